@@ -1,0 +1,47 @@
+// The broker's options on the command line: one flag each, made from the schema of the options.
+
+import { type Command, Option } from 'commander';
+import { type ResolvedOptions, resolveOptions, type SluiceOptions } from '../config.js';
+import {
+  mergeOptions,
+  type NestedOptions,
+  OPTION_SPECS,
+  type OptionSpec,
+  optionsFromEnvironment,
+  optionsFromFile,
+  setOption,
+} from '../config-sources.js';
+
+/** Adds a flag for every option, and `--config`. */
+export function addBrokerOptions(command: Command): Command {
+  command.option('--config <file>', 'JSON file with options; flags and environment win over it');
+  for (const spec of OPTION_SPECS) command.addOption(flagOf(spec));
+  return command;
+}
+
+function flagOf(spec: OptionSpec): Option {
+  const notes = [
+    spec.choices === undefined ? [] : [spec.choices.join('|')],
+    spec.default === undefined ? [] : [`default: ${JSON.stringify(spec.default)}`],
+    [`env: ${spec.environment}`],
+  ].flat();
+  const placeholder = { string: 'text', number: 'n', boolean: 'true|false' }[spec.kind];
+  return new Option(`${spec.flag} <${placeholder}>`, `${spec.description} (${notes.join('; ')})`);
+}
+
+/**
+ * The options that a command line asks for: flag over environment over file over default.
+ * @param flags what commander parsed
+ * @throws SluiceError `INVALID_OPTION`, `CONFIG_UNREADABLE`
+ */
+export function resolveFlags(flags: Readonly<Record<string, unknown>>): ResolvedOptions {
+  const fromFlags: NestedOptions = {};
+  for (const spec of OPTION_SPECS) {
+    const text = flags[flagOf(spec).attributeName()];
+    if (typeof text === 'string') setOption(fromFlags, spec, text, spec.flag);
+  }
+  const fromFile = typeof flags.config === 'string' ? optionsFromFile(flags.config) : {};
+  return resolveOptions(
+    mergeOptions(fromFile, optionsFromEnvironment(process.env), fromFlags as SluiceOptions),
+  );
+}

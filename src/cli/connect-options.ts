@@ -1,0 +1,38 @@
+// Where a client command finds the broker: the same flags and environment as the broker's own.
+
+import type { Command } from 'commander';
+import type { ClientOptions } from '../client/sluice-client.js';
+import { resolveOptions } from '../config.js';
+import { mergeOptions, OPTION_SPECS, optionsFromEnvironment, setOption } from '../config-sources.js';
+
+export interface ConnectFlags {
+  socket?: string;
+  host?: string;
+  port?: string;
+}
+
+const CONNECT_OPTIONS = OPTION_SPECS.filter(({ name }) => ['socketPath', 'host', 'port'].includes(name));
+
+export function addConnectOptions(command: Command): Command {
+  return command
+    .option('--socket <path>', 'Unix socket of the broker (env: SOCKET_PATH)')
+    .option('--host <address>', 'TCP address of the broker (env: SOCKET_HOST)')
+    .option('--port <n>', 'TCP port of the broker (env: SOCKET_PORT)');
+}
+
+/** @throws SluiceError `INVALID_OPTION` */
+export function resolveConnection(flags: ConnectFlags): ClientOptions {
+  const given: Record<string, unknown> = {};
+  for (const spec of CONNECT_OPTIONS) {
+    const text = flags[spec.flag.slice(2) as keyof ConnectFlags];
+    if (text !== undefined) setOption(given, spec, text, spec.flag);
+  }
+  const { socketPath, host, port } = optionsFromEnvironment(process.env);
+  const environment = Object.fromEntries(
+    Object.entries({ socketPath, host, port }).filter(([, value]) => value !== undefined),
+  );
+  const options = resolveOptions(mergeOptions(environment, given));
+  return options.socketPath === undefined
+    ? { host: options.host, port: options.port ?? 0 }
+    : { socketPath: options.socketPath };
+}

@@ -1,0 +1,89 @@
+// The peers of `sluice demo`, each in a process of its own: a fleet of simulated crawlers, or a
+// subscriber that counts. They talk to the broker over its socket, as real ones do.
+
+import { Traffic } from '../../bench/traffic.js';
+import { SluiceClient } from '../client/sluice-client.js';
+
+/** What the demo starts a peer process with, as its first argument. */
+export interface PeerSettings {
+  role: 'fleet' | 'subscriber';
+  socketPath: string;
+  crawlers: number;
+  /** Messages a second of the whole fleet; 0: as many as the broker takes. */
+  rate: number;
+  /** One message in this many is broken on purpose. */
+  brokenEvery: number;
+}
+
+/** What a peer tells the demo, several times a second. */
+export interface PeerReport {
+  messages: number;
+}
+
+const TICK = 20;
+const REPORT_INTERVAL = 100;
+/** At full speed, a crawler sends from a block of this many messages, made once. */
+const BLOCK = 2000;
+/** An impossible count: the schema takes it, the business rule does not. */
+const BROKEN = { stage: 'fetching', entityType: 'issue', processed: -1 };
+
+async function runFleet(settings: PeerSettings): Promise<void> {
+  const { crawlers, rate, socketPath } = settings;
+  for (let number = 1; number <= crawlers; number++) {
+    const hello = { role: 'crawler', crawlerId: `crawler-${number}` } as const;
+    const client = await SluiceClient.connect({ socketPath, hello });
+    const traffic = new Traffic({ seed: number, crawler: `crawler-${number}` });
+    if (rate === 0) void sendBlocks(client, traffic, settings);
+    else sendPaced(client, traffic, settings);
+  }
+}
+
+function sendPaced(
+  client: SluiceClient,
+  traffic: Traffic,
+  { rate, crawlers, brokenEvery }: PeerSettings,
+): void {
+  const startedAt = performance.now();
+  let sent = 0;
+  setInterval(() => {
+    const due = Math.floor((((performance.now() - startedAt) / 1000) * rate) / crawlers);
+    const lines: string[] = [];
+    for (; sent < due; sent++) lines.push(nextLine(traffic, sent, brokenEvery));
+    if (lines.length > 0) client.publishRaw(lines.join(''));
+  }, TICK);
+}
+
+async function sendBlocks(
+  client: SluiceClient,
+  traffic: Traffic,
+  { brokenEvery }: PeerSettings,
+): Promise<void> {
+  const block = Buffer.from(
+    Array.from({ length: BLOCK }, (_, index) => nextLine(traffic, index, brokenEvery)).join(''),
+  );
+  while (!client.isClosed) {
+    if (!client.publishRaw(block)) await client.drained();
+  }
+}
+
+function nextLine(traffic: Traffic, index: number, brokenEvery: number): string {
+  if (brokenEvery === 0 || index % brokenEvery !== brokenEvery - 1) return `${traffic.nextLine()}\n`;
+  return `${JSON.stringify({ ...traffic.next(), type: 'job_progress', jobId: 'broken', data: BROKEN })}\n`;
+}
+
+async function runSubscriber({ socketPath }: PeerSettings): Promise<void> {
+  const client = await SluiceClient.connect({ socketPath, hello: { role: 'app' } });
+  const report: PeerReport = { messages: 0 };
+  client.on('line', () => {
+    report.messages++;
+  });
+  await client.subscribe({ id: 'demo', overflow: 'block' });
+  setInterval(() => process.send?.(report), REPORT_INTERVAL);
+  process.send?.(report);
+}
+
+const settings = JSON.parse(process.argv[2] ?? '{}') as PeerSettings;
+// The demo has gone: so do its peers.
+process.on('disconnect', () => process.exit());
+process.on('SIGINT', () => {});
+await (settings.role === 'fleet' ? runFleet(settings) : runSubscriber(settings));

@@ -1,0 +1,100 @@
+#!/usr/bin/env node
+// The command line: which commands there are, and what each exits with.
+
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { SluiceError } from '../errors.js';
+import { SERVER_VERSION } from '../protocol/control-handler.js';
+import { overflowPolicy } from '../protocol/messages.js';
+import { addBrokerOptions, resolveFlags } from './broker-options.js';
+import { addConnectOptions, type ConnectFlags, resolveConnection } from './connect-options.js';
+import { type DemoFlags, demo } from './demo.js';
+import { EXIT } from './exit-codes.js';
+import { pub } from './pub.js';
+import { type ServeFlags, serve } from './serve.js';
+import { type SubFlags, sub } from './sub.js';
+
+const program = new Command('sluice')
+  .description('A message broker for crawler fleets: checks, routes and forwards JSON messages.')
+  .version(SERVER_VERSION)
+  .showHelpAfterError('(add --help for usage)')
+  .exitOverride();
+
+addBrokerOptions(
+  program
+    .command('serve')
+    .description('run the broker, until SIGTERM or SIGINT; a second signal leaves at once')
+    .option('--print-config', 'print the options that would be used, and leave'),
+).action(async (flags: ServeFlags & Record<string, unknown>) => serve(resolveFlags(flags), flags));
+
+addConnectOptions(
+  program
+    .command('pub')
+    .description('send NDJSON messages; report what the broker refuses on standard error, and exit 1')
+    .argument('[file]', 'a file, or - for standard input', '-'),
+).action(async (file: string, flags: ConnectFlags) => {
+  process.exitCode = await pub(file, resolveConnection(flags));
+});
+
+addConnectOptions(
+  program
+    .command('sub')
+    .description('print messages as lines, until interrupted')
+    .option('--types <list>', 'message types, separated by commas; job_* is all that begin so (default: all)')
+    .option('--job <id>', 'only messages of this job; may be repeated', collect)
+    .option('--crawler <id>', 'only messages of this crawler; may be repeated', collect)
+    .option('--group <name>', 'share the messages with all subscribers of this group')
+    .option('--meta', 'wrap each message with its sender and number'),
+)
+  .addOption(
+    new Option('--overflow <policy>', 'what the broker does when this subscriber falls behind').choices(
+      overflowPolicy.options,
+    ),
+  )
+  .action(async (flags: SubFlags & ConnectFlags) => {
+    process.exitCode = await sub(flags, resolveConnection(flags));
+  });
+
+program
+  .command('demo')
+  .description('watch a broker, a fleet of simulated crawlers and a subscriber at work')
+  .option('--crawlers <n>', 'simulated crawlers', atLeast(1), 8)
+  .option(
+    '--rate <n>',
+    'messages a second of the whole fleet; 0: as many as the broker takes',
+    atLeast(0),
+    5000,
+  )
+  .option('--duration <seconds>', 'how long', atLeast(1), 15)
+  .option('--workers <n>', 'worker threads of the broker', atLeast(1))
+  .action(async (flags: DemoFlags) => {
+    process.exitCode = await demo(flags);
+  });
+
+function collect(value: string, values: string[] = []): string[] {
+  return [...values, value];
+}
+
+function atLeast(minimum: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (text.trim() !== '' && Number.isInteger(value) && value >= minimum) return value;
+    throw new InvalidArgumentError(`Expected an integer, ${minimum} or more.`);
+  };
+}
+
+function exitCodeOf(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.OK : EXIT.USAGE;
+  if (!(error instanceof SluiceError)) return EXIT.FAILURE;
+  if (error.category === 'configuration') return EXIT.CONFIG;
+  return error.code === 'CONNECTION_FAILED' ? EXIT.UNAVAILABLE : EXIT.FAILURE;
+}
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (!(error instanceof CommanderError)) {
+    const text = error instanceof SluiceError ? `${error.code}: ${error.message}` : String(error);
+    process.stderr.write(`sluice: ${text}\n`);
+  }
+  process.exitCode = exitCodeOf(error);
+}

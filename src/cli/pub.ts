@@ -1,0 +1,104 @@
+// `sluice pub`: sends NDJSON from a file or from standard input, and reports what the broker refused.
+
+import { createReadStream, fstatSync, statSync } from 'node:fs';
+import { type ClientOptions, SluiceClient } from '../client/sluice-client.js';
+import { describeError } from '../errors.js';
+import type { MessageMap } from '../protocol/messages.js';
+import { EXIT } from './exit-codes.js';
+import { formatBar, formatBytes, formatCount, LiveView } from './terminal.js';
+
+const READ_SIZE = 256 * 1024;
+const REDRAW_INTERVAL = 100;
+const NEWLINE = 0x0a;
+
+/** @returns the exit code */
+export async function pub(file: string, connection: ClientOptions): Promise<number> {
+  let size: number;
+  try {
+    size = file === '-' ? fstatSync(0).size : statSync(file).size;
+  } catch (error) {
+    process.stderr.write(`sluice pub: ${describeError(error)}\n`);
+    return EXIT.NO_INPUT;
+  }
+  // No hello: a line number in an error reply is then the line of the file.
+  const client = await SluiceClient.connect(connection);
+  const publisher = new Publisher(client, size);
+  const input = file === '-' ? process.stdin : createReadStream(file, { highWaterMark: READ_SIZE });
+  try {
+    await publisher.run(input);
+  } catch (error) {
+    publisher.finish();
+    process.stderr.write(`sluice pub: ${describeError(error)}\n`);
+    return EXIT.FAILURE;
+  }
+  await client.close();
+  return publisher.finish();
+}
+
+class Publisher {
+  readonly #client: SluiceClient;
+  readonly #size: number;
+  readonly #view = new LiveView(process.stderr);
+  #sentBytes = 0;
+  #lines = 0;
+  #errors = 0;
+  #drawnAt = 0;
+
+  constructor(client: SluiceClient, size: number) {
+    this.#client = client;
+    this.#size = size;
+    client.on('refused', (error) => this.#report(error));
+  }
+
+  async run(input: AsyncIterable<Buffer>): Promise<void> {
+    let last = NEWLINE;
+    for await (const bytes of input) {
+      if (this.#client.isClosed) break;
+      if (!this.#client.publishRaw(bytes)) await this.#client.drained();
+      this.#sentBytes += bytes.length;
+      this.#lines += countLines(bytes);
+      last = bytes.at(-1) ?? last;
+      this.#draw();
+    }
+    if (last !== NEWLINE) {
+      this.#client.publishRaw('\n');
+      this.#lines++;
+    }
+    await this.#client.ping();
+  }
+
+  /** @returns the exit code */
+  finish(): number {
+    this.#view.clear();
+    if (this.#view.isLive || this.#errors > 0) {
+      const refused = this.#errors === 0 ? '' : `, ${formatCount(this.#errors)} error replies`;
+      process.stderr.write(
+        `sent ${formatCount(this.#lines)} lines, ${formatBytes(this.#sentBytes)}${refused}\n`,
+      );
+    }
+    return this.#errors > 0 ? EXIT.FAILURE : EXIT.OK;
+  }
+
+  #report({ code, message, messageType, line, issues }: MessageMap['error']['data']): void {
+    this.#errors++;
+    const place = line === undefined ? '' : `line ${line}: `;
+    const type = messageType === undefined ? '' : ` [${messageType}]`;
+    const details = (issues ?? []).map((issue) => `${issue.path || 'message'} ${issue.message}`).join('; ');
+    this.#view.clear();
+    process.stderr.write(`${place}${code}${type}: ${details || message}\n`);
+  }
+
+  #draw(): void {
+    const now = performance.now();
+    if (!this.#view.isLive || now - this.#drawnAt < REDRAW_INTERVAL) return;
+    this.#drawnAt = now;
+    const share = this.#size > 0 ? `${formatBar(this.#sentBytes / this.#size, 30)} ` : '';
+    this.#view.draw([`${share}${formatBytes(this.#sentBytes)}, ${formatCount(this.#lines)} lines`]);
+  }
+}
+
+function countLines(bytes: Buffer): number {
+  let lines = 0;
+  for (let at = bytes.indexOf(NEWLINE); at !== -1; at = bytes.indexOf(NEWLINE, at + 1)) lines++;
+  return lines;
+}

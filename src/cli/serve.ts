@@ -1,0 +1,67 @@
+// `sluice serve`: the broker as a process of its own.
+
+import { type Logger, pino } from 'pino';
+import pretty from 'pino-pretty';
+import type { ResolvedOptions } from '../config.js';
+import { SocketManager } from '../connection/socket-manager.js';
+import { EXIT } from './exit-codes.js';
+
+export interface ServeFlags {
+  printConfig?: boolean;
+}
+
+/** Runs until a signal ends it. */
+export async function serve(options: ResolvedOptions, flags: ServeFlags): Promise<void> {
+  if (flags.printConfig) {
+    process.stdout.write(`${JSON.stringify(options, undefined, 2)}\n`);
+    return;
+  }
+  const log = createLogger(options.logLevel);
+  const manager = new SocketManager(options, { logger: log });
+  exitOnSignals(manager, log);
+  await manager.start();
+  if (process.stdout.isTTY) printWelcome(options);
+}
+
+function createLogger(level: string): Logger {
+  if (process.stdout.isTTY) {
+    return pino({ level }, pretty({ colorize: true, ignore: 'pid,hostname', sync: true }));
+  }
+  return pino({ level }, pino.destination({ dest: 1, sync: true }));
+}
+
+/** The first signal drains, the second leaves at once. */
+function exitOnSignals(manager: SocketManager, log: Logger): void {
+  let isStopping = false;
+  const onSignal = (signal: NodeJS.Signals): void => {
+    if (isStopping) {
+      log.warn({ signal }, 'second signal: leaving at once');
+      process.exit(EXIT.FAILURE);
+    }
+    isStopping = true;
+    manager.stop(signal).then(
+      () => process.exit(EXIT.OK),
+      (error: unknown) => {
+        log.fatal({ error: String(error) }, 'stopping failed');
+        process.exit(EXIT.FAILURE);
+      },
+    );
+  };
+  process.on('SIGTERM', onSignal);
+  process.on('SIGINT', onSignal);
+}
+
+function printWelcome({ socketPath, port }: ResolvedOptions): void {
+  const where = socketPath === undefined ? `--port ${port}` : `--socket ${socketPath}`;
+  process.stdout.write(
+    [
+      '',
+      '  In other terminals:',
+      `    npx sluice sub ${where}                    # print every message`,
+      `    npx sluice pub ${where} messages.ndjson    # send messages from a file, or from stdin`,
+      '  Ctrl-C stops the broker.',
+      '',
+      '',
+    ].join('\n'),
+  );
+}

@@ -1,0 +1,29 @@
+// Splits what a broker sends into lines, and keeps the part of a line that has not ended yet.
+
+const NEWLINE = 0x0a;
+
+export class LineReader {
+  readonly #onLine: (line: Buffer) => void;
+  /** Pieces of the line whose end has not come. */
+  #partial: Buffer[] = [];
+
+  /** @param onLine called with each line, without its newline; the bytes are only good during the call */
+  constructor(onLine: (line: Buffer) => void) {
+    this.#onLine = onLine;
+  }
+
+  push(bytes: Buffer): void {
+    let start = 0;
+    for (let end = bytes.indexOf(NEWLINE); end !== -1; end = bytes.indexOf(NEWLINE, start)) {
+      const line = bytes.subarray(start, end);
+      start = end + 1;
+      if (this.#partial.length === 0) this.#onLine(line);
+      else {
+        const whole = Buffer.concat([...this.#partial, line]);
+        this.#partial = [];
+        this.#onLine(whole);
+      }
+    }
+    if (start < bytes.length) this.#partial.push(Buffer.from(bytes.subarray(start)));
+  }
+}

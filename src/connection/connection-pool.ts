@@ -1,0 +1,192 @@
+// The live connections: who is there, by whatever one asks for, and sending to many at once.
+
+import { EventEmitter } from 'node:events';
+import { type ErrorCode, SluiceError } from '../errors.js';
+import type { OutgoingMessage, PeerRole } from '../protocol/messages.js';
+import type { ConnectionState, SocketConnection } from './socket-connection.js';
+
+/** Connections to choose: every field that is there must fit. */
+export interface ConnectionFilter {
+  state?: ConnectionState;
+  role?: PeerRole;
+  crawlerId?: string;
+  tag?: string;
+  where?: (connection: SocketConnection) => boolean;
+}
+
+export interface BroadcastResult {
+  /** How many connections have taken the message. */
+  readonly delivered: number;
+  /** Who has not, and why. */
+  readonly failed: readonly { readonly connectionId: string; readonly code: ErrorCode }[];
+}
+
+export interface PoolStatistics {
+  readonly size: number;
+  readonly capacity: number;
+  /** The most connections there were at a time. */
+  readonly peak: number;
+  readonly added: number;
+  readonly removed: number;
+  /** Connections that were not let in for lack of room. */
+  readonly refused: number;
+  readonly byState: Readonly<Partial<Record<ConnectionState, number>>>;
+  readonly byRole: Readonly<Partial<Record<PeerRole, number>>>;
+}
+
+export interface PoolEvents {
+  connection_added: [event: { connection: SocketConnection }];
+  connection_removed: [event: { connectionId: string; connection: SocketConnection; reason: string }];
+  pool_capacity_reached: [event: { capacity: number }];
+  pool_cleanup: [event: { removed: number }];
+}
+
+export class ConnectionPool extends EventEmitter<PoolEvents> {
+  readonly #connections = new Map<string, SocketConnection>();
+  readonly #capacity: number;
+  #peak = 0;
+  #added = 0;
+  #removed = 0;
+  #refused = 0;
+
+  /** @param capacity connections at a time */
+  constructor(capacity: number) {
+    super();
+    this.#capacity = capacity;
+  }
+
+  get size(): number {
+    return this.#connections.size;
+  }
+
+  get isFull(): boolean {
+    return this.size >= this.#capacity;
+  }
+
+  get statistics(): PoolStatistics {
+    const byState: Partial<Record<ConnectionState, number>> = {};
+    const byRole: Partial<Record<PeerRole, number>> = {};
+    for (const { state, role } of this) {
+      byState[state] = (byState[state] ?? 0) + 1;
+      byRole[role] = (byRole[role] ?? 0) + 1;
+    }
+    return {
+      size: this.size,
+      capacity: this.#capacity,
+      peak: this.#peak,
+      added: this.#added,
+      removed: this.#removed,
+      refused: this.#refused,
+      byState,
+      byRole,
+    };
+  }
+
+  [Symbol.iterator](): Iterator<SocketConnection> {
+    return this.#connections.values();
+  }
+
+  /** Takes in a connection. False, and `pool_capacity_reached`, when the pool is full. */
+  add(connection: SocketConnection): boolean {
+    if (this.isFull) {
+      this.refuse();
+      return false;
+    }
+    this.#connections.set(connection.id, connection);
+    this.#added++;
+    this.#peak = Math.max(this.#peak, this.size);
+    this.emit('connection_added', { connection });
+    return true;
+  }
+
+  /** Counts a connection that found the pool full. */
+  refuse(): void {
+    this.#refused++;
+    this.emit('pool_capacity_reached', { capacity: this.#capacity });
+  }
+
+  /** Takes out a connection. False when it was not there. */
+  remove(connectionId: string, reason = 'removed'): boolean {
+    const connection = this.#connections.get(connectionId);
+    if (connection === undefined) return false;
+    this.#connections.delete(connectionId);
+    this.#removed++;
+    this.emit('connection_removed', { connectionId, connection, reason });
+    return true;
+  }
+
+  get(connectionId: string): SocketConnection | undefined {
+    return this.#connections.get(connectionId);
+  }
+
+  /** Every connection, in the order they came. */
+  all(): SocketConnection[] {
+    return [...this];
+  }
+
+  /** Connections in state `active`: they have sent something valid, and not fallen silent since. */
+  active(): SocketConnection[] {
+    return this.filter({ state: 'active' });
+  }
+
+  /** Crawlers that can take a message. */
+  crawlers(): SocketConnection[] {
+    return this.filter({ role: 'crawler', where: ({ isOpen }) => isOpen });
+  }
+
+  filter(wanted: ConnectionFilter): SocketConnection[] {
+    const { state, role, crawlerId, tag, where } = wanted;
+    return this.all().filter(
+      (connection) =>
+        (state === undefined || connection.state === state) &&
+        (role === undefined || connection.role === role) &&
+        (crawlerId === undefined || connection.crawlerId === crawlerId) &&
+        (tag === undefined || connection.tags.has(tag)) &&
+        (where === undefined || where(connection)),
+    );
+  }
+
+  /**
+   * Sends a message to every connection.
+   * @throws SluiceError `INVALID_MESSAGE`
+   */
+  broadcast(message: OutgoingMessage): Promise<BroadcastResult> {
+    return this.#sendAll(this.all(), message);
+  }
+
+  /**
+   * Sends a message to the connections in state `active`.
+   * @throws SluiceError `INVALID_MESSAGE`
+   */
+  broadcastToActive(message: OutgoingMessage): Promise<BroadcastResult> {
+    return this.#sendAll(this.active(), message);
+  }
+
+  /**
+   * Sends a message to every crawler.
+   * @throws SluiceError `INVALID_MESSAGE`
+   */
+  broadcastToCrawlers(message: OutgoingMessage): Promise<BroadcastResult> {
+    return this.#sendAll(this.crawlers(), message);
+  }
+
+  /** Takes out connections whose socket is gone. */
+  cleanup(): number {
+    const dead = this.all().filter(({ state }) => state === 'disconnected' || state === 'error');
+    for (const { id } of dead) this.remove(id, 'cleanup');
+    if (dead.length > 0) this.emit('pool_cleanup', { removed: dead.length });
+    return dead.length;
+  }
+
+  async #sendAll(connections: SocketConnection[], message: OutgoingMessage): Promise<BroadcastResult> {
+    const results = await Promise.allSettled(connections.map((connection) => connection.send(message)));
+    const failed: { connectionId: string; code: ErrorCode }[] = [];
+    results.forEach((result, index) => {
+      if (result.status === 'fulfilled') return;
+      const code = result.reason instanceof SluiceError ? result.reason.code : 'CONNECTION_CLOSED';
+      if (code === 'INVALID_MESSAGE') throw result.reason;
+      failed.push({ connectionId: connections[index]?.id ?? '', code });
+    });
+    return { delivered: connections.length - failed.length, failed };
+  }
+}

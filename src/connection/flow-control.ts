@@ -1,0 +1,95 @@
+// Backpressure: when to stop reading, and when to go on. The kernel's socket buffers do the rest: they
+// fill, and the crawler waits. High mark: the budget. Low mark: three quarters of it.
+
+import type { SlabPool } from './slab-pool.js';
+import { PAUSE, type SocketConnection } from './socket-connection.js';
+
+export interface FlowLimits {
+  /** Bytes received and not yet delivered, of all connections. */
+  readonly maxBufferedBytes: number;
+  /** Bytes of one connection that wait to be validated. */
+  readonly maxConnectionBytes: number;
+}
+
+export interface FlowStatistics {
+  /** Whether reading stands still for all connections. */
+  readonly isPaused: boolean;
+  /** How often it came to that. */
+  readonly pauses: number;
+  /** How often one connection alone was paused. */
+  readonly connectionPauses: number;
+  /** `block` subscribers that are behind now. */
+  readonly blockedSubscribers: number;
+}
+
+const LOW_MARK = 0.75;
+
+export class FlowControl {
+  readonly #limits: FlowLimits;
+  readonly #slabs: SlabPool;
+  readonly #connections: Iterable<SocketConnection>;
+  readonly #blocked = new Set<SocketConnection>();
+  #isPaused = false;
+  #pauses = 0;
+  #connectionPauses = 0;
+  readonly #pausedAlone = new Set<SocketConnection>();
+
+  constructor(limits: FlowLimits, slabs: SlabPool, connections: Iterable<SocketConnection>) {
+    this.#limits = limits;
+    this.#slabs = slabs;
+    this.#connections = connections;
+  }
+
+  get statistics(): FlowStatistics {
+    return {
+      isPaused: this.#isPaused,
+      pauses: this.#pauses,
+      connectionPauses: this.#connectionPauses,
+      blockedSubscribers: this.#blocked.size,
+    };
+  }
+
+  /** A connection has come in. */
+  admit(connection: SocketConnection): void {
+    if (this.#isPaused) connection.setPaused(PAUSE.SERVER, true);
+  }
+
+  /** A connection has gone. */
+  forget(connection: SocketConnection): void {
+    this.#pausedAlone.delete(connection);
+    this.setBlocked(connection, false);
+  }
+
+  /** A `block` subscriber fell behind, or has caught up. */
+  setBlocked(connection: SocketConnection, isBlocked: boolean): void {
+    if (isBlocked) this.#blocked.add(connection);
+    else this.#blocked.delete(connection);
+    this.update();
+  }
+
+  /** Looks at one connection's own budget, after it has received or settled. */
+  updateConnection(connection: SocketConnection): void {
+    const { maxConnectionBytes } = this.#limits;
+    const isPaused = this.#pausedAlone.has(connection);
+    const pending = connection.lane.pendingBytes;
+    if (!isPaused && pending > maxConnectionBytes) {
+      this.#pausedAlone.add(connection);
+      this.#connectionPauses++;
+      connection.setPaused(PAUSE.CONNECTION, true);
+    } else if (isPaused && pending <= maxConnectionBytes * LOW_MARK) {
+      this.#pausedAlone.delete(connection);
+      connection.setPaused(PAUSE.CONNECTION, false);
+    }
+  }
+
+  /** Looks at the budget of all: called whenever bytes are received or let go. */
+  update(): void {
+    const { maxBufferedBytes } = this.#limits;
+    const mark = this.#isPaused ? maxBufferedBytes * LOW_MARK : maxBufferedBytes;
+    const isPaused = this.#blocked.size > 0 || this.#slabs.heldBytes > mark;
+    if (isPaused === this.#isPaused) return;
+    this.#isPaused = isPaused;
+    if (isPaused) this.#pauses++;
+    for (const connection of this.#connections) connection.setPaused(PAUSE.SERVER, isPaused);
+  }
+}

@@ -1,0 +1,191 @@
+// Receive and frame: the stage between one socket and the dispatcher. Offers the socket a place in a
+// slab to read into, and hands on the range of whole messages. Never copies a message, but for the
+// partial one at a slab's end; never holds more of a message than maxMessageSize.
+//
+//        start         boundary       end            limit
+//   ──────┬───────────────┬────────────┬───────────────┐
+//    sent │ whole messages│ partial    │ next read     │   slab
+//   ──────┴───────────────┴────────────┴───────────────┘
+
+import { FrameBoundary, type Framing } from '../protocol/framing.js';
+import { MIN_SLAB_SIZE, type Slab, type SlabPool } from './slab-pool.js';
+
+export interface MessageBufferOptions {
+  framing: Framing;
+  /** Longest message, in bytes without its delimiter. */
+  maxMessageSize: number;
+  /** The byte that ends a message. */
+  delimiter: number;
+}
+
+/** Whole messages at `[start, end)` of the slab's arena. */
+export interface FrameRange {
+  readonly slab: Slab;
+  readonly start: number;
+  readonly end: number;
+}
+
+/** What a MessageBuffer pushes into. */
+export interface FrameReceiver {
+  /** One or more whole messages. The slab is not held: who keeps the range holds it. */
+  onFrames(range: FrameRange): void;
+  /** A message grew over maxMessageSize; its bytes are dropped up to its end. */
+  onOversize(): void;
+}
+
+export interface MessageBufferStatistics {
+  /** Bytes received. */
+  readonly bytes: number;
+  /** Bytes of a partial message that moved to another slab. */
+  readonly copiedBytes: number;
+  /** Messages dropped for their size. */
+  readonly oversize: number;
+  /** Bytes dropped with them. */
+  readonly skippedBytes: number;
+  /** Bytes of the partial message that waits for its end. */
+  readonly pendingBytes: number;
+  /** Size of the present slab, in bytes. */
+  readonly capacity: number;
+  /** Share of the present slab that is written, 0 to 1. */
+  readonly usage: number;
+}
+
+/** A read below this many bytes is not worth a system call: the buffer moves on to the next slab. */
+const MIN_READ_SIZE = 512;
+/** A slab takes about this many reads, so that little is copied at its end: at most 2 % of the bytes. */
+const READS_PER_SLAB = 8;
+/** A message may be followed by one carriage return, which is not counted. */
+const CARRIAGE_RETURN_SLACK = 1;
+
+export class MessageBuffer {
+  readonly #pool: SlabPool;
+  readonly #receiver: FrameReceiver;
+  readonly #boundary: FrameBoundary;
+  readonly #maxPartial: number;
+  #slab: Slab;
+  #start: number;
+  #end: number;
+  #largestRead = 0;
+  #skipping = false;
+  #closed = false;
+  #bytes = 0;
+  #copiedBytes = 0;
+  #oversize = 0;
+  #skippedBytes = 0;
+
+  constructor(pool: SlabPool, options: MessageBufferOptions, receiver: FrameReceiver) {
+    this.#pool = pool;
+    this.#receiver = receiver;
+    this.#boundary = new FrameBoundary(options.framing, options.delimiter);
+    this.#maxPartial = options.maxMessageSize + CARRIAGE_RETURN_SLACK;
+    this.#slab = pool.acquire(MIN_SLAB_SIZE);
+    this.#start = this.#slab.base;
+    this.#end = this.#slab.base;
+  }
+
+  get statistics(): MessageBufferStatistics {
+    return {
+      bytes: this.#bytes,
+      copiedBytes: this.#copiedBytes,
+      oversize: this.#oversize,
+      skippedBytes: this.#skippedBytes,
+      pendingBytes: this.#end - this.#start,
+      capacity: this.#slab.size,
+      usage: (this.#end - this.#slab.base) / this.#slab.size,
+    };
+  }
+
+  /** Where the next read goes: at least one byte long. */
+  writable(): Buffer {
+    return this.#slab.arena.bytes.subarray(this.#end, this.#slab.limit);
+  }
+
+  /** Takes note of `length` bytes that were read into {@link writable}, and hands on what is whole. */
+  commit(length: number): void {
+    const from = this.#end;
+    this.#end += length;
+    this.#bytes += length;
+    this.#largestRead = Math.max(this.#largestRead, length);
+    const next = this.#skipping ? this.#skip(from) : from;
+    if (!this.#skipping) this.#frame(next);
+    if (!this.#closed) this.#makeRoom(from + length === this.#slab.limit);
+  }
+
+  /** Copies bytes in from elsewhere: the way for sockets that cannot read into a slab. */
+  write(bytes: Uint8Array): void {
+    for (let at = 0; at < bytes.length && !this.#closed; ) {
+      const target = this.writable();
+      const length = Math.min(target.length, bytes.length - at);
+      target.set(bytes.subarray(at, at + length));
+      this.commit(length);
+      at += length;
+    }
+  }
+
+  /** The stream has ended: what is left is the last message. */
+  end(): void {
+    if (!this.#skipping) this.#handOn(this.#end);
+    this.close();
+  }
+
+  /** Gives the slab back. Messages already handed on stay where they are. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#slab.close();
+  }
+
+  #frame(from: number): void {
+    const boundary = this.#boundary.last(this.#slab.arena.bytes, from, this.#end);
+    if (boundary !== -1) this.#handOn(boundary);
+    if (this.#end - this.#start > this.#maxPartial) {
+      this.#skipping = true;
+      this.#oversize++;
+      this.#skippedBytes += this.#end - this.#start;
+      this.#start = this.#end;
+      this.#receiver.onOversize();
+    }
+  }
+
+  #handOn(boundary: number): void {
+    const start = this.#start;
+    this.#start = boundary;
+    if (start < boundary) this.#receiver.onFrames({ slab: this.#slab, start, end: boundary });
+  }
+
+  /** Drops bytes up to the end of an oversize message; returns where framing goes on. */
+  #skip(from: number): number {
+    const end = this.#boundary.first(this.#slab.arena.bytes, from, this.#end);
+    const next = end === -1 ? this.#end : end;
+    this.#skippedBytes += next - from;
+    this.#skipping = end === -1;
+    this.#start = next;
+    return next;
+  }
+
+  /** Makes sure that the next read has room: rewinds a slab nobody reads, or moves to another one. */
+  #makeRoom(filled: boolean): void {
+    if (this.#end === this.#start && !this.#slab.isHeld && !filled) {
+      this.#start = this.#slab.base;
+      this.#end = this.#slab.base;
+    } else if (this.#slab.limit - this.#end < MIN_READ_SIZE) {
+      this.#moveTo(filled ? this.#pool.grow(this.#slab.size) : this.#largestRead * READS_PER_SLAB);
+    }
+  }
+
+  /** Takes a slab sized by what this connection sends, with room for twice the partial message. */
+  #moveTo(wanted: number): void {
+    const partial = this.#end - this.#start;
+    const room = Math.min(partial * 2, this.#maxPartial + MIN_READ_SIZE);
+    const old = this.#slab;
+    const slab = this.#pool.acquire(Math.max(Math.min(wanted, this.#pool.largest), room));
+    old.arena.bytes.copy(slab.arena.bytes, slab.base, this.#start, this.#end);
+    this.#copiedBytes += partial;
+    this.#pool.copiedBytes += partial;
+    this.#slab = slab;
+    this.#start = slab.base;
+    this.#end = slab.base + partial;
+    this.#largestRead = 0;
+    old.close();
+  }
+}

@@ -1,0 +1,48 @@
+// A forwarded message as code in this process sees it. Nothing is parsed until somebody looks.
+
+import type { MessageType } from '../protocol/message-registry.js';
+import type { MessageMap } from '../protocol/messages.js';
+import type { SocketConnection } from './socket-connection.js';
+
+/** A message of a type that a schema module added. */
+export interface CustomMessage {
+  readonly type: string;
+  readonly [key: string]: unknown;
+}
+
+export class MessageEvent {
+  readonly connection: SocketConnection;
+  /** The number of the message among all that its connection sent, from 1. */
+  readonly sequence: number;
+  /** The bytes as they came in, without the delimiter. */
+  readonly raw: Buffer;
+  readonly #type: MessageType;
+  #message: CustomMessage | undefined;
+
+  constructor(connection: SocketConnection, type: MessageType, sequence: number, raw: Buffer) {
+    this.connection = connection;
+    this.sequence = sequence;
+    this.raw = raw;
+    this.#type = type;
+  }
+
+  /** The message's type, known without parsing it. */
+  get type(): string {
+    return this.#type.name;
+  }
+
+  /** The parsed message, with the defaults of its schema filled in. Parsed once, at the first look. */
+  get message(): CustomMessage {
+    if (this.#message === undefined) {
+      const value: unknown = JSON.parse(this.raw.toString());
+      // A worker has accepted these bytes: without defaults to fill in, they parse to what the schema says.
+      this.#message = (this.#type.rewrites ? this.#type.schema.parse(value) : value) as CustomMessage;
+    }
+    return this.#message;
+  }
+
+  /** Narrows the event to one of the protocol's own types: `if (event.is('heartbeat')) event.message.data.activeJobs`. */
+  is<T extends keyof MessageMap>(type: T): this is MessageEvent & { readonly message: MessageMap[T] } {
+    return this.#type.name === type;
+  }
+}

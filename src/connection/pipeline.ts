@@ -1,0 +1,183 @@
+// The journey of a message, wired: what a connection receives goes to the dispatcher, its verdicts go to
+// the protocol handler, what that forwards goes to the subscribers, and backpressure goes all the way back.
+//
+//   SocketConnection ─▶ MessageBuffer ─▶ Dispatcher ═▶ worker
+//                                            │ verdict, in order
+//        subscribers ◀─ Outbox ◀─ Subscriptions ◀─ ProtocolHandler
+
+import type { ResolvedOptions } from '../config.js';
+import type { FrameRun } from '../delivery/frame-run.js';
+import { Dispatcher } from '../dispatch/dispatcher.js';
+import type { Chunk } from '../dispatch/lane.js';
+import { type MessageRegistry, moduleUrl } from '../protocol/message-registry.js';
+import { MessageValidator } from '../protocol/message-validator.js';
+import { errorLine } from '../protocol/outgoing.js';
+import { ProtocolHandler, type Rejection } from '../protocol/protocol-handler.js';
+import { Recipients } from '../routing/recipients.js';
+import { Subscriptions } from '../routing/subscriptions.js';
+import type { ConnectionPool } from './connection-pool.js';
+import { FlowControl } from './flow-control.js';
+import type { FrameRange } from './message-buffer.js';
+import { SlabPool } from './slab-pool.js';
+import {
+  type ConnectionHost,
+  type ConnectionOptions,
+  PAUSE,
+  type SocketConnection,
+} from './socket-connection.js';
+
+/** What the pipeline tells its server. */
+export interface PipelineListener {
+  onMessages(connection: SocketConnection, run: FrameRun): void;
+  onRejected(rejection: Rejection): void;
+  onWorkerError(error: unknown): void;
+  onClosed(connection: SocketConnection, reason: string): void;
+}
+
+/** Sums over all connections, those that are gone included. */
+export interface PipelineTotals {
+  /** Bytes of whole messages received. */
+  bytesReceived: number;
+  /** Messages and bytes that peers have taken, control messages included. */
+  messagesSent: number;
+  bytesSent: number;
+  /** Forwarded messages that were dropped: by an overflow policy, or because the peer had gone. */
+  messagesDropped: number;
+}
+
+export class Pipeline implements ConnectionHost {
+  readonly slabs: SlabPool;
+  readonly validator: MessageValidator;
+  readonly delimiter: string;
+  readonly options: ConnectionOptions;
+  readonly dispatcher: Dispatcher;
+  readonly protocol: ProtocolHandler;
+  readonly flow: FlowControl;
+  readonly subscriptions: Subscriptions;
+  readonly totals: PipelineTotals = { bytesReceived: 0, messagesSent: 0, bytesSent: 0, messagesDropped: 0 };
+  readonly #pool: ConnectionPool;
+  readonly #listener: PipelineListener;
+  readonly #recipients: Recipients<SocketConnection>;
+  /** Connections with something to write at the end of this turn. */
+  readonly #unflushed = new Set<SocketConnection>();
+
+  constructor(
+    options: ResolvedOptions,
+    registry: MessageRegistry,
+    pool: ConnectionPool,
+    listener: PipelineListener,
+  ) {
+    const { framing, maxMessageSize, maxMessageAge, maxClockSkew, workers } = options;
+    const delimiter = options.messageDelimiter.charCodeAt(0);
+    this.#pool = pool;
+    this.#listener = listener;
+    this.options = { ...options, delimiter };
+    this.delimiter = options.messageDelimiter;
+    this.slabs = new SlabPool(options.messageBufferSize);
+    this.validator = new MessageValidator({ registry, maxMessageSize });
+    this.subscriptions = new Subscriptions(registry);
+    this.#recipients = new Recipients(
+      {
+        activeCrawlers: () => pool.crawlers(),
+        activeCrawler: (id) => {
+          const connection = pool.get(id);
+          return connection?.isOpen && connection.role === 'crawler' ? connection : undefined;
+        },
+      },
+      options.maxJobOwners,
+    );
+    this.protocol = new ProtocolHandler(
+      { ...options, delimiter: options.messageDelimiter },
+      registry,
+      this.subscriptions,
+      this.#recipients,
+      listener,
+    );
+    this.flow = new FlowControl(options, this.slabs, pool);
+    this.dispatcher = new Dispatcher({
+      ...workers,
+      settings: {
+        schemas: options.schemas === undefined ? undefined : moduleUrl(options.schemas),
+        framing,
+        delimiter,
+        maxMessageSize,
+        maxMessageAge,
+        maxClockSkew,
+      },
+      onVerdict: (verdict) => this.protocol.count(verdict),
+      onSettled: () => this.#afterBatch(),
+      onWorkerError: (error) => listener.onWorkerError(error),
+    });
+  }
+
+  onFrames(connection: SocketConnection, range: FrameRange): void {
+    this.totals.bytesReceived += range.end - range.start;
+    this.dispatcher.submit(connection.lane, range, connection.lastActivityAt);
+    this.flow.updateConnection(connection);
+    this.flow.update();
+  }
+
+  onSettled(connection: SocketConnection, chunk: Chunk): void {
+    connection.latency = performance.now() - chunk.receivedAt;
+    this.protocol.settle(connection, chunk);
+    this.flow.updateConnection(connection);
+  }
+
+  onOversize(connection: SocketConnection): void {
+    this.protocol.refuseOversize(connection);
+    this.#flush();
+  }
+
+  onQueued(connection: SocketConnection): void {
+    this.#unflushed.add(connection);
+  }
+
+  onBlocked(connection: SocketConnection, isBlocked: boolean): void {
+    this.flow.setBlocked(connection, isBlocked);
+  }
+
+  onWritten(bytes: number, messages: number): void {
+    this.totals.bytesSent += bytes;
+    this.totals.messagesSent += messages;
+    this.flow.update();
+  }
+
+  onDropped(connection: SocketConnection, messages: number): void {
+    this.totals.messagesDropped += messages;
+    if (connection.isOpen) this.protocol.replyError(connection, 'SLOW_CONSUMER');
+  }
+
+  onAssigned(connection: SocketConnection, jobId: string): void {
+    connection.workload++;
+    this.#recipients.owners.set(jobId, connection.id);
+  }
+
+  onClosed(connection: SocketConnection, reason: string): void {
+    this.protocol.forget(connection);
+    this.flow.forget(connection);
+    this.flow.update();
+    this.#unflushed.delete(connection);
+    this.#listener.onClosed(connection, reason);
+  }
+
+  /** Reads no more, tells every peer, and waits until all that was received is delivered. */
+  async drain(): Promise<void> {
+    for (const connection of this.#pool) {
+      connection.setPaused(PAUSE.CLOSING, true);
+      connection.reply(errorLine('SHUTTING_DOWN', {}, this.delimiter));
+      connection.flush();
+    }
+    await this.dispatcher.idle();
+    await Promise.all(this.#pool.all().map(({ outbox }) => outbox.drained()));
+  }
+
+  #afterBatch(): void {
+    this.#flush();
+    this.flow.update();
+  }
+
+  #flush(): void {
+    for (const connection of this.#unflushed) connection.flush();
+    this.#unflushed.clear();
+  }
+}

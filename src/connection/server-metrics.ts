@@ -1,0 +1,83 @@
+// What the server measures of itself: totals of every stage, and rates over the latest interval.
+
+import type { DispatchStatistics } from '../dispatch/dispatcher.js';
+import type { ProtocolStatistics } from '../protocol/protocol-handler.js';
+import type { PoolStatistics } from './connection-pool.js';
+import type { FlowStatistics } from './flow-control.js';
+import type { Pipeline, PipelineTotals } from './pipeline.js';
+
+/** Per second, over the latest `metricsInterval`. */
+export interface Rates {
+  readonly messagesReceived: number;
+  readonly bytesReceived: number;
+  readonly messagesSent: number;
+  readonly bytesSent: number;
+}
+
+export interface ServerMetrics {
+  readonly connections: PoolStatistics;
+  readonly protocol: ProtocolStatistics;
+  readonly dispatch: DispatchStatistics;
+  readonly flow: FlowStatistics;
+  readonly totals: Readonly<PipelineTotals> & { readonly messagesReceived: number };
+  readonly memory: {
+    /** Bytes of slabs that hold messages not yet delivered. */
+    readonly heldBytes: number;
+    /** Bytes of shared memory taken from the system. */
+    readonly allocatedBytes: number;
+    /** Bytes of partial messages copied from one slab to the next. */
+    readonly copiedBytes: number;
+  };
+  readonly rates: Rates;
+}
+
+const NO_RATES: Rates = { messagesReceived: 0, bytesReceived: 0, messagesSent: 0, bytesSent: 0 };
+
+export function collectMetrics(pipeline: Pipeline, connections: PoolStatistics, rates: Rates): ServerMetrics {
+  const protocol = pipeline.protocol.statistics;
+  const { heldBytes, allocatedBytes, copiedBytes } = pipeline.slabs;
+  return {
+    connections,
+    protocol,
+    dispatch: pipeline.dispatcher.statistics,
+    flow: pipeline.flow.statistics,
+    totals: { ...pipeline.totals, messagesReceived: sum(protocol.accepted) + sum(protocol.refused) },
+    memory: { heldBytes, allocatedBytes, copiedBytes },
+    rates,
+  };
+}
+
+/** Turns totals that only grow into rates. */
+export class RateMeter {
+  #totals = NO_RATES;
+  #measuredAt: number;
+  #rates = NO_RATES;
+
+  /** @param now monotonic time in ms */
+  constructor(now: number) {
+    this.#measuredAt = now;
+  }
+
+  get rates(): Rates {
+    return this.#rates;
+  }
+
+  /** Takes the totals of this moment. */
+  measure(totals: Rates, now: number): void {
+    const seconds = (now - this.#measuredAt) / 1000;
+    if (seconds <= 0) return;
+    const rate = (field: keyof Rates) => (totals[field] - this.#totals[field]) / seconds;
+    this.#rates = {
+      messagesReceived: rate('messagesReceived'),
+      bytesReceived: rate('bytesReceived'),
+      messagesSent: rate('messagesSent'),
+      bytesSent: rate('bytesSent'),
+    };
+    this.#totals = totals;
+    this.#measuredAt = now;
+  }
+}
+
+function sum(counts: Readonly<Record<string, number>>): number {
+  return Object.values(counts).reduce((total, count) => total + count, 0);
+}

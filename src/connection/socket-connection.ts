@@ -1,0 +1,387 @@
+// One peer: its state, its metadata, its statistics; reading through a MessageBuffer, sending through
+// an Outbox, closing once. What its messages mean is the ProtocolHandler's business.
+
+import { EventEmitter } from 'node:events';
+import type { Socket } from 'node:net';
+import { Outbox, type Piece } from '../delivery/outbox.js';
+import { type Chunk, Lane } from '../dispatch/lane.js';
+import { type ErrorCode, SluiceError } from '../errors.js';
+import type { MessageValidator } from '../protocol/message-validator.js';
+import type { OutgoingMessage, OverflowPolicy, PeerRole } from '../protocol/messages.js';
+import { encodeMessage, errorLine } from '../protocol/outgoing.js';
+import { type FrameRange, MessageBuffer, type MessageBufferOptions } from './message-buffer.js';
+import type { SlabPool } from './slab-pool.js';
+import { attachSocket } from './slab-socket.js';
+
+export type ConnectionState =
+  | 'connecting'
+  | 'connected'
+  | 'authenticated'
+  | 'active'
+  | 'idle'
+  | 'disconnecting'
+  | 'disconnected'
+  | 'error';
+
+export interface ConnectionMetadata {
+  readonly id: string;
+  readonly crawlerId: string | undefined;
+  readonly role: PeerRole;
+  readonly connectedAt: Date;
+  readonly lastActivity: Date;
+  readonly lastHeartbeat: Date | undefined;
+  /** Protocol version that the peer said in `hello`. */
+  readonly version: string | undefined;
+  readonly capabilities: readonly string[];
+  readonly tags: ReadonlySet<string>;
+}
+
+export interface ConnectionStatistics {
+  readonly messagesReceived: number;
+  readonly messagesRefused: number;
+  readonly messagesSent: number;
+  /** Forwarded messages dropped by an overflow policy, or not delivered at the end. */
+  readonly messagesDropped: number;
+  readonly bytesReceived: number;
+  readonly bytesSent: number;
+  /** Bytes that wait for the peer to read. */
+  readonly pendingBytes: number;
+  readonly errors: number;
+  /** ms since the connection was made. */
+  readonly uptime: number;
+  readonly lastError: { readonly code: ErrorCode | string; readonly at: Date } | undefined;
+}
+
+export interface ConnectionEvents {
+  state_changed: [event: { connection: SocketConnection; from: ConnectionState; to: ConnectionState }];
+  /** A socket error, or a reason to close. No listener is needed. */
+  failed: [event: { connection: SocketConnection; code: string }];
+  dropped: [event: { connection: SocketConnection; messages: number }];
+  closed: [event: { connection: SocketConnection; reason: string }];
+}
+
+/** What a connection needs of its server. */
+export interface ConnectionHost {
+  readonly slabs: SlabPool;
+  readonly validator: MessageValidator;
+  readonly delimiter: string;
+  readonly options: ConnectionOptions;
+  /** Whole messages have come in. */
+  onFrames(connection: SocketConnection, range: FrameRange): void;
+  /** Messages of the connection are validated, in order. */
+  onSettled(connection: SocketConnection, chunk: Chunk): void;
+  /** A message has grown over maxMessageSize. */
+  onOversize(connection: SocketConnection): void;
+  /** The `block` subscriber fell behind, or has caught up. */
+  onBlocked(connection: SocketConnection, isBlocked: boolean): void;
+  /** Something waits to be written to the peer at the end of this turn. */
+  onQueued(connection: SocketConnection): void;
+  /** A peer has taken bytes. */
+  onWritten(bytes: number, messages: number): void;
+  /** Forwarded messages for the peer were dropped. */
+  onDropped(connection: SocketConnection, messages: number): void;
+  /** Code in this process gave the crawler a job. */
+  onAssigned(connection: SocketConnection, jobId: string): void;
+  onClosed(connection: SocketConnection, reason: string): void;
+}
+
+export interface ConnectionOptions extends MessageBufferOptions {
+  readonly receive: 'slab' | 'copy';
+  readonly maxPendingBytes: number;
+  /** ms after which a send is given up. */
+  readonly sendTimeout: number;
+}
+
+/** Why reading stands still; several may hold at a time. */
+export const PAUSE = { CONNECTION: 1, SERVER: 2, CLOSING: 4 } as const;
+
+/** How long a peer that fell behind is given to read why it is closed, in ms. */
+const SLOW_GRACE = 1000;
+
+export class SocketConnection extends EventEmitter<ConnectionEvents> {
+  readonly id: string;
+  readonly connectedAt = new Date();
+  readonly tags = new Set<string>();
+  readonly lane: Lane;
+  readonly outbox: Outbox;
+  /** Line of the stream that is being settled, counted from 0. */
+  line = 0;
+  /** Accepted messages so far; each message's number is its `seq` for subscribers with `meta`. */
+  sequence = 0;
+  /** Jobs the crawler works on: by its last heartbeat, and what it was assigned since. */
+  workload = 0;
+  /** Monotonic time of the last byte received, in ms. */
+  lastActivityAt: number;
+  /** Monotonic time of the last heartbeat, in ms. */
+  lastHeartbeatAt: number | undefined;
+  /** Time from receipt to settlement of the latest chunk, in ms. */
+  latency = 0;
+  crawlerId: string | undefined;
+  role: PeerRole = 'crawler';
+  version: string | undefined;
+  capabilities: readonly string[] = [];
+  readonly #host: ConnectionHost;
+  readonly #socket: Socket;
+  readonly #buffer: MessageBuffer;
+  readonly #connectedAt = performance.now();
+  #state: ConnectionState = 'connecting';
+  #pauses = 0;
+  #messagesRefused = 0;
+  #messagesSent = 0;
+  #messagesDropped = 0;
+  #bytesSent = 0;
+  #errors = 0;
+  #lastError: ConnectionStatistics['lastError'];
+  #closeReason: string | undefined;
+  #graceTimer: NodeJS.Timeout | undefined;
+
+  constructor(id: string, accepted: Socket, host: ConnectionHost) {
+    super();
+    this.id = id;
+    this.#host = host;
+    this.lastActivityAt = this.#connectedAt;
+    this.lane = new Lane((chunk) => host.onSettled(this, chunk));
+    this.#buffer = new MessageBuffer(host.slabs, host.options, {
+      onFrames: (range) => host.onFrames(this, range),
+      onOversize: () => this.lane.after(() => host.onOversize(this)),
+    });
+    this.#socket = attachSocket(
+      accepted,
+      {
+        writable: () => this.#buffer.writable(),
+        commit: (length) => {
+          this.lastActivityAt = performance.now();
+          this.#buffer.commit(length);
+        },
+        write: (bytes) => {
+          this.lastActivityAt = performance.now();
+          this.#buffer.write(bytes);
+        },
+      },
+      host.options.receive,
+      () => this.#pauses === 0,
+    );
+    this.#socket.setNoDelay(true);
+    this.outbox = new Outbox(this.#socket, host.options.maxPendingBytes, {
+      onSlow: () => this.#closeSlow(),
+      onDropped: (messages) => this.#countDropped(messages),
+      onBlocked: (isBlocked) => host.onBlocked(this, isBlocked),
+      onWritten: (bytes, messages) => {
+        this.#bytesSent += bytes;
+        this.#messagesSent += messages;
+        host.onWritten(bytes, messages);
+      },
+    });
+    this.#socket.on('end', this.#onEnd);
+    this.#socket.on('error', this.#onError);
+    this.#socket.on('close', this.#onClose);
+    this.setState('connected');
+  }
+
+  get state(): ConnectionState {
+    return this.#state;
+  }
+
+  /** Whether messages can still be sent to the peer. */
+  get isOpen(): boolean {
+    return !['disconnecting', 'disconnected', 'error'].includes(this.#state);
+  }
+
+  /** Whether the broker has stopped reading from the peer, for backpressure. */
+  get isPaused(): boolean {
+    return this.#pauses !== 0;
+  }
+
+  get metadata(): ConnectionMetadata {
+    const { id, crawlerId, role, connectedAt, version, capabilities, tags } = this;
+    return {
+      id,
+      crawlerId,
+      role,
+      connectedAt,
+      lastActivity: wallClock(this.lastActivityAt),
+      lastHeartbeat: this.lastHeartbeatAt === undefined ? undefined : wallClock(this.lastHeartbeatAt),
+      version,
+      capabilities,
+      tags,
+    };
+  }
+
+  get statistics(): ConnectionStatistics {
+    return {
+      messagesReceived: this.sequence + this.#messagesRefused,
+      messagesRefused: this.#messagesRefused,
+      messagesSent: this.#messagesSent,
+      messagesDropped: this.#messagesDropped,
+      bytesReceived: this.#buffer.statistics.bytes,
+      bytesSent: this.#bytesSent,
+      pendingBytes: this.outbox.pendingBytes,
+      errors: this.#errors,
+      uptime: performance.now() - this.#connectedAt,
+      lastError: this.#lastError,
+    };
+  }
+
+  /** Moves on to another state. A closing connection never opens again. */
+  setState(to: ConnectionState): void {
+    const from = this.#state;
+    if (from === to || from === 'disconnected' || from === 'error') return;
+    if (from === 'disconnecting' && to !== 'disconnected' && to !== 'error') return;
+    this.#state = to;
+    this.emit('state_changed', { connection: this, from, to });
+  }
+
+  /** Notes that the peer has sent something valid. */
+  markActive(): void {
+    if (this.#state !== 'active') this.setState('active');
+  }
+
+  /** Notes that a message of the peer was refused, or that it failed in another way. */
+  noteError(code: string): void {
+    this.#errors++;
+    this.#lastError = { code, at: new Date() };
+  }
+
+  noteRefused(code: string): void {
+    this.#messagesRefused++;
+    this.noteError(code);
+  }
+
+  /** Stops or resumes reading, for one reason of {@link PAUSE}. */
+  setPaused(reason: number, isPaused: boolean): void {
+    const before = this.#pauses;
+    this.#pauses = isPaused ? before | reason : before & ~reason;
+    if (before === 0 && this.#pauses !== 0) this.#socket.pause();
+    if (before !== 0 && this.#pauses === 0) {
+      // Silence while nobody read is not the peer's fault.
+      this.lastActivityAt = performance.now();
+      this.#socket.resume();
+    }
+  }
+
+  /** What happens when the peer falls behind. */
+  setOverflow(policy: OverflowPolicy): void {
+    this.outbox.policy = policy;
+  }
+
+  /** Queues forwarded messages; they go out with the next flush. */
+  deliver(piece: Piece): void {
+    this.outbox.deliver(piece);
+    this.#host.onQueued(this);
+  }
+
+  /**
+   * Checks a message and sends it. Resolves when the socket has taken it.
+   * @throws SluiceError `INVALID_MESSAGE`, `CONNECTION_CLOSED`, `SEND_TIMEOUT`
+   */
+  async send(message: OutgoingMessage): Promise<void> {
+    const line = encodeMessage(message, this.#host.validator, this.#host.delimiter);
+    await this.sendRaw(line);
+    const { job_id } = (message as { data?: { job_id?: unknown } }).data ?? {};
+    if (message.type === 'job_assignment' && typeof job_id === 'string') this.#host.onAssigned(this, job_id);
+  }
+
+  /**
+   * Sends bytes as they are: whole messages, each with its delimiter. Resolves when the socket has taken them.
+   * @throws SluiceError `CONNECTION_CLOSED`, `SEND_TIMEOUT`
+   */
+  sendRaw(bytes: Buffer | string): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (!this.isOpen) {
+        reject(new SluiceError('CONNECTION_CLOSED'));
+        return;
+      }
+      const timer = setTimeout(() => reject(new SluiceError('SEND_TIMEOUT')), this.#host.options.sendTimeout);
+      this.outbox.send(typeof bytes === 'string' ? Buffer.from(bytes) : bytes, (error) => {
+        clearTimeout(timer);
+        if (error) reject(error);
+        else resolve();
+      });
+      this.flush();
+    });
+  }
+
+  /** Queues a message of the broker's own, without waiting for it. */
+  reply(line: Buffer): void {
+    this.outbox.send(line);
+    this.#host.onQueued(this);
+  }
+
+  /** Hands what is queued to the socket. */
+  flush(): void {
+    this.outbox.flush(performance.now());
+  }
+
+  /** Sends what is queued, then closes. Resolves when the connection is closed. */
+  disconnect(reason = 'server'): Promise<void> {
+    const closed = new Promise<void>((resolve) => {
+      if (this.#state === 'disconnected' || this.#state === 'error') resolve();
+      else this.once('closed', () => resolve());
+    });
+    this.#close(reason, this.#host.options.sendTimeout);
+    return closed;
+  }
+
+  /** Closes at once. What is queued is lost, and counted. */
+  destroy(reason = 'destroyed'): void {
+    this.#closeReason ??= reason;
+    this.#socket.destroy();
+  }
+
+  /** @param grace ms after which the socket is closed, whether or not the peer has taken what is queued */
+  #close(reason: string, grace: number): void {
+    if (!this.isOpen) return;
+    this.#closeReason ??= reason;
+    this.setState('disconnecting');
+    this.setPaused(PAUSE.CLOSING, true);
+    this.flush();
+    this.#graceTimer = setTimeout(() => this.#socket.destroy(), grace);
+    void this.outbox.drained().then(() => this.#socket.end(() => this.#socket.destroy()));
+  }
+
+  /** Drops what the peer did not take, and tells it why, as far as it still reads. */
+  #closeSlow(): void {
+    this.#fail('SLOW_CONSUMER');
+    this.#countDropped(this.outbox.discard());
+    this.reply(errorLine('SLOW_CONSUMER', {}, this.#host.delimiter));
+    this.#close('SLOW_CONSUMER', SLOW_GRACE);
+  }
+
+  #countDropped(messages: number): void {
+    if (messages === 0) return;
+    this.#messagesDropped += messages;
+    this.#host.onDropped(this, messages);
+    this.emit('dropped', { connection: this, messages });
+  }
+
+  #fail(code: string): void {
+    this.noteError(code);
+    this.emit('failed', { connection: this, code });
+  }
+
+  /** The peer has sent all it will: once that is settled and answered, the connection ends. */
+  readonly #onEnd = (): void => {
+    this.#buffer.end();
+    this.lane.after(() => void this.disconnect('peer'));
+  };
+
+  readonly #onError = (error: NodeJS.ErrnoException): void => {
+    this.#closeReason ??= error.code ?? 'socket_error';
+    this.#fail(error.code ?? 'socket_error');
+  };
+
+  readonly #onClose = (hadError: boolean): void => {
+    clearTimeout(this.#graceTimer);
+    this.#buffer.close();
+    this.#countDropped(this.outbox.close());
+    this.setState(hadError ? 'error' : 'disconnected');
+    const reason = this.#closeReason ?? 'peer';
+    this.#host.onClosed(this, reason);
+    this.emit('closed', { connection: this, reason });
+  };
+}
+
+/** The wall clock's time of a moment of the monotonic clock. */
+function wallClock(monotonic: number): Date {
+  return new Date(Date.now() - (performance.now() - monotonic));
+}

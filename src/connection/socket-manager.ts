@@ -1,0 +1,347 @@
+// The public server: its life from start to stop, its events, its figures. The stages themselves are
+// wired in pipeline.ts; this file lets connections in and tells the world what happens.
+
+import { randomBytes } from 'node:crypto';
+import { EventEmitter } from 'node:events';
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import { type Logger, pino } from 'pino';
+import { type ResolvedOptions, resolveOptions, type SluiceOptions } from '../config.js';
+import { type FrameRun, frameField, wholeRun } from '../delivery/frame-run.js';
+import { FRAME } from '../dispatch/verdict.js';
+import { describeError, SluiceError } from '../errors.js';
+import { SERVER_VERSION } from '../protocol/control-handler.js';
+import { MessageRegistry } from '../protocol/message-registry.js';
+import { errorLine } from '../protocol/outgoing.js';
+import type { Rejection } from '../protocol/protocol-handler.js';
+import { ConnectionPool } from './connection-pool.js';
+import { type HealthIssue, HealthMonitor, type HealthSummary } from './health-monitor.js';
+import { MessageEvent } from './message-event.js';
+import { Pipeline } from './pipeline.js';
+import { collectMetrics, RateMeter, type ServerMetrics } from './server-metrics.js';
+import { SocketConnection } from './socket-connection.js';
+import { listenAtPath } from './socket-file.js';
+
+export type ServerState = 'stopped' | 'starting' | 'running' | 'stopping';
+
+/** Where the server listens: a path, or `host:port`. */
+export type ServerAddress = string;
+
+export interface ServerEvents {
+  /** The workers answer and the server listens. */
+  server_started: [event: { address: ServerAddress }];
+  server_listening: [event: { address: ServerAddress }];
+  server_stopping: [event: { reason: string }];
+  /** What `drainTimeout` did not suffice for: messages not delivered, and bytes of messages not validated. */
+  server_stopped: [event: { reason: string; undelivered: number; unsettledBytes: number }];
+  server_error: [event: { error: unknown }];
+  connection_added: [event: { connection: SocketConnection }];
+  connection_removed: [event: { connectionId: string; connection: SocketConnection; reason: string }];
+  connection_rejected: [event: { code: 'MAX_CONNECTIONS'; connections: number }];
+  /** A validation worker failed. Its batch is tried again. */
+  pool_error: [event: { error: unknown }];
+  /** A valid message of a crawler or an application. */
+  message: [event: MessageEvent];
+  /** A message was refused. */
+  rejected: [event: Rejection];
+  /** A health issue of severity `warning` or `critical` has come up. */
+  health_warning: [event: HealthIssue];
+  health_summary: [event: HealthSummary];
+}
+
+export interface ServerStatus {
+  readonly state: ServerState;
+  readonly address: ServerAddress | undefined;
+  readonly version: string;
+  readonly startedAt: Date | undefined;
+  /** ms since the start. */
+  readonly uptime: number;
+  readonly connections: number;
+  readonly health: HealthSummary;
+}
+
+export interface SocketManagerDependencies {
+  /** Where to log; default: JSON lines on standard error, at `logLevel`. */
+  logger?: Logger;
+}
+
+export class SocketManager extends EventEmitter<ServerEvents> {
+  readonly options: ResolvedOptions;
+  readonly #log: Logger;
+  readonly #pool: ConnectionPool;
+  readonly #health: HealthMonitor<SocketConnection>;
+  readonly #idPrefix = randomBytes(3).toString('hex');
+  #nextId = 1;
+  #state: ServerState = 'stopped';
+  #starting: Promise<void> | undefined;
+  #stopping: Promise<void> | undefined;
+  #pipeline: Pipeline | undefined;
+  #server: Server | undefined;
+  #address: ServerAddress | undefined;
+  #removeSocketFile: () => void = () => {};
+  #startedAt: { wall: Date; monotonic: number } | undefined;
+  #meter = new RateMeter(0);
+  #timers: NodeJS.Timeout[] = [];
+  #knownIssues = new Set<string>();
+
+  /**
+   * @param options all may be left out; see SOCKET_CONFIG
+   * @throws SluiceError `INVALID_OPTION`
+   */
+  constructor(options: SluiceOptions | ResolvedOptions = {}, dependencies: SocketManagerDependencies = {}) {
+    super();
+    this.options = resolveOptions(options);
+    this.#log =
+      dependencies.logger ?? pino({ name: 'sluice', level: this.options.logLevel }, pino.destination(2));
+    this.#pool = new ConnectionPool(this.options.maxConnections);
+    this.#pool.on('connection_added', (event) => this.emit('connection_added', event));
+    this.#pool.on('connection_removed', (event) => this.emit('connection_removed', event));
+    this.#health = new HealthMonitor(this.options, {
+      subjects: () => this.#pool,
+      mayBeSilent: (connection) => (this.#pipeline?.subscriptions.countOf(connection) ?? 0) > 0,
+      onIdle: (connection) => {
+        if (connection.state === 'active') connection.setState('idle');
+      },
+      onDead: (connection, issue) => this.#closeDead(connection, issue),
+    });
+    this.#health.subscribe((summary) => this.#reportHealth(summary));
+  }
+
+  /**
+   * Starts the workers and listens.
+   * @throws SluiceError `ALREADY_RUNNING`, `SCHEMA_MODULE_INVALID`, `WORKERS_FAILED`, `ADDRESS_IN_USE`,
+   *   `SOCKET_PATH_INVALID`, `LISTEN_FAILED`
+   */
+  async start(): Promise<void> {
+    if (this.#state !== 'stopped') throw new SluiceError('ALREADY_RUNNING');
+    this.#state = 'starting';
+    this.#starting = this.#start();
+    try {
+      await this.#starting;
+    } catch (error) {
+      this.#state = 'stopped';
+      await this.#pipeline?.dispatcher.close();
+      this.#pipeline = undefined;
+      throw error;
+    }
+  }
+
+  /**
+   * Stops accepting, delivers what was accepted within `drainTimeout`, closes everything. Calling it
+   * again, or on a stopped server, changes nothing.
+   * @param reason for the events and the log
+   */
+  async stop(reason = 'requested'): Promise<void> {
+    await this.#starting?.catch(() => {});
+    if (this.#state === 'running') this.#stopping = this.#stop(reason);
+    await this.#stopping;
+  }
+
+  getConnectionPool(): ConnectionPool {
+    return this.#pool;
+  }
+
+  getStatus(): ServerStatus {
+    return {
+      state: this.#state,
+      address: this.#address,
+      version: SERVER_VERSION,
+      startedAt: this.#startedAt?.wall,
+      uptime: this.#startedAt === undefined ? 0 : performance.now() - this.#startedAt.monotonic,
+      connections: this.#pool.size,
+      health: this.#health.summary,
+    };
+  }
+
+  /**
+   * The figures of this moment.
+   * @throws SluiceError `NOT_RUNNING`
+   */
+  getMetrics(): ServerMetrics {
+    if (this.#pipeline === undefined) throw new SluiceError('NOT_RUNNING');
+    return collectMetrics(this.#pipeline, this.#pool.statistics, this.#meter.rates);
+  }
+
+  /** Whether messages can be taken: the server runs, and a worker lives. */
+  isHealthy(): boolean {
+    return this.#state === 'running' && (this.#pipeline?.dispatcher.statistics.threads ?? 0) > 0;
+  }
+
+  async #start(): Promise<void> {
+    const registry = await MessageRegistry.load(this.options.schemas);
+    this.#pipeline = new Pipeline(this.options, registry, this.#pool, {
+      onMessages: (connection, run) => this.#emitMessages(registry, connection, run),
+      onRejected: (rejection) => this.#notify('rejected', rejection),
+      onWorkerError: (error) => this.#onWorkerError(error),
+      onClosed: (connection, reason) => this.#pool.remove(connection.id, reason),
+    });
+    await this.#pipeline.dispatcher.start();
+    this.#server = createServer({ pauseOnConnect: true, allowHalfOpen: true }, (socket) =>
+      this.#accept(socket),
+    );
+    this.#address = await this.#listen(this.#server);
+    this.#server.on('error', (error) => this.#onServerError(error));
+    this.#state = 'running';
+    this.#startedAt = { wall: new Date(), monotonic: performance.now() };
+    this.#health.start();
+    this.#startTimers();
+    this.#log.info({ address: this.#address, workers: this.options.workers.threads }, 'listening');
+    this.emit('server_listening', { address: this.#address });
+    this.emit('server_started', { address: this.#address });
+  }
+
+  async #listen(server: Server): Promise<ServerAddress> {
+    const { socketPath, socketMode, host, port, backlog } = this.options;
+    if (socketPath !== undefined) {
+      this.#removeSocketFile = await listenAtPath(
+        server,
+        socketPath,
+        backlog,
+        Number.parseInt(socketMode, 8),
+      );
+      return socketPath;
+    }
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', (cause: NodeJS.ErrnoException) => {
+        const code = cause.code === 'EADDRINUSE' ? 'ADDRESS_IN_USE' : 'LISTEN_FAILED';
+        reject(new SluiceError(code, `${host}:${port}`, { cause }));
+      });
+      server.listen({ host, port, backlog }, () => resolve());
+    });
+    server.removeAllListeners('error');
+    const bound = server.address() as AddressInfo;
+    return `${bound.family === 'IPv6' ? `[${bound.address}]` : bound.address}:${bound.port}`;
+  }
+
+  #accept(socket: Socket): void {
+    if (this.#pipeline === undefined || this.#pool.isFull || this.#state !== 'running') {
+      this.#pool.refuse();
+      socket.on('error', () => {});
+      socket.end(errorLine('MAX_CONNECTIONS', {}, this.options.messageDelimiter), () => socket.destroy());
+      this.emit('connection_rejected', { code: 'MAX_CONNECTIONS', connections: this.#pool.size });
+      return;
+    }
+    const connection = new SocketConnection(`${this.#idPrefix}-${this.#nextId++}`, socket, this.#pipeline);
+    this.#pipeline.flow.admit(connection);
+    this.#pool.add(connection);
+  }
+
+  /** Parses nothing: each event parses its message when a listener looks at it. */
+  #emitMessages(registry: MessageRegistry, connection: SocketConnection, run: FrameRun): void {
+    if (this.listenerCount('message') === 0) return;
+    // One copy a run, so that an event stays good for as long as a listener keeps it.
+    const base = frameField(run, 0, FRAME.START);
+    const whole = wholeRun({ ...run, isBare: false }).bytes;
+    const bytes = Buffer.from(whole);
+    for (let index = 0; index < run.count; index++) {
+      const type = registry.types[frameField(run, index, FRAME.TYPE)];
+      if (type === undefined) continue;
+      const start = frameField(run, index, FRAME.START) - base;
+      const end = frameField(run, index, FRAME.END) - base;
+      const raw = bytes.subarray(start, end);
+      this.#notify('message', new MessageEvent(connection, type, run.firstSequence + index, raw));
+    }
+  }
+
+  /** A listener that throws must not stop the messages behind it. */
+  #notify<E extends 'message' | 'rejected'>(name: E, event: ServerEvents[E][0]): void {
+    try {
+      // The pair of name and event is checked by the signature; EventEmitter's own type loses it.
+      (this as EventEmitter).emit(name, event);
+    } catch (error) {
+      this.#onServerError(error);
+    }
+  }
+
+  #onServerError(error: unknown): void {
+    this.#log.error({ error: describeError(error) }, 'server error');
+    this.emit('server_error', { error });
+  }
+
+  #onWorkerError(error: unknown): void {
+    this.#log.error({ error: describeError(error) }, 'worker failed');
+    this.emit('pool_error', { error });
+  }
+
+  #closeDead(connection: SocketConnection, issue: HealthIssue): void {
+    this.#log.warn({ connection: connection.id, ...issue }, 'connection is dead');
+    void connection.disconnect(issue.kind);
+  }
+
+  #reportHealth(summary: HealthSummary): void {
+    const known = new Set<string>();
+    for (const issue of summary.issues) {
+      const key = `${issue.connectionId} ${issue.kind} ${issue.severity}`;
+      known.add(key);
+      if (issue.severity !== 'info' && !this.#knownIssues.has(key)) this.emit('health_warning', issue);
+    }
+    this.#knownIssues = known;
+    this.emit('health_summary', summary);
+    this.#closeStalled();
+  }
+
+  /** Closes peers that do not take what they are sent, but for those that asked for `block`. */
+  #closeStalled(): void {
+    const { stallTimeout } = this.options;
+    const now = performance.now();
+    for (const connection of this.#pool) {
+      const { outbox } = connection;
+      if (stallTimeout === 0 || outbox.policy === 'block' || outbox.stalledFor(now) <= stallTimeout) continue;
+      this.#log.warn(
+        { connection: connection.id, pendingBytes: outbox.pendingBytes },
+        'connection is stalled',
+      );
+      connection.noteError('SLOW_CONSUMER');
+      connection.destroy('SLOW_CONSUMER');
+    }
+  }
+
+  #startTimers(): void {
+    const { enableMetrics, metricsInterval, cleanupInterval } = this.options;
+    this.#timers = [setInterval(() => this.#pool.cleanup(), cleanupInterval)];
+    if (enableMetrics) {
+      this.#meter = new RateMeter(performance.now());
+      this.#timers.push(setInterval(() => this.#measure(), metricsInterval));
+    }
+    for (const timer of this.#timers) timer.unref();
+  }
+
+  #measure(): void {
+    const { totals } = this.getMetrics();
+    this.#meter.measure(totals, performance.now());
+    this.#log.debug({ rates: this.#meter.rates, connections: this.#pool.size }, 'metrics');
+  }
+
+  async #stop(reason: string): Promise<void> {
+    const pipeline = this.#pipeline as Pipeline;
+    this.#state = 'stopping';
+    this.#log.info({ reason }, 'stopping');
+    this.emit('server_stopping', { reason });
+    this.#health.stop();
+    for (const timer of this.#timers) clearInterval(timer);
+    this.#removeSocketFile();
+    this.#server?.close();
+    await Promise.race([pipeline.drain(), delay(this.options.drainTimeout)]);
+    const droppedBefore = pipeline.totals.messagesDropped;
+    const unsettledBytes = this.#pool.all().reduce((sum, { lane }) => sum + lane.pendingBytes, 0);
+    await Promise.all(this.#pool.all().map((connection) => this.#closeConnection(connection)));
+    await pipeline.dispatcher.close();
+    const undelivered = pipeline.totals.messagesDropped - droppedBefore;
+    this.#state = 'stopped';
+    this.#startedAt = undefined;
+    this.#address = undefined;
+    this.#log.info({ reason, undelivered, unsettledBytes }, 'stopped');
+    this.emit('server_stopped', { reason, undelivered, unsettledBytes });
+  }
+
+  #closeConnection(connection: SocketConnection): Promise<void> {
+    const closed = connection.disconnect('SHUTTING_DOWN');
+    if (connection.outbox.pendingBytes > 0) connection.destroy('SHUTTING_DOWN');
+    return closed;
+  }
+}
+
+function delay(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, milliseconds).unref();
+  });
+}

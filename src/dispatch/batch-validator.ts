@@ -1,0 +1,160 @@
+// Validate: what a worker does with a batch. Runs the parser over each range and writes the verdict.
+// Must keep nothing of a batch after it has answered.
+
+import type { FrameSink, MessageParser } from '../protocol/message-parser.js';
+import type { MessageType } from '../protocol/message-registry.js';
+import type { Refusal } from '../protocol/message-validator.js';
+import { NumberList } from './number-list.js';
+import {
+  type BatchTask,
+  NO_HEARTBEAT,
+  RANGE_FIELDS,
+  type RefusedFrame,
+  RUN,
+  RunKind,
+  type Verdict,
+} from './verdict.js';
+
+/** The newest `activeJobs` a verdict can tell: larger numbers are cut to it. */
+const MAX_ACTIVE_JOBS = NO_HEARTBEAT - 1;
+
+export class BatchValidator implements FrameSink {
+  readonly #parser: MessageParser;
+  readonly #delimiter: number;
+  readonly #chunks = new NumberList();
+  readonly #runs = new NumberList();
+  readonly #frames = new NumberList();
+  readonly #chunkJobs = new NumberList();
+  readonly #jobIds: string[] = [];
+  /** Job id → its number, counted from 1. */
+  readonly #jobNumbers = new Map<string, number>();
+  /** By job number: the last chunk in which it was seen. */
+  readonly #jobSeenIn: number[] = [];
+  #refusals: RefusedFrame[] = [];
+  #accepted: Uint32Array;
+  #bytes: Buffer = Buffer.alloc(0);
+  #rangeEnd = 0;
+  #chunk = 0;
+  #activeJobs = NO_HEARTBEAT;
+  #frame = 0;
+  #runKind = -1;
+  #runFirst = 0;
+  #lastEnd = 0;
+
+  constructor(parser: MessageParser, delimiter: number) {
+    this.#parser = parser;
+    this.#delimiter = delimiter;
+    this.#accepted = this.#countersByType();
+  }
+
+  /** Validates every message of a batch. */
+  validate(task: BatchTask): Verdict {
+    const arenas = task.arenas.map((memory) => Buffer.from(memory));
+    for (let at = 0; at < task.ranges.length; at += RANGE_FIELDS) {
+      this.#validateRange(
+        arenas[task.ranges[at] ?? 0] as Buffer,
+        task.ranges[at + 1] ?? 0,
+        task.ranges[at + 2] ?? 0,
+      );
+    }
+    return this.#takeVerdict();
+  }
+
+  onMessage(type: MessageType, value: object, start: number, end: number): void {
+    this.#accepted[type.index] = (this.#accepted[type.index] ?? 0) + 1;
+    const isDelimited = end < this.#rangeEnd && this.#bytes[end] === this.#delimiter;
+    let kind: number = isDelimited ? RunKind.PLAIN : RunKind.BARE;
+    let job = 0;
+    if (type.direction === 'crawler') {
+      if (type.name === 'heartbeat') this.#activeJobs = activeJobsOf(value);
+      if (type.name === 'job_request') kind = RunKind.REQUEST;
+      job = this.#jobNumber(value);
+    } else {
+      kind = type.direction === 'app' ? RunKind.DIRECTED : RunKind.CONTROL;
+    }
+    this.#extendRun(kind, start, end);
+    this.#frames.push4(start, end, type.index, job);
+    this.#frame++;
+  }
+
+  onRefusal({ code, type, issues }: Refusal, start: number, end: number, line: number): void {
+    this.#extendRun(RunKind.REFUSED, start, end);
+    this.#frames.push4(start, end, 0, this.#refusals.length);
+    this.#refusals.push({ code, type, issues, line });
+    this.#frame++;
+  }
+
+  #validateRange(bytes: Buffer, start: number, end: number): void {
+    this.#bytes = bytes;
+    this.#rangeEnd = end;
+    this.#activeJobs = NO_HEARTBEAT;
+    const lines = this.#parser.parse(bytes, start, end, this);
+    this.#closeRun();
+    this.#chunks.push4(this.#runs.length / RUN.SIZE, this.#chunkJobs.length, lines, this.#activeJobs);
+    this.#chunk++;
+  }
+
+  /** Plain messages that touch, and bare messages, share a run; all others stand alone. */
+  #extendRun(kind: number, start: number, end: number): void {
+    const joins =
+      kind === this.#runKind &&
+      (kind === RunKind.BARE || (kind === RunKind.PLAIN && start === this.#lastEnd + 1));
+    if (!joins) {
+      this.#closeRun();
+      this.#runKind = kind;
+      this.#runFirst = this.#frame;
+    }
+    this.#lastEnd = end;
+  }
+
+  #closeRun(): void {
+    if (this.#runKind === -1) return;
+    this.#runs.push3(this.#runFirst, this.#frame - this.#runFirst, this.#runKind);
+    this.#runKind = -1;
+  }
+
+  #jobNumber(message: { jobId?: unknown; job_id?: unknown }): number {
+    const jobId = message.jobId ?? message.job_id;
+    if (typeof jobId !== 'string') return 0;
+    let number = this.#jobNumbers.get(jobId);
+    if (number === undefined) {
+      number = this.#jobIds.push(jobId);
+      this.#jobNumbers.set(jobId, number);
+      this.#jobSeenIn[number] = -1;
+    }
+    if (this.#jobSeenIn[number] !== this.#chunk) {
+      this.#jobSeenIn[number] = this.#chunk;
+      this.#chunkJobs.push(number - 1);
+    }
+    return number;
+  }
+
+  #takeVerdict(): Verdict {
+    const verdict: Verdict = {
+      chunks: this.#chunks.take(),
+      runs: this.#runs.take(),
+      frames: this.#frames.take(),
+      chunkJobs: this.#chunkJobs.take(),
+      jobIds: this.#jobIds.slice(),
+      refusals: this.#refusals,
+      accepted: this.#accepted,
+    };
+    this.#jobIds.length = 0;
+    this.#jobNumbers.clear();
+    this.#refusals = [];
+    this.#accepted = this.#countersByType();
+    this.#bytes = Buffer.alloc(0);
+    this.#chunk = 0;
+    this.#frame = 0;
+    return verdict;
+  }
+
+  #countersByType(): Uint32Array {
+    return new Uint32Array(this.#parser.validator.registry.types.length);
+  }
+}
+
+function activeJobsOf(heartbeat: { data?: { activeJobs?: unknown } }): number {
+  const activeJobs = heartbeat.data?.activeJobs;
+  return typeof activeJobs === 'number' ? Math.min(activeJobs, MAX_ACTIVE_JOBS) : 0;
+}

@@ -1,0 +1,209 @@
+// Dispatch: gathers chunks into batches and keeps the workers busy with them. While all workers are
+// busy, chunks wait and the next batch grows; an idle broker sends a chunk on at once. Never copies a
+// message, and never gives up a chunk without an answer: settled, or failed and counted.
+
+import { Piscina } from 'piscina';
+import type { FrameRange } from '../connection/message-buffer.js';
+import { describeError, SluiceError } from '../errors.js';
+import { Chunk, type Lane } from './lane.js';
+import { type BatchTask, RANGE_FIELDS, type Verdict, type WorkerSettings } from './verdict.js';
+
+export interface DispatcherOptions {
+  /** Worker threads. */
+  threads: number;
+  /** Batches that one worker may have at a time: 2 keep it busy while an answer travels. */
+  concurrentTasksPerWorker: number;
+  /** Bytes after which a batch is full; one larger chunk still goes whole. */
+  maxBatchBytes: number;
+  settings: WorkerSettings;
+  /** Called with each verdict before its chunks are settled. */
+  onVerdict: (verdict: Verdict) => void;
+  /** Called after the chunks of a batch are settled: the time to write what they gave. */
+  onSettled: () => void;
+  /** Called when a worker fails; the batch is tried once more, chunk by chunk. */
+  onWorkerError: (error: unknown) => void;
+}
+
+export interface DispatchStatistics {
+  readonly batches: number;
+  readonly retries: number;
+  /** Chunks that no worker could validate. */
+  readonly failedChunks: number;
+  /** Bytes that wait for a free worker. */
+  readonly queuedBytes: number;
+  readonly batchesInFlight: number;
+  readonly threads: number;
+}
+
+/** How long the workers may take to start, in ms. */
+const BOOT_TIMEOUT = 30_000;
+
+export class Dispatcher {
+  readonly #options: DispatcherOptions;
+  readonly #pool: Piscina<BatchTask, Verdict>;
+  readonly #capacity: number;
+  #queue: Chunk[] = [];
+  #queuedBytes = 0;
+  #inFlight = 0;
+  #flushScheduled = false;
+  #closed = false;
+  #batches = 0;
+  #retries = 0;
+  #failedChunks = 0;
+  #idleWaiters: (() => void)[] = [];
+
+  constructor(options: DispatcherOptions) {
+    this.#options = options;
+    this.#capacity = options.threads * options.concurrentTasksPerWorker;
+    this.#pool = new Piscina({
+      filename: new URL('./worker.js', import.meta.url).href,
+      minThreads: options.threads,
+      maxThreads: options.threads,
+      concurrentTasksPerWorker: options.concurrentTasksPerWorker,
+      atomics: 'sync',
+      recordTiming: false,
+      workerData: options.settings,
+    });
+    this.#pool.on('error', options.onWorkerError);
+  }
+
+  get statistics(): DispatchStatistics {
+    return {
+      batches: this.#batches,
+      retries: this.#retries,
+      failedChunks: this.#failedChunks,
+      queuedBytes: this.#queuedBytes,
+      batchesInFlight: this.#inFlight,
+      threads: this.#pool.threads.length,
+    };
+  }
+
+  /**
+   * Waits until the workers answer.
+   * @throws SluiceError `WORKERS_FAILED` when one fails to start, or none answers within 30 s
+   */
+  async start(): Promise<void> {
+    const probes = Array.from({ length: this.#options.threads }, () =>
+      this.#pool.run({ arenas: [], ranges: new Uint32Array(0) }),
+    );
+    let timer: NodeJS.Timeout | undefined;
+    const timeout = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(new Error('no answer in time')), BOOT_TIMEOUT);
+    });
+    try {
+      await Promise.race([Promise.all(probes), timeout]);
+    } catch (cause) {
+      await this.close();
+      throw new SluiceError('WORKERS_FAILED', describeError(cause), { cause });
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** Takes whole messages of one connection. Their verdict settles them through the lane, in order. */
+  submit(lane: Lane, range: FrameRange, now: number): void {
+    const size = range.end - range.start;
+    lane.pendingBytes += size;
+    this.#queuedBytes += size;
+    const newest = this.#queue.at(-1);
+    if (newest?.lane !== lane || !newest.extend(range)) {
+      const chunk = new Chunk(lane, range, now);
+      lane.push(chunk);
+      this.#queue.push(chunk);
+    }
+    this.#scheduleFlush();
+  }
+
+  /** Resolves when all that was submitted is settled. */
+  idle(): Promise<void> {
+    if (this.#isIdle) return Promise.resolve();
+    return new Promise((resolve) => this.#idleWaiters.push(resolve));
+  }
+
+  /** Ends the workers. Wait for {@link idle} first: what is not settled by now is lost. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    await this.#pool.destroy();
+  }
+
+  get #isIdle(): boolean {
+    return this.#inFlight === 0 && this.#queue.length === 0;
+  }
+
+  /** After the reads of this turn of the event loop, so that they share a batch. */
+  #scheduleFlush(): void {
+    if (this.#flushScheduled || this.#inFlight >= this.#capacity) return;
+    this.#flushScheduled = true;
+    setImmediate(this.#flush);
+  }
+
+  readonly #flush = (): void => {
+    this.#flushScheduled = false;
+    while (this.#queue.length > 0 && this.#inFlight < this.#capacity && !this.#closed) {
+      void this.#run(this.#takeBatch(), false);
+    }
+  };
+
+  #takeBatch(): Chunk[] {
+    let bytes = 0;
+    let count = 0;
+    for (const chunk of this.#queue) {
+      if (count > 0 && bytes + chunk.size > this.#options.maxBatchBytes) break;
+      bytes += chunk.size;
+      count++;
+    }
+    this.#queuedBytes -= bytes;
+    return this.#queue.splice(0, count);
+  }
+
+  async #run(chunks: Chunk[], isRetry: boolean): Promise<void> {
+    this.#inFlight++;
+    this.#batches++;
+    const verdict = await this.#pool.run(batchTask(chunks)).catch((error: unknown) => {
+      this.#onFailure(chunks, isRetry, error);
+    });
+    if (verdict !== undefined) this.#settle(chunks, verdict);
+    this.#inFlight--;
+    this.#flush();
+    if (this.#isIdle) for (const resolve of this.#idleWaiters.splice(0)) resolve();
+  }
+
+  #settle(chunks: Chunk[], verdict: Verdict): void {
+    this.#options.onVerdict(verdict);
+    chunks.forEach((chunk, index) => {
+      chunk.verdict = verdict;
+      chunk.index = index;
+    });
+    for (const chunk of chunks) chunk.lane.advance();
+    this.#options.onSettled();
+  }
+
+  /** Validation is pure, so a batch may be sent again; one chunk at a time shows which one is bad. */
+  #onFailure(chunks: Chunk[], isRetry: boolean, error: unknown): void {
+    if (this.#closed) return;
+    this.#options.onWorkerError(error);
+    if (!isRetry) {
+      this.#retries++;
+      for (const chunk of chunks) void this.#run([chunk], true);
+      return;
+    }
+    for (const chunk of chunks) {
+      this.#failedChunks++;
+      chunk.failed = true;
+      chunk.lane.advance();
+    }
+    this.#options.onSettled();
+  }
+}
+
+function batchTask(chunks: readonly Chunk[]): BatchTask {
+  const arenas: SharedArrayBuffer[] = [];
+  const ranges = new Uint32Array(chunks.length * RANGE_FIELDS);
+  chunks.forEach(({ slab, start, end }, index) => {
+    let arena = arenas.indexOf(slab.arena.memory);
+    if (arena === -1) arena = arenas.push(slab.arena.memory) - 1;
+    ranges.set([arena, start, end], index * RANGE_FIELDS);
+  });
+  return { arenas, ranges };
+}

@@ -1,0 +1,84 @@
+// The order of one connection: what it sent is settled from the head, whatever worker answers first.
+
+import type { FrameRange } from '../connection/message-buffer.js';
+import type { Slab } from '../connection/slab-pool.js';
+import type { Verdict } from './verdict.js';
+
+/** A range of one connection's messages on its way through a worker. Holds its slab until it is settled. */
+export class Chunk implements FrameRange {
+  readonly lane: Lane;
+  readonly slab: Slab;
+  readonly start: number;
+  /** When the chunk was received, in ms of the monotonic clock. */
+  readonly receivedAt: number;
+  end: number;
+  /** The verdict on the batch that the chunk was part of, once it is there. */
+  verdict: Verdict | undefined;
+  /** The chunk's place in its batch. */
+  index = 0;
+  /** Set when no worker could validate the chunk. */
+  failed = false;
+
+  constructor(lane: Lane, range: FrameRange, receivedAt: number) {
+    this.lane = lane;
+    this.slab = range.slab;
+    this.start = range.start;
+    this.end = range.end;
+    this.receivedAt = receivedAt;
+    this.slab.hold();
+  }
+
+  get size(): number {
+    return this.end - this.start;
+  }
+
+  /** Takes in the range that follows in the same slab, if this one does. */
+  extend(range: FrameRange): boolean {
+    if (range.slab !== this.slab || range.start !== this.end) return false;
+    this.end = range.end;
+    return true;
+  }
+}
+
+export class Lane {
+  readonly #settle: (chunk: Chunk) => void;
+  #queue: (Chunk | (() => void))[] = [];
+  #draining = false;
+  /** Bytes received and not yet settled. */
+  pendingBytes = 0;
+
+  /** @param settle called with each chunk in the order of {@link push}, once it has a verdict or has failed */
+  constructor(settle: (chunk: Chunk) => void) {
+    this.#settle = settle;
+  }
+
+  push(chunk: Chunk): void {
+    this.#queue.push(chunk);
+  }
+
+  /** Runs `action` when all that was received before it is settled: at once, if that is so now. */
+  after(action: () => void): void {
+    this.#queue.push(action);
+    this.advance();
+  }
+
+  /** Settles from the head as far as answers are there. */
+  advance(): void {
+    if (this.#draining) return;
+    this.#draining = true;
+    let done = 0;
+    for (const item of this.#queue) {
+      if (item instanceof Chunk) {
+        if (item.verdict === undefined && !item.failed) break;
+        this.pendingBytes -= item.size;
+        this.#settle(item);
+        item.slab.release();
+      } else {
+        item();
+      }
+      done++;
+    }
+    if (done > 0) this.#queue = this.#queue.slice(done);
+    this.#draining = false;
+  }
+}

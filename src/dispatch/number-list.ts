@@ -1,0 +1,46 @@
+// A growable Uint32Array: appending costs no allocation once it has reached its working size.
+
+const INITIAL_CAPACITY = 1024;
+
+export class NumberList {
+  #values = new Uint32Array(INITIAL_CAPACITY);
+  #length = 0;
+
+  get length(): number {
+    return this.#length;
+  }
+
+  push(value: number): void {
+    this.#reserve(1);
+    this.#values[this.#length++] = value;
+  }
+
+  push3(a: number, b: number, c: number): void {
+    this.#reserve(3);
+    this.#values[this.#length++] = a;
+    this.#values[this.#length++] = b;
+    this.#values[this.#length++] = c;
+  }
+
+  push4(a: number, b: number, c: number, d: number): void {
+    this.#reserve(4);
+    this.#values[this.#length++] = a;
+    this.#values[this.#length++] = b;
+    this.#values[this.#length++] = c;
+    this.#values[this.#length++] = d;
+  }
+
+  /** A copy of the values with a buffer of its own, so that it can be transferred; empties the list. */
+  take(): Uint32Array<ArrayBuffer> {
+    const values = this.#values.slice(0, this.#length);
+    this.#length = 0;
+    return values;
+  }
+
+  #reserve(count: number): void {
+    if (this.#length + count <= this.#values.length) return;
+    const larger = new Uint32Array(this.#values.length * 2);
+    larger.set(this.#values);
+    this.#values = larger;
+  }
+}

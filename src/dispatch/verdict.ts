@@ -1,0 +1,80 @@
+// All that crosses the threads, both ways. A batch goes out as offsets into shared memory; the
+// verdict comes back as flat arrays, a few bytes a message. No parsed message ever crosses.
+
+import type { WireErrorCode } from '../errors.js';
+import type { Framing } from '../protocol/framing.js';
+import type { Issue } from '../protocol/rules.js';
+
+/** What a worker is started with. */
+export interface WorkerSettings {
+  /** URL of the schema module to load beside the protocol's own schemas. */
+  readonly schemas: string | undefined;
+  readonly framing: Framing;
+  readonly delimiter: number;
+  readonly maxMessageSize: number;
+  readonly maxMessageAge: number;
+  readonly maxClockSkew: number;
+}
+
+/** Ranges of whole messages to validate, each from one connection. */
+export interface BatchTask {
+  readonly arenas: readonly SharedArrayBuffer[];
+  /** {@link RANGE_FIELDS} numbers a range: index into `arenas`, start, end. */
+  readonly ranges: Uint32Array;
+}
+export const RANGE_FIELDS = 3;
+
+/** What the main thread has to do with a run of consecutive messages. */
+export const RunKind = {
+  /** Forward: one slice, each message followed by the delimiter. */
+  PLAIN: 0,
+  /** Forward, adding the delimiter after each message. */
+  BARE: 1,
+  /** One `job_request`: forward, and remember who asked. */
+  REQUEST: 2,
+  /** One application's message: find the crawlers that it is for. */
+  DIRECTED: 3,
+  /** One control message: act on it. */
+  CONTROL: 4,
+  /** One refused message: tell the sender; see {@link Verdict.refusals}. */
+  REFUSED: 5,
+} as const;
+
+/** The answer to a {@link BatchTask}. Offsets count from the start of the range's arena. */
+export interface Verdict {
+  /** {@link CHUNK} numbers a range. */
+  readonly chunks: Uint32Array;
+  /** {@link RUN} numbers a run, in the order of the messages. */
+  readonly runs: Uint32Array;
+  /** {@link FRAME} numbers a message, in order. */
+  readonly frames: Uint32Array;
+  /** Job ids, by the number in {@link FRAME.JOB} less one: each once. */
+  readonly jobIds: readonly string[];
+  /** Indexes into `jobIds`: the jobs each range speaks of, range by range. */
+  readonly chunkJobs: Uint32Array;
+  /** Details of the refused messages, in order. */
+  readonly refusals: readonly RefusedFrame[];
+  /** Accepted messages by type index. */
+  readonly accepted: Uint32Array;
+}
+
+/** Fields of a range in {@link Verdict.chunks}. Ends are exclusive; a range starts where the one before ended. */
+export const CHUNK = { RUN_END: 0, JOB_END: 1, LINES: 2, ACTIVE_JOBS: 3, SIZE: 4 } as const;
+/** `CHUNK.LINES` counts the delimiters in the range. `CHUNK.ACTIVE_JOBS` has this when the range has no heartbeat; else the `activeJobs` of the last one. */
+export const NO_HEARTBEAT = 0xffff_ffff;
+/** Fields of a run in {@link Verdict.runs}. */
+export const RUN = { FIRST: 0, COUNT: 1, KIND: 2, SIZE: 3 } as const;
+/**
+ * Fields of a message in {@link Verdict.frames}. `JOB` is 0 for none; of a refused message, it is the
+ * index into {@link Verdict.refusals}.
+ */
+export const FRAME = { START: 0, END: 1, TYPE: 2, JOB: 3, SIZE: 4 } as const;
+
+export interface RefusedFrame {
+  readonly code: WireErrorCode;
+  /** Name of the message's type where it is known. */
+  readonly type: string | undefined;
+  readonly issues: readonly Issue[];
+  /** Delimiters before the message in its range. */
+  readonly line: number;
+}

@@ -1,0 +1,32 @@
+// A validation worker: what Piscina runs in each of its threads. Loads the schemas once, then answers
+// each batch with a verdict. Synchronous throughout: one batch is done before the next begins.
+
+import { workerData } from 'node:worker_threads';
+import { move, transferableSymbol, valueSymbol } from 'piscina';
+import { MessageParser } from '../protocol/message-parser.js';
+import { MessageRegistry } from '../protocol/message-registry.js';
+import { MessageValidator } from '../protocol/message-validator.js';
+import { BatchValidator } from './batch-validator.js';
+import type { BatchTask, Verdict, WorkerSettings } from './verdict.js';
+
+const settings = workerData as WorkerSettings;
+
+const registry = await MessageRegistry.load(settings.schemas);
+const validator = new MessageValidator({
+  registry,
+  maxMessageSize: settings.maxMessageSize,
+  maxMessageAge: settings.maxMessageAge,
+  maxClockSkew: settings.maxClockSkew,
+});
+const { framing, delimiter } = settings;
+const batches = new BatchValidator(new MessageParser({ validator, framing, delimiter }), delimiter);
+
+/** Validates one batch. The arrays of the verdict move to the main thread without being copied. */
+export default function validateBatch(task: BatchTask): object {
+  const verdict: Verdict = batches.validate(task);
+  const { chunks, runs, frames, chunkJobs, accepted } = verdict;
+  return move({
+    [transferableSymbol]: [chunks, runs, frames, chunkJobs, accepted].map(({ buffer }) => buffer),
+    [valueSymbol]: verdict,
+  });
+}

@@ -1,0 +1,77 @@
+// What `import … from 'sluice'` gives.
+
+export { DEFAULT_SOCKET_PATH, type ResolvedOptions, resolveOptions, type SluiceOptions } from './config.js';
+export {
+  type BroadcastResult,
+  type ConnectionFilter,
+  ConnectionPool,
+  type PoolEvents,
+  type PoolStatistics,
+} from './connection/connection-pool.js';
+export {
+  type HealthHost,
+  type HealthIssue,
+  HealthMonitor,
+  type HealthOptions,
+  type HealthStatus,
+  type HealthSubject,
+  type HealthSummary,
+  type IssueSeverity,
+} from './connection/health-monitor.js';
+export {
+  type FrameRange,
+  type FrameReceiver,
+  MessageBuffer,
+  type MessageBufferOptions,
+  type MessageBufferStatistics,
+} from './connection/message-buffer.js';
+export { type CustomMessage, MessageEvent } from './connection/message-event.js';
+export type { Rates, ServerMetrics } from './connection/server-metrics.js';
+export { Slab, SlabPool } from './connection/slab-pool.js';
+export {
+  type ConnectionEvents,
+  type ConnectionMetadata,
+  type ConnectionState,
+  type ConnectionStatistics,
+  SocketConnection,
+} from './connection/socket-connection.js';
+export {
+  type ServerEvents,
+  type ServerState,
+  type ServerStatus,
+  SocketManager,
+  type SocketManagerDependencies,
+} from './connection/socket-manager.js';
+export {
+  ERRORS,
+  type ErrorCategory,
+  type ErrorCode,
+  type ErrorSeverity,
+  SluiceError,
+  type WireErrorCode,
+} from './errors.js';
+export type { Framing } from './protocol/framing.js';
+export {
+  type FrameSink,
+  MessageParser,
+  type ParsedMessage,
+  type ParserOptions,
+} from './protocol/message-parser.js';
+export {
+  type MessageDirection,
+  MessageRegistry,
+  type MessageType,
+  type SchemaModule,
+} from './protocol/message-registry.js';
+export {
+  type Acceptance,
+  MessageValidator,
+  type Refusal,
+  type ValidationResult,
+  type ValidationStatistics,
+  type ValidatorOptions,
+} from './protocol/message-validator.js';
+export type { Message, MessageMap, OutgoingMessage, OverflowPolicy, PeerRole } from './protocol/messages.js';
+export { ProtocolHandler, type ProtocolStatistics, type Rejection } from './protocol/protocol-handler.js';
+export type { Issue, ReportIssue, Rule } from './protocol/rules.js';
+export { SOCKET_CONFIG } from './socket-config.js';

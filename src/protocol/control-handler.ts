@@ -1,0 +1,109 @@
+// The messages between one peer and the broker: hello, subscribe, unsubscribe, ping. One function a type.
+
+import { readFileSync } from 'node:fs';
+import type { SocketConnection } from '../connection/socket-connection.js';
+import type { Subscriptions } from '../routing/subscriptions.js';
+import type { MessageType } from './message-registry.js';
+import { type ControlMessage, type MessageMap, PROTOCOL_VERSION } from './messages.js';
+import { brokerLine } from './outgoing.js';
+import type { ReplyLimiter } from './reply-limiter.js';
+
+export interface ControlSettings {
+  readonly delimiter: string;
+  readonly maxMessageSize: number;
+  readonly heartbeatInterval: number;
+  readonly heartbeatTimeout: number;
+  readonly maxSubscriptions: number;
+}
+
+/** This package's version, as `welcome` tells it. */
+export const SERVER_VERSION = packageVersion();
+
+export class ControlHandler {
+  readonly #settings: ControlSettings;
+  readonly #subscriptions: Subscriptions;
+  readonly #replies: ReplyLimiter;
+
+  constructor(settings: ControlSettings, subscriptions: Subscriptions, replies: ReplyLimiter) {
+    this.#settings = settings;
+    this.#subscriptions = subscriptions;
+    this.#replies = replies;
+  }
+
+  /** Acts on a control message, given as the bytes that a worker has accepted as `type`. */
+  handle(connection: SocketConnection, type: MessageType, bytes: Buffer): void {
+    const message = type.schema.parse(JSON.parse(bytes.toString())) as ControlMessage;
+    switch (message.type) {
+      case 'hello':
+        return this.#hello(connection, message);
+      case 'subscribe':
+        return this.#subscribe(connection, message);
+      case 'unsubscribe':
+        return this.#unsubscribe(connection, message);
+      case 'ping':
+        return connection.reply(brokerLine('pong', {}, this.#settings.delimiter));
+      case 'pong':
+        return;
+    }
+  }
+
+  #hello(connection: SocketConnection, { data }: MessageMap['hello']): void {
+    const version = data.protocolVersion ?? PROTOCOL_VERSION;
+    if (majorOf(version) !== majorOf(PROTOCOL_VERSION)) {
+      connection.noteError('UNSUPPORTED_VERSION');
+      this.#replies.reply(connection, 'UNSUPPORTED_VERSION', { messageType: 'hello' });
+      void connection.disconnect('UNSUPPORTED_VERSION');
+      return;
+    }
+    connection.role = data.role;
+    connection.crawlerId = data.crawlerId;
+    connection.version = version;
+    connection.capabilities = data.capabilities ?? [];
+    connection.setState('authenticated');
+    const { maxMessageSize, heartbeatInterval, heartbeatTimeout, delimiter } = this.#settings;
+    connection.reply(
+      brokerLine(
+        'welcome',
+        {
+          connectionId: connection.id,
+          protocolVersion: PROTOCOL_VERSION,
+          maxMessageSize,
+          heartbeatInterval,
+          heartbeatTimeout,
+          serverVersion: SERVER_VERSION,
+        },
+        delimiter,
+      ),
+    );
+  }
+
+  #subscribe(connection: SocketConnection, { data }: MessageMap['subscribe']): void {
+    const isNew = !this.#subscriptions.has(connection, data.id);
+    if (isNew && this.#subscriptions.countOf(connection) >= this.#settings.maxSubscriptions) {
+      connection.noteError('RATE_LIMITED');
+      this.#replies.reply(connection, 'RATE_LIMITED', { messageType: 'subscribe' });
+      return;
+    }
+    // A crawler does not subscribe: who does so without a hello is an application.
+    if (connection.version === undefined) connection.role = 'app';
+    this.#subscriptions.add(connection, data);
+    connection.setOverflow(data.overflow ?? 'disconnect');
+    connection.reply(brokerLine('subscribed', { id: data.id }, this.#settings.delimiter));
+  }
+
+  #unsubscribe(connection: SocketConnection, { data }: MessageMap['unsubscribe']): void {
+    this.#subscriptions.remove(connection, data.id);
+    connection.reply(brokerLine('unsubscribed', { id: data.id }, this.#settings.delimiter));
+  }
+}
+
+/** The first number of a semantic version; -1 when it is none. */
+function majorOf(version: string): number {
+  const match = /^(\d{1,9})(?:\.\d{1,9}){0,2}(?:[-+].*)?$/.exec(version);
+  return match?.[1] === undefined ? -1 : Number(match[1]);
+}
+
+function packageVersion(): string {
+  const url = new URL('../../../package.json', import.meta.url);
+  return (JSON.parse(readFileSync(url, 'utf8')) as { version: string }).version;
+}

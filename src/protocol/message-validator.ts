@@ -1,0 +1,171 @@
+// Says whether a parsed message is valid: known type, schema, business rules, age.
+// Runs in the workers, and alone on one message. Must never change a message or repeat its values.
+
+import { isUtf8 } from 'node:buffer';
+import * as z from 'zod';
+import type { WireErrorCode } from '../errors.js';
+import { fromZodIssues, MAX_ISSUES } from './issues.js';
+import { MessageRegistry, type MessageType } from './message-registry.js';
+import type { Issue } from './rules.js';
+import { decodeJson, MAX_DEPTH } from './safe-json.js';
+
+export interface ValidatorOptions {
+  /** The types to know; default: the protocol's own. */
+  registry?: MessageRegistry;
+  /** Longest message, in bytes; default 1 MiB. Applies where bytes are given. */
+  maxMessageSize?: number;
+  /** Deepest nesting, in levels; default 64. Applies where bytes are given. */
+  maxDepth?: number;
+  /** Refuse messages older than this many ms; default 0: never. */
+  maxMessageAge?: number;
+  /** Refuse messages more than this many ms in the future; default 0: never. */
+  maxClockSkew?: number;
+  /** Wall clock in ms since 1970, for the age rules alone; default `Date.now`. */
+  now?: () => number;
+}
+
+export interface Acceptance {
+  readonly ok: true;
+  readonly type: MessageType;
+}
+
+export interface Refusal {
+  readonly ok: false;
+  readonly code: WireErrorCode;
+  /** Name of the message's type where the registry knows it. */
+  readonly type: string | undefined;
+  readonly issues: readonly Issue[];
+}
+
+export type ValidationResult = Acceptance | Refusal;
+
+export interface ValidationStatistics {
+  readonly accepted: number;
+  readonly refused: number;
+  readonly byType: Readonly<Record<string, number>>;
+  readonly byCode: Readonly<Record<string, number>>;
+}
+
+export function refuse(code: WireErrorCode, type?: string, issues: readonly Issue[] = []): Refusal {
+  return { ok: false, code, type, issues };
+}
+
+export class MessageValidator {
+  readonly registry: MessageRegistry;
+  readonly maxMessageSize: number;
+  readonly maxDepth: number;
+  readonly #maxMessageAge: number;
+  readonly #maxClockSkew: number;
+  readonly #now: () => number;
+  readonly #accepted: Uint32Array;
+  readonly #refused = new Map<WireErrorCode, number>();
+  readonly #accept: readonly Acceptance[];
+
+  constructor(options: ValidatorOptions = {}) {
+    this.registry = options.registry ?? new MessageRegistry();
+    this.maxMessageSize = options.maxMessageSize ?? 1024 * 1024;
+    this.maxDepth = options.maxDepth ?? MAX_DEPTH;
+    this.#maxMessageAge = options.maxMessageAge ?? 0;
+    this.#maxClockSkew = options.maxClockSkew ?? 0;
+    this.#now = options.now ?? Date.now;
+    this.#accepted = new Uint32Array(this.registry.types.length);
+    this.#accept = this.registry.types.map((type) => ({ ok: true, type }));
+  }
+
+  /**
+   * Validates one message: the bytes of one JSON object, or an already parsed value.
+   * Never throws for a bad message.
+   */
+  validate(message: Buffer | unknown): ValidationResult {
+    let result: ValidationResult;
+    try {
+      result = Buffer.isBuffer(message) ? this.#checkBytes(message) : this.#check(message);
+    } catch {
+      // A rule or a schema of a schema module threw. What it threw may quote the message: it is dropped.
+      result = refuse('VALIDATION_FAILED');
+    }
+    return this.count(result);
+  }
+
+  /** Accepted and refused messages so far, by type and by error code. */
+  get statistics(): ValidationStatistics {
+    const byType: Record<string, number> = {};
+    let accepted = 0;
+    this.registry.types.forEach(({ name, index }) => {
+      const count = this.#accepted[index] ?? 0;
+      accepted += count;
+      if (count > 0) byType[name] = count;
+    });
+    const refused = [...this.#refused.values()].reduce((sum, count) => sum + count, 0);
+    return { accepted, refused, byType, byCode: Object.fromEntries(this.#refused) };
+  }
+
+  /** Adds a result to the statistics. */
+  count(result: ValidationResult): ValidationResult {
+    if (result.ok) this.#accepted[result.type.index] = (this.#accepted[result.type.index] ?? 0) + 1;
+    else this.#refused.set(result.code, (this.#refused.get(result.code) ?? 0) + 1);
+    return result;
+  }
+
+  #checkBytes(bytes: Buffer): ValidationResult {
+    if (bytes.length > this.maxMessageSize) return refuse('MESSAGE_TOO_LARGE');
+    if (!isUtf8(bytes)) return refuse('INVALID_UTF8');
+    const decoded = decodeJson(bytes.toString('utf8'), this.maxDepth);
+    return decoded.ok ? this.#check(decoded.value) : refuse(decoded.code);
+  }
+
+  #check(message: unknown): ValidationResult {
+    if (typeof message !== 'object' || message === null || Array.isArray(message)) {
+      return refuse('SCHEMA_VIOLATION', undefined, [
+        { path: '', code: 'invalid_type', message: 'expected object' },
+      ]);
+    }
+    const name = (message as { type?: unknown }).type;
+    if (typeof name !== 'string') {
+      return refuse('SCHEMA_VIOLATION', undefined, [
+        { path: 'type', code: 'invalid_type', message: 'expected string' },
+      ]);
+    }
+    const type = this.registry.get(name);
+    if (type === undefined) return refuse('UNKNOWN_TYPE');
+    return this.#checkType(type, message);
+  }
+
+  #checkType(type: MessageType, message: object): ValidationResult {
+    // `validate` answers yes or no without building anything; the details cost a second look.
+    if (!z.validate(type.schema, message)) {
+      const { error } = z.safeParse(type.schema, message);
+      return refuse(
+        'SCHEMA_VIOLATION',
+        type.name,
+        fromZodIssues(error?.issues ?? [], this.registry.knownKeys),
+      );
+    }
+    const issues = this.#brokenRules(type, message);
+    if (issues !== undefined) return refuse('RULE_VIOLATION', type.name, issues);
+    return this.#accept[type.index] as Acceptance;
+  }
+
+  #brokenRules(type: MessageType, message: object): Issue[] | undefined {
+    let issues: Issue[] | undefined;
+    const report = (path: string, code: string, text: string): void => {
+      issues ??= [];
+      if (issues.length < MAX_ISSUES) issues.push({ path, code, message: text });
+    };
+    // The schema has just accepted the message as the type that this rule was written for.
+    (type.rule as ((message: object, report: unknown) => void) | undefined)?.(message, report);
+    if (this.#maxMessageAge > 0 || this.#maxClockSkew > 0) this.#checkAge(message, report);
+    return issues;
+  }
+
+  #checkAge(message: { timestamp?: unknown }, report: (path: string, code: string, text: string) => void) {
+    if (typeof message.timestamp !== 'string') return;
+    const age = this.#now() - Date.parse(message.timestamp);
+    if (this.#maxMessageAge > 0 && age > this.#maxMessageAge) {
+      report('timestamp', 'too_old', 'is older than maxMessageAge');
+    }
+    if (this.#maxClockSkew > 0 && -age > this.#maxClockSkew) {
+      report('timestamp', 'in_future', 'is further in the future than maxClockSkew');
+    }
+  }
+}

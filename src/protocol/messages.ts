@@ -1,0 +1,249 @@
+// The contract: a zod schema for every message on the wire. Types only; the rules that compare
+// values are in rules.ts. Unknown extra keys are allowed everywhere, so every object is loose.
+
+import * as z from 'zod';
+
+/** The version that `hello` and `welcome` speak of. */
+export const PROTOCOL_VERSION = '1.0.0';
+
+export const entityType = z.enum([
+  'areas',
+  'project',
+  'group',
+  'user',
+  'issue',
+  'merge_request',
+  'commit',
+  'branch',
+  'pipeline',
+  'release',
+]);
+export const jobType = z.enum(['discover_namespaces', 'crawl_user', 'crawl_group', 'crawl_project']);
+export const overflowPolicy = z.enum(['disconnect', 'drop-oldest', 'drop-newest', 'block']);
+export const peerRole = z.enum(['crawler', 'app', 'monitor']);
+
+const counts = z.record(z.string(), z.number());
+const resumeState = z.looseObject({
+  lastEntityId: z.string().optional(),
+  currentPage: z.number().optional(),
+  entityType: z.string().optional(),
+});
+const timestamp = z.iso.datetime({ offset: true, local: true });
+
+const envelope = {
+  timestamp,
+  jobId: z.string().optional(),
+  job_id: z.string().optional(),
+};
+
+/** A message about a crawl, from a crawler. */
+const fromCrawler = <T extends string, D extends z.ZodRawShape>(type: T, data: D) =>
+  z.looseObject({ type: z.literal(type), ...envelope, data: z.looseObject(data) });
+
+/** A message for one crawler or more, from an application: `to` says which. */
+const fromApp = <T extends string, D extends z.ZodRawShape>(type: T, data: D) =>
+  z.looseObject({ type: z.literal(type), ...envelope, to: z.string().optional(), data: z.looseObject(data) });
+
+/** A message between one peer and the broker. A person may type these, so `timestamp` can be left out. */
+const control = <T extends string, D extends z.ZodRawShape>(type: T, data: D) =>
+  z.looseObject({ type: z.literal(type), timestamp: timestamp.optional(), data: z.looseObject(data) });
+
+const bareControl = <T extends string>(type: T) =>
+  z.looseObject({
+    type: z.literal(type),
+    timestamp: timestamp.optional(),
+    data: z.looseObject({}).optional(),
+  });
+
+/** Crawler → application: checked, then forwarded to subscribers. */
+export const crawlerSchemas = {
+  heartbeat: fromCrawler('heartbeat', {
+    activeJobs: z.number(),
+    totalProcessed: z.number(),
+    systemStatus: z.enum(['idle', 'discovering', 'crawling', 'processing', 'error']),
+    memoryUsage: z.unknown().optional(),
+    uptime: z.number().optional(),
+  }),
+  job_request: fromCrawler('job_request', {}),
+  job_started: fromCrawler('job_started', {
+    entityType: z.string().optional(),
+    entityId: z.string().optional(),
+  }),
+  job_progress: fromCrawler('job_progress', {
+    stage: z.enum(['discovering', 'fetching', 'completed', 'failed']),
+    entityType,
+    processed: z.number(),
+    total: z.number().optional(),
+    message: z.string().optional(),
+    resumeState: resumeState.optional(),
+    itemCounts: counts.optional(),
+    currentPage: z.number().optional(),
+    processingRate: z.number().optional(),
+    estimatedTimeRemaining: z.number().optional(),
+  }),
+  job_completed: fromCrawler('job_completed', {
+    success: z.boolean(),
+    finalCounts: counts,
+    message: z.string().optional(),
+    outputFiles: z.array(z.string()).optional(),
+  }),
+  job_failed: fromCrawler('job_failed', {
+    error: z.string(),
+    errorType: z.string().optional(),
+    isRecoverable: z.boolean(),
+    resumeState: resumeState.optional(),
+    partialCounts: counts.optional(),
+    stackTrace: z.string().optional(),
+    retryCount: z.number().optional(),
+    requestDetails: z
+      .looseObject({
+        method: z.string().optional(),
+        url: z.string().optional(),
+        status_code: z.number().optional(),
+        response_headers: z.record(z.string(), z.string()).optional(),
+      })
+      .optional(),
+    context: z.record(z.string(), z.unknown()).optional(),
+  }),
+  discovery: fromCrawler('discovery', {
+    entityType,
+    entities: z.array(
+      z.looseObject({
+        id: z.string(),
+        name: z.string(),
+        path: z.string(),
+        parentId: z.string().optional(),
+      }),
+    ),
+  }),
+  jobs_discovered: fromCrawler('jobs_discovered', {
+    discovered_jobs: z.array(
+      z.looseObject({
+        job_type: jobType,
+        entity_id: z.string(),
+        namespace_path: z.string(),
+        entity_name: z.string(),
+        priority: z.number().default(1),
+        estimated_size: counts.optional(),
+      }),
+    ),
+    discovery_summary: z.looseObject({
+      total_users: z.number().optional(),
+      total_groups: z.number().optional(),
+      total_projects: z.number().optional(),
+      hierarchy_depth: z.number().optional(),
+    }),
+  }),
+  token_refresh_request: fromCrawler('token_refresh_request', {
+    current_token_expired: z.boolean().optional(),
+    last_successful_request: z.string().optional(),
+    error_details: z.string().optional(),
+  }),
+};
+
+/** Application → crawler: checked, then sent to the crawlers it is for. */
+export const appSchemas = {
+  job_assignment: fromApp('job_assignment', {
+    job_id: z.string(),
+    job_type: jobType,
+    entity_id: z.string().optional(),
+    namespace_path: z.string().optional(),
+    gitlab_host: z.string(),
+    access_token: z.string(),
+    priority: z.number().default(1),
+    resume: z.boolean().default(false),
+  }),
+  job_response: fromApp('job_response', {
+    jobs: z.array(
+      z.looseObject({
+        id: z.string(),
+        entityType,
+        entityId: z.string(),
+        gitlabUrl: z.string(),
+        accessToken: z.string(),
+        resumeState: resumeState.optional(),
+      }),
+    ),
+  }),
+  token_refresh_response: fromApp('token_refresh_response', {
+    accessToken: z.string(),
+    expiresAt: z.string().optional(),
+    refreshSuccessful: z.boolean(),
+  }),
+  shutdown: fromApp('shutdown', {
+    graceful: z.boolean().default(true),
+    timeout_seconds: z.number().default(30),
+    reason: z.string().optional(),
+  }),
+};
+
+/** Peer → broker: acted on, never forwarded. */
+export const controlSchemas = {
+  hello: control('hello', {
+    role: peerRole,
+    crawlerId: z.string().min(1).max(256).optional(),
+    protocolVersion: z.string().optional(),
+    token: z.string().optional(),
+    capabilities: z.array(z.string().max(256)).max(64).optional(),
+  }),
+  subscribe: control('subscribe', {
+    id: z.string().min(1).max(256),
+    types: z.array(z.string().min(1).max(256)).max(1024).default(['*']),
+    jobIds: z.array(z.string()).max(1024).optional(),
+    crawlerIds: z.array(z.string()).max(1024).optional(),
+    group: z.string().min(1).max(256).optional(),
+    overflow: overflowPolicy.optional(),
+    meta: z.boolean().optional(),
+  }),
+  unsubscribe: control('unsubscribe', { id: z.string() }),
+  ping: bareControl('ping'),
+  pong: bareControl('pong'),
+};
+
+/** Broker → peer: what a client may receive beside the messages it subscribed to. */
+export const brokerSchemas = {
+  welcome: control('welcome', {
+    connectionId: z.string(),
+    protocolVersion: z.string(),
+    maxMessageSize: z.number(),
+    heartbeatInterval: z.number(),
+    heartbeatTimeout: z.number(),
+    serverVersion: z.string(),
+  }),
+  subscribed: control('subscribed', { id: z.string() }),
+  unsubscribed: control('unsubscribed', { id: z.string() }),
+  error: control('error', {
+    code: z.string(),
+    message: z.string(),
+    messageType: z.string().optional(),
+    line: z.number().optional(),
+    issues: z.array(z.looseObject({ path: z.string(), code: z.string(), message: z.string() })).optional(),
+  }),
+};
+
+export type EntityType = z.infer<typeof entityType>;
+export type JobType = z.infer<typeof jobType>;
+export type OverflowPolicy = z.infer<typeof overflowPolicy>;
+export type PeerRole = z.infer<typeof peerRole>;
+
+type Messages<S extends Record<string, z.ZodType>> = { [K in keyof S]: z.output<S[K]> };
+type MessageInputs<S extends Record<string, z.ZodType>> = { [K in keyof S]: z.input<S[K]> };
+
+/** Every message by its type, as read: defaults are filled in. */
+export type MessageMap = Messages<
+  typeof crawlerSchemas & typeof appSchemas & typeof controlSchemas & typeof brokerSchemas
+>;
+/** Every message by its type, as written: what has a default can be left out. */
+export type MessageInputMap = MessageInputs<
+  typeof crawlerSchemas & typeof appSchemas & typeof controlSchemas & typeof brokerSchemas
+>;
+export type CrawlerMessage = MessageMap[keyof typeof crawlerSchemas];
+export type AppMessage = MessageMap[keyof typeof appSchemas];
+export type ControlMessage = MessageMap[keyof typeof controlSchemas];
+export type BrokerMessage = MessageMap[keyof typeof brokerSchemas];
+export type Message = CrawlerMessage | AppMessage | ControlMessage | BrokerMessage;
+
+/** What can be sent: a message of the protocol, or one of a schema module's own types. */
+export type OutgoingMessage =
+  | MessageInputMap[keyof MessageInputMap]
+  | { type: string; [key: string]: unknown };

@@ -1,0 +1,57 @@
+// What the broker writes itself, as bytes ready for the wire: its control messages, and the messages
+// that code in this process sends through it.
+
+import { SluiceError, WIRE_ERRORS, type WireErrorCode } from '../errors.js';
+import type { MessageValidator } from './message-validator.js';
+import type { BrokerMessage, MessageMap, OutgoingMessage } from './messages.js';
+import type { Issue } from './rules.js';
+
+type BrokerReply = {
+  [M in BrokerMessage | MessageMap['pong'] as M['type']]: { data: NonNullable<M['data']> };
+};
+
+/** A broker's message, dated now. */
+export function brokerLine<T extends keyof BrokerReply>(
+  type: T,
+  data: BrokerReply[T]['data'],
+  delimiter: string,
+): Buffer {
+  return Buffer.from(JSON.stringify({ type, timestamp: new Date().toISOString(), data }) + delimiter);
+}
+
+export interface ErrorDetails {
+  /** Name of the refused message's type. */
+  messageType?: string | undefined;
+  /** Line of the connection's stream, counted from 1. */
+  line?: number | undefined;
+  issues?: readonly Issue[] | undefined;
+}
+
+/** An `error` message. Its text is the code's own: nothing of the refused message is in it. */
+export function errorLine(code: WireErrorCode, details: ErrorDetails, delimiter: string): Buffer {
+  const { messageType, line, issues } = details;
+  const data = {
+    code,
+    message: WIRE_ERRORS[code].message,
+    ...(messageType === undefined ? {} : { messageType }),
+    ...(line === undefined ? {} : { line }),
+    ...(issues === undefined || issues.length === 0 ? {} : { issues: issues.map((issue) => ({ ...issue })) }),
+  };
+  return brokerLine('error', data, delimiter);
+}
+
+/**
+ * Checks and serializes a message that code sends.
+ * @throws SluiceError `INVALID_MESSAGE`, naming what is wrong where
+ */
+export function encodeMessage(
+  message: OutgoingMessage,
+  validator: MessageValidator,
+  delimiter: string,
+): Buffer {
+  const text = JSON.stringify(message) as string | undefined;
+  const result = validator.validate(Buffer.from(text ?? ''));
+  if (result.ok) return Buffer.from(text + delimiter);
+  const issues = result.issues.map(({ path, message: expectation }) => `${path} ${expectation}`);
+  throw new SluiceError('INVALID_MESSAGE', [result.code, ...issues].join('; '));
+}

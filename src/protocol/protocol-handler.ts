@@ -1,0 +1,327 @@
+// What the verdicts mean: control messages are acted on, refused ones answered, all others handed to
+// routing. Takes each connection's chunks in order, run by run; most of the traffic is one run a chunk.
+
+import type { SocketConnection } from '../connection/socket-connection.js';
+import { type FrameRun, frameField, wholeRun } from '../delivery/frame-run.js';
+import type { Piece } from '../delivery/outbox.js';
+import type { Chunk } from '../dispatch/lane.js';
+import {
+  CHUNK,
+  FRAME,
+  NO_HEARTBEAT,
+  type RefusedFrame,
+  RUN,
+  RunKind,
+  type Verdict,
+} from '../dispatch/verdict.js';
+import type { WireErrorCode } from '../errors.js';
+import { REJECTED } from '../routing/filter.js';
+import type { Recipients } from '../routing/recipients.js';
+import type { Subscriptions } from '../routing/subscriptions.js';
+import { ControlHandler, type ControlSettings } from './control-handler.js';
+import type { MessageRegistry } from './message-registry.js';
+import type { ErrorDetails } from './outgoing.js';
+import { redactedSample } from './redaction.js';
+import { ReplyLimiter } from './reply-limiter.js';
+import type { Issue } from './rules.js';
+
+/** A refused message, without its contents. */
+export interface Rejection {
+  readonly connection: SocketConnection;
+  readonly code: WireErrorCode;
+  /** Name of the message's type where it is known. */
+  readonly messageType: string | undefined;
+  readonly issues: readonly Issue[];
+  /** Size of the message. */
+  readonly bytes: number;
+  /** Line of the connection's stream, counted from 1. */
+  readonly line: number;
+  /** The first 256 bytes, with what looks like a secret blanked. */
+  readonly sample: string;
+}
+
+export interface ProtocolStatistics {
+  /** Messages accepted, by type. */
+  readonly accepted: Readonly<Record<string, number>>;
+  /** Messages refused, by error code. */
+  readonly refused: Readonly<Record<string, number>>;
+  /** Application messages that nobody could take. */
+  readonly undeliverable: number;
+  /** Heartbeats that came faster than `minHeartbeatInterval`. */
+  readonly heartbeatsDropped: number;
+  readonly errorReplies: number;
+  /** Errors that were counted only, for `maxErrorReplies`. */
+  readonly errorsUnanswered: number;
+  readonly subscriptions: number;
+  readonly jobOwners: number;
+}
+
+export interface ProtocolSettings extends ControlSettings {
+  readonly maxErrorReplies: number;
+  readonly maxFramingErrors: number;
+  readonly minHeartbeatInterval: number;
+}
+
+/** Code in this process that wants to see messages. */
+export interface ProtocolListener {
+  onMessages(connection: SocketConnection, run: FrameRun): void;
+  onRejected(rejection: Rejection): void;
+}
+
+export class ProtocolHandler {
+  readonly #settings: ProtocolSettings;
+  readonly #registry: MessageRegistry;
+  readonly #subscriptions: Subscriptions;
+  readonly #recipients: Recipients<SocketConnection>;
+  readonly #listener: ProtocolListener;
+  readonly #control: ControlHandler;
+  readonly #replies: ReplyLimiter;
+  readonly #heartbeat: number;
+  readonly #accepted: number[];
+  readonly #refused = new Map<WireErrorCode, number>();
+  /** Too long messages in a row, by connection. */
+  readonly #framingErrors = new WeakMap<SocketConnection, number>();
+  /** When the latest forwarded heartbeat was received, by connection. */
+  readonly #heartbeatAt = new WeakMap<SocketConnection, number>();
+  #undeliverable = 0;
+  #heartbeatsDropped = 0;
+
+  constructor(
+    settings: ProtocolSettings,
+    registry: MessageRegistry,
+    subscriptions: Subscriptions,
+    recipients: Recipients<SocketConnection>,
+    listener: ProtocolListener,
+  ) {
+    this.#settings = settings;
+    this.#registry = registry;
+    this.#subscriptions = subscriptions;
+    this.#recipients = recipients;
+    this.#listener = listener;
+    this.#replies = new ReplyLimiter(settings.maxErrorReplies, settings.delimiter);
+    this.#control = new ControlHandler(settings, subscriptions, this.#replies);
+    this.#heartbeat = registry.get('heartbeat')?.index ?? 0;
+    this.#accepted = registry.types.map(() => 0);
+  }
+
+  get statistics(): ProtocolStatistics {
+    const accepted: Record<string, number> = {};
+    this.#registry.types.forEach(({ name, index }) => {
+      const count = this.#accepted[index] ?? 0;
+      if (count > 0) accepted[name] = count;
+    });
+    return {
+      accepted,
+      refused: Object.fromEntries(this.#refused),
+      undeliverable: this.#undeliverable,
+      heartbeatsDropped: this.#heartbeatsDropped,
+      errorReplies: this.#replies.sent,
+      errorsUnanswered: this.#replies.withheld,
+      subscriptions: this.#subscriptions.size,
+      jobOwners: this.#recipients.owners.size,
+    };
+  }
+
+  /** Adds a batch's counts to the statistics. */
+  count(verdict: Verdict): void {
+    verdict.accepted.forEach((count, index) => {
+      this.#accepted[index] = (this.#accepted[index] ?? 0) + count;
+    });
+  }
+
+  /** A connection's next chunk has its verdict. */
+  settle(connection: SocketConnection, chunk: Chunk): void {
+    const { verdict } = chunk;
+    if (verdict === undefined) return this.#refuseChunk(connection, chunk);
+    const { chunks } = verdict;
+    const at = chunk.index * CHUNK.SIZE;
+    const previous = at - CHUNK.SIZE;
+    const runsFrom = chunk.index === 0 ? 0 : (chunks[previous + CHUNK.RUN_END] ?? 0);
+    const jobsFrom = chunk.index === 0 ? 0 : (chunks[previous + CHUNK.JOB_END] ?? 0);
+    const runsTo = chunks[at + CHUNK.RUN_END] ?? 0;
+    const jobsTo = chunks[at + CHUNK.JOB_END] ?? 0;
+    const activeJobs = chunks[at + CHUNK.ACTIVE_JOBS] ?? NO_HEARTBEAT;
+
+    for (let job = jobsFrom; job < jobsTo; job++) {
+      this.#recipients.owners.set(verdict.jobIds[verdict.chunkJobs[job] ?? 0] ?? '', connection.id);
+    }
+    if (activeJobs !== NO_HEARTBEAT) connection.workload = activeJobs;
+    for (let run = runsFrom; run < runsTo; run++) this.#handleRun(connection, chunk, verdict, run * RUN.SIZE);
+    if (activeJobs !== NO_HEARTBEAT) connection.lastHeartbeatAt = chunk.receivedAt;
+    connection.line += chunks[at + CHUNK.LINES] ?? 0;
+  }
+
+  /** A message of the connection grew over maxMessageSize. */
+  refuseOversize(connection: SocketConnection): void {
+    this.#refuse(connection, { code: 'MESSAGE_TOO_LARGE', type: undefined, issues: [], line: 0 }, undefined);
+  }
+
+  /** Tells a peer of an error, as often as `maxErrorReplies` allows. */
+  replyError(connection: SocketConnection, code: WireErrorCode, details: ErrorDetails = {}): void {
+    this.#replies.reply(connection, code, details);
+  }
+
+  /** A connection has gone. */
+  forget(connection: SocketConnection): void {
+    this.#subscriptions.removeAll(connection);
+    this.#recipients.forget(connection.id);
+  }
+
+  #handleRun(connection: SocketConnection, chunk: Chunk, verdict: Verdict, at: number): void {
+    const first = verdict.runs[at + RUN.FIRST] ?? 0;
+    const count = verdict.runs[at + RUN.COUNT] ?? 0;
+    const kind = verdict.runs[at + RUN.KIND];
+    if (kind === RunKind.REFUSED) {
+      const refusal = verdict.refusals[verdict.frames[first * FRAME.SIZE + FRAME.JOB] ?? 0];
+      if (refusal !== undefined) this.#refuse(connection, refusal, frameBytes(chunk, verdict, first));
+      return;
+    }
+    connection.markActive();
+    this.#framingErrors.delete(connection);
+    const firstSequence = connection.sequence + 1;
+    connection.sequence += count;
+    if (kind === RunKind.CONTROL) {
+      const type = this.#registry.types[verdict.frames[first * FRAME.SIZE + FRAME.TYPE] ?? 0];
+      if (type !== undefined) this.#control.handle(connection, type, frameBytes(chunk, verdict, first));
+      return;
+    }
+    const run: FrameRun = {
+      source: connection,
+      chunk,
+      verdict,
+      first,
+      count,
+      isBare: kind !== RunKind.PLAIN,
+      firstSequence,
+      delimiter: this.#settings.delimiter.charCodeAt(0),
+    };
+    if (kind === RunKind.DIRECTED) this.#direct(connection, run);
+    else if (kind === RunKind.REQUEST) {
+      this.#recipients.onJobRequest(connection.id);
+      this.#forward(connection, run);
+    } else if (this.#settings.minHeartbeatInterval > 0) this.#forwardPaced(connection, run);
+    else this.#forward(connection, run);
+  }
+
+  #forward(connection: SocketConnection, run: FrameRun): void {
+    this.#subscriptions.route(run);
+    this.#listener.onMessages(connection, run);
+  }
+
+  /** Forwards a run without the heartbeats that follow faster than `minHeartbeatInterval`. */
+  #forwardPaced(connection: SocketConnection, run: FrameRun): void {
+    const { receivedAt } = run.chunk;
+    let from = 0;
+    const forwardUpTo = (to: number): void => {
+      if (to === from) return;
+      const part = { first: run.first + from, count: to - from, firstSequence: run.firstSequence + from };
+      this.#forward(connection, { ...run, ...part });
+    };
+    for (let index = 0; index < run.count; index++) {
+      if (frameField(run, index, FRAME.TYPE) !== this.#heartbeat) continue;
+      const previous = this.#heartbeatAt.get(connection);
+      if (previous === undefined || receivedAt - previous >= this.#settings.minHeartbeatInterval) {
+        this.#heartbeatAt.set(connection, receivedAt);
+        continue;
+      }
+      this.#heartbeatsDropped++;
+      forwardUpTo(index);
+      from = index + 1;
+    }
+    forwardUpTo(run.count);
+  }
+
+  /** Sends one application message to the crawlers that it is for. */
+  #direct(connection: SocketConnection, run: FrameRun): void {
+    // A worker has accepted these bytes: they are JSON, of the shape that the type's schema says.
+    const message = JSON.parse(frameBytes(run.chunk, run.verdict, run.first).toString()) as AddressedMessage;
+    const jobId = message.jobId ?? message.job_id ?? message.data?.job_id;
+    const address = {
+      type: message.type,
+      to: typeof message.to === 'string' ? message.to : undefined,
+      jobId: typeof jobId === 'string' ? jobId : undefined,
+    };
+    const recipients = this.#recipients.find(address, connection.id);
+    const piece = wholeRun(run);
+    for (const recipient of recipients) {
+      recipient.deliver(piece);
+      if (message.type === 'job_assignment') recipient.workload++;
+    }
+    if (recipients.length === 0) {
+      this.#undeliverable++;
+      connection.noteError('NO_RECIPIENT');
+      this.#replies.reply(connection, 'NO_RECIPIENT', { messageType: message.type });
+    }
+    this.#listener.onMessages(connection, run);
+  }
+
+  #refuse(connection: SocketConnection, refusal: RefusedFrame, message: Buffer | undefined): void {
+    const { code, type, issues } = refusal;
+    const line = connection.line + refusal.line + 1;
+    this.#refused.set(code, (this.#refused.get(code) ?? 0) + 1);
+    connection.noteRefused(code);
+    this.#replies.reply(connection, code, { messageType: type, line, issues });
+    const rejection: Rejection = {
+      connection,
+      code,
+      messageType: type,
+      issues,
+      bytes: message?.length ?? this.#settings.maxMessageSize,
+      line,
+      sample: message === undefined ? '' : redactedSample(message),
+    };
+    this.#forwardRejection(rejection);
+    this.#listener.onRejected(rejection);
+    if (code === 'MESSAGE_TOO_LARGE') this.#countFramingError(connection);
+  }
+
+  #forwardRejection({ connection, code, issues, bytes, sample }: Rejection): void {
+    let piece: Piece | undefined;
+    for (const subscriber of this.#subscriptions.rejectedSubscribers()) {
+      piece ??= {
+        bytes: Buffer.from(
+          JSON.stringify({
+            type: REJECTED,
+            timestamp: new Date().toISOString(),
+            data: { from: connection.id, code, issues, bytes, sample },
+          }) + this.#settings.delimiter,
+        ),
+        slab: undefined,
+        messages: 1,
+      };
+      subscriber.deliver(piece);
+    }
+  }
+
+  #countFramingError(connection: SocketConnection): void {
+    const errors = (this.#framingErrors.get(connection) ?? 0) + 1;
+    this.#framingErrors.set(connection, errors);
+    if (errors >= this.#settings.maxFramingErrors) void connection.disconnect('MESSAGE_TOO_LARGE');
+  }
+
+  /** No worker could validate the chunk, however often it was tried. */
+  #refuseChunk(connection: SocketConnection, chunk: Chunk): void {
+    const bytes = chunk.slab.arena.bytes.subarray(chunk.start, chunk.end);
+    const delimiter = this.#settings.delimiter.charCodeAt(0);
+    let lines = 0;
+    for (let at = bytes.indexOf(delimiter); at !== -1; at = bytes.indexOf(delimiter, at + 1)) lines++;
+    for (let line = 0; line < Math.max(1, lines); line++) {
+      this.#refuse(connection, { code: 'VALIDATION_FAILED', type: undefined, issues: [], line }, undefined);
+    }
+    connection.line += lines;
+  }
+}
+
+/** The parts of an application's message that say whom it is for. */
+interface AddressedMessage {
+  readonly type: string;
+  readonly to?: unknown;
+  readonly jobId?: unknown;
+  readonly job_id?: unknown;
+  readonly data?: { readonly job_id?: unknown };
+}
+
+function frameBytes(chunk: Chunk, { frames }: Verdict, frame: number): Buffer {
+  const at = frame * FRAME.SIZE;
+  return chunk.slab.arena.bytes.subarray(frames[at + FRAME.START] ?? 0, frames[at + FRAME.END] ?? 0);
+}

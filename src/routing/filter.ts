@@ -1,0 +1,56 @@
+// What one subscription wants, made ready for quick answers: a bit per message type, sets for the rest.
+
+import { PLAIN, SKIP, WITH_META } from '../delivery/frame-run.js';
+import type { MessageRegistry } from '../protocol/message-registry.js';
+import type { MessageMap } from '../protocol/messages.js';
+
+export type SubscribeData = MessageMap['subscribe']['data'];
+
+/** The reserved type whose subscribers get the refused messages. */
+export const REJECTED = 'rejected';
+
+export class Filter {
+  /** Equal for filters that want the same. */
+  readonly key: string;
+  /** Whether it wants refused messages. */
+  readonly wantsRejected: boolean;
+  /** Whether it wants every message there is. */
+  readonly wantsAll: boolean;
+  /** What a wanted message is marked with: {@link PLAIN} or {@link WITH_META}. */
+  readonly mark: number;
+  /** By type index: 1 for a wanted type. */
+  readonly #types: Uint8Array;
+  readonly #jobIds: ReadonlySet<string> | undefined;
+  readonly #crawlerIds: ReadonlySet<string> | undefined;
+
+  constructor(registry: MessageRegistry, data: SubscribeData) {
+    const { types, jobIds, crawlerIds, meta } = data;
+    const wanted = registry.types.map(({ name, direction }) =>
+      direction === 'crawler' && types.some((pattern) => matchesType(pattern, name)) ? 1 : 0,
+    );
+    this.#types = Uint8Array.from(wanted);
+    this.#jobIds = jobIds && new Set(jobIds);
+    this.#crawlerIds = crawlerIds && new Set(crawlerIds);
+    this.mark = meta === true ? WITH_META : PLAIN;
+    this.wantsRejected = types.includes(REJECTED);
+    this.wantsAll = types.includes('*') && jobIds === undefined && crawlerIds === undefined;
+    this.key = JSON.stringify([wanted.join(''), jobIds, crawlerIds, this.mark]);
+  }
+
+  /** Whether it can want anything of this crawler's. */
+  wantsCrawler(crawlerId: string | undefined): boolean {
+    return this.#crawlerIds === undefined || (crawlerId !== undefined && this.#crawlerIds.has(crawlerId));
+  }
+
+  /** The mark of a message whose crawler is wanted: {@link SKIP} when the message is not. */
+  markOf(typeIndex: number, jobId: string | undefined): number {
+    if (this.#types[typeIndex] !== 1) return SKIP;
+    if (this.#jobIds !== undefined && (jobId === undefined || !this.#jobIds.has(jobId))) return SKIP;
+    return this.mark;
+  }
+}
+
+/** `*` is every type, `job_*` those that begin so, anything else the type itself. */
+function matchesType(pattern: string, name: string): boolean {
+  return pattern.endsWith('*') ? name.startsWith(pattern.slice(0, -1)) : name === pattern;
+}

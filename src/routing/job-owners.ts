@@ -1,0 +1,38 @@
+// Which connection owns a job: the crawler that last spoke of it, or was assigned it. Bounded: the
+// job that was not heard of for the longest time is forgotten first.
+
+export class JobOwners {
+  readonly #capacity: number;
+  /** Job id → connection id, least recently heard of first. */
+  readonly #owners = new Map<string, string>();
+  #forgotten = 0;
+
+  /** @param capacity how many jobs to remember */
+  constructor(capacity: number) {
+    this.#capacity = capacity;
+  }
+
+  get size(): number {
+    return this.#owners.size;
+  }
+
+  /** Jobs forgotten for lack of room, since the start. */
+  get forgotten(): number {
+    return this.#forgotten;
+  }
+
+  set(jobId: string, connectionId: string): void {
+    this.#owners.delete(jobId);
+    this.#owners.set(jobId, connectionId);
+    if (this.#owners.size <= this.#capacity) return;
+    for (const oldest of this.#owners.keys()) {
+      this.#owners.delete(oldest);
+      this.#forgotten++;
+      return;
+    }
+  }
+
+  get(jobId: string): string | undefined {
+    return this.#owners.get(jobId);
+  }
+}

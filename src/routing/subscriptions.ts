@@ -1,0 +1,223 @@
+// Route: who gets which messages. Subscribers that want the same share one interest, so that a run is
+// cut once for all of them; a group shares its messages out among its members.
+
+import { cutRun, type FrameRun, frameField, PLAIN, SKIP, wholeRun } from '../delivery/frame-run.js';
+import type { Piece } from '../delivery/outbox.js';
+import { FRAME } from '../dispatch/verdict.js';
+import type { MessageRegistry } from '../protocol/message-registry.js';
+import { Filter, type SubscribeData } from './filter.js';
+
+/** Who subscribes: one connection. */
+export interface Subscriber {
+  readonly id: string;
+  deliver(piece: Piece): void;
+}
+
+/** Subscribers with equal filters, outside of groups. */
+interface Interest {
+  readonly filters: readonly Filter[];
+  readonly subscribers: Set<Subscriber>;
+}
+
+interface GroupMember {
+  readonly subscriber: Subscriber;
+  readonly subscriptionId: string;
+  readonly filter: Filter;
+}
+
+interface QueueGroup {
+  readonly members: GroupMember[];
+  /** The member whose turn it is. */
+  next: number;
+}
+
+interface Subscription {
+  readonly filter: Filter;
+  readonly group: string | undefined;
+}
+
+interface SubscriberEntry {
+  readonly subscriptions: Map<string, Subscription>;
+  interestKey: string | undefined;
+}
+
+export class Subscriptions {
+  readonly #registry: MessageRegistry;
+  readonly #entries = new Map<Subscriber, SubscriberEntry>();
+  readonly #interests = new Map<string, Interest>();
+  readonly #groups = new Map<string, QueueGroup>();
+  #marks = new Uint8Array(1024);
+  #turns = new Uint32Array(1024);
+
+  constructor(registry: MessageRegistry) {
+    this.#registry = registry;
+  }
+
+  /** All subscriptions of all subscribers. */
+  get size(): number {
+    let size = 0;
+    for (const { subscriptions } of this.#entries.values()) size += subscriptions.size;
+    return size;
+  }
+
+  /** How many subscriptions one subscriber has. */
+  countOf(subscriber: Subscriber): number {
+    return this.#entries.get(subscriber)?.subscriptions.size ?? 0;
+  }
+
+  has(subscriber: Subscriber, id: string): boolean {
+    return this.#entries.get(subscriber)?.subscriptions.has(id) ?? false;
+  }
+
+  /** Adds a subscription; one with the same id is replaced. */
+  add(subscriber: Subscriber, data: SubscribeData): void {
+    this.remove(subscriber, data.id);
+    const entry = this.#entries.get(subscriber) ?? { subscriptions: new Map(), interestKey: undefined };
+    this.#entries.set(subscriber, entry);
+    const filter = new Filter(this.#registry, data);
+    entry.subscriptions.set(data.id, { filter, group: data.group });
+    if (data.group === undefined) this.#updateInterest(subscriber, entry);
+    else {
+      const group = this.#groups.get(data.group) ?? { members: [], next: 0 };
+      this.#groups.set(data.group, group);
+      group.members.push({ subscriber, subscriptionId: data.id, filter });
+    }
+  }
+
+  /** Ends one subscription. False when there is none of that id. */
+  remove(subscriber: Subscriber, id: string): boolean {
+    const entry = this.#entries.get(subscriber);
+    const subscription = entry?.subscriptions.get(id);
+    if (entry === undefined || subscription === undefined) return false;
+    entry.subscriptions.delete(id);
+    if (subscription.group === undefined) this.#updateInterest(subscriber, entry);
+    else this.#leaveGroup(subscription.group, subscriber, id);
+    if (entry.subscriptions.size === 0) this.#entries.delete(subscriber);
+    return true;
+  }
+
+  /** Ends all subscriptions of a subscriber. */
+  removeAll(subscriber: Subscriber): void {
+    for (const id of [...(this.#entries.get(subscriber)?.subscriptions.keys() ?? [])]) {
+      this.remove(subscriber, id);
+    }
+  }
+
+  /** Subscribers of refused messages. */
+  *rejectedSubscribers(): Iterable<Subscriber> {
+    for (const [subscriber, { subscriptions }] of this.#entries) {
+      for (const { filter } of subscriptions.values()) {
+        if (!filter.wantsRejected) continue;
+        yield subscriber;
+        break;
+      }
+    }
+  }
+
+  /** Delivers a run to everyone who wants some of it. */
+  route(run: FrameRun): void {
+    let whole: Piece | undefined;
+    for (const { filters, subscribers } of this.#interests.values()) {
+      if (wantsWholeRuns(filters)) {
+        whole ??= wholeRun(run);
+        for (const subscriber of subscribers) subscriber.deliver(whole);
+      } else {
+        const pieces = cutRun(run, this.#mark(run, filters));
+        for (const subscriber of subscribers) for (const piece of pieces) subscriber.deliver(piece);
+      }
+    }
+    for (const group of this.#groups.values()) this.#share(run, group);
+  }
+
+  /** Marks what the filters want of a run: a message that any of them wants comes once. */
+  #mark(run: FrameRun, filters: readonly Filter[]): Uint8Array {
+    this.#reserve(run.count);
+    const marks = this.#marks.fill(SKIP, 0, run.count);
+    for (const filter of filters) {
+      if (!filter.wantsCrawler(run.source.crawlerId)) continue;
+      for (let index = 0; index < run.count; index++) {
+        const mark = this.#markOf(run, index, filter);
+        if (mark > (marks[index] ?? SKIP)) marks[index] = mark;
+      }
+    }
+    return marks;
+  }
+
+  #markOf(run: FrameRun, index: number, filter: Filter): number {
+    const job = frameField(run, index, FRAME.JOB);
+    return filter.markOf(frameField(run, index, FRAME.TYPE), run.verdict.jobIds[job - 1]);
+  }
+
+  /**
+   * Each message goes to one member. A run is dealt out in as many even parts as there are members, so
+   * that a part can go in one piece; the members take turns at who comes first.
+   */
+  #share(run: FrameRun, group: QueueGroup): void {
+    const { members } = group;
+    this.#reserve(run.count);
+    const turns = this.#turns.fill(0, 0, run.count);
+    const part = Math.ceil(run.count / members.length);
+    for (let index = 0; index < run.count; index++) {
+      const preferred = group.next + Math.floor(index / part);
+      for (let step = 0; step < members.length; step++) {
+        const turn = (preferred + step) % members.length;
+        if (this.#memberMark(run, index, members[turn]) === SKIP) continue;
+        turns[index] = turn + 1;
+        break;
+      }
+    }
+    group.next = (group.next + Math.ceil(run.count / part)) % members.length;
+    for (const [turn, member] of members.entries()) this.#deliverTurn(run, turns, turn + 1, member);
+  }
+
+  #memberMark(run: FrameRun, index: number, member: GroupMember | undefined): number {
+    if (member === undefined || !member.filter.wantsCrawler(run.source.crawlerId)) return SKIP;
+    return this.#markOf(run, index, member.filter);
+  }
+
+  #deliverTurn(run: FrameRun, turns: Uint32Array, turn: number, member: GroupMember): void {
+    const marks = this.#marks;
+    for (let index = 0; index < run.count; index++) {
+      marks[index] = turns[index] === turn ? member.filter.mark : SKIP;
+    }
+    for (const piece of cutRun(run, marks)) member.subscriber.deliver(piece);
+  }
+
+  #reserve(count: number): void {
+    if (count <= this.#marks.length) return;
+    this.#marks = new Uint8Array(count * 2);
+    this.#turns = new Uint32Array(count * 2);
+  }
+
+  #updateInterest(subscriber: Subscriber, entry: SubscriberEntry): void {
+    if (entry.interestKey !== undefined) {
+      const old = this.#interests.get(entry.interestKey);
+      old?.subscribers.delete(subscriber);
+      if (old?.subscribers.size === 0) this.#interests.delete(entry.interestKey);
+    }
+    const filters = [...entry.subscriptions.values()]
+      .filter(({ group }) => group === undefined)
+      .map(({ filter }) => filter);
+    entry.interestKey = filters.length === 0 ? undefined : filters.map(({ key }) => key).join('\n');
+    if (entry.interestKey === undefined) return;
+    const interest = this.#interests.get(entry.interestKey) ?? { filters, subscribers: new Set() };
+    this.#interests.set(entry.interestKey, interest);
+    interest.subscribers.add(subscriber);
+  }
+
+  #leaveGroup(name: string, subscriber: Subscriber, id: string): void {
+    const group = this.#groups.get(name);
+    if (group === undefined) return;
+    const at = group.members.findIndex(
+      (member) => member.subscriber === subscriber && member.subscriptionId === id,
+    );
+    group.members.splice(at, 1);
+    group.next = 0;
+    if (group.members.length === 0) this.#groups.delete(name);
+  }
+}
+
+/** Whether every message goes out as it came in: some filter wants all, and none wants `meta`. */
+function wantsWholeRuns(filters: readonly Filter[]): boolean {
+  return filters.every(({ mark }) => mark === PLAIN) && filters.some(({ wantsAll }) => wantsAll);
+}
