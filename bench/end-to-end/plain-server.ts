@@ -1,0 +1,72 @@
+// What Sluice is measured against: the usual in-process server. It splits lines, parses and validates
+// with the same zod schemas on its own event loop, and writes each valid line to every subscriber. It
+// stops reading while a subscriber is behind, as such a server should: without that, it runs out of memory.
+//
+// node plain-server.js SOCKET
+
+import { createServer, type Socket } from 'node:net';
+import * as z from 'zod';
+import { controlSchemas, crawlerSchemas } from '../../src/protocol/messages.js';
+
+const { heartbeat, job_request, ...others } = crawlerSchemas;
+const messageSchema = z.discriminatedUnion('type', [
+  heartbeat,
+  job_request,
+  ...Object.values(others),
+  controlSchemas.subscribe,
+]);
+
+const subscribers = new Set<Socket>();
+const publishers = new Set<Socket>();
+
+const server = createServer((socket) => {
+  let rest = '';
+  socket.setEncoding('utf8');
+  socket.on('data', (text: string) => {
+    const lines = (rest + text).split('\n');
+    rest = lines.pop() ?? '';
+    for (const line of lines) handle(socket, line);
+  });
+  socket.on('error', () => {});
+  socket.on('drain', resume);
+  socket.on('close', () => {
+    subscribers.delete(socket);
+    publishers.delete(socket);
+    resume();
+  });
+  publishers.add(socket);
+});
+
+function handle(socket: Socket, line: string): void {
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch {
+    socket.write('{"type":"error"}\n');
+    return;
+  }
+  const result = messageSchema.safeParse(value);
+  if (!result.success) socket.write('{"type":"error"}\n');
+  else if (result.data.type === 'subscribe') {
+    publishers.delete(socket);
+    subscribers.add(socket);
+    socket.write('{"type":"subscribed"}\n');
+  } else forward(`${line}\n`);
+}
+
+function forward(line: string): void {
+  for (const subscriber of subscribers) subscriber.write(line);
+  if (isBehind()) for (const publisher of publishers) publisher.pause();
+}
+
+function resume(): void {
+  if (!isBehind()) for (const publisher of publishers) publisher.resume();
+}
+
+function isBehind(): boolean {
+  for (const subscriber of subscribers) if (subscriber.writableNeedDrain) return true;
+  return false;
+}
+
+server.listen(process.argv[2], () => process.stdout.write('listening\n'));
+process.on('SIGTERM', () => process.exit());
