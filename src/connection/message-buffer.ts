@@ -165,11 +165,14 @@ export class MessageBuffer {
 
   /** Makes sure that the next read has room: rewinds a slab nobody reads, or moves to another one. */
   #makeRoom(filled: boolean): void {
-    if (this.#end === this.#start && !this.#slab.isHeld && !filled) {
+    const wanted = filled ? this.#pool.grow(this.#slab.size) : this.#largestRead * READS_PER_SLAB;
+    const isUnused = this.#end === this.#start && !this.#slab.isHeld;
+    if (isUnused && !filled && this.#pool.sizeFor(wanted) >= this.#slab.size) {
       this.#start = this.#slab.base;
       this.#end = this.#slab.base;
-    } else if (this.#slab.limit - this.#end < MIN_READ_SIZE) {
-      this.#moveTo(filled ? this.#pool.grow(this.#slab.size) : this.#largestRead * READS_PER_SLAB);
+      this.#largestRead = 0;
+    } else if (isUnused || this.#slab.limit - this.#end < MIN_READ_SIZE) {
+      this.#moveTo(wanted);
     }
   }
 
@@ -178,7 +181,7 @@ export class MessageBuffer {
     const partial = this.#end - this.#start;
     const room = Math.min(partial * 2, this.#maxPartial + MIN_READ_SIZE);
     const old = this.#slab;
-    const slab = this.#pool.acquire(Math.max(Math.min(wanted, this.#pool.largest), room));
+    const slab = this.#pool.acquire(Math.max(this.#pool.sizeFor(wanted), room));
     old.arena.bytes.copy(slab.arena.bytes, slab.base, this.#start, this.#end);
     this.#copiedBytes += partial;
     this.#pool.copiedBytes += partial;

@@ -93,9 +93,9 @@ export class SlabPool {
     return this.#allocatedBytes;
   }
 
-  /** The size in bytes of the largest pooled slab. */
-  get largest(): number {
-    return this.#classes.at(-1)?.size ?? MIN_SLAB_SIZE;
+  /** The smallest size of pooled slabs that has room for `bytes`; the largest, where none has. */
+  sizeFor(bytes: number): number {
+    return (this.#classes.find(({ size }) => size >= bytes) ?? this.#classes.at(-1))?.size ?? MIN_SLAB_SIZE;
   }
 
   /** The next larger size, for a connection that fills `size`. */

@@ -43,6 +43,7 @@ export class MessageRegistry {
   /** Every object key that some schema names. */
   readonly knownKeys: ReadonlySet<string>;
   readonly #byName = new Map<string, MessageType>();
+  static #builtin: MessageRegistry | undefined;
 
   constructor(module: SchemaModule = { schemas: {} }) {
     const knownKeys = new Set<string>();
@@ -84,13 +85,19 @@ export class MessageRegistry {
     return this.#byName.get(name);
   }
 
+  /** The protocol's own types. Made once: compiling the schemas takes some milliseconds. */
+  static builtin(): MessageRegistry {
+    MessageRegistry.#builtin ??= new MessageRegistry();
+    return MessageRegistry.#builtin;
+  }
+
   /**
    * The protocol's types and those of a schema module.
    * @param source URL or path of an ES module with the exports of {@link SchemaModule}; none: the protocol alone
    * @throws SluiceError `SCHEMA_MODULE_INVALID`
    */
   static async load(source?: string | URL): Promise<MessageRegistry> {
-    if (source === undefined) return new MessageRegistry();
+    if (source === undefined) return MessageRegistry.builtin();
     const url = moduleUrl(source);
     let exported: unknown;
     try {

@@ -62,7 +62,7 @@ export class MessageValidator {
   readonly #accept: readonly Acceptance[];
 
   constructor(options: ValidatorOptions = {}) {
-    this.registry = options.registry ?? new MessageRegistry();
+    this.registry = options.registry ?? MessageRegistry.builtin();
     this.maxMessageSize = options.maxMessageSize ?? 1024 * 1024;
     this.maxDepth = options.maxDepth ?? MAX_DEPTH;
     this.#maxMessageAge = options.maxMessageAge ?? 0;

@@ -5,7 +5,7 @@
 export const SAMPLE_BYTES = 256;
 
 const BLANK = '"***"';
-const SECRET_WORD = String.raw`[^"]*(?:token|secret|passw|authoriz|credential|cookie|private|api_?-?key)[^"]*`;
+const SECRET_WORD = '[^"]*(?:token|secret|passw|authoriz|credential|cookie|private|api_?-?key)[^"]*';
 /** A key that sounds secret, and its value: a string, or all up to the next separator. The end may be cut off. */
 const SECRET_MEMBER = new RegExp(
   String.raw`("${SECRET_WORD}"\s*:\s*)(?:"(?:[^"\\]|\\.)*(?:"|\\?$)|\[[^\]]*(?:\]|$)|\{[^}]*(?:\}|$)|[^",}\]]+)`,

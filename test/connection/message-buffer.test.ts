@@ -1,0 +1,186 @@
+import { MessageBuffer, SlabPool } from 'sluice';
+import { describe, expect, test } from 'vitest';
+import { Traffic } from '#bench/traffic.js';
+import { MIN_SLAB_SIZE } from '#src/connection/slab-pool.js';
+
+const NEWLINE = 0x0a;
+
+interface Options {
+  framing?: 'auto' | 'ndjson';
+  maxMessageSize?: number;
+  largest?: number;
+  /** Whether the ranges stay held, as they are while a worker has them. */
+  isHeld?: boolean;
+}
+
+function createBuffer({
+  framing = 'auto',
+  maxMessageSize = 1 << 20,
+  largest = 256 * 1024,
+  isHeld = false,
+}: Options = {}) {
+  const pool = new SlabPool(largest);
+  const ranges: string[] = [];
+  let oversize = 0;
+  const buffer = new MessageBuffer(
+    pool,
+    { framing, maxMessageSize, delimiter: NEWLINE },
+    {
+      onFrames({ slab, start, end }) {
+        if (isHeld) slab.hold();
+        ranges.push(slab.arena.bytes.toString('utf8', start, end));
+      },
+      onOversize() {
+        oversize++;
+      },
+    },
+  );
+  return { buffer, pool, ranges, received: () => ranges.join(''), oversize: () => oversize };
+}
+
+describe('framing', () => {
+  test('hands on whole messages and keeps the partial one', () => {
+    const { buffer, ranges } = createBuffer();
+    buffer.write(Buffer.from('{"a":1}\n{"b":2}\n{"c":'));
+    expect(ranges).toEqual(['{"a":1}\n{"b":2}\n']);
+    expect(buffer.statistics.pendingBytes).toBe(5);
+    buffer.write(Buffer.from('3}'));
+    expect(ranges[1]).toBe('{"c":3}');
+    expect(buffer.statistics.pendingBytes).toBe(0);
+  });
+
+  test('ndjson waits for the newline, or the end', () => {
+    const { buffer, ranges } = createBuffer({ framing: 'ndjson' });
+    buffer.write(Buffer.from('{"a":1}{"b":2}'));
+    expect(ranges).toEqual([]);
+    buffer.end();
+    expect(ranges).toEqual(['{"a":1}{"b":2}']);
+  });
+
+  test.each(['auto', 'ndjson'] as const)('%s gives back every byte, however it is cut', (framing) => {
+    const stream = new Traffic({ seed: 1 }).block(20);
+    for (let cut = 0; cut <= stream.length; cut++) {
+      const { buffer, received } = createBuffer({ framing });
+      buffer.write(stream.subarray(0, cut));
+      buffer.write(stream.subarray(cut));
+      expect(received()).toBe(stream.toString());
+    }
+  });
+
+  test('reads straight into the slab by writable and commit', () => {
+    const { buffer, ranges } = createBuffer();
+    const length = buffer.writable().write('{"a":1}\n');
+    buffer.commit(length);
+    expect(ranges).toEqual(['{"a":1}\n']);
+  });
+});
+
+describe('slabs', () => {
+  test('a partial message moves to the next slab, and nothing else is copied', () => {
+    const { buffer, pool, received } = createBuffer({ isHeld: true });
+    const stream = new Traffic({ seed: 2 }).block(20_000);
+    for (let at = 0; at < stream.length; ) {
+      const target = buffer.writable();
+      const length = Math.min(target.length, 64 * 1024, stream.length - at);
+      stream.copy(target, 0, at, at + length);
+      buffer.commit(length);
+      at += length;
+    }
+    expect(received()).toBe(stream.toString());
+    expect(pool.copiedBytes).toBeGreaterThan(0);
+    expect(pool.copiedBytes / stream.length).toBeLessThan(0.02);
+  });
+
+  test('a quiet connection stays with the smallest slab, and uses it again and again', () => {
+    const { buffer, pool } = createBuffer();
+    for (let index = 0; index < 1000; index++) buffer.write(Buffer.from('{"type":"ping"}\n'));
+    expect(buffer.statistics.capacity).toBe(MIN_SLAB_SIZE);
+    expect(pool.copiedBytes).toBe(0);
+    expect(pool.heldBytes).toBe(0);
+  });
+
+  test('grows with what is read, and shrinks again', () => {
+    const { buffer } = createBuffer({ isHeld: true });
+    const message = Buffer.from(`${JSON.stringify({ text: 'x'.repeat(1000) })}\n`);
+    const fill = (size: number) => {
+      const target = buffer.writable();
+      const count = Math.max(1, Math.floor(Math.min(size, target.length) / message.length));
+      for (let index = 0; index < count; index++) message.copy(target, index * message.length);
+      buffer.commit(Math.min(target.length, count * message.length));
+    };
+    for (let index = 0; index < 100; index++) buffer.write(Buffer.concat(Array(200).fill(message)));
+    expect(buffer.statistics.capacity).toBe(256 * 1024);
+    for (let index = 0; index < 2000; index++) fill(message.length);
+    expect(buffer.statistics.capacity).toBeLessThan(256 * 1024);
+  });
+
+  test('a slab is not used again while somebody holds it', () => {
+    const pool = new SlabPool(64 * 1024);
+    const slab = pool.acquire(1);
+    slab.hold();
+    slab.hold();
+    slab.close();
+    expect(pool.acquire(1)).not.toBe(slab);
+    slab.release();
+    expect(pool.heldBytes).toBe(slab.size);
+    slab.release();
+    expect(pool.heldBytes).toBe(0);
+    expect(pool.acquire(1)).toBe(slab);
+  });
+
+  test('10,000 quiet connections take less than 100 MB', () => {
+    const pool = new SlabPool(256 * 1024);
+    for (let index = 0; index < 10_000; index++) pool.acquire(MIN_SLAB_SIZE);
+    expect(pool.allocatedBytes).toBeLessThan(100e6);
+  });
+
+  test('closing gives the slab back, once', () => {
+    const { buffer, pool } = createBuffer();
+    buffer.close();
+    buffer.end();
+    const slab = pool.acquire(1);
+    expect(pool.acquire(1)).not.toBe(slab);
+  });
+});
+
+describe('overflow', () => {
+  const giant = `{"a":"${'x'.repeat(5000)}"}`;
+
+  test.each([
+    ['with newlines', '\n'],
+    ['without', ''],
+  ])('a message over the limit is skipped up to its end, %s', (_, delimiter) => {
+    const { buffer, received, oversize } = createBuffer({ maxMessageSize: 1000 });
+    for (const byte of Buffer.from(`{"b":1}${delimiter}${giant}${delimiter}{"c":2}${delimiter}`)) {
+      buffer.write(Buffer.of(byte));
+    }
+    expect(oversize()).toBe(1);
+    expect(received().replaceAll('\n', '')).toBe('{"b":1}{"c":2}');
+    expect(buffer.statistics).toMatchObject({ oversize: 1, skippedBytes: giant.length });
+  });
+
+  test('nothing of it is kept', () => {
+    const { buffer, pool } = createBuffer({ maxMessageSize: 100_000 });
+    const piece = Buffer.alloc(64 * 1024, 'x');
+    buffer.write(Buffer.from('{"a":"'));
+    for (let index = 0; index < 1000; index++) buffer.write(piece);
+    expect(buffer.statistics.pendingBytes).toBe(0);
+    expect(pool.allocatedBytes).toBeLessThan(4e6);
+  });
+
+  test('a message of exactly the limit passes, with a carriage return too', () => {
+    const { buffer, oversize, received } = createBuffer({ maxMessageSize: giant.length });
+    for (const byte of Buffer.from(`${giant}\r\n`)) buffer.write(Buffer.of(byte));
+    expect(oversize()).toBe(0);
+    expect(received()).toContain(giant);
+  });
+
+  test('a message larger than the largest slab is put together', () => {
+    const { buffer, received } = createBuffer({ largest: 16 * 1024 });
+    const large = `{"a":"${'y'.repeat(300_000)}"}\n`;
+    buffer.write(Buffer.from(large));
+    expect(received()).toBe(large);
+    buffer.write(Buffer.from('{}\n'.repeat(20_000)));
+    expect(buffer.statistics.capacity).toBeLessThanOrEqual(16 * 1024);
+  });
+});

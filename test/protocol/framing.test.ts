@@ -1,0 +1,94 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { FrameBoundary, ValueScanner } from '#src/protocol/framing.js';
+
+const NEWLINE = 0x0a;
+
+/** The ends of messages that a boundary reports, with the bytes arriving in the given pieces. */
+function boundaries(framing: 'auto' | 'ndjson', pieces: readonly string[]): number[] {
+  const bytes = Buffer.from(pieces.join(''));
+  const boundary = new FrameBoundary(framing, NEWLINE);
+  const found: number[] = [];
+  let from = 0;
+  for (const piece of pieces) {
+    const to = from + Buffer.byteLength(piece);
+    const end = boundary.last(bytes, from, to);
+    if (end !== -1) found.push(end);
+    from = to;
+  }
+  return found;
+}
+
+describe('ValueScanner', () => {
+  test.each([
+    ['{}', 2],
+    ['{"a":{"b":1}}', 13],
+    ['{"a":"}"}', 9],
+    ['{"a":"\\"}"}', 11],
+    ['{"a":"\\\\"}', 10],
+    ['  {}', 4],
+    ['[1,{"a":2}]', 11],
+    ['["]"]', 5],
+  ])('finds the end of %s', (text, end) => {
+    expect(new ValueScanner().scan(Buffer.from(`${text}{`), 0, text.length + 1)).toBe(end);
+  });
+
+  test.each(['', '   ', '{', '{"a":"}', '{"a":"\\"}', '[{}', 'text'])('finds no end in %j', (text) => {
+    expect(new ValueScanner().scan(Buffer.from(text), 0, text.length)).toBe(-1);
+  });
+
+  test('ends text that is no JSON where an object begins', () => {
+    const bytes = Buffer.from('junk {"a":1}');
+    const scanner = new ValueScanner();
+    expect(scanner.scan(bytes, 0, bytes.length)).toBe(5);
+    expect(scanner.scan(bytes, 5, bytes.length)).toBe(12);
+  });
+
+  test('counts only the kind of bracket that opened the value', () => {
+    expect(new ValueScanner().scan(Buffer.from('{"a":[}'), 0, 7)).toBe(7);
+  });
+
+  test('finds the same end however the bytes are cut', () => {
+    fc.assert(
+      fc.property(fc.object({ maxDepth: 4 }), fc.nat(), (value, at) => {
+        const bytes = Buffer.from(JSON.stringify(value));
+        const cut = at % (bytes.length + 1);
+        const scanner = new ValueScanner();
+        const first = scanner.scan(bytes, 0, cut);
+        const end = first === -1 ? scanner.scan(bytes, cut, bytes.length) : first;
+        expect(end).toBe(bytes.length);
+      }),
+    );
+  });
+});
+
+describe('FrameBoundary', () => {
+  test('with ndjson, only a newline ends a message', () => {
+    expect(boundaries('ndjson', ['{}{}'])).toEqual([]);
+    expect(boundaries('ndjson', ['{}\n{}\n{'])).toEqual([6]);
+  });
+
+  test('with auto, a closing object ends a message too', () => {
+    expect(boundaries('auto', ['{}{}'])).toEqual([4]);
+    expect(boundaries('auto', ['{}\n{}{'])).toEqual([5]);
+    expect(boundaries('auto', ['{"a":', '1}{', '}'])).toEqual([7, 9]);
+  });
+
+  test('a newline ends whatever was open', () => {
+    expect(boundaries('auto', ['{"a":"\n', '{}'])).toEqual([7, 9]);
+  });
+
+  test('another delimiter leaves newlines alone', () => {
+    const boundary = new FrameBoundary('ndjson', 0x1e);
+    expect(boundary.last(Buffer.from('{\n}\u001e'), 0, 4)).toBe(4);
+  });
+
+  test('first finds the end of the message that is being skipped, and leaves its newline', () => {
+    const boundary = new FrameBoundary('auto', NEWLINE);
+    const bytes = Buffer.from('{"a":"xxxxxxxx"}{}\n');
+    expect(boundary.last(bytes, 0, 8)).toBe(-1);
+    expect(boundary.first(bytes, 8, bytes.length)).toBe(16);
+    const lines = new FrameBoundary('ndjson', NEWLINE);
+    expect(lines.first(bytes, 0, bytes.length)).toBe(18);
+  });
+});

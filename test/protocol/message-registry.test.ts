@@ -1,0 +1,131 @@
+import { writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { MessageRegistry, MessageValidator } from 'sluice';
+import { describe, expect, test } from 'vitest';
+import * as z from 'zod';
+import { inspectSchema } from '#src/protocol/schema-walk.js';
+import { temporaryFolder } from '../support/broker.js';
+import { VALID } from '../support/messages.js';
+
+const zod = pathToFileURL(createRequire(import.meta.url).resolve('zod')).href;
+
+function writeModule(source: string): string {
+  const path = join(temporaryFolder(), 'schemas.mjs');
+  writeFileSync(path, `import * as z from ${JSON.stringify(zod)};\n${source}`);
+  return path;
+}
+
+describe('a schema module', () => {
+  test('adds types with rules and directions', async () => {
+    const path = writeModule(`
+      export const schemas = {
+        page_fetched: z.object({ type: z.literal('page_fetched'), url: z.url(), bytes: z.number().default(0) }),
+        stop: z.object({ type: z.literal('stop') }),
+      };
+      export const rules = { page_fetched(message, report) { if (message.bytes < 0) report('bytes', 'negative', 'is negative'); } };
+      export const directions = { stop: 'app' };
+    `);
+    for (const source of [path, pathToFileURL(path), pathToFileURL(path).href]) {
+      const registry = await MessageRegistry.load(source);
+      const validator = new MessageValidator({ registry });
+      const page = { type: 'page_fetched', url: 'https://example.com' };
+      expect(validator.validate(page)).toMatchObject({
+        ok: true,
+        type: { direction: 'crawler', rewrites: true },
+      });
+      expect(validator.validate({ ...page, bytes: -1 })).toMatchObject({ code: 'RULE_VIOLATION' });
+      expect(validator.validate({ ...page, url: 'no' })).toMatchObject({ code: 'SCHEMA_VIOLATION' });
+      expect(validator.validate({ type: 'stop' })).toMatchObject({ ok: true, type: { direction: 'app' } });
+      expect(validator.validate(VALID.heartbeat).ok).toBe(true);
+    }
+  });
+
+  test('may replace a type of the protocol, which keeps its index', async () => {
+    const path = writeModule(
+      `export const schemas = { heartbeat: z.object({ type: z.literal('heartbeat'), n: z.number() }) };`,
+    );
+    const registry = await MessageRegistry.load(path);
+    expect(registry.get('heartbeat')?.index).toBe(MessageRegistry.builtin().get('heartbeat')?.index);
+    const validator = new MessageValidator({ registry });
+    expect(validator.validate({ type: 'heartbeat', n: 1 }).ok).toBe(true);
+    expect(validator.validate(VALID.heartbeat).ok).toBe(false);
+  });
+
+  test('with a rule that throws refuses the message, and says nothing of what was thrown', async () => {
+    const path = writeModule(`
+      export const schemas = { odd: z.object({ type: z.literal('odd') }).loose() };
+      export const rules = { odd(message) { throw new Error(message.secret); } };
+    `);
+    const validator = new MessageValidator({ registry: await MessageRegistry.load(path) });
+    const result = validator.validate({ type: 'odd', secret: 'CANARY' });
+    expect(result).toMatchObject({ code: 'VALIDATION_FAILED' });
+    expect(JSON.stringify(result)).not.toContain('CANARY');
+  });
+
+  test('whose schema needs promises is refused by message, not by a crash', async () => {
+    const path = writeModule(`
+      export const schemas = { slow: z.object({ type: z.literal('slow') }).refine(async () => true) };
+    `);
+    const validator = new MessageValidator({ registry: await MessageRegistry.load(path) });
+    expect(validator.validate({ type: 'slow' })).toMatchObject({ code: 'VALIDATION_FAILED' });
+  });
+
+  test.each([
+    ['no schemas', 'export const rules = {};', 'must export `schemas`'],
+    ['something that is no schema', 'export const schemas = { a: 5 };', 'no zod 4 schema for type a'],
+    ['a reserved type', 'export const schemas = { hello: z.any() };', 'reserved type hello'],
+    ['the reserved type rejected', 'export const schemas = { rejected: z.any() };', 'reserved type rejected'],
+    [
+      'a rule without schema',
+      'export const schemas = {}; export const rules = { b() {} };',
+      'no schema, for type b',
+    ],
+    [
+      'a rule that is no function',
+      'export const schemas = { b: z.any() }; export const rules = { b: 1 };',
+      'for type b',
+    ],
+    [
+      'an unknown direction',
+      "export const schemas = { b: z.any() }; export const directions = { b: 'up' };",
+      'for type b',
+    ],
+    ['a syntax error', 'export const', 'schemas.mjs'],
+  ])('with %s is refused clearly', async (_, source, detail) => {
+    await expect(MessageRegistry.load(writeModule(source))).rejects.toMatchObject({
+      code: 'SCHEMA_MODULE_INVALID',
+      message: expect.stringContaining(detail),
+    });
+  });
+
+  test('that is not there is refused clearly', async () => {
+    await expect(MessageRegistry.load('/nowhere/schemas.mjs')).rejects.toMatchObject({
+      code: 'SCHEMA_MODULE_INVALID',
+    });
+  });
+});
+
+describe('inspectSchema', () => {
+  test('names every key, however nested', () => {
+    const schema = z.object({
+      a: z.array(z.object({ b: z.string() })),
+      c: z.union([z.object({ d: z.number() }), z.null()]).optional(),
+      e: z.record(z.string(), z.object({ f: z.boolean() })),
+      g: z.lazy(() => z.object({ h: z.string() })),
+    });
+    expect([...inspectSchema(schema).keys].sort()).toEqual(['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h']);
+  });
+
+  test.each([
+    [z.object({ a: z.string() }), false],
+    [z.object({ a: z.string().default('x') }), true],
+    [z.array(z.object({ a: z.number().optional() })), false],
+    [z.object({ a: z.array(z.string().transform(Number)) }), true],
+    [z.object({ a: z.coerce.number() }), true],
+    [z.object({ a: z.string().catch('x') }), true],
+  ])('tells whether parsing rewrites (%#)', (schema, rewrites) => {
+    expect(inspectSchema(schema).rewrites).toBe(rewrites);
+  });
+});

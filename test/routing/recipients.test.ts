@@ -1,0 +1,102 @@
+import { beforeEach, describe, expect, test } from 'vitest';
+import { JobOwners } from '#src/routing/job-owners.js';
+import { type Recipient, Recipients } from '#src/routing/recipients.js';
+
+let crawlers: (Recipient & { workload: number })[] = [];
+let recipients: Recipients<Recipient>;
+
+beforeEach(() => {
+  crawlers = ['a', 'b', 'c'].map((id) => ({ id, crawlerId: `crawler-${id}`, workload: 1 }));
+  recipients = new Recipients(
+    { activeCrawlers: () => crawlers, activeCrawler: (id) => crawlers.find((crawler) => crawler.id === id) },
+    100,
+  );
+});
+
+const find = (type: string, to?: string, jobId?: string, sender = 'app') =>
+  recipients.find({ type, to, jobId }, sender).map(({ id }) => id);
+
+describe('to', () => {
+  test('a connection id or a crawlerId', () => {
+    expect(find('shutdown', 'b')).toEqual(['b']);
+    expect(find('shutdown', 'crawler-c')).toEqual(['c']);
+    expect(find('shutdown', 'nobody')).toEqual([]);
+  });
+
+  test('* is every crawler but the sender', () => {
+    expect(find('shutdown', '*')).toEqual(['a', 'b', 'c']);
+    expect(find('shutdown', '*', undefined, 'b')).toEqual(['a', 'c']);
+  });
+
+  test('any is the least busy one', () => {
+    const [, b] = crawlers;
+    if (b) b.workload = 0;
+    expect(find('job_assignment', 'any')).toEqual(['b']);
+    crawlers = [];
+    expect(find('job_assignment', 'any')).toEqual([]);
+  });
+
+  test('wins over the owner of the job', () => {
+    recipients.owners.set('job-1', 'a');
+    expect(find('token_refresh_response', 'b', 'job-1')).toEqual(['b']);
+  });
+});
+
+describe('the owner of the job', () => {
+  test('gets what is about it', () => {
+    recipients.owners.set('job-1', 'b');
+    expect(find('token_refresh_response', undefined, 'job-1')).toEqual(['b']);
+  });
+
+  test('that has gone is no owner', () => {
+    recipients.owners.set('job-1', 'gone');
+    expect(find('token_refresh_response', undefined, 'job-1')).toEqual(['a', 'b', 'c']);
+  });
+
+  test('is who was assigned it', () => {
+    find('job_assignment', 'crawler-c', 'job-9');
+    expect(find('token_refresh_response', undefined, 'job-9')).toEqual(['c']);
+  });
+
+  test('is nobody when all were assigned it', () => {
+    find('job_assignment', '*', 'job-9');
+    expect(recipients.owners.size).toBe(0);
+  });
+});
+
+describe('job_response', () => {
+  test('goes to the crawler whose request has waited longest, each in turn', () => {
+    for (const id of ['b', 'a', 'b']) recipients.onJobRequest(id);
+    expect(recipients.waiting).toBe(2);
+    expect(find('job_response')).toEqual(['b']);
+    expect(find('job_response')).toEqual(['a']);
+    expect(find('job_response')).toEqual(['a', 'b', 'c']);
+  });
+
+  test('passes over crawlers that have gone', () => {
+    recipients.onJobRequest('gone');
+    recipients.onJobRequest('a');
+    recipients.onJobRequest('b');
+    recipients.forget('a');
+    expect(find('job_response')).toEqual(['b']);
+    expect(recipients.waiting).toBe(0);
+  });
+
+  test('an answer by name ends the waiting too', () => {
+    recipients.onJobRequest('a');
+    find('job_response', 'crawler-a');
+    expect(recipients.waiting).toBe(0);
+  });
+});
+
+describe('JobOwners', () => {
+  test('forgets the job not heard of for longest', () => {
+    const owners = new JobOwners(2);
+    owners.set('job-1', 'a');
+    owners.set('job-2', 'b');
+    owners.set('job-1', 'c');
+    owners.set('job-3', 'd');
+    expect([owners.get('job-1'), owners.get('job-2'), owners.get('job-3')]).toEqual(['c', undefined, 'd']);
+    expect([owners.size, owners.forgotten]).toEqual([2, 1]);
+  });
+});

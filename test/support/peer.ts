@@ -1,0 +1,121 @@
+// A peer by hand: a socket, the lines that came in, and waiting for the one that should come.
+
+import { connect, type Socket } from 'node:net';
+
+export interface Line {
+  type: string;
+  data: Record<string, unknown>;
+  [key: string]: unknown;
+}
+
+export class Peer {
+  readonly socket: Socket;
+  /** Lines received, without their newline. */
+  readonly lines: string[] = [];
+  readonly closed: Promise<void>;
+  #partial = '';
+  #waiters: (() => void)[] = [];
+
+  private constructor(socket: Socket) {
+    this.socket = socket;
+    socket.setEncoding('utf8');
+    socket.on('data', (text: string) => {
+      const parts = (this.#partial + text).split('\n');
+      this.#partial = parts.pop() ?? '';
+      this.lines.push(...parts);
+      this.#wake();
+    });
+    socket.on('error', () => {});
+    this.closed = new Promise((resolve) =>
+      socket.on('close', () => {
+        resolve();
+        this.#wake();
+      }),
+    );
+  }
+
+  static async connect(target: string | { host: string; port: number }): Promise<Peer> {
+    const socket = typeof target === 'string' ? connect(target) : connect(target);
+    const peer = new Peer(socket);
+    await new Promise<void>((resolve, reject) => {
+      socket.once('connect', resolve);
+      socket.once('error', reject);
+    });
+    return peer;
+  }
+
+  /** Bytes of a line that has not ended. */
+  get partial(): string {
+    return this.#partial;
+  }
+
+  get messages(): Line[] {
+    return this.lines.map((line) => JSON.parse(line) as Line);
+  }
+
+  write(bytes: string | Buffer): void {
+    this.socket.write(bytes);
+  }
+
+  /** Sends one message as a line. */
+  say(type: string, data: unknown = {}, envelope: object = {}): void {
+    this.write(`${JSON.stringify({ type, timestamp: '2026-01-01T00:00:00.000Z', ...envelope, data })}\n`);
+  }
+
+  /** The first message, now or to come, that fits. */
+  async next(wanted: string | ((message: Line) => boolean)): Promise<Line> {
+    const fits = typeof wanted === 'string' ? (message: Line) => message.type === wanted : wanted;
+    for (;;) {
+      const found = this.messages.find(fits);
+      if (found !== undefined) return found;
+      if (this.socket.destroyed) {
+        throw new Error(`closed without ${wanted}; got ${this.lines.join(' | ').slice(0, 2000)}`);
+      }
+      await new Promise<void>((resolve) => this.#waiters.push(resolve));
+    }
+  }
+
+  /** Waits for this many lines. */
+  async count(lines: number): Promise<string[]> {
+    while (this.lines.length < lines) {
+      if (this.socket.destroyed) throw new Error(`closed after ${this.lines.length} of ${lines} lines`);
+      await new Promise<void>((resolve) => this.#waiters.push(resolve));
+    }
+    return this.lines;
+  }
+
+  /** Subscribes, and waits until the broker has confirmed. */
+  async subscribe(data: object = {}): Promise<this> {
+    const id = (data as { id?: string }).id ?? 'all';
+    this.say('subscribe', { id, ...data });
+    await this.next((message) => message.type === 'subscribed' && message.data.id === id);
+    return this;
+  }
+
+  /** Waits until the broker has settled all that was sent before. */
+  async settled(): Promise<void> {
+    const pongs = () => this.messages.filter(({ type }) => type === 'pong').length;
+    const before = pongs();
+    this.say('ping');
+    while (pongs() === before) await this.count(this.lines.length + 1);
+  }
+
+  /** Received messages that the broker forwarded. */
+  get forwarded(): Line[] {
+    const own = ['welcome', 'subscribed', 'unsubscribed', 'pong', 'error'];
+    return this.messages.filter(({ type }) => !own.includes(type));
+  }
+
+  get errors(): string[] {
+    return this.messages.filter(({ type }) => type === 'error').map(({ data }) => String(data.code));
+  }
+
+  close(): Promise<void> {
+    this.socket.destroy();
+    return this.closed;
+  }
+
+  #wake(): void {
+    for (const wake of this.#waiters.splice(0)) wake();
+  }
+}
