@@ -29,6 +29,8 @@ export interface DispatchStatistics {
   readonly retries: number;
   /** Chunks that no worker could validate. */
   readonly failedChunks: number;
+  /** Verdicts that came before that on an earlier chunk of the same connection, and had to wait for it. */
+  readonly outOfOrder: number;
   /** Bytes that wait for a free worker. */
   readonly queuedBytes: number;
   readonly batchesInFlight: number;
@@ -50,6 +52,7 @@ export class Dispatcher {
   #batches = 0;
   #retries = 0;
   #failedChunks = 0;
+  #outOfOrder = 0;
   #idleWaiters: (() => void)[] = [];
 
   constructor(options: DispatcherOptions) {
@@ -72,6 +75,7 @@ export class Dispatcher {
       batches: this.#batches,
       retries: this.#retries,
       failedChunks: this.#failedChunks,
+      outOfOrder: this.#outOfOrder,
       queuedBytes: this.#queuedBytes,
       batchesInFlight: this.#inFlight,
       threads: this.#pool.threads.length,
@@ -175,7 +179,10 @@ export class Dispatcher {
       chunk.verdict = verdict;
       chunk.index = index;
     });
-    for (const chunk of chunks) chunk.lane.advance();
+    for (const chunk of chunks) {
+      if (!chunk.lane.isNext(chunk)) this.#outOfOrder++;
+      chunk.lane.advance();
+    }
     this.#options.onSettled();
   }
 

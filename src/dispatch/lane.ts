@@ -56,6 +56,11 @@ export class Lane {
     this.#queue.push(chunk);
   }
 
+  /** Whether the chunk is the one to settle next. */
+  isNext(chunk: Chunk): boolean {
+    return this.#queue[0] === chunk;
+  }
+
   /** Runs `action` when all that was received before it is settled: at once, if that is so now. */
   after(action: () => void): void {
     this.#queue.push(action);
