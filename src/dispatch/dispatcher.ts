@@ -45,6 +45,8 @@ export class Dispatcher {
   readonly #pool: Piscina<BatchTask, Verdict>;
   readonly #capacity: number;
   #queue: Chunk[] = [];
+  /** Chunks whose batch failed: each is tried once more, with no other batch in any worker. */
+  #suspects: Chunk[] = [];
   #queuedBytes = 0;
   #inFlight = 0;
   #flushScheduled = false;
@@ -132,7 +134,7 @@ export class Dispatcher {
   }
 
   get #isIdle(): boolean {
-    return this.#inFlight === 0 && this.#queue.length === 0;
+    return this.#inFlight === 0 && this.#queue.length === 0 && this.#suspects.length === 0;
   }
 
   /** After the reads of this turn of the event loop, so that they share a batch. */
@@ -144,7 +146,12 @@ export class Dispatcher {
 
   readonly #flush = (): void => {
     this.#flushScheduled = false;
-    while (this.#queue.length > 0 && this.#inFlight < this.#capacity && !this.#closed) {
+    if (this.#closed) return;
+    if (this.#suspects.length > 0) {
+      if (this.#inFlight === 0) void this.#run(this.#suspects.splice(0, 1), true);
+      return;
+    }
+    while (this.#queue.length > 0 && this.#inFlight < this.#capacity) {
       void this.#run(this.#takeBatch(), false);
     }
   };
@@ -186,13 +193,13 @@ export class Dispatcher {
     this.#options.onSettled();
   }
 
-  /** Validation is pure, so a batch may be sent again; one chunk at a time shows which one is bad. */
+  /** Validation is pure, so a batch may be sent again; one chunk at a time, alone, shows which one is bad. */
   #onFailure(chunks: Chunk[], isRetry: boolean, error: unknown): void {
     if (this.#closed) return;
     this.#options.onWorkerError(error);
     if (!isRetry) {
       this.#retries++;
-      for (const chunk of chunks) void this.#run([chunk], true);
+      this.#suspects.push(...chunks);
       return;
     }
     for (const chunk of chunks) {

@@ -1,0 +1,247 @@
+import { execFile } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { describe, expect, test } from 'vitest';
+import { Traffic } from '#bench/traffic.js';
+import { startBroker, temporaryFolder } from '../support/broker.js';
+import { packageRoot, sluice } from '../support/cli.js';
+import { line, VALID } from '../support/messages.js';
+import { Peer } from '../support/peer.js';
+
+const shell = promisify(execFile);
+const SLUICE = `"${process.execPath}" "${join(packageRoot, 'dist/src/cli/main.js')}"`;
+
+describe('sluice', () => {
+  test('--help names the commands', async () => {
+    const run = sluice(['--help']);
+    expect(await run.exited).toBe(0);
+    for (const command of ['serve', 'pub', 'sub', 'demo']) expect(run.stdout).toContain(`  ${command}`);
+  });
+
+  test('--version is the package’s', async () => {
+    const run = sluice(['--version']);
+    expect(await run.exited).toBe(0);
+    expect(run.stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+  });
+
+  test.each([
+    [['serve', '--max-connections', 'many'], 78, '--max-connections: expected a number'],
+    [['serve', '--heartbeat-interval', '0'], 78, 'heartbeatInterval: '],
+    [['serve', '--framing', 'xml'], 78, '--framing: expected one of auto, ndjson'],
+    [['serve', '--config', '/nowhere.json'], 78, '/nowhere.json'],
+    [['serve', '--schemas', '/nowhere.mjs'], 78, 'SCHEMA_MODULE_INVALID'],
+    [['serve', '--nonsense'], 64, "unknown option '--nonsense'"],
+    [['fly'], 64, "unknown command 'fly'"],
+    [['sub', '--overflow', 'explode'], 64, '--overflow'],
+    [['demo', '--crawlers', '0'], 64, 'Expected an integer, 1 or more.'],
+    [['pub', '--socket', '/nowhere.sock'], 69, '/nowhere.sock'],
+    [['sub', '--socket', '/nowhere.sock'], 69, '/nowhere.sock'],
+    [['pub', '/nowhere.ndjson'], 66, '/nowhere.ndjson'],
+  ])('%j exits %i and says why', async (args, code, text) => {
+    const run = sluice(args);
+    run.child.stdin.end();
+    expect(await run.exited).toBe(code);
+    expect(run.stderr).toContain(text);
+    expect(run.stdout).toBe('');
+    expect(run.stderr.trim().split('\n').length).toBeLessThanOrEqual(2);
+  });
+
+  test('a bad environment is refused by name, and --help still helps', async () => {
+    const env = { SOCKET_BACKLOG: 'deep' };
+    const run = sluice(['serve'], env);
+    expect(await run.exited).toBe(78);
+    expect(run.stderr).toContain('SOCKET_BACKLOG: expected a number');
+    expect(await sluice(['serve', '--help'], env).exited).toBe(0);
+  });
+});
+
+describe('sluice serve', () => {
+  test('says in one JSON line where it listens; ends with 0 on SIGTERM', async () => {
+    const socketPath = join(temporaryFolder(), 'x.sock');
+    const run = sluice(['serve', '--socket', socketPath, '--workers', '1']);
+    await run.says('\n');
+    expect(JSON.parse(run.stdout)).toMatchObject({ level: 30, msg: 'listening', address: socketPath });
+    const peer = await Peer.connect(socketPath);
+    await peer.settled();
+    run.child.kill('SIGTERM');
+    expect(await run.exited).toBe(0);
+    expect(peer.errors).toEqual(['SHUTTING_DOWN']);
+    await peer.closed;
+    expect(
+      run.stdout
+        .trim()
+        .split('\n')
+        .map((text) => JSON.parse(text).msg),
+    ).toEqual(['listening', 'stopping', 'stopped']);
+    expect(run.stderr).toBe('');
+  });
+
+  test('leaves at once on a second signal', async () => {
+    const socketPath = join(temporaryFolder(), 'x.sock');
+    const run = sluice(['serve', '--socket', socketPath, '--workers', '1']);
+    await run.says('listening');
+    const [stuck, crawler] = [await Peer.connect(socketPath), await Peer.connect(socketPath)];
+    await stuck.subscribe({ overflow: 'block' });
+    stuck.socket.pause();
+    crawler.write(line(VALID.heartbeat).repeat(20_000));
+    await crawler.settled();
+    run.child.kill('SIGINT');
+    await run.says('stopping');
+    const before = performance.now();
+    run.child.kill('SIGINT');
+    expect(await run.exited).toBe(1);
+    expect(performance.now() - before).toBeLessThan(5000);
+    await Promise.all([stuck.close(), crawler.close()]);
+  });
+
+  test('--print-config shows flag over environment over file over default', async () => {
+    const file = join(temporaryFolder(), 'config.json');
+    writeFileSync(
+      file,
+      JSON.stringify({ backlog: 1, maxConnections: 1, heartbeatInterval: 1111, workers: { threads: 5 } }),
+    );
+    const run = sluice(['serve', '--config', file, '--backlog', '3', '--print-config'], {
+      SOCKET_BACKLOG: '2',
+      SOCKET_MAX_CONNECTIONS: '2',
+    });
+    expect(await run.exited).toBe(0);
+    expect(JSON.parse(run.stdout)).toMatchObject({
+      backlog: 3,
+      maxConnections: 2,
+      heartbeatInterval: 1111,
+      heartbeatTimeout: 30_000,
+      workers: { threads: 5 },
+    });
+  });
+});
+
+describe('sluice pub and sub', () => {
+  test('carry a file through, byte for byte', async () => {
+    const { socketPath } = await startBroker();
+    const file = join(temporaryFolder(), 'traffic.ndjson');
+    const bytes = new Traffic({ seed: 4 }).block(20_000);
+    writeFileSync(file, bytes);
+    const sub = sluice(['sub', '--socket', socketPath, '--overflow', 'block']);
+    const { connect } = { connect: () => Peer.connect(socketPath) };
+    const probe = await connect();
+    // The subscriber is there when a message reaches it.
+    while (!sub.stdout.includes('job_request')) {
+      probe.write(line(VALID.job_request));
+      await probe.settled();
+    }
+    await probe.close();
+    const before = sub.stdout.split('\n').filter((text) => text.includes('job_request')).length;
+    const pub = sluice(['pub', '--socket', socketPath, file]);
+    expect(await pub.exited).toBe(0);
+    while (sub.stdout.split('\n').length - 1 < 20_000 + before)
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    sub.child.kill('SIGINT');
+    expect(await sub.exited).toBe(0);
+    expect(
+      sub.stdout
+        .split('\n')
+        .filter((text) => !text.includes('"job_request"'))
+        .join('\n'),
+    ).toBe(bytes.toString());
+    expect(sub.stderr + pub.stderr).toBe('');
+  });
+
+  test('pub reports refused lines with their numbers, and exits 1', async () => {
+    const { socketPath } = await startBroker();
+    const pub = sluice(['pub', '--socket', socketPath]);
+    pub.child.stdin.end(
+      `${line(VALID.heartbeat)}\nnot json\n${line({ type: 'heartbeat', timestamp: 'CANARY' })}`,
+    );
+    expect(await pub.exited).toBe(1);
+    expect(pub.stderr).toContain('line 3: INVALID_JSON');
+    expect(pub.stderr).toContain(
+      'line 4: SCHEMA_VIOLATION [heartbeat]: timestamp expected datetime; data expected object',
+    );
+    expect(pub.stderr).not.toContain('CANARY');
+  });
+
+  test('pub ends with an error when the broker goes away', async () => {
+    const { manager, socketPath } = await startBroker();
+    const pub = sluice(['pub', '--socket', socketPath]);
+    pub.child.stdin.write(line(VALID.heartbeat));
+    while (manager.getConnectionPool().size === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    await manager.stop();
+    pub.child.stdin.end(line(VALID.heartbeat));
+    expect(await pub.exited).toBe(1);
+    expect(pub.stderr).toContain('closed');
+  });
+
+  test('sub filters by type and job, and wraps with --meta', async () => {
+    const { socketPath, manager, connect } = await startBroker();
+    const sub = sluice([
+      'sub',
+      '--socket',
+      socketPath,
+      '--types',
+      'job_*, heartbeat',
+      '--job',
+      'job-1',
+      '--meta',
+    ]);
+    while ((manager.getMetrics().protocol.subscriptions ?? 0) === 0)
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    const crawler = await connect();
+    crawler.say('hello', { role: 'crawler', crawlerId: 'crawler-1' });
+    crawler.write(
+      line({ ...VALID.job_started, jobId: 'job-2' }) + line(VALID.heartbeat) + line(VALID.job_started),
+    );
+    await sub.says('\n');
+    expect(JSON.parse(sub.stdout)).toMatchObject({
+      crawlerId: 'crawler-1',
+      seq: 4,
+      message: VALID.job_started,
+    });
+  });
+
+  test('sub says so when the broker closes', async () => {
+    const { socketPath, manager } = await startBroker();
+    const sub = sluice(['sub', '--socket', socketPath]);
+    while ((manager.getMetrics().protocol.subscriptions ?? 0) === 0)
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    await manager.stop();
+    expect(await sub.exited).toBe(1);
+    expect(sub.stderr).toContain('the broker closed the connection');
+  });
+
+  test('work in a pipe: head ends sub quietly', async () => {
+    const { socketPath, manager } = await startBroker();
+    const piped = shell('bash', ['-c', `set -o pipefail; ${SLUICE} sub --socket ${socketPath} | head -n 2`]);
+    while ((manager.getMetrics().protocol.subscriptions ?? 0) === 0)
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    const text = line(VALID.heartbeat).repeat(200).replaceAll('"', '\\"').replaceAll('\n', '\\n');
+    for (let round = 0; round < 5; round++) {
+      await shell('bash', ['-c', `printf "${text}" | ${SLUICE} pub --socket ${socketPath}`]);
+    }
+    const { stdout, stderr } = await piped;
+    expect(stdout).toBe(line(VALID.heartbeat).repeat(2));
+    expect(stderr).toBe('');
+  });
+});
+
+describe('sluice demo', () => {
+  test('shows a broker at work, and sums up', async () => {
+    const run = sluice(['demo', '--crawlers', '3', '--rate', '2000', '--duration', '3', '--workers', '1']);
+    expect(await run.exited).toBe(0);
+    expect(run.stdout).toContain('3 crawlers');
+    expect(run.stdout).toMatch(/checked +[\d,]{4,} messages, [1-9]\d* of them refused/);
+    expect(run.stdout).toMatch(/job_progress +[\d,]+/);
+    const subscriber = Number(/subscriber +([\d,]+)/.exec(run.stdout)?.[1]?.replaceAll(',', ''));
+    expect(subscriber).toBeGreaterThan(2000);
+    expect(run.stderr).toBe('');
+  });
+
+  test('as fast as it goes, ends on SIGINT', async () => {
+    const run = sluice(['demo', '--rate', '0', '--duration', '60', '--crawlers', '2']);
+    await run.says('A broker');
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    run.child.kill('SIGINT');
+    expect(await run.exited).toBe(0);
+    expect(run.stdout).toContain('on average');
+  });
+});

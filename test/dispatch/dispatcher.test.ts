@@ -1,0 +1,108 @@
+import { SlabPool } from 'sluice';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { Dispatcher, type DispatcherOptions } from '#src/dispatch/dispatcher.js';
+import { type Chunk, Lane } from '#src/dispatch/lane.js';
+import { startBroker, until } from '../support/broker.js';
+import { line, VALID } from '../support/messages.js';
+
+const SETTINGS = {
+  schemas: undefined,
+  framing: 'auto',
+  delimiter: 10,
+  maxMessageSize: 1 << 20,
+  maxMessageAge: 0,
+  maxClockSkew: 0,
+} as const;
+
+async function createDispatcher(options: Partial<DispatcherOptions> = {}) {
+  const settled: Chunk[] = [];
+  const errors: unknown[] = [];
+  const dispatcher = new Dispatcher({
+    threads: 1,
+    concurrentTasksPerWorker: 2,
+    maxBatchBytes: 64 * 1024,
+    settings: SETTINGS,
+    onVerdict: () => {},
+    onSettled: () => {},
+    onWorkerError: (error) => errors.push(error),
+    ...options,
+  });
+  onTestFinished(() => dispatcher.close());
+  await dispatcher.start();
+  const pool = new SlabPool(256 * 1024);
+  const lane = new Lane((chunk) => settled.push(chunk));
+  const submit = (text: string) => {
+    const slab = pool.acquire(text.length);
+    const end = slab.base + slab.arena.bytes.write(text, slab.base);
+    dispatcher.submit(lane, { slab, start: slab.base, end }, 0);
+    slab.close();
+  };
+  return { dispatcher, pool, lane, settled, errors, submit };
+}
+
+const beat = line(VALID.heartbeat);
+
+describe('batches', () => {
+  test('chunks of one turn share a batch; all are settled in order, and their slabs let go', async () => {
+    const { dispatcher, pool, lane, settled, submit } = await createDispatcher();
+    for (let index = 1; index <= 5; index++) submit(beat.repeat(index));
+    expect(lane.pendingBytes).toBe(15 * beat.length);
+    await dispatcher.idle();
+    expect(settled.map(({ size }) => size / beat.length)).toEqual([1, 2, 3, 4, 5]);
+    expect(dispatcher.statistics.batches).toBe(1);
+    expect(lane.pendingBytes).toBe(0);
+    expect(pool.heldBytes).toBe(0);
+  });
+
+  test('neighbours in one slab become one chunk', async () => {
+    const { dispatcher, lane, settled, pool } = await createDispatcher();
+    const slab = pool.acquire(1);
+    slab.arena.bytes.write(beat + beat, slab.base);
+    const [start, middle, end] = [slab.base, slab.base + beat.length, slab.base + 2 * beat.length];
+    dispatcher.submit(lane, { slab, start, end: middle }, 0);
+    dispatcher.submit(lane, { slab, start: middle, end }, 0);
+    await dispatcher.idle();
+    expect(settled).toHaveLength(1);
+    expect(settled[0]?.size).toBe(2 * beat.length);
+  });
+
+  test('while the workers are busy, batches grow up to their limit', async () => {
+    const { dispatcher, settled, submit } = await createDispatcher({ maxBatchBytes: 4 * beat.length });
+    for (let index = 0; index < 12; index++) submit(beat);
+    await dispatcher.idle();
+    expect(settled).toHaveLength(12);
+    expect(dispatcher.statistics).toMatchObject({ batches: 3, queuedBytes: 0, batchesInFlight: 0 });
+  });
+
+  test('idle resolves at once when there is nothing to do', async () => {
+    const { dispatcher } = await createDispatcher();
+    await dispatcher.idle();
+  });
+});
+
+describe('workers', () => {
+  test('that cannot start fail the start', async () => {
+    const failing = createDispatcher({ settings: { ...SETTINGS, schemas: 'file:///nowhere.mjs' } });
+    await expect(failing).rejects.toMatchObject({ code: 'WORKERS_FAILED' });
+  });
+
+  test('that die have their batch tried again; what kills twice is refused, and the rest delivered', async () => {
+    const { manager, connect } = await startBroker({
+      schemas: new URL('../support/deadly-schemas.mjs', import.meta.url),
+    });
+    const errors: unknown[] = [];
+    manager.on('pool_error', ({ error }) => errors.push(error));
+    const subscriber = await (await connect()).subscribe();
+    const [good, deadly] = [await connect(), await connect()];
+    deadly.write(line({ type: 'deadly' }));
+    good.write(beat);
+    expect((await deadly.next('error')).data).toMatchObject({ code: 'VALIDATION_FAILED', line: 1 });
+    await subscriber.next('heartbeat');
+    deadly.write(beat);
+    await subscriber.next((message) => message !== undefined && subscriber.forwarded.length === 2);
+    expect(errors.length).toBeGreaterThan(0);
+    expect(manager.getMetrics().dispatch).toMatchObject({ failedChunks: 1 });
+    await until(() => manager.isHealthy());
+    expect(manager.getMetrics().memory.heldBytes).toBe(0);
+  });
+});

@@ -1,0 +1,44 @@
+import { ERRORS, SluiceError } from 'sluice';
+import { describe, expect, test } from 'vitest';
+import { WIRE_ERRORS } from '#src/errors.js';
+
+describe('SluiceError', () => {
+  test('has the text, severity and category of its code', () => {
+    const cause = new Error('why');
+    const error = new SluiceError('ADDRESS_IN_USE', '/run/x.sock', { cause });
+    expect(error).toBeInstanceOf(Error);
+    expect(error).toMatchObject({
+      name: 'SluiceError',
+      code: 'ADDRESS_IN_USE',
+      message: 'Another server listens on this address: /run/x.sock',
+      severity: 'fatal',
+      category: 'lifecycle',
+      cause,
+    });
+    expect(new SluiceError('NOT_RUNNING').message).toBe('The server is not running');
+  });
+});
+
+test('the codes of the wire are those of the protocol', () => {
+  expect(Object.keys(WIRE_ERRORS).sort()).toEqual(
+    [
+      'INVALID_JSON',
+      'INVALID_UTF8',
+      'SCHEMA_VIOLATION',
+      'RULE_VIOLATION',
+      'UNKNOWN_TYPE',
+      'MESSAGE_TOO_LARGE',
+      'MESSAGE_TOO_DEEP',
+      'FORBIDDEN_KEY',
+      'UNSUPPORTED_VERSION',
+      'UNAUTHORIZED',
+      'NO_RECIPIENT',
+      'RATE_LIMITED',
+      'SLOW_CONSUMER',
+      'VALIDATION_FAILED',
+      'SHUTTING_DOWN',
+      'MAX_CONNECTIONS',
+    ].sort(),
+  );
+  expect(Object.values(ERRORS).every(Object.isFrozen)).toBe(true);
+});

@@ -1,0 +1,66 @@
+// Runs the command line as a user does: a process of its own, its output, its exit code.
+
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { onTestFinished } from 'vitest';
+
+/** The folder of this package. */
+export const packageRoot = join(createRequire(import.meta.url).resolve('sluice/package.json'), '..');
+
+export class CliRun {
+  readonly child: ChildProcessWithoutNullStreams;
+  readonly exited: Promise<number | NodeJS.Signals | null>;
+  stdout = '';
+  stderr = '';
+  #waiters: (() => void)[] = [];
+
+  constructor(child: ChildProcessWithoutNullStreams) {
+    this.child = child;
+    child.stdout.on('data', (bytes: Buffer) => {
+      this.stdout += bytes.toString();
+      this.#wake();
+    });
+    child.stderr.on('data', (bytes: Buffer) => {
+      this.stderr += bytes.toString();
+      this.#wake();
+    });
+    this.exited = new Promise((resolve) => {
+      child.on('close', (code, signal) => {
+        resolve(code ?? signal);
+        this.#wake();
+      });
+    });
+    onTestFinished(() => void child.kill('SIGKILL'));
+  }
+
+  /** Waits until standard output or standard error has this text. */
+  async says(text: string): Promise<void> {
+    while (!this.stdout.includes(text) && !this.stderr.includes(text)) {
+      if (this.child.exitCode !== null)
+        throw new Error(`left without "${text}": ${this.stdout}${this.stderr}`);
+      await new Promise<void>((resolve) => this.#waiters.push(resolve));
+    }
+  }
+
+  #wake(): void {
+    for (const wake of this.#waiters.splice(0)) wake();
+  }
+}
+
+/** Starts a program with Node. */
+export function runNode(
+  script: string,
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+  cwd?: string,
+): CliRun {
+  return new CliRun(
+    spawn(process.execPath, [script, ...args], { env: { ...process.env, ...env }, ...(cwd ? { cwd } : {}) }),
+  );
+}
+
+/** Starts `sluice` with arguments. */
+export function sluice(args: readonly string[], env: NodeJS.ProcessEnv = {}): CliRun {
+  return runNode(join(packageRoot, 'dist/src/cli/main.js'), args, env);
+}
