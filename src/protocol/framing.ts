@@ -48,43 +48,63 @@ export class ValueScanner {
    * @returns the offset just after it, or -1 when it does not end here
    */
   scan(bytes: Uint8Array, from: number, to: number): number {
-    let state = this.#state;
-    let depth = this.#depth;
+    let at = from;
+    while (at < to) {
+      if (this.#state === STRING) at = this.#scanString(bytes, at, to);
+      else if (this.#state === VALUE) {
+        at = this.#scanValue(bytes, at, to);
+        if (this.#depth === 0) return at;
+      } else if (this.#state === ESCAPE) {
+        this.#state = STRING;
+        at++;
+      } else if (this.#state === TEXT && bytes[at] === OPEN_BRACE) {
+        this.reset();
+        return at;
+      } else this.#scanStart(bytes[at++]);
+    }
+    return -1;
+  }
+
+  /** Up to what ends the string or escapes a character. Most bytes of a message go through this loop. */
+  #scanString(bytes: Uint8Array, from: number, to: number): number {
     for (let at = from; at < to; at++) {
       const byte = bytes[at];
-      if (state === VALUE) {
-        if (byte === QUOTE) state = STRING;
-        else if (byte === this.#open) depth++;
-        else if (byte === this.#close && --depth === 0) {
-          this.reset();
-          return at + 1;
-        }
-      } else if (state === STRING) {
-        if (byte === QUOTE) state = VALUE;
-        else if (byte === BACKSLASH) state = ESCAPE;
-      } else if (state === ESCAPE) {
-        state = STRING;
-      } else if (byte === OPEN_BRACE) {
-        if (state === TEXT) {
-          this.reset();
-          return at;
-        }
-        state = VALUE;
-        depth = 1;
-        this.#open = OPEN_BRACE;
-        this.#close = CLOSE_BRACE;
-      } else if (state === START && byte === OPEN_BRACKET) {
-        state = VALUE;
-        depth = 1;
-        this.#open = OPEN_BRACKET;
-        this.#close = CLOSE_BRACKET;
-      } else if (state === START && !isBlank(byte)) {
-        state = TEXT;
+      if (byte === QUOTE || byte === BACKSLASH) {
+        this.#state = byte === QUOTE ? VALUE : ESCAPE;
+        return at + 1;
       }
     }
-    this.#state = state;
-    this.#depth = depth;
-    return -1;
+    return to;
+  }
+
+  /** Up to the next string, or the end of the value. */
+  #scanValue(bytes: Uint8Array, from: number, to: number): number {
+    const open = this.#open;
+    const close = this.#close;
+    for (let at = from; at < to; at++) {
+      const byte = bytes[at];
+      if (byte === QUOTE) {
+        this.#state = STRING;
+        return at + 1;
+      }
+      if (byte === open) this.#depth++;
+      else if (byte === close && --this.#depth === 0) {
+        this.reset();
+        return at + 1;
+      }
+    }
+    return to;
+  }
+
+  #scanStart(byte: number | undefined): void {
+    if (byte === OPEN_BRACE || (this.#state === START && byte === OPEN_BRACKET)) {
+      this.#state = VALUE;
+      this.#depth = 1;
+      this.#open = byte;
+      this.#close = byte === OPEN_BRACE ? CLOSE_BRACE : CLOSE_BRACKET;
+    } else if (this.#state === START && !isBlank(byte)) {
+      this.#state = TEXT;
+    }
   }
 }
 
