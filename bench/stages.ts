@@ -25,7 +25,14 @@ function received(pool: SlabPool): { chunk: Chunk; verdict: Verdict } {
   const slab = pool.acquire(lines.length);
   lines.copy(slab.arena.bytes, slab.base);
   const end = slab.base + lines.length;
-  const chunk = new Chunk(new Lane(() => {}), { slab, start: slab.base, end }, 0);
+  const chunk = new Chunk(
+    new Lane(
+      () => {},
+      () => {},
+    ),
+    { slab, start: slab.base, end },
+    0,
+  );
   const ranges = Uint32Array.of(0, slab.base, end);
   const verdict = new BatchValidator(new MessageParser(), NEWLINE).validate({
     arenas: [slab.arena.memory],
@@ -92,7 +99,10 @@ const dispatcher = new Dispatcher({
   },
 });
 await dispatcher.start();
-const lane = new Lane(() => {});
+const lane = new Lane(
+  () => {},
+  () => {},
+);
 bench.add('dispatch to a worker and back', async () => {
   dispatcher.submit(lane, { slab: chunk.slab, start: chunk.start, end: chunk.end }, 0);
   await dispatcher.idle();

@@ -10,7 +10,7 @@ const KiB = 1024;
 const MiB = 1024 * KiB;
 const SECOND = 1000;
 /** Longest path that fits `sockaddr_un` on Linux, in bytes. */
-const MAX_SOCKET_PATH = 107;
+export const MAX_SOCKET_PATH = 107;
 /** The longest delay that a Node timer keeps, in ms. */
 const MAX_TIMER = 2_147_483_647;
 

@@ -2,7 +2,7 @@
 
 import { EventEmitter } from 'node:events';
 import { connect, type Socket } from 'node:net';
-import { describeError, SluiceError } from '../errors.js';
+import { describeError, SluiceError, WIRE_ERRORS, type WireErrorCode } from '../errors.js';
 import type { MessageInputMap, MessageMap, OutgoingMessage } from '../protocol/messages.js';
 import { LineReader } from './line-reader.js';
 
@@ -31,11 +31,19 @@ export type Subscription = MessageInputMap['subscribe']['data'];
 const BROKER_TYPE = /^\{"type":"(welcome|subscribed|unsubscribed|pong|ping|error)"/;
 const LONGEST_PREFIX = 32;
 
+interface PendingRequest {
+  /** What was asked, and what answers it. */
+  readonly type: string;
+  readonly answer: string;
+  readonly id: string | undefined;
+  settle(error?: Error): void;
+}
+
 type BrokerSays = MessageMap['welcome' | 'subscribed' | 'unsubscribed' | 'pong' | 'ping' | 'error'];
 
 export class SluiceClient extends EventEmitter<ClientEvents> {
   readonly #socket: Socket;
-  readonly #waiting: { type: string; id: string | undefined; settle: (error?: Error) => void }[] = [];
+  readonly #waiting: PendingRequest[] = [];
   #welcome: MessageMap['welcome']['data'] | undefined;
   #error: Error | undefined;
   #closed = false;
@@ -53,7 +61,7 @@ export class SluiceClient extends EventEmitter<ClientEvents> {
 
   /**
    * Connects, and says `hello` when there is one to say.
-   * @throws SluiceError `CONNECTION_FAILED`
+   * @throws SluiceError `CONNECTION_FAILED`, or the code with which the broker refuses the `hello`
    */
   static async connect(options: ClientOptions): Promise<SluiceClient> {
     const { socketPath, host = '127.0.0.1', port = 0, hello } = options;
@@ -106,7 +114,7 @@ export class SluiceClient extends EventEmitter<ClientEvents> {
 
   /**
    * Asks for messages: they come as `line` events. Resolves when the broker has confirmed.
-   * @throws SluiceError `CONNECTION_CLOSED`
+   * @throws SluiceError `CONNECTION_CLOSED`, or the code with which the broker refuses
    */
   subscribe(subscription: Subscription): Promise<void> {
     return this.#request('subscribe', subscription, 'subscribed', subscription.id);
@@ -147,7 +155,7 @@ export class SluiceClient extends EventEmitter<ClientEvents> {
     return new Promise((resolve, reject) => {
       if (this.#closed) return reject(this.#closedError());
       const settle = (error?: Error) => (error ? reject(error) : resolve());
-      this.#waiting.push({ type: answer, id, settle });
+      this.#waiting.push({ type, answer, id, settle });
       this.publish({ type, timestamp: new Date().toISOString(), data });
     });
   }
@@ -160,6 +168,7 @@ export class SluiceClient extends EventEmitter<ClientEvents> {
     const message = JSON.parse(line.toString()) as BrokerSays;
     switch (message.type) {
       case 'error':
+        this.#fail(message.data);
         this.emit('refused', message.data);
         return;
       case 'ping':
@@ -168,13 +177,29 @@ export class SluiceClient extends EventEmitter<ClientEvents> {
       case 'welcome':
         this.#welcome = message.data;
         break;
+      case 'subscribed':
+      case 'unsubscribed':
+      case 'pong':
+        break;
+      default:
+        // A forwarded message that names its type twice: the last one counts.
+        this.emit('line', line);
+        return;
     }
-    this.#settle(message.type, (message.data as { id?: string } | undefined)?.id);
+    const id = (message.data as { id?: string } | undefined)?.id;
+    this.#take((request) => request.answer === message.type && request.id === id)?.settle();
   }
 
-  #settle(type: string, id: string | undefined): void {
-    const at = this.#waiting.findIndex((request) => request.type === type && request.id === id);
-    if (at !== -1) this.#waiting.splice(at, 1)[0]?.settle();
+  /** The broker refuses requests in the order they were made, and names their type. */
+  #fail({ code, messageType, issues }: MessageMap['error']['data']): void {
+    const detail = (issues ?? []).map(({ path, message }) => `${path} ${message}`).join('; ');
+    const known = Object.hasOwn(WIRE_ERRORS, code) ? (code as WireErrorCode) : 'INVALID_MESSAGE';
+    this.#take(({ type }) => type === messageType)?.settle(new SluiceError(known, detail));
+  }
+
+  #take(fits: (request: PendingRequest) => boolean): PendingRequest | undefined {
+    const at = this.#waiting.findIndex(fits);
+    return at === -1 ? undefined : this.#waiting.splice(at, 1)[0];
   }
 
   #onClose(): void {

@@ -105,12 +105,13 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
     this.emit('pool_capacity_reached', { capacity: this.#capacity });
   }
 
-  /** Takes out a connection. False when it was not there. */
+  /** Takes out a connection, and closes it if it is open. False when it was not there. */
   remove(connectionId: string, reason = 'removed'): boolean {
     const connection = this.#connections.get(connectionId);
     if (connection === undefined) return false;
     this.#connections.delete(connectionId);
     this.#removed++;
+    if (connection.isOpen) void connection.disconnect(reason);
     this.emit('connection_removed', { connectionId, connection, reason });
     return true;
   }

@@ -7,7 +7,7 @@
 //    sent │ whole messages│ partial    │ next read     │   slab
 //   ──────┴───────────────┴────────────┴───────────────┘
 
-import { FrameBoundary, type Framing } from '../protocol/framing.js';
+import { CARRIAGE_RETURN_SLACK, FrameBoundary, type Framing } from '../protocol/framing.js';
 import { MIN_SLAB_SIZE, type Slab, type SlabPool } from './slab-pool.js';
 
 export interface MessageBufferOptions {
@@ -54,8 +54,6 @@ export interface MessageBufferStatistics {
 const MIN_READ_SIZE = 512;
 /** A slab takes about this many reads, so that little is copied at its end: at most 2 % of the bytes. */
 const READS_PER_SLAB = 8;
-/** A message may be followed by one carriage return, which is not counted. */
-const CARRIAGE_RETURN_SLACK = 1;
 
 export class MessageBuffer {
   readonly #pool: SlabPool;

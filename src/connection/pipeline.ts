@@ -31,6 +31,7 @@ export interface PipelineListener {
   onMessages(connection: SocketConnection, run: FrameRun): void;
   onRejected(rejection: Rejection): void;
   onWorkerError(error: unknown): void;
+  onListenerError(error: unknown): void;
   onClosed(connection: SocketConnection, reason: string): void;
 }
 
@@ -142,9 +143,20 @@ export class Pipeline implements ConnectionHost {
     this.flow.update();
   }
 
-  onDropped(connection: SocketConnection, messages: number): void {
+  onDropped(messages: number): void {
     this.totals.messagesDropped += messages;
-    if (connection.isOpen) this.protocol.replyError(connection, 'SLOW_CONSUMER');
+  }
+
+  onOverflow(connection: SocketConnection): void {
+    this.protocol.replyError(connection, 'SLOW_CONSUMER');
+  }
+
+  onListenerError(error: unknown): void {
+    this.#listener.onListenerError(error);
+  }
+
+  onClosing(connection: SocketConnection): void {
+    this.protocol.forget(connection);
   }
 
   onAssigned(connection: SocketConnection, jobId: string): void {

@@ -78,8 +78,14 @@ export interface ConnectionHost {
   onQueued(connection: SocketConnection): void;
   /** A peer has taken bytes. */
   onWritten(bytes: number, messages: number): void;
-  /** Forwarded messages for the peer were dropped. */
-  onDropped(connection: SocketConnection, messages: number): void;
+  /** Forwarded messages were not delivered. */
+  onDropped(messages: number): void;
+  /** The peer's overflow policy has dropped messages. */
+  onOverflow(connection: SocketConnection): void;
+  /** A listener of code in this process threw. */
+  onListenerError(error: unknown): void;
+  /** The connection takes no more messages; its last ones may still be on their way out. */
+  onClosing(connection: SocketConnection): void;
   /** Code in this process gave the crawler a job. */
   onAssigned(connection: SocketConnection, jobId: string): void;
   onClosed(connection: SocketConnection, reason: string): void;
@@ -93,7 +99,7 @@ export interface ConnectionOptions extends MessageBufferOptions {
 }
 
 /** Why reading stands still; several may hold at a time. */
-export const PAUSE = { CONNECTION: 1, SERVER: 2, CLOSING: 4 } as const;
+export const PAUSE = { CONNECTION: 1, SERVER: 2, CLOSING: 4, UNREAD: 8 } as const;
 
 /** How long a peer that fell behind is given to read why it is closed, in ms. */
 const SLOW_GRACE = 1000;
@@ -140,7 +146,10 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     this.id = id;
     this.#host = host;
     this.lastActivityAt = this.#connectedAt;
-    this.lane = new Lane((chunk) => host.onSettled(this, chunk));
+    this.lane = new Lane(
+      (chunk) => host.onSettled(this, chunk),
+      (error) => host.onListenerError(error),
+    );
     this.#buffer = new MessageBuffer(host.slabs, host.options, {
       onFrames: (range) => host.onFrames(this, range),
       onOversize: () => this.lane.after(() => host.onOversize(this)),
@@ -163,9 +172,13 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     );
     this.#socket.setNoDelay(true);
     this.outbox = new Outbox(this.#socket, host.options.maxPendingBytes, {
-      onSlow: () => this.#closeSlow(),
-      onDropped: (messages) => this.#countDropped(messages),
+      onSlow: (messages) => this.#closeSlow(messages),
+      onDropped: (messages) => {
+        this.#countDropped(messages);
+        host.onOverflow(this);
+      },
       onBlocked: (isBlocked) => host.onBlocked(this, isBlocked),
+      onUnread: (isUnread) => this.setPaused(PAUSE.UNREAD, isUnread),
       onWritten: (bytes, messages) => {
         this.#bytesSent += bytes;
         this.#messagesSent += messages;
@@ -266,13 +279,14 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
 
   /** Queues forwarded messages; they go out with the next flush. */
   deliver(piece: Piece): void {
+    if (!this.isOpen) return this.#countDropped(piece.messages);
     this.outbox.deliver(piece);
     this.#host.onQueued(this);
   }
 
   /**
    * Checks a message and sends it. Resolves when the socket has taken it.
-   * @throws SluiceError `INVALID_MESSAGE`, `CONNECTION_CLOSED`, `SEND_TIMEOUT`
+   * @throws SluiceError `INVALID_MESSAGE`, `CONNECTION_CLOSED`, `SLOW_CONSUMER`, `SEND_TIMEOUT`
    */
   async send(message: OutgoingMessage): Promise<void> {
     const line = encodeMessage(message, this.#host.validator, this.#host.delimiter);
@@ -283,12 +297,16 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
 
   /**
    * Sends bytes as they are: whole messages, each with its delimiter. Resolves when the socket has taken them.
-   * @throws SluiceError `CONNECTION_CLOSED`, `SEND_TIMEOUT`
+   * @throws SluiceError `CONNECTION_CLOSED`, `SLOW_CONSUMER` when over `maxPendingBytes` wait, `SEND_TIMEOUT`
    */
   sendRaw(bytes: Buffer | string): Promise<void> {
     return new Promise((resolve, reject) => {
       if (!this.isOpen) {
         reject(new SluiceError('CONNECTION_CLOSED'));
+        return;
+      }
+      if (this.outbox.pendingBytes > this.#host.options.maxPendingBytes) {
+        reject(new SluiceError('SLOW_CONSUMER'));
         return;
       }
       const timer = setTimeout(() => reject(new SluiceError('SEND_TIMEOUT')), this.#host.options.sendTimeout);
@@ -303,6 +321,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
 
   /** Queues a message of the broker's own, without waiting for it. */
   reply(line: Buffer): void {
+    if (!this.isOpen) return;
     this.outbox.send(line);
     this.#host.onQueued(this);
   }
@@ -333,6 +352,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     if (!this.isOpen) return;
     this.#closeReason ??= reason;
     this.setState('disconnecting');
+    this.#host.onClosing(this);
     this.setPaused(PAUSE.CLOSING, true);
     this.flush();
     this.#graceTimer = setTimeout(() => this.#socket.destroy(), grace);
@@ -340,9 +360,9 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   }
 
   /** Drops what the peer did not take, and tells it why, as far as it still reads. */
-  #closeSlow(): void {
+  #closeSlow(messages: number): void {
     this.#fail('SLOW_CONSUMER');
-    this.#countDropped(this.outbox.discard());
+    this.#countDropped(messages + this.outbox.discard());
     this.reply(errorLine('SLOW_CONSUMER', {}, this.#host.delimiter));
     this.#close('SLOW_CONSUMER', SLOW_GRACE);
   }
@@ -350,7 +370,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   #countDropped(messages: number): void {
     if (messages === 0) return;
     this.#messagesDropped += messages;
-    this.#host.onDropped(this, messages);
+    this.#host.onDropped(messages);
     this.emit('dropped', { connection: this, messages });
   }
 

@@ -4,6 +4,7 @@
 import { lstatSync, renameSync, type Stats, unlinkSync } from 'node:fs';
 import { connect, type Server } from 'node:net';
 import { dirname, join } from 'node:path';
+import { MAX_SOCKET_PATH } from '../config.js';
 import { describeError, SluiceError } from '../errors.js';
 
 /** How long a server at the path may take to answer before it counts as alive but busy, in ms. */
@@ -23,7 +24,10 @@ export async function listenAtPath(
 ): Promise<() => void> {
   await refuseUnlessFree(path);
   // Node removes the path it listened on when it closes; that is this name, not a successor's socket.
-  const temporary = join(dirname(path), `.${process.pid}.sock`);
+  const temporary = join(dirname(path), `.${process.pid.toString(36)}`);
+  if (Buffer.byteLength(temporary) > MAX_SOCKET_PATH) {
+    throw new SluiceError('SOCKET_PATH_INVALID', `${path}: the name of its folder is too long`);
+  }
   await listen(server, temporary, backlog, mode);
   try {
     renameSync(temporary, path);

@@ -123,6 +123,10 @@ export class SocketManager extends EventEmitter<ServerEvents> {
       this.#pipeline = undefined;
       throw error;
     }
+    const address = this.#address ?? '';
+    this.#log.info({ address, workers: this.options.workers.threads }, 'listening');
+    this.emit('server_listening', { address });
+    this.emit('server_started', { address });
   }
 
   /**
@@ -172,6 +176,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
       onMessages: (connection, run) => this.#emitMessages(registry, connection, run),
       onRejected: (rejection) => this.#notify('rejected', rejection),
       onWorkerError: (error) => this.#onWorkerError(error),
+      onListenerError: (error) => this.#onServerError(error),
       onClosed: (connection, reason) => this.#pool.remove(connection.id, reason),
     });
     await this.#pipeline.dispatcher.start();
@@ -184,9 +189,6 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     this.#startedAt = { wall: new Date(), monotonic: performance.now() };
     this.#health.start();
     this.#startTimers();
-    this.#log.info({ address: this.#address, workers: this.options.workers.threads }, 'listening');
-    this.emit('server_listening', { address: this.#address });
-    this.emit('server_started', { address: this.#address });
   }
 
   async #listen(server: Server): Promise<ServerAddress> {
@@ -254,7 +256,11 @@ export class SocketManager extends EventEmitter<ServerEvents> {
 
   #onServerError(error: unknown): void {
     this.#log.error({ error: describeError(error) }, 'server error');
-    this.emit('server_error', { error });
+    try {
+      this.emit('server_error', { error });
+    } catch (second) {
+      this.#log.error({ error: describeError(second) }, 'a listener of server_error failed');
+    }
   }
 
   #onWorkerError(error: unknown): void {
@@ -318,7 +324,11 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     this.emit('server_stopping', { reason });
     this.#health.stop();
     for (const timer of this.#timers) clearInterval(timer);
-    this.#removeSocketFile();
+    try {
+      this.#removeSocketFile();
+    } catch (error) {
+      this.#onServerError(error);
+    }
     this.#server?.close();
     await Promise.race([pipeline.drain(), delay(this.options.drainTimeout)]);
     const droppedBefore = pipeline.totals.messagesDropped;

@@ -34,6 +34,8 @@ export const WITH_META = 2;
 
 /** Below this average, in bytes, copying pieces together costs less than one more piece in a writev. */
 const SLICE_WORTH = 2048;
+/** Below this share of the run, copying keeps a slow subscriber from holding memory that it does not need. */
+const SHARE_WORTH = 0.5;
 
 /** All messages of a run in one piece. */
 export function wholeRun(run: FrameRun): Piece {
@@ -63,7 +65,8 @@ export function cutRun(run: FrameRun, marks: Uint8Array): Piece[] {
     previous = mark;
   }
   if (slices === 0) return [];
-  if (needsCopy || bytes < slices * SLICE_WORTH) return [gather(run, marks)];
+  const span = frameField(run, run.count - 1, FRAME.END) - frameField(run, 0, FRAME.START);
+  if (needsCopy || bytes < slices * SLICE_WORTH || bytes < span * SHARE_WORTH) return [gather(run, marks)];
   return slice(run, marks);
 }
 

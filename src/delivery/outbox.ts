@@ -17,12 +17,14 @@ export interface Piece {
 }
 
 export interface OutboxEvents {
-  /** `disconnect` policy: the peer is too far behind. */
-  onSlow(): void;
+  /** `disconnect` policy: the peer is too far behind to take these messages. */
+  onSlow(messages: number): void;
   /** A `drop-…` policy has dropped messages. */
   onDropped(messages: number): void;
   /** `block` policy: the peer fell behind (true), or has caught up (false). */
   onBlocked(isBlocked: boolean): void;
+  /** The peer does not read the broker's own words to it: too many wait (true), or few do again (false). */
+  onUnread(isUnread: boolean): void;
   /** Bytes and messages that the socket has taken. */
   onWritten(bytes: number, messages: number): void;
 }
@@ -33,6 +35,8 @@ interface Entry extends Piece {
   readonly done: ((error?: Error) => void) | undefined;
 }
 
+/** Bytes of the broker's own words that may wait for a peer before nothing more is read from it. */
+const MAX_UNREAD = 256 * 1024;
 /** One write takes at most this many bytes, so that a slow peer's queue stays ours to drop from. */
 const WRITE_BYTES = 512 * 1024;
 /** And at most this many pieces: Linux takes 1,024 in one writev. */
@@ -44,9 +48,13 @@ export class Outbox {
   readonly #maxPendingBytes: number;
   #policy: OverflowPolicy = 'disconnect';
   #queue: Entry[] = [];
+  /** What the queue held before this index has gone. */
+  #head = 0;
   #writing: Entry[] = [];
   #pendingBytes = 0;
+  #ownBytes = 0;
   #blocked = false;
+  #unread = false;
   #closed = false;
   #writingSince = 0;
   #drainWaiters: (() => void)[] = [];
@@ -69,7 +77,7 @@ export class Outbox {
 
   set policy(policy: OverflowPolicy) {
     this.#policy = policy;
-    this.#updateBlocked();
+    this.#updateMarks();
   }
 
   /** For how many ms the socket has not finished the present write; 0 when it writes nothing. */
@@ -80,12 +88,9 @@ export class Outbox {
   /** Queues forwarded messages. They go out with the next {@link flush}. */
   deliver(piece: Piece): void {
     if (this.#closed) return;
-    const { length } = piece.bytes;
-    if (this.#pendingBytes + length > this.#maxPendingBytes && !this.#makeRoom(piece)) return;
+    if (!this.#fits(piece) && !this.#makeRoom(piece)) return;
     piece.slab?.hold();
-    this.#queue.push({ ...piece, droppable: true, done: undefined });
-    this.#pendingBytes += length;
-    this.#updateBlocked();
+    this.#push({ ...piece, droppable: true, done: undefined });
   }
 
   /** Queues a message of the broker's own. `done` is called once: when written, or with why not. */
@@ -94,13 +99,12 @@ export class Outbox {
       done?.(new SluiceError('CONNECTION_CLOSED'));
       return;
     }
-    this.#queue.push({ bytes, slab: undefined, messages: 1, droppable: false, done });
-    this.#pendingBytes += bytes.length;
+    this.#push({ bytes, slab: undefined, messages: 1, droppable: false, done });
   }
 
   /** Hands what is queued to the socket, if the socket has finished the write before. */
   flush(now: number): void {
-    if (this.#writing.length > 0 || this.#queue.length === 0 || this.#closed) return;
+    if (this.#writing.length > 0 || this.#head === this.#queue.length || this.#closed) return;
     this.#writing = this.#takeGroup();
     this.#writingSince = now;
     const last = this.#writing.length - 1;
@@ -123,9 +127,10 @@ export class Outbox {
    * @returns how many forwarded messages that were
    */
   discard(): number {
-    const lost = this.#forget(this.#queue);
+    const lost = this.#forget(this.#queue.slice(this.#head));
     this.#queue = [];
-    this.#updateBlocked();
+    this.#head = 0;
+    this.#updateMarks();
     return lost;
   }
 
@@ -143,14 +148,30 @@ export class Outbox {
   }
 
   #takeGroup(): Entry[] {
+    const from = this.#head;
     let bytes = 0;
-    let count = 0;
-    for (const entry of this.#queue) {
-      if (count > 0 && (bytes + entry.bytes.length > WRITE_BYTES || count === WRITE_PIECES)) break;
-      bytes += entry.bytes.length;
-      count++;
+    while (this.#head < this.#queue.length && this.#head - from < WRITE_PIECES) {
+      bytes += this.#queue[this.#head]?.bytes.length ?? 0;
+      if (this.#head > from && bytes > WRITE_BYTES) break;
+      this.#head++;
     }
-    return this.#queue.splice(0, count);
+    const group = this.#queue.slice(from, this.#head);
+    this.#compact();
+    return group;
+  }
+
+  #push(entry: Entry): void {
+    this.#queue.push(entry);
+    this.#pendingBytes += entry.bytes.length;
+    if (!entry.droppable) this.#ownBytes += entry.bytes.length;
+    this.#updateMarks();
+  }
+
+  /** Moves the queue to the front of its array when more than half of the array has gone. */
+  #compact(): void {
+    if (this.#head * 2 <= this.#queue.length) return;
+    this.#queue = this.#queue.slice(this.#head);
+    this.#head = 0;
   }
 
   readonly #onWritten = (error?: Error | null): void => {
@@ -160,13 +181,11 @@ export class Outbox {
     for (const entry of this.#writing) {
       bytes += entry.bytes.length;
       messages += entry.messages;
-      entry.slab?.release();
-      entry.done?.();
+      this.#settle(entry);
     }
     this.#writing = [];
-    this.#pendingBytes -= bytes;
     this.#events.onWritten(bytes, messages);
-    this.#updateBlocked();
+    this.#updateMarks();
     if (this.#pendingBytes === 0) this.#resolveWaiters();
     else this.flush(performance.now());
   };
@@ -177,7 +196,7 @@ export class Outbox {
       case 'block':
         return true;
       case 'disconnect':
-        this.#events.onSlow();
+        this.#events.onSlow(piece.messages);
         return false;
       case 'drop-newest':
         this.#events.onDropped(piece.messages);
@@ -187,40 +206,57 @@ export class Outbox {
     }
   }
 
+  /** Drops from the head of the queue. What is in the socket already, and the broker's own words, stay. */
   #dropOldest(piece: Piece): boolean {
-    let dropped = 0;
     const kept: Entry[] = [];
-    for (const entry of this.#queue) {
-      const isOver = this.#pendingBytes + piece.bytes.length > this.#maxPendingBytes;
-      if (!isOver || !entry.droppable) kept.push(entry);
+    let dropped = 0;
+    while (this.#head < this.#queue.length && !this.#fits(piece)) {
+      const entry = this.#queue[this.#head++] as Entry;
+      if (!entry.droppable) kept.push(entry);
       else {
-        this.#pendingBytes -= entry.bytes.length;
         dropped += entry.messages;
-        entry.slab?.release();
+        this.#settle(entry);
       }
     }
-    this.#queue = kept;
-    // What is left is in the kernel's hands: then the newest is the oldest that can be dropped.
-    const fits = this.#pendingBytes + piece.bytes.length <= this.#maxPendingBytes;
+    for (const entry of kept.reverse()) this.#queue[--this.#head] = entry;
+    this.#compact();
+    const fits = this.#fits(piece);
     this.#events.onDropped(fits ? dropped : dropped + piece.messages);
     return fits;
   }
 
-  /** High mark: maxPendingBytes. Low mark: half of it. */
-  #updateBlocked(): void {
-    const mark = this.#blocked ? this.#maxPendingBytes / 2 : this.#maxPendingBytes;
-    const isBlocked = this.#policy === 'block' && this.#pendingBytes > mark;
-    if (isBlocked === this.#blocked) return;
-    this.#blocked = isBlocked;
-    this.#events.onBlocked(isBlocked);
+  /** One piece may be larger than the limit: a peer with nothing pending is not behind. */
+  #fits(piece: Piece): boolean {
+    return this.#pendingBytes === 0 || this.#pendingBytes + piece.bytes.length <= this.#maxPendingBytes;
+  }
+
+  /** High marks: maxPendingBytes, MAX_UNREAD. Low marks: half of them. */
+  #updateMarks(): void {
+    const blockedMark = this.#blocked ? this.#maxPendingBytes / 2 : this.#maxPendingBytes;
+    const isBlocked = this.#policy === 'block' && this.#pendingBytes > blockedMark;
+    if (isBlocked !== this.#blocked) {
+      this.#blocked = isBlocked;
+      this.#events.onBlocked(isBlocked);
+    }
+    const isUnread = this.#ownBytes > (this.#unread ? MAX_UNREAD / 2 : MAX_UNREAD);
+    if (isUnread !== this.#unread) {
+      this.#unread = isUnread;
+      this.#events.onUnread(isUnread);
+    }
+  }
+
+  /** An entry has left: written, dropped or given up. */
+  #settle(entry: Entry, error?: Error): void {
+    this.#pendingBytes -= entry.bytes.length;
+    if (!entry.droppable) this.#ownBytes -= entry.bytes.length;
+    entry.slab?.release();
+    entry.done?.(error);
   }
 
   #forget(entries: readonly Entry[]): number {
     let lost = 0;
     for (const entry of entries) {
-      this.#pendingBytes -= entry.bytes.length;
-      entry.slab?.release();
-      entry.done?.(new SluiceError('CONNECTION_CLOSED'));
+      this.#settle(entry, new SluiceError('CONNECTION_CLOSED'));
       if (entry.droppable) lost += entry.messages;
     }
     return lost;

@@ -49,6 +49,7 @@ export class BatchValidator implements FrameSink {
 
   /** Validates every message of a batch. */
   validate(task: BatchTask): Verdict {
+    this.#reset();
     const arenas = task.arenas.map((memory) => Buffer.from(memory));
     for (let at = 0; at < task.ranges.length; at += RANGE_FIELDS) {
       this.#validateRange(
@@ -139,6 +140,13 @@ export class BatchValidator implements FrameSink {
       refusals: this.#refusals,
       accepted: this.#accepted,
     };
+    this.#reset();
+    return verdict;
+  }
+
+  /** Before a batch too: the one before may have ended in the middle. */
+  #reset(): void {
+    for (const list of [this.#chunks, this.#runs, this.#frames, this.#chunkJobs]) list.clear();
     this.#jobIds.length = 0;
     this.#jobNumbers.clear();
     this.#refusals = [];
@@ -146,7 +154,7 @@ export class BatchValidator implements FrameSink {
     this.#bytes = Buffer.alloc(0);
     this.#chunk = 0;
     this.#frame = 0;
-    return verdict;
+    this.#runKind = -1;
   }
 
   #countersByType(): Uint32Array {

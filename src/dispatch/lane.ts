@@ -42,14 +42,19 @@ export class Chunk implements FrameRange {
 
 export class Lane {
   readonly #settle: (chunk: Chunk) => void;
+  readonly #onError: (error: unknown) => void;
   #queue: (Chunk | (() => void))[] = [];
   #draining = false;
   /** Bytes received and not yet settled. */
   pendingBytes = 0;
 
-  /** @param settle called with each chunk in the order of {@link push}, once it has a verdict or has failed */
-  constructor(settle: (chunk: Chunk) => void) {
+  /**
+   * @param settle called with each chunk in the order of {@link push}, once it has a verdict or has failed
+   * @param onError called with what `settle` or an action throws; the lane goes on
+   */
+  constructor(settle: (chunk: Chunk) => void, onError: (error: unknown) => void) {
     this.#settle = settle;
+    this.#onError = onError;
   }
 
   push(chunk: Chunk): void {
@@ -73,13 +78,16 @@ export class Lane {
     this.#draining = true;
     let done = 0;
     for (const item of this.#queue) {
+      if (item instanceof Chunk && item.verdict === undefined && !item.failed) break;
+      try {
+        if (item instanceof Chunk) this.#settle(item);
+        else item();
+      } catch (error) {
+        this.#onError(error);
+      }
       if (item instanceof Chunk) {
-        if (item.verdict === undefined && !item.failed) break;
         this.pendingBytes -= item.size;
-        this.#settle(item);
         item.slab.release();
-      } else {
-        item();
       }
       done++;
     }

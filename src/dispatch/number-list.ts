@@ -33,8 +33,12 @@ export class NumberList {
   /** A copy of the values with a buffer of its own, so that it can be transferred; empties the list. */
   take(): Uint32Array<ArrayBuffer> {
     const values = this.#values.slice(0, this.#length);
-    this.#length = 0;
+    this.clear();
     return values;
+  }
+
+  clear(): void {
+    this.#length = 0;
   }
 
   #reserve(count: number): void {

@@ -87,7 +87,7 @@ export class ControlHandler {
     // A crawler does not subscribe: who does so without a hello is an application.
     if (connection.version === undefined) connection.role = 'app';
     this.#subscriptions.add(connection, data);
-    connection.setOverflow(data.overflow ?? 'disconnect');
+    if (data.overflow !== undefined) connection.setOverflow(data.overflow);
     connection.reply(brokerLine('subscribed', { id: data.id }, this.#settings.delimiter));
   }
 

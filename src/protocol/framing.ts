@@ -8,6 +8,9 @@
 
 export type Framing = 'auto' | 'ndjson';
 
+/** A message may be followed by one carriage return, which does not count towards its size. */
+export const CARRIAGE_RETURN_SLACK = 1;
+
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const OPEN_BRACE = 0x7b;
@@ -117,6 +120,11 @@ export class FrameBoundary {
   constructor(framing: Framing, delimiter: number) {
     this.#scanner = framing === 'auto' ? new ValueScanner() : undefined;
     this.#delimiter = delimiter;
+  }
+
+  /** Starts anew: the next byte begins a message. */
+  reset(): void {
+    this.#scanner?.reset();
   }
 
   /**

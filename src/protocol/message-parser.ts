@@ -2,10 +2,10 @@
 // message into a sink. Runs in the workers over a batch's ranges, and alone over any stream.
 
 import { isUtf8 } from 'node:buffer';
-import { FrameBoundary, type Framing, isBlank, ValueScanner } from './framing.js';
+import { CARRIAGE_RETURN_SLACK, FrameBoundary, type Framing, isBlank, ValueScanner } from './framing.js';
 import type { MessageType } from './message-registry.js';
 import { MessageValidator, type Refusal, refuse } from './message-validator.js';
-import { decodeJson } from './safe-json.js';
+import { type DecodedJson, decodeJson } from './safe-json.js';
 
 /** A checked message, as the sink sees it: valid only during the call. */
 export interface FrameSink {
@@ -32,6 +32,7 @@ export interface ParsedMessage {
 }
 
 const NEWLINE = 0x0a;
+const CARRIAGE_RETURN = 0x0d;
 /** A line is tried as one message first. One this long, in bytes, may well be many: it is split first. */
 const LONG_LINE = 16 * 1024;
 
@@ -42,6 +43,7 @@ export class MessageParser {
   readonly #scanner = new ValueScanner();
   readonly #boundary: FrameBoundary;
   #partial: Buffer = Buffer.alloc(0);
+  #skipping = false;
   /** Delimiters before the line that is being parsed. */
   #line = 0;
 
@@ -54,24 +56,36 @@ export class MessageParser {
 
   /**
    * Streaming use: takes the next bytes of a stream, and answers with the messages that are now whole,
-   * good and bad, in order. A partial message is kept until its end arrives.
+   * good and bad, in order. A partial message is kept until its end arrives; one that grows over
+   * `maxMessageSize` is refused, and skipped up to its end.
    */
   push(bytes: Buffer): (ParsedMessage | Refusal)[] {
-    const from = this.#partial.length;
-    const all = from === 0 ? bytes : Buffer.concat([this.#partial, bytes]);
-    const end = this.#boundary.last(all, from, all.length);
-    if (end === -1) {
-      this.#partial = from === 0 ? Buffer.from(bytes) : all;
-      return [];
+    let fresh = bytes;
+    if (this.#skipping) {
+      const end = this.#boundary.first(bytes, 0, bytes.length);
+      if (end === -1) return [];
+      this.#skipping = false;
+      fresh = bytes.subarray(end);
     }
+    const from = this.#partial.length;
+    const all = from === 0 ? fresh : Buffer.concat([this.#partial, fresh]);
+    const end = Math.max(0, this.#boundary.last(all, from, all.length));
+    const results = this.#collect(all, end);
     this.#partial = Buffer.from(all.subarray(end));
-    return this.#collect(all, end);
+    if (this.#partial.length > this.validator.maxMessageSize + CARRIAGE_RETURN_SLACK) {
+      this.#skipping = true;
+      this.#partial = Buffer.alloc(0);
+      results.push(this.validator.count(refuse('MESSAGE_TOO_LARGE')));
+    }
+    return results;
   }
 
-  /** Streaming use: the stream has ended; what is left is its last message. */
+  /** Streaming use: the stream has ended; what is left is its last message. The next one begins anew. */
   end(): (ParsedMessage | Refusal)[] {
     const rest = this.#partial;
     this.#partial = Buffer.alloc(0);
+    this.#skipping = false;
+    this.#boundary.reset();
     return this.#collect(rest, rest.length);
   }
 
@@ -108,71 +122,75 @@ export class MessageParser {
 
   /** A line is one message, or, with `auto` framing, as many as there are objects on it. */
   #parseLine(bytes: Buffer, from: number, to: number, isUtf8Line: boolean, sink: FrameSink): void {
-    let start = from;
-    let end = to;
-    while (start < end && isBlank(bytes[start])) start++;
-    while (start < end && isBlank(bytes[end - 1])) end--;
+    const start = skipBlanks(bytes, from, to);
+    const end = trimBlanks(bytes, start, to);
     if (start === end) return;
-    if (this.#framing === 'auto' && end - start > LONG_LINE) {
-      return this.#splitLine(bytes, start, end, isUtf8Line, undefined, sink);
+    if (this.#framing === 'ndjson') {
+      const size = to - from - (bytes[to - 1] === CARRIAGE_RETURN ? 1 : 0);
+      return this.#take(start, end, this.#decode(bytes, start, end, size, isUtf8Line), sink);
     }
-    const wholeLine = this.#parseFrame(bytes, start, end, isUtf8Line);
-    if (wholeLine.ok) return this.#accept(wholeLine.value, start, end, sink);
-    if (this.#framing === 'ndjson') return this.#refuse(wholeLine.refusal, start, end, sink);
-    this.#splitLine(bytes, start, end, isUtf8Line, wholeLine.refusal, sink);
+    if (end - start > LONG_LINE) return this.#splitLine(bytes, from, end, isUtf8Line, undefined, sink);
+    const wholeLine = this.#decode(bytes, start, end, end - from, isUtf8Line);
+    if (wholeLine.ok) return this.#take(start, end, wholeLine, sink);
+    this.#splitLine(bytes, from, end, isUtf8Line, wholeLine, sink);
   }
 
+  /** @param wholeLine what decoding the line as one message has given, where that was tried */
   #splitLine(
     bytes: Buffer,
     from: number,
     to: number,
     isUtf8Line: boolean,
-    lineRefusal: Refusal | undefined,
+    wholeLine: DecodedFrame | undefined,
     sink: FrameSink,
   ): void {
     this.#scanner.reset();
-    for (let start = from; start < to; ) {
-      const found = this.#scanner.scan(bytes, start, to);
-      let end = found === -1 ? to : found;
-      const next = end;
-      while (end > start && isBlank(bytes[end - 1])) end--;
-      if (end > start) {
-        const isWholeLine = start === from && end === to;
+    for (let at = from; at < to; ) {
+      const found = this.#scanner.scan(bytes, at, to);
+      const next = found === -1 ? to : found;
+      const start = skipBlanks(bytes, at, next);
+      const end = trimBlanks(bytes, start, next);
+      if (start < end) {
+        const isWholeLine = at === from && next === to;
         const frame =
-          isWholeLine && lineRefusal !== undefined
-            ? ({ ok: false, refusal: lineRefusal } as const)
-            : this.#parseFrame(bytes, start, end, isUtf8Line);
-        if (frame.ok) this.#accept(frame.value, start, end, sink);
-        else this.#refuse(frame.refusal, start, end, sink);
+          isWholeLine && wholeLine !== undefined
+            ? wholeLine
+            : this.#decode(bytes, start, end, end - at, isUtf8Line);
+        this.#take(start, end, frame, sink);
       }
-      start = next;
-      while (start < to && isBlank(bytes[start])) start++;
+      at = next;
     }
   }
 
-  #parseFrame(
-    bytes: Buffer,
-    start: number,
-    end: number,
-    isUtf8Frame: boolean,
-  ): { ok: true; value: unknown } | { ok: false; refusal: Refusal } {
-    if (end - start > this.validator.maxMessageSize)
-      return { ok: false, refusal: refuse('MESSAGE_TOO_LARGE') };
-    if (!isUtf8Frame && !isUtf8(bytes.subarray(start, end))) {
-      return { ok: false, refusal: refuse('INVALID_UTF8') };
+  /** @param size of the message with the blanks before it, as the limit counts it */
+  #decode(bytes: Buffer, start: number, end: number, size: number, isUtf8Frame: boolean): DecodedFrame {
+    if (size > this.validator.maxMessageSize) return { ok: false, code: 'MESSAGE_TOO_LARGE' };
+    if (!isUtf8Frame && !isUtf8(bytes.subarray(start, end))) return { ok: false, code: 'INVALID_UTF8' };
+    return decodeJson(bytes.toString('utf8', start, end), this.validator.maxDepth);
+  }
+
+  #take(start: number, end: number, frame: DecodedFrame, sink: FrameSink): void {
+    if (!frame.ok) {
+      sink.onRefusal(this.validator.count(refuse(frame.code)), start, end, this.#line);
+      return;
     }
-    const decoded = decodeJson(bytes.toString('utf8', start, end), this.validator.maxDepth);
-    return decoded.ok ? decoded : { ok: false, refusal: refuse(decoded.code) };
+    const result = this.validator.validate(frame.value);
+    if (!result.ok) sink.onRefusal(result, start, end, this.#line);
+    // What the validator has accepted is an object.
+    else sink.onMessage(result.type, frame.value as object, start, end);
   }
+}
 
-  #accept(value: unknown, start: number, end: number, sink: FrameSink): void {
-    const result = this.validator.validate(value);
-    if (result.ok) sink.onMessage(result.type, value as object, start, end);
-    else sink.onRefusal(result, start, end, this.#line);
-  }
+type DecodedFrame = DecodedJson | { readonly ok: false; readonly code: 'MESSAGE_TOO_LARGE' | 'INVALID_UTF8' };
 
-  #refuse(refusal: Refusal, start: number, end: number, sink: FrameSink): void {
-    this.validator.count(refusal);
-    sink.onRefusal(refusal, start, end, this.#line);
-  }
+function skipBlanks(bytes: Buffer, from: number, to: number): number {
+  let at = from;
+  while (at < to && isBlank(bytes[at])) at++;
+  return at;
+}
+
+function trimBlanks(bytes: Buffer, from: number, to: number): number {
+  let at = to;
+  while (at > from && isBlank(bytes[at - 1])) at--;
+  return at;
 }

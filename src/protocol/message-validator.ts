@@ -101,7 +101,7 @@ export class MessageValidator {
   }
 
   /** Adds a result to the statistics. */
-  count(result: ValidationResult): ValidationResult {
+  count<R extends ValidationResult>(result: R): R {
     if (result.ok) this.#accepted[result.type.index] = (this.#accepted[result.type.index] ?? 0) + 1;
     else this.#refused.set(result.code, (this.#refused.get(result.code) ?? 0) + 1);
     return result;

@@ -188,9 +188,9 @@ export const controlSchemas = {
   }),
   subscribe: control('subscribe', {
     id: z.string().min(1).max(256),
-    types: z.array(z.string().min(1).max(256)).max(1024).default(['*']),
-    jobIds: z.array(z.string()).max(1024).optional(),
-    crawlerIds: z.array(z.string()).max(1024).optional(),
+    types: z.array(z.string().min(1).max(256)).max(256).default(['*']),
+    jobIds: z.array(z.string().max(256)).max(256).optional(),
+    crawlerIds: z.array(z.string().max(256)).max(256).optional(),
     group: z.string().min(1).max(256).optional(),
     overflow: overflowPolicy.optional(),
     meta: z.boolean().optional(),

@@ -142,11 +142,14 @@ export class ProtocolHandler {
     const jobsTo = chunks[at + CHUNK.JOB_END] ?? 0;
     const activeJobs = chunks[at + CHUNK.ACTIVE_JOBS] ?? NO_HEARTBEAT;
 
-    for (let job = jobsFrom; job < jobsTo; job++) {
-      this.#recipients.owners.set(verdict.jobIds[verdict.chunkJobs[job] ?? 0] ?? '', connection.id);
-    }
     if (activeJobs !== NO_HEARTBEAT) connection.workload = activeJobs;
     for (let run = runsFrom; run < runsTo; run++) this.#handleRun(connection, chunk, verdict, run * RUN.SIZE);
+    // After the messages: a hello among them may have said that this is no crawler.
+    if (connection.role === 'crawler') {
+      for (let job = jobsFrom; job < jobsTo; job++) {
+        this.#recipients.owners.set(verdict.jobIds[verdict.chunkJobs[job] ?? 0] ?? '', connection.id);
+      }
+    }
     if (activeJobs !== NO_HEARTBEAT) connection.lastHeartbeatAt = chunk.receivedAt;
     connection.line += chunks[at + CHUNK.LINES] ?? 0;
   }
@@ -181,6 +184,8 @@ export class ProtocolHandler {
     const firstSequence = connection.sequence + 1;
     connection.sequence += count;
     if (kind === RunKind.CONTROL) {
+      // The peer may have gone while a worker had its message: then nobody is left to subscribe.
+      if (!connection.isOpen) return;
       const type = this.#registry.types[verdict.frames[first * FRAME.SIZE + FRAME.TYPE] ?? 0];
       if (type !== undefined) this.#control.handle(connection, type, frameBytes(chunk, verdict, first));
       return;
@@ -197,7 +202,7 @@ export class ProtocolHandler {
     };
     if (kind === RunKind.DIRECTED) this.#direct(connection, run);
     else if (kind === RunKind.REQUEST) {
-      this.#recipients.onJobRequest(connection.id);
+      if (connection.isOpen) this.#recipients.onJobRequest(connection.id);
       this.#forward(connection, run);
     } else if (this.#settings.minHeartbeatInterval > 0) this.#forwardPaced(connection, run);
     else this.#forward(connection, run);
@@ -235,7 +240,9 @@ export class ProtocolHandler {
   #direct(connection: SocketConnection, run: FrameRun): void {
     // A worker has accepted these bytes: they are JSON, of the shape that the type's schema says.
     const message = JSON.parse(frameBytes(run.chunk, run.verdict, run.first).toString()) as AddressedMessage;
-    const jobId = message.jobId ?? message.job_id ?? message.data?.job_id;
+    // An assignment is about the job that it assigns, whatever its envelope says.
+    const assigned = message.type === 'job_assignment' ? message.data?.job_id : undefined;
+    const jobId = assigned ?? message.jobId ?? message.job_id;
     const address = {
       type: message.type,
       to: typeof message.to === 'string' ? message.to : undefined,

@@ -1,5 +1,6 @@
 // What one subscription wants, made ready for quick answers: a bit per message type, sets for the rest.
 
+import { createHash } from 'node:crypto';
 import { PLAIN, SKIP, WITH_META } from '../delivery/frame-run.js';
 import type { MessageRegistry } from '../protocol/message-registry.js';
 import type { MessageMap } from '../protocol/messages.js';
@@ -34,7 +35,8 @@ export class Filter {
     this.mark = meta === true ? WITH_META : PLAIN;
     this.wantsRejected = types.includes(REJECTED);
     this.wantsAll = types.includes('*') && jobIds === undefined && crawlerIds === undefined;
-    this.key = JSON.stringify([wanted.join(''), jobIds, crawlerIds, this.mark]);
+    const wants = JSON.stringify([wanted.join(''), jobIds, crawlerIds, this.mark]);
+    this.key = createHash('sha256').update(wants).digest('base64');
   }
 
   /** Whether it can want anything of this crawler's. */

@@ -1,6 +1,9 @@
 // Which connection owns a job: the crawler that last spoke of it, or was assigned it. Bounded: the
 // job that was not heard of for the longest time is forgotten first.
 
+/** A longer id, in UTF-16 units, is not worth its memory: such a job has no owner. */
+const MAX_JOB_ID_LENGTH = 256;
+
 export class JobOwners {
   readonly #capacity: number;
   /** Job id → connection id, least recently heard of first. */
@@ -22,6 +25,7 @@ export class JobOwners {
   }
 
   set(jobId: string, connectionId: string): void {
+    if (jobId.length > MAX_JOB_ID_LENGTH) return;
     this.#owners.delete(jobId);
     this.#owners.set(jobId, connectionId);
     if (this.#owners.size <= this.#capacity) return;

@@ -251,6 +251,42 @@ describe('control messages', () => {
     expect(peer.forwarded).toEqual([]);
   });
 
+  test('a peer that is gone before its subscribe is settled leaves no subscription', async () => {
+    const { manager, connect } = await startBroker();
+    const member = await (await connect()).subscribe({ group: 'g' });
+    for (let round = 0; round < 30; round++) {
+      const peer = await connect();
+      peer.say('ping');
+      peer.say('subscribe', { id: 'x', group: 'g' });
+      await new Promise((resolve) => setImmediate(resolve));
+      await peer.close();
+    }
+    await until(() => manager.getConnectionPool().size === 1);
+    await member.settled();
+    expect(manager.getMetrics().protocol.subscriptions).toBe(1);
+    (await connect()).write(line(VALID.heartbeat).repeat(100));
+    while (member.forwarded.length < 100) await member.count(member.lines.length + 1);
+  });
+
+  test('a peer that does not read the answers to its pings is not read from', async () => {
+    const { manager, connect } = await startBroker();
+    const peer = await connect();
+    peer.socket.pause();
+    const pings = Buffer.from('{"type":"ping"}\n'.repeat(100_000));
+    peer.write(pings);
+    await until(() => manager.getConnectionPool().all()[0]?.isPaused === true);
+    const [connection] = manager.getConnectionPool().all();
+    expect(connection?.statistics.pendingBytes).toBeLessThan(16e6);
+    peer.socket.resume();
+    await peer.count(100_000);
+  });
+
+  test('a later subscribe that says nothing of overflow leaves it as it is', async () => {
+    const { manager, connect } = await startBroker();
+    await (await (await connect()).subscribe({ id: 'a', overflow: 'block' })).subscribe({ id: 'b' });
+    expect(manager.getConnectionPool().all()[0]?.outbox.policy).toBe('block');
+  });
+
   test('subscriptions are limited', async () => {
     const { connect } = await startBroker({ maxSubscriptions: 2 });
     const peer = await connect();
@@ -320,6 +356,34 @@ describe('applications', () => {
     await one.next('shutdown');
     await two.next('shutdown');
     expect(one.forwarded).toHaveLength(1);
+  });
+
+  test('an application that speaks of a job does not take it from its crawler', async () => {
+    const { connect } = await startBroker();
+    const [app, crawler, other] = [await connect(), await connect(), await connect()];
+    crawler.write(line(VALID.job_started));
+    await crawler.settled();
+    await other.settled();
+    app.say('hello', { role: 'app' });
+    app.write(line(VALID.job_started) + line(VALID.token_refresh_response));
+    await crawler.next('token_refresh_response');
+    await other.settled();
+    expect(other.forwarded).toEqual([]);
+  });
+
+  test('an assignment is about the job that it assigns, whatever its envelope says', async () => {
+    const { connect } = await startBroker();
+    const [app, crawler, other] = [await connect(), await connect(), await connect()];
+    crawler.say('hello', { role: 'crawler', crawlerId: 'crawler-1' });
+    await Promise.all([crawler.settled(), other.settled()]);
+    app.say('hello', { role: 'app' });
+    app.write(
+      line({ ...VALID.job_assignment, jobId: 'another', to: 'crawler-1' }) +
+        line(VALID.token_refresh_response),
+    );
+    await crawler.next('token_refresh_response');
+    await other.settled();
+    expect(other.forwarded).toEqual([]);
   });
 
   test('job_response goes to the crawler that asked first', async () => {
@@ -426,6 +490,27 @@ describe('code in the same process', () => {
     await subscriber.count(4);
     await until(() => errors.length === 3);
     expect(errors[0]).toMatchObject({ message: 'mine' });
+  });
+
+  test('that throws while a connection changes its state wedges nothing', async () => {
+    const { manager, connect } = await startBroker();
+    const errors: unknown[] = [];
+    manager.on('server_error', ({ error }) => {
+      errors.push(error);
+      throw new Error('and again');
+    });
+    manager.on('connection_added', ({ connection }) => {
+      connection.on('state_changed', () => {
+        throw new Error('mine');
+      });
+    });
+    const crawler = await connect();
+    crawler.write(line(VALID.heartbeat));
+    await until(() => errors.length === 1);
+    await crawler.settled();
+    const [connection] = manager.getConnectionPool().all();
+    expect(connection?.lane.pendingBytes).toBe(0);
+    connection?.removeAllListeners('state_changed');
   });
 
   test('sends through a connection: checked first', async () => {
@@ -576,8 +661,14 @@ describe('slow subscribers', () => {
     slow.socket.pause();
     await floodFrom(await connect(), 10);
     await block.count(50_001);
+    slow.socket.resume();
+    await slow.closed;
     await until(() => manager.getConnectionPool().size === 2);
+    expect(slow.errors).toEqual(['SLOW_CONSUMER']);
+    expect(slow.lines.at(-1)).toContain('SLOW_CONSUMER');
+    // What it did not get, after it fell behind, is what was dropped and what came after it was given up.
     expect(manager.getMetrics().totals.messagesDropped).toBeGreaterThan(0);
+    expect(slow.forwarded.length + manager.getMetrics().totals.messagesDropped).toBeLessThanOrEqual(50_000);
   });
 
   test.each(['drop-oldest', 'drop-newest'] as const)(

@@ -42,7 +42,8 @@ function createOutbox(policy: OverflowPolicy, maxPendingBytes = 100) {
   const socket = new SlowSocket();
   const log: string[] = [];
   const outbox = new Outbox(socket, maxPendingBytes, {
-    onSlow: () => log.push('slow'),
+    onSlow: (messages) => log.push(`slow ${messages}`),
+    onUnread: (isUnread) => log.push(isUnread ? 'unread' : 'read'),
     onDropped: (messages) => log.push(`dropped ${messages}`),
     onBlocked: (isBlocked) => log.push(isBlocked ? 'blocked' : 'caught up'),
     onWritten: (bytes, messages) => log.push(`written ${bytes}/${messages}`),
@@ -120,7 +121,7 @@ describe('overflow', () => {
     const { outbox, log } = createOutbox('disconnect');
     outbox.deliver(piece('x'.repeat(100)));
     outbox.deliver(piece('y'));
-    expect(log).toEqual(['slow']);
+    expect(log).toEqual(['slow 1']);
     expect(outbox.pendingBytes).toBe(100);
   });
 
@@ -165,6 +166,48 @@ describe('overflow', () => {
     await socket.finish();
     expect(log.at(-1)).toBe('caught up');
     expect(socket.written.join('')).toHaveLength(160);
+  });
+
+  test('one piece larger than the limit reaches a peer that is not behind, whatever the policy', async () => {
+    for (const policy of ['disconnect', 'drop-newest', 'drop-oldest', 'block'] as const) {
+      const { socket, outbox, log } = createOutbox(policy);
+      outbox.deliver(piece('x'.repeat(500)));
+      outbox.flush(0);
+      await socket.finish();
+      expect(socket.written).toHaveLength(1);
+      expect(log.filter((entry) => /slow|dropped/.test(entry))).toEqual([]);
+    }
+  });
+
+  test('drop-oldest keeps its pace with a long queue', () => {
+    const { outbox } = createOutbox('drop-oldest', 4_000_000);
+    const small = piece('x'.repeat(40));
+    for (let index = 0; index < 100_000; index++) outbox.deliver(small);
+    const time = (count: number) => {
+      const startedAt = performance.now();
+      for (let index = 0; index < count; index++) outbox.deliver(small);
+      return (performance.now() - startedAt) / count;
+    };
+    const short = createOutbox('drop-oldest', 4000).outbox;
+    for (let index = 0; index < 100; index++) short.deliver(small);
+    time(20_000);
+    const startedAt = performance.now();
+    for (let index = 0; index < 20_000; index++) short.deliver(small);
+    const shortTime = (performance.now() - startedAt) / 20_000;
+    // A queue a thousand times as long, and not even fifty times the time: its length does not matter.
+    expect(time(20_000)).toBeLessThan(50 * shortTime);
+  });
+
+  test('says when the broker’s own words are not read, and when they are again', async () => {
+    const { socket, outbox, log } = createOutbox('block', 1 << 30);
+    outbox.send(Buffer.alloc(200_000));
+    outbox.deliver(piece('x'.repeat(200_000)));
+    outbox.flush(0);
+    expect(log).toEqual([]);
+    outbox.send(Buffer.alloc(100_000));
+    expect(log).toEqual(['unread']);
+    await socket.finish();
+    expect(log).toEqual(['unread', 'written 400000/2', 'read']);
   });
 
   test('leaving block lets go of it', () => {

@@ -30,7 +30,10 @@ async function createDispatcher(options: Partial<DispatcherOptions> = {}) {
   onTestFinished(() => dispatcher.close());
   await dispatcher.start();
   const pool = new SlabPool(256 * 1024);
-  const lane = new Lane((chunk) => settled.push(chunk));
+  const lane = new Lane(
+    (chunk) => settled.push(chunk),
+    (error) => errors.push(error),
+  );
   const submit = (text: string) => {
     const slab = pool.acquire(text.length);
     const end = slab.base + slab.arena.bytes.write(text, slab.base);

@@ -1,4 +1,10 @@
-import { MessageParser, type ParsedMessage, type ParserOptions, type Refusal } from 'sluice';
+import {
+  MessageParser,
+  MessageValidator,
+  type ParsedMessage,
+  type ParserOptions,
+  type Refusal,
+} from 'sluice';
 import { describe, expect, test } from 'vitest';
 import { Traffic } from '#bench/traffic.js';
 import { VALID } from '../support/messages.js';
@@ -95,6 +101,38 @@ describe('framing', () => {
     parser.push(half);
     half.fill(0);
     expect(summary(parser.push(Buffer.from(`${beat.slice(40)}\n`)))).toEqual(['heartbeat']);
+  });
+});
+
+describe('size', () => {
+  test('counts the blanks before a message, so that it is the same however the stream is cut', () => {
+    for (const framing of ['auto', 'ndjson'] as const) {
+      const limited = () =>
+        new MessageParser({
+          framing,
+          validator: new MessageValidator({ maxMessageSize: request.length + 2 }),
+        });
+      const text = Buffer.from(`  ${request}\n   ${request}\n${request}\r\n`);
+      const whole = summary(limited().push(text));
+      const parser = limited();
+      const bytewise = [...text].flatMap((byte) => parser.push(Buffer.of(byte)));
+      expect(whole).toEqual(['job_request', 'MESSAGE_TOO_LARGE', 'job_request']);
+      expect(summary(bytewise)).toEqual(whole);
+    }
+  });
+
+  test('a stream that never ends its message is not kept', () => {
+    const parser = new MessageParser({ validator: new MessageValidator({ maxMessageSize: 1000 }) });
+    parser.push(Buffer.from('{"a":"'));
+    const results = Array.from({ length: 100 }, () => parser.push(Buffer.alloc(500, 'x'))).flat();
+    expect(summary(results)).toEqual(['MESSAGE_TOO_LARGE']);
+    expect(summary(parser.push(Buffer.from(`"}${request}\n`)))).toEqual(['job_request']);
+  });
+
+  test('after the end, the next stream begins anew', () => {
+    const parser = new MessageParser();
+    expect(summary([...parser.push(Buffer.from('{"a":"')), ...parser.end()])).toEqual(['INVALID_JSON']);
+    expect(summary(parser.push(Buffer.from(request)))).toEqual(['job_request']);
   });
 });
 

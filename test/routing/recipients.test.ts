@@ -90,6 +90,13 @@ describe('job_response', () => {
 });
 
 describe('JobOwners', () => {
+  test('does not keep an id that is longer than 256 characters', () => {
+    const owners = new JobOwners(2);
+    owners.set('x'.repeat(256), 'a');
+    owners.set('y'.repeat(257), 'a');
+    expect(owners.size).toBe(1);
+  });
+
   test('forgets the job not heard of for longest', () => {
     const owners = new JobOwners(2);
     owners.set('job-1', 'a');

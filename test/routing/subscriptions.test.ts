@@ -50,7 +50,14 @@ function publish(text: string, crawlerId?: string): void {
   const pool = new SlabPool(256 * 1024);
   const slab = pool.acquire(text.length);
   const end = slab.base + slab.arena.bytes.write(text, slab.base);
-  const chunk = new Chunk(new Lane(() => {}), { slab, start: slab.base, end }, 0);
+  const chunk = new Chunk(
+    new Lane(
+      () => {},
+      () => {},
+    ),
+    { slab, start: slab.base, end },
+    0,
+  );
   const batches = new BatchValidator(new MessageParser(), 10);
   const verdict = batches.validate({
     arenas: [slab.arena.memory],
@@ -118,6 +125,13 @@ describe('types', () => {
     expect(some.pieces).toHaveLength(3);
     expect(some.pieces.every(({ slab }) => slab !== undefined)).toBe(true);
     expect(some.text).toBe(progress('job-1').repeat(90));
+  });
+
+  test('a small share of a run is copied, so that it does not hold the whole slab', () => {
+    const some = subscriber({ types: ['job_completed'] });
+    publish(progress('job-1').repeat(100) + completed.repeat(20) + progress('job-1').repeat(100));
+    expect(some.pieces).toHaveLength(1);
+    expect(some.pieces[0]?.slab).toBeUndefined();
   });
 
   test('undelimited messages get a newline each', () => {
