@@ -17,12 +17,12 @@ export class CliRun {
 
   constructor(child: ChildProcessWithoutNullStreams) {
     this.child = child;
-    child.stdout.on('data', (bytes: Buffer) => {
-      this.stdout += bytes.toString();
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      this.stdout += text;
       this.#wake();
     });
-    child.stderr.on('data', (bytes: Buffer) => {
-      this.stderr += bytes.toString();
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      this.stderr += text;
       this.#wake();
     });
     this.exited = new Promise((resolve) => {
