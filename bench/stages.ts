@@ -91,6 +91,7 @@ const dispatcher = new Dispatcher({
     maxMessageSize: 1 << 20,
     maxMessageAge: 0,
     maxClockSkew: 0,
+    patterns: 'on',
   },
   onVerdict() {},
   onSettled() {},

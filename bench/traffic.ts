@@ -212,8 +212,8 @@ export class Traffic {
     return {
       discovered_jobs,
       discovery_summary: {
-        total_projects: this.#int(500),
         total_groups: this.#int(50),
+        total_projects: this.#int(500),
         hierarchy_depth: 1 + this.#int(5),
       },
     };

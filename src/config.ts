@@ -171,6 +171,9 @@ export const optionsSchema = z.strictObject({
     .enum(['slab', 'copy'])
     .default('slab')
     .meta({ description: 'slab: the kernel reads into shared memory; copy: through Node streams' }),
+  patterns: z.enum(['on', 'off', 'verify']).default('on').meta({
+    description: 'on: try compiled patterns before parsing; verify: do both, and report differences',
+  }),
   schemas: z
     .union([z.string().min(1), z.instanceof(URL)])
     .optional()

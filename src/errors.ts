@@ -52,6 +52,11 @@ export const LOCAL_ERRORS = Object.freeze({
   ALREADY_RUNNING: entry('lifecycle', 'error', 'The server was started before'),
   NOT_RUNNING: entry('lifecycle', 'error', 'The server is not running'),
   WORKERS_FAILED: entry('lifecycle', 'fatal', 'The validation workers did not start'),
+  PATTERN_MISMATCH: entry(
+    'validation',
+    'error',
+    'A pattern and the slow path disagree on a message of this type',
+  ),
   INVALID_MESSAGE: entry('validation', 'error', 'The message to send is not valid'),
   CONNECTION_FAILED: entry('lifecycle', 'error', 'The connection cannot be made'),
   CONNECTION_CLOSED: entry('delivery', 'error', 'The connection is closed'),

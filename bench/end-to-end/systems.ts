@@ -18,14 +18,26 @@ const script = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 const subscribe =
   '{"type":"subscribe","timestamp":"2026-01-01T00:00:00Z","data":{"id":"bench","overflow":"block"}}\n';
 
-export const SYSTEMS: readonly System[] = [
-  {
-    name: 'Sluice',
-    command: (socketPath) => [script('../../src/cli/main.js'), 'serve', '--socket', socketPath],
+function sluice(name: string, patterns: 'on' | 'off'): System {
+  return {
+    name,
+    command: (socketPath) => [
+      script('../../src/cli/main.js'),
+      'serve',
+      '--socket',
+      socketPath,
+      '--patterns',
+      patterns,
+    ],
     ready: 'listening',
     greeting: subscribe,
     greetingLines: 1,
-  },
+  };
+}
+
+export const SYSTEMS: readonly System[] = [
+  sluice('Sluice', 'on'),
+  sluice('Sluice, patterns off', 'off'),
   {
     name: 'plain Node server',
     command: (socketPath) => [script('./plain-server.js'), socketPath],

@@ -10,6 +10,7 @@ import { addConnectOptions, type ConnectFlags, resolveConnection } from './conne
 import { type DemoFlags, demo } from './demo.js';
 import { EXIT } from './exit-codes.js';
 import { pub } from './pub.js';
+import { schemas } from './schemas.js';
 import { type ServeFlags, serve } from './serve.js';
 import { type SubFlags, sub } from './sub.js';
 
@@ -53,6 +54,12 @@ addConnectOptions(
   .action(async (flags: SubFlags & ConnectFlags) => {
     process.exitCode = await sub(flags, resolveConnection(flags));
   });
+
+addBrokerOptions(
+  program.command('schemas').description('list the message types, and which have a compiled pattern'),
+).action(async (flags: Record<string, unknown>) => {
+  process.exitCode = await schemas(resolveFlags(flags));
+});
 
 program
   .command('demo')

@@ -32,6 +32,8 @@ export interface PipelineListener {
   onRejected(rejection: Rejection): void;
   onWorkerError(error: unknown): void;
   onListenerError(error: unknown): void;
+  /** A pattern of this message type took what it must not take. */
+  onMismatch(type: string): void;
   onClosed(connection: SocketConnection, reason: string): void;
 }
 
@@ -104,8 +106,12 @@ export class Pipeline implements ConnectionHost {
         maxMessageSize,
         maxMessageAge,
         maxClockSkew,
+        patterns: options.patterns,
       },
-      onVerdict: (verdict) => this.protocol.count(verdict),
+      onVerdict: (verdict) => {
+        this.protocol.count(verdict);
+        for (const type of verdict.mismatches) listener.onMismatch(type);
+      },
       onSettled: () => this.#afterBatch(),
       onWorkerError: (error) => listener.onWorkerError(error),
     });

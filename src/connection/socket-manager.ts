@@ -177,6 +177,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
       onRejected: (rejection) => this.#notify('rejected', rejection),
       onWorkerError: (error) => this.#onWorkerError(error),
       onListenerError: (error) => this.#onServerError(error),
+      onMismatch: (type) => this.#onServerError(new SluiceError('PATTERN_MISMATCH', type)),
       onClosed: (connection, reason) => this.#pool.remove(connection.id, reason),
     });
     await this.#pipeline.dispatcher.start();

@@ -1,7 +1,8 @@
 // Validate: what a worker does with a batch. Runs the parser over each range and writes the verdict.
 // Must keep nothing of a batch after it has answered.
 
-import type { FrameSink, MessageParser } from '../protocol/message-parser.js';
+import type { PatternMatch } from '../pattern/pattern-set.js';
+import { type FrameSink, jobIdOf, type MessageParser } from '../protocol/message-parser.js';
 import type { MessageType } from '../protocol/message-registry.js';
 import type { Refusal } from '../protocol/message-validator.js';
 import { NumberList } from './number-list.js';
@@ -31,6 +32,8 @@ export class BatchValidator implements FrameSink {
   /** By job number: the last chunk in which it was seen. */
   readonly #jobSeenIn: number[] = [];
   #refusals: RefusedFrame[] = [];
+  #matched = 0;
+  #mismatches: string[] = [];
   #accepted: Uint32Array;
   #bytes: Buffer = Buffer.alloc(0);
   #rangeEnd = 0;
@@ -62,14 +65,34 @@ export class BatchValidator implements FrameSink {
   }
 
   onMessage(type: MessageType, value: object, start: number, end: number): void {
+    const activeJobs = type.name === 'heartbeat' ? activeJobsOf(value) : undefined;
+    this.#accept(type, jobIdOf(value), activeJobs, start, end);
+  }
+
+  onMatch({ type, jobId, activeJobs }: PatternMatch, start: number, end: number): void {
+    this.#matched++;
+    this.#accept(type, jobId, activeJobs, start, end);
+  }
+
+  onMismatch({ name }: MessageType): void {
+    this.#mismatches.push(name);
+  }
+
+  #accept(
+    type: MessageType,
+    jobId: string | undefined,
+    activeJobs: number | undefined,
+    start: number,
+    end: number,
+  ): void {
     this.#accepted[type.index] = (this.#accepted[type.index] ?? 0) + 1;
     const isDelimited = end < this.#rangeEnd && this.#bytes[end] === this.#delimiter;
     let kind: number = isDelimited ? RunKind.PLAIN : RunKind.BARE;
     let job = 0;
     if (type.direction === 'crawler') {
-      if (type.name === 'heartbeat') this.#activeJobs = activeJobsOf(value);
+      if (activeJobs !== undefined) this.#activeJobs = Math.min(activeJobs, MAX_ACTIVE_JOBS);
       if (type.name === 'job_request') kind = RunKind.REQUEST;
-      job = this.#jobNumber(value);
+      if (jobId !== undefined) job = this.#jobNumber(jobId);
     } else {
       kind = type.direction === 'app' ? RunKind.DIRECTED : RunKind.CONTROL;
     }
@@ -114,9 +137,7 @@ export class BatchValidator implements FrameSink {
     this.#runKind = -1;
   }
 
-  #jobNumber(message: { jobId?: unknown; job_id?: unknown }): number {
-    const jobId = message.jobId ?? message.job_id;
-    if (typeof jobId !== 'string') return 0;
+  #jobNumber(jobId: string): number {
     let number = this.#jobNumbers.get(jobId);
     if (number === undefined) {
       number = this.#jobIds.push(jobId);
@@ -139,6 +160,8 @@ export class BatchValidator implements FrameSink {
       jobIds: this.#jobIds.slice(),
       refusals: this.#refusals,
       accepted: this.#accepted,
+      matched: this.#matched,
+      mismatches: this.#mismatches,
     };
     this.#reset();
     return verdict;
@@ -150,6 +173,8 @@ export class BatchValidator implements FrameSink {
     this.#jobIds.length = 0;
     this.#jobNumbers.clear();
     this.#refusals = [];
+    this.#matched = 0;
+    this.#mismatches = [];
     this.#accepted = this.#countersByType();
     this.#bytes = Buffer.alloc(0);
     this.#chunk = 0;
@@ -164,5 +189,5 @@ export class BatchValidator implements FrameSink {
 
 function activeJobsOf(heartbeat: { data?: { activeJobs?: unknown } }): number {
   const activeJobs = heartbeat.data?.activeJobs;
-  return typeof activeJobs === 'number' ? Math.min(activeJobs, MAX_ACTIVE_JOBS) : 0;
+  return typeof activeJobs === 'number' ? activeJobs : 0;
 }

@@ -14,6 +14,7 @@ export interface WorkerSettings {
   readonly maxMessageSize: number;
   readonly maxMessageAge: number;
   readonly maxClockSkew: number;
+  readonly patterns: 'on' | 'off' | 'verify';
 }
 
 /** Ranges of whole messages to validate, each from one connection. */
@@ -56,6 +57,10 @@ export interface Verdict {
   readonly refusals: readonly RefusedFrame[];
   /** Accepted messages by type index. */
   readonly accepted: Uint32Array;
+  /** How many of them a pattern has matched. */
+  readonly matched: number;
+  /** Names of types whose pattern took a message that the slow path judges otherwise, one for each. */
+  readonly mismatches: readonly string[];
 }
 
 /** Fields of a range in {@link Verdict.chunks}. Ends are exclusive; a range starts where the one before ended. */

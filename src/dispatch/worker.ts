@@ -3,6 +3,7 @@
 
 import { workerData } from 'node:worker_threads';
 import { move, transferableSymbol, valueSymbol } from 'piscina';
+import { PatternSet } from '../pattern/pattern-set.js';
 import { MessageParser } from '../protocol/message-parser.js';
 import { MessageRegistry } from '../protocol/message-registry.js';
 import { MessageValidator } from '../protocol/message-validator.js';
@@ -19,7 +20,16 @@ const validator = new MessageValidator({
   maxClockSkew: settings.maxClockSkew,
 });
 const { framing, delimiter } = settings;
-const batches = new BatchValidator(new MessageParser({ validator, framing, delimiter }), delimiter);
+const patterns =
+  settings.patterns === 'off' ? undefined : new PatternSet(registry, { isTimely: validator.isTimely });
+const parser = new MessageParser({
+  validator,
+  framing,
+  delimiter,
+  patterns,
+  verify: settings.patterns === 'verify',
+});
+const batches = new BatchValidator(parser, delimiter);
 
 /** Validates one batch. The arrays of the verdict move to the main thread without being copied. */
 export default function validateBatch(task: BatchTask): object {

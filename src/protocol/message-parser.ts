@@ -2,6 +2,7 @@
 // message into a sink. Runs in the workers over a batch's ranges, and alone over any stream.
 
 import { isUtf8 } from 'node:buffer';
+import type { PatternMatch, PatternSet } from '../pattern/pattern-set.js';
 import { CARRIAGE_RETURN_SLACK, FrameBoundary, type Framing, isBlank, ValueScanner } from './framing.js';
 import type { MessageType } from './message-registry.js';
 import { MessageValidator, type Refusal, refuse } from './message-validator.js';
@@ -11,6 +12,10 @@ import { type DecodedJson, decodeJson } from './safe-json.js';
 export interface FrameSink {
   /** A valid message at `[start, end)`. */
   onMessage(type: MessageType, value: object, start: number, end: number): void;
+  /** A valid message at `[start, end)`, told by a pattern: it was not parsed. */
+  onMatch?(match: PatternMatch, start: number, end: number): void;
+  /** A pattern took a message that the slow path refuses, or reads otherwise; the slow path's answer counts. */
+  onMismatch?(type: MessageType): void;
   /** A refused one. `line` counts the delimiters before it in what is parsed. */
   onRefusal(refusal: Refusal, start: number, end: number, line: number): void;
 }
@@ -22,6 +27,10 @@ export interface ParserOptions {
   framing?: Framing;
   /** The byte that ends a message; default 10, `\n`. */
   delimiter?: number;
+  /** Tried before a message is parsed, where the sink has `onMatch`; default none. */
+  patterns?: PatternSet | undefined;
+  /** Parse what a pattern has matched too, and compare; default false. */
+  verify?: boolean;
 }
 
 export interface ParsedMessage {
@@ -32,6 +41,8 @@ export interface ParsedMessage {
 }
 
 const NEWLINE = 0x0a;
+/** Patterns read this many bytes as text at a time. */
+const PIECE = 64 * 1024;
 const CARRIAGE_RETURN = 0x0d;
 /** A line is tried as one message first. One this long, in bytes, may well be many: it is split first. */
 const LONG_LINE = 16 * 1024;
@@ -42,6 +53,8 @@ export class MessageParser {
   readonly #delimiter: number;
   readonly #scanner = new ValueScanner();
   readonly #boundary: FrameBoundary;
+  readonly #patterns: PatternSet | undefined;
+  readonly #verify: boolean;
   #partial: Buffer = Buffer.alloc(0);
   #skipping = false;
   /** Delimiters before the line that is being parsed. */
@@ -52,6 +65,8 @@ export class MessageParser {
     this.#framing = options.framing ?? 'auto';
     this.#delimiter = options.delimiter ?? NEWLINE;
     this.#boundary = new FrameBoundary(this.#framing, this.#delimiter);
+    this.#patterns = options.patterns;
+    this.#verify = options.verify ?? false;
   }
 
   /**
@@ -110,6 +125,10 @@ export class MessageParser {
     const range = bytes.subarray(from, to);
     const allUtf8 = isUtf8(range);
     this.#line = 0;
+    if (this.#patterns !== undefined && allUtf8 && sink.onMatch !== undefined) {
+      this.#parseByPatterns(bytes, from, to, this.#patterns, sink);
+      return this.#line;
+    }
     for (let start = from; start < to; this.#line++) {
       const found = range.indexOf(this.#delimiter, start - from);
       const end = found === -1 ? to : from + found;
@@ -118,6 +137,75 @@ export class MessageParser {
       start = end + 1;
     }
     return this.#line;
+  }
+
+  /** Tries the patterns on pieces of the range, as text; what they do not know takes the slow path. */
+  #parseByPatterns(bytes: Buffer, from: number, to: number, patterns: PatternSet, sink: FrameSink): void {
+    for (let base = from; base < to; ) {
+      const pieceEnd = this.#pieceEnd(bytes, base, to);
+      const text = bytes.toString('latin1', base, pieceEnd);
+      let at = 0;
+      while (at < text.length) {
+        const start = base + at;
+        const end = base + (patterns.match(text, at) ? patterns.end : at);
+        const isTaken =
+          end > start &&
+          this.#isWhole(bytes, start, end, to) &&
+          this.#report(bytes, patterns, start, end, sink);
+        at = (isTaken ? end : this.#parseNext(bytes, start, to, sink)) - base;
+        if (text.charCodeAt(at) === this.#delimiter) {
+          this.#line++;
+          at++;
+        }
+      }
+      base += at;
+    }
+  }
+
+  /** Pieces end with a line where they can, and fit the cache: 1 MiB at a time takes half as long again. */
+  #pieceEnd(bytes: Buffer, from: number, to: number): number {
+    if (to - from <= PIECE) return to;
+    const newline = bytes.subarray(from, from + PIECE).lastIndexOf(this.#delimiter);
+    return newline === -1 ? from + PIECE : from + newline + 1;
+  }
+
+  /** Whether a match is a whole message: not too long, and ended by what may end it. */
+  #isWhole(bytes: Buffer, start: number, end: number, to: number): boolean {
+    if (end - start > this.validator.maxMessageSize) return false;
+    return this.#framing === 'auto' || end === to || bytes[end] === this.#delimiter;
+  }
+
+  /** Passes a match on. False when the slow path does not agree. */
+  #report(bytes: Buffer, match: PatternMatch, start: number, end: number, sink: FrameSink): boolean {
+    if (this.#verify && !this.#agrees(bytes, match, start, end)) {
+      sink.onMismatch?.(match.type);
+      return false;
+    }
+    this.validator.countAccepted(match.type);
+    sink.onMatch?.(match, start, end);
+    return true;
+  }
+
+  #agrees(bytes: Buffer, match: PatternMatch, start: number, end: number): boolean {
+    const frame = decodeJson(bytes.toString('utf8', start, end), this.validator.maxDepth);
+    if (!frame.ok) return false;
+    const result = this.validator.check(frame.value);
+    return result.ok && result.type === match.type && jobIdOf(frame.value as object) === match.jobId;
+  }
+
+  /** The slow path for what comes next: a line, or one object of a long line. Returns where it ends. */
+  #parseNext(bytes: Buffer, from: number, to: number, sink: FrameSink): number {
+    const found = bytes.subarray(from, to).indexOf(this.#delimiter);
+    const lineEnd = found === -1 ? to : from + found;
+    if (this.#framing === 'ndjson' || lineEnd - from <= LONG_LINE) {
+      this.#parseLine(bytes, from, lineEnd, true, sink);
+      return lineEnd;
+    }
+    this.#scanner.reset();
+    const end = this.#scanner.scan(bytes, from, lineEnd);
+    const next = end === -1 ? lineEnd : end;
+    this.#splitLine(bytes, from, next, true, undefined, sink);
+    return next;
   }
 
   /** A line is one message, or, with `auto` framing, as many as there are objects on it. */
@@ -179,6 +267,12 @@ export class MessageParser {
     // What the validator has accepted is an object.
     else sink.onMessage(result.type, frame.value as object, start, end);
   }
+}
+
+/** The job that a message is about: `jobId`, or its older spelling. */
+export function jobIdOf(message: { jobId?: unknown; job_id?: unknown }): string | undefined {
+  const jobId = message.jobId ?? message.job_id;
+  return typeof jobId === 'string' ? jobId : undefined;
 }
 
 type DecodedFrame = DecodedJson | { readonly ok: false; readonly code: 'MESSAGE_TOO_LARGE' | 'INVALID_UTF8' };

@@ -4,8 +4,9 @@
 import { pathToFileURL } from 'node:url';
 import * as z from 'zod';
 import { describeError, SluiceError } from '../errors.js';
+import { type Conditions, ruleOf } from './conditions.js';
 import { appSchemas, brokerSchemas, controlSchemas, crawlerSchemas } from './messages.js';
-import { rules as builtinRules, type Rule } from './rules.js';
+import { conditions as builtinConditions, rules as builtinRules, type Rule } from './rules.js';
 import { inspectSchema } from './schema-walk.js';
 
 /** `crawler`: to subscribers. `app`: to crawlers. `control`: to the broker. `broker`: from the broker only. */
@@ -18,6 +19,8 @@ export interface MessageType {
   readonly direction: MessageDirection;
   readonly schema: z.ZodType;
   readonly rule: Rule | undefined;
+  /** What the rule checks, where it is said rather than programmed. */
+  readonly conditions: Conditions | undefined;
   /** Whether parsing fills in or changes something, so that `JSON.parse` alone is not the parsed message. */
   readonly rewrites: boolean;
 }
@@ -52,6 +55,7 @@ export class MessageRegistry {
       direction: MessageDirection,
       schemas: Readonly<Record<string, z.ZodType>>,
       rules: RuleTable,
+      conditions: Readonly<Record<string, Conditions>> = {},
     ) => {
       for (const [name, schema] of Object.entries(schemas)) {
         const facts = inspectSchema(schema);
@@ -62,14 +66,15 @@ export class MessageRegistry {
           index: known?.index ?? types.length,
           direction,
           schema: compile(schema),
-          rule: rules[name],
+          rule: rules[name] ?? (conditions[name] && ruleOf(conditions[name])),
+          conditions: conditions[name],
           rewrites: facts.rewrites,
         };
         types[type.index] = type;
         this.#byName.set(name, type);
       }
     };
-    add('crawler', crawlerSchemas, builtinRules as RuleTable);
+    add('crawler', crawlerSchemas, {}, builtinConditions);
     add('app', appSchemas, builtinRules as RuleTable);
     add('control', controlSchemas, {});
     add('broker', brokerSchemas, {});
@@ -118,6 +123,7 @@ const unknownType: MessageType = {
   direction: 'broker',
   schema: z.never(),
   rule: undefined,
+  conditions: undefined,
   rewrites: false,
 };
 

@@ -77,14 +77,17 @@ export class MessageValidator {
    * Never throws for a bad message.
    */
   validate(message: Buffer | unknown): ValidationResult {
-    let result: ValidationResult;
+    return this.count(Buffer.isBuffer(message) ? this.#checkBytes(message) : this.check(message));
+  }
+
+  /** Validates a parsed value, without counting it. */
+  check(message: unknown): ValidationResult {
     try {
-      result = Buffer.isBuffer(message) ? this.#checkBytes(message) : this.#check(message);
+      return this.#check(message);
     } catch {
       // A rule or a schema of a schema module threw. What it threw may quote the message: it is dropped.
-      result = refuse('VALIDATION_FAILED');
+      return refuse('VALIDATION_FAILED');
     }
-    return this.count(result);
   }
 
   /** Accepted and refused messages so far, by type and by error code. */
@@ -102,16 +105,33 @@ export class MessageValidator {
 
   /** Adds a result to the statistics. */
   count<R extends ValidationResult>(result: R): R {
-    if (result.ok) this.#accepted[result.type.index] = (this.#accepted[result.type.index] ?? 0) + 1;
+    if (result.ok) this.countAccepted(result.type);
     else this.#refused.set(result.code, (this.#refused.get(result.code) ?? 0) + 1);
     return result;
+  }
+
+  /** Adds a message that a pattern has accepted. */
+  countAccepted({ index }: MessageType): void {
+    this.#accepted[index] = (this.#accepted[index] ?? 0) + 1;
+  }
+
+  /** Whether `maxMessageAge` and `maxClockSkew` allow the timestamp; undefined when both are off. */
+  get isTimely(): ((timestamp: string) => boolean) | undefined {
+    if (this.#maxMessageAge === 0 && this.#maxClockSkew === 0) return undefined;
+    return (timestamp) => {
+      let isTimely = true;
+      this.#checkAge({ timestamp }, () => {
+        isTimely = false;
+      });
+      return isTimely;
+    };
   }
 
   #checkBytes(bytes: Buffer): ValidationResult {
     if (bytes.length > this.maxMessageSize) return refuse('MESSAGE_TOO_LARGE');
     if (!isUtf8(bytes)) return refuse('INVALID_UTF8');
     const decoded = decodeJson(bytes.toString('utf8'), this.maxDepth);
-    return decoded.ok ? this.#check(decoded.value) : refuse(decoded.code);
+    return decoded.ok ? this.check(decoded.value) : refuse(decoded.code);
   }
 
   #check(message: unknown): ValidationResult {

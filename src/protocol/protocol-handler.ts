@@ -43,6 +43,10 @@ export interface Rejection {
 export interface ProtocolStatistics {
   /** Messages accepted, by type. */
   readonly accepted: Readonly<Record<string, number>>;
+  /** Messages that a pattern has accepted without parsing them. */
+  readonly matched: number;
+  /** Messages that a pattern accepted and the slow path judged otherwise, with `patterns: 'verify'`. */
+  readonly mismatched: number;
   /** Messages refused, by error code. */
   readonly refused: Readonly<Record<string, number>>;
   /** Application messages that nobody could take. */
@@ -83,6 +87,8 @@ export class ProtocolHandler {
   readonly #framingErrors = new WeakMap<SocketConnection, number>();
   /** When the latest forwarded heartbeat was received, by connection. */
   readonly #heartbeatAt = new WeakMap<SocketConnection, number>();
+  #matched = 0;
+  #mismatched = 0;
   #undeliverable = 0;
   #heartbeatsDropped = 0;
 
@@ -112,6 +118,8 @@ export class ProtocolHandler {
     });
     return {
       accepted,
+      matched: this.#matched,
+      mismatched: this.#mismatched,
       refused: Object.fromEntries(this.#refused),
       undeliverable: this.#undeliverable,
       heartbeatsDropped: this.#heartbeatsDropped,
@@ -124,6 +132,8 @@ export class ProtocolHandler {
 
   /** Adds a batch's counts to the statistics. */
   count(verdict: Verdict): void {
+    this.#matched += verdict.matched;
+    this.#mismatched += verdict.mismatches.length;
     verdict.accepted.forEach((count, index) => {
       this.#accepted[index] = (this.#accepted[index] ?? 0) + count;
     });

@@ -116,6 +116,16 @@ describe('sluice serve', () => {
   });
 });
 
+describe('sluice schemas', () => {
+  test('lists each type, whether it has a pattern, and why not', async () => {
+    const run = sluice(['schemas', '--schemas', join(packageRoot, 'test/support/custom-schemas.mjs')]);
+    expect(await run.exited).toBe(0);
+    expect(run.stdout).toMatch(/^job_progress +crawler +compiled$/m);
+    expect(run.stdout).toMatch(/^job_assignment +app +none +parsed always/m);
+    expect(run.stdout).toMatch(/^page_fetched +crawler +none +its rule is a function$/m);
+  });
+});
+
 describe('sluice pub and sub', () => {
   test('carry a file through, byte for byte', async () => {
     const { socketPath } = await startBroker();

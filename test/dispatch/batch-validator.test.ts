@@ -127,7 +127,8 @@ describe('frames', () => {
 
 test('no parsed message is in a verdict: flat arrays, job ids, and details of the refused', () => {
   const { verdict } = validate(new Traffic({ seed: 3 }).block(2000).toString());
-  const { jobIds, refusals, ...arrays } = verdict;
+  const { jobIds, refusals, matched, mismatches, ...arrays } = verdict;
+  expect([matched, mismatches]).toEqual([0, []]);
   for (const array of Object.values(arrays)) expect(array).toBeInstanceOf(Uint32Array);
   expect(refusals).toEqual([]);
   expect(jobIds.every((jobId) => typeof jobId === 'string')).toBe(true);

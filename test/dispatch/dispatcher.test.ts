@@ -12,6 +12,7 @@ const SETTINGS = {
   maxMessageSize: 1 << 20,
   maxMessageAge: 0,
   maxClockSkew: 0,
+  patterns: 'on',
 } as const;
 
 async function createDispatcher(options: Partial<DispatcherOptions> = {}) {

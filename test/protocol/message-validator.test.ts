@@ -89,7 +89,7 @@ describe('business rules', () => {
     ['heartbeat', { activeJobs: 1.5 }, 'data.activeJobs not_integer'],
     ['heartbeat', { totalProcessed: 0.1 }, 'data.totalProcessed not_integer'],
     ['job_progress', { processed: -1 }, 'data.processed negative'],
-    ['job_progress', { processed: 11 }, 'data.processed processed_over_total'],
+    ['job_progress', { processed: 11 }, 'data.processed over_total'],
     ['job_progress', { itemCounts: { a: 1, b: -1 } }, 'data.itemCounts negative'],
     ['job_completed', { finalCounts: { a: -1 } }, 'data.finalCounts negative'],
     ['job_assignment', { job_id: 'ab' }, 'data.job_id job_id_short'],
