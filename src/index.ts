@@ -8,6 +8,11 @@ export {
   type PoolEvents,
   type PoolStatistics,
 } from './connection/connection-pool.js';
+export type {
+  ConnectionMetadata,
+  ConnectionState,
+  ConnectionStatistics,
+} from './connection/connection-state.js';
 export {
   type HealthHost,
   type HealthIssue,
@@ -26,22 +31,11 @@ export {
   type MessageBufferStatistics,
 } from './connection/message-buffer.js';
 export { type CustomMessage, MessageEvent } from './connection/message-event.js';
+export type { ServerEvents, ServerState, ServerStatus } from './connection/server-events.js';
 export type { Rates, ServerMetrics } from './connection/server-metrics.js';
 export { Slab, SlabPool } from './connection/slab-pool.js';
-export {
-  type ConnectionEvents,
-  type ConnectionMetadata,
-  type ConnectionState,
-  type ConnectionStatistics,
-  SocketConnection,
-} from './connection/socket-connection.js';
-export {
-  type ServerEvents,
-  type ServerState,
-  type ServerStatus,
-  SocketManager,
-  type SocketManagerDependencies,
-} from './connection/socket-manager.js';
+export { type ConnectionEvents, SocketConnection } from './connection/socket-connection.js';
+export { SocketManager, type SocketManagerDependencies } from './connection/socket-manager.js';
 export {
   ERRORS,
   type ErrorCategory,
@@ -51,6 +45,7 @@ export {
   type WireErrorCode,
 } from './errors.js';
 export type { Framing } from './protocol/framing.js';
+export type { Issue, ReportIssue, Rule } from './protocol/issue.js';
 export {
   type FrameSink,
   MessageParser,
@@ -73,5 +68,4 @@ export {
 } from './protocol/message-validator.js';
 export type { Message, MessageMap, OutgoingMessage, OverflowPolicy, PeerRole } from './protocol/messages.js';
 export { ProtocolHandler, type ProtocolStatistics, type Rejection } from './protocol/protocol-handler.js';
-export type { Issue, ReportIssue, Rule } from './protocol/rules.js';
 export { SOCKET_CONFIG } from './socket-config.js';

@@ -3,7 +3,8 @@
 import { EventEmitter } from 'node:events';
 import { type ErrorCode, SluiceError } from '../errors.js';
 import type { OutgoingMessage, PeerRole } from '../protocol/messages.js';
-import type { ConnectionState, SocketConnection } from './socket-connection.js';
+import type { ConnectionState } from './connection-state.js';
+import type { SocketConnection } from './socket-connection.js';
 
 /** Connections to choose: every field that is there must fit. */
 export interface ConnectionFilter {

@@ -1,8 +1,9 @@
 // Backpressure: when to stop reading, and when to go on. The kernel's socket buffers do the rest: they
 // fill, and the crawler waits. High mark: the budget. Low mark: three quarters of it.
 
+import { PAUSE } from './connection-state.js';
 import type { SlabPool } from './slab-pool.js';
-import { PAUSE, type SocketConnection } from './socket-connection.js';
+import type { SocketConnection } from './socket-connection.js';
 
 export interface FlowLimits {
   /** Bytes received and not yet delivered, of all connections. */

@@ -15,16 +15,13 @@ import { errorLine } from '../protocol/outgoing.js';
 import { ProtocolHandler, type Rejection } from '../protocol/protocol-handler.js';
 import { Recipients } from '../routing/recipients.js';
 import { Subscriptions } from '../routing/subscriptions.js';
+import type { ConnectionHost } from './connection-host.js';
 import type { ConnectionPool } from './connection-pool.js';
+import { type ConnectionOptions, PAUSE } from './connection-state.js';
 import { FlowControl } from './flow-control.js';
 import type { FrameRange } from './message-buffer.js';
 import { SlabPool } from './slab-pool.js';
-import {
-  type ConnectionHost,
-  type ConnectionOptions,
-  PAUSE,
-  type SocketConnection,
-} from './socket-connection.js';
+import type { SocketConnection } from './socket-connection.js';
 
 /** What the pipeline tells its server. */
 export interface PipelineListener {
@@ -48,7 +45,7 @@ export interface PipelineTotals {
   messagesDropped: number;
 }
 
-export class Pipeline implements ConnectionHost {
+export class Pipeline implements ConnectionHost<SocketConnection> {
   readonly slabs: SlabPool;
   readonly validator: MessageValidator;
   readonly delimiter: string;

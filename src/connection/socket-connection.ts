@@ -4,53 +4,19 @@
 import { EventEmitter } from 'node:events';
 import type { Socket } from 'node:net';
 import { Outbox, type Piece } from '../delivery/outbox.js';
-import { type Chunk, Lane } from '../dispatch/lane.js';
-import { type ErrorCode, SluiceError } from '../errors.js';
-import type { MessageValidator } from '../protocol/message-validator.js';
+import { Lane } from '../dispatch/lane.js';
+import { SluiceError } from '../errors.js';
 import type { OutgoingMessage, OverflowPolicy, PeerRole } from '../protocol/messages.js';
 import { encodeMessage, errorLine } from '../protocol/outgoing.js';
-import { type FrameRange, MessageBuffer, type MessageBufferOptions } from './message-buffer.js';
-import type { SlabPool } from './slab-pool.js';
+import type { ConnectionHost } from './connection-host.js';
+import {
+  type ConnectionMetadata,
+  type ConnectionState,
+  type ConnectionStatistics,
+  PAUSE,
+} from './connection-state.js';
+import { MessageBuffer } from './message-buffer.js';
 import { attachSocket } from './slab-socket.js';
-
-export type ConnectionState =
-  | 'connecting'
-  | 'connected'
-  | 'authenticated'
-  | 'active'
-  | 'idle'
-  | 'disconnecting'
-  | 'disconnected'
-  | 'error';
-
-export interface ConnectionMetadata {
-  readonly id: string;
-  readonly crawlerId: string | undefined;
-  readonly role: PeerRole;
-  readonly connectedAt: Date;
-  readonly lastActivity: Date;
-  readonly lastHeartbeat: Date | undefined;
-  /** Protocol version that the peer said in `hello`. */
-  readonly version: string | undefined;
-  readonly capabilities: readonly string[];
-  readonly tags: ReadonlySet<string>;
-}
-
-export interface ConnectionStatistics {
-  readonly messagesReceived: number;
-  readonly messagesRefused: number;
-  readonly messagesSent: number;
-  /** Forwarded messages dropped by an overflow policy, or not delivered at the end. */
-  readonly messagesDropped: number;
-  readonly bytesReceived: number;
-  readonly bytesSent: number;
-  /** Bytes that wait for the peer to read. */
-  readonly pendingBytes: number;
-  readonly errors: number;
-  /** ms since the connection was made. */
-  readonly uptime: number;
-  readonly lastError: { readonly code: ErrorCode | string; readonly at: Date } | undefined;
-}
 
 export interface ConnectionEvents {
   state_changed: [event: { connection: SocketConnection; from: ConnectionState; to: ConnectionState }];
@@ -59,47 +25,6 @@ export interface ConnectionEvents {
   dropped: [event: { connection: SocketConnection; messages: number }];
   closed: [event: { connection: SocketConnection; reason: string }];
 }
-
-/** What a connection needs of its server. */
-export interface ConnectionHost {
-  readonly slabs: SlabPool;
-  readonly validator: MessageValidator;
-  readonly delimiter: string;
-  readonly options: ConnectionOptions;
-  /** Whole messages have come in. */
-  onFrames(connection: SocketConnection, range: FrameRange): void;
-  /** Messages of the connection are validated, in order. */
-  onSettled(connection: SocketConnection, chunk: Chunk): void;
-  /** A message has grown over maxMessageSize. */
-  onOversize(connection: SocketConnection): void;
-  /** The `block` subscriber fell behind, or has caught up. */
-  onBlocked(connection: SocketConnection, isBlocked: boolean): void;
-  /** Something waits to be written to the peer at the end of this turn. */
-  onQueued(connection: SocketConnection): void;
-  /** A peer has taken bytes. */
-  onWritten(bytes: number, messages: number): void;
-  /** Forwarded messages were not delivered. */
-  onDropped(messages: number): void;
-  /** The peer's overflow policy has dropped messages. */
-  onOverflow(connection: SocketConnection): void;
-  /** A listener of code in this process threw. */
-  onListenerError(error: unknown): void;
-  /** The connection takes no more messages; its last ones may still be on their way out. */
-  onClosing(connection: SocketConnection): void;
-  /** Code in this process gave the crawler a job. */
-  onAssigned(connection: SocketConnection, jobId: string): void;
-  onClosed(connection: SocketConnection, reason: string): void;
-}
-
-export interface ConnectionOptions extends MessageBufferOptions {
-  readonly receive: 'slab' | 'copy';
-  readonly maxPendingBytes: number;
-  /** ms after which a send is given up. */
-  readonly sendTimeout: number;
-}
-
-/** Why reading stands still; several may hold at a time. */
-export const PAUSE = { CONNECTION: 1, SERVER: 2, CLOSING: 4, UNREAD: 8 } as const;
 
 /** How long a peer that fell behind is given to read why it is closed, in ms. */
 const SLOW_GRACE = 1000;
@@ -126,7 +51,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   role: PeerRole = 'crawler';
   version: string | undefined;
   capabilities: readonly string[] = [];
-  readonly #host: ConnectionHost;
+  readonly #host: ConnectionHost<SocketConnection>;
   readonly #socket: Socket;
   readonly #buffer: MessageBuffer;
   readonly #connectedAt = performance.now();
@@ -141,7 +66,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   #closeReason: string | undefined;
   #graceTimer: NodeJS.Timeout | undefined;
 
-  constructor(id: string, accepted: Socket, host: ConnectionHost) {
+  constructor(id: string, accepted: Socket, host: ConnectionHost<SocketConnection>) {
     super();
     this.id = id;
     this.#host = host;

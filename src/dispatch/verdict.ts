@@ -3,7 +3,7 @@
 
 import type { WireErrorCode } from '../errors.js';
 import type { Framing } from '../protocol/framing.js';
-import type { Issue } from '../protocol/rules.js';
+import type { Issue } from '../protocol/issue.js';
 
 /** What a worker is started with. */
 export interface WorkerSettings {

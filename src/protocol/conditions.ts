@@ -1,7 +1,7 @@
 // Business rules that are said rather than programmed, so that two can read them: the slow path turns
 // them into a rule, and the pattern compiler into a pattern.
 
-import type { ReportIssue, Rule } from './rules.js';
+import type { ReportIssue, Rule } from './issue.js';
 
 /** Paths are dotted, from the message's top, through objects only. */
 export interface Conditions {

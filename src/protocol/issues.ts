@@ -2,7 +2,7 @@
 // passed on: an issue tells the path, the code, and what the schema expected.
 
 import type * as z from 'zod';
-import type { Issue } from './rules.js';
+import type { Issue } from './issue.js';
 
 /** How many issues one refused message reports. */
 export const MAX_ISSUES = 8;

@@ -5,8 +5,9 @@ import { pathToFileURL } from 'node:url';
 import * as z from 'zod';
 import { describeError, SluiceError } from '../errors.js';
 import { type Conditions, ruleOf } from './conditions.js';
+import type { Rule } from './issue.js';
 import { appSchemas, brokerSchemas, controlSchemas, crawlerSchemas } from './messages.js';
-import { conditions as builtinConditions, rules as builtinRules, type Rule } from './rules.js';
+import { conditions as builtinConditions, rules as builtinRules } from './rules.js';
 import { inspectSchema } from './schema-walk.js';
 
 /** `crawler`: to subscribers. `app`: to crawlers. `control`: to the broker. `broker`: from the broker only. */

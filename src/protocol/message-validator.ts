@@ -4,9 +4,9 @@
 import { isUtf8 } from 'node:buffer';
 import * as z from 'zod';
 import type { WireErrorCode } from '../errors.js';
+import type { Issue } from './issue.js';
 import { fromZodIssues, MAX_ISSUES } from './issues.js';
 import { MessageRegistry, type MessageType } from './message-registry.js';
-import type { Issue } from './rules.js';
 import { decodeJson, MAX_DEPTH } from './safe-json.js';
 
 export interface ValidatorOptions {

@@ -19,11 +19,11 @@ import { REJECTED } from '../routing/filter.js';
 import type { Recipients } from '../routing/recipients.js';
 import type { Subscriptions } from '../routing/subscriptions.js';
 import { ControlHandler, type ControlSettings } from './control-handler.js';
+import type { Issue } from './issue.js';
 import type { MessageRegistry } from './message-registry.js';
 import type { ErrorDetails } from './outgoing.js';
 import { redactedSample } from './redaction.js';
 import { ReplyLimiter } from './reply-limiter.js';
-import type { Issue } from './rules.js';
 
 /** A refused message, without its contents. */
 export interface Rejection {

@@ -2,21 +2,8 @@
 // message, so they may trust its types.
 
 import { type Conditions, MIN_JOB_ID_LENGTH } from './conditions.js';
+import type { Rule } from './issue.js';
 import type { MessageInputMap } from './messages.js';
-
-/** One thing wrong with a message. Never holds a value of the message. */
-export interface Issue {
-  /** Where, as `data.entities[3].id`; empty for the message as a whole. */
-  path: string;
-  code: string;
-  message: string;
-}
-
-/** Notes one broken rule. `path` is dotted, from the message's top. */
-export type ReportIssue = (path: string, code: string, message: string) => void;
-
-/** A business rule: calls `report` once for each thing that is wrong. Must not change the message. */
-export type Rule<M = never> = (message: M, report: ReportIssue) => void;
 
 const MIN_TOKEN_LENGTH = 10;
 

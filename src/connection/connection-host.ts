@@ -1,0 +1,41 @@
+// The server as one of its connections sees it: one interface, so that neither imports the other.
+
+import type { Chunk } from '../dispatch/lane.js';
+import type { MessageValidator } from '../protocol/message-validator.js';
+import type { ConnectionOptions } from './connection-state.js';
+import type { FrameRange } from './message-buffer.js';
+import type { SlabPool } from './slab-pool.js';
+
+/**
+ * What a connection needs of its server.
+ * @typeParam C the connection
+ */
+export interface ConnectionHost<C> {
+  readonly slabs: SlabPool;
+  readonly validator: MessageValidator;
+  readonly delimiter: string;
+  readonly options: ConnectionOptions;
+  /** Whole messages have come in. */
+  onFrames(connection: C, range: FrameRange): void;
+  /** Messages of the connection are validated, in order. */
+  onSettled(connection: C, chunk: Chunk): void;
+  /** A message has grown over maxMessageSize. */
+  onOversize(connection: C): void;
+  /** The `block` subscriber fell behind, or has caught up. */
+  onBlocked(connection: C, isBlocked: boolean): void;
+  /** Something waits to be written to the peer at the end of this turn. */
+  onQueued(connection: C): void;
+  /** A peer has taken bytes. */
+  onWritten(bytes: number, messages: number): void;
+  /** Forwarded messages were not delivered. */
+  onDropped(messages: number): void;
+  /** The peer's overflow policy has dropped messages. */
+  onOverflow(connection: C): void;
+  /** A listener of code in this process threw. */
+  onListenerError(error: unknown): void;
+  /** The connection takes no more messages; its last ones may still be on their way out. */
+  onClosing(connection: C): void;
+  /** Code in this process gave the crawler a job. */
+  onAssigned(connection: C, jobId: string): void;
+  onClosed(connection: C, reason: string): void;
+}

@@ -1,0 +1,54 @@
+// What there is to know of a connection: its state, who it is, its figures, its options.
+
+import type { ErrorCode } from '../errors.js';
+import type { PeerRole } from '../protocol/messages.js';
+import type { MessageBufferOptions } from './message-buffer.js';
+
+export type ConnectionState =
+  | 'connecting'
+  | 'connected'
+  | 'authenticated'
+  | 'active'
+  | 'idle'
+  | 'disconnecting'
+  | 'disconnected'
+  | 'error';
+
+export interface ConnectionMetadata {
+  readonly id: string;
+  readonly crawlerId: string | undefined;
+  readonly role: PeerRole;
+  readonly connectedAt: Date;
+  readonly lastActivity: Date;
+  readonly lastHeartbeat: Date | undefined;
+  /** Protocol version that the peer said in `hello`. */
+  readonly version: string | undefined;
+  readonly capabilities: readonly string[];
+  readonly tags: ReadonlySet<string>;
+}
+
+export interface ConnectionStatistics {
+  readonly messagesReceived: number;
+  readonly messagesRefused: number;
+  readonly messagesSent: number;
+  /** Forwarded messages dropped by an overflow policy, or not delivered at the end. */
+  readonly messagesDropped: number;
+  readonly bytesReceived: number;
+  readonly bytesSent: number;
+  /** Bytes that wait for the peer to read. */
+  readonly pendingBytes: number;
+  readonly errors: number;
+  /** ms since the connection was made. */
+  readonly uptime: number;
+  readonly lastError: { readonly code: ErrorCode | string; readonly at: Date } | undefined;
+}
+
+export interface ConnectionOptions extends MessageBufferOptions {
+  readonly receive: 'slab' | 'copy';
+  readonly maxPendingBytes: number;
+  /** ms after which a send is given up. */
+  readonly sendTimeout: number;
+}
+
+/** Why reading stands still; several may hold at a time. */
+export const PAUSE = { CONNECTION: 1, SERVER: 2, CLOSING: 4, UNREAD: 8 } as const;

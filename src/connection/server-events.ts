@@ -1,0 +1,44 @@
+// What a server tells the world: its events, its status.
+
+import type { Rejection } from '../protocol/protocol-handler.js';
+import type { HealthIssue, HealthSummary } from './health-monitor.js';
+import type { MessageEvent } from './message-event.js';
+import type { SocketConnection } from './socket-connection.js';
+
+export type ServerState = 'stopped' | 'starting' | 'running' | 'stopping';
+
+/** Where the server listens: a path, or `host:port`. */
+export type ServerAddress = string;
+
+export interface ServerEvents {
+  /** The workers answer and the server listens. */
+  server_started: [event: { address: ServerAddress }];
+  server_listening: [event: { address: ServerAddress }];
+  server_stopping: [event: { reason: string }];
+  /** What `drainTimeout` did not suffice for: messages not delivered, and bytes of messages not validated. */
+  server_stopped: [event: { reason: string; undelivered: number; unsettledBytes: number }];
+  server_error: [event: { error: unknown }];
+  connection_added: [event: { connection: SocketConnection }];
+  connection_removed: [event: { connectionId: string; connection: SocketConnection; reason: string }];
+  connection_rejected: [event: { code: 'MAX_CONNECTIONS'; connections: number }];
+  /** A validation worker failed. Its batch is tried again. */
+  pool_error: [event: { error: unknown }];
+  /** A valid message of a crawler or an application. */
+  message: [event: MessageEvent];
+  /** A message was refused. */
+  rejected: [event: Rejection];
+  /** A health issue of severity `warning` or `critical` has come up. */
+  health_warning: [event: HealthIssue];
+  health_summary: [event: HealthSummary];
+}
+
+export interface ServerStatus {
+  readonly state: ServerState;
+  readonly address: ServerAddress | undefined;
+  readonly version: string;
+  readonly startedAt: Date | undefined;
+  /** ms since the start. */
+  readonly uptime: number;
+  readonly connections: number;
+  readonly health: HealthSummary;
+}
