@@ -3,19 +3,19 @@
 
 import { connect, type Socket } from 'node:net';
 import { Traffic } from '../traffic.js';
+import { WIRES } from './wires.js';
 
 /** How to run a load generator: its first argument, as JSON. */
 export interface LoadSettings {
   role: 'publisher' | 'subscriber';
   socketPath: string;
+  /** TCP port on 127.0.0.1, in place of the socket. */
+  port?: number | undefined;
+  wire: keyof typeof WIRES;
   /** Connections to make. */
   connections: number;
   /** Publisher: messages to send over each connection. Subscriber: messages to wait for on each. */
   messages: number;
-  /** What a subscriber says first; none: it only listens. */
-  greeting?: string | undefined;
-  /** How many lines the server answers the greeting with. */
-  greetingLines?: number | undefined;
 }
 
 /** What a load generator tells the bench: `ready` to go, then `done`. */
@@ -28,23 +28,29 @@ export interface LoadReport {
 }
 
 const BLOCK = 2000;
-const NEWLINE = 0x0a;
 
 function report(event: LoadReport['event'], messages: number, bytes: number): void {
   const { user, system } = process.cpuUsage();
   process.send?.({ event, messages, bytes, cpuSeconds: (user + system) / 1e6 } satisfies LoadReport);
 }
 
-function open(socketPath: string): Promise<Socket> {
+function open({ socketPath, port }: LoadSettings): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    const socket = connect(socketPath, () => resolve(socket));
+    const target = port === undefined ? { path: socketPath } : { host: '127.0.0.1', port };
+    const socket = connect(target, () => resolve(socket));
     socket.once('error', reject);
   });
 }
 
-async function publish({ socketPath, connections, messages }: LoadSettings): Promise<void> {
-  const blocks = Array.from({ length: connections }, (_, seed) => new Traffic({ seed }).block(BLOCK));
-  const sockets = await Promise.all(blocks.map(() => open(socketPath)));
+async function publish(settings: LoadSettings): Promise<void> {
+  const { connections, messages, wire } = settings;
+  const blocks = Array.from({ length: connections }, (_, seed) => {
+    const traffic = new Traffic({ seed });
+    return WIRES[wire].encode(Array.from({ length: BLOCK }, () => traffic.nextLine()));
+  });
+  const sockets = await Promise.all(blocks.map(() => open(settings)));
+  // What the broker says to a publisher does not matter, but must be read.
+  for (const socket of sockets) socket.resume();
   report('ready', 0, 0);
   await new Promise((resolve) => process.once('message', resolve));
   const sent = await Promise.all(
@@ -67,21 +73,30 @@ async function sendAll(socket: Socket, block: Buffer, messages: number): Promise
 }
 
 async function subscribe(settings: LoadSettings): Promise<void> {
-  const { socketPath, connections, messages, greeting, greetingLines = 0 } = settings;
+  const { connections, messages } = settings;
+  const { subscribe, confirmed, marker, markersPerMessage } = WIRES[settings.wire];
+  const wanted = messages * markersPerMessage;
   let ready = 0;
-  let bytes = 0;
   let remaining = connections;
+  let bytes = 0;
   for (let index = 0; index < connections; index++) {
-    const socket = await open(socketPath);
-    if (greeting !== undefined) socket.write(greeting);
-    let lines = -greetingLines;
-    if (greetingLines === 0 && ++ready === connections) report('ready', 0, 0);
+    const socket = await open(settings);
+    let greeting: string | undefined = '';
+    let markers = 0;
+    socket.write(subscribe);
     socket.on('data', (chunk: Buffer) => {
-      const before = lines;
-      for (let at = chunk.indexOf(NEWLINE); at !== -1; at = chunk.indexOf(NEWLINE, at + 1)) lines++;
+      if (greeting !== undefined) {
+        greeting += chunk.toString('latin1');
+        // Nothing is published before every subscriber is ready: all this is the answer to the greeting.
+        if (!greeting.includes(confirmed) || !greeting.endsWith('\n')) return;
+        greeting = undefined;
+        if (++ready === connections) report('ready', 0, 0);
+        return;
+      }
+      const before = markers;
+      for (let at = chunk.indexOf(marker); at !== -1; at = chunk.indexOf(marker, at + 1)) markers++;
       bytes += chunk.length;
-      if (before < 0 && lines >= 0 && ++ready === connections) report('ready', 0, 0);
-      if (before < messages && lines >= messages && --remaining === 0)
+      if (before < wanted && markers >= wanted && --remaining === 0)
         report('done', connections * messages, bytes);
     });
   }

@@ -11,7 +11,7 @@ import type { System } from './systems.js';
 export interface Measurement {
   /** From the first byte sent to the last message received by every subscriber. */
   seconds: number;
-  /** Bytes sent. */
+  /** Bytes sent, what the broker's protocol adds included. */
   bytes: number;
   /** CPU time of the broker, all threads. */
   cpuSeconds: number;
@@ -39,21 +39,16 @@ export async function measure(
   try {
     const broker = await startBroker(system, socketPath);
     children.push(broker);
-    const { greeting, greetingLines } = system;
-    const subscriber = await startLoad({
-      role: 'subscriber',
-      socketPath,
-      connections: subscribers,
-      messages,
-      greeting,
-      greetingLines,
-    });
+    const { port, wire } = system;
+    const common = { socketPath, port, wire };
+    const subscriber = await startLoad({ ...common, role: 'subscriber', connections: subscribers, messages });
     children.push(subscriber);
+    const share = messages / publishers;
     const publisher = await startLoad({
+      ...common,
       role: 'publisher',
-      socketPath,
       connections: publishers,
-      messages: messages / publishers,
+      messages: share,
     });
     children.push(publisher);
 
@@ -83,12 +78,16 @@ export async function measure(
 }
 
 function startBroker(system: System, socketPath: string): Promise<ChildProcess> {
-  const child = spawn(process.execPath, system.command(socketPath), { stdio: ['ignore', 'pipe', 'inherit'] });
+  const [program = '', ...args] = system.command(socketPath);
+  // NATS logs to standard error.
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
   return new Promise((resolve, reject) => {
     child.once('exit', (code) => reject(new Error(`${system.name} left with exit code ${code}`)));
-    child.stdout.on('data', (text: Buffer) => {
-      if (text.toString().includes(system.ready)) resolve(child);
-    });
+    for (const output of [child.stdout, child.stderr]) {
+      output.on('data', (text: Buffer) => {
+        if (text.toString().includes(system.ready)) resolve(child);
+      });
+    }
   });
 }
 

@@ -6,7 +6,7 @@
 import { writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { type Measurement, measure } from './measure.js';
-import { SYSTEMS } from './systems.js';
+import { MISSING, SYSTEMS } from './systems.js';
 
 const PUBLISHERS = 4;
 const messages = Number(process.env.MESSAGES ?? 1_000_000);
@@ -17,6 +17,7 @@ const results = new Map<string, Measurement[]>(SYSTEMS.map(({ name }) => [name, 
 process.stdout.write(
   `${PUBLISHERS} → ${subscribers}, ${messages} messages, ${rounds} rounds, ${availableParallelism()} cores, Node ${process.version}\n`,
 );
+for (const name of MISSING) process.stdout.write(`  not found here: ${name}\n`);
 for (let round = 1; round <= rounds; round++) {
   for (const system of SYSTEMS) {
     const result = await measure(system, { publishers: PUBLISHERS, subscribers, messages });
