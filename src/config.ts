@@ -40,7 +40,7 @@ const workersSchema = z.strictObject({
     .default(2)
     .meta({ description: 'batches that one worker may have at a time' }),
   maxBatchBytes: bytes(1, 16 * MiB)
-    .default(256 * KiB)
+    .default(1 * MiB)
     .meta({ description: 'bytes after which a batch is full' }),
 });
 
@@ -86,7 +86,7 @@ export const optionsSchema = z.strictObject({
       description: 'ms without a byte after which a connection that is not subscribed is closed; 0: never',
     }),
   messageBufferSize: bytes(16 * KiB, 16 * MiB)
-    .default(256 * KiB)
+    .default(512 * KiB)
     .meta({ description: 'bytes of the largest slab that a busy connection reads into' }),
   maxMessageSize: bytes(64, 256 * MiB)
     .default(1 * MiB)
@@ -130,7 +130,7 @@ export const optionsSchema = z.strictObject({
     .default(256 * MiB)
     .meta({ description: 'bytes received and not yet delivered, over which no more is read' }),
   maxConnectionBytes: bytes(1 * KiB, 1024 * MiB)
-    .default(2 * MiB)
+    .default(4 * MiB)
     .meta({
       description: 'bytes of one connection that wait to be validated, over which no more is read from it',
     }),

@@ -1,7 +1,7 @@
 // Load generators, each in a process of its own: a publisher that writes prebuilt blocks, and a
 // subscriber that counts. Both cost little, so that the broker is what is measured.
 
-import { connect, type Socket } from 'node:net';
+import { connect, type OnReadOpts, type Socket } from 'node:net';
 import { Traffic } from '../traffic.js';
 import { WIRES } from './wires.js';
 
@@ -16,6 +16,8 @@ export interface LoadSettings {
   connections: number;
   /** Publisher: messages to send over each connection. Subscriber: messages to wait for on each. */
   messages: number;
+  /** Connections that publish, each an equal share; what a subscriber is to wait for. */
+  publishers: number;
 }
 
 /** What a load generator tells the bench: `ready` to go, then `done`. */
@@ -27,27 +29,26 @@ export interface LoadReport {
   cpuSeconds: number;
 }
 
+/** Messages of a prebuilt block, which is sent again and again. */
 const BLOCK = 2000;
+const READ_SIZE = 256 * 1024;
 
 function report(event: LoadReport['event'], messages: number, bytes: number): void {
   const { user, system } = process.cpuUsage();
   process.send?.({ event, messages, bytes, cpuSeconds: (user + system) / 1e6 } satisfies LoadReport);
 }
 
-function open({ socketPath, port }: LoadSettings): Promise<Socket> {
+function open({ socketPath, port }: LoadSettings, onread?: OnReadOpts): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const target = port === undefined ? { path: socketPath } : { host: '127.0.0.1', port };
-    const socket = connect(target, () => resolve(socket));
+    const socket = connect({ ...target, ...(onread === undefined ? {} : { onread }) }, () => resolve(socket));
     socket.once('error', reject);
   });
 }
 
 async function publish(settings: LoadSettings): Promise<void> {
   const { connections, messages, wire } = settings;
-  const blocks = Array.from({ length: connections }, (_, seed) => {
-    const traffic = new Traffic({ seed });
-    return WIRES[wire].encode(Array.from({ length: BLOCK }, () => traffic.nextLine()));
-  });
+  const blocks = Array.from({ length: connections }, (_, seed) => WIRES[wire].encode(linesOf(seed)));
   const sockets = await Promise.all(blocks.map(() => open(settings)));
   // What the broker says to a publisher does not matter, but must be read.
   for (const socket of sockets) socket.resume();
@@ -72,34 +73,50 @@ async function sendAll(socket: Socket, block: Buffer, messages: number): Promise
   return bytes;
 }
 
+/** Counts bytes only: what is to come is known beforehand, since every stream is. */
 async function subscribe(settings: LoadSettings): Promise<void> {
-  const { connections, messages } = settings;
-  const { subscribe, confirmed, marker, markersPerMessage } = WIRES[settings.wire];
-  const wanted = messages * markersPerMessage;
+  const { connections, messages, publishers } = settings;
+  const { subscribe, confirmed, delivered } = WIRES[settings.wire];
+  let expected = 0;
+  for (let seed = 0; seed < publishers; seed++) {
+    for (const line of linesOf(seed)) expected += delivered(Buffer.byteLength(line));
+  }
+  expected *= messages / publishers / BLOCK;
+  const buffer = Buffer.alloc(READ_SIZE);
   let ready = 0;
   let remaining = connections;
-  let bytes = 0;
   for (let index = 0; index < connections; index++) {
-    const socket = await open(settings);
-    let greeting: string | undefined = '';
-    let markers = 0;
-    socket.write(subscribe);
-    socket.on('data', (chunk: Buffer) => {
-      if (greeting !== undefined) {
-        greeting += chunk.toString('latin1');
-        // Nothing is published before every subscriber is ready: all this is the answer to the greeting.
-        if (!greeting.includes(confirmed) || !greeting.endsWith('\n')) return;
-        greeting = undefined;
-        if (++ready === connections) report('ready', 0, 0);
-        return;
-      }
-      const before = markers;
-      for (let at = chunk.indexOf(marker); at !== -1; at = chunk.indexOf(marker, at + 1)) markers++;
-      bytes += chunk.length;
-      if (before < wanted && markers >= wanted && --remaining === 0)
-        report('done', connections * messages, bytes);
+    let greeting = '';
+    let bytes = -1;
+    const onread = {
+      buffer,
+      callback(length: number): boolean {
+        if (bytes === -1) {
+          greeting += buffer.toString('latin1', 0, length);
+          // Nothing is published before every subscriber is ready: all this is the answer to the greeting.
+          if (!greeting.includes(confirmed) || !greeting.endsWith('\n')) return true;
+          bytes = 0;
+          if (++ready === connections) report('ready', 0, 0);
+          return true;
+        }
+        bytes += length;
+        if (bytes === expected && --remaining === 0)
+          report('done', connections * messages, connections * bytes);
+        return true;
+      },
+    };
+    const socket = await open(settings, onread);
+    socket.on('close', () => {
+      process.stderr.write(`the broker closed a subscriber after ${bytes} of ${expected} bytes\n`);
+      process.exit(1);
     });
+    socket.write(subscribe);
   }
+}
+
+function linesOf(seed: number): string[] {
+  const traffic = new Traffic({ seed });
+  return Array.from({ length: BLOCK }, () => traffic.nextLine());
 }
 
 const settings = JSON.parse(process.argv[2] ?? '{}') as LoadSettings;

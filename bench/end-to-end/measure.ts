@@ -28,6 +28,8 @@ export interface Load {
 
 /** Clock ticks a second in /proc/PID/stat: 100 on every Linux that Node runs on. */
 const CLOCK_TICKS = 100;
+/** A system that has not delivered everything by then has failed, in ms. */
+const TIME_LIMIT = 90_000;
 
 export async function measure(
   system: System,
@@ -40,7 +42,7 @@ export async function measure(
     const broker = await startBroker(system, socketPath);
     children.push(broker);
     const { port, wire } = system;
-    const common = { socketPath, port, wire };
+    const common = { socketPath, port, wire, publishers };
     const subscriber = await startLoad({ ...common, role: 'subscriber', connections: subscribers, messages });
     children.push(subscriber);
     const share = messages / publishers;
@@ -63,7 +65,7 @@ export async function measure(
     const sent = nextReport(publisher, 'done');
     const startedAt = performance.now();
     publisher.send('go');
-    await Promise.race([received, brokerLeft]);
+    await Promise.race([received, brokerLeft, rejectAfter(TIME_LIMIT)]);
     const seconds = (performance.now() - startedAt) / 1000;
     return {
       seconds,
@@ -75,6 +77,12 @@ export async function measure(
     for (const child of children) child.kill('SIGKILL');
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+function rejectAfter(milliseconds: number): Promise<never> {
+  return new Promise((_, reject) => {
+    setTimeout(() => reject(new Error(`not done in ${milliseconds / 1000} s`)), milliseconds).unref();
+  });
 }
 
 function startBroker(system: System, socketPath: string): Promise<ChildProcess> {

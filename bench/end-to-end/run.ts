@@ -9,7 +9,8 @@ import { type Measurement, measure } from './measure.js';
 import { MISSING, SYSTEMS } from './systems.js';
 
 const PUBLISHERS = 4;
-const messages = Number(process.env.MESSAGES ?? 1_000_000);
+/** A whole number of blocks for each publisher. */
+const messages = Math.ceil(Number(process.env.MESSAGES ?? 1_000_000) / 8000) * 8000;
 const rounds = Number(process.env.ROUNDS ?? 3);
 const subscribers = Number(process.env.SUBSCRIBERS ?? 1);
 
@@ -20,22 +21,29 @@ process.stdout.write(
 for (const name of MISSING) process.stdout.write(`  not found here: ${name}\n`);
 for (let round = 1; round <= rounds; round++) {
   for (const system of SYSTEMS) {
-    const result = await measure(system, { publishers: PUBLISHERS, subscribers, messages });
-    results.get(system.name)?.push(result);
-    process.stdout.write(`  round ${round}: ${system.name.padEnd(28)} ${result.seconds.toFixed(2)} s\n`);
+    try {
+      const result = await measure(system, { publishers: PUBLISHERS, subscribers, messages });
+      results.get(system.name)?.push(result);
+      process.stdout.write(`  round ${round}: ${system.name.padEnd(30)} ${result.seconds.toFixed(2)} s\n`);
+    } catch (error) {
+      process.stdout.write(`  round ${round}: ${system.name.padEnd(30)} failed: ${String(error)}\n`);
+    }
   }
 }
 
-const medians = SYSTEMS.map(({ name }) => ({ name, ...medianOf(results.get(name) ?? []) }));
+const medians = SYSTEMS.filter(({ name }) => results.get(name)?.length).map(({ name }) => ({
+  name,
+  ...medianOf(results.get(name) ?? []),
+}));
 const baseline = medians.find(({ name }) => name === 'plain Node server');
 process.stdout.write(
-  `\n${'system'.padEnd(28)} ${'messages/s'.padStart(12)} ${'MB/s'.padStart(8)} ${'CPU-s/million'.padStart(14)} ${'peak RSS'.padStart(10)} ${'time, plain = 1'.padStart(16)}\n`,
+  `\n${'system'.padEnd(30)} ${'messages/s'.padStart(12)} ${'MB/s'.padStart(8)} ${'CPU-s/million'.padStart(14)} ${'peak RSS'.padStart(10)} ${'time, plain = 1'.padStart(16)}\n`,
 );
 for (const { name, seconds, bytes, cpuSeconds, peakRss } of medians) {
   const ratio = baseline === undefined ? Number.NaN : seconds / baseline.seconds;
   process.stdout.write(
     `${[
-      name.padEnd(28),
+      name.padEnd(30),
       Math.round(messages / seconds)
         .toLocaleString('en-US')
         .padStart(12),

@@ -1,5 +1,5 @@
 // How a message travels in each broker's protocol: the bytes of a publication, what a subscriber says
-// first, and how its messages are counted in what it receives.
+// first, and how many bytes it then receives.
 
 export interface Wire {
   /** The bytes that publish a block of lines. */
@@ -8,12 +8,9 @@ export interface Wire {
   readonly subscribe: string;
   /** What says that the subscription is there. */
   readonly confirmed: string;
-  /** A byte that each delivered message has exactly this often. */
-  readonly marker: number;
-  readonly markersPerMessage: number;
+  /** Bytes that a subscriber receives for a message of this size. */
+  delivered(size: number): number;
 }
-
-const NEWLINE = 0x0a;
 
 /** NATS and Redis end their lines with this, and put it around each message. */
 const CRLF = '\r\n';
@@ -24,8 +21,7 @@ export const WIRES: Readonly<Record<'lines' | 'nats' | 'redis', Wire>> = {
     subscribe:
       '{"type":"subscribe","timestamp":"2026-01-01T00:00:00Z","data":{"id":"bench","overflow":"block"}}\n',
     confirmed: 'subscribed',
-    marker: NEWLINE,
-    markersPerMessage: 1,
+    delivered: (size) => size + 1,
   },
   nats: {
     encode: (lines) =>
@@ -33,9 +29,7 @@ export const WIRES: Readonly<Record<'lines' | 'nats' | 'redis', Wire>> = {
     // The broker answers PING after it has taken the subscription.
     subscribe: `CONNECT {"verbose":false}${CRLF}SUB c 1${CRLF}PING${CRLF}`,
     confirmed: 'PONG',
-    marker: NEWLINE,
-    // MSG c 1 <size>, and the payload, each a line.
-    markersPerMessage: 2,
+    delivered: (size) => `MSG c 1 ${size}`.length + CRLF.length + size + CRLF.length,
   },
   redis: {
     encode: (lines) =>
@@ -49,8 +43,12 @@ export const WIRES: Readonly<Record<'lines' | 'nats' | 'redis', Wire>> = {
       ),
     subscribe: `*2${CRLF}$9${CRLF}SUBSCRIBE${CRLF}$1${CRLF}c${CRLF}`,
     confirmed: ':1',
-    marker: NEWLINE,
-    // *3, $7, message, $1, c, $<size>, and the payload.
-    markersPerMessage: 7,
+    delivered: (size) =>
+      ['*3', '$7', 'message', '$1', 'c', `$${size}`].reduce(
+        (sum, part) => sum + part.length + CRLF.length,
+        0,
+      ) +
+      size +
+      CRLF.length,
   },
 };

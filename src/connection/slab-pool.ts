@@ -6,7 +6,7 @@
 const ARENA_SIZE = 1024 * 1024;
 /** The smallest slab: what a quiet connection holds, in bytes. */
 export const MIN_SLAB_SIZE = 8 * 1024;
-/** Each size is this many times the one before: 8 KiB, 64 KiB, 256 KiB (or 512), 1 MiB. */
+/** Each size is this many times the one before, up to the largest: 8 KiB, 64 KiB, 512 KiB. */
 const GROWTH = 8;
 
 /** One SharedArrayBuffer, and a Buffer over all of it: offsets of messages count from its start. */
