@@ -29,6 +29,8 @@ export interface ConnectionEvents {
 /** How long a peer that fell behind is given to read why it is closed, in ms. */
 const SLOW_GRACE = 1000;
 
+const CLOSING_STATES: ReadonlySet<ConnectionState> = new Set(['disconnecting', 'disconnected', 'error']);
+
 export class SocketConnection extends EventEmitter<ConnectionEvents> {
   readonly id: string;
   readonly connectedAt = new Date();
@@ -122,7 +124,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
 
   /** Whether messages can still be sent to the peer. */
   get isOpen(): boolean {
-    return !['disconnecting', 'disconnected', 'error'].includes(this.#state);
+    return !CLOSING_STATES.has(this.#state);
   }
 
   /** Whether the broker has stopped reading from the peer, for backpressure. */

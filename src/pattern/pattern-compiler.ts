@@ -62,7 +62,9 @@ class PatternCompiler {
 
   constructor(conditions: Conditions, captured: readonly string[]) {
     this.#conditions = conditions;
-    this.#wanted = new Set(['jobId', 'job_id', ...captured, ...(conditions.notGreater ?? []).flat()]);
+    // Where jobId is needed, its older spelling is never the one that counts.
+    const jobIds = conditions.needsJobId ? ['jobId'] : ['jobId', 'job_id'];
+    this.#wanted = new Set([...jobIds, ...captured, ...(conditions.notGreater ?? []).flat()]);
   }
 
   compile(schema: Schema): CompiledPattern {

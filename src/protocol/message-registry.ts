@@ -36,9 +36,6 @@ export interface SchemaModule {
   readonly directions?: Readonly<Record<string, 'crawler' | 'app'>>;
 }
 
-/** What zod's messages of a type are called in configuration: at most this many types fit a verdict. */
-const MAX_TYPES = 65_535;
-
 /** Types that the broker itself handles or gives a meaning; a schema module cannot replace them. */
 const RESERVED = new Set([...Object.keys(controlSchemas), ...Object.keys(brokerSchemas), 'rejected']);
 
@@ -82,7 +79,6 @@ export class MessageRegistry {
     for (const [name, schema] of Object.entries(module.schemas)) {
       add(module.directions?.[name] ?? 'crawler', { [name]: schema }, (module.rules ?? {}) as RuleTable);
     }
-    if (types.length > MAX_TYPES) throw new SluiceError('SCHEMA_MODULE_INVALID', 'too many message types');
     this.types = types;
     this.knownKeys = knownKeys;
   }
