@@ -615,7 +615,7 @@ describe('health', () => {
   test('a crawler that falls silent is closed and counted; one that pings is not', async () => {
     const { manager, connect } = await startBroker({
       heartbeatInterval: 20,
-      heartbeatTimeout: 150,
+      heartbeatTimeout: 600,
       healthCheckInterval: 20,
     });
     const warnings: HealthIssue[] = [];
