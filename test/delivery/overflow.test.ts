@@ -1,0 +1,79 @@
+import { describe, expect, test } from 'vitest';
+import { startBroker, until } from '../support/broker.js';
+import { line, VALID } from '../support/messages.js';
+import type { Peer } from '../support/peer.js';
+
+describe('slow subscribers', () => {
+  const flood = Buffer.from(line(VALID.job_progress).repeat(5000));
+
+  async function floodFrom(peer: Peer, blocks: number): Promise<void> {
+    for (let index = 0; index < blocks; index++) peer.write(flood);
+    await peer.settled();
+  }
+
+  test('disconnect: the slow one is closed, the others lose nothing', async () => {
+    const { manager, connect } = await startBroker({ maxPendingBytes: 200_000 });
+    const slow = await (await connect()).subscribe();
+    const block = await (await connect()).subscribe({ overflow: 'block' });
+    slow.socket.pause();
+    await floodFrom(await connect(), 10);
+    await block.count(50_001);
+    slow.socket.resume();
+    await slow.closed;
+    await until(() => manager.getConnectionPool().size === 2);
+    expect(slow.errors).toEqual(['SLOW_CONSUMER']);
+    expect(slow.lines.at(-1)).toContain('SLOW_CONSUMER');
+    // What it did not get, after it fell behind, is what was dropped and what came after it was given up.
+    expect(manager.getMetrics().totals.messagesDropped).toBeGreaterThan(0);
+    expect(slow.forwarded.length + manager.getMetrics().totals.messagesDropped).toBeLessThanOrEqual(50_000);
+  });
+
+  test.each(['drop-oldest', 'drop-newest'] as const)(
+    '%s: messages are dropped, counted and reported',
+    async (overflow) => {
+      const { manager, connect } = await startBroker({ maxPendingBytes: 200_000 });
+      const slow = await (await connect()).subscribe({ overflow });
+      slow.socket.pause();
+      await floodFrom(await connect(), 10);
+      slow.socket.resume();
+      await slow.settled();
+      const { messagesDropped } = manager.getMetrics().totals;
+      expect(messagesDropped).toBeGreaterThan(0);
+      expect(slow.forwarded.length + messagesDropped).toBe(50_000);
+      expect(slow.errors).toContain('SLOW_CONSUMER');
+    },
+  );
+
+  test('block: publishers wait, and nothing is lost', async () => {
+    const { manager, connect } = await startBroker({ maxPendingBytes: 200_000 });
+    const slow = await (await connect()).subscribe({ overflow: 'block' });
+    slow.socket.pause();
+    const crawler = await connect();
+    const flooding = floodFrom(crawler, 40);
+    await until(() => manager.getMetrics().flow.isPaused);
+    slow.socket.resume();
+    await flooding;
+    await slow.count(200_001);
+    expect(slow.forwarded).toHaveLength(200_000);
+    expect(manager.getMetrics().flow).toMatchObject({ isPaused: false, blockedSubscribers: 0 });
+  });
+
+  test('a block subscriber that goes away lets the publishers go on', async () => {
+    const { manager, connect } = await startBroker({ maxPendingBytes: 200_000 });
+    const slow = await (await connect()).subscribe({ overflow: 'block' });
+    slow.socket.pause();
+    const flooding = floodFrom(await connect(), 40);
+    await until(() => manager.getMetrics().flow.isPaused);
+    await slow.close();
+    await flooding;
+    expect(manager.getMetrics().memory.heldBytes).toBe(0);
+  });
+
+  test('who takes nothing for stallTimeout is closed', async () => {
+    const { manager, connect } = await startBroker({ stallTimeout: 100, healthCheckInterval: 20 });
+    const slow = await (await connect()).subscribe({ overflow: 'drop-newest' });
+    slow.socket.pause();
+    await floodFrom(await connect(), 10);
+    await until(() => manager.getConnectionPool().size === 1);
+  });
+});
