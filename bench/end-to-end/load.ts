@@ -23,19 +23,16 @@ export interface LoadSettings {
 /** What a load generator tells the bench: `ready` to go, then `done`. */
 export interface LoadReport {
   event: 'ready' | 'done';
-  messages: number;
+  /** Bytes sent, or received by all connections together. */
   bytes: number;
-  /** CPU time of this process, in seconds. */
-  cpuSeconds: number;
 }
 
 /** Messages of a prebuilt block, which is sent again and again. */
 const BLOCK = 2000;
 const READ_SIZE = 256 * 1024;
 
-function report(event: LoadReport['event'], messages: number, bytes: number): void {
-  const { user, system } = process.cpuUsage();
-  process.send?.({ event, messages, bytes, cpuSeconds: (user + system) / 1e6 } satisfies LoadReport);
+function report(event: LoadReport['event'], bytes: number): void {
+  process.send?.({ event, bytes } satisfies LoadReport);
 }
 
 function open({ socketPath, port }: LoadSettings, onread?: OnReadOpts): Promise<Socket> {
@@ -52,14 +49,13 @@ async function publish(settings: LoadSettings): Promise<void> {
   const sockets = await Promise.all(blocks.map(() => open(settings)));
   // What the broker says to a publisher does not matter, but must be read.
   for (const socket of sockets) socket.resume();
-  report('ready', 0, 0);
+  report('ready', 0);
   await new Promise((resolve) => process.once('message', resolve));
   const sent = await Promise.all(
     sockets.map((socket, index) => sendAll(socket, blocks[index] as Buffer, messages)),
   );
   report(
     'done',
-    connections * messages,
     sent.reduce((sum, bytes) => sum + bytes, 0),
   );
 }
@@ -96,14 +92,14 @@ async function subscribe(settings: LoadSettings): Promise<void> {
           // Nothing is published before every subscriber is ready: all this is the answer to the greeting.
           if (!greeting.includes(confirmed) || !greeting.endsWith('\n')) return true;
           bytes = 0;
-          if (++ready === connections) report('ready', 0, 0);
+          if (++ready === connections) report('ready', 0);
           return true;
         }
         const before = bytes;
         bytes += length;
         // NATS pings its clients now and then: a few bytes more than the messages have.
         const isDone = before < expected && bytes >= expected;
-        if (isDone && --remaining === 0) report('done', connections * messages, connections * bytes);
+        if (isDone && --remaining === 0) report('done', connections * bytes);
         return true;
       },
     };

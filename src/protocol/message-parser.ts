@@ -59,6 +59,8 @@ export class MessageParser {
   #skipping = false;
   /** Delimiters before the line that is being parsed. */
   #line = 0;
+  /** Where that line ends, once somebody has looked. */
+  #lineEnd = -1;
 
   constructor(options: ParserOptions = {}) {
     this.validator = options.validator ?? new MessageValidator();
@@ -125,6 +127,7 @@ export class MessageParser {
     const range = bytes.subarray(from, to);
     const allUtf8 = isUtf8(range);
     this.#line = 0;
+    this.#lineEnd = -1;
     if (this.#patterns !== undefined && allUtf8 && sink.onMatch !== undefined) {
       this.#parseByPatterns(bytes, from, to, this.#patterns, sink);
       return this.#line;
@@ -195,8 +198,7 @@ export class MessageParser {
 
   /** The slow path for what comes next: a line, or one object of a long line. Returns where it ends. */
   #parseNext(bytes: Buffer, from: number, to: number, sink: FrameSink): number {
-    const found = bytes.subarray(from, to).indexOf(this.#delimiter);
-    const lineEnd = found === -1 ? to : from + found;
+    const lineEnd = this.#nextDelimiter(bytes, from, to);
     if (this.#framing === 'ndjson' || lineEnd - from <= LONG_LINE) {
       this.#parseLine(bytes, from, lineEnd, true, sink);
       return lineEnd;
@@ -204,8 +206,17 @@ export class MessageParser {
     this.#scanner.reset();
     const end = this.#scanner.scan(bytes, from, lineEnd);
     const next = end === -1 ? lineEnd : end;
-    this.#splitLine(bytes, from, next, true, undefined, sink);
+    this.#parseFrame(bytes, from, next, true, sink);
     return next;
+  }
+
+  /** Where the line that `from` is in ends. Looked for once a line: it may hold thousands of messages. */
+  #nextDelimiter(bytes: Buffer, from: number, to: number): number {
+    if (this.#lineEnd < from) {
+      const found = bytes.subarray(from, to).indexOf(this.#delimiter);
+      this.#lineEnd = found === -1 ? to : from + found;
+    }
+    return this.#lineEnd;
   }
 
   /** A line is one message, or, with `auto` framing, as many as there are objects on it. */
@@ -236,18 +247,25 @@ export class MessageParser {
     for (let at = from; at < to; ) {
       const found = this.#scanner.scan(bytes, at, to);
       const next = found === -1 ? to : found;
-      const start = skipBlanks(bytes, at, next);
-      const end = trimBlanks(bytes, start, next);
-      if (start < end) {
-        const isWholeLine = at === from && next === to;
-        const frame =
-          isWholeLine && wholeLine !== undefined
-            ? wholeLine
-            : this.#decode(bytes, start, end, end - at, isUtf8Line);
-        this.#take(start, end, frame, sink);
-      }
+      const isWholeLine = at === from && next === to;
+      this.#parseFrame(bytes, at, next, isUtf8Line, sink, isWholeLine ? wholeLine : undefined);
       at = next;
     }
+  }
+
+  /** The one message in `bytes[from, to)`; nothing, where all is blank. */
+  #parseFrame(
+    bytes: Buffer,
+    from: number,
+    to: number,
+    isUtf8Frame: boolean,
+    sink: FrameSink,
+    decoded?: DecodedFrame,
+  ): void {
+    const start = skipBlanks(bytes, from, to);
+    const end = trimBlanks(bytes, start, to);
+    if (start === end) return;
+    this.#take(start, end, decoded ?? this.#decode(bytes, start, end, end - from, isUtf8Frame), sink);
   }
 
   /** @param size of the message with the blanks before it, as the limit counts it */

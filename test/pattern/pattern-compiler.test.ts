@@ -251,6 +251,25 @@ describe('patterns in the parser', () => {
     expect(run(parser, long)).toEqual(['INVALID_JSON 0', 'match heartbeat']);
   });
 
+  test('undelimited messages that no pattern knows take linear time', () => {
+    const parser = new MessageParser({ patterns: new PatternSet(MessageRegistry.builtin()) });
+    const unknownLayout = JSON.stringify({ ...VALID.heartbeat, extra: 'x'.repeat(200) });
+    const millisecondsPerMessage = (count: number): number => {
+      const bytes = Buffer.from(unknownLayout.repeat(count));
+      let best = Number.POSITIVE_INFINITY;
+      for (let round = 0; round < 5; round++) {
+        let parsed = 0;
+        const startedAt = performance.now();
+        parser.parse(bytes, 0, bytes.length, { onMatch() {}, onMessage: () => parsed++, onRefusal() {} });
+        best = Math.min(best, (performance.now() - startedAt) / count);
+        expect(parsed).toBe(count);
+      }
+      return best;
+    };
+    millisecondsPerMessage(2000);
+    expect(millisecondsPerMessage(24_000)).toBeLessThan(3 * millisecondsPerMessage(1000));
+  });
+
   test('a match that is too long is refused', () => {
     const validator = new MessageValidator({ maxMessageSize: beat.length - 1 });
     const parser = new MessageParser({ patterns: new PatternSet(validator.registry), validator });
