@@ -92,6 +92,7 @@ const dispatcher = new Dispatcher({
     maxMessageAge: 0,
     maxClockSkew: 0,
     patterns: 'on',
+    maxLearnedLayouts: 16,
   },
   onVerdict() {},
   onSettled() {},

@@ -174,6 +174,13 @@ export const optionsSchema = z.strictObject({
   patterns: z.enum(['on', 'off', 'verify']).default('on').meta({
     description: 'on: try compiled patterns before parsing; verify: do both, and report differences',
   }),
+  maxLearnedLayouts: z.int().min(0).max(1000).default(16).meta({
+    description: 'key orders and spacings of each message type that a worker learns patterns for; 0: none',
+  }),
+  inlineBytes: z.int().min(0).default(0).meta({
+    description:
+      'while the workers are idle, up to so many bytes are checked by patterns on the main thread, for lower latency; 0: never',
+  }),
   schemas: z
     .union([z.string().min(1), z.instanceof(URL)])
     .optional()

@@ -7,8 +7,11 @@
 
 import type { ResolvedOptions } from '../config.js';
 import type { FrameRun } from '../delivery/frame-run.js';
+import { BatchValidator } from '../dispatch/batch-validator.js';
 import { Dispatcher } from '../dispatch/dispatcher.js';
 import type { Chunk } from '../dispatch/lane.js';
+import { PatternSet } from '../pattern/pattern-set.js';
+import { MessageParser } from '../protocol/message-parser.js';
 import { type MessageRegistry, moduleUrl } from '../protocol/message-registry.js';
 import { MessageValidator } from '../protocol/message-validator.js';
 import { errorLine } from '../protocol/outgoing.js';
@@ -104,7 +107,9 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
         maxMessageAge,
         maxClockSkew,
         patterns: options.patterns,
+        maxLearnedLayouts: options.maxLearnedLayouts,
       },
+      quick: this.#quickValidator(options, registry, delimiter),
       onVerdict: (verdict) => {
         this.protocol.count(verdict);
         for (const type of verdict.mismatches) listener.onMismatch(type);
@@ -112,6 +117,22 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
       onSettled: () => this.#afterBatch(),
       onWorkerError: (error) => listener.onWorkerError(error),
     });
+  }
+
+  /** What checks small batches here while the workers are idle, where that is wanted. */
+  #quickValidator(options: ResolvedOptions, registry: MessageRegistry, delimiter: number) {
+    const { framing, inlineBytes, maxMessageSize, maxMessageAge, maxClockSkew, patterns } = options;
+    // With `verify`, patterns are not to be trusted alone.
+    if (inlineBytes === 0 || patterns !== 'on') return undefined;
+    const validator = new MessageValidator({ registry, maxMessageSize, maxMessageAge, maxClockSkew });
+    const { isTimely } = validator;
+    const parser = new MessageParser({
+      validator,
+      framing,
+      delimiter,
+      patterns: new PatternSet(registry, { isTimely, maxLearnedLayouts: 0 }),
+    });
+    return { maxBytes: inlineBytes, validator: new BatchValidator(parser, delimiter) };
   }
 
   onFrames(connection: SocketConnection, range: FrameRange): void {

@@ -34,6 +34,9 @@ export class BatchValidator implements FrameSink {
   #refusals: RefusedFrame[] = [];
   #matched = 0;
   #mismatches: string[] = [];
+  /** What the patterns have counted up to the latest verdict. */
+  #layoutsLearned = 0;
+  #layoutsDropped = 0;
   #accepted: Uint32Array;
   #bytes: Buffer = Buffer.alloc(0);
   #rangeEnd = 0;
@@ -55,11 +58,23 @@ export class BatchValidator implements FrameSink {
     this.#reset();
     const arenas = task.arenas.map((memory) => Buffer.from(memory));
     for (let at = 0; at < task.ranges.length; at += RANGE_FIELDS) {
-      this.#validateRange(
-        arenas[task.ranges[at] ?? 0] as Buffer,
-        task.ranges[at + 1] ?? 0,
-        task.ranges[at + 2] ?? 0,
-      );
+      const [bytes, start, end] = rangeAt(task, arenas, at);
+      this.#beginRange(bytes, end);
+      this.#endRange(this.#parser.parse(bytes, start, end, this));
+    }
+    return this.#takeVerdict();
+  }
+
+  /** Validates a batch by patterns alone; `undefined` when it has something that no pattern knows. */
+  validateQuickly(task: BatchTask): Verdict | undefined {
+    this.#reset();
+    const arenas = task.arenas.map((memory) => Buffer.from(memory));
+    for (let at = 0; at < task.ranges.length; at += RANGE_FIELDS) {
+      const [bytes, start, end] = rangeAt(task, arenas, at);
+      this.#beginRange(bytes, end);
+      const lines = this.#parser.parseQuickly(bytes, start, end, this);
+      if (lines === undefined) return undefined;
+      this.#endRange(lines);
     }
     return this.#takeVerdict();
   }
@@ -108,11 +123,13 @@ export class BatchValidator implements FrameSink {
     this.#frame++;
   }
 
-  #validateRange(bytes: Buffer, start: number, end: number): void {
+  #beginRange(bytes: Buffer, end: number): void {
     this.#bytes = bytes;
     this.#rangeEnd = end;
     this.#activeJobs = NO_HEARTBEAT;
-    const lines = this.#parser.parse(bytes, start, end, this);
+  }
+
+  #endRange(lines: number): void {
     this.#closeRun();
     this.#chunks.push4(this.#runs.length / RUN.SIZE, this.#chunkJobs.length, lines, this.#activeJobs);
     this.#chunk++;
@@ -152,6 +169,7 @@ export class BatchValidator implements FrameSink {
   }
 
   #takeVerdict(): Verdict {
+    const { layoutsLearned = 0, layoutsDropped = 0 } = this.#parser.patterns ?? {};
     const verdict: Verdict = {
       chunks: this.#chunks.take(),
       runs: this.#runs.take(),
@@ -162,7 +180,11 @@ export class BatchValidator implements FrameSink {
       accepted: this.#accepted,
       matched: this.#matched,
       mismatches: this.#mismatches,
+      layoutsLearned: layoutsLearned - this.#layoutsLearned,
+      layoutsDropped: layoutsDropped - this.#layoutsDropped,
     };
+    this.#layoutsLearned = layoutsLearned;
+    this.#layoutsDropped = layoutsDropped;
     this.#reset();
     return verdict;
   }
@@ -185,6 +207,14 @@ export class BatchValidator implements FrameSink {
   #countersByType(): Uint32Array {
     return new Uint32Array(this.#parser.validator.registry.types.length);
   }
+}
+
+function rangeAt(
+  { ranges }: BatchTask,
+  arenas: readonly Buffer[],
+  at: number,
+): [bytes: Buffer, start: number, end: number] {
+  return [arenas[ranges[at] ?? 0] as Buffer, ranges[at + 1] ?? 0, ranges[at + 2] ?? 0];
 }
 
 function activeJobsOf(heartbeat: { data?: { activeJobs?: unknown } }): number {

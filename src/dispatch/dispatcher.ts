@@ -16,6 +16,8 @@ export interface DispatcherOptions {
   /** Bytes after which a batch is full; one larger chunk still goes whole. */
   maxBatchBytes: number;
   settings: WorkerSettings;
+  /** Checks small batches on this thread while the workers are idle; none: the workers check all. */
+  quick?: QuickValidation | undefined;
   /** Called with each verdict before its chunks are settled. */
   onVerdict: (verdict: Verdict) => void;
   /** Called after the chunks of a batch are settled: the time to write what they gave. */
@@ -24,8 +26,17 @@ export interface DispatcherOptions {
   onWorkerError: (error: unknown) => void;
 }
 
+/** A validator that knows most messages, and knows when it does not. */
+export interface QuickValidation {
+  /** Bytes that it may be given at a time. */
+  readonly maxBytes: number;
+  readonly validator: { validateQuickly(task: BatchTask): Verdict | undefined };
+}
+
 export interface DispatchStatistics {
   readonly batches: number;
+  /** Batches that were checked on the main thread, for `inlineBytes`. */
+  readonly inlineBatches: number;
   readonly retries: number;
   /** Chunks that no worker could validate. */
   readonly failedChunks: number;
@@ -52,6 +63,7 @@ export class Dispatcher {
   #flushScheduled = false;
   #closed = false;
   #batches = 0;
+  #inlineBatches = 0;
   #retries = 0;
   #failedChunks = 0;
   #outOfOrder = 0;
@@ -75,6 +87,7 @@ export class Dispatcher {
   get statistics(): DispatchStatistics {
     return {
       batches: this.#batches,
+      inlineBatches: this.#inlineBatches,
       retries: this.#retries,
       failedChunks: this.#failedChunks,
       outOfOrder: this.#outOfOrder,
@@ -151,10 +164,22 @@ export class Dispatcher {
       if (this.#inFlight === 0) void this.#run(this.#suspects.splice(0, 1), true);
       return;
     }
+    if (this.#inFlight === 0 && this.#queue.length > 0) this.#validateHere();
     while (this.#queue.length > 0 && this.#inFlight < this.#capacity) {
       void this.#run(this.#takeBatch(), false);
     }
   };
+
+  /** Takes the way past the workers where there is little to check: it saves two changes of thread. */
+  #validateHere(): void {
+    const { quick, maxBatchBytes } = this.#options;
+    if (quick === undefined || this.#queuedBytes > Math.min(quick.maxBytes, maxBatchBytes)) return;
+    const verdict = quick.validator.validateQuickly(batchTask(this.#queue));
+    if (verdict === undefined) return;
+    this.#inlineBatches++;
+    this.#settle(this.#takeBatch(), verdict);
+    this.#resolveIdle();
+  }
 
   #takeBatch(): Chunk[] {
     let bytes = 0;
@@ -177,6 +202,10 @@ export class Dispatcher {
     if (verdict !== undefined) this.#settle(chunks, verdict);
     this.#inFlight--;
     this.#flush();
+    this.#resolveIdle();
+  }
+
+  #resolveIdle(): void {
     if (this.#isIdle) for (const resolve of this.#idleWaiters.splice(0)) resolve();
   }
 

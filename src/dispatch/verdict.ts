@@ -15,6 +15,7 @@ export interface WorkerSettings {
   readonly maxMessageAge: number;
   readonly maxClockSkew: number;
   readonly patterns: 'on' | 'off' | 'verify';
+  readonly maxLearnedLayouts: number;
 }
 
 /** Ranges of whole messages to validate, each from one connection. */
@@ -61,6 +62,9 @@ export interface Verdict {
   readonly matched: number;
   /** Names of types whose pattern took a message that the slow path judges otherwise, one for each. */
   readonly mismatches: readonly string[];
+  /** Layouts that the worker has learned patterns for since its last verdict, and those that it has dropped. */
+  readonly layoutsLearned: number;
+  readonly layoutsDropped: number;
 }
 
 /** Fields of a range in {@link Verdict.chunks}. Ends are exclusive; a range starts where the one before ended. */

@@ -21,7 +21,12 @@ const validator = new MessageValidator({
 });
 const { framing, delimiter } = settings;
 const patterns =
-  settings.patterns === 'off' ? undefined : new PatternSet(registry, { isTimely: validator.isTimely });
+  settings.patterns === 'off'
+    ? undefined
+    : new PatternSet(registry, {
+        isTimely: validator.isTimely,
+        maxLearnedLayouts: settings.maxLearnedLayouts,
+      });
 const parser = new MessageParser({
   validator,
   framing,

@@ -1,26 +1,44 @@
-// Compiles a zod schema to a regular expression that matches a family of its valid messages: keys in the
-// schema's order, no white space, strings and numbers of the plain kind. Absolute law: what a pattern
-// accepts, JSON.parse, schema and rules accept too. What it cannot say, it declines by name.
+// Compiles a zod schema to a regular expression that matches a family of its valid messages: keys in a
+// layout's order, white space only where the layout has it, strings and numbers of the plain kind. Absolute
+// law: what a pattern accepts, JSON.parse, schema and rules accept too. What it cannot say, it declines by name.
 
-import type * as z from 'zod';
 import { type Conditions, MIN_JOB_ID_LENGTH } from '../protocol/conditions.js';
 import type { MessageType } from '../protocol/message-registry.js';
 import {
+  beginsWithTag,
+  boundsOf,
+  Declined,
+  type Definition,
+  definitionOf,
+  numberRangeOf,
+  refuseChecks,
+  type Schema,
+  startsOf,
+  unwrap,
+  valuesOf,
+} from './definitions.js';
+import {
   asciiContent,
   BOOLEAN,
-  FLAT_JSON,
+  DATE,
+  dateTime,
+  flatJson,
   list,
   literal,
-  numberFragment,
   record,
   STRING,
-  UTC_DATETIME,
+  stringThatStarts,
+  uuid,
 } from './fragments.js';
+import { COMPACT, elementPath, isSingular, type Layout, memberPath, valuePath } from './layout.js';
+import { ANY_NUMBER, intersect, numberFragment } from './number-range.js';
 
 /** A compiled schema. */
 export interface CompiledPattern {
   /** Source of the regular expression, without anchors. */
   readonly source: string;
+  /** What every message that it takes begins with: the first key, up to its value. */
+  readonly head: string;
   /** Number of the capture, from 1, of each path whose value somebody needs. */
   readonly captures: ReadonlyMap<string, number>;
   /** Fields that the pattern leaves out, with the reason: messages that have one take the slow path. */
@@ -29,49 +47,57 @@ export interface CompiledPattern {
 
 export type CompileResult = CompiledPattern | { readonly declined: string };
 
-/** Why a schema, or a part of it, cannot be a pattern. */
-class Declined extends Error {}
-
-/** A zod schema's own description, and that of a check. Their fields depend on the kind. */
-type Definition = { readonly type: string; readonly [key: string]: unknown };
-type Check = { readonly check: string; readonly [key: string]: unknown };
-type Schema = z.core.$ZodType;
-
 /**
  * Compiles the pattern of a message type, or says why there is none.
  * @param captured dotted paths of strings and numbers to capture, beside job ids and the operands of rules
+ * @param layout how the messages are written; default: as `JSON.stringify` does, in the schema's order
  */
-export function compilePattern(type: MessageType, captured: readonly string[] = []): CompileResult {
+export function compilePattern(
+  type: MessageType,
+  captured: readonly string[] = [],
+  layout: Layout = COMPACT,
+): CompileResult {
   if (type.rule !== undefined && type.conditions === undefined) return { declined: 'its rule is a function' };
   try {
-    return new PatternCompiler(type.conditions ?? {}, captured).compile(type.schema);
+    return new PatternCompiler(type, captured, layout).compile();
   } catch (error) {
     if (error instanceof Declined) return { declined: error.message };
     throw error;
   }
 }
 
+const NOT_NEGATIVE = { min: 0 };
+const INTEGER = { isInteger: true };
+const JOB_IDS = ['jobId', 'job_id'];
+
 class PatternCompiler {
+  readonly #type: MessageType;
   readonly #conditions: Conditions;
+  readonly #layout: Layout;
   /** Paths to capture. */
   readonly #wanted: ReadonlySet<string>;
   readonly #captures = new Map<string, number>();
   readonly #omitted = new Map<string, string>();
+  #head = '{';
   /** Conditions that the pattern checks, as `integer data.activeJobs`. */
   readonly #applied = new Set<string>();
 
-  constructor(conditions: Conditions, captured: readonly string[]) {
-    this.#conditions = conditions;
+  constructor(type: MessageType, captured: readonly string[], layout: Layout) {
+    this.#type = type;
+    this.#conditions = type.conditions ?? {};
+    this.#layout = layout;
     // Where jobId is needed, its older spelling is never the one that counts.
-    const jobIds = conditions.needsJobId ? ['jobId'] : ['jobId', 'job_id'];
-    this.#wanted = new Set([...jobIds, ...captured, ...(conditions.notGreater ?? []).flat()]);
+    const jobIds = this.#conditions.needsJobId ? ['jobId'] : JOB_IDS;
+    this.#wanted = new Set([...jobIds, ...captured, ...(this.#conditions.notGreater ?? []).flat()]);
   }
 
-  compile(schema: Schema): CompiledPattern {
+  compile(): CompiledPattern {
+    const { schema } = this.#type;
+    if (shapeOf(schema)?.type === undefined) throw new Declined('it has no key that names its type');
     const source = this.#fragment(schema, '');
     this.#checkConditions();
     const omitted = [...this.#omitted].map(([field, reason]) => `${field}: ${reason}`);
-    return { source, captures: this.#captures, omitted };
+    return { source, head: this.#head, captures: this.#captures, omitted };
   }
 
   /** Every condition must be in the pattern, or speak of a field that the pattern leaves out. */
@@ -88,8 +114,8 @@ class PatternCompiler {
     }
   }
 
-  /** @param path of the value in the message, dotted; `undefined` where it can be there more than once */
-  #fragment(schema: Schema, path: string | undefined): string {
+  /** @param path of the value in the message; see layout.ts */
+  #fragment(schema: Schema, path: string): string {
     const def = definitionOf(schema);
     switch (def.type) {
       case 'object':
@@ -99,11 +125,11 @@ class PatternCompiler {
       case 'number':
         return this.#number(def, path);
       case 'array':
-        return this.#array(def);
+        return this.#array(def, path);
       case 'record':
         return this.#record(def, path);
       case 'union':
-        return this.#union(def);
+        return this.#union(def, path);
       case 'nullable':
         return plain(def, `(?:${this.#fragment(def.innerType as Schema, path)}|null)`);
       case 'optional':
@@ -116,36 +142,66 @@ class PatternCompiler {
         return plain(def, 'null');
       case 'any':
       case 'unknown':
-        return plain(def, FLAT_JSON);
+        return plain(def, flatJson(this.#layout.spacing));
       case 'enum':
       case 'literal':
-        return plain(def, anyOf(valuesOf(def)));
+        return plain(def, path === 'type' ? this.#typeName(def) : anyOf(valuesOf(def)));
       default:
         throw new Declined(`${def.type} cannot be a pattern`);
     }
   }
 
-  #object(def: Definition, path: string | undefined): string {
+  /** Only messages that name this type are checked by its schema. */
+  #typeName(def: Definition): string {
+    const { name } = this.#type;
+    if (!valuesOf(def).includes(name)) throw new Declined('its schema wants another type');
+    return anyOf([name]);
+  }
+
+  #object(def: Definition, path: string): string {
+    const { comma, colon } = this.#layout.spacing;
     let text = '';
     let needsComma = false;
-    for (const [key, schema] of Object.entries(def.shape as Record<string, Schema>)) {
-      const field = path === undefined ? undefined : path === '' ? key : `${path}.${key}`;
+    for (const [key, schema] of this.#members(def, path)) {
+      const field = memberPath(path, key);
       const isNeeded = field === 'jobId' && this.#conditions.needsJobId === true;
       // zod says `optional` or `defaulted` where the key may be missing.
-      const isOptional = schema._zod.optin !== undefined && !isNeeded;
+      const isOptional = schema === undefined || (schema._zod.optin !== undefined && !isNeeded);
       const member = isOptional ? this.#optionalMember(key, schema, field) : this.#member(key, schema, field);
       if (member === undefined) continue;
-      if (needsComma) text += isOptional ? `(?:,${member})?` : `,${member}`;
-      else if (isOptional) text += String.raw`(?:${member}(?:,(?=")|(?=\})))?`;
+      if (needsComma) text += isOptional ? `(?:${comma}${member})?` : `${comma}${member}`;
+      else if (isOptional) text += String.raw`(?:${member}(?:${comma}(?=")|(?=\})))?`;
       else text += member;
+      if (text === member && path === '') this.#head += JSON.stringify(key) + colon;
       // A member that may not be there brings its own comma; once one must be there, all others lead with it.
       needsComma ||= !isOptional;
     }
     return plain(def, String.raw`\{${text}\}`);
   }
 
+  /** The members of an object in the layout's order; no schema: a key that the schema does not name. */
+  #members(def: Definition, path: string): [key: string, schema: Schema | undefined][] {
+    const shape = def.shape as Readonly<Record<string, Schema>>;
+    const order = this.#layout.keys.get(path);
+    if (order === undefined) return Object.entries(shape);
+    for (const [key, schema] of Object.entries(shape)) {
+      if (order.includes(key)) continue;
+      if (schema._zod.optin === undefined) throw new Declined(`a layout without ${key}`);
+      this.#omitted.set(memberPath(path, key), 'not in this layout');
+    }
+    // Other keys are free where zod ignores them or keeps them unseen; what routes a message is never free.
+    const catchall = def.catchall === undefined ? undefined : definitionOf(def.catchall as Schema).type;
+    for (const key of order) {
+      if (Object.hasOwn(shape, key)) continue;
+      if ((catchall !== undefined && catchall !== 'unknown') || (path === '' && JOB_IDS.includes(key))) {
+        throw new Declined(`a layout with ${key}`);
+      }
+    }
+    return order.map((key) => [key, Object.hasOwn(shape, key) ? shape[key] : undefined]);
+  }
+
   /** What cannot be a pattern is left out where it is optional. */
-  #optionalMember(key: string, schema: Schema, field: string | undefined): string | undefined {
+  #optionalMember(key: string, schema: Schema | undefined, field: string): string | undefined {
     const captures = new Map(this.#captures);
     try {
       return this.#member(key, schema, field);
@@ -153,71 +209,74 @@ class PatternCompiler {
       if (!(error instanceof Declined)) throw error;
       this.#captures.clear();
       for (const [path, number] of captures) this.#captures.set(path, number);
-      this.#omitted.set(field ?? 'a field of a list', error.message);
+      this.#omitted.set(field, error.message);
       return undefined;
     }
   }
 
   /** A key with its value. */
-  #member(key: string, schema: Schema, field: string | undefined): string {
-    return `${keyFragment(key)}:${this.#captured(this.#fragment(schema, field), schema, field)}`;
+  #member(key: string, schema: Schema | undefined, field: string): string {
+    const { spacing } = this.#layout;
+    const value =
+      schema === undefined ? flatJson(spacing) : this.#captured(this.#fragment(schema, field), schema, field);
+    return keyFragment(key) + spacing.colon + value;
   }
 
-  #captured(fragment: string, schema: Schema, field: string | undefined): string {
-    if (field === undefined || !this.#wanted.has(field)) return fragment;
+  #captured(fragment: string, schema: Schema, field: string): string {
+    if (!isSingular(field) || !this.#wanted.has(field)) return fragment;
     const { type } = definitionOf(unwrap(schema));
-    if ((field === 'jobId' || field === 'job_id') && type !== 'string') {
-      throw new Declined('a job id that is no string');
-    }
+    if (JOB_IDS.includes(field) && type !== 'string') throw new Declined('a job id that is no string');
     if (type !== 'string' && type !== 'number') return fragment;
     this.#captures.set(field, this.#captures.size + 1);
     return type === 'number' ? `(${fragment})` : `"(${fragment.slice(1, -1)})"`;
   }
 
-  #string(def: Definition, path: string | undefined): string {
-    if (def.format === 'datetime' && def.precision === null) return plain(def, `"${UTC_DATETIME}"`);
-    if (def.format !== undefined) throw new Declined(`the format ${String(def.format)}`);
-    const isJobId = path === 'jobId' || path === 'job_id';
+  #string(def: Definition, path: string): string {
+    if (path === 'type') throw new Declined('its schema does not name its type');
+    if (def.format !== undefined) return plain(def, `"${formatFragment(def)}"`);
     const least = path === 'jobId' && this.#conditions.needsJobId ? MIN_JOB_ID_LENGTH : 0;
-    const { min, max } = boundsOf(def, least);
+    const { min, max, prefix } = boundsOf(def, least);
     // A job id is read from the text as it is, so it may have no escapes.
-    return min > 0 || max !== undefined || isJobId ? `"${asciiContent(min, max)}"` : STRING;
-  }
-
-  #number(def: Definition, path: string | undefined): string {
-    let isInteger = this.#apply('integer', path);
-    let isNotNegative = this.#apply('notNegative', path);
-    const checks = checksOf(def);
-    for (const check of def.format === undefined ? checks : [{ ...def, check: 'number_format' }, ...checks]) {
-      if (check.check === 'number_format' && check.format === 'safeint') isInteger = true;
-      else if (check.check === 'greater_than' && check.value === 0 && check.inclusive === true)
-        isNotNegative = true;
-      else throw new Declined(`the check ${nameOf(check)}`);
+    const isAscii = min > 0 || max !== undefined || JOB_IDS.includes(path);
+    if (prefix === undefined) return isAscii ? `"${asciiContent(min, max)}"` : STRING;
+    if (isAscii || JSON.stringify(prefix) !== `"${prefix}"` || !isPlainAscii(prefix)) {
+      throw new Declined('the check starts_with, beside a length or with more than plain ASCII');
     }
-    refuseCoercion(def);
-    return numberFragment(isInteger, isNotNegative);
+    return stringThatStarts(prefix);
   }
 
-  #array(def: Definition): string {
+  #number(def: Definition, path: string): string {
+    let range = intersect(ANY_NUMBER, numberRangeOf(def));
+    if (this.#apply('integer', path)) range = intersect(range, INTEGER);
+    if (this.#apply('notNegative', path)) range = intersect(range, NOT_NEGATIVE);
+    const fragment = numberFragment(range);
+    if (fragment === undefined) throw new Declined('bounds between which it knows no number');
+    return fragment;
+  }
+
+  #array(def: Definition, path: string): string {
     const { min, max } = boundsOf(def, 0);
-    return list(this.#fragment(def.element as Schema, undefined), min, max);
+    return list(this.#fragment(def.element as Schema, elementPath(path)), this.#layout.spacing, min, max);
   }
 
-  #record(def: Definition, path: string | undefined): string {
+  #record(def: Definition, path: string): string {
     const key = definitionOf(def.keyType as Schema);
-    if (key.type !== 'string' || key.format !== undefined || checksOf(key).length > 0) {
+    if (key.type !== 'string' || key.format !== undefined || (key.checks as unknown[] | undefined)?.length) {
       throw new Declined('a record whose keys are limited');
     }
-    const isNotNegative = this.#apply('notNegative', path);
-    const value = this.#fragment(def.valueType as Schema, undefined);
-    if (isNotNegative && value !== numberFragment(false, false))
-      throw new Declined('a rule on a record of others than numbers');
-    return plain(def, record(isNotNegative ? numberFragment(false, true) : value));
+    const value = def.valueType as Schema;
+    if (!this.#apply('notNegative', path)) {
+      return plain(def, record(this.#fragment(value, valuePath(path)), this.#layout.spacing));
+    }
+    const { type } = definitionOf(value);
+    if (type !== 'number') throw new Declined('a rule on a record of others than numbers');
+    const range = intersect(numberRangeOf(definitionOf(value)), NOT_NEGATIVE);
+    return plain(def, record(numberFragment(range) ?? '(?!)', this.#layout.spacing));
   }
 
-  #union(def: Definition): string {
+  #union(def: Definition, path: string): string {
     const options = def.options as Schema[];
-    const fragments = options.map((option) => this.#fragment(option, undefined));
+    const fragments = options.map((option, index) => this.#fragment(option, `${path}|${index}`));
     if (!options.every((option) => beginsWithTag(option, def.discriminator))) {
       const starts = options.flatMap((option) => [...startsOf(option)]);
       if (new Set(starts).size < starts.length) throw new Declined('a union whose options begin alike');
@@ -226,123 +285,44 @@ class PatternCompiler {
   }
 
   /** Whether a condition speaks of this path; then it is met by the pattern. */
-  #apply(condition: 'integer' | 'notNegative', path: string | undefined): boolean {
-    if (path === undefined || !this.#conditions[condition]?.includes(path)) return false;
+  #apply(condition: 'integer' | 'notNegative', path: string): boolean {
+    if (!isSingular(path) || !this.#conditions[condition]?.includes(path)) return false;
     this.#applied.add(`${condition} ${path}`);
     return true;
   }
 }
 
-function definitionOf(schema: Schema): Definition {
-  // zod types each definition by its kind; here they are told apart by `type` at run time.
-  return schema._zod.def as unknown as Definition;
-}
-
-function checksOf(def: Definition): readonly Check[] {
-  const checks = (def.checks ?? []) as readonly { readonly _zod: { readonly def: Check } }[];
-  return checks.map((check) => check._zod.def);
-}
-
-function nameOf(check: Check): string {
-  if (check.check === 'custom') return 'of a refinement';
-  return check.check.endsWith('_format') ? String(check.format) : check.check;
-}
-
 /** The fragment of a definition that nothing more is asked of. */
 function plain(def: Definition, fragment: string): string {
-  const [check] = checksOf(def);
-  if (check !== undefined) throw new Declined(`the check ${nameOf(check)}`);
-  refuseCoercion(def);
+  refuseChecks(def);
   return fragment;
 }
 
-function refuseCoercion(def: Definition): void {
-  if (def.coerce === true) throw new Declined('coercion');
+function shapeOf(schema: Schema): Readonly<Record<string, Schema>> | undefined {
+  return definitionOf(schema).shape as Readonly<Record<string, Schema>> | undefined;
 }
 
-/** How long a string or list may be. */
-function boundsOf(def: Definition, least: number): { min: number; max: number | undefined } {
-  let min = least;
-  let max = Number.POSITIVE_INFINITY;
-  for (const check of checksOf(def)) {
-    if (check.check === 'min_length') min = Math.max(min, Number(check.minimum));
-    else if (check.check === 'max_length') max = Math.min(max, Number(check.maximum));
-    else if (check.check === 'length_equals') {
-      min = Math.max(min, Number(check.length));
-      max = Math.min(max, Number(check.length));
-    } else throw new Declined(`the check ${nameOf(check)}`);
-  }
-  refuseCoercion(def);
-  if (max < min) throw new Declined('bounds that exclude each other');
-  return { min, max: max === Number.POSITIVE_INFINITY ? undefined : max };
-}
-
-function valuesOf(def: Definition): readonly unknown[] {
-  return def.type === 'enum' ? Object.values(def.entries as object) : (def.values as readonly unknown[]);
+function formatFragment(def: Definition): string {
+  if (def.format === 'datetime' && def.precision === null) return dateTime(def.offset === true);
+  if (def.format === 'date') return DATE;
+  if (def.format === 'uuid') return uuid(typeof def.version === 'string' ? def.version.slice(1) : '[1-8]');
+  throw new Declined(`the format ${String(def.format)}`);
 }
 
 function anyOf(values: readonly unknown[]): string {
   const texts = values.map((value) => {
     const text = typeof value === 'bigint' ? undefined : JSON.stringify(value);
-    if (text === undefined || !isAscii(text)) throw new Declined('a value that is not ASCII');
+    if (text === undefined || !isPlainAscii(text)) throw new Declined('a value that is not ASCII');
     return literal(text);
   });
   return `(?:${texts.join('|')})`;
 }
 
 function keyFragment(key: string): string {
-  if (!isAscii(key) || key === '__proto__') throw new Declined('a key that is not plain ASCII');
+  if (!isPlainAscii(key) || key === '__proto__') throw new Declined('a key that is not plain ASCII');
   return literal(JSON.stringify(key));
 }
 
-function isAscii(text: string): boolean {
+function isPlainAscii(text: string): boolean {
   return /^[\x20-\x7e]*$/.test(text);
-}
-
-function unwrap(schema: Schema): Schema {
-  const def = definitionOf(schema);
-  return ['optional', 'default', 'readonly'].includes(def.type) ? unwrap(def.innerType as Schema) : schema;
-}
-
-/** An option of a discriminated union whose first key is the discriminator: the options differ there. */
-function beginsWithTag(option: Schema, discriminator: unknown): boolean {
-  const def = definitionOf(option);
-  if (typeof discriminator !== 'string' || def.type !== 'object') return false;
-  const [first] = Object.entries(def.shape as Record<string, Schema>);
-  return first?.[0] === discriminator && definitionOf(first[1]).type === 'literal';
-}
-
-/** What the JSON of a schema can begin with: `0` stands for any number. */
-function startsOf(schema: Schema): Set<string> {
-  const def = definitionOf(schema);
-  switch (def.type) {
-    case 'string':
-      return new Set('"');
-    case 'number':
-      return new Set('0');
-    case 'boolean':
-      return new Set('tf');
-    case 'null':
-      return new Set('n');
-    case 'object':
-    case 'record':
-      return new Set('{');
-    case 'array':
-      return new Set('[');
-    case 'enum':
-    case 'literal':
-      return new Set(
-        valuesOf(def).map((value) => (typeof value === 'number' ? '0' : (JSON.stringify(value)?.[0] ?? ''))),
-      );
-    case 'nullable':
-      return new Set([...startsOf(def.innerType as Schema), 'n']);
-    case 'union':
-      return new Set((def.options as Schema[]).flatMap((option) => [...startsOf(option)]));
-    case 'optional':
-    case 'default':
-    case 'readonly':
-      return startsOf(def.innerType as Schema);
-    default:
-      return new Set('"0tfn{[');
-  }
 }

@@ -53,7 +53,8 @@ export class MessageParser {
   readonly #delimiter: number;
   readonly #scanner = new ValueScanner();
   readonly #boundary: FrameBoundary;
-  readonly #patterns: PatternSet | undefined;
+  /** What is tried before a message is parsed. */
+  readonly patterns: PatternSet | undefined;
   readonly #verify: boolean;
   #partial: Buffer = Buffer.alloc(0);
   #skipping = false;
@@ -67,7 +68,7 @@ export class MessageParser {
     this.#framing = options.framing ?? 'auto';
     this.#delimiter = options.delimiter ?? NEWLINE;
     this.#boundary = new FrameBoundary(this.#framing, this.#delimiter);
-    this.#patterns = options.patterns;
+    this.patterns = options.patterns;
     this.#verify = options.verify ?? false;
   }
 
@@ -128,8 +129,8 @@ export class MessageParser {
     const allUtf8 = isUtf8(range);
     this.#line = 0;
     this.#lineEnd = -1;
-    if (this.#patterns !== undefined && allUtf8 && sink.onMatch !== undefined) {
-      this.#parseByPatterns(bytes, from, to, this.#patterns, sink);
+    if (this.patterns !== undefined && allUtf8 && sink.onMatch !== undefined) {
+      this.#parseByPatterns(bytes, from, to, this.patterns, false, sink);
       return this.#line;
     }
     for (let start = from; start < to; this.#line++) {
@@ -142,8 +143,29 @@ export class MessageParser {
     return this.#line;
   }
 
-  /** Tries the patterns on pieces of the range, as text; what they do not know takes the slow path. */
-  #parseByPatterns(bytes: Buffer, from: number, to: number, patterns: PatternSet, sink: FrameSink): void {
+  /**
+   * Batch use, where nothing may take long: like {@link parse}, by patterns only. Needs them.
+   * @returns how many delimiters there are; `undefined` when there is something that no pattern knows: then
+   *   what the sink was told counts for nothing
+   */
+  parseQuickly(bytes: Buffer, from: number, to: number, sink: FrameSink): number | undefined {
+    this.#line = 0;
+    if (this.patterns === undefined || !isUtf8(bytes.subarray(from, to))) return undefined;
+    return this.#parseByPatterns(bytes, from, to, this.patterns, true, sink) ? this.#line : undefined;
+  }
+
+  /**
+   * Tries the patterns on pieces of the range, as text; what they do not know takes the slow path, or, with
+   * `patternsOnly`, ends it: then the answer is false.
+   */
+  #parseByPatterns(
+    bytes: Buffer,
+    from: number,
+    to: number,
+    patterns: PatternSet,
+    patternsOnly: boolean,
+    sink: FrameSink,
+  ): boolean {
     for (let base = from; base < to; ) {
       const pieceEnd = this.#pieceEnd(bytes, base, to);
       const text = bytes.toString('latin1', base, pieceEnd);
@@ -155,6 +177,7 @@ export class MessageParser {
           end > start &&
           this.#isWhole(bytes, start, end, to) &&
           this.#report(bytes, patterns, start, end, sink);
+        if (!isTaken && patternsOnly) return false;
         at = (isTaken ? end : this.#parseNext(bytes, start, to, sink)) - base;
         if (text.charCodeAt(at) === this.#delimiter) {
           this.#line++;
@@ -163,6 +186,7 @@ export class MessageParser {
       }
       base += at;
     }
+    return true;
   }
 
   /** Pieces end with a line where they can, and fit the cache: 1 MiB at a time takes half as long again. */
@@ -226,11 +250,11 @@ export class MessageParser {
     if (start === end) return;
     if (this.#framing === 'ndjson') {
       const size = to - from - (bytes[to - 1] === CARRIAGE_RETURN ? 1 : 0);
-      return this.#take(start, end, this.#decode(bytes, start, end, size, isUtf8Line), sink);
+      return this.#take(bytes, start, end, this.#decode(bytes, start, end, size, isUtf8Line), sink);
     }
     if (end - start > LONG_LINE) return this.#splitLine(bytes, from, end, isUtf8Line, undefined, sink);
     const wholeLine = this.#decode(bytes, start, end, end - from, isUtf8Line);
-    if (wholeLine.ok) return this.#take(start, end, wholeLine, sink);
+    if (wholeLine.ok) return this.#take(bytes, start, end, wholeLine, sink);
     this.#splitLine(bytes, from, end, isUtf8Line, wholeLine, sink);
   }
 
@@ -265,7 +289,8 @@ export class MessageParser {
     const start = skipBlanks(bytes, from, to);
     const end = trimBlanks(bytes, start, to);
     if (start === end) return;
-    this.#take(start, end, decoded ?? this.#decode(bytes, start, end, end - from, isUtf8Frame), sink);
+    const frame = decoded ?? this.#decode(bytes, start, end, end - from, isUtf8Frame);
+    this.#take(bytes, start, end, frame, sink);
   }
 
   /** @param size of the message with the blanks before it, as the limit counts it */
@@ -275,15 +300,20 @@ export class MessageParser {
     return decodeJson(bytes.toString('utf8', start, end), this.validator.maxDepth);
   }
 
-  #take(start: number, end: number, frame: DecodedFrame, sink: FrameSink): void {
+  #take(bytes: Buffer, start: number, end: number, frame: DecodedFrame, sink: FrameSink): void {
     if (!frame.ok) {
       sink.onRefusal(this.validator.count(refuse(frame.code)), start, end, this.#line);
       return;
     }
     const result = this.validator.validate(frame.value);
-    if (!result.ok) sink.onRefusal(result, start, end, this.#line);
+    if (!result.ok) {
+      sink.onRefusal(result, start, end, this.#line);
+      return;
+    }
     // What the validator has accepted is an object.
-    else sink.onMessage(result.type, frame.value as object, start, end);
+    const message = frame.value as object;
+    sink.onMessage(result.type, message, start, end);
+    this.patterns?.learn(result.type, message, bytes, start, end);
   }
 }
 

@@ -47,6 +47,9 @@ export interface ProtocolStatistics {
   readonly matched: number;
   /** Messages that a pattern accepted and the slow path judged otherwise, with `patterns: 'verify'`. */
   readonly mismatched: number;
+  /** Layouts of messages that workers have learned patterns for, and those that they dropped as unused. */
+  readonly layoutsLearned: number;
+  readonly layoutsDropped: number;
   /** Messages refused, by error code. */
   readonly refused: Readonly<Record<string, number>>;
   /** Application messages that nobody could take. */
@@ -87,8 +90,7 @@ export class ProtocolHandler {
   readonly #framingErrors = new WeakMap<SocketConnection, number>();
   /** When the latest forwarded heartbeat was received, by connection. */
   readonly #heartbeatAt = new WeakMap<SocketConnection, number>();
-  #matched = 0;
-  #mismatched = 0;
+  readonly #byPattern = { matched: 0, mismatched: 0, layoutsLearned: 0, layoutsDropped: 0 };
   #undeliverable = 0;
   #heartbeatsDropped = 0;
 
@@ -118,8 +120,7 @@ export class ProtocolHandler {
     });
     return {
       accepted,
-      matched: this.#matched,
-      mismatched: this.#mismatched,
+      ...this.#byPattern,
       refused: Object.fromEntries(this.#refused),
       undeliverable: this.#undeliverable,
       heartbeatsDropped: this.#heartbeatsDropped,
@@ -132,8 +133,10 @@ export class ProtocolHandler {
 
   /** Adds a batch's counts to the statistics. */
   count(verdict: Verdict): void {
-    this.#matched += verdict.matched;
-    this.#mismatched += verdict.mismatches.length;
+    this.#byPattern.matched += verdict.matched;
+    this.#byPattern.mismatched += verdict.mismatches.length;
+    this.#byPattern.layoutsLearned += verdict.layoutsLearned;
+    this.#byPattern.layoutsDropped += verdict.layoutsDropped;
     verdict.accepted.forEach((count, index) => {
       this.#accepted[index] = (this.#accepted[index] ?? 0) + count;
     });

@@ -127,8 +127,8 @@ describe('frames', () => {
 
 test('no parsed message is in a verdict: flat arrays, job ids, and details of the refused', () => {
   const { verdict } = validate(new Traffic({ seed: 3 }).block(2000).toString());
-  const { jobIds, refusals, matched, mismatches, ...arrays } = verdict;
-  expect([matched, mismatches]).toEqual([0, []]);
+  const { jobIds, refusals, matched, mismatches, layoutsLearned, layoutsDropped, ...arrays } = verdict;
+  expect([matched, mismatches, layoutsLearned, layoutsDropped]).toEqual([0, [], 0, 0]);
   for (const array of Object.values(arrays)) expect(array).toBeInstanceOf(Uint32Array);
   expect(refusals).toEqual([]);
   expect(jobIds.every((jobId) => typeof jobId === 'string')).toBe(true);

@@ -1,5 +1,6 @@
 import { SlabPool } from 'sluice';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { pythonDumps } from '#bench/layouts.js';
 import { Dispatcher, type DispatcherOptions } from '#src/dispatch/dispatcher.js';
 import { type Chunk, Lane } from '#src/dispatch/lane.js';
 import { startBroker, until } from '../support/broker.js';
@@ -13,6 +14,7 @@ const SETTINGS = {
   maxMessageAge: 0,
   maxClockSkew: 0,
   patterns: 'on',
+  maxLearnedLayouts: 16,
 } as const;
 
 async function createDispatcher(options: Partial<DispatcherOptions> = {}) {
@@ -84,7 +86,60 @@ describe('batches', () => {
   });
 });
 
+describe('checking on the main thread', () => {
+  test('small batches of an idle broker go past the workers, all others through them, in order', async () => {
+    const { manager, connect } = await startBroker({ inlineBytes: 64 * 1024 });
+    const subscriber = await (await connect()).subscribe();
+    const crawler = await connect();
+    const dispatch = () => manager.getMetrics().dispatch;
+    const before = dispatch();
+
+    crawler.write(beat);
+    await subscriber.next('heartbeat');
+    expect(dispatch()).toMatchObject({
+      inlineBatches: before.inlineBatches + 1,
+      batches: before.batches,
+    });
+
+    // Bad, then good: no pattern knows the bad one, so the workers have a look at both.
+    crawler.write(`{"type":"heartbeat"}\n${beat}`);
+    expect((await crawler.next('error')).data).toMatchObject({ code: 'SCHEMA_VIOLATION', line: 2 });
+    await subscriber.count(3);
+    expect(dispatch().batches).toBe(before.batches + 1);
+
+    crawler.write(beat.repeat(5000));
+    await subscriber.count(5003);
+    expect(dispatch().batches).toBeGreaterThan(before.batches + 1);
+    expect(manager.getMetrics().protocol.accepted.heartbeat).toBe(5002);
+    expect(manager.getMetrics().memory.heldBytes).toBe(0);
+  });
+
+  test('is off unless asked for, and where patterns are not to be trusted alone', async () => {
+    for (const options of [{}, { inlineBytes: 1024, patterns: 'verify' }] as const) {
+      const { manager, connect } = await startBroker(options);
+      const subscriber = await (await connect()).subscribe();
+      (await connect()).write(beat);
+      await subscriber.next('heartbeat');
+      expect(manager.getMetrics().dispatch.inlineBatches).toBe(0);
+    }
+  });
+});
+
 describe('workers', () => {
+  test('learn the layouts that crawlers write, and tell so', async () => {
+    const { manager, connect } = await startBroker();
+    const subscriber = await (await connect()).subscribe();
+    const python = `${pythonDumps(VALID.heartbeat)}\n`;
+    const crawler = await connect();
+    for (let round = 1; round <= 2; round++) {
+      crawler.write(python.repeat(100));
+      await subscriber.count(1 + round * 100);
+    }
+    const { matched, layoutsLearned, layoutsDropped } = manager.getMetrics().protocol;
+    expect({ layoutsLearned, layoutsDropped }).toEqual({ layoutsLearned: 1, layoutsDropped: 0 });
+    expect(matched).toBeGreaterThanOrEqual(100);
+  });
+
   test('that cannot start fail the start', async () => {
     const failing = createDispatcher({ settings: { ...SETTINGS, schemas: 'file:///nowhere.mjs' } });
     await expect(failing).rejects.toMatchObject({ code: 'WORKERS_FAILED' });

@@ -1,0 +1,141 @@
+// Reads what zod tells of its schemas: definitions, checks, bounds. Says by name what no pattern can express.
+
+import type * as z from 'zod';
+import { ANY_NUMBER, intersect, type NumberRange } from './number-range.js';
+
+/** Why a schema, or a part of it, cannot be a pattern. */
+export class Declined extends Error {}
+
+/** A zod schema's own description, and that of a check. Their fields depend on the kind. */
+export type Definition = { readonly type: string; readonly [key: string]: unknown };
+type Check = { readonly check: string; readonly [key: string]: unknown };
+export type Schema = z.core.$ZodType;
+
+export function definitionOf(schema: Schema): Definition {
+  // zod types each definition by its kind; here they are told apart by `type` at run time.
+  return schema._zod.def as unknown as Definition;
+}
+
+/** The schema inside those that only say that a value may be missing. */
+export function unwrap(schema: Schema): Schema {
+  const def = definitionOf(schema);
+  return ['optional', 'default', 'readonly'].includes(def.type) ? unwrap(def.innerType as Schema) : schema;
+}
+
+function checksOf(def: Definition): readonly Check[] {
+  const checks = (def.checks ?? []) as readonly { readonly _zod: { readonly def: Check } }[];
+  return checks.map((check) => check._zod.def);
+}
+
+function decline(check: Check): never {
+  if (check.check === 'custom') throw new Declined('the check of a refinement');
+  throw new Declined(`the check ${check.check.endsWith('_format') ? String(check.format) : check.check}`);
+}
+
+/** Declines a definition of which more is asked than its kind. */
+export function refuseChecks(def: Definition): void {
+  const [check] = checksOf(def);
+  if (check !== undefined) decline(check);
+  if (def.coerce === true) throw new Declined('coercion');
+}
+
+/** What a string or list must be like. */
+export interface TextBounds {
+  readonly min: number;
+  readonly max: number | undefined;
+  /** What it must begin with; strings only. */
+  readonly prefix: string | undefined;
+}
+
+/** How long a string or list may be. */
+export function boundsOf(def: Definition, least: number): TextBounds {
+  let min = least;
+  let max = Number.POSITIVE_INFINITY;
+  let prefix: string | undefined;
+  for (const check of checksOf(def)) {
+    if (check.check === 'min_length') min = Math.max(min, Number(check.minimum));
+    else if (check.check === 'max_length') max = Math.min(max, Number(check.maximum));
+    else if (check.check === 'length_equals') {
+      min = Math.max(min, Number(check.length));
+      max = Math.min(max, Number(check.length));
+    } else if (check.format === 'starts_with' && prefix === undefined) prefix = String(check.prefix);
+    else decline(check);
+  }
+  if (def.coerce === true) throw new Declined('coercion');
+  if (max < min) throw new Declined('bounds that exclude each other');
+  return { min, max: max === Number.POSITIVE_INFINITY ? undefined : max, prefix };
+}
+
+const INTEGER_FORMATS: Readonly<Record<string, Partial<NumberRange>>> = {
+  safeint: { isInteger: true },
+  int32: { isInteger: true, min: -(2 ** 31), max: 2 ** 31 - 1 },
+  uint32: { isInteger: true, min: 0, max: 2 ** 32 - 1 },
+  float64: {},
+};
+
+/** The numbers that a definition allows. */
+export function numberRangeOf(def: Definition): NumberRange {
+  if (def.coerce === true) throw new Declined('coercion');
+  let range = ANY_NUMBER;
+  const checks = checksOf(def);
+  for (const check of def.format === undefined ? checks : [{ ...def, check: 'number_format' }, ...checks]) {
+    const format = check.check === 'number_format' ? INTEGER_FORMATS[String(check.format)] : undefined;
+    const isExcluded = check.inclusive === false;
+    if (format !== undefined) range = intersect(range, format);
+    else if (typeof check.value !== 'number') decline(check);
+    else if (check.check === 'greater_than') {
+      range = intersect(range, { min: check.value, minExcluded: isExcluded });
+    } else if (check.check === 'less_than') {
+      range = intersect(range, { max: check.value, maxExcluded: isExcluded });
+    } else decline(check);
+  }
+  return range;
+}
+
+/** The values of an enumeration or literal. */
+export function valuesOf(def: Definition): readonly unknown[] {
+  return def.type === 'enum' ? Object.values(def.entries as object) : (def.values as readonly unknown[]);
+}
+
+/** An option of a discriminated union whose first key is the discriminator: the options differ there. */
+export function beginsWithTag(option: Schema, discriminator: unknown): boolean {
+  const def = definitionOf(option);
+  if (typeof discriminator !== 'string' || def.type !== 'object') return false;
+  const [first] = Object.entries(def.shape as Record<string, Schema>);
+  return first?.[0] === discriminator && definitionOf(first[1]).type === 'literal';
+}
+
+/** What the JSON of a schema can begin with: `0` stands for any number. */
+export function startsOf(schema: Schema): Set<string> {
+  const def = definitionOf(schema);
+  switch (def.type) {
+    case 'string':
+      return new Set('"');
+    case 'number':
+      return new Set('0');
+    case 'boolean':
+      return new Set('tf');
+    case 'null':
+      return new Set('n');
+    case 'object':
+    case 'record':
+      return new Set('{');
+    case 'array':
+      return new Set('[');
+    case 'enum':
+    case 'literal':
+      return new Set(
+        valuesOf(def).map((value) => (typeof value === 'number' ? '0' : (JSON.stringify(value)?.[0] ?? ''))),
+      );
+    case 'nullable':
+      return new Set([...startsOf(def.innerType as Schema), 'n']);
+    case 'union':
+      return new Set((def.options as Schema[]).flatMap((option) => [...startsOf(option)]));
+    case 'optional':
+    case 'default':
+    case 'readonly':
+      return startsOf(def.innerType as Schema);
+    default:
+      return new Set('"0tfn{[');
+  }
+}

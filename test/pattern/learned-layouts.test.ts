@@ -1,0 +1,163 @@
+import { MessageParser, MessageRegistry, MessageValidator } from 'sluice';
+import { describe, expect, test } from 'vitest';
+import * as z from 'zod';
+import { goMarshal, pythonDumps } from '#bench/layouts.js';
+import { Traffic } from '#bench/traffic.js';
+import { layoutOf, mergeLayouts } from '#src/pattern/layout.js';
+import { PatternSet } from '#src/pattern/pattern-set.js';
+import { VALID } from '../support/messages.js';
+
+/** A parser with patterns of its own, and what it makes of some lines. */
+function learner(maxLearnedLayouts?: number, registry = MessageRegistry.builtin()) {
+  const patterns = new PatternSet(registry, maxLearnedLayouts === undefined ? {} : { maxLearnedLayouts });
+  const parser = new MessageParser({ patterns, validator: new MessageValidator({ registry }) });
+  const parse = (lines: readonly string[]) => {
+    const bytes = Buffer.from(lines.map((line) => `${line}\n`).join(''));
+    const counts = { matched: 0, parsed: 0, refused: 0 };
+    parser.parse(bytes, 0, bytes.length, {
+      onMatch: () => counts.matched++,
+      onMessage: () => counts.parsed++,
+      onRefusal: () => counts.refused++,
+    });
+    return counts;
+  };
+  return { patterns, parse };
+}
+
+const traffic = new Traffic({ seed: 5 });
+const messages = Array.from({ length: 20_000 }, () => traffic.next());
+
+describe.each([
+  ["Python's json.dumps", pythonDumps],
+  ["Go's encoding/json", goMarshal],
+  ['extra keys', (message: object) => JSON.stringify({ v: 1, ...message, meta: { host: 'a' } })],
+])('the layout of %s', (_, write) => {
+  test('takes the slow path at first, and a pattern once it has been learned', () => {
+    const { patterns, parse } = learner();
+    const lines = messages.map(write);
+    expect(parse(lines.slice(0, 100))).toMatchObject({ refused: 0 });
+    parse(lines);
+    const { matched, parsed, refused } = parse(lines);
+    expect(refused).toBe(0);
+    expect(matched / (matched + parsed)).toBeGreaterThan(0.97);
+    expect(patterns.layoutsLearned).toBeGreaterThanOrEqual(7);
+  });
+
+  test('is not learned where none are wanted', () => {
+    const { patterns, parse } = learner(0);
+    expect(parse(messages.slice(0, 2000).map(write))).toMatchObject({ matched: 0 });
+    expect(patterns.layoutsLearned).toBe(0);
+  });
+});
+
+describe('bounds', () => {
+  /** Heartbeats whose keys come in one of many orders. */
+  const turned = (turn: number): string => {
+    const { data, ...envelope } = VALID.heartbeat;
+    const names = ['a', 'b', 'c', 'd', 'e', 'f'].map((name) => `x-${name}`);
+    const order = names.map((_, index) => names[(index * (1 + (turn % 5)) + turn) % names.length] as string);
+    const extra = Object.fromEntries([...new Set(order)].map((name) => [name, 1]));
+    return JSON.stringify(turn % 2 ? { ...extra, ...envelope, data } : { ...envelope, ...extra, data });
+  };
+
+  test('no more layouts of a type than allowed: the one that matched longest ago goes', () => {
+    const { patterns, parse } = learner(2);
+    for (let turn = 0; turn < 8; turn++) {
+      parse(Array.from({ length: 32 * 4 ** turn }, () => turned(turn)));
+    }
+    expect(patterns.layoutsLearned).toBeGreaterThan(3);
+    expect(patterns.layoutsLearned - patterns.layoutsDropped).toBeLessThanOrEqual(2);
+  }, 60_000);
+
+  test('a sender with a new layout each time makes none be learned', () => {
+    const { patterns, parse } = learner();
+    const keys = Object.keys(VALID.job_failed.data);
+    let seed = 1;
+    const shuffled = (): string => {
+      const order = keys
+        .map((key) => {
+          seed = (seed * 48_271) % 2_147_483_647;
+          return [seed, key] as const;
+        })
+        .sort(([a], [b]) => a - b);
+      const data = VALID.job_failed.data as Record<string, unknown>;
+      return JSON.stringify({
+        ...VALID.job_failed,
+        data: Object.fromEntries(order.map(([, key]) => [key, data[key]])),
+      });
+    };
+    parse(Array.from({ length: 20_000 }, shuffled));
+    expect(patterns.layoutsLearned).toBeLessThanOrEqual(10);
+  });
+
+  test('a layout that no longer comes is dropped, once others have been looked at long enough', () => {
+    const { patterns, parse } = learner();
+    parse(Array.from({ length: 200 }, () => pythonDumps(VALID.heartbeat)));
+    expect(patterns.layoutsLearned).toBe(1);
+    // Not flat: no pattern takes them.
+    const odd = JSON.stringify({ ...VALID.heartbeat, odd: { a: { b: { c: 1 } } } });
+    parse(Array.from({ length: 9000 }, () => odd));
+    expect(patterns.layoutsDropped).toBe(1);
+  });
+
+  test('a layout that is used stays', () => {
+    const { patterns, parse } = learner();
+    const python = pythonDumps(VALID.heartbeat);
+    const odd = JSON.stringify({ ...VALID.heartbeat, odd: { a: { b: { c: 1 } } } });
+    parse(Array.from({ length: 200 }, () => python));
+    parse(Array.from({ length: 9000 }, (_, index) => (index % 100 === 0 ? python : odd)));
+    expect(patterns.layoutsDropped).toBe(0);
+  });
+});
+
+describe('the law, where layouts could break it', () => {
+  test('strict objects take no extra key, in no layout', () => {
+    const schema = z.strictObject({ type: z.literal('t'), a: z.number() });
+    const { parse } = learner(16, new MessageRegistry({ schemas: { t: schema } }));
+    parse(Array.from({ length: 500 }, () => '{"a":1,"type":"t"}'));
+    expect(parse(['{"a":1,"type":"t"}'])).toMatchObject({ matched: 1 });
+    expect(parse(['{"a":1,"type":"t","b":1}', '{"b":1,"a":1,"type":"t"}'])).toMatchObject({ refused: 2 });
+  });
+
+  test('a job id that the schema does not name is not learned', () => {
+    const registry = new MessageRegistry({ schemas: { t: z.looseObject({ type: z.literal('t') }) } });
+    const { parse } = learner(16, registry);
+    const line = '{"type":"t","jobId":"job-1"}';
+    expect(parse(Array.from({ length: 500 }, () => line))).toEqual({ matched: 0, parsed: 500, refused: 0 });
+  });
+
+  test('rules hold in learned layouts', () => {
+    const { parse } = learner();
+    const progress = (processed: number, total: number) =>
+      pythonDumps({ ...VALID.job_progress, data: { ...VALID.job_progress.data, processed, total } });
+    parse(Array.from({ length: 500 }, () => progress(1, 2)));
+    expect(parse([progress(2, 2)])).toEqual({ matched: 1, parsed: 0, refused: 0 });
+    expect(parse([progress(3, 2)])).toEqual({ matched: 0, parsed: 0, refused: 1 });
+  });
+});
+
+describe('layouts', () => {
+  const schema = z.object({ a: z.array(z.object({ x: z.number().optional(), y: z.number().optional() })) });
+  const read = (text: string) => layoutOf(schema, JSON.parse(text), text);
+
+  test('tell the spacing, and the order of keys in every object', () => {
+    expect(read('{"b": "1", "a": [{"y": 1, "x": 2}, {"x": 1}]}')).toEqual({
+      spacing: { comma: ', ', colon: ': ' },
+      keys: new Map([
+        ['', ['b', 'a']],
+        ['a[]', ['y', 'x']],
+      ]),
+    });
+  });
+
+  test('there is none where one message has two orders', () => {
+    expect(read('{"a":[{"y":1,"x":2},{"x":1,"y":2}]}')).toBeUndefined();
+  });
+
+  test('two become one where their orders agree', () => {
+    const [first, second, other] = ['{"p":1,"a":[],"r":1}', '{"p":1,"q":1,"r":1}', '{"r":1,"p":1}'].map(read);
+    if (!first || !second || !other) throw new Error('no layout');
+    expect(mergeLayouts(first, second)?.keys.get('')).toEqual(['p', 'a', 'q', 'r']);
+    expect(mergeLayouts(first, other)).toBeUndefined();
+  });
+});
