@@ -48,6 +48,11 @@ export interface DispatchStatistics {
   readonly threads: number;
 }
 
+/**
+ * Room for a worker's short-lived objects, in MiB. V8's own 48 make the process 16 MB larger, and measured no
+ * faster: almost nothing of a batch outlives it.
+ */
+const YOUNG_GENERATION = 12;
 /** How long the workers may take to start, in ms. */
 const BOOT_TIMEOUT = 30_000;
 
@@ -79,6 +84,7 @@ export class Dispatcher {
       concurrentTasksPerWorker: options.concurrentTasksPerWorker,
       atomics: 'sync',
       recordTiming: false,
+      resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION },
       workerData: options.settings,
     });
     this.#pool.on('error', options.onWorkerError);

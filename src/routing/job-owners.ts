@@ -6,7 +6,7 @@ const MAX_JOB_ID_LENGTH = 256;
 
 export class JobOwners {
   readonly #capacity: number;
-  /** Job id → connection id, least recently heard of first. */
+  /** Job id → connection id, least recently heard of first, so far as {@link set} keeps it. */
   readonly #owners = new Map<string, string>();
   #forgotten = 0;
 
@@ -26,6 +26,8 @@ export class JobOwners {
 
   set(jobId: string, connectionId: string): void {
     if (jobId.length > MAX_JOB_ID_LENGTH) return;
+    // While there is much room, who is forgotten first does not matter: the order costs more than the lookup.
+    if (this.#owners.size < this.#capacity / 2 && this.#owners.get(jobId) === connectionId) return;
     this.#owners.delete(jobId);
     this.#owners.set(jobId, connectionId);
     if (this.#owners.size <= this.#capacity) return;
