@@ -1,120 +1,133 @@
 // Load generators, each in a process of its own: a publisher that writes prebuilt blocks, and a
-// subscriber that counts. Both cost little, so that the broker is what is measured.
+// subscriber that counts. Both cost little, so that the broker is what is measured. They run in phases:
+// the first one warms the broker up.
 
-import { connect, type OnReadOpts, type Socket } from 'node:net';
-import { Traffic } from '../traffic.js';
-import { WIRES } from './wires.js';
+import type { Socket } from 'node:net';
+import { open, type Target } from './connect.js';
+import { blockOf, type Content } from './content.js';
+import { WIRES, type WireName } from './wires.js';
 
 /** How to run a load generator: its first argument, as JSON. */
-export interface LoadSettings {
-  role: 'publisher' | 'subscriber';
-  socketPath: string;
-  /** TCP port on 127.0.0.1, in place of the socket. */
-  port?: number | undefined;
-  wire: keyof typeof WIRES;
+export interface LoadSettings extends Target {
+  readonly role: 'publisher' | 'subscriber';
+  readonly wire: WireName;
+  readonly content: Content;
   /** Connections to make. */
-  connections: number;
-  /** Publisher: messages to send over each connection. Subscriber: messages to wait for on each. */
-  messages: number;
-  /** Connections that publish, each an equal share; what a subscriber is to wait for. */
-  publishers: number;
+  readonly connections: number;
+  /** Connections that publish, each an equal share. */
+  readonly publishers: number;
+  /** Blocks that each publisher sends, phase by phase. */
+  readonly phases: readonly number[];
+  /** Whether the broker forwards valid messages only. */
+  readonly validates: boolean;
 }
 
-/** What a load generator tells the bench: `ready` to go, then `done`. */
+/** What a load generator tells the bench: `ready` to go, then `done` after each phase. */
 export interface LoadReport {
-  event: 'ready' | 'done';
-  /** Bytes sent, or received by all connections together. */
-  bytes: number;
+  readonly event: 'ready' | 'done';
+  /** Bytes sent, or received by all connections together, in the latest phase. */
+  readonly bytes: number;
 }
 
-/** Messages of a prebuilt block, which is sent again and again. */
-const BLOCK = 2000;
 const READ_SIZE = 256 * 1024;
 
 function report(event: LoadReport['event'], bytes: number): void {
   process.send?.({ event, bytes } satisfies LoadReport);
 }
 
-function open({ socketPath, port }: LoadSettings, onread?: OnReadOpts): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    const target = port === undefined ? { path: socketPath } : { host: '127.0.0.1', port };
-    const socket = connect({ ...target, ...(onread === undefined ? {} : { onread }) }, () => resolve(socket));
-    socket.once('error', reject);
-  });
-}
-
 async function publish(settings: LoadSettings): Promise<void> {
-  const { connections, messages, wire } = settings;
-  const blocks = Array.from({ length: connections }, (_, seed) => WIRES[wire].encode(linesOf(seed)));
-  const sockets = await Promise.all(blocks.map(() => open(settings)));
-  // What the broker says to a publisher does not matter, but must be read.
-  for (const socket of sockets) socket.resume();
+  const { content, connections, wire, phases } = settings;
+  const encoded = new Map<readonly string[], Buffer>();
+  const blocks = Array.from({ length: connections }, (_, publisher) => {
+    const { lines } = blockOf(content, publisher);
+    const bytes = encoded.get(lines) ?? WIRES[wire].encode(lines);
+    encoded.set(lines, bytes);
+    return bytes;
+  });
+  const sockets: Socket[] = [];
+  // One after the other: brokers let few wait.
+  for (const _ of blocks) sockets.push(await open(settings));
+  for (const socket of sockets) {
+    // What the broker says to a publisher does not matter, but must be read.
+    socket.resume();
+    socket.write(WIRES[wire].greeting);
+  }
   report('ready', 0);
-  await new Promise((resolve) => process.once('message', resolve));
-  const sent = await Promise.all(
-    sockets.map((socket, index) => sendAll(socket, blocks[index] as Buffer, messages)),
-  );
-  report(
-    'done',
-    sent.reduce((sum, bytes) => sum + bytes, 0),
-  );
+  for (const count of phases) {
+    await new Promise((resolve) => process.once('message', resolve));
+    const sent = await Promise.all(
+      sockets.map((socket, index) => sendAll(socket, blocks[index] as Buffer, count)),
+    );
+    report(
+      'done',
+      sent.reduce((sum, bytes) => sum + bytes, 0),
+    );
+  }
 }
 
-async function sendAll(socket: Socket, block: Buffer, messages: number): Promise<number> {
-  let bytes = 0;
-  for (let sent = 0; sent < messages; sent += BLOCK) {
-    bytes += block.length;
+async function sendAll(socket: Socket, block: Buffer, count: number): Promise<number> {
+  for (let sent = 0; sent < count; sent++) {
     if (!socket.write(block)) await new Promise((resolve) => socket.once('drain', resolve));
   }
-  return bytes;
+  return count * block.length;
 }
 
 /** Counts bytes only: what is to come is known beforehand, since every stream is. */
 async function subscribe(settings: LoadSettings): Promise<void> {
-  const { connections, messages, publishers } = settings;
-  const { subscribe, confirmed, delivered } = WIRES[settings.wire];
-  let expected = 0;
-  for (let seed = 0; seed < publishers; seed++) {
-    for (const line of linesOf(seed)) expected += delivered(Buffer.byteLength(line));
-  }
-  expected *= messages / publishers / BLOCK;
+  const { connections, phases } = settings;
+  const wire = WIRES[settings.wire];
+  const perBlock = deliveredBytes(settings);
+  /** Bytes that a connection has received at the end of each phase. */
+  const milestones: number[] = [];
+  for (const count of phases) milestones.push((milestones.at(-1) ?? 0) + count * perBlock);
   const buffer = Buffer.alloc(READ_SIZE);
-  let ready = 0;
+  let phase = 0;
   let remaining = connections;
+  let ready = 0;
   for (let index = 0; index < connections; index++) {
     let greeting = '';
     let bytes = -1;
+    let reached = 0;
     const onread = {
       buffer,
       callback(length: number): boolean {
         if (bytes === -1) {
           greeting += buffer.toString('latin1', 0, length);
           // Nothing is published before every subscriber is ready: all this is the answer to the greeting.
-          if (!greeting.includes(confirmed) || !greeting.endsWith('\n')) return true;
+          if (!wire.isConfirmed(greeting)) return true;
           bytes = 0;
           if (++ready === connections) report('ready', 0);
           return true;
         }
-        const before = bytes;
         bytes += length;
         // NATS pings its clients now and then: a few bytes more than the messages have.
-        const isDone = before < expected && bytes >= expected;
-        if (isDone && --remaining === 0) report('done', connections * bytes);
+        if (reached >= phases.length || bytes < (milestones[reached] ?? 0)) return true;
+        reached++;
+        if (--remaining > 0) return true;
+        report('done', connections * perBlock * (phases[phase] ?? 0));
+        remaining = connections;
+        phase++;
         return true;
       },
     };
     const socket = await open(settings, onread);
     socket.on('close', () => {
-      process.stderr.write(`the broker closed a subscriber after ${bytes} of ${expected} bytes\n`);
+      process.stderr.write(`the broker closed a subscriber after ${bytes} of ${milestones.at(-1)} bytes\n`);
       process.exit(1);
     });
-    socket.write(subscribe);
+    socket.write(wire.subscribe);
   }
 }
 
-function linesOf(seed: number): string[] {
-  const traffic = new Traffic({ seed });
-  return Array.from({ length: BLOCK }, () => traffic.nextLine());
+/** Bytes that every subscriber receives for one block of each publisher. */
+function deliveredBytes({ content, publishers, validates, wire }: LoadSettings): number {
+  const { delivered } = WIRES[wire];
+  let bytes = 0;
+  for (let publisher = 0; publisher < publishers; publisher++) {
+    const block = blockOf(content, publisher);
+    for (const line of validates ? block.valid : block.lines) bytes += delivered(Buffer.byteLength(line));
+  }
+  return bytes;
 }
 
 const settings = JSON.parse(process.argv[2] ?? '{}') as LoadSettings;

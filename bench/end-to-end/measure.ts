@@ -5,112 +5,180 @@ import { type ChildProcess, fork, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { blockLength, blocksFor } from './content.js';
+import type { LatencyReport, LatencySettings } from './latency.js';
 import type { LoadReport, LoadSettings } from './load.js';
+import type { Scenario } from './scenarios.js';
 import type { System } from './systems.js';
 
-export interface Measurement {
-  /** From the first byte sent to the last message received by every subscriber. */
-  seconds: number;
-  /** Bytes sent, what the broker's protocol adds included. */
-  bytes: number;
-  /** CPU time of the broker, all threads. */
-  cpuSeconds: number;
-  /** Largest resident set of the broker, in bytes. */
+export interface Throughput {
+  messagesPerSecond: number;
+  /** Bytes sent, what the broker's protocol adds included; in 10^6 a second. */
+  megabytesPerSecond: number;
+  /** CPU time of the broker, all threads, for a million messages; in s. */
+  cpuPerMillion: number;
+  /** Largest resident set of the broker, in 10^6 bytes. */
   peakRss: number;
+  /** Messages that were counted. */
+  messages: number;
 }
 
-export interface Load {
-  publishers: number;
-  subscribers: number;
-  /** Of all publishers together. */
-  messages: number;
+export interface Latency {
+  /** In µs. */
+  p50: number;
+  p99: number;
+  p999: number;
 }
 
 /** Clock ticks a second in /proc/PID/stat: 100 on every Linux that Node runs on. */
 const CLOCK_TICKS = 100;
 /** A system that has not delivered everything by then has failed, in ms. */
-const TIME_LIMIT = 90_000;
+const TIME_LIMIT = 120_000;
+/** Share of the messages that is sent beforehand, to warm the broker up. */
+const WARM_UP = 0.2;
+/** And at least so many blocks in all, about 80 MB: the just-in-time compilers need that much. */
+const WARM_UP_BLOCKS = 100;
+/** Messages before a latency is measured. */
+const LATENCY_WARM_UP = 15_000;
+/** How long a latency is measured, in s. */
+const LATENCY_SECONDS = 4;
 
-export async function measure(
+/** @param scale of the scenario's number of messages */
+export async function measureThroughput(
   system: System,
-  { publishers, subscribers, messages }: Load,
-): Promise<Measurement> {
+  scenario: Scenario,
+  scale: number,
+): Promise<Throughput> {
+  const { content, publishers, subscribers, options = [], isInProcess = false } = scenario;
+  const share = system.share * scale;
+  const blocks = blocksFor(content, publishers, scenario.messages * share);
+  const leastWarmUp = (share * WARM_UP_BLOCKS) / publishers / Math.max(1, subscribers);
+  const phases = [Math.max(1, Math.round(Math.max(blocks * WARM_UP, leastWarmUp))), blocks];
+  const perBlock = publishers * blockLength(content);
+  const arguments_ = isInProcess ? milestones(phases, perBlock) : options;
+  return withBroker(system, arguments_, async (broker, target, adopt) => {
+    const wire = scenario.isUndelimited ? 'undelimited' : system.wire;
+    const common = { ...target, wire, content, publishers, phases, validates: system.validates };
+    const subscriber = isInProcess
+      ? undefined
+      : await startLoad({ ...common, role: 'subscriber', connections: subscribers }, adopt);
+    const publisher = await startLoad({ ...common, role: 'publisher', connections: publishers }, adopt);
+    const pid = broker.pid as number;
+
+    let cpuBefore = 0;
+    let startedAt = 0;
+    let sent: LoadReport | undefined;
+    for (const _ of phases) {
+      const received = subscriber === undefined ? nextOutput(broker, 'handled') : nextReport(subscriber);
+      const published = nextReport(publisher);
+      cpuBefore = cpuSecondsOf(pid);
+      startedAt = performance.now();
+      publisher.send('go');
+      await received;
+      sent = await published;
+    }
+    const seconds = (performance.now() - startedAt) / 1000;
+    const messages = blocks * perBlock;
+    return {
+      messagesPerSecond: messages / seconds,
+      megabytesPerSecond: (sent?.bytes ?? 0) / seconds / 1e6,
+      cpuPerMillion: ((cpuSecondsOf(pid) - cpuBefore) / messages) * 1e6,
+      peakRss: peakRssOf(pid) / 1e6,
+      messages,
+    };
+  });
+}
+
+/** @param rate messages a second, of one publisher to one subscriber */
+export async function measureLatency(system: System, rate: number, scale: number): Promise<Latency> {
+  return withBroker(system, [], async (_, target, adopt) => {
+    const seconds = Math.max(0.5, LATENCY_SECONDS * Math.min(1, scale));
+    const warmUp = Math.round(LATENCY_WARM_UP * Math.min(1, scale));
+    const settings: LatencySettings = { ...target, wire: system.wire, rate, seconds, warmUp };
+    const child = adopt(fork(new URL('./latency.js', import.meta.url), [JSON.stringify(settings)]));
+    return await new Promise<LatencyReport>((resolve, reject) => {
+      child.once('exit', (code) => reject(new Error(`the load generator left with exit code ${code}`)));
+      child.once('message', (report: LatencyReport) => resolve(report));
+    });
+  });
+}
+
+type Adopt = (child: ChildProcess) => ChildProcess;
+
+/** Runs a measurement on a fresh broker. Ends all processes, whatever happens. */
+async function withBroker<T>(
+  system: System,
+  options: readonly string[],
+  run: (
+    broker: ChildProcess,
+    target: { socketPath: string; port?: number | undefined },
+    adopt: Adopt,
+  ) => Promise<T>,
+): Promise<T> {
   const folder = mkdtempSync(join(tmpdir(), 'sluice-bench-'));
   const socketPath = join(folder, 'bench.sock');
   const children: ChildProcess[] = [];
+  const adopt: Adopt = (child) => {
+    children.push(child);
+    return child;
+  };
+  let timer: NodeJS.Timeout | undefined;
   try {
-    const broker = await startBroker(system, socketPath);
-    children.push(broker);
-    const { port, wire } = system;
-    const common = { socketPath, port, wire, publishers };
-    const subscriber = await startLoad({ ...common, role: 'subscriber', connections: subscribers, messages });
-    children.push(subscriber);
-    const share = messages / publishers;
-    const publisher = await startLoad({
-      ...common,
-      role: 'publisher',
-      connections: publishers,
-      messages: share,
+    const [program = '', ...args] = system.command(socketPath, options);
+    // NATS logs to standard error.
+    const broker = adopt(spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] }));
+    await nextOutput(broker, system.ready);
+    const failed = new Promise<never>((_, reject) => {
+      broker.once('exit', (code) => reject(new Error(`it left in the middle, with exit code ${code}`)));
+      timer = setTimeout(() => reject(new Error(`not done in ${TIME_LIMIT / 1000} s`)), TIME_LIMIT);
     });
-    children.push(publisher);
-
-    const pid = broker.pid as number;
-    const cpuBefore = cpuSecondsOf(pid);
-    const brokerLeft = new Promise<never>((_, reject) => {
-      broker.once('exit', (code) =>
-        reject(new Error(`${system.name} left in the middle, exit code ${code}`)),
-      );
-    });
-    const received = nextReport(subscriber, 'done');
-    const sent = nextReport(publisher, 'done');
-    const startedAt = performance.now();
-    publisher.send('go');
-    await Promise.race([received, brokerLeft, rejectAfter(TIME_LIMIT)]);
-    const seconds = (performance.now() - startedAt) / 1000;
-    return {
-      seconds,
-      bytes: (await sent).bytes,
-      cpuSeconds: cpuSecondsOf(pid) - cpuBefore,
-      peakRss: peakRssOf(pid),
-    };
+    return await Promise.race([run(broker, { socketPath, port: system.port }, adopt), failed]);
   } finally {
+    clearTimeout(timer);
     for (const child of children) child.kill('SIGKILL');
     rmSync(folder, { recursive: true, force: true });
   }
 }
 
-function rejectAfter(milliseconds: number): Promise<never> {
-  return new Promise((_, reject) => {
-    setTimeout(() => reject(new Error(`not done in ${milliseconds / 1000} s`)), milliseconds).unref();
+function milestones(phases: readonly number[], perBlock: number): string[] {
+  let messages = 0;
+  return phases.map((blocks) => {
+    messages += blocks * perBlock;
+    return String(messages);
   });
 }
 
-function startBroker(system: System, socketPath: string): Promise<ChildProcess> {
-  const [program = '', ...args] = system.command(socketPath);
-  // NATS logs to standard error.
-  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
-  return new Promise((resolve, reject) => {
-    child.once('exit', (code) => reject(new Error(`${system.name} left with exit code ${code}`)));
-    for (const output of [child.stdout, child.stderr]) {
-      output.on('data', (text: Buffer) => {
-        if (text.toString().includes(system.ready)) resolve(child);
-      });
-    }
-  });
-}
-
-async function startLoad(settings: LoadSettings): Promise<ChildProcess> {
-  const child = fork(new URL('./load.js', import.meta.url), [JSON.stringify(settings)]);
-  await nextReport(child, 'ready');
+async function startLoad(settings: LoadSettings, adopt: Adopt): Promise<ChildProcess> {
+  const child = adopt(fork(new URL('./load.js', import.meta.url), [JSON.stringify(settings)]));
+  await nextReport(child);
   return child;
 }
 
-function nextReport(child: ChildProcess, event: LoadReport['event']): Promise<LoadReport> {
+function nextReport(child: ChildProcess): Promise<LoadReport> {
   return new Promise((resolve, reject) => {
-    child.once('exit', (code) => reject(new Error(`a load generator left with exit code ${code}`)));
-    child.on('message', (report: LoadReport) => {
-      if (report.event === event) resolve(report);
+    const onExit = (code: number | null) => reject(new Error(`a load generator left with exit code ${code}`));
+    child.once('exit', onExit);
+    child.once('message', (report: LoadReport) => {
+      child.off('exit', onExit);
+      resolve(report);
     });
+  });
+}
+
+/** Resolves when a process writes the text. */
+function nextOutput(child: ChildProcess, text: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const onExit = (code: number | null) => reject(new Error(`it left with exit code ${code}`));
+    const outputs = [child.stdout, child.stderr];
+    const onData = (output: Buffer) => {
+      if (!output.toString().includes(text)) return;
+      child.off('exit', onExit);
+      for (const stream of outputs) stream?.off('data', onData).resume();
+      resolve();
+    };
+    child.once('exit', onExit);
+    child.once('error', reject);
+    for (const stream of outputs) stream?.on('data', onData);
   });
 }
 

@@ -5,16 +5,7 @@
 // node plain-server.js SOCKET
 
 import { createServer, type Socket } from 'node:net';
-import * as z from 'zod';
-import { controlSchemas, crawlerSchemas } from '../../src/protocol/messages.js';
-
-const { heartbeat, job_request, ...others } = crawlerSchemas;
-const messageSchema = z.discriminatedUnion('type', [
-  heartbeat,
-  job_request,
-  ...Object.values(others),
-  controlSchemas.subscribe,
-]);
+import { messageSchema } from './plain-schema.js';
 
 const subscribers = new Set<Socket>();
 const publishers = new Set<Socket>();

@@ -1,73 +1,129 @@
-// `npm run bench:e2e`: whole systems, one after the other, same bytes: crawlers in one process, the
-// broker in another, subscribers in a third. Medians of several rounds, interleaved.
-//
-// Options by environment: MESSAGES (of all crawlers together), ROUNDS, SUBSCRIBERS.
+// `npm run bench:e2e`: whole systems, one after the other, same bytes: crawlers in one process, the broker in
+// another, subscribers in a third. Prints tables; keeps them as Markdown and JSON, and draws the chart.
 
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { type Measurement, measure } from './measure.js';
-import { MISSING, SYSTEMS } from './systems.js';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { chartOf } from './chart.js';
+import { type Latency, measureLatency, measureThroughput, type Throughput } from './measure.js';
+import {
+  latencyTable,
+  markdown,
+  type Report,
+  type Result,
+  scalingTable,
+  throughputTable,
+  validationTable,
+} from './report.js';
+import { COMPARISONS, RATES, SCALING, type Scenario } from './scenarios.js';
+import { DROP_IN_SYSTEMS, MISSING, SYSTEMS, type System } from './systems.js';
+import { measureValidation } from './validation.js';
 
-const PUBLISHERS = 4;
-/** A whole number of blocks for each publisher. */
-const messages = Math.ceil(Number(process.env.MESSAGES ?? 1_000_000) / 8000) * 8000;
-const rounds = Number(process.env.ROUNDS ?? 3);
-const subscribers = Number(process.env.SUBSCRIBERS ?? 1);
+const USAGE = `Measures whole systems against each other.
 
-const results = new Map<string, Measurement[]>(SYSTEMS.map(({ name }) => [name, []]));
-process.stdout.write(
-  `${PUBLISHERS} → ${subscribers}, ${messages} messages, ${rounds} rounds, ${availableParallelism()} cores, Node ${process.version}\n`,
-);
-for (const name of MISSING) process.stdout.write(`  not found here: ${name}\n`);
-for (let round = 1; round <= rounds; round++) {
-  for (const system of SYSTEMS) {
-    try {
-      const result = await measure(system, { publishers: PUBLISHERS, subscribers, messages });
-      results.get(system.name)?.push(result);
-      process.stdout.write(`  round ${round}: ${system.name.padEnd(30)} ${result.seconds.toFixed(2)} s\n`);
-    } catch (error) {
-      process.stdout.write(`  round ${round}: ${system.name.padEnd(30)} failed: ${String(error)}\n`);
+  npm run bench:e2e -- [--rounds N] [--scale N] [--only TEXT] [--out FOLDER]
+
+  --rounds N     rounds, of which the medians count (default: 3)
+  --scale N      share of the full number of messages and seconds (default: 1)
+  --only TEXT    scenarios whose name has this text, e.g. '4 → 1', 'latency' or 'scaling'
+  --out FOLDER   where to keep end-to-end.json, end-to-end.md and throughput.svg (default: bench/results)
+`;
+
+const { values } = parseArgs({
+  options: {
+    rounds: { type: 'string', default: '3' },
+    scale: { type: 'string', default: '1' },
+    only: { type: 'string', default: '' },
+    out: { type: 'string', default: 'bench/results' },
+    help: { type: 'boolean', short: 'h' },
+  },
+});
+const rounds = Number(values.rounds);
+const scale = Number(values.scale);
+if (values.help || !(rounds >= 1) || !(scale > 0)) {
+  process.stdout.write(USAGE);
+  process.exit(values.help ? 0 : 64);
+}
+
+const print = (text: string) => process.stdout.write(`${text}\n`);
+const isWanted = (name: string) => name.toLowerCase().includes(values.only.toLowerCase());
+let failures = 0;
+
+/** Measures each system in turn, round by round, so that all have the same hours of the machine. */
+async function interleave<M>(
+  name: string,
+  systems: readonly System[],
+  measure: (system: System) => Promise<M>,
+): Promise<Result<M>> {
+  const measured = systems.map(({ name: system }) => ({ system, rounds: [] as M[], failed: '' }));
+  for (let round = 0; round < rounds; round++) {
+    for (const [index, system] of systems.entries()) {
+      try {
+        measured[index]?.rounds.push(await measure(system));
+      } catch (error) {
+        failures++;
+        const failed = error instanceof Error ? error.message : String(error);
+        Object.assign(measured[index] ?? {}, { failed });
+        print(`  ${name}, ${system.name}: ${failed}`);
+      }
     }
   }
+  return { name, systems: measured };
 }
 
-const medians = SYSTEMS.filter(({ name }) => results.get(name)?.length).map(({ name }) => ({
-  name,
-  ...medianOf(results.get(name) ?? []),
-}));
-const baseline = medians.find(({ name }) => name === 'plain Node server');
-process.stdout.write(
-  `\n${'system'.padEnd(30)} ${'messages/s'.padStart(12)} ${'MB/s'.padStart(8)} ${'CPU-s/million'.padStart(14)} ${'peak RSS'.padStart(10)} ${'time, plain = 1'.padStart(16)}\n`,
-);
-for (const { name, seconds, bytes, cpuSeconds, peakRss } of medians) {
-  const ratio = baseline === undefined ? Number.NaN : seconds / baseline.seconds;
-  process.stdout.write(
-    `${[
-      name.padEnd(30),
-      Math.round(messages / seconds)
-        .toLocaleString('en-US')
-        .padStart(12),
-      (bytes / seconds / 1e6).toFixed(0).padStart(8),
-      ((cpuSeconds / messages) * 1e6).toFixed(2).padStart(14),
-      `${(peakRss / 1e6).toFixed(0)} MB`.padStart(10),
-      ratio.toFixed(2).padStart(16),
-    ].join(' ')}\n`,
-  );
-}
-if (process.argv[2] !== undefined) {
-  const report = { publishers: PUBLISHERS, subscribers, messages, rounds, node: process.version, medians };
-  writeFileSync(process.argv[2], `${JSON.stringify(report, undefined, 2)}\n`);
+function systemsOf({ isInProcess, systems }: Scenario): readonly System[] {
+  if (isInProcess) return DROP_IN_SYSTEMS;
+  return SYSTEMS.filter(({ name }) => systems?.includes(name) ?? name !== 'Sluice, inlineBytes');
 }
 
-function medianOf(measurements: readonly Measurement[]): Measurement {
-  const middle = (field: keyof Measurement): number =>
-    measurements.map((measurement) => measurement[field]).sort((a, b) => a - b)[
-      Math.floor(measurements.length / 2)
-    ] ?? 0;
-  return {
-    seconds: middle('seconds'),
-    bytes: middle('bytes'),
-    cpuSeconds: middle('cpuSeconds'),
-    peakRss: middle('peakRss'),
-  };
+const throughputOf = (scenario: Scenario): Promise<Result<Throughput>> =>
+  interleave(scenario.name, systemsOf(scenario), (system) => measureThroughput(system, scenario, scale));
+
+print(`${availableParallelism()} cores, Node ${process.version}, ${rounds} rounds, scale ${scale}`);
+for (const name of MISSING) print(`not found here: ${name}`);
+
+const validation = isWanted('validation') ? measureValidation(scale) : undefined;
+if (validation !== undefined) print(`\n${validationTable(validation)}`);
+
+const comparisons: Result<Throughput>[] = [];
+for (const scenario of COMPARISONS.filter(({ name }) => isWanted(name))) {
+  const result = await throughputOf(scenario);
+  comparisons.push(result);
+  print(`\n${result.name}\n${throughputTable(result)}`);
 }
+
+const latency: Result<Latency>[] = [];
+for (const rate of isWanted('latency') ? RATES : []) {
+  const systems = SYSTEMS.filter(({ name }) => name !== 'Sluice, patterns off');
+  const name = `${rate.toLocaleString('en-US')} messages/s`;
+  const result = await interleave(name, systems, (system) => measureLatency(system, rate, scale));
+  latency.push(result);
+  print(`\nlatency at ${name}\n${latencyTable(result)}`);
+}
+
+const scaling: Result<Throughput>[][] = [];
+for (const scenarios of isWanted('scaling') ? SCALING : []) {
+  const results: Result<Throughput>[] = [];
+  for (const scenario of scenarios) results.push(await throughputOf(scenario));
+  scaling.push(results);
+  print(`\n${scalingTable(results)}`);
+}
+
+const report: Report = {
+  node: process.version,
+  cores: availableParallelism(),
+  rounds,
+  scale,
+  validation,
+  comparisons,
+  latency,
+  scaling,
+};
+mkdirSync(values.out, { recursive: true });
+writeFileSync(join(values.out, 'end-to-end.json'), `${JSON.stringify(report, undefined, 2)}\n`);
+writeFileSync(join(values.out, 'end-to-end.md'), markdown(report));
+const chart = chartOf(report);
+if (chart !== undefined) writeFileSync(join(values.out, 'throughput.svg'), chart);
+print(`\nkept in ${values.out}`);
+if (failures > 0) process.exitCode = 1;

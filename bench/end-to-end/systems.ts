@@ -1,49 +1,74 @@
-// The systems that the end-to-end bench compares: how to start each, how to subscribe to it, and how a
-// message travels in its protocol. Brokers that are not installed are left out, by name.
+// The systems that the end-to-end bench compares: how to start each, and how a message travels in its
+// protocol. Brokers that are not installed are left out, by name.
 
 import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import type { WireName } from './wires.js';
+
+export type SystemName =
+  | 'Sluice'
+  | 'Sluice, inlineBytes'
+  | 'Sluice, patterns off'
+  | 'plain Node server'
+  | 'NATS'
+  | 'Redis pub/sub'
+  | 'Mosquitto';
 
 export interface System {
-  readonly name: string;
-  /** Command line of the broker. */
-  command(socketPath: string): readonly string[];
+  readonly name: SystemName;
+  /** Command line of the broker. Options go to Sluice only. */
+  command(socketPath: string, options?: readonly string[]): readonly string[];
   /** What its output says when it is ready. */
   readonly ready: string;
   /** TCP port, where it does not listen on a Unix socket. */
   readonly port?: number;
-  /** How messages travel; see load.ts. */
-  readonly wire: 'lines' | 'nats' | 'redis';
+  readonly wire: WireName;
+  /** Whether it forwards valid messages only. */
+  readonly validates: boolean;
+  /** Share of a scenario's messages that it is measured with: less, where it is slow. */
+  readonly share: number;
+  /** The program that has to be installed. */
+  readonly program?: string;
 }
 
 const script = (path: string) => fileURLToPath(new URL(path, import.meta.url));
-const sluiceCommand = (socketPath: string) => [
-  process.execPath,
-  script('../../src/cli/main.js'),
-  'serve',
-  '--socket',
-  socketPath,
-];
-/** Loopback: NATS speaks no Unix sockets. */
-const NATS_PORT = 14_222;
 
-const ALL: readonly (System & { readonly program?: string })[] = [
-  { name: 'Sluice', command: sluiceCommand, ready: 'listening', wire: 'lines' },
-  {
-    name: 'Sluice, patterns off',
-    command: (socketPath) => [...sluiceCommand(socketPath), '--patterns', 'off'],
+function sluice(name: SystemName, ...extra: readonly string[]): System {
+  return {
+    name,
+    command: (socketPath, options = []) => [
+      process.execPath,
+      script('../../src/cli/main.js'),
+      'serve',
+      ...['--socket', socketPath, ...extra, ...options],
+    ],
     ready: 'listening',
     wire: 'lines',
-  },
+    validates: true,
+    share: 1,
+  };
+}
+
+/** Loopback: NATS speaks no Unix sockets. */
+const NATS_PORT = 14_222;
+/** Large enough for a few messages, small enough for the event loop: under a tenth of a millisecond. */
+const INLINE_BYTES = '16384';
+
+const ALL: readonly System[] = [
+  sluice('Sluice'),
+  sluice('Sluice, inlineBytes', '--inline-bytes', INLINE_BYTES),
+  { ...sluice('Sluice, patterns off', '--patterns', 'off'), share: 0.5 },
   {
     name: 'plain Node server',
     command: (socketPath) => [process.execPath, script('./plain-server.js'), socketPath],
     ready: 'listening',
     wire: 'lines',
+    validates: true,
+    share: 0.2,
   },
   {
-    name: 'NATS (TCP, no validation)',
+    name: 'NATS',
     program: 'nats-server',
     command: (socketPath) => {
       const config = `${socketPath}.conf`;
@@ -54,9 +79,11 @@ const ALL: readonly (System & { readonly program?: string })[] = [
     ready: 'Server is ready',
     port: NATS_PORT,
     wire: 'nats',
+    validates: false,
+    share: 1,
   },
   {
-    name: 'Redis pub/sub (no validation)',
+    name: 'Redis pub/sub',
     program: 'redis-server',
     command: (socketPath) => [
       'redis-server',
@@ -65,10 +92,54 @@ const ALL: readonly (System & { readonly program?: string })[] = [
     ],
     ready: 'eady to accept connections',
     wire: 'redis',
+    validates: false,
+    share: 1,
+  },
+  {
+    name: 'Mosquitto',
+    program: 'mosquitto',
+    command: (socketPath) => {
+      const config = `${socketPath}.conf`;
+      // Only root can keep another user's folder; for others, the line means nothing.
+      const settings = [
+        'user root',
+        `listener 0 ${socketPath}`,
+        'allow_anonymous true',
+        'max_queued_messages 0',
+      ];
+      writeFileSync(config, `${settings.join('\n')}\n`);
+      return ['mosquitto', '-c', config];
+    },
+    ready: 'running',
+    wire: 'mqtt',
+    validates: false,
+    share: 0.5,
   },
 ];
 
-const isInstalled = (program: string) => spawnSync(program, ['--version']).error === undefined;
+// Mosquitto's --help ends with exit code 1; what is not there cannot be started at all.
+/** Servers inside an application; their options are the numbers of messages at which they say so. */
+export const DROP_IN_SYSTEMS: readonly System[] = (
+  [
+    ['Sluice', 'sluice', 1],
+    ['plain Node server', 'plain', 0.5],
+  ] as const
+).map(([name, kind, share]) => ({
+  name,
+  command: (socketPath, options = []) => [
+    process.execPath,
+    script('./drop-in.js'),
+    kind,
+    socketPath,
+    ...options,
+  ],
+  ready: 'listening',
+  wire: 'lines',
+  validates: true,
+  share,
+}));
+
+const isInstalled = (program: string) => spawnSync(program, ['--help']).error === undefined;
 
 /** The systems that this machine can run. */
 export const SYSTEMS: readonly System[] = ALL.filter(

@@ -189,11 +189,16 @@ export class MessageParser {
     return true;
   }
 
-  /** Pieces end with a line where they can, and fit the cache: 1 MiB at a time takes half as long again. */
+  /**
+   * Pieces end with a line where they can, and fit the cache: 1 MiB at a time takes half as long again. A
+   * longer line that may be one message is a piece of its own.
+   */
   #pieceEnd(bytes: Buffer, from: number, to: number): number {
     if (to - from <= PIECE) return to;
     const newline = bytes.subarray(from, from + PIECE).lastIndexOf(this.#delimiter);
-    return newline === -1 ? from + PIECE : from + newline + 1;
+    if (newline !== -1) return from + newline + 1;
+    const lineEnd = this.#nextDelimiter(bytes, from, to);
+    return lineEnd - from <= this.validator.maxMessageSize ? lineEnd : from + PIECE;
   }
 
   /** Whether a match is a whole message: not too long, and ended by what may end it. */

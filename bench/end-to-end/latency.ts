@@ -1,0 +1,120 @@
+// The latency load: one process publishes at a steady rate and subscribes, so that one clock measures the
+// way there. Messages have one size, so the bytes received tell which message has come.
+
+import { open, type Target } from './connect.js';
+import { blockOf } from './content.js';
+
+import { WIRES, type WireName } from './wires.js';
+
+/** How to run: the first argument, as JSON. */
+export interface LatencySettings extends Target {
+  readonly wire: WireName;
+  /** Messages a second. */
+  readonly rate: number;
+  /** How long to send at that rate, in s. */
+  readonly seconds: number;
+  /** Messages to send beforehand, that do not count: the just-in-time compilers need some. */
+  readonly warmUp: number;
+}
+
+/** From before the write to after the read, in µs. */
+export interface LatencyReport {
+  readonly event: 'latency';
+  readonly p50: number;
+  readonly p99: number;
+  readonly p999: number;
+  readonly messages: number;
+}
+
+const READ_SIZE = 256 * 1024;
+/** How often to send what is due, in ms. */
+const TICK = 1;
+/** Messages a second before those that count. */
+const WARM_UP_RATE = 5000;
+
+const settings = JSON.parse(process.argv[2] ?? '{}') as LatencySettings;
+process.on('disconnect', () => process.exit());
+process.send?.(await run(settings));
+
+async function run({ rate, seconds, warmUp, ...target }: LatencySettings): Promise<LatencyReport> {
+  const wire = WIRES[target.wire];
+  const { lines } = blockOf('fixed', 0);
+  const messages = lines.map((line) => wire.encode([line]));
+  const size = wire.delivered(Buffer.byteLength(lines[0] ?? ''));
+  const total = warmUp + Math.ceil(rate * seconds);
+  const warmTime = warmUp / WARM_UP_RATE;
+  const dueAfter = (time: number): number =>
+    Math.floor(time < warmTime ? time * WARM_UP_RATE : Math.min(total, warmUp + (time - warmTime) * rate));
+  const sentAt = new Float64Array(total);
+  const latency = new Float64Array(total);
+  let received = 0;
+
+  const finished = new Promise<void>((resolve) => {
+    void subscribe(target, wire, (bytes) => {
+      const now = performance.now();
+      const whole = Math.min(total, Math.floor(bytes / size));
+      for (; received < whole; received++) latency[received] = now - (sentAt[received] ?? 0);
+      if (received === total) resolve();
+    }).then(() => send(target, messages, dueAfter, sentAt));
+  });
+  await finished;
+  const counted = latency.subarray(warmUp).sort();
+  const at = (share: number) => (counted[Math.floor(share * (counted.length - 1))] ?? 0) * 1000;
+  return { event: 'latency', p50: at(0.5), p99: at(0.99), p999: at(0.999), messages: counted.length };
+}
+
+/** Resolves when the subscription is confirmed; from then on, tells how many bytes have come. */
+function subscribe(
+  target: Target,
+  wire: (typeof WIRES)[WireName],
+  onBytes: (bytes: number) => void,
+): Promise<void> {
+  const buffer = Buffer.alloc(READ_SIZE);
+  let answer = '';
+  let bytes = -1;
+  return new Promise((resolve, reject) => {
+    const callback = (length: number): boolean => {
+      if (bytes >= 0) {
+        bytes += length;
+        onBytes(bytes);
+      } else {
+        answer += buffer.toString('latin1', 0, length);
+        if (wire.isConfirmed(answer)) {
+          bytes = 0;
+          resolve();
+        }
+      }
+      return true;
+    };
+    open(target, { buffer, callback }).then((socket) => socket.write(wire.subscribe), reject);
+  });
+}
+
+/**
+ * Sends what is due, a tick after the other.
+ * @param dueAfter how many messages are to be sent so many seconds after the start
+ */
+async function send(
+  target: Target & { wire: WireName },
+  messages: readonly Buffer[],
+  dueAfter: (time: number) => number,
+  sentAt: Float64Array,
+): Promise<void> {
+  const socket = await open(target);
+  socket.resume();
+  socket.write(WIRES[target.wire].greeting);
+  const startedAt = performance.now();
+  let sent = 0;
+  const timer = setInterval(() => {
+    const due = dueAfter((performance.now() - startedAt) / 1000);
+    if (due === sent) return;
+    const batch: Buffer[] = [];
+    const now = performance.now();
+    for (; sent < due; sent++) {
+      batch.push(messages[sent % messages.length] as Buffer);
+      sentAt[sent] = now;
+    }
+    socket.write(Buffer.concat(batch));
+    if (sent === sentAt.length) clearInterval(timer);
+  }, TICK);
+}

@@ -1,0 +1,133 @@
+// The results of a run: medians of the rounds, tables in Markdown, and what is kept as JSON.
+
+import type { Latency, Throughput } from './measure.js';
+import type { SystemName } from './systems.js';
+import type { ValidationCost } from './validation.js';
+
+/** What was measured of each system, in the order of the rounds. */
+export interface Result<M> {
+  readonly name: string;
+  readonly systems: readonly {
+    readonly system: SystemName;
+    readonly rounds: readonly M[];
+    readonly failed?: string;
+  }[];
+}
+
+export interface Report {
+  readonly node: string;
+  readonly cores: number;
+  readonly rounds: number;
+  /** Share of the full number of messages. */
+  readonly scale: number;
+  readonly validation: ValidationCost | undefined;
+  readonly comparisons: readonly Result<Throughput>[];
+  readonly latency: readonly Result<Latency>[];
+  readonly scaling: readonly (readonly Result<Throughput>[])[];
+}
+
+/** The median of each figure by itself. */
+export function medianOf<M extends object>(rounds: readonly M[]): M {
+  const [first] = rounds;
+  if (first === undefined) throw new Error('nothing was measured');
+  const middle = Math.floor(rounds.length / 2);
+  const entries = Object.keys(first).map((key) => {
+    const figures = rounds.map((round) => Number(round[key as keyof M])).sort((a, b) => a - b);
+    return [key, figures[middle]];
+  });
+  // The same keys as the rounds have, each with one of their values.
+  return Object.fromEntries(entries) as M;
+}
+
+/** Rows under a head, padded so that they read well as they are. */
+function table(rows: readonly (readonly string[])[]): string {
+  const [head = []] = rows;
+  const widths = head.map((_, column) => Math.max(...rows.map((row) => [...(row[column] ?? '')].length)));
+  const write = (row: readonly string[]) =>
+    `| ${row.map((cell, column) => (column === 0 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0))).join(' | ')} |`;
+  const rule = `|${widths.map((width, column) => (column === 0 ? '-'.repeat(width + 2) : `${'-'.repeat(width + 1)}:`)).join('|')}|`;
+  const [first = '', ...others] = rows.map(write);
+  return [first, rule, ...others].join('\n');
+}
+
+const whole = (figure: number) => Math.round(figure).toLocaleString('en-US');
+
+/** How each system did in one scenario; the last column says how many times as many messages Sluice moved. */
+export function throughputTable({ systems }: Result<Throughput>): string {
+  const sluice = systems.find(({ system }) => system === 'Sluice')?.rounds ?? [];
+  const best = sluice.length === 0 ? undefined : medianOf(sluice).messagesPerSecond;
+  const head = ['', 'messages/s', 'MB/s', 'CPU-s per million', 'peak RSS, MB', 'Sluice ÷ this'];
+  const rows = systems.map(({ system, rounds, failed }) => {
+    if (rounds.length === 0) return [system, `failed: ${failed}`, '', '', '', ''];
+    const { messagesPerSecond, megabytesPerSecond, cpuPerMillion, peakRss } = medianOf(rounds);
+    return [
+      system,
+      whole(messagesPerSecond),
+      whole(megabytesPerSecond),
+      cpuPerMillion.toFixed(2),
+      whole(peakRss),
+      best === undefined ? '' : (best / messagesPerSecond).toFixed(2),
+    ];
+  });
+  return table([head, ...rows]);
+}
+
+/** Percentiles by rate; the last column says how many times as long as Redis each took. */
+export function latencyTable({ systems }: Result<Latency>): string {
+  const redis = systems.find(({ system }) => system === 'Redis pub/sub')?.rounds ?? [];
+  const reference = redis.length === 0 ? undefined : medianOf(redis).p50;
+  const head = ['', 'p50, µs', 'p99, µs', 'p99.9, µs', 'p50 ÷ Redis'];
+  const rows = systems.map(({ system, rounds, failed }) => {
+    if (rounds.length === 0) return [system, `failed: ${failed}`, '', '', ''];
+    const { p50, p99, p999 } = medianOf(rounds);
+    return [system, whole(p50), whole(p99), whole(p999), reference ? (p50 / reference).toFixed(2) : ''];
+  });
+  return table([head, ...rows]);
+}
+
+/** One row a scenario: all are about Sluice. */
+export function scalingTable(results: readonly Result<Throughput>[]): string {
+  const head = ['', 'messages/s', 'ns a message', 'CPU-s per million', 'peak RSS, MB', 'time ÷ first'];
+  let first: number | undefined;
+  const rows = results.map(({ name, systems: [measured] }) => {
+    if (measured === undefined || measured.rounds.length === 0) {
+      return [name, `failed: ${measured?.failed}`, '', '', '', ''];
+    }
+    const { messagesPerSecond, cpuPerMillion, peakRss } = medianOf(measured.rounds);
+    const time = 1e9 / messagesPerSecond;
+    first ??= time;
+    return [
+      name,
+      whole(messagesPerSecond),
+      whole(time),
+      cpuPerMillion.toFixed(2),
+      whole(peakRss),
+      (time / first).toFixed(2),
+    ];
+  });
+  return table([head, ...rows]);
+}
+
+export function validationTable({ patterns, slowPath, parseAndZod }: ValidationCost): string {
+  const row = (name: string, cost: number) => [name, whole(cost), (cost / patterns).toFixed(1)];
+  return table([
+    ['one thread, the mix', 'ns a message', '÷ patterns'],
+    row('patterns', patterns),
+    row('slow path: JSON.parse, compiled zod, rules', slowPath),
+    row('JSON.parse and zod', parseAndZod),
+  ]);
+}
+
+/** The whole report as Markdown. */
+export function markdown(report: Report): string {
+  const { node, cores, rounds, scale, validation, comparisons, latency, scaling } = report;
+  const parts = [
+    `${cores} cores, Node ${node}, medians of ${rounds} interleaved rounds${scale === 1 ? '' : `, scaled by ${scale}`}.`,
+    ...(validation === undefined ? [] : ['### Validation', validationTable(validation)]),
+    ...comparisons.flatMap((result) => [`### ${result.name}`, throughputTable(result)]),
+    ...latency.flatMap((result) => [`### Latency at ${result.name}`, latencyTable(result)]),
+    ...(scaling.length === 0 ? [] : ['### Scaling']),
+    ...scaling.map(scalingTable),
+  ];
+  return `${parts.join('\n\n')}\n`;
+}

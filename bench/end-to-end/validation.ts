@@ -1,0 +1,55 @@
+// How fast one thread checks the mix: by patterns, by the slow path, and as a server does it that calls
+// JSON.parse and zod.
+
+import { PatternSet } from '../../src/pattern/pattern-set.js';
+import { MessageParser } from '../../src/protocol/message-parser.js';
+import { MessageRegistry } from '../../src/protocol/message-registry.js';
+import { blockOf } from './content.js';
+import { messageSchema } from './plain-schema.js';
+
+/** ns a message. */
+export interface ValidationCost {
+  patterns: number;
+  slowPath: number;
+  parseAndZod: number;
+}
+
+/** A measurement takes this long, in ms. */
+const DURATION = 1000;
+
+export function measureValidation(scale: number): ValidationCost {
+  const { lines } = blockOf('mix', 0);
+  const bytes = Buffer.from(lines.map((line) => `${line}\n`).join(''));
+  const byPattern = new MessageParser({ patterns: new PatternSet(MessageRegistry.builtin()) });
+  const bySchema = new MessageParser();
+  const sink = { onMatch() {}, onMessage() {}, onRefusal() {} };
+  const ways: [keyof ValidationCost, () => void][] = [
+    ['patterns', () => byPattern.parse(bytes, 0, bytes.length, sink)],
+    ['slowPath', () => bySchema.parse(bytes, 0, bytes.length, sink)],
+    [
+      'parseAndZod',
+      () => {
+        for (const line of bytes.toString().split('\n')) {
+          if (line !== '' && !messageSchema.safeParse(JSON.parse(line)).success) throw new Error('invalid');
+        }
+      },
+    ],
+  ];
+  const cost: ValidationCost = { patterns: 0, slowPath: 0, parseAndZod: 0 };
+  for (const [name, run] of ways) cost[name] = (medianTime(run, DURATION * scale) / lines.length) * 1e6;
+  return cost;
+}
+
+/** In ms. The first fifth of the time is warm-up. */
+function medianTime(run: () => void, duration: number): number {
+  const times: number[] = [];
+  const startedAt = performance.now();
+  let now = startedAt;
+  while (now - startedAt < duration || times.length === 0) {
+    const before = now;
+    run();
+    now = performance.now();
+    if (before - startedAt >= duration / 5) times.push(now - before);
+  }
+  return times.sort((a, b) => a - b)[Math.floor(times.length / 2)] ?? 0;
+}
