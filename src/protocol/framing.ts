@@ -1,6 +1,10 @@
 // Where messages end in a stream of bytes. A message ends at the delimiter; with `auto` framing it
 // also ends where its top-level object or array closes. Pure state machines: no buffers, no I/O.
 //
+// A seam ends a message whatever is open: `}{"` and a byte that no JSON has after a string. Within valid JSON
+// there is none, in strings neither, so it can be looked for from the end of what has come: a stream without
+// delimiters need not be read byte by byte.
+//
 //            '{' or '['                     closing bracket, depth 0
 //   START ──────────────▶ VALUE ⇄ STRING ⇄ ESCAPE ─────────────▶ message ends
 //     │ other                                                      ▲
@@ -24,6 +28,14 @@ const STRING = 2;
 const ESCAPE = 3;
 const TEXT = 4;
 
+const SEAM = Buffer.from('}{"');
+/** What may follow a string in JSON: `,` `:` `}` `]` and white space. */
+const FOLLOWS_STRING: readonly boolean[] = Array.from({ length: 256 }, (_, byte) =>
+  ',:}] \n\r\t'.includes(String.fromCharCode(byte)),
+);
+/** A region shorter than this, in bytes, is read byte by byte: that takes less than looking for a seam. */
+const MIN_SEAM_SEARCH = 256;
+
 /** JSON's white space: never part of a message. */
 export function isBlank(byte: number | undefined): boolean {
   return byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09;
@@ -39,20 +51,33 @@ export class ValueScanner {
   #depth = 0;
   #open = 0;
   #close = 0;
+  /** Bytes of the present message that earlier calls have read. */
+  #before = 0;
 
   /** Starts anew: the next byte begins a message. */
   reset(): void {
     this.#state = START;
     this.#depth = 0;
+    this.#before = 0;
+  }
+
+  get before(): number {
+    return this.#before;
   }
 
   /**
    * Reads `bytes[from, to)` up to the end of a message.
+   * @param seen where the bytes of the message begin that are still there; default: all of them are
    * @returns the offset just after it, or -1 when it does not end here
    */
-  scan(bytes: Uint8Array, from: number, to: number): number {
+  scan(bytes: Uint8Array, from: number, to: number, seen = from - this.#before): number {
     let at = from;
     while (at < to) {
+      // Whether this byte shows that a seam has gone by. Each quote is followed by a turn of this loop.
+      if (at - SEAM.length >= seen && bytes[at - 1] === QUOTE && isSeam(bytes, at - SEAM.length)) {
+        this.reset();
+        return at - SEAM.length + 1;
+      }
       if (this.#state === STRING) at = this.#scanString(bytes, at, to);
       else if (this.#state === VALUE) {
         at = this.#scanValue(bytes, at, to);
@@ -65,6 +90,7 @@ export class ValueScanner {
         return at;
       } else this.#scanStart(bytes[at++]);
     }
+    this.#before += to - from;
     return -1;
   }
 
@@ -111,6 +137,23 @@ export class ValueScanner {
   }
 }
 
+function isSeam(bytes: Uint8Array, at: number): boolean {
+  return (
+    bytes[at] === CLOSE_BRACE &&
+    bytes[at + 1] === OPEN_BRACE &&
+    bytes[at + 2] === QUOTE &&
+    !FOLLOWS_STRING[bytes[at + 3] ?? 0]
+  );
+}
+
+/** Where the last seam in `bytes[from, to)` parts two messages; -1: there is none. */
+function lastSeam(bytes: Buffer, from: number, to: number): number {
+  const region = bytes.subarray(from, to);
+  let at = region.lastIndexOf(SEAM, region.length - SEAM.length - 1);
+  while (at !== -1 && !isSeam(region, at)) at = at === 0 ? -1 : region.lastIndexOf(SEAM, at - 1);
+  return at === -1 ? -1 : from + at + 1;
+}
+
 /** Finds the message ends in one stream, as its bytes arrive. */
 export class FrameBoundary {
   readonly #scanner: ValueScanner | undefined;
@@ -128,8 +171,9 @@ export class FrameBoundary {
   }
 
   /**
-   * The end of the last message that is complete in the new bytes `bytes[from, to)`; -1: none is.
-   * Only what follows the last delimiter is looked at byte by byte (about 1 ns each).
+   * The end of the last message that is complete in the new bytes `bytes[from, to)`; -1: none is. Bytes of a
+   * message that earlier calls have seen must lie right before them. Only what follows the last delimiter
+   * and the last seam is looked at byte by byte (about 1 ns each).
    */
   last(bytes: Buffer, from: number, to: number): number {
     const delimiter = bytes.subarray(from, to).lastIndexOf(this.#delimiter);
@@ -140,6 +184,12 @@ export class FrameBoundary {
     }
     if (this.#scanner === undefined) return boundary;
     let at = boundary === -1 ? from : boundary;
+    const seam = this.#lastSeam(bytes, at, to, this.#scanner.before);
+    if (seam !== -1) {
+      boundary = seam;
+      at = seam;
+      this.#scanner.reset();
+    }
     while (at < to) {
       const end = this.#scanner.scan(bytes, at, to);
       if (end === -1) break;
@@ -149,11 +199,17 @@ export class FrameBoundary {
     return boundary;
   }
 
+  /** @param before bytes of the present message that earlier calls have seen: a seam may begin there */
+  #lastSeam(bytes: Buffer, from: number, to: number, before: number): number {
+    if (to - from < MIN_SEAM_SEARCH) return -1;
+    return lastSeam(bytes, from - Math.min(before, SEAM.length), to);
+  }
+
   /** The end of the first message that ends in `bytes[from, to)`, its delimiter excluded; -1: none does. */
   first(bytes: Buffer, from: number, to: number): number {
     const delimiter = bytes.subarray(from, to).indexOf(this.#delimiter);
     const limit = delimiter === -1 ? to : from + delimiter;
-    const end = this.#scanner?.scan(bytes, from, limit) ?? -1;
+    const end = this.#scanner?.scan(bytes, from, limit, from) ?? -1;
     if (end !== -1) return end;
     if (delimiter === -1) return -1;
     this.#scanner?.reset();

@@ -62,6 +62,67 @@ describe('ValueScanner', () => {
   });
 });
 
+describe('a seam', () => {
+  test.each([
+    ['a broken string', '{"a":"x}{"type":1}', 8],
+    ['a key that is never closed', '{"a":{"x}{"b":1}', 9],
+    ['an object that is never closed', '{"a":{"x":{}{"b":1}', 12],
+    ['text that is no JSON', 'x}{"b":1}', 2],
+  ])('ends %s', (_, text, end) => {
+    const bytes = Buffer.from(text);
+    expect(new ValueScanner().scan(bytes, 0, bytes.length)).toBe(end);
+  });
+
+  test.each(['{"a":"}{"}', '{"a":"}{","b":1}', '{"}{":1}', '{"a":["}{"]}', '{"a":"}{" }', '{"a":"}{\\"x"}'])(
+    'is none in %s',
+    (text) => {
+      JSON.parse(text);
+      const bytes = Buffer.from(text);
+      expect(new ValueScanner().scan(bytes, 0, bytes.length)).toBe(bytes.length);
+    },
+  );
+
+  test('is found however the bytes are cut, and however long they are', () => {
+    const parts = fc.array(
+      fc.constantFrom(
+        '{"type":"x","data":{"message":"a }{ b","n":[1,{}]}}',
+        '{"a":"}{"}',
+        '{"":1}',
+        '{"a":"broken}',
+        '{"a":{"b":1}',
+        '{"a":"\\',
+        '}{"',
+        '}{"x',
+        'text',
+        '[1]',
+        ' ',
+        '\n',
+        '{"long":"'.padEnd(300, 'x'),
+      ),
+      { maxLength: 40 },
+    );
+    fc.assert(
+      fc.property(parts, fc.array(fc.nat(), { maxLength: 6 }), (texts, cuts) => {
+        const bytes = Buffer.from(texts.join(''));
+        const at = [...cuts.map((cut) => cut % (bytes.length + 1)), bytes.length].sort((a, b) => a - b);
+        const whole = new FrameBoundary('auto', NEWLINE);
+        const cut = new FrameBoundary('auto', NEWLINE);
+        const expected = whole.last(bytes, 0, bytes.length);
+        let [from, found] = [0, -1];
+        for (const to of at) {
+          found = Math.max(found, cut.last(bytes, from, to));
+          from = to;
+        }
+        expect(found).toBe(expected);
+        // Both go on in the same way.
+        const more = Buffer.concat([bytes, Buffer.from('"}}{"y":1}')]);
+        expect(cut.last(more, bytes.length, more.length)).toBe(whole.last(more, bytes.length, more.length));
+      }),
+      { numRuns: 3000, seed: 8 },
+    );
+  });
+});
+
 describe('FrameBoundary', () => {
   test('with ndjson, only a newline ends a message', () => {
     expect(boundaries('ndjson', ['{}{}'])).toEqual([]);
