@@ -1,0 +1,47 @@
+// A batch as the stages behind validation see it: a chunk in a slab, and the verdict on it.
+
+import { SlabPool } from '../../src/connection/slab-pool.js';
+import { BatchValidator } from '../../src/dispatch/batch-validator.js';
+import { Chunk, Lane } from '../../src/dispatch/lane.js';
+import { FRAME, type Verdict } from '../../src/dispatch/verdict.js';
+import { MessageParser } from '../../src/protocol/message-parser.js';
+
+export const NEWLINE = 10;
+
+export interface Batch {
+  readonly chunk: Chunk;
+  readonly verdict: Verdict;
+  /** Messages in it. */
+  readonly count: number;
+}
+
+/** The bytes in a slab, as a connection would have received them, and checked. */
+export function batchOf(bytes: Buffer): Batch {
+  const slab = new SlabPool(Math.max(256 * 1024, bytes.length)).acquire(bytes.length);
+  bytes.copy(slab.arena.bytes, slab.base);
+  const end = slab.base + bytes.length;
+  const lane = new Lane(
+    () => {},
+    () => {},
+  );
+  const chunk = new Chunk(lane, { slab, start: slab.base, end }, 0);
+  const verdict = new BatchValidator(new MessageParser(), NEWLINE).validate({
+    arenas: [slab.arena.memory],
+    ranges: Uint32Array.of(0, slab.base, end),
+  });
+  return { chunk, verdict, count: verdict.frames.length / FRAME.SIZE };
+}
+
+/** The batch as one run, on its way to subscribers. */
+export function runOf({ chunk, verdict, count }: Batch, isBare = false) {
+  return {
+    source: { id: 'c-1', crawlerId: undefined },
+    chunk,
+    verdict,
+    first: 0,
+    count,
+    isBare,
+    firstSequence: 1,
+    delimiter: NEWLINE,
+  };
+}

@@ -1,0 +1,47 @@
+// Deliver: cutting a run into the pieces of a subscriber, and handing them to its socket.
+
+import { Writable } from 'node:stream';
+import type { Bench } from 'tinybench';
+import { cutRun, wholeRun } from '../../src/delivery/frame-run.js';
+import { Outbox } from '../../src/delivery/outbox.js';
+import { Traffic } from '../traffic.js';
+import { batchOf, runOf } from './batch.js';
+
+const MESSAGES = 500;
+
+/** A socket that takes everything at once. */
+function sink(): Writable {
+  return new Writable({
+    write(_bytes, _encoding, done) {
+      done();
+    },
+    writev(_chunks, done) {
+      done();
+    },
+  });
+}
+
+export function add(bench: Bench): ReadonlyMap<string, number> {
+  const lines = new Traffic({ seed: 1 }).block(MESSAGES);
+  const undelimited = new Traffic({ seed: 1 }).block(MESSAGES, '');
+  const plain = runOf(batchOf(lines));
+  const bare = runOf(batchOf(undelimited), true);
+  const everySecond = Uint8Array.from({ length: MESSAGES }, (_, index) => (index % 2 === 0 ? 1 : 0));
+  const all = new Uint8Array(MESSAGES).fill(1);
+  const events = { onSlow() {}, onDropped() {}, onBlocked() {}, onUnread() {}, onWritten() {} };
+  const outboxes = Array.from({ length: 10 }, () => new Outbox(sink(), 1 << 26, events));
+  const tasks: Record<string, () => void> = {
+    'cut a whole run': () => void wholeRun(plain),
+    'cut half of the messages': () => void cutRun(plain, everySecond),
+    'cut undelimited messages': () => void cutRun(bare, all),
+    'write a whole run to 10': () => {
+      const piece = wholeRun(plain);
+      for (const outbox of outboxes) {
+        outbox.deliver(piece);
+        outbox.flush(0);
+      }
+    },
+  };
+  for (const [name, run] of Object.entries(tasks)) bench.add(name, run);
+  return new Map(Object.keys(tasks).map((name) => [name, MESSAGES]));
+}

@@ -1,0 +1,38 @@
+// Route: finding who gets the messages of a batch, by the number of subscriptions and what they ask for.
+
+import type { Bench } from 'tinybench';
+import type { Piece } from '../../src/delivery/outbox.js';
+import { MessageRegistry } from '../../src/protocol/message-registry.js';
+import { Subscriptions } from '../../src/routing/subscriptions.js';
+import { Traffic } from '../traffic.js';
+import { batchOf, runOf } from './batch.js';
+
+const MESSAGES = 500;
+/** One of the sixteen that the traffic begins with. */
+const JOB = 'c1-000000-1';
+
+export function add(bench: Bench): ReadonlyMap<string, number> {
+  const run = runOf(batchOf(new Traffic({ seed: 1 }).block(MESSAGES)));
+  const messages = new Map<string, number>();
+  for (const count of [1, 10, 100]) {
+    for (const [what, filter] of [
+      ['everything', { types: ['*'] }],
+      ['job_completed', { types: ['job_completed'] }],
+      ['one job', { types: ['*'], jobIds: [JOB] }],
+    ] as const) {
+      const subscriptions = new Subscriptions(MessageRegistry.builtin());
+      for (let index = 0; index < count; index++) {
+        const subscriber = { id: `${index}`, deliver(_: Piece) {} };
+        subscriptions.add(subscriber, {
+          id: 'x',
+          types: [...filter.types],
+          ...('jobIds' in filter && { jobIds: [...filter.jobIds] }),
+        });
+      }
+      const name = `to ${count}, of ${what}`;
+      bench.add(name, () => subscriptions.route(run));
+      messages.set(name, MESSAGES);
+    }
+  }
+  return messages;
+}

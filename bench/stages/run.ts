@@ -1,0 +1,80 @@
+// `npm run bench`: one stage of the journey at a time, with tinybench. Prints a table, and keeps it as JSON.
+
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { Bench } from 'tinybench';
+import * as deliver from './deliver.js';
+import * as dispatch from './dispatch.js';
+import * as frame from './frame.js';
+import * as route from './route.js';
+import * as validate from './validate.js';
+
+/** A stage of the journey, and what it is measured at. */
+interface Stage {
+  /** Adds the tasks; the answer says how many messages one run of each is about. */
+  add(bench: Bench): ReadonlyMap<string, number> | Promise<ReadonlyMap<string, number>>;
+  /** Ends what the tasks have started. */
+  close?(): Promise<void>;
+}
+
+const STAGES: readonly (readonly [name: string, stage: Stage])[] = [
+  ['frame', frame],
+  ['validate', validate],
+  ['dispatch', dispatch],
+  ['route', route],
+  ['deliver', deliver],
+];
+
+const USAGE = `Measures each stage by itself.
+
+  npm run bench -- [--time MS] [--only STAGE] [--out FOLDER]
+
+  --time MS      how long each task is measured (default: 500)
+  --only STAGE   one of ${STAGES.map(([name]) => name).join(', ')}
+  --out FOLDER   where to keep stages.json (default: bench/results)
+`;
+
+const { values } = parseArgs({
+  options: {
+    time: { type: 'string', default: '500' },
+    only: { type: 'string' },
+    out: { type: 'string', default: 'bench/results' },
+    help: { type: 'boolean', short: 'h' },
+  },
+});
+const chosen = STAGES.filter(([name]) => values.only === undefined || values.only === name);
+if (values.help || !(Number(values.time) > 0) || chosen.length === 0) {
+  process.stdout.write(USAGE);
+  process.exit(values.help ? 0 : 64);
+}
+
+interface Row {
+  readonly stage: string;
+  readonly task: string;
+  /** Median. */
+  readonly nanosecondsPerMessage: number;
+  /** Relative margin of error of the mean, in percent. */
+  readonly margin: number;
+}
+
+const rows: Row[] = [];
+for (const [name, stage] of chosen) {
+  const bench = new Bench({ time: Number(values.time), warmupTime: Number(values.time) / 5 });
+  const messages = await stage.add(bench);
+  await bench.run();
+  await stage.close?.();
+  process.stdout.write(`\n${name.padEnd(44)}${'ns a message'.padStart(14)}\n`);
+  for (const { name: task, result } of bench.tasks) {
+    if (result.state !== 'completed') throw new Error(`${task} did not complete: ${result.state}`);
+    const nanosecondsPerMessage = (result.latency.p50 * 1e6) / (messages.get(task) ?? 1);
+    rows.push({ stage: name, task, nanosecondsPerMessage, margin: result.latency.rme });
+    process.stdout.write(
+      `  ${task.padEnd(42)}${nanosecondsPerMessage.toFixed(1).padStart(14)} ± ${result.latency.rme.toFixed(1)} %\n`,
+    );
+  }
+}
+mkdirSync(values.out, { recursive: true });
+const file = join(values.out, 'stages.json');
+writeFileSync(file, `${JSON.stringify({ node: process.version, rows }, undefined, 2)}\n`);
+process.stdout.write(`\nkept in ${file}\n`);

@@ -1,0 +1,51 @@
+// Validate: patterns against JSON.parse and zod, for each message type and for the mix.
+
+import type { Bench } from 'tinybench';
+import * as z from 'zod';
+import { PatternSet } from '../../src/pattern/pattern-set.js';
+import { MessageParser } from '../../src/protocol/message-parser.js';
+import { MessageRegistry } from '../../src/protocol/message-registry.js';
+import { crawlerSchemas } from '../../src/protocol/messages.js';
+import { Traffic } from '../traffic.js';
+
+const MESSAGES = 500;
+/** Enough of the mix to have {@link MESSAGES} of its rarest type. */
+const SAMPLE = 40_000;
+
+export function add(bench: Bench): ReadonlyMap<string, number> {
+  const traffic = new Traffic({ seed: 1 });
+  const lines = Array.from({ length: SAMPLE }, () => traffic.nextLine());
+  const byType = new Map<string, string[]>([['the mix', lines.slice(0, MESSAGES)]]);
+  for (const line of lines) {
+    const name = line.slice('{"type":"'.length, line.indexOf('",'));
+    const known = byType.get(name) ?? [];
+    if (known.length < MESSAGES) known.push(line);
+    byType.set(name, known);
+  }
+  const registry = MessageRegistry.builtin();
+  const fast = new MessageParser({ patterns: new PatternSet(registry) });
+  const slow = new MessageParser();
+  const sink = { onMatch() {}, onMessage() {}, onRefusal() {} };
+  const { heartbeat, job_request, ...others } = crawlerSchemas;
+  const schema = z.discriminatedUnion('type', [heartbeat, job_request, ...Object.values(others)]);
+  const messages = new Map<string, number>();
+  for (const [type, texts] of byType) {
+    const bytes = Buffer.from(texts.map((line) => `${line}\n`).join(''));
+    const ways: [string, () => void][] = [
+      ['patterns', () => void fast.parse(bytes, 0, bytes.length, sink)],
+      ['slow path', () => void slow.parse(bytes, 0, bytes.length, sink)],
+      [
+        'JSON.parse and zod',
+        () => {
+          for (const text of texts) if (!schema.safeParse(JSON.parse(text)).success) throw new Error(type);
+        },
+      ],
+    ];
+    for (const [way, run] of ways) {
+      const name = `${type}: ${way}`;
+      bench.add(name, run);
+      messages.set(name, texts.length);
+    }
+  }
+  return messages;
+}
