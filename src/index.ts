@@ -44,10 +44,10 @@ export {
   SluiceError,
   type WireErrorCode,
 } from './errors.js';
+export type { FrameSink } from './protocol/frame-sink.js';
 export type { Framing } from './protocol/framing.js';
 export type { Issue, ReportIssue, Rule } from './protocol/issue.js';
 export {
-  type FrameSink,
   MessageParser,
   type ParsedMessage,
   type ParserOptions,

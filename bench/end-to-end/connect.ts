@@ -9,11 +9,23 @@ export interface Target {
   readonly port?: number | undefined;
 }
 
+/** How long to wait for a broker that has not accepted those before yet, in ms. */
+const PATIENCE = 20;
+
 /** Connects; bytes go to `onread`, where it is given. */
-export function open({ socketPath, port }: Target, onread?: OnReadOpts): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    const target = port === undefined ? { path: socketPath } : { host: '127.0.0.1', port };
-    const socket = connect({ ...target, ...(onread === undefined ? {} : { onread }) }, () => resolve(socket));
-    socket.once('error', reject);
-  });
+export async function open({ socketPath, port }: Target, onread?: OnReadOpts): Promise<Socket> {
+  const target = port === undefined ? { path: socketPath } : { host: '127.0.0.1', port };
+  for (;;) {
+    try {
+      return await new Promise<Socket>((resolve, reject) => {
+        const socket = connect({ ...target, ...(onread === undefined ? {} : { onread }) }, () =>
+          resolve(socket),
+        );
+        socket.once('error', reject);
+      });
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
+      await new Promise((resolve) => setTimeout(resolve, PATIENCE));
+    }
+  }
 }

@@ -9,10 +9,18 @@ export const MIN_SLAB_SIZE = 8 * 1024;
 /** Each size is this many times the one before, up to the largest: 8 KiB, 64 KiB, 512 KiB. */
 const GROWTH = 8;
 
+/**
+ * Bytes of slabs of one size that may be in use before connections get the next smaller size: what a thousand
+ * busy connections read into must not take a gigabyte.
+ */
+const BUSY_BYTES = 128 * 1024 * 1024;
+
 /** One SharedArrayBuffer, and a Buffer over all of it: offsets of messages count from its start. */
 export interface Arena {
   readonly memory: SharedArrayBuffer;
   readonly bytes: Buffer;
+  /** Bytes that the pool has given up. */
+  droppedBytes: number;
 }
 
 export class Slab {
@@ -70,6 +78,8 @@ interface SizeClass {
   readonly free: Slab[];
   arena: Arena | undefined;
   carved: number;
+  /** Slabs that are not free. */
+  used: number;
 }
 
 export class SlabPool {
@@ -85,7 +95,7 @@ export class SlabPool {
     const sizes: number[] = [];
     for (let size = MIN_SLAB_SIZE; size < largest; size *= GROWTH) sizes.push(size);
     sizes.push(largest);
-    this.#classes = sizes.map((size) => ({ size, free: [], arena: undefined, carved: 0 }));
+    this.#classes = sizes.map((size) => ({ size, free: [], arena: undefined, carved: 0, used: 0 }));
   }
 
   /** Bytes of shared memory taken from the system. */
@@ -93,9 +103,16 @@ export class SlabPool {
     return this.#allocatedBytes;
   }
 
-  /** The smallest size of pooled slabs that has room for `bytes`; the largest, where none has. */
+  /**
+   * The smallest size of pooled slabs that has room for `bytes`; the largest, where none has. A smaller one
+   * while very many of that size are in use.
+   */
   sizeFor(bytes: number): number {
-    return (this.#classes.find(({ size }) => size >= bytes) ?? this.#classes.at(-1))?.size ?? MIN_SLAB_SIZE;
+    const last = this.#classes.length - 1;
+    const found = this.#classes.findIndex(({ size }) => size >= bytes);
+    let at = found === -1 ? last : found;
+    while (at > 0 && isScarce(this.#classes[at])) at--;
+    return this.#classes[at]?.size ?? MIN_SLAB_SIZE;
   }
 
   /** The next larger size, for a connection that fills `size`. */
@@ -108,6 +125,7 @@ export class SlabPool {
     const sizeClass = this.#classes.find((candidate) => candidate.size >= size);
     if (sizeClass === undefined) return new Slab(this, this.#allocate(size), 0, size);
     const slab = sizeClass.free.pop() ?? this.#carve(sizeClass);
+    sizeClass.used++;
     slab.open();
     return slab;
   }
@@ -115,8 +133,28 @@ export class SlabPool {
   /** Takes back a slab that nobody uses. Only {@link Slab} calls this. */
   reclaim(slab: Slab): void {
     const sizeClass = this.#classes.find(({ size }) => size === slab.size);
-    if (sizeClass === undefined) this.#allocatedBytes -= slab.size;
-    else sizeClass.free.push(slab);
+    if (sizeClass === undefined) {
+      this.#allocatedBytes -= slab.size;
+      return;
+    }
+    sizeClass.used--;
+    sizeClass.free.push(slab);
+  }
+
+  /** Gives up the slabs that are free: their memory goes back when nothing of its arena is in use. */
+  trim(): void {
+    for (const sizeClass of this.#classes) {
+      for (const slab of sizeClass.free.splice(0)) this.#drop(slab.arena, slab.size);
+      const { arena, carved, size } = sizeClass;
+      if (arena === undefined) continue;
+      sizeClass.arena = undefined;
+      this.#drop(arena, arena.memory.byteLength - carved * size);
+    }
+  }
+
+  #drop(arena: Arena, bytes: number): void {
+    arena.droppedBytes += bytes;
+    if (arena.droppedBytes === arena.memory.byteLength) this.#allocatedBytes -= arena.memory.byteLength;
   }
 
   #carve(sizeClass: SizeClass): Slab {
@@ -132,6 +170,10 @@ export class SlabPool {
   #allocate(size: number): Arena {
     const memory = new SharedArrayBuffer(size);
     this.#allocatedBytes += size;
-    return { memory, bytes: Buffer.from(memory) };
+    return { memory, bytes: Buffer.from(memory), droppedBytes: 0 };
   }
+}
+
+function isScarce(sizeClass: SizeClass | undefined): boolean {
+  return sizeClass !== undefined && sizeClass.used * sizeClass.size >= BUSY_BYTES;
 }

@@ -266,12 +266,17 @@ export class SocketManager extends EventEmitter<ServerEvents> {
 
   #startTimers(): void {
     const { enableMetrics, metricsInterval, cleanupInterval } = this.options;
-    this.#timers = [setInterval(() => this.#pool.cleanup(), cleanupInterval)];
+    this.#timers = [setInterval(() => this.#cleanUp(), cleanupInterval)];
     if (enableMetrics) {
       this.#meter = new RateMeter(performance.now());
       this.#timers.push(setInterval(() => this.#measure(), metricsInterval));
     }
     for (const timer of this.#timers) timer.unref();
+  }
+
+  #cleanUp(): void {
+    this.#pool.cleanup();
+    this.#pipeline?.slabs.trim();
   }
 
   #measure(): void {

@@ -2,7 +2,8 @@
 // Must keep nothing of a batch after it has answered.
 
 import type { PatternMatch } from '../pattern/pattern-set.js';
-import { type FrameSink, jobIdOf, type MessageParser } from '../protocol/message-parser.js';
+import type { FrameSink } from '../protocol/frame-sink.js';
+import { jobIdOf, type MessageParser } from '../protocol/message-parser.js';
 import type { MessageType } from '../protocol/message-registry.js';
 import type { Refusal } from '../protocol/message-validator.js';
 import { NumberList } from './number-list.js';

@@ -79,16 +79,15 @@ export class Lane {
     let done = 0;
     for (const item of this.#queue) {
       if (item instanceof Chunk && item.verdict === undefined && !item.failed) break;
+      // Before it is settled: then it is looked at whether reading may go on.
+      if (item instanceof Chunk) this.pendingBytes -= item.size;
       try {
         if (item instanceof Chunk) this.#settle(item);
         else item();
       } catch (error) {
         this.#onError(error);
       }
-      if (item instanceof Chunk) {
-        this.pendingBytes -= item.size;
-        item.slab.release();
-      }
+      if (item instanceof Chunk) item.slab.release();
       done++;
     }
     if (done > 0) this.#queue = this.#queue.slice(done);

@@ -41,6 +41,20 @@ export function isBlank(byte: number | undefined): boolean {
   return byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09;
 }
 
+/** The first byte of `bytes[from, to)` that is not blank. */
+export function skipBlanks(bytes: Buffer, from: number, to: number): number {
+  let at = from;
+  while (at < to && isBlank(bytes[at])) at++;
+  return at;
+}
+
+/** Where `bytes[from, to)` ends without the blanks at its end. */
+export function trimBlanks(bytes: Buffer, from: number, to: number): number {
+  let at = to;
+  while (at > from && isBlank(bytes[at - 1])) at--;
+  return at;
+}
+
 /**
  * Follows one stream byte by byte and finds where top-level objects and arrays close. Keeps its
  * state between calls, so a message may arrive in any number of pieces. Counts only the bracket
@@ -147,7 +161,7 @@ function isSeam(bytes: Uint8Array, at: number): boolean {
 }
 
 /** Where the last seam in `bytes[from, to)` parts two messages; -1: there is none. */
-function lastSeam(bytes: Buffer, from: number, to: number): number {
+export function lastSeam(bytes: Buffer, from: number, to: number): number {
   const region = bytes.subarray(from, to);
   let at = region.lastIndexOf(SEAM, region.length - SEAM.length - 1);
   while (at !== -1 && !isSeam(region, at)) at = at === 0 ? -1 : region.lastIndexOf(SEAM, at - 1);

@@ -3,22 +3,18 @@
 
 import { isUtf8 } from 'node:buffer';
 import type { PatternMatch, PatternSet } from '../pattern/pattern-set.js';
-import { CARRIAGE_RETURN_SLACK, FrameBoundary, type Framing, isBlank, ValueScanner } from './framing.js';
-import type { MessageType } from './message-registry.js';
+import type { FrameSink } from './frame-sink.js';
+import {
+  CARRIAGE_RETURN_SLACK,
+  FrameBoundary,
+  type Framing,
+  lastSeam,
+  skipBlanks,
+  trimBlanks,
+  ValueScanner,
+} from './framing.js';
 import { MessageValidator, type Refusal, refuse } from './message-validator.js';
 import { type DecodedJson, decodeJson } from './safe-json.js';
-
-/** A checked message, as the sink sees it: valid only during the call. */
-export interface FrameSink {
-  /** A valid message at `[start, end)`. */
-  onMessage(type: MessageType, value: object, start: number, end: number): void;
-  /** A valid message at `[start, end)`, told by a pattern: it was not parsed. */
-  onMatch?(match: PatternMatch, start: number, end: number): void;
-  /** A pattern took a message that the slow path refuses, or reads otherwise; the slow path's answer counts. */
-  onMismatch?(type: MessageType): void;
-  /** A refused one. `line` counts the delimiters before it in what is parsed. */
-  onRefusal(refusal: Refusal, start: number, end: number, line: number): void;
-}
 
 export interface ParserOptions {
   /** Default: a {@link MessageValidator} of the protocol's own messages. */
@@ -125,21 +121,10 @@ export class MessageParser {
    * @returns how many delimiters there are
    */
   parse(bytes: Buffer, from: number, to: number, sink: FrameSink): number {
-    const range = bytes.subarray(from, to);
-    const allUtf8 = isUtf8(range);
     this.#line = 0;
-    this.#lineEnd = -1;
-    if (this.patterns !== undefined && allUtf8 && sink.onMatch !== undefined) {
+    if (this.patterns !== undefined && sink.onMatch !== undefined) {
       this.#parseByPatterns(bytes, from, to, this.patterns, false, sink);
-      return this.#line;
-    }
-    for (let start = from; start < to; this.#line++) {
-      const found = range.indexOf(this.#delimiter, start - from);
-      const end = found === -1 ? to : from + found;
-      this.#parseLine(bytes, start, end, allUtf8, sink);
-      if (found === -1) break;
-      start = end + 1;
-    }
+    } else this.#parseLines(bytes, from, to, isUtf8(bytes.subarray(from, to)), sink);
     return this.#line;
   }
 
@@ -150,7 +135,7 @@ export class MessageParser {
    */
   parseQuickly(bytes: Buffer, from: number, to: number, sink: FrameSink): number | undefined {
     this.#line = 0;
-    if (this.patterns === undefined || !isUtf8(bytes.subarray(from, to))) return undefined;
+    if (this.patterns === undefined) return undefined;
     return this.#parseByPatterns(bytes, from, to, this.patterns, true, sink) ? this.#line : undefined;
   }
 
@@ -168,6 +153,13 @@ export class MessageParser {
   ): boolean {
     for (let base = from; base < to; ) {
       const pieceEnd = this.#pieceEnd(bytes, base, to);
+      if (!isUtf8(bytes.subarray(base, pieceEnd))) {
+        if (patternsOnly) return false;
+        this.#parseLines(bytes, base, pieceEnd, false, sink);
+        base = pieceEnd;
+        continue;
+      }
+      this.#lineEnd = -1;
       const text = bytes.toString('latin1', base, pieceEnd);
       let at = 0;
       while (at < text.length) {
@@ -175,10 +167,10 @@ export class MessageParser {
         const end = base + (patterns.match(text, at) ? patterns.end : at);
         const isTaken =
           end > start &&
-          this.#isWhole(bytes, start, end, to) &&
+          this.#isWhole(bytes, start, end, pieceEnd) &&
           this.#report(bytes, patterns, start, end, sink);
         if (!isTaken && patternsOnly) return false;
-        at = (isTaken ? end : this.#parseNext(bytes, start, to, sink)) - base;
+        at = (isTaken ? end : this.#parseNext(bytes, start, pieceEnd, sink)) - base;
         if (text.charCodeAt(at) === this.#delimiter) {
           this.#line++;
           at++;
@@ -189,16 +181,28 @@ export class MessageParser {
     return true;
   }
 
-  /**
-   * Pieces end with a line where they can, and fit the cache: 1 MiB at a time takes half as long again. A
-   * longer line that may be one message is a piece of its own.
-   */
+  /** A piece fits the cache and ends where a message does; it is longer only where no end is known. */
   #pieceEnd(bytes: Buffer, from: number, to: number): number {
-    if (to - from <= PIECE) return to;
-    const newline = bytes.subarray(from, from + PIECE).lastIndexOf(this.#delimiter);
+    const limit = from + PIECE;
+    if (to <= limit) return to;
+    const newline = bytes.subarray(from, limit).lastIndexOf(this.#delimiter);
     if (newline !== -1) return from + newline + 1;
-    const lineEnd = this.#nextDelimiter(bytes, from, to);
-    return lineEnd - from <= this.validator.maxMessageSize ? lineEnd : from + PIECE;
+    const seam = this.#framing === 'auto' ? lastSeam(bytes, from, limit) : -1;
+    if (seam !== -1) return seam;
+    const next = bytes.subarray(limit, to).indexOf(this.#delimiter);
+    return next === -1 ? to : limit + next + 1;
+  }
+
+  /** The slow path for every line of the range. */
+  #parseLines(bytes: Buffer, from: number, to: number, allUtf8: boolean, sink: FrameSink): void {
+    const range = bytes.subarray(from, to);
+    for (let start = from; start < to; this.#line++) {
+      const found = range.indexOf(this.#delimiter, start - from);
+      const end = found === -1 ? to : from + found;
+      this.#parseLine(bytes, start, end, allUtf8, sink);
+      if (found === -1) break;
+      start = end + 1;
+    }
   }
 
   /** Whether a match is a whole message: not too long, and ended by what may end it. */
@@ -329,15 +333,3 @@ export function jobIdOf(message: { jobId?: unknown; job_id?: unknown }): string 
 }
 
 type DecodedFrame = DecodedJson | { readonly ok: false; readonly code: 'MESSAGE_TOO_LARGE' | 'INVALID_UTF8' };
-
-function skipBlanks(bytes: Buffer, from: number, to: number): number {
-  let at = from;
-  while (at < to && isBlank(bytes[at])) at++;
-  return at;
-}
-
-function trimBlanks(bytes: Buffer, from: number, to: number): number {
-  let at = to;
-  while (at > from && isBlank(bytes[at - 1])) at--;
-  return at;
-}

@@ -1,0 +1,17 @@
+// What a parser pushes its messages into.
+
+import type { PatternMatch } from '../pattern/pattern-set.js';
+import type { MessageType } from './message-registry.js';
+import type { Refusal } from './message-validator.js';
+
+/** A checked message, as the sink sees it: valid only during the call. */
+export interface FrameSink {
+  /** A valid message at `[start, end)`. */
+  onMessage(type: MessageType, value: object, start: number, end: number): void;
+  /** A valid message at `[start, end)`, told by a pattern: it was not parsed. */
+  onMatch?(match: PatternMatch, start: number, end: number): void;
+  /** A pattern took a message that the slow path refuses, or reads otherwise; the slow path's answer counts. */
+  onMismatch?(type: MessageType): void;
+  /** A refused one. `line` counts the delimiters before it in what is parsed. */
+  onRefusal(refusal: Refusal, start: number, end: number, line: number): void;
+}

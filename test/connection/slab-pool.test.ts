@@ -1,0 +1,42 @@
+import { SlabPool } from 'sluice';
+import { describe, expect, test } from 'vitest';
+
+const KiB = 1024;
+const MiB = 1024 * KiB;
+
+describe('SlabPool', () => {
+  test('gives the smallest size that has room', () => {
+    const pool = new SlabPool(512 * KiB);
+    expect([1, 8 * KiB, 8 * KiB + 1, 64 * KiB + 1, 2 * MiB].map((bytes) => pool.sizeFor(bytes))).toEqual([
+      8 * KiB,
+      8 * KiB,
+      64 * KiB,
+      512 * KiB,
+      512 * KiB,
+    ]);
+    expect(pool.acquire(2 * MiB).size).toBe(2 * MiB);
+  });
+
+  test('offers a smaller size while very many of one are in use', () => {
+    const pool = new SlabPool(512 * KiB);
+    const slabs = Array.from({ length: 256 }, () => pool.acquire(512 * KiB));
+    expect(pool.sizeFor(512 * KiB)).toBe(64 * KiB);
+    slabs[0]?.close();
+    expect(pool.sizeFor(512 * KiB)).toBe(512 * KiB);
+  });
+
+  test('gives free memory up when it is trimmed, and what is in use when it is free', () => {
+    const pool = new SlabPool(512 * KiB);
+    const slabs = Array.from({ length: 5 }, () => pool.acquire(512 * KiB));
+    expect(pool.allocatedBytes).toBe(3 * MiB);
+    for (const slab of slabs.slice(1)) slab.close();
+    pool.trim();
+    // The first arena has a slab in use, the last one had room for one more.
+    expect(pool.allocatedBytes).toBe(1 * MiB);
+    slabs[0]?.close();
+    pool.trim();
+    expect(pool.allocatedBytes).toBe(0);
+    expect(pool.acquire(512 * KiB).size).toBe(512 * KiB);
+    expect(pool.allocatedBytes).toBe(1 * MiB);
+  });
+});
