@@ -149,6 +149,12 @@ export const optionsSchema = z.strictObject({
   drainTimeout: milliseconds()
     .default(10 * SECOND)
     .meta({ description: 'ms that stopping waits for deliveries' }),
+  validationTimeout: milliseconds()
+    .default(5 * SECOND)
+    .meta({
+      description:
+        'ms that validating one batch may take before its worker is ended and replaced; 0: no limit',
+    }),
   maxErrorReplies: z
     .number()
     .int()

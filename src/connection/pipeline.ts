@@ -99,6 +99,7 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
     this.flow = new FlowControl(options, this.slabs, pool);
     this.dispatcher = new Dispatcher({
       ...workers,
+      validationTimeout: options.validationTimeout,
       settings: {
         schemas: options.schemas === undefined ? undefined : moduleUrl(options.schemas),
         framing,

@@ -2,27 +2,22 @@
 // busy, chunks wait and the next batch grows; an idle broker sends a chunk on at once. Never copies a
 // message, and never gives up a chunk without an answer: settled, or failed and counted.
 
-import { Piscina } from 'piscina';
 import type { FrameRange } from '../connection/message-buffer.js';
-import { describeError, SluiceError } from '../errors.js';
 import { Chunk, type Lane } from './lane.js';
-import { type BatchTask, RANGE_FIELDS, type Verdict, type WorkerSettings } from './verdict.js';
+import { Quarantine } from './quarantine.js';
+import { type BatchTask, batchTask, type Verdict } from './verdict.js';
+import { WorkerPool, type WorkerPoolOptions } from './worker-pool.js';
 
-export interface DispatcherOptions {
-  /** Worker threads. */
-  threads: number;
-  /** Batches that one worker may have at a time: 2 keep it busy while an answer travels. */
-  concurrentTasksPerWorker: number;
+export interface DispatcherOptions extends Omit<WorkerPoolOptions, 'onError'> {
   /** Bytes after which a batch is full; one larger chunk still goes whole. */
   maxBatchBytes: number;
-  settings: WorkerSettings;
   /** Checks small batches on this thread while the workers are idle; none: the workers check all. */
   quick?: QuickValidation | undefined;
   /** Called with each verdict before its chunks are settled. */
   onVerdict: (verdict: Verdict) => void;
   /** Called after the chunks of a batch are settled: the time to write what they gave. */
   onSettled: () => void;
-  /** Called when a worker fails; the batch is tried once more, chunk by chunk. */
+  /** Called when a worker fails; its batch is tried again, piece by piece. */
   onWorkerError: (error: unknown) => void;
 }
 
@@ -45,24 +40,18 @@ export interface DispatchStatistics {
   /** Bytes that wait for a free worker. */
   readonly queuedBytes: number;
   readonly batchesInFlight: number;
+  /** Workers that live. */
   readonly threads: number;
+  /** How often all workers were started anew, because none lived. */
+  readonly workerRestarts: number;
 }
-
-/**
- * Room for a worker's short-lived objects, in MiB. V8's own 48 make the process 16 MB larger, and measured no
- * faster: almost nothing of a batch outlives it.
- */
-const YOUNG_GENERATION = 12;
-/** How long the workers may take to start, in ms. */
-const BOOT_TIMEOUT = 30_000;
 
 export class Dispatcher {
   readonly #options: DispatcherOptions;
-  readonly #pool: Piscina<BatchTask, Verdict>;
+  readonly #pool: WorkerPool;
+  readonly #quarantine: Quarantine;
   readonly #capacity: number;
   #queue: Chunk[] = [];
-  /** Chunks whose batch failed: each is tried once more, with no other batch in any worker. */
-  #suspects: Chunk[] = [];
   #queuedBytes = 0;
   #inFlight = 0;
   #flushScheduled = false;
@@ -77,17 +66,15 @@ export class Dispatcher {
   constructor(options: DispatcherOptions) {
     this.#options = options;
     this.#capacity = options.threads * options.concurrentTasksPerWorker;
-    this.#pool = new Piscina({
-      filename: new URL('./worker.js', import.meta.url).href,
-      minThreads: options.threads,
-      maxThreads: options.threads,
-      concurrentTasksPerWorker: options.concurrentTasksPerWorker,
-      atomics: 'sync',
-      recordTiming: false,
-      resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION },
-      workerData: options.settings,
+    const poolOptions: WorkerPoolOptions = { ...options, onError: options.onWorkerError };
+    this.#pool = new WorkerPool(poolOptions);
+    this.#quarantine = new Quarantine(poolOptions, {
+      onVerdict: (chunk, verdict) => {
+        this.#settle([chunk], verdict);
+        this.#resolveIdle();
+      },
+      onHopeless: (chunk) => this.#giveUp(chunk),
     });
-    this.#pool.on('error', options.onWorkerError);
   }
 
   get statistics(): DispatchStatistics {
@@ -99,7 +86,8 @@ export class Dispatcher {
       outOfOrder: this.#outOfOrder,
       queuedBytes: this.#queuedBytes,
       batchesInFlight: this.#inFlight,
-      threads: this.#pool.threads.length,
+      threads: this.#pool.threads,
+      workerRestarts: this.#pool.restarts,
     };
   }
 
@@ -107,22 +95,8 @@ export class Dispatcher {
    * Waits until the workers answer.
    * @throws SluiceError `WORKERS_FAILED` when one fails to start, or none answers within 30 s
    */
-  async start(): Promise<void> {
-    const probes = Array.from({ length: this.#options.threads }, () =>
-      this.#pool.run({ arenas: [], ranges: new Uint32Array(0) }),
-    );
-    let timer: NodeJS.Timeout | undefined;
-    const timeout = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => reject(new Error('no answer in time')), BOOT_TIMEOUT);
-    });
-    try {
-      await Promise.race([Promise.all(probes), timeout]);
-    } catch (cause) {
-      await this.close();
-      throw new SluiceError('WORKERS_FAILED', describeError(cause), { cause });
-    } finally {
-      clearTimeout(timer);
-    }
+  start(): Promise<void> {
+    return this.#pool.start();
   }
 
   /** Takes whole messages of one connection. Their verdict settles them through the lane, in order. */
@@ -149,11 +123,11 @@ export class Dispatcher {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    await this.#pool.destroy();
+    await Promise.all([this.#pool.close(), this.#quarantine.close()]);
   }
 
   get #isIdle(): boolean {
-    return this.#inFlight === 0 && this.#queue.length === 0 && this.#suspects.length === 0;
+    return this.#inFlight === 0 && this.#queue.length === 0 && this.#quarantine.size === 0;
   }
 
   /** After the reads of this turn of the event loop, so that they share a batch. */
@@ -166,13 +140,9 @@ export class Dispatcher {
   readonly #flush = (): void => {
     this.#flushScheduled = false;
     if (this.#closed) return;
-    if (this.#suspects.length > 0) {
-      if (this.#inFlight === 0) void this.#run(this.#suspects.splice(0, 1), true);
-      return;
-    }
     if (this.#inFlight === 0 && this.#queue.length > 0) this.#validateHere();
     while (this.#queue.length > 0 && this.#inFlight < this.#capacity) {
-      void this.#run(this.#takeBatch(), false);
+      void this.#run(this.#takeBatch());
     }
   };
 
@@ -199,11 +169,11 @@ export class Dispatcher {
     return this.#queue.splice(0, count);
   }
 
-  async #run(chunks: Chunk[], isRetry: boolean): Promise<void> {
+  async #run(chunks: Chunk[]): Promise<void> {
     this.#inFlight++;
     this.#batches++;
     const verdict = await this.#pool.run(batchTask(chunks)).catch((error: unknown) => {
-      this.#onFailure(chunks, isRetry, error);
+      this.#onFailure(chunks, error);
     });
     if (verdict !== undefined) this.#settle(chunks, verdict);
     this.#inFlight--;
@@ -228,31 +198,19 @@ export class Dispatcher {
     this.#options.onSettled();
   }
 
-  /** Validation is pure, so a batch may be sent again; one chunk at a time, alone, shows which one is bad. */
-  #onFailure(chunks: Chunk[], isRetry: boolean, error: unknown): void {
+  /** Validation is pure, so a batch may be sent again: in quarantine, where it shows which message is bad. */
+  #onFailure(chunks: Chunk[], error: unknown): void {
     if (this.#closed) return;
     this.#options.onWorkerError(error);
-    if (!isRetry) {
-      this.#retries++;
-      this.#suspects.push(...chunks);
-      return;
-    }
-    for (const chunk of chunks) {
-      this.#failedChunks++;
-      chunk.failed = true;
-      chunk.lane.advance();
-    }
-    this.#options.onSettled();
+    this.#retries++;
+    this.#quarantine.add(chunks);
   }
-}
 
-function batchTask(chunks: readonly Chunk[]): BatchTask {
-  const arenas: SharedArrayBuffer[] = [];
-  const ranges = new Uint32Array(chunks.length * RANGE_FIELDS);
-  chunks.forEach(({ slab, start, end }, index) => {
-    let arena = arenas.indexOf(slab.arena.memory);
-    if (arena === -1) arena = arenas.push(slab.arena.memory) - 1;
-    ranges.set([arena, start, end], index * RANGE_FIELDS);
-  });
-  return { arenas, ranges };
+  #giveUp(chunk: Chunk): void {
+    this.#failedChunks++;
+    chunk.failed = true;
+    chunk.lane.advance();
+    this.#options.onSettled();
+    this.#resolveIdle();
+  }
 }

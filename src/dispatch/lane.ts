@@ -61,6 +61,16 @@ export class Lane {
     this.#queue.push(chunk);
   }
 
+  /** Puts two chunks in the place of one: what lies before `at`, and the rest. */
+  split(chunk: Chunk, at: number): [Chunk, Chunk] {
+    const { slab, start, end, receivedAt } = chunk;
+    const first = new Chunk(this, { slab, start, end: at }, receivedAt);
+    const second = new Chunk(this, { slab, start: at, end }, receivedAt);
+    slab.release();
+    this.#queue.splice(this.#queue.indexOf(chunk), 1, first, second);
+    return [first, second];
+  }
+
   /** Whether the chunk is the one to settle next. */
   isNext(chunk: Chunk): boolean {
     return this.#queue[0] === chunk;

@@ -1,6 +1,7 @@
 // All that crosses the threads, both ways. A batch goes out as offsets into shared memory; the
 // verdict comes back as flat arrays, a few bytes a message. No parsed message ever crosses.
 
+import type { FrameRange } from '../connection/message-buffer.js';
 import type { WireErrorCode } from '../errors.js';
 import type { Framing } from '../protocol/framing.js';
 import type { Issue } from '../protocol/issue.js';
@@ -16,6 +17,8 @@ export interface WorkerSettings {
   readonly maxClockSkew: number;
   readonly patterns: 'on' | 'off' | 'verify';
   readonly maxLearnedLayouts: number;
+  /** Where the worker says that it is busy; see watchdog.ts. */
+  readonly watch: SharedArrayBuffer;
 }
 
 /** Ranges of whole messages to validate, each from one connection. */
@@ -25,6 +28,18 @@ export interface BatchTask {
   readonly ranges: Uint32Array;
 }
 export const RANGE_FIELDS = 3;
+
+/** The task to validate these ranges, in this order. */
+export function batchTask(batch: readonly FrameRange[]): BatchTask {
+  const arenas: SharedArrayBuffer[] = [];
+  const ranges = new Uint32Array(batch.length * RANGE_FIELDS);
+  batch.forEach(({ slab, start, end }, index) => {
+    let arena = arenas.indexOf(slab.arena.memory);
+    if (arena === -1) arena = arenas.push(slab.arena.memory) - 1;
+    ranges.set([arena, start, end], index * RANGE_FIELDS);
+  });
+  return { arenas, ranges };
+}
 
 /** What the main thread has to do with a run of consecutive messages. */
 export const RunKind = {

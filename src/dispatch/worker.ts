@@ -1,7 +1,7 @@
 // A validation worker: what Piscina runs in each of its threads. Loads the schemas once, then answers
 // each batch with a verdict. Synchronous throughout: one batch is done before the next begins.
 
-import { workerData } from 'node:worker_threads';
+import { threadId, workerData } from 'node:worker_threads';
 import { move, transferableSymbol, valueSymbol } from 'piscina';
 import { PatternSet } from '../pattern/pattern-set.js';
 import { MessageParser } from '../protocol/message-parser.js';
@@ -9,6 +9,7 @@ import { MessageRegistry } from '../protocol/message-registry.js';
 import { MessageValidator } from '../protocol/message-validator.js';
 import { BatchValidator } from './batch-validator.js';
 import type { BatchTask, Verdict, WorkerSettings } from './verdict.js';
+import { WatchedWorker } from './watchdog.js';
 
 const settings = workerData as WorkerSettings;
 
@@ -35,13 +36,14 @@ const parser = new MessageParser({
   verify: settings.patterns === 'verify',
 });
 const batches = new BatchValidator(parser, delimiter);
+const watched = new WatchedWorker(settings.watch, threadId);
 
 /** Numbers of a verdict up to which copying them takes less than handing five arrays over (about 15 µs). */
 const FEW_NUMBERS = 2048;
 
 /** Validates one batch. The arrays of a large verdict move to the main thread without being copied. */
 export default function validateBatch(task: BatchTask): object {
-  const verdict: Verdict = batches.validate(task);
+  const verdict = watched.run<Verdict>(() => batches.validate(task));
   const { chunks, runs, frames, chunkJobs, accepted } = verdict;
   if (frames.length <= FEW_NUMBERS) return verdict;
   return move({

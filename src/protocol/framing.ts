@@ -168,6 +168,25 @@ export function lastSeam(bytes: Buffer, from: number, to: number): number {
   return at === -1 ? -1 : from + at + 1;
 }
 
+/** Where the messages in `bytes[from, to)` end, each with its delimiter. */
+export function messageEnds(
+  bytes: Buffer,
+  from: number,
+  to: number,
+  framing: Framing,
+  delimiter: number,
+): number[] {
+  const boundary = new FrameBoundary(framing, delimiter);
+  const ends: number[] = [];
+  for (let at = from; at < to; ) {
+    const end = boundary.first(bytes, at, to);
+    if (end === -1) break;
+    at = bytes[end] === delimiter && end < to ? end + 1 : end;
+    ends.push(at);
+  }
+  return ends;
+}
+
 /** Finds the message ends in one stream, as its bytes arrive. */
 export class FrameBoundary {
   readonly #scanner: ValueScanner | undefined;

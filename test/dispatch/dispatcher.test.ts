@@ -24,6 +24,7 @@ async function createDispatcher(options: Partial<DispatcherOptions> = {}) {
     threads: 1,
     concurrentTasksPerWorker: 2,
     maxBatchBytes: 64 * 1024,
+    validationTimeout: 5000,
     settings: SETTINGS,
     onVerdict: () => {},
     onSettled: () => {},

@@ -1,10 +1,32 @@
-// A rule that ends its worker thread, as running out of memory would.
+// Rules that end their worker thread, each in another way.
 import * as z from 'zod';
 
-export const schemas = { deadly: z.object({ type: z.literal('deadly') }) };
+const type = (name) => z.looseObject({ type: z.literal(name) });
+
+export const schemas = {
+  deadly: type('deadly'),
+  throwing: type('throwing'),
+  hungry: type('hungry'),
+  looping: type('looping'),
+  harmless: type('harmless'),
+};
 
 export const rules = {
   deadly() {
     process.exit(1);
+  },
+  throwing() {
+    queueMicrotask(() => {
+      throw new Error('thrown outside of the rule');
+    });
+  },
+  hungry() {
+    const kept = [];
+    for (;;) kept.push(new Array(100_000).fill(kept.length));
+  },
+  looping() {
+    for (;;) {
+      // Until the watchdog ends the thread.
+    }
   },
 };

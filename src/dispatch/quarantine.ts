@@ -1,0 +1,99 @@
+// Where chunks go whose batch made a worker fail. Each is validated by itself, in a worker that does nothing
+// else, while all others go on. One that fails here too is cut in two, and again, until the one message is
+// found that no worker survives; its neighbours get their verdicts.
+
+import { messageEnds } from '../protocol/framing.js';
+import type { Chunk } from './lane.js';
+import { batchTask, type Verdict, type WorkerSettings } from './verdict.js';
+import { WorkerPool, type WorkerPoolOptions } from './worker-pool.js';
+
+export interface QuarantineEvents {
+  /** A chunk has its verdict. */
+  onVerdict(chunk: Chunk, verdict: Verdict): void;
+  /** The chunk is one message, and it has made a worker fail twice. */
+  onHopeless(chunk: Chunk): void;
+}
+
+export class Quarantine {
+  readonly #settings: Omit<WorkerSettings, 'watch'>;
+  readonly #createPool: () => WorkerPool;
+  readonly #events: QuarantineEvents;
+  readonly #onError: (error: unknown) => void;
+  #pool: WorkerPool | undefined;
+  #queue: Chunk[] = [];
+  #isWorking = false;
+  #closed = false;
+
+  constructor(options: WorkerPoolOptions, events: QuarantineEvents) {
+    this.#settings = options.settings;
+    this.#onError = options.onError;
+    this.#events = events;
+    this.#createPool = () => new WorkerPool({ ...options, threads: 1, concurrentTasksPerWorker: 1 });
+  }
+
+  /** Chunks that wait, or are being looked at. */
+  get size(): number {
+    return this.#queue.length + (this.#isWorking ? 1 : 0);
+  }
+
+  add(chunks: readonly Chunk[]): void {
+    this.#queue.push(...chunks);
+    if (!this.#isWorking) void this.#work();
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#pool?.close();
+  }
+
+  async #work(): Promise<void> {
+    this.#isWorking = true;
+    while (!this.#closed) {
+      const chunk = this.#queue.shift();
+      if (chunk === undefined) break;
+      await this.#examine(chunk);
+    }
+    this.#isWorking = false;
+  }
+
+  async #examine(chunk: Chunk): Promise<void> {
+    let verdict: Verdict;
+    try {
+      const pool = await this.#startedPool();
+      verdict = await pool.run(batchTask([chunk]));
+    } catch (error) {
+      if (this.#closed) return;
+      this.#onError(error);
+      this.#split(chunk);
+      return;
+    }
+    this.#events.onVerdict(chunk, verdict);
+  }
+
+  /** A pool that cannot start says nothing of the chunk: the failure is reported, and the next try waits for it. */
+  async #startedPool(): Promise<WorkerPool> {
+    while (this.#pool === undefined && !this.#closed) {
+      const pool = this.#createPool();
+      try {
+        await pool.start();
+        this.#pool = pool;
+      } catch (error) {
+        this.#onError(error);
+        await new Promise((resolve) => setTimeout(resolve, START_DELAY));
+      }
+    }
+    if (this.#pool === undefined) throw new Error('closed');
+    return this.#pool;
+  }
+
+  #split(chunk: Chunk): void {
+    const { framing, delimiter } = this.#settings;
+    const ends = messageEnds(chunk.slab.arena.bytes, chunk.start, chunk.end, framing, delimiter);
+    const middle = ends[Math.floor((ends.length - 1) / 2)];
+    if (middle === undefined || middle >= chunk.end) this.#events.onHopeless(chunk);
+    else this.#queue.unshift(...chunk.lane.split(chunk, middle));
+  }
+}
+
+/** How long to wait when the worker cannot start, in ms. */
+const START_DELAY = 1000;

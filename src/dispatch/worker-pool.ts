@@ -1,0 +1,173 @@
+// The validation workers: Piscina, watched. A worker that spends longer than `validationTimeout` on one batch
+// is ended; one that ends is replaced; where none can start, the pool is built anew, ever more slowly. Every
+// batch gets an answer, a verdict or an error, but while no worker lives it waits.
+
+import { Piscina } from 'piscina';
+import { describeError, SluiceError } from '../errors.js';
+import type { BatchTask, Verdict, WorkerSettings } from './verdict.js';
+import { Watchdog } from './watchdog.js';
+
+export interface WorkerPoolOptions {
+  /** Worker threads. */
+  readonly threads: number;
+  /** Batches that one worker may have at a time: 2 keep it busy while an answer travels. */
+  readonly concurrentTasksPerWorker: number;
+  /** ms that one batch may take; 0: no limit. */
+  readonly validationTimeout: number;
+  readonly settings: Omit<WorkerSettings, 'watch'>;
+  /** Called when a worker fails, and when the pool cannot be built. */
+  readonly onError: (error: unknown) => void;
+}
+
+/** How long the workers may take to start, in ms. */
+const BOOT_TIMEOUT = 30_000;
+/** How long to wait before a pool that did not start is built anew, in ms: from the first to the second, doubling. */
+const RESTART_DELAYS = [100, 5000] as const;
+/** How often to look whether a worker lives, in ms. */
+const CHECK_INTERVAL = 500;
+/**
+ * Room for a worker's short-lived objects, in MiB. V8's own 48 make the process 16 MB larger, and measured no
+ * faster: almost nothing of a batch outlives it.
+ */
+const YOUNG_GENERATION = 12;
+/** Room for all other objects, in MiB: so much, or so many times the longest message. */
+const OLD_GENERATION = 256;
+const MESSAGES_IN_HEAP = 32;
+const MiB = 1024 * 1024;
+
+export class WorkerPool {
+  readonly #options: WorkerPoolOptions;
+  readonly #watchdog: Watchdog;
+  #piscina: Piscina<BatchTask, Verdict> | undefined;
+  /** Set once the present pool has answered. */
+  #isReady = false;
+  #waiters: (() => void)[] = [];
+  #restartDelay: number = RESTART_DELAYS[0];
+  #restartTimer: NodeJS.Timeout | undefined;
+  #checkTimer: NodeJS.Timeout | undefined;
+  #restarts = 0;
+  #closed = false;
+
+  constructor(options: WorkerPoolOptions) {
+    this.#options = options;
+    this.#watchdog = new Watchdog(options.threads, options.validationTimeout);
+  }
+
+  /** Workers that live and have started. */
+  get threads(): number {
+    return this.#isReady ? (this.#piscina?.threads.length ?? 0) : 0;
+  }
+
+  /** How often the whole pool was built anew, since the start. */
+  get restarts(): number {
+    return this.#restarts;
+  }
+
+  /**
+   * Waits until the workers answer.
+   * @throws SluiceError `WORKERS_FAILED` when one fails to start, or none answers within 30 s
+   */
+  async start(): Promise<void> {
+    try {
+      await this.#build();
+    } catch (cause) {
+      await this.close();
+      throw new SluiceError('WORKERS_FAILED', describeError(cause), { cause });
+    }
+    const { validationTimeout } = this.#options;
+    const interval = Math.min(CHECK_INTERVAL, Math.max(10, validationTimeout / 5) || CHECK_INTERVAL);
+    this.#checkTimer = setInterval(() => this.#check(), interval).unref();
+  }
+
+  /** Has a worker validate a batch. Rejects when the worker fails. */
+  async run(task: BatchTask): Promise<Verdict> {
+    while (!this.#isReady && !this.#closed) await new Promise<void>((resolve) => this.#waiters.push(resolve));
+    if (this.#closed || this.#piscina === undefined) throw new SluiceError('NOT_RUNNING');
+    return this.#piscina.run(task);
+  }
+
+  /** Ends the workers. What is not answered by now is rejected. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    clearInterval(this.#checkTimer);
+    clearTimeout(this.#restartTimer);
+    this.#wake();
+    await this.#tearDown();
+  }
+
+  async #build(): Promise<void> {
+    const { threads, concurrentTasksPerWorker, settings, onError } = this.#options;
+    const piscina = new Piscina<BatchTask, Verdict>({
+      filename: new URL('./worker.js', import.meta.url).href,
+      minThreads: threads,
+      maxThreads: threads,
+      concurrentTasksPerWorker,
+      atomics: 'sync',
+      recordTiming: false,
+      resourceLimits: {
+        maxYoungGenerationSizeMb: YOUNG_GENERATION,
+        maxOldGenerationSizeMb: Math.max(
+          OLD_GENERATION,
+          Math.ceil((settings.maxMessageSize * MESSAGES_IN_HEAP) / MiB),
+        ),
+      },
+      workerData: { ...settings, watch: this.#watchdog.memory } satisfies WorkerSettings,
+    });
+    this.#piscina = piscina;
+    piscina.on('error', onError);
+    const probes = Array.from({ length: threads }, () =>
+      piscina.run({ arenas: [], ranges: new Uint32Array(0) }),
+    );
+    let timer: NodeJS.Timeout | undefined;
+    const timeout = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(new Error('no answer in time')), BOOT_TIMEOUT);
+    });
+    try {
+      await Promise.race([Promise.all(probes), timeout]);
+    } finally {
+      clearTimeout(timer);
+    }
+    this.#isReady = true;
+    this.#restartDelay = RESTART_DELAYS[0];
+    this.#wake();
+  }
+
+  /** Ends what hangs, and replaces a pool in which no worker lives: Piscina gives up when one fails to start. */
+  #check(): void {
+    if (this.#piscina === undefined || !this.#isReady) return;
+    const workers = this.#piscina.threads;
+    for (const worker of this.#watchdog.findHung(workers, performance.now())) {
+      this.#options.onError(new SluiceError('VALIDATION_TIMEOUT'));
+      void worker.terminate();
+    }
+    if (workers.length === 0) void this.#rebuild();
+  }
+
+  async #rebuild(): Promise<void> {
+    this.#isReady = false;
+    // What waits in the dead pool is rejected, and tried again by whoever sent it.
+    await this.#tearDown();
+    if (this.#closed) return;
+    this.#restarts++;
+    try {
+      await this.#build();
+    } catch (error) {
+      await this.#tearDown();
+      if (this.#closed) return;
+      this.#options.onError(error);
+      this.#restartTimer = setTimeout(() => void this.#rebuild(), this.#restartDelay).unref();
+      this.#restartDelay = Math.min(this.#restartDelay * 2, RESTART_DELAYS[1]);
+    }
+  }
+
+  async #tearDown(): Promise<void> {
+    const piscina = this.#piscina;
+    this.#piscina = undefined;
+    this.#isReady = false;
+    await piscina?.destroy();
+  }
+
+  #wake(): void {
+    for (const resolve of this.#waiters.splice(0)) resolve();
+  }
+}

@@ -1,0 +1,121 @@
+import { rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { SluiceError } from 'sluice';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { Watchdog, WatchedWorker } from '#src/dispatch/watchdog.js';
+import { startBroker, temporaryFolder, until } from '../support/broker.js';
+import { line, VALID } from '../support/messages.js';
+
+const schemas = new URL('../support/deadly-schemas.mjs', import.meta.url);
+const harmless = (id: number) => line({ type: 'harmless', id });
+
+describe.each(['deadly', 'throwing', 'hungry', 'looping'])(
+  'a message that makes a worker fail: %s',
+  (type) => {
+    test('is found and refused; its neighbours and all others are delivered, in order', async () => {
+      const { manager, connect } = await startBroker({ schemas, validationTimeout: 300 });
+      const errors: unknown[] = [];
+      manager.on('pool_error', ({ error }) => errors.push(error));
+      const subscriber = await (await connect()).subscribe();
+      const [good, bad] = [await connect(), await connect()];
+
+      const before = Array.from({ length: 5 }, (_, id) => harmless(id)).join('');
+      const after = Array.from({ length: 6 }, (_, id) => harmless(id + 5)).join('');
+      bad.write(before + line({ type }) + after);
+      good.write(line(VALID.heartbeat));
+
+      expect((await bad.next('error')).data).toMatchObject({ code: 'VALIDATION_FAILED', line: 6 });
+      await subscriber.count(13);
+      const ids = subscriber.forwarded.filter((message) => message.type === 'harmless').map(({ id }) => id);
+      expect(ids).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+      expect(bad.errors).toEqual(['VALIDATION_FAILED']);
+      expect(manager.getMetrics().dispatch).toMatchObject({ failedChunks: 1 });
+      expect(errors.length).toBeGreaterThanOrEqual(2);
+
+      // And it goes on as if nothing had been.
+      await until(() => manager.isHealthy());
+      bad.write(harmless(11));
+      await subscriber.count(14);
+      expect(manager.getMetrics().memory.heldBytes).toBe(0);
+    }, 60_000);
+  },
+);
+
+test('a hung worker is ended after validationTimeout, and that is told', async () => {
+  const { manager, connect } = await startBroker({ schemas, validationTimeout: 200 });
+  const codes: unknown[] = [];
+  manager.on('pool_error', ({ error }) => codes.push(error instanceof SluiceError ? error.code : undefined));
+  const crawler = await connect();
+  crawler.write(line({ type: 'looping' }));
+  await crawler.next('error');
+  expect(codes).toContain('VALIDATION_TIMEOUT');
+}, 30_000);
+
+test('others are served while a message is in quarantine', async () => {
+  const { manager, connect } = await startBroker({ schemas, validationTimeout: 1000 });
+  const subscriber = await (await connect()).subscribe();
+  const [good, bad] = [await connect(), await connect()];
+  bad.write(line({ type: 'looping' }));
+  await until(() => manager.getMetrics().dispatch.retries === 1);
+  good.write(line(VALID.heartbeat));
+  await subscriber.next('heartbeat');
+  expect(bad.errors).toEqual([]);
+  await bad.next('error');
+}, 30_000);
+
+test('while no worker can start, nothing is lost, and the broker is not healthy', async () => {
+  const flag = join(temporaryFolder(), 'flag');
+  writeFileSync(flag, '');
+  process.env.SLUICE_TEST_FLAG = flag;
+  onTestFinished(() => {
+    delete process.env.SLUICE_TEST_FLAG;
+  });
+  const flaky = new URL('../support/flaky-schemas.mjs', import.meta.url);
+  const { manager, connect } = await startBroker({ schemas: flaky });
+  const subscriber = await (await connect()).subscribe();
+  const crawler = await connect();
+  expect(manager.isHealthy()).toBe(true);
+  rmSync(flag);
+  crawler.write(line({ type: 'deadly' }));
+  await until(() => !manager.isHealthy());
+  crawler.write(line(VALID.heartbeat));
+  await until(() => manager.getMetrics().dispatch.workerRestarts >= 2);
+  expect(subscriber.forwarded).toEqual([]);
+  writeFileSync(flag, '');
+  await subscriber.next('heartbeat');
+  expect(crawler.errors).toEqual(['VALIDATION_FAILED']);
+  expect(manager.isHealthy()).toBe(true);
+}, 60_000);
+
+describe('Watchdog', () => {
+  const worker = { threadId: 7 };
+
+  test('finds a worker that is busy for longer than the timeout, and tells so once', () => {
+    const watchdog = new Watchdog(1, 100);
+    const watched = new WatchedWorker(watchdog.memory, 7);
+    watched.run(() => {
+      expect(watchdog.findHung([worker], 1000)).toEqual([]);
+      expect(watchdog.findHung([worker], 1100)).toEqual([]);
+      expect(watchdog.findHung([worker], 1101)).toEqual([worker]);
+      expect(watchdog.findHung([worker], 1102)).toEqual([]);
+    });
+    expect(watchdog.findHung([worker], 5000)).toEqual([]);
+    expect(watchdog.findHung([worker], 9000)).toEqual([]);
+  });
+
+  test('one that works through many short batches is not hung', () => {
+    const watchdog = new Watchdog(1, 100);
+    const watched = new WatchedWorker(watchdog.memory, 7);
+    for (let now = 0; now < 1000; now += 50) {
+      watched.run(() => expect(watchdog.findHung([worker], now)).toEqual([]));
+    }
+  });
+
+  test('slots of workers that are gone are used again', () => {
+    const watchdog = new Watchdog(1, 100);
+    for (let threadId = 1; threadId < 100; threadId++) {
+      new WatchedWorker(watchdog.memory, threadId);
+      watchdog.findHung([], threadId);
+    }
+  });
+});
