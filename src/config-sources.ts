@@ -14,7 +14,9 @@ export interface OptionSpec {
   readonly environment: string;
   /** `--max-connections`. */
   readonly flag: string;
-  readonly kind: 'string' | 'number' | 'boolean';
+  readonly kind: 'string' | 'number' | 'boolean' | 'list';
+  /** Not for the command line: other users can read that. */
+  readonly isSecret: boolean;
   /** The allowed values, where they are few. */
   readonly choices: readonly string[] | undefined;
   readonly default: unknown;
@@ -23,6 +25,12 @@ export interface OptionSpec {
 
 /** Names that the plain derivation would make clumsy. */
 const FLAGS: Readonly<Record<string, string>> = { socketPath: '--socket', 'workers.threads': '--workers' };
+
+const KINDS: Readonly<Record<string, OptionSpec['kind']>> = {
+  number: 'number',
+  boolean: 'boolean',
+  array: 'list',
+};
 
 /** Every option, in the order of the schema. */
 export const OPTION_SPECS: readonly OptionSpec[] = Object.freeze(specsOf(optionsSchema.shape, ''));
@@ -36,7 +44,8 @@ function specsOf(shape: z.core.$ZodLooseShape, prefix: string): OptionSpec[] {
       name,
       environment: `SOCKET_${snakeCase(name.replace(/^socket(?=[A-Z])/, ''))}`,
       flag: FLAGS[name] ?? `--${snakeCase(name).toLowerCase().replaceAll('_', '-')}`,
-      kind: inner.type === 'number' || inner.type === 'boolean' ? inner.type : 'string',
+      kind: KINDS[inner.type] ?? 'string',
+      isSecret: (schema as z.ZodType).meta()?.secret === true,
       choices: inner.type === 'enum' ? (inner as z.ZodEnum).options.map(String) : undefined,
       default: defaultValue,
       description: (schema as z.ZodType).meta()?.description ?? '',
@@ -91,10 +100,22 @@ export function mergeOptions(...sources: readonly SluiceOptions[]): SluiceOption
   for (const source of sources) {
     if (source.port !== undefined) delete merged.socketPath;
     else if (source.socketPath !== undefined) delete merged.port;
-    const workers = { ...merged.workers, ...source.workers };
-    Object.assign(merged, source, Object.keys(workers).length > 0 ? { workers } : {});
+    mergeInto(merged as NestedOptions, source as NestedOptions);
   }
   return merged;
+}
+
+function mergeInto(target: NestedOptions, source: NestedOptions): void {
+  for (const [key, value] of Object.entries(source)) {
+    const isGroup =
+      typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype;
+    if (!isGroup) target[key] = value;
+    else {
+      const group = { ...(target[key] as NestedOptions | undefined) };
+      mergeInto(group, value as NestedOptions);
+      target[key] = group;
+    }
+  }
 }
 
 export type NestedOptions = Record<string, unknown>;
@@ -126,6 +147,7 @@ function convert(spec: OptionSpec, text: string, source: string): unknown {
     if (text === 'true' || text === '1') return true;
     return text === 'false' || text === '0' ? false : fail('true or false');
   }
+  if (spec.kind === 'list') return text.split(',').map((part) => part.trim());
   if (spec.choices !== undefined && !spec.choices.includes(text)) fail(`one of ${spec.choices.join(', ')}`);
   return text;
 }

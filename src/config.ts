@@ -44,6 +44,28 @@ const workersSchema = z.strictObject({
     .meta({ description: 'bytes after which a batch is full' }),
 });
 
+const tokenList = (role: string) =>
+  z
+    .array(z.string().min(16).max(1024))
+    .readonly()
+    .optional()
+    .meta({ description: `tokens that let a peer in as ${role}`, secret: true });
+
+export const authTokensSchema = z.strictObject({
+  crawler: tokenList('crawler'),
+  app: tokenList('app'),
+  monitor: tokenList('monitor'),
+});
+
+const authSchema = z.strictObject({
+  tokens: authTokensSchema.prefault({}),
+  file: z
+    .string()
+    .min(1)
+    .optional()
+    .meta({ description: 'JSON file with lists of tokens by role, readable by its owner only' }),
+});
+
 export const optionsSchema = z.strictObject({
   socketPath: z
     .string()
@@ -149,6 +171,19 @@ export const optionsSchema = z.strictObject({
   drainTimeout: milliseconds()
     .default(10 * SECOND)
     .meta({ description: 'ms that stopping waits for deliveries' }),
+  auth: authSchema.prefault({}),
+  maxMessagesPerSecond: z
+    .number()
+    .int()
+    .min(0)
+    .default(0)
+    .meta({ description: 'messages a second of one connection, over which they are refused; 0: no limit' }),
+  partialMessageTimeout: milliseconds()
+    .default(30 * SECOND)
+    .meta({
+      description:
+        'ms that the end of a message may take to come before the connection is closed; 0: no limit',
+    }),
   validationTimeout: milliseconds()
     .default(5 * SECOND)
     .meta({
@@ -230,6 +265,7 @@ export function resolveOptions(input: SluiceOptions): ResolvedOptions {
     throw new SluiceError('INVALID_OPTION', 'heartbeatTimeout: must be longer than heartbeatInterval');
   }
   Object.freeze(options.workers);
+  Object.freeze(options.auth);
   return Object.freeze(options);
 }
 

@@ -44,6 +44,7 @@ export {
   SluiceError,
   type WireErrorCode,
 } from './errors.js';
+export { AccessControl, type AuthTokens } from './protocol/access.js';
 export type { FrameSink } from './protocol/frame-sink.js';
 export type { Framing } from './protocol/framing.js';
 export type { Issue, ReportIssue, Rule } from './protocol/issue.js';
@@ -67,5 +68,6 @@ export {
   type ValidatorOptions,
 } from './protocol/message-validator.js';
 export type { Message, MessageMap, OutgoingMessage, OverflowPolicy, PeerRole } from './protocol/messages.js';
-export { ProtocolHandler, type ProtocolStatistics, type Rejection } from './protocol/protocol-handler.js';
+export { ProtocolHandler, type Rejection } from './protocol/protocol-handler.js';
+export type { ProtocolStatistics } from './protocol/protocol-statistics.js';
 export { SOCKET_CONFIG } from './socket-config.js';

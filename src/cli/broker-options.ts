@@ -15,7 +15,7 @@ import {
 /** Adds a flag for every option, and `--config`. */
 export function addBrokerOptions(command: Command): Command {
   command.option('--config <file>', 'JSON file with options; flags and environment win over it');
-  for (const spec of OPTION_SPECS) command.addOption(flagOf(spec));
+  for (const spec of OPTION_SPECS) if (!spec.isSecret) command.addOption(flagOf(spec));
   return command;
 }
 
@@ -25,7 +25,7 @@ function flagOf(spec: OptionSpec): Option {
     spec.default === undefined ? [] : [`default: ${JSON.stringify(spec.default)}`],
     [`env: ${spec.environment}`],
   ].flat();
-  const placeholder = { string: 'text', number: 'n', boolean: 'true|false' }[spec.kind];
+  const placeholder = { string: 'text', number: 'n', boolean: 'true|false', list: 'a,b' }[spec.kind];
   return new Option(`${spec.flag} <${placeholder}>`, `${spec.description} (${notes.join('; ')})`);
 }
 

@@ -1,14 +1,16 @@
 // Where a client command finds the broker: the same flags and environment as the broker's own.
 
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import type { ClientOptions } from '../client/sluice-client.js';
 import { resolveOptions } from '../config.js';
 import { mergeOptions, OPTION_SPECS, optionsFromEnvironment, setOption } from '../config-sources.js';
+import { type PeerRole, peerRole } from '../protocol/messages.js';
 
 export interface ConnectFlags {
   socket?: string;
   host?: string;
   port?: string;
+  role?: PeerRole;
 }
 
 const CONNECT_OPTIONS = OPTION_SPECS.filter(({ name }) => ['socketPath', 'host', 'port'].includes(name));
@@ -17,11 +19,20 @@ export function addConnectOptions(command: Command): Command {
   return command
     .option('--socket <path>', 'Unix socket of the broker (env: SOCKET_PATH)')
     .option('--host <address>', 'TCP address of the broker (env: SOCKET_HOST)')
-    .option('--port <n>', 'TCP port of the broker (env: SOCKET_PORT)');
+    .option('--port <n>', 'TCP port of the broker (env: SOCKET_PORT)')
+    .addOption(
+      new Option(
+        '--role <role>',
+        'what to be for the broker (token, where it wants one: env SLUICE_TOKEN)',
+      ).choices(peerRole.options),
+    );
 }
 
-/** @throws SluiceError `INVALID_OPTION` */
-export function resolveConnection(flags: ConnectFlags): ClientOptions {
+/**
+ * @param defaultRole without one, and without a token, no hello is said
+ * @throws SluiceError `INVALID_OPTION`
+ */
+export function resolveConnection(flags: ConnectFlags, defaultRole?: PeerRole): ClientOptions {
   const given: Record<string, unknown> = {};
   for (const spec of CONNECT_OPTIONS) {
     const text = flags[spec.flag.slice(2) as keyof ConnectFlags];
@@ -32,7 +43,10 @@ export function resolveConnection(flags: ConnectFlags): ClientOptions {
     Object.entries({ socketPath, host, port }).filter(([, value]) => value !== undefined),
   );
   const options = resolveOptions(mergeOptions(environment, given));
+  const token = process.env.SLUICE_TOKEN;
+  const role = flags.role ?? defaultRole ?? (token ? 'crawler' : undefined);
+  const hello = role && { hello: { role, ...(token ? { token } : {}) } };
   return options.socketPath === undefined
-    ? { host: options.host, port: options.port ?? 0 }
-    : { socketPath: options.socketPath };
+    ? { host: options.host, port: options.port ?? 0, ...hello }
+    : { socketPath: options.socketPath, ...hello };
 }

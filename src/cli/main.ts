@@ -52,7 +52,7 @@ addConnectOptions(
     ),
   )
   .action(async (flags: SubFlags & ConnectFlags) => {
-    process.exitCode = await sub(flags, resolveConnection(flags));
+    process.exitCode = await sub(flags, resolveConnection(flags, 'monitor'));
   });
 
 addBrokerOptions(

@@ -20,9 +20,9 @@ export async function pub(file: string, connection: ClientOptions): Promise<numb
     process.stderr.write(`sluice pub: ${describeError(error)}\n`);
     return EXIT.NO_INPUT;
   }
-  // No hello: a line number in an error reply is then the line of the file.
   const client = await SluiceClient.connect(connection);
-  const publisher = new Publisher(client, size);
+  // The broker counts the hello as a line too.
+  const publisher = new Publisher(client, size, connection.hello === undefined ? 0 : 1);
   const input = file === '-' ? process.stdin : createReadStream(file, { highWaterMark: READ_SIZE });
   try {
     await publisher.run(input);
@@ -38,14 +38,17 @@ export async function pub(file: string, connection: ClientOptions): Promise<numb
 class Publisher {
   readonly #client: SluiceClient;
   readonly #size: number;
+  readonly #linesBefore: number;
   readonly #view = new LiveView(process.stderr);
   #sentBytes = 0;
   #lines = 0;
   #errors = 0;
   #drawnAt = 0;
 
-  constructor(client: SluiceClient, size: number) {
+  /** @param linesBefore lines that were sent before those of the file */
+  constructor(client: SluiceClient, size: number, linesBefore: number) {
     this.#client = client;
+    this.#linesBefore = linesBefore;
     this.#size = size;
     client.on('refused', (error) => this.#report(error));
   }
@@ -81,7 +84,7 @@ class Publisher {
 
   #report({ code, message, messageType, line, issues }: MessageMap['error']['data']): void {
     this.#errors++;
-    const place = line === undefined ? '' : `line ${line}: `;
+    const place = line === undefined ? '' : `line ${line - this.#linesBefore}: `;
     const type = messageType === undefined ? '' : ` [${messageType}]`;
     const details = (issues ?? []).map((issue) => `${issue.path || 'message'} ${issue.message}`).join('; ');
     this.#view.clear();

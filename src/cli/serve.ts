@@ -13,7 +13,7 @@ export interface ServeFlags {
 /** Runs until a signal ends it. */
 export async function serve(options: ResolvedOptions, flags: ServeFlags): Promise<void> {
   if (flags.printConfig) {
-    process.stdout.write(`${JSON.stringify(options, undefined, 2)}\n`);
+    process.stdout.write(`${JSON.stringify(options, withoutTokens, 2)}\n`);
     return;
   }
   const log = createLogger(options.logLevel);
@@ -21,6 +21,14 @@ export async function serve(options: ResolvedOptions, flags: ServeFlags): Promis
   exitOnSignals(manager, log);
   await manager.start();
   if (process.stdout.isTTY) printWelcome(options);
+}
+
+/** How many tokens there are, in place of them. */
+function withoutTokens(key: string, value: unknown): unknown {
+  if (key !== 'tokens' || typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([role, list]) => [role, `${(list as string[]).length} tokens`]),
+  );
 }
 
 function createLogger(level: string): Logger {

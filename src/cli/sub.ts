@@ -15,7 +15,7 @@ export interface SubFlags {
 
 /** @returns the exit code */
 export async function sub(flags: SubFlags, connection: ClientOptions): Promise<number> {
-  const client = await SluiceClient.connect({ ...connection, hello: { role: 'monitor' } });
+  const client = await SluiceClient.connect(connection);
   const ended = new Promise<number>((resolve) => {
     client.on('closed', (error) => {
       process.stderr.write(

@@ -93,6 +93,11 @@ export class MessageBuffer {
     };
   }
 
+  /** Whether a message has begun whose end has not come yet. */
+  get hasPartial(): boolean {
+    return this.#end > this.#start;
+  }
+
   /** Where the next read goes: at least one byte long. */
   writable(): Buffer {
     return this.#slab.arena.bytes.subarray(this.#end, this.#slab.limit);

@@ -11,6 +11,7 @@ import { BatchValidator } from '../dispatch/batch-validator.js';
 import { Dispatcher } from '../dispatch/dispatcher.js';
 import type { Chunk } from '../dispatch/lane.js';
 import { PatternSet } from '../pattern/pattern-set.js';
+import { AccessControl } from '../protocol/access.js';
 import { MessageParser } from '../protocol/message-parser.js';
 import { type MessageRegistry, moduleUrl } from '../protocol/message-registry.js';
 import { MessageValidator } from '../protocol/message-validator.js';
@@ -95,6 +96,7 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
       this.subscriptions,
       this.#recipients,
       listener,
+      AccessControl.load(options.auth),
     );
     this.flow = new FlowControl(options, this.slabs, pool);
     this.dispatcher = new Dispatcher({

@@ -1,7 +1,7 @@
 // What the server measures of itself: totals of every stage, and rates over the latest interval.
 
 import type { DispatchStatistics } from '../dispatch/dispatcher.js';
-import type { ProtocolStatistics } from '../protocol/protocol-handler.js';
+import type { ProtocolStatistics } from '../protocol/protocol-statistics.js';
 import type { PoolStatistics } from './connection-pool.js';
 import type { FlowStatistics } from './flow-control.js';
 import type { Pipeline, PipelineTotals } from './pipeline.js';

@@ -51,6 +51,10 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   latency = 0;
   crawlerId: string | undefined;
   role: PeerRole = 'crawler';
+  /** Whether a `hello` of the peer was accepted. */
+  isAdmitted = false;
+  /** Monotonic time at which the message began whose end has not come yet, in ms. */
+  partialSince: number | undefined;
   version: string | undefined;
   capabilities: readonly string[] = [];
   readonly #host: ConnectionHost<SocketConnection>;
@@ -78,7 +82,10 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
       (error) => host.onListenerError(error),
     );
     this.#buffer = new MessageBuffer(host.slabs, host.options, {
-      onFrames: (range) => host.onFrames(this, range),
+      onFrames: (range) => {
+        this.partialSince = undefined;
+        host.onFrames(this, range);
+      },
       onOversize: () => this.lane.after(() => host.onOversize(this)),
     });
     this.#socket = attachSocket(
@@ -88,10 +95,12 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
         commit: (length) => {
           this.lastActivityAt = performance.now();
           this.#buffer.commit(length);
+          this.#notePartial();
         },
         write: (bytes) => {
           this.lastActivityAt = performance.now();
           this.#buffer.write(bytes);
+          this.#notePartial();
         },
       },
       host.options.receive,
@@ -195,8 +204,14 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     if (before !== 0 && this.#pauses === 0) {
       // Silence while nobody read is not the peer's fault.
       this.lastActivityAt = performance.now();
+      if (this.partialSince !== undefined) this.partialSince = this.lastActivityAt;
       this.#socket.resume();
     }
+  }
+
+  #notePartial(): void {
+    if (this.#buffer.hasPartial) this.partialSince ??= this.lastActivityAt;
+    else this.partialSince = undefined;
   }
 
   /** What happens when the peer falls behind. */

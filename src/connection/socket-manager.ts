@@ -246,6 +246,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     this.#knownIssues = known;
     this.emit('health_summary', summary);
     this.#closeStalled();
+    this.#closePartial(summary.delay);
   }
 
   /** Closes peers that do not take what they are sent, but for those that asked for `block`. */
@@ -261,6 +262,19 @@ export class SocketManager extends EventEmitter<ServerEvents> {
       );
       connection.noteError('SLOW_CONSUMER');
       connection.destroy('SLOW_CONSUMER');
+    }
+  }
+
+  /** Closes peers that hold a message open. @param delay ms that nothing was read, which are not held against them */
+  #closePartial(delay: number): void {
+    const { partialMessageTimeout } = this.options;
+    if (partialMessageTimeout === 0) return;
+    const latest = performance.now() - delay - partialMessageTimeout;
+    for (const connection of this.#pool) {
+      if (connection.isPaused || (connection.partialSince ?? Number.POSITIVE_INFINITY) > latest) continue;
+      this.#log.warn({ connection: connection.id }, 'the end of a message did not come');
+      this.#pipeline?.protocol.replyError(connection, 'INVALID_JSON');
+      void connection.disconnect('partial_message');
     }
   }
 

@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import type { SocketConnection } from '../connection/socket-connection.js';
 import type { Subscriptions } from '../routing/subscriptions.js';
+import type { AccessControl } from './access.js';
 import type { MessageType } from './message-registry.js';
 import { type ControlMessage, type MessageMap, PROTOCOL_VERSION } from './messages.js';
 import { brokerLine } from './outgoing.js';
@@ -23,9 +24,16 @@ export class ControlHandler {
   readonly #settings: ControlSettings;
   readonly #subscriptions: Subscriptions;
   readonly #replies: ReplyLimiter;
+  readonly #access: AccessControl;
 
-  constructor(settings: ControlSettings, subscriptions: Subscriptions, replies: ReplyLimiter) {
+  constructor(
+    settings: ControlSettings,
+    subscriptions: Subscriptions,
+    replies: ReplyLimiter,
+    access: AccessControl,
+  ) {
     this.#settings = settings;
+    this.#access = access;
     this.#subscriptions = subscriptions;
     this.#replies = replies;
   }
@@ -55,6 +63,12 @@ export class ControlHandler {
       void connection.disconnect('UNSUPPORTED_VERSION');
       return;
     }
+    if (!this.#access.admits(data.role, data.token)) {
+      this.#deny(connection, 'hello');
+      void connection.disconnect('UNAUTHORIZED');
+      return;
+    }
+    connection.isAdmitted = true;
     connection.role = data.role;
     connection.crawlerId = data.crawlerId;
     connection.version = version;
@@ -78,17 +92,29 @@ export class ControlHandler {
   }
 
   #subscribe(connection: SocketConnection, { data }: MessageMap['subscribe']): void {
+    // A crawler does not subscribe: who does so without a hello is an application.
+    const role = connection.version === undefined ? 'app' : connection.role;
+    const { isAdmitted } = connection;
+    if (!this.#access.may({ role, isAdmitted }, 'subscribe')) {
+      this.#deny(connection, 'subscribe');
+      if (!this.#access.isIn({ role, isAdmitted })) void connection.disconnect('UNAUTHORIZED');
+      return;
+    }
     const isNew = !this.#subscriptions.has(connection, data.id);
     if (isNew && this.#subscriptions.countOf(connection) >= this.#settings.maxSubscriptions) {
       connection.noteError('RATE_LIMITED');
       this.#replies.reply(connection, 'RATE_LIMITED', { messageType: 'subscribe' });
       return;
     }
-    // A crawler does not subscribe: who does so without a hello is an application.
-    if (connection.version === undefined) connection.role = 'app';
+    connection.role = role;
     this.#subscriptions.add(connection, data);
     if (data.overflow !== undefined) connection.setOverflow(data.overflow);
     connection.reply(brokerLine('subscribed', { id: data.id }, this.#settings.delimiter));
+  }
+
+  #deny(connection: SocketConnection, messageType: string): void {
+    connection.noteError('UNAUTHORIZED');
+    this.#replies.reply(connection, 'UNAUTHORIZED', { messageType });
   }
 
   #unsubscribe(connection: SocketConnection, { data }: MessageMap['unsubscribe']): void {

@@ -18,10 +18,13 @@ import type { WireErrorCode } from '../errors.js';
 import { REJECTED } from '../routing/filter.js';
 import type { Recipients } from '../routing/recipients.js';
 import type { Subscriptions } from '../routing/subscriptions.js';
+import { AccessControl } from './access.js';
 import { ControlHandler, type ControlSettings } from './control-handler.js';
+import { Gate } from './gate.js';
 import type { Issue } from './issue.js';
 import type { MessageRegistry } from './message-registry.js';
 import type { ErrorDetails } from './outgoing.js';
+import type { ProtocolStatistics } from './protocol-statistics.js';
 import { redactedSample } from './redaction.js';
 import { ReplyLimiter } from './reply-limiter.js';
 
@@ -40,33 +43,11 @@ export interface Rejection {
   readonly sample: string;
 }
 
-export interface ProtocolStatistics {
-  /** Messages accepted, by type. */
-  readonly accepted: Readonly<Record<string, number>>;
-  /** Messages that a pattern has accepted without parsing them. */
-  readonly matched: number;
-  /** Messages that a pattern accepted and the slow path judged otherwise, with `patterns: 'verify'`. */
-  readonly mismatched: number;
-  /** Layouts of messages that workers have learned patterns for, and those that they dropped as unused. */
-  readonly layoutsLearned: number;
-  readonly layoutsDropped: number;
-  /** Messages refused, by error code. */
-  readonly refused: Readonly<Record<string, number>>;
-  /** Application messages that nobody could take. */
-  readonly undeliverable: number;
-  /** Heartbeats that came faster than `minHeartbeatInterval`. */
-  readonly heartbeatsDropped: number;
-  readonly errorReplies: number;
-  /** Errors that were counted only, for `maxErrorReplies`. */
-  readonly errorsUnanswered: number;
-  readonly subscriptions: number;
-  readonly jobOwners: number;
-}
-
 export interface ProtocolSettings extends ControlSettings {
   readonly maxErrorReplies: number;
   readonly maxFramingErrors: number;
   readonly minHeartbeatInterval: number;
+  readonly maxMessagesPerSecond: number;
 }
 
 /** Code in this process that wants to see messages. */
@@ -82,6 +63,7 @@ export class ProtocolHandler {
   readonly #recipients: Recipients<SocketConnection>;
   readonly #listener: ProtocolListener;
   readonly #control: ControlHandler;
+  readonly #gate: Gate;
   readonly #replies: ReplyLimiter;
   readonly #heartbeat: number;
   readonly #accepted: number[];
@@ -100,6 +82,7 @@ export class ProtocolHandler {
     subscriptions: Subscriptions,
     recipients: Recipients<SocketConnection>,
     listener: ProtocolListener,
+    access: AccessControl = new AccessControl(),
   ) {
     this.#settings = settings;
     this.#registry = registry;
@@ -107,7 +90,10 @@ export class ProtocolHandler {
     this.#recipients = recipients;
     this.#listener = listener;
     this.#replies = new ReplyLimiter(settings.maxErrorReplies, settings.delimiter);
-    this.#control = new ControlHandler(settings, subscriptions, this.#replies);
+    this.#control = new ControlHandler(settings, subscriptions, this.#replies, access);
+    this.#gate = new Gate(access, this.#replies, settings.maxMessagesPerSecond, (code, count) =>
+      this.#countRefused(code, count),
+    );
     this.#heartbeat = registry.get('heartbeat')?.index ?? 0;
     this.#accepted = registry.types.map(() => 0);
   }
@@ -194,21 +180,25 @@ export class ProtocolHandler {
     }
     connection.markActive();
     this.#framingErrors.delete(connection);
-    const firstSequence = connection.sequence + 1;
-    connection.sequence += count;
     if (kind === RunKind.CONTROL) {
+      connection.sequence++;
       // The peer may have gone while a worker had its message: then nobody is left to subscribe.
       if (!connection.isOpen) return;
       const type = this.#registry.types[verdict.frames[first * FRAME.SIZE + FRAME.TYPE] ?? 0];
       if (type !== undefined) this.#control.handle(connection, type, frameBytes(chunk, verdict, first));
       return;
     }
+    const action = kind === RunKind.DIRECTED ? 'command' : 'report';
+    const passed = this.#gate.pass(connection, action, count, chunk.receivedAt);
+    if (passed === 0) return;
+    const firstSequence = connection.sequence + 1;
+    connection.sequence += passed;
     const run: FrameRun = {
       source: connection,
       chunk,
       verdict,
       first,
-      count,
+      count: passed,
       isBare: kind !== RunKind.PLAIN,
       firstSequence,
       delimiter: this.#settings.delimiter.charCodeAt(0),
@@ -278,7 +268,7 @@ export class ProtocolHandler {
   #refuse(connection: SocketConnection, refusal: RefusedFrame, message: Buffer | undefined): void {
     const { code, type, issues } = refusal;
     const line = connection.line + refusal.line + 1;
-    this.#refused.set(code, (this.#refused.get(code) ?? 0) + 1);
+    this.#countRefused(code, 1);
     connection.noteRefused(code);
     this.#replies.reply(connection, code, { messageType: type, line, issues });
     const rejection: Rejection = {
@@ -293,6 +283,10 @@ export class ProtocolHandler {
     this.#forwardRejection(rejection);
     this.#listener.onRejected(rejection);
     if (code === 'MESSAGE_TOO_LARGE') this.#countFramingError(connection);
+  }
+
+  #countRefused(code: WireErrorCode, count: number): void {
+    this.#refused.set(code, (this.#refused.get(code) ?? 0) + count);
   }
 
   #forwardRejection({ connection, code, issues, bytes, sample }: Rejection): void {

@@ -1,0 +1,99 @@
+// Who may do what, where tokens are configured. Without tokens, the permissions of the socket file decide alone.
+
+import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import { readFileSync, statSync } from 'node:fs';
+import * as z from 'zod';
+import { authTokensSchema } from '../config.js';
+import { describeError, SluiceError } from '../errors.js';
+import type { PeerRole } from './messages.js';
+
+/** Tokens by role. A role may have several, so that they can be changed without a gap. */
+export type AuthTokens = { readonly [R in PeerRole]?: readonly string[] | undefined };
+
+/** `report`: send a crawler's messages. `subscribe`: receive them. `command`: send an application's messages. */
+export type AccessAction = 'report' | 'subscribe' | 'command';
+
+/** The parts of a connection that access depends on. */
+export interface AccessSubject {
+  readonly role: PeerRole;
+  /** Whether a `hello` of the peer was accepted. */
+  readonly isAdmitted: boolean;
+}
+
+const ALLOWED: Readonly<Record<PeerRole, ReadonlySet<AccessAction>>> = {
+  crawler: new Set(['report']),
+  app: new Set(['subscribe', 'command']),
+  monitor: new Set(['subscribe']),
+};
+const ROLES = ['crawler', 'app', 'monitor'] as const;
+/** Permissions of others than the owner. */
+const OTHERS = 0o077;
+
+export class AccessControl {
+  /** Digests of the tokens under a key of this process: all of one length, and no secret in memory dumps. */
+  readonly #digests: ReadonlyMap<PeerRole, readonly Buffer[]>;
+  readonly #key = randomBytes(32);
+  readonly #isOn: boolean;
+
+  constructor(tokens: AuthTokens = {}) {
+    const entries = ROLES.map((role) => [role, tokens[role] ?? []] as const);
+    this.#digests = new Map(entries.map(([role, list]) => [role, list.map((token) => this.#digest(token))]));
+    this.#isOn = entries.some(([, list]) => list.length > 0);
+  }
+
+  /**
+   * The tokens of the options, and of the file that they name.
+   * @throws SluiceError `CONFIG_UNREADABLE` when the file is not there, holds something else, or others may read it
+   */
+  static load(auth: { readonly tokens: AuthTokens; readonly file?: string | undefined }): AccessControl {
+    const fromFile = auth.file === undefined ? {} : readTokenFile(auth.file);
+    const tokens = Object.fromEntries(
+      ROLES.map((role) => [role, [...(auth.tokens[role] ?? []), ...(fromFile[role] ?? [])]]),
+    );
+    return new AccessControl(tokens);
+  }
+
+  /** Whether a peer may take this role. Takes the same time whatever token it says. */
+  admits(role: PeerRole, token: string | undefined): boolean {
+    if (!this.#isOn) return true;
+    const known = this.#digests.get(role) ?? [];
+    if (known.length === 0) return role === 'crawler';
+    const said = this.#digest(token ?? '');
+    let isKnown = false;
+    for (const digest of known) if (timingSafeEqual(digest, said)) isKnown = true;
+    return isKnown;
+  }
+
+  /** Whether a peer is in: it has said a `hello` that was accepted, or needs none. */
+  isIn({ role, isAdmitted }: AccessSubject): boolean {
+    return isAdmitted || !this.#isOn || (role === 'crawler' && this.admits('crawler', undefined));
+  }
+
+  may(subject: AccessSubject, action: AccessAction): boolean {
+    if (!this.#isOn) return true;
+    return this.isIn(subject) && ALLOWED[subject.role].has(action);
+  }
+
+  #digest(token: string): Buffer {
+    return createHmac('sha256', this.#key).update(token).digest();
+  }
+}
+
+function readTokenFile(path: string): AuthTokens {
+  const fail = (detail: string, cause?: unknown): never => {
+    throw new SluiceError('CONFIG_UNREADABLE', `${path}: ${detail}`, { cause });
+  };
+  let content: unknown;
+  try {
+    if ((statSync(path).mode & OTHERS) !== 0)
+      fail('others than its owner may read or write it; chmod 600 it');
+    content = JSON.parse(readFileSync(path, 'utf8'));
+  } catch (error) {
+    if (error instanceof SluiceError) throw error;
+    // What JSON.parse says quotes the text.
+    fail(error instanceof SyntaxError ? 'not JSON' : describeError(error));
+  }
+  const result = z.safeParse(authTokensSchema, content);
+  if (!result.success) return fail('not an object with lists of tokens by role, of 16 characters at least');
+  return result.data;
+}

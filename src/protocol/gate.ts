@@ -1,0 +1,75 @@
+// What a connection may send: by its role, where tokens are configured, and by its rate, where that is limited.
+
+import type { SocketConnection } from '../connection/socket-connection.js';
+import type { WireErrorCode } from '../errors.js';
+import type { AccessAction, AccessControl } from './access.js';
+import type { ReplyLimiter } from './reply-limiter.js';
+
+const SECOND = 1000;
+
+/** How much of its rate a connection has left: a token bucket that holds one second's worth. */
+interface Bucket {
+  tokens: number;
+  filledAt: number;
+}
+
+export class Gate {
+  readonly #access: AccessControl;
+  readonly #replies: ReplyLimiter;
+  /** Messages a second; 0: no limit. */
+  readonly #rate: number;
+  readonly #onRefused: (code: WireErrorCode, count: number) => void;
+  readonly #buckets = new WeakMap<SocketConnection, Bucket>();
+
+  /**
+   * @param rate messages a second of one connection; 0: no limit
+   * @param onRefused called with how many messages were not let through
+   */
+  constructor(
+    access: AccessControl,
+    replies: ReplyLimiter,
+    rate: number,
+    onRefused: (code: WireErrorCode, count: number) => void,
+  ) {
+    this.#access = access;
+    this.#replies = replies;
+    this.#rate = rate;
+    this.#onRefused = onRefused;
+  }
+
+  /**
+   * How many of the next `count` messages of a connection may pass: the first ones. The others are refused
+   * and counted, and the peer is told once. A peer that should have said `hello` first is closed.
+   * @param now monotonic time in ms at which they were received
+   */
+  pass(connection: SocketConnection, action: AccessAction, count: number, now: number): number {
+    if (!this.#access.may(connection, action)) {
+      this.#refuse(connection, 'UNAUTHORIZED', count);
+      if (!this.#access.isIn(connection)) void connection.disconnect('UNAUTHORIZED');
+      return 0;
+    }
+    const allowed = this.#rate === 0 ? count : this.#take(connection, count, now);
+    if (allowed < count) this.#refuse(connection, 'RATE_LIMITED', count - allowed);
+    return allowed;
+  }
+
+  #take(connection: SocketConnection, count: number, now: number): number {
+    let bucket = this.#buckets.get(connection);
+    if (bucket === undefined) {
+      bucket = { tokens: this.#rate, filledAt: now };
+      this.#buckets.set(connection, bucket);
+    }
+    const earned = (Math.max(0, now - bucket.filledAt) / SECOND) * this.#rate;
+    bucket.tokens = Math.min(this.#rate, bucket.tokens + earned);
+    bucket.filledAt = now;
+    const allowed = Math.min(count, Math.floor(bucket.tokens));
+    bucket.tokens -= allowed;
+    return allowed;
+  }
+
+  #refuse(connection: SocketConnection, code: WireErrorCode, count: number): void {
+    for (let refused = 0; refused < count; refused++) connection.noteRefused(code);
+    this.#onRefused(code, count);
+    this.#replies.reply(connection, code);
+  }
+}

@@ -1,0 +1,24 @@
+// The figures of the protocol handler.
+
+export interface ProtocolStatistics {
+  /** Messages accepted, by type. */
+  readonly accepted: Readonly<Record<string, number>>;
+  /** Messages that a pattern has accepted without parsing them. */
+  readonly matched: number;
+  /** Messages that a pattern accepted and the slow path judged otherwise, with `patterns: 'verify'`. */
+  readonly mismatched: number;
+  /** Layouts of messages that workers have learned patterns for, and those that they dropped as unused. */
+  readonly layoutsLearned: number;
+  readonly layoutsDropped: number;
+  /** Messages refused, by error code. */
+  readonly refused: Readonly<Record<string, number>>;
+  /** Application messages that nobody could take. */
+  readonly undeliverable: number;
+  /** Heartbeats that came faster than `minHeartbeatInterval`. */
+  readonly heartbeatsDropped: number;
+  readonly errorReplies: number;
+  /** Errors that were counted only, for `maxErrorReplies`. */
+  readonly errorsUnanswered: number;
+  readonly subscriptions: number;
+  readonly jobOwners: number;
+}

@@ -1,0 +1,154 @@
+import { chmodSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { AccessControl } from 'sluice';
+import { describe, expect, test } from 'vitest';
+import { startBroker, temporaryFolder, until } from '../support/broker.js';
+import { line, VALID } from '../support/messages.js';
+import type { Peer } from '../support/peer.js';
+
+const APP = 'app-token-0123456789';
+const MONITOR = 'monitor-token-0123456789';
+const CRAWLER = 'crawler-token-0123456789';
+const beat = line(VALID.heartbeat);
+
+/** A broker where applications and monitors need a token. */
+const guarded = (crawler?: string[]) =>
+  startBroker({ auth: { tokens: { app: [APP], monitor: [MONITOR], ...(crawler && { crawler }) } } });
+
+async function greet(peer: Peer, role: string, token?: string): Promise<Peer> {
+  peer.say('hello', { role, ...(token !== undefined && { token }) });
+  await peer.next(({ type }) => type === 'welcome' || type === 'error');
+  return peer;
+}
+
+describe('with tokens', () => {
+  test('a right one lets a peer in; a wrong one, one of another role, or none closes it', async () => {
+    const { connect } = await guarded();
+    expect((await greet(await connect(), 'app', APP)).errors).toEqual([]);
+    for (const token of ['wrong', MONITOR, `${APP}x`, APP.slice(1), '', undefined]) {
+      const peer = await greet(await connect(), 'app', token);
+      expect(peer.errors).toEqual(['UNAUTHORIZED']);
+      await peer.closed;
+    }
+  });
+
+  test('who subscribes without a hello is refused and closed', async () => {
+    const { manager, connect } = await guarded();
+    const peer = await connect();
+    peer.say('subscribe', { id: 'a' });
+    await peer.closed;
+    expect(peer.errors).toEqual(['UNAUTHORIZED']);
+    expect(manager.getMetrics().protocol.subscriptions).toBe(0);
+  });
+
+  test('an application message from anybody but an application is refused', async () => {
+    const { connect } = await guarded();
+    const crawler = await connect();
+    crawler.write(beat);
+    const monitor = await greet(await connect(), 'monitor', MONITOR);
+    monitor.write(line(VALID.job_assignment));
+    expect((await monitor.next('error')).data.code).toBe('UNAUTHORIZED');
+    const other = await connect();
+    other.write(line(VALID.job_assignment));
+    await other.next('error');
+    expect(other.errors).toEqual(['UNAUTHORIZED']);
+    await crawler.settled();
+    expect(crawler.forwarded).toEqual([]);
+    const app = await greet(await connect(), 'app', APP);
+    app.write(line(VALID.job_assignment));
+    await crawler.next('job_assignment');
+  });
+
+  test('a monitor may listen, and a crawler may not', async () => {
+    const { connect } = await guarded();
+    const monitor = await (await greet(await connect(), 'monitor', MONITOR)).subscribe();
+    const crawler = await greet(await connect(), 'crawler');
+    crawler.write(beat);
+    await monitor.next('heartbeat');
+    crawler.say('subscribe', { id: 'a' });
+    expect((await crawler.next('error')).data.code).toBe('UNAUTHORIZED');
+  });
+
+  test('where crawlers have tokens too, one without is closed at its first message, and nothing is forwarded', async () => {
+    const { manager, connect } = await guarded([CRAWLER]);
+    const monitor = await (await greet(await connect(), 'monitor', MONITOR)).subscribe();
+    const stranger = await connect();
+    stranger.write(beat.repeat(3));
+    await stranger.closed;
+    expect(stranger.errors).toEqual(['UNAUTHORIZED']);
+    expect(manager.getMetrics().protocol.refused).toEqual({ UNAUTHORIZED: 3 });
+    const crawler = await greet(await connect(), 'crawler', CRAWLER);
+    crawler.write(beat);
+    await monitor.count(3);
+    expect(monitor.forwarded).toHaveLength(1);
+  });
+});
+
+describe('a file of tokens', () => {
+  const fileWith = (content: string, mode = 0o600): string => {
+    const path = join(temporaryFolder(), 'tokens.json');
+    writeFileSync(path, content);
+    chmodSync(path, mode);
+    return path;
+  };
+
+  test('adds to those of the options', () => {
+    const access = AccessControl.load({
+      tokens: { app: [APP] },
+      file: fileWith(JSON.stringify({ app: [CRAWLER] })),
+    });
+    expect([APP, CRAWLER, MONITOR].map((token) => access.admits('app', token))).toEqual([true, true, false]);
+    // A role without tokens is closed, but for crawlers.
+    expect(access.admits('monitor', APP)).toBe(false);
+    expect(access.admits('crawler', undefined)).toBe(true);
+  });
+
+  test.each([
+    ['that is not there', () => '/nowhere/tokens.json'],
+    ['that others may read', () => fileWith('{}', 0o644)],
+    ['that is no JSON', () => fileWith(`${APP} oops`)],
+    ['with a token too short', () => fileWith(`{"app":["${APP}","short"]}`)],
+    ['with another role', () => fileWith(`{"admin":["${APP}"]}`)],
+  ])('%s is refused, and quoted nowhere', (_, make) => {
+    const path = make();
+    let message = '';
+    try {
+      AccessControl.load({ tokens: {}, file: path });
+    } catch (error) {
+      expect(error).toMatchObject({ code: 'CONFIG_UNREADABLE' });
+      message = String(error);
+    }
+    expect(message).toContain(path);
+    expect(message).not.toContain(APP);
+    expect(message).not.toContain('short"');
+  });
+});
+
+describe('limits of one connection', () => {
+  test('more than maxMessagesPerSecond are refused and counted; the rest and all others pass', async () => {
+    const { manager, connect } = await startBroker({ maxMessagesPerSecond: 100 });
+    const monitor = await (await connect()).subscribe();
+    const [fast, slow] = [await connect(), await connect()];
+    fast.write(beat.repeat(1000));
+    slow.write(beat.repeat(50));
+    await until(() => (manager.getMetrics().protocol.refused.RATE_LIMITED ?? 0) > 0);
+    await Promise.all([fast.settled(), slow.settled()]);
+    const refused = manager.getMetrics().protocol.refused.RATE_LIMITED ?? 0;
+    await monitor.count(1 + 1050 - refused);
+    // A second's worth at once, and a little of what came in meanwhile.
+    expect(1000 - refused).toBeGreaterThanOrEqual(100);
+    expect(1000 - refused).toBeLessThan(500);
+    expect(fast.errors).toContain('RATE_LIMITED');
+    expect(slow.errors).toEqual([]);
+  });
+
+  test('a message whose end does not come closes the connection after partialMessageTimeout', async () => {
+    const { connect } = await startBroker({ partialMessageTimeout: 50, healthCheckInterval: 20 });
+    const [patient, slow] = [await connect(), await connect()];
+    patient.write(beat);
+    slow.write(beat + beat.slice(0, 20));
+    await slow.closed;
+    expect(slow.errors).toEqual(['INVALID_JSON']);
+    await patient.settled();
+  });
+});
