@@ -95,6 +95,17 @@ export const optionsSchema = z.strictObject({
     .regex(/^0?[0-7]{3}$/, { error: 'must be an octal mode such as 0600' })
     .default('0600')
     .meta({ description: 'permissions of the Unix socket, octal' }),
+  socketGroup: z
+    .string()
+    .regex(/^[\w.-]{1,64}$/, { error: 'must be a name or number of a group' })
+    .optional()
+    .meta({ description: 'group that owns the Unix socket; give it access with socketMode 0660' }),
+  listenFd: z
+    .number()
+    .int()
+    .min(3)
+    .optional()
+    .meta({ description: 'listening socket that was inherited, as systemd passes it (default: LISTEN_FDS)' }),
   maxConnections: z
     .number()
     .int()
@@ -259,7 +270,8 @@ export function resolveOptions(input: SluiceOptions): ResolvedOptions {
   const result = optionsSchema.safeParse(input);
   if (!result.success) throw invalidOption(result.error);
   const options = result.data;
-  if (options.socketPath === undefined && options.port === undefined)
+  const { socketPath, port, listenFd } = options;
+  if (socketPath === undefined && port === undefined && listenFd === undefined)
     options.socketPath = DEFAULT_SOCKET_PATH;
   if (options.heartbeatTimeout <= options.heartbeatInterval) {
     throw new SluiceError('INVALID_OPTION', 'heartbeatTimeout: must be longer than heartbeatInterval');

@@ -6,6 +6,9 @@ import type { ResolvedOptions } from '../config.js';
 import { SocketManager } from '../connection/socket-manager.js';
 import { EXIT } from './exit-codes.js';
 
+/** Descriptors before this one are standard input, output and error. */
+const FIRST_INHERITED = 3;
+
 export interface ServeFlags {
   printConfig?: boolean;
 }
@@ -17,10 +20,16 @@ export async function serve(options: ResolvedOptions, flags: ServeFlags): Promis
     return;
   }
   const log = createLogger(options.logLevel);
-  const manager = new SocketManager(options, { logger: log });
+  const manager = new SocketManager({ ...options, ...inherited() }, { logger: log });
   exitOnSignals(manager, log);
   await manager.start();
   if (process.stdout.isTTY) printWelcome(options);
+}
+
+/** The socket that systemd has opened for this process, if there is one. See sd_listen_fds(3). */
+function inherited(): { listenFd?: number } {
+  const { LISTEN_PID, LISTEN_FDS } = process.env;
+  return LISTEN_PID === String(process.pid) && Number(LISTEN_FDS) >= 1 ? { listenFd: FIRST_INHERITED } : {};
 }
 
 /** How many tokens there are, in place of them. */

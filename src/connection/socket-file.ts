@@ -1,26 +1,54 @@
 // The socket's place in the file system. A stale socket is replaced, a live one never; the new one
 // appears under its name only when it listens, and has its final permissions from the first instant.
 
-import { lstatSync, renameSync, type Stats, unlinkSync } from 'node:fs';
-import { connect, type Server } from 'node:net';
-import { dirname, join } from 'node:path';
+import { createHash } from 'node:crypto';
+import { chownSync, lstatSync, readFileSync, renameSync, type Stats, statSync, unlinkSync } from 'node:fs';
+import { connect, createServer, type Server } from 'node:net';
+import { dirname, join, resolve } from 'node:path';
 import { MAX_SOCKET_PATH } from '../config.js';
 import { describeError, SluiceError } from '../errors.js';
 
 /** How long a server at the path may take to answer before it counts as alive but busy, in ms. */
 const PROBE_TIMEOUT = 1000;
+/** How long another server that is just starting at the path is waited for, and how often to look, in ms. */
+const LOCK_TIMEOUT = 3000;
+const LOCK_INTERVAL = 20;
+/** Permission bits of a folder. */
+const [STICKY, WRITABLE_BY_ALL] = [0o1000, 0o002];
+
+export interface SocketFileOptions {
+  readonly backlog: number;
+  /** Permissions of the socket file, octal. */
+  readonly socketMode: string;
+  /** Name or number of the group that owns the file. */
+  readonly socketGroup?: string | undefined;
+}
 
 /**
  * Makes the server listen at `path`.
- * @param mode permissions of the socket file
  * @returns a function that removes the socket file, if it is still this server's
- * @throws SluiceError `SOCKET_PATH_INVALID`, `ADDRESS_IN_USE`, `LISTEN_FAILED`
+ * @throws SluiceError `SOCKET_PATH_INVALID`, `ADDRESS_IN_USE`, `LISTEN_FAILED`, `INVALID_OPTION`
  */
 export async function listenAtPath(
   server: Server,
   path: string,
-  backlog: number,
-  mode: number,
+  options: SocketFileOptions,
+): Promise<() => void> {
+  const group = options.socketGroup === undefined ? undefined : groupId(options.socketGroup);
+  refuseOpenFolder(path);
+  const unlock = await lock(path);
+  try {
+    return await takePath(server, path, options, group);
+  } finally {
+    unlock();
+  }
+}
+
+async function takePath(
+  server: Server,
+  path: string,
+  { backlog, socketMode }: SocketFileOptions,
+  group: number | undefined,
 ): Promise<() => void> {
   await refuseUnlessFree(path);
   // Node removes the path it listened on when it closes; that is this name, not a successor's socket.
@@ -28,8 +56,9 @@ export async function listenAtPath(
   if (Buffer.byteLength(temporary) > MAX_SOCKET_PATH) {
     throw new SluiceError('SOCKET_PATH_INVALID', `${path}: the name of its folder is too long`);
   }
-  await listen(server, temporary, backlog, mode);
+  await listen(server, temporary, backlog, Number.parseInt(socketMode, 8));
   try {
+    if (group !== undefined) chownSync(temporary, process.geteuid?.() ?? 0, group);
     renameSync(temporary, path);
   } catch (cause) {
     server.close();
@@ -46,7 +75,55 @@ async function refuseUnlessFree(path: string): Promise<void> {
   const found = statOf(path);
   if (found === undefined) return;
   if (!found.isSocket()) throw new SluiceError('SOCKET_PATH_INVALID', `${path} is there and is not a socket`);
+  const user = process.geteuid?.();
+  if (user !== undefined && user !== 0 && found.uid !== user) {
+    throw new SluiceError('SOCKET_PATH_INVALID', `${path} is another user's`);
+  }
   if (await isAlive(path)) throw new SluiceError('ADDRESS_IN_USE', path);
+}
+
+/** In a folder that everybody may write to, anybody could put his own socket in the place of this one. */
+function refuseOpenFolder(path: string): void {
+  const folder = dirname(resolve(path));
+  const mode = statSync(folder, { throwIfNoEntry: false })?.mode ?? 0;
+  if ((mode & WRITABLE_BY_ALL) !== 0 && (mode & STICKY) === 0) {
+    throw new SluiceError(
+      'SOCKET_PATH_INVALID',
+      `${path}: everybody may write to its folder; chmod +t or o-w it`,
+    );
+  }
+}
+
+/**
+ * Keeps two servers from looking at one path at the same time: a name in the kernel, which is gone with the
+ * process. Only Linux has such names; elsewhere there is no lock.
+ * @returns a function that lets go
+ */
+async function lock(path: string): Promise<() => void> {
+  if (process.platform !== 'linux') return () => {};
+  const name = `\0sluice-${createHash('sha256').update(resolve(path)).digest('hex').slice(0, 32)}`;
+  const startedAt = performance.now();
+  for (;;) {
+    const server = createServer((socket) => socket.destroy());
+    const isTaken = await new Promise<boolean>((done) => {
+      server.once('error', () => done(false));
+      server.listen(name, () => done(true));
+    });
+    if (isTaken) return () => server.close();
+    if (performance.now() - startedAt > LOCK_TIMEOUT) throw new SluiceError('ADDRESS_IN_USE', path);
+    await new Promise((done) => setTimeout(done, LOCK_INTERVAL));
+  }
+}
+
+/** The number of a group, as /etc/group has it. */
+function groupId(group: string): number {
+  if (/^\d+$/.test(group)) return Number(group);
+  const line = readFileSync('/etc/group', 'utf8')
+    .split('\n')
+    .find((entry) => entry.startsWith(`${group}:`));
+  const id = line?.split(':')[2];
+  if (id === undefined) throw new SluiceError('INVALID_OPTION', `socketGroup: there is no group ${group}`);
+  return Number(id);
 }
 
 function statOf(path: string): Stats | undefined {

@@ -155,25 +155,24 @@ export class SocketManager extends EventEmitter<ServerEvents> {
   }
 
   async #listen(server: Server): Promise<ServerAddress> {
-    const { socketPath, socketMode, host, port, backlog } = this.options;
-    if (socketPath !== undefined) {
-      this.#removeSocketFile = await listenAtPath(
-        server,
-        socketPath,
-        backlog,
-        Number.parseInt(socketMode, 8),
-      );
+    const { socketPath, host, port, backlog, listenFd } = this.options;
+    if (socketPath !== undefined && listenFd === undefined) {
+      this.#removeSocketFile = await listenAtPath(server, socketPath, this.options);
       return socketPath;
     }
+    const target = listenFd === undefined ? { host, port, backlog } : { fd: listenFd };
+    const name = listenFd === undefined ? `${host}:${port}` : `fd ${listenFd}`;
     await new Promise<void>((resolve, reject) => {
       server.once('error', (cause: NodeJS.ErrnoException) => {
         const code = cause.code === 'EADDRINUSE' ? 'ADDRESS_IN_USE' : 'LISTEN_FAILED';
-        reject(new SluiceError(code, `${host}:${port}`, { cause }));
+        reject(new SluiceError(code, name, { cause }));
       });
-      server.listen({ host, port, backlog }, () => resolve());
+      server.listen(target, () => resolve());
     });
     server.removeAllListeners('error');
-    const bound = server.address() as AddressInfo;
+    // An inherited socket is whoever made it's: it is never removed.
+    const bound = server.address() as AddressInfo | string | null;
+    if (bound === null || typeof bound === 'string') return bound ?? name;
     return `${bound.family === 'IPv6' ? `[${bound.address}]` : bound.address}:${bound.port}`;
   }
 

@@ -1,9 +1,13 @@
-import { existsSync, lstatSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, existsSync, lstatSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { pino } from 'pino';
 import { SocketManager } from 'sluice';
 import { describe, expect, test } from 'vitest';
-import { startBroker, temporaryFolder } from '../support/broker.js';
+import { startBroker, temporaryFolder, until } from '../support/broker.js';
+import { Peer } from '../support/peer.js';
 
 const logger = pino({ level: 'silent' });
 
@@ -35,6 +39,84 @@ describe('the socket file', () => {
     const manager = new SocketManager({ socketPath, workers: { threads: 1 } }, { logger });
     await expect(manager.start()).rejects.toMatchObject({ code: 'SOCKET_PATH_INVALID' });
   });
+
+  test('that is a symbolic link is refused, wherever it leads', async () => {
+    const { socketPath } = await startBroker();
+    const link = join(temporaryFolder(), 'link.sock');
+    symlinkSync(socketPath, link);
+    const manager = new SocketManager({ socketPath: link, workers: { threads: 1 } }, { logger });
+    await expect(manager.start()).rejects.toMatchObject({ code: 'SOCKET_PATH_INVALID' });
+    expect(lstatSync(link).isSymbolicLink()).toBe(true);
+  });
+
+  test('in a folder that everybody may write to is refused, unless it is sticky', async () => {
+    const folder = temporaryFolder();
+    const manager = new SocketManager(
+      { socketPath: join(folder, 's.sock'), workers: { threads: 1 } },
+      { logger },
+    );
+    chmodSync(folder, 0o777);
+    await expect(manager.start()).rejects.toMatchObject({ code: 'SOCKET_PATH_INVALID' });
+    chmodSync(folder, 0o1777);
+    await manager.start();
+    await manager.stop();
+  });
+
+  test('has the mode and group that are asked for, 0600 without', async () => {
+    const group = process.getegid?.() ?? 0;
+    const { socketPath } = await startBroker();
+    expect(lstatSync(socketPath).mode & 0o777).toBe(0o600);
+    const shared = await startBroker({ socketMode: '0660', socketGroup: String(group) });
+    expect(lstatSync(shared.socketPath)).toMatchObject({ gid: group });
+    expect(lstatSync(shared.socketPath).mode & 0o777).toBe(0o660);
+    const unknown = new SocketManager({ socketGroup: 'no-such-group' }, { logger });
+    await expect(unknown.start()).rejects.toMatchObject({ code: 'INVALID_OPTION' });
+  });
+
+  test('is taken by one of many that start at once', async () => {
+    const socketPath = join(temporaryFolder(), 'contested.sock');
+    const managers = Array.from(
+      { length: 4 },
+      () => new SocketManager({ socketPath, workers: { threads: 1 } }, { logger }),
+    );
+    const results = await Promise.allSettled(managers.map((manager) => manager.start()));
+    expect(results.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
+    for (const result of results) {
+      if (result.status === 'rejected') expect(result.reason).toMatchObject({ code: 'ADDRESS_IN_USE' });
+    }
+    await (await Peer.connect(socketPath)).close();
+    await Promise.all(managers.map((manager) => manager.stop()));
+  }, 60_000);
+
+  test('that systemd has opened is listened on, and left where it is', async () => {
+    const socketPath = join(temporaryFolder(), 'inherited.sock');
+    const main = fileURLToPath(new URL('../../dist/src/cli/main.js', import.meta.url));
+    // Opens the socket and hands it on, as systemd does; blocked meanwhile, so that it accepts nothing itself.
+    const activator = `
+      const { spawnSync } = require('child_process');
+      const { existsSync } = require('fs');
+      const path = ${JSON.stringify(socketPath)};
+      const server = require('net').createServer().listen(path, () => {
+        const command = 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$1" serve';
+        const stdio = ['ignore', 'inherit', 'inherit', server._handle.fd];
+        const { status } = spawnSync('/bin/sh', ['-c', command, process.execPath, ${JSON.stringify(main)}], { stdio });
+        console.log(JSON.stringify({ status, isThere: existsSync(path) }));
+        process.exit();
+      });`;
+    const child = spawn(process.execPath, ['-e', activator], { stdio: ['ignore', 'pipe', 'inherit'] });
+    let output = '';
+    child.stdout.on('data', (text: Buffer) => {
+      output += text.toString();
+    });
+    await until(() => output.includes('"listening"'));
+    const peer = await Peer.connect(socketPath);
+    await peer.settled();
+    await peer.close();
+    const { pid } = JSON.parse(output.split('\n')[0] ?? '') as { pid: number };
+    process.kill(pid, 'SIGTERM');
+    await once(child, 'close');
+    expect(JSON.parse(output.trim().split('\n').at(-1) ?? '')).toEqual({ status: 0, isThere: true });
+  }, 30_000);
 
   test('in a folder that is not there is refused', async () => {
     const manager = new SocketManager(
