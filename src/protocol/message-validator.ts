@@ -147,7 +147,8 @@ export class MessageValidator {
       ]);
     }
     const type = this.registry.get(name);
-    if (type === undefined) return refuse('UNKNOWN_TYPE');
+    // What only the broker says is nobody else's to send.
+    if (type === undefined || type.direction === 'broker') return refuse('UNKNOWN_TYPE');
     return this.#checkType(type, message);
   }
 
