@@ -8,7 +8,7 @@ const SHOWN = ['4 → 1', '4 → 10'];
 
 const WIDTH = 760;
 const LABELS = 170;
-const FIGURES = 210;
+const FIGURES = 260;
 const ROW = 26;
 const BAR = 16;
 const TITLE = 34;
