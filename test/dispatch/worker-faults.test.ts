@@ -9,37 +9,54 @@ import { line, VALID } from '../support/messages.js';
 const schemas = new URL('../support/deadly-schemas.mjs', import.meta.url);
 const harmless = (id: number) => line({ type: 'harmless', id });
 
-describe.each(['deadly', 'throwing', 'hungry', 'looping'])(
-  'a message that makes a worker fail: %s',
-  (type) => {
-    test('is found and refused; its neighbours and all others are delivered, in order', async () => {
-      const { manager, connect } = await startBroker({ schemas, validationTimeout: 300 });
-      const errors: unknown[] = [];
-      manager.on('pool_error', ({ error }) => errors.push(error));
-      const subscriber = await (await connect()).subscribe();
-      const [good, bad] = [await connect(), await connect()];
+describe.each(['deadly', 'hungry', 'looping'])('a message that makes a worker fail: %s', (type) => {
+  test('is found and refused; its neighbours and all others are delivered, in order', async () => {
+    const { manager, connect } = await startBroker({ schemas, validationTimeout: 300 });
+    const errors: unknown[] = [];
+    manager.on('pool_error', ({ error }) => errors.push(error));
+    const subscriber = await (await connect()).subscribe();
+    const [good, bad] = [await connect(), await connect()];
 
-      const before = Array.from({ length: 5 }, (_, id) => harmless(id)).join('');
-      const after = Array.from({ length: 6 }, (_, id) => harmless(id + 5)).join('');
-      bad.write(before + line({ type }) + after);
-      good.write(line(VALID.heartbeat));
+    const before = Array.from({ length: 5 }, (_, id) => harmless(id)).join('');
+    const after = Array.from({ length: 6 }, (_, id) => harmless(id + 5)).join('');
+    bad.write(before + line({ type }) + after);
+    good.write(line(VALID.heartbeat));
 
-      expect((await bad.next('error')).data).toMatchObject({ code: 'VALIDATION_FAILED', line: 6 });
-      await subscriber.count(13);
-      const ids = subscriber.forwarded.filter((message) => message.type === 'harmless').map(({ id }) => id);
-      expect(ids).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
-      expect(bad.errors).toEqual(['VALIDATION_FAILED']);
-      expect(manager.getMetrics().dispatch).toMatchObject({ failedChunks: 1 });
-      expect(errors.length).toBeGreaterThanOrEqual(2);
+    expect((await bad.next('error')).data).toMatchObject({ code: 'VALIDATION_FAILED', line: 6 });
+    await subscriber.count(13);
+    const ids = subscriber.forwarded.filter((message) => message.type === 'harmless').map(({ id }) => id);
+    expect(ids).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+    expect(bad.errors).toEqual(['VALIDATION_FAILED']);
+    expect(manager.getMetrics().dispatch).toMatchObject({ failedChunks: 1 });
+    expect(errors.length).toBeGreaterThanOrEqual(2);
 
-      // And it goes on as if nothing had been.
-      await until(() => manager.isHealthy());
-      bad.write(harmless(11));
-      await subscriber.count(14);
-      expect(manager.getMetrics().memory.heldBytes).toBe(0);
-    }, 60_000);
-  },
-);
+    // And it goes on as if nothing had been.
+    await until(() => manager.isHealthy());
+    bad.write(harmless(11));
+    await subscriber.count(14);
+    expect(manager.getMetrics().memory.heldBytes).toBe(0);
+  }, 60_000);
+});
+
+test('a worker that throws outside of its batch is replaced: before its answer or after it, nothing is lost', async () => {
+  const { manager, connect } = await startBroker({ schemas });
+  const errors: string[] = [];
+  manager.on('pool_error', ({ error }) => errors.push(String(error)));
+  const subscriber = await (await connect()).subscribe();
+  const crawler = await connect();
+  for (let id = 0; id < 5; id++) {
+    crawler.write(line({ type: 'throwing' }) + harmless(id));
+    await subscriber.next((message) => message.id === id);
+  }
+  await crawler.settled();
+  await until(() => manager.isHealthy());
+  expect(errors.join()).toContain('thrown outside of the rule');
+  // Each was either answered in time, or refused after it had taken two workers down.
+  const answered = subscriber.forwarded.filter(({ type }) => type === 'throwing').length;
+  const refused = crawler.errors.filter((code) => code === 'VALIDATION_FAILED').length;
+  expect(answered + refused).toBe(5);
+  expect(subscriber.forwarded.filter(({ type }) => type === 'harmless')).toHaveLength(5);
+}, 60_000);
 
 test('a hung worker is ended after validationTimeout, and that is told', async () => {
   const { manager, connect } = await startBroker({ schemas, validationTimeout: 200 });
