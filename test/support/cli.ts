@@ -64,3 +64,10 @@ export function runNode(
 export function sluice(args: readonly string[], env: NodeJS.ProcessEnv = {}): CliRun {
   return runNode(join(packageRoot, 'dist/src/cli/main.js'), args, env);
 }
+
+/** Starts `sluice` with so many file descriptors at most. */
+export function sluiceWithFiles(openFiles: number, args: readonly string[]): CliRun {
+  const main = join(packageRoot, 'dist/src/cli/main.js');
+  const command = `ulimit -n ${openFiles}; exec "$0" "$@"`;
+  return new CliRun(spawn('/bin/sh', ['-c', command, process.execPath, main, ...args]));
+}

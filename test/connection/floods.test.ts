@@ -1,0 +1,78 @@
+// Too many connections, and too many one after the other.
+
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { startBroker, temporaryFolder, until } from '../support/broker.js';
+import { sluiceWithFiles } from '../support/cli.js';
+import { line, VALID } from '../support/messages.js';
+import { Peer } from '../support/peer.js';
+
+const openFiles = (pid: number | 'self' = 'self'): number => readdirSync(`/proc/${pid}/fd`).length;
+
+describe('connections', () => {
+  test('beyond the limit are refused, told why, and counted: exactly those', async () => {
+    const { manager, socketPath } = await startBroker({ maxConnections: 50 });
+    let rejected = 0;
+    manager.on('connection_rejected', () => rejected++);
+    const peers: Peer[] = [];
+    for (let index = 0; index < 150; index++) peers.push(await Peer.connect(socketPath));
+    await until(() => rejected === 100);
+    const refused = peers.slice(50);
+    await Promise.all(refused.map(({ closed }) => closed));
+    expect(refused.map(({ errors }) => errors)).toEqual(refused.map(() => ['MAX_CONNECTIONS']));
+    expect(manager.getConnectionPool().size).toBe(50);
+    expect(manager.getConnectionPool().statistics.refused).toBe(100);
+    // There is room again when one has gone.
+    await peers[0]?.close();
+    await until(() => manager.getConnectionPool().size === 49);
+    const late = await Peer.connect(socketPath);
+    await late.settled();
+    await Promise.all([...peers, late].map((peer) => peer.close()));
+  });
+
+  test('that come and go leave nothing behind', async () => {
+    const { manager, socketPath } = await startBroker();
+    let accepted = 0;
+    const churn = async (rounds: number): Promise<void> => {
+      for (let round = 0; round < rounds; round++) {
+        const peers = await Promise.all(Array.from({ length: 20 }, () => Peer.connect(socketPath)));
+        for (const peer of peers) peer.write(line(VALID.heartbeat));
+        await Promise.all(peers.map((peer, index) => (index % 2 ? peer.close() : peer.socket.destroy())));
+        // The kernel lets few wait to be accepted.
+        accepted += peers.length;
+        await until(() => manager.getConnectionPool().statistics.added >= accepted);
+      }
+      await until(() => manager.getConnectionPool().size === 0);
+      await until(() => manager.getMetrics().memory.heldBytes === 0);
+    };
+    await churn(10);
+    const [filesBefore, bytesBefore] = [openFiles(), manager.getMetrics().memory.allocatedBytes];
+    await churn(100);
+    expect(openFiles()).toBeLessThanOrEqual(filesBefore + 2);
+    expect(manager.getMetrics().memory.allocatedBytes).toBeLessThanOrEqual(bytesBefore * 2);
+    expect(manager.getMetrics().protocol.subscriptions).toBe(0);
+  }, 60_000);
+});
+
+test('a broker out of file descriptors serves again when some are free', async () => {
+  const socketPath = join(temporaryFolder(), 'broker.sock');
+  const broker = sluiceWithFiles(256, ['serve', '--socket', socketPath, '--workers', '1']);
+  await broker.says('listening');
+  const first = await Peer.connect(socketPath);
+  await first.settled();
+  const peers: Peer[] = [];
+  for (let index = 0; index < 320; index++) {
+    const peer = await Peer.connect(socketPath).catch(() => undefined);
+    if (peer !== undefined) peers.push(peer);
+  }
+  await until(() => openFiles(broker.child.pid) >= 250);
+  // Those that are in are served meanwhile.
+  await first.settled();
+  await Promise.all(peers.map((peer) => peer.socket.destroy()));
+  await until(() => first.socket.writable);
+  const late = await Peer.connect(socketPath);
+  await late.settled();
+  expect(broker.child.exitCode).toBeNull();
+  await Promise.all([first.close(), late.close()]);
+}, 60_000);
