@@ -19,6 +19,8 @@ export class Quarantine {
   readonly #createPool: () => WorkerPool;
   readonly #events: QuarantineEvents;
   readonly #onError: (error: unknown) => void;
+  /** Chunks of one message that have made a worker fail. */
+  readonly #failedAlone = new WeakSet<Chunk>();
   #pool: WorkerPool | undefined;
   #queue: Chunk[] = [];
   #isWorking = false;
@@ -90,8 +92,13 @@ export class Quarantine {
     const { framing, delimiter } = this.#settings;
     const ends = messageEnds(chunk.slab.arena.bytes, chunk.start, chunk.end, framing, delimiter);
     const middle = ends[Math.floor((ends.length - 1) / 2)];
-    if (middle === undefined || middle >= chunk.end) this.#events.onHopeless(chunk);
-    else this.#queue.unshift(...chunk.lane.split(chunk, middle));
+    if (middle !== undefined && middle < chunk.end) this.#queue.unshift(...chunk.lane.split(chunk, middle));
+    else if (this.#failedAlone.has(chunk)) this.#events.onHopeless(chunk);
+    else {
+      // The worker may have died late, of the chunk before: the next one is fresh.
+      this.#failedAlone.add(chunk);
+      this.#queue.unshift(chunk);
+    }
   }
 }
 
