@@ -117,7 +117,6 @@ const ALL: readonly System[] = [
   },
 ];
 
-// Mosquitto's --help ends with exit code 1; what is not there cannot be started at all.
 /** Servers inside an application; their options are the numbers of messages at which they say so. */
 export const DROP_IN_SYSTEMS: readonly System[] = (
   [
@@ -139,6 +138,7 @@ export const DROP_IN_SYSTEMS: readonly System[] = (
   share,
 }));
 
+// Mosquitto's --help ends with exit code 1; what is not there cannot be started at all.
 const isInstalled = (program: string) => spawnSync(program, ['--help']).error === undefined;
 
 /** The systems that this machine can run. */

@@ -3,7 +3,7 @@
 import { SlabPool } from '../../src/connection/slab-pool.js';
 import { BatchValidator } from '../../src/dispatch/batch-validator.js';
 import { Chunk, Lane } from '../../src/dispatch/lane.js';
-import { FRAME, type Verdict } from '../../src/dispatch/verdict.js';
+import { batchTask, FRAME, type Verdict } from '../../src/dispatch/verdict.js';
 import { MessageParser } from '../../src/protocol/message-parser.js';
 
 export const NEWLINE = 10;
@@ -25,10 +25,7 @@ export function batchOf(bytes: Buffer): Batch {
     () => {},
   );
   const chunk = new Chunk(lane, { slab, start: slab.base, end }, 0);
-  const verdict = new BatchValidator(new MessageParser(), NEWLINE).validate({
-    arenas: [slab.arena.memory],
-    ranges: Uint32Array.of(0, slab.base, end),
-  });
+  const verdict = new BatchValidator(new MessageParser(), NEWLINE).validate(batchTask([chunk]));
   return { chunk, verdict, count: verdict.frames.length / FRAME.SIZE };
 }
 

@@ -186,14 +186,14 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   }
 
   /** Notes that a message of the peer was refused, or that it failed in another way. */
-  noteError(code: string): void {
-    this.#errors++;
+  noteError(code: string, count = 1): void {
+    this.#errors += count;
     this.#lastError = { code, at: new Date() };
   }
 
-  noteRefused(code: string): void {
-    this.#messagesRefused++;
-    this.noteError(code);
+  noteRefused(code: string, count = 1): void {
+    this.#messagesRefused += count;
+    this.noteError(code, count);
   }
 
   /** Stops or resumes reading, for one reason of {@link PAUSE}. */

@@ -56,28 +56,16 @@ export class BatchValidator implements FrameSink {
 
   /** Validates every message of a batch. */
   validate(task: BatchTask): Verdict {
-    this.#reset();
-    const arenas = task.arenas.map((memory) => Buffer.from(memory));
-    for (let at = 0; at < task.ranges.length; at += RANGE_FIELDS) {
-      const [bytes, start, end] = rangeAt(task, arenas, at);
-      this.#beginRange(bytes, end);
-      this.#endRange(this.#parser.parse(bytes, start, end, this));
-    }
+    this.#validateRanges(task, (bytes, start, end) => this.#parser.parse(bytes, start, end, this));
     return this.#takeVerdict();
   }
 
   /** Validates a batch by patterns alone; `undefined` when it has something that no pattern knows. */
   validateQuickly(task: BatchTask): Verdict | undefined {
-    this.#reset();
-    const arenas = task.arenas.map((memory) => Buffer.from(memory));
-    for (let at = 0; at < task.ranges.length; at += RANGE_FIELDS) {
-      const [bytes, start, end] = rangeAt(task, arenas, at);
-      this.#beginRange(bytes, end);
-      const lines = this.#parser.parseQuickly(bytes, start, end, this);
-      if (lines === undefined) return undefined;
-      this.#endRange(lines);
-    }
-    return this.#takeVerdict();
+    const isDone = this.#validateRanges(task, (bytes, start, end) =>
+      this.#parser.parseQuickly(bytes, start, end, this),
+    );
+    return isDone ? this.#takeVerdict() : undefined;
   }
 
   onMessage(type: MessageType, value: object, start: number, end: number): void {
@@ -124,16 +112,25 @@ export class BatchValidator implements FrameSink {
     this.#frame++;
   }
 
-  #beginRange(bytes: Buffer, end: number): void {
-    this.#bytes = bytes;
-    this.#rangeEnd = end;
-    this.#activeJobs = NO_HEARTBEAT;
-  }
-
-  #endRange(lines: number): void {
-    this.#closeRun();
-    this.#chunks.push4(this.#runs.length / RUN.SIZE, this.#chunkJobs.length, lines, this.#activeJobs);
-    this.#chunk++;
+  /** @param parse gives the delimiters of a range; `undefined` ends it, and the answer is false */
+  #validateRanges(
+    { arenas, ranges }: BatchTask,
+    parse: (bytes: Buffer, start: number, end: number) => number | undefined,
+  ): boolean {
+    this.#reset();
+    const buffers = arenas.map((memory) => Buffer.from(memory));
+    for (let at = 0; at < ranges.length; at += RANGE_FIELDS) {
+      const end = ranges[at + 2] ?? 0;
+      this.#bytes = buffers[ranges[at] ?? 0] as Buffer;
+      this.#rangeEnd = end;
+      this.#activeJobs = NO_HEARTBEAT;
+      const lines = parse(this.#bytes, ranges[at + 1] ?? 0, end);
+      if (lines === undefined) return false;
+      this.#closeRun();
+      this.#chunks.push4(this.#runs.length / RUN.SIZE, this.#chunkJobs.length, lines, this.#activeJobs);
+      this.#chunk++;
+    }
+    return true;
   }
 
   /** Plain messages that touch, and bare messages, share a run; all others stand alone. */
@@ -208,14 +205,6 @@ export class BatchValidator implements FrameSink {
   #countersByType(): Uint32Array {
     return new Uint32Array(this.#parser.validator.registry.types.length);
   }
-}
-
-function rangeAt(
-  { ranges }: BatchTask,
-  arenas: readonly Buffer[],
-  at: number,
-): [bytes: Buffer, start: number, end: number] {
-  return [arenas[ranges[at] ?? 0] as Buffer, ranges[at + 1] ?? 0, ranges[at + 2] ?? 0];
 }
 
 function activeJobsOf(heartbeat: { data?: { activeJobs?: unknown } }): number {

@@ -31,7 +31,7 @@ import {
   uuid,
 } from './fragments.js';
 import { COMPACT, elementPath, isSingular, type Layout, memberPath, valuePath } from './layout.js';
-import { ANY_NUMBER, intersect, numberFragment } from './number-range.js';
+import { intersect, numberFragment } from './number-range.js';
 
 /** A compiled schema. */
 export interface CompiledPattern {
@@ -246,7 +246,7 @@ class PatternCompiler {
   }
 
   #number(def: Definition, path: string): string {
-    let range = intersect(ANY_NUMBER, numberRangeOf(def));
+    let range = numberRangeOf(def);
     if (this.#apply('integer', path)) range = intersect(range, INTEGER);
     if (this.#apply('notNegative', path)) range = intersect(range, NOT_NEGATIVE);
     const fragment = numberFragment(range);

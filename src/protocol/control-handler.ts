@@ -2,6 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import type { SocketConnection } from '../connection/socket-connection.js';
+import type { WireErrorCode } from '../errors.js';
 import type { Subscriptions } from '../routing/subscriptions.js';
 import type { AccessControl } from './access.js';
 import type { MessageType } from './message-registry.js';
@@ -58,13 +59,12 @@ export class ControlHandler {
   #hello(connection: SocketConnection, { data }: MessageMap['hello']): void {
     const version = data.protocolVersion ?? PROTOCOL_VERSION;
     if (majorOf(version) !== majorOf(PROTOCOL_VERSION)) {
-      connection.noteError('UNSUPPORTED_VERSION');
-      this.#replies.reply(connection, 'UNSUPPORTED_VERSION', { messageType: 'hello' });
+      this.#refuse(connection, 'UNSUPPORTED_VERSION', 'hello');
       void connection.disconnect('UNSUPPORTED_VERSION');
       return;
     }
     if (!this.#access.admits(data.role, data.token)) {
-      this.#deny(connection, 'hello');
+      this.#refuse(connection, 'UNAUTHORIZED', 'hello');
       void connection.disconnect('UNAUTHORIZED');
       return;
     }
@@ -96,14 +96,13 @@ export class ControlHandler {
     const role = connection.version === undefined ? 'app' : connection.role;
     const { isAdmitted } = connection;
     if (!this.#access.may({ role, isAdmitted }, 'subscribe')) {
-      this.#deny(connection, 'subscribe');
+      this.#refuse(connection, 'UNAUTHORIZED', 'subscribe');
       if (!this.#access.isIn({ role, isAdmitted })) void connection.disconnect('UNAUTHORIZED');
       return;
     }
     const isNew = !this.#subscriptions.has(connection, data.id);
     if (isNew && this.#subscriptions.countOf(connection) >= this.#settings.maxSubscriptions) {
-      connection.noteError('RATE_LIMITED');
-      this.#replies.reply(connection, 'RATE_LIMITED', { messageType: 'subscribe' });
+      this.#refuse(connection, 'RATE_LIMITED', 'subscribe');
       return;
     }
     connection.role = role;
@@ -112,9 +111,9 @@ export class ControlHandler {
     connection.reply(brokerLine('subscribed', { id: data.id }, this.#settings.delimiter));
   }
 
-  #deny(connection: SocketConnection, messageType: string): void {
-    connection.noteError('UNAUTHORIZED');
-    this.#replies.reply(connection, 'UNAUTHORIZED', { messageType });
+  #refuse(connection: SocketConnection, code: WireErrorCode, messageType: string): void {
+    connection.noteError(code);
+    this.#replies.reply(connection, code, { messageType });
   }
 
   #unsubscribe(connection: SocketConnection, { data }: MessageMap['unsubscribe']): void {

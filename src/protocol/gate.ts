@@ -68,7 +68,7 @@ export class Gate {
   }
 
   #refuse(connection: SocketConnection, code: WireErrorCode, count: number): void {
-    for (let refused = 0; refused < count; refused++) connection.noteRefused(code);
+    connection.noteRefused(code, count);
     this.#onRefused(code, count);
     this.#replies.reply(connection, code);
   }

@@ -2,11 +2,11 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, existsSync, lstatSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { pino } from 'pino';
 import { SocketManager } from 'sluice';
 import { describe, expect, test } from 'vitest';
 import { startBroker, temporaryFolder, until } from '../support/broker.js';
+import { cliScript } from '../support/cli.js';
 import { Peer } from '../support/peer.js';
 
 const logger = pino({ level: 'silent' });
@@ -90,7 +90,6 @@ describe('the socket file', () => {
 
   test('that systemd has opened is listened on, and left where it is', async () => {
     const socketPath = join(temporaryFolder(), 'inherited.sock');
-    const main = fileURLToPath(new URL('../../dist/src/cli/main.js', import.meta.url));
     // Opens the socket and hands it on, as systemd does; blocked meanwhile, so that it accepts nothing itself.
     const activator = `
       const { spawnSync } = require('child_process');
@@ -99,7 +98,7 @@ describe('the socket file', () => {
       const server = require('net').createServer().listen(path, () => {
         const command = 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$1" serve';
         const stdio = ['ignore', 'inherit', 'inherit', server._handle.fd];
-        const { status } = spawnSync('/bin/sh', ['-c', command, process.execPath, ${JSON.stringify(main)}], { stdio });
+        const { status } = spawnSync('/bin/sh', ['-c', command, process.execPath, ${JSON.stringify(cliScript)}], { stdio });
         console.log(JSON.stringify({ status, isThere: existsSync(path) }));
         process.exit();
       });`;

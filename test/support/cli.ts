@@ -8,6 +8,9 @@ import { onTestFinished } from 'vitest';
 /** The folder of this package. */
 export const packageRoot = join(createRequire(import.meta.url).resolve('sluice/package.json'), '..');
 
+/** The command line, compiled. */
+export const cliScript = join(packageRoot, 'dist/src/cli/main.js');
+
 export class CliRun {
   readonly child: ChildProcessWithoutNullStreams;
   readonly exited: Promise<number | NodeJS.Signals | null>;
@@ -62,12 +65,11 @@ export function runNode(
 
 /** Starts `sluice` with arguments. */
 export function sluice(args: readonly string[], env: NodeJS.ProcessEnv = {}): CliRun {
-  return runNode(join(packageRoot, 'dist/src/cli/main.js'), args, env);
+  return runNode(cliScript, args, env);
 }
 
 /** Starts `sluice` with so many file descriptors at most. */
 export function sluiceWithFiles(openFiles: number, args: readonly string[]): CliRun {
-  const main = join(packageRoot, 'dist/src/cli/main.js');
   const command = `ulimit -n ${openFiles}; exec "$0" "$@"`;
-  return new CliRun(spawn('/bin/sh', ['-c', command, process.execPath, main, ...args]));
+  return new CliRun(spawn('/bin/sh', ['-c', command, process.execPath, cliScript, ...args]));
 }
