@@ -133,7 +133,13 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
       validator,
       framing,
       delimiter,
-      patterns: new PatternSet(registry, { isTimely, maxLearnedLayouts: 0 }),
+      patterns: new PatternSet(registry, {
+        framing,
+        delimiter,
+        maxMessageSize,
+        isTimely,
+        maxLearnedLayouts: 0,
+      }),
     });
     return { maxBytes: inlineBytes, validator: new BatchValidator(parser, delimiter) };
   }

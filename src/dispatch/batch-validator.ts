@@ -1,7 +1,8 @@
 // Validate: what a worker does with a batch. Runs the parser over each range and writes the verdict.
 // Must keep nothing of a batch after it has answered.
 
-import type { PatternMatch } from '../pattern/pattern-set.js';
+import { MATCH, MAX_IDS } from '../pattern/machine-memory.js';
+import type { Matches } from '../pattern/pattern-set.js';
 import type { FrameSink } from '../protocol/frame-sink.js';
 import { jobIdOf, type MessageParser } from '../protocol/message-parser.js';
 import type { MessageType } from '../protocol/message-registry.js';
@@ -32,6 +33,10 @@ export class BatchValidator implements FrameSink {
   readonly #jobNumbers = new Map<string, number>();
   /** By job number: the last chunk in which it was seen. */
   readonly #jobSeenIn: number[] = [];
+  /** By the number that the patterns have for a job: its number here, so far as the batch has spoken of it. */
+  readonly #matchedJobs = new Uint32Array(MAX_IDS + 1);
+  #jobGeneration = 0;
+  readonly #jobRequest: number;
   #refusals: RefusedFrame[] = [];
   #matched = 0;
   #mismatches: string[] = [];
@@ -51,6 +56,7 @@ export class BatchValidator implements FrameSink {
   constructor(parser: MessageParser, delimiter: number) {
     this.#parser = parser;
     this.#delimiter = delimiter;
+    this.#jobRequest = parser.validator.registry.get('job_request')?.index ?? 0;
     this.#accepted = this.#countersByType();
   }
 
@@ -68,40 +74,55 @@ export class BatchValidator implements FrameSink {
     return isDone ? this.#takeVerdict() : undefined;
   }
 
-  onMessage(type: MessageType, value: object, start: number, end: number): void {
-    const activeJobs = type.name === 'heartbeat' ? activeJobsOf(value) : undefined;
-    this.#accept(type, jobIdOf(value), activeJobs, start, end);
+  onMessage({ name, index, direction }: MessageType, value: object, start: number, end: number): void {
+    if (direction !== 'crawler') {
+      const kind = direction === 'app' ? RunKind.DIRECTED : RunKind.CONTROL;
+      return this.#accept(index, kind, 0, start, end);
+    }
+    if (name === 'heartbeat') this.#activeJobs = Math.min(activeJobsOf(value), MAX_ACTIVE_JOBS);
+    const jobId = jobIdOf(value);
+    const job = jobId === undefined ? 0 : this.#jobNumber(jobId);
+    if (job !== 0) this.#noteJob(job);
+    this.#accept(index, index === this.#jobRequest ? RunKind.REQUEST : RunKind.PLAIN, job, start, end);
   }
 
-  onMatch({ type, jobId, activeJobs }: PatternMatch, start: number, end: number): void {
-    this.#matched++;
-    this.#accept(type, jobId, activeJobs, start, end);
+  onMatches(matches: Matches, from: number, to: number): void {
+    const { records, shift, jobGeneration } = matches;
+    if (jobGeneration !== this.#jobGeneration) {
+      this.#jobGeneration = jobGeneration;
+      this.#matchedJobs.fill(0);
+    }
+    this.#matched += to - from;
+    const activeJobs = matches.takeActiveJobs();
+    if (activeJobs !== NO_HEARTBEAT) this.#activeJobs = activeJobs;
+    for (let at = from * MATCH.SIZE; at < to * MATCH.SIZE; at += MATCH.SIZE) {
+      const start = (records[at] ?? 0) - shift;
+      const end = (records[at + MATCH.END] ?? 0) - shift;
+      const type = records[at + MATCH.TYPE] ?? 0;
+      const matchedJob = records[at + MATCH.JOB] ?? 0;
+      let job = 0;
+      if (matchedJob !== 0) {
+        job = this.#matchedJobs[matchedJob] ?? 0;
+        if (job === 0) {
+          job = this.#jobNumber(matches.jobId(matchedJob));
+          this.#matchedJobs[matchedJob] = job;
+        }
+        this.#noteJob(job);
+      }
+      this.#accept(type, type === this.#jobRequest ? RunKind.REQUEST : RunKind.PLAIN, job, start, end);
+    }
   }
 
   onMismatch({ name }: MessageType): void {
     this.#mismatches.push(name);
   }
 
-  #accept(
-    type: MessageType,
-    jobId: string | undefined,
-    activeJobs: number | undefined,
-    start: number,
-    end: number,
-  ): void {
-    this.#accepted[type.index] = (this.#accepted[type.index] ?? 0) + 1;
+  /** @param kind what the message is when its delimiter follows it */
+  #accept(typeIndex: number, kind: number, job: number, start: number, end: number): void {
+    this.#accepted[typeIndex] = (this.#accepted[typeIndex] ?? 0) + 1;
     const isDelimited = end < this.#rangeEnd && this.#bytes[end] === this.#delimiter;
-    let kind: number = isDelimited ? RunKind.PLAIN : RunKind.BARE;
-    let job = 0;
-    if (type.direction === 'crawler') {
-      if (activeJobs !== undefined) this.#activeJobs = Math.min(activeJobs, MAX_ACTIVE_JOBS);
-      if (type.name === 'job_request') kind = RunKind.REQUEST;
-      if (jobId !== undefined) job = this.#jobNumber(jobId);
-    } else {
-      kind = type.direction === 'app' ? RunKind.DIRECTED : RunKind.CONTROL;
-    }
-    this.#extendRun(kind, start, end);
-    this.#frames.push4(start, end, type.index, job);
+    this.#extendRun(kind === RunKind.PLAIN && !isDelimited ? RunKind.BARE : kind, start, end);
+    this.#frames.push4(start, end, typeIndex, job);
     this.#frame++;
   }
 
@@ -159,11 +180,14 @@ export class BatchValidator implements FrameSink {
       this.#jobNumbers.set(jobId, number);
       this.#jobSeenIn[number] = -1;
     }
-    if (this.#jobSeenIn[number] !== this.#chunk) {
-      this.#jobSeenIn[number] = this.#chunk;
-      this.#chunkJobs.push(number - 1);
-    }
     return number;
+  }
+
+  /** The present chunk speaks of a job. */
+  #noteJob(number: number): void {
+    if (this.#jobSeenIn[number] === this.#chunk) return;
+    this.#jobSeenIn[number] = this.#chunk;
+    this.#chunkJobs.push(number - 1);
   }
 
   #takeVerdict(): Verdict {
@@ -192,6 +216,7 @@ export class BatchValidator implements FrameSink {
     for (const list of [this.#chunks, this.#runs, this.#frames, this.#chunkJobs]) list.clear();
     this.#jobIds.length = 0;
     this.#jobNumbers.clear();
+    this.#matchedJobs.fill(0);
     this.#refusals = [];
     this.#matched = 0;
     this.#mismatches = [];

@@ -6,6 +6,8 @@ import type { WireErrorCode } from '../errors.js';
 import type { Framing } from '../protocol/framing.js';
 import type { Issue } from '../protocol/issue.js';
 
+export { NO_HEARTBEAT } from '../pattern/machine-memory.js';
+
 /** What a worker is started with. */
 export interface WorkerSettings {
   /** URL of the schema module to load beside the protocol's own schemas. */
@@ -65,7 +67,7 @@ export interface Verdict {
   readonly runs: Uint32Array;
   /** {@link FRAME} numbers a message, in order. */
   readonly frames: Uint32Array;
-  /** Job ids, by the number in {@link FRAME.JOB} less one: each once. */
+  /** Job ids, by the number in {@link FRAME.JOB} less one. */
   readonly jobIds: readonly string[];
   /** Indexes into `jobIds`: the jobs each range speaks of, range by range. */
   readonly chunkJobs: Uint32Array;
@@ -82,10 +84,11 @@ export interface Verdict {
   readonly layoutsDropped: number;
 }
 
-/** Fields of a range in {@link Verdict.chunks}. Ends are exclusive; a range starts where the one before ended. */
+/**
+ * Fields of a range in {@link Verdict.chunks}. Ends are exclusive; a range starts where the one before ended.
+ * `LINES` counts the delimiters in the range. `ACTIVE_JOBS` is that of the last heartbeat, or {@link NO_HEARTBEAT}.
+ */
 export const CHUNK = { RUN_END: 0, JOB_END: 1, LINES: 2, ACTIVE_JOBS: 3, SIZE: 4 } as const;
-/** `CHUNK.LINES` counts the delimiters in the range. `CHUNK.ACTIVE_JOBS` has this when the range has no heartbeat; else the `activeJobs` of the last one. */
-export const NO_HEARTBEAT = 0xffff_ffff;
 /** Fields of a run in {@link Verdict.runs}. */
 export const RUN = { FIRST: 0, COUNT: 1, KIND: 2, SIZE: 3 } as const;
 /**

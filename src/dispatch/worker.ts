@@ -25,6 +25,9 @@ const patterns =
   settings.patterns === 'off'
     ? undefined
     : new PatternSet(registry, {
+        framing,
+        delimiter,
+        maxMessageSize: settings.maxMessageSize,
         isTimely: validator.isTimely,
         maxLearnedLayouts: settings.maxLearnedLayouts,
       });

@@ -1,7 +1,6 @@
 // Reads what zod tells of its schemas: definitions, checks, bounds. Says by name what no pattern can express.
 
 import type * as z from 'zod';
-import { ANY_NUMBER, intersect, type NumberRange } from './number-range.js';
 
 /** Why a schema, or a part of it, cannot be a pattern. */
 export class Declined extends Error {}
@@ -64,6 +63,38 @@ export function boundsOf(def: Definition, least: number): TextBounds {
   if (def.coerce === true) throw new Declined('coercion');
   if (max < min) throw new Declined('bounds that exclude each other');
   return { min, max: max === Number.POSITIVE_INFINITY ? undefined : max, prefix };
+}
+
+/** Which numbers a definition allows. */
+export interface NumberRange {
+  readonly isInteger: boolean;
+  readonly min: number;
+  readonly max: number;
+  /** Whether the bound itself is outside. */
+  readonly minExcluded: boolean;
+  readonly maxExcluded: boolean;
+}
+
+export const ANY_NUMBER: NumberRange = {
+  isInteger: false,
+  min: Number.NEGATIVE_INFINITY,
+  max: Number.POSITIVE_INFINITY,
+  minExcluded: false,
+  maxExcluded: false,
+};
+
+/** A range that allows what both allow. */
+export function intersect(a: NumberRange, b: Partial<NumberRange>): NumberRange {
+  const { isInteger = false, min = a.min, max = a.max, minExcluded = false, maxExcluded = false } = b;
+  return {
+    isInteger: a.isInteger || isInteger,
+    ...(min > a.min || (min === a.min && minExcluded)
+      ? { min, minExcluded }
+      : { min: a.min, minExcluded: a.minExcluded }),
+    ...(max < a.max || (max === a.max && maxExcluded)
+      ? { max, maxExcluded }
+      : { max: a.max, maxExcluded: a.maxExcluded }),
+  };
 }
 
 const INTEGER_FORMATS: Readonly<Record<string, Partial<NumberRange>>> = {

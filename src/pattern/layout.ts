@@ -2,7 +2,7 @@
 // program writes the same layout again and again; `json.dumps`, for one, puts a space after each comma.
 
 import { definitionOf, type Schema, unwrap } from './definitions.js';
-import type { Spacing } from './fragments.js';
+import type { Spacing } from './fragment.js';
 
 export interface Layout {
   readonly spacing: Spacing;

@@ -1,46 +1,36 @@
-// Compiles a zod schema to a regular expression that matches a family of its valid messages: keys in a
-// layout's order, white space only where the layout has it, strings and numbers of the plain kind. Absolute
-// law: what a pattern accepts, JSON.parse, schema and rules accept too. What it cannot say, it declines by name.
+// Compiles a zod schema to a pattern, which takes a family of its valid messages: keys in a layout's order,
+// white space only where the layout has it, strings and numbers of the plain kind. Absolute law: what a
+// pattern accepts, JSON.parse, schema and rules accept too. What it cannot say, it declines by name.
 
 import { type Conditions, MIN_JOB_ID_LENGTH } from '../protocol/conditions.js';
 import type { MessageType } from '../protocol/message-registry.js';
 import {
+  ANY_NUMBER,
   beginsWithTag,
   boundsOf,
   Declined,
   type Definition,
   definitionOf,
+  intersect,
+  type NumberRange,
   numberRangeOf,
   refuseChecks,
   type Schema,
   startsOf,
-  unwrap,
   valuesOf,
 } from './definitions.js';
-import {
-  asciiContent,
-  BOOLEAN,
-  DATE,
-  dateTime,
-  flatJson,
-  list,
-  literal,
-  record,
-  STRING,
-  stringThatStarts,
-  uuid,
-} from './fragments.js';
+import { BOOLEAN, choice, type Fragment, type Member, type Spacing, STRING, text } from './fragment.js';
 import { COMPACT, elementPath, isSingular, type Layout, memberPath, valuePath } from './layout.js';
-import { intersect, numberFragment } from './number-range.js';
 
 /** A compiled schema. */
 export interface CompiledPattern {
-  /** Source of the regular expression, without anchors. */
-  readonly source: string;
+  /** The whole message. */
+  readonly fragment: Fragment;
+  readonly spacing: Spacing;
   /** What every message that it takes begins with: the first key, up to its value. */
   readonly head: string;
-  /** Number of the capture, from 1, of each path whose value somebody needs. */
-  readonly captures: ReadonlyMap<string, number>;
+  /** Paths whose values the pattern captures, of those that somebody needs. */
+  readonly captures: ReadonlySet<string>;
   /** Fields that the pattern leaves out, with the reason: messages that have one take the slow path. */
   readonly omitted: readonly string[];
 }
@@ -49,7 +39,8 @@ export type CompileResult = CompiledPattern | { readonly declined: string };
 
 /**
  * Compiles the pattern of a message type, or says why there is none.
- * @param captured dotted paths of strings and numbers to capture, beside job ids and the operands of rules
+ * @param captured dotted paths to capture, beside job ids and the operands of rules: numbers, and the timestamp
+ *   where its age counts
  * @param layout how the messages are written; default: as `JSON.stringify` does, in the schema's order
  */
 export function compilePattern(
@@ -69,6 +60,7 @@ export function compilePattern(
 const NOT_NEGATIVE = { min: 0 };
 const INTEGER = { isInteger: true };
 const JOB_IDS = ['jobId', 'job_id'];
+export const TIMESTAMP = 'timestamp';
 
 class PatternCompiler {
   readonly #type: MessageType;
@@ -76,7 +68,9 @@ class PatternCompiler {
   readonly #layout: Layout;
   /** Paths to capture. */
   readonly #wanted: ReadonlySet<string>;
-  readonly #captures = new Map<string, number>();
+  /** Path of the timestamp whose age counts. */
+  readonly #checkedTime: string | undefined;
+  readonly #captures = new Set<string>();
   readonly #omitted = new Map<string, string>();
   #head = '{';
   /** Conditions that the pattern checks, as `integer data.activeJobs`. */
@@ -88,16 +82,18 @@ class PatternCompiler {
     this.#layout = layout;
     // Where jobId is needed, its older spelling is never the one that counts.
     const jobIds = this.#conditions.needsJobId ? ['jobId'] : JOB_IDS;
+    this.#checkedTime = captured.find((path) => path === TIMESTAMP);
     this.#wanted = new Set([...jobIds, ...captured, ...(this.#conditions.notGreater ?? []).flat()]);
   }
 
   compile(): CompiledPattern {
     const { schema } = this.#type;
     if (shapeOf(schema)?.type === undefined) throw new Declined('it has no key that names its type');
-    const source = this.#fragment(schema, '');
+    const fragment = this.#fragment(schema, '');
     this.#checkConditions();
     const omitted = [...this.#omitted].map(([field, reason]) => `${field}: ${reason}`);
-    return { source, head: this.#head, captures: this.#captures, omitted };
+    const { spacing } = this.#layout;
+    return { fragment, spacing, head: this.#head, captures: this.#captures, omitted };
   }
 
   /** Every condition must be in the pattern, or speak of a field that the pattern leaves out. */
@@ -115,7 +111,7 @@ class PatternCompiler {
   }
 
   /** @param path of the value in the message; see layout.ts */
-  #fragment(schema: Schema, path: string): string {
+  #fragment(schema: Schema, path: string): Fragment {
     const def = definitionOf(schema);
     switch (def.type) {
       case 'object':
@@ -131,7 +127,7 @@ class PatternCompiler {
       case 'union':
         return this.#union(def, path);
       case 'nullable':
-        return plain(def, `(?:${this.#fragment(def.innerType as Schema, path)}|null)`);
+        return plain(def, choice([this.#fragment(def.innerType as Schema, path), text('null')]));
       case 'optional':
       case 'default':
       case 'readonly':
@@ -139,10 +135,10 @@ class PatternCompiler {
       case 'boolean':
         return plain(def, BOOLEAN);
       case 'null':
-        return plain(def, 'null');
+        return plain(def, text('null'));
       case 'any':
       case 'unknown':
-        return plain(def, flatJson(this.#layout.spacing));
+        return plain(def, { kind: 'flat' });
       case 'enum':
       case 'literal':
         return plain(def, path === 'type' ? this.#typeName(def) : anyOf(valuesOf(def)));
@@ -152,31 +148,27 @@ class PatternCompiler {
   }
 
   /** Only messages that name this type are checked by its schema. */
-  #typeName(def: Definition): string {
+  #typeName(def: Definition): Fragment {
     const { name } = this.#type;
     if (!valuesOf(def).includes(name)) throw new Declined('its schema wants another type');
     return anyOf([name]);
   }
 
-  #object(def: Definition, path: string): string {
-    const { comma, colon } = this.#layout.spacing;
-    let text = '';
-    let needsComma = false;
+  #object(def: Definition, path: string): Fragment {
+    const members: Member[] = [];
     for (const [key, schema] of this.#members(def, path)) {
       const field = memberPath(path, key);
-      const isNeeded = field === 'jobId' && this.#conditions.needsJobId === true;
+      const isNeeded =
+        field === this.#checkedTime || (field === 'jobId' && this.#conditions.needsJobId === true);
       // zod says `optional` or `defaulted` where the key may be missing.
       const isOptional = schema === undefined || (schema._zod.optin !== undefined && !isNeeded);
       const member = isOptional ? this.#optionalMember(key, schema, field) : this.#member(key, schema, field);
-      if (member === undefined) continue;
-      if (needsComma) text += isOptional ? `(?:${comma}${member})?` : `${comma}${member}`;
-      else if (isOptional) text += String.raw`(?:${member}(?:${comma}(?=")|(?=\})))?`;
-      else text += member;
-      if (text === member && path === '') this.#head += JSON.stringify(key) + colon;
-      // A member that may not be there brings its own comma; once one must be there, all others lead with it.
-      needsComma ||= !isOptional;
+      if (member !== undefined) members.push({ ...member, isOptional });
     }
-    return plain(def, String.raw`\{${text}\}`);
+    const [first] = members;
+    if (path === '' && first?.isOptional === false)
+      this.#head += JSON.stringify(first.key) + this.#layout.spacing.colon;
+    return plain(def, { kind: 'object', members });
   }
 
   /** The members of an object in the layout's order; no schema: a key that the schema does not name. */
@@ -201,87 +193,105 @@ class PatternCompiler {
   }
 
   /** What cannot be a pattern is left out where it is optional. */
-  #optionalMember(key: string, schema: Schema | undefined, field: string): string | undefined {
-    const captures = new Map(this.#captures);
+  #optionalMember(
+    key: string,
+    schema: Schema | undefined,
+    field: string,
+  ): Omit<Member, 'isOptional'> | undefined {
+    const captures = [...this.#captures];
     try {
       return this.#member(key, schema, field);
     } catch (error) {
       if (!(error instanceof Declined)) throw error;
       this.#captures.clear();
-      for (const [path, number] of captures) this.#captures.set(path, number);
+      for (const path of captures) this.#captures.add(path);
       this.#omitted.set(field, error.message);
       return undefined;
     }
   }
 
-  /** A key with its value. */
-  #member(key: string, schema: Schema | undefined, field: string): string {
-    const { spacing } = this.#layout;
-    const value =
-      schema === undefined ? flatJson(spacing) : this.#captured(this.#fragment(schema, field), schema, field);
-    return keyFragment(key) + spacing.colon + value;
+  #member(key: string, schema: Schema | undefined, field: string): Omit<Member, 'isOptional'> {
+    if (!isPlainAscii(key) || key === '__proto__') throw new Declined('a key that is not plain ASCII');
+    const value: Fragment = schema === undefined ? { kind: 'flat' } : this.#fragment(schema, field);
+    if (JOB_IDS.includes(field) && value.kind !== 'ascii') throw new Declined('a job id that is no string');
+    return { key, value };
   }
 
-  #captured(fragment: string, schema: Schema, field: string): string {
-    if (!isSingular(field) || !this.#wanted.has(field)) return fragment;
-    const { type } = definitionOf(unwrap(schema));
-    if (JOB_IDS.includes(field) && type !== 'string') throw new Declined('a job id that is no string');
-    if (type !== 'string' && type !== 'number') return fragment;
-    this.#captures.set(field, this.#captures.size + 1);
-    return type === 'number' ? `(${fragment})` : `"(${fragment.slice(1, -1)})"`;
+  /** Whether somebody needs the value at this path, of which a message has one at most. */
+  #isCaptured(path: string): boolean {
+    if (!isSingular(path) || !this.#wanted.has(path)) return false;
+    this.#captures.add(path);
+    return true;
   }
 
-  #string(def: Definition, path: string): string {
+  #string(def: Definition, path: string): Fragment {
     if (path === 'type') throw new Declined('its schema does not name its type');
-    if (def.format !== undefined) return plain(def, `"${formatFragment(def)}"`);
+    if (def.format !== undefined) return plain(def, this.#format(def, path));
+    const isJobId = JOB_IDS.includes(path);
     const least = path === 'jobId' && this.#conditions.needsJobId ? MIN_JOB_ID_LENGTH : 0;
     const { min, max, prefix } = boundsOf(def, least);
     // A job id is read from the text as it is, so it may have no escapes.
-    const isAscii = min > 0 || max !== undefined || JOB_IDS.includes(path);
-    if (prefix === undefined) return isAscii ? `"${asciiContent(min, max)}"` : STRING;
+    const isAscii = min > 0 || max !== undefined || isJobId;
+    if (prefix === undefined) {
+      if (!isAscii) return STRING;
+      return { kind: 'ascii', min, max, capture: this.#isCaptured(path) ? path : undefined };
+    }
     if (isAscii || JSON.stringify(prefix) !== `"${prefix}"` || !isPlainAscii(prefix)) {
       throw new Declined('the check starts_with, beside a length or with more than plain ASCII');
     }
-    return stringThatStarts(prefix);
+    return { kind: 'string', prefix };
   }
 
-  #number(def: Definition, path: string): string {
+  #format(def: Definition, path: string): Fragment {
+    if (def.format === 'datetime' && def.precision === null) {
+      const isChecked = path === this.#checkedTime;
+      if (isChecked) this.#captures.add(path);
+      return { kind: 'dateTime', allowsOffset: def.offset === true, isChecked };
+    }
+    if (def.format === 'date') return { kind: 'date' };
+    if (def.format === 'uuid') {
+      return { kind: 'uuid', version: typeof def.version === 'string' ? def.version.slice(1) : undefined };
+    }
+    throw new Declined(`the format ${String(def.format)}`);
+  }
+
+  #number(def: Definition, path: string): Fragment {
     let range = numberRangeOf(def);
     if (this.#apply('integer', path)) range = intersect(range, INTEGER);
     if (this.#apply('notNegative', path)) range = intersect(range, NOT_NEGATIVE);
-    const fragment = numberFragment(range);
-    if (fragment === undefined) throw new Declined('bounds between which it knows no number');
-    return fragment;
+    return numberIn(range, this.#isCaptured(path) ? path : undefined);
   }
 
-  #array(def: Definition, path: string): string {
+  #array(def: Definition, path: string): Fragment {
     const { min, max } = boundsOf(def, 0);
-    return list(this.#fragment(def.element as Schema, elementPath(path)), this.#layout.spacing, min, max);
+    return { kind: 'list', element: this.#fragment(def.element as Schema, elementPath(path)), min, max };
   }
 
-  #record(def: Definition, path: string): string {
+  #record(def: Definition, path: string): Fragment {
     const key = definitionOf(def.keyType as Schema);
     if (key.type !== 'string' || key.format !== undefined || (key.checks as unknown[] | undefined)?.length) {
       throw new Declined('a record whose keys are limited');
     }
     const value = def.valueType as Schema;
     if (!this.#apply('notNegative', path)) {
-      return plain(def, record(this.#fragment(value, valuePath(path)), this.#layout.spacing));
+      return plain(def, { kind: 'record', value: this.#fragment(value, valuePath(path)) });
     }
-    const { type } = definitionOf(value);
-    if (type !== 'number') throw new Declined('a rule on a record of others than numbers');
-    const range = intersect(numberRangeOf(definitionOf(value)), NOT_NEGATIVE);
-    return plain(def, record(numberFragment(range) ?? '(?!)', this.#layout.spacing));
+    const inner = definitionOf(value);
+    if (inner.type !== 'number') throw new Declined('a rule on a record of others than numbers');
+    return plain(def, {
+      kind: 'record',
+      value: numberIn(intersect(numberRangeOf(inner), NOT_NEGATIVE), undefined),
+    });
   }
 
-  #union(def: Definition, path: string): string {
+  #union(def: Definition, path: string): Fragment {
     const options = def.options as Schema[];
     const fragments = options.map((option, index) => this.#fragment(option, `${path}|${index}`));
     if (!options.every((option) => beginsWithTag(option, def.discriminator))) {
       const starts = options.flatMap((option) => [...startsOf(option)]);
       if (new Set(starts).size < starts.length) throw new Declined('a union whose options begin alike');
     }
-    return plain(def, `(?:${fragments.join('|')})`);
+    return plain(def, choice(fragments));
   }
 
   /** Whether a condition speaks of this path; then it is met by the pattern. */
@@ -293,7 +303,7 @@ class PatternCompiler {
 }
 
 /** The fragment of a definition that nothing more is asked of. */
-function plain(def: Definition, fragment: string): string {
+function plain(def: Definition, fragment: Fragment): Fragment {
   refuseChecks(def);
   return fragment;
 }
@@ -302,27 +312,24 @@ function shapeOf(schema: Schema): Readonly<Record<string, Schema>> | undefined {
   return definitionOf(schema).shape as Readonly<Record<string, Schema>> | undefined;
 }
 
-function formatFragment(def: Definition): string {
-  if (def.format === 'datetime' && def.precision === null) return dateTime(def.offset === true);
-  if (def.format === 'date') return DATE;
-  if (def.format === 'uuid') return uuid(typeof def.version === 'string' ? def.version.slice(1) : '[1-8]');
-  throw new Declined(`the format ${String(def.format)}`);
+/** Numbers whose value nobody needs are only looked at. */
+function numberIn(range: NumberRange, capture: string | undefined): Fragment {
+  const isAny = Object.entries(ANY_NUMBER).every(
+    ([bound, value]) => range[bound as keyof NumberRange] === value,
+  );
+  return isAny && capture === undefined ? { kind: 'number' } : { kind: 'value', range, capture };
 }
 
-function anyOf(values: readonly unknown[]): string {
+/** The longest first: where one begins another, that is the one to try first. */
+function anyOf(values: readonly unknown[]): Fragment {
   const texts = values.map((value) => {
-    const text = typeof value === 'bigint' ? undefined : JSON.stringify(value);
-    if (text === undefined || !isPlainAscii(text)) throw new Declined('a value that is not ASCII');
-    return literal(text);
+    const json = typeof value === 'bigint' ? undefined : JSON.stringify(value);
+    if (json === undefined || !isPlainAscii(json)) throw new Declined('a value that is not ASCII');
+    return json;
   });
-  return `(?:${texts.join('|')})`;
+  return choice(texts.sort((a, b) => b.length - a.length).map(text));
 }
 
-function keyFragment(key: string): string {
-  if (!isPlainAscii(key) || key === '__proto__') throw new Declined('a key that is not plain ASCII');
-  return literal(JSON.stringify(key));
-}
-
-function isPlainAscii(text: string): boolean {
-  return /^[\x20-\x7e]*$/.test(text);
+function isPlainAscii(characters: string): boolean {
+  return /^[\x20-\x7e]*$/.test(characters);
 }

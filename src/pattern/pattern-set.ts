@@ -1,106 +1,151 @@
-// The patterns of all message types, and which of them to try: the fast path of validation. Keeps the
-// latest match in its own fields, so that matching a message allocates little. Learns the layouts that the
-// slow path keeps accepting, as an inline cache learns shapes.
+// The patterns of all message types: the fast path of validation. Compiles those of the schemas, and learns the
+// layouts that the slow path keeps accepting, as an inline cache learns shapes.
 
+import { type Buffer, isUtf8 } from 'node:buffer';
+import type { Framing } from '../protocol/framing.js';
 import type { MessageRegistry, MessageType } from '../protocol/message-registry.js';
+import { generatePattern } from './code-generator.js';
 import { type Layout, mergeLayouts } from './layout.js';
 import { LayoutLearner } from './layout-learner.js';
-import { type CompiledPattern, type CompileResult, compilePattern } from './pattern-compiler.js';
-import { PatternShelves } from './pattern-shelves.js';
+import { MATCH, NO_HEARTBEAT } from './machine-memory.js';
+import { type CompiledPattern, type CompileResult, compilePattern, TIMESTAMP } from './pattern-compiler.js';
+import { type Pattern, PatternMachine } from './pattern-machine.js';
 
 export interface PatternOptions {
+  /** Default `auto`. */
+  framing?: Framing;
+  /** The byte that ends a message; default 10, `\n`. */
+  delimiter?: number;
+  /** Longest message, in bytes; default 1 MiB. */
+  maxMessageSize?: number;
   /** Whether a timestamp is neither too old nor in the future; none: the age does not matter. */
   isTimely?: ((timestamp: string) => boolean) | undefined;
   /** Layouts to learn of each message type; default 16, 0 for none. */
   maxLearnedLayouts?: number;
 }
 
-/** A message that a pattern has matched. */
-export interface PatternMatch {
-  readonly type: MessageType;
-  /** Offset in the text just after the message. */
+/** Valid messages that patterns have matched, one after another: good until the next scan. */
+export interface Matches {
+  readonly count: number;
+  /** {@link MATCH} numbers a message. Less `shift`, its addresses are offsets in the bytes that were loaded. */
+  readonly records: Uint32Array;
+  readonly shift: number;
+  /** Offset of what comes behind the last one and its delimiter. */
   readonly end: number;
-  readonly jobId: string | undefined;
-  /** `activeJobs` of a heartbeat. */
-  readonly activeJobs: number | undefined;
+  /** Delimiters up to there. */
+  readonly lines: number;
+  /** Whether the next message may be matched too: the scan has only run out of room. */
+  readonly isInterrupted: boolean;
+  /** Changes when the numbers of job ids count anew. */
+  readonly jobGeneration: number;
+  /** The job id of a number in `records`. */
+  jobId(number: number): string;
+  /** `activeJobs` of the latest heartbeat among them; {@link NO_HEARTBEAT} when there is none, or at the second call. */
+  takeActiveJobs(): number;
 }
 
-/** A pattern, ready to be tried. */
-interface Entry {
-  readonly type: MessageType;
-  readonly pattern: RegExp;
-  readonly jobId: number | undefined;
-  readonly olderJobId: number | undefined;
-  readonly activeJobs: number | undefined;
-  readonly timestamp: number | undefined;
-  /** Pairs of captures, of which the first must not be the greater number. */
-  readonly notGreater: readonly (readonly [smaller: number, greater: number])[];
-  /** The layout that the pattern was learned from; none: the schema's own. */
-  readonly layout: Layout | undefined;
-  /** When it has last matched, in matches of learned patterns. */
-  lastMatch: number;
+/** A layout that was learned, and its pattern. */
+interface Learned {
+  readonly layout: Layout;
+  readonly pattern: Pattern;
 }
 
 /** Once in so many accepted messages of a type that took the slow path, unused layouts are dropped. */
 const SWEEP_INTERVAL = 4096;
 export const DEFAULT_LEARNED_LAYOUTS = 16;
+/** Path of the number that says how busy a crawler is. */
+const ACTIVE_JOBS = 'data.activeJobs';
+const NEWLINE = 0x0a;
+const NO_MATCHES = new Uint32Array(0);
 
-export class PatternSet implements PatternMatch {
+export class PatternSet implements Matches {
   /** What became of each type that could have a pattern, by its name. */
   readonly results: ReadonlyMap<string, CompileResult>;
-  type: MessageType;
-  end = 0;
-  jobId: string | undefined;
-  activeJobs: number | undefined;
   /** Layouts learned so far, and those dropped again. */
   layoutsLearned = 0;
   layoutsDropped = 0;
-  readonly #isTimely: ((timestamp: string) => boolean) | undefined;
+  records: Uint32Array = NO_MATCHES;
+  count = 0;
+  end = 0;
+  readonly #machine: PatternMachine | undefined;
+  readonly #isTimely: boolean;
   readonly #maxLearned: number;
-  readonly #shelves: PatternShelves<Entry>;
   /** By type index: what is learned, and who learns. */
-  readonly #learned: Entry[][];
+  readonly #learned: Learned[][];
   readonly #learners: LayoutLearner[];
-  /** By type index: messages until the next sweep, and the value of {@link #matches} at the latest one. */
+  /** By type index: messages until the next sweep, and the number of scans at the latest one. */
   readonly #untilSweep: number[];
   readonly #sweptAt: number[];
-  #matches = 0;
 
   constructor(registry: MessageRegistry, options: PatternOptions = {}) {
-    this.#isTimely = options.isTimely;
+    const { framing = 'auto', delimiter = NEWLINE, maxMessageSize = 1024 * 1024, isTimely } = options;
+    this.#isTimely = isTimely !== undefined;
     this.#maxLearned = options.maxLearnedLayouts ?? DEFAULT_LEARNED_LAYOUTS;
-    const results = new Map<string, CompileResult>();
     const types = registry.types.filter(({ index, direction }) => index > 0 && direction === 'crawler');
-    this.#shelves = new PatternShelves(types.map(({ name }) => name));
+    const names = types.map(({ name }) => name);
+    // One more while a new pattern is tried.
+    const maxPatterns = types.length * (1 + this.#maxLearned) + 1;
+    const machine = startMachine({ framing, delimiter, maxMessageSize, isTimely, names, maxPatterns });
+    this.#machine = machine;
+    const results = new Map<string, CompileResult>();
     for (const type of types) {
-      const result = this.#compile(type, undefined);
+      const result = machine === undefined ? NO_MACHINE : this.#compile(type, undefined);
       results.set(type.name, result);
-      if ('source' in result)
-        this.#shelves.add(this.#entryOf(type, result, undefined), type.name, result.head);
+      if (machine !== undefined && 'fragment' in result) {
+        machine.add(this.#generate(type, result), type, result.head);
+      }
     }
     this.results = results;
-    this.type = registry.types[0] as MessageType;
     this.#learned = registry.types.map(() => []);
     this.#learners = registry.types.map((type) => new LayoutLearner(type));
     this.#untilSweep = registry.types.map(() => SWEEP_INTERVAL);
     this.#sweptAt = registry.types.map(() => 0);
   }
 
-  /** Matches the message at `text[from]`; on success, this object holds the match. */
-  match(text: string, from: number): boolean {
-    const entries = this.#shelves.at(text, from);
-    if (entries === undefined) return false;
-    for (let index = 0; index < entries.length; index++) {
-      const entry = entries[index] as Entry;
-      if (!this.#matchEntry(entry, text, from)) continue;
-      if (index > 0) {
-        // Those that match often come first.
-        entries[index] = entries[index - 1] as Entry;
-        entries[index - 1] = entry;
-      }
-      return true;
+  get shift(): number {
+    return this.#machine?.shift ?? 0;
+  }
+
+  get lines(): number {
+    return this.#machine?.lines ?? 0;
+  }
+
+  get isInterrupted(): boolean {
+    return this.#machine?.isInterrupted ?? false;
+  }
+
+  get jobGeneration(): number {
+    return this.#machine?.generation ?? 0;
+  }
+
+  jobId(number: number): string {
+    return this.#machine?.jobId(number) ?? '';
+  }
+
+  takeActiveJobs(): number {
+    return this.#machine?.takeActiveJobs() ?? NO_HEARTBEAT;
+  }
+
+  /** Takes a copy of `bytes[from, to)`, to be scanned. False when it is not UTF-8: then no pattern may look at it. */
+  load(bytes: Buffer, from: number, to: number): boolean {
+    if (!isUtf8(bytes.subarray(from, to))) return false;
+    this.#machine?.load(bytes, from, to);
+    return true;
+  }
+
+  /**
+   * Matches one message after another, as far as patterns know them; this object then holds the matches.
+   * @param from an offset in the bytes that were loaded
+   */
+  scan(from: number): Matches {
+    if (this.#machine === undefined) {
+      this.end = from;
+      return this;
     }
-    return false;
+    this.end = this.#machine.scan(from);
+    this.records = this.#machine.matches;
+    this.count = this.records.length / MATCH.SIZE;
+    return this;
   }
 
   /**
@@ -108,130 +153,94 @@ export class PatternSet implements PatternMatch {
    * it comes often.
    */
   learn(type: MessageType, message: object, bytes: Buffer, start: number, end: number): void {
-    if (this.#maxLearned === 0 || type.direction !== 'crawler') return;
-    this.#sweep(type);
+    if (this.#machine === undefined || this.#maxLearned === 0 || type.direction !== 'crawler') return;
+    this.#sweep(type, this.#machine);
     const text = () => bytes.toString('latin1', start, end);
     const layout = this.#learners[type.index]?.note(message, text);
-    if (layout !== undefined) this.#learnLayout(type, layout, text());
+    if (layout !== undefined) this.#learnLayout(type, layout, bytes.subarray(start, end), this.#machine);
   }
 
-  #learnLayout(type: MessageType, seen: Layout, example: string): void {
-    const learned = this.#learned[type.index] as Entry[];
+  #learnLayout(type: MessageType, seen: Layout, example: Buffer, machine: PatternMachine): void {
+    const learned = this.#learned[type.index] as Learned[];
     let layout = seen;
-    let replaced: Entry | undefined;
-    for (const entry of learned) {
-      const merged = entry.layout && mergeLayouts(entry.layout, seen);
+    let replaced: Learned | undefined;
+    for (const known of learned) {
+      const merged = mergeLayouts(known.layout, seen);
       if (merged === undefined) continue;
       layout = merged;
-      replaced = entry;
+      replaced = known;
       break;
     }
     const result = this.#compile(type, layout);
     if ('declined' in result) return;
-    const entry = this.#entryOf(type, result, layout);
+    const pattern = machine.add(this.#generate(type, result), type, result.head);
     // Only what takes the message that it was learned from is worth its place.
-    if (!this.#matchEntry(entry, example, 0) || this.end !== example.length) return;
-    if (replaced !== undefined) this.#remove(type, replaced);
+    if (!machine.takes(pattern, example)) return machine.remove(pattern);
+    if (replaced !== undefined) this.#remove(type, replaced, machine);
     else {
-      if (learned.length >= this.#maxLearned) this.#drop(type, leastRecent(learned));
+      if (learned.length >= this.#maxLearned) this.#drop(type, this.#leastRecent(learned, machine), machine);
       this.layoutsLearned++;
     }
-    this.#learned[type.index]?.push(entry);
-    this.#shelves.add(entry, type.name, result.head);
+    this.#learned[type.index]?.push({ layout, pattern });
   }
 
   /** Drops the layouts of a type that have not matched since the last time. */
-  #sweep(type: MessageType): void {
+  #sweep(type: MessageType, machine: PatternMachine): void {
     const { index } = type;
     const left = (this.#untilSweep[index] ?? 0) - 1;
     this.#untilSweep[index] = left > 0 ? left : SWEEP_INTERVAL;
     if (left > 0) return;
-    const unused = this.#learned[index]?.filter(({ lastMatch }) => lastMatch <= (this.#sweptAt[index] ?? 0));
-    for (const entry of unused ?? []) this.#drop(type, entry);
-    this.#sweptAt[index] = this.#matches;
+    for (const known of this.#learned[index] ?? []) {
+      if (machine.lastMatch(known.pattern) <= (this.#sweptAt[index] ?? 0)) this.#drop(type, known, machine);
+    }
+    this.#sweptAt[index] = machine.scans;
   }
 
-  #drop(type: MessageType, entry: Entry): void {
-    this.#remove(type, entry);
+  #drop(type: MessageType, known: Learned, machine: PatternMachine): void {
+    this.#remove(type, known, machine);
     this.layoutsDropped++;
   }
 
-  #remove({ index }: MessageType, entry: Entry): void {
-    this.#learned[index] = (this.#learned[index] ?? []).filter((other) => other !== entry);
-    this.#shelves.remove(entry);
+  #remove({ index }: MessageType, known: Learned, machine: PatternMachine): void {
+    this.#learned[index] = (this.#learned[index] ?? []).filter((other) => other !== known);
+    machine.remove(known.pattern);
   }
 
-  #matchEntry(entry: Entry, text: string, from: number): boolean {
-    const { pattern } = entry;
-    pattern.lastIndex = from;
-    const captures = pattern.exec(text);
-    if (captures === null) return false;
-    for (let at = 0; at < entry.notGreater.length; at++) {
-      const [smaller, greater] = entry.notGreater[at] as readonly [number, number];
-      if (isGreater(captures[smaller], captures[greater])) return false;
-    }
-    if (this.#isTimely !== undefined) {
-      const timestamp = capture(captures, entry.timestamp);
-      if (timestamp === undefined || !this.#isTimely(timestamp)) return false;
-    }
-    this.type = entry.type;
-    this.end = pattern.lastIndex;
-    this.jobId = capture(captures, entry.jobId) ?? capture(captures, entry.olderJobId);
-    this.activeJobs = entry.activeJobs === undefined ? undefined : Number(captures[entry.activeJobs]);
-    if (entry.layout !== undefined) entry.lastMatch = ++this.#matches;
-    return true;
+  #leastRecent(learned: readonly Learned[], machine: PatternMachine): Learned {
+    const lastMatch = ({ pattern }: Learned) => machine.lastMatch(pattern);
+    return learned.reduce((oldest, known) => (lastMatch(known) < lastMatch(oldest) ? known : oldest));
   }
 
   #compile(type: MessageType, layout: Layout | undefined): CompileResult {
-    const needed = [
-      ...(type.name === 'heartbeat' ? ['data.activeJobs'] : []),
-      ...(this.#isTimely === undefined ? [] : ['timestamp']),
-    ];
+    const needed = [...(isHeartbeat(type) ? [ACTIVE_JOBS] : []), ...(this.#isTimely ? [TIMESTAMP] : [])];
     const result = compilePattern(type, needed, layout);
     if ('declined' in result) return result;
     const missing = needed.find((path) => !result.captures.has(path));
     return missing === undefined ? result : { declined: `it has no ${missing} to read` };
   }
 
-  #entryOf(type: MessageType, { source, captures }: CompiledPattern, layout: Layout | undefined): Entry {
-    const notGreater: [number, number][] = [];
-    for (const [smaller, greater] of type.conditions?.notGreater ?? []) {
-      const pair = [captures.get(smaller), captures.get(greater)] as const;
-      // An operand that the pattern leaves out is not there to compare.
-      if (pair[0] !== undefined && pair[1] !== undefined) notGreater.push([pair[0], pair[1]]);
-    }
-    return {
-      type,
-      pattern: new RegExp(source, 'y'),
-      jobId: captures.get('jobId'),
-      olderJobId: captures.get('job_id'),
-      activeJobs: captures.get('data.activeJobs'),
-      timestamp: captures.get('timestamp'),
-      notGreater,
-      layout,
-      lastMatch: 0,
-    };
+  #generate(type: MessageType, { fragment, spacing }: CompiledPattern): Uint8Array<ArrayBuffer> {
+    return generatePattern({
+      fragment,
+      spacing,
+      notGreater: type.conditions?.notGreater ?? [],
+      activeJobs: isHeartbeat(type) ? ACTIVE_JOBS : undefined,
+    });
   }
 }
 
-function leastRecent(entries: readonly Entry[]): Entry {
-  return entries.reduce((oldest, entry) => (entry.lastMatch < oldest.lastMatch ? entry : oldest));
+const NO_MACHINE: CompileResult = { declined: 'this computer cannot run compiled patterns' };
+
+/** Without WebAssembly, or on a processor without its 128-bit instructions, there are no patterns. */
+function startMachine(options: ConstructorParameters<typeof PatternMachine>[0]): PatternMachine | undefined {
+  try {
+    return new PatternMachine(options);
+  } catch (error) {
+    if (typeof WebAssembly === 'undefined' || error instanceof WebAssembly.CompileError) return undefined;
+    throw error;
+  }
 }
 
-function capture(captures: RegExpExecArray, number: number | undefined): string | undefined {
-  return number === undefined ? undefined : captures[number];
-}
-
-/**
- * Whether both numbers are there, and the first is the greater one. Whole numbers are compared by their
- * digits, as JSON has no leading zeros: it costs a tenth of making numbers of them (60 ns a pair).
- */
-function isGreater(a: string | undefined, b: string | undefined): boolean {
-  if (a === undefined || b === undefined) return false;
-  if (!isNatural(a) || !isNatural(b)) return Number(a) > Number(b);
-  return a.length === b.length ? a > b : a.length > b.length;
-}
-
-function isNatural(number: string): boolean {
-  return !number.includes('.') && !number.startsWith('-');
+function isHeartbeat({ name }: MessageType): boolean {
+  return name === 'heartbeat';
 }

@@ -1,6 +1,6 @@
 // What a parser pushes its messages into.
 
-import type { PatternMatch } from '../pattern/pattern-set.js';
+import type { Matches } from '../pattern/pattern-set.js';
 import type { MessageType } from './message-registry.js';
 import type { Refusal } from './message-validator.js';
 
@@ -8,8 +8,8 @@ import type { Refusal } from './message-validator.js';
 export interface FrameSink {
   /** A valid message at `[start, end)`. */
   onMessage(type: MessageType, value: object, start: number, end: number): void;
-  /** A valid message at `[start, end)`, told by a pattern: it was not parsed. */
-  onMatch?(match: PatternMatch, start: number, end: number): void;
+  /** Valid messages that patterns have matched, numbers `from` to `to` of the matches: they were not parsed. */
+  onMatches?(matches: Matches, from: number, to: number): void;
   /** A pattern took a message that the slow path refuses, or reads otherwise; the slow path's answer counts. */
   onMismatch?(type: MessageType): void;
   /** A refused one. `line` counts the delimiters before it in what is parsed. */

@@ -2,7 +2,8 @@
 // message into a sink. Runs in the workers over a batch's ranges, and alone over any stream.
 
 import { isUtf8 } from 'node:buffer';
-import type { PatternMatch, PatternSet } from '../pattern/pattern-set.js';
+import { MATCH } from '../pattern/machine-memory.js';
+import type { Matches, PatternSet } from '../pattern/pattern-set.js';
 import type { FrameSink } from './frame-sink.js';
 import {
   CARRIAGE_RETURN_SLACK,
@@ -23,7 +24,7 @@ export interface ParserOptions {
   framing?: Framing;
   /** The byte that ends a message; default 10, `\n`. */
   delimiter?: number;
-  /** Tried before a message is parsed, where the sink has `onMatch`; default none. */
+  /** Tried before a message is parsed, where the sink has `onMatches`; default none. */
   patterns?: PatternSet | undefined;
   /** Parse what a pattern has matched too, and compare; default false. */
   verify?: boolean;
@@ -37,7 +38,7 @@ export interface ParsedMessage {
 }
 
 const NEWLINE = 0x0a;
-/** Patterns read this many bytes as text at a time. */
+/** Patterns are given this many bytes at a time. */
 const PIECE = 64 * 1024;
 const CARRIAGE_RETURN = 0x0d;
 /** A line is tried as one message first. One this long, in bytes, may well be many: it is split first. */
@@ -122,7 +123,7 @@ export class MessageParser {
    */
   parse(bytes: Buffer, from: number, to: number, sink: FrameSink): number {
     this.#line = 0;
-    if (this.patterns !== undefined && sink.onMatch !== undefined) {
+    if (this.patterns !== undefined && sink.onMatches !== undefined) {
       this.#parseByPatterns(bytes, from, to, this.patterns, false, sink);
     } else this.#parseLines(bytes, from, to, isUtf8(bytes.subarray(from, to)), sink);
     return this.#line;
@@ -140,7 +141,7 @@ export class MessageParser {
   }
 
   /**
-   * Tries the patterns on pieces of the range, as text; what they do not know takes the slow path, or, with
+   * Tries the patterns on pieces of the range; what they do not know takes the slow path, or, with
    * `patternsOnly`, ends it: then the answer is false.
    */
   #parseByPatterns(
@@ -153,30 +154,24 @@ export class MessageParser {
   ): boolean {
     for (let base = from; base < to; ) {
       const pieceEnd = this.#pieceEnd(bytes, base, to);
-      if (!isUtf8(bytes.subarray(base, pieceEnd))) {
+      if (!patterns.load(bytes, base, pieceEnd)) {
         if (patternsOnly) return false;
         this.#parseLines(bytes, base, pieceEnd, false, sink);
         base = pieceEnd;
         continue;
       }
       this.#lineEnd = -1;
-      const text = bytes.toString('latin1', base, pieceEnd);
-      let at = 0;
-      while (at < text.length) {
-        const start = base + at;
-        const end = base + (patterns.match(text, at) ? patterns.end : at);
-        const isTaken =
-          end > start &&
-          this.#isWhole(bytes, start, end, pieceEnd) &&
-          this.#report(bytes, patterns, start, end, sink);
-        if (!isTaken && patternsOnly) return false;
-        at = (isTaken ? end : this.#parseNext(bytes, start, pieceEnd, sink)) - base;
-        if (text.charCodeAt(at) === this.#delimiter) {
+      while (base < pieceEnd) {
+        const matches = patterns.scan(base);
+        base = this.#verify ? this.#reportVerified(bytes, matches, sink) : this.#report(matches, sink);
+        if (base === pieceEnd || (base === matches.end && matches.isInterrupted)) continue;
+        if (patternsOnly) return false;
+        base = this.#parseNext(bytes, base, pieceEnd, sink);
+        if (base < pieceEnd && bytes[base] === this.#delimiter) {
           this.#line++;
-          at++;
+          base++;
         }
       }
-      base += at;
     }
     return true;
   }
@@ -205,28 +200,46 @@ export class MessageParser {
     }
   }
 
-  /** Whether a match is a whole message: not too long, and ended by what may end it. */
-  #isWhole(bytes: Buffer, start: number, end: number, to: number): boolean {
-    if (end - start > this.validator.maxMessageSize) return false;
-    return this.#framing === 'auto' || end === to || bytes[end] === this.#delimiter;
-  }
-
-  /** Passes a match on. False when the slow path does not agree. */
-  #report(bytes: Buffer, match: PatternMatch, start: number, end: number, sink: FrameSink): boolean {
-    if (this.#verify && !this.#agrees(bytes, match, start, end)) {
-      sink.onMismatch?.(match.type);
-      return false;
+  /** Passes matches on. Returns where they end. */
+  #report(matches: Matches, sink: FrameSink): number {
+    const { records, count } = matches;
+    if (count > 0) {
+      for (let at = MATCH.TYPE; at < records.length; at += MATCH.SIZE) {
+        this.validator.countAccepted(records[at] ?? 0);
+      }
+      sink.onMatches?.(matches, 0, count);
     }
-    this.validator.countAccepted(match.type);
-    sink.onMatch?.(match, start, end);
-    return true;
+    this.#line += matches.lines;
+    return matches.end;
   }
 
-  #agrees(bytes: Buffer, match: PatternMatch, start: number, end: number): boolean {
-    const frame = decodeJson(bytes.toString('utf8', start, end), this.validator.maxDepth);
+  /** Passes matches on up to one with which the slow path does not agree. Returns where that begins. */
+  #reportVerified(bytes: Buffer, matches: Matches, sink: FrameSink): number {
+    const { records, count, shift } = matches;
+    for (let index = 0; index < count; index++) {
+      const at = index * MATCH.SIZE;
+      const [start, end] = [(records[at] ?? 0) - shift, (records[at + MATCH.END] ?? 0) - shift];
+      const next = index + 1 < count ? (records[at + MATCH.SIZE] ?? 0) - shift : matches.end;
+      const typeIndex = records[at + MATCH.TYPE] ?? 0;
+      const job = records[at + MATCH.JOB] ?? 0;
+      const jobId = job === 0 ? undefined : matches.jobId(job);
+      if (!this.#agrees(bytes.subarray(start, end), typeIndex, jobId)) {
+        const type = this.validator.registry.types[typeIndex];
+        if (type !== undefined) sink.onMismatch?.(type);
+        return start;
+      }
+      this.validator.countAccepted(typeIndex);
+      sink.onMatches?.(matches, index, index + 1);
+      if (next > end) this.#line++;
+    }
+    return matches.end;
+  }
+
+  #agrees(message: Buffer, typeIndex: number, jobId: string | undefined): boolean {
+    const frame = decodeJson(message.toString(), this.validator.maxDepth);
     if (!frame.ok) return false;
     const result = this.validator.check(frame.value);
-    return result.ok && result.type === match.type && jobIdOf(frame.value as object) === match.jobId;
+    return result.ok && result.type.index === typeIndex && jobIdOf(frame.value as object) === jobId;
   }
 
   /** The slow path for what comes next: a line, or one object of a long line. Returns where it ends. */

@@ -105,14 +105,14 @@ export class MessageValidator {
 
   /** Adds a result to the statistics. */
   count<R extends ValidationResult>(result: R): R {
-    if (result.ok) this.countAccepted(result.type);
+    if (result.ok) this.countAccepted(result.type.index);
     else this.#refused.set(result.code, (this.#refused.get(result.code) ?? 0) + 1);
     return result;
   }
 
   /** Adds a message that a pattern has accepted. */
-  countAccepted({ index }: MessageType): void {
-    this.#accepted[index] = (this.#accepted[index] ?? 0) + 1;
+  countAccepted(typeIndex: number): void {
+    this.#accepted[typeIndex] = (this.#accepted[typeIndex] ?? 0) + 1;
   }
 
   /** Whether `maxMessageAge` and `maxClockSkew` allow the timestamp; undefined when both are off. */

@@ -15,7 +15,9 @@ function learner(maxLearnedLayouts?: number, registry = MessageRegistry.builtin(
     const bytes = Buffer.from(lines.map((line) => `${line}\n`).join(''));
     const counts = { matched: 0, parsed: 0, refused: 0 };
     parser.parse(bytes, 0, bytes.length, {
-      onMatch: () => counts.matched++,
+      onMatches: (_, from, to) => {
+        counts.matched += to - from;
+      },
       onMessage: () => counts.parsed++,
       onRefusal: () => counts.refused++,
     });

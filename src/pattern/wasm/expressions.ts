@@ -1,0 +1,140 @@
+// WebAssembly's instructions, as functions that give their bytes: an expression leaves one value, a statement
+// none. Only those that the patterns need. Opcodes: WebAssembly Core Specification 2.0, section 5.4.
+
+/** Encoded instructions. */
+export type Code = readonly number[];
+
+/** Value types, as they are encoded. */
+export const I32 = 0x7f;
+export const I64 = 0x7e;
+export const F64 = 0x7c;
+export const V128 = 0x7b;
+export type ValueType = typeof I32 | typeof I64 | typeof F64 | typeof V128;
+
+/** LEB128, unsigned: 7 bits a byte, lowest first. */
+export function unsigned(value: number): number[] {
+  const bytes: number[] = [];
+  let rest = value;
+  do {
+    const low = rest % 0x80;
+    rest = Math.floor(rest / 0x80);
+    bytes.push(rest > 0 ? low | 0x80 : low);
+  } while (rest > 0);
+  return bytes;
+}
+
+/** LEB128, signed. */
+export function signed(value: bigint): number[] {
+  const bytes: number[] = [];
+  let rest = value;
+  for (;;) {
+    const low = Number(rest & 0x7fn);
+    rest >>= 7n;
+    const isDone = (rest === 0n && (low & 0x40) === 0) || (rest === -1n && (low & 0x40) !== 0);
+    bytes.push(isDone ? low : low | 0x80);
+    if (isDone) return bytes;
+  }
+}
+
+const unary =
+  (...opcode: number[]) =>
+  (a: Code): Code => [...a, ...opcode];
+const binary =
+  (...opcode: number[]) =>
+  (a: Code, b: Code): Code => [...a, ...b, ...opcode];
+/** No alignment is promised: messages begin anywhere. */
+const load =
+  (...opcode: number[]) =>
+  (address: Code, offset = 0): Code => [...address, ...opcode, 0, ...unsigned(offset)];
+const store =
+  (...opcode: number[]) =>
+  (address: Code, value: Code, offset = 0): Code => [...address, ...value, ...opcode, 0, ...unsigned(offset)];
+
+export const i32 = {
+  const: (value: number): Code => [0x41, ...signed(BigInt(value | 0))],
+  load: load(0x28),
+  load8: load(0x2d),
+  load16: load(0x2f),
+  store: store(0x36),
+  eqz: unary(0x45),
+  eq: binary(0x46),
+  ne: binary(0x47),
+  ltU: binary(0x49),
+  gtU: binary(0x4b),
+  leU: binary(0x4d),
+  geU: binary(0x4f),
+  ctz: unary(0x68),
+  add: binary(0x6a),
+  sub: binary(0x6b),
+  mul: binary(0x6c),
+  and: binary(0x71),
+  or: binary(0x72),
+  xor: binary(0x73),
+  shl: binary(0x74),
+  shrU: binary(0x76),
+  wrap: unary(0xa7),
+  /** The nearest 32-bit number without sign: never traps. */
+  truncate: unary(0xfc, 0x03),
+};
+
+export const i64 = {
+  const: (value: bigint): Code => [0x42, ...signed(BigInt.asIntN(64, value))],
+  load: load(0x29),
+  store: store(0x37),
+  ne: binary(0x52),
+  add: binary(0x7c),
+  sub: binary(0x7d),
+  mul: binary(0x7e),
+  and: binary(0x83),
+  xor: binary(0x85),
+  shl: binary(0x86),
+  shrU: binary(0x88),
+  rotl: binary(0x89),
+  extend: unary(0xad),
+};
+
+export const f64 = {
+  const: (value: number): Code => [0x44, ...new Uint8Array(new Float64Array([value]).buffer)],
+  ne: binary(0x62),
+  lt: binary(0x63),
+  gt: binary(0x64),
+  le: binary(0x65),
+  ge: binary(0x66),
+  neg: unary(0x9a),
+  trunc: unary(0x9d),
+  mul: binary(0xa2),
+  div: binary(0xa3),
+  fromI64: unary(0xba),
+};
+
+/** 16 bytes at a time. */
+export const i8x16 = {
+  load: load(0xfd, 0x00),
+  const: (lanes: readonly number[]): Code => [0xfd, 0x0c, ...lanes],
+  all: (value: number): Code => [0xfd, 0x0c, ...new Array<number>(16).fill(value)],
+  eq: binary(0xfd, 0x23),
+  ltS: binary(0xfd, 0x25),
+  ltU: binary(0xfd, 0x26),
+  leU: binary(0xfd, 0x2a),
+  or: binary(0xfd, 0x50),
+  allTrue: unary(0xfd, 0x63),
+  bitmask: unary(0xfd, 0x64),
+  sub: binary(0xfd, 0x71),
+};
+
+export const getLocal = (local: number): Code => [0x20, ...unsigned(local)];
+export const getGlobal = (global: number): Code => [0x23, ...unsigned(global)];
+export const call = (index: number, ...args: readonly Code[]): Code => [
+  ...args.flat(),
+  0x10,
+  ...unsigned(index),
+];
+/** Calls what a table holds. @param type index of the function's type */
+export const callIndirect = (type: number, index: Code, ...args: readonly Code[]): Code => [
+  ...args.flat(),
+  ...index,
+  0x11,
+  ...unsigned(type),
+  0x00,
+];
+export const select = (a: Code, b: Code, condition: Code): Code => [...a, ...b, ...condition, 0x1b];

@@ -1,0 +1,104 @@
+// Puts functions together to a WebAssembly module: all of them take i32 and give one i32, and share a memory
+// that is imported. Sections: WebAssembly Core Specification 2.0, section 5.5.
+
+import { type Code, I32, unsigned } from './expressions.js';
+import { FunctionWriter } from './function-writer.js';
+
+const MAGIC = [0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00];
+const SECTION = { TYPE: 1, IMPORT: 2, FUNCTION: 3, GLOBAL: 6, EXPORT: 7, CODE: 10 } as const;
+const KIND = { FUNCTION: 0, TABLE: 1, MEMORY: 2 } as const;
+const FUNCTION_TYPE = 0x60;
+const FUNCTION_REFERENCE = 0x70;
+const NO_LIMIT = 0x00;
+
+interface Written {
+  readonly parameters: number;
+  body: Code;
+}
+
+export class ModuleWriter {
+  readonly #imports: Code[] = [];
+  readonly #importedFunctions: number[] = [];
+  readonly #functions: Written[] = [];
+  readonly #globals: Code[] = [];
+  readonly #exports: Code[] = [];
+
+  constructor() {
+    this.#imports.push([...name('env'), ...name('memory'), KIND.MEMORY, NO_LIMIT, 1]);
+  }
+
+  /** Imports the table of functions that can be called by number. */
+  importTable(): void {
+    this.#imports.push([...name('env'), ...name('table'), KIND.TABLE, FUNCTION_REFERENCE, NO_LIMIT, 0]);
+  }
+
+  /** Imports a function of so many i32; before any is added. @returns its number, for `call` */
+  importFunction(field: string, parameters: number): number {
+    this.#imports.push([...name('env'), ...name(field), KIND.FUNCTION, ...unsigned(parameters)]);
+    return this.#importedFunctions.push(parameters) - 1;
+  }
+
+  /** A variable of the module. @param initial a constant expression */
+  global(type: number, initial: Code): number {
+    return this.#globals.push([type, 1, ...initial, 0x0b]) - 1;
+  }
+
+  /**
+   * Adds a function of so many i32.
+   * @param write gives its result
+   * @returns its number, for `call`
+   */
+  add(parameters: number, write: (writer: FunctionWriter) => Code, exportedAs?: string): number {
+    const written: Written = { parameters, body: [] };
+    const number = this.#importedFunctions.length + this.#functions.push(written) - 1;
+    const writer = new FunctionWriter(parameters);
+    written.body = writer.finish(write(writer));
+    if (exportedAs !== undefined) {
+      this.#exports.push([...name(exportedAs), KIND.FUNCTION, ...unsigned(number)]);
+    }
+    return number;
+  }
+
+  /** The type of functions of so many i32, for `callIndirect`: types are numbered by that. */
+  typeOf(parameters: number): number {
+    return parameters;
+  }
+
+  bytes(): Uint8Array<ArrayBuffer> {
+    const most = Math.max(0, ...this.#importedFunctions, ...this.#functions.map((f) => f.parameters));
+    const types = Array.from({ length: most + 1 }, (_, count) => [
+      FUNCTION_TYPE,
+      ...vector(new Array<Code>(count).fill([I32])),
+      ...vector([[I32]]),
+    ]);
+    return new Uint8Array([
+      ...MAGIC,
+      ...section(SECTION.TYPE, types),
+      ...section(SECTION.IMPORT, this.#imports),
+      ...section(
+        SECTION.FUNCTION,
+        this.#functions.map(({ parameters }) => unsigned(this.typeOf(parameters))),
+      ),
+      ...section(SECTION.GLOBAL, this.#globals),
+      ...section(SECTION.EXPORT, this.#exports),
+      ...section(
+        SECTION.CODE,
+        this.#functions.map(({ body }) => body),
+      ),
+    ]);
+  }
+}
+
+function vector(items: readonly Code[]): Code {
+  return [...unsigned(items.length), ...items.flat()];
+}
+
+function section(id: number, items: readonly Code[]): Code {
+  if (items.length === 0) return [];
+  const content = vector(items);
+  return [id, ...unsigned(content.length), ...content];
+}
+
+function name(text: string): Code {
+  return vector([...Buffer.from(text)].map((byte) => [byte]));
+}
