@@ -1,0 +1,97 @@
+import { MessageRegistry } from 'sluice';
+import { expect, test } from 'vitest';
+import * as z from 'zod';
+import { MAX_ID_LENGTH, MAX_IDS, MAX_MATCHES } from '#src/pattern/machine-memory.js';
+import { PatternSet } from '#src/pattern/pattern-set.js';
+import { matchAt } from '../support/patterns.js';
+
+const schema = z.object({ type: z.literal('t'), jobId: z.string().optional() });
+const registry = new MessageRegistry({ schemas: { t: schema } });
+
+/** Scans as often as it takes. Gives each message's job id, and how often the scan was interrupted. */
+function scanAll(patterns: PatternSet, text: string) {
+  const bytes = Buffer.from(text);
+  const jobs: (string | undefined)[] = [];
+  let interruptions = 0;
+  let lines = 0;
+  patterns.load(bytes, 0, bytes.length);
+  let at = 0;
+  for (;;) {
+    const matches = patterns.scan(at);
+    for (let index = 0; index < matches.count; index++) jobs.push(matchAt(matches, index).jobId);
+    lines += matches.lines;
+    at = matches.end;
+    if (!matches.isInterrupted) return { jobs, interruptions, lines, end: at };
+    interruptions++;
+  }
+}
+
+const line = (jobId: string) => `{"type":"t","jobId":${JSON.stringify(jobId)}}\n`;
+
+test('more messages than there is room for take more scans', () => {
+  const patterns = new PatternSet(registry);
+  const text = '{"type":"t"}\n'.repeat(MAX_MATCHES * 2 + 1);
+  const { jobs, interruptions, lines, end } = scanAll(patterns, text);
+  expect(jobs).toHaveLength(MAX_MATCHES * 2 + 1);
+  expect(interruptions).toBe(2);
+  expect(lines).toBe(jobs.length);
+  expect(end).toBe(text.length);
+});
+
+test('more job ids than there is room for: the numbers count anew, and each message keeps its own', () => {
+  const patterns = new PatternSet(registry);
+  const generation = patterns.jobGeneration;
+  const ids = Array.from({ length: MAX_IDS * 3 }, (_, index) => `job-${index % (MAX_IDS * 2)}`);
+  const { jobs, interruptions } = scanAll(patterns, ids.map(line).join(''));
+  expect(jobs).toEqual(ids);
+  expect(interruptions).toBeGreaterThan(1);
+  expect(patterns.jobGeneration).toBeGreaterThan(generation);
+});
+
+test('long job ids fill the room for their text', () => {
+  const patterns = new PatternSet(registry);
+  const ids = Array.from({ length: 500 }, (_, index) => `${index}-${'x'.repeat(MAX_ID_LENGTH - 10)}`);
+  expect(scanAll(patterns, ids.map(line).join('')).jobs).toEqual(ids);
+  // One that is too long takes the slow path.
+  expect(scanAll(patterns, line('x'.repeat(MAX_ID_LENGTH + 1)))).toMatchObject({ jobs: [], end: 0 });
+});
+
+test('ids that share a beginning, an end or all but one byte are told apart', () => {
+  const patterns = new PatternSet(registry);
+  const ids = [
+    '',
+    'a',
+    'ab',
+    'abcdefgh',
+    'abcdefgi',
+    'abcdefghi',
+    'abcdefghj',
+    'xbcdefghi',
+    'abcdefghijklmnop',
+    'abcdefghijklmnoq',
+  ];
+  const all = [...ids, ...ids.reverse()];
+  expect(scanAll(patterns, all.map(line).join('')).jobs).toEqual(all);
+});
+
+test('a carriage return before the delimiter is passed with it', () => {
+  const patterns = new PatternSet(registry);
+  expect(scanAll(patterns, '{"type":"t"}\r\n{"type":"t"}\n{"type":"t"}\r')).toMatchObject({
+    jobs: [undefined, undefined, undefined],
+    lines: 2,
+    end: 39,
+  });
+});
+
+test('text that does not fit grows the memory, and nothing is forgotten', () => {
+  const patterns = new PatternSet(registry, { maxMessageSize: 4 * 1024 * 1024 });
+  expect(scanAll(patterns, line('before')).jobs).toEqual(['before']);
+  const text = line('a').repeat(100_000);
+  expect(new Set(scanAll(patterns, text).jobs)).toEqual(new Set(['a']));
+  expect(scanAll(patterns, line('before')).jobs).toEqual(['before']);
+});
+
+test('bytes that are not UTF-8 are not looked at', () => {
+  const patterns = new PatternSet(registry);
+  expect(patterns.load(Buffer.from('{"type":"t","jobId":"\xff"}', 'latin1'), 0, 24)).toBe(false);
+});
