@@ -108,12 +108,12 @@ export class Outbox {
     this.#writing = this.#takeGroup();
     this.#writingSince = now;
     const last = this.#writing.length - 1;
-    this.#socket.cork();
+    if (last > 0) this.#socket.cork();
     this.#writing.forEach((entry, index) => {
       if (index < last) this.#socket.write(entry.bytes);
       else this.#socket.write(entry.bytes, this.#onWritten);
     });
-    this.#socket.uncork();
+    if (last > 0) this.#socket.uncork();
   }
 
   /** Resolves when nothing waits any more, or the outbox is closed. */

@@ -20,6 +20,7 @@ import {
 
 /** The newest `activeJobs` a verdict can tell: larger numbers are cut to it. */
 const MAX_ACTIVE_JOBS = NO_HEARTBEAT - 1;
+const NO_BYTES = Buffer.alloc(0);
 
 export class BatchValidator implements FrameSink {
   readonly #parser: MessageParser;
@@ -35,6 +36,9 @@ export class BatchValidator implements FrameSink {
   readonly #jobSeenIn: number[] = [];
   /** By the number that the patterns have for a job: its number here, so far as the batch has spoken of it. */
   readonly #matchedJobs = new Uint32Array(MAX_IDS + 1);
+  /** When that was noted: the present value of {@link #epoch}, or it counts no more. */
+  readonly #matchedIn = new Uint32Array(MAX_IDS + 1);
+  #epoch = 0;
   #jobGeneration = 0;
   readonly #jobRequest: number;
   #refusals: RefusedFrame[] = [];
@@ -43,8 +47,8 @@ export class BatchValidator implements FrameSink {
   /** What the patterns have counted up to the latest verdict. */
   #layoutsLearned = 0;
   #layoutsDropped = 0;
-  #accepted: Uint32Array;
-  #bytes: Buffer = Buffer.alloc(0);
+  readonly #accepted: Uint32Array;
+  #bytes: Buffer = NO_BYTES;
   #rangeEnd = 0;
   #chunk = 0;
   #activeJobs = NO_HEARTBEAT;
@@ -57,7 +61,7 @@ export class BatchValidator implements FrameSink {
     this.#parser = parser;
     this.#delimiter = delimiter;
     this.#jobRequest = parser.validator.registry.get('job_request')?.index ?? 0;
-    this.#accepted = this.#countersByType();
+    this.#accepted = new Uint32Array(parser.validator.registry.types.length);
   }
 
   /** Validates every message of a batch. */
@@ -90,7 +94,7 @@ export class BatchValidator implements FrameSink {
     const { records, shift, jobGeneration } = matches;
     if (jobGeneration !== this.#jobGeneration) {
       this.#jobGeneration = jobGeneration;
-      this.#matchedJobs.fill(0);
+      this.#epoch++;
     }
     this.#matched += to - from;
     const activeJobs = matches.takeActiveJobs();
@@ -102,10 +106,11 @@ export class BatchValidator implements FrameSink {
       const matchedJob = records[at + MATCH.JOB] ?? 0;
       let job = 0;
       if (matchedJob !== 0) {
-        job = this.#matchedJobs[matchedJob] ?? 0;
-        if (job === 0) {
+        if (this.#matchedIn[matchedJob] === this.#epoch) job = this.#matchedJobs[matchedJob] ?? 0;
+        else {
           job = this.#jobNumber(matches.jobId(matchedJob));
           this.#matchedJobs[matchedJob] = job;
+          this.#matchedIn[matchedJob] = this.#epoch;
         }
         this.#noteJob(job);
       }
@@ -193,13 +198,9 @@ export class BatchValidator implements FrameSink {
   #takeVerdict(): Verdict {
     const { layoutsLearned = 0, layoutsDropped = 0 } = this.#parser.patterns ?? {};
     const verdict: Verdict = {
-      chunks: this.#chunks.take(),
-      runs: this.#runs.take(),
-      frames: this.#frames.take(),
-      chunkJobs: this.#chunkJobs.take(),
+      ...this.#takeNumbers(),
       jobIds: this.#jobIds.slice(),
       refusals: this.#refusals,
-      accepted: this.#accepted,
       matched: this.#matched,
       mismatches: this.#mismatches,
       layoutsLearned: layoutsLearned - this.#layoutsLearned,
@@ -207,28 +208,42 @@ export class BatchValidator implements FrameSink {
     };
     this.#layoutsLearned = layoutsLearned;
     this.#layoutsDropped = layoutsDropped;
-    this.#reset();
+    this.#bytes = NO_BYTES;
     return verdict;
   }
 
-  /** Before a batch too: the one before may have ended in the middle. */
+  /** Copies all numbers into one piece of memory, which can move to another thread as a whole. */
+  #takeNumbers(): Pick<Verdict, 'chunks' | 'runs' | 'frames' | 'chunkJobs' | 'accepted'> {
+    const lists = [this.#chunks, this.#runs, this.#frames, this.#chunkJobs];
+    const numbers = new Uint32Array(lists.reduce((sum, list) => sum + list.length, this.#accepted.length));
+    let at = 0;
+    const copy = (values: Uint32Array): Uint32Array => {
+      numbers.set(values, at);
+      at += values.length;
+      return numbers.subarray(at - values.length, at);
+    };
+    return {
+      chunks: copy(this.#chunks.values),
+      runs: copy(this.#runs.values),
+      frames: copy(this.#frames.values),
+      chunkJobs: copy(this.#chunkJobs.values),
+      accepted: copy(this.#accepted),
+    };
+  }
+
+  /** Before a batch: the one before may have ended in the middle. */
   #reset(): void {
     for (const list of [this.#chunks, this.#runs, this.#frames, this.#chunkJobs]) list.clear();
     this.#jobIds.length = 0;
     this.#jobNumbers.clear();
-    this.#matchedJobs.fill(0);
+    this.#epoch++;
     this.#refusals = [];
     this.#matched = 0;
     this.#mismatches = [];
-    this.#accepted = this.#countersByType();
-    this.#bytes = Buffer.alloc(0);
+    this.#accepted.fill(0);
     this.#chunk = 0;
     this.#frame = 0;
     this.#runKind = -1;
-  }
-
-  #countersByType(): Uint32Array {
-    return new Uint32Array(this.#parser.validator.registry.types.length);
   }
 }
 

@@ -130,9 +130,13 @@ export class Dispatcher {
     return this.#inFlight === 0 && this.#queue.length === 0 && this.#quarantine.size === 0;
   }
 
-  /** After the reads of this turn of the event loop, so that they share a batch. */
+  /**
+   * An idle broker sends a chunk on at once; others go after the reads of this turn of the event loop, so that
+   * they share a batch.
+   */
   #scheduleFlush(): void {
     if (this.#flushScheduled || this.#inFlight >= this.#capacity) return;
+    if (this.#inFlight === 0) return this.#flush();
     this.#flushScheduled = true;
     setImmediate(this.#flush);
   }

@@ -30,11 +30,9 @@ export class NumberList {
     this.#values[this.#length++] = d;
   }
 
-  /** A copy of the values with a buffer of its own, so that it can be transferred; empties the list. */
-  take(): Uint32Array<ArrayBuffer> {
-    const values = this.#values.slice(0, this.#length);
-    this.clear();
-    return values;
+  /** The values, until the next change. */
+  get values(): Uint32Array {
+    return this.#values.subarray(0, this.#length);
   }
 
   clear(): void {

@@ -123,9 +123,10 @@ export class ProtocolHandler {
     this.#byPattern.mismatched += verdict.mismatches.length;
     this.#byPattern.layoutsLearned += verdict.layoutsLearned;
     this.#byPattern.layoutsDropped += verdict.layoutsDropped;
-    verdict.accepted.forEach((count, index) => {
-      this.#accepted[index] = (this.#accepted[index] ?? 0) + count;
-    });
+    const { accepted } = verdict;
+    for (let index = 0; index < accepted.length; index++) {
+      this.#accepted[index] = (this.#accepted[index] ?? 0) + (accepted[index] ?? 0);
+    }
   }
 
   /** A connection's next chunk has its verdict. */
