@@ -9,7 +9,7 @@ import type { MessageType } from '../protocol/message-registry.js';
 import type { Refusal } from '../protocol/message-validator.js';
 import { NumberList } from './number-list.js';
 import {
-  type BatchTask,
+  type Batch,
   NO_HEARTBEAT,
   RANGE_FIELDS,
   type RefusedFrame,
@@ -65,13 +65,13 @@ export class BatchValidator implements FrameSink {
   }
 
   /** Validates every message of a batch. */
-  validate(task: BatchTask): Verdict {
+  validate(task: Batch): Verdict {
     this.#validateRanges(task, (bytes, start, end) => this.#parser.parse(bytes, start, end, this));
     return this.#takeVerdict();
   }
 
   /** Validates a batch by patterns alone; `undefined` when it has something that no pattern knows. */
-  validateQuickly(task: BatchTask): Verdict | undefined {
+  validateQuickly(task: Batch): Verdict | undefined {
     const isDone = this.#validateRanges(task, (bytes, start, end) =>
       this.#parser.parseQuickly(bytes, start, end, this),
     );
@@ -140,7 +140,7 @@ export class BatchValidator implements FrameSink {
 
   /** @param parse gives the delimiters of a range; `undefined` ends it, and the answer is false */
   #validateRanges(
-    { arenas, ranges }: BatchTask,
+    { arenas, ranges }: Batch,
     parse: (bytes: Buffer, start: number, end: number) => number | undefined,
   ): boolean {
     this.#reset();

@@ -4,8 +4,8 @@
 
 import { messageEnds } from '../protocol/framing.js';
 import type { Chunk } from './lane.js';
-import { batchTask, type Verdict, type WorkerSettings } from './verdict.js';
-import { WorkerPool, type WorkerPoolOptions } from './worker-pool.js';
+import type { Verdict } from './verdict.js';
+import { type WorkerOptions, WorkerPool, type WorkerPoolOptions } from './worker-pool.js';
 
 export interface QuarantineEvents {
   /** A chunk has its verdict. */
@@ -15,7 +15,7 @@ export interface QuarantineEvents {
 }
 
 export class Quarantine {
-  readonly #settings: Omit<WorkerSettings, 'watch'>;
+  readonly #settings: WorkerOptions;
   readonly #createPool: () => WorkerPool;
   readonly #events: QuarantineEvents;
   readonly #onError: (error: unknown) => void;
@@ -59,17 +59,17 @@ export class Quarantine {
   }
 
   async #examine(chunk: Chunk): Promise<void> {
-    let verdict: Verdict;
+    let verdict: Verdict | undefined;
     try {
       const pool = await this.#startedPool();
-      verdict = await pool.run(batchTask([chunk]));
+      verdict = await pool.run([chunk]);
     } catch (error) {
       if (this.#closed) return;
       this.#onError(error);
       this.#split(chunk);
       return;
     }
-    this.#events.onVerdict(chunk, verdict);
+    if (verdict !== undefined) this.#events.onVerdict(chunk, verdict);
   }
 
   /** A pool that cannot start says nothing of the chunk: the failure is reported, and the next try waits for it. */

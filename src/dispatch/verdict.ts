@@ -21,18 +21,26 @@ export interface WorkerSettings {
   readonly maxLearnedLayouts: number;
   /** Where the worker says that it is busy; see watchdog.ts. */
   readonly watch: SharedArrayBuffer;
+  /** Where verdicts go that the main thread waits for; see verdict-box.ts. */
+  readonly box: SharedArrayBuffer;
 }
 
 /** Ranges of whole messages to validate, each from one connection. */
-export interface BatchTask {
+export interface Batch {
   readonly arenas: readonly SharedArrayBuffer[];
   /** {@link RANGE_FIELDS} numbers a range: index into `arenas`, start, end. */
   readonly ranges: Uint32Array;
 }
 export const RANGE_FIELDS = 3;
 
+/** A batch on its way to a worker. */
+export interface BatchTask extends Batch {
+  /** Whether the main thread waits for the verdict, and wants it in the box. */
+  readonly isAwaited: boolean;
+}
+
 /** The task to validate these ranges, in this order. */
-export function batchTask(batch: readonly FrameRange[]): BatchTask {
+export function batchTask(batch: readonly FrameRange[], isAwaited = false): BatchTask {
   const arenas: SharedArrayBuffer[] = [];
   const ranges = new Uint32Array(batch.length * RANGE_FIELDS);
   batch.forEach(({ slab, start, end }, index) => {
@@ -40,7 +48,7 @@ export function batchTask(batch: readonly FrameRange[]): BatchTask {
     if (arena === -1) arena = arenas.push(slab.arena.memory) - 1;
     ranges.set([arena, start, end], index * RANGE_FIELDS);
   });
-  return { arenas, ranges };
+  return { arenas, ranges, isAwaited };
 }
 
 /** What the main thread has to do with a run of consecutive messages. */
@@ -58,6 +66,9 @@ export const RunKind = {
   /** One refused message: tell the sender; see {@link Verdict.refusals}. */
   REFUSED: 5,
 } as const;
+
+/** What a worker answers when the verdict is in the box. */
+export const IN_BOX = 'in the box';
 
 /** The answer to a {@link BatchTask}. Offsets count from the start of the range's arena. */
 export interface Verdict {

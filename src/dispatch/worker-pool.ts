@@ -3,9 +3,14 @@
 // batch gets an answer, a verdict or an error, but while no worker lives it waits.
 
 import { Piscina } from 'piscina';
+import type { FrameRange } from '../connection/message-buffer.js';
 import { describeError, SluiceError } from '../errors.js';
-import type { BatchTask, Verdict, WorkerSettings } from './verdict.js';
+import { type BatchTask, batchTask, IN_BOX, type Verdict, type WorkerSettings } from './verdict.js';
+import { VerdictBox } from './verdict-box.js';
 import { Watchdog } from './watchdog.js';
+
+/** What workers are started with, but for the memory that they share with their pool. */
+export type WorkerOptions = Omit<WorkerSettings, 'watch' | 'box'>;
 
 export interface WorkerPoolOptions {
   /** Worker threads. */
@@ -14,7 +19,7 @@ export interface WorkerPoolOptions {
   readonly concurrentTasksPerWorker: number;
   /** ms that one batch may take; 0: no limit. */
   readonly validationTimeout: number;
-  readonly settings: Omit<WorkerSettings, 'watch'>;
+  readonly settings: WorkerOptions;
   /** Called when a worker fails, and when the pool cannot be built. */
   readonly onError: (error: unknown) => void;
 }
@@ -23,13 +28,15 @@ export interface WorkerPoolOptions {
 const BOOT_TIMEOUT = 30_000;
 /** How long to wait before a pool that did not start is built anew, in ms: from the first to the second, doubling. */
 const RESTART_DELAYS = [100, 5000] as const;
+/** How long to sleep for an early verdict, in ms: several times what most take. */
+const PATIENCE = 0.2;
 /** How often to look whether a worker lives, in ms. */
 const CHECK_INTERVAL = 500;
 /**
  * Room for a worker's short-lived objects, in MiB. V8's own 48 make the process 16 MB larger, and measured no
  * faster: almost nothing of a batch outlives it.
  */
-const YOUNG_GENERATION = 12;
+const YOUNG_GENERATION = 8;
 /** Room for all other objects, in MiB: so much, or so many times the longest message. */
 const OLD_GENERATION = 256;
 const MESSAGES_IN_HEAP = 32;
@@ -38,7 +45,8 @@ const MiB = 1024 * 1024;
 export class WorkerPool {
   readonly #options: WorkerPoolOptions;
   readonly #watchdog: Watchdog;
-  #piscina: Piscina<BatchTask, Verdict> | undefined;
+  readonly #box = new VerdictBox();
+  #piscina: Piscina<BatchTask, Verdict | typeof IN_BOX> | undefined;
   /** Set once the present pool has answered. */
   #isReady = false;
   #waiters: (() => void)[] = [];
@@ -79,11 +87,27 @@ export class WorkerPool {
     this.#checkTimer = setInterval(() => this.#check(), interval).unref();
   }
 
-  /** Has a worker validate a batch. Rejects when the worker fails. */
-  async run(task: BatchTask): Promise<Verdict> {
+  /**
+   * Has a worker validate a batch. Rejects when the worker fails.
+   * @param onEarly asks for the short way: this thread sleeps a little for the verdict, and `onEarly` gets it
+   *   when it comes so soon. One batch at a time may ask for it.
+   * @returns the verdict, where `onEarly` has not had it
+   */
+  async run(
+    batch: readonly FrameRange[],
+    onEarly?: (verdict: Verdict) => void,
+  ): Promise<Verdict | undefined> {
     while (!this.#isReady && !this.#closed) await new Promise<void>((resolve) => this.#waiters.push(resolve));
     if (this.#closed || this.#piscina === undefined) throw new SluiceError('NOT_RUNNING');
-    return this.#piscina.run(task);
+    if (onEarly !== undefined) this.#box.clear();
+    const answer = this.#piscina.run(batchTask(batch, onEarly !== undefined));
+    if (onEarly !== undefined) {
+      this.#box.wait(PATIENCE);
+      const early = this.#box.take();
+      if (early !== undefined) onEarly(early);
+    }
+    const result = await answer;
+    return result === IN_BOX ? this.#box.take() : result;
   }
 
   /** Ends the workers. What is not answered by now is rejected. */
@@ -97,7 +121,7 @@ export class WorkerPool {
 
   async #build(): Promise<void> {
     const { threads, concurrentTasksPerWorker, settings, onError } = this.#options;
-    const piscina = new Piscina<BatchTask, Verdict>({
+    const piscina = new Piscina<BatchTask, Verdict | typeof IN_BOX>({
       filename: new URL('./worker.js', import.meta.url).href,
       minThreads: threads,
       maxThreads: threads,
@@ -111,13 +135,15 @@ export class WorkerPool {
           Math.ceil((settings.maxMessageSize * MESSAGES_IN_HEAP) / MiB),
         ),
       },
-      workerData: { ...settings, watch: this.#watchdog.memory } satisfies WorkerSettings,
+      workerData: {
+        ...settings,
+        watch: this.#watchdog.memory,
+        box: this.#box.memory,
+      } satisfies WorkerSettings,
     });
     this.#piscina = piscina;
     piscina.on('error', onError);
-    const probes = Array.from({ length: threads }, () =>
-      piscina.run({ arenas: [], ranges: new Uint32Array(0) }),
-    );
+    const probes = Array.from({ length: threads }, () => piscina.run(batchTask([])));
     let timer: NodeJS.Timeout | undefined;
     const timeout = new Promise<never>((_, reject) => {
       timer = setTimeout(() => reject(new Error('no answer in time')), BOOT_TIMEOUT);

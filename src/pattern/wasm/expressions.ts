@@ -83,7 +83,6 @@ export const i64 = {
   store: store(0x37),
   ne: binary(0x52),
   add: binary(0x7c),
-  sub: binary(0x7d),
   mul: binary(0x7e),
   and: binary(0x83),
   xor: binary(0x85),

@@ -1,7 +1,7 @@
 // One WebAssembly function as it is written, statement by statement. Blocks are closures, and a branch names
 // the block that it leaves, so that nobody counts depths.
 
-import { type Code, getLocal, I32, unsigned, type ValueType } from './expressions.js';
+import { type Code, getLocal, I32, i32, unsigned, type ValueType } from './expressions.js';
 
 /** A block that can be left, or a loop that can be begun again. */
 export interface Label {
@@ -89,5 +89,5 @@ export class FunctionWriter {
 
 /** `local += amount`. */
 export function advance(writer: FunctionWriter, local: number, amount: Code): void {
-  writer.set(local, [...getLocal(local), ...amount, 0x6a]);
+  writer.set(local, i32.add(getLocal(local), amount));
 }
