@@ -65,6 +65,8 @@ export const LOCAL_ERRORS = Object.freeze({
   INVALID_MESSAGE: entry('validation', 'error', 'The message to send is not valid'),
   CONNECTION_FAILED: entry('lifecycle', 'error', 'The connection cannot be made'),
   CONNECTION_CLOSED: entry('delivery', 'error', 'The connection is closed'),
+  OUTBOX_FULL: entry('delivery', 'error', 'Too much waits for the broker to confirm it'),
+  REQUEST_TIMEOUT: entry('delivery', 'error', 'The answer did not come in time'),
   SEND_TIMEOUT: entry('delivery', 'error', 'The peer did not take the message in time'),
 });
 

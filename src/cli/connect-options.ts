@@ -1,7 +1,7 @@
 // Where a client command finds the broker: the same flags and environment as the broker's own.
 
 import { type Command, Option } from 'commander';
-import type { ClientOptions } from '../client/sluice-client.js';
+import type { ClientOptions } from '../client/client-options.js';
 import { resolveOptions } from '../config.js';
 import { mergeOptions, OPTION_SPECS, optionsFromEnvironment, setOption } from '../config-sources.js';
 import { type PeerRole, peerRole } from '../protocol/messages.js';

@@ -22,7 +22,7 @@ export interface PeerReport {
 
 const TICK = 20;
 const REPORT_INTERVAL = 100;
-/** At full speed, a crawler sends from a block of this many messages, made once. */
+/** A crawler sends at most so many messages at a time; at full speed, from a block that is made once. */
 const BLOCK = 2000;
 /** An impossible count: the schema takes it, the business rule does not. */
 const BROKEN = { stage: 'fetching', entityType: 'issue', processed: -1 };
@@ -31,9 +31,10 @@ async function runFleet(settings: PeerSettings): Promise<void> {
   const { crawlers, rate, socketPath } = settings;
   for (let number = 1; number <= crawlers; number++) {
     const hello = { role: 'crawler', crawlerId: `crawler-${number}` } as const;
-    const client = await SluiceClient.connect({ socketPath, hello });
+    const client = await new SluiceClient({ socketPath, hello, reconnect: false }).connect();
     const traffic = new Traffic({ seed: number, crawler: `crawler-${number}` });
-    if (rate === 0) void sendBlocks(client, traffic, settings);
+    // It ends with the connection, which ends with the demo.
+    if (rate === 0) sendBlocks(client, traffic, settings).catch(() => {});
     else sendPaced(client, traffic, settings);
   }
 }
@@ -45,11 +46,17 @@ function sendPaced(
 ): void {
   const startedAt = performance.now();
   let sent = 0;
+  let isBehind = false;
+  client.on('drain', () => {
+    isBehind = false;
+  });
   setInterval(() => {
-    const due = Math.floor((((performance.now() - startedAt) / 1000) * rate) / crawlers);
+    if (isBehind || client.state !== 'connected') return;
+    const wanted = Math.floor((((performance.now() - startedAt) / 1000) * rate) / crawlers);
+    const due = Math.min(wanted, sent + BLOCK);
     const lines: string[] = [];
     for (; sent < due; sent++) lines.push(nextLine(traffic, sent, brokenEvery));
-    if (lines.length > 0) client.publishRaw(lines.join(''));
+    isBehind = !client.publishRaw(lines.join(''));
   }, TICK);
 }
 
@@ -61,7 +68,7 @@ async function sendBlocks(
   const block = Buffer.from(
     Array.from({ length: BLOCK }, (_, index) => nextLine(traffic, index, brokenEvery)).join(''),
   );
-  while (!client.isClosed) {
+  for (;;) {
     if (!client.publishRaw(block)) await client.drained();
   }
 }
@@ -72,12 +79,12 @@ function nextLine(traffic: Traffic, index: number, brokenEvery: number): string 
 }
 
 async function runSubscriber({ socketPath }: PeerSettings): Promise<void> {
-  const client = await SluiceClient.connect({ socketPath, hello: { role: 'app' } });
+  const hello = { role: 'app' } as const;
+  const client = await new SluiceClient({ socketPath, hello, reconnect: false }).connect();
   const report: PeerReport = { messages: 0 };
-  client.on('line', () => {
+  await client.subscribe({ overflow: 'block' }, () => {
     report.messages++;
   });
-  await client.subscribe({ id: 'demo', overflow: 'block' });
   setInterval(() => process.send?.(report), REPORT_INTERVAL);
   process.send?.(report);
 }

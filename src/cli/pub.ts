@@ -1,9 +1,10 @@
 // `sluice pub`: sends NDJSON from a file or from standard input, and reports what the broker refused.
 
 import { createReadStream, fstatSync, statSync } from 'node:fs';
-import { type ClientOptions, SluiceClient } from '../client/sluice-client.js';
+import type { BrokerError } from '../client/broker-session.js';
+import type { ClientOptions } from '../client/client-options.js';
+import { SluiceClient } from '../client/sluice-client.js';
 import { describeError } from '../errors.js';
-import type { MessageMap } from '../protocol/messages.js';
 import { EXIT } from './exit-codes.js';
 import { formatBar, formatBytes, formatCount, LiveView } from './terminal.js';
 
@@ -20,9 +21,9 @@ export async function pub(file: string, connection: ClientOptions): Promise<numb
     process.stderr.write(`sluice pub: ${describeError(error)}\n`);
     return EXIT.NO_INPUT;
   }
-  const client = await SluiceClient.connect(connection);
-  // The broker counts the hello as a line too.
-  const publisher = new Publisher(client, size, connection.hello === undefined ? 0 : 1);
+  const client = new SluiceClient({ ...connection, reconnect: false });
+  const publisher = new Publisher(client, size);
+  await client.connect();
   const input = file === '-' ? process.stdin : createReadStream(file, { highWaterMark: READ_SIZE });
   try {
     await publisher.run(input);
@@ -38,36 +39,32 @@ export async function pub(file: string, connection: ClientOptions): Promise<numb
 class Publisher {
   readonly #client: SluiceClient;
   readonly #size: number;
-  readonly #linesBefore: number;
   readonly #view = new LiveView(process.stderr);
   #sentBytes = 0;
   #lines = 0;
   #errors = 0;
   #drawnAt = 0;
 
-  /** @param linesBefore lines that were sent before those of the file */
-  constructor(client: SluiceClient, size: number, linesBefore: number) {
+  constructor(client: SluiceClient, size: number) {
     this.#client = client;
-    this.#linesBefore = linesBefore;
     this.#size = size;
     client.on('refused', (error) => this.#report(error));
   }
 
   async run(input: AsyncIterable<Buffer>): Promise<void> {
-    let last = NEWLINE;
+    /** Pieces of the line whose end has not been read yet. */
+    let partial: Buffer[] = [];
     for await (const bytes of input) {
-      if (this.#client.isClosed) break;
-      if (!this.#client.publishRaw(bytes)) await this.#client.drained();
-      this.#sentBytes += bytes.length;
-      this.#lines += countLines(bytes);
-      last = bytes.at(-1) ?? last;
+      const end = bytes.lastIndexOf(NEWLINE) + 1;
+      if (end > 0) {
+        await this.#send(Buffer.concat([...partial, bytes.subarray(0, end)]));
+        partial = [];
+      }
+      if (end < bytes.length) partial.push(bytes.subarray(end));
       this.#draw();
     }
-    if (last !== NEWLINE) {
-      this.#client.publishRaw('\n');
-      this.#lines++;
-    }
-    await this.#client.ping();
+    if (partial.length > 0) await this.#send(Buffer.concat(partial));
+    await this.#client.flush();
   }
 
   /** @returns the exit code */
@@ -82,9 +79,15 @@ class Publisher {
     return this.#errors > 0 ? EXIT.FAILURE : EXIT.OK;
   }
 
-  #report({ code, message, messageType, line, issues }: MessageMap['error']['data']): void {
+  async #send(bytes: Buffer): Promise<void> {
+    this.#sentBytes += bytes.length;
+    this.#lines += Math.max(1, countLines(bytes));
+    if (!this.#client.publishRaw(bytes)) await this.#client.drained();
+  }
+
+  #report({ code, message, messageType, line, issues }: BrokerError): void {
     this.#errors++;
-    const place = line === undefined ? '' : `line ${line - this.#linesBefore}: `;
+    const place = line === undefined ? '' : `line ${line}: `;
     const type = messageType === undefined ? '' : ` [${messageType}]`;
     const details = (issues ?? []).map((issue) => `${issue.path || 'message'} ${issue.message}`).join('; ');
     this.#view.clear();

@@ -1,21 +1,28 @@
 // `sluice sub`: prints messages as lines, until interrupted or until nobody reads them any more.
 
-import { type ClientOptions, SluiceClient, type Subscription } from '../client/sluice-client.js';
+import { once } from 'node:events';
+import type { ClientOptions } from '../client/client-options.js';
+import { SluiceClient } from '../client/sluice-client.js';
+import type { Subscription, SubscriptionFilter } from '../client/subscription.js';
 import { describeError } from '../errors.js';
 import { EXIT } from './exit-codes.js';
+
+/** Characters that are written at a time, when there are so many. */
+const WRITE_SIZE = 256 * 1024;
 
 export interface SubFlags {
   types?: string;
   job?: string[];
   crawler?: string[];
   group?: string;
-  overflow?: NonNullable<Subscription['overflow']>;
+  overflow?: NonNullable<SubscriptionFilter['overflow']>;
   meta?: boolean;
 }
 
 /** @returns the exit code */
 export async function sub(flags: SubFlags, connection: ClientOptions): Promise<number> {
-  const client = await SluiceClient.connect(connection);
+  const client = new SluiceClient({ ...connection, reconnect: false });
+  await client.connect();
   const ended = new Promise<number>((resolve) => {
     client.on('closed', (error) => {
       process.stderr.write(
@@ -29,37 +36,33 @@ export async function sub(flags: SubFlags, connection: ClientOptions): Promise<n
     process.stdout.on('error', () => resolve(EXIT.OK));
   });
   client.on('refused', ({ code, message }) => process.stderr.write(`sluice sub: ${code}: ${message}\n`));
-  printLines(client);
-  await client.subscribe(subscriptionOf(flags));
+  const subscription = await client.subscribe(filterOf(flags));
+  // Whatever ends the loop early has been told by the events above.
+  printLines(subscription, flags.meta ?? false).catch(() => {});
   const code = await ended;
   client.removeAllListeners('closed');
   await client.close();
   return code;
 }
 
-/** Writes what one turn of the event loop brought with one write, and reads no more than stdout takes. */
-function printLines(client: SluiceClient): void {
-  let lines: string[] = [];
-  const flush = (): void => {
-    const text = lines.join('');
-    lines = [];
-    if (process.stdout.write(text)) return;
-    client.pause();
-    process.stdout.once('drain', () => client.resume());
-  };
-  client.on('line', (line) => {
-    if (lines.length === 0) setImmediate(flush);
-    lines.push(`${line.toString()}\n`);
-  });
+/** Writes what has come with one write, and takes no more than stdout does. */
+async function printLines(subscription: Subscription, withMeta: boolean): Promise<void> {
+  let text = '';
+  for await (const { line, raw } of subscription) {
+    text += `${withMeta ? line : raw}\n`;
+    if (subscription.queuedBytes > 0 && text.length < WRITE_SIZE) continue;
+    const isTaken = process.stdout.write(text);
+    text = '';
+    if (!isTaken) await once(process.stdout, 'drain');
+  }
 }
 
-function subscriptionOf(flags: SubFlags): Subscription {
+function filterOf(flags: SubFlags): SubscriptionFilter {
   const types = flags.types
     ?.split(',')
     .map((type) => type.trim())
     .filter((type) => type !== '');
   return {
-    id: 'sub',
     ...(types === undefined || types.length === 0 ? {} : { types }),
     ...(flags.job === undefined ? {} : { jobIds: flags.job }),
     ...(flags.crawler === undefined ? {} : { crawlerIds: flags.crawler }),

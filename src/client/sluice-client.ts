@@ -1,214 +1,316 @@
-// A connection to a broker, for crawlers and applications: send messages, subscribe to them.
+// A client of the broker, for crawlers and applications: publish, subscribe, ask for jobs, and stay connected.
+// Holds what outlives a connection; connection-keeper.ts makes the connections.
+//
+//   idle ─connect()─▶ connecting ─▶ connected ◀─────▶ reconnecting
+//                                       └──── close(), or giving up ────▶ closed
 
 import { EventEmitter } from 'node:events';
-import { connect, type Socket } from 'node:net';
-import { describeError, SluiceError, WIRE_ERRORS, type WireErrorCode } from '../errors.js';
-import type { MessageInputMap, MessageMap, OutgoingMessage } from '../protocol/messages.js';
-import { LineReader } from './line-reader.js';
+import { SluiceError } from '../errors.js';
+import type { MessageMap } from '../protocol/messages.js';
+import type { BrokerSession } from './broker-session.js';
+import type { ClientEvents, ClientState, ClientStatistics } from './client-events.js';
+import { type ClientOptions, type ResolvedClientOptions, resolveClientOptions } from './client-options.js';
+import { ClientOutbox } from './client-outbox.js';
+import { ClientSubscriptions } from './client-subscriptions.js';
+import { ConnectionKeeper } from './connection-keeper.js';
+import { Heartbeats } from './heartbeats.js';
+import { type JobMessage, JobRequests } from './job-requests.js';
+import {
+  type CustomPublishedMessage,
+  type PublishedMessage,
+  publishedLine,
+  publishedLines,
+} from './published-message.js';
+import { ReceivedMessage } from './received-message.js';
+import { type Subscription, type SubscriptionFilter, wireFilter } from './subscription.js';
 
-export interface ClientOptions {
-  /** Unix socket of the broker. */
-  socketPath?: string;
-  /** TCP address of the broker, where there is no `socketPath`; default `127.0.0.1`. */
-  host?: string;
-  port?: number;
-  /** What to say in `hello`; without it, none is sent and the broker takes the peer for a crawler. */
-  hello?: MessageInputMap['hello']['data'];
-}
+/**
+ * A client of the broker.
+ *
+ * What is published is kept in an outbox until the broker has confirmed that it has read and checked it, and sent
+ * again after a reconnection if it has not: from client to broker, delivery is **at least once, in order**. So after a
+ * reconnection, the broker may get messages twice. Confirmed does not mean accepted (refusals come as `refused`
+ * events), nor delivered: a broker that is killed loses what it had not delivered yet, one that is stopped with
+ * SIGTERM delivers what it has read; messages that nobody has subscribed to at that time go nowhere.
+ *
+ * @typeParam C types of a schema module that may be published beside the protocol's own
+ */
+export class SluiceClient<C extends CustomPublishedMessage = never> extends EventEmitter<ClientEvents> {
+  readonly #options: ResolvedClientOptions;
+  readonly #outbox: ClientOutbox;
+  readonly #subscriptions: ClientSubscriptions;
+  readonly #jobs = new JobRequests();
+  readonly #heartbeats: Heartbeats | undefined;
+  readonly #keeper: ConnectionKeeper;
+  #state: ClientState = 'idle';
+  #closing: Promise<number> | undefined;
 
-export interface ClientEvents {
-  /** A message from the broker, as bytes without the newline; good only during the call. */
-  line: [line: Buffer];
-  /** The broker's `error` message. */
-  refused: [error: MessageMap['error']['data']];
-  /** The connection has ended; `error` says why, when it was not asked for. */
-  closed: [error: Error | undefined];
-}
-
-export type Subscription = MessageInputMap['subscribe']['data'];
-
-/** Messages of the broker's own, by their beginning: the broker writes `type` first, and forwards none of these types. */
-const BROKER_TYPE = /^\{"type":"(welcome|subscribed|unsubscribed|pong|ping|error)"/;
-const LONGEST_PREFIX = 32;
-
-interface PendingRequest {
-  /** What was asked, and what answers it. */
-  readonly type: string;
-  readonly answer: string;
-  readonly id: string | undefined;
-  settle(error?: Error): void;
-}
-
-type BrokerSays = MessageMap['welcome' | 'subscribed' | 'unsubscribed' | 'pong' | 'ping' | 'error'];
-
-export class SluiceClient extends EventEmitter<ClientEvents> {
-  readonly #socket: Socket;
-  readonly #waiting: PendingRequest[] = [];
-  #welcome: MessageMap['welcome']['data'] | undefined;
-  #error: Error | undefined;
-  #closed = false;
-
-  private constructor(socket: Socket) {
+  /** @throws SluiceError `INVALID_OPTION` */
+  constructor(options: ClientOptions = {}) {
     super();
-    this.#socket = socket;
-    const reader = new LineReader((line) => this.#onLine(line));
-    socket.on('data', (bytes: Buffer) => reader.push(bytes));
-    socket.on('error', (error) => {
-      this.#error = error;
+    this.#options = resolveClientOptions(options);
+    const { maxOutboxBytes, heartbeat, hello } = this.#options;
+    this.#outbox = new ClientOutbox(maxOutboxBytes, () => this.emit('drain'));
+    this.#heartbeats =
+      heartbeat &&
+      new Heartbeats(heartbeat, (data, done) => this.#keeper.session?.say('heartbeat', data, done));
+    this.#subscriptions = new ClientSubscriptions(
+      {
+        onFull: (subscription, isFull) => this.#onFull(subscription, isFull),
+        unsubscribe: (subscription) => this.#unsubscribe(subscription),
+      },
+      // The broker sends applications' messages to crawlers only, and takes for one who has not said hello.
+      hello !== undefined && hello.role !== 'crawler',
+    );
+    const outbox = this.#outbox;
+    this.#keeper = new ConnectionKeeper(this.#options, {
+      get confirmedLines() {
+        return outbox.confirmedLines;
+      },
+      onLine: (line) => this.#onLine(line),
+      onRefused: (error) => this.emit('refused', error),
+      onDrain: () => outbox.pump(),
+      onConnected: (session, isReconnect) => this.#onConnected(session, isReconnect),
+      onShutdown: () => this.#onIdle(),
+      onLost: (error) => this.#onLost(error),
+      onRetry: (attempt, delay) => this.emit('reconnecting', { attempt, delay }),
+      onGivenUp: (error) => this.#finish(error),
     });
-    socket.on('close', () => this.#onClose());
   }
 
-  /**
-   * Connects, and says `hello` when there is one to say.
-   * @throws SluiceError `CONNECTION_FAILED`, or the code with which the broker refuses the `hello`
-   */
-  static async connect(options: ClientOptions): Promise<SluiceClient> {
-    const { socketPath, host = '127.0.0.1', port = 0, hello } = options;
-    const where = socketPath ?? `${host}:${port}`;
-    const socket = socketPath === undefined ? connect({ host, port }) : connect({ path: socketPath });
-    await new Promise<void>((resolve, reject) => {
-      socket.once('connect', resolve);
-      socket.once('error', (cause) => {
-        reject(new SluiceError('CONNECTION_FAILED', `${where}: ${describeError(cause)}`, { cause }));
-      });
-    });
-    socket.removeAllListeners('error');
-    const client = new SluiceClient(socket);
-    if (hello !== undefined) await client.#request('hello', hello, 'welcome');
-    return client;
+  get state(): ClientState {
+    return this.#state;
   }
 
-  /** What the broker said in answer to `hello`. */
+  /** What the broker said in answer to `hello`, on the present connection. */
   get welcome(): MessageMap['welcome']['data'] | undefined {
-    return this.#welcome;
+    return this.#keeper.session?.welcome;
   }
 
-  get isClosed(): boolean {
-    return this.#closed;
+  get statistics(): ClientStatistics {
+    const { confirmed, unconfirmed, resent, bytes } = this.#outbox;
+    return { confirmed, unconfirmed, resent, outboxBytes: bytes, connections: this.#keeper.connections };
   }
 
-  /** Sends a message. False when it waits in memory: then wait for {@link drained} before the next. */
-  publish(message: OutgoingMessage): boolean {
-    return this.publishRaw(`${JSON.stringify(message)}\n`);
+  /**
+   * Connects. Resolves when the broker has taken the client; what was published before is sent then. From then on,
+   * the client reconnects by itself. When this first attempt fails, it may be called again.
+   * @throws SluiceError `CONNECTION_FAILED`, `REQUEST_TIMEOUT`, the code with which the broker refuses (such as
+   *   `UNAUTHORIZED`, `MAX_CONNECTIONS`), `ALREADY_RUNNING` when it was called before, `CONNECTION_CLOSED` after `close`
+   */
+  async connect(): Promise<this> {
+    if (this.#state === 'closed' || this.#state === 'closing') throw new SluiceError('CONNECTION_CLOSED');
+    if (this.#state !== 'idle') throw new SluiceError('ALREADY_RUNNING');
+    this.#state = 'connecting';
+    try {
+      await this.#keeper.open();
+    } catch (error) {
+      if (this.#state === 'connecting') this.#state = 'idle';
+      throw error;
+    }
+    return this;
   }
 
-  /** Sends bytes as they are: whole messages, or parts of them. */
-  publishRaw(bytes: Buffer | string): boolean {
-    return this.#socket.write(bytes);
+  /**
+   * Publishes a message: it is sent as soon as there is a connection that takes it.
+   * @returns false when half of `maxOutboxBytes` is reached: then wait for `drain` before the next
+   * @throws SluiceError `OUTBOX_FULL`, `CONNECTION_CLOSED` after `close`; the message was not taken
+   */
+  publish(message: PublishedMessage | C): boolean {
+    this.#checkOpen();
+    return this.#outbox.add(publishedLine(message), 1);
   }
 
-  /** Resolves when the socket takes more. */
+  /**
+   * Publishes a message, and waits while the outbox is more than half full. The message is in the outbox from the
+   * beginning: do not publish it again when this takes long.
+   * @throws SluiceError `OUTBOX_FULL`; why the client was closed meanwhile
+   */
+  async publishAsync(message: PublishedMessage | C): Promise<void> {
+    if (!this.publish(message)) await this.drained();
+  }
+
+  /**
+   * Publishes bytes as they are: one whole message or more. A newline is added at the end if there is none. They are
+   * not copied, so do not change them afterwards.
+   * @returns as {@link publish}
+   * @throws as {@link publish}
+   */
+  publishRaw(given: Buffer | string): boolean {
+    this.#checkOpen();
+    const { bytes, lines } = publishedLines(given);
+    return lines === 0 || this.#outbox.add(bytes, lines);
+  }
+
+  /**
+   * Resolves when `publish` may go on: at once, or with the next `drain`.
+   * @throws SluiceError why the client was closed meanwhile
+   */
   drained(): Promise<void> {
-    if (!this.#socket.writableNeedDrain || this.#closed) return Promise.resolve();
-    return new Promise((resolve) => {
-      const settle = () => {
-        this.#socket.off('drain', settle);
-        this.#socket.off('close', settle);
-        resolve();
-      };
-      this.#socket.on('drain', settle);
-      this.#socket.on('close', settle);
-    });
+    return this.#outbox.drained();
   }
 
   /**
-   * Asks for messages: they come as `line` events. Resolves when the broker has confirmed.
-   * @throws SluiceError `CONNECTION_CLOSED`, or the code with which the broker refuses
+   * Resolves when the broker has read and checked all that was published before, on this connection or a later one;
+   * the `refused` events of those messages have come then.
+   * @throws SluiceError why the client was closed meanwhile
    */
-  subscribe(subscription: Subscription): Promise<void> {
-    return this.#request('subscribe', subscription, 'subscribed', subscription.id);
-  }
-
-  /** @throws SluiceError `CONNECTION_CLOSED` */
-  unsubscribe(id: string): Promise<void> {
-    return this.#request('unsubscribe', { id }, 'unsubscribed', id);
+  flush(): Promise<void> {
+    return this.#outbox.flush();
   }
 
   /**
-   * Resolves when the broker has checked all that was sent before, and its `refused` events have come.
-   * @throws SluiceError `CONNECTION_CLOSED`
+   * Subscribes. Resolves when the broker has confirmed; after a reconnection, the client subscribes again by itself.
+   * @param filter which messages to get; default: all
+   * @param listener called with each message, in place of a loop over the result
+   * @throws SluiceError `INVALID_OPTION`, `REQUEST_TIMEOUT`, `CONNECTION_CLOSED`, or the code with which the broker refuses
    */
-  ping(): Promise<void> {
-    return this.#request('ping', {}, 'pong');
+  async subscribe(
+    filter: SubscriptionFilter = {},
+    listener?: (event: ReceivedMessage) => void,
+  ): Promise<Subscription> {
+    this.#checkOpen();
+    const subscription = this.#subscriptions.add(filter, listener);
+    const { session } = this.#keeper;
+    if (session !== undefined) this.#subscribeOn(session, subscription);
+    const timer = setTimeout(() => {
+      this.#subscriptions.delete(subscription);
+      subscription.end(new SluiceError('REQUEST_TIMEOUT', 'subscribe'));
+    }, this.#options.requestTimeout);
+    try {
+      await subscription.confirmed;
+    } finally {
+      clearTimeout(timer);
+    }
+    return subscription;
   }
 
-  /** Stops reading, so that the broker sees a slow subscriber. */
-  pause(): void {
-    this.#socket.pause();
+  /**
+   * Asks for jobs. Resolves with the next `job_assignment` or `job_response`, which is not given to `message`
+   * listeners then. The request is made again after a reconnection.
+   * @param timeout ms to wait; default: `requestTimeout`
+   * @throws SluiceError `REQUEST_TIMEOUT`, `CONNECTION_CLOSED`
+   */
+  requestJobs({ timeout = this.#options.requestTimeout }: { timeout?: number } = {}): Promise<JobMessage> {
+    try {
+      this.#checkOpen();
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    const answer = this.#jobs.add(timeout);
+    this.#keeper.session?.say('job_request', {});
+    return answer;
   }
 
-  resume(): void {
-    this.#socket.resume();
+  /**
+   * Sends what is in the outbox, waits until the broker has confirmed it, and closes. Nothing can be published from
+   * then on. Calling it again waits for the same end.
+   * @param timeout ms to wait for the confirmation; default: `requestTimeout`
+   * @returns how many publications the broker has not confirmed: 0, unless the time did not suffice
+   */
+  close(timeout: number = this.#options.requestTimeout): Promise<number> {
+    this.#closing ??= this.#close(timeout);
+    return this.#closing;
   }
 
-  /** Sends what waits, then closes. */
-  close(): Promise<void> {
-    return new Promise((resolve) => {
-      if (this.#closed) return resolve();
-      this.once('closed', () => resolve());
-      this.#socket.end(() => this.#socket.destroy());
-    });
+  async #close(timeout: number): Promise<number> {
+    if (this.#state !== 'closed') {
+      const mayFlush = this.#state === 'connected' || this.#state === 'reconnecting';
+      this.#heartbeats?.stop();
+      this.#state = 'closing';
+      if (mayFlush) await within(timeout, this.#outbox.flush());
+      this.#finish(undefined);
+    }
+    return this.#outbox.unconfirmed;
   }
 
-  #request(type: string, data: object, answer: string, id?: string): Promise<void> {
+  /** Brings a new connection up to date. */
+  #onConnected(session: BrokerSession, isReconnect: boolean): void {
+    if (this.#state !== 'closing') this.#state = 'connected';
+    for (const subscription of this.#subscriptions) this.#subscribeOn(session, subscription);
+    for (let waiting = this.#jobs.size; waiting > 0; waiting--) session.say('job_request', {});
+    const resent = this.#outbox.attach(session);
+    if (this.#state === 'connected') this.#heartbeats?.start();
+    session.setPaused(this.#subscriptions.isFull);
+    this.emit('connected', { welcome: session.welcome, isReconnect, resent });
+  }
+
+  #subscribeOn(session: BrokerSession, subscription: Subscription): void {
+    const settle = (error?: SluiceError): void => {
+      if (error === undefined) return subscription.confirm();
+      // A connection that is lost is replaced, and then it is asked for once more.
+      if (!session.isOpen || subscription.isEnded) return;
+      this.#subscriptions.delete(subscription);
+      subscription.end(error);
+    };
+    session.ask('subscribe', wireFilter(subscription), 'subscribed', settle, subscription.id);
+  }
+
+  #unsubscribe(subscription: Subscription): Promise<void> {
+    this.#subscriptions.delete(subscription);
+    const { session } = this.#keeper;
     return new Promise((resolve, reject) => {
-      if (this.#closed) return reject(this.#closedError());
-      const settle = (error?: Error) => (error ? reject(error) : resolve());
-      this.#waiting.push({ type, answer, id, settle });
-      this.publish({ type, timestamp: new Date().toISOString(), data });
+      // On another connection it is not subscribed in the first place.
+      if (session === undefined) return resolve();
+      const settle = (error?: SluiceError): void => {
+        if (error?.code === 'REQUEST_TIMEOUT') reject(error);
+        else resolve();
+      };
+      session.ask('unsubscribe', { id: subscription.id }, 'unsubscribed', settle, subscription.id);
     });
+  }
+
+  #onFull(subscription: Subscription, isFull: boolean): void {
+    this.#subscriptions.setFull(subscription, isFull);
+    this.#keeper.session?.setPaused(this.#subscriptions.isFull);
   }
 
   #onLine(line: Buffer): void {
-    if (!BROKER_TYPE.test(line.toString('latin1', 0, LONGEST_PREFIX))) {
-      this.emit('line', line);
-      return;
-    }
-    const message = JSON.parse(line.toString()) as BrokerSays;
-    switch (message.type) {
-      case 'error':
-        this.#fail(message.data);
-        this.emit('refused', message.data);
-        return;
-      case 'ping':
-        this.publish({ type: 'pong', timestamp: new Date().toISOString(), data: {} });
-        return;
-      case 'welcome':
-        this.#welcome = message.data;
-        break;
-      case 'subscribed':
-      case 'unsubscribed':
-      case 'pong':
-        break;
-      default:
-        // A forwarded message that names its type twice: the last one counts.
-        this.emit('line', line);
-        return;
-    }
-    const id = (message.data as { id?: string } | undefined)?.id;
-    this.#take((request) => request.answer === message.type && request.id === id)?.settle();
+    if (this.listenerCount('line') > 0) this.emit('line', line);
+    const isWanted = this.#jobs.size + this.#subscriptions.size + this.listenerCount('message') > 0;
+    if (!isWanted) return;
+    const event = new ReceivedMessage(line);
+    if (this.#jobs.take(event)) return;
+    this.#subscriptions.dispatch(event);
+    if (this.listenerCount('message') > 0) this.emit('message', event);
   }
 
-  /** The broker refuses requests in the order they were made, and names their type. */
-  #fail({ code, messageType, issues }: MessageMap['error']['data']): void {
-    const detail = (issues ?? []).map(({ path, message }) => `${path} ${message}`).join('; ');
-    const known = Object.hasOwn(WIRE_ERRORS, code) ? (code as WireErrorCode) : 'INVALID_MESSAGE';
-    this.#take(({ type }) => type === messageType)?.settle(new SluiceError(known, detail));
+  /** Writes no more for now: until the connection is lost, it only listens. */
+  #onIdle(): void {
+    this.#outbox.detach();
+    this.#heartbeats?.stop();
   }
 
-  #take(fits: (request: PendingRequest) => boolean): PendingRequest | undefined {
-    const at = this.#waiting.findIndex(fits);
-    return at === -1 ? undefined : this.#waiting.splice(at, 1)[0];
+  #onLost(error: SluiceError): void {
+    this.#onIdle();
+    if (this.#state === 'connected') this.#state = 'reconnecting';
+    this.emit('disconnected', { error });
   }
 
-  #onClose(): void {
-    this.#closed = true;
-    for (const { settle } of this.#waiting.splice(0)) settle(this.#closedError());
-    this.emit('closed', this.#error);
+  /** The end, for whatever reason. */
+  #finish(error: SluiceError | undefined): void {
+    if (this.#state === 'closed') return;
+    this.#state = 'closed';
+    this.#onIdle();
+    this.#keeper.close();
+    const reason = error ?? new SluiceError('CONNECTION_CLOSED');
+    this.#outbox.close(reason);
+    this.#jobs.close(reason);
+    this.#subscriptions.end(error);
+    this.emit('closed', error);
   }
 
-  #closedError(): SluiceError {
-    return new SluiceError('CONNECTION_CLOSED', undefined, { cause: this.#error });
+  #checkOpen(): void {
+    if (this.#state === 'closing' || this.#state === 'closed') throw new SluiceError('CONNECTION_CLOSED');
   }
+}
+
+/** Waits until a promise settles, but no longer than so many ms. */
+async function within(timeout: number, promise: Promise<void>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, timeout);
+  });
+  await Promise.race([promise.catch(() => {}), late]);
+  clearTimeout(timer);
 }

@@ -53,6 +53,6 @@ export class Filter {
 }
 
 /** `*` is every type, `job_*` those that begin so, anything else the type itself. */
-function matchesType(pattern: string, name: string): boolean {
+export function matchesType(pattern: string, name: string): boolean {
   return pattern.endsWith('*') ? name.startsWith(pattern.slice(0, -1)) : name === pattern;
 }

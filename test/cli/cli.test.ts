@@ -178,7 +178,7 @@ describe('sluice pub and sub', () => {
     await manager.stop();
     pub.child.stdin.end(line(VALID.heartbeat));
     expect(await pub.exited).toBe(1);
-    expect(pub.stderr).toContain('closed');
+    expect(pub.stderr).toContain('shutting down');
   });
 
   test('sub filters by type and job, and wraps with --meta', async () => {

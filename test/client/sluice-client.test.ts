@@ -1,12 +1,12 @@
-import { SluiceClient } from 'sluice/client';
+import { type ClientOptions, type ReceivedMessage, SluiceClient } from 'sluice/client';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { startBroker, until } from '../support/broker.js';
 import { line, VALID } from '../support/messages.js';
 
-async function connect(options: Parameters<typeof SluiceClient.connect>[0]): Promise<SluiceClient> {
-  const client = await SluiceClient.connect(options);
-  onTestFinished(() => client.close());
-  return client;
+async function connect(options: ClientOptions): Promise<SluiceClient> {
+  const client = new SluiceClient(options);
+  onTestFinished(() => void client.close(0));
+  return client.connect();
 }
 
 describe('SluiceClient', () => {
@@ -16,65 +16,137 @@ describe('SluiceClient', () => {
     expect(app.welcome).toMatchObject({ protocolVersion: '1.0.0' });
     const lines: string[] = [];
     app.on('line', (bytes) => lines.push(bytes.toString()));
-    await app.subscribe({ id: 'x', types: ['heartbeat'] });
+    const subscription = await app.subscribe({ types: ['heartbeat'] }, () => {});
     const crawler = await connect({ socketPath });
     crawler.publish({ ...VALID.heartbeat });
     await until(() => lines.length === 1);
     expect(lines[0]).toBe(JSON.stringify(VALID.heartbeat));
-    await app.unsubscribe('x');
+    await subscription.unsubscribe();
     crawler.publish({ ...VALID.heartbeat });
-    await crawler.ping();
-    await app.ping();
+    await crawler.flush();
+    await app.subscribe({ types: ['job_failed'] });
     expect(lines).toHaveLength(1);
   });
 
-  test('tells what was refused, all before the ping is answered', async () => {
+  test('dates a message that has no timestamp, in the order of keys that the schema has', async () => {
     const { socketPath } = await startBroker();
-    const client = await connect({ socketPath });
-    const codes: string[] = [];
-    client.on('refused', ({ code }) => codes.push(code));
-    client.publishRaw('junk\n{"type":"x"}\n');
-    await client.ping();
-    expect(codes).toEqual(['INVALID_JSON', 'UNKNOWN_TYPE']);
+    const app = await connect({ socketPath, hello: { role: 'app' } });
+    const subscription = await app.subscribe();
+    const crawler = await connect({ socketPath });
+    crawler.publish({ type: 'job_started', jobId: 'job-1', data: {} });
+    const { value: event } = await subscription.next();
+    expect(Object.keys(event?.message ?? {})).toEqual(['type', 'timestamp', 'jobId', 'data']);
+    expect(Date.now() - Date.parse(String(event?.message.timestamp))).toBeLessThan(60_000);
+  });
+
+  test('keeps what is published before it connects', async () => {
+    const { socketPath, manager } = await startBroker();
+    const types: string[] = [];
+    manager.on('message', ({ type }) => types.push(type));
+    const client = new SluiceClient({ socketPath });
+    expect(client.state).toBe('idle');
+    client.publish(VALID.heartbeat);
+    await client.connect();
+    expect(await client.close()).toBe(0);
+    expect(types).toEqual(['heartbeat']);
+  });
+
+  test('tells what was refused, with the line among those that were published, before the flush', async () => {
+    const { socketPath } = await startBroker();
+    const client = await connect({ socketPath, hello: { role: 'crawler' } });
+    const refused: unknown[] = [];
+    client.on('refused', ({ code, line }) => refused.push([code, line]));
+    client.publish(VALID.heartbeat);
+    await client.flush();
+    client.publishRaw(`${JSON.stringify(VALID.heartbeat)}\njunk\n{"type":"x"}`);
+    await client.flush();
+    client.publishRaw('junk');
+    await client.flush();
+    expect(refused).toEqual([
+      ['INVALID_JSON', 3],
+      ['UNKNOWN_TYPE', 4],
+      ['INVALID_JSON', 5],
+    ]);
   });
 
   test('rejects what the broker refuses', async () => {
     const { socketPath } = await startBroker({ maxSubscriptions: 1 });
     const client = await connect({ socketPath });
-    await client.subscribe({ id: 'a' });
-    await expect(client.subscribe({ id: 'b' })).rejects.toMatchObject({ code: 'RATE_LIMITED' });
+    await client.subscribe();
+    await expect(client.subscribe()).rejects.toMatchObject({ code: 'RATE_LIMITED' });
     const hello = { role: 'crawler', crawlerId: '' } as const;
-    await expect(SluiceClient.connect({ socketPath, hello })).rejects.toMatchObject({
+    await expect(new SluiceClient({ socketPath, hello }).connect()).rejects.toMatchObject({
       code: 'SCHEMA_VIOLATION',
       message: expect.stringContaining('data.crawlerId'),
     });
   });
 
-  test('shows a forwarded message that names its type twice', async () => {
-    const { socketPath } = await startBroker();
-    const app = await connect({ socketPath });
-    const lines: string[] = [];
-    app.on('line', (bytes) => lines.push(bytes.toString()));
-    await app.subscribe({ id: 'x' });
-    const odd = line(VALID.heartbeat).replace('{', '{"type":"welcome",');
-    const crawler = await connect({ socketPath });
-    crawler.publishRaw(odd);
-    await until(() => lines.length === 1);
-    expect(`${lines[0]}\n`).toBe(odd);
+  test('rejects when nobody listens, and can be asked again then', async () => {
+    const { socketPath, manager } = await startBroker();
+    await manager.stop();
+    const client = new SluiceClient({ socketPath });
+    await expect(client.connect()).rejects.toMatchObject({
+      code: 'CONNECTION_FAILED',
+      message: expect.stringContaining(socketPath),
+    });
+    expect(client.state).toBe('idle');
+    await startBroker({ socketPath });
+    await client.connect();
+    await expect(client.connect()).rejects.toMatchObject({ code: 'ALREADY_RUNNING' });
+    await client.close();
+    await expect(client.connect()).rejects.toMatchObject({ code: 'CONNECTION_CLOSED' });
   });
 
-  test('rejects when nobody listens, and when the broker goes away', async () => {
-    await expect(SluiceClient.connect({ socketPath: '/nowhere.sock' })).rejects.toMatchObject({
-      code: 'CONNECTION_FAILED',
-      message: expect.stringContaining('/nowhere.sock'),
+  test('rejects when there is no room for another connection', async () => {
+    const { socketPath } = await startBroker({ maxConnections: 1 });
+    await connect({ socketPath });
+    await expect(new SluiceClient({ socketPath }).connect()).rejects.toMatchObject({
+      code: 'MAX_CONNECTIONS',
     });
+  });
+
+  test('gives up what waits when it may not reconnect', async () => {
+    const { manager, socketPath } = await startBroker();
+    const client = await connect({ socketPath, reconnect: false });
+    const closed = new Promise((resolve) => client.once('closed', resolve));
+    const jobs = client.requestJobs();
+    const subscription = await client.subscribe();
+    const next = subscription.next();
+    const outcome = Promise.allSettled([jobs, next]);
+    await manager.stop();
+    expect(await closed).toMatchObject({ code: 'SHUTTING_DOWN' });
+    expect(await outcome).toMatchObject([
+      { reason: { code: 'SHUTTING_DOWN' } },
+      { reason: { code: 'SHUTTING_DOWN' } },
+    ]);
+    expect(client.state).toBe('closed');
+    expect(() => client.publish(VALID.heartbeat)).toThrow(
+      expect.objectContaining({ code: 'CONNECTION_CLOSED' }),
+    );
+    await expect(client.publishAsync(VALID.heartbeat)).rejects.toMatchObject({ code: 'CONNECTION_CLOSED' });
+    await expect(client.requestJobs()).rejects.toMatchObject({ code: 'CONNECTION_CLOSED' });
+    await expect(client.subscribe()).rejects.toMatchObject({ code: 'CONNECTION_CLOSED' });
+  });
+
+  test('closes after its messages are confirmed, and only once', async () => {
+    const { manager, socketPath } = await startBroker();
+    let received = 0;
+    manager.on('message', () => received++);
+    const client = await connect({ socketPath });
+    for (let index = 0; index < 5000; index++) client.publish(VALID.job_progress);
+    const closing = client.close();
+    expect(client.state).toBe('closing');
+    expect(await Promise.all([closing, client.close()])).toEqual([0, 0]);
+    expect(received).toBe(5000);
+  });
+
+  test('closes without confirmation when that does not come in time, and says how much is open', async () => {
     const { manager, socketPath } = await startBroker();
     const client = await connect({ socketPath });
-    await client.ping();
-    await manager.stop();
-    await until(() => client.isClosed);
-    await expect(client.ping()).rejects.toMatchObject({ code: 'CONNECTION_CLOSED' });
-    await client.drained();
+    for (const connection of manager.getConnectionPool()) connection.setPaused(2, true);
+    client.publish(VALID.heartbeat);
+    client.publish(VALID.heartbeat);
+    expect(await client.close(20)).toBe(2);
   });
 
   test('puts lines together again, however they arrive', async () => {
@@ -82,11 +154,121 @@ describe('SluiceClient', () => {
     const app = await connect({ socketPath });
     const lines: string[] = [];
     app.on('line', (bytes) => lines.push(bytes.toString()));
-    await app.subscribe({ id: 'x' });
+    await app.subscribe({}, () => {});
     const [connection] = manager.getConnectionPool().all();
     const text = line({ ...VALID.discovery, note: 'é'.repeat(50) });
     for (const byte of Buffer.from(text)) await connection?.sendRaw(Buffer.of(byte));
     await until(() => lines.length === 1);
     expect(`${lines[0]}\n`).toBe(text);
+  });
+
+  test('shows a forwarded message that names its type twice', async () => {
+    const { socketPath } = await startBroker();
+    const app = await connect({ socketPath });
+    const events: ReceivedMessage[] = [];
+    await app.subscribe({}, (event) => events.push(event));
+    const odd = line(VALID.heartbeat).replace('{', '{"type":"welcome",');
+    const crawler = await connect({ socketPath });
+    crawler.publishRaw(odd);
+    await until(() => events.length === 1);
+    expect(`${events[0]?.raw}\n`).toBe(odd);
+    expect(events[0]?.type).toBe('heartbeat');
+  });
+
+  test.each([
+    [{ maxOutboxBytes: 0 }, 'maxOutboxBytes'],
+    [{ requestTimeout: -1 }, 'requestTimeout'],
+    [{ reconnect: { maxDelay: Number.NaN } }, 'maxDelay'],
+    [{ heartbeat: { interval: 0, fields: () => VALID.heartbeat.data } }, 'heartbeat.interval'],
+  ])('refuses the options %j', (options, name) => {
+    expect(() => new SluiceClient(options)).toThrow(
+      expect.objectContaining({ code: 'INVALID_OPTION', message: expect.stringContaining(name) }),
+    );
+  });
+});
+
+describe('a crawler', () => {
+  test('gets applications’ messages as events, with defaults filled in', async () => {
+    const { socketPath } = await startBroker();
+    const crawler = await connect({ socketPath, hello: { role: 'crawler', crawlerId: 'c1' } });
+    const events: ReceivedMessage[] = [];
+    crawler.on('message', (event) => events.push(event));
+    const app = await connect({ socketPath, hello: { role: 'app' } });
+    app.publish({ ...VALID.job_assignment, to: 'c1' });
+    await until(() => events.length === 1);
+    const [event] = events;
+    expect(event?.is('job_assignment') && event.message.data.priority).toBe(1);
+    expect(event?.raw.toString()).toBe(JSON.stringify({ ...VALID.job_assignment, to: 'c1' }));
+  });
+
+  test('asks for jobs, and gets the next assignment or response', async () => {
+    const { socketPath } = await startBroker();
+    const app = await connect({ socketPath, hello: { role: 'app' } });
+    const requests = await app.subscribe({ types: ['job_request'] });
+    const crawler = await connect({ socketPath });
+    const others: string[] = [];
+    crawler.on('message', ({ type }) => others.push(type));
+    const [first, second] = [crawler.requestJobs(), crawler.requestJobs()];
+    await requests.next();
+    app.publish({ ...VALID.shutdown, to: '*' });
+    app.publishRaw(line(VALID.job_response));
+    app.publish(VALID.job_assignment);
+    expect((await first).type).toBe('job_response');
+    const assignment = await second;
+    expect(assignment.type === 'job_assignment' && assignment.data.job_id).toBe('job-1');
+    expect(others).toEqual(['shutdown']);
+  });
+
+  test('waits for jobs no longer than it says', async () => {
+    const { socketPath } = await startBroker();
+    const crawler = await connect({ socketPath });
+    await expect(crawler.requestJobs({ timeout: 5 })).rejects.toMatchObject({ code: 'REQUEST_TIMEOUT' });
+  });
+
+  test('sends heartbeats by itself', async () => {
+    const { socketPath, manager } = await startBroker();
+    const counts: number[] = [];
+    manager.on('message', (event) => {
+      if (event.is('heartbeat')) counts.push(event.message.data.activeJobs);
+    });
+    let activeJobs = 0;
+    const fields = () => ({ activeJobs: activeJobs++, totalProcessed: 0, systemStatus: 'idle' as const });
+    const crawler = await connect({ socketPath, heartbeat: { interval: 5, fields } });
+    await until(() => counts.length >= 3);
+    expect(counts.slice(0, 3)).toEqual([0, 1, 2]);
+    await crawler.close();
+    const sent = activeJobs;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(activeJobs).toBe(sent);
+  });
+
+  test('that speaks the plain protocol is served as before: no hello, no newlines, heartbeats', async () => {
+    const {
+      connect: connectPlain,
+      manager,
+      socketPath,
+    } = await startBroker({
+      heartbeatInterval: 40,
+      heartbeatTimeout: 80,
+      healthCheckInterval: 20,
+    });
+    const app = await connect({ socketPath, hello: { role: 'app' } });
+    const subscription = await app.subscribe({ meta: true });
+    const plain = await connectPlain();
+    let checks = 0;
+    manager.on('health_summary', () => checks++);
+    const timer = setInterval(() => plain.write(JSON.stringify(VALID.heartbeat)), 20);
+    onTestFinished(() => clearInterval(timer));
+    plain.write(JSON.stringify(VALID.job_started) + JSON.stringify(VALID.job_progress));
+    const types: string[] = [];
+    // Long enough for a silent crawler to be closed.
+    for await (const event of subscription) {
+      types.push(event.type);
+      if (checks >= 10) break;
+    }
+    expect(types.filter((type) => type !== 'heartbeat')).toEqual(['job_started', 'job_progress']);
+    app.publish(VALID.job_assignment);
+    expect(await plain.next('job_assignment')).toEqual(VALID.job_assignment);
+    expect(plain.errors).toEqual([]);
   });
 });

@@ -1,0 +1,75 @@
+// What a client is made with, and what is taken where nothing is said.
+
+import { DEFAULT_SOCKET_PATH } from '../config.js';
+import { SluiceError } from '../errors.js';
+import type { MessageInputMap } from '../protocol/messages.js';
+import type { BackoffOptions } from './backoff.js';
+import type { BrokerAddress } from './broker-session.js';
+import type { HeartbeatOptions } from './heartbeats.js';
+
+/** How a client comes back after it has lost its connection. */
+export interface ReconnectOptions {
+  /** The longest that the first attempt waits, in ms; default 100. The limit doubles with each attempt. */
+  readonly initialDelay?: number | undefined;
+  /** The longest that any attempt waits, in ms; default 10,000. */
+  readonly maxDelay?: number | undefined;
+  /** How many attempts in a row may fail before the client gives up; default `Infinity`. */
+  readonly retries?: number | undefined;
+}
+
+/** Options of a client; all may be left out. */
+export interface ClientOptions {
+  /** Unix socket of the broker. Default, when there is no `port` either: the broker's own default. */
+  readonly socketPath?: string | undefined;
+  /** TCP address of the broker, where there is no `socketPath`; default `127.0.0.1`. */
+  readonly host?: string | undefined;
+  readonly port?: number | undefined;
+  /** What to say in `hello`; without it, none is sent and the broker takes the peer for a crawler. */
+  readonly hello?: MessageInputMap['hello']['data'] | undefined;
+  /** Sends heartbeats by itself for as long as there is a connection; default: none are sent. */
+  readonly heartbeat?: HeartbeatOptions | undefined;
+  /** How to reconnect; `false`: not at all. */
+  readonly reconnect?: ReconnectOptions | false | undefined;
+  /** Bytes of published messages that may wait for the broker to confirm them; default 16 MiB. */
+  readonly maxOutboxBytes?: number | undefined;
+  /** ms that connecting, `hello`, `subscribe`, `requestJobs` and the flush of `close` may take; default 10,000. */
+  readonly requestTimeout?: number | undefined;
+}
+
+/** Options of a client with every default filled in. */
+export interface ResolvedClientOptions {
+  readonly address: BrokerAddress;
+  readonly hello: MessageInputMap['hello']['data'] | undefined;
+  readonly heartbeat: HeartbeatOptions | undefined;
+  readonly reconnect: (BackoffOptions & { readonly retries: number }) | undefined;
+  readonly maxOutboxBytes: number;
+  readonly requestTimeout: number;
+}
+
+const LIMITS = ['initialDelay', 'maxDelay', 'maxOutboxBytes', 'requestTimeout'] as const;
+
+/**
+ * Fills in the defaults.
+ * @throws SluiceError `INVALID_OPTION`
+ */
+export function resolveClientOptions(options: ClientOptions): ResolvedClientOptions {
+  const { socketPath, host = '127.0.0.1', port, hello, heartbeat, reconnect = {} } = options;
+  const { maxOutboxBytes = 16 * 1024 * 1024, requestTimeout = 10_000 } = options;
+  const { initialDelay = 100, maxDelay = 10_000, retries = Number.POSITIVE_INFINITY } = reconnect || {};
+  const given = { initialDelay, maxDelay, maxOutboxBytes, requestTimeout };
+  for (const name of LIMITS) {
+    if (!(given[name] > 0)) throw new SluiceError('INVALID_OPTION', `${name}: must be more than 0`);
+  }
+  if (heartbeat?.interval !== undefined && !(heartbeat.interval > 0)) {
+    throw new SluiceError('INVALID_OPTION', 'heartbeat.interval: must be more than 0');
+  }
+  const path = socketPath ?? (port === undefined ? DEFAULT_SOCKET_PATH : undefined);
+  return Object.freeze({
+    address: { socketPath: path, host, port: port ?? 0 },
+    hello,
+    heartbeat,
+    reconnect: reconnect === false ? undefined : { initialDelay, maxDelay, retries },
+    maxOutboxBytes,
+    requestTimeout,
+  });
+}

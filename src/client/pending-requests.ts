@@ -1,0 +1,74 @@
+// What a client has asked the broker on one connection, until it is answered, refused or given up.
+
+import { SluiceError, WIRE_ERRORS, type WireErrorCode } from '../errors.js';
+import type { MessageMap } from '../protocol/messages.js';
+
+/** The broker's answers to a client's requests. */
+export type Answer = 'welcome' | 'subscribed' | 'unsubscribed' | 'pong';
+
+interface Request {
+  /** What was asked, and what answers it. */
+  readonly type: string;
+  readonly answer: Answer;
+  readonly id: string | undefined;
+  settle(error?: SluiceError): void;
+}
+
+export class PendingRequests {
+  readonly #timeout: number;
+  #requests: Request[] = [];
+
+  /** @param timeout ms after which a request is given up */
+  constructor(timeout: number) {
+    this.#timeout = timeout;
+  }
+
+  /**
+   * Waits for an answer.
+   * @param type what was asked: an `error` names it
+   * @param id what the answer repeats
+   * @param settle called once: with nothing, or with why there is no answer
+   */
+  add(type: string, answer: Answer, id: string | undefined, settle: (error?: SluiceError) => void): void {
+    const timer = setTimeout(() => {
+      this.#requests = this.#requests.filter((other) => other !== request);
+      settle(new SluiceError('REQUEST_TIMEOUT', type));
+    }, this.#timeout);
+    const request: Request = {
+      type,
+      answer,
+      id,
+      settle: (error) => {
+        clearTimeout(timer);
+        settle(error);
+      },
+    };
+    this.#requests.push(request);
+  }
+
+  /** The broker has answered. */
+  answer(answer: Answer, id: string | undefined): void {
+    this.#take((request) => request.answer === answer && request.id === id)?.settle();
+  }
+
+  /** The broker has refused something. It refuses requests in the order they were made, and names their type. */
+  refuse({ code, messageType, issues }: MessageMap['error']['data']): void {
+    const detail = (issues ?? []).map(({ path, message }) => `${path} ${message}`).join('; ');
+    this.#take(({ type }) => type === messageType)?.settle(new SluiceError(wireCode(code), detail));
+  }
+
+  /** No answer can come any more. */
+  close(error: SluiceError): void {
+    for (const request of this.#requests.splice(0)) request.settle(error);
+  }
+
+  #take(fits: (request: Request) => boolean): Request | undefined {
+    const at = this.#requests.findIndex(fits);
+    return at === -1 ? undefined : this.#requests.splice(at, 1)[0];
+  }
+}
+
+/** A code as the broker wrote it; one that this version does not know counts as `INVALID_MESSAGE`. */
+function wireCode(code: string): WireErrorCode | 'INVALID_MESSAGE' {
+  return Object.hasOwn(WIRE_ERRORS, code) ? (code as WireErrorCode) : 'INVALID_MESSAGE';
+}
