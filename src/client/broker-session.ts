@@ -1,23 +1,16 @@
 // One connection to a broker, from connect to close: writes lines, asks and gets answers, and tells forwarded
 // messages from the broker's own. What happens before and after it is the client's business.
 
-import { connect, type Socket } from 'node:net';
-import { describeError, SluiceError } from '../errors.js';
+import { SluiceError } from '../errors.js';
 import type { MessageInputMap, MessageMap } from '../protocol/messages.js';
 import type { OutboxSink } from './client-outbox.js';
+import { type BrokerAddress, ClientSocket } from './client-socket.js';
 import { LineLedger } from './line-ledger.js';
 import { LineReader } from './line-reader.js';
 import { type Answer, PendingRequests } from './pending-requests.js';
 
 /** The broker's `error` message. */
 export type BrokerError = MessageMap['error']['data'];
-
-/** Where a broker listens. */
-export interface BrokerAddress {
-  readonly socketPath: string | undefined;
-  readonly host: string;
-  readonly port: number;
-}
 
 export interface SessionListener {
   /** A forwarded message, without its newline. */
@@ -33,10 +26,6 @@ export interface SessionListener {
 /** Messages of the broker's own, by their beginning: the broker writes `type` first, and forwards none of these types. */
 const BROKER_TYPE = /^\{"type":"(welcome|subscribed|unsubscribed|pong|ping|error)"/;
 const LONGEST_PREFIX = 32;
-/** Bytes that may wait in the socket: enough to write with few system calls. */
-const WRITE_AHEAD = 256 * 1024;
-/** ms that the broker has to take the last words. */
-const END_GRACE = 1000;
 /** Refusals that are followed by the end of the connection, when nothing else comes after them. */
 const CLOSING_CODES = [
   'UNAUTHORIZED',
@@ -49,7 +38,7 @@ const CLOSING_CODES = [
 type BrokerSays = MessageMap['welcome' | 'subscribed' | 'unsubscribed' | 'pong' | 'ping' | 'error'];
 
 export class BrokerSession implements OutboxSink {
-  readonly #socket: Socket;
+  #socket!: ClientSocket;
   readonly #listener: SessionListener;
   readonly #requests: PendingRequests;
   readonly #ledger: LineLedger;
@@ -59,20 +48,11 @@ export class BrokerSession implements OutboxSink {
   /** The latest of the broker's words, when it may be why it closes. */
   #closingCode: (typeof CLOSING_CODES)[number] | undefined;
   #cause: Error | undefined;
-  #isCorked = false;
 
-  private constructor(socket: Socket, listener: SessionListener, timeout: number, linesBefore: number) {
-    this.#socket = socket;
+  private constructor(listener: SessionListener, timeout: number, linesBefore: number) {
     this.#listener = listener;
     this.#requests = new PendingRequests(timeout);
     this.#ledger = new LineLedger(linesBefore);
-    const reader = new LineReader((line) => this.#onLine(line));
-    socket.on('data', (bytes: Buffer) => reader.push(bytes));
-    socket.on('drain', () => listener.onDrain());
-    socket.on('error', (error) => {
-      this.#cause = error;
-    });
-    socket.on('close', () => this.#onClose());
   }
 
   /**
@@ -87,26 +67,15 @@ export class BrokerSession implements OutboxSink {
     timeout: number,
     linesBefore: number,
   ): Promise<BrokerSession> {
-    const { socketPath, host, port } = address;
-    const where = socketPath ?? `${host}:${port}`;
-    const socket = socketPath === undefined ? connect({ host, port }) : connect({ path: socketPath });
-    await new Promise<void>((resolve, reject) => {
-      const fail = (cause: Error): void => {
-        socket.destroy();
-        reject(new SluiceError('CONNECTION_FAILED', `${where}: ${describeError(cause)}`, { cause }));
-      };
-      const timer = setTimeout(() => fail(new Error(`no answer within ${timeout} ms`)), timeout);
-      socket.once('connect', () => {
-        clearTimeout(timer);
-        resolve();
-      });
-      socket.once('error', (cause) => {
-        clearTimeout(timer);
-        fail(cause);
-      });
-    });
-    socket.removeAllListeners();
-    return new BrokerSession(socket, listener, timeout, linesBefore);
+    const session = new BrokerSession(listener, timeout, linesBefore);
+    const reader = new LineReader((line) => session.#onLine(line));
+    const events = {
+      onBytes: (bytes: Buffer) => reader.push(bytes),
+      onDrain: () => listener.onDrain(),
+      onClosed: (cause: Error | undefined) => session.#onClosed(cause),
+    };
+    session.#socket = await ClientSocket.open(address, events, timeout);
+    return session;
   }
 
   /** What the broker said in answer to `hello`. */
@@ -116,16 +85,16 @@ export class BrokerSession implements OutboxSink {
 
   /** Whether the socket is there, as far as it is known. */
   get isOpen(): boolean {
-    return !this.#socket.destroyed;
+    return this.#socket.isOpen;
   }
 
   get isBusy(): boolean {
-    return this.#socket.writableLength >= WRITE_AHEAD;
+    return this.#socket.isBusy;
   }
 
   write(bytes: Buffer, lines: number): void {
     this.#ledger.addPublished(lines);
-    this.#write(bytes);
+    this.#socket.write(bytes);
   }
 
   ping(onPong: () => void): void {
@@ -138,7 +107,7 @@ export class BrokerSession implements OutboxSink {
    * @returns the number of its line
    */
   say(type: string, data: object, onWritten?: () => void): number {
-    this.#write(`${JSON.stringify({ type, timestamp: new Date().toISOString(), data })}\n`, onWritten);
+    this.#socket.write(`${JSON.stringify({ type, timestamp: new Date().toISOString(), data })}\n`, onWritten);
     return this.#ledger.addOwn();
   }
 
@@ -147,7 +116,7 @@ export class BrokerSession implements OutboxSink {
    * @param id what the answer repeats
    */
   ask(type: string, data: object, answer: Answer, settle: (error?: SluiceError) => void, id?: string): void {
-    if (this.#socket.destroyed) return settle(this.#closedError());
+    if (!this.isOpen) return settle(this.#closedError());
     this.#requests.add(type, answer, id, settle);
     this.say(type, data);
   }
@@ -160,7 +129,7 @@ export class BrokerSession implements OutboxSink {
     return new Promise((resolve, reject) => {
       const settle = (error?: SluiceError) => (error ? reject(error) : resolve());
       if (hello !== undefined) return this.ask('hello', hello, 'welcome', settle);
-      if (this.#socket.destroyed) return settle(this.#closedError());
+      if (!this.isOpen) return settle(this.#closedError());
       this.#requests.add('ping', 'pong', undefined, settle);
       this.ping(() => this.#requests.answer('pong', undefined));
     });
@@ -168,14 +137,12 @@ export class BrokerSession implements OutboxSink {
 
   /** Stops reading, so that the broker sees a slow peer; or goes on. */
   setPaused(isPaused: boolean): void {
-    if (isPaused) this.#socket.pause();
-    else this.#socket.resume();
+    this.#socket.setPaused(isPaused);
   }
 
   /** Sends what waits, if the broker takes it soon, and closes. */
   end(): void {
-    this.#socket.end(() => this.#socket.destroy());
-    setTimeout(() => this.#socket.destroy(), END_GRACE).unref();
+    this.#socket.end();
   }
 
   /** Closes at once. */
@@ -183,32 +150,14 @@ export class BrokerSession implements OutboxSink {
     this.#socket.destroy();
   }
 
-  /** What is written in one turn of the event loop goes out with one system call. */
-  #write(bytes: Buffer | string, onWritten?: () => void): void {
-    if (this.#socket.writableEnded || this.#socket.destroyed) {
-      onWritten?.();
-      return;
-    }
-    if (!this.#isCorked) {
-      this.#isCorked = true;
-      this.#socket.cork();
-      process.nextTick(this.#uncork);
-    }
-    this.#socket.write(bytes, onWritten);
-  }
-
-  readonly #uncork = (): void => {
-    this.#isCorked = false;
-    this.#socket.uncork();
-  };
-
   #onLine(line: Buffer): void {
     if (!BROKER_TYPE.test(line.toString('latin1', 0, LONGEST_PREFIX))) {
       this.#listener.onLine(line);
       return;
     }
     const message = JSON.parse(line.toString()) as BrokerSays;
-    if (message.type !== 'error') this.#closingCode = undefined;
+    // Whoever goes on talking did not close for that; only a shutdown answers what came before it.
+    if (message.type !== 'error' && this.#closingCode !== 'SHUTTING_DOWN') this.#closingCode = undefined;
     switch (message.type) {
       case 'error':
         return this.#onError(message.data);
@@ -244,7 +193,8 @@ export class BrokerSession implements OutboxSink {
     ping.onPong();
   }
 
-  #onClose(): void {
+  #onClosed(cause: Error | undefined): void {
+    this.#cause = cause;
     const error = this.#closedError();
     this.#pings = [];
     this.#requests.close(error);

@@ -4,7 +4,7 @@ import { DEFAULT_SOCKET_PATH } from '../config.js';
 import { SluiceError } from '../errors.js';
 import type { MessageInputMap } from '../protocol/messages.js';
 import type { BackoffOptions } from './backoff.js';
-import type { BrokerAddress } from './broker-session.js';
+import type { BrokerAddress } from './client-socket.js';
 import type { HeartbeatOptions } from './heartbeats.js';
 
 /** How a client comes back after it has lost its connection. */
