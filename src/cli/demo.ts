@@ -111,7 +111,7 @@ function rows({ rates, totals, protocol, flow, memory }: ServerMetrics, received
     row('subscriber', `${formatCount(received.messages)} messages`),
     row('on the way', `${formatBytes(memory.heldBytes)}${flow.isPaused ? ', reading paused' : ''}`),
     ...Object.entries(protocol.accepted)
-      .filter(([type]) => type !== 'hello' && type !== 'subscribe')
+      .filter(([type]) => !['hello', 'subscribe', 'ping'].includes(type))
       .map(([type, count]) => row(`  ${type}`, formatCount(count))),
   ];
 }

@@ -1,0 +1,158 @@
+import { beforeEach, describe, expect, test, vi } from 'vitest';
+import { ClientOutbox, type OutboxSink } from '#src/client/client-outbox.js';
+
+class FakeConnection implements OutboxSink {
+  isBusy = false;
+  readonly written: string[] = [];
+  readonly #pings: (() => void)[] = [];
+
+  write(bytes: Buffer): void {
+    this.written.push(bytes.toString());
+  }
+
+  ping(onPong: () => void): void {
+    this.written.push('ping');
+    this.#pings.push(onPong);
+  }
+
+  pong(): void {
+    this.#pings.shift()?.();
+  }
+}
+
+const bytes = (text: string) => Buffer.from(text);
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  return () => void vi.useRealTimers();
+});
+
+describe('ClientOutbox', () => {
+  test('keeps what no pong has confirmed, and writes it again to the next connection', () => {
+    const outbox = new ClientOutbox(1000, () => {});
+    const [first, second] = [new FakeConnection(), new FakeConnection()];
+    outbox.attach(first);
+    outbox.add(bytes('a'), 1);
+    outbox.add(bytes('b'), 2);
+    vi.advanceTimersByTime(50);
+    outbox.add(bytes('c'), 1);
+    first.pong();
+    expect(first.written).toEqual(['a', 'b', 'ping', 'c']);
+    expect(outbox).toMatchObject({ confirmed: 2, confirmedLines: 3, unconfirmed: 1, bytes: 1 });
+    outbox.detach();
+    outbox.add(bytes('d'), 1);
+    expect(outbox.attach(second)).toBe(1);
+    expect(second.written).toEqual(['c', 'd']);
+    expect(outbox.resent).toBe(1);
+    vi.advanceTimersByTime(50);
+    second.pong();
+    expect(outbox).toMatchObject({ confirmed: 4, unconfirmed: 0, bytes: 0 });
+  });
+
+  test('a pong confirms what was written before its ping, and nothing after it', () => {
+    const outbox = new ClientOutbox(1000, () => {});
+    const connection = new FakeConnection();
+    outbox.attach(connection);
+    outbox.add(bytes('a'), 1);
+    vi.advanceTimersByTime(50);
+    outbox.add(bytes('b'), 1);
+    vi.advanceTimersByTime(50);
+    expect(connection.written).toEqual(['a', 'ping', 'b', 'ping']);
+    connection.pong();
+    expect(outbox.confirmed).toBe(1);
+    connection.pong();
+    expect(outbox.confirmed).toBe(2);
+  });
+
+  test('pings at once after much, after a while after little, and not without need', () => {
+    const outbox = new ClientOutbox(1_000_000, () => {});
+    const connection = new FakeConnection();
+    outbox.attach(connection);
+    outbox.add(Buffer.alloc(70_000), 1);
+    expect(connection.written.filter((text) => text === 'ping')).toHaveLength(1);
+    vi.advanceTimersByTime(1000);
+    expect(connection.written).toHaveLength(2);
+    outbox.add(bytes('a'), 1);
+    vi.advanceTimersByTime(1000);
+    expect(connection.written.slice(2)).toEqual(['a', 'ping']);
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  test('still counts the pongs of a connection that it writes no more to', () => {
+    const outbox = new ClientOutbox(1000, () => {});
+    const connection = new FakeConnection();
+    outbox.attach(connection);
+    outbox.add(bytes('a'), 1);
+    vi.advanceTimersByTime(50);
+    outbox.detach();
+    outbox.add(bytes('b'), 1);
+    connection.pong();
+    expect(connection.written).toEqual(['a', 'ping']);
+    expect(outbox).toMatchObject({ confirmed: 1, unconfirmed: 1 });
+    expect(outbox.attach(new FakeConnection())).toBe(0);
+  });
+
+  test('writes no more than a busy connection takes', () => {
+    const outbox = new ClientOutbox(1000, () => {});
+    const connection = new FakeConnection();
+    connection.isBusy = true;
+    outbox.attach(connection);
+    outbox.add(bytes('a'), 1);
+    expect(connection.written).toEqual([]);
+    connection.isBusy = false;
+    outbox.pump();
+    expect(connection.written).toEqual(['a']);
+  });
+
+  test('is bounded: half full it asks to wait, full it takes nothing, and says when there is room', async () => {
+    const onDrain = vi.fn();
+    const outbox = new ClientOutbox(100, onDrain);
+    expect(outbox.add(Buffer.alloc(50), 1)).toBe(true);
+    expect(outbox.add(Buffer.alloc(25), 1)).toBe(false);
+    expect(outbox.add(Buffer.alloc(25), 1)).toBe(false);
+    expect(() => outbox.add(Buffer.alloc(1), 1)).toThrow(expect.objectContaining({ code: 'OUTBOX_FULL' }));
+    expect(outbox).toMatchObject({ unconfirmed: 3, bytes: 100 });
+    const connection = new FakeConnection();
+    outbox.attach(connection);
+    const drained = outbox.drained();
+    vi.advanceTimersByTime(50);
+    expect(onDrain).not.toHaveBeenCalled();
+    connection.pong();
+    expect(onDrain).toHaveBeenCalledOnce();
+    await drained;
+    expect(outbox.needsDrain).toBe(false);
+  });
+
+  test('takes one message that is longer than the limit, when nothing else waits', () => {
+    const outbox = new ClientOutbox(10, () => {});
+    expect(outbox.add(Buffer.alloc(20), 1)).toBe(false);
+    expect(() => outbox.add(Buffer.alloc(1), 1)).toThrow(expect.objectContaining({ code: 'OUTBOX_FULL' }));
+  });
+
+  test('flushes: resolves when all that was there is confirmed, on whatever connection', async () => {
+    const outbox = new ClientOutbox(1000, () => {});
+    await outbox.flush();
+    const [first, second] = [new FakeConnection(), new FakeConnection()];
+    outbox.attach(first);
+    outbox.add(bytes('a'), 1);
+    const flushed = vi.fn();
+    const flushing = outbox.flush().then(flushed);
+    expect(first.written).toEqual(['a', 'ping']);
+    outbox.attach(second);
+    vi.advanceTimersByTime(50);
+    expect(flushed).not.toHaveBeenCalled();
+    second.pong();
+    await flushing;
+  });
+
+  test('rejects who waits when it is closed', async () => {
+    const outbox = new ClientOutbox(10, () => {});
+    outbox.add(Buffer.alloc(10), 1);
+    const waiting = Promise.allSettled([outbox.flush(), outbox.drained()]);
+    const error = new Error('over');
+    outbox.close(error);
+    expect(await waiting).toMatchObject([{ reason: error }, { reason: error }]);
+    await expect(outbox.flush()).rejects.toBe(error);
+    await expect(outbox.drained()).rejects.toBe(error);
+  });
+});

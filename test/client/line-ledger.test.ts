@@ -1,0 +1,29 @@
+import { expect, test } from 'vitest';
+import { LineLedger } from '#src/client/line-ledger.js';
+
+test('numbers published lines without the client’s own between them', () => {
+  const ledger = new LineLedger(0);
+  expect(ledger.addOwn()).toBe(1);
+  ledger.addPublished(2);
+  expect(ledger.addOwn()).toBe(4);
+  ledger.addPublished(1);
+  expect([1, 2, 3, 4, 5].map((line) => ledger.publishedLine(line))).toEqual([undefined, 1, 2, undefined, 3]);
+});
+
+test('goes on from what was published on connections before', () => {
+  const ledger = new LineLedger(10);
+  ledger.addOwn();
+  ledger.addPublished(1);
+  expect(ledger.publishedLine(2)).toBe(11);
+});
+
+test('stays right when what is settled is forgotten', () => {
+  const ledger = new LineLedger(0);
+  ledger.addOwn();
+  ledger.addPublished(1);
+  const ping = ledger.addOwn();
+  ledger.addPublished(1);
+  ledger.addOwn();
+  ledger.settle(ping);
+  expect([4, 5, 6].map((line) => ledger.publishedLine(line))).toEqual([2, undefined, 3]);
+});

@@ -1,0 +1,297 @@
+// Brokers that go away under a client: stopped, killed, replaced by one that does not want it.
+
+import { once } from 'node:events';
+import { symlinkSync, unlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { type ClientOptions, SluiceClient } from 'sluice/client';
+import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { startBroker, temporaryFolder, until } from '../support/broker.js';
+import { type CliRun, sluice } from '../support/cli.js';
+import { VALID } from '../support/messages.js';
+
+const QUICK = { initialDelay: 5, maxDelay: 20 };
+
+async function connect(options: ClientOptions): Promise<SluiceClient> {
+  const client = new SluiceClient({ reconnect: QUICK, ...options });
+  onTestFinished(() => void client.close(0));
+  return client.connect();
+}
+
+async function serve(socketPath: string): Promise<CliRun> {
+  const broker = sluice(['serve', '--socket', socketPath, '--workers', '1']);
+  await broker.says('"msg":"listening"');
+  return broker;
+}
+
+/** Resolves when all that the client has subscribed to is subscribed on its present connection. */
+async function subscribed(client: SluiceClient): Promise<void> {
+  if (client.state !== 'connected') await once(client, 'connected');
+  const probe = await client.subscribe({ types: ['job_failed'] }, () => {});
+  await probe.unsubscribe();
+}
+
+/**
+ * A broker, a subscriber, and a publisher in the middle of its work. A publisher finds its broker by a link that comes
+ * back when the subscriber is there again: what nobody has subscribed to goes nowhere.
+ */
+class RestartedBroker {
+  readonly folder = temporaryFolder();
+  readonly socketPath = join(this.folder, 'broker.sock');
+  readonly link = join(this.folder, 'for-publishers.sock');
+  /** Numbers of the messages that the subscriber got, in order: at first, and after the restart. */
+  readonly before: number[] = [];
+  readonly after: number[] = [];
+  /** How many were confirmed when the publisher lost its connection. */
+  confirmed = 0;
+  publisher!: SluiceClient;
+
+  async run(count: number, signal: NodeJS.Signals): Promise<void> {
+    const broker = await serve(this.socketPath);
+    symlinkSync(this.socketPath, this.link);
+    const app = await connect({ socketPath: this.socketPath, hello: { role: 'app' } });
+    let received = this.before;
+    app.on('connected', () => {
+      received = this.after;
+    });
+    await app.subscribe({ types: ['job_started'], overflow: 'block' }, ({ message }) =>
+      received.push(Number(String(message.jobId).slice(4))),
+    );
+    this.publisher = await connect({ socketPath: this.link, maxOutboxBytes: 512 * 1024 });
+    this.publisher.once('disconnected', () => {
+      this.confirmed = this.publisher.statistics.confirmed;
+    });
+    const publishing = this.#publish(count);
+    await until(() => this.before.length > 2000);
+    unlinkSync(this.link);
+    broker.child.kill(signal);
+    await broker.exited;
+    await serve(this.socketPath);
+    await subscribed(app);
+    symlinkSync(this.socketPath, this.link);
+    await publishing;
+    await this.publisher.flush();
+    await subscribed(app);
+  }
+
+  async #publish(count: number): Promise<void> {
+    for (let number = 0; number < count; number++) {
+      await this.publisher.publishAsync({ ...VALID.job_started, jobId: `job-${number}` });
+    }
+  }
+}
+
+const COUNT = 60_000;
+const range = (from: number, to: number) => Array.from({ length: to - from }, (_, index) => from + index);
+
+describe('a broker that is restarted under load', () => {
+  test('with SIGTERM: nothing that was published is lost, and the order is kept', async () => {
+    const broker = new RestartedBroker();
+    await broker.run(COUNT, 'SIGTERM');
+    const { before, after, publisher } = broker;
+    // Each life of the broker delivers a piece without gaps; the pieces meet or overlap.
+    expect(before).toEqual(range(0, before.length));
+    expect(after).toEqual(range(after[0] ?? 0, COUNT));
+    expect(after[0]).toBeLessThanOrEqual(before.length);
+    expect(after[0]).toBe(broker.confirmed);
+    expect(publisher.statistics).toMatchObject({ confirmed: COUNT, unconfirmed: 0, connections: 2 });
+  }, 60_000);
+
+  test('with SIGKILL: what was not confirmed is sent again', async () => {
+    const broker = new RestartedBroker();
+    await broker.run(COUNT, 'SIGKILL');
+    const { after, confirmed, publisher } = broker;
+    expect(after).toEqual(range(confirmed, COUNT));
+    expect(confirmed).toBeGreaterThan(0);
+    expect(publisher.statistics.resent).toBeGreaterThan(0);
+    expect(publisher.statistics).toMatchObject({ confirmed: COUNT, unconfirmed: 0 });
+  }, 60_000);
+});
+
+describe('SluiceClient, when its broker is restarted', () => {
+  test('says hello, subscribes, asks for jobs and beats again, and tells of it', async () => {
+    const { manager, socketPath } = await startBroker();
+    const told: string[] = [];
+    const fields = () => ({ activeJobs: 0, totalProcessed: 0, systemStatus: 'idle' as const });
+    const hello = { role: 'crawler', crawlerId: 'c1' } as const;
+    const crawler = await connect({ socketPath, hello, heartbeat: { interval: 5, fields } });
+    crawler.on('disconnected', ({ error }) => told.push(`disconnected ${error.code}`));
+    crawler.once('reconnecting', ({ attempt }) => told.push(`reconnecting ${attempt}`));
+    crawler.on('connected', ({ isReconnect, welcome }) =>
+      told.push(`connected ${isReconnect} ${welcome?.protocolVersion}`),
+    );
+    const jobs = crawler.requestJobs();
+    const app = await connect({ socketPath, hello: { role: 'app' } });
+    const beats = await app.subscribe({ types: ['heartbeat', 'job_request'], crawlerIds: ['c1'] });
+    await beats.next();
+    const lost = Promise.all([once(app, 'disconnected'), once(crawler, 'disconnected')]);
+    await manager.stop();
+    await lost;
+    expect(crawler.state).toBe('reconnecting');
+    await startBroker({ socketPath });
+    await subscribed(app);
+    await until(() => crawler.state === 'connected');
+    while (beats.queuedBytes > 0) await beats.next();
+    for await (const { type } of beats) if (type === 'heartbeat') break;
+    app.publishRaw(JSON.stringify(VALID.job_response));
+    expect((await jobs).type).toBe('job_response');
+    expect(told).toEqual(['disconnected SHUTTING_DOWN', 'reconnecting 1', 'connected true 1.0.0']);
+  });
+
+  test('subscribes when it is back, if it was asked while it was away', async () => {
+    const { manager, socketPath } = await startBroker();
+    const app = await connect({ socketPath, hello: { role: 'app' } });
+    await manager.stop();
+    await until(() => app.state === 'reconnecting');
+    const subscribing = app.subscribe({ types: ['heartbeat'] });
+    const { connect: connectPeer } = await startBroker({ socketPath });
+    const subscription = await subscribing;
+    (await connectPeer()).say('heartbeat', VALID.heartbeat.data);
+    expect((await subscription.next()).value?.type).toBe('heartbeat');
+  });
+
+  test('writes no more to a broker that is shutting down, and takes what still comes', async () => {
+    const { manager, socketPath } = await startBroker();
+    const app = await connect({ socketPath, hello: { role: 'app' } });
+    const types: string[] = [];
+    const [connection] = manager.getConnectionPool().all();
+    await app.subscribe({}, ({ type }) => types.push(type));
+    const refused = once(app, 'refused');
+    await connection?.sendRaw('{"type":"error","data":{"code":"SHUTTING_DOWN","message":""}}\n');
+    await refused;
+    app.publishRaw(JSON.stringify(VALID.shutdown));
+    await connection?.sendRaw(`${JSON.stringify(VALID.heartbeat)}\n`);
+    await until(() => types.length === 1);
+    expect(app.statistics).toMatchObject({ unconfirmed: 1, connections: 1 });
+    connection?.destroy();
+    await app.flush();
+    expect(app.statistics).toMatchObject({ unconfirmed: 0, connections: 2, resent: 0 });
+  });
+
+  test('closes while it is away: within its time, and says how much was not confirmed', async () => {
+    const { manager, socketPath } = await startBroker();
+    const client = await connect({ socketPath });
+    await manager.stop();
+    await until(() => client.state === 'reconnecting');
+    client.publish(VALID.heartbeat);
+    expect(await client.close(10)).toBe(1);
+    expect(client.state).toBe('closed');
+  });
+
+  test('refuses more than the outbox holds while it is away, and sends the rest when it is back', async () => {
+    const { manager, socketPath } = await startBroker();
+    const client = await connect({ socketPath, maxOutboxBytes: 10_000 });
+    await manager.stop();
+    let taken = 0;
+    let mayGoOn = true;
+    const publish = () => {
+      for (;;) {
+        mayGoOn = client.publish(VALID.heartbeat);
+        taken++;
+      }
+    };
+    expect(publish).toThrow(expect.objectContaining({ code: 'OUTBOX_FULL' }));
+    expect(mayGoOn).toBe(false);
+    expect(client.statistics.outboxBytes).toBeLessThanOrEqual(10_000);
+    await expect(client.publishAsync(VALID.heartbeat)).rejects.toMatchObject({ code: 'OUTBOX_FULL' });
+    const drained = Promise.all([once(client, 'drain'), client.drained()]);
+    const next = await startBroker({ socketPath });
+    let received = 0;
+    next.manager.on('message', () => received++);
+    await drained;
+    await client.flush();
+    expect(received).toBe(taken);
+    expect(client.publish(VALID.heartbeat)).toBe(true);
+  });
+});
+
+describe('SluiceClient, when the broker does not want it', () => {
+  const auth = { tokens: { app: ['a-token-of-the-app'], crawler: ['a-token-of-crawlers'] } };
+
+  test.each([
+    ['UNAUTHORIZED', { role: 'app', token: 'another-long-token' }],
+    ['UNSUPPORTED_VERSION', { role: 'app', token: 'a-token-of-the-app', protocolVersion: '9.0.0' }],
+  ] as const)('rejects with %s, and does not try again', async (code, hello) => {
+    const { socketPath } = await startBroker({ auth });
+    const client = new SluiceClient({ socketPath, hello, reconnect: QUICK });
+    const attempts = vi.fn();
+    client.on('reconnecting', attempts);
+    await expect(client.connect()).rejects.toMatchObject({ code });
+    expect(client.state).toBe('idle');
+    expect(attempts).not.toHaveBeenCalled();
+  });
+
+  test('gives up when a restarted broker refuses its token, for everyone who waits', async () => {
+    const { manager, socketPath } = await startBroker();
+    const client = await connect({ socketPath, hello: { role: 'app' } });
+    const attempts = vi.fn();
+    client.on('reconnecting', attempts);
+    const closed = once(client, 'closed');
+    const waiting = Promise.allSettled([client.requestJobs(), (await client.subscribe()).next()]);
+    await manager.stop();
+    client.publishRaw(JSON.stringify(VALID.shutdown));
+    const flushed = client.flush();
+    const outcome = expect(flushed).rejects.toMatchObject({ code: 'UNAUTHORIZED' });
+    await startBroker({ socketPath, auth });
+    expect((await closed)[0]).toMatchObject({ code: 'UNAUTHORIZED' });
+    await outcome;
+    expect(await waiting).toMatchObject([
+      { reason: { code: 'UNAUTHORIZED' } },
+      { reason: { code: 'UNAUTHORIZED' } },
+    ]);
+    const made = attempts.mock.calls.length;
+    await new Promise((resolve) => setTimeout(resolve, QUICK.maxDelay * 3));
+    expect(attempts).toHaveBeenCalledTimes(made);
+  });
+
+  test('gives up when it is closed for what it sends without a hello', async () => {
+    const { socketPath } = await startBroker({ auth });
+    const client = await connect({ socketPath });
+    const closed = once(client, 'closed');
+    client.publish(VALID.heartbeat);
+    expect((await closed)[0]).toMatchObject({ code: 'UNAUTHORIZED' });
+    expect(client.statistics).toMatchObject({ unconfirmed: 1, connections: 1 });
+  });
+
+  test('is told of a message that its role may not send, and stays', async () => {
+    const { socketPath } = await startBroker({ auth });
+    const client = await connect({ socketPath, hello: { role: 'app', token: 'a-token-of-the-app' } });
+    const refused = once(client, 'refused');
+    client.publish(VALID.heartbeat);
+    expect((await refused)[0]).toMatchObject({ code: 'UNAUTHORIZED' });
+    await client.flush();
+    expect(client.state).toBe('connected');
+  });
+});
+
+describe('the attempts to reconnect', () => {
+  afterEach(() => {
+    vi.useRealTimers();
+    vi.restoreAllMocks();
+  });
+
+  test('come ever later, and end when there were enough', async () => {
+    const { manager, socketPath } = await startBroker();
+    const reconnect = { initialDelay: 1000, maxDelay: 3000, retries: 3 };
+    vi.spyOn(Math, 'random').mockReturnValue(1);
+    const client = await connect({ socketPath, reconnect });
+    const delays: number[] = [];
+    let attempted = once(client, 'reconnecting');
+    client.on('reconnecting', ({ delay }) => delays.push(delay));
+    const closed = once(client, 'closed');
+    // What the sockets do is not a timer's business.
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    for (const connection of manager.getConnectionPool()) connection.destroy();
+    await manager.stop();
+    await attempted;
+    for (const delay of [1000, 2000]) {
+      attempted = once(client, 'reconnecting');
+      vi.advanceTimersByTime(delay - 1);
+      expect(delays.at(-1)).toBe(delay);
+      vi.advanceTimersByTime(1);
+      await attempted;
+    }
+    vi.advanceTimersByTime(3000);
+    expect((await closed)[0]).toMatchObject({ code: 'CONNECTION_FAILED' });
+    expect(delays).toEqual([1000, 2000, 3000]);
+  });
+});

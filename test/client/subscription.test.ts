@@ -1,0 +1,124 @@
+import { type ReceivedMessage, SluiceClient } from 'sluice/client';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { startBroker, until } from '../support/broker.js';
+import { line, VALID } from '../support/messages.js';
+
+async function connectApp(socketPath: string): Promise<SluiceClient> {
+  const client = new SluiceClient({ socketPath, hello: { role: 'app' } });
+  onTestFinished(() => void client.close(0));
+  return client.connect();
+}
+
+const jobOf = ({ message }: ReceivedMessage) => message.jobId;
+const started = (jobId: string) => line({ ...VALID.job_started, jobId });
+
+describe('Subscription', () => {
+  test('is a loop over messages, in order; leaving it unsubscribes', async () => {
+    const { socketPath, connect, manager } = await startBroker();
+    const app = await connectApp(socketPath);
+    const subscription = await app.subscribe({ types: ['job_*'] });
+    const crawler = await connect();
+    crawler.write(started('job-1') + line(VALID.heartbeat) + started('job-2') + started('job-3'));
+    const jobs: unknown[] = [];
+    for await (const event of subscription) {
+      expect(event.raw.toString()).toBe(JSON.stringify({ ...VALID.job_started, jobId: jobOf(event) }));
+      jobs.push(jobOf(event));
+      if (jobs.length === 2) break;
+    }
+    expect(jobs).toEqual(['job-1', 'job-2']);
+    expect(manager.getMetrics().protocol.subscriptions).toBe(0);
+    expect(await subscription.next()).toEqual({ done: true, value: undefined });
+  });
+
+  test('a slow loop stops reading: the broker sees a slow subscriber, and nothing is lost', async () => {
+    const { socketPath, connect, manager } = await startBroker();
+    const app = await connectApp(socketPath);
+    const subscription = await app.subscribe({ overflow: 'block', maxQueuedBytes: 10_000 });
+    const crawler = await connect();
+    const count = 50_000;
+    crawler.write(line(VALID.heartbeat).repeat(count));
+    await crawler.settled();
+    const [connection] = manager.getConnectionPool().filter({ role: 'app' });
+    expect(connection?.statistics.pendingBytes).toBeGreaterThan(1_000_000);
+    // One read of the socket may come on top.
+    expect(subscription.queuedBytes).toBeGreaterThanOrEqual(10_000);
+    expect(subscription.queuedBytes).toBeLessThan(10_000 + 128 * 1024);
+    let received = 0;
+    for await (const _ of subscription) {
+      if (++received === count) break;
+    }
+    expect(connection?.statistics.messagesDropped).toBe(0);
+  });
+
+  test('several of one client get each message that they want, once', async () => {
+    const { socketPath, connect } = await startBroker();
+    const app = await connectApp(socketPath);
+    const got: string[] = [];
+    const note = (name: string) => (event: ReceivedMessage) => got.push(`${name} ${event.type}`);
+    await app.subscribe({}, note('all'));
+    await app.subscribe({ types: ['job_*'] }, note('jobs'));
+    await app.subscribe({ types: ['job_started'], jobIds: ['job-2'] }, note('job-2'));
+    await app.subscribe({ crawlerIds: ['c2'] }, note('c2'));
+    await app.subscribe({ types: ['rejected'] }, note('rejected'));
+    const crawler = await connect();
+    crawler.say('hello', { role: 'crawler', crawlerId: 'c1' });
+    crawler.write(`${line(VALID.heartbeat)}${started('job-1')}${started('job-2')}junk\n`);
+    await until(() => got.length === 7);
+    expect(got.sort()).toEqual([
+      'all heartbeat',
+      'all job_started',
+      'all job_started',
+      'job-2 job_started',
+      'jobs job_started',
+      'jobs job_started',
+      'rejected rejected',
+    ]);
+  });
+
+  test('tells who sent a message when it chooses by crawler, and is not fooled by a message that says so itself', async () => {
+    const { socketPath, connect } = await startBroker();
+    const app = await connectApp(socketPath);
+    const others: ReceivedMessage[] = [];
+    const subscription = await app.subscribe({ crawlerIds: ['zoë'] });
+    await app.subscribe({}, (event) => others.push(event));
+    const [zoe, liar] = [await connect(), await connect()];
+    zoe.say('hello', { role: 'crawler', crawlerId: 'zoë' });
+    liar.say('hello', { role: 'crawler', crawlerId: 'liar' });
+    const lie = `{"from":"x","crawlerId":"zoë","seq":1,"message":{},${JSON.stringify(VALID.heartbeat).slice(1)}`;
+    liar.write(`${lie}\n`);
+    await until(() => others.length === 1);
+    expect(others[0]).toMatchObject({ type: 'heartbeat', from: undefined, crawlerId: undefined });
+    expect(others[0]?.raw.toString()).toBe(lie);
+    zoe.write(line(VALID.discovery));
+    const { value: event } = await subscription.next();
+    expect(event).toMatchObject({
+      type: 'discovery',
+      crawlerId: 'zoë',
+      sequence: 2,
+      message: VALID.discovery,
+    });
+    expect(event?.raw.toString()).toBe(JSON.stringify(VALID.discovery));
+  });
+
+  test('a group needs a client of its own', async () => {
+    const { socketPath } = await startBroker();
+    const app = await connectApp(socketPath);
+    await app.subscribe({ group: 'g' });
+    await expect(app.subscribe()).rejects.toMatchObject({ code: 'INVALID_OPTION' });
+    await expect(app.subscribe({ maxQueuedBytes: 0 })).rejects.toMatchObject({ code: 'INVALID_OPTION' });
+  });
+
+  test('ends when the client is closed, after what has come', async () => {
+    const { socketPath, connect } = await startBroker();
+    const app = await connectApp(socketPath);
+    const subscription = await app.subscribe();
+    const crawler = await connect();
+    crawler.write(started('job-1'));
+    await until(() => subscription.queuedBytes > 0);
+    await app.close();
+    const jobs: unknown[] = [];
+    for await (const event of subscription) jobs.push(jobOf(event));
+    expect(jobs).toEqual(['job-1']);
+    await expect(app.subscribe()).rejects.toMatchObject({ code: 'CONNECTION_CLOSED' });
+  });
+});
