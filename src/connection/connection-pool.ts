@@ -172,6 +172,14 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
     return this.#sendAll(this.crawlers(), message);
   }
 
+  /**
+   * Sends a message to the connections that fit.
+   * @throws SluiceError `INVALID_MESSAGE`
+   */
+  sendTo(wanted: ConnectionFilter, message: OutgoingMessage): Promise<BroadcastResult> {
+    return this.#sendAll(this.filter(wanted), message);
+  }
+
   /** Takes out connections whose socket is gone. */
   cleanup(): number {
     const dead = this.all().filter(({ state }) => state === 'disconnected' || state === 'error');

@@ -51,4 +51,4 @@ export interface ConnectionOptions extends MessageBufferOptions {
 }
 
 /** Why reading stands still; several may hold at a time. */
-export const PAUSE = { CONNECTION: 1, SERVER: 2, CLOSING: 4, UNREAD: 8 } as const;
+export const PAUSE = { CONNECTION: 1, SERVER: 2, CLOSING: 4, UNREAD: 8, HANDLERS: 16 } as const;
