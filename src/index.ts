@@ -70,4 +70,31 @@ export {
 export type { Message, MessageMap, OutgoingMessage, OverflowPolicy, PeerRole } from './protocol/messages.js';
 export { ProtocolHandler, type Rejection } from './protocol/protocol-handler.js';
 export type { ProtocolStatistics } from './protocol/protocol-statistics.js';
+export type { FleetEvent, FleetEvents, JobEvent, JobStateEvent } from './server/default-handlers.js';
+export { DEFAULT_HANDLER_PRIORITY } from './server/default-handlers.js';
+export { type CrawlerRecord, type FleetLimits, FleetState, type JobRecord } from './server/fleet-state.js';
+export type {
+  EventOf,
+  HandledType,
+  HandlerContext,
+  HandlerFunction,
+  MessageHandler,
+} from './server/handler.js';
+export type { HandlerPhase } from './server/handling.js';
+export {
+  type HandlerFailure,
+  MessageRouter,
+  type RouterEvents,
+  type RouterOptions,
+  type RouterStatistics,
+  type TypeStatistics,
+} from './server/message-router.js';
+export type { Middleware, ProcessOutcome, SendTarget } from './server/middleware.js';
+export {
+  type ConnectionStats,
+  SocketServer,
+  type SocketServerEvents,
+  type SocketServerSettings,
+  type SocketServerStatus,
+} from './server/socket-server.js';
 export { SOCKET_CONFIG } from './socket-config.js';

@@ -1,0 +1,104 @@
+// One handler for each message that crawlers send: it keeps the fleet's state, and tells of it as an event. They
+// come before an application's own handlers, so that those find the state up to date.
+
+import type { MessageMap } from '../protocol/messages.js';
+import type { CrawlerRecord, FleetState, JobRecord } from './fleet-state.js';
+import type { EventOf } from './handler.js';
+import type { MessageRouter } from './message-router.js';
+
+/** What every event of the default handlers tells. */
+export interface FleetEvent<T extends keyof MessageMap> {
+  readonly message: MessageMap[T];
+  readonly crawler: CrawlerRecord;
+}
+
+/** What an event about a job tells. */
+export interface JobEvent<T extends keyof MessageMap> extends FleetEvent<T> {
+  readonly jobId: string;
+}
+
+/** What an event about the state of a job tells. */
+export interface JobStateEvent<T extends keyof MessageMap> extends JobEvent<T> {
+  readonly job: JobRecord;
+}
+
+/** Events of the default handlers, one for each message. */
+export interface FleetEvents {
+  crawler_heartbeat: [event: FleetEvent<'heartbeat'>];
+  /** A crawler wants jobs: answer with `sendToCrawler(event.crawler.id, …)`. */
+  job_requested: [event: FleetEvent<'job_request'>];
+  job_started: [event: JobStateEvent<'job_started'>];
+  job_progress: [event: JobStateEvent<'job_progress'>];
+  job_completed: [event: JobStateEvent<'job_completed'>];
+  job_failed: [event: JobStateEvent<'job_failed'>];
+  entities_discovered: [event: FleetEvent<'discovery'>];
+  jobs_discovered: [event: JobEvent<'jobs_discovered'>];
+  /** A crawler wants another token: answer with a `token_refresh_response` for this job. */
+  token_refresh_requested: [event: JobEvent<'token_refresh_request'>];
+}
+
+/** The priority of the default handlers: higher than any that an application should take. */
+export const DEFAULT_HANDLER_PRIORITY = 1000;
+
+/** Registers a handler for each message of the crawlers. @param emit tells of them */
+export function registerDefaultHandlers(
+  router: MessageRouter,
+  fleet: FleetState,
+  emit: <E extends keyof FleetEvents>(name: E, event: FleetEvents[E][0]) => void,
+): void {
+  const on = <T extends keyof MessageMap>(type: T, handle: (event: EventOf<T>) => void): void => {
+    router.registerHandler(type, { priority: DEFAULT_HANDLER_PRIORITY, handle });
+  };
+  on('heartbeat', ({ message, connection }) => {
+    emit('crawler_heartbeat', { message, crawler: fleet.noteCrawler(connection, message.data) });
+  });
+  on('job_request', ({ message, connection }) => {
+    emit('job_requested', { message, crawler: fleet.noteCrawler(connection) });
+  });
+  on('job_started', ({ message, connection }) => {
+    const jobId = jobIdOf(message);
+    const crawler = fleet.noteCrawler(connection);
+    const job = fleet.noteJob(jobId, connection, { status: 'started' });
+    emit('job_started', { message, jobId, crawler, job });
+  });
+  on('job_progress', ({ message, connection }) => {
+    const jobId = jobIdOf(message);
+    const crawler = fleet.noteCrawler(connection);
+    const job = fleet.noteJob(jobId, connection, { status: 'running', progress: message.data });
+    emit('job_progress', { message, jobId, crawler, job });
+  });
+  on('job_completed', ({ message, connection }) => {
+    const jobId = jobIdOf(message);
+    const crawler = fleet.noteCrawler(connection);
+    const job = fleet.noteJob(jobId, connection, { status: 'completed', completed: message.data });
+    emit('job_completed', { message, jobId, crawler, job });
+  });
+  on('job_failed', ({ message, connection }) => {
+    const jobId = jobIdOf(message);
+    const crawler = fleet.noteCrawler(connection);
+    const job = fleet.noteJob(jobId, connection, { status: 'failed', failed: message.data });
+    emit('job_failed', { message, jobId, crawler, job });
+  });
+  on('discovery', ({ message, connection }) => {
+    emit('entities_discovered', { message, crawler: fleet.noteCrawler(connection) });
+  });
+  on('jobs_discovered', ({ message, connection }) => {
+    emit('jobs_discovered', {
+      message,
+      jobId: jobIdOf(message),
+      crawler: fleet.noteCrawler(connection),
+    });
+  });
+  on('token_refresh_request', ({ message, connection }) => {
+    emit('token_refresh_requested', {
+      message,
+      jobId: jobIdOf(message),
+      crawler: fleet.noteCrawler(connection),
+    });
+  });
+}
+
+/** The rules say that these messages have one, in its newer or older spelling. */
+function jobIdOf({ jobId, job_id }: { jobId?: string | undefined; job_id?: string | undefined }): string {
+  return jobId ?? job_id ?? '';
+}

@@ -1,0 +1,41 @@
+// A map of bounded size: what was not set for the longest time is forgotten first.
+
+export class RecentMap<K, V> {
+  readonly #capacity: number;
+  readonly #entries = new Map<K, V>();
+  #forgotten = 0;
+
+  /** @param capacity how many entries to keep */
+  constructor(capacity: number) {
+    this.#capacity = capacity;
+  }
+
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  /** Entries forgotten for lack of room. */
+  get forgotten(): number {
+    return this.#forgotten;
+  }
+
+  get(key: K): V | undefined {
+    return this.#entries.get(key);
+  }
+
+  set(key: K, value: V): void {
+    this.#entries.delete(key);
+    this.#entries.set(key, value);
+    if (this.#entries.size <= this.#capacity) return;
+    for (const oldest of this.#entries.keys()) {
+      this.#entries.delete(oldest);
+      this.#forgotten++;
+      return;
+    }
+  }
+
+  /** From the one that was not set for the longest time to the latest. */
+  values(): V[] {
+    return [...this.#entries.values()];
+  }
+}
