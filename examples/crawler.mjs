@@ -1,0 +1,68 @@
+// A crawler that works on what examples/job-queue.mjs gives it, with `sluice/client`: it asks for jobs, tells how far it
+// is, and beats by itself. The work is made up.
+//
+//   node examples/crawler.mjs [NAME]     # SOCKET_PATH: where the server listens (default: Sluice's own)
+
+import { setTimeout as sleep } from 'node:timers/promises';
+import { SluiceClient } from 'sluice/client';
+
+const PAGES = 3;
+const PAGE_SIZE = 20;
+const DELAY = Number(process.env.PAGE_DELAY ?? 200);
+
+let activeJobs = 0;
+let totalProcessed = 0;
+const client = new SluiceClient({
+  socketPath: process.env.SOCKET_PATH,
+  hello: { role: 'crawler', crawlerId: process.argv[2] ?? `crawler-${process.pid}` },
+  heartbeat: {
+    fields: () => ({ activeJobs, totalProcessed, systemStatus: activeJobs > 0 ? 'crawling' : 'idle' }),
+  },
+});
+client.on('connected', () => console.log('connected'));
+client.on('disconnected', ({ error }) => console.log(`disconnected: ${error.code}`));
+client.on('refused', ({ code, messageType }) => console.error(`refused: ${code} ${messageType ?? ''}`));
+client.on('message', (event) => {
+  if (event.is('token_refresh_response')) console.log('a new token');
+  if (event.is('shutdown')) stop();
+});
+process.once('SIGTERM', stop);
+process.once('SIGINT', stop);
+
+let isStopping = false;
+async function stop() {
+  isStopping = true;
+  await client.close();
+}
+
+async function crawl({ job_id: jobId, job_type }) {
+  const entityType = job_type === 'crawl_user' ? 'user' : 'project';
+  activeJobs++;
+  await client.publishAsync({ type: 'job_started', jobId, data: { entityType } });
+  for (let page = 1; page <= PAGES; page++) {
+    await sleep(DELAY);
+    totalProcessed += PAGE_SIZE;
+    await client.publishAsync({
+      type: 'job_progress',
+      jobId,
+      data: { stage: 'fetching', entityType, processed: page * PAGE_SIZE, total: PAGES * PAGE_SIZE },
+    });
+  }
+  client.publish({ type: 'token_refresh_request', jobId, data: {} });
+  await client.publishAsync({
+    type: 'job_completed',
+    jobId,
+    data: { success: true, finalCounts: { issues: PAGES * PAGE_SIZE } },
+  });
+  activeJobs--;
+}
+
+await client.connect();
+while (!isStopping) {
+  try {
+    const message = await client.requestJobs({ timeout: 60_000 });
+    if (message.type === 'job_assignment') await crawl(message.data);
+  } catch (error) {
+    if (!isStopping && error.code !== 'REQUEST_TIMEOUT') throw error;
+  }
+}

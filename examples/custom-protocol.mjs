@@ -1,0 +1,43 @@
+// A protocol of one's own: a web crawler with two messages, `page_fetched` and `fetch_page`. Their schemas and rules are
+// in custom-protocol-schemas.mjs; the workers check every message against them before a handler sees it.
+//
+//   node examples/custom-protocol.mjs https://example.com/
+//   echo '{"type":"page_fetched","url":"https://example.com/","status":200,"bytes":5,"links":["https://example.com/a"]}' |
+//     nc -NU $SOCKET_PATH        # answers {"type":"fetch_page","url":"https://example.com/a"}
+//
+// Crawlers connect to SOCKET_PATH (default: Sluice's own).
+
+import { SOCKET_CONFIG, SocketServer } from 'sluice';
+
+const schemas = new URL('./custom-protocol-schemas.mjs', import.meta.url);
+const server = new SocketServer({ ...SOCKET_CONFIG, schemas, logLevel: 'warn' }, { defaultHandlers: false });
+
+const start = process.argv[2] ?? 'https://example.com/';
+const { host } = new URL(start);
+const seen = new Set([start]);
+const todo = [];
+
+server.router.registerHandler('page_fetched', {
+  // Other hosts are not ours to crawl.
+  canHandle: ({ message }) => new URL(message.url).host === host,
+  async handle({ message }, { reply }) {
+    console.log(`${message.status} ${message.url}`);
+    for (const link of message.links) {
+      if (seen.has(link) || new URL(link).host !== host) continue;
+      seen.add(link);
+      todo.push(link);
+    }
+    const url = todo.shift();
+    if (url !== undefined) await reply({ type: 'fetch_page', url });
+  },
+});
+server.manager.on('rejected', ({ code, messageType, issues }) => {
+  const where = issues.map(({ path, message }) => `${path} ${message}`).join('; ');
+  console.log(`refused: ${code} ${messageType ?? ''} ${where}`.trimEnd());
+});
+server.on('handler_error', ({ phase, event }) => console.error(`${phase} of ${event?.type} failed`));
+
+await server.start();
+console.log(`crawling ${start}, crawlers: ${server.getStatus().address}`);
+process.once('SIGTERM', () => server.stop());
+process.once('SIGINT', () => server.stop());

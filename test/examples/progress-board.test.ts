@@ -1,0 +1,27 @@
+import { expect, test } from 'vitest';
+import { startBroker, until } from '../support/broker.js';
+import { startExample } from '../support/example.js';
+import { line, VALID } from '../support/messages.js';
+
+test('the progress board shows jobs, and finds its broker again', async () => {
+  const { manager, socketPath, connect } = await startBroker();
+  const env = { SOCKET_PATH: socketPath };
+  const { run } = await startExample('progress-board.mjs', 'connected', { env });
+  await until(() => manager.getMetrics().protocol.subscriptions === 1);
+  const crawler = await connect();
+  crawler.write(line(VALID.job_started) + line(VALID.job_progress));
+  crawler.write(line({ ...VALID.job_failed, data: { ...VALID.job_failed.data, errorType: '\x1b[2Jbad' } }));
+  await run.says('job-1 failed: ?[2Jbad');
+  expect(run.stdout).toContain('job-1 started\njob-1 ██████████░░░░░░░░░░ 5/10\n');
+
+  await manager.stop();
+  await run.says('disconnected: SHUTTING_DOWN');
+  const next = await startBroker({ socketPath });
+  await until(() => next.manager.getMetrics().protocol.subscriptions === 1);
+  const again = await next.connect();
+  again.write(line(VALID.job_completed));
+  await run.says('job-1 completed');
+  run.child.kill('SIGTERM');
+  expect(await run.exited).toBe(0);
+  expect(run.stderr).toBe('');
+});

@@ -1,0 +1,27 @@
+// Runs a program of examples/ as its header says.
+
+import { join } from 'node:path';
+import { temporaryFolder } from './broker.js';
+import { type CliRun, packageRoot, runNode } from './cli.js';
+
+export interface RunningExample {
+  run: CliRun;
+  /** Where its crawlers connect, or its broker listens. */
+  socketPath: string;
+}
+
+/** @param says what it prints when it is ready */
+export async function startExample(
+  name: string,
+  says: string,
+  { args = [], env = {} }: { args?: readonly string[]; env?: NodeJS.ProcessEnv } = {},
+): Promise<RunningExample> {
+  const socketPath = env.SOCKET_PATH ?? join(temporaryFolder(), 'crawlers.sock');
+  const run = runNode(join(packageRoot, 'examples', name), args, {
+    SOCKET_WORKERS_THREADS: '1',
+    ...env,
+    SOCKET_PATH: socketPath,
+  });
+  await run.says(says);
+  return { run, socketPath };
+}
