@@ -104,6 +104,8 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
     this.#state = 'connecting';
     try {
       await this.#keeper.open();
+      // `connected` comes first.
+      await new Promise<void>((resolve) => process.nextTick(resolve));
     } catch (error) {
       if (this.#state === 'connecting') this.#state = 'idle';
       throw error;
@@ -203,8 +205,8 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
   }
 
   /**
-   * Sends what is in the outbox, waits until the broker has confirmed it, and closes. Nothing can be published from
-   * then on. Calling it again waits for the same end.
+   * Ends the subscriptions, sends what is in the outbox, waits until the broker has confirmed it, and closes. Nothing can
+   * be published from then on. Calling it again waits for the same end.
    * @param timeout ms to wait for the confirmation; default: `requestTimeout`
    * @returns how many publications the broker has not confirmed: 0, unless the time did not suffice
    */
@@ -218,6 +220,9 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
       const mayFlush = this.#state === 'connected' || this.#state === 'reconnecting';
       this.#heartbeats?.stop();
       this.#state = 'closing';
+      // A loop that is behind must not keep the confirmations from being read.
+      this.#subscriptions.end();
+      this.#keeper.session?.setPaused(false);
       if (mayFlush) await within(timeout, this.#outbox.flush());
       this.#finish(undefined);
     }
@@ -230,9 +235,13 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
     for (const subscription of this.#subscriptions) this.#subscribeOn(session, subscription);
     for (let waiting = this.#jobs.size; waiting > 0; waiting--) session.say('job_request', {});
     const resent = this.#outbox.attach(session);
-    if (this.#state === 'connected') this.#heartbeats?.start();
     session.setPaused(this.#subscriptions.isFull);
-    this.emit('connected', { welcome: session.welcome, isReconnect, resent });
+    // An application's functions must not throw into the middle of connecting.
+    process.nextTick(() => {
+      if (this.#keeper.session !== session) return;
+      if (this.#state === 'connected') this.#heartbeats?.start();
+      this.emit('connected', { welcome: session.welcome, isReconnect, resent });
+    });
   }
 
   #subscribeOn(session: BrokerSession, subscription: Subscription): void {

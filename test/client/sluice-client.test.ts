@@ -140,6 +140,17 @@ describe('SluiceClient', () => {
     expect(received).toBe(5000);
   });
 
+  test('closes with everything confirmed, though a loop has left its messages', async () => {
+    const { socketPath, connect: connectPlain } = await startBroker();
+    const app = await connect({ socketPath, hello: { role: 'app' } });
+    const subscription = await app.subscribe({ maxQueuedBytes: 1 });
+    const crawler = await connectPlain();
+    crawler.write(line(VALID.heartbeat).repeat(5000));
+    await until(() => subscription.queuedBytes > 0);
+    app.publish({ ...VALID.shutdown, to: '*' });
+    expect(await app.close()).toBe(0);
+  });
+
   test('closes without confirmation when that does not come in time, and says how much is open', async () => {
     const { manager, socketPath } = await startBroker();
     const client = await connect({ socketPath });
