@@ -52,7 +52,9 @@ function redraw() {
   if (timer !== undefined) return;
   timer = setTimeout(() => {
     timer = undefined;
-    const rows = [...jobs].slice(2 - (process.stdout.rows || 24)).map(([id, text]) => `${id.padEnd(16)} ${text}`);
+    const rows = [...jobs]
+      .slice(2 - (process.stdout.rows || 24))
+      .map(([id, text]) => `${id.padEnd(16)} ${text}`);
     process.stdout.write(`\x1b[H\x1b[2J${[`${jobs.size} jobs, ${status}`, ...rows].join('\n')}\n`);
   }, REDRAW);
 }

@@ -70,8 +70,13 @@ export {
 export type { Message, MessageMap, OutgoingMessage, OverflowPolicy, PeerRole } from './protocol/messages.js';
 export { ProtocolHandler, type Rejection } from './protocol/protocol-handler.js';
 export type { ProtocolStatistics } from './protocol/protocol-statistics.js';
-export type { FleetEvent, FleetEvents, JobEvent, JobStateEvent } from './server/default-handlers.js';
-export { DEFAULT_HANDLER_PRIORITY } from './server/default-handlers.js';
+export {
+  DEFAULT_HANDLER_PRIORITY,
+  type FleetEvent,
+  type FleetEvents,
+  type JobEvent,
+  type JobStateEvent,
+} from './server/default-handlers.js';
 export { type CrawlerRecord, type FleetLimits, FleetState, type JobRecord } from './server/fleet-state.js';
 export type {
   EventOf,

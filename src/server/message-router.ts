@@ -28,6 +28,7 @@ export interface HandlerFailure {
   readonly event: MessageEvent | undefined;
 }
 
+/** Events of a router. */
 export interface RouterEvents {
   /** A handler or a middleware has thrown or rejected. */
   handler_error: [failure: HandlerFailure];
@@ -46,6 +47,7 @@ export interface TypeStatistics {
   duration: number;
 }
 
+/** Figures of a router. */
 export interface RouterStatistics {
   readonly byType: Readonly<Record<string, Readonly<TypeStatistics>>>;
   /** Messages that no handler was registered for. */

@@ -32,10 +32,12 @@ export interface SocketServerSettings extends SocketManagerDependencies, RouterO
 /** Events of a server; those of connections are its `manager`'s. */
 export type SocketServerEvents = RouterEvents & FleetEvents;
 
+/** How a server is. */
 export interface SocketServerStatus extends ServerStatus {
   readonly handlers: RouterStatistics;
 }
 
+/** The connections of a server, each with its figures. */
 export interface ConnectionStats {
   readonly pool: PoolStatistics;
   readonly connections: readonly (ConnectionMetadata & {

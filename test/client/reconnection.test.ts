@@ -149,6 +149,18 @@ describe('SluiceClient, when its broker is restarted', () => {
     expect((await subscription.next()).value?.type).toBe('heartbeat');
   });
 
+  test('ends a subscription that the next broker refuses, and keeps the others', async () => {
+    const { manager, socketPath } = await startBroker();
+    const app = await connect({ socketPath, hello: { role: 'app' } });
+    const [kept, refused] = [await app.subscribe(), await app.subscribe()];
+    const outcome = expect(refused.next()).rejects.toMatchObject({ code: 'RATE_LIMITED' });
+    await manager.stop();
+    const { connect: connectPeer } = await startBroker({ socketPath, maxSubscriptions: 1 });
+    await outcome;
+    (await connectPeer()).say('heartbeat', VALID.heartbeat.data);
+    expect((await kept.next()).value?.type).toBe('heartbeat');
+  });
+
   test('writes no more to a broker that is shutting down, and takes what still comes', async () => {
     const { manager, socketPath } = await startBroker();
     const app = await connect({ socketPath, hello: { role: 'app' } });
