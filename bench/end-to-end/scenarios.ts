@@ -27,7 +27,7 @@ const VALIDATING: readonly SystemName[] = ['Sluice', 'Sluice, patterns off', 'pl
 
 /** Whole systems against each other. */
 export const COMPARISONS: readonly Scenario[] = [
-  { ...mix, name: '4 → 1', publishers: 4, subscribers: 1 },
+  { ...mix, name: '4 → 1', publishers: 4, subscribers: 1, messages: 3_000_000 },
   { ...mix, name: '4 → 10', publishers: 4, subscribers: 10 },
   { ...mix, name: '100 → 1', publishers: 100, subscribers: 1 },
   { ...mix, name: '1 → 100', publishers: 1, subscribers: 100, messages: 60_000 },

@@ -39,6 +39,8 @@ function sluice(name: SystemName, ...extra: readonly string[]): System {
     name,
     command: (socketPath, options = []) => [
       process.execPath,
+      // As the command's first line and `npm start` have it.
+      '--max-semi-space-size=2',
       script('../../src/cli/main.js'),
       'serve',
       ...['--socket', socketPath, ...extra, ...options],

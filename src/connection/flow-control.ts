@@ -29,7 +29,7 @@ const LOW_MARK = 0.75;
  * little enough to be in the processor's cache still when their turn comes: with 100 busy connections, a
  * sixth more messages and half of the memory, measured.
  */
-const WAITING_BYTES = 16 * 1024 * 1024;
+const WAITING_BYTES = 8 * 1024 * 1024;
 /** What each may have waiting, however many there are: about one read. */
 const LEAST_WAITING_BYTES = 64 * 1024;
 
