@@ -31,6 +31,8 @@ import type { SocketConnection } from './socket-connection.js';
 export interface PipelineListener {
   onMessages(connection: SocketConnection, run: FrameRun): void;
   onRejected(rejection: Rejection): void;
+  /** Whether anybody listens to that. */
+  readonly wantsRejections: boolean;
   onWorkerError(error: unknown): void;
   onListenerError(error: unknown): void;
   /** A pattern of this message type took what it must not take. */
@@ -111,7 +113,9 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
         maxClockSkew,
         patterns: options.patterns,
         maxLearnedLayouts: options.maxLearnedLayouts,
+        maxErrorReplies: options.maxErrorReplies,
       },
+      wantsAllIssues: () => this.protocol.wantsAllIssues,
       quick: this.#quickValidator(options, registry, delimiter),
       onVerdict: (verdict) => {
         this.protocol.count(verdict);

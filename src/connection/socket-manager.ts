@@ -134,7 +134,11 @@ export class SocketManager extends EventEmitter<ServerEvents> {
 
   async #start(): Promise<void> {
     const registry = await MessageRegistry.load(this.options.schemas);
+    const wantsRejections = () => this.listenerCount('rejected') > 0;
     this.#pipeline = new Pipeline(this.options, registry, this.#pool, {
+      get wantsRejections() {
+        return wantsRejections();
+      },
       onMessages: (connection, run) => this.#emitMessages(registry, connection, run),
       onRejected: (rejection) => this.#notify('rejected', rejection),
       onWorkerError: (error) => this.#onWorkerError(error),

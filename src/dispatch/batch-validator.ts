@@ -25,6 +25,7 @@ const NO_BYTES = Buffer.alloc(0);
 export class BatchValidator implements FrameSink {
   readonly #parser: MessageParser;
   readonly #delimiter: number;
+  readonly #toldRefusals: number;
   readonly #chunks = new NumberList();
   readonly #runs = new NumberList();
   readonly #frames = new NumberList();
@@ -42,6 +43,9 @@ export class BatchValidator implements FrameSink {
   #jobGeneration = 0;
   readonly #jobRequest: number;
   #refusals: RefusedFrame[] = [];
+  /** Refusals before those of the present range. */
+  #refusedBefore = 0;
+  #wantsAllIssues = true;
   #matched = 0;
   #mismatches: string[] = [];
   /** What the patterns have counted up to the latest verdict. */
@@ -57,7 +61,9 @@ export class BatchValidator implements FrameSink {
   #runFirst = 0;
   #lastEnd = 0;
 
-  constructor(parser: MessageParser, delimiter: number) {
+  /** @param toldRefusals how many refused messages of a range to tell the issues of, where not all are wanted */
+  constructor(parser: MessageParser, delimiter: number, toldRefusals = 0) {
+    this.#toldRefusals = toldRefusals;
     this.#parser = parser;
     this.#delimiter = delimiter;
     this.#jobRequest = parser.validator.registry.get('job_request')?.index ?? 0;
@@ -118,6 +124,10 @@ export class BatchValidator implements FrameSink {
     }
   }
 
+  get wantsIssues(): boolean {
+    return this.#wantsAllIssues || this.#refusals.length - this.#refusedBefore < this.#toldRefusals;
+  }
+
   onMismatch({ name }: MessageType): void {
     this.#mismatches.push(name);
   }
@@ -140,16 +150,18 @@ export class BatchValidator implements FrameSink {
 
   /** @param parse gives the delimiters of a range; `undefined` ends it, and the answer is false */
   #validateRanges(
-    { arenas, ranges }: Batch,
+    { arenas, ranges, wantsAllIssues }: Batch,
     parse: (bytes: Buffer, start: number, end: number) => number | undefined,
   ): boolean {
     this.#reset();
+    this.#wantsAllIssues = wantsAllIssues;
     const buffers = arenas.map((memory) => Buffer.from(memory));
     for (let at = 0; at < ranges.length; at += RANGE_FIELDS) {
       const end = ranges[at + 2] ?? 0;
       this.#bytes = buffers[ranges[at] ?? 0] as Buffer;
       this.#rangeEnd = end;
       this.#activeJobs = NO_HEARTBEAT;
+      this.#refusedBefore = this.#refusals.length;
       const lines = parse(this.#bytes, ranges[at + 1] ?? 0, end);
       if (lines === undefined) return false;
       this.#closeRun();

@@ -19,6 +19,8 @@ export interface WorkerSettings {
   readonly maxClockSkew: number;
   readonly patterns: 'on' | 'off' | 'verify';
   readonly maxLearnedLayouts: number;
+  /** Refused messages of a range whose issues are told where not all are wanted: as many as can be replied. */
+  readonly maxErrorReplies: number;
   /** Where the worker says that it is busy; see watchdog.ts. */
   readonly watch: SharedArrayBuffer;
   /** Where verdicts go that the main thread waits for; see verdict-box.ts. */
@@ -30,6 +32,8 @@ export interface Batch {
   readonly arenas: readonly SharedArrayBuffer[];
   /** {@link RANGE_FIELDS} numbers a range: index into `arenas`, start, end. */
   readonly ranges: Uint32Array;
+  /** Whether somebody reads the issues of every refused message, not only of the first in each range. */
+  readonly wantsAllIssues: boolean;
 }
 export const RANGE_FIELDS = 3;
 
@@ -40,7 +44,7 @@ export interface BatchTask extends Batch {
 }
 
 /** The task to validate these ranges, in this order. */
-export function batchTask(batch: readonly FrameRange[], isAwaited = false): BatchTask {
+export function batchTask(batch: readonly FrameRange[], wantsAllIssues = true, isAwaited = false): BatchTask {
   const arenas: SharedArrayBuffer[] = [];
   const ranges = new Uint32Array(batch.length * RANGE_FIELDS);
   batch.forEach(({ slab, start, end }, index) => {
@@ -48,7 +52,7 @@ export function batchTask(batch: readonly FrameRange[], isAwaited = false): Batc
     if (arena === -1) arena = arenas.push(slab.arena.memory) - 1;
     ranges.set([arena, start, end], index * RANGE_FIELDS);
   });
-  return { arenas, ranges, isAwaited };
+  return { arenas, ranges, wantsAllIssues, isAwaited };
 }
 
 /** What the main thread has to do with a run of consecutive messages. */

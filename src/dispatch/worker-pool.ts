@@ -20,6 +20,8 @@ export interface WorkerPoolOptions {
   /** ms that one batch may take; 0: no limit. */
   readonly validationTimeout: number;
   readonly settings: WorkerOptions;
+  /** Whether somebody reads the issues of every refused message now; default: yes. */
+  readonly wantsAllIssues?: () => boolean;
   /** Called when a worker fails, and when the pool cannot be built. */
   readonly onError: (error: unknown) => void;
 }
@@ -100,7 +102,8 @@ export class WorkerPool {
     while (!this.#isReady && !this.#closed) await new Promise<void>((resolve) => this.#waiters.push(resolve));
     if (this.#closed || this.#piscina === undefined) throw new SluiceError('NOT_RUNNING');
     if (onEarly !== undefined) this.#box.clear();
-    const answer = this.#piscina.run(batchTask(batch, onEarly !== undefined));
+    const { wantsAllIssues = () => true } = this.#options;
+    const answer = this.#piscina.run(batchTask(batch, wantsAllIssues(), onEarly !== undefined));
     if (onEarly !== undefined) {
       this.#box.wait(PATIENCE);
       const early = this.#box.take();

@@ -39,7 +39,7 @@ const parser = new MessageParser({
   patterns,
   verify: settings.patterns === 'verify',
 });
-const batches = new BatchValidator(parser, delimiter);
+const batches = new BatchValidator(parser, delimiter, settings.maxErrorReplies);
 const box = new VerdictBox(settings.box);
 const watched = new WatchedWorker(settings.watch, threadId);
 

@@ -12,6 +12,8 @@ export interface FrameSink {
   onMatches?(matches: Matches, from: number, to: number): void;
   /** A pattern took a message that the slow path refuses, or reads otherwise; the slow path's answer counts. */
   onMismatch?(type: MessageType): void;
+  /** Whether the issues of the next refused message matter; default: yes. Finding them takes a second look. */
+  readonly wantsIssues?: boolean;
   /** A refused one. `line` counts the delimiters before it in what is parsed. */
   onRefusal(refusal: Refusal, start: number, end: number, line: number): void;
 }

@@ -327,7 +327,7 @@ export class MessageParser {
       sink.onRefusal(this.validator.count(refuse(frame.code)), start, end, this.#line);
       return;
     }
-    const result = this.validator.validate(frame.value);
+    const result = this.validator.validate(frame.value, sink.wantsIssues);
     if (!result.ok) {
       sink.onRefusal(result, start, end, this.#line);
       return;

@@ -75,15 +75,18 @@ export class MessageValidator {
   /**
    * Validates one message: the bytes of one JSON object, or an already parsed value.
    * Never throws for a bad message.
+   * @param wantsIssues whether a refusal by the schema tells the issues; default: yes
    */
-  validate(message: Buffer | unknown): ValidationResult {
-    return this.count(Buffer.isBuffer(message) ? this.#checkBytes(message) : this.check(message));
+  validate(message: Buffer | unknown, wantsIssues = true): ValidationResult {
+    return this.count(
+      Buffer.isBuffer(message) ? this.#checkBytes(message) : this.check(message, wantsIssues),
+    );
   }
 
   /** Validates a parsed value, without counting it. */
-  check(message: unknown): ValidationResult {
+  check(message: unknown, wantsIssues = true): ValidationResult {
     try {
-      return this.#check(message);
+      return this.#check(message, wantsIssues);
     } catch {
       // A rule or a schema of a schema module threw. What it threw may quote the message: it is dropped.
       return refuse('VALIDATION_FAILED');
@@ -134,7 +137,7 @@ export class MessageValidator {
     return decoded.ok ? this.check(decoded.value) : refuse(decoded.code);
   }
 
-  #check(message: unknown): ValidationResult {
+  #check(message: unknown, wantsIssues: boolean): ValidationResult {
     if (typeof message !== 'object' || message === null || Array.isArray(message)) {
       return refuse('SCHEMA_VIOLATION', undefined, [
         { path: '', code: 'invalid_type', message: 'expected object' },
@@ -149,12 +152,13 @@ export class MessageValidator {
     const type = this.registry.get(name);
     // What only the broker says is nobody else's to send.
     if (type === undefined || type.direction === 'broker') return refuse('UNKNOWN_TYPE');
-    return this.#checkType(type, message);
+    return this.#checkType(type, message, wantsIssues);
   }
 
-  #checkType(type: MessageType, message: object): ValidationResult {
+  #checkType(type: MessageType, message: object, wantsIssues: boolean): ValidationResult {
     // `validate` answers yes or no without building anything; the details cost a second look.
     if (!z.validate(type.schema, message)) {
+      if (!wantsIssues) return refuse('SCHEMA_VIOLATION', type.name);
       const { error } = z.safeParse(type.schema, message);
       return refuse(
         'SCHEMA_VIOLATION',

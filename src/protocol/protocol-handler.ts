@@ -54,6 +54,8 @@ export interface ProtocolSettings extends ControlSettings {
 export interface ProtocolListener {
   onMessages(connection: SocketConnection, run: FrameRun): void;
   onRejected(rejection: Rejection): void;
+  /** Whether anybody listens to that. */
+  readonly wantsRejections: boolean;
 }
 
 export class ProtocolHandler {
@@ -272,6 +274,21 @@ export class ProtocolHandler {
     this.#countRefused(code, 1);
     connection.noteRefused(code);
     this.#replies.reply(connection, code, { messageType: type, line, issues });
+    if (this.wantsAllIssues) this.#tellOfRejection(connection, refusal, line, message);
+    if (code === 'MESSAGE_TOO_LARGE') this.#countFramingError(connection);
+  }
+
+  /** Whether somebody reads the details of every refused message, beside its sender. */
+  get wantsAllIssues(): boolean {
+    return this.#subscriptions.rejectedSubscribers.size > 0 || this.#listener.wantsRejections;
+  }
+
+  #tellOfRejection(
+    connection: SocketConnection,
+    { code, type, issues }: RefusedFrame,
+    line: number,
+    message: Buffer | undefined,
+  ): void {
     const rejection: Rejection = {
       connection,
       code,
@@ -283,7 +300,6 @@ export class ProtocolHandler {
     };
     this.#forwardRejection(rejection);
     this.#listener.onRejected(rejection);
-    if (code === 'MESSAGE_TOO_LARGE') this.#countFramingError(connection);
   }
 
   #countRefused(code: WireErrorCode, count: number): void {
@@ -292,7 +308,7 @@ export class ProtocolHandler {
 
   #forwardRejection({ connection, code, issues, bytes, sample }: Rejection): void {
     let piece: Piece | undefined;
-    for (const subscriber of this.#subscriptions.rejectedSubscribers()) {
+    for (const subscriber of this.#subscriptions.rejectedSubscribers) {
       piece ??= {
         bytes: Buffer.from(
           JSON.stringify({

@@ -46,6 +46,7 @@ export class Subscriptions {
   readonly #entries = new Map<Subscriber, SubscriberEntry>();
   readonly #interests = new Map<string, Interest>();
   readonly #groups = new Map<string, QueueGroup>();
+  readonly #rejected = new Set<Subscriber>();
   #marks = new Uint8Array(1024);
   #turns = new Uint32Array(1024);
 
@@ -76,6 +77,7 @@ export class Subscriptions {
     this.#entries.set(subscriber, entry);
     const filter = new Filter(this.#registry, data);
     entry.subscriptions.set(data.id, { filter, group: data.group });
+    if (filter.wantsRejected) this.#rejected.add(subscriber);
     if (data.group === undefined) this.#updateInterest(subscriber, entry);
     else {
       const group = this.#groups.get(data.group) ?? { members: [], next: 0 };
@@ -90,6 +92,8 @@ export class Subscriptions {
     const subscription = entry?.subscriptions.get(id);
     if (entry === undefined || subscription === undefined) return false;
     entry.subscriptions.delete(id);
+    const wantsRejected = [...entry.subscriptions.values()].some(({ filter }) => filter.wantsRejected);
+    if (!wantsRejected) this.#rejected.delete(subscriber);
     if (subscription.group === undefined) this.#updateInterest(subscriber, entry);
     else this.#leaveGroup(subscription.group, subscriber, id);
     if (entry.subscriptions.size === 0) this.#entries.delete(subscriber);
@@ -104,14 +108,8 @@ export class Subscriptions {
   }
 
   /** Subscribers of refused messages. */
-  *rejectedSubscribers(): Iterable<Subscriber> {
-    for (const [subscriber, { subscriptions }] of this.#entries) {
-      for (const { filter } of subscriptions.values()) {
-        if (!filter.wantsRejected) continue;
-        yield subscriber;
-        break;
-      }
-    }
+  get rejectedSubscribers(): ReadonlySet<Subscriber> {
+    return this.#rejected;
   }
 
   /** Delivers a run to everyone who wants some of it. */

@@ -20,7 +20,10 @@ function validate(...texts: string[]): { verdict: Verdict; bytes: Buffer } {
     at = end;
   }
   const batches = new BatchValidator(new MessageParser(), NEWLINE);
-  return { verdict: batches.validate({ arenas: [memory], ranges: Uint32Array.from(ranges) }), bytes };
+  return {
+    verdict: batches.validate({ arenas: [memory], ranges: Uint32Array.from(ranges), wantsAllIssues: true }),
+    bytes,
+  };
 }
 
 function runsOf({ runs }: Verdict): string[] {
@@ -135,10 +138,25 @@ test('no parsed message is in a verdict: flat arrays, job ids, and details of th
   expect([...verdict.accepted].reduce((sum, count) => sum + count)).toBe(2000);
 });
 
+test('issues are told of the first refused messages of a range, or of all where somebody reads them', () => {
+  const batches = new BatchValidator(new MessageParser(), NEWLINE, 2);
+  const memory = new SharedArrayBuffer(4096);
+  const end = Buffer.from(memory).write('{"type":"heartbeat"}\n'.repeat(5));
+  const told = (wantsAllIssues: boolean) => {
+    const ranges = Uint32Array.of(0, 0, end, 0, 0, end);
+    const { refusals } = batches.validate({ arenas: [memory], ranges, wantsAllIssues });
+    expect(refusals.map(({ code }) => code)).toEqual(new Array(10).fill('SCHEMA_VIOLATION'));
+    return refusals.map(({ issues }) => issues.length > 0);
+  };
+  const some = [true, true, false, false, false];
+  expect(told(false)).toEqual([...some, ...some]);
+  expect(told(true)).toEqual(new Array(10).fill(true));
+});
+
 test('keeps nothing from one batch to the next', () => {
   const batches = new BatchValidator(new MessageParser(), NEWLINE);
   const memory = new SharedArrayBuffer(4096);
   const end = Buffer.from(memory).write(`${progress('abc')}junk\n`);
-  const task = { arenas: [memory], ranges: Uint32Array.of(0, 0, end) };
+  const task = { arenas: [memory], ranges: Uint32Array.of(0, 0, end), wantsAllIssues: true };
   expect(batches.validate(task)).toEqual(batches.validate(task));
 });

@@ -15,6 +15,7 @@ const SETTINGS = {
   maxClockSkew: 0,
   patterns: 'on',
   maxLearnedLayouts: 16,
+  maxErrorReplies: 10,
 } as const;
 
 async function createDispatcher(options: Partial<DispatcherOptions> = {}) {

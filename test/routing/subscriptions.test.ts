@@ -62,6 +62,7 @@ function publish(text: string, crawlerId?: string): void {
   const verdict = batches.validate({
     arenas: [slab.arena.memory],
     ranges: Uint32Array.of(0, slab.base, end),
+    wantsAllIssues: true,
   });
   let firstSequence = 1;
   for (let at = 0; at < verdict.runs.length; at += RUN.SIZE) {
@@ -257,5 +258,9 @@ test('subscribers of refused messages are found, once each', () => {
   const one = subscriber({ id: 'a', types: ['rejected'] });
   subscriptions.add(one, { id: 'b', types: ['rejected', '*'] });
   subscriber();
-  expect([...subscriptions.rejectedSubscribers()]).toEqual([one]);
+  expect([...subscriptions.rejectedSubscribers]).toEqual([one]);
+  subscriptions.remove(one, 'b');
+  expect([...subscriptions.rejectedSubscribers]).toEqual([one]);
+  subscriptions.remove(one, 'a');
+  expect([...subscriptions.rejectedSubscribers]).toEqual([]);
 });
