@@ -9,7 +9,7 @@ import type { MessageType } from '../protocol/message-registry.js';
 import type { Refusal } from '../protocol/message-validator.js';
 import { NumberList } from './number-list.js';
 import {
-  type Batch,
+  type BatchTask,
   NO_HEARTBEAT,
   RANGE_FIELDS,
   type RefusedFrame,
@@ -71,13 +71,13 @@ export class BatchValidator implements FrameSink {
   }
 
   /** Validates every message of a batch. */
-  validate(task: Batch): Verdict {
+  validate(task: BatchTask): Verdict {
     this.#validateRanges(task, (bytes, start, end) => this.#parser.parse(bytes, start, end, this));
     return this.#takeVerdict();
   }
 
   /** Validates a batch by patterns alone; `undefined` when it has something that no pattern knows. */
-  validateQuickly(task: Batch): Verdict | undefined {
+  validateQuickly(task: BatchTask): Verdict | undefined {
     const isDone = this.#validateRanges(task, (bytes, start, end) =>
       this.#parser.parseQuickly(bytes, start, end, this),
     );
@@ -150,7 +150,7 @@ export class BatchValidator implements FrameSink {
 
   /** @param parse gives the delimiters of a range; `undefined` ends it, and the answer is false */
   #validateRanges(
-    { arenas, ranges, wantsAllIssues }: Batch,
+    { arenas, ranges, wantsAllIssues }: BatchTask,
     parse: (bytes: Buffer, start: number, end: number) => number | undefined,
   ): boolean {
     this.#reset();

@@ -5,7 +5,7 @@
 import type { FrameRange } from '../connection/message-buffer.js';
 import { Chunk, type Lane } from './lane.js';
 import { Quarantine } from './quarantine.js';
-import { type Batch, batchTask, type Verdict } from './verdict.js';
+import { type BatchTask, batchTask, type Verdict } from './verdict.js';
 import { WorkerPool, type WorkerPoolOptions } from './worker-pool.js';
 
 export interface DispatcherOptions extends Omit<WorkerPoolOptions, 'onError'> {
@@ -25,7 +25,7 @@ export interface DispatcherOptions extends Omit<WorkerPoolOptions, 'onError'> {
 export interface QuickValidation {
   /** Bytes that it may be given at a time. */
   readonly maxBytes: number;
-  readonly validator: { validateQuickly(batch: Batch): Verdict | undefined };
+  readonly validator: { validateQuickly(task: BatchTask): Verdict | undefined };
 }
 
 export interface DispatchStatistics {
@@ -45,9 +45,6 @@ export interface DispatchStatistics {
   /** How often all workers were started anew, because none lived. */
   readonly workerRestarts: number;
 }
-
-/** Bytes of a batch up to which the main thread may sleep for its verdict: a worker needs some µs for them. */
-const AWAITED_BYTES = 16 * 1024;
 
 export class Dispatcher {
   readonly #options: DispatcherOptions;
@@ -177,22 +174,12 @@ export class Dispatcher {
   }
 
   async #run(chunks: Chunk[]): Promise<void> {
-    // With nothing else under way, the way back through the event loop is the longest part of a small batch's.
-    const bytes = chunks.reduce((sum, { size }) => sum + size, 0);
-    const isAwaited = this.#inFlight === 0 && this.#queue.length === 0 && bytes <= AWAITED_BYTES;
-    let isSettled = false;
-    const settle = (verdict: Verdict): void => {
-      isSettled = true;
-      this.#settle(chunks, verdict);
-    };
     this.#inFlight++;
     this.#batches++;
-    try {
-      const verdict = await this.#pool.run(chunks, isAwaited ? settle : undefined);
-      if (verdict !== undefined) settle(verdict);
-    } catch (error) {
-      this.#onFailure(isSettled ? [] : chunks, error);
-    }
+    const verdict = await this.#pool.run(chunks).catch((error: unknown) => {
+      this.#onFailure(chunks, error);
+    });
+    if (verdict !== undefined) this.#settle(chunks, verdict);
     this.#inFlight--;
     this.#flush();
     this.#resolveIdle();
@@ -219,7 +206,6 @@ export class Dispatcher {
   #onFailure(chunks: Chunk[], error: unknown): void {
     if (this.#closed) return;
     this.#options.onWorkerError(error);
-    if (chunks.length === 0) return;
     this.#retries++;
     this.#quarantine.add(chunks);
   }

@@ -59,7 +59,7 @@ export class Quarantine {
   }
 
   async #examine(chunk: Chunk): Promise<void> {
-    let verdict: Verdict | undefined;
+    let verdict: Verdict;
     try {
       const pool = await this.#startedPool();
       verdict = await pool.run([chunk]);
@@ -69,7 +69,7 @@ export class Quarantine {
       this.#split(chunk);
       return;
     }
-    if (verdict !== undefined) this.#events.onVerdict(chunk, verdict);
+    this.#events.onVerdict(chunk, verdict);
   }
 
   /** A pool that cannot start says nothing of the chunk: the failure is reported, and the next try waits for it. */

@@ -23,12 +23,10 @@ export interface WorkerSettings {
   readonly maxErrorReplies: number;
   /** Where the worker says that it is busy; see watchdog.ts. */
   readonly watch: SharedArrayBuffer;
-  /** Where verdicts go that the main thread waits for; see verdict-box.ts. */
-  readonly box: SharedArrayBuffer;
 }
 
 /** Ranges of whole messages to validate, each from one connection. */
-export interface Batch {
+export interface BatchTask {
   readonly arenas: readonly SharedArrayBuffer[];
   /** {@link RANGE_FIELDS} numbers a range: index into `arenas`, start, end. */
   readonly ranges: Uint32Array;
@@ -37,14 +35,8 @@ export interface Batch {
 }
 export const RANGE_FIELDS = 3;
 
-/** A batch on its way to a worker. */
-export interface BatchTask extends Batch {
-  /** Whether the main thread waits for the verdict, and wants it in the box. */
-  readonly isAwaited: boolean;
-}
-
 /** The task to validate these ranges, in this order. */
-export function batchTask(batch: readonly FrameRange[], wantsAllIssues = true, isAwaited = false): BatchTask {
+export function batchTask(batch: readonly FrameRange[], wantsAllIssues = true): BatchTask {
   const arenas: SharedArrayBuffer[] = [];
   const ranges = new Uint32Array(batch.length * RANGE_FIELDS);
   batch.forEach(({ slab, start, end }, index) => {
@@ -52,7 +44,7 @@ export function batchTask(batch: readonly FrameRange[], wantsAllIssues = true, i
     if (arena === -1) arena = arenas.push(slab.arena.memory) - 1;
     ranges.set([arena, start, end], index * RANGE_FIELDS);
   });
-  return { arenas, ranges, wantsAllIssues, isAwaited };
+  return { arenas, ranges, wantsAllIssues };
 }
 
 /** What the main thread has to do with a run of consecutive messages. */
@@ -70,9 +62,6 @@ export const RunKind = {
   /** One refused message: tell the sender; see {@link Verdict.refusals}. */
   REFUSED: 5,
 } as const;
-
-/** What a worker answers when the verdict is in the box. */
-export const IN_BOX = 'in the box';
 
 /** The answer to a {@link BatchTask}. Offsets count from the start of the range's arena. */
 export interface Verdict {

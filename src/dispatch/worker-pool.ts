@@ -5,12 +5,11 @@
 import { Piscina } from 'piscina';
 import type { FrameRange } from '../connection/message-buffer.js';
 import { describeError, SluiceError } from '../errors.js';
-import { type BatchTask, batchTask, IN_BOX, type Verdict, type WorkerSettings } from './verdict.js';
-import { VerdictBox } from './verdict-box.js';
+import { type BatchTask, batchTask, type Verdict, type WorkerSettings } from './verdict.js';
 import { Watchdog } from './watchdog.js';
 
 /** What workers are started with, but for the memory that they share with their pool. */
-export type WorkerOptions = Omit<WorkerSettings, 'watch' | 'box'>;
+export type WorkerOptions = Omit<WorkerSettings, 'watch'>;
 
 export interface WorkerPoolOptions {
   /** Worker threads. */
@@ -30,8 +29,6 @@ export interface WorkerPoolOptions {
 const BOOT_TIMEOUT = 30_000;
 /** How long to wait before a pool that did not start is built anew, in ms: from the first to the second, doubling. */
 const RESTART_DELAYS = [100, 5000] as const;
-/** How long to sleep for an early verdict, in ms: several times what most take. */
-const PATIENCE = 0.2;
 /** How often to look whether a worker lives, in ms. */
 const CHECK_INTERVAL = 500;
 /**
@@ -47,8 +44,7 @@ const MiB = 1024 * 1024;
 export class WorkerPool {
   readonly #options: WorkerPoolOptions;
   readonly #watchdog: Watchdog;
-  readonly #box = new VerdictBox();
-  #piscina: Piscina<BatchTask, Verdict | typeof IN_BOX> | undefined;
+  #piscina: Piscina<BatchTask, Verdict> | undefined;
   /** Set once the present pool has answered. */
   #isReady = false;
   #waiters: (() => void)[] = [];
@@ -89,28 +85,12 @@ export class WorkerPool {
     this.#checkTimer = setInterval(() => this.#check(), interval).unref();
   }
 
-  /**
-   * Has a worker validate a batch. Rejects when the worker fails.
-   * @param onEarly asks for the short way: this thread sleeps a little for the verdict, and `onEarly` gets it
-   *   when it comes so soon. One batch at a time may ask for it.
-   * @returns the verdict, where `onEarly` has not had it
-   */
-  async run(
-    batch: readonly FrameRange[],
-    onEarly?: (verdict: Verdict) => void,
-  ): Promise<Verdict | undefined> {
+  /** Has a worker validate a batch. Rejects when the worker fails. */
+  async run(batch: readonly FrameRange[]): Promise<Verdict> {
     while (!this.#isReady && !this.#closed) await new Promise<void>((resolve) => this.#waiters.push(resolve));
     if (this.#closed || this.#piscina === undefined) throw new SluiceError('NOT_RUNNING');
-    if (onEarly !== undefined) this.#box.clear();
     const { wantsAllIssues = () => true } = this.#options;
-    const answer = this.#piscina.run(batchTask(batch, wantsAllIssues(), onEarly !== undefined));
-    if (onEarly !== undefined) {
-      this.#box.wait(PATIENCE);
-      const early = this.#box.take();
-      if (early !== undefined) onEarly(early);
-    }
-    const result = await answer;
-    return result === IN_BOX ? this.#box.take() : result;
+    return this.#piscina.run(batchTask(batch, wantsAllIssues()));
   }
 
   /** Ends the workers. What is not answered by now is rejected. */
@@ -124,7 +104,7 @@ export class WorkerPool {
 
   async #build(): Promise<void> {
     const { threads, concurrentTasksPerWorker, settings, onError } = this.#options;
-    const piscina = new Piscina<BatchTask, Verdict | typeof IN_BOX>({
+    const piscina = new Piscina<BatchTask, Verdict>({
       filename: new URL('./worker.js', import.meta.url).href,
       minThreads: threads,
       maxThreads: threads,
@@ -141,7 +121,6 @@ export class WorkerPool {
       workerData: {
         ...settings,
         watch: this.#watchdog.memory,
-        box: this.#box.memory,
       } satisfies WorkerSettings,
     });
     this.#piscina = piscina;

@@ -8,8 +8,7 @@ import { MessageParser } from '../protocol/message-parser.js';
 import { MessageRegistry } from '../protocol/message-registry.js';
 import { MessageValidator } from '../protocol/message-validator.js';
 import { BatchValidator } from './batch-validator.js';
-import { type BatchTask, IN_BOX, type Verdict, type WorkerSettings } from './verdict.js';
-import { VerdictBox } from './verdict-box.js';
+import type { BatchTask, Verdict, WorkerSettings } from './verdict.js';
 import { WatchedWorker } from './watchdog.js';
 
 const settings = workerData as WorkerSettings;
@@ -40,16 +39,14 @@ const parser = new MessageParser({
   verify: settings.patterns === 'verify',
 });
 const batches = new BatchValidator(parser, delimiter, settings.maxErrorReplies);
-const box = new VerdictBox(settings.box);
 const watched = new WatchedWorker(settings.watch, threadId);
 
 /** Numbers of a verdict's frames up to which copying takes less than handing memory over (about 5 µs). */
 const FEW_NUMBERS = 2048;
 
 /** Validates one batch. The numbers of a large verdict, which share one buffer, move to the main thread without being copied. */
-export default function validateBatch(task: BatchTask): unknown {
+export default function validateBatch(task: BatchTask): object {
   const verdict = watched.run<Verdict>(() => batches.validate(task));
-  if (task.isAwaited && box.put(verdict)) return IN_BOX;
   const { frames } = verdict;
   if (frames.length <= FEW_NUMBERS) return verdict;
   return move({ [transferableSymbol]: [frames.buffer], [valueSymbol]: verdict });
