@@ -14,6 +14,13 @@ export type ConnectionState =
   | 'disconnected'
   | 'error';
 
+/** States of a connection that takes no more messages. */
+export const CLOSING_STATES: ReadonlySet<ConnectionState> = new Set([
+  'disconnecting',
+  'disconnected',
+  'error',
+]);
+
 export interface ConnectionMetadata {
   readonly id: string;
   readonly crawlerId: string | undefined;
@@ -52,3 +59,8 @@ export interface ConnectionOptions extends MessageBufferOptions {
 
 /** Why reading stands still; several may hold at a time. */
 export const PAUSE = { CONNECTION: 1, SERVER: 2, CLOSING: 4, UNREAD: 8, HANDLERS: 16 } as const;
+
+/** The wall clock's time of a moment of the monotonic clock. */
+export function wallClock(monotonic: number): Date {
+  return new Date(Date.now() - (performance.now() - monotonic));
+}

@@ -10,13 +10,16 @@ import type { OutgoingMessage, OverflowPolicy, PeerRole } from '../protocol/mess
 import { encodeMessage, errorLine } from '../protocol/outgoing.js';
 import type { ConnectionHost } from './connection-host.js';
 import {
+  CLOSING_STATES,
   type ConnectionMetadata,
   type ConnectionState,
   type ConnectionStatistics,
   PAUSE,
+  wallClock,
 } from './connection-state.js';
+import { ConnectionTally } from './connection-tally.js';
 import { MessageBuffer } from './message-buffer.js';
-import { attachSocket } from './slab-socket.js';
+import { attachSocket, surviveFailedWrites } from './slab-socket.js';
 
 export interface ConnectionEvents {
   state_changed: [event: { connection: SocketConnection; from: ConnectionState; to: ConnectionState }];
@@ -28,8 +31,6 @@ export interface ConnectionEvents {
 
 /** How long a peer that fell behind is given to read why it is closed, in ms. */
 const SLOW_GRACE = 1000;
-
-const CLOSING_STATES: ReadonlySet<ConnectionState> = new Set(['disconnecting', 'disconnected', 'error']);
 
 export class SocketConnection extends EventEmitter<ConnectionEvents> {
   readonly id: string;
@@ -43,7 +44,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   sequence = 0;
   /** Jobs the crawler works on: by its last heartbeat, and what it was assigned since. */
   workload = 0;
-  /** Monotonic time of the last byte received, in ms. */
+  /** Monotonic time of the last byte received, in ms; later by the time that nobody read. */
   lastActivityAt: number;
   /** Monotonic time of the last heartbeat, in ms. */
   lastHeartbeatAt: number | undefined;
@@ -53,8 +54,6 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   role: PeerRole = 'crawler';
   /** Whether a `hello` of the peer was accepted. */
   isAdmitted = false;
-  /** Monotonic time at which the message began whose end has not come yet, in ms. */
-  partialSince: number | undefined;
   version: string | undefined;
   capabilities: readonly string[] = [];
   readonly #host: ConnectionHost<SocketConnection>;
@@ -63,13 +62,11 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   readonly #connectedAt = performance.now();
   #state: ConnectionState = 'connecting';
   #pauses = 0;
-  #messagesRefused = 0;
-  #messagesSent = 0;
-  #messagesDropped = 0;
-  #bytesSent = 0;
-  #errors = 0;
-  #lastError: ConnectionStatistics['lastError'];
+  #partialSince = 0;
+  readonly #tally = new ConnectionTally();
   #closeReason: string | undefined;
+  /** The peer takes nothing any more; what it has sent is still read. */
+  #isReaderGone = false;
   #graceTimer: NodeJS.Timeout | undefined;
 
   constructor(id: string, accepted: Socket, host: ConnectionHost<SocketConnection>) {
@@ -83,30 +80,23 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     );
     this.#buffer = new MessageBuffer(host.slabs, host.options, {
       onFrames: (range) => {
-        this.partialSince = undefined;
+        this.#partialSince = this.lastActivityAt;
         host.onFrames(this, range);
       },
       onOversize: () => this.lane.after(() => host.onOversize(this)),
     });
     this.#socket = attachSocket(
       accepted,
-      {
-        writable: () => this.#buffer.writable(),
-        commit: (length) => {
-          this.lastActivityAt = performance.now();
-          this.#buffer.commit(length);
-          this.#notePartial();
-        },
-        write: (bytes) => {
-          this.lastActivityAt = performance.now();
-          this.#buffer.write(bytes);
-          this.#notePartial();
-        },
-      },
+      this.#buffer,
       host.options.receive,
+      () => {
+        this.lastActivityAt = performance.now();
+        if (!this.#buffer.hasPartial) this.#partialSince = this.lastActivityAt;
+      },
       () => this.#pauses === 0,
     );
     this.#socket.setNoDelay(true);
+    surviveFailedWrites(this.#socket, (code) => this.#onReaderGone(code));
     this.outbox = new Outbox(this.#socket, host.options.maxPendingBytes, {
       onSlow: (messages) => this.#closeSlow(messages),
       onDropped: (messages) => {
@@ -116,8 +106,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
       onBlocked: (isBlocked) => host.onBlocked(this, isBlocked),
       onUnread: (isUnread) => this.setPaused(PAUSE.UNREAD, isUnread),
       onWritten: (bytes, messages) => {
-        this.#bytesSent += bytes;
-        this.#messagesSent += messages;
+        this.#tally.noteWritten(bytes, messages);
         host.onWritten(bytes, messages);
       },
     });
@@ -141,6 +130,11 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     return this.#pauses !== 0;
   }
 
+  /** Monotonic time at which the message began whose end has not come yet, in ms. */
+  get partialSince(): number | undefined {
+    return this.#buffer.hasPartial ? this.#partialSince : undefined;
+  }
+
   get metadata(): ConnectionMetadata {
     const { id, crawlerId, role, connectedAt, version, capabilities, tags } = this;
     return {
@@ -158,16 +152,11 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
 
   get statistics(): ConnectionStatistics {
     return {
-      messagesReceived: this.sequence + this.#messagesRefused,
-      messagesRefused: this.#messagesRefused,
-      messagesSent: this.#messagesSent,
-      messagesDropped: this.#messagesDropped,
+      ...this.#tally,
+      messagesReceived: this.sequence + this.#tally.messagesRefused,
       bytesReceived: this.#buffer.statistics.bytes,
-      bytesSent: this.#bytesSent,
       pendingBytes: this.outbox.pendingBytes,
-      errors: this.#errors,
       uptime: performance.now() - this.#connectedAt,
-      lastError: this.#lastError,
     };
   }
 
@@ -187,12 +176,11 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
 
   /** Notes that a message of the peer was refused, or that it failed in another way. */
   noteError(code: string, count = 1): void {
-    this.#errors += count;
-    this.#lastError = { code, at: new Date() };
+    this.#tally.noteError(code, count);
   }
 
   noteRefused(code: string, count = 1): void {
-    this.#messagesRefused += count;
+    this.#tally.messagesRefused += count;
     this.noteError(code, count);
   }
 
@@ -204,14 +192,17 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     if (before !== 0 && this.#pauses === 0) {
       // Silence while nobody read is not the peer's fault.
       this.lastActivityAt = performance.now();
-      if (this.partialSince !== undefined) this.partialSince = this.lastActivityAt;
+      this.#partialSince = this.lastActivityAt;
       this.#socket.resume();
     }
   }
 
-  #notePartial(): void {
-    if (this.#buffer.hasPartial) this.partialSince ??= this.lastActivityAt;
-    else this.partialSince = undefined;
+  /** Time that the event loop stood still, in ms, is not held against the peer. */
+  excuse(delay: number): void {
+    const now = performance.now();
+    this.lastActivityAt = Math.min(now, this.lastActivityAt + delay);
+    this.#partialSince = Math.min(now, this.#partialSince + delay);
+    this.outbox.excuse(delay, now);
   }
 
   /** What happens when the peer falls behind. */
@@ -242,16 +233,11 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
    * @throws SluiceError `CONNECTION_CLOSED`, `SLOW_CONSUMER` when over `maxPendingBytes` wait, `SEND_TIMEOUT`
    */
   sendRaw(bytes: Buffer | string): Promise<void> {
+    const { maxPendingBytes, sendTimeout } = this.#host.options;
+    if (!this.isOpen) return Promise.reject(new SluiceError('CONNECTION_CLOSED'));
+    if (this.outbox.pendingBytes > maxPendingBytes) return Promise.reject(new SluiceError('SLOW_CONSUMER'));
     return new Promise((resolve, reject) => {
-      if (!this.isOpen) {
-        reject(new SluiceError('CONNECTION_CLOSED'));
-        return;
-      }
-      if (this.outbox.pendingBytes > this.#host.options.maxPendingBytes) {
-        reject(new SluiceError('SLOW_CONSUMER'));
-        return;
-      }
-      const timer = setTimeout(() => reject(new SluiceError('SEND_TIMEOUT')), this.#host.options.sendTimeout);
+      const timer = setTimeout(() => reject(new SluiceError('SEND_TIMEOUT')), sendTimeout);
       this.outbox.send(typeof bytes === 'string' ? Buffer.from(bytes) : bytes, (error) => {
         clearTimeout(timer);
         if (error) reject(error);
@@ -291,6 +277,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
 
   /** @param grace ms after which the socket is closed, whether or not the peer has taken what is queued */
   #close(reason: string, grace: number): void {
+    if (this.#isReaderGone) return this.destroy(reason);
     if (!this.isOpen) return;
     this.#closeReason ??= reason;
     this.setState('disconnecting');
@@ -311,7 +298,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
 
   #countDropped(messages: number): void {
     if (messages === 0) return;
-    this.#messagesDropped += messages;
+    this.#tally.messagesDropped += messages;
     this.#host.onDropped(messages);
     this.emit('dropped', { connection: this, messages });
   }
@@ -319,6 +306,24 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   #fail(code: string): void {
     this.noteError(code);
     this.emit('failed', { connection: this, code });
+  }
+
+  /** Sends nothing more. What the peer had sent before it left is read up to its end, and delivered. */
+  #onReaderGone(code: string): void {
+    const wasOpen = this.isOpen;
+    this.#isReaderGone = true;
+    this.#closeReason ??= code;
+    this.#fail(code);
+    this.#countDropped(this.outbox.close());
+    if (!wasOpen) return this.destroy();
+    this.setState('disconnecting');
+    this.#host.onClosing(this);
+    // A peer may stop reading and keep its side open: then silence is the end.
+    const { sendTimeout } = this.#host.options;
+    this.#socket.setTimeout(sendTimeout, () => {
+      if (this.isPaused) this.#socket.setTimeout(sendTimeout);
+      else this.destroy();
+    });
   }
 
   /** The peer has sent all it will: once that is settled and answered, the connection ends. */
@@ -341,9 +346,4 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     this.#host.onClosed(this, reason);
     this.emit('closed', { connection: this, reason });
   };
-}
-
-/** The wall clock's time of a moment of the monotonic clock. */
-function wallClock(monotonic: number): Date {
-  return new Date(Date.now() - (performance.now() - monotonic));
 }

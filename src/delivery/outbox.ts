@@ -85,6 +85,11 @@ export class Outbox {
     return this.#writing.length === 0 ? 0 : now - this.#writingSince;
   }
 
+  /** Takes so many ms off the time that the present write has been going on. */
+  excuse(delay: number, now: number): void {
+    this.#writingSince = Math.min(now, this.#writingSince + delay);
+  }
+
   /** Queues forwarded messages. They go out with the next {@link flush}. */
   deliver(piece: Piece): void {
     if (this.#closed) return;

@@ -92,6 +92,8 @@ export class ControlHandler {
   }
 
   #subscribe(connection: SocketConnection, { data }: MessageMap['subscribe']): void {
+    // The peer may have gone while a worker had its message: then nobody is left to subscribe.
+    if (!connection.isOpen) return;
     // A crawler does not subscribe: who does so without a hello is an application.
     const role = connection.version === undefined ? 'app' : connection.role;
     const { isAdmitted } = connection;

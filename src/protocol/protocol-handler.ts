@@ -185,8 +185,6 @@ export class ProtocolHandler {
     this.#framingErrors.delete(connection);
     if (kind === RunKind.CONTROL) {
       connection.sequence++;
-      // The peer may have gone while a worker had its message: then nobody is left to subscribe.
-      if (!connection.isOpen) return;
       const type = this.#registry.types[verdict.frames[first * FRAME.SIZE + FRAME.TYPE] ?? 0];
       if (type !== undefined) this.#control.handle(connection, type, frameBytes(chunk, verdict, first));
       return;

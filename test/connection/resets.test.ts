@@ -1,0 +1,135 @@
+// Peers that leave without a word: in the middle of what is written to them, or with something unread.
+
+import { spawn, spawnSync } from 'node:child_process';
+import type { SocketConnection } from 'sluice';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { startBroker, type TestBroker, until } from '../support/broker.js';
+import { Ledger, numberedBlock } from '../support/numbered.js';
+import type { Peer } from '../support/peer.js';
+
+/** Sends bytes, and leaves as soon as the kernel has them, with whatever answers there are unread. */
+function sendAndLeave(peer: Peer, bytes: string): Promise<void> {
+  peer.socket.pause();
+  peer.socket.write(bytes, () => peer.socket.destroy());
+  return peer.closed;
+}
+
+/** Node cannot shut down the reading side of a socket alone. Sends what it gets on standard input. */
+const DEAF_PUBLISHER = `
+  use IO::Socket::UNIX;
+  my $socket = IO::Socket::UNIX->new(Peer => $ARGV[0]) or die;
+  $socket->shutdown(0);
+  while (sysread(STDIN, my $bytes, 65536)) { syswrite($socket, $bytes) }
+`;
+const hasPerl = spawnSync('perl', ['-MIO::Socket::UNIX', '-e', '1']).status === 0;
+
+function ledgerOf(peer: Peer): Ledger {
+  const ledger = new Ledger();
+  for (const text of peer.lines) ledger.readLine(text);
+  return ledger;
+}
+
+/** Gives the connection that is removed next, and why. */
+function nextRemoved({ manager }: TestBroker): Promise<{ connection: SocketConnection; reason: string }> {
+  return new Promise((resolve) => manager.once('connection_removed', resolve));
+}
+
+describe.each(['slab', 'copy'] as const)('receive: %s', (receive) => {
+  test('a publisher that leaves with a reply due: all it has sent is delivered, though the broker is behind', async () => {
+    const broker = await startBroker({ receive, maxConnectionBytes: 1024 });
+    const subscriber = await (await broker.connect()).subscribe();
+    const publisher = await broker.connect();
+    const removed = nextRemoved(broker);
+    await sendAndLeave(publisher, `not json\n${numberedBlock(0, 0, 400)}`);
+    const { connection, reason } = await removed;
+    expect(['EPIPE', 'ECONNRESET']).toContain(reason);
+    expect(connection.statistics.errors).toBeGreaterThan(1);
+    await subscriber.settled();
+    expect(ledgerOf(subscriber).faults(0, 400)).toEqual([]);
+    expect(broker.manager.getMetrics().memory.heldBytes).toBe(0);
+  });
+
+  test('a subscriber that is reset in the middle of a write: the others lose nothing, and what it did not get is counted', async () => {
+    const broker = await startBroker({ receive });
+    const rest = [await broker.connect(), await broker.connect()];
+    for (const subscriber of rest) await subscriber.subscribe({ overflow: 'block' });
+    const leaver = await (await broker.connect()).subscribe();
+    const publisher = await broker.connect();
+    const removed = nextRemoved(broker);
+    leaver.socket.pause();
+    publisher.write(numberedBlock(0, 0, 10_000));
+    const [, , left] = broker.manager.getConnectionPool().all();
+    await until(() => (left?.statistics.pendingBytes ?? 0) > 1_000_000);
+    await leaver.close();
+    publisher.write(numberedBlock(0, 10_000, 20_000));
+    await publisher.settled();
+    const { connection } = await removed;
+    await Promise.all(rest.map((subscriber) => subscriber.count(20_001)));
+    for (const subscriber of rest) expect(ledgerOf(subscriber).faults(0, 20_000)).toEqual([]);
+    expect(connection).toBe(left);
+    expect(['EPIPE', 'ECONNRESET']).toContain(connection.statistics.lastError?.code);
+    expect(connection.statistics.messagesDropped).toBeGreaterThan(0);
+    expect(broker.manager.getMetrics().totals.messagesDropped).toBe(connection.statistics.messagesDropped);
+    await until(() => broker.manager.getMetrics().memory.heldBytes === 0);
+  });
+});
+
+test('many that are reset at once, publishers and subscribers, leave nothing behind', async () => {
+  const { manager, connect } = await startBroker({ maxPendingBytes: 100_000 });
+  const subscriber = await (await connect()).subscribe({ overflow: 'block' });
+  const ledger = new Ledger();
+  const leavers = await Promise.all(Array.from({ length: 40 }, () => connect()));
+  await Promise.all(leavers.filter((_, index) => index % 2 === 0).map((peer) => peer.subscribe()));
+  await Promise.all(
+    leavers.map((peer, index) => sendAndLeave(peer, `{}\n${numberedBlock(index, 0, 100)}nothing\n`)),
+  );
+  await until(() => manager.getConnectionPool().size === 1);
+  await subscriber.settled();
+  for (const text of subscriber.lines) ledger.readLine(text);
+  // All of it was in the kernel before they left.
+  expect(leavers.flatMap((_, index) => ledger.faults(index, 100))).toEqual([]);
+  expect(manager.getMetrics().protocol).toMatchObject({ subscriptions: 1, refused: { INVALID_JSON: 40 } });
+  expect(manager.getMetrics().memory.heldBytes).toBe(0);
+  expect(manager.getMetrics().flow).toMatchObject({ isPaused: false, blockedSubscribers: 0 });
+});
+
+test('a hello counts though its sender has gone', async () => {
+  const token = 'token-of-16-characters';
+  const { connect } = await startBroker({ auth: { tokens: { crawler: [token], app: [token] } } });
+  const subscriber = await connect();
+  subscriber.say('hello', { role: 'app', token });
+  await subscriber.subscribe({ meta: true });
+  const crawler = await connect();
+  const hello = { type: 'hello', data: { role: 'crawler', crawlerId: 'brief', token } };
+  await sendAndLeave(crawler, `${JSON.stringify(hello)}\n${numberedBlock(0, 0, 1)}`);
+  expect(await subscriber.next((message) => 'seq' in message)).toMatchObject({ crawlerId: 'brief' });
+});
+
+test.skipIf(!hasPerl)(
+  'a peer that only stops reading may go on sending; once it is silent, it is closed',
+  async () => {
+    const broker = await startBroker({ sendTimeout: 200 });
+    const subscriber = await (await broker.connect()).subscribe();
+    const removed = nextRemoved(broker);
+    const publisher = spawn('perl', ['-e', DEAF_PUBLISHER, broker.socketPath]);
+    onTestFinished(() => void publisher.kill());
+    publisher.stdin.write('bad\n');
+    await until(() => broker.manager.getConnectionPool().all()[1]?.state === 'disconnecting');
+    publisher.stdin.write(numberedBlock(0, 0, 3));
+    await subscriber.count(4);
+    expect((await removed).reason).toBe('EPIPE');
+  },
+);
+
+test('a peer that ends its side gets all its answers, and only then the end', async () => {
+  const { connect } = await startBroker({ maxConnectionBytes: 1024, maxErrorReplies: 1000 });
+  const subscriber = await (await connect()).subscribe();
+  const publisher = await connect();
+  const block = numberedBlock(0, 0, 2000);
+  publisher.socket.end(`${block}${'bad\n'.repeat(20)}{"type":"ping"}`);
+  await publisher.closed;
+  expect(publisher.errors).toHaveLength(20);
+  expect(publisher.lines.at(-1)).toContain('"pong"');
+  await subscriber.settled();
+  expect(ledgerOf(subscriber).faults(0, 2000)).toEqual([]);
+});
