@@ -183,10 +183,10 @@ export class HealthMonitor<S extends HealthSubject> {
   #schedule(): void {
     this.#expectedAt = this.#now() + this.#options.healthCheckInterval;
     this.#timer = setTimeout(() => {
-      const delay = Math.max(0, this.#now() - this.#expectedAt);
-      // What arrived while the event loop stood still is read before the check, which runs after the poll.
+      // What arrived while the event loop stood still is read before the check, which runs after the poll. The
+      // loop may stand still in that poll too: the delay counts up to here.
       this.#immediate = setImmediate(() => {
-        this.check(delay);
+        this.check(Math.max(0, this.#now() - this.#expectedAt));
         if (this.#timer !== undefined) this.#schedule();
       });
     }, this.#options.healthCheckInterval);

@@ -248,8 +248,9 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     }
     this.#knownIssues = known;
     this.emit('health_summary', summary);
+    if (summary.delay > 0) for (const connection of this.#pool) connection.excuse(summary.delay);
     this.#closeStalled();
-    this.#closePartial(summary.delay);
+    this.#closePartial();
   }
 
   /** Closes peers that do not take what they are sent, but for those that asked for `block`. */
@@ -268,11 +269,11 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     }
   }
 
-  /** Closes peers that hold a message open. @param delay ms that nothing was read, which are not held against them */
-  #closePartial(delay: number): void {
+  /** Closes peers that hold a message open. */
+  #closePartial(): void {
     const { partialMessageTimeout } = this.options;
     if (partialMessageTimeout === 0) return;
-    const latest = performance.now() - delay - partialMessageTimeout;
+    const latest = performance.now() - partialMessageTimeout;
     for (const connection of this.#pool) {
       if (connection.isPaused || (connection.partialSince ?? Number.POSITIVE_INFINITY) > latest) continue;
       this.#log.warn({ connection: connection.id }, 'the end of a message did not come');
