@@ -1,0 +1,142 @@
+// The end of a broker, as an operator brings it about: signals to a process under load.
+
+import { existsSync, readdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { startBroker, temporaryFolder, until } from '../support/broker.js';
+import { BrokerProcess } from '../support/broker-process.js';
+import { sluice } from '../support/cli.js';
+import { Ledger, numberedBlock } from '../support/numbered.js';
+import { Peer } from '../support/peer.js';
+
+/** Sends numbered messages for as long as the broker takes them. */
+class Flood {
+  readonly peer: Peer;
+  readonly #producer: number;
+  #sent = 0;
+
+  constructor(peer: Peer, producer: number) {
+    this.peer = peer;
+    this.#producer = producer;
+    peer.socket.on('drain', this.#write);
+    this.#write();
+  }
+
+  readonly #write = (): void => {
+    let wantsMore = true;
+    while (wantsMore && this.peer.socket.writable) {
+      wantsMore = this.peer.socket.write(numberedBlock(this.#producer, this.#sent, this.#sent + 200));
+      this.#sent += 200;
+    }
+  };
+}
+
+function ledgerOf(peer: Peer): Ledger {
+  const ledger = new Ledger();
+  for (const text of peer.lines) ledger.readLine(text);
+  return ledger;
+}
+
+describe('SIGTERM under full load', () => {
+  test('stops accepting, tells every peer, delivers all that was accepted, and exits 0', async () => {
+    const broker = await BrokerProcess.start();
+    const subscribers = [await Peer.connect(broker.socketPath), await Peer.connect(broker.socketPath)];
+    for (const subscriber of subscribers) await subscriber.subscribe({ overflow: 'block' });
+    const floods = [0, 1, 2].map(
+      async (producer) => new Flood(await Peer.connect(broker.socketPath), producer),
+    );
+    const publishers = (await Promise.all(floods)).map(({ peer }) => peer);
+    await subscribers[0]?.count(20_000);
+    broker.run.child.kill('SIGTERM');
+    await broker.run.says('"stopping"');
+    await expect(Peer.connect(broker.socketPath)).rejects.toMatchObject({ code: 'ENOENT' });
+    expect(await broker.run.exited).toBe(0);
+
+    const peers = [...subscribers, ...publishers];
+    await Promise.all(peers.map(({ closed }) => closed));
+    expect(peers.map(({ errors }) => errors)).toEqual(peers.map(() => ['SHUTTING_DOWN']));
+    const [first, second] = subscribers.map(ledgerOf) as [Ledger, Ledger];
+    for (const producer of [0, 1, 2]) {
+      // What was accepted is all up to some message: none between is missing, and both subscribers have it.
+      expect(first.faults(producer, first.of(producer).length)).toEqual([]);
+      expect(second.of(producer)).toEqual(first.of(producer));
+      expect(first.of(producer).length).toBeGreaterThan(0);
+    }
+    expect(broker.log.at(-1)).toMatchObject({ msg: 'stopped', undelivered: 0, unsettledBytes: 0 });
+    expect(readdirSync(dirname(broker.socketPath))).toEqual([]);
+  });
+
+  test('with a subscriber that takes nothing: the others get all, and what that one did not get is counted', async () => {
+    const { manager, connect } = await startBroker({ drainTimeout: 300 });
+    const stuck = await (await connect()).subscribe();
+    stuck.socket.pause();
+    const reader = await (await connect()).subscribe();
+    const publisher = await connect();
+    publisher.write(numberedBlock(0, 0, 20_000));
+    await publisher.settled();
+    const accepted = manager.getMetrics().protocol.accepted.job_progress ?? 0;
+    const [taken] = manager.getConnectionPool().all();
+    const stopped = new Promise<{ undelivered: number }>((resolve) =>
+      manager.once('server_stopped', resolve),
+    );
+    await manager.stop();
+    const { undelivered } = await stopped;
+    await reader.closed;
+    expect(accepted).toBe(20_000);
+    expect(ledgerOf(reader).faults(0, 20_000)).toEqual([]);
+    // Of what the stuck one was sent, the two answers to itself are no forwarded messages.
+    expect(undelivered).toBe(taken?.statistics.messagesDropped);
+    expect(undelivered).toBeGreaterThan(0);
+    stuck.socket.resume();
+    await stuck.closed;
+    expect(ledgerOf(stuck).total).toBeLessThanOrEqual(20_000 - undelivered);
+  });
+
+  test('a second one leaves at once, with 1', async () => {
+    const broker = await BrokerProcess.start(['--drain-timeout', '60000']);
+    const stuck = await (await Peer.connect(broker.socketPath)).subscribe({ overflow: 'block' });
+    stuck.socket.pause();
+    const flood = new Flood(await Peer.connect(broker.socketPath), 0);
+    await until(() => flood.peer.socket.writableNeedDrain);
+    broker.run.child.kill('SIGTERM');
+    await broker.run.says('"stopping"');
+    broker.run.child.kill('SIGTERM');
+    expect(await broker.run.exited).toBe(1);
+    await Promise.all([stuck.close(), flood.peer.close()]);
+    expect(existsSync(broker.socketPath)).toBe(false);
+  });
+});
+
+test('SIGTERM at any moment of the start ends it cleanly, and leaves nothing behind', async () => {
+  const folder = temporaryFolder();
+  const endings = new Set<number | string | null>();
+  for (let delay = 0; delay < 500; delay += 40) {
+    const run = sluice(['serve', '--socket', join(folder, 'broker.sock'), '--workers', '1']);
+    // The moment is meant to differ from run to run, whatever has been reached by then.
+    await new Promise((resolve) => setTimeout(resolve, delay));
+    run.child.kill('SIGTERM');
+    const ending = await run.exited;
+    endings.add(ending);
+    // Before the program has begun, the signal itself ends it.
+    expect([0, 'SIGTERM']).toContain(ending);
+    expect(run.stderr).toBe('');
+    expect(readdirSync(folder)).toEqual([]);
+  }
+  expect(endings).toContain(0);
+});
+
+test('SIGKILL under load, and a new broker at the same path serves', async () => {
+  const first = await BrokerProcess.start();
+  const flood = new Flood(await Peer.connect(first.socketPath), 0);
+  const subscriber = await (await Peer.connect(first.socketPath)).subscribe();
+  await subscriber.count(2000);
+  first.run.child.kill('SIGKILL');
+  expect(await first.run.exited).toBe('SIGKILL');
+  await Promise.all([flood.peer.closed, subscriber.closed]);
+  expect(existsSync(first.socketPath)).toBe(true);
+  const second = await BrokerProcess.start([], first.socketPath);
+  const peer = await Peer.connect(second.socketPath);
+  await peer.settled();
+  await peer.close();
+  expect(await second.stop()).toBe(0);
+});

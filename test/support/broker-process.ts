@@ -1,0 +1,60 @@
+// A broker as a process of its own, and what the kernel tells of it.
+
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { temporaryFolder } from './broker.js';
+import { type CliRun, sluice } from './cli.js';
+
+export class BrokerProcess {
+  readonly socketPath: string;
+  readonly run: CliRun;
+
+  private constructor(socketPath: string, run: CliRun) {
+    this.socketPath = socketPath;
+    this.run = run;
+  }
+
+  /** Starts one with further flags, and waits until it listens. It is killed when the test is over. */
+  static async start(flags: readonly string[] = [], socketPath?: string): Promise<BrokerProcess> {
+    const path = socketPath ?? join(temporaryFolder(), 'broker.sock');
+    const run = sluice(['serve', '--socket', path, '--workers', '1', ...flags]);
+    await run.says('listening');
+    return new BrokerProcess(path, run);
+  }
+
+  get pid(): number {
+    return this.run.child.pid ?? 0;
+  }
+
+  /** Resident memory, in bytes. */
+  get rss(): number {
+    return this.#memory('VmRSS');
+  }
+
+  /** The most resident memory since the start, in bytes. */
+  get peakRss(): number {
+    return this.#memory('VmHWM');
+  }
+
+  /** Open file descriptors. */
+  get openFiles(): number {
+    return readdirSync(`/proc/${this.pid}/fd`).length;
+  }
+
+  /** The lines that it has logged. */
+  get log(): Record<string, unknown>[] {
+    const lines = this.run.stdout.split('\n').slice(0, -1);
+    return lines.map((text) => JSON.parse(text) as Record<string, unknown>);
+  }
+
+  /** Ends it as an operator does. Gives the exit code. */
+  stop(): Promise<number | NodeJS.Signals | null> {
+    this.run.child.kill('SIGTERM');
+    return this.run.exited;
+  }
+
+  #memory(field: 'VmRSS' | 'VmHWM'): number {
+    const status = readFileSync(`/proc/${this.pid}/status`, 'utf8');
+    return Number(new RegExp(`${field}:\\s+(\\d+) kB`).exec(status)?.[1]) * 1024;
+  }
+}
