@@ -54,6 +54,8 @@ export interface MessageBufferStatistics {
 const MIN_READ_SIZE = 512;
 /** A slab takes about this many reads, so that little is copied at its end: at most 2 % of the bytes. */
 const READS_PER_SLAB = 8;
+/** Each slab of a message that no pooled slab holds is this many times the one before. */
+const LONG_GROWTH = 4;
 
 export class MessageBuffer {
   readonly #pool: SlabPool;
@@ -179,12 +181,22 @@ export class MessageBuffer {
     }
   }
 
-  /** Takes a slab sized by what this connection sends, with room for twice the partial message. */
+  /**
+   * Twice the partial message. One that no pooled slab holds gets the longest message's size, or a quarter of it,
+   * or of that, so that what a growing message leaves behind until it is collected stays a third of the last slab.
+   */
+  #roomFor(partial: number): number {
+    let room = this.#maxPartial + MIN_READ_SIZE;
+    if (partial * 2 <= this.#pool.largest) return Math.min(partial * 2, room);
+    while (room / LONG_GROWTH >= partial * 2) room = Math.ceil(room / LONG_GROWTH);
+    return room;
+  }
+
+  /** Takes a slab sized by what this connection sends, with room for the partial message to grow. */
   #moveTo(wanted: number): void {
     const partial = this.#end - this.#start;
-    const room = Math.min(partial * 2, this.#maxPartial + MIN_READ_SIZE);
     const old = this.#slab;
-    const slab = this.#pool.acquire(Math.max(this.#pool.sizeFor(wanted), room));
+    const slab = this.#pool.acquire(Math.max(this.#pool.sizeFor(wanted), this.#roomFor(partial)));
     old.arena.bytes.copy(slab.arena.bytes, slab.base, this.#start, this.#end);
     this.#copiedBytes += partial;
     this.#pool.copiedBytes += partial;

@@ -98,6 +98,11 @@ export class SlabPool {
     this.#classes = sizes.map((size) => ({ size, free: [], arena: undefined, carved: 0, used: 0 }));
   }
 
+  /** Size of the largest pooled slabs. */
+  get largest(): number {
+    return this.#classes.at(-1)?.size ?? MIN_SLAB_SIZE;
+  }
+
   /** Bytes of shared memory taken from the system. */
   get allocatedBytes(): number {
     return this.#allocatedBytes;

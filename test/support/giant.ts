@@ -1,0 +1,48 @@
+// One line of any length, sent without being held: what the broker's memory does meanwhile.
+
+import { once } from 'node:events';
+import { expect } from 'vitest';
+import { BrokerProcess } from './broker-process.js';
+import { line, VALID } from './messages.js';
+import { Peer } from './peer.js';
+
+const MiB = 1024 * 1024;
+const BLOCK = Buffer.alloc(MiB, 'x');
+/** Large against the noise of a process's memory. */
+export const MAX_MESSAGE_SIZE = 16 * MiB;
+
+export interface GiantLine {
+  readonly length: number;
+  /** Whether its end comes. */
+  readonly isEnded: boolean;
+  readonly framing: 'auto' | 'ndjson';
+}
+
+/** Sends the line, and a good message behind it where it ends. Gives how much the broker's memory has grown at most. */
+export async function growthFromGiant({ length, isEnded, framing }: GiantLine): Promise<number> {
+  const flags = ['--max-message-size', String(MAX_MESSAGE_SIZE), '--framing', framing];
+  const broker = await BrokerProcess.start(flags);
+  const subscriber = await (await Peer.connect(broker.socketPath)).subscribe();
+  const sender = await Peer.connect(broker.socketPath);
+  // What any traffic needs is no growth.
+  sender.write(line(VALID.job_progress).repeat(20_000));
+  await sender.settled();
+  const idle = broker.peakRss;
+
+  sender.write('{"type":"heartbeat","timestamp":"');
+  for (let sent = 0; sent < length; sent += BLOCK.length) {
+    if (!sender.socket.write(BLOCK)) await once(sender.socket, 'drain');
+  }
+  const refusal = await sender.next('error');
+  expect(refusal.data.code).toBe('MESSAGE_TOO_LARGE');
+  if (isEnded) {
+    sender.write(`"}\n${line(VALID.job_started)}`);
+    await subscriber.next('job_started');
+  }
+  // Others are served, whether or not the end comes.
+  await subscriber.settled();
+  const growth = broker.peakRss - idle;
+  await Promise.all([sender.close(), subscriber.close()]);
+  expect(await broker.stop()).toBe(0);
+  return growth;
+}
