@@ -6,30 +6,9 @@ import { describe, expect, test } from 'vitest';
 import { startBroker, temporaryFolder, until } from '../support/broker.js';
 import { BrokerProcess } from '../support/broker-process.js';
 import { sluice } from '../support/cli.js';
+import { Flood } from '../support/flood.js';
 import { Ledger, numberedBlock } from '../support/numbered.js';
 import { Peer } from '../support/peer.js';
-
-/** Sends numbered messages for as long as the broker takes them. */
-class Flood {
-  readonly peer: Peer;
-  readonly #producer: number;
-  #sent = 0;
-
-  constructor(peer: Peer, producer: number) {
-    this.peer = peer;
-    this.#producer = producer;
-    peer.socket.on('drain', this.#write);
-    this.#write();
-  }
-
-  readonly #write = (): void => {
-    let wantsMore = true;
-    while (wantsMore && this.peer.socket.writable) {
-      wantsMore = this.peer.socket.write(numberedBlock(this.#producer, this.#sent, this.#sent + 200));
-      this.#sent += 200;
-    }
-  };
-}
 
 function ledgerOf(peer: Peer): Ledger {
   const ledger = new Ledger();

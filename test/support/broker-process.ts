@@ -2,8 +2,8 @@
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { temporaryFolder } from './broker.js';
-import { type CliRun, sluice } from './cli.js';
+import { temporaryFolder, until } from './broker.js';
+import { type CliRun, packageRoot, sluice } from './cli.js';
 
 export class BrokerProcess {
   readonly socketPath: string;
@@ -17,7 +17,9 @@ export class BrokerProcess {
   /** Starts one with further flags, and waits until it listens. It is killed when the test is over. */
   static async start(flags: readonly string[] = [], socketPath?: string): Promise<BrokerProcess> {
     const path = socketPath ?? join(temporaryFolder(), 'broker.sock');
-    const run = sluice(['serve', '--socket', path, '--workers', '1', ...flags]);
+    const run = sluice(['serve', '--socket', path, '--workers', '1', ...flags], {
+      NODE_OPTIONS: `--import ${join(packageRoot, 'test/support/collect-on-signal.mjs')}`,
+    });
     await run.says('listening');
     return new BrokerProcess(path, run);
   }
@@ -45,6 +47,18 @@ export class BrokerProcess {
   get log(): Record<string, unknown>[] {
     const lines = this.run.stdout.split('\n').slice(0, -1);
     return lines.map((text) => JSON.parse(text) as Record<string, unknown>);
+  }
+
+  /** Has it collect garbage. Gives the bytes of its main thread's heap that are in use then. */
+  async collect(): Promise<number> {
+    const before = this.#heaps.length;
+    this.run.child.kill('SIGUSR2');
+    await until(() => this.#heaps.length > before);
+    return Number(this.#heaps.at(-1)?.[1]);
+  }
+
+  get #heaps(): RegExpExecArray[] {
+    return [...this.run.stderr.matchAll(/^heap (\d+)$/gm)];
   }
 
   /** Ends it as an operator does. Gives the exit code. */

@@ -1,0 +1,64 @@
+// A broker at its budgets: what it takes of memory, and whether anything is lost.
+
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { expect } from 'vitest';
+import { until } from './broker.js';
+import { BrokerProcess } from './broker-process.js';
+import { packageRoot } from './cli.js';
+import { Flood } from './flood.js';
+import { line } from './messages.js';
+import { Ledger } from './numbered.js';
+import { Peer } from './peer.js';
+
+const MiB = 1024 * 1024;
+export const BUDGET = 64 * MiB;
+/** What the process takes beside its budget, at most. */
+export const BESIDE_BUDGET = 150_000_000;
+const PUBLISHERS = 16;
+
+export interface Saturation {
+  /** How long to send, in ms. */
+  readonly duration: number;
+  /** What is too slow: the one worker, or the subscriber. */
+  readonly bottleneck: 'worker' | 'subscriber';
+}
+
+export interface SaturationReport {
+  readonly peakRss: number;
+  readonly messages: number;
+  readonly faults: readonly string[];
+}
+
+/** Many publishers at full blast against one bottleneck; then everything must arrive. */
+export async function saturate({ duration, bottleneck }: Saturation): Promise<SaturationReport> {
+  const isSlowWorker = bottleneck === 'worker';
+  const flags = ['--max-buffered-bytes', String(BUDGET), '--max-pending-bytes', String(16 * BUDGET)];
+  const schemas = ['--schemas', join(packageRoot, 'test/support/slow-schemas.mjs')];
+  const broker = await BrokerProcess.start([...flags, ...(isSlowWorker ? schemas : [])]);
+  const ledger = new Ledger();
+  const subscriber = connect(broker.socketPath).on('data', (bytes) => ledger.readBytes(bytes));
+  const subscribe = { type: 'subscribe', data: { id: 'all', types: ['job_progress'], overflow: 'block' } };
+  subscriber.write(line(subscribe));
+  const probe = await Peer.connect(broker.socketPath);
+  await probe.settled();
+  if (!isSlowWorker) subscriber.pause();
+
+  const floods: Flood[] = [];
+  for (let producer = 0; producer < PUBLISHERS; producer++)
+    floods.push(new Flood(await Peer.connect(broker.socketPath), producer, isSlowWorker));
+  // The load itself is a matter of time.
+  await new Promise((resolve) => setTimeout(resolve, duration));
+  // Backpressure has come as far as the publishers.
+  await until(() => floods.every(({ peer }) => peer.socket.writableNeedDrain));
+  subscriber.resume();
+  await Promise.all(floods.map((flood) => flood.finish()));
+  const messages = floods.reduce((sum, { sent }) => sum + sent, 0);
+  await until(() => ledger.total >= messages);
+  const { peakRss } = broker;
+  for (const { peer } of floods) await peer.close();
+  await probe.close();
+  subscriber.destroy();
+  expect(await broker.stop()).toBe(0);
+  return { peakRss, messages, faults: floods.flatMap(({ producer, sent }) => ledger.faults(producer, sent)) };
+}
