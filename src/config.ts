@@ -42,6 +42,13 @@ const workersSchema = z.strictObject({
   maxBatchBytes: bytes(1, 16 * MiB)
     .default(1 * MiB)
     .meta({ description: 'bytes after which a batch is full' }),
+  maxBatchMessages: z
+    .number()
+    .int()
+    .min(1)
+    .max(1_000_000)
+    .default(16_384)
+    .meta({ description: 'messages after which a batch is full, roughly' }),
 });
 
 const tokenList = (role: string) =>

@@ -13,6 +13,7 @@ export async function add(bench: Bench): Promise<ReadonlyMap<string, number>> {
     threads: 1,
     concurrentTasksPerWorker: 2,
     maxBatchBytes: 2 * 1024 * 1024,
+    maxBatchMessages: 16_384,
     validationTimeout: 0,
     settings: {
       schemas: undefined,

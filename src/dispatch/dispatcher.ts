@@ -3,6 +3,8 @@
 // message, and never gives up a chunk without an answer: settled, or failed and counted.
 
 import type { FrameRange } from '../connection/message-buffer.js';
+import { messageEnds } from '../protocol/framing.js';
+import { estimateMessages } from './density.js';
 import { Chunk, type Lane } from './lane.js';
 import { Quarantine } from './quarantine.js';
 import { type BatchTask, batchTask, type Verdict } from './verdict.js';
@@ -11,6 +13,8 @@ import { WorkerPool, type WorkerPoolOptions } from './worker-pool.js';
 export interface DispatcherOptions extends Omit<WorkerPoolOptions, 'onError'> {
   /** Bytes after which a batch is full; one larger chunk still goes whole. */
   maxBatchBytes: number;
+  /** Messages after which a batch is full, roughly: each that is refused costs far more memory than its bytes. */
+  maxBatchMessages: number;
   /** Checks small batches on this thread while the workers are idle; none: the workers check all. */
   quick?: QuickValidation | undefined;
   /** Called with each verdict before its chunks are settled. */
@@ -157,20 +161,43 @@ export class Dispatcher {
     const verdict = quick.validator.validateQuickly(batchTask(this.#queue));
     if (verdict === undefined) return;
     this.#inlineBatches++;
-    this.#settle(this.#takeBatch(), verdict);
+    const chunks = this.#queue;
+    this.#queue = [];
+    this.#queuedBytes = 0;
+    this.#settle(chunks, verdict);
     this.#resolveIdle();
   }
 
   #takeBatch(): Chunk[] {
+    const { maxBatchBytes, maxBatchMessages, settings } = this.#options;
     let bytes = 0;
+    let messages = 0;
     let count = 0;
-    for (const chunk of this.#queue) {
-      if (count > 0 && bytes + chunk.size > this.#options.maxBatchBytes) break;
-      bytes += chunk.size;
+    for (const { size, slab, start, end } of this.#queue) {
+      const more = estimateMessages(slab.arena.bytes, start, end, settings.delimiter);
+      if (count > 0 && (bytes + size > maxBatchBytes || messages + more > maxBatchMessages)) break;
+      bytes += size;
+      messages += more;
       count++;
     }
+    if (count === 1 && messages > maxBatchMessages) bytes = this.#cutFirst(maxBatchMessages / messages);
     this.#queuedBytes -= bytes;
     return this.#queue.splice(0, count);
+  }
+
+  /** Cuts the first chunk in two where it has too many messages for one batch. Gives the size of the first part. */
+  #cutFirst(share: number): number {
+    const [chunk] = this.#queue as [Chunk];
+    const { lane, slab, start, end, size } = chunk;
+    const { maxBatchMessages, settings } = this.#options;
+    const { framing, delimiter } = settings;
+    const limit = Math.min(end, start + Math.ceil(size * share));
+    const ends = messageEnds(slab.arena.bytes, start, limit, framing, delimiter);
+    const cut = ends[Math.min(ends.length, maxBatchMessages) - 1];
+    if (cut === undefined || cut >= end) return size;
+    const [first, second] = lane.split(chunk, cut);
+    this.#queue.splice(0, 1, first, second);
+    return first.size;
   }
 
   async #run(chunks: Chunk[]): Promise<void> {

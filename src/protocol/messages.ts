@@ -182,7 +182,7 @@ export const controlSchemas = {
   hello: control('hello', {
     role: peerRole,
     crawlerId: z.string().min(1).max(256).optional(),
-    protocolVersion: z.string().optional(),
+    protocolVersion: z.string().max(64).optional(),
     token: z.string().optional(),
     capabilities: z.array(z.string().max(256)).max(64).optional(),
   }),

@@ -3,6 +3,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { pythonDumps } from '#bench/layouts.js';
 import { Dispatcher, type DispatcherOptions } from '#src/dispatch/dispatcher.js';
 import { type Chunk, Lane } from '#src/dispatch/lane.js';
+import { FRAME } from '#src/dispatch/verdict.js';
 import { startBroker, until } from '../support/broker.js';
 import { line, VALID } from '../support/messages.js';
 
@@ -25,6 +26,7 @@ async function createDispatcher(options: Partial<DispatcherOptions> = {}) {
     threads: 1,
     concurrentTasksPerWorker: 2,
     maxBatchBytes: 64 * 1024,
+    maxBatchMessages: 16_384,
     validationTimeout: 5000,
     settings: SETTINGS,
     onVerdict: () => {},
@@ -81,6 +83,22 @@ describe('batches', () => {
     await dispatcher.idle();
     expect(settled).toHaveLength(12);
     expect(dispatcher.statistics).toMatchObject({ batches: 4, queuedBytes: 0, batchesInFlight: 0 });
+  });
+
+  test('a batch has about maxBatchMessages at most; a chunk of more is cut, and all of it settled', async () => {
+    const frames: number[] = [];
+    const { dispatcher, submit, settled } = await createDispatcher({
+      maxBatchMessages: 500,
+      onVerdict: (verdict) => frames.push(verdict.frames.length / FRAME.SIZE),
+    });
+    submit('{}'.repeat(20_000));
+    submit('1\n'.repeat(20_000));
+    await dispatcher.idle();
+    expect(frames.reduce((sum, count) => sum + count, 0)).toBe(40_000);
+    expect(Math.max(...frames)).toBeLessThanOrEqual(1000);
+    expect(frames.length).toBeGreaterThanOrEqual(40);
+    const ranges = settled.map(({ start, end }) => end - start);
+    expect(ranges.reduce((sum, size) => sum + size, 0)).toBe(80_000);
   });
 
   test('idle resolves at once when there is nothing to do', async () => {

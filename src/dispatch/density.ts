@@ -1,0 +1,30 @@
+// How many messages there are in some bytes, roughly and at once: by a few looks at places that no sender can
+// foresee. To count them would cost more than to validate them.
+
+const CLOSE_BRACE = 0x7d;
+/** What follows a `}` that ends no message. */
+const INNER: ReadonlySet<number | undefined> = new Set([...',]}'].map((text) => text.charCodeAt(0)));
+
+/** A look is at so many bytes, and there is one for each so many, up to so many looks: under 1 µs in all. */
+const LOOK = { BYTES: 16, EVERY: 128, MOST: 32 } as const;
+
+/** About how many messages end in `bytes[start, end)`. */
+export function estimateMessages(bytes: Buffer, start: number, end: number, delimiter: number): number {
+  const size = end - start;
+  if (size <= LOOK.BYTES) return 1;
+  const looks = Math.min(LOOK.MOST, Math.ceil(size / LOOK.EVERY));
+  let ends = 0;
+  for (let look = 0; look < looks; look++) {
+    const from = start + Math.floor(Math.random() * (size - LOOK.BYTES + 1));
+    for (let at = from; at < from + LOOK.BYTES; at++) {
+      const byte = bytes[at];
+      if (byte === delimiter || (byte === CLOSE_BRACE && isLast(bytes[at + 1], delimiter))) ends++;
+    }
+  }
+  return Math.max(1, Math.round((ends / (looks * LOOK.BYTES)) * size));
+}
+
+/** Whether a `}` before this byte ends a message that no delimiter follows: the delimiter counts by itself. */
+function isLast(next: number | undefined, delimiter: number): boolean {
+  return next !== delimiter && !INNER.has(next);
+}
