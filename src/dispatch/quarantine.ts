@@ -61,8 +61,7 @@ export class Quarantine {
   async #examine(chunk: Chunk): Promise<void> {
     let verdict: Verdict;
     try {
-      const pool = await this.#startedPool();
-      verdict = await pool.run([chunk]);
+      verdict = await this.#openPool().run([chunk]);
     } catch (error) {
       if (this.#closed) return;
       this.#onError(error);
@@ -72,19 +71,12 @@ export class Quarantine {
     this.#events.onVerdict(chunk, verdict);
   }
 
-  /** A pool that cannot start says nothing of the chunk: the failure is reported, and the next try waits for it. */
-  async #startedPool(): Promise<WorkerPool> {
-    while (this.#pool === undefined && !this.#closed) {
-      const pool = this.#createPool();
-      try {
-        await pool.start();
-        this.#pool = pool;
-      } catch (error) {
-        this.#onError(error);
-        await new Promise((resolve) => setTimeout(resolve, START_DELAY));
-      }
+  /** Made when it is first needed. That it cannot start says nothing of the chunk, which waits for it. */
+  #openPool(): WorkerPool {
+    if (this.#pool === undefined) {
+      this.#pool = this.#createPool();
+      this.#pool.open();
     }
-    if (this.#pool === undefined) throw new Error('closed');
     return this.#pool;
   }
 
@@ -101,6 +93,3 @@ export class Quarantine {
     }
   }
 }
-
-/** How long to wait when the worker cannot start, in ms. */
-const START_DELAY = 1000;

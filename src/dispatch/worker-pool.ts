@@ -80,9 +80,13 @@ export class WorkerPool {
       await this.close();
       throw new SluiceError('WORKERS_FAILED', describeError(cause), { cause });
     }
-    const { validationTimeout } = this.#options;
-    const interval = Math.min(CHECK_INTERVAL, Math.max(10, validationTimeout / 5) || CHECK_INTERVAL);
-    this.#checkTimer = setInterval(() => this.#check(), interval).unref();
+    this.#watch();
+  }
+
+  /** Starts without waiting. Workers that cannot start are reported, and tried again; batches wait for them. */
+  open(): void {
+    this.#watch();
+    void this.#tryBuild();
   }
 
   /** Has a worker validate a batch. Rejects when the worker fails. */
@@ -140,6 +144,12 @@ export class WorkerPool {
     this.#wake();
   }
 
+  #watch(): void {
+    const { validationTimeout } = this.#options;
+    const interval = Math.min(CHECK_INTERVAL, Math.max(10, validationTimeout / 5) || CHECK_INTERVAL);
+    this.#checkTimer = setInterval(() => this.#check(), interval).unref();
+  }
+
   /** Ends what hangs, and replaces a pool in which no worker lives: Piscina gives up when one fails to start. */
   #check(): void {
     if (this.#piscina === undefined || !this.#isReady) return;
@@ -157,6 +167,10 @@ export class WorkerPool {
     await this.#tearDown();
     if (this.#closed) return;
     this.#restarts++;
+    await this.#tryBuild();
+  }
+
+  async #tryBuild(): Promise<void> {
     try {
       await this.#build();
     } catch (error) {
