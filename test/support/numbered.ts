@@ -61,3 +61,28 @@ export class Ledger {
     return faults;
   }
 }
+
+/** As a ledger, for streams without end: keeps one number a producer, and what went wrong. */
+export class StreamLedger {
+  readonly faults: string[] = [];
+  readonly #next = new Map<number, number>();
+
+  /** Takes in one line. False when it is no numbered message. */
+  readLine(text: string): boolean {
+    const match = NUMBERED.exec(text);
+    if (match === null) return false;
+    const producer = Number(match[1]);
+    const expected = this.#next.get(producer) ?? 0;
+    const number = Number(match[2]);
+    if (number !== expected) this.faults.push(`producer ${producer}: ${number} in the place of ${expected}`);
+    this.#next.set(producer, number + 1);
+    return true;
+  }
+
+  /** A producer has sent so many and sends no more: notes whether they are all here, and forgets it. */
+  finish(producer: number, count: number): void {
+    const received = this.#next.get(producer) ?? 0;
+    if (received !== count) this.faults.push(`producer ${producer}: ${received} of ${count}`);
+    this.#next.delete(producer);
+  }
+}
