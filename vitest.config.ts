@@ -7,6 +7,7 @@ export default defineConfig({
     testTimeout: 30_000,
     hookTimeout: 30_000,
     maxWorkers: 2,
+    setupFiles: process.env.NODE_V8_COVERAGE === undefined ? [] : ['test/support/take-coverage.ts'],
     server: { deps: { external: [/\/dist\//] } },
   },
 });

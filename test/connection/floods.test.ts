@@ -12,8 +12,8 @@ import { Peer } from '../support/peer.js';
 const MiB = 1024 * 1024;
 /** A hundred bytes for each of 10,000 connections. */
 const HEAP_MARGIN = 1 * MiB;
-/** The noise of the allocators, and of workers whose garbage is not collected yet. */
-const RSS_MARGIN = 24 * MiB;
+/** Less than a kilobyte for each, the noise of the allocators included. */
+const RSS_MARGIN = 8 * MiB;
 
 const openFiles = (pid: number | 'self' = 'self'): number => readdirSync(`/proc/${pid}/fd`).length;
 
@@ -63,7 +63,7 @@ describe('connections', () => {
 });
 
 test('10,000 connects and disconnects leave no descriptor open, and no memory behind', async () => {
-  const broker = await BrokerProcess.start(['--cleanup-interval', '50']);
+  const broker = await BrokerProcess.start();
   const { socketPath } = broker;
   const first = await Peer.connect(socketPath);
   await first.settled();
