@@ -1,6 +1,6 @@
 // The documents say what the code does: each list in them is checked against its source, both ways.
 
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { MessageRegistry } from 'sluice';
 import { describe, expect, test } from 'vitest';
@@ -19,6 +19,12 @@ function firstColumn(heading: string): string[] {
     [...(row.split('|')[1] ?? '').matchAll(/`([^`]+)`/g)].map(([, name]) => name ?? ''),
   );
 }
+
+test('the table of faults names tests that there are', () => {
+  const rows = [...readme.matchAll(/\| `(test\/[\w./-]+)` \|$/gm)].map(([, path]) => path ?? '');
+  expect(rows.length).toBeGreaterThan(20);
+  expect(rows.filter((path) => !existsSync(join(packageRoot, path)))).toEqual([]);
+});
 
 describe('docs/protocol.md', () => {
   test('lists every error code of the wire, and no other', () => {
