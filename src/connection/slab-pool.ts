@@ -153,7 +153,8 @@ export class SlabPool {
       const { arena, carved, size } = sizeClass;
       if (arena === undefined) continue;
       sizeClass.arena = undefined;
-      this.#drop(arena, arena.memory.byteLength - carved * size);
+      const rest = arena.memory.byteLength - carved * size;
+      if (rest > 0) this.#drop(arena, rest);
     }
   }
 

@@ -39,4 +39,14 @@ describe('SlabPool', () => {
     expect(pool.acquire(512 * KiB).size).toBe(512 * KiB);
     expect(pool.allocatedBytes).toBe(1 * MiB);
   });
+
+  test('an arena that is all given up counts once, however much of it was carved', () => {
+    for (let slabs = 1; slabs <= 130; slabs++) {
+      const pool = new SlabPool(512 * KiB);
+      const taken = Array.from({ length: slabs }, () => pool.acquire(8 * KiB));
+      for (const slab of taken) slab.close();
+      pool.trim();
+      expect(pool.allocatedBytes).toBe(0);
+    }
+  });
 });

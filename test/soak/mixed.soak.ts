@@ -202,6 +202,9 @@ test('mixed traffic with faults: nothing accepted is lost, the counters agree, m
     ];
     console.log(cells.join(''));
     expect(checkers.flatMap(({ ledger }) => ledger.faults)).toEqual([]);
+    const { allocatedBytes, heldBytes } = sample.metrics.memory;
+    expect(heldBytes).toBeGreaterThanOrEqual(0);
+    expect(allocatedBytes).toBeGreaterThanOrEqual(heldBytes);
   });
 
   await load;
