@@ -24,10 +24,10 @@ describe('a main thread that stands still, longer than the timeouts', () => {
   ])('%s, for %i ms: nobody is closed', async (where, stallMs) => {
     const { manager, connect, socketPath } = await startBroker({
       heartbeatInterval: 100,
-      heartbeatTimeout: 1000,
+      heartbeatTimeout: 2000,
       connectionTimeout: 4000,
-      partialMessageTimeout: 1000,
-      stallTimeout: 1000,
+      partialMessageTimeout: 2000,
+      stallTimeout: 2000,
       healthCheckInterval: 100,
     });
     const removed: string[] = [];
@@ -79,8 +79,15 @@ describe('a main thread that stands still, longer than the timeouts', () => {
 
 test('a wall clock that jumps by two hours, again and again, changes nothing', async () => {
   const socketPath = join(temporaryFolder(), 'broker.sock');
-  const flags = ['--heartbeat-interval', '50', '--heartbeat-timeout', '500', '--health-check-interval', '20'];
-  const timeouts = ['--connection-timeout', '500', '--stall-timeout', '500', '--cleanup-interval', '20'];
+  const flags = [
+    '--heartbeat-interval',
+    '500',
+    '--heartbeat-timeout',
+    '5000',
+    '--health-check-interval',
+    '20',
+  ];
+  const timeouts = ['--connection-timeout', '5000', '--stall-timeout', '5000', '--cleanup-interval', '20'];
   const broker = sluice(['serve', '--socket', socketPath, '--workers', '1', ...flags, ...timeouts], {
     NODE_OPTIONS: `--import ${support('jumping-clock.mjs')}`,
   });

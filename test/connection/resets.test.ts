@@ -108,7 +108,7 @@ test('a hello counts though its sender has gone', async () => {
 test.skipIf(!hasPerl)(
   'a peer that only stops reading may go on sending; once it is silent, it is closed',
   async () => {
-    const broker = await startBroker({ sendTimeout: 200 });
+    const broker = await startBroker({ sendTimeout: 1000 });
     const subscriber = await (await broker.connect()).subscribe();
     const removed = nextRemoved(broker);
     const publisher = spawn('perl', ['-e', DEAF_PUBLISHER, broker.socketPath]);

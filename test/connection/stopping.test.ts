@@ -28,6 +28,7 @@ describe('SIGTERM under full load', () => {
     await subscribers[0]?.count(20_000);
     broker.run.child.kill('SIGTERM');
     await broker.run.says('"stopping"');
+    await until(() => !existsSync(broker.socketPath));
     await expect(Peer.connect(broker.socketPath)).rejects.toMatchObject({ code: 'ENOENT' });
     expect(await broker.run.exited).toBe(0);
 
