@@ -195,6 +195,28 @@ describe('the whole', () => {
     }
   });
 
+  test('time that goes by between its timer and its check is lateness too', async () => {
+    vi.useFakeTimers();
+    try {
+      crawler('a', 0);
+      const monitor = createMonitor();
+      const delays: number[] = [];
+      monitor.subscribe(({ delay }) => delays.push(delay));
+      monitor.start();
+      now = 5000;
+      // Runs after the monitor's timer and before its check: where the loop polls.
+      setTimeout(() => {
+        now = 33_000;
+      }, 5000);
+      await vi.advanceTimersByTimeAsync(5001);
+      monitor.stop();
+      expect(delays).toEqual([28_000]);
+      expect(dead).toEqual([]);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
   test('a wall clock that jumps changes nothing', () => {
     vi.useFakeTimers({ toFake: ['Date'] });
     try {
