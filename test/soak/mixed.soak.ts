@@ -67,6 +67,8 @@ class Checker {
 /** What the clients know that the broker must have counted. */
 const book = { accepted: 0, refused: 0 };
 let nextProducer = 0;
+/** Producers that have left, and how many messages each has sent: not looked for yet. */
+const finished: [producer: number, count: number][] = [];
 
 /** Runs `visit` again and again until the time is over. */
 async function repeat(until: number, visit: () => Promise<void>): Promise<void> {
@@ -87,7 +89,6 @@ async function visitAsPublisher(socketPath: string, checkers: readonly Checker[]
   finished.push([producer, count]);
   if (finished.length > 1000) await finish(socketPath, checkers, 500);
 }
-const finished: [producer: number, count: number][] = [];
 
 /** Checks that the first of the producers that are gone have reached every checker. */
 async function finish(socketPath: string, checkers: readonly Checker[], count: number): Promise<void> {
