@@ -68,8 +68,9 @@ export {
   type ValidatorOptions,
 } from './protocol/message-validator.js';
 export type { Message, MessageMap, OutgoingMessage, OverflowPolicy, PeerRole } from './protocol/messages.js';
-export { ProtocolHandler, type Rejection } from './protocol/protocol-handler.js';
+export { ProtocolHandler } from './protocol/protocol-handler.js';
 export type { ProtocolStatistics } from './protocol/protocol-statistics.js';
+export type { Rejection } from './protocol/rejection.js';
 export {
   DEFAULT_HANDLER_PRIORITY,
   type FleetEvent,

@@ -1,6 +1,6 @@
 // What a server tells the world: its events, its status.
 
-import type { Rejection } from '../protocol/protocol-handler.js';
+import type { Rejection } from '../protocol/rejection.js';
 import type { HealthIssue, HealthSummary } from './health-monitor.js';
 import type { MessageEvent } from './message-event.js';
 import type { SocketConnection } from './socket-connection.js';

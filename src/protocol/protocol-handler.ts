@@ -3,7 +3,6 @@
 
 import type { SocketConnection } from '../connection/socket-connection.js';
 import { type FrameRun, frameField, wholeRun } from '../delivery/frame-run.js';
-import type { Piece } from '../delivery/outbox.js';
 import type { Chunk } from '../dispatch/lane.js';
 import {
   CHUNK,
@@ -15,33 +14,17 @@ import {
   type Verdict,
 } from '../dispatch/verdict.js';
 import type { WireErrorCode } from '../errors.js';
-import { REJECTED } from '../routing/filter.js';
 import type { Recipients } from '../routing/recipients.js';
 import type { Subscriptions } from '../routing/subscriptions.js';
 import { AccessControl } from './access.js';
 import { ControlHandler, type ControlSettings } from './control-handler.js';
 import { Gate } from './gate.js';
-import type { Issue } from './issue.js';
 import type { MessageRegistry } from './message-registry.js';
 import type { ErrorDetails } from './outgoing.js';
 import type { ProtocolStatistics } from './protocol-statistics.js';
 import { redactedSample } from './redaction.js';
+import { type Rejection, rejectionPiece } from './rejection.js';
 import { ReplyLimiter } from './reply-limiter.js';
-
-/** A refused message, without its contents. */
-export interface Rejection {
-  readonly connection: SocketConnection;
-  readonly code: WireErrorCode;
-  /** Name of the message's type where it is known. */
-  readonly messageType: string | undefined;
-  readonly issues: readonly Issue[];
-  /** Size of the message. */
-  readonly bytes: number;
-  /** Line of the connection's stream, counted from 1. */
-  readonly line: number;
-  /** The first 256 bytes, with what looks like a secret blanked. */
-  readonly sample: string;
-}
 
 export interface ProtocolSettings extends ControlSettings {
   readonly maxErrorReplies: number;
@@ -272,7 +255,11 @@ export class ProtocolHandler {
     this.#countRefused(code, 1);
     connection.noteRefused(code);
     this.#replies.reply(connection, code, { messageType: type, line, issues });
-    if (this.wantsAllIssues) this.#tellOfRejection(connection, refusal, line, message);
+    if (this.wantsAllIssues) {
+      const bytes = message?.length ?? this.#settings.maxMessageSize;
+      const sample = message === undefined ? '' : redactedSample(message);
+      this.#tellOfRejection({ connection, code, messageType: type, issues, bytes, line, sample });
+    }
     if (code === 'MESSAGE_TOO_LARGE') this.#countFramingError(connection);
   }
 
@@ -281,45 +268,17 @@ export class ProtocolHandler {
     return this.#subscriptions.rejectedSubscribers.size > 0 || this.#listener.wantsRejections;
   }
 
-  #tellOfRejection(
-    connection: SocketConnection,
-    { code, type, issues }: RefusedFrame,
-    line: number,
-    message: Buffer | undefined,
-  ): void {
-    const rejection: Rejection = {
-      connection,
-      code,
-      messageType: type,
-      issues,
-      bytes: message?.length ?? this.#settings.maxMessageSize,
-      line,
-      sample: message === undefined ? '' : redactedSample(message),
-    };
-    this.#forwardRejection(rejection);
+  #tellOfRejection(rejection: Rejection): void {
+    const { rejectedSubscribers } = this.#subscriptions;
+    if (rejectedSubscribers.size > 0) {
+      const piece = rejectionPiece(rejection, this.#settings.delimiter);
+      for (const subscriber of rejectedSubscribers) subscriber.deliver(piece);
+    }
     this.#listener.onRejected(rejection);
   }
 
   #countRefused(code: WireErrorCode, count: number): void {
     this.#refused.set(code, (this.#refused.get(code) ?? 0) + count);
-  }
-
-  #forwardRejection({ connection, code, issues, bytes, sample }: Rejection): void {
-    let piece: Piece | undefined;
-    for (const subscriber of this.#subscriptions.rejectedSubscribers) {
-      piece ??= {
-        bytes: Buffer.from(
-          JSON.stringify({
-            type: REJECTED,
-            timestamp: new Date().toISOString(),
-            data: { from: connection.id, code, issues, bytes, sample },
-          }) + this.#settings.delimiter,
-        ),
-        slab: undefined,
-        messages: 1,
-      };
-      subscriber.deliver(piece);
-    }
   }
 
   #countFramingError(connection: SocketConnection): void {

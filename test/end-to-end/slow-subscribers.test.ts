@@ -35,23 +35,25 @@ class FastSubscriber {
   readonly peer: Socket;
   #chunks: Buffer[] = [];
   #bytes = 0;
-  #onBytes = (): void => {};
+  /** Called when bytes have come, or none will any more. */
+  #onChange = (): void => {};
 
   constructor(socketPath: string) {
     this.peer = connect(socketPath);
     this.peer.on('data', (chunk: Buffer) => {
       this.#chunks.push(chunk);
       this.#bytes += chunk.length;
-      this.#onBytes();
+      this.#onChange();
     });
+    this.peer.on('close', () => this.#onChange());
     this.peer.write(line({ type: 'subscribe', data: { id: 'fast', overflow: 'block' } }));
   }
 
   async receive(bytes: number): Promise<void> {
     while (this.#bytes < bytes) {
-      await new Promise<void>((resolve, reject) => {
-        this.#onBytes = resolve;
-        this.peer.once('close', () => reject(new Error('closed')));
+      if (this.peer.closed) throw new Error('closed');
+      await new Promise<void>((resolve) => {
+        this.#onChange = resolve;
       });
     }
   }
