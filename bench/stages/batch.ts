@@ -1,12 +1,15 @@
 // A batch as the stages behind validation see it: a chunk in a slab, and the verdict on it.
 
 import { SlabPool } from '../../src/connection/slab-pool.js';
+import { CopyPool } from '../../src/delivery/copy-pool.js';
 import { BatchValidator } from '../../src/dispatch/batch-validator.js';
 import { Chunk, Lane } from '../../src/dispatch/lane.js';
 import { batchTask, FRAME, type Verdict } from '../../src/dispatch/verdict.js';
 import { MessageParser } from '../../src/protocol/message-parser.js';
 
 export const NEWLINE = 10;
+
+const copies = new CopyPool(1024 * 1024);
 
 export interface Batch {
   readonly chunk: Chunk;
@@ -40,5 +43,6 @@ export function runOf({ chunk, verdict, count }: Batch, isBare = false) {
     isBare,
     firstSequence: 1,
     delimiter: NEWLINE,
+    copies,
   };
 }

@@ -35,7 +35,7 @@ const LEAST_WAITING_BYTES = 64 * 1024;
 
 export class FlowControl {
   readonly #limits: FlowLimits;
-  readonly #slabs: SlabPool;
+  readonly #slabs: readonly SlabPool[];
   readonly #connections: Iterable<SocketConnection>;
   readonly #blocked = new Set<SocketConnection>();
   #isPaused = false;
@@ -45,7 +45,7 @@ export class FlowControl {
   /** Connections that have messages waiting for validation. */
   readonly #waiting = new Set<SocketConnection>();
 
-  constructor(limits: FlowLimits, slabs: SlabPool, connections: Iterable<SocketConnection>) {
+  constructor(limits: FlowLimits, slabs: readonly SlabPool[], connections: Iterable<SocketConnection>) {
     this.#limits = limits;
     this.#slabs = slabs;
     this.#connections = connections;
@@ -101,7 +101,9 @@ export class FlowControl {
   update(): void {
     const { maxBufferedBytes } = this.#limits;
     const mark = this.#isPaused ? maxBufferedBytes * LOW_MARK : maxBufferedBytes;
-    const isPaused = this.#blocked.size > 0 || this.#slabs.heldBytes > mark;
+    let heldBytes = 0;
+    for (const pool of this.#slabs) heldBytes += pool.heldBytes;
+    const isPaused = this.#blocked.size > 0 || heldBytes > mark;
     if (isPaused === this.#isPaused) return;
     this.#isPaused = isPaused;
     if (isPaused) this.#pauses++;

@@ -6,6 +6,7 @@
 //        subscribers ◀─ Outbox ◀─ Subscriptions ◀─ ProtocolHandler
 
 import type { ResolvedOptions } from '../config.js';
+import { CopyPool } from '../delivery/copy-pool.js';
 import type { FrameRun } from '../delivery/frame-run.js';
 import { BatchValidator } from '../dispatch/batch-validator.js';
 import { Dispatcher } from '../dispatch/dispatcher.js';
@@ -53,7 +54,10 @@ export interface PipelineTotals {
 }
 
 export class Pipeline implements ConnectionHost<SocketConnection> {
+  /** What is received into. */
   readonly slabs: SlabPool;
+  /** What is copied into on the way out. */
+  readonly copies: CopyPool;
   readonly validator: MessageValidator;
   readonly delimiter: string;
   readonly options: ConnectionOptions;
@@ -81,6 +85,8 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
     this.options = { ...options, delimiter };
     this.delimiter = options.messageDelimiter;
     this.slabs = new SlabPool(options.messageBufferSize);
+    // Twice as much: what stands between the messages is added to what a slab was filled with.
+    this.copies = new CopyPool(options.messageBufferSize * 2);
     this.validator = new MessageValidator({ registry, maxMessageSize });
     this.subscriptions = new Subscriptions(registry);
     this.#recipients = new Recipients(
@@ -99,9 +105,10 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
       this.subscriptions,
       this.#recipients,
       listener,
+      this.copies,
       AccessControl.load(options.auth),
     );
-    this.flow = new FlowControl(options, this.slabs, pool);
+    this.flow = new FlowControl(options, [this.slabs, this.copies.slabs], pool);
     this.dispatcher = new Dispatcher({
       ...workers,
       validationTimeout: options.validationTimeout,
@@ -227,6 +234,7 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
   }
 
   #flush(): void {
+    this.copies.endTurn();
     for (const connection of this.#unflushed) connection.flush();
     this.#unflushed.clear();
   }

@@ -35,14 +35,18 @@ const NO_RATES: Rates = { messagesReceived: 0, bytesReceived: 0, messagesSent: 0
 
 export function collectMetrics(pipeline: Pipeline, connections: PoolStatistics, rates: Rates): ServerMetrics {
   const protocol = pipeline.protocol.statistics;
-  const { heldBytes, allocatedBytes, copiedBytes } = pipeline.slabs;
+  const { slabs, copies } = pipeline;
   return {
     connections,
     protocol,
     dispatch: pipeline.dispatcher.statistics,
     flow: pipeline.flow.statistics,
     totals: { ...pipeline.totals, messagesReceived: sum(protocol.accepted) + sum(protocol.refused) },
-    memory: { heldBytes, allocatedBytes, copiedBytes },
+    memory: {
+      heldBytes: slabs.heldBytes + copies.slabs.heldBytes,
+      allocatedBytes: slabs.allocatedBytes + copies.slabs.allocatedBytes,
+      copiedBytes: slabs.copiedBytes,
+    },
     rates,
   };
 }

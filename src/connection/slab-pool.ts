@@ -90,10 +90,14 @@ export class SlabPool {
   readonly #classes: readonly SizeClass[];
   #allocatedBytes = 0;
 
-  /** @param largest size in bytes of the slab that a busy connection reads into */
-  constructor(largest: number) {
+  /**
+   * @param largest size in bytes of the slab that a busy connection reads into
+   * @param smallest size in bytes
+   * @param growth how many times as large as the one before each size is
+   */
+  constructor(largest: number, smallest: number = MIN_SLAB_SIZE, growth: number = GROWTH) {
     const sizes: number[] = [];
-    for (let size = MIN_SLAB_SIZE; size < largest; size *= GROWTH) sizes.push(size);
+    for (let size = smallest; size < largest; size *= growth) sizes.push(size);
     sizes.push(largest);
     this.#classes = sizes.map((size) => ({ size, free: [], arena: undefined, carved: 0, used: 0 }));
   }

@@ -295,6 +295,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
   #cleanUp(): void {
     this.#pool.cleanup();
     this.#pipeline?.slabs.trim();
+    this.#pipeline?.copies.slabs.trim();
   }
 
   #measure(): void {

@@ -3,6 +3,7 @@
 
 import type { Chunk } from '../dispatch/lane.js';
 import { FRAME, type Verdict } from '../dispatch/verdict.js';
+import type { CopyPool } from './copy-pool.js';
 import type { Piece } from './outbox.js';
 
 /** Whom a message comes from, as `meta` tells it. */
@@ -25,6 +26,8 @@ export interface FrameRun {
   readonly firstSequence: number;
   /** The byte after each message. */
   readonly delimiter: number;
+  /** Memory for the pieces that are copied. */
+  readonly copies: CopyPool;
 }
 
 /** Marks of a run's messages: not wanted, wanted, wanted with `meta`. */
@@ -97,7 +100,7 @@ function gather(run: FrameRun, marks: Uint8Array | undefined): Piece {
     if (mark === WITH_META) size += metaHead.length + metaSequence(run, index).length + 1;
     messages++;
   }
-  const gathered = Buffer.allocUnsafe(size);
+  const { bytes: gathered, slab } = run.copies.take(size);
   let at = 0;
   for (let index = 0; index < run.count; index++) {
     const mark = marks === undefined ? PLAIN : marks[index];
@@ -110,7 +113,7 @@ function gather(run: FrameRun, marks: Uint8Array | undefined): Piece {
     if (mark === WITH_META) gathered[at++] = CLOSE_BRACE;
     gathered[at++] = run.delimiter;
   }
-  return { bytes: gathered.subarray(0, at), slab: undefined, messages };
+  return { bytes: gathered.subarray(0, at), slab, messages };
 }
 
 const CLOSE_BRACE = 0x7d;

@@ -2,6 +2,7 @@
 // routing. Takes each connection's chunks in order, run by run; most of the traffic is one run a chunk.
 
 import type { SocketConnection } from '../connection/socket-connection.js';
+import type { CopyPool } from '../delivery/copy-pool.js';
 import { type FrameRun, frameField, wholeRun } from '../delivery/frame-run.js';
 import type { Chunk } from '../dispatch/lane.js';
 import {
@@ -48,6 +49,8 @@ export class ProtocolHandler {
   readonly #recipients: Recipients<SocketConnection>;
   readonly #listener: ProtocolListener;
   readonly #control: ControlHandler;
+  /** Memory for what is copied on its way to the subscribers. */
+  readonly copies: CopyPool;
   readonly #gate: Gate;
   readonly #replies: ReplyLimiter;
   readonly #heartbeat: number;
@@ -67,8 +70,10 @@ export class ProtocolHandler {
     subscriptions: Subscriptions,
     recipients: Recipients<SocketConnection>,
     listener: ProtocolListener,
+    copies: CopyPool,
     access: AccessControl = new AccessControl(),
   ) {
+    this.copies = copies;
     this.#settings = settings;
     this.#registry = registry;
     this.#subscriptions = subscriptions;
@@ -186,6 +191,7 @@ export class ProtocolHandler {
       isBare: kind !== RunKind.PLAIN,
       firstSequence,
       delimiter: this.#settings.delimiter.charCodeAt(0),
+      copies: this.copies,
     };
     if (kind === RunKind.DIRECTED) this.#direct(connection, run);
     else if (kind === RunKind.REQUEST) {

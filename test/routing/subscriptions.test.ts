@@ -1,5 +1,6 @@
 import { MessageParser, MessageRegistry, SlabPool } from 'sluice';
 import { beforeEach, describe, expect, test } from 'vitest';
+import { CopyPool } from '#src/delivery/copy-pool.js';
 import type { FrameRun } from '#src/delivery/frame-run.js';
 import type { Piece } from '#src/delivery/outbox.js';
 import { BatchValidator } from '#src/dispatch/batch-validator.js';
@@ -76,6 +77,7 @@ function publish(text: string, crawlerId?: string): void {
       isBare: verdict.runs[at + RUN.KIND] !== RunKind.PLAIN,
       firstSequence,
       delimiter: 10,
+      copies: new CopyPool(1024 * 1024),
     };
     subscriptions.route(run);
     firstSequence += count;
