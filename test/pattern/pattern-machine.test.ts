@@ -1,5 +1,5 @@
-import { MessageRegistry } from 'sluice';
-import { expect, test } from 'vitest';
+import { MessageParser, MessageRegistry, MessageValidator } from 'sluice';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import * as z from 'zod';
 import { MAX_ID_LENGTH, MAX_IDS, MAX_MATCHES } from '#src/pattern/machine-memory.js';
 import { PatternSet } from '#src/pattern/pattern-set.js';
@@ -94,4 +94,32 @@ test('text that does not fit grows the memory, and nothing is forgotten', () => 
 test('bytes that are not UTF-8 are not looked at', () => {
   const patterns = new PatternSet(registry);
   expect(patterns.load(Buffer.from('{"type":"t","jobId":"\xff"}', 'latin1'), 0, 24)).toBe(false);
+});
+
+class RefusingModule {
+  constructor() {
+    throw new WebAssembly.CompileError('no SIMD');
+  }
+}
+
+test.each([
+  ['WebAssembly', () => vi.stubGlobal('WebAssembly', undefined)],
+  ['128-bit instructions', () => vi.spyOn(WebAssembly, 'Module').mockImplementation(RefusingModule)],
+])('without %s, every message takes the slow path', (_, take) => {
+  onTestFinished(() => void vi.unstubAllGlobals());
+  onTestFinished(() => void vi.restoreAllMocks());
+  take();
+  const patterns = new PatternSet(registry);
+  expect(patterns.results.get('t')).toEqual({ declined: 'this computer cannot run compiled patterns' });
+  const parser = new MessageParser({ patterns, validator: new MessageValidator({ registry }) });
+  const bytes = Buffer.from(line('abc').repeat(100));
+  const counts = { parsed: 0, matched: 0 };
+  const sink = {
+    onMessage: () => counts.parsed++,
+    onMatches: () => counts.matched++,
+    onRefusal() {},
+  };
+  parser.parse(bytes, 0, bytes.length, sink);
+  expect(counts).toEqual({ parsed: 100, matched: 0 });
+  expect(parser.parseQuickly(bytes, 0, bytes.length, sink)).toBeUndefined();
 });
