@@ -2,7 +2,7 @@
 
 import type { Chunk } from '../dispatch/lane.js';
 import type { MessageValidator } from '../protocol/message-validator.js';
-import type { ConnectionOptions } from './connection-state.js';
+import type { ConnectionOptions, DropCause } from './connection-state.js';
 import type { FrameRange } from './message-buffer.js';
 import type { SlabPool } from './slab-pool.js';
 
@@ -28,7 +28,7 @@ export interface ConnectionHost<C> {
   /** A peer has taken bytes. */
   onWritten(bytes: number, messages: number): void;
   /** Forwarded messages were not delivered. */
-  onDropped(messages: number): void;
+  onDropped(messages: number, cause: DropCause): void;
   /** The peer's overflow policy has dropped messages. */
   onOverflow(connection: C): void;
   /** A listener of code in this process threw. */

@@ -1,7 +1,7 @@
 // What there is to know of a connection: its state, who it is, its figures, its options.
 
 import type { ErrorCode } from '../errors.js';
-import type { PeerRole } from '../protocol/messages.js';
+import type { OverflowPolicy, PeerRole } from '../protocol/messages.js';
 import type { MessageBufferOptions } from './message-buffer.js';
 
 export type ConnectionState =
@@ -49,6 +49,9 @@ export interface ConnectionStatistics {
   readonly uptime: number;
   readonly lastError: { readonly code: ErrorCode | string; readonly at: Date } | undefined;
 }
+
+/** Why forwarded messages were dropped: an overflow policy (`block` drops none), or the peer had gone. */
+export type DropCause = OverflowPolicy | 'closed';
 
 export interface ConnectionOptions extends MessageBufferOptions {
   readonly receive: 'slab' | 'copy';

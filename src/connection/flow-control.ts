@@ -15,6 +15,8 @@ export interface FlowLimits {
 export interface FlowStatistics {
   /** Whether reading stands still for all connections. */
   readonly isPaused: boolean;
+  /** For how long it has, in ms; 0 when it does not. */
+  readonly pausedFor: number;
   /** How often it came to that. */
   readonly pauses: number;
   /** How often one connection alone was paused. */
@@ -39,6 +41,7 @@ export class FlowControl {
   readonly #connections: Iterable<SocketConnection>;
   readonly #blocked = new Set<SocketConnection>();
   #isPaused = false;
+  #pausedAt = 0;
   #pauses = 0;
   #connectionPauses = 0;
   readonly #pausedAlone = new Set<SocketConnection>();
@@ -54,6 +57,7 @@ export class FlowControl {
   get statistics(): FlowStatistics {
     return {
       isPaused: this.#isPaused,
+      pausedFor: this.#isPaused ? performance.now() - this.#pausedAt : 0,
       pauses: this.#pauses,
       connectionPauses: this.#connectionPauses,
       blockedSubscribers: this.#blocked.size,
@@ -106,7 +110,10 @@ export class FlowControl {
     const isPaused = this.#blocked.size > 0 || heldBytes > mark;
     if (isPaused === this.#isPaused) return;
     this.#isPaused = isPaused;
-    if (isPaused) this.#pauses++;
+    if (isPaused) {
+      this.#pauses++;
+      this.#pausedAt = performance.now();
+    }
     for (const connection of this.#connections) connection.setPaused(PAUSE.SERVER, isPaused);
   }
 }

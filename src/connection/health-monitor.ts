@@ -194,7 +194,8 @@ export class HealthMonitor<S extends HealthSubject> {
   }
 }
 
-function statusOf(subject: HealthSubject, issues: readonly HealthIssue[]): HealthStatus {
+/** How a connection is, by the issues that a check has found with it. */
+export function statusOf(subject: HealthSubject, issues: readonly HealthIssue[]): HealthStatus {
   if (issues.some(({ severity }) => severity === 'critical')) return 'unhealthy';
   if (issues.some(({ severity }) => severity === 'warning')) return 'degraded';
   return subject.statistics.messagesReceived === 0 && subject.role === 'crawler' ? 'unknown' : 'healthy';

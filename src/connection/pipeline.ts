@@ -23,8 +23,9 @@ import { Recipients } from '../routing/recipients.js';
 import { Subscriptions } from '../routing/subscriptions.js';
 import type { ConnectionHost } from './connection-host.js';
 import type { ConnectionPool } from './connection-pool.js';
-import { type ConnectionOptions, PAUSE } from './connection-state.js';
+import { type ConnectionOptions, type DropCause, PAUSE } from './connection-state.js';
 import { FlowControl } from './flow-control.js';
+import { LatencyHistogram } from './latency-histogram.js';
 import type { FrameRange } from './message-buffer.js';
 import { SlabPool } from './slab-pool.js';
 import type { SocketConnection } from './socket-connection.js';
@@ -51,6 +52,8 @@ export interface PipelineTotals {
   bytesSent: number;
   /** Forwarded messages that were dropped: by an overflow policy, or because the peer had gone. */
   messagesDropped: number;
+  /** The same, by cause. */
+  readonly dropped: Record<DropCause, number>;
 }
 
 export class Pipeline implements ConnectionHost<SocketConnection> {
@@ -65,7 +68,15 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
   readonly protocol: ProtocolHandler;
   readonly flow: FlowControl;
   readonly subscriptions: Subscriptions;
-  readonly totals: PipelineTotals = { bytesReceived: 0, messagesSent: 0, bytesSent: 0, messagesDropped: 0 };
+  readonly totals: PipelineTotals = {
+    bytesReceived: 0,
+    messagesSent: 0,
+    bytesSent: 0,
+    messagesDropped: 0,
+    dropped: { disconnect: 0, 'drop-oldest': 0, 'drop-newest': 0, block: 0, closed: 0 },
+  };
+  /** From receipt to settlement, by chunk. */
+  readonly latency = new LatencyHistogram();
   readonly #pool: ConnectionPool;
   readonly #listener: PipelineListener;
   readonly #recipients: Recipients<SocketConnection>;
@@ -165,6 +176,7 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
 
   onSettled(connection: SocketConnection, chunk: Chunk): void {
     connection.latency = performance.now() - chunk.receivedAt;
+    this.latency.note(connection.latency);
     this.protocol.settle(connection, chunk);
     this.flow.updateConnection(connection);
   }
@@ -188,8 +200,9 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
     this.flow.update();
   }
 
-  onDropped(messages: number): void {
+  onDropped(messages: number, cause: DropCause): void {
     this.totals.messagesDropped += messages;
+    this.totals.dropped[cause] += messages;
   }
 
   onOverflow(connection: SocketConnection): void {

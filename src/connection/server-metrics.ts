@@ -4,6 +4,7 @@ import type { DispatchStatistics } from '../dispatch/dispatcher.js';
 import type { ProtocolStatistics } from '../protocol/protocol-statistics.js';
 import type { PoolStatistics } from './connection-pool.js';
 import type { FlowStatistics } from './flow-control.js';
+import type { LatencyCounts } from './latency-histogram.js';
 import type { Pipeline, PipelineTotals } from './pipeline.js';
 
 /** Per second, over the latest `metricsInterval`. */
@@ -28,6 +29,8 @@ export interface ServerMetrics {
     /** Bytes of partial messages copied from one slab to the next. */
     readonly copiedBytes: number;
   };
+  /** From receipt to verdict, by pieces of a connection's stream as they were read. */
+  readonly latency: LatencyCounts;
   readonly rates: Rates;
 }
 
@@ -41,12 +44,17 @@ export function collectMetrics(pipeline: Pipeline, connections: PoolStatistics, 
     protocol,
     dispatch: pipeline.dispatcher.statistics,
     flow: pipeline.flow.statistics,
-    totals: { ...pipeline.totals, messagesReceived: sum(protocol.accepted) + sum(protocol.refused) },
+    totals: {
+      ...pipeline.totals,
+      dropped: { ...pipeline.totals.dropped },
+      messagesReceived: sum(protocol.accepted) + sum(protocol.refused),
+    },
     memory: {
       heldBytes: slabs.heldBytes + copies.slabs.heldBytes,
       allocatedBytes: slabs.allocatedBytes + copies.slabs.allocatedBytes,
       copiedBytes: slabs.copiedBytes,
     },
+    latency: pipeline.latency.counts,
     rates,
   };
 }

@@ -14,6 +14,7 @@ import {
   type ConnectionMetadata,
   type ConnectionState,
   type ConnectionStatistics,
+  type DropCause,
   PAUSE,
   wallClock,
 } from './connection-state.js';
@@ -100,7 +101,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     this.outbox = new Outbox(this.#socket, host.options.maxPendingBytes, {
       onSlow: (messages) => this.#closeSlow(messages),
       onDropped: (messages) => {
-        this.#countDropped(messages);
+        this.#countDropped(messages, this.outbox.policy);
         host.onOverflow(this);
       },
       onBlocked: (isBlocked) => host.onBlocked(this, isBlocked),
@@ -212,7 +213,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
 
   /** Queues forwarded messages; they go out with the next flush. */
   deliver(piece: Piece): void {
-    if (!this.isOpen) return this.#countDropped(piece.messages);
+    if (!this.isOpen) return this.#countDropped(piece.messages, 'closed');
     this.outbox.deliver(piece);
     this.#host.onQueued(this);
   }
@@ -291,15 +292,15 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   /** Drops what the peer did not take, and tells it why, as far as it still reads. */
   #closeSlow(messages: number): void {
     this.#fail('SLOW_CONSUMER');
-    this.#countDropped(messages + this.outbox.discard());
+    this.#countDropped(messages + this.outbox.discard(), 'disconnect');
     this.reply(errorLine('SLOW_CONSUMER', {}, this.#host.delimiter));
     this.#close('SLOW_CONSUMER', SLOW_GRACE);
   }
 
-  #countDropped(messages: number): void {
+  #countDropped(messages: number, cause: DropCause): void {
     if (messages === 0) return;
     this.#tally.messagesDropped += messages;
-    this.#host.onDropped(messages);
+    this.#host.onDropped(messages, cause);
     this.emit('dropped', { connection: this, messages });
   }
 
@@ -314,7 +315,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     this.#isReaderGone = true;
     this.#closeReason ??= code;
     this.#fail(code);
-    this.#countDropped(this.outbox.close());
+    this.#countDropped(this.outbox.close(), 'closed');
     if (!wasOpen) return this.destroy();
     this.setState('disconnecting');
     this.#host.onClosing(this);
@@ -340,7 +341,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   readonly #onClose = (hadError: boolean): void => {
     clearTimeout(this.#graceTimer);
     this.#buffer.close();
-    this.#countDropped(this.outbox.close());
+    this.#countDropped(this.outbox.close(), 'closed');
     this.setState(hadError ? 'error' : 'disconnected');
     const reason = this.#closeReason ?? 'peer';
     this.#host.onClosed(this, reason);

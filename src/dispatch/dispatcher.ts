@@ -44,6 +44,8 @@ export interface DispatchStatistics {
   /** Bytes that wait for a free worker. */
   readonly queuedBytes: number;
   readonly batchesInFlight: number;
+  /** Time that workers have had batches, summed over the workers, in ms. */
+  readonly busyTime: number;
   /** Workers that live. */
   readonly threads: number;
   /** How often all workers were started anew, because none lived. */
@@ -58,6 +60,8 @@ export class Dispatcher {
   #queue: Chunk[] = [];
   #queuedBytes = 0;
   #inFlight = 0;
+  #busyTime = 0;
+  #busySince = 0;
   #flushScheduled = false;
   #closed = false;
   #batches = 0;
@@ -82,6 +86,7 @@ export class Dispatcher {
   }
 
   get statistics(): DispatchStatistics {
+    this.#setInFlight(this.#inFlight);
     return {
       batches: this.#batches,
       inlineBatches: this.#inlineBatches,
@@ -90,6 +95,7 @@ export class Dispatcher {
       outOfOrder: this.#outOfOrder,
       queuedBytes: this.#queuedBytes,
       batchesInFlight: this.#inFlight,
+      busyTime: this.#busyTime,
       threads: this.#pool.threads,
       workerRestarts: this.#pool.restarts,
     };
@@ -201,15 +207,23 @@ export class Dispatcher {
   }
 
   async #run(chunks: Chunk[]): Promise<void> {
-    this.#inFlight++;
+    this.#setInFlight(this.#inFlight + 1);
     this.#batches++;
     const verdict = await this.#pool.run(chunks).catch((error: unknown) => {
       this.#onFailure(chunks, error);
     });
     if (verdict !== undefined) this.#settle(chunks, verdict);
-    this.#inFlight--;
+    this.#setInFlight(this.#inFlight - 1);
     this.#flush();
     this.#resolveIdle();
+  }
+
+  /** Two clock readings a batch: nothing beside the 40 µs that a batch costs. */
+  #setInFlight(batches: number): void {
+    const now = performance.now();
+    this.#busyTime += Math.min(this.#inFlight, this.#options.threads) * (now - this.#busySince);
+    this.#busySince = now;
+    this.#inFlight = batches;
   }
 
   #resolveIdle(): void {
