@@ -4,6 +4,7 @@
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as z from 'zod';
+import { isLoopback, parseAdminAddress } from './admin/admin-address.js';
 import { SluiceError } from './errors.js';
 
 const KiB = 1024;
@@ -245,6 +246,19 @@ export const optionsSchema = z.strictObject({
     .optional()
     .meta({ description: 'ES module with zod schemas and rules for further message types' }),
   workers: workersSchema.prefault({}),
+  admin: z
+    .string()
+    .refine((text) => parseAdminAddress(text) !== undefined, {
+      error: 'must be host:port, :port or the path of a Unix socket',
+    })
+    .optional()
+    .meta({
+      description:
+        'where metrics, health and the dashboard are served: host:port, :port or a socket path (default: nowhere)',
+    }),
+  adminAllowRemote: z.boolean().default(false).meta({
+    description: 'let admin be a host that others can reach; it has neither passwords nor encryption',
+  }),
   logLevel: z
     .enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
     .default('info')
@@ -283,9 +297,16 @@ export function resolveOptions(input: SluiceOptions): ResolvedOptions {
   if (options.heartbeatTimeout <= options.heartbeatInterval) {
     throw new SluiceError('INVALID_OPTION', 'heartbeatTimeout: must be longer than heartbeatInterval');
   }
+  refuseRemoteAdmin(options);
   Object.freeze(options.workers);
   Object.freeze(options.auth);
   return Object.freeze(options);
+}
+
+function refuseRemoteAdmin({ admin, adminAllowRemote }: z.output<typeof optionsSchema>): void {
+  const address = admin === undefined ? undefined : parseAdminAddress(admin);
+  if (address === undefined || 'path' in address || isLoopback(address.host) || adminAllowRemote) return;
+  throw new SluiceError('INVALID_OPTION', 'admin: others can reach this host; adminAllowRemote allows it');
 }
 
 function invalidOption(error: z.ZodError): SluiceError {

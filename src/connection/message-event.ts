@@ -1,6 +1,8 @@
 // A forwarded message as code in this process sees it. Nothing is parsed until somebody looks.
 
-import type { MessageType } from '../protocol/message-registry.js';
+import { type FrameRun, frameField, wholeRun } from '../delivery/frame-run.js';
+import { FRAME } from '../dispatch/verdict.js';
+import type { MessageRegistry, MessageType } from '../protocol/message-registry.js';
 import type { MessageMap } from '../protocol/messages.js';
 import type { SocketConnection } from './socket-connection.js';
 
@@ -45,4 +47,24 @@ export class MessageEvent {
   is<T extends keyof MessageMap>(type: T): this is MessageEvent & { readonly message: MessageMap[T] } {
     return this.#type.name === type;
   }
+}
+
+/** The messages of a run, one after the other. Parses nothing: each event parses its message when somebody looks at it. */
+export function messageEvents(
+  registry: MessageRegistry,
+  connection: SocketConnection,
+  run: FrameRun,
+): MessageEvent[] {
+  // One copy a run, so that an event stays good for as long as a listener keeps it.
+  const base = frameField(run, 0, FRAME.START);
+  const bytes = Buffer.from(wholeRun({ ...run, isBare: false }).bytes);
+  const events: MessageEvent[] = [];
+  for (let index = 0; index < run.count; index++) {
+    const type = registry.types[frameField(run, index, FRAME.TYPE)];
+    if (type === undefined) continue;
+    const start = frameField(run, index, FRAME.START) - base;
+    const end = frameField(run, index, FRAME.END) - base;
+    events.push(new MessageEvent(connection, type, run.firstSequence + index, bytes.subarray(start, end)));
+  }
+  return events;
 }

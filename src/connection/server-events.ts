@@ -35,6 +35,8 @@ export interface ServerEvents {
 export interface ServerStatus {
   readonly state: ServerState;
   readonly address: ServerAddress | undefined;
+  /** Where the admin server listens: a path, or `host:port`; `undefined` when it does not. */
+  readonly admin: string | undefined;
   readonly version: string;
   readonly startedAt: Date | undefined;
   /** ms since the start. */

@@ -3,23 +3,26 @@
 
 import { randomBytes } from 'node:crypto';
 import { EventEmitter } from 'node:events';
-import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
-import { type Logger, pino } from 'pino';
+import { createServer, type Server, type Socket } from 'node:net';
+import type { Logger } from 'pino';
+import type { AdminServer } from '../admin/admin-server.js';
+import type { AdminSource } from '../admin/admin-source.js';
 import { type ResolvedOptions, resolveOptions, type SluiceOptions } from '../config.js';
-import { type FrameRun, frameField, wholeRun } from '../delivery/frame-run.js';
-import { FRAME } from '../dispatch/verdict.js';
+import type { FrameRun } from '../delivery/frame-run.js';
 import { describeError, SluiceError } from '../errors.js';
 import { SERVER_VERSION } from '../protocol/control-handler.js';
 import { MessageRegistry } from '../protocol/message-registry.js';
 import { errorLine } from '../protocol/outgoing.js';
+import { brokerLogger, connectionLogger } from './broker-logger.js';
 import { ConnectionPool } from './connection-pool.js';
 import { type HealthIssue, HealthMonitor, type HealthSummary } from './health-monitor.js';
-import { MessageEvent } from './message-event.js';
+import { listen } from './listener.js';
+import { messageEvents } from './message-event.js';
 import { Pipeline } from './pipeline.js';
 import type { ServerAddress, ServerEvents, ServerState, ServerStatus } from './server-events.js';
 import { collectMetrics, RateMeter, type ServerMetrics } from './server-metrics.js';
 import { SocketConnection } from './socket-connection.js';
-import { listenAtPath } from './socket-file.js';
+import { partialPeers, stalledPeers } from './stuck-peers.js';
 
 export interface SocketManagerDependencies {
   /** Where to log; default: JSON lines on standard error, at `logLevel`. */
@@ -36,7 +39,10 @@ export class SocketManager extends EventEmitter<ServerEvents> {
   #state: ServerState = 'stopped';
   #starting: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
+  #registry: MessageRegistry | undefined;
   #pipeline: Pipeline | undefined;
+  #admin: AdminServer | undefined;
+  #adminAddress: string | undefined;
   #server: Server | undefined;
   #address: ServerAddress | undefined;
   #removeSocketFile: () => void = () => {};
@@ -52,11 +58,15 @@ export class SocketManager extends EventEmitter<ServerEvents> {
   constructor(options: SluiceOptions | ResolvedOptions = {}, dependencies: SocketManagerDependencies = {}) {
     super();
     this.options = resolveOptions(options);
-    this.#log =
-      dependencies.logger ?? pino({ name: 'sluice', level: this.options.logLevel }, pino.destination(2));
+    this.#log = brokerLogger(dependencies.logger, this.options.logLevel);
     this.#pool = new ConnectionPool(this.options.maxConnections);
     this.#pool.on('connection_added', (event) => this.emit('connection_added', event));
-    this.#pool.on('connection_removed', (event) => this.emit('connection_removed', event));
+    this.#pool.on('connection_removed', (event) => {
+      if (this.#log.isLevelEnabled('debug')) {
+        this.#logOf(event.connection).debug({ reason: event.reason }, 'connection has gone');
+      }
+      this.emit('connection_removed', event);
+    });
     this.#health = new HealthMonitor(this.options, {
       subjects: () => this.#pool,
       mayBeSilent: (connection) => (this.#pipeline?.subscriptions.countOf(connection) ?? 0) > 0,
@@ -81,6 +91,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
       await this.#starting;
     } catch (error) {
       this.#state = 'stopped';
+      await this.#closeAdmin();
       await this.#pipeline?.dispatcher.close();
       this.#pipeline = undefined;
       throw error;
@@ -110,6 +121,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     return {
       state: this.#state,
       address: this.#address,
+      admin: this.#adminAddress,
       version: SERVER_VERSION,
       startedAt: this.#startedAt?.wall,
       uptime: this.#startedAt === undefined ? 0 : performance.now() - this.#startedAt.monotonic,
@@ -127,20 +139,30 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     return collectMetrics(this.#pipeline, this.#pool.statistics, this.#meter.rates);
   }
 
+  /** Changes the least severe level to log, from now on; `options.logLevel` stays what it was at the start. */
+  setLogLevel(level: ResolvedOptions['logLevel']): void {
+    this.#log.level = level;
+  }
+
   /** Whether messages can be taken: the server runs, and a worker lives. */
   isHealthy(): boolean {
     return this.#state === 'running' && (this.#pipeline?.dispatcher.statistics.threads ?? 0) > 0;
   }
 
   async #start(): Promise<void> {
+    await this.#openAdmin();
     const registry = await MessageRegistry.load(this.options.schemas);
-    const wantsRejections = () => this.listenerCount('rejected') > 0;
+    this.#registry = registry;
+    const wantsRejections = () => this.#admin !== undefined || this.listenerCount('rejected') > 0;
     this.#pipeline = new Pipeline(this.options, registry, this.#pool, {
       get wantsRejections() {
         return wantsRejections();
       },
       onMessages: (connection, run) => this.#emitMessages(registry, connection, run),
-      onRejected: (rejection) => this.#notify('rejected', rejection),
+      onRejected: (rejection) => {
+        this.#admin?.noteRefusal(rejection);
+        this.#notify('rejected', rejection);
+      },
       onWorkerError: (error) => this.#onWorkerError(error),
       onListenerError: (error) => this.#onServerError(error),
       onMismatch: (type) => this.#onServerError(new SluiceError('PATTERN_MISMATCH', type)),
@@ -150,7 +172,9 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     this.#server = createServer({ pauseOnConnect: true, allowHalfOpen: true }, (socket) =>
       this.#accept(socket),
     );
-    this.#address = await this.#listen(this.#server);
+    const listening = await listen(this.#server, this.options);
+    this.#address = listening.address;
+    this.#removeSocketFile = listening.remove;
     this.#server.on('error', (error) => this.#onServerError(error));
     this.#state = 'running';
     this.#startedAt = { wall: new Date(), monotonic: performance.now() };
@@ -158,26 +182,28 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     this.#startTimers();
   }
 
-  async #listen(server: Server): Promise<ServerAddress> {
-    const { socketPath, host, port, backlog, listenFd } = this.options;
-    if (socketPath !== undefined && listenFd === undefined) {
-      this.#removeSocketFile = await listenAtPath(server, socketPath, this.options);
-      return socketPath;
-    }
-    const target = listenFd === undefined ? { host, port, backlog } : { fd: listenFd };
-    const name = listenFd === undefined ? `${host}:${port}` : `fd ${listenFd}`;
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', (cause: NodeJS.ErrnoException) => {
-        const code = cause.code === 'EADDRINUSE' ? 'ADDRESS_IN_USE' : 'LISTEN_FAILED';
-        reject(new SluiceError(code, name, { cause }));
-      });
-      server.listen(target, () => resolve());
-    });
-    server.removeAllListeners('error');
-    // An inherited socket is whoever made it's: it is never removed.
-    const bound = server.address() as AddressInfo | string | null;
-    if (bound === null || typeof bound === 'string') return bound ?? name;
-    return `${bound.family === 'IPv6' ? `[${bound.address}]` : bound.address}:${bound.port}`;
+  /** Before anything else is there: `/readyz` then tells that the broker is starting. */
+  async #openAdmin(): Promise<void> {
+    const { admin } = this.options;
+    if (admin === undefined) return;
+    // Loaded only where it is wanted: prom-client and the page cost memory and some time.
+    const { AdminServer } = await import('../admin/admin-server.js');
+    const source: AdminSource = {
+      options: this.options,
+      pool: this.#pool,
+      status: () => this.getStatus(),
+      metrics: () => this.#pipeline && this.getMetrics(),
+      registry: () => this.#registry,
+    };
+    this.#admin = new AdminServer(source, admin);
+    this.#adminAddress = await this.#admin.start();
+    this.#log.info({ admin: this.#adminAddress }, 'admin server is up');
+  }
+
+  async #closeAdmin(): Promise<void> {
+    await this.#admin?.stop();
+    this.#admin = undefined;
+    this.#adminAddress = undefined;
   }
 
   #accept(socket: Socket): void {
@@ -193,21 +219,9 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     this.#pool.add(connection);
   }
 
-  /** Parses nothing: each event parses its message when a listener looks at it. */
   #emitMessages(registry: MessageRegistry, connection: SocketConnection, run: FrameRun): void {
     if (this.listenerCount('message') === 0) return;
-    // One copy a run, so that an event stays good for as long as a listener keeps it.
-    const base = frameField(run, 0, FRAME.START);
-    const whole = wholeRun({ ...run, isBare: false }).bytes;
-    const bytes = Buffer.from(whole);
-    for (let index = 0; index < run.count; index++) {
-      const type = registry.types[frameField(run, index, FRAME.TYPE)];
-      if (type === undefined) continue;
-      const start = frameField(run, index, FRAME.START) - base;
-      const end = frameField(run, index, FRAME.END) - base;
-      const raw = bytes.subarray(start, end);
-      this.#notify('message', new MessageEvent(connection, type, run.firstSequence + index, raw));
-    }
+    for (const event of messageEvents(registry, connection, run)) this.#notify('message', event);
   }
 
   /** A listener that throws must not stop the messages behind it. */
@@ -218,6 +232,10 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     } catch (error) {
       this.#onServerError(error);
     }
+  }
+
+  #logOf(connection: SocketConnection): Logger {
+    return connectionLogger(this.#log, connection);
   }
 
   #onServerError(error: unknown): void {
@@ -235,7 +253,10 @@ export class SocketManager extends EventEmitter<ServerEvents> {
   }
 
   #closeDead(connection: SocketConnection, issue: HealthIssue): void {
-    this.#log.warn({ connection: connection.id, ...issue }, 'connection is dead');
+    this.#logOf(connection).warn(
+      { kind: issue.kind, value: issue.value, limit: issue.limit },
+      'connection is dead',
+    );
     void connection.disconnect(issue.kind);
   }
 
@@ -253,30 +274,18 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     this.#closePartial();
   }
 
-  /** Closes peers that do not take what they are sent, but for those that asked for `block`. */
   #closeStalled(): void {
-    const { stallTimeout } = this.options;
-    const now = performance.now();
-    for (const connection of this.#pool) {
-      const { outbox } = connection;
-      if (stallTimeout === 0 || outbox.policy === 'block' || outbox.stalledFor(now) <= stallTimeout) continue;
-      this.#log.warn(
-        { connection: connection.id, pendingBytes: outbox.pendingBytes },
-        'connection is stalled',
-      );
+    for (const connection of stalledPeers(this.#pool, this.options.stallTimeout)) {
+      const { pendingBytes } = connection.outbox;
+      this.#logOf(connection).warn({ pendingBytes }, 'connection is stalled');
       connection.noteError('SLOW_CONSUMER');
       connection.destroy('SLOW_CONSUMER');
     }
   }
 
-  /** Closes peers that hold a message open. */
   #closePartial(): void {
-    const { partialMessageTimeout } = this.options;
-    if (partialMessageTimeout === 0) return;
-    const latest = performance.now() - partialMessageTimeout;
-    for (const connection of this.#pool) {
-      if (connection.isPaused || (connection.partialSince ?? Number.POSITIVE_INFINITY) > latest) continue;
-      this.#log.warn({ connection: connection.id }, 'the end of a message did not come');
+    for (const connection of partialPeers(this.#pool, this.options.partialMessageTimeout)) {
+      this.#logOf(connection).warn('the end of a message did not come');
       this.#pipeline?.protocol.replyError(connection, 'INVALID_JSON');
       void connection.disconnect('partial_message');
     }
@@ -323,6 +332,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     await Promise.all(this.#pool.all().map((connection) => this.#closeConnection(connection)));
     await pipeline.dispatcher.close();
     const undelivered = pipeline.totals.messagesDropped - droppedBefore;
+    await this.#closeAdmin();
     this.#state = 'stopped';
     this.#startedAt = undefined;
     this.#address = undefined;

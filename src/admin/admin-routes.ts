@@ -1,0 +1,118 @@
+// Which path gives what. Everything is read-only, and a GET.
+
+import type { ServerResponse } from 'node:http';
+import type { AdminSource } from './admin-source.js';
+import { asyncApiDocument } from './asyncapi.js';
+import { isSortColumn, sortRows } from './connection-rows.js';
+import { dashboardPage } from './dashboard-page.js';
+import { EventStream } from './event-stream.js';
+import { schemaEntries } from './json-schemas.js';
+import { MetricsExporter } from './metrics-exporter.js';
+import { readinessOf } from './readiness.js';
+import type { RefusalLog } from './refusal-log.js';
+import { json, type Reply } from './reply.js';
+import type { Sampler } from './sampler.js';
+import type { ConnectionList, Snapshot, SortColumn } from './snapshot.js';
+
+/** Gives the reply, or `undefined` when it writes the response itself. */
+export type Route = (query: URLSearchParams, response: ServerResponse) => Reply | undefined | Promise<Reply>;
+
+/** Rows of `/api/connections` where no `limit` is asked for, and the most that can be. */
+const DEFAULT_LIMIT = 500;
+const MAX_LIMIT = 10_000;
+/** Rows of an event: the busiest ones. */
+const EVENT_ROWS = 200;
+
+export class AdminRoutes {
+  readonly #source: AdminSource;
+  readonly #sampler: Sampler;
+  readonly #refusals: RefusalLog;
+  readonly #exporter: MetricsExporter;
+  readonly #events = new EventStream(() => this.#snapshot());
+  readonly #table: Readonly<Record<string, Route>> = {
+    '/': () => dashboardPage(),
+    '/metrics': () => this.#metrics(),
+    '/healthz': () => json(200, { status: 'alive', state: this.#source.status().state }),
+    '/readyz': () => this.#readiness(),
+    '/api/stats': () => this.#sampled(({ stats }) => stats),
+    '/api/connections': (query) => this.#connections(query),
+    '/api/schemas': () => this.#schemas(),
+    '/asyncapi.json': () => this.#asyncApi(),
+    '/events': (_, response) => this.#listen(response),
+  };
+
+  constructor(source: AdminSource, sampler: Sampler, refusals: RefusalLog) {
+    this.#source = source;
+    this.#sampler = sampler;
+    this.#refusals = refusals;
+    this.#exporter = new MetricsExporter(source);
+  }
+
+  find(path: string): Route | undefined {
+    return Object.hasOwn(this.#table, path) ? this.#table[path] : undefined;
+  }
+
+  /** Ends the streams of events. */
+  close(): void {
+    this.#events.close();
+  }
+
+  async #metrics(): Promise<Reply> {
+    const body = await this.#exporter.text();
+    return { status: 200, body, headers: { 'content-type': this.#exporter.contentType } };
+  }
+
+  #readiness(): Reply {
+    const readiness = readinessOf(this.#source);
+    return json(readiness.ready ? 200 : 503, readiness);
+  }
+
+  #connections(query: URLSearchParams): Reply {
+    const limit = Number(query.get('limit') ?? DEFAULT_LIMIT);
+    const sort = query.get('sort') ?? 'rateIn';
+    if (!Number.isInteger(limit) || limit < 1 || limit > MAX_LIMIT) {
+      return json(400, { error: `limit: must be 1 to ${MAX_LIMIT}` });
+    }
+    if (!isSortColumn(sort)) return json(400, { error: 'sort: there is no such column' });
+    return this.#sampled(({ rows }) => listOf(rows, sort, limit));
+  }
+
+  #schemas(): Reply {
+    const registry = this.#source.registry();
+    return registry === undefined ? starting() : json(200, schemaEntries(registry));
+  }
+
+  #asyncApi(): Reply {
+    const registry = this.#source.registry();
+    const { address, version } = this.#source.status();
+    return registry === undefined ? starting() : json(200, asyncApiDocument(registry, address, version));
+  }
+
+  #listen(response: ServerResponse): Reply | undefined {
+    return this.#events.add(response) ? undefined : json(503, { error: 'too many listeners' });
+  }
+
+  #sampled(part: (sample: NonNullable<ReturnType<Sampler['sample']>>) => unknown): Reply {
+    const sample = this.#sampler.sample();
+    return sample === undefined ? starting() : json(200, part(sample));
+  }
+
+  #snapshot(): Snapshot | undefined {
+    const sample = this.#sampler.sample();
+    return (
+      sample && {
+        stats: sample.stats,
+        connections: listOf(sample.rows, 'rateIn', EVENT_ROWS),
+        refusals: this.#refusals.latest,
+      }
+    );
+  }
+}
+
+function listOf(rows: Parameters<typeof sortRows>[0], sort: SortColumn, limit: number): ConnectionList {
+  return { total: rows.length, rows: sortRows(rows, sort).slice(0, limit) };
+}
+
+function starting(): Reply {
+  return json(503, { error: 'the broker is starting' });
+}

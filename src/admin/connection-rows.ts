@@ -1,0 +1,109 @@
+// One connection as a row: who it is, how it does, how much it sends and takes.
+
+import type { ResolvedOptions } from '../config.js';
+import { type HealthIssue, statusOf } from '../connection/health-monitor.js';
+import type { SocketConnection } from '../connection/socket-connection.js';
+import type { ConnectionRow, SortColumn } from './snapshot.js';
+
+/** What the rates of a connection are made from. */
+export interface Traffic {
+  readonly received: number;
+  readonly sent: number;
+}
+
+interface RowContext {
+  /** Monotonic time in ms. */
+  readonly now: number;
+  /** ms since `before`. */
+  readonly interval: number;
+  readonly before: Traffic | undefined;
+  readonly issues: readonly HealthIssue[];
+  readonly options: ResolvedOptions;
+}
+
+/** A peer that has not finished one write for so long does not keep up, in ms. */
+const SLOW_WRITE = 1000;
+/** Nor does one that is this share of `maxPendingBytes` behind. */
+const SLOW_SHARE = 0.5;
+
+export function trafficOf({ statistics }: SocketConnection): Traffic {
+  return { received: statistics.messagesReceived, sent: statistics.messagesSent };
+}
+
+export function isSlow({ outbox }: SocketConnection, now: number, maxPendingBytes: number): boolean {
+  return outbox.stalledFor(now) > SLOW_WRITE || outbox.pendingBytes > maxPendingBytes * SLOW_SHARE;
+}
+
+export function rowOf(connection: SocketConnection, context: RowContext): ConnectionRow {
+  const { now, interval, before, issues, options } = context;
+  const { statistics, lastHeartbeatAt } = connection;
+  const rate = (count: number, earlier: number | undefined) =>
+    earlier === undefined ? 0 : ((count - earlier) / interval) * 1000;
+  return {
+    id: connection.id,
+    role: connection.role,
+    crawlerId: connection.crawlerId ?? null,
+    state: connection.state,
+    health: statusOf(connection, issues),
+    uptime: statistics.uptime,
+    idleFor: Math.max(0, now - connection.lastActivityAt),
+    heartbeatAge: lastHeartbeatAt === undefined ? null : Math.max(0, now - lastHeartbeatAt),
+    rateIn: rate(statistics.messagesReceived, before?.received),
+    rateOut: rate(statistics.messagesSent, before?.sent),
+    messagesReceived: statistics.messagesReceived,
+    messagesRefused: statistics.messagesRefused,
+    messagesSent: statistics.messagesSent,
+    messagesDropped: statistics.messagesDropped,
+    bytesReceived: statistics.bytesReceived,
+    bytesSent: statistics.bytesSent,
+    pendingBytes: statistics.pendingBytes,
+    latency: connection.latency,
+    activeJobs: connection.workload,
+    overflow: connection.outbox.policy,
+    isSlow: isSlow(connection, now, options.maxPendingBytes),
+    isPaused: connection.isPaused,
+    lastError: statistics.lastError?.code ?? null,
+  };
+}
+
+const COLUMNS: Readonly<Record<SortColumn, true>> = {
+  id: true,
+  role: true,
+  crawlerId: true,
+  state: true,
+  health: true,
+  uptime: true,
+  idleFor: true,
+  heartbeatAge: true,
+  rateIn: true,
+  rateOut: true,
+  messagesReceived: true,
+  messagesRefused: true,
+  messagesSent: true,
+  messagesDropped: true,
+  bytesReceived: true,
+  bytesSent: true,
+  pendingBytes: true,
+  latency: true,
+  activeJobs: true,
+  overflow: true,
+  isSlow: true,
+  isPaused: true,
+  lastError: true,
+};
+
+export function isSortColumn(name: string): name is SortColumn {
+  return Object.hasOwn(COLUMNS, name);
+}
+
+/** Sorted: numbers from the largest down, text from A on, and what is not known at the end. */
+export function sortRows(rows: readonly ConnectionRow[], column: SortColumn): ConnectionRow[] {
+  return [...rows].sort((a, b) => compare(a[column], b[column]) || compare(a.id, b.id));
+}
+
+type Cell = ConnectionRow[SortColumn];
+
+function compare(a: Cell, b: Cell): number {
+  if (a === null || b === null) return Number(a === null) - Number(b === null);
+  return typeof a === 'string' ? a.localeCompare(String(b)) : Number(b) - Number(a);
+}

@@ -1,0 +1,55 @@
+// The page at `/`: put together from the files of dashboard/ and uPlot into one document that loads nothing else. Its
+// Content-Security-Policy names the hashes of its own style and script, so that nothing else can run in it.
+
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import type { Reply } from './reply.js';
+
+/** Modules of the page, each after those that it imports. */
+const SCRIPTS = ['formats.js', 'charts.js', 'bars.js', 'connection-table.js', 'refusals.js', 'page.js'];
+const STYLES = ['page.css', 'table.css'];
+
+let page: Reply | undefined;
+
+/** The page. Read once. */
+export function dashboardPage(): Reply {
+  page ??= build();
+  return page;
+}
+
+function build(): Reply {
+  const { resolve } = createRequire(import.meta.url);
+  const own = (name: string) => readFileSync(new URL(`./dashboard/${name}`, import.meta.url), 'utf8');
+  const library = (name: string) => readFileSync(resolve(`uplot/dist/${name}`), 'utf8');
+  const style = [library('uPlot.min.css'), ...STYLES.map(own)].join('\n');
+  const modules = SCRIPTS.map((name) => withoutModuleSyntax(own(name))).join('\n');
+  const script = `${library('uPlot.iife.min.js')}\n(() => {\n'use strict';\n${modules}})();\n`;
+  const body = own('page.html')
+    .replace('/* style */', () => style)
+    .replace('/* script */', () => script);
+  const policy = [
+    "default-src 'none'",
+    `style-src '${hashOf(style)}'`,
+    `script-src '${hashOf(script)}'`,
+    "connect-src 'self'",
+    'img-src data:',
+    "base-uri 'none'",
+    "form-action 'none'",
+    "frame-ancestors 'none'",
+  ];
+  return {
+    status: 200,
+    body,
+    headers: { 'content-type': 'text/html; charset=utf-8', 'content-security-policy': policy.join('; ') },
+  };
+}
+
+/** The modules of the page share one scope when they are put together: what they import is there already. */
+function withoutModuleSyntax(source: string): string {
+  return source.replace(/^import [^;]*;\n/gm, '').replace(/^export /gm, '');
+}
+
+function hashOf(text: string): string {
+  return `sha256-${createHash('sha256').update(text).digest('base64')}`;
+}

@@ -1,0 +1,256 @@
+// `/metrics`: the broker's figures in the form that Prometheus reads. They are collected from the statistics of the
+// stages when somebody asks; nothing is counted twice, and no message pays for it. Counters are of the whole broker,
+// so they do not go back when a connection goes.
+
+import { Counter, Gauge, Registry } from 'prom-client';
+import type { ServerMetrics } from '../connection/server-metrics.js';
+import type { AdminSource } from './admin-source.js';
+import { CollectedHistogram } from './collected-histogram.js';
+import { isSlow } from './connection-rows.js';
+import { processMetrics } from './process-metrics.js';
+import { patternsOf } from './sampler.js';
+
+/** One value, or one for each value of the label. */
+type Figure = number | Readonly<Record<string, number>>;
+
+interface MetricEntry {
+  readonly name: string;
+  readonly help: string;
+  /** What the keys of the figure are; none: the figure is a number. Never anything that a peer can make up. */
+  readonly label?: 'type' | 'code' | 'policy' | 'kind';
+  readonly figure: (metrics: ServerMetrics) => Figure;
+}
+
+const COUNTERS: readonly MetricEntry[] = [
+  {
+    name: 'sluice_messages_received_total',
+    help: 'Messages received and accepted, by type',
+    label: 'type',
+    figure: ({ protocol }) => protocol.accepted,
+  },
+  {
+    name: 'sluice_messages_rejected_total',
+    help: 'Messages refused, by error code',
+    label: 'code',
+    figure: ({ protocol }) => protocol.refused,
+  },
+  {
+    name: 'sluice_messages_delivered_total',
+    help: "Messages that peers have taken, the broker's own among them",
+    figure: ({ totals }) => totals.messagesSent,
+  },
+  {
+    name: 'sluice_messages_dropped_total',
+    help: 'Messages not delivered, by overflow policy; closed: their peer had gone',
+    label: 'policy',
+    figure: ({ totals }) => totals.dropped,
+  },
+  {
+    name: 'sluice_messages_undeliverable_total',
+    help: 'Messages of applications that no crawler could take',
+    figure: ({ protocol }) => protocol.undeliverable,
+  },
+  {
+    name: 'sluice_heartbeats_dropped_total',
+    help: 'Heartbeats that came faster than minHeartbeatInterval',
+    figure: ({ protocol }) => protocol.heartbeatsDropped,
+  },
+  {
+    name: 'sluice_received_bytes_total',
+    help: 'Bytes of whole messages received',
+    figure: ({ totals }) => totals.bytesReceived,
+  },
+  {
+    name: 'sluice_sent_bytes_total',
+    help: 'Bytes that peers have taken',
+    figure: ({ totals }) => totals.bytesSent,
+  },
+  {
+    name: 'sluice_connections_opened_total',
+    help: 'Connections that were let in',
+    figure: ({ connections }) => connections.added,
+  },
+  {
+    name: 'sluice_connections_refused_total',
+    help: 'Connections that found maxConnections reached',
+    figure: ({ connections }) => connections.refused,
+  },
+  {
+    name: 'sluice_pattern_matches_total',
+    help: 'Accepted messages: hit, a pattern has matched; miss, they were parsed',
+    label: 'kind',
+    figure: (metrics) => {
+      const { hits, misses } = patternsOf(metrics);
+      return { hit: hits, miss: misses };
+    },
+  },
+  {
+    name: 'sluice_pattern_layouts_total',
+    help: 'Layouts of messages that workers have learned, and dropped as unused',
+    label: 'kind',
+    figure: ({ protocol }) => ({ learned: protocol.layoutsLearned, dropped: protocol.layoutsDropped }),
+  },
+  {
+    name: 'sluice_pattern_mismatches_total',
+    help: "Messages on which a pattern and the slow path disagree, with patterns 'verify'",
+    figure: ({ protocol }) => protocol.mismatched,
+  },
+  {
+    name: 'sluice_batches_total',
+    help: 'Batches that workers were given',
+    figure: ({ dispatch }) => dispatch.batches,
+  },
+  {
+    name: 'sluice_batch_retries_total',
+    help: 'Batches that were tried again because their worker had failed',
+    figure: ({ dispatch }) => dispatch.retries,
+  },
+  {
+    name: 'sluice_worker_busy_seconds_total',
+    help: 'Time that workers have had batches, summed over the workers; its rate by sluice_workers is utilisation',
+    figure: ({ dispatch }) => dispatch.busyTime / 1000,
+  },
+  {
+    name: 'sluice_worker_restarts_total',
+    help: 'How often all workers were started anew',
+    figure: ({ dispatch }) => dispatch.workerRestarts,
+  },
+  {
+    name: 'sluice_reading_pauses_total',
+    help: 'How often reading was stopped for backpressure: of all connections, or of one alone',
+    label: 'kind',
+    figure: ({ flow }) => ({ all: flow.pauses, one: flow.connectionPauses }),
+  },
+];
+
+const GAUGES: readonly MetricEntry[] = [
+  {
+    name: 'sluice_workers',
+    help: 'Validation workers that live',
+    figure: ({ dispatch }) => dispatch.threads,
+  },
+  {
+    name: 'sluice_batches_in_flight',
+    help: 'Batches that workers have',
+    figure: ({ dispatch }) => dispatch.batchesInFlight,
+  },
+  {
+    name: 'sluice_queued_bytes',
+    help: 'Bytes that wait for a free worker',
+    figure: ({ dispatch }) => dispatch.queuedBytes,
+  },
+  {
+    name: 'sluice_held_bytes',
+    help: 'Bytes of slabs that hold messages not yet delivered',
+    figure: ({ memory }) => memory.heldBytes,
+  },
+  {
+    name: 'sluice_slab_bytes',
+    help: 'Bytes of shared memory taken from the system',
+    figure: ({ memory }) => memory.allocatedBytes,
+  },
+  {
+    name: 'sluice_reading_paused',
+    help: '1 while nothing is read, for backpressure',
+    figure: ({ flow }) => Number(flow.isPaused),
+  },
+  {
+    name: 'sluice_subscriptions',
+    help: 'Subscriptions of all connections',
+    figure: ({ protocol }) => protocol.subscriptions,
+  },
+];
+
+export class MetricsExporter {
+  readonly #registry = new Registry();
+  readonly #source: AdminSource;
+  /** Each brings one metric up to date. */
+  readonly #updates: ((metrics: ServerMetrics) => void)[] = [];
+  #metrics: ServerMetrics | undefined;
+
+  constructor(source: AdminSource) {
+    this.#source = source;
+    for (const entry of COUNTERS) this.#addCounter(entry);
+    for (const entry of GAUGES) this.#addGauge(entry);
+    this.#addConnections();
+    this.#addBuildInfo();
+    new CollectedHistogram({
+      name: 'sluice_validation_latency_seconds',
+      help: "From receipt to verdict, by pieces of a connection's stream as they were read",
+      registers: [this.#registry],
+      collect: () => this.#metrics?.latency,
+    });
+  }
+
+  get contentType(): string {
+    return this.#registry.contentType;
+  }
+
+  /** All metrics, those of the process too. */
+  async text(): Promise<string> {
+    const metrics = this.#source.metrics();
+    this.#metrics = metrics;
+    if (metrics !== undefined) for (const update of this.#updates) update(metrics);
+    const texts = await Promise.all([this.#registry.metrics(), processMetrics().metrics()]);
+    return texts.join('\n');
+  }
+
+  #addCounter({ name, help, label, figure }: MetricEntry): void {
+    const labelNames = label === undefined ? [] : [label];
+    const counter = new Counter({ name, help, labelNames, registers: [this.#registry] });
+    this.#updates.push((metrics) => {
+      counter.reset();
+      for (const [labels, value] of labelled(label, figure(metrics))) counter.inc(labels, value);
+    });
+  }
+
+  #addGauge({ name, help, figure }: MetricEntry): void {
+    const gauge = new Gauge({ name, help, registers: [this.#registry] });
+    this.#updates.push((metrics) => gauge.set(Number(figure(metrics))));
+  }
+
+  /** One walk over the connections for the figures that need it. */
+  #addConnections(): void {
+    const { pool, options } = this.#source;
+    const registers = [this.#registry];
+    const connections = new Gauge({
+      name: 'sluice_connections',
+      help: 'Open connections, by role and state',
+      labelNames: ['role', 'state'],
+      registers,
+    });
+    const slow = new Gauge({ name: 'sluice_slow_consumers', help: 'Peers that do not keep up', registers });
+    const pending = new Gauge({
+      name: 'sluice_pending_bytes',
+      help: 'Bytes that wait for all peers to read',
+      registers,
+    });
+    this.#updates.push(() => {
+      const now = performance.now();
+      for (const gauge of [connections, slow, pending]) gauge.reset();
+      for (const connection of pool) {
+        connections.inc({ role: connection.role, state: connection.state });
+        pending.inc(connection.outbox.pendingBytes);
+        if (isSlow(connection, now, options.maxPendingBytes)) slow.inc();
+      }
+    });
+  }
+
+  #addBuildInfo(): void {
+    const { version } = this.#source.status();
+    new Gauge({
+      name: 'sluice_build_info',
+      help: 'Which Sluice, on which Node; always 1',
+      labelNames: ['version', 'node'],
+      registers: [this.#registry],
+    }).set({ version, node: process.version }, 1);
+  }
+}
+
+function* labelled(
+  label: MetricEntry['label'],
+  figure: Figure,
+): Generator<[labels: Record<string, string>, value: number]> {
+  if (typeof figure === 'number') yield [{}, figure];
+  else for (const [key, value] of Object.entries(figure)) yield [{ [label ?? '']: key }, value];
+}

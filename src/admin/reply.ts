@@ -1,0 +1,16 @@
+// What the admin server sends back.
+
+export interface Reply {
+  readonly status: number;
+  readonly body: string;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+/** A reply in JSON. */
+export function json(status: number, value: unknown): Reply {
+  return {
+    status,
+    body: `${JSON.stringify(value)}\n`,
+    headers: { 'content-type': 'application/json; charset=utf-8' },
+  };
+}
