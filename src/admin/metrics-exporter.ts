@@ -5,8 +5,8 @@
 import { Counter, Gauge, Registry } from 'prom-client';
 import type { ServerMetrics } from '../connection/server-metrics.js';
 import type { AdminSource } from './admin-source.js';
-import { CollectedHistogram } from './collected-histogram.js';
 import { isSlow } from './connection-rows.js';
+import { histogramText } from './histogram-text.js';
 import { processMetrics } from './process-metrics.js';
 import { patternsOf } from './sampler.js';
 
@@ -161,12 +161,16 @@ const GAUGES: readonly MetricEntry[] = [
   },
 ];
 
+const LATENCY = [
+  'sluice_validation_latency_seconds',
+  "From receipt to verdict, by pieces of a connection's stream as they were read",
+] as const;
+
 export class MetricsExporter {
   readonly #registry = new Registry();
   readonly #source: AdminSource;
   /** Each brings one metric up to date. */
   readonly #updates: ((metrics: ServerMetrics) => void)[] = [];
-  #metrics: ServerMetrics | undefined;
 
   constructor(source: AdminSource) {
     this.#source = source;
@@ -174,12 +178,6 @@ export class MetricsExporter {
     for (const entry of GAUGES) this.#addGauge(entry);
     this.#addConnections();
     this.#addBuildInfo();
-    new CollectedHistogram({
-      name: 'sluice_validation_latency_seconds',
-      help: "From receipt to verdict, by pieces of a connection's stream as they were read",
-      registers: [this.#registry],
-      collect: () => this.#metrics?.latency,
-    });
   }
 
   get contentType(): string {
@@ -189,9 +187,9 @@ export class MetricsExporter {
   /** All metrics, those of the process too. */
   async text(): Promise<string> {
     const metrics = this.#source.metrics();
-    this.#metrics = metrics;
     if (metrics !== undefined) for (const update of this.#updates) update(metrics);
     const texts = await Promise.all([this.#registry.metrics(), processMetrics().metrics()]);
+    if (metrics !== undefined) texts.push(histogramText(...LATENCY, metrics.latency));
     return texts.join('\n');
   }
 

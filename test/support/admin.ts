@@ -1,0 +1,56 @@
+// A broker with an admin server for one test, and asking it things.
+
+import { request } from 'node:http';
+import { join } from 'node:path';
+import type { SluiceOptions } from 'sluice';
+import { startBroker, type TestBroker, temporaryFolder } from './broker.js';
+
+export interface AdminReply {
+  status: number;
+  headers: Record<string, string | string[] | undefined>;
+  body: string;
+}
+
+/** Asks an admin server at a Unix socket. */
+export function ask(
+  socketPath: string,
+  path: string,
+  options: { method?: string; headers?: Record<string, string> } = {},
+): Promise<AdminReply> {
+  return new Promise((resolve, reject) => {
+    const sent = request({ socketPath, path, ...options }, (response) => {
+      let body = '';
+      response.setEncoding('utf8');
+      response.on('data', (text: string) => {
+        body += text;
+      });
+      response.on('end', () =>
+        resolve({ status: response.statusCode ?? 0, headers: response.headers, body }),
+      );
+    });
+    sent.on('error', reject);
+    sent.end();
+  });
+}
+
+export interface AdminBroker extends TestBroker {
+  adminPath: string;
+  get: (path: string) => Promise<AdminReply>;
+  /** The JSON at a path. */
+  read: <T>(path: string) => Promise<T>;
+}
+
+export async function startAdminBroker(options: SluiceOptions = {}): Promise<AdminBroker> {
+  const adminPath = options.admin ?? join(temporaryFolder(), 'admin.sock');
+  const broker = await startBroker({ ...options, admin: adminPath });
+  const get = (path: string) => ask(adminPath, path);
+  // What comes back is checked by the test that reads it.
+  const read = async <T>(path: string) => JSON.parse((await get(path)).body) as T;
+  return { ...broker, adminPath, get, read };
+}
+
+/** The value of a metric's line: `valueOf(text, 'sluice_workers')`, or with its labels in braces. */
+export function metricValue(text: string, series: string): number {
+  const line = text.split('\n').find((row) => row.startsWith(`${series} `));
+  return line === undefined ? Number.NaN : Number(line.slice(series.length + 1));
+}
