@@ -20,6 +20,8 @@ export interface DemoFlags {
   duration: number;
   /** Worker threads of the broker. */
   workers?: number;
+  /** Where to serve the dashboard: `host:port`, `:port` or a path. */
+  admin?: string;
 }
 
 const REDRAW_INTERVAL = 500;
@@ -33,6 +35,7 @@ export async function demo(flags: DemoFlags): Promise<number> {
     {
       socketPath,
       metricsInterval: REDRAW_INTERVAL,
+      ...(flags.admin === undefined ? {} : { admin: flags.admin }),
       ...(flags.workers === undefined ? {} : { workers: { threads: flags.workers } }),
     },
     { logger: pino({ level: 'silent' }) },
@@ -51,6 +54,11 @@ export async function demo(flags: DemoFlags): Promise<number> {
     await manager.stop('the demo is over');
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** An address as a browser takes it; a socket path is for `curl --unix-socket`. */
+function dashboardUrl(admin: string): string {
+  return admin.includes('/') ? admin : `http://${admin}/`;
 }
 
 function startPeer(settings: PeerSettings): ChildProcess {
@@ -77,6 +85,8 @@ async function show(manager: SocketManager, flags: DemoFlags, received: PeerRepo
   process.stdout.write(
     `A broker, ${flags.crawlers} crawlers and a subscriber, for ${flags.duration} s (Ctrl-C ends it sooner).\n\n`,
   );
+  const { admin } = manager.getStatus();
+  if (admin !== undefined) process.stdout.write(`The dashboard is at ${dashboardUrl(admin)}\n\n`);
   const timer = setInterval(() => {
     const metrics = manager.getMetrics();
     peak = Math.max(peak, metrics.rates.messagesReceived);

@@ -74,6 +74,7 @@ program
   )
   .option('--duration <seconds>', 'how long', atLeast(1), 15)
   .option('--workers <n>', 'worker threads of the broker', atLeast(1))
+  .option('--admin <address>', 'serve the dashboard there: host:port, :port or a socket path')
   .action(async (flags: DemoFlags) => {
     process.exitCode = await demo(flags);
   });

@@ -1,0 +1,35 @@
+// Lists of names and numbers, each with a bar behind it.
+
+import { element } from './formats.js';
+
+/**
+ * Shows the entries, the largest first; those that stay keep their element, so that their bars move.
+ * @param {HTMLElement} list
+ * @param {{ name: string, value: number, text: string }[]} entries
+ * @param {string} nothing what to say when there are none
+ */
+export function renderBars(list, entries, nothing) {
+  if (entries.length === 0) {
+    list.replaceChildren(element('li', nothing, 'nothing'));
+    return;
+  }
+  const sorted = entries.toSorted((a, b) => b.value - a.value || a.name.localeCompare(b.name));
+  const known = new Map([...list.children].map((item) => [item.dataset.name, item]));
+  const most = Math.max(...sorted.map(({ value }) => value), 1e-9);
+  list.replaceChildren(
+    ...sorted.map(({ name, value, text }) => {
+      const item = known.get(name) ?? barOf(name);
+      item.querySelector('.bar').style.width = `${(value / most) * 100}%`;
+      item.querySelector('.value').textContent = text;
+      return item;
+    }),
+  );
+}
+
+/** @param {string} name */
+function barOf(name) {
+  const item = element('li');
+  item.dataset.name = name;
+  item.append(element('div', '', 'bar'), element('span', name), element('span', '', 'value'));
+  return item;
+}

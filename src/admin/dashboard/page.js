@@ -1,0 +1,126 @@
+// The page: takes a snapshot a second from /events, and shows it.
+
+import { renderBars } from './bars.js';
+import { createChart } from './charts.js';
+import { createTable } from './connection-table.js';
+import {
+  element,
+  formatAge,
+  formatLatency,
+  formatNumber,
+  formatShare,
+  formatSize,
+  UNKNOWN,
+} from './formats.js';
+import { renderRefusals } from './refusals.js';
+
+/** Messages between a peer and the broker itself. */
+const CONTROL = new Set(['hello', 'subscribe', 'unsubscribe', 'ping', 'pong']);
+
+const byId = (id) => document.getElementById(id);
+const say = (id, text) => {
+  // Only what changes is touched: a screen reader need not hear the rest again.
+  if (byId(id).textContent !== text) byId(id).textContent = text;
+};
+
+const addRates = createChart(
+  byId('chart-rates'),
+  [
+    { name: 'received', color: '--blue' },
+    { name: 'delivered', color: '--green', isDashed: true },
+  ],
+  formatNumber,
+);
+const addLatency = createChart(
+  byId('chart-latency'),
+  [
+    { name: 'p50', color: '--blue' },
+    { name: 'p90', color: '--amber' },
+    { name: 'p99', color: '--red' },
+  ],
+  formatLatency,
+);
+const showRows = createTable(byId('columns'), byId('rows'));
+
+function showState(text, tone) {
+  say('state', text);
+  byId('state').dataset.tone = tone;
+}
+
+function showHeader({ readiness, version, address, uptime }) {
+  showState(readiness.reason, readiness.ready ? 'good' : 'warn');
+  say('about', [address, `up ${formatAge(uptime)}`, `version ${version}`].filter(Boolean).join('  ·  '));
+}
+
+function showTiles({ rates, totals, latency, workers, connections }) {
+  say('tile-in', formatNumber(rates.messagesReceived));
+  say('tile-in-note', `${formatSize(rates.bytesReceived)}/s`);
+  say('tile-out', formatNumber(rates.messagesSent));
+  say('tile-out-note', `${formatSize(rates.bytesSent)}/s`);
+  say('tile-refused', formatNumber(rates.messagesRefused));
+  say('tile-refused-note', `${formatNumber(totals.messagesRefused)} in all`);
+  say('tile-latency', formatLatency(latency.p99));
+  say('tile-latency-note', `half within ${formatLatency(latency.p50)}`);
+  say('tile-workers', formatShare(workers.utilization));
+  say('tile-workers-note', `${workers.threads} ${workers.threads === 1 ? 'thread' : 'threads'}`);
+  byId('meter-workers').style.width = `${workers.utilization * 100}%`;
+  say('tile-connections', formatNumber(connections.open));
+  const roles = Object.entries(connections.byRole).map(([role, count]) => `${count} ${role}`);
+  say('tile-connections-note', roles.join(', ') || `room for ${formatNumber(connections.capacity)}`);
+}
+
+function showInside({ patterns, memory, flow, eventLoopDelay, workers, totals, connections }) {
+  const { hits, misses } = patterns;
+  const rows = [
+    ['Matched by patterns', hits + misses === 0 ? UNKNOWN : formatShare(hits / (hits + misses))],
+    ['Layouts learned', formatNumber(patterns.learned)],
+    ['Event-loop delay, p99', formatLatency(eventLoopDelay)],
+    ['Waiting for a worker', formatSize(workers.queuedBytes)],
+    ['Not delivered yet', formatSize(memory.heldBytes)],
+    ['Waiting for peers', formatSize(connections.pendingBytes)],
+    ['Messages dropped', formatNumber(totals.messagesDropped)],
+    ['Reading', flow.isPaused ? `paused for ${formatLatency(flow.pausedFor)}` : 'on'],
+    ['Memory', formatSize(memory.rss)],
+  ];
+  byId('inside').replaceChildren(
+    ...rows.flatMap(([name, value]) => [element('dt', name), element('dd', value)]),
+  );
+}
+
+function showBars({ accepted, rates, refused }, rows) {
+  const types = Object.entries(accepted).filter(([type]) => !CONTROL.has(type));
+  const rateOf = (type) => rates.byType[type] ?? 0;
+  renderBars(
+    byId('types'),
+    types.map(([name]) => ({ name, value: rateOf(name), text: `${formatNumber(rateOf(name))}/s` })),
+    'Nothing yet',
+  );
+  const codes = Object.entries(refused).map(([name, value]) => ({ name, value, text: formatNumber(value) }));
+  renderBars(byId('codes'), codes, 'None: every message was valid');
+  const slow = rows
+    .filter(({ isSlow }) => isSlow)
+    .map((row) => ({
+      name: row.crawlerId ?? `${row.role} ${row.id}`,
+      value: row.pendingBytes,
+      text: `${formatSize(row.pendingBytes)} behind`,
+    }));
+  renderBars(byId('slow'), slow, 'None: everybody keeps up');
+}
+
+function show({ stats, connections, refusals }) {
+  const time = stats.at / 1000;
+  addRates(time, [stats.rates.messagesReceived, stats.rates.messagesSent]);
+  addLatency(time, [stats.latency.p50, stats.latency.p90, stats.latency.p99]);
+  showHeader(stats);
+  showTiles(stats);
+  showInside(stats);
+  showBars(stats, connections.rows);
+  showRows(connections.rows);
+  const { total, rows } = connections;
+  say('connections-note', total > rows.length ? `the ${rows.length} busiest of ${formatNumber(total)}` : '');
+  renderRefusals(byId('refusals'), refusals);
+}
+
+const events = new EventSource('/events');
+events.addEventListener('message', ({ data }) => show(JSON.parse(data)));
+events.addEventListener('error', () => showState('no answer from the broker', 'bad'));
