@@ -12,6 +12,7 @@ export type {
   ConnectionMetadata,
   ConnectionState,
   ConnectionStatistics,
+  DropCause,
 } from './connection/connection-state.js';
 export {
   type HealthHost,
@@ -23,6 +24,7 @@ export {
   type HealthSummary,
   type IssueSeverity,
 } from './connection/health-monitor.js';
+export type { LatencyCounts } from './connection/latency-histogram.js';
 export {
   type FrameRange,
   type FrameReceiver,

@@ -34,6 +34,7 @@ export class AdminServer {
   readonly #refusals = new RefusalLog();
   readonly #routes: AdminRoutes;
   readonly #server: Server;
+  #bound: AdminAddress | undefined;
   #removeSocketFile: () => void = () => {};
 
   /**
@@ -52,21 +53,25 @@ export class AdminServer {
     this.#server.maxConnections = MAX_CONNECTIONS;
   }
 
+  /** Where it listens: a path, or `host:port`; `undefined` when it does not. */
+  get address(): string | undefined {
+    return this.#bound && formatAdminAddress(this.#bound);
+  }
+
   /**
    * Listens.
-   * @returns where: a path, or `host:port`
    * @throws SluiceError `ADDRESS_IN_USE`, `SOCKET_PATH_INVALID`, `LISTEN_FAILED`
    */
-  async start(): Promise<string> {
-    const bound = await this.#listen();
+  async start(): Promise<void> {
+    this.#bound = await this.#listen();
     // A client that goes away in the middle is its own business.
     this.#server.on('error', () => {});
     this.#sampler.start();
-    return formatAdminAddress(bound);
   }
 
   /** Ends all connections, and listens no more. */
   async stop(): Promise<void> {
+    this.#bound = undefined;
     this.#sampler.stop();
     this.#routes.close();
     this.#removeSocketFile();

@@ -13,7 +13,9 @@ import { EXIT } from './exit-codes.js';
 import { pub } from './pub.js';
 import { schemas } from './schemas.js';
 import { type ServeFlags, serve } from './serve.js';
+import { type StatusFlags, status } from './status.js';
 import { type SubFlags, sub } from './sub.js';
+import { type TopFlags, top } from './top.js';
 
 const program = new Command('sluice')
   .description('A message broker for crawler fleets: checks, routes and forwards JSON messages.')
@@ -24,9 +26,11 @@ const program = new Command('sluice')
 addBrokerOptions(
   program
     .command('serve')
-    .description('run the broker, until SIGTERM or SIGINT; a second signal leaves at once')
+    .description(
+      'run the broker, until SIGTERM or SIGINT; a second signal leaves at once; SIGHUP reads the options again',
+    )
     .option('--print-config', 'print the options that would be used, and leave'),
-).action(async (flags: ServeFlags & Record<string, unknown>) => serve(resolveFlags(flags), flags));
+).action(async (flags: ServeFlags & Record<string, unknown>) => serve(() => resolveFlags(flags), flags));
 
 addConnectOptions(
   program
@@ -77,6 +81,31 @@ program
   .option('--admin <address>', 'serve the dashboard there: host:port, :port or a socket path')
   .action(async (flags: DemoFlags) => {
     process.exitCode = await demo(flags);
+  });
+
+const ADMIN_FLAG = [
+  '--admin <address>',
+  'admin server of the broker (env: SOCKET_ADMIN; default: 127.0.0.1:9464)',
+] as const;
+
+program
+  .command('top')
+  .description(
+    'watch a broker: its rates, and its connections sorted by a column; without a terminal, look once',
+  )
+  .option(...ADMIN_FLAG)
+  .option('--interval <seconds>', 'how often to look', atLeast(1), 1)
+  .action(async (flags: TopFlags) => {
+    process.exitCode = await top(flags);
+  });
+
+program
+  .command('status')
+  .description('print how a broker is; exits 1 when it is not ready, 69 when there is none')
+  .option(...ADMIN_FLAG)
+  .option('--json', 'as JSON')
+  .action(async (flags: StatusFlags) => {
+    process.exitCode = await status(flags);
   });
 
 function collect(value: string, values: string[] = []): string[] {

@@ -5,6 +5,7 @@ import pretty from 'pino-pretty';
 import type { ResolvedOptions } from '../config.js';
 import { SocketManager } from '../connection/socket-manager.js';
 import { EXIT } from './exit-codes.js';
+import { reloadOnHangUp } from './reload.js';
 
 /** Descriptors before this one are standard input, output and error. */
 const FIRST_INHERITED = 3;
@@ -13,8 +14,12 @@ export interface ServeFlags {
   printConfig?: boolean;
 }
 
-/** Runs until a signal ends it. */
-export async function serve(options: ResolvedOptions, flags: ServeFlags): Promise<void> {
+/**
+ * Runs until a signal ends it. SIGHUP reads the options again.
+ * @param read gives the options, from where they come from
+ */
+export async function serve(read: () => ResolvedOptions, flags: ServeFlags): Promise<void> {
+  const options = read();
   if (flags.printConfig) {
     process.stdout.write(`${JSON.stringify(options, withoutTokens, 2)}\n`);
     return;
@@ -22,6 +27,7 @@ export async function serve(options: ResolvedOptions, flags: ServeFlags): Promis
   const log = createLogger(options.logLevel);
   const manager = new SocketManager({ ...options, ...inherited() }, { logger: log });
   exitOnSignals(manager, log);
+  reloadOnHangUp(manager, log, options, read);
   await manager.start();
   if (process.stdout.isTTY) printWelcome(options);
 }

@@ -68,6 +68,7 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
   readonly protocol: ProtocolHandler;
   readonly flow: FlowControl;
   readonly subscriptions: Subscriptions;
+  readonly access: AccessControl;
   readonly totals: PipelineTotals = {
     bytesReceived: 0,
     messagesSent: 0,
@@ -110,6 +111,7 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
       },
       options.maxJobOwners,
     );
+    this.access = AccessControl.load(options.auth);
     this.protocol = new ProtocolHandler(
       { ...options, delimiter: options.messageDelimiter },
       registry,
@@ -117,7 +119,7 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
       this.#recipients,
       listener,
       this.copies,
-      AccessControl.load(options.auth),
+      this.access,
     );
     this.flow = new FlowControl(options, [this.slabs, this.copies.slabs], pool);
     this.dispatcher = new Dispatcher({

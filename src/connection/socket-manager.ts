@@ -4,6 +4,7 @@
 import { randomBytes } from 'node:crypto';
 import { EventEmitter } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { AdminServer } from '../admin/admin-server.js';
 import type { AdminSource } from '../admin/admin-source.js';
@@ -42,7 +43,6 @@ export class SocketManager extends EventEmitter<ServerEvents> {
   #registry: MessageRegistry | undefined;
   #pipeline: Pipeline | undefined;
   #admin: AdminServer | undefined;
-  #adminAddress: string | undefined;
   #server: Server | undefined;
   #address: ServerAddress | undefined;
   #removeSocketFile: () => void = () => {};
@@ -63,7 +63,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     this.#pool.on('connection_added', (event) => this.emit('connection_added', event));
     this.#pool.on('connection_removed', (event) => {
       if (this.#log.isLevelEnabled('debug')) {
-        this.#logOf(event.connection).debug({ reason: event.reason }, 'connection has gone');
+        connectionLogger(this.#log, event.connection).debug({ reason: event.reason }, 'connection has gone');
       }
       this.emit('connection_removed', event);
     });
@@ -121,7 +121,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     return {
       state: this.#state,
       address: this.#address,
-      admin: this.#adminAddress,
+      admin: this.#admin?.address,
       version: SERVER_VERSION,
       startedAt: this.#startedAt?.wall,
       uptime: this.#startedAt === undefined ? 0 : performance.now() - this.#startedAt.monotonic,
@@ -142,6 +142,14 @@ export class SocketManager extends EventEmitter<ServerEvents> {
   /** Changes the least severe level to log, from now on; `options.logLevel` stays what it was at the start. */
   setLogLevel(level: ResolvedOptions['logLevel']): void {
     this.#log.level = level;
+  }
+
+  /**
+   * Takes other tokens from now on; peers that are in stay in.
+   * @throws SluiceError `CONFIG_UNREADABLE`; then nothing has changed
+   */
+  setAuth(auth: ResolvedOptions['auth']): void {
+    this.#pipeline?.access.reload(auth);
   }
 
   /** Whether messages can be taken: the server runs, and a worker lives. */
@@ -196,14 +204,13 @@ export class SocketManager extends EventEmitter<ServerEvents> {
       registry: () => this.#registry,
     };
     this.#admin = new AdminServer(source, admin);
-    this.#adminAddress = await this.#admin.start();
-    this.#log.info({ admin: this.#adminAddress }, 'admin server is up');
+    await this.#admin.start();
+    this.#log.info({ admin: this.#admin.address }, 'admin server is up');
   }
 
   async #closeAdmin(): Promise<void> {
     await this.#admin?.stop();
     this.#admin = undefined;
-    this.#adminAddress = undefined;
   }
 
   #accept(socket: Socket): void {
@@ -234,10 +241,6 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     }
   }
 
-  #logOf(connection: SocketConnection): Logger {
-    return connectionLogger(this.#log, connection);
-  }
-
   #onServerError(error: unknown): void {
     this.#log.error({ error: describeError(error) }, 'server error');
     try {
@@ -253,7 +256,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
   }
 
   #closeDead(connection: SocketConnection, issue: HealthIssue): void {
-    this.#logOf(connection).warn(
+    connectionLogger(this.#log, connection).warn(
       { kind: issue.kind, value: issue.value, limit: issue.limit },
       'connection is dead',
     );
@@ -277,7 +280,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
   #closeStalled(): void {
     for (const connection of stalledPeers(this.#pool, this.options.stallTimeout)) {
       const { pendingBytes } = connection.outbox;
-      this.#logOf(connection).warn({ pendingBytes }, 'connection is stalled');
+      connectionLogger(this.#log, connection).warn({ pendingBytes }, 'connection is stalled');
       connection.noteError('SLOW_CONSUMER');
       connection.destroy('SLOW_CONSUMER');
     }
@@ -285,7 +288,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
 
   #closePartial(): void {
     for (const connection of partialPeers(this.#pool, this.options.partialMessageTimeout)) {
-      this.#logOf(connection).warn('the end of a message did not come');
+      connectionLogger(this.#log, connection).warn('the end of a message did not come');
       this.#pipeline?.protocol.replyError(connection, 'INVALID_JSON');
       void connection.disconnect('partial_message');
     }
@@ -326,7 +329,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
       this.#onServerError(error);
     }
     this.#server?.close();
-    await Promise.race([pipeline.drain(), delay(this.options.drainTimeout)]);
+    await Promise.race([pipeline.drain(), delay(this.options.drainTimeout, undefined, { ref: false })]);
     const droppedBefore = pipeline.totals.messagesDropped;
     const unsettledBytes = this.#pool.all().reduce((sum, { lane }) => sum + lane.pendingBytes, 0);
     await Promise.all(this.#pool.all().map((connection) => this.#closeConnection(connection)));
@@ -345,10 +348,4 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     if (connection.outbox.pendingBytes > 0) connection.destroy('SHUTTING_DOWN');
     return closed;
   }
-}
-
-function delay(milliseconds: number): Promise<void> {
-  return new Promise((resolve) => {
-    setTimeout(resolve, milliseconds).unref();
-  });
 }

@@ -31,9 +31,9 @@ const OTHERS = 0o077;
 
 export class AccessControl {
   /** Digests of the tokens under a key of this process: all of one length, and no secret in memory dumps. */
-  readonly #digests: ReadonlyMap<PeerRole, readonly Buffer[]>;
-  readonly #key = randomBytes(32);
-  readonly #isOn: boolean;
+  #digests: ReadonlyMap<PeerRole, readonly Buffer[]>;
+  #key = randomBytes(32);
+  #isOn: boolean;
 
   constructor(tokens: AuthTokens = {}) {
     const entries = ROLES.map((role) => [role, tokens[role] ?? []] as const);
@@ -51,6 +51,17 @@ export class AccessControl {
       ROLES.map((role) => [role, [...(auth.tokens[role] ?? []), ...(fromFile[role] ?? [])]]),
     );
     return new AccessControl(tokens);
+  }
+
+  /**
+   * Takes other tokens from now on. Peers that are in stay in; when tokens were not wanted before, all others are out.
+   * @throws SluiceError `CONFIG_UNREADABLE`; then nothing has changed
+   */
+  reload(auth: Parameters<typeof AccessControl.load>[0]): void {
+    const fresh = AccessControl.load(auth);
+    this.#key = fresh.#key;
+    this.#digests = fresh.#digests;
+    this.#isOn = fresh.#isOn;
   }
 
   /** Whether a peer may take this role. Takes the same time whatever token it says. */

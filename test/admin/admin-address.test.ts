@@ -1,0 +1,40 @@
+import { resolveOptions } from 'sluice';
+import { describe, expect, test } from 'vitest';
+import { formatAdminAddress, isLoopback, parseAdminAddress } from '#src/admin/admin-address.js';
+
+describe('an address of an admin server', () => {
+  test.each([
+    ['127.0.0.1:9464', { host: '127.0.0.1', port: 9464 }],
+    [':9464', { host: '127.0.0.1', port: 9464 }],
+    ['localhost:0', { host: 'localhost', port: 0 }],
+    ['[::1]:80', { host: '::1', port: 80 }],
+    ['/run/admin.sock', { path: '/run/admin.sock' }],
+    ['./admin.sock', { path: './admin.sock' }],
+  ])('%s', (text, address) => {
+    expect(parseAdminAddress(text)).toEqual(address);
+  });
+
+  test.each(['', 'admin', '9464', 'host:', 'host:99999', '::1:80', 'a b:1'])('not %j', (text) => {
+    expect(parseAdminAddress(text)).toBeUndefined();
+    expect(() => resolveOptions({ admin: text })).toThrow(/^Invalid option: admin: must be host:port/);
+  });
+
+  test('is written as it is read', () => {
+    for (const text of ['127.0.0.1:9464', '[::1]:80', '/run/admin.sock']) {
+      const address = parseAdminAddress(text);
+      expect(address && formatAdminAddress(address)).toBe(text);
+    }
+  });
+
+  test('that others can reach has to be allowed', () => {
+    expect(['127.0.0.1', '127.9.9.9', '::1', 'localhost'].every(isLoopback)).toBe(true);
+    expect(['0.0.0.0', '::', '10.0.0.1', 'example.com', '127.evil.example'].some(isLoopback)).toBe(false);
+    expect(() => resolveOptions({ admin: '0.0.0.0:1' })).toThrow(
+      expect.objectContaining({
+        code: 'INVALID_OPTION',
+        message: expect.stringContaining('adminAllowRemote'),
+      }),
+    );
+    expect(resolveOptions({ admin: '0.0.0.0:1', adminAllowRemote: true }).admin).toBe('0.0.0.0:1');
+  });
+});

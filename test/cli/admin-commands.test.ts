@@ -1,0 +1,112 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { ask, startAdminBroker } from '../support/admin.js';
+import { temporaryFolder } from '../support/broker.js';
+import { sluice } from '../support/cli.js';
+import { line, VALID } from '../support/messages.js';
+import { Peer } from '../support/peer.js';
+
+describe('sluice status', () => {
+  test('prints how the broker is, and exits 0 when it is ready', async () => {
+    const { adminPath, connect } = await startAdminBroker();
+    const crawler = await connect();
+    crawler.write(line(VALID.heartbeat) + line({ type: 'nonsense' }));
+    await crawler.settled();
+    const run = sluice(['status', '--admin', adminPath]);
+    expect(await run.exited).toBe(0);
+    expect(run.stdout).toMatch(/^broker +running, /);
+    expect(run.stdout).toMatch(/^refused +1 \(UNKNOWN_TYPE 1\)$/m);
+    expect(run.stdout).toMatch(/^peers +1, 1 crawler, 0 slow$/m);
+  });
+
+  test('--json is for programs; the place may come from the environment', async () => {
+    const { adminPath } = await startAdminBroker();
+    const run = sluice(['status', '--json'], { SOCKET_ADMIN: adminPath });
+    expect(await run.exited).toBe(0);
+    expect(JSON.parse(run.stdout)).toMatchObject({ state: 'running', connections: { open: 0 } });
+  });
+
+  test('exits 1 when the broker is not ready', async () => {
+    const { adminPath, connect } = await startAdminBroker({ maxConnections: 1 });
+    await (await connect()).settled();
+    const run = sluice(['status', '--admin', adminPath]);
+    expect(await run.exited).toBe(1);
+    expect(run.stdout).toContain('saturated');
+  });
+
+  test.each([
+    [['status', '--admin', '/nowhere.sock'], 69, '/nowhere.sock'],
+    [['top', '--admin', '127.0.0.1:1'], 69, '127.0.0.1:1'],
+    [['status', '--admin', 'here'], 78, '--admin: must be host:port'],
+    [['top', '--interval', '0'], 64, 'Expected an integer'],
+    [['serve', '--admin', '0.0.0.0:9464'], 78, 'adminAllowRemote'],
+    [['serve', '--admin', 'here'], 78, 'admin: must be host:port'],
+  ])('%j exits %i and says why', async (args, code, text) => {
+    const run = sluice(args);
+    expect(await run.exited).toBe(code);
+    expect(run.stderr).toContain(text);
+    expect(run.stdout).toBe('');
+  });
+});
+
+describe('sluice top', () => {
+  test('without a terminal, looks once: the rates, and the connections', async () => {
+    const { adminPath, connect } = await startAdminBroker();
+    const crawler = await connect();
+    crawler.say('hello', { role: 'crawler', crawlerId: 'crawler-\u001b[2J' });
+    await crawler.settled();
+    const run = sluice(['top', '--admin', adminPath]);
+    expect(await run.exited).toBe(0);
+    expect(run.stdout).toMatch(/^PEER +ROLE +HEALTH +IN\/s\* /m);
+    // A peer's name must not move the cursor.
+    expect(run.stdout).toMatch(/^crawler-\?\[2J +crawler +healthy/m);
+    expect(run.stdout).not.toContain('\u001b');
+  });
+});
+
+describe('SIGHUP', () => {
+  test('changes the log level and the tokens at once, and names what needs a restart', async () => {
+    const folder = temporaryFolder();
+    const [socketPath, config, admin] = ['b.sock', 'config.json', 'a.sock'].map((name) => join(folder, name));
+    const tokens = (token: string) => ({ auth: { tokens: { app: [token] } } });
+    const [before, after] = ['the-first-token-0123', 'the-second-token-0123'];
+    const write = (options: object) => writeFileSync(config ?? '', JSON.stringify(options));
+    write(tokens(before ?? ''));
+    const run = sluice([
+      'serve',
+      '--socket',
+      socketPath ?? '',
+      '--workers',
+      '1',
+      '--admin',
+      admin ?? '',
+      '--config',
+      config ?? '',
+    ]);
+    await run.says('"msg":"listening"');
+    write({ ...tokens(after ?? ''), logLevel: 'debug', maxConnections: 7 });
+    run.child.kill('SIGHUP');
+    await run.says('options are read again');
+    expect(run.stdout).toContain('"logLevel":"debug","needRestart":["maxConnections"]');
+    expect(run.stdout).not.toContain('-token-');
+    const peer = await Peer.connect(socketPath ?? '');
+    peer.say('hello', { role: 'app', token: after });
+    await peer.next('welcome');
+    await peer.close();
+    await run.says('connection has gone');
+    const line = run.stdout.split('\n').find((text) => text.includes('connection has gone')) ?? '';
+    expect(JSON.parse(line)).toMatchObject({ level: 20, role: 'app', connection: expect.any(String) });
+    const late = await Peer.connect(socketPath ?? '');
+    late.say('hello', { role: 'app', token: before });
+    await late.closed;
+    expect(late.errors).toEqual(['UNAUTHORIZED']);
+
+    writeFileSync(config ?? '', '{');
+    run.child.kill('SIGHUP');
+    await run.says('options cannot be read again');
+    expect((await ask(admin ?? '', '/healthz')).status).toBe(200);
+    run.child.kill('SIGTERM');
+    expect(await run.exited).toBe(0);
+  });
+});
