@@ -5,6 +5,7 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { ask } from './support/admin.js';
 import { packageRoot, runNode } from './support/cli.js';
 import { Peer } from './support/peer.js';
 
@@ -80,6 +81,22 @@ describe('an install from npm pack', () => {
     await program.says('Connection removed:');
     program.child.kill('SIGKILL');
     await program.exited;
+  });
+
+  test('serves the dashboard', async () => {
+    const bin = join(folder, 'node_modules/sluice/dist/src/cli/main.js');
+    const [socket, admin] = ['c.sock', 'admin.sock'].map((name) => join(folder, name)) as [string, string];
+    const broker = runNode(
+      bin,
+      ['serve', '--socket', socket, '--admin', admin, '--workers', '1'],
+      {},
+      folder,
+    );
+    await broker.says('"msg":"listening"');
+    const page = await ask(admin, '/');
+    expect([page.status, page.body.includes('uPlot')]).toEqual([200, true]);
+    broker.child.kill('SIGTERM');
+    expect(await broker.exited).toBe(0);
   });
 
   test('runs the command', async () => {

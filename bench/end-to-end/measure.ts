@@ -63,6 +63,8 @@ export async function measureThroughput(
       ? undefined
       : await startLoad({ ...common, role: 'subscriber', connections: subscribers }, adopt);
     const publisher = await startLoad({ ...common, role: 'publisher', connections: publishers }, adopt);
+    const adminPath = system.adminPath?.(target.socketPath);
+    if (adminPath !== undefined) await startWatcher(adminPath, adopt);
     const pid = broker.pid as number;
 
     let cpuBefore = 0;
@@ -146,6 +148,11 @@ function milestones(phases: readonly number[], perBlock: number): string[] {
     messages += blocks * perBlock;
     return String(messages);
   });
+}
+
+async function startWatcher(adminPath: string, adopt: Adopt): Promise<void> {
+  const child = adopt(fork(new URL('./watcher.js', import.meta.url), [adminPath]));
+  await new Promise((resolve) => child.once('message', resolve));
 }
 
 async function startLoad(settings: LoadSettings, adopt: Adopt): Promise<ChildProcess> {

@@ -72,9 +72,12 @@ async function interleave<M>(
   return { name, systems: measured };
 }
 
+/** Only in scenarios that name them. */
+const SPECIAL: ReadonlySet<string> = new Set(['Sluice, inlineBytes', 'Sluice, watched']);
+
 function systemsOf({ isInProcess, systems }: Scenario): readonly System[] {
   if (isInProcess) return DROP_IN_SYSTEMS;
-  return SYSTEMS.filter(({ name }) => systems?.includes(name) ?? name !== 'Sluice, inlineBytes');
+  return SYSTEMS.filter(({ name }) => systems?.includes(name) ?? !SPECIAL.has(name));
 }
 
 const throughputOf = (scenario: Scenario): Promise<Result<Throughput>> =>
@@ -95,7 +98,7 @@ for (const scenario of COMPARISONS.filter(({ name }) => isWanted(name))) {
 
 const latency: Result<Latency>[] = [];
 for (const rate of isWanted('latency') ? RATES : []) {
-  const systems = SYSTEMS.filter(({ name }) => name !== 'Sluice, patterns off');
+  const systems = SYSTEMS.filter(({ name }) => !['Sluice, patterns off', 'Sluice, watched'].includes(name));
   const name = `${rate.toLocaleString('en-US')} messages/s`;
   const result = await interleave(name, systems, (system) => measureLatency(system, rate, scale));
   latency.push(result);

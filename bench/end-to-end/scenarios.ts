@@ -18,7 +18,7 @@ export interface Scenario {
   readonly isInProcess?: boolean;
   /** Options for Sluice. */
   readonly options?: readonly string[];
-  /** The systems that this is about; default: all but `Sluice, inlineBytes`, which is about latency. */
+  /** The systems that this is about; default: all but `Sluice, inlineBytes`, which is about latency, and `Sluice, watched`. */
   readonly systems?: readonly SystemName[];
 }
 
@@ -58,6 +58,14 @@ export const COMPARISONS: readonly Scenario[] = [
     subscribers: 0,
     messages: 500_000,
     isInProcess: true,
+  },
+  {
+    ...mix,
+    name: 'admin server: scraped every second, one dashboard open',
+    publishers: 4,
+    subscribers: 1,
+    messages: 5_000_000,
+    systems: ['Sluice', 'Sluice, watched'],
   },
 ];
 

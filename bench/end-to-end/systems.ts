@@ -9,6 +9,7 @@ import type { WireName } from './wires.js';
 export type SystemName =
   | 'Sluice'
   | 'Sluice, inlineBytes'
+  | 'Sluice, watched'
   | 'Sluice, patterns off'
   | 'plain Node server'
   | 'NATS'
@@ -24,6 +25,8 @@ export interface System {
   /** TCP port, where it does not listen on a Unix socket. */
   readonly port?: number;
   readonly wire: WireName;
+  /** Where its admin server listens, when it is to be watched. */
+  adminPath?(socketPath: string): string;
   /** Whether it forwards valid messages only. */
   readonly validates: boolean;
   /** Share of a scenario's messages that it is measured with: less, where it is slow. */
@@ -52,6 +55,8 @@ function sluice(name: SystemName, ...extra: readonly string[]): System {
   };
 }
 
+const adminPathOf = (socketPath: string) => `${socketPath}.admin`;
+
 /** Loopback: NATS speaks no Unix sockets. */
 const NATS_PORT = 14_222;
 /** Large enough for a few messages, small enough for the event loop: under a tenth of a millisecond. */
@@ -60,6 +65,12 @@ const INLINE_BYTES = '16384';
 const ALL: readonly System[] = [
   sluice('Sluice'),
   sluice('Sluice, inlineBytes', '--inline-bytes', INLINE_BYTES),
+  {
+    ...sluice('Sluice, watched'),
+    command: (socketPath, options = []) =>
+      sluice('Sluice').command(socketPath, [...options, '--admin', adminPathOf(socketPath)]),
+    adminPath: adminPathOf,
+  },
   { ...sluice('Sluice, patterns off', '--patterns', 'off'), share: 0.5 },
   {
     name: 'plain Node server',

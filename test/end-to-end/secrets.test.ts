@@ -1,11 +1,13 @@
 // Canaries: a secret in every field of every message, good and bad, must show nowhere but where the message
 // was meant to go.
 
+import { get } from 'node:http';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { pino } from 'pino';
 import { SocketManager } from 'sluice';
 import { expect, onTestFinished, test } from 'vitest';
+import { ask } from '../support/admin.js';
 import { temporaryFolder } from '../support/broker.js';
 import { VALID } from '../support/messages.js';
 import { Peer } from '../support/peer.js';
@@ -32,7 +34,7 @@ function variants(message: object): string[] {
   ];
 }
 
-test('no secret shows in logs, error replies, samples, events, metrics or the status', async () => {
+test('no secret shows in logs, error replies, samples, events, the status or the admin server', async () => {
   let log = '';
   const sink = new Writable({
     write(bytes: Buffer, _encoding, done) {
@@ -40,6 +42,7 @@ test('no secret shows in logs, error replies, samples, events, metrics or the st
       done();
     },
   });
+  const admin = join(temporaryFolder(), 'admin.sock');
   const manager = new SocketManager(
     {
       socketPath: join(temporaryFolder(), 'broker.sock'),
@@ -47,6 +50,7 @@ test('no secret shows in logs, error replies, samples, events, metrics or the st
       maxErrorReplies: 100_000,
       patterns: 'verify',
       auth: { tokens: { app: [AUTH], monitor: [AUTH] } },
+      admin,
     },
     { logger: pino({ level: 'trace' }, sink) },
   );
@@ -71,16 +75,32 @@ test('no secret shows in logs, error replies, samples, events, metrics or the st
   }
   await crawler.settled();
   await app.settled();
+  // Of /events, the snapshot that comes at once.
+  const snapshot = new Promise<string>((resolve, reject) => {
+    const sent = get({ socketPath: admin, path: '/events' }, (reply) => {
+      let text = '';
+      reply.setEncoding('utf8').on('data', (part: string) => {
+        text += part;
+        if (/^data: .*\n\n/m.test(text)) resolve(text);
+      });
+    });
+    sent.on('error', reject);
+  });
+  const pages = ['/metrics', '/api/stats', '/api/connections', '/api/schemas', '/asyncapi.json'];
+  const shown: [page: string, text: string][] = [];
+  for (const page of pages) shown.push([page, (await ask(admin, page)).body]);
+  shown.push(['/events', await snapshot]);
   await manager.stop();
 
   expect(app.lines.filter((text) => text.includes('"rejected"')).length).toBeGreaterThan(100);
   expect(crawler.errors.length).toBeGreaterThan(100);
-  const seen = {
+  const seen: Record<string, string> = {
     log,
     replies: [...crawler.lines, ...stranger.lines].join('\n'),
     samples: app.lines.join('\n'),
     events: JSON.stringify(events),
     status: JSON.stringify(manager.getStatus()),
+    ...Object.fromEntries(shown),
   };
   for (const [where, text] of Object.entries(seen)) {
     expect(text.length).toBeGreaterThan(0);
