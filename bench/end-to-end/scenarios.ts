@@ -64,7 +64,7 @@ export const COMPARISONS: readonly Scenario[] = [
     name: 'admin server: scraped every second, one dashboard open',
     publishers: 4,
     subscribers: 1,
-    messages: 5_000_000,
+    messages: 10_000_000,
     systems: ['Sluice', 'Sluice, watched'],
   },
 ];

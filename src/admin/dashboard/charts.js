@@ -34,7 +34,8 @@ export function createChart(host, lines, format) {
       height: host.clientHeight,
       legend: { show: false },
       cursor: { show: false },
-      padding: [8, 4, 0, 0],
+      // Room for half of the last clock time.
+      padding: [8, 28, 0, 0],
       scales: { y: { range: (_, __, highest) => [0, Math.max(highest * 1.15, Number.MIN_VALUE) || 1] } },
       axes: [
         { ...axis, size: 28, space: 90, values: (_, times) => times.map(formatClock) },
