@@ -5,7 +5,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import { listenAtPath } from '../connection/socket-file.js';
 import { SluiceError } from '../errors.js';
-import type { Rejection } from '../protocol/protocol-handler.js';
+import type { Rejection } from '../protocol/rejection.js';
 import { type AdminAddress, formatAdminAddress, isLoopback, parseAdminAddress } from './admin-address.js';
 import { AdminRoutes } from './admin-routes.js';
 import type { AdminSource } from './admin-source.js';

@@ -2,7 +2,7 @@
 // nothing of the messages themselves.
 
 import type { Issue } from '../protocol/issue.js';
-import type { Rejection } from '../protocol/protocol-handler.js';
+import type { Rejection } from '../protocol/rejection.js';
 
 /** A refused message. */
 export interface RefusalRecord {

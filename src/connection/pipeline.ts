@@ -35,7 +35,7 @@ export interface PipelineListener {
   onMessages(connection: SocketConnection, run: FrameRun): void;
   onRejected(rejection: Rejection): void;
   /** Whether anybody listens to that. */
-  readonly wantsRejections: boolean;
+  wantsRejections(): boolean;
   onWorkerError(error: unknown): void;
   onListenerError(error: unknown): void;
   /** A pattern of this message type took what it must not take. */

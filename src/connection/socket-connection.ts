@@ -138,17 +138,9 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
 
   get metadata(): ConnectionMetadata {
     const { id, crawlerId, role, connectedAt, version, capabilities, tags } = this;
-    return {
-      id,
-      crawlerId,
-      role,
-      connectedAt,
-      lastActivity: wallClock(this.lastActivityAt),
-      lastHeartbeat: this.lastHeartbeatAt === undefined ? undefined : wallClock(this.lastHeartbeatAt),
-      version,
-      capabilities,
-      tags,
-    };
+    const lastHeartbeat = this.lastHeartbeatAt === undefined ? undefined : wallClock(this.lastHeartbeatAt);
+    const lastActivity = wallClock(this.lastActivityAt);
+    return { id, crawlerId, role, connectedAt, lastActivity, lastHeartbeat, version, capabilities, tags };
   }
 
   get statistics(): ConnectionStatistics {

@@ -161,11 +161,8 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     await this.#openAdmin();
     const registry = await MessageRegistry.load(this.options.schemas);
     this.#registry = registry;
-    const wantsRejections = () => this.#admin !== undefined || this.listenerCount('rejected') > 0;
     this.#pipeline = new Pipeline(this.options, registry, this.#pool, {
-      get wantsRejections() {
-        return wantsRejections();
-      },
+      wantsRejections: () => this.#admin !== undefined || this.listenerCount('rejected') > 0,
       onMessages: (connection, run) => this.#emitMessages(registry, connection, run),
       onRejected: (rejection) => {
         this.#admin?.noteRefusal(rejection);

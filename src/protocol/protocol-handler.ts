@@ -39,7 +39,7 @@ export interface ProtocolListener {
   onMessages(connection: SocketConnection, run: FrameRun): void;
   onRejected(rejection: Rejection): void;
   /** Whether anybody listens to that. */
-  readonly wantsRejections: boolean;
+  wantsRejections(): boolean;
 }
 
 export class ProtocolHandler {
@@ -271,7 +271,7 @@ export class ProtocolHandler {
 
   /** Whether somebody reads the details of every refused message, beside its sender. */
   get wantsAllIssues(): boolean {
-    return this.#subscriptions.rejectedSubscribers.size > 0 || this.#listener.wantsRejections;
+    return this.#subscriptions.rejectedSubscribers.size > 0 || this.#listener.wantsRejections();
   }
 
   #tellOfRejection(rejection: Rejection): void {
