@@ -12,10 +12,15 @@ import {
   setOption,
 } from '../config-sources.js';
 
-/** Adds a flag for every option, and `--config`. */
-export function addBrokerOptions(command: Command): Command {
+/**
+ * Adds a flag for every option, and `--config`.
+ * @param names only the options of these names
+ */
+export function addBrokerOptions(command: Command, names?: readonly string[]): Command {
   command.option('--config <file>', 'JSON file with options; flags and environment win over it');
-  for (const spec of OPTION_SPECS) if (!spec.isSecret) command.addOption(flagOf(spec));
+  for (const spec of OPTION_SPECS) {
+    if (!spec.isSecret && (names?.includes(spec.name) ?? true)) command.addOption(flagOf(spec));
+  }
   return command;
 }
 

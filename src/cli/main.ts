@@ -7,6 +7,7 @@ import { SluiceError } from '../errors.js';
 import { SERVER_VERSION } from '../protocol/control-handler.js';
 import { overflowPolicy } from '../protocol/messages.js';
 import { addBrokerOptions, resolveFlags } from './broker-options.js';
+import { CHECK_OPTIONS, type CheckFlags, check } from './check.js';
 import { addConnectOptions, type ConnectFlags, resolveConnection } from './connect-options.js';
 import { type DemoFlags, demo } from './demo.js';
 import { EXIT } from './exit-codes.js';
@@ -59,6 +60,19 @@ addConnectOptions(
   .action(async (flags: SubFlags & ConnectFlags) => {
     process.exitCode = await sub(flags, resolveConnection(flags, 'monitor'));
   });
+
+addBrokerOptions(
+  program
+    .command('check')
+    .description('validate NDJSON messages without a broker; exit 1 when any is refused')
+    .argument('[file]', 'a file, or - for standard input', '-')
+    .option('--json', 'print findings and summary as NDJSON')
+    .option('--quiet', 'print nothing: the exit code tells')
+    .option('--max-errors <n>', 'stop after so many refused messages; 0: never', atLeast(0), 0),
+  CHECK_OPTIONS,
+).action(async (file: string, flags: CheckFlags & Record<string, unknown>) => {
+  process.exitCode = await check(file, flags, resolveFlags(flags));
+});
 
 addBrokerOptions(
   program.command('schemas').description('list the message types, and which have a compiled pattern'),

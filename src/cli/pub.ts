@@ -6,10 +6,10 @@ import type { ClientOptions } from '../client/client-options.js';
 import { SluiceClient } from '../client/sluice-client.js';
 import { describeError } from '../errors.js';
 import { EXIT } from './exit-codes.js';
-import { formatBar, formatBytes, formatCount, LiveView } from './terminal.js';
+import { Progress } from './progress.js';
+import { formatBytes, formatCount } from './terminal.js';
 
 const READ_SIZE = 256 * 1024;
-const REDRAW_INTERVAL = 100;
 const NEWLINE = 0x0a;
 
 /** @returns the exit code */
@@ -38,16 +38,14 @@ export async function pub(file: string, connection: ClientOptions): Promise<numb
 
 class Publisher {
   readonly #client: SluiceClient;
-  readonly #size: number;
-  readonly #view = new LiveView(process.stderr);
+  readonly #progress: Progress;
   #sentBytes = 0;
   #lines = 0;
   #errors = 0;
-  #drawnAt = 0;
 
   constructor(client: SluiceClient, size: number) {
     this.#client = client;
-    this.#size = size;
+    this.#progress = new Progress(size);
     client.on('refused', (error) => this.#report(error));
   }
 
@@ -61,7 +59,7 @@ class Publisher {
         partial = [];
       }
       if (end < bytes.length) partial.push(bytes.subarray(end));
-      this.#draw();
+      this.#progress.update(this.#sentBytes, () => `${formatCount(this.#lines)} lines`);
     }
     if (partial.length > 0) await this.#send(Buffer.concat(partial));
     await this.#client.flush();
@@ -69,8 +67,8 @@ class Publisher {
 
   /** @returns the exit code */
   finish(): number {
-    this.#view.clear();
-    if (this.#view.isLive || this.#errors > 0) {
+    this.#progress.clear();
+    if (this.#progress.isLive || this.#errors > 0) {
       const refused = this.#errors === 0 ? '' : `, ${formatCount(this.#errors)} error replies`;
       process.stderr.write(
         `sent ${formatCount(this.#lines)} lines, ${formatBytes(this.#sentBytes)}${refused}\n`,
@@ -90,16 +88,8 @@ class Publisher {
     const place = line === undefined ? '' : `line ${line}: `;
     const type = messageType === undefined ? '' : ` [${messageType}]`;
     const details = (issues ?? []).map((issue) => `${issue.path || 'message'} ${issue.message}`).join('; ');
-    this.#view.clear();
+    this.#progress.clear();
     process.stderr.write(`${place}${code}${type}: ${details || message}\n`);
-  }
-
-  #draw(): void {
-    const now = performance.now();
-    if (!this.#view.isLive || now - this.#drawnAt < REDRAW_INTERVAL) return;
-    this.#drawnAt = now;
-    const share = this.#size > 0 ? `${formatBar(this.#sentBytes / this.#size, 30)} ` : '';
-    this.#view.draw([`${share}${formatBytes(this.#sentBytes)}, ${formatCount(this.#lines)} lines`]);
   }
 }
 
