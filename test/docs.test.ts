@@ -1,11 +1,12 @@
 // The documents say what the code does: each list in them is checked against its source, both ways.
 
-import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { MessageRegistry } from 'sluice';
 import { describe, expect, test } from 'vitest';
+import { optionsPage } from '#scripts/options-page.js';
 import { OPTION_SPECS } from '#src/config-sources.js';
-import { WIRE_ERRORS } from '#src/errors.js';
+import { LOCAL_ERRORS, WIRE_ERRORS } from '#src/errors.js';
 import { startAdminBroker } from './support/admin.js';
 import { packageRoot } from './support/cli.js';
 import { line, VALID } from './support/messages.js';
@@ -14,9 +15,15 @@ const protocol = readFileSync(join(packageRoot, 'docs/protocol.md'), 'utf8');
 const readme = readFileSync(join(packageRoot, 'README.md'), 'utf8');
 const inside = readFileSync(join(packageRoot, 'docs/seeing-inside.md'), 'utf8');
 
+const operations = page('operations.md');
+
+function page(name: string): string {
+  return readFileSync(join(packageRoot, 'docs', name), 'utf8');
+}
+
 /** The names in backticks of the first column of each table row in a section. */
-function firstColumn(heading: string): string[] {
-  const section = protocol.split(/^## /m).find((text) => text.startsWith(heading)) ?? '';
+function firstColumn(heading: string, text = protocol): string[] {
+  const section = text.split(/^##+ /m).find((part) => part.startsWith(heading)) ?? '';
   const rows = section.split('\n').filter((text) => /^\| `/.test(text));
   return rows.flatMap((row) =>
     [...(row.split('|')[1] ?? '').matchAll(/`([^`]+)`/g)].map(([, name]) => name ?? ''),
@@ -84,4 +91,31 @@ describe('docs/seeing-inside.md', () => {
     expect(paths.length).toBe(9);
     for (const path of paths.filter((name) => name !== '/events')) expect((await get(path)).status).toBe(200);
   });
+});
+
+describe('docs/operations.md', () => {
+  test.each([
+    ['To peers', WIRE_ERRORS],
+    ['To programs and operators', LOCAL_ERRORS],
+  ])('says under %s what to do about each error code, and about no other', (heading, errors) => {
+    expect(firstColumn(heading, operations).sort()).toEqual(Object.keys(errors).sort());
+  });
+});
+
+test('docs/options.md is what `npm run docs` writes', () => {
+  expect(page('options.md')).toBe(optionsPage());
+});
+
+test('the pages link to files and pages that there are', () => {
+  const pages = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md'].concat(
+    readdirSync(join(packageRoot, 'docs'))
+      .filter((name) => name.endsWith('.md'))
+      .map((name) => `docs/${name}`),
+  );
+  const broken = pages.flatMap((name) => {
+    const text = readFileSync(join(packageRoot, name), 'utf8');
+    const links = [...text.matchAll(/\]\(([^)#:]+)(?:#[^)]*)?\)/g)].map(([, path]) => path ?? '');
+    return links.filter((path) => !existsSync(join(packageRoot, dirname(name), path)));
+  });
+  expect(broken).toEqual([]);
 });

@@ -1,0 +1,95 @@
+// Writes docs/options.md from the schema of the options: `npm run docs`. A test compares the two.
+
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import * as z from 'zod';
+import { DEFAULT_SOCKET_PATH, optionsSchema } from '#src/config.js';
+import { OPTION_SPECS, type OptionSpec } from '#src/config-sources.js';
+
+const INTRODUCTION = `# Options
+
+<!-- Written by \`npm run docs\` from src/config.ts. Change it there. -->
+
+Each option has four places. The first that says something wins:
+
+1. the flag of \`sluice serve\` (\`--max-connections 200\`);
+2. the environment (\`SOCKET_MAX_CONNECTIONS=200\`), also for \`SOCKET_CONFIG\` in a program;
+3. the JSON file of \`--config FILE\` (\`{ "maxConnections": 200, "workers": { "threads": 4 } }\`);
+4. the default.
+
+In a program, they are the first argument of \`new SocketManager\` and \`new SocketServer\`, by the names of the first column.
+\`sluice serve --print-config\` shows what would be used. A bad value is refused when the broker starts, by name (exit code
+78). \`port\` and \`socketPath\` exclude each other: what is said later in the list above gives way.
+
+Times are in milliseconds, sizes in bytes.
+
+`;
+
+/** The range of a number, as the JSON Schema of its option tells it. */
+interface JsonNumber {
+  readonly minimum?: number;
+  readonly maximum?: number;
+}
+
+/** docs/options.md, as it should be. */
+export function optionsPage(): string {
+  return `${INTRODUCTION}${table(OPTION_SPECS)}`;
+}
+
+function table(specs: readonly OptionSpec[]): string {
+  const head =
+    '| option | what it does | values | default | flag | environment |\n|---|---|---|---|---|---|\n';
+  return head + specs.map((spec) => `${row(spec)}\n`).join('');
+}
+
+function row(spec: OptionSpec): string {
+  // Where that is depends on the machine.
+  const description = spec.description.replace(
+    DEFAULT_SOCKET_PATH,
+    '$XDG_RUNTIME_DIR/sluice.sock or /tmp/sluice.sock',
+  );
+  const cells = [
+    `\`${spec.name}\``,
+    description,
+    valuesOf(spec),
+    defaultOf(spec, description),
+    spec.isSecret ? 'none: others can read those' : `\`${spec.flag}\``,
+    `\`${spec.environment}\``,
+  ];
+  return `| ${cells.join(' | ')} |`.replaceAll('  ', ' ');
+}
+
+function valuesOf(spec: OptionSpec): string {
+  if (spec.choices !== undefined) return spec.choices.map((choice) => `\`${choice}\``).join(' ');
+  if (spec.kind === 'list') return 'list';
+  if (spec.kind !== 'number') return spec.kind;
+  const { minimum, maximum } = numberOf(spec.name);
+  return maximum === undefined || maximum === Number.MAX_SAFE_INTEGER
+    ? `${grouped(minimum ?? 0)} or more`
+    : `${grouped(minimum ?? 0)} to ${grouped(maximum)}`;
+}
+
+function numberOf(name: string): JsonNumber {
+  let shape: z.core.$ZodLooseShape = optionsSchema.shape;
+  const path = name.split('.');
+  for (const step of path.slice(0, -1)) {
+    let group = shape[step] as z.ZodType;
+    while ('innerType' in group.def) group = group.def.innerType as z.ZodType;
+    shape = (group as z.ZodObject).shape;
+  }
+  // A number's JSON Schema has these keys, or lacks them.
+  return z.toJSONSchema(shape[path.at(-1) ?? ''] as z.ZodType, { io: 'input' }) as JsonNumber;
+}
+
+function defaultOf(spec: OptionSpec, description: string): string {
+  if (spec.default === undefined || description.includes('default:')) return '';
+  return `\`${JSON.stringify(spec.default)}\``;
+}
+
+function grouped(value: number): string {
+  return value.toLocaleString('en-US');
+}
+
+if (process.argv[1] === import.meta.filename) {
+  writeFileSync(join(import.meta.dirname, '../../docs/options.md'), optionsPage());
+}
