@@ -6,6 +6,7 @@ import type { ResolvedOptions } from '../config.js';
 import { SocketManager } from '../connection/socket-manager.js';
 import { EXIT } from './exit-codes.js';
 import { reloadOnHangUp } from './reload.js';
+import { Supervisor } from './supervisor.js';
 
 /** Descriptors before this one are standard input, output and error. */
 const FIRST_INHERITED = 3;
@@ -26,6 +27,7 @@ export async function serve(read: () => ResolvedOptions, flags: ServeFlags): Pro
   }
   const log = createLogger(options.logLevel);
   const manager = new SocketManager({ ...options, ...inherited() }, { logger: log });
+  new Supervisor(log).follow(manager);
   exitOnSignals(manager, log);
   reloadOnHangUp(manager, log, options, read);
   await manager.start();

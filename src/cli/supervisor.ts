@@ -1,0 +1,58 @@
+// Tells systemd how the broker is, where it asks for that: sd_notify(3). Its socket takes datagrams, for which Node has
+// no Unix sockets, so `systemd-notify` sends them. Without NOTIFY_SOCKET, nothing is done.
+
+import { spawn } from 'node:child_process';
+import type { Logger } from 'pino';
+import type { SocketManager } from '../connection/socket-manager.js';
+import { describeError } from '../errors.js';
+
+/** What systemd may be told, as sd_notify(3) spells it. */
+const STATES = { ready: 'READY=1', reloading: 'RELOADING=1', stopping: 'STOPPING=1' } as const;
+
+export type SupervisorState = keyof typeof STATES;
+
+export class Supervisor {
+  readonly #isThere: boolean;
+  readonly #log: Logger;
+  #told: Promise<void> = Promise.resolve();
+
+  /** @param environment where NOTIFY_SOCKET is looked for */
+  constructor(log: Logger, environment: NodeJS.ProcessEnv = process.env) {
+    this.#isThere = Boolean(environment.NOTIFY_SOCKET);
+    this.#log = log;
+  }
+
+  /** Tells when a server is ready, and when it begins to stop. */
+  follow(manager: SocketManager): void {
+    manager.once('server_started', () => void this.tell('ready'));
+    manager.once('server_stopping', () => void this.tell('stopping'));
+  }
+
+  /**
+   * Tells one state; after `reloading`, `ready` must come. Those told before arrive before. Never rejects: a broker that
+   * cannot tell goes on.
+   */
+  tell(state: SupervisorState): Promise<void> {
+    if (this.#isThere) this.#told = this.#told.then(() => this.#send(assignments(state)));
+    return this.#told;
+  }
+
+  #send(variables: readonly string[]): Promise<void> {
+    return new Promise((resolve) => {
+      const failed = (error: string) => {
+        this.#log.warn({ error }, 'systemd-notify failed: systemd does not know that the broker is ready');
+        resolve();
+      };
+      // It ends when systemd has read the message, so that systemd can still see who has sent it.
+      const child = spawn('systemd-notify', variables, { stdio: 'ignore' });
+      child.once('error', (error) => failed(describeError(error)));
+      child.once('exit', (code) => (code === 0 ? resolve() : failed(`exit code ${code}`)));
+    });
+  }
+}
+
+function assignments(state: SupervisorState): string[] {
+  if (state !== 'reloading') return [STATES[state]];
+  // Node's monotonic clock is the one that systemd means, CLOCK_MONOTONIC.
+  return [STATES.reloading, `MONOTONIC_USEC=${process.hrtime.bigint() / 1000n}`];
+}

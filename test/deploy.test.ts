@@ -1,0 +1,89 @@
+// The files of deploy/ fit the program and the tools that read them.
+
+import { spawnSync } from 'node:child_process';
+import { copyFileSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { temporaryFolder } from './support/broker.js';
+import { packageRoot } from './support/cli.js';
+import { missingTools, without } from './support/tools.js';
+
+const deploy = (name: string) => join(packageRoot, 'deploy', name);
+const read = (name: string) => readFileSync(deploy(name), 'utf8');
+const missing = missingTools('systemd-analyze');
+
+const METRICS = [
+  'sluice_messages_received_total',
+  'sluice_messages_rejected_total',
+  'sluice_messages_delivered_total',
+  'sluice_messages_dropped_total',
+  'sluice_received_bytes_total',
+  'sluice_sent_bytes_total',
+  'sluice_connections',
+  'sluice_slow_consumers',
+  'sluice_pending_bytes',
+  'sluice_validation_duration_seconds',
+  'sluice_pattern_matches_total',
+  'sluice_pattern_misses_total',
+  'sluice_pattern_layouts_learned_total',
+  'sluice_pool_utilization',
+  'nodejs_eventloop_lag_p99_seconds',
+  'sluice_build_info',
+];
+
+describe('the systemd units', () => {
+  test.skipIf(missing.length > 0)(`pass systemd-analyze verify${without(missing)}`, () => {
+    const folder = temporaryFolder();
+    const units = ['sluice.service', 'sluice.socket'].map((name) => {
+      copyFileSync(deploy(name), join(folder, name));
+      return join(folder, name);
+    });
+    const { status, stdout, stderr } = spawnSync('systemd-analyze', ['verify', '--man=no', ...units], {
+      encoding: 'utf8',
+      env: { ...process.env, SYSTEMD_UNIT_PATH: `${folder}:` },
+    });
+    expect({ status, stdout, stderr }).toEqual({ status: 0, stdout: '', stderr: '' });
+  });
+
+  test('start the program where the package has it, and wait longer than it drains', () => {
+    const { bin } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8'));
+    expect(read('sluice.service')).toContain(`/node_modules/sluice/${bin.sluice} serve`);
+    expect(read('Dockerfile')).toContain(`/opt/sluice/${bin.sluice}`);
+    expect(Number(/TimeoutStopSec=(\d+)/.exec(read('sluice.service'))?.[1])).toBeGreaterThan(10);
+  });
+});
+
+describe('the Grafana dashboard', () => {
+  const dashboard = JSON.parse(read('grafana-dashboard.json'));
+  const expressions: string[] = dashboard.panels.flatMap((panel: { targets: { expr: string }[] }) =>
+    panel.targets.map(({ expr }) => expr),
+  );
+
+  test('shows every metric, and no other', () => {
+    const names = expressions.flatMap((text) => text.match(/\b(?:sluice|nodejs)_[a-z0-9_]+/g) ?? []);
+    const known = new Set(names.map((name) => name.replace(/_bucket$/, '')));
+    expect([...known].sort()).toEqual([...METRICS].sort());
+  });
+
+  test('has panels that do not lie on each other, with ids of their own', () => {
+    const ids = dashboard.panels.map(({ id }: { id: number }) => id);
+    expect(new Set(ids).size).toBe(ids.length);
+    const cells = new Set<string>();
+    for (const { gridPos } of dashboard.panels) {
+      for (let x = gridPos.x; x < gridPos.x + gridPos.w; x++) {
+        for (let y = gridPos.y; y < gridPos.y + gridPos.h; y++) {
+          expect(x).toBeLessThan(24);
+          expect(cells.has(`${x} ${y}`)).toBe(false);
+          cells.add(`${x} ${y}`);
+        }
+      }
+    }
+  });
+
+  test('counts with rates and increases only', () => {
+    const bare = expressions.filter((text) =>
+      /_total\{/.test(text.replaceAll(/(?:rate|increase)\([^)]*\)/g, '')),
+    );
+    expect(bare).toEqual([]);
+  });
+});
