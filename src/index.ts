@@ -14,6 +14,7 @@ export type {
   ConnectionStatistics,
   DropCause,
 } from './connection/connection-state.js';
+export type { FlowStatistics } from './connection/flow-control.js';
 export {
   type HealthHost,
   type HealthIssue,
@@ -33,15 +34,18 @@ export {
   type MessageBufferStatistics,
 } from './connection/message-buffer.js';
 export { type CustomMessage, MessageEvent } from './connection/message-event.js';
+export type { PipelineTotals } from './connection/pipeline.js';
 export type { ServerEvents, ServerState, ServerStatus } from './connection/server-events.js';
 export type { Rates, ServerMetrics } from './connection/server-metrics.js';
 export { Slab, SlabPool } from './connection/slab-pool.js';
 export { type ConnectionEvents, SocketConnection } from './connection/socket-connection.js';
 export { SocketManager, type SocketManagerDependencies } from './connection/socket-manager.js';
+export type { DispatchStatistics } from './dispatch/dispatcher.js';
 export {
   ERRORS,
   type ErrorCategory,
   type ErrorCode,
+  type ErrorEntry,
   type ErrorSeverity,
   SluiceError,
   type WireErrorCode,

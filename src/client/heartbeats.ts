@@ -6,7 +6,7 @@ import type { MessageInputMap } from '../protocol/messages.js';
 /** What a heartbeat tells. */
 export type HeartbeatData = MessageInputMap['heartbeat']['data'];
 
-/** Settings of {@link Heartbeats}. */
+/** What a client's own heartbeats say, and how often. */
 export interface HeartbeatOptions {
   /** ms between two heartbeats; default 5000. */
   readonly interval?: number | undefined;

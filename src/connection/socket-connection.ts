@@ -177,7 +177,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     this.noteError(code, count);
   }
 
-  /** Stops or resumes reading, for one reason of {@link PAUSE}. */
+  /** Stops or resumes reading, for one reason of `PAUSE`. */
   setPaused(reason: number, isPaused: boolean): void {
     const before = this.#pauses;
     this.#pauses = isPaused ? before | reason : before & ~reason;
