@@ -1,0 +1,131 @@
+// What the compiler knows of the public API: `npm run typecheck` checks this file. sluice/client has its own in
+// test/client/client-types.test.ts.
+
+import {
+  type ErrorCode,
+  type MessageEvent,
+  MessageParser,
+  MessageValidator,
+  type Refusal,
+  type ResolvedOptions,
+  resolveOptions,
+  type ServerMetrics,
+  SluiceError,
+  type SluiceOptions,
+  SOCKET_CONFIG,
+  SocketManager,
+  SocketServer,
+  type WireErrorCode,
+} from 'sluice';
+import {
+  type AppMessage,
+  type CrawlerMessage,
+  crawlerSchemas,
+  type Message,
+  type MessageMap,
+  type OutgoingMessage,
+} from 'sluice/messages';
+import { describe, expectTypeOf, test } from 'vitest';
+import type * as z from 'zod';
+
+describe('sluice', () => {
+  test('options may all be left out; resolved ones are all there, and read-only', () => {
+    expectTypeOf(SocketManager).toBeConstructibleWith();
+    expectTypeOf(SocketManager).toBeConstructibleWith({ maxConnections: 5, workers: { threads: 1 } });
+    expectTypeOf(SocketManager).toBeConstructibleWith({ ...SOCKET_CONFIG, maxConnections: 5 });
+    expectTypeOf<{ maxConnections: string }>().not.toExtend<SluiceOptions>();
+    expectTypeOf(SOCKET_CONFIG).toEqualTypeOf<ResolvedOptions>();
+    expectTypeOf(resolveOptions).returns.toEqualTypeOf<ResolvedOptions>();
+    expectTypeOf<ResolvedOptions['maxConnections']>().toEqualTypeOf<number>();
+    expectTypeOf<ResolvedOptions['socketPath']>().toEqualTypeOf<string | undefined>();
+    expectTypeOf<ResolvedOptions['framing']>().toEqualTypeOf<'auto' | 'ndjson'>();
+  });
+
+  test('a server has a life, events with their own shape, and figures', () => {
+    expectTypeOf<SocketManager['start']>().returns.resolves.toBeVoid();
+    expectTypeOf<SocketManager['stop']>().parameter(0).toEqualTypeOf<string | undefined>();
+    expectTypeOf<SocketManager['getMetrics']>().returns.toEqualTypeOf<ServerMetrics>();
+    expectTypeOf<ServerMetrics['totals']['messagesReceived']>().toEqualTypeOf<number>();
+    const manager = new SocketManager();
+    manager.on('message', (event) => expectTypeOf(event).toEqualTypeOf<MessageEvent>());
+    manager.on('rejected', ({ code }) => expectTypeOf(code).toEqualTypeOf<WireErrorCode>());
+    manager.on('connection_removed', ({ reason }) => expectTypeOf(reason).toEqualTypeOf<string>());
+  });
+
+  test('an event narrows by its type', () => {
+    const look = (event: MessageEvent) => {
+      expectTypeOf(event.message.data).toBeUnknown();
+      if (event.is('job_progress')) {
+        expectTypeOf(event.message.data.processed).toEqualTypeOf<number>();
+        expectTypeOf(event.message.data.total).toEqualTypeOf<number | undefined>();
+      }
+    };
+    expectTypeOf(look).parameter(0).toEqualTypeOf<MessageEvent>();
+  });
+
+  test('what has a type can be broadcast', () => {
+    type Broadcast = Parameters<ReturnType<SocketManager['getConnectionPool']>['broadcast']>[0];
+    expectTypeOf<{ type: 'shutdown'; timestamp: string; data: object }>().toExtend<Broadcast>();
+    expectTypeOf<{ type: 'of_a_schema_module'; url: string }>().toExtend<Broadcast>();
+    expectTypeOf<{ data: object }>().not.toExtend<Broadcast>();
+    expectTypeOf<Broadcast>().toEqualTypeOf<OutgoingMessage>();
+  });
+
+  test('a handler gets the message of its type', () => {
+    const server = new SocketServer();
+    server.router.registerHandler('job_failed', ({ message }, context) => {
+      expectTypeOf(message.type).toEqualTypeOf<'job_failed'>();
+      expectTypeOf(message.data.errorType).toEqualTypeOf<string | undefined>();
+      expectTypeOf(context.reply).parameter(0).toEqualTypeOf<OutgoingMessage>();
+    });
+    server.router.registerHandler('page_fetched', ({ message }) => {
+      expectTypeOf(message.type).toEqualTypeOf<string>();
+      expectTypeOf(message.url).toBeUnknown();
+    });
+    server.on('job_progress', ({ jobId, job }) => {
+      expectTypeOf(jobId).toEqualTypeOf<string>();
+      expectTypeOf(job.progress?.processed).toEqualTypeOf<number | undefined>();
+    });
+  });
+
+  test('results of the parser and the validator are told apart by ok', () => {
+    const [first] = new MessageParser().push(Buffer.from('{}\n'));
+    if (first?.ok === false) expectTypeOf(first).toEqualTypeOf<Refusal>();
+    if (first?.ok) expectTypeOf(first.message.type).toEqualTypeOf<string>();
+    const result = new MessageValidator().validate({});
+    if (!result.ok) expectTypeOf(result.code).toEqualTypeOf<WireErrorCode>();
+  });
+
+  test('an error has one of the known codes', () => {
+    expectTypeOf<SluiceError>().toExtend<Error>();
+    expectTypeOf<SluiceError['code']>().toEqualTypeOf<ErrorCode>();
+    expectTypeOf<WireErrorCode>().toExtend<ErrorCode>();
+    expectTypeOf(SluiceError).toBeConstructibleWith('SEND_TIMEOUT', 'detail', { cause: new Error() });
+    expectTypeOf<'NO_SUCH_CODE'>().not.toExtend<ErrorCode>();
+  });
+});
+
+describe('sluice/messages', () => {
+  test('a type’s message is what its schema gives', () => {
+    expectTypeOf<MessageMap['job_progress']>().toExtend<z.output<typeof crawlerSchemas.job_progress>>();
+    expectTypeOf<MessageMap['heartbeat']['type']>().toEqualTypeOf<'heartbeat'>();
+  });
+
+  test('defaults are there in what comes out', () => {
+    expectTypeOf<MessageMap['job_assignment']['data']['priority']>().toEqualTypeOf<number>();
+  });
+
+  test('messages narrow by their type', () => {
+    const look = (message: Message) => {
+      if (message.type === 'job_failed') expectTypeOf(message.data.isRecoverable).toEqualTypeOf<boolean>();
+    };
+    expectTypeOf(look).parameter(0).toEqualTypeOf<Message>();
+    expectTypeOf<Extract<Message, { type: 'shutdown' }>>().toExtend<AppMessage>();
+    expectTypeOf<AppMessage & CrawlerMessage>().toBeNever();
+  });
+
+  test('the schemas parse, and know their input', () => {
+    expectTypeOf(crawlerSchemas.job_request.parse).returns.toHaveProperty('timestamp');
+    expectTypeOf<keyof typeof crawlerSchemas>().toExtend<keyof MessageMap>();
+  });
+});
