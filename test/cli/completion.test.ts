@@ -1,0 +1,102 @@
+import { execFile } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { OPTION_SPECS } from '#src/config-sources.js';
+import { temporaryFolder } from '../support/broker.js';
+import { cliScript, sluice } from '../support/cli.js';
+import { missingTools, without } from '../support/tools.js';
+
+const run = promisify(execFile);
+const missing = (shell: string) => missingTools(shell);
+const scripts: Record<string, string> = {};
+
+beforeAll(async () => {
+  for (const shell of ['bash', 'zsh', 'fish']) {
+    scripts[shell] = (await run(process.execPath, [cliScript, 'completion', shell])).stdout;
+  }
+});
+
+/** What bash offers at the end of a command line; its words are separated as bash does. */
+async function complete(words: readonly string[], cwd = '/'): Promise<string[]> {
+  const { stdout } = await run(
+    'bash',
+    [
+      '--norc',
+      '-c',
+      `source <("$0" "$1" completion bash); shift 1; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _sluice; printf '%s\\n' "\${COMPREPLY[@]}"`,
+      process.execPath,
+      cliScript,
+      'sluice',
+      ...words,
+    ],
+    { cwd },
+  );
+  return stdout.split('\n').filter((text) => text !== '');
+}
+
+describe.skipIf(missing('bash').length > 0)(`bash completes${without(missing('bash'))}`, () => {
+  test('commands', async () => {
+    expect(await complete([''])).toEqual(expect.arrayContaining(['serve', 'pub', 'sub', 'check', '--help']));
+    expect(await complete(['comp'])).toEqual(['completion']);
+    expect(await complete(['x'])).toEqual([]);
+  });
+
+  test('flags of the command', async () => {
+    expect(await complete(['serve', '--max-c'])).toEqual(
+      ['--max-connections', '--max-connection-bytes', '--max-clock-skew'].sort(byOption),
+    );
+    expect(await complete(['sub', '--max'])).toEqual([]);
+    expect(await complete(['check', '--j'])).toEqual(['--json']);
+  });
+
+  test('values that a flag may have', async () => {
+    expect(await complete(['serve', '--framing', ''])).toEqual(['auto', 'ndjson']);
+    expect(await complete(['serve', '--framing', '=', 'n'])).toEqual(['ndjson']);
+    expect(await complete(['serve', '--framing', '='])).toEqual(['auto', 'ndjson']);
+    expect(await complete(['serve', '--enable-metrics', ''])).toEqual(['true', 'false']);
+    expect(await complete(['sub', '--role', 'm'])).toEqual(['monitor']);
+    expect(await complete(['completion', ''])).toEqual(['bash', 'zsh', 'fish']);
+    expect(await complete(['serve', '--backlog', ''])).toEqual([]);
+  });
+
+  test('files, with spaces in their names too', async () => {
+    const folder = temporaryFolder();
+    writeFileSync(join(folder, 'two words.ndjson'), '');
+    mkdirSync(join(folder, 'twofold'));
+    for (const words of [
+      ['pub', 'tw'],
+      ['check', '--quiet', 'tw'],
+      ['serve', '--config', 'tw'],
+    ]) {
+      expect((await complete(words, folder)).sort()).toEqual(['two words.ndjson', 'twofold']);
+    }
+  });
+});
+
+const byOption = (a: string, b: string) => place(a) - place(b);
+const place = (flag: string) => OPTION_SPECS.findIndex((spec) => spec.flag === flag);
+
+describe('the scripts', () => {
+  test.each(['bash', 'zsh', 'fish'])('for %s know every flag of serve that is no secret', (shell) => {
+    for (const { flag, isSecret } of OPTION_SPECS) {
+      const name = shell === 'fish' ? `-l ${flag.slice(2)} ` : flag;
+      if (!isSecret) expect(scripts[shell]).toContain(name);
+    }
+  });
+
+  test.skipIf(missing('zsh').length > 0)(`are good zsh${without(missing('zsh'))}`, async () => {
+    await run('zsh', ['-n', '-c', scripts.zsh ?? '']);
+  });
+
+  test.skipIf(missing('fish').length > 0)(`are good fish${without(missing('fish'))}`, async () => {
+    await run('fish', ['--no-execute', '-c', scripts.fish ?? '']);
+  });
+
+  test('are there for no other shell', async () => {
+    const tried = sluice(['completion', 'tcsh']);
+    expect(await tried.exited).toBe(64);
+    expect(tried.stderr).toContain('Allowed choices are bash, zsh, fish');
+  });
+});

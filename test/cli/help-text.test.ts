@@ -1,0 +1,26 @@
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { expect, test } from 'vitest';
+import { cliScript } from '../support/cli.js';
+
+const run = promisify(execFile);
+const help = async (...words: string[]) =>
+  (await run(process.execPath, [cliScript, ...words, '--help'])).stdout;
+
+test('the help of every command has examples that its own flags allow, and the exit codes', async () => {
+  const overview = await help();
+  const commands = [...overview.matchAll(/^ {2}(\w+) .*$/gm)].map(([, name]) => name ?? '');
+  const names = commands.filter((name) => name !== 'help' && /^[a-z]+$/.test(name));
+  expect(names).toEqual(
+    expect.arrayContaining(['serve', 'pub', 'sub', 'check', 'schemas', 'demo', 'completion']),
+  );
+  for (const name of names) {
+    const text = await help(name);
+    const [options = '', examples = ''] = text.split('\nExamples:\n');
+    const own = examples.split('\n').filter((line) => line.includes(`sluice ${name}`));
+    expect(own.length, name).toBeGreaterThan(0);
+    for (const flag of own.join(' ').match(/(?<=\s)--[a-z][a-z-]+/g) ?? [])
+      expect(options, name).toContain(`${flag} `);
+    expect(text).toContain('Exit codes: 0 fine, 1 ');
+  }
+});
