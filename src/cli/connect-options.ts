@@ -50,3 +50,14 @@ export function resolveConnection(flags: ConnectFlags, defaultRole?: PeerRole): 
     ? { host: options.host, port: options.port ?? 0, ...hello }
     : { socketPath: options.socketPath, ...hello };
 }
+
+/**
+ * How the publishers of a command connect whose `--role` and SLUICE_TOKEN are its subscribers': as crawlers, with
+ * SLUICE_CRAWLER_TOKEN where the broker wants one of those too.
+ * @throws SluiceError `INVALID_OPTION`
+ */
+export function resolvePublisher(flags: ConnectFlags): ClientOptions {
+  const { hello: _, ...address } = resolveConnection(flags);
+  const token = process.env.SLUICE_CRAWLER_TOKEN;
+  return token ? { ...address, hello: { role: 'crawler', token } } : address;
+}

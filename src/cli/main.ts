@@ -6,10 +6,16 @@ import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 
 import { SluiceError } from '../errors.js';
 import { SERVER_VERSION } from '../protocol/control-handler.js';
 import { overflowPolicy } from '../protocol/messages.js';
+import { type BenchFlags, bench, LATENCY_SECONDS } from './bench.js';
 import { addBrokerOptions, resolveFlags } from './broker-options.js';
 import { CHECK_OPTIONS, type CheckFlags, check } from './check.js';
 import { completionScript, SHELLS, type Shell } from './completion.js';
-import { addConnectOptions, type ConnectFlags, resolveConnection } from './connect-options.js';
+import {
+  addConnectOptions,
+  type ConnectFlags,
+  resolveConnection,
+  resolvePublisher,
+} from './connect-options.js';
 import { type DemoFlags, demo } from './demo.js';
 import { EXIT } from './exit-codes.js';
 import { addHelpTexts } from './help-text.js';
@@ -123,6 +129,39 @@ program
   .action(async (flags: StatusFlags) => {
     process.exitCode = await status(flags);
   });
+
+addConnectOptions(
+  program
+    .command('bench')
+    .description('measure throughput and latency of a running broker, from its peers')
+    .option('--pub <n>', 'publishers', atLeast(1), 1)
+    .option('--sub <n>', 'subscribers', atLeast(0), 1)
+    .option(
+      '--msgs <n>',
+      'messages of all publishers together (default: 1000000, or 5 s of them with --latency)',
+      atLeast(1),
+    )
+    .addOption(
+      new Option('--size <bytes>', 'bytes of each message (default: --mix)')
+        .argParser(atLeast(1))
+        .conflicts('mix'),
+    )
+    .option('--mix', 'messages as a crawler sends them, 394 bytes on average')
+    .addOption(
+      new Option(
+        '--latency <rate>',
+        'small messages from one publisher at so many a second, each of them timed',
+      )
+        .argParser(atLeast(1))
+        .conflicts(['size', 'mix']),
+    )
+    .option('--json', 'print the result as JSON'),
+).action(async (given: Partial<BenchFlags> & ConnectFlags) => {
+  const { latency } = given;
+  const msgs = given.msgs ?? (latency === undefined ? 1_000_000 : latency * LATENCY_SECONDS);
+  const flags: BenchFlags = { pub: 1, sub: 1, ...given, msgs, ...(latency === undefined ? {} : { pub: 1 }) };
+  process.exitCode = await bench(flags, resolvePublisher(given), resolveConnection(given, 'monitor'));
+});
 
 program
   .command('completion')
