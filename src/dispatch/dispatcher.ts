@@ -77,11 +77,9 @@ export class Dispatcher {
     const poolOptions: WorkerPoolOptions = { ...options, onError: options.onWorkerError };
     this.#pool = new WorkerPool(poolOptions);
     this.#quarantine = new Quarantine(poolOptions, {
-      onVerdict: (chunk, verdict) => {
-        this.#settle([chunk], verdict);
-        this.#resolveIdle();
-      },
+      onVerdict: (chunk, verdict) => this.#settle([chunk], verdict),
       onHopeless: (chunk) => this.#giveUp(chunk),
+      onEmpty: () => this.#resolveIdle(),
     });
   }
 
@@ -256,6 +254,5 @@ export class Dispatcher {
     chunk.failed = true;
     chunk.lane.advance();
     this.#options.onSettled();
-    this.#resolveIdle();
   }
 }

@@ -12,6 +12,8 @@ export interface QuarantineEvents {
   onVerdict(chunk: Chunk, verdict: Verdict): void;
   /** The chunk is one message, and it has made a worker fail twice. */
   onHopeless(chunk: Chunk): void;
+  /** Nothing is in quarantine any more. */
+  onEmpty(): void;
 }
 
 export class Quarantine {
@@ -56,6 +58,7 @@ export class Quarantine {
       await this.#examine(chunk);
     }
     this.#isWorking = false;
+    this.#events.onEmpty();
   }
 
   async #examine(chunk: Chunk): Promise<void> {

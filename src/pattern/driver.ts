@@ -99,7 +99,6 @@ function writeScan(
         writer.branchIf(isEnded, i32.geU(stopped, end));
         const pass = (length: number) => {
           advance(writer, next, i32.const(length));
-          advance(writer, lines, ONE);
           writer.branch(isEnded);
         };
         writer.if(isDelimiter(0), () => pass(1));
@@ -126,6 +125,8 @@ function writeScan(
       writer.do(i32.store(getLocal(entry), slot(SLOT.STAMP), ENTRY.STAMP));
       writer.if(i32.ne(getLocal(entry), getLocal(head)), () => moveForward(writer, entry));
       advance(writer, matches, ONE);
+      // Not before: where the loop has stopped, the same message comes again.
+      writer.if(i32.ne(getLocal(next), stopped), () => advance(writer, lines, ONE));
       writer.set(AT, getLocal(next));
       writer.branch(again);
     });

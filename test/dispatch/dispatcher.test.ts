@@ -101,6 +101,14 @@ describe('batches', () => {
     expect(ranges.reduce((sum, size) => sum + size, 0)).toBe(80_000);
   });
 
+  test('idle resolves when the last chunk comes out of quarantine', async () => {
+    const schemas = new URL('../support/deadly-schemas.mjs', import.meta.url).href;
+    const { dispatcher, settled, submit } = await createDispatcher({ settings: { ...SETTINGS, schemas } });
+    submit(line({ type: 'deadly' }) + beat);
+    await dispatcher.idle();
+    expect(settled.map(({ failed }) => failed)).toEqual([true, false]);
+  });
+
   test('idle resolves at once when there is nothing to do', async () => {
     const { dispatcher } = await createDispatcher();
     await dispatcher.idle();

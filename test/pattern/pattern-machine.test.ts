@@ -42,8 +42,9 @@ test('more job ids than there is room for: the numbers count anew, and each mess
   const patterns = new PatternSet(registry);
   const generation = patterns.jobGeneration;
   const ids = Array.from({ length: MAX_IDS * 3 }, (_, index) => `job-${index % (MAX_IDS * 2)}`);
-  const { jobs, interruptions } = scanAll(patterns, ids.map(line).join(''));
+  const { jobs, interruptions, lines } = scanAll(patterns, ids.map(line).join(''));
   expect(jobs).toEqual(ids);
+  expect(lines).toBe(ids.length);
   expect(interruptions).toBeGreaterThan(1);
   expect(patterns.jobGeneration).toBeGreaterThan(generation);
 });
@@ -53,7 +54,11 @@ test('long job ids fill the room for their text', () => {
   const ids = Array.from({ length: 500 }, (_, index) => `${index}-${'x'.repeat(MAX_ID_LENGTH - 10)}`);
   expect(scanAll(patterns, ids.map(line).join('')).jobs).toEqual(ids);
   // One that is too long takes the slow path.
-  expect(scanAll(patterns, line('x'.repeat(MAX_ID_LENGTH + 1)))).toMatchObject({ jobs: [], end: 0 });
+  expect(scanAll(patterns, line('x'.repeat(MAX_ID_LENGTH + 1)))).toMatchObject({
+    jobs: [],
+    lines: 0,
+    end: 0,
+  });
 });
 
 test('ids that share a beginning, an end or all but one byte are told apart', () => {
