@@ -62,7 +62,10 @@ const TEXTS: Readonly<Record<string, HelpText>> = {
       ['sluice bench --size 4096', 'messages of 4 KiB, in place of a crawler’s mix'],
       ['sluice bench --latency 1000', 'how long one message takes, at 1,000 a second'],
     ],
-    notes: ['Messages go to all subscribers of the broker: take one that nobody depends on.', TOKEN],
+    notes: [
+      'Messages go to all subscribers of the broker: take one that nobody depends on.',
+      'Where the broker has tokens: SLUICE_TOKEN is that of the subscribers, SLUICE_CRAWLER_TOKEN of the publishers.',
+    ],
   },
   schemas: {
     examples: [
