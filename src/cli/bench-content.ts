@@ -13,7 +13,8 @@ export interface Block {
 
 /** Bytes of a block, roughly: enough to write with few system calls. */
 const BLOCK_SIZE = 512 * 1024;
-const TIMESTAMP = '2026-01-01T00:00:00.000Z';
+/** Of now, for brokers that refuse old messages. */
+const TIMESTAMP = new Date().toISOString();
 
 /**
  * A block of one publisher.
@@ -22,7 +23,10 @@ const TIMESTAMP = '2026-01-01T00:00:00.000Z';
  */
 export function makeBlock(publisher: number, size: number | undefined): Block {
   const traffic = new Traffic({ seed: publisher, crawler: `bench-${publisher}` });
-  const next = size === undefined ? () => traffic.nextLine() : () => padded(publisher, size);
+  const next =
+    size === undefined
+      ? () => JSON.stringify({ ...traffic.next(), timestamp: TIMESTAMP })
+      : () => padded(publisher, size);
   const lines: string[] = [];
   const ends: number[] = [];
   for (let bytes = 0; bytes < BLOCK_SIZE; ends.push(bytes)) {
@@ -50,7 +54,7 @@ function padded(publisher: number, size: number): string {
 const CLOCK_HEAD = '"systemStatus":"idle","uptime":';
 const CLOCK_DIGITS = 15;
 const clockMessage = (digits: string): string =>
-  `{"type":"heartbeat","timestamp":"${TIMESTAMP}","data":{"activeJobs":0,"totalProcessed":0,${CLOCK_HEAD}${digits}}}\n`;
+  `{"type":"heartbeat","timestamp":"${new Date().toISOString()}","data":{"activeJobs":0,"totalProcessed":0,${CLOCK_HEAD}${digits}}}\n`;
 export const CLOCK_SIZE = clockMessage('1'.repeat(CLOCK_DIGITS)).length;
 /** A JSON number has no zeros in front. */
 const CLOCK_BASE = 10 ** (CLOCK_DIGITS - 1);

@@ -11,6 +11,8 @@ import { CLOCK_SIZE, findClocks, makeBlock, makeClock, planOf, sharedNow, shareO
 export interface BenchSettings {
   readonly role: 'publishers' | 'subscribers';
   readonly connection: ClientOptions;
+  /** Who the publishers say they are: subscribers want nobody else's messages, since they count bytes. */
+  readonly crawlerId: string;
   /** How many connections. */
   readonly connections: number;
   /** Messages that all publishers send together. */
@@ -119,7 +121,7 @@ function sendPaced({ socket }: BenchConnection, messages: number, rate: number):
 }
 
 async function subscribe(settings: BenchSettings): Promise<void> {
-  const { connections, expectedBytes } = settings;
+  const { connections, crawlerId, expectedBytes } = settings;
   const latencies: number[] = [];
   const times: number[] = [];
   let bytes = 0;
@@ -135,7 +137,11 @@ async function subscribe(settings: BenchSettings): Promise<void> {
   };
   for (let index = 0; index < connections; index++) {
     const connection = await BenchConnection.open(settings.connection);
-    await connection.ask('subscribe', { id: 'bench', overflow: 'block' }, 'subscribed');
+    await connection.ask(
+      'subscribe',
+      { id: 'bench', crawlerIds: [crawlerId], overflow: 'block' },
+      'subscribed',
+    );
     failOnClose(connection);
     let received = 0;
     connection.onBytes = (read) => {

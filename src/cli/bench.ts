@@ -1,6 +1,7 @@
 // `sluice bench`: throughput and latency of a broker that runs, seen from its peers.
 
 import { type ChildProcess, fork } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import type { ClientOptions } from '../client/client-options.js';
 import { ERRORS, SluiceError } from '../errors.js';
 import { makeBlock, shareOf } from './bench-content.js';
@@ -43,13 +44,14 @@ export async function bench(
 ): Promise<number> {
   // Says at once whether there are messages of that size.
   makeBlock(0, flags.size);
-  const common = { messages: flags.msgs, size: flags.size, rate: flags.latency };
+  const crawlerId = `bench-${randomUUID()}`;
+  const common = { messages: flags.msgs, size: flags.size, rate: flags.latency, crawlerId };
   const peers: Peers[] = [];
   try {
     const publishers = new Peers({
       ...common,
       role: 'publishers',
-      connection: publishing,
+      connection: { ...publishing, hello: { role: 'crawler', ...publishing.hello, crawlerId } },
       connections: flags.pub,
       expectedBytes: 0,
     });

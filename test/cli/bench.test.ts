@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { startBroker } from '../support/broker.js';
 import { sluice } from '../support/cli.js';
+import { line, VALID } from '../support/messages.js';
 
 const APP_TOKEN = 'a-token-of-an-application';
 const CRAWLER_TOKEN = 'a-token-of-a-crawler';
@@ -54,6 +55,22 @@ describe('sluice bench', () => {
     expect(published.messagesPerSecond).toBeLessThan(600);
   });
 
+  test('counts its own messages only, whatever other crawlers send', async () => {
+    const { socketPath, connect } = await startBroker();
+    const other = await connect();
+    const timer = setInterval(() => other.write(line(VALID.heartbeat).repeat(20)), 2);
+    const run = sluice(['bench', '--socket', socketPath, '--latency', '500', '--msgs', '500', '--json']);
+    const code = await run.exited;
+    clearInterval(timer);
+    expect(code).toBe(0);
+    expect(JSON.parse(run.stdout).latency.samples).toBe(500);
+  });
+
+  test('sends messages of now, for a broker that refuses old ones', async () => {
+    const { socketPath } = await startBroker({ maxMessageAge: 60_000 });
+    expect(await sluice(['bench', '--socket', socketPath, '--msgs', '20000']).exited).toBe(0);
+  });
+
   test('goes in with the tokens of both roles', async () => {
     const { socketPath } = await startBroker({
       auth: { tokens: { crawler: [CRAWLER_TOKEN], app: [APP_TOKEN] } },
@@ -67,10 +84,10 @@ describe('sluice bench', () => {
   });
 
   test('says so when the broker refuses the messages, or goes away', async () => {
-    const { socketPath } = await startBroker({ maxMessageAge: 1000 });
+    const { socketPath } = await startBroker({ maxMessagesPerSecond: 1 });
     const refused = sluice(['bench', '--socket', socketPath, '--msgs', '1000']);
     expect(await refused.exited).toBe(1);
-    expect(refused.stderr).toContain('RULE_VIOLATION');
+    expect(refused.stderr).toContain('RATE_LIMITED');
     const { socketPath: other, manager } = await startBroker();
     const left = sluice(['bench', '--socket', other, '--latency', '100', '--msgs', '100000']);
     while (manager.getConnectionPool().size < 2) await new Promise((resolve) => setTimeout(resolve, 5));
