@@ -50,7 +50,7 @@ export class ProtocolHandler {
   readonly #listener: ProtocolListener;
   readonly #control: ControlHandler;
   /** Memory for what is copied on its way to the subscribers. */
-  readonly copies: CopyPool;
+  readonly #copies: CopyPool;
   readonly #gate: Gate;
   readonly #replies: ReplyLimiter;
   readonly #heartbeat: number;
@@ -73,7 +73,7 @@ export class ProtocolHandler {
     copies: CopyPool,
     access: AccessControl = new AccessControl(),
   ) {
-    this.copies = copies;
+    this.#copies = copies;
     this.#settings = settings;
     this.#registry = registry;
     this.#subscriptions = subscriptions;
@@ -191,7 +191,7 @@ export class ProtocolHandler {
       isBare: kind !== RunKind.PLAIN,
       firstSequence,
       delimiter: this.#settings.delimiter.charCodeAt(0),
-      copies: this.copies,
+      copies: this.#copies,
     };
     if (kind === RunKind.DIRECTED) this.#direct(connection, run);
     else if (kind === RunKind.REQUEST) {
