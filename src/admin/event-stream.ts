@@ -27,6 +27,10 @@ export class EventStream {
   add(response: ServerResponse): boolean {
     if (this.#listeners.size >= MAX_LISTENERS) return false;
     response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' });
+    if (response.req.method === 'HEAD') {
+      response.end();
+      return true;
+    }
     response.write(`retry: ${INTERVAL}\n\n`);
     this.#listeners.add(response);
     response.on('close', () => this.#remove(response));

@@ -14,16 +14,16 @@ export interface ViewColumn {
 }
 
 export const VIEW_COLUMNS: readonly ViewColumn[] = [
-  { title: 'PEER', key: 'n', sort: 'crawlerId', width: 22, text: (row) => row.crawlerId ?? row.id },
+  { title: 'PEER', key: 'n', sort: 'crawlerId', width: 20, text: (row) => row.crawlerId ?? row.id },
   { title: 'ROLE', key: 'r', sort: 'role', width: 8, text: (row) => row.role },
-  { title: 'HEALTH', key: 's', sort: 'health', width: 10, text: (row) => (row.isSlow ? 'slow' : row.health) },
-  { title: 'IN/s', key: 'i', sort: 'rateIn', width: 11, text: (row) => formatCount(row.rateIn) },
-  { title: 'OUT/s', key: 'o', sort: 'rateOut', width: 11, text: (row) => formatCount(row.rateOut) },
+  { title: 'HEALTH', key: 's', sort: 'health', width: 9, text: (row) => (row.isSlow ? 'slow' : row.health) },
+  { title: 'IN/s', key: 'i', sort: 'rateIn', width: 9, text: (row) => formatCount(row.rateIn) },
+  { title: 'OUT/s', key: 'o', sort: 'rateOut', width: 10, text: (row) => formatCount(row.rateOut) },
   {
     title: 'PENDING',
     key: 'p',
     sort: 'pendingBytes',
-    width: 10,
+    width: 9,
     text: (row) => formatBytes(row.pendingBytes),
   },
   {
@@ -33,12 +33,12 @@ export const VIEW_COLUMNS: readonly ViewColumn[] = [
     width: 10,
     text: (row) => (row.heartbeatAge === null ? '-' : `${(row.heartbeatAge / 1000).toFixed(0)} s`),
   },
-  { title: 'LATENCY', key: 'l', sort: 'latency', width: 10, text: (row) => formatMilliseconds(row.latency) },
+  { title: 'LATENCY', key: 'l', sort: 'latency', width: 8, text: (row) => formatMilliseconds(row.latency) },
   {
     title: 'REFUSED',
     key: 'e',
     sort: 'messagesRefused',
-    width: 9,
+    width: 8,
     text: (row) => formatCount(row.messagesRefused),
   },
 ];

@@ -9,30 +9,28 @@ import { describeError } from '../errors.js';
 const AT_RUN_TIME: ReadonlySet<string> = new Set(['logLevel', 'auth']);
 
 /**
- * Reads the options again whenever SIGHUP comes. Bad ones change nothing, and are logged.
+ * Reads the options again. Bad ones change nothing, and are logged.
  * @param options those that the broker was started with
  * @param read reads them anew
  */
-export function reloadOnHangUp(
+export function reload(
   manager: SocketManager,
   log: Logger,
   options: ResolvedOptions,
   read: () => ResolvedOptions,
 ): void {
-  process.on('SIGHUP', () => {
-    try {
-      const fresh = read();
-      const changed = changedOptions(options, fresh);
-      // The file with the tokens may be another one under the same name.
-      manager.setAuth(fresh.auth);
-      manager.setLogLevel(fresh.logLevel);
-      log.level = fresh.logLevel;
-      const needRestart = changed.filter((name) => !AT_RUN_TIME.has(name));
-      log.info({ logLevel: fresh.logLevel, needRestart }, 'options are read again');
-    } catch (error) {
-      log.error({ error: describeError(error) }, 'options cannot be read again');
-    }
-  });
+  try {
+    const fresh = read();
+    const changed = changedOptions(options, fresh);
+    // The file with the tokens may be another one under the same name.
+    manager.setAuth(fresh.auth);
+    manager.setLogLevel(fresh.logLevel);
+    log.level = fresh.logLevel;
+    const needRestart = changed.filter((name) => !AT_RUN_TIME.has(name));
+    log.info({ logLevel: fresh.logLevel, needRestart }, 'options are read again');
+  } catch (error) {
+    log.error({ error: describeError(error) }, 'options cannot be read again');
+  }
 }
 
 /** Names of the options that differ; never their values. */

@@ -5,7 +5,7 @@ import pretty from 'pino-pretty';
 import type { ResolvedOptions } from '../config.js';
 import { SocketManager } from '../connection/socket-manager.js';
 import { EXIT } from './exit-codes.js';
-import { reloadOnHangUp } from './reload.js';
+import { reload } from './reload.js';
 import { Supervisor } from './supervisor.js';
 
 /** Descriptors before this one are standard input, output and error. */
@@ -27,9 +27,10 @@ export async function serve(read: () => ResolvedOptions, flags: ServeFlags): Pro
   }
   const log = createLogger(options.logLevel);
   const manager = new SocketManager({ ...options, ...inherited() }, { logger: log });
-  new Supervisor(log).follow(manager);
+  const supervisor = new Supervisor(log);
+  supervisor.follow(manager);
   exitOnSignals(manager, log);
-  reloadOnHangUp(manager, log, options, read);
+  process.on('SIGHUP', () => supervisor.whileReloading(() => reload(manager, log, options, read)));
   await manager.start();
   if (process.stdout.isTTY) printWelcome(options);
 }

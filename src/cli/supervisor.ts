@@ -15,6 +15,7 @@ export class Supervisor {
   readonly #isThere: boolean;
   readonly #log: Logger;
   #told: Promise<void> = Promise.resolve();
+  #isReady = false;
 
   /** @param environment where NOTIFY_SOCKET is looked for */
   constructor(log: Logger, environment: NodeJS.ProcessEnv = process.env) {
@@ -24,8 +25,22 @@ export class Supervisor {
 
   /** Tells when a server is ready, and when it begins to stop. */
   follow(manager: SocketManager): void {
-    manager.once('server_started', () => void this.tell('ready'));
-    manager.once('server_stopping', () => void this.tell('stopping'));
+    manager.once('server_started', () => {
+      this.#isReady = true;
+      void this.tell('ready');
+    });
+    manager.once('server_stopping', () => {
+      this.#isReady = false;
+      void this.tell('stopping');
+    });
+  }
+
+  /** Tells that the broker reloads while it does `work`. One that is not ready yet, or no more, tells nothing. */
+  whileReloading(work: () => void): void {
+    if (!this.#isReady) return work();
+    void this.tell('reloading');
+    work();
+    void this.tell('ready');
   }
 
   /**

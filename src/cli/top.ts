@@ -95,8 +95,8 @@ class TopView {
 
   readonly #draw = (): void => {
     const { columns = 80, rows = 24 } = process.stdout;
-    const keys = VIEW_COLUMNS.map(({ key, title }) => `${key} ${title.toLowerCase()}`).join('  ');
-    const lines = [...this.#lines.slice(0, rows - 2), '', `sort by: ${keys}   q: quit`].slice(-rows);
+    const keys = VIEW_COLUMNS.map(({ key, title }) => `${key} ${title.toLowerCase()}`).join(' ');
+    const lines = [...this.#lines.slice(0, rows - 2), '', `q quit  sort: ${keys}`].slice(-rows);
     const text = lines.map((line) => line.slice(0, columns) + CLEAR_LINE).join('\r\n');
     process.stdout.write(HOME + text + CLEAR_BELOW);
   };

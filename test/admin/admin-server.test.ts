@@ -56,6 +56,8 @@ describe('the admin server', () => {
     expect(posted.headers.allow).toBe('GET, HEAD');
     const head = await ask(adminPath, '/healthz', { method: 'HEAD' });
     expect([head.status, head.body]).toEqual([200, '']);
+    // A stream of events has no end: asked for its head only, it ends at once.
+    expect((await ask(adminPath, '/events', { method: 'HEAD' })).status).toBe(200);
   });
 
   test('lets nothing be framed, cached or read by other sites', async () => {

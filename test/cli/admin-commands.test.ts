@@ -3,9 +3,12 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { ask, startAdminBroker } from '../support/admin.js';
 import { temporaryFolder } from '../support/broker.js';
-import { sluice } from '../support/cli.js';
+import { sluice, sluiceInTerminal } from '../support/cli.js';
 import { line, VALID } from '../support/messages.js';
 import { Peer } from '../support/peer.js';
+import { missingTools, without } from '../support/tools.js';
+
+const missing = missingTools('python3');
 
 describe('sluice status', () => {
   test('prints how the broker is, and exits 0 when it is ready', async () => {
@@ -62,6 +65,39 @@ describe('sluice top', () => {
     // A peer's name must not move the cursor.
     expect(run.stdout).toMatch(/^crawler-\?\[2J +crawler +healthy/m);
     expect(run.stdout).not.toContain('\u001b');
+  });
+
+  test.skipIf(missing.length > 0)(
+    `in a terminal, takes the screen, sorts by the key that is pressed, and gives the screen back${without(missing)}`,
+    async () => {
+      const { adminPath } = await startAdminBroker();
+      const run = sluiceInTerminal(['top', '--admin', adminPath, '--interval', '60']);
+      await run.says('IN/s*');
+      await run.says('q quit  sort: ');
+      expect(run.stdout).toContain('e refused');
+      expect(run.stdout.startsWith('\u001b[?1049h')).toBe(true);
+      for (const [key, head] of [
+        ['n', 'PEER*'],
+        ['p', 'PENDING*'],
+        ['e', 'REFUSED*'],
+      ] as const) {
+        expect(run.stdout).not.toContain(head);
+        run.child.stdin.write(key);
+        await run.says(head);
+      }
+      run.child.stdin.write('q');
+      expect(await run.exited).toBe(0);
+      expect(run.stdout.trimEnd().endsWith('\u001b[?25h\u001b[?1049l')).toBe(true);
+    },
+  );
+
+  test.skipIf(missing.length > 0)(`Ctrl-C leaves the terminal as it was${without(missing)}`, async () => {
+    const { adminPath } = await startAdminBroker();
+    const run = sluiceInTerminal(['top', '--admin', adminPath]);
+    await run.says('q quit');
+    run.child.stdin.write('\u0003');
+    expect(await run.exited).toBe(0);
+    expect(run.stdout.trimEnd().endsWith('\u001b[?1049l')).toBe(true);
   });
 });
 

@@ -22,7 +22,7 @@ const told = ({ stdout }: CliRun) =>
   stdout.split('\n').filter((text) => /^(READY|STOPPING|RELOADING)/.test(text));
 
 test.skipIf(missing.length > 0)(
-  `serve tells systemd when it is ready and when it stops${without(missing)}`,
+  `serve tells systemd when it is ready, reloads and stops${without(missing)}`,
   async () => {
     const { reader, path } = await startReader();
     const run = sluice(['serve', '--socket', join(temporaryFolder(), 'x.sock'), '--workers', '1'], {
@@ -30,10 +30,17 @@ test.skipIf(missing.length > 0)(
     });
     await reader.says('READY=1');
     expect(run.stdout).toContain('"msg":"listening"');
+    run.child.kill('SIGHUP');
+    await reader.says('RELOADING=1');
     run.child.kill('SIGTERM');
     await reader.says('STOPPING=1');
     expect(await run.exited).toBe(0);
-    expect(told(reader)).toEqual(['READY=1', 'STOPPING=1']);
+    expect(told(reader)).toEqual([
+      'READY=1',
+      expect.stringMatching(/^RELOADING=1 MONOTONIC_USEC=\d+$/),
+      'READY=1',
+      'STOPPING=1',
+    ]);
     expect(run.stderr).toBe('');
   },
 );

@@ -68,6 +68,12 @@ export function sluice(args: readonly string[], env: NodeJS.ProcessEnv = {}): Cl
   return runNode(cliScript, args, env);
 }
 
+/** Starts `sluice` in a terminal: what it shows is on standard output, what is written to its input are keys. */
+export function sluiceInTerminal(args: readonly string[]): CliRun {
+  const terminal = join(packageRoot, 'test/support/terminal.py');
+  return new CliRun(spawn('python3', [terminal, process.execPath, cliScript, ...args]));
+}
+
 /** Starts `sluice` with so many file descriptors at most. */
 export function sluiceWithFiles(openFiles: number, args: readonly string[]): CliRun {
   const command = `ulimit -n ${openFiles}; exec "$0" "$@"`;
