@@ -2,7 +2,7 @@
 // gives the address behind it, or 0 where the text is not what the pattern takes. What it captures, it leaves
 // in memory.
 
-import type { Fragment, Spacing } from './fragment.js';
+import { type Fragment, hasCheckedTime, type Spacing } from './fragment.js';
 import { FragmentWriter, PatternContext } from './fragment-writer.js';
 import { SLOT } from './machine-memory.js';
 import { type Code, f64, getLocal, i32, select } from './wasm/expressions.js';
@@ -15,7 +15,7 @@ export interface PatternSource {
   readonly spacing: Spacing;
   /** Pairs of captured numbers, of which the first must not be greater, where both are there. */
   readonly notGreater: readonly (readonly [smaller: string, greater: string])[];
-  /** Path of a captured number to leave in {@link SLOT.ACTIVE_JOBS}. */
+  /** Path of a captured number to leave in {@link SLOT.HEARTBEAT}. */
   readonly activeJobs: string | undefined;
 }
 
@@ -50,7 +50,7 @@ export function generatePattern({
         if (jobs !== undefined) {
           const count = i32.truncate(jobs);
           const isTooMany = i32.gtU(count, i32.const(MAX_ACTIVE_JOBS));
-          writer.do(setSlot(SLOT.ACTIVE_JOBS, select(i32.const(MAX_ACTIVE_JOBS), count, isTooMany)));
+          writer.do(setSlot(SLOT.HEARTBEAT, select(i32.const(MAX_ACTIVE_JOBS), count, isTooMany)));
         }
         writer.return(getLocal(0));
       });
@@ -67,9 +67,4 @@ function captured({ strings }: FragmentWriter, part: 'start' | 'length'): Code {
   const partOf = (locals: typeof newer) => (locals === undefined ? NOTHING : getLocal(locals[part]));
   if (newer === undefined) return partOf(older);
   return older === undefined ? partOf(newer) : select(partOf(newer), partOf(older), getLocal(newer.start));
-}
-
-function hasCheckedTime(fragment: Fragment): boolean {
-  if (fragment.kind === 'object') return fragment.members.some(({ value }) => hasCheckedTime(value));
-  return fragment.kind === 'dateTime' && fragment.isChecked;
 }

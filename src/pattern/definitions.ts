@@ -1,6 +1,6 @@
 // Reads what zod tells of its schemas: definitions, checks, bounds. Says by name what no pattern can express.
 
-import type * as z from 'zod';
+import * as z from 'zod';
 
 /** Why a schema, or a part of it, cannot be a pattern. */
 export class Declined extends Error {}
@@ -21,6 +21,28 @@ export function unwrap(schema: Schema): Schema {
   return ['optional', 'default', 'readonly'].includes(def.type) ? unwrap(def.innerType as Schema) : schema;
 }
 
+/**
+ * Whether an object may certainly lack the member. zod's own `optin` says only that it may be missing before whatever
+ * else the schema asks: a refinement, a pipe.
+ */
+export function isOmittable(schema: Schema): boolean {
+  const def = definitionOf(schema);
+  if (checksOf(def).length > 0) return false;
+  switch (def.type) {
+    case 'default':
+      return true;
+    case 'optional': {
+      const inner = def.innerType as Schema;
+      return inner._zod.optin === undefined || isOmittable(inner);
+    }
+    case 'nullable':
+    case 'readonly':
+      return isOmittable(def.innerType as Schema);
+    default:
+      return false;
+  }
+}
+
 function checksOf(def: Definition): readonly Check[] {
   const checks = (def.checks ?? []) as readonly { readonly _zod: { readonly def: Check } }[];
   return checks.map((check) => check._zod.def);
@@ -38,6 +60,9 @@ export function refuseChecks(def: Definition): void {
   if (def.coerce === true) throw new Declined('coercion');
 }
 
+/** The greatest length that a pattern can compare with. */
+const MAX_LENGTH = 2 ** 31 - 1;
+
 /** What a string or list must be like. */
 export interface TextBounds {
   readonly min: number;
@@ -52,17 +77,22 @@ export function boundsOf(def: Definition, least: number): TextBounds {
   let max = Number.POSITIVE_INFINITY;
   let prefix: string | undefined;
   for (const check of checksOf(def)) {
-    if (check.check === 'min_length') min = Math.max(min, Number(check.minimum));
-    else if (check.check === 'max_length') max = Math.min(max, Number(check.maximum));
+    if (check.check === 'min_length') min = Math.max(min, lengthIn(check.minimum));
+    else if (check.check === 'max_length') max = Math.min(max, lengthIn(check.maximum));
     else if (check.check === 'length_equals') {
-      min = Math.max(min, Number(check.length));
-      max = Math.min(max, Number(check.length));
+      min = Math.max(min, lengthIn(check.length));
+      max = Math.min(max, lengthIn(check.length));
     } else if (check.format === 'starts_with' && prefix === undefined) prefix = String(check.prefix);
     else decline(check);
   }
   if (def.coerce === true) throw new Declined('coercion');
   if (max < min) throw new Declined('bounds that exclude each other');
   return { min, max: max === Number.POSITIVE_INFINITY ? undefined : max, prefix };
+}
+
+function lengthIn(bound: unknown): number {
+  if (Number.isInteger(bound) && Math.abs(Number(bound)) <= MAX_LENGTH) return Number(bound);
+  throw new Declined('a length that is no integer of 31 bits');
 }
 
 /** Which numbers a definition allows. */
@@ -113,7 +143,7 @@ export function numberRangeOf(def: Definition): NumberRange {
     const format = check.check === 'number_format' ? INTEGER_FORMATS[String(check.format)] : undefined;
     const isExcluded = check.inclusive === false;
     if (format !== undefined) range = intersect(range, format);
-    else if (typeof check.value !== 'number') decline(check);
+    else if (typeof check.value !== 'number' || Number.isNaN(check.value)) decline(check);
     else if (check.check === 'greater_than') {
       range = intersect(range, { min: check.value, minExcluded: isExcluded });
     } else if (check.check === 'less_than') {
@@ -125,7 +155,29 @@ export function numberRangeOf(def: Definition): NumberRange {
 
 /** The values of an enumeration or literal. */
 export function valuesOf(def: Definition): readonly unknown[] {
-  return def.type === 'enum' ? Object.values(def.entries as object) : (def.values as readonly unknown[]);
+  // Not all values of `entries`: those of a TypeScript enumeration of numbers have its names among them.
+  if (def.type === 'enum') return z.core.util.getEnumValues(def.entries as z.core.util.EnumLike);
+  return def.values as readonly unknown[];
+}
+
+/** Whether a value is always there, and one of a few that are known. */
+export function isNaming(schema: Schema): boolean {
+  return ['literal', 'enum'].includes(definitionOf(schema).type);
+}
+
+/** Declines a format that zod knows by this name, where the schema has another pattern for it. */
+export function refuseOwnPattern(def: Definition): void {
+  const { regexes } = z.core;
+  // Where the format is a date and time: others have none of these.
+  const { precision, offset, local } = def as unknown as z.core.$ZodISODateTimeDef;
+  const standard = {
+    date: () => regexes.date,
+    datetime: () => regexes.datetime({ precision, offset, local }),
+    uuid: () => regexes.uuid(def.version === undefined ? undefined : Number(String(def.version).slice(1))),
+  }[String(def.format)];
+  if (def.fn !== undefined || String(def.pattern) !== String(standard?.())) {
+    throw new Declined(`a pattern of its own for the format ${String(def.format)}`);
+  }
 }
 
 /** An option of a discriminated union whose first key is the discriminator: the options differ there. */

@@ -11,6 +11,7 @@ import {
   MAX_IDS,
   MAX_MATCHES,
   type MemoryMap,
+  NO_HEARTBEAT,
   SHELVES,
   SLOT,
   STOP,
@@ -46,6 +47,7 @@ const WORD = 8;
 
 const NOTHING = i32.const(0);
 const ONE = i32.const(1);
+const NO_JOBS = i32.const(NO_HEARTBEAT);
 const slot = (offset: number): Code => i32.load(NOTHING, offset);
 const setSlot = (offset: number, value: Code): Code => i32.store(NOTHING, value, offset);
 
@@ -75,6 +77,7 @@ function writeScan(
   const stopped = getLocal(stop);
   const isDelimiter = (offset: number) => i32.eq(i32.load8(stopped, offset), i32.const(delimiter));
 
+  writer.do(setSlot(SLOT.HEARTBEAT, NO_JOBS));
   writer.block((out) => {
     writer.loop((again) => {
       writer.branchIf(out, i32.geU(at, end));
@@ -124,6 +127,10 @@ function writeScan(
       writer.do(i32.store(record, getLocal(job), MATCH.JOB * 4));
       writer.do(i32.store(getLocal(entry), slot(SLOT.STAMP), ENTRY.STAMP));
       writer.if(i32.ne(getLocal(entry), getLocal(head)), () => moveForward(writer, entry));
+      writer.if(i32.ne(slot(SLOT.HEARTBEAT), NO_JOBS), () => {
+        writer.do(setSlot(SLOT.ACTIVE_JOBS, slot(SLOT.HEARTBEAT)));
+        writer.do(setSlot(SLOT.HEARTBEAT, NO_JOBS));
+      });
       advance(writer, matches, ONE);
       // Not before: where the loop has stopped, the same message comes again.
       writer.if(i32.ne(getLocal(next), stopped), () => advance(writer, lines, ONE));

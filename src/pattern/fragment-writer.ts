@@ -190,7 +190,8 @@ export class FragmentWriter {
     this.settle(miss);
     this.#writer.set(start, at);
     this.#take(scanners.dateTime(at, allowsOffset), miss);
-    if (isChecked && isTimely !== undefined) {
+    if (isChecked) {
+      if (isTimely === undefined) throw new Error('nobody checks the age of the timestamp');
       this.#writer.branchIf(miss, i32.eqz(call(isTimely, getLocal(start), at)));
     }
     this.#expect('"', miss);

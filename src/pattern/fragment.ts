@@ -1,7 +1,7 @@
 // What a pattern is made of: the shapes of JSON text that it takes. Each takes only what JSON.parse takes too,
 // and of several options at most one can go on beyond its first bytes, so that matching is linear.
 
-import type { NumberRange } from './definitions.js';
+import { ANY_NUMBER, Declined, type Definition, type NumberRange, refuseOwnPattern } from './definitions.js';
 
 export type Fragment =
   /** These very characters; printable ASCII. */
@@ -20,7 +20,7 @@ export type Fragment =
   | { readonly kind: 'number' }
   /** A number of at most 15 digits in all, whose value matters. */
   | { readonly kind: 'value'; readonly range: NumberRange; readonly capture: string | undefined }
-  /** A date and time, as ISO 8601 writes it: in UTC, or with an offset where that is allowed. No February 29th. */
+  /** A date and time, as ISO 8601 writes it: in UTC, or with an offset where that is allowed. */
   | { readonly kind: 'dateTime'; readonly allowsOffset: boolean; readonly isChecked: boolean }
   /** A day, as ISO 8601 writes it. */
   | { readonly kind: 'date' }
@@ -54,6 +54,36 @@ export interface Spacing {
   readonly colon: ':' | ': ';
 }
 
+/** How many objects and lists lie within each other, at most, in what a fragment takes. */
+export function depthOf(fragment: Fragment): number {
+  switch (fragment.kind) {
+    case 'object':
+      return 1 + Math.max(0, ...fragment.members.map(({ value }) => depthOf(value)));
+    case 'list':
+      return 1 + depthOf(fragment.element);
+    case 'record':
+      return 1 + depthOf(fragment.value);
+    case 'choice':
+      return Math.max(...fragment.options.map(depthOf));
+    case 'flat':
+      return 1;
+    default:
+      return 0;
+  }
+}
+
+/** Whether a timestamp's age is to be checked somewhere in the fragment. */
+export function hasCheckedTime(fragment: Fragment): boolean {
+  switch (fragment.kind) {
+    case 'object':
+      return fragment.members.some(({ value }) => hasCheckedTime(value));
+    case 'choice':
+      return fragment.options.some(hasCheckedTime);
+    default:
+      return fragment.kind === 'dateTime' && fragment.isChecked;
+  }
+}
+
 export const text = (characters: string): Fragment => ({ kind: 'text', text: characters });
 export const choice = (options: readonly Fragment[]): Fragment =>
   options.length === 1 && options[0] !== undefined ? options[0] : { kind: 'choice', options };
@@ -66,3 +96,49 @@ export const SCALAR: Fragment = choice([
   text('false'),
   text('null'),
 ]);
+
+/** An enumeration of more values would make a large pattern. */
+const MAX_VALUES = 1024;
+
+/** Strings of a format that zod knows. @param isChecked whether the age of a date and time counts */
+export function formatted(def: Definition, isChecked: boolean): Fragment {
+  switch (def.format) {
+    case 'datetime':
+      refuseOwnPattern(def);
+      if (def.precision !== null) throw new Declined('a date and time of limited precision');
+      return { kind: 'dateTime', allowsOffset: def.offset === true, isChecked };
+    case 'date':
+      refuseOwnPattern(def);
+      return { kind: 'date' };
+    case 'uuid':
+      refuseOwnPattern(def);
+      return { kind: 'uuid', version: typeof def.version === 'string' ? def.version.slice(1) : undefined };
+    default:
+      throw new Declined(`the format ${String(def.format)}`);
+  }
+}
+
+/** Numbers whose value nobody needs are only looked at. */
+export function numberIn(range: NumberRange, capture: string | undefined): Fragment {
+  const isAny = Object.entries(ANY_NUMBER).every(
+    ([bound, value]) => range[bound as keyof NumberRange] === value,
+  );
+  return isAny && capture === undefined ? { kind: 'number' } : { kind: 'value', range, capture };
+}
+
+/** The longest first: where one begins another, that is the one to try first. */
+export function anyOf(values: readonly unknown[]): Fragment {
+  if (values.length === 0 || values.length > MAX_VALUES) throw new Declined('no values, or very many');
+  const texts = values.map((value) => {
+    // What JSON has no word for, it writes as null.
+    const hasText = typeof value === 'number' ? Number.isFinite(value) : typeof value !== 'bigint';
+    const json = hasText ? JSON.stringify(value) : undefined;
+    if (json === undefined || !isPlainAscii(json)) throw new Declined('a value that is no plain ASCII');
+    return json;
+  });
+  return choice(texts.sort((a, b) => b.length - a.length).map(text));
+}
+
+export function isPlainAscii(characters: string): boolean {
+  return /^[\x20-\x7e]*$/.test(characters);
+}

@@ -8,19 +8,26 @@ export interface Layout {
   readonly spacing: Spacing;
   /** Keys in their order, by the path of their object; the schema's own where a path is missing. */
   readonly keys: ReadonlyMap<string, readonly string[]>;
+  /** Paths of the keys that the schema does not name. */
+  readonly extra: ReadonlySet<string>;
 }
 
 /** What `JSON.stringify` writes of an object whose keys are in the schema's order. */
-export const COMPACT: Layout = { spacing: { comma: ',', colon: ':' }, keys: new Map() };
+export const COMPACT: Layout = { spacing: { comma: ',', colon: ':' }, keys: new Map(), extra: new Set() };
 
-/** Keys of one object that its schema does not name: as many as a layout keeps. */
+/** The keys of a job id: the newer one, which counts where both are there, and the older one. */
+export const JOB_IDS = ['jobId', 'job_id'] as const;
+
+/** Keys that the schema does not name: as many as a layout keeps, and how long one may be. */
 const MAX_EXTRA_KEYS = 16;
+const MAX_KEY_LENGTH = 256;
 /** Elements of a list that are looked at. */
 const MAX_ELEMENTS = 16;
 
-/** The path of a member. */
+/** The path of a member. A key that could be read as a part of a path is quoted. */
 export function memberPath(path: string, key: string): string {
-  return path === '' ? key : `${path}.${key}`;
+  const step = key === '' || /[.[\]{}|]/.test(key) ? JSON.stringify(key) : key;
+  return path === '' ? step : `${path}.${step}`;
 }
 
 /** The path of the elements of a list, all together. */
@@ -31,6 +38,11 @@ export function elementPath(path: string): string {
 /** The path of the values of a record, all together. */
 export function valuePath(path: string): string {
   return `${path}{}`;
+}
+
+/** Whether a message's value at this path names its job. */
+export function isJobId(path: string): boolean {
+  return path === JOB_IDS[0] || path === JOB_IDS[1];
 }
 
 /** Whether a path names one value of a message, not many. */
@@ -44,50 +56,61 @@ export function isSingular(path: string): boolean {
  * @returns `undefined` where it has no layout that could come again
  */
 export function layoutOf(schema: Schema, message: unknown, text: string): Layout | undefined {
-  const keys = new Map<string, readonly string[]>();
-  if (!collectKeys(schema, message, '', keys)) return undefined;
+  const found = { keys: new Map<string, readonly string[]>(), extra: new Set<string>() };
+  if (!collectKeys(schema, message, '', found)) return undefined;
   // A guess from the first members: a pattern that does not take the message itself is not learned.
   const colon = /^\{"[^"]*": /.test(text) ? ': ' : ':';
   const comma = /[^\\]", "/.test(text) || /[\d}\]el], "/.test(text) ? ', ' : ',';
-  return { spacing: { comma, colon }, keys };
+  return { spacing: { comma, colon }, ...found };
 }
 
-/** One layout that has the order of both; `undefined` where they contradict each other. */
+/** One layout that has the order of both; `undefined` where they contradict each other, or have too many keys. */
 export function mergeLayouts(a: Layout, b: Layout): Layout | undefined {
   if (a.spacing.comma !== b.spacing.comma || a.spacing.colon !== b.spacing.colon) return undefined;
+  // A pattern is looked for by what its messages begin with.
+  if (a.keys.get('')?.[0] !== b.keys.get('')?.[0]) return undefined;
+  const [jobId, other] = [jobIdKeyOf(a), jobIdKeyOf(b)];
+  if (jobId !== other && jobId !== undefined && other !== undefined) return undefined;
   const keys = new Map(a.keys);
   for (const [path, order] of b.keys) if (!mergeInto(keys, path, order)) return undefined;
-  return { spacing: a.spacing, keys };
+  const extra = new Set([...a.extra, ...b.extra]);
+  return extra.size > MAX_EXTRA_KEYS ? undefined : { spacing: a.spacing, keys, extra };
 }
 
-function collectKeys(
-  schema: Schema,
-  value: unknown,
-  path: string,
-  keys: Map<string, readonly string[]>,
-): boolean {
+interface FoundKeys {
+  readonly keys: Map<string, readonly string[]>;
+  readonly extra: Set<string>;
+}
+
+/** The key that names the job: where a pattern needs one, it is the same in all messages that it takes. */
+export function jobIdKeyOf({ keys }: Layout): string | undefined {
+  return JOB_IDS.find((key) => keys.get('')?.includes(key));
+}
+
+function collectKeys(schema: Schema, value: unknown, path: string, found: FoundKeys): boolean {
   const def = definitionOf(unwrap(schema));
-  if (def.type === 'nullable') return collectKeys(def.innerType as Schema, value, path, keys);
+  if (def.type === 'nullable') return collectKeys(def.innerType as Schema, value, path, found);
   if (typeof value !== 'object' || value === null) return true;
   if (Array.isArray(value)) {
     if (def.type !== 'array') return true;
     const elements = value.slice(0, MAX_ELEMENTS);
-    return elements.every((item) => collectKeys(def.element as Schema, item, elementPath(path), keys));
+    return elements.every((item) => collectKeys(def.element as Schema, item, elementPath(path), found));
   }
   const members = value as Readonly<Record<string, unknown>>;
   if (def.type === 'record') {
     const values = Object.values(members).slice(0, MAX_ELEMENTS);
-    return values.every((item) => collectKeys(def.valueType as Schema, item, valuePath(path), keys));
+    return values.every((item) => collectKeys(def.valueType as Schema, item, valuePath(path), found));
   }
   if (def.type !== 'object') return true;
   const shape = def.shape as Readonly<Record<string, Schema>>;
   const order = Object.keys(members);
-  if (!mergeInto(keys, path, order)) return false;
-  const extra = keys.get(path)?.filter((key) => !Object.hasOwn(shape, key)) ?? [];
-  if (extra.length > MAX_EXTRA_KEYS) return false;
+  if (!mergeInto(found.keys, path, order)) return false;
   return order.every((key) => {
+    const field = memberPath(path, key);
     const member = Object.hasOwn(shape, key) ? shape[key] : undefined;
-    return member === undefined || collectKeys(member, members[key], memberPath(path, key), keys);
+    if (member !== undefined) return collectKeys(member, members[key], field, found);
+    found.extra.add(field);
+    return key.length <= MAX_KEY_LENGTH && found.extra.size <= MAX_EXTRA_KEYS;
   });
 }
 

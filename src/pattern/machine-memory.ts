@@ -7,8 +7,10 @@ export const SLOT = {
   /** Address and length of the job id of the latest match; address 0: it has none. */
   JOB_START: 0,
   JOB_LENGTH: 4,
-  /** `activeJobs` of the latest heartbeat; the caller takes note and resets it. */
+  /** `activeJobs` of the latest heartbeat that was matched; the caller takes note and resets it. */
   ACTIVE_JOBS: 8,
+  /** That of a heartbeat that a pattern takes, before it is known whether it is a match. */
+  HEARTBEAT: 36,
   /** What a scan gives: matches, delimiters passed, and why it stopped ({@link STOP}). */
   MATCHES: 12,
   LINES: 16,
@@ -21,7 +23,7 @@ export const SLOT = {
   SIZE: 64,
 } as const;
 
-/** What {@link SLOT.ACTIVE_JOBS} has when no heartbeat has come. */
+/** What {@link SLOT.ACTIVE_JOBS} and {@link SLOT.HEARTBEAT} have when no heartbeat has come. */
 export const NO_HEARTBEAT = 0xffff_ffff;
 
 /** Why a scan has stopped before the end. */

@@ -4,23 +4,47 @@
 
 import { type Conditions, MIN_JOB_ID_LENGTH } from '../protocol/conditions.js';
 import type { MessageType } from '../protocol/message-registry.js';
+import { MAX_DEPTH } from '../protocol/safe-json.js';
 import {
-  ANY_NUMBER,
   beginsWithTag,
   boundsOf,
   Declined,
   type Definition,
   definitionOf,
   intersect,
-  type NumberRange,
+  isNaming,
+  isOmittable,
   numberRangeOf,
   refuseChecks,
   type Schema,
   startsOf,
   valuesOf,
 } from './definitions.js';
-import { BOOLEAN, choice, type Fragment, type Member, type Spacing, STRING, text } from './fragment.js';
-import { COMPACT, elementPath, isSingular, type Layout, memberPath, valuePath } from './layout.js';
+import {
+  anyOf,
+  BOOLEAN,
+  choice,
+  depthOf,
+  type Fragment,
+  formatted,
+  isPlainAscii,
+  type Member,
+  numberIn,
+  type Spacing,
+  STRING,
+  text,
+} from './fragment.js';
+import {
+  COMPACT,
+  elementPath,
+  isJobId,
+  isSingular,
+  JOB_IDS,
+  jobIdKeyOf,
+  type Layout,
+  memberPath,
+  valuePath,
+} from './layout.js';
 
 /** A compiled schema. */
 export interface CompiledPattern {
@@ -59,7 +83,6 @@ export function compilePattern(
 
 const NOT_NEGATIVE = { min: 0 };
 const INTEGER = { isInteger: true };
-const JOB_IDS = ['jobId', 'job_id'];
 export const TIMESTAMP = 'timestamp';
 
 class PatternCompiler {
@@ -68,8 +91,12 @@ class PatternCompiler {
   readonly #layout: Layout;
   /** Paths to capture. */
   readonly #wanted: ReadonlySet<string>;
+  /** The key that must name a job, where the message type needs one. */
+  readonly #neededJobId: string | undefined;
   /** Path of the timestamp whose age counts. */
   readonly #checkedTime: string | undefined;
+  /** Schemas that are being compiled: one that is met again has no end. */
+  readonly #open = new Set<Schema>();
   readonly #captures = new Set<string>();
   readonly #omitted = new Map<string, string>();
   #head = '{';
@@ -80,16 +107,20 @@ class PatternCompiler {
     this.#type = type;
     this.#conditions = type.conditions ?? {};
     this.#layout = layout;
-    // Where jobId is needed, its older spelling is never the one that counts.
-    const jobIds = this.#conditions.needsJobId ? ['jobId'] : JOB_IDS;
+    // Where it is needed, the one that counts must be there.
+    this.#neededJobId = this.#conditions.needsJobId ? (jobIdKeyOf(layout) ?? JOB_IDS[0]) : undefined;
+    const jobIds: readonly string[] = this.#neededJobId === undefined ? JOB_IDS : [this.#neededJobId];
     this.#checkedTime = captured.find((path) => path === TIMESTAMP);
     this.#wanted = new Set([...jobIds, ...captured, ...(this.#conditions.notGreater ?? []).flat()]);
   }
 
   compile(): CompiledPattern {
     const { schema } = this.#type;
-    if (shapeOf(schema)?.type === undefined) throw new Declined('it has no key that names its type');
+    const typeKey = shapeOf(schema)?.type;
+    if (typeKey === undefined) throw new Declined('it has no key that names its type');
+    if (!isNaming(typeKey)) throw new Declined('its schema does not name its type');
     const fragment = this.#fragment(schema, '');
+    if (depthOf(fragment) > MAX_DEPTH) throw new Declined('more levels than a message may have');
     this.#checkConditions();
     const omitted = [...this.#omitted].map(([field, reason]) => `${field}: ${reason}`);
     const { spacing } = this.#layout;
@@ -98,21 +129,32 @@ class PatternCompiler {
 
   /** Every condition must be in the pattern, or speak of a field that the pattern leaves out. */
   #checkConditions(): void {
-    const { integer = [], notNegative = [], notGreater = [], needsJobId } = this.#conditions;
+    const { integer = [], notNegative = [], notGreater = [] } = this.#conditions;
     const needed = [
       ...integer.map((path) => ({ path, isMet: this.#applied.has(`integer ${path}`) })),
       ...notNegative.map((path) => ({ path, isMet: this.#applied.has(`notNegative ${path}`) })),
       ...notGreater.flat().map((path) => ({ path, isMet: this.#captures.has(path) })),
-      ...(needsJobId ? [{ path: 'jobId', isMet: this.#captures.has('jobId') }] : []),
     ];
     for (const { path, isMet } of needed) {
       if (!isMet && !this.#omitted.has(path)) throw new Declined(`a rule on ${path}, which it cannot check`);
+    }
+    if (this.#neededJobId !== undefined && !this.#captures.has(this.#neededJobId)) {
+      throw new Declined('a message without the job id that it needs');
     }
   }
 
   /** @param path of the value in the message; see layout.ts */
   #fragment(schema: Schema, path: string): Fragment {
-    const def = definitionOf(schema);
+    if (this.#open.has(schema)) throw new Declined('recursion');
+    this.#open.add(schema);
+    try {
+      return this.#fragmentOf(definitionOf(schema), path);
+    } finally {
+      this.#open.delete(schema);
+    }
+  }
+
+  #fragmentOf(def: Definition, path: string): Fragment {
     switch (def.type) {
       case 'object':
         return this.#object(def, path);
@@ -158,10 +200,8 @@ class PatternCompiler {
     const members: Member[] = [];
     for (const [key, schema] of this.#members(def, path)) {
       const field = memberPath(path, key);
-      const isNeeded =
-        field === this.#checkedTime || (field === 'jobId' && this.#conditions.needsJobId === true);
-      // zod says `optional` or `defaulted` where the key may be missing.
-      const isOptional = schema === undefined || (schema._zod.optin !== undefined && !isNeeded);
+      const isNeeded = field === this.#checkedTime || field === this.#neededJobId;
+      const isOptional = schema === undefined || (isOmittable(schema) && !isNeeded);
       const member = isOptional ? this.#optionalMember(key, schema, field) : this.#member(key, schema, field);
       if (member !== undefined) members.push({ ...member, isOptional });
     }
@@ -178,16 +218,17 @@ class PatternCompiler {
     if (order === undefined) return Object.entries(shape);
     for (const [key, schema] of Object.entries(shape)) {
       if (order.includes(key)) continue;
-      if (schema._zod.optin === undefined) throw new Declined(`a layout without ${key}`);
+      if (!isOmittable(schema)) throw new Declined(`a layout without ${key}`);
       this.#omitted.set(memberPath(path, key), 'not in this layout');
     }
     // Other keys are free where zod ignores them or keeps them unseen; what routes a message is never free.
-    const catchall = def.catchall === undefined ? undefined : definitionOf(def.catchall as Schema).type;
+    const catchall = def.catchall === undefined ? undefined : definitionOf(def.catchall as Schema);
     for (const key of order) {
       if (Object.hasOwn(shape, key)) continue;
-      if ((catchall !== undefined && catchall !== 'unknown') || (path === '' && JOB_IDS.includes(key))) {
+      if ((catchall !== undefined && catchall.type !== 'unknown') || (path === '' && isJobId(key))) {
         throw new Declined(`a layout with ${key}`);
       }
+      if (catchall !== undefined) refuseChecks(catchall);
     }
     return order.map((key) => [key, Object.hasOwn(shape, key) ? shape[key] : undefined]);
   }
@@ -212,8 +253,9 @@ class PatternCompiler {
 
   #member(key: string, schema: Schema | undefined, field: string): Omit<Member, 'isOptional'> {
     if (!isPlainAscii(key) || key === '__proto__') throw new Declined('a key that is not plain ASCII');
+    if (schema !== undefined && !key) throw new Declined('a key that reads as a path');
     const value: Fragment = schema === undefined ? { kind: 'flat' } : this.#fragment(schema, field);
-    if (JOB_IDS.includes(field) && value.kind !== 'ascii') throw new Declined('a job id that is no string');
+    if (isJobId(field) && value.kind !== 'ascii') throw new Declined('a job id that is no string');
     return { key, value };
   }
 
@@ -225,13 +267,15 @@ class PatternCompiler {
   }
 
   #string(def: Definition, path: string): Fragment {
-    if (path === 'type') throw new Declined('its schema does not name its type');
-    if (def.format !== undefined) return plain(def, this.#format(def, path));
-    const isJobId = JOB_IDS.includes(path);
-    const least = path === 'jobId' && this.#conditions.needsJobId ? MIN_JOB_ID_LENGTH : 0;
+    if (def.format !== undefined) {
+      const fragment = formatted(def, path === this.#checkedTime);
+      if (fragment.kind === 'dateTime' && fragment.isChecked) this.#captures.add(path);
+      return plain(def, fragment);
+    }
+    const least = path === this.#neededJobId ? MIN_JOB_ID_LENGTH : 0;
     const { min, max, prefix } = boundsOf(def, least);
     // A job id is read from the text as it is, so it may have no escapes.
-    const isAscii = min > 0 || max !== undefined || isJobId;
+    const isAscii = min > 0 || max !== undefined || isJobId(path);
     if (prefix === undefined) {
       if (!isAscii) return STRING;
       return { kind: 'ascii', min, max, capture: this.#isCaptured(path) ? path : undefined };
@@ -240,19 +284,6 @@ class PatternCompiler {
       throw new Declined('the check starts_with, beside a length or with more than plain ASCII');
     }
     return { kind: 'string', prefix };
-  }
-
-  #format(def: Definition, path: string): Fragment {
-    if (def.format === 'datetime' && def.precision === null) {
-      const isChecked = path === this.#checkedTime;
-      if (isChecked) this.#captures.add(path);
-      return { kind: 'dateTime', allowsOffset: def.offset === true, isChecked };
-    }
-    if (def.format === 'date') return { kind: 'date' };
-    if (def.format === 'uuid') {
-      return { kind: 'uuid', version: typeof def.version === 'string' ? def.version.slice(1) : undefined };
-    }
-    throw new Declined(`the format ${String(def.format)}`);
   }
 
   #number(def: Definition, path: string): Fragment {
@@ -286,6 +317,7 @@ class PatternCompiler {
 
   #union(def: Definition, path: string): Fragment {
     const options = def.options as Schema[];
+    if (options.length === 0) throw new Declined('a union of nothing');
     const fragments = options.map((option, index) => this.#fragment(option, `${path}|${index}`));
     if (!options.every((option) => beginsWithTag(option, def.discriminator))) {
       const starts = options.flatMap((option) => [...startsOf(option)]);
@@ -310,26 +342,4 @@ function plain(def: Definition, fragment: Fragment): Fragment {
 
 function shapeOf(schema: Schema): Readonly<Record<string, Schema>> | undefined {
   return definitionOf(schema).shape as Readonly<Record<string, Schema>> | undefined;
-}
-
-/** Numbers whose value nobody needs are only looked at. */
-function numberIn(range: NumberRange, capture: string | undefined): Fragment {
-  const isAny = Object.entries(ANY_NUMBER).every(
-    ([bound, value]) => range[bound as keyof NumberRange] === value,
-  );
-  return isAny && capture === undefined ? { kind: 'number' } : { kind: 'value', range, capture };
-}
-
-/** The longest first: where one begins another, that is the one to try first. */
-function anyOf(values: readonly unknown[]): Fragment {
-  const texts = values.map((value) => {
-    const json = typeof value === 'bigint' ? undefined : JSON.stringify(value);
-    if (json === undefined || !isPlainAscii(json)) throw new Declined('a value that is not ASCII');
-    return json;
-  });
-  return choice(texts.sort((a, b) => b.length - a.length).map(text));
-}
-
-function isPlainAscii(characters: string): boolean {
-  return /^[\x20-\x7e]*$/.test(characters);
 }

@@ -7,7 +7,7 @@ import type { MessageRegistry, MessageType } from '../protocol/message-registry.
 import { generatePattern } from './code-generator.js';
 import { type Layout, mergeLayouts } from './layout.js';
 import { LayoutLearner } from './layout-learner.js';
-import { MATCH, NO_HEARTBEAT } from './machine-memory.js';
+import { MATCH, MAX_EXAMPLE, NO_HEARTBEAT } from './machine-memory.js';
 import { type CompiledPattern, type CompileResult, compilePattern, TIMESTAMP } from './pattern-compiler.js';
 import { type Pattern, PatternMachine } from './pattern-machine.js';
 
@@ -52,7 +52,7 @@ interface Learned {
 
 /** Once in so many accepted messages of a type that took the slow path, unused layouts are dropped. */
 const SWEEP_INTERVAL = 4096;
-export const DEFAULT_LEARNED_LAYOUTS = 16;
+const DEFAULT_LEARNED_LAYOUTS = 16;
 /** Path of the number that says how busy a crawler is. */
 const ACTIVE_JOBS = 'data.activeJobs';
 const NEWLINE = 0x0a;
@@ -90,10 +90,8 @@ export class PatternSet implements Matches {
     const results = new Map<string, CompileResult>();
     for (const type of types) {
       const result = machine === undefined ? NO_MACHINE : this.#compile(type, undefined);
-      results.set(type.name, result);
-      if (machine !== undefined && 'fragment' in result) {
-        machine.add(this.#generate(type, result), type, result.head);
-      }
+      const isTooLarge = machine !== undefined && 'fragment' in result && !this.#add(type, result, machine);
+      results.set(type.name, isTooLarge ? TOO_LARGE : result);
     }
     this.results = results;
     this.#learned = registry.types.map(() => []);
@@ -155,12 +153,17 @@ export class PatternSet implements Matches {
   learn(type: MessageType, message: object, bytes: Buffer, start: number, end: number): void {
     if (this.#machine === undefined || this.#maxLearned === 0 || type.direction !== 'crawler') return;
     this.#sweep(type, this.#machine);
+    // A pattern that cannot take its example is not kept.
+    if (end - start > MAX_EXAMPLE) return;
     const text = () => bytes.toString('latin1', start, end);
-    const layout = this.#learners[type.index]?.note(message, text);
-    if (layout !== undefined) this.#learnLayout(type, layout, bytes.subarray(start, end), this.#machine);
+    const learner = this.#learners[type.index];
+    const layout = learner?.note(message, text);
+    if (layout === undefined) return;
+    if (!this.#learnLayout(type, layout, bytes.subarray(start, end), this.#machine)) learner?.giveUp();
   }
 
-  #learnLayout(type: MessageType, seen: Layout, example: Buffer, machine: PatternMachine): void {
+  /** False when no pattern of the layout takes the example. */
+  #learnLayout(type: MessageType, seen: Layout, example: Buffer, machine: PatternMachine): boolean {
     const learned = this.#learned[type.index] as Learned[];
     let layout = seen;
     let replaced: Learned | undefined;
@@ -172,16 +175,21 @@ export class PatternSet implements Matches {
       break;
     }
     const result = this.#compile(type, layout);
-    if ('declined' in result) return;
-    const pattern = machine.add(this.#generate(type, result), type, result.head);
+    if ('declined' in result) return false;
+    const pattern = this.#add(type, result, machine);
+    if (pattern === undefined) return false;
     // Only what takes the message that it was learned from is worth its place.
-    if (!machine.takes(pattern, example)) return machine.remove(pattern);
+    if (!machine.takes(pattern, example)) {
+      machine.remove(pattern);
+      return false;
+    }
     if (replaced !== undefined) this.#remove(type, replaced, machine);
     else {
       if (learned.length >= this.#maxLearned) this.#drop(type, this.#leastRecent(learned, machine), machine);
       this.layoutsLearned++;
     }
     this.#learned[type.index]?.push({ layout, pattern });
+    return true;
   }
 
   /** Drops the layouts of a type that have not matched since the last time. */
@@ -219,16 +227,22 @@ export class PatternSet implements Matches {
     return missing === undefined ? result : { declined: `it has no ${missing} to read` };
   }
 
-  #generate(type: MessageType, { fragment, spacing }: CompiledPattern): Uint8Array<ArrayBuffer> {
-    return generatePattern({
+  #add(
+    type: MessageType,
+    { fragment, spacing, head }: CompiledPattern,
+    machine: PatternMachine,
+  ): Pattern | undefined {
+    const code = generatePattern({
       fragment,
       spacing,
       notGreater: type.conditions?.notGreater ?? [],
       activeJobs: isHeartbeat(type) ? ACTIVE_JOBS : undefined,
     });
+    return machine.add(code, type, head);
   }
 }
 
+const TOO_LARGE: CompileResult = { declined: 'its pattern would be too large' };
 const NO_MACHINE: CompileResult = { declined: 'this computer cannot run compiled patterns' };
 
 /** Without WebAssembly, or on a processor without its 128-bit instructions, there are no patterns. */

@@ -31,7 +31,7 @@ const codeOf = (character: string): number => character.charCodeAt(0);
 /** The place of each letter that may follow a backslash, counted from the backslash itself. */
 const ESCAPES = [...'\\bfnrt'].reduce((bits, letter) => bits | (1 << (codeOf(letter) - BACKSLASH)), 0);
 
-/** Two bits for each month, from January: how many days it has beyond 28. February's 29th takes a calendar. */
+/** Two bits for each month, from January: how many days it has beyond 28, in a year that is no leap year. */
 const DAYS_OVER_28 = [3, 0, 3, 2, 3, 2, 3, 3, 2, 3, 2, 3].reduce(
   (bits, days, month) => bits | (days << (2 * month)),
   0,
@@ -184,7 +184,7 @@ function refuseUnless(writer: FunctionWriter, count: number, most = i32.const(MA
   writer.if(i32.eqz(isGood), () => writer.return(NOTHING));
 }
 
-/** Passes a minus sign and counts the digits of the whole part, which has no leading zero. */
+/** Counts the digits of the whole part, which has no leading zero. */
 function wholePart(writer: FunctionWriter, count: number): void {
   writer.set(count, digits());
   refuseUnless(writer, count);
@@ -269,8 +269,12 @@ function day(_: ModuleWriter, writer: FunctionWriter): Code {
     i32.shrU(i32.const(DAYS_OVER_28), i32.shl(getLocal(month), i32.const(1))),
     i32.const(3),
   );
+  // Every fourth year, and of those that end a century every fourth.
+  const [century, year] = [twoDigits(0), twoDigits(2)];
+  const isLeapYear = i32.eqz(i32.and(select(year, century, year), i32.const(3)));
+  const leapDay = i32.and(isLeapYear, i32.eq(getLocal(month), i32.const(1)));
   // A day 0 is far above every limit, less one and without its sign.
-  return i32.ltU(i32.sub(twoDigits(8), i32.const(1)), i32.add(over28, i32.const(28)));
+  return i32.ltU(i32.sub(twoDigits(8), i32.const(1)), i32.add(over28, i32.add(leapDay, i32.const(28))));
 }
 
 function date(_: ModuleWriter, writer: FunctionWriter, scanners: Scanners): Code {

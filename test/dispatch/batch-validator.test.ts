@@ -1,8 +1,10 @@
-import { MessageParser } from 'sluice';
+import fc from 'fast-check';
+import { MessageParser, MessageValidator } from 'sluice';
 import { describe, expect, test } from 'vitest';
 import { Traffic } from '#bench/traffic.js';
 import { BatchValidator } from '#src/dispatch/batch-validator.js';
 import { CHUNK, FRAME, NO_HEARTBEAT, RUN, RunKind, type Verdict } from '#src/dispatch/verdict.js';
+import { PatternSet } from '#src/pattern/pattern-set.js';
 import { changed, line, VALID } from '../support/messages.js';
 
 const NEWLINE = 0x0a;
@@ -10,6 +12,13 @@ const kinds = Object.fromEntries(Object.entries(RunKind).map(([name, kind]) => [
 
 /** Validates texts, each as a range of its own, in one arena. */
 function validate(...texts: string[]): { verdict: Verdict; bytes: Buffer } {
+  return validateWith(new BatchValidator(new MessageParser(), NEWLINE), texts);
+}
+
+function validateWith(
+  batches: BatchValidator,
+  texts: readonly string[],
+): { verdict: Verdict; bytes: Buffer } {
   const memory = new SharedArrayBuffer(texts.reduce((sum, text) => sum + Buffer.byteLength(text), 0));
   const bytes = Buffer.from(memory);
   const ranges: number[] = [];
@@ -19,7 +28,6 @@ function validate(...texts: string[]): { verdict: Verdict; bytes: Buffer } {
     ranges.push(0, at, end);
     at = end;
   }
-  const batches = new BatchValidator(new MessageParser(), NEWLINE);
   return {
     verdict: batches.validate({ arenas: [memory], ranges: Uint32Array.from(ranges), wantsAllIssues: true }),
     bytes,
@@ -159,4 +167,83 @@ test('keeps nothing from one batch to the next', () => {
   const end = Buffer.from(memory).write(`${progress('abc')}junk\n`);
   const task = { arenas: [memory], ranges: Uint32Array.of(0, 0, end), wantsAllIssues: true };
   expect(batches.validate(task)).toEqual(batches.validate(task));
+});
+
+describe('with patterns', () => {
+  const heartbeat = (activeJobs: number) =>
+    JSON.stringify({ ...VALID.heartbeat, data: { ...VALID.heartbeat.data, activeJobs } });
+  const validator = (maxMessageSize: number, framing: 'auto' | 'ndjson', hasPatterns: boolean) => {
+    const messages = new MessageValidator({ maxMessageSize });
+    const patterns = hasPatterns ? new PatternSet(messages.registry, { framing, maxMessageSize }) : undefined;
+    return new BatchValidator(
+      new MessageParser({ validator: messages, framing, ...(patterns && { patterns }) }),
+      NEWLINE,
+    );
+  };
+
+  test.each([
+    ['cut off by something else in its line', 'ndjson', 1 << 20, `${heartbeat(7)}junk\n`],
+    ['too long', 'auto', heartbeat(7).length - 1, `${heartbeat(7)}\n`],
+  ] as const)('a heartbeat that is %s tells nothing', (_, framing, maxMessageSize, text) => {
+    const batches = validator(maxMessageSize, framing, true);
+    const refused = validateWith(batches, [text]).verdict;
+    expect([refused.frames.length, field(refused, 0, 'ACTIVE_JOBS')]).toEqual([FRAME.SIZE, NO_HEARTBEAT]);
+    const next = validateWith(batches, [line({ type: 'ping' }), progress('abc')]).verdict;
+    expect([field(next, 0, 'ACTIVE_JOBS'), field(next, 1, 'ACTIVE_JOBS')]).toEqual([
+      NO_HEARTBEAT,
+      NO_HEARTBEAT,
+    ]);
+  });
+
+  test('verdicts are those of the slow path, batch after batch', () => {
+    const traffic = new Traffic({ seed: 3 });
+    const lines = Array.from({ length: 200 }, () => traffic.nextLine());
+    const piece = fc.oneof(
+      { weight: 6, arbitrary: fc.constantFrom(...lines) },
+      fc.integer({ min: 0, max: 8 }).map(heartbeat),
+      fc.nat(6000).map((id) => JSON.stringify({ ...VALID.job_started, jobId: `job-${id}` })),
+      fc.constantFrom(
+        'junk',
+        '{',
+        '"',
+        '{"type":"ping"}',
+        JSON.stringify(VALID.job_request),
+        JSON.stringify({ ...VALID.job_started, z: 1 }),
+        JSON.stringify({ ...VALID.job_started, jobId: 'ab' }),
+        '[1]',
+        '\u00e9',
+      ),
+      fc.tuple(fc.constantFrom(...lines), fc.nat(200)).map(([text, at]) => text.slice(0, at)),
+    );
+    const range = fc
+      .array(fc.tuple(piece, fc.constantFrom('\n', '\n', '\n', '\r\n', '\n\n', ' \n')), { maxLength: 60 })
+      .map((parts) => parts.flat().join(''));
+    const batches = fc.array(fc.array(range, { minLength: 1, maxLength: 3 }), { minLength: 1, maxLength: 8 });
+    let matched = 0;
+    fc.assert(
+      fc.property(
+        batches,
+        fc.constantFrom('auto' as const, 'ndjson' as const),
+        fc.constantFrom(1 << 20, 128, 300),
+        (all, framing, maxMessageSize) => {
+          const [fast, slow] = [true, false].map((has) => validator(maxMessageSize, framing, has));
+          if (fast === undefined || slow === undefined) return;
+          for (const texts of all) {
+            const verdict = validateWith(fast, texts).verdict;
+            matched += verdict.matched;
+            const { layoutsLearned, layoutsDropped } = verdict;
+            const expected = validateWith(slow, texts).verdict;
+            expect(verdict).toEqual({
+              ...expected,
+              matched: verdict.matched,
+              layoutsLearned,
+              layoutsDropped,
+            });
+          }
+        },
+      ),
+      { numRuns: 100, seed: 1 },
+    );
+    expect(matched).toBeGreaterThan(1000);
+  }, 120_000);
 });

@@ -71,7 +71,24 @@ describe('bounds', () => {
     expect(patterns.layoutsLearned - patterns.layoutsDropped).toBeLessThanOrEqual(2);
   }, 60_000);
 
-  test('a sender with a new layout each time makes none be learned', () => {
+  test('senders of several layouts are all learned, beside one whose messages no pattern takes', () => {
+    const { parse } = learner();
+    const odd = (message: object) => JSON.stringify({ id: 1, ...message, extra: { a: [1] } });
+    const older = (message: object) => JSON.stringify(message).replace('"jobId":', '"job_id":');
+    const both = (message: object) => JSON.stringify(message).replace('"jobId":', '"job_id":"x","jobId":');
+    const writers = [pythonDumps, goMarshal, older, both];
+    const lines = messages
+      .slice(0, 5000)
+      .flatMap((message) => [...writers, odd].map((write) => write(message)));
+    for (let round = 0; round < 3; round++) parse(lines);
+    const { matched, parsed, refused } = parse(
+      messages.slice(0, 5000).flatMap((message) => writers.map((write) => write(message))),
+    );
+    expect(refused).toBe(0);
+    expect(matched / (matched + parsed)).toBeGreaterThan(0.9);
+  });
+
+  test('a sender with a new layout each time makes few be learned', () => {
     const { patterns, parse } = learner();
     const keys = Object.keys(VALID.job_failed.data);
     let seed = 1;
@@ -90,6 +107,23 @@ describe('bounds', () => {
     };
     parse(Array.from({ length: 20_000 }, shuffled));
     expect(patterns.layoutsLearned).toBeLessThanOrEqual(10);
+  });
+
+  test('a sender with another long key each time costs no more with each message, and ends nothing', () => {
+    const { patterns, parse } = learner();
+    const odd = (index: number) =>
+      JSON.stringify({ ...VALID.heartbeat, [`${index}${'k'.repeat(100_000)}`]: 1 });
+    expect(parse(Array.from({ length: 200 }, (_, index) => odd(index)))).toEqual({
+      matched: 0,
+      parsed: 200,
+      refused: 0,
+    });
+    const short = (index: number) => JSON.stringify({ ...VALID.heartbeat, [`k${index}`]: 1 });
+    parse(Array.from({ length: 20_000 }, (_, index) => short(index)));
+    expect(patterns.layoutsLearned).toBeLessThan(10);
+    // Whoever writes as usual is learned beside him.
+    parse(Array.from({ length: 40_000 }, () => pythonDumps(VALID.heartbeat)));
+    expect(parse([pythonDumps(VALID.heartbeat)])).toMatchObject({ matched: 1 });
   });
 
   test('a layout that no longer comes is dropped, once others have been looked at long enough', () => {
@@ -128,6 +162,17 @@ describe('the law, where layouts could break it', () => {
     expect(parse(Array.from({ length: 500 }, () => line))).toEqual({ matched: 0, parsed: 500, refused: 0 });
   });
 
+  test('a job id is needed in the layouts of its older spelling too', () => {
+    const { patterns, parse } = learner();
+    const started = (id: string) => JSON.stringify(VALID.job_started).replace('"jobId":"job-1",', id);
+    parse(Array.from({ length: 500 }, () => started('"job_id":"abc",')));
+    expect(patterns.layoutsLearned).toBe(1);
+    expect(parse([started('"job_id":"xyz",')])).toEqual({ matched: 1, parsed: 0, refused: 0 });
+    for (const id of ['"job_id":"ab",', '"job_id":"",', '', '"jobId":"ab",']) {
+      expect([id, parse([started(id)])]).toEqual([id, { matched: 0, parsed: 0, refused: 1 }]);
+    }
+  });
+
   test('rules hold in learned layouts', () => {
     const { parse } = learner();
     const progress = (processed: number, total: number) =>
@@ -149,6 +194,7 @@ describe('layouts', () => {
         ['', ['b', 'a']],
         ['a[]', ['y', 'x']],
       ]),
+      extra: new Set(['b']),
     });
   });
 
@@ -161,5 +207,30 @@ describe('layouts', () => {
     if (!first || !second || !other) throw new Error('no layout');
     expect(mergeLayouts(first, second)?.keys.get('')).toEqual(['p', 'a', 'q', 'r']);
     expect(mergeLayouts(first, other)).toBeUndefined();
+  });
+
+  test('two stay two where they begin with another key, or where another key names the job', () => {
+    const [plain, before, newer, older] = [
+      '{"p":1}',
+      '{"o":1,"p":1}',
+      '{"p":1,"jobId":1}',
+      '{"p":1,"job_id":1}',
+    ].map(read);
+    if (!plain || !before || !newer || !older) throw new Error('no layout');
+    expect(mergeLayouts(plain, before)).toBeUndefined();
+    expect(mergeLayouts(newer, older)).toBeUndefined();
+    expect(mergeLayouts(plain, newer)).toBeDefined();
+  });
+
+  test('they have few keys that the schema does not name, and none that is very long, however many are merged', () => {
+    const extra = (names: readonly string[]) => read(`{"a":[],${names.map((name) => `"${name}":1`).join()}}`);
+    const names = Array.from({ length: 17 }, (_, index) => `x${index}`);
+    expect(extra(names)).toBeUndefined();
+    expect(extra(['x'.repeat(257)])).toBeUndefined();
+    const [most, one] = [extra(names.slice(0, 16)), extra(['y'])];
+    if (!most || !one) throw new Error('no layout');
+    expect(most.extra.size).toBe(16);
+    expect(mergeLayouts(most, one)).toBeUndefined();
+    expect(mergeLayouts(most, extra(['x3']) ?? one)?.extra.size).toBe(16);
   });
 });

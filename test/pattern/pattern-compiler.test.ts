@@ -177,11 +177,11 @@ describe('declines by name', () => {
       { a: z.union([z.object({ x: z.string() }), z.object({ y: z.string() })]) },
       'a union whose options begin alike',
     ],
-    [{ a: z.enum(['é']) }, 'a value that is not ASCII'],
+    [{ a: z.enum(['é']) }, 'a value that is no plain ASCII'],
     [{ é: z.string() }, 'a key that is not plain ASCII'],
     [{ a: z.tuple([z.string()]) }, 'tuple cannot be a pattern'],
     [{ a: z.lazy(() => z.string()) }, 'lazy cannot be a pattern'],
-    [{ a: z.iso.datetime({ precision: 3 }) }, 'the format datetime'],
+    [{ a: z.iso.datetime({ precision: 3 }) }, 'a date and time of limited precision'],
     [{ jobId: z.enum(['a', 'b']) }, 'a job id that is no string'],
     [{ a: z.string().min(5).max(2) }, 'bounds that exclude each other'],
   ])('%#: %j', (shape, declined) => {

@@ -51,10 +51,10 @@ test('takes the numbers that a schema with bounds takes, and no other', () => {
         }
       },
     ),
-    { numRuns: 200, seed: 3 },
+    { numRuns: 100, seed: 3 },
   );
-  expect(taken).toBeGreaterThan(1000);
-});
+  expect(taken).toBeGreaterThan(500);
+}, 120_000);
 
 test.each([
   '0.123456789012345',
@@ -73,18 +73,24 @@ test.each([
   expect(taker(z.number().lt(value))(text)).toBe(false);
 });
 
-test('takes every day that there is, but February 29th, and no other', () => {
+test('takes every day that there is, and no other', () => {
   const takesDate = taker(z.iso.date());
   const takesTime = taker(z.iso.datetime());
+  const check = (text: string) => {
+    const isDay = z.iso.date().safeParse(text).success;
+    expect([text, takesDate(`"${text}"`)]).toEqual([text, isDay]);
+    expect([text, takesTime(`"${text}T12:00:00Z"`)]).toEqual([text, isDay]);
+  };
   for (let month = 0; month <= 13; month++) {
     for (let day = 0; day <= 32; day++) {
-      const text = `2023-${String(month).padStart(2, '0')}-${String(day).padStart(2, '0')}`;
-      const isDay = z.iso.date().safeParse(text).success;
-      expect([text, takesDate(`"${text}"`)]).toEqual([text, isDay]);
-      expect([text, takesTime(`"${text}T12:00:00Z"`)]).toEqual([text, isDay]);
+      for (const year of [2023, 2024]) {
+        check(`${year}-${String(month).padStart(2, '0')}-${String(day).padStart(2, '0')}`);
+      }
     }
   }
-  expect(takesDate('"2024-02-29"')).toBe(false);
+  for (let year = 0; year <= 9999; year += year % 100 === 0 ? 1 : 3) {
+    check(`${String(year).padStart(4, '0')}-02-29`);
+  }
 });
 
 test('takes every time of the day, and no other', () => {
@@ -101,8 +107,7 @@ test('takes every time of the day, and no other', () => {
     ]) {
       const text = `2026-01-01T${time}`;
       const isTime = schema.safeParse(text).success;
-      if (takes(`"${text}"`)) expect([text, isTime]).toEqual([text, true]);
-      else if (number < 10) expect([text, isTime]).toEqual([text, false]);
+      expect([text, takes(`"${text}"`)]).toEqual([text, isTime]);
     }
   }
   for (const fraction of [

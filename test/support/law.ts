@@ -1,0 +1,56 @@
+// The two paths of validation side by side: what a pattern accepts, the slow path must accept too, with the same
+// type and the same job id.
+
+import { MessageParser, MessageRegistry, MessageValidator, type ValidatorOptions } from 'sluice';
+import { expect } from 'vitest';
+import type * as z from 'zod';
+import { PatternSet } from '#src/pattern/pattern-set.js';
+import { jobIdOf } from '#src/protocol/message-parser.js';
+import { eachMatch } from './patterns.js';
+
+export class BothPaths {
+  readonly patterns: PatternSet;
+  readonly #registry: MessageRegistry;
+  readonly #slow: MessageParser;
+  readonly #fast: MessageParser;
+
+  /** @param schemas beside the protocol's own, by type */
+  constructor(schemas: Readonly<Record<string, z.ZodType>> = {}, options: ValidatorOptions = {}) {
+    this.#registry = new MessageRegistry({ schemas });
+    const validator = new MessageValidator({ ...options, registry: this.#registry });
+    this.patterns = new PatternSet(this.#registry, { isTimely: validator.isTimely });
+    this.#slow = new MessageParser({ validator });
+    this.#fast = new MessageParser({ validator, patterns: this.patterns });
+  }
+
+  /** Fails where the paths differ. Returns how many messages a pattern took, and whether the slow path took all. */
+  check(bytes: Buffer): { matched: number; isValid: boolean } {
+    const bySlow = this.#outcomes(this.#slow, bytes);
+    const byFast = this.#outcomes(this.#fast, bytes);
+    const text = bytes.toString('latin1');
+    if (bySlow.all.join('\n') !== byFast.all.join('\n')) {
+      expect({ text, all: byFast.all }).toEqual({ text, all: bySlow.all });
+    }
+    return { matched: byFast.matched, isValid: bySlow.refused === 0 };
+  }
+
+  /** Types with job ids and places, or codes. */
+  #outcomes(parser: MessageParser, bytes: Buffer): { all: string[]; matched: number; refused: number } {
+    const all: string[] = [];
+    let [matched, refused] = [0, 0];
+    parser.parse(bytes, 0, bytes.length, {
+      onMessage: (type, value, start, end) => all.push(`${type.name} ${jobIdOf(value)} ${start}-${end}`),
+      onRefusal: ({ code }, start, end, line) => {
+        refused++;
+        all.push(`${code} ${start}-${end} line ${line}`);
+      },
+      ...(parser === this.#fast && {
+        onMatches: eachMatch(({ typeIndex, jobId, start, end }) => {
+          matched++;
+          all.push(`${this.#registry.types[typeIndex]?.name} ${jobId} ${start}-${end}`);
+        }),
+      }),
+    });
+    return { all, matched, refused };
+  }
+}
