@@ -1,11 +1,11 @@
 // The drop-in case: a server inside an application whose handler reads every message's `data`. Once with
-// Sluice's SocketManager, once the usual way: JSON.parse and zod on the application's own event loop.
+// Sluice's SocketManager, once the usual way: JSON.parse, zod and the rules on the application's own event loop.
 //
 // node drop-in.js sluice|plain SOCKET MESSAGES...   (says `handled` when each number of messages is reached)
 
 import { createServer } from 'node:net';
 import { SocketManager } from '../../src/connection/socket-manager.js';
-import { messageSchema } from './plain-schema.js';
+import { checked } from './plain-schema.js';
 
 const [, , kind, socketPath = '', ...phases] = process.argv;
 const milestones = phases.map(Number);
@@ -34,7 +34,10 @@ if (kind === 'sluice') {
     socket.on('data', (text: string) => {
       const lines = (rest + text).split('\n');
       rest = lines.pop() ?? '';
-      for (const line of lines) handle(messageSchema.parse(JSON.parse(line)).data);
+      for (const line of lines) {
+        const message = checked(JSON.parse(line));
+        if (message !== undefined) handle(message.data);
+      }
     });
   });
   await new Promise<void>((resolve) => server.listen(socketPath, resolve));

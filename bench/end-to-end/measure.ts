@@ -34,9 +34,9 @@ export interface Latency {
 const CLOCK_TICKS = 100;
 /** A system that has not delivered everything by then has failed, in ms. */
 const TIME_LIMIT = 120_000;
-/** Share of the messages that is sent beforehand, to warm the broker up. */
+/** How many of its messages a system gets beforehand as a share, to warm up. Slow systems get fewer of both. */
 const WARM_UP = 0.2;
-/** And at least so many blocks in all, about 80 MB: the just-in-time compilers need that much. */
+/** And at least so many blocks, where the share and the scale are 1, and there is one subscriber: about 80 MB. */
 const WARM_UP_BLOCKS = 100;
 /** Messages before a latency is measured. */
 const LATENCY_WARM_UP = 15_000;

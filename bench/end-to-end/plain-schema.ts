@@ -1,6 +1,9 @@
-// The schemas of the protocol, as a server that parses everything would use them: one union, told apart by type.
+// The schemas and rules of the protocol, as a server that parses everything would use them: one union, told apart by
+// type, and the rules after it.
 
 import * as z from 'zod';
+import type { Rule } from '../../src/protocol/issue.js';
+import { MessageRegistry } from '../../src/protocol/message-registry.js';
 import { controlSchemas, crawlerSchemas } from '../../src/protocol/messages.js';
 
 const { heartbeat, job_request, ...others } = crawlerSchemas;
@@ -11,3 +14,20 @@ export const messageSchema = z.discriminatedUnion('type', [
   ...Object.values(others),
   controlSchemas.subscribe,
 ]);
+
+export type PlainMessage = z.infer<typeof messageSchema>;
+
+const registry = MessageRegistry.builtin();
+
+/** The message, with its defaults; `undefined` when it is not valid. */
+export function checked(value: unknown): PlainMessage | undefined {
+  const result = messageSchema.safeParse(value);
+  if (!result.success) return undefined;
+  let isBroken = false;
+  // The schema has just accepted the message as the type that this rule was written for.
+  const rule = registry.get(result.data.type)?.rule as Rule<PlainMessage> | undefined;
+  rule?.(result.data, () => {
+    isBroken = true;
+  });
+  return isBroken ? undefined : result.data;
+}

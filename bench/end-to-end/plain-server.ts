@@ -1,11 +1,11 @@
 // What Sluice is measured against: the usual in-process server. It splits lines, parses and validates
-// with the same zod schemas on its own event loop, and writes each valid line to every subscriber. It
+// with the same zod schemas and rules on its own event loop, and writes each valid line to every subscriber. It
 // stops reading while a subscriber is behind, as such a server should: without that, it runs out of memory.
 //
 // node plain-server.js SOCKET
 
 import { createServer, type Socket } from 'node:net';
-import { messageSchema } from './plain-schema.js';
+import { checked } from './plain-schema.js';
 
 const subscribers = new Set<Socket>();
 const publishers = new Set<Socket>();
@@ -36,9 +36,9 @@ function handle(socket: Socket, line: string): void {
     socket.write('{"type":"error"}\n');
     return;
   }
-  const result = messageSchema.safeParse(value);
-  if (!result.success) socket.write('{"type":"error"}\n');
-  else if (result.data.type === 'subscribe') {
+  const message = checked(value);
+  if (message === undefined) socket.write('{"type":"error"}\n');
+  else if (message.type === 'subscribe') {
     publishers.delete(socket);
     subscribers.add(socket);
     socket.write('{"type":"subscribed"}\n');

@@ -179,7 +179,7 @@ function digits(offset = 0): Code {
 }
 
 /** Leaves, when there are no digits or too many. @param most as a number that counts from 0 */
-function refuseUnless(writer: FunctionWriter, count: number, most = i32.const(MAX_DIGITS)): void {
+function needDigits(writer: FunctionWriter, count: number, most = i32.const(MAX_DIGITS)): void {
   const isGood = i32.ltU(i32.sub(getLocal(count), i32.const(1)), most);
   writer.if(i32.eqz(isGood), () => writer.return(NOTHING));
 }
@@ -187,7 +187,7 @@ function refuseUnless(writer: FunctionWriter, count: number, most = i32.const(MA
 /** Counts the digits of the whole part, which has no leading zero. */
 function wholePart(writer: FunctionWriter, count: number): void {
   writer.set(count, digits());
-  refuseUnless(writer, count);
+  needDigits(writer, count);
   writer.if(i32.and(isByte(ZERO), i32.gtU(getLocal(count), i32.const(1))), () => writer.return(NOTHING));
 }
 
@@ -198,7 +198,7 @@ function number(_: ModuleWriter, writer: FunctionWriter): Code {
   advance(writer, AT, getLocal(count));
   writer.if(isByte(POINT), () => {
     writer.set(count, digits(1));
-    refuseUnless(writer, count);
+    needDigits(writer, count);
     advance(writer, AT, i32.add(getLocal(count), i32.const(1)));
   });
   return at;
@@ -229,7 +229,7 @@ function decimal(_: ModuleWriter, writer: FunctionWriter, scanners: Scanners): C
   takeDigits(count, () => {});
   writer.if(isByte(POINT), () => {
     writer.set(count, digits(1));
-    refuseUnless(writer, count, getLocal(fraction));
+    needDigits(writer, count, getLocal(fraction));
     advance(writer, AT, i32.const(1));
     takeDigits(count, () => writer.set(scale, f64.mul(getLocal(scale), f64.const(10))));
   });

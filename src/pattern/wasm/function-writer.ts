@@ -54,13 +54,8 @@ export class FunctionWriter {
     this.#nest([0x03, NO_VALUE], body);
   }
 
-  if(condition: Code, body: () => void, otherwise?: () => void): void {
-    this.#nest([...condition, 0x04, NO_VALUE], () => {
-      body();
-      if (otherwise === undefined) return;
-      this.do([0x05]);
-      otherwise();
-    });
+  if(condition: Code, body: () => void): void {
+    this.#nest([...condition, 0x04, NO_VALUE], body);
   }
 
   branch(to: Label): void {
