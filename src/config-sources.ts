@@ -88,8 +88,10 @@ export function optionsFromFile(path: string): SluiceOptions {
   try {
     const options: unknown = JSON.parse(readFileSync(path, 'utf8'));
     if (typeof options === 'object' && options !== null && !Array.isArray(options)) return options;
-  } catch (cause) {
-    throw new SluiceError('CONFIG_UNREADABLE', `${path}: ${describeError(cause)}`, { cause });
+  } catch (error) {
+    // What JSON.parse says quotes the text, which may have tokens in it.
+    const detail = error instanceof SyntaxError ? 'not JSON' : describeError(error);
+    throw new SluiceError('CONFIG_UNREADABLE', `${path}: ${detail}`);
   }
   throw new SluiceError('CONFIG_UNREADABLE', `${path}: not a JSON object of options`);
 }

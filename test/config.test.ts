@@ -1,5 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { inspect } from 'node:util';
 import { DEFAULT_SOCKET_PATH, resolveOptions, type SluiceOptions, SOCKET_CONFIG } from 'sluice';
 import { describe, expect, expectTypeOf, test } from 'vitest';
 import { mergeOptions, OPTION_SPECS, optionsFromEnvironment, optionsFromFile } from '#src/config-sources.js';
@@ -112,6 +113,23 @@ describe('a file', () => {
     expect(() => optionsFromFile(path)).toThrow(
       expect.objectContaining({ code: 'CONFIG_UNREADABLE', message: expect.stringContaining(path) }),
     );
+  });
+
+  test('with an error in it is refused without a word of its text', () => {
+    for (const text of [
+      '{"auth":{"tokens":{"app":["glpat-secret"]}}',
+      '{"app":glpat-secret}',
+      'glpat-secret',
+    ]) {
+      const path = write(text);
+      const refused = () => optionsFromFile(path);
+      expect(refused).toThrow(`${path}: not JSON`);
+      try {
+        refused();
+      } catch (error) {
+        expect(inspect(error)).not.toContain('glpat');
+      }
+    }
   });
 
   test('that is not there is refused', () => {

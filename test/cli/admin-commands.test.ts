@@ -138,9 +138,10 @@ describe('SIGHUP', () => {
     await late.closed;
     expect(late.errors).toEqual(['UNAUTHORIZED']);
 
-    writeFileSync(config ?? '', '{');
+    writeFileSync(config ?? '', `{"auth":{"tokens":{"app":[${after}]}}}`);
     run.child.kill('SIGHUP');
     await run.says('options cannot be read again');
+    expect(run.stdout).not.toContain('-token-');
     expect((await ask(admin ?? '', '/healthz')).status).toBe(200);
     run.child.kill('SIGTERM');
     expect(await run.exited).toBe(0);
