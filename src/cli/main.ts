@@ -192,6 +192,14 @@ function exitCodeOf(error: unknown): number {
   return error.code === 'CONNECTION_FAILED' ? EXIT.UNAVAILABLE : EXIT.FAILURE;
 }
 
+// Whoever reads the output may have seen enough: `sluice … | head`. A running broker's log is not written through this.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(process.exitCode ?? EXIT.OK);
+});
+// Complaints that nobody reads keep no command from its work.
+process.stderr.on('error', () => {});
+
 try {
   await program.parseAsync();
 } catch (error) {
