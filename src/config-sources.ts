@@ -96,10 +96,16 @@ export function optionsFromFile(path: string): SluiceOptions {
   throw new SluiceError('CONFIG_UNREADABLE', `${path}: not a JSON object of options`);
 }
 
-/** Later sources win, option by option; a port that comes later wins over a socket path, and the other way. */
+/**
+ * Later sources win, option by option; a port that comes later wins over a socket path, and the other way.
+ * @throws SluiceError `INVALID_OPTION` when one source has both
+ */
 export function mergeOptions(...sources: readonly SluiceOptions[]): SluiceOptions {
   const merged: SluiceOptions = {};
   for (const source of sources) {
+    if (source.port !== undefined && source.socketPath !== undefined) {
+      throw new SluiceError('INVALID_OPTION', 'port: excludes socketPath, and both come from one place');
+    }
     if (source.port !== undefined) delete merged.socketPath;
     else if (source.socketPath !== undefined) delete merged.port;
     mergeInto(merged as NestedOptions, source as NestedOptions);

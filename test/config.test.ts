@@ -152,4 +152,10 @@ describe('mergeOptions', () => {
     expect(mergeOptions({ socketPath: 'a' }, { port: 1 })).toEqual({ port: 1 });
     expect(mergeOptions({ port: 1 }, { socketPath: 'a' })).toEqual({ socketPath: 'a' });
   });
+
+  test('both from one source are refused', () => {
+    expect(() => mergeOptions({}, { port: 1, socketPath: 'a' })).toThrow(
+      expect.objectContaining({ code: 'INVALID_OPTION', message: expect.stringContaining('port: excludes') }),
+    );
+  });
 });
