@@ -1,16 +1,18 @@
 import { execFile } from 'node:child_process';
-import { readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { Traffic } from '#bench/traffic.js';
 import { ask } from '../support/admin.js';
 import { startBroker, temporaryFolder, until } from '../support/broker.js';
-import { childrenOf, packageRoot, sluice } from '../support/cli.js';
+import { childrenOf, packageRoot, sluice, sluiceInTerminal } from '../support/cli.js';
 import { line, VALID } from '../support/messages.js';
 import { Peer } from '../support/peer.js';
+import { missingTools, without } from '../support/tools.js';
 
 const shell = promisify(execFile);
+const missing = missingTools('python3');
 const SLUICE = `"${process.execPath}" "${join(packageRoot, 'dist/src/cli/main.js')}"`;
 
 describe('sluice', () => {
@@ -36,6 +38,9 @@ describe('sluice', () => {
     [['fly'], 64, "unknown command 'fly'"],
     [['sub', '--overflow', 'explode'], 64, '--overflow'],
     [['demo', '--crawlers', '0'], 64, 'Expected an integer, 1 or more.'],
+    [['demo', '--duration', '2147484'], 64, 'Expected an integer from 1 to 2147483.'],
+    [['sub', '--host', '127.0.0.1'], 78, '--host: needs --port'],
+    [['serve', '--socket', '/tmp/x.sock', '--port', '0'], 78, 'port: excludes socketPath'],
     [['pub', '--socket', '/nowhere.sock'], 69, '/nowhere.sock'],
     [['sub', '--socket', '/nowhere.sock'], 69, '/nowhere.sock'],
     [['pub', '/nowhere.ndjson'], 66, '/nowhere.ndjson'],
@@ -95,6 +100,22 @@ describe('sluice serve', () => {
     expect(await run.exited).toBe(1);
     await Promise.all([stuck.close(), crawler.close()]);
   });
+
+  test.skipIf(missing.length > 0)(
+    `ends with the terminal that it runs in, and leaves no socket behind${without(missing)}`,
+    async () => {
+      const socketPath = join(temporaryFolder(), 'x.sock');
+      const run = sluiceInTerminal(['serve', '--socket', socketPath, '--workers', '1']);
+      await run.says('Ctrl-C stops the broker');
+      const [broker] = childrenOf(run.child.pid ?? 0);
+      const app = await (await Peer.connect(socketPath)).subscribe();
+      run.child.kill('SIGKILL');
+      await app.closed;
+      expect(app.errors).toEqual(['SHUTTING_DOWN']);
+      await until(() => !existsSync(`/proc/${broker?.pid}`));
+      expect(existsSync(socketPath)).toBe(false);
+    },
+  );
 
   test('--print-config shows flag over environment over file over default', async () => {
     const file = join(temporaryFolder(), 'config.json');

@@ -70,9 +70,24 @@ export function sluice(args: readonly string[], env: NodeJS.ProcessEnv = {}): Cl
 }
 
 /** Starts `sluice` in a terminal: what it shows is on standard output, what is written to its input are keys. */
-export function sluiceInTerminal(args: readonly string[]): CliRun {
+export function sluiceInTerminal(args: readonly string[], size?: TerminalSize): CliRun {
+  return inTerminal([process.execPath, cliScript, ...args], size);
+}
+
+interface TerminalSize {
+  readonly lines: number;
+  readonly columns: number;
+}
+
+/** Starts any program in a terminal. */
+export function inTerminal(
+  command: readonly string[],
+  { lines, columns }: TerminalSize = { lines: 30, columns: 100 },
+  cwd?: string,
+): CliRun {
   const terminal = join(packageRoot, 'test/support/terminal.py');
-  return new CliRun(spawn('python3', [terminal, process.execPath, cliScript, ...args]));
+  const args = [terminal, String(lines), String(columns), ...command];
+  return new CliRun(spawn('python3', args, cwd ? { cwd } : {}));
 }
 
 /** The processes that a process has started and that live, with their arguments as everybody can read them. */
