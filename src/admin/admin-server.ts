@@ -69,7 +69,6 @@ export class AdminServer {
     this.#bound = await this.#listen();
     // Connections that cannot be accepted, for want of file descriptors: those that are there go on.
     this.#server.on('error', () => {});
-    this.#sampler.start();
   }
 
   /** Ends all connections, and listens no more. */
