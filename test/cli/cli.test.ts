@@ -207,7 +207,8 @@ describe('sluice pub and sub', () => {
   test('pub notices that the broker has gone while its input has nothing', async () => {
     const { manager, socketPath } = await startBroker();
     const pub = sluice(['pub', '--socket', socketPath]);
-    await until(() => manager.getConnectionPool().size > 0);
+    pub.child.stdin.write(line(VALID.heartbeat));
+    await until(() => manager.getMetrics().protocol.accepted.heartbeat === 1);
     await manager.stop();
     expect(await pub.exited).toBe(1);
     expect(pub.stderr).toContain('shutting down');
