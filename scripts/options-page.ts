@@ -19,7 +19,8 @@ Each option has four places. The first that says something wins:
 
 In a program, they are the first argument of \`new SocketManager\` and \`new SocketServer\`, by the names of the first column.
 \`sluice serve --print-config\` shows what would be used. A bad value is refused when the broker starts, by name (exit code
-78). \`port\` and \`socketPath\` exclude each other: what is said later in the list above gives way.
+78). \`port\` and \`socketPath\` exclude each other: what is said later in the list above gives way, and one
+place that says both is refused.
 
 Times are in milliseconds, sizes in bytes.
 

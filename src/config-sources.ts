@@ -88,16 +88,24 @@ export function optionsFromFile(path: string): SluiceOptions {
   try {
     const options: unknown = JSON.parse(readFileSync(path, 'utf8'));
     if (typeof options === 'object' && options !== null && !Array.isArray(options)) return options;
-  } catch (cause) {
-    throw new SluiceError('CONFIG_UNREADABLE', `${path}: ${describeError(cause)}`, { cause });
+  } catch (error) {
+    // What JSON.parse says quotes the text, which may have tokens in it.
+    const detail = error instanceof SyntaxError ? 'not JSON' : describeError(error);
+    throw new SluiceError('CONFIG_UNREADABLE', `${path}: ${detail}`);
   }
   throw new SluiceError('CONFIG_UNREADABLE', `${path}: not a JSON object of options`);
 }
 
-/** Later sources win, option by option; a port that comes later wins over a socket path, and the other way. */
+/**
+ * Later sources win, option by option; a port that comes later wins over a socket path, and the other way.
+ * @throws SluiceError `INVALID_OPTION` when one source has both
+ */
 export function mergeOptions(...sources: readonly SluiceOptions[]): SluiceOptions {
   const merged: SluiceOptions = {};
   for (const source of sources) {
+    if (source.port !== undefined && source.socketPath !== undefined) {
+      throw new SluiceError('INVALID_OPTION', 'port: excludes socketPath, and both come from one place');
+    }
     if (source.port !== undefined) delete merged.socketPath;
     else if (source.socketPath !== undefined) delete merged.port;
     mergeInto(merged as NestedOptions, source as NestedOptions);

@@ -4,14 +4,13 @@
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as z from 'zod';
-import { isLoopback, parseAdminAddress } from './admin/admin-address.js';
+import { adminAddressFault, isLoopback, parseAdminAddress } from './admin/admin-address.js';
 import { SluiceError } from './errors.js';
+import { fitsSocketPath, MAX_SOCKET_PATH } from './socket-path.js';
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
 const SECOND = 1000;
-/** Longest path that fits `sockaddr_un` on Linux, in bytes. */
-export const MAX_SOCKET_PATH = 107;
 /** The longest delay that a Node timer keeps, in ms. */
 const MAX_TIMER = 2_147_483_647;
 
@@ -78,9 +77,7 @@ export const optionsSchema = z.strictObject({
   socketPath: z
     .string()
     .min(1)
-    .refine((path) => Buffer.byteLength(path) <= MAX_SOCKET_PATH, {
-      error: `must be at most ${MAX_SOCKET_PATH} bytes long`,
-    })
+    .refine(fitsSocketPath, { error: `must be at most ${MAX_SOCKET_PATH} bytes long` })
     .optional()
     .meta({ description: `Unix socket to listen on (default: ${DEFAULT_SOCKET_PATH}, unless port is set)` }),
   host: z.string().min(1).default('127.0.0.1').meta({ description: 'TCP address, where port is used' }),
@@ -248,8 +245,8 @@ export const optionsSchema = z.strictObject({
   workers: workersSchema.prefault({}),
   admin: z
     .string()
-    .refine((text) => parseAdminAddress(text) !== undefined, {
-      error: 'must be host:port, :port or the path of a Unix socket',
+    .refine((text) => adminAddressFault(text) === undefined, {
+      error: ({ input }) => adminAddressFault(String(input)) ?? '',
     })
     .optional()
     .meta({

@@ -1,5 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { inspect } from 'node:util';
 import { DEFAULT_SOCKET_PATH, resolveOptions, type SluiceOptions, SOCKET_CONFIG } from 'sluice';
 import { describe, expect, expectTypeOf, test } from 'vitest';
 import { mergeOptions, OPTION_SPECS, optionsFromEnvironment, optionsFromFile } from '#src/config-sources.js';
@@ -114,6 +115,23 @@ describe('a file', () => {
     );
   });
 
+  test('with an error in it is refused without a word of its text', () => {
+    for (const text of [
+      '{"auth":{"tokens":{"app":["glpat-secret"]}}',
+      '{"app":glpat-secret}',
+      'glpat-secret',
+    ]) {
+      const path = write(text);
+      const refused = () => optionsFromFile(path);
+      expect(refused).toThrow(`${path}: not JSON`);
+      try {
+        refused();
+      } catch (error) {
+        expect(inspect(error)).not.toContain('glpat');
+      }
+    }
+  });
+
   test('that is not there is refused', () => {
     expect(() => optionsFromFile('/nowhere.json')).toThrow(
       expect.objectContaining({ code: 'CONFIG_UNREADABLE' }),
@@ -133,5 +151,11 @@ describe('mergeOptions', () => {
   test('the later one of path and port wins', () => {
     expect(mergeOptions({ socketPath: 'a' }, { port: 1 })).toEqual({ port: 1 });
     expect(mergeOptions({ port: 1 }, { socketPath: 'a' })).toEqual({ socketPath: 'a' });
+  });
+
+  test('both from one source are refused', () => {
+    expect(() => mergeOptions({}, { port: 1, socketPath: 'a' })).toThrow(
+      expect.objectContaining({ code: 'INVALID_OPTION', message: expect.stringContaining('port: excludes') }),
+    );
   });
 });

@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { copyFileSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { EXIT } from '#src/cli/exit-codes.js';
 import { startAdminBroker } from './support/admin.js';
 import { temporaryFolder } from './support/broker.js';
 import { packageRoot } from './support/cli.js';
@@ -34,6 +35,12 @@ describe('the systemd units', () => {
     expect(read('Dockerfile')).toContain(`/opt/sluice/${bin.sluice}`);
     expect(Number(/TimeoutStopSec=(\d+)/.exec(read('sluice.service'))?.[1])).toBeGreaterThan(10);
   });
+});
+
+test('the service keeps the folder of its socket, and is not started again with options that are wrong', () => {
+  const folder = /^ListenStream=\/run\/(\w+)\//m.exec(read('sluice.socket'))?.[1];
+  expect(read('sluice.service')).toContain(`\nRuntimeDirectory=${folder}\nRuntimeDirectoryPreserve=yes\n`);
+  expect(read('sluice.service')).toContain(`\nRestartPreventExitStatus=${EXIT.USAGE} ${EXIT.CONFIG}\n`);
 });
 
 describe('the Grafana dashboard', () => {

@@ -1,5 +1,7 @@
 // Where an admin server listens, as people write it: `host:port`, `:port`, or the path of a Unix socket.
 
+import { fitsSocketPath, MAX_SOCKET_PATH } from '../socket-path.js';
+
 /** A place to listen at or to connect to. */
 export type AdminAddress =
   | { readonly path: string }
@@ -15,11 +17,23 @@ export const DEFAULT_ADMIN_ADDRESS = '127.0.0.1:9464';
 const LOOPBACK = '127.0.0.1';
 const HOST_AND_PORT = /^(?:\[([0-9a-f:.]+)\]|([\w.-]*)):(\d{1,5})$/i;
 
+/** What is wrong with an address, in words; `undefined`: nothing is. */
+export function adminAddressFault(text: string): string | undefined {
+  const address = parseAdminAddress(text);
+  if (address === undefined) {
+    const hint = text.includes('://') ? ', and no URL' : '';
+    return `must be host:port, :port or the path of a Unix socket${hint}`;
+  }
+  if (!('path' in address) || fitsSocketPath(address.path)) return undefined;
+  return `must be at most ${MAX_SOCKET_PATH} bytes long, where it is a path`;
+}
+
 /**
- * Reads an address. Without a host, it is the loopback interface; text with a `/` is a path.
+ * Reads an address. Without a host, it is the loopback interface; text with a `/` is a path, unless it is a URL.
  * @returns `undefined` when it is neither
  */
 export function parseAdminAddress(text: string): AdminAddress | undefined {
+  if (text.includes('://')) return undefined;
   if (text.includes('/')) return { path: text };
   const [, bracketed, name, port] = HOST_AND_PORT.exec(text) ?? [];
   if (port === undefined || Number(port) > 65_535) return undefined;

@@ -11,8 +11,8 @@ import { MetricsExporter } from './metrics-exporter.js';
 import { readinessOf } from './readiness.js';
 import type { RefusalLog } from './refusal-log.js';
 import { json, type Reply } from './reply.js';
-import type { Sampler } from './sampler.js';
-import type { ConnectionList, Snapshot, SortColumn } from './snapshot.js';
+import type { Sample, Sampler } from './sampler.js';
+import type { ConnectionList, ConnectionRow, Snapshot, SortColumn } from './snapshot.js';
 
 /** Gives the reply, or `undefined` when it writes the response itself. */
 export type Route = (query: URLSearchParams, response: ServerResponse) => Reply | undefined | Promise<Reply>;
@@ -92,7 +92,7 @@ export class AdminRoutes {
     return this.#events.add(response) ? undefined : json(503, { error: 'too many listeners' });
   }
 
-  #sampled(part: (sample: NonNullable<ReturnType<Sampler['sample']>>) => unknown): Reply {
+  #sampled(part: (sample: Sample) => unknown): Reply {
     const sample = this.#sampler.sample();
     return sample === undefined ? starting() : json(200, part(sample));
   }
@@ -109,7 +109,7 @@ export class AdminRoutes {
   }
 }
 
-function listOf(rows: Parameters<typeof sortRows>[0], sort: SortColumn, limit: number): ConnectionList {
+function listOf(rows: readonly ConnectionRow[], sort: SortColumn, limit: number): ConnectionList {
   return { total: rows.length, rows: sortRows(rows, sort).slice(0, limit) };
 }
 

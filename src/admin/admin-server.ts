@@ -4,7 +4,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { listenAtPath } from '../connection/socket-file.js';
-import { SluiceError } from '../errors.js';
+import { describeError, SluiceError } from '../errors.js';
 import type { Rejection } from '../protocol/rejection.js';
 import { type AdminAddress, formatAdminAddress, isLoopback, parseAdminAddress } from './admin-address.js';
 import { AdminRoutes } from './admin-routes.js';
@@ -18,6 +18,8 @@ const MAX_CONNECTIONS = 128;
 const BACKLOG = 64;
 /** ms that a client may take for its request. */
 const REQUEST_TIMEOUT = 10_000;
+/** How often, in ms, Node looks for those that have taken longer. */
+const CHECKING_INTERVAL = 1000;
 
 /** On every reply: nothing here is for another site, a frame or a cache. */
 const SAFE_HEADERS = {
@@ -47,7 +49,8 @@ export class AdminServer {
     this.#address = parsed;
     this.#sampler = new Sampler(source);
     this.#routes = new AdminRoutes(source, this.#sampler, this.#refusals);
-    this.#server = createServer({ requestTimeout: REQUEST_TIMEOUT }, (request, response) => {
+    const timeouts = { requestTimeout: REQUEST_TIMEOUT, connectionsCheckingInterval: CHECKING_INTERVAL };
+    this.#server = createServer(timeouts, (request, response) => {
       void this.#answer(request, response);
     });
     this.#server.maxConnections = MAX_CONNECTIONS;
@@ -64,9 +67,8 @@ export class AdminServer {
    */
   async start(): Promise<void> {
     this.#bound = await this.#listen();
-    // A client that goes away in the middle is its own business.
+    // Connections that cannot be accepted, for want of file descriptors: those that are there go on.
     this.#server.on('error', () => {});
-    this.#sampler.start();
   }
 
   /** Ends all connections, and listens no more. */
@@ -96,7 +98,7 @@ export class AdminServer {
     await new Promise<void>((resolve, reject) => {
       this.#server.once('error', (cause: NodeJS.ErrnoException) => {
         const code = cause.code === 'EADDRINUSE' ? 'ADDRESS_IN_USE' : 'LISTEN_FAILED';
-        reject(new SluiceError(code, `admin ${formatAdminAddress(address)}`, { cause }));
+        reject(new SluiceError(code, `admin: ${describeError(cause)}`, { cause }));
       });
       this.#server.listen({ ...address, backlog: BACKLOG }, resolve);
     });

@@ -85,7 +85,7 @@ function channelOf({ title }: ChannelPlan, types: readonly MessageType[]): JsonS
   return {
     address: null,
     title,
-    messages: Object.fromEntries(types.map(({ name }) => [name, { $ref: `#/components/messages/${name}` }])),
+    messages: Object.fromEntries(types.map(({ name }) => [name, { $ref: messagePointer(name) }])),
   };
 }
 
@@ -99,5 +99,23 @@ function operationsOf({ name, operations }: ChannelPlan): [string, JsonSchema][]
 function messageOf(type: MessageType): JsonSchema {
   // Draft 7 is what AsyncAPI's own schemas extend. The name of the draft has no place inside the document.
   const { $schema: _, ...payload } = jsonSchemaOf(type, 'draft-7');
-  return { name: type.name, contentType: 'application/json', payload };
+  const place = `${messagePointer(type.name)}/payload`;
+  return { name: type.name, contentType: 'application/json', payload: moved(payload, place) };
+}
+
+/** A schema that refers to itself, as it has to be where its root is not the root of the document. */
+function moved(schema: unknown, place: string): unknown {
+  if (Array.isArray(schema)) return schema.map((part) => moved(part, place));
+  if (typeof schema !== 'object' || schema === null) return schema;
+  return Object.fromEntries(
+    Object.entries(schema).map(([key, value]) => [
+      key,
+      key === '$ref' && typeof value === 'string' ? value.replace(/^#/, () => place) : moved(value, place),
+    ]),
+  );
+}
+
+/** Where a message is in the document: a JSON pointer in a URI. A schema module may name its types as it likes. */
+function messagePointer(name: string): string {
+  return `#/components/messages/${encodeURIComponent(name.replaceAll('~', '~0').replaceAll('/', '~1'))}`;
 }

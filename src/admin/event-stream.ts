@@ -19,10 +19,6 @@ export class EventStream {
     this.#snapshot = snapshot;
   }
 
-  get listeners(): number {
-    return this.#listeners.size;
-  }
-
   /** Starts a stream. False when there are too many. */
   add(response: ServerResponse): boolean {
     if (this.#listeners.size >= MAX_LISTENERS) return false;

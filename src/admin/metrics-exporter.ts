@@ -4,6 +4,8 @@
 
 import { Counter, Gauge, Registry } from 'prom-client';
 import type { ServerMetrics } from '../connection/server-metrics.js';
+import { WIRE_ERRORS } from '../errors.js';
+import type { MessageRegistry } from '../protocol/message-registry.js';
 import type { AdminSource } from './admin-source.js';
 import { isSlow } from './connection-rows.js';
 import { histogramText } from './histogram-text.js';
@@ -18,21 +20,24 @@ interface MetricEntry {
   readonly help: string;
   /** What the keys of the figure are; none: the figure is a number. Never anything that a peer can make up. */
   readonly label?: 'type' | 'code' | 'policy' | 'kind';
-  readonly figure: (metrics: ServerMetrics) => Figure;
+  readonly figure: (metrics: ServerMetrics, registry: MessageRegistry) => Figure;
 }
+
+/** Those that have not come yet are there from the start: a rate sees the first one, too. */
+const NO_REFUSALS = Object.fromEntries(Object.keys(WIRE_ERRORS).map((code) => [code, 0]));
 
 const COUNTERS: readonly MetricEntry[] = [
   {
     name: 'sluice_messages_received_total',
     help: 'Messages received and accepted, by type',
     label: 'type',
-    figure: ({ protocol }) => protocol.accepted,
+    figure: ({ protocol }, registry) => ({ ...noMessages(registry), ...protocol.accepted }),
   },
   {
     name: 'sluice_messages_rejected_total',
     help: 'Messages refused, by error code',
     label: 'code',
-    figure: ({ protocol }) => protocol.refused,
+    figure: ({ protocol }) => ({ ...NO_REFUSALS, ...protocol.refused }),
   },
   {
     name: 'sluice_messages_delivered_total',
@@ -170,7 +175,7 @@ export class MetricsExporter {
   readonly #registry = new Registry();
   readonly #source: AdminSource;
   /** Each brings one metric up to date. */
-  readonly #updates: ((metrics: ServerMetrics) => void)[] = [];
+  readonly #updates: ((metrics: ServerMetrics, registry: MessageRegistry) => void)[] = [];
 
   constructor(source: AdminSource) {
     this.#source = source;
@@ -187,7 +192,10 @@ export class MetricsExporter {
   /** All metrics, those of the process too. */
   async text(): Promise<string> {
     const metrics = this.#source.metrics();
-    if (metrics !== undefined) for (const update of this.#updates) update(metrics);
+    const registry = this.#source.registry();
+    if (metrics !== undefined && registry !== undefined) {
+      for (const update of this.#updates) update(metrics, registry);
+    }
     const texts = await Promise.all([this.#registry.metrics(), processMetrics().metrics()]);
     if (metrics !== undefined) texts.push(histogramText(...LATENCY, metrics.latency));
     return texts.join('\n');
@@ -196,15 +204,15 @@ export class MetricsExporter {
   #addCounter({ name, help, label, figure }: MetricEntry): void {
     const labelNames = label === undefined ? [] : [label];
     const counter = new Counter({ name, help, labelNames, registers: [this.#registry] });
-    this.#updates.push((metrics) => {
+    this.#updates.push((metrics, registry) => {
       counter.reset();
-      for (const [labels, value] of labelled(label, figure(metrics))) counter.inc(labels, value);
+      for (const [labels, value] of labelled(label, figure(metrics, registry))) counter.inc(labels, value);
     });
   }
 
   #addGauge({ name, help, figure }: MetricEntry): void {
     const gauge = new Gauge({ name, help, registers: [this.#registry] });
-    this.#updates.push((metrics) => gauge.set(Number(figure(metrics))));
+    this.#updates.push((metrics, registry) => gauge.set(Number(figure(metrics, registry))));
   }
 
   /** One walk over the connections for the figures that need it. */
@@ -243,6 +251,12 @@ export class MetricsExporter {
       registers: [this.#registry],
     }).set({ version, node: process.version }, 1);
   }
+}
+
+/** Every type that peers send. */
+function noMessages(registry: MessageRegistry): Record<string, number> {
+  const types = registry.types.filter(({ index, direction }) => index > 0 && direction !== 'broker');
+  return Object.fromEntries(types.map(({ name }) => [name, 0]));
 }
 
 function* labelled(

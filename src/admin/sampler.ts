@@ -35,6 +35,8 @@ export interface Sample {
 export class Sampler {
   readonly #source: AdminSource;
   readonly #delay = monitorEventLoopDelay({ resolution: DELAY_RESOLUTION });
+  /** Ends the look at the event loop, when nobody has asked for a while. */
+  readonly #rest = setTimeout(() => this.#delay.disable(), MOST_INTERVAL).unref();
   #traffic = new WeakMap<SocketConnection, Traffic>();
   #before: Counters | undefined;
   #latest: { readonly at: number; readonly sample: Sample } | undefined;
@@ -43,11 +45,9 @@ export class Sampler {
     this.#source = source;
   }
 
-  start(): void {
-    this.#delay.enable();
-  }
-
+  /** Looks at nothing any more. */
   stop(): void {
+    clearTimeout(this.#rest);
     this.#delay.disable();
   }
 
@@ -57,6 +57,8 @@ export class Sampler {
     if (this.#latest !== undefined && now - this.#latest.at < LEAST_INTERVAL) return this.#latest.sample;
     const metrics = this.#source.metrics();
     if (metrics === undefined) return undefined;
+    this.#delay.enable();
+    this.#rest.refresh();
     const counters = countersOf(metrics, now);
     const isRecent = this.#before !== undefined && now - this.#before.at < MOST_INTERVAL;
     const before = isRecent ? this.#before : undefined;
@@ -198,7 +200,6 @@ export function patternsOf({ protocol }: ServerMetrics): BrokerStats['patterns']
   };
 }
 
-/** Adds up counts. */
-export function sumOf(counts: Readonly<Record<string, number>>): number {
+function sumOf(counts: Readonly<Record<string, number>>): number {
   return Object.values(counts).reduce((sum, count) => sum + count, 0);
 }

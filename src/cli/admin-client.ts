@@ -1,7 +1,8 @@
 // Asks a broker's admin server: over TCP, or over a Unix socket.
 
 import { request } from 'node:http';
-import { DEFAULT_ADMIN_ADDRESS, parseAdminAddress } from '../admin/admin-address.js';
+import { adminAddressFault, DEFAULT_ADMIN_ADDRESS, parseAdminAddress } from '../admin/admin-address.js';
+import type { Readiness } from '../admin/readiness.js';
 import { describeError, SluiceError } from '../errors.js';
 
 /** ms that the admin server may take to answer. */
@@ -18,24 +19,37 @@ export class AdminClient {
    */
   constructor(address = process.env.SOCKET_ADMIN || DEFAULT_ADMIN_ADDRESS) {
     const parsed = parseAdminAddress(address);
-    if (parsed === undefined) {
-      throw new SluiceError(
-        'INVALID_OPTION',
-        '--admin: must be host:port, :port or the path of a Unix socket',
-      );
+    const fault = adminAddressFault(address);
+    if (parsed === undefined || fault !== undefined) {
+      throw new SluiceError('INVALID_OPTION', `--admin: ${fault}`);
     }
     this.address = address;
     this.#target = 'path' in parsed ? { socketPath: parsed.path } : parsed;
   }
 
   /**
-   * The JSON at a path.
+   * The JSON at a path; `undefined` while the broker starts and has none yet.
    * @throws SluiceError `CONNECTION_FAILED` when nobody answers there, or something else than this path's answer
    */
-  async get<T>(path: string): Promise<T> {
+  async get<T>(path: string): Promise<T | undefined> {
+    const { status, value } = await this.#ask<T>(path);
+    return status === 200 ? value : undefined;
+  }
+
+  /**
+   * Whether the broker takes messages, and why not.
+   * @throws as {@link get}
+   */
+  async readiness(): Promise<Readiness> {
+    return (await this.#ask<Readiness>('/readyz')).value;
+  }
+
+  async #ask<T>(path: string): Promise<{ status: number; value: T }> {
     try {
+      const { status, text } = await this.#send(path);
+      if (status !== 200 && status !== 503) throw new Error(`it answers with status ${status}`);
       // The admin server is of this version or says so; its answers are of the types that it has.
-      return JSON.parse(await this.#text(path)) as T;
+      return { status, value: JSON.parse(text) as T };
     } catch (cause) {
       throw new SluiceError('CONNECTION_FAILED', `admin server at ${this.address}: ${describeError(cause)}`, {
         cause,
@@ -43,16 +57,15 @@ export class AdminClient {
     }
   }
 
-  #text(path: string): Promise<string> {
+  #send(path: string): Promise<{ status: number; text: string }> {
     return new Promise((resolve, reject) => {
       const sent = request({ ...this.#target, path, timeout: TIMEOUT }, (response) => {
         const parts: Buffer[] = [];
         response.on('data', (part: Buffer) => parts.push(part));
         response.on('error', reject);
-        response.on('end', () => {
-          if (response.statusCode === 200) resolve(Buffer.concat(parts).toString());
-          else reject(new Error(`it answers with status ${response.statusCode}`));
-        });
+        response.on('end', () =>
+          resolve({ status: response.statusCode ?? 0, text: Buffer.concat(parts).toString() }),
+        );
       });
       sent.on('timeout', () => sent.destroy(new Error('no answer in time')));
       sent.on('error', reject);

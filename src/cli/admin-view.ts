@@ -1,7 +1,8 @@
 // The broker's figures as lines of text, for `sluice top` and `sluice status`.
 
+import type { Readiness } from '../admin/readiness.js';
 import type { BrokerStats, ConnectionList, ConnectionRow, SortColumn } from '../admin/snapshot.js';
-import { formatBytes, formatCount } from './terminal.js';
+import { formatAge, formatBytes, formatCount, formatShort } from './terminal.js';
 
 /** A column of the table of connections. */
 export interface ViewColumn {
@@ -9,44 +10,50 @@ export interface ViewColumn {
   readonly sort: SortColumn;
   /** The key that sorts by it. */
   readonly key: string;
+  /** What the key is called at the bottom. */
+  readonly label: string;
   readonly width: number;
   readonly text: (row: ConnectionRow) => string;
 }
 
+/** Together, with the least of the first, they fit 80 characters; no figure is wider than its column. */
 export const VIEW_COLUMNS: readonly ViewColumn[] = [
-  { title: 'PEER', key: 'n', sort: 'crawlerId', width: 20, text: (row) => row.crawlerId ?? row.id },
-  { title: 'ROLE', key: 'r', sort: 'role', width: 8, text: (row) => row.role },
-  { title: 'HEALTH', key: 's', sort: 'health', width: 9, text: (row) => (row.isSlow ? 'slow' : row.health) },
-  { title: 'IN/s', key: 'i', sort: 'rateIn', width: 9, text: (row) => formatCount(row.rateIn) },
-  { title: 'OUT/s', key: 'o', sort: 'rateOut', width: 10, text: (row) => formatCount(row.rateOut) },
-  {
-    title: 'PENDING',
-    key: 'p',
-    sort: 'pendingBytes',
-    width: 9,
-    text: (row) => formatBytes(row.pendingBytes),
-  },
-  {
-    title: 'HEARTBEAT',
-    key: 'h',
-    sort: 'heartbeatAge',
-    width: 10,
-    text: (row) => (row.heartbeatAge === null ? '-' : `${(row.heartbeatAge / 1000).toFixed(0)} s`),
-  },
-  { title: 'LATENCY', key: 'l', sort: 'latency', width: 8, text: (row) => formatMilliseconds(row.latency) },
-  {
-    title: 'REFUSED',
-    key: 'e',
-    sort: 'messagesRefused',
-    width: 8,
-    text: (row) => formatCount(row.messagesRefused),
-  },
+  // The first one takes the width that is left.
+  column('PEER', 'n', 'crawlerId', 12, (row) => row.crawlerId ?? row.id),
+  column('ROLE', 'r', 'role', 7, (row) => row.role),
+  column('HEALTH', 's', 'health', 9, (row) => (row.isSlow ? 'slow' : row.health)),
+  column('IN/s', 'i', 'rateIn', 7, (row) => formatShort(row.rateIn), 'in'),
+  column('OUT/s', 'o', 'rateOut', 7, (row) => formatShort(row.rateOut), 'out'),
+  column('PENDING', 'p', 'pendingBytes', 8, (row) => formatBytes(row.pendingBytes)),
+  column('BEAT', 'h', 'heartbeatAge', 6, (row) =>
+    row.heartbeatAge === null ? '-' : formatAge(row.heartbeatAge),
+  ),
+  column('LATENCY', 'l', 'latency', 8, (row) => formatMilliseconds(row.latency)),
+  column('REFUSED', 'e', 'messagesRefused', 8, (row) => formatShort(row.messagesRefused)),
 ];
+const MAX_PEER_WIDTH = 40;
+
+function column(
+  title: string,
+  key: string,
+  sort: SortColumn,
+  width: number,
+  text: ViewColumn['text'],
+  label: string = title.toLowerCase(),
+): ViewColumn {
+  return { title, key, sort, width, text, label };
+}
 
 /** `0.23 ms`; `-` when it is not known. */
-export function formatMilliseconds(ms: number | null): string {
+function formatMilliseconds(ms: number | null): string {
   if (ms === null) return '-';
+  if (ms >= 10_000) return formatAge(ms);
   return ms < 10 ? `${ms.toFixed(2)} ms` : `${ms.toFixed(0)} ms`;
+}
+
+/** All that is to be told of a broker that has no figures yet. */
+export function readinessLine({ reason }: Readiness): string {
+  return row('broker', reason);
 }
 
 /** The broker in a few lines. */
@@ -70,14 +77,30 @@ export function summaryLines(stats: BrokerStats): string[] {
   ];
 }
 
-/** The connections as a table. @param sorted the column that they are sorted by, which the head marks */
-export function connectionLines({ total, rows }: ConnectionList, sorted: SortColumn): string[] {
-  const head = VIEW_COLUMNS.map(({ title, sort, width }) =>
-    cell(sort === sorted ? `${title}*` : title, width, sort),
-  );
-  const body = rows.map((one) => VIEW_COLUMNS.map(({ sort, width, text }) => cell(text(one), width, sort)));
+/**
+ * The connections as a table.
+ * @param sorted the column that they are sorted by, which the head marks
+ * @param width characters that there is room for
+ */
+export function connectionLines(
+  { total, rows }: ConnectionList,
+  sorted: SortColumn,
+  width: number,
+): string[] {
+  const widths = columnWidths(width);
+  const line = (textOf: (column: ViewColumn) => string) =>
+    VIEW_COLUMNS.map((one, index) => cell(textOf(one), widths[index] ?? 0, one.sort))
+      .join(' ')
+      .trimEnd();
+  const head = line(({ title, sort }) => (sort === sorted ? `${title}*` : title));
   const rest = total > rows.length ? [`and ${formatCount(total - rows.length)} more`] : [];
-  return [...[head, ...body].map((cells) => cells.join(' ').trimEnd()), ...rest];
+  return [head, ...rows.map((one) => line(({ text }) => text(one))), ...rest];
+}
+
+function columnWidths(width: number): number[] {
+  const [least = 0, ...others] = VIEW_COLUMNS.map((one) => one.width);
+  const taken = others.reduce((sum, one) => sum + one + 1, 0);
+  return [Math.min(MAX_PEER_WIDTH, Math.max(least, width - taken)), ...others];
 }
 
 const TEXT_COLUMNS: ReadonlySet<SortColumn> = new Set(['crawlerId', 'role', 'health']);

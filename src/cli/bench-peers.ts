@@ -7,7 +7,7 @@ import { describeError, type ErrorCode, SluiceError } from '../errors.js';
 import { BenchConnection, errorCodeIn } from './bench-connection.js';
 import { CLOCK_SIZE, findClocks, makeBlock, makeClock, planOf, sharedNow, shareOf } from './bench-content.js';
 
-/** What a process of peers is started with, as its first argument. */
+/** What a process of peers is told first; `go` comes later. */
 export interface BenchSettings {
   readonly role: 'publishers' | 'subscribers';
   readonly connection: ClientOptions;
@@ -175,10 +175,10 @@ function sum(values: readonly number[]): number {
   return values.reduce((total, value) => total + value, 0);
 }
 
-const settings = JSON.parse(process.argv[2] ?? '{}') as BenchSettings;
 // The bench has gone: so do its peers.
 process.on('disconnect', () => process.exit());
 process.on('SIGINT', () => {});
+const [settings] = (await once(process, 'message')) as [BenchSettings];
 try {
   await (settings.role === 'publishers' ? publish(settings) : subscribe(settings));
 } catch (error) {

@@ -144,8 +144,10 @@ class Peers {
   readonly #child: ChildProcess;
 
   constructor(settings: BenchSettings) {
-    const child = fork(new URL('./bench-peers.js', import.meta.url), [JSON.stringify(settings)]);
+    const child = fork(new URL('./bench-peers.js', import.meta.url));
     this.#child = child;
+    // Not as an argument: there are tokens in it, and other users can read a command line.
+    child.send(settings);
     const failed = new Promise<never>((_, reject) => {
       child.once('error', reject);
       child.once('exit', (code) => reject(new Error(`the ${settings.role} left with exit code ${code}`)));

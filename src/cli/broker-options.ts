@@ -27,7 +27,9 @@ export function addBrokerOptions(command: Command, names?: readonly string[]): C
 function flagOf(spec: OptionSpec): Option {
   const notes = [
     spec.choices === undefined ? [] : [spec.choices.join('|')],
-    spec.default === undefined ? [] : [`default: ${JSON.stringify(spec.default)}`],
+    spec.default === undefined || spec.description.includes('default:')
+      ? []
+      : [`default: ${JSON.stringify(spec.default)}`],
     [`env: ${spec.environment}`],
   ].flat();
   const placeholder = { string: 'text', number: 'n', boolean: 'true|false', list: 'a,b' }[spec.kind];

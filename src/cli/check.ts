@@ -1,12 +1,13 @@
 // `sluice check`: validates a file of messages without a broker, as fast as the workers go.
 
-import { type FileHandle, open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { StreamChecker } from '../check/stream-checker.js';
 import type { ResolvedOptions } from '../config.js';
 import { describeError } from '../errors.js';
 import { MessageRegistry, moduleUrl } from '../protocol/message-registry.js';
 import { type CheckFormat, CheckReport } from './check-report.js';
 import { EXIT } from './exit-codes.js';
+import { openInput } from './input.js';
 import { Progress } from './progress.js';
 import { formatCount } from './terminal.js';
 
@@ -33,23 +34,13 @@ export interface CheckFlags {
 
 /** @returns the exit code */
 export async function check(file: string, flags: CheckFlags, options: ResolvedOptions): Promise<number> {
-  let input: FileHandle | undefined;
-  let size = 0;
-  try {
-    input = file === '-' ? undefined : await open(file);
-    const stat = await input?.stat();
-    if (stat?.isDirectory()) throw new Error(`${file} is a directory`);
-    size = stat?.size ?? 0;
-  } catch (error) {
-    await input?.close();
-    process.stderr.write(`sluice check: ${describeError(error)}\n`);
-    return EXIT.NO_INPUT;
-  }
+  const input = await openInput('check', file);
+  if (input === undefined) return EXIT.NO_INPUT;
   try {
     const registry = await MessageRegistry.load(options.schemas);
-    return await new FileCheck(file, size, flags, options, registry).run(input);
+    return await new FileCheck(file, input.size, flags, options, registry).run(input.file);
   } finally {
-    await input?.close();
+    await input.file?.close();
   }
 }
 
@@ -70,9 +61,9 @@ class FileCheck {
     registry: MessageRegistry,
   ) {
     const format: CheckFormat = flags.quiet ? 'quiet' : flags.json ? 'json' : 'text';
-    this.#file = file;
+    this.#file = file === '-' ? 'stdin' : file;
     this.#maxErrors = flags.maxErrors || Number.POSITIVE_INFINITY;
-    this.#report = new CheckReport(file === '-' ? 'stdin' : file, format);
+    this.#report = new CheckReport(this.#file, format);
     this.#progress = new Progress(format === 'quiet' ? 0 : size);
     const settings = {
       ...options,
@@ -84,6 +75,8 @@ class FileCheck {
         // Those that the workers had already, when the last one that is wanted came.
         if (this.#isFull) return;
         this.#errors++;
+        // Also when nobody reads the findings to the end: `sluice check … | head`.
+        process.exitCode = EXIT.FAILURE;
         this.#refused[finding.code] = (this.#refused[finding.code] ?? 0) + 1;
         this.#report.add(finding);
       },
@@ -93,8 +86,6 @@ class FileCheck {
 
   /** @param input what to read; none: standard input */
   async run(input: FileHandle | undefined): Promise<number> {
-    // Whoever reads the findings may have seen enough: `sluice check … | head`. Writing tells it, too.
-    process.stdout.on('error', () => {});
     await this.#checker.start();
     const startedAt = performance.now();
     try {
@@ -102,9 +93,6 @@ class FileCheck {
       else await this.#readFile(input);
       if (!this.#isFull) await this.#checker.end();
       await this.#report.flush();
-    } catch (error) {
-      if (!isClosedPipe(error)) throw error;
-      return this.#exitCode;
     } finally {
       this.#progress.clear();
       await this.#checker.close();
@@ -148,8 +136,4 @@ class FileCheck {
   get #exitCode(): number {
     return this.#errors > 0 ? EXIT.FAILURE : EXIT.OK;
   }
-}
-
-function isClosedPipe(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'EPIPE';
 }

@@ -2,6 +2,9 @@
 
 import type { Completable, CompletedCommand } from './completion-model.js';
 
+/** Only there are words names of files, with a slash after those of folders: a folder may be named as a command is. */
+const FILES = `compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$cur"));`;
+
 export function bashScript(commands: readonly CompletedCommand[]): string {
   return `# Completion of sluice for bash. In ~/.bashrc: source <(sluice completion bash)
 
@@ -27,7 +30,7 @@ ${commands.map(commandCase).join('\n')}
   esac
 }
 
-complete -o filenames -F _sluice sluice
+complete -F _sluice sluice
 `;
 }
 
@@ -45,7 +48,7 @@ function commandCase({ name, flags, argument }: CompletedCommand): string {
 
 function reply(value: Completable): string {
   if (value.kind === 'words') return `${compgen(value.words)};`;
-  return value.kind === 'file' ? 'COMPREPLY=($(compgen -f -- "$cur"));' : 'COMPREPLY=();';
+  return value.kind === 'file' ? FILES : 'COMPREPLY=();';
 }
 
 function compgen(words: readonly string[]): string {

@@ -4,6 +4,7 @@ import { type Command, Option } from 'commander';
 import type { ClientOptions } from '../client/client-options.js';
 import { resolveOptions } from '../config.js';
 import { mergeOptions, OPTION_SPECS, optionsFromEnvironment, setOption } from '../config-sources.js';
+import { SluiceError } from '../errors.js';
 import { type PeerRole, peerRole } from '../protocol/messages.js';
 
 export interface ConnectFlags {
@@ -43,6 +44,9 @@ export function resolveConnection(flags: ConnectFlags, defaultRole?: PeerRole): 
     Object.entries({ socketPath, host, port }).filter(([, value]) => value !== undefined),
   );
   const options = resolveOptions(mergeOptions(environment, given));
+  if (flags.host !== undefined && options.port === undefined) {
+    throw new SluiceError('INVALID_OPTION', '--host: needs --port');
+  }
   const token = process.env.SLUICE_TOKEN;
   const role = flags.role ?? defaultRole ?? (token ? 'crawler' : undefined);
   const hello = role && { hello: { role, ...(token ? { token } : {}) } };

@@ -1,10 +1,11 @@
 // The peers of `sluice demo`, each in a process of its own: a fleet of simulated crawlers, or a
 // subscriber that counts. They talk to the broker over its socket, as real ones do.
 
+import { once } from 'node:events';
 import { Traffic } from '../../bench/traffic.js';
 import { SluiceClient } from '../client/sluice-client.js';
 
-/** What the demo starts a peer process with, as its first argument. */
+/** What the demo tells a process of peers first. */
 export interface PeerSettings {
   role: 'fleet' | 'subscriber';
   socketPath: string;
@@ -89,8 +90,8 @@ async function runSubscriber({ socketPath }: PeerSettings): Promise<void> {
   process.send?.(report);
 }
 
-const settings = JSON.parse(process.argv[2] ?? '{}') as PeerSettings;
 // The demo has gone: so do its peers.
 process.on('disconnect', () => process.exit());
 process.on('SIGINT', () => {});
+const [settings] = (await once(process, 'message')) as [PeerSettings];
 await (settings.role === 'fleet' ? runFleet(settings) : runSubscriber(settings));

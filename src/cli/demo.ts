@@ -24,35 +24,49 @@ export interface DemoFlags {
   admin?: string;
 }
 
+/** A process of peers. */
+interface DemoPeers {
+  readonly child: ChildProcess;
+  /** Rejects when it leaves: not before the demo ends it, if all is well. */
+  readonly left: Promise<never>;
+}
+
 const REDRAW_INTERVAL = 500;
 const BROKEN_EVERY = 500;
+/** Connections that the broker has room for beside the crawlers'. */
+const FURTHER_CONNECTIONS = 1024;
 
 /** @returns the exit code */
 export async function demo(flags: DemoFlags): Promise<number> {
   const folder = mkdtempSync(join(tmpdir(), 'sluice-demo-'));
+  // Also when nobody reads the output any more, which ends the process at once.
+  process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
   const socketPath = join(folder, 'broker.sock');
   const manager = new SocketManager(
     {
       socketPath,
       metricsInterval: REDRAW_INTERVAL,
+      maxConnections: flags.crawlers + FURTHER_CONNECTIONS,
       ...(flags.admin === undefined ? {} : { admin: flags.admin }),
       ...(flags.workers === undefined ? {} : { workers: { threads: flags.workers } }),
     },
     { logger: pino({ level: 'silent' }) },
   );
-  const peers: ChildProcess[] = [];
+  const peers: DemoPeers[] = [];
   try {
     await manager.start();
     const settings = { socketPath, crawlers: flags.crawlers, rate: flags.rate, brokenEvery: BROKEN_EVERY };
     const received = { messages: 0 };
-    peers.push(await startSubscriber({ ...settings, role: 'subscriber' }, received));
-    peers.push(startPeer({ ...settings, role: 'fleet' }));
-    await show(manager, flags, received);
+    const subscriber = startPeers({ ...settings, role: 'subscriber' });
+    peers.push(subscriber);
+    await Promise.race([hasSubscribed(subscriber, received), subscriber.left]);
+    const fleet = startPeers({ ...settings, role: 'fleet' });
+    peers.push(fleet);
+    await show(manager, flags, received, Promise.race([subscriber.left, fleet.left]));
     return EXIT.OK;
   } finally {
-    for (const peer of peers) peer.kill();
+    for (const { child } of peers) child.kill();
     await manager.stop('the demo is over');
-    rmSync(folder, { recursive: true, force: true });
   }
 }
 
@@ -61,23 +75,37 @@ function dashboardUrl(admin: string): string {
   return admin.includes('/') ? admin : `http://${admin}/`;
 }
 
-function startPeer(settings: PeerSettings): ChildProcess {
-  return fork(new URL('./demo-peers.js', import.meta.url), [JSON.stringify(settings)]);
+function startPeers(settings: PeerSettings): DemoPeers {
+  const child = fork(new URL('./demo-peers.js', import.meta.url));
+  child.send(settings);
+  const left = new Promise<never>((_, reject) => {
+    child.once('error', reject);
+    child.once('exit', (code, signal) =>
+      reject(new Error(`the ${settings.role} left early, with ${signal ?? `exit code ${code}`}`)),
+    );
+  });
+  // It may leave when nobody waits for that, and does so in the end.
+  left.catch(() => {});
+  return { child, left };
 }
 
 /** Resolves when the subscriber has subscribed: then it will miss nothing. */
-function startSubscriber(settings: PeerSettings, received: PeerReport): Promise<ChildProcess> {
-  const peer = startPeer(settings);
-  return new Promise((resolve, reject) => {
-    peer.once('exit', (code) => reject(new Error(`the subscriber left with exit code ${code}`)));
-    peer.on('message', (report: PeerReport) => {
+function hasSubscribed({ child }: DemoPeers, received: PeerReport): Promise<void> {
+  return new Promise((resolve) => {
+    child.on('message', (report: PeerReport) => {
       received.messages = report.messages;
-      resolve(peer);
+      resolve();
     });
   });
 }
 
-async function show(manager: SocketManager, flags: DemoFlags, received: PeerReport): Promise<void> {
+/** @param failed rejects when the demo cannot go on */
+async function show(
+  manager: SocketManager,
+  flags: DemoFlags,
+  received: PeerReport,
+  failed: Promise<never>,
+): Promise<void> {
   const view = new LiveView(process.stdout);
   const startedAt = performance.now();
   const elapsed = () => (performance.now() - startedAt) / 1000;
@@ -92,17 +120,19 @@ async function show(manager: SocketManager, flags: DemoFlags, received: PeerRepo
     peak = Math.max(peak, metrics.rates.messagesReceived);
     view.draw([`  ${elapsed().toFixed(1)} s of ${flags.duration}`, ...rows(metrics, received)]);
   }, REDRAW_INTERVAL);
-  await new Promise<void>((resolve) => {
-    const end = setTimeout(resolve, flags.duration * 1000);
-    const interrupt = () => {
-      clearTimeout(end);
-      resolve();
-    };
-    process.once('SIGINT', interrupt);
-    process.once('SIGTERM', interrupt);
+  let end: NodeJS.Timeout | undefined;
+  const over = new Promise<void>((resolve) => {
+    end = setTimeout(resolve, flags.duration * 1000);
+    process.once('SIGINT', () => resolve());
+    process.once('SIGTERM', () => resolve());
   });
-  clearInterval(timer);
-  view.clear();
+  try {
+    await Promise.race([over, failed]);
+  } finally {
+    clearTimeout(end);
+    clearInterval(timer);
+    view.clear();
+  }
   process.stdout.write(`${summary(manager.getMetrics(), received, elapsed(), peak).join('\n')}\n`);
 }
 

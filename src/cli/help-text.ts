@@ -32,7 +32,10 @@ const TEXTS: Readonly<Record<string, HelpText>> = {
       ['tail -f crawler.log | sluice pub', 'send what comes'],
       ['SLUICE_TOKEN=… sluice pub --role app assignments.ndjson', 'send assignments to crawlers'],
     ],
-    notes: [TOKEN],
+    notes: [
+      'The broker tells of refused messages maxErrorReplies times a second at most, 10 by default: sluice check tells all.',
+      TOKEN,
+    ],
   },
   sub: {
     examples: [

@@ -20,11 +20,14 @@ import { type DemoFlags, demo } from './demo.js';
 import { EXIT } from './exit-codes.js';
 import { addHelpTexts } from './help-text.js';
 import { pub } from './pub.js';
-import { schemas } from './schemas.js';
+import { SCHEMAS_OPTIONS, schemas } from './schemas.js';
 import { type ServeFlags, serve } from './serve.js';
 import { type StatusFlags, status } from './status.js';
 import { type SubFlags, sub } from './sub.js';
 import { type TopFlags, top } from './top.js';
+
+/** The longest that a Node timer keeps. */
+const MAX_SECONDS = 2_147_483;
 
 const program = new Command('sluice')
   .description('A message broker for crawler fleets: checks, routes and forwards JSON messages.')
@@ -36,7 +39,7 @@ addBrokerOptions(
   program
     .command('serve')
     .description(
-      'run the broker, until SIGTERM or SIGINT; a second signal leaves at once; SIGHUP reads the options again',
+      'run the broker, until SIGTERM or SIGINT; a second signal leaves at once; SIGHUP reads the options again, or stops a broker that runs in a terminal',
     )
     .option('--print-config', 'print the options that would be used, and leave'),
 ).action(async (flags: ServeFlags & Record<string, unknown>) => serve(() => resolveFlags(flags), flags));
@@ -84,6 +87,7 @@ addBrokerOptions(
 
 addBrokerOptions(
   program.command('schemas').description('list the message types, and which have a compiled pattern'),
+  SCHEMAS_OPTIONS,
 ).action(async (flags: Record<string, unknown>) => {
   process.exitCode = await schemas(resolveFlags(flags));
 });
@@ -98,7 +102,7 @@ program
     atLeast(0),
     5000,
   )
-  .option('--duration <seconds>', 'how long', atLeast(1), 15)
+  .option('--duration <seconds>', 'how long', atLeast(1, MAX_SECONDS), 15)
   .option('--workers <n>', 'worker threads of the broker', atLeast(1))
   .option('--admin <address>', 'serve the dashboard there: host:port, :port or a socket path')
   .action(async (flags: DemoFlags) => {
@@ -116,7 +120,7 @@ program
     'watch a broker: its rates, and its connections sorted by a column; without a terminal, look once',
   )
   .option(...ADMIN_FLAG)
-  .option('--interval <seconds>', 'how often to look', atLeast(1), 1)
+  .option('--interval <seconds>', 'how often to look', atLeast(1, MAX_SECONDS), 1)
   .action(async (flags: TopFlags) => {
     process.exitCode = await top(flags);
   });
@@ -177,11 +181,13 @@ function collect(value: string, values: string[] = []): string[] {
   return [...values, value];
 }
 
-function atLeast(minimum: number): (text: string) => number {
+function atLeast(minimum: number, maximum = Number.POSITIVE_INFINITY): (text: string) => number {
+  const range =
+    maximum < Number.POSITIVE_INFINITY ? ` from ${minimum} to ${maximum}` : `, ${minimum} or more`;
   return (text) => {
     const value = Number(text);
-    if (text.trim() !== '' && Number.isInteger(value) && value >= minimum) return value;
-    throw new InvalidArgumentError(`Expected an integer, ${minimum} or more.`);
+    if (text.trim() !== '' && Number.isInteger(value) && value >= minimum && value <= maximum) return value;
+    throw new InvalidArgumentError(`Expected an integer${range}.`);
   };
 }
 
@@ -191,6 +197,14 @@ function exitCodeOf(error: unknown): number {
   if (error.category === 'configuration') return EXIT.CONFIG;
   return error.code === 'CONNECTION_FAILED' ? EXIT.UNAVAILABLE : EXIT.FAILURE;
 }
+
+// Whoever reads the output may have seen enough: `sluice … | head`. A running broker's log is not written through this.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(process.exitCode ?? EXIT.OK);
+});
+// Complaints that nobody reads keep no command from its work.
+process.stderr.on('error', () => {});
 
 try {
   await program.parseAsync();

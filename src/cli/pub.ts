@@ -1,11 +1,14 @@
 // `sluice pub`: sends NDJSON from a file or from standard input, and reports what the broker refused.
 
-import { createReadStream, fstatSync, statSync } from 'node:fs';
+import type { Readable } from 'node:stream';
 import type { BrokerError } from '../client/broker-session.js';
 import type { ClientOptions } from '../client/client-options.js';
 import { SluiceClient } from '../client/sluice-client.js';
+import { resolveOptions } from '../config.js';
 import { describeError } from '../errors.js';
 import { EXIT } from './exit-codes.js';
+import { openInput } from './input.js';
+import { MessagePieces } from './message-pieces.js';
 import { Progress } from './progress.js';
 import { formatBytes, formatCount } from './terminal.js';
 
@@ -14,33 +17,33 @@ const NEWLINE = 0x0a;
 
 /** @returns the exit code */
 export async function pub(file: string, connection: ClientOptions): Promise<number> {
-  let size: number;
-  try {
-    size = file === '-' ? fstatSync(0).size : statSync(file).size;
-  } catch (error) {
-    process.stderr.write(`sluice pub: ${describeError(error)}\n`);
-    return EXIT.NO_INPUT;
-  }
+  const input = await openInput('pub', file);
+  if (input === undefined) return EXIT.NO_INPUT;
   const client = new SluiceClient({ ...connection, reconnect: false });
-  const publisher = new Publisher(client, size);
-  await client.connect();
-  const input = file === '-' ? process.stdin : createReadStream(file, { highWaterMark: READ_SIZE });
+  const publisher = new Publisher(client, input.size);
   try {
-    await publisher.run(input);
+    await client.connect();
+    await publisher.run(input.file?.createReadStream({ highWaterMark: READ_SIZE }) ?? process.stdin);
   } catch (error) {
+    // One that was never let in ends as with the other commands.
+    if (client.statistics.connections === 0) throw error;
     publisher.finish();
     process.stderr.write(`sluice pub: ${describeError(error)}\n`);
     return EXIT.FAILURE;
+  } finally {
+    await client.close();
+    await input.file?.close();
   }
-  await client.close();
   return publisher.finish();
 }
 
 class Publisher {
   readonly #client: SluiceClient;
   readonly #progress: Progress;
+  /** Of the lines that were published, those that end where the input has no newline. */
+  readonly #cuts: number[] = [];
   #sentBytes = 0;
-  #lines = 0;
+  #published = 0;
   #errors = 0;
 
   constructor(client: SluiceClient, size: number) {
@@ -49,19 +52,17 @@ class Publisher {
     client.on('refused', (error) => this.#report(error));
   }
 
-  async run(input: AsyncIterable<Buffer>): Promise<void> {
-    /** Pieces of the line whose end has not been read yet. */
-    let partial: Buffer[] = [];
+  async run(input: Readable): Promise<void> {
+    // While the input has nothing, nothing else would tell that the broker has gone.
+    this.#client.once('closed', (error) => input.destroy(error));
+    const pieces = new MessagePieces();
     for await (const bytes of input) {
-      const end = bytes.lastIndexOf(NEWLINE) + 1;
-      if (end > 0) {
-        await this.#send(Buffer.concat([...partial, bytes.subarray(0, end)]));
-        partial = [];
-      }
-      if (end < bytes.length) partial.push(bytes.subarray(end));
+      const piece = pieces.push(bytes as Buffer);
+      if (piece !== undefined) await this.#send(piece);
       this.#progress.update(this.#sentBytes, () => `${formatCount(this.#lines)} lines`);
     }
-    if (partial.length > 0) await this.#send(Buffer.concat(partial));
+    const rest = pieces.end();
+    if (rest !== undefined) await this.#send(rest);
     await this.#client.flush();
   }
 
@@ -69,27 +70,44 @@ class Publisher {
   finish(): number {
     this.#progress.clear();
     if (this.#progress.isLive || this.#errors > 0) {
-      const refused = this.#errors === 0 ? '' : `, ${formatCount(this.#errors)} error replies`;
       process.stderr.write(
-        `sent ${formatCount(this.#lines)} lines, ${formatBytes(this.#sentBytes)}${refused}\n`,
+        `sent ${formatCount(this.#lines)} lines, ${formatBytes(this.#sentBytes)}${this.#refusals}\n`,
       );
     }
     return this.#errors > 0 ? EXIT.FAILURE : EXIT.OK;
   }
 
+  get #refusals(): string {
+    if (this.#errors === 0) return '';
+    const replies = `, ${formatCount(this.#errors)} error replies`;
+    // Brokers may have another limit; this is the one of those that were not told otherwise.
+    if (this.#errors < resolveOptions({}).maxErrorReplies) return replies;
+    return `${replies}; more may have been refused than the broker tells of: sluice check tells all`;
+  }
+
+  /** Lines of the input: the last one may have no newline. */
+  get #lines(): number {
+    return this.#published - this.#cutsBefore(this.#published);
+  }
+
   async #send(bytes: Buffer): Promise<void> {
     this.#sentBytes += bytes.length;
-    this.#lines += Math.max(1, countLines(bytes));
+    this.#published += countLines(bytes);
+    if (bytes.at(-1) !== NEWLINE) this.#cuts.push(++this.#published);
     if (!this.#client.publishRaw(bytes)) await this.#client.drained();
   }
 
   #report({ code, message, messageType, line, issues }: BrokerError): void {
     this.#errors++;
-    const place = line === undefined ? '' : `line ${line}: `;
+    const place = line === undefined ? '' : `line ${line - this.#cutsBefore(line)}: `;
     const type = messageType === undefined ? '' : ` [${messageType}]`;
     const details = (issues ?? []).map((issue) => `${issue.path || 'message'} ${issue.message}`).join('; ');
     this.#progress.clear();
     process.stderr.write(`${place}${code}${type}: ${details || message}\n`);
+  }
+
+  #cutsBefore(line: number): number {
+    return this.#cuts.filter((cut) => cut < line).length;
   }
 }
 

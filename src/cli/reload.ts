@@ -34,7 +34,7 @@ export function reload(
 }
 
 /** Names of the options that differ; never their values. */
-export function changedOptions(before: ResolvedOptions, after: ResolvedOptions): string[] {
+function changedOptions(before: ResolvedOptions, after: ResolvedOptions): string[] {
   const names = new Set([...Object.keys(before), ...Object.keys(after)]) as Set<keyof ResolvedOptions>;
   return [...names].filter((name) => JSON.stringify(before[name]) !== JSON.stringify(after[name]));
 }

@@ -7,6 +7,9 @@ import { MessageRegistry } from '../protocol/message-registry.js';
 import { MessageValidator } from '../protocol/message-validator.js';
 import { EXIT } from './exit-codes.js';
 
+/** The options of the broker that the list depends on. */
+export const SCHEMAS_OPTIONS: readonly string[] = ['schemas', 'maxMessageAge', 'maxClockSkew'];
+
 const NAME_WIDTH = 26;
 const COLUMN_WIDTH = 10;
 

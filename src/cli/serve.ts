@@ -1,5 +1,6 @@
 // `sluice serve`: the broker as a process of its own.
 
+import { isatty } from 'node:tty';
 import { type Logger, pino } from 'pino';
 import pretty from 'pino-pretty';
 import type { ResolvedOptions } from '../config.js';
@@ -16,7 +17,7 @@ export interface ServeFlags {
 }
 
 /**
- * Runs until a signal ends it. SIGHUP reads the options again.
+ * Runs until a signal ends it. SIGHUP reads the options again; in a terminal, it says that the terminal has gone.
  * @param read gives the options, from where they come from
  */
 export async function serve(read: () => ResolvedOptions, flags: ServeFlags): Promise<void> {
@@ -30,7 +31,9 @@ export async function serve(read: () => ResolvedOptions, flags: ServeFlags): Pro
   const supervisor = new Supervisor(log);
   supervisor.follow(manager);
   exitOnSignals(manager, log);
-  process.on('SIGHUP', () => supervisor.whileReloading(() => reload(manager, log, options, read)));
+  if (!isInTerminal()) {
+    process.on('SIGHUP', () => supervisor.whileReloading(() => reload(manager, log, options, read)));
+  }
   await manager.start();
   if (process.stdout.isTTY) printWelcome(options);
 }
@@ -49,11 +52,16 @@ function withoutTokens(key: string, value: unknown): unknown {
   );
 }
 
+function isInTerminal(): boolean {
+  return isatty(0) || isatty(1);
+}
+
 function createLogger(level: string): Logger {
-  if (process.stdout.isTTY) {
-    return pino({ level }, pretty({ colorize: true, ignore: 'pid,hostname', sync: true }));
-  }
-  return pino({ level }, pino.destination({ dest: 1, sync: true }));
+  const destination = pino.destination({ dest: 1, sync: true });
+  // A log that cannot be written any more, as that of a terminal that has gone, stops no broker.
+  destination.on('error', () => {});
+  if (!process.stdout.isTTY) return pino({ level }, destination);
+  return pino({ level }, pretty({ colorize: true, ignore: 'pid,hostname', destination }));
 }
 
 /** The first signal drains, the second leaves at once. */
@@ -61,6 +69,8 @@ function exitOnSignals(manager: SocketManager, log: Logger): void {
   let isStopping = false;
   const onSignal = (signal: NodeJS.Signals): void => {
     if (isStopping) {
+      // A terminal that goes may say so twice: the kernel does, and the shell.
+      if (signal === 'SIGHUP') return;
       log.warn({ signal }, 'second signal: leaving at once');
       process.exit(EXIT.FAILURE);
     }
@@ -75,6 +85,7 @@ function exitOnSignals(manager: SocketManager, log: Logger): void {
   };
   process.on('SIGTERM', onSignal);
   process.on('SIGINT', onSignal);
+  if (isInTerminal()) process.on('SIGHUP', onSignal);
 }
 
 function printWelcome({ socketPath, port }: ResolvedOptions): void {

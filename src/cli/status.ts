@@ -2,7 +2,7 @@
 
 import type { BrokerStats } from '../admin/snapshot.js';
 import { AdminClient } from './admin-client.js';
-import { summaryLines } from './admin-view.js';
+import { readinessLine, summaryLines } from './admin-view.js';
 import { EXIT } from './exit-codes.js';
 
 export interface StatusFlags {
@@ -13,8 +13,13 @@ export interface StatusFlags {
 
 /** @returns the exit code: 1 when the broker is there and not ready */
 export async function status(flags: StatusFlags): Promise<number> {
-  const stats = await new AdminClient(flags.admin).get<BrokerStats>('/api/stats');
-  const text = flags.json ? JSON.stringify(stats, undefined, 2) : summaryLines(stats).join('\n');
-  process.stdout.write(`${text}\n`);
-  return stats.readiness.ready ? EXIT.OK : EXIT.FAILURE;
+  const client = new AdminClient(flags.admin);
+  const stats = await client.get<BrokerStats>('/api/stats');
+  // One that is starting has no figures yet.
+  const readiness = stats?.readiness ?? (await client.readiness());
+  const lines = stats === undefined ? [readinessLine(readiness)] : summaryLines(stats);
+  process.stdout.write(
+    `${flags.json ? JSON.stringify(stats ?? readiness, undefined, 2) : lines.join('\n')}\n`,
+  );
+  return readiness.ready ? EXIT.OK : EXIT.FAILURE;
 }

@@ -1,4 +1,4 @@
-// `sluice sub`: prints messages as lines, until interrupted or until nobody reads them any more.
+// `sluice sub`: prints messages as lines, until interrupted.
 
 import { once } from 'node:events';
 import type { ClientOptions } from '../client/client-options.js';
@@ -22,9 +22,24 @@ export interface SubFlags {
 /** @returns the exit code */
 export async function sub(flags: SubFlags, connection: ClientOptions): Promise<number> {
   const client = new SluiceClient({ ...connection, reconnect: false });
-  await client.connect();
-  const ended = new Promise<number>((resolve) => {
-    client.on('closed', (error) => {
+  try {
+    await client.connect();
+    const subscription = await client.subscribe(filterOf(flags));
+    client.on('refused', ({ code, message }) => process.stderr.write(`sluice sub: ${code}: ${message}\n`));
+    const ended = endOf(client);
+    // Whatever ends the loop early is told by the client.
+    printLines(subscription, flags.meta ?? false).catch(() => {});
+    return await ended;
+  } finally {
+    client.removeAllListeners('closed');
+    await client.close();
+  }
+}
+
+/** Until the broker closes, or a signal comes. @returns the exit code */
+function endOf(client: SluiceClient): Promise<number> {
+  return new Promise((resolve) => {
+    client.once('closed', (error) => {
       process.stderr.write(
         `sluice sub: the broker closed the connection${error ? `: ${describeError(error)}` : ''}\n`,
       );
@@ -32,17 +47,7 @@ export async function sub(flags: SubFlags, connection: ClientOptions): Promise<n
     });
     process.once('SIGINT', () => resolve(EXIT.OK));
     process.once('SIGTERM', () => resolve(EXIT.OK));
-    // `sluice sub | head` closes the pipe when it has seen enough.
-    process.stdout.on('error', () => resolve(EXIT.OK));
   });
-  client.on('refused', ({ code, message }) => process.stderr.write(`sluice sub: ${code}: ${message}\n`));
-  const subscription = await client.subscribe(filterOf(flags));
-  // Whatever ends the loop early has been told by the events above.
-  printLines(subscription, flags.meta ?? false).catch(() => {});
-  const code = await ended;
-  client.removeAllListeners('closed');
-  await client.close();
-  return code;
 }
 
 /** Writes what has come with one write, and takes no more than stdout does. */

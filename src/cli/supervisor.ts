@@ -9,17 +9,17 @@ import { describeError } from '../errors.js';
 /** What systemd may be told, as sd_notify(3) spells it. */
 const STATES = { ready: 'READY=1', reloading: 'RELOADING=1', stopping: 'STOPPING=1' } as const;
 
-export type SupervisorState = keyof typeof STATES;
+type SupervisorState = keyof typeof STATES;
 
 export class Supervisor {
-  readonly #isThere: boolean;
+  readonly #environment: NodeJS.ProcessEnv;
   readonly #log: Logger;
   #told: Promise<void> = Promise.resolve();
   #isReady = false;
 
-  /** @param environment where NOTIFY_SOCKET is looked for */
+  /** @param environment where NOTIFY_SOCKET is looked for, and that of systemd-notify */
   constructor(log: Logger, environment: NodeJS.ProcessEnv = process.env) {
-    this.#isThere = Boolean(environment.NOTIFY_SOCKET);
+    this.#environment = environment;
     this.#log = log;
   }
 
@@ -48,7 +48,7 @@ export class Supervisor {
    * cannot tell goes on.
    */
   tell(state: SupervisorState): Promise<void> {
-    if (this.#isThere) this.#told = this.#told.then(() => this.#send(assignments(state)));
+    if (this.#environment.NOTIFY_SOCKET) this.#told = this.#told.then(() => this.#send(assignments(state)));
     return this.#told;
   }
 
@@ -59,7 +59,7 @@ export class Supervisor {
         resolve();
       };
       // It ends when systemd has read the message, so that systemd can still see who has sent it.
-      const child = spawn('systemd-notify', variables, { stdio: 'ignore' });
+      const child = spawn('systemd-notify', variables, { stdio: 'ignore', env: this.#environment });
       child.once('error', (error) => failed(describeError(error)));
       child.once('exit', (code) => (code === 0 ? resolve() : failed(`exit code ${code}`)));
     });

@@ -7,12 +7,34 @@ export function formatCount(value: number): string {
   return Math.round(value).toLocaleString('en-US');
 }
 
-/** `12.3 MB`. */
+/** `9,999`, `12.3 k`, `1.23 M`: 7 characters at most. */
+export function formatShort(value: number): string {
+  if (Math.round(value) < 10_000) return formatCount(value);
+  const units = ['k', 'M', 'G', 'T', 'P'];
+  let short = value;
+  let unit = -1;
+  while (short >= 999.5 && unit < units.length - 1) {
+    short /= 1000;
+    unit++;
+  }
+  return `${short.toPrecision(3)} ${units[unit]}`;
+}
+
+/** `12 s`, `3 min`, `5 h`, `2 d`. */
+export function formatAge(ms: number): string {
+  const seconds = ms / 1000;
+  if (seconds < 100) return `${Math.floor(seconds)} s`;
+  if (seconds < 6000) return `${Math.floor(seconds / 60)} min`;
+  if (seconds < 360_000) return `${Math.floor(seconds / 3600)} h`;
+  return `${Math.floor(seconds / 86_400)} d`;
+}
+
+/** `12.3 MB`: 8 characters at most. */
 export function formatBytes(bytes: number): string {
   const units = ['B', 'kB', 'MB', 'GB', 'TB'];
   let value = bytes;
   let unit = 0;
-  while (value >= 1000 && unit < units.length - 1) {
+  while (value >= 999.95 && unit < units.length - 1) {
     value /= 1000;
     unit++;
   }
@@ -40,7 +62,8 @@ export class LiveView {
 
   draw(lines: readonly string[]): void {
     if (!this.isLive) return;
-    const { columns = 80 } = this.#stream as WriteStream;
+    // A terminal that does not know its size says 0.
+    const columns = (this.#stream as WriteStream).columns || 80;
     this.clear();
     this.#stream.write(lines.map((line) => `${line.slice(0, columns - 1)}\n`).join(''));
     this.#drawnLines = lines.length;

@@ -3,7 +3,7 @@
 import type { BrokerStats, ConnectionList } from '../admin/snapshot.js';
 import { describeError } from '../errors.js';
 import { AdminClient } from './admin-client.js';
-import { connectionLines, summaryLines, VIEW_COLUMNS, type ViewColumn } from './admin-view.js';
+import { connectionLines, readinessLine, summaryLines, VIEW_COLUMNS, type ViewColumn } from './admin-view.js';
 import { EXIT } from './exit-codes.js';
 
 export interface TopFlags {
@@ -13,14 +13,27 @@ export interface TopFlags {
   interval: number;
 }
 
-/** Rows where there is no terminal to fill. */
+/** Rows of the table where there is no terminal to fill, and the least where there is a small one. */
 const PRINTED_ROWS = 50;
 const MIN_ROWS = 3;
+/** Beside the broker's lines and the rows: two empty lines, the head, how many more there are, and the foot. */
+const OTHER_LINES = 6;
+/** What a terminal has that does not know its size, and says 0. */
+const USUAL_COLUMNS = 80;
+const USUAL_LINES = 24;
+const FOOT = [`sort by ${VIEW_COLUMNS.map(({ key, label }) => `${key} ${label}`).join(' ')}`, 'q quit'];
 const ENTER_SCREEN = '\u001b[?1049h\u001b[?25l';
 const LEAVE_SCREEN = '\u001b[?25h\u001b[?1049l';
 const HOME = '\u001b[H';
 const CLEAR_LINE = '\u001b[K';
 const CLEAR_BELOW = '\u001b[J';
+
+/** What there is to show: the broker's lines, and the connections, which it has when it has started. */
+interface Look {
+  readonly isReady: boolean;
+  readonly summary: readonly string[];
+  readonly list?: ConnectionList | undefined;
+}
 
 /** @returns the exit code */
 export async function top(flags: TopFlags): Promise<number> {
@@ -32,7 +45,7 @@ class TopView {
   readonly #client: AdminClient;
   readonly #interval: number;
   #sort: Pick<ViewColumn, 'sort'> = { sort: 'rateIn' };
-  #lines: readonly string[] = [];
+  #latest: Look = { isReady: false, summary: [] };
   #wake: () => void = () => {};
   #isOver = false;
 
@@ -43,17 +56,18 @@ class TopView {
 
   /** One look. Rates need a look before it. */
   async print(): Promise<number> {
-    await this.#look(1);
+    await this.#look(() => 1);
     await new Promise((resolve) => setTimeout(resolve, this.#interval));
-    process.stdout.write(`${(await this.#look(PRINTED_ROWS)).join('\n')}\n`);
-    return EXIT.OK;
+    const look = await this.#look(() => PRINTED_ROWS);
+    process.stdout.write(`${this.#linesOf(look, Number.POSITIVE_INFINITY).join('\n')}\n`);
+    return look.isReady ? EXIT.OK : EXIT.FAILURE;
   }
 
   /** Until `q` is pressed. */
   async watch(): Promise<number> {
     const { stdin, stdout } = process;
     // A broker that is not there at all ends the command before it takes the screen.
-    this.#lines = await this.#look(this.#rows);
+    this.#latest = await this.#look(rowsThatFit);
     stdout.write(ENTER_SCREEN);
     stdin.setRawMode(true).setEncoding('utf8').on('data', this.#onKey);
     stdout.on('resize', this.#draw);
@@ -72,33 +86,39 @@ class TopView {
     return EXIT.OK;
   }
 
-  get #rows(): number {
-    const others = 14;
-    return Math.max(MIN_ROWS, (process.stdout.rows || 24) - others);
+  /** @param rowsBelow how many rows of the table are wanted below so many lines */
+  async #look(rowsBelow: (lines: number) => number): Promise<Look> {
+    const stats = await this.#client.get<BrokerStats>('/api/stats');
+    if (stats === undefined) {
+      const readiness = await this.#client.readiness();
+      return { isReady: readiness.ready, summary: [readinessLine(readiness)] };
+    }
+    const summary = summaryLines(stats);
+    const query = `sort=${this.#sort.sort}&limit=${rowsBelow(summary.length)}`;
+    const list = await this.#client.get<ConnectionList>(`/api/connections?${query}`);
+    return { isReady: stats.readiness.ready, summary, list };
   }
 
-  async #look(rows: number): Promise<string[]> {
-    const stats = await this.#client.get<BrokerStats>('/api/stats');
-    const { sort } = this.#sort;
-    const list = await this.#client.get<ConnectionList>(`/api/connections?sort=${sort}&limit=${rows}`);
-    return [...summaryLines(stats), '', ...connectionLines(list, sort)];
+  #linesOf({ summary, list }: Look, width: number): string[] {
+    return [...summary, '', ...(list === undefined ? [] : connectionLines(list, this.#sort.sort, width))];
   }
 
   /** A broker that goes away may come back: the last figures stay until it does. */
   async #refresh(): Promise<void> {
     try {
-      this.#lines = await this.#look(this.#rows);
+      this.#latest = await this.#look(rowsThatFit);
     } catch (error) {
-      this.#lines = [describeError(error), ...this.#lines.slice(1)];
+      const { summary, list } = this.#latest;
+      this.#latest = { isReady: false, summary: [describeError(error), ...summary.slice(1)], list };
     }
   }
 
   readonly #draw = (): void => {
-    const { columns = 80, rows = 24 } = process.stdout;
-    const keys = VIEW_COLUMNS.map(({ key, title }) => `${key} ${title.toLowerCase()}`).join(' ');
-    const lines = [...this.#lines.slice(0, rows - 2), '', `q quit  sort: ${keys}`].slice(-rows);
-    const text = lines.map((line) => line.slice(0, columns) + CLEAR_LINE).join('\r\n');
-    process.stdout.write(HOME + text + CLEAR_BELOW);
+    const { columns, lines: height } = screenSize();
+    const shown = this.#linesOf(this.#latest, columns).slice(0, height - FOOT.length - 1);
+    // Cleared before it is written: a line that fills the screen leaves the cursor on its last character.
+    const text = [...shown, '', ...FOOT].slice(-height).map((line) => CLEAR_LINE + line.slice(0, columns));
+    process.stdout.write(HOME + text.join('\r\n') + CLEAR_BELOW);
   };
 
   readonly #onKey = (key: string): void => {
@@ -125,4 +145,14 @@ class TopView {
       };
     });
   }
+}
+
+function screenSize(): { columns: number; lines: number } {
+  const { columns, rows } = process.stdout;
+  return { columns: columns || USUAL_COLUMNS, lines: rows || USUAL_LINES };
+}
+
+/** Rows of the table that fit the screen below so many lines. */
+function rowsThatFit(lines: number): number {
+  return Math.max(MIN_ROWS, screenSize().lines - lines - OTHER_LINES);
 }

@@ -5,8 +5,8 @@ import { createHash } from 'node:crypto';
 import { chownSync, lstatSync, readFileSync, renameSync, type Stats, statSync, unlinkSync } from 'node:fs';
 import { connect, createServer, type Server } from 'node:net';
 import { dirname, join, resolve } from 'node:path';
-import { MAX_SOCKET_PATH } from '../config.js';
 import { describeError, SluiceError } from '../errors.js';
+import { fitsSocketPath } from '../socket-path.js';
 
 /** How long a server at the path may take to answer before it counts as alive but busy, in ms. */
 const PROBE_TIMEOUT = 1000;
@@ -53,16 +53,18 @@ async function takePath(
   await refuseUnlessFree(path);
   // Node removes the path it listened on when it closes; that is this name, not a successor's socket.
   const temporary = join(dirname(path), `.${process.pid.toString(36)}`);
-  if (Buffer.byteLength(temporary) > MAX_SOCKET_PATH) {
+  if (!fitsSocketPath(temporary)) {
     throw new SluiceError('SOCKET_PATH_INVALID', `${path}: the name of its folder is too long`);
   }
-  await listen(server, temporary, backlog, Number.parseInt(socketMode, 8));
   try {
+    await listen(server, temporary, backlog, Number.parseInt(socketMode, 8));
     if (group !== undefined) chownSync(temporary, process.geteuid?.() ?? 0, group);
     renameSync(temporary, path);
   } catch (cause) {
     server.close();
-    throw new SluiceError('LISTEN_FAILED', `${path}: ${describeError(cause)}`, { cause });
+    // Nobody but this file knows of the other name.
+    const reason = describeError(cause).replaceAll(temporary, path);
+    throw new SluiceError('LISTEN_FAILED', reason, { cause });
   }
   const { ino, dev } = lstatSync(path);
   return () => {
@@ -148,13 +150,12 @@ function isAlive(path: string): Promise<boolean> {
 
 function listen(server: Server, path: string, backlog: number, mode: number): Promise<void> {
   return new Promise((resolve, reject) => {
-    const fail = (cause: Error) => reject(new SluiceError('LISTEN_FAILED', describeError(cause), { cause }));
-    server.once('error', fail);
+    server.once('error', reject);
     // The socket file is made before listen() returns, so the mask is changed for that moment only.
     const before = process.umask(0o777 & ~mode);
     try {
       server.listen({ path, backlog }, () => {
-        server.off('error', fail);
+        server.off('error', reject);
         resolve();
       });
     } finally {

@@ -11,6 +11,7 @@ import type { AdminSource } from '../admin/admin-source.js';
 import { type ResolvedOptions, resolveOptions, type SluiceOptions } from '../config.js';
 import type { FrameRun } from '../delivery/frame-run.js';
 import { describeError, SluiceError } from '../errors.js';
+import { AccessControl } from '../protocol/access.js';
 import { SERVER_VERSION } from '../protocol/control-handler.js';
 import { MessageRegistry } from '../protocol/message-registry.js';
 import { errorLine } from '../protocol/outgoing.js';
@@ -41,6 +42,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
   #starting: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
   #registry: MessageRegistry | undefined;
+  #changedOptions: Pick<ResolvedOptions, 'auth'> | undefined;
   #pipeline: Pipeline | undefined;
   #admin: AdminServer | undefined;
   #server: Server | undefined;
@@ -149,7 +151,8 @@ export class SocketManager extends EventEmitter<ServerEvents> {
    * @throws SluiceError `CONFIG_UNREADABLE`; then nothing has changed
    */
   setAuth(auth: ResolvedOptions['auth']): void {
-    this.#pipeline?.access.reload(auth);
+    (this.#pipeline?.access ?? new AccessControl()).reload(auth);
+    this.#changedOptions = { auth };
   }
 
   /** Whether messages can be taken: the server runs, and a worker lives. */
@@ -161,7 +164,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     await this.#openAdmin();
     const registry = await MessageRegistry.load(this.options.schemas);
     this.#registry = registry;
-    this.#pipeline = new Pipeline(this.options, registry, this.#pool, {
+    this.#pipeline = new Pipeline({ ...this.options, ...this.#changedOptions }, registry, this.#pool, {
       wantsRejections: () => this.#admin !== undefined || this.listenerCount('rejected') > 0,
       onMessages: (connection, run) => this.#emitMessages(registry, connection, run),
       onRejected: (rejection) => {
@@ -174,9 +177,8 @@ export class SocketManager extends EventEmitter<ServerEvents> {
       onClosed: (connection, reason) => this.#pool.remove(connection.id, reason),
     });
     await this.#pipeline.dispatcher.start();
-    this.#server = createServer({ pauseOnConnect: true, allowHalfOpen: true }, (socket) =>
-      this.#accept(socket),
-    );
+    const accepting = { pauseOnConnect: true, allowHalfOpen: true };
+    this.#server = createServer(accepting, (socket) => this.#accept(socket));
     const listening = await listen(this.#server, this.options);
     this.#address = listening.address;
     this.#removeSocketFile = listening.remove;
@@ -308,8 +310,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
   }
 
   #measure(): void {
-    const { totals } = this.getMetrics();
-    this.#meter.measure(totals, performance.now());
+    this.#meter.measure(this.getMetrics().totals, performance.now());
     this.#log.debug({ rates: this.#meter.rates, connections: this.#pool.size }, 'metrics');
   }
 

@@ -19,6 +19,17 @@ describe('an address of an admin server', () => {
     expect(() => resolveOptions({ admin: text })).toThrow(/^Invalid option: admin: must be host:port/);
   });
 
+  test('that is a URL, or too long for a socket, is refused with a word on that', () => {
+    expect(() => resolveOptions({ admin: 'http://127.0.0.1:9464' })).toThrow(
+      /admin: must be .*, and no URL$/,
+    );
+    expect(() => resolveOptions({ admin: `/run/${'x'.repeat(103)}` })).toThrow(
+      /admin: must be at most 107 bytes/,
+    );
+    const longest = `/run/${'x'.repeat(102)}`;
+    expect(resolveOptions({ admin: longest }).admin).toBe(longest);
+  });
+
   test('is written as it is read', () => {
     for (const text of ['127.0.0.1:9464', '[::1]:80', '/run/admin.sock']) {
       const address = parseAdminAddress(text);

@@ -1,12 +1,13 @@
 import { once } from 'node:events';
-import { statSync, writeFileSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { request } from 'node:http';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { SocketManager } from 'sluice';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { BrokerStats, ConnectionList, Snapshot } from '#src/admin/snapshot.js';
-import { ask, startAdminBroker } from '../support/admin.js';
-import { temporaryFolder, until } from '../support/broker.js';
+import { ask, startAdminBroker, startSlowBroker } from '../support/admin.js';
+import { temporaryFolder } from '../support/broker.js';
 import { line, VALID } from '../support/messages.js';
 
 describe('the admin server', () => {
@@ -44,6 +45,26 @@ describe('the admin server', () => {
     const second = new SocketManager({ socketPath: join(temporaryFolder(), 'b.sock'), admin });
     await expect(second.start()).rejects.toMatchObject({ code: 'ADDRESS_IN_USE' });
     expect(second.getStatus().state).toBe('stopped');
+  });
+
+  test('says why it cannot listen', async () => {
+    // An address of none of this machine's interfaces: RFC 5737.
+    const admin = { admin: '192.0.2.1:9464', adminAllowRemote: true };
+    const manager = new SocketManager({ socketPath: join(temporaryFolder(), 'b.sock'), ...admin });
+    await expect(manager.start()).rejects.toMatchObject({
+      code: 'LISTEN_FAILED',
+      message: expect.stringMatching(/admin: listen EADDRNOTAVAIL.* 192\.0\.2\.1:9464$/),
+    });
+  });
+
+  test('gives up on a request that does not come to its end', async () => {
+    const { adminPath } = await startAdminBroker();
+    const socket = connect(adminPath);
+    const startedAt = performance.now();
+    socket.write('GET /healthz HTTP/1.1\r\nHost: ');
+    await once(socket.resume(), 'close');
+    // 10 s, and what it takes until that is noticed.
+    expect(performance.now() - startedAt).toBeLessThan(15_000);
   });
 
   test('answers what is not there with 404, and what would change something with 405', async () => {
@@ -85,23 +106,7 @@ describe('the admin server', () => {
 
 describe('/readyz', () => {
   test('says 503 while the broker starts, and 200 when it listens', async () => {
-    const folder = temporaryFolder();
-    const adminPath = join(folder, 'admin.sock');
-    // A module that takes its time: the broker starts no sooner than it is let.
-    const slow = join(folder, 'slow.mjs');
-    writeFileSync(slow, 'await globalThis.sluiceTestGate; export const schemas = {};');
-    let open = () => {};
-    Object.assign(globalThis, { sluiceTestGate: new Promise<void>((resolve) => (open = resolve)) });
-    const manager = new SocketManager({
-      socketPath: join(folder, 'b.sock'),
-      admin: adminPath,
-      schemas: slow,
-      workers: { threads: 1 },
-      logLevel: 'silent',
-    });
-    onTestFinished(() => manager.stop());
-    const started = manager.start();
-    await until(() => manager.getStatus().admin !== undefined);
+    const { adminPath, open } = await startSlowBroker();
     const starting = await ask(adminPath, '/readyz');
     expect(starting.status).toBe(503);
     expect(JSON.parse(starting.body)).toEqual({ ready: false, reason: 'starting' });
@@ -110,8 +115,7 @@ describe('/readyz', () => {
     }
     expect((await ask(adminPath, '/healthz')).status).toBe(200);
     expect((await ask(adminPath, '/metrics')).status).toBe(200);
-    open();
-    await started;
+    await open();
     expect((await ask(adminPath, '/readyz')).status).toBe(200);
   });
 

@@ -3,6 +3,7 @@ import { Ajv } from 'ajv';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { MessageRegistry } from 'sluice';
 import { describe, expect, test } from 'vitest';
+import * as z from 'zod';
 import { asyncApiDocument } from '#src/admin/asyncapi.js';
 import { type SchemaEntry, schemaEntries } from '#src/admin/json-schemas.js';
 import { startAdminBroker } from '../support/admin.js';
@@ -18,6 +19,14 @@ interface Document {
   channels: Record<string, { messages: Record<string, { $ref: string }> }>;
   operations: Record<string, { action: string; channel: { $ref: string } }>;
   components: { messages: Record<string, { payload: object }> };
+}
+
+/** What a reference in a document refers to. */
+function targetOf(document: unknown, reference: string): unknown {
+  const steps = reference.split('/').slice(1);
+  return steps
+    .map((step) => decodeURIComponent(step).replaceAll('~1', '/').replaceAll('~0', '~'))
+    .reduce((part, step) => (part as Record<string, unknown> | undefined)?.[step], document);
 }
 
 describe('/asyncapi.json', () => {
@@ -41,6 +50,37 @@ describe('/asyncapi.json', () => {
     for (const { channel } of Object.values(operations)) {
       expect(Object.keys(channels)).toContain(channel.$ref.replace('#/channels/', ''));
     }
+  });
+
+  test('keeps the references of a schema that contains itself, whatever the name of its type', () => {
+    const folder = z.object({
+      name: z.string(),
+      get folders() {
+        return z.array(folder);
+      },
+    });
+    const tree = z.object({ type: z.literal('tree/of~folders'), root: folder });
+    // Here, the whole message contains itself.
+    const list = z.object({
+      type: z.literal('list'),
+      get next(): z.ZodOptional<z.ZodType> {
+        return list.optional();
+      },
+    });
+    const registry = new MessageRegistry({ schemas: { 'tree/of~folders': tree, list } });
+    const document = asyncApiDocument(registry, undefined, '1');
+    const references = [...JSON.stringify(document).matchAll(/"\$ref":"([^"]*)"/g)].map(
+      ([, ref = '']) => ref,
+    );
+    const inside = references.filter((ref) => ref.includes('/payload'));
+    expect(inside.length).toBeGreaterThanOrEqual(3);
+    for (const ref of references) expect(targetOf(document, ref), ref).toBeDefined();
+    const validate = new Ajv({ ...options, schemas: { document } }).getSchema(
+      'document#/components/messages/tree~1of~0folders/payload',
+    );
+    const good = { type: 'tree/of~folders', root: { name: 'a', folders: [{ name: 'b', folders: [] }] } };
+    expect(validate?.(good)).toBe(true);
+    expect(validate?.({ ...good, root: { name: 'a', folders: [{ name: 5, folders: [] }] } })).toBe(false);
   });
 
   test('has the types of a schema module', async () => {

@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { get } from 'node:http';
 import type { SluiceOptions } from 'sluice';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { startAdminBroker } from '../support/admin.js';
 import { browserPath, openPage } from '../support/browser.js';
 import { line, VALID } from '../support/messages.js';
@@ -107,6 +109,39 @@ describe.skipIf(browserPath === undefined)(suite, () => {
       const colours = (await page.evaluate(COLOURS_OF(selector))) as [string, string];
       expect(contrast(...colours), `${selector}: ${colours}`).toBeGreaterThanOrEqual(4.5);
     }
+  });
+
+  test('shows each of the peers that do not keep up, when they have one name', async () => {
+    const { url, addCrawler } = await start({ maxPendingBytes: 1024 * 1024 });
+    for (let number = 1; number <= 2; number++) {
+      const peer = await addCrawler('crawler-1');
+      await peer.subscribe({ overflow: 'drop-oldest' });
+      peer.socket.pause();
+    }
+    const crawler = await addCrawler('crawler-2');
+    crawler.write(line(VALID.heartbeat).repeat(20_000));
+    await crawler.settled();
+    const { page } = await openPage(url);
+    const bars = page.locator('#slow .bar');
+    await expect.poll(() => bars.count(), { timeout: 10_000 }).toBe(2);
+    // Nor do they become one with the next snapshot.
+    const shown = await page.locator('#about').textContent();
+    await expect.poll(() => page.locator('#about').textContent()).not.toBe(shown);
+    expect(await bars.count()).toBe(2);
+  });
+
+  test('comes back by itself after the broker has refused to tell it more', async () => {
+    const { url } = await start();
+    const others = Array.from({ length: 32 }, () => get(`${url}events`));
+    const leave = () => {
+      for (const other of others) other.destroy();
+    };
+    onTestFinished(leave);
+    await Promise.all(others.map((other) => once(other, 'response')));
+    const { page } = await openPage(url);
+    await page.getByRole('status').getByText('no answer from the broker').waitFor();
+    leave();
+    await page.getByRole('status').getByText('running').waitFor();
   });
 
   test('says so when the broker has gone', async () => {

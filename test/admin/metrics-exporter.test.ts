@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { WIRE_ERRORS } from '#src/errors.js';
 import { metricValue, startAdminBroker } from '../support/admin.js';
 import { line, VALID } from '../support/messages.js';
 
@@ -64,6 +65,17 @@ describe('/metrics', () => {
       expect(metricValue(after, series), series).toBeGreaterThanOrEqual(Number(value));
     }
     expect(after).not.toContain('sluice_connections{');
+  });
+
+  test('has the counters of every type and code from the start, so that a rate sees the first one', async () => {
+    const { get } = await startAdminBroker();
+    const { body } = await get('/metrics');
+    for (const type of Object.keys(VALID)) {
+      expect(metricValue(body, `sluice_messages_received_total{type="${type}"}`), type).toBe(0);
+    }
+    for (const code of Object.keys(WIRE_ERRORS)) {
+      expect(metricValue(body, `sluice_messages_rejected_total{code="${code}"}`), code).toBe(0);
+    }
   });
 
   test('has no label that a peer can make up', async () => {

@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { ask, startAdminBroker } from '../support/admin.js';
+import { ask, startAdminBroker, startSlowBroker } from '../support/admin.js';
 import { temporaryFolder } from '../support/broker.js';
 import { sluice, sluiceInTerminal } from '../support/cli.js';
 import { line, VALID } from '../support/messages.js';
@@ -38,11 +38,29 @@ describe('sluice status', () => {
     expect(run.stdout).toContain('saturated');
   });
 
+  test('says that the broker is starting while it does, and so does top', async () => {
+    const { adminPath, open } = await startSlowBroker();
+    for (const args of [['status'], ['top']]) {
+      const run = sluice([...args, '--admin', adminPath]);
+      expect(await run.exited).toBe(1);
+      expect(run.stdout.trimEnd()).toBe('broker    starting');
+      expect(run.stderr).toBe('');
+    }
+    const run = sluice(['status', '--json', '--admin', adminPath]);
+    expect(await run.exited).toBe(1);
+    expect(JSON.parse(run.stdout)).toEqual({ ready: false, reason: 'starting' });
+    await open();
+    expect(await sluice(['status', '--admin', adminPath]).exited).toBe(0);
+  });
+
   test.each([
     [['status', '--admin', '/nowhere.sock'], 69, '/nowhere.sock'],
     [['top', '--admin', '127.0.0.1:1'], 69, '127.0.0.1:1'],
     [['status', '--admin', 'here'], 78, '--admin: must be host:port'],
+    [['status', '--admin', 'http://127.0.0.1:9464'], 78, 'and no URL'],
+    [['status', '--admin', `/${'x'.repeat(120)}`], 78, '--admin: must be at most 107 bytes'],
     [['top', '--interval', '0'], 64, 'Expected an integer'],
+    [['top', '--interval', '2147484'], 64, 'Expected an integer from 1 to 2147483.'],
     [['serve', '--admin', '0.0.0.0:9464'], 78, 'adminAllowRemote'],
     [['serve', '--admin', 'here'], 78, 'admin: must be host:port'],
   ])('%j exits %i and says why', async (args, code, text) => {
@@ -73,8 +91,8 @@ describe('sluice top', () => {
       const { adminPath } = await startAdminBroker();
       const run = sluiceInTerminal(['top', '--admin', adminPath, '--interval', '60']);
       await run.says('IN/s*');
-      await run.says('q quit  sort: ');
-      expect(run.stdout).toContain('e refused');
+      await run.says('q quit');
+      expect(run.stdout).toContain('sort by n peer r role');
       expect(run.stdout.startsWith('\u001b[?1049h')).toBe(true);
       for (const [key, head] of [
         ['n', 'PEER*'],
@@ -88,6 +106,40 @@ describe('sluice top', () => {
       run.child.stdin.write('q');
       expect(await run.exited).toBe(0);
       expect(run.stdout.trimEnd().endsWith('\u001b[?25h\u001b[?1049l')).toBe(true);
+    },
+  );
+
+  test.skipIf(missing.length > 0).each([
+    [80, 24],
+    [120, 30],
+    // A terminal that does not know its size.
+    [0, 0],
+  ])(
+    `fits a terminal of %i × %i, and says how many more there are${without(missing)}`,
+    async (width, height) => {
+      const { adminPath, connect } = await startAdminBroker();
+      for (let number = 1; number <= 20; number++) {
+        const crawler = await connect();
+        crawler.say('hello', { role: 'crawler', crawlerId: `crawler-${'x'.repeat(60)}-${number}` });
+        await crawler.settled();
+      }
+      const run = sluiceInTerminal(['top', '--admin', adminPath, '--interval', '60'], {
+        lines: height,
+        columns: width,
+      });
+      await run.says('q quit');
+      const frame = run.stdout.split('\u001b[H').at(-1) ?? '';
+      // The terminal has a carriage return of its own before each newline.
+      const lines = frame.replaceAll('\u001b[K', '').replaceAll('\u001b[J', '').split(/\r+\n/);
+      const columns = width || 80;
+      expect(lines.length).toBe(height || 24);
+      for (const line of lines) expect(line.length, line).toBeLessThanOrEqual(columns);
+      const rows = lines.filter((line) => line.startsWith('crawler-x'));
+      expect(lines).toContain(`and ${20 - rows.length} more`);
+      expect(rows.length).toBe((height || 24) - 16);
+      expect(rows[0]?.split(' ')[0]?.length).toBe(columns === 80 ? 12 : 40);
+      expect(lines.find((line) => line.startsWith('PEER'))).toMatch(/ REFUSED$/);
+      expect(lines.slice(-2)).toEqual([expect.stringMatching(/^sort by n peer .* e refused$/), 'q quit']);
     },
   );
 
@@ -138,9 +190,10 @@ describe('SIGHUP', () => {
     await late.closed;
     expect(late.errors).toEqual(['UNAUTHORIZED']);
 
-    writeFileSync(config ?? '', '{');
+    writeFileSync(config ?? '', `{"auth":{"tokens":{"app":[${after}]}}}`);
     run.child.kill('SIGHUP');
     await run.says('options cannot be read again');
+    expect(run.stdout).not.toContain('-token-');
     expect((await ask(admin ?? '', '/healthz')).status).toBe(200);
     run.child.kill('SIGTERM');
     expect(await run.exited).toBe(0);

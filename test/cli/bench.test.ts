@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { startBroker } from '../support/broker.js';
-import { sluice } from '../support/cli.js';
+import { startBroker, until } from '../support/broker.js';
+import { childrenOf, sluice } from '../support/cli.js';
 import { line, VALID } from '../support/messages.js';
 
 const APP_TOKEN = 'a-token-of-an-application';
@@ -81,6 +81,23 @@ describe('sluice bench', () => {
     const wrong = sluice(args, { ...tokens, SLUICE_TOKEN: CRAWLER_TOKEN });
     expect(await wrong.exited).toBe(1);
     expect(wrong.stderr).toContain('UNAUTHORIZED');
+  });
+
+  test('puts no token where other users can read it', async () => {
+    const { socketPath, manager } = await startBroker({
+      auth: { tokens: { crawler: [CRAWLER_TOKEN], app: [APP_TOKEN] } },
+    });
+    const run = sluice(
+      ['bench', '--socket', socketPath, '--role', 'app', '--latency', '100', '--msgs', '100000'],
+      { SLUICE_TOKEN: APP_TOKEN, SLUICE_CRAWLER_TOKEN: CRAWLER_TOKEN },
+    );
+    await until(() => manager.getConnectionPool().size === 2);
+    const children = childrenOf(run.child.pid ?? 0);
+    expect(children.length).toBe(2);
+    for (const { commandLine } of children) {
+      expect(commandLine).toContain('bench-peers.js');
+      expect(commandLine).not.toContain('a-token');
+    }
   });
 
   test('says so when the broker refuses the messages, or goes away', async () => {

@@ -83,6 +83,17 @@ describe('sluice check', () => {
     expect(run.stdout).toContain('stdin:3: - INVALID_JSON');
   });
 
+  test('--json names standard input alike in findings and summary', async () => {
+    const run = sluice(['check', '--json']);
+    run.child.stdin.end('bad\n');
+    expect(await run.exited).toBe(1);
+    const [finding, { summary }] = run.stdout
+      .trim()
+      .split('\n')
+      .map((text) => JSON.parse(text));
+    expect([finding.file, summary.file]).toEqual(['stdin', 'stdin']);
+  });
+
   test('an empty file, and one without a newline at its end, are fine', async () => {
     for (const text of ['', JSON.stringify(VALID.heartbeat)]) {
       expect(await sluice(['check', fileOf(text)]).exited).toBe(0);
@@ -128,9 +139,11 @@ describe('sluice check', () => {
     const file = fileOf('bad\n'.repeat(300_000));
     const { stdout, stderr } = await shell('bash', [
       '-c',
-      `"${process.execPath}" "${cliScript}" check "${file}" | head -n 2`,
+      `"${process.execPath}" "${cliScript}" check "${file}" | head -n 2; echo "exit code \${PIPESTATUS[0]}"`,
     ]);
-    expect(stdout.split('\n').length).toBe(3);
+    expect(stdout.split('\n')).toMatchObject(
+      [/:1: /, /:2: /, 'exit code 1', ''].map((text) => expect.stringMatching(text)),
+    );
     expect(stderr).toBe('');
   });
 

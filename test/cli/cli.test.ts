@@ -1,15 +1,18 @@
 import { execFile } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { Traffic } from '#bench/traffic.js';
-import { startBroker, temporaryFolder } from '../support/broker.js';
-import { packageRoot, sluice } from '../support/cli.js';
+import { ask } from '../support/admin.js';
+import { startBroker, temporaryFolder, until } from '../support/broker.js';
+import { childrenOf, packageRoot, sluice, sluiceInTerminal } from '../support/cli.js';
 import { line, VALID } from '../support/messages.js';
 import { Peer } from '../support/peer.js';
+import { missingTools, without } from '../support/tools.js';
 
 const shell = promisify(execFile);
+const missing = missingTools('python3');
 const SLUICE = `"${process.execPath}" "${join(packageRoot, 'dist/src/cli/main.js')}"`;
 
 describe('sluice', () => {
@@ -35,9 +38,13 @@ describe('sluice', () => {
     [['fly'], 64, "unknown command 'fly'"],
     [['sub', '--overflow', 'explode'], 64, '--overflow'],
     [['demo', '--crawlers', '0'], 64, 'Expected an integer, 1 or more.'],
+    [['demo', '--duration', '2147484'], 64, 'Expected an integer from 1 to 2147483.'],
+    [['sub', '--host', '127.0.0.1'], 78, '--host: needs --port'],
+    [['serve', '--socket', '/tmp/x.sock', '--port', '0'], 78, 'port: excludes socketPath'],
     [['pub', '--socket', '/nowhere.sock'], 69, '/nowhere.sock'],
     [['sub', '--socket', '/nowhere.sock'], 69, '/nowhere.sock'],
     [['pub', '/nowhere.ndjson'], 66, '/nowhere.ndjson'],
+    [['pub', '/tmp'], 66, '/tmp is a directory'],
   ])('%j exits %i and says why', async (args, code, text) => {
     const run = sluice(args);
     run.child.stdin.end();
@@ -93,6 +100,22 @@ describe('sluice serve', () => {
     expect(await run.exited).toBe(1);
     await Promise.all([stuck.close(), crawler.close()]);
   });
+
+  test.skipIf(missing.length > 0)(
+    `ends with the terminal that it runs in, and leaves no socket behind${without(missing)}`,
+    async () => {
+      const socketPath = join(temporaryFolder(), 'x.sock');
+      const run = sluiceInTerminal(['serve', '--socket', socketPath, '--workers', '1']);
+      await run.says('Ctrl-C stops the broker');
+      const [broker] = childrenOf(run.child.pid ?? 0);
+      const app = await (await Peer.connect(socketPath)).subscribe();
+      run.child.kill('SIGKILL');
+      await app.closed;
+      expect(app.errors).toEqual(['SHUTTING_DOWN']);
+      await until(() => !existsSync(`/proc/${broker?.pid}`));
+      expect(existsSync(socketPath)).toBe(false);
+    },
+  );
 
   test('--print-config shows flag over environment over file over default', async () => {
     const file = join(temporaryFolder(), 'config.json');
@@ -181,6 +204,50 @@ describe('sluice pub and sub', () => {
     expect(pub.stderr).toContain('shutting down');
   });
 
+  test('pub notices that the broker has gone while its input has nothing', async () => {
+    const { manager, socketPath } = await startBroker();
+    const pub = sluice(['pub', '--socket', socketPath]);
+    pub.child.stdin.write(line(VALID.heartbeat));
+    await until(() => manager.getMetrics().protocol.accepted.heartbeat === 1);
+    await manager.stop();
+    expect(await pub.exited).toBe(1);
+    expect(pub.stderr).toContain('shutting down');
+  });
+
+  test('pub sends messages with nothing between them in pieces, and tells lines as the input has them', async () => {
+    const { manager, socketPath, connect } = await startBroker();
+    const app = await (await connect()).subscribe();
+    const pub = sluice(['pub', '--socket', socketPath]);
+    const message = JSON.stringify(VALID.heartbeat);
+    const count = Math.ceil(600_000 / message.length);
+    pub.child.stdin.write(message.repeat(count));
+    // There is no newline yet, and much has come already.
+    await until(() => (manager.getMetrics().protocol.accepted.heartbeat ?? 0) > count / 2);
+    pub.child.stdin.end(`\nnot json\n${message.repeat(count)}\n\nnot json, too`);
+    expect(await pub.exited).toBe(1);
+    expect(pub.stderr).toMatch(
+      /^line 2: INVALID_JSON.*\nline 5: INVALID_JSON.*\nsent 5 lines, 1\.2 MB, 2 error replies\n$/,
+    );
+    await app.count(1 + count * 2);
+  });
+
+  test('pub says that there may be more when the broker has told of as many refused messages as it does', async () => {
+    const { socketPath } = await startBroker();
+    const pub = sluice(['pub', '--socket', socketPath]);
+    pub.child.stdin.end('not json\n'.repeat(100));
+    expect(await pub.exited).toBe(1);
+    expect(pub.stderr).toMatch(
+      /^sent 100 lines, 900 B, 1\d error replies; more may have been refused .* sluice check/m,
+    );
+  });
+
+  test('sub ends when the broker refuses its subscription, and says why once', async () => {
+    const { socketPath } = await startBroker({ auth: { tokens: { app: ['a-token-of-an-application'] } } });
+    const sub = sluice(['sub', '--socket', socketPath, '--role', 'crawler']);
+    expect(await sub.exited).toBe(1);
+    expect(sub.stderr).toMatch(/^sluice: UNAUTHORIZED: .*\n$/);
+  });
+
   test('sub filters by type and job, and wraps with --meta', async () => {
     const { socketPath, manager, connect } = await startBroker();
     const sub = sluice([
@@ -243,6 +310,29 @@ describe('sluice demo', () => {
     const subscriber = Number(/subscriber +([\d,]+)/.exec(run.stdout)?.[1]?.replaceAll(',', ''));
     expect(subscriber).toBeGreaterThan(2000);
     expect(run.stderr).toBe('');
+  });
+
+  test('says so when its peers leave early, and leaves nothing behind', async () => {
+    const folder = temporaryFolder();
+    const run = sluice(['demo', '--duration', '60'], { TMPDIR: folder });
+    await run.says('A broker');
+    const peers = childrenOf(run.child.pid ?? 0).filter(({ commandLine }) =>
+      commandLine.includes('demo-peers'),
+    );
+    process.kill(peers[0]?.pid ?? 0, 'SIGKILL');
+    expect(await run.exited).toBe(1);
+    expect(run.stderr).toMatch(/^sluice: Error: the (subscriber|fleet) left early, with SIGKILL\n$/);
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
+  test('has room for as many crawlers as it is asked for', { timeout: 60_000 }, async () => {
+    const admin = join(temporaryFolder(), 'admin.sock');
+    const run = sluice(['demo', '--crawlers', '1100', '--rate', '100', '--duration', '60', '--admin', admin]);
+    await run.says('The dashboard');
+    const open = async () => JSON.parse((await ask(admin, '/api/stats')).body).connections.open as number;
+    await expect.poll(open, { timeout: 50_000 }).toBe(1101);
+    run.child.kill('SIGINT');
+    expect(await run.exited).toBe(0);
   });
 
   test('as fast as it goes, ends on SIGINT', async () => {

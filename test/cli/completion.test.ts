@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { OPTION_SPECS } from '#src/config-sources.js';
 import { temporaryFolder } from '../support/broker.js';
-import { cliScript, sluice } from '../support/cli.js';
+import { cliScript, inTerminal, sluice } from '../support/cli.js';
 import { missingTools, without } from '../support/tools.js';
 
 const run = promisify(execFile);
@@ -74,6 +74,25 @@ describe.skipIf(missing('bash').length > 0)(`bash completes${without(missing('ba
     }
   });
 });
+
+const missingPython = missing('python3');
+
+describe.skipIf([...missing('bash'), ...missingPython].length > 0)(
+  `bash in a terminal${without([...missing('bash'), ...missingPython])}`,
+  () => {
+    test('takes words for names of files only where a file may stand', async () => {
+      const folder = temporaryFolder();
+      mkdirSync(join(folder, 'status'));
+      const shell = inTerminal(['bash', '--norc', '--noprofile', '-i'], undefined, folder);
+      writeFileSync(join(folder, 'completion.bash'), scripts.bash ?? '');
+      shell.child.stdin.write('source completion.bash; sluice() { printf \'<%s>\' "$@" end; }\n');
+      shell.child.stdin.write('sluice stat\t\n');
+      await shell.says('<status><end>');
+      shell.child.stdin.write('sluice pub stat\t\n');
+      await shell.says('<pub><status/><end>');
+    });
+  },
+);
 
 const byOption = (a: string, b: string) => place(a) - place(b);
 const place = (flag: string) => OPTION_SPECS.findIndex((spec) => spec.flag === flag);

@@ -7,6 +7,18 @@ const run = promisify(execFile);
 const help = async (...words: string[]) =>
   (await run(process.execPath, [cliScript, ...words, '--help'])).stdout;
 
+test('the help of schemas offers what it reads, and no more', async () => {
+  const options = [...(await help('schemas')).matchAll(/^ {2}(?:-h, )?(--[\w-]+)/gm)].map(([, flag]) => flag);
+  expect(options).toEqual(['--config', '--max-message-age', '--max-clock-skew', '--schemas', '--help']);
+});
+
+test('the help of serve says each default once', async () => {
+  const text = (await help('serve')).replaceAll(/\s+/g, ' ');
+  for (const option of text.split(/ (?=--[a-z-]+ <)/)) {
+    expect(option.split('default: ').length, option).toBeLessThanOrEqual(2);
+  }
+});
+
 test('the help of every command has examples that its own flags allow, and the exit codes', async () => {
   const overview = await help();
   const commands = [...overview.matchAll(/^ {2}(\w+) .*$/gm)].map(([, name]) => name ?? '');

@@ -49,15 +49,10 @@ test.skipIf(missing.length > 0)(
   `a reload is told with its time, and in order${without(missing)}`,
   async () => {
     const { reader, path } = await startReader();
-    process.env.NOTIFY_SOCKET = path;
-    try {
-      const supervisor = new Supervisor(silent);
-      void supervisor.tell('ready');
-      void supervisor.tell('reloading');
-      await supervisor.tell('ready');
-    } finally {
-      delete process.env.NOTIFY_SOCKET;
-    }
+    const supervisor = new Supervisor(silent, { ...process.env, NOTIFY_SOCKET: path });
+    void supervisor.tell('ready');
+    void supervisor.tell('reloading');
+    await supervisor.tell('ready');
     expect(told(reader)).toEqual([
       'READY=1',
       expect.stringMatching(/^RELOADING=1 MONOTONIC_USEC=\d+$/),
@@ -79,5 +74,11 @@ test('where there is no systemd-notify, or nobody listens, the broker goes on an
 });
 
 test('without NOTIFY_SOCKET nothing is started', async () => {
-  await new Supervisor(silent, { PATH: '/nowhere' }).tell('ready');
+  const lines: string[] = [];
+  const log = pino({ level: 'warn' }, { write: (line: string) => lines.push(line) });
+  // What was started here would fail, and be logged.
+  await new Supervisor(log, { PATH: '/nowhere' }).tell('ready');
+  expect(lines).toEqual([]);
+  await new Supervisor(log, { PATH: '/nowhere', NOTIFY_SOCKET: '/nowhere/notify' }).tell('ready');
+  expect(lines).toEqual([expect.stringContaining('systemd-notify failed')]);
 });

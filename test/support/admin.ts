@@ -1,9 +1,12 @@
 // A broker with an admin server for one test, and asking it things.
 
+import { writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { join } from 'node:path';
-import type { SluiceOptions } from 'sluice';
-import { startBroker, type TestBroker, temporaryFolder } from './broker.js';
+import { pino } from 'pino';
+import { type SluiceOptions, SocketManager } from 'sluice';
+import { onTestFinished } from 'vitest';
+import { startBroker, type TestBroker, temporaryFolder, until } from './broker.js';
 
 export interface AdminReply {
   status: number;
@@ -47,6 +50,37 @@ export async function startAdminBroker(options: SluiceOptions = {}): Promise<Adm
   // What comes back is checked by the test that reads it.
   const read = async <T>(path: string) => JSON.parse((await get(path)).body) as T;
   return { ...broker, adminPath, get, read };
+}
+
+/** A broker that is starting: its schema module takes its time, until it is let. */
+export async function startSlowBroker(options: SluiceOptions = {}): Promise<{
+  manager: SocketManager;
+  socketPath: string;
+  adminPath: string;
+  /** Lets it start. */
+  open: () => Promise<void>;
+}> {
+  const folder = temporaryFolder();
+  const [socketPath, adminPath] = [join(folder, 'broker.sock'), join(folder, 'admin.sock')];
+  const schemas = join(folder, 'slow.mjs');
+  writeFileSync(schemas, 'await globalThis.sluiceTestGate; export const schemas = {};');
+  let letIt = () => {};
+  Object.assign(globalThis, { sluiceTestGate: new Promise<void>((resolve) => (letIt = resolve)) });
+  const manager = new SocketManager(
+    { socketPath, admin: adminPath, schemas, workers: { threads: 1 }, ...options },
+    { logger: pino({ level: 'silent' }) },
+  );
+  const started = manager.start();
+  const open = () => {
+    letIt();
+    return started;
+  };
+  onTestFinished(async () => {
+    await open();
+    await manager.stop();
+  });
+  await until(() => manager.getStatus().admin !== undefined);
+  return { manager, socketPath, adminPath, open };
 }
 
 /** The value of a metric's line: `valueOf(text, 'sluice_workers')`, or with its labels in braces. */

@@ -1,6 +1,7 @@
 // Runs the command line as a user does: a process of its own, its output, its exit code.
 
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
@@ -69,9 +70,33 @@ export function sluice(args: readonly string[], env: NodeJS.ProcessEnv = {}): Cl
 }
 
 /** Starts `sluice` in a terminal: what it shows is on standard output, what is written to its input are keys. */
-export function sluiceInTerminal(args: readonly string[]): CliRun {
+export function sluiceInTerminal(args: readonly string[], size?: TerminalSize): CliRun {
+  return inTerminal([process.execPath, cliScript, ...args], size);
+}
+
+interface TerminalSize {
+  readonly lines: number;
+  readonly columns: number;
+}
+
+/** Starts any program in a terminal. */
+export function inTerminal(
+  command: readonly string[],
+  { lines, columns }: TerminalSize = { lines: 30, columns: 100 },
+  cwd?: string,
+): CliRun {
   const terminal = join(packageRoot, 'test/support/terminal.py');
-  return new CliRun(spawn('python3', [terminal, process.execPath, cliScript, ...args]));
+  const args = [terminal, String(lines), String(columns), ...command];
+  return new CliRun(spawn('python3', args, cwd ? { cwd } : {}));
+}
+
+/** The processes that a process has started and that live, with their arguments as everybody can read them. */
+export function childrenOf(pid: number): { pid: number; commandLine: string }[] {
+  const pids = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean);
+  return pids.map((child) => ({
+    pid: Number(child),
+    commandLine: readFileSync(`/proc/${child}/cmdline`, 'utf8').replaceAll('\0', ' '),
+  }));
 }
 
 /** Starts `sluice` with so many file descriptors at most. */

@@ -1,4 +1,5 @@
-# Runs a program in a terminal of 100 × 30 characters: its screen goes to standard output, standard input are its keys.
+# Runs a program in a terminal of so many lines and columns, the first two arguments: its screen goes to standard output,
+# standard input are its keys. When this program is killed, the terminal closes.
 import fcntl
 import os
 import pty
@@ -9,8 +10,8 @@ import termios
 
 child, terminal = pty.fork()
 if child == 0:
-    os.execvp(sys.argv[1], sys.argv[1:])
-fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+    fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", int(sys.argv[1]), int(sys.argv[2]), 0, 0))
+    os.execvp(sys.argv[3], sys.argv[3:])
 inputs = [terminal, 0]
 while terminal in inputs:
     for source in select.select(inputs, [], [])[0]:

@@ -3,9 +3,9 @@
 import { element } from './formats.js';
 
 /**
- * Shows the entries, the largest first; those that stay keep their element, so that their bars move.
+ * Shows the entries, the largest first; `key` tells those of one name apart; those that stay keep their element, so that their bars move.
  * @param {HTMLElement} list
- * @param {{ name: string, value: number, text: string }[]} entries
+ * @param {{ name: string, value: number, text: string, key?: string }[]} entries
  * @param {string} nothing what to say when there are none
  */
 export function renderBars(list, entries, nothing) {
@@ -14,11 +14,11 @@ export function renderBars(list, entries, nothing) {
     return;
   }
   const sorted = entries.toSorted((a, b) => b.value - a.value || a.name.localeCompare(b.name));
-  const known = new Map([...list.children].map((item) => [item.dataset.name, item]));
+  const known = new Map([...list.children].map((item) => [item.dataset.key, item]));
   const most = Math.max(...sorted.map(({ value }) => value), 1e-9);
   list.replaceChildren(
-    ...sorted.map(({ name, value, text }) => {
-      const item = known.get(name) ?? barOf(name);
+    ...sorted.map(({ name, value, text, key = name }) => {
+      const item = known.get(key) ?? barOf(name, key);
       item.querySelector('.bar').style.width = `${(value / most) * 100}%`;
       item.querySelector('.value').textContent = text;
       return item;
@@ -26,10 +26,10 @@ export function renderBars(list, entries, nothing) {
   );
 }
 
-/** @param {string} name */
-function barOf(name) {
+/** @param {string} name @param {string} key */
+function barOf(name, key) {
   const item = element('li');
-  item.dataset.name = name;
+  item.dataset.key = key;
   item.append(element('div', '', 'bar'), element('span', name), element('span', '', 'value'));
   return item;
 }

@@ -2,7 +2,7 @@
 
 export const UNKNOWN = '–';
 
-/** `1,234`, `12.3 k`, `1.23 M`. @param {number} value */
+/** `2.5`, `1,234`, `123 k`, `1.23 M`. @param {number} value */
 export function formatNumber(value) {
   if (value >= 1e6) return `${(value / 1e6).toFixed(2)} M`;
   if (value >= 1e5) return `${(value / 1e3).toFixed(0)} k`;

@@ -17,6 +17,9 @@ import { renderRefusals } from './refusals.js';
 /** Messages between a peer and the broker itself. */
 const CONTROL = new Set(['hello', 'subscribe', 'unsubscribe', 'ping', 'pong']);
 
+/** Before the page asks again, where the browser does not, in ms. */
+const RETRY_DELAY = 2000;
+
 const byId = (id) => document.getElementById(id);
 const say = (id, text) => {
   // Only what changes is touched: a screen reader need not hear the rest again.
@@ -100,6 +103,7 @@ function showBars({ accepted, rates, refused }, rows) {
   const slow = rows
     .filter(({ isSlow }) => isSlow)
     .map((row) => ({
+      key: row.id,
       name: row.crawlerId ?? `${row.role} ${row.id}`,
       value: row.pendingBytes,
       text: `${formatSize(row.pendingBytes)} behind`,
@@ -121,6 +125,14 @@ function show({ stats, connections, refusals }) {
   renderRefusals(byId('refusals'), refusals);
 }
 
-const events = new EventSource('/events');
-events.addEventListener('message', ({ data }) => show(JSON.parse(data)));
-events.addEventListener('error', () => showState('no answer from the broker', 'bad'));
+function listen() {
+  const events = new EventSource('/events');
+  events.addEventListener('message', ({ data }) => show(JSON.parse(data)));
+  events.addEventListener('error', () => {
+    showState('no answer from the broker', 'bad');
+    // A connection that is lost is made again by the browser. After a refusal, it gives up.
+    if (events.readyState === EventSource.CLOSED) setTimeout(listen, RETRY_DELAY);
+  });
+}
+
+listen();

@@ -1,0 +1,41 @@
+import { expect, test } from 'vitest';
+import type { ConnectionRow } from '#src/admin/snapshot.js';
+import { connectionLines } from '#src/cli/admin-view.js';
+import { formatBytes, formatShort } from '#src/cli/terminal.js';
+
+test.each([
+  [0, '0'],
+  [9999.4, '9,999'],
+  [9999.6, '10.0 k'],
+  [12_345, '12.3 k'],
+  [999_499, '999 k'],
+  [999_500, '1.00 M'],
+  [1_234_567, '1.23 M'],
+  [1e15, '1.00 P'],
+])('%d is %s for short', (value, text) => {
+  expect(formatShort(value)).toBe(text);
+});
+
+test('sizes never take more than 8 characters', () => {
+  for (const bytes of [999, 1000, 999_949, 999_951, 1e6, 999_999_999]) {
+    expect(formatBytes(bytes).length).toBeLessThanOrEqual(8);
+  }
+});
+
+test('no figure is cut, in 80 columns', () => {
+  const figures = {
+    rateIn: 1_234_567,
+    rateOut: 999_999,
+    pendingBytes: 999_960,
+    heartbeatAge: 35_000_000,
+    latency: 9999,
+    messagesRefused: 123_456_789,
+  };
+  const row = { id: 'c-1', crawlerId: null, role: 'crawler', health: 'unhealthy', isSlow: false, ...figures };
+  const lines = connectionLines({ total: 3, rows: [row as unknown as ConnectionRow] }, 'messagesRefused', 80);
+  expect(lines).toEqual([
+    'PEER         ROLE    HEALTH       IN/s   OUT/s  PENDING   BEAT  LATENCY REFUSED*',
+    'c-1          crawler unhealthy  1.23 M  1.00 M   1.0 MB    9 h  9999 ms    123 M',
+    'and 2 more',
+  ]);
+});

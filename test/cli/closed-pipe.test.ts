@@ -1,0 +1,43 @@
+import { execFile } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { promisify } from 'node:util';
+import { expect, test } from 'vitest';
+import { startAdminBroker } from '../support/admin.js';
+import { temporaryFolder } from '../support/broker.js';
+import { cliScript } from '../support/cli.js';
+
+const run = promisify(execFile);
+
+/** Runs a command whose output nobody reads. Rejects when it does not exit with 0. */
+function unread(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<{ stderr: string }> {
+  const script = 'set -o pipefail; "$0" "$@" | true';
+  return run('bash', ['-c', script, process.execPath, cliScript, ...args], {
+    env: { ...process.env, ...env },
+  });
+}
+
+test.each(['--help', 'schemas', 'serve --print-config', 'completion bash'])(
+  'sluice %s ends quietly when nobody reads what it prints',
+  async (command) => {
+    expect((await unread(command.split(' '))).stderr).toBe('');
+  },
+);
+
+test('the commands that ask a broker do so, too', async () => {
+  const { adminPath, socketPath } = await startAdminBroker();
+  for (const args of [
+    ['status', '--admin', adminPath],
+    ['top', '--admin', adminPath],
+    ['bench', '--socket', socketPath, '--msgs', '100'],
+  ]) {
+    expect((await unread(args)).stderr).toBe('');
+  }
+});
+
+test('sluice demo does so soon, and leaves nothing behind', async () => {
+  const folder = temporaryFolder();
+  const startedAt = performance.now();
+  expect((await unread(['demo', '--duration', '60'], { TMPDIR: folder })).stderr).toBe('');
+  expect(performance.now() - startedAt).toBeLessThan(30_000);
+  expect(readdirSync(folder)).toEqual([]);
+});
