@@ -13,6 +13,8 @@ export class ClientSubscriptions {
   readonly #receivesNothingElse: boolean;
   readonly #subscriptions = new Set<Subscription>();
   readonly #full = new Set<Subscription>();
+  /** Ids of subscriptions that the broker may still send for: it has not said `unsubscribed` yet. */
+  readonly #leaving = new Set<string>();
   #nextId = 1;
 
   constructor(host: SubscriptionHost, receivesNothingElse: boolean) {
@@ -47,9 +49,26 @@ export class ClientSubscriptions {
     return subscription;
   }
 
+  /** The broker has none such. */
   delete(subscription: Subscription): void {
     this.#subscriptions.delete(subscription);
     this.#full.delete(subscription);
+  }
+
+  /** The broker is told to send no more for it. */
+  leave(subscription: Subscription): void {
+    this.delete(subscription);
+    this.#leaving.add(subscription.id);
+  }
+
+  /** The broker sends no more for it. */
+  left({ id }: Subscription): void {
+    this.#leaving.delete(id);
+  }
+
+  /** The connection has gone, and with it all that the broker knew of subscriptions. */
+  forgetLeaving(): void {
+    this.#leaving.clear();
   }
 
   setFull(subscription: Subscription, isFull: boolean): void {
@@ -59,7 +78,8 @@ export class ClientSubscriptions {
 
   /** Gives a message to those that want it. Where only one can, nothing is parsed. */
   dispatch(event: ReceivedMessage): void {
-    const isCertain = this.#subscriptions.size === 1 && this.#receivesNothingElse;
+    const isOnly = this.#subscriptions.size === 1 && this.#leaving.size === 0;
+    const isCertain = isOnly && this.#receivesNothingElse;
     for (const subscription of this.#subscriptions) {
       if (isCertain || wants(subscription.filter, event)) subscription.push(event);
     }

@@ -175,10 +175,10 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
     const subscription = this.#subscriptions.add(filter, listener);
     const { session } = this.#keeper;
     if (session !== undefined) this.#subscribeOn(session, subscription);
-    const timer = setTimeout(() => {
-      this.#subscriptions.delete(subscription);
-      subscription.end(new SluiceError('REQUEST_TIMEOUT', 'subscribe'));
-    }, this.#options.requestTimeout);
+    const timer = setTimeout(
+      () => this.#giveUp(subscription, new SluiceError('REQUEST_TIMEOUT', 'subscribe')),
+      this.#options.requestTimeout,
+    );
     try {
       await subscription.confirmed;
     } finally {
@@ -248,20 +248,31 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
     const settle = (error?: SluiceError): void => {
       if (error === undefined) return subscription.confirm();
       // A connection that is lost is replaced, and then it is asked for once more.
-      if (!session.isOpen || subscription.isEnded) return;
-      this.#subscriptions.delete(subscription);
-      subscription.end(error);
+      if (session.isOpen) this.#giveUp(subscription, error);
     };
     session.ask('subscribe', wireFilter(subscription), 'subscribed', settle, subscription.id);
   }
 
+  /** It did not come to a subscription, or to none on this connection. */
+  #giveUp(subscription: Subscription, error: SluiceError): void {
+    if (subscription.isEnded) return;
+    subscription.end(error);
+    // The broker may be late only, and would send for it then.
+    if (error.code === 'REQUEST_TIMEOUT') this.#unsubscribe(subscription).catch(() => {});
+    else this.#subscriptions.delete(subscription);
+  }
+
   #unsubscribe(subscription: Subscription): Promise<void> {
-    this.#subscriptions.delete(subscription);
     const { session } = this.#keeper;
-    return new Promise((resolve, reject) => {
+    if (session === undefined) {
       // On another connection it is not subscribed in the first place.
-      if (session === undefined) return resolve();
+      this.#subscriptions.delete(subscription);
+      return Promise.resolve();
+    }
+    this.#subscriptions.leave(subscription);
+    return new Promise((resolve, reject) => {
       const settle = (error?: SluiceError): void => {
+        if (error === undefined) this.#subscriptions.left(subscription);
         if (error?.code === 'REQUEST_TIMEOUT') reject(error);
         else resolve();
       };
@@ -292,6 +303,7 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
 
   #onLost(error: SluiceError): void {
     this.#onIdle();
+    this.#subscriptions.forgetLeaving();
     if (this.#state === 'connected') this.#state = 'reconnecting';
     this.emit('disconnected', { error });
   }

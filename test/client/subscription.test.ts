@@ -1,5 +1,6 @@
 import { type ReceivedMessage, SluiceClient } from 'sluice/client';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { PAUSE } from '#src/connection/connection-state.js';
 import { startBroker, until } from '../support/broker.js';
 import { line, VALID } from '../support/messages.js';
 
@@ -98,6 +99,39 @@ describe('Subscription', () => {
       message: VALID.discovery,
     });
     expect(event?.raw.toString()).toBe(JSON.stringify(VALID.discovery));
+  });
+
+  test('does not get what was sent for another one that has just ended', async () => {
+    const { socketPath, connect, manager } = await startBroker();
+    const app = await connectApp(socketPath);
+    const got: string[] = [];
+    await app.subscribe({ types: ['job_failed'] }, ({ type }) => got.push(type));
+    const ended = await app.subscribe({ types: ['heartbeat'] });
+    const [connection] = manager.getConnectionPool().all();
+    const unsubscribing = ended.unsubscribe();
+    // The broker sends these before it reads that nobody wants them.
+    await connection?.sendRaw(line(VALID.heartbeat).repeat(3));
+    await unsubscribing;
+    (await connect()).write(line(VALID.job_failed));
+    await until(() => got.includes('job_failed'));
+    expect(got).toEqual(['job_failed']);
+  });
+
+  test('that is not confirmed in time is taken back, and nothing of it reaches another one', async () => {
+    const { socketPath, manager } = await startBroker();
+    const app = new SluiceClient({ socketPath, hello: { role: 'app' }, requestTimeout: 200 });
+    onTestFinished(() => void app.close(0));
+    await app.connect();
+    const got: string[] = [];
+    await app.subscribe({ types: ['job_failed'] }, ({ type }) => got.push(type));
+    const [connection] = manager.getConnectionPool().all();
+    connection?.setPaused(PAUSE.SERVER, true);
+    await expect(app.subscribe({ types: ['heartbeat'] })).rejects.toMatchObject({ code: 'REQUEST_TIMEOUT' });
+    await connection?.sendRaw(line(VALID.heartbeat));
+    connection?.setPaused(PAUSE.SERVER, false);
+    await app.subscribe({ types: ['rejected'] });
+    expect(got).toEqual([]);
+    expect(manager.getMetrics().protocol.subscriptions).toBe(2);
   });
 
   test('a group needs a client of its own', async () => {
