@@ -19,6 +19,8 @@ export interface SessionListener {
   onRefused(error: BrokerError): void;
   /** The socket takes more again. */
   onDrain(): void;
+  /** What was read at a time has been told. */
+  onRead(): void;
   /** @param error why, as far as it is known */
   onClosed(session: BrokerSession, error: SluiceError): void;
 }
@@ -26,6 +28,8 @@ export interface SessionListener {
 /** Messages of the broker's own, by their beginning: the broker writes `type` first, and forwards none of these types. */
 const BROKER_TYPE = /^\{"type":"(welcome|subscribed|unsubscribed|pong|ping|error)"/;
 const LONGEST_PREFIX = 32;
+/** ms between two words to the broker while nothing is read. */
+const LIFE_SIGN_INTERVAL = 5000;
 /** Refusals that are followed by the end of the connection, when nothing else comes after them. */
 const CLOSING_CODES = [
   'UNAUTHORIZED',
@@ -48,6 +52,8 @@ export class BrokerSession implements OutboxSink {
   /** The latest of the broker's words, when it may be why it closes. */
   #closingCode: (typeof CLOSING_CODES)[number] | undefined;
   #cause: Error | undefined;
+  #isPaused = false;
+  #lifeSigns: NodeJS.Timeout | undefined;
 
   private constructor(listener: SessionListener, timeout: number, linesBefore: number) {
     this.#listener = listener;
@@ -70,7 +76,10 @@ export class BrokerSession implements OutboxSink {
     const session = new BrokerSession(listener, timeout, linesBefore);
     const reader = new LineReader((line) => session.#onLine(line));
     const events = {
-      onBytes: (bytes: Buffer) => reader.push(bytes),
+      onBytes: (bytes: Buffer) => {
+        reader.push(bytes);
+        listener.onRead();
+      },
       onDrain: () => listener.onDrain(),
       onClosed: (cause: Error | undefined) => session.#onClosed(cause),
     };
@@ -90,6 +99,11 @@ export class BrokerSession implements OutboxSink {
 
   get isBusy(): boolean {
     return this.#socket.isBusy;
+  }
+
+  /** Whether the broker has still to answer something. */
+  get hasRequests(): boolean {
+    return this.#requests.size > 0;
   }
 
   write(bytes: Buffer, lines: number): void {
@@ -137,7 +151,12 @@ export class BrokerSession implements OutboxSink {
 
   /** Stops reading, so that the broker sees a slow peer; or goes on. */
   setPaused(isPaused: boolean): void {
+    if (isPaused === this.#isPaused) return;
+    this.#isPaused = isPaused;
     this.#socket.setPaused(isPaused);
+    // Who does not read is told of the end of the connection by a write that fails, and by nothing else.
+    if (isPaused) this.#lifeSigns = setInterval(() => this.say('pong', {}), LIFE_SIGN_INTERVAL);
+    else clearInterval(this.#lifeSigns);
   }
 
   /** Sends what waits, if the broker takes it soon, and closes. */
@@ -197,6 +216,7 @@ export class BrokerSession implements OutboxSink {
     this.#cause = cause;
     const error = this.#closedError();
     this.#pings = [];
+    clearInterval(this.#lifeSigns);
     this.#requests.close(error);
     this.#listener.onClosed(this, error);
   }

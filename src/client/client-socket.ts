@@ -32,7 +32,6 @@ export class ClientSocket {
   readonly #listener: ClientSocketListener;
   #cause: Error | undefined;
   #isCorked = false;
-  #isPaused = false;
   #cannotWrite = false;
   #quietTurns = 0;
 
@@ -108,12 +107,11 @@ export class ClientSocket {
     this.#socket.write(bytes, onWritten);
   }
 
-  /** Stops reading, or goes on. */
+  /** Stops reading, or goes on. When the broker has gone, what it has left behind is read all the same. */
   setPaused(isPaused: boolean): void {
-    this.#isPaused = isPaused;
+    if (this.#cannotWrite) return;
     if (isPaused) this.#socket.pause();
     else this.#socket.resume();
-    if (!isPaused && this.#cannotWrite) setImmediate(this.#closeWhenQuiet);
   }
 
   /** Sends what waits, if the broker takes it soon, and closes. */
@@ -141,6 +139,7 @@ export class ClientSocket {
       this.#cause ??= error;
       if (error?.syscall !== 'write') return destroy.call(socket, error);
       this.#cannotWrite = true;
+      socket.resume();
       setImmediate(this.#closeWhenQuiet);
       return socket;
     };
@@ -157,7 +156,7 @@ export class ClientSocket {
   };
 
   readonly #closeWhenQuiet = (): void => {
-    if (this.#isPaused || this.#socket.destroyed) return;
+    if (this.#socket.destroyed) return;
     if (this.#quietTurns++ >= QUIET_TURNS) this.destroy();
     else setImmediate(this.#closeWhenQuiet);
   };

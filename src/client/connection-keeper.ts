@@ -14,6 +14,8 @@ export interface KeeperListener {
   onRefused(error: BrokerError): void;
   /** The socket takes more again. */
   onDrain(): void;
+  /** What was read at a time has been told. */
+  onRead(): void;
   /** The broker has taken the client. @param isReconnect whether there was a connection before */
   onConnected(session: BrokerSession, isReconnect: boolean): void;
   /** The broker is stopping: it reads no more, but still delivers. */
@@ -51,6 +53,7 @@ export class ConnectionKeeper {
       onLine: (line) => listener.onLine(line),
       onRefused: (error) => this.#onRefused(error),
       onDrain: () => listener.onDrain(),
+      onRead: () => listener.onRead(),
       onClosed: (session, error) => this.#onClosed(session, error),
     };
   }

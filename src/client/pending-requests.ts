@@ -2,6 +2,7 @@
 
 import { SluiceError, WIRE_ERRORS, type WireErrorCode } from '../errors.js';
 import type { MessageMap } from '../protocol/messages.js';
+import { startTimeout } from './timeouts.js';
 
 /** The broker's answers to a client's requests. */
 export type Answer = 'welcome' | 'subscribed' | 'unsubscribed' | 'pong';
@@ -23,6 +24,11 @@ export class PendingRequests {
     this.#timeout = timeout;
   }
 
+  /** How many are not answered. */
+  get size(): number {
+    return this.#requests.length;
+  }
+
   /**
    * Waits for an answer.
    * @param type what was asked: an `error` names it
@@ -30,10 +36,10 @@ export class PendingRequests {
    * @param settle called once: with nothing, or with why there is no answer
    */
   add(type: string, answer: Answer, id: string | undefined, settle: (error?: SluiceError) => void): void {
-    const timer = setTimeout(() => {
+    const timer = startTimeout(this.#timeout, () => {
       this.#requests = this.#requests.filter((other) => other !== request);
       settle(new SluiceError('REQUEST_TIMEOUT', type));
-    }, this.#timeout);
+    });
     const request: Request = {
       type,
       answer,

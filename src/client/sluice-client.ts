@@ -22,7 +22,8 @@ import {
   publishedLines,
 } from './published-message.js';
 import { ReceivedMessage } from './received-message.js';
-import { type Subscription, type SubscriptionFilter, wireFilter } from './subscription.js';
+import type { Subscription, SubscriptionFilter } from './subscription.js';
+import { within } from './timeouts.js';
 
 /**
  * A client of the broker.
@@ -54,28 +55,32 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
     this.#heartbeats =
       heartbeat &&
       new Heartbeats(heartbeat, (data, done) => this.#keeper.session?.say('heartbeat', data, done));
-    this.#subscriptions = new ClientSubscriptions(
-      {
-        onFull: (subscription, isFull) => this.#onFull(subscription, isFull),
-        unsubscribe: (subscription) => this.#unsubscribe(subscription),
-      },
-      // The broker sends applications' messages to crawlers only, and takes for one who has not said hello.
-      hello !== undefined && hello.role !== 'crawler',
-    );
     const outbox = this.#outbox;
-    this.#keeper = new ConnectionKeeper(this.#options, {
+    const keeper = new ConnectionKeeper(this.#options, {
       get confirmedLines() {
         return outbox.confirmedLines;
       },
       onLine: (line) => this.#onLine(line),
       onRefused: (error) => this.emit('refused', error),
       onDrain: () => outbox.pump(),
+      onRead: () => this.#updateReading(),
       onConnected: (session, isReconnect) => this.#onConnected(session, isReconnect),
       onShutdown: () => this.#onIdle(),
       onLost: (error) => this.#onLost(error),
       onRetry: (attempt, delay) => this.emit('reconnecting', { attempt, delay }),
       onGivenUp: (error) => this.#finish(error),
     });
+    this.#keeper = keeper;
+    this.#subscriptions = new ClientSubscriptions(
+      {
+        get session() {
+          return keeper.session;
+        },
+        onReadingChanged: () => this.#updateReading(),
+      },
+      // The broker sends applications' messages to crawlers only, and takes for one who has not said hello.
+      hello !== undefined && hello.role !== 'crawler',
+    );
   }
 
   get state(): ClientState {
@@ -120,12 +125,12 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
    */
   publish(message: PublishedMessage | C): boolean {
     this.#checkOpen();
-    return this.#outbox.add(publishedLine(message), 1);
+    return this.#add(publishedLine(message), 1);
   }
 
   /**
-   * Publishes a message, and waits while the outbox is more than half full. The message is in the outbox from the
-   * beginning: do not publish it again when this takes long.
+   * Publishes a message, and waits while the outbox is more than half full, as {@link drained} does. The message is in
+   * the outbox from the beginning: do not publish it again when this takes long.
    * @throws SluiceError `OUTBOX_FULL`; why the client was closed meanwhile
    */
   async publishAsync(message: PublishedMessage | C): Promise<void> {
@@ -141,24 +146,29 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
   publishRaw(given: Buffer | string): boolean {
     this.#checkOpen();
     const { bytes, lines } = publishedLines(given);
-    return lines === 0 || this.#outbox.add(bytes, lines);
+    return lines === 0 || this.#add(bytes, lines);
   }
 
   /**
-   * Resolves when `publish` may go on: at once, or with the next `drain`.
+   * Resolves when `publish` may go on: at once, or with the next `drain`. Until then the client reads on, though a loop
+   * may have more than `maxQueuedBytes` waiting.
    * @throws SluiceError why the client was closed meanwhile
    */
   drained(): Promise<void> {
-    return this.#outbox.drained();
+    const drained = this.#outbox.drained();
+    this.#updateReading();
+    return drained;
   }
 
   /**
    * Resolves when the broker has read and checked all that was published before, on this connection or a later one;
-   * the `refused` events of those messages have come then.
+   * the `refused` events of those messages have come then. Until then the client reads on, as in {@link drained}.
    * @throws SluiceError why the client was closed meanwhile
    */
   flush(): Promise<void> {
-    return this.#outbox.flush();
+    const flushed = this.#outbox.flush();
+    this.#updateReading();
+    return flushed;
   }
 
   /**
@@ -172,19 +182,7 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
     listener?: (event: ReceivedMessage) => void,
   ): Promise<Subscription> {
     this.#checkOpen();
-    const subscription = this.#subscriptions.add(filter, listener);
-    const { session } = this.#keeper;
-    if (session !== undefined) this.#subscribeOn(session, subscription);
-    const timer = setTimeout(
-      () => this.#giveUp(subscription, new SluiceError('REQUEST_TIMEOUT', 'subscribe')),
-      this.#options.requestTimeout,
-    );
-    try {
-      await subscription.confirmed;
-    } finally {
-      clearTimeout(timer);
-    }
-    return subscription;
+    return this.#subscriptions.subscribe(filter, listener, this.#options.requestTimeout);
   }
 
   /**
@@ -220,22 +218,28 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
       const mayFlush = this.#state === 'connected' || this.#state === 'reconnecting';
       this.#heartbeats?.stop();
       this.#state = 'closing';
-      // A loop that is behind must not keep the confirmations from being read.
       this.#subscriptions.end();
-      this.#keeper.session?.setPaused(false);
+      this.#updateReading();
       if (mayFlush) await within(timeout, this.#outbox.flush());
       this.#finish(undefined);
     }
     return this.#outbox.unconfirmed;
   }
 
+  #add(bytes: Buffer, lines: number): boolean {
+    const mayGoOn = this.#outbox.add(bytes, lines);
+    // Who is told to wait waits for what is read.
+    if (!mayGoOn) this.#updateReading();
+    return mayGoOn;
+  }
+
   /** Brings a new connection up to date. */
   #onConnected(session: BrokerSession, isReconnect: boolean): void {
     if (this.#state !== 'closing') this.#state = 'connected';
-    for (const subscription of this.#subscriptions) this.#subscribeOn(session, subscription);
+    this.#subscriptions.resume(session);
     for (let waiting = this.#jobs.size; waiting > 0; waiting--) session.say('job_request', {});
     const resent = this.#outbox.attach(session);
-    session.setPaused(this.#subscriptions.isFull);
+    this.#updateReading();
     // An application's functions must not throw into the middle of connecting.
     process.nextTick(() => {
       if (this.#keeper.session !== session) return;
@@ -244,45 +248,13 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
     });
   }
 
-  #subscribeOn(session: BrokerSession, subscription: Subscription): void {
-    const settle = (error?: SluiceError): void => {
-      if (error === undefined) return subscription.confirm();
-      // A connection that is lost is replaced, and then it is asked for once more.
-      if (session.isOpen) this.#giveUp(subscription, error);
-    };
-    session.ask('subscribe', wireFilter(subscription), 'subscribed', settle, subscription.id);
-  }
-
-  /** It did not come to a subscription, or to none on this connection. */
-  #giveUp(subscription: Subscription, error: SluiceError): void {
-    if (subscription.isEnded) return;
-    subscription.end(error);
-    // The broker may be late only, and would send for it then.
-    if (error.code === 'REQUEST_TIMEOUT') this.#unsubscribe(subscription).catch(() => {});
-    else this.#subscriptions.delete(subscription);
-  }
-
-  #unsubscribe(subscription: Subscription): Promise<void> {
+  /**
+   * Reads on or not. When a loop has too much waiting, the broker is to see a slow subscriber; but what somebody waits
+   * for must come through, or a loop that itself waits for a confirmation would wait for ever.
+   */
+  #updateReading(): void {
     const { session } = this.#keeper;
-    if (session === undefined) {
-      // On another connection it is not subscribed in the first place.
-      this.#subscriptions.delete(subscription);
-      return Promise.resolve();
-    }
-    this.#subscriptions.leave(subscription);
-    return new Promise((resolve, reject) => {
-      const settle = (error?: SluiceError): void => {
-        if (error === undefined) this.#subscriptions.left(subscription);
-        if (error?.code === 'REQUEST_TIMEOUT') reject(error);
-        else resolve();
-      };
-      session.ask('unsubscribe', { id: subscription.id }, 'unsubscribed', settle, subscription.id);
-    });
-  }
-
-  #onFull(subscription: Subscription, isFull: boolean): void {
-    this.#subscriptions.setFull(subscription, isFull);
-    this.#keeper.session?.setPaused(this.#subscriptions.isFull);
+    session?.setPaused(this.#subscriptions.isFull && !session.hasRequests && !this.#outbox.isAwaited);
   }
 
   #onLine(line: Buffer): void {
@@ -303,7 +275,7 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
 
   #onLost(error: SluiceError): void {
     this.#onIdle();
-    this.#subscriptions.forgetLeaving();
+    this.#subscriptions.onLost();
     if (this.#state === 'connected') this.#state = 'reconnecting';
     this.emit('disconnected', { error });
   }
@@ -324,14 +296,4 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
   #checkOpen(): void {
     if (this.#state === 'closing' || this.#state === 'closed') throw new SluiceError('CONNECTION_CLOSED');
   }
-}
-
-/** Waits until a promise settles, but no longer than so many ms. */
-async function within(timeout: number, promise: Promise<void>): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, timeout);
-  });
-  await Promise.race([promise.catch(() => {}), late]);
-  clearTimeout(timer);
 }

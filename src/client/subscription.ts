@@ -40,8 +40,9 @@ const LOW_MARK = 0.5;
 /**
  * What `SluiceClient.subscribe` gives: `for await (const event of subscription)`. Leaving the loop unsubscribes.
  * The loop ends when the client is closed, and throws when the client gives up or the broker refuses to subscribe
- * it again. While it waits for the loop, nothing of the connection is read, confirmations of published messages
- * included: a loop that also publishes much should do so through a client of its own.
+ * it again. While it waits for the loop, nothing of the connection is read, for other subscriptions of its client and
+ * for `requestJobs` neither. Only while the client waits for an answer of the broker, for room in its outbox, or in
+ * `flush`, it reads on: then more than `maxQueuedBytes` may come to wait.
  */
 export class Subscription implements AsyncIterableIterator<ReceivedMessage, undefined> {
   /** What the broker knows it by. */
@@ -131,9 +132,9 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
     return Promise.resolve({ done: false, value: event });
   }
 
-  /** Ends the loop, and unsubscribes. */
+  /** Ends the loop, and unsubscribes. A broker that does not confirm that is no reason for a loop to throw. */
   async return(): Promise<IteratorResult<ReceivedMessage, undefined>> {
-    await this.unsubscribe();
+    await this.unsubscribe().catch(() => {});
     return { done: true, value: undefined };
   }
 

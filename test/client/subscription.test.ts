@@ -1,5 +1,6 @@
+import { once } from 'node:events';
 import { type ReceivedMessage, SluiceClient } from 'sluice/client';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { PAUSE } from '#src/connection/connection-state.js';
 import { startBroker, until } from '../support/broker.js';
 import { line, VALID } from '../support/messages.js';
@@ -49,6 +50,56 @@ describe('Subscription', () => {
       if (++received === count) break;
     }
     expect(connection?.statistics.messagesDropped).toBe(0);
+  });
+
+  test('a slow loop holds up no answers: others subscribe and end, and the loop itself may flush', async () => {
+    const { socketPath, connect } = await startBroker();
+    const app = await connectApp(socketPath);
+    const other = await app.subscribe({ types: ['job_failed'] });
+    const slow = await app.subscribe({ types: ['heartbeat'], maxQueuedBytes: 1 });
+    const crawler = await connect();
+    crawler.write(line(VALID.heartbeat).repeat(2000));
+    await until(() => slow.queuedBytes > 0);
+    await (await app.subscribe({ types: ['discovery'] })).unsubscribe();
+    await other.return();
+    let received = 0;
+    for await (const _ of slow) {
+      app.publish({ ...VALID.shutdown, to: '*' });
+      if (received++ % 500 === 0) await app.flush();
+      if (received === 2000) break;
+    }
+    expect(app.statistics.confirmed).toBeGreaterThanOrEqual(1500);
+  });
+
+  test('a slow loop stops reading again when the answer has come', async () => {
+    const { socketPath, connect, manager } = await startBroker();
+    const app = await connectApp(socketPath);
+    const slow = await app.subscribe({ types: ['heartbeat'], overflow: 'block', maxQueuedBytes: 1 });
+    const crawler = await connect();
+    crawler.write(line(VALID.heartbeat).repeat(20_000));
+    await until(() => slow.queuedBytes > 0);
+    await app.subscribe({ types: ['discovery'] });
+    const [connection] = manager.getConnectionPool().filter({ role: 'app' });
+    crawler.write(line(VALID.heartbeat).repeat(20_000));
+    await crawler.settled();
+    expect(connection?.statistics.pendingBytes).toBeGreaterThan(1_000_000);
+  });
+
+  test('notices that the broker has gone though nothing is read', async () => {
+    const { socketPath, connect, manager } = await startBroker();
+    const app = new SluiceClient({ socketPath, hello: { role: 'app' }, reconnect: false });
+    await app.connect();
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const slow = await app.subscribe({ types: ['heartbeat'], maxQueuedBytes: 1 });
+    const closed = once(app, 'closed');
+    (await connect()).write(line(VALID.heartbeat).repeat(10));
+    await until(() => slow.queuedBytes > 0);
+    const [connection] = manager.getConnectionPool().filter({ role: 'app' });
+    connection?.destroy();
+    await until(() => manager.getConnectionPool().size === 1);
+    vi.advanceTimersByTime(5000);
+    expect((await closed)[0]).toMatchObject({ code: 'CONNECTION_CLOSED' });
   });
 
   test('several of one client get each message that they want, once', async () => {
