@@ -170,13 +170,13 @@ export class BrokerSession implements OutboxSink {
   }
 
   #onLine(line: Buffer): void {
+    // Whoever goes on talking did not close for that; only a shutdown answers what came before it.
+    if (this.#closingCode !== 'SHUTTING_DOWN') this.#closingCode = undefined;
     if (!BROKER_TYPE.test(line.toString('latin1', 0, LONGEST_PREFIX))) {
       this.#listener.onLine(line);
       return;
     }
     const message = JSON.parse(line.toString()) as BrokerSays;
-    // Whoever goes on talking did not close for that; only a shutdown answers what came before it.
-    if (message.type !== 'error' && this.#closingCode !== 'SHUTTING_DOWN') this.#closingCode = undefined;
     switch (message.type) {
       case 'error':
         return this.#onError(message.data);
@@ -198,7 +198,10 @@ export class BrokerSession implements OutboxSink {
   }
 
   #onError(error: BrokerError): void {
-    this.#closingCode = CLOSING_CODES.find((code) => code === error.code);
+    this.#closingCode ??= CLOSING_CODES.find((code) => code === error.code);
+    const mayStay = this.#closingCode !== undefined && this.#closingCode !== 'SHUTTING_DOWN';
+    // It stays if it answers.
+    if (mayStay && this.#pings.length === 0) this.ping(() => {});
     this.#requests.refuse(error);
     const { line, ...others } = error;
     const published = line === undefined ? undefined : this.#ledger.publishedLine(line);
