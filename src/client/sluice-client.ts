@@ -22,6 +22,7 @@ import {
   publishedLines,
 } from './published-message.js';
 import { ReceivedMessage } from './received-message.js';
+import { rethrowLater } from './rethrow.js';
 import type { Subscription, SubscriptionFilter } from './subscription.js';
 import { within } from './timeouts.js';
 
@@ -51,7 +52,7 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
     super();
     this.#options = resolveClientOptions(options);
     const { maxOutboxBytes, heartbeat, hello } = this.#options;
-    this.#outbox = new ClientOutbox(maxOutboxBytes, () => this.emit('drain'));
+    this.#outbox = new ClientOutbox(maxOutboxBytes, () => this.#tell('drain'));
     this.#heartbeats =
       heartbeat &&
       new Heartbeats(heartbeat, (data, done) => this.#keeper.session?.say('heartbeat', data, done));
@@ -61,13 +62,13 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
         return outbox.confirmedLines;
       },
       onLine: (line) => this.#onLine(line),
-      onRefused: (error) => this.emit('refused', error),
+      onRefused: (error) => this.#tell('refused', error),
       onDrain: () => outbox.pump(),
       onRead: () => this.#updateReading(),
       onConnected: (session, isReconnect) => this.#onConnected(session, isReconnect),
       onShutdown: () => this.#onIdle(),
       onLost: (error) => this.#onLost(error),
-      onRetry: (attempt, delay) => this.emit('reconnecting', { attempt, delay }),
+      onRetry: (attempt, delay) => this.#tell('reconnecting', { attempt, delay }),
       onGivenUp: (error) => this.#finish(error),
     });
     this.#keeper = keeper;
@@ -240,11 +241,11 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
     for (let waiting = this.#jobs.size; waiting > 0; waiting--) session.say('job_request', {});
     const resent = this.#outbox.attach(session);
     this.#updateReading();
-    // An application's functions must not throw into the middle of connecting.
+    // An application's functions are called when all is up to date.
     process.nextTick(() => {
       if (this.#keeper.session !== session) return;
       if (this.#state === 'connected') this.#heartbeats?.start();
-      this.emit('connected', { welcome: session.welcome, isReconnect, resent });
+      this.#tell('connected', { welcome: session.welcome, isReconnect, resent });
     });
   }
 
@@ -258,13 +259,13 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
   }
 
   #onLine(line: Buffer): void {
-    if (this.listenerCount('line') > 0) this.emit('line', line);
+    if (this.listenerCount('line') > 0) this.#tell('line', line);
     const isWanted = this.#jobs.size + this.#subscriptions.size + this.listenerCount('message') > 0;
     if (!isWanted) return;
     const event = new ReceivedMessage(line);
     if (this.#jobs.take(event)) return;
     this.#subscriptions.dispatch(event);
-    if (this.listenerCount('message') > 0) this.emit('message', event);
+    if (this.listenerCount('message') > 0) this.#tell('message', event);
   }
 
   /** Writes no more for now: until the connection is lost, it only listens. */
@@ -277,7 +278,7 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
     this.#onIdle();
     this.#subscriptions.onLost();
     if (this.#state === 'connected') this.#state = 'reconnecting';
-    this.emit('disconnected', { error });
+    this.#tell('disconnected', { error });
   }
 
   /** The end, for whatever reason. */
@@ -290,7 +291,17 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
     this.#outbox.close(reason);
     this.#jobs.close(reason);
     this.#subscriptions.end(error);
-    this.emit('closed', error);
+    this.#tell('closed', error);
+  }
+
+  /** A listener that throws must not stop what comes after it. */
+  #tell<E extends keyof ClientEvents>(name: E, ...args: ClientEvents[E]): void {
+    try {
+      // The pair of name and event is checked by the signature; EventEmitter's own type loses it.
+      (this as EventEmitter).emit(name, ...args);
+    } catch (error) {
+      rethrowLater(error);
+    }
   }
 
   #checkOpen(): void {

@@ -5,6 +5,7 @@
 import { SluiceError } from '../errors.js';
 import type { OverflowPolicy } from '../protocol/messages.js';
 import type { ReceivedMessage } from './received-message.js';
+import { rethrowLater } from './rethrow.js';
 
 /** Which messages to get. Every field that is there must fit. */
 export interface SubscriptionFilter {
@@ -100,10 +101,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   /** Gives it a message. */
   push(event: ReceivedMessage): void {
     if (this.#isEnded) return;
-    if (this.#listener !== undefined) {
-      this.#listener(event);
-      return;
-    }
+    if (this.#listener !== undefined) return this.#tell(this.#listener, event);
     const waiter = this.#waiters.shift();
     if (waiter !== undefined) {
       waiter.resolve({ done: false, value: event });
@@ -163,6 +161,14 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
     for (const { resolve, reject } of this.#waiters.splice(0)) {
       if (error === undefined) resolve({ done: true, value: undefined });
       else reject(error);
+    }
+  }
+
+  #tell(listener: (event: ReceivedMessage) => void, event: ReceivedMessage): void {
+    try {
+      listener(event);
+    } catch (error) {
+      rethrowLater(error);
     }
   }
 

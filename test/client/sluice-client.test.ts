@@ -1,7 +1,8 @@
 import { type ClientOptions, type ReceivedMessage, SluiceClient } from 'sluice/client';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { startBroker, until } from '../support/broker.js';
 import { line, VALID } from '../support/messages.js';
+import { collectUncaught } from '../support/uncaught.js';
 
 async function connect(options: ClientOptions): Promise<SluiceClient> {
   const client = new SluiceClient(options);
@@ -186,6 +187,30 @@ describe('SluiceClient', () => {
     expect(events[0]?.type).toBe('heartbeat');
   });
 
+  test('goes on when listeners throw: the others are called, messages told, and publications confirmed', async () => {
+    const uncaught = collectUncaught();
+    const { socketPath } = await startBroker();
+    const app = await connect({ socketPath, hello: { role: 'app' } });
+    let received = 0;
+    app.on('line', () => {
+      throw new Error('of line');
+    });
+    await app.subscribe({}, () => {
+      throw new Error('of subscribe');
+    });
+    await app.subscribe({}, () => received++);
+    const crawler = await connect({ socketPath });
+    crawler.on('refused', () => {
+      throw new Error('of refused');
+    });
+    crawler.publishRaw(`${line(VALID.heartbeat).repeat(3)}junk\n`);
+    await crawler.flush();
+    await until(() => received === 3);
+    const expected = ['of line', 'of subscribe'];
+    expect(uncaught.toSorted()).toEqual([...expected, ...expected, ...expected, 'of refused'].toSorted());
+    expect(crawler.statistics.unconfirmed).toBe(0);
+  });
+
   test.each([
     [{ maxOutboxBytes: 0 }, 'maxOutboxBytes'],
     [{ requestTimeout: -1 }, 'requestTimeout'],
@@ -251,6 +276,25 @@ describe('a crawler', () => {
     const sent = activeJobs;
     await new Promise((resolve) => setTimeout(resolve, 20));
     expect(activeJobs).toBe(sent);
+  });
+
+  test('goes on with heartbeats when one cannot be told, and connects all the same', async () => {
+    const uncaught = collectUncaught();
+    const { socketPath, manager } = await startBroker();
+    let beats = 0;
+    manager.on('message', () => beats++);
+    const fields = vi.fn(() => ({ activeJobs: 0, totalProcessed: 0, systemStatus: 'idle' as const }));
+    fields.mockImplementationOnce(() => {
+      throw new Error('of fields');
+    });
+    const client = new SluiceClient({ socketPath, heartbeat: { interval: 5, fields } });
+    onTestFinished(() => void client.close(0));
+    const connected = vi.fn();
+    client.on('connected', connected);
+    await client.connect();
+    expect(connected).toHaveBeenCalledOnce();
+    await until(() => beats >= 2);
+    expect(uncaught).toEqual(['of fields']);
   });
 
   test('that speaks the plain protocol is served as before: no hello, no newlines, heartbeats', async () => {
