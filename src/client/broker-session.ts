@@ -65,6 +65,7 @@ export class BrokerSession implements OutboxSink {
    * Connects.
    * @param timeout ms that connecting, and later each request, may take
    * @param linesBefore how many lines were published and confirmed before
+   * @param signal destroys the connection, whether it is made already or not
    * @throws SluiceError `CONNECTION_FAILED`
    */
   static async open(
@@ -72,6 +73,7 @@ export class BrokerSession implements OutboxSink {
     listener: SessionListener,
     timeout: number,
     linesBefore: number,
+    signal: AbortSignal,
   ): Promise<BrokerSession> {
     const session = new BrokerSession(listener, timeout, linesBefore);
     const reader = new LineReader((line) => session.#onLine(line));
@@ -83,7 +85,7 @@ export class BrokerSession implements OutboxSink {
       onDrain: () => listener.onDrain(),
       onClosed: (cause: Error | undefined) => session.#onClosed(cause),
     };
-    session.#socket = await ClientSocket.open(address, events, timeout);
+    session.#socket = await ClientSocket.open(address, events, timeout, signal);
     return session;
   }
 

@@ -3,6 +3,7 @@
 
 import { connect, type Socket } from 'node:net';
 import { describeError, SluiceError } from '../errors.js';
+import { startTimeout } from './timeouts.js';
 
 /** Where a broker listens. */
 export interface BrokerAddress {
@@ -43,12 +44,14 @@ export class ClientSocket {
   /**
    * Connects.
    * @param timeout ms that it may take
+   * @param signal destroys the socket, whether it is connected already or not
    * @throws SluiceError `CONNECTION_FAILED`
    */
   static async open(
     address: BrokerAddress,
     listener: ClientSocketListener,
     timeout: number,
+    signal?: AbortSignal,
   ): Promise<ClientSocket> {
     const { socketPath, host, port } = address;
     const where = socketPath ?? `${host}:${port}`;
@@ -62,13 +65,14 @@ export class ClientSocket {
     };
     const socket = connect(socketPath === undefined ? { host, port, onread } : { path: socketPath, onread });
     opened = new ClientSocket(socket, listener);
+    signal?.addEventListener('abort', () => socket.destroy(new Error('given up')), { once: true });
     await new Promise<void>((resolve, reject) => {
       const fail = (cause: Error): void => {
         clearTimeout(timer);
         socket.destroy();
         reject(new SluiceError('CONNECTION_FAILED', `${where}: ${describeError(cause)}`, { cause }));
       };
-      const timer = setTimeout(() => fail(new Error(`no answer within ${timeout} ms`)), timeout);
+      const timer = startTimeout(timeout, () => fail(new Error(`no answer within ${timeout} ms`)));
       socket.once('error', fail);
       socket.once('connect', () => {
         clearTimeout(timer);

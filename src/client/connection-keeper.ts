@@ -38,6 +38,8 @@ export class ConnectionKeeper {
   readonly #events: SessionListener;
   readonly #backoff: Backoff;
   #session: BrokerSession | undefined;
+  /** Ends the attempt to connect that is under way. */
+  #opening: AbortController | undefined;
   #connections = 0;
   /** When the present connection was made, in ms of the monotonic clock. */
   #connectedAt = 0;
@@ -76,14 +78,21 @@ export class ConnectionKeeper {
   async open(): Promise<void> {
     const { address, hello, requestTimeout } = this.#options;
     const { confirmedLines } = this.#listener;
-    const session = await BrokerSession.open(address, this.#events, requestTimeout, confirmedLines);
+    const opening = new AbortController();
+    this.#opening = opening;
+    let session: BrokerSession | undefined;
     try {
+      const { signal } = opening;
+      session = await BrokerSession.open(address, this.#events, requestTimeout, confirmedLines, signal);
       await session.handshake(hello);
-      if (this.#isClosed) throw new SluiceError('CONNECTION_CLOSED');
+      signal.throwIfAborted();
     } catch (error) {
-      session.destroy();
-      throw error;
+      session?.destroy();
+      throw opening.signal.aborted
+        ? new SluiceError('CONNECTION_CLOSED', undefined, { cause: error })
+        : error;
     }
+    this.#opening = undefined;
     this.#session = session;
     this.#connectedAt = performance.now();
     this.#listener.onConnected(session, this.#connections++ > 0);
@@ -94,6 +103,7 @@ export class ConnectionKeeper {
     this.#isClosed = true;
     clearTimeout(this.#retryTimer);
     clearTimeout(this.#graceTimer);
+    this.#opening?.abort();
     this.#session?.end();
     this.#session = undefined;
   }

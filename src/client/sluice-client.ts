@@ -24,7 +24,7 @@ import {
 import { ReceivedMessage } from './received-message.js';
 import { rethrowLater } from './rethrow.js';
 import type { Subscription, SubscriptionFilter } from './subscription.js';
-import { within } from './timeouts.js';
+import { checkTimeout, within } from './timeouts.js';
 
 /**
  * A client of the broker.
@@ -205,9 +205,12 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
 
   /**
    * Ends the subscriptions, sends what is in the outbox, waits until the broker has confirmed it, and closes. Nothing can
-   * be published from then on. Calling it again waits for the same end.
-   * @param timeout ms to wait for the confirmation; default: `requestTimeout`
-   * @returns how many publications the broker has not confirmed: 0, unless the time did not suffice
+   * be published from then on. Calling it again waits for the same end. Before the first connection is made there is
+   * nobody to send to: then it closes at once, and a `connect` under way rejects.
+   * @param timeout ms to wait for the confirmation, 0 for not at all, or `Infinity`; default: `requestTimeout`
+   * @returns how many publications the broker has not confirmed: 0, unless the time did not suffice, or there was no
+   *   connection yet
+   * @throws SluiceError `INVALID_OPTION`
    */
   close(timeout: number = this.#options.requestTimeout): Promise<number> {
     this.#closing ??= this.#close(timeout);

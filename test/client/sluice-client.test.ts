@@ -1,6 +1,8 @@
+import { createServer, type Socket } from 'node:net';
+import { join } from 'node:path';
 import { type ClientOptions, type ReceivedMessage, SluiceClient } from 'sluice/client';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
-import { startBroker, until } from '../support/broker.js';
+import { startBroker, temporaryFolder, until } from '../support/broker.js';
 import { line, VALID } from '../support/messages.js';
 import { collectUncaught } from '../support/uncaught.js';
 
@@ -159,6 +161,34 @@ describe('SluiceClient', () => {
     client.publish(VALID.heartbeat);
     client.publish(VALID.heartbeat);
     expect(await client.close(20)).toBe(2);
+  });
+
+  test.each([
+    ['says hello', { role: 'app' } as const],
+    ['pings', undefined],
+  ])('closes at once while it connects, when it %s and nobody answers', async (_, hello) => {
+    const socketPath = join(temporaryFolder(), 'silent.sock');
+    const peers: Socket[] = [];
+    const server = createServer((socket) => peers.push(socket.resume()));
+    await new Promise<void>((resolve) => server.listen(socketPath, resolve));
+    onTestFinished(() => void server.close());
+    const client = new SluiceClient({ socketPath, hello, requestTimeout: Number.POSITIVE_INFINITY });
+    client.publish(VALID.heartbeat);
+    const connecting = expect(client.connect()).rejects.toMatchObject({ code: 'CONNECTION_CLOSED' });
+    await until(() => peers.length === 1);
+    expect(await client.close()).toBe(1);
+    await connecting;
+    expect(client.state).toBe('closed');
+    await until(() => peers[0]?.destroyed === true);
+  });
+
+  test('closes before the socket is connected, and nothing stays open', async () => {
+    const { socketPath, manager } = await startBroker();
+    const client = new SluiceClient({ socketPath });
+    const connecting = expect(client.connect()).rejects.toMatchObject({ code: 'CONNECTION_CLOSED' });
+    expect(await client.close()).toBe(0);
+    await connecting;
+    await until(() => manager.getConnectionPool().size === 0);
   });
 
   test('puts lines together again, however they arrive', async () => {
