@@ -244,6 +244,11 @@ describe('SluiceClient', () => {
   test.each([
     [{ maxOutboxBytes: 0 }, 'maxOutboxBytes'],
     [{ requestTimeout: -1 }, 'requestTimeout'],
+    [{ requestTimeout: 2 ** 31 }, 'requestTimeout'],
+    [{ reconnect: { initialDelay: Number.POSITIVE_INFINITY } }, 'initialDelay'],
+    [{ reconnect: { retries: Number.NaN } }, 'retries'],
+    [{ port: 65_536 }, 'port'],
+    [{ port: 0 }, 'port'],
     [{ reconnect: { maxDelay: Number.NaN } }, 'maxDelay'],
     [{ heartbeat: { interval: 0, fields: () => VALID.heartbeat.data } }, 'heartbeat.interval'],
   ])('refuses the options %j', (options, name) => {
