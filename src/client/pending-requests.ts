@@ -58,9 +58,8 @@ export class PendingRequests {
   }
 
   /** The broker has refused something. It refuses requests in the order they were made, and names their type. */
-  refuse({ code, messageType, issues }: MessageMap['error']['data']): void {
-    const detail = (issues ?? []).map(({ path, message }) => `${path} ${message}`).join('; ');
-    this.#take(({ type }) => type === messageType)?.settle(new SluiceError(wireCode(code), detail));
+  refuse(error: MessageMap['error']['data']): void {
+    this.#take(({ type }) => type === error.messageType)?.settle(refusal(error));
   }
 
   /** No answer can come any more. */
@@ -72,6 +71,12 @@ export class PendingRequests {
     const at = this.#requests.findIndex(fits);
     return at === -1 ? undefined : this.#requests.splice(at, 1)[0];
   }
+}
+
+/** What the broker refuses with, as an error. */
+export function refusal({ code, issues }: MessageMap['error']['data']): SluiceError {
+  const detail = (issues ?? []).map(({ path, message }) => `${path} ${message}`).join('; ');
+  return new SluiceError(wireCode(code), detail);
 }
 
 /** A code as the broker wrote it; one that this version does not know counts as `INVALID_MESSAGE`. */

@@ -7,7 +7,7 @@
 import { EventEmitter } from 'node:events';
 import { SluiceError } from '../errors.js';
 import type { MessageMap } from '../protocol/messages.js';
-import type { BrokerSession } from './broker-session.js';
+import type { BrokerError, BrokerSession } from './broker-session.js';
 import type { ClientEvents, ClientState, ClientStatistics } from './client-events.js';
 import { type ClientOptions, type ResolvedClientOptions, resolveClientOptions } from './client-options.js';
 import { ClientOutbox } from './client-outbox.js';
@@ -15,6 +15,7 @@ import { ClientSubscriptions } from './client-subscriptions.js';
 import { ConnectionKeeper } from './connection-keeper.js';
 import { Heartbeats } from './heartbeats.js';
 import { type JobMessage, JobRequests } from './job-requests.js';
+import { refusal } from './pending-requests.js';
 import {
   type CustomPublishedMessage,
   type PublishedMessage,
@@ -42,6 +43,7 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
   readonly #outbox: ClientOutbox;
   readonly #subscriptions: ClientSubscriptions;
   readonly #jobs = new JobRequests();
+  readonly #mayGetJobs: boolean;
   readonly #heartbeats: Heartbeats | undefined;
   readonly #keeper: ConnectionKeeper;
   #state: ClientState = 'idle';
@@ -52,6 +54,8 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
     super();
     this.#options = resolveClientOptions(options);
     const { maxOutboxBytes, heartbeat, hello } = this.#options;
+    // The broker sends applications' messages to crawlers only, and takes for one who has not said hello.
+    this.#mayGetJobs = hello === undefined || hello.role === 'crawler';
     this.#outbox = new ClientOutbox(maxOutboxBytes, () => this.#tell('drain'));
     this.#heartbeats =
       heartbeat &&
@@ -62,7 +66,7 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
         return outbox.confirmedLines;
       },
       onLine: (line) => this.#onLine(line),
-      onRefused: (error) => this.#tell('refused', error),
+      onRefused: (error) => this.#onRefused(error),
       onDrain: () => outbox.pump(),
       onRead: () => this.#updateReading(),
       onConnected: (session, isReconnect) => this.#onConnected(session, isReconnect),
@@ -79,8 +83,7 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
         },
         onReadingChanged: () => this.#updateReading(),
       },
-      // The broker sends applications' messages to crawlers only, and takes for one who has not said hello.
-      hello !== undefined && hello.role !== 'crawler',
+      !this.#mayGetJobs,
     );
   }
 
@@ -189,15 +192,21 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
   /**
    * Asks for jobs. Resolves with the next `job_assignment` or `job_response`, which is not given to `message`
    * listeners then. The request is made again after a reconnection.
-   * @param timeout ms to wait; default: `requestTimeout`
-   * @throws SluiceError `REQUEST_TIMEOUT`, `CONNECTION_CLOSED`
+   *
+   * An application may assign a job unasked, or when the time is over: then it goes to the `message` listeners. Where
+   * there are none, the client keeps it, 16 at most, and the next call resolves with it at once.
+   * @param timeout ms to wait, or `Infinity`; default: `requestTimeout`
+   * @throws SluiceError `REQUEST_TIMEOUT`, `CONNECTION_CLOSED`, `INVALID_OPTION`, or the code with which the broker refuses
    */
-  requestJobs({ timeout = this.#options.requestTimeout }: { timeout?: number } = {}): Promise<JobMessage> {
-    try {
-      this.#checkOpen();
-    } catch (error) {
-      return Promise.reject(error);
-    }
+  async requestJobs({
+    timeout = this.#options.requestTimeout,
+  }: {
+    timeout?: number;
+  } = {}): Promise<JobMessage> {
+    this.#checkOpen();
+    checkTimeout('timeout', timeout);
+    const kept = this.#jobs.shift();
+    if (kept !== undefined) return kept;
     const answer = this.#jobs.add(timeout);
     this.#keeper.session?.say('job_request', {});
     return answer;
@@ -212,7 +221,8 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
    *   connection yet
    * @throws SluiceError `INVALID_OPTION`
    */
-  close(timeout: number = this.#options.requestTimeout): Promise<number> {
+  async close(timeout: number = this.#options.requestTimeout): Promise<number> {
+    if (timeout !== 0) checkTimeout('timeout', timeout);
     this.#closing ??= this.#close(timeout);
     return this.#closing;
   }
@@ -261,14 +271,20 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
     session?.setPaused(this.#subscriptions.isFull && !session.hasRequests && !this.#outbox.isAwaited);
   }
 
+  #onRefused(error: BrokerError): void {
+    // A line tells that it was published, and is not the client's own request.
+    if (error.messageType === 'job_request' && error.line === undefined) this.#jobs.close(refusal(error));
+    this.#tell('refused', error);
+  }
+
   #onLine(line: Buffer): void {
     if (this.listenerCount('line') > 0) this.#tell('line', line);
-    const isWanted = this.#jobs.size + this.#subscriptions.size + this.listenerCount('message') > 0;
-    if (!isWanted) return;
     const event = new ReceivedMessage(line);
-    if (this.#jobs.take(event)) return;
+    const isHeard = this.listenerCount('message') > 0;
+    // Who gets no jobs need not look for them in every message.
+    if (this.#mayGetJobs && this.#jobs.take(event, isHeard)) return;
     this.#subscriptions.dispatch(event);
-    if (this.listenerCount('message') > 0) this.#tell('message', event);
+    if (isHeard) this.#tell('message', event);
   }
 
   /** Writes no more for now: until the connection is lost, it only listens. */

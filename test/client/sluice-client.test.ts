@@ -290,6 +290,65 @@ describe('a crawler', () => {
     expect(others).toEqual(['shutdown']);
   });
 
+  test('is told at once when it may not ask for jobs', async () => {
+    const auth = { tokens: { app: ['a-token-of-the-app'] } };
+    const { socketPath } = await startBroker({ auth });
+    const app = await connect({ socketPath, hello: { role: 'app', token: 'a-token-of-the-app' } });
+    const asked = app.requestJobs({ timeout: Number.POSITIVE_INFINITY });
+    await expect(asked).rejects.toMatchObject({ code: 'UNAUTHORIZED' });
+  });
+
+  test('keeps a job that comes late or unasked for its next request, and no more of them than 16', async () => {
+    const { socketPath } = await startBroker();
+    const app = await connect({ socketPath, hello: { role: 'app' } });
+    const crawler = await connect({ socketPath, hello: { role: 'crawler', crawlerId: 'c1' } });
+    await expect(crawler.requestJobs({ timeout: 5 })).rejects.toMatchObject({ code: 'REQUEST_TIMEOUT' });
+    const assignment = (number: number) => ({
+      ...VALID.job_assignment,
+      to: 'c1',
+      data: { ...VALID.job_assignment.data, job_id: `job-${number}` },
+    });
+    const lines: Buffer[] = [];
+    crawler.on('line', (bytes) => lines.push(bytes));
+    for (let number = 1; number <= 17; number++) app.publish(assignment(number));
+    await until(() => lines.length === 17);
+    const ids: unknown[] = [];
+    for (let number = 1; number <= 16; number++) {
+      const message = await crawler.requestJobs({ timeout: 1 });
+      ids.push(message.type === 'job_assignment' && message.data.job_id);
+    }
+    expect(ids).toEqual(Array.from({ length: 16 }, (_, index) => `job-${index + 1}`));
+    await expect(crawler.requestJobs({ timeout: 5 })).rejects.toMatchObject({ code: 'REQUEST_TIMEOUT' });
+    const heard: string[] = [];
+    crawler.on('message', ({ type }) => heard.push(type));
+    app.publish(assignment(18));
+    await until(() => heard.length === 1);
+    await expect(crawler.requestJobs({ timeout: 5 })).rejects.toMatchObject({ code: 'REQUEST_TIMEOUT' });
+  });
+
+  test('waits for jobs, for answers and for the end without a limit, when it says so', async () => {
+    const requestTimeout = Number.POSITIVE_INFINITY;
+    const { socketPath } = await startBroker();
+    const app = await connect({ socketPath, hello: { role: 'app' }, requestTimeout });
+    const crawler = await connect({ socketPath });
+    const requests = await app.subscribe({ types: ['job_request'] });
+    const jobs = crawler.requestJobs({ timeout: Number.POSITIVE_INFINITY });
+    await requests.next();
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    app.publish(VALID.job_assignment);
+    expect((await jobs).type).toBe('job_assignment');
+    crawler.publishRaw(line(VALID.heartbeat).repeat(100));
+    expect(await crawler.close(Number.POSITIVE_INFINITY)).toBe(0);
+  });
+
+  test.each([0, -1, Number.NaN, 2 ** 31])('does not wait for jobs for %d ms', async (timeout) => {
+    const client = new SluiceClient();
+    await expect(client.requestJobs({ timeout })).rejects.toMatchObject({ code: 'INVALID_OPTION' });
+    if (timeout === 0) return;
+    await expect(client.close(timeout)).rejects.toMatchObject({ code: 'INVALID_OPTION' });
+    expect(client.state).toBe('idle');
+  });
+
   test('waits for jobs no longer than it says', async () => {
     const { socketPath } = await startBroker();
     const crawler = await connect({ socketPath });
