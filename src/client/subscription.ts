@@ -107,6 +107,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
       waiter.resolve({ done: false, value: event });
       return;
     }
+    event.detach();
     this.#queue.push(event);
     this.#bytes += event.line.length;
     if (this.#bytes >= this.#maxBytes) this.#setFull(true);

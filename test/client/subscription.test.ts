@@ -71,6 +71,23 @@ describe('Subscription', () => {
     expect(app.statistics.confirmed).toBeGreaterThanOrEqual(1500);
   });
 
+  test('keeps no more of a read than the messages that wait', async () => {
+    const { socketPath, connect } = await startBroker();
+    const app = await connectApp(socketPath);
+    let beats = 0;
+    await app.subscribe({ types: ['heartbeat'] }, () => beats++);
+    const rare = await app.subscribe({ types: ['job_started'], meta: true });
+    const crawler = await connect();
+    crawler.write((line(VALID.heartbeat).repeat(500) + started('job-1')).repeat(10));
+    crawler.write(line(VALID.heartbeat));
+    await until(() => beats === 5001);
+    for (let taken = 0; taken < 10; taken++) {
+      const { value: event } = await rare.next();
+      expect(event?.raw.buffer.byteLength).toBeLessThanOrEqual(16 * 1024);
+      expect(`${event?.raw}\n`).toBe(started('job-1'));
+    }
+  });
+
   test('a slow loop stops reading again when the answer has come', async () => {
     const { socketPath, connect, manager } = await startBroker();
     const app = await connectApp(socketPath);
