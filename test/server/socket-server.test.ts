@@ -165,6 +165,41 @@ describe('the default handlers', () => {
     expect(server.fleet.getCrawler('c1')?.heartbeat).toEqual(VALID.heartbeat.data);
   });
 
+  test('know a crawler that says later who it is as one, and that it has gone', async () => {
+    const { server, connect } = await startServer();
+    const crawler = await connect();
+    crawler.write(line(VALID.heartbeat));
+    await crawler.settled();
+    const hello = (crawlerId: string) => crawler.say('hello', { role: 'crawler', crawlerId });
+    hello('c1');
+    crawler.write(line(VALID.job_request));
+    await crawler.settled();
+    expect(server.fleet.crawlers).toMatchObject([
+      { id: 'c1', isConnected: true, heartbeat: VALID.heartbeat.data },
+    ]);
+    hello('c2');
+    await crawler.settled();
+    await crawler.close();
+    await until(() => server.getStatus().connections === 0);
+    expect(server.fleet.crawlers).toMatchObject([{ id: 'c1', isConnected: false }]);
+  });
+
+  test('do not count it as a word of a crawler that it has gone', async () => {
+    const { server, connect } = await startServer({ maxCrawlers: 2 });
+    const beat = async (id: string) => {
+      const crawler = await connect(id);
+      crawler.write(line(VALID.heartbeat));
+      await crawler.settled();
+      return crawler;
+    };
+    const [first] = [await beat('c1'), await beat('c2')];
+    await first.close();
+    await until(() => server.getStatus().connections === 1);
+    expect(server.fleet.crawlers.map(({ id }) => id)).toEqual(['c1', 'c2']);
+    await beat('c3');
+    expect(server.fleet.crawlers.map(({ id }) => id)).toEqual(['c2', 'c3']);
+  });
+
   test('forget what was not heard of for the longest time, and start a job afresh', async () => {
     const { server, connect } = await startServer({ maxJobs: 2, maxCrawlers: 1 });
     const [one, two] = [await connect('c1'), await connect('c2')];
@@ -193,5 +228,8 @@ describe('the default handlers', () => {
 });
 
 test('bad options are refused at once', () => {
-  expect(() => new SocketServer({ backlog: 0 })).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
+  const refusal = expect.objectContaining({ code: 'INVALID_OPTION' });
+  expect(() => new SocketServer({ backlog: 0 })).toThrow(refusal);
+  expect(() => new SocketServer({}, { maxJobs: Number.NaN })).toThrow(refusal);
+  expect(() => new SocketServer({}, { maxCrawlers: -1 })).toThrow(refusal);
 });
