@@ -214,9 +214,9 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
    * Checks a message and sends it. Resolves when the socket has taken it.
    * @throws SluiceError `INVALID_MESSAGE`, `CONNECTION_CLOSED`, `SLOW_CONSUMER`, `SEND_TIMEOUT`
    */
-  async send(message: OutgoingMessage): Promise<void> {
-    const line = encodeMessage(message, this.#host.validator, this.#host.delimiter);
-    await this.sendRaw(line);
+   * @param line what was made of the message, where it was checked before
+  async send(message: OutgoingMessage, line?: Buffer): Promise<void> {
+    await this.sendRaw(line ?? encodeMessage(message, this.#host.validator, this.#host.delimiter));
     const { job_id } = (message as { data?: { job_id?: unknown } }).data ?? {};
     if (message.type === 'job_assignment' && typeof job_id === 'string') this.#host.onAssigned(this, job_id);
   }
