@@ -255,6 +255,19 @@ describe('middleware', () => {
     });
   });
 
+  test('without a beforeSend leaves an answer in its place: written before the handler goes on', async () => {
+    const { server, connect } = await startServer(bare);
+    server.use({ afterSend: () => {} });
+    server.router.registerHandler('job_request', ({ connection }, { reply }) => {
+      void reply({ ...VALID.shutdown });
+      void connection.sendRaw('{"type":"second"}\n');
+    });
+    const crawler = await connect();
+    crawler.write(line(VALID.job_request));
+    await crawler.count(2);
+    expect(crawler.messages.map(({ type }) => type)).toEqual(['shutdown', 'second']);
+  });
+
   test('changes, refuses and follows what is sent', async () => {
     const { server, connect } = await startServer(bare);
     const log: string[] = [];
