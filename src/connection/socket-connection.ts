@@ -57,6 +57,8 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   isAdmitted = false;
   version: string | undefined;
   capabilities: readonly string[] = [];
+  /** Called when the peer has sent all it will: what is still to be answered before the connection ends. */
+  beforeEnd: (() => Promise<void>) | undefined;
   readonly #host: ConnectionHost<SocketConnection>;
   readonly #socket: Socket;
   readonly #buffer: MessageBuffer;
@@ -212,9 +214,9 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
 
   /**
    * Checks a message and sends it. Resolves when the socket has taken it.
+   * @param line what was made of the message, where it was checked before
    * @throws SluiceError `INVALID_MESSAGE`, `CONNECTION_CLOSED`, `SLOW_CONSUMER`, `SEND_TIMEOUT`
    */
-   * @param line what was made of the message, where it was checked before
   async send(message: OutgoingMessage, line?: Buffer): Promise<void> {
     await this.sendRaw(line ?? encodeMessage(message, this.#host.validator, this.#host.delimiter));
     const { job_id } = (message as { data?: { job_id?: unknown } }).data ?? {};
@@ -322,7 +324,10 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   /** The peer has sent all it will: once that is settled and answered, the connection ends. */
   readonly #onEnd = (): void => {
     this.#buffer.end();
-    this.lane.after(() => void this.disconnect('peer'));
+    this.lane.after(() => {
+      const answered = this.beforeEnd?.() ?? Promise.resolve();
+      void answered.finally(() => this.disconnect('peer'));
+    });
   };
 
   readonly #onError = (error: NodeJS.ErrnoException): void => {

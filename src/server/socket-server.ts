@@ -82,6 +82,9 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
     }
     this.router.on('handler_error', (failure) => this.emit('handler_error', failure));
     this.manager.on('message', (event) => this.router.dispatch(event));
+    this.manager.on('connection_added', ({ connection }) => {
+      connection.beforeEnd = () => this.#withinDrainTimeout(this.router.idleOf(connection));
+    });
     this.manager.on('connection_removed', ({ connection }) => this.fleet.noteGone(connection));
   }
 
@@ -101,12 +104,7 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
    */
   async stop(reason?: string): Promise<void> {
     await this.manager.stop(reason);
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, this.manager.options.drainTimeout);
-    });
-    await Promise.race([this.router.idle(), late]);
-    clearTimeout(timer);
+    await this.#withinDrainTimeout(this.router.idle());
   }
 
   /** Adds functions around all messages that are handled or sent. */
@@ -154,6 +152,15 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
     return this.#send(message, { kind: 'broadcast' }, (outgoing) =>
       this.manager.getConnectionPool().broadcastToCrawlers(outgoing),
     );
+  }
+
+  async #withinDrainTimeout(handled: Promise<void>): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, this.manager.options.drainTimeout);
+    });
+    await Promise.race([handled, late]);
+    clearTimeout(timer);
   }
 
   #send<R>(

@@ -57,6 +57,34 @@ describe('SocketServer', () => {
     });
   });
 
+  test('refuses to broadcast what is not valid, though no crawler is there', async () => {
+    const { server } = await startServer();
+    const invalid = server.broadcast({ type: 'no_such_type' });
+    await expect(invalid).rejects.toMatchObject({ code: 'INVALID_MESSAGE' });
+    expect(await server.broadcast({ ...VALID.shutdown })).toEqual({ delivered: 0, failed: [] });
+  });
+
+  test('answers a crawler that has closed its side, when its handlers take their time', async () => {
+    const { server, connect } = await startServer();
+    server.router.registerHandler('job_request', async (_, { reply }) => {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      await reply({ ...VALID.shutdown });
+    });
+    const crawler = await connect();
+    crawler.socket.end(line(VALID.job_request).repeat(2));
+    await crawler.closed;
+    expect(crawler.forwarded).toEqual([VALID.shutdown, VALID.shutdown]);
+  });
+
+  test('waits for the handlers of a crawler that has closed its side no longer than drainTimeout', async () => {
+    const { server, connect } = await startServer({}, { drainTimeout: 20 });
+    server.router.registerHandler('job_request', () => new Promise(() => {}));
+    const crawler = await connect();
+    crawler.socket.end(line(VALID.job_request));
+    await crawler.closed;
+    expect(server.router.statistics.running).toBe(1);
+  });
+
   test('broadcasts to crawlers only', async () => {
     const { server, connect } = await startServer();
     const [crawler, app] = [await connect('c1'), await connect()];
