@@ -29,6 +29,11 @@ import { describe, expectTypeOf, test } from 'vitest';
 import type * as z from 'zod';
 
 describe('sluice', () => {
+interface PageFetched {
+  type: 'page_fetched';
+  url: string;
+}
+
   test('options may all be left out; resolved ones are all there, and read-only', () => {
     expectTypeOf(SocketManager).toBeConstructibleWith();
     expectTypeOf(SocketManager).toBeConstructibleWith({ maxConnections: 5, workers: { threads: 1 } });
@@ -89,6 +94,40 @@ describe('sluice', () => {
   });
 
   test('results of the parser and the validator are told apart by ok', () => {
+  test('an event narrows to a type of one’s own, when that is named', () => {
+    const look = (event: MessageEvent) => {
+      if (event.is<PageFetched>('page_fetched')) expectTypeOf(event.message.url).toEqualTypeOf<string>();
+      // @ts-expect-error: the name of another type
+      event.is<PageFetched>('page_fetch');
+      if (event.is(String('any'))) expectTypeOf(event.message.url).toBeUnknown();
+    };
+    expectTypeOf(look).parameter(0).toEqualTypeOf<MessageEvent>();
+  });
+
+  test('what a server sends has the shape of its type, where the protocol knows that', () => {
+    const timestamp = '2026-01-01T00:00:00Z';
+    const look = (server: SocketServer, { reply }: HandlerContext, outgoing: OutgoingMessage) => [
+      server.broadcast({ type: 'shutdown', timestamp, data: { graceful: true } }),
+      server.sendToCrawler('c1', { type: 'fetch_page', url: 'https://example.com/' }),
+      reply({
+        type: 'token_refresh_response',
+        timestamp,
+        data: { accessToken: 'a', refreshSuccessful: true },
+      }),
+      reply({ type: 'fetch_page', anything: [1] }),
+      server.broadcast(outgoing),
+      // @ts-expect-error: it has a misspelt key, and so lacks one
+      server.broadcast({ type: 'job_response', timestamp, data: { job: [] } }),
+      // @ts-expect-error: a string is not a boolean
+      server.sendToCrawler('c1', { type: 'shutdown', timestamp, data: { graceful: 'yes' } }),
+      // @ts-expect-error: it has no timestamp
+      reply({ type: 'token_refresh_response', data: { accessToken: 'a', refreshSuccessful: true } }),
+      // @ts-expect-error: it has no type
+      reply({ data: {} }),
+    ];
+    expectTypeOf(look).toBeFunction();
+  });
+
     const [first] = new MessageParser().push(Buffer.from('{}\n'));
     if (first?.ok === false) expectTypeOf(first).toEqualTypeOf<Refusal>();
     if (first?.ok) expectTypeOf(first.message.type).toEqualTypeOf<string>();

@@ -70,7 +70,12 @@ export class ReceivedMessage {
   }
 
   /** Narrows to one of the protocol's own types: `if (event.is('heartbeat')) event.message.data.activeJobs`. */
-  is<T extends keyof MessageMap>(type: T): this is ReceivedMessage & { readonly message: MessageMap[T] } {
+  is<T extends keyof MessageMap>(type: T): this is ReceivedMessage & { readonly message: MessageMap[T] };
+  /** Narrows to a type of a schema module, when that is named: `if (event.is<PageFetched>('page_fetched'))`. */
+  is<M extends { readonly type: string } = AnyMessage>(
+    type: M['type'],
+  ): this is ReceivedMessage & { readonly message: M };
+  is(type: string): boolean {
     return this.type === type;
   }
 
