@@ -91,6 +91,7 @@ export type {
   HandlerContext,
   HandlerFunction,
   MessageHandler,
+  SentMessage,
 } from './server/handler.js';
 export type { HandlerPhase } from './server/handling.js';
 export {

@@ -3,6 +3,7 @@
 
 import {
   type ErrorCode,
+  type HandlerContext,
   type MessageEvent,
   MessageParser,
   MessageValidator,
@@ -28,12 +29,12 @@ import {
 import { describe, expectTypeOf, test } from 'vitest';
 import type * as z from 'zod';
 
-describe('sluice', () => {
 interface PageFetched {
   type: 'page_fetched';
   url: string;
 }
 
+describe('sluice', () => {
   test('options may all be left out; resolved ones are all there, and read-only', () => {
     expectTypeOf(SocketManager).toBeConstructibleWith();
     expectTypeOf(SocketManager).toBeConstructibleWith({ maxConnections: 5, workers: { threads: 1 } });
@@ -81,7 +82,7 @@ interface PageFetched {
     server.router.registerHandler('job_failed', ({ message }, context) => {
       expectTypeOf(message.type).toEqualTypeOf<'job_failed'>();
       expectTypeOf(message.data.errorType).toEqualTypeOf<string | undefined>();
-      expectTypeOf(context.reply).parameter(0).toEqualTypeOf<OutgoingMessage>();
+      expectTypeOf(context.reply).returns.resolves.toBeVoid();
     });
     server.router.registerHandler('page_fetched', ({ message }) => {
       expectTypeOf(message.type).toEqualTypeOf<string>();
@@ -93,7 +94,6 @@ interface PageFetched {
     });
   });
 
-  test('results of the parser and the validator are told apart by ok', () => {
   test('an event narrows to a type of one’s own, when that is named', () => {
     const look = (event: MessageEvent) => {
       if (event.is<PageFetched>('page_fetched')) expectTypeOf(event.message.url).toEqualTypeOf<string>();
@@ -128,6 +128,7 @@ interface PageFetched {
     expectTypeOf(look).toBeFunction();
   });
 
+  test('results of the parser and the validator are told apart by ok', () => {
     const [first] = new MessageParser().push(Buffer.from('{}\n'));
     if (first?.ok === false) expectTypeOf(first).toEqualTypeOf<Refusal>();
     if (first?.ok) expectTypeOf(first.message.type).toEqualTypeOf<string>();

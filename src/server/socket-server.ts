@@ -15,6 +15,7 @@ import { SluiceError } from '../errors.js';
 import type { OutgoingMessage } from '../protocol/messages.js';
 import { type FleetEvents, registerDefaultHandlers } from './default-handlers.js';
 import { type FleetLimits, FleetState } from './fleet-state.js';
+import type { SentMessage } from './handler.js';
 import {
   MessageRouter,
   type RouterEvents,
@@ -133,7 +134,7 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
    * @throws SluiceError `INVALID_MESSAGE`; `NO_RECIPIENT` when the crawler is not connected, or none of its
    *   connections has taken the message; what a `beforeSend` throws
    */
-  sendToCrawler(crawlerId: string, message: OutgoingMessage): Promise<BroadcastResult> {
+  sendToCrawler<T extends string>(crawlerId: string, message: SentMessage<T>): Promise<BroadcastResult> {
     return this.#send(message, { kind: 'crawler', crawlerId }, async (outgoing) => {
       const pool = this.manager.getConnectionPool();
       const where = (one: { id: string; crawlerId: string | undefined; isOpen: boolean }) =>
@@ -148,7 +149,7 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
    * Sends a message to every crawler. Resolves when their sockets have taken it, or have not.
    * @throws SluiceError `INVALID_MESSAGE`; what a `beforeSend` throws
    */
-  broadcast(message: OutgoingMessage): Promise<BroadcastResult> {
+  broadcast<T extends string>(message: SentMessage<T>): Promise<BroadcastResult> {
     return this.#send(message, { kind: 'broadcast' }, (outgoing) =>
       this.manager.getConnectionPool().broadcastToCrawlers(outgoing),
     );

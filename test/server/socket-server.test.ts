@@ -1,4 +1,4 @@
-import { SocketServer } from 'sluice';
+import { type OutgoingMessage, SocketServer } from 'sluice';
 import { describe, expect, test } from 'vitest';
 import { until } from '../support/broker.js';
 import { line, VALID } from '../support/messages.js';
@@ -50,7 +50,8 @@ describe('SocketServer', () => {
     const send = server.sendToCrawler('c1', { ...VALID.job_assignment });
     await expect(send).rejects.toMatchObject({ code: 'NO_RECIPIENT' });
     await connect('c1');
-    const invalid = server.sendToCrawler('c1', { type: 'job_assignment', timestamp: 'CANARY', data: {} });
+    const message: OutgoingMessage = { type: 'job_assignment', timestamp: 'CANARY', data: {} };
+    const invalid = server.sendToCrawler('c1', message);
     await expect(invalid).rejects.toMatchObject({
       code: 'INVALID_MESSAGE',
       message: expect.not.stringContaining('CANARY'),
