@@ -84,7 +84,7 @@ export {
   type JobEvent,
   type JobStateEvent,
 } from './server/default-handlers.js';
-export { type CrawlerRecord, type FleetLimits, FleetState, type JobRecord } from './server/fleet-state.js';
+export type { CrawlerRecord, FleetLimits, FleetState, JobRecord } from './server/fleet-state.js';
 export type {
   EventOf,
   HandledType,

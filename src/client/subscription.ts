@@ -10,9 +10,9 @@ import { rethrowLater } from './rethrow.js';
 /** Which messages to get. Every field that is there must fit. */
 export interface SubscriptionFilter {
   /** Message types; `job_*` is all that begin so, `rejected` what the broker refused. Default: `['*']`, all types. */
-  readonly types?: string[];
-  readonly jobIds?: string[];
-  readonly crawlerIds?: string[];
+  readonly types?: readonly string[];
+  readonly jobIds?: readonly string[];
+  readonly crawlerIds?: readonly string[];
   /** Shares the messages with all subscribers of this group: each goes to one. Needs a client of its own. */
   readonly group?: string;
   /** What the broker does when this client falls `maxPendingBytes` behind; default `disconnect`. One for the whole client. */
@@ -64,7 +64,10 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   #confirm: () => void = () => {};
   #deny: (error: SluiceError) => void = () => {};
 
-  /** @param listener takes the messages in place of the loop */
+  /**
+   * @param listener takes the messages in place of the loop
+   * @internal
+   */
   constructor(
     id: string,
     filter: SubscriptionFilter,
@@ -93,12 +96,18 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
     return this.#bytes;
   }
 
-  /** The broker has confirmed it. */
+  /**
+   * The broker has confirmed it.
+   * @internal
+   */
   confirm(): void {
     this.#confirm();
   }
 
-  /** Gives it a message. */
+  /**
+   * Gives it a message.
+   * @internal
+   */
   push(event: ReceivedMessage): void {
     if (this.#isEnded) return;
     if (this.#listener !== undefined) return this.#tell(this.#listener, event);
@@ -153,7 +162,11 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
     await this.#host.unsubscribe(this);
   }
 
-  /** No more messages come. @param error for the loop to throw, when it has taken what waits */
+  /**
+   * No more messages come.
+   * @param error for the loop to throw, when it has taken what waits
+   * @internal
+   */
   end(error?: SluiceError): void {
     if (this.#isEnded) return;
     this.#isEnded = true;

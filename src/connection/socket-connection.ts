@@ -57,7 +57,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   isAdmitted = false;
   version: string | undefined;
   capabilities: readonly string[] = [];
-  /** Called when the peer has sent all it will: what is still to be answered before the connection ends. */
+  /** @internal Called when the peer has sent all it will: what is still to be answered before the connection ends. */
   beforeEnd: (() => Promise<void>) | undefined;
   readonly #host: ConnectionHost<SocketConnection>;
   readonly #socket: Socket;
