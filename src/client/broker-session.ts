@@ -200,7 +200,9 @@ export class BrokerSession implements OutboxSink {
   }
 
   #onError(error: BrokerError): void {
-    this.#closingCode ??= CLOSING_CODES.find((code) => code === error.code);
+    // Who was welcomed is told what its role may not do, and stays.
+    const isHarmless = error.code === 'UNAUTHORIZED' && this.#welcome !== undefined;
+    if (!isHarmless) this.#closingCode ??= CLOSING_CODES.find((code) => code === error.code);
     const mayStay = this.#closingCode !== undefined && this.#closingCode !== 'SHUTTING_DOWN';
     // It stays if it answers.
     if (mayStay && this.#pings.length === 0) this.ping(() => {});
