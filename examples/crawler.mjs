@@ -25,10 +25,13 @@ client.on('refused', ({ code, messageType }) => console.error(`refused: ${code} 
 client.on('message', (event) => {
   if (event.is('token_refresh_response')) console.log('a new token');
   if (event.is('shutdown')) stop();
+  if (event.is('job_assignment')) pushed.push(event.message);
 });
 process.once('SIGTERM', stop);
 process.once('SIGINT', stop);
 
+/** Jobs that came unasked, or after the request for one was given up: they are done next. */
+const pushed = [];
 let isStopping = false;
 async function stop() {
   isStopping = true;
@@ -60,7 +63,7 @@ async function crawl({ job_id: jobId, job_type }) {
 await client.connect();
 while (!isStopping) {
   try {
-    const message = await client.requestJobs({ timeout: 60_000 });
+    const message = pushed.shift() ?? (await client.requestJobs({ timeout: 60_000 }));
     if (message.type === 'job_assignment') await crawl(message.data);
   } catch (error) {
     if (!isStopping && error.code !== 'REQUEST_TIMEOUT') throw error;

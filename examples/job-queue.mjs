@@ -56,9 +56,16 @@ async function assign() {
         },
       });
       console.log(`${job.id} to ${crawler}`);
-    } catch {
-      // It has gone in the meantime.
-      takeBack(job.id);
+    } catch (error) {
+      if (error.code === 'INVALID_MESSAGE') {
+        // The crawler is there, and waits for the next one. The text names what is wrong, and never a value.
+        console.error(`${job.id} dropped: ${error.message}`);
+        assigned.delete(job.id);
+        waiting.add(crawler);
+      } else {
+        // It has gone in the meantime.
+        takeBack(job.id);
+      }
     }
   }
 }

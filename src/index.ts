@@ -84,13 +84,14 @@ export {
   type JobEvent,
   type JobStateEvent,
 } from './server/default-handlers.js';
-export { type CrawlerRecord, type FleetLimits, FleetState, type JobRecord } from './server/fleet-state.js';
+export type { CrawlerRecord, FleetLimits, FleetState, JobRecord } from './server/fleet-state.js';
 export type {
   EventOf,
   HandledType,
   HandlerContext,
   HandlerFunction,
   MessageHandler,
+  SentMessage,
 } from './server/handler.js';
 export type { HandlerPhase } from './server/handling.js';
 export {

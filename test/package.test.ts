@@ -1,26 +1,18 @@
-// The package as users get it: packed, installed into an empty folder, imported, and run.
+// The package as users get it: packed, installed into an empty folder, imported, and run with the programs of README.md.
 
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ask } from './support/admin.js';
+import { startBroker, until } from './support/broker.js';
 import { packageRoot, runNode } from './support/cli.js';
+import { line, VALID } from './support/messages.js';
 import { Peer } from './support/peer.js';
 
-const PROGRAM = `
-import { SocketManager, SOCKET_CONFIG } from 'sluice';
-const socketManager = new SocketManager(SOCKET_CONFIG);
-socketManager.on('connection_added', (event) => console.log('New connection:', event.connection.id));
-socketManager.on('connection_removed', (event) => console.log('Connection removed:', event.connectionId));
-await socketManager.start();
-const connectionPool = socketManager.getConnectionPool();
-await connectionPool.broadcast({
-  type: 'job_assignment', timestamp: new Date().toISOString(),
-  data: { job_id: 'test_job', job_type: 'crawl_project', gitlab_host: 'https://gitlab.example.com', access_token: 'token_here', priority: 1, resume: false },
-});
-`;
+/** The programs of README.md, in the order they come. */
+const PROGRAMS = ['manager.mts', 'server.mts', 'client.mts', 'my-schemas.js'];
 
 const IMPORTS = `
 import { MessageParser, MessageValidator } from 'sluice';
@@ -31,20 +23,24 @@ console.log(typeof MessageParser, typeof MessageValidator, typeof SluiceClient, 
 `;
 
 let folder: string;
-let socketPath: string;
 
 const run = (command: string, args: readonly string[], cwd: string) =>
   execFileSync(command, args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'sluice-install-'));
-  socketPath = join(folder, 'broker.sock');
   // What is packed is what was built before the tests.
   run('npm', ['pack', '--ignore-scripts', '--pack-destination', folder], packageRoot);
   writeFileSync(join(folder, 'package.json'), '{ "name": "user", "type": "module", "private": true }');
   const tarball = readdirSync(folder).find((name) => name.endsWith('.tgz')) ?? '';
   run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline', `./${tarball}`], folder);
-  writeFileSync(join(folder, 'program.mts'), PROGRAM);
+  const readme = readFileSync(join(packageRoot, 'README.md'), 'utf8');
+  const blocks = [...readme.matchAll(/^```(?:ts|js)\n(.*?)^```/gms)].map(([, text = '']) => text);
+  expect(blocks).toHaveLength(PROGRAMS.length);
+  // Where sockets go is all that is changed.
+  PROGRAMS.forEach((name, index) => {
+    writeFileSync(join(folder, name), (blocks[index] ?? '').replaceAll("'/run/", `'${folder}/`));
+  });
   writeFileSync(join(folder, 'imports.mts'), IMPORTS);
 }, 120_000);
 
@@ -65,22 +61,65 @@ describe('an install from npm pack', () => {
       '--types',
       'node',
     ];
-    expect(run(process.execPath, [tsc, ...options, 'program.mts', 'imports.mts'], folder)).toBe('');
+    const programs = PROGRAMS.filter((name) => name.endsWith('.mts'));
+    expect(run(process.execPath, [tsc, ...options, ...programs, 'imports.mts'], folder)).toBe('');
   });
 
   test('imports from each entry point', () => {
     expect(run(process.execPath, ['imports.mjs'], folder)).toBe('function function function 9 idle\n');
   });
 
-  test('runs the documented program as written', async () => {
-    const program = runNode(join(folder, 'program.mjs'), [], { SOCKET_PATH: socketPath }, folder);
+  test('runs the README’s SocketManager', async () => {
+    const socketPath = join(folder, 'manager.sock');
+    const program = runNode(join(folder, 'manager.mjs'), [], { SOCKET_PATH: socketPath }, folder);
     await program.says('"msg":"listening"');
     const peer = await Peer.connect(socketPath);
     await program.says('New connection:');
+    peer.say('job_failed', { ...VALID.job_failed.data, errorType: 'timeout' }, { jobId: 'job-1' });
+    await program.says('job-1 timeout');
     await peer.close();
-    await program.says('Connection removed:');
-    program.child.kill('SIGKILL');
-    await program.exited;
+  });
+
+  test('runs the README’s SocketServer', async () => {
+    const program = runNode(join(folder, 'server.mjs'), [], {}, folder);
+    await program.says('"msg":"listening"');
+    const crawler = await Peer.connect(join(folder, 'crawlers.sock'));
+    crawler.write(line(VALID.job_request) + line(VALID.job_progress));
+    expect((await crawler.next('job_assignment')).data).toMatchObject({ job_id: 'test_job' });
+    await program.says('job-1 5');
+    crawler.say('job_failed', { ...VALID.job_failed.data, errorType: 'timeout' }, { jobId: 'job-1' });
+    await program.says('timeout');
+    await crawler.close();
+  });
+
+  test('runs the README’s clients', async () => {
+    const { manager, connect } = await startBroker({ socketPath: join(folder, 'sluice.sock') });
+    const app = await (await connect()).subscribe({ types: ['job_request', 'job_started'] });
+    const program = runNode(join(folder, 'client.mjs'), [], {}, folder);
+    await app.next('job_request');
+    app.say('job_assignment', VALID.job_assignment.data, { to: 'crawler-1' });
+    expect(await app.next('job_started')).toMatchObject({ jobId: 'job-1' });
+    // The crawler leaves, and the application subscribes.
+    await until(() => manager.getMetrics().protocol.subscriptions === 2);
+    const crawler = await connect();
+    crawler.say('job_failed', { ...VALID.job_failed.data, errorType: 'timeout' }, { jobId: 'job-1' });
+    await program.says('timeout');
+    expect(program.stderr).toBe('');
+  });
+
+  test('serves the README’s schema module', async () => {
+    const socketPath = join(folder, 'schemas.sock');
+    const bin = join(folder, 'node_modules/sluice/dist/src/cli/main.js');
+    const args = ['serve', '--socket', socketPath, '--schemas', './my-schemas.js', '--workers', '1'];
+    await runNode(bin, args, {}, folder).says('"msg":"listening"');
+    const [app, crawler] = [await Peer.connect(socketPath), await Peer.connect(socketPath)];
+    await app.subscribe();
+    const page = { type: 'page_fetched', url: 'https://example.com/', bytes: 5 };
+    crawler.write(line({ ...page, bytes: -1 }) + line(page));
+    expect(await app.next('page_fetched')).toEqual(page);
+    await crawler.settled();
+    expect(crawler.errors).toEqual(['RULE_VIOLATION']);
+    await Promise.all([app.close(), crawler.close()]);
   });
 
   test('serves the dashboard', async () => {

@@ -3,6 +3,7 @@
 
 import {
   type ErrorCode,
+  type HandlerContext,
   type MessageEvent,
   MessageParser,
   MessageValidator,
@@ -27,6 +28,11 @@ import {
 } from 'sluice/messages';
 import { describe, expectTypeOf, test } from 'vitest';
 import type * as z from 'zod';
+
+interface PageFetched {
+  type: 'page_fetched';
+  url: string;
+}
 
 describe('sluice', () => {
   test('options may all be left out; resolved ones are all there, and read-only', () => {
@@ -76,7 +82,7 @@ describe('sluice', () => {
     server.router.registerHandler('job_failed', ({ message }, context) => {
       expectTypeOf(message.type).toEqualTypeOf<'job_failed'>();
       expectTypeOf(message.data.errorType).toEqualTypeOf<string | undefined>();
-      expectTypeOf(context.reply).parameter(0).toEqualTypeOf<OutgoingMessage>();
+      expectTypeOf(context.reply).returns.resolves.toBeVoid();
     });
     server.router.registerHandler('page_fetched', ({ message }) => {
       expectTypeOf(message.type).toEqualTypeOf<string>();
@@ -86,6 +92,40 @@ describe('sluice', () => {
       expectTypeOf(jobId).toEqualTypeOf<string>();
       expectTypeOf(job.progress?.processed).toEqualTypeOf<number | undefined>();
     });
+  });
+
+  test('an event narrows to a type of one’s own, when that is named', () => {
+    const look = (event: MessageEvent) => {
+      if (event.is<PageFetched>('page_fetched')) expectTypeOf(event.message.url).toEqualTypeOf<string>();
+      // @ts-expect-error: the name of another type
+      event.is<PageFetched>('page_fetch');
+      if (event.is(String('any'))) expectTypeOf(event.message.url).toBeUnknown();
+    };
+    expectTypeOf(look).parameter(0).toEqualTypeOf<MessageEvent>();
+  });
+
+  test('what a server sends has the shape of its type, where the protocol knows that', () => {
+    const timestamp = '2026-01-01T00:00:00Z';
+    const look = (server: SocketServer, { reply }: HandlerContext, outgoing: OutgoingMessage) => [
+      server.broadcast({ type: 'shutdown', timestamp, data: { graceful: true } }),
+      server.sendToCrawler('c1', { type: 'fetch_page', url: 'https://example.com/' }),
+      reply({
+        type: 'token_refresh_response',
+        timestamp,
+        data: { accessToken: 'a', refreshSuccessful: true },
+      }),
+      reply({ type: 'fetch_page', anything: [1] }),
+      server.broadcast(outgoing),
+      // @ts-expect-error: it has a misspelt key, and so lacks one
+      server.broadcast({ type: 'job_response', timestamp, data: { job: [] } }),
+      // @ts-expect-error: a string is not a boolean
+      server.sendToCrawler('c1', { type: 'shutdown', timestamp, data: { graceful: 'yes' } }),
+      // @ts-expect-error: it has no timestamp
+      reply({ type: 'token_refresh_response', data: { accessToken: 'a', refreshSuccessful: true } }),
+      // @ts-expect-error: it has no type
+      reply({ data: {} }),
+    ];
+    expectTypeOf(look).toBeFunction();
   });
 
   test('results of the parser and the validator are told apart by ok', () => {

@@ -19,6 +19,8 @@ export interface SessionListener {
   onRefused(error: BrokerError): void;
   /** The socket takes more again. */
   onDrain(): void;
+  /** What was read at a time has been told. */
+  onRead(): void;
   /** @param error why, as far as it is known */
   onClosed(session: BrokerSession, error: SluiceError): void;
 }
@@ -26,6 +28,8 @@ export interface SessionListener {
 /** Messages of the broker's own, by their beginning: the broker writes `type` first, and forwards none of these types. */
 const BROKER_TYPE = /^\{"type":"(welcome|subscribed|unsubscribed|pong|ping|error)"/;
 const LONGEST_PREFIX = 32;
+/** ms between two words to the broker while nothing is read. */
+const LIFE_SIGN_INTERVAL = 5000;
 /** Refusals that are followed by the end of the connection, when nothing else comes after them. */
 const CLOSING_CODES = [
   'UNAUTHORIZED',
@@ -48,6 +52,8 @@ export class BrokerSession implements OutboxSink {
   /** The latest of the broker's words, when it may be why it closes. */
   #closingCode: (typeof CLOSING_CODES)[number] | undefined;
   #cause: Error | undefined;
+  #isPaused = false;
+  #lifeSigns: NodeJS.Timeout | undefined;
 
   private constructor(listener: SessionListener, timeout: number, linesBefore: number) {
     this.#listener = listener;
@@ -59,6 +65,7 @@ export class BrokerSession implements OutboxSink {
    * Connects.
    * @param timeout ms that connecting, and later each request, may take
    * @param linesBefore how many lines were published and confirmed before
+   * @param signal destroys the connection, whether it is made already or not
    * @throws SluiceError `CONNECTION_FAILED`
    */
   static async open(
@@ -66,15 +73,19 @@ export class BrokerSession implements OutboxSink {
     listener: SessionListener,
     timeout: number,
     linesBefore: number,
+    signal: AbortSignal,
   ): Promise<BrokerSession> {
     const session = new BrokerSession(listener, timeout, linesBefore);
     const reader = new LineReader((line) => session.#onLine(line));
     const events = {
-      onBytes: (bytes: Buffer) => reader.push(bytes),
+      onBytes: (bytes: Buffer) => {
+        reader.push(bytes);
+        listener.onRead();
+      },
       onDrain: () => listener.onDrain(),
       onClosed: (cause: Error | undefined) => session.#onClosed(cause),
     };
-    session.#socket = await ClientSocket.open(address, events, timeout);
+    session.#socket = await ClientSocket.open(address, events, timeout, signal);
     return session;
   }
 
@@ -90,6 +101,11 @@ export class BrokerSession implements OutboxSink {
 
   get isBusy(): boolean {
     return this.#socket.isBusy;
+  }
+
+  /** Whether the broker has still to answer something. */
+  get hasRequests(): boolean {
+    return this.#requests.size > 0;
   }
 
   write(bytes: Buffer, lines: number): void {
@@ -137,7 +153,12 @@ export class BrokerSession implements OutboxSink {
 
   /** Stops reading, so that the broker sees a slow peer; or goes on. */
   setPaused(isPaused: boolean): void {
+    if (isPaused === this.#isPaused) return;
+    this.#isPaused = isPaused;
     this.#socket.setPaused(isPaused);
+    // Who does not read is told of the end of the connection by a write that fails, and by nothing else.
+    if (isPaused) this.#lifeSigns = setInterval(() => this.say('pong', {}), LIFE_SIGN_INTERVAL);
+    else clearInterval(this.#lifeSigns);
   }
 
   /** Sends what waits, if the broker takes it soon, and closes. */
@@ -151,13 +172,13 @@ export class BrokerSession implements OutboxSink {
   }
 
   #onLine(line: Buffer): void {
+    // Whoever goes on talking did not close for that; only a shutdown answers what came before it.
+    if (this.#closingCode !== 'SHUTTING_DOWN') this.#closingCode = undefined;
     if (!BROKER_TYPE.test(line.toString('latin1', 0, LONGEST_PREFIX))) {
       this.#listener.onLine(line);
       return;
     }
     const message = JSON.parse(line.toString()) as BrokerSays;
-    // Whoever goes on talking did not close for that; only a shutdown answers what came before it.
-    if (message.type !== 'error' && this.#closingCode !== 'SHUTTING_DOWN') this.#closingCode = undefined;
     switch (message.type) {
       case 'error':
         return this.#onError(message.data);
@@ -179,7 +200,12 @@ export class BrokerSession implements OutboxSink {
   }
 
   #onError(error: BrokerError): void {
-    this.#closingCode = CLOSING_CODES.find((code) => code === error.code);
+    // Who was welcomed is told what its role may not do, and stays.
+    const isHarmless = error.code === 'UNAUTHORIZED' && this.#welcome !== undefined;
+    if (!isHarmless) this.#closingCode ??= CLOSING_CODES.find((code) => code === error.code);
+    const mayStay = this.#closingCode !== undefined && this.#closingCode !== 'SHUTTING_DOWN';
+    // It stays if it answers.
+    if (mayStay && this.#pings.length === 0) this.ping(() => {});
     this.#requests.refuse(error);
     const { line, ...others } = error;
     const published = line === undefined ? undefined : this.#ledger.publishedLine(line);
@@ -197,6 +223,7 @@ export class BrokerSession implements OutboxSink {
     this.#cause = cause;
     const error = this.#closedError();
     this.#pings = [];
+    clearInterval(this.#lifeSigns);
     this.#requests.close(error);
     this.#listener.onClosed(this, error);
   }

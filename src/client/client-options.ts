@@ -6,6 +6,7 @@ import type { MessageInputMap } from '../protocol/messages.js';
 import type { BackoffOptions } from './backoff.js';
 import type { BrokerAddress } from './client-socket.js';
 import type { HeartbeatOptions } from './heartbeats.js';
+import { checkDelay, checkTimeout, LONGEST_DELAY } from './timeouts.js';
 
 /** How a client comes back after it has lost its connection. */
 export interface ReconnectOptions {
@@ -23,6 +24,7 @@ export interface ClientOptions {
   readonly socketPath?: string | undefined;
   /** TCP address of the broker, where there is no `socketPath`; default `127.0.0.1`. */
   readonly host?: string | undefined;
+  /** From 1 to 65,535. */
   readonly port?: number | undefined;
   /** What to say in `hello`; without it, none is sent and the broker takes the peer for a crawler. */
   readonly hello?: MessageInputMap['hello']['data'] | undefined;
@@ -32,7 +34,10 @@ export interface ClientOptions {
   readonly reconnect?: ReconnectOptions | false | undefined;
   /** Bytes of published messages that may wait for the broker to confirm them; default 16 MiB. */
   readonly maxOutboxBytes?: number | undefined;
-  /** ms that connecting, `hello`, `subscribe`, `requestJobs` and the flush of `close` may take; default 10,000. */
+  /**
+   * ms that connecting, `hello`, `subscribe`, `requestJobs` and the flush of `close` may take; default 10,000. `Infinity`:
+   * no limit. Here as in all times, more than 2,147,483,647 is refused: no timer waits so long.
+   */
   readonly requestTimeout?: number | undefined;
 }
 
@@ -46,7 +51,7 @@ export interface ResolvedClientOptions {
   readonly requestTimeout: number;
 }
 
-const LIMITS = ['initialDelay', 'maxDelay', 'maxOutboxBytes', 'requestTimeout'] as const;
+const MAX_PORT = 65_535;
 
 /**
  * Fills in the defaults.
@@ -56,19 +61,24 @@ export function resolveClientOptions(options: ClientOptions): ResolvedClientOpti
   const { socketPath, host = '127.0.0.1', port, hello, heartbeat, reconnect = {} } = options;
   const { maxOutboxBytes = 16 * 1024 * 1024, requestTimeout = 10_000 } = options;
   const { initialDelay = 100, maxDelay = 10_000, retries = Number.POSITIVE_INFINITY } = reconnect || {};
-  const given = { initialDelay, maxDelay, maxOutboxBytes, requestTimeout };
-  for (const name of LIMITS) {
-    if (!(given[name] > 0)) throw new SluiceError('INVALID_OPTION', `${name}: must be more than 0`);
-  }
-  if (heartbeat?.interval !== undefined && !(heartbeat.interval > 0)) {
-    throw new SluiceError('INVALID_OPTION', 'heartbeat.interval: must be more than 0');
+  checkDelay('initialDelay', initialDelay);
+  checkTimeout('maxDelay', maxDelay);
+  checkTimeout('requestTimeout', requestTimeout);
+  if (heartbeat?.interval !== undefined) checkDelay('heartbeat.interval', heartbeat.interval);
+  if (!(maxOutboxBytes > 0)) throw new SluiceError('INVALID_OPTION', 'maxOutboxBytes: must be more than 0');
+  if (!(retries >= 0)) throw new SluiceError('INVALID_OPTION', 'retries: must be 0 or more');
+  if (port !== undefined && !(Number.isInteger(port) && port > 0 && port <= MAX_PORT)) {
+    throw new SluiceError('INVALID_OPTION', `port: must be from 1 to ${MAX_PORT}`);
   }
   const path = socketPath ?? (port === undefined ? DEFAULT_SOCKET_PATH : undefined);
   return Object.freeze({
     address: { socketPath: path, host, port: port ?? 0 },
     hello,
     heartbeat,
-    reconnect: reconnect === false ? undefined : { initialDelay, maxDelay, retries },
+    reconnect:
+      reconnect === false
+        ? undefined
+        : { initialDelay, maxDelay: Math.min(maxDelay, LONGEST_DELAY), retries },
     maxOutboxBytes,
     requestTimeout,
   });

@@ -90,9 +90,9 @@ export class ClientOutbox {
     return this.#resent;
   }
 
-  /** Whether to wait for the drain before adding more. */
-  get needsDrain(): boolean {
-    return this.#needsDrain;
+  /** Whether somebody waits for confirmations: for room, or for a flush. */
+  get isAwaited(): boolean {
+    return this.#needsDrain || this.#waiters.length > 0;
   }
 
   /**

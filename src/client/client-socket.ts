@@ -3,6 +3,7 @@
 
 import { connect, type Socket } from 'node:net';
 import { describeError, SluiceError } from '../errors.js';
+import { startTimeout } from './timeouts.js';
 
 /** Where a broker listens. */
 export interface BrokerAddress {
@@ -32,7 +33,6 @@ export class ClientSocket {
   readonly #listener: ClientSocketListener;
   #cause: Error | undefined;
   #isCorked = false;
-  #isPaused = false;
   #cannotWrite = false;
   #quietTurns = 0;
 
@@ -44,12 +44,14 @@ export class ClientSocket {
   /**
    * Connects.
    * @param timeout ms that it may take
+   * @param signal destroys the socket, whether it is connected already or not
    * @throws SluiceError `CONNECTION_FAILED`
    */
   static async open(
     address: BrokerAddress,
     listener: ClientSocketListener,
     timeout: number,
+    signal?: AbortSignal,
   ): Promise<ClientSocket> {
     const { socketPath, host, port } = address;
     const where = socketPath ?? `${host}:${port}`;
@@ -63,13 +65,14 @@ export class ClientSocket {
     };
     const socket = connect(socketPath === undefined ? { host, port, onread } : { path: socketPath, onread });
     opened = new ClientSocket(socket, listener);
+    signal?.addEventListener('abort', () => socket.destroy(new Error('given up')), { once: true });
     await new Promise<void>((resolve, reject) => {
       const fail = (cause: Error): void => {
         clearTimeout(timer);
         socket.destroy();
         reject(new SluiceError('CONNECTION_FAILED', `${where}: ${describeError(cause)}`, { cause }));
       };
-      const timer = setTimeout(() => fail(new Error(`no answer within ${timeout} ms`)), timeout);
+      const timer = startTimeout(timeout, () => fail(new Error(`no answer within ${timeout} ms`)));
       socket.once('error', fail);
       socket.once('connect', () => {
         clearTimeout(timer);
@@ -108,12 +111,11 @@ export class ClientSocket {
     this.#socket.write(bytes, onWritten);
   }
 
-  /** Stops reading, or goes on. */
+  /** Stops reading, or goes on. When the broker has gone, what it has left behind is read all the same. */
   setPaused(isPaused: boolean): void {
-    this.#isPaused = isPaused;
+    if (this.#cannotWrite) return;
     if (isPaused) this.#socket.pause();
     else this.#socket.resume();
-    if (!isPaused && this.#cannotWrite) setImmediate(this.#closeWhenQuiet);
   }
 
   /** Sends what waits, if the broker takes it soon, and closes. */
@@ -141,6 +143,7 @@ export class ClientSocket {
       this.#cause ??= error;
       if (error?.syscall !== 'write') return destroy.call(socket, error);
       this.#cannotWrite = true;
+      socket.resume();
       setImmediate(this.#closeWhenQuiet);
       return socket;
     };
@@ -157,7 +160,7 @@ export class ClientSocket {
   };
 
   readonly #closeWhenQuiet = (): void => {
-    if (this.#isPaused || this.#socket.destroyed) return;
+    if (this.#socket.destroyed) return;
     if (this.#quietTurns++ >= QUIET_TURNS) this.destroy();
     else setImmediate(this.#closeWhenQuiet);
   };

@@ -1,21 +1,33 @@
-// All subscriptions of one client. The broker sends a message once, however many of them want it: here it is
-// found out which.
+// All subscriptions of one client: asks the broker for them, on each connection anew. The broker sends a message once,
+// however many of them want it: here it is found out which.
 
 import { SluiceError } from '../errors.js';
 import { appSchemas } from '../protocol/messages.js';
 import { matchesType, REJECTED } from '../routing/filter.js';
+import type { BrokerSession } from './broker-session.js';
 import type { ReceivedMessage } from './received-message.js';
-import { Subscription, type SubscriptionFilter, type SubscriptionHost } from './subscription.js';
+import { Subscription, type SubscriptionFilter, type SubscriptionHost, wireFilter } from './subscription.js';
+import { startTimeout } from './timeouts.js';
 
-export class ClientSubscriptions {
-  readonly #host: SubscriptionHost;
+/** What subscriptions need of their client. */
+export interface SubscriptionsHost {
+  /** The present connection. */
+  readonly session: BrokerSession | undefined;
+  /** Too much waits for a loop, or little enough again; or an answer of the broker is waited for. */
+  onReadingChanged(): void;
+}
+
+export class ClientSubscriptions implements SubscriptionHost {
+  readonly #host: SubscriptionsHost;
   /** Whether nothing is received but what was subscribed to. */
   readonly #receivesNothingElse: boolean;
   readonly #subscriptions = new Set<Subscription>();
   readonly #full = new Set<Subscription>();
+  /** Those that the broker may still send for: it has not said `unsubscribed` yet. */
+  readonly #leaving = new Set<Subscription>();
   #nextId = 1;
 
-  constructor(host: SubscriptionHost, receivesNothingElse: boolean) {
+  constructor(host: SubscriptionsHost, receivesNothingElse: boolean) {
     this.#host = host;
     this.#receivesNothingElse = receivesNothingElse;
   }
@@ -29,37 +41,67 @@ export class ClientSubscriptions {
     return this.#full.size > 0;
   }
 
-  [Symbol.iterator](): IterableIterator<Subscription> {
-    return this.#subscriptions.values();
-  }
-
-  /** @throws SluiceError `INVALID_OPTION`: the messages of a group could not be told from others */
-  add(filter: SubscriptionFilter, listener?: (event: ReceivedMessage) => void): Subscription {
-    const group = [...this.#subscriptions, { filter }].find((one) => one.filter.group !== undefined);
-    if (group !== undefined && this.#subscriptions.size > 0) {
-      throw new SluiceError('INVALID_OPTION', 'group: needs a client without other subscriptions');
+  /**
+   * Resolves when the broker has confirmed, on the present connection or a later one.
+   * @param timeout ms that it may take
+   * @throws SluiceError `INVALID_OPTION`, `REQUEST_TIMEOUT`, or why the broker or the client refuses
+   */
+  async subscribe(
+    filter: SubscriptionFilter,
+    listener: ((event: ReceivedMessage) => void) | undefined,
+    timeout: number,
+  ): Promise<Subscription> {
+    const subscription = this.#add(filter, listener);
+    const { session } = this.#host;
+    if (session !== undefined) this.#ask(session, subscription);
+    const timer = startTimeout(timeout, () =>
+      this.#giveUp(subscription, new SluiceError('REQUEST_TIMEOUT', 'subscribe')),
+    );
+    try {
+      await subscription.confirmed;
+    } finally {
+      clearTimeout(timer);
     }
-    if (filter.maxQueuedBytes !== undefined && !(filter.maxQueuedBytes > 0)) {
-      throw new SluiceError('INVALID_OPTION', 'maxQueuedBytes: must be more than 0');
-    }
-    const subscription = new Subscription(`s${this.#nextId++}`, filter, this.#host, listener);
-    this.#subscriptions.add(subscription);
     return subscription;
   }
 
-  delete(subscription: Subscription): void {
-    this.#subscriptions.delete(subscription);
-    this.#full.delete(subscription);
+  /** Subscribes to everything on a new connection. */
+  resume(session: BrokerSession): void {
+    for (const subscription of this.#subscriptions) this.#ask(session, subscription);
   }
 
-  setFull(subscription: Subscription, isFull: boolean): void {
+  unsubscribe(subscription: Subscription): Promise<void> {
+    this.#delete(subscription);
+    const { session } = this.#host;
+    // On another connection it is not subscribed in the first place.
+    if (session === undefined) return Promise.resolve();
+    this.#leaving.add(subscription);
+    return new Promise((resolve, reject) => {
+      const settle = (error?: SluiceError): void => {
+        if (error === undefined) this.#leaving.delete(subscription);
+        if (error?.code === 'REQUEST_TIMEOUT') reject(error);
+        else resolve();
+      };
+      session.ask('unsubscribe', { id: subscription.id }, 'unsubscribed', settle, subscription.id);
+      this.#host.onReadingChanged();
+    });
+  }
+
+  onFull(subscription: Subscription, isFull: boolean): void {
     if (isFull) this.#full.add(subscription);
     else this.#full.delete(subscription);
+    this.#host.onReadingChanged();
+  }
+
+  /** The connection has gone, and with it all that the broker knew of subscriptions. */
+  onLost(): void {
+    this.#leaving.clear();
   }
 
   /** Gives a message to those that want it. Where only one can, nothing is parsed. */
   dispatch(event: ReceivedMessage): void {
-    const isCertain = this.#subscriptions.size === 1 && this.#receivesNothingElse;
+    const isOnly = this.#subscriptions.size === 1 && this.#leaving.size === 0;
+    const isCertain = isOnly && this.#receivesNothingElse;
     for (const subscription of this.#subscriptions) {
       if (isCertain || wants(subscription.filter, event)) subscription.push(event);
     }
@@ -70,6 +112,44 @@ export class ClientSubscriptions {
     for (const subscription of this.#subscriptions) subscription.end(error);
     this.#subscriptions.clear();
     this.#full.clear();
+  }
+
+  /** @throws SluiceError `INVALID_OPTION`: the messages of a group could not be told from others */
+  #add(filter: SubscriptionFilter, listener?: (event: ReceivedMessage) => void): Subscription {
+    const group = [...this.#subscriptions, { filter }].find((one) => one.filter.group !== undefined);
+    if (group !== undefined && this.#subscriptions.size > 0) {
+      throw new SluiceError('INVALID_OPTION', 'group: needs a client without other subscriptions');
+    }
+    if (filter.maxQueuedBytes !== undefined && !(filter.maxQueuedBytes > 0)) {
+      throw new SluiceError('INVALID_OPTION', 'maxQueuedBytes: must be more than 0');
+    }
+    const subscription = new Subscription(`s${this.#nextId++}`, filter, this, listener);
+    this.#subscriptions.add(subscription);
+    return subscription;
+  }
+
+  #ask(session: BrokerSession, subscription: Subscription): void {
+    const settle = (error?: SluiceError): void => {
+      if (error === undefined) return subscription.confirm();
+      // A connection that is lost is replaced, and then it is asked for once more.
+      if (session.isOpen) this.#giveUp(subscription, error);
+    };
+    session.ask('subscribe', wireFilter(subscription), 'subscribed', settle, subscription.id);
+    this.#host.onReadingChanged();
+  }
+
+  /** It did not come to a subscription, or to none on this connection. */
+  #giveUp(subscription: Subscription, error: SluiceError): void {
+    if (subscription.isEnded) return;
+    subscription.end(error);
+    // The broker may only be late, and would send for it then.
+    if (error.code === 'REQUEST_TIMEOUT') this.unsubscribe(subscription).catch(() => {});
+    else this.#delete(subscription);
+  }
+
+  #delete(subscription: Subscription): void {
+    this.#subscriptions.delete(subscription);
+    this.#full.delete(subscription);
   }
 }
 

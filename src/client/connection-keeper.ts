@@ -14,6 +14,8 @@ export interface KeeperListener {
   onRefused(error: BrokerError): void;
   /** The socket takes more again. */
   onDrain(): void;
+  /** What was read at a time has been told. */
+  onRead(): void;
   /** The broker has taken the client. @param isReconnect whether there was a connection before */
   onConnected(session: BrokerSession, isReconnect: boolean): void;
   /** The broker is stopping: it reads no more, but still delivers. */
@@ -36,6 +38,8 @@ export class ConnectionKeeper {
   readonly #events: SessionListener;
   readonly #backoff: Backoff;
   #session: BrokerSession | undefined;
+  /** Ends the attempt to connect that is under way. */
+  #opening: AbortController | undefined;
   #connections = 0;
   /** When the present connection was made, in ms of the monotonic clock. */
   #connectedAt = 0;
@@ -51,6 +55,7 @@ export class ConnectionKeeper {
       onLine: (line) => listener.onLine(line),
       onRefused: (error) => this.#onRefused(error),
       onDrain: () => listener.onDrain(),
+      onRead: () => listener.onRead(),
       onClosed: (session, error) => this.#onClosed(session, error),
     };
   }
@@ -73,14 +78,21 @@ export class ConnectionKeeper {
   async open(): Promise<void> {
     const { address, hello, requestTimeout } = this.#options;
     const { confirmedLines } = this.#listener;
-    const session = await BrokerSession.open(address, this.#events, requestTimeout, confirmedLines);
+    const opening = new AbortController();
+    this.#opening = opening;
+    let session: BrokerSession | undefined;
     try {
+      const { signal } = opening;
+      session = await BrokerSession.open(address, this.#events, requestTimeout, confirmedLines, signal);
       await session.handshake(hello);
-      if (this.#isClosed) throw new SluiceError('CONNECTION_CLOSED');
+      signal.throwIfAborted();
     } catch (error) {
-      session.destroy();
-      throw error;
+      session?.destroy();
+      throw opening.signal.aborted
+        ? new SluiceError('CONNECTION_CLOSED', undefined, { cause: error })
+        : error;
     }
+    this.#opening = undefined;
     this.#session = session;
     this.#connectedAt = performance.now();
     this.#listener.onConnected(session, this.#connections++ > 0);
@@ -91,6 +103,7 @@ export class ConnectionKeeper {
     this.#isClosed = true;
     clearTimeout(this.#retryTimer);
     clearTimeout(this.#graceTimer);
+    this.#opening?.abort();
     this.#session?.end();
     this.#session = undefined;
   }

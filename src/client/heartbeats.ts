@@ -2,6 +2,7 @@
 // followed by another: the broker hears the bytes that are on their way.
 
 import type { MessageInputMap } from '../protocol/messages.js';
+import { rethrowLater } from './rethrow.js';
 
 /** What a heartbeat tells. */
 export type HeartbeatData = MessageInputMap['heartbeat']['data'];
@@ -10,7 +11,7 @@ export type HeartbeatData = MessageInputMap['heartbeat']['data'];
 export interface HeartbeatOptions {
   /** ms between two heartbeats; default 5000. */
   readonly interval?: number | undefined;
-  /** Called for each heartbeat: what it tells. */
+  /** Called for each heartbeat: what it tells. When it throws, that one is left out. */
   readonly fields: () => HeartbeatData;
 }
 
@@ -44,9 +45,21 @@ export class Heartbeats {
 
   #beat(): void {
     if (this.#isWaiting) return;
+    const data = this.#ask();
+    if (data === undefined) return;
     this.#isWaiting = true;
-    this.#send(this.#options.fields(), () => {
+    this.#send(data, () => {
       this.#isWaiting = false;
     });
+  }
+
+  /** What to tell; nothing this time when the application's function throws. */
+  #ask(): HeartbeatData | undefined {
+    try {
+      return this.#options.fields();
+    } catch (error) {
+      rethrowLater(error);
+      return undefined;
+    }
   }
 }

@@ -9,4 +9,4 @@ export type { JobMessage } from './job-requests.js';
 export type { CustomPublishedMessage, PublishedMessage } from './published-message.js';
 export { type AnyMessage, ReceivedMessage } from './received-message.js';
 export { SluiceClient } from './sluice-client.js';
-export { Subscription, type SubscriptionFilter } from './subscription.js';
+export type { Subscription, SubscriptionFilter } from './subscription.js';

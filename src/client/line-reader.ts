@@ -7,11 +7,12 @@ export class LineReader {
   /** Pieces of the line whose end has not come. */
   #partial: Buffer[] = [];
 
-  /** @param onLine called with each line, without its newline; the bytes are only good during the call */
+  /** @param onLine called with each line, without its newline: the bytes that were pushed, or a copy of its pieces */
   constructor(onLine: (line: Buffer) => void) {
     this.#onLine = onLine;
   }
 
+  /** @param bytes stay as they are: each read has its own */
   push(bytes: Buffer): void {
     let start = 0;
     for (let end = bytes.indexOf(NEWLINE); end !== -1; end = bytes.indexOf(NEWLINE, start)) {
@@ -24,6 +25,6 @@ export class LineReader {
         this.#onLine(whole);
       }
     }
-    if (start < bytes.length) this.#partial.push(Buffer.from(bytes.subarray(start)));
+    if (start < bytes.length) this.#partial.push(bytes.subarray(start));
   }
 }

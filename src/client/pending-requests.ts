@@ -2,6 +2,7 @@
 
 import { SluiceError, WIRE_ERRORS, type WireErrorCode } from '../errors.js';
 import type { MessageMap } from '../protocol/messages.js';
+import { startTimeout } from './timeouts.js';
 
 /** The broker's answers to a client's requests. */
 export type Answer = 'welcome' | 'subscribed' | 'unsubscribed' | 'pong';
@@ -23,6 +24,11 @@ export class PendingRequests {
     this.#timeout = timeout;
   }
 
+  /** How many are not answered. */
+  get size(): number {
+    return this.#requests.length;
+  }
+
   /**
    * Waits for an answer.
    * @param type what was asked: an `error` names it
@@ -30,10 +36,10 @@ export class PendingRequests {
    * @param settle called once: with nothing, or with why there is no answer
    */
   add(type: string, answer: Answer, id: string | undefined, settle: (error?: SluiceError) => void): void {
-    const timer = setTimeout(() => {
+    const timer = startTimeout(this.#timeout, () => {
       this.#requests = this.#requests.filter((other) => other !== request);
       settle(new SluiceError('REQUEST_TIMEOUT', type));
-    }, this.#timeout);
+    });
     const request: Request = {
       type,
       answer,
@@ -52,9 +58,8 @@ export class PendingRequests {
   }
 
   /** The broker has refused something. It refuses requests in the order they were made, and names their type. */
-  refuse({ code, messageType, issues }: MessageMap['error']['data']): void {
-    const detail = (issues ?? []).map(({ path, message }) => `${path} ${message}`).join('; ');
-    this.#take(({ type }) => type === messageType)?.settle(new SluiceError(wireCode(code), detail));
+  refuse(error: MessageMap['error']['data']): void {
+    this.#take(({ type }) => type === error.messageType)?.settle(refusal(error));
   }
 
   /** No answer can come any more. */
@@ -66,6 +71,12 @@ export class PendingRequests {
     const at = this.#requests.findIndex(fits);
     return at === -1 ? undefined : this.#requests.splice(at, 1)[0];
   }
+}
+
+/** What the broker refuses with, as an error. */
+export function refusal({ code, issues }: MessageMap['error']['data']): SluiceError {
+  const detail = (issues ?? []).map(({ path, message }) => `${path} ${message}`).join('; ');
+  return new SluiceError(wireCode(code), detail);
 }
 
 /** A code as the broker wrote it; one that this version does not know counts as `INVALID_MESSAGE`. */

@@ -7,7 +7,7 @@
 import { EventEmitter } from 'node:events';
 import { SluiceError } from '../errors.js';
 import type { MessageMap } from '../protocol/messages.js';
-import type { BrokerSession } from './broker-session.js';
+import type { BrokerError, BrokerSession } from './broker-session.js';
 import type { ClientEvents, ClientState, ClientStatistics } from './client-events.js';
 import { type ClientOptions, type ResolvedClientOptions, resolveClientOptions } from './client-options.js';
 import { ClientOutbox } from './client-outbox.js';
@@ -15,6 +15,7 @@ import { ClientSubscriptions } from './client-subscriptions.js';
 import { ConnectionKeeper } from './connection-keeper.js';
 import { Heartbeats } from './heartbeats.js';
 import { type JobMessage, JobRequests } from './job-requests.js';
+import { refusal } from './pending-requests.js';
 import {
   type CustomPublishedMessage,
   type PublishedMessage,
@@ -22,7 +23,9 @@ import {
   publishedLines,
 } from './published-message.js';
 import { ReceivedMessage } from './received-message.js';
-import { type Subscription, type SubscriptionFilter, wireFilter } from './subscription.js';
+import { rethrowLater } from './rethrow.js';
+import type { Subscription, SubscriptionFilter } from './subscription.js';
+import { checkTimeout, within } from './timeouts.js';
 
 /**
  * A client of the broker.
@@ -40,6 +43,7 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
   readonly #outbox: ClientOutbox;
   readonly #subscriptions: ClientSubscriptions;
   readonly #jobs = new JobRequests();
+  readonly #mayGetJobs: boolean;
   readonly #heartbeats: Heartbeats | undefined;
   readonly #keeper: ConnectionKeeper;
   #state: ClientState = 'idle';
@@ -50,32 +54,37 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
     super();
     this.#options = resolveClientOptions(options);
     const { maxOutboxBytes, heartbeat, hello } = this.#options;
-    this.#outbox = new ClientOutbox(maxOutboxBytes, () => this.emit('drain'));
+    // The broker sends applications' messages to crawlers only, and takes for one who has not said hello.
+    this.#mayGetJobs = hello === undefined || hello.role === 'crawler';
+    this.#outbox = new ClientOutbox(maxOutboxBytes, () => this.#tell('drain'));
     this.#heartbeats =
       heartbeat &&
       new Heartbeats(heartbeat, (data, done) => this.#keeper.session?.say('heartbeat', data, done));
-    this.#subscriptions = new ClientSubscriptions(
-      {
-        onFull: (subscription, isFull) => this.#onFull(subscription, isFull),
-        unsubscribe: (subscription) => this.#unsubscribe(subscription),
-      },
-      // The broker sends applications' messages to crawlers only, and takes for one who has not said hello.
-      hello !== undefined && hello.role !== 'crawler',
-    );
     const outbox = this.#outbox;
-    this.#keeper = new ConnectionKeeper(this.#options, {
+    const keeper = new ConnectionKeeper(this.#options, {
       get confirmedLines() {
         return outbox.confirmedLines;
       },
       onLine: (line) => this.#onLine(line),
-      onRefused: (error) => this.emit('refused', error),
+      onRefused: (error) => this.#onRefused(error),
       onDrain: () => outbox.pump(),
+      onRead: () => this.#updateReading(),
       onConnected: (session, isReconnect) => this.#onConnected(session, isReconnect),
       onShutdown: () => this.#onIdle(),
       onLost: (error) => this.#onLost(error),
-      onRetry: (attempt, delay) => this.emit('reconnecting', { attempt, delay }),
+      onRetry: (attempt, delay) => this.#tell('reconnecting', { attempt, delay }),
       onGivenUp: (error) => this.#finish(error),
     });
+    this.#keeper = keeper;
+    this.#subscriptions = new ClientSubscriptions(
+      {
+        get session() {
+          return keeper.session;
+        },
+        onReadingChanged: () => this.#updateReading(),
+      },
+      !this.#mayGetJobs,
+    );
   }
 
   get state(): ClientState {
@@ -120,12 +129,12 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
    */
   publish(message: PublishedMessage | C): boolean {
     this.#checkOpen();
-    return this.#outbox.add(publishedLine(message), 1);
+    return this.#add(publishedLine(message), 1);
   }
 
   /**
-   * Publishes a message, and waits while the outbox is more than half full. The message is in the outbox from the
-   * beginning: do not publish it again when this takes long.
+   * Publishes a message, and waits while the outbox is more than half full, as {@link drained} does. The message is in
+   * the outbox from the beginning: do not publish it again when this takes long.
    * @throws SluiceError `OUTBOX_FULL`; why the client was closed meanwhile
    */
   async publishAsync(message: PublishedMessage | C): Promise<void> {
@@ -141,24 +150,29 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
   publishRaw(given: Buffer | string): boolean {
     this.#checkOpen();
     const { bytes, lines } = publishedLines(given);
-    return lines === 0 || this.#outbox.add(bytes, lines);
+    return lines === 0 || this.#add(bytes, lines);
   }
 
   /**
-   * Resolves when `publish` may go on: at once, or with the next `drain`.
+   * Resolves when `publish` may go on: at once, or with the next `drain`. Until then the client reads on, though a loop
+   * may have more than `maxQueuedBytes` waiting.
    * @throws SluiceError why the client was closed meanwhile
    */
   drained(): Promise<void> {
-    return this.#outbox.drained();
+    const drained = this.#outbox.drained();
+    this.#updateReading();
+    return drained;
   }
 
   /**
    * Resolves when the broker has read and checked all that was published before, on this connection or a later one;
-   * the `refused` events of those messages have come then.
+   * the `refused` events of those messages have come then. Until then the client reads on, as in {@link drained}.
    * @throws SluiceError why the client was closed meanwhile
    */
   flush(): Promise<void> {
-    return this.#outbox.flush();
+    const flushed = this.#outbox.flush();
+    this.#updateReading();
+    return flushed;
   }
 
   /**
@@ -172,33 +186,27 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
     listener?: (event: ReceivedMessage) => void,
   ): Promise<Subscription> {
     this.#checkOpen();
-    const subscription = this.#subscriptions.add(filter, listener);
-    const { session } = this.#keeper;
-    if (session !== undefined) this.#subscribeOn(session, subscription);
-    const timer = setTimeout(() => {
-      this.#subscriptions.delete(subscription);
-      subscription.end(new SluiceError('REQUEST_TIMEOUT', 'subscribe'));
-    }, this.#options.requestTimeout);
-    try {
-      await subscription.confirmed;
-    } finally {
-      clearTimeout(timer);
-    }
-    return subscription;
+    return this.#subscriptions.subscribe(filter, listener, this.#options.requestTimeout);
   }
 
   /**
    * Asks for jobs. Resolves with the next `job_assignment` or `job_response`, which is not given to `message`
    * listeners then. The request is made again after a reconnection.
-   * @param timeout ms to wait; default: `requestTimeout`
-   * @throws SluiceError `REQUEST_TIMEOUT`, `CONNECTION_CLOSED`
+   *
+   * An application may assign a job unasked, or when the time is over: then it goes to the `message` listeners. Where
+   * there are none, the client keeps it, 16 at most, and the next call resolves with it at once.
+   * @param timeout ms to wait, or `Infinity`; default: `requestTimeout`
+   * @throws SluiceError `REQUEST_TIMEOUT`, `CONNECTION_CLOSED`, `INVALID_OPTION`, or the code with which the broker refuses
    */
-  requestJobs({ timeout = this.#options.requestTimeout }: { timeout?: number } = {}): Promise<JobMessage> {
-    try {
-      this.#checkOpen();
-    } catch (error) {
-      return Promise.reject(error);
-    }
+  async requestJobs({
+    timeout = this.#options.requestTimeout,
+  }: {
+    timeout?: number;
+  } = {}): Promise<JobMessage> {
+    this.#checkOpen();
+    checkTimeout('timeout', timeout);
+    const kept = this.#jobs.shift();
+    if (kept !== undefined) return kept;
     const answer = this.#jobs.add(timeout);
     this.#keeper.session?.say('job_request', {});
     return answer;
@@ -206,11 +214,15 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
 
   /**
    * Ends the subscriptions, sends what is in the outbox, waits until the broker has confirmed it, and closes. Nothing can
-   * be published from then on. Calling it again waits for the same end.
-   * @param timeout ms to wait for the confirmation; default: `requestTimeout`
-   * @returns how many publications the broker has not confirmed: 0, unless the time did not suffice
+   * be published from then on. Calling it again waits for the same end. Before the first connection is made there is
+   * nobody to send to: then it closes at once, and a `connect` under way rejects.
+   * @param timeout ms to wait for the confirmation, 0 for not at all, or `Infinity`; default: `requestTimeout`
+   * @returns how many publications the broker has not confirmed: 0, unless the time did not suffice, or there was no
+   *   connection yet
+   * @throws SluiceError `INVALID_OPTION`
    */
-  close(timeout: number = this.#options.requestTimeout): Promise<number> {
+  async close(timeout: number = this.#options.requestTimeout): Promise<number> {
+    if (timeout !== 0) checkTimeout('timeout', timeout);
     this.#closing ??= this.#close(timeout);
     return this.#closing;
   }
@@ -220,68 +232,59 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
       const mayFlush = this.#state === 'connected' || this.#state === 'reconnecting';
       this.#heartbeats?.stop();
       this.#state = 'closing';
-      // A loop that is behind must not keep the confirmations from being read.
       this.#subscriptions.end();
-      this.#keeper.session?.setPaused(false);
+      this.#updateReading();
       if (mayFlush) await within(timeout, this.#outbox.flush());
       this.#finish(undefined);
     }
     return this.#outbox.unconfirmed;
   }
 
+  #add(bytes: Buffer, lines: number): boolean {
+    const mayGoOn = this.#outbox.add(bytes, lines);
+    // Who is told to wait waits for what is read.
+    if (!mayGoOn) this.#updateReading();
+    return mayGoOn;
+  }
+
   /** Brings a new connection up to date. */
   #onConnected(session: BrokerSession, isReconnect: boolean): void {
     if (this.#state !== 'closing') this.#state = 'connected';
-    for (const subscription of this.#subscriptions) this.#subscribeOn(session, subscription);
+    this.#subscriptions.resume(session);
     for (let waiting = this.#jobs.size; waiting > 0; waiting--) session.say('job_request', {});
     const resent = this.#outbox.attach(session);
-    session.setPaused(this.#subscriptions.isFull);
-    // An application's functions must not throw into the middle of connecting.
+    this.#updateReading();
+    // An application's functions are called when all is up to date.
     process.nextTick(() => {
       if (this.#keeper.session !== session) return;
       if (this.#state === 'connected') this.#heartbeats?.start();
-      this.emit('connected', { welcome: session.welcome, isReconnect, resent });
+      this.#tell('connected', { welcome: session.welcome, isReconnect, resent });
     });
   }
 
-  #subscribeOn(session: BrokerSession, subscription: Subscription): void {
-    const settle = (error?: SluiceError): void => {
-      if (error === undefined) return subscription.confirm();
-      // A connection that is lost is replaced, and then it is asked for once more.
-      if (!session.isOpen || subscription.isEnded) return;
-      this.#subscriptions.delete(subscription);
-      subscription.end(error);
-    };
-    session.ask('subscribe', wireFilter(subscription), 'subscribed', settle, subscription.id);
-  }
-
-  #unsubscribe(subscription: Subscription): Promise<void> {
-    this.#subscriptions.delete(subscription);
+  /**
+   * Reads on or not. When a loop has too much waiting, the broker is to see a slow subscriber; but what somebody waits
+   * for must come through, or a loop that itself waits for a confirmation would wait for ever.
+   */
+  #updateReading(): void {
     const { session } = this.#keeper;
-    return new Promise((resolve, reject) => {
-      // On another connection it is not subscribed in the first place.
-      if (session === undefined) return resolve();
-      const settle = (error?: SluiceError): void => {
-        if (error?.code === 'REQUEST_TIMEOUT') reject(error);
-        else resolve();
-      };
-      session.ask('unsubscribe', { id: subscription.id }, 'unsubscribed', settle, subscription.id);
-    });
+    session?.setPaused(this.#subscriptions.isFull && !session.hasRequests && !this.#outbox.isAwaited);
   }
 
-  #onFull(subscription: Subscription, isFull: boolean): void {
-    this.#subscriptions.setFull(subscription, isFull);
-    this.#keeper.session?.setPaused(this.#subscriptions.isFull);
+  #onRefused(error: BrokerError): void {
+    // A line tells that it was published, and is not the client's own request.
+    if (error.messageType === 'job_request' && error.line === undefined) this.#jobs.close(refusal(error));
+    this.#tell('refused', error);
   }
 
   #onLine(line: Buffer): void {
-    if (this.listenerCount('line') > 0) this.emit('line', line);
-    const isWanted = this.#jobs.size + this.#subscriptions.size + this.listenerCount('message') > 0;
-    if (!isWanted) return;
+    if (this.listenerCount('line') > 0) this.#tell('line', line);
     const event = new ReceivedMessage(line);
-    if (this.#jobs.take(event)) return;
+    const isHeard = this.listenerCount('message') > 0;
+    // Who gets no jobs need not look for them in every message.
+    if (this.#mayGetJobs && this.#jobs.take(event, isHeard)) return;
     this.#subscriptions.dispatch(event);
-    if (this.listenerCount('message') > 0) this.emit('message', event);
+    if (isHeard) this.#tell('message', event);
   }
 
   /** Writes no more for now: until the connection is lost, it only listens. */
@@ -292,8 +295,9 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
 
   #onLost(error: SluiceError): void {
     this.#onIdle();
+    this.#subscriptions.onLost();
     if (this.#state === 'connected') this.#state = 'reconnecting';
-    this.emit('disconnected', { error });
+    this.#tell('disconnected', { error });
   }
 
   /** The end, for whatever reason. */
@@ -306,20 +310,20 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
     this.#outbox.close(reason);
     this.#jobs.close(reason);
     this.#subscriptions.end(error);
-    this.emit('closed', error);
+    this.#tell('closed', error);
+  }
+
+  /** A listener that throws must not stop what comes after it. */
+  #tell<E extends keyof ClientEvents>(name: E, ...args: ClientEvents[E]): void {
+    try {
+      // The pair of name and event is checked by the signature; EventEmitter's own type loses it.
+      (this as EventEmitter).emit(name, ...args);
+    } catch (error) {
+      rethrowLater(error);
+    }
   }
 
   #checkOpen(): void {
     if (this.#state === 'closing' || this.#state === 'closed') throw new SluiceError('CONNECTION_CLOSED');
   }
-}
-
-/** Waits until a promise settles, but no longer than so many ms. */
-async function within(timeout: number, promise: Promise<void>): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, timeout);
-  });
-  await Promise.race([promise.catch(() => {}), late]);
-  clearTimeout(timer);
 }

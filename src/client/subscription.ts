@@ -5,13 +5,14 @@
 import { SluiceError } from '../errors.js';
 import type { OverflowPolicy } from '../protocol/messages.js';
 import type { ReceivedMessage } from './received-message.js';
+import { rethrowLater } from './rethrow.js';
 
 /** Which messages to get. Every field that is there must fit. */
 export interface SubscriptionFilter {
   /** Message types; `job_*` is all that begin so, `rejected` what the broker refused. Default: `['*']`, all types. */
-  readonly types?: string[];
-  readonly jobIds?: string[];
-  readonly crawlerIds?: string[];
+  readonly types?: readonly string[];
+  readonly jobIds?: readonly string[];
+  readonly crawlerIds?: readonly string[];
   /** Shares the messages with all subscribers of this group: each goes to one. Needs a client of its own. */
   readonly group?: string;
   /** What the broker does when this client falls `maxPendingBytes` behind; default `disconnect`. One for the whole client. */
@@ -40,8 +41,9 @@ const LOW_MARK = 0.5;
 /**
  * What `SluiceClient.subscribe` gives: `for await (const event of subscription)`. Leaving the loop unsubscribes.
  * The loop ends when the client is closed, and throws when the client gives up or the broker refuses to subscribe
- * it again. While it waits for the loop, nothing of the connection is read, confirmations of published messages
- * included: a loop that also publishes much should do so through a client of its own.
+ * it again. While it waits for the loop, nothing of the connection is read, for other subscriptions of its client and
+ * for `requestJobs` neither. Only while the client waits for an answer of the broker, for room in its outbox, or in
+ * `flush`, it reads on: then more than `maxQueuedBytes` may come to wait.
  */
 export class Subscription implements AsyncIterableIterator<ReceivedMessage, undefined> {
   /** What the broker knows it by. */
@@ -62,7 +64,10 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   #confirm: () => void = () => {};
   #deny: (error: SluiceError) => void = () => {};
 
-  /** @param listener takes the messages in place of the loop */
+  /**
+   * @param listener takes the messages in place of the loop
+   * @internal
+   */
   constructor(
     id: string,
     filter: SubscriptionFilter,
@@ -91,23 +96,27 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
     return this.#bytes;
   }
 
-  /** The broker has confirmed it. */
+  /**
+   * The broker has confirmed it.
+   * @internal
+   */
   confirm(): void {
     this.#confirm();
   }
 
-  /** Gives it a message. */
+  /**
+   * Gives it a message.
+   * @internal
+   */
   push(event: ReceivedMessage): void {
     if (this.#isEnded) return;
-    if (this.#listener !== undefined) {
-      this.#listener(event);
-      return;
-    }
+    if (this.#listener !== undefined) return this.#tell(this.#listener, event);
     const waiter = this.#waiters.shift();
     if (waiter !== undefined) {
       waiter.resolve({ done: false, value: event });
       return;
     }
+    event.detach();
     this.#queue.push(event);
     this.#bytes += event.line.length;
     if (this.#bytes >= this.#maxBytes) this.#setFull(true);
@@ -131,9 +140,9 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
     return Promise.resolve({ done: false, value: event });
   }
 
-  /** Ends the loop, and unsubscribes. */
+  /** Ends the loop, and unsubscribes. A broker that does not confirm that is no reason for a loop to throw. */
   async return(): Promise<IteratorResult<ReceivedMessage, undefined>> {
-    await this.unsubscribe();
+    await this.unsubscribe().catch(() => {});
     return { done: true, value: undefined };
   }
 
@@ -153,7 +162,11 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
     await this.#host.unsubscribe(this);
   }
 
-  /** No more messages come. @param error for the loop to throw, when it has taken what waits */
+  /**
+   * No more messages come.
+   * @param error for the loop to throw, when it has taken what waits
+   * @internal
+   */
   end(error?: SluiceError): void {
     if (this.#isEnded) return;
     this.#isEnded = true;
@@ -162,6 +175,14 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
     for (const { resolve, reject } of this.#waiters.splice(0)) {
       if (error === undefined) resolve({ done: true, value: undefined });
       else reject(error);
+    }
+  }
+
+  #tell(listener: (event: ReceivedMessage) => void, event: ReceivedMessage): void {
+    try {
+      listener(event);
+    } catch (error) {
+      rethrowLater(error);
     }
   }
 

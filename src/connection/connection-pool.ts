@@ -45,15 +45,20 @@ export interface PoolEvents {
 export class ConnectionPool extends EventEmitter<PoolEvents> {
   readonly #connections = new Map<string, SocketConnection>();
   readonly #capacity: number;
+  readonly #encode: (message: OutgoingMessage) => Buffer | undefined;
   #peak = 0;
   #added = 0;
   #removed = 0;
   #refused = 0;
 
-  /** @param capacity connections at a time */
-  constructor(capacity: number) {
+  /**
+   * @param capacity connections at a time
+   * @param encode checks a message and makes a line of it; where it does not, each connection does so for itself
+   */
+  constructor(capacity: number, encode: (message: OutgoingMessage) => Buffer | undefined = () => undefined) {
     super();
     this.#capacity = capacity;
+    this.#encode = encode;
   }
 
   get size(): number {
@@ -189,7 +194,9 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
   }
 
   async #sendAll(connections: SocketConnection[], message: OutgoingMessage): Promise<BroadcastResult> {
-    const results = await Promise.allSettled(connections.map((connection) => connection.send(message)));
+    // Once for all of them, and also when there are none.
+    const line = this.#encode(message);
+    const results = await Promise.allSettled(connections.map((connection) => connection.send(message, line)));
     const failed: { connectionId: string; code: ErrorCode }[] = [];
     results.forEach((result, index) => {
       if (result.status === 'fulfilled') return;

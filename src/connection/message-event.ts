@@ -44,7 +44,12 @@ export class MessageEvent {
   }
 
   /** Narrows the event to one of the protocol's own types: `if (event.is('heartbeat')) event.message.data.activeJobs`. */
-  is<T extends keyof MessageMap>(type: T): this is MessageEvent & { readonly message: MessageMap[T] } {
+  is<T extends keyof MessageMap>(type: T): this is MessageEvent & { readonly message: MessageMap[T] };
+  /** Narrows the event to a type of a schema module, when that is named: `if (event.is<PageFetched>('page_fetched'))`. */
+  is<M extends { readonly type: string } = CustomMessage>(
+    type: M['type'],
+  ): this is MessageEvent & { readonly message: M };
+  is(type: string): boolean {
     return this.#type.name === type;
   }
 }

@@ -16,7 +16,8 @@ import { AccessControl } from '../protocol/access.js';
 import { MessageParser } from '../protocol/message-parser.js';
 import { type MessageRegistry, moduleUrl } from '../protocol/message-registry.js';
 import { MessageValidator } from '../protocol/message-validator.js';
-import { errorLine } from '../protocol/outgoing.js';
+import type { OutgoingMessage } from '../protocol/messages.js';
+import { encodeMessage, errorLine } from '../protocol/outgoing.js';
 import { ProtocolHandler } from '../protocol/protocol-handler.js';
 import type { Rejection } from '../protocol/rejection.js';
 import { Recipients } from '../routing/recipients.js';
@@ -167,6 +168,14 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
       }),
     });
     return { maxBytes: inlineBytes, validator: new BatchValidator(parser, delimiter) };
+  }
+
+  /**
+   * Checks a message of code in this process, and makes a line of it.
+   * @throws SluiceError `INVALID_MESSAGE`
+   */
+  encode(message: OutgoingMessage): Buffer {
+    return encodeMessage(message, this.validator, this.delimiter);
   }
 
   onFrames(connection: SocketConnection, range: FrameRange): void {

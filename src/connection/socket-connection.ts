@@ -57,6 +57,8 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   isAdmitted = false;
   version: string | undefined;
   capabilities: readonly string[] = [];
+  /** @internal Called when the peer has sent all it will: what is still to be answered before the connection ends. */
+  beforeEnd: (() => Promise<void>) | undefined;
   readonly #host: ConnectionHost<SocketConnection>;
   readonly #socket: Socket;
   readonly #buffer: MessageBuffer;
@@ -212,11 +214,11 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
 
   /**
    * Checks a message and sends it. Resolves when the socket has taken it.
+   * @param line what was made of the message, where it was checked before
    * @throws SluiceError `INVALID_MESSAGE`, `CONNECTION_CLOSED`, `SLOW_CONSUMER`, `SEND_TIMEOUT`
    */
-  async send(message: OutgoingMessage): Promise<void> {
-    const line = encodeMessage(message, this.#host.validator, this.#host.delimiter);
-    await this.sendRaw(line);
+  async send(message: OutgoingMessage, line?: Buffer): Promise<void> {
+    await this.sendRaw(line ?? encodeMessage(message, this.#host.validator, this.#host.delimiter));
     const { job_id } = (message as { data?: { job_id?: unknown } }).data ?? {};
     if (message.type === 'job_assignment' && typeof job_id === 'string') this.#host.onAssigned(this, job_id);
   }
@@ -322,7 +324,10 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   /** The peer has sent all it will: once that is settled and answered, the connection ends. */
   readonly #onEnd = (): void => {
     this.#buffer.end();
-    this.lane.after(() => void this.disconnect('peer'));
+    this.lane.after(() => {
+      const answered = this.beforeEnd?.() ?? Promise.resolve();
+      void answered.finally(() => this.disconnect('peer'));
+    });
   };
 
   readonly #onError = (error: NodeJS.ErrnoException): void => {

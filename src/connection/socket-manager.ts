@@ -61,7 +61,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     super();
     this.options = resolveOptions(options);
     this.#log = brokerLogger(dependencies.logger, this.options.logLevel);
-    this.#pool = new ConnectionPool(this.options.maxConnections);
+    this.#pool = new ConnectionPool(this.options.maxConnections, (sent) => this.#pipeline?.encode(sent));
     this.#pool.on('connection_added', (event) => this.emit('connection_added', event));
     this.#pool.on('connection_removed', (event) => {
       if (this.#log.isLevelEnabled('debug')) {

@@ -40,16 +40,23 @@ export class Gate {
   /**
    * How many of the next `count` messages of a connection may pass: the first ones. The others are refused
    * and counted, and the peer is told once. A peer that should have said `hello` first is closed.
+   * @param messageType the type of them all, where they have one
    * @param now monotonic time in ms at which they were received
    */
-  pass(connection: SocketConnection, action: AccessAction, count: number, now: number): number {
+  pass(
+    connection: SocketConnection,
+    action: AccessAction,
+    count: number,
+    messageType: string | undefined,
+    now: number,
+  ): number {
     if (!this.#access.may(connection, action)) {
-      this.#refuse(connection, 'UNAUTHORIZED', count);
+      this.#refuse(connection, 'UNAUTHORIZED', count, messageType);
       if (!this.#access.isIn(connection)) void connection.disconnect('UNAUTHORIZED');
       return 0;
     }
     const allowed = this.#rate === 0 ? count : this.#take(connection, count, now);
-    if (allowed < count) this.#refuse(connection, 'RATE_LIMITED', count - allowed);
+    if (allowed < count) this.#refuse(connection, 'RATE_LIMITED', count - allowed, messageType);
     return allowed;
   }
 
@@ -67,9 +74,14 @@ export class Gate {
     return allowed;
   }
 
-  #refuse(connection: SocketConnection, code: WireErrorCode, count: number): void {
+  #refuse(
+    connection: SocketConnection,
+    code: WireErrorCode,
+    count: number,
+    messageType: string | undefined,
+  ): void {
     connection.noteRefused(code, count);
     this.#onRefused(code, count);
-    this.#replies.reply(connection, code);
+    this.#replies.reply(connection, code, { messageType });
   }
 }

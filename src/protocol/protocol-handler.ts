@@ -178,7 +178,12 @@ export class ProtocolHandler {
       return;
     }
     const action = kind === RunKind.DIRECTED ? 'command' : 'report';
-    const passed = this.#gate.pass(connection, action, count, chunk.receivedAt);
+    // Other runs may have messages of several types.
+    const isOne = kind === RunKind.DIRECTED || kind === RunKind.REQUEST;
+    const type = isOne
+      ? this.#registry.types[verdict.frames[first * FRAME.SIZE + FRAME.TYPE] ?? 0]
+      : undefined;
+    const passed = this.#gate.pass(connection, action, count, type?.name, chunk.receivedAt);
     if (passed === 0) return;
     const firstSequence = connection.sequence + 1;
     connection.sequence += passed;

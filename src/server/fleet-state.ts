@@ -1,6 +1,7 @@
 // What is known of the crawlers and their jobs, from what they have sent. Bounded, and kept in memory only.
 
 import type { SocketConnection } from '../connection/socket-connection.js';
+import { SluiceError } from '../errors.js';
 import type { MessageMap } from '../protocol/messages.js';
 import { RecentMap } from './recent-map.js';
 
@@ -43,7 +44,14 @@ export class FleetState {
   readonly #crawlers: RecentMap<string, CrawlerRecord>;
   readonly #jobs: RecentMap<string, JobRecord>;
 
+  /** By which name each connection's crawler is known. */
+  readonly #names = new WeakMap<SocketConnection, string>();
+
+  /** @throws SluiceError `INVALID_OPTION` */
   constructor({ maxCrawlers = DEFAULT_CAPACITY, maxJobs = DEFAULT_CAPACITY }: FleetLimits = {}) {
+    for (const [name, value] of Object.entries({ maxCrawlers, maxJobs })) {
+      if (!(value >= 1)) throw new SluiceError('INVALID_OPTION', `${name}: must be 1 or more`);
+    }
     this.#crawlers = new RecentMap(maxCrawlers);
     this.#jobs = new RecentMap(maxJobs);
   }
@@ -66,29 +74,41 @@ export class FleetState {
     return this.#jobs.get(id);
   }
 
-  /** A crawler has sent something. */
+  /**
+   * A crawler has sent something.
+   * @internal
+   */
   noteCrawler(connection: SocketConnection, heartbeat?: MessageMap['heartbeat']['data']): CrawlerRecord {
     const id = nameOf(connection);
+    const before = this.#recordOf(connection);
+    // It has said who it is in the meantime: it is not two crawlers for that.
+    if (before !== undefined && before.id !== id) this.#crawlers.delete(before.id);
+    this.#names.set(connection, id);
     const record: CrawlerRecord = {
       id,
       connectionId: connection.id,
       // What it has sent may be handled after it has gone.
       isConnected: connection.isOpen,
-      heartbeat: heartbeat ?? this.#crawlers.get(id)?.heartbeat,
+      heartbeat: heartbeat ?? (this.#crawlers.get(id) ?? before)?.heartbeat,
       seenAt: new Date(),
     };
     this.#crawlers.set(id, record);
     return record;
   }
 
-  /** A connection has gone. */
+  /**
+   * A connection has gone.
+   * @internal
+   */
   noteGone(connection: SocketConnection): void {
-    const known = this.#crawlers.get(nameOf(connection));
-    // Its crawler may have come back on another connection already.
-    if (known?.connectionId === connection.id) this.#crawlers.set(known.id, { ...known, isConnected: false });
+    const known = this.#recordOf(connection);
+    if (known !== undefined) this.#crawlers.replace(known.id, { ...known, isConnected: false });
   }
 
-  /** A crawler has spoken of a job. */
+  /**
+   * A crawler has spoken of a job.
+   * @internal
+   */
   noteJob(
     id: string,
     connection: SocketConnection,
@@ -100,6 +120,12 @@ export class FleetState {
     const record = { ...known, ...news, id, crawler: nameOf(connection), updatedAt: new Date() };
     this.#jobs.set(id, record);
     return record;
+  }
+
+  /** What is known of a connection's crawler, unless that has come back on another connection. */
+  #recordOf(connection: SocketConnection): CrawlerRecord | undefined {
+    const record = this.#crawlers.get(this.#names.get(connection) ?? '');
+    return record?.connectionId === connection.id ? record : undefined;
   }
 }
 

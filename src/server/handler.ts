@@ -1,8 +1,8 @@
 // What an application registers for a message type, and what it is called with.
 
-import type { MessageEvent } from '../connection/message-event.js';
+import type { CustomMessage, MessageEvent } from '../connection/message-event.js';
 import type { SocketConnection } from '../connection/socket-connection.js';
-import type { MessageMap, OutgoingMessage } from '../protocol/messages.js';
+import type { MessageInputMap, MessageMap } from '../protocol/messages.js';
 
 /** A type of the protocol, one of a schema module, or `*` for every message. */
 export type HandledType = keyof MessageMap | '*' | (string & {});
@@ -12,6 +12,11 @@ export type EventOf<T extends string> = T extends keyof MessageMap
   ? MessageEvent & { readonly message: MessageMap[T] }
   : MessageEvent;
 
+/** What a server sends: a message of the protocol in its type's own shape, or one of a schema module's types. */
+export type SentMessage<T extends string> = { readonly type: T } & (T extends keyof MessageInputMap
+  ? MessageInputMap[T]
+  : CustomMessage);
+
 /** What a handler can do beside looking at its message. */
 export interface HandlerContext {
   /** Who sent the message. */
@@ -20,7 +25,7 @@ export interface HandlerContext {
    * Sends a message to who sent this one.
    * @throws SluiceError `INVALID_MESSAGE`, `CONNECTION_CLOSED`, `SLOW_CONSUMER`, `SEND_TIMEOUT`
    */
-  readonly reply: (message: OutgoingMessage) => Promise<void>;
+  readonly reply: <T extends string>(message: SentMessage<T>) => Promise<void>;
   /** Keeps the message from the handlers after this one. */
   readonly stop: () => void;
 }

@@ -161,6 +161,11 @@ export class MessageRouter extends EventEmitter<RouterEvents> {
     return this.#queues.idle();
   }
 
+  /** Resolves when all messages that were taken from this connection are handled. */
+  idleOf(connection: SocketConnection): Promise<void> {
+    return this.#queues.idleOf(connection);
+  }
+
   /** Counts something that went wrong in an application's function, and tells of it. */
   noteError(failure: HandlerFailure): void {
     this.#errors++;

@@ -19,7 +19,8 @@ export type SendTarget =
   | { readonly kind: 'broadcast' };
 
 /**
- * Functions that are called with every message, each of them optional. `before…` run in the order of `use`, `after…` in
+ * Functions that are called with every message that has a handler, the default ones among them, and every message that
+ * is sent; each of them is optional. `before…` run in the order of `use`, `after…` in
  * the opposite order. A promise is waited for.
  */
 export interface Middleware {
@@ -65,7 +66,8 @@ export class MiddlewareChain {
     let failure: unknown;
     try {
       for (const middleware of this.#all) {
-        outgoing = (await middleware.beforeSend?.(outgoing, target)) ?? outgoing;
+        // Where there is none, a message is written before its sender goes on.
+        if (middleware.beforeSend) outgoing = (await middleware.beforeSend(outgoing, target)) ?? outgoing;
       }
       return await deliver(outgoing);
     } catch (error) {

@@ -25,6 +25,8 @@ interface Queue<K, T> {
   isFull: boolean;
   /** Whether it waits for its turn or has it. */
   isScheduled: boolean;
+  /** Called when all its items are done. */
+  readonly onIdle: (() => void)[];
 }
 
 export class OrderedQueues<K, T> {
@@ -57,7 +59,7 @@ export class OrderedQueues<K, T> {
   push(key: K, item: T, size: number): void {
     let queue = this.#queues.get(key);
     if (queue === undefined) {
-      queue = { key, items: [], head: 0, size: 0, isFull: false, isScheduled: false };
+      queue = { key, items: [], head: 0, size: 0, isFull: false, isScheduled: false, onIdle: [] };
       this.#queues.set(key, queue);
     }
     queue.items.push({ item, size });
@@ -68,6 +70,13 @@ export class OrderedQueues<K, T> {
       queue.isFull = true;
       this.#work.onFull(key, true);
     }
+  }
+
+  /** Resolves when nothing of this queue waits or is under way. */
+  idleOf(key: K): Promise<void> {
+    const queue = this.#queues.get(key);
+    if (queue === undefined) return Promise.resolve();
+    return new Promise((resolve) => queue.onIdle.push(resolve));
   }
 
   /** Resolves when nothing waits and nothing is under way. */
@@ -114,6 +123,7 @@ export class OrderedQueues<K, T> {
     }
     queue.isScheduled = false;
     this.#queues.delete(queue.key);
+    for (const resolve of queue.onIdle) resolve();
   }
 
   #take(queue: Queue<K, T>): { item: T } | undefined {

@@ -3,20 +3,10 @@
 export class RecentMap<K, V> {
   readonly #capacity: number;
   readonly #entries = new Map<K, V>();
-  #forgotten = 0;
 
   /** @param capacity how many entries to keep */
   constructor(capacity: number) {
     this.#capacity = capacity;
-  }
-
-  get size(): number {
-    return this.#entries.size;
-  }
-
-  /** Entries forgotten for lack of room. */
-  get forgotten(): number {
-    return this.#forgotten;
   }
 
   get(key: K): V | undefined {
@@ -29,9 +19,17 @@ export class RecentMap<K, V> {
     if (this.#entries.size <= this.#capacity) return;
     for (const oldest of this.#entries.keys()) {
       this.#entries.delete(oldest);
-      this.#forgotten++;
       return;
     }
+  }
+
+  /** Changes an entry that is there, which does not count as setting it. */
+  replace(key: K, value: V): void {
+    if (this.#entries.has(key)) this.#entries.set(key, value);
+  }
+
+  delete(key: K): void {
+    this.#entries.delete(key);
   }
 
   /** From the one that was not set for the longest time to the latest. */

@@ -15,6 +15,7 @@ import { SluiceError } from '../errors.js';
 import type { OutgoingMessage } from '../protocol/messages.js';
 import { type FleetEvents, registerDefaultHandlers } from './default-handlers.js';
 import { type FleetLimits, FleetState } from './fleet-state.js';
+import type { SentMessage } from './handler.js';
 import {
   MessageRouter,
   type RouterEvents,
@@ -82,6 +83,9 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
     }
     this.router.on('handler_error', (failure) => this.emit('handler_error', failure));
     this.manager.on('message', (event) => this.router.dispatch(event));
+    this.manager.on('connection_added', ({ connection }) => {
+      connection.beforeEnd = () => this.#withinDrainTimeout(this.router.idleOf(connection));
+    });
     this.manager.on('connection_removed', ({ connection }) => this.fleet.noteGone(connection));
   }
 
@@ -101,12 +105,7 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
    */
   async stop(reason?: string): Promise<void> {
     await this.manager.stop(reason);
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, this.manager.options.drainTimeout);
-    });
-    await Promise.race([this.router.idle(), late]);
-    clearTimeout(timer);
+    await this.#withinDrainTimeout(this.router.idle());
   }
 
   /** Adds functions around all messages that are handled or sent. */
@@ -135,7 +134,7 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
    * @throws SluiceError `INVALID_MESSAGE`; `NO_RECIPIENT` when the crawler is not connected, or none of its
    *   connections has taken the message; what a `beforeSend` throws
    */
-  sendToCrawler(crawlerId: string, message: OutgoingMessage): Promise<BroadcastResult> {
+  sendToCrawler<T extends string>(crawlerId: string, message: SentMessage<T>): Promise<BroadcastResult> {
     return this.#send(message, { kind: 'crawler', crawlerId }, async (outgoing) => {
       const pool = this.manager.getConnectionPool();
       const where = (one: { id: string; crawlerId: string | undefined; isOpen: boolean }) =>
@@ -150,10 +149,19 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
    * Sends a message to every crawler. Resolves when their sockets have taken it, or have not.
    * @throws SluiceError `INVALID_MESSAGE`; what a `beforeSend` throws
    */
-  broadcast(message: OutgoingMessage): Promise<BroadcastResult> {
+  broadcast<T extends string>(message: SentMessage<T>): Promise<BroadcastResult> {
     return this.#send(message, { kind: 'broadcast' }, (outgoing) =>
       this.manager.getConnectionPool().broadcastToCrawlers(outgoing),
     );
+  }
+
+  async #withinDrainTimeout(handled: Promise<void>): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, this.manager.options.drainTimeout);
+    });
+    await Promise.race([handled, late]);
+    clearTimeout(timer);
   }
 
   #send<R>(

@@ -120,7 +120,7 @@ describe('ClientOutbox', () => {
     connection.pong();
     expect(onDrain).toHaveBeenCalledOnce();
     await drained;
-    expect(outbox.needsDrain).toBe(false);
+    expect(outbox.isAwaited).toBe(false);
   });
 
   test('takes one message that is longer than the limit, when nothing else waits', () => {

@@ -6,6 +6,7 @@ import {
   ReceivedMessage,
   type SluiceClient,
   type Subscription,
+  type SubscriptionFilter,
 } from 'sluice/client';
 import type { MessageMap } from 'sluice/messages';
 import { expectTypeOf, test } from 'vitest';
@@ -38,6 +39,15 @@ test('what is received narrows by its type', () => {
   if (event.is('job_failed')) {
     expectTypeOf(event.message.data.errorType).toEqualTypeOf<string | undefined>();
   }
+  if (event.is<PageFetched>('page_fetched')) expectTypeOf(event.message.url).toEqualTypeOf<string>();
+  // @ts-expect-error: the name of another type
+  event.is<PageFetched>('page_fetch');
+  if (event.is(String('any'))) expectTypeOf(event.message.url).toBeUnknown();
+});
+
+test('a filter takes lists that nobody may change', () => {
+  const types = ['job_*'] as const;
+  expectTypeOf({ types, jobIds: types, crawlerIds: types }).toExtend<SubscriptionFilter>();
 });
 
 test('requests and subscriptions say what they give', () => {

@@ -17,6 +17,17 @@ test('goes on from what was published on connections before', () => {
   expect(ledger.publishedLine(2)).toBe(11);
 });
 
+test('remembers lines of the client’s own that follow each other as one', () => {
+  const ledger = new LineLedger(0);
+  for (let beat = 0; beat < 1000; beat++) ledger.addOwn();
+  ledger.addPublished(1);
+  expect(ledger.runs).toBe(1);
+  ledger.settle(500);
+  expect([1000, 1001].map((line) => ledger.publishedLine(line))).toEqual([undefined, 1]);
+  ledger.settle(1001);
+  expect(ledger.runs).toBe(0);
+});
+
 test('stays right when what is settled is forgotten', () => {
   const ledger = new LineLedger(0);
   ledger.addOwn();

@@ -273,6 +273,37 @@ describe('SluiceClient, when the broker does not want it', () => {
     await client.flush();
     expect(client.state).toBe('connected');
   });
+
+  test('comes back when the connection is lost right after a message of it was refused', async () => {
+    const { manager, socketPath } = await startBroker({ auth });
+    const client = await connect({ socketPath, hello: { role: 'app', token: 'a-token-of-the-app' } });
+    client.requestJobs().catch(() => {});
+    await once(client, 'refused');
+    const [connection] = manager.getConnectionPool().all();
+    const [lost, back] = [once(client, 'disconnected'), once(client, 'connected')];
+    connection?.destroy();
+    expect((await lost)[0]).toMatchObject({ error: { code: 'CONNECTION_CLOSED' } });
+    await back;
+  });
+
+  test.each([
+    ['a message has come since', `${JSON.stringify(VALID.heartbeat)}\n`],
+    ['the broker has answered since', ''],
+  ])('does not take an old notice for the reason of a loss: %s', async (_, next) => {
+    const { manager, socketPath } = await startBroker();
+    const client = await connect({ socketPath, hello: { role: 'app' } });
+    const lines: string[] = [];
+    client.on('line', (line) => lines.push(line.toString()));
+    const [connection] = manager.getConnectionPool().all();
+    // A broker that has dropped messages says so, and goes on.
+    const notice = '{"type":"error","data":{"code":"SLOW_CONSUMER","message":""}}';
+    await connection?.sendRaw(`${notice}\n${next}`);
+    if (next !== '') await until(() => lines.length === 1);
+    else await until(() => manager.getMetrics().protocol.accepted.ping === 1);
+    const lost = once(client, 'disconnected');
+    connection?.destroy();
+    expect((await lost)[0]).toMatchObject({ error: { code: 'CONNECTION_CLOSED' } });
+  });
 });
 
 describe('the attempts to reconnect', () => {

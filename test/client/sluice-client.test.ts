@@ -1,7 +1,10 @@
+import { createServer, type Socket } from 'node:net';
+import { join } from 'node:path';
 import { type ClientOptions, type ReceivedMessage, SluiceClient } from 'sluice/client';
-import { describe, expect, onTestFinished, test } from 'vitest';
-import { startBroker, until } from '../support/broker.js';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { startBroker, temporaryFolder, until } from '../support/broker.js';
 import { line, VALID } from '../support/messages.js';
+import { collectUncaught } from '../support/uncaught.js';
 
 async function connect(options: ClientOptions): Promise<SluiceClient> {
   const client = new SluiceClient(options);
@@ -160,6 +163,34 @@ describe('SluiceClient', () => {
     expect(await client.close(20)).toBe(2);
   });
 
+  test.each([
+    ['says hello', { role: 'app' } as const],
+    ['pings', undefined],
+  ])('closes at once while it connects, when it %s and nobody answers', async (_, hello) => {
+    const socketPath = join(temporaryFolder(), 'silent.sock');
+    const peers: Socket[] = [];
+    const server = createServer((socket) => peers.push(socket.resume()));
+    await new Promise<void>((resolve) => server.listen(socketPath, resolve));
+    onTestFinished(() => void server.close());
+    const client = new SluiceClient({ socketPath, hello, requestTimeout: Number.POSITIVE_INFINITY });
+    client.publish(VALID.heartbeat);
+    const connecting = expect(client.connect()).rejects.toMatchObject({ code: 'CONNECTION_CLOSED' });
+    await until(() => peers.length === 1);
+    expect(await client.close()).toBe(1);
+    await connecting;
+    expect(client.state).toBe('closed');
+    await until(() => peers[0]?.destroyed === true);
+  });
+
+  test('closes before the socket is connected, and nothing stays open', async () => {
+    const { socketPath, manager } = await startBroker();
+    const client = new SluiceClient({ socketPath });
+    const connecting = expect(client.connect()).rejects.toMatchObject({ code: 'CONNECTION_CLOSED' });
+    expect(await client.close()).toBe(0);
+    await connecting;
+    await until(() => manager.getConnectionPool().size === 0);
+  });
+
   test('puts lines together again, however they arrive', async () => {
     const { socketPath, manager } = await startBroker();
     const app = await connect({ socketPath });
@@ -186,9 +217,38 @@ describe('SluiceClient', () => {
     expect(events[0]?.type).toBe('heartbeat');
   });
 
+  test('goes on when listeners throw: the others are called, messages told, and publications confirmed', async () => {
+    const uncaught = collectUncaught();
+    const { socketPath } = await startBroker();
+    const app = await connect({ socketPath, hello: { role: 'app' } });
+    let received = 0;
+    app.on('line', () => {
+      throw new Error('of line');
+    });
+    await app.subscribe({}, () => {
+      throw new Error('of subscribe');
+    });
+    await app.subscribe({}, () => received++);
+    const crawler = await connect({ socketPath });
+    crawler.on('refused', () => {
+      throw new Error('of refused');
+    });
+    crawler.publishRaw(`${line(VALID.heartbeat).repeat(3)}junk\n`);
+    await crawler.flush();
+    await until(() => received === 3);
+    const expected = ['of line', 'of subscribe'];
+    expect(uncaught.toSorted()).toEqual([...expected, ...expected, ...expected, 'of refused'].toSorted());
+    expect(crawler.statistics.unconfirmed).toBe(0);
+  });
+
   test.each([
     [{ maxOutboxBytes: 0 }, 'maxOutboxBytes'],
     [{ requestTimeout: -1 }, 'requestTimeout'],
+    [{ requestTimeout: 2 ** 31 }, 'requestTimeout'],
+    [{ reconnect: { initialDelay: Number.POSITIVE_INFINITY } }, 'initialDelay'],
+    [{ reconnect: { retries: Number.NaN } }, 'retries'],
+    [{ port: 65_536 }, 'port'],
+    [{ port: 0 }, 'port'],
     [{ reconnect: { maxDelay: Number.NaN } }, 'maxDelay'],
     [{ heartbeat: { interval: 0, fields: () => VALID.heartbeat.data } }, 'heartbeat.interval'],
   ])('refuses the options %j', (options, name) => {
@@ -230,6 +290,65 @@ describe('a crawler', () => {
     expect(others).toEqual(['shutdown']);
   });
 
+  test('is told at once when it may not ask for jobs', async () => {
+    const auth = { tokens: { app: ['a-token-of-the-app'] } };
+    const { socketPath } = await startBroker({ auth });
+    const app = await connect({ socketPath, hello: { role: 'app', token: 'a-token-of-the-app' } });
+    const asked = app.requestJobs({ timeout: Number.POSITIVE_INFINITY });
+    await expect(asked).rejects.toMatchObject({ code: 'UNAUTHORIZED' });
+  });
+
+  test('keeps a job that comes late or unasked for its next request, and no more of them than 16', async () => {
+    const { socketPath } = await startBroker();
+    const app = await connect({ socketPath, hello: { role: 'app' } });
+    const crawler = await connect({ socketPath, hello: { role: 'crawler', crawlerId: 'c1' } });
+    await expect(crawler.requestJobs({ timeout: 5 })).rejects.toMatchObject({ code: 'REQUEST_TIMEOUT' });
+    const assignment = (number: number) => ({
+      ...VALID.job_assignment,
+      to: 'c1',
+      data: { ...VALID.job_assignment.data, job_id: `job-${number}` },
+    });
+    const lines: Buffer[] = [];
+    crawler.on('line', (bytes) => lines.push(bytes));
+    for (let number = 1; number <= 17; number++) app.publish(assignment(number));
+    await until(() => lines.length === 17);
+    const ids: unknown[] = [];
+    for (let number = 1; number <= 16; number++) {
+      const message = await crawler.requestJobs({ timeout: 1 });
+      ids.push(message.type === 'job_assignment' && message.data.job_id);
+    }
+    expect(ids).toEqual(Array.from({ length: 16 }, (_, index) => `job-${index + 1}`));
+    await expect(crawler.requestJobs({ timeout: 5 })).rejects.toMatchObject({ code: 'REQUEST_TIMEOUT' });
+    const heard: string[] = [];
+    crawler.on('message', ({ type }) => heard.push(type));
+    app.publish(assignment(18));
+    await until(() => heard.length === 1);
+    await expect(crawler.requestJobs({ timeout: 5 })).rejects.toMatchObject({ code: 'REQUEST_TIMEOUT' });
+  });
+
+  test('waits for jobs, for answers and for the end without a limit, when it says so', async () => {
+    const requestTimeout = Number.POSITIVE_INFINITY;
+    const { socketPath } = await startBroker();
+    const app = await connect({ socketPath, hello: { role: 'app' }, requestTimeout });
+    const crawler = await connect({ socketPath });
+    const requests = await app.subscribe({ types: ['job_request'] });
+    const jobs = crawler.requestJobs({ timeout: Number.POSITIVE_INFINITY });
+    await requests.next();
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    app.publish(VALID.job_assignment);
+    expect((await jobs).type).toBe('job_assignment');
+    crawler.publishRaw(line(VALID.heartbeat).repeat(100));
+    expect(await crawler.close(Number.POSITIVE_INFINITY)).toBe(0);
+  });
+
+  test.each([0, -1, Number.NaN, 2 ** 31])('does not wait for jobs for %d ms', async (timeout) => {
+    const client = new SluiceClient();
+    await expect(client.requestJobs({ timeout })).rejects.toMatchObject({ code: 'INVALID_OPTION' });
+    if (timeout === 0) return;
+    await expect(client.close(timeout)).rejects.toMatchObject({ code: 'INVALID_OPTION' });
+    expect(client.state).toBe('idle');
+  });
+
   test('waits for jobs no longer than it says', async () => {
     const { socketPath } = await startBroker();
     const crawler = await connect({ socketPath });
@@ -251,6 +370,25 @@ describe('a crawler', () => {
     const sent = activeJobs;
     await new Promise((resolve) => setTimeout(resolve, 20));
     expect(activeJobs).toBe(sent);
+  });
+
+  test('goes on with heartbeats when one cannot be told, and connects all the same', async () => {
+    const uncaught = collectUncaught();
+    const { socketPath, manager } = await startBroker();
+    let beats = 0;
+    manager.on('message', () => beats++);
+    const fields = vi.fn(() => ({ activeJobs: 0, totalProcessed: 0, systemStatus: 'idle' as const }));
+    fields.mockImplementationOnce(() => {
+      throw new Error('of fields');
+    });
+    const client = new SluiceClient({ socketPath, heartbeat: { interval: 5, fields } });
+    onTestFinished(() => void client.close(0));
+    const connected = vi.fn();
+    client.on('connected', connected);
+    await client.connect();
+    expect(connected).toHaveBeenCalledOnce();
+    await until(() => beats >= 2);
+    expect(uncaught).toEqual(['of fields']);
   });
 
   test('that speaks the plain protocol is served as before: no hello, no newlines, heartbeats', async () => {

@@ -1,5 +1,7 @@
+import { once } from 'node:events';
 import { type ReceivedMessage, SluiceClient } from 'sluice/client';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { PAUSE } from '#src/connection/connection-state.js';
 import { startBroker, until } from '../support/broker.js';
 import { line, VALID } from '../support/messages.js';
 
@@ -50,6 +52,73 @@ describe('Subscription', () => {
     expect(connection?.statistics.messagesDropped).toBe(0);
   });
 
+  test('a slow loop holds up no answers: others subscribe and end, and the loop itself may flush', async () => {
+    const { socketPath, connect } = await startBroker();
+    const app = await connectApp(socketPath);
+    const other = await app.subscribe({ types: ['job_failed'] });
+    const slow = await app.subscribe({ types: ['heartbeat'], maxQueuedBytes: 1 });
+    const crawler = await connect();
+    crawler.write(line(VALID.heartbeat).repeat(2000));
+    await until(() => slow.queuedBytes > 0);
+    await (await app.subscribe({ types: ['discovery'] })).unsubscribe();
+    await other.return();
+    let received = 0;
+    for await (const _ of slow) {
+      app.publish({ ...VALID.shutdown, to: '*' });
+      if (received++ % 500 === 0) await app.flush();
+      if (received === 2000) break;
+    }
+    expect(app.statistics.confirmed).toBeGreaterThanOrEqual(1500);
+  });
+
+  test('keeps no more of a read than the messages that wait', async () => {
+    const { socketPath, connect } = await startBroker();
+    const app = await connectApp(socketPath);
+    let beats = 0;
+    await app.subscribe({ types: ['heartbeat'] }, () => beats++);
+    const rare = await app.subscribe({ types: ['job_started'], meta: true });
+    const crawler = await connect();
+    crawler.write((line(VALID.heartbeat).repeat(500) + started('job-1')).repeat(10));
+    crawler.write(line(VALID.heartbeat));
+    await until(() => beats === 5001);
+    for (let taken = 0; taken < 10; taken++) {
+      const { value: event } = await rare.next();
+      expect(event?.raw.buffer.byteLength).toBeLessThanOrEqual(16 * 1024);
+      expect(`${event?.raw}\n`).toBe(started('job-1'));
+    }
+  });
+
+  test('a slow loop stops reading again when the answer has come', async () => {
+    const { socketPath, connect, manager } = await startBroker();
+    const app = await connectApp(socketPath);
+    const slow = await app.subscribe({ types: ['heartbeat'], overflow: 'block', maxQueuedBytes: 1 });
+    const crawler = await connect();
+    crawler.write(line(VALID.heartbeat).repeat(20_000));
+    await until(() => slow.queuedBytes > 0);
+    await app.subscribe({ types: ['discovery'] });
+    const [connection] = manager.getConnectionPool().filter({ role: 'app' });
+    crawler.write(line(VALID.heartbeat).repeat(20_000));
+    await crawler.settled();
+    expect(connection?.statistics.pendingBytes).toBeGreaterThan(1_000_000);
+  });
+
+  test('notices that the broker has gone though nothing is read', async () => {
+    const { socketPath, connect, manager } = await startBroker();
+    const app = new SluiceClient({ socketPath, hello: { role: 'app' }, reconnect: false });
+    await app.connect();
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const slow = await app.subscribe({ types: ['heartbeat'], maxQueuedBytes: 1 });
+    const closed = once(app, 'closed');
+    (await connect()).write(line(VALID.heartbeat).repeat(10));
+    await until(() => slow.queuedBytes > 0);
+    const [connection] = manager.getConnectionPool().filter({ role: 'app' });
+    connection?.destroy();
+    await until(() => manager.getConnectionPool().size === 1);
+    vi.advanceTimersByTime(5000);
+    expect((await closed)[0]).toMatchObject({ code: 'CONNECTION_CLOSED' });
+  });
+
   test('several of one client get each message that they want, once', async () => {
     const { socketPath, connect } = await startBroker();
     const app = await connectApp(socketPath);
@@ -98,6 +167,39 @@ describe('Subscription', () => {
       message: VALID.discovery,
     });
     expect(event?.raw.toString()).toBe(JSON.stringify(VALID.discovery));
+  });
+
+  test('does not get what was sent for another one that has just ended', async () => {
+    const { socketPath, connect, manager } = await startBroker();
+    const app = await connectApp(socketPath);
+    const got: string[] = [];
+    await app.subscribe({ types: ['job_failed'] }, ({ type }) => got.push(type));
+    const ended = await app.subscribe({ types: ['heartbeat'] });
+    const [connection] = manager.getConnectionPool().all();
+    const unsubscribing = ended.unsubscribe();
+    // The broker sends these before it reads that nobody wants them.
+    await connection?.sendRaw(line(VALID.heartbeat).repeat(3));
+    await unsubscribing;
+    (await connect()).write(line(VALID.job_failed));
+    await until(() => got.includes('job_failed'));
+    expect(got).toEqual(['job_failed']);
+  });
+
+  test('that is not confirmed in time is taken back, and nothing of it reaches another one', async () => {
+    const { socketPath, manager } = await startBroker();
+    const app = new SluiceClient({ socketPath, hello: { role: 'app' }, requestTimeout: 200 });
+    onTestFinished(() => void app.close(0));
+    await app.connect();
+    const got: string[] = [];
+    await app.subscribe({ types: ['job_failed'] }, ({ type }) => got.push(type));
+    const [connection] = manager.getConnectionPool().all();
+    connection?.setPaused(PAUSE.SERVER, true);
+    await expect(app.subscribe({ types: ['heartbeat'] })).rejects.toMatchObject({ code: 'REQUEST_TIMEOUT' });
+    await connection?.sendRaw(line(VALID.heartbeat));
+    connection?.setPaused(PAUSE.SERVER, false);
+    await app.subscribe({ types: ['rejected'] });
+    expect(got).toEqual([]);
+    expect(manager.getMetrics().protocol.subscriptions).toBe(2);
   });
 
   test('a group needs a client of its own', async () => {

@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { temporaryFolder } from '../support/broker.js';
+import { startBroker, temporaryFolder, until } from '../support/broker.js';
 import { startExample } from '../support/example.js';
 import { line, VALID } from '../support/messages.js';
 import { Peer } from '../support/peer.js';
@@ -18,6 +18,39 @@ test('the job queue and the crawler: every job is done, with a new token on the 
   run.child.kill('SIGTERM');
   expect(await run.exited).toBe(0);
   expect(run.stderr + crawler.stderr).toBe('');
+});
+
+test('the crawler does a job that it is given while it works on another', async () => {
+  const { manager, socketPath, connect } = await startBroker();
+  const done: string[] = [];
+  manager.on('message', (event) => {
+    if (event.is('job_completed')) done.push(event.message.jobId ?? '');
+  });
+  const app = await connect();
+  const assign = (job_id: string) =>
+    app.say('job_assignment', { ...VALID.job_assignment.data, job_id }, { to: 'c1' });
+  const env = { SOCKET_PATH: socketPath, PAGE_DELAY: '1' };
+  const { run } = await startExample('crawler.mjs', 'connected', { args: ['c1'], env });
+  app.say('hello', { role: 'app' });
+  for (const job of ['job-1', 'job-2', 'job-3']) assign(job);
+  await until(() => done.length === 3);
+  expect(done).toEqual(['job-1', 'job-2', 'job-3']);
+  run.child.kill('SIGTERM');
+  expect(await run.exited).toBe(0);
+  expect(run.stderr).toBe('');
+});
+
+test('the job queue drops a job that is not valid, and gives the next to the same crawler', async () => {
+  const file = join(temporaryFolder(), 'jobs.json');
+  writeFileSync(file, '[{ "job_type": "crawl_moon" }, { "job_type": "crawl_group", "entity_id": "1" }]');
+  const { run, socketPath } = await startExample('job-queue.mjs', '2 jobs', { args: [file] });
+  const crawler = await Peer.connect(socketPath);
+  crawler.write(line(VALID.job_request));
+  expect((await crawler.next('job_assignment')).data).toMatchObject({ job_id: 'job-0002' });
+  await run.says('job-0001 dropped: ');
+  await crawler.close();
+  run.child.kill('SIGTERM');
+  expect(await run.exited).toBe(0);
 });
 
 test('the job queue takes jobs back that failed or whose crawler has gone, and takes discovered ones', async () => {

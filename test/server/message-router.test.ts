@@ -177,9 +177,11 @@ describe('MessageRouter', () => {
 
   test('lets a handler answer who asked', async () => {
     const { server, connect } = await startServer(bare);
-    server.router.registerHandler('job_request', (_, { reply }) => reply({ ...VALID.job_response }));
+    server.router.registerHandler('job_request', (_, { reply }) =>
+      reply(VALID.job_response as OutgoingMessage),
+    );
     server.router.registerHandler('token_refresh_request', async (_, context) => {
-      await context.reply({ type: 'token_refresh_response', data: {} });
+      await context.reply({ type: 'token_refresh_response', data: {} } as OutgoingMessage);
     });
     const [asking, other] = [await connect(), await connect()];
     asking.write(line(VALID.job_request));
@@ -255,6 +257,19 @@ describe('middleware', () => {
     });
   });
 
+  test('without a beforeSend leaves an answer in its place: written before the handler goes on', async () => {
+    const { server, connect } = await startServer(bare);
+    server.use({ afterSend: () => {} });
+    server.router.registerHandler('job_request', ({ connection }, { reply }) => {
+      void reply({ ...VALID.shutdown });
+      void connection.sendRaw('{"type":"second"}\n');
+    });
+    const crawler = await connect();
+    crawler.write(line(VALID.job_request));
+    await crawler.count(2);
+    expect(crawler.messages.map(({ type }) => type)).toEqual(['shutdown', 'second']);
+  });
+
   test('changes, refuses and follows what is sent', async () => {
     const { server, connect } = await startServer(bare);
     const log: string[] = [];
@@ -269,7 +284,9 @@ describe('middleware', () => {
         if (kind === 'broadcast') throw new Error('after');
       },
     });
-    server.router.registerHandler('job_request', (_, context) => context.reply({ ...VALID.job_response }));
+    server.router.registerHandler('job_request', (_, context) =>
+      context.reply(VALID.job_response as OutgoingMessage),
+    );
     const crawler = await connect('c1');
     await server.sendToCrawler('c1', { ...VALID.job_assignment });
     expect(await crawler.next('job_assignment')).toMatchObject({ marked: true });
@@ -300,7 +317,7 @@ test('handlers know the message of their type', () => {
     canHandle: ({ message }) => message.data.processed > 0,
     handle: async ({ message }, { reply }) => {
       expectTypeOf(message.data.stage).toEqualTypeOf<'discovering' | 'fetching' | 'completed' | 'failed'>();
-      expectTypeOf(reply).toEqualTypeOf<(message: OutgoingMessage) => Promise<void>>();
+      expectTypeOf(reply({ type: 'page_wanted', url: message.type })).resolves.toBeVoid();
     },
   });
   router.registerHandler('page_fetched', (event) => expectTypeOf(event).toEqualTypeOf<MessageEvent>());

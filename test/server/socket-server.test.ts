@@ -1,4 +1,4 @@
-import { SocketServer } from 'sluice';
+import { type OutgoingMessage, SocketServer } from 'sluice';
 import { describe, expect, test } from 'vitest';
 import { until } from '../support/broker.js';
 import { line, VALID } from '../support/messages.js';
@@ -50,11 +50,40 @@ describe('SocketServer', () => {
     const send = server.sendToCrawler('c1', { ...VALID.job_assignment });
     await expect(send).rejects.toMatchObject({ code: 'NO_RECIPIENT' });
     await connect('c1');
-    const invalid = server.sendToCrawler('c1', { type: 'job_assignment', timestamp: 'CANARY', data: {} });
+    const message: OutgoingMessage = { type: 'job_assignment', timestamp: 'CANARY', data: {} };
+    const invalid = server.sendToCrawler('c1', message);
     await expect(invalid).rejects.toMatchObject({
       code: 'INVALID_MESSAGE',
       message: expect.not.stringContaining('CANARY'),
     });
+  });
+
+  test('refuses to broadcast what is not valid, though no crawler is there', async () => {
+    const { server } = await startServer();
+    const invalid = server.broadcast({ type: 'no_such_type' });
+    await expect(invalid).rejects.toMatchObject({ code: 'INVALID_MESSAGE' });
+    expect(await server.broadcast({ ...VALID.shutdown })).toEqual({ delivered: 0, failed: [] });
+  });
+
+  test('answers a crawler that has closed its side, when its handlers take their time', async () => {
+    const { server, connect } = await startServer();
+    server.router.registerHandler('job_request', async (_, { reply }) => {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      await reply({ ...VALID.shutdown });
+    });
+    const crawler = await connect();
+    crawler.socket.end(line(VALID.job_request).repeat(2));
+    await crawler.closed;
+    expect(crawler.forwarded).toEqual([VALID.shutdown, VALID.shutdown]);
+  });
+
+  test('waits for the handlers of a crawler that has closed its side no longer than drainTimeout', async () => {
+    const { server, connect } = await startServer({}, { drainTimeout: 20 });
+    server.router.registerHandler('job_request', () => new Promise(() => {}));
+    const crawler = await connect();
+    crawler.socket.end(line(VALID.job_request));
+    await crawler.closed;
+    expect(server.router.statistics.running).toBe(1);
   });
 
   test('broadcasts to crawlers only', async () => {
@@ -165,6 +194,41 @@ describe('the default handlers', () => {
     expect(server.fleet.getCrawler('c1')?.heartbeat).toEqual(VALID.heartbeat.data);
   });
 
+  test('know a crawler that says later who it is as one, and that it has gone', async () => {
+    const { server, connect } = await startServer();
+    const crawler = await connect();
+    crawler.write(line(VALID.heartbeat));
+    await crawler.settled();
+    const hello = (crawlerId: string) => crawler.say('hello', { role: 'crawler', crawlerId });
+    hello('c1');
+    crawler.write(line(VALID.job_request));
+    await crawler.settled();
+    expect(server.fleet.crawlers).toMatchObject([
+      { id: 'c1', isConnected: true, heartbeat: VALID.heartbeat.data },
+    ]);
+    hello('c2');
+    await crawler.settled();
+    await crawler.close();
+    await until(() => server.getStatus().connections === 0);
+    expect(server.fleet.crawlers).toMatchObject([{ id: 'c1', isConnected: false }]);
+  });
+
+  test('do not count it as a word of a crawler that it has gone', async () => {
+    const { server, connect } = await startServer({ maxCrawlers: 2 });
+    const beat = async (id: string) => {
+      const crawler = await connect(id);
+      crawler.write(line(VALID.heartbeat));
+      await crawler.settled();
+      return crawler;
+    };
+    const [first] = [await beat('c1'), await beat('c2')];
+    await first.close();
+    await until(() => server.getStatus().connections === 1);
+    expect(server.fleet.crawlers.map(({ id }) => id)).toEqual(['c1', 'c2']);
+    await beat('c3');
+    expect(server.fleet.crawlers.map(({ id }) => id)).toEqual(['c2', 'c3']);
+  });
+
   test('forget what was not heard of for the longest time, and start a job afresh', async () => {
     const { server, connect } = await startServer({ maxJobs: 2, maxCrawlers: 1 });
     const [one, two] = [await connect('c1'), await connect('c2')];
@@ -193,5 +257,8 @@ describe('the default handlers', () => {
 });
 
 test('bad options are refused at once', () => {
-  expect(() => new SocketServer({ backlog: 0 })).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
+  const refusal = expect.objectContaining({ code: 'INVALID_OPTION' });
+  expect(() => new SocketServer({ backlog: 0 })).toThrow(refusal);
+  expect(() => new SocketServer({}, { maxJobs: Number.NaN })).toThrow(refusal);
+  expect(() => new SocketServer({}, { maxCrawlers: -1 })).toThrow(refusal);
 });
