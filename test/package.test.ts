@@ -1,7 +1,7 @@
 // The package as users get it: packed, installed into an empty folder, imported, and run with the programs of README.md.
 
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -63,6 +63,20 @@ describe('an install from npm pack', () => {
     ];
     const programs = PROGRAMS.filter((name) => name.endsWith('.mts'));
     expect(run(process.execPath, [tsc, ...options, ...programs, 'imports.mts'], folder)).toBe('');
+  });
+
+  test('has every file that its pages link to', () => {
+    const installed = join(folder, 'node_modules/sluice');
+    const pages = readdirSync(installed, { recursive: true, encoding: 'utf8' }).filter((name) =>
+      name.endsWith('.md'),
+    );
+    const broken = pages.flatMap((page) =>
+      [...readFileSync(join(installed, page), 'utf8').matchAll(/\]\((?!https?:|#)([^)#]+)[^)]*\)/g)]
+        .map(([, target = '']) => join(installed, page, '..', target))
+        .filter((target) => !existsSync(target)),
+    );
+    expect(pages.length).toBeGreaterThan(8);
+    expect(broken).toEqual([]);
   });
 
   test('imports from each entry point', () => {

@@ -1,7 +1,7 @@
 // What the publishers send: lines of a known stream, made from a seed in whatever process needs them.
 
+import { Traffic } from '../../src/cli/traffic.js';
 import { pythonDumps } from '../layouts.js';
-import { Traffic } from '../traffic.js';
 
 /**
  * `mix`: crawler traffic, 394 bytes a message on average. `120 B`: heartbeats. `4 KB`, `64 KB`: discoveries.

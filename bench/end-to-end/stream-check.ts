@@ -4,7 +4,7 @@
 
 import { createHash, type Hash } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
-import { Traffic } from '../traffic.js';
+import { Traffic } from '../../src/cli/traffic.js';
 
 /** How to run: the first argument, as JSON. */
 export interface StreamCheck {

@@ -1,9 +1,9 @@
 // Dispatch: the hop to a worker and back, by the number of messages in a batch.
 
 import type { Bench } from 'tinybench';
+import { Traffic } from '../../src/cli/traffic.js';
 import { Dispatcher } from '../../src/dispatch/dispatcher.js';
 import { Lane } from '../../src/dispatch/lane.js';
-import { Traffic } from '../traffic.js';
 import { batchOf, NEWLINE } from './batch.js';
 
 let dispatcher: Dispatcher;

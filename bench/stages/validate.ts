@@ -1,11 +1,11 @@
 // Validate: patterns against JSON.parse and zod, for each message type and for the mix.
 
 import type { Bench } from 'tinybench';
+import { Traffic } from '../../src/cli/traffic.js';
 import { PatternSet } from '../../src/pattern/pattern-set.js';
 import { MessageParser } from '../../src/protocol/message-parser.js';
 import { MessageRegistry } from '../../src/protocol/message-registry.js';
 import { messageSchema } from '../end-to-end/plain-schema.js';
-import { Traffic } from '../traffic.js';
 
 const MESSAGES = 500;
 /** Enough of the mix to have {@link MESSAGES} of its rarest type. */

@@ -1,8 +1,8 @@
 // What `sluice bench` sends: blocks of messages that are made once, and clocks between them, by which the receiving
 // process knows how long the way took.
 
-import { Traffic } from '../../bench/traffic.js';
 import { SluiceError } from '../errors.js';
+import { Traffic } from './traffic.js';
 
 /** Messages, made once and sent again and again. */
 export interface Block {

@@ -2,8 +2,8 @@
 // subscriber that counts. They talk to the broker over its socket, as real ones do.
 
 import { once } from 'node:events';
-import { Traffic } from '../../bench/traffic.js';
 import { SluiceClient } from '../client/sluice-client.js';
+import { Traffic } from './traffic.js';
 
 /** What the demo tells a process of peers first. */
 export interface PeerSettings {

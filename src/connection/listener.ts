@@ -2,7 +2,7 @@
 
 import type { AddressInfo, Server } from 'node:net';
 import type { ResolvedOptions } from '../config.js';
-import { SluiceError } from '../errors.js';
+import { describeError, SluiceError } from '../errors.js';
 import type { ServerAddress } from './server-events.js';
 import { listenAtPath } from './socket-file.js';
 
@@ -26,7 +26,7 @@ export async function listen(server: Server, options: ResolvedOptions): Promise<
   await new Promise<void>((resolve, reject) => {
     server.once('error', (cause: NodeJS.ErrnoException) => {
       const code = cause.code === 'EADDRINUSE' ? 'ADDRESS_IN_USE' : 'LISTEN_FAILED';
-      reject(new SluiceError(code, name, { cause }));
+      reject(new SluiceError(code, `${name}: ${describeError(cause)}`, { cause }));
     });
     server.listen(target, () => resolve());
   });

@@ -3,7 +3,7 @@ import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
-import { Traffic } from '#bench/traffic.js';
+import { Traffic } from '#src/cli/traffic.js';
 import { ask } from '../support/admin.js';
 import { startBroker, temporaryFolder, until } from '../support/broker.js';
 import { childrenOf, packageRoot, sluice, sluiceInTerminal } from '../support/cli.js';

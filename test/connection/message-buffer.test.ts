@@ -1,6 +1,6 @@
 import { MessageBuffer, SlabPool } from 'sluice';
 import { describe, expect, test } from 'vitest';
-import { Traffic } from '#bench/traffic.js';
+import { Traffic } from '#src/cli/traffic.js';
 import { MIN_SLAB_SIZE } from '#src/connection/slab-pool.js';
 
 const NEWLINE = 0x0a;

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { MessageParser, MessageValidator } from 'sluice';
 import { describe, expect, test } from 'vitest';
-import { Traffic } from '#bench/traffic.js';
+import { Traffic } from '#src/cli/traffic.js';
 import { BatchValidator } from '#src/dispatch/batch-validator.js';
 import { CHUNK, FRAME, NO_HEARTBEAT, RUN, RunKind, type Verdict } from '#src/dispatch/verdict.js';
 import { PatternSet } from '#src/pattern/pattern-set.js';

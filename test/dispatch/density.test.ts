@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { Traffic } from '#bench/traffic.js';
+import { Traffic } from '#src/cli/traffic.js';
 import { estimateMessages } from '#src/dispatch/density.js';
 
 const NEWLINE = 0x0a;

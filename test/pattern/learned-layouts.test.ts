@@ -2,7 +2,7 @@ import { MessageParser, MessageRegistry, MessageValidator } from 'sluice';
 import { describe, expect, test } from 'vitest';
 import * as z from 'zod';
 import { goMarshal, pythonDumps } from '#bench/layouts.js';
-import { Traffic } from '#bench/traffic.js';
+import { Traffic } from '#src/cli/traffic.js';
 import { layoutOf, mergeLayouts } from '#src/pattern/layout.js';
 import { PatternSet } from '#src/pattern/pattern-set.js';
 import { VALID } from '../support/messages.js';

@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { MessageRegistry } from 'sluice';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { goMarshal, pythonDumps } from '#bench/layouts.js';
-import { Traffic } from '#bench/traffic.js';
+import { Traffic } from '#src/cli/traffic.js';
 import { PatternSet } from '#src/pattern/pattern-set.js';
 import { BothPaths } from '../support/law.js';
 import { VALID } from '../support/messages.js';

@@ -3,7 +3,8 @@
 import { element } from './formats.js';
 
 /**
- * Shows the entries, the largest first; `key` tells those of one name apart; those that stay keep their element, so that their bars move.
+ * Shows the entries, the largest first; `key` tells those of one name apart. Those that stay keep their element, so that
+ * their bars move.
  * @param {HTMLElement} list
  * @param {{ name: string, value: number, text: string, key?: string }[]} entries
  * @param {string} nothing what to say when there are none
