@@ -15,6 +15,8 @@ export interface ConnectionHost<C> {
   readonly validator: MessageValidator;
   readonly delimiter: string;
   readonly options: ConnectionOptions;
+  /** Whether the peer has said the token that it needs, or needs none. */
+  isIn(connection: C): boolean;
   /** Whole messages have come in. */
   onFrames(connection: C, range: FrameRange): void;
   /** Messages of the connection are validated, in order. */

@@ -133,7 +133,7 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
 
   /** Crawlers that can take a message. */
   crawlers(): SocketConnection[] {
-    return this.filter({ role: 'crawler', where: ({ isOpen }) => isOpen });
+    return this.filter({ role: 'crawler', where: ({ isOpen, isIn }) => isOpen && isIn });
   }
 
   filter(wanted: ConnectionFilter): SocketConnection[] {
@@ -149,11 +149,11 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
   }
 
   /**
-   * Sends a message to every connection.
+   * Sends a message to every connection. As with all that follow, peers that owe a token get nothing.
    * @throws SluiceError `INVALID_MESSAGE`
    */
   broadcast(message: OutgoingMessage): Promise<BroadcastResult> {
-    return this.#sendAll(this.all(), message);
+    return this.#sendAll(withoutStrangers(this.all()), message);
   }
 
   /**
@@ -161,7 +161,7 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
    * @throws SluiceError `INVALID_MESSAGE`
    */
   broadcastToActive(message: OutgoingMessage): Promise<BroadcastResult> {
-    return this.#sendAll(this.active(), message);
+    return this.#sendAll(withoutStrangers(this.active()), message);
   }
 
   /**
@@ -177,7 +177,7 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
    * @throws SluiceError `INVALID_MESSAGE`
    */
   sendTo(wanted: ConnectionFilter, message: OutgoingMessage): Promise<BroadcastResult> {
-    return this.#sendAll(this.filter(wanted), message);
+    return this.#sendAll(withoutStrangers(this.filter(wanted)), message);
   }
 
   /** Takes out connections whose socket is gone. */
@@ -199,4 +199,9 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
     });
     return { delivered: connections.length - failed.length, failed };
   }
+}
+
+/** Messages carry access tokens: they are not for peers that may not be there. */
+function withoutStrangers(connections: readonly SocketConnection[]): SocketConnection[] {
+  return connections.filter(({ isIn }) => isIn);
 }

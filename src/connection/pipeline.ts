@@ -106,7 +106,9 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
         activeCrawlers: () => pool.crawlers(),
         activeCrawler: (id) => {
           const connection = pool.get(id);
-          return connection?.isOpen && connection.role === 'crawler' ? connection : undefined;
+          return connection?.isOpen && connection.isIn && connection.role === 'crawler'
+            ? connection
+            : undefined;
         },
       },
       options.maxJobOwners,
@@ -167,6 +169,10 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
       }),
     });
     return { maxBytes: inlineBytes, validator: new BatchValidator(parser, delimiter) };
+  }
+
+  isIn(connection: SocketConnection): boolean {
+    return this.access.isIn(connection);
   }
 
   onFrames(connection: SocketConnection, range: FrameRange): void {

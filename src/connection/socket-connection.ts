@@ -126,6 +126,11 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     return !CLOSING_STATES.has(this.#state);
   }
 
+  /** Whether the peer may be sent messages: it has said the token that it needs, or needs none. */
+  get isIn(): boolean {
+    return this.#host.isIn(this);
+  }
+
   /** Whether the broker has stopped reading from the peer, for backpressure. */
   get isPaused(): boolean {
     return this.#pauses !== 0;

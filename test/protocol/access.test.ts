@@ -84,6 +84,32 @@ describe('with tokens', () => {
   });
 });
 
+describe('a peer that has not said its token', () => {
+  test('gets no message, neither for its role nor by its name', async () => {
+    const { manager, connect } = await guarded([CRAWLER]);
+    const stranger = await connect();
+    const pool = manager.getConnectionPool();
+    await until(() => pool.size === 1);
+    const id = pool.all()[0]?.id;
+    const app = await greet(await connect(), 'app', APP);
+    for (const to of [undefined, 'any', '*', id]) app.write(line({ ...VALID.job_assignment, to }));
+    await app.settled();
+    expect(app.errors).toEqual(Array(4).fill('NO_RECIPIENT'));
+    for (const sent of [
+      pool.broadcast({ ...VALID.shutdown }),
+      pool.broadcastToCrawlers({ ...VALID.shutdown }),
+      pool.sendTo({ role: 'crawler' }, { ...VALID.shutdown }),
+    ]) {
+      expect((await sent).failed).toEqual([]);
+    }
+    // What it gets is in the order it was sent: had there been messages, they came before this.
+    await greet(stranger, 'crawler', CRAWLER);
+    expect(stranger.lines).toHaveLength(1);
+    app.write(line(VALID.job_assignment));
+    await stranger.next('job_assignment');
+  });
+});
+
 describe('a file of tokens', () => {
   const fileWith = (content: string, mode = 0o600): string => {
     const path = join(temporaryFolder(), 'tokens.json');
