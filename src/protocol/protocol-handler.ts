@@ -51,6 +51,7 @@ export class ProtocolHandler {
   readonly #control: ControlHandler;
   /** Memory for what is copied on its way to the subscribers. */
   readonly #copies: CopyPool;
+  readonly #access: AccessControl;
   readonly #gate: Gate;
   readonly #replies: ReplyLimiter;
   readonly #heartbeat: number;
@@ -74,6 +75,7 @@ export class ProtocolHandler {
     access: AccessControl = new AccessControl(),
   ) {
     this.#copies = copies;
+    this.#access = access;
     this.#settings = settings;
     this.#registry = registry;
     this.#subscriptions = subscriptions;
@@ -132,16 +134,18 @@ export class ProtocolHandler {
     const jobsTo = chunks[at + CHUNK.JOB_END] ?? 0;
     const activeJobs = chunks[at + CHUNK.ACTIVE_JOBS] ?? NO_HEARTBEAT;
 
-    if (activeJobs !== NO_HEARTBEAT) connection.workload = activeJobs;
     for (let run = runsFrom; run < runsTo; run++) this.#handleRun(connection, chunk, verdict, run * RUN.SIZE);
-    // After the messages: a hello among them may have said that this is no crawler.
-    if (connection.role === 'crawler') {
-      for (let job = jobsFrom; job < jobsTo; job++) {
-        this.#recipients.owners.set(verdict.jobIds[verdict.chunkJobs[job] ?? 0] ?? '', connection.id);
-      }
-    }
-    if (activeJobs !== NO_HEARTBEAT) connection.lastHeartbeatAt = chunk.receivedAt;
     connection.line += chunks[at + CHUNK.LINES] ?? 0;
+    // After the messages: a hello among them may have said who this is. What it may not say changes nothing.
+    if (!this.#access.may(connection, 'report')) return;
+    if (activeJobs !== NO_HEARTBEAT) {
+      connection.workload = activeJobs;
+      connection.lastHeartbeatAt = chunk.receivedAt;
+    }
+    if (connection.role !== 'crawler') return;
+    for (let job = jobsFrom; job < jobsTo; job++) {
+      this.#recipients.owners.set(verdict.jobIds[verdict.chunkJobs[job] ?? 0] ?? '', connection.id);
+    }
   }
 
   /** A message of the connection grew over maxMessageSize. */

@@ -1,6 +1,6 @@
 import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { AccessControl } from 'sluice';
+import { AccessControl, type SocketConnection } from 'sluice';
 import { describe, expect, test } from 'vitest';
 import { startBroker, temporaryFolder, until } from '../support/broker.js';
 import { line, VALID } from '../support/messages.js';
@@ -108,6 +108,26 @@ describe('a peer that has not said its token', () => {
     app.write(line(VALID.job_assignment));
     await stranger.next('job_assignment');
   });
+});
+
+test('a refused message makes its sender nobody: no owner of a job, no crawler at work', async () => {
+  const { manager, connect } = await guarded([CRAWLER]);
+  const [owner, other] = [await connect(), await connect()];
+  for (const peer of [owner, other]) await greet(peer, 'crawler', CRAWLER);
+  owner.write(line(VALID.job_started));
+  await owner.settled();
+  const gone: SocketConnection[] = [];
+  manager.on('connection_removed', ({ connection }) => gone.push(connection));
+  const stranger = await connect();
+  stranger.write(line(VALID.job_started) + beat);
+  await stranger.closed;
+  await until(() => gone.length === 1);
+  expect(gone[0]).toMatchObject({ workload: 0, lastHeartbeatAt: undefined });
+  const app = await greet(await connect(), 'app', APP);
+  app.write(line(VALID.token_refresh_response));
+  await owner.next('token_refresh_response');
+  await other.settled();
+  expect(other.forwarded).toEqual([]);
 });
 
 describe('a file of tokens', () => {
