@@ -52,8 +52,9 @@ export function wholeRun(run: FrameRun): Piece {
 /**
  * The marked messages of a run, in order.
  * @param marks for each message of the run {@link SKIP}, {@link PLAIN} or {@link WITH_META}
+ * @param span bytes that a slice is measured against; default: the run's own. More where the run is part of another.
  */
-export function cutRun(run: FrameRun, marks: Uint8Array): Piece[] {
+export function cutRun(run: FrameRun, marks: Uint8Array, span: number = spanOf(run)): Piece[] {
   let bytes = 0;
   let slices = 0;
   let needsCopy = run.isBare;
@@ -68,9 +69,13 @@ export function cutRun(run: FrameRun, marks: Uint8Array): Piece[] {
     previous = mark;
   }
   if (slices === 0) return [];
-  const span = frameField(run, run.count - 1, FRAME.END) - frameField(run, 0, FRAME.START);
   if (needsCopy || bytes < slices * SLICE_WORTH || bytes < span * SHARE_WORTH) return [gather(run, marks)];
   return slice(run, marks);
+}
+
+/** Bytes from a run's first message to the end of its last. */
+export function spanOf(run: FrameRun): number {
+  return frameField(run, run.count - 1, FRAME.END) - frameField(run, 0, FRAME.START);
 }
 
 function slice(run: FrameRun, marks: Uint8Array): Piece[] {

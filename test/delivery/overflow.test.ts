@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { startBroker, until } from '../support/broker.js';
 import { line, VALID } from '../support/messages.js';
+import { numberedBlock } from '../support/numbered.js';
 import type { Peer } from '../support/peer.js';
 
 describe('slow subscribers', () => {
@@ -43,6 +44,28 @@ describe('slow subscribers', () => {
       expect(slow.errors).toContain('SLOW_CONSUMER');
     },
   );
+
+  test('disconnect, of a member of a group: what was dealt to it is counted, the others get the rest', async () => {
+    const { manager, connect } = await startBroker({ maxPendingBytes: 600_000 });
+    const members: Peer[] = [];
+    for (let member = 0; member < 3; member++)
+      members.push(await (await connect()).subscribe({ group: 'g', types: ['job_progress'] }));
+    const [slow, ...others] = members as [Peer, Peer, Peer];
+    slow.socket.pause();
+    const publisher = await connect();
+    let sent = 0;
+    while (manager.getMetrics().protocol.subscriptions === 3) {
+      publisher.write(numberedBlock(0, sent, sent + 2000));
+      sent += 2000;
+      await publisher.settled();
+      await Promise.all(others.map((peer) => peer.settled()));
+    }
+    slow.socket.resume();
+    await slow.closed;
+    await Promise.all(others.map((peer) => peer.settled()));
+    const received = members.reduce((sum, { forwarded }) => sum + forwarded.length, 0);
+    expect(received + manager.getMetrics().totals.messagesDropped).toBe(sent);
+  });
 
   test('block: publishers wait, and nothing is lost', async () => {
     const { manager, connect } = await startBroker({ maxPendingBytes: 200_000 });

@@ -46,8 +46,8 @@ function subscriber(data: { id?: string; types?: string[]; [key: string]: unknow
   return recorder;
 }
 
-/** Sends lines as one crawler, the way a settled chunk is routed. */
-function publish(text: string, crawlerId?: string): void {
+/** Sends lines as one crawler, the way a settled chunk is routed; more than once, where that is asked for. */
+function publish(text: string, crawlerId?: string, rounds = 1): void {
   const pool = new SlabPool(256 * 1024);
   const slab = pool.acquire(text.length);
   const end = slab.base + slab.arena.bytes.write(text, slab.base);
@@ -79,7 +79,7 @@ function publish(text: string, crawlerId?: string): void {
       delimiter: 10,
       copies: new CopyPool(1024 * 1024),
     };
-    subscriptions.route(run);
+    for (let round = 0; round < rounds; round++) subscriptions.route(run);
     firstSequence += count;
   }
 }
@@ -243,6 +243,34 @@ describe('groups', () => {
     const everyone = [subscriber({ group: 'g' }), subscriber({ group: 'h' }), subscriber()];
     publish(beat.repeat(3));
     expect(everyone.map(({ types }) => types.length)).toEqual([3, 3, 3]);
+  });
+
+  test('who is closed in the middle of a deal takes nothing from the others', () => {
+    const members = Array.from({ length: 4 }, () => subscriber({ group: 'g' }));
+    const [first] = members as [Recorder];
+    const take = first.deliver.bind(first);
+    first.deliver = (piece) => {
+      take(piece);
+      subscriptions.removeAll(first);
+    };
+    const jobs = Array.from({ length: 40 }, (_, index) => progress(`job-${index}`));
+    publish(jobs.join(''));
+    expect(members.map(({ text }) => text).join('')).toBe(jobs.join(''));
+    publish(beat.repeat(3));
+    expect(members.map(({ types }) => types.length)).toEqual([10, 11, 11, 11]);
+  });
+
+  test('a message costs the same however many members there are', () => {
+    const time = (members: number): number => {
+      subscriptions = new Subscriptions(MessageRegistry.builtin());
+      for (let index = 0; index < members; index++) subscriber({ group: 'g' });
+      const startedAt = performance.now();
+      publish(beat.repeat(10_000), undefined, 10);
+      return performance.now() - startedAt;
+    };
+    time(10);
+    // Not even five times the time for fifty times the members: each looks at its own messages only.
+    expect(time(500)).toBeLessThan(5 * time(10));
   });
 
   test('who leaves takes no more; the last one ends the group', () => {
