@@ -86,16 +86,8 @@ export class SocketManager extends EventEmitter<ServerEvents> {
   async start(): Promise<void> {
     if (this.#state !== 'stopped') throw new SluiceError('ALREADY_RUNNING');
     this.#state = 'starting';
-    this.#starting = this.#start();
-    try {
-      await this.#starting;
-    } catch (error) {
-      this.#state = 'stopped';
-      await this.#closeAdmin();
-      await this.#pipeline?.dispatcher.close();
-      this.#pipeline = undefined;
-      throw error;
-    }
+    this.#starting = this.#start().catch((error: unknown) => this.#undoStart(error));
+    await this.#starting;
     const address = this.#address ?? '';
     this.#log.info({ address, workers: this.options.workers.threads }, 'listening');
     this.emit('server_listening', { address });
@@ -185,6 +177,15 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     this.#startedAt = { wall: new Date(), monotonic: performance.now() };
     this.#health.start();
     this.#startTimers();
+  }
+
+  /** Only when nothing is left of a start that failed may there be another one. */
+  async #undoStart(error: unknown): Promise<never> {
+    await this.#closeAdmin();
+    await this.#pipeline?.dispatcher.close();
+    this.#pipeline = undefined;
+    this.#state = 'stopped';
+    throw error;
   }
 
   /** Before anything else is there: `/readyz` then tells that the broker is starting. */

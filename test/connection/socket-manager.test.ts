@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { existsSync, lstatSync } from 'node:fs';
+import { existsSync, lstatSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { pino } from 'pino';
@@ -57,6 +57,22 @@ describe('life', () => {
     await manager.stop();
     await starting;
     expect(manager.getStatus().state).toBe('stopped');
+  });
+
+  test('a start that has failed does not reach into the next one', async () => {
+    const socketPath = join(temporaryFolder(), 'broker.sock');
+    writeFileSync(socketPath, 'no socket');
+    const manager = new SocketManager({ socketPath, workers: { threads: 1 } }, { logger });
+    const failing = expect(manager.start()).rejects.toMatchObject({ code: 'SOCKET_PATH_INVALID' });
+    await manager.stop();
+    rmSync(socketPath);
+    await manager.start();
+    await failing;
+    expect(manager.isHealthy()).toBe(true);
+    const peer = await Peer.connect(socketPath);
+    await peer.settled();
+    await manager.stop();
+    await peer.closed;
   });
 
   test('a schema module that cannot be loaded fails the start', async () => {
