@@ -4,6 +4,7 @@ import { EventEmitter } from 'node:events';
 import { type ErrorCode, SluiceError } from '../errors.js';
 import type { OutgoingMessage, PeerRole } from '../protocol/messages.js';
 import type { ConnectionState } from './connection-state.js';
+import { guardedEmit } from './guarded-emit.js';
 import type { SocketConnection } from './socket-connection.js';
 
 /** Connections to choose: every field that is there must fit. */
@@ -45,15 +46,20 @@ export interface PoolEvents {
 export class ConnectionPool extends EventEmitter<PoolEvents> {
   readonly #connections = new Map<string, SocketConnection>();
   readonly #capacity: number;
+  readonly #onListenerError: (error: unknown) => void;
   #peak = 0;
   #added = 0;
   #removed = 0;
   #refused = 0;
 
-  /** @param capacity connections at a time */
-  constructor(capacity: number) {
+  /**
+   * @param capacity connections at a time
+   * @param onListenerError called with what a listener of the pool throws; default: it is thrown on
+   */
+  constructor(capacity: number, onListenerError: (error: unknown) => void = rethrow) {
     super();
     this.#capacity = capacity;
+    this.#onListenerError = onListenerError;
   }
 
   get size(): number {
@@ -96,14 +102,14 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
     this.#connections.set(connection.id, connection);
     this.#added++;
     this.#peak = Math.max(this.#peak, this.size);
-    this.emit('connection_added', { connection });
+    this.#notify('connection_added', { connection });
     return true;
   }
 
   /** Counts a connection that found the pool full. */
   refuse(): void {
     this.#refused++;
-    this.emit('pool_capacity_reached', { capacity: this.#capacity });
+    this.#notify('pool_capacity_reached', { capacity: this.#capacity });
   }
 
   /** Takes out a connection, and closes it if it is open. False when it was not there. */
@@ -113,7 +119,7 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
     this.#connections.delete(connectionId);
     this.#removed++;
     if (connection.isOpen) void connection.disconnect(reason);
-    this.emit('connection_removed', { connectionId, connection, reason });
+    this.#notify('connection_removed', { connectionId, connection, reason });
     return true;
   }
 
@@ -184,8 +190,12 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
   cleanup(): number {
     const dead = this.all().filter(({ state }) => state === 'disconnected' || state === 'error');
     for (const { id } of dead) this.remove(id, 'cleanup');
-    if (dead.length > 0) this.emit('pool_cleanup', { removed: dead.length });
+    if (dead.length > 0) this.#notify('pool_cleanup', { removed: dead.length });
     return dead.length;
+  }
+
+  #notify<E extends keyof PoolEvents>(name: E, event: PoolEvents[E][0]): void {
+    guardedEmit(this, name, event, this.#onListenerError);
   }
 
   async #sendAll(connections: SocketConnection[], message: OutgoingMessage): Promise<BroadcastResult> {
@@ -204,4 +214,8 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
 /** Messages carry access tokens: they are not for peers that may not be there. */
 function withoutStrangers(connections: readonly SocketConnection[]): SocketConnection[] {
   return connections.filter(({ isIn }) => isIn);
+}
+
+function rethrow(error: unknown): never {
+  throw error;
 }

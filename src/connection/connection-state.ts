@@ -1,4 +1,4 @@
-// What there is to know of a connection: its state, who it is, its figures, its options.
+// What there is to know of a connection: its state, who it is, its figures, its events, its options.
 
 import type { ErrorCode } from '../errors.js';
 import type { OverflowPolicy, PeerRole } from '../protocol/messages.js';
@@ -48,6 +48,18 @@ export interface ConnectionStatistics {
   /** ms since the connection was made. */
   readonly uptime: number;
   readonly lastError: { readonly code: ErrorCode | string; readonly at: Date } | undefined;
+}
+
+/**
+ * What a connection tells its listeners.
+ * @typeParam C the connection
+ */
+export interface EventsOf<C> {
+  state_changed: [event: { connection: C; from: ConnectionState; to: ConnectionState }];
+  /** A socket error, or a reason to close. No listener is needed. */
+  failed: [event: { connection: C; code: string }];
+  dropped: [event: { connection: C; messages: number }];
+  closed: [event: { connection: C; reason: string }];
 }
 
 /** Why forwarded messages were dropped: an overflow policy (`block` drops none), or the peer had gone. */

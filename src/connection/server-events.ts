@@ -17,6 +17,7 @@ export interface ServerEvents {
   server_stopping: [event: { reason: string }];
   /** What `drainTimeout` did not suffice for: messages not delivered, and bytes of messages not validated. */
   server_stopped: [event: { reason: string; undelivered: number; unsettledBytes: number }];
+  /** Something failed that stops nothing; what a listener of another event throws, too. */
   server_error: [event: { error: unknown }];
   connection_added: [event: { connection: SocketConnection }];
   connection_removed: [event: { connectionId: string; connection: SocketConnection; reason: string }];

@@ -15,20 +15,16 @@ import {
   type ConnectionState,
   type ConnectionStatistics,
   type DropCause,
+  type EventsOf,
   PAUSE,
   wallClock,
 } from './connection-state.js';
 import { ConnectionTally } from './connection-tally.js';
+import { guardedEmit } from './guarded-emit.js';
 import { MessageBuffer } from './message-buffer.js';
 import { attachSocket, surviveFailedWrites } from './slab-socket.js';
 
-export interface ConnectionEvents {
-  state_changed: [event: { connection: SocketConnection; from: ConnectionState; to: ConnectionState }];
-  /** A socket error, or a reason to close. No listener is needed. */
-  failed: [event: { connection: SocketConnection; code: string }];
-  dropped: [event: { connection: SocketConnection; messages: number }];
-  closed: [event: { connection: SocketConnection; reason: string }];
-}
+export type ConnectionEvents = EventsOf<SocketConnection>;
 
 /** How long a peer that fell behind is given to read why it is closed, in ms. */
 const SLOW_GRACE = 1000;
@@ -164,7 +160,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     if (from === to || from === 'disconnected' || from === 'error') return;
     if (from === 'disconnecting' && to !== 'disconnected' && to !== 'error') return;
     this.#state = to;
-    this.emit('state_changed', { connection: this, from, to });
+    this.#notify('state_changed', { connection: this, from, to });
   }
 
   /** Notes that the peer has sent something valid. */
@@ -294,16 +290,20 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     this.#close('SLOW_CONSUMER', SLOW_GRACE);
   }
 
+  #notify<E extends keyof ConnectionEvents>(name: E, event: ConnectionEvents[E][0]): void {
+    guardedEmit(this, name, event, (error) => this.#host.onListenerError(error));
+  }
+
   #countDropped(messages: number, cause: DropCause): void {
     if (messages === 0) return;
     this.#tally.messagesDropped += messages;
     this.#host.onDropped(messages, cause);
-    this.emit('dropped', { connection: this, messages });
+    this.#notify('dropped', { connection: this, messages });
   }
 
   #fail(code: string): void {
     this.noteError(code);
-    this.emit('failed', { connection: this, code });
+    this.#notify('failed', { connection: this, code });
   }
 
   /** Sends nothing more. What the peer had sent before it left is read up to its end, and delivered. */
@@ -342,6 +342,6 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     this.setState(hadError ? 'error' : 'disconnected');
     const reason = this.#closeReason ?? 'peer';
     this.#host.onClosed(this, reason);
-    this.emit('closed', { connection: this, reason });
+    this.#notify('closed', { connection: this, reason });
   };
 }

@@ -244,9 +244,10 @@ export class Dispatcher {
   /** Validation is pure, so a batch may be sent again: in quarantine, where it shows which message is bad. */
   #onFailure(chunks: Chunk[], error: unknown): void {
     if (this.#closed) return;
-    this.#options.onWorkerError(error);
     this.#retries++;
+    // First of all: whatever the callback does, the chunks get their answer.
     this.#quarantine.add(chunks);
+    this.#options.onWorkerError(error);
   }
 
   #giveUp(chunk: Chunk): void {
