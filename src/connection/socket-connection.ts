@@ -318,7 +318,8 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     this.#host.onClosing(this);
     // A peer may stop reading and keep its side open: then silence is the end.
     const { sendTimeout } = this.#host.options;
-    this.#socket.setTimeout(sendTimeout, () => {
+    this.#socket.setTimeout(sendTimeout);
+    this.#socket.on('timeout', () => {
       if (this.isPaused) this.#socket.setTimeout(sendTimeout);
       else this.destroy();
     });

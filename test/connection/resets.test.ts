@@ -121,6 +121,35 @@ test.skipIf(!hasPerl)(
   },
 );
 
+test.skipIf(!hasPerl)(
+  'one that only stops reading is closed too when it fell silent while nobody was read',
+  async () => {
+    const sendTimeout = 100;
+    const { manager, connect, socketPath } = await startBroker({ sendTimeout, maxPendingBytes: 100_000 });
+    const pool = manager.getConnectionPool();
+    const blocker = await (await connect()).subscribe({ overflow: 'block', types: ['job_progress'] });
+    blocker.socket.pause();
+    const publisher = await connect();
+    await publisher.settled();
+    const deaf = spawn('perl', ['-e', DEAF_PUBLISHER, socketPath]);
+    onTestFinished(() => void deaf.kill());
+    await until(() => pool.size === 3);
+    publisher.write(numberedBlock(0, 0, 5000));
+    await until(() => manager.getMetrics().flow.isPaused);
+    const connection = pool.all()[2];
+    // The broker's own word, which the peer does not take.
+    connection?.reply(Buffer.from('{}\n'));
+    connection?.flush();
+    await until(() => connection?.state === 'disconnecting');
+    // Its time runs out more than once meanwhile.
+    await new Promise((resolve) => setTimeout(resolve, 3 * sendTimeout));
+    expect(pool.size).toBe(3);
+    blocker.socket.resume();
+    await until(() => pool.size === 2);
+    await publisher.settled();
+  },
+);
+
 test('a peer that ends its side gets all its answers, and only then the end', async () => {
   const { connect } = await startBroker({ maxConnectionBytes: 1024, maxErrorReplies: 1000 });
   const subscriber = await (await connect()).subscribe();
