@@ -14,6 +14,10 @@ describe('messages in a batch', () => {
     ['lines of one byte', '1\n'],
     ['empty lines', '\n'],
     ['the shortest that are taken', '{"type":"ping"}'],
+    [
+      'one that is long, then the shortest',
+      `{"type":"x","pad":"${'x'.repeat(200_000)}"}${'{}'.repeat(150_000)}`,
+    ],
   ])('%s: memory stays bounded, and the next good message arrives', async (_, text) => {
     const broker = await BrokerProcess.start();
     const subscriber = await (await Peer.connect(broker.socketPath)).subscribe();
