@@ -47,7 +47,7 @@ export function collectMetrics(pipeline: Pipeline, connections: PoolStatistics, 
     totals: {
       ...pipeline.totals,
       dropped: { ...pipeline.totals.dropped },
-      messagesReceived: sum(protocol.accepted) + sum(protocol.refused),
+      messagesReceived: protocol.received,
     },
     memory: {
       heldBytes: slabs.heldBytes + copies.slabs.heldBytes,
@@ -88,8 +88,4 @@ export class RateMeter {
     this.#totals = totals;
     this.#measuredAt = now;
   }
-}
-
-function sum(counts: Readonly<Record<string, number>>): number {
-  return Object.values(counts).reduce((total, count) => total + count, 0);
 }

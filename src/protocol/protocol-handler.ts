@@ -57,6 +57,8 @@ export class ProtocolHandler {
   readonly #heartbeat: number;
   readonly #accepted: number[];
   readonly #refused = new Map<WireErrorCode, number>();
+  /** Messages that were found valid, and counted so, before the gate refused them. */
+  #refusedByGate = 0;
   /** Too long messages in a row, by connection. */
   readonly #framingErrors = new WeakMap<SocketConnection, number>();
   /** When the latest forwarded heartbeat was received, by connection. */
@@ -83,9 +85,10 @@ export class ProtocolHandler {
     this.#listener = listener;
     this.#replies = new ReplyLimiter(settings.maxErrorReplies, settings.delimiter);
     this.#control = new ControlHandler(settings, subscriptions, this.#replies, access);
-    this.#gate = new Gate(access, this.#replies, settings.maxMessagesPerSecond, (code, count) =>
-      this.#countRefused(code, count),
-    );
+    this.#gate = new Gate(access, this.#replies, settings.maxMessagesPerSecond, (code, count) => {
+      this.#countRefused(code, count);
+      this.#refusedByGate += count;
+    });
     this.#heartbeat = registry.get('heartbeat')?.index ?? 0;
     this.#accepted = registry.types.map(() => 0);
   }
@@ -97,6 +100,7 @@ export class ProtocolHandler {
       if (count > 0) accepted[name] = count;
     });
     return {
+      received: sum(this.#accepted) + sum(this.#refused.values()) - this.#refusedByGate,
       accepted,
       ...this.#byPattern,
       refused: Object.fromEntries(this.#refused),
@@ -322,4 +326,10 @@ interface AddressedMessage {
 function frameBytes(chunk: Chunk, { frames }: Verdict, frame: number): Buffer {
   const at = frame * FRAME.SIZE;
   return chunk.slab.arena.bytes.subarray(frames[at + FRAME.START] ?? 0, frames[at + FRAME.END] ?? 0);
+}
+
+function sum(counts: Iterable<number>): number {
+  let total = 0;
+  for (const count of counts) total += count;
+  return total;
 }

@@ -186,6 +186,8 @@ describe('limits of one connection', () => {
     expect(1000 - refused).toBeLessThan(500);
     expect(fast.errors).toContain('RATE_LIMITED');
     expect(slow.errors).toEqual([]);
+    // Two pings and a subscribe beside them; what was refused is counted once.
+    expect(manager.getMetrics().totals.messagesReceived).toBe(1050 + 3);
   });
 
   test('a message whose end does not come closes the connection after partialMessageTimeout', async () => {
