@@ -314,12 +314,13 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     this.#notify('server_stopping', { reason });
     this.#health.stop();
     for (const timer of this.#timers) clearInterval(timer);
+    // In this order: while its file is there, no successor makes a socket under the name that closing removes.
+    this.#server?.close();
     try {
       this.#removeSocketFile();
     } catch (error) {
       this.#onServerError(error);
     }
-    this.#server?.close();
     await Promise.race([pipeline.drain(), delay(this.options.drainTimeout, undefined, { ref: false })]);
     const droppedBefore = pipeline.totals.messagesDropped;
     const unsettledBytes = this.#pool.all().reduce((sum, { lane }) => sum + lane.pendingBytes, 0);
