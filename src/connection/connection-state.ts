@@ -75,7 +75,20 @@ export interface ConnectionOptions extends MessageBufferOptions {
 /** Why reading stands still; several may hold at a time. */
 export const PAUSE = { CONNECTION: 1, SERVER: 2, CLOSING: 4, UNREAD: 8, HANDLERS: 16 } as const;
 
+/** What {@link ConnectionMetadata} is made of, with times of the monotonic clock in ms. */
+interface MetadataSource extends Omit<ConnectionMetadata, 'lastActivity' | 'lastHeartbeat'> {
+  readonly lastActivityAt: number;
+  readonly lastHeartbeatAt: number | undefined;
+}
+
+export function metadataOf(source: MetadataSource): ConnectionMetadata {
+  const { id, crawlerId, role, connectedAt, version, capabilities, tags } = source;
+  const lastHeartbeat = source.lastHeartbeatAt === undefined ? undefined : wallClock(source.lastHeartbeatAt);
+  const lastActivity = wallClock(source.lastActivityAt);
+  return { id, crawlerId, role, connectedAt, lastActivity, lastHeartbeat, version, capabilities, tags };
+}
+
 /** The wall clock's time of a moment of the monotonic clock. */
-export function wallClock(monotonic: number): Date {
+function wallClock(monotonic: number): Date {
   return new Date(Date.now() - (performance.now() - monotonic));
 }

@@ -8,6 +8,7 @@
 import type { ResolvedOptions } from '../config.js';
 import { CopyPool } from '../delivery/copy-pool.js';
 import type { FrameRun } from '../delivery/frame-run.js';
+import type { CopiedBytes } from '../delivery/outbox.js';
 import { BatchValidator } from '../dispatch/batch-validator.js';
 import { Dispatcher } from '../dispatch/dispatcher.js';
 import type { Chunk } from '../dispatch/lane.js';
@@ -61,6 +62,7 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
   readonly slabs: SlabPool;
   /** What is copied into on the way out. */
   readonly copies: CopyPool;
+  readonly copied: CopiedBytes = { waiting: 0 };
   readonly validator: MessageValidator;
   readonly delimiter: string;
   readonly options: ConnectionOptions;
@@ -123,7 +125,7 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
       this.copies,
       this.access,
     );
-    this.flow = new FlowControl(options, [this.slabs, this.copies.slabs], pool);
+    this.flow = new FlowControl(options, () => this.heldBytes, pool);
     this.dispatcher = new Dispatcher({
       ...workers,
       validationTimeout: options.validationTimeout,
@@ -169,6 +171,11 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
       }),
     });
     return { maxBytes: inlineBytes, validator: new BatchValidator(parser, delimiter) };
+  }
+
+  /** Bytes that are held for messages not yet delivered. */
+  get heldBytes(): number {
+    return this.slabs.heldBytes + this.copies.slabs.heldBytes + this.copied.waiting;
   }
 
   isIn(connection: SocketConnection): boolean {

@@ -22,7 +22,7 @@ export interface ServerMetrics {
   readonly flow: FlowStatistics;
   readonly totals: Readonly<PipelineTotals> & { readonly messagesReceived: number };
   readonly memory: {
-    /** Bytes of slabs that hold messages not yet delivered. */
+    /** Bytes held for messages not yet delivered: slabs, and what was copied and waits for its peer. */
     readonly heldBytes: number;
     /** Bytes of shared memory taken from the system. */
     readonly allocatedBytes: number;
@@ -50,7 +50,7 @@ export function collectMetrics(pipeline: Pipeline, connections: PoolStatistics, 
       messagesReceived: protocol.received,
     },
     memory: {
-      heldBytes: slabs.heldBytes + copies.slabs.heldBytes,
+      heldBytes: pipeline.heldBytes,
       allocatedBytes: slabs.allocatedBytes + copies.slabs.allocatedBytes,
       copiedBytes: slabs.copiedBytes,
     },

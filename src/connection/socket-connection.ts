@@ -3,7 +3,7 @@
 
 import { EventEmitter } from 'node:events';
 import type { Socket } from 'node:net';
-import { Outbox, type Piece } from '../delivery/outbox.js';
+import { Outbox, type OutboxEvents, type Piece } from '../delivery/outbox.js';
 import { Lane } from '../dispatch/lane.js';
 import { SluiceError } from '../errors.js';
 import type { OutgoingMessage, OverflowPolicy, PeerRole } from '../protocol/messages.js';
@@ -16,8 +16,8 @@ import {
   type ConnectionStatistics,
   type DropCause,
   type EventsOf,
+  metadataOf,
   PAUSE,
-  wallClock,
 } from './connection-state.js';
 import { ConnectionTally } from './connection-tally.js';
 import { guardedEmit } from './guarded-emit.js';
@@ -94,7 +94,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     );
     this.#socket.setNoDelay(true);
     surviveFailedWrites(this.#socket, (code) => this.#onReaderGone(code));
-    this.outbox = new Outbox(this.#socket, host.options.maxPendingBytes, {
+    const events: OutboxEvents = {
       onSlow: (messages) => this.#closeSlow(messages),
       onDropped: (messages) => {
         this.#countDropped(messages, this.outbox.policy);
@@ -106,7 +106,8 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
         this.#tally.noteWritten(bytes, messages);
         host.onWritten(bytes, messages);
       },
-    });
+    };
+    this.outbox = new Outbox(this.#socket, host.options.maxPendingBytes, events, host.copied);
     this.#socket.on('end', this.#onEnd);
     this.#socket.on('error', this.#onError);
     this.#socket.on('close', this.#onClose);
@@ -138,10 +139,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   }
 
   get metadata(): ConnectionMetadata {
-    const { id, crawlerId, role, connectedAt, version, capabilities, tags } = this;
-    const lastHeartbeat = this.lastHeartbeatAt === undefined ? undefined : wallClock(this.lastHeartbeatAt);
-    const lastActivity = wallClock(this.lastActivityAt);
-    return { id, crawlerId, role, connectedAt, lastActivity, lastHeartbeat, version, capabilities, tags };
+    return metadataOf(this);
   }
 
   get statistics(): ConnectionStatistics {

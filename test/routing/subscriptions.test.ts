@@ -91,10 +91,18 @@ const completed = line(VALID.job_completed);
 describe('types', () => {
   test('* is everything, in one piece, without a copy', () => {
     const all = subscriber();
-    publish(beat + progress('job-1') + completed);
+    const messages = (beat + progress('job-1') + completed).repeat(10);
+    publish(messages);
     expect(all.pieces).toHaveLength(1);
     expect(all.pieces[0]?.slab).toBeDefined();
-    expect(all.pieces[0]?.messages).toBe(3);
+    expect(all.pieces[0]?.messages).toBe(30);
+    expect(all.text).toBe(messages);
+  });
+
+  test('* is copied where it is little, so that it does not hold the whole slab', () => {
+    const all = subscriber();
+    publish(beat + progress('job-1') + completed);
+    expect(all.pieces).toMatchObject([{ slab: undefined, messages: 3 }]);
     expect(all.text).toBe(beat + progress('job-1') + completed);
   });
 
