@@ -24,7 +24,7 @@ import { Recipients } from '../routing/recipients.js';
 import { Subscriptions } from '../routing/subscriptions.js';
 import type { ConnectionHost } from './connection-host.js';
 import type { ConnectionPool } from './connection-pool.js';
-import { type ConnectionOptions, type DropCause, PAUSE } from './connection-state.js';
+import { type ConnectionOptions, type ConnectionState, type DropCause, PAUSE } from './connection-state.js';
 import { FlowControl } from './flow-control.js';
 import { LatencyHistogram } from './latency-histogram.js';
 import type { FrameRange } from './message-buffer.js';
@@ -56,6 +56,9 @@ export interface PipelineTotals {
   /** The same, by cause. */
   readonly dropped: Record<DropCause, number>;
 }
+
+/** States of a peer that has sent something valid; one that has not may still say `hello`. */
+const AT_WORK: ReadonlySet<ConnectionState> = new Set(['active', 'idle']);
 
 export class Pipeline implements ConnectionHost<SocketConnection> {
   /** What is received into. */
@@ -180,6 +183,20 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
 
   isIn(connection: SocketConnection): boolean {
     return this.access.isIn(connection);
+  }
+
+  /**
+   * Takes other tokens from now on. Who was at work without a `hello` that it now needs is told so, and closed.
+   * @throws SluiceError `CONFIG_UNREADABLE`; then nothing has changed
+   */
+  setAuth(auth: ResolvedOptions['auth']): void {
+    this.access.reload(auth);
+    for (const connection of this.#pool) {
+      const isAtWork = AT_WORK.has(connection.state) || this.subscriptions.countOf(connection) > 0;
+      if (connection.isIn || !isAtWork) continue;
+      this.protocol.replyError(connection, 'UNAUTHORIZED');
+      void connection.disconnect('UNAUTHORIZED');
+    }
   }
 
   onFrames(connection: SocketConnection, range: FrameRange): void {

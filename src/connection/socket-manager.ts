@@ -142,7 +142,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
    * @throws SluiceError `CONFIG_UNREADABLE`; then nothing has changed
    */
   setAuth(auth: ResolvedOptions['auth']): void {
-    this.#pipeline?.access.reload(auth);
+    this.#pipeline?.setAuth(auth);
   }
 
   /** Whether messages can be taken: the server runs, and a worker lives. */

@@ -130,6 +130,36 @@ test('a refused message makes its sender nobody: no owner of a job, no crawler a
   expect(other.forwarded).toEqual([]);
 });
 
+test('tokens that are wanted from now on put out who was at work without one, and nobody else', async () => {
+  const { manager, connect } = await startBroker();
+  const greeted = await (await greet(await connect(), 'app')).subscribe();
+  const listener = await (await connect()).subscribe();
+  const crawler = await connect();
+  crawler.write(beat);
+  await crawler.settled();
+  const quiet = await connect();
+  await until(() => manager.getConnectionPool().size === 4);
+  manager.setAuth({ tokens: { app: [APP], crawler: [CRAWLER] } });
+  await Promise.all([listener.closed, crawler.closed]);
+  expect([listener.errors, crawler.errors]).toEqual([['UNAUTHORIZED'], ['UNAUTHORIZED']]);
+  await greet(quiet, 'crawler', CRAWLER);
+  quiet.write(beat);
+  await quiet.settled();
+  await greeted.settled();
+  expect([greeted, listener].map(({ forwarded }) => forwarded.length)).toEqual([2, 1]);
+  expect(quiet.errors).toEqual([]);
+});
+
+test('tokens for applications alone leave crawlers where they are', async () => {
+  const { manager, connect } = await startBroker();
+  const crawler = await connect();
+  crawler.write(beat);
+  await crawler.settled();
+  manager.setAuth({ tokens: { app: [APP] } });
+  await crawler.settled();
+  expect(crawler.errors).toEqual([]);
+});
+
 describe('a file of tokens', () => {
   const fileWith = (content: string, mode = 0o600): string => {
     const path = join(temporaryFolder(), 'tokens.json');
