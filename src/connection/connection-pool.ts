@@ -19,7 +19,7 @@ export interface ConnectionFilter {
 export interface BroadcastResult {
   /** How many connections have taken the message. */
   readonly delivered: number;
-  /** Who has not, and why. */
+  /** Who has not, and why. After `SEND_TIMEOUT` it may still arrive. */
   readonly failed: readonly { readonly connectionId: string; readonly code: ErrorCode }[];
 }
 

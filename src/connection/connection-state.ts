@@ -68,7 +68,7 @@ export type DropCause = OverflowPolicy | 'closed';
 export interface ConnectionOptions extends MessageBufferOptions {
   readonly receive: 'slab' | 'copy';
   readonly maxPendingBytes: number;
-  /** ms after which a send is given up. */
+  /** ms after which a send is reported as failed; its message may still arrive. */
   readonly sendTimeout: number;
 }
 

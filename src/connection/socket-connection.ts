@@ -211,7 +211,8 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
 
   /**
    * Checks a message and sends it. Resolves when the socket has taken it.
-   * @throws SluiceError `INVALID_MESSAGE`, `CONNECTION_CLOSED`, `SLOW_CONSUMER`, `SEND_TIMEOUT`
+   * @throws SluiceError `INVALID_MESSAGE`, `CONNECTION_CLOSED`, `SLOW_CONSUMER`, `SEND_TIMEOUT` when it has not within
+   *   `sendTimeout`: the message stays queued, and may still arrive
    */
   async send(message: OutgoingMessage): Promise<void> {
     const line = encodeMessage(message, this.#host.validator, this.#host.delimiter);
