@@ -65,6 +65,10 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   /** The peer takes nothing any more; what it has sent is still read. */
   #isReaderGone = false;
   #graceTimer: NodeJS.Timeout | undefined;
+  #resolveClosed: () => void = () => {};
+  readonly #closed = new Promise<void>((resolve) => {
+    this.#resolveClosed = resolve;
+  });
 
   constructor(id: string, accepted: Socket, host: ConnectionHost<SocketConnection>) {
     super();
@@ -254,12 +258,8 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
 
   /** Sends what is queued, then closes. Resolves when the connection is closed. */
   disconnect(reason = 'server'): Promise<void> {
-    const closed = new Promise<void>((resolve) => {
-      if (this.#state === 'disconnected' || this.#state === 'error') resolve();
-      else this.once('closed', () => resolve());
-    });
     this.#close(reason, this.#host.options.sendTimeout);
-    return closed;
+    return this.#closed;
   }
 
   /** Closes at once. What is queued is lost, and counted. */
@@ -343,5 +343,6 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     const reason = this.#closeReason ?? 'peer';
     this.#host.onClosed(this, reason);
     this.#notify('closed', { connection: this, reason });
+    this.#resolveClosed();
   };
 }

@@ -259,6 +259,19 @@ describe('code in the same process', () => {
     await crawler.count(2);
   });
 
+  test('may close a connection as often as it likes: each call resolves when it is closed', async () => {
+    const { manager, connect } = await startBroker();
+    const peer = await connect();
+    await peer.settled();
+    const [connection] = manager.getConnectionPool().all();
+    const calls = Array.from({ length: 50 }, () => connection?.disconnect());
+    expect(connection?.listenerCount('closed')).toBe(0);
+    await Promise.all(calls);
+    expect(connection?.state).toBe('disconnected');
+    await connection?.disconnect();
+    await peer.closed;
+  });
+
   test('broadcasts, and is told how many got it', async () => {
     const { manager, connect } = await startBroker();
     const pool = manager.getConnectionPool();
