@@ -84,6 +84,9 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
         this.#partialSince = this.lastActivityAt;
         host.onFrames(this, range);
       },
+      onSkipped: () => {
+        this.#partialSince = this.lastActivityAt;
+      },
       onOversize: () => this.lane.after(() => host.onOversize(this)),
     });
     this.#socket = attachSocket(
@@ -233,15 +236,9 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     const { maxPendingBytes, sendTimeout } = this.#host.options;
     if (!this.isOpen) return Promise.reject(new SluiceError('CONNECTION_CLOSED'));
     if (this.outbox.pendingBytes > maxPendingBytes) return Promise.reject(new SluiceError('SLOW_CONSUMER'));
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(new SluiceError('SEND_TIMEOUT')), sendTimeout);
-      this.outbox.send(typeof bytes === 'string' ? Buffer.from(bytes) : bytes, (error) => {
-        clearTimeout(timer);
-        if (error) reject(error);
-        else resolve();
-      });
-      this.flush();
-    });
+    const taken = this.outbox.sendWithin(sendTimeout, typeof bytes === 'string' ? Buffer.from(bytes) : bytes);
+    this.flush();
+    return taken;
   }
 
   /** Queues a message of the broker's own, without waiting for it. */

@@ -122,6 +122,21 @@ export class Outbox {
     this.#push({ bytes, slab: undefined, messages: 1, droppable: false, done });
   }
 
+  /**
+   * Queues a message of this process's own. Resolves when it is written. What is not within so many ms is reported
+   * as failed, but stays queued.
+   */
+  sendWithin(timeout: number, bytes: Buffer): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(new SluiceError('SEND_TIMEOUT')), timeout);
+      this.send(bytes, (error) => {
+        clearTimeout(timer);
+        if (error) reject(error);
+        else resolve();
+      });
+    });
+  }
+
   /** Hands what is queued to the socket, if the socket has finished the write before. */
   flush(now: number): void {
     if (this.#writing.length > 0 || this.#head === this.#queue.length || this.#closed) return;

@@ -229,4 +229,21 @@ describe('limits of one connection', () => {
     expect(slow.errors).toEqual(['INVALID_JSON']);
     await patient.settled();
   });
+
+  test('so does one that is too long, and is skipped; blanks after a message do not', async () => {
+    const limits = { maxMessageSize: 1000, partialMessageTimeout: 50, healthCheckInterval: 20 };
+    const { manager, connect } = await startBroker(limits);
+    let checks = 0;
+    manager.on('health_summary', () => checks++);
+    const [patient, endless] = [await connect(), await connect()];
+    patient.write(`${beat.trimEnd()} `);
+    endless.write(`{"a":"${'x'.repeat(2000)}`);
+    const timer = setInterval(() => endless.write('x'), 10);
+    await endless.closed;
+    clearInterval(timer);
+    expect(endless.errors).toEqual(['MESSAGE_TOO_LARGE', 'INVALID_JSON']);
+    const before = checks;
+    await until(() => checks > before + 5);
+    await patient.settled();
+  });
 });
