@@ -41,6 +41,19 @@ describe('with tokens', () => {
     expect(manager.getMetrics().protocol.subscriptions).toBe(0);
   });
 
+  test.each(['ping', 'pong', 'unsubscribe', 'subscribe'])(
+    'who owes a token and says %s before it is refused and closed',
+    async (type) => {
+      const { connect } = await guarded([CRAWLER]);
+      const peer = await connect();
+      peer.say(type, type.includes('subscribe') ? { id: 'a' } : {});
+      await peer.closed;
+      expect(peer.messages.map(({ data }) => data)).toMatchObject([
+        { code: 'UNAUTHORIZED', messageType: type },
+      ]);
+    },
+  );
+
   test('an application message from anybody but an application is refused', async () => {
     const { connect } = await guarded();
     const crawler = await connect();

@@ -84,6 +84,7 @@ describe('what the broker keeps of a peer’s own words', () => {
     ['hello', { role: 'crawler', capabilities: [long] }],
     ['hello', { role: 'crawler', capabilities: many }],
     ['subscribe', { id: long }],
+    ['unsubscribe', { id: long }],
     ['subscribe', { id: 'a', group: long }],
     ['subscribe', { id: 'a', types: [long] }],
     ['subscribe', { id: 'a', types: many }],
