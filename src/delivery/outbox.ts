@@ -211,7 +211,8 @@ export class Outbox {
   }
 
   readonly #onWritten = (error?: Error | null): void => {
-    if (error || this.#closed) return;
+    // Node calls a write done, without an error, when the socket is destroyed before the kernel has taken it.
+    if (error || this.#closed || this.#socket.destroyed) return;
     let bytes = 0;
     let messages = 0;
     for (const entry of this.#writing) {

@@ -4,7 +4,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import type { SocketConnection } from 'sluice';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { startBroker, type TestBroker, until } from '../support/broker.js';
-import { Ledger, numberedBlock } from '../support/numbered.js';
+import { Ledger, ledgerOf, numberedBlock } from '../support/numbered.js';
 import type { Peer } from '../support/peer.js';
 
 /** Sends bytes, and leaves as soon as the kernel has them, with whatever answers there are unread. */
@@ -22,12 +22,6 @@ const DEAF_PUBLISHER = `
   while (sysread(STDIN, my $bytes, 65536)) { syswrite($socket, $bytes) }
 `;
 const hasPerl = spawnSync('perl', ['-MIO::Socket::UNIX', '-e', '1']).status === 0;
-
-function ledgerOf(peer: Peer): Ledger {
-  const ledger = new Ledger();
-  for (const text of peer.lines) ledger.readLine(text);
-  return ledger;
-}
 
 /** Gives the connection that is removed next, and why. */
 function nextRemoved({ manager }: TestBroker): Promise<{ connection: SocketConnection; reason: string }> {
