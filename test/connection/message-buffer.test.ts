@@ -157,10 +157,20 @@ describe('slabs', () => {
     expect(pool.acquire(1)).toBe(slab);
   });
 
-  test('10,000 quiet connections take less than 100 MB', () => {
+  test('the buffers of 10,000 quiet connections take less than 100 MB of slabs, and give them back', () => {
     const pool = new SlabPool(256 * 1024);
-    for (let index = 0; index < 10_000; index++) pool.acquire(MIN_SLAB_SIZE);
+    const options = { framing: 'auto', maxMessageSize: 1 << 20, delimiter: NEWLINE } as const;
+    let frames = 0;
+    const receiver = { onFrames: () => frames++, onOversize() {} };
+    const buffers = Array.from({ length: 10_000 }, () => new MessageBuffer(pool, options, receiver));
+    for (let round = 0; round < 3; round++) {
+      for (const buffer of buffers) buffer.write(Buffer.from('{"type":"ping"}\n'));
+    }
+    expect(frames).toBe(30_000);
     expect(pool.allocatedBytes).toBeLessThan(100e6);
+    for (const buffer of buffers) buffer.close();
+    pool.trim();
+    expect(pool.allocatedBytes).toBe(0);
   });
 
   test('closing gives the slab back, once', () => {
