@@ -21,7 +21,7 @@ export interface ServerEvents {
   server_error: [event: { error: unknown }];
   connection_added: [event: { connection: SocketConnection }];
   connection_removed: [event: { connectionId: string; connection: SocketConnection; reason: string }];
-  connection_rejected: [event: { code: 'MAX_CONNECTIONS'; connections: number }];
+  connection_rejected: [event: { code: 'MAX_CONNECTIONS' | 'SHUTTING_DOWN'; connections: number }];
   /** A validation worker failed. Its batch is tried again. */
   pool_error: [event: { error: unknown }];
   /** A valid message of a crawler or an application. */

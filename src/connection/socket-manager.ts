@@ -214,10 +214,11 @@ export class SocketManager extends EventEmitter<ServerEvents> {
 
   #accept(socket: Socket): void {
     if (this.#pipeline === undefined || this.#pool.isFull || this.#state !== 'running') {
-      this.#pool.refuse();
+      const code = this.#state === 'stopping' ? 'SHUTTING_DOWN' : 'MAX_CONNECTIONS';
+      if (code === 'MAX_CONNECTIONS') this.#pool.refuse();
       socket.on('error', () => {});
-      socket.end(errorLine('MAX_CONNECTIONS', {}, this.options.messageDelimiter), () => socket.destroy());
-      this.#notify('connection_rejected', { code: 'MAX_CONNECTIONS', connections: this.#pool.size });
+      socket.end(errorLine(code, {}, this.options.messageDelimiter), () => socket.destroy());
+      this.#notify('connection_rejected', { code, connections: this.#pool.size });
       return;
     }
     const connection = new SocketConnection(`${this.#idPrefix}-${this.#nextId++}`, socket, this.#pipeline);
