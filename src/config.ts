@@ -183,7 +183,9 @@ export const optionsSchema = z.strictObject({
     }),
   sendTimeout: interval()
     .default(10 * SECOND)
-    .meta({ description: 'ms after which a send is given up' }),
+    .meta({
+      description: 'ms after which a send is reported as failed; what the peer takes later still arrives',
+    }),
   drainTimeout: milliseconds()
     .default(10 * SECOND)
     .meta({ description: 'ms that stopping waits for deliveries' }),

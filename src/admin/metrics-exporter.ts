@@ -29,7 +29,7 @@ const NO_REFUSALS = Object.fromEntries(Object.keys(WIRE_ERRORS).map((code) => [c
 const COUNTERS: readonly MetricEntry[] = [
   {
     name: 'sluice_messages_received_total',
-    help: 'Messages received and accepted, by type',
+    help: 'Messages found valid, by type',
     label: 'type',
     figure: ({ protocol }, registry) => ({ ...noMessages(registry), ...protocol.accepted }),
   },

@@ -1,5 +1,6 @@
 // The server as one of its connections sees it: one interface, so that neither imports the other.
 
+import type { CopiedBytes } from '../delivery/outbox.js';
 import type { Chunk } from '../dispatch/lane.js';
 import type { MessageValidator } from '../protocol/message-validator.js';
 import type { ConnectionOptions, DropCause } from './connection-state.js';
@@ -14,7 +15,10 @@ export interface ConnectionHost<C> {
   readonly slabs: SlabPool;
   readonly validator: MessageValidator;
   readonly delimiter: string;
+  readonly copied: CopiedBytes;
   readonly options: ConnectionOptions;
+  /** Whether the peer has said the token that it needs, or needs none. */
+  isIn(connection: C): boolean;
   /** Whole messages have come in. */
   onFrames(connection: C, range: FrameRange): void;
   /** Messages of the connection are validated, in order. */

@@ -4,6 +4,7 @@ import { EventEmitter } from 'node:events';
 import { type ErrorCode, SluiceError } from '../errors.js';
 import type { OutgoingMessage, PeerRole } from '../protocol/messages.js';
 import type { ConnectionState } from './connection-state.js';
+import { guardedEmit } from './guarded-emit.js';
 import type { SocketConnection } from './socket-connection.js';
 
 /** Connections to choose: every field that is there must fit. */
@@ -18,7 +19,7 @@ export interface ConnectionFilter {
 export interface BroadcastResult {
   /** How many connections have taken the message. */
   readonly delivered: number;
-  /** Who has not, and why. */
+  /** Who has not, and why. After `SEND_TIMEOUT` it may still arrive. */
   readonly failed: readonly { readonly connectionId: string; readonly code: ErrorCode }[];
 }
 
@@ -42,23 +43,29 @@ export interface PoolEvents {
   pool_cleanup: [event: { removed: number }];
 }
 
+export interface PoolHooks {
+  /** Checks a message and makes a line of it; where it does not, each connection does so for itself. */
+  readonly encode?: (message: OutgoingMessage) => Buffer | undefined;
+  /** Called with what a listener of the pool throws; default: it is thrown on. */
+  readonly onListenerError?: (error: unknown) => void;
+}
+
 export class ConnectionPool extends EventEmitter<PoolEvents> {
   readonly #connections = new Map<string, SocketConnection>();
   readonly #capacity: number;
   readonly #encode: (message: OutgoingMessage) => Buffer | undefined;
+  readonly #onListenerError: (error: unknown) => void;
   #peak = 0;
   #added = 0;
   #removed = 0;
   #refused = 0;
 
-  /**
-   * @param capacity connections at a time
-   * @param encode checks a message and makes a line of it; where it does not, each connection does so for itself
-   */
-  constructor(capacity: number, encode: (message: OutgoingMessage) => Buffer | undefined = () => undefined) {
+  /** @param capacity connections at a time */
+  constructor(capacity: number, { encode = () => undefined, onListenerError = rethrow }: PoolHooks = {}) {
     super();
     this.#capacity = capacity;
     this.#encode = encode;
+    this.#onListenerError = onListenerError;
   }
 
   get size(): number {
@@ -101,14 +108,14 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
     this.#connections.set(connection.id, connection);
     this.#added++;
     this.#peak = Math.max(this.#peak, this.size);
-    this.emit('connection_added', { connection });
+    this.#notify('connection_added', { connection });
     return true;
   }
 
   /** Counts a connection that found the pool full. */
   refuse(): void {
     this.#refused++;
-    this.emit('pool_capacity_reached', { capacity: this.#capacity });
+    this.#notify('pool_capacity_reached', { capacity: this.#capacity });
   }
 
   /** Takes out a connection, and closes it if it is open. False when it was not there. */
@@ -118,7 +125,7 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
     this.#connections.delete(connectionId);
     this.#removed++;
     if (connection.isOpen) void connection.disconnect(reason);
-    this.emit('connection_removed', { connectionId, connection, reason });
+    this.#notify('connection_removed', { connectionId, connection, reason });
     return true;
   }
 
@@ -138,7 +145,7 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
 
   /** Crawlers that can take a message. */
   crawlers(): SocketConnection[] {
-    return this.filter({ role: 'crawler', where: ({ isOpen }) => isOpen });
+    return this.filter({ role: 'crawler', where: ({ isOpen, isIn }) => isOpen && isIn });
   }
 
   filter(wanted: ConnectionFilter): SocketConnection[] {
@@ -154,11 +161,11 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
   }
 
   /**
-   * Sends a message to every connection.
+   * Sends a message to every connection. As with all that follow, peers that owe a token get nothing.
    * @throws SluiceError `INVALID_MESSAGE`
    */
   broadcast(message: OutgoingMessage): Promise<BroadcastResult> {
-    return this.#sendAll(this.all(), message);
+    return this.#sendAll(withoutStrangers(this.all()), message);
   }
 
   /**
@@ -166,7 +173,7 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
    * @throws SluiceError `INVALID_MESSAGE`
    */
   broadcastToActive(message: OutgoingMessage): Promise<BroadcastResult> {
-    return this.#sendAll(this.active(), message);
+    return this.#sendAll(withoutStrangers(this.active()), message);
   }
 
   /**
@@ -182,15 +189,19 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
    * @throws SluiceError `INVALID_MESSAGE`
    */
   sendTo(wanted: ConnectionFilter, message: OutgoingMessage): Promise<BroadcastResult> {
-    return this.#sendAll(this.filter(wanted), message);
+    return this.#sendAll(withoutStrangers(this.filter(wanted)), message);
   }
 
   /** Takes out connections whose socket is gone. */
   cleanup(): number {
     const dead = this.all().filter(({ state }) => state === 'disconnected' || state === 'error');
     for (const { id } of dead) this.remove(id, 'cleanup');
-    if (dead.length > 0) this.emit('pool_cleanup', { removed: dead.length });
+    if (dead.length > 0) this.#notify('pool_cleanup', { removed: dead.length });
     return dead.length;
+  }
+
+  #notify<E extends keyof PoolEvents>(name: E, event: PoolEvents[E][0]): void {
+    guardedEmit(this, name, event, this.#onListenerError);
   }
 
   async #sendAll(connections: SocketConnection[], message: OutgoingMessage): Promise<BroadcastResult> {
@@ -206,4 +217,13 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
     });
     return { delivered: connections.length - failed.length, failed };
   }
+}
+
+/** Messages carry access tokens: they are not for peers that may not be there. */
+function withoutStrangers(connections: readonly SocketConnection[]): SocketConnection[] {
+  return connections.filter(({ isIn }) => isIn);
+}
+
+function rethrow(error: unknown): never {
+  throw error;
 }

@@ -1,4 +1,4 @@
-// What there is to know of a connection: its state, who it is, its figures, its options.
+// What there is to know of a connection: its state, who it is, its figures, its events, its options.
 
 import type { ErrorCode } from '../errors.js';
 import type { OverflowPolicy, PeerRole } from '../protocol/messages.js';
@@ -50,20 +50,45 @@ export interface ConnectionStatistics {
   readonly lastError: { readonly code: ErrorCode | string; readonly at: Date } | undefined;
 }
 
+/**
+ * What a connection tells its listeners.
+ * @typeParam C the connection
+ */
+export interface EventsOf<C> {
+  state_changed: [event: { connection: C; from: ConnectionState; to: ConnectionState }];
+  /** A socket error, or a reason to close. No listener is needed. */
+  failed: [event: { connection: C; code: string }];
+  dropped: [event: { connection: C; messages: number }];
+  closed: [event: { connection: C; reason: string }];
+}
+
 /** Why forwarded messages were dropped: an overflow policy (`block` drops none), or the peer had gone. */
 export type DropCause = OverflowPolicy | 'closed';
 
 export interface ConnectionOptions extends MessageBufferOptions {
   readonly receive: 'slab' | 'copy';
   readonly maxPendingBytes: number;
-  /** ms after which a send is given up. */
+  /** ms after which a send is reported as failed; its message may still arrive. */
   readonly sendTimeout: number;
 }
 
 /** Why reading stands still; several may hold at a time. */
 export const PAUSE = { CONNECTION: 1, SERVER: 2, CLOSING: 4, UNREAD: 8, HANDLERS: 16 } as const;
 
+/** What {@link ConnectionMetadata} is made of, with times of the monotonic clock in ms. */
+interface MetadataSource extends Omit<ConnectionMetadata, 'lastActivity' | 'lastHeartbeat'> {
+  readonly lastActivityAt: number;
+  readonly lastHeartbeatAt: number | undefined;
+}
+
+export function metadataOf(source: MetadataSource): ConnectionMetadata {
+  const { id, crawlerId, role, connectedAt, version, capabilities, tags } = source;
+  const lastHeartbeat = source.lastHeartbeatAt === undefined ? undefined : wallClock(source.lastHeartbeatAt);
+  const lastActivity = wallClock(source.lastActivityAt);
+  return { id, crawlerId, role, connectedAt, lastActivity, lastHeartbeat, version, capabilities, tags };
+}
+
 /** The wall clock's time of a moment of the monotonic clock. */
-export function wallClock(monotonic: number): Date {
+function wallClock(monotonic: number): Date {
   return new Date(Date.now() - (performance.now() - monotonic));
 }

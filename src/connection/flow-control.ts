@@ -2,7 +2,6 @@
 // fill, and the crawler waits. High mark: the budget. Low mark: three quarters of it.
 
 import { PAUSE } from './connection-state.js';
-import type { SlabPool } from './slab-pool.js';
 import type { SocketConnection } from './socket-connection.js';
 
 export interface FlowLimits {
@@ -37,7 +36,7 @@ const LEAST_WAITING_BYTES = 64 * 1024;
 
 export class FlowControl {
   readonly #limits: FlowLimits;
-  readonly #slabs: readonly SlabPool[];
+  readonly #heldBytes: () => number;
   readonly #connections: Iterable<SocketConnection>;
   readonly #blocked = new Set<SocketConnection>();
   #isPaused = false;
@@ -48,9 +47,10 @@ export class FlowControl {
   /** Connections that have messages waiting for validation. */
   readonly #waiting = new Set<SocketConnection>();
 
-  constructor(limits: FlowLimits, slabs: readonly SlabPool[], connections: Iterable<SocketConnection>) {
+  /** @param heldBytes tells how many bytes are held for messages not yet delivered */
+  constructor(limits: FlowLimits, heldBytes: () => number, connections: Iterable<SocketConnection>) {
     this.#limits = limits;
-    this.#slabs = slabs;
+    this.#heldBytes = heldBytes;
     this.#connections = connections;
   }
 
@@ -105,9 +105,7 @@ export class FlowControl {
   update(): void {
     const { maxBufferedBytes } = this.#limits;
     const mark = this.#isPaused ? maxBufferedBytes * LOW_MARK : maxBufferedBytes;
-    let heldBytes = 0;
-    for (const pool of this.#slabs) heldBytes += pool.heldBytes;
-    const isPaused = this.#blocked.size > 0 || heldBytes > mark;
+    const isPaused = this.#blocked.size > 0 || this.#heldBytes() > mark;
     if (isPaused === this.#isPaused) return;
     this.#isPaused = isPaused;
     if (isPaused) {

@@ -7,7 +7,7 @@
 //    sent │ whole messages│ partial    │ next read     │   slab
 //   ──────┴───────────────┴────────────┴───────────────┘
 
-import { CARRIAGE_RETURN_SLACK, FrameBoundary, type Framing } from '../protocol/framing.js';
+import { CARRIAGE_RETURN_SLACK, FrameBoundary, type Framing, skipBlanks } from '../protocol/framing.js';
 import { MIN_SLAB_SIZE, type Slab, type SlabPool } from './slab-pool.js';
 
 export interface MessageBufferOptions {
@@ -31,6 +31,8 @@ export interface FrameReceiver {
   onFrames(range: FrameRange): void;
   /** A message grew over maxMessageSize; its bytes are dropped up to its end. */
   onOversize(): void;
+  /** That end has come. */
+  onSkipped?(): void;
 }
 
 export interface MessageBufferStatistics {
@@ -97,7 +99,7 @@ export class MessageBuffer {
 
   /** Whether a message has begun whose end has not come yet. */
   get hasPartial(): boolean {
-    return this.#end > this.#start;
+    return this.#skipping || this.#end > this.#start;
   }
 
   /** Where the next read goes: at least one byte long. */
@@ -143,6 +145,7 @@ export class MessageBuffer {
   #frame(from: number): void {
     const boundary = this.#boundary.last(this.#slab.arena.bytes, from, this.#end);
     if (boundary !== -1) this.#handOn(boundary);
+    this.#dropBlanks(from);
     if (this.#end - this.#start > this.#maxPartial) {
       this.#skipping = true;
       this.#oversize++;
@@ -150,6 +153,13 @@ export class MessageBuffer {
       this.#start = this.#end;
       this.#receiver.onOversize();
     }
+  }
+
+  /** Blanks before a message are no message that has begun. Where one is open, what is new belongs to it. */
+  #dropBlanks(from: number): void {
+    if (this.#start < from || skipBlanks(this.#slab.arena.bytes, this.#start, this.#end) < this.#end) return;
+    this.#start = this.#end;
+    this.#boundary.reset();
   }
 
   #handOn(boundary: number): void {
@@ -165,6 +175,7 @@ export class MessageBuffer {
     this.#skippedBytes += next - from;
     this.#skipping = end === -1;
     this.#start = next;
+    if (!this.#skipping) this.#receiver.onSkipped?.();
     return next;
   }
 

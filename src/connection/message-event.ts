@@ -1,6 +1,6 @@
 // A forwarded message as code in this process sees it. Nothing is parsed until somebody looks.
 
-import { type FrameRun, frameField, wholeRun } from '../delivery/frame-run.js';
+import { type FrameRun, frameField, sliceOf } from '../delivery/frame-run.js';
 import { FRAME } from '../dispatch/verdict.js';
 import type { MessageRegistry, MessageType } from '../protocol/message-registry.js';
 import type { MessageMap } from '../protocol/messages.js';
@@ -62,7 +62,7 @@ export function messageEvents(
 ): MessageEvent[] {
   // One copy a run, so that an event stays good for as long as a listener keeps it.
   const base = frameField(run, 0, FRAME.START);
-  const bytes = Buffer.from(wholeRun({ ...run, isBare: false }).bytes);
+  const bytes = Buffer.from(sliceOf(run));
   const events: MessageEvent[] = [];
   for (let index = 0; index < run.count; index++) {
     const type = registry.types[frameField(run, index, FRAME.TYPE)];

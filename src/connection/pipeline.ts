@@ -8,6 +8,7 @@
 import type { ResolvedOptions } from '../config.js';
 import { CopyPool } from '../delivery/copy-pool.js';
 import type { FrameRun } from '../delivery/frame-run.js';
+import type { CopiedBytes } from '../delivery/outbox.js';
 import { BatchValidator } from '../dispatch/batch-validator.js';
 import { Dispatcher } from '../dispatch/dispatcher.js';
 import type { Chunk } from '../dispatch/lane.js';
@@ -24,7 +25,7 @@ import { Recipients } from '../routing/recipients.js';
 import { Subscriptions } from '../routing/subscriptions.js';
 import type { ConnectionHost } from './connection-host.js';
 import type { ConnectionPool } from './connection-pool.js';
-import { type ConnectionOptions, type DropCause, PAUSE } from './connection-state.js';
+import { type ConnectionOptions, type ConnectionState, type DropCause, PAUSE } from './connection-state.js';
 import { FlowControl } from './flow-control.js';
 import { LatencyHistogram } from './latency-histogram.js';
 import type { FrameRange } from './message-buffer.js';
@@ -57,11 +58,15 @@ export interface PipelineTotals {
   readonly dropped: Record<DropCause, number>;
 }
 
+/** States of a peer that has sent something valid; one that has not may still say `hello`. */
+const AT_WORK: ReadonlySet<ConnectionState> = new Set(['active', 'idle']);
+
 export class Pipeline implements ConnectionHost<SocketConnection> {
   /** What is received into. */
   readonly slabs: SlabPool;
   /** What is copied into on the way out. */
   readonly copies: CopyPool;
+  readonly copied: CopiedBytes = { waiting: 0 };
   readonly validator: MessageValidator;
   readonly delimiter: string;
   readonly options: ConnectionOptions;
@@ -107,7 +112,9 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
         activeCrawlers: () => pool.crawlers(),
         activeCrawler: (id) => {
           const connection = pool.get(id);
-          return connection?.isOpen && connection.role === 'crawler' ? connection : undefined;
+          return connection?.isOpen && connection.isIn && connection.role === 'crawler'
+            ? connection
+            : undefined;
         },
       },
       options.maxJobOwners,
@@ -122,7 +129,7 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
       this.copies,
       this.access,
     );
-    this.flow = new FlowControl(options, [this.slabs, this.copies.slabs], pool);
+    this.flow = new FlowControl(options, () => this.heldBytes, pool);
     this.dispatcher = new Dispatcher({
       ...workers,
       validationTimeout: options.validationTimeout,
@@ -168,6 +175,29 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
       }),
     });
     return { maxBytes: inlineBytes, validator: new BatchValidator(parser, delimiter) };
+  }
+
+  /** Bytes that are held for messages not yet delivered. */
+  get heldBytes(): number {
+    return this.slabs.heldBytes + this.copies.slabs.heldBytes + this.copied.waiting;
+  }
+
+  isIn(connection: SocketConnection): boolean {
+    return this.access.isIn(connection);
+  }
+
+  /**
+   * Takes other tokens from now on. Who was at work without a `hello` that it now needs is told so, and closed.
+   * @throws SluiceError `CONFIG_UNREADABLE`; then nothing has changed
+   */
+  setAuth(auth: ResolvedOptions['auth']): void {
+    this.access.reload(auth);
+    for (const connection of this.#pool) {
+      const isAtWork = AT_WORK.has(connection.state) || this.subscriptions.countOf(connection) > 0;
+      if (connection.isIn || !isAtWork) continue;
+      this.protocol.replyError(connection, 'UNAUTHORIZED');
+      void connection.disconnect('UNAUTHORIZED');
+    }
   }
 
   /**

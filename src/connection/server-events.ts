@@ -17,10 +17,11 @@ export interface ServerEvents {
   server_stopping: [event: { reason: string }];
   /** What `drainTimeout` did not suffice for: messages not delivered, and bytes of messages not validated. */
   server_stopped: [event: { reason: string; undelivered: number; unsettledBytes: number }];
+  /** Something failed that stops nothing; what a listener of another event throws, too. */
   server_error: [event: { error: unknown }];
   connection_added: [event: { connection: SocketConnection }];
   connection_removed: [event: { connectionId: string; connection: SocketConnection; reason: string }];
-  connection_rejected: [event: { code: 'MAX_CONNECTIONS'; connections: number }];
+  connection_rejected: [event: { code: 'MAX_CONNECTIONS' | 'SHUTTING_DOWN'; connections: number }];
   /** A validation worker failed. Its batch is tried again. */
   pool_error: [event: { error: unknown }];
   /** A valid message of a crawler or an application. */

@@ -22,7 +22,7 @@ export interface ServerMetrics {
   readonly flow: FlowStatistics;
   readonly totals: Readonly<PipelineTotals> & { readonly messagesReceived: number };
   readonly memory: {
-    /** Bytes of slabs that hold messages not yet delivered. */
+    /** Bytes held for messages not yet delivered: slabs, and what was copied and waits for its peer. */
     readonly heldBytes: number;
     /** Bytes of shared memory taken from the system. */
     readonly allocatedBytes: number;
@@ -47,10 +47,10 @@ export function collectMetrics(pipeline: Pipeline, connections: PoolStatistics, 
     totals: {
       ...pipeline.totals,
       dropped: { ...pipeline.totals.dropped },
-      messagesReceived: sum(protocol.accepted) + sum(protocol.refused),
+      messagesReceived: protocol.received,
     },
     memory: {
-      heldBytes: slabs.heldBytes + copies.slabs.heldBytes,
+      heldBytes: pipeline.heldBytes,
       allocatedBytes: slabs.allocatedBytes + copies.slabs.allocatedBytes,
       copiedBytes: slabs.copiedBytes,
     },
@@ -88,8 +88,4 @@ export class RateMeter {
     this.#totals = totals;
     this.#measuredAt = now;
   }
-}
-
-function sum(counts: Readonly<Record<string, number>>): number {
-  return Object.values(counts).reduce((total, count) => total + count, 0);
 }

@@ -3,10 +3,10 @@
 
 import { EventEmitter } from 'node:events';
 import type { Socket } from 'node:net';
-import { Outbox, type Piece } from '../delivery/outbox.js';
+import { Outbox, type OutboxEvents, type Piece } from '../delivery/outbox.js';
 import { Lane } from '../dispatch/lane.js';
 import { SluiceError } from '../errors.js';
-import type { OutgoingMessage, OverflowPolicy, PeerRole } from '../protocol/messages.js';
+import type { OutgoingMessage, PeerRole } from '../protocol/messages.js';
 import { encodeMessage, errorLine } from '../protocol/outgoing.js';
 import type { ConnectionHost } from './connection-host.js';
 import {
@@ -15,20 +15,16 @@ import {
   type ConnectionState,
   type ConnectionStatistics,
   type DropCause,
+  type EventsOf,
+  metadataOf,
   PAUSE,
-  wallClock,
 } from './connection-state.js';
 import { ConnectionTally } from './connection-tally.js';
+import { guardedEmit } from './guarded-emit.js';
 import { MessageBuffer } from './message-buffer.js';
 import { attachSocket, surviveFailedWrites } from './slab-socket.js';
 
-export interface ConnectionEvents {
-  state_changed: [event: { connection: SocketConnection; from: ConnectionState; to: ConnectionState }];
-  /** A socket error, or a reason to close. No listener is needed. */
-  failed: [event: { connection: SocketConnection; code: string }];
-  dropped: [event: { connection: SocketConnection; messages: number }];
-  closed: [event: { connection: SocketConnection; reason: string }];
-}
+export type ConnectionEvents = EventsOf<SocketConnection>;
 
 /** How long a peer that fell behind is given to read why it is closed, in ms. */
 const SLOW_GRACE = 1000;
@@ -71,6 +67,10 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   /** The peer takes nothing any more; what it has sent is still read. */
   #isReaderGone = false;
   #graceTimer: NodeJS.Timeout | undefined;
+  #resolveClosed: () => void = () => {};
+  readonly #closed = new Promise<void>((resolve) => {
+    this.#resolveClosed = resolve;
+  });
 
   constructor(id: string, accepted: Socket, host: ConnectionHost<SocketConnection>) {
     super();
@@ -86,6 +86,9 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
         this.#partialSince = this.lastActivityAt;
         host.onFrames(this, range);
       },
+      onSkipped: () => {
+        this.#partialSince = this.lastActivityAt;
+      },
       onOversize: () => this.lane.after(() => host.onOversize(this)),
     });
     this.#socket = attachSocket(
@@ -100,7 +103,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     );
     this.#socket.setNoDelay(true);
     surviveFailedWrites(this.#socket, (code) => this.#onReaderGone(code));
-    this.outbox = new Outbox(this.#socket, host.options.maxPendingBytes, {
+    const events: OutboxEvents = {
       onSlow: (messages) => this.#closeSlow(messages),
       onDropped: (messages) => {
         this.#countDropped(messages, this.outbox.policy);
@@ -112,7 +115,8 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
         this.#tally.noteWritten(bytes, messages);
         host.onWritten(bytes, messages);
       },
-    });
+    };
+    this.outbox = new Outbox(this.#socket, host.options.maxPendingBytes, events, host.copied);
     this.#socket.on('end', this.#onEnd);
     this.#socket.on('error', this.#onError);
     this.#socket.on('close', this.#onClose);
@@ -128,6 +132,11 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     return !CLOSING_STATES.has(this.#state);
   }
 
+  /** Whether the peer may be sent messages: it has said the token that it needs, or needs none. */
+  get isIn(): boolean {
+    return this.#host.isIn(this);
+  }
+
   /** Whether the broker has stopped reading from the peer, for backpressure. */
   get isPaused(): boolean {
     return this.#pauses !== 0;
@@ -139,10 +148,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   }
 
   get metadata(): ConnectionMetadata {
-    const { id, crawlerId, role, connectedAt, version, capabilities, tags } = this;
-    const lastHeartbeat = this.lastHeartbeatAt === undefined ? undefined : wallClock(this.lastHeartbeatAt);
-    const lastActivity = wallClock(this.lastActivityAt);
-    return { id, crawlerId, role, connectedAt, lastActivity, lastHeartbeat, version, capabilities, tags };
+    return metadataOf(this);
   }
 
   get statistics(): ConnectionStatistics {
@@ -161,7 +167,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     if (from === to || from === 'disconnected' || from === 'error') return;
     if (from === 'disconnecting' && to !== 'disconnected' && to !== 'error') return;
     this.#state = to;
-    this.emit('state_changed', { connection: this, from, to });
+    this.#notify('state_changed', { connection: this, from, to });
   }
 
   /** Notes that the peer has sent something valid. */
@@ -200,11 +206,6 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     this.outbox.excuse(delay, now);
   }
 
-  /** What happens when the peer falls behind. */
-  setOverflow(policy: OverflowPolicy): void {
-    this.outbox.policy = policy;
-  }
-
   /** Queues forwarded messages; they go out with the next flush. */
   deliver(piece: Piece): void {
     if (!this.isOpen) return this.#countDropped(piece.messages, 'closed');
@@ -215,7 +216,8 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   /**
    * Checks a message and sends it. Resolves when the socket has taken it.
    * @param line what was made of the message, where it was checked before
-   * @throws SluiceError `INVALID_MESSAGE`, `CONNECTION_CLOSED`, `SLOW_CONSUMER`, `SEND_TIMEOUT`
+   * @throws SluiceError `INVALID_MESSAGE`, `CONNECTION_CLOSED`, `SLOW_CONSUMER`, `SEND_TIMEOUT` when it has not within
+   *   `sendTimeout`: the message stays queued, and may still arrive
    */
   async send(message: OutgoingMessage, line?: Buffer): Promise<void> {
     await this.sendRaw(line ?? encodeMessage(message, this.#host.validator, this.#host.delimiter));
@@ -231,15 +233,9 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     const { maxPendingBytes, sendTimeout } = this.#host.options;
     if (!this.isOpen) return Promise.reject(new SluiceError('CONNECTION_CLOSED'));
     if (this.outbox.pendingBytes > maxPendingBytes) return Promise.reject(new SluiceError('SLOW_CONSUMER'));
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(new SluiceError('SEND_TIMEOUT')), sendTimeout);
-      this.outbox.send(typeof bytes === 'string' ? Buffer.from(bytes) : bytes, (error) => {
-        clearTimeout(timer);
-        if (error) reject(error);
-        else resolve();
-      });
-      this.flush();
-    });
+    const taken = this.outbox.sendWithin(sendTimeout, typeof bytes === 'string' ? Buffer.from(bytes) : bytes);
+    this.flush();
+    return taken;
   }
 
   /** Queues a message of the broker's own, without waiting for it. */
@@ -256,12 +252,8 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
 
   /** Sends what is queued, then closes. Resolves when the connection is closed. */
   disconnect(reason = 'server'): Promise<void> {
-    const closed = new Promise<void>((resolve) => {
-      if (this.#state === 'disconnected' || this.#state === 'error') resolve();
-      else this.once('closed', () => resolve());
-    });
     this.#close(reason, this.#host.options.sendTimeout);
-    return closed;
+    return this.#closed;
   }
 
   /** Closes at once. What is queued is lost, and counted. */
@@ -291,16 +283,20 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     this.#close('SLOW_CONSUMER', SLOW_GRACE);
   }
 
+  #notify<E extends keyof ConnectionEvents>(name: E, event: ConnectionEvents[E][0]): void {
+    guardedEmit(this, name, event, (error) => this.#host.onListenerError(error));
+  }
+
   #countDropped(messages: number, cause: DropCause): void {
     if (messages === 0) return;
     this.#tally.messagesDropped += messages;
     this.#host.onDropped(messages, cause);
-    this.emit('dropped', { connection: this, messages });
+    this.#notify('dropped', { connection: this, messages });
   }
 
   #fail(code: string): void {
     this.noteError(code);
-    this.emit('failed', { connection: this, code });
+    this.#notify('failed', { connection: this, code });
   }
 
   /** Sends nothing more. What the peer had sent before it left is read up to its end, and delivered. */
@@ -315,7 +311,8 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     this.#host.onClosing(this);
     // A peer may stop reading and keep its side open: then silence is the end.
     const { sendTimeout } = this.#host.options;
-    this.#socket.setTimeout(sendTimeout, () => {
+    this.#socket.setTimeout(sendTimeout);
+    this.#socket.on('timeout', () => {
       if (this.isPaused) this.#socket.setTimeout(sendTimeout);
       else this.destroy();
     });
@@ -342,6 +339,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     this.setState(hadError ? 'error' : 'disconnected');
     const reason = this.#closeReason ?? 'peer';
     this.#host.onClosed(this, reason);
-    this.emit('closed', { connection: this, reason });
+    this.#notify('closed', { connection: this, reason });
+    this.#resolveClosed();
   };
 }

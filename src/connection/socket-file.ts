@@ -52,10 +52,13 @@ async function takePath(
 ): Promise<() => void> {
   await refuseUnlessFree(path);
   // Node removes the path it listened on when it closes; that is this name, not a successor's socket.
-  const temporary = join(dirname(path), `.${process.pid.toString(36)}`);
+  const temporary = temporaryName(path);
   if (!fitsSocketPath(temporary)) {
     throw new SluiceError('SOCKET_PATH_INVALID', `${path}: the name of its folder is too long`);
   }
+  // Left over from a start that was killed.
+  await refuseUnlessFree(temporary);
+  if (statOf(temporary) !== undefined) unlinkSync(temporary);
   try {
     await listen(server, temporary, backlog, Number.parseInt(socketMode, 8));
     if (group !== undefined) chownSync(temporary, process.geteuid?.() ?? 0, group);
@@ -71,6 +74,15 @@ async function takePath(
     const found = statOf(path);
     if (found?.ino === ino && found.dev === dev) unlinkSync(path);
   };
+}
+
+/** Where the socket for a path is made: beside it, under a name that no other path has, and short as paths must be. */
+export function temporaryName(path: string): string {
+  return join(dirname(path), `.${digest(path, 'base64url').slice(0, 6)}`);
+}
+
+function digest(path: string, encoding: 'hex' | 'base64url'): string {
+  return createHash('sha256').update(resolve(path)).digest(encoding);
 }
 
 async function refuseUnlessFree(path: string): Promise<void> {
@@ -103,7 +115,7 @@ function refuseOpenFolder(path: string): void {
  */
 async function lock(path: string): Promise<() => void> {
   if (process.platform !== 'linux') return () => {};
-  const name = `\0sluice-${createHash('sha256').update(resolve(path)).digest('hex').slice(0, 32)}`;
+  const name = `\0sluice-${digest(path, 'hex').slice(0, 32)}`;
   const startedAt = performance.now();
   for (;;) {
     const server = createServer((socket) => socket.destroy());

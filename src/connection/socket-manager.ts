@@ -17,6 +17,7 @@ import { MessageRegistry } from '../protocol/message-registry.js';
 import { errorLine } from '../protocol/outgoing.js';
 import { brokerLogger, connectionLogger } from './broker-logger.js';
 import { ConnectionPool } from './connection-pool.js';
+import { guardedEmit } from './guarded-emit.js';
 import { type HealthIssue, HealthMonitor, type HealthSummary } from './health-monitor.js';
 import { listen } from './listener.js';
 import { messageEvents } from './message-event.js';
@@ -61,13 +62,16 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     super();
     this.options = resolveOptions(options);
     this.#log = brokerLogger(dependencies.logger, this.options.logLevel);
-    this.#pool = new ConnectionPool(this.options.maxConnections, (sent) => this.#pipeline?.encode(sent));
-    this.#pool.on('connection_added', (event) => this.emit('connection_added', event));
+    this.#pool = new ConnectionPool(this.options.maxConnections, {
+      encode: (sent) => this.#pipeline?.encode(sent),
+      onListenerError: this.#onServerError,
+    });
+    this.#pool.on('connection_added', (event) => this.#notify('connection_added', event));
     this.#pool.on('connection_removed', (event) => {
       if (this.#log.isLevelEnabled('debug')) {
         connectionLogger(this.#log, event.connection).debug({ reason: event.reason }, 'connection has gone');
       }
-      this.emit('connection_removed', event);
+      this.#notify('connection_removed', event);
     });
     this.#health = new HealthMonitor(this.options, {
       subjects: () => this.#pool,
@@ -88,20 +92,12 @@ export class SocketManager extends EventEmitter<ServerEvents> {
   async start(): Promise<void> {
     if (this.#state !== 'stopped') throw new SluiceError('ALREADY_RUNNING');
     this.#state = 'starting';
-    this.#starting = this.#start();
-    try {
-      await this.#starting;
-    } catch (error) {
-      this.#state = 'stopped';
-      await this.#closeAdmin();
-      await this.#pipeline?.dispatcher.close();
-      this.#pipeline = undefined;
-      throw error;
-    }
+    this.#starting = this.#start().catch((error: unknown) => this.#undoStart(error));
+    await this.#starting;
     const address = this.#address ?? '';
     this.#log.info({ address, workers: this.options.workers.threads }, 'listening');
-    this.emit('server_listening', { address });
-    this.emit('server_started', { address });
+    this.#notify('server_listening', { address });
+    this.#notify('server_started', { address });
   }
 
   /**
@@ -151,7 +147,8 @@ export class SocketManager extends EventEmitter<ServerEvents> {
    * @throws SluiceError `CONFIG_UNREADABLE`; then nothing has changed
    */
   setAuth(auth: ResolvedOptions['auth']): void {
-    (this.#pipeline?.access ?? new AccessControl()).reload(auth);
+    if (this.#pipeline === undefined) AccessControl.load(auth);
+    else this.#pipeline.setAuth(auth);
     this.#changedOptions = { auth };
   }
 
@@ -172,7 +169,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
         this.#notify('rejected', rejection);
       },
       onWorkerError: (error) => this.#onWorkerError(error),
-      onListenerError: (error) => this.#onServerError(error),
+      onListenerError: this.#onServerError,
       onMismatch: (type) => this.#onServerError(new SluiceError('PATTERN_MISMATCH', type)),
       onClosed: (connection, reason) => this.#pool.remove(connection.id, reason),
     });
@@ -182,11 +179,20 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     const listening = await listen(this.#server, this.options);
     this.#address = listening.address;
     this.#removeSocketFile = listening.remove;
-    this.#server.on('error', (error) => this.#onServerError(error));
+    this.#server.on('error', this.#onServerError);
     this.#state = 'running';
     this.#startedAt = { wall: new Date(), monotonic: performance.now() };
     this.#health.start();
     this.#startTimers();
+  }
+
+  /** Only when nothing is left of a start that failed may there be another one. */
+  async #undoStart(error: unknown): Promise<never> {
+    await this.#closeAdmin();
+    await this.#pipeline?.dispatcher.close();
+    this.#pipeline = undefined;
+    this.#state = 'stopped';
+    throw error;
   }
 
   /** Before anything else is there: `/readyz` then tells that the broker is starting. */
@@ -214,10 +220,11 @@ export class SocketManager extends EventEmitter<ServerEvents> {
 
   #accept(socket: Socket): void {
     if (this.#pipeline === undefined || this.#pool.isFull || this.#state !== 'running') {
-      this.#pool.refuse();
+      const code = this.#state === 'stopping' ? 'SHUTTING_DOWN' : 'MAX_CONNECTIONS';
+      if (code === 'MAX_CONNECTIONS') this.#pool.refuse();
       socket.on('error', () => {});
-      socket.end(errorLine('MAX_CONNECTIONS', {}, this.options.messageDelimiter), () => socket.destroy());
-      this.emit('connection_rejected', { code: 'MAX_CONNECTIONS', connections: this.#pool.size });
+      socket.end(errorLine(code, {}, this.options.messageDelimiter), () => socket.destroy());
+      this.#notify('connection_rejected', { code, connections: this.#pool.size });
       return;
     }
     const connection = new SocketConnection(`${this.#idPrefix}-${this.#nextId++}`, socket, this.#pipeline);
@@ -230,28 +237,20 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     for (const event of messageEvents(registry, connection, run)) this.#notify('message', event);
   }
 
-  /** A listener that throws must not stop the messages behind it. */
-  #notify<E extends 'message' | 'rejected'>(name: E, event: ServerEvents[E][0]): void {
-    try {
-      // The pair of name and event is checked by the signature; EventEmitter's own type loses it.
-      (this as EventEmitter).emit(name, event);
-    } catch (error) {
-      this.#onServerError(error);
-    }
+  #notify<E extends keyof ServerEvents>(name: E, event: ServerEvents[E][0]): void {
+    guardedEmit(this, name, event, this.#onServerError);
   }
 
-  #onServerError(error: unknown): void {
+  readonly #onServerError = (error: unknown): void => {
     this.#log.error({ error: describeError(error) }, 'server error');
-    try {
-      this.emit('server_error', { error });
-    } catch (second) {
+    guardedEmit(this, 'server_error', { error }, (second) => {
       this.#log.error({ error: describeError(second) }, 'a listener of server_error failed');
-    }
-  }
+    });
+  };
 
   #onWorkerError(error: unknown): void {
     this.#log.error({ error: describeError(error) }, 'worker failed');
-    this.emit('pool_error', { error });
+    this.#notify('pool_error', { error });
   }
 
   #closeDead(connection: SocketConnection, issue: HealthIssue): void {
@@ -267,10 +266,10 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     for (const issue of summary.issues) {
       const key = `${issue.connectionId} ${issue.kind} ${issue.severity}`;
       known.add(key);
-      if (issue.severity !== 'info' && !this.#knownIssues.has(key)) this.emit('health_warning', issue);
+      if (issue.severity !== 'info' && !this.#knownIssues.has(key)) this.#notify('health_warning', issue);
     }
     this.#knownIssues = known;
-    this.emit('health_summary', summary);
+    this.#notify('health_summary', summary);
     if (summary.delay > 0) for (const connection of this.#pool) connection.excuse(summary.delay);
     this.#closeStalled();
     this.#closePartial();
@@ -318,15 +317,16 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     const pipeline = this.#pipeline as Pipeline;
     this.#state = 'stopping';
     this.#log.info({ reason }, 'stopping');
-    this.emit('server_stopping', { reason });
+    this.#notify('server_stopping', { reason });
     this.#health.stop();
     for (const timer of this.#timers) clearInterval(timer);
+    // In this order: while its file is there, no successor makes a socket under the name that closing removes.
+    this.#server?.close();
     try {
       this.#removeSocketFile();
     } catch (error) {
       this.#onServerError(error);
     }
-    this.#server?.close();
     await Promise.race([pipeline.drain(), delay(this.options.drainTimeout, undefined, { ref: false })]);
     const droppedBefore = pipeline.totals.messagesDropped;
     const unsettledBytes = this.#pool.all().reduce((sum, { lane }) => sum + lane.pendingBytes, 0);
@@ -338,7 +338,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     this.#startedAt = undefined;
     this.#address = undefined;
     this.#log.info({ reason, undelivered, unsettledBytes }, 'stopped');
-    this.emit('server_stopped', { reason, undelivered, unsettledBytes });
+    this.#notify('server_stopped', { reason, undelivered, unsettledBytes });
   }
 
   #closeConnection(connection: SocketConnection): Promise<void> {

@@ -40,20 +40,29 @@ const SLICE_WORTH = 2048;
 /** Below this share of the run, copying keeps a slow subscriber from holding memory that it does not need. */
 const SHARE_WORTH = 0.5;
 
-/** All messages of a run in one piece. */
+/**
+ * All messages of a run in one piece. A small one is copied: for as long as it waits for one subscriber, a slice
+ * would hold its whole slab, and a few hundred small ones all that the broker may hold for everybody.
+ */
 export function wholeRun(run: FrameRun): Piece {
   if (run.isBare) return gather(run, undefined);
-  const { slab } = run.chunk;
+  const bytes = sliceOf(run);
+  if (bytes.length < SLICE_WORTH) return { bytes: Buffer.from(bytes), slab: undefined, messages: run.count };
+  return { bytes, slab: run.chunk.slab, messages: run.count };
+}
+
+/** The bytes of a run where they lie, with what is between its messages. */
+export function sliceOf(run: FrameRun): Buffer {
   const start = frameField(run, 0, FRAME.START);
-  const end = frameField(run, run.count - 1, FRAME.END) + 1;
-  return { bytes: slab.arena.bytes.subarray(start, end), slab, messages: run.count };
+  return run.chunk.slab.arena.bytes.subarray(start, frameField(run, run.count - 1, FRAME.END) + 1);
 }
 
 /**
  * The marked messages of a run, in order.
  * @param marks for each message of the run {@link SKIP}, {@link PLAIN} or {@link WITH_META}
+ * @param span bytes that a slice is measured against; default: the run's own. More where the run is part of another.
  */
-export function cutRun(run: FrameRun, marks: Uint8Array): Piece[] {
+export function cutRun(run: FrameRun, marks: Uint8Array, span: number = spanOf(run)): Piece[] {
   let bytes = 0;
   let slices = 0;
   let needsCopy = run.isBare;
@@ -68,9 +77,13 @@ export function cutRun(run: FrameRun, marks: Uint8Array): Piece[] {
     previous = mark;
   }
   if (slices === 0) return [];
-  const span = frameField(run, run.count - 1, FRAME.END) - frameField(run, 0, FRAME.START);
   if (needsCopy || bytes < slices * SLICE_WORTH || bytes < span * SHARE_WORTH) return [gather(run, marks)];
   return slice(run, marks);
+}
+
+/** Bytes from a run's first message to the end of its last. */
+export function spanOf(run: FrameRun): number {
+  return frameField(run, run.count - 1, FRAME.END) - frameField(run, 0, FRAME.START);
 }
 
 function slice(run: FrameRun, marks: Uint8Array): Piece[] {

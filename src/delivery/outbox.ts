@@ -16,6 +16,11 @@ export interface Piece {
   readonly messages: number;
 }
 
+/** Bytes of pieces without a slab that wait for their peers, in all outboxes that share this: no slab counts them. */
+export interface CopiedBytes {
+  waiting: number;
+}
+
 export interface OutboxEvents {
   /** `disconnect` policy: the peer is too far behind to take these messages. */
   onSlow(messages: number): void;
@@ -46,6 +51,7 @@ export class Outbox {
   readonly #socket: Writable;
   readonly #events: OutboxEvents;
   readonly #maxPendingBytes: number;
+  readonly #copied: CopiedBytes;
   #policy: OverflowPolicy = 'disconnect';
   #queue: Entry[] = [];
   /** What the queue held before this index has gone. */
@@ -59,8 +65,17 @@ export class Outbox {
   #writingSince = 0;
   #drainWaiters: (() => void)[] = [];
 
-  /** @param maxPendingBytes how far the peer may fall behind before its policy applies */
-  constructor(socket: Writable, maxPendingBytes: number, events: OutboxEvents) {
+  /**
+   * @param maxPendingBytes how far the peer may fall behind before its policy applies
+   * @param copied raised and lowered by what waits here; default: nobody counts it
+   */
+  constructor(
+    socket: Writable,
+    maxPendingBytes: number,
+    events: OutboxEvents,
+    copied: CopiedBytes = { waiting: 0 },
+  ) {
+    this.#copied = copied;
     this.#socket = socket;
     this.#maxPendingBytes = maxPendingBytes;
     this.#events = events;
@@ -105,6 +120,21 @@ export class Outbox {
       return;
     }
     this.#push({ bytes, slab: undefined, messages: 1, droppable: false, done });
+  }
+
+  /**
+   * Queues a message of this process's own. Resolves when it is written. What is not within so many ms is reported
+   * as failed, but stays queued.
+   */
+  sendWithin(timeout: number, bytes: Buffer): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(new SluiceError('SEND_TIMEOUT')), timeout);
+      this.send(bytes, (error) => {
+        clearTimeout(timer);
+        if (error) reject(error);
+        else resolve();
+      });
+    });
   }
 
   /** Hands what is queued to the socket, if the socket has finished the write before. */
@@ -168,6 +198,7 @@ export class Outbox {
   #push(entry: Entry): void {
     this.#queue.push(entry);
     this.#pendingBytes += entry.bytes.length;
+    if (entry.slab === undefined) this.#copied.waiting += entry.bytes.length;
     if (!entry.droppable) this.#ownBytes += entry.bytes.length;
     this.#updateMarks();
   }
@@ -180,7 +211,8 @@ export class Outbox {
   }
 
   readonly #onWritten = (error?: Error | null): void => {
-    if (error || this.#closed) return;
+    // Node calls a write done, without an error, when the socket is destroyed before the kernel has taken it.
+    if (error || this.#closed || this.#socket.destroyed) return;
     let bytes = 0;
     let messages = 0;
     for (const entry of this.#writing) {
@@ -253,6 +285,7 @@ export class Outbox {
   /** An entry has left: written, dropped or given up. */
   #settle(entry: Entry, error?: Error): void {
     this.#pendingBytes -= entry.bytes.length;
+    if (entry.slab === undefined) this.#copied.waiting -= entry.bytes.length;
     if (!entry.droppable) this.#ownBytes -= entry.bytes.length;
     entry.slab?.release();
     entry.done?.(error);

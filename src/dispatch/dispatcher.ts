@@ -196,8 +196,11 @@ export class Dispatcher {
     const { maxBatchMessages, settings } = this.#options;
     const { framing, delimiter } = settings;
     const limit = Math.min(end, start + Math.ceil(size * share));
-    const ends = messageEnds(slab.arena.bytes, start, limit, framing, delimiter);
-    const cut = ends[Math.min(ends.length, maxBatchMessages) - 1];
+    const { bytes } = slab.arena;
+    // The first message may be longer than the share: then it goes alone, and the many behind it are looked at anew.
+    const cut =
+      messageEnds(bytes, start, limit, framing, delimiter, maxBatchMessages).at(-1) ??
+      messageEnds(bytes, start, end, framing, delimiter, 1)[0];
     if (cut === undefined || cut >= end) return size;
     const [first, second] = lane.split(chunk, cut);
     this.#queue.splice(0, 1, first, second);
@@ -244,9 +247,10 @@ export class Dispatcher {
   /** Validation is pure, so a batch may be sent again: in quarantine, where it shows which message is bad. */
   #onFailure(chunks: Chunk[], error: unknown): void {
     if (this.#closed) return;
-    this.#options.onWorkerError(error);
     this.#retries++;
+    // First of all: whatever the callback does, the chunks get their answer.
     this.#quarantine.add(chunks);
+    this.#options.onWorkerError(error);
   }
 
   #giveUp(chunk: Chunk): void {

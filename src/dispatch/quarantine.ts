@@ -67,8 +67,8 @@ export class Quarantine {
       verdict = await this.#openPool().run([chunk]);
     } catch (error) {
       if (this.#closed) return;
-      this.#onError(error);
       this.#split(chunk);
+      this.#onError(error);
       return;
     }
     this.#events.onVerdict(chunk, verdict);

@@ -8,6 +8,8 @@ const SPARE_SLOTS = 8;
 
 /** What is known of a slot, on the watching side. */
 interface Sighting {
+  /** The thread that had the slot then; 0: none. */
+  thread: number;
   counter: number;
   /** When the counter was first seen so, in ms. */
   since: number;
@@ -25,7 +27,7 @@ export class Watchdog {
     this.memory = new SharedArrayBuffer(count * SLOT.SIZE * Int32Array.BYTES_PER_ELEMENT);
     this.#slots = new Int32Array(this.memory);
     this.#timeout = timeout;
-    this.#seen = Array.from({ length: count }, () => ({ counter: 0, since: 0 }));
+    this.#seen = Array.from({ length: count }, () => ({ thread: 0, counter: 0, since: 0 }));
   }
 
   /**
@@ -38,6 +40,8 @@ export class Watchdog {
     this.#seen.forEach((seen, index) => {
       const at = index * SLOT.SIZE;
       const thread = Atomics.load(this.#slots, at + SLOT.THREAD);
+      const isSameThread = thread === seen.thread;
+      seen.thread = thread;
       if (thread === 0) return;
       const worker = workers.find(({ threadId }) => threadId === thread);
       if (worker === undefined) {
@@ -46,7 +50,8 @@ export class Watchdog {
         return;
       }
       const counter = Atomics.load(this.#slots, at + SLOT.COUNTER);
-      if (counter !== seen.counter) {
+      // Counters begin anew with each thread: an equal one of another thread says nothing.
+      if (!isSameThread || counter !== seen.counter) {
         seen.counter = counter;
         seen.since = now;
       } else if (counter % 2 !== 0 && this.#timeout > 0 && now - seen.since > this.#timeout) {

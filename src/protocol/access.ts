@@ -54,7 +54,8 @@ export class AccessControl {
   }
 
   /**
-   * Takes other tokens from now on. Peers that are in stay in; when tokens were not wanted before, all others are out.
+   * Takes other tokens from now on. Peers whose `hello` was accepted stay in, whatever they said in it; all others
+   * are in from now on only if they need none.
    * @throws SluiceError `CONFIG_UNREADABLE`; then nothing has changed
    */
   reload(auth: Parameters<typeof AccessControl.load>[0]): void {

@@ -42,6 +42,7 @@ export class ControlHandler {
   /** Acts on a control message, given as the bytes that a worker has accepted as `type`. */
   handle(connection: SocketConnection, type: MessageType, bytes: Buffer): void {
     const message = type.schema.parse(JSON.parse(bytes.toString())) as ControlMessage;
+    if (message.type !== 'hello' && !connection.isIn) return this.#putOut(connection, message.type);
     switch (message.type) {
       case 'hello':
         return this.#hello(connection, message);
@@ -64,8 +65,7 @@ export class ControlHandler {
       return;
     }
     if (!this.#access.admits(data.role, data.token)) {
-      this.#refuse(connection, 'UNAUTHORIZED', 'hello');
-      void connection.disconnect('UNAUTHORIZED');
+      this.#putOut(connection, 'hello');
       return;
     }
     connection.isAdmitted = true;
@@ -97,9 +97,9 @@ export class ControlHandler {
     // A crawler does not subscribe: who does so without a hello is an application.
     const role = connection.version === undefined ? 'app' : connection.role;
     const { isAdmitted } = connection;
+    if (!this.#access.isIn({ role, isAdmitted })) return this.#putOut(connection, 'subscribe');
     if (!this.#access.may({ role, isAdmitted }, 'subscribe')) {
       this.#refuse(connection, 'UNAUTHORIZED', 'subscribe');
-      if (!this.#access.isIn({ role, isAdmitted })) void connection.disconnect('UNAUTHORIZED');
       return;
     }
     const isNew = !this.#subscriptions.has(connection, data.id);
@@ -109,8 +109,14 @@ export class ControlHandler {
     }
     connection.role = role;
     this.#subscriptions.add(connection, data);
-    if (data.overflow !== undefined) connection.setOverflow(data.overflow);
+    if (data.overflow !== undefined) connection.outbox.policy = data.overflow;
     connection.reply(brokerLine('subscribed', { id: data.id }, this.#settings.delimiter));
+  }
+
+  /** Closes a peer that owes a token. */
+  #putOut(connection: SocketConnection, messageType: string): void {
+    this.#refuse(connection, 'UNAUTHORIZED', messageType);
+    void connection.disconnect('UNAUTHORIZED');
   }
 
   #refuse(connection: SocketConnection, code: WireErrorCode, messageType: string): void {

@@ -168,18 +168,25 @@ export function lastSeam(bytes: Buffer, from: number, to: number): number {
   return at === -1 ? -1 : from + at + 1;
 }
 
-/** Where the messages in `bytes[from, to)` end, each with its delimiter. */
+/**
+ * Where the messages in `bytes[from, to)` end, each with its delimiter.
+ * @param most how many to look for; default: all
+ */
 export function messageEnds(
   bytes: Buffer,
   from: number,
   to: number,
   framing: Framing,
   delimiter: number,
+  most: number = Number.POSITIVE_INFINITY,
 ): number[] {
   const boundary = new FrameBoundary(framing, delimiter);
   const ends: number[] = [];
-  for (let at = from; at < to; ) {
-    const end = boundary.first(bytes, at, to);
+  let next = -1;
+  for (let at = from; at < to && ends.length < most; ) {
+    // Good for all messages before it: without delimiters, looking for one goes through all that is left.
+    if (next < at) next = boundary.nextDelimiter(bytes, at, to);
+    const end = boundary.first(bytes, at, to, next);
     if (end === -1) break;
     at = bytes[end] === delimiter && end < to ? end + 1 : end;
     ends.push(at);
@@ -238,14 +245,21 @@ export class FrameBoundary {
     return lastSeam(bytes, from - Math.min(before, SEAM.length), to);
   }
 
-  /** The end of the first message that ends in `bytes[from, to)`, its delimiter excluded; -1: none does. */
-  first(bytes: Buffer, from: number, to: number): number {
-    const delimiter = bytes.subarray(from, to).indexOf(this.#delimiter);
-    const limit = delimiter === -1 ? to : from + delimiter;
-    const end = this.#scanner?.scan(bytes, from, limit, from) ?? -1;
+  /** Where the first delimiter in `bytes[from, to)` is; `to` when there is none. */
+  nextDelimiter(bytes: Buffer, from: number, to: number): number {
+    const at = bytes.subarray(from, to).indexOf(this.#delimiter);
+    return at === -1 ? to : from + at;
+  }
+
+  /**
+   * The end of the first message that ends in `bytes[from, to)`, its delimiter excluded; -1: none does.
+   * @param next what {@link nextDelimiter} says, where that is known
+   */
+  first(bytes: Buffer, from: number, to: number, next: number = this.nextDelimiter(bytes, from, to)): number {
+    const end = this.#scanner?.scan(bytes, from, next, from) ?? -1;
     if (end !== -1) return end;
-    if (delimiter === -1) return -1;
+    if (next === to) return -1;
     this.#scanner?.reset();
-    return limit;
+    return next;
   }
 }

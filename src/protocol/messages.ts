@@ -195,7 +195,7 @@ export const controlSchemas = {
     overflow: overflowPolicy.optional(),
     meta: z.boolean().optional(),
   }),
-  unsubscribe: control('unsubscribe', { id: z.string() }),
+  unsubscribe: control('unsubscribe', { id: z.string().min(1).max(256) }),
   ping: bareControl('ping'),
   pong: bareControl('pong'),
 };

@@ -51,11 +51,14 @@ export class ProtocolHandler {
   readonly #control: ControlHandler;
   /** Memory for what is copied on its way to the subscribers. */
   readonly #copies: CopyPool;
+  readonly #access: AccessControl;
   readonly #gate: Gate;
   readonly #replies: ReplyLimiter;
   readonly #heartbeat: number;
   readonly #accepted: number[];
   readonly #refused = new Map<WireErrorCode, number>();
+  /** Messages that were found valid, and counted so, before the gate refused them. */
+  #refusedByGate = 0;
   /** Too long messages in a row, by connection. */
   readonly #framingErrors = new WeakMap<SocketConnection, number>();
   /** When the latest forwarded heartbeat was received, by connection. */
@@ -74,6 +77,7 @@ export class ProtocolHandler {
     access: AccessControl = new AccessControl(),
   ) {
     this.#copies = copies;
+    this.#access = access;
     this.#settings = settings;
     this.#registry = registry;
     this.#subscriptions = subscriptions;
@@ -81,9 +85,10 @@ export class ProtocolHandler {
     this.#listener = listener;
     this.#replies = new ReplyLimiter(settings.maxErrorReplies, settings.delimiter);
     this.#control = new ControlHandler(settings, subscriptions, this.#replies, access);
-    this.#gate = new Gate(access, this.#replies, settings.maxMessagesPerSecond, (code, count) =>
-      this.#countRefused(code, count),
-    );
+    this.#gate = new Gate(access, this.#replies, settings.maxMessagesPerSecond, (code, count) => {
+      this.#countRefused(code, count);
+      this.#refusedByGate += count;
+    });
     this.#heartbeat = registry.get('heartbeat')?.index ?? 0;
     this.#accepted = registry.types.map(() => 0);
   }
@@ -95,6 +100,7 @@ export class ProtocolHandler {
       if (count > 0) accepted[name] = count;
     });
     return {
+      received: sum(this.#accepted) + sum(this.#refused.values()) - this.#refusedByGate,
       accepted,
       ...this.#byPattern,
       refused: Object.fromEntries(this.#refused),
@@ -132,16 +138,18 @@ export class ProtocolHandler {
     const jobsTo = chunks[at + CHUNK.JOB_END] ?? 0;
     const activeJobs = chunks[at + CHUNK.ACTIVE_JOBS] ?? NO_HEARTBEAT;
 
-    if (activeJobs !== NO_HEARTBEAT) connection.workload = activeJobs;
     for (let run = runsFrom; run < runsTo; run++) this.#handleRun(connection, chunk, verdict, run * RUN.SIZE);
-    // After the messages: a hello among them may have said that this is no crawler.
-    if (connection.role === 'crawler') {
-      for (let job = jobsFrom; job < jobsTo; job++) {
-        this.#recipients.owners.set(verdict.jobIds[verdict.chunkJobs[job] ?? 0] ?? '', connection.id);
-      }
-    }
-    if (activeJobs !== NO_HEARTBEAT) connection.lastHeartbeatAt = chunk.receivedAt;
     connection.line += chunks[at + CHUNK.LINES] ?? 0;
+    // After the messages: a hello among them may have said who this is. What it may not say changes nothing.
+    if (!this.#access.may(connection, 'report')) return;
+    if (activeJobs !== NO_HEARTBEAT) {
+      connection.workload = activeJobs;
+      connection.lastHeartbeatAt = chunk.receivedAt;
+    }
+    if (connection.role !== 'crawler') return;
+    for (let job = jobsFrom; job < jobsTo; job++) {
+      this.#recipients.owners.set(verdict.jobIds[verdict.chunkJobs[job] ?? 0] ?? '', connection.id);
+    }
   }
 
   /** A message of the connection grew over maxMessageSize. */
@@ -323,4 +331,10 @@ interface AddressedMessage {
 function frameBytes(chunk: Chunk, { frames }: Verdict, frame: number): Buffer {
   const at = frame * FRAME.SIZE;
   return chunk.slab.arena.bytes.subarray(frames[at + FRAME.START] ?? 0, frames[at + FRAME.END] ?? 0);
+}
+
+function sum(counts: Iterable<number>): number {
+  let total = 0;
+  for (const count of counts) total += count;
+  return total;
 }

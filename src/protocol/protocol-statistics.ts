@@ -1,7 +1,9 @@
 // The figures of the protocol handler.
 
 export interface ProtocolStatistics {
-  /** Messages accepted, by type. */
+  /** Messages accepted or refused, each counted once. */
+  readonly received: number;
+  /** Messages found valid, by type; those that are then UNAUTHORIZED or RATE_LIMITED count as refused too. */
   readonly accepted: Readonly<Record<string, number>>;
   /** Messages that a pattern has accepted without parsing them. */
   readonly matched: number;

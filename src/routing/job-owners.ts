@@ -8,7 +8,6 @@ export class JobOwners {
   readonly #capacity: number;
   /** Job id → connection id, least recently heard of first, so far as {@link set} keeps it. */
   readonly #owners = new Map<string, string>();
-  #forgotten = 0;
 
   /** @param capacity how many jobs to remember */
   constructor(capacity: number) {
@@ -17,11 +16,6 @@ export class JobOwners {
 
   get size(): number {
     return this.#owners.size;
-  }
-
-  /** Jobs forgotten for lack of room, since the start. */
-  get forgotten(): number {
-    return this.#forgotten;
   }
 
   set(jobId: string, connectionId: string): void {
@@ -33,7 +27,6 @@ export class JobOwners {
     if (this.#owners.size <= this.#capacity) return;
     for (const oldest of this.#owners.keys()) {
       this.#owners.delete(oldest);
-      this.#forgotten++;
       return;
     }
   }

@@ -37,11 +37,6 @@ export class Recipients<R extends Recipient> {
     this.owners = new JobOwners(maxJobOwners);
   }
 
-  /** How many crawlers wait for an answer to their `job_request`. */
-  get waiting(): number {
-    return this.#waiting.size;
-  }
-
   /** A crawler has asked for jobs. */
   onJobRequest(connectionId: string): void {
     this.#waiting.add(connectionId);

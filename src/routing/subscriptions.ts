@@ -1,7 +1,7 @@
 // Route: who gets which messages. Subscribers that want the same share one interest, so that a run is
 // cut once for all of them; a group shares its messages out among its members.
 
-import { cutRun, type FrameRun, frameField, PLAIN, SKIP, wholeRun } from '../delivery/frame-run.js';
+import { cutRun, type FrameRun, frameField, PLAIN, SKIP, spanOf, wholeRun } from '../delivery/frame-run.js';
 import type { Piece } from '../delivery/outbox.js';
 import { FRAME } from '../dispatch/verdict.js';
 import type { MessageRegistry } from '../protocol/message-registry.js';
@@ -26,9 +26,16 @@ interface GroupMember {
 }
 
 interface QueueGroup {
-  readonly members: GroupMember[];
+  /** Replaced when it changes: a member may leave in the middle of a deal, closed for being slow. */
+  members: readonly GroupMember[];
   /** The member whose turn it is. */
   next: number;
+}
+
+/** Where a member's messages lie in a run: none of them is outside of `[from, to)`. */
+interface Hand {
+  readonly from: number;
+  to: number;
 }
 
 interface Subscription {
@@ -82,7 +89,7 @@ export class Subscriptions {
     else {
       const group = this.#groups.get(data.group) ?? { members: [], next: 0 };
       this.#groups.set(data.group, group);
-      group.members.push({ subscriber, subscriptionId: data.id, filter });
+      group.members = [...group.members, { subscriber, subscriptionId: data.id, filter }];
     }
   }
 
@@ -155,17 +162,21 @@ export class Subscriptions {
     this.#reserve(run.count);
     const turns = this.#turns.fill(0, 0, run.count);
     const part = Math.ceil(run.count / members.length);
+    const hands = new Map<number, Hand>();
     for (let index = 0; index < run.count; index++) {
       const preferred = group.next + Math.floor(index / part);
       for (let step = 0; step < members.length; step++) {
         const turn = (preferred + step) % members.length;
         if (this.#memberMark(run, index, members[turn]) === SKIP) continue;
         turns[index] = turn + 1;
+        const hand = hands.get(turn);
+        if (hand === undefined) hands.set(turn, { from: index, to: index + 1 });
+        else hand.to = index + 1;
         break;
       }
     }
     group.next = (group.next + Math.ceil(run.count / part)) % members.length;
-    for (const [turn, member] of members.entries()) this.#deliverTurn(run, turns, turn + 1, member);
+    for (const [turn, hand] of hands) this.#deliverHand(run, turns, turn, hand, members);
   }
 
   #memberMark(run: FrameRun, index: number, member: GroupMember | undefined): number {
@@ -173,12 +184,22 @@ export class Subscriptions {
     return this.#markOf(run, index, member.filter);
   }
 
-  #deliverTurn(run: FrameRun, turns: Uint32Array, turn: number, member: GroupMember): void {
+  #deliverHand(
+    run: FrameRun,
+    turns: Uint32Array,
+    turn: number,
+    { from, to }: Hand,
+    members: readonly GroupMember[],
+  ): void {
+    const member = members[turn];
+    if (member === undefined) return;
     const marks = this.#marks;
-    for (let index = 0; index < run.count; index++) {
-      marks[index] = turns[index] === turn ? member.filter.mark : SKIP;
+    const count = to - from;
+    for (let index = 0; index < count; index++) {
+      marks[index] = turns[from + index] === turn + 1 ? member.filter.mark : SKIP;
     }
-    for (const piece of cutRun(run, marks)) member.subscriber.deliver(piece);
+    const part = { ...run, first: run.first + from, count, firstSequence: run.firstSequence + from };
+    for (const piece of cutRun(part, marks, spanOf(run))) member.subscriber.deliver(piece);
   }
 
   #reserve(count: number): void {
@@ -206,10 +227,9 @@ export class Subscriptions {
   #leaveGroup(name: string, subscriber: Subscriber, id: string): void {
     const group = this.#groups.get(name);
     if (group === undefined) return;
-    const at = group.members.findIndex(
-      (member) => member.subscriber === subscriber && member.subscriptionId === id,
+    group.members = group.members.filter(
+      (member) => member.subscriber !== subscriber || member.subscriptionId !== id,
     );
-    group.members.splice(at, 1);
     group.next = 0;
     if (group.members.length === 0) this.#groups.delete(name);
   }

@@ -1,4 +1,4 @@
-import type { HealthIssue } from 'sluice';
+import { ConnectionPool, type HealthIssue } from 'sluice';
 import { describe, expect, test } from 'vitest';
 import { startBroker, until } from '../support/broker.js';
 import { line, VALID } from '../support/messages.js';
@@ -38,6 +38,20 @@ describe('the pool', () => {
     await inside[0]?.close();
     await until(() => manager.getConnectionPool().size === 1);
     await (await connect()).settled();
+  });
+
+  test('hands on what a listener throws, or throws it where nobody asked for it', () => {
+    const errors: unknown[] = [];
+    const listened = new ConnectionPool(1, { onListenerError: (error) => errors.push(error) });
+    const alone = new ConnectionPool(1);
+    for (const pool of [listened, alone]) {
+      pool.on('pool_capacity_reached', () => {
+        throw new Error('mine');
+      });
+    }
+    listened.refuse();
+    expect(errors).toEqual([expect.objectContaining({ message: 'mine' })]);
+    expect(() => alone.refuse()).toThrow('mine');
   });
 
   test('tells of connections that come and go', async () => {

@@ -22,6 +22,7 @@ function createBuffer({
   const pool = new SlabPool(largest);
   const ranges: string[] = [];
   let oversize = 0;
+  let skipped = 0;
   const buffer = new MessageBuffer(
     pool,
     { framing, maxMessageSize, delimiter: NEWLINE },
@@ -33,9 +34,19 @@ function createBuffer({
       onOversize() {
         oversize++;
       },
+      onSkipped() {
+        skipped++;
+      },
     },
   );
-  return { buffer, pool, ranges, received: () => ranges.join(''), oversize: () => oversize };
+  return {
+    buffer,
+    pool,
+    ranges,
+    received: () => ranges.join(''),
+    oversize: () => oversize,
+    skipped: () => skipped,
+  };
 }
 
 describe('framing', () => {
@@ -65,6 +76,24 @@ describe('framing', () => {
       buffer.write(stream.subarray(cut));
       expect(received()).toBe(stream.toString());
     }
+  });
+
+  test('blanks are no unfinished message; one that follows them is', () => {
+    const { buffer, received, pool } = createBuffer();
+    const blanks = Buffer.from(' \t\r'.repeat(1000));
+    buffer.write(Buffer.from('{"a":1} '));
+    expect(buffer.hasPartial).toBe(false);
+    for (let index = 0; index < 10; index++) buffer.write(blanks);
+    expect(buffer.hasPartial).toBe(false);
+    expect(buffer.statistics.pendingBytes).toBe(0);
+    buffer.write(Buffer.from('  {"b":'));
+    expect(buffer.hasPartial).toBe(true);
+    buffer.write(Buffer.from(' '));
+    expect(buffer.hasPartial).toBe(true);
+    buffer.write(Buffer.from('2}\r\n'));
+    expect(buffer.hasPartial).toBe(false);
+    expect(received()).toBe('{"a":1}  {"b": 2}\r\n');
+    expect(pool.copiedBytes).toBe(0);
   });
 
   test('reads straight into the slab by writable and commit', () => {
@@ -128,10 +157,20 @@ describe('slabs', () => {
     expect(pool.acquire(1)).toBe(slab);
   });
 
-  test('10,000 quiet connections take less than 100 MB', () => {
+  test('the buffers of 10,000 quiet connections take less than 100 MB of slabs, and give them back', () => {
     const pool = new SlabPool(256 * 1024);
-    for (let index = 0; index < 10_000; index++) pool.acquire(MIN_SLAB_SIZE);
+    const options = { framing: 'auto', maxMessageSize: 1 << 20, delimiter: NEWLINE } as const;
+    let frames = 0;
+    const receiver = { onFrames: () => frames++, onOversize() {} };
+    const buffers = Array.from({ length: 10_000 }, () => new MessageBuffer(pool, options, receiver));
+    for (let round = 0; round < 3; round++) {
+      for (const buffer of buffers) buffer.write(Buffer.from('{"type":"ping"}\n'));
+    }
+    expect(frames).toBe(30_000);
     expect(pool.allocatedBytes).toBeLessThan(100e6);
+    for (const buffer of buffers) buffer.close();
+    pool.trim();
+    expect(pool.allocatedBytes).toBe(0);
   });
 
   test('closing gives the slab back, once', () => {
@@ -157,6 +196,15 @@ describe('overflow', () => {
     expect(oversize()).toBe(1);
     expect(received().replaceAll('\n', '')).toBe('{"b":1}{"c":2}');
     expect(buffer.statistics).toMatchObject({ oversize: 1, skippedBytes: giant.length });
+  });
+
+  test('a message that is skipped is unfinished until its end has come', () => {
+    const { buffer, skipped } = createBuffer({ maxMessageSize: 1000 });
+    buffer.write(Buffer.from(giant.slice(0, 3000)));
+    buffer.write(Buffer.from('x'));
+    expect([buffer.hasPartial, skipped()]).toEqual([true, 0]);
+    buffer.write(Buffer.from('"}'));
+    expect([buffer.hasPartial, skipped()]).toEqual([false, 1]);
   });
 
   test('nothing of it is kept', () => {

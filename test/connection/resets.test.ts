@@ -4,7 +4,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import type { SocketConnection } from 'sluice';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { startBroker, type TestBroker, until } from '../support/broker.js';
-import { Ledger, numberedBlock } from '../support/numbered.js';
+import { Ledger, ledgerOf, numberedBlock } from '../support/numbered.js';
 import type { Peer } from '../support/peer.js';
 
 /** Sends bytes, and leaves as soon as the kernel has them, with whatever answers there are unread. */
@@ -22,12 +22,6 @@ const DEAF_PUBLISHER = `
   while (sysread(STDIN, my $bytes, 65536)) { syswrite($socket, $bytes) }
 `;
 const hasPerl = spawnSync('perl', ['-MIO::Socket::UNIX', '-e', '1']).status === 0;
-
-function ledgerOf(peer: Peer): Ledger {
-  const ledger = new Ledger();
-  for (const text of peer.lines) ledger.readLine(text);
-  return ledger;
-}
 
 /** Gives the connection that is removed next, and why. */
 function nextRemoved({ manager }: TestBroker): Promise<{ connection: SocketConnection; reason: string }> {
@@ -118,6 +112,35 @@ test.skipIf(!hasPerl)(
     publisher.stdin.write(numberedBlock(0, 0, 3));
     await subscriber.count(4);
     expect((await removed).reason).toBe('EPIPE');
+  },
+);
+
+test.skipIf(!hasPerl)(
+  'one that only stops reading is closed too when it fell silent while nobody was read',
+  async () => {
+    const sendTimeout = 100;
+    const { manager, connect, socketPath } = await startBroker({ sendTimeout, maxPendingBytes: 100_000 });
+    const pool = manager.getConnectionPool();
+    const blocker = await (await connect()).subscribe({ overflow: 'block', types: ['job_progress'] });
+    blocker.socket.pause();
+    const publisher = await connect();
+    await publisher.settled();
+    const deaf = spawn('perl', ['-e', DEAF_PUBLISHER, socketPath]);
+    onTestFinished(() => void deaf.kill());
+    await until(() => pool.size === 3);
+    publisher.write(numberedBlock(0, 0, 5000));
+    await until(() => manager.getMetrics().flow.isPaused);
+    const connection = pool.all()[2];
+    // The broker's own word, which the peer does not take.
+    connection?.reply(Buffer.from('{}\n'));
+    connection?.flush();
+    await until(() => connection?.state === 'disconnecting');
+    // Its time runs out more than once meanwhile.
+    await new Promise((resolve) => setTimeout(resolve, 3 * sendTimeout));
+    expect(pool.size).toBe(3);
+    blocker.socket.resume();
+    await until(() => pool.size === 2);
+    await publisher.settled();
   },
 );
 

@@ -1,15 +1,24 @@
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, existsSync, lstatSync, symlinkSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { chmodSync, existsSync, lstatSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { dirname, join } from 'node:path';
 import { pino } from 'pino';
 import { SocketManager } from 'sluice';
 import { describe, expect, test } from 'vitest';
+import { listenAtPath, temporaryName } from '#src/connection/socket-file.js';
 import { startBroker, temporaryFolder, until } from '../support/broker.js';
 import { cliScript } from '../support/cli.js';
 import { Peer } from '../support/peer.js';
 
 const logger = pino({ level: 'silent' });
+
+/** The socket file of a process that was killed. */
+function leaveSocketAt(path: string): void {
+  const script = `require('net').createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, 'SIGKILL'))`;
+  spawnSync(process.execPath, ['-e', script]);
+  expect(lstatSync(path).isSocket()).toBe(true);
+}
 
 describe('the socket file', () => {
   test('of a live broker is left alone', async () => {
@@ -25,10 +34,7 @@ describe('the socket file', () => {
 
   test('that nobody listens on is replaced', async () => {
     const socketPath = join(temporaryFolder(), 'stale.sock');
-    const { spawnSync } = await import('node:child_process');
-    const script = `require('net').createServer().listen(${JSON.stringify(socketPath)}, () => process.kill(process.pid, 'SIGKILL'))`;
-    spawnSync(process.execPath, ['-e', script]);
-    expect(lstatSync(socketPath).isSocket()).toBe(true);
+    leaveSocketAt(socketPath);
     const { connect } = await startBroker({ socketPath });
     await (await connect()).settled();
   });
@@ -87,6 +93,25 @@ describe('the socket file', () => {
     await (await Peer.connect(socketPath)).close();
     await Promise.all(managers.map((manager) => manager.stop()));
   }, 60_000);
+
+  test('is made beside those of others that start at the same time in its folder', async () => {
+    const folder = temporaryFolder();
+    const paths = ['a', 'b', 'c'].map((name) => join(folder, name));
+    const servers = paths.map(() => createServer());
+    const options = { backlog: 10, socketMode: '600' };
+    await Promise.all(servers.map((server, index) => listenAtPath(server, paths[index] ?? '', options)));
+    expect(readdirSync(folder).sort()).toEqual(['a', 'b', 'c']);
+    for (const path of paths) await (await Peer.connect(path)).close();
+    for (const server of servers) server.close();
+  });
+
+  test('is made though a start that was killed has left one behind', async () => {
+    const socketPath = join(temporaryFolder(), 'broker.sock');
+    leaveSocketAt(temporaryName(socketPath));
+    const { connect } = await startBroker({ socketPath });
+    await (await connect()).settled();
+    expect(readdirSync(dirname(socketPath))).toEqual(['broker.sock']);
+  });
 
   test('that systemd has opened is listened on, and left where it is', async () => {
     const socketPath = join(temporaryFolder(), 'inherited.sock');

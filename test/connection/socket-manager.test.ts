@@ -1,15 +1,25 @@
 import { once } from 'node:events';
-import { existsSync, lstatSync } from 'node:fs';
+import { existsSync, lstatSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { pino } from 'pino';
-import { type MessageEvent, SocketManager } from 'sluice';
+import { type MessageEvent, type ServerEvents, SocketManager } from 'sluice';
 import { describe, expect, expectTypeOf, test } from 'vitest';
 import { startBroker, temporaryFolder, until } from '../support/broker.js';
 import { changed, line, VALID } from '../support/messages.js';
 import { Peer } from '../support/peer.js';
 
 const logger = pino({ level: 'silent' });
+
+/** Listens to an event, and throws. Gives what `server_error` tells. */
+function throwingListener(manager: SocketManager, name: keyof ServerEvents): unknown[] {
+  const errors: unknown[] = [];
+  manager.on(name, () => {
+    throw new Error('mine');
+  });
+  manager.on('server_error', ({ error }) => errors.push(error));
+  return errors;
+}
 
 describe('life', () => {
   test('starts, tells so, and stops', async () => {
@@ -57,6 +67,22 @@ describe('life', () => {
     await manager.stop();
     await starting;
     expect(manager.getStatus().state).toBe('stopped');
+  });
+
+  test('a start that has failed does not reach into the next one', async () => {
+    const socketPath = join(temporaryFolder(), 'broker.sock');
+    writeFileSync(socketPath, 'no socket');
+    const manager = new SocketManager({ socketPath, workers: { threads: 1 } }, { logger });
+    const failing = expect(manager.start()).rejects.toMatchObject({ code: 'SOCKET_PATH_INVALID' });
+    await manager.stop();
+    rmSync(socketPath);
+    await manager.start();
+    await failing;
+    expect(manager.isHealthy()).toBe(true);
+    const peer = await Peer.connect(socketPath);
+    await peer.settled();
+    await manager.stop();
+    await peer.closed;
   });
 
   test('a schema module that cannot be loaded fails the start', async () => {
@@ -140,8 +166,9 @@ describe('code in the same process', () => {
     expect(errors[0]).toMatchObject({ message: 'mine' });
   });
 
-  test('that throws while a connection changes its state wedges nothing', async () => {
+  test('that throws while a connection changes its state wedges nothing, and its messages are delivered', async () => {
     const { manager, connect } = await startBroker();
+    const subscriber = await (await connect()).subscribe();
     const errors: unknown[] = [];
     manager.on('server_error', ({ error }) => {
       errors.push(error);
@@ -154,11 +181,52 @@ describe('code in the same process', () => {
     });
     const crawler = await connect();
     crawler.write(line(VALID.heartbeat));
-    await until(() => errors.length === 1);
+    await subscriber.next('heartbeat');
     await crawler.settled();
-    const [connection] = manager.getConnectionPool().all();
+    expect(errors).toEqual([expect.objectContaining({ message: 'mine' })]);
+    const [, connection] = manager.getConnectionPool().all();
     expect(connection?.lane.pendingBytes).toBe(0);
-    connection?.removeAllListeners('state_changed');
+  });
+
+  test('that throws when a worker fails loses nothing, and the message that it died of is answered', async () => {
+    const schemas = new URL('../support/deadly-schemas.mjs', import.meta.url);
+    const { manager, connect } = await startBroker({ schemas });
+    const errors = throwingListener(manager, 'pool_error');
+    const subscriber = await (await connect()).subscribe();
+    const crawler = await connect();
+    crawler.write(line({ type: 'deadly' }) + line(VALID.heartbeat));
+    await subscriber.next('heartbeat');
+    await crawler.settled();
+    expect(crawler.errors).toEqual(['VALIDATION_FAILED']);
+    expect(errors.length).toBeGreaterThan(0);
+  });
+
+  test('that throws when a connection comes or goes changes nothing for it', async () => {
+    const { manager, connect } = await startBroker();
+    const comings = throwingListener(manager, 'connection_added');
+    const goings = throwingListener(manager, 'connection_removed');
+    const peer = await connect();
+    await peer.settled();
+    const [connection] = manager.getConnectionPool().all();
+    const closed = new Promise((resolve) => connection?.on('closed', resolve));
+    await peer.close();
+    expect(await closed).toMatchObject({ reason: 'peer' });
+    expect(manager.getConnectionPool().size).toBe(0);
+    expect([comings, goings].map(({ length }) => length)).toEqual([2, 2]);
+  });
+
+  test('that throws at the start or the end does not keep the broker from either', async () => {
+    const { manager } = await startBroker();
+    await manager.stop();
+    const errors = throwingListener(manager, 'server_listening');
+    for (const name of ['server_started', 'server_stopping', 'server_stopped'] as const) {
+      throwingListener(manager, name);
+    }
+    await manager.start();
+    await manager.stop();
+    expect(manager.getStatus().state).toBe('stopped');
+    // Each listener that is told sees all four.
+    expect(errors).toHaveLength(4);
   });
 
   test('sends through a connection: checked first', async () => {
@@ -179,7 +247,7 @@ describe('code in the same process', () => {
     });
   });
 
-  test('a send that the peer does not take times out', async () => {
+  test('a send that the peer does not take times out, and may still arrive', async () => {
     const { manager, connect } = await startBroker({ sendTimeout: 50 });
     const crawler = await connect();
     await crawler.settled();
@@ -187,6 +255,21 @@ describe('code in the same process', () => {
     const [connection] = manager.getConnectionPool().all();
     const large = `${'x'.repeat(4 << 20)}\n`;
     await expect(connection?.sendRaw(large)).rejects.toMatchObject({ code: 'SEND_TIMEOUT' });
+    crawler.socket.resume();
+    await crawler.count(2);
+  });
+
+  test('may close a connection as often as it likes: each call resolves when it is closed', async () => {
+    const { manager, connect } = await startBroker();
+    const peer = await connect();
+    await peer.settled();
+    const [connection] = manager.getConnectionPool().all();
+    const calls = Array.from({ length: 50 }, () => connection?.disconnect());
+    expect(connection?.listenerCount('closed')).toBe(0);
+    await Promise.all(calls);
+    expect(connection?.state).toBe('disconnected');
+    await connection?.disconnect();
+    await peer.closed;
   });
 
   test('broadcasts, and is told how many got it', async () => {

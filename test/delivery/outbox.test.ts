@@ -238,6 +238,16 @@ describe('closing', () => {
     expect(log.at(-1)).toBe('caught up');
   });
 
+  test('a write that the socket’s end has cut off is not taken for done', async () => {
+    const { socket, outbox, log } = createOutbox('disconnect');
+    outbox.deliver(piece('a', 3));
+    outbox.flush(0);
+    socket.destroy();
+    await socket.finish();
+    expect(log).toEqual([]);
+    expect(outbox.close()).toBe(3);
+  });
+
   test('afterwards, nothing is taken any more', () => {
     const { socket, outbox } = createOutbox('disconnect');
     outbox.close();

@@ -101,6 +101,18 @@ describe('batches', () => {
     expect(ranges.reduce((sum, size) => sum + size, 0)).toBe(80_000);
   });
 
+  test('a long message before very many short ones is no reason to send them all in one batch', async () => {
+    const frames: number[] = [];
+    const { dispatcher, submit } = await createDispatcher({
+      maxBatchMessages: 500,
+      onVerdict: (verdict) => frames.push(verdict.frames.length / FRAME.SIZE),
+    });
+    submit(JSON.stringify({ type: 'x', pad: 'x'.repeat(200_000) }) + '{}'.repeat(20_000));
+    await dispatcher.idle();
+    expect(frames.reduce((sum, count) => sum + count, 0)).toBe(20_001);
+    expect(Math.max(...frames)).toBeLessThanOrEqual(1000);
+  });
+
   test('idle resolves when the last chunk comes out of quarantine', async () => {
     const schemas = new URL('../support/deadly-schemas.mjs', import.meta.url).href;
     const { dispatcher, settled, submit } = await createDispatcher({ settings: { ...SETTINGS, schemas } });

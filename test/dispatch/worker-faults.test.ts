@@ -128,6 +128,23 @@ describe('Watchdog', () => {
     }
   });
 
+  test('the time of a worker that has died at work is not held against the next one in its slot', () => {
+    for (const isSeenFree of [true, false]) {
+      const watchdog = new Watchdog(1, 100);
+      new WatchedWorker(watchdog.memory, 7).run(() => {
+        expect(watchdog.findHung([worker], 1000)).toEqual([]);
+        // Dies in there: its slot is freed, and its counter is not raised again.
+        watchdog.findHung([], 1010);
+        if (isSeenFree) watchdog.findHung([], 1020);
+        const next = { threadId: 8 };
+        new WatchedWorker(watchdog.memory, 8).run(() => {
+          expect(watchdog.findHung([next], 5000)).toEqual([]);
+          expect(watchdog.findHung([next], 5101)).toEqual([next]);
+        });
+      });
+    }
+  });
+
   test('slots of workers that are gone are used again', () => {
     const watchdog = new Watchdog(1, 100);
     for (let threadId = 1; threadId < 100; threadId++) {

@@ -1,6 +1,6 @@
 import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { AccessControl } from 'sluice';
+import { AccessControl, type SocketConnection } from 'sluice';
 import { describe, expect, test } from 'vitest';
 import { startBroker, temporaryFolder, until } from '../support/broker.js';
 import { line, VALID } from '../support/messages.js';
@@ -40,6 +40,19 @@ describe('with tokens', () => {
     expect(peer.errors).toEqual(['UNAUTHORIZED']);
     expect(manager.getMetrics().protocol.subscriptions).toBe(0);
   });
+
+  test.each(['ping', 'pong', 'unsubscribe', 'subscribe'])(
+    'who owes a token and says %s before it is refused and closed',
+    async (type) => {
+      const { connect } = await guarded([CRAWLER]);
+      const peer = await connect();
+      peer.say(type, type.includes('subscribe') ? { id: 'a' } : {});
+      await peer.closed;
+      expect(peer.messages.map(({ data }) => data)).toMatchObject([
+        { code: 'UNAUTHORIZED', messageType: type },
+      ]);
+    },
+  );
 
   test('an application message from anybody but an application is refused', async () => {
     const { connect } = await guarded();
@@ -82,6 +95,82 @@ describe('with tokens', () => {
     await monitor.count(3);
     expect(monitor.forwarded).toHaveLength(1);
   });
+});
+
+describe('a peer that has not said its token', () => {
+  test('gets no message, neither for its role nor by its name', async () => {
+    const { manager, connect } = await guarded([CRAWLER]);
+    const stranger = await connect();
+    const pool = manager.getConnectionPool();
+    await until(() => pool.size === 1);
+    const id = pool.all()[0]?.id;
+    const app = await greet(await connect(), 'app', APP);
+    for (const to of [undefined, 'any', '*', id]) app.write(line({ ...VALID.job_assignment, to }));
+    await app.settled();
+    expect(app.errors).toEqual(Array(4).fill('NO_RECIPIENT'));
+    for (const sent of [
+      pool.broadcast({ ...VALID.shutdown }),
+      pool.broadcastToCrawlers({ ...VALID.shutdown }),
+      pool.sendTo({ role: 'crawler' }, { ...VALID.shutdown }),
+    ]) {
+      expect((await sent).failed).toEqual([]);
+    }
+    // What it gets is in the order it was sent: had there been messages, they came before this.
+    await greet(stranger, 'crawler', CRAWLER);
+    expect(stranger.lines).toHaveLength(1);
+    app.write(line(VALID.job_assignment));
+    await stranger.next('job_assignment');
+  });
+});
+
+test('a refused message makes its sender nobody: no owner of a job, no crawler at work', async () => {
+  const { manager, connect } = await guarded([CRAWLER]);
+  const [owner, other] = [await connect(), await connect()];
+  for (const peer of [owner, other]) await greet(peer, 'crawler', CRAWLER);
+  owner.write(line(VALID.job_started));
+  await owner.settled();
+  const gone: SocketConnection[] = [];
+  manager.on('connection_removed', ({ connection }) => gone.push(connection));
+  const stranger = await connect();
+  stranger.write(line(VALID.job_started) + beat);
+  await stranger.closed;
+  await until(() => gone.length === 1);
+  expect(gone[0]).toMatchObject({ workload: 0, lastHeartbeatAt: undefined });
+  const app = await greet(await connect(), 'app', APP);
+  app.write(line(VALID.token_refresh_response));
+  await owner.next('token_refresh_response');
+  await other.settled();
+  expect(other.forwarded).toEqual([]);
+});
+
+test('tokens that are wanted from now on put out who was at work without one, and nobody else', async () => {
+  const { manager, connect } = await startBroker();
+  const greeted = await (await greet(await connect(), 'app')).subscribe();
+  const listener = await (await connect()).subscribe();
+  const crawler = await connect();
+  crawler.write(beat);
+  await crawler.settled();
+  const quiet = await connect();
+  await until(() => manager.getConnectionPool().size === 4);
+  manager.setAuth({ tokens: { app: [APP], crawler: [CRAWLER] } });
+  await Promise.all([listener.closed, crawler.closed]);
+  expect([listener.errors, crawler.errors]).toEqual([['UNAUTHORIZED'], ['UNAUTHORIZED']]);
+  await greet(quiet, 'crawler', CRAWLER);
+  quiet.write(beat);
+  await quiet.settled();
+  await greeted.settled();
+  expect([greeted, listener].map(({ forwarded }) => forwarded.length)).toEqual([2, 1]);
+  expect(quiet.errors).toEqual([]);
+});
+
+test('tokens for applications alone leave crawlers where they are', async () => {
+  const { manager, connect } = await startBroker();
+  const crawler = await connect();
+  crawler.write(beat);
+  await crawler.settled();
+  manager.setAuth({ tokens: { app: [APP] } });
+  await crawler.settled();
+  expect(crawler.errors).toEqual([]);
 });
 
 describe('a file of tokens', () => {
@@ -140,6 +229,8 @@ describe('limits of one connection', () => {
     expect(1000 - refused).toBeLessThan(500);
     expect(fast.errors).toContain('RATE_LIMITED');
     expect(slow.errors).toEqual([]);
+    // Two pings and a subscribe beside them; what was refused is counted once.
+    expect(manager.getMetrics().totals.messagesReceived).toBe(1050 + 3);
   });
 
   test('a message whose end does not come closes the connection after partialMessageTimeout', async () => {
@@ -149,6 +240,23 @@ describe('limits of one connection', () => {
     slow.write(beat + beat.slice(0, 20));
     await slow.closed;
     expect(slow.errors).toEqual(['INVALID_JSON']);
+    await patient.settled();
+  });
+
+  test('so does one that is too long, and is skipped; blanks after a message do not', async () => {
+    const limits = { maxMessageSize: 1000, partialMessageTimeout: 50, healthCheckInterval: 20 };
+    const { manager, connect } = await startBroker(limits);
+    let checks = 0;
+    manager.on('health_summary', () => checks++);
+    const [patient, endless] = [await connect(), await connect()];
+    patient.write(`${beat.trimEnd()} `);
+    endless.write(`{"a":"${'x'.repeat(2000)}`);
+    const timer = setInterval(() => endless.write('x'), 10);
+    await endless.closed;
+    clearInterval(timer);
+    expect(endless.errors).toEqual(['MESSAGE_TOO_LARGE', 'INVALID_JSON']);
+    const before = checks;
+    await until(() => checks > before + 5);
     await patient.settled();
   });
 });

@@ -14,6 +14,10 @@ describe('messages in a batch', () => {
     ['lines of one byte', '1\n'],
     ['empty lines', '\n'],
     ['the shortest that are taken', '{"type":"ping"}'],
+    [
+      'one that is long, then the shortest',
+      `{"type":"x","pad":"${'x'.repeat(200_000)}"}${'{}'.repeat(150_000)}`,
+    ],
   ])('%s: memory stays bounded, and the next good message arrives', async (_, text) => {
     const broker = await BrokerProcess.start();
     const subscriber = await (await Peer.connect(broker.socketPath)).subscribe();
@@ -80,6 +84,7 @@ describe('what the broker keeps of a peer’s own words', () => {
     ['hello', { role: 'crawler', capabilities: [long] }],
     ['hello', { role: 'crawler', capabilities: many }],
     ['subscribe', { id: long }],
+    ['unsubscribe', { id: long }],
     ['subscribe', { id: 'a', group: long }],
     ['subscribe', { id: 'a', types: [long] }],
     ['subscribe', { id: 'a', types: many }],

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { FrameBoundary, ValueScanner } from '#src/protocol/framing.js';
+import { FrameBoundary, messageEnds, ValueScanner } from '#src/protocol/framing.js';
 
 const NEWLINE = 0x0a;
 
@@ -151,5 +151,37 @@ describe('FrameBoundary', () => {
     expect(boundary.first(bytes, 8, bytes.length)).toBe(16);
     const lines = new FrameBoundary('ndjson', NEWLINE);
     expect(lines.first(bytes, 0, bytes.length)).toBe(18);
+  });
+});
+
+describe('messageEnds', () => {
+  const endsOf = (text: string, most?: number): number[] =>
+    messageEnds(Buffer.from(text), 0, text.length, 'auto', NEWLINE, most);
+
+  test('finds the end of each message with its delimiter, or of the first ones', () => {
+    const text = '{}{"a":1}\n\n[1]junk\n{"b":"\n{}{';
+    const ends = endsOf(text);
+    expect(ends.map((end, index) => text.slice(ends[index - 1] ?? 0, end))).toEqual([
+      '{}',
+      '{"a":1}\n',
+      '\n',
+      '[1]',
+      'junk\n',
+      '{"b":"\n',
+      '{}',
+    ]);
+    expect(endsOf(text, 2)).toEqual(ends.slice(0, 2));
+  });
+
+  test('takes the same time for each message however many there are without delimiters', () => {
+    const time = (count: number): number => {
+      const text = '{}'.repeat(count);
+      const startedAt = performance.now();
+      expect(endsOf(text)).toHaveLength(count);
+      return (performance.now() - startedAt) / count;
+    };
+    time(20_000);
+    // Twenty times as many, and not even four times the time for each.
+    expect(time(400_000)).toBeLessThan(4 * time(20_000));
   });
 });

@@ -46,8 +46,8 @@ function subscriber(data: { id?: string; types?: string[]; [key: string]: unknow
   return recorder;
 }
 
-/** Sends lines as one crawler, the way a settled chunk is routed. */
-function publish(text: string, crawlerId?: string): void {
+/** Sends lines as one crawler, the way a settled chunk is routed; more than once, where that is asked for. */
+function publish(text: string, crawlerId?: string, rounds = 1): void {
   const pool = new SlabPool(256 * 1024);
   const slab = pool.acquire(text.length);
   const end = slab.base + slab.arena.bytes.write(text, slab.base);
@@ -79,7 +79,7 @@ function publish(text: string, crawlerId?: string): void {
       delimiter: 10,
       copies: new CopyPool(1024 * 1024),
     };
-    subscriptions.route(run);
+    for (let round = 0; round < rounds; round++) subscriptions.route(run);
     firstSequence += count;
   }
 }
@@ -91,10 +91,18 @@ const completed = line(VALID.job_completed);
 describe('types', () => {
   test('* is everything, in one piece, without a copy', () => {
     const all = subscriber();
-    publish(beat + progress('job-1') + completed);
+    const messages = (beat + progress('job-1') + completed).repeat(10);
+    publish(messages);
     expect(all.pieces).toHaveLength(1);
     expect(all.pieces[0]?.slab).toBeDefined();
-    expect(all.pieces[0]?.messages).toBe(3);
+    expect(all.pieces[0]?.messages).toBe(30);
+    expect(all.text).toBe(messages);
+  });
+
+  test('* is copied where it is little, so that it does not hold the whole slab', () => {
+    const all = subscriber();
+    publish(beat + progress('job-1') + completed);
+    expect(all.pieces).toMatchObject([{ slab: undefined, messages: 3 }]);
     expect(all.text).toBe(beat + progress('job-1') + completed);
   });
 
@@ -243,6 +251,34 @@ describe('groups', () => {
     const everyone = [subscriber({ group: 'g' }), subscriber({ group: 'h' }), subscriber()];
     publish(beat.repeat(3));
     expect(everyone.map(({ types }) => types.length)).toEqual([3, 3, 3]);
+  });
+
+  test('who is closed in the middle of a deal takes nothing from the others', () => {
+    const members = Array.from({ length: 4 }, () => subscriber({ group: 'g' }));
+    const [first] = members as [Recorder];
+    const take = first.deliver.bind(first);
+    first.deliver = (piece) => {
+      take(piece);
+      subscriptions.removeAll(first);
+    };
+    const jobs = Array.from({ length: 40 }, (_, index) => progress(`job-${index}`));
+    publish(jobs.join(''));
+    expect(members.map(({ text }) => text).join('')).toBe(jobs.join(''));
+    publish(beat.repeat(3));
+    expect(members.map(({ types }) => types.length)).toEqual([10, 11, 11, 11]);
+  });
+
+  test('a message costs the same however many members there are', () => {
+    const time = (members: number): number => {
+      subscriptions = new Subscriptions(MessageRegistry.builtin());
+      for (let index = 0; index < members; index++) subscriber({ group: 'g' });
+      const startedAt = performance.now();
+      publish(beat.repeat(10_000), undefined, 10);
+      return performance.now() - startedAt;
+    };
+    time(10);
+    // Not even five times the time for fifty times the members: each looks at its own messages only.
+    expect(time(500)).toBeLessThan(5 * time(10));
   });
 
   test('who leaves takes no more; the last one ends the group', () => {

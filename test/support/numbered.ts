@@ -62,6 +62,13 @@ export class Ledger {
   }
 }
 
+/** What a peer has received so far. */
+export function ledgerOf({ lines }: { readonly lines: readonly string[] }): Ledger {
+  const ledger = new Ledger();
+  for (const text of lines) ledger.readLine(text);
+  return ledger;
+}
+
 /** As a ledger, for streams without end: keeps one number a producer, and what went wrong. */
 export class StreamLedger {
   readonly faults: string[] = [];
