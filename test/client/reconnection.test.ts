@@ -221,6 +221,7 @@ describe('SluiceClient, when the broker does not want it', () => {
 
   test.each([
     ['UNAUTHORIZED', { role: 'app', token: 'another-long-token' }],
+    ['UNAUTHORIZED', undefined],
     ['UNSUPPORTED_VERSION', { role: 'app', token: 'a-token-of-the-app', protocolVersion: '9.0.0' }],
   ] as const)('rejects with %s, and does not try again', async (code, hello) => {
     const { socketPath } = await startBroker({ auth });
@@ -255,13 +256,13 @@ describe('SluiceClient, when the broker does not want it', () => {
     expect(attempts).toHaveBeenCalledTimes(made);
   });
 
-  test('gives up when it is closed for what it sends without a hello', async () => {
-    const { socketPath } = await startBroker({ auth });
+  test('gives up when it is put out, for want of a hello that is needed from now on', async () => {
+    const { manager, socketPath } = await startBroker();
     const client = await connect({ socketPath });
     const closed = once(client, 'closed');
-    client.publish(VALID.heartbeat);
+    manager.setAuth(auth);
     expect((await closed)[0]).toMatchObject({ code: 'UNAUTHORIZED' });
-    expect(client.statistics).toMatchObject({ unconfirmed: 1, connections: 1 });
+    expect(client.statistics).toMatchObject({ unconfirmed: 0, connections: 1 });
   });
 
   test('is told of a message that its role may not send, and stays', async () => {
