@@ -95,7 +95,10 @@ describe('MessageRouter', () => {
   });
 
   test('reads no more from a connection whose handlers fall behind, and loses nothing', async () => {
-    const { server, connect } = await startServer({ ...bare, maxQueuedBytes: 20_000 });
+    const { server, connect } = await startServer(
+      { ...bare, maxQueuedBytes: 20_000 },
+      { maxConnectionBytes: 256 * 1024 },
+    );
     let open: () => void = () => {};
     const opened = new Promise<void>((resolve) => {
       open = resolve;

@@ -29,6 +29,8 @@ export class CliRun {
       this.stderr += text;
       this.#wake();
     });
+    // It may leave before it has read what it was sent.
+    child.stdin.on('error', () => {});
     this.exited = new Promise((resolve) => {
       child.on('close', (code, signal) => {
         resolve(code ?? signal);
