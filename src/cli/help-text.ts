@@ -13,6 +13,8 @@ const EXIT_CODES =
 const TOKEN =
   'Where the broker has tokens, put one into SLUICE_TOKEN: the command line can be read by others.';
 
+const ADMIN = 'The broker must serve its figures: sluice serve --admin 127.0.0.1:9464.';
+
 const TEXTS: Readonly<Record<string, HelpText>> = {
   serve: {
     examples: [
@@ -76,17 +78,27 @@ const TEXTS: Readonly<Record<string, HelpText>> = {
       ['sluice schemas --schemas ./my-schemas.js', 'yours too: and why some have no pattern'],
     ],
   },
-  top: { examples: [['sluice top', 'watch the broker at work']] },
+  top: {
+    examples: [
+      ['sluice top', 'watch the broker at work; the keys are below its table'],
+      ['sluice top --admin /run/sluice-admin.sock --interval 5', 'at a path, every five seconds'],
+      ['sluice top | head -12', 'once'],
+    ],
+    notes: [ADMIN],
+  },
   status: {
     examples: [
       ['sluice status', 'how the broker is'],
-      ['sluice status --json', 'for machines'],
+      ['sluice status --json | jq .rates', 'for machines'],
+      ['until sluice status >/dev/null; do sleep 1; done', 'wait until it is ready'],
     ],
+    notes: [ADMIN],
   },
   demo: {
     examples: [
       ['sluice demo', 'eight crawlers, 5,000 messages a second'],
       ['sluice demo --rate 0 --duration 30', 'as fast as it goes'],
+      ['sluice demo --admin :9464', 'with the dashboard at http://127.0.0.1:9464/'],
     ],
   },
   completion: {
