@@ -30,7 +30,7 @@ export async function serve(read: () => ResolvedOptions, flags: ServeFlags): Pro
   const manager = new SocketManager({ ...options, ...inherited() }, { logger: log });
   const supervisor = new Supervisor(log);
   supervisor.follow(manager);
-  exitOnSignals(manager, log);
+  exitOnSignals(manager, supervisor, log);
   if (!isInTerminal()) {
     process.on('SIGHUP', () => supervisor.whileReloading(() => reload(manager, log, options, read)));
   }
@@ -65,7 +65,7 @@ function createLogger(level: string): Logger {
 }
 
 /** The first signal drains, the second leaves at once. */
-function exitOnSignals(manager: SocketManager, log: Logger): void {
+function exitOnSignals(manager: SocketManager, supervisor: Supervisor, log: Logger): void {
   let isStopping = false;
   const onSignal = (signal: NodeJS.Signals): void => {
     if (isStopping) {
@@ -75,7 +75,8 @@ function exitOnSignals(manager: SocketManager, log: Logger): void {
       process.exit(EXIT.FAILURE);
     }
     isStopping = true;
-    manager.stop(signal).then(
+    const stopped = manager.stop(signal).then(() => supervisor.allTold);
+    stopped.then(
       () => process.exit(EXIT.OK),
       (error: unknown) => {
         log.fatal({ error: String(error) }, 'stopping failed');

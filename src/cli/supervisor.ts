@@ -23,6 +23,11 @@ export class Supervisor {
     this.#log = log;
   }
 
+  /** Resolves when all that was told so far has arrived, or could not be told. */
+  get allTold(): Promise<void> {
+    return this.#told;
+  }
+
   /** Tells when a server is ready, and when it begins to stop. */
   follow(manager: SocketManager): void {
     manager.once('server_started', () => {
