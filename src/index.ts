@@ -6,6 +6,7 @@ export {
   type ConnectionFilter,
   ConnectionPool,
   type PoolEvents,
+  type PoolHooks,
   type PoolStatistics,
 } from './connection/connection-pool.js';
 export type {
