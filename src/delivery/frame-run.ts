@@ -40,15 +40,10 @@ const SLICE_WORTH = 2048;
 /** Below this share of the run, copying keeps a slow subscriber from holding memory that it does not need. */
 const SHARE_WORTH = 0.5;
 
-/**
- * All messages of a run in one piece. A small one is copied: for as long as it waits for one subscriber, a slice
- * would hold its whole slab, and a few hundred small ones all that the broker may hold for everybody.
- */
+/** All messages of a run in one piece. */
 export function wholeRun(run: FrameRun): Piece {
   if (run.isBare) return gather(run, undefined);
-  const bytes = sliceOf(run);
-  if (bytes.length < SLICE_WORTH) return { bytes: Buffer.from(bytes), slab: undefined, messages: run.count };
-  return { bytes, slab: run.chunk.slab, messages: run.count };
+  return { bytes: sliceOf(run), slab: run.chunk.slab, messages: run.count };
 }
 
 /** The bytes of a run where they lie, with what is between its messages. */

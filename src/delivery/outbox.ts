@@ -46,6 +46,11 @@ const MAX_UNREAD = 256 * 1024;
 const WRITE_BYTES = 512 * 1024;
 /** And at most this many pieces: Linux takes 1,024 in one writev. */
 const WRITE_PIECES = 512;
+/**
+ * A slice below this many bytes is copied when it has to wait behind a write: for as long as that takes, it would hold its
+ * whole slab, and a few hundred such slices all that the broker may hold for everybody.
+ */
+const SMALL_SLICE = 2048;
 
 export class Outbox {
   readonly #socket: Writable;
@@ -109,8 +114,9 @@ export class Outbox {
   deliver(piece: Piece): void {
     if (this.#closed) return;
     if (!this.#fits(piece) && !this.#makeRoom(piece)) return;
-    piece.slab?.hold();
-    this.#push({ ...piece, droppable: true, done: undefined });
+    const kept = this.#writing.length > 0 && piece.bytes.length < SMALL_SLICE ? copyOf(piece) : piece;
+    kept.slab?.hold();
+    this.#push({ ...kept, droppable: true, done: undefined });
   }
 
   /** Queues a message of the broker's own. `done` is called once: when written, or with why not. */
@@ -303,4 +309,9 @@ export class Outbox {
   #resolveWaiters(): void {
     for (const resolve of this.#drainWaiters.splice(0)) resolve();
   }
+}
+
+/** The piece with bytes of its own. */
+function copyOf(piece: Piece): Piece {
+  return piece.slab === undefined ? piece : { ...piece, bytes: Buffer.from(piece.bytes), slab: undefined };
 }

@@ -114,6 +114,32 @@ describe('writing', () => {
     await socket.finish();
     await drained;
   });
+
+  test('copies a small slice that has to wait, so that it does not hold its slab; a large one stays', async () => {
+    const pool = new SlabPool(64 * 1024);
+    const { socket, outbox } = createOutbox('block', 100_000);
+    outbox.deliver(piece('first'));
+    outbox.flush(0);
+    const [small, large] = [pool.acquire(1), pool.acquire(1)];
+    small.arena.bytes.fill('s', small.base, small.base + 100);
+    outbox.deliver({
+      bytes: small.arena.bytes.subarray(small.base, small.base + 100),
+      slab: small,
+      messages: 1,
+    });
+    outbox.deliver({
+      bytes: large.arena.bytes.subarray(large.base, large.base + 4096),
+      slab: large,
+      messages: 1,
+    });
+    for (const slab of [small, large]) slab.close();
+    expect(pool.heldBytes).toBe(large.size);
+    outbox.flush(0);
+    await socket.finish();
+    expect(socket.written[1]).toBe('s'.repeat(100));
+    await socket.finish();
+    expect(pool.heldBytes).toBe(0);
+  });
 });
 
 describe('overflow', () => {

@@ -99,13 +99,6 @@ describe('types', () => {
     expect(all.text).toBe(messages);
   });
 
-  test('* is copied where it is little, so that it does not hold the whole slab', () => {
-    const all = subscriber();
-    publish(beat + progress('job-1') + completed);
-    expect(all.pieces).toMatchObject([{ slab: undefined, messages: 3 }]);
-    expect(all.text).toBe(beat + progress('job-1') + completed);
-  });
-
   test.each([
     [['heartbeat'], ['heartbeat']],
     [['job_*'], ['job_progress', 'job_completed']],
