@@ -4,7 +4,7 @@
 import { readFileSync } from 'node:fs';
 import type * as z from 'zod';
 import { optionsSchema, type SluiceOptions } from './config.js';
-import { describeError, SluiceError } from './errors.js';
+import { describeJsonError, SluiceError } from './errors.js';
 
 /** One option, as the environment, the command line and the docs know it. */
 export interface OptionSpec {
@@ -89,9 +89,7 @@ export function optionsFromFile(path: string): SluiceOptions {
     const options: unknown = JSON.parse(readFileSync(path, 'utf8'));
     if (typeof options === 'object' && options !== null && !Array.isArray(options)) return options;
   } catch (error) {
-    // What JSON.parse says quotes the text, which may have tokens in it.
-    const detail = error instanceof SyntaxError ? 'not JSON' : describeError(error);
-    throw new SluiceError('CONFIG_UNREADABLE', `${path}: ${detail}`);
+    throw new SluiceError('CONFIG_UNREADABLE', `${path}: ${describeJsonError(error)}`);
   }
   throw new SluiceError('CONFIG_UNREADABLE', `${path}: not a JSON object of options`);
 }

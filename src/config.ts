@@ -12,7 +12,7 @@ const KiB = 1024;
 const MiB = 1024 * KiB;
 const SECOND = 1000;
 /** The longest delay that a Node timer keeps, in ms. */
-const MAX_TIMER = 2_147_483_647;
+export const MAX_TIMER = 2_147_483_647;
 
 const milliseconds = () => z.number().int().min(0).max(MAX_TIMER);
 const interval = () => z.number().int().min(1).max(MAX_TIMER);

@@ -106,3 +106,8 @@ export class SluiceError extends Error {
 export function describeError(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
+
+/** Why a file of JSON cannot be read. What JSON.parse says quotes the text, which may have tokens in it. */
+export function describeJsonError(error: unknown): string {
+  return error instanceof SyntaxError ? 'not JSON' : describeError(error);
+}

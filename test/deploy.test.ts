@@ -5,10 +5,9 @@ import { copyFileSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { EXIT } from '#src/cli/exit-codes.js';
-import { startAdminBroker } from './support/admin.js';
+import { metricsOfUse } from './support/admin.js';
 import { temporaryFolder } from './support/broker.js';
 import { packageRoot } from './support/cli.js';
-import { line, VALID } from './support/messages.js';
 import { missingTools, without } from './support/tools.js';
 
 const deploy = (name: string) => join(packageRoot, 'deploy', name);
@@ -50,11 +49,7 @@ describe('the Grafana dashboard', () => {
   );
 
   test('asks for metrics and labels that a broker has', async () => {
-    const { connect, get } = await startAdminBroker();
-    const peer = await connect();
-    peer.write(line(VALID.heartbeat) + line({ type: 'nonsense' }));
-    await peer.settled();
-    const { body } = await get('/metrics');
+    const body = await metricsOfUse();
     const selectors = expressions.flatMap((text) => [
       ...text.matchAll(/(?:by \(([\w, ]+)\) \(\w*\(?)?\b((?:sluice|nodejs)_\w+)\{([^}]*)\}/g),
     ]);

@@ -7,9 +7,8 @@ import { describe, expect, test } from 'vitest';
 import { optionsPage } from '#scripts/options-page.js';
 import { OPTION_SPECS } from '#src/config-sources.js';
 import { LOCAL_ERRORS, WIRE_ERRORS } from '#src/errors.js';
-import { startAdminBroker } from './support/admin.js';
+import { metricsOfUse, startAdminBroker } from './support/admin.js';
 import { packageRoot } from './support/cli.js';
-import { line, VALID } from './support/messages.js';
 
 const protocol = readFileSync(join(packageRoot, 'docs/protocol.md'), 'utf8');
 const readme = readFileSync(join(packageRoot, 'README.md'), 'utf8');
@@ -69,11 +68,7 @@ describe('docs/protocol.md', () => {
 
 describe('docs/seeing-inside.md', () => {
   test('lists every metric with its labels, and no other', async () => {
-    const { connect, get } = await startAdminBroker();
-    const peer = await connect();
-    peer.write(line(VALID.heartbeat) + line({ type: 'nonsense' }));
-    await peer.settled();
-    const { body } = await get('/metrics');
+    const body = await metricsOfUse();
     const labels = new Map<string, string>();
     for (const [, name = ''] of body.matchAll(/^# TYPE (sluice_\w+) /gm)) {
       const series = new RegExp(`^${name}(?:_bucket)?\\{(.*?)\\}`, 'm').exec(body)?.[1] ?? '';

@@ -1,12 +1,12 @@
 // What a client is made with, and what is taken where nothing is said.
 
-import { DEFAULT_SOCKET_PATH } from '../config.js';
+import { DEFAULT_SOCKET_PATH, MAX_TIMER } from '../config.js';
 import { SluiceError } from '../errors.js';
 import type { MessageInputMap } from '../protocol/messages.js';
 import type { BackoffOptions } from './backoff.js';
 import type { BrokerAddress } from './client-socket.js';
 import type { HeartbeatOptions } from './heartbeats.js';
-import { checkDelay, checkTimeout, LONGEST_DELAY } from './timeouts.js';
+import { checkDelay, checkTimeout } from './timeouts.js';
 
 /** How a client comes back after it has lost its connection. */
 export interface ReconnectOptions {
@@ -76,9 +76,7 @@ export function resolveClientOptions(options: ClientOptions): ResolvedClientOpti
     hello,
     heartbeat,
     reconnect:
-      reconnect === false
-        ? undefined
-        : { initialDelay, maxDelay: Math.min(maxDelay, LONGEST_DELAY), retries },
+      reconnect === false ? undefined : { initialDelay, maxDelay: Math.min(maxDelay, MAX_TIMER), retries },
     maxOutboxBytes,
     requestTimeout,
   });

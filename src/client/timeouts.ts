@@ -1,17 +1,15 @@
 // Time limits as a user gives them: ms, or Infinity for none. Node's own timers take the latter for 1 ms.
 
+import { MAX_TIMER } from '../config.js';
 import { SluiceError } from '../errors.js';
-
-/** The longest that Node's timers can wait, in ms. */
-export const LONGEST_DELAY = 2 ** 31 - 1;
 
 /**
  * Checks a time to wait.
  * @throws SluiceError `INVALID_OPTION`: no timer can wait so long
  */
 export function checkDelay(name: string, ms: number): void {
-  if (ms > 0 && ms <= LONGEST_DELAY) return;
-  throw new SluiceError('INVALID_OPTION', `${name}: must be more than 0, and at most ${LONGEST_DELAY}`);
+  if (ms > 0 && ms <= MAX_TIMER) return;
+  throw new SluiceError('INVALID_OPTION', `${name}: must be more than 0, and at most ${MAX_TIMER}`);
 }
 
 /**

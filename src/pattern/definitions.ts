@@ -165,18 +165,30 @@ export function isNaming(schema: Schema): boolean {
   return ['literal', 'enum'].includes(definitionOf(schema).type);
 }
 
-/** Declines a format that zod knows by this name, where the schema has another pattern for it. */
-export function refuseOwnPattern(def: Definition): void {
-  const { regexes } = z.core;
-  // Where the format is a date and time: others have none of these.
-  const { precision, offset, local } = def as unknown as z.core.$ZodISODateTimeDef;
-  const standard = {
-    date: () => regexes.date,
-    datetime: () => regexes.datetime({ precision, offset, local }),
-    uuid: () => regexes.uuid(def.version === undefined ? undefined : Number(String(def.version).slice(1))),
-  }[String(def.format)];
-  if (def.fn !== undefined || String(def.pattern) !== String(standard?.())) {
+/** Declines a format that no pattern can express, or that the schema has another regular expression for than zod. */
+export function refuseOtherFormats(def: Definition): void {
+  const standard = standardPattern(def);
+  if (standard === undefined) throw new Declined(`the format ${String(def.format)}`);
+  if (def.fn !== undefined || String(def.pattern) !== String(standard)) {
     throw new Declined(`a pattern of its own for the format ${String(def.format)}`);
+  }
+}
+
+/** zod's own regular expression for a format. */
+function standardPattern(def: Definition): RegExp | undefined {
+  const { regexes } = z.core;
+  switch (def.format) {
+    case 'date':
+      return regexes.date;
+    case 'datetime': {
+      // That is what zod's definition of this format has beside.
+      const { precision, offset, local } = def as unknown as z.core.$ZodISODateTimeDef;
+      return regexes.datetime({ precision, offset, local });
+    }
+    case 'uuid':
+      return regexes.uuid(def.version === undefined ? undefined : Number(String(def.version).slice(1)));
+    default:
+      return undefined;
   }
 }
 

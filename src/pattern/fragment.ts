@@ -1,7 +1,13 @@
 // What a pattern is made of: the shapes of JSON text that it takes. Each takes only what JSON.parse takes too,
 // and of several options at most one can go on beyond its first bytes, so that matching is linear.
 
-import { ANY_NUMBER, Declined, type Definition, type NumberRange, refuseOwnPattern } from './definitions.js';
+import {
+  ANY_NUMBER,
+  Declined,
+  type Definition,
+  type NumberRange,
+  refuseOtherFormats,
+} from './definitions.js';
 
 export type Fragment =
   /** These very characters; printable ASCII. */
@@ -102,20 +108,13 @@ const MAX_VALUES = 1024;
 
 /** Strings of a format that zod knows. @param isChecked whether the age of a date and time counts */
 export function formatted(def: Definition, isChecked: boolean): Fragment {
-  switch (def.format) {
-    case 'datetime':
-      refuseOwnPattern(def);
-      if (def.precision !== null) throw new Declined('a date and time of limited precision');
-      return { kind: 'dateTime', allowsOffset: def.offset === true, isChecked };
-    case 'date':
-      refuseOwnPattern(def);
-      return { kind: 'date' };
-    case 'uuid':
-      refuseOwnPattern(def);
-      return { kind: 'uuid', version: typeof def.version === 'string' ? def.version.slice(1) : undefined };
-    default:
-      throw new Declined(`the format ${String(def.format)}`);
+  refuseOtherFormats(def);
+  if (def.format === 'date') return { kind: 'date' };
+  if (def.format === 'uuid') {
+    return { kind: 'uuid', version: typeof def.version === 'string' ? def.version.slice(1) : undefined };
   }
+  if (def.precision !== null) throw new Declined('a date and time of limited precision');
+  return { kind: 'dateTime', allowsOffset: def.offset === true, isChecked };
 }
 
 /** Numbers whose value nobody needs are only looked at. */

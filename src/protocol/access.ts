@@ -4,7 +4,7 @@ import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import * as z from 'zod';
 import { authTokensSchema } from '../config.js';
-import { describeError, SluiceError } from '../errors.js';
+import { describeJsonError, SluiceError } from '../errors.js';
 import type { PeerRole } from './messages.js';
 
 /** Tokens by role. A role may have several, so that they can be changed without a gap. */
@@ -102,8 +102,7 @@ function readTokenFile(path: string): AuthTokens {
     content = JSON.parse(readFileSync(path, 'utf8'));
   } catch (error) {
     if (error instanceof SluiceError) throw error;
-    // What JSON.parse says quotes the text.
-    fail(error instanceof SyntaxError ? 'not JSON' : describeError(error));
+    fail(describeJsonError(error));
   }
   const result = z.safeParse(authTokensSchema, content);
   if (!result.success) return fail('not an object with lists of tokens by role, of 16 characters at least');

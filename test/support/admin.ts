@@ -7,6 +7,7 @@ import { pino } from 'pino';
 import { type SluiceOptions, SocketManager } from 'sluice';
 import { onTestFinished } from 'vitest';
 import { startBroker, type TestBroker, temporaryFolder, until } from './broker.js';
+import { line, VALID } from './messages.js';
 
 export interface AdminReply {
   status: number;
@@ -85,6 +86,15 @@ export async function startSlowBroker(options: SluiceOptions = {}): Promise<{
 
 /** The value of a metric's line: `valueOf(text, 'sluice_workers')`, or with its labels in braces. */
 export function metricValue(text: string, series: string): number {
-  const line = text.split('\n').find((row) => row.startsWith(`${series} `));
-  return line === undefined ? Number.NaN : Number(line.slice(series.length + 1));
+  const found = text.split('\n').find((row) => row.startsWith(`${series} `));
+  return found === undefined ? Number.NaN : Number(found.slice(series.length + 1));
+}
+
+/** What `/metrics` says of a broker that has taken one message and refused another. */
+export async function metricsOfUse(): Promise<string> {
+  const { connect, get } = await startAdminBroker();
+  const peer = await connect();
+  peer.write(line(VALID.heartbeat) + line({ type: 'nonsense' }));
+  await peer.settled();
+  return (await get('/metrics')).body;
 }
