@@ -114,9 +114,14 @@ export class Outbox {
   deliver(piece: Piece): void {
     if (this.#closed) return;
     if (!this.#fits(piece) && !this.#makeRoom(piece)) return;
-    const kept = this.#writing.length > 0 && piece.bytes.length < SMALL_SLICE ? copyOf(piece) : piece;
-    kept.slab?.hold();
-    this.#push({ ...kept, droppable: true, done: undefined });
+    const { bytes, slab, messages } = piece;
+    if (slab !== undefined && this.#writing.length > 0 && bytes.length < SMALL_SLICE) {
+      const copy = Buffer.from(bytes);
+      this.#push({ bytes: copy, slab: undefined, messages, droppable: true, done: undefined });
+      return;
+    }
+    slab?.hold();
+    this.#push({ bytes, slab, messages, droppable: true, done: undefined });
   }
 
   /** Queues a message of the broker's own. `done` is called once: when written, or with why not. */
@@ -309,9 +314,4 @@ export class Outbox {
   #resolveWaiters(): void {
     for (const resolve of this.#drainWaiters.splice(0)) resolve();
   }
-}
-
-/** The piece with bytes of its own. */
-function copyOf(piece: Piece): Piece {
-  return piece.slab === undefined ? piece : { ...piece, bytes: Buffer.from(piece.bytes), slab: undefined };
 }

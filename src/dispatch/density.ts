@@ -6,7 +6,7 @@ const CLOSE_BRACE = 0x7d;
 const INNER: ReadonlySet<number | undefined> = new Set([...',]}'].map((text) => text.charCodeAt(0)));
 
 /** A look is at so many bytes, and there is one for each so many, up to so many looks: about 1 µs in all, measured. */
-const LOOK = { BYTES: 16, EVERY: 512, MOST: 32 } as const;
+const LOOK = { BYTES: 16, EVERY: 512, MOST: 8 } as const;
 
 /** About how many messages end in `bytes[start, end)`. */
 export function estimateMessages(bytes: Buffer, start: number, end: number, delimiter: number): number {

@@ -123,7 +123,7 @@ export class Dispatcher {
 
   /** Resolves when all that was submitted is settled. */
   idle(): Promise<void> {
-    if (this.#isIdle) return Promise.resolve();
+    if (this.#isIdle()) return Promise.resolve();
     return new Promise((resolve) => this.#idleWaiters.push(resolve));
   }
 
@@ -134,7 +134,7 @@ export class Dispatcher {
     await Promise.all([this.#pool.close(), this.#quarantine.close()]);
   }
 
-  get #isIdle(): boolean {
+  #isIdle(): boolean {
     return this.#inFlight === 0 && this.#queue.length === 0 && this.#quarantine.size === 0;
   }
 
@@ -228,7 +228,7 @@ export class Dispatcher {
   }
 
   #resolveIdle(): void {
-    if (this.#isIdle) for (const resolve of this.#idleWaiters.splice(0)) resolve();
+    if (this.#isIdle()) for (const resolve of this.#idleWaiters.splice(0)) resolve();
   }
 
   #settle(chunks: Chunk[], verdict: Verdict): void {

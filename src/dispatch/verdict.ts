@@ -29,7 +29,7 @@ export interface WorkerSettings {
 export interface BatchTask {
   readonly arenas: readonly SharedArrayBuffer[];
   /** {@link RANGE_FIELDS} numbers a range: index into `arenas`, start, end. */
-  readonly ranges: Uint32Array;
+  readonly ranges: readonly number[];
   /** Whether somebody reads the issues of every refused message, not only of the first in each range. */
   readonly wantsAllIssues: boolean;
 }
@@ -38,12 +38,12 @@ export const RANGE_FIELDS = 3;
 /** The task to validate these ranges, in this order. */
 export function batchTask(batch: readonly FrameRange[], wantsAllIssues = true): BatchTask {
   const arenas: SharedArrayBuffer[] = [];
-  const ranges = new Uint32Array(batch.length * RANGE_FIELDS);
-  batch.forEach(({ slab, start, end }, index) => {
+  const ranges: number[] = [];
+  for (const { slab, start, end } of batch) {
     let arena = arenas.indexOf(slab.arena.memory);
     if (arena === -1) arena = arenas.push(slab.arena.memory) - 1;
-    ranges.set([arena, start, end], index * RANGE_FIELDS);
-  });
+    ranges.push(arena, start, end);
+  }
   return { arenas, ranges, wantsAllIssues };
 }
 
@@ -63,22 +63,25 @@ export const RunKind = {
   REFUSED: 5,
 } as const;
 
+/** Numbers of a verdict: while they are few, a plain array takes less to make, to send and to read. */
+export type Numbers = Uint32Array | readonly number[];
+
 /** The answer to a {@link BatchTask}. Offsets count from the start of the range's arena. */
 export interface Verdict {
   /** {@link CHUNK} numbers a range. */
-  readonly chunks: Uint32Array;
+  readonly chunks: Numbers;
   /** {@link RUN} numbers a run, in the order of the messages. */
-  readonly runs: Uint32Array;
+  readonly runs: Numbers;
   /** {@link FRAME} numbers a message, in order. */
-  readonly frames: Uint32Array;
+  readonly frames: Numbers;
   /** Job ids, by the number in {@link FRAME.JOB} less one. */
   readonly jobIds: readonly string[];
   /** Indexes into `jobIds`: the jobs each range speaks of, range by range. */
-  readonly chunkJobs: Uint32Array;
+  readonly chunkJobs: Numbers;
   /** Details of the refused messages, in order. */
   readonly refusals: readonly RefusedFrame[];
   /** Accepted messages by type index. */
-  readonly accepted: Uint32Array;
+  readonly accepted: Numbers;
   /** How many of them a pattern has matched. */
   readonly matched: number;
   /** Names of types whose pattern took a message that the slow path judges otherwise, one for each. */

@@ -48,6 +48,6 @@ const FEW_NUMBERS = 2048;
 export default function validateBatch(task: BatchTask): object {
   const verdict = watched.run<Verdict>(() => batches.validate(task));
   const { frames } = verdict;
-  if (frames.length <= FEW_NUMBERS) return verdict;
+  if (!(frames instanceof Uint32Array) || frames.length <= FEW_NUMBERS) return verdict;
   return move({ [transferableSymbol]: [frames.buffer], [valueSymbol]: verdict });
 }

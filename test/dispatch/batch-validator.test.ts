@@ -29,7 +29,7 @@ function validateWith(
     at = end;
   }
   return {
-    verdict: batches.validate({ arenas: [memory], ranges: Uint32Array.from(ranges), wantsAllIssues: true }),
+    verdict: batches.validate({ arenas: [memory], ranges, wantsAllIssues: true }),
     bytes,
   };
 }
@@ -146,12 +146,25 @@ test('no parsed message is in a verdict: flat arrays, job ids, and details of th
   expect([...verdict.accepted].reduce((sum, count) => sum + count)).toBe(2000);
 });
 
+test('the numbers of a few messages are plain arrays of integers, those of many views of one buffer', () => {
+  const numbersOf = ({ chunks, runs, frames, chunkJobs, accepted }: Verdict) =>
+    [chunks, runs, frames, chunkJobs, accepted] as const;
+  const message = progress('abc');
+  const few = numbersOf(validate(message.repeat(16)).verdict);
+  const many = numbersOf(validate(message.repeat(17)).verdict);
+  expect(few.every((numbers) => Array.isArray(numbers) && numbers.every(Number.isInteger))).toBe(true);
+  const buffers = many.map((numbers) => (numbers instanceof Uint32Array ? numbers.buffer : undefined));
+  expect(new Set(buffers).size).toBe(1);
+  expect(buffers[0]).toBeInstanceOf(ArrayBuffer);
+  expect([...few[2]]).toEqual([...many[2]].slice(0, 16 * FRAME.SIZE));
+});
+
 test('issues are told of the first refused messages of a range, or of all where somebody reads them', () => {
   const batches = new BatchValidator(new MessageParser(), NEWLINE, 2);
   const memory = new SharedArrayBuffer(4096);
   const end = Buffer.from(memory).write('{"type":"heartbeat"}\n'.repeat(5));
   const told = (wantsAllIssues: boolean) => {
-    const ranges = Uint32Array.of(0, 0, end, 0, 0, end);
+    const ranges = [0, 0, end, 0, 0, end];
     const { refusals } = batches.validate({ arenas: [memory], ranges, wantsAllIssues });
     expect(refusals.map(({ code }) => code)).toEqual(new Array(10).fill('SCHEMA_VIOLATION'));
     return refusals.map(({ issues }) => issues.length > 0);
@@ -165,7 +178,7 @@ test('keeps nothing from one batch to the next', () => {
   const batches = new BatchValidator(new MessageParser(), NEWLINE);
   const memory = new SharedArrayBuffer(4096);
   const end = Buffer.from(memory).write(`${progress('abc')}junk\n`);
-  const task = { arenas: [memory], ranges: Uint32Array.of(0, 0, end), wantsAllIssues: true };
+  const task = { arenas: [memory], ranges: [0, 0, end], wantsAllIssues: true };
   expect(batches.validate(task)).toEqual(batches.validate(task));
 });
 

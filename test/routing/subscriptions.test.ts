@@ -62,7 +62,7 @@ function publish(text: string, crawlerId?: string, rounds = 1): void {
   const batches = new BatchValidator(new MessageParser(), 10);
   const verdict = batches.validate({
     arenas: [slab.arena.memory],
-    ranges: Uint32Array.of(0, slab.base, end),
+    ranges: [0, slab.base, end],
     wantsAllIssues: true,
   });
   let firstSequence = 1;
