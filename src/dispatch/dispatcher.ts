@@ -10,7 +10,7 @@ import { Quarantine } from './quarantine.js';
 import { type BatchTask, batchTask, type Verdict } from './verdict.js';
 import { WorkerPool, type WorkerPoolOptions } from './worker-pool.js';
 
-export interface DispatcherOptions extends Omit<WorkerPoolOptions, 'onError'> {
+export interface DispatcherOptions extends Omit<WorkerPoolOptions, 'onError' | 'handsOver'> {
   /** Bytes after which a batch is full; one larger chunk still goes whole. */
   maxBatchBytes: number;
   /** Messages after which a batch is full, roughly: each that is refused costs far more memory than its bytes. */
@@ -36,6 +36,8 @@ export interface DispatchStatistics {
   readonly batches: number;
   /** Batches that were checked on the main thread, for `inlineBytes`. */
   readonly inlineBatches: number;
+  /** Small batches that a waiting worker has taken directly. */
+  readonly handedOver: number;
   readonly retries: number;
   /** Chunks that no worker could validate. */
   readonly failedChunks: number;
@@ -74,8 +76,9 @@ export class Dispatcher {
   constructor(options: DispatcherOptions) {
     this.#options = options;
     this.#capacity = options.threads * options.concurrentTasksPerWorker;
-    const poolOptions: WorkerPoolOptions = { ...options, onError: options.onWorkerError };
-    this.#pool = new WorkerPool(poolOptions);
+    const poolOptions: WorkerPoolOptions = { ...options, handsOver: false, onError: options.onWorkerError };
+    // With `verify`, patterns are not to be trusted alone.
+    this.#pool = new WorkerPool({ ...poolOptions, handsOver: options.settings.patterns === 'on' });
     this.#quarantine = new Quarantine(poolOptions, {
       onVerdict: (chunk, verdict) => this.#settle([chunk], verdict),
       onHopeless: (chunk) => this.#giveUp(chunk),
@@ -88,6 +91,7 @@ export class Dispatcher {
     return {
       batches: this.#batches,
       inlineBatches: this.#inlineBatches,
+      handedOver: this.#pool.handedOver,
       retries: this.#retries,
       failedChunks: this.#failedChunks,
       outOfOrder: this.#outOfOrder,

@@ -35,6 +35,11 @@ export interface BatchTask {
 }
 export const RANGE_FIELDS = 3;
 
+/** To wait for small batches in this memory; see handoff.ts. */
+export interface HandoffTask {
+  readonly handoff: SharedArrayBuffer;
+}
+
 /** The task to validate these ranges, in this order. */
 export function batchTask(batch: readonly FrameRange[], wantsAllIssues = true): BatchTask {
   const arenas: SharedArrayBuffer[] = [];

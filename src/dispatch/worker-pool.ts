@@ -5,7 +5,15 @@
 import { Piscina } from 'piscina';
 import type { FrameRange } from '../connection/message-buffer.js';
 import { describeError, SluiceError } from '../errors.js';
-import { type BatchTask, batchTask, type Verdict, type WorkerSettings } from './verdict.js';
+import { fitsHandoff, Handoff } from './handoff.js';
+import {
+  type BatchTask,
+  batchTask,
+  FRAME,
+  type HandoffTask,
+  type Verdict,
+  type WorkerSettings,
+} from './verdict.js';
 import { Watchdog } from './watchdog.js';
 
 /** What workers are started with, but for the memory that they share with their pool. */
@@ -21,6 +29,8 @@ export interface WorkerPoolOptions {
   readonly settings: WorkerOptions;
   /** Whether somebody reads the issues of every refused message now; default: yes. */
   readonly wantsAllIssues?: () => boolean;
+  /** Whether a worker may wait for small batches and take them directly: see handoff.ts. */
+  readonly handsOver: boolean;
   /** Called when a worker fails, and when the pool cannot be built. */
   readonly onError: (error: unknown) => void;
 }
@@ -41,10 +51,27 @@ const OLD_GENERATION = 256;
 const MESSAGES_IN_HEAP = 32;
 const MiB = 1024 * 1024;
 
+/**
+ * Small batches in a row, alone, of messages that patterns know, after which a worker waits for the next ones: to send
+ * it there costs as much as a batch.
+ */
+const FIT_IN_A_ROW = 16;
+/** Batches in a row that it declines before it is sent back. */
+const DECLINED_IN_A_ROW = 4;
+
+type Pool = Piscina<BatchTask | HandoffTask, Verdict>;
+
 export class WorkerPool {
   readonly #options: WorkerPoolOptions;
   readonly #watchdog: Watchdog;
-  #piscina: Piscina<BatchTask, Verdict> | undefined;
+  #piscina: Pool | undefined;
+  /** Where a worker waits for small batches, if one does. */
+  #handoff: Handoff | undefined;
+  #handedOver = 0;
+  #declinedInARow = 0;
+  /** Batches that were posted and are not answered. */
+  #posted = 0;
+  #fitInARow = 0;
   /** Set once the present pool has answered. */
   #isReady = false;
   #waiters: (() => void)[] = [];
@@ -69,6 +96,11 @@ export class WorkerPool {
     return this.#restarts;
   }
 
+  /** Batches that a worker has taken directly. */
+  get handedOver(): number {
+    return this.#handedOver;
+  }
+
   /**
    * Waits until the workers answer.
    * @throws SluiceError `WORKERS_FAILED` when one fails to start, or none answers within 30 s
@@ -91,10 +123,54 @@ export class WorkerPool {
 
   /** Has a worker validate a batch. Rejects when the worker fails. */
   async run(batch: readonly FrameRange[]): Promise<Verdict> {
+    return (await this.#handOver(batch)) ?? this.#post(await this.#readyPool(), batch);
+  }
+
+  async #readyPool(): Promise<Pool> {
     while (!this.#isReady && !this.#closed) await new Promise<void>((resolve) => this.#waiters.push(resolve));
     if (this.#closed || this.#piscina === undefined) throw new SluiceError('NOT_RUNNING');
-    const { wantsAllIssues = () => true } = this.#options;
-    return this.#piscina.run(batchTask(batch, wantsAllIssues()));
+    return this.#piscina;
+  }
+
+  /** Hands a batch to the worker that waits for it, if one does; `undefined`: it has to be posted. */
+  async #handOver(batch: readonly FrameRange[]): Promise<Verdict | undefined> {
+    const handoff = this.#handoff;
+    if (handoff?.takes(batch) !== true) return undefined;
+    const verdict = await handoff.run(batch);
+    if (verdict !== undefined) this.#handedOver++;
+    this.#declinedInARow = verdict === undefined ? this.#declinedInARow + 1 : 0;
+    if (this.#declinedInARow >= DECLINED_IN_A_ROW) handoff.leave();
+    return verdict;
+  }
+
+  async #post(piscina: Pool, batch: readonly FrameRange[]): Promise<Verdict> {
+    const { threads, wantsAllIssues = () => true } = this.#options;
+    // Piscina may give it to the worker that waits: only one with nothing to do comes before.
+    if (this.#posted > 0 || threads === 1) this.#handoff?.leave();
+    this.#posted++;
+    try {
+      const verdict = await piscina.run(batchTask(batch, wantsAllIssues()));
+      const isKnown = verdict.matched * FRAME.SIZE === verdict.frames.length;
+      this.#fitInARow = isKnown && this.#posted === 1 && fitsHandoff(batch) ? this.#fitInARow + 1 : 0;
+      if (this.#fitInARow >= FIT_IN_A_ROW && this.#options.handsOver) this.#openHandoff(piscina);
+      return verdict;
+    } finally {
+      this.#posted--;
+    }
+  }
+
+  /** Has a worker wait for small batches. */
+  #openHandoff(piscina: Pool): void {
+    if (this.#handoff !== undefined) return;
+    const handoff = new Handoff();
+    this.#handoff = handoff;
+    this.#fitInARow = 0;
+    this.#declinedInARow = 0;
+    const onGone = (): void => {
+      this.#handoff = undefined;
+      handoff.close();
+    };
+    piscina.run({ handoff: handoff.memory }).then(onGone, onGone);
   }
 
   /** Ends the workers. What is not answered by now is rejected. */
@@ -108,7 +184,7 @@ export class WorkerPool {
 
   async #build(): Promise<void> {
     const { threads, concurrentTasksPerWorker, settings, onError } = this.#options;
-    const piscina = new Piscina<BatchTask, Verdict>({
+    const piscina: Pool = new Piscina({
       filename: new URL('./worker.js', import.meta.url).href,
       minThreads: threads,
       maxThreads: threads,

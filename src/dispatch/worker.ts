@@ -8,7 +8,8 @@ import { MessageParser } from '../protocol/message-parser.js';
 import { MessageRegistry } from '../protocol/message-registry.js';
 import { MessageValidator } from '../protocol/message-validator.js';
 import { BatchValidator } from './batch-validator.js';
-import type { BatchTask, Verdict, WorkerSettings } from './verdict.js';
+import { serveHandoff } from './handoff.js';
+import type { BatchTask, HandoffTask, Verdict, WorkerSettings } from './verdict.js';
 import { WatchedWorker } from './watchdog.js';
 
 const settings = workerData as WorkerSettings;
@@ -45,7 +46,11 @@ const watched = new WatchedWorker(settings.watch, threadId);
 const FEW_NUMBERS = 2048;
 
 /** Validates one batch. The numbers of a large verdict, which share one buffer, move to the main thread without being copied. */
-export default function validateBatch(task: BatchTask): object {
+export default function validateBatch(task: BatchTask | HandoffTask): object | undefined {
+  if ('handoff' in task) {
+    serveHandoff(task.handoff, (batch) => watched.run(() => batches.validateQuickly(batch)));
+    return undefined;
+  }
   const verdict = watched.run<Verdict>(() => batches.validate(task));
   const { frames } = verdict;
   if (!(frames instanceof Uint32Array) || frames.length <= FEW_NUMBERS) return verdict;

@@ -1,0 +1,16 @@
+// A worker that waits at a handoff. What it does with a batch is said by the batch's first byte.
+import { parentPort, workerData } from 'node:worker_threads';
+import { serveHandoff } from '../../dist/src/dispatch/handoff.js';
+
+serveHandoff(workerData, ({ arenas, ranges }) => {
+  const text = Buffer.from(arenas[0]).toString('latin1', ranges[1], ranges.at(-1));
+  if (text.startsWith('d')) return undefined;
+  if (text.startsWith('h')) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+  if (text.startsWith('m')) {
+    return { chunks: [], runs: [], frames: new Uint32Array(5000), chunkJobs: [], accepted: [], jobIds: [] };
+  }
+  const jobIds = [text];
+  return { chunks: [1], runs: [], frames: [], chunkJobs: [], accepted: [], jobIds, matched: 1 };
+});
+parentPort.postMessage('sent away');
+parentPort.close();
