@@ -5,7 +5,7 @@ import { Dispatcher, type DispatcherOptions } from '#src/dispatch/dispatcher.js'
 import { type Chunk, Lane } from '#src/dispatch/lane.js';
 import { FRAME } from '#src/dispatch/verdict.js';
 import { startBroker, until } from '../support/broker.js';
-import { line, VALID } from '../support/messages.js';
+import { changed, line, VALID } from '../support/messages.js';
 
 const SETTINGS = {
   schemas: undefined,
@@ -162,6 +162,48 @@ describe('checking on the main thread', () => {
       (await connect()).write(beat);
       await subscriber.next('heartbeat');
       expect(manager.getMetrics().dispatch.inlineBatches).toBe(0);
+    }
+  });
+});
+
+describe('handing small batches over', () => {
+  async function trickle(options: Parameters<typeof startBroker>[0], count: number) {
+    const { manager, connect } = await startBroker(options);
+    const subscriber = await (await connect()).subscribe();
+    const crawler = await connect();
+    for (let sent = 1; sent <= count; sent++) {
+      crawler.write(line(changed('heartbeat', { totalProcessed: sent })));
+      await subscriber.count(sent + 1);
+    }
+    return { manager, crawler, subscriber, connect };
+  }
+
+  test('one message after another: delivered, counted and answered like all others, in order', async () => {
+    const { manager, crawler, subscriber } = await trickle({}, 40);
+    const { dispatch } = manager.getMetrics();
+    expect(dispatch.handedOver).toBeGreaterThan(10);
+    expect(dispatch.handedOver).toBeLessThan(dispatch.batches);
+
+    // The worker declines this, and then has to make room for a stream of batches.
+    crawler.write(`{"type":"heartbeat"}\n${beat}`);
+    expect((await crawler.next('error')).data).toMatchObject({ code: 'SCHEMA_VIOLATION', line: 41 });
+    for (let round = 0; round < 50; round++) crawler.write(beat.repeat(round));
+    crawler.write(line(changed('heartbeat', { totalProcessed: 41 })));
+    await subscriber.count(40 + 1 + 1 + 1225 + 1);
+    const processed = subscriber.forwarded.map(
+      ({ data }) => (data as { totalProcessed: number }).totalProcessed,
+    );
+    expect([...processed.slice(0, 40), processed.at(-1)]).toEqual(
+      Array.from({ length: 41 }, (_, index) => index + 1),
+    );
+    expect(manager.getMetrics().protocol.accepted.heartbeat).toBe(40 + 1 + 1225 + 1);
+    expect(manager.getMetrics().memory.heldBytes).toBe(0);
+  });
+
+  test('is off where patterns are off, or not to be trusted alone', async () => {
+    for (const patterns of ['off', 'verify'] as const) {
+      const { manager } = await trickle({ patterns }, 40);
+      expect(manager.getMetrics().dispatch.handedOver).toBe(0);
     }
   });
 });
