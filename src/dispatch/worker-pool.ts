@@ -145,7 +145,7 @@ export class WorkerPool {
 
   async #post(piscina: Pool, batch: readonly FrameRange[]): Promise<Verdict> {
     const { threads, wantsAllIssues = () => true } = this.#options;
-    // Piscina may give it to the worker that waits: only one with nothing to do comes before.
+    // Or Piscina might give it to the worker that waits: only one that has nothing at all comes before that.
     if (this.#posted > 0 || threads === 1) this.#handoff?.leave();
     this.#posted++;
     try {

@@ -45,7 +45,10 @@ const watched = new WatchedWorker(settings.watch, threadId);
 /** Numbers of a verdict's frames up to which copying takes less than handing memory over (about 5 µs). */
 const FEW_NUMBERS = 2048;
 
-/** Validates one batch. The numbers of a large verdict, which share one buffer, move to the main thread without being copied. */
+/**
+ * Validates one batch, or small ones from shared memory until it is sent away. The numbers of a large verdict, which share
+ * one buffer, move to the main thread without being copied.
+ */
 export default function validateBatch(task: BatchTask | HandoffTask): object | undefined {
   if ('handoff' in task) {
     serveHandoff(task.handoff, (batch) => watched.run(() => batches.validateQuickly(batch)));
