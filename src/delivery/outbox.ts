@@ -114,14 +114,13 @@ export class Outbox {
   deliver(piece: Piece): void {
     if (this.#closed) return;
     if (!this.#fits(piece) && !this.#makeRoom(piece)) return;
-    const { bytes, slab, messages } = piece;
+    let { bytes, slab } = piece;
     if (slab !== undefined && this.#writing.length > 0 && bytes.length < SMALL_SLICE) {
-      const copy = Buffer.from(bytes);
-      this.#push({ bytes: copy, slab: undefined, messages, droppable: true, done: undefined });
-      return;
+      bytes = Buffer.from(bytes);
+      slab = undefined;
     }
     slab?.hold();
-    this.#push({ bytes, slab, messages, droppable: true, done: undefined });
+    this.#push({ bytes, slab, messages: piece.messages, droppable: true, done: undefined });
   }
 
   /** Queues a message of the broker's own. `done` is called once: when written, or with why not. */

@@ -4,6 +4,7 @@
 
 import type { FrameRange } from '../connection/message-buffer.js';
 import { SluiceError } from '../errors.js';
+import { plainNumbers } from './number-list.js';
 import { type BatchTask, CHUNK, FRAME, type Numbers, RUN, type Verdict } from './verdict.js';
 
 /** Bytes of a batch that may be handed over: they are copied. */
@@ -183,17 +184,15 @@ function writeVerdict({ numbers, jobIds }: SharedView, verdict: Verdict): boolea
   let size: number = HEAD.SIZE;
   for (const { length } of lists) size += length;
   if (size > numbers.length) return false;
-  lists.forEach(({ length }, list) => {
-    numbers[list] = length;
-  });
   numbers[HEAD.MATCHED] = verdict.matched;
   numbers[HEAD.LAYOUTS_LEARNED] = verdict.layoutsLearned;
   numbers[HEAD.LAYOUTS_DROPPED] = verdict.layoutsDropped;
   let at: number = HEAD.SIZE;
-  for (const list of lists) {
+  lists.forEach((list, index) => {
+    numbers[index] = list.length;
     numbers.set(list, at);
     at += list.length;
-  }
+  });
   let end = 0;
   // Patterns take job ids of ASCII only, each from a message that is here.
   for (const jobId of verdict.jobIds) end += jobIds.write(jobId, end, 'latin1');
@@ -203,9 +202,8 @@ function writeVerdict({ numbers, jobIds }: SharedView, verdict: Verdict): boolea
 function readVerdict({ numbers, jobIds }: SharedView, batch: readonly FrameRange[]): Verdict {
   let at: number = HEAD.SIZE;
   const take = (length: number): number[] => {
-    const list: number[] = [];
-    for (const end = at + length; at < end; at++) list.push(numbers[at] ?? 0);
-    return list;
+    at += length;
+    return plainNumbers(numbers, at - length, at);
   };
   const chunks = take(numbers[HEAD.CHUNKS] ?? 0);
   const runs = take(numbers[HEAD.RUNS] ?? 0);

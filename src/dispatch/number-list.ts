@@ -2,6 +2,13 @@
 
 const INITIAL_CAPACITY = 1024;
 
+/** The numbers in `values[from, to)` as a plain array. */
+export function plainNumbers(values: Uint32Array, from = 0, to: number = values.length): number[] {
+  const array: number[] = [];
+  for (let index = from; index < to; index++) array.push(values[index] ?? 0);
+  return array;
+}
+
 export class NumberList {
   #values = new Uint32Array(INITIAL_CAPACITY);
   #length = 0;

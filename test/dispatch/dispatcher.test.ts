@@ -6,18 +6,7 @@ import { type Chunk, Lane } from '#src/dispatch/lane.js';
 import { FRAME } from '#src/dispatch/verdict.js';
 import { startBroker, until } from '../support/broker.js';
 import { changed, line, VALID } from '../support/messages.js';
-
-const SETTINGS = {
-  schemas: undefined,
-  framing: 'auto',
-  delimiter: 10,
-  maxMessageSize: 1 << 20,
-  maxMessageAge: 0,
-  maxClockSkew: 0,
-  patterns: 'on',
-  maxLearnedLayouts: 16,
-  maxErrorReplies: 10,
-} as const;
+import { WORKER_SETTINGS } from '../support/worker-settings.js';
 
 async function createDispatcher(options: Partial<DispatcherOptions> = {}) {
   const settled: Chunk[] = [];
@@ -28,7 +17,7 @@ async function createDispatcher(options: Partial<DispatcherOptions> = {}) {
     maxBatchBytes: 64 * 1024,
     maxBatchMessages: 16_384,
     validationTimeout: 5000,
-    settings: SETTINGS,
+    settings: WORKER_SETTINGS,
     onVerdict: () => {},
     onSettled: () => {},
     onWorkerError: (error) => errors.push(error),
@@ -115,7 +104,9 @@ describe('batches', () => {
 
   test('idle resolves when the last chunk comes out of quarantine', async () => {
     const schemas = new URL('../support/deadly-schemas.mjs', import.meta.url).href;
-    const { dispatcher, settled, submit } = await createDispatcher({ settings: { ...SETTINGS, schemas } });
+    const { dispatcher, settled, submit } = await createDispatcher({
+      settings: { ...WORKER_SETTINGS, schemas },
+    });
     submit(line({ type: 'deadly' }) + beat);
     await dispatcher.idle();
     expect(settled.map(({ failed }) => failed)).toEqual([true, false]);
@@ -224,7 +215,7 @@ describe('workers', () => {
   });
 
   test('that cannot start fail the start', async () => {
-    const failing = createDispatcher({ settings: { ...SETTINGS, schemas: 'file:///nowhere.mjs' } });
+    const failing = createDispatcher({ settings: { ...WORKER_SETTINGS, schemas: 'file:///nowhere.mjs' } });
     await expect(failing).rejects.toMatchObject({ code: 'WORKERS_FAILED' });
   });
 

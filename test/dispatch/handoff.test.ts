@@ -11,6 +11,7 @@ import { WorkerPool } from '#src/dispatch/worker-pool.js';
 import { PatternSet } from '#src/pattern/pattern-set.js';
 import { until } from '../support/broker.js';
 import { line, VALID } from '../support/messages.js';
+import { WORKER_SETTINGS } from '../support/worker-settings.js';
 
 const NEWLINE = 10;
 const slabs = new SlabPool(256 * 1024);
@@ -36,17 +37,7 @@ describe('a pool', () => {
       concurrentTasksPerWorker: 2,
       validationTimeout: 5000,
       handsOver: true,
-      settings: {
-        schemas: undefined,
-        framing: 'auto',
-        delimiter: NEWLINE,
-        maxMessageSize: 1 << 20,
-        maxMessageAge: 0,
-        maxClockSkew: 0,
-        patterns: 'on',
-        maxLearnedLayouts: 16,
-        maxErrorReplies: 10,
-      },
+      settings: WORKER_SETTINGS,
       onError: (error) => errors.push(error),
     });
     onTestFinished(() => pool.close());
@@ -132,12 +123,17 @@ describe('a pool', () => {
 });
 
 describe('a handoff', () => {
-  async function start() {
-    const handoff = new Handoff();
+  function startWorker(handoff: Handoff): Worker {
     const worker = new Worker(new URL('../support/handoff-worker.mjs', import.meta.url), {
       workerData: handoff.memory,
     });
     onTestFinished(() => void worker.terminate());
+    return worker;
+  }
+
+  async function start() {
+    const handoff = new Handoff();
+    const worker = startWorker(handoff);
     const sentAway = once(worker, 'message');
     await until(() => handoff.takes(batchOf('a')));
     return { handoff, worker, sentAway };
@@ -176,10 +172,7 @@ describe('a handoff', () => {
 
     const third = new Handoff();
     third.leave();
-    const worker = new Worker(new URL('../support/handoff-worker.mjs', import.meta.url), {
-      workerData: third.memory,
-    });
-    await once(worker, 'message');
+    await once(startWorker(third), 'message');
   });
 
   test('says so when the worker ends with a batch', async () => {

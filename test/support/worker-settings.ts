@@ -1,0 +1,13 @@
+// What a test starts workers with by itself: the protocol's own messages, by patterns, of any age.
+
+export const WORKER_SETTINGS = {
+  schemas: undefined,
+  framing: 'auto',
+  delimiter: 10,
+  maxMessageSize: 1 << 20,
+  maxMessageAge: 0,
+  maxClockSkew: 0,
+  patterns: 'on',
+  maxLearnedLayouts: 16,
+  maxErrorReplies: 10,
+} as const;
