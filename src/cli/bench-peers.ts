@@ -6,6 +6,7 @@ import type { ClientOptions } from '../client/client-options.js';
 import { describeError, type ErrorCode, SluiceError } from '../errors.js';
 import { BenchConnection, errorCodeIn } from './bench-connection.js';
 import { CLOCK_SIZE, findClocks, makeBlock, makeClock, planOf, sharedNow, shareOf } from './bench-content.js';
+import { leaveWithParent, parentSays, tellParent } from './parent-process.js';
 
 /** What a process of peers is told first; `go` comes later. */
 export interface BenchSettings {
@@ -48,7 +49,7 @@ const TICK = 1;
 const MAX_LATENCIES = 200_000;
 
 function report(message: BenchReport): void {
-  process.send?.(message);
+  tellParent(message);
 }
 
 async function publish(settings: BenchSettings): Promise<void> {
@@ -69,7 +70,7 @@ async function publish(settings: BenchSettings): Promise<void> {
   }
   const total = rate === undefined ? sum(publishers.map(({ plan }) => plan.bytes)) : messages * CLOCK_SIZE;
   report({ event: 'ready', bytes: total });
-  await once(process, 'message');
+  await parentSays<'go'>();
   const startedAt = performance.now();
   const times = await Promise.all(
     opened.map(async (connection, index) => {
@@ -157,7 +158,7 @@ async function subscribe(settings: BenchSettings): Promise<void> {
     };
   }
   report({ event: 'ready', bytes: 0 });
-  await once(process, 'message');
+  await parentSays<'go'>();
   startedAt = performance.now();
   setInterval(() => report({ event: 'progress', bytes }), REPORT_INTERVAL);
 }
@@ -175,10 +176,8 @@ function sum(values: readonly number[]): number {
   return values.reduce((total, value) => total + value, 0);
 }
 
-// The bench has gone: so do its peers.
-process.on('disconnect', () => process.exit());
-process.on('SIGINT', () => {});
-const [settings] = (await once(process, 'message')) as [BenchSettings];
+leaveWithParent();
+const settings = await parentSays<BenchSettings>();
 try {
   await (settings.role === 'publishers' ? publish(settings) : subscribe(settings));
 } catch (error) {

@@ -1,8 +1,8 @@
 // The peers of `sluice demo`, each in a process of its own: a fleet of simulated crawlers, or a
 // subscriber that counts. They talk to the broker over its socket, as real ones do.
 
-import { once } from 'node:events';
 import { SluiceClient } from '../client/sluice-client.js';
+import { leaveWithParent, parentSays, tellParent } from './parent-process.js';
 import { Traffic } from './traffic.js';
 
 /** What the demo tells a process of peers first. */
@@ -86,12 +86,10 @@ async function runSubscriber({ socketPath }: PeerSettings): Promise<void> {
   await client.subscribe({ overflow: 'block' }, () => {
     report.messages++;
   });
-  setInterval(() => process.send?.(report), REPORT_INTERVAL);
-  process.send?.(report);
+  setInterval(() => tellParent(report), REPORT_INTERVAL);
+  tellParent(report);
 }
 
-// The demo has gone: so do its peers.
-process.on('disconnect', () => process.exit());
-process.on('SIGINT', () => {});
-const [settings] = (await once(process, 'message')) as [PeerSettings];
+leaveWithParent();
+const settings = await parentSays<PeerSettings>();
 await (settings.role === 'fleet' ? runFleet(settings) : runSubscriber(settings));
