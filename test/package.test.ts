@@ -42,7 +42,7 @@ beforeAll(() => {
     writeFileSync(join(folder, name), (blocks[index] ?? '').replaceAll("'/run/", `'${folder}/`));
   });
   writeFileSync(join(folder, 'imports.mts'), IMPORTS);
-}, 120_000);
+});
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 

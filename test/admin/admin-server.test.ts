@@ -146,9 +146,9 @@ describe('/readyz', () => {
     const crawler = await connect();
     crawler.write(line(VALID.job_progress).repeat(50_000));
     const reason = async () => JSON.parse((await get('/readyz')).body).reason as string;
-    await expect.poll(reason, { timeout: 10_000 }).toBe('saturated: reading is paused');
+    await expect.poll(reason).toBe('saturated: reading is paused');
     app.socket.resume();
-    await expect.poll(reason, { timeout: 10_000 }).toBe('running');
+    await expect.poll(reason).toBe('running');
   });
 });
 

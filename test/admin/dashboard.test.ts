@@ -123,7 +123,7 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     await crawler.settled();
     const { page } = await openPage(url);
     const bars = page.locator('#slow .bar');
-    await expect.poll(() => bars.count(), { timeout: 10_000 }).toBe(2);
+    await expect.poll(() => bars.count()).toBe(2);
     // Nor do they become one with the next snapshot.
     const shown = await page.locator('#about').textContent();
     await expect.poll(() => page.locator('#about').textContent()).not.toBe(shown);

@@ -92,7 +92,7 @@ describe('the socket file', () => {
     }
     await (await Peer.connect(socketPath)).close();
     await Promise.all(managers.map((manager) => manager.stop()));
-  }, 60_000);
+  });
 
   test('is made beside those of others that start at the same time in its folder', async () => {
     const folder = temporaryFolder();

@@ -69,7 +69,7 @@ describe('bounds', () => {
     }
     expect(patterns.layoutsLearned).toBeGreaterThan(3);
     expect(patterns.layoutsLearned - patterns.layoutsDropped).toBeLessThanOrEqual(2);
-  }, 60_000);
+  });
 
   test('senders of several layouts are all learned, beside one whose messages no pattern takes', () => {
     const { parse } = learner();
