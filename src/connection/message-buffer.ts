@@ -56,6 +56,8 @@ export interface MessageBufferStatistics {
 const MIN_READ_SIZE = 512;
 /** A slab takes about this many reads, so that little is copied at its end: at most 2 % of the bytes. */
 const READS_PER_SLAB = 8;
+/** How long the end of a message may stay unseen where nothing follows it, in ms. */
+const CATCH_UP_AFTER = 5;
 /** Each slab of a message that no pooled slab holds is this many times the one before. */
 const LONG_GROWTH = 4;
 
@@ -70,6 +72,7 @@ export class MessageBuffer {
   #largestRead = 0;
   #skipping = false;
   #closed = false;
+  #catchUpTimer: NodeJS.Timeout | undefined;
   #bytes = 0;
   #copiedBytes = 0;
   #oversize = 0;
@@ -139,6 +142,7 @@ export class MessageBuffer {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    clearTimeout(this.#catchUpTimer);
     this.#slab.close();
   }
 
@@ -146,6 +150,8 @@ export class MessageBuffer {
     const boundary = this.#boundary.last(this.#slab.arena.bytes, from, this.#end);
     if (boundary !== -1) this.#handOn(boundary);
     this.#dropBlanks(from);
+    if (this.#end - this.#start > this.#maxPartial) this.#catchUp();
+    if (this.#boundary.hasPutOff) this.#catchUpTimer ??= setTimeout(this.#catchUp, CATCH_UP_AFTER);
     if (this.#end - this.#start > this.#maxPartial) {
       this.#skipping = true;
       this.#oversize++;
@@ -154,6 +160,14 @@ export class MessageBuffer {
       this.#receiver.onOversize();
     }
   }
+
+  /** Looks at what was put off: a message may have ended there, with the beginning of another one behind it. */
+  readonly #catchUp = (): void => {
+    clearTimeout(this.#catchUpTimer);
+    this.#catchUpTimer = undefined;
+    const boundary = this.#boundary.catchUp(this.#slab.arena.bytes, this.#end);
+    if (boundary !== -1) this.#handOn(boundary);
+  };
 
   /** Blanks before a message are no message that has begun. Where one is open, what is new belongs to it. */
   #dropBlanks(from: number): void {

@@ -35,6 +35,9 @@ const FOLLOWS_STRING: readonly boolean[] = Array.from({ length: 256 }, (_, byte)
 );
 /** A region shorter than this, in bytes, is read byte by byte: that takes less than looking for a seam. */
 const MIN_SEAM_SEARCH = 256;
+/** How many bytes may be put off: less is read at once, and so is more, lest it take too long in one go (0.3 ms). */
+const MIN_PUT_OFF = 4 * 1024;
+const MAX_PUT_OFF = 256 * 1024;
 
 /** JSON's white space: never part of a message. */
 export function isBlank(byte: number | undefined): boolean {
@@ -151,6 +154,11 @@ export class ValueScanner {
   }
 }
 
+/** Whether a message may end with this byte, or with blanks up to it. */
+function mayEndMessage(byte: number | undefined): boolean {
+  return byte === CLOSE_BRACE || byte === CLOSE_BRACKET || isBlank(byte);
+}
+
 function isSeam(bytes: Uint8Array, at: number): boolean {
   return (
     bytes[at] === CLOSE_BRACE &&
@@ -198,6 +206,8 @@ export function messageEnds(
 export class FrameBoundary {
   readonly #scanner: ValueScanner | undefined;
   readonly #delimiter: number;
+  /** The latest bytes of the present message: so many have not been read one by one. */
+  #putOff = 0;
 
   /** @param delimiter the byte that ends a message */
   constructor(framing: Framing, delimiter: number) {
@@ -207,20 +217,27 @@ export class FrameBoundary {
 
   /** Starts anew: the next byte begins a message. */
   reset(): void {
+    this.#putOff = 0;
     this.#scanner?.reset();
+  }
+
+  /** Whether a message may have ended unseen: {@link catchUp} tells, and so does what comes next. */
+  get hasPutOff(): boolean {
+    return this.#putOff > 0;
   }
 
   /**
    * The end of the last message that is complete in the new bytes `bytes[from, to)`; -1: none is. Bytes of a
    * message that earlier calls have seen must lie right before them. Only what follows the last delimiter
-   * and the last seam is looked at byte by byte (about 1 ns each).
+   * and the last seam is looked at byte by byte (about 1 ns each); where that is much, and its last byte ends no
+   * message, it is put off: in all likelihood all of it is the beginning of one message.
    */
   last(bytes: Buffer, from: number, to: number): number {
     const delimiter = bytes.subarray(from, to).lastIndexOf(this.#delimiter);
     let boundary = -1;
     if (delimiter !== -1) {
       boundary = from + delimiter + 1;
-      this.#scanner?.reset();
+      this.reset();
     }
     if (this.#scanner === undefined) return boundary;
     let at = boundary === -1 ? from : boundary;
@@ -228,9 +245,28 @@ export class FrameBoundary {
     if (seam !== -1) {
       boundary = seam;
       at = seam;
-      this.#scanner.reset();
+      this.reset();
     }
-    while (at < to) {
+    at -= this.#putOff;
+    const length = to - at;
+    const isPutOff = length >= MIN_PUT_OFF && length <= MAX_PUT_OFF && !mayEndMessage(bytes[to - 1]);
+    this.#putOff = isPutOff ? length : 0;
+    if (isPutOff) return boundary;
+    return Math.max(boundary, this.#lastValue(bytes, at, to));
+  }
+
+  /** As {@link last}, of what was put off, which ends at `to`. */
+  catchUp(bytes: Buffer, to: number): number {
+    const from = to - this.#putOff;
+    this.#putOff = 0;
+    return this.#lastValue(bytes, from, to);
+  }
+
+  /** Where the last top-level value in `bytes[from, to)` closes, read byte by byte. */
+  #lastValue(bytes: Buffer, from: number, to: number): number {
+    let boundary = -1;
+    let at = from;
+    while (at < to && this.#scanner !== undefined) {
       const end = this.#scanner.scan(bytes, at, to);
       if (end === -1) break;
       boundary = end;
@@ -239,10 +275,10 @@ export class FrameBoundary {
     return boundary;
   }
 
-  /** @param before bytes of the present message that earlier calls have seen: a seam may begin there */
-  #lastSeam(bytes: Buffer, from: number, to: number, before: number): number {
-    if (to - from < MIN_SEAM_SEARCH) return -1;
-    return lastSeam(bytes, from - Math.min(before, SEAM.length), to);
+  /** @param read bytes of the present message that earlier calls have read: a seam may begin there */
+  #lastSeam(bytes: Buffer, from: number, to: number, read: number): number {
+    if (to - from < MIN_SEAM_SEARCH && this.#putOff === 0) return -1;
+    return lastSeam(bytes, from - Math.min(read + this.#putOff, SEAM.length), to);
   }
 
   /** Where the first delimiter in `bytes[from, to)` is; `to` when there is none. */

@@ -2,6 +2,7 @@ import { MessageBuffer, SlabPool } from 'sluice';
 import { describe, expect, test } from 'vitest';
 import { Traffic } from '#src/cli/traffic.js';
 import { MIN_SLAB_SIZE } from '#src/connection/slab-pool.js';
+import { until } from '../support/broker.js';
 
 const NEWLINE = 0x0a;
 
@@ -94,6 +95,24 @@ describe('framing', () => {
     expect(buffer.hasPartial).toBe(false);
     expect(received()).toBe('{"a":1}  {"b": 2}\r\n');
     expect(pool.copiedBytes).toBe(0);
+  });
+
+  test('an end that is put off is seen soon, though nothing follows', async () => {
+    const long = `{"long":"${'x'.repeat(5000)}`;
+    const { buffer, ranges } = createBuffer();
+    buffer.write(Buffer.from(`{"a":1} ${long}`));
+    expect(ranges).toEqual([]);
+    await until(() => ranges.length > 0);
+    expect(ranges).toEqual(['{"a":1}']);
+    buffer.write(Buffer.from('"}'));
+    expect(ranges[1]).toBe(` ${long}"}`);
+    expect(buffer.hasPartial).toBe(false);
+
+    // Nor is it looked for where the buffer is closed by then.
+    buffer.write(Buffer.from(`{"b":1} ${long}`));
+    buffer.close();
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(ranges).toHaveLength(2);
   });
 
   test('reads straight into the slab by writable and commit', () => {
@@ -214,6 +233,16 @@ describe('overflow', () => {
     for (let index = 0; index < 1000; index++) buffer.write(piece);
     expect(buffer.statistics.pendingBytes).toBe(0);
     expect(pool.allocatedBytes).toBeLessThan(4e6);
+  });
+
+  test('messages that are too long together only are none: their ends are looked for first', () => {
+    const { buffer, received, oversize } = createBuffer({ maxMessageSize: 6000 });
+    const long = `{"long":"${'x'.repeat(5000)}`;
+    buffer.write(Buffer.from(`${long}"} ${long}`));
+    expect(received()).toBe(`${long}"}`);
+    expect(oversize()).toBe(0);
+    buffer.write(Buffer.from('x'.repeat(1000)));
+    expect(oversize()).toBe(1);
   });
 
   test('a message of exactly the limit passes, with a carriage return too', () => {

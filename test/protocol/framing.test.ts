@@ -99,6 +99,8 @@ describe('a seam', () => {
         ' ',
         '\n',
         '{"long":"'.padEnd(300, 'x'),
+        '{"longer":["'.padEnd(5000, 'x'),
+        `{"longer":[${'{"a":[]},'.repeat(600)}1]}`,
       ),
       { maxLength: 40 },
     );
@@ -108,13 +110,15 @@ describe('a seam', () => {
         const at = [...cuts.map((cut) => cut % (bytes.length + 1)), bytes.length].sort((a, b) => a - b);
         const whole = new FrameBoundary('auto', NEWLINE);
         const cut = new FrameBoundary('auto', NEWLINE);
-        const expected = whole.last(bytes, 0, bytes.length);
+        const expected = Math.max(whole.last(bytes, 0, bytes.length), whole.catchUp(bytes, bytes.length));
         let [from, found] = [0, -1];
         for (const to of at) {
           found = Math.max(found, cut.last(bytes, from, to));
+          // Whether there is time for that between two reads is a matter of chance.
+          if (to % 2 === 0) found = Math.max(found, cut.catchUp(bytes, to));
           from = to;
         }
-        expect(found).toBe(expected);
+        expect(Math.max(found, cut.catchUp(bytes, bytes.length))).toBe(expected);
         // Both go on in the same way.
         const more = Buffer.concat([bytes, Buffer.from('"}}{"y":1}')]);
         expect(cut.last(more, bytes.length, more.length)).toBe(whole.last(more, bytes.length, more.length));
@@ -152,6 +156,47 @@ describe('FrameBoundary', () => {
     expect(boundary.first(bytes, 8, bytes.length)).toBe(16);
     const lines = new FrameBoundary('ndjson', NEWLINE);
     expect(lines.first(bytes, 0, bytes.length)).toBe(18);
+  });
+});
+
+describe('a long beginning of a message', () => {
+  const long = `{"long":"${'x'.repeat(5000)}`;
+
+  test('is put off, since it ends with no bracket: what comes next shows the end, or catching up', () => {
+    const bytes = Buffer.from(`{"a":1} ${long}"} `);
+    const end = bytes.length - 1;
+    for (const caughtUp of [true, false]) {
+      const boundary = new FrameBoundary('auto', NEWLINE);
+      expect(boundary.last(bytes, 0, end - 1)).toBe(-1);
+      expect(boundary.hasPutOff).toBe(true);
+      if (caughtUp) {
+        expect(boundary.catchUp(bytes, end - 1)).toBe(7);
+        expect(boundary.hasPutOff).toBe(false);
+        expect(boundary.catchUp(bytes, end - 1)).toBe(-1);
+      }
+      expect(boundary.last(bytes, end - 1, end)).toBe(end);
+      expect(boundary.hasPutOff).toBe(false);
+    }
+  });
+
+  test.each(['\n', '}{"b":1,'])('is no matter any more when %j comes', (next) => {
+    const boundary = new FrameBoundary('auto', NEWLINE);
+    const bytes = Buffer.from(`${long}${next}`);
+    expect(boundary.last(bytes, 0, long.length)).toBe(-1);
+    expect(boundary.last(bytes, long.length, bytes.length)).toBe(long.length + 1);
+    expect(boundary.hasPutOff).toBe(false);
+  });
+
+  test('is read at once when it is short, or very long, or another framing does not care', () => {
+    const putsOff = (text: string, framing: 'auto' | 'ndjson' = 'auto') => {
+      const boundary = new FrameBoundary(framing, NEWLINE);
+      expect(boundary.last(Buffer.from(text), 0, text.length)).toBe(-1);
+      return boundary.hasPutOff;
+    };
+    expect(putsOff('{"a":"x')).toBe(false);
+    expect(putsOff(`{"a":"${'x'.repeat(300 * 1024)}`)).toBe(false);
+    expect(putsOff(long, 'ndjson')).toBe(false);
+    expect(putsOff(long)).toBe(true);
   });
 });
 
