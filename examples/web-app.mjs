@@ -1,9 +1,10 @@
 // A web application with its crawlers in the same process: an HTTP API over what they do, in the manner of Express.
 //
 //   node examples/web-app.mjs
+//   node examples/crawler.mjs crawler-1    # in another terminal: it waits for a job
 //   curl localhost:8080/crawlers
-//   curl localhost:8080/jobs/job-1
 //   curl -d '{"job_id":"job-1","job_type":"crawl_project","gitlab_host":"https://gitlab.example.com","access_token":"a-real-token"}' localhost:8080/crawlers/crawler-1/jobs
+//   curl localhost:8080/jobs/job-1
 //
 // Crawlers connect to SOCKET_PATH (default: Sluice's own); PORT is the web server's (default 8080; 0: any free one).
 // With Express, `app` below is `express()`, and the handlers stay as they are.

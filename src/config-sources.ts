@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs';
 import type * as z from 'zod';
 import { optionsSchema, type SluiceOptions } from './config.js';
 import { describeJsonError, SluiceError } from './errors.js';
+import { refuseUnlessPrivate } from './private-file.js';
 
 /** One option, as the environment, the command line and the docs know it. */
 export interface OptionSpec {
@@ -82,9 +83,17 @@ export function optionsFromEnvironment(environment: NodeJS.ProcessEnv): SluiceOp
 
 /**
  * The options of a JSON file.
- * @throws SluiceError `CONFIG_UNREADABLE`
+ * @throws SluiceError `CONFIG_UNREADABLE` when the file is not there, holds something else, or has tokens that others
+ *   than its owner may read
  */
 export function optionsFromFile(path: string): SluiceOptions {
+  const options = readObject(path);
+  if (options.auth?.tokens !== undefined) refuseUnlessPrivate(path);
+  return options;
+}
+
+/** What is in the object is checked later, together with the other sources. */
+function readObject(path: string): SluiceOptions {
   try {
     const options: unknown = JSON.parse(readFileSync(path, 'utf8'));
     if (typeof options === 'object' && options !== null && !Array.isArray(options)) return options;

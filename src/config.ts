@@ -56,7 +56,10 @@ const tokenList = (role: string) =>
     .array(z.string().min(16).max(1024))
     .readonly()
     .optional()
-    .meta({ description: `tokens that let a peer in as ${role}`, secret: true });
+    .meta({
+      description: `tokens that let a peer in as ${role}, of 16 to 1024 characters; in the environment separated by commas`,
+      secret: true,
+    });
 
 export const authTokensSchema = z.strictObject({
   crawler: tokenList('crawler'),
@@ -79,7 +82,9 @@ export const optionsSchema = z.strictObject({
     .min(1)
     .refine(fitsSocketPath, { error: `must be at most ${MAX_SOCKET_PATH} bytes long` })
     .optional()
-    .meta({ description: `Unix socket to listen on (default: ${DEFAULT_SOCKET_PATH}, unless port is set)` }),
+    .meta({
+      description: `Unix socket to listen on, a path of at most ${MAX_SOCKET_PATH} bytes (default: ${DEFAULT_SOCKET_PATH}, unless port is set)`,
+    }),
   host: z.string().min(1).default('127.0.0.1').meta({ description: 'TCP address, where port is used' }),
   port: z
     .number()
@@ -141,7 +146,7 @@ export const optionsSchema = z.strictObject({
       error: 'must be one control character',
     })
     .default('\n')
-    .meta({ description: 'the character that ends a message' }),
+    .meta({ description: 'the control character that ends a message' }),
   framing: z
     .enum(['auto', 'ndjson'])
     .default('auto')
@@ -151,7 +156,10 @@ export const optionsSchema = z.strictObject({
     .meta({ description: 'ms between the heartbeats that crawlers are asked for' }),
   heartbeatTimeout: interval()
     .default(30 * SECOND)
-    .meta({ description: 'ms of silence after which a crawler that sends heartbeats is dead' }),
+    .meta({
+      description:
+        'ms of silence after which a crawler that sends heartbeats is dead; longer than heartbeatInterval',
+    }),
   minHeartbeatInterval: milliseconds()
     .default(0)
     .meta({ description: 'ms; a heartbeat that follows faster is counted and dropped; 0: off' }),

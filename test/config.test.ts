@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { DEFAULT_SOCKET_PATH, resolveOptions, type SluiceOptions, SOCKET_CONFIG } from 'sluice';
@@ -100,7 +100,7 @@ describe('the environment', () => {
 describe('a file', () => {
   const write = (text: string) => {
     const path = join(temporaryFolder(), 'config.json');
-    writeFileSync(path, text);
+    writeFileSync(path, text, { mode: 0o600 });
     return path;
   };
 
@@ -130,6 +130,21 @@ describe('a file', () => {
         expect(inspect(error)).not.toContain('glpat');
       }
     }
+  });
+
+  test('with tokens in it is refused where others than its owner may read it', () => {
+    const path = write('{"auth":{"tokens":{"app":["a-token-of-an-application"]}}}');
+    for (const mode of [0o644, 0o640, 0o606]) {
+      chmodSync(path, mode);
+      expect(() => optionsFromFile(path)).toThrow(
+        expect.objectContaining({
+          code: 'CONFIG_UNREADABLE',
+          message: expect.stringMatching(/chmod 600 it$/),
+        }),
+      );
+    }
+    chmodSync(path, 0o600);
+    expect(optionsFromFile(path).auth?.tokens?.app).toHaveLength(1);
   });
 
   test('that is not there is refused', () => {

@@ -12,7 +12,7 @@ import { line, VALID } from './support/messages.js';
 import { Peer } from './support/peer.js';
 
 /** The programs of README.md, in the order they come. */
-const PROGRAMS = ['manager.mts', 'server.mts', 'client.mts', 'my-schemas.js'];
+const PROGRAMS = ['manager.mts', 'server.mts', 'client.mts', 'my-schemas.mjs'];
 
 const IMPORTS = `
 import { MessageParser, MessageValidator } from 'sluice';
@@ -124,7 +124,7 @@ describe('an install from npm pack', () => {
   test('serves the README’s schema module', async () => {
     const socketPath = join(folder, 'schemas.sock');
     const bin = join(folder, 'node_modules/sluice/dist/src/cli/main.js');
-    const args = ['serve', '--socket', socketPath, '--schemas', './my-schemas.js', '--workers', '1'];
+    const args = ['serve', '--socket', socketPath, '--schemas', './my-schemas.mjs', '--workers', '1'];
     await runNode(bin, args, {}, folder).says('"msg":"listening"');
     const [app, crawler] = [await Peer.connect(socketPath), await Peer.connect(socketPath)];
     await app.subscribe();

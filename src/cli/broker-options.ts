@@ -11,6 +11,7 @@ import {
   optionsFromFile,
   setOption,
 } from '../config-sources.js';
+import { SluiceError } from '../errors.js';
 
 /**
  * Adds a flag for every option, and `--config`.
@@ -43,12 +44,30 @@ function flagOf(spec: OptionSpec): Option {
  */
 export function resolveFlags(flags: Readonly<Record<string, unknown>>): ResolvedOptions {
   const fromFlags: NestedOptions = {};
+  const given: OptionSpec[] = [];
   for (const spec of OPTION_SPECS) {
     const text = flags[flagOf(spec).attributeName()];
-    if (typeof text === 'string') setOption(fromFlags, spec, text, spec.flag);
+    if (typeof text !== 'string') continue;
+    setOption(fromFlags, spec, text, spec.flag);
+    given.push(spec);
   }
   const fromFile = typeof flags.config === 'string' ? optionsFromFile(flags.config) : {};
-  return resolveOptions(
-    mergeOptions(fromFile, optionsFromEnvironment(process.env), fromFlags as SluiceOptions),
-  );
+  try {
+    return resolveOptions(
+      mergeOptions(fromFile, optionsFromEnvironment(process.env), fromFlags as SluiceOptions),
+    );
+  } catch (error) {
+    throw namedByFlag(error, given);
+  }
+}
+
+/** An error about an option that was given as a flag names it so. */
+function namedByFlag(error: unknown, given: readonly OptionSpec[]): unknown {
+  if (!(error instanceof SluiceError) || error.code !== 'INVALID_OPTION') return error;
+  const { message } = error;
+  for (const { name, flag } of given) {
+    const at = message.indexOf(`: ${name}: `);
+    if (at !== -1) return new SluiceError(error.code, `${flag}: ${message.slice(at + name.length + 4)}`);
+  }
+  return error;
 }

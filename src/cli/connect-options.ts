@@ -16,7 +16,8 @@ export interface ConnectFlags {
 
 const CONNECT_OPTIONS = OPTION_SPECS.filter(({ name }) => ['socketPath', 'host', 'port'].includes(name));
 
-export function addConnectOptions(command: Command): Command {
+/** @param defaultRole what the command is without `--role`, where the broker wants to know */
+export function addConnectOptions(command: Command, defaultRole: PeerRole): Command {
   return command
     .option('--socket <path>', 'Unix socket of the broker (env: SOCKET_PATH)')
     .option('--host <address>', 'TCP address of the broker (env: SOCKET_HOST)')
@@ -24,7 +25,7 @@ export function addConnectOptions(command: Command): Command {
     .addOption(
       new Option(
         '--role <role>',
-        'what to be for the broker (token, where it wants one: env SLUICE_TOKEN)',
+        `what to be for the broker (default: ${defaultRole}; token, where it wants one: env SLUICE_TOKEN)`,
       ).choices(peerRole.options),
     );
 }

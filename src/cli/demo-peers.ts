@@ -28,16 +28,23 @@ const BLOCK = 2000;
 /** An impossible count: the schema takes it, the business rule does not. */
 const BROKEN = { stage: 'fetching', entityType: 'issue', processed: -1 };
 
+/** Sends until it is told to stop: then what it has sent is confirmed before it leaves. */
 async function runFleet(settings: PeerSettings): Promise<void> {
   const { crawlers, rate, socketPath } = settings;
+  const told = parentSays<'stop'>();
+  const clients: SluiceClient[] = [];
   for (let number = 1; number <= crawlers; number++) {
     const hello = { role: 'crawler', crawlerId: `crawler-${number}` } as const;
     const client = await new SluiceClient({ socketPath, hello, reconnect: false }).connect();
+    clients.push(client);
     const traffic = new Traffic({ seed: number, crawler: `crawler-${number}` });
     // It ends with the connection, which ends with the demo.
     if (rate === 0) sendBlocks(client, traffic, settings).catch(() => {});
     else sendPaced(client, traffic, settings);
   }
+  await told;
+  await Promise.all(clients.map((client) => client.close()));
+  process.exit();
 }
 
 function sendPaced(

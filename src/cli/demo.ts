@@ -4,6 +4,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { pino } from 'pino';
 import type { ServerMetrics } from '../connection/server-metrics.js';
 import { SocketManager } from '../connection/socket-manager.js';
@@ -33,6 +34,11 @@ interface DemoPeers {
 
 const REDRAW_INTERVAL = 500;
 const BROKEN_EVERY = 500;
+/** How long the fleet, and then the subscriber, may take to come to their end, in ms; and how often to look. */
+const SETTLE_TIMEOUT = 3000;
+const SETTLE_INTERVAL = 20;
+/** What peers say about themselves; all else is crawlers' traffic. */
+const CONTROL_TYPES = ['hello', 'subscribe', 'ping'];
 /** Connections that the broker has room for beside the crawlers'. */
 const FURTHER_CONNECTIONS = 1024;
 
@@ -62,7 +68,11 @@ export async function demo(flags: DemoFlags): Promise<number> {
     await Promise.race([hasSubscribed(subscriber, received), subscriber.left]);
     const fleet = startPeers({ ...settings, role: 'fleet' });
     peers.push(fleet);
-    await show(manager, flags, received, Promise.race([subscriber.left, fleet.left]));
+    const startedAt = performance.now();
+    const peak = await show(manager, flags, received, Promise.race([subscriber.left, fleet.left]));
+    const seconds = (performance.now() - startedAt) / 1000;
+    await settle(manager, fleet, received);
+    process.stdout.write(`${summary(manager.getMetrics(), received, seconds, peak).join('\n')}\n`);
     return EXIT.OK;
   } finally {
     for (const { child } of peers) child.kill();
@@ -99,13 +109,27 @@ function hasSubscribed({ child }: DemoPeers, received: PeerReport): Promise<void
   });
 }
 
-/** @param failed rejects when the demo cannot go on */
+/** Lets the fleet stop, and the subscriber catch up, so that the figures at the end agree. */
+async function settle(manager: SocketManager, fleet: DemoPeers, received: PeerReport): Promise<void> {
+  fleet.child.send('stop');
+  await Promise.race([fleet.left.catch(() => {}), delay(SETTLE_TIMEOUT, undefined, { ref: false })]);
+  const until = performance.now() + SETTLE_TIMEOUT;
+  while (received.messages < accepted(manager.getMetrics()) && performance.now() < until) {
+    await delay(SETTLE_INTERVAL);
+  }
+}
+
+/**
+ * Shows the broker at work until the demo is over.
+ * @param failed rejects when the demo cannot go on
+ * @returns the highest rate, in messages a second
+ */
 async function show(
   manager: SocketManager,
   flags: DemoFlags,
   received: PeerReport,
   failed: Promise<never>,
-): Promise<void> {
+): Promise<number> {
   const view = new LiveView(process.stdout);
   const startedAt = performance.now();
   const elapsed = () => (performance.now() - startedAt) / 1000;
@@ -133,11 +157,28 @@ async function show(
     clearInterval(timer);
     view.clear();
   }
-  process.stdout.write(`${summary(manager.getMetrics(), received, elapsed(), peak).join('\n')}\n`);
+  return peak;
 }
 
-function rows({ rates, totals, protocol, flow, memory }: ServerMetrics, received: PeerReport): string[] {
-  const refused = Object.values(protocol.refused).reduce((sum, count) => sum + count, 0);
+/** Accepted messages of each type that the crawlers send. */
+function traffic({ protocol }: ServerMetrics): [type: string, count: number][] {
+  return Object.entries(protocol.accepted).filter(([type]) => !CONTROL_TYPES.includes(type));
+}
+
+function accepted(metrics: ServerMetrics): number {
+  return traffic(metrics).reduce((sum, [, count]) => sum + count, 0);
+}
+
+function refused({ protocol }: ServerMetrics): number {
+  return Object.values(protocol.refused).reduce((sum, count) => sum + count, 0);
+}
+
+function checked(metrics: ServerMetrics): number {
+  return accepted(metrics) + refused(metrics);
+}
+
+function rows(metrics: ServerMetrics, received: PeerReport): string[] {
+  const { rates, flow, memory } = metrics;
   return [
     row(
       'received',
@@ -146,22 +187,19 @@ function rows({ rates, totals, protocol, flow, memory }: ServerMetrics, received
     row('delivered', `${formatCount(rates.messagesSent)} messages/s, ${formatBytes(rates.bytesSent)}/s`),
     row(
       'checked',
-      `${formatCount(totals.messagesReceived)} messages, ${formatCount(refused)} of them refused`,
+      `${formatCount(checked(metrics))} messages, ${formatCount(refused(metrics))} of them refused`,
     ),
     row('subscriber', `${formatCount(received.messages)} messages`),
     row('on the way', `${formatBytes(memory.heldBytes)}${flow.isPaused ? ', reading paused' : ''}`),
-    ...Object.entries(protocol.accepted)
-      .filter(([type]) => !['hello', 'subscribe', 'ping'].includes(type))
-      .map(([type, count]) => row(`  ${type}`, formatCount(count))),
+    ...traffic(metrics).map(([type, count]) => row(`  ${type}`, formatCount(count))),
   ];
 }
 
 function summary(metrics: ServerMetrics, received: PeerReport, seconds: number, peak: number): string[] {
-  const { totals } = metrics;
   return [
     `In ${seconds.toFixed(1)} s:`,
     ...rows(metrics, received).slice(2),
-    row('on average', `${formatCount(totals.messagesReceived / seconds)} messages/s`),
+    row('on average', `${formatCount(checked(metrics) / seconds)} messages/s`),
     row('at most', `${formatCount(peak)} messages/s`),
     row('memory', `${formatBytes(process.memoryUsage.rss())} resident, the broker's workers included`),
   ];

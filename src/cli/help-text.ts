@@ -9,7 +9,7 @@ interface HelpText {
 }
 
 const EXIT_CODES =
-  'Exit codes: 0 fine, 1 something failed or was refused, 64 wrong arguments, 66 no such file, 69 no broker there, 78 a bad option.';
+  'Exit codes: 0 fine, 1 something failed or was refused, 64 wrong arguments, 66 no such FILE, 69 no broker there, 78 a bad option, or a file that it names.';
 const TOKEN =
   'Where the broker has tokens, put one into SLUICE_TOKEN: the command line can be read by others.';
 
@@ -23,7 +23,7 @@ const TEXTS: Readonly<Record<string, HelpText>> = {
         'sluice serve --socket /run/sluice.sock --workers 4',
         'listen at a path, with four validation workers',
       ],
-      ['sluice serve --schemas ./my-schemas.js', 'take messages of your own, too'],
+      ['sluice serve --schemas ./my-schemas.mjs', 'take messages of your own, too'],
       ['SOCKET_MAX_CONNECTIONS=200 sluice serve --print-config', 'show what would be used'],
     ],
     notes: ['One JSON line with "msg":"listening" says that it is ready.'],
@@ -52,9 +52,9 @@ const TEXTS: Readonly<Record<string, HelpText>> = {
     examples: [
       ['sluice check messages.ndjson', 'print what is wrong with each message'],
       ['zcat old.ndjson.gz | sluice check --quiet && echo fine', 'ask in a script'],
-      ['sluice check --json messages.ndjson | jq .code', 'for machines'],
+      ["sluice check --json messages.ndjson | jq 'select(.code)'", 'for machines'],
       [
-        'sluice check --schemas ./my-schemas.js --max-errors 20 messages.ndjson',
+        'sluice check --schemas ./my-schemas.mjs --max-errors 20 messages.ndjson',
         'your own messages; stop soon',
       ],
     ],
@@ -75,7 +75,7 @@ const TEXTS: Readonly<Record<string, HelpText>> = {
   schemas: {
     examples: [
       ['sluice schemas', 'the protocol’s own types'],
-      ['sluice schemas --schemas ./my-schemas.js', 'yours too: and why some have no pattern'],
+      ['sluice schemas --schemas ./my-schemas.mjs', 'yours too: and why some have no pattern'],
     ],
   },
   top: {

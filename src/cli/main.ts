@@ -50,6 +50,7 @@ addConnectOptions(
     .command('pub')
     .description('send NDJSON messages; report what the broker refuses on standard error, and exit 1')
     .argument('[file]', 'a file, or - for standard input', '-'),
+  'crawler',
 ).action(async (file: string, flags: ConnectFlags) => {
   process.exitCode = await pub(file, resolveConnection(flags));
 });
@@ -57,12 +58,13 @@ addConnectOptions(
 addConnectOptions(
   program
     .command('sub')
-    .description('print messages as lines, until interrupted')
+    .description('print messages as lines, until interrupted; exit 1 when the broker leaves')
     .option('--types <list>', 'message types, separated by commas; job_* is all that begin so (default: all)')
     .option('--job <id>', 'only messages of this job; may be repeated', collect)
     .option('--crawler <id>', 'only messages of this crawler; may be repeated', collect)
     .option('--group <name>', 'share the messages with all subscribers of this group')
     .option('--meta', 'wrap each message with its sender and number'),
+  'monitor',
 )
   .addOption(
     new Option('--overflow <policy>', 'what the broker does when this subscriber falls behind').choices(
@@ -161,6 +163,7 @@ addConnectOptions(
         .conflicts(['size', 'mix']),
     )
     .option('--json', 'print the result as JSON'),
+  'monitor',
 ).action(async (given: Partial<BenchFlags> & ConnectFlags) => {
   const { latency } = given;
   const msgs = given.msgs ?? (latency === undefined ? 1_000_000 : latency * LATENCY_SECONDS);

@@ -45,6 +45,8 @@ class Publisher {
   #sentBytes = 0;
   #published = 0;
   #errors = 0;
+  /** One answer to that stands for all that came together. */
+  #isLimited = false;
 
   constructor(client: SluiceClient, size: number) {
     this.#client = client;
@@ -71,7 +73,7 @@ class Publisher {
     this.#progress.clear();
     if (this.#progress.isLive || this.#errors > 0) {
       process.stderr.write(
-        `sent ${formatCount(this.#lines)} lines, ${formatBytes(this.#sentBytes)}${this.#refusals}\n`,
+        `sent ${counted(this.#lines, 'line', 'lines')}, ${formatBytes(this.#sentBytes)}${this.#refusals}\n`,
       );
     }
     return this.#errors > 0 ? EXIT.FAILURE : EXIT.OK;
@@ -79,9 +81,9 @@ class Publisher {
 
   get #refusals(): string {
     if (this.#errors === 0) return '';
-    const replies = `, ${formatCount(this.#errors)} error replies`;
+    const replies = `, ${counted(this.#errors, 'error reply', 'error replies')}`;
     // Brokers may have another limit; this is the one of those that were not told otherwise.
-    if (this.#errors < resolveOptions({}).maxErrorReplies) return replies;
+    if (this.#errors < resolveOptions({}).maxErrorReplies && !this.#isLimited) return replies;
     return `${replies}; more may have been refused than the broker tells of: sluice check tells all`;
   }
 
@@ -99,6 +101,7 @@ class Publisher {
 
   #report({ code, message, messageType, line, issues }: BrokerError): void {
     this.#errors++;
+    if (code === 'RATE_LIMITED') this.#isLimited = true;
     const place = line === undefined ? '' : `line ${line - this.#cutsBefore(line)}: `;
     const type = messageType === undefined ? '' : ` [${messageType}]`;
     const details = (issues ?? []).map((issue) => `${issue.path || 'message'} ${issue.message}`).join('; ');
@@ -109,6 +112,10 @@ class Publisher {
   #cutsBefore(line: number): number {
     return this.#cuts.filter((cut) => cut < line).length;
   }
+}
+
+function counted(count: number, one: string, many: string): string {
+  return `${formatCount(count)} ${count === 1 ? one : many}`;
 }
 
 function countLines(bytes: Buffer): number {

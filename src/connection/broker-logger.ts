@@ -2,6 +2,7 @@
 // of messages and no tokens to begin with; the fence is for the day that somebody adds a line without thinking of it.
 
 import { type Logger, pino } from 'pino';
+import { WIRE_ERRORS } from '../errors.js';
 import type { SocketConnection } from './socket-connection.js';
 
 const SECRETS = [
@@ -33,4 +34,10 @@ export function brokerLogger(logger: Logger | undefined, level: string): Logger 
  */
 export function connectionLogger(log: Logger, { id, role, crawlerId }: SocketConnection): Logger {
   return log.child({ connection: id, role, ...(crawlerId === undefined ? {} : { crawlerId }) });
+}
+
+/** Says that a connection has gone: aloud where the broker has closed it for a fault of the peer's. */
+export function logGone(log: Logger, connection: SocketConnection, reason: string): void {
+  const level = Object.hasOwn(WIRE_ERRORS, reason) && reason !== 'SHUTTING_DOWN' ? 'warn' : 'debug';
+  if (log.isLevelEnabled(level)) connectionLogger(log, connection)[level]({ reason }, 'connection has gone');
 }

@@ -98,8 +98,9 @@ async function refuseUnlessFree(path: string): Promise<void> {
 
 /** In a folder that everybody may write to, anybody could put his own socket in the place of this one. */
 function refuseOpenFolder(path: string): void {
-  const folder = dirname(resolve(path));
-  const mode = statSync(folder, { throwIfNoEntry: false })?.mode ?? 0;
+  const mode = statSync(dirname(resolve(path)), { throwIfNoEntry: false })?.mode;
+  // Said here: Node says that permission is denied.
+  if (mode === undefined) throw new SluiceError('LISTEN_FAILED', `${path}: its folder does not exist`);
   if ((mode & WRITABLE_BY_ALL) !== 0 && (mode & STICKY) === 0) {
     throw new SluiceError(
       'SOCKET_PATH_INVALID',

@@ -15,7 +15,7 @@ import { AccessControl } from '../protocol/access.js';
 import { SERVER_VERSION } from '../protocol/control-handler.js';
 import { MessageRegistry } from '../protocol/message-registry.js';
 import { errorLine } from '../protocol/outgoing.js';
-import { brokerLogger, connectionLogger } from './broker-logger.js';
+import { brokerLogger, connectionLogger, logGone } from './broker-logger.js';
 import { ConnectionPool } from './connection-pool.js';
 import { guardedEmit } from './guarded-emit.js';
 import { type HealthIssue, HealthMonitor, type HealthSummary } from './health-monitor.js';
@@ -25,7 +25,7 @@ import { Pipeline } from './pipeline.js';
 import type { ServerAddress, ServerEvents, ServerState, ServerStatus } from './server-events.js';
 import { collectMetrics, RateMeter, type ServerMetrics } from './server-metrics.js';
 import { SocketConnection } from './socket-connection.js';
-import { partialPeers, stalledPeers } from './stuck-peers.js';
+import { closePartial, closeStalled } from './stuck-peers.js';
 
 export interface SocketManagerDependencies {
   /** Where to log; default: JSON lines on standard error, at `logLevel`. */
@@ -68,9 +68,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     });
     this.#pool.on('connection_added', (event) => this.#notify('connection_added', event));
     this.#pool.on('connection_removed', (event) => {
-      if (this.#log.isLevelEnabled('debug')) {
-        connectionLogger(this.#log, event.connection).debug({ reason: event.reason }, 'connection has gone');
-      }
+      logGone(this.#log, event.connection, event.reason);
       this.#notify('connection_removed', event);
     });
     this.#health = new HealthMonitor(this.options, {
@@ -137,16 +135,20 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     return collectMetrics(this.#pipeline, this.#pool.statistics, this.#meter.rates);
   }
 
-  /** Changes the least severe level to log, from now on; `options.logLevel` stays what it was at the start. */
+  /**
+   * Changes the least severe level to log, from now on; `options.logLevel` stays what it was at the start.
+   * @throws SluiceError `INVALID_OPTION`
+   */
   setLogLevel(level: ResolvedOptions['logLevel']): void {
-    this.#log.level = level;
+    this.#log.level = resolveOptions({ logLevel: level }).logLevel;
   }
 
   /**
    * Takes other tokens from now on; peers that are in stay in.
-   * @throws SluiceError `CONFIG_UNREADABLE`; then nothing has changed
+   * @throws SluiceError `INVALID_OPTION`, `CONFIG_UNREADABLE`; then nothing has changed
    */
-  setAuth(auth: ResolvedOptions['auth']): void {
+  setAuth(tokens: NonNullable<SluiceOptions['auth']>): void {
+    const { auth } = resolveOptions({ auth: tokens });
     if (this.#pipeline === undefined) AccessControl.load(auth);
     else this.#pipeline.setAuth(auth);
     this.#changedOptions = { auth };
@@ -205,7 +207,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
       options: this.options,
       pool: this.#pool,
       status: () => this.getStatus(),
-      metrics: () => this.#pipeline && this.getMetrics(),
+      metrics: () => (this.#state === 'starting' ? undefined : this.#pipeline && this.getMetrics()),
       registry: () => this.#registry,
     };
     this.#admin = new AdminServer(source, admin);
@@ -254,11 +256,9 @@ export class SocketManager extends EventEmitter<ServerEvents> {
   }
 
   #closeDead(connection: SocketConnection, issue: HealthIssue): void {
-    connectionLogger(this.#log, connection).warn(
-      { kind: issue.kind, value: issue.value, limit: issue.limit },
-      'connection is dead',
-    );
-    void connection.disconnect(issue.kind);
+    const { kind, value, limit } = issue;
+    connectionLogger(this.#log, connection).warn({ kind, value, limit }, 'connection is dead');
+    void connection.disconnect(kind);
   }
 
   #reportHealth(summary: HealthSummary): void {
@@ -271,25 +271,11 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     this.#knownIssues = known;
     this.#notify('health_summary', summary);
     if (summary.delay > 0) for (const connection of this.#pool) connection.excuse(summary.delay);
-    this.#closeStalled();
-    this.#closePartial();
-  }
-
-  #closeStalled(): void {
-    for (const connection of stalledPeers(this.#pool, this.options.stallTimeout)) {
-      const { pendingBytes } = connection.outbox;
-      connectionLogger(this.#log, connection).warn({ pendingBytes }, 'connection is stalled');
-      connection.noteError('SLOW_CONSUMER');
-      connection.destroy('SLOW_CONSUMER');
-    }
-  }
-
-  #closePartial(): void {
-    for (const connection of partialPeers(this.#pool, this.options.partialMessageTimeout)) {
-      connectionLogger(this.#log, connection).warn('the end of a message did not come');
+    const { stallTimeout, partialMessageTimeout } = this.options;
+    closeStalled(this.#pool, stallTimeout, this.#log);
+    closePartial(this.#pool, partialMessageTimeout, this.#log, (connection) => {
       this.#pipeline?.protocol.replyError(connection, 'INVALID_JSON');
-      void connection.disconnect('partial_message');
-    }
+    });
   }
 
   #startTimers(): void {

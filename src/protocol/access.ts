@@ -1,10 +1,11 @@
 // Who may do what, where tokens are configured. Without tokens, the permissions of the socket file decide alone.
 
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
-import { readFileSync, statSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import * as z from 'zod';
 import { authTokensSchema } from '../config.js';
 import { describeJsonError, SluiceError } from '../errors.js';
+import { refuseUnlessPrivate } from '../private-file.js';
 import type { PeerRole } from './messages.js';
 
 /** Tokens by role. A role may have several, so that they can be changed without a gap. */
@@ -26,8 +27,6 @@ const ALLOWED: Readonly<Record<PeerRole, ReadonlySet<AccessAction>>> = {
   monitor: new Set(['subscribe']),
 };
 const ROLES = ['crawler', 'app', 'monitor'] as const;
-/** Permissions of others than the owner. */
-const OTHERS = 0o077;
 
 export class AccessControl {
   /** Digests of the tokens under a key of this process: all of one length, and no secret in memory dumps. */
@@ -97,8 +96,7 @@ function readTokenFile(path: string): AuthTokens {
   };
   let content: unknown;
   try {
-    if ((statSync(path).mode & OTHERS) !== 0)
-      fail('others than its owner may read or write it; chmod 600 it');
+    refuseUnlessPrivate(path);
     content = JSON.parse(readFileSync(path, 'utf8'));
   } catch (error) {
     if (error instanceof SluiceError) throw error;

@@ -131,7 +131,7 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
   /**
    * Sends a message to one crawler: to every connection that it has. Resolves when their sockets have taken it.
    * @param crawlerId what the crawler said in `hello`, or the id of its connection
-   * @throws SluiceError `INVALID_MESSAGE`; `NO_RECIPIENT` when the crawler is not connected, or none of its
+   * @throws SluiceError `NOT_RUNNING`; `INVALID_MESSAGE`; `NO_RECIPIENT` when the crawler is not connected, or none of its
    *   connections has taken the message; what a `beforeSend` throws
    */
   sendToCrawler<T extends string>(crawlerId: string, message: SentMessage<T>): Promise<BroadcastResult> {
@@ -147,7 +147,7 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
 
   /**
    * Sends a message to every crawler. Resolves when their sockets have taken it, or have not.
-   * @throws SluiceError `INVALID_MESSAGE`; what a `beforeSend` throws
+   * @throws SluiceError `NOT_RUNNING`; `INVALID_MESSAGE`; what a `beforeSend` throws
    */
   broadcast<T extends string>(message: SentMessage<T>): Promise<BroadcastResult> {
     return this.#send(message, { kind: 'broadcast' }, (outgoing) =>
@@ -169,6 +169,8 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
     target: SendTarget,
     deliver: (message: OutgoingMessage) => Promise<R>,
   ): Promise<R> {
+    const { state } = this.manager.getStatus();
+    if (state === 'stopped' || state === 'starting') return Promise.reject(new SluiceError('NOT_RUNNING'));
     return this.#middleware.send(message, target, deliver, (error) =>
       this.router.noteError({ error, phase: 'afterSend', event: undefined }),
     );

@@ -4,7 +4,7 @@ import { request } from 'node:http';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { SocketManager } from 'sluice';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import type { BrokerStats, ConnectionList, Snapshot } from '#src/admin/snapshot.js';
 import { ask, startAdminBroker, startSlowBroker } from '../support/admin.js';
 import { temporaryFolder } from '../support/broker.js';
@@ -115,6 +115,25 @@ describe('/readyz', () => {
     expect((await ask(adminPath, '/metrics')).status).toBe(200);
     await open();
     expect((await ask(adminPath, '/readyz')).status).toBe(200);
+  });
+
+  test('while the workers start, there are no figures either', async () => {
+    const adminPath = join(temporaryFolder(), 'admin.sock');
+    const socketPath = join(temporaryFolder(), 'b.sock');
+    const manager = new SocketManager({ socketPath, admin: adminPath, logLevel: 'silent' });
+    onTestFinished(() => manager.stop());
+    const started = manager.start();
+    let answers = 0;
+    while (manager.getStatus().state === 'starting') {
+      // Before it listens there is nobody to ask.
+      const reply = await ask(adminPath, '/api/stats').catch(() => undefined);
+      if (reply === undefined || manager.getStatus().state !== 'starting') continue;
+      expect(reply.status).toBe(503);
+      answers++;
+    }
+    await started;
+    expect(answers).toBeGreaterThan(2);
+    expect((await ask(adminPath, '/api/stats')).status).toBe(200);
   });
 
   test('says 503 while the broker drains', async () => {

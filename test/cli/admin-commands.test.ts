@@ -159,7 +159,7 @@ describe('SIGHUP', () => {
     const [socketPath, config, admin] = ['b.sock', 'config.json', 'a.sock'].map((name) => join(folder, name));
     const tokens = (token: string) => ({ auth: { tokens: { app: [token] } } });
     const [before, after] = ['the-first-token-0123', 'the-second-token-0123'];
-    const write = (options: object) => writeFileSync(config ?? '', JSON.stringify(options));
+    const write = (options: object) => writeFileSync(config ?? '', JSON.stringify(options), { mode: 0o600 });
     write(tokens(before ?? ''));
     const run = sluice([
       'serve',

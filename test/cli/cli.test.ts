@@ -30,7 +30,8 @@ describe('sluice', () => {
 
   test.each([
     [['serve', '--max-connections', 'many'], 78, '--max-connections: expected a number'],
-    [['serve', '--heartbeat-interval', '0'], 78, 'heartbeatInterval: '],
+    [['serve', '--heartbeat-interval', '0'], 78, '--heartbeat-interval: '],
+    [['serve', '--workers', '0'], 78, '--workers: Too small'],
     [['serve', '--framing', 'xml'], 78, '--framing: expected one of auto, ndjson'],
     [['serve', '--config', '/nowhere.json'], 78, '/nowhere.json'],
     [['serve', '--schemas', '/nowhere.mjs'], 78, 'SCHEMA_MODULE_INVALID'],
@@ -241,6 +242,15 @@ describe('sluice pub and sub', () => {
     );
   });
 
+  test('pub says so, too, when the broker has a limit, and one answer stands for many messages', async () => {
+    const { socketPath } = await startBroker({ maxMessagesPerSecond: 1 });
+    const pub = sluice(['pub', '--socket', socketPath]);
+    pub.child.stdin.end(line(VALID.heartbeat).repeat(5));
+    expect(await pub.exited).toBe(1);
+    expect(pub.stderr).toMatch(/^RATE_LIMITED: /);
+    expect(pub.stderr).toMatch(/^sent 5 lines, .*; more may have been refused/m);
+  });
+
   test('sub ends when the broker refuses its subscription, and says why once', async () => {
     const { socketPath } = await startBroker({ auth: { tokens: { app: ['a-token-of-an-application'] } } });
     const sub = sluice(['sub', '--socket', socketPath, '--role', 'crawler']);
@@ -305,10 +315,12 @@ describe('sluice demo', () => {
     const run = sluice(['demo', '--crawlers', '3', '--rate', '2000', '--duration', '3', '--workers', '1']);
     expect(await run.exited).toBe(0);
     expect(run.stdout).toContain('3 crawlers');
-    expect(run.stdout).toMatch(/checked +[\d,]{4,} messages, [1-9]\d* of them refused/);
+    const numbers = /checked +([\d,]{4,}) messages, ([1-9]\d*) of them refused/.exec(run.stdout) ?? [];
+    const [checked, refused] = numbers.slice(1).map((text) => Number(text.replaceAll(',', '')));
     expect(run.stdout).toMatch(/job_progress +[\d,]+/);
     const subscriber = Number(/subscriber +([\d,]+)/.exec(run.stdout)?.[1]?.replaceAll(',', ''));
     expect(subscriber).toBeGreaterThan(2000);
+    expect(subscriber).toBe((checked ?? 0) - (refused ?? 0));
     expect(run.stderr).toBe('');
   });
 

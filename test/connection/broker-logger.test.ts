@@ -1,7 +1,7 @@
 import { Writable } from 'node:stream';
 import { type Logger, pino } from 'pino';
 import { describe, expect, test } from 'vitest';
-import { brokerLogger, connectionLogger } from '#src/connection/broker-logger.js';
+import { brokerLogger, connectionLogger, logGone } from '#src/connection/broker-logger.js';
 import { startBroker } from '../support/broker.js';
 
 /** A caller's logger, and the lines that it has written. */
@@ -53,5 +53,19 @@ describe('the logger of a broker', () => {
     expect(before).toMatchObject({ connection: connection.id, role: 'crawler' });
     expect(before).not.toHaveProperty('crawlerId');
     expect(after).toMatchObject({ connection: connection.id, crawlerId: 'crawler-1' });
+  });
+
+  test('says aloud that a connection has gone only where the broker found fault with it', async () => {
+    const { manager, connect } = await startBroker();
+    const { logger, lines } = callersLogger();
+    await (await connect()).settled();
+    const [connection] = manager.getConnectionPool().all();
+    if (connection === undefined) throw new Error('no connection');
+    for (const reason of ['peer', 'ECONNRESET', 'SHUTTING_DOWN', 'SLOW_CONSUMER', 'UNAUTHORIZED', 'toString'])
+      logGone(logger, connection, reason);
+    expect(lines()).toMatchObject([
+      { level: 40, reason: 'SLOW_CONSUMER', connection: connection.id },
+      { level: 40, reason: 'UNAUTHORIZED' },
+    ]);
   });
 });

@@ -1,6 +1,7 @@
+import { join } from 'node:path';
 import { type OutgoingMessage, SocketServer } from 'sluice';
 import { describe, expect, test } from 'vitest';
-import { until } from '../support/broker.js';
+import { temporaryFolder, until } from '../support/broker.js';
 import { line, VALID } from '../support/messages.js';
 import { startServer } from '../support/server.js';
 
@@ -43,6 +44,23 @@ describe('SocketServer', () => {
     expect(await plain.next('shutdown')).toEqual(VALID.shutdown);
     await other.settled();
     expect(other.forwarded).toEqual([]);
+  });
+
+  test('rejects what is sent before it runs, and afterwards', async () => {
+    const server = new SocketServer({ socketPath: join(temporaryFolder(), 's.sock'), logLevel: 'silent' });
+    const refuses = async () => {
+      for (const sent of [
+        server.sendToCrawler('c1', { ...VALID.shutdown }),
+        server.broadcast({ ...VALID.shutdown }),
+      ]) {
+        await expect(sent).rejects.toMatchObject({ code: 'NOT_RUNNING' });
+      }
+    };
+    await refuses();
+    await server.start();
+    expect(await server.broadcast({ ...VALID.shutdown })).toMatchObject({ delivered: 0 });
+    await server.stop();
+    await refuses();
   });
 
   test('rejects what no crawler can get, and what is not valid, without repeating it', async () => {
