@@ -64,10 +64,9 @@ export function resolveFlags(flags: Readonly<Record<string, unknown>>): Resolved
 /** An error about an option that was given as a flag names it so. */
 function namedByFlag(error: unknown, given: readonly OptionSpec[]): unknown {
   if (!(error instanceof SluiceError) || error.code !== 'INVALID_OPTION') return error;
-  const { message } = error;
   for (const { name, flag } of given) {
-    const at = message.indexOf(`: ${name}: `);
-    if (at !== -1) return new SluiceError(error.code, `${flag}: ${message.slice(at + name.length + 4)}`);
+    const [, detail] = error.message.split(`: ${name}: `);
+    if (detail !== undefined) return new SluiceError(error.code, `${flag}: ${detail}`);
   }
   return error;
 }

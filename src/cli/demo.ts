@@ -8,6 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { pino } from 'pino';
 import type { ServerMetrics } from '../connection/server-metrics.js';
 import { SocketManager } from '../connection/socket-manager.js';
+import { controlSchemas } from '../protocol/messages.js';
 import type { PeerReport, PeerSettings } from './demo-peers.js';
 import { EXIT } from './exit-codes.js';
 import { formatBytes, formatCount, LiveView } from './terminal.js';
@@ -37,8 +38,6 @@ const BROKEN_EVERY = 500;
 /** How long the fleet, and then the subscriber, may take to come to their end, in ms; and how often to look. */
 const SETTLE_TIMEOUT = 3000;
 const SETTLE_INTERVAL = 20;
-/** What peers say about themselves; all else is crawlers' traffic. */
-const CONTROL_TYPES = ['hello', 'subscribe', 'ping'];
 /** Connections that the broker has room for beside the crawlers'. */
 const FURTHER_CONNECTIONS = 1024;
 
@@ -68,11 +67,9 @@ export async function demo(flags: DemoFlags): Promise<number> {
     await Promise.race([hasSubscribed(subscriber, received), subscriber.left]);
     const fleet = startPeers({ ...settings, role: 'fleet' });
     peers.push(fleet);
-    const startedAt = performance.now();
-    const peak = await show(manager, flags, received, Promise.race([subscriber.left, fleet.left]));
-    const seconds = (performance.now() - startedAt) / 1000;
+    const shown = await show(manager, flags, received, Promise.race([subscriber.left, fleet.left]));
     await settle(manager, fleet, received);
-    process.stdout.write(`${summary(manager.getMetrics(), received, seconds, peak).join('\n')}\n`);
+    process.stdout.write(`${summary(manager.getMetrics(), received, shown).join('\n')}\n`);
     return EXIT.OK;
   } finally {
     for (const { child } of peers) child.kill();
@@ -109,6 +106,13 @@ function hasSubscribed({ child }: DemoPeers, received: PeerReport): Promise<void
   });
 }
 
+/** What was seen while the demo went on. */
+interface Shown {
+  readonly seconds: number;
+  /** The highest rate, in messages a second. */
+  readonly peak: number;
+}
+
 /** Lets the fleet stop, and the subscriber catch up, so that the figures at the end agree. */
 async function settle(manager: SocketManager, fleet: DemoPeers, received: PeerReport): Promise<void> {
   fleet.child.send('stop');
@@ -122,14 +126,13 @@ async function settle(manager: SocketManager, fleet: DemoPeers, received: PeerRe
 /**
  * Shows the broker at work until the demo is over.
  * @param failed rejects when the demo cannot go on
- * @returns the highest rate, in messages a second
  */
 async function show(
   manager: SocketManager,
   flags: DemoFlags,
   received: PeerReport,
   failed: Promise<never>,
-): Promise<number> {
+): Promise<Shown> {
   const view = new LiveView(process.stdout);
   const startedAt = performance.now();
   const elapsed = () => (performance.now() - startedAt) / 1000;
@@ -157,12 +160,12 @@ async function show(
     clearInterval(timer);
     view.clear();
   }
-  return peak;
+  return { seconds: elapsed(), peak };
 }
 
 /** Accepted messages of each type that the crawlers send. */
 function traffic({ protocol }: ServerMetrics): [type: string, count: number][] {
-  return Object.entries(protocol.accepted).filter(([type]) => !CONTROL_TYPES.includes(type));
+  return Object.entries(protocol.accepted).filter(([type]) => !Object.hasOwn(controlSchemas, type));
 }
 
 function accepted(metrics: ServerMetrics): number {
@@ -195,7 +198,7 @@ function rows(metrics: ServerMetrics, received: PeerReport): string[] {
   ];
 }
 
-function summary(metrics: ServerMetrics, received: PeerReport, seconds: number, peak: number): string[] {
+function summary(metrics: ServerMetrics, received: PeerReport, { seconds, peak }: Shown): string[] {
   return [
     `In ${seconds.toFixed(1)} s:`,
     ...rows(metrics, received).slice(2),

@@ -147,8 +147,8 @@ export class SocketManager extends EventEmitter<ServerEvents> {
    * Takes other tokens from now on; peers that are in stay in.
    * @throws SluiceError `INVALID_OPTION`, `CONFIG_UNREADABLE`; then nothing has changed
    */
-  setAuth(tokens: NonNullable<SluiceOptions['auth']>): void {
-    const { auth } = resolveOptions({ auth: tokens });
+  setAuth(changed: NonNullable<SluiceOptions['auth']>): void {
+    const { auth } = resolveOptions({ auth: changed });
     if (this.#pipeline === undefined) AccessControl.load(auth);
     else this.#pipeline.setAuth(auth);
     this.#changedOptions = { auth };

@@ -1,10 +1,9 @@
 import { execFile } from 'node:child_process';
-import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { Traffic } from '#src/cli/traffic.js';
-import { ask } from '../support/admin.js';
 import { startBroker, temporaryFolder, until } from '../support/broker.js';
 import { childrenOf, packageRoot, sluice, sluiceInTerminal } from '../support/cli.js';
 import { line, VALID } from '../support/messages.js';
@@ -307,52 +306,5 @@ describe('sluice pub and sub', () => {
     const { stdout, stderr } = await piped;
     expect(stdout).toBe(line(VALID.heartbeat).repeat(2));
     expect(stderr).toBe('');
-  });
-});
-
-describe('sluice demo', () => {
-  test('shows a broker at work, and sums up', async () => {
-    const run = sluice(['demo', '--crawlers', '3', '--rate', '2000', '--duration', '3', '--workers', '1']);
-    expect(await run.exited).toBe(0);
-    expect(run.stdout).toContain('3 crawlers');
-    const numbers = /checked +([\d,]{4,}) messages, ([1-9]\d*) of them refused/.exec(run.stdout) ?? [];
-    const [checked, refused] = numbers.slice(1).map((text) => Number(text.replaceAll(',', '')));
-    expect(run.stdout).toMatch(/job_progress +[\d,]+/);
-    const subscriber = Number(/subscriber +([\d,]+)/.exec(run.stdout)?.[1]?.replaceAll(',', ''));
-    expect(subscriber).toBeGreaterThan(2000);
-    expect(subscriber).toBe((checked ?? 0) - (refused ?? 0));
-    expect(run.stderr).toBe('');
-  });
-
-  test('says so when its peers leave early, and leaves nothing behind', async () => {
-    const folder = temporaryFolder();
-    const run = sluice(['demo', '--duration', '60'], { TMPDIR: folder });
-    await run.says('A broker');
-    const peers = childrenOf(run.child.pid ?? 0).filter(({ commandLine }) =>
-      commandLine.includes('demo-peers'),
-    );
-    process.kill(peers[0]?.pid ?? 0, 'SIGKILL');
-    expect(await run.exited).toBe(1);
-    expect(run.stderr).toMatch(/^sluice: Error: the (subscriber|fleet) left early, with SIGKILL\n$/);
-    expect(readdirSync(folder)).toEqual([]);
-  });
-
-  test('has room for as many crawlers as it is asked for', { timeout: 60_000 }, async () => {
-    const admin = join(temporaryFolder(), 'admin.sock');
-    const run = sluice(['demo', '--crawlers', '1100', '--rate', '100', '--duration', '60', '--admin', admin]);
-    await run.says('The dashboard');
-    const open = async () => JSON.parse((await ask(admin, '/api/stats')).body).connections.open as number;
-    await expect.poll(open, { timeout: 50_000 }).toBe(1101);
-    run.child.kill('SIGINT');
-    expect(await run.exited).toBe(0);
-  });
-
-  test('as fast as it goes, ends on SIGINT', async () => {
-    const run = sluice(['demo', '--rate', '0', '--duration', '60', '--crawlers', '2']);
-    await run.says('A broker');
-    await new Promise((resolve) => setTimeout(resolve, 1500));
-    run.child.kill('SIGINT');
-    expect(await run.exited).toBe(0);
-    expect(run.stdout).toContain('on average');
   });
 });

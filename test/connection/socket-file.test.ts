@@ -140,7 +140,7 @@ describe('the socket file', () => {
     process.kill(pid, 'SIGTERM');
     await once(child, 'close');
     expect(JSON.parse(output.trim().split('\n').at(-1) ?? '')).toEqual({ status: 0, isThere: true });
-  }, 30_000);
+  });
 
   test('in a folder that is not there is refused', async () => {
     const manager = new SocketManager(
