@@ -48,6 +48,12 @@ if (values.help || !(rounds >= 1) || !(scale > 0)) {
 
 const print = (text: string) => process.stdout.write(`${text}\n`);
 const isWanted = (name: string) => name.toLowerCase().includes(values.only.toLowerCase());
+const names = ['validation', ...COMPARISONS.map(({ name }) => name), 'latency', 'scaling'];
+if (!names.some(isWanted)) {
+  process.stderr.write(`No scenario's name has the text '${values.only}'. The scenarios:\n`);
+  for (const name of names) process.stderr.write(`  ${name}\n`);
+  process.exit(64);
+}
 let failures = 0;
 
 /** Measures each system in turn, round by round, so that all have the same hours of the machine. */
