@@ -16,10 +16,15 @@ import { Sampler } from './sampler.js';
 /** Connections at a time: a few browsers, scrapers and terminals. */
 const MAX_CONNECTIONS = 128;
 const BACKLOG = 64;
-/** ms that a client may take for its request. */
-const REQUEST_TIMEOUT = 10_000;
-/** How often, in ms, Node looks for those that have taken longer. */
-const CHECKING_INTERVAL = 1000;
+
+export interface RequestLimits {
+  /** Milliseconds that a client may take to send its request. */
+  readonly requestTimeout: number;
+  /** Interval at which Node closes the connections that took longer, in ms. */
+  readonly connectionsCheckingInterval: number;
+}
+
+export const REQUEST_LIMITS: RequestLimits = { requestTimeout: 10_000, connectionsCheckingInterval: 1000 };
 
 /** On every reply: nothing here is for another site, a frame or a cache. */
 const SAFE_HEADERS = {
@@ -43,14 +48,13 @@ export class AdminServer {
    * @param address as `admin` has it: `host:port`, `:port` or a path
    * @throws SluiceError `INVALID_OPTION`
    */
-  constructor(source: AdminSource, address: string) {
+  constructor(source: AdminSource, address: string, limits: RequestLimits = REQUEST_LIMITS) {
     const parsed = parseAdminAddress(address);
     if (parsed === undefined) throw new SluiceError('INVALID_OPTION', 'admin');
     this.#address = parsed;
     this.#sampler = new Sampler(source);
     this.#routes = new AdminRoutes(source, this.#sampler, this.#refusals);
-    const timeouts = { requestTimeout: REQUEST_TIMEOUT, connectionsCheckingInterval: CHECKING_INTERVAL };
-    this.#server = createServer(timeouts, (request, response) => {
+    this.#server = createServer({ ...limits }, (request, response) => {
       void this.#answer(request, response);
     });
     this.#server.maxConnections = MAX_CONNECTIONS;

@@ -5,9 +5,11 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { SocketManager } from 'sluice';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { AdminServer, REQUEST_LIMITS } from '#src/admin/admin-server.js';
+import type { AdminSource } from '#src/admin/admin-source.js';
 import type { BrokerStats, ConnectionList, Snapshot } from '#src/admin/snapshot.js';
 import { ask, startAdminBroker, startSlowBroker } from '../support/admin.js';
-import { temporaryFolder } from '../support/broker.js';
+import { startBroker, temporaryFolder } from '../support/broker.js';
 import { line, VALID } from '../support/messages.js';
 
 describe('the admin server', () => {
@@ -58,11 +60,24 @@ describe('the admin server', () => {
   });
 
   test('gives up on a request that does not come to its end', async () => {
-    const { adminPath } = await startAdminBroker();
+    const { manager } = await startBroker();
+    const source: AdminSource = {
+      options: manager.options,
+      pool: manager.getConnectionPool(),
+      status: () => manager.getStatus(),
+      metrics: () => manager.getMetrics(),
+      registry: () => undefined,
+    };
+    const adminPath = join(temporaryFolder(), 'admin.sock');
+    const limits = { requestTimeout: 200, connectionsCheckingInterval: 20 };
+    const server = new AdminServer(source, adminPath, limits);
+    await server.start();
+    onTestFinished(() => server.stop());
     const socket = connect(adminPath);
     socket.write('GET /healthz HTTP/1.1\r\nHost: ');
-    // After 10 s, and what it takes until that is noticed; Node's own limit is five minutes.
     await once(socket.resume(), 'close');
+    // Unless told otherwise it waits for 10 s; Node's own limit is five minutes.
+    expect(REQUEST_LIMITS.requestTimeout).toBe(10_000);
   });
 
   test('answers what is not there with 404, and what would change something with 405', async () => {

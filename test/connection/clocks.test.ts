@@ -19,15 +19,15 @@ interface Report {
 describe('a main thread that stands still, longer than the timeouts', () => {
   /** Where in the turn of the event loop: between its poll and the health check, or before both. */
   test.each([
-    ['in a listener', 5000],
-    ['in a timer', 2500],
+    ['in a listener', 3000],
+    ['in a timer', 1800],
   ])('%s, for %i ms: nobody is closed', async (where, stallMs) => {
     const { manager, connect, socketPath } = await startBroker({
       heartbeatInterval: 100,
-      heartbeatTimeout: 2000,
-      connectionTimeout: 4000,
-      partialMessageTimeout: 2000,
-      stallTimeout: 2000,
+      heartbeatTimeout: 1500,
+      connectionTimeout: 2500,
+      partialMessageTimeout: 1500,
+      stallTimeout: 1500,
       healthCheckInterval: 100,
     });
     const removed: string[] = [];
