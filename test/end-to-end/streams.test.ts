@@ -1,0 +1,35 @@
+// Streams of crawler traffic through a whole broker. The same with a million messages: test/soak/million.soak.ts.
+
+import { describe, expect, test } from 'vitest';
+import { startBroker } from '../support/broker.js';
+import { checkStreams, describeStreams, expectAllReceived } from '../support/streams.js';
+
+const MESSAGES = 100_000;
+const MiB = 1024 * 1024;
+
+describeStreams(MESSAGES);
+
+describe('100,000 messages', () => {
+  test('keep their order when two workers finish out of order', async () => {
+    const { manager, socketPath } = await startBroker({
+      schemas: new URL('../support/slow-schemas.mjs', import.meta.url),
+      workers: { threads: 2, maxBatchBytes: 16 * 1024 },
+    });
+    expectAllReceived(await checkStreams(socketPath, { messages: MESSAGES }));
+    expect(manager.getMetrics().dispatch.outOfOrder).toBeGreaterThan(10);
+  });
+
+  test('are hardly copied on their way: at most 2 % of the bytes', async () => {
+    const { manager, socketPath } = await startBroker({ workers: { threads: 2 } });
+    expectAllReceived(await checkStreams(socketPath, { messages: MESSAGES }));
+    const { memory, totals } = manager.getMetrics();
+    expect(totals.bytesReceived).toBeGreaterThan(30 * MiB);
+    expect(memory.copiedBytes).toBeGreaterThan(0);
+    expect(memory.copiedBytes / totals.bytesReceived).toBeLessThanOrEqual(0.02);
+  });
+
+  test('received by copying, where sockets cannot read into slabs, arrive the same', async () => {
+    const { socketPath } = await startBroker({ receive: 'copy', workers: { threads: 2 } });
+    expectAllReceived(await checkStreams(socketPath, { messages: MESSAGES }));
+  });
+});
