@@ -2,8 +2,8 @@
 
 import type { SocketConnection } from '../connection/socket-connection.js';
 import { SluiceError } from '../errors.js';
+import { LruMap } from '../lru-map.js';
 import type { MessageMap } from '../protocol/messages.js';
-import { RecentMap } from './recent-map.js';
 
 /** A crawler that was heard of. */
 export interface CrawlerRecord {
@@ -41,8 +41,8 @@ export interface FleetLimits {
 const DEFAULT_CAPACITY = 10_000;
 
 export class FleetState {
-  readonly #crawlers: RecentMap<string, CrawlerRecord>;
-  readonly #jobs: RecentMap<string, JobRecord>;
+  readonly #crawlers: LruMap<string, CrawlerRecord>;
+  readonly #jobs: LruMap<string, JobRecord>;
 
   /** By which name each connection's crawler is known. */
   readonly #names = new WeakMap<SocketConnection, string>();
@@ -52,8 +52,8 @@ export class FleetState {
     for (const [name, value] of Object.entries({ maxCrawlers, maxJobs })) {
       if (!(value >= 1)) throw new SluiceError('INVALID_OPTION', `${name}: must be 1 or more`);
     }
-    this.#crawlers = new RecentMap(maxCrawlers);
-    this.#jobs = new RecentMap(maxJobs);
+    this.#crawlers = new LruMap(maxCrawlers);
+    this.#jobs = new LruMap(maxJobs);
   }
 
   /** Crawlers, the one heard of last at the end. */

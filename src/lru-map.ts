@@ -1,0 +1,110 @@
+// A map of bounded size that forgets the least recently set key first. Every operation takes constant time, however
+// many keys have come and gone: a `Map` alone keeps the places of deleted keys, and finding its oldest key walks over
+// all of them (measured: 9 to 80 µs with 100,000 keys).
+
+/** An entry of a circular list; the newest entry's `newer` is the oldest one. */
+interface Entry<K, V> {
+  key: K;
+  value: V;
+  newer: Entry<K, V>;
+  older: Entry<K, V>;
+}
+
+export class LruMap<K, V> {
+  readonly #capacity: number;
+  readonly #entries = new Map<K, Entry<K, V>>();
+  #newest: Entry<K, V> | undefined;
+
+  /** @param capacity entries to keep, 1 or more */
+  constructor(capacity: number) {
+    this.#capacity = capacity;
+  }
+
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  /** The value of a key. Reading it does not make it more recent. */
+  get(key: K): V | undefined {
+    return this.#entries.get(key)?.value;
+  }
+
+  has(key: K): boolean {
+    return this.#entries.has(key);
+  }
+
+  /** Sets a value and makes its key the most recent. A new key beyond the capacity replaces the oldest. */
+  set(key: K, value: V): void {
+    let entry = this.#entries.get(key);
+    if (entry === undefined) {
+      entry = this.#entries.size < this.#capacity ? undefined : this.#newest?.newer;
+      if (entry === undefined) {
+        this.#add(key, value);
+        return;
+      }
+      // The oldest entry becomes the newest: in a circular list, nothing has to move.
+      this.#entries.delete(entry.key);
+      this.#entries.set(key, entry);
+      entry.key = key;
+      this.#newest = entry;
+    } else if (entry !== this.#newest) {
+      this.#unlink(entry);
+      this.#link(entry);
+    }
+    entry.value = value;
+  }
+
+  /** Changes the value of a key that is there; it does not become more recent. */
+  replace(key: K, value: V): void {
+    const entry = this.#entries.get(key);
+    if (entry !== undefined) entry.value = value;
+  }
+
+  delete(key: K): boolean {
+    const entry = this.#entries.get(key);
+    if (entry === undefined) return false;
+    this.#entries.delete(key);
+    if (this.#entries.size === 0) this.#newest = undefined;
+    else {
+      if (entry === this.#newest) this.#newest = entry.older;
+      this.#unlink(entry);
+    }
+    return true;
+  }
+
+  /** From the oldest to the most recently set. */
+  values(): V[] {
+    const values: V[] = [];
+    for (let entry = this.#newest?.newer; entry !== undefined; entry = entry.newer) {
+      values.push(entry.value);
+      if (entry === this.#newest) break;
+    }
+    return values;
+  }
+
+  #add(key: K, value: V): void {
+    // A list of one: the cast covers the moment before it points to itself.
+    const entry = { key, value } as Entry<K, V>;
+    entry.newer = entry;
+    entry.older = entry;
+    this.#entries.set(key, entry);
+    this.#link(entry);
+  }
+
+  /** Makes an entry that is in no list the newest. */
+  #link(entry: Entry<K, V>): void {
+    const newest = this.#newest;
+    if (newest !== undefined) {
+      entry.older = newest;
+      entry.newer = newest.newer;
+      newest.newer.older = entry;
+      newest.newer = entry;
+    }
+    this.#newest = entry;
+  }
+
+  #unlink({ newer, older }: Entry<K, V>): void {
+    newer.older = older;
+    older.newer = newer;
+  }
+}
