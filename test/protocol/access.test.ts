@@ -2,7 +2,7 @@ import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { AccessControl, type SocketConnection } from 'sluice';
 import { describe, expect, test } from 'vitest';
-import { startBroker, temporaryFolder, until } from '../support/broker.js';
+import { shareBroker, startBroker, temporaryFolder, until } from '../support/broker.js';
 import { line, VALID } from '../support/messages.js';
 import type { Peer } from '../support/peer.js';
 
@@ -11,9 +11,12 @@ const MONITOR = 'monitor-token-0123456789';
 const CRAWLER = 'crawler-token-0123456789';
 const beat = line(VALID.heartbeat);
 
+const tokens = { app: [APP], monitor: [MONITOR] };
+const CRAWLERS_TOO = { auth: { tokens: { ...tokens, crawler: [CRAWLER] } } };
 /** A broker where applications and monitors need a token. */
-const guarded = (crawler?: string[]) =>
-  startBroker({ auth: { tokens: { app: [APP], monitor: [MONITOR], ...(crawler && { crawler }) } } });
+const guarded = shareBroker({ auth: { tokens } });
+/** One where crawlers need one, too. */
+const closed = shareBroker(CRAWLERS_TOO);
 
 async function greet(peer: Peer, role: string, token?: string): Promise<Peer> {
   peer.say('hello', { role, ...(token !== undefined && { token }) });
@@ -23,7 +26,7 @@ async function greet(peer: Peer, role: string, token?: string): Promise<Peer> {
 
 describe('with tokens', () => {
   test('a right one lets a peer in; a wrong one, one of another role, or none closes it', async () => {
-    const { connect } = await guarded();
+    const { connect } = guarded();
     expect((await greet(await connect(), 'app', APP)).errors).toEqual([]);
     for (const token of ['wrong', MONITOR, `${APP}x`, APP.slice(1), '', undefined]) {
       const peer = await greet(await connect(), 'app', token);
@@ -33,7 +36,7 @@ describe('with tokens', () => {
   });
 
   test('who subscribes without a hello is refused and closed', async () => {
-    const { manager, connect } = await guarded();
+    const { manager, connect } = guarded();
     const peer = await connect();
     peer.say('subscribe', { id: 'a' });
     await peer.closed;
@@ -44,7 +47,7 @@ describe('with tokens', () => {
   test.each(['ping', 'pong', 'unsubscribe', 'subscribe'])(
     'who owes a token and says %s before it is refused and closed',
     async (type) => {
-      const { connect } = await guarded([CRAWLER]);
+      const { connect } = closed();
       const peer = await connect();
       peer.say(type, type.includes('subscribe') ? { id: 'a' } : {});
       await peer.closed;
@@ -55,7 +58,7 @@ describe('with tokens', () => {
   );
 
   test('an application message from anybody but an application is refused', async () => {
-    const { connect } = await guarded();
+    const { connect } = guarded();
     const crawler = await connect();
     crawler.write(beat);
     const monitor = await greet(await connect(), 'monitor', MONITOR);
@@ -73,7 +76,7 @@ describe('with tokens', () => {
   });
 
   test('a monitor may listen, and a crawler may not', async () => {
-    const { connect } = await guarded();
+    const { connect } = guarded();
     const monitor = await (await greet(await connect(), 'monitor', MONITOR)).subscribe();
     const crawler = await greet(await connect(), 'crawler');
     crawler.write(beat);
@@ -83,7 +86,7 @@ describe('with tokens', () => {
   });
 
   test('where crawlers have tokens too, one without is closed at its first message, and nothing is forwarded', async () => {
-    const { manager, connect } = await guarded([CRAWLER]);
+    const { manager, connect } = await startBroker(CRAWLERS_TOO);
     const monitor = await (await greet(await connect(), 'monitor', MONITOR)).subscribe();
     const stranger = await connect();
     stranger.write(beat.repeat(3));
@@ -99,7 +102,7 @@ describe('with tokens', () => {
 
 describe('a peer that has not said its token', () => {
   test('gets no message, neither for its role nor by its name', async () => {
-    const { manager, connect } = await guarded([CRAWLER]);
+    const { manager, connect } = closed();
     const stranger = await connect();
     const pool = manager.getConnectionPool();
     await until(() => pool.size === 1);
@@ -124,7 +127,7 @@ describe('a peer that has not said its token', () => {
 });
 
 test('a refused message makes its sender nobody: no owner of a job, no crawler at work', async () => {
-  const { manager, connect } = await guarded([CRAWLER]);
+  const { manager, connect } = closed();
   const [owner, other] = [await connect(), await connect()];
   for (const peer of [owner, other]) await greet(peer, 'crawler', CRAWLER);
   owner.write(line(VALID.job_started));

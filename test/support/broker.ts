@@ -1,18 +1,37 @@
-// A real broker for one test: on a socket in a folder of its own, gone when the test is over.
+// A real broker for one test, or for several: on a socket in a folder of its own, gone when they are over.
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { type SluiceOptions, SocketManager } from 'sluice';
-import { onTestFinished } from 'vitest';
+import { afterAll, beforeAll, onTestFinished } from 'vitest';
 import { Peer } from './peer.js';
 
+/** Takes what is to be done when all that needs a thing is over: the present test, unless said otherwise. */
+export type WhenOver = (cleanUp: () => void | Promise<void>) => void;
+
 /** A folder that is removed when the test is over. */
-export function temporaryFolder(): string {
+export function temporaryFolder(whenOver: WhenOver = onTestFinished): string {
   const folder = mkdtempSync(join(tmpdir(), 'sluice-test-'));
-  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  whenOver(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
+}
+
+/** Starts something once for all tests of a describe, or of a file. What is returned gives it to a test. */
+export function share<T>(start: (whenOver: WhenOver) => T | Promise<T>): () => T {
+  let shared: { readonly value: T } | undefined;
+  const cleanUps: Parameters<WhenOver>[0][] = [];
+  beforeAll(async () => {
+    shared = { value: await start((cleanUp) => void cleanUps.unshift(cleanUp)) };
+  });
+  afterAll(async () => {
+    for (const cleanUp of cleanUps) await cleanUp();
+  });
+  return () => {
+    if (shared === undefined) throw new Error('used before the tests have begun');
+    return shared.value;
+  };
 }
 
 export interface TestBroker {
@@ -21,24 +40,38 @@ export interface TestBroker {
   connect: () => Promise<Peer>;
 }
 
-export async function startBroker(options: SluiceOptions = {}): Promise<TestBroker> {
-  const socketPath = options.socketPath ?? join(temporaryFolder(), 'broker.sock');
+export async function startBroker(
+  options: SluiceOptions = {},
+  whenOver: WhenOver = onTestFinished,
+): Promise<TestBroker> {
+  const socketPath = options.socketPath ?? join(temporaryFolder(whenOver), 'broker.sock');
   const manager = new SocketManager(
     { socketPath, ...options, workers: { threads: 1, ...options.workers } },
     { logger: pino({ level: 'silent' }) },
   );
   await manager.start();
-  const peers: Peer[] = [];
-  onTestFinished(async () => {
-    for (const peer of peers) await peer.close();
-    await manager.stop();
-  });
+  whenOver(() => manager.stop());
   const connect = async () => {
     const peer = await Peer.connect(socketPath);
-    peers.push(peer);
+    onTestFinished(() => peer.close());
     return peer;
   };
   return { manager, socketPath, connect };
+}
+
+/** One broker for all tests of a describe, or of a file. Each of them finds it without connections. */
+export function shareBroker(options: SluiceOptions = {}): () => TestBroker {
+  return shareIdle((whenOver) => startBroker(options, whenOver));
+}
+
+/** As `share`, of a broker that has no connections left when a test is over. */
+export function shareIdle<T extends TestBroker>(start: (whenOver: WhenOver) => Promise<T>): () => T {
+  const shared = share(start);
+  return () => {
+    const broker = shared();
+    onTestFinished(() => until(() => broker.manager.getConnectionPool().size === 0));
+    return broker;
+  };
 }
 
 /** Resolves when the condition holds: looked at whenever the event loop turns. */
