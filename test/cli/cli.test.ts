@@ -4,8 +4,16 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { Traffic } from '#src/cli/traffic.js';
-import { startBroker, temporaryFolder, until } from '../support/broker.js';
-import { childrenOf, packageRoot, sluice, sluiceInTerminal } from '../support/cli.js';
+import { shareBroker, startBroker, temporaryFolder, until } from '../support/broker.js';
+import {
+  childrenOf,
+  type EndedRun,
+  packageRoot,
+  runSluice,
+  shareSluice,
+  sluice,
+  sluiceInTerminal,
+} from '../support/cli.js';
 import { line, VALID } from '../support/messages.js';
 import { Peer } from '../support/peer.js';
 import { missingTools, without } from '../support/tools.js';
@@ -14,17 +22,36 @@ const shell = promisify(execFile);
 const missing = missingTools('python3');
 const SLUICE = `"${process.execPath}" "${join(packageRoot, 'dist/src/cli/main.js')}"`;
 
+const run = shareSluice();
+
 describe('sluice', () => {
   test('--help names the commands', async () => {
-    const run = sluice(['--help']);
-    expect(await run.exited).toBe(0);
-    for (const command of ['serve', 'pub', 'sub', 'demo']) expect(run.stdout).toContain(`  ${command}`);
+    const { code, stdout } = await run(['--help']);
+    expect(code).toBe(0);
+    for (const command of ['serve', 'pub', 'sub', 'demo']) expect(stdout).toContain(`  ${command}`);
   });
 
   test('--version is the package’s', async () => {
-    const run = sluice(['--version']);
-    expect(await run.exited).toBe(0);
-    expect(run.stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+    const { code, stdout } = await run(['--version']);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+  });
+
+  function expectRefusal(refused: EndedRun, code: number, text: string): void {
+    expect(refused.code).toBe(code);
+    expect(refused.stderr).toContain(text);
+    expect(refused.stdout).toBe('');
+    expect(refused.stderr.trim().split('\n').length).toBeLessThanOrEqual(2);
+  }
+
+  // Each exit code once from a process of its own.
+  test.each([
+    [['serve', '--schemas', '/nowhere.mjs'], 78, 'SCHEMA_MODULE_INVALID'],
+    [['serve', '--nonsense'], 64, "unknown option '--nonsense'"],
+    [['pub', '--socket', '/nowhere.sock'], 69, '/nowhere.sock'],
+    [['pub', '/nowhere.ndjson'], 66, '/nowhere.ndjson'],
+  ])('%j exits %i and says why', async (args, code, text) => {
+    expectRefusal(await runSluice(args), code, text);
   });
 
   test.each([
@@ -33,25 +60,16 @@ describe('sluice', () => {
     [['serve', '--workers', '0'], 78, '--workers: Too small'],
     [['serve', '--framing', 'xml'], 78, '--framing: expected one of auto, ndjson'],
     [['serve', '--config', '/nowhere.json'], 78, '/nowhere.json'],
-    [['serve', '--schemas', '/nowhere.mjs'], 78, 'SCHEMA_MODULE_INVALID'],
-    [['serve', '--nonsense'], 64, "unknown option '--nonsense'"],
     [['fly'], 64, "unknown command 'fly'"],
     [['sub', '--overflow', 'explode'], 64, '--overflow'],
     [['demo', '--crawlers', '0'], 64, 'Expected an integer, 1 or more.'],
     [['demo', '--duration', '2147484'], 64, 'Expected an integer from 1 to 2147483.'],
     [['sub', '--host', '127.0.0.1'], 78, '--host: needs --port'],
     [['serve', '--socket', '/tmp/x.sock', '--port', '0'], 78, 'port: excludes socketPath'],
-    [['pub', '--socket', '/nowhere.sock'], 69, '/nowhere.sock'],
     [['sub', '--socket', '/nowhere.sock'], 69, '/nowhere.sock'],
-    [['pub', '/nowhere.ndjson'], 66, '/nowhere.ndjson'],
     [['pub', '/tmp'], 66, '/tmp is a directory'],
-  ])('%j exits %i and says why', async (args, code, text) => {
-    const run = sluice(args);
-    run.child.stdin.end();
-    expect(await run.exited).toBe(code);
-    expect(run.stderr).toContain(text);
-    expect(run.stdout).toBe('');
-    expect(run.stderr.trim().split('\n').length).toBeLessThanOrEqual(2);
+  ])('%j has exit code %i and says why', async (args, code, text) => {
+    expectRefusal(await run(args), code, text);
   });
 
   test('a bad environment is refused by name, and --help still helps', async () => {
@@ -140,22 +158,23 @@ describe('sluice serve', () => {
 
 describe('sluice schemas', () => {
   test('lists each type, whether it has a pattern, and why not', async () => {
-    const run = sluice(['schemas', '--schemas', join(packageRoot, 'test/support/custom-schemas.mjs')]);
-    expect(await run.exited).toBe(0);
-    expect(run.stdout).toMatch(/^job_progress +crawler +compiled$/m);
-    expect(run.stdout).toMatch(/^job_assignment +app +none +parsed always/m);
-    expect(run.stdout).toMatch(/^page_fetched +crawler +none +its rule is a function$/m);
+    const listed = await run(['schemas', '--schemas', join(packageRoot, 'test/support/custom-schemas.mjs')]);
+    expect(listed.code).toBe(0);
+    expect(listed.stdout).toMatch(/^job_progress +crawler +compiled$/m);
+    expect(listed.stdout).toMatch(/^job_assignment +app +none +parsed always/m);
+    expect(listed.stdout).toMatch(/^page_fetched +crawler +none +its rule is a function$/m);
   });
 });
 
 describe('sluice pub and sub', () => {
+  const sharedBroker = shareBroker();
+
   test('carry a file through, byte for byte', async () => {
-    const { socketPath } = await startBroker();
+    const { socketPath, connect } = sharedBroker();
     const file = join(temporaryFolder(), 'traffic.ndjson');
     const bytes = new Traffic({ seed: 4 }).block(20_000);
     writeFileSync(file, bytes);
     const sub = sluice(['sub', '--socket', socketPath, '--overflow', 'block']);
-    const { connect } = { connect: () => Peer.connect(socketPath) };
     const probe = await connect();
     // The subscriber is there when a message reaches it.
     while (!sub.stdout.includes('job_request')) {
@@ -180,7 +199,7 @@ describe('sluice pub and sub', () => {
   });
 
   test('pub reports refused lines with their numbers, and exits 1', async () => {
-    const { socketPath } = await startBroker();
+    const { socketPath } = sharedBroker();
     const pub = sluice(['pub', '--socket', socketPath]);
     pub.child.stdin.end(
       `${line(VALID.heartbeat)}\nnot json\n${line({ type: 'heartbeat', timestamp: 'CANARY' })}`,
@@ -197,7 +216,7 @@ describe('sluice pub and sub', () => {
     const { manager, socketPath } = await startBroker();
     const pub = sluice(['pub', '--socket', socketPath]);
     pub.child.stdin.write(line(VALID.heartbeat));
-    while (manager.getConnectionPool().size === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    await until(() => manager.getConnectionPool().size > 0);
     await manager.stop();
     pub.child.stdin.end(line(VALID.heartbeat));
     expect(await pub.exited).toBe(1);
@@ -215,14 +234,14 @@ describe('sluice pub and sub', () => {
   });
 
   test('pub sends messages with nothing between them in pieces, and tells lines as the input has them', async () => {
-    const { manager, socketPath, connect } = await startBroker();
+    const { socketPath, connect } = sharedBroker();
     const app = await (await connect()).subscribe();
     const pub = sluice(['pub', '--socket', socketPath]);
     const message = JSON.stringify(VALID.heartbeat);
     const count = Math.ceil(600_000 / message.length);
     pub.child.stdin.write(message.repeat(count));
     // There is no newline yet, and much has come already.
-    await until(() => (manager.getMetrics().protocol.accepted.heartbeat ?? 0) > count / 2);
+    await app.count(1 + Math.ceil(count / 2));
     pub.child.stdin.end(`\nnot json\n${message.repeat(count)}\n\nnot json, too`);
     expect(await pub.exited).toBe(1);
     expect(pub.stderr).toMatch(
@@ -232,7 +251,7 @@ describe('sluice pub and sub', () => {
   });
 
   test('pub says that there may be more when the broker has told of as many refused messages as it does', async () => {
-    const { socketPath } = await startBroker();
+    const { socketPath } = sharedBroker();
     const pub = sluice(['pub', '--socket', socketPath]);
     pub.child.stdin.end('not json\n'.repeat(100));
     expect(await pub.exited).toBe(1);
@@ -258,7 +277,7 @@ describe('sluice pub and sub', () => {
   });
 
   test('sub filters by type and job, and wraps with --meta', async () => {
-    const { socketPath, manager, connect } = await startBroker();
+    const { socketPath, manager, connect } = sharedBroker();
     const sub = sluice([
       'sub',
       '--socket',
@@ -269,8 +288,7 @@ describe('sluice pub and sub', () => {
       'job-1',
       '--meta',
     ]);
-    while ((manager.getMetrics().protocol.subscriptions ?? 0) === 0)
-      await new Promise((resolve) => setTimeout(resolve, 5));
+    await until(() => (manager.getMetrics().protocol.subscriptions ?? 0) > 0);
     const crawler = await connect();
     crawler.say('hello', { role: 'crawler', crawlerId: 'crawler-1' });
     crawler.write(
@@ -287,21 +305,29 @@ describe('sluice pub and sub', () => {
   test('sub says so when the broker closes', async () => {
     const { socketPath, manager } = await startBroker();
     const sub = sluice(['sub', '--socket', socketPath]);
-    while ((manager.getMetrics().protocol.subscriptions ?? 0) === 0)
-      await new Promise((resolve) => setTimeout(resolve, 5));
+    await until(() => (manager.getMetrics().protocol.subscriptions ?? 0) > 0);
     await manager.stop();
     expect(await sub.exited).toBe(1);
     expect(sub.stderr).toContain('the broker closed the connection');
   });
 
   test('work in a pipe: head ends sub quietly', async () => {
-    const { socketPath, manager } = await startBroker();
-    const piped = shell('bash', ['-c', `set -o pipefail; ${SLUICE} sub --socket ${socketPath} | head -n 2`]);
-    while ((manager.getMetrics().protocol.subscriptions ?? 0) === 0)
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    const text = line(VALID.heartbeat).repeat(200).replaceAll('"', '\\"').replaceAll('\n', '\\n');
-    for (let round = 0; round < 5; round++) {
-      await shell('bash', ['-c', `printf "${text}" | ${SLUICE} pub --socket ${socketPath}`]);
+    const { socketPath, manager, connect } = sharedBroker();
+    let isOver = false;
+    const piped = shell('bash', [
+      '-c',
+      `set -o pipefail; ${SLUICE} sub --socket ${socketPath} | head -n 2`,
+    ]).finally(() => {
+      isOver = true;
+    });
+    await until(() => (manager.getMetrics().protocol.subscriptions ?? 0) === 1);
+    const text = line(VALID.heartbeat).repeat(200);
+    const quoted = text.replaceAll('"', '\\"').replaceAll('\n', '\\n');
+    await shell('bash', ['-c', `printf "${quoted}" | ${SLUICE} pub --socket ${socketPath}`]);
+    const crawler = await connect();
+    while (!isOver) {
+      crawler.write(text);
+      await crawler.settled();
     }
     const { stdout, stderr } = await piped;
     expect(stdout).toBe(line(VALID.heartbeat).repeat(2));

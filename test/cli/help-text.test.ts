@@ -1,11 +1,13 @@
-import { execFile } from 'node:child_process';
-import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
-import { cliScript } from '../support/cli.js';
+import { shareSluice } from '../support/cli.js';
 
-const run = promisify(execFile);
-const help = async (...words: string[]) =>
-  (await run(process.execPath, [cliScript, ...words, '--help'])).stdout;
+const run = shareSluice();
+
+async function help(...words: string[]): Promise<string> {
+  const { code, stdout } = await run([...words, '--help']);
+  expect(code).toBe(0);
+  return stdout;
+}
 
 test('the help of schemas offers what it reads, and no more', async () => {
   const options = [...(await help('schemas')).matchAll(/^ {2}(?:-h, )?(--[\w-]+)/gm)].map(([, flag]) => flag);

@@ -5,33 +5,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { type SluiceOptions, SocketManager } from 'sluice';
-import { afterAll, beforeAll, onTestFinished } from 'vitest';
+import { onTestFinished } from 'vitest';
 import { Peer } from './peer.js';
-
-/** Takes what is to be done when all that needs a thing is over: the present test, unless said otherwise. */
-export type WhenOver = (cleanUp: () => void | Promise<void>) => void;
+import { share, type WhenOver } from './share.js';
 
 /** A folder that is removed when the test is over. */
 export function temporaryFolder(whenOver: WhenOver = onTestFinished): string {
   const folder = mkdtempSync(join(tmpdir(), 'sluice-test-'));
   whenOver(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
-}
-
-/** Starts something once for all tests of a describe, or of a file. What is returned gives it to a test. */
-export function share<T>(start: (whenOver: WhenOver) => T | Promise<T>): () => T {
-  let shared: { readonly value: T } | undefined;
-  const cleanUps: Parameters<WhenOver>[0][] = [];
-  beforeAll(async () => {
-    shared = { value: await start((cleanUp) => void cleanUps.unshift(cleanUp)) };
-  });
-  afterAll(async () => {
-    for (const cleanUp of cleanUps) await cleanUp();
-  });
-  return () => {
-    if (shared === undefined) throw new Error('used before the tests have begun');
-    return shared.value;
-  };
 }
 
 export interface TestBroker {

@@ -1,10 +1,12 @@
 // Runs the command line as a user does: a process of its own, its output, its exit code.
 
-import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
+import { type ChildProcessWithoutNullStreams, fork, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { onTestFinished } from 'vitest';
+import { expect, onTestFinished } from 'vitest';
+import { share } from './share.js';
 
 /** The folder of this package. */
 export const packageRoot = join(createRequire(import.meta.url).resolve('sluice/package.json'), '..');
@@ -69,6 +71,45 @@ export function runNode(
 /** Starts `sluice` with arguments. */
 export function sluice(args: readonly string[], env: NodeJS.ProcessEnv = {}): CliRun {
   return runNode(cliScript, args, env);
+}
+
+/** A run of `sluice` that is over. */
+export interface EndedRun {
+  readonly code: number | NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs `sluice` to its end, without input. */
+export async function runSluice(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<EndedRun> {
+  const run = sluice(args, env);
+  run.child.stdin.end();
+  const code = await run.exited;
+  return { code, stdout: run.stdout, stderr: run.stderr };
+}
+
+/**
+ * As `runSluice`, in one process for all tests of a file, for tests of what a command says and the exit code that it
+ * sets. When the tests are over, nothing that the commands left behind may keep the process from its end.
+ */
+export function shareSluice(): (args: readonly string[]) => Promise<EndedRun> {
+  const shared = share((whenOver) => {
+    const runner = fork(join(packageRoot, 'test/support/command-runner.mjs'), [cliScript]);
+    const left = new AbortController();
+    const exited = once(runner, 'exit').finally(() => left.abort());
+    whenOver(async () => {
+      runner.disconnect();
+      expect(await exited).toEqual([0, null]);
+    });
+    return { runner, signal: left.signal };
+  });
+  return async (args) => {
+    const { runner, signal } = shared();
+    runner.send(args);
+    const [run]: EndedRun[] = await once(runner, 'message', { signal });
+    if (run === undefined) throw new Error('no answer');
+    return run;
+  };
 }
 
 /** Starts `sluice` in a terminal: what it shows is on standard output, what is written to its input are keys. */
