@@ -1,14 +1,16 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { ask, startAdminBroker, startSlowBroker } from '../support/admin.js';
+import { ask, shareAdminBroker, startAdminBroker, startSlowBroker } from '../support/admin.js';
 import { temporaryFolder } from '../support/broker.js';
-import { sluice, sluiceInTerminal } from '../support/cli.js';
+import { shareSluice, sluice, sluiceInTerminal } from '../support/cli.js';
 import { line, VALID } from '../support/messages.js';
 import { Peer } from '../support/peer.js';
 import { missingTools, without } from '../support/tools.js';
 
 const missing = missingTools('python3');
+const runShared = shareSluice();
+const sharedBroker = shareAdminBroker();
 
 describe('sluice status', () => {
   test('prints how the broker is, and exits 0 when it is ready', async () => {
@@ -16,15 +18,15 @@ describe('sluice status', () => {
     const crawler = await connect();
     crawler.write(line(VALID.heartbeat) + line({ type: 'nonsense' }));
     await crawler.settled();
-    const run = sluice(['status', '--admin', adminPath]);
-    expect(await run.exited).toBe(0);
+    const run = await runShared(['status', '--admin', adminPath]);
+    expect(run.code).toBe(0);
     expect(run.stdout).toMatch(/^broker +running, /);
     expect(run.stdout).toMatch(/^refused +1 \(UNKNOWN_TYPE 1\)$/m);
     expect(run.stdout).toMatch(/^peers +1, 1 crawler, 0 slow$/m);
   });
 
   test('--json is for programs; the place may come from the environment', async () => {
-    const { adminPath } = await startAdminBroker();
+    const { adminPath } = sharedBroker();
     const run = sluice(['status', '--json'], { SOCKET_ADMIN: adminPath });
     expect(await run.exited).toBe(0);
     expect(JSON.parse(run.stdout)).toMatchObject({ state: 'running', connections: { open: 0 } });
@@ -33,24 +35,24 @@ describe('sluice status', () => {
   test('exits 1 when the broker is not ready', async () => {
     const { adminPath, connect } = await startAdminBroker({ maxConnections: 1 });
     await (await connect()).settled();
-    const run = sluice(['status', '--admin', adminPath]);
-    expect(await run.exited).toBe(1);
+    const run = await runShared(['status', '--admin', adminPath]);
+    expect(run.code).toBe(1);
     expect(run.stdout).toContain('saturated');
   });
 
   test('says that the broker is starting while it does, and so does top', async () => {
     const { adminPath, open } = await startSlowBroker();
     for (const args of [['status'], ['top']]) {
-      const run = sluice([...args, '--admin', adminPath]);
-      expect(await run.exited).toBe(1);
+      const run = await runShared([...args, '--admin', adminPath]);
+      expect(run.code).toBe(1);
       expect(run.stdout.trimEnd()).toBe('broker    starting');
       expect(run.stderr).toBe('');
     }
-    const run = sluice(['status', '--json', '--admin', adminPath]);
-    expect(await run.exited).toBe(1);
+    const run = await runShared(['status', '--json', '--admin', adminPath]);
+    expect(run.code).toBe(1);
     expect(JSON.parse(run.stdout)).toEqual({ ready: false, reason: 'starting' });
     await open();
-    expect(await sluice(['status', '--admin', adminPath]).exited).toBe(0);
+    expect((await runShared(['status', '--admin', adminPath])).code).toBe(0);
   });
 
   test.each([
@@ -63,9 +65,9 @@ describe('sluice status', () => {
     [['top', '--interval', '2147484'], 64, 'Expected an integer from 1 to 2147483.'],
     [['serve', '--admin', '0.0.0.0:9464'], 78, 'adminAllowRemote'],
     [['serve', '--admin', 'here'], 78, 'admin: must be host:port'],
-  ])('%j exits %i and says why', async (args, code, text) => {
-    const run = sluice(args);
-    expect(await run.exited).toBe(code);
+  ])('%j has exit code %i and says why', async (args, code, text) => {
+    const run = await runShared(args);
+    expect(run.code).toBe(code);
     expect(run.stderr).toContain(text);
     expect(run.stdout).toBe('');
   });
@@ -73,7 +75,7 @@ describe('sluice status', () => {
 
 describe('sluice top', () => {
   test('without a terminal, looks once: the rates, and the connections', async () => {
-    const { adminPath, connect } = await startAdminBroker();
+    const { adminPath, connect } = sharedBroker();
     const crawler = await connect();
     crawler.say('hello', { role: 'crawler', crawlerId: 'crawler-\u001b[2J' });
     await crawler.settled();
@@ -88,7 +90,7 @@ describe('sluice top', () => {
   test.skipIf(missing.length > 0)(
     `in a terminal, takes the screen, sorts by the key that is pressed, and gives the screen back${without(missing)}`,
     async () => {
-      const { adminPath } = await startAdminBroker();
+      const { adminPath } = sharedBroker();
       const run = sluiceInTerminal(['top', '--admin', adminPath, '--interval', '60']);
       await run.says('IN/s*');
       await run.says('q quit');
@@ -117,7 +119,7 @@ describe('sluice top', () => {
   ])(
     `fits a terminal of %i × %i, and says how many more there are${without(missing)}`,
     async (width, height) => {
-      const { adminPath, connect } = await startAdminBroker();
+      const { adminPath, connect } = sharedBroker();
       for (let number = 1; number <= 20; number++) {
         const crawler = await connect();
         crawler.say('hello', { role: 'crawler', crawlerId: `crawler-${'x'.repeat(60)}-${number}` });
@@ -144,7 +146,7 @@ describe('sluice top', () => {
   );
 
   test.skipIf(missing.length > 0)(`Ctrl-C leaves the terminal as it was${without(missing)}`, async () => {
-    const { adminPath } = await startAdminBroker();
+    const { adminPath } = sharedBroker();
     const run = sluiceInTerminal(['top', '--admin', adminPath]);
     await run.says('q quit');
     run.child.stdin.write('\u0003');

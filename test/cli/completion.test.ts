@@ -6,6 +6,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { OPTION_SPECS } from '#src/config-sources.js';
 import { temporaryFolder } from '../support/broker.js';
 import { cliScript, inTerminal, sluice } from '../support/cli.js';
+import { share } from '../support/share.js';
 import { missingTools, without } from '../support/tools.js';
 
 const run = promisify(execFile);
@@ -18,14 +19,23 @@ beforeAll(async () => {
   }
 });
 
+const bashScript = share((whenOver) => {
+  const file = join(temporaryFolder(whenOver), 'completion.bash');
+  writeFileSync(file, scripts.bash ?? '');
+  return file;
+});
+
 /** What bash offers at the end of a command line; its words are separated as bash does. */
-async function complete(words: readonly string[], cwd = '/'): Promise<string[]> {
+async function complete(
+  words: readonly string[],
+  { cwd = '/', source = `. '${bashScript()}'` }: { cwd?: string; source?: string } = {},
+): Promise<string[]> {
   const { stdout } = await run(
     'bash',
     [
       '--norc',
       '-c',
-      `source <("$0" "$1" completion bash); shift 1; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _sluice; printf '%s\\n' "\${COMPREPLY[@]}"`,
+      `${source}; shift 1; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _sluice; printf '%s\\n' "\${COMPREPLY[@]}"`,
       process.execPath,
       cliScript,
       'sluice',
@@ -41,6 +51,11 @@ describe.skipIf(missing('bash').length > 0)(`bash completes${without(missing('ba
     expect(await complete([''])).toEqual(expect.arrayContaining(['serve', 'pub', 'sub', 'check', '--help']));
     expect(await complete(['comp'])).toEqual(['completion']);
     expect(await complete(['x'])).toEqual([]);
+  });
+
+  test('as README.md has the script read', async () => {
+    const source = 'source <("$0" "$1" completion bash)';
+    expect(await complete(['comp'], { source })).toEqual(['completion']);
   });
 
   test('flags of the command', async () => {
@@ -70,7 +85,7 @@ describe.skipIf(missing('bash').length > 0)(`bash completes${without(missing('ba
       ['check', '--quiet', 'tw'],
       ['serve', '--config', 'tw'],
     ]) {
-      expect((await complete(words, folder)).sort()).toEqual(['two words.ndjson', 'twofold']);
+      expect((await complete(words, { cwd: folder })).sort()).toEqual(['two words.ndjson', 'twofold']);
     }
   });
 });

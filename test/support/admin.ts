@@ -6,8 +6,9 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import { type SluiceOptions, SocketManager } from 'sluice';
 import { onTestFinished } from 'vitest';
-import { startBroker, type TestBroker, temporaryFolder, until } from './broker.js';
+import { shareIdle, startBroker, type TestBroker, temporaryFolder, until } from './broker.js';
 import { line, VALID } from './messages.js';
+import type { WhenOver } from './share.js';
 
 export interface AdminReply {
   status: number;
@@ -44,13 +45,21 @@ export interface AdminBroker extends TestBroker {
   read: <T>(path: string) => Promise<T>;
 }
 
-export async function startAdminBroker(options: SluiceOptions = {}): Promise<AdminBroker> {
-  const adminPath = options.admin ?? join(temporaryFolder(), 'admin.sock');
-  const broker = await startBroker({ ...options, admin: adminPath });
+export async function startAdminBroker(
+  options: SluiceOptions = {},
+  whenOver: WhenOver = onTestFinished,
+): Promise<AdminBroker> {
+  const adminPath = options.admin ?? join(temporaryFolder(whenOver), 'admin.sock');
+  const broker = await startBroker({ ...options, admin: adminPath }, whenOver);
   const get = (path: string) => ask(adminPath, path);
   // What comes back is checked by the test that reads it.
   const read = async <T>(path: string) => JSON.parse((await get(path)).body) as T;
   return { ...broker, adminPath, get, read };
+}
+
+/** One for all tests of a describe, or of a file. Each of them finds it without connections. */
+export function shareAdminBroker(options: SluiceOptions = {}): () => AdminBroker {
+  return shareIdle((whenOver) => startAdminBroker(options, whenOver));
 }
 
 /** A broker that is starting: its schema module takes its time, until it is let. */
