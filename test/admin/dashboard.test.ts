@@ -4,7 +4,7 @@ import { get } from 'node:http';
 import type { SluiceOptions } from 'sluice';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { startAdminBroker } from '../support/admin.js';
-import { browserPath, openPage } from '../support/browser.js';
+import { browserPath, shareBrowser } from '../support/browser.js';
 import { line, VALID } from '../support/messages.js';
 
 test('the dashboard is one document that may load nothing else, and run nothing but its own script', async () => {
@@ -26,6 +26,8 @@ const suite =
   browserPath === undefined ? 'the dashboard in a browser: skipped, no Chromium found' : 'the dashboard';
 
 describe.skipIf(browserPath === undefined)(suite, () => {
+  const openPage = shareBrowser();
+
   async function start(options: SluiceOptions = {}) {
     const broker = await startAdminBroker({ ...options, admin: '127.0.0.1:0' });
     const url = `http://${broker.manager.getStatus().admin}/`;

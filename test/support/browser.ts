@@ -3,6 +3,7 @@
 import { existsSync } from 'node:fs';
 import { type BrowserContextOptions, chromium, type Page } from 'playwright-core';
 import { onTestFinished } from 'vitest';
+import { share } from './share.js';
 
 /** Where Debian, Ubuntu and Google put it; CHROMIUM in the environment wins. */
 const PLACES = [
@@ -22,17 +23,24 @@ export interface OpenPage {
   requested: string[];
 }
 
-/** Opens an address in a browser of its own. */
-export async function openPage(url: string, options: BrowserContextOptions = {}): Promise<OpenPage> {
-  // Chromium's sandbox does not work in containers, where tests run as root; the page is our own.
-  const browser = await chromium.launch({ executablePath: browserPath ?? '', args: ['--no-sandbox'] });
-  onTestFinished(() => browser.close());
-  const page = await (await browser.newContext(options)).newPage();
-  const complaints: string[] = [];
-  const requested: string[] = [];
-  page.on('console', (message) => complaints.push(message.text()));
-  page.on('pageerror', (error) => complaints.push(String(error)));
-  page.on('request', (request) => requested.push(request.url()));
-  await page.goto(url);
-  return { page, complaints, requested };
+/** One browser for all tests of a describe. What is returned opens an address in a context of its own. */
+export function shareBrowser(): (url: string, options?: BrowserContextOptions) => Promise<OpenPage> {
+  const shared = share(async (whenOver) => {
+    // Chromium's sandbox does not work in containers, where tests run as root; the page is our own.
+    const browser = await chromium.launch({ executablePath: browserPath ?? '', args: ['--no-sandbox'] });
+    whenOver(() => browser.close());
+    return browser;
+  });
+  return async (url, options = {}) => {
+    const context = await shared().newContext(options);
+    onTestFinished(() => context.close());
+    const page = await context.newPage();
+    const complaints: string[] = [];
+    const requested: string[] = [];
+    page.on('console', (message) => complaints.push(message.text()));
+    page.on('pageerror', (error) => complaints.push(String(error)));
+    page.on('request', (request) => requested.push(request.url()));
+    await page.goto(url);
+    return { page, complaints, requested };
+  };
 }
