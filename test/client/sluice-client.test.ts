@@ -2,7 +2,7 @@ import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { type ClientOptions, type ReceivedMessage, SluiceClient } from 'sluice/client';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
-import { startBroker, temporaryFolder, until } from '../support/broker.js';
+import { shareBroker, startBroker, temporaryFolder, until } from '../support/broker.js';
 import { line, VALID } from '../support/messages.js';
 import { collectUncaught } from '../support/uncaught.js';
 
@@ -12,9 +12,11 @@ async function connect(options: ClientOptions): Promise<SluiceClient> {
   return client.connect();
 }
 
+const sharedBroker = shareBroker();
+
 describe('SluiceClient', () => {
   test('says hello, publishes and subscribes', async () => {
-    const { socketPath } = await startBroker();
+    const { socketPath } = sharedBroker();
     const app = await connect({ socketPath, hello: { role: 'app' } });
     expect(app.welcome).toMatchObject({ protocolVersion: '1.0.0' });
     const lines: string[] = [];
@@ -32,7 +34,7 @@ describe('SluiceClient', () => {
   });
 
   test('dates a message that has no timestamp, in the order of keys that the schema has', async () => {
-    const { socketPath } = await startBroker();
+    const { socketPath } = sharedBroker();
     const app = await connect({ socketPath, hello: { role: 'app' } });
     const subscription = await app.subscribe();
     const crawler = await connect({ socketPath });
@@ -55,7 +57,7 @@ describe('SluiceClient', () => {
   });
 
   test('tells what was refused, with the line among those that were published, before the flush', async () => {
-    const { socketPath } = await startBroker();
+    const { socketPath } = sharedBroker();
     const client = await connect({ socketPath, hello: { role: 'crawler' } });
     const refused: unknown[] = [];
     client.on('refused', ({ code, line }) => refused.push([code, line]));
@@ -144,7 +146,7 @@ describe('SluiceClient', () => {
   });
 
   test('closes with everything confirmed, though a loop has left its messages', async () => {
-    const { socketPath, connect: connectPlain } = await startBroker();
+    const { socketPath, connect: connectPlain } = sharedBroker();
     const app = await connect({ socketPath, hello: { role: 'app' } });
     const subscription = await app.subscribe({ maxQueuedBytes: 1 });
     const crawler = await connectPlain();
@@ -205,7 +207,7 @@ describe('SluiceClient', () => {
   });
 
   test('shows a forwarded message that names its type twice', async () => {
-    const { socketPath } = await startBroker();
+    const { socketPath } = sharedBroker();
     const app = await connect({ socketPath });
     const events: ReceivedMessage[] = [];
     await app.subscribe({}, (event) => events.push(event));
@@ -219,7 +221,7 @@ describe('SluiceClient', () => {
 
   test('goes on when listeners throw: the others are called, messages told, and publications confirmed', async () => {
     const uncaught = collectUncaught();
-    const { socketPath } = await startBroker();
+    const { socketPath } = sharedBroker();
     const app = await connect({ socketPath, hello: { role: 'app' } });
     let received = 0;
     app.on('line', () => {
@@ -260,7 +262,7 @@ describe('SluiceClient', () => {
 
 describe('a crawler', () => {
   test('gets applications’ messages as events, with defaults filled in', async () => {
-    const { socketPath } = await startBroker();
+    const { socketPath } = sharedBroker();
     const crawler = await connect({ socketPath, hello: { role: 'crawler', crawlerId: 'c1' } });
     const events: ReceivedMessage[] = [];
     crawler.on('message', (event) => events.push(event));
@@ -273,7 +275,7 @@ describe('a crawler', () => {
   });
 
   test('asks for jobs, and gets the next assignment or response', async () => {
-    const { socketPath } = await startBroker();
+    const { socketPath } = sharedBroker();
     const app = await connect({ socketPath, hello: { role: 'app' } });
     const requests = await app.subscribe({ types: ['job_request'] });
     const crawler = await connect({ socketPath });
@@ -299,7 +301,7 @@ describe('a crawler', () => {
   });
 
   test('keeps a job that comes late or unasked for its next request, and no more of them than 16', async () => {
-    const { socketPath } = await startBroker();
+    const { socketPath } = sharedBroker();
     const app = await connect({ socketPath, hello: { role: 'app' } });
     const crawler = await connect({ socketPath, hello: { role: 'crawler', crawlerId: 'c1' } });
     await expect(crawler.requestJobs({ timeout: 5 })).rejects.toMatchObject({ code: 'REQUEST_TIMEOUT' });
@@ -328,7 +330,7 @@ describe('a crawler', () => {
 
   test('waits for jobs, for answers and for the end without a limit, when it says so', async () => {
     const requestTimeout = Number.POSITIVE_INFINITY;
-    const { socketPath } = await startBroker();
+    const { socketPath } = sharedBroker();
     const app = await connect({ socketPath, hello: { role: 'app' }, requestTimeout });
     const crawler = await connect({ socketPath });
     const requests = await app.subscribe({ types: ['job_request'] });
@@ -350,7 +352,7 @@ describe('a crawler', () => {
   });
 
   test('waits for jobs no longer than it says', async () => {
-    const { socketPath } = await startBroker();
+    const { socketPath } = sharedBroker();
     const crawler = await connect({ socketPath });
     await expect(crawler.requestJobs({ timeout: 5 })).rejects.toMatchObject({ code: 'REQUEST_TIMEOUT' });
   });

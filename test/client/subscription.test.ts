@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { type ReceivedMessage, SluiceClient } from 'sluice/client';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { PAUSE } from '#src/connection/connection-state.js';
-import { startBroker, until } from '../support/broker.js';
+import { shareBroker, startBroker, until } from '../support/broker.js';
 import { line, VALID } from '../support/messages.js';
 
 async function connectApp(socketPath: string): Promise<SluiceClient> {
@@ -13,6 +13,8 @@ async function connectApp(socketPath: string): Promise<SluiceClient> {
 
 const jobOf = ({ message }: ReceivedMessage) => message.jobId;
 const started = (jobId: string) => line({ ...VALID.job_started, jobId });
+
+const sharedBroker = shareBroker();
 
 describe('Subscription', () => {
   test('is a loop over messages, in order; leaving it unsubscribes', async () => {
@@ -53,7 +55,7 @@ describe('Subscription', () => {
   });
 
   test('a slow loop holds up no answers: others subscribe and end, and the loop itself may flush', async () => {
-    const { socketPath, connect } = await startBroker();
+    const { socketPath, connect } = sharedBroker();
     const app = await connectApp(socketPath);
     const other = await app.subscribe({ types: ['job_failed'] });
     const slow = await app.subscribe({ types: ['heartbeat'], maxQueuedBytes: 1 });
@@ -72,7 +74,7 @@ describe('Subscription', () => {
   });
 
   test('keeps no more of a read than the messages that wait', async () => {
-    const { socketPath, connect } = await startBroker();
+    const { socketPath, connect } = sharedBroker();
     const app = await connectApp(socketPath);
     let beats = 0;
     await app.subscribe({ types: ['heartbeat'] }, () => beats++);
@@ -120,7 +122,7 @@ describe('Subscription', () => {
   });
 
   test('several of one client get each message that they want, once', async () => {
-    const { socketPath, connect } = await startBroker();
+    const { socketPath, connect } = sharedBroker();
     const app = await connectApp(socketPath);
     const got: string[] = [];
     const note = (name: string) => (event: ReceivedMessage) => got.push(`${name} ${event.type}`);
@@ -145,7 +147,7 @@ describe('Subscription', () => {
   });
 
   test('tells who sent a message when it chooses by crawler, and is not fooled by a message that says so itself', async () => {
-    const { socketPath, connect } = await startBroker();
+    const { socketPath, connect } = sharedBroker();
     const app = await connectApp(socketPath);
     const others: ReceivedMessage[] = [];
     const subscription = await app.subscribe({ crawlerIds: ['zoë'] });
@@ -203,7 +205,7 @@ describe('Subscription', () => {
   });
 
   test('a group needs a client of its own', async () => {
-    const { socketPath } = await startBroker();
+    const { socketPath } = sharedBroker();
     const app = await connectApp(socketPath);
     await app.subscribe({ group: 'g' });
     await expect(app.subscribe()).rejects.toMatchObject({ code: 'INVALID_OPTION' });
@@ -211,7 +213,7 @@ describe('Subscription', () => {
   });
 
   test('ends when the client is closed, after what has come', async () => {
-    const { socketPath, connect } = await startBroker();
+    const { socketPath, connect } = sharedBroker();
     const app = await connectApp(socketPath);
     const subscription = await app.subscribe();
     const crawler = await connect();
