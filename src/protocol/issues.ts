@@ -7,6 +7,37 @@ import type { Issue } from './issue.js';
 /** How many issues one refused message reports. */
 export const MAX_ISSUES = 8;
 
+/** Bytes of one issue as it is sent: its three texts, in JSON. A reply with all its issues stays under 4 KB. */
+export const MAX_ISSUE_BYTES = 256;
+const MAX_PATH_BYTES = 128;
+const MAX_CODE_BYTES = 32;
+
+/** An issue whose texts are cut to {@link MAX_ISSUE_BYTES} together. */
+export function boundedIssue(path: string, code: string, message: string): Issue {
+  const issue = { path: clip(path, MAX_PATH_BYTES), code: clip(code, MAX_CODE_BYTES), message: '' };
+  const rest = MAX_ISSUE_BYTES - jsonBytes(issue.path) - jsonBytes(issue.code);
+  return { ...issue, message: clip(message, rest) };
+}
+
+/** Cuts a text to a number of bytes as a JSON string, without its quotes; an ellipsis stands for what is cut. */
+function clip(text: string, maxBytes: number): string {
+  if (text.length <= maxBytes && jsonBytes(text) <= maxBytes) return text;
+  let bytes = jsonBytes(ELLIPSIS);
+  let kept = '';
+  for (const character of text) {
+    bytes += jsonBytes(character);
+    if (bytes > maxBytes) break;
+    kept += character;
+  }
+  return kept + ELLIPSIS;
+}
+
+const ELLIPSIS = '…';
+
+function jsonBytes(text: string): number {
+  return Buffer.byteLength(JSON.stringify(text)) - 2;
+}
+
 /**
  * `data.entities[3].id`. A key that no schema names is the sender's own text, so it shows as `*`.
  * @param knownKeys every key that a schema names
@@ -24,11 +55,9 @@ export function formatPath(path: readonly PropertyKey[], knownKeys: ReadonlySet<
 }
 
 export function fromZodIssues(issues: readonly z.core.$ZodIssue[], knownKeys: ReadonlySet<string>): Issue[] {
-  return issues.slice(0, MAX_ISSUES).map((issue) => ({
-    path: formatPath(issue.path, knownKeys),
-    code: issue.code,
-    message: expectation(issue),
-  }));
+  return issues
+    .slice(0, MAX_ISSUES)
+    .map((issue) => boundedIssue(formatPath(issue.path, knownKeys), issue.code, expectation(issue)));
 }
 
 function expectation(issue: z.core.$ZodIssue): string {
@@ -36,7 +65,7 @@ function expectation(issue: z.core.$ZodIssue): string {
     case 'invalid_type':
       return `expected ${issue.expected}`;
     case 'invalid_value':
-      return `expected ${issue.values.map((value) => JSON.stringify(value)).join(' or ')}`;
+      return `expected ${issue.values.slice(0, MAX_ISSUE_BYTES).map(describeValue).join(' or ')}`;
     case 'too_small':
       return `expected ${issue.origin} ${issue.inclusive ? 'at least' : 'over'} ${issue.minimum}`;
     case 'too_big':
@@ -52,4 +81,10 @@ function expectation(issue: z.core.$ZodIssue): string {
     default:
       return 'is not valid';
   }
+}
+
+/** A value of a schema; enough of a long one that it is cut. */
+function describeValue(value: unknown): string {
+  const text = typeof value === 'string' ? JSON.stringify(value.slice(0, MAX_ISSUE_BYTES)) : String(value);
+  return text.slice(0, MAX_ISSUE_BYTES);
 }

@@ -236,7 +236,7 @@ export class MessageParser {
   }
 
   #agrees(message: Buffer, typeIndex: number, jobId: string | undefined): boolean {
-    const frame = decodeJson(message.toString(), this.validator.maxDepth);
+    const frame = decodeJson(message, 0, message.length, this.validator.maxDepth);
     if (!frame.ok) return false;
     const result = this.validator.check(frame.value);
     return result.ok && result.type.index === typeIndex && jobIdOf(frame.value as object) === jobId;
@@ -319,7 +319,7 @@ export class MessageParser {
   #decode(bytes: Buffer, start: number, end: number, size: number, isUtf8Frame: boolean): DecodedFrame {
     if (size > this.validator.maxMessageSize) return { ok: false, code: 'MESSAGE_TOO_LARGE' };
     if (!isUtf8Frame && !isUtf8(bytes.subarray(start, end))) return { ok: false, code: 'INVALID_UTF8' };
-    return decodeJson(bytes.toString('utf8', start, end), this.validator.maxDepth);
+    return decodeJson(bytes, start, end, this.validator.maxDepth);
   }
 
   #take(bytes: Buffer, start: number, end: number, frame: DecodedFrame, sink: FrameSink): void {
