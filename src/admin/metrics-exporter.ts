@@ -126,6 +126,11 @@ const COUNTERS: readonly MetricEntry[] = [
     label: 'kind',
     figure: ({ flow }) => ({ all: flow.pauses, one: flow.connectionPauses }),
   },
+  {
+    name: 'sluice_log_lines_dropped_total',
+    help: 'Lines of the log that were dropped: nobody read it, or it could not be written',
+    figure: ({ log }) => log.linesDropped,
+  },
 ];
 
 const GAUGES: readonly MetricEntry[] = [

@@ -32,11 +32,20 @@ export interface ServerMetrics {
   /** From receipt to verdict, by pieces of a connection's stream as they were read. */
   readonly latency: LatencyCounts;
   readonly rates: Rates;
+  readonly log: {
+    /** Lines that were dropped because nobody read the log, or it could not be written. */
+    readonly linesDropped: number;
+  };
 }
 
 const NO_RATES: Rates = { messagesReceived: 0, bytesReceived: 0, messagesSent: 0, bytesSent: 0 };
 
-export function collectMetrics(pipeline: Pipeline, connections: PoolStatistics, rates: Rates): ServerMetrics {
+export function collectMetrics(
+  pipeline: Pipeline,
+  connections: PoolStatistics,
+  rates: Rates,
+  log: ServerMetrics['log'],
+): ServerMetrics {
   const protocol = pipeline.protocol.statistics;
   const { slabs, copies } = pipeline;
   return {
@@ -56,6 +65,7 @@ export function collectMetrics(pipeline: Pipeline, connections: PoolStatistics, 
     },
     latency: pipeline.latency.counts,
     rates,
+    log,
   };
 }
 

@@ -15,7 +15,7 @@ import { AccessControl } from '../protocol/access.js';
 import { SERVER_VERSION } from '../protocol/control-handler.js';
 import { MessageRegistry } from '../protocol/message-registry.js';
 import { errorLine } from '../protocol/outgoing.js';
-import { brokerLogger, connectionLogger, logGone } from './broker-logger.js';
+import { brokerLogger, connectionLogger, defaultLog, logGone } from './broker-logger.js';
 import { ConnectionPool } from './connection-pool.js';
 import { guardedEmit } from './guarded-emit.js';
 import { type HealthIssue, HealthMonitor, type HealthSummary } from './health-monitor.js';
@@ -28,13 +28,16 @@ import { SocketConnection } from './socket-connection.js';
 import { closePartial, closeStalled } from './stuck-peers.js';
 
 export interface SocketManagerDependencies {
-  /** Where to log; default: JSON lines on standard error, at `logLevel`. */
+  /** Where to log. Default: JSON lines on standard error, at `logLevel`; dropped while nobody reads them. */
   logger?: Logger;
+  /** How many lines `logger` has dropped, for the metrics. Default: 0, or what the default logger has dropped. */
+  droppedLogLines?: () => number;
 }
 
 export class SocketManager extends EventEmitter<ServerEvents> {
   readonly options: ResolvedOptions;
   readonly #log: Logger;
+  readonly #droppedLogLines: () => number;
   readonly #pool: ConnectionPool;
   readonly #health: HealthMonitor<SocketConnection>;
   readonly #idPrefix = randomBytes(3).toString('hex');
@@ -61,7 +64,10 @@ export class SocketManager extends EventEmitter<ServerEvents> {
   constructor(options: SluiceOptions | ResolvedOptions = {}, dependencies: SocketManagerDependencies = {}) {
     super();
     this.options = resolveOptions(options);
-    this.#log = brokerLogger(dependencies.logger, this.options.logLevel);
+    const { logger, droppedLogLines = () => 0 } = dependencies;
+    const log = logger === undefined ? defaultLog(this.options.logLevel) : { logger, droppedLogLines };
+    this.#log = brokerLogger(log.logger);
+    this.#droppedLogLines = log.droppedLogLines;
     this.#pool = new ConnectionPool(this.options.maxConnections, {
       encode: (sent) => this.#pipeline?.encode(sent),
       onListenerError: this.#onServerError,
@@ -132,7 +138,8 @@ export class SocketManager extends EventEmitter<ServerEvents> {
    */
   getMetrics(): ServerMetrics {
     if (this.#pipeline === undefined) throw new SluiceError('NOT_RUNNING');
-    return collectMetrics(this.#pipeline, this.#pool.statistics, this.#meter.rates);
+    const log = { linesDropped: this.#droppedLogLines() };
+    return collectMetrics(this.#pipeline, this.#pool.statistics, this.#meter.rates, log);
   }
 
   /**

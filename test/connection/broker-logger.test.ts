@@ -24,13 +24,13 @@ function callersLogger(level = 'info'): { logger: Logger; lines: () => Record<st
 describe('the logger of a broker', () => {
   test('blanks what a key calls secret, on top and one level down', () => {
     const { logger, lines } = callersLogger();
-    brokerLogger(logger, 'info').info({ token: 'a', data: { access_token: 'b', code: 'c' } }, 'text');
+    brokerLogger(logger).info({ token: 'a', data: { access_token: 'b', code: 'c' } }, 'text');
     expect(lines()).toMatchObject([{ token: '***', data: { access_token: '***', code: 'c' }, msg: 'text' }]);
   });
 
   test('has a level of its own', () => {
     const { logger, lines } = callersLogger();
-    const log = brokerLogger(logger, 'info');
+    const log = brokerLogger(logger);
     log.level = 'debug';
     log.debug('heard');
     logger.debug('not heard');

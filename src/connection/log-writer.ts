@@ -1,0 +1,148 @@
+// Writes lines to an output that may be slow, full or gone, and never waits for it: a bounded queue of whole lines. When
+// it is full, the newest line is dropped and counted.
+
+/** Where bytes go. Must not block the thread that calls it. */
+export interface LogOutput {
+  /** @param done how many of the bytes were written; with an error, none. The next write comes after it. */
+  write(
+    bytes: Buffer,
+    done: (error: NodeJS.ErrnoException | null | undefined, written: number) => void,
+  ): void;
+}
+
+export interface LogWriterOptions {
+  /** The most bytes that wait or are being written. Default: 1 MiB. */
+  readonly maxBytes?: number;
+  /**
+   * Called when there is room again after lines were dropped. Its own line takes their place in the order.
+   * @param dropped how many since the last report
+   * @param error the latest of the output since then, if it had one
+   */
+  readonly onDropped?: (dropped: number, error: NodeJS.ErrnoException | undefined) => void;
+  /** Called with the first error of the output. Writing is tried again. */
+  readonly onError?: (error: NodeJS.ErrnoException) => void;
+}
+
+const DEFAULT_MAX_BYTES = 1024 * 1024;
+/** The most bytes of one write, unless a line is longer. Their room is free when all of them are written. */
+const WRITE_SIZE = 64 * 1024;
+/** Room for the line of a report: it is not made before there is so much. */
+const REPORT_SIZE = 1024;
+/** Until the next attempt, in ms: of an output that would block and has no event for it, and of one that fails. */
+const RETRY_BLOCKED = 100;
+const RETRY_FAILED = 1000;
+
+export class LogWriter {
+  readonly #output: LogOutput;
+  readonly #options: LogWriterOptions;
+  readonly #maxBytes: number;
+  #queue: Buffer[] = [];
+  /** What is being written, or has failed and is tried again. */
+  #current: Buffer | undefined;
+  #bytes = 0;
+  #droppedLines = 0;
+  #reportedLines = 0;
+  #error: NodeJS.ErrnoException | undefined;
+  #hasFailed = false;
+  #isWaiting = false;
+  #idleWaiters: (() => void)[] = [];
+
+  constructor(output: LogOutput, options: LogWriterOptions = {}) {
+    this.#output = output;
+    this.#options = options;
+    this.#maxBytes = options.maxBytes ?? DEFAULT_MAX_BYTES;
+  }
+
+  /** Lines dropped since the start. */
+  get droppedLines(): number {
+    return this.#droppedLines;
+  }
+
+  /** Bytes that wait or are being written. */
+  get pendingBytes(): number {
+    return this.#bytes;
+  }
+
+  /** @param line with its line feed */
+  write(line: string): void {
+    this.#reportDropped(Buffer.byteLength(line));
+    this.#append(line);
+  }
+
+  /** Resolves when all is written, at once if the output fails, and after `timeout` ms at the latest. */
+  async flush(timeout: number): Promise<void> {
+    if (this.#bytes === 0 || this.#isWaiting) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, timeout);
+      this.#idleWaiters.push(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+  }
+
+  #append(line: string): void {
+    const bytes = Buffer.from(line);
+    if (this.#bytes + bytes.length > this.#maxBytes) {
+      this.#droppedLines++;
+      return;
+    }
+    this.#bytes += bytes.length;
+    this.#queue.push(bytes);
+    if (this.#current === undefined) this.#writeNext();
+  }
+
+  /** @param length bytes of the line that comes after the report */
+  #reportDropped(length: number): void {
+    const dropped = this.#droppedLines - this.#reportedLines;
+    if (dropped === 0 || this.#bytes + REPORT_SIZE + length > this.#maxBytes) return;
+    const error = this.#error;
+    this.#reportedLines = this.#droppedLines;
+    this.#error = undefined;
+    this.#options.onDropped?.(dropped, error);
+  }
+
+  #writeNext(): void {
+    let size = 0;
+    let count = 0;
+    for (const { length } of this.#queue) {
+      if (count > 0 && size + length > WRITE_SIZE) break;
+      size += length;
+      count++;
+    }
+    if (count === 0) return this.#wake();
+    this.#current = Buffer.concat(this.#queue.splice(0, count), size);
+    this.#writeCurrent(this.#current);
+  }
+
+  #writeCurrent(bytes: Buffer): void {
+    this.#isWaiting = false;
+    this.#output.write(bytes, (error, written) => {
+      if (error) return this.#retry(error, bytes);
+      this.#bytes -= written;
+      if (written < bytes.length) return this.#writeCurrent(bytes.subarray(written));
+      this.#current = undefined;
+      if (this.#droppedLines === this.#reportedLines) this.#error = undefined;
+      this.#reportDropped(0);
+      if (this.#current === undefined) this.#writeNext();
+    });
+  }
+
+  /** What was not written stays first: a line that was written in part is completed. */
+  #retry(error: NodeJS.ErrnoException, bytes: Buffer): void {
+    const isBlocked = error.code === 'EAGAIN';
+    if (!isBlocked) {
+      this.#error = error;
+      if (!this.#hasFailed) this.#options.onError?.(error);
+      this.#hasFailed = true;
+      this.#isWaiting = true;
+      this.#wake();
+    }
+    const timer = setTimeout(() => this.#writeCurrent(bytes), isBlocked ? RETRY_BLOCKED : RETRY_FAILED);
+    timer.unref();
+  }
+
+  #wake(): void {
+    for (const wake of this.#idleWaiters.splice(0)) wake();
+  }
+}
