@@ -20,6 +20,7 @@ import {
 import { type DemoFlags, demo } from './demo.js';
 import { EXIT } from './exit-codes.js';
 import { addHelpTexts } from './help-text.js';
+import { exitOnOutputError, exitWithoutTerminal } from './output.js';
 import { pub } from './pub.js';
 import { SCHEMAS_OPTIONS, schemas } from './schemas.js';
 import { type ServeFlags, serve } from './serve.js';
@@ -72,7 +73,7 @@ addConnectOptions(
     ),
   )
   .action(async (flags: SubFlags & ConnectFlags) => {
-    process.exitCode = await sub(flags, resolveConnection(flags, 'monitor'));
+    exitWithoutTerminal(await sub(flags, resolveConnection(flags, 'monitor')));
   });
 
 addBrokerOptions(
@@ -109,7 +110,7 @@ program
   .option('--workers <n>', 'worker threads of the broker', atLeast(1))
   .option('--admin <address>', 'serve the dashboard there: host:port, :port or a socket path')
   .action(async (flags: DemoFlags) => {
-    process.exitCode = await demo(flags);
+    exitWithoutTerminal(await demo(flags));
   });
 
 const ADMIN_FLAG = [
@@ -125,7 +126,7 @@ program
   .option(...ADMIN_FLAG)
   .option('--interval <seconds>', 'how often to look', atLeast(1, MAX_SECONDS), 1)
   .action(async (flags: TopFlags) => {
-    process.exitCode = await top(flags);
+    exitWithoutTerminal(await top(flags));
   });
 
 program
@@ -202,11 +203,7 @@ function exitCodeOf(error: unknown): number {
   return error.code === 'CONNECTION_FAILED' ? EXIT.UNAVAILABLE : EXIT.FAILURE;
 }
 
-// Whoever reads the output may have seen enough: `sluice … | head`. A running broker's log is not written through this.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error;
-  process.exit(process.exitCode ?? EXIT.OK);
-});
+process.stdout.on('error', exitOnOutputError);
 // Complaints that nobody reads keep no command from its work.
 process.stderr.on('error', () => {});
 

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
 import { startAdminBroker } from '../support/admin.js';
@@ -20,6 +20,20 @@ test.each(['--help', 'schemas', 'serve --print-config', 'completion bash'])(
   'sluice %s ends quietly when nobody reads what it prints',
   async (command) => {
     expect((await unread(command.split(' '))).stderr).toBe('');
+  },
+);
+
+const hasFullDevice = existsSync('/dev/full');
+
+test.skipIf(!hasFullDevice).each(['schemas', 'serve --print-config', 'completion bash'])(
+  `sluice %s reports a full disk in one line${hasFullDevice ? '' : ' (skipped: this machine has no /dev/full)'}`,
+  async (command) => {
+    const script = 'exec "$0" "$@" > /dev/full';
+    const ended = run('sh', ['-c', script, process.execPath, cliScript, ...command.split(' ')]);
+    await expect(ended).rejects.toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/^sluice: .*no space left on device.*\n$/),
+    });
   },
 );
 
