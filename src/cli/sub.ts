@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import type { ClientOptions } from '../client/client-options.js';
 import { SluiceClient } from '../client/sluice-client.js';
 import type { Subscription, SubscriptionFilter } from '../client/subscription.js';
+import { stopBlocking } from '../connection/standard-stream.js';
 import { describeError } from '../errors.js';
 import { EXIT } from './exit-codes.js';
 
@@ -21,6 +22,8 @@ export interface SubFlags {
 
 /** @returns the exit code */
 export async function sub(flags: SubFlags, connection: ClientOptions): Promise<number> {
+  // Signals are heard while a terminal is stopped.
+  for (const stream of [process.stdout, process.stderr]) stopBlocking(stream);
   const client = new SluiceClient({ ...connection, reconnect: false });
   try {
     await client.connect();

@@ -1,6 +1,7 @@
 // What a person sees while a command runs: lines that are drawn over, and numbers that can be read.
 
 import type { WriteStream } from 'node:tty';
+import { stopBlocking } from '../connection/standard-stream.js';
 
 /** `1,234,567`. */
 export function formatCount(value: number): string {
@@ -47,13 +48,17 @@ export function formatBar(share: number, width: number): string {
   return `[${'#'.repeat(filled)}${'.'.repeat(width - filled)}]`;
 }
 
-/** Some lines at the bottom of a terminal that are drawn again and again. Draws nothing elsewhere. */
+/**
+ * Some lines at the bottom of a terminal that are drawn again and again. Draws nothing elsewhere, and nothing while the
+ * terminal has not taken what was written before.
+ */
 export class LiveView {
   readonly #stream: NodeJS.WriteStream;
   #drawnLines = 0;
 
   constructor(stream: NodeJS.WriteStream) {
     this.#stream = stream;
+    stopBlocking(stream);
   }
 
   get isLive(): boolean {
@@ -61,7 +66,7 @@ export class LiveView {
   }
 
   draw(lines: readonly string[]): void {
-    if (!this.isLive) return;
+    if (!this.isLive || this.#stream.writableLength > 0) return;
     // A terminal that does not know its size says 0.
     const columns = (this.#stream as WriteStream).columns || 80;
     this.clear();

@@ -1,6 +1,7 @@
 // `sluice top`: a broker's rates and its busiest connections, over and over, in a terminal. Elsewhere, once.
 
 import type { BrokerStats, ConnectionList } from '../admin/snapshot.js';
+import { stopBlocking } from '../connection/standard-stream.js';
 import { describeError } from '../errors.js';
 import { AdminClient } from './admin-client.js';
 import { connectionLines, readinessLine, summaryLines, VIEW_COLUMNS, type ViewColumn } from './admin-view.js';
@@ -68,6 +69,7 @@ class TopView {
     const { stdin, stdout } = process;
     // A broker that is not there at all ends the command before it takes the screen.
     this.#latest = await this.#look(rowsThatFit);
+    stopBlocking(stdout);
     stdout.write(ENTER_SCREEN);
     stdin.setRawMode(true).setEncoding('utf8').on('data', this.#onKey);
     stdout.on('resize', this.#draw);
@@ -114,6 +116,8 @@ class TopView {
   }
 
   readonly #draw = (): void => {
+    // A terminal that is stopped has not taken the last one.
+    if (process.stdout.writableLength > 0) return;
     const { columns, lines: height } = screenSize();
     const shown = this.#linesOf(this.#latest, columns).slice(0, height - FOOT.length - 1);
     // Cleared before it is written: a line that fills the screen leaves the cursor on its last character.
