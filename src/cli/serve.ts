@@ -1,11 +1,16 @@
 // `sluice serve`: the broker as a process of its own.
 
 import { isatty } from 'node:tty';
-import { type Logger, pino } from 'pino';
-import pretty from 'pino-pretty';
+import type { Logger } from 'pino';
+import { prettyFactory } from 'pino-pretty';
 import type { ResolvedOptions } from '../config.js';
+import { type OwnLog, openLog } from '../connection/broker-logger.js';
+import type { LogWriter } from '../connection/log-writer.js';
 import { SocketManager } from '../connection/socket-manager.js';
+import { stopBlocking } from '../connection/standard-stream.js';
+import { describeError } from '../errors.js';
 import { EXIT } from './exit-codes.js';
+import { exitOnOutputError, exitSoon, OUTPUT_TIMEOUT } from './output.js';
 import { reload } from './reload.js';
 import { Supervisor } from './supervisor.js';
 
@@ -26,16 +31,24 @@ export async function serve(read: () => ResolvedOptions, flags: ServeFlags): Pro
     process.stdout.write(`${JSON.stringify(options, withoutTokens, 2)}\n`);
     return;
   }
-  const log = createLogger(options.logLevel);
-  const manager = new SocketManager({ ...options, ...inherited() }, { logger: log });
+  const { logger: log, writer } = createLog(options.logLevel);
+  const manager = new SocketManager(
+    { ...options, ...inherited() },
+    { logger: log, droppedLogLines: () => writer.droppedLines },
+  );
   const supervisor = new Supervisor(log);
   supervisor.follow(manager);
-  exitOnSignals(manager, supervisor, log);
+  exitOnSignals(manager, supervisor, log, writer);
   if (!isInTerminal()) {
     process.on('SIGHUP', () => supervisor.whileReloading(() => reload(manager, log, options, read)));
   }
-  await manager.start();
-  if (process.stdout.isTTY) printWelcome(options);
+  try {
+    await manager.start();
+  } catch (error) {
+    exitSoon();
+    throw error;
+  }
+  if (process.stdout.isTTY) writer.write(welcome(options));
 }
 
 /** The socket that systemd has opened for this process, if there is one. See sd_listen_fds(3). */
@@ -56,31 +69,39 @@ function isInTerminal(): boolean {
   return isatty(0) || isatty(1);
 }
 
-function createLogger(level: string): Logger {
-  const destination = pino.destination({ dest: 1, sync: true });
-  // A log that cannot be written any more, as that of a terminal that has gone, stops no broker.
-  destination.on('error', () => {});
-  if (!process.stdout.isTTY) return pino({ level }, destination);
-  return pino({ level }, pretty({ colorize: true, ignore: 'pid,hostname', destination }));
+/** A log that is not read or cannot be written, as that of a terminal that has gone, stops no broker. */
+function createLog(level: string): OwnLog {
+  process.stdout.off('error', exitOnOutputError);
+  stopBlocking(process.stderr);
+  const onError = (error: NodeJS.ErrnoException) => {
+    process.stderr.write(`sluice: the log cannot be written: ${describeError(error)}\n`);
+  };
+  if (!process.stdout.isTTY) return openLog(1, { level, onError });
+  const render = prettyFactory({ colorize: true, ignore: 'pid,hostname' });
+  return openLog(1, { level, onError, render });
 }
 
-/** The first signal drains, the second leaves at once. */
-function exitOnSignals(manager: SocketManager, supervisor: Supervisor, log: Logger): void {
+/** The first signal drains, the second leaves at once. Either way, the last lines have a moment to be read. */
+function exitOnSignals(manager: SocketManager, supervisor: Supervisor, log: Logger, writer: LogWriter): void {
   let isStopping = false;
+  const exit = (code: number): void => {
+    void writer.flush(OUTPUT_TIMEOUT).then(() => process.exit(code));
+  };
   const onSignal = (signal: NodeJS.Signals): void => {
     if (isStopping) {
       // A terminal that goes may say so twice: the kernel does, and the shell.
       if (signal === 'SIGHUP') return;
       log.warn({ signal }, 'second signal: leaving at once');
-      process.exit(EXIT.FAILURE);
+      exit(EXIT.FAILURE);
+      return;
     }
     isStopping = true;
     const stopped = manager.stop(signal).then(() => supervisor.allTold);
     stopped.then(
-      () => process.exit(EXIT.OK),
+      () => exit(EXIT.OK),
       (error: unknown) => {
         log.fatal({ error: String(error) }, 'stopping failed');
-        process.exit(EXIT.FAILURE);
+        exit(EXIT.FAILURE);
       },
     );
   };
@@ -89,17 +110,15 @@ function exitOnSignals(manager: SocketManager, supervisor: Supervisor, log: Logg
   if (isInTerminal()) process.on('SIGHUP', onSignal);
 }
 
-function printWelcome({ socketPath, port }: ResolvedOptions): void {
+function welcome({ socketPath, port }: ResolvedOptions): string {
   const where = socketPath === undefined ? `--port ${port}` : `--socket ${socketPath}`;
-  process.stdout.write(
-    [
-      '',
-      '  In other terminals:',
-      `    npx sluice sub ${where}                    # print every message`,
-      `    npx sluice pub ${where} messages.ndjson    # send messages from a file, or from stdin`,
-      '  Ctrl-C stops the broker.',
-      '',
-      '',
-    ].join('\n'),
-  );
+  return [
+    '',
+    '  In other terminals:',
+    `    npx sluice sub ${where}                    # print every message`,
+    `    npx sluice pub ${where} messages.ndjson    # send messages from a file, or from stdin`,
+    '  Ctrl-C stops the broker.',
+    '',
+    '',
+  ].join('\n');
 }

@@ -1,0 +1,220 @@
+// A log that nobody reads, or that cannot be written, does not concern the broker.
+
+import { spawn } from 'node:child_process';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import { existsSync, readFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { ask, startAdminBroker } from '../support/admin.js';
+import { startBroker, temporaryFolder, until } from '../support/broker.js';
+import { CliRun, childrenOf, cliScript, sluice, sluiceInTerminal } from '../support/cli.js';
+import { line, VALID } from '../support/messages.js';
+import { Peer } from '../support/peer.js';
+import { missingTools, without } from '../support/tools.js';
+
+const missing = missingTools('python3');
+const skipped = missing.length > 0;
+
+interface Broker {
+  readonly run: CliRun;
+  readonly pid: number;
+  readonly socketPath: string;
+  readonly adminPath: string;
+  /** Nothing is read any more from here on, and again after the second. */
+  readonly pause: () => void;
+  readonly resume: () => void;
+}
+
+function paths(): { socketPath: string; adminPath: string; args: string[] } {
+  const folder = temporaryFolder();
+  const [socketPath, adminPath] = [join(folder, 'broker.sock'), join(folder, 'admin.sock')];
+  const args = ['serve', '--socket', socketPath, '--admin', adminPath, '--workers', '1'];
+  return { socketPath, adminPath, args };
+}
+
+async function brokerInPipe(): Promise<Broker> {
+  const { args, ...rest } = paths();
+  const run = sluice(args);
+  await run.says('listening');
+  const { stdout } = run.child;
+  return {
+    ...rest,
+    run,
+    pid: run.child.pid ?? 0,
+    pause: () => stdout.pause(),
+    resume: () => stdout.resume(),
+  };
+}
+
+async function brokerInTerminal(): Promise<Broker> {
+  const { args, ...rest } = paths();
+  const run = sluiceInTerminal(args);
+  await run.says('Ctrl-C stops the broker');
+  return { ...rest, run, pid: programIn(run), ...readerOf(run) };
+}
+
+/** The program that runs in a terminal. */
+function programIn(run: CliRun): number {
+  return childrenOf(run.child.pid ?? 0)[0]?.pid ?? 0;
+}
+
+/** Stops the program that reads the terminal, and lets it go on. */
+function readerOf(run: CliRun): Pick<Broker, 'pause' | 'resume'> {
+  return { pause: () => run.child.kill('SIGSTOP'), resume: () => run.child.kill('SIGCONT') };
+}
+
+/** Whether a process has exited. Its parent may not have noticed. */
+function hasExited(pid: number): boolean {
+  const path = `/proc/${pid}/stat`;
+  return !existsSync(path) || /\) [ZX] /.test(readFileSync(path, 'utf8'));
+}
+
+/** Has peers rejected, each with a line in the log. */
+async function rejectPeers(socketPath: string, count: number): Promise<void> {
+  const hello = line({ type: 'hello', data: { role: 'app', protocolVersion: '2.0.0' } });
+  const rejected = () =>
+    new Promise<void>((resolve, reject) => {
+      const socket = connect(socketPath, () => socket.write(hello));
+      socket.on('close', () => resolve()).on('error', reject);
+      socket.resume();
+    });
+  await Promise.all(Array.from({ length: count }, rejected));
+}
+
+async function droppedLines(adminPath: string): Promise<number> {
+  const { body } = await ask(adminPath, '/metrics');
+  return Number(/^sluice_log_lines_dropped_total (\d+)$/m.exec(body)?.[1]);
+}
+
+/** Rejects peers until the log drops lines. */
+async function fillLog({ socketPath, adminPath }: Broker): Promise<void> {
+  let dropped = 0;
+  while (dropped === 0) {
+    await rejectPeers(socketPath, 100);
+    dropped = await droppedLines(adminPath);
+    expect(dropped).not.toBeNaN();
+  }
+}
+
+/** Sends a message through the broker. */
+async function deliver(socketPath: string): Promise<void> {
+  const subscriber = await (await Peer.connect(socketPath)).subscribe();
+  const crawler = await Peer.connect(socketPath);
+  crawler.write(line(VALID.heartbeat));
+  await subscriber.next('heartbeat');
+  await Promise.all([subscriber.close(), crawler.close()]);
+}
+
+const places = [
+  { place: 'pipe', start: brokerInPipe, isMissing: false, note: '' },
+  { place: 'terminal', start: brokerInTerminal, isMissing: skipped, note: without(missing) },
+];
+
+describe.each(places)('a broker whose log goes to a $place that nobody reads$note', (at) => {
+  test.skipIf(at.isMissing)('serves on, and logs how many lines were dropped when it is read', async () => {
+    const broker = await at.start();
+    broker.pause();
+    await fillLog(broker);
+    await deliver(broker.socketPath);
+    const dropped = await droppedLines(broker.adminPath);
+    broker.resume();
+    await broker.run.says('log lines were dropped: nobody read the log');
+    expect(await droppedLines(broker.adminPath)).toBe(dropped);
+    process.kill(broker.pid, 'SIGTERM');
+    expect(await broker.run.exited).toBe(0);
+    expect(broker.run.stdout).toContain('stopped');
+    if (at.place === 'terminal') return;
+    const lines = broker.run.stdout.trimEnd().split('\n');
+    const reports = lines.map((text) => JSON.parse(text)).filter((entry) => 'dropped' in entry);
+    expect(reports).toMatchObject([{ level: 40, dropped }]);
+  });
+
+  test.skipIf(at.isMissing)('ends with 0 on SIGTERM', async () => {
+    const broker = await at.start();
+    broker.pause();
+    await fillLog(broker);
+    process.kill(broker.pid, 'SIGTERM');
+    await until(() => hasExited(broker.pid));
+    expect(existsSync(broker.socketPath)).toBe(false);
+    broker.resume();
+    expect(await broker.run.exited).toBe(0);
+  });
+});
+
+describe('a broker whose log cannot be written', () => {
+  const hasFullDevice = existsSync('/dev/full');
+
+  test.skipIf(!hasFullDevice)(
+    `serves on, and says so once${hasFullDevice ? '' : ' (skipped: this machine has no /dev/full)'}`,
+    async () => {
+      const { socketPath, args } = paths();
+      const command = 'exec "$0" "$@" > /dev/full';
+      const run = new CliRun(spawn('/bin/sh', ['-c', command, process.execPath, cliScript, ...args]));
+      await run.says('the log cannot be written');
+      await until(() => existsSync(socketPath));
+      await rejectPeers(socketPath, 100);
+      await deliver(socketPath);
+      run.child.kill('SIGTERM');
+      expect(await run.exited).toBe(0);
+      expect(run.stderr).toMatch(/^sluice: the log cannot be written: ENOSPC: no space left on device.*\n$/);
+    },
+  );
+
+  test('serves on when the reader of the pipe has gone', async () => {
+    const { run, socketPath } = await brokerInPipe();
+    run.child.stdout.destroy();
+    await rejectPeers(socketPath, 100);
+    await run.says('the log cannot be written');
+    await deliver(socketPath);
+    run.child.kill('SIGTERM');
+    expect(await run.exited).toBe(0);
+    expect(run.stderr).toMatch(/^sluice: the log cannot be written: .*EPIPE\n$/);
+  });
+});
+
+describe(`commands in a terminal that nobody reads${without(missing)}`, () => {
+  test.skipIf(skipped)('sluice sub ends on SIGTERM', async () => {
+    const { manager, socketPath, connect } = await startBroker();
+    const run = sluiceInTerminal(['sub', '--socket', socketPath, '--overflow', 'block']);
+    await until(() => (manager.getMetrics().protocol.subscriptions ?? 0) > 0);
+    readerOf(run).pause();
+    const crawler = await connect();
+    // It reads no more when it cannot write: then its messages wait in the broker.
+    const waiting = () =>
+      manager
+        .getConnectionPool()
+        .all()
+        .some(({ outbox }) => outbox.pendingBytes > 0);
+    do {
+      crawler.write(line(VALID.heartbeat).repeat(1000));
+      await crawler.settled();
+    } while (!waiting());
+    await endsOnSigterm(run);
+  });
+
+  test.skipIf(skipped)('sluice top goes on asking the broker, and ends on SIGTERM', async () => {
+    const { adminPath, connect } = await startAdminBroker();
+    // One screen is more than a terminal holds.
+    await Promise.all(Array.from({ length: 300 }, connect));
+    const run = sluiceInTerminal(['top', '--admin', adminPath], { lines: 400, columns: 200 });
+    await run.says('q quit');
+    readerOf(run).pause();
+    let requests = 0;
+    const onRequest = () => {
+      requests++;
+    };
+    subscribe('http.server.request.start', onRequest);
+    onTestFinished(() => void unsubscribe('http.server.request.start', onRequest));
+    await until(() => requests >= 6);
+    await endsOnSigterm(run);
+  });
+});
+
+async function endsOnSigterm(run: CliRun): Promise<void> {
+  const pid = programIn(run);
+  process.kill(pid, 'SIGTERM');
+  await until(() => hasExited(pid));
+  readerOf(run).resume();
+  expect(await run.exited).toBe(0);
+}
