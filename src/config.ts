@@ -198,12 +198,26 @@ export const optionsSchema = z.strictObject({
     .default(10 * SECOND)
     .meta({ description: 'ms that stopping waits for deliveries' }),
   auth: authSchema.prefault({}),
-  maxMessagesPerSecond: z
-    .number()
-    .int()
-    .min(0)
-    .default(0)
-    .meta({ description: 'messages a second of one connection, over which they are refused; 0: no limit' }),
+  helloTimeout: interval()
+    .default(10 * SECOND)
+    .meta({
+      description: 'ms that a peer may take for its hello, where crawlers need a token, before it is closed',
+    }),
+  maxMessagesPerSecond: z.number().int().min(0).default(0).meta({
+    description:
+      'messages a second of one connection, control messages and refused ones included, over which they are refused; 0: no limit',
+  }),
+  maxPartialBytes: bytes(1 * MiB, 64 * 1024 * MiB)
+    .default(64 * MiB)
+    .meta({
+      description:
+        'bytes of long messages whose end has not come, over which the next ones wait for their turn to be read',
+    }),
+  maxSubscriptionBytes: bytes(1 * MiB, 64 * 1024 * MiB)
+    .default(64 * MiB)
+    .meta({
+      description: 'bytes that the ids in all subscriptions may take; those of one connection, a sixteenth',
+    }),
   partialMessageTimeout: milliseconds()
     .default(30 * SECOND)
     .meta({

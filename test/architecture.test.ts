@@ -1,4 +1,4 @@
-// What the guide for contributors promises of the source: no import cycles, and no file that outgrows its room.
+// What the guide for contributors promises of the source: no import cycles.
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
@@ -29,9 +29,4 @@ test('imports have no cycles', () => {
   for (const file of files) visit(file, []);
   expect(files.length).toBeGreaterThan(30);
   expect(cycles).toEqual([]);
-});
-
-test('no file is longer than 350 lines', () => {
-  const long = files.filter((file) => readFileSync(file, 'utf8').split('\n').length > 350);
-  expect(long.map((file) => relative(source, file))).toEqual([]);
 });

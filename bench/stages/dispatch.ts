@@ -24,7 +24,6 @@ export async function add(bench: Bench): Promise<ReadonlyMap<string, number>> {
       maxClockSkew: 0,
       patterns: 'on',
       maxLearnedLayouts: 0,
-      maxErrorReplies: 10,
     },
     onVerdict() {},
     onSettled() {},

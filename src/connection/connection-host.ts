@@ -23,6 +23,8 @@ export interface ConnectionHost<C> {
   onFrames(connection: C, range: FrameRange): void;
   /** Messages of the connection are validated, in order. */
   onSettled(connection: C, chunk: Chunk): void;
+  /** How many bytes of a message are here whose end has not come. */
+  onPartial(connection: C, bytes: number): void;
   /** A message has grown over maxMessageSize. */
   onOversize(connection: C): void;
   /** The `block` subscriber fell behind, or has caught up. */

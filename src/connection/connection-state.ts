@@ -73,7 +73,7 @@ export interface ConnectionOptions extends MessageBufferOptions {
 }
 
 /** Why reading stands still; several may hold at a time. */
-export const PAUSE = { CONNECTION: 1, SERVER: 2, CLOSING: 4, UNREAD: 8, HANDLERS: 16 } as const;
+export const PAUSE = { CONNECTION: 1, SERVER: 2, CLOSING: 4, UNREAD: 8, HANDLERS: 16, PARTIAL: 32 } as const;
 
 /** What {@link ConnectionMetadata} is made of, with times of the monotonic clock in ms. */
 interface MetadataSource extends Omit<ConnectionMetadata, 'lastActivity' | 'lastHeartbeat'> {

@@ -29,6 +29,8 @@ export interface FrameRange {
 export interface FrameReceiver {
   /** One or more whole messages. The slab is not held: who keeps the range holds it. */
   onFrames(range: FrameRange): void;
+  /** How many bytes of a message are here whose end has not come: called when that changes. */
+  onPartial?(bytes: number): void;
   /** A message grew over maxMessageSize; its bytes are dropped up to its end. */
   onOversize(): void;
   /** That end has come. */
@@ -77,6 +79,7 @@ export class MessageBuffer {
   #copiedBytes = 0;
   #oversize = 0;
   #skippedBytes = 0;
+  #reportedPartial = 0;
 
   constructor(pool: SlabPool, options: MessageBufferOptions, receiver: FrameReceiver) {
     this.#pool = pool;
@@ -118,7 +121,9 @@ export class MessageBuffer {
     this.#largestRead = Math.max(this.#largestRead, length);
     const next = this.#skipping ? this.#skip(from) : from;
     if (!this.#skipping) this.#frame(next);
-    if (!this.#closed) this.#makeRoom(from + length === this.#slab.limit);
+    if (this.#closed) return;
+    this.#reportPartial(this.#end - this.#start);
+    this.#makeRoom(from + length === this.#slab.limit);
   }
 
   /** Copies bytes in from elsewhere: the way for sockets that cannot read into a slab. */
@@ -143,7 +148,14 @@ export class MessageBuffer {
     if (this.#closed) return;
     this.#closed = true;
     clearTimeout(this.#catchUpTimer);
+    this.#reportPartial(0);
     this.#slab.close();
+  }
+
+  #reportPartial(bytes: number): void {
+    if (bytes === this.#reportedPartial) return;
+    this.#reportedPartial = bytes;
+    this.#receiver.onPartial?.(bytes);
   }
 
   #frame(from: number): void {
@@ -166,7 +178,9 @@ export class MessageBuffer {
     clearTimeout(this.#catchUpTimer);
     this.#catchUpTimer = undefined;
     const boundary = this.#boundary.catchUp(this.#slab.arena.bytes, this.#end);
-    if (boundary !== -1) this.#handOn(boundary);
+    if (boundary === -1) return;
+    this.#handOn(boundary);
+    this.#reportPartial(this.#end - this.#start);
   };
 
   /** Blanks before a message are no message that has begun. Where one is open, what is new belongs to it. */

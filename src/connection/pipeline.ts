@@ -17,7 +17,7 @@ import { AccessControl } from '../protocol/access.js';
 import { MessageParser } from '../protocol/message-parser.js';
 import { type MessageRegistry, moduleUrl } from '../protocol/message-registry.js';
 import { MessageValidator } from '../protocol/message-validator.js';
-import type { OutgoingMessage } from '../protocol/messages.js';
+import { MAX_CONTROL_BYTES, type OutgoingMessage } from '../protocol/messages.js';
 import { encodeMessage, errorLine } from '../protocol/outgoing.js';
 import { ProtocolHandler } from '../protocol/protocol-handler.js';
 import type { Rejection } from '../protocol/rejection.js';
@@ -29,6 +29,7 @@ import { type ConnectionOptions, type ConnectionState, type DropCause, PAUSE } f
 import { FlowControl } from './flow-control.js';
 import { LatencyHistogram } from './latency-histogram.js';
 import type { FrameRange } from './message-buffer.js';
+import { PartialBudget } from './partial-budget.js';
 import { SlabPool } from './slab-pool.js';
 import type { SocketConnection } from './socket-connection.js';
 
@@ -73,6 +74,7 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
   readonly dispatcher: Dispatcher;
   readonly protocol: ProtocolHandler;
   readonly flow: FlowControl;
+  readonly partials: PartialBudget;
   readonly subscriptions: Subscriptions;
   readonly access: AccessControl;
   readonly totals: PipelineTotals = {
@@ -85,6 +87,7 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
   /** From receipt to settlement, by chunk. */
   readonly latency = new LatencyHistogram();
   readonly #pool: ConnectionPool;
+  readonly #helloTimeout: number;
   readonly #listener: PipelineListener;
   readonly #recipients: Recipients<SocketConnection>;
   /** Connections with something to write at the end of this turn. */
@@ -99,6 +102,7 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
     const { framing, maxMessageSize, maxMessageAge, maxClockSkew, workers } = options;
     const delimiter = options.messageDelimiter.charCodeAt(0);
     this.#pool = pool;
+    this.#helloTimeout = options.helloTimeout;
     this.#listener = listener;
     this.options = { ...options, delimiter };
     this.delimiter = options.messageDelimiter;
@@ -106,7 +110,7 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
     // Twice as much: what stands between the messages is added to what a slab was filled with.
     this.copies = new CopyPool(options.messageBufferSize * 2);
     this.validator = new MessageValidator({ registry, maxMessageSize });
-    this.subscriptions = new Subscriptions(registry);
+    this.subscriptions = new Subscriptions(registry, options.maxSubscriptionBytes);
     this.#recipients = new Recipients(
       {
         activeCrawlers: () => pool.crawlers(),
@@ -122,7 +126,7 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
     this.access = AccessControl.load(options.auth);
     this.protocol = new ProtocolHandler(
       { ...options, delimiter: options.messageDelimiter },
-      registry,
+      this.validator,
       this.subscriptions,
       this.#recipients,
       listener,
@@ -130,6 +134,11 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
       this.access,
     );
     this.flow = new FlowControl(options, () => this.heldBytes, pool);
+    this.partials = new PartialBudget(options.maxPartialBytes, maxMessageSize, (connection) => {
+      this.protocol.replyError(connection, 'RATE_LIMITED');
+      connection.flush();
+      void connection.disconnect('partial_message');
+    });
     this.dispatcher = new Dispatcher({
       ...workers,
       validationTimeout: options.validationTimeout,
@@ -142,9 +151,8 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
         maxClockSkew,
         patterns: options.patterns,
         maxLearnedLayouts: options.maxLearnedLayouts,
-        maxErrorReplies: options.maxErrorReplies,
       },
-      wantsAllIssues: () => this.protocol.wantsAllIssues,
+      maxDetailedRejections: () => this.protocol.maxDetailedRejections,
       quick: this.#quickValidator(options, registry, delimiter),
       onVerdict: (verdict) => {
         this.protocol.count(verdict);
@@ -193,11 +201,25 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
   setAuth(auth: ResolvedOptions['auth']): void {
     this.access.reload(auth);
     for (const connection of this.#pool) {
+      this.expectHello(connection);
       const isAtWork = AT_WORK.has(connection.state) || this.subscriptions.countOf(connection) > 0;
       if (connection.isIn || !isAtWork) continue;
       this.protocol.replyError(connection, 'UNAUTHORIZED');
       void connection.disconnect('UNAUTHORIZED');
     }
+  }
+
+  /** Closes a peer that takes too long to say the `hello` that it must say. */
+  expectHello(connection: SocketConnection): void {
+    if (connection.isIn) return;
+    const close = (): void => {
+      if (connection.isIn) return;
+      this.protocol.rejectUnauthenticated(connection);
+      this.#flush();
+    };
+    // After the event loop has read: what came while it stood still is in time.
+    const timer = setTimeout(() => setImmediate(close), this.#helloTimeout).unref();
+    connection.once('closed', () => clearTimeout(timer));
   }
 
   /**
@@ -208,8 +230,14 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
     return encodeMessage(message, this.validator, this.delimiter);
   }
 
-  onFrames(connection: SocketConnection, range: FrameRange): void {
-    this.totals.bytesReceived += range.end - range.start;
+  onFrames(connection: SocketConnection, received: FrameRange): void {
+    this.totals.bytesReceived += received.end - received.start;
+    let range = received;
+    if (!connection.isIn) {
+      range = { ...received, start: this.protocol.admit(connection, received) };
+      this.#flush();
+      if (range.start === range.end) return;
+    }
     this.dispatcher.submit(connection.lane, range, connection.lastActivityAt);
     this.flow.updateConnection(connection);
     this.flow.update();
@@ -220,6 +248,13 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
     this.latency.note(connection.latency);
     this.protocol.settle(connection, chunk);
     this.flow.updateConnection(connection);
+  }
+
+  onPartial(connection: SocketConnection, bytes: number): void {
+    this.partials.update(connection, bytes);
+    if (bytes <= MAX_CONTROL_BYTES || connection.isIn) return;
+    this.protocol.rejectUnauthenticated(connection);
+    this.#flush();
   }
 
   onOversize(connection: SocketConnection): void {
@@ -266,6 +301,7 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
   onClosed(connection: SocketConnection, reason: string): void {
     this.protocol.forget(connection);
     this.flow.forget(connection);
+    this.partials.forget(connection);
     this.flow.update();
     this.#unflushed.delete(connection);
     this.#listener.onClosed(connection, reason);

@@ -24,6 +24,12 @@ export interface ServerMetrics {
   readonly memory: {
     /** Bytes held for messages not yet delivered: slabs, and what was copied and waits for its peer. */
     readonly heldBytes: number;
+    /** Bytes of messages whose end has not come. */
+    readonly partialBytes: number;
+    /** Connections that are not read from until another's long message has ended. */
+    readonly waitingForPartials: number;
+    /** Bytes that the ids in subscriptions take. */
+    readonly subscriptionBytes: number;
     /** Bytes of shared memory taken from the system. */
     readonly allocatedBytes: number;
     /** Bytes of partial messages copied from one slab to the next. */
@@ -60,6 +66,9 @@ export function collectMetrics(
     },
     memory: {
       heldBytes: pipeline.heldBytes,
+      partialBytes: pipeline.partials.statistics.bytes,
+      waitingForPartials: pipeline.partials.statistics.waiting,
+      subscriptionBytes: pipeline.subscriptions.bytes,
       allocatedBytes: slabs.allocatedBytes + copies.slabs.allocatedBytes,
       copiedBytes: slabs.copiedBytes,
     },

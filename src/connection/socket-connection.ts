@@ -89,6 +89,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
       onSkipped: () => {
         this.#partialSince = this.lastActivityAt;
       },
+      onPartial: (bytes) => host.onPartial(this, bytes),
       onOversize: () => this.lane.after(() => host.onOversize(this)),
     });
     this.#socket = attachSocket(

@@ -239,6 +239,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     const connection = new SocketConnection(`${this.#idPrefix}-${this.#nextId++}`, socket, this.#pipeline);
     this.#pipeline.flow.admit(connection);
     this.#pool.add(connection);
+    this.#pipeline.expectHello(connection);
   }
 
   #emitMessages(registry: MessageRegistry, connection: SocketConnection, run: FrameRun): void {

@@ -6,10 +6,12 @@ import type { Matches } from '../pattern/pattern-set.js';
 import type { FrameSink } from '../protocol/frame-sink.js';
 import { jobIdOf, type MessageParser } from '../protocol/message-parser.js';
 import type { MessageType } from '../protocol/message-registry.js';
-import type { Refusal } from '../protocol/message-validator.js';
+import { type Refusal, refuse } from '../protocol/message-validator.js';
+import { MAX_CONTROL_BYTES } from '../protocol/messages.js';
 import { NumberList, plainNumbers } from './number-list.js';
 import {
   type BatchTask,
+  type MessageAddress,
   NO_HEARTBEAT,
   RANGE_FIELDS,
   type RefusedFrame,
@@ -27,7 +29,6 @@ const FEW_MESSAGES = 16;
 export class BatchValidator implements FrameSink {
   readonly #parser: MessageParser;
   readonly #delimiter: number;
-  readonly #toldRefusals: number;
   readonly #chunks = new NumberList();
   readonly #runs = new NumberList();
   readonly #frames = new NumberList();
@@ -47,7 +48,8 @@ export class BatchValidator implements FrameSink {
   #refusals: RefusedFrame[] = [];
   /** Refusals before those of the present range. */
   #refusedBefore = 0;
-  #wantsAllIssues = true;
+  #maxDetailedRejections = 0;
+  #addresses: MessageAddress[] = [];
   #matched = 0;
   #mismatches: string[] = [];
   /** What the patterns have counted up to the latest verdict. */
@@ -63,9 +65,7 @@ export class BatchValidator implements FrameSink {
   #runFirst = 0;
   #lastEnd = 0;
 
-  /** @param toldRefusals how many refused messages of a range to tell the issues of, where not all are wanted */
-  constructor(parser: MessageParser, delimiter: number, toldRefusals = 0) {
-    this.#toldRefusals = toldRefusals;
+  constructor(parser: MessageParser, delimiter: number) {
     this.#parser = parser;
     this.#delimiter = delimiter;
     this.#jobRequest = parser.validator.registry.get('job_request')?.index ?? 0;
@@ -86,10 +86,17 @@ export class BatchValidator implements FrameSink {
     return isDone ? this.#takeVerdict() : undefined;
   }
 
-  onMessage({ name, index, direction }: MessageType, value: object, start: number, end: number): void {
+  onMessage(type: MessageType, value: object, start: number, end: number, line: number): void {
+    const { name, index, direction } = type;
+    if (direction === 'app') {
+      const address = this.#addresses.push(addressOf(type, value)) - 1;
+      return this.#accept(index, RunKind.DIRECTED, address, start, end);
+    }
     if (direction !== 'crawler') {
-      const kind = direction === 'app' ? RunKind.DIRECTED : RunKind.CONTROL;
-      return this.#accept(index, kind, 0, start, end);
+      if (end - start > MAX_CONTROL_BYTES) {
+        return this.onRefusal(refuse('MESSAGE_TOO_LARGE', name), start, end, line);
+      }
+      return this.#accept(index, RunKind.CONTROL, 0, start, end);
     }
     if (name === 'heartbeat') this.#activeJobs = Math.min(activeJobsOf(value), MAX_ACTIVE_JOBS);
     const jobId = jobIdOf(value);
@@ -127,7 +134,7 @@ export class BatchValidator implements FrameSink {
   }
 
   get wantsIssues(): boolean {
-    return this.#wantsAllIssues || this.#refusals.length - this.#refusedBefore < this.#toldRefusals;
+    return this.#refusals.length - this.#refusedBefore < this.#maxDetailedRejections;
   }
 
   onMismatch({ name }: MessageType): void {
@@ -152,11 +159,11 @@ export class BatchValidator implements FrameSink {
 
   /** @param parse gives the delimiters of a range; `undefined` ends it, and the answer is false */
   #validateRanges(
-    { arenas, ranges, wantsAllIssues }: BatchTask,
+    { arenas, ranges, maxDetailedRejections }: BatchTask,
     parse: (bytes: Buffer, start: number, end: number) => number | undefined,
   ): boolean {
     this.#reset();
-    this.#wantsAllIssues = wantsAllIssues;
+    this.#maxDetailedRejections = maxDetailedRejections;
     const buffers = arenas.map((memory) => Buffer.from(memory));
     for (let at = 0; at < ranges.length; at += RANGE_FIELDS) {
       const end = ranges[at + 2] ?? 0;
@@ -221,6 +228,7 @@ export class BatchValidator implements FrameSink {
       accepted: take(this.#accepted),
       jobIds: this.#jobIds,
       refusals: this.#refusals,
+      addresses: this.#addresses,
       matched: this.#matched,
       mismatches: this.#mismatches,
       layoutsLearned: layoutsLearned - this.#layoutsLearned,
@@ -251,6 +259,7 @@ export class BatchValidator implements FrameSink {
     this.#jobNumbers.clear();
     this.#epoch++;
     this.#refusals = [];
+    this.#addresses = [];
     this.#matched = 0;
     this.#mismatches = [];
     this.#accepted.fill(0);
@@ -263,4 +272,26 @@ export class BatchValidator implements FrameSink {
 function activeJobsOf(heartbeat: { data?: { activeJobs?: unknown } }): number {
   const activeJobs = heartbeat.data?.activeJobs;
   return typeof activeJobs === 'number' ? activeJobs : 0;
+}
+
+/** Longer names belong to nobody: no crawler and no connection has one. */
+const MAX_NAME_LENGTH = 256;
+
+function addressOf({ name }: MessageType, message: AppEnvelope): MessageAddress {
+  // An assignment is about the job that it assigns, whatever its envelope says.
+  const assigned = name === 'job_assignment' ? message.data?.job_id : undefined;
+  const jobId = assigned ?? message.jobId ?? message.job_id;
+  return { to: nameOf(message.to), jobId: nameOf(jobId) };
+}
+
+function nameOf(value: unknown): string | undefined {
+  return typeof value === 'string' ? value.slice(0, MAX_NAME_LENGTH + 1) : undefined;
+}
+
+/** The parts of an application's message that say whom it is for. */
+interface AppEnvelope {
+  readonly to?: unknown;
+  readonly jobId?: unknown;
+  readonly job_id?: unknown;
+  readonly data?: { readonly job_id?: unknown };
 }

@@ -157,7 +157,7 @@ export function serveHandoff(
       Atomics.wait(state, 0, present);
       continue;
     }
-    const verdict = validate({ arenas, ranges: readRanges(view), wantsAllIssues: false });
+    const verdict = validate({ arenas, ranges: readRanges(view), maxDetailedRejections: 0 });
     const isAnswered = verdict !== undefined && writeVerdict(view, verdict);
     Atomics.store(state, 0, isAnswered ? STATE.ANSWERED : STATE.DECLINED);
     Atomics.notify(state, 0);
@@ -224,6 +224,7 @@ function readVerdict({ numbers, jobIds }: SharedView, batch: readonly FrameRange
     accepted,
     jobIds: names,
     refusals: [],
+    addresses: [],
     matched: numbers[HEAD.MATCHED] ?? 0,
     mismatches: [],
     layoutsLearned: numbers[HEAD.LAYOUTS_LEARNED] ?? 0,

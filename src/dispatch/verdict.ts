@@ -19,8 +19,6 @@ export interface WorkerSettings {
   readonly maxClockSkew: number;
   readonly patterns: 'on' | 'off' | 'verify';
   readonly maxLearnedLayouts: number;
-  /** Refused messages of a range whose issues are told where not all are wanted: as many as can be replied. */
-  readonly maxErrorReplies: number;
   /** Where the worker says that it is busy; see watchdog.ts. */
   readonly watch: SharedArrayBuffer;
 }
@@ -30,8 +28,8 @@ export interface BatchTask {
   readonly arenas: readonly SharedArrayBuffer[];
   /** {@link RANGE_FIELDS} numbers a range: index into `arenas`, start, end. */
   readonly ranges: readonly number[];
-  /** Whether somebody reads the issues of every refused message, not only of the first in each range. */
-  readonly wantsAllIssues: boolean;
+  /** How many refused messages of each range come with their issues: as many as somebody will read. */
+  readonly maxDetailedRejections: number;
 }
 export const RANGE_FIELDS = 3;
 
@@ -41,7 +39,10 @@ export interface HandoffTask {
 }
 
 /** The task to validate these ranges, in this order. */
-export function batchTask(batch: readonly FrameRange[], wantsAllIssues = true): BatchTask {
+export function batchTask(
+  batch: readonly FrameRange[],
+  maxDetailedRejections: number = Number.POSITIVE_INFINITY,
+): BatchTask {
   const arenas: SharedArrayBuffer[] = [];
   const ranges: number[] = [];
   for (const { slab, start, end } of batch) {
@@ -49,7 +50,7 @@ export function batchTask(batch: readonly FrameRange[], wantsAllIssues = true): 
     if (arena === -1) arena = arenas.push(slab.arena.memory) - 1;
     ranges.push(arena, start, end);
   }
-  return { arenas, ranges, wantsAllIssues };
+  return { arenas, ranges, maxDetailedRejections };
 }
 
 /** What the main thread has to do with a run of consecutive messages. */
@@ -85,6 +86,8 @@ export interface Verdict {
   readonly chunkJobs: Numbers;
   /** Details of the refused messages, in order. */
   readonly refusals: readonly RefusedFrame[];
+  /** Whom the applications' messages are for, in order. */
+  readonly addresses: readonly MessageAddress[];
   /** Accepted messages by type index. */
   readonly accepted: Numbers;
   /** How many of them a pattern has matched. */
@@ -105,9 +108,16 @@ export const CHUNK = { RUN_END: 0, JOB_END: 1, LINES: 2, ACTIVE_JOBS: 3, SIZE: 4
 export const RUN = { FIRST: 0, COUNT: 1, KIND: 2, SIZE: 3 } as const;
 /**
  * Fields of a message in {@link Verdict.frames}. `JOB` is 0 for none; of a refused message, it is the
- * index into {@link Verdict.refusals}.
+ * index into {@link Verdict.refusals}, of an application's message that into {@link Verdict.addresses}.
  */
 export const FRAME = { START: 0, END: 1, TYPE: 2, JOB: 3, SIZE: 4 } as const;
+
+/** What an application's message says of whom it is for. */
+export interface MessageAddress {
+  readonly to: string | undefined;
+  /** The job that it is about: the one that it assigns, else that of its envelope. */
+  readonly jobId: string | undefined;
+}
 
 export interface RefusedFrame {
   readonly code: WireErrorCode;

@@ -27,8 +27,8 @@ export interface WorkerPoolOptions {
   /** ms that one batch may take; 0: no limit. */
   readonly validationTimeout: number;
   readonly settings: WorkerOptions;
-  /** Whether somebody reads the issues of every refused message now; default: yes. */
-  readonly wantsAllIssues?: () => boolean;
+  /** How many refused messages of each range are to come with their issues now; default: all. */
+  readonly maxDetailedRejections?: () => number;
   /** Whether a worker may wait for small batches and take them directly: see handoff.ts. */
   readonly handsOver: boolean;
   /** Called when a worker fails, and when the pool cannot be built. */
@@ -144,12 +144,12 @@ export class WorkerPool {
   }
 
   async #post(piscina: Pool, batch: readonly FrameRange[]): Promise<Verdict> {
-    const { threads, wantsAllIssues = () => true } = this.#options;
+    const { threads, maxDetailedRejections } = this.#options;
     // Or Piscina might give it to the worker that waits: only one that has nothing at all comes before that.
     if (this.#posted > 0 || threads === 1) this.#handoff?.leave();
     this.#posted++;
     try {
-      const verdict = await piscina.run(batchTask(batch, wantsAllIssues()));
+      const verdict = await piscina.run(batchTask(batch, maxDetailedRejections?.()));
       const isKnown = verdict.matched * FRAME.SIZE === verdict.frames.length;
       this.#fitInARow = isKnown && this.#posted === 1 && fitsHandoff(batch) ? this.#fitInARow + 1 : 0;
       if (this.#fitInARow >= FIT_IN_A_ROW && this.#options.handsOver) this.#openHandoff(piscina);

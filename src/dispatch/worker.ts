@@ -39,7 +39,7 @@ const parser = new MessageParser({
   patterns,
   verify: settings.patterns === 'verify',
 });
-const batches = new BatchValidator(parser, delimiter, settings.maxErrorReplies);
+const batches = new BatchValidator(parser, delimiter);
 const watched = new WatchedWorker(settings.watch, threadId);
 
 /** Numbers of a verdict's frames up to which copying takes less than handing memory over (about 5 µs). */

@@ -27,12 +27,17 @@ const ALLOWED: Readonly<Record<PeerRole, ReadonlySet<AccessAction>>> = {
   monitor: new Set(['subscribe']),
 };
 const ROLES = ['crawler', 'app', 'monitor'] as const;
+/** Wrong tokens of all peers in one second after which no more are looked at until the next one: guessing takes time. */
+const MAX_FAILURES = 100;
+const SECOND = 1000;
 
 export class AccessControl {
   /** Digests of the tokens under a key of this process: all of one length, and no secret in memory dumps. */
   #digests: ReadonlyMap<PeerRole, readonly Buffer[]>;
   #key = randomBytes(32);
   #isOn: boolean;
+  #failures = 0;
+  #failuresSince = 0;
 
   constructor(tokens: AuthTokens = {}) {
     const entries = ROLES.map((role) => [role, tokens[role] ?? []] as const);
@@ -72,12 +77,30 @@ export class AccessControl {
     const said = this.#digest(token ?? '');
     let isKnown = false;
     for (const digest of known) if (timingSafeEqual(digest, said)) isKnown = true;
+    if (!isKnown) this.#failures++;
     return isKnown;
+  }
+
+  /**
+   * Whether so many tokens were wrong in this second that no more are looked at.
+   * @param now monotonic time in ms
+   */
+  isGuessed(now: number): boolean {
+    if (now - this.#failuresSince >= SECOND) {
+      this.#failuresSince = now;
+      this.#failures = 0;
+    }
+    return this.#failures >= MAX_FAILURES;
+  }
+
+  /** Whether a peer must say a `hello` with a token before anything else. */
+  get needsHello(): boolean {
+    return this.#isOn && (this.#digests.get('crawler')?.length ?? 0) > 0;
   }
 
   /** Whether a peer is in: it has said a `hello` that was accepted, or needs none. */
   isIn({ role, isAdmitted }: AccessSubject): boolean {
-    return isAdmitted || !this.#isOn || (role === 'crawler' && this.admits('crawler', undefined));
+    return isAdmitted || !this.#isOn || (role === 'crawler' && !this.needsHello);
   }
 
   may(subject: AccessSubject, action: AccessAction): boolean {

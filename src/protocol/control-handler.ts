@@ -64,6 +64,11 @@ export class ControlHandler {
       void connection.disconnect('UNSUPPORTED_VERSION');
       return;
     }
+    if (this.#access.isGuessed(performance.now())) {
+      this.#refuse(connection, 'RATE_LIMITED', 'hello');
+      void connection.disconnect('RATE_LIMITED');
+      return;
+    }
     if (!this.#access.admits(data.role, data.token)) {
       this.#putOut(connection, 'hello');
       return;
@@ -103,7 +108,8 @@ export class ControlHandler {
       return;
     }
     const isNew = !this.#subscriptions.has(connection, data.id);
-    if (isNew && this.#subscriptions.countOf(connection) >= this.#settings.maxSubscriptions) {
+    const isOverLimit = isNew && this.#subscriptions.countOf(connection) >= this.#settings.maxSubscriptions;
+    if (isOverLimit || !this.#subscriptions.hasRoomFor(connection, data)) {
       this.#refuse(connection, 'RATE_LIMITED', 'subscribe');
       return;
     }

@@ -6,14 +6,14 @@ import type { Refusal } from './message-validator.js';
 
 /** A checked message, as the sink sees it: valid only during the call. */
 export interface FrameSink {
-  /** A valid message at `[start, end)`. */
-  onMessage(type: MessageType, value: object, start: number, end: number): void;
+  /** A valid message at `[start, end)`. `line` counts the delimiters before it in what is parsed. */
+  onMessage(type: MessageType, value: object, start: number, end: number, line: number): void;
   /** Valid messages that patterns have matched, numbers `from` to `to` of the matches: they were not parsed. */
   onMatches?(matches: Matches, from: number, to: number): void;
   /** A pattern took a message that the slow path refuses, or reads otherwise; the slow path's answer counts. */
   onMismatch?(type: MessageType): void;
   /** Whether the issues of the next refused message matter; default: yes. Finding them takes a second look. */
   readonly wantsIssues?: boolean;
-  /** A refused one. `line` counts the delimiters before it in what is parsed. */
+  /** A refused one. */
   onRefusal(refusal: Refusal, start: number, end: number, line: number): void;
 }

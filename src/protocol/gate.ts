@@ -20,6 +20,8 @@ export class Gate {
   readonly #rate: number;
   readonly #onRefused: (code: WireErrorCode, count: number) => void;
   readonly #buckets = new WeakMap<SocketConnection, Bucket>();
+  /** Apart from the others: a peer that publishes too fast still hears how far it has come. */
+  readonly #controlBuckets = new WeakMap<SocketConnection, Bucket>();
 
   /**
    * @param rate messages a second of one connection; 0: no limit
@@ -55,16 +57,34 @@ export class Gate {
       if (!this.#access.isIn(connection)) void connection.disconnect('UNAUTHORIZED');
       return 0;
     }
-    const allowed = this.#rate === 0 ? count : this.#take(connection, count, now);
+    const allowed = this.take(connection, count, now);
     if (allowed < count) this.#refuse(connection, 'RATE_LIMITED', count - allowed, messageType);
     return allowed;
   }
 
-  #take(connection: SocketConnection, count: number, now: number): number {
-    let bucket = this.#buckets.get(connection);
+  /** Whether a control message may pass; see {@link pass}. */
+  passControl(connection: SocketConnection, messageType: string, now: number): boolean {
+    if (this.#take(connection, 1, now, this.#controlBuckets) === 1) return true;
+    this.#refuse(connection, 'RATE_LIMITED', 1, messageType);
+    return false;
+  }
+
+  /** Takes from a connection's rate for its next `count` messages. Gives for how many it suffices. */
+  take(connection: SocketConnection, count: number, now: number): number {
+    return this.#take(connection, count, now, this.#buckets);
+  }
+
+  #take(
+    connection: SocketConnection,
+    count: number,
+    now: number,
+    buckets: WeakMap<SocketConnection, Bucket>,
+  ): number {
+    if (this.#rate === 0) return count;
+    let bucket = buckets.get(connection);
     if (bucket === undefined) {
       bucket = { tokens: this.#rate, filledAt: now };
-      this.#buckets.set(connection, bucket);
+      buckets.set(connection, bucket);
     }
     const earned = (Math.max(0, now - bucket.filledAt) / SECOND) * this.#rate;
     bucket.tokens = Math.min(this.#rate, bucket.tokens + earned);

@@ -334,7 +334,7 @@ export class MessageParser {
     }
     // What the validator has accepted is an object.
     const message = frame.value as object;
-    sink.onMessage(result.type, message, start, end);
+    sink.onMessage(result.type, message, start, end, this.#line);
     this.patterns?.learn(result.type, message, bytes, start, end);
   }
 }

@@ -5,6 +5,8 @@ import * as z from 'zod';
 
 /** The version that `hello` and `welcome` speak of. */
 export const PROTOCOL_VERSION = '1.0.0';
+/** The longest control message, in bytes: these are parsed on the main thread, beside everybody's traffic. */
+export const MAX_CONTROL_BYTES = 64 * 1024;
 
 export const entityType = z.enum([
   'areas',

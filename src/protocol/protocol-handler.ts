@@ -1,6 +1,7 @@
 // What the verdicts mean: control messages are acted on, refused ones answered, all others handed to
 // routing. Takes each connection's chunks in order, run by run; most of the traffic is one run a chunk.
 
+import type { FrameRange } from '../connection/message-buffer.js';
 import type { SocketConnection } from '../connection/socket-connection.js';
 import type { CopyPool } from '../delivery/copy-pool.js';
 import { type FrameRun, frameField, wholeRun } from '../delivery/frame-run.js';
@@ -19,15 +20,20 @@ import type { Recipients } from '../routing/recipients.js';
 import type { Subscriptions } from '../routing/subscriptions.js';
 import { AccessControl } from './access.js';
 import { ControlHandler, type ControlSettings } from './control-handler.js';
+import type { Framing } from './framing.js';
 import { Gate } from './gate.js';
+import { HelloGate } from './hello-gate.js';
 import type { MessageRegistry } from './message-registry.js';
+import type { MessageValidator } from './message-validator.js';
 import type { ErrorDetails } from './outgoing.js';
 import type { ProtocolStatistics } from './protocol-statistics.js';
-import { redactedSample } from './redaction.js';
-import { type Rejection, rejectionPiece } from './rejection.js';
+import { SAMPLE_BYTES } from './redaction.js';
+import { MAX_DETAILED_REJECTIONS, Rejection, rejectionPiece } from './rejection.js';
 import { ReplyLimiter } from './reply-limiter.js';
+import { SecondLimiter } from './second-limiter.js';
 
 export interface ProtocolSettings extends ControlSettings {
+  readonly framing: Framing;
   readonly maxErrorReplies: number;
   readonly maxFramingErrors: number;
   readonly minHeartbeatInterval: number;
@@ -53,7 +59,11 @@ export class ProtocolHandler {
   readonly #copies: CopyPool;
   readonly #access: AccessControl;
   readonly #gate: Gate;
+  readonly #helloGate: HelloGate;
   readonly #replies: ReplyLimiter;
+  readonly #detailed = new SecondLimiter<SocketConnection>(MAX_DETAILED_REJECTIONS);
+  /** Refused messages that were only counted since the latest that was told of, by connection. */
+  readonly #suppressed = new Map<SocketConnection, { count: number; latest: RefusedFrame }>();
   readonly #heartbeat: number;
   readonly #accepted: number[];
   readonly #refused = new Map<WireErrorCode, number>();
@@ -69,7 +79,7 @@ export class ProtocolHandler {
 
   constructor(
     settings: ProtocolSettings,
-    registry: MessageRegistry,
+    validator: MessageValidator,
     subscriptions: Subscriptions,
     recipients: Recipients<SocketConnection>,
     listener: ProtocolListener,
@@ -79,6 +89,7 @@ export class ProtocolHandler {
     this.#copies = copies;
     this.#access = access;
     this.#settings = settings;
+    const { registry } = validator;
     this.#registry = registry;
     this.#subscriptions = subscriptions;
     this.#recipients = recipients;
@@ -89,6 +100,18 @@ export class ProtocolHandler {
       this.#countRefused(code, count);
       this.#refusedByGate += count;
     });
+    const { framing, delimiter } = settings;
+    this.#helloGate = new HelloGate(
+      { framing, delimiter: delimiter.charCodeAt(0) },
+      validator,
+      this.#control,
+      {
+        onHello: ({ index }) => {
+          this.#accepted[index] = (this.#accepted[index] ?? 0) + 1;
+        },
+        onUnauthorized: (connection, type) => this.rejectUnauthenticated(connection, type),
+      },
+    );
     this.#heartbeat = registry.get('heartbeat')?.index ?? 0;
     this.#accepted = registry.types.map(() => 0);
   }
@@ -152,6 +175,23 @@ export class ProtocolHandler {
     }
   }
 
+  /**
+   * Reads the `hello` of a peer that must say one first.
+   * @returns where the messages behind it begin; the end of the range, where the peer is closed
+   */
+  admit(connection: SocketConnection, range: FrameRange): number {
+    return this.#helloGate.admit(connection, range);
+  }
+
+  /** Closes a peer that has not said the `hello` that it must say first. */
+  rejectUnauthenticated(connection: SocketConnection, messageType?: string): void {
+    if (!connection.isOpen) return;
+    this.#countRefused('UNAUTHORIZED', 1);
+    connection.noteRefused('UNAUTHORIZED');
+    this.#replies.reply(connection, 'UNAUTHORIZED', { messageType });
+    void connection.disconnect('UNAUTHORIZED');
+  }
+
   /** A message of the connection grew over maxMessageSize. */
   refuseOversize(connection: SocketConnection): void {
     this.#refuse(connection, { code: 'MESSAGE_TOO_LARGE', type: undefined, issues: [], line: 0 }, undefined);
@@ -164,6 +204,11 @@ export class ProtocolHandler {
 
   /** A connection has gone. */
   forget(connection: SocketConnection): void {
+    const suppressed = this.#suppressed.get(connection);
+    if (suppressed !== undefined && this.#isWatched) {
+      this.#report(connection, suppressed.latest, undefined, suppressed.count - 1);
+    }
+    this.#suppressed.delete(connection);
     this.#subscriptions.removeAll(connection);
     this.#recipients.forget(connection.id);
   }
@@ -174,7 +219,12 @@ export class ProtocolHandler {
     const kind = verdict.runs[at + RUN.KIND];
     if (kind === RunKind.REFUSED) {
       const refusal = verdict.refusals[verdict.frames[first * FRAME.SIZE + FRAME.JOB] ?? 0];
-      if (refusal !== undefined) this.#refuse(connection, refusal, frameBytes(chunk, verdict, first));
+      if (refusal === undefined) return;
+      // What is refused counts for the rate as well.
+      const isInRate = this.#gate.take(connection, 1, chunk.receivedAt) === 1;
+      const { type, line } = refusal;
+      const limited: RefusedFrame = isInRate ? refusal : { code: 'RATE_LIMITED', type, issues: [], line };
+      this.#refuse(connection, limited, frameBytes(chunk, verdict, first));
       return;
     }
     connection.markActive();
@@ -182,7 +232,9 @@ export class ProtocolHandler {
     if (kind === RunKind.CONTROL) {
       connection.sequence++;
       const type = this.#registry.types[verdict.frames[first * FRAME.SIZE + FRAME.TYPE] ?? 0];
-      if (type !== undefined) this.#control.handle(connection, type, frameBytes(chunk, verdict, first));
+      if (type !== undefined && this.#gate.passControl(connection, type.name, chunk.receivedAt)) {
+        this.#control.handle(connection, type, frameBytes(chunk, verdict, first));
+      }
       return;
     }
     const action = kind === RunKind.DIRECTED ? 'command' : 'report';
@@ -206,7 +258,7 @@ export class ProtocolHandler {
       delimiter: this.#settings.delimiter.charCodeAt(0),
       copies: this.#copies,
     };
-    if (kind === RunKind.DIRECTED) this.#direct(connection, run);
+    if (kind === RunKind.DIRECTED) this.#direct(connection, type?.name ?? '', run);
     else if (kind === RunKind.REQUEST) {
       if (connection.isOpen) this.#recipients.onJobRequest(connection.id);
       this.#forward(connection, run);
@@ -243,27 +295,18 @@ export class ProtocolHandler {
   }
 
   /** Sends one application message to the crawlers that it is for. */
-  #direct(connection: SocketConnection, run: FrameRun): void {
-    // A worker has accepted these bytes: they are JSON, of the shape that the type's schema says.
-    const message = JSON.parse(frameBytes(run.chunk, run.verdict, run.first).toString()) as AddressedMessage;
-    // An assignment is about the job that it assigns, whatever its envelope says.
-    const assigned = message.type === 'job_assignment' ? message.data?.job_id : undefined;
-    const jobId = assigned ?? message.jobId ?? message.job_id;
-    const address = {
-      type: message.type,
-      to: typeof message.to === 'string' ? message.to : undefined,
-      jobId: typeof jobId === 'string' ? jobId : undefined,
-    };
-    const recipients = this.#recipients.find(address, connection.id);
+  #direct(connection: SocketConnection, type: string, run: FrameRun): void {
+    const address = run.verdict.addresses[frameField(run, 0, FRAME.JOB)];
+    const recipients = this.#recipients.find({ type, to: address?.to, jobId: address?.jobId }, connection.id);
     const piece = wholeRun(run);
     for (const recipient of recipients) {
       recipient.deliver(piece);
-      if (message.type === 'job_assignment') recipient.workload++;
+      if (type === 'job_assignment') recipient.workload++;
     }
     if (recipients.length === 0) {
       this.#undeliverable++;
       connection.noteError('NO_RECIPIENT');
-      this.#replies.reply(connection, 'NO_RECIPIENT', { messageType: message.type });
+      this.#replies.reply(connection, 'NO_RECIPIENT', { messageType: type });
     }
     this.#listener.onMessages(connection, run);
   }
@@ -274,21 +317,44 @@ export class ProtocolHandler {
     this.#countRefused(code, 1);
     connection.noteRefused(code);
     this.#replies.reply(connection, code, { messageType: type, line, issues });
-    if (this.wantsAllIssues) {
-      const bytes = message?.length ?? this.#settings.maxMessageSize;
-      const sample = message === undefined ? '' : redactedSample(message);
-      this.#tellOfRejection({ connection, code, messageType: type, issues, bytes, line, sample });
-    }
+    if (this.#isWatched) this.#watch(connection, { ...refusal, line }, message);
     if (code === 'MESSAGE_TOO_LARGE') this.#countFramingError(connection);
   }
 
-  /** Whether somebody reads the details of every refused message, beside its sender. */
-  get wantsAllIssues(): boolean {
+  /** Whether somebody reads of every refused message, beside its sender. */
+  get #isWatched(): boolean {
     return this.#subscriptions.rejectedSubscribers.size > 0 || this.#listener.wantsRejections();
   }
 
-  #tellOfRejection(rejection: Rejection): void {
+  /** How many refused messages of each range are to come with their issues: as many as somebody reads. */
+  get maxDetailedRejections(): number {
+    return this.#isWatched ? MAX_DETAILED_REJECTIONS : this.#settings.maxErrorReplies;
+  }
+
+  /** Tells of a refused message, or counts it: a peer that sends nothing else must not keep everybody busy. */
+  #watch(connection: SocketConnection, refusal: RefusedFrame, message: Buffer | undefined): void {
+    const suppressed = this.#suppressed.get(connection);
+    if (this.#detailed.take(connection)) {
+      this.#suppressed.delete(connection);
+      this.#report(connection, refusal, message, suppressed?.count ?? 0);
+    } else if (suppressed === undefined) this.#suppressed.set(connection, { count: 1, latest: refusal });
+    else {
+      suppressed.count++;
+      suppressed.latest = refusal;
+    }
+  }
+
+  #report(
+    connection: SocketConnection,
+    { code, type, issues, line }: RefusedFrame,
+    message: Buffer | undefined,
+    suppressed: number,
+  ): void {
     const { rejectedSubscribers } = this.#subscriptions;
+    const bytes = message?.length ?? this.#settings.maxMessageSize;
+    const details = { connection, code, messageType: type, issues, bytes, line, suppressed };
+    // Copied: the slab may be reused before somebody reads the sample.
+    const rejection = new Rejection(details, Buffer.from(message?.subarray(0, SAMPLE_BYTES) ?? []));
     if (rejectedSubscribers.size > 0) {
       const piece = rejectionPiece(rejection, this.#settings.delimiter);
       for (const subscriber of rejectedSubscribers) subscriber.deliver(piece);
@@ -317,15 +383,6 @@ export class ProtocolHandler {
     }
     connection.line += lines;
   }
-}
-
-/** The parts of an application's message that say whom it is for. */
-interface AddressedMessage {
-  readonly type: string;
-  readonly to?: unknown;
-  readonly jobId?: unknown;
-  readonly job_id?: unknown;
-  readonly data?: { readonly job_id?: unknown };
 }
 
 function frameBytes(chunk: Chunk, { frames }: Verdict, frame: number): Buffer {

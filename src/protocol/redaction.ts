@@ -6,8 +6,13 @@
 export const SAMPLE_BYTES = 256;
 
 const BLANK = '***';
-/** A name that sounds secret, in whatever quotes and escapes, with the sign that its value follows. */
-const NAME = String.raw`[\w-]*(?:token|secret|passw|pwd|authoriz|credential|cookie|private|session|api_?-?key)[\w-]*`;
+const WORD = '(?:token|secret|passw|pwd|authoriz|credential|cookie|private|session|api_?-?key)';
+/**
+ * A name that sounds secret, in whatever quotes and escapes, with the sign that its value follows. It is looked for where
+ * a name begins only, and taken as a whole by a backreference, so that the time is linear: with `[\w-]*WORD[\w-]*` it
+ * was cubic, 5 ms for 256 bytes.
+ */
+const NAME = String.raw`(?<![\w-])(?=(?<run>[\w-]+))(?=[\w-]*?${WORD})\k<run>`;
 const SIGN = String.raw`\\*["']?\s*(?::|=|%3D)\s*`;
 /** A value: a quoted string up to its own quote, a list or object to the end of the sample, or a bare word. */
 const VALUE = [

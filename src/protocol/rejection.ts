@@ -5,9 +5,10 @@ import type { Piece } from '../delivery/outbox.js';
 import type { WireErrorCode } from '../errors.js';
 import { REJECTED } from '../routing/filter.js';
 import type { Issue } from './issue.js';
+import { redactedSample } from './redaction.js';
 
 /** A refused message, without its contents. */
-export interface Rejection {
+export interface RejectionDetails {
   readonly connection: SocketConnection;
   readonly code: WireErrorCode;
   /** Name of the message's type where it is known. */
@@ -17,16 +18,48 @@ export interface Rejection {
   readonly bytes: number;
   /** Line of the connection's stream, counted from 1. */
   readonly line: number;
-  /** The first 256 bytes, with what looks like a secret blanked. */
-  readonly sample: string;
+  /** Refused messages of the connection before this one that were only counted: over the limit of a second. */
+  readonly suppressed: number;
 }
 
+export class Rejection implements RejectionDetails {
+  readonly connection: SocketConnection;
+  readonly code: WireErrorCode;
+  readonly messageType: string | undefined;
+  readonly issues: readonly Issue[];
+  readonly bytes: number;
+  readonly line: number;
+  readonly suppressed: number;
+  readonly #beginning: Buffer;
+  #sample: string | undefined;
+
+  /** @internal @param beginning the first bytes of the message, which nobody changes */
+  constructor(details: RejectionDetails, beginning: Buffer) {
+    this.connection = details.connection;
+    this.code = details.code;
+    this.messageType = details.messageType;
+    this.issues = details.issues;
+    this.bytes = details.bytes;
+    this.line = details.line;
+    this.suppressed = details.suppressed;
+    this.#beginning = beginning;
+  }
+
+  /** The first 256 bytes, with what looks like a secret blanked. Made when it is first read. */
+  get sample(): string {
+    this.#sample ??= redactedSample(this.#beginning);
+    return this.#sample;
+  }
+}
+
+/** Refused messages of one connection and second of which subscribers of `rejected` are told each. */
+export const MAX_DETAILED_REJECTIONS = 1000;
+
 /** What subscribers of `rejected` get. */
-export function rejectionPiece(
-  { connection, code, issues, bytes, sample }: Rejection,
-  delimiter: string,
-): Piece {
-  const data = { from: connection.id, code, issues, bytes, sample };
+export function rejectionPiece(rejection: Rejection, delimiter: string): Piece {
+  const { connection, code, issues, bytes, sample, suppressed } = rejection;
+  const more = suppressed === 0 ? {} : { suppressed };
+  const data = { from: connection.id, code, issues, bytes, sample, ...more };
   const text = JSON.stringify({ type: REJECTED, timestamp: new Date().toISOString(), data });
   return { bytes: Buffer.from(text + delimiter), slab: undefined, messages: 1 };
 }

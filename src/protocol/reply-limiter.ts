@@ -3,20 +3,16 @@
 
 import type { WireErrorCode } from '../errors.js';
 import { type ErrorDetails, errorLine } from './outgoing.js';
+import { SecondLimiter } from './second-limiter.js';
 
 /** Who can be answered: a connection. */
 export interface Replyable {
   reply(line: Buffer): void;
 }
 
-const WINDOW = 1000;
-
 export class ReplyLimiter {
-  readonly #limit: number;
+  readonly #limiter: SecondLimiter<Replyable>;
   readonly #delimiter: string;
-  readonly #now: () => number;
-  /** Replies of the present second, by connection. */
-  readonly #windows = new WeakMap<Replyable, { startedAt: number; count: number }>();
   #sent = 0;
   #withheld = 0;
 
@@ -24,10 +20,9 @@ export class ReplyLimiter {
    * @param limit replies a second and connection
    * @param now monotonic clock in ms; default `performance.now`
    */
-  constructor(limit: number, delimiter: string, now: () => number = () => performance.now()) {
-    this.#limit = limit;
+  constructor(limit: number, delimiter: string, now?: () => number) {
+    this.#limiter = new SecondLimiter(limit, now);
     this.#delimiter = delimiter;
-    this.#now = now;
   }
 
   get sent(): number {
@@ -40,17 +35,10 @@ export class ReplyLimiter {
   }
 
   reply(peer: Replyable, code: WireErrorCode, details: ErrorDetails = {}): void {
-    const now = this.#now();
-    let window = this.#windows.get(peer);
-    if (window === undefined || now - window.startedAt >= WINDOW) {
-      window = { startedAt: now, count: 0 };
-      this.#windows.set(peer, window);
-    }
-    if (window.count >= this.#limit) {
+    if (!this.#limiter.take(peer)) {
       this.#withheld++;
       return;
     }
-    window.count++;
     this.#sent++;
     peer.reply(errorLine(code, details, this.#delimiter));
   }

@@ -52,6 +52,16 @@ export class Filter {
   }
 }
 
+/** What the map and the set that an id is in take beside its text, in bytes: measured, rounded up. */
+const ID_OVERHEAD = 64;
+
+/** Bytes that a subscription's own texts keep, at 2 bytes a character. */
+export function subscriptionBytes({ id, group = '', jobIds = [], crawlerIds = [] }: SubscribeData): number {
+  let bytes = 0;
+  for (const text of [id, group, ...jobIds, ...crawlerIds]) bytes += text.length * 2 + ID_OVERHEAD;
+  return bytes;
+}
+
 /** `*` is every type, `job_*` those that begin so, anything else the type itself. */
 export function matchesType(pattern: string, name: string): boolean {
   return pattern.endsWith('*') ? name.startsWith(pattern.slice(0, -1)) : name === pattern;

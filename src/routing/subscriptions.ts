@@ -5,7 +5,10 @@ import { cutRun, type FrameRun, frameField, PLAIN, SKIP, spanOf, wholeRun } from
 import type { Piece } from '../delivery/outbox.js';
 import { FRAME } from '../dispatch/verdict.js';
 import type { MessageRegistry } from '../protocol/message-registry.js';
-import { Filter, type SubscribeData } from './filter.js';
+import { Filter, type SubscribeData, subscriptionBytes } from './filter.js';
+
+/** How many subscribers it takes at least to use up what all may have. */
+const LEAST_SHARES = 16;
 
 /** Who subscribes: one connection. */
 export interface Subscriber {
@@ -41,9 +44,11 @@ interface Hand {
 interface Subscription {
   readonly filter: Filter;
   readonly group: string | undefined;
+  readonly bytes: number;
 }
 
 interface SubscriberEntry {
+  bytes: number;
   readonly subscriptions: Map<string, Subscription>;
   interestKey: string | undefined;
 }
@@ -56,9 +61,26 @@ export class Subscriptions {
   readonly #rejected = new Set<Subscriber>();
   #marks = new Uint8Array(1024);
   #turns = new Uint32Array(1024);
+  readonly #maxBytes: number;
+  #bytes = 0;
 
-  constructor(registry: MessageRegistry) {
+  /** @param maxBytes of the texts of all subscriptions; default: no limit. One subscriber may have a sixteenth. */
+  constructor(registry: MessageRegistry, maxBytes: number = Number.POSITIVE_INFINITY) {
     this.#registry = registry;
+    this.#maxBytes = maxBytes;
+  }
+
+  /** Bytes that the texts of all subscriptions take. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Whether there is room for a subscription, in place of the one with the same id. */
+  hasRoomFor(subscriber: Subscriber, data: SubscribeData): boolean {
+    const entry = this.#entries.get(subscriber);
+    const more = subscriptionBytes(data) - (entry?.subscriptions.get(data.id)?.bytes ?? 0);
+    const own = entry?.bytes ?? 0;
+    return own + more <= this.#maxBytes / LEAST_SHARES && this.#bytes + more <= this.#maxBytes;
   }
 
   /** All subscriptions of all subscribers. */
@@ -80,10 +102,17 @@ export class Subscriptions {
   /** Adds a subscription; one with the same id is replaced. */
   add(subscriber: Subscriber, data: SubscribeData): void {
     this.remove(subscriber, data.id);
-    const entry = this.#entries.get(subscriber) ?? { subscriptions: new Map(), interestKey: undefined };
+    const entry: SubscriberEntry = this.#entries.get(subscriber) ?? {
+      bytes: 0,
+      subscriptions: new Map(),
+      interestKey: undefined,
+    };
+    const bytes = subscriptionBytes(data);
+    entry.bytes += bytes;
+    this.#bytes += bytes;
     this.#entries.set(subscriber, entry);
     const filter = new Filter(this.#registry, data);
-    entry.subscriptions.set(data.id, { filter, group: data.group });
+    entry.subscriptions.set(data.id, { filter, group: data.group, bytes });
     if (filter.wantsRejected) this.#rejected.add(subscriber);
     if (data.group === undefined) this.#updateInterest(subscriber, entry);
     else {
@@ -99,6 +128,8 @@ export class Subscriptions {
     const subscription = entry?.subscriptions.get(id);
     if (entry === undefined || subscription === undefined) return false;
     entry.subscriptions.delete(id);
+    entry.bytes -= subscription.bytes;
+    this.#bytes -= subscription.bytes;
     const wantsRejected = [...entry.subscriptions.values()].some(({ filter }) => filter.wantsRejected);
     if (!wantsRejected) this.#rejected.delete(subscriber);
     if (subscription.group === undefined) this.#updateInterest(subscriber, entry);

@@ -29,7 +29,7 @@ function validateWith(
     at = end;
   }
   return {
-    verdict: batches.validate({ arenas: [memory], ranges, wantsAllIssues: true }),
+    verdict: batches.validate({ arenas: [memory], ranges, maxDetailedRejections: 1000 }),
     bytes,
   };
 }
@@ -138,10 +138,11 @@ describe('frames', () => {
 
 test('no parsed message is in a verdict: flat arrays, job ids, and details of the refused', () => {
   const { verdict } = validate(new Traffic({ seed: 3 }).block(2000).toString());
-  const { jobIds, refusals, matched, mismatches, layoutsLearned, layoutsDropped, ...arrays } = verdict;
+  const { jobIds, refusals, addresses, matched, mismatches, layoutsLearned, layoutsDropped, ...arrays } =
+    verdict;
   expect([matched, mismatches, layoutsLearned, layoutsDropped]).toEqual([0, [], 0, 0]);
   for (const array of Object.values(arrays)) expect(array).toBeInstanceOf(Uint32Array);
-  expect(refusals).toEqual([]);
+  expect([refusals, addresses]).toEqual([[], []]);
   expect(jobIds.every((jobId) => typeof jobId === 'string')).toBe(true);
   expect([...verdict.accepted].reduce((sum, count) => sum + count)).toBe(2000);
 });
@@ -159,26 +160,26 @@ test('the numbers of a few messages are plain arrays of integers, those of many 
   expect([...few[2]]).toEqual([...many[2]].slice(0, 16 * FRAME.SIZE));
 });
 
-test('issues are told of the first refused messages of a range, or of all where somebody reads them', () => {
-  const batches = new BatchValidator(new MessageParser(), NEWLINE, 2);
+test('issues come with as many refused messages of each range as are asked for', () => {
+  const batches = new BatchValidator(new MessageParser(), NEWLINE);
   const memory = new SharedArrayBuffer(4096);
   const end = Buffer.from(memory).write('{"type":"heartbeat"}\n'.repeat(5));
-  const told = (wantsAllIssues: boolean) => {
+  const told = (maxDetailedRejections: number) => {
     const ranges = [0, 0, end, 0, 0, end];
-    const { refusals } = batches.validate({ arenas: [memory], ranges, wantsAllIssues });
+    const { refusals } = batches.validate({ arenas: [memory], ranges, maxDetailedRejections });
     expect(refusals.map(({ code }) => code)).toEqual(new Array(10).fill('SCHEMA_VIOLATION'));
     return refusals.map(({ issues }) => issues.length > 0);
   };
   const some = [true, true, false, false, false];
-  expect(told(false)).toEqual([...some, ...some]);
-  expect(told(true)).toEqual(new Array(10).fill(true));
+  expect(told(2)).toEqual([...some, ...some]);
+  expect(told(5)).toEqual(new Array(10).fill(true));
 });
 
 test('keeps nothing from one batch to the next', () => {
   const batches = new BatchValidator(new MessageParser(), NEWLINE);
   const memory = new SharedArrayBuffer(4096);
   const end = Buffer.from(memory).write(`${progress('abc')}junk\n`);
-  const task = { arenas: [memory], ranges: [0, 0, end], wantsAllIssues: true };
+  const task = { arenas: [memory], ranges: [0, 0, end], maxDetailedRejections: 8 };
   expect(batches.validate(task)).toEqual(batches.validate(task));
 });
 

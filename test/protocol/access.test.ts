@@ -92,7 +92,7 @@ describe('with tokens', () => {
     stranger.write(beat.repeat(3));
     await stranger.closed;
     expect(stranger.errors).toEqual(['UNAUTHORIZED']);
-    expect(manager.getMetrics().protocol.refused).toEqual({ UNAUTHORIZED: 3 });
+    expect(manager.getMetrics().protocol.refused).toEqual({ UNAUTHORIZED: 1 });
     const crawler = await greet(await connect(), 'crawler', CRAWLER);
     crawler.write(beat);
     await monitor.count(3);

@@ -107,8 +107,15 @@ describe('what the broker keeps of a peer’s own words', () => {
     const id = 'x'.repeat(256);
     const ids = many.slice(1).map((text) => text.padStart(256, '0'));
     peer.say('hello', { role: 'app', crawlerId: id, capabilities: ids.slice(0, 64) });
-    for (const name of ['a', 'b', id, 'd'])
-      peer.say('subscribe', { id: name, group: id, jobIds: ids, crawlerIds: ids, types: ids });
+    // As many as a control message has room for.
+    const most = ids.slice(0, 250);
+    for (const [name, wanted] of [
+      ['a', { jobIds: most }],
+      ['b', { crawlerIds: most }],
+      [id, { types: most }],
+      ['d', {}],
+    ] as const)
+      peer.say('subscribe', { id: name, ...wanted });
     await peer.settled();
     expect(peer.errors).toEqual(['RATE_LIMITED']);
     expect(manager.getMetrics().protocol.subscriptions).toBe(3);

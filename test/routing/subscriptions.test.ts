@@ -64,7 +64,7 @@ function publish(text: string, crawlerId?: string, rounds = 1): void {
   const verdict = batches.validate({
     arenas: [slab.arena.memory],
     ranges: [0, slab.base, end],
-    wantsAllIssues: true,
+    maxDetailedRejections: 0,
   });
   let firstSequence = 1;
   for (let at = 0; at < verdict.runs.length; at += RUN.SIZE) {

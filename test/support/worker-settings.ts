@@ -9,5 +9,4 @@ export const WORKER_SETTINGS = {
   maxClockSkew: 0,
   patterns: 'on',
   maxLearnedLayouts: 16,
-  maxErrorReplies: 10,
 } as const;
