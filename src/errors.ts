@@ -64,6 +64,7 @@ export const LOCAL_ERRORS = Object.freeze({
   ),
   INVALID_MESSAGE: entry('validation', 'error', 'The message to send is not valid'),
   CONNECTION_FAILED: entry('lifecycle', 'error', 'The connection cannot be made'),
+  PROTOCOL_ERROR: entry('protocol', 'error', 'The broker does not follow the protocol'),
   CONNECTION_CLOSED: entry('delivery', 'error', 'The connection is closed'),
   OUTBOX_FULL: entry('delivery', 'error', 'Too much waits for the broker to confirm it'),
   REQUEST_TIMEOUT: entry('delivery', 'error', 'The answer did not come in time'),

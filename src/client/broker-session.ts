@@ -3,18 +3,20 @@
 
 import { SluiceError } from '../errors.js';
 import type { MessageInputMap, MessageMap } from '../protocol/messages.js';
+import { META_LENGTH, protocolError, readOwnMessage } from './broker-lines.js';
 import type { OutboxSink } from './client-outbox.js';
 import { type BrokerAddress, ClientSocket } from './client-socket.js';
 import { LineLedger } from './line-ledger.js';
 import { LineReader } from './line-reader.js';
 import { type Answer, PendingRequests } from './pending-requests.js';
+import { ReceivedMessage } from './received-message.js';
 
 /** The broker's `error` message. */
 export type BrokerError = MessageMap['error']['data'];
 
 export interface SessionListener {
-  /** A forwarded message, without its newline. */
-  onLine(line: Buffer): void;
+  /** A forwarded message. */
+  onMessage(event: ReceivedMessage): void;
   /** `error.line` counts published lines. */
   onRefused(error: BrokerError): void;
   /** The socket takes more again. */
@@ -25,9 +27,17 @@ export interface SessionListener {
   onClosed(session: BrokerSession, error: SluiceError): void;
 }
 
-/** Messages of the broker's own, by their beginning: the broker writes `type` first, and forwards none of these types. */
-const BROKER_TYPE = /^\{"type":"(welcome|subscribed|unsubscribed|pong|ping|error)"/;
-const LONGEST_PREFIX = 32;
+/** What one connection needs of the client's options. */
+export interface SessionOptions {
+  /** ms that connecting, and later each request, may take. */
+  readonly requestTimeout: number;
+}
+
+const MiB = 1024 * 1024;
+/** Bytes of the longest message that any client takes: code in the broker's process may send more than `maxMessageSize`. */
+const DEFAULT_MAX_MESSAGE = 64 * MiB;
+/** The most that a `welcome` may raise that to: the largest `maxMessageSize` of a broker. */
+const LARGEST_MAX_MESSAGE = 256 * MiB;
 /** ms between two words to the broker while nothing is read. */
 const LIFE_SIGN_INTERVAL = 5000;
 /** Refusals that are followed by the end of the connection, when nothing else comes after them. */
@@ -39,31 +49,32 @@ const CLOSING_CODES = [
   'SLOW_CONSUMER',
 ] as const;
 
-type BrokerSays = MessageMap['welcome' | 'subscribed' | 'unsubscribed' | 'pong' | 'ping' | 'error'];
-
 export class BrokerSession implements OutboxSink {
   #socket!: ClientSocket;
   readonly #listener: SessionListener;
   readonly #requests: PendingRequests;
   readonly #ledger: LineLedger;
+  readonly #reader: LineReader;
   /** Pings that are not answered, with the number of their line. */
   #pings: { line: number; onPong: () => void }[] = [];
   #welcome: MessageMap['welcome']['data'] | undefined;
   /** The latest of the broker's words, when it may be why it closes. */
   #closingCode: (typeof CLOSING_CODES)[number] | undefined;
   #cause: Error | undefined;
+  /** Why the client closes the connection, when it is the client that does. */
+  #fault: SluiceError | undefined;
   #isPaused = false;
   #lifeSigns: NodeJS.Timeout | undefined;
 
-  private constructor(listener: SessionListener, timeout: number, linesBefore: number) {
+  private constructor(listener: SessionListener, options: SessionOptions, linesBefore: number) {
     this.#listener = listener;
-    this.#requests = new PendingRequests(timeout);
+    this.#requests = new PendingRequests(options.requestTimeout);
     this.#ledger = new LineLedger(linesBefore);
+    this.#reader = new LineReader(DEFAULT_MAX_MESSAGE + META_LENGTH, (line) => this.#onLine(line));
   }
 
   /**
    * Connects.
-   * @param timeout ms that connecting, and later each request, may take
    * @param linesBefore how many lines were published and confirmed before
    * @param signal destroys the connection, whether it is made already or not
    * @throws SluiceError `CONNECTION_FAILED`
@@ -71,21 +82,17 @@ export class BrokerSession implements OutboxSink {
   static async open(
     address: BrokerAddress,
     listener: SessionListener,
-    timeout: number,
+    options: SessionOptions,
     linesBefore: number,
     signal: AbortSignal,
   ): Promise<BrokerSession> {
-    const session = new BrokerSession(listener, timeout, linesBefore);
-    const reader = new LineReader((line) => session.#onLine(line));
+    const session = new BrokerSession(listener, options, linesBefore);
     const events = {
-      onBytes: (bytes: Buffer) => {
-        reader.push(bytes);
-        listener.onRead();
-      },
+      onBytes: (bytes: Buffer) => session.#onBytes(bytes),
       onDrain: () => listener.onDrain(),
       onClosed: (cause: Error | undefined) => session.#onClosed(cause),
     };
-    session.#socket = await ClientSocket.open(address, events, timeout, signal);
+    session.#socket = await ClientSocket.open(address, events, options.requestTimeout, signal);
     return session;
   }
 
@@ -171,14 +178,22 @@ export class BrokerSession implements OutboxSink {
     this.#socket.destroy();
   }
 
+  #onBytes(bytes: Buffer): void {
+    const isBounded = this.#reader.push(bytes);
+    if (!isBounded) this.#fail(protocolError(`a line has more than ${this.#reader.maxLength} bytes`));
+    this.#listener.onRead();
+  }
+
   #onLine(line: Buffer): void {
+    if (this.#fault !== undefined) return;
+    const message = readOwnMessage(line);
+    if (message instanceof SluiceError) return this.#fail(message);
     // Whoever goes on talking did not close for that; only a shutdown answers what came before it.
     if (this.#closingCode !== 'SHUTTING_DOWN') this.#closingCode = undefined;
-    if (!BROKER_TYPE.test(line.toString('latin1', 0, LONGEST_PREFIX))) {
-      this.#listener.onLine(line);
+    if (message === undefined) {
+      this.#listener.onMessage(new ReceivedMessage(line, this.#onMalformed));
       return;
     }
-    const message = JSON.parse(line.toString()) as BrokerSays;
     switch (message.type) {
       case 'error':
         return this.#onError(message.data);
@@ -188,15 +203,26 @@ export class BrokerSession implements OutboxSink {
       case 'pong':
         return this.#onPong();
       case 'welcome':
-        this.#welcome = message.data;
-        return this.#requests.answer('welcome', undefined);
+        return this.#onWelcome(message.data);
       case 'subscribed':
       case 'unsubscribed':
         return this.#requests.answer(message.type, message.data.id);
-      default:
-        // A forwarded message that names its type twice: the last one counts.
-        this.#listener.onLine(line);
     }
+  }
+
+  readonly #onMalformed = (): void => this.#fail(protocolError('a forwarded line is not a message'));
+
+  /** Closes because of something that the broker did or did not do. */
+  #fail(error: SluiceError): void {
+    this.#fault ??= error;
+    this.#socket.destroy();
+  }
+
+  #onWelcome(welcome: MessageMap['welcome']['data']): void {
+    this.#welcome = welcome;
+    const longest = Math.min(Math.max(welcome.maxMessageSize, DEFAULT_MAX_MESSAGE), LARGEST_MAX_MESSAGE);
+    this.#reader.maxLength = longest + META_LENGTH;
+    this.#requests.answer('welcome', undefined);
   }
 
   #onError(error: BrokerError): void {
@@ -229,6 +255,7 @@ export class BrokerSession implements OutboxSink {
   }
 
   #closedError(): SluiceError {
+    if (this.#fault !== undefined) return this.#fault;
     return new SluiceError(this.#closingCode ?? 'CONNECTION_CLOSED', undefined, { cause: this.#cause });
   }
 }

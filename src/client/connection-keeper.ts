@@ -5,12 +5,13 @@ import { SluiceError } from '../errors.js';
 import { Backoff } from './backoff.js';
 import { type BrokerError, BrokerSession, type SessionListener } from './broker-session.js';
 import type { ResolvedClientOptions } from './client-options.js';
+import type { ReceivedMessage } from './received-message.js';
 
 export interface KeeperListener {
   /** How many published lines are confirmed: the next connection goes on from there. */
   readonly confirmedLines: number;
-  /** A forwarded message, without its newline. */
-  onLine(line: Buffer): void;
+  /** A forwarded message. */
+  onMessage(event: ReceivedMessage): void;
   onRefused(error: BrokerError): void;
   /** The socket takes more again. */
   onDrain(): void;
@@ -52,7 +53,7 @@ export class ConnectionKeeper {
     this.#listener = listener;
     this.#backoff = new Backoff(options.reconnect ?? { initialDelay: 0, maxDelay: 0 });
     this.#events = {
-      onLine: (line) => listener.onLine(line),
+      onMessage: (event) => listener.onMessage(event),
       onRefused: (error) => this.#onRefused(error),
       onDrain: () => listener.onDrain(),
       onRead: () => listener.onRead(),
@@ -72,18 +73,18 @@ export class ConnectionKeeper {
 
   /**
    * Makes a connection.
-   * @throws SluiceError `CONNECTION_FAILED`, `REQUEST_TIMEOUT`, `CONNECTION_CLOSED`, or the code with which the
+   * @throws SluiceError `CONNECTION_FAILED`, `REQUEST_TIMEOUT`, `CONNECTION_CLOSED`, `PROTOCOL_ERROR`, or the code with which the
    *   broker refuses
    */
   async open(): Promise<void> {
-    const { address, hello, requestTimeout } = this.#options;
+    const { address, hello } = this.#options;
     const { confirmedLines } = this.#listener;
     const opening = new AbortController();
     this.#opening = opening;
     let session: BrokerSession | undefined;
     try {
       const { signal } = opening;
-      session = await BrokerSession.open(address, this.#events, requestTimeout, confirmedLines, signal);
+      session = await BrokerSession.open(address, this.#events, this.#options, confirmedLines, signal);
       await session.handshake(hello);
       signal.throwIfAborted();
     } catch (error) {

@@ -1,12 +1,13 @@
 // What `import … from 'sluice/client'` gives.
 
 export { type ErrorCode, SluiceError } from '../errors.js';
+export type { AnyMessage } from './broker-lines.js';
 export type { BrokerError } from './broker-session.js';
 export type { ClientEvents, ClientState, ClientStatistics } from './client-events.js';
 export type { ClientOptions, ReconnectOptions } from './client-options.js';
 export type { HeartbeatData, HeartbeatOptions } from './heartbeats.js';
 export type { JobMessage } from './job-requests.js';
 export type { CustomPublishedMessage, PublishedMessage } from './published-message.js';
-export { type AnyMessage, ReceivedMessage } from './received-message.js';
+export { ReceivedMessage } from './received-message.js';
 export { SluiceClient } from './sluice-client.js';
 export type { Subscription, SubscriptionFilter } from './subscription.js';

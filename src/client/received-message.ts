@@ -1,37 +1,23 @@
 // A message that came from the broker, as a client sees it. Nothing is parsed until somebody looks.
 
-import { MessageRegistry } from '../protocol/message-registry.js';
 import type { MessageMap } from '../protocol/messages.js';
+import { type AnyMessage, type Forwarded, mayBeWrapped, readForwarded } from './broker-lines.js';
 
-/** Any message, as read: `is` narrows it to one of the protocol's own. */
-export interface AnyMessage {
-  readonly type: string;
-  readonly [key: string]: unknown;
-}
-
-/** How the broker begins a message that a subscription with `meta` gets. */
-const META = /^\{"from":"[^"]*","crawlerId":(?:null|"(?:[^"\\]|\\.)*"),"seq":\d+,"message":/;
-const META_START = '{"from":';
-/** Longer than any {@link META}: ids have 256 characters at most, of six bytes each when they are escaped. */
-const META_LENGTH = 8192;
 /** How many times as long as a line its read may be. */
 const MUCH = 16;
 
-interface Content {
-  readonly message: AnyMessage;
-  /** Where the message begins in a wrapper, which ends one byte behind it; 0: there is none. */
-  readonly rawAt: number;
-  readonly from?: string;
-  readonly crawlerId?: string | null;
-  readonly seq?: number;
-}
+/** What stands for a line that is no message: no type of a message is empty. */
+const MALFORMED: Forwarded = { message: { type: '' }, rawAt: 0 };
 
 export class ReceivedMessage {
   #line: Buffer;
-  #parsed: Content | undefined;
+  #parsed: Forwarded | undefined;
+  readonly #onMalformed: (() => void) | undefined;
 
-  constructor(line: Buffer) {
+  /** @param onMalformed called when somebody looks at the contents and the line turns out to be no message */
+  constructor(line: Buffer, onMalformed?: () => void) {
     this.#line = line;
+    this.#onMalformed = onMalformed;
   }
 
   /** The bytes as the broker sent them, wrapper included, without the newline. */
@@ -45,6 +31,7 @@ export class ReceivedMessage {
     return rawAt === 0 ? this.#line : this.#line.subarray(rawAt, -1);
   }
 
+  /** The message's type; empty when the broker has sent a line that is no message, and the client closes the connection. */
   get type(): string {
     return this.#content.message.type;
   }
@@ -89,27 +76,17 @@ export class ReceivedMessage {
   }
 
   get #mayBeWrapped(): boolean {
-    return this.#line.toString('latin1', 0, META_START.length) === META_START;
+    return mayBeWrapped(this.#line);
   }
 
-  get #content(): Content {
-    this.#parsed ??= parse(this.#line, this.#mayBeWrapped);
+  get #content(): Forwarded {
+    this.#parsed ??= this.#parse();
     return this.#parsed;
   }
-}
 
-function parse(line: Buffer, mayBeWrapped: boolean): Content {
-  const value = JSON.parse(line.toString()) as AnyMessage & Omit<Content, 'rawAt'>;
-  const prefix = mayBeWrapped ? META.exec(line.toString('latin1', 0, META_LENGTH)) : null;
-  // A crawler may write such keys itself, but then its message has a type beside them: the wrapper has none.
-  if (prefix === null || value.type !== undefined) return { message: withDefaults(value), rawAt: 0 };
-  return { ...value, message: withDefaults(value.message), rawAt: prefix[0].length };
-}
-
-function withDefaults(message: AnyMessage): AnyMessage {
-  const type = MessageRegistry.builtin().get(message.type);
-  if (type === undefined || !type.rewrites) return message;
-  // The broker may know another schema of this name: then the message stays as it is.
-  const result = type.schema.safeParse(message);
-  return result.success ? (result.data as AnyMessage) : message;
+  #parse(): Forwarded {
+    const parsed = readForwarded(this.#line);
+    if (parsed === undefined) this.#onMalformed?.();
+    return parsed ?? MALFORMED;
+  }
 }

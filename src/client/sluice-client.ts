@@ -22,7 +22,7 @@ import {
   publishedLine,
   publishedLines,
 } from './published-message.js';
-import { ReceivedMessage } from './received-message.js';
+import type { ReceivedMessage } from './received-message.js';
 import { rethrowLater } from './rethrow.js';
 import type { Subscription, SubscriptionFilter } from './subscription.js';
 import { checkTimeout, within } from './timeouts.js';
@@ -65,7 +65,7 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
       get confirmedLines() {
         return outbox.confirmedLines;
       },
-      onLine: (line) => this.#onLine(line),
+      onMessage: (event) => this.#onMessage(event),
       onRefused: (error) => this.#onRefused(error),
       onDrain: () => outbox.pump(),
       onRead: () => this.#updateReading(),
@@ -104,8 +104,8 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
   /**
    * Connects. Resolves when the broker has taken the client; what was published before is sent then. From then on,
    * the client reconnects by itself. When this first attempt fails, it may be called again.
-   * @throws SluiceError `CONNECTION_FAILED`, `REQUEST_TIMEOUT`, the code with which the broker refuses (such as
-   *   `UNAUTHORIZED`, `MAX_CONNECTIONS`), `ALREADY_RUNNING` when it was called before, `CONNECTION_CLOSED` after `close`
+   * @throws SluiceError `CONNECTION_FAILED`, `REQUEST_TIMEOUT`, `PROTOCOL_ERROR` when what answers is no broker, the code
+   *   with which the broker refuses (such as `UNAUTHORIZED`, `MAX_CONNECTIONS`), `ALREADY_RUNNING` when it was called before, `CONNECTION_CLOSED` after `close`
    */
   async connect(): Promise<this> {
     if (this.#state === 'closed' || this.#state === 'closing') throw new SluiceError('CONNECTION_CLOSED');
@@ -277,9 +277,8 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
     this.#tell('refused', error);
   }
 
-  #onLine(line: Buffer): void {
-    if (this.listenerCount('line') > 0) this.#tell('line', line);
-    const event = new ReceivedMessage(line);
+  #onMessage(event: ReceivedMessage): void {
+    if (this.listenerCount('line') > 0) this.#tell('line', event.line);
     const isHeard = this.listenerCount('message') > 0;
     // Who gets no jobs need not look for them in every message.
     if (this.#mayGetJobs && this.#jobs.take(event, isHeard)) return;
