@@ -164,7 +164,7 @@ export class BrokerSession implements OutboxSink {
     this.#isPaused = isPaused;
     this.#socket.setPaused(isPaused);
     // Who does not read is told of the end of the connection by a write that fails, and by nothing else.
-    if (isPaused) this.#lifeSigns = setInterval(() => this.say('pong', {}), LIFE_SIGN_INTERVAL);
+    if (isPaused) this.#lifeSigns = setInterval(() => this.#pong(), LIFE_SIGN_INTERVAL);
     else clearInterval(this.#lifeSigns);
   }
 
@@ -198,8 +198,7 @@ export class BrokerSession implements OutboxSink {
       case 'error':
         return this.#onError(message.data);
       case 'ping':
-        this.say('pong', {});
-        return;
+        return this.#pong();
       case 'pong':
         return this.#onPong();
       case 'welcome':
@@ -216,6 +215,11 @@ export class BrokerSession implements OutboxSink {
   #fail(error: SluiceError): void {
     this.#fault ??= error;
     this.#socket.destroy();
+  }
+
+  /** Answers a ping, unless so much waits to be written that the broker does not wait for this. */
+  #pong(): void {
+    if (!this.isBusy) this.say('pong', {});
   }
 
   #onWelcome(welcome: MessageMap['welcome']['data']): void {

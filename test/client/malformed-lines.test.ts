@@ -198,4 +198,22 @@ describe('SluiceClient, when the broker does not follow the protocol', () => {
     expect((await line)[0].length).toBeGreaterThan(65 * MiB);
     expect(client.statistics.connections).toBe(1);
   });
+
+  test('does not collect answers for a broker that pings and does not read', async () => {
+    const broker = await ScriptedBroker.start();
+    const client = clientOf(broker);
+    await client.connect();
+    const [connection] = broker.connections;
+    connection?.pause();
+    const count = 100_000;
+    connection?.write('{"type":"ping"}\n'.repeat(count));
+    const seen = once(client, 'line');
+    connection?.write('{"type":"last"}\n');
+    await seen;
+    connection?.resume();
+    await client.subscribe({}, () => {});
+    const pongs = broker.received.filter(({ type }) => type === 'pong').length;
+    expect(pongs).toBeGreaterThan(0);
+    expect(pongs).toBeLessThan(count / 5);
+  });
 });
