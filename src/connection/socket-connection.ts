@@ -51,6 +51,8 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   role: PeerRole = 'crawler';
   /** Whether a `hello` of the peer was accepted. */
   isAdmitted = false;
+  /** Whether the peer has sent a `ping`. */
+  hasPinged = false;
   version: string | undefined;
   capabilities: readonly string[] = [];
   /** @internal Called when the peer has sent all it will: what is still to be answered before the connection ends. */

@@ -25,7 +25,7 @@ import { Pipeline } from './pipeline.js';
 import type { ServerAddress, ServerEvents, ServerState, ServerStatus } from './server-events.js';
 import { collectMetrics, RateMeter, type ServerMetrics } from './server-metrics.js';
 import { SocketConnection } from './socket-connection.js';
-import { closePartial, closeStalled } from './stuck-peers.js';
+import { closePartial, closeStalled, pingWaiting } from './stuck-peers.js';
 
 export interface SocketManagerDependencies {
   /** Where to log. Default: JSON lines on standard error, at `logLevel`; dropped while nobody reads them. */
@@ -279,11 +279,12 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     this.#knownIssues = known;
     this.#notify('health_summary', summary);
     if (summary.delay > 0) for (const connection of this.#pool) connection.excuse(summary.delay);
-    const { stallTimeout, partialMessageTimeout } = this.options;
+    const { stallTimeout, partialMessageTimeout, messageDelimiter } = this.options;
     closeStalled(this.#pool, stallTimeout, this.#log);
     closePartial(this.#pool, partialMessageTimeout, this.#log, (connection) => {
       this.#pipeline?.protocol.replyError(connection, 'INVALID_JSON');
     });
+    pingWaiting(this.#pool, messageDelimiter);
   }
 
   #startTimers(): void {

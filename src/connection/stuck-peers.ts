@@ -1,7 +1,8 @@
 // Peers that hold something up: they do not take what they are sent, or do not end what they have begun to say.
-// They are closed, and the log says so.
+// They are closed, and the log says so. And peers that the broker holds up: they are told that it lives.
 
 import type { Logger } from 'pino';
+import { brokerLine } from '../protocol/outgoing.js';
 import { connectionLogger } from './broker-logger.js';
 import type { SocketConnection } from './socket-connection.js';
 
@@ -41,5 +42,20 @@ export function closePartial(
     connectionLogger(log, connection).warn({ reason }, 'the end of a message did not come');
     onClosing(connection);
     void connection.disconnect(reason);
+  }
+}
+
+/**
+ * Pings peers that get no `pong` for now, because what they have sent is not read or not validated yet: a client that
+ * receives nothing would take the broker for dead. Not those that have something to receive already, nor plain crawlers,
+ * which do not know the broker's own messages.
+ */
+export function pingWaiting(connections: Iterable<SocketConnection>, delimiter: string): void {
+  for (const connection of connections) {
+    const { isPaused, lane, hasPinged, version, outbox } = connection;
+    if (!isPaused && lane.pendingBytes === 0) continue;
+    if ((!hasPinged && version === undefined) || outbox.pendingBytes > 0) continue;
+    connection.reply(brokerLine('ping', {}, delimiter));
+    connection.flush();
   }
 }

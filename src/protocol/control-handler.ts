@@ -51,6 +51,7 @@ export class ControlHandler {
       case 'unsubscribe':
         return this.#unsubscribe(connection, message);
       case 'ping':
+        connection.hasPinged = true;
         return connection.reply(brokerLine('pong', {}, this.#settings.delimiter));
       case 'pong':
         return;

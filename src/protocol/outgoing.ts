@@ -7,7 +7,7 @@ import type { MessageValidator } from './message-validator.js';
 import type { BrokerMessage, MessageMap, OutgoingMessage } from './messages.js';
 
 type BrokerReply = {
-  [M in BrokerMessage | MessageMap['pong'] as M['type']]: { data: NonNullable<M['data']> };
+  [M in BrokerMessage | MessageMap['ping' | 'pong'] as M['type']]: { data: NonNullable<M['data']> };
 };
 
 /** A broker's message, dated now. */
