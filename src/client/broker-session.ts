@@ -6,6 +6,7 @@ import type { MessageInputMap, MessageMap } from '../protocol/messages.js';
 import { META_LENGTH, protocolError, readOwnMessage } from './broker-lines.js';
 import type { OutboxSink } from './client-outbox.js';
 import { type BrokerAddress, ClientSocket } from './client-socket.js';
+import { KeepAlive, type KeepAliveOptions } from './keep-alive.js';
 import { LineLedger } from './line-ledger.js';
 import { LineReader } from './line-reader.js';
 import { type Answer, PendingRequests } from './pending-requests.js';
@@ -28,7 +29,7 @@ export interface SessionListener {
 }
 
 /** What one connection needs of the client's options. */
-export interface SessionOptions {
+export interface SessionOptions extends KeepAliveOptions {
   /** ms that connecting, and later each request, may take. */
   readonly requestTimeout: number;
 }
@@ -55,6 +56,7 @@ export class BrokerSession implements OutboxSink {
   readonly #requests: PendingRequests;
   readonly #ledger: LineLedger;
   readonly #reader: LineReader;
+  readonly #keepAlive: KeepAlive;
   /** Pings that are not answered, with the number of their line. */
   #pings: { line: number; onPong: () => void }[] = [];
   #welcome: MessageMap['welcome']['data'] | undefined;
@@ -71,6 +73,11 @@ export class BrokerSession implements OutboxSink {
     this.#requests = new PendingRequests(options.requestTimeout);
     this.#ledger = new LineLedger(linesBefore);
     this.#reader = new LineReader(DEFAULT_MAX_MESSAGE + META_LENGTH, (line) => this.#onLine(line));
+    const onSilent = () =>
+      this.#fail(
+        new SluiceError('CONNECTION_CLOSED', `no answer within ${options.pingTimeout} ms of a ping`),
+      );
+    this.#keepAlive = new KeepAlive(options, () => this.#pingOnce(), onSilent);
   }
 
   /**
@@ -150,7 +157,11 @@ export class BrokerSession implements OutboxSink {
    */
   handshake(hello: MessageInputMap['hello']['data'] | undefined): Promise<void> {
     return new Promise((resolve, reject) => {
-      const settle = (error?: SluiceError) => (error ? reject(error) : resolve());
+      const settle = (error?: SluiceError) => {
+        if (error !== undefined) return reject(error);
+        this.#keepAlive.start();
+        resolve();
+      };
       if (hello !== undefined) return this.ask('hello', hello, 'welcome', settle);
       if (!this.isOpen) return settle(this.#closedError());
       this.#requests.add('ping', 'pong', undefined, settle);
@@ -163,9 +174,14 @@ export class BrokerSession implements OutboxSink {
     if (isPaused === this.#isPaused) return;
     this.#isPaused = isPaused;
     this.#socket.setPaused(isPaused);
-    // Who does not read is told of the end of the connection by a write that fails, and by nothing else.
-    if (isPaused) this.#lifeSigns = setInterval(() => this.#pong(), LIFE_SIGN_INTERVAL);
-    else clearInterval(this.#lifeSigns);
+    if (isPaused) {
+      this.#keepAlive.stop();
+      // Who does not read is told of the end of the connection by a write that fails, and by nothing else.
+      this.#lifeSigns = setInterval(() => this.#pong(), LIFE_SIGN_INTERVAL);
+      return;
+    }
+    clearInterval(this.#lifeSigns);
+    if (this.#closingCode !== 'SHUTTING_DOWN') this.#keepAlive.start();
   }
 
   /** Sends what waits, if the broker takes it soon, and closes. */
@@ -179,6 +195,7 @@ export class BrokerSession implements OutboxSink {
   }
 
   #onBytes(bytes: Buffer): void {
+    this.#keepAlive.onReceived();
     const isBounded = this.#reader.push(bytes);
     if (!isBounded) this.#fail(protocolError(`a line has more than ${this.#reader.maxLength} bytes`));
     this.#listener.onRead();
@@ -222,6 +239,11 @@ export class BrokerSession implements OutboxSink {
     if (!this.isBusy) this.say('pong', {});
   }
 
+  /** Makes sure that an answer of the broker is on its way. */
+  #pingOnce(): void {
+    if (this.#pings.length === 0) this.ping(() => {});
+  }
+
   #onWelcome(welcome: MessageMap['welcome']['data']): void {
     this.#welcome = welcome;
     const longest = Math.min(Math.max(welcome.maxMessageSize, DEFAULT_MAX_MESSAGE), LARGEST_MAX_MESSAGE);
@@ -233,9 +255,9 @@ export class BrokerSession implements OutboxSink {
     // Who was welcomed is told what its role may not do, and stays.
     const isHarmless = error.code === 'UNAUTHORIZED' && this.#welcome !== undefined;
     if (!isHarmless) this.#closingCode ??= CLOSING_CODES.find((code) => code === error.code);
-    const mayStay = this.#closingCode !== undefined && this.#closingCode !== 'SHUTTING_DOWN';
-    // It stays if it answers.
-    if (mayStay && this.#pings.length === 0) this.ping(() => {});
+    // A broker that is shutting down reads no more, so it answers nothing. Any other stays if it answers.
+    if (this.#closingCode === 'SHUTTING_DOWN') this.#keepAlive.stop();
+    else if (this.#closingCode !== undefined) this.#pingOnce();
     this.#requests.refuse(error);
     const { line, ...others } = error;
     const published = line === undefined ? undefined : this.#ledger.publishedLine(line);
@@ -253,6 +275,7 @@ export class BrokerSession implements OutboxSink {
     this.#cause = cause;
     const error = this.#closedError();
     this.#pings = [];
+    this.#keepAlive.stop();
     clearInterval(this.#lifeSigns);
     this.#requests.close(error);
     this.#listener.onClosed(this, error);

@@ -39,6 +39,17 @@ export interface ClientOptions {
    * no limit. Here as in all times, more than 2,147,483,647 is refused: no timer waits so long.
    */
   readonly requestTimeout?: number | undefined;
+  /**
+   * ms without a byte from the broker after which the client pings it, or up to a fifth later; default 15,000. 0: never.
+   * While the client itself does not read, because a loop over a subscription is behind, nothing is counted. Until the
+   * broker has answered `hello`, `requestTimeout` is the limit.
+   */
+  readonly pingInterval?: number | undefined;
+  /**
+   * ms that may pass after that ping until anything is received; default 10,000. Then the connection counts as lost: it is
+   * closed with `CONNECTION_CLOSED`, and the client reconnects. Time for which the event loop stood still is not counted.
+   */
+  readonly pingTimeout?: number | undefined;
 }
 
 /** Options of a client with every default filled in. */
@@ -49,6 +60,8 @@ export interface ResolvedClientOptions {
   readonly reconnect: (BackoffOptions & { readonly retries: number }) | undefined;
   readonly maxOutboxBytes: number;
   readonly requestTimeout: number;
+  readonly pingInterval: number;
+  readonly pingTimeout: number;
 }
 
 const MAX_PORT = 65_535;
@@ -60,10 +73,13 @@ const MAX_PORT = 65_535;
 export function resolveClientOptions(options: ClientOptions): ResolvedClientOptions {
   const { socketPath, host = '127.0.0.1', port, hello, heartbeat, reconnect = {} } = options;
   const { maxOutboxBytes = 16 * 1024 * 1024, requestTimeout = 10_000 } = options;
+  const { pingInterval = 15_000, pingTimeout = 10_000 } = options;
   const { initialDelay = 100, maxDelay = 10_000, retries = Number.POSITIVE_INFINITY } = reconnect || {};
   checkDelay('initialDelay', initialDelay);
   checkTimeout('maxDelay', maxDelay);
   checkTimeout('requestTimeout', requestTimeout);
+  if (pingInterval !== 0) checkDelay('pingInterval', pingInterval);
+  checkDelay('pingTimeout', pingTimeout);
   if (heartbeat?.interval !== undefined) checkDelay('heartbeat.interval', heartbeat.interval);
   if (!(maxOutboxBytes > 0)) throw new SluiceError('INVALID_OPTION', 'maxOutboxBytes: must be more than 0');
   if (!(retries >= 0)) throw new SluiceError('INVALID_OPTION', 'retries: must be 0 or more');
@@ -79,5 +95,7 @@ export function resolveClientOptions(options: ClientOptions): ResolvedClientOpti
       reconnect === false ? undefined : { initialDelay, maxDelay: Math.min(maxDelay, MAX_TIMER), retries },
     maxOutboxBytes,
     requestTimeout,
+    pingInterval,
+    pingTimeout,
   });
 }

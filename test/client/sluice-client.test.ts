@@ -245,6 +245,9 @@ describe('SluiceClient', () => {
 
   test.each([
     [{ maxOutboxBytes: 0 }, 'maxOutboxBytes'],
+    [{ pingInterval: -1 }, 'pingInterval'],
+    [{ pingInterval: Number.POSITIVE_INFINITY }, 'pingInterval'],
+    [{ pingTimeout: 0 }, 'pingTimeout'],
     [{ requestTimeout: -1 }, 'requestTimeout'],
     [{ requestTimeout: 2 ** 31 }, 'requestTimeout'],
     [{ reconnect: { initialDelay: Number.POSITIVE_INFINITY } }, 'initialDelay'],
