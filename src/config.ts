@@ -211,7 +211,7 @@ export const optionsSchema = z.strictObject({
     .default(64 * MiB)
     .meta({
       description:
-        'bytes of long messages whose end has not come, over which the next ones wait for their turn to be read',
+        'bytes of long messages whose end has not come, over which the next ones wait for their turn to be read; a quarter of maxBufferedBytes at most',
     }),
   maxSubscriptionBytes: bytes(1 * MiB, 64 * 1024 * MiB)
     .default(64 * MiB)

@@ -91,6 +91,8 @@ export class BenchConnection {
           const code = errorCodeIn(text);
           if (code !== undefined) reject(new SluiceError(code));
           else if (text.includes(`"type":"${answer}"`)) resolve();
+          // Only the line that has not ended is looked at again.
+          text = text.slice(text.lastIndexOf('\n') + 1);
         };
         const message = { type, timestamp: new Date().toISOString(), data };
         socket.write(`${JSON.stringify(message)}\n`);
@@ -103,8 +105,11 @@ export class BenchConnection {
   }
 }
 
+/** What an `error` message of the broker begins with: its code comes before anything of varying length. */
+const ERROR_LINE = /^\{"type":"error"[^\n]{0,128}?"code":"(\w{1,64})"/m;
+
 /** The code of the first `error` message in what the broker says. */
 export function errorCodeIn(text: string): ErrorCode | undefined {
-  const code = /"type":"error".*?"code":"(\w+)"/.exec(text)?.[1];
+  const code = ERROR_LINE.exec(text)?.[1];
   return code !== undefined && code in ERRORS ? (code as ErrorCode) : undefined;
 }

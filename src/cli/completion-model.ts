@@ -43,11 +43,11 @@ export function completedCommand(command: Command): CompletedCommand {
 }
 
 function completedFlag(option: Option): CompletedFlag {
-  const placeholder = /[<[](.+)[>\]]/.exec(option.flags)?.[1];
+  const placeholder = /[<[]([^<>[\]]+)[>\]]/.exec(option.flags)?.[1];
   return {
     name: option.long ?? '',
     // The rest is for the help: values, default, environment.
-    description: option.description.replace(/ \(.*$/, ''),
+    description: option.description.split(' (', 1)[0] ?? '',
     value: placeholder === undefined ? undefined : flagValue(placeholder, option),
   };
 }

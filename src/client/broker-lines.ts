@@ -6,7 +6,7 @@ import * as z from 'zod';
 import { SluiceError } from '../errors.js';
 import { MessageRegistry } from '../protocol/message-registry.js';
 import { brokerSchemas, controlSchemas } from '../protocol/messages.js';
-import { decodeJson, MAX_DEPTH } from '../protocol/safe-json.js';
+import { decodeJsonText, MAX_DEPTH } from '../protocol/safe-json.js';
 
 /** Any message, as read: `is` narrows it to one of the protocol's own. */
 export interface AnyMessage {
@@ -95,7 +95,7 @@ export function protocolError(detail: string): SluiceError {
 }
 
 function decode(line: Buffer, maxDepth: number): unknown {
-  const decoded = decodeJson(line.toString(), maxDepth);
+  const decoded = decodeJsonText(line.toString(), maxDepth);
   return decoded.ok ? decoded.value : undefined;
 }
 

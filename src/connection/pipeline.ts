@@ -59,6 +59,9 @@ export interface PipelineTotals {
   readonly dropped: Record<DropCause, number>;
 }
 
+/** The most of `maxBufferedBytes` that unfinished messages may take. */
+const PARTIAL_SHARE = 0.25;
+
 /** States of a peer that has sent something valid; one that has not may still say `hello`. */
 const AT_WORK: ReadonlySet<ConnectionState> = new Set(['active', 'idle']);
 
@@ -134,7 +137,8 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
       this.access,
     );
     this.flow = new FlowControl(options, () => this.heldBytes, pool);
-    this.partials = new PartialBudget(options.maxPartialBytes, maxMessageSize, (connection) => {
+    const partialBytes = Math.min(options.maxPartialBytes, options.maxBufferedBytes * PARTIAL_SHARE);
+    this.partials = new PartialBudget(partialBytes, maxMessageSize, (connection) => {
       this.protocol.replyError(connection, 'RATE_LIMITED');
       connection.flush();
       void connection.disconnect('partial_message');

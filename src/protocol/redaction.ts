@@ -21,7 +21,8 @@ const VALUE = [
   '[[{].*',
   String.raw`(?:(?:bearer|basic|token)\s+)?[^\s,;&}\])"'\\]+`,
 ].join('|');
-const SECRET_MEMBER = new RegExp(`(${NAME}${SIGN})(?:${VALUE})`, 'gis');
+/** @internal */
+export const SECRET_MEMBER = new RegExp(`(${NAME}${SIGN})(?:${VALUE})`, 'gis');
 /** Secrets that no name announces: credentials in headers and URLs, GitLab's token prefixes. */
 const SECRET_TEXT = /(\b(?:bearer|basic)\s+)[^\s"',;&\\]+|(:\/\/)[^\s/"'@]+@|\bgl[a-z]{2,8}-[\w-]+/gi;
 

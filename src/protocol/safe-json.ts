@@ -20,10 +20,11 @@ const FORBIDDEN: DecodedJson = { ok: false, code: 'FORBIDDEN_KEY' };
 /** Parses the one JSON text in `bytes[start, end)`, which must be UTF-8. */
 export function decodeJson(bytes: Buffer, start: number, end: number, maxDepth: number): DecodedJson {
   if (end - start <= SHORT_TEXT && !isJson(bytes, start, end)) return INVALID;
-  return parseJson(bytes.toString('utf8', start, end), maxDepth);
+  return decodeJsonText(bytes.toString('utf8', start, end), maxDepth);
 }
 
-function parseJson(text: string, maxDepth: number): DecodedJson {
+/** Parses one JSON text. */
+export function decodeJsonText(text: string, maxDepth: number): DecodedJson {
   if (mayNestDeeper(text, maxDepth) && depthOf(text) > maxDepth) return TOO_DEEP;
   let value: unknown;
   try {

@@ -1,7 +1,7 @@
 // Each structure that peers can make grow, driven to its bound.
 
 import { describe, expect, test } from 'vitest';
-import { startBroker } from '../support/broker.js';
+import { startBroker, until } from '../support/broker.js';
 import { BrokerProcess } from '../support/broker-process.js';
 import { line, VALID } from '../support/messages.js';
 import { Peer } from '../support/peer.js';
@@ -119,5 +119,118 @@ describe('what the broker keeps of a peer’s own words', () => {
     await peer.settled();
     expect(peer.errors).toEqual(['RATE_LIMITED']);
     expect(manager.getMetrics().protocol.subscriptions).toBe(3);
+  });
+});
+
+describe('texts of subscriptions', () => {
+  const MiB = 1024 * 1024;
+  const ids = (prefix: string) =>
+    Array.from({ length: 250 }, (_, index) => `${prefix}-${index}-`.padEnd(256, 'x'));
+
+  test('take maxSubscriptionBytes at most, a sixteenth for each connection, and leave their room behind', async () => {
+    const { manager, connect } = await startBroker({ maxSubscriptionBytes: 4 * MiB });
+    const bytes = () => manager.getMetrics().memory.subscriptionBytes;
+    const peers = [];
+    for (let count = 0; count < 20; count++) {
+      const peer = await connect();
+      peers.push(peer);
+      for (const id of ['a', 'b', 'a', 'b', 'c']) peer.say('subscribe', { id, jobIds: ids(id) });
+      await peer.settled();
+      expect(peer.errors).toContain('RATE_LIMITED');
+    }
+    expect(bytes()).toBeGreaterThan(2 * MiB);
+    expect(bytes()).toBeLessThanOrEqual(4 * MiB);
+    for (const peer of peers) await peer.close();
+    await until(() => bytes() === 0);
+  });
+});
+
+describe('long messages whose end does not come', () => {
+  const MiB = 1024 * 1024;
+
+  test('take maxPartialBytes together; others wait for their turn, and short messages do not', async () => {
+    const { manager, connect } = await startBroker({ maxPartialBytes: 2 * MiB });
+    const subscriber = await (await connect()).subscribe();
+    const half = Buffer.alloc(MiB / 2, 'x');
+    const peers = [];
+    for (let count = 0; count < 20; count++) {
+      const peer = await connect();
+      peers.push(peer);
+      peer.write(
+        `{"type":"job_started","timestamp":"2026-01-01T00:00:00Z","jobId":"job-${count}","data":{"entityId":"`,
+      );
+      peer.write(half);
+    }
+    const memory = () => manager.getMetrics().memory;
+    await until(() => memory().waitingForPartials === 18);
+    expect(memory().partialBytes).toBeLessThan(2 * MiB + 20 * 128 * 1024);
+    const honest = await connect();
+    honest.write(line(VALID.heartbeat));
+    await subscriber.next('heartbeat');
+    // All of them arrive, one behind the other.
+    for (const peer of peers) peer.write('"}}\n');
+    for (const peer of peers) await peer.settled();
+    await subscriber.settled();
+    expect(subscriber.forwarded.filter(({ type }) => type === 'job_started')).toHaveLength(20);
+    expect(memory()).toMatchObject({ partialBytes: 0, waitingForPartials: 0 });
+  });
+
+  test('who holds a place while others wait is closed', async () => {
+    const { manager, connect } = await startBroker({ maxPartialBytes: MiB });
+    const begun = `{"type":"x","pad":"${'x'.repeat(100_000)}`;
+    const [first, second] = [await connect(), await connect()];
+    first.write(begun);
+    await until(() => manager.getMetrics().memory.partialBytes > 100_000);
+    second.write(begun);
+    await first.closed;
+    expect(first.errors).toEqual(['RATE_LIMITED']);
+    second.write('"}\n');
+    await second.settled();
+    expect(second.errors).toEqual(['UNKNOWN_TYPE']);
+  });
+});
+
+describe('control messages', () => {
+  test('of more than 64 KB are refused as too large, and others are not kept waiting for them', async () => {
+    const { connect } = await startBroker();
+    const peer = await connect();
+    peer.say('subscribe', { id: 'a', pad: 'x'.repeat(65_536) });
+    await peer.settled();
+    expect(peer.errors).toEqual(['MESSAGE_TOO_LARGE']);
+  });
+
+  test('and refused messages count for maxMessagesPerSecond', async () => {
+    const { manager, connect } = await startBroker({ maxMessagesPerSecond: 10 });
+    const limited = () => manager.getMetrics().protocol.refused.RATE_LIMITED ?? 0;
+    const texts = [
+      '{"type":"job_started"}\n',
+      '{"type":"ping"}\n',
+      '{"type":"subscribe","data":{"id":"a"}}\n',
+    ];
+    for (const [index, text] of texts.entries()) {
+      const peer = await connect();
+      peer.write(text.repeat(1000));
+      // A busy machine may take seconds for them: then a few more are in the rate.
+      await until(() => limited() > 900 * (index + 1));
+      expect(peer.messages.filter(({ type }) => type !== 'error').length).toBeLessThan(100);
+      await peer.close();
+    }
+  });
+});
+
+describe('subscribers of rejected messages', () => {
+  test('are told of 1,000 of each connection a second, and how many there were besides', async () => {
+    const { manager, connect } = await startBroker();
+    const watcher = await (await connect()).subscribe({ types: ['rejected'] });
+    const peer = await connect();
+    peer.write('{}\n'.repeat(20_000));
+    await peer.settled();
+    await peer.close();
+    await until(() => manager.getConnectionPool().size === 1);
+    await watcher.settled();
+    const told = watcher.forwarded.map(({ data }) => Number(data.suppressed ?? 0));
+    expect(told.length).toBeLessThan(20_000);
+    expect(told.length + told.reduce((sum, count) => sum + count)).toBe(20_000);
+    expect(manager.getMetrics().protocol.refused).toEqual({ SCHEMA_VIOLATION: 20_000 });
   });
 });
