@@ -29,6 +29,7 @@ const FEW_MESSAGES = 16;
 export class BatchValidator implements FrameSink {
   readonly #parser: MessageParser;
   readonly #delimiter: number;
+  readonly #onProgress: (range: number, start: number, end: number) => void;
   readonly #chunks = new NumberList();
   readonly #runs = new NumberList();
   readonly #frames = new NumberList();
@@ -65,7 +66,13 @@ export class BatchValidator implements FrameSink {
   #runFirst = 0;
   #lastEnd = 0;
 
-  constructor(parser: MessageParser, delimiter: number) {
+  /** @param onProgress called with each message that is looked at one by one, and with the index of its range */
+  constructor(
+    parser: MessageParser,
+    delimiter: number,
+    onProgress: (range: number, start: number, end: number) => void = () => {},
+  ) {
+    this.#onProgress = onProgress;
     this.#parser = parser;
     this.#delimiter = delimiter;
     this.#jobRequest = parser.validator.registry.get('job_request')?.index ?? 0;
@@ -133,6 +140,10 @@ export class BatchValidator implements FrameSink {
     }
   }
 
+  onSlowPath(start: number, end: number): void {
+    this.#onProgress(this.#chunk, start, end);
+  }
+
   get wantsIssues(): boolean {
     return this.#refusals.length - this.#refusedBefore < this.#maxDetailedRejections;
   }
@@ -171,6 +182,7 @@ export class BatchValidator implements FrameSink {
       this.#rangeEnd = end;
       this.#activeJobs = NO_HEARTBEAT;
       this.#refusedBefore = this.#refusals.length;
+      this.#onProgress(this.#chunk, 0, 0);
       const lines = parse(this.#bytes, ranges[at + 1] ?? 0, end);
       if (lines === undefined) return false;
       this.#closeRun();

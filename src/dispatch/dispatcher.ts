@@ -8,7 +8,7 @@ import { estimateMessages } from './density.js';
 import { Chunk, type Lane } from './lane.js';
 import { Quarantine } from './quarantine.js';
 import { type BatchTask, batchTask, type Verdict } from './verdict.js';
-import { WorkerPool, type WorkerPoolOptions } from './worker-pool.js';
+import { BatchFailure, WorkerPool, type WorkerPoolOptions } from './worker-pool.js';
 
 export interface DispatcherOptions extends Omit<WorkerPoolOptions, 'onError' | 'handsOver'> {
   /** Bytes after which a batch is full; one larger chunk still goes whole. */
@@ -53,6 +53,13 @@ export interface DispatchStatistics {
   /** How often all workers were started anew, because none lived. */
   readonly workerRestarts: number;
 }
+
+/** For how long a connection is validated in quarantine, in ms: after a worker has failed at a message of its, and after
+ * that was given up. */
+const SUSPICION = 10_000;
+const CONFIRMED_SUSPICION = 60_000;
+/** Workers that a chunk may lose before they have begun with it. */
+const MAX_LOST_WORKERS = 3;
 
 export class Dispatcher {
   readonly #options: DispatcherOptions;
@@ -116,6 +123,13 @@ export class Dispatcher {
     const size = range.end - range.start;
     lane.pendingBytes += size;
     this.#queuedBytes += size;
+    if (lane.suspectUntil > 0 && lane.suspectUntil > performance.now()) {
+      const chunk = new Chunk(lane, range, now);
+      lane.push(chunk);
+      this.#queuedBytes -= size;
+      this.#quarantine.add([chunk]);
+      return;
+    }
     const newest = this.#queue.at(-1);
     if (newest?.lane !== lane || !newest.extend(range)) {
       const chunk = new Chunk(lane, range, now);
@@ -248,16 +262,47 @@ export class Dispatcher {
     this.#options.onSettled();
   }
 
-  /** Validation is pure, so a batch may be sent again: in quarantine, where it shows which message is bad. */
+  /**
+   * Validation is pure, so a batch may be validated again. The chunk that the worker was at goes into quarantine, and
+   * all others back to the workers, before anything else.
+   */
   #onFailure(chunks: Chunk[], error: unknown): void {
     if (this.#closed) return;
     this.#retries++;
+    const place = error instanceof BatchFailure ? error.place : undefined;
+    const suspect = place?.range === undefined ? undefined : chunks[place.range];
     // First of all: whatever the callback does, the chunks get their answer.
-    this.#quarantine.add(chunks);
+    if (place === undefined) this.#sendAgain(chunks);
+    else if (suspect === undefined) this.#quarantine.add(chunks);
+    else {
+      this.#sendAgain(chunks.filter((chunk) => chunk !== suspect));
+      if (suspect.failed) return;
+      this.#suspect(suspect.lane, SUSPICION);
+      this.#quarantine.addFailed(suspect, place);
+    }
     this.#options.onWorkerError(error);
   }
 
+  /** Puts chunks back at the head of the queue; those that have lost too many workers, into quarantine. */
+  #sendAgain(chunks: readonly Chunk[]): void {
+    const innocent = chunks.filter((chunk) => !chunk.failed && chunk.lostWorkers++ < MAX_LOST_WORKERS);
+    for (const { size } of innocent) this.#queuedBytes += size;
+    this.#queue.unshift(...innocent);
+    this.#quarantine.add(chunks.filter((chunk) => !innocent.includes(chunk)));
+  }
+
+  /** Keeps what a connection sends away from the workers that others wait for. */
+  #suspect(lane: Lane, duration: number): void {
+    lane.suspectUntil = Math.max(lane.suspectUntil, performance.now() + duration);
+    const suspects = this.#queue.filter((chunk) => chunk.lane === lane);
+    if (suspects.length === 0) return;
+    for (const { size } of suspects) this.#queuedBytes -= size;
+    this.#queue = this.#queue.filter((chunk) => chunk.lane !== lane);
+    this.#quarantine.add(suspects);
+  }
+
   #giveUp(chunk: Chunk): void {
+    this.#suspect(chunk.lane, CONFIRMED_SUSPICION);
     this.#failedChunks++;
     chunk.failed = true;
     chunk.lane.advance();

@@ -157,7 +157,7 @@ export function serveHandoff(
       Atomics.wait(state, 0, present);
       continue;
     }
-    const verdict = validate({ arenas, ranges: readRanges(view), maxDetailedRejections: 0 });
+    const verdict = validate({ id: 0, arenas, ranges: readRanges(view), maxDetailedRejections: 0 });
     const isAnswered = verdict !== undefined && writeVerdict(view, verdict);
     Atomics.store(state, 0, isAnswered ? STATE.ANSWERED : STATE.DECLINED);
     Atomics.notify(state, 0);

@@ -16,8 +16,10 @@ export class Chunk implements FrameRange {
   verdict: Verdict | undefined;
   /** The chunk's place in its batch. */
   index = 0;
-  /** Set when no worker could validate the chunk. */
+  /** Set when no worker could validate the chunk, or none is to. */
   failed = false;
+  /** Workers that have ended while they had the chunk, and had not begun with its batch. */
+  lostWorkers = 0;
 
   constructor(lane: Lane, range: FrameRange, receivedAt: number) {
     this.lane = lane;
@@ -47,6 +49,8 @@ export class Lane {
   #draining = false;
   /** Bytes received and not yet settled. */
   pendingBytes = 0;
+  /** Until when what the connection sends is validated in quarantine, in ms of the monotonic clock. */
+  suspectUntil = 0;
 
   /**
    * @param settle called with each chunk in the order of {@link push}, once it has a verdict or has failed
@@ -69,6 +73,13 @@ export class Lane {
     slab.release();
     this.#queue.splice(this.#queue.indexOf(chunk), 1, first, second);
     return [first, second];
+  }
+
+  /** Gives up all chunks that have no verdict yet: nobody is to spend time on them. */
+  abandon(): void {
+    for (const item of this.#queue)
+      if (item instanceof Chunk && item.verdict === undefined) item.failed = true;
+    this.advance();
   }
 
   /** Whether the chunk is the one to settle next. */

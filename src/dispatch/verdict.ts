@@ -25,6 +25,8 @@ export interface WorkerSettings {
 
 /** Ranges of whole messages to validate, each from one connection. */
 export interface BatchTask {
+  /** By which the watchdog knows the batch; 0: it has none. */
+  readonly id: number;
   readonly arenas: readonly SharedArrayBuffer[];
   /** {@link RANGE_FIELDS} numbers a range: index into `arenas`, start, end. */
   readonly ranges: readonly number[];
@@ -42,6 +44,7 @@ export interface HandoffTask {
 export function batchTask(
   batch: readonly FrameRange[],
   maxDetailedRejections: number = Number.POSITIVE_INFINITY,
+  id = 0,
 ): BatchTask {
   const arenas: SharedArrayBuffer[] = [];
   const ranges: number[] = [];
@@ -50,7 +53,7 @@ export function batchTask(
     if (arena === -1) arena = arenas.push(slab.arena.memory) - 1;
     ranges.push(arena, start, end);
   }
-  return { arenas, ranges, maxDetailedRejections };
+  return { id, arenas, ranges, maxDetailedRejections };
 }
 
 /** What the main thread has to do with a run of consecutive messages. */

@@ -1,10 +1,22 @@
-// Tells which worker hangs. Each worker has a slot in shared memory: its thread's id, and a counter that it
-// raises before and after each batch, so that it is odd while the worker is busy. No clock is shared.
+// Tells which worker hangs, and at which message a worker ended. Each worker has a slot in shared memory: its thread's id,
+// a counter that is odd while it is busy and grows with each message that it looks at one by one, and where it is. No
+// clock is shared.
 
-/** Numbers of a slot: thread id (0: free), counter. */
-const SLOT = { THREAD: 0, COUNTER: 1, SIZE: 2 } as const;
+/** Numbers of a slot: thread id (0: free), counter, and the place; see {@link Place}. */
+const SLOT = { THREAD: 0, COUNTER: 1, TASK: 2, RANGE: 3, START: 4, END: 5, SIZE: 6 } as const;
 /** Slots beyond one a worker: those of workers that have just ended are not free yet. */
 const SPARE_SLOTS = 8;
+/** In place of a range: the whole batch is done, and only its answer is missing. */
+const DONE = -1;
+
+/** Where a worker is in a batch. */
+export interface Place {
+  /** Index of the range that it looks at; `undefined` when it has done them all. */
+  readonly range: number | undefined;
+  /** The message that it looks at, in offsets of the range's arena; equal where it is not known. */
+  readonly start: number;
+  readonly end: number;
+}
 
 /** What is known of a slot, on the watching side. */
 interface Sighting {
@@ -21,7 +33,7 @@ export class Watchdog {
   readonly #timeout: number;
   readonly #seen: Sighting[];
 
-  /** @param timeout ms that one batch may take; 0: no limit */
+  /** @param timeout ms that one message may take, and a batch beside them; 0: no limit */
   constructor(workers: number, timeout: number) {
     const count = workers * 2 + SPARE_SLOTS;
     this.memory = new SharedArrayBuffer(count * SLOT.SIZE * Int32Array.BYTES_PER_ELEMENT);
@@ -31,11 +43,16 @@ export class Watchdog {
   }
 
   /**
-   * Those of the workers that have been busy with one batch for longer than the timeout. Frees the slots of
-   * workers that are gone.
+   * Those of the workers that have been at one message, or in a batch without getting on, for longer than they may. Frees
+   * the slots of workers that are gone.
    * @param now monotonic time in ms
+   * @param patienceWith ms that the batch of this number may be at a message of so many bytes; default: the timeout
    */
-  findHung<W extends { readonly threadId: number }>(workers: readonly W[], now: number): W[] {
+  findHung<W extends { readonly threadId: number }>(
+    workers: readonly W[],
+    now: number,
+    patienceWith: (task: number, bytes: number) => number = () => this.#timeout,
+  ): W[] {
     const hung: W[] = [];
     this.#seen.forEach((seen, index) => {
       const at = index * SLOT.SIZE;
@@ -45,8 +62,7 @@ export class Watchdog {
       if (thread === 0) return;
       const worker = workers.find(({ threadId }) => threadId === thread);
       if (worker === undefined) {
-        Atomics.store(this.#slots, at + SLOT.COUNTER, 0);
-        Atomics.store(this.#slots, at + SLOT.THREAD, 0);
+        for (const field of [SLOT.TASK, SLOT.COUNTER, SLOT.THREAD]) Atomics.store(this.#slots, at + field, 0);
         return;
       }
       const counter = Atomics.load(this.#slots, at + SLOT.COUNTER);
@@ -54,19 +70,37 @@ export class Watchdog {
       if (!isSameThread || counter !== seen.counter) {
         seen.counter = counter;
         seen.since = now;
-      } else if (counter % 2 !== 0 && this.#timeout > 0 && now - seen.since > this.#timeout) {
-        hung.push(worker);
-        seen.since = now;
+        return;
       }
+      if (counter % 2 === 0 || this.#timeout === 0) return;
+      const bytes = this.#field(at, SLOT.END) - this.#field(at, SLOT.START);
+      if (now - seen.since <= patienceWith(this.#field(at, SLOT.TASK), bytes)) return;
+      hung.push(worker);
+      seen.since = now;
     });
     return hung;
   }
+
+  /** Where the worker is, or was when it ended, that has begun with a batch. Ask before its slot is freed. */
+  locate(task: number): Place | undefined {
+    for (let at = 0; at < this.#slots.length; at += SLOT.SIZE) {
+      if (this.#field(at, SLOT.THREAD) === 0 || this.#field(at, SLOT.TASK) !== task) continue;
+      const range = this.#field(at, SLOT.RANGE);
+      const [start, end] = [this.#field(at, SLOT.START), this.#field(at, SLOT.END)];
+      return { range: range === DONE ? undefined : range, start, end };
+    }
+    return undefined;
+  }
+
+  #field(at: number, field: number): number {
+    return Atomics.load(this.#slots, at + field);
+  }
 }
 
-/** A worker's own side: says when it is busy. */
+/** A worker's own side: says when it is busy, and with what. */
 export class WatchedWorker {
   readonly #slots: Int32Array;
-  readonly #counter: number;
+  readonly #at: number;
 
   /** Takes a free slot. */
   constructor(memory: SharedArrayBuffer, threadId: number) {
@@ -76,16 +110,33 @@ export class WatchedWorker {
       at += SLOT.SIZE;
       if (at === this.#slots.length) throw new Error('no slot is free to be watched in');
     }
-    this.#counter = at + SLOT.COUNTER;
+    this.#at = at;
   }
 
-  /** Runs one batch. */
-  run<T>(work: () => T): T {
-    Atomics.add(this.#slots, this.#counter, 1);
+  /**
+   * Runs one batch.
+   * @param task its number; 0: it has none
+   */
+  run<T>(work: () => T, task = 0): T {
+    this.#slots[this.#at + SLOT.TASK] = task;
+    this.reach(0, 0, 0);
     try {
       return work();
     } finally {
-      Atomics.add(this.#slots, this.#counter, 1);
+      this.#slots[this.#at + SLOT.RANGE] = DONE;
+      Atomics.add(this.#slots, this.#at + SLOT.COUNTER, 1);
     }
+  }
+
+  /** The worker gets to a message, in offsets of the range's arena. */
+  reach(range: number, start: number, end: number): void {
+    const slots = this.#slots;
+    const at = this.#at;
+    slots[at + SLOT.RANGE] = range;
+    slots[at + SLOT.START] = start;
+    slots[at + SLOT.END] = end;
+    // The first time makes it odd: busy.
+    const isBusy = (slots[at + SLOT.COUNTER] ?? 0) % 2 !== 0;
+    Atomics.add(slots, at + SLOT.COUNTER, isBusy ? 2 : 1);
   }
 }

@@ -14,7 +14,7 @@ import {
   type Verdict,
   type WorkerSettings,
 } from './verdict.js';
-import { Watchdog } from './watchdog.js';
+import { type Place, Watchdog } from './watchdog.js';
 
 /** What workers are started with, but for the memory that they share with their pool. */
 export type WorkerOptions = Omit<WorkerSettings, 'watch'>;
@@ -24,7 +24,7 @@ export interface WorkerPoolOptions {
   readonly threads: number;
   /** Batches that one worker may have at a time: 2 keep it busy while an answer travels. */
   readonly concurrentTasksPerWorker: number;
-  /** ms that one batch may take; 0: no limit. */
+  /** ms that one message may take; 0: no limit. */
   readonly validationTimeout: number;
   readonly settings: WorkerOptions;
   /** How many refused messages of each range are to come with their issues now; default: all. */
@@ -40,7 +40,14 @@ const BOOT_TIMEOUT = 30_000;
 /** How long to wait before a pool that did not start is built anew, in ms: from the first to the second, doubling. */
 const RESTART_DELAYS = [100, 5000] as const;
 /** How often to look whether a worker lives, in ms. */
-const CHECK_INTERVAL = 500;
+const CHECK_INTERVAL = 50;
+/**
+ * What a message may take of a worker that others wait for, in ms, and in ms for each of its bytes: ten times what an
+ * honest one of 1 MB takes on the slow path, measured. One that takes longer is looked at again where nobody waits.
+ */
+const SOFT_TIMEOUT = { BASE: 200, PER_BYTE: 0.0005 } as const;
+/** Numbers of batches begin anew after this one. */
+const MAX_TASK = 0x7fffffff;
 /**
  * Room for a worker's short-lived objects, in MiB. V8's own 48 make the process 16 MB larger, and measured no
  * faster: almost nothing of a batch outlives it.
@@ -59,6 +66,17 @@ const FIT_IN_A_ROW = 16;
 /** Batches in a row that it declines before it is sent back. */
 const DECLINED_IN_A_ROW = 4;
 
+/** A worker has failed with a batch. */
+export class BatchFailure extends Error {
+  /** Where it was in the batch; `undefined`: it had not begun. */
+  readonly place: Place | undefined;
+
+  constructor(cause: unknown, place: Place | undefined) {
+    super(describeError(cause), { cause });
+    this.place = place;
+  }
+}
+
 type Pool = Piscina<BatchTask | HandoffTask, Verdict>;
 
 export class WorkerPool {
@@ -71,6 +89,9 @@ export class WorkerPool {
   #declinedInARow = 0;
   /** Batches that were posted and are not answered. */
   #posted = 0;
+  #lastTask = 0;
+  /** Numbers of the batches that may take the whole `validationTimeout` with each message. */
+  readonly #patient = new Set<number>();
   #fitInARow = 0;
   /** Set once the present pool has answered. */
   #isReady = false;
@@ -121,9 +142,13 @@ export class WorkerPool {
     void this.#tryBuild();
   }
 
-  /** Has a worker validate a batch. Rejects when the worker fails. */
-  async run(batch: readonly FrameRange[]): Promise<Verdict> {
-    return (await this.#handOver(batch)) ?? this.#post(await this.#readyPool(), batch);
+  /**
+   * Has a worker validate a batch.
+   * @param isPatient whether a message may take the whole `validationTimeout`; default: no, others wait for the worker
+   * @throws BatchFailure when the worker fails; `NOT_RUNNING` when the pool is closed
+   */
+  async run(batch: readonly FrameRange[], isPatient = false): Promise<Verdict> {
+    return (await this.#handOver(batch)) ?? this.#post(await this.#readyPool(), batch, isPatient);
   }
 
   async #readyPool(): Promise<Pool> {
@@ -136,25 +161,33 @@ export class WorkerPool {
   async #handOver(batch: readonly FrameRange[]): Promise<Verdict | undefined> {
     const handoff = this.#handoff;
     if (handoff?.takes(batch) !== true) return undefined;
-    const verdict = await handoff.run(batch);
+    const verdict = await handoff.run(batch).catch((error: unknown) => {
+      throw new BatchFailure(error, undefined);
+    });
     if (verdict !== undefined) this.#handedOver++;
     this.#declinedInARow = verdict === undefined ? this.#declinedInARow + 1 : 0;
     if (this.#declinedInARow >= DECLINED_IN_A_ROW) handoff.leave();
     return verdict;
   }
 
-  async #post(piscina: Pool, batch: readonly FrameRange[]): Promise<Verdict> {
+  async #post(piscina: Pool, batch: readonly FrameRange[], isPatient: boolean): Promise<Verdict> {
     const { threads, maxDetailedRejections } = this.#options;
     // Or Piscina might give it to the worker that waits: only one that has nothing at all comes before that.
     if (this.#posted > 0 || threads === 1) this.#handoff?.leave();
     this.#posted++;
+    this.#lastTask = (this.#lastTask % MAX_TASK) + 1;
+    const task = this.#lastTask;
+    if (isPatient) this.#patient.add(task);
     try {
-      const verdict = await piscina.run(batchTask(batch, maxDetailedRejections?.()));
+      const verdict = await piscina.run(batchTask(batch, maxDetailedRejections?.(), task));
       const isKnown = verdict.matched * FRAME.SIZE === verdict.frames.length;
       this.#fitInARow = isKnown && this.#posted === 1 && fitsHandoff(batch) ? this.#fitInARow + 1 : 0;
       if (this.#fitInARow >= FIT_IN_A_ROW && this.#options.handsOver) this.#openHandoff(piscina);
       return verdict;
+    } catch (error) {
+      throw new BatchFailure(error, this.#watchdog.locate(task));
     } finally {
+      this.#patient.delete(task);
       this.#posted--;
     }
   }
@@ -230,12 +263,18 @@ export class WorkerPool {
   #check(): void {
     if (this.#piscina === undefined || !this.#isReady) return;
     const workers = this.#piscina.threads;
-    for (const worker of this.#watchdog.findHung(workers, performance.now())) {
+    for (const worker of this.#watchdog.findHung(workers, performance.now(), this.#patienceWith)) {
       this.#options.onError(new SluiceError('VALIDATION_TIMEOUT'));
       void worker.terminate();
     }
     if (workers.length === 0) void this.#rebuild();
   }
+
+  readonly #patienceWith = (task: number, bytes: number): number => {
+    const { validationTimeout } = this.#options;
+    if (this.#patient.has(task)) return validationTimeout;
+    return Math.min(validationTimeout, SOFT_TIMEOUT.BASE + SOFT_TIMEOUT.PER_BYTE * bytes);
+  };
 
   async #rebuild(): Promise<void> {
     this.#isReady = false;

@@ -39,8 +39,10 @@ const parser = new MessageParser({
   patterns,
   verify: settings.patterns === 'verify',
 });
-const batches = new BatchValidator(parser, delimiter);
 const watched = new WatchedWorker(settings.watch, threadId);
+const batches = new BatchValidator(parser, delimiter, (range, start, end) =>
+  watched.reach(range, start, end),
+);
 
 /** Numbers of a verdict's frames up to which copying takes less than handing memory over (about 5 µs). */
 const FEW_NUMBERS = 2048;
@@ -54,7 +56,7 @@ export default function validateBatch(task: BatchTask | HandoffTask): object | u
     serveHandoff(task.handoff, (batch) => watched.run(() => batches.validateQuickly(batch)));
     return undefined;
   }
-  const verdict = watched.run<Verdict>(() => batches.validate(task));
+  const verdict = watched.run<Verdict>(() => batches.validate(task), task.id);
   const { frames } = verdict;
   if (!(frames instanceof Uint32Array) || frames.length <= FEW_NUMBERS) return verdict;
   return move({ [transferableSymbol]: [frames.buffer], [valueSymbol]: verdict });

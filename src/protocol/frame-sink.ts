@@ -14,6 +14,8 @@ export interface FrameSink {
   onMismatch?(type: MessageType): void;
   /** Whether the issues of the next refused message matter; default: yes. Finding them takes a second look. */
   readonly wantsIssues?: boolean;
+  /** A message is about to be parsed and checked one by one, which may take long, or never end. */
+  onSlowPath?(start: number, end: number): void;
   /** A refused one. */
   onRefusal(refusal: Refusal, start: number, end: number, line: number): void;
 }

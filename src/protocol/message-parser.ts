@@ -272,9 +272,11 @@ export class MessageParser {
     if (start === end) return;
     if (this.#framing === 'ndjson') {
       const size = to - from - (bytes[to - 1] === CARRIAGE_RETURN ? 1 : 0);
+      sink.onSlowPath?.(start, end);
       return this.#take(bytes, start, end, this.#decode(bytes, start, end, size, isUtf8Line), sink);
     }
     if (end - start > LONG_LINE) return this.#splitLine(bytes, from, end, isUtf8Line, undefined, sink);
+    sink.onSlowPath?.(start, end);
     const wholeLine = this.#decode(bytes, start, end, end - from, isUtf8Line);
     if (wholeLine.ok) return this.#take(bytes, start, end, wholeLine, sink);
     this.#splitLine(bytes, from, end, isUtf8Line, wholeLine, sink);
@@ -311,6 +313,7 @@ export class MessageParser {
     const start = skipBlanks(bytes, from, to);
     const end = trimBlanks(bytes, start, to);
     if (start === end) return;
+    sink.onSlowPath?.(start, end);
     const frame = decoded ?? this.#decode(bytes, start, end, end - from, isUtf8Frame);
     this.#take(bytes, start, end, frame, sink);
   }

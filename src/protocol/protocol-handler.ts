@@ -48,6 +48,9 @@ export interface ProtocolListener {
   wantsRejections(): boolean;
 }
 
+/** Messages that no worker survives after which their connection is closed. */
+const MAX_FAILED_CHUNKS = 5;
+
 export class ProtocolHandler {
   readonly #settings: ProtocolSettings;
   readonly #registry: MessageRegistry;
@@ -74,6 +77,8 @@ export class ProtocolHandler {
   /** When the latest forwarded heartbeat was received, by connection. */
   readonly #heartbeatAt = new WeakMap<SocketConnection, number>();
   readonly #byPattern = { matched: 0, mismatched: 0, layoutsLearned: 0, layoutsDropped: 0 };
+  /** Messages that no worker survived, by connection. */
+  readonly #failures = new WeakMap<SocketConnection, number>();
   #undeliverable = 0;
   #heartbeatsDropped = 0;
 
@@ -382,6 +387,11 @@ export class ProtocolHandler {
       this.#refuse(connection, { code: 'VALIDATION_FAILED', type: undefined, issues: [], line }, undefined);
     }
     connection.line += lines;
+    const failures = (this.#failures.get(connection) ?? 0) + 1;
+    this.#failures.set(connection, failures);
+    if (failures <= MAX_FAILED_CHUNKS || !connection.isOpen) return;
+    void connection.disconnect('VALIDATION_FAILED');
+    connection.lane.abandon();
   }
 }
 

@@ -29,7 +29,7 @@ function validateWith(
     at = end;
   }
   return {
-    verdict: batches.validate({ arenas: [memory], ranges, maxDetailedRejections: 1000 }),
+    verdict: batches.validate({ id: 0, arenas: [memory], ranges, maxDetailedRejections: 1000 }),
     bytes,
   };
 }
@@ -166,7 +166,7 @@ test('issues come with as many refused messages of each range as are asked for',
   const end = Buffer.from(memory).write('{"type":"heartbeat"}\n'.repeat(5));
   const told = (maxDetailedRejections: number) => {
     const ranges = [0, 0, end, 0, 0, end];
-    const { refusals } = batches.validate({ arenas: [memory], ranges, maxDetailedRejections });
+    const { refusals } = batches.validate({ id: 0, arenas: [memory], ranges, maxDetailedRejections });
     expect(refusals.map(({ code }) => code)).toEqual(new Array(10).fill('SCHEMA_VIOLATION'));
     return refusals.map(({ issues }) => issues.length > 0);
   };
@@ -179,7 +179,7 @@ test('keeps nothing from one batch to the next', () => {
   const batches = new BatchValidator(new MessageParser(), NEWLINE);
   const memory = new SharedArrayBuffer(4096);
   const end = Buffer.from(memory).write(`${progress('abc')}junk\n`);
-  const task = { arenas: [memory], ranges: [0, 0, end], maxDetailedRejections: 8 };
+  const task = { id: 0, arenas: [memory], ranges: [0, 0, end], maxDetailedRejections: 8 };
   expect(batches.validate(task)).toEqual(batches.validate(task));
 });
 

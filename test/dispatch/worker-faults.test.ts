@@ -80,6 +80,40 @@ test('others are served while a message is in quarantine', async () => {
   await bad.next('error');
 });
 
+test('connections that shared a batch with a message that hangs, or waited behind it, are not kept waiting for it', async () => {
+  const { manager, connect } = await startBroker({
+    schemas,
+    validationTimeout: 3_600_000,
+    drainTimeout: 1,
+  });
+  const subscriber = await (await connect()).subscribe();
+  const bad = await connect();
+  const good = await Promise.all(Array.from({ length: 10 }, connect));
+  await Promise.all(good.map((peer) => peer.settled()));
+  const [first, second] = [good.slice(0, 5), good.slice(5)];
+  for (const [id, peer] of first.entries()) peer.write(harmless(id) + line(VALID.heartbeat));
+  bad.write(harmless(100) + line({ type: 'looping' }) + harmless(101));
+  for (const [id, peer] of second.entries()) peer.write(harmless(id + 5) + line(VALID.heartbeat));
+  await Promise.all(good.map((peer) => peer.settled()));
+  await until(() => subscriber.lines.length === 1 + 20 + 1);
+  const ids = subscriber.forwarded.filter(({ type }) => type === 'harmless').map(({ id }) => id);
+  expect(ids.toSorted((a, b) => Number(a) - Number(b))).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 100]);
+  // It still hangs, where nobody else is.
+  expect(bad.errors).toEqual([]);
+  expect(manager.isHealthy()).toBe(true);
+});
+
+test('a connection that keeps hanging validators takes one worker from the others, and is closed', async () => {
+  const { manager, connect } = await startBroker({ schemas, validationTimeout: 50 });
+  const bad = await connect();
+  bad.write(line({ type: 'looping' }).repeat(20));
+  await bad.closed;
+  expect(new Set(bad.errors)).toEqual(new Set(['VALIDATION_FAILED']));
+  expect(manager.getMetrics().dispatch).toMatchObject({ failedChunks: 6, retries: 1 });
+  expect(manager.getMetrics().protocol.refused).toEqual({ VALIDATION_FAILED: 20 });
+  expect(manager.getMetrics().memory.heldBytes).toBe(0);
+});
+
 test('while no worker can start, nothing is lost, and the broker is not healthy', async () => {
   const flag = join(temporaryFolder(), 'flag');
   writeFileSync(flag, '');

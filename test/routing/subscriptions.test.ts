@@ -62,6 +62,7 @@ function publish(text: string, crawlerId?: string, rounds = 1): void {
   );
   const batches = new BatchValidator(new MessageParser(), 10);
   const verdict = batches.validate({
+    id: 0,
     arenas: [slab.arena.memory],
     ranges: [0, slab.base, end],
     maxDetailedRejections: 0,
