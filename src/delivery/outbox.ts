@@ -7,13 +7,21 @@ import type { Slab } from '../connection/slab-pool.js';
 import { SluiceError } from '../errors.js';
 import type { OverflowPolicy } from '../protocol/messages.js';
 
-/** Bytes for a peer: a slice of a slab, or a buffer of its own. */
+/** How many outboxes hold the same copied bytes: they count once. */
+interface SharedCopy {
+  readonly bytes: Buffer;
+  holders: number;
+}
+
+/** Bytes for a peer: a slice of a slab, or a buffer of its own. The same piece may go to many peers. */
 export interface Piece {
   readonly bytes: Buffer;
   /** The slab that `bytes` lies in; none when the bytes were copied. */
   readonly slab: Slab | undefined;
   /** How many messages the bytes are. */
   readonly messages: number;
+  /** Kept by the outboxes: the bytes, where they wait without a slab. */
+  copy?: SharedCopy;
 }
 
 /** Bytes of pieces without a slab that wait for their peers, in all outboxes that share this: no slab counts them. */
@@ -34,7 +42,12 @@ export interface OutboxEvents {
   onWritten(bytes: number, messages: number): void;
 }
 
-interface Entry extends Piece {
+interface Entry {
+  readonly bytes: Buffer;
+  readonly slab: Slab | undefined;
+  readonly messages: number;
+  /** The copy that `bytes` are, where others may wait for the same. */
+  readonly copy: SharedCopy | undefined;
   /** Only forwarded messages may be dropped; the broker's own words may not. */
   readonly droppable: boolean;
   readonly done: ((error?: Error) => void) | undefined;
@@ -114,13 +127,16 @@ export class Outbox {
   deliver(piece: Piece): void {
     if (this.#closed) return;
     if (!this.#fits(piece) && !this.#makeRoom(piece)) return;
-    let { bytes, slab } = piece;
-    if (slab !== undefined && this.#writing.length > 0 && bytes.length < SMALL_SLICE) {
-      bytes = Buffer.from(bytes);
-      slab = undefined;
+    const { bytes, slab, messages } = piece;
+    const isCopied = slab === undefined || (this.#writing.length > 0 && bytes.length < SMALL_SLICE);
+    if (isCopied) {
+      piece.copy ??= { bytes: slab === undefined ? bytes : Buffer.from(bytes), holders: 0 };
+      const { copy } = piece;
+      this.#push({ bytes: copy.bytes, slab: undefined, messages, copy, droppable: true, done: undefined });
+    } else {
+      slab.hold();
+      this.#push({ bytes, slab, messages, copy: undefined, droppable: true, done: undefined });
     }
-    slab?.hold();
-    this.#push({ bytes, slab, messages: piece.messages, droppable: true, done: undefined });
   }
 
   /** Queues a message of the broker's own. `done` is called once: when written, or with why not. */
@@ -129,7 +145,7 @@ export class Outbox {
       done?.(new SluiceError('CONNECTION_CLOSED'));
       return;
     }
-    this.#push({ bytes, slab: undefined, messages: 1, droppable: false, done });
+    this.#push({ bytes, slab: undefined, messages: 1, copy: undefined, droppable: false, done });
   }
 
   /**
@@ -208,7 +224,9 @@ export class Outbox {
   #push(entry: Entry): void {
     this.#queue.push(entry);
     this.#pendingBytes += entry.bytes.length;
-    if (entry.slab === undefined) this.#copied.waiting += entry.bytes.length;
+    if (entry.slab === undefined && (entry.copy === undefined || entry.copy.holders++ === 0)) {
+      this.#copied.waiting += entry.bytes.length;
+    }
     if (!entry.droppable) this.#ownBytes += entry.bytes.length;
     this.#updateMarks();
   }
@@ -295,7 +313,9 @@ export class Outbox {
   /** An entry has left: written, dropped or given up. */
   #settle(entry: Entry, error?: Error): void {
     this.#pendingBytes -= entry.bytes.length;
-    if (entry.slab === undefined) this.#copied.waiting -= entry.bytes.length;
+    if (entry.slab === undefined && (entry.copy === undefined || --entry.copy.holders === 0)) {
+      this.#copied.waiting -= entry.bytes.length;
+    }
     if (!entry.droppable) this.#ownBytes -= entry.bytes.length;
     entry.slab?.release();
     entry.done?.(error);

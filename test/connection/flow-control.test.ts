@@ -53,3 +53,36 @@ test('copies that wait count against the budget, and no more when they are taken
   await until(() => manager.getMetrics().memory.heldBytes === 0);
   expect(manager.getMetrics().flow.isPaused).toBe(false);
 });
+
+test('bytes that wait for many subscribers count once, copied or not, and stop nobody', async () => {
+  const { manager, connect } = await startBroker({ maxBufferedBytes: 3 * MiB, maxPendingBytes: MiB / 2 });
+  const publisher = await connect();
+  const slow = await Promise.all(
+    Array.from({ length: 20 }, async (_, index) => {
+      // Half of them get copies with something put around each message.
+      const peer = await (await connect()).subscribe({ overflow: 'drop-oldest', meta: index % 2 === 0 });
+      peer.socket.pause();
+      return peer;
+    }),
+  );
+  let sent = 0;
+  // Until each of them has dropped some: then twenty times half a megabyte wait.
+  while (
+    !slow.every(
+      (_, index) => (manager.getConnectionPool().all()[index + 1]?.statistics.messagesDropped ?? 0) > 0,
+    )
+  ) {
+    publisher.write(numberedBlock(0, sent, sent + 50));
+    sent += 50;
+    await until(
+      () =>
+        manager.getMetrics().protocol.accepted.job_progress === sent || manager.getMetrics().flow.isPaused,
+    );
+    expect(manager.getMetrics().flow.isPaused).toBe(false);
+  }
+  const { flow, memory } = manager.getMetrics();
+  expect(flow.pauses).toBe(0);
+  expect(memory.heldBytes).toBeGreaterThan(MiB / 4);
+  for (const peer of slow) peer.socket.destroy();
+  await until(() => manager.getMetrics().memory.heldBytes === 0);
+});
