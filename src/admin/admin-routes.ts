@@ -29,6 +29,9 @@ export class AdminRoutes {
   readonly #refusals: RefusalLog;
   readonly #exporter: MetricsExporter;
   readonly #events = new EventStream(() => this.#snapshot());
+  /** Made once: they are the same as long as the broker runs, and large. */
+  #schemaReply: Reply | undefined;
+  #asyncApiReply: Reply | undefined;
   readonly #table: Readonly<Record<string, Route>> = {
     '/': () => dashboardPage(),
     '/metrics': () => this.#metrics(),
@@ -79,13 +82,17 @@ export class AdminRoutes {
 
   #schemas(): Reply {
     const registry = this.#source.registry();
-    return registry === undefined ? starting() : json(200, schemaEntries(registry));
+    if (registry === undefined) return starting();
+    this.#schemaReply ??= json(200, schemaEntries(registry));
+    return this.#schemaReply;
   }
 
   #asyncApi(): Reply {
     const registry = this.#source.registry();
     const { address, version } = this.#source.status();
-    return registry === undefined ? starting() : json(200, asyncApiDocument(registry, address, version));
+    if (registry === undefined) return starting();
+    this.#asyncApiReply ??= json(200, asyncApiDocument(registry, address, version));
+    return this.#asyncApiReply;
   }
 
   #listen(response: ServerResponse): Reply | undefined {

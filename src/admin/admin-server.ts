@@ -16,6 +16,8 @@ import { Sampler } from './sampler.js';
 /** Connections at a time: a few browsers, scrapers and terminals. */
 const MAX_CONNECTIONS = 128;
 const BACKLOG = 64;
+/** Requests of one connection, after which it is closed: more could be sent at once than their answers have room for. */
+const MAX_REQUESTS = 100;
 
 export interface RequestLimits {
   /** Milliseconds that a client may take to send its request. */
@@ -58,6 +60,7 @@ export class AdminServer {
       void this.#answer(request, response);
     });
     this.#server.maxConnections = MAX_CONNECTIONS;
+    this.#server.maxRequestsPerSocket = MAX_REQUESTS;
   }
 
   /** Where it listens: a path, or `host:port`; `undefined` when it does not. */

@@ -53,7 +53,10 @@ export class ClientOutbox {
   /** Bytes written since the latest ping. */
   #unmarkedBytes = 0;
   #timer: NodeJS.Timeout | undefined;
+  /** Who waits for so many entries to be confirmed: those that came first, for the fewest. */
   #waiters: Waiter[] = [];
+  /** Who waits for room. */
+  #drainWaiters: Waiter[] = [];
   #closedBy: Error | undefined;
 
   /**
@@ -153,24 +156,26 @@ export class ClientOutbox {
   flush(): Promise<void> {
     if (this.unconfirmed === 0) return Promise.resolve();
     if (this.#unmarkedBytes > 0) this.#askNow();
-    return this.#wait(this.#confirmed + this.unconfirmed);
+    return this.#wait(this.#waiters, this.#confirmed + this.unconfirmed);
   }
 
   /** Resolves when there is room: at once, or when there is again. Rejects with what {@link close} is given. */
   drained(): Promise<void> {
-    return this.#needsDrain ? this.#wait(0) : Promise.resolve();
+    return this.#needsDrain ? this.#wait(this.#drainWaiters, 0) : Promise.resolve();
   }
 
   /** Writes no more, and gives up what waits. */
   close(error: Error): void {
     this.detach();
     this.#closedBy = error;
-    for (const { reject } of this.#waiters.splice(0)) reject(error);
+    for (const waiters of [this.#waiters, this.#drainWaiters]) {
+      for (const { reject } of waiters.splice(0)) reject(error);
+    }
   }
 
-  #wait(count: number): Promise<void> {
+  #wait(waiters: Waiter[], count: number): Promise<void> {
     if (this.#closedBy !== undefined) return Promise.reject(this.#closedBy);
-    return new Promise((resolve, reject) => this.#waiters.push({ count, resolve, reject }));
+    return new Promise((resolve, reject) => waiters.push({ count, resolve, reject }));
   }
 
   #askSoon(): void {
@@ -201,11 +206,11 @@ export class ClientOutbox {
     }
     const hasDrained = this.#needsDrain && this.#bytes <= this.#maxBytes * LOW_MARK;
     if (hasDrained) this.#needsDrain = false;
-    this.#waiters = this.#waiters.filter(({ count, resolve }) => {
-      const isDone = count === 0 ? hasDrained : count <= this.#confirmed;
-      if (isDone) resolve();
-      return !isDone;
-    });
-    if (hasDrained) this.#onDrain();
+    const waiting = this.#waiters.findIndex(({ count }) => count > this.#confirmed);
+    const done = this.#waiters.splice(0, waiting === -1 ? this.#waiters.length : waiting);
+    for (const { resolve } of done) resolve();
+    if (!hasDrained) return;
+    for (const { resolve } of this.#drainWaiters.splice(0)) resolve();
+    this.#onDrain();
   }
 }

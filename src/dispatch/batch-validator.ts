@@ -23,6 +23,8 @@ import {
 /** The newest `activeJobs` a verdict can tell: larger numbers are cut to it. */
 const MAX_ACTIVE_JOBS = NO_HEARTBEAT - 1;
 const NO_BYTES = Buffer.alloc(0);
+/** The largest number that a Uint32Array can tell from others: at 10,000 batches a second, reached after five days. */
+const LAST_EPOCH = 0xffffffff;
 /** Messages of a batch up to which its numbers go as plain arrays. */
 const FEW_MESSAGES = 16;
 
@@ -116,7 +118,7 @@ export class BatchValidator implements FrameSink {
     const { records, shift, jobGeneration } = matches;
     if (jobGeneration !== this.#jobGeneration) {
       this.#jobGeneration = jobGeneration;
-      this.#epoch++;
+      this.#beginEpoch();
     }
     this.#matched += to - from;
     const activeJobs = matches.takeActiveJobs();
@@ -221,6 +223,15 @@ export class BatchValidator implements FrameSink {
     return number;
   }
 
+  /** What was noted of the patterns' numbers counts no more. */
+  #beginEpoch(): void {
+    if (this.#epoch === LAST_EPOCH) {
+      this.#matchedIn.fill(0);
+      this.#epoch = 0;
+    }
+    this.#epoch++;
+  }
+
   /** The present chunk speaks of a job. */
   #noteJob(number: number): void {
     if (this.#jobSeenIn[number] === this.#chunk) return;
@@ -269,7 +280,7 @@ export class BatchValidator implements FrameSink {
     for (const list of [this.#chunks, this.#runs, this.#frames, this.#chunkJobs]) list.clear();
     this.#jobIds = [];
     this.#jobNumbers.clear();
-    this.#epoch++;
+    this.#beginEpoch();
     this.#refusals = [];
     this.#addresses = [];
     this.#matched = 0;
