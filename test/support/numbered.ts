@@ -86,6 +86,11 @@ export class StreamLedger {
     return true;
   }
 
+  /** Whether so many messages of a producer are here. */
+  has(producer: number, count: number): boolean {
+    return (this.#next.get(producer) ?? 0) >= count;
+  }
+
   /** A producer has sent so many and sends no more: notes whether they are all here, and forgets it. */
   finish(producer: number, count: number): void {
     const received = this.#next.get(producer) ?? 0;
