@@ -183,7 +183,7 @@ function ratesOf(
     byType: Object.fromEntries(
       Object.entries(now.accepted).map(([type, count]) => [
         type,
-        (count - (before.accepted[type] ?? 0)) / seconds,
+        (count - (Object.hasOwn(before.accepted, type) ? (before.accepted[type] ?? 0) : 0)) / seconds,
       ]),
     ),
   };

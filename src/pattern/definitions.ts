@@ -1,19 +1,22 @@
 // Reads what zod tells of its schemas: definitions, checks, bounds. Says by name what no pattern can express.
 
 import * as z from 'zod';
+import {
+  type Check,
+  Declined,
+  type Definition,
+  definitionOf,
+  isModelled,
+  refuseUnknownParts,
+  type Schema,
+} from './zod-allow-list.js';
 
-/** Why a schema, or a part of it, cannot be a pattern. */
-export class Declined extends Error {}
-
-/** A zod schema's own description, and that of a check. Their fields depend on the kind. */
-export type Definition = { readonly type: string; readonly [key: string]: unknown };
-type Check = { readonly check: string; readonly [key: string]: unknown };
-export type Schema = z.core.$ZodType;
-
-export function definitionOf(schema: Schema): Definition {
-  // zod types each definition by its kind; here they are told apart by `type` at run time.
-  return schema._zod.def as unknown as Definition;
+/** The members that an object's schema names; `undefined` where a schema is of something else. */
+export function shapeOf(schema: Schema): Readonly<Record<string, Schema>> | undefined {
+  return definitionOf(schema).shape as Readonly<Record<string, Schema>> | undefined;
 }
+
+type CheckDefinition = Check['_zod']['def'];
 
 /** The schema inside those that only say that a value may be missing. */
 export function unwrap(schema: Schema): Schema {
@@ -27,10 +30,10 @@ export function unwrap(schema: Schema): Schema {
  */
 export function isOmittable(schema: Schema): boolean {
   const def = definitionOf(schema);
-  if (checksOf(def).length > 0) return false;
+  if (hasChecks(def) || !isModelled(schema)) return false;
   switch (def.type) {
     case 'default':
-      return true;
+      return hasFixedDefault(def);
     case 'optional': {
       const inner = def.innerType as Schema;
       return inner._zod.optin === undefined || isOmittable(inner);
@@ -43,12 +46,33 @@ export function isOmittable(schema: Schema): boolean {
   }
 }
 
-function checksOf(def: Definition): readonly Check[] {
-  const checks = (def.checks ?? []) as readonly { readonly _zod: { readonly def: Check } }[];
+/** Whether every object has a member of this name: zod, which reads it as any other, takes it to be there always. */
+export function isInherited(key: string): boolean {
+  return key in Object.prototype;
+}
+
+function hasChecks({ checks }: Definition): boolean {
+  return Array.isArray(checks) && checks.length > 0;
+}
+
+/** Whether a default is the same each time. One that a function computes may fail, and with it the message. */
+function hasFixedDefault(def: Definition): boolean {
+  try {
+    // zod computes it each time it is read.
+    const [first, second] = [def.defaultValue, def.defaultValue];
+    return JSON.stringify(first) === JSON.stringify(second);
+  } catch {
+    return false;
+  }
+}
+
+function checksOf(def: Definition): readonly CheckDefinition[] {
+  const checks = (def.checks ?? []) as readonly Check[];
+  for (const check of checks) refuseUnknownParts(check);
   return checks.map((check) => check._zod.def);
 }
 
-function decline(check: Check): never {
+function decline(check: CheckDefinition): never {
   if (check.check === 'custom') throw new Declined('the check of a refinement');
   throw new Declined(`the check ${check.check.endsWith('_format') ? String(check.format) : check.check}`);
 }
@@ -141,7 +165,7 @@ export function numberRangeOf(def: Definition): NumberRange {
   const checks = checksOf(def);
   for (const check of def.format === undefined ? checks : [{ ...def, check: 'number_format' }, ...checks]) {
     const format = check.check === 'number_format' ? INTEGER_FORMATS[String(check.format)] : undefined;
-    const isExcluded = check.inclusive === false;
+    const isExcluded = check.inclusive !== true;
     if (format !== undefined) range = intersect(range, format);
     else if (typeof check.value !== 'number' || Number.isNaN(check.value)) decline(check);
     else if (check.check === 'greater_than') {
@@ -153,16 +177,48 @@ export function numberRangeOf(def: Definition): NumberRange {
   return range;
 }
 
-/** The values of an enumeration or literal. */
-export function valuesOf(def: Definition): readonly unknown[] {
+/** A value that JSON writes in one way and reads as equal to itself. */
+export type JsonScalar = string | number | boolean | null;
+
+/** The values of an enumeration or literal. Others than scalars are declined: zod compares objects by identity. */
+export function valuesOf(def: Definition): readonly JsonScalar[] {
   // Not all values of `entries`: those of a TypeScript enumeration of numbers have its names among them.
-  if (def.type === 'enum') return z.core.util.getEnumValues(def.entries as z.core.util.EnumLike);
-  return def.values as readonly unknown[];
+  const values: readonly unknown[] =
+    def.type === 'enum'
+      ? z.core.util.getEnumValues(def.entries as z.core.util.EnumLike)
+      : (def.values as readonly unknown[]);
+  return values.map((value) => {
+    if (!isJsonScalar(value)) throw new Declined(`a value that is ${nameOf(value)}`);
+    return value;
+  });
+}
+
+function isJsonScalar(value: unknown): value is JsonScalar {
+  if (typeof value === 'number') return Number.isFinite(value) && !Object.is(value, -0);
+  return value === null || typeof value === 'string' || typeof value === 'boolean';
+}
+
+function nameOf(value: unknown): string {
+  if (typeof value === 'number') return Object.is(value, -0) ? '-0' : String(value);
+  if (Array.isArray(value)) return 'a list';
+  return value === undefined ? 'undefined' : `of type ${typeof value}`;
 }
 
 /** Whether a value is always there, and one of a few that are known. */
 export function isNaming(schema: Schema): boolean {
   return ['literal', 'enum'].includes(definitionOf(schema).type);
+}
+
+/** Whether every string is as the schema wants it. */
+export function isAnyString(schema: Schema): boolean {
+  const def = definitionOf(schema);
+  return (
+    isModelled(schema) &&
+    def.type === 'string' &&
+    def.format === undefined &&
+    def.coerce !== true &&
+    !hasChecks(def)
+  );
 }
 
 /** Declines a format that no pattern can express, or that the schema has another regular expression for than zod. */
@@ -200,6 +256,22 @@ export function beginsWithTag(option: Schema, discriminator: unknown): boolean {
   return first?.[0] === discriminator && definitionOf(first[1]).type === 'literal';
 }
 
+/**
+ * Declines a discriminated union that zod could not use, or whose options its discriminator does not tell apart: zod
+ * finds that out with the first message, and then rejects every one.
+ */
+export function refuseUnclearTags(options: readonly Schema[], discriminator: unknown): void {
+  const tags = options.flatMap((option) => {
+    const shape = shapeOf(option);
+    const isThere = typeof discriminator === 'string' && shape && Object.hasOwn(shape, discriminator);
+    const tag = isThere ? shape[discriminator] : undefined;
+    if (tag === undefined || !isNaming(tag))
+      throw new Declined('a union whose options do not all name a tag');
+    return valuesOf(definitionOf(tag));
+  });
+  if (new Set(tags).size < tags.length) throw new Declined('a union whose options share a tag');
+}
+
 /** What the JSON of a schema can begin with: `0` stands for any number. */
 export function startsOf(schema: Schema): Set<string> {
   const def = definitionOf(schema);
@@ -220,7 +292,7 @@ export function startsOf(schema: Schema): Set<string> {
     case 'enum':
     case 'literal':
       return new Set(
-        valuesOf(def).map((value) => (typeof value === 'number' ? '0' : (JSON.stringify(value)?.[0] ?? ''))),
+        valuesOf(def).map((value) => (typeof value === 'number' ? '0' : JSON.stringify(value).charAt(0))),
       );
     case 'nullable':
       return new Set([...startsOf(def.innerType as Schema), 'n']);

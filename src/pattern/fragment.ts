@@ -1,13 +1,8 @@
 // What a pattern is made of: the shapes of JSON text that it takes. Each takes only what JSON.parse takes too,
 // and of several options at most one can go on beyond its first bytes, so that matching is linear.
 
-import {
-  ANY_NUMBER,
-  Declined,
-  type Definition,
-  type NumberRange,
-  refuseOtherFormats,
-} from './definitions.js';
+import { ANY_NUMBER, type JsonScalar, type NumberRange, refuseOtherFormats } from './definitions.js';
+import { Declined, type Definition } from './zod-allow-list.js';
 
 export type Fragment =
   /** These very characters; printable ASCII. */
@@ -126,13 +121,11 @@ export function numberIn(range: NumberRange, capture: string | undefined): Fragm
 }
 
 /** The longest first: where one begins another, that is the one to try first. */
-export function anyOf(values: readonly unknown[]): Fragment {
+export function anyOf(values: readonly JsonScalar[]): Fragment {
   if (values.length === 0 || values.length > MAX_VALUES) throw new Declined('no values, or very many');
   const texts = values.map((value) => {
-    // What JSON has no word for, it writes as null.
-    const hasText = typeof value === 'number' ? Number.isFinite(value) : typeof value !== 'bigint';
-    const json = hasText ? JSON.stringify(value) : undefined;
-    if (json === undefined || !isPlainAscii(json)) throw new Declined('a value that is no plain ASCII');
+    const json = JSON.stringify(value);
+    if (!isPlainAscii(json)) throw new Declined('a value that is no plain ASCII');
     return json;
   });
   return choice(texts.sort((a, b) => b.length - a.length).map(text));

@@ -8,15 +8,15 @@ import { MAX_DEPTH } from '../protocol/safe-json.js';
 import {
   beginsWithTag,
   boundsOf,
-  Declined,
-  type Definition,
-  definitionOf,
   intersect,
+  isAnyString,
+  isInherited,
   isNaming,
   isOmittable,
   numberRangeOf,
   refuseChecks,
-  type Schema,
+  refuseUnclearTags,
+  shapeOf,
   startsOf,
   valuesOf,
 } from './definitions.js';
@@ -45,6 +45,7 @@ import {
   memberPath,
   valuePath,
 } from './layout.js';
+import { Declined, type Definition, modelledDefinition, type Schema } from './zod-allow-list.js';
 
 /** A compiled schema. */
 export interface CompiledPattern {
@@ -148,7 +149,7 @@ class PatternCompiler {
     if (this.#open.has(schema)) throw new Declined('recursion');
     this.#open.add(schema);
     try {
-      return this.#fragmentOf(definitionOf(schema), path);
+      return this.#fragmentOf(modelledDefinition(schema), path);
     } finally {
       this.#open.delete(schema);
     }
@@ -201,7 +202,7 @@ class PatternCompiler {
     for (const [key, schema] of this.#members(def, path)) {
       const field = memberPath(path, key);
       const isNeeded = field === this.#checkedTime || field === this.#neededJobId;
-      const isOptional = schema === undefined || (isOmittable(schema) && !isNeeded);
+      const isOptional = schema === undefined || (isOmittable(schema) && !isNeeded && !isInherited(key));
       const member = isOptional ? this.#optionalMember(key, schema, field) : this.#member(key, schema, field);
       if (member !== undefined) members.push({ ...member, isOptional });
     }
@@ -214,15 +215,16 @@ class PatternCompiler {
   /** The members of an object in the layout's order; no schema: a key that the schema does not name. */
   #members(def: Definition, path: string): [key: string, schema: Schema | undefined][] {
     const shape = def.shape as Readonly<Record<string, Schema>>;
+    if (Object.getOwnPropertySymbols(shape).length > 0) throw new Declined('a key that is a symbol');
     const order = this.#layout.keys.get(path);
     if (order === undefined) return Object.entries(shape);
     for (const [key, schema] of Object.entries(shape)) {
       if (order.includes(key)) continue;
-      if (!isOmittable(schema)) throw new Declined(`a layout without ${key}`);
+      if (!isOmittable(schema) || isInherited(key)) throw new Declined(`a layout without ${key}`);
       this.#omitted.set(memberPath(path, key), 'not in this layout');
     }
     // Other keys are free where zod ignores them or keeps them unseen; what routes a message is never free.
-    const catchall = def.catchall === undefined ? undefined : definitionOf(def.catchall as Schema);
+    const catchall = def.catchall === undefined ? undefined : modelledDefinition(def.catchall as Schema);
     for (const key of order) {
       if (Object.hasOwn(shape, key)) continue;
       if ((catchall !== undefined && catchall.type !== 'unknown') || (path === '' && isJobId(key))) {
@@ -294,20 +296,18 @@ class PatternCompiler {
   }
 
   #array(def: Definition, path: string): Fragment {
-    const { min, max } = boundsOf(def, 0);
+    const { min, max, prefix } = boundsOf(def, 0);
+    if (prefix !== undefined) throw new Declined('the check starts_with of a list');
     return { kind: 'list', element: this.#fragment(def.element as Schema, elementPath(path)), min, max };
   }
 
   #record(def: Definition, path: string): Fragment {
-    const key = definitionOf(def.keyType as Schema);
-    if (key.type !== 'string' || key.format !== undefined || (key.checks as unknown[] | undefined)?.length) {
-      throw new Declined('a record whose keys are limited');
-    }
+    if (!isAnyString(def.keyType as Schema)) throw new Declined('a record whose keys are limited');
     const value = def.valueType as Schema;
     if (!this.#apply('notNegative', path)) {
       return plain(def, { kind: 'record', value: this.#fragment(value, valuePath(path)) });
     }
-    const inner = definitionOf(value);
+    const inner = modelledDefinition(value);
     if (inner.type !== 'number') throw new Declined('a rule on a record of others than numbers');
     return plain(def, {
       kind: 'record',
@@ -318,6 +318,7 @@ class PatternCompiler {
   #union(def: Definition, path: string): Fragment {
     const options = def.options as Schema[];
     if (options.length === 0) throw new Declined('a union of nothing');
+    if (def.discriminator !== undefined) refuseUnclearTags(options, def.discriminator);
     const fragments = options.map((option, index) => this.#fragment(option, `${path}|${index}`));
     if (!options.every((option) => beginsWithTag(option, def.discriminator))) {
       const starts = options.flatMap((option) => [...startsOf(option)]);
@@ -338,8 +339,4 @@ class PatternCompiler {
 function plain(def: Definition, fragment: Fragment): Fragment {
   refuseChecks(def);
   return fragment;
-}
-
-function shapeOf(schema: Schema): Readonly<Record<string, Schema>> | undefined {
-  return definitionOf(schema).shape as Readonly<Record<string, Schema>> | undefined;
 }

@@ -70,7 +70,10 @@ function reader(path: string): (message: object) => unknown {
   const steps = path.split('.');
   return (message) => {
     let value: unknown = message;
-    for (const step of steps) value = (value as Record<string, unknown> | undefined)?.[step];
+    for (const step of steps) {
+      if (typeof value !== 'object' || value === null || !Object.hasOwn(value, step)) return undefined;
+      value = (value as Record<string, unknown>)[step];
+    }
     return value;
   };
 }

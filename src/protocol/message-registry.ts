@@ -59,13 +59,14 @@ export class MessageRegistry {
         const facts = inspectSchema(schema);
         for (const key of facts.keys) knownKeys.add(key);
         const known = this.#byName.get(name);
+        const said = own(conditions, name);
         const type: MessageType = {
           name,
           index: known?.index ?? types.length,
           direction,
-          schema: compile(schema),
-          rule: rules[name] ?? (conditions[name] && ruleOf(conditions[name])),
-          conditions: conditions[name],
+          schema: facts.isForeign ? schema : compile(schema),
+          rule: own(rules, name) ?? (said && ruleOf(said)),
+          conditions: said,
           rewrites: facts.rewrites,
         };
         types[type.index] = type;
@@ -77,7 +78,8 @@ export class MessageRegistry {
     add('control', controlSchemas, {});
     add('broker', brokerSchemas, {});
     for (const [name, schema] of Object.entries(module.schemas)) {
-      add(module.directions?.[name] ?? 'crawler', { [name]: schema }, (module.rules ?? {}) as RuleTable);
+      const direction = own(module.directions ?? {}, name) ?? 'crawler';
+      add(direction, { [name]: schema }, (module.rules ?? {}) as RuleTable);
     }
     this.types = types;
     this.knownKeys = knownKeys;
@@ -109,6 +111,11 @@ export class MessageRegistry {
     }
     return new MessageRegistry(checkModule(exported, url));
   }
+}
+
+/** What a table has of its own under a name: every object has a `constructor` and the like beside. */
+function own<V>(table: Readonly<Record<string, V>>, name: string): V | undefined {
+  return Object.hasOwn(table, name) ? table[name] : undefined;
 }
 
 /** A rule by type name. The registry pairs each with the schema whose output it takes. */
@@ -146,7 +153,7 @@ function checkModule(exported: unknown, url: string): SchemaModule {
     if (table === undefined) continue;
     if (!isRecord(table)) return fail('must export `rules` and `directions` as objects');
     for (const [name, value] of Object.entries(table)) {
-      if (!(name in schemas)) fail(`has a rule or direction, but no schema, for type ${name}`);
+      if (!Object.hasOwn(schemas, name)) fail(`has a rule or direction, but no schema, for type ${name}`);
       if (!allowed(value)) fail(`has a rule that is no function, or an unknown direction, for type ${name}`);
     }
   }

@@ -96,13 +96,9 @@ export class MessageValidator {
 
   /** Accepted and refused messages so far, by type and by error code. */
   get statistics(): ValidationStatistics {
-    const byType: Record<string, number> = {};
-    let accepted = 0;
-    this.registry.types.forEach(({ name, index }) => {
-      const count = this.#accepted[index] ?? 0;
-      accepted += count;
-      if (count > 0) byType[name] = count;
-    });
+    const counts = this.registry.types.map(({ name, index }) => [name, this.#accepted[index] ?? 0] as const);
+    const accepted = counts.reduce((sum, [, count]) => sum + count, 0);
+    const byType = Object.fromEntries(counts.filter(([, count]) => count > 0));
     const refused = [...this.#refused.values()].reduce((sum, count) => sum + count, 0);
     return { accepted, refused, byType, byCode: Object.fromEntries(this.#refused) };
   }

@@ -154,6 +154,23 @@ describe('compiles', () => {
   });
 });
 
+/** zod keeps what it is given; its types allow less. */
+const UNKNOWN: object = { pace: 1 };
+const CONDITION: object = { when: () => true };
+const fromJsonSchema = (schema: object) => z.fromJSONSchema(schema as z.core.JSONSchema.JSONSchema);
+const OwnString = z.core.$constructor<z.core.$ZodString>('OwnString', (inst, def) => {
+  z.core.$ZodString.init(inst, def);
+});
+
+function handmade(def: z.core.$ZodCheckDef & Record<string, unknown>): z.core.$ZodCheck<string> {
+  return { _zod: { def, onattach: [], check() {} } };
+}
+
+function otherVersion(schema: z.ZodType): z.ZodType {
+  Object.assign(schema._zod, { version: { ...z.core.version, minor: z.core.version.minor + 1 } });
+  return schema;
+}
+
 describe('declines by name', () => {
   test.each<[Shape, string]>([
     [{ a: z.string().regex(/x/) }, 'the check regex'],
@@ -185,13 +202,54 @@ describe('declines by name', () => {
     [{ a: z.iso.datetime({ precision: 3 }) }, 'a date and time of limited precision'],
     [{ jobId: z.enum(['a', 'b']) }, 'a job id that is no string'],
     [{ a: z.string().min(5).max(2) }, 'bounds that exclude each other'],
+    [{ a: fromJsonSchema({ const: { b: 1 } }) }, 'a value that is of type object'],
+    [{ a: z.literal(['x', [1] as never]) }, 'a value that is a list'],
+    [{ a: z.literal(['x', undefined]) }, 'a value that is undefined'],
+    [{ a: z.literal(Number.NaN) }, 'a value that is NaN'],
+    [{ a: z.literal(-0) }, 'a value that is -0'],
+    [{ a: z.object({ [Symbol('b')]: z.string() }) }, 'a key that is a symbol'],
+    [{ a: z.string(UNKNOWN) }, 'the property pace of a schema of kind string'],
+    [{ a: z.object({}, UNKNOWN) }, 'the property pace of a schema of kind object'],
+    [{ a: z.string().min(1, UNKNOWN) }, 'the property pace of the check min_length'],
+    [{ a: z.string().min(1, CONDITION) }, 'a condition of the check min_length'],
+    [{ a: z.number().min(1, CONDITION) }, 'a condition of the check greater_than'],
+    [
+      { a: z.string().check(handmade({ check: 'min_length', minimum: 1 })) },
+      'a check min_length of a class of its own',
+    ],
+    [{ a: z.array(z.string()).check(z.startsWith('x') as never) }, 'the check starts_with of a list'],
+    [{ a: new OwnString({ type: 'string' }) as never }, 'a schema of a class of its own'],
+    [{ a: otherVersion(z.string()) }, 'a schema of another version of zod'],
+    [
+      { a: z.discriminatedUnion('k', [z.object({ k: z.literal('x') }), z.object({ k: z.literal('x') })]) },
+      'a union whose options share a tag',
+    ],
   ])('%#: %j', (shape, declined) => {
     expect(compile(shape).result).toEqual({ declined });
     // Where it is optional, only messages that have it take the slow path.
     const [[key = '', schema] = []] = Object.entries(shape);
-    const optional = compile({ [key]: (schema as z.ZodType).optional() }).result;
+    const optional = compile({ [key]: z.optional(schema as z.ZodType) }).result;
     expect(optional).toMatchObject({ omitted: [`${key}: ${declined}`] });
-    expect(takes({ [key]: (schema as z.ZodType).optional() }, '')).toBe(true);
+    expect(takes({ [key]: z.optional(schema as z.ZodType) }, '')).toBe(true);
+  });
+
+  test('a key that every object has, where it is missing: zod finds it all the same', () => {
+    expect(compile({ constructor: z.string().optional() }).result).toHaveProperty('fragment');
+    expect(takes({ constructor: z.string().optional() }, '')).toBe(false);
+    expect(takes({ constructor: z.string().optional() }, '"constructor":"x"')).toBe(true);
+    expect(compile({ valueOf: z.date().optional() }).result).toEqual({
+      declined: 'date cannot be a pattern',
+    });
+  });
+
+  test('a schema of another version of zod, as a whole', () => {
+    const { result } = compile({}, { object: (shape) => otherVersion(z.object(shape)) });
+    expect(result).toEqual({ declined: 'a schema of another version of zod' });
+  });
+
+  test('a part of another version of zod that may be missing: whether it may, is not known', () => {
+    const { result } = compile({ a: otherVersion(z.string().optional()) });
+    expect(result).toEqual({ declined: 'a schema of another version of zod' });
   });
 
   test('a rule that is a function', () => {

@@ -25,6 +25,9 @@ const has = (value: string) => `{"type":"t","a":${value}}`;
 const NONE = '{"type":"t"}';
 /** zod takes it; its types do not say so. */
 const OWN: object = { pattern: /^x/ };
+const fromJsonSchema = (schema: object) => z.fromJSONSchema(schema as z.core.JSONSchema.JSONSchema);
+const OBJECT = { a: 1 } as unknown as string;
+const BOUND = { check: 'greater_than', value: 1 } as z.core.$ZodCheckGreaterThanDef;
 const UUID = '"0197a1b2-0000-7000-8000-000000000000"';
 
 describe('what zod means by more than it says', () => {
@@ -78,6 +81,54 @@ describe('what zod means by more than it says', () => {
       has('"a"'),
     ],
     ['a number of no sign', of(z.literal(-0)), has('0'), has('-0')],
+    ['a value of a JSON schema', of(fromJsonSchema({ const: { a: 1 } })), has('{"a":1}'), has('{}')],
+    ['values of a JSON schema', of(fromJsonSchema({ enum: [[1], 2] })), has('[1]'), has('2')],
+    ['a literal that is an object', of(z.literal(OBJECT)), has('{"a":1}'), has('"a"')],
+    ['an enumeration of objects', of(z.enum({ A: OBJECT })), has('{"a":1}'), has('"A"')],
+    [
+      'literals that JSON has not',
+      of(z.literal([1n, undefined, Number.NaN, 'a'])),
+      has('1'),
+      has('null'),
+      NONE,
+    ],
+    ['a key that is a symbol', z.object({ type: TYPE, [Symbol('a')]: z.string() }), NONE],
+    [
+      'tags that two options share',
+      of(z.discriminatedUnion('k', [z.object({ k: TYPE, n: z.number() }), z.object({ k: TYPE })])),
+      has('{"k":"t","n":1}'),
+      has('{"k":"t"}'),
+    ],
+    [
+      'a tag that could be anything',
+      of(z.discriminatedUnion('k', [z.object({ k: z.string() as unknown as z.ZodLiteral<string> })])),
+      has('{"k":"t"}'),
+    ],
+    [
+      'a bound that does not say whether it is included',
+      of(z.number().check(new z.core.$ZodCheckGreaterThan(BOUND))),
+      has('1'),
+      has('2'),
+    ],
+    [
+      'a key that may be missing, not undefined',
+      of(z.string().exactOptional()),
+      NONE,
+      has('"x"'),
+      has('null'),
+    ],
+    [
+      'a record of some keys',
+      of(z.partialRecord(z.enum(['a', 'b']), z.number())),
+      has('{"a":1}'),
+      has('{"c":1}'),
+    ],
+    [
+      'a record of loose keys',
+      of(z.looseRecord(z.string().min(2), z.number())),
+      has('{"a":"x"}'),
+      has('{"ab":1}'),
+    ],
   ])('%s', (_, schema, ...texts) => {
     const paths = new BothPaths({ t: schema });
     for (const text of texts) paths.check(Buffer.from(`${text}\n`));
@@ -88,6 +139,66 @@ describe('what zod means by more than it says', () => {
     const paths = new BothPaths({ t: z.object({ type: TYPE, a: z.number() }).catchall(catchall) });
     paths.check(Buffer.from('{"a":1,"type":"t","x":1}\n'.repeat(500)));
     paths.check(Buffer.from('{"a":1,"type":"t","x":"no"}\n'));
+  });
+
+  test.each(Object.getOwnPropertyNames(Object.prototype))('the key %s, which every object has', (key) => {
+    const inner = (value: z.ZodType) => z.object({ [key]: value });
+    const schemas: z.ZodType[] = [
+      ...[z.string().optional(), z.string().exactOptional(), z.string().default('x'), z.any().optional()],
+      ...[
+        z.never().optional(),
+        z.unknown(),
+        z.string().optional().readonly(),
+        z.string().nullish(),
+        z.string(),
+      ],
+    ];
+    const all: Record<string, z.ZodType> = {};
+    for (const [index, value] of schemas.entries()) {
+      all[`o${index}`] = z.looseObject({ type: z.literal(`o${index}`), [key]: value });
+      all[`n${index}`] = z.object({ type: z.literal(`n${index}`), a: inner(value) });
+      all[`l${index}`] = z.object({ type: z.literal(`l${index}`), a: z.array(inner(value)).optional() });
+      all[`r${index}`] = z.object({ type: z.literal(`r${index}`), a: z.record(z.string(), inner(value)) });
+      all[`c${index}`] = z.object({ type: z.literal(`c${index}`), a: z.object({}).catchall(value) });
+    }
+    const options = [z.object({ [key]: z.literal('x') }), z.object({ [key]: z.literal('y'), n: z.number() })];
+    all.d = z.object({ type: z.literal('d'), a: z.discriminatedUnion(key, options as never) });
+    const paths = new BothPaths(all);
+    for (const name of Object.keys(all)) {
+      for (const value of ['"x"', '"y"', '1', 'null', '{}']) {
+        const member = `{${JSON.stringify(key)}:${value}}`;
+        for (const a of ['{}', '[]', '[{}]', '{"k":{}}', member, `[${member}]`, `{"k":${member}}`]) {
+          const texts = [
+            `{"type":"${name}","a":${a}}`,
+            `{"type":"${name}",${member.slice(1, -1)},"a":${a}}`,
+            `{"a":${a},"type":"${name}"}`,
+            `{"type":"${name}"}`,
+          ];
+          for (const text of texts) paths.check(Buffer.from(`${text}\n`));
+        }
+      }
+    }
+  });
+
+  test('a type whose name every object has', () => {
+    const names = Object.getOwnPropertyNames(Object.prototype).filter((name) => name !== '__proto__');
+    const schemas = Object.fromEntries(names.map((name) => [name, z.object({ type: z.literal(name) })]));
+    const paths = new BothPaths(schemas);
+    for (const name of names) {
+      expect(paths.check(Buffer.from(`{"type":"${name}"}\n`))).toEqual({ matched: 1, isValid: true });
+    }
+  });
+
+  test('a default that is computed anew each time, and so might fail', () => {
+    let calls = 0;
+    const compute = () => {
+      calls++;
+      return calls;
+    };
+    const paths = new BothPaths({ t: of(z.number().default(compute)) });
+    for (let message = 0; message < 100; message++) {
+      expect(paths.check(Buffer.from(`${NONE}\n`)).matched).toBe(0);
+    }
   });
 
   test('a timestamp that may be null, and is old', () => {
@@ -115,6 +226,7 @@ const VALUES = [
   ...['0.000000000000001', '01', '1.', 'null', 'true', 'false', '', '[]', '{}', '[1]', '[1,2]', '["a"]'],
   ...['[null]', '[[1]]', '{"a":1}', '{"a":"x"}', '{"__proto__":1}', '{"a":1,"a":2}', '{"é":1}', '{"k":"x"}'],
   ...['{"k":"y","n":1}', '{"a":{"b":1}}', '{"\\u0061":1}', '{"b":1,"a":1}', '{"a":1,"b":null}'],
+  ...['{"a":1,"constructor":1}', '{"a":1,"constructor":"a"}', '{"a":"a","valueOf":1}', '{"valueOf":1}'],
 ];
 
 const leaves: (() => z.ZodType)[] = [
@@ -159,6 +271,11 @@ const leaves: (() => z.ZodType)[] = [
     () => z.literal([1, 10, 'a', null]),
   ],
   ...[
+    () => fromJsonSchema({ const: { a: 1 } }),
+    () => fromJsonSchema({ enum: [[1], 'a', null] }),
+    () => z.literal([OBJECT, 'a']),
+  ],
+  ...[
     () => z.enum(['a', 'ab', 'A']),
     () => z.enum({ A: 1, B: 'x' }),
     () => z.literal(1.5),
@@ -169,6 +286,7 @@ const leaves: (() => z.ZodType)[] = [
 /** A schema of one level around others. */
 const wrappers: ((a: z.ZodType, b: z.ZodType) => z.ZodType)[] = [
   (a) => a.optional(),
+  (a) => a.exactOptional(),
   (a) => a.nullable(),
   (a) => a.nullish(),
   (a) => a.readonly(),
@@ -186,7 +304,10 @@ const wrappers: ((a: z.ZodType, b: z.ZodType) => z.ZodType)[] = [
   (a) => z.record(z.enum(['a', 'b']), a),
   (a) => z.record(z.string().min(2), a),
   (a) => z.record(z.string(), a).refine((value) => Object.keys(value).length < 1),
+  (a) => z.looseRecord(z.string(), a),
   (a, b) => z.object({ a, b: b.optional() }),
+  (a, b) => z.object({ a, constructor: b.optional() }),
+  (a, b) => z.looseObject({ a, valueOf: b.default(1) }),
   (a) => z.strictObject({ a }),
   (a) => z.looseObject({ a }),
   (a, b) => z.object({ a }).catchall(b),

@@ -53,6 +53,26 @@ describe('a schema module', () => {
     expect(validator.validate(VALID.heartbeat).ok).toBe(false);
   });
 
+  test('may name a type like a member of every object: it has no rule and no direction from there', async () => {
+    const names = Object.getOwnPropertyNames(Object.prototype).filter((name) => name !== '__proto__');
+    const path = writeModule(`
+      export const schemas = Object.fromEntries(${JSON.stringify(names)}.map((name) => [name, z.object({ type: z.literal(name) })]));
+      export const rules = {};
+      export const directions = {};
+    `);
+    const registry = await MessageRegistry.load(path);
+    const validator = new MessageValidator({ registry });
+    for (const name of names) {
+      expect(registry.get(name)).toMatchObject({
+        direction: 'crawler',
+        rule: undefined,
+        conditions: undefined,
+      });
+      expect(validator.validate({ type: name })).toMatchObject({ ok: true });
+    }
+    expect(validator.statistics.byType).toEqual(Object.fromEntries(names.map((name) => [name, 1])));
+  });
+
   test('with a rule that throws refuses the message, and says nothing of what was thrown', async () => {
     const path = writeModule(`
       export const schemas = { odd: z.object({ type: z.literal('odd') }).loose() };
@@ -81,6 +101,11 @@ describe('a schema module', () => {
       'a rule without schema',
       'export const schemas = {}; export const rules = { b() {} };',
       'no schema, for type b',
+    ],
+    [
+      'a rule whose schema would be a member of every object',
+      'export const schemas = {}; export const rules = { toString() {} };',
+      'no schema, for type toString',
     ],
     [
       'a rule that is no function',
