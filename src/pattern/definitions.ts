@@ -21,7 +21,9 @@ type CheckDefinition = Check['_zod']['def'];
 /** The schema inside those that only say that a value may be missing. */
 export function unwrap(schema: Schema): Schema {
   const def = definitionOf(schema);
-  return ['optional', 'default', 'readonly'].includes(def.type) ? unwrap(def.innerType as Schema) : schema;
+  const { type } = def;
+  const isWrapper = type === 'optional' || type === 'default' || type === 'readonly';
+  return isWrapper ? unwrap(def.innerType as Schema) : schema;
 }
 
 /**

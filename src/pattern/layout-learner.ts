@@ -1,79 +1,133 @@
-// Which layouts of one message type are worth a pattern: those that the slow path keeps accepting. Looks at
-// few of its messages, and compiles ever more rarely, so that a sender who changes his layout all the time
-// costs little; everything that it keeps is bounded.
+// Which layouts of one message type are worth a pattern: those that the slow path keeps accepting. Samples the messages
+// at random distances, so that no sender can time its messages past the samples. A layout is counted by itself: one that
+// comes often is proposed whatever else comes between, as long as fewer than MAX_LAYOUTS others do.
 
+import { LruMap } from '../lru-map.js';
 import type { MessageType } from '../protocol/message-registry.js';
-import { type Layout, layoutOf, mergeLayouts } from './layout.js';
+import type { CompileBudget } from './compile-budget.js';
+import { extendsLayout, type Layout, layoutOf, mergeLayouts } from './layout.js';
 
+/** Samples are 1 to 31 accepted messages apart, 16 on average: reading a layout costs about as much as the slow path. */
+const MAX_SAMPLE_DISTANCE = 31;
+/** A layout is worth a pattern when it was sampled so often, or so often again since it last failed. */
+const ENOUGH_SIGHTINGS = 4;
+/** Sightings of a layout that had its pattern and lost it: where there are more layouts than room, they do not take turns. */
+const ENOUGH_TO_RETURN = 8;
+/** A layout that failed has to come this many times as often before it is tried again. */
+const BACK_OFF = 4;
+/** Layouts that are counted; the one that was seen longest ago goes first. */
+const MAX_LAYOUTS = 64;
+/** Of those, the latest ones, which a new layout can become a part of. */
+const MAX_CANDIDATES = 8;
+
+/** A layout that may get a pattern: of one key order, or of several that agree. */
 interface Candidate {
   layout: Layout;
   sightings: number;
+  /** Sightings at which it is proposed next. */
+  proposeAt: number;
+  hasFailed: boolean;
 }
 
-/** One accepted message in so many is looked at: reading its layout costs about as much as parsing it. */
-const SAMPLE = 8;
-/** A layout is worth a pattern when it has been seen so often among these. */
-const ENOUGH_SIGHTINGS = 4;
-const MAX_CANDIDATES = 8;
-/** Layouts that are no longer looked at, since no pattern takes their messages. */
-const MAX_HOPELESS = 16;
+/** A layout to learn. */
+export interface Proposal {
+  readonly layout: Layout;
+  /** Whether it shall have a pattern of its own: merged with others, it has failed. */
+  readonly isAlone: boolean;
+}
 
 export class LayoutLearner {
   readonly #type: MessageType;
+  readonly #budget: CompileBudget;
+  readonly #random: () => number;
+  /** By the text of each layout that was seen. Several can have the same candidate. */
+  readonly #seen = new LruMap<string, Candidate>(MAX_LAYOUTS);
+  /** The latest first. */
   #candidates: Candidate[] = [];
-  readonly #hopeless = new Set<string>();
-  /** That of the message that was looked at last. */
-  #latest: Layout | undefined;
-  #accepted = 0;
-  #nextProposal = SAMPLE * ENOUGH_SIGHTINGS;
+  #proposed: Candidate | undefined;
+  #untilSample: number;
 
-  constructor(type: MessageType) {
+  /** @param random numbers from 0 to less than 1 */
+  constructor(type: MessageType, budget: CompileBudget, random: () => number = Math.random) {
     this.#type = type;
+    this.#budget = budget;
+    this.#random = random;
+    this.#untilSample = this.#sampleDistance();
   }
 
   /**
-   * Takes note of a message that the slow path has accepted.
+   * Observes a message that the slow path has accepted.
    * @param text gives the message as it was written
-   * @returns a layout of the message to learn now, if that is worth it
+   * @returns a layout to learn now from this message, if that is worth it
    */
-  note(message: object, text: () => string): Layout | undefined {
-    this.#accepted++;
-    if (this.#accepted % SAMPLE !== 0) return undefined;
-    this.#latest = layoutOf(this.#type.schema, message, text());
-    if (this.#latest === undefined || this.#hopeless.has(keyOf(this.#latest))) return undefined;
-    const candidate = this.#see(this.#latest);
-    if (this.#accepted < this.#nextProposal || candidate.sightings < ENOUGH_SIGHTINGS) return undefined;
-    // A pattern is compiled after 32 messages, 64, 128 and so on: what compiling costs stays below that.
-    this.#nextProposal = this.#accepted * 2;
+  observe(message: object, text: () => string): Proposal | undefined {
+    if (--this.#untilSample > 0) return undefined;
+    this.#untilSample = this.#sampleDistance();
+    const layout = layoutOf(this.#type.schema, message, text());
+    if (layout === undefined) return undefined;
+    const candidate = this.#candidateOf(layout);
+    candidate.sightings++;
+    if (candidate.sightings < candidate.proposeAt || !this.#budget.take(candidate.sightings))
+      return undefined;
+    this.#proposed = candidate;
+    return candidate.hasFailed ? { layout, isAlone: true } : { layout: candidate.layout, isAlone: false };
+  }
+
+  /** Whether the latest proposal has got its pattern. */
+  settle(isLearned: boolean): void {
+    const candidate = this.#proposed;
+    this.#proposed = undefined;
+    if (candidate === undefined) return;
     this.#candidates = this.#candidates.filter((other) => other !== candidate);
-    return candidate.layout;
+    if (isLearned) {
+      // Its messages no longer come here, unless its pattern is dropped.
+      candidate.sightings = 0;
+      candidate.proposeAt = ENOUGH_TO_RETURN;
+      candidate.hasFailed = false;
+    } else {
+      candidate.proposeAt = candidate.sightings * BACK_OFF;
+      candidate.hasFailed = true;
+    }
   }
 
-  /** The layout just given could not be learned from the message just noted: others shall have their turn. */
-  giveUp(): void {
-    if (this.#latest === undefined) return;
-    const [oldest] = this.#hopeless;
-    if (this.#hopeless.size === MAX_HOPELESS && oldest !== undefined) this.#hopeless.delete(oldest);
-    this.#hopeless.add(keyOf(this.#latest));
+  #candidateOf(layout: Layout): Candidate {
+    const key = keyOf(layout);
+    const candidate = this.#seen.get(key) ?? this.#merge(layout) ?? newCandidate(layout);
+    this.#seen.set(key, candidate);
+    // One that has failed takes no other layouts.
+    if (!candidate.hasFailed && this.#candidates[0] !== candidate) {
+      const others = this.#candidates.filter((other) => other !== candidate);
+      this.#candidates = [candidate, ...others.slice(0, MAX_CANDIDATES - 1)];
+    }
+    return candidate;
   }
 
-  /** The candidate that has the layout in it, now. */
-  #see(layout: Layout): Candidate {
+  /**
+   * Makes a new layout a part of a candidate. Not where each has keys that neither the schema nor the other one knows: a
+   * sender with another key each time would look like one with many.
+   */
+  #merge(layout: Layout): Candidate | undefined {
     for (const candidate of this.#candidates) {
+      if (!extendsLayout(candidate.layout, layout) && !extendsLayout(layout, candidate.layout)) continue;
       const merged = mergeLayouts(candidate.layout, layout);
       if (merged === undefined) continue;
       candidate.layout = merged;
-      candidate.sightings++;
-      this.#candidates.sort((a, b) => b.sightings - a.sightings);
       return candidate;
     }
-    if (this.#candidates.length === MAX_CANDIDATES) this.#candidates.pop();
-    const candidate = { layout, sightings: 1 };
-    this.#candidates.push(candidate);
-    return candidate;
+    return undefined;
+  }
+
+  #sampleDistance(): number {
+    return 1 + Math.floor(this.#random() * MAX_SAMPLE_DISTANCE);
   }
 }
 
+function newCandidate(layout: Layout): Candidate {
+  return { layout, sightings: 0, proposeAt: ENOUGH_SIGHTINGS, hasFailed: false };
+}
+
 function keyOf({ spacing, keys }: Layout): string {
-  return JSON.stringify([spacing, [...keys]]);
+  let key = spacing.comma + spacing.colon;
+  for (const [path, order] of keys) key += `${path}\0${order.join('\0')}\n`;
+  return key;
 }

@@ -24,6 +24,8 @@ const MAX_EXTRA_KEYS = 16;
 const MAX_KEY_LENGTH = 256;
 /** Elements of a list that are looked at. */
 const MAX_ELEMENTS = 16;
+/** How much of a message's text is looked at for its spacing. */
+export const SPACING_SAMPLE = 512;
 
 /** The path of a member. A key that could be read as a part of a path is quoted. */
 export function memberPath(path: string, key: string): string {
@@ -53,7 +55,7 @@ export function isSingular(path: string): boolean {
 
 /**
  * The layout of a message that the schema has accepted.
- * @param text the message as it was written
+ * @param text the message as it was written, or its first {@link SPACING_SAMPLE} characters
  * @returns `undefined` where it has no layout that could come again
  */
 export function layoutOf(schema: Schema, message: unknown, text: string): Layout | undefined {
@@ -78,6 +80,12 @@ export function mergeLayouts(a: Layout, b: Layout): Layout | undefined {
   return extra.size > MAX_EXTRA_KEYS ? undefined : { spacing: a.spacing, keys, extra };
 }
 
+/** Whether a layout has all the keys of another that the schema does not name. */
+export function extendsLayout({ extra }: Layout, other: Layout): boolean {
+  for (const field of other.extra) if (!extra.has(field)) return false;
+  return true;
+}
+
 interface FoundKeys {
   readonly keys: Map<string, readonly string[]>;
   readonly extra: Set<string>;
@@ -89,9 +97,9 @@ export function jobIdKeyOf({ keys }: Layout): string | undefined {
 }
 
 function collectKeys(schema: Schema, value: unknown, path: string, found: FoundKeys): boolean {
+  if (typeof value !== 'object' || value === null) return true;
   const def = definitionOf(unwrap(schema));
   if (def.type === 'nullable') return collectKeys(def.innerType as Schema, value, path, found);
-  if (typeof value !== 'object' || value === null) return true;
   if (Array.isArray(value)) {
     if (def.type !== 'array') return true;
     const elements = value.slice(0, MAX_ELEMENTS);
@@ -106,13 +114,18 @@ function collectKeys(schema: Schema, value: unknown, path: string, found: FoundK
   const shape = def.shape as Readonly<Record<string, Schema>>;
   const order = Object.keys(members);
   if (!mergeInto(found.keys, path, order)) return false;
-  return order.every((key) => {
-    const field = memberPath(path, key);
+  for (const key of order) {
     const member = Object.hasOwn(shape, key) ? shape[key] : undefined;
-    if (member !== undefined) return collectKeys(member, members[key], field, found);
-    found.extra.add(field);
-    return key.length <= MAX_KEY_LENGTH && found.extra.size <= MAX_EXTRA_KEYS;
-  });
+    if (member === undefined) {
+      found.extra.add(memberPath(path, key));
+      if (key.length > MAX_KEY_LENGTH || found.extra.size > MAX_EXTRA_KEYS) return false;
+      continue;
+    }
+    const inner = members[key];
+    if (typeof inner !== 'object' || inner === null) continue;
+    if (!collectKeys(member, inner, memberPath(path, key), found)) return false;
+  }
+  return true;
 }
 
 function mergeInto(keys: Map<string, readonly string[]>, path: string, order: readonly string[]): boolean {

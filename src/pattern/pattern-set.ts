@@ -5,8 +5,9 @@ import { type Buffer, isUtf8 } from 'node:buffer';
 import type { Framing } from '../protocol/framing.js';
 import type { MessageRegistry, MessageType } from '../protocol/message-registry.js';
 import { generatePattern } from './code-generator.js';
-import { type Layout, mergeLayouts } from './layout.js';
-import { LayoutLearner } from './layout-learner.js';
+import { CompileBudget } from './compile-budget.js';
+import { type Layout, mergeLayouts, SPACING_SAMPLE } from './layout.js';
+import { LayoutLearner, type Proposal } from './layout-learner.js';
 import { MATCH, MAX_EXAMPLE, NO_HEARTBEAT } from './machine-memory.js';
 import { type CompiledPattern, type CompileResult, compilePattern, TIMESTAMP } from './pattern-compiler.js';
 import { type Pattern, PatternMachine } from './pattern-machine.js';
@@ -73,6 +74,7 @@ export class PatternSet implements Matches {
   /** By type index: what is learned, and who learns. */
   readonly #learned: Learned[][];
   readonly #learners: LayoutLearner[];
+  readonly #budget = new CompileBudget();
   /** By type index: messages until the next sweep, and the number of scans at the latest one. */
   readonly #untilSweep: number[];
   readonly #sweptAt: number[];
@@ -95,7 +97,7 @@ export class PatternSet implements Matches {
     }
     this.results = results;
     this.#learned = registry.types.map(() => []);
-    this.#learners = registry.types.map((type) => new LayoutLearner(type));
+    this.#learners = registry.types.map((type) => new LayoutLearner(type, this.#budget));
     this.#untilSweep = registry.types.map(() => SWEEP_INTERVAL);
     this.#sweptAt = registry.types.map(() => 0);
   }
@@ -147,27 +149,32 @@ export class PatternSet implements Matches {
   }
 
   /**
-   * Takes note of a message that no pattern knew and the slow path accepted. Its layout gets a pattern when
-   * it comes often.
+   * Observes a message that no pattern knew and the slow path accepted. Its layout gets a pattern when it comes often.
    */
   learn(type: MessageType, message: object, bytes: Buffer, start: number, end: number): void {
     if (this.#machine === undefined || this.#maxLearned === 0 || type.direction !== 'crawler') return;
     this.#sweep(type, this.#machine);
+    this.#budget.recordMessage();
     // A pattern that cannot take its example is not kept.
     if (end - start > MAX_EXAMPLE) return;
-    const text = () => bytes.toString('latin1', start, end);
     const learner = this.#learners[type.index];
-    const layout = learner?.note(message, text);
-    if (layout === undefined) return;
-    if (!this.#learnLayout(type, layout, bytes.subarray(start, end), this.#machine)) learner?.giveUp();
+    const textEnd = Math.min(end, start + SPACING_SAMPLE);
+    const proposal = learner?.observe(message, () => bytes.toString('latin1', start, textEnd));
+    if (proposal === undefined) return;
+    learner?.settle(this.#learnLayout(type, proposal, bytes.subarray(start, end), this.#machine));
   }
 
   /** False when no pattern of the layout takes the example. */
-  #learnLayout(type: MessageType, seen: Layout, example: Buffer, machine: PatternMachine): boolean {
+  #learnLayout(
+    type: MessageType,
+    { layout: seen, isAlone }: Proposal,
+    example: Buffer,
+    machine: PatternMachine,
+  ): boolean {
     const learned = this.#learned[type.index] as Learned[];
     let layout = seen;
     let replaced: Learned | undefined;
-    for (const known of learned) {
+    for (const known of isAlone ? [] : learned) {
       const merged = mergeLayouts(known.layout, seen);
       if (merged === undefined) continue;
       layout = merged;

@@ -1,11 +1,12 @@
 import { MessageParser, MessageRegistry, MessageValidator } from 'sluice';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import * as z from 'zod';
 import { goMarshal, pythonDumps } from '#bench/layouts.js';
 import { Traffic } from '#src/cli/traffic.js';
 import { layoutOf, mergeLayouts } from '#src/pattern/layout.js';
 import { PatternSet } from '#src/pattern/pattern-set.js';
 import { VALID } from '../support/messages.js';
+import { shortestTime } from '../support/timing.js';
 
 /** A parser with patterns of its own, and what it makes of some lines. */
 function learner(maxLearnedLayouts?: number, registry = MessageRegistry.builtin()) {
@@ -49,6 +50,46 @@ describe.each([
     const { patterns, parse } = learner(0);
     expect(parse(messages.slice(0, 2000).map(write))).toMatchObject({ matched: 0 });
     expect(patterns.layoutsLearned).toBe(0);
+  });
+});
+
+/** A message with a key that the schema does not name. */
+const withKey = (index: number) => JSON.stringify({ ...VALID.heartbeat, [`k${index}`]: 1 });
+
+describe('a layout that keeps coming gets its pattern after 200 of its messages', () => {
+  const python = pythonDumps(VALID.heartbeat);
+
+  /** How many messages of the layout it takes. @param between gives what comes between them */
+  const messagesUntilMatched = (parse: (lines: string[]) => { matched: number }, between: () => string[]) => {
+    for (let sent = 0; sent < 1000; sent++) {
+      if (parse([python]).matched > 0) return sent;
+      parse(between());
+    }
+    return Number.POSITIVE_INFINITY;
+  };
+
+  test.each([0, 1000, 300_000])('after %i messages of other layouts', (before) => {
+    const { parse } = learner();
+    for (let sent = 0; sent < before; sent += 1000) {
+      parse(Array.from({ length: 1000 }, (_, index) => withKey(sent + index)));
+    }
+    expect(messagesUntilMatched(parse, () => [])).toBeLessThanOrEqual(200);
+  });
+
+  test.each([1, 3])('while another sender has a new layout each time, %i messages for one', (others) => {
+    const { parse } = learner();
+    let next = 0;
+    const between = () => Array.from({ length: others }, () => withKey(next++));
+    for (let round = 0; round < 1000; round++) parse(between());
+    expect(messagesUntilMatched(parse, between)).toBeLessThanOrEqual(200);
+  });
+
+  test('after others of the type have failed', () => {
+    const { parse } = learner();
+    const odd = (index: number) =>
+      JSON.stringify({ ...VALID.heartbeat, [`k${index}`]: { a: { b: { c: 1 } } } });
+    parse(Array.from({ length: 20_000 }, (_, index) => odd(Math.floor(index / 1000))));
+    expect(messagesUntilMatched(parse, () => [])).toBeLessThanOrEqual(200);
   });
 });
 
@@ -106,7 +147,37 @@ describe('bounds', () => {
       });
     };
     parse(Array.from({ length: 20_000 }, shuffled));
-    expect(patterns.layoutsLearned).toBeLessThanOrEqual(10);
+    expect(patterns.layoutsLearned).toBeLessThanOrEqual(60);
+  });
+
+  test('a layout that no pattern takes is tried ever more rarely', () => {
+    const { parse } = learner();
+    const compiled = vi.spyOn(WebAssembly, 'Module');
+    onTestFinished(() => void compiled.mockRestore());
+    const odd = JSON.stringify({ ...VALID.heartbeat, odd: { a: { b: { c: 1 } } } });
+    parse(Array.from({ length: 20_000 }, () => odd));
+    expect(compiled.mock.calls.length).toBeGreaterThan(0);
+    expect(compiled.mock.calls.length).toBeLessThan(8);
+  });
+
+  test('a sender who changes its layout as soon as it is learned makes few patterns be compiled', () => {
+    const { parse } = learner();
+    const compiled = vi.spyOn(WebAssembly, 'Module');
+    onTestFinished(() => void compiled.mockRestore());
+    const count = 40_000;
+    parse(Array.from({ length: count }, (_, index) => withKey(Math.floor(index / 130))));
+    expect(compiled.mock.calls.length).toBeGreaterThan(32);
+    expect(compiled.mock.calls.length).toBeLessThanOrEqual(32 + count / 1024 + count / 256);
+  });
+
+  test('learning costs little beside the slow path, where nothing can be learned', { retry: 4 }, () => {
+    let next = 0;
+    const time = (maxLearnedLayouts: number) => {
+      const { parse } = learner(maxLearnedLayouts);
+      return shortestTime(() => parse(Array.from({ length: 10_000 }, () => withKey(next++))));
+    };
+    time(16);
+    expect(time(16)).toBeLessThan(1.5 * time(0));
   });
 
   test('a sender with another long key each time costs no more with each message, and ends nothing', () => {

@@ -382,7 +382,8 @@ test('both paths agree on messages of schemas of every kind, in layouts that are
         const valid = VALUES.filter((value) => check(`{"type":"${name}","a":${value}}`));
         const [first] = valid;
         if (first === undefined) continue;
-        for (let sighting = 0; sighting < 40; sighting++) check(write(name, first));
+        // As many as it takes to be learned for certain.
+        for (let sighting = 0; sighting < 130; sighting++) check(write(name, first));
         for (const value of VALUES) check(write(name, value));
       }
     }),

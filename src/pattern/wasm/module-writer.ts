@@ -90,7 +90,10 @@ export class ModuleWriter {
 }
 
 function vector(items: readonly Code[]): Code {
-  return [...unsigned(items.length), ...items.flat()];
+  const bytes = unsigned(items.length);
+  // `items.flat()` took half of the time that a pattern's module takes.
+  for (const item of items) for (const byte of item) bytes.push(byte);
+  return bytes;
 }
 
 function section(id: number, items: readonly Code[]): Code {
