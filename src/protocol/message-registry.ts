@@ -8,7 +8,7 @@ import { type Conditions, ruleOf } from './conditions.js';
 import type { Rule } from './issue.js';
 import { appSchemas, brokerSchemas, controlSchemas, crawlerSchemas } from './messages.js';
 import { conditions as builtinConditions, rules as builtinRules } from './rules.js';
-import { inspectSchema } from './schema-walk.js';
+import { inspectSchema, isAsyncFunction } from './schema-walk.js';
 
 /** `crawler`: to subscribers. `app`: to crawlers. `control`: to the broker. `broker`: from the broker only. */
 export type MessageDirection = 'crawler' | 'app' | 'control' | 'broker';
@@ -46,7 +46,11 @@ export class MessageRegistry {
   readonly #byName = new Map<string, MessageType>();
   static #builtin: MessageRegistry | undefined;
 
-  constructor(module: SchemaModule = { schemas: {} }) {
+  /**
+   * @param source where the module comes from, for errors
+   * @throws SluiceError `SCHEMA_MODULE_INVALID` where a schema cannot be read, or a rule or a schema needs promises
+   */
+  constructor(module: SchemaModule = { schemas: {} }, source = 'the schema module') {
     const knownKeys = new Set<string>();
     const types: MessageType[] = [unknownType];
     const add = (
@@ -56,7 +60,14 @@ export class MessageRegistry {
       conditions: Readonly<Record<string, Conditions>> = {},
     ) => {
       for (const [name, schema] of Object.entries(schemas)) {
-        const facts = inspectSchema(schema);
+        const facts = inspect(schema, name, source);
+        if (facts.isAsync || isAsyncFunction(own(rules, name))) {
+          const part = facts.isAsync ? 'its schema' : 'its rule';
+          throw invalid(
+            source,
+            `has a type ${name} that must be checked at once, but ${part} needs promises`,
+          );
+        }
         for (const key of facts.keys) knownKeys.add(key);
         const known = this.#byName.get(name);
         const said = own(conditions, name);
@@ -109,7 +120,7 @@ export class MessageRegistry {
     } catch (cause) {
       throw new SluiceError('SCHEMA_MODULE_INVALID', `${url}: ${describeError(cause)}`, { cause });
     }
-    return new MessageRegistry(checkModule(exported, url));
+    return new MessageRegistry(checkModule(exported, url), url);
   }
 }
 
@@ -138,7 +149,7 @@ export function moduleUrl(source: string | URL): string {
 
 function checkModule(exported: unknown, url: string): SchemaModule {
   const fail = (detail: string): never => {
-    throw new SluiceError('SCHEMA_MODULE_INVALID', `${url} ${detail}`);
+    throw invalid(url, detail);
   };
   const { schemas, rules, directions } = exported as Record<string, unknown>;
   if (!isRecord(schemas)) return fail('must export `schemas`, an object of zod schemas by message type');
@@ -158,6 +169,23 @@ function checkModule(exported: unknown, url: string): SchemaModule {
     }
   }
   return exported as SchemaModule;
+}
+
+function invalid(source: string, detail: string, cause?: unknown): SluiceError {
+  return new SluiceError('SCHEMA_MODULE_INVALID', `${source} ${detail}`, { cause });
+}
+
+/** A schema may compute parts of itself, a default for one, and fail. */
+function inspect(schema: z.ZodType, name: string, source: string): ReturnType<typeof inspectSchema> {
+  try {
+    return inspectSchema(schema);
+  } catch (cause) {
+    throw invalid(
+      source,
+      `has a schema for type ${name} that cannot be read: ${describeError(cause)}`,
+      cause,
+    );
+  }
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

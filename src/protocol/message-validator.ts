@@ -171,7 +171,13 @@ export class MessageValidator {
       if (issues.length < MAX_ISSUES) issues.push(boundedIssue(path, code, text));
     };
     // The schema has just accepted the message as the type that this rule was written for.
-    (type.rule as ((message: object, report: unknown) => void) | undefined)?.(message, report);
+    const rule = type.rule as ((message: object, report: unknown) => unknown) | undefined;
+    const answer = rule?.(message, report);
+    if (isThenable(answer)) {
+      // What it would find, it would find too late. Nobody else looks at its failure, which would end the worker.
+      Promise.resolve(answer).then(ignore, ignore);
+      throw new Error('a rule gave a promise');
+    }
     if (this.#maxMessageAge > 0 || this.#maxClockSkew > 0) this.#checkAge(message, report);
     return issues;
   }
@@ -187,6 +193,13 @@ export class MessageValidator {
     }
   }
 }
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  const isObject = (typeof value === 'object' && value !== null) || typeof value === 'function';
+  return isObject && 'then' in value && typeof value.then === 'function';
+}
+
+function ignore(): void {}
 
 /** Whether a schema accepts a message. */
 function isValid(schema: z.ZodType, message: object): boolean {

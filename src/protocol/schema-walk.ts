@@ -9,6 +9,8 @@ interface SchemaFacts {
   readonly rewrites: boolean;
   /** Whether a part of it comes from another version of zod, which may mean something else by the same definition. */
   readonly isForeign: boolean;
+  /** Whether a part of it visibly needs promises: an async function, `z.promise`. */
+  readonly isAsync: boolean;
 }
 
 /** zod's own names of the definitions whose output differs from their input. */
@@ -18,13 +20,17 @@ const REWRITING = new Set(['default', 'prefault', 'catch', 'transform', 'pipe', 
 export function inspectSchema(schema: z.core.$ZodType): SchemaFacts {
   const keys = new Set<string>();
   const seen = new Set<unknown>();
-  let [rewrites, isForeign] = [false, false];
+  let [rewrites, isForeign, isAsync] = [false, false, false];
 
   const visit = (node: unknown): void => {
+    if (isAsyncFunction(node)) isAsync = true;
     if (typeof node !== 'object' || node === null || seen.has(node)) return;
     seen.add(node);
     if ('_zod' in node) {
       const { def, version } = (node as z.core.$ZodType)._zod;
+      // `check` is the function that a check was made from, where it was given to `.check()`.
+      visit((node as Partial<z.core.$ZodCheck>)._zod?.check);
+      if (def.type === 'promise') isAsync = true;
       // Checks have no version, only schemas.
       if ('type' in def && !isThisVersion(version)) isForeign = true;
       if (REWRITING.has(def.type) || 'coerce' in def) rewrites = true;
@@ -40,7 +46,12 @@ export function inspectSchema(schema: z.core.$ZodType): SchemaFacts {
     }
   };
   visit(schema);
-  return { keys, rewrites, isForeign };
+  return { keys, rewrites, isForeign, isAsync };
+}
+
+/** Whether a function always gives a promise. One that only sometimes does, nobody can see. */
+export function isAsyncFunction(value: unknown): boolean {
+  return typeof value === 'function' && /^Async/.test(Object.prototype.toString.call(value).slice(8));
 }
 
 /** Whether a schema, of which `version` is zod's own, was made by the zod that this module uses. */

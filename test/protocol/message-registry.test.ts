@@ -3,7 +3,7 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { MessageRegistry, MessageValidator } from 'sluice';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import * as z from 'zod';
 import { inspectSchema } from '#src/protocol/schema-walk.js';
 import { temporaryFolder } from '../support/broker.js';
@@ -84,13 +84,93 @@ describe('a schema module', () => {
     expect(JSON.stringify(result)).not.toContain('CANARY');
   });
 
-  test('whose schema needs promises is refused by message, not by a crash', async () => {
+  test.each([
+    ['a refinement', 'z.string().refine(async () => true)'],
+    [
+      'a refinement of the message',
+      "z.string() }).refine(async () => true), b: z.object({ type: z.literal('b')",
+    ],
+    ['a check', 'z.string().check(async () => {})'],
+    ['a transform', 'z.string().transform(async (value) => value)'],
+    ['a preprocessor', 'z.preprocess(async (value) => value, z.string())'],
+    ['an overwrite', 'z.string().overwrite(async (value) => value)'],
+    ['a catch', 'z.string().catch(async () => "x")'],
+    ['a format', "z.stringFormat('x', async () => true)"],
+    ['a custom schema', 'z.custom(async () => true)'],
+    ['a part', 'z.array(z.union([z.lazy(() => z.record(z.string(), z.number().refine(async () => true)))]))'],
+    ['a promise', 'z.promise(z.string())'],
+  ])('with %s that needs promises is refused when it is loaded', async (_, part) => {
+    const path = writeModule(
+      `export const schemas = { slow: z.object({ type: z.literal('slow'), a: ${part} }) };`,
+    );
+    await expect(MessageRegistry.load(path)).rejects.toMatchObject({
+      code: 'SCHEMA_MODULE_INVALID',
+      message: expect.stringMatching(/schemas\.mjs has a type slow .* its schema needs promises/),
+    });
+  });
+
+  test('with an async rule is refused when it is loaded, and when it is given as an object', async () => {
     const path = writeModule(`
-      export const schemas = { slow: z.object({ type: z.literal('slow') }).refine(async () => true) };
+      export const schemas = { slow: z.object({ type: z.literal('slow') }) };
+      export const rules = { async slow() {} };
     `);
+    await expect(MessageRegistry.load(path)).rejects.toMatchObject({
+      code: 'SCHEMA_MODULE_INVALID',
+      message: expect.stringContaining(
+        'a type slow that must be checked at once, but its rule needs promises',
+      ),
+    });
+    const schemas = { slow: z.object({ type: z.literal('slow') }) };
+    expect(() => new MessageRegistry({ schemas, rules: { slow: async () => {} } })).toThrow(
+      'its rule needs promises',
+    );
+  });
+
+  test('with a schema that cannot be read is refused, by the name of its type', async () => {
+    const path = writeModule(
+      `export const schemas = { odd: z.object({ a: z.string().default(() => { throw new Error('no'); }) }) };`,
+    );
+    await expect(MessageRegistry.load(path)).rejects.toMatchObject({
+      code: 'SCHEMA_MODULE_INVALID',
+      message: expect.stringContaining('a schema for type odd that cannot be read'),
+    });
+  });
+
+  test.each([
+    ['refine', '.refine(() => Promise.resolve(true))'],
+    ['superRefine', '.superRefine(async () => {})'],
+    ['transform', '.transform((value) => Promise.resolve(value))'],
+  ])('whose %s gives a promise that nobody could see is refused by message', async (_, step) => {
+    const path = writeModule(
+      `export const schemas = { slow: z.object({ type: z.literal('slow') })${step} };`,
+    );
     const validator = new MessageValidator({ registry: await MessageRegistry.load(path) });
     expect(validator.validate({ type: 'slow' })).toMatchObject({ code: 'VALIDATION_FAILED' });
   });
+
+  test.each([
+    ['is kept', 'Promise.resolve()'],
+    ['is broken', 'Promise.reject(new Error(message.secret))'],
+    ['is no real one', '({ then(done, failed) { failed(new Error(message.secret)); } })'],
+    ['cannot be read', '({ get then() { throw new Error(message.secret); } })'],
+  ])(
+    'with a rule that gives a promise, which %s, refuses the message, and nothing is left over',
+    async (_, promise) => {
+      const path = writeModule(`
+      export const schemas = { slow: z.looseObject({ type: z.literal('slow') }) };
+      export const rules = { slow: (message) => ${promise} };
+    `);
+      const unhandled = vi.fn();
+      process.on('unhandledRejection', unhandled);
+      onTestFinished(() => void process.off('unhandledRejection', unhandled));
+      const validator = new MessageValidator({ registry: await MessageRegistry.load(path) });
+      const result = validator.validate({ type: 'slow', secret: 'CANARY' });
+      expect(result).toMatchObject({ code: 'VALIDATION_FAILED' });
+      expect(JSON.stringify(result)).not.toContain('CANARY');
+      await new Promise((resolve) => setImmediate(resolve));
+      expect(unhandled).not.toHaveBeenCalled();
+    },
+  );
 
   test.each([
     ['no schemas', 'export const rules = {};', 'must export `schemas`'],
