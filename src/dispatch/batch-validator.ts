@@ -107,7 +107,7 @@ export class BatchValidator implements FrameSink {
       }
       return this.#accept(index, RunKind.CONTROL, 0, start, end);
     }
-    if (name === 'heartbeat') this.#activeJobs = Math.min(activeJobsOf(value), MAX_ACTIVE_JOBS);
+    if (name === 'heartbeat') this.#activeJobs = activeJobsOf(value) ?? this.#activeJobs;
     const jobId = jobIdOf(value);
     const job = jobId === undefined ? 0 : this.#jobNumber(jobId);
     if (job !== 0) this.#noteJob(job);
@@ -292,9 +292,11 @@ export class BatchValidator implements FrameSink {
   }
 }
 
-function activeJobsOf(heartbeat: { data?: { activeJobs?: unknown } }): number {
+/** What a heartbeat says of its crawler's work, as the patterns read it: a whole number, cut to what can be told. */
+function activeJobsOf(heartbeat: { data?: { activeJobs?: unknown } }): number | undefined {
   const activeJobs = heartbeat.data?.activeJobs;
-  return typeof activeJobs === 'number' ? activeJobs : 0;
+  if (typeof activeJobs !== 'number') return undefined;
+  return Math.min(Math.max(0, Math.trunc(activeJobs)), MAX_ACTIVE_JOBS);
 }
 
 /** Longer names belong to nobody: no crawler and no connection has one. */

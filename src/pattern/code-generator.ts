@@ -50,7 +50,9 @@ export function generatePattern({
         if (jobs !== undefined) {
           const count = i32.truncate(jobs);
           const isTooMany = i32.gtU(count, i32.const(MAX_ACTIVE_JOBS));
-          writer.do(setSlot(SLOT.HEARTBEAT, select(i32.const(MAX_ACTIVE_JOBS), count, isTooMany)));
+          const told = setSlot(SLOT.HEARTBEAT, select(i32.const(MAX_ACTIVE_JOBS), count, isTooMany));
+          // Where the number is not there, it is NaN, which differs from itself.
+          writer.if(i32.eqz(f64.ne(jobs, jobs)), () => writer.do(told));
         }
         writer.return(getLocal(0));
       });

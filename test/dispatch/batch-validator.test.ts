@@ -1,6 +1,7 @@
 import fc from 'fast-check';
-import { MessageParser, MessageValidator } from 'sluice';
+import { MessageParser, MessageRegistry, MessageValidator } from 'sluice';
 import { describe, expect, test } from 'vitest';
+import * as z from 'zod';
 import { Traffic } from '#src/cli/traffic.js';
 import { BatchValidator } from '#src/dispatch/batch-validator.js';
 import { CHUNK, FRAME, NO_HEARTBEAT, RUN, RunKind, type Verdict } from '#src/dispatch/verdict.js';
@@ -44,6 +45,63 @@ function runsOf({ runs }: Verdict): string[] {
 const field = ({ chunks }: Verdict, chunk: number, name: keyof typeof CHUNK) =>
   chunks[chunk * CHUNK.SIZE + CHUNK[name]];
 const progress = (jobId: string) => line({ ...VALID.job_progress, jobId });
+
+describe('the workload of a schema that users bring is the same on both paths', () => {
+  const data = z.looseObject({ activeJobs: z.number().nullish() });
+  const schema = z.looseObject({ type: z.literal('heartbeat'), data: data.optional() });
+  const registry = new MessageRegistry({ schemas: { heartbeat: schema } });
+  const beat = (value: string) => `{"type":"heartbeat","data":{"activeJobs":${value}}}\n`;
+  const most = 2 ** 32 - 2;
+
+  /** The workload that a range of messages ends with, and how many of them patterns took. */
+  function workload(hasPatterns: boolean, text: string) {
+    const patterns = hasPatterns ? new PatternSet(registry) : undefined;
+    const parser = new MessageParser({ validator: new MessageValidator({ registry }), patterns });
+    const { verdict } = validateWith(new BatchValidator(parser, NEWLINE), [text]);
+    expect(verdict.refusals).toEqual([]);
+    return { activeJobs: field(verdict, 0, 'ACTIVE_JOBS'), matched: verdict.matched };
+  }
+
+  test.each([
+    ['a number', beat('5'), 5],
+    ['none', beat('0'), 0],
+    ['less than none', beat('-3'), 0],
+    ['a little less than none', beat('-0.5'), 0],
+    ['minus zero', beat('-0'), 0],
+    ['a part', beat('2.9'), 2],
+    ['the most', beat(String(most)), most],
+    ['one more than that', beat(String(most + 1)), most],
+    ['two more than that', beat(String(most + 2)), most],
+    ['far too many', beat('999999999999999'), most],
+    ['null', beat('null'), NO_HEARTBEAT],
+    ['null after a number', beat('7') + beat('null'), 7],
+    ['nothing', '{"type":"heartbeat","data":{}}\n', NO_HEARTBEAT],
+    ['nothing after a number', `${beat('7')}{"type":"heartbeat","data":{}}\n`, 7],
+    ['no data after a number', `${beat('7')}{"type":"heartbeat"}\n`, 7],
+    ['a number after nothing', `{"type":"heartbeat"}\n${beat('7')}`, 7],
+  ])('%s', (_, text, activeJobs) => {
+    const matched = text.trim().split('\n').length;
+    expect(workload(false, text)).toEqual({ activeJobs, matched: 0 });
+    expect(workload(true, text)).toEqual({ activeJobs, matched });
+  });
+
+  test.each([
+    ['more than a number can be', beat('1e999'), most],
+    ['a number and a string', beat('7') + beat('"9"'), 7],
+    ['a number and other data', `${beat('7')}{"type":"heartbeat","data":"9"}\n`, 7],
+  ])('%s, where the schema allows anything', (_, text, activeJobs) => {
+    const anything = z.object({ type: z.literal('heartbeat'), data: z.any() });
+    const parser = (patterns: boolean) => {
+      const types = new MessageRegistry({ schemas: { heartbeat: anything } });
+      const validator = new MessageValidator({ registry: types });
+      return new MessageParser({ validator, patterns: patterns ? new PatternSet(types) : undefined });
+    };
+    for (const patterns of [false, true]) {
+      const { verdict } = validateWith(new BatchValidator(parser(patterns), NEWLINE), [text]);
+      expect(field(verdict, 0, 'ACTIVE_JOBS')).toBe(activeJobs);
+    }
+  });
+});
 
 describe('runs', () => {
   test('plain lines are one run', () => {
