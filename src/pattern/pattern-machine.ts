@@ -30,6 +30,8 @@ export interface MachineOptions {
   readonly maxPatterns: number;
   /** Whether a timestamp is neither too old nor in the future. */
   readonly isTimely: ((timestamp: string) => boolean) | undefined;
+  /** Where the scans are counted from, for tests; default 0. */
+  readonly firstScan?: number | undefined;
 }
 
 /** A pattern in the machine. */
@@ -40,10 +42,20 @@ export interface Pattern {
   readonly typeIndex: number;
 }
 
+/** A pattern on a list. */
+interface Entry {
+  /** Its address. */
+  readonly at: number;
+  readonly number: number;
+  readonly stamp: number;
+}
+
 type Match = (address: number) => number;
 type Scan = (address: number, end: number) => number;
 
 const WORD = Uint32Array.BYTES_PER_ELEMENT;
+/** The greatest number of a scan. A worker gets there after some days at full load. */
+const MAX_SCAN = 0xffff_ffff;
 
 export class PatternMachine {
   readonly #map: MemoryMap;
@@ -60,7 +72,8 @@ export class PatternMachine {
   /** Where the copied text ends, and what to add to an offset in it for its address. */
   #textEnd = 0;
   #shift = 0;
-  #scans = 0;
+  /** The number of the latest scan, of 32 bits as memory holds it. */
+  #scans: number;
   /** Job ids by their number less one, as far as somebody has asked. */
   #jobIds: string[] = [];
   /** How often all job ids were forgotten: their numbers count anew from then on. */
@@ -68,7 +81,8 @@ export class PatternMachine {
 
   /** @throws WebAssembly.CompileError where the processor lacks 128-bit instructions */
   constructor(options: MachineOptions) {
-    const { framing, delimiter, maxMessageSize, names, maxPatterns, isTimely } = options;
+    const { framing, delimiter, maxMessageSize, names, maxPatterns, isTimely, firstScan = 0 } = options;
+    this.#scans = firstScan;
     this.#map = memoryMap(maxPatterns);
     this.#telling = tellingOffset(names);
     this.#memory = new WebAssembly.Memory({ initial: Math.ceil((this.#map.text + PAGE + PADDING) / PAGE) });
@@ -158,15 +172,15 @@ export class PatternMachine {
     this.#freeNumbers.push(pattern.number);
   }
 
-  /** The number of the scan in which a pattern has last matched; 0: it never has. */
+  /** When a pattern has last matched: the later, the greater. 0: not since it was added or forgotten. */
   lastMatch(pattern: Pattern): number {
-    const found = this.#entries().find(({ number }) => number === pattern.number);
-    return found?.stamp ?? 0;
+    return this.#entries().find(({ number }) => number === pattern.number)?.stamp ?? 0;
   }
 
-  /** Scans so far. */
-  get scans(): number {
-    return this.#scans;
+  /** Forgets when a pattern has last matched. */
+  forgetMatch(pattern: Pattern): void {
+    const entry = this.#entries().find(({ number }) => number === pattern.number);
+    if (entry !== undefined) this.#words[(entry.at + ENTRY.STAMP) / WORD] = 0;
   }
 
   /** Whether a pattern takes exactly this text. Leaves what was loaded as it is. */
@@ -205,6 +219,7 @@ export class PatternMachine {
    */
   scan(from: number): number {
     if (this.#slot(SLOT.STOP) === STOP.IDS_FULL) this.#forgetJobs();
+    if (this.#scans === MAX_SCAN) this.#renumberScans();
     this.#scans++;
     this.#words[SLOT.STAMP / WORD] = this.#scans;
     return this.#scan(from + this.#shift, this.#textEnd) - this.#shift;
@@ -245,13 +260,24 @@ export class PatternMachine {
     return head === SPACED_HEAD ? SHELVES.SPACED + code : SHELVES.OTHERS;
   }
 
+  /** Numbers the scans in which patterns have last matched anew, from 1 and in the same order. */
+  #renumberScans(): void {
+    const matched = this.#entries().filter(({ stamp }) => stamp > 0);
+    const stamps = [...new Set(matched.map(({ stamp }) => stamp))].sort((a, b) => a - b);
+    for (const { at, stamp } of matched) {
+      this.#words[(at + ENTRY.STAMP) / WORD] = stamps.indexOf(stamp) + 1;
+    }
+    this.#scans = stamps.length;
+  }
+
   /** Everything on the lists, in the order in which it is tried now. */
-  #entries(): { number: number; stamp: number }[] {
-    const entries: { number: number; stamp: number }[] = [];
+  #entries(): Entry[] {
+    const entries: Entry[] = [];
     for (const [shelf, list] of this.#lists) {
       let at = this.#slot(this.#map.shelves + shelf * WORD);
       for (const _ of list) {
-        entries.push({ number: this.#slot(at + ENTRY.FUNCTION), stamp: this.#slot(at + ENTRY.STAMP) });
+        const [number, stamp] = [this.#slot(at + ENTRY.FUNCTION), this.#slot(at + ENTRY.STAMP)];
+        entries.push({ at, number, stamp });
         at += ENTRY.SIZE;
       }
     }

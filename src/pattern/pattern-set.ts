@@ -23,6 +23,8 @@ export interface PatternOptions {
   isTimely?: ((timestamp: string) => boolean) | undefined;
   /** Layouts to learn of each message type; default 16, 0 for none. */
   maxLearnedLayouts?: number;
+  /** Where scans are counted from, for tests; default 0. */
+  firstScan?: number;
 }
 
 /** Valid messages that patterns have matched, one after another: good until the next scan. */
@@ -75,9 +77,8 @@ export class PatternSet implements Matches {
   readonly #learned: Learned[][];
   readonly #learners: LayoutLearner[];
   readonly #budget = new CompileBudget();
-  /** By type index: messages until the next sweep, and the number of scans at the latest one. */
+  /** By type index: messages until the next sweep. */
   readonly #untilSweep: number[];
-  readonly #sweptAt: number[];
 
   constructor(registry: MessageRegistry, options: PatternOptions = {}) {
     const { framing = 'auto', delimiter = NEWLINE, maxMessageSize = 1024 * 1024, isTimely } = options;
@@ -87,7 +88,10 @@ export class PatternSet implements Matches {
     const names = types.map(({ name }) => name);
     // One more while a new pattern is tried.
     const maxPatterns = types.length * (1 + this.#maxLearned) + 1;
-    const machine = startMachine({ framing, delimiter, maxMessageSize, isTimely, names, maxPatterns });
+    const machine = startMachine({
+      ...{ framing, delimiter, maxMessageSize, isTimely, names, maxPatterns },
+      firstScan: options.firstScan,
+    });
     this.#machine = machine;
     const results = new Map<string, CompileResult>();
     for (const type of types) {
@@ -99,7 +103,6 @@ export class PatternSet implements Matches {
     this.#learned = registry.types.map(() => []);
     this.#learners = registry.types.map((type) => new LayoutLearner(type, this.#budget));
     this.#untilSweep = registry.types.map(() => SWEEP_INTERVAL);
-    this.#sweptAt = registry.types.map(() => 0);
   }
 
   get shift(): number {
@@ -206,9 +209,9 @@ export class PatternSet implements Matches {
     this.#untilSweep[index] = left > 0 ? left : SWEEP_INTERVAL;
     if (left > 0) return;
     for (const known of this.#learned[index] ?? []) {
-      if (machine.lastMatch(known.pattern) <= (this.#sweptAt[index] ?? 0)) this.#drop(type, known, machine);
+      if (machine.lastMatch(known.pattern) === 0) this.#drop(type, known, machine);
+      else machine.forgetMatch(known.pattern);
     }
-    this.#sweptAt[index] = machine.scans;
   }
 
   #drop(type: MessageType, known: Learned, machine: PatternMachine): void {

@@ -9,8 +9,8 @@ import { VALID } from '../support/messages.js';
 import { shortestTime } from '../support/timing.js';
 
 /** A parser with patterns of its own, and what it makes of some lines. */
-function learner(maxLearnedLayouts?: number, registry = MessageRegistry.builtin()) {
-  const patterns = new PatternSet(registry, maxLearnedLayouts === undefined ? {} : { maxLearnedLayouts });
+function learner(maxLearnedLayouts = 16, registry = MessageRegistry.builtin(), firstScan = 0) {
+  const patterns = new PatternSet(registry, { maxLearnedLayouts, firstScan });
   const parser = new MessageParser({ patterns, validator: new MessageValidator({ registry }) });
   const parse = (lines: readonly string[]) => {
     const bytes = Buffer.from(lines.map((line) => `${line}\n`).join(''));
@@ -214,6 +214,45 @@ describe('bounds', () => {
     parse(Array.from({ length: 200 }, () => python));
     parse(Array.from({ length: 9000 }, (_, index) => (index % 100 === 0 ? python : odd)));
     expect(patterns.layoutsDropped).toBe(0);
+  });
+});
+
+describe('when the number of scans no longer fits 32 bits', () => {
+  const python = pythonDumps(VALID.heartbeat);
+  const go = goMarshal(VALID.heartbeat);
+  const odd = JSON.stringify({ ...VALID.heartbeat, odd: { a: { b: { c: 1 } } } });
+
+  test.each([-50_000, -20_000, -1000, -300, -1, 0])(
+    'counted from 2^32 - 1 %i, layouts in use stay',
+    (from) => {
+      const { patterns, parse } = learner(16, undefined, 2 ** 32 - 1 + from);
+      parse(Array.from({ length: 250 }, () => python));
+      let matched = 0;
+      for (let round = 0; round < 30_000; round++) matched += parse([python, odd]).matched;
+      expect(matched).toBe(30_000);
+      expect(patterns.layoutsDropped).toBe(0);
+    },
+  );
+
+  test.each([-1500, -600, -100])(
+    'counted from 2^32 - 1 %i, the layout that matched longest ago goes',
+    (from) => {
+      const { patterns, parse } = learner(2, undefined, 2 ** 32 - 1 + from);
+      parse(Array.from({ length: 250 }, () => python));
+      parse(Array.from({ length: 250 }, () => go));
+      for (let round = 0; round < 1000; round++) parse([python]);
+      parse(Array.from({ length: 250 }, () => withKey(0)));
+      expect(patterns.layoutsDropped).toBe(1);
+      expect(parse([python])).toMatchObject({ matched: 1 });
+      expect(parse([go])).toMatchObject({ matched: 0 });
+    },
+  );
+
+  test('counted from 2^32 - 1000, a layout that no longer comes is dropped', () => {
+    const { patterns, parse } = learner(16, undefined, 2 ** 32 - 1000);
+    parse(Array.from({ length: 250 }, () => python));
+    for (let round = 0; round < 9000; round++) parse([odd]);
+    expect(patterns.layoutsDropped).toBe(1);
   });
 });
 
