@@ -2,7 +2,7 @@
 // definition and check. Whatever is not listed here may change what a schema accepts, so it is declined.
 
 import * as z from 'zod';
-import { isThisVersion } from '../protocol/schema-walk.js';
+import { isOfKnownClass, isThisVersion } from '../protocol/schema-walk.js';
 
 /** Why a schema, or a part of it, cannot be a pattern. */
 export class Declined extends Error {}
@@ -116,15 +116,4 @@ export function refuseUnknownParts({ _zod: { def, traits } }: Check): void {
 
 function unknownProperty(def: Readonly<Record<string, unknown>>, allowed: readonly string[]) {
   return Object.keys(def).find((key) => !allowed.includes(key) && def[key] !== undefined);
-}
-
-/** zod names every class of an object in its traits: those of zod itself, of `zod`, and of `zod/mini`. */
-function isOfKnownClass(traits: ReadonlySet<string> | undefined): boolean {
-  return traits !== undefined && [...traits].every((name) => isClassOfZod(name));
-}
-
-function isClassOfZod(name: string): boolean {
-  if (name in z.core) return true;
-  const mini = /^ZodMini(\w+)$/.exec(name)?.[1];
-  return mini === undefined ? name.replace(/^_/, '') in z : `$Zod${mini}` in z.core;
 }

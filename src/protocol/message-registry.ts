@@ -75,6 +75,7 @@ export class MessageRegistry {
           name,
           index: known?.index ?? types.length,
           direction,
+          // zod compiles definitions: what else a schema means, only the schema itself knows.
           schema: facts.isForeign ? schema : compile(schema),
           rule: own(rules, name) ?? (said && ruleOf(said)),
           conditions: said,

@@ -7,7 +7,7 @@ interface SchemaFacts {
   readonly keys: ReadonlySet<string>;
   /** Whether parsing can give another value than it was given (a default, a transform, coercion). */
   readonly rewrites: boolean;
-  /** Whether a part of it comes from another version of zod, which may mean something else by the same definition. */
+  /** Whether a part of it is of another version of zod, or of a class of its own: it may mean more than its definition. */
   readonly isForeign: boolean;
   /** Whether a part of it visibly needs promises: an async function, `z.promise`. */
   readonly isAsync: boolean;
@@ -27,12 +27,12 @@ export function inspectSchema(schema: z.core.$ZodType): SchemaFacts {
     if (typeof node !== 'object' || node === null || seen.has(node)) return;
     seen.add(node);
     if ('_zod' in node) {
-      const { def, version } = (node as z.core.$ZodType)._zod;
+      const { def, version, traits } = (node as z.core.$ZodType)._zod;
       // `check` is the function that a check was made from, where it was given to `.check()`.
       visit((node as Partial<z.core.$ZodCheck>)._zod?.check);
       if (def.type === 'promise') isAsync = true;
       // Checks have no version, only schemas.
-      if ('type' in def && !isThisVersion(version)) isForeign = true;
+      if ('type' in def && !(isThisVersion(version) && isOfKnownClass(traits))) isForeign = true;
       if (REWRITING.has(def.type) || 'coerce' in def) rewrites = true;
       for (const part of Object.values(def)) visit(part);
       if ('shape' in def) {
@@ -58,4 +58,15 @@ export function isAsyncFunction(value: unknown): boolean {
 export function isThisVersion(version: typeof z.core.version | undefined): boolean {
   const { major, minor, patch } = z.core.version;
   return version?.major === major && version.minor === minor && version.patch === patch;
+}
+
+/** zod names every class of an object in its traits: those of zod itself, of `zod`, and of `zod/mini`. */
+export function isOfKnownClass(traits: ReadonlySet<string> | undefined): boolean {
+  return traits !== undefined && [...traits].every((name) => isClassOfZod(name));
+}
+
+function isClassOfZod(name: string): boolean {
+  if (name in z.core) return true;
+  const mini = /^ZodMini(\w+)$/.exec(name)?.[1];
+  return mini === undefined ? name.replace(/^_/, '') in z : `$Zod${mini}` in z.core;
 }

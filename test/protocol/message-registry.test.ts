@@ -212,6 +212,19 @@ describe('a schema module', () => {
   });
 });
 
+test('a schema of a class of its own is what that class says, not what its definition says', () => {
+  const Odd = z.core.$constructor<z.core.$ZodString>('Odd', (inst, def) => {
+    z.core.$ZodString.init(inst, def);
+    inst._zod.parse = (payload) => {
+      payload.issues.push({ code: 'custom', input: payload.value, inst });
+      return payload;
+    };
+  });
+  const schema = z.object({ type: z.literal('odd'), a: new Odd({ type: 'string' }) });
+  const validator = new MessageValidator({ registry: new MessageRegistry({ schemas: { odd: schema } }) });
+  expect(validator.validate({ type: 'odd', a: 'x' })).toMatchObject({ code: 'SCHEMA_VIOLATION' });
+});
+
 describe('inspectSchema', () => {
   test('names every key, however nested', () => {
     const schema = z.object({
