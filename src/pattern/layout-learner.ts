@@ -5,7 +5,7 @@
 import { LruMap } from '../lru-map.js';
 import type { MessageType } from '../protocol/message-registry.js';
 import type { CompileBudget } from './compile-budget.js';
-import { extendsLayout, type Layout, layoutOf, mergeLayouts } from './layout.js';
+import { haveNestedExtras, type Layout, layoutOf, mergeLayouts } from './layout.js';
 
 /** Samples are 1 to 31 accepted messages apart, 16 on average: reading a layout costs about as much as the slow path. */
 const MAX_SAMPLE_DISTANCE = 31;
@@ -95,10 +95,7 @@ export class LayoutLearner {
     const candidate = this.#seen.get(key) ?? this.#merge(layout) ?? newCandidate(layout);
     this.#seen.set(key, candidate);
     // One that has failed takes no other layouts.
-    if (!candidate.hasFailed && this.#candidates[0] !== candidate) {
-      const others = this.#candidates.filter((other) => other !== candidate);
-      this.#candidates = [candidate, ...others.slice(0, MAX_CANDIDATES - 1)];
-    }
+    if (!candidate.hasFailed && this.#candidates[0] !== candidate) this.#moveToFront(candidate);
     return candidate;
   }
 
@@ -108,13 +105,20 @@ export class LayoutLearner {
    */
   #merge(layout: Layout): Candidate | undefined {
     for (const candidate of this.#candidates) {
-      if (!extendsLayout(candidate.layout, layout) && !extendsLayout(layout, candidate.layout)) continue;
+      if (!haveNestedExtras(candidate.layout, layout)) continue;
       const merged = mergeLayouts(candidate.layout, layout);
       if (merged === undefined) continue;
       candidate.layout = merged;
       return candidate;
     }
     return undefined;
+  }
+
+  #moveToFront(candidate: Candidate): void {
+    const at = this.#candidates.indexOf(candidate);
+    if (at !== -1) this.#candidates.splice(at, 1);
+    else if (this.#candidates.length === MAX_CANDIDATES) this.#candidates.pop();
+    this.#candidates.unshift(candidate);
   }
 
   #sampleDistance(): number {

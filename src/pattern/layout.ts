@@ -80,9 +80,10 @@ export function mergeLayouts(a: Layout, b: Layout): Layout | undefined {
   return extra.size > MAX_EXTRA_KEYS ? undefined : { spacing: a.spacing, keys, extra };
 }
 
-/** Whether a layout has all the keys of another that the schema does not name. */
-export function extendsLayout({ extra }: Layout, other: Layout): boolean {
-  for (const field of other.extra) if (!extra.has(field)) return false;
+/** Whether one of two layouts has all the keys of the other that the schema does not name. */
+export function haveNestedExtras(a: Layout, b: Layout): boolean {
+  const [fewer, more] = a.extra.size < b.extra.size ? [a.extra, b.extra] : [b.extra, a.extra];
+  for (const field of fewer) if (!more.has(field)) return false;
   return true;
 }
 

@@ -1,5 +1,5 @@
 import { MessageParser, MessageRegistry, MessageValidator } from 'sluice';
-import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import * as z from 'zod';
 import { goMarshal, pythonDumps } from '#bench/layouts.js';
 import { Traffic } from '#src/cli/traffic.js';
@@ -56,6 +56,16 @@ describe.each([
 /** A message with a key that the schema does not name. */
 const withKey = (index: number) => JSON.stringify({ ...VALID.heartbeat, [`k${index}`]: 1 });
 
+/** Samples come at random distances: the same ones in each run. */
+beforeEach(() => {
+  let state = 12_345;
+  vi.spyOn(Math, 'random').mockImplementation(() => {
+    state = (state * 48_271) % 2_147_483_647;
+    return state / 2_147_483_647;
+  });
+});
+afterEach(() => void vi.restoreAllMocks());
+
 describe('a layout that keeps coming gets its pattern after 200 of its messages', () => {
   const python = pythonDumps(VALID.heartbeat);
 
@@ -76,7 +86,7 @@ describe('a layout that keeps coming gets its pattern after 200 of its messages'
     expect(messagesUntilMatched(parse, () => [])).toBeLessThanOrEqual(200);
   });
 
-  test.each([1, 3])('while another sender has a new layout each time, %i messages for one', (others) => {
+  test.each([1, 3, 10])('while another sender has a new layout each time, %i messages for one', (others) => {
     const { parse } = learner();
     let next = 0;
     const between = () => Array.from({ length: others }, () => withKey(next++));
@@ -168,6 +178,13 @@ describe('bounds', () => {
     parse(Array.from({ length: count }, (_, index) => withKey(Math.floor(index / 130))));
     expect(compiled.mock.calls.length).toBeGreaterThan(32);
     expect(compiled.mock.calls.length).toBeLessThanOrEqual(32 + count / 1024 + count / 256);
+  });
+
+  test('whoever comes when the patterns that may be compiled are spent waits for 300 messages at most', () => {
+    const { parse } = learner();
+    parse(Array.from({ length: 40_000 }, (_, index) => withKey(Math.floor(index / 130))));
+    parse(Array.from({ length: 300 }, () => pythonDumps(VALID.heartbeat)));
+    expect(parse([pythonDumps(VALID.heartbeat)])).toMatchObject({ matched: 1 });
   });
 
   test('learning costs little beside the slow path, where nothing can be learned', { retry: 4 }, () => {
