@@ -5,6 +5,7 @@
 import type { FrameRange } from '../connection/message-buffer.js';
 import { messageEnds } from '../protocol/framing.js';
 import { estimateMessages } from './density.js';
+import { FairQueue } from './fair-queue.js';
 import { Chunk, type Lane } from './lane.js';
 import { Quarantine } from './quarantine.js';
 import { type BatchTask, batchTask, type Verdict } from './verdict.js';
@@ -66,8 +67,7 @@ export class Dispatcher {
   readonly #pool: WorkerPool;
   readonly #quarantine: Quarantine;
   readonly #capacity: number;
-  #queue: Chunk[] = [];
-  #queuedBytes = 0;
+  readonly #queue = new FairQueue();
   #inFlight = 0;
   #busyTime = 0;
   #busySince = 0;
@@ -102,7 +102,7 @@ export class Dispatcher {
       retries: this.#retries,
       failedChunks: this.#failedChunks,
       outOfOrder: this.#outOfOrder,
-      queuedBytes: this.#queuedBytes,
+      queuedBytes: this.#queue.bytes,
       batchesInFlight: this.#inFlight,
       busyTime: this.#busyTime,
       threads: this.#pool.threads,
@@ -122,20 +122,13 @@ export class Dispatcher {
   submit(lane: Lane, range: FrameRange, now: number): void {
     const size = range.end - range.start;
     lane.pendingBytes += size;
-    this.#queuedBytes += size;
     if (lane.suspectUntil > 0 && lane.suspectUntil > performance.now()) {
       const chunk = new Chunk(lane, range, now);
       lane.push(chunk);
-      this.#queuedBytes -= size;
       this.#quarantine.add([chunk]);
       return;
     }
-    const newest = this.#queue.at(-1);
-    if (newest?.lane !== lane || !newest.extend(range)) {
-      const chunk = new Chunk(lane, range, now);
-      lane.push(chunk);
-      this.#queue.push(chunk);
-    }
+    this.#queue.add(lane, range, now);
     this.#scheduleFlush();
   }
 
@@ -153,7 +146,7 @@ export class Dispatcher {
   }
 
   #isIdle(): boolean {
-    return this.#inFlight === 0 && this.#queue.length === 0 && this.#quarantine.size === 0;
+    return this.#inFlight === 0 && this.#queue.isEmpty && this.#quarantine.isEmpty;
   }
 
   /**
@@ -170,8 +163,8 @@ export class Dispatcher {
   readonly #flush = (): void => {
     this.#flushScheduled = false;
     if (this.#closed) return;
-    if (this.#inFlight === 0 && this.#queue.length > 0) this.#validateHere();
-    while (this.#queue.length > 0 && this.#inFlight < this.#capacity) {
+    if (this.#inFlight === 0 && !this.#queue.isEmpty) this.#validateHere();
+    while (!this.#queue.isEmpty && this.#inFlight < this.#capacity) {
       void this.#run(this.#takeBatch());
     }
   };
@@ -179,37 +172,36 @@ export class Dispatcher {
   /** Takes the way past the workers where there is little to check: it saves two changes of thread. */
   #validateHere(): void {
     const { quick, maxBatchBytes } = this.#options;
-    if (quick === undefined || this.#queuedBytes > Math.min(quick.maxBytes, maxBatchBytes)) return;
-    const verdict = quick.validator.validateQuickly(batchTask(this.#queue));
-    if (verdict === undefined) return;
+    if (quick === undefined || this.#queue.bytes > Math.min(quick.maxBytes, maxBatchBytes)) return;
+    const chunks = this.#queue.takeAll();
+    const verdict = quick.validator.validateQuickly(batchTask(chunks));
+    if (verdict === undefined) return this.#queue.putBack(chunks);
     this.#inlineBatches++;
-    const chunks = this.#queue;
-    this.#queue = [];
-    this.#queuedBytes = 0;
     this.#settle(chunks, verdict);
     this.#resolveIdle();
   }
 
   #takeBatch(): Chunk[] {
     const { maxBatchBytes, maxBatchMessages, settings } = this.#options;
+    const batch: Chunk[] = [];
     let bytes = 0;
     let messages = 0;
-    let count = 0;
-    for (const { size, slab, start, end } of this.#queue) {
+    for (let chunk = this.#queue.peek(); chunk !== undefined; chunk = this.#queue.peek()) {
+      const { size, slab, start, end } = chunk;
       const more = estimateMessages(slab.arena.bytes, start, end, settings.delimiter);
-      if (count > 0 && (bytes + size > maxBatchBytes || messages + more > maxBatchMessages)) break;
+      if (batch.length > 0 && (bytes + size > maxBatchBytes || messages + more > maxBatchMessages)) break;
+      this.#queue.take();
+      batch.push(chunk);
       bytes += size;
       messages += more;
-      count++;
     }
-    if (count === 1 && messages > maxBatchMessages) bytes = this.#cutFirst(maxBatchMessages / messages);
-    this.#queuedBytes -= bytes;
-    return this.#queue.splice(0, count);
+    const [first] = batch;
+    if (batch.length !== 1 || first === undefined || messages <= maxBatchMessages) return batch;
+    return [this.#cut(first, maxBatchMessages / messages)];
   }
 
-  /** Cuts the first chunk in two where it has too many messages for one batch. Gives the size of the first part. */
-  #cutFirst(share: number): number {
-    const [chunk] = this.#queue as [Chunk];
+  /** Cuts a chunk that has too many messages for one batch, and puts back the rest. Gives the first part. */
+  #cut(chunk: Chunk, share: number): Chunk {
     const { lane, slab, start, end, size } = chunk;
     const { maxBatchMessages, settings } = this.#options;
     const { framing, delimiter } = settings;
@@ -219,10 +211,10 @@ export class Dispatcher {
     const cut =
       messageEnds(bytes, start, limit, framing, delimiter, maxBatchMessages).at(-1) ??
       messageEnds(bytes, start, end, framing, delimiter, 1)[0];
-    if (cut === undefined || cut >= end) return size;
+    if (cut === undefined || cut >= end) return chunk;
     const [first, second] = lane.split(chunk, cut);
-    this.#queue.splice(0, 1, first, second);
-    return first.size;
+    this.#queue.returnRest(second);
+    return first;
   }
 
   async #run(chunks: Chunk[]): Promise<void> {
@@ -277,8 +269,8 @@ export class Dispatcher {
     else {
       this.#sendAgain(chunks.filter((chunk) => chunk !== suspect));
       if (suspect.failed) return;
-      this.#suspect(suspect.lane, SUSPICION);
       this.#quarantine.addFailed(suspect, place);
+      this.#suspect(suspect.lane, SUSPICION);
     }
     this.#options.onWorkerError(error);
   }
@@ -286,19 +278,14 @@ export class Dispatcher {
   /** Puts chunks back at the head of the queue; those that have lost too many workers, into quarantine. */
   #sendAgain(chunks: readonly Chunk[]): void {
     const innocent = chunks.filter((chunk) => !chunk.failed && chunk.lostWorkers++ < MAX_LOST_WORKERS);
-    for (const { size } of innocent) this.#queuedBytes += size;
-    this.#queue.unshift(...innocent);
+    this.#queue.putBack(innocent);
     this.#quarantine.add(chunks.filter((chunk) => !innocent.includes(chunk)));
   }
 
   /** Keeps what a connection sends away from the workers that others wait for. */
   #suspect(lane: Lane, duration: number): void {
     lane.suspectUntil = Math.max(lane.suspectUntil, performance.now() + duration);
-    const suspects = this.#queue.filter((chunk) => chunk.lane === lane);
-    if (suspects.length === 0) return;
-    for (const { size } of suspects) this.#queuedBytes -= size;
-    this.#queue = this.#queue.filter((chunk) => chunk.lane !== lane);
-    this.#quarantine.add(suspects);
+    this.#quarantine.add(this.#queue.takeAllOf(lane));
   }
 
   #giveUp(chunk: Chunk): void {

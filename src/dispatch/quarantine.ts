@@ -2,7 +2,7 @@
 // nothing else, while all others go on. A message that fails here too, all by itself, is given up.
 
 import { messageEnds } from '../protocol/framing.js';
-import type { Chunk } from './lane.js';
+import type { Chunk, Lane } from './lane.js';
 import type { Verdict } from './verdict.js';
 import type { Place } from './watchdog.js';
 import { BatchFailure, type WorkerOptions, WorkerPool, type WorkerPoolOptions } from './worker-pool.js';
@@ -22,10 +22,12 @@ export class Quarantine {
   readonly #events: QuarantineEvents;
   readonly #onError: (error: unknown) => void;
   #pool: WorkerPool | undefined;
-  /** Chunks that may well be innocent: they come first. */
-  #queue: Chunk[] = [];
+  /** What waits, by connection, in order: nothing of one can be settled before what it sent earlier. */
+  readonly #waiting = new Map<Lane, Chunk[]>();
   /** Messages that have made a worker fail. */
-  #suspects: Chunk[] = [];
+  readonly #suspects = new WeakSet<Chunk>();
+  /** Connections of which a message was given up: the next one gets no more patience than it must. */
+  readonly #confirmed = new WeakSet<Lane>();
   #isWorking = false;
   #closed = false;
 
@@ -36,23 +38,26 @@ export class Quarantine {
     this.#createPool = () => new WorkerPool({ ...options, threads: 1, concurrentTasksPerWorker: 1 });
   }
 
-  /** Chunks that wait, or are being looked at. */
-  get size(): number {
-    return this.#queue.length + this.#suspects.length + (this.#isWorking ? 1 : 0);
+  /** Whether nothing waits, and nothing is being looked at. */
+  get isEmpty(): boolean {
+    return this.#waiting.size === 0 && !this.#isWorking;
   }
 
   /** Takes chunks of which nobody knows whether they make workers fail. */
   add(chunks: readonly Chunk[]): void {
-    for (const chunk of chunks) this.#queue.push(chunk);
-    if (!this.#isWorking) void this.#work();
+    for (const chunk of chunks) {
+      const others = this.#waiting.get(chunk.lane);
+      if (others === undefined) this.#waiting.set(chunk.lane, [chunk]);
+      else others.push(chunk);
+    }
+    if (!this.#isWorking && chunks.length > 0) void this.#work();
   }
 
-  /** Takes a chunk with which a worker has failed: the message that it was at comes last, the others before it. */
+  /** Takes a chunk with which a worker has failed. It comes before what its connection has sent since. */
   addFailed(chunk: Chunk, place: Place): void {
-    if (place.range === undefined || place.start === place.end) return this.add([chunk]);
-    const { suspect, others } = this.#isolate(chunk, place);
-    this.#suspects.push(suspect);
-    this.add(others);
+    const later = this.#waiting.get(chunk.lane) ?? [];
+    this.#waiting.set(chunk.lane, [...this.#cut(chunk, place), ...later]);
+    if (!this.#isWorking) void this.#work();
   }
 
   async close(): Promise<void> {
@@ -62,39 +67,48 @@ export class Quarantine {
 
   async #work(): Promise<void> {
     this.#isWorking = true;
-    while (!this.#closed) {
-      const chunk = this.#queue.shift();
-      const suspect = chunk === undefined ? this.#suspects.shift() : undefined;
-      if ((chunk ?? suspect)?.failed) continue;
-      if (chunk !== undefined) await this.#examine(chunk);
-      else if (suspect !== undefined) await this.#examineSuspect(suspect);
-      else break;
+    for (let chunk = this.#next(); chunk !== undefined && !this.#closed; chunk = this.#next()) {
+      if (!chunk.failed) await this.#examine(chunk);
     }
     this.#isWorking = false;
     this.#events.onEmpty();
   }
 
-  async #examine(chunk: Chunk): Promise<void> {
-    try {
-      this.#events.onVerdict(chunk, await this.#openPool().run([chunk]));
-    } catch (error) {
-      if (this.#closed || chunk.failed) return;
-      const place = error instanceof BatchFailure ? error.place : undefined;
-      if (place?.range === undefined || place.start === place.end) this.#split(chunk);
-      else this.addFailed(chunk, place);
-      this.#onError(error);
+  /** Of all that come first of their connections: one that may well be innocent, or else a suspect. */
+  #next(): Chunk | undefined {
+    let next: Chunk | undefined;
+    for (const [first] of this.#waiting.values()) {
+      if (first === undefined) continue;
+      next ??= first;
+      if (this.#suspects.has(first)) continue;
+      next = first;
+      break;
     }
+    if (next === undefined) return undefined;
+    const { lane } = next;
+    const rest = this.#waiting.get(lane)?.slice(1) ?? [];
+    // Behind all others: connections take turns.
+    this.#waiting.delete(lane);
+    if (rest.length > 0) this.#waiting.set(lane, rest);
+    return next;
   }
 
-  /** The second time: alone, and with all the time that a message may take. */
-  async #examineSuspect(chunk: Chunk): Promise<void> {
+  /** A suspect is looked at alone, and where it is the first of its connection, with all the time that it may take. */
+  async #examine(chunk: Chunk): Promise<void> {
+    const isSuspect = this.#suspects.has(chunk);
+    let verdict: Verdict;
     try {
-      this.#events.onVerdict(chunk, await this.#openPool().run([chunk], true));
+      verdict = await this.#openPool().run([chunk], isSuspect && !this.#confirmed.has(chunk.lane));
     } catch (error) {
       if (this.#closed || chunk.failed) return;
-      this.#events.onHopeless(chunk);
+      if (isSuspect) {
+        this.#confirmed.add(chunk.lane);
+        this.#events.onHopeless(chunk);
+      } else this.addFailed(chunk, (error instanceof BatchFailure && error.place) || NOWHERE);
       this.#onError(error);
+      return;
     }
+    this.#events.onVerdict(chunk, verdict);
   }
 
   /** Made when it is first needed. That it cannot start says nothing of the chunk, which waits for it. */
@@ -106,32 +120,36 @@ export class Quarantine {
     return this.#pool;
   }
 
-  /** Cuts the message at a place out of its chunk, with its delimiter. */
-  #isolate(chunk: Chunk, { start, end }: Place): { suspect: Chunk; others: Chunk[] } {
+  /** Cuts a chunk: around the message that the worker was at, or in two, where nobody knows which of its messages is bad. */
+  #cut(chunk: Chunk, { range, start, end }: Place): Chunk[] {
     const { lane, slab } = chunk;
-    const others: Chunk[] = [];
+    const { framing, delimiter } = this.#settings;
+    if (range === undefined || start === end) {
+      const ends = messageEnds(slab.arena.bytes, chunk.start, chunk.end, framing, delimiter);
+      const middle = ends[Math.floor((ends.length - 1) / 2)];
+      if (middle !== undefined && middle < chunk.end) return lane.split(chunk, middle);
+      // One message. The worker may have died late, of the chunk before: the next one is fresh.
+      this.#suspects.add(chunk);
+      return [chunk];
+    }
+    const parts: Chunk[] = [];
     let suspect = chunk;
     if (start > suspect.start) {
       const [before, rest] = lane.split(suspect, start);
-      others.push(before);
+      parts.push(before);
       suspect = rest;
     }
-    const next = slab.arena.bytes[end] === this.#settings.delimiter ? end + 1 : end;
+    // With its delimiter.
+    const next = slab.arena.bytes[end] === delimiter ? end + 1 : end;
     if (next < suspect.end) {
       const [message, after] = lane.split(suspect, next);
-      others.push(after);
+      parts.push(message, after);
       suspect = message;
-    }
-    return { suspect, others };
-  }
-
-  /** Cuts a chunk in two where nobody knows which of its messages is bad. */
-  #split(chunk: Chunk): void {
-    const { framing, delimiter } = this.#settings;
-    const ends = messageEnds(chunk.slab.arena.bytes, chunk.start, chunk.end, framing, delimiter);
-    const middle = ends[Math.floor((ends.length - 1) / 2)];
-    if (middle !== undefined && middle < chunk.end) this.#queue.unshift(...chunk.lane.split(chunk, middle));
-    // The worker may have died late, of the chunk before: the next one is fresh.
-    else this.#suspects.push(chunk);
+    } else parts.push(suspect);
+    this.#suspects.add(suspect);
+    return parts;
   }
 }
+
+/** A worker has failed, and nobody knows at which message. */
+const NOWHERE: Place = { range: undefined, start: 0, end: 0 };
