@@ -55,6 +55,11 @@ export interface DispatchStatistics {
   readonly workerRestarts: number;
 }
 
+/** ms that a batch may take before the next ones get smaller, and below which they grow again up to a full one. */
+const LONG_BATCH = 30;
+const SHORT_BATCH = 10;
+/** The smallest share of a full batch. */
+const LEAST_SHARE = 1 / 64;
 /** For how long a connection is validated in quarantine, in ms: after a worker has failed at a message of its, and after
  * that was given up. */
 const SUSPICION = 10_000;
@@ -66,7 +71,8 @@ export class Dispatcher {
   readonly #options: DispatcherOptions;
   readonly #pool: WorkerPool;
   readonly #quarantine: Quarantine;
-  readonly #capacity: number;
+  /** Share of a full batch that batches have: less while they take long, since everybody waits for the worker. */
+  #batchShare = 1;
   readonly #queue = new FairQueue();
   #inFlight = 0;
   #busyTime = 0;
@@ -82,7 +88,6 @@ export class Dispatcher {
 
   constructor(options: DispatcherOptions) {
     this.#options = options;
-    this.#capacity = options.threads * options.concurrentTasksPerWorker;
     const poolOptions: WorkerPoolOptions = { ...options, handsOver: false, onError: options.onWorkerError };
     // With `verify`, patterns are not to be trusted alone.
     this.#pool = new WorkerPool({ ...poolOptions, handsOver: options.settings.patterns === 'on' });
@@ -145,6 +150,12 @@ export class Dispatcher {
     await Promise.all([this.#pool.close(), this.#quarantine.close()]);
   }
 
+  /** Batches that may be in flight: while they take long, none waits behind another at one worker. */
+  get #capacity(): number {
+    const { threads, concurrentTasksPerWorker } = this.#options;
+    return threads * (this.#batchShare < 1 ? 1 : concurrentTasksPerWorker);
+  }
+
   #isIdle(): boolean {
     return this.#inFlight === 0 && this.#queue.isEmpty && this.#quarantine.isEmpty;
   }
@@ -182,7 +193,9 @@ export class Dispatcher {
   }
 
   #takeBatch(): Chunk[] {
-    const { maxBatchBytes, maxBatchMessages, settings } = this.#options;
+    const { settings } = this.#options;
+    const maxBatchBytes = this.#options.maxBatchBytes * this.#batchShare;
+    const maxBatchMessages = Math.ceil(this.#options.maxBatchMessages * this.#batchShare);
     const batch: Chunk[] = [];
     let bytes = 0;
     let messages = 0;
@@ -197,15 +210,14 @@ export class Dispatcher {
     }
     const [first] = batch;
     if (batch.length !== 1 || first === undefined || messages <= maxBatchMessages) return batch;
-    return [this.#cut(first, maxBatchMessages / messages)];
+    return [this.#cut(first, maxBatchMessages, messages)];
   }
 
   /** Cuts a chunk that has too many messages for one batch, and puts back the rest. Gives the first part. */
-  #cut(chunk: Chunk, share: number): Chunk {
+  #cut(chunk: Chunk, maxBatchMessages: number, messages: number): Chunk {
     const { lane, slab, start, end, size } = chunk;
-    const { maxBatchMessages, settings } = this.#options;
-    const { framing, delimiter } = settings;
-    const limit = Math.min(end, start + Math.ceil(size * share));
+    const { framing, delimiter } = this.#options.settings;
+    const limit = Math.min(end, start + Math.ceil((size * maxBatchMessages) / messages));
     const { bytes } = slab.arena;
     // The first message may be longer than the share: then it goes alone, and the many behind it are looked at anew.
     const cut =
@@ -220,13 +232,21 @@ export class Dispatcher {
   async #run(chunks: Chunk[]): Promise<void> {
     this.#setInFlight(this.#inFlight + 1);
     this.#batches++;
+    const startedAt = performance.now();
     const verdict = await this.#pool.run(chunks).catch((error: unknown) => {
       this.#onFailure(chunks, error);
     });
+    this.#adjustBatches(performance.now() - startedAt);
     if (verdict !== undefined) this.#settle(chunks, verdict);
     this.#setInFlight(this.#inFlight - 1);
     this.#flush();
     this.#resolveIdle();
+  }
+
+  /** @param elapsed ms that a batch took, there and back */
+  #adjustBatches(elapsed: number): void {
+    if (elapsed > LONG_BATCH) this.#batchShare = Math.max(LEAST_SHARE, this.#batchShare / 2);
+    else if (elapsed < SHORT_BATCH) this.#batchShare = Math.min(1, this.#batchShare * 2);
   }
 
   /** Two clock readings a batch: nothing beside the 40 µs that a batch costs. */
