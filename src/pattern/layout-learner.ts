@@ -63,7 +63,7 @@ export class LayoutLearner {
   observe(message: object, text: () => string): Proposal | undefined {
     if (--this.#untilSample > 0) return undefined;
     this.#untilSample = this.#sampleDistance();
-    const layout = layoutOf(this.#type.schema, message, text());
+    const layout = layoutOf(this.#type.definition, message, text());
     if (layout === undefined) return undefined;
     const candidate = this.#candidateOf(layout);
     candidate.sightings++;

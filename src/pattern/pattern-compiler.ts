@@ -116,7 +116,7 @@ class PatternCompiler {
   }
 
   compile(): CompiledPattern {
-    const { schema } = this.#type;
+    const { definition: schema } = this.#type;
     const typeKey = shapeOf(schema)?.type;
     if (typeKey === undefined) throw new Declined('it has no key that names its type');
     if (!isNaming(typeKey)) throw new Declined('its schema does not name its type');

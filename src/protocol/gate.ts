@@ -6,6 +6,8 @@ import type { AccessAction, AccessControl } from './access.js';
 import type { ReplyLimiter } from './reply-limiter.js';
 
 const SECOND = 1000;
+/** Control messages a second beyond the rate: enough for a greeting, and to ask how far the broker has come. */
+const MORE_CONTROL = 10;
 
 /** How much of its rate a connection has left: a token bucket that holds one second's worth. */
 interface Bucket {
@@ -64,34 +66,15 @@ export class Gate {
 
   /** Whether a control message may pass; see {@link pass}. */
   passControl(connection: SocketConnection, messageType: string, now: number): boolean {
-    if (this.#take(connection, 1, now, this.#controlBuckets) === 1) return true;
+    if (this.#rate === 0 || take(this.#controlBuckets, connection, 1, now, this.#rate + MORE_CONTROL) === 1)
+      return true;
     this.#refuse(connection, 'RATE_LIMITED', 1, messageType);
     return false;
   }
 
   /** Takes from a connection's rate for its next `count` messages. Gives for how many it suffices. */
   take(connection: SocketConnection, count: number, now: number): number {
-    return this.#take(connection, count, now, this.#buckets);
-  }
-
-  #take(
-    connection: SocketConnection,
-    count: number,
-    now: number,
-    buckets: WeakMap<SocketConnection, Bucket>,
-  ): number {
-    if (this.#rate === 0) return count;
-    let bucket = buckets.get(connection);
-    if (bucket === undefined) {
-      bucket = { tokens: this.#rate, filledAt: now };
-      buckets.set(connection, bucket);
-    }
-    const earned = (Math.max(0, now - bucket.filledAt) / SECOND) * this.#rate;
-    bucket.tokens = Math.min(this.#rate, bucket.tokens + earned);
-    bucket.filledAt = now;
-    const allowed = Math.min(count, Math.floor(bucket.tokens));
-    bucket.tokens -= allowed;
-    return allowed;
+    return this.#rate === 0 ? count : take(this.#buckets, connection, count, now, this.#rate);
   }
 
   #refuse(
@@ -104,4 +87,24 @@ export class Gate {
     this.#onRefused(code, count);
     this.#replies.reply(connection, code, { messageType });
   }
+}
+
+function take(
+  buckets: WeakMap<SocketConnection, Bucket>,
+  connection: SocketConnection,
+  count: number,
+  now: number,
+  rate: number,
+): number {
+  let bucket = buckets.get(connection);
+  if (bucket === undefined) {
+    bucket = { tokens: rate, filledAt: now };
+    buckets.set(connection, bucket);
+  }
+  const earned = (Math.max(0, now - bucket.filledAt) / SECOND) * rate;
+  bucket.tokens = Math.min(rate, bucket.tokens + earned);
+  bucket.filledAt = now;
+  const allowed = Math.min(count, Math.floor(bucket.tokens));
+  bucket.tokens -= allowed;
+  return allowed;
 }

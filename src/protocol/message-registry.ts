@@ -18,6 +18,9 @@ export interface MessageType {
   /** Position in the registry; 0 stands for "unknown". */
   readonly index: number;
   readonly direction: MessageDirection;
+  /** The schema as it was written. */
+  readonly definition: z.ZodType;
+  /** The schema, compiled when it is first used: 1 to 2 ms, which most types never need, since patterns match them. */
   readonly schema: z.ZodType;
   readonly rule: Rule | undefined;
   /** What the rule checks, where it is said rather than programmed. */
@@ -71,12 +74,17 @@ export class MessageRegistry {
         for (const key of facts.keys) knownKeys.add(key);
         const known = this.#byName.get(name);
         const said = own(conditions, name);
+        let compiled: z.ZodType | undefined;
         const type: MessageType = {
           name,
           index: known?.index ?? types.length,
           direction,
-          // zod compiles definitions: what else a schema means, only the schema itself knows.
-          schema: facts.isForeign ? schema : compile(schema),
+          definition: schema,
+          get schema() {
+            // zod compiles definitions: what else a schema means, only the schema itself knows.
+            compiled ??= facts.isForeign ? schema : compile(schema);
+            return compiled;
+          },
           rule: own(rules, name) ?? (said && ruleOf(said)),
           conditions: said,
           rewrites: facts.rewrites,
@@ -137,6 +145,7 @@ const unknownType: MessageType = {
   name: 'unknown',
   index: 0,
   direction: 'broker',
+  definition: z.never(),
   schema: z.never(),
   rule: undefined,
   conditions: undefined,
