@@ -1,15 +1,31 @@
 import { defineConfig } from 'vitest/config';
 
+/** Tests that leave much memory behind, or measure how fast things are: each file has a process of its own. */
+const ALONE = [
+  'test/pattern/**/*.test.ts',
+  'test/connection/{budgets,floods,giant-line,message-buffer,slab-pool}.test.ts',
+  'test/end-to-end/*.test.ts',
+];
+
 // Tests run the compiled code in dist/, as users do: the validation workers need JavaScript.
+const shared = {
+  // A test waits for what is to happen, not for a time: only one that hangs ends by this.
+  testTimeout: 240_000,
+  hookTimeout: 240_000,
+  expect: { poll: { timeout: 60_000 } },
+  setupFiles: process.env.NODE_V8_COVERAGE === undefined ? [] : ['test/support/take-coverage.ts'],
+  server: { deps: { external: [/\/dist\//] } },
+};
+
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
-    // A test waits for what is to happen, not for a time: only one that hangs ends by this.
-    testTimeout: 240_000,
-    hookTimeout: 240_000,
-    expect: { poll: { timeout: 60_000 } },
     maxWorkers: 2,
-    setupFiles: process.env.NODE_V8_COVERAGE === undefined ? [] : ['test/support/take-coverage.ts'],
-    server: { deps: { external: [/\/dist\//] } },
+    projects: [
+      { test: { ...shared, name: 'alone', include: ALONE } },
+      // Loading everything anew for each file would take a third of all time.
+      {
+        test: { ...shared, name: 'together', include: ['test/**/*.test.ts'], exclude: ALONE, isolate: false },
+      },
+    ],
   },
 });
