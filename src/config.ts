@@ -228,7 +228,7 @@ export const optionsSchema = z.strictObject({
     .default(5 * SECOND)
     .meta({
       description:
-        'ms that validating one batch may take before its worker is ended and replaced; 0: no limit',
+        'ms that validating one message may take before it is rejected and its worker replaced; one that takes over 200 ms is moved to a worker of its own; 0: no limit',
     }),
   maxErrorReplies: z
     .number()

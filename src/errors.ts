@@ -52,11 +52,7 @@ export const LOCAL_ERRORS = Object.freeze({
   ALREADY_RUNNING: entry('lifecycle', 'error', 'The server was started before'),
   NOT_RUNNING: entry('lifecycle', 'error', 'The server is not running'),
   WORKERS_FAILED: entry('lifecycle', 'fatal', 'The validation workers did not start'),
-  VALIDATION_TIMEOUT: entry(
-    'validation',
-    'error',
-    'A worker spent longer than validationTimeout on one batch, and was ended',
-  ),
+  VALIDATION_TIMEOUT: entry('validation', 'error', 'A worker spent too long on one message, and was ended'),
   PATTERN_MISMATCH: entry(
     'validation',
     'error',

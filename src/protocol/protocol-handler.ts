@@ -191,10 +191,15 @@ export class ProtocolHandler {
   /** Closes a peer that has not said the `hello` that it must say first. */
   rejectUnauthenticated(connection: SocketConnection, messageType?: string): void {
     if (!connection.isOpen) return;
-    this.#countRefused('UNAUTHORIZED', 1);
-    connection.noteRefused('UNAUTHORIZED');
-    this.#replies.reply(connection, 'UNAUTHORIZED', { messageType });
+    this.#refuseUntold(connection, 'UNAUTHORIZED', messageType);
     void connection.disconnect('UNAUTHORIZED');
+  }
+
+  /** Refuses a message for what its sender may do: it is counted and answered, and nobody else is told. */
+  #refuseUntold(connection: SocketConnection, code: WireErrorCode, messageType: string | undefined): void {
+    this.#countRefused(code, 1);
+    connection.noteRefused(code);
+    this.#replies.reply(connection, code, { messageType });
   }
 
   /** A message of the connection grew over maxMessageSize. */
@@ -226,10 +231,9 @@ export class ProtocolHandler {
       const refusal = verdict.refusals[verdict.frames[first * FRAME.SIZE + FRAME.JOB] ?? 0];
       if (refusal === undefined) return;
       // What is refused counts for the rate as well.
-      const isInRate = this.#gate.take(connection, 1, chunk.receivedAt) === 1;
-      const { type, line } = refusal;
-      const limited: RefusedFrame = isInRate ? refusal : { code: 'RATE_LIMITED', type, issues: [], line };
-      this.#refuse(connection, limited, frameBytes(chunk, verdict, first));
+      if (this.#gate.take(connection, 1, chunk.receivedAt) === 1) {
+        this.#refuse(connection, refusal, frameBytes(chunk, verdict, first));
+      } else this.#refuseUntold(connection, 'RATE_LIMITED', refusal.type);
       return;
     }
     connection.markActive();
