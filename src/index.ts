@@ -77,7 +77,7 @@ export {
 export type { Message, MessageMap, OutgoingMessage, OverflowPolicy, PeerRole } from './protocol/messages.js';
 export { ProtocolHandler } from './protocol/protocol-handler.js';
 export type { ProtocolStatistics } from './protocol/protocol-statistics.js';
-export type { Rejection } from './protocol/rejection.js';
+export type { Rejection, RejectionDetails } from './protocol/rejection.js';
 export {
   DEFAULT_HANDLER_PRIORITY,
   type FleetEvent,

@@ -9,7 +9,7 @@ import { Ledger, numberedBlock } from '../support/numbered.js';
 import { Peer } from '../support/peer.js';
 
 const PRODUCERS = 4;
-const EACH = 25_000;
+const EACH = 50_000;
 /** Writes of one producer: built beforehand, so that sending costs little and the broker is what is measured. */
 const blocks = Array.from({ length: PRODUCERS }, (_, producer) =>
   Array.from({ length: 10 }, (_, part) =>
