@@ -39,6 +39,10 @@ const parser = new MessageParser({
   patterns,
   verify: settings.patterns === 'verify',
 });
+// A rule that returns a promise has its message rejected. What becomes of the promise is nobody's business any more: it
+// must not end the worker.
+process.on('unhandledRejection', () => {});
+
 const watched = new WatchedWorker(settings.watch, threadId);
 const batches = new BatchValidator(parser, delimiter, (range, start, end) =>
   watched.reach(range, start, end),

@@ -58,6 +58,20 @@ test('a worker that throws outside of its batch is replaced: before its answer o
   expect(subscriber.forwarded.filter(({ type }) => type === 'harmless')).toHaveLength(5);
 });
 
+test('a refinement whose promise is rejected later costs its message, and no worker', async () => {
+  const { manager, connect } = await startBroker({ schemas });
+  const errors: unknown[] = [];
+  manager.on('pool_error', ({ error }) => errors.push(error));
+  const crawler = await connect();
+  for (let round = 0; round < 3; round++) {
+    crawler.write(line({ type: 'promising' }));
+    await crawler.settled();
+  }
+  expect(new Set(crawler.errors)).toEqual(new Set(['VALIDATION_FAILED']));
+  expect(errors).toEqual([]);
+  expect(manager.getMetrics().dispatch).toMatchObject({ failedChunks: 0, retries: 0 });
+});
+
 test('a hung worker is ended after validationTimeout, and that is told', async () => {
   const { manager, connect } = await startBroker({ schemas, validationTimeout: 200 });
   const codes: unknown[] = [];

@@ -9,6 +9,8 @@ export const schemas = {
   hungry: type('hungry'),
   looping: type('looping'),
   harmless: type('harmless'),
+  // Hidden from whoever looks for async functions: the refinement rejects when nobody waits for it any more.
+  promising: type('promising').superRefine(() => Promise.reject(new Error('rejected later'))),
 };
 
 export const rules = {
