@@ -3,8 +3,11 @@
 
 import { isJson } from './json-syntax.js';
 
-/** Texts of up to this many bytes are checked before they are parsed: where one is not JSON, that costs far less. */
+/** Texts of up to this many bytes may be checked before they are parsed: where one is not JSON, that costs far less. */
 const SHORT_TEXT = 256;
+/** How many short texts are checked so after one that was not JSON: while all are, the check would only be work. */
+const WARY_FOR = 64;
+let wary = 0;
 
 /** Deepest nesting of objects and arrays that a message may have. */
 export const MAX_DEPTH = 64;
@@ -19,8 +22,16 @@ const FORBIDDEN: DecodedJson = { ok: false, code: 'FORBIDDEN_KEY' };
 
 /** Parses the one JSON text in `bytes[start, end)`, which must be UTF-8. */
 export function decodeJson(bytes: Buffer, start: number, end: number, maxDepth: number): DecodedJson {
-  if (end - start <= SHORT_TEXT && !isJson(bytes, start, end)) return INVALID;
-  return decodeJsonText(bytes.toString('utf8', start, end), maxDepth);
+  if (wary > 0 && end - start <= SHORT_TEXT) {
+    if (!isJson(bytes, start, end)) {
+      wary = WARY_FOR;
+      return INVALID;
+    }
+    wary--;
+  }
+  const decoded = decodeJsonText(bytes.toString('utf8', start, end), maxDepth);
+  if (decoded === INVALID) wary = WARY_FOR;
+  return decoded;
 }
 
 /** Parses one JSON text. */
