@@ -93,7 +93,7 @@ export class Dispatcher {
     this.#pool = new WorkerPool({ ...poolOptions, handsOver: options.settings.patterns === 'on' });
     this.#quarantine = new Quarantine(poolOptions, {
       onVerdict: (chunk, verdict) => this.#settle([chunk], verdict),
-      onHopeless: (chunk) => this.#giveUp(chunk),
+      onPoisonMessage: (chunk) => this.#giveUp(chunk),
       onEmpty: () => this.#resolveIdle(),
     });
   }

@@ -11,7 +11,7 @@ export interface QuarantineEvents {
   /** A chunk has its verdict. */
   onVerdict(chunk: Chunk, verdict: Verdict): void;
   /** The chunk is one message, and it has made a worker fail twice. */
-  onHopeless(chunk: Chunk): void;
+  onPoisonMessage(chunk: Chunk): void;
   /** Nothing is in quarantine any more. */
   onEmpty(): void;
 }
@@ -103,7 +103,7 @@ export class Quarantine {
       if (this.#closed || chunk.failed) return;
       if (isSuspect) {
         this.#confirmed.add(chunk.lane);
-        this.#events.onHopeless(chunk);
+        this.#events.onPoisonMessage(chunk);
       } else this.addFailed(chunk, (error instanceof BatchFailure && error.place) || NOWHERE);
       this.#onError(error);
       return;
