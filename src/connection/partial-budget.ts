@@ -63,7 +63,7 @@ export class PartialBudget {
     }
     this.#waiting.add(connection);
     connection.setPaused(PAUSE.PARTIAL, true);
-    this.#timer ??= setTimeout(this.#endTurns, TURN);
+    this.#timer ??= setTimeout(this.#endTurns, TURN).unref();
   }
 
   #free(connection: SocketConnection): void {
@@ -83,6 +83,6 @@ export class PartialBudget {
     // Those that the broker itself does not read from are not late.
     const late = [...this.#holders].filter(([{ isPaused }, since]) => since <= latest && !isPaused);
     for (const [connection] of late.slice(0, this.#waiting.size)) this.#onTurnOver(connection);
-    if (this.#waiting.size > 0) this.#timer = setTimeout(this.#endTurns, TURN);
+    if (this.#waiting.size > 0) this.#timer = setTimeout(this.#endTurns, TURN).unref();
   };
 }

@@ -60,8 +60,7 @@ const LONG_BATCH = 30;
 const SHORT_BATCH = 10;
 /** The smallest share of a full batch. */
 const LEAST_SHARE = 1 / 64;
-/** For how long a connection is validated in quarantine, in ms: after a worker has failed at a message of its, and after
- * that was given up. */
+/** ms that a connection is validated in quarantine: after a worker failed at its message, and after that was given up. */
 const SUSPICION = 10_000;
 const CONFIRMED_SUSPICION = 60_000;
 /** Workers that a chunk may lose before they have begun with it. */
@@ -288,18 +287,24 @@ export class Dispatcher {
     else if (suspect === undefined) this.#quarantine.add(chunks);
     else {
       this.#sendAgain(chunks.filter((chunk) => chunk !== suspect));
-      if (suspect.failed) return;
-      this.#quarantine.addFailed(suspect, place);
-      this.#suspect(suspect.lane, SUSPICION);
+      if (!suspect.failed) {
+        this.#quarantine.addFailed(suspect, place);
+        this.#suspect(suspect.lane, SUSPICION);
+      }
     }
     this.#options.onWorkerError(error);
   }
 
   /** Puts chunks back at the head of the queue; those that have lost too many workers, into quarantine. */
   #sendAgain(chunks: readonly Chunk[]): void {
-    const innocent = chunks.filter((chunk) => !chunk.failed && chunk.lostWorkers++ < MAX_LOST_WORKERS);
+    const innocent: Chunk[] = [];
+    const lost: Chunk[] = [];
+    for (const chunk of chunks) {
+      // One that was given up meanwhile is settled already.
+      if (!chunk.failed) (chunk.lostWorkers++ < MAX_LOST_WORKERS ? innocent : lost).push(chunk);
+    }
     this.#queue.putBack(innocent);
-    this.#quarantine.add(chunks.filter((chunk) => !innocent.includes(chunk)));
+    this.#quarantine.add(lost);
   }
 
   /** Keeps what a connection sends away from the workers that others wait for. */

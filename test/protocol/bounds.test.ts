@@ -123,7 +123,6 @@ describe('what the broker keeps of a peer’s own words', () => {
 });
 
 describe('texts of subscriptions', () => {
-  const MiB = 1024 * 1024;
   const ids = (prefix: string) =>
     Array.from({ length: 250 }, (_, index) => `${prefix}-${index}-`.padEnd(256, 'x'));
 
@@ -146,8 +145,6 @@ describe('texts of subscriptions', () => {
 });
 
 describe('long messages whose end does not come', () => {
-  const MiB = 1024 * 1024;
-
   test('take maxPartialBytes together; others wait for their turn, and short messages do not', async () => {
     const { manager, connect } = await startBroker({ maxPartialBytes: 2 * MiB });
     const subscriber = await (await connect()).subscribe();
