@@ -31,6 +31,13 @@ describe('/metrics', () => {
     expect(body).toContain('nodejs_eventloop_lag_p99_seconds ');
   });
 
+  test('reads no figure through private functions of Node, which can end the process', async () => {
+    const { get } = await startAdminBroker();
+    const { body } = await get('/metrics');
+    expect(body).toContain('nodejs_active_resources_total ');
+    expect(body).not.toMatch(/nodejs_active_(handles|requests)/);
+  });
+
   test('has a histogram of the latency, whose buckets add up', async () => {
     const { connect, get } = await startAdminBroker();
     const crawler = await connect();

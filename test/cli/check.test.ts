@@ -160,9 +160,7 @@ describe('sluice check', () => {
     for (; size < 300e6; blocks++) size += writeSync(output, block) + writeSync(output, broken);
     closeSync(output);
     const watched = join(packageRoot, 'test/support/peak-memory.mjs');
-    // Memory is what a user's process takes: not that of one whose coverage is collected.
-    const env = { NODE_OPTIONS: `--import=${watched}`, NODE_V8_COVERAGE: undefined };
-    const run = runNode(cliScript, ['check', '--json', file], env);
+    const run = runNode(cliScript, ['check', '--json', file], { NODE_OPTIONS: `--import=${watched}` });
     expect(await run.exited).toBe(1);
     const { summary } = JSON.parse(run.stdout.trim().split('\n').at(-1) ?? '{}');
     expect(summary).toMatchObject({
