@@ -246,6 +246,7 @@ export const optionsSchema = z.strictObject({
     .number()
     .int()
     .min(1)
+    .max(10_000_000)
     .default(100_000)
     .meta({ description: 'jobs whose owner is remembered' }),
   receive: z

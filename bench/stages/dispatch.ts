@@ -4,6 +4,7 @@ import type { Bench } from 'tinybench';
 import { Traffic } from '../../src/cli/traffic.js';
 import { Dispatcher } from '../../src/dispatch/dispatcher.js';
 import { Lane } from '../../src/dispatch/lane.js';
+import { NO_SEED } from '../../src/protocol/job-key.js';
 import { batchOf, NEWLINE } from './batch.js';
 
 let dispatcher: Dispatcher;
@@ -24,6 +25,7 @@ export async function add(bench: Bench): Promise<ReadonlyMap<string, number>> {
       maxClockSkew: 0,
       patterns: 'on',
       maxLearnedLayouts: 0,
+      jobSeed: NO_SEED,
     },
     onVerdict() {},
     onSettled() {},

@@ -4,6 +4,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { StreamChecker } from '../check/stream-checker.js';
 import type { ResolvedOptions } from '../config.js';
 import { describeError } from '../errors.js';
+import { NO_SEED } from '../protocol/job-key.js';
 import { MessageRegistry, moduleUrl } from '../protocol/message-registry.js';
 import { type CheckFormat, CheckReport } from './check-report.js';
 import { EXIT } from './exit-codes.js';
@@ -69,6 +70,7 @@ class FileCheck {
       ...options,
       schemas: options.schemas === undefined ? undefined : moduleUrl(options.schemas),
       delimiter: options.messageDelimiter.charCodeAt(0),
+      jobSeed: NO_SEED,
     };
     this.#checker = new StreamChecker({ ...options.workers, ...options, settings }, registry, {
       onFinding: (finding) => {

@@ -14,6 +14,7 @@ import { Dispatcher } from '../dispatch/dispatcher.js';
 import type { Chunk } from '../dispatch/lane.js';
 import { PatternSet } from '../pattern/pattern-set.js';
 import { AccessControl } from '../protocol/access.js';
+import { jobKey, randomJobSeed } from '../protocol/job-key.js';
 import { MessageParser } from '../protocol/message-parser.js';
 import { type MessageRegistry, moduleUrl } from '../protocol/message-registry.js';
 import { MessageValidator } from '../protocol/message-validator.js';
@@ -93,6 +94,7 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
   readonly #helloTimeout: number;
   readonly #listener: PipelineListener;
   readonly #recipients: Recipients<SocketConnection>;
+  readonly #jobSeed = randomJobSeed();
   /** Connections with something to write at the end of this turn. */
   readonly #unflushed = new Set<SocketConnection>();
 
@@ -113,7 +115,7 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
     // Twice as much: what stands between the messages is added to what a slab was filled with.
     this.copies = new CopyPool(options.messageBufferSize * 2);
     this.validator = new MessageValidator({ registry, maxMessageSize });
-    this.subscriptions = new Subscriptions(registry, options.maxSubscriptionBytes);
+    this.subscriptions = new Subscriptions(registry, options.maxSubscriptionBytes, this.#jobSeed);
     this.#recipients = new Recipients(
       {
         activeCrawlers: () => pool.crawlers(),
@@ -155,6 +157,7 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
         maxClockSkew,
         patterns: options.patterns,
         maxLearnedLayouts: options.maxLearnedLayouts,
+        jobSeed: this.#jobSeed,
       },
       maxDetailedRejections: () => this.protocol.maxDetailedRejections,
       quick: this.#quickValidator(options, registry, delimiter),
@@ -184,7 +187,9 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
         maxMessageSize,
         isTimely,
         maxLearnedLayouts: 0,
+        jobSeed: this.#jobSeed,
       }),
+      jobSeed: this.#jobSeed,
     });
     return { maxBytes: inlineBytes, validator: new BatchValidator(parser, delimiter) };
   }
@@ -299,7 +304,8 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
 
   onAssigned(connection: SocketConnection, jobId: string): void {
     connection.workload++;
-    this.#recipients.owners.set(jobId, connection.id);
+    const { low, high } = jobKey(jobId, this.#jobSeed);
+    this.#recipients.owners.set(low, high, connection.id);
   }
 
   onClosed(connection: SocketConnection, reason: string): void {

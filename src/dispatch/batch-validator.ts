@@ -1,16 +1,18 @@
 // Validate: what a worker does with a batch. Runs the parser over each range and writes the verdict.
 // Must keep nothing of a batch after it has answered.
 
-import { MATCH, MAX_IDS } from '../pattern/machine-memory.js';
+import { MATCH } from '../pattern/machine-memory.js';
 import type { Matches } from '../pattern/pattern-set.js';
 import type { FrameSink } from '../protocol/frame-sink.js';
-import { jobIdOf, type MessageParser } from '../protocol/message-parser.js';
+import { NO_JOB } from '../protocol/job-key.js';
+import type { MessageParser } from '../protocol/message-parser.js';
 import type { MessageType } from '../protocol/message-registry.js';
 import { type Refusal, refuse } from '../protocol/message-validator.js';
 import { MAX_CONTROL_BYTES } from '../protocol/messages.js';
 import { NumberList, plainNumbers } from './number-list.js';
 import {
   type BatchTask,
+  JOB,
   type MessageAddress,
   NO_HEARTBEAT,
   RANGE_FIELDS,
@@ -23,8 +25,8 @@ import {
 /** The newest `activeJobs` a verdict can tell: larger numbers are cut to it. */
 const MAX_ACTIVE_JOBS = NO_HEARTBEAT - 1;
 const NO_BYTES = Buffer.alloc(0);
-/** The largest number that a Uint32Array can tell from others: at 10,000 batches a second, reached after five days. */
-const LAST_EPOCH = 0xffffffff;
+/** Places for jobs that were met lately. Where two share one, a chunk may have several rows of a job. */
+const JOB_ROWS = 4096;
 /** Messages of a batch up to which its numbers go as plain arrays. */
 const FEW_MESSAGES = 16;
 
@@ -35,18 +37,11 @@ export class BatchValidator implements FrameSink {
   readonly #chunks = new NumberList();
   readonly #runs = new NumberList();
   readonly #frames = new NumberList();
-  readonly #chunkJobs = new NumberList();
-  #jobIds: string[] = [];
-  /** Job id → its number, counted from 1. */
-  readonly #jobNumbers = new Map<string, number>();
-  /** By job number: the last chunk in which it was seen. */
-  readonly #jobSeenIn: number[] = [];
-  /** By the number that the patterns have for a job: its number here, so far as the batch has spoken of it. */
-  readonly #matchedJobs = new Uint32Array(MAX_IDS + 1);
-  /** When that was noted: the present value of {@link #epoch}, or it counts no more. */
-  readonly #matchedIn = new Uint32Array(MAX_IDS + 1);
-  #epoch = 0;
-  #jobGeneration = 0;
+  readonly #jobs = new NumberList();
+  /** By the lowest bits of a job's key: the row that it had last, which counts while the job is found there. */
+  readonly #jobRows = new Uint32Array(JOB_ROWS);
+  /** The present chunk's first row. */
+  #firstJob = 0;
   readonly #jobRequest: number;
   #refusals: RefusedFrame[] = [];
   /** Refusals before those of the present range. */
@@ -98,7 +93,7 @@ export class BatchValidator implements FrameSink {
   onMessage(type: MessageType, value: object, start: number, end: number, line: number): void {
     const { name, index, direction } = type;
     if (direction === 'app') {
-      const address = this.#addresses.push(addressOf(type, value)) - 1;
+      const address = this.#addresses.push(this.#addressOf(type, value)) - 1;
       return this.#accept(index, RunKind.DIRECTED, address, start, end);
     }
     if (direction !== 'crawler') {
@@ -108,18 +103,13 @@ export class BatchValidator implements FrameSink {
       return this.#accept(index, RunKind.CONTROL, 0, start, end);
     }
     if (name === 'heartbeat') this.#activeJobs = activeJobsOf(value) ?? this.#activeJobs;
-    const jobId = jobIdOf(value);
-    const job = jobId === undefined ? 0 : this.#jobNumber(jobId);
-    if (job !== 0) this.#noteJob(job);
+    const { low, high } = this.#parser.jobOf(value);
+    const job = high === 0 ? 0 : this.#jobNumber(low, high);
     this.#accept(index, index === this.#jobRequest ? RunKind.REQUEST : RunKind.PLAIN, job, start, end);
   }
 
   onMatches(matches: Matches, from: number, to: number): void {
-    const { records, shift, jobGeneration } = matches;
-    if (jobGeneration !== this.#jobGeneration) {
-      this.#jobGeneration = jobGeneration;
-      this.#beginEpoch();
-    }
+    const { records, shift } = matches;
     this.#matched += to - from;
     const activeJobs = matches.takeActiveJobs();
     if (activeJobs !== NO_HEARTBEAT) this.#activeJobs = activeJobs;
@@ -127,17 +117,8 @@ export class BatchValidator implements FrameSink {
       const start = (records[at] ?? 0) - shift;
       const end = (records[at + MATCH.END] ?? 0) - shift;
       const type = records[at + MATCH.TYPE] ?? 0;
-      const matchedJob = records[at + MATCH.JOB] ?? 0;
-      let job = 0;
-      if (matchedJob !== 0) {
-        if (this.#matchedIn[matchedJob] === this.#epoch) job = this.#matchedJobs[matchedJob] ?? 0;
-        else {
-          job = this.#jobNumber(matches.jobId(matchedJob));
-          this.#matchedJobs[matchedJob] = job;
-          this.#matchedIn[matchedJob] = this.#epoch;
-        }
-        this.#noteJob(job);
-      }
+      const jobHigh = records[at + MATCH.JOB_HIGH] ?? 0;
+      const job = jobHigh === 0 ? 0 : this.#jobNumber(records[at + MATCH.JOB_LOW] ?? 0, jobHigh);
       this.#accept(type, type === this.#jobRequest ? RunKind.REQUEST : RunKind.PLAIN, job, start, end);
     }
   }
@@ -188,7 +169,8 @@ export class BatchValidator implements FrameSink {
       const lines = parse(this.#bytes, ranges[at + 1] ?? 0, end);
       if (lines === undefined) return false;
       this.#closeRun();
-      this.#chunks.push4(this.#runs.length / RUN.SIZE, this.#chunkJobs.length, lines, this.#activeJobs);
+      this.#firstJob = this.#jobs.length / JOB.SIZE;
+      this.#chunks.push4(this.#runs.length / RUN.SIZE, this.#firstJob, lines, this.#activeJobs);
       this.#chunk++;
     }
     return true;
@@ -213,30 +195,31 @@ export class BatchValidator implements FrameSink {
     this.#runKind = -1;
   }
 
-  #jobNumber(jobId: string): number {
-    let number = this.#jobNumbers.get(jobId);
-    if (number === undefined) {
-      number = this.#jobIds.push(jobId);
-      this.#jobNumbers.set(jobId, number);
-      this.#jobSeenIn[number] = -1;
+  /** The row of a job in {@link Verdict.jobs} among the present chunk's, plus one. */
+  #jobNumber(low: number, high: number): number {
+    const place = low % JOB_ROWS;
+    const row = this.#jobRows[place] ?? 0;
+    if (
+      row >= this.#firstJob &&
+      this.#jobs.at(row * JOB.SIZE) === low &&
+      this.#jobs.at(row * JOB.SIZE + 1) === high
+    ) {
+      return row + 1;
     }
-    return number;
+    const count = this.#jobs.push2(low, high) / JOB.SIZE;
+    this.#jobRows[place] = count - 1;
+    return count;
   }
 
-  /** What was noted of the patterns' numbers counts no more. */
-  #beginEpoch(): void {
-    if (this.#epoch === LAST_EPOCH) {
-      this.#matchedIn.fill(0);
-      this.#epoch = 0;
-    }
-    this.#epoch++;
-  }
-
-  /** The present chunk speaks of a job. */
-  #noteJob(number: number): void {
-    if (this.#jobSeenIn[number] === this.#chunk) return;
-    this.#jobSeenIn[number] = this.#chunk;
-    this.#chunkJobs.push(number - 1);
+  #addressOf({ name }: MessageType, message: AppEnvelope): MessageAddress {
+    const { to, data } = message;
+    // An assignment is about the job that it assigns, whatever its envelope says.
+    const assigned = name === 'job_assignment' ? data?.job_id : undefined;
+    const job = this.#parser.jobOf(assigned === undefined ? message : { jobId: assigned });
+    return {
+      to: typeof to === 'string' ? to.slice(0, MAX_NAME_LENGTH + 1) : undefined,
+      job: job === NO_JOB ? undefined : job,
+    };
   }
 
   /** One literal, the same fields in the same order: an object put together by spreading costs V8 a hidden class each time. */
@@ -247,9 +230,8 @@ export class BatchValidator implements FrameSink {
       chunks: take(this.#chunks.values),
       runs: take(this.#runs.values),
       frames: take(this.#frames.values),
-      chunkJobs: take(this.#chunkJobs.values),
+      jobs: take(this.#jobs.values),
       accepted: take(this.#accepted),
-      jobIds: this.#jobIds,
       refusals: this.#refusals,
       addresses: this.#addresses,
       matched: this.#matched,
@@ -265,7 +247,7 @@ export class BatchValidator implements FrameSink {
 
   /** Copies all numbers into one piece of memory, which can move to another thread as a whole. */
   #copier(): (values: Uint32Array) => Uint32Array {
-    const lists = [this.#chunks, this.#runs, this.#frames, this.#chunkJobs];
+    const lists = [this.#chunks, this.#runs, this.#frames, this.#jobs];
     const numbers = new Uint32Array(lists.reduce((sum, list) => sum + list.length, this.#accepted.length));
     let at = 0;
     return (values) => {
@@ -277,10 +259,8 @@ export class BatchValidator implements FrameSink {
 
   /** Before a batch: the one before may have ended in the middle. */
   #reset(): void {
-    for (const list of [this.#chunks, this.#runs, this.#frames, this.#chunkJobs]) list.clear();
-    this.#jobIds = [];
-    this.#jobNumbers.clear();
-    this.#beginEpoch();
+    for (const list of [this.#chunks, this.#runs, this.#frames, this.#jobs]) list.clear();
+    this.#firstJob = 0;
     this.#refusals = [];
     this.#addresses = [];
     this.#matched = 0;
@@ -301,17 +281,6 @@ function activeJobsOf(heartbeat: { data?: { activeJobs?: unknown } }): number | 
 
 /** Longer names belong to nobody: no crawler and no connection has one. */
 const MAX_NAME_LENGTH = 256;
-
-function addressOf({ name }: MessageType, message: AppEnvelope): MessageAddress {
-  // An assignment is about the job that it assigns, whatever its envelope says.
-  const assigned = name === 'job_assignment' ? message.data?.job_id : undefined;
-  const jobId = assigned ?? message.jobId ?? message.job_id;
-  return { to: nameOf(message.to), jobId: nameOf(jobId) };
-}
-
-function nameOf(value: unknown): string | undefined {
-  return typeof value === 'string' ? value.slice(0, MAX_NAME_LENGTH + 1) : undefined;
-}
 
 /** The parts of an application's message that say whom it is for. */
 interface AppEnvelope {

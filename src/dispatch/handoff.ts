@@ -16,18 +16,17 @@ const MAX_NUMBERS = 4096;
 
 /** Who has the memory, and what has come of it. */
 const STATE = { NOBODY: 0, WAITING: 1, REQUESTED: 2, ANSWERED: 3, DECLINED: 4, LEAVING: 5 } as const;
-/** What stands before a verdict's lists of numbers: their lengths, that of the job ids' lengths last, and its counters. */
+/** What stands before a verdict's lists of numbers: their lengths and its counters. */
 const HEAD = {
   CHUNKS: 0,
   RUNS: 1,
   FRAMES: 2,
-  CHUNK_JOBS: 3,
+  JOBS: 3,
   ACCEPTED: 4,
-  JOB_IDS: 5,
-  MATCHED: 6,
-  LAYOUTS_LEARNED: 7,
-  LAYOUTS_DROPPED: 8,
-  SIZE: 9,
+  MATCHED: 5,
+  LAYOUTS_LEARNED: 6,
+  LAYOUTS_DROPPED: 7,
+  SIZE: 8,
 } as const;
 
 const WORD = Uint32Array.BYTES_PER_ELEMENT;
@@ -35,8 +34,7 @@ const WORD = Uint32Array.BYTES_PER_ELEMENT;
 const RANGES_AT = WORD;
 const NUMBERS_AT = RANGES_AT + (1 + MAX_RANGES) * WORD;
 const TEXT_AT = NUMBERS_AT + MAX_NUMBERS * WORD;
-const JOB_IDS_AT = TEXT_AT + MAX_BYTES;
-const MEMORY_SIZE = JOB_IDS_AT + MAX_BYTES;
+const MEMORY_SIZE = TEXT_AT + MAX_BYTES;
 
 /** Whether a batch is small enough to be handed over. */
 export function fitsHandoff(batch: readonly FrameRange[]): boolean {
@@ -53,15 +51,12 @@ class SharedView {
   readonly ranges: Uint32Array;
   readonly numbers: Uint32Array;
   readonly text: Buffer;
-  /** One job id behind the other. */
-  readonly jobIds: Buffer;
 
   constructor(memory: SharedArrayBuffer) {
     this.state = new Int32Array(memory, 0, 1);
     this.ranges = new Uint32Array(memory, RANGES_AT, 1 + MAX_RANGES);
     this.numbers = new Uint32Array(memory, NUMBERS_AT, MAX_NUMBERS);
     this.text = Buffer.from(memory, TEXT_AT, MAX_BYTES);
-    this.jobIds = Buffer.from(memory, JOB_IDS_AT, MAX_BYTES);
   }
 }
 
@@ -177,10 +172,9 @@ function readRanges({ ranges }: SharedView): number[] {
 }
 
 /** False when there is no room for it. */
-function writeVerdict({ numbers, jobIds }: SharedView, verdict: Verdict): boolean {
-  const { chunks, runs, frames, chunkJobs, accepted } = verdict;
-  const jobIdLengths = verdict.jobIds.map(({ length }) => length);
-  const lists: Numbers[] = [chunks, runs, frames, chunkJobs, accepted, jobIdLengths];
+function writeVerdict({ numbers }: SharedView, verdict: Verdict): boolean {
+  const { chunks, runs, frames, jobs, accepted } = verdict;
+  const lists: Numbers[] = [chunks, runs, frames, jobs, accepted];
   let size: number = HEAD.SIZE;
   for (const { length } of lists) size += length;
   if (size > numbers.length) return false;
@@ -193,13 +187,10 @@ function writeVerdict({ numbers, jobIds }: SharedView, verdict: Verdict): boolea
     numbers.set(list, at);
     at += list.length;
   });
-  let end = 0;
-  // Patterns take job ids of ASCII only, each from a message that is here.
-  for (const jobId of verdict.jobIds) end += jobIds.write(jobId, end, 'latin1');
   return true;
 }
 
-function readVerdict({ numbers, jobIds }: SharedView, batch: readonly FrameRange[]): Verdict {
+function readVerdict({ numbers }: SharedView, batch: readonly FrameRange[]): Verdict {
   let at: number = HEAD.SIZE;
   const take = (length: number): number[] => {
     at += length;
@@ -208,21 +199,15 @@ function readVerdict({ numbers, jobIds }: SharedView, batch: readonly FrameRange
   const chunks = take(numbers[HEAD.CHUNKS] ?? 0);
   const runs = take(numbers[HEAD.RUNS] ?? 0);
   const frames = take(numbers[HEAD.FRAMES] ?? 0);
-  const chunkJobs = take(numbers[HEAD.CHUNK_JOBS] ?? 0);
+  const jobs = take(numbers[HEAD.JOBS] ?? 0);
   const accepted = take(numbers[HEAD.ACCEPTED] ?? 0);
-  let end = 0;
-  const names = take(numbers[HEAD.JOB_IDS] ?? 0).map((length) => {
-    end += length;
-    return jobIds.toString('latin1', end - length, end);
-  });
   moveFrames(frames, chunks, runs, batch);
   return {
     chunks,
     runs,
     frames,
-    chunkJobs,
+    jobs,
     accepted,
-    jobIds: names,
     refusals: [],
     addresses: [],
     matched: numbers[HEAD.MATCHED] ?? 0,

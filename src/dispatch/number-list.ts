@@ -17,9 +17,17 @@ export class NumberList {
     return this.#length;
   }
 
-  push(value: number): void {
-    this.#reserve(1);
-    this.#values[this.#length++] = value;
+  /** The value at an index; undefined beyond the end. */
+  at(index: number): number | undefined {
+    return index < this.#length ? this.#values[index] : undefined;
+  }
+
+  /** @returns the new length */
+  push2(a: number, b: number): number {
+    this.#reserve(2);
+    this.#values[this.#length++] = a;
+    this.#values[this.#length++] = b;
+    return this.#length;
   }
 
   push3(a: number, b: number, c: number): void {

@@ -5,6 +5,7 @@ import type { FrameRange } from '../connection/message-buffer.js';
 import type { WireErrorCode } from '../errors.js';
 import type { Framing } from '../protocol/framing.js';
 import type { Issue } from '../protocol/issue.js';
+import type { JobKey, JobSeed } from '../protocol/job-key.js';
 
 export { NO_HEARTBEAT } from '../pattern/machine-memory.js';
 
@@ -19,6 +20,8 @@ export interface WorkerSettings {
   readonly maxClockSkew: number;
   readonly patterns: 'on' | 'off' | 'verify';
   readonly maxLearnedLayouts: number;
+  /** Of the job ids' keys: the same for all workers of a broker. */
+  readonly jobSeed: JobSeed;
   /** Where the worker says that it is busy; see watchdog.ts. */
   readonly watch: SharedArrayBuffer;
 }
@@ -83,10 +86,8 @@ export interface Verdict {
   readonly runs: Numbers;
   /** {@link FRAME} numbers a message, in order. */
   readonly frames: Numbers;
-  /** Job ids, by the number in {@link FRAME.JOB} less one. */
-  readonly jobIds: readonly string[];
-  /** Indexes into `jobIds`: the jobs each range speaks of, range by range. */
-  readonly chunkJobs: Numbers;
+  /** {@link JOB} numbers a job that a range names, range by range. A range may have several rows of one job. */
+  readonly jobs: Numbers;
   /** Details of the refused messages, in order. */
   readonly refusals: readonly RefusedFrame[];
   /** Whom the applications' messages are for, in order. */
@@ -104,22 +105,25 @@ export interface Verdict {
 
 /**
  * Fields of a range in {@link Verdict.chunks}. Ends are exclusive; a range starts where the one before ended.
- * `LINES` counts the delimiters in the range. `ACTIVE_JOBS` is that of the last heartbeat, or {@link NO_HEARTBEAT}.
+ * `JOB_END` counts rows of {@link Verdict.jobs}, `LINES` the delimiters in the range. `ACTIVE_JOBS` is that of the last heartbeat, or {@link NO_HEARTBEAT}.
  */
 export const CHUNK = { RUN_END: 0, JOB_END: 1, LINES: 2, ACTIVE_JOBS: 3, SIZE: 4 } as const;
 /** Fields of a run in {@link Verdict.runs}. */
 export const RUN = { FIRST: 0, COUNT: 1, KIND: 2, SIZE: 3 } as const;
 /**
- * Fields of a message in {@link Verdict.frames}. `JOB` is 0 for none; of a refused message, it is the
+ * Fields of a message in {@link Verdict.frames}. `JOB` is a row of {@link Verdict.jobs} plus 1, 0 for none; of a refused message, it is the
  * index into {@link Verdict.refusals}, of an application's message that into {@link Verdict.addresses}.
  */
 export const FRAME = { START: 0, END: 1, TYPE: 2, JOB: 3, SIZE: 4 } as const;
+
+/** Fields of a job in {@link Verdict.jobs}: its {@link JobKey}. */
+export const JOB = { LOW: 0, HIGH: 1, SIZE: 2 } as const;
 
 /** What an application's message says of whom it is for. */
 export interface MessageAddress {
   readonly to: string | undefined;
   /** The job that it is about: the one that it assigns, else that of its envelope. */
-  readonly jobId: string | undefined;
+  readonly job: JobKey | undefined;
 }
 
 export interface RefusedFrame {

@@ -31,6 +31,7 @@ const patterns =
         maxMessageSize: settings.maxMessageSize,
         isTimely: validator.isTimely,
         maxLearnedLayouts: settings.maxLearnedLayouts,
+        jobSeed: settings.jobSeed,
       });
 const parser = new MessageParser({
   validator,
@@ -38,6 +39,7 @@ const parser = new MessageParser({
   delimiter,
   patterns,
   verify: settings.patterns === 'verify',
+  jobSeed: settings.jobSeed,
 });
 // A rule that returns a promise has its message rejected. What becomes of the promise is nobody's business any more: it
 // must not end the worker.

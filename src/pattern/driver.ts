@@ -2,13 +2,10 @@
 // them, and writes down where each lies, what type it is and which job it speaks of.
 
 import type { Framing } from '../protocol/framing.js';
+import { JOB_HASH, type JobSeed } from '../protocol/job-key.js';
 import {
   ENTRY,
-  ID,
-  ID_PLACES,
   MATCH,
-  MAX_ID_LENGTH,
-  MAX_IDS,
   MAX_MATCHES,
   type MemoryMap,
   NO_HEARTBEAT,
@@ -16,7 +13,7 @@ import {
   SLOT,
   STOP,
 } from './machine-memory.js';
-import { type Code, call, callIndirect, getLocal, I64, i32, i64, select } from './wasm/expressions.js';
+import { type Code, call, callIndirect, drop, getLocal, i32 } from './wasm/expressions.js';
 import { advance, type FunctionWriter } from './wasm/function-writer.js';
 import { ModuleWriter } from './wasm/module-writer.js';
 
@@ -28,8 +25,8 @@ export interface DriverSettings {
   readonly maxMessageSize: number;
   /** Place in a type's name of the character that tells most names apart. */
   readonly telling: number;
-  /** Where the hashes of job ids begin: not to be guessed, so that nobody can make them collide. */
-  readonly seed: bigint;
+  /** Of the job ids' hash. */
+  readonly jobSeed: JobSeed;
 }
 
 /** Text before the type's name, where that comes first: as `JSON.stringify` and as `json.dumps` write it. */
@@ -41,9 +38,7 @@ const QUOTED = 1;
 const [QUOTE, SPACE, CARRIAGE_RETURN] = [0x22, 0x20, 0x0d];
 const Y = 0x79;
 
-/** An odd number with its bits well mixed: 2^64 divided by the golden ratio. */
-const MULTIPLIER = 0x9e37_79b9_7f4a_7c15n;
-const WORD = 8;
+const WORD = 4;
 
 const NOTHING = i32.const(0);
 const ONE = i32.const(1);
@@ -55,9 +50,9 @@ const setSlot = (offset: number, value: Code): Code => i32.store(NOTHING, value,
 export function generateDriver(map: MemoryMap, settings: DriverSettings): Uint8Array<ArrayBuffer> {
   const module = new ModuleWriter();
   module.importTable();
-  const intern = addIntern(module, map, settings.seed);
+  const hash = addHash(module, settings.jobSeed);
   const matchType = module.typeOf(1);
-  module.add(2, (writer) => writeScan(writer, map, settings, matchType, intern), 'scan');
+  module.add(2, (writer) => writeScan(writer, map, settings, matchType, hash), 'scan');
   return module.bytes();
 }
 
@@ -67,11 +62,11 @@ function writeScan(
   map: MemoryMap,
   { framing, delimiter, maxMessageSize, telling }: DriverSettings,
   matchType: number,
-  intern: number,
+  hash: number,
 ): Code {
   const [AT, END] = [0, 1];
   const [head, entry, stop, next] = [writer.local(), writer.local(), writer.local(), writer.local()];
-  const [matches, lines, reason, job] = [writer.local(), writer.local(), writer.local(), writer.local()];
+  const [matches, lines, reason, record] = [writer.local(), writer.local(), writer.local(), writer.local()];
   const at = getLocal(AT);
   const end = getLocal(END);
   const stopped = getLocal(stop);
@@ -111,20 +106,19 @@ function writeScan(
         );
         if (framing === 'ndjson') writer.branch(out);
       });
-      writer.set(job, NOTHING);
+      const match = getLocal(record);
+      writer.set(
+        record,
+        i32.add(i32.const(map.matches), i32.mul(getLocal(matches), i32.const(MATCH.SIZE * 4))),
+      );
+      writer.do(i32.store(match, at, MATCH.START * 4));
+      writer.do(i32.store(match, stopped, MATCH.END * 4));
+      writer.do(i32.store(match, i32.load(getLocal(entry), ENTRY.TYPE), MATCH.TYPE * 4));
+      writer.do(i32.store(match, NOTHING, MATCH.JOB_LOW * 4));
+      writer.do(i32.store(match, NOTHING, MATCH.JOB_HIGH * 4));
       writer.if(slot(SLOT.JOB_START), () => {
-        writer.branchIf(out, i32.gtU(slot(SLOT.JOB_LENGTH), i32.const(MAX_ID_LENGTH)));
-        writer.set(job, call(intern, slot(SLOT.JOB_START), slot(SLOT.JOB_LENGTH)));
-        writer.if(i32.eqz(getLocal(job)), () => {
-          writer.set(reason, i32.const(STOP.IDS_FULL));
-          writer.branch(out);
-        });
+        writer.do(drop(call(hash, slot(SLOT.JOB_START), slot(SLOT.JOB_LENGTH), match)));
       });
-      const record = i32.add(i32.const(map.matches), i32.mul(getLocal(matches), i32.const(MATCH.SIZE * 4)));
-      writer.do(i32.store(record, at, MATCH.START * 4));
-      writer.do(i32.store(record, stopped, MATCH.END * 4));
-      writer.do(i32.store(record, i32.load(getLocal(entry), ENTRY.TYPE), MATCH.TYPE * 4));
-      writer.do(i32.store(record, getLocal(job), MATCH.JOB * 4));
       writer.do(i32.store(getLocal(entry), slot(SLOT.STAMP), ENTRY.STAMP));
       writer.if(i32.ne(getLocal(entry), getLocal(head)), () => moveForward(writer, entry));
       writer.if(i32.ne(slot(SLOT.HEARTBEAT), NO_JOBS), () => {
@@ -173,88 +167,48 @@ function moveForward(writer: FunctionWriter, entry: number): void {
 }
 
 /**
- * Adds the function that numbers job ids: equal ones get the same number, from 1. It takes the address and the
- * length of an id, and gives 0 where there is no room for another one. Open addressing with linear probing.
+ * Adds the function that hashes a job id, as {@link jobKey} does. It takes the address and the length of the id and
+ * the address of a match, where it writes the key.
  */
-function addIntern(module: ModuleWriter, map: MemoryMap, seed: bigint): number {
-  return module.add(2, (writer) => {
-    const [START, LENGTH] = [0, 1];
-    const [hash, place, id, entry] = [writer.local(I64), writer.local(), writer.local(), writer.local()];
-    const start = getLocal(START);
-    const length = getLocal(LENGTH);
-    const offset = writer.local();
-    const idPlace = () => i32.mul(getLocal(place), i32.const(4));
-    const shortHash = i32.wrap(getLocal(hash));
+function addHash(module: ModuleWriter, [seedLow, seedHigh]: JobSeed): number {
+  return module.add(3, (writer) => {
+    const [AT, LENGTH, MATCH_AT] = [0, 1, 2];
+    const [low, high, end] = [writer.local(), writer.local(), writer.local()];
+    const at = getLocal(AT);
+    const match = getLocal(MATCH_AT);
+    const mix = (word: Code): void => {
+      const { LOW, HIGH } = JOB_HASH;
+      const turnedLow = i32.rotl(
+        i32.mul(i32.xor(getLocal(low), word), i32.const(LOW.FACTOR)),
+        i32.const(LOW.TURN),
+      );
+      writer.set(low, i32.add(turnedLow, getLocal(high)));
+      const turnedHigh = i32.rotl(
+        i32.mul(i32.xor(getLocal(high), word), i32.const(HIGH.FACTOR)),
+        i32.const(HIGH.TURN),
+      );
+      writer.set(high, i32.xor(turnedHigh, getLocal(low)));
+    };
 
-    writer.set(hash, i64.xor(i64.const(seed), i64.extend(length)));
-    eachWord(writer, offset, length, () => {
-      const word = wordAt(start, getLocal(offset), length);
-      const mixed = i64.mul(i64.xor(getLocal(hash), word), i64.const(MULTIPLIER));
-      writer.set(hash, i64.rotl(mixed, i64.const(29n)));
-    });
-    writer.set(hash, i64.xor(getLocal(hash), i64.shrU(getLocal(hash), i64.const(32n))));
-    writer.set(place, i32.and(shortHash, i32.const(ID_PLACES - 1)));
-
-    writer.block((isNew) => {
-      writer.loop((probe) => {
-        writer.set(id, i32.load(idPlace(), map.idPlaces));
-        writer.branchIf(isNew, i32.eqz(getLocal(id)));
-        writer.set(entry, i32.mul(getLocal(id), i32.const(ID.SIZE)));
-        writer.block((differs) => {
-          writer.branchIf(differs, i32.ne(i32.load(getLocal(entry), map.ids + ID.HASH), shortHash));
-          writer.branchIf(differs, i32.ne(i32.load(getLocal(entry), map.ids + ID.LENGTH), length));
-          const known = i32.load(getLocal(entry), map.ids + ID.START);
-          eachWord(writer, offset, length, () => {
-            const ours = wordAt(start, getLocal(offset), length);
-            writer.branchIf(differs, i64.ne(ours, wordAt(known, getLocal(offset), length)));
-          });
-          writer.return(getLocal(id));
-        });
-        writer.set(place, i32.and(i32.add(getLocal(place), ONE), i32.const(ID_PLACES - 1)));
-        writer.branch(probe);
+    writer.set(low, i32.xor(i32.const(seedLow), getLocal(LENGTH)));
+    writer.set(high, i32.const(seedHigh));
+    writer.set(end, i32.add(at, getLocal(LENGTH)));
+    writer.block((isDone) => {
+      writer.loop((again) => {
+        writer.branchIf(isDone, i32.gtU(i32.add(at, i32.const(WORD)), getLocal(end)));
+        mix(i32.load(at));
+        advance(writer, AT, i32.const(WORD));
+        writer.branch(again);
       });
     });
-
-    const namesEnd = slot(SLOT.NAMES_END);
-    const isFull = i32.or(
-      i32.eq(slot(SLOT.IDS), i32.const(MAX_IDS)),
-      i32.gtU(i32.add(namesEnd, length), i32.const(map.namesLimit)),
-    );
-    writer.if(isFull, () => writer.return(NOTHING));
-    writer.set(id, i32.add(slot(SLOT.IDS), ONE));
-    writer.set(entry, i32.mul(getLocal(id), i32.const(ID.SIZE)));
-    writer.do(setSlot(SLOT.IDS, getLocal(id)));
-    writer.do(i32.store(idPlace(), getLocal(id), map.idPlaces));
-    writer.do(i32.store(getLocal(entry), shortHash, map.ids + ID.HASH));
-    writer.do(i32.store(getLocal(entry), namesEnd, map.ids + ID.START));
-    writer.do(i32.store(getLocal(entry), length, map.ids + ID.LENGTH));
-    eachWord(writer, offset, length, () => {
-      const word = i64.load(i32.add(start, getLocal(offset)));
-      writer.do(i64.store(i32.add(namesEnd, getLocal(offset)), word));
+    writer.if(i32.ltU(at, getLocal(end)), () => {
+      // What lies behind the id does not belong to it.
+      const bits = i32.shl(i32.sub(getLocal(end), at), i32.const(3));
+      mix(i32.and(i32.load(at), i32.sub(i32.shl(ONE, bits), ONE)));
     });
-    writer.do(setSlot(SLOT.NAMES_END, i32.add(namesEnd, length)));
-    return getLocal(id);
+    for (let word = 0; word < JOB_HASH.FINAL_WORDS; word++) mix(NOTHING);
+    writer.do(i32.store(match, getLocal(low), MATCH.JOB_LOW * 4));
+    writer.do(i32.store(match, i32.or(getLocal(high), ONE), MATCH.JOB_HIGH * 4));
+    return NOTHING;
   });
-}
-
-/** Runs the body for each eight bytes of a length, the last ones perhaps less. */
-function eachWord(writer: FunctionWriter, offset: number, length: Code, body: () => void): void {
-  writer.set(offset, NOTHING);
-  writer.block((done) => {
-    writer.loop((again) => {
-      writer.branchIf(done, i32.geU(getLocal(offset), length));
-      body();
-      advance(writer, offset, i32.const(WORD));
-      writer.branch(again);
-    });
-  });
-}
-
-/** Eight bytes at an offset; those beyond the length as zeros. */
-function wordAt(start: Code, offset: Code, length: Code): Code {
-  const left = i32.sub(length, offset);
-  const bits = i64.extend(i32.mul(i32.sub(i32.const(WORD), left), i32.const(8)));
-  const word = i64.load(i32.add(start, offset));
-  const cut = i64.shrU(i64.shl(word, bits), bits);
-  return select(cut, word, i32.ltU(left, i32.const(WORD)));
 }

@@ -1,13 +1,11 @@
 // Runs the compiled patterns: holds the memory that text is copied into, the table of pattern functions, and
 // the lists of which to try. Knows nothing of schemas.
 
-import { randomBytes } from 'node:crypto';
 import type { Framing } from '../protocol/framing.js';
+import type { JobSeed } from '../protocol/job-key.js';
 import { COMPACT_HEAD, generateDriver, SPACED_HEAD } from './driver.js';
 import {
   ENTRY,
-  ID,
-  ID_PLACES,
   MATCH,
   MAX_EXAMPLE,
   type MemoryMap,
@@ -30,6 +28,8 @@ export interface MachineOptions {
   readonly maxPatterns: number;
   /** Whether a timestamp is neither too old nor in the future. */
   readonly isTimely: ((timestamp: string) => boolean) | undefined;
+  /** Of the job ids' keys. */
+  readonly jobSeed: JobSeed;
   /** Where the scans are counted from, for tests; default 0. */
   readonly firstScan?: number | undefined;
 }
@@ -74,14 +74,11 @@ export class PatternMachine {
   #shift = 0;
   /** The number of the latest scan, of 32 bits as memory holds it. */
   #scans: number;
-  /** Job ids by their number less one, as far as somebody has asked. */
-  #jobIds: string[] = [];
-  /** How often all job ids were forgotten: their numbers count anew from then on. */
-  generation = 0;
 
   /** @throws WebAssembly.CompileError where the processor lacks 128-bit instructions */
   constructor(options: MachineOptions) {
-    const { framing, delimiter, maxMessageSize, names, maxPatterns, isTimely, firstScan = 0 } = options;
+    const { framing, delimiter, maxMessageSize, names, maxPatterns, isTimely, jobSeed } = options;
+    const { firstScan = 0 } = options;
     this.#scans = firstScan;
     this.#map = memoryMap(maxPatterns);
     this.#telling = tellingOffset(names);
@@ -91,11 +88,9 @@ export class PatternMachine {
     this.#words = new Uint32Array(this.#memory.buffer);
     this.#isTimely = (start, end) =>
       isTimely?.(this.#bytes.toString('latin1', start, end)) === false ? 0 : 1;
-    const seed = randomBytes(8).readBigUInt64LE();
-    const settings = { framing, delimiter, maxMessageSize, telling: this.#telling, seed };
+    const settings = { framing, delimiter, maxMessageSize, telling: this.#telling, jobSeed };
     this.#scan = this.#instantiate<Scan>(generateDriver(this.#map, settings), 'scan');
     this.#words.fill(this.#map.lists, this.#map.shelves / WORD, this.#map.shelves / WORD + SHELVES.COUNT);
-    this.#forgetJobs();
     this.#words[SLOT.ACTIVE_JOBS / WORD] = NO_HEARTBEAT;
   }
 
@@ -125,17 +120,6 @@ export class PatternMachine {
     const count = this.#slot(SLOT.ACTIVE_JOBS);
     this.#words[SLOT.ACTIVE_JOBS / WORD] = NO_HEARTBEAT;
     return count;
-  }
-
-  /** The job id of this number in {@link matches}. */
-  jobId(number: number): string {
-    const known = this.#jobIds[number - 1];
-    if (known !== undefined) return known;
-    const entry = (this.#map.ids + number * ID.SIZE) / WORD;
-    const start = this.#words[entry + ID.START / WORD] ?? 0;
-    const jobId = this.#bytes.toString('latin1', start, start + (this.#words[entry + ID.LENGTH / WORD] ?? 0));
-    this.#jobIds[number - 1] = jobId;
-    return jobId;
   }
 
   /**
@@ -218,7 +202,6 @@ export class PatternMachine {
    * @returns the offset of the first message that is not taken
    */
   scan(from: number): number {
-    if (this.#slot(SLOT.STOP) === STOP.IDS_FULL) this.#forgetJobs();
     if (this.#scans === MAX_SCAN) this.#renumberScans();
     this.#scans++;
     this.#words[SLOT.STAMP / WORD] = this.#scans;
@@ -227,15 +210,6 @@ export class PatternMachine {
 
   #slot(address: number): number {
     return this.#words[address / WORD] ?? 0;
-  }
-
-  #forgetJobs(): void {
-    const places = this.#map.idPlaces / WORD;
-    this.#words.fill(0, places, places + ID_PLACES);
-    this.#words[SLOT.IDS / WORD] = 0;
-    this.#words[SLOT.NAMES_END / WORD] = this.#map.names;
-    this.#jobIds = [];
-    this.generation++;
   }
 
   #tryInstantiate(code: Uint8Array<ArrayBuffer>): Match | undefined {

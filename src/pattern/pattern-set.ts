@@ -3,6 +3,7 @@
 
 import { type Buffer, isUtf8 } from 'node:buffer';
 import type { Framing } from '../protocol/framing.js';
+import { type JobSeed, NO_SEED } from '../protocol/job-key.js';
 import type { MessageRegistry, MessageType } from '../protocol/message-registry.js';
 import { generatePattern } from './code-generator.js';
 import { CompileBudget } from './compile-budget.js';
@@ -23,6 +24,8 @@ export interface PatternOptions {
   isTimely?: ((timestamp: string) => boolean) | undefined;
   /** Layouts to learn of each message type; default 16, 0 for none. */
   maxLearnedLayouts?: number;
+  /** Of the job ids' keys; default {@link NO_SEED}. */
+  jobSeed?: JobSeed;
   /** Where scans are counted from, for tests; default 0. */
   firstScan?: number;
 }
@@ -39,10 +42,6 @@ export interface Matches {
   readonly lines: number;
   /** Whether the next message may be matched too: the scan has only run out of room. */
   readonly isInterrupted: boolean;
-  /** Changes when the numbers of job ids count anew. */
-  readonly jobGeneration: number;
-  /** The job id of a number in `records`. */
-  jobId(number: number): string;
   /** `activeJobs` of the latest heartbeat among them; {@link NO_HEARTBEAT} when there is none, or at the second call. */
   takeActiveJobs(): number;
 }
@@ -90,6 +89,7 @@ export class PatternSet implements Matches {
     const maxPatterns = types.length * (1 + this.#maxLearned) + 1;
     const machine = startMachine({
       ...{ framing, delimiter, maxMessageSize, isTimely, names, maxPatterns },
+      jobSeed: options.jobSeed ?? NO_SEED,
       firstScan: options.firstScan,
     });
     this.#machine = machine;
@@ -115,14 +115,6 @@ export class PatternSet implements Matches {
 
   get isInterrupted(): boolean {
     return this.#machine?.isInterrupted ?? false;
-  }
-
-  get jobGeneration(): number {
-    return this.#machine?.generation ?? 0;
-  }
-
-  jobId(number: number): string {
-    return this.#machine?.jobId(number) ?? '';
   }
 
   takeActiveJobs(): number {

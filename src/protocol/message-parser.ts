@@ -14,6 +14,7 @@ import {
   trimBlanks,
   ValueScanner,
 } from './framing.js';
+import { type JobKey, type JobSeed, jobKey, NO_JOB, NO_SEED } from './job-key.js';
 import { MessageValidator, type Refusal, refuse } from './message-validator.js';
 import { type DecodedJson, decodeJson } from './safe-json.js';
 
@@ -28,6 +29,8 @@ export interface ParserOptions {
   patterns?: PatternSet | undefined;
   /** Parse what a pattern has matched too, and compare; default false. */
   verify?: boolean;
+  /** Of the job ids' keys, the same as that of the patterns; default {@link NO_SEED}. */
+  jobSeed?: JobSeed;
 }
 
 export interface ParsedMessage {
@@ -53,6 +56,7 @@ export class MessageParser {
   /** What is tried before a message is parsed. */
   readonly patterns: PatternSet | undefined;
   readonly #verify: boolean;
+  readonly #jobSeed: JobSeed;
   #partial: Buffer = Buffer.alloc(0);
   #skipping = false;
   /** Delimiters before the line that is being parsed. */
@@ -67,6 +71,7 @@ export class MessageParser {
     this.#boundary = new FrameBoundary(this.#framing, this.#delimiter);
     this.patterns = options.patterns;
     this.#verify = options.verify ?? false;
+    this.#jobSeed = options.jobSeed ?? NO_SEED;
   }
 
   /**
@@ -221,9 +226,8 @@ export class MessageParser {
       const [start, end] = [(records[at] ?? 0) - shift, (records[at + MATCH.END] ?? 0) - shift];
       const next = index + 1 < count ? (records[at + MATCH.SIZE] ?? 0) - shift : matches.end;
       const typeIndex = records[at + MATCH.TYPE] ?? 0;
-      const job = records[at + MATCH.JOB] ?? 0;
-      const jobId = job === 0 ? undefined : matches.jobId(job);
-      if (!this.#agrees(bytes.subarray(start, end), typeIndex, jobId)) {
+      const job = { low: records[at + MATCH.JOB_LOW] ?? 0, high: records[at + MATCH.JOB_HIGH] ?? 0 };
+      if (!this.#agrees(bytes.subarray(start, end), typeIndex, job)) {
         const type = this.validator.registry.types[typeIndex];
         if (type !== undefined) sink.onMismatch?.(type);
         return start;
@@ -235,11 +239,19 @@ export class MessageParser {
     return matches.end;
   }
 
-  #agrees(message: Buffer, typeIndex: number, jobId: string | undefined): boolean {
+  #agrees(message: Buffer, typeIndex: number, { low, high }: JobKey): boolean {
     const frame = decodeJson(message, 0, message.length, this.validator.maxDepth);
     if (!frame.ok) return false;
     const result = this.validator.check(frame.value);
-    return result.ok && result.type.index === typeIndex && jobIdOf(frame.value as object) === jobId;
+    if (!result.ok || result.type.index !== typeIndex) return false;
+    const job = this.jobOf(frame.value as object);
+    return job.low === low && job.high === high;
+  }
+
+  /** The key of the job that a message names; {@link NO_JOB} for none. */
+  jobOf(message: { jobId?: unknown; job_id?: unknown }): JobKey {
+    const jobId = message.jobId ?? message.job_id;
+    return typeof jobId === 'string' ? jobKey(jobId, this.#jobSeed) : NO_JOB;
   }
 
   /** The slow path for what comes next: a line, or one object of a long line. Returns where it ends. */
@@ -343,9 +355,4 @@ export class MessageParser {
 }
 
 /** The job that a message is about: `jobId`, or its older spelling. */
-export function jobIdOf(message: { jobId?: unknown; job_id?: unknown }): string | undefined {
-  const jobId = message.jobId ?? message.job_id;
-  return typeof jobId === 'string' ? jobId : undefined;
-}
-
 type DecodedFrame = DecodedJson | { readonly ok: false; readonly code: 'MESSAGE_TOO_LARGE' | 'INVALID_UTF8' };

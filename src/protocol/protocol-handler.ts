@@ -9,6 +9,7 @@ import type { Chunk } from '../dispatch/lane.js';
 import {
   CHUNK,
   FRAME,
+  JOB,
   NO_HEARTBEAT,
   type RefusedFrame,
   RUN,
@@ -175,8 +176,9 @@ export class ProtocolHandler {
       connection.lastHeartbeatAt = chunk.receivedAt;
     }
     if (connection.role !== 'crawler') return;
-    for (let job = jobsFrom; job < jobsTo; job++) {
-      this.#recipients.owners.set(verdict.jobIds[verdict.chunkJobs[job] ?? 0] ?? '', connection.id);
+    const { owners } = this.#recipients;
+    for (let at = jobsFrom * JOB.SIZE; at < jobsTo * JOB.SIZE; at += JOB.SIZE) {
+      owners.set(verdict.jobs[at] ?? 0, verdict.jobs[at + JOB.HIGH] ?? 0, connection.id);
     }
   }
 
@@ -306,7 +308,7 @@ export class ProtocolHandler {
   /** Sends one application message to the crawlers that it is for. */
   #direct(connection: SocketConnection, type: string, run: FrameRun): void {
     const address = run.verdict.addresses[frameField(run, 0, FRAME.JOB)];
-    const recipients = this.#recipients.find({ type, to: address?.to, jobId: address?.jobId }, connection.id);
+    const recipients = this.#recipients.find({ type, to: address?.to, job: address?.job }, connection.id);
     const piece = wholeRun(run);
     for (const recipient of recipients) {
       recipient.deliver(piece);

@@ -2,6 +2,7 @@
 
 import { createHash } from 'node:crypto';
 import { PLAIN, SKIP, WITH_META } from '../delivery/frame-run.js';
+import { type JobSeed, jobKey } from '../protocol/job-key.js';
 import type { MessageRegistry } from '../protocol/message-registry.js';
 import type { MessageMap } from '../protocol/messages.js';
 
@@ -21,16 +22,16 @@ export class Filter {
   readonly mark: number;
   /** By type index: 1 for a wanted type. */
   readonly #types: Uint8Array;
-  readonly #jobIds: ReadonlySet<string> | undefined;
+  readonly #jobs: JobSet | undefined;
   readonly #crawlerIds: ReadonlySet<string> | undefined;
 
-  constructor(registry: MessageRegistry, data: SubscribeData) {
+  constructor(registry: MessageRegistry, data: SubscribeData, jobSeed: JobSeed) {
     const { types, jobIds, crawlerIds, meta } = data;
     const wanted = registry.types.map(({ name, direction }) =>
       direction === 'crawler' && types.some((pattern) => matchesType(pattern, name)) ? 1 : 0,
     );
     this.#types = Uint8Array.from(wanted);
-    this.#jobIds = jobIds && new Set(jobIds);
+    this.#jobs = jobIds && new JobSet(jobIds, jobSeed);
     this.#crawlerIds = crawlerIds && new Set(crawlerIds);
     this.mark = meta === true ? WITH_META : PLAIN;
     this.wantsRejected = types.includes(REJECTED);
@@ -44,11 +45,31 @@ export class Filter {
     return this.#crawlerIds === undefined || (crawlerId !== undefined && this.#crawlerIds.has(crawlerId));
   }
 
-  /** The mark of a message whose crawler is wanted: {@link SKIP} when the message is not. */
-  markOf(typeIndex: number, jobId: string | undefined): number {
+  /**
+   * The mark of a message whose crawler is wanted: {@link SKIP} when the message is not.
+   * @param jobLow with `jobHigh` the key of its job; both 0 for none
+   */
+  markOf(typeIndex: number, jobLow: number, jobHigh: number): number {
     if (this.#types[typeIndex] !== 1) return SKIP;
-    if (this.#jobIds !== undefined && (jobId === undefined || !this.#jobIds.has(jobId))) return SKIP;
+    if (this.#jobs?.has(jobLow, jobHigh) === false) return SKIP;
     return this.mark;
+  }
+}
+
+/** Jobs, by their keys. */
+class JobSet {
+  /** Lower half of a key, as a signed number, which V8 keeps without an object → upper halves. */
+  readonly #keys = new Map<number, number[]>();
+
+  constructor(jobIds: readonly string[], seed: JobSeed) {
+    for (const jobId of jobIds) {
+      const { low, high } = jobKey(jobId, seed);
+      this.#keys.set(low | 0, [...(this.#keys.get(low | 0) ?? []), high]);
+    }
+  }
+
+  has(low: number, high: number): boolean {
+    return this.#keys.get(low | 0)?.includes(high) ?? false;
   }
 }
 

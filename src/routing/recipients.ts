@@ -1,5 +1,6 @@
 // Route, the other way: which crawlers an application's message goes to.
 
+import type { JobKey } from '../protocol/job-key.js';
 import { JobOwners } from './job-owners.js';
 
 /** What routing needs to know of a connection. */
@@ -22,7 +23,7 @@ export interface CrawlerDirectory<R extends Recipient> {
 export interface Address {
   readonly type: string;
   readonly to: string | undefined;
-  readonly jobId: string | undefined;
+  readonly job: JobKey | undefined;
 }
 
 export class Recipients<R extends Recipient> {
@@ -57,20 +58,19 @@ export class Recipients<R extends Recipient> {
     const only = found.length === 1 ? found[0] : undefined;
     if (only !== undefined) {
       if (address.type === 'job_response') this.#waiting.delete(only.id);
-      if (address.type === 'job_assignment' && address.jobId !== undefined) {
-        this.owners.set(address.jobId, only.id);
-      }
+      const { job } = address;
+      if (address.type === 'job_assignment' && job !== undefined) this.owners.set(job.low, job.high, only.id);
     }
     return found;
   }
 
-  #find({ type, to, jobId }: Address, senderId: string | undefined): R[] {
+  #find({ type, to, job }: Address, senderId: string | undefined): R[] {
     const others = () => this.#directory.activeCrawlers().filter(({ id }) => id !== senderId);
     if (to === '*') return others();
     if (to === 'any') return leastBusy(others());
     if (to !== undefined) return others().filter(({ id, crawlerId }) => id === to || crawlerId === to);
-    const owner =
-      jobId === undefined ? undefined : this.#directory.activeCrawler(this.owners.get(jobId) ?? '');
+    const ownerId = job === undefined ? undefined : this.owners.get(job);
+    const owner = this.#directory.activeCrawler(ownerId ?? '');
     if (owner !== undefined) return [owner];
     if (type === 'job_response') {
       for (const id of this.#waiting) {

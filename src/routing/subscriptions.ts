@@ -3,7 +3,8 @@
 
 import { cutRun, type FrameRun, frameField, PLAIN, SKIP, spanOf, wholeRun } from '../delivery/frame-run.js';
 import type { Piece } from '../delivery/outbox.js';
-import { FRAME } from '../dispatch/verdict.js';
+import { FRAME, JOB } from '../dispatch/verdict.js';
+import { type JobSeed, NO_SEED } from '../protocol/job-key.js';
 import type { MessageRegistry } from '../protocol/message-registry.js';
 import { Filter, type SubscribeData, subscriptionBytes } from './filter.js';
 
@@ -62,12 +63,21 @@ export class Subscriptions {
   #marks = new Uint8Array(1024);
   #turns = new Uint32Array(1024);
   readonly #maxBytes: number;
+  readonly #jobSeed: JobSeed;
   #bytes = 0;
 
-  /** @param maxBytes of the texts of all subscriptions; default: no limit. One subscriber may have a sixteenth. */
-  constructor(registry: MessageRegistry, maxBytes: number = Number.POSITIVE_INFINITY) {
+  /**
+   * @param maxBytes of the texts of all subscriptions; default: no limit. One subscriber may have a sixteenth.
+   * @param jobSeed of the keys that verdicts have of jobs; default {@link NO_SEED}
+   */
+  constructor(
+    registry: MessageRegistry,
+    maxBytes: number = Number.POSITIVE_INFINITY,
+    jobSeed: JobSeed = NO_SEED,
+  ) {
     this.#registry = registry;
     this.#maxBytes = maxBytes;
+    this.#jobSeed = jobSeed;
   }
 
   /** Bytes that the texts of all subscriptions take. */
@@ -111,7 +121,7 @@ export class Subscriptions {
     entry.bytes += bytes;
     this.#bytes += bytes;
     this.#entries.set(subscriber, entry);
-    const filter = new Filter(this.#registry, data);
+    const filter = new Filter(this.#registry, data, this.#jobSeed);
     entry.subscriptions.set(data.id, { filter, group: data.group, bytes });
     if (filter.wantsRejected) this.#rejected.add(subscriber);
     if (data.group === undefined) this.#updateInterest(subscriber, entry);
@@ -181,7 +191,11 @@ export class Subscriptions {
 
   #markOf(run: FrameRun, index: number, filter: Filter): number {
     const job = frameField(run, index, FRAME.JOB);
-    return filter.markOf(frameField(run, index, FRAME.TYPE), run.verdict.jobIds[job - 1]);
+    const typeIndex = frameField(run, index, FRAME.TYPE);
+    if (job === 0) return filter.markOf(typeIndex, 0, 0);
+    const { jobs } = run.verdict;
+    const at = (job - 1) * JOB.SIZE;
+    return filter.markOf(typeIndex, jobs[at] ?? 0, jobs[at + JOB.HIGH] ?? 0);
   }
 
   /**

@@ -5,6 +5,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { type Finding, StreamChecker } from '#src/check/stream-checker.js';
 import { Traffic } from '#src/cli/traffic.js';
 import { resolveOptions } from '#src/config.js';
+import { NO_SEED } from '#src/protocol/job-key.js';
 import { MessageRegistry } from '#src/protocol/message-registry.js';
 import { packageRoot } from '../support/cli.js';
 import { changed, line, VALID } from '../support/messages.js';
@@ -29,7 +30,7 @@ async function startChecker({ schemas, onFinding, ...given }: Settings = {}): Pr
       ...options.workers,
       threads: 1,
       validationTimeout: options.validationTimeout,
-      settings: { ...options, schemas, delimiter: 10 },
+      settings: { ...options, schemas, delimiter: 10, jobSeed: NO_SEED },
     },
     await MessageRegistry.load(schemas),
     { onFinding: onFinding ?? ((finding) => findings.push(finding)), onWorkerError: () => {} },

@@ -6,6 +6,7 @@ import { Traffic } from '#src/cli/traffic.js';
 import { BatchValidator } from '#src/dispatch/batch-validator.js';
 import { CHUNK, FRAME, NO_HEARTBEAT, RUN, RunKind, type Verdict } from '#src/dispatch/verdict.js';
 import { PatternSet } from '#src/pattern/pattern-set.js';
+import { jobKey, NO_SEED } from '#src/protocol/job-key.js';
 import { changed, line, VALID } from '../support/messages.js';
 
 const NEWLINE = 0x0a;
@@ -165,15 +166,15 @@ describe('frames', () => {
     expect(found).toEqual(texts.map((text) => text.trimEnd()));
   });
 
-  test('jobs are named once, by either spelling, and told by range', () => {
+  test('jobs are there once for each range, by either spelling', () => {
     const { verdict } = validate(
       progress('job-a') + progress('job-b') + progress('job-a') + line(VALID.heartbeat),
       line({ ...VALID.job_started, jobId: undefined, job_id: 'job-a' }),
     );
-    expect(verdict.jobIds).toEqual(['job-a', 'job-b']);
+    const keys = ['job-a', 'job-b', 'job-a'].map((jobId) => jobKey(jobId, NO_SEED));
+    expect([...verdict.jobs]).toEqual(keys.flatMap(({ low, high }) => [low, high]));
     const jobs = Array.from({ length: 5 }, (_, frame) => verdict.frames[frame * FRAME.SIZE + FRAME.JOB]);
-    expect(jobs).toEqual([1, 2, 1, 0, 1]);
-    expect([...verdict.chunkJobs]).toEqual([0, 1, 0]);
+    expect(jobs).toEqual([1, 2, 1, 0, 3]);
     expect([field(verdict, 0, 'JOB_END'), field(verdict, 1, 'JOB_END')]).toEqual([2, 3]);
   });
 
@@ -194,20 +195,18 @@ describe('frames', () => {
   });
 });
 
-test('no parsed message is in a verdict: flat arrays, job ids, and details of the refused', () => {
+test('no parsed message is in a verdict: flat arrays, and details of the refused', () => {
   const { verdict } = validate(new Traffic({ seed: 3 }).block(2000).toString());
-  const { jobIds, refusals, addresses, matched, mismatches, layoutsLearned, layoutsDropped, ...arrays } =
-    verdict;
+  const { refusals, addresses, matched, mismatches, layoutsLearned, layoutsDropped, ...arrays } = verdict;
   expect([matched, mismatches, layoutsLearned, layoutsDropped]).toEqual([0, [], 0, 0]);
   for (const array of Object.values(arrays)) expect(array).toBeInstanceOf(Uint32Array);
   expect([refusals, addresses]).toEqual([[], []]);
-  expect(jobIds.every((jobId) => typeof jobId === 'string')).toBe(true);
   expect([...verdict.accepted].reduce((sum, count) => sum + count)).toBe(2000);
 });
 
 test('the numbers of a few messages are plain arrays of integers, those of many views of one buffer', () => {
-  const numbersOf = ({ chunks, runs, frames, chunkJobs, accepted }: Verdict) =>
-    [chunks, runs, frames, chunkJobs, accepted] as const;
+  const numbersOf = ({ chunks, runs, frames, jobs, accepted }: Verdict) =>
+    [chunks, runs, frames, jobs, accepted] as const;
   const message = progress('abc');
   const few = numbersOf(validate(message.repeat(16)).verdict);
   const many = numbersOf(validate(message.repeat(17)).verdict);

@@ -3,6 +3,7 @@ import { MessageParser, MessageRegistry, MessageValidator } from 'sluice';
 import { describe, expect, test } from 'vitest';
 import * as z from 'zod';
 import { type Matches, PatternSet } from '#src/pattern/pattern-set.js';
+import { jobKey, NO_JOB, NO_SEED } from '#src/protocol/job-key.js';
 import { VALID } from '../support/messages.js';
 import { eachMatch, matchFirst } from '../support/patterns.js';
 import { shortestTime } from '../support/timing.js';
@@ -145,11 +146,11 @@ describe('compiles', () => {
     const { patterns } = compile({ jobId: z.string().optional(), job_id: z.string().optional() });
     const jobOf = (text: string) => {
       const match = matchFirst(patterns, text);
-      return match === undefined ? 'no match' : match.jobId;
+      return match === undefined ? 'no match' : match.job;
     };
-    expect(jobOf('{"type":"t","jobId":"a","job_id":"b"}')).toBe('a');
-    expect(jobOf('{"type":"t","job_id":"b"}')).toBe('b');
-    expect(jobOf('{"type":"t"}')).toBeUndefined();
+    expect(jobOf('{"type":"t","jobId":"a","job_id":"b"}')).toEqual(jobKey('a', NO_SEED));
+    expect(jobOf('{"type":"t","job_id":"b"}')).toEqual(jobKey('b', NO_SEED));
+    expect(jobOf('{"type":"t"}')).toEqual(NO_JOB);
     expect(jobOf('{"type":"t","jobId":"\\u0061"}')).toBe('no match');
   });
 });
@@ -323,7 +324,11 @@ test('schemas that users bring obey the law too', () => {
         if (match?.end !== bytes.length) return;
         matched++;
         expect(validator.validate(bytes)).toMatchObject({ ok: true, type: { name: 't' } });
-        if ('jobId' in shape) expect(match.jobId).toBe(values.jobId);
+        if ('jobId' in shape) {
+          expect(match.job).toEqual(
+            typeof values.jobId === 'string' ? jobKey(values.jobId, NO_SEED) : NO_JOB,
+          );
+        }
       }),
       { numRuns: 5000, seed: 7 },
     );
@@ -401,13 +406,11 @@ describe('patterns in the parser', () => {
       load: () => true,
       scan: (from: number): Matches => ({
         count: from === 0 ? 1 : 0,
-        records: new Uint32Array([0, beat.length, shutdown?.index ?? 0, 0]),
+        records: new Uint32Array([0, beat.length, shutdown?.index ?? 0, 0, 0]),
         shift: 0,
         end: from === 0 ? beat.length + 1 : from,
         lines: 1,
         isInterrupted: false,
-        jobGeneration: 1,
-        jobId: () => '',
         takeActiveJobs: () => 0,
       }),
     }) as PatternSet;

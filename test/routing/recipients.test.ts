@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import { JobOwners } from '#src/routing/job-owners.js';
+import { jobKey, NO_SEED } from '#src/protocol/job-key.js';
 import { type Recipient, Recipients } from '#src/routing/recipients.js';
 
 let crawlers: (Recipient & { workload: number })[] = [];
@@ -13,8 +13,17 @@ beforeEach(() => {
   );
 });
 
+const keyOf = (jobId: string) => jobKey(jobId, NO_SEED);
+
+function own(jobId: string, connectionId: string): void {
+  const { low, high } = keyOf(jobId);
+  recipients.owners.set(low, high, connectionId);
+}
+
 const find = (type: string, to?: string, jobId?: string, sender = 'app') =>
-  recipients.find({ type, to, jobId }, sender).map(({ id }) => id);
+  recipients
+    .find({ type, to, job: jobId === undefined ? undefined : keyOf(jobId) }, sender)
+    .map(({ id }) => id);
 
 describe('to', () => {
   test('a connection id or a crawlerId', () => {
@@ -37,19 +46,19 @@ describe('to', () => {
   });
 
   test('wins over the owner of the job', () => {
-    recipients.owners.set('job-1', 'a');
+    own('job-1', 'a');
     expect(find('token_refresh_response', 'b', 'job-1')).toEqual(['b']);
   });
 });
 
 describe('the owner of the job', () => {
   test('gets what is about it', () => {
-    recipients.owners.set('job-1', 'b');
+    own('job-1', 'b');
     expect(find('token_refresh_response', undefined, 'job-1')).toEqual(['b']);
   });
 
   test('that has gone is no owner', () => {
-    recipients.owners.set('job-1', 'gone');
+    own('job-1', 'gone');
     expect(find('token_refresh_response', undefined, 'job-1')).toEqual(['a', 'b', 'c']);
   });
 
@@ -85,24 +94,5 @@ describe('job_response', () => {
     recipients.onJobRequest('a');
     find('job_response', 'crawler-a');
     expect(find('job_response')).toEqual(['a', 'b', 'c']);
-  });
-});
-
-describe('JobOwners', () => {
-  test('does not keep an id that is longer than 256 characters', () => {
-    const owners = new JobOwners(2);
-    owners.set('x'.repeat(256), 'a');
-    owners.set('y'.repeat(257), 'a');
-    expect(owners.size).toBe(1);
-  });
-
-  test('forgets the job not heard of for longest', () => {
-    const owners = new JobOwners(2);
-    owners.set('job-1', 'a');
-    owners.set('job-2', 'b');
-    owners.set('job-1', 'c');
-    owners.set('job-3', 'd');
-    expect([owners.get('job-1'), owners.get('job-2'), owners.get('job-3')]).toEqual(['c', undefined, 'd']);
-    expect(owners.size).toBe(2);
   });
 });

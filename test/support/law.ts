@@ -5,7 +5,6 @@ import { MessageParser, MessageRegistry, MessageValidator, type ValidatorOptions
 import { expect } from 'vitest';
 import type * as z from 'zod';
 import { PatternSet } from '#src/pattern/pattern-set.js';
-import { jobIdOf } from '#src/protocol/message-parser.js';
 import { eachMatch } from './patterns.js';
 
 export class BothPaths {
@@ -34,20 +33,21 @@ export class BothPaths {
     return { matched: byFast.matched, isValid: bySlow.refused === 0 };
   }
 
-  /** Types with job ids and places, or codes. */
+  /** Types with jobs and places, or codes. */
   #outcomes(parser: MessageParser, bytes: Buffer): { all: string[]; matched: number; refused: number } {
     const all: string[] = [];
     let [matched, refused] = [0, 0];
     parser.parse(bytes, 0, bytes.length, {
-      onMessage: (type, value, start, end) => all.push(`${type.name} ${jobIdOf(value)} ${start}-${end}`),
+      onMessage: (type, value, start, end) =>
+        all.push(`${type.name} ${parser.jobOf(value).low} ${start}-${end}`),
       onRefusal: ({ code }, start, end, line) => {
         refused++;
         all.push(`${code} ${start}-${end} line ${line}`);
       },
       ...(parser === this.#fast && {
-        onMatches: eachMatch(({ typeIndex, jobId, start, end }) => {
+        onMatches: eachMatch(({ typeIndex, job, start, end }) => {
           matched++;
-          all.push(`${this.#registry.types[typeIndex]?.name} ${jobId} ${start}-${end}`);
+          all.push(`${this.#registry.types[typeIndex]?.name} ${job.low} ${start}-${end}`);
         }),
       }),
     });

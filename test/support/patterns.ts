@@ -3,23 +3,24 @@
 import type { FrameSink } from 'sluice';
 import { MATCH } from '#src/pattern/machine-memory.js';
 import type { Matches, PatternSet } from '#src/pattern/pattern-set.js';
+import type { JobKey } from '#src/protocol/job-key.js';
 
 export interface OneMatch {
   readonly typeIndex: number;
   readonly start: number;
   readonly end: number;
-  readonly jobId: string | undefined;
+  readonly job: JobKey;
 }
 
 /** The match of this number, in offsets of the bytes that were loaded. */
 export function matchAt(matches: Matches, index: number): OneMatch {
   const { records, shift } = matches;
-  const [start = 0, end = 0, typeIndex = 0, job = 0] = records.subarray(index * MATCH.SIZE);
+  const [start = 0, end = 0, typeIndex = 0, low = 0, high = 0] = records.subarray(index * MATCH.SIZE);
   return {
     typeIndex,
     start: start - shift,
     end: end - shift,
-    jobId: job === 0 ? undefined : matches.jobId(job),
+    job: { low, high },
   };
 }
 

@@ -1,5 +1,7 @@
 // What a test starts workers with by itself: the protocol's own messages, by patterns, of any age.
 
+import { NO_SEED } from '#src/protocol/job-key.js';
+
 export const WORKER_SETTINGS = {
   schemas: undefined,
   framing: 'auto',
@@ -9,4 +11,5 @@ export const WORKER_SETTINGS = {
   maxClockSkew: 0,
   patterns: 'on',
   maxLearnedLayouts: 16,
+  jobSeed: NO_SEED,
 } as const;

@@ -72,6 +72,7 @@ export const i32 = {
   xor: binary(0x73),
   shl: binary(0x74),
   shrU: binary(0x76),
+  rotl: binary(0x77),
   wrap: unary(0xa7),
   /** The nearest 32-bit number without sign: never traps. */
   truncate: unary(0xfc, 0x03),
@@ -136,4 +137,7 @@ export const callIndirect = (type: number, index: Code, ...args: readonly Code[]
   ...unsigned(type),
   0x00,
 ];
+/** Leaves a value behind. */
+export const drop = (value: Code): Code => [...value, 0x1a];
+
 export const select = (a: Code, b: Code, condition: Code): Code => [...a, ...b, ...condition, 0x1b];
