@@ -9,7 +9,7 @@ import { type FrameRange, MessageBuffer } from '../connection/message-buffer.js'
 import { SlabPool } from '../connection/slab-pool.js';
 import { Dispatcher } from '../dispatch/dispatcher.js';
 import { type Chunk, Lane } from '../dispatch/lane.js';
-import { CHUNK, FRAME, type RefusedFrame, RUN, RunKind, type Verdict } from '../dispatch/verdict.js';
+import { CHUNK, type RefusedFrame, RUN, RunKind, refusedFrame, type Verdict } from '../dispatch/verdict.js';
 import type { WorkerOptions } from '../dispatch/worker-pool.js';
 import type { WireErrorCode } from '../errors.js';
 import type { Issue } from '../protocol/issue.js';
@@ -207,7 +207,7 @@ export class StreamChecker {
   #reportRun(verdict: Verdict, at: number): void {
     if (verdict.runs[at + RUN.KIND] !== RunKind.REFUSED) return;
     const first = verdict.runs[at + RUN.FIRST] ?? 0;
-    const refusal = verdict.refusals[verdict.frames[first * FRAME.SIZE + FRAME.JOB] ?? 0];
+    const refusal = refusedFrame(verdict, first);
     if (refusal !== undefined) this.#report(refusal.code, refusal);
   }
 

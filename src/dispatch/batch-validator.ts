@@ -1,9 +1,11 @@
 // Validate: what a worker does with a batch. Runs the parser over each range and writes the verdict.
 // Must keep nothing of a batch after it has answered.
 
+import type { WireErrorCode } from '../errors.js';
 import { MATCH } from '../pattern/machine-memory.js';
 import type { Matches } from '../pattern/pattern-set.js';
 import type { FrameSink } from '../protocol/frame-sink.js';
+import type { Issue } from '../protocol/issue.js';
 import { NO_JOB } from '../protocol/job-key.js';
 import type { MessageParser } from '../protocol/message-parser.js';
 import type { MessageType } from '../protocol/message-registry.js';
@@ -16,7 +18,7 @@ import {
   type MessageAddress,
   NO_HEARTBEAT,
   RANGE_FIELDS,
-  type RefusedFrame,
+  type RefusalDetails,
   RUN,
   RunKind,
   type Verdict,
@@ -43,9 +45,11 @@ export class BatchValidator implements FrameSink {
   /** The present chunk's first row. */
   #firstJob = 0;
   readonly #jobRequest: number;
-  #refusals: RefusedFrame[] = [];
-  /** Refusals before those of the present range. */
-  #refusedBefore = 0;
+  #refusals: RefusalDetails[] = [];
+  /** Those without issues, by code and type: their index. */
+  readonly #sharedRefusals = new Map<string, number>();
+  /** Messages of the present range that were refused. */
+  #refused = 0;
   #maxDetailedRejections = 0;
   #addresses: MessageAddress[] = [];
   #matched = 0;
@@ -128,7 +132,7 @@ export class BatchValidator implements FrameSink {
   }
 
   get wantsIssues(): boolean {
-    return this.#refusals.length - this.#refusedBefore < this.#maxDetailedRejections;
+    return this.#refused < this.#maxDetailedRejections;
   }
 
   onMismatch({ name }: MessageType): void {
@@ -146,9 +150,20 @@ export class BatchValidator implements FrameSink {
 
   onRefusal({ code, type, issues }: Refusal, start: number, end: number, line: number): void {
     this.#extendRun(RunKind.REFUSED, start, end);
-    this.#frames.push4(start, end, 0, this.#refusals.length);
-    this.#refusals.push({ code, type, issues, line });
+    this.#frames.push4(start, end, line, this.#refusalIndex(code, type, issues));
     this.#frame++;
+    this.#refused++;
+  }
+
+  #refusalIndex(code: WireErrorCode, type: string | undefined, issues: readonly Issue[]): number {
+    if (issues.length > 0) return this.#refusals.push({ code, type, issues }) - 1;
+    const key = `${code} ${type}`;
+    let index = this.#sharedRefusals.get(key);
+    if (index === undefined) {
+      index = this.#refusals.push({ code, type, issues }) - 1;
+      this.#sharedRefusals.set(key, index);
+    }
+    return index;
   }
 
   /** @param parse gives the delimiters of a range; `undefined` ends it, and the answer is false */
@@ -164,7 +179,7 @@ export class BatchValidator implements FrameSink {
       this.#bytes = buffers[ranges[at] ?? 0] as Buffer;
       this.#rangeEnd = end;
       this.#activeJobs = NO_HEARTBEAT;
-      this.#refusedBefore = this.#refusals.length;
+      this.#refused = 0;
       this.#onProgress(this.#chunk, 0, 0);
       const lines = parse(this.#bytes, ranges[at + 1] ?? 0, end);
       if (lines === undefined) return false;
@@ -262,6 +277,7 @@ export class BatchValidator implements FrameSink {
     for (const list of [this.#chunks, this.#runs, this.#frames, this.#jobs]) list.clear();
     this.#firstJob = 0;
     this.#refusals = [];
+    this.#sharedRefusals.clear();
     this.#addresses = [];
     this.#matched = 0;
     this.#mismatches = [];

@@ -88,8 +88,8 @@ export interface Verdict {
   readonly frames: Numbers;
   /** {@link JOB} numbers a job that a range names, range by range. A range may have several rows of one job. */
   readonly jobs: Numbers;
-  /** Details of the refused messages, in order. */
-  readonly refusals: readonly RefusedFrame[];
+  /** Why messages were refused. Messages without issues share theirs: a peer may have thousands refused in a batch. */
+  readonly refusals: readonly RefusalDetails[];
   /** Whom the applications' messages are for, in order. */
   readonly addresses: readonly MessageAddress[];
   /** Accepted messages by type index. */
@@ -111,11 +111,11 @@ export const CHUNK = { RUN_END: 0, JOB_END: 1, LINES: 2, ACTIVE_JOBS: 3, SIZE: 4
 /** Fields of a run in {@link Verdict.runs}. */
 export const RUN = { FIRST: 0, COUNT: 1, KIND: 2, SIZE: 3 } as const;
 /**
- * Fields of a message in {@link Verdict.frames}. `JOB` is a row of {@link Verdict.jobs} plus 1, 0 for none; of a refused message, it is the
- * index into {@link Verdict.refusals}, of an application's message that into {@link Verdict.addresses}.
+ * Fields of a message in {@link Verdict.frames}. `JOB` is a row of {@link Verdict.jobs} plus 1, or 0; of an application's
+ * message, it is the index into {@link Verdict.addresses}. Of a refused message, `LINE` counts the delimiters before it
+ * in its range, and `REFUSAL` is the index into {@link Verdict.refusals}.
  */
-export const FRAME = { START: 0, END: 1, TYPE: 2, JOB: 3, SIZE: 4 } as const;
-
+export const FRAME = { START: 0, END: 1, TYPE: 2, LINE: 2, JOB: 3, REFUSAL: 3, SIZE: 4 } as const;
 /** Fields of a job in {@link Verdict.jobs}: its {@link JobKey}. */
 export const JOB = { LOW: 0, HIGH: 1, SIZE: 2 } as const;
 
@@ -126,11 +126,23 @@ export interface MessageAddress {
   readonly job: JobKey | undefined;
 }
 
-export interface RefusedFrame {
+/** Why a message was refused. */
+export interface RefusalDetails {
   readonly code: WireErrorCode;
   /** Name of the message's type where it is known. */
   readonly type: string | undefined;
   readonly issues: readonly Issue[];
+}
+
+/** A refused message of a range. */
+export interface RefusedFrame extends RefusalDetails {
   /** Delimiters before the message in its range. */
   readonly line: number;
+}
+
+/** The refused message that is this frame of a verdict. */
+export function refusedFrame({ frames, refusals }: Verdict, frame: number): RefusedFrame | undefined {
+  const at = frame * FRAME.SIZE;
+  const refusal = refusals[frames[at + FRAME.REFUSAL] ?? 0];
+  return refusal && { ...refusal, line: frames[at + FRAME.LINE] ?? 0 };
 }

@@ -14,6 +14,7 @@ import {
   type RefusedFrame,
   RUN,
   RunKind,
+  refusedFrame,
   type Verdict,
 } from '../dispatch/verdict.js';
 import type { WireErrorCode } from '../errors.js';
@@ -230,11 +231,12 @@ export class ProtocolHandler {
     const count = verdict.runs[at + RUN.COUNT] ?? 0;
     const kind = verdict.runs[at + RUN.KIND];
     if (kind === RunKind.REFUSED) {
-      const refusal = verdict.refusals[verdict.frames[first * FRAME.SIZE + FRAME.JOB] ?? 0];
+      const refusal = refusedFrame(verdict, first);
       if (refusal === undefined) return;
       // What is refused counts for the rate as well.
       if (this.#gate.take(connection, 1, chunk.receivedAt) === 1) {
-        this.#refuse(connection, refusal, frameBytes(chunk, verdict, first));
+        // Nobody else looks at the message: a peer may have thousands refused in a batch.
+        this.#refuse(connection, refusal, this.#isWatched ? frameBytes(chunk, verdict, first) : undefined);
       } else this.#refuseUntold(connection, 'RATE_LIMITED', refusal.type);
       return;
     }

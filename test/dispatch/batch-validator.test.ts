@@ -4,7 +4,15 @@ import { describe, expect, test } from 'vitest';
 import * as z from 'zod';
 import { Traffic } from '#src/cli/traffic.js';
 import { BatchValidator } from '#src/dispatch/batch-validator.js';
-import { CHUNK, FRAME, NO_HEARTBEAT, RUN, RunKind, type Verdict } from '#src/dispatch/verdict.js';
+import {
+  CHUNK,
+  FRAME,
+  NO_HEARTBEAT,
+  RUN,
+  RunKind,
+  refusedFrame,
+  type Verdict,
+} from '#src/dispatch/verdict.js';
 import { PatternSet } from '#src/pattern/pattern-set.js';
 import { jobKey, NO_SEED } from '#src/protocol/job-key.js';
 import { changed, line, VALID } from '../support/messages.js';
@@ -180,7 +188,7 @@ describe('frames', () => {
 
   test('refusals come with code, type, issues and line, and no value', () => {
     const { verdict } = validate(`\n${line(changed('job_progress', { processed: -7777 }))}{"type":"nope"}\n`);
-    expect(verdict.refusals).toMatchObject([
+    expect([0, 1].map((frame) => refusedFrame(verdict, frame))).toMatchObject([
       { code: 'RULE_VIOLATION', type: 'job_progress', line: 1, issues: [{ path: 'data.processed' }] },
       { code: 'UNKNOWN_TYPE', type: undefined, line: 2 },
     ]);
@@ -217,15 +225,30 @@ test('the numbers of a few messages are plain arrays of integers, those of many 
   expect([...few[2]]).toEqual([...many[2]].slice(0, 16 * FRAME.SIZE));
 });
 
+test('messages refused without issues share what is sent of them, each with its line', () => {
+  const { verdict } = validate('{"type":"nope"}\nnot JSON\n'.repeat(1000), 'not JSON\n');
+  expect(verdict.refusals).toEqual([
+    { code: 'UNKNOWN_TYPE', type: undefined, issues: [] },
+    { code: 'INVALID_JSON', type: undefined, issues: [] },
+  ]);
+  const last = [1998, 1999, 2000].map((frame) => refusedFrame(verdict, frame));
+  expect(last).toMatchObject([
+    { code: 'UNKNOWN_TYPE', line: 1998 },
+    { code: 'INVALID_JSON', line: 1999 },
+    { code: 'INVALID_JSON', line: 0 },
+  ]);
+});
+
 test('issues come with as many refused messages of each range as are asked for', () => {
   const batches = new BatchValidator(new MessageParser(), NEWLINE);
   const memory = new SharedArrayBuffer(4096);
   const end = Buffer.from(memory).write('{"type":"heartbeat"}\n'.repeat(5));
   const told = (maxDetailedRejections: number) => {
     const ranges = [0, 0, end, 0, 0, end];
-    const { refusals } = batches.validate({ id: 0, arenas: [memory], ranges, maxDetailedRejections });
-    expect(refusals.map(({ code }) => code)).toEqual(new Array(10).fill('SCHEMA_VIOLATION'));
-    return refusals.map(({ issues }) => issues.length > 0);
+    const verdict = batches.validate({ id: 0, arenas: [memory], ranges, maxDetailedRejections });
+    const refusals = Array.from({ length: 10 }, (_, frame) => refusedFrame(verdict, frame));
+    expect(refusals.map((refusal) => refusal?.code)).toEqual(new Array(10).fill('SCHEMA_VIOLATION'));
+    return refusals.map((refusal) => (refusal?.issues.length ?? 0) > 0);
   };
   const some = [true, true, false, false, false];
   expect(told(2)).toEqual([...some, ...some]);
