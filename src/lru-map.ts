@@ -6,18 +6,25 @@
 interface Entry<K, V> {
   key: K;
   value: V;
+  weight: number;
   newer: Entry<K, V>;
   older: Entry<K, V>;
 }
 
 export class LruMap<K, V> {
   readonly #capacity: number;
+  readonly #maxWeight: number;
+  #weight = 0;
   readonly #entries = new Map<K, Entry<K, V>>();
   #newest: Entry<K, V> | undefined;
 
-  /** @param capacity entries to keep, 1 or more */
-  constructor(capacity: number) {
+  /**
+   * @param capacity entries to keep, 1 or more
+   * @param maxWeight of all entries together, but for the newest, which is always kept; default: no limit
+   */
+  constructor(capacity: number, maxWeight: number = Number.POSITIVE_INFINITY) {
     this.#capacity = capacity;
+    this.#maxWeight = maxWeight;
   }
 
   get size(): number {
@@ -33,13 +40,24 @@ export class LruMap<K, V> {
     return this.#entries.has(key);
   }
 
-  /** Sets a value and makes its key the most recent. A new key beyond the capacity replaces the oldest. */
-  set(key: K, value: V): void {
+  /**
+   * Sets a value and makes its key the most recent. A new key beyond the capacity replaces the oldest.
+   * @param weight default 0
+   */
+  set(key: K, value: V, weight = 0): void {
+    this.#setNewest(key, value, weight);
+    while (this.#weight > this.#maxWeight && this.#entries.size > 1) {
+      const oldest = this.#newest?.newer;
+      if (oldest !== undefined) this.delete(oldest.key);
+    }
+  }
+
+  #setNewest(key: K, value: V, weight: number): void {
     let entry = this.#entries.get(key);
     if (entry === undefined) {
       entry = this.#entries.size < this.#capacity ? undefined : this.#newest?.newer;
       if (entry === undefined) {
-        this.#add(key, value);
+        this.#add(key, value, weight);
         return;
       }
       // The oldest entry becomes the newest: in a circular list, nothing has to move.
@@ -52,6 +70,8 @@ export class LruMap<K, V> {
       this.#link(entry);
     }
     entry.value = value;
+    this.#weight += weight - entry.weight;
+    entry.weight = weight;
   }
 
   /** Changes the value of a key that is there; it does not become more recent. */
@@ -64,6 +84,7 @@ export class LruMap<K, V> {
     const entry = this.#entries.get(key);
     if (entry === undefined) return false;
     this.#entries.delete(key);
+    this.#weight -= entry.weight;
     if (this.#entries.size === 0) this.#newest = undefined;
     else {
       if (entry === this.#newest) this.#newest = entry.older;
@@ -82,9 +103,10 @@ export class LruMap<K, V> {
     return values;
   }
 
-  #add(key: K, value: V): void {
+  #add(key: K, value: V, weight: number): void {
     // A list of one: the cast covers the moment before it points to itself.
-    const entry = { key, value } as Entry<K, V>;
+    this.#weight += weight;
+    const entry = { key, value, weight } as Entry<K, V>;
     entry.newer = entry;
     entry.older = entry;
     this.#entries.set(key, entry);

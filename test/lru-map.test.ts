@@ -40,6 +40,28 @@ describe('LruMap', () => {
     );
   });
 
+  test('keeps a bounded weight, and the newest entry whatever it weighs', () => {
+    const map = new LruMap<string, number>(10, 100);
+    map.set('a', 1, 60);
+    map.set('b', 2, 30);
+    map.set('c', 3, 10);
+    expect(map.values()).toEqual([1, 2, 3]);
+    map.set('b', 4, 31);
+    expect(map.values()).toEqual([3, 4]);
+    map.set('d', 5, 500);
+    expect(map.values()).toEqual([5]);
+    map.set('e', 6, 100);
+    map.delete('e');
+    map.set('f', 7, 100);
+    expect(map.values()).toEqual([7]);
+  });
+
+  test('weighs an entry that takes the place of another by itself', () => {
+    const map = new LruMap<string, number>(2, 100);
+    for (let round = 0; round < 10; round++) map.set(`key-${round}`, round, 50);
+    expect(map.values()).toEqual([8, 9]);
+  });
+
   test('a new key costs the same before the capacity is reached and long after it', () => {
     const capacity = 20_000;
     const map = new LruMap<string, number>(capacity);

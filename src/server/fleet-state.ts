@@ -4,6 +4,7 @@ import type { SocketConnection } from '../connection/socket-connection.js';
 import { SluiceError } from '../errors.js';
 import { LruMap } from '../lru-map.js';
 import type { MessageMap } from '../protocol/messages.js';
+import { memoryOf } from './memory-size.js';
 
 /** A crawler that was heard of. */
 export interface CrawlerRecord {
@@ -36,24 +37,40 @@ export interface FleetLimits {
   readonly maxCrawlers?: number | undefined;
   /** Jobs; default 10,000. The one that was not heard of for the longest time is forgotten first. */
   readonly maxJobs?: number | undefined;
+  /**
+   * Estimated memory of all crawlers, and of all jobs, in bytes; default 64 MiB each. Where more would be taken, those
+   * not heard of for the longest time are forgotten, but never the latest.
+   */
+  readonly maxFleetBytes?: number | undefined;
 }
 
 const DEFAULT_CAPACITY = 10_000;
+const DEFAULT_MAX_BYTES = 64 * 1024 * 1024;
+
+/** A job, and the estimated memory of what it was told by each kind of message, in bytes. */
+interface WeighedJob {
+  readonly record: JobRecord;
+  readonly weights: Readonly<Partial<Record<JobRecord['status'], number>>>;
+}
 
 export class FleetState {
   readonly #crawlers: LruMap<string, CrawlerRecord>;
-  readonly #jobs: LruMap<string, JobRecord>;
+  readonly #jobs: LruMap<string, WeighedJob>;
 
   /** By which name each connection's crawler is known. */
   readonly #names = new WeakMap<SocketConnection, string>();
 
   /** @throws SluiceError `INVALID_OPTION` */
-  constructor({ maxCrawlers = DEFAULT_CAPACITY, maxJobs = DEFAULT_CAPACITY }: FleetLimits = {}) {
-    for (const [name, value] of Object.entries({ maxCrawlers, maxJobs })) {
+  constructor({
+    maxCrawlers = DEFAULT_CAPACITY,
+    maxJobs = DEFAULT_CAPACITY,
+    maxFleetBytes = DEFAULT_MAX_BYTES,
+  }: FleetLimits = {}) {
+    for (const [name, value] of Object.entries({ maxCrawlers, maxJobs, maxFleetBytes })) {
       if (!(value >= 1)) throw new SluiceError('INVALID_OPTION', `${name}: must be 1 or more`);
     }
-    this.#crawlers = new LruMap(maxCrawlers);
-    this.#jobs = new LruMap(maxJobs);
+    this.#crawlers = new LruMap(maxCrawlers, maxFleetBytes);
+    this.#jobs = new LruMap(maxJobs, maxFleetBytes);
   }
 
   /** Crawlers, the one heard of last at the end. */
@@ -63,7 +80,7 @@ export class FleetState {
 
   /** Jobs, the one heard of last at the end. */
   get jobs(): JobRecord[] {
-    return this.#jobs.values();
+    return this.#jobs.values().map(({ record }) => record);
   }
 
   getCrawler(id: string): CrawlerRecord | undefined {
@@ -71,7 +88,7 @@ export class FleetState {
   }
 
   getJob(id: string): JobRecord | undefined {
-    return this.#jobs.get(id);
+    return this.#jobs.get(id)?.record;
   }
 
   /**
@@ -92,7 +109,7 @@ export class FleetState {
       heartbeat: heartbeat ?? (this.#crawlers.get(id) ?? before)?.heartbeat,
       seenAt: new Date(),
     };
-    this.#crawlers.set(id, record);
+    this.#crawlers.set(id, record, memoryOf(record));
     return record;
   }
 
@@ -116,9 +133,12 @@ export class FleetState {
   ): JobRecord {
     const nothing = { progress: undefined, completed: undefined, failed: undefined };
     // A job that starts again starts afresh.
-    const known = news.status === 'started' ? nothing : (this.#jobs.get(id) ?? nothing);
+    const before = news.status === 'started' ? undefined : this.#jobs.get(id);
+    const known = before?.record ?? nothing;
     const record = { ...known, ...news, id, crawler: nameOf(connection), updatedAt: new Date() };
-    this.#jobs.set(id, record);
+    const weights = { ...before?.weights, [news.status]: memoryOf(news) };
+    const weight = Object.values(weights).reduce((sum, part) => sum + part, memoryOf(id));
+    this.#jobs.set(id, { record, weights }, weight);
     return record;
   }
 
