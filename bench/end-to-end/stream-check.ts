@@ -1,19 +1,24 @@
 // Proves that nothing is lost, doubled, changed or put out of order: a publisher sends known streams over
 // several connections; a checker subscribes, tells the streams apart by comparing bytes, and hashes each.
-// Both make the same streams from the same seeds. Each runs in a process of its own.
+// Both make the same streams from the same seeds. Each runs in a process of its own, for one check after the other: it
+// takes longer to make the streams than to send them.
 
 import { createHash, type Hash } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
 import { Traffic } from '../../src/cli/traffic.js';
 
-/** How to run: the first argument, as JSON. */
-export interface StreamCheck {
+/** What a process is for: the first argument, as JSON. */
+export interface StreamPart {
   role: 'publisher' | 'checker';
-  socketPath: string;
   /** Connections that publish, each its own stream. */
   streams: number;
   /** Messages of each stream. */
   messages: number;
+}
+
+/** One check: what the parent sends to both. */
+export interface StreamCheck {
+  socketPath: string;
   /** What ends a message; empty for undelimited objects. */
   delimiter: string;
   /** Connections that subscribe, each to everything. */
@@ -32,39 +37,52 @@ const report = (message: StreamReport): void => {
   process.send?.(message);
 };
 
-async function publish({ socketPath, streams, messages, delimiter }: StreamCheck): Promise<void> {
-  const sockets = await Promise.all(Array.from({ length: streams }, () => open(socketPath)));
+const settings = JSON.parse(process.argv[2] ?? '{}') as StreamPart;
+const total = settings.streams * settings.messages;
+/** Each stream, in the blocks that are written. */
+const blocks = Array.from({ length: settings.streams }, (_, seed) => {
+  const traffic = new Traffic({ seed });
+  const count = Math.ceil(settings.messages / BLOCK);
+  return Array.from({ length: count }, (_, index) =>
+    traffic.block(Math.min(BLOCK, settings.messages - index * BLOCK)),
+  );
+});
+
+async function publish({ socketPath, delimiter }: StreamCheck): Promise<void> {
+  const sockets = await Promise.all(blocks.map(() => open(socketPath)));
   report({ event: 'ready' });
   await new Promise((resolve) => process.once('message', resolve));
   const digests = await Promise.all(
-    sockets.map((socket, seed) => sendStream(socket, new Traffic({ seed }), messages, delimiter)),
+    sockets.map((socket, stream) => sendStream(socket, blocks[stream] ?? [], delimiter)),
   );
-  report({ event: 'done', digests: [digests], messages: streams * messages });
+  report({ event: 'done', digests: [digests], messages: total });
 }
 
-async function sendStream(
-  socket: Socket,
-  traffic: Traffic,
-  messages: number,
-  delimiter: string,
-): Promise<string> {
+async function sendStream(socket: Socket, stream: readonly Buffer[], delimiter: string): Promise<string> {
   const hash = createHash('sha256');
-  for (let sent = 0; sent < messages; sent += BLOCK) {
-    const lines = Array.from({ length: Math.min(BLOCK, messages - sent) }, () => traffic.nextLine());
-    hash.update(`${lines.join('\n')}\n`);
-    const block =
-      delimiter === '\n' ? `${lines.join('\n')}\n` : lines.map((line) => line + delimiter).join('');
-    if (!socket.write(block)) await new Promise((resolve) => socket.once('drain', resolve));
+  for (const block of stream) {
+    hash.update(block);
+    if (!socket.write(delimited(block, delimiter)))
+      await new Promise((resolve) => socket.once('drain', resolve));
   }
+  socket.resume().end();
   return hash.digest('hex');
 }
 
-async function check({ socketPath, streams, messages, subscribers }: StreamCheck): Promise<void> {
-  const expected = Array.from({ length: streams }, (_, seed) => new Traffic({ seed }).block(messages));
+/** A block with another delimiter: within a message, JSON has no newlines. */
+function delimited(block: Buffer, delimiter: string): Buffer {
+  if (delimiter === '\n') return block;
+  return Buffer.from(block.toString('latin1').replaceAll('\n', delimiter), 'latin1');
+}
+
+async function check({ socketPath, subscribers }: StreamCheck): Promise<void> {
   const checkers = Array.from({ length: subscribers }, () => new Checker(expected));
-  const total = streams * messages;
+  const sockets: Socket[] = [];
+  let isOver = false;
   const finish = (error?: string): void => {
-    if (error === undefined && !checkers.every(({ count }) => count === total)) return;
+    if (isOver || (error === undefined && !checkers.every(({ count }) => count === total))) return;
+    isOver = true;
+    for (const socket of sockets) socket.destroy();
     const digests = checkers.map((checker) => checker.digests());
     report({
       event: 'done',
@@ -75,6 +93,7 @@ async function check({ socketPath, streams, messages, subscribers }: StreamCheck
   };
   for (const checker of checkers) {
     const socket = await open(socketPath);
+    sockets.push(socket);
     await new Promise<void>((resolve) => {
       let partial: Buffer = Buffer.alloc(0);
       let isSubscribed = false;
@@ -91,8 +110,7 @@ async function check({ socketPath, streams, messages, subscribers }: StreamCheck
         try {
           checker.take(all, from, end);
         } catch (error) {
-          finish(String(error));
-          process.exit();
+          return finish(String(error));
         }
         partial = Buffer.from(all.subarray(end));
         finish();
@@ -163,6 +181,9 @@ function open(socketPath: string): Promise<Socket> {
   });
 }
 
-const settings = JSON.parse(process.argv[2] ?? '{}') as StreamCheck;
+/** What the checker compares with. */
+const expected = settings.role === 'checker' ? blocks.map((stream) => Buffer.concat(stream)) : [];
 process.on('disconnect', () => process.exit());
-await (settings.role === 'publisher' ? publish(settings) : check(settings));
+process.on('message', (message: StreamCheck | 'go') => {
+  if (message !== 'go') void (settings.role === 'publisher' ? publish(message) : check(message));
+});

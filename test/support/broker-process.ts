@@ -2,8 +2,10 @@
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { expect, onTestFinished } from 'vitest';
 import { temporaryFolder, until } from './broker.js';
 import { type CliRun, packageRoot, sluice } from './cli.js';
+import { share, type WhenOver } from './share.js';
 
 export class BrokerProcess {
   readonly socketPath: string;
@@ -15,11 +17,14 @@ export class BrokerProcess {
   }
 
   /** Starts one with further flags, and waits until it listens. It is killed when the test is over. */
-  static async start(flags: readonly string[] = [], socketPath?: string): Promise<BrokerProcess> {
-    const path = socketPath ?? join(temporaryFolder(), 'broker.sock');
-    const run = sluice(['serve', '--socket', path, '--workers', '1', ...flags], {
-      NODE_OPTIONS: `--import ${join(packageRoot, 'test/support/collect-on-signal.mjs')}`,
-    });
+  static async start(
+    flags: readonly string[] = [],
+    socketPath?: string,
+    whenOver: WhenOver = onTestFinished,
+  ): Promise<BrokerProcess> {
+    const path = socketPath ?? join(temporaryFolder(whenOver), 'broker.sock');
+    const env = { NODE_OPTIONS: `--import ${join(packageRoot, 'test/support/collect-on-signal.mjs')}` };
+    const run = sluice(['serve', '--socket', path, '--workers', '1', ...flags], env, whenOver);
     await run.says('listening');
     return new BrokerProcess(path, run);
   }
@@ -71,4 +76,13 @@ export class BrokerProcess {
     const status = readFileSync(`/proc/${this.pid}/status`, 'utf8');
     return Number(new RegExp(`${field}:\\s+(\\d+) kB`).exec(status)?.[1]) * 1024;
   }
+}
+
+/** One for all tests of a describe, or of a file: it must end well when they are over. */
+export function shareBrokerProcess(flags: readonly string[] = []): () => BrokerProcess {
+  return share(async (whenOver) => {
+    const broker = await BrokerProcess.start(flags, undefined, whenOver);
+    whenOver(async () => expect(await broker.stop()).toBe(0));
+    return broker;
+  });
 }

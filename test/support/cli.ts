@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { expect, onTestFinished } from 'vitest';
-import { share } from './share.js';
+import { share, type WhenOver } from './share.js';
 
 /** The folder of this package. */
 export const packageRoot = join(createRequire(import.meta.url).resolve('sluice/package.json'), '..');
@@ -21,7 +21,7 @@ export class CliRun {
   stderr = '';
   #waiters: (() => void)[] = [];
 
-  constructor(child: ChildProcessWithoutNullStreams) {
+  constructor(child: ChildProcessWithoutNullStreams, whenOver: WhenOver = onTestFinished) {
     this.child = child;
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
       this.stdout += text;
@@ -39,7 +39,7 @@ export class CliRun {
         this.#wake();
       });
     });
-    onTestFinished(() => void child.kill('SIGKILL'));
+    whenOver(() => void child.kill('SIGKILL'));
   }
 
   /** Waits until standard output or standard error has this text. */
@@ -62,15 +62,17 @@ export function runNode(
   args: readonly string[],
   env: NodeJS.ProcessEnv = {},
   cwd?: string,
+  whenOver?: WhenOver,
 ): CliRun {
   return new CliRun(
     spawn(process.execPath, [script, ...args], { env: { ...process.env, ...env }, ...(cwd ? { cwd } : {}) }),
+    whenOver,
   );
 }
 
 /** Starts `sluice` with arguments. */
-export function sluice(args: readonly string[], env: NodeJS.ProcessEnv = {}): CliRun {
-  return runNode(cliScript, args, env);
+export function sluice(args: readonly string[], env: NodeJS.ProcessEnv = {}, whenOver?: WhenOver): CliRun {
+  return runNode(cliScript, args, env, undefined, whenOver);
 }
 
 /** A run of `sluice` that is over. */
