@@ -41,17 +41,20 @@ export async function startBroker(
   return { manager, socketPath, connect };
 }
 
-/** One broker for all tests of a describe, or of a file. Each of them finds it without connections. */
+/** One broker for all tests of a describe, or of a file. Each of them finds it without connections and listeners. */
 export function shareBroker(options: SluiceOptions = {}): () => TestBroker {
   return shareIdle((whenOver) => startBroker(options, whenOver));
 }
 
-/** As `share`, of a broker that has no connections left when a test is over. */
+/** As `share`, of a broker that has no connections and no listeners left when a test is over. */
 export function shareIdle<T extends TestBroker>(start: (whenOver: WhenOver) => Promise<T>): () => T {
   const shared = share(start);
   return () => {
     const broker = shared();
-    onTestFinished(() => until(() => broker.manager.getConnectionPool().size === 0));
+    onTestFinished(async () => {
+      await until(() => broker.manager.getConnectionPool().size === 0);
+      broker.manager.removeAllListeners();
+    });
     return broker;
   };
 }
@@ -59,4 +62,13 @@ export function shareIdle<T extends TestBroker>(start: (whenOver: WhenOver) => P
 /** Resolves when the condition holds: looked at whenever the event loop turns. */
 export async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await new Promise((resolve) => setTimeout(resolve, 2));
+}
+
+/** How much each of some counters has grown; those that have not are left out. */
+export function growth(
+  before: Readonly<Record<string, number>>,
+  after: Readonly<Record<string, number>>,
+): Record<string, number> {
+  const grown = Object.entries(after).map(([name, count]) => [name, count - (before[name] ?? 0)] as const);
+  return Object.fromEntries(grown.filter(([, more]) => more !== 0));
 }
