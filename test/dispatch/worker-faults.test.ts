@@ -3,15 +3,19 @@ import { join } from 'node:path';
 import { SluiceError } from 'sluice';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { Watchdog, WatchedWorker } from '#src/dispatch/watchdog.js';
-import { startBroker, temporaryFolder, until } from '../support/broker.js';
+import { shareBroker, startBroker, temporaryFolder, until } from '../support/broker.js';
 import { line, VALID } from '../support/messages.js';
 
 const schemas = new URL('../support/deadly-schemas.mjs', import.meta.url);
+/** Where patterns play no part: without them, workers start in half of the time. */
+const withoutPatterns = { schemas, patterns: 'off' } as const;
+const shared = shareBroker({ schemas, validationTimeout: 300 });
 const harmless = (id: number) => line({ type: 'harmless', id });
 
 describe.each(['deadly', 'hungry', 'looping'])('a message that makes a worker fail: %s', (type) => {
   test('is found and refused; its neighbours and all others are delivered, in order', async () => {
-    const { manager, connect } = await startBroker({ schemas, validationTimeout: 300 });
+    const { manager, connect } = shared();
+    const failed = manager.getMetrics().dispatch.failedChunks;
     const errors: unknown[] = [];
     manager.on('pool_error', ({ error }) => errors.push(error));
     const subscriber = await (await connect()).subscribe();
@@ -27,7 +31,7 @@ describe.each(['deadly', 'hungry', 'looping'])('a message that makes a worker fa
     const ids = subscriber.forwarded.filter((message) => message.type === 'harmless').map(({ id }) => id);
     expect(ids).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
     expect(bad.errors).toEqual(['VALIDATION_FAILED']);
-    expect(manager.getMetrics().dispatch).toMatchObject({ failedChunks: 1 });
+    expect(manager.getMetrics().dispatch.failedChunks).toBe(failed + 1);
     expect(errors.length).toBeGreaterThanOrEqual(2);
 
     // And it goes on as if nothing had been.
@@ -39,7 +43,7 @@ describe.each(['deadly', 'hungry', 'looping'])('a message that makes a worker fa
 });
 
 test('a worker that throws outside of its batch is replaced: before its answer or after it, nothing is lost', async () => {
-  const { manager, connect } = await startBroker({ schemas });
+  const { manager, connect } = await startBroker(withoutPatterns);
   const errors: string[] = [];
   manager.on('pool_error', ({ error }) => errors.push(String(error)));
   const subscriber = await (await connect()).subscribe();
@@ -59,7 +63,8 @@ test('a worker that throws outside of its batch is replaced: before its answer o
 });
 
 test('a refinement whose promise is rejected later costs its message, and no worker', async () => {
-  const { manager, connect } = await startBroker({ schemas });
+  const { manager, connect } = shared();
+  const before = manager.getMetrics().dispatch;
   const errors: unknown[] = [];
   manager.on('pool_error', ({ error }) => errors.push(error));
   const crawler = await connect();
@@ -69,24 +74,25 @@ test('a refinement whose promise is rejected later costs its message, and no wor
   }
   expect(new Set(crawler.errors)).toEqual(new Set(['VALIDATION_FAILED']));
   expect(errors).toEqual([]);
-  expect(manager.getMetrics().dispatch).toMatchObject({ failedChunks: 0, retries: 0 });
+  const { failedChunks, retries } = manager.getMetrics().dispatch;
+  expect({ failedChunks, retries }).toEqual({ failedChunks: before.failedChunks, retries: before.retries });
 });
 
 test('a hung worker is ended after validationTimeout, and that is told', async () => {
-  const { manager, connect } = await startBroker({ schemas, validationTimeout: 200 });
+  const { manager, connect } = shared();
   const codes: unknown[] = [];
   manager.on('pool_error', ({ error }) => codes.push(error instanceof SluiceError ? error.code : undefined));
   const crawler = await connect();
-  crawler.write(line({ type: 'looping' }));
+  crawler.write(line({ type: 'stuck' }));
   await crawler.next('error');
   expect(codes).toContain('VALIDATION_TIMEOUT');
 });
 
 test('others are served while a message is in quarantine', async () => {
-  const { manager, connect } = await startBroker({ schemas, validationTimeout: 1000 });
+  const { manager, connect } = await startBroker({ ...withoutPatterns, validationTimeout: 1000 });
   const subscriber = await (await connect()).subscribe();
   const [good, bad] = [await connect(), await connect()];
-  bad.write(line({ type: 'looping' }));
+  bad.write(line({ type: 'stuck' }));
   await until(() => manager.getMetrics().dispatch.retries === 1);
   good.write(line(VALID.heartbeat));
   await subscriber.next('heartbeat');
@@ -96,7 +102,7 @@ test('others are served while a message is in quarantine', async () => {
 
 test('connections that shared a batch with a message that hangs, or waited behind it, are not kept waiting for it', async () => {
   const { manager, connect } = await startBroker({
-    schemas,
+    ...withoutPatterns,
     validationTimeout: 3_600_000,
     drainTimeout: 1,
   });
@@ -106,7 +112,7 @@ test('connections that shared a batch with a message that hangs, or waited behin
   await Promise.all(good.map((peer) => peer.settled()));
   const [first, second] = [good.slice(0, 5), good.slice(5)];
   for (const [id, peer] of first.entries()) peer.write(harmless(id) + line(VALID.heartbeat));
-  bad.write(harmless(100) + line({ type: 'looping' }) + harmless(101));
+  bad.write(harmless(100) + line({ type: 'stuck' }) + harmless(101));
   for (const [id, peer] of second.entries()) peer.write(harmless(id + 5) + line(VALID.heartbeat));
   await Promise.all(good.map((peer) => peer.settled()));
   await until(() => subscriber.lines.length === 1 + 20 + 1);
@@ -118,9 +124,9 @@ test('connections that shared a batch with a message that hangs, or waited behin
 });
 
 test('a connection that keeps hanging validators takes one worker from the others, and is closed', async () => {
-  const { manager, connect } = await startBroker({ schemas, validationTimeout: 50 });
+  const { manager, connect } = await startBroker({ ...withoutPatterns, validationTimeout: 50 });
   const bad = await connect();
-  bad.write(line({ type: 'looping' }).repeat(20));
+  bad.write(line({ type: 'stuck' }).repeat(20));
   await bad.closed;
   expect(new Set(bad.errors)).toEqual(new Set(['VALIDATION_FAILED']));
   expect(manager.getMetrics().dispatch).toMatchObject({ failedChunks: 6, retries: 1 });
@@ -136,7 +142,7 @@ test('while no worker can start, nothing is lost, and the broker is not healthy'
     delete process.env.SLUICE_TEST_FLAG;
   });
   const flaky = new URL('../support/flaky-schemas.mjs', import.meta.url);
-  const { manager, connect } = await startBroker({ schemas: flaky });
+  const { manager, connect } = await startBroker({ schemas: flaky, patterns: 'off' });
   const subscriber = await (await connect()).subscribe();
   const crawler = await connect();
   expect(manager.isHealthy()).toBe(true);

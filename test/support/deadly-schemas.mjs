@@ -8,6 +8,7 @@ export const schemas = {
   throwing: type('throwing'),
   hungry: type('hungry'),
   looping: type('looping'),
+  stuck: type('stuck'),
   harmless: type('harmless'),
   // Hidden from whoever looks for async functions: the refinement rejects when nobody waits for it any more.
   promising: type('promising').superRefine(() => Promise.reject(new Error('rejected later'))),
@@ -30,5 +31,10 @@ export const rules = {
     for (;;) {
       // Until the watchdog ends the thread.
     }
+  },
+  // As looping, but leaves the processor to others.
+  stuck() {
+    const never = new Int32Array(new SharedArrayBuffer(4));
+    for (;;) Atomics.wait(never, 0, 0, 1000);
   },
 };
