@@ -1,0 +1,178 @@
+// Publishers and fast subscribers, beside which a test puts slow ones: what the fast ones get, and how fast they get it.
+
+import { connect, type Socket } from 'node:net';
+import { expect } from 'vitest';
+import { until } from './broker.js';
+import { BrokerProcess } from './broker-process.js';
+import { line } from './messages.js';
+import { Ledger, ledgerOf, numberedBlock } from './numbered.js';
+import { Peer } from './peer.js';
+import type { WhenOver } from './share.js';
+
+export const PRODUCERS = 4;
+const MAX_PENDING = 2 * 1024 * 1024;
+const FLAGS = ['--max-pending-bytes', String(MAX_PENDING)];
+
+/** A subscriber that only counts while it is measured, and is looked through afterwards. */
+class FastSubscriber {
+  readonly peer: Socket;
+  #chunks: Buffer[] = [];
+  #bytes = 0;
+  /** Called when bytes have come, or none will any more. */
+  #onChange = (): void => {};
+
+  constructor(socketPath: string) {
+    this.peer = connect(socketPath);
+    this.peer.on('data', (chunk: Buffer) => {
+      this.#chunks.push(chunk);
+      this.#bytes += chunk.length;
+      this.#onChange();
+    });
+    this.peer.on('close', () => this.#onChange());
+    this.peer.write(line({ type: 'subscribe', data: { id: 'fast', overflow: 'block' } }));
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  async receive(bytes: number): Promise<void> {
+    while (this.#bytes < bytes) {
+      if (this.peer.closed) throw new Error('closed');
+      await new Promise<void>((resolve) => {
+        this.#onChange = resolve;
+      });
+    }
+  }
+
+  /** Takes out what has come. */
+  take(): Ledger {
+    const ledger = new Ledger();
+    for (const chunk of this.#chunks) ledger.readBytes(chunk);
+    this.#chunks = [];
+    this.#bytes = 0;
+    return ledger;
+  }
+}
+
+/** Reads one byte, waits for a second, and so on: from the kernel, which no stream's buffer does. */
+export function subscribeByteByByte(socketPath: string, overflow: string): Socket {
+  const socket: Socket = connect({
+    path: socketPath,
+    onread: {
+      buffer: Buffer.alloc(1),
+      callback: () => {
+        setTimeout(() => socket.resume(), 1000).unref();
+        return false;
+      },
+    },
+  });
+  socket.on('error', () => {});
+  socket.write(line({ type: 'subscribe', data: { id: 'slow', overflow } }));
+  return socket;
+}
+
+async function sendAll(socket: Socket, parts: readonly Buffer[]): Promise<void> {
+  for (const part of parts) {
+    if (!socket.write(part)) await new Promise((resolve) => socket.once('drain', resolve));
+  }
+}
+
+export class Field {
+  readonly broker: BrokerProcess;
+  /** Messages that each producer sends in a round. */
+  readonly each: number;
+  /** Writes of each producer: built beforehand, so that sending costs little and the broker is what is measured. */
+  readonly #blocks: readonly (readonly Buffer[])[];
+  readonly #roundBytes: number;
+  readonly #publishers: Socket[];
+  readonly #fast: FastSubscriber[];
+
+  private constructor(broker: BrokerProcess, each: number, publishers: Socket[], fast: FastSubscriber[]) {
+    this.broker = broker;
+    this.each = each;
+    this.#blocks = Array.from({ length: PRODUCERS }, (_, producer) =>
+      Array.from({ length: 10 }, (_, part) =>
+        Buffer.from(numberedBlock(producer, (part * each) / 10, ((part + 1) * each) / 10)),
+      ),
+    );
+    this.#roundBytes = this.#blocks.flat().reduce((sum, { length }) => sum + length, 0);
+    this.#publishers = publishers;
+    this.#fast = fast;
+  }
+
+  /** @param each messages that each producer sends in a round */
+  static async start(each: number, whenOver?: WhenOver): Promise<Field> {
+    const broker = await BrokerProcess.start(FLAGS, undefined, whenOver);
+    const fast = [new FastSubscriber(broker.socketPath), new FastSubscriber(broker.socketPath)];
+    await Promise.all(fast.map((subscriber) => subscriber.receive(1)));
+    for (const subscriber of fast) subscriber.take();
+    const publishers = Array.from({ length: PRODUCERS }, () => connect(broker.socketPath).resume());
+    return new Field(broker, each, publishers, fast);
+  }
+
+  /** Whether no publisher can write any more. */
+  get isStuck(): boolean {
+    return this.#publishers.every(({ writableNeedDrain }) => writableNeedDrain);
+  }
+
+  /** Bytes of the present round that both fast ones have. */
+  get received(): number {
+    return Math.min(...this.#fast.map(({ bytes }) => bytes));
+  }
+
+  /** Sends everything once. Gives how long it took to reach the fast ones, in ms, and what they lack. */
+  async round(): Promise<{ elapsed: number; faults: string[] }> {
+    const startedAt = performance.now();
+    const sending = this.#publishers.map((socket, index) => sendAll(socket, this.#blocks[index] ?? []));
+    await Promise.all([...sending, ...this.#fast.map((subscriber) => subscriber.receive(this.#roundBytes))]);
+    const elapsed = performance.now() - startedAt;
+    const faults = this.#fast.flatMap((subscriber) => {
+      const ledger = subscriber.take();
+      return this.faults(ledger);
+    });
+    return { elapsed, faults };
+  }
+
+  /**
+   * As {@link round}, beside one subscriber that does not read until it is over and one that reads a byte a second. What
+   * the first one got is in order, with its gaps told.
+   */
+  async roundBesideSlow(
+    overflow: 'disconnect' | 'drop-oldest' | 'drop-newest',
+  ): Promise<{ elapsed: number; faults: string[] }> {
+    const { socketPath } = this.broker;
+    const stopped = await (await Peer.connect(socketPath)).subscribe({ overflow });
+    stopped.socket.pause();
+    const trickle = subscribeByteByByte(socketPath, overflow);
+    const round = this.round();
+    if (overflow === 'disconnect') {
+      // By then it is behind. It has a second to read why it is closed; a round may take longer on a busy machine.
+      await until(() => this.received > 2 * MAX_PENDING);
+      stopped.socket.resume();
+    }
+    const result = await round;
+    stopped.socket.resume();
+    if (overflow === 'disconnect') await stopped.closed;
+    else await stopped.settled();
+    expect(stopped.errors).toContain('SLOW_CONSUMER');
+    const ledger = ledgerOf(stopped);
+    for (let producer = 0; producer < PRODUCERS; producer++) {
+      const numbers = ledger.of(producer);
+      expect(numbers.every((number, index) => index === 0 || number > (numbers[index - 1] ?? 0))).toBe(true);
+    }
+    expect(ledger.total).toBeLessThan(PRODUCERS * this.each);
+    await stopped.close();
+    trickle.destroy();
+    return result;
+  }
+
+  /** What a ledger lacks of one round. */
+  faults(ledger: Ledger): string[] {
+    return this.#blocks.flatMap((_, producer) => ledger.faults(producer, this.each));
+  }
+
+  close(): void {
+    for (const socket of [...this.#publishers, ...this.#fast.map(({ peer }) => peer)]) socket.destroy();
+  }
+}
