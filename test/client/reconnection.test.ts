@@ -5,11 +5,14 @@ import { symlinkSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { type ClientOptions, SluiceClient } from 'sluice/client';
 import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
-import { startBroker, temporaryFolder, until } from '../support/broker.js';
+import { shareBroker, startPlainBroker, temporaryFolder, until } from '../support/broker.js';
 import { type CliRun, sluice } from '../support/cli.js';
 import { VALID } from '../support/messages.js';
 
 const QUICK = { initialDelay: 5, maxDelay: 20 };
+
+/** For tests in which no broker goes away. */
+const shared = shareBroker();
 
 async function connect(options: ClientOptions): Promise<SluiceClient> {
   const client = new SluiceClient({ reconnect: QUICK, ...options });
@@ -80,7 +83,7 @@ class RestartedBroker {
   }
 }
 
-const COUNT = 60_000;
+const COUNT = 30_000;
 const range = (from: number, to: number) => Array.from({ length: to - from }, (_, index) => from + index);
 
 describe('a broker that is restarted under load', () => {
@@ -109,7 +112,7 @@ describe('a broker that is restarted under load', () => {
 
 describe('SluiceClient, when its broker is restarted', () => {
   test('says hello, subscribes, asks for jobs and beats again, and tells of it', async () => {
-    const { manager, socketPath } = await startBroker();
+    const { manager, socketPath } = await startPlainBroker();
     const told: string[] = [];
     const fields = () => ({ activeJobs: 0, totalProcessed: 0, systemStatus: 'idle' as const });
     const hello = { role: 'crawler', crawlerId: 'c1' } as const;
@@ -127,7 +130,7 @@ describe('SluiceClient, when its broker is restarted', () => {
     await manager.stop();
     await lost;
     expect(crawler.state).toBe('reconnecting');
-    await startBroker({ socketPath });
+    await startPlainBroker({ socketPath });
     await subscribed(app);
     await until(() => crawler.state === 'connected');
     while (beats.queuedBytes > 0) await beats.next();
@@ -138,31 +141,31 @@ describe('SluiceClient, when its broker is restarted', () => {
   });
 
   test('subscribes when it is back, if it was asked while it was away', async () => {
-    const { manager, socketPath } = await startBroker();
+    const { manager, socketPath } = await startPlainBroker();
     const app = await connect({ socketPath, hello: { role: 'app' } });
     await manager.stop();
     await until(() => app.state === 'reconnecting');
     const subscribing = app.subscribe({ types: ['heartbeat'] });
-    const { connect: connectPeer } = await startBroker({ socketPath });
+    const { connect: connectPeer } = await startPlainBroker({ socketPath });
     const subscription = await subscribing;
     (await connectPeer()).say('heartbeat', VALID.heartbeat.data);
     expect((await subscription.next()).value?.type).toBe('heartbeat');
   });
 
   test('ends a subscription that the next broker refuses, and keeps the others', async () => {
-    const { manager, socketPath } = await startBroker();
+    const { manager, socketPath } = await startPlainBroker();
     const app = await connect({ socketPath, hello: { role: 'app' } });
     const [kept, refused] = [await app.subscribe(), await app.subscribe()];
     const outcome = expect(refused.next()).rejects.toMatchObject({ code: 'RATE_LIMITED' });
     await manager.stop();
-    const { connect: connectPeer } = await startBroker({ socketPath, maxSubscriptions: 1 });
+    const { connect: connectPeer } = await startPlainBroker({ socketPath, maxSubscriptions: 1 });
     await outcome;
     (await connectPeer()).say('heartbeat', VALID.heartbeat.data);
     expect((await kept.next()).value?.type).toBe('heartbeat');
   });
 
   test('writes no more to a broker that is shutting down, and takes what still comes', async () => {
-    const { manager, socketPath } = await startBroker();
+    const { manager, socketPath } = shared();
     const app = await connect({ socketPath, hello: { role: 'app' } });
     const types: string[] = [];
     const [connection] = manager.getConnectionPool().all();
@@ -180,7 +183,7 @@ describe('SluiceClient, when its broker is restarted', () => {
   });
 
   test('closes while it is away: within its time, and says how much was not confirmed', async () => {
-    const { manager, socketPath } = await startBroker();
+    const { manager, socketPath } = await startPlainBroker();
     const client = await connect({ socketPath });
     await manager.stop();
     await until(() => client.state === 'reconnecting');
@@ -190,7 +193,7 @@ describe('SluiceClient, when its broker is restarted', () => {
   });
 
   test('refuses more than the outbox holds while it is away, and sends the rest when it is back', async () => {
-    const { manager, socketPath } = await startBroker();
+    const { manager, socketPath } = await startPlainBroker();
     const client = await connect({ socketPath, maxOutboxBytes: 10_000 });
     await manager.stop();
     let taken = 0;
@@ -206,7 +209,7 @@ describe('SluiceClient, when its broker is restarted', () => {
     expect(client.statistics.outboxBytes).toBeLessThanOrEqual(10_000);
     await expect(client.publishAsync(VALID.heartbeat)).rejects.toMatchObject({ code: 'OUTBOX_FULL' });
     const drained = Promise.all([once(client, 'drain'), client.drained()]);
-    const next = await startBroker({ socketPath });
+    const next = await startPlainBroker({ socketPath });
     let received = 0;
     next.manager.on('message', () => received++);
     await drained;
@@ -218,13 +221,14 @@ describe('SluiceClient, when its broker is restarted', () => {
 
 describe('SluiceClient, when the broker does not want it', () => {
   const auth = { tokens: { app: ['a-token-of-the-app'], crawler: ['a-token-of-crawlers'] } };
+  const strict = shareBroker({ auth });
 
   test.each([
     ['UNAUTHORIZED', { role: 'app', token: 'another-long-token' }],
     ['UNAUTHORIZED', undefined],
     ['UNSUPPORTED_VERSION', { role: 'app', token: 'a-token-of-the-app', protocolVersion: '9.0.0' }],
   ] as const)('rejects with %s, and does not try again', async (code, hello) => {
-    const { socketPath } = await startBroker({ auth });
+    const { socketPath } = strict();
     const client = new SluiceClient({ socketPath, hello, reconnect: QUICK });
     const attempts = vi.fn();
     client.on('reconnecting', attempts);
@@ -234,7 +238,7 @@ describe('SluiceClient, when the broker does not want it', () => {
   });
 
   test('gives up when a restarted broker refuses its token, for everyone who waits', async () => {
-    const { manager, socketPath } = await startBroker();
+    const { manager, socketPath } = await startPlainBroker();
     const client = await connect({ socketPath, hello: { role: 'app' } });
     const attempts = vi.fn();
     client.on('reconnecting', attempts);
@@ -244,7 +248,7 @@ describe('SluiceClient, when the broker does not want it', () => {
     client.publishRaw(JSON.stringify(VALID.shutdown));
     const flushed = client.flush();
     const outcome = expect(flushed).rejects.toMatchObject({ code: 'UNAUTHORIZED' });
-    await startBroker({ socketPath, auth });
+    await startPlainBroker({ socketPath, auth });
     expect((await closed)[0]).toMatchObject({ code: 'UNAUTHORIZED' });
     await outcome;
     expect(await waiting).toMatchObject([
@@ -257,7 +261,7 @@ describe('SluiceClient, when the broker does not want it', () => {
   });
 
   test('gives up when it is put out, for want of a hello that is needed from now on', async () => {
-    const { manager, socketPath } = await startBroker();
+    const { manager, socketPath } = await startPlainBroker();
     const client = await connect({ socketPath });
     const closed = once(client, 'closed');
     manager.setAuth(auth);
@@ -266,7 +270,7 @@ describe('SluiceClient, when the broker does not want it', () => {
   });
 
   test('is told of a message that its role may not send, and stays', async () => {
-    const { socketPath } = await startBroker({ auth });
+    const { socketPath } = strict();
     const client = await connect({ socketPath, hello: { role: 'app', token: 'a-token-of-the-app' } });
     const refused = once(client, 'refused');
     client.publish(VALID.heartbeat);
@@ -276,7 +280,7 @@ describe('SluiceClient, when the broker does not want it', () => {
   });
 
   test('comes back when the connection is lost right after a message of it was refused', async () => {
-    const { manager, socketPath } = await startBroker({ auth });
+    const { manager, socketPath } = strict();
     const client = await connect({ socketPath, hello: { role: 'app', token: 'a-token-of-the-app' } });
     client.requestJobs().catch(() => {});
     await once(client, 'refused');
@@ -291,8 +295,10 @@ describe('SluiceClient, when the broker does not want it', () => {
     ['a message has come since', `${JSON.stringify(VALID.heartbeat)}\n`],
     ['the broker has answered since', ''],
   ])('does not take an old notice for the reason of a loss: %s', async (_, next) => {
-    const { manager, socketPath } = await startBroker();
+    const { manager, socketPath } = shared();
     const client = await connect({ socketPath, hello: { role: 'app' } });
+    const pings = () => manager.getMetrics().protocol.accepted.ping ?? 0;
+    const pingsBefore = pings();
     const lines: string[] = [];
     client.on('line', (line) => lines.push(line.toString()));
     const [connection] = manager.getConnectionPool().all();
@@ -300,7 +306,7 @@ describe('SluiceClient, when the broker does not want it', () => {
     const notice = '{"type":"error","data":{"code":"SLOW_CONSUMER","message":""}}';
     await connection?.sendRaw(`${notice}\n${next}`);
     if (next !== '') await until(() => lines.length === 1);
-    else await until(() => manager.getMetrics().protocol.accepted.ping === 1);
+    else await until(() => pings() === pingsBefore + 1);
     const lost = once(client, 'disconnected');
     connection?.destroy();
     expect((await lost)[0]).toMatchObject({ error: { code: 'CONNECTION_CLOSED' } });
@@ -314,7 +320,7 @@ describe('the attempts to reconnect', () => {
   });
 
   test('come ever later, and end when there were enough', async () => {
-    const { manager, socketPath } = await startBroker();
+    const { manager, socketPath } = await startPlainBroker();
     const reconnect = { initialDelay: 1000, maxDelay: 3000, retries: 3 };
     vi.spyOn(Math, 'random').mockReturnValue(1);
     const client = await connect({ socketPath, reconnect });

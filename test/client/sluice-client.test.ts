@@ -2,7 +2,7 @@ import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { type ClientOptions, type ReceivedMessage, SluiceClient } from 'sluice/client';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
-import { shareBroker, startBroker, temporaryFolder, until } from '../support/broker.js';
+import { shareBroker, startPlainBroker, temporaryFolder, until } from '../support/broker.js';
 import { line, VALID } from '../support/messages.js';
 import { collectUncaught } from '../support/uncaught.js';
 
@@ -45,7 +45,7 @@ describe('SluiceClient', () => {
   });
 
   test('keeps what is published before it connects', async () => {
-    const { socketPath, manager } = await startBroker();
+    const { socketPath, manager } = sharedBroker();
     const types: string[] = [];
     manager.on('message', ({ type }) => types.push(type));
     const client = new SluiceClient({ socketPath });
@@ -75,7 +75,7 @@ describe('SluiceClient', () => {
   });
 
   test('rejects what the broker refuses', async () => {
-    const { socketPath } = await startBroker({ maxSubscriptions: 1 });
+    const { socketPath } = await startPlainBroker({ maxSubscriptions: 1 });
     const client = await connect({ socketPath });
     await client.subscribe();
     await expect(client.subscribe()).rejects.toMatchObject({ code: 'RATE_LIMITED' });
@@ -87,7 +87,7 @@ describe('SluiceClient', () => {
   });
 
   test('rejects when nobody listens, and can be asked again then', async () => {
-    const { socketPath, manager } = await startBroker();
+    const { socketPath, manager } = await startPlainBroker();
     await manager.stop();
     const client = new SluiceClient({ socketPath });
     await expect(client.connect()).rejects.toMatchObject({
@@ -95,7 +95,7 @@ describe('SluiceClient', () => {
       message: expect.stringContaining(socketPath),
     });
     expect(client.state).toBe('idle');
-    await startBroker({ socketPath });
+    await startPlainBroker({ socketPath });
     await client.connect();
     await expect(client.connect()).rejects.toMatchObject({ code: 'ALREADY_RUNNING' });
     await client.close();
@@ -103,7 +103,7 @@ describe('SluiceClient', () => {
   });
 
   test('rejects when there is no room for another connection', async () => {
-    const { socketPath } = await startBroker({ maxConnections: 1 });
+    const { socketPath } = await startPlainBroker({ maxConnections: 1 });
     await connect({ socketPath });
     await expect(new SluiceClient({ socketPath }).connect()).rejects.toMatchObject({
       code: 'MAX_CONNECTIONS',
@@ -111,7 +111,7 @@ describe('SluiceClient', () => {
   });
 
   test('gives up what waits when it may not reconnect', async () => {
-    const { manager, socketPath } = await startBroker();
+    const { manager, socketPath } = await startPlainBroker();
     const client = await connect({ socketPath, reconnect: false });
     const closed = new Promise((resolve) => client.once('closed', resolve));
     const jobs = client.requestJobs();
@@ -134,7 +134,7 @@ describe('SluiceClient', () => {
   });
 
   test('closes after its messages are confirmed, and only once', async () => {
-    const { manager, socketPath } = await startBroker();
+    const { manager, socketPath } = sharedBroker();
     let received = 0;
     manager.on('message', () => received++);
     const client = await connect({ socketPath });
@@ -157,7 +157,7 @@ describe('SluiceClient', () => {
   });
 
   test('closes without confirmation when that does not come in time, and says how much is open', async () => {
-    const { manager, socketPath } = await startBroker();
+    const { manager, socketPath } = await startPlainBroker();
     const client = await connect({ socketPath });
     for (const connection of manager.getConnectionPool()) connection.setPaused(2, true);
     client.publish(VALID.heartbeat);
@@ -185,7 +185,7 @@ describe('SluiceClient', () => {
   });
 
   test('closes before the socket is connected, and nothing stays open', async () => {
-    const { socketPath, manager } = await startBroker();
+    const { socketPath, manager } = sharedBroker();
     const client = new SluiceClient({ socketPath });
     const connecting = expect(client.connect()).rejects.toMatchObject({ code: 'CONNECTION_CLOSED' });
     expect(await client.close()).toBe(0);
@@ -194,7 +194,7 @@ describe('SluiceClient', () => {
   });
 
   test('puts lines together again, however they arrive', async () => {
-    const { socketPath, manager } = await startBroker();
+    const { socketPath, manager } = sharedBroker();
     const app = await connect({ socketPath });
     const lines: string[] = [];
     app.on('line', (bytes) => lines.push(bytes.toString()));
@@ -297,7 +297,7 @@ describe('a crawler', () => {
 
   test('is told at once when it may not ask for jobs', async () => {
     const auth = { tokens: { app: ['a-token-of-the-app'] } };
-    const { socketPath } = await startBroker({ auth });
+    const { socketPath } = await startPlainBroker({ auth });
     const app = await connect({ socketPath, hello: { role: 'app', token: 'a-token-of-the-app' } });
     const asked = app.requestJobs({ timeout: Number.POSITIVE_INFINITY });
     await expect(asked).rejects.toMatchObject({ code: 'UNAUTHORIZED' });
@@ -361,7 +361,7 @@ describe('a crawler', () => {
   });
 
   test('sends heartbeats by itself', async () => {
-    const { socketPath, manager } = await startBroker();
+    const { socketPath, manager } = sharedBroker();
     const counts: number[] = [];
     manager.on('message', (event) => {
       if (event.is('heartbeat')) counts.push(event.message.data.activeJobs);
@@ -379,7 +379,7 @@ describe('a crawler', () => {
 
   test('goes on with heartbeats when one cannot be told, and connects all the same', async () => {
     const uncaught = collectUncaught();
-    const { socketPath, manager } = await startBroker();
+    const { socketPath, manager } = sharedBroker();
     let beats = 0;
     manager.on('message', () => beats++);
     const fields = vi.fn(() => ({ activeJobs: 0, totalProcessed: 0, systemStatus: 'idle' as const }));
@@ -401,7 +401,7 @@ describe('a crawler', () => {
       connect: connectPlain,
       manager,
       socketPath,
-    } = await startBroker({
+    } = await startPlainBroker({
       heartbeatInterval: 40,
       heartbeatTimeout: 80,
       healthCheckInterval: 20,

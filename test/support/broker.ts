@@ -41,6 +41,14 @@ export async function startBroker(
   return { manager, socketPath, connect };
 }
 
+/**
+ * As `startBroker`, for tests to which it does not matter how messages are validated: without patterns, a broker starts in
+ * half of the time.
+ */
+export function startPlainBroker(options: SluiceOptions = {}, whenOver?: WhenOver): Promise<TestBroker> {
+  return startBroker({ patterns: 'off', ...options }, whenOver);
+}
+
 /** One broker for all tests of a describe, or of a file. Each of them finds it without connections and listeners. */
 export function shareBroker(options: SluiceOptions = {}): () => TestBroker {
   return shareIdle((whenOver) => startBroker(options, whenOver));
