@@ -55,7 +55,7 @@ describe('connections', () => {
     };
     await churn(10);
     const [filesBefore, bytesBefore] = [openFiles(), manager.getMetrics().memory.allocatedBytes];
-    await churn(100);
+    await churn(40);
     expect(openFiles()).toBeLessThanOrEqual(filesBefore + 2);
     expect(manager.getMetrics().memory.allocatedBytes).toBeLessThanOrEqual(bytesBefore * 2);
     expect(manager.getMetrics().protocol.subscriptions).toBe(0);
