@@ -13,6 +13,8 @@ export class Peer {
   /** Lines received, without their newline. */
   readonly lines: string[] = [];
   readonly closed: Promise<void>;
+  /** What lines were found to say: those that wait for a message look at all of them again and again. */
+  readonly #parsed: { readonly line: string; readonly message: Line }[] = [];
   #partial = '';
   #waiters: (() => void)[] = [];
 
@@ -50,7 +52,13 @@ export class Peer {
   }
 
   get messages(): Line[] {
-    return this.lines.map((line) => JSON.parse(line) as Line);
+    return this.lines.map((line, index) => {
+      const known = this.#parsed[index];
+      if (known?.line === line) return known.message;
+      const message = JSON.parse(line) as Line;
+      this.#parsed[index] = { line, message };
+      return message;
+    });
   }
 
   write(bytes: string | Buffer): void {
