@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import * as z from 'zod';
 import { BothPaths } from '../support/law.js';
 
-const CASES = Number(process.env.FUZZ_CASES ?? 60_000);
+const CASES = Number(process.env.FUZZ_CASES ?? 30_000);
 const SEED = Number(process.env.FUZZ_SEED ?? 20_260_101);
 /** Schemas that share a run, since building the paths takes longer than to check a schema. */
 const SCHEMAS = 30;
@@ -165,18 +165,19 @@ describe('what zod means by more than it says', () => {
     all.d = z.object({ type: z.literal('d'), a: z.discriminatedUnion(key, options as never) });
     const paths = new BothPaths(all);
     for (const name of Object.keys(all)) {
+      const texts: string[] = [];
       for (const value of ['"x"', '"y"', '1', 'null', '{}']) {
         const member = `{${JSON.stringify(key)}:${value}}`;
         for (const a of ['{}', '[]', '[{}]', '{"k":{}}', member, `[${member}]`, `{"k":${member}}`]) {
-          const texts = [
+          texts.push(
             `{"type":"${name}","a":${a}}`,
             `{"type":"${name}",${member.slice(1, -1)},"a":${a}}`,
             `{"a":${a},"type":"${name}"}`,
             `{"type":"${name}"}`,
-          ];
-          for (const text of texts) paths.check(Buffer.from(`${text}\n`));
+          );
         }
       }
+      paths.check(Buffer.from(texts.map((text) => `${text}\n`).join('')));
     }
   });
 
