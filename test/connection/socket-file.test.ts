@@ -7,7 +7,7 @@ import { pino } from 'pino';
 import { SocketManager } from 'sluice';
 import { describe, expect, test } from 'vitest';
 import { listenAtPath, temporaryName } from '#src/connection/socket-file.js';
-import { startBroker, temporaryFolder, until } from '../support/broker.js';
+import { LIGHT, shareBroker, startPlainBroker, temporaryFolder, until } from '../support/broker.js';
 import { cliScript } from '../support/cli.js';
 import { Peer } from '../support/peer.js';
 
@@ -21,9 +21,11 @@ function leaveSocketAt(path: string): void {
 }
 
 describe('the socket file', () => {
+  const shared = shareBroker(LIGHT);
+
   test('of a live broker is left alone', async () => {
-    const { socketPath, connect } = await startBroker();
-    const second = new SocketManager({ socketPath, workers: { threads: 1 } }, { logger });
+    const { socketPath, connect } = shared();
+    const second = new SocketManager({ socketPath, ...LIGHT }, { logger });
     await expect(second.start()).rejects.toMatchObject({
       code: 'ADDRESS_IN_USE',
       message: expect.stringContaining(socketPath),
@@ -35,32 +37,29 @@ describe('the socket file', () => {
   test('that nobody listens on is replaced', async () => {
     const socketPath = join(temporaryFolder(), 'stale.sock');
     leaveSocketAt(socketPath);
-    const { connect } = await startBroker({ socketPath });
+    const { connect } = await startPlainBroker({ socketPath });
     await (await connect()).settled();
   });
 
   test('that is another kind of file is refused', async () => {
     const socketPath = join(temporaryFolder(), 'file');
     writeFileSync(socketPath, 'precious');
-    const manager = new SocketManager({ socketPath, workers: { threads: 1 } }, { logger });
+    const manager = new SocketManager({ socketPath, ...LIGHT }, { logger });
     await expect(manager.start()).rejects.toMatchObject({ code: 'SOCKET_PATH_INVALID' });
   });
 
   test('that is a symbolic link is refused, wherever it leads', async () => {
-    const { socketPath } = await startBroker();
+    const { socketPath } = shared();
     const link = join(temporaryFolder(), 'link.sock');
     symlinkSync(socketPath, link);
-    const manager = new SocketManager({ socketPath: link, workers: { threads: 1 } }, { logger });
+    const manager = new SocketManager({ socketPath: link, ...LIGHT }, { logger });
     await expect(manager.start()).rejects.toMatchObject({ code: 'SOCKET_PATH_INVALID' });
     expect(lstatSync(link).isSymbolicLink()).toBe(true);
   });
 
   test('in a folder that everybody may write to is refused, unless it is sticky', async () => {
     const folder = temporaryFolder();
-    const manager = new SocketManager(
-      { socketPath: join(folder, 's.sock'), workers: { threads: 1 } },
-      { logger },
-    );
+    const manager = new SocketManager({ socketPath: join(folder, 's.sock'), ...LIGHT }, { logger });
     chmodSync(folder, 0o777);
     await expect(manager.start()).rejects.toMatchObject({ code: 'SOCKET_PATH_INVALID' });
     chmodSync(folder, 0o1777);
@@ -70,21 +69,18 @@ describe('the socket file', () => {
 
   test('has the mode and group that are asked for, 0600 without', async () => {
     const group = process.getegid?.() ?? 0;
-    const { socketPath } = await startBroker();
+    const { socketPath } = shared();
     expect(lstatSync(socketPath).mode & 0o777).toBe(0o600);
-    const shared = await startBroker({ socketMode: '0660', socketGroup: String(group) });
-    expect(lstatSync(shared.socketPath)).toMatchObject({ gid: group });
-    expect(lstatSync(shared.socketPath).mode & 0o777).toBe(0o660);
-    const unknown = new SocketManager({ socketGroup: 'no-such-group' }, { logger });
+    const open = await startPlainBroker({ socketMode: '0660', socketGroup: String(group) });
+    expect(lstatSync(open.socketPath)).toMatchObject({ gid: group });
+    expect(lstatSync(open.socketPath).mode & 0o777).toBe(0o660);
+    const unknown = new SocketManager({ ...LIGHT, socketGroup: 'no-such-group' }, { logger });
     await expect(unknown.start()).rejects.toMatchObject({ code: 'INVALID_OPTION' });
   });
 
   test('is taken by one of many that start at once', async () => {
     const socketPath = join(temporaryFolder(), 'contested.sock');
-    const managers = Array.from(
-      { length: 4 },
-      () => new SocketManager({ socketPath, workers: { threads: 1 } }, { logger }),
-    );
+    const managers = Array.from({ length: 4 }, () => new SocketManager({ socketPath, ...LIGHT }, { logger }));
     const results = await Promise.allSettled(managers.map((manager) => manager.start()));
     expect(results.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
     for (const result of results) {
@@ -108,7 +104,7 @@ describe('the socket file', () => {
   test('is made though a start that was killed has left one behind', async () => {
     const socketPath = join(temporaryFolder(), 'broker.sock');
     leaveSocketAt(temporaryName(socketPath));
-    const { connect } = await startBroker({ socketPath });
+    const { connect } = await startPlainBroker({ socketPath });
     await (await connect()).settled();
     expect(readdirSync(dirname(socketPath))).toEqual(['broker.sock']);
   });
@@ -121,7 +117,7 @@ describe('the socket file', () => {
       const { existsSync } = require('fs');
       const path = ${JSON.stringify(socketPath)};
       const server = require('net').createServer().listen(path, () => {
-        const command = 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$1" serve';
+        const command = 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$1" serve --workers 1 --patterns off';
         const stdio = ['ignore', 'inherit', 'inherit', server._handle.fd];
         const { status } = spawnSync('/bin/sh', ['-c', command, process.execPath, ${JSON.stringify(cliScript)}], { stdio });
         console.log(JSON.stringify({ status, isThere: existsSync(path) }));
@@ -143,10 +139,7 @@ describe('the socket file', () => {
   });
 
   test('in a folder that is not there is refused', async () => {
-    const manager = new SocketManager(
-      { socketPath: '/nowhere/at/all.sock', workers: { threads: 1 } },
-      { logger },
-    );
+    const manager = new SocketManager({ socketPath: '/nowhere/at/all.sock', ...LIGHT }, { logger });
     await expect(manager.start()).rejects.toMatchObject({
       code: 'LISTEN_FAILED',
       message: expect.stringMatching(/\/nowhere\/at\/all\.sock: its folder does not exist$/),
@@ -154,10 +147,10 @@ describe('the socket file', () => {
   });
 
   test('of a successor is not removed by the one before', async () => {
-    const { manager, socketPath } = await startBroker();
+    const { manager, socketPath } = await startPlainBroker();
     const { unlinkSync } = await import('node:fs');
     unlinkSync(socketPath);
-    const successor = new SocketManager({ socketPath, workers: { threads: 1 } }, { logger });
+    const successor = new SocketManager({ socketPath, ...LIGHT }, { logger });
     await successor.start();
     await manager.stop();
     expect(existsSync(socketPath)).toBe(true);

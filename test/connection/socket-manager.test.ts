@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import { type MessageEvent, type ServerEvents, SocketManager } from 'sluice';
 import { describe, expect, expectTypeOf, test } from 'vitest';
-import { startBroker, temporaryFolder, until } from '../support/broker.js';
+import { LIGHT, shareBroker, startPlainBroker, temporaryFolder, until } from '../support/broker.js';
 import { changed, line, VALID } from '../support/messages.js';
 import { Peer } from '../support/peer.js';
 
@@ -24,7 +24,7 @@ function throwingListener(manager: SocketManager, name: keyof ServerEvents): unk
 describe('life', () => {
   test('starts, tells so, and stops', async () => {
     const socketPath = join(temporaryFolder(), 'broker.sock');
-    const manager = new SocketManager({ socketPath, workers: { threads: 1 } }, { logger });
+    const manager = new SocketManager({ socketPath, ...LIGHT }, { logger });
     const log: string[] = [];
     for (const name of ['server_started', 'server_listening', 'server_stopping', 'server_stopped'] as const) {
       manager.on(name, () => log.push(name));
@@ -43,7 +43,7 @@ describe('life', () => {
   });
 
   test('can be started again after it has stopped', async () => {
-    const { manager, connect } = await startBroker();
+    const { manager, connect } = await startPlainBroker();
     await manager.stop();
     await manager.start();
     const peer = await connect();
@@ -51,7 +51,7 @@ describe('life', () => {
   });
 
   test('cannot be started twice', async () => {
-    const { manager } = await startBroker();
+    const { manager } = await startPlainBroker();
     await expect(manager.start()).rejects.toMatchObject({ code: 'ALREADY_RUNNING' });
   });
 
@@ -62,7 +62,7 @@ describe('life', () => {
 
   test('stop waits for a start that is under way', async () => {
     const socketPath = join(temporaryFolder(), 'broker.sock');
-    const manager = new SocketManager({ socketPath, workers: { threads: 1 } }, { logger });
+    const manager = new SocketManager({ socketPath, ...LIGHT }, { logger });
     const starting = manager.start();
     await manager.stop();
     await starting;
@@ -72,7 +72,7 @@ describe('life', () => {
   test('a start that has failed does not reach into the next one', async () => {
     const socketPath = join(temporaryFolder(), 'broker.sock');
     writeFileSync(socketPath, 'no socket');
-    const manager = new SocketManager({ socketPath, workers: { threads: 1 } }, { logger });
+    const manager = new SocketManager({ socketPath, ...LIGHT }, { logger });
     const failing = expect(manager.start()).rejects.toMatchObject({ code: 'SOCKET_PATH_INVALID' });
     await manager.stop();
     rmSync(socketPath);
@@ -92,7 +92,7 @@ describe('life', () => {
   });
 
   test('listens on TCP when it has a port and no path', async () => {
-    const manager = new SocketManager({ port: 0, workers: { threads: 1 } }, { logger });
+    const manager = new SocketManager({ port: 0, ...LIGHT }, { logger });
     await manager.start();
     const [host = '', port] = manager.getStatus().address?.split(':') ?? [];
     const peer = await Peer.connect({ host, port: Number(port) });
@@ -107,7 +107,7 @@ describe('life', () => {
     const other = createServer().listen(0, '127.0.0.1');
     await once(other, 'listening');
     const { port } = other.address() as { port: number };
-    const manager = new SocketManager({ port, workers: { threads: 1 } }, { logger });
+    const manager = new SocketManager({ port, ...LIGHT }, { logger });
     await expect(manager.start()).rejects.toMatchObject({
       code: 'ADDRESS_IN_USE',
       message: expect.stringContaining(`${port}`),
@@ -117,8 +117,10 @@ describe('life', () => {
 });
 
 describe('code in the same process', () => {
+  const shared = shareBroker();
+
   test('gets messages, parsed when it looks, with defaults filled in', async () => {
-    const { manager, connect } = await startBroker();
+    const { manager, connect } = shared();
     const events: MessageEvent[] = [];
     manager.on('message', (event) => events.push(event));
     const crawler = await connect();
@@ -139,7 +141,7 @@ describe('code in the same process', () => {
   });
 
   test('keeps what it was given, whatever comes after', async () => {
-    const { manager, connect } = await startBroker();
+    const { manager, connect } = shared();
     const events: MessageEvent[] = [];
     manager.on('message', (event) => events.push(event));
     const crawler = await connect();
@@ -153,7 +155,7 @@ describe('code in the same process', () => {
   });
 
   test('that throws stops nothing, and is told', async () => {
-    const { manager, connect } = await startBroker();
+    const { manager, connect } = shared();
     const errors: unknown[] = [];
     manager.on('message', () => {
       throw new Error('mine');
@@ -167,7 +169,7 @@ describe('code in the same process', () => {
   });
 
   test('that throws while a connection changes its state wedges nothing, and its messages are delivered', async () => {
-    const { manager, connect } = await startBroker();
+    const { manager, connect } = shared();
     const subscriber = await (await connect()).subscribe();
     const errors: unknown[] = [];
     manager.on('server_error', ({ error }) => {
@@ -190,7 +192,7 @@ describe('code in the same process', () => {
 
   test('that throws when a worker fails loses nothing, and the message that it died of is answered', async () => {
     const schemas = new URL('../support/deadly-schemas.mjs', import.meta.url);
-    const { manager, connect } = await startBroker({ schemas });
+    const { manager, connect } = await startPlainBroker({ schemas });
     const errors = throwingListener(manager, 'pool_error');
     const subscriber = await (await connect()).subscribe();
     const crawler = await connect();
@@ -202,7 +204,7 @@ describe('code in the same process', () => {
   });
 
   test('that throws when a connection comes or goes changes nothing for it', async () => {
-    const { manager, connect } = await startBroker();
+    const { manager, connect } = shared();
     const comings = throwingListener(manager, 'connection_added');
     const goings = throwingListener(manager, 'connection_removed');
     const peer = await connect();
@@ -216,7 +218,7 @@ describe('code in the same process', () => {
   });
 
   test('that throws at the start or the end does not keep the broker from either', async () => {
-    const { manager } = await startBroker();
+    const { manager } = await startPlainBroker();
     await manager.stop();
     const errors = throwingListener(manager, 'server_listening');
     for (const name of ['server_started', 'server_stopping', 'server_stopped'] as const) {
@@ -230,7 +232,7 @@ describe('code in the same process', () => {
   });
 
   test('sends through a connection: checked first', async () => {
-    const { manager, connect } = await startBroker();
+    const { manager, connect } = shared();
     const crawler = await connect();
     await crawler.settled();
     const [connection] = manager.getConnectionPool().all();
@@ -248,7 +250,7 @@ describe('code in the same process', () => {
   });
 
   test('a send that the peer does not take times out, and may still arrive', async () => {
-    const { manager, connect } = await startBroker({ sendTimeout: 50 });
+    const { manager, connect } = await startPlainBroker({ sendTimeout: 50 });
     const crawler = await connect();
     await crawler.settled();
     crawler.socket.pause();
@@ -260,7 +262,7 @@ describe('code in the same process', () => {
   });
 
   test('may close a connection as often as it likes: each call resolves when it is closed', async () => {
-    const { manager, connect } = await startBroker();
+    const { manager, connect } = shared();
     const peer = await connect();
     await peer.settled();
     const [connection] = manager.getConnectionPool().all();
@@ -273,7 +275,7 @@ describe('code in the same process', () => {
   });
 
   test('broadcasts, and is told how many got it', async () => {
-    const { manager, connect } = await startBroker();
+    const { manager, connect } = shared();
     const pool = manager.getConnectionPool();
     const [app, one, two] = [await connect(), await connect(), await connect()];
     app.say('hello', { role: 'app' });
@@ -290,7 +292,7 @@ describe('code in the same process', () => {
 
 describe('stopping', () => {
   test('delivers what was received, and tells peers why', async () => {
-    const { manager, connect } = await startBroker();
+    const { manager, connect } = await startPlainBroker();
     const subscriber = await (await connect()).subscribe();
     const crawler = await connect();
     crawler.write(line(VALID.heartbeat).repeat(20_000));
@@ -304,7 +306,7 @@ describe('stopping', () => {
   });
 
   test('counts what it could not deliver in drainTimeout', async () => {
-    const { manager, connect } = await startBroker({ drainTimeout: 100 });
+    const { manager, connect } = await startPlainBroker({ drainTimeout: 100 });
     const stuck = await (await connect()).subscribe();
     stuck.socket.pause();
     const crawler = await connect();

@@ -41,12 +41,12 @@ export async function startBroker(
   return { manager, socketPath, connect };
 }
 
-/**
- * As `startBroker`, for tests to which it does not matter how messages are validated: without patterns, a broker starts in
- * half of the time.
- */
+/** For brokers that have little to validate: without patterns, they start in half of the time. */
+export const LIGHT = { workers: { threads: 1 }, patterns: 'off' } as const;
+
+/** As `startBroker`, for tests to which it does not matter how messages are validated. */
 export function startPlainBroker(options: SluiceOptions = {}, whenOver?: WhenOver): Promise<TestBroker> {
-  return startBroker({ patterns: 'off', ...options }, whenOver);
+  return startBroker({ ...LIGHT, ...options }, whenOver);
 }
 
 /** One broker for all tests of a describe, or of a file. Each of them finds it without connections and listeners. */
