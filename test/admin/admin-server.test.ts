@@ -8,9 +8,11 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { AdminServer, REQUEST_LIMITS } from '#src/admin/admin-server.js';
 import type { AdminSource } from '#src/admin/admin-source.js';
 import type { BrokerStats, ConnectionList, Snapshot } from '#src/admin/snapshot.js';
-import { ask, startAdminBroker, startSlowBroker } from '../support/admin.js';
-import { startBroker, temporaryFolder } from '../support/broker.js';
+import { ask, shareAdminBroker, startAdminBroker, startSlowBroker } from '../support/admin.js';
+import { LIGHT, temporaryFolder } from '../support/broker.js';
 import { line, VALID } from '../support/messages.js';
+
+const shared = shareAdminBroker();
 
 describe('the admin server', () => {
   test('is not there unless it is asked for', async () => {
@@ -20,7 +22,7 @@ describe('the admin server', () => {
   });
 
   test('on a Unix socket, is for its owner only, and leaves no file behind', async () => {
-    const { adminPath, manager } = await startAdminBroker();
+    const { adminPath, manager } = await startAdminBroker(LIGHT);
     expect(statSync(adminPath).mode & 0o777).toBe(0o600);
     expect(manager.getStatus().admin).toBe(adminPath);
     await manager.stop();
@@ -28,7 +30,7 @@ describe('the admin server', () => {
   });
 
   test('on TCP, says which port it got, and answers only to names of this machine', async () => {
-    const { manager } = await startAdminBroker({ admin: '127.0.0.1:0' });
+    const { manager } = await startAdminBroker({ ...LIGHT, admin: '127.0.0.1:0' });
     const address = String(manager.getStatus().admin);
     expect(address).toMatch(/^127\.0\.0\.1:[1-9]\d*$/);
     expect((await fetch(`http://${address}/healthz`)).status).toBe(200);
@@ -42,7 +44,7 @@ describe('the admin server', () => {
   });
 
   test('refuses an address that another server has', async () => {
-    const { manager } = await startAdminBroker({ admin: '127.0.0.1:0' });
+    const { manager } = await startAdminBroker({ ...LIGHT, admin: '127.0.0.1:0' });
     const { admin } = manager.getStatus();
     const second = new SocketManager({ socketPath: join(temporaryFolder(), 'b.sock'), admin });
     await expect(second.start()).rejects.toMatchObject({ code: 'ADDRESS_IN_USE' });
@@ -60,7 +62,7 @@ describe('the admin server', () => {
   });
 
   test('gives up on a request that does not come to its end', async () => {
-    const { manager } = await startBroker();
+    const { manager } = shared();
     const source: AdminSource = {
       options: manager.options,
       pool: manager.getConnectionPool(),
@@ -81,7 +83,7 @@ describe('the admin server', () => {
   });
 
   test('answers what is not there with 404, and what would change something with 405', async () => {
-    const { adminPath, get } = await startAdminBroker();
+    const { adminPath, get } = shared();
     for (const path of ['/nothing', '/__proto__', '/api', '//', '/..%2f']) {
       expect((await get(path)).status).toBe(404);
     }
@@ -95,7 +97,7 @@ describe('the admin server', () => {
   });
 
   test('lets nothing be framed, cached or read by other sites', async () => {
-    const { get } = await startAdminBroker();
+    const { get } = shared();
     for (const path of ['/', '/api/stats', '/metrics', '/nothing']) {
       const { headers } = await get(path);
       expect(headers).toMatchObject({
@@ -109,7 +111,7 @@ describe('the admin server', () => {
   });
 
   test('can be started again with its broker', async () => {
-    const { manager, get } = await startAdminBroker();
+    const { manager, get } = await startAdminBroker(LIGHT);
     await manager.stop();
     await expect(get('/healthz')).rejects.toMatchObject({ code: 'ENOENT' });
     await manager.start();
@@ -152,7 +154,7 @@ describe('/readyz', () => {
   });
 
   test('says 503 while the broker drains', async () => {
-    const { manager, connect, get } = await startAdminBroker({ drainTimeout: 1000 });
+    const { manager, connect, get } = await startAdminBroker({ ...LIGHT, drainTimeout: 60_000 });
     const app = await (await connect()).subscribe();
     app.socket.pause();
     const crawler = await connect();
@@ -162,11 +164,12 @@ describe('/readyz', () => {
     const stopped = manager.stop();
     await stopping;
     expect(JSON.parse((await get('/readyz')).body)).toEqual({ ready: false, reason: 'draining' });
+    app.socket.destroy();
     await stopped;
   });
 
   test('says 503 while the broker takes no more connections', async () => {
-    const { connect, get } = await startAdminBroker({ maxConnections: 1 });
+    const { connect, get } = await startAdminBroker({ ...LIGHT, maxConnections: 1 });
     const peer = await connect();
     await peer.settled();
     const { status, body } = await get('/readyz');
@@ -188,7 +191,7 @@ describe('/readyz', () => {
 
 describe('/api', () => {
   test('lists the connections, sorted, and as many as are asked for', async () => {
-    const { connect, read, get } = await startAdminBroker();
+    const { connect, read, get } = shared();
     for (const name of ['crawler-b', 'crawler-a']) {
       const crawler = await connect();
       crawler.say('hello', { role: 'crawler', crawlerId: name });

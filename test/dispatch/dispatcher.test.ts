@@ -4,9 +4,12 @@ import { pythonDumps } from '#bench/layouts.js';
 import { Dispatcher, type DispatcherOptions } from '#src/dispatch/dispatcher.js';
 import { type Chunk, Lane } from '#src/dispatch/lane.js';
 import { FRAME } from '#src/dispatch/verdict.js';
-import { startBroker, until } from '../support/broker.js';
+import { startBroker, startPlainBroker, until } from '../support/broker.js';
 import { changed, line, VALID } from '../support/messages.js';
 import { WORKER_SETTINGS } from '../support/worker-settings.js';
+
+/** How a batch is put together does not depend on how it is validated; without patterns, workers start sooner. */
+const LIGHT_SETTINGS = { ...WORKER_SETTINGS, patterns: 'off' } as const;
 
 async function createDispatcher(options: Partial<DispatcherOptions> = {}) {
   const settled: Chunk[] = [];
@@ -17,7 +20,7 @@ async function createDispatcher(options: Partial<DispatcherOptions> = {}) {
     maxBatchBytes: 64 * 1024,
     maxBatchMessages: 16_384,
     validationTimeout: 5000,
-    settings: WORKER_SETTINGS,
+    settings: LIGHT_SETTINGS,
     onVerdict: () => {},
     onSettled: () => {},
     onWorkerError: (error) => errors.push(error),
@@ -105,7 +108,7 @@ describe('batches', () => {
   test('idle resolves when the last chunk comes out of quarantine', async () => {
     const schemas = new URL('../support/deadly-schemas.mjs', import.meta.url).href;
     const { dispatcher, settled, submit } = await createDispatcher({
-      settings: { ...WORKER_SETTINGS, schemas },
+      settings: { ...LIGHT_SETTINGS, schemas },
     });
     submit(line({ type: 'deadly' }) + beat);
     await dispatcher.idle();
@@ -205,27 +208,30 @@ describe('handing small batches over', () => {
 });
 
 describe('workers', () => {
+  /** Messages of a layout that come alone, after which it has its pattern for certain. */
+  const MOST_UNTIL_LEARNED = 124;
+
   test('learn the layouts that crawlers write, and tell so', async () => {
     const { manager, connect } = await startBroker();
     const subscriber = await (await connect()).subscribe();
     const python = `${pythonDumps(VALID.heartbeat)}\n`;
     const crawler = await connect();
     for (let round = 1; round <= 2; round++) {
-      crawler.write(python.repeat(100));
-      await subscriber.count(1 + round * 100);
+      crawler.write(python.repeat(MOST_UNTIL_LEARNED));
+      await subscriber.count(1 + round * MOST_UNTIL_LEARNED);
     }
     const { matched, layoutsLearned, layoutsDropped } = manager.getMetrics().protocol;
     expect({ layoutsLearned, layoutsDropped }).toEqual({ layoutsLearned: 1, layoutsDropped: 0 });
-    expect(matched).toBeGreaterThanOrEqual(100);
+    expect(matched).toBeGreaterThanOrEqual(MOST_UNTIL_LEARNED);
   });
 
   test('that cannot start fail the start', async () => {
-    const failing = createDispatcher({ settings: { ...WORKER_SETTINGS, schemas: 'file:///nowhere.mjs' } });
+    const failing = createDispatcher({ settings: { ...LIGHT_SETTINGS, schemas: 'file:///nowhere.mjs' } });
     await expect(failing).rejects.toMatchObject({ code: 'WORKERS_FAILED' });
   });
 
   test('that die have their batch tried again; what kills twice is refused, and the rest delivered', async () => {
-    const { manager, connect } = await startBroker({
+    const { manager, connect } = await startPlainBroker({
       schemas: new URL('../support/deadly-schemas.mjs', import.meta.url),
     });
     const errors: unknown[] = [];

@@ -11,6 +11,7 @@ import { WorkerPool } from '#src/dispatch/worker-pool.js';
 import { PatternSet } from '#src/pattern/pattern-set.js';
 import { until } from '../support/broker.js';
 import { line, VALID } from '../support/messages.js';
+import { share, type WhenOver } from '../support/share.js';
 import { WORKER_SETTINGS } from '../support/worker-settings.js';
 
 const NEWLINE = 10;
@@ -30,7 +31,7 @@ const beat = line(VALID.heartbeat);
 const junk = '{"type":"nope"}\n';
 
 describe('a pool', () => {
-  async function startPool(threads: number) {
+  async function startPool(threads: number, whenOver: WhenOver = onTestFinished) {
     const errors: unknown[] = [];
     const pool = new WorkerPool({
       threads,
@@ -40,7 +41,7 @@ describe('a pool', () => {
       settings: WORKER_SETTINGS,
       onError: (error) => errors.push(error),
     });
-    onTestFinished(() => pool.close());
+    whenOver(() => pool.close());
     await pool.start();
     /** Sends small batches until a worker takes one directly. */
     const settle = async () => {
@@ -48,6 +49,11 @@ describe('a pool', () => {
     };
     return { pool, errors, settle };
   }
+
+  const pools = {
+    1: share((whenOver) => startPool(1, whenOver)),
+    2: share((whenOver) => startPool(2, whenOver)),
+  } as const;
 
   const matchedOf = ({ matched, frames }: Verdict) => [matched, frames.length / FRAME.SIZE];
 
@@ -65,7 +71,7 @@ describe('a pool', () => {
   });
 
   test('gets the same verdicts both ways', async () => {
-    const { pool, settle } = await startPool(2);
+    const { pool, settle } = pools[2]();
     await settle();
     const registry = new MessageRegistry();
     const patterns = new PatternSet(registry);
@@ -86,10 +92,10 @@ describe('a pool', () => {
     }
   });
 
-  test.each([1, 2])(
+  test.each([1, 2] as const)(
     '%s workers: what is declined is posted; after a few in a row, all is, until the next few',
     async (threads) => {
-      const { pool, errors, settle } = await startPool(threads);
+      const { pool, errors, settle } = pools[threads]();
       await settle();
       const before = pool.handedOver;
       for (let round = 0; round < 5; round++) {
@@ -103,8 +109,8 @@ describe('a pool', () => {
     },
   );
 
-  test.each([1, 2])('%s workers: answers all, whatever comes at once', async (threads) => {
-    const { pool, settle } = await startPool(threads);
+  test.each([1, 2] as const)('%s workers: answers all, whatever comes at once', async (threads) => {
+    const { pool, settle } = pools[threads]();
     await settle();
     for (let round = 0; round < 30; round++) {
       const counts = Array.from({ length: 1 + (round % 7) }, (_, index) => (index % 3 === 2 ? 500 : 1));
@@ -115,7 +121,7 @@ describe('a pool', () => {
   });
 
   test('closes while a worker waits', async () => {
-    const { pool, settle } = await startPool(2);
+    const { pool, settle } = await startPool(1);
     await settle();
     await pool.close();
     await expect(pool.run(batchOf(beat))).rejects.toMatchObject({ code: 'NOT_RUNNING' });
