@@ -3,12 +3,13 @@ import { once } from 'node:events';
 import { get } from 'node:http';
 import type { SluiceOptions } from 'sluice';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { startAdminBroker } from '../support/admin.js';
+import { type AdminBroker, shareAdminBroker, startAdminBroker } from '../support/admin.js';
+import { LIGHT } from '../support/broker.js';
 import { browserPath, shareBrowser } from '../support/browser.js';
 import { line, VALID } from '../support/messages.js';
 
 test('the dashboard is one document that may load nothing else, and run nothing but its own script', async () => {
-  const { get } = await startAdminBroker();
+  const { get } = await startAdminBroker(LIGHT);
   const { body, headers } = await get('/');
   const policy = String(headers['content-security-policy']);
   const [, script = ''] = /<script>([\s\S]*)<\/script>/.exec(body) ?? [];
@@ -22,14 +23,19 @@ test('the dashboard is one document that may load nothing else, and run nothing 
   expect(body).not.toMatch(/<(?:script|link|img)[^>]+(?:src|href)="(?!data:,")/);
 });
 
+const SETTINGS = { ...LIGHT, admin: '127.0.0.1:0' } as const;
+
 const suite =
   browserPath === undefined ? 'the dashboard in a browser: skipped, no Chromium found' : 'the dashboard';
 
 describe.skipIf(browserPath === undefined)(suite, () => {
   const openPage = shareBrowser();
+  const shared = shareAdminBroker(SETTINGS);
 
-  async function start(options: SluiceOptions = {}) {
-    const broker = await startAdminBroker({ ...options, admin: '127.0.0.1:0' });
+  const start = async (options: SluiceOptions = {}) =>
+    withCrawlers(await startAdminBroker({ ...SETTINGS, ...options }));
+
+  function withCrawlers(broker: AdminBroker) {
     const url = `http://${broker.manager.getStatus().admin}/`;
     const addCrawler = async (crawlerId: string) => {
       const crawler = await broker.connect();
@@ -76,7 +82,7 @@ describe.skipIf(browserPath === undefined)(suite, () => {
   });
 
   test('sorts the connections from the keyboard', async () => {
-    const { url, addCrawler } = await start();
+    const { url, addCrawler } = withCrawlers(shared());
     for (const name of ['crawler-2', 'crawler-10', 'crawler-1']) await addCrawler(name);
     const { page } = await openPage(url);
     await page.getByRole('cell', { name: 'crawler-10', exact: true }).waitFor();
@@ -94,17 +100,19 @@ describe.skipIf(browserPath === undefined)(suite, () => {
   });
 
   test.each([390, 768, 1280])('needs no scrolling sideways at %i px', async (width) => {
-    const { url, addCrawler } = await start();
-    const crawler = await addCrawler('a-crawler-with-a-long-name-'.repeat(4));
+    const { url, addCrawler } = withCrawlers(shared());
+    const name = `${'a-crawler-with-a-long-name-'.repeat(4)}${width}`;
+    const crawler = await addCrawler(name);
     crawler.write(line({ type: 'nonsense' }));
     await crawler.settled();
     const { page } = await openPage(url, { viewport: { width, height: 800 } });
-    await page.locator('#refusals .code').first().waitFor();
+    await page.getByRole('cell', { name, exact: true }).waitFor();
+    await page.locator('#refusals').getByText(name).first().waitFor();
     expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(width);
   });
 
   test.each(['light', 'dark'] as const)('has text that can be read, %s', async (colorScheme) => {
-    const { url } = await start();
+    const { url } = withCrawlers(shared());
     const { page } = await openPage(url, { colorScheme });
     await page.getByRole('status').getByText('running').waitFor();
     for (const selector of ['h1', 'h2', '.quiet', '.pill', 'th button', '.nothing']) {
@@ -133,7 +141,7 @@ describe.skipIf(browserPath === undefined)(suite, () => {
   });
 
   test('comes back by itself after the broker has refused to tell it more', async () => {
-    const { url } = await start();
+    const { url } = withCrawlers(shared());
     const others = Array.from({ length: 32 }, () => get(`${url}events`));
     const leave = () => {
       for (const other of others) other.destroy();
