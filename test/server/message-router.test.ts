@@ -110,7 +110,7 @@ describe('MessageRouter', () => {
     });
     const [fast, other] = [await connect(), await connect()];
     const [connection] = server.manager.getConnectionPool().all();
-    const count = 50_000;
+    const count = 20_000;
     fast.write(Array.from({ length: count }, (_, index) => started(`job-${index}`)).join(''));
     await until(() => connection?.isPaused === true && connection.lane.pendingBytes === 0);
     expect(server.router.statistics.queued).toBeLessThan(count / 2);
