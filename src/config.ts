@@ -6,13 +6,12 @@ import { join } from 'node:path';
 import * as z from 'zod';
 import { adminAddressFault, isLoopback, parseAdminAddress } from './admin/admin-address.js';
 import { SluiceError } from './errors.js';
+import { MAX_TIMER } from './max-timer.js';
 import { fitsSocketPath, MAX_SOCKET_PATH } from './socket-path.js';
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
 const SECOND = 1000;
-/** The longest delay that a Node timer keeps, in ms. */
-export const MAX_TIMER = 2_147_483_647;
 
 const milliseconds = () => z.number().int().min(0).max(MAX_TIMER);
 const interval = () => z.number().int().min(1).max(MAX_TIMER);

@@ -2,13 +2,14 @@
 
 import { type ChildProcess, fork } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import type { ClientOptions } from '../client/client-options.js';
 import { ERRORS, SluiceError } from '../errors.js';
 import { makeBlock, shareOf } from './bench-content.js';
 import type { BenchReport, BenchSettings } from './bench-peers.js';
 import { resultOf, tableOf } from './bench-report.js';
+import type { ConnectFlags } from './connect-options.js';
 import { EXIT } from './exit-codes.js';
 import { Progress } from './progress.js';
+import { resolveConnection, resolvePublisher } from './resolve-connection.js';
 import { formatCount } from './terminal.js';
 
 export interface BenchFlags {
@@ -29,19 +30,15 @@ type Done = Extract<BenchReport, { event: 'done' }>;
 
 /** How long nothing may arrive before the bench gives up, in ms. */
 const PATIENCE = 10_000;
-/** How long latencies are measured where `--msgs` does not say, in s. */
-export const LATENCY_SECONDS = 5;
+/** How many messages there are where `--msgs` does not say; with `--latency`, for how long they are sent, in s. */
+const MESSAGES = 1_000_000;
+const LATENCY_SECONDS = 5;
 
-/**
- * @param publishing how publishers connect
- * @param subscribing how subscribers connect
- * @returns the exit code
- */
-export async function bench(
-  flags: BenchFlags,
-  publishing: ClientOptions,
-  subscribing: ClientOptions,
-): Promise<number> {
+/** @returns the exit code */
+export async function bench(given: Partial<BenchFlags> & ConnectFlags): Promise<number> {
+  const flags = withDefaults(given);
+  const publishing = resolvePublisher(given);
+  const subscribing = resolveConnection(given, 'monitor');
   // Says at once whether there are messages of that size.
   makeBlock(0, flags.size);
   const crawlerId = `bench-${randomUUID()}`;
@@ -84,6 +81,12 @@ export async function bench(
   } finally {
     for (const peer of peers) peer.kill();
   }
+}
+
+function withDefaults(given: Partial<BenchFlags>): BenchFlags {
+  const { latency } = given;
+  const msgs = given.msgs ?? (latency === undefined ? MESSAGES : latency * LATENCY_SECONDS);
+  return { pub: 1, sub: 1, ...given, msgs, ...(latency === undefined ? {} : { pub: 1 }) };
 }
 
 /**

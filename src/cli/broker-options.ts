@@ -13,16 +13,17 @@ import {
 } from '../config-sources.js';
 import { SluiceError } from '../errors.js';
 
+/** Such flags of a command line, as commander parsed them. */
+export type BrokerFlags = Readonly<Record<string, unknown>>;
+
 /**
- * Adds a flag for every option, and `--config`.
+ * Adds a flag for every option.
  * @param names only the options of these names
  */
-export function addBrokerOptions(command: Command, names?: readonly string[]): Command {
-  command.option('--config <file>', 'JSON file with options; flags and environment win over it');
+export function addBrokerOptions(command: Command, names?: readonly string[]): void {
   for (const spec of OPTION_SPECS) {
     if (!spec.isSecret && (names?.includes(spec.name) ?? true)) command.addOption(flagOf(spec));
   }
-  return command;
 }
 
 function flagOf(spec: OptionSpec): Option {
@@ -39,10 +40,9 @@ function flagOf(spec: OptionSpec): Option {
 
 /**
  * The options that a command line asks for: flag over environment over file over default.
- * @param flags what commander parsed
  * @throws SluiceError `INVALID_OPTION`, `CONFIG_UNREADABLE`
  */
-export function resolveFlags(flags: Readonly<Record<string, unknown>>): ResolvedOptions {
+export function resolveFlags(flags: BrokerFlags): ResolvedOptions {
   const fromFlags: NestedOptions = {};
   const given: OptionSpec[] = [];
   for (const spec of OPTION_SPECS) {

@@ -6,25 +6,12 @@ import type { ResolvedOptions } from '../config.js';
 import { describeError } from '../errors.js';
 import { NO_SEED } from '../protocol/job-key.js';
 import { MessageRegistry, moduleUrl } from '../protocol/message-registry.js';
+import { type BrokerFlags, resolveFlags } from './broker-options.js';
 import { type CheckFormat, CheckReport } from './check-report.js';
 import { EXIT } from './exit-codes.js';
 import { openInput } from './input.js';
 import { Progress } from './progress.js';
 import { formatCount } from './terminal.js';
-
-/** The options of the broker that `check` goes by. */
-export const CHECK_OPTIONS: readonly string[] = [
-  'schemas',
-  'maxMessageSize',
-  'maxMessageAge',
-  'maxClockSkew',
-  'messageDelimiter',
-  'framing',
-  'patterns',
-  'maxLearnedLayouts',
-  'validationTimeout',
-  'workers.threads',
-];
 
 export interface CheckFlags {
   json?: boolean;
@@ -34,7 +21,8 @@ export interface CheckFlags {
 }
 
 /** @returns the exit code */
-export async function check(file: string, flags: CheckFlags, options: ResolvedOptions): Promise<number> {
+export async function check(file: string, flags: CheckFlags & BrokerFlags): Promise<number> {
+  const options = resolveFlags(flags);
   const input = await openInput('check', file);
   if (input === undefined) return EXIT.NO_INPUT;
   try {

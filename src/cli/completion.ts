@@ -11,7 +11,6 @@ const SCRIPTS = { bash: bashScript, zsh: zshScript, fish: fishScript } as const;
 
 /** A shell that can complete. */
 export type Shell = keyof typeof SCRIPTS;
-export const SHELLS: readonly string[] = Object.keys(SCRIPTS);
 
 /** The script for a shell. */
 export function completionScript(shell: Shell, program: Command): string {

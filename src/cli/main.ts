@@ -1,35 +1,53 @@
 #!/usr/bin/env -S node --max-semi-space-size=2
 // The command line: which commands there are, and what each exits with. Room for short-lived objects is kept
 // small (in MiB, above): a loaded broker takes 30 MB less, and measured no slower.
+//
+// What a command does is loaded when it is called: the broker takes longer to load than most commands to run. So what
+// is imported here has to be small.
 
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import { MAX_TIMER } from '../config.js';
 import { SluiceError } from '../errors.js';
-import { SERVER_VERSION } from '../protocol/control-handler.js';
-import { overflowPolicy } from '../protocol/messages.js';
-import { type BenchFlags, bench, LATENCY_SECONDS } from './bench.js';
-import { addBrokerOptions, resolveFlags } from './broker-options.js';
-import { CHECK_OPTIONS, type CheckFlags, check } from './check.js';
-import { completionScript, SHELLS, type Shell } from './completion.js';
-import {
-  addConnectOptions,
-  type ConnectFlags,
-  resolveConnection,
-  resolvePublisher,
-} from './connect-options.js';
-import { type DemoFlags, demo } from './demo.js';
+import { MAX_TIMER } from '../max-timer.js';
+import { OVERFLOW_POLICIES } from '../protocol/choices.js';
+import { SERVER_VERSION } from '../version.js';
+import type { BenchFlags } from './bench.js';
+import type { BrokerFlags } from './broker-options.js';
+import type { CheckFlags } from './check.js';
+import type { Shell } from './completion.js';
+import { addConnectOptions, type ConnectFlags } from './connect-options.js';
+import type { DemoFlags } from './demo.js';
 import { EXIT } from './exit-codes.js';
 import { addHelpTexts } from './help-text.js';
 import { exitOnOutputError, exitWithoutTerminal } from './output.js';
-import { pub } from './pub.js';
-import { SCHEMAS_OPTIONS, schemas } from './schemas.js';
-import { type ServeFlags, serve } from './serve.js';
-import { type StatusFlags, status } from './status.js';
-import { type SubFlags, sub } from './sub.js';
-import { type TopFlags, top } from './top.js';
+import type { StatusFlags } from './status.js';
+import type { SubFlags } from './sub.js';
+import type { TopFlags } from './top.js';
 
 /** The longest that a Node timer keeps, in whole seconds. */
 const MAX_SECONDS = Math.floor(MAX_TIMER / 1000);
+
+const SHELLS: readonly Shell[] = ['bash', 'zsh', 'fish'];
+
+/** The options of the broker that `check` goes by, and those that the list of `schemas` depends on. */
+const CHECK_OPTIONS = [
+  'schemas',
+  'maxMessageSize',
+  'maxMessageAge',
+  'maxClockSkew',
+  'messageDelimiter',
+  'framing',
+  'patterns',
+  'maxLearnedLayouts',
+  'validationTimeout',
+  'workers.threads',
+];
+const SCHEMAS_OPTIONS = ['schemas', 'maxMessageAge', 'maxClockSkew'];
+
+const CONFIG_FLAG = ['--config <file>', 'JSON file with options; flags and environment win over it'] as const;
+const ADMIN_FLAG = [
+  '--admin <address>',
+  'admin server of the broker (env: SOCKET_ADMIN; default: 127.0.0.1:9464)',
+] as const;
 
 const program = new Command('sluice')
   .description('A message broker for crawler fleets: checks, routes and forwards JSON messages.')
@@ -37,14 +55,17 @@ const program = new Command('sluice')
   .showHelpAfterError('(add --help for usage)')
   .exitOverride();
 
-addBrokerOptions(
-  program
-    .command('serve')
-    .description(
-      'run the broker, until SIGTERM or SIGINT; a second signal leaves at once; SIGHUP reads the options again, or stops a broker that runs in a terminal',
-    )
-    .option('--print-config', 'print the options that would be used, and leave'),
-).action(async (flags: ServeFlags & Record<string, unknown>) => serve(() => resolveFlags(flags), flags));
+const serveCommand = program
+  .command('serve')
+  .description(
+    'run the broker, until SIGTERM or SIGINT; a second signal leaves at once; SIGHUP reads the options again, or stops a broker that runs in a terminal',
+  )
+  .option('--print-config', 'print the options that would be used, and leave')
+  .option(...CONFIG_FLAG)
+  .action(async (flags: BrokerFlags & { printConfig?: boolean }) => {
+    if (flags.printConfig) (await import('./print-config.js')).printConfig(flags);
+    else await (await import('./serve.js')).serve(flags);
+  });
 
 addConnectOptions(
   program
@@ -53,7 +74,8 @@ addConnectOptions(
     .argument('[file]', 'a file, or - for standard input', '-'),
   'crawler',
 ).action(async (file: string, flags: ConnectFlags) => {
-  process.exitCode = await pub(file, resolveConnection(flags));
+  const { pub } = await import('./pub.js');
+  process.exitCode = await pub(file, flags);
 });
 
 addConnectOptions(
@@ -69,32 +91,35 @@ addConnectOptions(
 )
   .addOption(
     new Option('--overflow <policy>', 'what the broker does when this subscriber falls behind').choices(
-      overflowPolicy.options,
+      OVERFLOW_POLICIES,
     ),
   )
   .action(async (flags: SubFlags & ConnectFlags) => {
-    exitWithoutTerminal(await sub(flags, resolveConnection(flags, 'monitor')));
+    const { sub } = await import('./sub.js');
+    exitWithoutTerminal(await sub(flags));
   });
 
-addBrokerOptions(
-  program
-    .command('check')
-    .description('validate NDJSON messages without a broker; exit 1 when any is refused')
-    .argument('[file]', 'a file, or - for standard input', '-')
-    .option('--json', 'print findings and summary as NDJSON')
-    .option('--quiet', 'print nothing: the exit code tells')
-    .option('--max-errors <n>', 'stop after so many refused messages; 0: never', atLeast(0), 0),
-  CHECK_OPTIONS,
-).action(async (file: string, flags: CheckFlags & Record<string, unknown>) => {
-  process.exitCode = await check(file, flags, resolveFlags(flags));
-});
+const checkCommand = program
+  .command('check')
+  .description('validate NDJSON messages without a broker; exit 1 when any is refused')
+  .argument('[file]', 'a file, or - for standard input', '-')
+  .option('--json', 'print findings and summary as NDJSON')
+  .option('--quiet', 'print nothing: the exit code tells')
+  .option('--max-errors <n>', 'stop after so many refused messages; 0: never', atLeast(0), 0)
+  .option(...CONFIG_FLAG)
+  .action(async (file: string, flags: CheckFlags & BrokerFlags) => {
+    const { check } = await import('./check.js');
+    process.exitCode = await check(file, flags);
+  });
 
-addBrokerOptions(
-  program.command('schemas').description('list the message types, and which have a compiled pattern'),
-  SCHEMAS_OPTIONS,
-).action(async (flags: Record<string, unknown>) => {
-  process.exitCode = await schemas(resolveFlags(flags));
-});
+const schemasCommand = program
+  .command('schemas')
+  .description('list the message types, and which have a compiled pattern')
+  .option(...CONFIG_FLAG)
+  .action(async (flags: BrokerFlags) => {
+    const { schemas } = await import('./schemas.js');
+    process.exitCode = await schemas(flags);
+  });
 
 program
   .command('demo')
@@ -110,13 +135,9 @@ program
   .option('--workers <n>', 'worker threads of the broker', atLeast(1))
   .option('--admin <address>', 'serve the dashboard there: host:port, :port or a socket path')
   .action(async (flags: DemoFlags) => {
+    const { demo } = await import('./demo.js');
     exitWithoutTerminal(await demo(flags));
   });
-
-const ADMIN_FLAG = [
-  '--admin <address>',
-  'admin server of the broker (env: SOCKET_ADMIN; default: 127.0.0.1:9464)',
-] as const;
 
 program
   .command('top')
@@ -126,6 +147,7 @@ program
   .option(...ADMIN_FLAG)
   .option('--interval <seconds>', 'how often to look', atLeast(1, MAX_SECONDS), 1)
   .action(async (flags: TopFlags) => {
+    const { top } = await import('./top.js');
     exitWithoutTerminal(await top(flags));
   });
 
@@ -135,6 +157,7 @@ program
   .option(...ADMIN_FLAG)
   .option('--json', 'as JSON')
   .action(async (flags: StatusFlags) => {
+    const { status } = await import('./status.js');
     process.exitCode = await status(flags);
   });
 
@@ -166,19 +189,27 @@ addConnectOptions(
     .option('--json', 'print the result as JSON'),
   'monitor',
 ).action(async (given: Partial<BenchFlags> & ConnectFlags) => {
-  const { latency } = given;
-  const msgs = given.msgs ?? (latency === undefined ? 1_000_000 : latency * LATENCY_SECONDS);
-  const flags: BenchFlags = { pub: 1, sub: 1, ...given, msgs, ...(latency === undefined ? {} : { pub: 1 }) };
-  process.exitCode = await bench(flags, resolvePublisher(given), resolveConnection(given, 'monitor'));
+  const { bench } = await import('./bench.js');
+  process.exitCode = await bench(given);
 });
 
 program
   .command('completion')
   .description('print a script that lets a shell complete commands, flags and values')
   .addArgument(new Argument('<shell>', 'which shell').choices(SHELLS))
-  .action((shell: Shell) => {
+  .action(async (shell: Shell) => {
+    const { completionScript } = await import('./completion.js');
     process.stdout.write(completionScript(shell, program));
   });
+
+// The flags for the broker's options are made from their schema, which takes longer to load than all else here: that is
+// done only when one of these words asks for them. `sluice help serve` does, too.
+if (['serve', 'check', 'schemas', 'completion'].some((word) => process.argv.includes(word))) {
+  const { addBrokerOptions } = await import('./broker-options.js');
+  addBrokerOptions(serveCommand);
+  addBrokerOptions(checkCommand, CHECK_OPTIONS);
+  addBrokerOptions(schemasCommand, SCHEMAS_OPTIONS);
+}
 
 addHelpTexts(program);
 

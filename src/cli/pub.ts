@@ -2,21 +2,23 @@
 
 import type { Readable } from 'node:stream';
 import type { BrokerError } from '../client/broker-session.js';
-import type { ClientOptions } from '../client/client-options.js';
 import { SluiceClient } from '../client/sluice-client.js';
 import { resolveOptions } from '../config.js';
 import { describeError } from '../errors.js';
+import type { ConnectFlags } from './connect-options.js';
 import { EXIT } from './exit-codes.js';
 import { openInput } from './input.js';
 import { MessagePieces } from './message-pieces.js';
 import { Progress } from './progress.js';
+import { resolveConnection } from './resolve-connection.js';
 import { formatBytes, formatCount } from './terminal.js';
 
 const READ_SIZE = 256 * 1024;
 const NEWLINE = 0x0a;
 
 /** @returns the exit code */
-export async function pub(file: string, connection: ClientOptions): Promise<number> {
+export async function pub(file: string, flags: ConnectFlags): Promise<number> {
+  const connection = resolveConnection(flags);
   const input = await openInput('pub', file);
   if (input === undefined) return EXIT.NO_INPUT;
   const client = new SluiceClient({ ...connection, reconnect: false });

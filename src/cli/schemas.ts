@@ -1,20 +1,18 @@
 // `sluice schemas`: each message type, and whether it has a pattern; where not, why.
 
-import type { ResolvedOptions } from '../config.js';
 import type { CompileResult } from '../pattern/pattern-compiler.js';
 import { PatternSet } from '../pattern/pattern-set.js';
 import { MessageRegistry } from '../protocol/message-registry.js';
 import { MessageValidator } from '../protocol/message-validator.js';
+import { type BrokerFlags, resolveFlags } from './broker-options.js';
 import { EXIT } from './exit-codes.js';
-
-/** The options of the broker that the list depends on. */
-export const SCHEMAS_OPTIONS: readonly string[] = ['schemas', 'maxMessageAge', 'maxClockSkew'];
 
 const NAME_WIDTH = 26;
 const COLUMN_WIDTH = 10;
 
 /** @returns the exit code */
-export async function schemas(options: ResolvedOptions): Promise<number> {
+export async function schemas(flags: BrokerFlags): Promise<number> {
+  const options = resolveFlags(flags);
   const { maxMessageAge, maxClockSkew } = options;
   const registry = await MessageRegistry.load(options.schemas);
   const { isTimely } = new MessageValidator({ registry, maxMessageAge, maxClockSkew });

@@ -2,13 +2,13 @@
 
 import { isatty } from 'node:tty';
 import type { Logger } from 'pino';
-import { prettyFactory } from 'pino-pretty';
 import type { ResolvedOptions } from '../config.js';
 import { type OwnLog, openLog } from '../connection/broker-logger.js';
 import type { LogWriter } from '../connection/log-writer.js';
 import { SocketManager } from '../connection/socket-manager.js';
 import { stopBlocking } from '../connection/standard-stream.js';
 import { describeError } from '../errors.js';
+import { type BrokerFlags, resolveFlags } from './broker-options.js';
 import { EXIT } from './exit-codes.js';
 import { exitOnOutputError, exitSoon, OUTPUT_TIMEOUT } from './output.js';
 import { reload } from './reload.js';
@@ -17,21 +17,11 @@ import { Supervisor } from './supervisor.js';
 /** Descriptors before this one are standard input, output and error. */
 const FIRST_INHERITED = 3;
 
-export interface ServeFlags {
-  printConfig?: boolean;
-}
-
-/**
- * Runs until a signal ends it. SIGHUP reads the options again; in a terminal, it says that the terminal has gone.
- * @param read gives the options, from where they come from
- */
-export async function serve(read: () => ResolvedOptions, flags: ServeFlags): Promise<void> {
+/** Runs until a signal ends it. SIGHUP reads the options again; in a terminal, it says that the terminal has gone. */
+export async function serve(flags: BrokerFlags): Promise<void> {
+  const read = () => resolveFlags(flags);
   const options = read();
-  if (flags.printConfig) {
-    process.stdout.write(`${JSON.stringify(options, withoutTokens, 2)}\n`);
-    return;
-  }
-  const { logger: log, writer } = createLog(options.logLevel);
+  const { logger: log, writer } = await createLog(options.logLevel);
   const manager = new SocketManager(
     { ...options, ...inherited() },
     { logger: log, droppedLogLines: () => writer.droppedLines },
@@ -57,26 +47,19 @@ function inherited(): { listenFd?: number } {
   return LISTEN_PID === String(process.pid) && Number(LISTEN_FDS) >= 1 ? { listenFd: FIRST_INHERITED } : {};
 }
 
-/** How many tokens there are, in place of them. */
-function withoutTokens(key: string, value: unknown): unknown {
-  if (key !== 'tokens' || typeof value !== 'object' || value === null) return value;
-  return Object.fromEntries(
-    Object.entries(value).map(([role, list]) => [role, `${(list as string[]).length} tokens`]),
-  );
-}
-
 function isInTerminal(): boolean {
   return isatty(0) || isatty(1);
 }
 
 /** A log that is not read or cannot be written, as that of a terminal that has gone, stops no broker. */
-function createLog(level: string): OwnLog {
+async function createLog(level: string): Promise<OwnLog> {
   process.stdout.off('error', exitOnOutputError);
   stopBlocking(process.stderr);
   const onError = (error: NodeJS.ErrnoException) => {
     process.stderr.write(`sluice: the log cannot be written: ${describeError(error)}\n`);
   };
   if (!process.stdout.isTTY) return openLog(1, { level, onError });
+  const { prettyFactory } = await import('pino-pretty');
   const render = prettyFactory({ colorize: true, ignore: 'pid,hostname' });
   return openLog(1, { level, onError, render });
 }

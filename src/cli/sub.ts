@@ -1,12 +1,13 @@
 // `sluice sub`: prints messages as lines, until interrupted.
 
 import { once } from 'node:events';
-import type { ClientOptions } from '../client/client-options.js';
 import { SluiceClient } from '../client/sluice-client.js';
 import type { Subscription, SubscriptionFilter } from '../client/subscription.js';
 import { stopBlocking } from '../connection/standard-stream.js';
 import { describeError } from '../errors.js';
+import type { ConnectFlags } from './connect-options.js';
 import { EXIT } from './exit-codes.js';
+import { resolveConnection } from './resolve-connection.js';
 
 /** Characters that are written at a time, when there are so many. */
 const WRITE_SIZE = 256 * 1024;
@@ -21,7 +22,8 @@ export interface SubFlags {
 }
 
 /** @returns the exit code */
-export async function sub(flags: SubFlags, connection: ClientOptions): Promise<number> {
+export async function sub(flags: SubFlags & ConnectFlags): Promise<number> {
+  const connection = resolveConnection(flags, 'monitor');
   // Signals are heard while a terminal is stopped.
   for (const stream of [process.stdout, process.stderr]) stopBlocking(stream);
   const client = new SluiceClient({ ...connection, reconnect: false });

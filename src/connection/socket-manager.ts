@@ -12,9 +12,9 @@ import { type ResolvedOptions, resolveOptions, type SluiceOptions } from '../con
 import type { FrameRun } from '../delivery/frame-run.js';
 import { describeError, SluiceError } from '../errors.js';
 import { AccessControl } from '../protocol/access.js';
-import { SERVER_VERSION } from '../protocol/control-handler.js';
 import { MessageRegistry } from '../protocol/message-registry.js';
 import { errorLine } from '../protocol/outgoing.js';
+import { SERVER_VERSION } from '../version.js';
 import { brokerLogger, connectionLogger, defaultLog, logGone } from './broker-logger.js';
 import { ConnectionPool } from './connection-pool.js';
 import { guardedEmit } from './guarded-emit.js';

@@ -1,9 +1,9 @@
 // The messages between one peer and the broker: hello, subscribe, unsubscribe, ping. One function a type.
 
-import { readFileSync } from 'node:fs';
 import type { SocketConnection } from '../connection/socket-connection.js';
 import type { WireErrorCode } from '../errors.js';
 import type { Subscriptions } from '../routing/subscriptions.js';
+import { SERVER_VERSION } from '../version.js';
 import type { AccessControl } from './access.js';
 import type { MessageType } from './message-registry.js';
 import { type ControlMessage, type MessageMap, PROTOCOL_VERSION } from './messages.js';
@@ -17,9 +17,6 @@ export interface ControlSettings {
   readonly heartbeatTimeout: number;
   readonly maxSubscriptions: number;
 }
-
-/** This package's version, as `welcome` tells it. */
-export const SERVER_VERSION = packageVersion();
 
 export class ControlHandler {
   readonly #settings: ControlSettings;
@@ -141,9 +138,4 @@ export class ControlHandler {
 function majorOf(version: string): number {
   const match = /^(\d{1,9})(?:\.\d{1,9}){0,2}(?:[-+].*)?$/.exec(version);
   return match?.[1] === undefined ? -1 : Number(match[1]);
-}
-
-function packageVersion(): string {
-  const url = new URL('../../../package.json', import.meta.url);
-  return (JSON.parse(readFileSync(url, 'utf8')) as { version: string }).version;
 }

@@ -2,6 +2,7 @@
 // values are in rules.ts. Unknown extra keys are allowed everywhere, so every object is loose.
 
 import * as z from 'zod';
+import { OVERFLOW_POLICIES, PEER_ROLES } from './choices.js';
 
 /** The version that `hello` and `welcome` speak of. */
 export const PROTOCOL_VERSION = '1.0.0';
@@ -21,8 +22,8 @@ export const entityType = z.enum([
   'release',
 ]);
 export const jobType = z.enum(['discover_namespaces', 'crawl_user', 'crawl_group', 'crawl_project']);
-export const overflowPolicy = z.enum(['disconnect', 'drop-oldest', 'drop-newest', 'block']);
-export const peerRole = z.enum(['crawler', 'app', 'monitor']);
+export const overflowPolicy = z.enum(OVERFLOW_POLICIES);
+export const peerRole = z.enum(PEER_ROLES);
 
 const counts = z.record(z.string(), z.number());
 const resumeState = z.looseObject({

@@ -14,6 +14,12 @@ test('the help of schemas offers what it reads, and no more', async () => {
   expect(options).toEqual(['--config', '--max-message-age', '--max-clock-skew', '--schemas', '--help']);
 });
 
+test('help serve prints what serve --help does', async () => {
+  const { code, stdout } = await run(['help', 'serve']);
+  expect(code).toBe(0);
+  expect(stdout).toBe(await help('serve'));
+});
+
 test('the help of serve says each default once', async () => {
   const text = (await help('serve')).replaceAll(/\s+/g, ' ');
   for (const option of text.split(/ (?=--[a-z-]+ <)/)) {
