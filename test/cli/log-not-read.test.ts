@@ -70,9 +70,14 @@ function hasExited(pid: number): boolean {
   return !existsSync(path) || /\) [ZX] /.test(readFileSync(path, 'utf8'));
 }
 
+/** A long id, of characters that take six each in the log: so few peers fill it. */
+const crawlerId = '\u0001'.repeat(256);
+
 /** Has peers rejected, each with a line in the log. */
 async function rejectPeers(socketPath: string, count: number): Promise<void> {
-  const hello = line({ type: 'hello', data: { role: 'app', protocolVersion: '2.0.0' } });
+  const hello =
+    line({ type: 'hello', data: { role: 'app', crawlerId } }) +
+    line({ type: 'hello', data: { role: 'app', protocolVersion: '2.0.0' } });
   const rejected = () =>
     new Promise<void>((resolve, reject) => {
       const socket = connect(socketPath, () => socket.write(hello));
