@@ -85,7 +85,8 @@ describe('an install from npm pack', () => {
 
   test('runs the README’s SocketManager', async () => {
     const socketPath = join(folder, 'manager.sock');
-    const program = runNode(join(folder, 'manager.mjs'), [], { SOCKET_PATH: socketPath }, folder);
+    const env = { SOCKET_PATH: socketPath, SOCKET_WORKERS_THREADS: '1' };
+    const program = runNode(join(folder, 'manager.mjs'), [], env, folder);
     await program.says('"msg":"listening"');
     const peer = await Peer.connect(socketPath);
     await program.says('New connection:');
@@ -121,11 +122,12 @@ describe('an install from npm pack', () => {
     expect(program.stderr).toBe('');
   });
 
-  test('serves the README’s schema module', async () => {
-    const socketPath = join(folder, 'schemas.sock');
+  test('serves the README’s schema module, and the dashboard', async () => {
+    const [socketPath, admin] = [join(folder, 'schemas.sock'), join(folder, 'admin.sock')];
     const bin = join(folder, 'node_modules/sluice/dist/src/cli/main.js');
-    const args = ['serve', '--socket', socketPath, '--schemas', './my-schemas.mjs', '--workers', '1'];
-    await runNode(bin, args, {}, folder).says('"msg":"listening"');
+    const options = ['--socket', socketPath, '--admin', admin, '--schemas', './my-schemas.mjs'];
+    const broker = runNode(bin, ['serve', ...options, '--workers', '1'], {}, folder);
+    await broker.says('"msg":"listening"');
     const [app, crawler] = [await Peer.connect(socketPath), await Peer.connect(socketPath)];
     await app.subscribe();
     const page = { type: 'page_fetched', url: 'https://example.com/', bytes: 5 };
@@ -134,20 +136,8 @@ describe('an install from npm pack', () => {
     await crawler.settled();
     expect(crawler.errors).toEqual(['RULE_VIOLATION']);
     await Promise.all([app.close(), crawler.close()]);
-  });
-
-  test('serves the dashboard', async () => {
-    const bin = join(folder, 'node_modules/sluice/dist/src/cli/main.js');
-    const [socket, admin] = ['c.sock', 'admin.sock'].map((name) => join(folder, name)) as [string, string];
-    const broker = runNode(
-      bin,
-      ['serve', '--socket', socket, '--admin', admin, '--workers', '1'],
-      {},
-      folder,
-    );
-    await broker.says('"msg":"listening"');
-    const page = await ask(admin, '/');
-    expect([page.status, page.body.includes('uPlot')]).toEqual([200, true]);
+    const dashboard = await ask(admin, '/');
+    expect([dashboard.status, dashboard.body.includes('uPlot')]).toEqual([200, true]);
     broker.child.kill('SIGTERM');
     expect(await broker.exited).toBe(0);
   });
@@ -155,7 +145,7 @@ describe('an install from npm pack', () => {
   test('runs the command', async () => {
     const bin = join(folder, 'node_modules/sluice/dist/src/cli/main.js');
     expect(run(join(folder, 'node_modules/.bin/sluice'), ['--version'], folder)).toMatch(/^\d/);
-    const demo = runNode(bin, ['demo', '--duration', '1', '--crawlers', '1'], {}, folder);
+    const demo = runNode(bin, ['demo', '--duration', '1', '--crawlers', '1', '--workers', '1'], {}, folder);
     expect(await demo.exited).toBe(0);
   });
 });
