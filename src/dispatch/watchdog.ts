@@ -45,7 +45,7 @@ export class Watchdog {
   /**
    * Those of the workers that have been at one message, or in a batch without getting on, for longer than they may. Frees
    * the slots of workers that are gone.
-   * @param now monotonic time in ms
+   * @param now in ms, as a {@link ProcessorClock} reads
    * @param patienceWith ms that the batch of this number may be at a message of so many bytes; default: the timeout
    */
   findHung<W extends { readonly threadId: number }>(
@@ -95,6 +95,51 @@ export class Watchdog {
   #field(at: number, field: number): number {
     return Atomics.load(this.#slots, at + field);
   }
+}
+
+/** How much slower the clock goes, at most, while the process gets no processor: a worker may wait without using any. */
+const SLOWEST = 1 / 4;
+
+/**
+ * The time in which this process could have done something, in ms: where other processes keep the machine busy, or this
+ * one is stopped, a worker that gets no processor does not hang. It goes no faster than time, no faster than the process
+ * uses processors, and no slower than a quarter of the time between two readings.
+ */
+export class ProcessorClock {
+  readonly #time: () => number;
+  readonly #used: () => number;
+  readonly #maxInterval: number;
+  #timeBefore: number;
+  #usedBefore: number;
+  #now = 0;
+
+  /**
+   * @param interval ms between two readings: of a longer time without processor, only a quarter of four of them counts
+   * @param time monotonic, in ms; default `performance.now`
+   * @param used processor time of the process, in ms; default `process.cpuUsage`
+   */
+  constructor(interval: number, time = () => performance.now(), used = processorTime) {
+    this.#time = time;
+    this.#used = used;
+    this.#maxInterval = interval / SLOWEST;
+    this.#timeBefore = time();
+    this.#usedBefore = used();
+  }
+
+  read(): number {
+    const [time, used] = [this.#time(), this.#used()];
+    const passed = time - this.#timeBefore;
+    const least = Math.min(passed, this.#maxInterval) * SLOWEST;
+    this.#now += Math.min(passed, Math.max(used - this.#usedBefore, least));
+    this.#timeBefore = time;
+    this.#usedBefore = used;
+    return this.#now;
+  }
+}
+
+function processorTime(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
 }
 
 /** A worker's own side: says when it is busy, and with what. */

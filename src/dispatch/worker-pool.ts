@@ -14,7 +14,7 @@ import {
   type Verdict,
   type WorkerSettings,
 } from './verdict.js';
-import { type Place, Watchdog } from './watchdog.js';
+import { type Place, ProcessorClock, Watchdog } from './watchdog.js';
 
 /** What workers are started with, but for the memory that they share with their pool. */
 export type WorkerOptions = Omit<WorkerSettings, 'watch'>;
@@ -99,6 +99,7 @@ export class WorkerPool {
   #restartDelay: number = RESTART_DELAYS[0];
   #restartTimer: NodeJS.Timeout | undefined;
   #checkTimer: NodeJS.Timeout | undefined;
+  #clock = new ProcessorClock(CHECK_INTERVAL);
   #restarts = 0;
   #closed = false;
 
@@ -256,14 +257,16 @@ export class WorkerPool {
   #watch(): void {
     const { validationTimeout } = this.#options;
     const interval = Math.min(CHECK_INTERVAL, Math.max(10, validationTimeout / 5) || CHECK_INTERVAL);
+    this.#clock = new ProcessorClock(interval);
     this.#checkTimer = setInterval(() => this.#check(), interval).unref();
   }
 
   /** Ends what hangs, and replaces a pool in which no worker lives: Piscina gives up when one fails to start. */
   #check(): void {
+    const now = this.#clock.read();
     if (this.#piscina === undefined || !this.#isReady) return;
     const workers = this.#piscina.threads;
-    for (const worker of this.#watchdog.findHung(workers, performance.now(), this.#patienceWith)) {
+    for (const worker of this.#watchdog.findHung(workers, now, this.#patienceWith)) {
       this.#options.onError(new SluiceError('VALIDATION_TIMEOUT'));
       void worker.terminate();
     }
