@@ -1,8 +1,9 @@
 import { defineConfig } from 'vitest/config';
 
+/** Tests that leave much memory behind, of which a process that starts others could not be copied. */
+const PATTERNS = ['test/pattern/**/*.test.ts'];
 /** Tests that leave much memory behind, or measure how fast things are: each file has a process of its own. */
 const ALONE = [
-  'test/pattern/**/*.test.ts',
   'test/connection/{budgets,floods,giant-line,message-buffer,slab-pool}.test.ts',
   'test/end-to-end/*.test.ts',
 ];
@@ -22,9 +23,16 @@ export default defineConfig({
     maxWorkers: 2,
     projects: [
       { test: { ...shared, name: 'alone', include: ALONE } },
+      { test: { ...shared, name: 'patterns', include: PATTERNS, isolate: false } },
       // Loading everything anew for each file would take a third of all time.
       {
-        test: { ...shared, name: 'together', include: ['test/**/*.test.ts'], exclude: ALONE, isolate: false },
+        test: {
+          ...shared,
+          name: 'together',
+          include: ['test/**/*.test.ts'],
+          exclude: [...ALONE, ...PATTERNS],
+          isolate: false,
+        },
       },
     ],
   },

@@ -1,8 +1,11 @@
 // WebAssembly's instructions, as functions that give their bytes: an expression leaves one value, a statement
 // none. Only those that the patterns need. Opcodes: WebAssembly Core Specification 2.0, section 5.4.
 
-/** Encoded instructions. */
-export type Code = readonly number[];
+/**
+ * Encoded instructions: bytes, in order, and parts that are written before what follows them. An expression holds its
+ * operands as parts, so that none is copied until all is written.
+ */
+export type Code = readonly (number | Code)[];
 
 /** Value types, as they are encoded. */
 export const I32 = 0x7f;
@@ -38,17 +41,17 @@ export function signed(value: bigint): number[] {
 
 const unary =
   (...opcode: number[]) =>
-  (a: Code): Code => [...a, ...opcode];
+  (a: Code): Code => [a, ...opcode];
 const binary =
   (...opcode: number[]) =>
-  (a: Code, b: Code): Code => [...a, ...b, ...opcode];
+  (a: Code, b: Code): Code => [a, b, ...opcode];
 /** No alignment is promised: messages begin anywhere. */
 const load =
   (...opcode: number[]) =>
-  (address: Code, offset = 0): Code => [...address, ...opcode, 0, ...unsigned(offset)];
+  (address: Code, offset = 0): Code => [address, ...opcode, 0, ...unsigned(offset)];
 const store =
   (...opcode: number[]) =>
-  (address: Code, value: Code, offset = 0): Code => [...address, ...value, ...opcode, 0, ...unsigned(offset)];
+  (address: Code, value: Code, offset = 0): Code => [address, value, ...opcode, 0, ...unsigned(offset)];
 
 export const i32 = {
   const: (value: number): Code => [0x41, ...signed(BigInt(value | 0))],
@@ -124,20 +127,16 @@ export const i8x16 = {
 
 export const getLocal = (local: number): Code => [0x20, ...unsigned(local)];
 export const getGlobal = (global: number): Code => [0x23, ...unsigned(global)];
-export const call = (index: number, ...args: readonly Code[]): Code => [
-  ...args.flat(),
-  0x10,
-  ...unsigned(index),
-];
+export const call = (index: number, ...args: readonly Code[]): Code => [...args, 0x10, ...unsigned(index)];
 /** Calls what a table holds. @param type index of the function's type */
 export const callIndirect = (type: number, index: Code, ...args: readonly Code[]): Code => [
-  ...args.flat(),
-  ...index,
+  ...args,
+  index,
   0x11,
   ...unsigned(type),
   0x00,
 ];
 /** Leaves a value behind. */
-export const drop = (value: Code): Code => [...value, 0x1a];
+export const drop = (value: Code): Code => [value, 0x1a];
 
-export const select = (a: Code, b: Code, condition: Code): Code => [...a, ...b, ...condition, 0x1b];
+export const select = (a: Code, b: Code, condition: Code): Code => [a, b, condition, 0x1b];

@@ -1,6 +1,7 @@
 // One WebAssembly function as it is written, statement by statement. Blocks are closures, and a branch names
 // the block that it leaves, so that nobody counts depths.
 
+import { ByteList } from './byte-list.js';
 import { type Code, getLocal, I32, i32, unsigned, type ValueType } from './expressions.js';
 
 /** A block that can be left, or a loop that can be begun again. */
@@ -12,7 +13,7 @@ const NO_VALUE = 0x40;
 
 export class FunctionWriter {
   readonly parameters: number;
-  readonly #code: number[] = [];
+  readonly #code = new ByteList();
   readonly #locals: ValueType[] = [];
   #depth = 0;
 
@@ -28,20 +29,20 @@ export class FunctionWriter {
   }
 
   set(local: number, value: Code): void {
-    this.do([...value, 0x21, ...unsigned(local)]);
+    this.do([value, 0x21, ...unsigned(local)]);
   }
 
   setGlobal(global: number, value: Code): void {
-    this.do([...value, 0x24, ...unsigned(global)]);
+    this.do([value, 0x24, ...unsigned(global)]);
   }
 
   /** Adds statements. */
   do(code: Code): void {
-    for (const byte of code) this.#code.push(byte);
+    this.#code.add(code);
   }
 
   return(value: Code): void {
-    this.do([...value, 0x0f]);
+    this.do([value, 0x0f]);
   }
 
   /** What a branch to the label leaves. */
@@ -55,7 +56,7 @@ export class FunctionWriter {
   }
 
   if(condition: Code, body: () => void): void {
-    this.#nest([...condition, 0x04, NO_VALUE], body);
+    this.#nest([condition, 0x04, NO_VALUE], body);
   }
 
   branch(to: Label): void {
@@ -63,14 +64,17 @@ export class FunctionWriter {
   }
 
   branchIf(to: Label, condition: Code): void {
-    this.do([...condition, 0x0d, ...unsigned(this.#depth - to.depth)]);
+    this.do([condition, 0x0d, ...unsigned(this.#depth - to.depth)]);
   }
 
   /** The function's body, its result being the value of `result`. */
-  finish(result: Code): Code {
-    const locals = this.#locals.flatMap((type) => [1, type]);
-    const body = [...unsigned(this.#locals.length), ...locals, ...this.#code, ...result, 0x0b];
-    return [...unsigned(body.length), ...body];
+  finish(result: Code): ByteList {
+    this.do([result, 0x0b]);
+    const body = new ByteList();
+    body.add(unsigned(this.#locals.length));
+    for (const type of this.#locals) body.add([1, type]);
+    body.append(this.#code);
+    return body;
   }
 
   #nest(begin: Code, body: (label: Label) => void): void {
