@@ -3,12 +3,13 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
-import { DEFAULT_SOCKET_PATH, optionsSchema } from '#src/config.js';
-import { OPTION_SPECS, type OptionSpec } from '#src/config-sources.js';
+import { optionsSchema } from '#src/config/config.js';
+import { DEFAULT_SOCKET_PATH } from '#src/config/defaults.js';
+import { OPTION_SPECS, type OptionSpec } from '#src/config/sources.js';
 
 const INTRODUCTION = `# Options
 
-<!-- Written by \`npm run docs\` from src/config.ts. Change it there. -->
+<!-- Written by \`npm run docs\` from src/config/config.ts. Change it there. -->
 
 Each option has four places. The first that says something wins:
 

@@ -1,6 +1,8 @@
 // What `import … from 'sluice'` gives.
 
-export { DEFAULT_SOCKET_PATH, type ResolvedOptions, resolveOptions, type SluiceOptions } from './config.js';
+export { type ResolvedOptions, resolveOptions, type SluiceOptions } from './config/config.js';
+export { DEFAULT_SOCKET_PATH } from './config/defaults.js';
+export { SOCKET_CONFIG } from './config/socket-config.js';
 export {
   type BroadcastResult,
   type ConnectionFilter,
@@ -28,7 +30,6 @@ export {
 } from './connection/health-monitor.js';
 export type { LatencyCounts } from './connection/latency-histogram.js';
 export {
-  type FrameRange,
   type FrameReceiver,
   MessageBuffer,
   type MessageBufferOptions,
@@ -36,11 +37,9 @@ export {
 } from './connection/message-buffer.js';
 export { type CustomMessage, MessageEvent } from './connection/message-event.js';
 export type { PipelineTotals } from './connection/pipeline.js';
-export type { ServerEvents, ServerState, ServerStatus } from './connection/server-events.js';
+export type { Rejection, ServerEvents, ServerState, ServerStatus } from './connection/server-events.js';
 export type { Rates, ServerMetrics } from './connection/server-metrics.js';
-export { Slab, SlabPool } from './connection/slab-pool.js';
 export { type ConnectionEvents, SocketConnection } from './connection/socket-connection.js';
-export { SocketManager, type SocketManagerDependencies } from './connection/socket-manager.js';
 export type { DispatchStatistics } from './dispatch/dispatcher.js';
 export {
   ERRORS,
@@ -51,21 +50,22 @@ export {
   SluiceError,
   type WireErrorCode,
 } from './errors.js';
-export { AccessControl, type AuthTokens } from './protocol/access.js';
-export type { FrameSink } from './protocol/frame-sink.js';
-export type { Framing } from './protocol/framing.js';
-export type { Issue, ReportIssue, Rule } from './protocol/issue.js';
-export {
-  MessageParser,
-  type ParsedMessage,
-  type ParserOptions,
-} from './protocol/message-parser.js';
+export { type FrameRange, Slab, SlabPool } from './memory/slab-pool.js';
+export type { Issue, ReportIssue, Rule } from './messages/issues.js';
 export {
   type MessageDirection,
   MessageRegistry,
   type MessageType,
   type SchemaModule,
-} from './protocol/message-registry.js';
+} from './messages/message-registry.js';
+export type { Message, MessageMap, OutgoingMessage, OverflowPolicy, PeerRole } from './messages/messages.js';
+export { AccessControl, type AuthTokens } from './protocol/access.js';
+export type { FrameSink } from './protocol/frame-sink.js';
+export {
+  MessageParser,
+  type ParsedMessage,
+  type ParserOptions,
+} from './protocol/message-parser.js';
 export {
   type Acceptance,
   MessageValidator,
@@ -74,10 +74,8 @@ export {
   type ValidationStatistics,
   type ValidatorOptions,
 } from './protocol/message-validator.js';
-export type { Message, MessageMap, OutgoingMessage, OverflowPolicy, PeerRole } from './protocol/messages.js';
 export { ProtocolHandler } from './protocol/protocol-handler.js';
 export type { ProtocolStatistics } from './protocol/protocol-statistics.js';
-export type { Rejection, RejectionDetails } from './protocol/rejection.js';
 export {
   DEFAULT_HANDLER_PRIORITY,
   type FleetEvent,
@@ -104,6 +102,7 @@ export {
   type TypeStatistics,
 } from './server/message-router.js';
 export type { Middleware, ProcessOutcome, SendTarget } from './server/middleware.js';
+export { SocketManager, type SocketManagerDependencies } from './server/socket-manager.js';
 export {
   type ConnectionStats,
   SocketServer,
@@ -111,4 +110,4 @@ export {
   type SocketServerSettings,
   type SocketServerStatus,
 } from './server/socket-server.js';
-export { SOCKET_CONFIG } from './socket-config.js';
+export type { Framing } from './wire/framing.js';

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { DEFAULT_SOCKET_PATH, resolveOptions, type SluiceOptions, SOCKET_CONFIG } from 'sluice';
 import { describe, expect, expectTypeOf, test } from 'vitest';
-import { mergeOptions, OPTION_SPECS, optionsFromEnvironment, optionsFromFile } from '#src/config-sources.js';
+import { mergeOptions, OPTION_SPECS, optionsFromEnvironment, optionsFromFile } from '#src/config/sources.js';
 import { temporaryFolder } from './support/broker.js';
 
 describe('resolveOptions', () => {

@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { MessageRegistry } from 'sluice';
 import { describe, expect, test } from 'vitest';
 import { optionsPage } from '#scripts/options-page.js';
-import { OPTION_SPECS } from '#src/config-sources.js';
+import { OPTION_SPECS } from '#src/config/sources.js';
 import { LOCAL_ERRORS, WIRE_ERRORS } from '#src/errors.js';
 import { metricsOfUse, startAdminBroker } from './support/admin.js';
 import { packageRoot } from './support/cli.js';

@@ -1,6 +1,6 @@
 // What the publishers send: lines of a known stream, made from a seed in whatever process needs them.
 
-import { Traffic } from '../../src/cli/traffic.js';
+import { Traffic } from '../../src/traffic/traffic.js';
 import { pythonDumps } from '../layouts.js';
 
 /**

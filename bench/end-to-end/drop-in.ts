@@ -4,7 +4,7 @@
 // node drop-in.js sluice|plain SOCKET MESSAGES...   (says `handled` when each number of messages is reached)
 
 import { createServer } from 'node:net';
-import { SocketManager } from '../../src/connection/socket-manager.js';
+import { SocketManager } from '../../src/server/socket-manager.js';
 import { checked } from './plain-schema.js';
 
 const [, , kind, socketPath = '', ...phases] = process.argv;

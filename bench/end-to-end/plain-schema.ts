@@ -2,9 +2,9 @@
 // type, and the rules after it.
 
 import * as z from 'zod';
-import type { Rule } from '../../src/protocol/issue.js';
-import { MessageRegistry } from '../../src/protocol/message-registry.js';
-import { controlSchemas, crawlerSchemas } from '../../src/protocol/messages.js';
+import type { Rule } from '../../src/messages/issues.js';
+import { MessageRegistry } from '../../src/messages/message-registry.js';
+import { controlSchemas, crawlerSchemas } from '../../src/messages/messages.js';
 
 const { heartbeat, job_request, ...others } = crawlerSchemas;
 

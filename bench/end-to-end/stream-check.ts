@@ -5,7 +5,7 @@
 
 import { createHash, type Hash } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
-import { Traffic } from '../../src/cli/traffic.js';
+import { Traffic } from '../../src/traffic/traffic.js';
 
 /** What a process is for: the first argument, as JSON. */
 export interface StreamPart {

@@ -1,9 +1,9 @@
 // How fast one thread checks the mix: by patterns, by the slow path, and as a server does it that calls
 // JSON.parse and zod.
 
+import { MessageRegistry } from '../../src/messages/message-registry.js';
 import { PatternSet } from '../../src/pattern/pattern-set.js';
 import { MessageParser } from '../../src/protocol/message-parser.js';
-import { MessageRegistry } from '../../src/protocol/message-registry.js';
 import { blockOf } from './content.js';
 import { messageSchema } from './plain-schema.js';
 

@@ -1,11 +1,11 @@
 // A batch as the stages behind validation see it: a chunk in a slab, and the verdict on it.
 
-import { SlabPool } from '../../src/connection/slab-pool.js';
-import { CopyPool } from '../../src/delivery/copy-pool.js';
-import { BatchValidator } from '../../src/dispatch/batch-validator.js';
 import { Chunk, Lane } from '../../src/dispatch/lane.js';
 import { batchTask, FRAME, type Verdict } from '../../src/dispatch/verdict.js';
+import { CopyPool } from '../../src/memory/copy-pool.js';
+import { SlabPool } from '../../src/memory/slab-pool.js';
 import { MessageParser } from '../../src/protocol/message-parser.js';
+import { BatchValidator } from '../../src/worker/batch-validator.js';
 
 export const NEWLINE = 10;
 

@@ -2,9 +2,9 @@
 
 import { Writable } from 'node:stream';
 import type { Bench } from 'tinybench';
-import { Traffic } from '../../src/cli/traffic.js';
 import { cutRun, wholeRun } from '../../src/delivery/frame-run.js';
 import { Outbox } from '../../src/delivery/outbox.js';
+import { Traffic } from '../../src/traffic/traffic.js';
 import { batchOf, runOf } from './batch.js';
 
 const MESSAGES = 500;

@@ -1,10 +1,10 @@
 // Dispatch: the hop to a worker and back, by the number of messages in a batch.
 
 import type { Bench } from 'tinybench';
-import { Traffic } from '../../src/cli/traffic.js';
 import { Dispatcher } from '../../src/dispatch/dispatcher.js';
 import { Lane } from '../../src/dispatch/lane.js';
-import { NO_SEED } from '../../src/protocol/job-key.js';
+import { NO_SEED } from '../../src/messages/job-key.js';
+import { Traffic } from '../../src/traffic/traffic.js';
 import { batchOf, NEWLINE } from './batch.js';
 
 let dispatcher: Dispatcher;

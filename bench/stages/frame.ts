@@ -1,9 +1,9 @@
 // Frame: finding the messages in the bytes that come in, newline-delimited and undelimited.
 
 import type { Bench } from 'tinybench';
-import { Traffic } from '../../src/cli/traffic.js';
 import { MessageBuffer } from '../../src/connection/message-buffer.js';
-import { SlabPool } from '../../src/connection/slab-pool.js';
+import { SlabPool } from '../../src/memory/slab-pool.js';
+import { Traffic } from '../../src/traffic/traffic.js';
 
 const MESSAGES = 500;
 

@@ -1,10 +1,10 @@
 // Route: finding who gets the messages of a batch, by the number of subscriptions and what they ask for.
 
 import type { Bench } from 'tinybench';
-import { Traffic } from '../../src/cli/traffic.js';
 import type { Piece } from '../../src/delivery/outbox.js';
-import { MessageRegistry } from '../../src/protocol/message-registry.js';
+import { MessageRegistry } from '../../src/messages/message-registry.js';
 import { Subscriptions } from '../../src/routing/subscriptions.js';
+import { Traffic } from '../../src/traffic/traffic.js';
 import { batchOf, runOf } from './batch.js';
 
 const MESSAGES = 500;

@@ -1,10 +1,10 @@
 // Validate: patterns against JSON.parse and zod, for each message type and for the mix.
 
 import type { Bench } from 'tinybench';
-import { Traffic } from '../../src/cli/traffic.js';
+import { MessageRegistry } from '../../src/messages/message-registry.js';
 import { PatternSet } from '../../src/pattern/pattern-set.js';
 import { MessageParser } from '../../src/protocol/message-parser.js';
-import { MessageRegistry } from '../../src/protocol/message-registry.js';
+import { Traffic } from '../../src/traffic/traffic.js';
 import { messageSchema } from '../end-to-end/plain-schema.js';
 
 const MESSAGES = 500;

@@ -3,10 +3,11 @@
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { type AdminAddress, formatAdminAddress, isLoopback, parseAdminAddress } from '../config/addresses.js';
 import { listenAtPath } from '../connection/socket-file.js';
 import { describeError, SluiceError } from '../errors.js';
+import type { Peer } from '../protocol/peer.js';
 import type { Rejection } from '../protocol/rejection.js';
-import { type AdminAddress, formatAdminAddress, isLoopback, parseAdminAddress } from './admin-address.js';
 import { AdminRoutes } from './admin-routes.js';
 import type { AdminSource } from './admin-source.js';
 import { RefusalLog } from './refusal-log.js';
@@ -91,7 +92,7 @@ export class AdminServer {
   }
 
   /** Keeps a refused message's code and place, for the page. */
-  noteRefusal(rejection: Rejection): void {
+  noteRefusal(rejection: Rejection<Peer>): void {
     this.#refusals.add(rejection);
   }
 

@@ -1,10 +1,10 @@
 // The broker as the admin server sees it: what can be asked, and nothing that can be changed.
 
-import type { ResolvedOptions } from '../config.js';
+import type { ResolvedOptions } from '../config/config.js';
 import type { ConnectionPool } from '../connection/connection-pool.js';
 import type { ServerStatus } from '../connection/server-events.js';
 import type { ServerMetrics } from '../connection/server-metrics.js';
-import type { MessageRegistry } from '../protocol/message-registry.js';
+import type { MessageRegistry } from '../messages/message-registry.js';
 
 export interface AdminSource {
   readonly options: ResolvedOptions;

@@ -1,8 +1,8 @@
 // The protocol as an AsyncAPI 3 document: what crawlers, applications and the broker say to each other, and which way
 // each message goes. Made from the registry, so a schema module's types are in it.
 
-import type { MessageDirection, MessageRegistry, MessageType } from '../protocol/message-registry.js';
-import { PROTOCOL_VERSION } from '../protocol/messages.js';
+import type { MessageDirection, MessageRegistry, MessageType } from '../messages/message-registry.js';
+import { PROTOCOL_VERSION } from '../messages/messages.js';
 import { type JsonSchema, jsonSchemaOf, wireTypes } from './json-schemas.js';
 
 interface ChannelPlan {

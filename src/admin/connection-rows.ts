@@ -1,6 +1,6 @@
 // One connection as a row: who it is, how it does, how much it sends and takes.
 
-import type { ResolvedOptions } from '../config.js';
+import type { ResolvedOptions } from '../config/config.js';
 import { type HealthIssue, statusOf } from '../connection/health-monitor.js';
 import type { SocketConnection } from '../connection/socket-connection.js';
 import type { ConnectionRow, SortColumn } from './snapshot.js';

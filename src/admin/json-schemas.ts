@@ -2,7 +2,7 @@
 // Schema cannot say: a message that fits here may still be refused for one.
 
 import * as z from 'zod';
-import type { MessageRegistry, MessageType } from '../protocol/message-registry.js';
+import type { MessageRegistry, MessageType } from '../messages/message-registry.js';
 
 export type JsonSchema = Readonly<Record<string, unknown>>;
 

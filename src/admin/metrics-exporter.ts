@@ -5,7 +5,7 @@
 import { Counter, Gauge, Registry } from 'prom-client';
 import type { ServerMetrics } from '../connection/server-metrics.js';
 import { WIRE_ERRORS } from '../errors.js';
-import type { MessageRegistry } from '../protocol/message-registry.js';
+import type { MessageRegistry } from '../messages/message-registry.js';
 import type { AdminSource } from './admin-source.js';
 import { isSlow } from './connection-rows.js';
 import { histogramText } from './histogram-text.js';

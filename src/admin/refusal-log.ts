@@ -1,7 +1,8 @@
 // The latest refused messages, for a person who wonders what a crawler does wrong: codes, paths and sizes. Keeps
 // nothing of the messages themselves.
 
-import type { Issue } from '../protocol/issue.js';
+import type { Issue } from '../messages/issues.js';
+import type { Peer } from '../protocol/peer.js';
 import type { Rejection } from '../protocol/rejection.js';
 
 /** A refused message. */
@@ -34,7 +35,7 @@ export class RefusalLog {
     return [...this.#records.slice(this.#next), ...this.#records.slice(0, this.#next)].reverse();
   }
 
-  add({ connection, code, messageType, line, bytes, issues }: Rejection): void {
+  add({ connection, code, messageType, line, bytes, issues }: Rejection<Peer>): void {
     this.#records[this.#next] = {
       at: Date.now(),
       connectionId: connection.id,

@@ -5,15 +5,16 @@
 //                                │ verdict, in order
 //                 CheckListener ◀┘
 
-import { type FrameRange, MessageBuffer } from '../connection/message-buffer.js';
-import { SlabPool } from '../connection/slab-pool.js';
+import { MessageBuffer } from '../connection/message-buffer.js';
 import { Dispatcher } from '../dispatch/dispatcher.js';
 import { type Chunk, Lane } from '../dispatch/lane.js';
 import { CHUNK, type RefusedFrame, RUN, RunKind, refusedFrame, type Verdict } from '../dispatch/verdict.js';
 import type { WorkerOptions } from '../dispatch/worker-pool.js';
 import type { WireErrorCode } from '../errors.js';
-import type { Issue } from '../protocol/issue.js';
-import type { MessageRegistry } from '../protocol/message-registry.js';
+import type { FrameRange } from '../memory/slab-pool.js';
+import { SlabPool } from '../memory/slab-pool.js';
+import type { Issue } from '../messages/issues.js';
+import type { MessageRegistry } from '../messages/message-registry.js';
 
 /** One refused message. Holds nothing of what it says. */
 export interface Finding {

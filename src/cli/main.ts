@@ -6,22 +6,22 @@
 // is imported here has to be small.
 
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { MAX_TIMER } from '../config/defaults.js';
 import { SluiceError } from '../errors.js';
-import { MAX_TIMER } from '../max-timer.js';
-import { OVERFLOW_POLICIES } from '../protocol/choices.js';
+import { OVERFLOW_POLICIES } from '../messages/choices.js';
 import { SERVER_VERSION } from '../version.js';
-import type { BenchFlags } from './bench.js';
-import type { BrokerFlags } from './broker-options.js';
-import type { CheckFlags } from './check.js';
-import type { Shell } from './completion.js';
-import { addConnectOptions, type ConnectFlags } from './connect-options.js';
-import type { DemoFlags } from './demo.js';
-import { EXIT } from './exit-codes.js';
-import { addHelpTexts } from './help-text.js';
-import { exitOnOutputError, exitWithoutTerminal } from './output.js';
-import type { StatusFlags } from './status.js';
-import type { SubFlags } from './sub.js';
-import type { TopFlags } from './top.js';
+import type { BenchFlags } from './commands/bench.js';
+import type { CheckFlags } from './commands/check.js';
+import type { Shell } from './commands/completion.js';
+import type { DemoFlags } from './commands/demo.js';
+import type { StatusFlags } from './commands/status.js';
+import type { SubFlags } from './commands/sub.js';
+import type { TopFlags } from './commands/top.js';
+import type { BrokerFlags } from './shared/broker-options.js';
+import { addConnectOptions, type ConnectFlags } from './shared/connect-options.js';
+import { EXIT } from './shared/exit-codes.js';
+import { addHelpTexts } from './shared/help-text.js';
+import { exitOnOutputError, exitWithoutTerminal } from './shared/output.js';
 
 /** The longest that a Node timer keeps, in whole seconds. */
 const MAX_SECONDS = Math.floor(MAX_TIMER / 1000);
@@ -63,8 +63,8 @@ const serveCommand = program
   .option('--print-config', 'print the options that would be used, and leave')
   .option(...CONFIG_FLAG)
   .action(async (flags: BrokerFlags & { printConfig?: boolean }) => {
-    if (flags.printConfig) (await import('./print-config.js')).printConfig(flags);
-    else await (await import('./serve.js')).serve(flags);
+    if (flags.printConfig) (await import('./shared/print-config.js')).printConfig(flags);
+    else await (await import('./commands/serve.js')).serve(flags);
   });
 
 addConnectOptions(
@@ -74,7 +74,7 @@ addConnectOptions(
     .argument('[file]', 'a file, or - for standard input', '-'),
   'crawler',
 ).action(async (file: string, flags: ConnectFlags) => {
-  const { pub } = await import('./pub.js');
+  const { pub } = await import('./commands/pub.js');
   process.exitCode = await pub(file, flags);
 });
 
@@ -95,7 +95,7 @@ addConnectOptions(
     ),
   )
   .action(async (flags: SubFlags & ConnectFlags) => {
-    const { sub } = await import('./sub.js');
+    const { sub } = await import('./commands/sub.js');
     exitWithoutTerminal(await sub(flags));
   });
 
@@ -108,7 +108,7 @@ const checkCommand = program
   .option('--max-errors <n>', 'stop after so many refused messages; 0: never', atLeast(0), 0)
   .option(...CONFIG_FLAG)
   .action(async (file: string, flags: CheckFlags & BrokerFlags) => {
-    const { check } = await import('./check.js');
+    const { check } = await import('./commands/check.js');
     process.exitCode = await check(file, flags);
   });
 
@@ -117,7 +117,7 @@ const schemasCommand = program
   .description('list the message types, and which have a compiled pattern')
   .option(...CONFIG_FLAG)
   .action(async (flags: BrokerFlags) => {
-    const { schemas } = await import('./schemas.js');
+    const { schemas } = await import('./commands/schemas.js');
     process.exitCode = await schemas(flags);
   });
 
@@ -135,7 +135,7 @@ program
   .option('--workers <n>', 'worker threads of the broker', atLeast(1))
   .option('--admin <address>', 'serve the dashboard there: host:port, :port or a socket path')
   .action(async (flags: DemoFlags) => {
-    const { demo } = await import('./demo.js');
+    const { demo } = await import('./commands/demo.js');
     exitWithoutTerminal(await demo(flags));
   });
 
@@ -147,7 +147,7 @@ program
   .option(...ADMIN_FLAG)
   .option('--interval <seconds>', 'how often to look', atLeast(1, MAX_SECONDS), 1)
   .action(async (flags: TopFlags) => {
-    const { top } = await import('./top.js');
+    const { top } = await import('./commands/top.js');
     exitWithoutTerminal(await top(flags));
   });
 
@@ -157,7 +157,7 @@ program
   .option(...ADMIN_FLAG)
   .option('--json', 'as JSON')
   .action(async (flags: StatusFlags) => {
-    const { status } = await import('./status.js');
+    const { status } = await import('./commands/status.js');
     process.exitCode = await status(flags);
   });
 
@@ -189,7 +189,7 @@ addConnectOptions(
     .option('--json', 'print the result as JSON'),
   'monitor',
 ).action(async (given: Partial<BenchFlags> & ConnectFlags) => {
-  const { bench } = await import('./bench.js');
+  const { bench } = await import('./commands/bench.js');
   process.exitCode = await bench(given);
 });
 
@@ -198,14 +198,14 @@ program
   .description('print a script that lets a shell complete commands, flags and values')
   .addArgument(new Argument('<shell>', 'which shell').choices(SHELLS))
   .action(async (shell: Shell) => {
-    const { completionScript } = await import('./completion.js');
+    const { completionScript } = await import('./commands/completion.js');
     process.stdout.write(completionScript(shell, program));
   });
 
 // The flags for the broker's options are made from their schema, which takes longer to load than all else here: that is
 // done only when one of these words asks for them. `sluice help serve` does, too.
 if (['serve', 'check', 'schemas', 'completion'].some((word) => process.argv.includes(word))) {
-  const { addBrokerOptions } = await import('./broker-options.js');
+  const { addBrokerOptions } = await import('./shared/broker-options.js');
   addBrokerOptions(serveCommand);
   addBrokerOptions(checkCommand, CHECK_OPTIONS);
   addBrokerOptions(schemasCommand, SCHEMAS_OPTIONS);

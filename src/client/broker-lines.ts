@@ -4,9 +4,9 @@
 
 import * as z from 'zod';
 import { SluiceError } from '../errors.js';
-import { MessageRegistry } from '../protocol/message-registry.js';
-import { brokerSchemas, controlSchemas } from '../protocol/messages.js';
-import { decodeJsonText, MAX_DEPTH } from '../protocol/safe-json.js';
+import { MessageRegistry } from '../messages/message-registry.js';
+import { brokerSchemas, controlSchemas } from '../messages/messages.js';
+import { decodeJsonText, MAX_DEPTH } from '../wire/safe-json.js';
 
 /** Any message, as read: `is` narrows it to one of the protocol's own. */
 export interface AnyMessage {

@@ -2,7 +2,7 @@
 // messages from the broker's own. What happens before and after it is the client's business.
 
 import { SluiceError } from '../errors.js';
-import type { MessageInputMap, MessageMap } from '../protocol/messages.js';
+import type { MessageInputMap, MessageMap } from '../messages/messages.js';
 import { META_LENGTH, protocolError, readOwnMessage } from './broker-lines.js';
 import type { OutboxSink } from './client-outbox.js';
 import { type BrokerAddress, ClientSocket } from './client-socket.js';

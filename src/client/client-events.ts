@@ -1,7 +1,7 @@
 // What a client tells: its states, its events, its figures.
 
 import type { SluiceError } from '../errors.js';
-import type { MessageMap } from '../protocol/messages.js';
+import type { MessageMap } from '../messages/messages.js';
 import type { BrokerError } from './broker-session.js';
 import type { ReceivedMessage } from './received-message.js';
 

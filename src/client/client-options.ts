@@ -1,9 +1,8 @@
 // What a client is made with, and what is taken where nothing is said.
 
-import { DEFAULT_SOCKET_PATH } from '../config.js';
+import { DEFAULT_SOCKET_PATH, MAX_TIMER } from '../config/defaults.js';
 import { SluiceError } from '../errors.js';
-import { MAX_TIMER } from '../max-timer.js';
-import type { MessageInputMap } from '../protocol/messages.js';
+import type { MessageInputMap } from '../messages/messages.js';
 import type { BackoffOptions } from './backoff.js';
 import type { BrokerAddress } from './client-socket.js';
 import type { HeartbeatOptions } from './heartbeats.js';

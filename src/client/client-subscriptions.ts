@@ -2,8 +2,8 @@
 // however many of them want it: here it is found out which.
 
 import { SluiceError } from '../errors.js';
-import { appSchemas } from '../protocol/messages.js';
-import { matchesType, REJECTED } from '../routing/filter.js';
+import { appSchemas } from '../messages/messages.js';
+import { matchesType, REJECTED } from '../messages/type-patterns.js';
 import type { BrokerSession } from './broker-session.js';
 import type { ReceivedMessage } from './received-message.js';
 import { Subscription, type SubscriptionFilter, type SubscriptionHost, wireFilter } from './subscription.js';

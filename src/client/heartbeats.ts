@@ -1,7 +1,7 @@
 // Heartbeats that send themselves, for as long as there is a connection. One that was not written yet is not
 // followed by another: the broker hears the bytes that are on their way.
 
-import type { MessageInputMap } from '../protocol/messages.js';
+import type { MessageInputMap } from '../messages/messages.js';
 import { rethrowLater } from './rethrow.js';
 
 /** What a heartbeat tells. */

@@ -2,7 +2,7 @@
 // comes when nobody waits, late or unasked, is kept for the next request.
 
 import { SluiceError } from '../errors.js';
-import type { MessageMap } from '../protocol/messages.js';
+import type { MessageMap } from '../messages/messages.js';
 import type { ReceivedMessage } from './received-message.js';
 import { startTimeout } from './timeouts.js';
 

@@ -1,7 +1,7 @@
 // What a client has asked the broker on one connection, until it is answered, refused or given up.
 
 import { SluiceError, WIRE_ERRORS, type WireErrorCode } from '../errors.js';
-import type { MessageMap } from '../protocol/messages.js';
+import type { MessageMap } from '../messages/messages.js';
 import { startTimeout } from './timeouts.js';
 
 /** The broker's answers to a client's requests. */

@@ -1,6 +1,6 @@
 // What a client may publish, by type, and how it is written.
 
-import type { appSchemas, crawlerSchemas, MessageInputMap } from '../protocol/messages.js';
+import type { appSchemas, crawlerSchemas, MessageInputMap } from '../messages/messages.js';
 
 /** A message of a schema module's own type. */
 export interface CustomPublishedMessage {

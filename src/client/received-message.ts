@@ -1,6 +1,6 @@
 // A message that came from the broker, as a client sees it. Nothing is parsed until somebody looks.
 
-import type { MessageMap } from '../protocol/messages.js';
+import type { MessageMap } from '../messages/messages.js';
 import { type AnyMessage, type Forwarded, mayBeWrapped, readForwarded } from './broker-lines.js';
 
 /** How many times as long as a line its read may be. */

@@ -6,7 +6,7 @@
 
 import { EventEmitter } from 'node:events';
 import { SluiceError } from '../errors.js';
-import type { MessageMap } from '../protocol/messages.js';
+import type { MessageMap } from '../messages/messages.js';
 import type { BrokerError, BrokerSession } from './broker-session.js';
 import type { ClientEvents, ClientState, ClientStatistics } from './client-events.js';
 import { type ClientOptions, type ResolvedClientOptions, resolveClientOptions } from './client-options.js';

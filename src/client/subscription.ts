@@ -3,7 +3,7 @@
 // subscriber.
 
 import { SluiceError } from '../errors.js';
-import type { OverflowPolicy } from '../protocol/messages.js';
+import type { OverflowPolicy } from '../messages/messages.js';
 import type { ReceivedMessage } from './received-message.js';
 import { rethrowLater } from './rethrow.js';
 

@@ -1,7 +1,7 @@
 // Time limits as a user gives them: ms, or Infinity for none. Node's own timers take the latter for 1 ms.
 
+import { MAX_TIMER } from '../config/defaults.js';
 import { SluiceError } from '../errors.js';
-import { MAX_TIMER } from '../max-timer.js';
 
 /**
  * Checks a time to wait.

@@ -2,10 +2,9 @@
 
 import type { CopiedBytes } from '../delivery/outbox.js';
 import type { Chunk } from '../dispatch/lane.js';
+import type { FrameRange, SlabPool } from '../memory/slab-pool.js';
 import type { MessageValidator } from '../protocol/message-validator.js';
 import type { ConnectionOptions, DropCause } from './connection-state.js';
-import type { FrameRange } from './message-buffer.js';
-import type { SlabPool } from './slab-pool.js';
 
 /**
  * What a connection needs of its server.

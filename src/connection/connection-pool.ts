@@ -2,7 +2,7 @@
 
 import { EventEmitter } from 'node:events';
 import { type ErrorCode, SluiceError } from '../errors.js';
-import type { OutgoingMessage, PeerRole } from '../protocol/messages.js';
+import type { OutgoingMessage, PeerRole } from '../messages/messages.js';
 import type { ConnectionState } from './connection-state.js';
 import { guardedEmit } from './guarded-emit.js';
 import type { SocketConnection } from './socket-connection.js';

@@ -1,7 +1,7 @@
 // What there is to know of a connection: its state, who it is, its figures, its events, its options.
 
 import type { ErrorCode } from '../errors.js';
-import type { OverflowPolicy, PeerRole } from '../protocol/messages.js';
+import type { OverflowPolicy, PeerRole } from '../messages/messages.js';
 import type { MessageBufferOptions } from './message-buffer.js';
 
 export type ConnectionState =

@@ -2,7 +2,7 @@
 // keeps no socket, so a fake clock and plain objects can test it. Monotonic time only: a wall clock
 // that jumps changes nothing.
 
-import type { PeerRole } from '../protocol/messages.js';
+import type { PeerRole } from '../messages/messages.js';
 
 export type HealthStatus = 'healthy' | 'degraded' | 'unhealthy' | 'unknown';
 export type IssueSeverity = 'info' | 'warning' | 'critical';

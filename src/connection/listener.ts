@@ -1,7 +1,7 @@
 // Where the server listens: a Unix socket, TCP, or a socket that was inherited.
 
 import type { AddressInfo, Server } from 'node:net';
-import type { ResolvedOptions } from '../config.js';
+import type { ResolvedOptions } from '../config/config.js';
 import { describeError, SluiceError } from '../errors.js';
 import type { ServerAddress } from './server-events.js';
 import { listenAtPath } from './socket-file.js';

@@ -7,8 +7,8 @@
 //    sent │ whole messages│ partial    │ next read     │   slab
 //   ──────┴───────────────┴────────────┴───────────────┘
 
-import { CARRIAGE_RETURN_SLACK, FrameBoundary, type Framing, skipBlanks } from '../protocol/framing.js';
-import { MIN_SLAB_SIZE, type Slab, type SlabPool } from './slab-pool.js';
+import { type FrameRange, MIN_SLAB_SIZE, type Slab, type SlabPool } from '../memory/slab-pool.js';
+import { CARRIAGE_RETURN_SLACK, FrameBoundary, type Framing, skipBlanks } from '../wire/framing.js';
 
 export interface MessageBufferOptions {
   framing: Framing;
@@ -16,13 +16,6 @@ export interface MessageBufferOptions {
   maxMessageSize: number;
   /** The byte that ends a message. */
   delimiter: number;
-}
-
-/** Whole messages at `[start, end)` of the slab's arena. */
-export interface FrameRange {
-  readonly slab: Slab;
-  readonly start: number;
-  readonly end: number;
 }
 
 /** What a MessageBuffer pushes into. */

@@ -2,8 +2,8 @@
 
 import { type FrameRun, frameField, sliceOf } from '../delivery/frame-run.js';
 import { FRAME } from '../dispatch/verdict.js';
-import type { MessageRegistry, MessageType } from '../protocol/message-registry.js';
-import type { MessageMap } from '../protocol/messages.js';
+import type { MessageRegistry, MessageType } from '../messages/message-registry.js';
+import type { MessageMap } from '../messages/messages.js';
 import type { SocketConnection } from './socket-connection.js';
 
 /** A message of a type that a schema module added. */

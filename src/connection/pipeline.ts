@@ -5,39 +5,39 @@
 //                                            │ verdict, in order
 //        subscribers ◀─ Outbox ◀─ Subscriptions ◀─ ProtocolHandler
 
-import type { ResolvedOptions } from '../config.js';
-import { CopyPool } from '../delivery/copy-pool.js';
+import type { ResolvedOptions } from '../config/config.js';
 import type { FrameRun } from '../delivery/frame-run.js';
 import type { CopiedBytes } from '../delivery/outbox.js';
-import { BatchValidator } from '../dispatch/batch-validator.js';
 import { Dispatcher } from '../dispatch/dispatcher.js';
 import type { Chunk } from '../dispatch/lane.js';
+import { CopyPool } from '../memory/copy-pool.js';
+import type { FrameRange } from '../memory/slab-pool.js';
+import { SlabPool } from '../memory/slab-pool.js';
+import { jobKey, randomJobSeed } from '../messages/job-key.js';
+import { type MessageRegistry, moduleUrl } from '../messages/message-registry.js';
+import { MAX_CONTROL_BYTES, type OutgoingMessage } from '../messages/messages.js';
 import { PatternSet } from '../pattern/pattern-set.js';
 import { AccessControl } from '../protocol/access.js';
-import { jobKey, randomJobSeed } from '../protocol/job-key.js';
 import { MessageParser } from '../protocol/message-parser.js';
-import { type MessageRegistry, moduleUrl } from '../protocol/message-registry.js';
 import { MessageValidator } from '../protocol/message-validator.js';
-import { MAX_CONTROL_BYTES, type OutgoingMessage } from '../protocol/messages.js';
 import { encodeMessage, errorLine } from '../protocol/outgoing.js';
 import { ProtocolHandler } from '../protocol/protocol-handler.js';
 import type { Rejection } from '../protocol/rejection.js';
 import { Recipients } from '../routing/recipients.js';
 import { Subscriptions } from '../routing/subscriptions.js';
+import { BatchValidator } from '../worker/batch-validator.js';
 import type { ConnectionHost } from './connection-host.js';
 import type { ConnectionPool } from './connection-pool.js';
 import { type ConnectionOptions, type ConnectionState, type DropCause, PAUSE } from './connection-state.js';
 import { FlowControl } from './flow-control.js';
 import { LatencyHistogram } from './latency-histogram.js';
-import type { FrameRange } from './message-buffer.js';
 import { PartialBudget } from './partial-budget.js';
-import { SlabPool } from './slab-pool.js';
 import type { SocketConnection } from './socket-connection.js';
 
 /** What the pipeline tells its server. */
 export interface PipelineListener {
   onMessages(connection: SocketConnection, run: FrameRun): void;
-  onRejected(rejection: Rejection): void;
+  onRejected(rejection: Rejection<SocketConnection>): void;
   /** Whether anybody listens to that. */
   wantsRejections(): boolean;
   onWorkerError(error: unknown): void;
@@ -76,7 +76,7 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
   readonly delimiter: string;
   readonly options: ConnectionOptions;
   readonly dispatcher: Dispatcher;
-  readonly protocol: ProtocolHandler;
+  readonly protocol: ProtocolHandler<SocketConnection>;
   readonly flow: FlowControl;
   readonly partials: PartialBudget;
   readonly subscriptions: Subscriptions;

@@ -6,7 +6,7 @@ import type { Socket } from 'node:net';
 import { Outbox, type OutboxEvents, type Piece } from '../delivery/outbox.js';
 import { Lane } from '../dispatch/lane.js';
 import { SluiceError } from '../errors.js';
-import type { OutgoingMessage, PeerRole } from '../protocol/messages.js';
+import type { OutgoingMessage, PeerRole } from '../messages/messages.js';
 import { encodeMessage, errorLine } from '../protocol/outgoing.js';
 import type { ConnectionHost } from './connection-host.js';
 import {

@@ -5,8 +5,8 @@ import { createHash } from 'node:crypto';
 import { chownSync, lstatSync, readFileSync, renameSync, type Stats, statSync, unlinkSync } from 'node:fs';
 import { connect, createServer, type Server } from 'node:net';
 import { dirname, join, resolve } from 'node:path';
+import { fitsSocketPath } from '../config/addresses.js';
 import { describeError, SluiceError } from '../errors.js';
-import { fitsSocketPath } from '../socket-path.js';
 
 /** How long a server at the path may take to answer before it counts as alive but busy, in ms. */
 const PROBE_TIMEOUT = 1000;

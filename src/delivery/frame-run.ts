@@ -3,7 +3,7 @@
 
 import type { Chunk } from '../dispatch/lane.js';
 import { FRAME, type Verdict } from '../dispatch/verdict.js';
-import type { CopyPool } from './copy-pool.js';
+import type { CopyPool } from '../memory/copy-pool.js';
 import type { Piece } from './outbox.js';
 
 /** Whom a message comes from, as `meta` tells it. */

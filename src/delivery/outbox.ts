@@ -3,9 +3,9 @@
 // Never makes one peer wait for another.
 
 import type { Writable } from 'node:stream';
-import type { Slab } from '../connection/slab-pool.js';
 import { SluiceError } from '../errors.js';
-import type { OverflowPolicy } from '../protocol/messages.js';
+import type { Slab } from '../memory/slab-pool.js';
+import type { OverflowPolicy } from '../messages/messages.js';
 
 /** How many outboxes hold the same copied bytes: they count once. */
 interface SharedCopy {

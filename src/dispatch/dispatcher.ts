@@ -2,8 +2,8 @@
 // busy, chunks wait and the next batch grows; an idle broker sends a chunk on at once. Never copies a
 // message, and never gives up a chunk without an answer: settled, or failed and counted.
 
-import type { FrameRange } from '../connection/message-buffer.js';
-import { messageEnds } from '../protocol/framing.js';
+import type { FrameRange } from '../memory/slab-pool.js';
+import { messageEnds } from '../wire/framing.js';
 import { estimateMessages } from './density.js';
 import { FairQueue } from './fair-queue.js';
 import { Chunk, type Lane } from './lane.js';

@@ -1,7 +1,7 @@
 // Chunks that wait for a worker. Connections take turns, one chunk each, so that nobody waits for more than one chunk of
 // every other; those that have little to say come before all others.
 
-import type { FrameRange } from '../connection/message-buffer.js';
+import type { FrameRange } from '../memory/slab-pool.js';
 import { Chunk, type Lane } from './lane.js';
 
 /** Bytes that a connection may have waiting and still come first. */

@@ -1,7 +1,6 @@
 // The order of one connection: what it sent is settled from the head, whatever worker answers first.
 
-import type { FrameRange } from '../connection/message-buffer.js';
-import type { Slab } from '../connection/slab-pool.js';
+import type { FrameRange, Slab } from '../memory/slab-pool.js';
 import type { Verdict } from './verdict.js';
 
 /** A range of one connection's messages on its way through a worker. Holds its slab until it is settled. */

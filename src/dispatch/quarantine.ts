@@ -1,7 +1,7 @@
 // Where messages go that have made a worker fail, and what else their connections send for a while: to a worker that does
 // nothing else, while all others go on. A message that fails here too, all by itself, is given up.
 
-import { messageEnds } from '../protocol/framing.js';
+import { messageEnds } from '../wire/framing.js';
 import type { Chunk, Lane } from './lane.js';
 import type { Verdict } from './verdict.js';
 import type { Place } from './watchdog.js';

@@ -1,11 +1,11 @@
 // All that crosses the threads, both ways. A batch goes out as offsets into shared memory; the
 // verdict comes back as flat arrays, a few bytes a message. No parsed message ever crosses.
 
-import type { FrameRange } from '../connection/message-buffer.js';
 import type { WireErrorCode } from '../errors.js';
-import type { Framing } from '../protocol/framing.js';
-import type { Issue } from '../protocol/issue.js';
-import type { JobKey, JobSeed } from '../protocol/job-key.js';
+import type { FrameRange } from '../memory/slab-pool.js';
+import type { Issue } from '../messages/issues.js';
+import type { JobKey, JobSeed } from '../messages/job-key.js';
+import type { Framing } from '../wire/framing.js';
 
 export { NO_HEARTBEAT } from '../pattern/machine-memory.js';
 

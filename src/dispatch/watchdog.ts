@@ -3,11 +3,11 @@
 // clock is shared.
 
 /** Numbers of a slot: thread id (0: free), counter, and the place; see {@link Place}. */
-const SLOT = { THREAD: 0, COUNTER: 1, TASK: 2, RANGE: 3, START: 4, END: 5, SIZE: 6 } as const;
+export const SLOT = { THREAD: 0, COUNTER: 1, TASK: 2, RANGE: 3, START: 4, END: 5, SIZE: 6 } as const;
 /** Slots beyond one a worker: those of workers that have just ended are not free yet. */
 const SPARE_SLOTS = 8;
 /** In place of a range: the whole batch is done, and only its answer is missing. */
-const DONE = -1;
+export const DONE = -1;
 
 /** Where a worker is in a batch. */
 export interface Place {
@@ -140,48 +140,4 @@ export class ProcessorClock {
 function processorTime(): number {
   const { user, system } = process.cpuUsage();
   return (user + system) / 1000;
-}
-
-/** A worker's own side: says when it is busy, and with what. */
-export class WatchedWorker {
-  readonly #slots: Int32Array;
-  readonly #at: number;
-
-  /** Takes a free slot. */
-  constructor(memory: SharedArrayBuffer, threadId: number) {
-    this.#slots = new Int32Array(memory);
-    let at = 0;
-    while (Atomics.compareExchange(this.#slots, at + SLOT.THREAD, 0, threadId) !== 0) {
-      at += SLOT.SIZE;
-      if (at === this.#slots.length) throw new Error('no slot is free to be watched in');
-    }
-    this.#at = at;
-  }
-
-  /**
-   * Runs one batch.
-   * @param task its number; 0: it has none
-   */
-  run<T>(work: () => T, task = 0): T {
-    this.#slots[this.#at + SLOT.TASK] = task;
-    this.reach(0, 0, 0);
-    try {
-      return work();
-    } finally {
-      this.#slots[this.#at + SLOT.RANGE] = DONE;
-      Atomics.add(this.#slots, this.#at + SLOT.COUNTER, 1);
-    }
-  }
-
-  /** The worker gets to a message, in offsets of the range's arena. */
-  reach(range: number, start: number, end: number): void {
-    const slots = this.#slots;
-    const at = this.#at;
-    slots[at + SLOT.RANGE] = range;
-    slots[at + SLOT.START] = start;
-    slots[at + SLOT.END] = end;
-    // The first time makes it odd: busy.
-    const isBusy = (slots[at + SLOT.COUNTER] ?? 0) % 2 !== 0;
-    Atomics.add(slots, at + SLOT.COUNTER, isBusy ? 2 : 1);
-  }
 }

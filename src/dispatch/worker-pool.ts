@@ -3,8 +3,8 @@
 // batch gets an answer, a verdict or an error, but while no worker lives it waits.
 
 import { Piscina } from 'piscina';
-import type { FrameRange } from '../connection/message-buffer.js';
 import { describeError, SluiceError } from '../errors.js';
+import type { FrameRange } from '../memory/slab-pool.js';
 import { fitsHandoff, Handoff } from './handoff.js';
 import {
   type BatchTask,
@@ -219,7 +219,7 @@ export class WorkerPool {
   async #build(): Promise<void> {
     const { threads, concurrentTasksPerWorker, settings, onError } = this.#options;
     const piscina: Pool = new Piscina({
-      filename: new URL('./worker.js', import.meta.url).href,
+      filename: new URL('../worker/worker.js', import.meta.url).href,
       minThreads: threads,
       maxThreads: threads,
       concurrentTasksPerWorker,

@@ -1,8 +1,8 @@
 // The loop around the patterns, as WebAssembly: takes one message after another, as far as some pattern knows
 // them, and writes down where each lies, what type it is and which job it speaks of.
 
-import type { Framing } from '../protocol/framing.js';
-import { JOB_HASH, type JobSeed } from '../protocol/job-key.js';
+import { JOB_HASH, type JobSeed } from '../messages/job-key.js';
+import type { Framing } from '../wire/framing.js';
 import {
   ENTRY,
   MATCH,

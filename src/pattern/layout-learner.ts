@@ -3,7 +3,7 @@
 // comes often is proposed whatever else comes between, as long as fewer than MAX_LAYOUTS others do.
 
 import { LruMap } from '../lru-map.js';
-import type { MessageType } from '../protocol/message-registry.js';
+import type { MessageType } from '../messages/message-registry.js';
 import type { CompileBudget } from './compile-budget.js';
 import { haveNestedExtras, type Layout, layoutOf, mergeLayouts } from './layout.js';
 

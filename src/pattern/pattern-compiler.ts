@@ -2,9 +2,9 @@
 // white space only where the layout has it, strings and numbers of the plain kind. Absolute law: what a
 // pattern accepts, JSON.parse, schema and rules accept too. What it cannot say, it declines by name.
 
-import { type Conditions, MIN_JOB_ID_LENGTH } from '../protocol/conditions.js';
-import type { MessageType } from '../protocol/message-registry.js';
-import { MAX_DEPTH } from '../protocol/safe-json.js';
+import { type Conditions, MIN_JOB_ID_LENGTH } from '../messages/conditions.js';
+import type { MessageType } from '../messages/message-registry.js';
+import { MAX_DEPTH } from '../wire/safe-json.js';
 import {
   beginsWithTag,
   boundsOf,

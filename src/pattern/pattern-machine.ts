@@ -1,8 +1,8 @@
 // Runs the compiled patterns: holds the memory that text is copied into, the table of pattern functions, and
 // the lists of which to try. Knows nothing of schemas.
 
-import type { Framing } from '../protocol/framing.js';
-import type { JobSeed } from '../protocol/job-key.js';
+import type { JobSeed } from '../messages/job-key.js';
+import type { Framing } from '../wire/framing.js';
 import { COMPACT_HEAD, generateDriver, SPACED_HEAD } from './driver.js';
 import {
   ENTRY,

@@ -2,9 +2,9 @@
 // layouts that the slow path keeps accepting, as an inline cache learns shapes.
 
 import { type Buffer, isUtf8 } from 'node:buffer';
-import type { Framing } from '../protocol/framing.js';
-import { type JobSeed, NO_SEED } from '../protocol/job-key.js';
-import type { MessageRegistry, MessageType } from '../protocol/message-registry.js';
+import { type JobSeed, NO_SEED } from '../messages/job-key.js';
+import type { MessageRegistry, MessageType } from '../messages/message-registry.js';
+import type { Framing } from '../wire/framing.js';
 import { generatePattern } from './code-generator.js';
 import { CompileBudget } from './compile-budget.js';
 import { type Layout, mergeLayouts, SPACING_SAMPLE } from './layout.js';

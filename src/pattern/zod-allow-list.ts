@@ -2,7 +2,7 @@
 // definition and check. Whatever is not listed here may change what a schema accepts, so it is declined.
 
 import * as z from 'zod';
-import { isOfKnownClass, isThisVersion } from '../protocol/schema-walk.js';
+import { isOfKnownClass, isThisVersion } from '../messages/schema-walk.js';
 
 /** Why a schema, or a part of it, cannot be a pattern. */
 export class Declined extends Error {}

@@ -3,10 +3,10 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import * as z from 'zod';
-import { authTokensSchema } from '../config.js';
+import { authTokensSchema } from '../config/config.js';
+import { refuseUnlessPrivate } from '../config/private-file.js';
 import { describeJsonError, SluiceError } from '../errors.js';
-import { refuseUnlessPrivate } from '../private-file.js';
-import type { PeerRole } from './messages.js';
+import type { PeerRole } from '../messages/messages.js';
 
 /** Tokens by role. A role may have several, so that they can be changed without a gap. */
 export type AuthTokens = { readonly [R in PeerRole]?: readonly string[] | undefined };

@@ -1,13 +1,13 @@
 // The messages between one peer and the broker: hello, subscribe, unsubscribe, ping. One function a type.
 
-import type { SocketConnection } from '../connection/socket-connection.js';
 import type { WireErrorCode } from '../errors.js';
+import type { MessageType } from '../messages/message-registry.js';
+import { type ControlMessage, type MessageMap, PROTOCOL_VERSION } from '../messages/messages.js';
 import type { Subscriptions } from '../routing/subscriptions.js';
 import { SERVER_VERSION } from '../version.js';
 import type { AccessControl } from './access.js';
-import type { MessageType } from './message-registry.js';
-import { type ControlMessage, type MessageMap, PROTOCOL_VERSION } from './messages.js';
 import { brokerLine } from './outgoing.js';
+import type { Peer } from './peer.js';
 import type { ReplyLimiter } from './reply-limiter.js';
 
 export interface ControlSettings {
@@ -37,7 +37,7 @@ export class ControlHandler {
   }
 
   /** Acts on a control message, given as the bytes that a worker has accepted as `type`. */
-  handle(connection: SocketConnection, type: MessageType, bytes: Buffer): void {
+  handle(connection: Peer, type: MessageType, bytes: Buffer): void {
     const message = type.schema.parse(JSON.parse(bytes.toString())) as ControlMessage;
     if (message.type !== 'hello' && !connection.isIn) return this.#putOut(connection, message.type);
     switch (message.type) {
@@ -55,7 +55,7 @@ export class ControlHandler {
     }
   }
 
-  #hello(connection: SocketConnection, { data }: MessageMap['hello']): void {
+  #hello(connection: Peer, { data }: MessageMap['hello']): void {
     const version = data.protocolVersion ?? PROTOCOL_VERSION;
     if (majorOf(version) !== majorOf(PROTOCOL_VERSION)) {
       this.#refuse(connection, 'UNSUPPORTED_VERSION', 'hello');
@@ -94,7 +94,7 @@ export class ControlHandler {
     );
   }
 
-  #subscribe(connection: SocketConnection, { data }: MessageMap['subscribe']): void {
+  #subscribe(connection: Peer, { data }: MessageMap['subscribe']): void {
     // The peer may have gone while a worker had its message: then nobody is left to subscribe.
     if (!connection.isOpen) return;
     // A crawler does not subscribe: who does so without a hello is an application.
@@ -118,17 +118,17 @@ export class ControlHandler {
   }
 
   /** Closes a peer that owes a token. */
-  #putOut(connection: SocketConnection, messageType: string): void {
+  #putOut(connection: Peer, messageType: string): void {
     this.#refuse(connection, 'UNAUTHORIZED', messageType);
     void connection.disconnect('UNAUTHORIZED');
   }
 
-  #refuse(connection: SocketConnection, code: WireErrorCode, messageType: string): void {
+  #refuse(connection: Peer, code: WireErrorCode, messageType: string): void {
     connection.noteError(code);
     this.#replies.reply(connection, code, { messageType });
   }
 
-  #unsubscribe(connection: SocketConnection, { data }: MessageMap['unsubscribe']): void {
+  #unsubscribe(connection: Peer, { data }: MessageMap['unsubscribe']): void {
     this.#subscriptions.remove(connection, data.id);
     connection.reply(brokerLine('unsubscribed', { id: data.id }, this.#settings.delimiter));
   }

@@ -1,7 +1,7 @@
 // What a parser pushes its messages into.
 
+import type { MessageType } from '../messages/message-registry.js';
 import type { Matches } from '../pattern/pattern-set.js';
-import type { MessageType } from './message-registry.js';
 import type { Refusal } from './message-validator.js';
 
 /** A checked message, as the sink sees it: valid only during the call. */

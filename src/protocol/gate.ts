@@ -1,8 +1,8 @@
 // What a connection may send: by its role, where tokens are configured, and by its rate, where that is limited.
 
-import type { SocketConnection } from '../connection/socket-connection.js';
 import type { WireErrorCode } from '../errors.js';
 import type { AccessAction, AccessControl } from './access.js';
+import type { Peer } from './peer.js';
 import type { ReplyLimiter } from './reply-limiter.js';
 
 const SECOND = 1000;
@@ -21,9 +21,9 @@ export class Gate {
   /** Messages a second; 0: no limit. */
   readonly #rate: number;
   readonly #onRefused: (code: WireErrorCode, count: number) => void;
-  readonly #buckets = new WeakMap<SocketConnection, Bucket>();
+  readonly #buckets = new WeakMap<Peer, Bucket>();
   /** Apart from the others: a peer that publishes too fast still hears how far it has come. */
-  readonly #controlBuckets = new WeakMap<SocketConnection, Bucket>();
+  readonly #controlBuckets = new WeakMap<Peer, Bucket>();
 
   /**
    * @param rate messages a second of one connection; 0: no limit
@@ -48,7 +48,7 @@ export class Gate {
    * @param now monotonic time in ms at which they were received
    */
   pass(
-    connection: SocketConnection,
+    connection: Peer,
     action: AccessAction,
     count: number,
     messageType: string | undefined,
@@ -65,7 +65,7 @@ export class Gate {
   }
 
   /** Whether a control message may pass; see {@link pass}. */
-  passControl(connection: SocketConnection, messageType: string, now: number): boolean {
+  passControl(connection: Peer, messageType: string, now: number): boolean {
     if (this.#rate === 0 || take(this.#controlBuckets, connection, 1, now, this.#rate + MORE_CONTROL) === 1)
       return true;
     this.#refuse(connection, 'RATE_LIMITED', 1, messageType);
@@ -73,16 +73,11 @@ export class Gate {
   }
 
   /** Takes from a connection's rate for its next `count` messages. Gives for how many it suffices. */
-  take(connection: SocketConnection, count: number, now: number): number {
+  take(connection: Peer, count: number, now: number): number {
     return this.#rate === 0 ? count : take(this.#buckets, connection, count, now, this.#rate);
   }
 
-  #refuse(
-    connection: SocketConnection,
-    code: WireErrorCode,
-    count: number,
-    messageType: string | undefined,
-  ): void {
+  #refuse(connection: Peer, code: WireErrorCode, count: number, messageType: string | undefined): void {
     connection.noteRefused(code, count);
     this.#onRefused(code, count);
     this.#replies.reply(connection, code, { messageType });
@@ -90,8 +85,8 @@ export class Gate {
 }
 
 function take(
-  buckets: WeakMap<SocketConnection, Bucket>,
-  connection: SocketConnection,
+  buckets: WeakMap<Peer, Bucket>,
+  connection: Peer,
   count: number,
   now: number,
   rate: number,

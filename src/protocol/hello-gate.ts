@@ -2,14 +2,14 @@
 // not in a worker. Nothing else of it is looked at, and nothing that it learns about its messages.
 
 import { isUtf8 } from 'node:buffer';
-import type { FrameRange } from '../connection/message-buffer.js';
-import type { SocketConnection } from '../connection/socket-connection.js';
+import type { FrameRange } from '../memory/slab-pool.js';
+import type { MessageType } from '../messages/message-registry.js';
+import { MAX_CONTROL_BYTES } from '../messages/messages.js';
+import { type Framing, messageEnds, skipBlanks } from '../wire/framing.js';
+import { decodeJson } from '../wire/safe-json.js';
 import type { ControlHandler } from './control-handler.js';
-import { type Framing, messageEnds, skipBlanks } from './framing.js';
-import type { MessageType } from './message-registry.js';
 import type { MessageValidator } from './message-validator.js';
-import { MAX_CONTROL_BYTES } from './messages.js';
-import { decodeJson } from './safe-json.js';
+import type { Peer } from './peer.js';
 
 export interface HelloGateSettings {
   readonly framing: Framing;
@@ -21,7 +21,7 @@ export interface HelloGateEvents {
   /** A valid `hello`, whatever its token. */
   onHello(type: MessageType): void;
   /** The peer has sent something else: a message of this type, where it is known. */
-  onUnauthorized(connection: SocketConnection, messageType: string | undefined): void;
+  onUnauthorized(connection: Peer, messageType: string | undefined): void;
 }
 
 export class HelloGate {
@@ -46,7 +46,7 @@ export class HelloGate {
    * Reads the first message of a peer that needs a token.
    * @returns where the messages behind it begin; the end of the range, where the peer is closed
    */
-  admit(connection: SocketConnection, { slab, start, end }: FrameRange): number {
+  admit(connection: Peer, { slab, start, end }: FrameRange): number {
     if (!connection.isOpen) return end;
     const { framing, delimiter } = this.#settings;
     const { bytes } = slab.arena;

@@ -2,9 +2,9 @@
 // message into a sink. Runs in the workers over a batch's ranges, and alone over any stream.
 
 import { isUtf8 } from 'node:buffer';
+import { type JobKey, type JobSeed, jobKey, NO_JOB, NO_SEED } from '../messages/job-key.js';
 import { MATCH } from '../pattern/machine-memory.js';
 import type { Matches, PatternSet } from '../pattern/pattern-set.js';
-import type { FrameSink } from './frame-sink.js';
 import {
   CARRIAGE_RETURN_SLACK,
   FrameBoundary,
@@ -13,10 +13,10 @@ import {
   skipBlanks,
   trimBlanks,
   ValueScanner,
-} from './framing.js';
-import { type JobKey, type JobSeed, jobKey, NO_JOB, NO_SEED } from './job-key.js';
+} from '../wire/framing.js';
+import { type DecodedJson, decodeJson } from '../wire/safe-json.js';
+import type { FrameSink } from './frame-sink.js';
 import { MessageValidator, type Refusal, refuse } from './message-validator.js';
-import { type DecodedJson, decodeJson } from './safe-json.js';
 
 export interface ParserOptions {
   /** Default: a {@link MessageValidator} of the protocol's own messages. */

@@ -4,11 +4,11 @@
 import { isUtf8 } from 'node:buffer';
 import * as z from 'zod';
 import type { WireErrorCode } from '../errors.js';
-import type { Issue } from './issue.js';
-import { findIssues } from './issue-finder.js';
-import { boundedIssue, fromZodIssues, MAX_ISSUES } from './issues.js';
-import { MessageRegistry, type MessageType } from './message-registry.js';
-import { decodeJson, MAX_DEPTH } from './safe-json.js';
+import { findIssues } from '../messages/issue-finder.js';
+import type { Issue } from '../messages/issues.js';
+import { boundedIssue, fromZodIssues, MAX_ISSUES } from '../messages/issues.js';
+import { MessageRegistry, type MessageType } from '../messages/message-registry.js';
+import { decodeJson, MAX_DEPTH } from '../wire/safe-json.js';
 
 export interface ValidatorOptions {
   /** The types to know; default: the protocol's own. */

@@ -2,9 +2,9 @@
 // that code in this process sends through it.
 
 import { SluiceError, WIRE_ERRORS, type WireErrorCode } from '../errors.js';
-import type { Issue } from './issue.js';
+import type { Issue } from '../messages/issues.js';
+import type { BrokerMessage, MessageMap, OutgoingMessage } from '../messages/messages.js';
 import type { MessageValidator } from './message-validator.js';
-import type { BrokerMessage, MessageMap, OutgoingMessage } from './messages.js';
 
 type BrokerReply = {
   [M in BrokerMessage | MessageMap['ping' | 'pong'] as M['type']]: { data: NonNullable<M['data']> };

@@ -1,9 +1,6 @@
 // What the verdicts mean: control messages are acted on, refused ones answered, all others handed to
 // routing. Takes each connection's chunks in order, run by run; most of the traffic is one run a chunk.
 
-import type { FrameRange } from '../connection/message-buffer.js';
-import type { SocketConnection } from '../connection/socket-connection.js';
-import type { CopyPool } from '../delivery/copy-pool.js';
 import { type FrameRun, frameField, wholeRun } from '../delivery/frame-run.js';
 import type { Chunk } from '../dispatch/lane.js';
 import {
@@ -18,16 +15,19 @@ import {
   type Verdict,
 } from '../dispatch/verdict.js';
 import type { WireErrorCode } from '../errors.js';
+import type { CopyPool } from '../memory/copy-pool.js';
+import type { FrameRange } from '../memory/slab-pool.js';
+import type { MessageRegistry } from '../messages/message-registry.js';
 import type { Recipients } from '../routing/recipients.js';
 import type { Subscriptions } from '../routing/subscriptions.js';
+import type { Framing } from '../wire/framing.js';
 import { AccessControl } from './access.js';
 import { ControlHandler, type ControlSettings } from './control-handler.js';
-import type { Framing } from './framing.js';
 import { Gate } from './gate.js';
 import { HelloGate } from './hello-gate.js';
-import type { MessageRegistry } from './message-registry.js';
 import type { MessageValidator } from './message-validator.js';
 import type { ErrorDetails } from './outgoing.js';
+import type { Peer } from './peer.js';
 import type { ProtocolStatistics } from './protocol-statistics.js';
 import { SAMPLE_BYTES } from './redaction.js';
 import { MAX_DETAILED_REJECTIONS, Rejection, rejectionPiece } from './rejection.js';
@@ -43,9 +43,9 @@ export interface ProtocolSettings extends ControlSettings {
 }
 
 /** Code in this process that wants to see messages. */
-export interface ProtocolListener {
-  onMessages(connection: SocketConnection, run: FrameRun): void;
-  onRejected(rejection: Rejection): void;
+export interface ProtocolListener<P extends Peer> {
+  onMessages(connection: P, run: FrameRun): void;
+  onRejected(rejection: Rejection<P>): void;
   /** Whether anybody listens to that. */
   wantsRejections(): boolean;
 }
@@ -53,12 +53,13 @@ export interface ProtocolListener {
 /** Messages that no worker survives after which their connection is closed. */
 const MAX_FAILED_CHUNKS = 5;
 
-export class ProtocolHandler {
+/** @typeParam P the connections */
+export class ProtocolHandler<P extends Peer> {
   readonly #settings: ProtocolSettings;
   readonly #registry: MessageRegistry;
   readonly #subscriptions: Subscriptions;
-  readonly #recipients: Recipients<SocketConnection>;
-  readonly #listener: ProtocolListener;
+  readonly #recipients: Recipients<P>;
+  readonly #listener: ProtocolListener<P>;
   readonly #control: ControlHandler;
   /** Memory for what is copied on its way to the subscribers. */
   readonly #copies: CopyPool;
@@ -66,21 +67,21 @@ export class ProtocolHandler {
   readonly #gate: Gate;
   readonly #helloGate: HelloGate;
   readonly #replies: ReplyLimiter;
-  readonly #detailed = new SecondLimiter<SocketConnection>(MAX_DETAILED_REJECTIONS);
+  readonly #detailed = new SecondLimiter<P>(MAX_DETAILED_REJECTIONS);
   /** Refused messages that were only counted since the latest that was told of, by connection. */
-  readonly #suppressed = new Map<SocketConnection, { count: number; latest: RefusedFrame }>();
+  readonly #suppressed = new Map<P, { count: number; latest: RefusedFrame }>();
   readonly #heartbeat: number;
   readonly #accepted: number[];
   readonly #refused = new Map<WireErrorCode, number>();
   /** Messages that were found valid, and counted so, before the gate refused them. */
   #refusedByGate = 0;
   /** Too long messages in a row, by connection. */
-  readonly #framingErrors = new WeakMap<SocketConnection, number>();
+  readonly #framingErrors = new WeakMap<P, number>();
   /** When the latest forwarded heartbeat was received, by connection. */
-  readonly #heartbeatAt = new WeakMap<SocketConnection, number>();
+  readonly #heartbeatAt = new WeakMap<P, number>();
   readonly #byPattern = { matched: 0, mismatched: 0, layoutsLearned: 0, layoutsDropped: 0 };
   /** Messages that no worker survived, by connection. */
-  readonly #failures = new WeakMap<SocketConnection, number>();
+  readonly #failures = new WeakMap<P, number>();
   #undeliverable = 0;
   #heartbeatsDropped = 0;
 
@@ -88,8 +89,8 @@ export class ProtocolHandler {
     settings: ProtocolSettings,
     validator: MessageValidator,
     subscriptions: Subscriptions,
-    recipients: Recipients<SocketConnection>,
-    listener: ProtocolListener,
+    recipients: Recipients<P>,
+    listener: ProtocolListener<P>,
     copies: CopyPool,
     access: AccessControl = new AccessControl(),
   ) {
@@ -156,7 +157,7 @@ export class ProtocolHandler {
   }
 
   /** A connection's next chunk has its verdict. */
-  settle(connection: SocketConnection, chunk: Chunk): void {
+  settle(connection: P, chunk: Chunk): void {
     const { verdict } = chunk;
     if (verdict === undefined) return this.#refuseChunk(connection, chunk);
     const { chunks } = verdict;
@@ -187,36 +188,36 @@ export class ProtocolHandler {
    * Reads the `hello` of a peer that must say one first.
    * @returns where the messages behind it begin; the end of the range, where the peer is closed
    */
-  admit(connection: SocketConnection, range: FrameRange): number {
+  admit(connection: P, range: FrameRange): number {
     return this.#helloGate.admit(connection, range);
   }
 
   /** Closes a peer that has not said the `hello` that it must say first. */
-  rejectUnauthenticated(connection: SocketConnection, messageType?: string): void {
+  rejectUnauthenticated(connection: Peer, messageType?: string): void {
     if (!connection.isOpen) return;
     this.#refuseUntold(connection, 'UNAUTHORIZED', messageType);
     void connection.disconnect('UNAUTHORIZED');
   }
 
   /** Refuses a message for what its sender may do: it is counted and answered, and nobody else is told. */
-  #refuseUntold(connection: SocketConnection, code: WireErrorCode, messageType: string | undefined): void {
+  #refuseUntold(connection: Peer, code: WireErrorCode, messageType: string | undefined): void {
     this.#countRefused(code, 1);
     connection.noteRefused(code);
     this.#replies.reply(connection, code, { messageType });
   }
 
   /** A message of the connection grew over maxMessageSize. */
-  refuseOversize(connection: SocketConnection): void {
+  refuseOversize(connection: P): void {
     this.#refuse(connection, { code: 'MESSAGE_TOO_LARGE', type: undefined, issues: [], line: 0 }, undefined);
   }
 
   /** Tells a peer of an error, as often as `maxErrorReplies` allows. */
-  replyError(connection: SocketConnection, code: WireErrorCode, details: ErrorDetails = {}): void {
+  replyError(connection: P, code: WireErrorCode, details: ErrorDetails = {}): void {
     this.#replies.reply(connection, code, details);
   }
 
   /** A connection has gone. */
-  forget(connection: SocketConnection): void {
+  forget(connection: P): void {
     const suppressed = this.#suppressed.get(connection);
     if (suppressed !== undefined && this.#isWatched) {
       this.#report(connection, suppressed.latest, undefined, suppressed.count - 1);
@@ -226,7 +227,7 @@ export class ProtocolHandler {
     this.#recipients.forget(connection.id);
   }
 
-  #handleRun(connection: SocketConnection, chunk: Chunk, verdict: Verdict, at: number): void {
+  #handleRun(connection: P, chunk: Chunk, verdict: Verdict, at: number): void {
     const first = verdict.runs[at + RUN.FIRST] ?? 0;
     const count = verdict.runs[at + RUN.COUNT] ?? 0;
     const kind = verdict.runs[at + RUN.KIND];
@@ -279,13 +280,13 @@ export class ProtocolHandler {
     else this.#forward(connection, run);
   }
 
-  #forward(connection: SocketConnection, run: FrameRun): void {
+  #forward(connection: P, run: FrameRun): void {
     this.#subscriptions.route(run);
     this.#listener.onMessages(connection, run);
   }
 
   /** Forwards a run without the heartbeats that follow faster than `minHeartbeatInterval`. */
-  #forwardPaced(connection: SocketConnection, run: FrameRun): void {
+  #forwardPaced(connection: P, run: FrameRun): void {
     const { receivedAt } = run.chunk;
     let from = 0;
     const forwardUpTo = (to: number): void => {
@@ -308,7 +309,7 @@ export class ProtocolHandler {
   }
 
   /** Sends one application message to the crawlers that it is for. */
-  #direct(connection: SocketConnection, type: string, run: FrameRun): void {
+  #direct(connection: P, type: string, run: FrameRun): void {
     const address = run.verdict.addresses[frameField(run, 0, FRAME.JOB)];
     const recipients = this.#recipients.find({ type, to: address?.to, job: address?.job }, connection.id);
     const piece = wholeRun(run);
@@ -324,7 +325,7 @@ export class ProtocolHandler {
     this.#listener.onMessages(connection, run);
   }
 
-  #refuse(connection: SocketConnection, refusal: RefusedFrame, message: Buffer | undefined): void {
+  #refuse(connection: P, refusal: RefusedFrame, message: Buffer | undefined): void {
     const { code, type, issues } = refusal;
     const line = connection.line + refusal.line + 1;
     this.#countRefused(code, 1);
@@ -345,7 +346,7 @@ export class ProtocolHandler {
   }
 
   /** Tells of a refused message, or counts it: a peer that sends nothing else must not keep everybody busy. */
-  #watch(connection: SocketConnection, refusal: RefusedFrame, message: Buffer | undefined): void {
+  #watch(connection: P, refusal: RefusedFrame, message: Buffer | undefined): void {
     const suppressed = this.#suppressed.get(connection);
     if (this.#detailed.take(connection)) {
       this.#suppressed.delete(connection);
@@ -358,7 +359,7 @@ export class ProtocolHandler {
   }
 
   #report(
-    connection: SocketConnection,
+    connection: P,
     { code, type, issues, line }: RefusedFrame,
     message: Buffer | undefined,
     suppressed: number,
@@ -379,14 +380,14 @@ export class ProtocolHandler {
     this.#refused.set(code, (this.#refused.get(code) ?? 0) + count);
   }
 
-  #countFramingError(connection: SocketConnection): void {
+  #countFramingError(connection: P): void {
     const errors = (this.#framingErrors.get(connection) ?? 0) + 1;
     this.#framingErrors.set(connection, errors);
     if (errors >= this.#settings.maxFramingErrors) void connection.disconnect('MESSAGE_TOO_LARGE');
   }
 
   /** No worker could validate the chunk, however often it was tried. */
-  #refuseChunk(connection: SocketConnection, chunk: Chunk): void {
+  #refuseChunk(connection: P, chunk: Chunk): void {
     const bytes = chunk.slab.arena.bytes.subarray(chunk.start, chunk.end);
     const delimiter = this.#settings.delimiter.charCodeAt(0);
     let lines = 0;

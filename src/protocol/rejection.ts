@@ -1,15 +1,16 @@
 // A refused message, for those who want to know of each: subscribers of `rejected`, and code in this process.
 
-import type { SocketConnection } from '../connection/socket-connection.js';
 import type { Piece } from '../delivery/outbox.js';
 import type { WireErrorCode } from '../errors.js';
-import { REJECTED } from '../routing/filter.js';
-import type { Issue } from './issue.js';
+import type { Issue } from '../messages/issues.js';
+import { REJECTED } from '../messages/type-patterns.js';
+import type { Peer } from './peer.js';
 import { redactedSample } from './redaction.js';
 
 /** A refused message, without its contents. */
-export interface RejectionDetails {
-  readonly connection: SocketConnection;
+/** @typeParam P the connections */
+export interface RejectionDetails<P extends Peer> {
+  readonly connection: P;
   readonly code: WireErrorCode;
   /** Name of the message's type where it is known. */
   readonly messageType: string | undefined;
@@ -22,8 +23,9 @@ export interface RejectionDetails {
   readonly suppressed: number;
 }
 
-export class Rejection implements RejectionDetails {
-  readonly connection: SocketConnection;
+/** @typeParam P the connections */
+export class Rejection<P extends Peer> implements RejectionDetails<P> {
+  readonly connection: P;
   readonly code: WireErrorCode;
   readonly messageType: string | undefined;
   readonly issues: readonly Issue[];
@@ -34,7 +36,7 @@ export class Rejection implements RejectionDetails {
   #sample: string | undefined;
 
   /** @internal @param beginning the first bytes of the message, which nobody changes */
-  constructor(details: RejectionDetails, beginning: Buffer) {
+  constructor(details: RejectionDetails<P>, beginning: Buffer) {
     this.connection = details.connection;
     this.code = details.code;
     this.messageType = details.messageType;
@@ -56,7 +58,7 @@ export class Rejection implements RejectionDetails {
 export const MAX_DETAILED_REJECTIONS = 1000;
 
 /** What subscribers of `rejected` get. */
-export function rejectionPiece(rejection: Rejection, delimiter: string): Piece {
+export function rejectionPiece(rejection: Rejection<Peer>, delimiter: string): Piece {
   const { connection, code, issues, bytes, sample, suppressed } = rejection;
   const more = suppressed === 0 ? {} : { suppressed };
   const data = { from: connection.id, code, issues, bytes, sample, ...more };

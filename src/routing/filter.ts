@@ -2,14 +2,12 @@
 
 import { createHash } from 'node:crypto';
 import { PLAIN, SKIP, WITH_META } from '../delivery/frame-run.js';
-import { type JobSeed, jobKey } from '../protocol/job-key.js';
-import type { MessageRegistry } from '../protocol/message-registry.js';
-import type { MessageMap } from '../protocol/messages.js';
+import { type JobSeed, jobKey } from '../messages/job-key.js';
+import type { MessageRegistry } from '../messages/message-registry.js';
+import type { MessageMap } from '../messages/messages.js';
+import { matchesType, REJECTED } from '../messages/type-patterns.js';
 
 export type SubscribeData = MessageMap['subscribe']['data'];
-
-/** The reserved type whose subscribers get the refused messages. */
-export const REJECTED = 'rejected';
 
 export class Filter {
   /** Equal for filters that want the same. */
@@ -81,9 +79,4 @@ export function subscriptionBytes({ id, group = '', jobIds = [], crawlerIds = []
   let bytes = 0;
   for (const text of [id, group, ...jobIds, ...crawlerIds]) bytes += text.length * 2 + ID_OVERHEAD;
   return bytes;
-}
-
-/** `*` is every type, `job_*` those that begin so, anything else the type itself. */
-export function matchesType(pattern: string, name: string): boolean {
-  return pattern.endsWith('*') ? name.startsWith(pattern.slice(0, -1)) : name === pattern;
 }

@@ -1,6 +1,6 @@
 // Route, the other way: which crawlers an application's message goes to.
 
-import type { JobKey } from '../protocol/job-key.js';
+import type { JobKey } from '../messages/job-key.js';
 import { JobOwners } from './job-owners.js';
 
 /** What routing needs to know of a connection. */

@@ -4,8 +4,8 @@
 import { cutRun, type FrameRun, frameField, PLAIN, SKIP, spanOf, wholeRun } from '../delivery/frame-run.js';
 import type { Piece } from '../delivery/outbox.js';
 import { FRAME, JOB } from '../dispatch/verdict.js';
-import { type JobSeed, NO_SEED } from '../protocol/job-key.js';
-import type { MessageRegistry } from '../protocol/message-registry.js';
+import { type JobSeed, NO_SEED } from '../messages/job-key.js';
+import type { MessageRegistry } from '../messages/message-registry.js';
 import { Filter, type SubscribeData, subscriptionBytes } from './filter.js';
 
 /** How many subscribers it takes at least to use up what all may have. */

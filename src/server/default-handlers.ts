@@ -1,7 +1,7 @@
 // One handler for each message that crawlers send: it keeps the fleet's state, and tells of it as an event. They
 // come before an application's own handlers, so that those find the state up to date.
 
-import type { MessageMap } from '../protocol/messages.js';
+import type { MessageMap } from '../messages/messages.js';
 import type { CrawlerRecord, FleetState, JobRecord } from './fleet-state.js';
 import type { EventOf } from './handler.js';
 import type { MessageRouter } from './message-router.js';

@@ -3,7 +3,7 @@
 import type { SocketConnection } from '../connection/socket-connection.js';
 import { SluiceError } from '../errors.js';
 import { LruMap } from '../lru-map.js';
-import type { MessageMap } from '../protocol/messages.js';
+import type { MessageMap } from '../messages/messages.js';
 import { memoryOf } from './memory-size.js';
 
 /** A crawler that was heard of. */

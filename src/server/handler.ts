@@ -2,7 +2,7 @@
 
 import type { CustomMessage, MessageEvent } from '../connection/message-event.js';
 import type { SocketConnection } from '../connection/socket-connection.js';
-import type { MessageInputMap, MessageMap } from '../protocol/messages.js';
+import type { MessageInputMap, MessageMap } from '../messages/messages.js';
 
 /** A type of the protocol, one of a schema module, or `*` for every message. */
 export type HandledType = keyof MessageMap | '*' | (string & {});

@@ -2,7 +2,7 @@
 
 import type { MessageEvent } from '../connection/message-event.js';
 import type { SocketConnection } from '../connection/socket-connection.js';
-import type { OutgoingMessage } from '../protocol/messages.js';
+import type { OutgoingMessage } from '../messages/messages.js';
 import type { HandlerContext, MessageHandler } from './handler.js';
 import type { Middleware, ProcessOutcome } from './middleware.js';
 

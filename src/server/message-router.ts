@@ -6,7 +6,7 @@ import { PAUSE } from '../connection/connection-state.js';
 import type { MessageEvent } from '../connection/message-event.js';
 import type { SocketConnection } from '../connection/socket-connection.js';
 import { SluiceError } from '../errors.js';
-import type { OutgoingMessage } from '../protocol/messages.js';
+import type { OutgoingMessage } from '../messages/messages.js';
 import type { EventOf, HandledType, HandlerFunction, MessageHandler } from './handler.js';
 import { type HandlerPhase, Handling, makePlan, type Plan } from './handling.js';
 import { type Middleware, MiddlewareChain } from './middleware.js';

@@ -2,7 +2,7 @@
 
 import type { MessageEvent } from '../connection/message-event.js';
 import type { SocketConnection } from '../connection/socket-connection.js';
-import type { OutgoingMessage } from '../protocol/messages.js';
+import type { OutgoingMessage } from '../messages/messages.js';
 
 /** How the handling of a message ended. */
 export interface ProcessOutcome {

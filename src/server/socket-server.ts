@@ -2,7 +2,7 @@
 // the crawlers kept at hand.
 
 import { EventEmitter } from 'node:events';
-import type { ResolvedOptions, SluiceOptions } from '../config.js';
+import type { ResolvedOptions, SluiceOptions } from '../config/config.js';
 import type { BroadcastResult, PoolStatistics } from '../connection/connection-pool.js';
 import type {
   ConnectionMetadata,
@@ -10,9 +10,8 @@ import type {
   ConnectionStatistics,
 } from '../connection/connection-state.js';
 import type { ServerStatus } from '../connection/server-events.js';
-import { SocketManager, type SocketManagerDependencies } from '../connection/socket-manager.js';
 import { SluiceError } from '../errors.js';
-import type { OutgoingMessage } from '../protocol/messages.js';
+import type { OutgoingMessage } from '../messages/messages.js';
 import { type FleetEvents, registerDefaultHandlers } from './default-handlers.js';
 import { type FleetLimits, FleetState } from './fleet-state.js';
 import type { SentMessage } from './handler.js';
@@ -23,6 +22,7 @@ import {
   type RouterStatistics,
 } from './message-router.js';
 import { type Middleware, MiddlewareChain, type SendTarget } from './middleware.js';
+import { SocketManager, type SocketManagerDependencies } from './socket-manager.js';
 
 /** Settings of a server beside the broker's own options. */
 export interface SocketServerSettings extends SocketManagerDependencies, RouterOptions, FleetLimits {

@@ -1,6 +1,6 @@
 import { resolveOptions } from 'sluice';
 import { describe, expect, test } from 'vitest';
-import { formatAdminAddress, isLoopback, parseAdminAddress } from '#src/admin/admin-address.js';
+import { formatAdminAddress, isLoopback, parseAdminAddress } from '#src/config/addresses.js';
 
 describe('an address of an admin server', () => {
   test.each([

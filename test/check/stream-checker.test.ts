@@ -3,10 +3,10 @@ import { pathToFileURL } from 'node:url';
 import { SluiceError } from 'sluice';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { type Finding, StreamChecker } from '#src/check/stream-checker.js';
-import { Traffic } from '#src/cli/traffic.js';
-import { resolveOptions } from '#src/config.js';
-import { NO_SEED } from '#src/protocol/job-key.js';
-import { MessageRegistry } from '#src/protocol/message-registry.js';
+import { resolveOptions } from '#src/config/config.js';
+import { NO_SEED } from '#src/messages/job-key.js';
+import { MessageRegistry } from '#src/messages/message-registry.js';
+import { Traffic } from '#src/traffic/traffic.js';
 import { packageRoot } from '../support/cli.js';
 import { changed, line, VALID } from '../support/messages.js';
 

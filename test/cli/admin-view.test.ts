@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import type { ConnectionRow } from '#src/admin/snapshot.js';
-import { connectionLines } from '#src/cli/admin-view.js';
-import { formatBytes, formatShort } from '#src/cli/terminal.js';
+import { connectionLines } from '#src/cli/shared/admin-view.js';
+import { formatBytes, formatShort } from '#src/cli/shared/terminal.js';
 
 test.each([
   [0, '0'],

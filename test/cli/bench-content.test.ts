@@ -8,7 +8,7 @@ import {
   planOf,
   sharedNow,
   shareOf,
-} from '#src/cli/bench-content.js';
+} from '#src/cli/bench/bench-content.js';
 
 const validator = new MessageValidator();
 

@@ -3,7 +3,7 @@ import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync, writeSync 
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
-import { Traffic } from '#src/cli/traffic.js';
+import { Traffic } from '#src/traffic/traffic.js';
 import { temporaryFolder } from '../support/broker.js';
 import { cliScript, packageRoot, runNode, shareSluice, sluice } from '../support/cli.js';
 import { changed, line, VALID } from '../support/messages.js';

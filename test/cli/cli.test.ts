@@ -3,7 +3,7 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
-import { Traffic } from '#src/cli/traffic.js';
+import { Traffic } from '#src/traffic/traffic.js';
 import { shareBroker, startBroker, temporaryFolder, until } from '../support/broker.js';
 import {
   childrenOf,

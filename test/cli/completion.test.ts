@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { OPTION_SPECS } from '#src/config-sources.js';
+import { OPTION_SPECS } from '#src/config/sources.js';
 import { temporaryFolder } from '../support/broker.js';
 import { cliScript, inTerminal, sluice } from '../support/cli.js';
 import { share } from '../support/share.js';

@@ -1,7 +1,7 @@
 import { MessageBuffer, SlabPool } from 'sluice';
 import { describe, expect, test } from 'vitest';
-import { Traffic } from '#src/cli/traffic.js';
-import { MIN_SLAB_SIZE } from '#src/connection/slab-pool.js';
+import { MIN_SLAB_SIZE } from '#src/memory/slab-pool.js';
+import { Traffic } from '#src/traffic/traffic.js';
 import { until } from '../support/broker.js';
 
 const NEWLINE = 0x0a;

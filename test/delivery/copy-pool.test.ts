@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { CopyPool } from '#src/delivery/copy-pool.js';
+import { CopyPool } from '#src/memory/copy-pool.js';
 import { startBroker } from '../support/broker.js';
 import { line, VALID } from '../support/messages.js';
 

@@ -2,8 +2,6 @@ import fc from 'fast-check';
 import { MessageParser, MessageRegistry, MessageValidator } from 'sluice';
 import { describe, expect, test } from 'vitest';
 import * as z from 'zod';
-import { Traffic } from '#src/cli/traffic.js';
-import { BatchValidator } from '#src/dispatch/batch-validator.js';
 import {
   CHUNK,
   FRAME,
@@ -13,8 +11,10 @@ import {
   refusedFrame,
   type Verdict,
 } from '#src/dispatch/verdict.js';
+import { jobKey, NO_SEED } from '#src/messages/job-key.js';
 import { PatternSet } from '#src/pattern/pattern-set.js';
-import { jobKey, NO_SEED } from '#src/protocol/job-key.js';
+import { Traffic } from '#src/traffic/traffic.js';
+import { BatchValidator } from '#src/worker/batch-validator.js';
 import { changed, line, VALID } from '../support/messages.js';
 
 const NEWLINE = 0x0a;

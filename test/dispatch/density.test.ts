@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { Traffic } from '#src/cli/traffic.js';
 import { estimateMessages } from '#src/dispatch/density.js';
+import { Traffic } from '#src/traffic/traffic.js';
 
 const NEWLINE = 0x0a;
 

@@ -2,7 +2,8 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { SluiceError } from 'sluice';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { Watchdog, WatchedWorker } from '#src/dispatch/watchdog.js';
+import { Watchdog } from '#src/dispatch/watchdog.js';
+import { WatchedWorker } from '#src/worker/watched-worker.js';
 import { shareBroker, startBroker, temporaryFolder, until } from '../support/broker.js';
 import { line, VALID } from '../support/messages.js';
 

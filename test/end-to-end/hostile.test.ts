@@ -2,7 +2,7 @@
 // message always arrives.
 
 import { describe, expect, test } from 'vitest';
-import { ValueScanner } from '#src/protocol/framing.js';
+import { ValueScanner } from '#src/wire/framing.js';
 import { startBroker } from '../support/broker.js';
 import { HOSTILE, type Hostile } from '../support/hostile.js';
 import { VALID } from '../support/messages.js';

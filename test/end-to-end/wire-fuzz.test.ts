@@ -5,7 +5,7 @@
 import { MessageValidator } from 'sluice';
 import { expect, test } from 'vitest';
 import { goMarshal, pythonDumps } from '#bench/layouts.js';
-import { Traffic } from '#src/cli/traffic.js';
+import { Traffic } from '#src/traffic/traffic.js';
 import { startBroker, until } from '../support/broker.js';
 import { HOSTILE } from '../support/hostile.js';
 import { VALID } from '../support/messages.js';

@@ -2,9 +2,9 @@ import { MessageParser, MessageRegistry, MessageValidator } from 'sluice';
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import * as z from 'zod';
 import { goMarshal, pythonDumps } from '#bench/layouts.js';
-import { Traffic } from '#src/cli/traffic.js';
 import { layoutOf, mergeLayouts } from '#src/pattern/layout.js';
 import { PatternSet } from '#src/pattern/pattern-set.js';
+import { Traffic } from '#src/traffic/traffic.js';
 import { VALID } from '../support/messages.js';
 import { timeRatio } from '../support/timing.js';
 

@@ -1,9 +1,9 @@
 import { MessageParser, MessageRegistry, MessageValidator } from 'sluice';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import * as z from 'zod';
+import { type JobKey, jobKey, NO_JOB, NO_SEED } from '#src/messages/job-key.js';
 import { MAX_MATCHES } from '#src/pattern/machine-memory.js';
 import { PatternSet } from '#src/pattern/pattern-set.js';
-import { type JobKey, jobKey, NO_JOB, NO_SEED } from '#src/protocol/job-key.js';
 import { matchAt } from '../support/patterns.js';
 
 const schema = z.object({ type: z.literal('t'), jobId: z.string().optional() });

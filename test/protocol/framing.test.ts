@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { FrameBoundary, messageEnds, ValueScanner } from '#src/protocol/framing.js';
+import { FrameBoundary, messageEnds, ValueScanner } from '#src/wire/framing.js';
 import { shortestTime } from '../support/timing.js';
 
 const NEWLINE = 0x0a;

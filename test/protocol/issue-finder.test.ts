@@ -2,8 +2,8 @@ import * as fc from 'fast-check';
 import { MessageRegistry, MessageValidator } from 'sluice';
 import { describe, expect, test } from 'vitest';
 import * as z from 'zod';
-import { findIssues } from '#src/protocol/issue-finder.js';
-import { MAX_ISSUE_BYTES } from '#src/protocol/issues.js';
+import { findIssues } from '#src/messages/issue-finder.js';
+import { MAX_ISSUE_BYTES } from '#src/messages/issues.js';
 import { shortestTime } from '../support/timing.js';
 
 const LIMIT = 8;

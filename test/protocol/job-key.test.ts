@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { jobKey, NO_JOB, NO_SEED, randomJobSeed } from '#src/protocol/job-key.js';
+import { jobKey, NO_JOB, NO_SEED, randomJobSeed } from '#src/messages/job-key.js';
 
 const bitsOf = ({ low, high }: { low: number; high: number }) => (BigInt(high) << 32n) | BigInt(low);
 

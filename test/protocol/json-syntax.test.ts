@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { isJson } from '#src/protocol/json-syntax.js';
+import { isJson } from '#src/wire/json-syntax.js';
 
 /** What `JSON.parse` says. */
 function parses(text: string): boolean {

@@ -6,7 +6,7 @@ import {
   type Refusal,
 } from 'sluice';
 import { describe, expect, test } from 'vitest';
-import { Traffic } from '#src/cli/traffic.js';
+import { Traffic } from '#src/traffic/traffic.js';
 import { VALID } from '../support/messages.js';
 
 type Result = ParsedMessage | Refusal;

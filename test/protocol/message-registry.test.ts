@@ -5,7 +5,7 @@ import { pathToFileURL } from 'node:url';
 import { MessageRegistry, MessageValidator } from 'sluice';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import * as z from 'zod';
-import { inspectSchema } from '#src/protocol/schema-walk.js';
+import { inspectSchema } from '#src/messages/schema-walk.js';
 import { temporaryFolder } from '../support/broker.js';
 import { VALID } from '../support/messages.js';
 

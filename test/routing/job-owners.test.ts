@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { jobKey, randomJobSeed } from '#src/protocol/job-key.js';
+import { jobKey, randomJobSeed } from '#src/messages/job-key.js';
 import { JobOwners } from '#src/routing/job-owners.js';
 
 const seed = randomJobSeed();

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import { jobKey, NO_SEED } from '#src/protocol/job-key.js';
+import { jobKey, NO_SEED } from '#src/messages/job-key.js';
 import { type Recipient, Recipients } from '#src/routing/recipients.js';
 
 let crawlers: (Recipient & { workload: number })[] = [];

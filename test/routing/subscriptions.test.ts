@@ -1,12 +1,12 @@
 import { MessageParser, MessageRegistry, SlabPool } from 'sluice';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { CopyPool } from '#src/delivery/copy-pool.js';
 import type { FrameRun } from '#src/delivery/frame-run.js';
 import type { Piece } from '#src/delivery/outbox.js';
-import { BatchValidator } from '#src/dispatch/batch-validator.js';
 import { Chunk, Lane } from '#src/dispatch/lane.js';
 import { RUN, RunKind } from '#src/dispatch/verdict.js';
+import { CopyPool } from '#src/memory/copy-pool.js';
 import { type Subscriber, Subscriptions } from '#src/routing/subscriptions.js';
+import { BatchValidator } from '#src/worker/batch-validator.js';
 import { line, VALID } from '../support/messages.js';
 import { shortestTime } from '../support/timing.js';
 

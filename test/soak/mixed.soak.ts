@@ -4,7 +4,7 @@
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
-import { Traffic } from '#src/cli/traffic.js';
+import { Traffic } from '#src/traffic/traffic.js';
 import { Flood } from '../support/flood.js';
 import { MeasuredBroker } from '../support/measured-broker.js';
 import { line, VALID } from '../support/messages.js';

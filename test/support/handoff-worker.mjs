@@ -1,6 +1,6 @@
 // A worker that waits at a handoff. What it does with a batch is said by the batch's first byte.
 import { parentPort, workerData } from 'node:worker_threads';
-import { serveHandoff } from '../../dist/src/dispatch/handoff.js';
+import { serveHandoff } from '../../dist/src/worker/handoff-server.js';
 
 serveHandoff(workerData, ({ arenas, ranges }) => {
   const text = Buffer.from(arenas[0]).toString('latin1', ranges[1], ranges.at(-1));

@@ -1,9 +1,9 @@
 // Patterns on one message, for tests.
 
 import type { FrameSink } from 'sluice';
+import type { JobKey } from '#src/messages/job-key.js';
 import { MATCH } from '#src/pattern/machine-memory.js';
 import type { Matches, PatternSet } from '#src/pattern/pattern-set.js';
-import type { JobKey } from '#src/protocol/job-key.js';
 
 export interface OneMatch {
   readonly typeIndex: number;

@@ -1,6 +1,6 @@
 // What a test starts workers with by itself: the protocol's own messages, by patterns, of any age.
 
-import { NO_SEED } from '#src/protocol/job-key.js';
+import { NO_SEED } from '#src/messages/job-key.js';
 
 export const WORKER_SETTINGS = {
   schemas: undefined,

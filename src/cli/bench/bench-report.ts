@@ -1,0 +1,108 @@
+// What `sluice bench` found, as figures and as a table.
+
+import type { ErrorCode } from '../../errors.js';
+import { formatBytes, formatCount } from '../shared/terminal.js';
+
+/** What was measured, with times in ms. */
+export interface BenchMeasurement {
+  readonly messages: number;
+  /** Bytes of all publishers together. */
+  readonly bytes: number;
+  /** Messages of each publisher, and when the broker had read and checked them. */
+  readonly publishers: readonly { readonly messages: number; readonly time: number }[];
+  /** When each subscriber had them all. */
+  readonly subscriberTimes: readonly number[];
+  /** In µs. */
+  readonly latencies: readonly number[];
+  readonly refusedWith: ErrorCode | undefined;
+}
+
+/** Per second. */
+export interface BenchRate {
+  readonly messagesPerSecond: number;
+  readonly bytesPerSecond: number;
+}
+
+export interface BenchResult {
+  readonly messages: number;
+  readonly bytes: number;
+  readonly published: BenchRate;
+  /** Messages a second of the slowest, the average and the fastest publisher. */
+  readonly publisher: { readonly min: number; readonly avg: number; readonly max: number };
+  /** What all subscribers together took; none: there were none. */
+  readonly delivered: BenchRate | undefined;
+  /** In µs; none: there was nobody to measure it. */
+  readonly latency:
+    | { readonly p50: number; readonly p99: number; readonly p999: number; readonly samples: number }
+    | undefined;
+}
+
+export function resultOf({
+  messages,
+  bytes,
+  publishers,
+  subscriberTimes,
+  latencies,
+}: BenchMeasurement): BenchResult {
+  const rates = publishers.map((publisher) => perSecond(publisher.messages, publisher.time));
+  const published = Math.max(...publishers.map(({ time }) => time));
+  const delivered = Math.max(...subscriberTimes);
+  const subscribers = subscriberTimes.length;
+  const sorted = Float64Array.from(latencies).sort();
+  const at = (share: number) => sorted[Math.ceil(share * sorted.length) - 1] ?? 0;
+  return {
+    messages,
+    bytes,
+    published: rateOf(messages, bytes, published),
+    publisher: {
+      min: Math.min(...rates),
+      avg: rates.reduce((sum, rate) => sum + rate, 0) / rates.length,
+      max: Math.max(...rates),
+    },
+    delivered: subscribers === 0 ? undefined : rateOf(messages * subscribers, bytes * subscribers, delivered),
+    latency:
+      sorted.length === 0
+        ? undefined
+        : { p50: at(0.5), p99: at(0.99), p999: at(0.999), samples: sorted.length },
+  };
+}
+
+/** The result as lines to read. */
+export function tableOf(result: BenchResult, publishers: number, subscribers: number): string[] {
+  const { published, publisher, delivered, latency } = result;
+  const average = formatBytes(result.bytes / result.messages);
+  const lines = [
+    `${formatCount(result.messages)} messages of ${average}, ${publishers} → ${subscribers}`,
+    '',
+    row('published', published),
+  ];
+  if (publishers > 1) {
+    const { min, avg, max } = publisher;
+    lines.push(
+      `  each           min ${formatCount(min)}, avg ${formatCount(avg)}, max ${formatCount(max)} messages/s`,
+    );
+  }
+  if (delivered !== undefined) lines.push(row('delivered', delivered));
+  if (latency !== undefined) {
+    const { p50, p99, p999, samples } = latency;
+    const times = `p50 ${formatTime(p50)}, p99 ${formatTime(p99)}, p99.9 ${formatTime(p999)}`;
+    lines.push(`  latency        ${times} (${formatCount(samples)} samples)`);
+  }
+  return lines;
+}
+
+function row(name: string, { messagesPerSecond, bytesPerSecond }: BenchRate): string {
+  return `  ${name.padEnd(14)} ${formatCount(messagesPerSecond)} messages/s, ${formatBytes(bytesPerSecond)}/s`;
+}
+
+function formatTime(microseconds: number): string {
+  return microseconds < 1000 ? `${microseconds.toFixed(0)} µs` : `${(microseconds / 1000).toFixed(1)} ms`;
+}
+
+function rateOf(messages: number, bytes: number, time: number): BenchRate {
+  return { messagesPerSecond: perSecond(messages, time), bytesPerSecond: perSecond(bytes, time) };
+}
+
+function perSecond(value: number, milliseconds: number): number {
+  return (value * 1000) / Math.max(milliseconds, 0.001);
+}

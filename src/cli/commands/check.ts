@@ -1,0 +1,129 @@
+// `sluice check`: validates a file of messages without a broker, as fast as the workers go.
+
+import type { FileHandle } from 'node:fs/promises';
+import { StreamChecker } from '../../check/stream-checker.js';
+import type { ResolvedOptions } from '../../config/config.js';
+import { describeError } from '../../errors.js';
+import { NO_SEED } from '../../messages/job-key.js';
+import { MessageRegistry, moduleUrl } from '../../messages/message-registry.js';
+import { type BrokerFlags, resolveFlags } from '../shared/broker-options.js';
+import { type CheckFormat, CheckReport } from '../shared/check-report.js';
+import { EXIT } from '../shared/exit-codes.js';
+import { openInput } from '../shared/input.js';
+import { Progress } from '../shared/progress.js';
+import { formatCount } from '../shared/terminal.js';
+
+export interface CheckFlags {
+  json?: boolean;
+  quiet?: boolean;
+  /** Refused messages after which to stop; 0: none. */
+  maxErrors: number;
+}
+
+/** @returns the exit code */
+export async function check(file: string, flags: CheckFlags & BrokerFlags): Promise<number> {
+  const options = resolveFlags(flags);
+  const input = await openInput('check', file);
+  if (input === undefined) return EXIT.NO_INPUT;
+  try {
+    const registry = await MessageRegistry.load(options.schemas);
+    return await new FileCheck(file, input.size, flags, options, registry).run(input.file);
+  } finally {
+    await input.file?.close();
+  }
+}
+
+class FileCheck {
+  readonly #file: string;
+  readonly #maxErrors: number;
+  readonly #report: CheckReport;
+  readonly #progress: Progress;
+  readonly #checker: StreamChecker;
+  readonly #refused: Record<string, number> = {};
+  #errors = 0;
+
+  constructor(
+    file: string,
+    size: number,
+    flags: CheckFlags,
+    options: ResolvedOptions,
+    registry: MessageRegistry,
+  ) {
+    const format: CheckFormat = flags.quiet ? 'quiet' : flags.json ? 'json' : 'text';
+    this.#file = file === '-' ? 'stdin' : file;
+    this.#maxErrors = flags.maxErrors || Number.POSITIVE_INFINITY;
+    this.#report = new CheckReport(this.#file, format);
+    this.#progress = new Progress(format === 'quiet' ? 0 : size);
+    const settings = {
+      ...options,
+      schemas: options.schemas === undefined ? undefined : moduleUrl(options.schemas),
+      delimiter: options.messageDelimiter.charCodeAt(0),
+      jobSeed: NO_SEED,
+    };
+    this.#checker = new StreamChecker({ ...options.workers, ...options, settings }, registry, {
+      onFinding: (finding) => {
+        // Those that the workers had already, when the last one that is wanted came.
+        if (this.#isFull) return;
+        this.#errors++;
+        // Also when nobody reads the findings to the end: `sluice check … | head`.
+        process.exitCode = EXIT.FAILURE;
+        this.#refused[finding.code] = (this.#refused[finding.code] ?? 0) + 1;
+        this.#report.add(finding);
+      },
+      onWorkerError: (error) => process.stderr.write(`sluice check: ${describeError(error)}\n`),
+    });
+  }
+
+  /** @param input what to read; none: standard input */
+  async run(input: FileHandle | undefined): Promise<number> {
+    await this.#checker.start();
+    const startedAt = performance.now();
+    try {
+      if (input === undefined) await this.#readStandardInput();
+      else await this.#readFile(input);
+      if (!this.#isFull) await this.#checker.end();
+      await this.#report.flush();
+    } finally {
+      this.#progress.clear();
+      await this.#checker.close();
+    }
+    await this.#report.summarize({
+      file: this.#file,
+      bytes: this.#checker.bytes,
+      seconds: (performance.now() - startedAt) / 1000,
+      accepted: this.#checker.accepted,
+      refused: this.#refused,
+      isComplete: !this.#isFull,
+    });
+    return this.#exitCode;
+  }
+
+  async #readFile(input: FileHandle): Promise<void> {
+    const read = async (into: Buffer) => (await input.read(into, 0, into.length, null)).bytesRead;
+    while (!this.#isFull && (await this.#checker.readWith(read))) await this.#show();
+  }
+
+  async #readStandardInput(): Promise<void> {
+    for await (const bytes of process.stdin) {
+      await this.#checker.write(bytes as Buffer);
+      await this.#show();
+      if (this.#isFull) break;
+    }
+  }
+
+  async #show(): Promise<void> {
+    if (this.#report.hasText) {
+      this.#progress.clear();
+      await this.#report.flush();
+    }
+    this.#progress.update(this.#checker.bytes, () => `${formatCount(this.#errors)} refused`);
+  }
+
+  get #isFull(): boolean {
+    return this.#errors >= this.#maxErrors;
+  }
+
+  get #exitCode(): number {
+    return this.#errors > 0 ? EXIT.FAILURE : EXIT.OK;
+  }
+}

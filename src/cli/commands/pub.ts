@@ -1,0 +1,127 @@
+// `sluice pub`: sends NDJSON from a file or from standard input, and reports what the broker refused.
+
+import type { Readable } from 'node:stream';
+import type { BrokerError } from '../../client/broker-session.js';
+import { SluiceClient } from '../../client/sluice-client.js';
+import { resolveOptions } from '../../config/config.js';
+import { describeError } from '../../errors.js';
+import type { ConnectFlags } from '../shared/connect-options.js';
+import { EXIT } from '../shared/exit-codes.js';
+import { openInput } from '../shared/input.js';
+import { MessagePieces } from '../shared/message-pieces.js';
+import { Progress } from '../shared/progress.js';
+import { resolveConnection } from '../shared/resolve-connection.js';
+import { formatBytes, formatCount } from '../shared/terminal.js';
+
+const READ_SIZE = 256 * 1024;
+const NEWLINE = 0x0a;
+
+/** @returns the exit code */
+export async function pub(file: string, flags: ConnectFlags): Promise<number> {
+  const connection = resolveConnection(flags);
+  const input = await openInput('pub', file);
+  if (input === undefined) return EXIT.NO_INPUT;
+  const client = new SluiceClient({ ...connection, reconnect: false });
+  const publisher = new Publisher(client, input.size);
+  try {
+    await client.connect();
+    await publisher.run(input.file?.createReadStream({ highWaterMark: READ_SIZE }) ?? process.stdin);
+  } catch (error) {
+    // One that was never let in ends as with the other commands.
+    if (client.statistics.connections === 0) throw error;
+    publisher.finish();
+    process.stderr.write(`sluice pub: ${describeError(error)}\n`);
+    return EXIT.FAILURE;
+  } finally {
+    await client.close();
+    await input.file?.close();
+  }
+  return publisher.finish();
+}
+
+class Publisher {
+  readonly #client: SluiceClient;
+  readonly #progress: Progress;
+  /** Of the lines that were published, those that end where the input has no newline. */
+  readonly #cuts: number[] = [];
+  #sentBytes = 0;
+  #published = 0;
+  #errors = 0;
+  /** One answer to that stands for all that came together. */
+  #isLimited = false;
+
+  constructor(client: SluiceClient, size: number) {
+    this.#client = client;
+    this.#progress = new Progress(size);
+    client.on('refused', (error) => this.#report(error));
+  }
+
+  async run(input: Readable): Promise<void> {
+    // While the input has nothing, nothing else would tell that the broker has gone.
+    this.#client.once('closed', (error) => input.destroy(error));
+    const pieces = new MessagePieces();
+    for await (const bytes of input) {
+      const piece = pieces.push(bytes as Buffer);
+      if (piece !== undefined) await this.#send(piece);
+      this.#progress.update(this.#sentBytes, () => `${formatCount(this.#lines)} lines`);
+    }
+    const rest = pieces.end();
+    if (rest !== undefined) await this.#send(rest);
+    await this.#client.flush();
+  }
+
+  /** @returns the exit code */
+  finish(): number {
+    this.#progress.clear();
+    if (this.#progress.isLive || this.#errors > 0) {
+      process.stderr.write(
+        `sent ${counted(this.#lines, 'line', 'lines')}, ${formatBytes(this.#sentBytes)}${this.#refusals}\n`,
+      );
+    }
+    return this.#errors > 0 ? EXIT.FAILURE : EXIT.OK;
+  }
+
+  get #refusals(): string {
+    if (this.#errors === 0) return '';
+    const replies = `, ${counted(this.#errors, 'error reply', 'error replies')}`;
+    // Brokers may have another limit; this is the one of those that were not told otherwise.
+    if (this.#errors < resolveOptions({}).maxErrorReplies && !this.#isLimited) return replies;
+    return `${replies}; more may have been refused than the broker tells of: sluice check tells all`;
+  }
+
+  /** Lines of the input: the last one may have no newline. */
+  get #lines(): number {
+    return this.#published - this.#cutsBefore(this.#published);
+  }
+
+  async #send(bytes: Buffer): Promise<void> {
+    this.#sentBytes += bytes.length;
+    this.#published += countLines(bytes);
+    if (bytes.at(-1) !== NEWLINE) this.#cuts.push(++this.#published);
+    if (!this.#client.publishRaw(bytes)) await this.#client.drained();
+  }
+
+  #report({ code, message, messageType, line, issues }: BrokerError): void {
+    this.#errors++;
+    if (code === 'RATE_LIMITED') this.#isLimited = true;
+    const place = line === undefined ? '' : `line ${line - this.#cutsBefore(line)}: `;
+    const type = messageType === undefined ? '' : ` [${messageType}]`;
+    const details = (issues ?? []).map((issue) => `${issue.path || 'message'} ${issue.message}`).join('; ');
+    this.#progress.clear();
+    process.stderr.write(`${place}${code}${type}: ${details || message}\n`);
+  }
+
+  #cutsBefore(line: number): number {
+    return this.#cuts.filter((cut) => cut < line).length;
+  }
+}
+
+function counted(count: number, one: string, many: string): string {
+  return `${formatCount(count)} ${count === 1 ? one : many}`;
+}
+
+function countLines(bytes: Buffer): number {
+  let lines = 0;
+  for (let at = bytes.indexOf(NEWLINE); at !== -1; at = bytes.indexOf(NEWLINE, at + 1)) lines++;
+  return lines;
+}

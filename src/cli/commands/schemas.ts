@@ -1,0 +1,38 @@
+// `sluice schemas`: each message type, and whether it has a pattern; where not, why.
+
+import { MessageRegistry } from '../../messages/message-registry.js';
+import type { CompileResult } from '../../pattern/pattern-compiler.js';
+import { PatternSet } from '../../pattern/pattern-set.js';
+import { MessageValidator } from '../../protocol/message-validator.js';
+import { type BrokerFlags, resolveFlags } from '../shared/broker-options.js';
+import { EXIT } from '../shared/exit-codes.js';
+
+const NAME_WIDTH = 26;
+const COLUMN_WIDTH = 10;
+
+/** @returns the exit code */
+export async function schemas(flags: BrokerFlags): Promise<number> {
+  const options = resolveFlags(flags);
+  const { maxMessageAge, maxClockSkew } = options;
+  const registry = await MessageRegistry.load(options.schemas);
+  const { isTimely } = new MessageValidator({ registry, maxMessageAge, maxClockSkew });
+  const { results } = new PatternSet(registry, { isTimely });
+  const rows = registry.types
+    .filter(({ index }) => index > 0)
+    .map(({ name, direction }) => [name, direction, ...describe(results.get(name))]);
+  for (const [name = '', direction = '', state = '', reason = ''] of [
+    ['type', 'from', 'pattern', ''],
+    ...rows,
+  ]) {
+    const line =
+      name.padEnd(NAME_WIDTH) + direction.padEnd(COLUMN_WIDTH) + state.padEnd(COLUMN_WIDTH) + reason;
+    process.stdout.write(`${line.trimEnd()}\n`);
+  }
+  return EXIT.OK;
+}
+
+function describe(result: CompileResult | undefined): [state: string, reason: string] {
+  if (result === undefined) return ['none', 'parsed always: the broker reads these itself'];
+  if ('declined' in result) return ['none', result.declined];
+  return result.omitted.length === 0 ? ['compiled', ''] : ['partly', result.omitted.join('; ')];
+}

@@ -1,0 +1,83 @@
+// `sluice sub`: prints messages as lines, until interrupted.
+
+import { once } from 'node:events';
+import { SluiceClient } from '../../client/sluice-client.js';
+import type { Subscription, SubscriptionFilter } from '../../client/subscription.js';
+import { stopBlocking } from '../../connection/standard-stream.js';
+import { describeError } from '../../errors.js';
+import type { ConnectFlags } from '../shared/connect-options.js';
+import { EXIT } from '../shared/exit-codes.js';
+import { resolveConnection } from '../shared/resolve-connection.js';
+
+/** Characters that are written at a time, when there are so many. */
+const WRITE_SIZE = 256 * 1024;
+
+export interface SubFlags {
+  types?: string;
+  job?: string[];
+  crawler?: string[];
+  group?: string;
+  overflow?: NonNullable<SubscriptionFilter['overflow']>;
+  meta?: boolean;
+}
+
+/** @returns the exit code */
+export async function sub(flags: SubFlags & ConnectFlags): Promise<number> {
+  const connection = resolveConnection(flags, 'monitor');
+  // Signals are heard while a terminal is stopped.
+  for (const stream of [process.stdout, process.stderr]) stopBlocking(stream);
+  const client = new SluiceClient({ ...connection, reconnect: false });
+  try {
+    await client.connect();
+    const subscription = await client.subscribe(filterOf(flags));
+    client.on('refused', ({ code, message }) => process.stderr.write(`sluice sub: ${code}: ${message}\n`));
+    const ended = endOf(client);
+    // Whatever ends the loop early is told by the client.
+    printLines(subscription, flags.meta ?? false).catch(() => {});
+    return await ended;
+  } finally {
+    client.removeAllListeners('closed');
+    await client.close();
+  }
+}
+
+/** Until the broker closes, or a signal comes. @returns the exit code */
+function endOf(client: SluiceClient): Promise<number> {
+  return new Promise((resolve) => {
+    client.once('closed', (error) => {
+      process.stderr.write(
+        `sluice sub: the broker closed the connection${error ? `: ${describeError(error)}` : ''}\n`,
+      );
+      resolve(EXIT.FAILURE);
+    });
+    process.once('SIGINT', () => resolve(EXIT.OK));
+    process.once('SIGTERM', () => resolve(EXIT.OK));
+  });
+}
+
+/** Writes what has come with one write, and takes no more than stdout does. */
+async function printLines(subscription: Subscription, withMeta: boolean): Promise<void> {
+  let text = '';
+  for await (const { line, raw } of subscription) {
+    text += `${withMeta ? line : raw}\n`;
+    if (subscription.queuedBytes > 0 && text.length < WRITE_SIZE) continue;
+    const isTaken = process.stdout.write(text);
+    text = '';
+    if (!isTaken) await once(process.stdout, 'drain');
+  }
+}
+
+function filterOf(flags: SubFlags): SubscriptionFilter {
+  const types = flags.types
+    ?.split(',')
+    .map((type) => type.trim())
+    .filter((type) => type !== '');
+  return {
+    ...(types === undefined || types.length === 0 ? {} : { types }),
+    ...(flags.job === undefined ? {} : { jobIds: flags.job }),
+    ...(flags.crawler === undefined ? {} : { crawlerIds: flags.crawler }),
+    ...(flags.group === undefined ? {} : { group: flags.group }),
+    ...(flags.overflow === undefined ? {} : { overflow: flags.overflow }),
+    ...(flags.meta === undefined ? {} : { meta: flags.meta }),
+  };
+}

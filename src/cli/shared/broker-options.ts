@@ -1,0 +1,72 @@
+// The broker's options on the command line: one flag each, made from the schema of the options.
+
+import { type Command, Option } from 'commander';
+import { type ResolvedOptions, resolveOptions, type SluiceOptions } from '../../config/config.js';
+import {
+  mergeOptions,
+  type NestedOptions,
+  OPTION_SPECS,
+  type OptionSpec,
+  optionsFromEnvironment,
+  optionsFromFile,
+  setOption,
+} from '../../config/sources.js';
+import { SluiceError } from '../../errors.js';
+
+/** Such flags of a command line, as commander parsed them. */
+export type BrokerFlags = Readonly<Record<string, unknown>>;
+
+/**
+ * Adds a flag for every option.
+ * @param names only the options of these names
+ */
+export function addBrokerOptions(command: Command, names?: readonly string[]): void {
+  for (const spec of OPTION_SPECS) {
+    if (!spec.isSecret && (names?.includes(spec.name) ?? true)) command.addOption(flagOf(spec));
+  }
+}
+
+function flagOf(spec: OptionSpec): Option {
+  const notes = [
+    spec.choices === undefined ? [] : [spec.choices.join('|')],
+    spec.default === undefined || spec.description.includes('default:')
+      ? []
+      : [`default: ${JSON.stringify(spec.default)}`],
+    [`env: ${spec.environment}`],
+  ].flat();
+  const placeholder = { string: 'text', number: 'n', boolean: 'true|false', list: 'a,b' }[spec.kind];
+  return new Option(`${spec.flag} <${placeholder}>`, `${spec.description} (${notes.join('; ')})`);
+}
+
+/**
+ * The options that a command line asks for: flag over environment over file over default.
+ * @throws SluiceError `INVALID_OPTION`, `CONFIG_UNREADABLE`
+ */
+export function resolveFlags(flags: BrokerFlags): ResolvedOptions {
+  const fromFlags: NestedOptions = {};
+  const given: OptionSpec[] = [];
+  for (const spec of OPTION_SPECS) {
+    const text = flags[flagOf(spec).attributeName()];
+    if (typeof text !== 'string') continue;
+    setOption(fromFlags, spec, text, spec.flag);
+    given.push(spec);
+  }
+  const fromFile = typeof flags.config === 'string' ? optionsFromFile(flags.config) : {};
+  try {
+    return resolveOptions(
+      mergeOptions(fromFile, optionsFromEnvironment(process.env), fromFlags as SluiceOptions),
+    );
+  } catch (error) {
+    throw namedByFlag(error, given);
+  }
+}
+
+/** An error about an option that was given as a flag names it so. */
+function namedByFlag(error: unknown, given: readonly OptionSpec[]): unknown {
+  if (!(error instanceof SluiceError) || error.code !== 'INVALID_OPTION') return error;
+  for (const { name, flag } of given) {
+    const [, detail] = error.message.split(`: ${name}: `);
+    if (detail !== undefined) return new SluiceError(error.code, `${flag}: ${detail}`);
+  }
+  return error;
+}

@@ -1,0 +1,47 @@
+// Where a client command finds the broker, from its flags and the environment: both as the broker's own.
+
+import type { ClientOptions } from '../../client/client-options.js';
+import { resolveOptions } from '../../config/config.js';
+import { mergeOptions, OPTION_SPECS, optionsFromEnvironment, setOption } from '../../config/sources.js';
+import { SluiceError } from '../../errors.js';
+import type { PeerRole } from '../../messages/messages.js';
+import type { ConnectFlags } from './connect-options.js';
+
+const CONNECT_OPTIONS = OPTION_SPECS.filter(({ name }) => ['socketPath', 'host', 'port'].includes(name));
+
+/**
+ * @param defaultRole without one, and without a token, no hello is said
+ * @throws SluiceError `INVALID_OPTION`
+ */
+export function resolveConnection(flags: ConnectFlags, defaultRole?: PeerRole): ClientOptions {
+  const given: Record<string, unknown> = {};
+  for (const spec of CONNECT_OPTIONS) {
+    const text = flags[spec.flag.slice(2) as keyof ConnectFlags];
+    if (text !== undefined) setOption(given, spec, text, spec.flag);
+  }
+  const { socketPath, host, port } = optionsFromEnvironment(process.env);
+  const environment = Object.fromEntries(
+    Object.entries({ socketPath, host, port }).filter(([, value]) => value !== undefined),
+  );
+  const options = resolveOptions(mergeOptions(environment, given));
+  if (flags.host !== undefined && options.port === undefined) {
+    throw new SluiceError('INVALID_OPTION', '--host: needs --port');
+  }
+  const token = process.env.SLUICE_TOKEN;
+  const role = flags.role ?? defaultRole ?? (token ? 'crawler' : undefined);
+  const hello = role && { hello: { role, ...(token ? { token } : {}) } };
+  return options.socketPath === undefined
+    ? { host: options.host, port: options.port ?? 0, ...hello }
+    : { socketPath: options.socketPath, ...hello };
+}
+
+/**
+ * How the publishers of a command connect whose `--role` and SLUICE_TOKEN are its subscribers': as crawlers, with
+ * SLUICE_CRAWLER_TOKEN where the broker wants one of those too.
+ * @throws SluiceError `INVALID_OPTION`
+ */
+export function resolvePublisher(flags: ConnectFlags): ClientOptions {
+  const { hello: _, ...address } = resolveConnection(flags);
+  const token = process.env.SLUICE_CRAWLER_TOKEN;
+  return token ? { ...address, hello: { role: 'crawler', token } } : address;
+}

@@ -1,0 +1,168 @@
+// Where options come from beside code: the environment, a file, the command line. Names and kinds are
+// read off the one schema in config.ts.
+
+import { readFileSync } from 'node:fs';
+import type * as z from 'zod';
+import { describeJsonError, SluiceError } from '../errors.js';
+import { optionsSchema, type SluiceOptions } from './config.js';
+import { refuseUnlessPrivate } from './private-file.js';
+
+/** One option, as the environment, the command line and the docs know it. */
+export interface OptionSpec {
+  /** Name in code: `maxConnections`, `workers.threads`. */
+  readonly name: string;
+  /** `SOCKET_MAX_CONNECTIONS`. */
+  readonly environment: string;
+  /** `--max-connections`. */
+  readonly flag: string;
+  readonly kind: 'string' | 'number' | 'boolean' | 'list';
+  /** Not for the command line: other users can read that. */
+  readonly isSecret: boolean;
+  /** The allowed values, where they are few. */
+  readonly choices: readonly string[] | undefined;
+  readonly default: unknown;
+  readonly description: string;
+}
+
+/** Names that the plain derivation would make clumsy. */
+const FLAGS: Readonly<Record<string, string>> = { socketPath: '--socket', 'workers.threads': '--workers' };
+
+const KINDS: Readonly<Record<string, OptionSpec['kind']>> = {
+  number: 'number',
+  boolean: 'boolean',
+  array: 'list',
+};
+
+/** Every option, in the order of the schema. */
+export const OPTION_SPECS: readonly OptionSpec[] = Object.freeze(specsOf(optionsSchema.shape, ''));
+
+function specsOf(shape: z.core.$ZodLooseShape, prefix: string): OptionSpec[] {
+  return Object.entries(shape).flatMap(([key, schema]) => {
+    const name = prefix + key;
+    const { inner, defaultValue } = unwrap(schema as z.ZodType);
+    if (inner.type === 'object') return specsOf((inner as z.ZodObject).shape, `${name}.`);
+    return {
+      name,
+      environment: `SOCKET_${snakeCase(name.replace(/^socket(?=[A-Z])/, ''))}`,
+      flag: FLAGS[name] ?? `--${snakeCase(name).toLowerCase().replaceAll('_', '-')}`,
+      kind: KINDS[inner.type] ?? 'string',
+      isSecret: (schema as z.ZodType).meta()?.secret === true,
+      choices: inner.type === 'enum' ? (inner as z.ZodEnum).options.map(String) : undefined,
+      default: defaultValue,
+      description: (schema as z.ZodType).meta()?.description ?? '',
+    };
+  });
+}
+
+function unwrap(schema: z.ZodType): { inner: z.ZodType; defaultValue: unknown } {
+  let inner = schema;
+  let defaultValue: unknown;
+  while ('innerType' in inner.def) {
+    if ('defaultValue' in inner.def) defaultValue = inner.def.defaultValue;
+    inner = inner.def.innerType as z.ZodType;
+  }
+  return { inner, defaultValue };
+}
+
+function snakeCase(name: string): string {
+  return name
+    .replace(/([a-z])([A-Z])/g, '$1_$2')
+    .replaceAll('.', '_')
+    .toUpperCase();
+}
+
+/** The options that the environment sets. */
+export function optionsFromEnvironment(environment: NodeJS.ProcessEnv): SluiceOptions {
+  const options: NestedOptions = {};
+  for (const spec of OPTION_SPECS) {
+    const text = environment[spec.environment];
+    if (text !== undefined && text !== '') setOption(options, spec, text, spec.environment);
+  }
+  return options as SluiceOptions;
+}
+
+/**
+ * The options of a JSON file.
+ * @throws SluiceError `CONFIG_UNREADABLE` when the file is not there, holds something else, or has tokens that others
+ *   than its owner may read
+ */
+export function optionsFromFile(path: string): SluiceOptions {
+  const options = readObject(path);
+  if (options.auth?.tokens !== undefined) refuseUnlessPrivate(path);
+  return options;
+}
+
+/** What is in the object is checked later, together with the other sources. */
+function readObject(path: string): SluiceOptions {
+  try {
+    const options: unknown = JSON.parse(readFileSync(path, 'utf8'));
+    if (typeof options === 'object' && options !== null && !Array.isArray(options)) return options;
+  } catch (error) {
+    throw new SluiceError('CONFIG_UNREADABLE', `${path}: ${describeJsonError(error)}`);
+  }
+  throw new SluiceError('CONFIG_UNREADABLE', `${path}: not a JSON object of options`);
+}
+
+/**
+ * Later sources win, option by option; a port that comes later wins over a socket path, and the other way.
+ * @throws SluiceError `INVALID_OPTION` when one source has both
+ */
+export function mergeOptions(...sources: readonly SluiceOptions[]): SluiceOptions {
+  const merged: SluiceOptions = {};
+  for (const source of sources) {
+    if (source.port !== undefined && source.socketPath !== undefined) {
+      throw new SluiceError('INVALID_OPTION', 'port: excludes socketPath, and both come from one place');
+    }
+    if (source.port !== undefined) delete merged.socketPath;
+    else if (source.socketPath !== undefined) delete merged.port;
+    mergeInto(merged as NestedOptions, source as NestedOptions);
+  }
+  return merged;
+}
+
+function mergeInto(target: NestedOptions, source: NestedOptions): void {
+  for (const [key, value] of Object.entries(source)) {
+    const isGroup =
+      typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype;
+    if (!isGroup) target[key] = value;
+    else {
+      const group = { ...(target[key] as NestedOptions | undefined) };
+      mergeInto(group, value as NestedOptions);
+      target[key] = group;
+    }
+  }
+}
+
+export type NestedOptions = Record<string, unknown>;
+
+/**
+ * Sets an option from text.
+ * @param source how the user knows the option: its flag or environment name
+ * @throws SluiceError `INVALID_OPTION` when the text is not of the option's kind
+ */
+export function setOption(options: NestedOptions, spec: OptionSpec, text: string, source: string): void {
+  const path = spec.name.split('.');
+  const key = path.pop() as string;
+  let target = options;
+  for (const step of path) {
+    target[step] ??= {};
+    target = target[step] as NestedOptions;
+  }
+  target[key] = convert(spec, text, source);
+}
+
+function convert(spec: OptionSpec, text: string, source: string): unknown {
+  const fail = (expected: string): never => {
+    throw new SluiceError('INVALID_OPTION', `${source}: expected ${expected}`);
+  };
+  if (spec.kind === 'number') {
+    return text.trim() !== '' && Number.isFinite(Number(text)) ? Number(text) : fail('a number');
+  }
+  if (spec.kind === 'boolean') {
+    if (text === 'true' || text === '1') return true;
+    return text === 'false' || text === '0' ? false : fail('true or false');
+  }
+  if (spec.kind === 'list') return text.split(',').map((part) => part.trim());
+  if (spec.choices !== undefined && !spec.choices.includes(text)) fail(`one of ${spec.choices.join(', ')}`);
+  return text;
+}

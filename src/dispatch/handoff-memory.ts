@@ -1,0 +1,118 @@
+// The memory that small batches and their verdicts are handed over in, and how both lie there; see handoff.ts.
+
+import type { FrameRange } from '../memory/slab-pool.js';
+import { plainNumbers } from './number-list.js';
+import { CHUNK, FRAME, type Numbers, RUN, type Verdict } from './verdict.js';
+
+/** Bytes of a batch that may be handed over: they are copied. */
+export const MAX_BYTES = 16 * 1024;
+/** Ranges that such a batch may have. */
+export const MAX_RANGES = 64;
+/** Numbers that its verdict may have; one with more is declined. */
+const MAX_NUMBERS = 4096;
+
+/** Who has the memory, and what has come of it. */
+export const STATE = { NOBODY: 0, WAITING: 1, REQUESTED: 2, ANSWERED: 3, DECLINED: 4, LEAVING: 5 } as const;
+/** What stands before a verdict's lists of numbers: their lengths and its counters. */
+const HEAD = {
+  CHUNKS: 0,
+  RUNS: 1,
+  FRAMES: 2,
+  JOBS: 3,
+  ACCEPTED: 4,
+  MATCHED: 5,
+  LAYOUTS_LEARNED: 6,
+  LAYOUTS_DROPPED: 7,
+  SIZE: 8,
+} as const;
+
+const WORD = Uint32Array.BYTES_PER_ELEMENT;
+/** Where the parts of the memory begin, in bytes. */
+const RANGES_AT = WORD;
+const NUMBERS_AT = RANGES_AT + (1 + MAX_RANGES) * WORD;
+export const TEXT_AT = NUMBERS_AT + MAX_NUMBERS * WORD;
+export const MEMORY_SIZE = TEXT_AT + MAX_BYTES;
+
+/** The memory, as both sides see it. */
+export class SharedView {
+  /** One number, of {@link STATE}. */
+  readonly state: Int32Array;
+  /** How many ranges there are, and where each ends in the text. */
+  readonly ranges: Uint32Array;
+  readonly numbers: Uint32Array;
+  readonly text: Buffer;
+
+  constructor(memory: SharedArrayBuffer) {
+    this.state = new Int32Array(memory, 0, 1);
+    this.ranges = new Uint32Array(memory, RANGES_AT, 1 + MAX_RANGES);
+    this.numbers = new Uint32Array(memory, NUMBERS_AT, MAX_NUMBERS);
+    this.text = Buffer.from(memory, TEXT_AT, MAX_BYTES);
+  }
+}
+
+/** False when there is no room for it. */
+export function writeVerdict({ numbers }: SharedView, verdict: Verdict): boolean {
+  const { chunks, runs, frames, jobs, accepted } = verdict;
+  const lists: Numbers[] = [chunks, runs, frames, jobs, accepted];
+  let size: number = HEAD.SIZE;
+  for (const { length } of lists) size += length;
+  if (size > numbers.length) return false;
+  numbers[HEAD.MATCHED] = verdict.matched;
+  numbers[HEAD.LAYOUTS_LEARNED] = verdict.layoutsLearned;
+  numbers[HEAD.LAYOUTS_DROPPED] = verdict.layoutsDropped;
+  let at: number = HEAD.SIZE;
+  lists.forEach((list, index) => {
+    numbers[index] = list.length;
+    numbers.set(list, at);
+    at += list.length;
+  });
+  return true;
+}
+
+export function readVerdict({ numbers }: SharedView, batch: readonly FrameRange[]): Verdict {
+  let at: number = HEAD.SIZE;
+  const take = (length: number): number[] => {
+    at += length;
+    return plainNumbers(numbers, at - length, at);
+  };
+  const chunks = take(numbers[HEAD.CHUNKS] ?? 0);
+  const runs = take(numbers[HEAD.RUNS] ?? 0);
+  const frames = take(numbers[HEAD.FRAMES] ?? 0);
+  const jobs = take(numbers[HEAD.JOBS] ?? 0);
+  const accepted = take(numbers[HEAD.ACCEPTED] ?? 0);
+  moveFrames(frames, chunks, runs, batch);
+  return {
+    chunks,
+    runs,
+    frames,
+    jobs,
+    accepted,
+    refusals: [],
+    addresses: [],
+    matched: numbers[HEAD.MATCHED] ?? 0,
+    mismatches: [],
+    layoutsLearned: numbers[HEAD.LAYOUTS_LEARNED] ?? 0,
+    layoutsDropped: numbers[HEAD.LAYOUTS_DROPPED] ?? 0,
+  };
+}
+
+/** From where the messages were copied to, to where they lie. */
+function moveFrames(
+  frames: number[],
+  chunks: readonly number[],
+  runs: readonly number[],
+  batch: readonly FrameRange[],
+): void {
+  let copiedTo = TEXT_AT;
+  let at = 0;
+  batch.forEach(({ start, end }, index) => {
+    const shift = start - copiedTo;
+    copiedTo += end - start;
+    const lastRun = ((chunks[index * CHUNK.SIZE + CHUNK.RUN_END] ?? 0) - 1) * RUN.SIZE;
+    const framesEnd = (runs[lastRun + RUN.FIRST] ?? 0) + (runs[lastRun + RUN.COUNT] ?? 0);
+    for (; at < framesEnd * FRAME.SIZE; at += FRAME.SIZE) {
+      frames[at + FRAME.START] = (frames[at + FRAME.START] ?? 0) + shift;
+      frames[at + FRAME.END] = (frames[at + FRAME.END] ?? 0) + shift;
+    }
+  });
+}

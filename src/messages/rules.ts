@@ -1,0 +1,50 @@
+// The business rules: what a zod schema of types cannot say. They run after the schema has accepted the
+// message, so they may trust its types.
+
+import { type Conditions, MIN_JOB_ID_LENGTH } from './conditions.js';
+import type { Rule } from './issues.js';
+import type { MessageInputMap } from './messages.js';
+
+const MIN_TOKEN_LENGTH = 10;
+
+/** The rules of crawlers' messages: said, so that patterns can check them too. */
+export const conditions: { readonly [K in keyof MessageInputMap]?: Conditions } = {
+  heartbeat: {
+    integer: ['data.activeJobs', 'data.totalProcessed'],
+    notNegative: ['data.activeJobs', 'data.totalProcessed'],
+  },
+  job_started: { needsJobId: true },
+  job_progress: {
+    needsJobId: true,
+    notNegative: ['data.processed', 'data.total', 'data.itemCounts'],
+    notGreater: [['data.processed', 'data.total']],
+  },
+  job_completed: { needsJobId: true, notNegative: ['data.finalCounts'] },
+  job_failed: { needsJobId: true },
+  jobs_discovered: { needsJobId: true },
+  token_refresh_request: { needsJobId: true },
+};
+
+/** The rules of applications' messages. */
+export const rules: { readonly [K in keyof MessageInputMap]?: Rule<MessageInputMap[K]> } = {
+  job_assignment({ data }, report) {
+    if (data.job_id.length < MIN_JOB_ID_LENGTH) {
+      report('data.job_id', 'job_id_short', `must have at least ${MIN_JOB_ID_LENGTH} characters`);
+    }
+    if (data.access_token.length < MIN_TOKEN_LENGTH) {
+      report('data.access_token', 'token_short', `must have at least ${MIN_TOKEN_LENGTH} characters`);
+    }
+    const host = URL.canParse(data.gitlab_host) ? new URL(data.gitlab_host) : undefined;
+    if (host?.protocol !== 'http:' && host?.protocol !== 'https:') {
+      report('data.gitlab_host', 'not_http_url', 'must be an http or https URL');
+    }
+  },
+  token_refresh_response({ data }, report) {
+    if (data.refreshSuccessful && data.accessToken === '') {
+      report('data.accessToken', 'token_empty', 'must not be empty after a successful refresh');
+    }
+  },
+  shutdown({ data }, report) {
+    if ((data.timeout_seconds ?? 0) < 0) report('data.timeout_seconds', 'negative', 'must not be negative');
+  },
+};

@@ -1,0 +1,344 @@
+// The public server: its life from start to stop, its events, its figures. The stages themselves are
+// wired in pipeline.ts; this file lets connections in and tells the world what happens.
+
+import { randomBytes } from 'node:crypto';
+import { EventEmitter } from 'node:events';
+import { createServer, type Server, type Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Logger } from 'pino';
+import type { AdminServer } from '../admin/admin-server.js';
+import type { AdminSource } from '../admin/admin-source.js';
+import { type ResolvedOptions, resolveOptions, type SluiceOptions } from '../config/config.js';
+import { brokerLogger, connectionLogger, defaultLog, logGone } from '../connection/broker-logger.js';
+import { ConnectionPool } from '../connection/connection-pool.js';
+import { guardedEmit } from '../connection/guarded-emit.js';
+import { type HealthIssue, HealthMonitor, type HealthSummary } from '../connection/health-monitor.js';
+import { listen } from '../connection/listener.js';
+import { messageEvents } from '../connection/message-event.js';
+import { Pipeline } from '../connection/pipeline.js';
+import type { ServerAddress, ServerEvents, ServerState, ServerStatus } from '../connection/server-events.js';
+import { collectMetrics, RateMeter, type ServerMetrics } from '../connection/server-metrics.js';
+import { SocketConnection } from '../connection/socket-connection.js';
+import { closePartial, closeStalled, pingWaiting } from '../connection/stuck-peers.js';
+import type { FrameRun } from '../delivery/frame-run.js';
+import { describeError, SluiceError } from '../errors.js';
+import { MessageRegistry } from '../messages/message-registry.js';
+import { AccessControl } from '../protocol/access.js';
+import { errorLine } from '../protocol/outgoing.js';
+import { SERVER_VERSION } from '../version.js';
+
+export interface SocketManagerDependencies {
+  /** Where to log. Default: JSON lines on standard error, at `logLevel`; dropped while nobody reads them. */
+  logger?: Logger;
+  /** How many lines `logger` has dropped, for the metrics. Default: 0, or what the default logger has dropped. */
+  droppedLogLines?: () => number;
+}
+
+export class SocketManager extends EventEmitter<ServerEvents> {
+  readonly options: ResolvedOptions;
+  readonly #log: Logger;
+  readonly #droppedLogLines: () => number;
+  readonly #pool: ConnectionPool;
+  readonly #health: HealthMonitor<SocketConnection>;
+  readonly #idPrefix = randomBytes(3).toString('hex');
+  #nextId = 1;
+  #state: ServerState = 'stopped';
+  #starting: Promise<void> | undefined;
+  #stopping: Promise<void> | undefined;
+  #registry: MessageRegistry | undefined;
+  #changedOptions: Pick<ResolvedOptions, 'auth'> | undefined;
+  #pipeline: Pipeline | undefined;
+  #admin: AdminServer | undefined;
+  #server: Server | undefined;
+  #address: ServerAddress | undefined;
+  #removeSocketFile: () => void = () => {};
+  #startedAt: { wall: Date; monotonic: number } | undefined;
+  #meter = new RateMeter(0);
+  #timers: NodeJS.Timeout[] = [];
+  #knownIssues = new Set<string>();
+
+  /**
+   * @param options all may be left out; see SOCKET_CONFIG
+   * @throws SluiceError `INVALID_OPTION`
+   */
+  constructor(options: SluiceOptions | ResolvedOptions = {}, dependencies: SocketManagerDependencies = {}) {
+    super();
+    this.options = resolveOptions(options);
+    const { logger, droppedLogLines = () => 0 } = dependencies;
+    const log = logger === undefined ? defaultLog(this.options.logLevel) : { logger, droppedLogLines };
+    this.#log = brokerLogger(log.logger);
+    this.#droppedLogLines = log.droppedLogLines;
+    this.#pool = new ConnectionPool(this.options.maxConnections, {
+      encode: (sent) => this.#pipeline?.encode(sent),
+      onListenerError: this.#onServerError,
+    });
+    this.#pool.on('connection_added', (event) => this.#notify('connection_added', event));
+    this.#pool.on('connection_removed', (event) => {
+      logGone(this.#log, event.connection, event.reason);
+      this.#notify('connection_removed', event);
+    });
+    this.#health = new HealthMonitor(this.options, {
+      subjects: () => this.#pool,
+      mayBeSilent: (connection) => (this.#pipeline?.subscriptions.countOf(connection) ?? 0) > 0,
+      onIdle: (connection) => {
+        if (connection.state === 'active') connection.setState('idle');
+      },
+      onDead: (connection, issue) => this.#closeDead(connection, issue),
+    });
+    this.#health.subscribe((summary) => this.#reportHealth(summary));
+  }
+
+  /**
+   * Starts the workers and listens.
+   * @throws SluiceError `ALREADY_RUNNING`, `SCHEMA_MODULE_INVALID`, `WORKERS_FAILED`, `ADDRESS_IN_USE`,
+   *   `SOCKET_PATH_INVALID`, `LISTEN_FAILED`
+   */
+  async start(): Promise<void> {
+    if (this.#state !== 'stopped') throw new SluiceError('ALREADY_RUNNING');
+    this.#state = 'starting';
+    this.#starting = this.#start().catch((error: unknown) => this.#undoStart(error));
+    await this.#starting;
+    const address = this.#address ?? '';
+    this.#log.info({ address, workers: this.options.workers.threads }, 'listening');
+    this.#notify('server_listening', { address });
+    this.#notify('server_started', { address });
+  }
+
+  /**
+   * Stops accepting, delivers what was accepted within `drainTimeout`, closes everything. Calling it
+   * again, or on a stopped server, changes nothing.
+   * @param reason for the events and the log
+   */
+  async stop(reason = 'requested'): Promise<void> {
+    await this.#starting?.catch(() => {});
+    if (this.#state === 'running') this.#stopping = this.#stop(reason);
+    await this.#stopping;
+  }
+
+  getConnectionPool(): ConnectionPool {
+    return this.#pool;
+  }
+
+  getStatus(): ServerStatus {
+    return {
+      state: this.#state,
+      address: this.#address,
+      admin: this.#admin?.address,
+      version: SERVER_VERSION,
+      startedAt: this.#startedAt?.wall,
+      uptime: this.#startedAt === undefined ? 0 : performance.now() - this.#startedAt.monotonic,
+      connections: this.#pool.size,
+      health: this.#health.summary,
+    };
+  }
+
+  /**
+   * The figures of this moment.
+   * @throws SluiceError `NOT_RUNNING`
+   */
+  getMetrics(): ServerMetrics {
+    if (this.#pipeline === undefined) throw new SluiceError('NOT_RUNNING');
+    const log = { linesDropped: this.#droppedLogLines() };
+    return collectMetrics(this.#pipeline, this.#pool.statistics, this.#meter.rates, log);
+  }
+
+  /**
+   * Changes the least severe level to log, from now on; `options.logLevel` stays what it was at the start.
+   * @throws SluiceError `INVALID_OPTION`
+   */
+  setLogLevel(level: ResolvedOptions['logLevel']): void {
+    this.#log.level = resolveOptions({ logLevel: level }).logLevel;
+  }
+
+  /**
+   * Takes other tokens from now on; peers that are in stay in.
+   * @throws SluiceError `INVALID_OPTION`, `CONFIG_UNREADABLE`; then nothing has changed
+   */
+  setAuth(changed: NonNullable<SluiceOptions['auth']>): void {
+    const { auth } = resolveOptions({ auth: changed });
+    if (this.#pipeline === undefined) AccessControl.load(auth);
+    else this.#pipeline.setAuth(auth);
+    this.#changedOptions = { auth };
+  }
+
+  /** Whether messages can be taken: the server runs, and a worker lives. */
+  isHealthy(): boolean {
+    return this.#state === 'running' && (this.#pipeline?.dispatcher.statistics.threads ?? 0) > 0;
+  }
+
+  async #start(): Promise<void> {
+    await this.#openAdmin();
+    const registry = await MessageRegistry.load(this.options.schemas);
+    this.#registry = registry;
+    this.#pipeline = new Pipeline({ ...this.options, ...this.#changedOptions }, registry, this.#pool, {
+      wantsRejections: () => this.#admin !== undefined || this.listenerCount('rejected') > 0,
+      onMessages: (connection, run) => this.#emitMessages(registry, connection, run),
+      onRejected: (rejection) => {
+        this.#admin?.noteRefusal(rejection);
+        this.#notify('rejected', rejection);
+      },
+      onWorkerError: (error) => this.#onWorkerError(error),
+      onListenerError: this.#onServerError,
+      onMismatch: (type) => this.#onServerError(new SluiceError('PATTERN_MISMATCH', type)),
+      onClosed: (connection, reason) => this.#pool.remove(connection.id, reason),
+    });
+    await this.#pipeline.dispatcher.start();
+    const accepting = { pauseOnConnect: true, allowHalfOpen: true };
+    this.#server = createServer(accepting, (socket) => this.#accept(socket));
+    const listening = await listen(this.#server, this.options);
+    this.#address = listening.address;
+    this.#removeSocketFile = listening.remove;
+    this.#server.on('error', this.#onServerError);
+    this.#state = 'running';
+    this.#startedAt = { wall: new Date(), monotonic: performance.now() };
+    this.#health.start();
+    this.#startTimers();
+  }
+
+  /** Only when nothing is left of a start that failed may there be another one. */
+  async #undoStart(error: unknown): Promise<never> {
+    await this.#closeAdmin();
+    await this.#pipeline?.dispatcher.close();
+    this.#pipeline = undefined;
+    this.#state = 'stopped';
+    throw error;
+  }
+
+  /** Before anything else is there: `/readyz` then tells that the broker is starting. */
+  async #openAdmin(): Promise<void> {
+    const { admin } = this.options;
+    if (admin === undefined) return;
+    // Loaded only where it is wanted: prom-client and the page cost memory and some time.
+    const { AdminServer } = await import('../admin/admin-server.js');
+    const source: AdminSource = {
+      options: this.options,
+      pool: this.#pool,
+      status: () => this.getStatus(),
+      metrics: () => (this.#state === 'starting' ? undefined : this.#pipeline && this.getMetrics()),
+      registry: () => this.#registry,
+    };
+    this.#admin = new AdminServer(source, admin);
+    await this.#admin.start();
+    this.#log.info({ admin: this.#admin.address }, 'admin server is up');
+  }
+
+  async #closeAdmin(): Promise<void> {
+    await this.#admin?.stop();
+    this.#admin = undefined;
+  }
+
+  #accept(socket: Socket): void {
+    if (this.#pipeline === undefined || this.#pool.isFull || this.#state !== 'running') {
+      const code = this.#state === 'stopping' ? 'SHUTTING_DOWN' : 'MAX_CONNECTIONS';
+      if (code === 'MAX_CONNECTIONS') this.#pool.refuse();
+      socket.on('error', () => {});
+      socket.end(errorLine(code, {}, this.options.messageDelimiter), () => socket.destroy());
+      this.#notify('connection_rejected', { code, connections: this.#pool.size });
+      return;
+    }
+    const connection = new SocketConnection(`${this.#idPrefix}-${this.#nextId++}`, socket, this.#pipeline);
+    this.#pipeline.flow.admit(connection);
+    this.#pool.add(connection);
+    this.#pipeline.expectHello(connection);
+  }
+
+  #emitMessages(registry: MessageRegistry, connection: SocketConnection, run: FrameRun): void {
+    if (this.listenerCount('message') === 0) return;
+    for (const event of messageEvents(registry, connection, run)) this.#notify('message', event);
+  }
+
+  #notify<E extends keyof ServerEvents>(name: E, event: ServerEvents[E][0]): void {
+    guardedEmit(this, name, event, this.#onServerError);
+  }
+
+  readonly #onServerError = (error: unknown): void => {
+    this.#log.error({ error: describeError(error) }, 'server error');
+    guardedEmit(this, 'server_error', { error }, (second) => {
+      this.#log.error({ error: describeError(second) }, 'a listener of server_error failed');
+    });
+  };
+
+  #onWorkerError(error: unknown): void {
+    this.#log.error({ error: describeError(error) }, 'worker failed');
+    this.#notify('pool_error', { error });
+  }
+
+  #closeDead(connection: SocketConnection, issue: HealthIssue): void {
+    const { kind, value, limit } = issue;
+    connectionLogger(this.#log, connection).warn({ kind, value, limit }, 'connection is dead');
+    void connection.disconnect(kind);
+  }
+
+  #reportHealth(summary: HealthSummary): void {
+    const known = new Set<string>();
+    for (const issue of summary.issues) {
+      const key = `${issue.connectionId} ${issue.kind} ${issue.severity}`;
+      known.add(key);
+      if (issue.severity !== 'info' && !this.#knownIssues.has(key)) this.#notify('health_warning', issue);
+    }
+    this.#knownIssues = known;
+    this.#notify('health_summary', summary);
+    if (summary.delay > 0) for (const connection of this.#pool) connection.excuse(summary.delay);
+    const { stallTimeout, partialMessageTimeout, messageDelimiter } = this.options;
+    closeStalled(this.#pool, stallTimeout, this.#log);
+    closePartial(this.#pool, partialMessageTimeout, this.#log, (connection) => {
+      this.#pipeline?.protocol.replyError(connection, 'INVALID_JSON');
+    });
+    pingWaiting(this.#pool, messageDelimiter);
+  }
+
+  #startTimers(): void {
+    const { enableMetrics, metricsInterval, cleanupInterval } = this.options;
+    this.#timers = [setInterval(() => this.#cleanUp(), cleanupInterval)];
+    if (enableMetrics) {
+      this.#meter = new RateMeter(performance.now());
+      this.#timers.push(setInterval(() => this.#measure(), metricsInterval));
+    }
+    for (const timer of this.#timers) timer.unref();
+  }
+
+  #cleanUp(): void {
+    this.#pool.cleanup();
+    this.#pipeline?.slabs.trim();
+    this.#pipeline?.copies.slabs.trim();
+  }
+
+  #measure(): void {
+    this.#meter.measure(this.getMetrics().totals, performance.now());
+    this.#log.debug({ rates: this.#meter.rates, connections: this.#pool.size }, 'metrics');
+  }
+
+  async #stop(reason: string): Promise<void> {
+    const pipeline = this.#pipeline as Pipeline;
+    this.#state = 'stopping';
+    this.#log.info({ reason }, 'stopping');
+    this.#notify('server_stopping', { reason });
+    this.#health.stop();
+    for (const timer of this.#timers) clearInterval(timer);
+    // In this order: while its file is there, no successor makes a socket under the name that closing removes.
+    this.#server?.close();
+    try {
+      this.#removeSocketFile();
+    } catch (error) {
+      this.#onServerError(error);
+    }
+    await Promise.race([pipeline.drain(), delay(this.options.drainTimeout, undefined, { ref: false })]);
+    const droppedBefore = pipeline.totals.messagesDropped;
+    const unsettledBytes = this.#pool.all().reduce((sum, { lane }) => sum + lane.pendingBytes, 0);
+    await Promise.all(this.#pool.all().map((connection) => this.#closeConnection(connection)));
+    await pipeline.dispatcher.close();
+    const undelivered = pipeline.totals.messagesDropped - droppedBefore;
+    await this.#closeAdmin();
+    this.#state = 'stopped';
+    this.#startedAt = undefined;
+    this.#address = undefined;
+    this.#log.info({ reason, undelivered, unsettledBytes }, 'stopped');
+    this.#notify('server_stopped', { reason, undelivered, unsettledBytes });
+  }
+
+  #closeConnection(connection: SocketConnection): Promise<void> {
+    const closed = connection.disconnect('SHUTTING_DOWN');
+    if (connection.outbox.pendingBytes > 0) connection.destroy('SHUTTING_DOWN');
+    return closed;
+  }
+}
