@@ -1,10 +1,11 @@
 import { defineConfig } from 'vitest/config';
 
 /** Tests that leave much memory behind, of which a process that starts others could not be copied. */
-const PATTERNS = ['test/pattern/**/*.test.ts'];
+const PATTERNS = ['test/unit/pattern/*.test.ts'];
 /** Tests that leave much memory behind, or measure how fast things are: each file has a process of its own. */
 const ALONE = [
-  'test/connection/{budgets,floods,giant-line,message-buffer,slab-pool}.test.ts',
+  'test/faults/{budgets,floods,giant-line,hostile,slow-subscribers,wire-fuzz}.test.ts',
+  'test/unit/{connection/message-buffer,memory/slab-pool}.test.ts',
   'test/end-to-end/*.test.ts',
 ];
 

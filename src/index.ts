@@ -74,8 +74,10 @@ export {
   type ValidationStatistics,
   type ValidatorOptions,
 } from './protocol/message-validator.js';
+export type { Peer } from './protocol/peer.js';
 export { ProtocolHandler } from './protocol/protocol-handler.js';
 export type { ProtocolStatistics } from './protocol/protocol-statistics.js';
+export type { RejectedMessage, RejectionDetails } from './protocol/rejection.js';
 export {
   DEFAULT_HANDLER_PRIORITY,
   type FleetEvent,

@@ -7,7 +7,7 @@ import { type AdminAddress, formatAdminAddress, isLoopback, parseAdminAddress } 
 import { listenAtPath } from '../connection/socket-file.js';
 import { describeError, SluiceError } from '../errors.js';
 import type { Peer } from '../protocol/peer.js';
-import type { Rejection } from '../protocol/rejection.js';
+import type { RejectedMessage } from '../protocol/rejection.js';
 import { AdminRoutes } from './admin-routes.js';
 import type { AdminSource } from './admin-source.js';
 import { RefusalLog } from './refusal-log.js';
@@ -92,7 +92,7 @@ export class AdminServer {
   }
 
   /** Keeps a refused message's code and place, for the page. */
-  noteRefusal(rejection: Rejection<Peer>): void {
+  noteRefusal(rejection: RejectedMessage<Peer>): void {
     this.#refusals.add(rejection);
   }
 

@@ -2,14 +2,13 @@
 // stages when somebody asks; nothing is counted twice, and no message pays for it. Counters are of the whole broker,
 // so they do not go back when a connection goes.
 
-import { Counter, Gauge, Registry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import type { LatencyCounts } from '../connection/latency-histogram.js';
 import type { ServerMetrics } from '../connection/server-metrics.js';
 import { WIRE_ERRORS } from '../errors.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import type { AdminSource } from './admin-source.js';
 import { isSlow } from './connection-rows.js';
-import { histogramText } from './histogram-text.js';
-import { processMetrics } from './process-metrics.js';
 import { patternsOf } from './sampler.js';
 
 /** One value, or one for each value of the label. */
@@ -270,4 +269,48 @@ function* labelled(
 ): Generator<[labels: Record<string, string>, value: number]> {
   if (typeof figure === 'number') yield [{}, figure];
   else for (const [key, value] of Object.entries(figure)) yield [{ [label ?? '']: key }, value];
+}
+
+/**
+ * Read through private functions of Node, `process._getActiveHandles` and its neighbour, which have ended a busy
+ * process with an assertion in native code. `nodejs_active_resources` counts the same by a documented function.
+ */
+const UNSAFE = [
+  'nodejs_active_handles',
+  'nodejs_active_handles_total',
+  'nodejs_active_requests',
+  'nodejs_active_requests_total',
+];
+
+let processRegistry: Registry | undefined;
+
+/** prom-client's figures of the process. Made once a process, when first asked for: the observers behind it cannot be taken down again. */
+function processMetrics(): Registry {
+  if (processRegistry === undefined) {
+    processRegistry = new Registry();
+    collectDefaultMetrics({ register: processRegistry });
+    for (const name of UNSAFE) processRegistry.removeSingleMetric(name);
+  }
+  return processRegistry;
+}
+
+/**
+ * Counts of durations in ms, as a metric in seconds. prom-client's own histogram has to be told of each value as it comes;
+ * this one is written from counts that the broker has anyway.
+ */
+function histogramText(name: string, help: string, { bounds, counts, sum }: LatencyCounts): string {
+  let total = 0;
+  const buckets = counts.map((count, bucket) => {
+    total += count;
+    const bound = bounds[bucket];
+    return `${name}_bucket{le="${bound === undefined ? '+Inf' : bound / 1000}"} ${total}`;
+  });
+  return [
+    `# HELP ${name} ${help}`,
+    `# TYPE ${name} histogram`,
+    ...buckets,
+    `${name}_sum ${sum / 1000}`,
+    `${name}_count ${total}`,
+    '',
+  ].join('\n');
 }

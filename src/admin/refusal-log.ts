@@ -3,7 +3,7 @@
 
 import type { Issue } from '../messages/issues.js';
 import type { Peer } from '../protocol/peer.js';
-import type { Rejection } from '../protocol/rejection.js';
+import type { RejectedMessage } from '../protocol/rejection.js';
 
 /** A refused message. */
 export interface RefusalRecord {
@@ -35,7 +35,7 @@ export class RefusalLog {
     return [...this.#records.slice(this.#next), ...this.#records.slice(0, this.#next)].reverse();
   }
 
-  add({ connection, code, messageType, line, bytes, issues }: Rejection<Peer>): void {
+  add({ connection, code, messageType, line, bytes, issues }: RejectedMessage<Peer>): void {
     this.#records[this.#next] = {
       at: Date.now(),
       connectionId: connection.id,

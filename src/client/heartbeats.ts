@@ -2,7 +2,7 @@
 // followed by another: the broker hears the bytes that are on their way.
 
 import type { MessageInputMap } from '../messages/messages.js';
-import { rethrowLater } from './rethrow.js';
+import { rethrowLater } from './client-events.js';
 
 /** What a heartbeat tells. */
 export type HeartbeatData = MessageInputMap['heartbeat']['data'];

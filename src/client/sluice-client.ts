@@ -9,6 +9,7 @@ import { SluiceError } from '../errors.js';
 import type { MessageMap } from '../messages/messages.js';
 import type { BrokerError, BrokerSession } from './broker-session.js';
 import type { ClientEvents, ClientState, ClientStatistics } from './client-events.js';
+import { rethrowLater } from './client-events.js';
 import { type ClientOptions, type ResolvedClientOptions, resolveClientOptions } from './client-options.js';
 import { ClientOutbox } from './client-outbox.js';
 import { ClientSubscriptions } from './client-subscriptions.js';
@@ -23,7 +24,6 @@ import {
   publishedLines,
 } from './published-message.js';
 import type { ReceivedMessage } from './received-message.js';
-import { rethrowLater } from './rethrow.js';
 import type { Subscription, SubscriptionFilter } from './subscription.js';
 import { checkTimeout, within } from './timeouts.js';
 

@@ -4,8 +4,8 @@
 
 import { SluiceError } from '../errors.js';
 import type { OverflowPolicy } from '../messages/messages.js';
+import { rethrowLater } from './client-events.js';
 import type { ReceivedMessage } from './received-message.js';
-import { rethrowLater } from './rethrow.js';
 
 /** Which messages to get. Every field that is there must fit. */
 export interface SubscriptionFilter {

@@ -92,3 +92,23 @@ export function metadataOf(source: MetadataSource): ConnectionMetadata {
 function wallClock(monotonic: number): Date {
   return new Date(Date.now() - (performance.now() - monotonic));
 }
+
+/** What is counted of one connection. */
+export class ConnectionCounters {
+  messagesRefused = 0;
+  messagesSent = 0;
+  messagesDropped = 0;
+  bytesSent = 0;
+  errors = 0;
+  lastError: ConnectionStatistics['lastError'];
+
+  recordError(code: string, count: number): void {
+    this.errors += count;
+    this.lastError = { code, at: new Date() };
+  }
+
+  recordWritten(bytes: number, messages: number): void {
+    this.bytesSent += bytes;
+    this.messagesSent += messages;
+  }
+}

@@ -22,7 +22,7 @@ import { MessageParser } from '../protocol/message-parser.js';
 import { MessageValidator } from '../protocol/message-validator.js';
 import { encodeMessage, errorLine } from '../protocol/outgoing.js';
 import { ProtocolHandler } from '../protocol/protocol-handler.js';
-import type { Rejection } from '../protocol/rejection.js';
+import type { RejectedMessage } from '../protocol/rejection.js';
 import { Recipients } from '../routing/recipients.js';
 import { Subscriptions } from '../routing/subscriptions.js';
 import { BatchValidator } from '../worker/batch-validator.js';
@@ -37,7 +37,7 @@ import type { SocketConnection } from './socket-connection.js';
 /** What the pipeline tells its server. */
 export interface PipelineListener {
   onMessages(connection: SocketConnection, run: FrameRun): void;
-  onRejected(rejection: Rejection<SocketConnection>): void;
+  onRejected(rejection: RejectedMessage<SocketConnection>): void;
   /** Whether anybody listens to that. */
   wantsRejections(): boolean;
   onWorkerError(error: unknown): void;

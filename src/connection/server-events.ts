@@ -1,12 +1,12 @@
 // What a server tells the world: its events, its status.
 
-import type { Rejection as RejectionOf } from '../protocol/rejection.js';
+import type { RejectedMessage } from '../protocol/rejection.js';
 import type { HealthIssue, HealthSummary } from './health-monitor.js';
 import type { MessageEvent } from './message-event.js';
 import type { SocketConnection } from './socket-connection.js';
 
 /** A refused message of a connection. */
-export type Rejection = RejectionOf<SocketConnection>;
+export type Rejection = RejectedMessage<SocketConnection>;
 
 export type ServerState = 'stopped' | 'starting' | 'running' | 'stopping';
 

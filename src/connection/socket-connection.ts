@@ -11,6 +11,7 @@ import { encodeMessage, errorLine } from '../protocol/outgoing.js';
 import type { ConnectionHost } from './connection-host.js';
 import {
   CLOSING_STATES,
+  ConnectionCounters,
   type ConnectionMetadata,
   type ConnectionState,
   type ConnectionStatistics,
@@ -19,7 +20,6 @@ import {
   metadataOf,
   PAUSE,
 } from './connection-state.js';
-import { ConnectionTally } from './connection-tally.js';
 import { guardedEmit } from './guarded-emit.js';
 import { MessageBuffer } from './message-buffer.js';
 import { attachSocket, surviveFailedWrites } from './slab-socket.js';
@@ -64,7 +64,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   #state: ConnectionState = 'connecting';
   #pauses = 0;
   #partialSince = 0;
-  readonly #tally = new ConnectionTally();
+  readonly #counters = new ConnectionCounters();
   #closeReason: string | undefined;
   /** The peer takes nothing any more; what it has sent is still read. */
   #isReaderGone = false;
@@ -115,7 +115,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
       onBlocked: (isBlocked) => host.onBlocked(this, isBlocked),
       onUnread: (isUnread) => this.setPaused(PAUSE.UNREAD, isUnread),
       onWritten: (bytes, messages) => {
-        this.#tally.noteWritten(bytes, messages);
+        this.#counters.recordWritten(bytes, messages);
         host.onWritten(bytes, messages);
       },
     };
@@ -156,8 +156,8 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
 
   get statistics(): ConnectionStatistics {
     return {
-      ...this.#tally,
-      messagesReceived: this.sequence + this.#tally.messagesRefused,
+      ...this.#counters,
+      messagesReceived: this.sequence + this.#counters.messagesRefused,
       bytesReceived: this.#buffer.statistics.bytes,
       pendingBytes: this.outbox.pendingBytes,
       uptime: performance.now() - this.#connectedAt,
@@ -180,11 +180,11 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
 
   /** Notes that a message of the peer was refused, or that it failed in another way. */
   noteError(code: string, count = 1): void {
-    this.#tally.noteError(code, count);
+    this.#counters.recordError(code, count);
   }
 
   noteRefused(code: string, count = 1): void {
-    this.#tally.messagesRefused += count;
+    this.#counters.messagesRefused += count;
     this.noteError(code, count);
   }
 
@@ -292,7 +292,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
 
   #countDropped(messages: number, cause: DropCause): void {
     if (messages === 0) return;
-    this.#tally.messagesDropped += messages;
+    this.#counters.messagesDropped += messages;
     this.#host.onDropped(messages, cause);
     this.#notify('dropped', { connection: this, messages });
   }

@@ -29,7 +29,7 @@ export interface ParserOptions {
   patterns?: PatternSet | undefined;
   /** Parse what a pattern has matched too, and compare; default false. */
   verify?: boolean;
-  /** Of the job ids' keys, the same as that of the patterns; default {@link NO_SEED}. */
+  /** @internal Of the job ids' keys, the same as that of the patterns. */
   jobSeed?: JobSeed;
 }
 
@@ -248,7 +248,7 @@ export class MessageParser {
     return job.low === low && job.high === high;
   }
 
-  /** The key of the job that a message names; {@link NO_JOB} for none. */
+  /** @internal The key of the job that a message names; `NO_JOB` for none. */
   jobOf(message: { jobId?: unknown; job_id?: unknown }): JobKey {
     const jobId = message.jobId ?? message.job_id;
     return typeof jobId === 'string' ? jobKey(jobId, this.#jobSeed) : NO_JOB;

@@ -30,7 +30,7 @@ import type { ErrorDetails } from './outgoing.js';
 import type { Peer } from './peer.js';
 import type { ProtocolStatistics } from './protocol-statistics.js';
 import { SAMPLE_BYTES } from './redaction.js';
-import { MAX_DETAILED_REJECTIONS, Rejection, rejectionPiece } from './rejection.js';
+import { MAX_DETAILED_REJECTIONS, RejectedMessage, rejectionPiece } from './rejection.js';
 import { ReplyLimiter } from './reply-limiter.js';
 import { SecondLimiter } from './second-limiter.js';
 
@@ -45,7 +45,7 @@ export interface ProtocolSettings extends ControlSettings {
 /** Code in this process that wants to see messages. */
 export interface ProtocolListener<P extends Peer> {
   onMessages(connection: P, run: FrameRun): void;
-  onRejected(rejection: Rejection<P>): void;
+  onRejected(rejection: RejectedMessage<P>): void;
   /** Whether anybody listens to that. */
   wantsRejections(): boolean;
 }
@@ -368,7 +368,7 @@ export class ProtocolHandler<P extends Peer> {
     const bytes = message?.length ?? this.#settings.maxMessageSize;
     const details = { connection, code, messageType: type, issues, bytes, line, suppressed };
     // Copied: the slab may be reused before somebody reads the sample.
-    const rejection = new Rejection(details, Buffer.from(message?.subarray(0, SAMPLE_BYTES) ?? []));
+    const rejection = new RejectedMessage(details, Buffer.from(message?.subarray(0, SAMPLE_BYTES) ?? []));
     if (rejectedSubscribers.size > 0) {
       const piece = rejectionPiece(rejection, this.#settings.delimiter);
       for (const subscriber of rejectedSubscribers) subscriber.deliver(piece);

@@ -24,7 +24,7 @@ export interface RejectionDetails<P extends Peer> {
 }
 
 /** @typeParam P the connections */
-export class Rejection<P extends Peer> implements RejectionDetails<P> {
+export class RejectedMessage<P extends Peer> implements RejectionDetails<P> {
   readonly connection: P;
   readonly code: WireErrorCode;
   readonly messageType: string | undefined;
@@ -58,7 +58,7 @@ export class Rejection<P extends Peer> implements RejectionDetails<P> {
 export const MAX_DETAILED_REJECTIONS = 1000;
 
 /** What subscribers of `rejected` get. */
-export function rejectionPiece(rejection: Rejection<Peer>, delimiter: string): Piece {
+export function rejectionPiece(rejection: RejectedMessage<Peer>, delimiter: string): Piece {
   const { connection, code, issues, bytes, sample, suppressed } = rejection;
   const more = suppressed === 0 ? {} : { suppressed };
   const data = { from: connection.id, code, issues, bytes, sample, ...more };

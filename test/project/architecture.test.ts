@@ -1,0 +1,84 @@
+// What the guide for contributors promises of the source: layers, of which each imports only those below it.
+
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { expect, test } from 'vitest';
+import { packageRoot } from '../support/cli.js';
+
+const source = join(packageRoot, 'src');
+
+/** The folders of `src`, each above all that it may import. Files outside of folders import none, but for `index.ts`. */
+const LAYERS = [
+  'messages',
+  'wire',
+  'memory',
+  'config',
+  'pattern',
+  'dispatch',
+  'delivery',
+  'routing',
+  'protocol',
+  'worker',
+  'connection',
+  'admin',
+  'server',
+  'check',
+  'client',
+  'traffic',
+  'cli',
+];
+/** What the client may load of the rest: nothing of the broker. */
+const CLIENT = /^(client\/|messages\/|wire\/|errors\.ts$|config\/defaults\.ts$|version\.ts$)/;
+
+const files = readdirSync(source, { recursive: true, encoding: 'utf8' })
+  .filter((name) => name.endsWith('.ts'))
+  .map((name) => join(source, name));
+
+/** The project's own files that a file imports, types and those loaded later included. */
+function importsOf(file: string): string[] {
+  const imports = readFileSync(file, 'utf8').matchAll(/(?:from |import\()'(\.[^']+)\.js'/g);
+  return [...imports].map(([, path]) => `${join(dirname(file), path ?? '')}.ts`);
+}
+
+const nameOf = (file: string) => relative(source, file);
+const layerOf = (file: string) => LAYERS.indexOf(nameOf(file).split('/')[0] ?? '');
+
+test('every folder is a layer', () => {
+  const folders = readdirSync(source, { withFileTypes: true }).filter((entry) => entry.isDirectory());
+  expect(folders.map(({ name }) => name).sort()).toEqual(LAYERS.toSorted());
+});
+
+test('imports run downwards', () => {
+  const upwards = files
+    .filter((file) => nameOf(file) !== 'index.ts')
+    .flatMap((file) => importsOf(file).map((imported) => ({ file, imported })))
+    .filter(({ file, imported }) => layerOf(imported) > layerOf(file))
+    .map(({ file, imported }) => `${nameOf(file)} → ${nameOf(imported)}`);
+  expect(files.length).toBeGreaterThan(100);
+  expect(upwards).toEqual([]);
+});
+
+test('imports have no cycles', () => {
+  const done = new Set<string>();
+  const cycles: string[] = [];
+  const visit = (file: string, trail: readonly string[]): void => {
+    const at = trail.indexOf(file);
+    if (at !== -1) cycles.push([...trail.slice(at), file].map(nameOf).join(' → '));
+    if (at !== -1 || done.has(file)) return;
+    for (const imported of importsOf(file)) visit(imported, [...trail, file]);
+    done.add(file);
+  };
+  for (const file of files) visit(file, []);
+  expect(cycles).toEqual([]);
+});
+
+test('the client loads nothing of the broker', () => {
+  const loaded = new Set<string>();
+  const visit = (file: string): void => {
+    if (loaded.has(file)) return;
+    loaded.add(file);
+    importsOf(file).forEach(visit);
+  };
+  visit(join(source, 'client/index.ts'));
+  expect([...loaded].map(nameOf).filter((name) => !CLIENT.test(name))).toEqual([]);
+});

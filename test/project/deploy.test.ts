@@ -1,0 +1,92 @@
+// The files of deploy/ fit the program and the tools that read them.
+
+import { spawnSync } from 'node:child_process';
+import { copyFileSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { EXIT } from '#src/cli/shared/exit-codes.js';
+import { metricsOfUse } from '../support/admin.js';
+import { temporaryFolder } from '../support/broker.js';
+import { packageRoot } from '../support/cli.js';
+import { missingTools, without } from '../support/tools.js';
+
+const deploy = (name: string) => join(packageRoot, 'deploy', name);
+const read = (name: string) => readFileSync(deploy(name), 'utf8');
+const missing = missingTools('systemd-analyze');
+
+describe('the systemd units', () => {
+  test.skipIf(missing.length > 0)(`pass systemd-analyze verify${without(missing)}`, () => {
+    const folder = temporaryFolder();
+    const units = ['sluice.service', 'sluice.socket'].map((name) => {
+      copyFileSync(deploy(name), join(folder, name));
+      return join(folder, name);
+    });
+    const { status, stdout, stderr } = spawnSync('systemd-analyze', ['verify', '--man=no', ...units], {
+      encoding: 'utf8',
+      env: { ...process.env, SYSTEMD_UNIT_PATH: `${folder}:` },
+    });
+    expect({ status, stdout, stderr }).toEqual({ status: 0, stdout: '', stderr: '' });
+  });
+
+  test('start the program where the package has it, and wait longer than it drains', () => {
+    const { bin } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8'));
+    expect(read('sluice.service')).toContain(`/node_modules/sluice/${bin.sluice} serve`);
+    expect(read('Dockerfile')).toContain(`/opt/sluice/${bin.sluice}`);
+    expect(Number(/TimeoutStopSec=(\d+)/.exec(read('sluice.service'))?.[1])).toBeGreaterThan(10);
+  });
+});
+
+test('the service keeps the folder of its socket, and is not started again with options that are wrong', () => {
+  const folder = /^ListenStream=\/run\/(\w+)\//m.exec(read('sluice.socket'))?.[1];
+  expect(read('sluice.service')).toContain(`\nRuntimeDirectory=${folder}\nRuntimeDirectoryPreserve=yes\n`);
+  expect(read('sluice.service')).toContain(`\nRestartPreventExitStatus=${EXIT.USAGE} ${EXIT.CONFIG}\n`);
+});
+
+describe('the Grafana dashboard', () => {
+  const dashboard = JSON.parse(read('grafana-dashboard.json'));
+  const expressions: string[] = dashboard.panels.flatMap((panel: { targets: { expr: string }[] }) =>
+    panel.targets.map(({ expr }) => expr),
+  );
+
+  test('asks for metrics and labels that a broker has', async () => {
+    const body = await metricsOfUse();
+    const selectors = expressions.flatMap((text) => [
+      ...text.matchAll(/(?:by \(([\w, ]+)\) \(\w*\(?)?\b((?:sluice|nodejs)_\w+)\{([^}]*)\}/g),
+    ]);
+    expect(selectors.length).toBeGreaterThan(expressions.length);
+    for (const [text, grouping = '', name = '', matchers = ''] of selectors) {
+      const labels = [
+        ...grouping.split(', '),
+        ...[...matchers.matchAll(/(\w+)=/g)].map(([, label]) => label),
+      ];
+      const series = body.split('\n').find((row) => new RegExp(`^${name}[ {]`).test(row));
+      expect(series, name).toBeDefined();
+      // Prometheus adds `instance`.
+      for (const label of labels.filter((known) => known !== '' && known !== 'instance')) {
+        expect(series, text).toContain(`${label}="`);
+      }
+    }
+  });
+
+  test('has panels that do not lie on each other, with ids of their own', () => {
+    const ids = dashboard.panels.map(({ id }: { id: number }) => id);
+    expect(new Set(ids).size).toBe(ids.length);
+    const cells = new Set<string>();
+    for (const { gridPos } of dashboard.panels) {
+      for (let x = gridPos.x; x < gridPos.x + gridPos.w; x++) {
+        for (let y = gridPos.y; y < gridPos.y + gridPos.h; y++) {
+          expect(x).toBeLessThan(24);
+          expect(cells.has(`${x} ${y}`)).toBe(false);
+          cells.add(`${x} ${y}`);
+        }
+      }
+    }
+  });
+
+  test('counts with rates and increases only', () => {
+    const bare = expressions.filter((text) =>
+      /_total\{/.test(text.replaceAll(/(?:rate|increase)\([^)]*\)/g, '')),
+    );
+    expect(bare).toEqual([]);
+  });
+});

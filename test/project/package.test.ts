@@ -1,0 +1,151 @@
+// The package as users get it: packed, installed into an empty folder, imported, and run with the programs of README.md.
+
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { ask } from '../support/admin.js';
+import { startBroker, until } from '../support/broker.js';
+import { packageRoot, runNode } from '../support/cli.js';
+import { line, VALID } from '../support/messages.js';
+import { Peer } from '../support/peer.js';
+
+/** The programs of README.md, in the order they come. */
+const PROGRAMS = ['manager.mts', 'server.mts', 'client.mts', 'my-schemas.mjs'];
+
+const IMPORTS = `
+import { MessageParser, MessageValidator } from 'sluice';
+import { SluiceClient } from 'sluice/client';
+import { crawlerSchemas, type MessageMap } from 'sluice/messages';
+const heartbeat: MessageMap['heartbeat']['data']['systemStatus'] = 'idle';
+console.log(typeof MessageParser, typeof MessageValidator, typeof SluiceClient, Object.keys(crawlerSchemas).length, heartbeat);
+`;
+
+let folder: string;
+
+const run = (command: string, args: readonly string[], cwd: string) =>
+  execFileSync(command, args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'sluice-install-'));
+  // What is packed is what was built before the tests.
+  run('npm', ['pack', '--ignore-scripts', '--pack-destination', folder], packageRoot);
+  writeFileSync(join(folder, 'package.json'), '{ "name": "user", "type": "module", "private": true }');
+  const tarball = readdirSync(folder).find((name) => name.endsWith('.tgz')) ?? '';
+  run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline', `./${tarball}`], folder);
+  const readme = readFileSync(join(packageRoot, 'README.md'), 'utf8');
+  const blocks = [...readme.matchAll(/^```(?:ts|js)\n(.*?)^```/gms)].map(([, text = '']) => text);
+  expect(blocks).toHaveLength(PROGRAMS.length);
+  // Where sockets go is all that is changed.
+  PROGRAMS.forEach((name, index) => {
+    writeFileSync(join(folder, name), (blocks[index] ?? '').replaceAll("'/run/", `'${folder}/`));
+  });
+  writeFileSync(join(folder, 'imports.mts'), IMPORTS);
+});
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+describe('an install from npm pack', () => {
+  test('compiles against the types', () => {
+    const tsc = join(packageRoot, 'node_modules/typescript/bin/tsc');
+    const types = join(packageRoot, 'node_modules/@types');
+    const options = [
+      '--strict',
+      '--module',
+      'nodenext',
+      '--target',
+      'es2022',
+      '--typeRoots',
+      types,
+      '--types',
+      'node',
+    ];
+    const programs = PROGRAMS.filter((name) => name.endsWith('.mts'));
+    expect(run(process.execPath, [tsc, ...options, ...programs, 'imports.mts'], folder)).toBe('');
+  });
+
+  test('has every file that its pages link to', () => {
+    const installed = join(folder, 'node_modules/sluice');
+    const pages = readdirSync(installed, { recursive: true, encoding: 'utf8' }).filter((name) =>
+      name.endsWith('.md'),
+    );
+    const broken = pages.flatMap((page) =>
+      [...readFileSync(join(installed, page), 'utf8').matchAll(/\]\((?!https?:|#)([^)#]+)[^)]*\)/g)]
+        .map(([, target = '']) => join(installed, page, '..', target))
+        .filter((target) => !existsSync(target)),
+    );
+    expect(pages.length).toBeGreaterThan(8);
+    expect(broken).toEqual([]);
+  });
+
+  test('imports from each entry point', () => {
+    expect(run(process.execPath, ['imports.mjs'], folder)).toBe('function function function 9 idle\n');
+  });
+
+  test('runs the README’s SocketManager', async () => {
+    const socketPath = join(folder, 'manager.sock');
+    const env = { SOCKET_PATH: socketPath, SOCKET_WORKERS_THREADS: '1' };
+    const program = runNode(join(folder, 'manager.mjs'), [], env, folder);
+    await program.says('"msg":"listening"');
+    const peer = await Peer.connect(socketPath);
+    await program.says('New connection:');
+    peer.say('job_failed', { ...VALID.job_failed.data, errorType: 'timeout' }, { jobId: 'job-1' });
+    await program.says('job-1 timeout');
+    await peer.close();
+  });
+
+  test('runs the README’s SocketServer', async () => {
+    const program = runNode(join(folder, 'server.mjs'), [], {}, folder);
+    await program.says('"msg":"listening"');
+    const crawler = await Peer.connect(join(folder, 'crawlers.sock'));
+    crawler.write(line(VALID.job_request) + line(VALID.job_progress));
+    expect((await crawler.next('job_assignment')).data).toMatchObject({ job_id: 'test_job' });
+    await program.says('job-1 5');
+    crawler.say('job_failed', { ...VALID.job_failed.data, errorType: 'timeout' }, { jobId: 'job-1' });
+    await program.says('timeout');
+    await crawler.close();
+  });
+
+  test('runs the README’s clients', async () => {
+    const { manager, connect } = await startBroker({ socketPath: join(folder, 'sluice.sock') });
+    const app = await (await connect()).subscribe({ types: ['job_request', 'job_started'] });
+    const program = runNode(join(folder, 'client.mjs'), [], {}, folder);
+    await app.next('job_request');
+    app.say('job_assignment', VALID.job_assignment.data, { to: 'crawler-1' });
+    expect(await app.next('job_started')).toMatchObject({ jobId: 'job-1' });
+    // The crawler leaves, and the application subscribes.
+    await until(() => manager.getMetrics().protocol.subscriptions === 2);
+    const crawler = await connect();
+    crawler.say('job_failed', { ...VALID.job_failed.data, errorType: 'timeout' }, { jobId: 'job-1' });
+    await program.says('timeout');
+    expect(program.stderr).toBe('');
+  });
+
+  test('serves the README’s schema module, and the dashboard', async () => {
+    const [socketPath, admin] = [join(folder, 'schemas.sock'), join(folder, 'admin.sock')];
+    const bin = join(folder, 'node_modules/sluice/dist/src/cli/main.js');
+    const options = ['--socket', socketPath, '--admin', admin, '--schemas', './my-schemas.mjs'];
+    const broker = runNode(bin, ['serve', ...options, '--workers', '1'], {}, folder);
+    await broker.says('"msg":"listening"');
+    const [app, crawler] = [await Peer.connect(socketPath), await Peer.connect(socketPath)];
+    await app.subscribe();
+    const page = { type: 'page_fetched', url: 'https://example.com/', bytes: 5 };
+    crawler.write(line({ ...page, bytes: -1 }) + line(page));
+    expect(await app.next('page_fetched')).toEqual(page);
+    await crawler.settled();
+    expect(crawler.errors).toEqual(['RULE_VIOLATION']);
+    await Promise.all([app.close(), crawler.close()]);
+    const dashboard = await ask(admin, '/');
+    expect([dashboard.status, dashboard.body.includes('uPlot')]).toEqual([200, true]);
+    broker.child.kill('SIGTERM');
+    expect(await broker.exited).toBe(0);
+  });
+
+  test('runs the command', async () => {
+    const bin = join(folder, 'node_modules/sluice/dist/src/cli/main.js');
+    expect(run(join(folder, 'node_modules/.bin/sluice'), ['--version'], folder)).toMatch(/^\d/);
+    const demo = runNode(bin, ['demo', '--duration', '1', '--crawlers', '1', '--workers', '1'], {}, folder);
+    expect(await demo.exited).toBe(0);
+  });
+});

@@ -1,0 +1,269 @@
+import { once } from 'node:events';
+import { statSync } from 'node:fs';
+import { request } from 'node:http';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { SocketManager } from 'sluice';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { AdminServer, REQUEST_LIMITS } from '#src/admin/admin-server.js';
+import type { AdminSource } from '#src/admin/admin-source.js';
+import type { BrokerStats, ConnectionList, Snapshot } from '#src/admin/snapshot.js';
+import { ask, shareAdminBroker, startAdminBroker, startSlowBroker } from '../../support/admin.js';
+import { LIGHT, temporaryFolder } from '../../support/broker.js';
+import { line, VALID } from '../../support/messages.js';
+
+const shared = shareAdminBroker();
+
+describe('the admin server', () => {
+  test('is not there unless it is asked for', async () => {
+    const manager = new SocketManager({ socketPath: join(temporaryFolder(), 'broker.sock') });
+    expect(manager.options.admin).toBeUndefined();
+    expect(manager.getStatus().admin).toBeUndefined();
+  });
+
+  test('on a Unix socket, is for its owner only, and leaves no file behind', async () => {
+    const { adminPath, manager } = await startAdminBroker(LIGHT);
+    expect(statSync(adminPath).mode & 0o777).toBe(0o600);
+    expect(manager.getStatus().admin).toBe(adminPath);
+    await manager.stop();
+    expect(statSync(adminPath, { throwIfNoEntry: false })).toBeUndefined();
+  });
+
+  test('on TCP, says which port it got, and answers only to names of this machine', async () => {
+    const { manager } = await startAdminBroker({ ...LIGHT, admin: '127.0.0.1:0' });
+    const address = String(manager.getStatus().admin);
+    expect(address).toMatch(/^127\.0\.0\.1:[1-9]\d*$/);
+    expect((await fetch(`http://${address}/healthz`)).status).toBe(200);
+    const status = await new Promise((resolve) => {
+      const port = address.split(':')[1];
+      request({ port, headers: { host: 'evil.example' } }, (reply) =>
+        resolve(reply.resume().statusCode),
+      ).end();
+    });
+    expect(status).toBe(403);
+  });
+
+  test('refuses an address that another server has', async () => {
+    const { manager } = await startAdminBroker({ ...LIGHT, admin: '127.0.0.1:0' });
+    const { admin } = manager.getStatus();
+    const second = new SocketManager({ socketPath: join(temporaryFolder(), 'b.sock'), admin });
+    await expect(second.start()).rejects.toMatchObject({ code: 'ADDRESS_IN_USE' });
+    expect(second.getStatus().state).toBe('stopped');
+  });
+
+  test('says why it cannot listen', async () => {
+    // An address of none of this machine's interfaces: RFC 5737.
+    const admin = { admin: '192.0.2.1:9464', adminAllowRemote: true };
+    const manager = new SocketManager({ socketPath: join(temporaryFolder(), 'b.sock'), ...admin });
+    await expect(manager.start()).rejects.toMatchObject({
+      code: 'LISTEN_FAILED',
+      message: expect.stringMatching(/admin: listen EADDRNOTAVAIL.* 192\.0\.2\.1:9464$/),
+    });
+  });
+
+  test('gives up on a request that does not come to its end', async () => {
+    const { manager } = shared();
+    const source: AdminSource = {
+      options: manager.options,
+      pool: manager.getConnectionPool(),
+      status: () => manager.getStatus(),
+      metrics: () => manager.getMetrics(),
+      registry: () => undefined,
+    };
+    const adminPath = join(temporaryFolder(), 'admin.sock');
+    const limits = { requestTimeout: 200, connectionsCheckingInterval: 20 };
+    const server = new AdminServer(source, adminPath, limits);
+    await server.start();
+    onTestFinished(() => server.stop());
+    const socket = connect(adminPath);
+    socket.write('GET /healthz HTTP/1.1\r\nHost: ');
+    await once(socket.resume(), 'close');
+    // Unless told otherwise it waits for 10 s; Node's own limit is five minutes.
+    expect(REQUEST_LIMITS.requestTimeout).toBe(10_000);
+  });
+
+  test('answers what is not there with 404, and what would change something with 405', async () => {
+    const { adminPath, get } = shared();
+    for (const path of ['/nothing', '/__proto__', '/api', '//', '/..%2f']) {
+      expect((await get(path)).status).toBe(404);
+    }
+    const posted = await ask(adminPath, '/api/stats', { method: 'POST' });
+    expect(posted.status).toBe(405);
+    expect(posted.headers.allow).toBe('GET, HEAD');
+    const head = await ask(adminPath, '/healthz', { method: 'HEAD' });
+    expect([head.status, head.body]).toEqual([200, '']);
+    // A stream of events has no end: asked for its head only, it ends at once.
+    expect((await ask(adminPath, '/events', { method: 'HEAD' })).status).toBe(200);
+  });
+
+  test('lets nothing be framed, cached or read by other sites', async () => {
+    const { get } = shared();
+    for (const path of ['/', '/api/stats', '/metrics', '/nothing']) {
+      const { headers } = await get(path);
+      expect(headers).toMatchObject({
+        'cache-control': 'no-store',
+        'x-content-type-options': 'nosniff',
+        'cross-origin-resource-policy': 'same-origin',
+      });
+      expect(headers['content-security-policy']).toContain("frame-ancestors 'none'");
+      expect(headers['access-control-allow-origin']).toBeUndefined();
+    }
+  });
+
+  test('can be started again with its broker', async () => {
+    const { manager, get } = await startAdminBroker(LIGHT);
+    await manager.stop();
+    await expect(get('/healthz')).rejects.toMatchObject({ code: 'ENOENT' });
+    await manager.start();
+    expect((await get('/readyz')).status).toBe(200);
+  });
+});
+
+describe('/readyz', () => {
+  test('says 503 while the broker starts, and 200 when it listens', async () => {
+    const { adminPath, open } = await startSlowBroker();
+    const starting = await ask(adminPath, '/readyz');
+    expect(starting.status).toBe(503);
+    expect(JSON.parse(starting.body)).toEqual({ ready: false, reason: 'starting' });
+    for (const path of ['/api/stats', '/api/schemas', '/asyncapi.json']) {
+      expect((await ask(adminPath, path)).status).toBe(503);
+    }
+    expect((await ask(adminPath, '/healthz')).status).toBe(200);
+    expect((await ask(adminPath, '/metrics')).status).toBe(200);
+    await open();
+    expect((await ask(adminPath, '/readyz')).status).toBe(200);
+  });
+
+  test('while the workers start, there are no figures either', async () => {
+    const adminPath = join(temporaryFolder(), 'admin.sock');
+    const socketPath = join(temporaryFolder(), 'b.sock');
+    const manager = new SocketManager({ socketPath, admin: adminPath, logLevel: 'silent' });
+    onTestFinished(() => manager.stop());
+    const started = manager.start();
+    let answers = 0;
+    while (manager.getStatus().state === 'starting') {
+      // Before it listens there is nobody to ask.
+      const reply = await ask(adminPath, '/api/stats').catch(() => undefined);
+      if (reply === undefined || manager.getStatus().state !== 'starting') continue;
+      expect(reply.status).toBe(503);
+      answers++;
+    }
+    await started;
+    expect(answers).toBeGreaterThan(2);
+    expect((await ask(adminPath, '/api/stats')).status).toBe(200);
+  });
+
+  test('says 503 while the broker drains', async () => {
+    const { manager, connect, get } = await startAdminBroker({ ...LIGHT, drainTimeout: 60_000 });
+    const app = await (await connect()).subscribe();
+    app.socket.pause();
+    const crawler = await connect();
+    crawler.write(line(VALID.job_progress).repeat(20_000));
+    await crawler.settled();
+    const stopping = once(manager, 'server_stopping');
+    const stopped = manager.stop();
+    await stopping;
+    expect(JSON.parse((await get('/readyz')).body)).toEqual({ ready: false, reason: 'draining' });
+    app.socket.destroy();
+    await stopped;
+  });
+
+  test('says 503 while the broker takes no more connections', async () => {
+    const { connect, get } = await startAdminBroker({ ...LIGHT, maxConnections: 1 });
+    const peer = await connect();
+    await peer.settled();
+    const { status, body } = await get('/readyz');
+    expect([status, JSON.parse(body).reason]).toEqual([503, 'saturated: maxConnections is reached']);
+  });
+
+  test('says 503 when reading has stood still for long', async () => {
+    const { connect, get } = await startAdminBroker({ maxPendingBytes: 1024 });
+    const app = await (await connect()).subscribe({ overflow: 'block' });
+    app.socket.pause();
+    const crawler = await connect();
+    crawler.write(line(VALID.job_progress).repeat(50_000));
+    const reason = async () => JSON.parse((await get('/readyz')).body).reason as string;
+    await expect.poll(reason).toBe('saturated: reading is paused');
+    app.socket.resume();
+    await expect.poll(reason).toBe('running');
+  });
+});
+
+describe('/api', () => {
+  test('lists the connections, sorted, and as many as are asked for', async () => {
+    const { connect, read, get } = shared();
+    for (const name of ['crawler-b', 'crawler-a']) {
+      const crawler = await connect();
+      crawler.say('hello', { role: 'crawler', crawlerId: name });
+      crawler.write(line(VALID.heartbeat));
+      await crawler.settled();
+    }
+    await (await connect()).subscribe();
+    const list = await read<ConnectionList>('/api/connections?sort=crawlerId');
+    expect(list.rows.map(({ crawlerId }) => crawlerId)).toEqual(['crawler-a', 'crawler-b', null]);
+    expect(list.rows[0]).toMatchObject({
+      role: 'crawler',
+      state: 'active',
+      health: 'healthy',
+      messagesReceived: 3,
+      isSlow: false,
+      heartbeatAge: expect.any(Number),
+    });
+    expect(list.rows[2]).toMatchObject({ role: 'app', heartbeatAge: null, overflow: 'disconnect' });
+    const one = await read<ConnectionList>('/api/connections?limit=1');
+    expect([one.total, one.rows.length]).toEqual([3, 1]);
+    for (const query of ['limit=0', 'limit=many', 'sort=nothing', 'sort=__proto__']) {
+      expect((await get(`/api/connections?${query}`)).status).toBe(400);
+    }
+  });
+
+  test('sums up the broker', async () => {
+    const { connect, read } = await startAdminBroker();
+    const crawler = await connect();
+    crawler.write(line(VALID.heartbeat).repeat(10) + line({ type: 'heartbeat' }));
+    await crawler.settled();
+    const stats = await read<BrokerStats>('/api/stats');
+    expect(stats).toMatchObject({
+      state: 'running',
+      readiness: { ready: true },
+      accepted: { heartbeat: 10, ping: 1 },
+      refused: { SCHEMA_VIOLATION: 1 },
+      connections: { open: 1, slow: 0, byRole: { crawler: 1 } },
+      workers: { threads: 1 },
+    });
+    expect(stats.latency.p50).toBeGreaterThan(0);
+    expect(stats.patterns.hits + stats.patterns.misses).toBe(11);
+  });
+});
+
+describe('/events', () => {
+  test('sends a snapshot at once, with what was refused but not its contents', async () => {
+    const { connect, adminPath } = await startAdminBroker();
+    const crawler = await connect();
+    crawler.say('hello', { role: 'crawler', crawlerId: 'crawler-1' });
+    crawler.say(
+      'job_progress',
+      { stage: 'secret-stage', entityType: 'issue', processed: 1 },
+      { jobId: 'job-1' },
+    );
+    await crawler.settled();
+    const [reply] = await once(request({ socketPath: adminPath, path: '/events' }).end(), 'response');
+    expect(reply.headers['content-type']).toBe('text/event-stream');
+    let text = '';
+    for await (const part of reply.setEncoding('utf8')) {
+      text += part;
+      if (/^data: .*\n\n/m.test(text)) break;
+    }
+    expect(text).not.toContain('secret-stage');
+    const snapshot = JSON.parse(/^data: (.*)$/m.exec(text)?.[1] ?? '') as Snapshot;
+    expect(snapshot.refusals).toMatchObject([
+      {
+        crawlerId: 'crawler-1',
+        code: 'SCHEMA_VIOLATION',
+        messageType: 'job_progress',
+        issues: [{ path: 'data.stage' }],
+      },
+    ]);
+    expect(snapshot.connections.total).toBe(1);
+  });
+});

@@ -1,0 +1,104 @@
+import { describe, expect, test } from 'vitest';
+import { WIRE_ERRORS } from '#src/errors.js';
+import { metricValue, startAdminBroker } from '../../support/admin.js';
+import { line, VALID } from '../../support/messages.js';
+
+describe('/metrics', () => {
+  test('counts by type, code and policy, in the units that its names say', async () => {
+    const { connect, get } = await startAdminBroker();
+    const app = await (await connect()).subscribe();
+    const crawler = await connect();
+    const text = line(VALID.heartbeat).repeat(5) + line(VALID.job_started) + line({ type: 'nonsense' });
+    crawler.write(text);
+    await crawler.settled();
+    await app.settled();
+    const { body, headers } = await get('/metrics');
+    expect(headers['content-type']).toContain('text/plain; version=0.0.4');
+    const value = (series: string) => metricValue(body, series);
+    expect(value('sluice_messages_received_total{type="heartbeat"}')).toBe(5);
+    expect(value('sluice_messages_received_total{type="job_started"}')).toBe(1);
+    expect(value('sluice_messages_rejected_total{code="UNKNOWN_TYPE"}')).toBe(1);
+    expect(value('sluice_messages_dropped_total{policy="drop-oldest"}')).toBe(0);
+    expect(value('sluice_messages_delivered_total')).toBeGreaterThanOrEqual(6);
+    expect(value('sluice_received_bytes_total')).toBeGreaterThanOrEqual(text.length - 10);
+    expect(value('sluice_connections{role="app",state="active"}')).toBe(1);
+    expect(value('sluice_slow_consumers')).toBe(0);
+    expect(value('sluice_workers')).toBe(1);
+    expect(value('sluice_worker_busy_seconds_total')).toBeGreaterThan(0);
+    expect(value('sluice_pattern_matches_total{kind="hit"}')).toBe(6);
+    expect(body).toMatch(/^sluice_build_info\{version="[\d.]+",node="v[\d.]+"\} 1$/m);
+    expect(value('process_resident_memory_bytes')).toBeGreaterThan(0);
+    expect(body).toContain('nodejs_eventloop_lag_p99_seconds ');
+  });
+
+  test('reads no figure through private functions of Node, which can end the process', async () => {
+    const { get } = await startAdminBroker();
+    const { body } = await get('/metrics');
+    expect(body).toContain('nodejs_active_resources_total ');
+    expect(body).not.toMatch(/nodejs_active_(handles|requests)/);
+  });
+
+  test('has a histogram of the latency, whose buckets add up', async () => {
+    const { connect, get } = await startAdminBroker();
+    const crawler = await connect();
+    const startedAt = performance.now();
+    for (let round = 0; round < 3; round++) {
+      crawler.write(line(VALID.heartbeat));
+      await crawler.settled();
+    }
+    const { body } = await get('/metrics');
+    const buckets = [...body.matchAll(/^sluice_validation_latency_seconds_bucket\{le="(.+)"\} (\d+)$/gm)];
+    const counts = buckets.map(([, , count]) => Number(count));
+    expect(counts).toEqual(counts.toSorted((a, b) => a - b));
+    expect(buckets.at(-1)?.[1]).toBe('+Inf');
+    expect(counts.at(-1)).toBe(metricValue(body, 'sluice_validation_latency_seconds_count'));
+    expect(counts.at(-1)).toBeGreaterThanOrEqual(3);
+    const seconds = metricValue(body, 'sluice_validation_latency_seconds_sum');
+    expect(seconds).toBeGreaterThan(0);
+    const elapsed = (performance.now() - startedAt) / 1000;
+    expect(seconds).toBeLessThan(elapsed * (counts.at(-1) ?? 0));
+  });
+
+  test('never goes back when connections go', async () => {
+    const { connect, get, manager } = await startAdminBroker();
+    const crawler = await connect();
+    crawler.write(line(VALID.heartbeat).repeat(100));
+    await crawler.settled();
+    const before = (await get('/metrics')).body;
+    await crawler.close();
+    await expect.poll(() => manager.getConnectionPool().size).toBe(0);
+    const after = (await get('/metrics')).body;
+    const counters = [...before.matchAll(/^(sluice_\w+_total(?:\{.*\})?) (\S+)$/gm)];
+    expect(counters.length).toBeGreaterThan(15);
+    for (const [, series = '', value] of counters) {
+      expect(metricValue(after, series), series).toBeGreaterThanOrEqual(Number(value));
+    }
+    expect(after).not.toContain('sluice_connections{');
+  });
+
+  test('has the counters of every type and code from the start, so that a rate sees the first one', async () => {
+    const { get } = await startAdminBroker();
+    const { body } = await get('/metrics');
+    for (const type of Object.keys(VALID)) {
+      expect(metricValue(body, `sluice_messages_received_total{type="${type}"}`), type).toBe(0);
+    }
+    for (const code of Object.keys(WIRE_ERRORS)) {
+      expect(metricValue(body, `sluice_messages_rejected_total{code="${code}"}`), code).toBe(0);
+    }
+  });
+
+  test('has no label that a peer can make up', async () => {
+    const { connect, get } = await startAdminBroker();
+    const peer = await connect();
+    peer.say('hello', { role: 'crawler', crawlerId: 'made-up-id' });
+    peer.write(line({ ...VALID.heartbeat, type: 'made-up-type' }));
+    await peer.settled();
+    expect((await get('/metrics')).body).not.toContain('made-up');
+  });
+
+  test('explains each of its metrics once, without duplicates', async () => {
+    const { get } = await startAdminBroker();
+    const names = [...(await get('/metrics')).body.matchAll(/^# HELP (\S+) \S/gm)].map(([, name]) => name);
+    expect(new Set(names).size).toBe(names.length);
+  });
+});

@@ -1,0 +1,159 @@
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { SluiceError } from 'sluice';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { type Finding, StreamChecker } from '#src/check/stream-checker.js';
+import { resolveOptions } from '#src/config/config.js';
+import { NO_SEED } from '#src/messages/job-key.js';
+import { MessageRegistry } from '#src/messages/message-registry.js';
+import { Traffic } from '#src/traffic/traffic.js';
+import { packageRoot } from '../../support/cli.js';
+import { changed, line, VALID } from '../../support/messages.js';
+
+interface Checked {
+  checker: StreamChecker;
+  findings: Finding[];
+}
+
+interface Settings {
+  schemas?: string;
+  maxMessageSize?: number;
+  framing?: 'auto' | 'ndjson';
+  onFinding?: (finding: Finding) => void;
+}
+
+async function startChecker({ schemas, onFinding, ...given }: Settings = {}): Promise<Checked> {
+  const findings: Finding[] = [];
+  const options = resolveOptions(given);
+  const checker = new StreamChecker(
+    {
+      ...options.workers,
+      threads: 1,
+      validationTimeout: options.validationTimeout,
+      settings: { ...options, schemas, delimiter: 10, jobSeed: NO_SEED },
+    },
+    await MessageRegistry.load(schemas),
+    { onFinding: onFinding ?? ((finding) => findings.push(finding)), onWorkerError: () => {} },
+  );
+  onTestFinished(() => checker.close());
+  await checker.start();
+  return { checker, findings };
+}
+
+async function check(text: string | Buffer, settings: Settings = {}): Promise<Checked> {
+  const checked = await startChecker(settings);
+  await checked.checker.write(Buffer.from(text));
+  await checked.checker.end();
+  return checked;
+}
+
+const places = (findings: readonly Finding[]) => findings.map(({ line: at, code }) => `${at} ${code}`);
+const good = JSON.stringify(VALID.heartbeat);
+
+describe('a checked stream', () => {
+  test('that is empty, or blank, has no messages', async () => {
+    for (const text of ['', '\n\r\n  \n']) {
+      const { checker, findings } = await check(text);
+      expect(checker.accepted).toEqual({});
+      expect(findings).toEqual([]);
+    }
+  });
+
+  test('counts valid messages by type, every type', async () => {
+    const { checker, findings } = await check(Object.values(VALID).map(line).join(''));
+    expect(checker.accepted).toEqual(Object.fromEntries(Object.keys(VALID).map((type) => [type, 1])));
+    expect(findings).toEqual([]);
+  });
+
+  test('tells line, path and code of what is refused, in order', async () => {
+    const { findings } = await check(
+      `${good}\nno json\n${line(changed('job_progress', { processed: 11 }))}${line({ type: 'fly' })}`,
+    );
+    expect(findings).toEqual([
+      { line: 2, code: 'INVALID_JSON', type: undefined, issues: [] },
+      {
+        line: 3,
+        code: 'RULE_VIOLATION',
+        type: 'job_progress',
+        issues: [{ path: 'data.processed', code: 'over_total', message: expect.any(String) }],
+      },
+      { line: 4, code: 'UNKNOWN_TYPE', type: undefined, issues: expect.any(Array) },
+    ]);
+  });
+
+  test.each([
+    ['blank lines', `\n\n${good}\n\n\nbad\n`, ['6 INVALID_JSON']],
+    ['CRLF', `${good}\r\nbad\r\n\r\nbad\r\n`, ['2 INVALID_JSON', '4 INVALID_JSON']],
+    [
+      'objects with nothing between them',
+      `${good}${good}{"type":"x"}\n{"type":"y"}${good}`,
+      ['1 UNKNOWN_TYPE', '2 UNKNOWN_TYPE'],
+    ],
+    ['no newline at the end', `${good}\nbad`, ['2 INVALID_JSON']],
+    [
+      'a message over several lines',
+      '{\n"type"\n:1}\n',
+      ['1 INVALID_JSON', '2 SCHEMA_VIOLATION', '3 INVALID_JSON'],
+    ],
+    [
+      'bytes that are no UTF-8',
+      Buffer.concat([Buffer.from(`${good}\n`), Buffer.from([0xff, 0x0a])]),
+      ['2 INVALID_UTF8'],
+    ],
+  ])('has the right line numbers with %s', async (_, text, expected) => {
+    expect(places((await check(text)).findings)).toEqual(expected);
+  });
+
+  test('has the right line numbers after a message that is too long', async () => {
+    const long = `{"type":"heartbeat","x":"${'x'.repeat(3_000_000)}"}`;
+    const { checker, findings } = await check(`${good}\n${long}\n${good}\nbad\n${long}`, {
+      maxMessageSize: 100_000,
+    });
+    expect(places(findings)).toEqual(['2 MESSAGE_TOO_LARGE', '4 INVALID_JSON', '5 MESSAGE_TOO_LARGE']);
+    expect(checker.accepted).toEqual({ heartbeat: 2 });
+  });
+
+  test('may be cut anywhere, and gives the same', async () => {
+    const bytes = Buffer.from(`${good}\nbad\n${good}${good}\r\n\n{"type":"é"}\n`);
+    const whole = await check(bytes);
+    const { checker, findings } = await startChecker();
+    for (const byte of bytes) await checker.write(Buffer.from([byte]));
+    await checker.end();
+    expect(findings).toEqual(whole.findings);
+    expect(checker.accepted).toEqual(whole.checker.accepted);
+    expect(checker.bytes).toBe(bytes.length);
+  });
+
+  test('of many batches keeps its line numbers, whichever batch is answered first', async () => {
+    const traffic = new Traffic({ seed: 9 });
+    const lines = Array.from({ length: 20_000 }, () => traffic.nextLine());
+    const bad = [1, 777, 10_000, 19_999];
+    for (const number of bad) lines[number - 1] = '{"type":"job_failed"}';
+    const { checker, findings } = await check(`${lines.join('\n')}\n`);
+    expect(findings.map((finding) => finding.line)).toEqual(bad);
+    expect(Object.values(checker.accepted).reduce((sum, count) => sum + count)).toBe(20_000 - bad.length);
+  });
+
+  test('is checked by a schema module too; a message that kills workers is one finding', async () => {
+    const schemas = pathToFileURL(join(packageRoot, 'test/support/deadly-schemas.mjs')).href;
+    const { findings } = await check(`${good}\n{"type":"deadly"}\n${good}\nbad\n`, {
+      schemas,
+    });
+    expect(places(findings)).toEqual(['2 VALIDATION_FAILED', '4 INVALID_JSON']);
+  });
+
+  test('with strict framing takes one message a line', async () => {
+    const { findings } = await check(`${good}${good}\n${good}\n`, { framing: 'ndjson' });
+    expect(places(findings)).toEqual(['1 INVALID_JSON']);
+  });
+
+  test('ends with what its listener throws', async () => {
+    const { checker } = await startChecker({
+      onFinding: () => {
+        throw new SluiceError('NOT_RUNNING');
+      },
+    });
+    await checker.write(Buffer.from('bad\n'));
+    await expect(checker.end()).rejects.toThrow(SluiceError);
+  });
+});

@@ -1,0 +1,205 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { ask, shareAdminBroker, startAdminBroker, startSlowBroker } from '../../support/admin.js';
+import { temporaryFolder } from '../../support/broker.js';
+import { shareSluice, sluice, sluiceInTerminal } from '../../support/cli.js';
+import { line, VALID } from '../../support/messages.js';
+import { Peer } from '../../support/peer.js';
+import { missingTools, without } from '../../support/tools.js';
+
+const missing = missingTools('python3');
+const runShared = shareSluice();
+const sharedBroker = shareAdminBroker();
+
+describe('sluice status', () => {
+  test('prints how the broker is, and exits 0 when it is ready', async () => {
+    const { adminPath, connect } = await startAdminBroker();
+    const crawler = await connect();
+    crawler.write(line(VALID.heartbeat) + line({ type: 'nonsense' }));
+    await crawler.settled();
+    const run = await runShared(['status', '--admin', adminPath]);
+    expect(run.code).toBe(0);
+    expect(run.stdout).toMatch(/^broker +running, /);
+    expect(run.stdout).toMatch(/^refused +1 \(UNKNOWN_TYPE 1\)$/m);
+    expect(run.stdout).toMatch(/^peers +1, 1 crawler, 0 slow$/m);
+  });
+
+  test('--json is for programs; the place may come from the environment', async () => {
+    const { adminPath } = sharedBroker();
+    const run = sluice(['status', '--json'], { SOCKET_ADMIN: adminPath });
+    expect(await run.exited).toBe(0);
+    expect(JSON.parse(run.stdout)).toMatchObject({ state: 'running', connections: { open: 0 } });
+  });
+
+  test('exits 1 when the broker is not ready', async () => {
+    const { adminPath, connect } = await startAdminBroker({ maxConnections: 1 });
+    await (await connect()).settled();
+    const run = await runShared(['status', '--admin', adminPath]);
+    expect(run.code).toBe(1);
+    expect(run.stdout).toContain('saturated');
+  });
+
+  test('says that the broker is starting while it does, and so does top', async () => {
+    const { adminPath, open } = await startSlowBroker();
+    for (const args of [['status'], ['top']]) {
+      const run = await runShared([...args, '--admin', adminPath]);
+      expect(run.code).toBe(1);
+      expect(run.stdout.trimEnd()).toBe('broker    starting');
+      expect(run.stderr).toBe('');
+    }
+    const run = await runShared(['status', '--json', '--admin', adminPath]);
+    expect(run.code).toBe(1);
+    expect(JSON.parse(run.stdout)).toEqual({ ready: false, reason: 'starting' });
+    await open();
+    expect((await runShared(['status', '--admin', adminPath])).code).toBe(0);
+  });
+
+  test.each([
+    [['status', '--admin', '/nowhere.sock'], 69, '/nowhere.sock'],
+    [['top', '--admin', '127.0.0.1:1'], 69, '127.0.0.1:1'],
+    [['status', '--admin', 'here'], 78, '--admin: must be host:port'],
+    [['status', '--admin', 'http://127.0.0.1:9464'], 78, 'and no URL'],
+    [['status', '--admin', `/${'x'.repeat(120)}`], 78, '--admin: must be at most 107 bytes'],
+    [['top', '--interval', '0'], 64, 'Expected an integer'],
+    [['top', '--interval', '2147484'], 64, 'Expected an integer from 1 to 2147483.'],
+    [['serve', '--admin', '0.0.0.0:9464'], 78, 'adminAllowRemote'],
+    [['serve', '--admin', 'here'], 78, 'admin: must be host:port'],
+  ])('%j has exit code %i and says why', async (args, code, text) => {
+    const run = await runShared(args);
+    expect(run.code).toBe(code);
+    expect(run.stderr).toContain(text);
+    expect(run.stdout).toBe('');
+  });
+});
+
+describe('sluice top', () => {
+  test('without a terminal, looks once: the rates, and the connections', async () => {
+    const { adminPath, connect } = sharedBroker();
+    const crawler = await connect();
+    crawler.say('hello', { role: 'crawler', crawlerId: 'crawler-\u001b[2J' });
+    await crawler.settled();
+    const run = sluice(['top', '--admin', adminPath]);
+    expect(await run.exited).toBe(0);
+    expect(run.stdout).toMatch(/^PEER +ROLE +HEALTH +IN\/s\* /m);
+    // A peer's name must not move the cursor.
+    expect(run.stdout).toMatch(/^crawler-\?\[2J +crawler +healthy/m);
+    expect(run.stdout).not.toContain('\u001b');
+  });
+
+  test.skipIf(missing.length > 0)(
+    `in a terminal, takes the screen, sorts by the key that is pressed, and gives the screen back${without(missing)}`,
+    async () => {
+      const { adminPath } = sharedBroker();
+      const run = sluiceInTerminal(['top', '--admin', adminPath, '--interval', '60']);
+      await run.says('IN/s*');
+      await run.says('q quit');
+      expect(run.stdout).toContain('sort by n peer r role');
+      expect(run.stdout.startsWith('\u001b[?1049h')).toBe(true);
+      for (const [key, head] of [
+        ['n', 'PEER*'],
+        ['p', 'PENDING*'],
+        ['e', 'REFUSED*'],
+      ] as const) {
+        expect(run.stdout).not.toContain(head);
+        run.child.stdin.write(key);
+        await run.says(head);
+      }
+      run.child.stdin.write('q');
+      expect(await run.exited).toBe(0);
+      expect(run.stdout.trimEnd().endsWith('\u001b[?25h\u001b[?1049l')).toBe(true);
+    },
+  );
+
+  test.skipIf(missing.length > 0).each([
+    [80, 24],
+    [120, 30],
+    // A terminal that does not know its size.
+    [0, 0],
+  ])(
+    `fits a terminal of %i × %i, and says how many more there are${without(missing)}`,
+    async (width, height) => {
+      const { adminPath, connect } = sharedBroker();
+      for (let number = 1; number <= 20; number++) {
+        const crawler = await connect();
+        crawler.say('hello', { role: 'crawler', crawlerId: `crawler-${'x'.repeat(60)}-${number}` });
+        await crawler.settled();
+      }
+      const run = sluiceInTerminal(['top', '--admin', adminPath, '--interval', '60'], {
+        lines: height,
+        columns: width,
+      });
+      await run.says('q quit');
+      // The last that is whole: a terminal that is told its size has the screen drawn once more.
+      const frames = run.stdout.split('\u001b[H').filter((text) => text.includes('\u001b[J'));
+      const [frame = ''] = frames.at(-1)?.split('\u001b[J') ?? [];
+      // The terminal has a carriage return of its own before each newline.
+      const lines = frame.replaceAll('\u001b[K', '').split(/\r+\n/);
+      const columns = width || 80;
+      expect(lines.length).toBe(height || 24);
+      for (const line of lines) expect(line.length, line).toBeLessThanOrEqual(columns);
+      const rows = lines.filter((line) => line.startsWith('crawler-x'));
+      expect(lines).toContain(`and ${20 - rows.length} more`);
+      expect(rows.length).toBe((height || 24) - 16);
+      expect(rows[0]?.split(' ')[0]?.length).toBe(columns === 80 ? 12 : 40);
+      expect(lines.find((line) => line.startsWith('PEER'))).toMatch(/ REFUSED$/);
+      expect(lines.slice(-2)).toEqual([expect.stringMatching(/^sort by n peer .* e refused$/), 'q quit']);
+    },
+  );
+
+  test.skipIf(missing.length > 0)(`Ctrl-C leaves the terminal as it was${without(missing)}`, async () => {
+    const { adminPath } = sharedBroker();
+    const run = sluiceInTerminal(['top', '--admin', adminPath]);
+    await run.says('q quit');
+    run.child.stdin.write('\u0003');
+    expect(await run.exited).toBe(0);
+    expect(run.stdout.trimEnd().endsWith('\u001b[?1049l')).toBe(true);
+  });
+});
+
+describe('SIGHUP', () => {
+  test('changes the log level and the tokens at once, and names what needs a restart', async () => {
+    const folder = temporaryFolder();
+    const [socketPath, config, admin] = ['b.sock', 'config.json', 'a.sock'].map((name) => join(folder, name));
+    const tokens = (token: string) => ({ auth: { tokens: { app: [token] } } });
+    const [before, after] = ['the-first-token-0123', 'the-second-token-0123'];
+    const write = (options: object) => writeFileSync(config ?? '', JSON.stringify(options), { mode: 0o600 });
+    write(tokens(before ?? ''));
+    const run = sluice([
+      'serve',
+      '--socket',
+      socketPath ?? '',
+      '--workers',
+      '1',
+      '--admin',
+      admin ?? '',
+      '--config',
+      config ?? '',
+    ]);
+    await run.says('"msg":"listening"');
+    write({ ...tokens(after ?? ''), logLevel: 'debug', maxConnections: 7 });
+    run.child.kill('SIGHUP');
+    await run.says('options are read again');
+    expect(run.stdout).toContain('"logLevel":"debug","needRestart":["maxConnections"]');
+    expect(run.stdout).not.toContain('-token-');
+    const peer = await Peer.connect(socketPath ?? '');
+    peer.say('hello', { role: 'app', token: after });
+    await peer.next('welcome');
+    await peer.close();
+    await run.says('connection has gone');
+    const line = run.stdout.split('\n').find((text) => text.includes('connection has gone')) ?? '';
+    expect(JSON.parse(line)).toMatchObject({ level: 20, role: 'app', connection: expect.any(String) });
+    const late = await Peer.connect(socketPath ?? '');
+    late.say('hello', { role: 'app', token: before });
+    await late.closed;
+    expect(late.errors).toEqual(['UNAUTHORIZED']);
+
+    writeFileSync(config ?? '', `{"auth":{"tokens":{"app":[${after}]}}}`);
+    run.child.kill('SIGHUP');
+    await run.says('options cannot be read again');
+    expect(run.stdout).not.toContain('-token-');
+    expect((await ask(admin ?? '', '/healthz')).status).toBe(200);
+    run.child.kill('SIGTERM');
+    expect(await run.exited).toBe(0);
+  });
+});

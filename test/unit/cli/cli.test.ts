@@ -1,0 +1,319 @@
+import { execFile } from 'node:child_process';
+import { existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { describe, expect, test } from 'vitest';
+import { Traffic } from '#src/traffic/traffic.js';
+import { shareBroker, startBroker, temporaryFolder, until } from '../../support/broker.js';
+import {
+  childrenOf,
+  type EndedRun,
+  packageRoot,
+  runSluice,
+  shareSluice,
+  sluice,
+  sluiceInTerminal,
+} from '../../support/cli.js';
+import { line, VALID } from '../../support/messages.js';
+import { Peer } from '../../support/peer.js';
+import { missingTools, without } from '../../support/tools.js';
+
+const shell = promisify(execFile);
+const missing = missingTools('python3');
+const SLUICE = `"${process.execPath}" "${join(packageRoot, 'dist/src/cli/main.js')}"`;
+
+const run = shareSluice();
+
+describe('sluice', () => {
+  test('--help names the commands', async () => {
+    const { code, stdout } = await run(['--help']);
+    expect(code).toBe(0);
+    for (const command of ['serve', 'pub', 'sub', 'demo']) expect(stdout).toContain(`  ${command}`);
+  });
+
+  test('--version is the package’s', async () => {
+    const { code, stdout } = await run(['--version']);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+  });
+
+  function expectRefusal(refused: EndedRun, code: number, text: string): void {
+    expect(refused.code).toBe(code);
+    expect(refused.stderr).toContain(text);
+    expect(refused.stdout).toBe('');
+    expect(refused.stderr.trim().split('\n').length).toBeLessThanOrEqual(2);
+  }
+
+  // Each exit code once from a process of its own.
+  test.each([
+    [['serve', '--schemas', '/nowhere.mjs'], 78, 'SCHEMA_MODULE_INVALID'],
+    [['serve', '--nonsense'], 64, "unknown option '--nonsense'"],
+    [['pub', '--socket', '/nowhere.sock'], 69, '/nowhere.sock'],
+    [['pub', '/nowhere.ndjson'], 66, '/nowhere.ndjson'],
+  ])('%j exits %i and says why', async (args, code, text) => {
+    expectRefusal(await runSluice(args), code, text);
+  });
+
+  test.each([
+    [['serve', '--max-connections', 'many'], 78, '--max-connections: expected a number'],
+    [['serve', '--heartbeat-interval', '0'], 78, '--heartbeat-interval: '],
+    [['serve', '--workers', '0'], 78, '--workers: Too small'],
+    [['serve', '--framing', 'xml'], 78, '--framing: expected one of auto, ndjson'],
+    [['serve', '--config', '/nowhere.json'], 78, '/nowhere.json'],
+    [['fly'], 64, "unknown command 'fly'"],
+    [['sub', '--overflow', 'explode'], 64, '--overflow'],
+    [['demo', '--crawlers', '0'], 64, 'Expected an integer, 1 or more.'],
+    [['demo', '--duration', '2147484'], 64, 'Expected an integer from 1 to 2147483.'],
+    [['sub', '--host', '127.0.0.1'], 78, '--host: needs --port'],
+    [['serve', '--socket', '/tmp/x.sock', '--port', '0'], 78, 'port: excludes socketPath'],
+    [['sub', '--socket', '/nowhere.sock'], 69, '/nowhere.sock'],
+    [['pub', '/tmp'], 66, '/tmp is a directory'],
+  ])('%j has exit code %i and says why', async (args, code, text) => {
+    expectRefusal(await run(args), code, text);
+  });
+
+  test('a bad environment is refused by name, and --help still helps', async () => {
+    const env = { SOCKET_BACKLOG: 'deep' };
+    const run = sluice(['serve'], env);
+    expect(await run.exited).toBe(78);
+    expect(run.stderr).toContain('SOCKET_BACKLOG: expected a number');
+    expect(await sluice(['serve', '--help'], env).exited).toBe(0);
+  });
+});
+
+describe('sluice serve', () => {
+  test('says in one JSON line where it listens; ends with 0 on SIGTERM', async () => {
+    const socketPath = join(temporaryFolder(), 'x.sock');
+    const run = sluice(['serve', '--socket', socketPath, '--workers', '1']);
+    await run.says('\n');
+    expect(JSON.parse(run.stdout)).toMatchObject({ level: 30, msg: 'listening', address: socketPath });
+    const peer = await Peer.connect(socketPath);
+    await peer.settled();
+    run.child.kill('SIGTERM');
+    expect(await run.exited).toBe(0);
+    expect(peer.errors).toEqual(['SHUTTING_DOWN']);
+    await peer.closed;
+    expect(
+      run.stdout
+        .trim()
+        .split('\n')
+        .map((text) => JSON.parse(text).msg),
+    ).toEqual(['listening', 'stopping', 'stopped']);
+    expect(run.stderr).toBe('');
+  });
+
+  test('leaves at once on a second signal', async () => {
+    const socketPath = join(temporaryFolder(), 'x.sock');
+    const run = sluice(['serve', '--socket', socketPath, '--workers', '1']);
+    await run.says('listening');
+    const [stuck, crawler] = [await Peer.connect(socketPath), await Peer.connect(socketPath)];
+    await stuck.subscribe({ overflow: 'block' });
+    stuck.socket.pause();
+    crawler.write(line(VALID.heartbeat).repeat(20_000));
+    await crawler.settled();
+    run.child.kill('SIGINT');
+    await run.says('stopping');
+    run.child.kill('SIGINT');
+    // Draining would have ended with 0, when its time is over.
+    expect(await run.exited).toBe(1);
+    await Promise.all([stuck.close(), crawler.close()]);
+  });
+
+  test.skipIf(missing.length > 0)(
+    `ends with the terminal that it runs in, and leaves no socket behind${without(missing)}`,
+    async () => {
+      const socketPath = join(temporaryFolder(), 'x.sock');
+      const run = sluiceInTerminal(['serve', '--socket', socketPath, '--workers', '1']);
+      await run.says('Ctrl-C stops the broker');
+      const [broker] = childrenOf(run.child.pid ?? 0);
+      const app = await (await Peer.connect(socketPath)).subscribe();
+      run.child.kill('SIGKILL');
+      await app.closed;
+      expect(app.errors).toEqual(['SHUTTING_DOWN']);
+      await until(() => !existsSync(`/proc/${broker?.pid}`));
+      expect(existsSync(socketPath)).toBe(false);
+    },
+  );
+
+  test('--print-config shows flag over environment over file over default', async () => {
+    const file = join(temporaryFolder(), 'config.json');
+    writeFileSync(
+      file,
+      JSON.stringify({ backlog: 1, maxConnections: 1, heartbeatInterval: 1111, workers: { threads: 5 } }),
+    );
+    const run = sluice(['serve', '--config', file, '--backlog', '3', '--print-config'], {
+      SOCKET_BACKLOG: '2',
+      SOCKET_MAX_CONNECTIONS: '2',
+    });
+    expect(await run.exited).toBe(0);
+    expect(JSON.parse(run.stdout)).toMatchObject({
+      backlog: 3,
+      maxConnections: 2,
+      heartbeatInterval: 1111,
+      heartbeatTimeout: 30_000,
+      workers: { threads: 5 },
+    });
+  });
+});
+
+describe('sluice schemas', () => {
+  test('lists each type, whether it has a pattern, and why not', async () => {
+    const listed = await run(['schemas', '--schemas', join(packageRoot, 'test/support/custom-schemas.mjs')]);
+    expect(listed.code).toBe(0);
+    expect(listed.stdout).toMatch(/^job_progress +crawler +compiled$/m);
+    expect(listed.stdout).toMatch(/^job_assignment +app +none +parsed always/m);
+    expect(listed.stdout).toMatch(/^page_fetched +crawler +none +its rule is a function$/m);
+  });
+});
+
+describe('sluice pub and sub', () => {
+  const sharedBroker = shareBroker();
+  const strictBroker = shareBroker({
+    maxMessagesPerSecond: 3,
+    auth: { tokens: { app: ['a-token-of-an-application'] } },
+  });
+
+  test('carry a file through, byte for byte', async () => {
+    const { socketPath, manager } = sharedBroker();
+    const file = join(temporaryFolder(), 'traffic.ndjson');
+    // More than is read, sent or written at a time.
+    const bytes = new Traffic({ seed: 4 }).block(6000);
+    writeFileSync(file, bytes);
+    const sub = sluice(['sub', '--socket', socketPath, '--overflow', 'block']);
+    await until(() => manager.getMetrics().protocol.subscriptions === 1);
+    const pub = sluice(['pub', '--socket', socketPath, file]);
+    expect(await pub.exited).toBe(0);
+    const text = bytes.toString();
+    await until(() => sub.stdout.length >= text.length);
+    sub.child.kill('SIGINT');
+    expect(await sub.exited).toBe(0);
+    expect(sub.stdout).toBe(text);
+    expect(sub.stderr + pub.stderr).toBe('');
+  });
+
+  test('pub reports refused lines with their numbers, and exits 1', async () => {
+    const { socketPath } = sharedBroker();
+    const pub = sluice(['pub', '--socket', socketPath]);
+    pub.child.stdin.end(
+      `${line(VALID.heartbeat)}\nnot json\n${line({ type: 'heartbeat', timestamp: 'CANARY' })}`,
+    );
+    expect(await pub.exited).toBe(1);
+    expect(pub.stderr).toContain('line 3: INVALID_JSON');
+    expect(pub.stderr).toContain(
+      'line 4: SCHEMA_VIOLATION [heartbeat]: timestamp expected datetime; data expected object',
+    );
+    expect(pub.stderr).not.toContain('CANARY');
+  });
+
+  test('end with an error when the broker goes away: pub also while its input has nothing', async () => {
+    const { manager, socketPath } = await startBroker();
+    const sub = sluice(['sub', '--socket', socketPath]);
+    const idle = sluice(['pub', '--socket', socketPath]);
+    idle.child.stdin.write(line(VALID.heartbeat));
+    const metrics = () => manager.getMetrics().protocol;
+    await until(() => metrics().accepted.heartbeat === 1 && metrics().subscriptions === 1);
+    const busy = sluice(['pub', '--socket', socketPath]);
+    busy.child.stdin.write(line(VALID.heartbeat));
+    await until(() => manager.getConnectionPool().size === 3);
+    await manager.stop();
+    busy.child.stdin.end(line(VALID.heartbeat));
+    for (const pub of [busy, idle]) {
+      expect(await pub.exited).toBe(1);
+      expect(pub.stderr).toContain('shutting down');
+    }
+    expect(await sub.exited).toBe(1);
+    expect(sub.stderr).toContain('the broker closed the connection');
+  });
+
+  test('pub sends messages with nothing between them in pieces, and tells lines as the input has them', async () => {
+    const { socketPath, connect } = sharedBroker();
+    const app = await (await connect()).subscribe();
+    const pub = sluice(['pub', '--socket', socketPath]);
+    const message = JSON.stringify(VALID.heartbeat);
+    const count = Math.ceil(600_000 / message.length);
+    pub.child.stdin.write(message.repeat(count));
+    // There is no newline yet, and much has come already.
+    await app.count(1 + Math.ceil(count / 2));
+    pub.child.stdin.end(`\nnot json\n${message.repeat(count)}\n\nnot json, too`);
+    expect(await pub.exited).toBe(1);
+    expect(pub.stderr).toMatch(
+      /^line 2: INVALID_JSON.*\nline 5: INVALID_JSON.*\nsent 5 lines, 1\.2 MB, 2 error replies\n$/,
+    );
+    await app.count(1 + count * 2);
+  });
+
+  test('pub says that there may be more when the broker has told of as many refused messages as it does', async () => {
+    const { socketPath } = sharedBroker();
+    const pub = sluice(['pub', '--socket', socketPath]);
+    pub.child.stdin.end('not json\n'.repeat(100));
+    expect(await pub.exited).toBe(1);
+    expect(pub.stderr).toMatch(
+      /^sent 100 lines, 900 B, 1\d error replies; more may have been refused .* sluice check/m,
+    );
+  });
+
+  test('pub says so, too, when the broker has a limit, and one answer stands for many messages', async () => {
+    const { socketPath } = strictBroker();
+    const pub = sluice(['pub', '--socket', socketPath]);
+    pub.child.stdin.end(line(VALID.heartbeat).repeat(5));
+    expect(await pub.exited).toBe(1);
+    expect(pub.stderr).toMatch(/^RATE_LIMITED: /);
+    expect(pub.stderr).toMatch(/^sent 5 lines, .*; more may have been refused/m);
+  });
+
+  test('sub ends when the broker refuses its subscription, and says why once', async () => {
+    const { socketPath } = strictBroker();
+    const sub = sluice(['sub', '--socket', socketPath, '--role', 'crawler']);
+    expect(await sub.exited).toBe(1);
+    expect(sub.stderr).toMatch(/^sluice: UNAUTHORIZED: .*\n$/);
+  });
+
+  test('sub filters by type and job, and wraps with --meta', async () => {
+    const { socketPath, manager, connect } = sharedBroker();
+    const sub = sluice([
+      'sub',
+      '--socket',
+      socketPath,
+      '--types',
+      'job_*, heartbeat',
+      '--job',
+      'job-1',
+      '--meta',
+    ]);
+    await until(() => (manager.getMetrics().protocol.subscriptions ?? 0) > 0);
+    const crawler = await connect();
+    crawler.say('hello', { role: 'crawler', crawlerId: 'crawler-1' });
+    crawler.write(
+      line({ ...VALID.job_started, jobId: 'job-2' }) + line(VALID.heartbeat) + line(VALID.job_started),
+    );
+    await sub.says('\n');
+    expect(JSON.parse(sub.stdout)).toMatchObject({
+      crawlerId: 'crawler-1',
+      seq: 4,
+      message: VALID.job_started,
+    });
+  });
+
+  test('work in a pipe: head ends sub quietly', async () => {
+    const { socketPath, manager, connect } = sharedBroker();
+    let isOver = false;
+    const piped = shell('bash', [
+      '-c',
+      `set -o pipefail; ${SLUICE} sub --socket ${socketPath} | head -n 2`,
+    ]).finally(() => {
+      isOver = true;
+    });
+    await until(() => (manager.getMetrics().protocol.subscriptions ?? 0) === 1);
+    const text = line(VALID.heartbeat).repeat(200);
+    const quoted = text.replaceAll('"', '\\"').replaceAll('\n', '\\n');
+    await shell('bash', ['-c', `printf "${quoted}" | ${SLUICE} pub --socket ${socketPath}`]);
+    const crawler = await connect();
+    while (!isOver) {
+      crawler.write(text);
+      await crawler.settled();
+    }
+    const { stdout, stderr } = await piped;
+    expect(stdout).toBe(line(VALID.heartbeat).repeat(2));
+    expect(stderr).toBe('');
+  });
+});

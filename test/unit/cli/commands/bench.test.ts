@@ -1,0 +1,127 @@
+import type { SocketManager } from 'sluice';
+import { describe, expect, test } from 'vitest';
+import { shareBroker, startBroker, until } from '../../../support/broker.js';
+import { childrenOf, shareSluice, sluice } from '../../../support/cli.js';
+import { line, VALID } from '../../../support/messages.js';
+
+const APP_TOKEN = 'a-token-of-an-application';
+const CRAWLER_TOKEN = 'a-token-of-a-crawler';
+
+const runShared = shareSluice();
+const bench = (...args: readonly string[]) => runShared(['bench', ...args]);
+
+/** The messages that a broker has accepted, without those about connections and subscriptions. */
+function acceptedBy(manager: SocketManager): number {
+  const { accepted } = manager.getMetrics().protocol;
+  const sum = (counts: readonly (number | undefined)[]) =>
+    counts.reduce<number>((total, count) => total + (count ?? 0), 0);
+  return sum(Object.values(accepted)) - sum(['subscribe', 'ping', 'hello'].map((type) => accepted[type]));
+}
+
+describe('sluice bench', () => {
+  // Old messages are refused there: those of a bench are of now.
+  const sharedBroker = shareBroker({ maxMessageAge: 60_000 });
+
+  test('measures publishers and subscribers, and loses nothing', async () => {
+    const { socketPath, manager } = sharedBroker();
+    const before = acceptedBy(manager);
+    const run = await bench('--socket', socketPath, '--pub', '3', '--sub', '2', '--msgs', '20001');
+    expect(run.code).toBe(0);
+    expect(run.stdout).toMatch(/^20,001 messages of \d+ B, 3 → 2\n\n/);
+    expect(run.stdout).toMatch(/^ {2}published +[\d,]+ messages\/s, [\d.]+ [kMG]B\/s$/m);
+    expect(run.stdout).toMatch(/^ {2}each +min [\d,]+, avg [\d,]+, max [\d,]+ messages\/s$/m);
+    expect(run.stdout).toMatch(/^ {2}delivered +[\d,]+ messages\/s/m);
+    expect(run.stdout).toMatch(/^ {2}latency +p50 [\d.]+ [µm]s, p99 [\d.]+ [µm]s, p99\.9 [\d.]+ [µm]s/m);
+    expect(run.stderr).toBe('');
+    expect(acceptedBy(manager) - before).toBe(20_001);
+  });
+
+  test('--json, --size and no subscribers', async () => {
+    const { socketPath } = sharedBroker();
+    const run = await bench(
+      '--socket',
+      socketPath,
+      '--sub',
+      '0',
+      '--msgs',
+      '5000',
+      '--size',
+      '2000',
+      '--json',
+    );
+    expect(run.code).toBe(0);
+    const result = JSON.parse(run.stdout);
+    expect(result).toMatchObject({ messages: 5000, published: { messagesPerSecond: expect.any(Number) } });
+    expect(result.bytes / 5000).toBeGreaterThan(1900);
+    expect(result.delivered).toBeUndefined();
+  });
+
+  test('--latency times every message, and none of other crawlers', async () => {
+    const { socketPath, connect } = sharedBroker();
+    const other = await connect();
+    const heartbeat = line({ ...VALID.heartbeat, timestamp: new Date().toISOString() });
+    const timer = setInterval(() => other.write(heartbeat.repeat(20)), 5);
+    const run = await bench('--socket', socketPath, '--latency', '500', '--msgs', '300', '--json').finally(
+      () => clearInterval(timer),
+    );
+    expect(run.code).toBe(0);
+    const { latency, published } = JSON.parse(run.stdout);
+    expect(latency.samples).toBe(300);
+    expect(latency.p50).toBeGreaterThan(0);
+    expect(latency.p50).toBeLessThanOrEqual(latency.p99);
+    expect(published.messagesPerSecond).toBeLessThan(600);
+    other.write(line({ type: 'ping' }));
+    await other.next('pong');
+    expect(other.errors).toEqual([]);
+  });
+
+  test('goes in with the tokens of both roles, and puts them where no other user can read them', async () => {
+    const { socketPath, manager } = await startBroker({
+      auth: { tokens: { crawler: [CRAWLER_TOKEN], app: [APP_TOKEN] } },
+    });
+    const args = ['bench', '--socket', socketPath, '--role', 'app', '--msgs', '100'];
+    const tokens = { SLUICE_TOKEN: APP_TOKEN, SLUICE_CRAWLER_TOKEN: CRAWLER_TOKEN };
+    const run = sluice(args, tokens);
+    const commandLines: string[] = [];
+    manager.on('connection_added', () => {
+      // Both processes of peers are there, and wait for this broker.
+      if (manager.getConnectionPool().size < 2 || commandLines.length > 0) return;
+      commandLines.push(...childrenOf(run.child.pid ?? 0).map(({ commandLine }) => commandLine));
+    });
+    expect(await run.exited).toBe(0);
+    expect(commandLines.length).toBe(2);
+    for (const commandLine of commandLines) {
+      expect(commandLine).toContain('bench-peers.js');
+      expect(commandLine).not.toContain('a-token');
+    }
+    const wrong = sluice(args, { ...tokens, SLUICE_TOKEN: CRAWLER_TOKEN });
+    expect(await wrong.exited).toBe(1);
+    expect(wrong.stderr).toContain('UNAUTHORIZED');
+  });
+
+  test('says so when the broker refuses the messages, or goes away', async () => {
+    const { socketPath } = await startBroker({ maxMessagesPerSecond: 1 });
+    const refused = sluice(['bench', '--socket', socketPath, '--msgs', '1000']);
+    expect(await refused.exited).toBe(1);
+    expect(refused.stderr).toContain('RATE_LIMITED');
+    const { socketPath: other, manager } = await startBroker();
+    const left = sluice(['bench', '--socket', other, '--latency', '100', '--msgs', '100000']);
+    await until(() => manager.getConnectionPool().size === 2);
+    await manager.stop();
+    expect(await left.exited).toBe(1);
+    expect(left.stderr).toMatch(/CONNECTION_CLOSED|SHUTTING_DOWN/);
+  });
+
+  test.each([
+    [['--socket', '/nowhere.sock'], 69, '/nowhere.sock'],
+    [['--size', '20'], 78, '--size: must be at least'],
+    [['--size', '2000', '--mix'], 64, 'cannot be used with'],
+    [['--latency', '10', '--size', '2000'], 64, 'cannot be used with'],
+    [['--pub', '0'], 64, 'Expected an integer, 1 or more.'],
+  ])('%j exits %i', async (args, code, text) => {
+    const run = await bench(...args);
+    expect(run.code).toBe(code);
+    expect(run.stderr).toContain(text);
+    expect(run.stdout).toBe('');
+  });
+});

@@ -1,0 +1,65 @@
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { ask } from '../../../support/admin.js';
+import { temporaryFolder } from '../../../support/broker.js';
+import { childrenOf, sluice } from '../../../support/cli.js';
+
+interface Stats {
+  readonly connections: { readonly open: number };
+  readonly totals: { readonly messagesReceived: number };
+}
+
+/** What the broker of a demo tells of itself. */
+async function statsAt(admin: string): Promise<Stats> {
+  return JSON.parse((await ask(admin, '/api/stats')).body) as Stats;
+}
+
+describe('sluice demo', () => {
+  test('shows a broker at work, and sums up', async () => {
+    const run = sluice(['demo', '--crawlers', '3', '--rate', '2000', '--duration', '3', '--workers', '1']);
+    expect(await run.exited).toBe(0);
+    expect(run.stdout).toContain('3 crawlers');
+    const numbers = /checked +([\d,]{4,}) messages, ([1-9]\d*) of them refused/.exec(run.stdout) ?? [];
+    const [checked, refused] = numbers.slice(1).map((text) => Number(text.replaceAll(',', '')));
+    expect(run.stdout).toMatch(/job_progress +[\d,]+/);
+    const subscriber = Number(/subscriber +([\d,]+)/.exec(run.stdout)?.[1]?.replaceAll(',', ''));
+    expect(subscriber).toBeGreaterThan(2000);
+    expect(subscriber).toBe((checked ?? 0) - (refused ?? 0));
+    expect(run.stderr).toBe('');
+  });
+
+  test('says so when its peers leave early, and leaves nothing behind', async () => {
+    const folder = temporaryFolder();
+    const run = sluice(['demo', '--duration', '60', '--workers', '1'], { TMPDIR: folder });
+    await run.says('A broker');
+    const peers = childrenOf(run.child.pid ?? 0).filter(({ commandLine }) =>
+      commandLine.includes('demo-peers'),
+    );
+    process.kill(peers[0]?.pid ?? 0, 'SIGKILL');
+    expect(await run.exited).toBe(1);
+    expect(run.stderr).toMatch(/^sluice: Error: the (subscriber|fleet) left early, with SIGKILL\n$/);
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
+  test('has room for as many crawlers as it is asked for', async () => {
+    const admin = join(temporaryFolder(), 'admin.sock');
+    // With the subscriber, one more than a broker has room for by default.
+    const fleet = ['--crawlers', '1024', '--rate', '100', '--duration', '60', '--workers', '1'];
+    const run = sluice(['demo', ...fleet, '--admin', admin]);
+    await run.says('The dashboard');
+    await expect.poll(async () => (await statsAt(admin)).connections.open).toBe(1025);
+    run.child.kill('SIGINT');
+    expect(await run.exited).toBe(0);
+  });
+
+  test('as fast as it goes, ends on SIGINT', async () => {
+    const admin = join(temporaryFolder(), 'admin.sock');
+    const run = sluice(['demo', '--rate', '0', '--duration', '60', '--crawlers', '2', '--admin', admin]);
+    await run.says('The dashboard');
+    await expect.poll(async () => (await statsAt(admin)).totals.messagesReceived).toBeGreaterThan(20_000);
+    run.child.kill('SIGINT');
+    expect(await run.exited).toBe(0);
+    expect(run.stdout).toContain('on average');
+  });
+});

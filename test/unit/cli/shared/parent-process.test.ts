@@ -1,0 +1,20 @@
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { text } from 'node:stream/consumers';
+import { expect, onTestFinished, test } from 'vitest';
+import { packageRoot } from '../../../support/cli.js';
+
+test('a process that still has something to tell leaves quietly with the command that started it', async () => {
+  const child = fork(join(packageRoot, 'test/support/late-teller.mjs'), {
+    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+  });
+  onTestFinished(() => void child.kill('SIGKILL'));
+  const stderr = text(child.stderr as Readable);
+  child.send(500);
+  expect(await once(child, 'message')).toEqual([{ busy: 500 }, undefined]);
+  child.disconnect();
+  expect(await once(child, 'exit')).toEqual([0, null]);
+  expect(await stderr).toBe('');
+});

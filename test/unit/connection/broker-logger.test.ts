@@ -1,0 +1,71 @@
+import { Writable } from 'node:stream';
+import { type Logger, pino } from 'pino';
+import { describe, expect, test } from 'vitest';
+import { brokerLogger, connectionLogger, logGone } from '#src/connection/broker-logger.js';
+import { startBroker } from '../../support/broker.js';
+
+/** A caller's logger, and the lines that it has written. */
+function callersLogger(level = 'info'): { logger: Logger; lines: () => Record<string, unknown>[] } {
+  let text = '';
+  const sink = new Writable({
+    write(bytes: Buffer, _encoding, done) {
+      text += bytes.toString();
+      done();
+    },
+  });
+  const lines = () =>
+    text
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+  return { logger: pino({ level }, sink), lines };
+}
+
+describe('the logger of a broker', () => {
+  test('blanks what a key calls secret, on top and one level down', () => {
+    const { logger, lines } = callersLogger();
+    brokerLogger(logger).info({ token: 'a', data: { access_token: 'b', code: 'c' } }, 'text');
+    expect(lines()).toMatchObject([{ token: '***', data: { access_token: '***', code: 'c' }, msg: 'text' }]);
+  });
+
+  test('has a level of its own', () => {
+    const { logger, lines } = callersLogger();
+    const log = brokerLogger(logger);
+    log.level = 'debug';
+    log.debug('heard');
+    logger.debug('not heard');
+    expect(lines().map(({ msg }) => msg)).toEqual(['heard']);
+    expect(logger.level).toBe('info');
+  });
+
+  test('says of a connection what it is by now', async () => {
+    const { manager, connect } = await startBroker();
+    const { logger, lines } = callersLogger();
+    const peer = await connect();
+    await peer.settled();
+    const [connection] = manager.getConnectionPool().all();
+    if (connection === undefined) throw new Error('no connection');
+    connectionLogger(logger, connection).info('before');
+    peer.say('hello', { role: 'crawler', crawlerId: 'crawler-1' });
+    await peer.next('welcome');
+    connectionLogger(logger, connection).info('after');
+    const [before, after] = lines();
+    expect(before).toMatchObject({ connection: connection.id, role: 'crawler' });
+    expect(before).not.toHaveProperty('crawlerId');
+    expect(after).toMatchObject({ connection: connection.id, crawlerId: 'crawler-1' });
+  });
+
+  test('says aloud that a connection has gone only where the broker found fault with it', async () => {
+    const { manager, connect } = await startBroker();
+    const { logger, lines } = callersLogger();
+    await (await connect()).settled();
+    const [connection] = manager.getConnectionPool().all();
+    if (connection === undefined) throw new Error('no connection');
+    for (const reason of ['peer', 'ECONNRESET', 'SHUTTING_DOWN', 'SLOW_CONSUMER', 'UNAUTHORIZED', 'toString'])
+      logGone(logger, connection, reason);
+    expect(lines()).toMatchObject([
+      { level: 40, reason: 'SLOW_CONSUMER', connection: connection.id },
+      { level: 40, reason: 'UNAUTHORIZED' },
+    ]);
+  });
+});

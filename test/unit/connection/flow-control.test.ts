@@ -1,0 +1,88 @@
+import { expect, test } from 'vitest';
+import { startBroker, until } from '../../support/broker.js';
+import { line, VALID } from '../../support/messages.js';
+import { numberedBlock } from '../../support/numbered.js';
+
+const MiB = 1024 * 1024;
+
+test('short messages of many visitors, which one subscriber does not take, hold little and stop nobody', async () => {
+  const { manager, connect } = await startBroker({ maxBufferedBytes: 4 * MiB });
+  const slow = await (await connect()).subscribe({ overflow: 'drop-oldest' });
+  slow.socket.pause();
+  const publisher = await connect();
+  // What the kernel takes for the subscriber is full.
+  publisher.write(numberedBlock(0, 0, 2000));
+  await publisher.settled();
+  const before = manager.getMetrics().memory.heldBytes;
+  const visits = 449;
+  for (let visit = 0; visit < visits; visit++) {
+    const peer = await connect();
+    peer.write(line(VALID.heartbeat));
+    await peer.settled();
+    await peer.close();
+  }
+  const { flow, memory } = manager.getMetrics();
+  expect(flow.pauses).toBe(0);
+  // Their bytes, and nothing around them.
+  expect(memory.heldBytes - before).toBe(visits * line(VALID.heartbeat).length);
+  slow.socket.resume();
+  await slow.settled();
+  expect(slow.forwarded).toHaveLength(2000 + visits);
+});
+
+test('copies that wait count against the budget, and no more when they are taken', async () => {
+  const { manager, connect } = await startBroker({ maxBufferedBytes: MiB });
+  const slow = await (await connect()).subscribe({ meta: true });
+  slow.socket.pause();
+  const publisher = await connect();
+  const [first] = manager.getConnectionPool().all();
+  const count = 80;
+  let sent = 0;
+  while (!manager.getMetrics().flow.isPaused) {
+    // Less than what is copied into slabs.
+    publisher.write(numberedBlock(0, sent, sent + count));
+    sent += count;
+    await until(() => manager.getMetrics().protocol.accepted.job_progress === sent);
+  }
+  expect(first?.statistics.pendingBytes).toBeGreaterThan(0.5 * MiB);
+  expect(first?.statistics.pendingBytes).toBeLessThan(2 * MiB);
+  slow.socket.resume();
+  await publisher.settled();
+  await slow.settled();
+  expect(slow.lines.filter((text) => text.includes('"seq"'))).toHaveLength(sent);
+  await until(() => manager.getMetrics().memory.heldBytes === 0);
+  expect(manager.getMetrics().flow.isPaused).toBe(false);
+});
+
+test('bytes that wait for many subscribers count once, copied or not, and stop nobody', async () => {
+  const { manager, connect } = await startBroker({ maxBufferedBytes: 3 * MiB, maxPendingBytes: MiB / 2 });
+  const publisher = await connect();
+  const slow = await Promise.all(
+    Array.from({ length: 20 }, async (_, index) => {
+      // Half of them get copies with something put around each message.
+      const peer = await (await connect()).subscribe({ overflow: 'drop-oldest', meta: index % 2 === 0 });
+      peer.socket.pause();
+      return peer;
+    }),
+  );
+  let sent = 0;
+  // Until each of them has dropped some: then twenty times half a megabyte wait.
+  while (
+    !slow.every(
+      (_, index) => (manager.getConnectionPool().all()[index + 1]?.statistics.messagesDropped ?? 0) > 0,
+    )
+  ) {
+    publisher.write(numberedBlock(0, sent, sent + 50));
+    sent += 50;
+    await until(
+      () =>
+        manager.getMetrics().protocol.accepted.job_progress === sent || manager.getMetrics().flow.isPaused,
+    );
+    expect(manager.getMetrics().flow.isPaused).toBe(false);
+  }
+  const { flow, memory } = manager.getMetrics();
+  expect(flow.pauses).toBe(0);
+  expect(memory.heldBytes).toBeGreaterThan(MiB / 4);
+  for (const peer of slow) peer.socket.destroy();
+  await until(() => manager.getMetrics().memory.heldBytes === 0);
+});

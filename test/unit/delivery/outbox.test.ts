@@ -1,0 +1,284 @@
+import { Writable } from 'node:stream';
+import { SlabPool } from 'sluice';
+import { describe, expect, test } from 'vitest';
+import { Outbox, type Piece } from '#src/delivery/outbox.js';
+import type { OverflowPolicy } from '../../../src/messages/messages.js';
+import { shortestTime } from '../../support/timing.js';
+
+/** A socket whose writes finish when the test says so. */
+class SlowSocket extends Writable {
+  readonly written: string[] = [];
+  writes = 0;
+  #finish: (() => void)[] = [];
+
+  constructor() {
+    super({ highWaterMark: 1 << 30 });
+  }
+
+  override _write(bytes: Buffer, _encoding: string, done: () => void): void {
+    this.#take([bytes], done);
+  }
+
+  override _writev(chunks: { chunk: Buffer }[], done: () => void): void {
+    this.#take(
+      chunks.map(({ chunk }) => chunk),
+      done,
+    );
+  }
+
+  #take(chunks: Buffer[], done: () => void): void {
+    this.writes++;
+    this.written.push(...chunks.map(String));
+    this.#finish.push(done);
+  }
+
+  /** Finishes the present write, and lets the stream's callbacks run. */
+  async finish(): Promise<void> {
+    for (const done of this.#finish.splice(0)) done();
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+function createOutbox(policy: OverflowPolicy, maxPendingBytes = 100) {
+  const socket = new SlowSocket();
+  const log: string[] = [];
+  const outbox = new Outbox(socket, maxPendingBytes, {
+    onSlow: (messages) => log.push(`slow ${messages}`),
+    onUnread: (isUnread) => log.push(isUnread ? 'unread' : 'read'),
+    onDropped: (messages) => log.push(`dropped ${messages}`),
+    onBlocked: (isBlocked) => log.push(isBlocked ? 'blocked' : 'caught up'),
+    onWritten: (bytes, messages) => log.push(`written ${bytes}/${messages}`),
+  });
+  outbox.policy = policy;
+  return { socket, outbox, log };
+}
+
+const piece = (text: string, messages = 1): Piece => ({
+  bytes: Buffer.from(text),
+  slab: undefined,
+  messages,
+});
+
+describe('writing', () => {
+  test('what is queued in one turn goes out in one write', async () => {
+    const { socket, outbox, log } = createOutbox('disconnect');
+    outbox.deliver(piece('aa', 2));
+    outbox.send(Buffer.from('b'));
+    outbox.deliver(piece('ccc', 3));
+    outbox.flush(0);
+    expect(socket.writes).toBe(1);
+    expect(socket.written).toEqual(['aa', 'b', 'ccc']);
+    await socket.finish();
+    expect(log).toEqual(['written 6/6']);
+    expect(outbox.pendingBytes).toBe(0);
+  });
+
+  test('what comes during a write goes with the next one', async () => {
+    const { socket, outbox } = createOutbox('disconnect');
+    outbox.deliver(piece('a'));
+    outbox.flush(0);
+    outbox.deliver(piece('b'));
+    outbox.flush(0);
+    expect(socket.written).toEqual(['a']);
+    await socket.finish();
+    expect(socket.written).toEqual(['a', 'b']);
+  });
+
+  test('holds a slab until its bytes are written', async () => {
+    const { socket, outbox } = createOutbox('disconnect');
+    const pool = new SlabPool(64 * 1024);
+    const slab = pool.acquire(1);
+    outbox.deliver({ bytes: slab.arena.bytes.subarray(0, 10), slab, messages: 1 });
+    slab.close();
+    outbox.flush(0);
+    expect(pool.heldBytes).toBe(slab.size);
+    await socket.finish();
+    expect(pool.heldBytes).toBe(0);
+  });
+
+  test('tells how long a write has been going on', async () => {
+    const { socket, outbox } = createOutbox('disconnect');
+    expect(outbox.stalledFor(500)).toBe(0);
+    outbox.deliver(piece('a'));
+    outbox.flush(100);
+    expect(outbox.stalledFor(500)).toBe(400);
+    await socket.finish();
+    expect(outbox.stalledFor(500)).toBe(0);
+  });
+
+  test('drained resolves when all is written', async () => {
+    const { socket, outbox } = createOutbox('disconnect');
+    await outbox.drained();
+    outbox.deliver(piece('a'));
+    outbox.flush(0);
+    const drained = outbox.drained();
+    await socket.finish();
+    await drained;
+  });
+
+  test('copies a small slice that has to wait, so that it does not hold its slab; a large one stays', async () => {
+    const pool = new SlabPool(64 * 1024);
+    const { socket, outbox } = createOutbox('block', 100_000);
+    outbox.deliver(piece('first'));
+    outbox.flush(0);
+    const [small, large] = [pool.acquire(1), pool.acquire(1)];
+    small.arena.bytes.fill('s', small.base, small.base + 100);
+    outbox.deliver({
+      bytes: small.arena.bytes.subarray(small.base, small.base + 100),
+      slab: small,
+      messages: 1,
+    });
+    outbox.deliver({
+      bytes: large.arena.bytes.subarray(large.base, large.base + 4096),
+      slab: large,
+      messages: 1,
+    });
+    for (const slab of [small, large]) slab.close();
+    expect(pool.heldBytes).toBe(large.size);
+    outbox.flush(0);
+    await socket.finish();
+    expect(socket.written[1]).toBe('s'.repeat(100));
+    await socket.finish();
+    expect(pool.heldBytes).toBe(0);
+  });
+});
+
+describe('overflow', () => {
+  test('disconnect: the peer is given up', () => {
+    const { outbox, log } = createOutbox('disconnect');
+    outbox.deliver(piece('x'.repeat(100)));
+    outbox.deliver(piece('y'));
+    expect(log).toEqual(['slow 1']);
+    expect(outbox.pendingBytes).toBe(100);
+  });
+
+  test('drop-newest: what comes is dropped and counted', () => {
+    const { outbox, log } = createOutbox('drop-newest');
+    outbox.deliver(piece('x'.repeat(90)));
+    outbox.deliver(piece('y'.repeat(20), 7));
+    outbox.deliver(piece('z'.repeat(10)));
+    expect(log).toEqual(['dropped 7']);
+    expect(outbox.pendingBytes).toBe(100);
+  });
+
+  test('drop-oldest: what waits longest is dropped and counted, but not the broker’s own words', async () => {
+    const { socket, outbox, log } = createOutbox('drop-oldest');
+    outbox.deliver(piece('w'.repeat(10)));
+    outbox.flush(0);
+    outbox.send(Buffer.from('reply'));
+    outbox.deliver(piece('x'.repeat(40), 4));
+    outbox.deliver(piece('y'.repeat(40), 5));
+    outbox.deliver(piece('z'.repeat(30), 6));
+    expect(log).toEqual(['dropped 4']);
+    await socket.finish();
+    expect(socket.written.map((text) => text[0])).toEqual(['w', 'r', 'y', 'z']);
+  });
+
+  test('drop-oldest: when all is in the socket, the newest goes', () => {
+    const { outbox, log } = createOutbox('drop-oldest');
+    outbox.deliver(piece('w'.repeat(90)));
+    outbox.flush(0);
+    outbox.deliver(piece('x'.repeat(20), 3));
+    expect(log).toEqual(['dropped 3']);
+  });
+
+  test('block: nothing is dropped; it says so at the high mark, and again at the low one', async () => {
+    const { socket, outbox, log } = createOutbox('block');
+    outbox.deliver(piece('x'.repeat(100)));
+    outbox.flush(0);
+    outbox.deliver(piece('y'.repeat(60)));
+    expect(log).toEqual(['blocked']);
+    await socket.finish();
+    expect(log).toEqual(['blocked', 'written 100/1']);
+    await socket.finish();
+    expect(log.at(-1)).toBe('caught up');
+    expect(socket.written.join('')).toHaveLength(160);
+  });
+
+  test('one piece larger than the limit reaches a peer that is not behind, whatever the policy', async () => {
+    for (const policy of ['disconnect', 'drop-newest', 'drop-oldest', 'block'] as const) {
+      const { socket, outbox, log } = createOutbox(policy);
+      outbox.deliver(piece('x'.repeat(500)));
+      outbox.flush(0);
+      await socket.finish();
+      expect(socket.written).toHaveLength(1);
+      expect(log.filter((entry) => /slow|dropped/.test(entry))).toEqual([]);
+    }
+  });
+
+  test('drop-oldest keeps its pace with a long queue', () => {
+    const small = piece('x'.repeat(40));
+    const time = (length: number) => {
+      const { outbox } = createOutbox('drop-oldest', length * small.bytes.length);
+      const deliver = (count: number) => {
+        for (let index = 0; index < count; index++) outbox.deliver(small);
+      };
+      deliver(length);
+      return shortestTime(() => deliver(20_000));
+    };
+    time(100);
+    // A queue a thousand times as long, and not even fifty times the time: its length does not matter.
+    expect(time(100_000)).toBeLessThan(50 * time(100));
+  });
+
+  test('says when the broker’s own words are not read, and when they are again', async () => {
+    const { socket, outbox, log } = createOutbox('block', 1 << 30);
+    outbox.send(Buffer.alloc(200_000));
+    outbox.deliver(piece('x'.repeat(200_000)));
+    outbox.flush(0);
+    expect(log).toEqual([]);
+    outbox.send(Buffer.alloc(100_000));
+    expect(log).toEqual(['unread']);
+    await socket.finish();
+    expect(log).toEqual(['unread', 'written 400000/2', 'read']);
+  });
+
+  test('leaving block lets go of it', () => {
+    const { outbox, log } = createOutbox('block');
+    outbox.deliver(piece('x'.repeat(101)));
+    outbox.policy = 'drop-newest';
+    expect(log).toEqual(['blocked', 'caught up']);
+  });
+});
+
+describe('closing', () => {
+  test('tells how many messages are lost, lets go of slabs, and fails what waits', async () => {
+    const { outbox, log } = createOutbox('block');
+    const pool = new SlabPool(64 * 1024);
+    const slab = pool.acquire(1);
+    outbox.deliver({ bytes: slab.arena.bytes.subarray(0, 200), slab, messages: 3 });
+    outbox.flush(0);
+    outbox.deliver(piece('x', 2));
+    const errors: unknown[] = [];
+    outbox.send(Buffer.from('reply'), (error) => errors.push(error));
+    const drained = outbox.drained();
+    expect(outbox.close()).toBe(5);
+    await drained;
+    expect(outbox.close()).toBe(0);
+    expect(pool.heldBytes).toBe(0);
+    expect(outbox.pendingBytes).toBe(0);
+    expect(errors).toMatchObject([{ code: 'CONNECTION_CLOSED' }]);
+    expect(log.at(-1)).toBe('caught up');
+  });
+
+  test('a write that the socket’s end has cut off is not taken for done', async () => {
+    const { socket, outbox, log } = createOutbox('disconnect');
+    outbox.deliver(piece('a', 3));
+    outbox.flush(0);
+    socket.destroy();
+    await socket.finish();
+    expect(log).toEqual([]);
+    expect(outbox.close()).toBe(3);
+  });
+
+  test('afterwards, nothing is taken any more', () => {
+    const { socket, outbox } = createOutbox('disconnect');
+    outbox.close();
+    outbox.deliver(piece('x'));
+    const errors: unknown[] = [];
+    outbox.send(Buffer.from('y'), (error) => errors.push(error));
+    outbox.flush(0);
+    expect(socket.written).toEqual([]);
+    expect(errors).toHaveLength(1);
+  });
+});

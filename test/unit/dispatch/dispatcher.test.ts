@@ -1,0 +1,252 @@
+import { SlabPool } from 'sluice';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { pythonDumps } from '#bench/layouts.js';
+import { Dispatcher, type DispatcherOptions } from '#src/dispatch/dispatcher.js';
+import { type Chunk, Lane } from '#src/dispatch/lane.js';
+import { FRAME } from '#src/dispatch/verdict.js';
+import { startBroker, startPlainBroker, until } from '../../support/broker.js';
+import { changed, line, VALID } from '../../support/messages.js';
+import { WORKER_SETTINGS } from '../../support/worker-settings.js';
+
+/** How a batch is put together does not depend on how it is validated; without patterns, workers start sooner. */
+const LIGHT_SETTINGS = { ...WORKER_SETTINGS, patterns: 'off' } as const;
+
+async function createDispatcher(options: Partial<DispatcherOptions> = {}) {
+  const settled: Chunk[] = [];
+  const errors: unknown[] = [];
+  const dispatcher = new Dispatcher({
+    threads: 1,
+    concurrentTasksPerWorker: 2,
+    maxBatchBytes: 64 * 1024,
+    maxBatchMessages: 16_384,
+    validationTimeout: 5000,
+    settings: LIGHT_SETTINGS,
+    onVerdict: () => {},
+    onSettled: () => {},
+    onWorkerError: (error) => errors.push(error),
+    ...options,
+  });
+  onTestFinished(() => dispatcher.close());
+  await dispatcher.start();
+  const pool = new SlabPool(256 * 1024);
+  const lane = new Lane(
+    (chunk) => settled.push(chunk),
+    (error) => errors.push(error),
+  );
+  const submit = (text: string) => {
+    const slab = pool.acquire(text.length);
+    const end = slab.base + slab.arena.bytes.write(text, slab.base);
+    dispatcher.submit(lane, { slab, start: slab.base, end }, 0);
+    slab.close();
+  };
+  return { dispatcher, pool, lane, settled, errors, submit };
+}
+
+const beat = line(VALID.heartbeat);
+
+describe('batches', () => {
+  test('the first chunk goes at once, the others of its turn share a batch; all are settled in order, and their slabs let go', async () => {
+    const { dispatcher, pool, lane, settled, submit } = await createDispatcher();
+    for (let index = 1; index <= 5; index++) submit(beat.repeat(index));
+    expect(lane.pendingBytes).toBe(15 * beat.length);
+    await dispatcher.idle();
+    expect(settled.map(({ size }) => size / beat.length)).toEqual([1, 2, 3, 4, 5]);
+    expect(dispatcher.statistics.batches).toBe(2);
+    expect(lane.pendingBytes).toBe(0);
+    expect(pool.heldBytes).toBe(0);
+  });
+
+  test('neighbours in one slab become one chunk', async () => {
+    const { dispatcher, lane, settled, pool, submit } = await createDispatcher();
+    // While the broker is busy: an idle one would send the first on at once.
+    submit(beat);
+    const slab = pool.acquire(1);
+    slab.arena.bytes.write(beat + beat, slab.base);
+    const [start, middle, end] = [slab.base, slab.base + beat.length, slab.base + 2 * beat.length];
+    dispatcher.submit(lane, { slab, start, end: middle }, 0);
+    dispatcher.submit(lane, { slab, start: middle, end }, 0);
+    await dispatcher.idle();
+    expect(settled.map(({ size }) => size / beat.length)).toEqual([1, 2]);
+  });
+
+  test('while the workers are busy, batches grow up to their limit', async () => {
+    const { dispatcher, settled, submit } = await createDispatcher({ maxBatchBytes: 4 * beat.length });
+    for (let index = 0; index < 12; index++) submit(beat);
+    await dispatcher.idle();
+    expect(settled).toHaveLength(12);
+    expect(dispatcher.statistics).toMatchObject({ batches: 4, queuedBytes: 0, batchesInFlight: 0 });
+  });
+
+  test('a batch has about maxBatchMessages at most; a chunk of more is cut, and all of it settled', async () => {
+    const frames: number[] = [];
+    const { dispatcher, submit, settled } = await createDispatcher({
+      maxBatchMessages: 500,
+      onVerdict: (verdict) => frames.push(verdict.frames.length / FRAME.SIZE),
+    });
+    submit('{}'.repeat(20_000));
+    submit('1\n'.repeat(20_000));
+    await dispatcher.idle();
+    expect(frames.reduce((sum, count) => sum + count, 0)).toBe(40_000);
+    expect(Math.max(...frames)).toBeLessThanOrEqual(1000);
+    expect(frames.length).toBeGreaterThanOrEqual(40);
+    const ranges = settled.map(({ start, end }) => end - start);
+    expect(ranges.reduce((sum, size) => sum + size, 0)).toBe(80_000);
+  });
+
+  test('a long message before very many short ones is no reason to send them all in one batch', async () => {
+    const frames: number[] = [];
+    const { dispatcher, submit } = await createDispatcher({
+      maxBatchMessages: 500,
+      onVerdict: (verdict) => frames.push(verdict.frames.length / FRAME.SIZE),
+    });
+    submit(JSON.stringify({ type: 'x', pad: 'x'.repeat(200_000) }) + '{}'.repeat(20_000));
+    await dispatcher.idle();
+    expect(frames.reduce((sum, count) => sum + count, 0)).toBe(20_001);
+    expect(Math.max(...frames)).toBeLessThanOrEqual(1000);
+  });
+
+  test('idle resolves when the last chunk comes out of quarantine', async () => {
+    const schemas = new URL('../../support/deadly-schemas.mjs', import.meta.url).href;
+    const { dispatcher, settled, submit } = await createDispatcher({
+      settings: { ...LIGHT_SETTINGS, schemas },
+    });
+    submit(line({ type: 'deadly' }) + beat);
+    await dispatcher.idle();
+    expect(settled.map(({ failed }) => failed)).toEqual([true, false]);
+  });
+
+  test('idle resolves at once when there is nothing to do', async () => {
+    const { dispatcher } = await createDispatcher();
+    await dispatcher.idle();
+  });
+});
+
+describe('checking on the main thread', () => {
+  test('small batches of an idle broker go past the workers, all others through them, in order', async () => {
+    const { manager, connect } = await startBroker({ inlineBytes: 64 * 1024 });
+    const subscriber = await (await connect()).subscribe();
+    const crawler = await connect();
+    const dispatch = () => manager.getMetrics().dispatch;
+    const before = dispatch();
+
+    crawler.write(beat);
+    await subscriber.next('heartbeat');
+    expect(dispatch()).toMatchObject({
+      inlineBatches: before.inlineBatches + 1,
+      batches: before.batches,
+    });
+
+    // Bad, then good: no pattern knows the bad one, so the workers have a look at both.
+    crawler.write(`{"type":"heartbeat"}\n${beat}`);
+    expect((await crawler.next('error')).data).toMatchObject({ code: 'SCHEMA_VIOLATION', line: 2 });
+    await subscriber.count(3);
+    expect(dispatch().batches).toBe(before.batches + 1);
+
+    crawler.write(beat.repeat(5000));
+    await subscriber.count(5003);
+    expect(dispatch().batches).toBeGreaterThan(before.batches + 1);
+    expect(manager.getMetrics().protocol.accepted.heartbeat).toBe(5002);
+    expect(manager.getMetrics().memory.heldBytes).toBe(0);
+  });
+
+  test('is off unless asked for, and where patterns are not to be trusted alone', async () => {
+    for (const options of [{}, { inlineBytes: 1024, patterns: 'verify' }] as const) {
+      const { manager, connect } = await startBroker(options);
+      const subscriber = await (await connect()).subscribe();
+      (await connect()).write(beat);
+      await subscriber.next('heartbeat');
+      expect(manager.getMetrics().dispatch.inlineBatches).toBe(0);
+    }
+  });
+});
+
+describe('handing small batches over', () => {
+  async function startTrickle(options: Parameters<typeof startBroker>[0]) {
+    const { manager, connect } = await startBroker(options);
+    const subscriber = await (await connect()).subscribe();
+    const crawler = await connect();
+    let sent = 0;
+    /** One heartbeat, numbered, all the way. Gives its number. */
+    const next = async () => {
+      crawler.write(line(changed('heartbeat', { totalProcessed: ++sent })));
+      await subscriber.count(sent + 1);
+      return sent;
+    };
+    return { dispatch: () => manager.getMetrics().dispatch, manager, crawler, subscriber, next };
+  }
+
+  test('one message after another: delivered, counted and answered like all others, in order', async () => {
+    const { dispatch, manager, crawler, subscriber, next } = await startTrickle({});
+    let sent = 0;
+    while (dispatch().handedOver < 10) sent = await next();
+    expect(dispatch().handedOver).toBeLessThan(dispatch().batches);
+
+    // The worker declines this, and then has to make room for a stream of batches.
+    crawler.write(`{"type":"heartbeat"}\n${beat}`);
+    expect((await crawler.next('error')).data).toMatchObject({ code: 'SCHEMA_VIOLATION', line: sent + 1 });
+    for (let round = 0; round < 50; round++) crawler.write(beat.repeat(round));
+    crawler.write(line(changed('heartbeat', { totalProcessed: sent + 1 })));
+    const accepted = sent + 1 + 1225 + 1;
+    await subscriber.count(accepted + 1);
+    const processed = subscriber.forwarded.map(
+      ({ data }) => (data as { totalProcessed: number }).totalProcessed,
+    );
+    expect([...processed.slice(0, sent), processed.at(-1)]).toEqual(
+      Array.from({ length: sent + 1 }, (_, index) => index + 1),
+    );
+    expect(manager.getMetrics().protocol.accepted.heartbeat).toBe(accepted);
+    expect(manager.getMetrics().memory.heldBytes).toBe(0);
+  });
+
+  test('is off where patterns are off, or not to be trusted alone', async () => {
+    for (const patterns of ['off', 'verify'] as const) {
+      const { dispatch, next } = await startTrickle({ patterns });
+      while ((await next()) < 40);
+      expect(dispatch().handedOver).toBe(0);
+    }
+  });
+});
+
+describe('workers', () => {
+  /** Messages of a layout that come alone, after which it has its pattern for certain. */
+  const MOST_UNTIL_LEARNED = 124;
+
+  test('learn the layouts that crawlers write, and tell so', async () => {
+    const { manager, connect } = await startBroker();
+    const subscriber = await (await connect()).subscribe();
+    const python = `${pythonDumps(VALID.heartbeat)}\n`;
+    const crawler = await connect();
+    for (let round = 1; round <= 2; round++) {
+      crawler.write(python.repeat(MOST_UNTIL_LEARNED));
+      await subscriber.count(1 + round * MOST_UNTIL_LEARNED);
+    }
+    const { matched, layoutsLearned, layoutsDropped } = manager.getMetrics().protocol;
+    expect({ layoutsLearned, layoutsDropped }).toEqual({ layoutsLearned: 1, layoutsDropped: 0 });
+    expect(matched).toBeGreaterThanOrEqual(MOST_UNTIL_LEARNED);
+  });
+
+  test('that cannot start fail the start', async () => {
+    const failing = createDispatcher({ settings: { ...LIGHT_SETTINGS, schemas: 'file:///nowhere.mjs' } });
+    await expect(failing).rejects.toMatchObject({ code: 'WORKERS_FAILED' });
+  });
+
+  test('that die have their batch tried again; what kills twice is refused, and the rest delivered', async () => {
+    const { manager, connect } = await startPlainBroker({
+      schemas: new URL('../../support/deadly-schemas.mjs', import.meta.url),
+    });
+    const errors: unknown[] = [];
+    manager.on('pool_error', ({ error }) => errors.push(error));
+    const subscriber = await (await connect()).subscribe();
+    const [good, deadly] = [await connect(), await connect()];
+    deadly.write(line({ type: 'deadly' }));
+    good.write(beat);
+    expect((await deadly.next('error')).data).toMatchObject({ code: 'VALIDATION_FAILED', line: 1 });
+    await subscriber.next('heartbeat');
+    deadly.write(beat);
+    await subscriber.next((message) => message !== undefined && subscriber.forwarded.length === 2);
+    expect(errors.length).toBeGreaterThan(0);
+    expect(manager.getMetrics().dispatch).toMatchObject({ failedChunks: 1 });
+    await until(() => manager.isHealthy());
+    expect(manager.getMetrics().memory.heldBytes).toBe(0);
+  });
+});

@@ -1,0 +1,192 @@
+import * as fc from 'fast-check';
+import { MessageRegistry, MessageValidator } from 'sluice';
+import { describe, expect, test } from 'vitest';
+import * as z from 'zod';
+import { findIssues } from '#src/messages/issue-finder.js';
+import { MAX_ISSUE_BYTES } from '#src/messages/issues.js';
+import { shortestTime } from '../../support/timing.js';
+
+const LIMIT = 8;
+
+const point = z.looseObject({
+  x: z.number(),
+  y: z.number().optional(),
+  tags: z.array(z.string()).optional(),
+});
+const tree: z.ZodType = z.lazy(() => z.looseObject({ name: z.string(), children: z.array(tree).optional() }));
+const shape = z.discriminatedUnion('kind', [
+  z.looseObject({ kind: z.literal('circle'), radius: z.number() }),
+  z.strictObject({ kind: z.literal('square'), side: z.number().min(1) }),
+]);
+const schema = z.strictObject({
+  points: z.array(point),
+  counts: z.record(z.string(), z.number()),
+  coded: z.record(z.string().regex(/^[a-z]+$/), z.string().nullable()).optional(),
+  pair: z.tuple([z.string(), z.number()], z.boolean()).optional(),
+  shapes: z.array(shape).default([]),
+  tree: tree.optional(),
+  either: z.union([z.string(), z.array(z.number()), point]).optional(),
+  rest: z.object({ a: z.string() }).catchall(z.number()).readonly().optional(),
+});
+
+const leaf = fc.oneof(fc.string({ maxLength: 3 }), fc.integer(), fc.boolean(), fc.constant(null));
+const name = fc.constantFrom(
+  'x',
+  'y',
+  'tags',
+  'kind',
+  'radius',
+  'side',
+  'name',
+  'children',
+  'a',
+  'B',
+  'constructor',
+);
+const { anything } = fc.letrec((tie) => ({
+  anything: fc.oneof(
+    { maxDepth: 3 },
+    leaf,
+    fc.array(tie('anything'), { maxLength: 5 }),
+    fc.dictionary(name, tie('anything'), { maxKeys: 5 }),
+    fc.constantFrom(
+      { kind: 'circle', radius: 1 },
+      { kind: 'square', side: 0 },
+      { name: 'n', children: [] },
+      { x: 1 },
+    ),
+  ),
+}));
+const message = fc.record(
+  Object.fromEntries(Object.keys(schema.shape).map((key) => [key, anything])) as Record<
+    string,
+    fc.Arbitrary<unknown>
+  >,
+  { requiredKeys: ['points', 'counts'] },
+);
+
+const placeOf = ({ path, code }: { path: PropertyKey[]; code: string }) => `${path.join('.')} ${code}`;
+
+describe('findIssues', () => {
+  test('finds what zod finds: all of it below the limit, as much as the limit above', () => {
+    fc.assert(
+      fc.property(message, fc.constantFrom(1, 2, LIMIT, 100), (value, limit) => {
+        // As messages are: no undefined, no holes, no prototypes.
+        const parsed: unknown = JSON.parse(JSON.stringify(value));
+        const all = z.safeParse(schema, parsed).error?.issues ?? [];
+        const found = findIssues(schema, parsed, limit);
+        expect(found).toHaveLength(Math.min(all.length, limit));
+        if (all.length < limit) expect(found.map(placeOf)).toEqual(all.map(placeOf));
+        else expect(all.map(placeOf)).toEqual(expect.arrayContaining(found.map(placeOf)));
+      }),
+      { numRuns: 3000 },
+    );
+  });
+
+  test('finds what rules of containers say, where zod asks them', () => {
+    const ruled = z.array(z.number()).refine((list) => list.length < 2, { path: ['length'] });
+    expect(findIssues(z.object({ list: ruled }), { list: [1, 2] }, LIMIT).map(placeOf)).toEqual([
+      'list.length custom',
+    ]);
+    expect(findIssues(z.union([ruled, z.string()]), [1, 2], LIMIT)).toHaveLength(1);
+    expect(findIssues(z.union([ruled, z.string()]), [1], LIMIT)).toEqual([]);
+    const piped = z.string().transform(Number).pipe(z.number().max(5));
+    expect(findIssues(z.object({ piped }), { piped: '7' }, LIMIT).map(placeOf)).toEqual(['piped too_big']);
+  });
+});
+
+describe('a message of 300 KB with something wrong in every place', () => {
+  const SIZE = 300_000;
+  const json: z.ZodType = z.lazy(() => z.union([z.string(), z.number(), z.array(json)]));
+  const schemas = {
+    objects: z.looseObject({
+      type: z.literal('objects'),
+      list: z.array(z.looseObject({ x: z.string(), y: z.number() })),
+    }),
+    ruled: z
+      .looseObject({ type: z.literal('ruled'), list: z.array(z.looseObject({ x: z.string() })) })
+      .refine(() => true),
+    short: z.looseObject({ type: z.literal('short'), list: z.array(z.string().min(3)) }),
+    unions: z.looseObject({
+      type: z.literal('unions'),
+      list: z.union([z.array(z.number()), z.array(z.boolean())]),
+    }),
+    tagged: z.looseObject({ type: z.literal('tagged'), list: z.array(shape) }),
+    record: z.looseObject({
+      type: z.literal('record'),
+      values: z.record(
+        z.string(),
+        z
+          .string()
+          .min(3)
+          .refine(() => true),
+      ),
+    }),
+    keys: z.looseObject({ type: z.literal('keys'), values: z.record(z.string().regex(/^x/), z.number()) }),
+    strict: z.strictObject({ type: z.literal('strict') }),
+    deep: z.looseObject({ type: z.literal('deep'), list: json }),
+  };
+  const validator = new MessageValidator({ registry: new MessageRegistry({ schemas }) });
+  const items = (item: string) => Array.from({ length: SIZE / (item.length + 1) }, () => item).join(',');
+  const members = (value: string) =>
+    Array.from(
+      { length: SIZE / (value.length + 10) },
+      (_, index) => `"k${String(index).padStart(5, '0')}":${value}`,
+    ).join(',');
+  const deep = (text: string) => `{"type":"deep","list":${'['.repeat(50)}${text}${']'.repeat(50)}}`;
+  const timestamp = '"timestamp":"2026-01-01T00:00:00.000Z"';
+
+  test.each([
+    [
+      'discovery',
+      `{"type":"discovery",${timestamp},"data":{"entityType":"issue","entities":[${items('{}')}]}}`,
+    ],
+    [
+      'jobs_discovered',
+      `{"type":"jobs_discovered",${timestamp},"jobId":"abc","data":{"discovered_jobs":[${items('{}')}]}}`,
+    ],
+    ['objects', `{"type":"objects","list":[${items('{}')}]}`],
+    ['ruled', `{"type":"ruled","list":[${items('{}')}]}`],
+    ['short', `{"type":"short","list":[${items('""')}]}`],
+    ['unions', `{"type":"unions","list":[${items('null')}]}`],
+    ['tagged', `{"type":"tagged","list":[${items('{"kind":"circle"}')}]}`],
+    ['record', `{"type":"record","values":{${members('""')}}}`],
+    ['keys', `{"type":"keys","values":{${members('1')}}}`],
+    ['strict', `{"type":"strict",${members('1')}}`],
+    ['deep', deep(`${items('1')},null`), deep(items('1'))],
+  ])(
+    '%s: is a SCHEMA_VIOLATION with few issues, and costs a small factor of what is valid',
+    (type, text, valid = '') => {
+      const bytes = Buffer.from(text);
+      const result = validator.validate(bytes);
+      expect(result).toMatchObject({ ok: false, code: 'SCHEMA_VIOLATION', type });
+      expect(result.ok ? 0 : result.issues.length).toBeGreaterThan(0);
+      // The cheapest that a message of this size can be, or a valid one where its schema alone makes it dear.
+      const accepting =
+        shortestTime(() => JSON.parse(text)) + shortestTime(() => validator.validate(Buffer.from(valid)));
+      // 1 to 15 times as long, measured; without the walk, up to 90 times.
+      expect(shortestTime(() => validator.validate(bytes))).toBeLessThan(40 * accepting + 10);
+    },
+  );
+
+  test('texts of issues are bounded, whatever the schema says', () => {
+    const values = Array.from({ length: 1000 }, (_, index) => `value "${index}" é`) as [string, ...string[]];
+    const long = { [`key-${'k'.repeat(1000)}`]: z.number() };
+    const wide = { wide: z.looseObject({ type: z.literal('wide'), v: z.enum(values), ...long }) };
+    const rules = {
+      wide: (_: unknown, report: (...texts: [string, string, string]) => void) =>
+        report('p'.repeat(999), 'c'.repeat(999), '"'.repeat(999)),
+    };
+    const narrow = new MessageValidator({ registry: new MessageRegistry({ schemas: wide, rules }) });
+    const valid = { type: 'wide', v: values[0], [Object.keys(long)[0] ?? '']: 1 };
+    for (const wrong of [{ type: 'wide', v: 1 }, valid]) {
+      const result = narrow.validate(wrong);
+      const issues = result.ok ? [] : result.issues;
+      expect(issues.length).toBeGreaterThan(0);
+      for (const { path, code, message } of issues) {
+        const bytes = [path, code, message].map((part) => Buffer.byteLength(JSON.stringify(part)) - 2);
+        expect(bytes.reduce((sum, count) => sum + count)).toBeLessThanOrEqual(MAX_ISSUE_BYTES);
+      }
+    }
+  });
+});

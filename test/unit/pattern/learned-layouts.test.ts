@@ -1,0 +1,361 @@
+import { MessageParser, MessageRegistry, MessageValidator } from 'sluice';
+import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import * as z from 'zod';
+import { goMarshal, pythonDumps } from '#bench/layouts.js';
+import { layoutOf, mergeLayouts } from '#src/pattern/layout.js';
+import { PatternSet } from '#src/pattern/pattern-set.js';
+import { Traffic } from '#src/traffic/traffic.js';
+import { VALID } from '../../support/messages.js';
+import { timeRatio } from '../../support/timing.js';
+
+/** A parser with patterns of its own, and what it makes of some lines. */
+function learner(maxLearnedLayouts = 16, registry = MessageRegistry.builtin(), firstScan = 0) {
+  const patterns = new PatternSet(registry, { maxLearnedLayouts, firstScan });
+  const parser = new MessageParser({ patterns, validator: new MessageValidator({ registry }) });
+  const parse = (lines: readonly string[]) => {
+    const bytes = Buffer.from(lines.map((line) => `${line}\n`).join(''));
+    const counts = { matched: 0, parsed: 0, refused: 0 };
+    parser.parse(bytes, 0, bytes.length, {
+      onMatches: (_, from, to) => {
+        counts.matched += to - from;
+      },
+      onMessage: () => counts.parsed++,
+      onRefusal: () => counts.refused++,
+    });
+    return counts;
+  };
+  return { patterns, parse };
+}
+
+const traffic = new Traffic({ seed: 5 });
+const messages = Array.from({ length: 20_000 }, () => traffic.next());
+
+describe.each([
+  ["Python's json.dumps", pythonDumps],
+  ["Go's encoding/json", goMarshal],
+  ['extra keys', (message: object) => JSON.stringify({ v: 1, ...message, meta: { host: 'a' } })],
+])('the layout of %s', (_, write) => {
+  test('takes the slow path at first, and a pattern once it has been learned', () => {
+    const { patterns, parse } = learner();
+    const lines = messages.map(write);
+    expect(parse(lines.slice(0, 100))).toMatchObject({ refused: 0 });
+    parse(lines);
+    const { matched, parsed, refused } = parse(lines);
+    expect(refused).toBe(0);
+    expect(matched / (matched + parsed)).toBeGreaterThan(0.97);
+    expect(patterns.layoutsLearned).toBeGreaterThanOrEqual(7);
+  });
+
+  test('is not learned where none are wanted', () => {
+    const { patterns, parse } = learner(0);
+    expect(parse(messages.slice(0, 2000).map(write))).toMatchObject({ matched: 0 });
+    expect(patterns.layoutsLearned).toBe(0);
+  });
+});
+
+/** A message with a key that the schema does not name. */
+const withKey = (index: number) => JSON.stringify({ ...VALID.heartbeat, [`k${index}`]: 1 });
+
+/** Samples come at random distances: the same ones in each run. */
+beforeEach(() => {
+  let state = 12_345;
+  vi.spyOn(Math, 'random').mockImplementation(() => {
+    state = (state * 48_271) % 2_147_483_647;
+    return state / 2_147_483_647;
+  });
+});
+afterEach(() => void vi.restoreAllMocks());
+
+describe('a layout that keeps coming gets its pattern after 200 of its messages', () => {
+  const python = pythonDumps(VALID.heartbeat);
+
+  /** How many messages of the layout it takes. @param between gives what comes between them */
+  const messagesUntilMatched = (parse: (lines: string[]) => { matched: number }, between: () => string[]) => {
+    for (let sent = 0; sent < 1000; sent++) {
+      if (parse([python]).matched > 0) return sent;
+      parse(between());
+    }
+    return Number.POSITIVE_INFINITY;
+  };
+
+  test.each([0, 1000, 40_000])('after %i messages of other layouts', (before) => {
+    const { parse } = learner();
+    for (let sent = 0; sent < before; sent += 1000) {
+      parse(Array.from({ length: 1000 }, (_, index) => withKey(sent + index)));
+    }
+    expect(messagesUntilMatched(parse, () => [])).toBeLessThanOrEqual(200);
+  });
+
+  test.each([1, 3, 10])('while another sender has a new layout each time, %i messages for one', (others) => {
+    const { parse } = learner();
+    let next = 0;
+    const between = () => Array.from({ length: others }, () => withKey(next++));
+    for (let round = 0; round < 1000; round++) parse(between());
+    expect(messagesUntilMatched(parse, between)).toBeLessThanOrEqual(200);
+  });
+
+  test('after others of the type have failed', () => {
+    const { parse } = learner();
+    const odd = (index: number) =>
+      JSON.stringify({ ...VALID.heartbeat, [`k${index}`]: { a: { b: { c: 1 } } } });
+    parse(Array.from({ length: 20_000 }, (_, index) => odd(Math.floor(index / 1000))));
+    expect(messagesUntilMatched(parse, () => [])).toBeLessThanOrEqual(200);
+  });
+});
+
+describe('bounds', () => {
+  /** Heartbeats whose keys come in one of many orders. */
+  const turned = (turn: number): string => {
+    const { data, ...envelope } = VALID.heartbeat;
+    const names = ['a', 'b', 'c', 'd', 'e', 'f'].map((name) => `x-${name}`);
+    const order = names.map((_, index) => names[(index * (1 + (turn % 5)) + turn) % names.length] as string);
+    const extra = Object.fromEntries([...new Set(order)].map((name) => [name, 1]));
+    return JSON.stringify(turn % 2 ? { ...extra, ...envelope, data } : { ...envelope, ...extra, data });
+  };
+
+  test('no more layouts of a type than allowed: the one that matched longest ago goes', () => {
+    const { patterns, parse } = learner(2);
+    for (let turn = 0; turn < 8; turn++) {
+      parse(Array.from({ length: 400 }, () => turned(turn)));
+    }
+    expect(patterns.layoutsLearned).toBeGreaterThan(3);
+    expect(patterns.layoutsLearned - patterns.layoutsDropped).toBeLessThanOrEqual(2);
+  });
+
+  test('senders of several layouts are all learned, beside one whose messages no pattern takes', () => {
+    const { parse } = learner();
+    const odd = (message: object) => JSON.stringify({ id: 1, ...message, extra: { a: [1] } });
+    const older = (message: object) => JSON.stringify(message).replace('"jobId":', '"job_id":');
+    const both = (message: object) => JSON.stringify(message).replace('"jobId":', '"job_id":"x","jobId":');
+    const writers = [pythonDumps, goMarshal, older, both];
+    const lines = messages
+      .slice(0, 3000)
+      .flatMap((message) => [...writers, odd].map((write) => write(message)));
+    for (let round = 0; round < 3; round++) parse(lines);
+    const { matched, parsed, refused } = parse(
+      messages.slice(0, 3000).flatMap((message) => writers.map((write) => write(message))),
+    );
+    expect(refused).toBe(0);
+    expect(matched / (matched + parsed)).toBeGreaterThan(0.9);
+  });
+
+  test('a sender with a new layout each time makes few be learned', () => {
+    const { patterns, parse } = learner();
+    const keys = Object.keys(VALID.job_failed.data);
+    let seed = 1;
+    const shuffled = (): string => {
+      const order = keys
+        .map((key) => {
+          seed = (seed * 48_271) % 2_147_483_647;
+          return [seed, key] as const;
+        })
+        .sort(([a], [b]) => a - b);
+      const data = VALID.job_failed.data as Record<string, unknown>;
+      return JSON.stringify({
+        ...VALID.job_failed,
+        data: Object.fromEntries(order.map(([, key]) => [key, data[key]])),
+      });
+    };
+    parse(Array.from({ length: 20_000 }, shuffled));
+    expect(patterns.layoutsLearned).toBeLessThanOrEqual(60);
+  });
+
+  test('a layout that no pattern takes is tried ever more rarely', () => {
+    const { parse } = learner();
+    const compiled = vi.spyOn(WebAssembly, 'Module');
+    onTestFinished(() => void compiled.mockRestore());
+    const odd = JSON.stringify({ ...VALID.heartbeat, odd: { a: { b: { c: 1 } } } });
+    parse(Array.from({ length: 20_000 }, () => odd));
+    expect(compiled.mock.calls.length).toBeGreaterThan(0);
+    expect(compiled.mock.calls.length).toBeLessThan(8);
+  });
+
+  test('a sender who changes its layout as soon as it is learned makes few patterns be compiled', () => {
+    const { parse } = learner();
+    const compiled = vi.spyOn(WebAssembly, 'Module');
+    onTestFinished(() => void compiled.mockRestore());
+    const count = 40_000;
+    parse(Array.from({ length: count }, (_, index) => withKey(Math.floor(index / 130))));
+    expect(compiled.mock.calls.length).toBeGreaterThan(32);
+    expect(compiled.mock.calls.length).toBeLessThanOrEqual(32 + count / 1024 + count / 256);
+  });
+
+  test('whoever comes when the patterns that may be compiled are spent waits for 300 messages at most', () => {
+    const { parse } = learner();
+    parse(Array.from({ length: 40_000 }, (_, index) => withKey(Math.floor(index / 130))));
+    parse(Array.from({ length: 300 }, () => pythonDumps(VALID.heartbeat)));
+    expect(parse([pythonDumps(VALID.heartbeat)])).toMatchObject({ matched: 1 });
+  });
+
+  test('learning costs little beside the slow path, where nothing can be learned', () => {
+    let next = 0;
+    const parsing = (maxLearnedLayouts: number) => {
+      const { parse } = learner(maxLearnedLayouts);
+      return () => parse(Array.from({ length: 10_000 }, () => withKey(next++)));
+    };
+    expect(timeRatio(parsing(16), parsing(0))).toBeLessThan(1.5);
+  });
+
+  test('a sender with another long key each time costs no more with each message, and ends nothing', () => {
+    const { patterns, parse } = learner();
+    const odd = (index: number) =>
+      JSON.stringify({ ...VALID.heartbeat, [`${index}${'k'.repeat(100_000)}`]: 1 });
+    expect(parse(Array.from({ length: 200 }, (_, index) => odd(index)))).toEqual({
+      matched: 0,
+      parsed: 200,
+      refused: 0,
+    });
+    const short = (index: number) => JSON.stringify({ ...VALID.heartbeat, [`k${index}`]: 1 });
+    parse(Array.from({ length: 20_000 }, (_, index) => short(index)));
+    expect(patterns.layoutsLearned).toBeLessThan(10);
+    // Whoever writes as usual is learned beside him.
+    parse(Array.from({ length: 40_000 }, () => pythonDumps(VALID.heartbeat)));
+    expect(parse([pythonDumps(VALID.heartbeat)])).toMatchObject({ matched: 1 });
+  });
+
+  test('a layout that no longer comes is dropped, once others have been looked at long enough', () => {
+    const { patterns, parse } = learner();
+    parse(Array.from({ length: 200 }, () => pythonDumps(VALID.heartbeat)));
+    expect(patterns.layoutsLearned).toBe(1);
+    // Not flat: no pattern takes them.
+    const odd = JSON.stringify({ ...VALID.heartbeat, odd: { a: { b: { c: 1 } } } });
+    parse(Array.from({ length: 9000 }, () => odd));
+    expect(patterns.layoutsDropped).toBe(1);
+  });
+
+  test('a layout that is used stays', () => {
+    const { patterns, parse } = learner();
+    const python = pythonDumps(VALID.heartbeat);
+    const odd = JSON.stringify({ ...VALID.heartbeat, odd: { a: { b: { c: 1 } } } });
+    parse(Array.from({ length: 200 }, () => python));
+    parse(Array.from({ length: 9000 }, (_, index) => (index % 100 === 0 ? python : odd)));
+    expect(patterns.layoutsDropped).toBe(0);
+  });
+});
+
+describe('when the number of scans no longer fits 32 bits', () => {
+  const python = pythonDumps(VALID.heartbeat);
+  const go = goMarshal(VALID.heartbeat);
+  const odd = JSON.stringify({ ...VALID.heartbeat, odd: { a: { b: { c: 1 } } } });
+
+  test.each([-20_000, -5000, -1000, -300, -1, 0])('counted from 2^32 - 1 %i, layouts in use stay', (from) => {
+    const { patterns, parse } = learner(16, undefined, 2 ** 32 - 1 + from);
+    parse(Array.from({ length: 250 }, () => python));
+    // Past the end, and longer than a layout that no longer comes is kept.
+    const rounds = Math.max(10_000, -from);
+    let matched = 0;
+    for (let round = 0; round < rounds; round++) matched += parse([python, odd]).matched;
+    expect(matched).toBe(rounds);
+    expect(patterns.layoutsDropped).toBe(0);
+  });
+
+  test.each([-1500, -600, -100])(
+    'counted from 2^32 - 1 %i, the layout that matched longest ago goes',
+    (from) => {
+      const { patterns, parse } = learner(2, undefined, 2 ** 32 - 1 + from);
+      parse(Array.from({ length: 250 }, () => python));
+      parse(Array.from({ length: 250 }, () => go));
+      for (let round = 0; round < 1000; round++) parse([python]);
+      parse(Array.from({ length: 250 }, () => withKey(0)));
+      expect(patterns.layoutsDropped).toBe(1);
+      expect(parse([python])).toMatchObject({ matched: 1 });
+      expect(parse([go])).toMatchObject({ matched: 0 });
+    },
+  );
+
+  test('counted from 2^32 - 1000, a layout that no longer comes is dropped', () => {
+    const { patterns, parse } = learner(16, undefined, 2 ** 32 - 1000);
+    parse(Array.from({ length: 250 }, () => python));
+    for (let round = 0; round < 9000; round++) parse([odd]);
+    expect(patterns.layoutsDropped).toBe(1);
+  });
+});
+
+describe('the law, where layouts could break it', () => {
+  test('strict objects take no extra key, in no layout', () => {
+    const schema = z.strictObject({ type: z.literal('t'), a: z.number() });
+    const { parse } = learner(16, new MessageRegistry({ schemas: { t: schema } }));
+    parse(Array.from({ length: 500 }, () => '{"a":1,"type":"t"}'));
+    expect(parse(['{"a":1,"type":"t"}'])).toMatchObject({ matched: 1 });
+    expect(parse(['{"a":1,"type":"t","b":1}', '{"b":1,"a":1,"type":"t"}'])).toMatchObject({ refused: 2 });
+  });
+
+  test('a job id that the schema does not name is not learned', () => {
+    const registry = new MessageRegistry({ schemas: { t: z.looseObject({ type: z.literal('t') }) } });
+    const { parse } = learner(16, registry);
+    const line = '{"type":"t","jobId":"job-1"}';
+    expect(parse(Array.from({ length: 500 }, () => line))).toEqual({ matched: 0, parsed: 500, refused: 0 });
+  });
+
+  test('a job id is needed in the layouts of its older spelling too', () => {
+    const { patterns, parse } = learner();
+    const started = (id: string) => JSON.stringify(VALID.job_started).replace('"jobId":"job-1",', id);
+    parse(Array.from({ length: 500 }, () => started('"job_id":"abc",')));
+    expect(patterns.layoutsLearned).toBe(1);
+    expect(parse([started('"job_id":"xyz",')])).toEqual({ matched: 1, parsed: 0, refused: 0 });
+    for (const id of ['"job_id":"ab",', '"job_id":"",', '', '"jobId":"ab",']) {
+      expect([id, parse([started(id)])]).toEqual([id, { matched: 0, parsed: 0, refused: 1 }]);
+    }
+  });
+
+  test('rules hold in learned layouts', () => {
+    const { parse } = learner();
+    const progress = (processed: number, total: number) =>
+      pythonDumps({ ...VALID.job_progress, data: { ...VALID.job_progress.data, processed, total } });
+    parse(Array.from({ length: 500 }, () => progress(1, 2)));
+    expect(parse([progress(2, 2)])).toEqual({ matched: 1, parsed: 0, refused: 0 });
+    expect(parse([progress(3, 2)])).toEqual({ matched: 0, parsed: 0, refused: 1 });
+  });
+});
+
+describe('layouts', () => {
+  const schema = z.object({ a: z.array(z.object({ x: z.number().optional(), y: z.number().optional() })) });
+  const read = (text: string) => layoutOf(schema, JSON.parse(text), text);
+
+  test('tell the spacing, and the order of keys in every object', () => {
+    expect(read('{"b": "1", "a": [{"y": 1, "x": 2}, {"x": 1}]}')).toEqual({
+      spacing: { comma: ', ', colon: ': ' },
+      keys: new Map([
+        ['', ['b', 'a']],
+        ['a[]', ['y', 'x']],
+      ]),
+      extra: new Set(['b']),
+    });
+  });
+
+  test('there is none where one message has two orders', () => {
+    expect(read('{"a":[{"y":1,"x":2},{"x":1,"y":2}]}')).toBeUndefined();
+  });
+
+  test('two become one where their orders agree', () => {
+    const [first, second, other] = ['{"p":1,"a":[],"r":1}', '{"p":1,"q":1,"r":1}', '{"r":1,"p":1}'].map(read);
+    if (!first || !second || !other) throw new Error('no layout');
+    expect(mergeLayouts(first, second)?.keys.get('')).toEqual(['p', 'a', 'q', 'r']);
+    expect(mergeLayouts(first, other)).toBeUndefined();
+  });
+
+  test('two stay two where they begin with another key, or where another key names the job', () => {
+    const [plain, before, newer, older] = [
+      '{"p":1}',
+      '{"o":1,"p":1}',
+      '{"p":1,"jobId":1}',
+      '{"p":1,"job_id":1}',
+    ].map(read);
+    if (!plain || !before || !newer || !older) throw new Error('no layout');
+    expect(mergeLayouts(plain, before)).toBeUndefined();
+    expect(mergeLayouts(newer, older)).toBeUndefined();
+    expect(mergeLayouts(plain, newer)).toBeDefined();
+  });
+
+  test('they have few keys that the schema does not name, and none that is very long, however many are merged', () => {
+    const extra = (names: readonly string[]) => read(`{"a":[],${names.map((name) => `"${name}":1`).join()}}`);
+    const names = Array.from({ length: 17 }, (_, index) => `x${index}`);
+    expect(extra(names)).toBeUndefined();
+    expect(extra(['x'.repeat(257)])).toBeUndefined();
+    const [most, one] = [extra(names.slice(0, 16)), extra(['y'])];
+    if (!most || !one) throw new Error('no layout');
+    expect(most.extra.size).toBe(16);
+    expect(mergeLayouts(most, one)).toBeUndefined();
+    expect(mergeLayouts(most, extra(['x3']) ?? one)?.extra.size).toBe(16);
+  });
+});

@@ -1,0 +1,422 @@
+import fc from 'fast-check';
+import { MessageParser, MessageRegistry, MessageValidator } from 'sluice';
+import { describe, expect, test } from 'vitest';
+import * as z from 'zod';
+import { jobKey, NO_JOB, NO_SEED } from '#src/messages/job-key.js';
+import { type Matches, PatternSet } from '#src/pattern/pattern-set.js';
+import { VALID } from '../../support/messages.js';
+import { eachMatch, matchFirst } from '../../support/patterns.js';
+import { timeRatio } from '../../support/timing.js';
+
+type Shape = Record<string, z.ZodType>;
+
+/** The patterns of a schema module with one type, `t`. */
+function compile(shape: Shape, options: { rule?: () => void; object?: (shape: Shape) => z.ZodType } = {}) {
+  const schema = (options.object ?? z.object)({ type: z.literal('t'), ...shape });
+  const registry = new MessageRegistry({
+    schemas: { t: schema },
+    ...(options.rule && { rules: { t: options.rule } }),
+  });
+  const patterns = new PatternSet(registry);
+  const validator = new MessageValidator({ registry });
+  return { result: patterns.results.get('t'), patterns, registry, validator };
+}
+
+const latin1 = (text: string) => Buffer.from(text).toString('latin1');
+
+/** Whether a pattern takes the JSON of `{ type: 't', ...members }`; fails when the slow path does not. */
+function takes(shape: Shape, members: string): boolean {
+  const { patterns, validator } = compile(shape);
+  const text = `{"type":"t"${members === '' ? '' : `,${members}`}}`;
+  const isMatch = matchFirst(patterns, latin1(text))?.end === Buffer.byteLength(text);
+  if (isMatch) expect(validator.validate(Buffer.from(text))).toMatchObject({ ok: true, type: { name: 't' } });
+  return isMatch;
+}
+
+describe('compiles', () => {
+  test.each<[string, Shape, string[], string[]]>([
+    ['strings', { a: z.string() }, ['"a":""', '"a":"x\\n\\u00e9"'], ['"a":1', '"a":"\\x"', '"a":"x', '']],
+    [
+      'short strings',
+      { a: z.string().min(2).max(3) },
+      ['"a":"ab"', '"a":"abc"'],
+      ['"a":"a"', '"a":"abcd"', '"a":"\\n\\n"'],
+    ],
+    ['exact strings', { a: z.string().length(2) }, ['"a":"ab"'], ['"a":"a"', '"a":"abc"']],
+    ['numbers', { a: z.number() }, ['"a":0', '"a":-1.5'], ['"a":01', '"a":1e3', '"a":"1"', '"a":-']],
+    ['integers', { a: z.int() }, ['"a":0', '"a":-15', '"a":1.0'], ['"a":1.5', '"a":1e0']],
+    ['numbers from 0 on', { a: z.number().min(0) }, ['"a":0.5', '"a":-0'], ['"a":-1', '"a":-0.1']],
+    [
+      'numbers between bounds',
+      { a: z.number().gt(0).max(10.5), b: z.int32(), c: z.int().min(-5).lt(17) },
+      ['"a":0.05,"b":-2147483648,"c":-5', '"a":10,"b":2147483647,"c":16', '"a":10.4,"b":0,"c":0'],
+      ['"a":0,"b":0,"c":0', '"a":10.6,"b":0,"c":0', '"a":1,"b":2147483648,"c":0', '"a":1,"b":0,"c":17'],
+    ],
+    [
+      'dates and times',
+      { a: z.iso.date(), b: z.iso.datetime({ offset: true }) },
+      [
+        '"a":"2026-12-31","b":"2026-01-31T23:59:59.123456+00:00"',
+        '"a":"2026-01-01","b":"2026-01-31T23:59:59Z"',
+      ],
+      ['"a":"2026-02-30","b":"2026-01-31T23:59:59Z"', '"a":"2026-01-01","b":"2026-01-31T23:59:59+24:00"'],
+    ],
+    [
+      'UUIDs',
+      { a: z.uuid(), b: z.uuidv4() },
+      ['"a":"0197a1b2-0000-7000-8000-000000000000","b":"0197a1b2-0000-4000-bfff-000000000000"'],
+      ['"a":"0197a1b2-0000-9000-8000-000000000000","b":"0197a1b2-0000-4000-bfff-000000000000"'],
+    ],
+    ['strings that begin so', { a: z.string().startsWith('gid://') }, ['"a":"gid://x\\n"'], ['"a":"gid:/"']],
+    ['booleans and null', { a: z.boolean(), b: z.null() }, ['"a":true,"b":null'], ['"a":1,"b":null']],
+    ['enums', { a: z.enum(['x', 'y.']) }, ['"a":"x"', '"a":"y."'], ['"a":"yz"', '"a":"z"']],
+    ['literals', { a: z.literal([1, 'x', null]) }, ['"a":1', '"a":"x"', '"a":null'], ['"a":2']],
+    [
+      'optional keys',
+      { a: z.string().optional(), b: z.number() },
+      ['"b":1', '"a":"","b":1'],
+      ['"a":""', '"b":1,"a":""'],
+    ],
+    [
+      'only optional keys',
+      { o: z.object({ a: z.number().optional(), b: z.number().optional() }) },
+      ['"o":{}', '"o":{"a":1}', '"o":{"b":1}', '"o":{"a":1,"b":1}'],
+      ['"o":{"a":1,}', '"o":{,"b":1}', '"o":{"b":1,"a":1}', '"o":{"a":1"b":1}'],
+    ],
+    ['nullable values', { a: z.string().nullable() }, ['"a":null', '"a":""'], ['"a":1']],
+    ['defaults', { a: z.number().default(1) }, ['', '"a":2'], ['"a":null']],
+    ['lists', { a: z.array(z.number()) }, ['"a":[]', '"a":[1,2]'], ['"a":[1,]', '"a":[,1]', '"a":["x"]']],
+    [
+      'bounded lists',
+      { a: z.array(z.number()).min(1).max(2) },
+      ['"a":[1]', '"a":[1,2]'],
+      ['"a":[]', '"a":[1,2,3]'],
+    ],
+    [
+      'records',
+      { a: z.record(z.string(), z.boolean()) },
+      ['"a":{}', '"a":{"x":true,"é":false}'],
+      ['"a":{"__proto__":true}', '"a":{"x":1}', '"a":{"x\\n":true}'],
+    ],
+    [
+      'anything, when it is flat',
+      { a: z.unknown() },
+      ['"a":{"x":[1]}'.replace('[1]', '1'), '"a":[1,"x",null]', '"a":null'],
+      ['"a":{"x":{}}', '"a":{"__proto__":1}'],
+    ],
+    [
+      'unions',
+      { a: z.union([z.string(), z.number(), z.object({ b: z.null() })]) },
+      ['"a":""', '"a":1', '"a":{"b":null}'],
+      ['"a":true'],
+    ],
+    [
+      'discriminated unions',
+      {
+        a: z.discriminatedUnion('k', [
+          z.object({ k: z.literal('x'), n: z.number() }),
+          z.object({ k: z.literal('xy') }),
+        ]),
+      },
+      ['"a":{"k":"x","n":1}', '"a":{"k":"xy"}'],
+      ['"a":{"k":"x"}', '"a":{"k":"z"}'],
+    ],
+    ['keys that need escapes', { 'a"b.c$': z.number() }, ['"a\\"b.c$":1'], ['"a\\"bxc$":1']],
+  ])('%s', (_, shape, good, bad) => {
+    expect(compile(shape).result).toMatchObject({ fragment: expect.any(Object), omitted: [] });
+    expect(good.filter((members) => !takes(shape, members))).toEqual([]);
+    expect(bad.filter((members) => takes(shape, members))).toEqual([]);
+  });
+
+  test.each([
+    ['loose', z.looseObject],
+    ['strict', z.strictObject],
+  ] as const)('%s objects', (_, object) => {
+    expect(compile({ a: z.string() }, { object }).result).toHaveProperty('fragment');
+  });
+
+  test('a type whose first key is another', () => {
+    const schema = z.object({ id: z.number(), type: z.literal('t') });
+    const patterns = new PatternSet(new MessageRegistry({ schemas: { t: schema } }));
+    expect(matchFirst(patterns, '{"id":1,"type":"t"}')).toBeDefined();
+    expect(matchFirst(patterns, '{"id":1,"type":"u"}')).toBeUndefined();
+  });
+
+  test('job ids under both spellings, as the slow path reads them', () => {
+    const { patterns } = compile({ jobId: z.string().optional(), job_id: z.string().optional() });
+    const jobOf = (text: string) => {
+      const match = matchFirst(patterns, text);
+      return match === undefined ? 'no match' : match.job;
+    };
+    expect(jobOf('{"type":"t","jobId":"a","job_id":"b"}')).toEqual(jobKey('a', NO_SEED));
+    expect(jobOf('{"type":"t","job_id":"b"}')).toEqual(jobKey('b', NO_SEED));
+    expect(jobOf('{"type":"t"}')).toEqual(NO_JOB);
+    expect(jobOf('{"type":"t","jobId":"\\u0061"}')).toBe('no match');
+  });
+});
+
+/** zod keeps what it is given; its types allow less. */
+const UNKNOWN: object = { pace: 1 };
+const CONDITION: object = { when: () => true };
+const fromJsonSchema = (schema: object) => z.fromJSONSchema(schema as z.core.JSONSchema.JSONSchema);
+const OwnString = z.core.$constructor<z.core.$ZodString>('OwnString', (inst, def) => {
+  z.core.$ZodString.init(inst, def);
+});
+
+function handmade(def: z.core.$ZodCheckDef & Record<string, unknown>): z.core.$ZodCheck<string> {
+  return { _zod: { def, onattach: [], check() {} } };
+}
+
+function otherVersion(schema: z.ZodType): z.ZodType {
+  Object.assign(schema._zod, { version: { ...z.core.version, minor: z.core.version.minor + 1 } });
+  return schema;
+}
+
+describe('declines by name', () => {
+  test.each<[Shape, string]>([
+    [{ a: z.string().regex(/x/) }, 'the check regex'],
+    [{ a: z.email() }, 'the format email'],
+    [{ a: z.string().refine(() => true) }, 'the check of a refinement'],
+    [{ a: z.string().transform(Number) }, 'pipe cannot be a pattern'],
+    [{ a: z.string().trim() }, 'the check overwrite'],
+    [{ a: z.number().multipleOf(5) }, 'the check multiple_of'],
+    [{ a: z.float32() }, 'the check float32'],
+    [
+      { a: z.string().startsWith('é') },
+      'the check starts_with, beside a length or with more than plain ASCII',
+    ],
+    [{ a: z.guid() }, 'the format guid'],
+    [{ a: z.coerce.number() }, 'coercion'],
+    [{ a: z.coerce.string() }, 'coercion'],
+    [{ a: z.coerce.boolean() }, 'coercion'],
+    [{ a: z.array(z.string()).refine(() => true) }, 'the check of a refinement'],
+    [{ a: z.object({}).refine(() => true) }, 'the check of a refinement'],
+    [{ a: z.record(z.enum(['x']), z.number()) }, 'a record whose keys are limited'],
+    [
+      { a: z.union([z.object({ x: z.string() }), z.object({ y: z.string() })]) },
+      'a union whose options begin alike',
+    ],
+    [{ a: z.enum(['é']) }, 'a value that is no plain ASCII'],
+    [{ é: z.string() }, 'a key that is not plain ASCII'],
+    [{ a: z.tuple([z.string()]) }, 'tuple cannot be a pattern'],
+    [{ a: z.lazy(() => z.string()) }, 'lazy cannot be a pattern'],
+    [{ a: z.iso.datetime({ precision: 3 }) }, 'a date and time of limited precision'],
+    [{ jobId: z.enum(['a', 'b']) }, 'a job id that is no string'],
+    [{ a: z.string().min(5).max(2) }, 'bounds that exclude each other'],
+    [{ a: fromJsonSchema({ const: { b: 1 } }) }, 'a value that is of type object'],
+    [{ a: z.literal(['x', [1] as never]) }, 'a value that is a list'],
+    [{ a: z.literal(['x', undefined]) }, 'a value that is undefined'],
+    [{ a: z.literal(Number.NaN) }, 'a value that is NaN'],
+    [{ a: z.literal(-0) }, 'a value that is -0'],
+    [{ a: z.object({ [Symbol('b')]: z.string() }) }, 'a key that is a symbol'],
+    [{ a: z.string(UNKNOWN) }, 'the property pace of a schema of kind string'],
+    [{ a: z.object({}, UNKNOWN) }, 'the property pace of a schema of kind object'],
+    [{ a: z.string().min(1, UNKNOWN) }, 'the property pace of the check min_length'],
+    [{ a: z.string().min(1, CONDITION) }, 'a condition of the check min_length'],
+    [{ a: z.number().min(1, CONDITION) }, 'a condition of the check greater_than'],
+    [
+      { a: z.string().check(handmade({ check: 'min_length', minimum: 1 })) },
+      'a check min_length of a class of its own',
+    ],
+    [{ a: z.array(z.string()).check(z.startsWith('x') as never) }, 'the check starts_with of a list'],
+    [{ a: new OwnString({ type: 'string' }) as never }, 'a schema of a class of its own'],
+    [{ a: otherVersion(z.string()) }, 'a schema of another version of zod'],
+    [
+      { a: z.discriminatedUnion('k', [z.object({ k: z.literal('x') }), z.object({ k: z.literal('x') })]) },
+      'a union whose options share a tag',
+    ],
+  ])('%#: %j', (shape, declined) => {
+    expect(compile(shape).result).toEqual({ declined });
+    // Where it is optional, only messages that have it take the slow path.
+    const [[key = '', schema] = []] = Object.entries(shape);
+    const optional = compile({ [key]: z.optional(schema as z.ZodType) }).result;
+    expect(optional).toMatchObject({ omitted: [`${key}: ${declined}`] });
+    expect(takes({ [key]: z.optional(schema as z.ZodType) }, '')).toBe(true);
+  });
+
+  test('a key that every object has, where it is missing: zod finds it all the same', () => {
+    expect(compile({ constructor: z.string().optional() }).result).toHaveProperty('fragment');
+    expect(takes({ constructor: z.string().optional() }, '')).toBe(false);
+    expect(takes({ constructor: z.string().optional() }, '"constructor":"x"')).toBe(true);
+    expect(compile({ valueOf: z.date().optional() }).result).toEqual({
+      declined: 'date cannot be a pattern',
+    });
+  });
+
+  test('a schema of another version of zod, as a whole', () => {
+    const { result } = compile({}, { object: (shape) => otherVersion(z.object(shape)) });
+    expect(result).toEqual({ declined: 'a schema of another version of zod' });
+  });
+
+  test('a part of another version of zod that may be missing: whether it may, is not known', () => {
+    const { result } = compile({ a: otherVersion(z.string().optional()) });
+    expect(result).toEqual({ declined: 'a schema of another version of zod' });
+  });
+
+  test('a rule that is a function', () => {
+    expect(compile({}, { rule: () => {} }).result).toEqual({ declined: 'its rule is a function' });
+  });
+
+  test('a refinement of the whole message', () => {
+    const object = (shape: Shape) => z.object(shape).refine(() => true);
+    expect(compile({}, { object }).result).toEqual({ declined: 'the check of a refinement' });
+  });
+
+  test('a schema without its type, or of another', () => {
+    const results = (schema: z.ZodType) =>
+      new PatternSet(new MessageRegistry({ schemas: { t: schema } })).results;
+    expect(results(z.object({ id: z.string() })).get('t')).toEqual({
+      declined: 'it has no key that names its type',
+    });
+    expect(results(z.object({ type: z.literal('x') })).get('t')).toEqual({
+      declined: 'its schema wants another type',
+    });
+    expect(results(z.object({ type: z.string() })).get('t')).toEqual({
+      declined: 'its schema does not name its type',
+    });
+  });
+});
+
+test('schemas that users bring obey the law too', () => {
+  const shapes: Shape[] = [
+    {
+      a: z.string().min(1).max(4),
+      b: z.array(z.union([z.number(), z.string().nullable()])).optional(),
+      c: z.boolean().default(true),
+    },
+    {
+      jobId: z.string().optional(),
+      n: z.int().min(0),
+      o: z.looseObject({ x: z.unknown().optional(), y: z.record(z.string(), z.number()) }).optional(),
+    },
+  ];
+  for (const shape of shapes) {
+    const { patterns, validator } = compile(shape);
+    const members = fc.record(
+      {
+        jobId: fc.string({ unit: 'grapheme', maxLength: 5 }),
+        a: fc.oneof(
+          fc.string({ minLength: 1, maxLength: 5 }),
+          fc.string({ unit: 'binary', maxLength: 5 }),
+          fc.integer(),
+        ),
+        b: fc.array(fc.oneof(fc.integer(), fc.double(), fc.string(), fc.constant(null), fc.boolean()), {
+          maxLength: 2,
+        }),
+        c: fc.oneof(fc.boolean(), fc.constant(null)),
+        n: fc.oneof(fc.nat(), fc.integer(), fc.double(), fc.constant(-0)),
+        o: fc.record(
+          { x: fc.jsonValue({ maxDepth: 2 }), y: fc.dictionary(fc.string({ maxLength: 3 }), fc.integer()) },
+          { requiredKeys: ['y'] },
+        ),
+      },
+      { requiredKeys: ['a', 'n'] },
+    );
+    const keys = Object.keys(shape);
+    let matched = 0;
+    fc.assert(
+      fc.property(members, (values) => {
+        // Now and then, a key that the schema does not have.
+        const known = Object.fromEntries(Object.entries(values).filter(([key]) => keys.includes(key)));
+        const text = JSON.stringify({ type: 't', ...(values.a === 1 ? values : known) });
+        const bytes = Buffer.from(text);
+        const match = matchFirst(patterns, bytes.toString('latin1'));
+        if (match?.end !== bytes.length) return;
+        matched++;
+        expect(validator.validate(bytes)).toMatchObject({ ok: true, type: { name: 't' } });
+        if ('jobId' in shape) {
+          expect(match.job).toEqual(
+            typeof values.jobId === 'string' ? jobKey(values.jobId, NO_SEED) : NO_JOB,
+          );
+        }
+      }),
+      { numRuns: 5000, seed: 7 },
+    );
+    expect(matched).toBeGreaterThan(500);
+  }
+});
+
+describe('patterns in the parser', () => {
+  const beat = JSON.stringify(VALID.heartbeat);
+
+  function run(parser: MessageParser, text: string): string[] {
+    const log: string[] = [];
+    const bytes = Buffer.from(text);
+    parser.parse(bytes, 0, bytes.length, {
+      onMatches: eachMatch(({ typeIndex }) =>
+        log.push(`match ${parser.validator.registry.types[typeIndex]?.name}`),
+      ),
+      onMessage: ({ name }) => log.push(`parsed ${name}`),
+      onMismatch: ({ name }) => log.push(`mismatch ${name}`),
+      onRefusal: ({ code }, _start, _end, line) => log.push(`${code} ${line}`),
+    });
+    return log;
+  }
+
+  test('ndjson takes a match only when its line ends there', () => {
+    const patterns = new PatternSet(MessageRegistry.builtin(), { framing: 'ndjson' });
+    const parser = new MessageParser({ patterns, framing: 'ndjson' });
+    expect(run(parser, `${beat}\n${beat}${beat}\n${beat}`)).toEqual([
+      'match heartbeat',
+      'INVALID_JSON 1',
+      'match heartbeat',
+    ]);
+    const long = `${beat}${' '.repeat(70_000)}x\n${beat}`;
+    expect(run(parser, long)).toEqual(['INVALID_JSON 0', 'match heartbeat']);
+  });
+
+  test('undelimited messages that no pattern knows take linear time', () => {
+    const patterns = new PatternSet(MessageRegistry.builtin(), { maxLearnedLayouts: 0 });
+    const parser = new MessageParser({ patterns });
+    const unknownLayout = JSON.stringify({ ...VALID.heartbeat, extra: 'x'.repeat(200) });
+    /** As many messages in calls of so many. */
+    const parsing = (perCall: number) => {
+      const bytes = Buffer.from(unknownLayout.repeat(perCall));
+      return () => {
+        let parsed = 0;
+        while (parsed < 12_000) {
+          parser.parse(bytes, 0, bytes.length, { onMatches() {}, onMessage: () => parsed++, onRefusal() {} });
+        }
+        expect(parsed).toBe(12_000);
+      };
+    };
+    expect(timeRatio(parsing(12_000), parsing(500))).toBeLessThan(3);
+  });
+
+  test('a match that is too long is refused', () => {
+    const validator = new MessageValidator({ maxMessageSize: beat.length - 1 });
+    const patterns = new PatternSet(validator.registry, { maxMessageSize: validator.maxMessageSize });
+    const parser = new MessageParser({ patterns, validator });
+    expect(run(parser, `${beat}\n`)).toEqual(['MESSAGE_TOO_LARGE 0']);
+  });
+
+  test('the age of a message counts', () => {
+    const now = () => Date.parse('2026-01-01T00:01:00Z');
+    const validator = new MessageValidator({ maxMessageAge: 30_000, now });
+    const patterns = new PatternSet(validator.registry, { isTimely: validator.isTimely });
+    const parser = new MessageParser({ patterns, validator });
+    const recent = beat.replace('00:00:00.000Z', '00:00:45.000Z');
+    expect(run(parser, `${recent}\n${beat}\n`)).toEqual(['match heartbeat', 'RULE_VIOLATION 1']);
+  });
+
+  test('verify finds a pattern that breaks the law, and trusts the slow path', () => {
+    const patterns = new PatternSet(MessageRegistry.builtin());
+    const shutdown = MessageRegistry.builtin().get('shutdown');
+    const lying = Object.assign(Object.create(patterns), {
+      learn() {},
+      load: () => true,
+      scan: (from: number): Matches => ({
+        count: from === 0 ? 1 : 0,
+        records: new Uint32Array([0, beat.length, shutdown?.index ?? 0, 0, 0]),
+        shift: 0,
+        end: from === 0 ? beat.length + 1 : from,
+        lines: 1,
+        isInterrupted: false,
+        takeActiveJobs: () => 0,
+      }),
+    }) as PatternSet;
+    const parser = new MessageParser({ patterns: lying, verify: true });
+    expect(run(parser, `${beat}\n`)).toEqual(['mismatch shutdown', 'parsed heartbeat']);
+    expect(run(new MessageParser({ patterns, verify: true }), `${beat}\n`)).toEqual(['match heartbeat']);
+  });
+});

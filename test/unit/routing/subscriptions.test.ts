@@ -1,0 +1,297 @@
+import { MessageParser, MessageRegistry, SlabPool } from 'sluice';
+import { beforeEach, describe, expect, test } from 'vitest';
+import type { FrameRun } from '#src/delivery/frame-run.js';
+import type { Piece } from '#src/delivery/outbox.js';
+import { Chunk, Lane } from '#src/dispatch/lane.js';
+import { RUN, RunKind } from '#src/dispatch/verdict.js';
+import { CopyPool } from '#src/memory/copy-pool.js';
+import { type Subscriber, Subscriptions } from '#src/routing/subscriptions.js';
+import { BatchValidator } from '#src/worker/batch-validator.js';
+import { line, VALID } from '../../support/messages.js';
+import { shortestTime } from '../../support/timing.js';
+
+class Recorder implements Subscriber {
+  readonly id: string;
+  readonly pieces: Piece[] = [];
+
+  constructor(id: string) {
+    this.id = id;
+  }
+
+  deliver(piece: Piece): void {
+    this.pieces.push(piece);
+  }
+
+  get text(): string {
+    return this.pieces.map(({ bytes }) => bytes.toString()).join('');
+  }
+
+  get types(): string[] {
+    const lines = this.text.split('\n').filter((text) => text !== '');
+    return lines.map((text) => {
+      const message = JSON.parse(text) as { type?: string; message?: { type: string } };
+      return message.type ?? `meta ${message.message?.type}`;
+    });
+  }
+}
+
+let subscriptions: Subscriptions;
+
+beforeEach(() => {
+  subscriptions = new Subscriptions(MessageRegistry.builtin());
+});
+
+function subscriber(data: { id?: string; types?: string[]; [key: string]: unknown } = {}): Recorder {
+  const recorder = new Recorder('s');
+  subscriptions.add(recorder, { id: 'all', types: ['*'], ...data });
+  return recorder;
+}
+
+/** Sends lines as one crawler, the way a settled chunk is routed; more than once, where that is asked for. */
+function publish(text: string, crawlerId?: string, rounds = 1): void {
+  const pool = new SlabPool(256 * 1024);
+  const slab = pool.acquire(text.length);
+  const end = slab.base + slab.arena.bytes.write(text, slab.base);
+  const chunk = new Chunk(
+    new Lane(
+      () => {},
+      () => {},
+    ),
+    { slab, start: slab.base, end },
+    0,
+  );
+  const batches = new BatchValidator(new MessageParser(), 10);
+  const verdict = batches.validate({
+    id: 0,
+    arenas: [slab.arena.memory],
+    ranges: [0, slab.base, end],
+    maxDetailedRejections: 0,
+  });
+  let firstSequence = 1;
+  for (let at = 0; at < verdict.runs.length; at += RUN.SIZE) {
+    const count = verdict.runs[at + RUN.COUNT] ?? 0;
+    const run: FrameRun = {
+      source: { id: 'c-1', crawlerId },
+      chunk,
+      verdict,
+      first: verdict.runs[at + RUN.FIRST] ?? 0,
+      count,
+      isBare: verdict.runs[at + RUN.KIND] !== RunKind.PLAIN,
+      firstSequence,
+      delimiter: 10,
+      copies: new CopyPool(1024 * 1024),
+    };
+    for (let round = 0; round < rounds; round++) subscriptions.route(run);
+    firstSequence += count;
+  }
+}
+
+const beat = line(VALID.heartbeat);
+const progress = (jobId: string) => line({ ...VALID.job_progress, jobId });
+const completed = line(VALID.job_completed);
+
+describe('types', () => {
+  test('* is everything, in one piece, without a copy', () => {
+    const all = subscriber();
+    const messages = (beat + progress('job-1') + completed).repeat(10);
+    publish(messages);
+    expect(all.pieces).toHaveLength(1);
+    expect(all.pieces[0]?.slab).toBeDefined();
+    expect(all.pieces[0]?.messages).toBe(30);
+    expect(all.text).toBe(messages);
+  });
+
+  test.each([
+    [['heartbeat'], ['heartbeat']],
+    [['job_*'], ['job_progress', 'job_completed']],
+    [
+      ['job_completed', 'heartbeat'],
+      ['heartbeat', 'job_completed'],
+    ],
+    [['nothing'], []],
+    [['job_assignment'], []],
+    [['rejected'], []],
+  ])('%j gets %j', (types, expected) => {
+    const some = subscriber({ types });
+    publish(beat + progress('job-1') + completed);
+    expect(some.types).toEqual(expected);
+  });
+
+  test('small messages that are not neighbours are gathered into one piece', () => {
+    const some = subscriber({ types: ['heartbeat'] });
+    publish((beat + progress('job-1')).repeat(50));
+    expect(some.pieces).toHaveLength(1);
+    expect(some.pieces[0]?.slab).toBeUndefined();
+    expect(some.text).toBe(beat.repeat(50));
+  });
+
+  test('long stretches go as slices', () => {
+    const some = subscriber({ types: ['job_progress'] });
+    publish((progress('job-1').repeat(30) + beat).repeat(3));
+    expect(some.pieces).toHaveLength(3);
+    expect(some.pieces.every(({ slab }) => slab !== undefined)).toBe(true);
+    expect(some.text).toBe(progress('job-1').repeat(90));
+  });
+
+  test('a small share of a run is copied, so that it does not hold the whole slab', () => {
+    const some = subscriber({ types: ['job_completed'] });
+    publish(progress('job-1').repeat(100) + completed.repeat(20) + progress('job-1').repeat(100));
+    expect(some.pieces).toHaveLength(1);
+    expect(some.pieces[0]?.slab).toBeUndefined();
+  });
+
+  test('undelimited messages get a newline each', () => {
+    const all = subscriber();
+    publish(beat.trimEnd() + progress('job-1').trimEnd());
+    expect(all.text).toBe(beat + progress('job-1'));
+  });
+});
+
+describe('jobs and crawlers', () => {
+  test('jobIds takes only messages of these jobs', () => {
+    const some = subscriber({ jobIds: ['job-2', 'job-3'] });
+    publish(progress('job-1') + progress('job-2') + beat + progress('job-3'));
+    expect(some.text).toBe(progress('job-2') + progress('job-3'));
+  });
+
+  test('crawlerIds takes only messages of these crawlers', () => {
+    const some = subscriber({ crawlerIds: ['crawler-1'] });
+    publish(beat, 'crawler-1');
+    publish(completed, 'crawler-2');
+    publish(completed);
+    expect(some.text).toBe(beat);
+  });
+});
+
+describe('several subscriptions of one connection', () => {
+  test('a message that two of them want comes once', () => {
+    const both = subscriber({ id: 'a', types: ['heartbeat', 'job_progress'] });
+    subscriptions.add(both, { id: 'b', types: ['job_*'] });
+    publish(beat + progress('job-1') + completed);
+    expect(both.types).toEqual(['heartbeat', 'job_progress', 'job_completed']);
+  });
+
+  test('the same id again replaces the subscription', () => {
+    const one = subscriber({ types: ['heartbeat'] });
+    subscriptions.add(one, { id: 'all', types: ['job_completed'] });
+    publish(beat + completed);
+    expect(one.types).toEqual(['job_completed']);
+    expect(subscriptions.size).toBe(1);
+  });
+
+  test('ending one leaves the other', () => {
+    const both = subscriber({ id: 'a', types: ['heartbeat'] });
+    subscriptions.add(both, { id: 'b', types: ['job_completed'] });
+    expect(subscriptions.remove(both, 'a')).toBe(true);
+    expect(subscriptions.remove(both, 'a')).toBe(false);
+    publish(beat + completed);
+    expect(both.types).toEqual(['job_completed']);
+    subscriptions.removeAll(both);
+    expect(subscriptions.size).toBe(0);
+    publish(beat);
+    expect(both.types).toEqual(['job_completed']);
+  });
+});
+
+describe('meta', () => {
+  test('wraps each message, its bytes untouched, with sender and number', () => {
+    const odd =
+      '{"type":"heartbeat", "timestamp":"2026-01-01T00:00:00Z","data":{"activeJobs":1.0,"totalProcessed":0,"systemStatus":"idle"}}';
+    const meta = subscriber({ meta: true });
+    publish(`${beat}${odd}\n`, 'Zoë "1"');
+    const lines = meta.text.trimEnd().split('\n');
+    expect(lines[1]).toContain(`,"seq":2,"message":${odd}}`);
+    expect(lines.map((text) => JSON.parse(text))).toMatchObject([
+      { from: 'c-1', crawlerId: 'Zoë "1"', seq: 1, message: { type: 'heartbeat' } },
+      { from: 'c-1', crawlerId: 'Zoë "1"', seq: 2 },
+    ]);
+  });
+
+  test('is null for a crawler without a name', () => {
+    const meta = subscriber({ meta: true, types: ['heartbeat'] });
+    publish(progress('job-1') + beat);
+    expect(JSON.parse(meta.text)).toMatchObject({ crawlerId: null, seq: 2 });
+  });
+});
+
+describe('groups', () => {
+  test('each message goes to one member, evenly', () => {
+    const members = [subscriber({ group: 'g' }), subscriber({ group: 'g' }), subscriber({ group: 'g' })];
+    const jobs = Array.from({ length: 30 }, (_, index) => progress(`job-${index}`));
+    publish(jobs.join(''));
+    const counts = members.map(({ types }) => types.length);
+    expect(counts).toEqual([10, 10, 10]);
+    expect(members.flatMap(({ text }) => text.trimEnd().split('\n')).sort()).toEqual(
+      jobs.map((job) => job.trimEnd()).sort(),
+    );
+  });
+
+  test('single messages go round', () => {
+    const members = [subscriber({ group: 'g' }), subscriber({ group: 'g' })];
+    for (let index = 0; index < 6; index++) publish(beat);
+    expect(members.map(({ types }) => types.length)).toEqual([3, 3]);
+  });
+
+  test('a message that only one member wants goes to that one', () => {
+    const beats = subscriber({ group: 'g', types: ['heartbeat'] });
+    const all = subscriber({ group: 'g' });
+    publish(completed.repeat(5));
+    expect([beats.types.length, all.types.length]).toEqual([0, 5]);
+    publish(beat.repeat(100));
+    expect(beats.types.length).toBeGreaterThan(0);
+    expect(beats.types.length + all.types.length).toBe(105);
+  });
+
+  test('two groups and a plain subscriber each get everything', () => {
+    const everyone = [subscriber({ group: 'g' }), subscriber({ group: 'h' }), subscriber()];
+    publish(beat.repeat(3));
+    expect(everyone.map(({ types }) => types.length)).toEqual([3, 3, 3]);
+  });
+
+  test('who is closed in the middle of a deal takes nothing from the others', () => {
+    const members = Array.from({ length: 4 }, () => subscriber({ group: 'g' }));
+    const [first] = members as [Recorder];
+    const take = first.deliver.bind(first);
+    first.deliver = (piece) => {
+      take(piece);
+      subscriptions.removeAll(first);
+    };
+    const jobs = Array.from({ length: 40 }, (_, index) => progress(`job-${index}`));
+    publish(jobs.join(''));
+    expect(members.map(({ text }) => text).join('')).toBe(jobs.join(''));
+    publish(beat.repeat(3));
+    expect(members.map(({ types }) => types.length)).toEqual([10, 11, 11, 11]);
+  });
+
+  test('a message costs the same however many members there are', () => {
+    const time = (members: number): number => {
+      subscriptions = new Subscriptions(MessageRegistry.builtin());
+      for (let index = 0; index < members; index++) subscriber({ group: 'g' });
+      return shortestTime(() => publish(beat.repeat(10_000), undefined, 10));
+    };
+    time(10);
+    // Not even five times the time for fifty times the members: each looks at its own messages only.
+    expect(time(500)).toBeLessThan(5 * time(10));
+  });
+
+  test('who leaves takes no more; the last one ends the group', () => {
+    const [first, second] = [subscriber({ group: 'g' }), subscriber({ group: 'g' })];
+    subscriptions.removeAll(first);
+    publish(beat.repeat(4));
+    expect([first.types.length, second.types.length]).toEqual([0, 4]);
+    subscriptions.removeAll(second);
+    publish(beat);
+    expect(second.types).toHaveLength(4);
+  });
+});
+
+test('subscribers of refused messages are found, once each', () => {
+  const one = subscriber({ id: 'a', types: ['rejected'] });
+  subscriptions.add(one, { id: 'b', types: ['rejected', '*'] });
+  subscriber();
+  expect([...subscriptions.rejectedSubscribers]).toEqual([one]);
+  subscriptions.remove(one, 'b');
+  expect([...subscriptions.rejectedSubscribers]).toEqual([one]);
+  subscriptions.remove(one, 'a');
+  expect([...subscriptions.rejectedSubscribers]).toEqual([]);
+});

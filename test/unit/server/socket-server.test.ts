@@ -1,0 +1,282 @@
+import { join } from 'node:path';
+import { type OutgoingMessage, SocketServer } from 'sluice';
+import { describe, expect, test } from 'vitest';
+import { temporaryFolder, until } from '../../support/broker.js';
+import { line, VALID } from '../../support/messages.js';
+import { startServer } from '../../support/server.js';
+
+describe('SocketServer', () => {
+  test('starts, says how it is, stops', async () => {
+    const { server, connect } = await startServer();
+    const crawler = await connect('c1');
+    crawler.write(line(VALID.heartbeat));
+    await crawler.settled();
+    expect(server.getStatus()).toMatchObject({
+      state: 'running',
+      connections: 1,
+      handlers: { byType: { heartbeat: { received: 1, handled: 1 } }, queued: 0, errors: 0 },
+    });
+    expect(server.getConnectionStats()).toMatchObject({
+      pool: { size: 1, byRole: { crawler: 1 } },
+      connections: [{ crawlerId: 'c1', state: 'active', statistics: { messagesReceived: 3 } }],
+    });
+    await server.stop();
+    expect(server.getStatus()).toMatchObject({ state: 'stopped', connections: 0 });
+    await server.stop();
+  });
+
+  test('sends to every connection of a crawler, by its id or that of the connection', async () => {
+    const { server, connect } = await startServer();
+    const [first, second, other, plain] = [
+      await connect('c1'),
+      await connect('c1'),
+      await connect('c2'),
+      await connect(),
+    ];
+    const result = await server.sendToCrawler('c1', { ...VALID.job_assignment });
+    expect(result).toEqual({ delivered: 2, failed: [] });
+    for (const crawler of [first, second]) {
+      expect(await crawler.next('job_assignment')).toEqual(VALID.job_assignment);
+    }
+    await plain.settled();
+    const unnamed = server.getConnectionStats().connections.find(({ crawlerId }) => crawlerId === undefined);
+    await server.sendToCrawler(unnamed?.id ?? '', { ...VALID.shutdown });
+    expect(await plain.next('shutdown')).toEqual(VALID.shutdown);
+    await other.settled();
+    expect(other.forwarded).toEqual([]);
+  });
+
+  test('rejects what is sent before it runs, and afterwards', async () => {
+    const server = new SocketServer({ socketPath: join(temporaryFolder(), 's.sock'), logLevel: 'silent' });
+    const refuses = async () => {
+      for (const sent of [
+        server.sendToCrawler('c1', { ...VALID.shutdown }),
+        server.broadcast({ ...VALID.shutdown }),
+      ]) {
+        await expect(sent).rejects.toMatchObject({ code: 'NOT_RUNNING' });
+      }
+    };
+    await refuses();
+    await server.start();
+    expect(await server.broadcast({ ...VALID.shutdown })).toMatchObject({ delivered: 0 });
+    await server.stop();
+    await refuses();
+  });
+
+  test('rejects what no crawler can get, and what is not valid, without repeating it', async () => {
+    const { server, connect } = await startServer();
+    const send = server.sendToCrawler('c1', { ...VALID.job_assignment });
+    await expect(send).rejects.toMatchObject({ code: 'NO_RECIPIENT' });
+    await connect('c1');
+    const message: OutgoingMessage = { type: 'job_assignment', timestamp: 'CANARY', data: {} };
+    const invalid = server.sendToCrawler('c1', message);
+    await expect(invalid).rejects.toMatchObject({
+      code: 'INVALID_MESSAGE',
+      message: expect.not.stringContaining('CANARY'),
+    });
+  });
+
+  test('refuses to broadcast what is not valid, though no crawler is there', async () => {
+    const { server } = await startServer();
+    const invalid = server.broadcast({ type: 'no_such_type' });
+    await expect(invalid).rejects.toMatchObject({ code: 'INVALID_MESSAGE' });
+    expect(await server.broadcast({ ...VALID.shutdown })).toEqual({ delivered: 0, failed: [] });
+  });
+
+  test('answers a crawler that has closed its side, when its handlers take their time', async () => {
+    const { server, connect } = await startServer();
+    server.router.registerHandler('job_request', async (_, { reply }) => {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      await reply({ ...VALID.shutdown });
+    });
+    const crawler = await connect();
+    crawler.socket.end(line(VALID.job_request).repeat(2));
+    await crawler.closed;
+    expect(crawler.forwarded).toEqual([VALID.shutdown, VALID.shutdown]);
+  });
+
+  test('waits for the handlers of a crawler that has closed its side no longer than drainTimeout', async () => {
+    const { server, connect } = await startServer({}, { drainTimeout: 20 });
+    server.router.registerHandler('job_request', () => new Promise(() => {}));
+    const crawler = await connect();
+    crawler.socket.end(line(VALID.job_request));
+    await crawler.closed;
+    expect(server.router.statistics.running).toBe(1);
+  });
+
+  test('broadcasts to crawlers only', async () => {
+    const { server, connect } = await startServer();
+    const [crawler, app] = [await connect('c1'), await connect()];
+    await app.subscribe();
+    expect(await server.broadcast({ ...VALID.shutdown })).toEqual({ delivered: 1, failed: [] });
+    await crawler.next('shutdown');
+    await app.settled();
+    expect(app.forwarded).toEqual([]);
+  });
+
+  test('stops when the handlers are through with what was sent', async () => {
+    const { server, connect } = await startServer();
+    let handled = 0;
+    server.router.registerHandler('heartbeat', async () => {
+      await new Promise((resolve) => setImmediate(resolve));
+      handled++;
+    });
+    const crawler = await connect();
+    crawler.write(line(VALID.heartbeat).repeat(200));
+    await crawler.settled();
+    await server.stop();
+    expect(handled).toBe(200);
+  });
+
+  test('stops within drainTimeout, whatever a handler does', async () => {
+    const { server, connect } = await startServer({}, { drainTimeout: 20 });
+    server.router.registerHandler('heartbeat', () => new Promise(() => {}));
+    const crawler = await connect();
+    crawler.write(line(VALID.heartbeat));
+    await crawler.settled();
+    await server.stop();
+    expect(server.router.statistics.running).toBe(1);
+  });
+});
+
+describe('the default handlers', () => {
+  test('tell of each message of a crawler, with what is known of it', async () => {
+    const { server, connect } = await startServer();
+    const told: string[] = [];
+    server.on('crawler_heartbeat', ({ crawler }) =>
+      told.push(`${crawler.id} ${crawler.heartbeat?.systemStatus}`),
+    );
+    server.on('job_requested', ({ crawler }) => told.push(`${crawler.id} wants jobs`));
+    server.on('job_started', ({ job }) => told.push(`${job.id} ${job.status}`));
+    server.on('job_progress', ({ job }) => told.push(`${job.id} ${job.progress?.processed}`));
+    server.on('job_completed', ({ job }) => told.push(`${job.id} ${job.completed?.success}`));
+    server.on('job_failed', ({ job }) => told.push(`${job.id} ${job.failed?.error}`));
+    server.on('entities_discovered', ({ message }) => told.push(`${message.data.entities.length} entities`));
+    server.on('jobs_discovered', ({ jobId, message }) =>
+      told.push(`${jobId} found priority ${message.data.discovered_jobs[0]?.priority}`),
+    );
+    server.on('token_refresh_requested', ({ jobId }) => told.push(`${jobId} token`));
+    const crawler = await connect('c1');
+    const {
+      shutdown: _,
+      job_assignment: __,
+      job_response: ___,
+      token_refresh_response: ____,
+      ...own
+    } = VALID;
+    crawler.write(Object.values(own).map(line).join(''));
+    await crawler.settled();
+    expect(told).toEqual([
+      'c1 crawling',
+      'c1 wants jobs',
+      'job-1 started',
+      'job-1 5',
+      'job-1 true',
+      'job-1 no',
+      '1 entities',
+      'job-1 found priority 1',
+      'job-1 token',
+    ]);
+    expect(server.fleet.getJob('job-1')).toMatchObject({ status: 'failed', crawler: 'c1' });
+    expect(server.router.statistics).toMatchObject({ errors: 0, unhandled: 0 });
+  });
+
+  test('have the state up to date before an application’s handlers', async () => {
+    const { server, connect } = await startServer();
+    const seen: unknown[] = [];
+    server.router.registerHandler('job_progress', {
+      priority: 100,
+      handle: ({ message }) => seen.push(server.fleet.getJob(message.jobId ?? '')?.progress?.processed),
+    });
+    const crawler = await connect();
+    crawler.write(line(VALID.job_progress));
+    await crawler.settled();
+    expect(seen).toEqual([5]);
+  });
+
+  test('know which crawlers are connected, also when one has come back before it had gone', async () => {
+    const { server, connect } = await startServer();
+    const isConnected = () => server.fleet.getCrawler('c1')?.isConnected;
+    const first = await connect('c1');
+    first.write(line(VALID.heartbeat));
+    await first.settled();
+    const second = await connect('c1');
+    second.write(line(VALID.job_request));
+    await second.settled();
+    await first.close();
+    await until(() => server.getStatus().connections === 1);
+    expect(isConnected()).toBe(true);
+    await second.close();
+    await until(() => server.getStatus().connections === 0);
+    expect(isConnected()).toBe(false);
+    expect(server.fleet.getCrawler('c1')?.heartbeat).toEqual(VALID.heartbeat.data);
+  });
+
+  test('know a crawler that says later who it is as one, and that it has gone', async () => {
+    const { server, connect } = await startServer();
+    const crawler = await connect();
+    crawler.write(line(VALID.heartbeat));
+    await crawler.settled();
+    const hello = (crawlerId: string) => crawler.say('hello', { role: 'crawler', crawlerId });
+    hello('c1');
+    crawler.write(line(VALID.job_request));
+    await crawler.settled();
+    expect(server.fleet.crawlers).toMatchObject([
+      { id: 'c1', isConnected: true, heartbeat: VALID.heartbeat.data },
+    ]);
+    hello('c2');
+    await crawler.settled();
+    await crawler.close();
+    await until(() => server.getStatus().connections === 0);
+    expect(server.fleet.crawlers).toMatchObject([{ id: 'c1', isConnected: false }]);
+  });
+
+  test('do not count it as a word of a crawler that it has gone', async () => {
+    const { server, connect } = await startServer({ maxCrawlers: 2 });
+    const beat = async (id: string) => {
+      const crawler = await connect(id);
+      crawler.write(line(VALID.heartbeat));
+      await crawler.settled();
+      return crawler;
+    };
+    const [first] = [await beat('c1'), await beat('c2')];
+    await first.close();
+    await until(() => server.getStatus().connections === 1);
+    expect(server.fleet.crawlers.map(({ id }) => id)).toEqual(['c1', 'c2']);
+    await beat('c3');
+    expect(server.fleet.crawlers.map(({ id }) => id)).toEqual(['c2', 'c3']);
+  });
+
+  test('forget what was not heard of for the longest time, and start a job afresh', async () => {
+    const { server, connect } = await startServer({ maxJobs: 2, maxCrawlers: 1 });
+    const [one, two] = [await connect('c1'), await connect('c2')];
+    const progress = (jobId: string) => line({ ...VALID.job_progress, jobId });
+    one.write(progress('job-1') + progress('job-2') + progress('job-1') + progress('job-3'));
+    await one.settled();
+    expect(server.fleet.jobs.map(({ id }) => id)).toEqual(['job-1', 'job-3']);
+    two.write(line(VALID.job_started));
+    await two.settled();
+    expect(server.fleet.crawlers.map(({ id }) => id)).toEqual(['c2']);
+    expect(server.fleet.getJob('job-1')).toMatchObject({
+      status: 'started',
+      progress: undefined,
+      crawler: 'c2',
+    });
+  });
+
+  test('can be left out', async () => {
+    const { server, connect } = await startServer({ defaultHandlers: false });
+    const crawler = await connect();
+    crawler.write(line(VALID.job_progress));
+    await crawler.settled();
+    expect(server.fleet.jobs).toEqual([]);
+    expect(server.router.statistics.unhandled).toBe(1);
+  });
+});
+
+test('bad options are refused at once', () => {
+  const refusal = expect.objectContaining({ code: 'INVALID_OPTION' });
+  expect(() => new SocketServer({ backlog: 0 })).toThrow(refusal);
+  expect(() => new SocketServer({}, { maxJobs: Number.NaN })).toThrow(refusal);
+  expect(() => new SocketServer({}, { maxCrawlers: -1 })).toThrow(refusal);
+});

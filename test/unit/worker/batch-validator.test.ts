@@ -1,0 +1,343 @@
+import fc from 'fast-check';
+import { MessageParser, MessageRegistry, MessageValidator } from 'sluice';
+import { describe, expect, test } from 'vitest';
+import * as z from 'zod';
+import {
+  CHUNK,
+  FRAME,
+  NO_HEARTBEAT,
+  RUN,
+  RunKind,
+  refusedFrame,
+  type Verdict,
+} from '#src/dispatch/verdict.js';
+import { jobKey, NO_SEED } from '#src/messages/job-key.js';
+import { PatternSet } from '#src/pattern/pattern-set.js';
+import { Traffic } from '#src/traffic/traffic.js';
+import { BatchValidator } from '#src/worker/batch-validator.js';
+import { changed, line, VALID } from '../../support/messages.js';
+
+const NEWLINE = 0x0a;
+const kinds = Object.fromEntries(Object.entries(RunKind).map(([name, kind]) => [kind, name]));
+
+/** Validates texts, each as a range of its own, in one arena. */
+function validate(...texts: string[]): { verdict: Verdict; bytes: Buffer } {
+  return validateWith(new BatchValidator(new MessageParser(), NEWLINE), texts);
+}
+
+function validateWith(
+  batches: BatchValidator,
+  texts: readonly string[],
+): { verdict: Verdict; bytes: Buffer } {
+  const memory = new SharedArrayBuffer(texts.reduce((sum, text) => sum + Buffer.byteLength(text), 0));
+  const bytes = Buffer.from(memory);
+  const ranges: number[] = [];
+  let at = 0;
+  for (const text of texts) {
+    const end = at + bytes.write(text, at);
+    ranges.push(0, at, end);
+    at = end;
+  }
+  return {
+    verdict: batches.validate({ id: 0, arenas: [memory], ranges, maxDetailedRejections: 1000 }),
+    bytes,
+  };
+}
+
+function runsOf({ runs }: Verdict): string[] {
+  return Array.from({ length: runs.length / RUN.SIZE }, (_, index) => {
+    const at = index * RUN.SIZE;
+    return `${kinds[runs[at + RUN.KIND] ?? -1]} ${runs[at + RUN.FIRST]}+${runs[at + RUN.COUNT]}`;
+  });
+}
+
+const field = ({ chunks }: Verdict, chunk: number, name: keyof typeof CHUNK) =>
+  chunks[chunk * CHUNK.SIZE + CHUNK[name]];
+const progress = (jobId: string) => line({ ...VALID.job_progress, jobId });
+
+describe('the workload of a schema that users bring is the same on both paths', () => {
+  const data = z.looseObject({ activeJobs: z.number().nullish() });
+  const schema = z.looseObject({ type: z.literal('heartbeat'), data: data.optional() });
+  const registry = new MessageRegistry({ schemas: { heartbeat: schema } });
+  const beat = (value: string) => `{"type":"heartbeat","data":{"activeJobs":${value}}}\n`;
+  const most = 2 ** 32 - 2;
+
+  /** The workload that a range of messages ends with, and how many of them patterns took. */
+  function workload(hasPatterns: boolean, text: string) {
+    const patterns = hasPatterns ? new PatternSet(registry) : undefined;
+    const parser = new MessageParser({ validator: new MessageValidator({ registry }), patterns });
+    const { verdict } = validateWith(new BatchValidator(parser, NEWLINE), [text]);
+    expect(verdict.refusals).toEqual([]);
+    return { activeJobs: field(verdict, 0, 'ACTIVE_JOBS'), matched: verdict.matched };
+  }
+
+  test.each([
+    ['a number', beat('5'), 5],
+    ['none', beat('0'), 0],
+    ['less than none', beat('-3'), 0],
+    ['a little less than none', beat('-0.5'), 0],
+    ['minus zero', beat('-0'), 0],
+    ['a part', beat('2.9'), 2],
+    ['the most', beat(String(most)), most],
+    ['one more than that', beat(String(most + 1)), most],
+    ['two more than that', beat(String(most + 2)), most],
+    ['far too many', beat('999999999999999'), most],
+    ['null', beat('null'), NO_HEARTBEAT],
+    ['null after a number', beat('7') + beat('null'), 7],
+    ['nothing', '{"type":"heartbeat","data":{}}\n', NO_HEARTBEAT],
+    ['nothing after a number', `${beat('7')}{"type":"heartbeat","data":{}}\n`, 7],
+    ['no data after a number', `${beat('7')}{"type":"heartbeat"}\n`, 7],
+    ['a number after nothing', `{"type":"heartbeat"}\n${beat('7')}`, 7],
+  ])('%s', (_, text, activeJobs) => {
+    const matched = text.trim().split('\n').length;
+    expect(workload(false, text)).toEqual({ activeJobs, matched: 0 });
+    expect(workload(true, text)).toEqual({ activeJobs, matched });
+  });
+
+  test.each([
+    ['more than a number can be', beat('1e999'), most],
+    ['a number and a string', beat('7') + beat('"9"'), 7],
+    ['a number and other data', `${beat('7')}{"type":"heartbeat","data":"9"}\n`, 7],
+  ])('%s, where the schema allows anything', (_, text, activeJobs) => {
+    const anything = z.object({ type: z.literal('heartbeat'), data: z.any() });
+    const parser = (patterns: boolean) => {
+      const types = new MessageRegistry({ schemas: { heartbeat: anything } });
+      const validator = new MessageValidator({ registry: types });
+      return new MessageParser({ validator, patterns: patterns ? new PatternSet(types) : undefined });
+    };
+    for (const patterns of [false, true]) {
+      const { verdict } = validateWith(new BatchValidator(parser(patterns), NEWLINE), [text]);
+      expect(field(verdict, 0, 'ACTIVE_JOBS')).toBe(activeJobs);
+    }
+  });
+});
+
+describe('runs', () => {
+  test('plain lines are one run', () => {
+    const { verdict } = validate(new Traffic({ seed: 1 }).block(50).toString());
+    expect(runsOf(verdict)).toEqual(['PLAIN 0+50']);
+  });
+
+  test('a run ends with its range', () => {
+    const { verdict } = validate(progress('job-1'), progress('job-2') + progress('job-2'));
+    expect(runsOf(verdict)).toEqual(['PLAIN 0+1', 'PLAIN 1+2']);
+    expect([field(verdict, 0, 'RUN_END'), field(verdict, 1, 'RUN_END')]).toEqual([1, 2]);
+  });
+
+  test('messages with no newline right behind them are bare', () => {
+    const beat = JSON.stringify(VALID.heartbeat);
+    expect(runsOf(validate(beat + beat).verdict)).toEqual(['BARE 0+2']);
+    expect(runsOf(validate(`${beat}\r\n${beat}\n${beat}`).verdict)).toEqual([
+      'BARE 0+1',
+      'PLAIN 1+1',
+      'BARE 2+1',
+    ]);
+  });
+
+  test('an empty line between two messages parts their runs', () => {
+    expect(runsOf(validate(`${progress('abc')}\n${progress('abc')}`).verdict)).toEqual([
+      'PLAIN 0+1',
+      'PLAIN 1+1',
+    ]);
+  });
+
+  test('what the broker must look at stands alone', () => {
+    const { verdict } = validate(
+      progress('abc') +
+        'junk\n' +
+        line(VALID.job_request) +
+        line(VALID.shutdown) +
+        line({ type: 'ping' }) +
+        line({ type: 'ping' }) +
+        progress('abc'),
+    );
+    expect(runsOf(verdict)).toEqual([
+      'PLAIN 0+1',
+      'REFUSED 1+1',
+      'REQUEST 2+1',
+      'DIRECTED 3+1',
+      'CONTROL 4+1',
+      'CONTROL 5+1',
+      'PLAIN 6+1',
+    ]);
+  });
+});
+
+describe('frames', () => {
+  test('point at each message', () => {
+    const texts = [progress('abc'), line(VALID.heartbeat)];
+    const { verdict, bytes } = validate(texts.join(''));
+    const found = texts.map((_, frame) => {
+      const at = frame * FRAME.SIZE;
+      return bytes.toString('utf8', verdict.frames[at + FRAME.START], verdict.frames[at + FRAME.END]);
+    });
+    expect(found).toEqual(texts.map((text) => text.trimEnd()));
+  });
+
+  test('jobs are there once for each range, by either spelling', () => {
+    const { verdict } = validate(
+      progress('job-a') + progress('job-b') + progress('job-a') + line(VALID.heartbeat),
+      line({ ...VALID.job_started, jobId: undefined, job_id: 'job-a' }),
+    );
+    const keys = ['job-a', 'job-b', 'job-a'].map((jobId) => jobKey(jobId, NO_SEED));
+    expect([...verdict.jobs]).toEqual(keys.flatMap(({ low, high }) => [low, high]));
+    const jobs = Array.from({ length: 5 }, (_, frame) => verdict.frames[frame * FRAME.SIZE + FRAME.JOB]);
+    expect(jobs).toEqual([1, 2, 1, 0, 3]);
+    expect([field(verdict, 0, 'JOB_END'), field(verdict, 1, 'JOB_END')]).toEqual([2, 3]);
+  });
+
+  test('refusals come with code, type, issues and line, and no value', () => {
+    const { verdict } = validate(`\n${line(changed('job_progress', { processed: -7777 }))}{"type":"nope"}\n`);
+    expect([0, 1].map((frame) => refusedFrame(verdict, frame))).toMatchObject([
+      { code: 'RULE_VIOLATION', type: 'job_progress', line: 1, issues: [{ path: 'data.processed' }] },
+      { code: 'UNKNOWN_TYPE', type: undefined, line: 2 },
+    ]);
+    expect(JSON.stringify(verdict.refusals)).not.toContain('7777');
+    expect(field(verdict, 0, 'LINES')).toBe(3);
+  });
+
+  test('the last heartbeat of a range tells how busy the crawler is', () => {
+    const beat = (activeJobs: number) => line(changed('heartbeat', { activeJobs }));
+    const { verdict } = validate(beat(3) + beat(5), progress('abc'), beat(0));
+    expect([0, 1, 2].map((chunk) => field(verdict, chunk, 'ACTIVE_JOBS'))).toEqual([5, NO_HEARTBEAT, 0]);
+  });
+});
+
+test('no parsed message is in a verdict: flat arrays, and details of the refused', () => {
+  const { verdict } = validate(new Traffic({ seed: 3 }).block(2000).toString());
+  const { refusals, addresses, matched, mismatches, layoutsLearned, layoutsDropped, ...arrays } = verdict;
+  expect([matched, mismatches, layoutsLearned, layoutsDropped]).toEqual([0, [], 0, 0]);
+  for (const array of Object.values(arrays)) expect(array).toBeInstanceOf(Uint32Array);
+  expect([refusals, addresses]).toEqual([[], []]);
+  expect([...verdict.accepted].reduce((sum, count) => sum + count)).toBe(2000);
+});
+
+test('the numbers of a few messages are plain arrays of integers, those of many views of one buffer', () => {
+  const numbersOf = ({ chunks, runs, frames, jobs, accepted }: Verdict) =>
+    [chunks, runs, frames, jobs, accepted] as const;
+  const message = progress('abc');
+  const few = numbersOf(validate(message.repeat(16)).verdict);
+  const many = numbersOf(validate(message.repeat(17)).verdict);
+  expect(few.every((numbers) => Array.isArray(numbers) && numbers.every(Number.isInteger))).toBe(true);
+  const buffers = many.map((numbers) => (numbers instanceof Uint32Array ? numbers.buffer : undefined));
+  expect(new Set(buffers).size).toBe(1);
+  expect(buffers[0]).toBeInstanceOf(ArrayBuffer);
+  expect([...few[2]]).toEqual([...many[2]].slice(0, 16 * FRAME.SIZE));
+});
+
+test('messages refused without issues share what is sent of them, each with its line', () => {
+  const { verdict } = validate('{"type":"nope"}\nnot JSON\n'.repeat(1000), 'not JSON\n');
+  expect(verdict.refusals).toEqual([
+    { code: 'UNKNOWN_TYPE', type: undefined, issues: [] },
+    { code: 'INVALID_JSON', type: undefined, issues: [] },
+  ]);
+  const last = [1998, 1999, 2000].map((frame) => refusedFrame(verdict, frame));
+  expect(last).toMatchObject([
+    { code: 'UNKNOWN_TYPE', line: 1998 },
+    { code: 'INVALID_JSON', line: 1999 },
+    { code: 'INVALID_JSON', line: 0 },
+  ]);
+});
+
+test('issues come with as many refused messages of each range as are asked for', () => {
+  const batches = new BatchValidator(new MessageParser(), NEWLINE);
+  const memory = new SharedArrayBuffer(4096);
+  const end = Buffer.from(memory).write('{"type":"heartbeat"}\n'.repeat(5));
+  const told = (maxDetailedRejections: number) => {
+    const ranges = [0, 0, end, 0, 0, end];
+    const verdict = batches.validate({ id: 0, arenas: [memory], ranges, maxDetailedRejections });
+    const refusals = Array.from({ length: 10 }, (_, frame) => refusedFrame(verdict, frame));
+    expect(refusals.map((refusal) => refusal?.code)).toEqual(new Array(10).fill('SCHEMA_VIOLATION'));
+    return refusals.map((refusal) => (refusal?.issues.length ?? 0) > 0);
+  };
+  const some = [true, true, false, false, false];
+  expect(told(2)).toEqual([...some, ...some]);
+  expect(told(5)).toEqual(new Array(10).fill(true));
+});
+
+test('keeps nothing from one batch to the next', () => {
+  const batches = new BatchValidator(new MessageParser(), NEWLINE);
+  const memory = new SharedArrayBuffer(4096);
+  const end = Buffer.from(memory).write(`${progress('abc')}junk\n`);
+  const task = { id: 0, arenas: [memory], ranges: [0, 0, end], maxDetailedRejections: 8 };
+  expect(batches.validate(task)).toEqual(batches.validate(task));
+});
+
+describe('with patterns', () => {
+  const heartbeat = (activeJobs: number) =>
+    JSON.stringify({ ...VALID.heartbeat, data: { ...VALID.heartbeat.data, activeJobs } });
+  const validator = (maxMessageSize: number, framing: 'auto' | 'ndjson', hasPatterns: boolean) => {
+    const messages = new MessageValidator({ maxMessageSize });
+    const patterns = hasPatterns ? new PatternSet(messages.registry, { framing, maxMessageSize }) : undefined;
+    return new BatchValidator(
+      new MessageParser({ validator: messages, framing, ...(patterns && { patterns }) }),
+      NEWLINE,
+    );
+  };
+
+  test.each([
+    ['cut off by something else in its line', 'ndjson', 1 << 20, `${heartbeat(7)}junk\n`],
+    ['too long', 'auto', heartbeat(7).length - 1, `${heartbeat(7)}\n`],
+  ] as const)('a heartbeat that is %s tells nothing', (_, framing, maxMessageSize, text) => {
+    const batches = validator(maxMessageSize, framing, true);
+    const refused = validateWith(batches, [text]).verdict;
+    expect([refused.frames.length, field(refused, 0, 'ACTIVE_JOBS')]).toEqual([FRAME.SIZE, NO_HEARTBEAT]);
+    const next = validateWith(batches, [line({ type: 'ping' }), progress('abc')]).verdict;
+    expect([field(next, 0, 'ACTIVE_JOBS'), field(next, 1, 'ACTIVE_JOBS')]).toEqual([
+      NO_HEARTBEAT,
+      NO_HEARTBEAT,
+    ]);
+  });
+
+  test('verdicts are those of the slow path, batch after batch', () => {
+    const traffic = new Traffic({ seed: 3 });
+    const lines = Array.from({ length: 200 }, () => traffic.nextLine());
+    const piece = fc.oneof(
+      { weight: 6, arbitrary: fc.constantFrom(...lines) },
+      fc.integer({ min: 0, max: 8 }).map(heartbeat),
+      fc.nat(6000).map((id) => JSON.stringify({ ...VALID.job_started, jobId: `job-${id}` })),
+      fc.constantFrom(
+        'junk',
+        '{',
+        '"',
+        '{"type":"ping"}',
+        JSON.stringify(VALID.job_request),
+        JSON.stringify({ ...VALID.job_started, z: 1 }),
+        JSON.stringify({ ...VALID.job_started, jobId: 'ab' }),
+        '[1]',
+        '\u00e9',
+      ),
+      fc.tuple(fc.constantFrom(...lines), fc.nat(200)).map(([text, at]) => text.slice(0, at)),
+    );
+    const range = fc
+      .array(fc.tuple(piece, fc.constantFrom('\n', '\n', '\n', '\r\n', '\n\n', ' \n')), { maxLength: 60 })
+      .map((parts) => parts.flat().join(''));
+    const batches = fc.array(fc.array(range, { minLength: 1, maxLength: 3 }), { minLength: 1, maxLength: 8 });
+    let matched = 0;
+    fc.assert(
+      fc.property(
+        batches,
+        fc.constantFrom('auto' as const, 'ndjson' as const),
+        fc.constantFrom(1 << 20, 128, 300),
+        (all, framing, maxMessageSize) => {
+          const [fast, slow] = [true, false].map((has) => validator(maxMessageSize, framing, has));
+          if (fast === undefined || slow === undefined) return;
+          for (const texts of all) {
+            const verdict = validateWith(fast, texts).verdict;
+            matched += verdict.matched;
+            const { layoutsLearned, layoutsDropped } = verdict;
+            const expected = validateWith(slow, texts).verdict;
+            expect(verdict).toEqual({
+              ...expected,
+              matched: verdict.matched,
+              layoutsLearned,
+              layoutsDropped,
+            });
+          }
+        },
+      ),
+      { numRuns: 100, seed: 1 },
+    );
+    expect(matched).toBeGreaterThan(1000);
+  });
+});
