@@ -11,7 +11,7 @@ const INTRODUCTION = `# Options
 
 <!-- Written by \`npm run docs\` from src/config/config.ts. Change it there. -->
 
-Each option has four places. The first that says something wins:
+Options are read from four sources; the first that sets a value wins:
 
 1. the flag of \`sluice serve\` (\`--max-connections 200\`);
 2. the environment (\`SOCKET_MAX_CONNECTIONS=200\`), also for \`SOCKET_CONFIG\` in a program;
@@ -19,9 +19,9 @@ Each option has four places. The first that says something wins:
 4. the default.
 
 In a program, they are the first argument of \`new SocketManager\` and \`new SocketServer\`, by the names of the first column.
-\`sluice serve --print-config\` shows what would be used. A bad value is refused when the broker starts, by name (exit code
-78). \`port\` and \`socketPath\` exclude each other: what is said later in the list above gives way, and one
-place that says both is refused.
+\`sluice serve --print-config\` shows what would be used. An invalid value stops the broker at its start, with the option's name (exit code
+78). Set either \`port\` or \`socketPath\`. If two sources disagree, the higher one wins; setting both in one
+source is an error.
 
 Times are in milliseconds, sizes in bytes.
 

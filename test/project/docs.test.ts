@@ -12,7 +12,7 @@ import { packageRoot } from '../support/cli.js';
 
 const protocol = readFileSync(join(packageRoot, 'docs/protocol.md'), 'utf8');
 const readme = readFileSync(join(packageRoot, 'README.md'), 'utf8');
-const inside = readFileSync(join(packageRoot, 'docs/seeing-inside.md'), 'utf8');
+const inside = readFileSync(join(packageRoot, 'docs/monitoring.md'), 'utf8');
 
 const operations = page('operations.md');
 
@@ -30,7 +30,7 @@ function firstColumn(heading: string, text = protocol): string[] {
 }
 
 test('the table of faults names tests that there are', () => {
-  const rows = [...readme.matchAll(/\| `(test\/[\w./-]+)` \|$/gm)].map(([, path]) => path ?? '');
+  const rows = [...page('reliability.md').matchAll(/\| `(test\/[\w./-]+)` \|$/gm)].map(([, path]) => path ?? '');
   expect(rows.length).toBeGreaterThan(20);
   expect(rows.filter((path) => !existsSync(join(packageRoot, path)))).toEqual([]);
 });
@@ -66,7 +66,7 @@ describe('docs/protocol.md', () => {
   });
 });
 
-describe('docs/seeing-inside.md', () => {
+describe('docs/monitoring.md', () => {
   test('lists every metric with its labels, and no other', async () => {
     const body = await metricsOfUse();
     const labels = new Map<string, string>();
