@@ -10,7 +10,7 @@ export interface Target {
 }
 
 /** How long to wait for a broker that has not accepted those before yet, in ms. */
-const PATIENCE = 20;
+const STALL_TIMEOUT_MS = 20;
 
 /** Connects; bytes go to `onread`, where it is given. */
 export async function open({ socketPath, port }: Target, onread?: OnReadOpts): Promise<Socket> {
@@ -25,7 +25,7 @@ export async function open({ socketPath, port }: Target, onread?: OnReadOpts): P
       });
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
-      await new Promise((resolve) => setTimeout(resolve, PATIENCE));
+      await new Promise((resolve) => setTimeout(resolve, STALL_TIMEOUT_MS));
     }
   }
 }

@@ -33,14 +33,14 @@ export function batchOf(bytes: Buffer): Batch {
 }
 
 /** The batch as one run, on its way to subscribers. */
-export function runOf({ chunk, verdict, count }: Batch, isBare = false) {
+export function runOf({ chunk, verdict, count }: Batch, isUndelimited = false) {
   return {
     source: { id: 'c-1', crawlerId: undefined },
     chunk,
     verdict,
     first: 0,
     count,
-    isBare,
+    isUndelimited,
     firstSequence: 1,
     delimiter: NEWLINE,
     copies,

@@ -8,8 +8,15 @@
 import { MessageBuffer } from '../connection/message-buffer.js';
 import { Dispatcher } from '../dispatch/dispatcher.js';
 import { type Chunk, Lane } from '../dispatch/lane.js';
-import { CHUNK, type RefusedFrame, RUN, RunKind, refusedFrame, type Verdict } from '../dispatch/verdict.js';
-import type { WorkerOptions } from '../dispatch/worker-pool.js';
+import {
+  CHUNK,
+  type ParserSettings,
+  type RefusedFrame,
+  RUN,
+  RunKind,
+  refusedFrame,
+  type Verdict,
+} from '../dispatch/verdict.js';
 import type { WireErrorCode } from '../errors.js';
 import type { FrameRange } from '../memory/slab-pool.js';
 import { SlabPool } from '../memory/slab-pool.js';
@@ -44,7 +51,7 @@ export interface CheckerOptions {
   /** ms that one batch may take; 0: no limit. */
   readonly validationTimeout: number;
   /** What the workers check by, the schema module among it. */
-  readonly settings: WorkerOptions;
+  readonly settings: ParserSettings;
 }
 
 /** Bytes that are read and handed to a worker at a time: more is no faster. */

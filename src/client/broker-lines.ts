@@ -116,7 +116,7 @@ function isWrapper(value: unknown): value is Required<Omit<Forwarded, 'rawAt'>> 
 
 function withDefaults(message: AnyMessage): AnyMessage {
   const type = MessageRegistry.builtin().get(message.type);
-  if (type === undefined || !type.rewrites) return message;
+  if (type === undefined || !type.transformsInput) return message;
   // The broker may know another schema of this name: then the message stays as it is.
   const result = type.schema.safeParse(message);
   return result.success ? (result.data as AnyMessage) : message;

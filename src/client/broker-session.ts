@@ -7,7 +7,7 @@ import { META_LENGTH, protocolError, readOwnMessage } from './broker-lines.js';
 import type { OutboxSink } from './client-outbox.js';
 import { type BrokerAddress, ClientSocket } from './client-socket.js';
 import { KeepAlive, type KeepAliveOptions } from './keep-alive.js';
-import { LineLedger } from './line-ledger.js';
+import { LineNumberMap } from './line-number-map.js';
 import { LineReader } from './line-reader.js';
 import { type Answer, PendingRequests } from './pending-requests.js';
 import { ReceivedMessage } from './received-message.js';
@@ -54,7 +54,7 @@ export class BrokerSession implements OutboxSink {
   #socket!: ClientSocket;
   readonly #listener: SessionListener;
   readonly #requests: PendingRequests;
-  readonly #ledger: LineLedger;
+  readonly #ledger: LineNumberMap;
   readonly #reader: LineReader;
   readonly #keepAlive: KeepAlive;
   /** Pings that are not answered, with the number of their line. */
@@ -71,7 +71,7 @@ export class BrokerSession implements OutboxSink {
   private constructor(listener: SessionListener, options: SessionOptions, linesBefore: number) {
     this.#listener = listener;
     this.#requests = new PendingRequests(options.requestTimeout);
-    this.#ledger = new LineLedger(linesBefore);
+    this.#ledger = new LineNumberMap(linesBefore);
     this.#reader = new LineReader(DEFAULT_MAX_MESSAGE + META_LENGTH, (line) => this.#onLine(line));
     const onSilent = () =>
       this.#fail(
@@ -176,7 +176,7 @@ export class BrokerSession implements OutboxSink {
     this.#socket.setPaused(isPaused);
     if (isPaused) {
       this.#keepAlive.stop();
-      // Who does not read is told of the end of the connection by a write that fails, and by nothing else.
+      // While reading is paused, only a failed write reveals that the connection has ended.
       this.#lifeSigns = setInterval(() => this.#pong(), LIFE_SIGN_INTERVAL);
       return;
     }

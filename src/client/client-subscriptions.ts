@@ -6,19 +6,19 @@ import { appSchemas } from '../messages/messages.js';
 import { matchesType, REJECTED } from '../messages/type-patterns.js';
 import type { BrokerSession } from './broker-session.js';
 import type { ReceivedMessage } from './received-message.js';
-import { Subscription, type SubscriptionFilter, type SubscriptionHost, wireFilter } from './subscription.js';
+import { Subscription, type SubscriptionFilter, type SubscriptionOwner, wireFilter } from './subscription.js';
 import { startTimeout } from './timeouts.js';
 
 /** What subscriptions need of their client. */
-export interface SubscriptionsHost {
+export interface SubscriptionTransport {
   /** The present connection. */
   readonly session: BrokerSession | undefined;
   /** Too much waits for a loop, or little enough again; or an answer of the broker is waited for. */
   onReadingChanged(): void;
 }
 
-export class ClientSubscriptions implements SubscriptionHost {
-  readonly #host: SubscriptionsHost;
+export class ClientSubscriptions implements SubscriptionOwner {
+  readonly #host: SubscriptionTransport;
   /** Whether nothing is received but what was subscribed to. */
   readonly #receivesNothingElse: boolean;
   readonly #subscriptions = new Set<Subscription>();
@@ -27,7 +27,7 @@ export class ClientSubscriptions implements SubscriptionHost {
   readonly #leaving = new Set<Subscription>();
   #nextId = 1;
 
-  constructor(host: SubscriptionsHost, receivesNothingElse: boolean) {
+  constructor(host: SubscriptionTransport, receivesNothingElse: boolean) {
     this.#host = host;
     this.#receivesNothingElse = receivesNothingElse;
   }
@@ -138,7 +138,7 @@ export class ClientSubscriptions implements SubscriptionHost {
     this.#host.onReadingChanged();
   }
 
-  /** It did not come to a subscription, or to none on this connection. */
+  /** Subscribing failed or timed out. */
   #giveUp(subscription: Subscription, error: SluiceError): void {
     if (subscription.isEnded) return;
     subscription.end(error);

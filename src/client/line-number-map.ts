@@ -7,7 +7,7 @@ interface Run {
   count: number;
 }
 
-export class LineLedger {
+export class LineNumberMap {
   /** Published lines before this connection. */
   readonly #offset: number;
   #lines = 0;

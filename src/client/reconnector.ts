@@ -33,7 +33,7 @@ const FINAL_CODES = new Set(['UNAUTHORIZED', 'UNSUPPORTED_VERSION', 'SCHEMA_VIOL
 /** ms that a broker which is shutting down may take to close, before the client does. */
 const SHUTDOWN_GRACE = 30_000;
 
-export class ConnectionKeeper {
+export class Reconnector {
   readonly #options: ResolvedClientOptions;
   readonly #listener: KeeperListener;
   readonly #events: SessionListener;

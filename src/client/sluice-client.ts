@@ -13,7 +13,6 @@ import { rethrowLater } from './client-events.js';
 import { type ClientOptions, type ResolvedClientOptions, resolveClientOptions } from './client-options.js';
 import { ClientOutbox } from './client-outbox.js';
 import { ClientSubscriptions } from './client-subscriptions.js';
-import { ConnectionKeeper } from './connection-keeper.js';
 import { Heartbeats } from './heartbeats.js';
 import { type JobMessage, JobRequests } from './job-requests.js';
 import { refusal } from './pending-requests.js';
@@ -24,6 +23,7 @@ import {
   publishedLines,
 } from './published-message.js';
 import type { ReceivedMessage } from './received-message.js';
+import { Reconnector } from './reconnector.js';
 import type { Subscription, SubscriptionFilter } from './subscription.js';
 import { checkTimeout, within } from './timeouts.js';
 
@@ -45,7 +45,7 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
   readonly #jobs = new JobRequests();
   readonly #mayGetJobs: boolean;
   readonly #heartbeats: Heartbeats | undefined;
-  readonly #keeper: ConnectionKeeper;
+  readonly #keeper: Reconnector;
   #state: ClientState = 'idle';
   #closing: Promise<number> | undefined;
 
@@ -61,7 +61,7 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
       heartbeat &&
       new Heartbeats(heartbeat, (data, done) => this.#keeper.session?.say('heartbeat', data, done));
     const outbox = this.#outbox;
-    const keeper = new ConnectionKeeper(this.#options, {
+    const keeper = new Reconnector(this.#options, {
       get confirmedLines() {
         return outbox.confirmedLines;
       },

@@ -24,7 +24,7 @@ export interface SubscriptionFilter {
 }
 
 /** What a subscription needs of its client. */
-export interface SubscriptionHost {
+export interface SubscriptionOwner {
   /** Too much waits (true), or little enough again (false). */
   onFull(subscription: Subscription, isFull: boolean): void;
   unsubscribe(subscription: Subscription): Promise<void>;
@@ -51,7 +51,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   readonly filter: SubscriptionFilter;
   /** Resolves when the broker has confirmed it for the first time; rejects when it does not come to that. */
   readonly confirmed: Promise<void>;
-  readonly #host: SubscriptionHost;
+  readonly #host: SubscriptionOwner;
   readonly #listener: ((event: ReceivedMessage) => void) | undefined;
   readonly #maxBytes: number;
   #queue: ReceivedMessage[] = [];
@@ -71,7 +71,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   constructor(
     id: string,
     filter: SubscriptionFilter,
-    host: SubscriptionHost,
+    host: SubscriptionOwner,
     listener?: (event: ReceivedMessage) => void,
   ) {
     this.id = id;

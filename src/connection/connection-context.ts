@@ -10,7 +10,7 @@ import type { ConnectionOptions, DropCause } from './connection-state.js';
  * What a connection needs of its server.
  * @typeParam C the connection
  */
-export interface ConnectionHost<C> {
+export interface ConnectionContext<C> {
   readonly slabs: SlabPool;
   readonly validator: MessageValidator;
   readonly delimiter: string;

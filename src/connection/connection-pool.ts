@@ -4,7 +4,7 @@ import { EventEmitter } from 'node:events';
 import { type ErrorCode, SluiceError } from '../errors.js';
 import type { OutgoingMessage, PeerRole } from '../messages/messages.js';
 import type { ConnectionState } from './connection-state.js';
-import { guardedEmit } from './guarded-emit.js';
+import { emitSafely } from './emit-safely.js';
 import type { SocketConnection } from './socket-connection.js';
 
 /** Connections to choose: every field that is there must fit. */
@@ -165,7 +165,7 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
    * @throws SluiceError `INVALID_MESSAGE`
    */
   broadcast(message: OutgoingMessage): Promise<BroadcastResult> {
-    return this.#sendAll(withoutStrangers(this.all()), message);
+    return this.#sendAll(onlyAuthenticated(this.all()), message);
   }
 
   /**
@@ -173,7 +173,7 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
    * @throws SluiceError `INVALID_MESSAGE`
    */
   broadcastToActive(message: OutgoingMessage): Promise<BroadcastResult> {
-    return this.#sendAll(withoutStrangers(this.active()), message);
+    return this.#sendAll(onlyAuthenticated(this.active()), message);
   }
 
   /**
@@ -189,7 +189,7 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
    * @throws SluiceError `INVALID_MESSAGE`
    */
   sendTo(wanted: ConnectionFilter, message: OutgoingMessage): Promise<BroadcastResult> {
-    return this.#sendAll(withoutStrangers(this.filter(wanted)), message);
+    return this.#sendAll(onlyAuthenticated(this.filter(wanted)), message);
   }
 
   /** Takes out connections whose socket is gone. */
@@ -201,7 +201,7 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
   }
 
   #notify<E extends keyof PoolEvents>(name: E, event: PoolEvents[E][0]): void {
-    guardedEmit(this, name, event, this.#onListenerError);
+    emitSafely(this, name, event, this.#onListenerError);
   }
 
   async #sendAll(connections: SocketConnection[], message: OutgoingMessage): Promise<BroadcastResult> {
@@ -220,7 +220,7 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
 }
 
 /** Messages carry access tokens: they are not for peers that may not be there. */
-function withoutStrangers(connections: readonly SocketConnection[]): SocketConnection[] {
+function onlyAuthenticated(connections: readonly SocketConnection[]): SocketConnection[] {
   return connections.filter(({ isIn }) => isIn);
 }
 

@@ -10,7 +10,7 @@ type Events<M> = Record<keyof M, [event: unknown]>;
  * Emits an event.
  * @param onError called with what a listener throws; the listeners after it are not called
  */
-export function guardedEmit<M extends Events<M>, E extends keyof M>(
+export function emitSafely<M extends Events<M>, E extends keyof M>(
   emitter: EventEmitter<M>,
   name: E,
   event: M[E][0],

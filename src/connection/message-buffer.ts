@@ -67,7 +67,7 @@ export class MessageBuffer {
   #largestRead = 0;
   #skipping = false;
   #closed = false;
-  #catchUpTimer: NodeJS.Timeout | undefined;
+  #deferredTimer: NodeJS.Timeout | undefined;
   #bytes = 0;
   #copiedBytes = 0;
   #oversize = 0;
@@ -140,7 +140,7 @@ export class MessageBuffer {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    clearTimeout(this.#catchUpTimer);
+    clearTimeout(this.#deferredTimer);
     this.#reportPartial(0);
     this.#slab.close();
   }
@@ -155,8 +155,8 @@ export class MessageBuffer {
     const boundary = this.#boundary.last(this.#slab.arena.bytes, from, this.#end);
     if (boundary !== -1) this.#handOn(boundary);
     this.#dropBlanks(from);
-    if (this.#end - this.#start > this.#maxPartial) this.#catchUp();
-    if (this.#boundary.hasPutOff) this.#catchUpTimer ??= setTimeout(this.#catchUp, CATCH_UP_AFTER);
+    if (this.#end - this.#start > this.#maxPartial) this.#scanDeferred();
+    if (this.#boundary.hasPutOff) this.#deferredTimer ??= setTimeout(this.#scanDeferred, CATCH_UP_AFTER);
     if (this.#end - this.#start > this.#maxPartial) {
       this.#skipping = true;
       this.#oversize++;
@@ -166,17 +166,17 @@ export class MessageBuffer {
     }
   }
 
-  /** Looks at what was put off: a message may have ended there, with the beginning of another one behind it. */
-  readonly #catchUp = (): void => {
-    clearTimeout(this.#catchUpTimer);
-    this.#catchUpTimer = undefined;
-    const boundary = this.#boundary.catchUp(this.#slab.arena.bytes, this.#end);
+  /** Scans the bytes that were deferred: a message may have ended there, with the beginning of the next one behind it. */
+  readonly #scanDeferred = (): void => {
+    clearTimeout(this.#deferredTimer);
+    this.#deferredTimer = undefined;
+    const boundary = this.#boundary.scanDeferred(this.#slab.arena.bytes, this.#end);
     if (boundary === -1) return;
     this.#handOn(boundary);
     this.#reportPartial(this.#end - this.#start);
   };
 
-  /** Blanks before a message are no message that has begun. Where one is open, what is new belongs to it. */
+  /** Discards whitespace between messages so that it does not count as a partial message. */
   #dropBlanks(from: number): void {
     if (this.#start < from || skipBlanks(this.#slab.arena.bytes, this.#start, this.#end) < this.#end) return;
     this.#start = this.#end;

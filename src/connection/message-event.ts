@@ -38,7 +38,7 @@ export class MessageEvent {
     if (this.#message === undefined) {
       const value: unknown = JSON.parse(this.raw.toString());
       // A worker has accepted these bytes: without defaults to fill in, they parse to what the schema says.
-      this.#message = (this.#type.rewrites ? this.#type.schema.parse(value) : value) as CustomMessage;
+      this.#message = (this.#type.transformsInput ? this.#type.schema.parse(value) : value) as CustomMessage;
     }
     return this.#message;
   }

@@ -10,23 +10,23 @@ import type { FrameRun } from '../delivery/frame-run.js';
 import type { CopiedBytes } from '../delivery/outbox.js';
 import { Dispatcher } from '../dispatch/dispatcher.js';
 import type { Chunk } from '../dispatch/lane.js';
+import type { ParserSettings } from '../dispatch/verdict.js';
 import { CopyPool } from '../memory/copy-pool.js';
 import type { FrameRange } from '../memory/slab-pool.js';
 import { SlabPool } from '../memory/slab-pool.js';
 import { jobKey, randomJobSeed } from '../messages/job-key.js';
-import { type MessageRegistry, moduleUrl } from '../messages/message-registry.js';
+import type { MessageRegistry } from '../messages/message-registry.js';
 import { MAX_CONTROL_BYTES, type OutgoingMessage } from '../messages/messages.js';
-import { PatternSet } from '../pattern/pattern-set.js';
 import { AccessControl } from '../protocol/access.js';
-import { MessageParser } from '../protocol/message-parser.js';
 import { MessageValidator } from '../protocol/message-validator.js';
 import { encodeMessage, errorLine } from '../protocol/outgoing.js';
 import { ProtocolHandler } from '../protocol/protocol-handler.js';
 import type { RejectedMessage } from '../protocol/rejection.js';
-import { Recipients } from '../routing/recipients.js';
+import { CrawlerRouter } from '../routing/crawler-router.js';
 import { Subscriptions } from '../routing/subscriptions.js';
 import { BatchValidator } from '../worker/batch-validator.js';
-import type { ConnectionHost } from './connection-host.js';
+import { createParser, parserSettings } from '../worker/create-parser.js';
+import type { ConnectionContext } from './connection-context.js';
 import type { ConnectionPool } from './connection-pool.js';
 import { type ConnectionOptions, type ConnectionState, type DropCause, PAUSE } from './connection-state.js';
 import { FlowControl } from './flow-control.js';
@@ -66,7 +66,7 @@ const PARTIAL_SHARE = 0.25;
 /** States of a peer that has sent something valid; one that has not may still say `hello`. */
 const AT_WORK: ReadonlySet<ConnectionState> = new Set(['active', 'idle']);
 
-export class Pipeline implements ConnectionHost<SocketConnection> {
+export class Pipeline implements ConnectionContext<SocketConnection> {
   /** What is received into. */
   readonly slabs: SlabPool;
   /** What is copied into on the way out. */
@@ -93,7 +93,7 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
   readonly #pool: ConnectionPool;
   readonly #helloTimeout: number;
   readonly #listener: PipelineListener;
-  readonly #recipients: Recipients<SocketConnection>;
+  readonly #recipients: CrawlerRouter<SocketConnection>;
   readonly #jobSeed = randomJobSeed();
   /** Connections with something to write at the end of this turn. */
   readonly #unflushed = new Set<SocketConnection>();
@@ -104,7 +104,7 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
     pool: ConnectionPool,
     listener: PipelineListener,
   ) {
-    const { framing, maxMessageSize, maxMessageAge, maxClockSkew, workers } = options;
+    const { maxMessageSize, workers } = options;
     const delimiter = options.messageDelimiter.charCodeAt(0);
     this.#pool = pool;
     this.#helloTimeout = options.helloTimeout;
@@ -116,7 +116,7 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
     this.copies = new CopyPool(options.messageBufferSize * 2);
     this.validator = new MessageValidator({ registry, maxMessageSize });
     this.subscriptions = new Subscriptions(registry, options.maxSubscriptionBytes, this.#jobSeed);
-    this.#recipients = new Recipients(
+    this.#recipients = new CrawlerRouter(
       {
         activeCrawlers: () => pool.crawlers(),
         activeCrawler: (id) => {
@@ -145,22 +145,13 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
       connection.flush();
       void connection.disconnect('partial_message');
     });
+    const settings = parserSettings(options, this.#jobSeed);
     this.dispatcher = new Dispatcher({
       ...workers,
       validationTimeout: options.validationTimeout,
-      settings: {
-        schemas: options.schemas === undefined ? undefined : moduleUrl(options.schemas),
-        framing,
-        delimiter,
-        maxMessageSize,
-        maxMessageAge,
-        maxClockSkew,
-        patterns: options.patterns,
-        maxLearnedLayouts: options.maxLearnedLayouts,
-        jobSeed: this.#jobSeed,
-      },
+      settings,
       maxDetailedRejections: () => this.protocol.maxDetailedRejections,
-      quick: this.#quickValidator(options, registry, delimiter),
+      inline: this.#inlineValidator(options, registry, settings),
       onVerdict: (verdict) => {
         this.protocol.count(verdict);
         for (const type of verdict.mismatches) listener.onMismatch(type);
@@ -171,27 +162,11 @@ export class Pipeline implements ConnectionHost<SocketConnection> {
   }
 
   /** What checks small batches here while the workers are idle, where that is wanted. */
-  #quickValidator(options: ResolvedOptions, registry: MessageRegistry, delimiter: number) {
-    const { framing, inlineBytes, maxMessageSize, maxMessageAge, maxClockSkew, patterns } = options;
+  #inlineValidator({ inlineBytes }: ResolvedOptions, registry: MessageRegistry, settings: ParserSettings) {
     // With `verify`, patterns are not to be trusted alone.
-    if (inlineBytes === 0 || patterns !== 'on') return undefined;
-    const validator = new MessageValidator({ registry, maxMessageSize, maxMessageAge, maxClockSkew });
-    const { isTimely } = validator;
-    const parser = new MessageParser({
-      validator,
-      framing,
-      delimiter,
-      patterns: new PatternSet(registry, {
-        framing,
-        delimiter,
-        maxMessageSize,
-        isTimely,
-        maxLearnedLayouts: 0,
-        jobSeed: this.#jobSeed,
-      }),
-      jobSeed: this.#jobSeed,
-    });
-    return { maxBytes: inlineBytes, validator: new BatchValidator(parser, delimiter) };
+    if (inlineBytes === 0 || settings.patterns !== 'on') return undefined;
+    const parser = createParser(registry, { ...settings, maxLearnedLayouts: 0 });
+    return { maxBytes: inlineBytes, validator: new BatchValidator(parser, settings.delimiter) };
   }
 
   /** Bytes that are held for messages not yet delivered. */

@@ -69,7 +69,7 @@ const GONE_CODES: ReadonlySet<string | undefined> = new Set(['EPIPE', 'ECONNRESE
  * A stream whose write fails is destroyed, and with it all that the peer has sent before it left and that the
  * kernel still holds. So the stream is not told of it: only `onGone` is, once. Nothing is to be written after that.
  */
-export function surviveFailedWrites(socket: Socket, onGone: (code: string) => void): void {
+export function keepReadingAfterWriteError(socket: Socket, onGone: (code: string) => void): void {
   const { _write, _writev } = socket;
   let isGone = false;
   const guarded = (done: WriteDone): WriteDone => {

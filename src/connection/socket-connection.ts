@@ -8,7 +8,7 @@ import { Lane } from '../dispatch/lane.js';
 import { SluiceError } from '../errors.js';
 import type { OutgoingMessage, PeerRole } from '../messages/messages.js';
 import { encodeMessage, errorLine } from '../protocol/outgoing.js';
-import type { ConnectionHost } from './connection-host.js';
+import type { ConnectionContext } from './connection-context.js';
 import {
   CLOSING_STATES,
   ConnectionCounters,
@@ -20,9 +20,9 @@ import {
   metadataOf,
   PAUSE,
 } from './connection-state.js';
-import { guardedEmit } from './guarded-emit.js';
+import { emitSafely } from './emit-safely.js';
 import { MessageBuffer } from './message-buffer.js';
-import { attachSocket, surviveFailedWrites } from './slab-socket.js';
+import { attachSocket, keepReadingAfterWriteError } from './slab-socket.js';
 
 export type ConnectionEvents = EventsOf<SocketConnection>;
 
@@ -57,7 +57,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   capabilities: readonly string[] = [];
   /** @internal Called when the peer has sent all it will: what is still to be answered before the connection ends. */
   beforeEnd: (() => Promise<void>) | undefined;
-  readonly #host: ConnectionHost<SocketConnection>;
+  readonly #host: ConnectionContext<SocketConnection>;
   readonly #socket: Socket;
   readonly #buffer: MessageBuffer;
   readonly #connectedAt = performance.now();
@@ -74,7 +74,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     this.#resolveClosed = resolve;
   });
 
-  constructor(id: string, accepted: Socket, host: ConnectionHost<SocketConnection>) {
+  constructor(id: string, accepted: Socket, host: ConnectionContext<SocketConnection>) {
     super();
     this.id = id;
     this.#host = host;
@@ -105,7 +105,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
       () => this.#pauses === 0,
     );
     this.#socket.setNoDelay(true);
-    surviveFailedWrites(this.#socket, (code) => this.#onReaderGone(code));
+    keepReadingAfterWriteError(this.#socket, (code) => this.#onPeerHalfClosed(code));
     const events: OutboxEvents = {
       onSlow: (messages) => this.#closeSlow(messages),
       onDropped: (messages) => {
@@ -202,11 +202,11 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   }
 
   /** Time that the event loop stood still, in ms, is not held against the peer. */
-  excuse(delay: number): void {
+  shiftDeadlines(delay: number): void {
     const now = performance.now();
     this.lastActivityAt = Math.min(now, this.lastActivityAt + delay);
     this.#partialSince = Math.min(now, this.#partialSince + delay);
-    this.outbox.excuse(delay, now);
+    this.outbox.shiftDeadlines(delay, now);
   }
 
   /** Queues forwarded messages; they go out with the next flush. */
@@ -287,7 +287,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   }
 
   #notify<E extends keyof ConnectionEvents>(name: E, event: ConnectionEvents[E][0]): void {
-    guardedEmit(this, name, event, (error) => this.#host.onListenerError(error));
+    emitSafely(this, name, event, (error) => this.#host.onListenerError(error));
   }
 
   #countDropped(messages: number, cause: DropCause): void {
@@ -303,7 +303,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   }
 
   /** Sends nothing more. What the peer had sent before it left is read up to its end, and delivered. */
-  #onReaderGone(code: string): void {
+  #onPeerHalfClosed(code: string): void {
     const wasOpen = this.isOpen;
     this.#isReaderGone = true;
     this.#closeReason ??= code;

@@ -21,7 +21,7 @@ export interface FrameRun {
   readonly first: number;
   readonly count: number;
   /** Whether the delimiter has to be added after each message. */
-  readonly isBare: boolean;
+  readonly isUndelimited: boolean;
   /** The sender's own number of the first message, counted from 1. */
   readonly firstSequence: number;
   /** The byte after each message. */
@@ -32,7 +32,7 @@ export interface FrameRun {
 
 /** Marks of a run's messages: not wanted, wanted, wanted with `meta`. */
 export const SKIP = 0;
-export const PLAIN = 1;
+export const SELECTED = 1;
 export const WITH_META = 2;
 
 /** Below this average, in bytes, copying pieces together costs less than one more piece in a writev. */
@@ -42,7 +42,7 @@ const SHARE_WORTH = 0.5;
 
 /** All messages of a run in one piece. */
 export function wholeRun(run: FrameRun): Piece {
-  if (run.isBare) return gather(run, undefined);
+  if (run.isUndelimited) return gather(run, undefined);
   return { bytes: sliceOf(run), slab: run.chunk.slab, messages: run.count };
 }
 
@@ -54,13 +54,13 @@ export function sliceOf(run: FrameRun): Buffer {
 
 /**
  * The marked messages of a run, in order.
- * @param marks for each message of the run {@link SKIP}, {@link PLAIN} or {@link WITH_META}
+ * @param marks for each message of the run {@link SKIP}, {@link SELECTED} or {@link WITH_META}
  * @param span bytes that a slice is measured against; default: the run's own. More where the run is part of another.
  */
 export function cutRun(run: FrameRun, marks: Uint8Array, span: number = spanOf(run)): Piece[] {
   let bytes = 0;
   let slices = 0;
-  let needsCopy = run.isBare;
+  let needsCopy = run.isUndelimited;
   let previous: number | undefined = SKIP;
   for (let index = 0; index < run.count; index++) {
     const mark = marks[index];
@@ -102,7 +102,7 @@ function gather(run: FrameRun, marks: Uint8Array | undefined): Piece {
   let size = 0;
   let messages = 0;
   for (let index = 0; index < run.count; index++) {
-    const mark = marks === undefined ? PLAIN : marks[index];
+    const mark = marks === undefined ? SELECTED : marks[index];
     if (mark === SKIP) continue;
     size += frameField(run, index, FRAME.END) - frameField(run, index, FRAME.START) + 1;
     if (mark === WITH_META) size += metaHead.length + metaSequence(run, index).length + 1;
@@ -111,7 +111,7 @@ function gather(run: FrameRun, marks: Uint8Array | undefined): Piece {
   const { bytes: gathered, slab } = run.copies.take(size);
   let at = 0;
   for (let index = 0; index < run.count; index++) {
-    const mark = marks === undefined ? PLAIN : marks[index];
+    const mark = marks === undefined ? SELECTED : marks[index];
     if (mark === SKIP) continue;
     if (mark === WITH_META) {
       at += gathered.write(metaHead, at, 'latin1');

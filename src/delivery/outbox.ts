@@ -30,13 +30,13 @@ export interface CopiedBytes {
 }
 
 export interface OutboxEvents {
-  /** `disconnect` policy: the peer is too far behind to take these messages. */
+  /** `disconnect` policy: the peer is too slow; this many messages were not queued. */
   onSlow(messages: number): void;
   /** A `drop-…` policy has dropped messages. */
   onDropped(messages: number): void;
   /** `block` policy: the peer fell behind (true), or has caught up (false). */
   onBlocked(isBlocked: boolean): void;
-  /** The peer does not read the broker's own words to it: too many wait (true), or few do again (false). */
+  /** The backlog of control replies crossed its high (true) or low (false) watermark. */
   onUnread(isUnread: boolean): void;
   /** Bytes and messages that the socket has taken. */
   onWritten(bytes: number, messages: number): void;
@@ -119,7 +119,7 @@ export class Outbox {
   }
 
   /** Takes so many ms off the time that the present write has been going on. */
-  excuse(delay: number, now: number): void {
+  shiftDeadlines(delay: number, now: number): void {
     this.#writingSince = Math.min(now, this.#writingSince + delay);
   }
 

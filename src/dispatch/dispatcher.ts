@@ -4,9 +4,9 @@
 
 import type { FrameRange } from '../memory/slab-pool.js';
 import { messageEnds } from '../wire/framing.js';
-import { estimateMessages } from './density.js';
 import { FairQueue } from './fair-queue.js';
 import { Chunk, type Lane } from './lane.js';
+import { estimateMessages } from './message-count-estimate.js';
 import { Quarantine } from './quarantine.js';
 import { type BatchTask, batchTask, type Verdict } from './verdict.js';
 import { BatchFailure, WorkerPool, type WorkerPoolOptions } from './worker-pool.js';
@@ -17,7 +17,7 @@ export interface DispatcherOptions extends Omit<WorkerPoolOptions, 'onError' | '
   /** Messages after which a batch is full, roughly: each that is refused costs far more memory than its bytes. */
   maxBatchMessages: number;
   /** Checks small batches on this thread while the workers are idle; none: the workers check all. */
-  quick?: QuickValidation | undefined;
+  inline?: InlineValidation | undefined;
   /** Called with each verdict before its chunks are settled. */
   onVerdict: (verdict: Verdict) => void;
   /** Called after the chunks of a batch are settled: the time to write what they gave. */
@@ -27,10 +27,10 @@ export interface DispatcherOptions extends Omit<WorkerPoolOptions, 'onError' | '
 }
 
 /** A validator that knows most messages, and knows when it does not. */
-export interface QuickValidation {
+export interface InlineValidation {
   /** Bytes that it may be given at a time. */
   readonly maxBytes: number;
-  readonly validator: { validateQuickly(task: BatchTask): Verdict | undefined };
+  readonly validator: { validateByPatterns(task: BatchTask): Verdict | undefined };
 }
 
 export interface DispatchStatistics {
@@ -92,7 +92,7 @@ export class Dispatcher {
     this.#pool = new WorkerPool({ ...poolOptions, handsOver: options.settings.patterns === 'on' });
     this.#quarantine = new Quarantine(poolOptions, {
       onVerdict: (chunk, verdict) => this.#settle([chunk], verdict),
-      onPoisonMessage: (chunk) => this.#giveUp(chunk),
+      onPoisonMessage: (chunk) => this.#failChunk(chunk),
       onEmpty: () => this.#resolveIdle(),
     });
   }
@@ -173,18 +173,18 @@ export class Dispatcher {
   readonly #flush = (): void => {
     this.#flushScheduled = false;
     if (this.#closed) return;
-    if (this.#inFlight === 0 && !this.#queue.isEmpty) this.#validateHere();
+    if (this.#inFlight === 0 && !this.#queue.isEmpty) this.#validateInline();
     while (!this.#queue.isEmpty && this.#inFlight < this.#capacity) {
       void this.#run(this.#takeBatch());
     }
   };
 
   /** Takes the way past the workers where there is little to check: it saves two changes of thread. */
-  #validateHere(): void {
-    const { quick, maxBatchBytes } = this.#options;
-    if (quick === undefined || this.#queue.bytes > Math.min(quick.maxBytes, maxBatchBytes)) return;
+  #validateInline(): void {
+    const { inline, maxBatchBytes } = this.#options;
+    if (inline === undefined || this.#queue.bytes > Math.min(inline.maxBytes, maxBatchBytes)) return;
     const chunks = this.#queue.takeAll();
-    const verdict = quick.validator.validateQuickly(batchTask(chunks));
+    const verdict = inline.validator.validateByPatterns(batchTask(chunks));
     if (verdict === undefined) return this.#queue.putBack(chunks);
     this.#inlineBatches++;
     this.#settle(chunks, verdict);
@@ -313,7 +313,7 @@ export class Dispatcher {
     this.#quarantine.add(this.#queue.takeAllOf(lane));
   }
 
-  #giveUp(chunk: Chunk): void {
+  #failChunk(chunk: Chunk): void {
     this.#suspect(chunk.lane, CONFIRMED_SUSPICION);
     this.#failedChunks++;
     chunk.failed = true;

@@ -3,9 +3,9 @@
 
 import { messageEnds } from '../wire/framing.js';
 import type { Chunk, Lane } from './lane.js';
-import type { Verdict } from './verdict.js';
+import type { ParserSettings, Verdict } from './verdict.js';
 import type { Place } from './watchdog.js';
-import { BatchFailure, type WorkerOptions, WorkerPool, type WorkerPoolOptions } from './worker-pool.js';
+import { BatchFailure, WorkerPool, type WorkerPoolOptions } from './worker-pool.js';
 
 export interface QuarantineEvents {
   /** A chunk has its verdict. */
@@ -17,7 +17,7 @@ export interface QuarantineEvents {
 }
 
 export class Quarantine {
-  readonly #settings: WorkerOptions;
+  readonly #settings: ParserSettings;
   readonly #createPool: () => WorkerPool;
   readonly #events: QuarantineEvents;
   readonly #onError: (error: unknown) => void;

@@ -7,10 +7,10 @@ import type { Issue } from '../messages/issues.js';
 import type { JobKey, JobSeed } from '../messages/job-key.js';
 import type { Framing } from '../wire/framing.js';
 
-export { NO_HEARTBEAT } from '../pattern/machine-memory.js';
+export { NO_HEARTBEAT } from '../pattern/memory-layout.js';
 
-/** What a worker is started with. */
-export interface WorkerSettings {
+/** How messages are parsed and checked: the same in all workers of a broker. */
+export interface ParserSettings {
   /** URL of the schema module to load beside the protocol's own schemas. */
   readonly schemas: string | undefined;
   readonly framing: Framing;
@@ -22,6 +22,10 @@ export interface WorkerSettings {
   readonly maxLearnedLayouts: number;
   /** Of the job ids' keys: the same for all workers of a broker. */
   readonly jobSeed: JobSeed;
+}
+
+/** What a worker is started with. */
+export interface WorkerSettings extends ParserSettings {
   /** Where the worker says that it is busy; see watchdog.ts. */
   readonly watch: SharedArrayBuffer;
 }
@@ -62,13 +66,13 @@ export function batchTask(
 /** What the main thread has to do with a run of consecutive messages. */
 export const RunKind = {
   /** Forward: one slice, each message followed by the delimiter. */
-  PLAIN: 0,
+  DELIMITED: 0,
   /** Forward, adding the delimiter after each message. */
-  BARE: 1,
+  UNDELIMITED: 1,
   /** One `job_request`: forward, and remember who asked. */
   REQUEST: 2,
   /** One application's message: find the crawlers that it is for. */
-  DIRECTED: 3,
+  ADDRESSED: 3,
   /** One control message: act on it. */
   CONTROL: 4,
   /** One refused message: tell the sender; see {@link Verdict.refusals}. */

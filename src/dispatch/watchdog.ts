@@ -46,12 +46,12 @@ export class Watchdog {
    * Those of the workers that have been at one message, or in a batch without getting on, for longer than they may. Frees
    * the slots of workers that are gone.
    * @param now in ms, as a {@link ProcessorClock} reads
-   * @param patienceWith ms that the batch of this number may be at a message of so many bytes; default: the timeout
+   * @param timeoutFor ms that the batch of this number may be at a message of so many bytes; default: the timeout
    */
   findHung<W extends { readonly threadId: number }>(
     workers: readonly W[],
     now: number,
-    patienceWith: (task: number, bytes: number) => number = () => this.#timeout,
+    timeoutFor: (task: number, bytes: number) => number = () => this.#timeout,
   ): W[] {
     const hung: W[] = [];
     this.#seen.forEach((seen, index) => {
@@ -74,7 +74,7 @@ export class Watchdog {
       }
       if (counter % 2 === 0 || this.#timeout === 0) return;
       const bytes = this.#field(at, SLOT.END) - this.#field(at, SLOT.START);
-      if (now - seen.since <= patienceWith(this.#field(at, SLOT.TASK), bytes)) return;
+      if (now - seen.since <= timeoutFor(this.#field(at, SLOT.TASK), bytes)) return;
       hung.push(worker);
       seen.since = now;
     });

@@ -11,13 +11,11 @@ import {
   batchTask,
   FRAME,
   type HandoffTask,
+  type ParserSettings,
   type Verdict,
   type WorkerSettings,
 } from './verdict.js';
 import { type Place, ProcessorClock, Watchdog } from './watchdog.js';
-
-/** What workers are started with, but for the memory that they share with their pool. */
-export type WorkerOptions = Omit<WorkerSettings, 'watch'>;
 
 export interface WorkerPoolOptions {
   /** Worker threads. */
@@ -26,7 +24,7 @@ export interface WorkerPoolOptions {
   readonly concurrentTasksPerWorker: number;
   /** ms that one message may take; 0: no limit. */
   readonly validationTimeout: number;
-  readonly settings: WorkerOptions;
+  readonly settings: ParserSettings;
   /** How many refused messages of each range are to come with their issues now; default: all. */
   readonly maxDetailedRejections?: () => number;
   /** Whether a worker may wait for small batches and take them directly: see handoff.ts. */
@@ -35,25 +33,25 @@ export interface WorkerPoolOptions {
   readonly onError: (error: unknown) => void;
 }
 
-/** How long the workers may take to start, in ms. */
+/** Timeout for the start of the workers, in ms. */
 const BOOT_TIMEOUT = 30_000;
-/** How long to wait before a pool that did not start is built anew, in ms: from the first to the second, doubling. */
+/** Delay before a pool that failed to start is recreated: exponential back-off, 100 ms to 5 s. */
 const RESTART_DELAYS = [100, 5000] as const;
-/** How often to look whether a worker lives, in ms. */
+/** Interval between checks of the workers, in ms. */
 const CHECK_INTERVAL = 50;
 /**
- * What a message may take of a worker that others wait for, in ms, and in ms for each of its bytes: ten times what an
- * honest one of 1 MB takes on the slow path, measured. One that takes longer is looked at again where nobody waits.
+ * Time limit for one message while other messages wait behind it, in ms, plus ms per byte: ten times what a regular message
+ * of 1 MB takes on the slow path, measured. A message that exceeds it is retried in the quarantine worker.
  */
 const SOFT_TIMEOUT = { BASE: 200, PER_BYTE: 0.0005 } as const;
-/** Numbers of batches begin anew after this one. */
+/** The largest batch number; numbering restarts after it. */
 const MAX_TASK = 0x7fffffff;
 /**
- * Room for a worker's short-lived objects, in MiB. V8's own 48 make the process 16 MB larger, and measured no
- * faster: almost nothing of a batch outlives it.
+ * Young generation of a worker's heap, in MiB. V8's default of 48 makes the process 16 MB larger and measured no faster:
+ * almost no object outlives its batch.
  */
 const YOUNG_GENERATION = 8;
-/** Room for all other objects, in MiB: so much, or so many times the longest message. */
+/** Old generation of a worker's heap, in MiB: this, or a multiple of the longest message if that is more. */
 const OLD_GENERATION = 256;
 const MESSAGES_IN_HEAP = 32;
 const MiB = 1024 * 1024;
@@ -266,14 +264,14 @@ export class WorkerPool {
     const now = this.#clock.read();
     if (this.#piscina === undefined || !this.#isReady) return;
     const workers = this.#piscina.threads;
-    for (const worker of this.#watchdog.findHung(workers, now, this.#patienceWith)) {
+    for (const worker of this.#watchdog.findHung(workers, now, this.#timeoutFor)) {
       this.#options.onError(new SluiceError('VALIDATION_TIMEOUT'));
       void worker.terminate();
     }
     if (workers.length === 0) void this.#rebuild();
   }
 
-  readonly #patienceWith = (task: number, bytes: number): number => {
+  readonly #timeoutFor = (task: number, bytes: number): number => {
     const { validationTimeout } = this.#options;
     if (this.#patient.has(task)) return validationTimeout;
     return Math.min(validationTimeout, SOFT_TIMEOUT.BASE + SOFT_TIMEOUT.PER_BYTE * bytes);

@@ -4,14 +4,14 @@
 import type { ReportIssue, Rule } from './issues.js';
 
 /** Paths are dotted, from the message's top, through objects only. */
-export interface Conditions {
+export interface DeclarativeRules {
   /** `jobId`, or `job_id` where that is missing, has at least {@link MIN_JOB_ID_LENGTH} characters. */
   readonly needsJobId?: true;
   /** Numbers, or objects whose values are numbers, that must not be negative. */
   readonly notNegative?: readonly string[];
   readonly integer?: readonly string[];
   /** Pairs of numbers of which the first must not be greater than the second, where both are there. */
-  readonly notGreater?: readonly (readonly [smaller: string, greater: string])[];
+  readonly lessOrEqual?: readonly (readonly [smaller: string, greater: string])[];
 }
 
 export const MIN_JOB_ID_LENGTH = 3;
@@ -22,7 +22,7 @@ interface Envelope {
 }
 
 /** The rule that checks conditions on a parsed message. */
-export function ruleOf(conditions: Conditions): Rule {
+export function ruleOf(conditions: DeclarativeRules): Rule {
   const checks: ((message: Envelope, report: ReportIssue) => void)[] = [];
   if (conditions.needsJobId) checks.push(checkJobId);
   for (const path of conditions.integer ?? []) {
@@ -38,7 +38,7 @@ export function ruleOf(conditions: Conditions): Rule {
       if (hasNegative(read(message))) report(path, 'negative', 'must not be negative');
     });
   }
-  for (const [smaller, greater] of conditions.notGreater ?? []) {
+  for (const [smaller, greater] of conditions.lessOrEqual ?? []) {
     const [readSmaller, readGreater] = [reader(smaller), reader(greater)];
     const name = greater.slice(greater.lastIndexOf('.') + 1);
     checks.push((message, report) => {

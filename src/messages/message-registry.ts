@@ -4,7 +4,7 @@
 import { pathToFileURL } from 'node:url';
 import * as z from 'zod';
 import { describeError, SluiceError } from '../errors.js';
-import { type Conditions, ruleOf } from './conditions.js';
+import { type DeclarativeRules, ruleOf } from './declarative-rules.js';
 import type { Rule } from './issues.js';
 import { appSchemas, brokerSchemas, controlSchemas, crawlerSchemas } from './messages.js';
 import { conditions as builtinConditions, rules as builtinRules } from './rules.js';
@@ -24,9 +24,9 @@ export interface MessageType {
   readonly schema: z.ZodType;
   readonly rule: Rule | undefined;
   /** What the rule checks, where it is said rather than programmed. */
-  readonly conditions: Conditions | undefined;
+  readonly conditions: DeclarativeRules | undefined;
   /** Whether parsing fills in or changes something, so that `JSON.parse` alone is not the parsed message. */
-  readonly rewrites: boolean;
+  readonly transformsInput: boolean;
 }
 
 /** What a schema module exports. Each schema is of the whole message, envelope included. */
@@ -60,7 +60,7 @@ export class MessageRegistry {
       direction: MessageDirection,
       schemas: Readonly<Record<string, z.ZodType>>,
       rules: RuleTable,
-      conditions: Readonly<Record<string, Conditions>> = {},
+      conditions: Readonly<Record<string, DeclarativeRules>> = {},
     ) => {
       for (const [name, schema] of Object.entries(schemas)) {
         const facts = inspect(schema, name, source);
@@ -87,7 +87,7 @@ export class MessageRegistry {
           },
           rule: own(rules, name) ?? (said && ruleOf(said)),
           conditions: said,
-          rewrites: facts.rewrites,
+          transformsInput: facts.transformsInput,
         };
         types[type.index] = type;
         this.#byName.set(name, type);
@@ -149,7 +149,7 @@ const unknownType: MessageType = {
   schema: z.never(),
   rule: undefined,
   conditions: undefined,
-  rewrites: false,
+  transformsInput: false,
 };
 
 /** The URL text of a schema module that was given as URL, `file:` text or path. */

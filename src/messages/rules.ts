@@ -1,14 +1,14 @@
 // The business rules: what a zod schema of types cannot say. They run after the schema has accepted the
 // message, so they may trust its types.
 
-import { type Conditions, MIN_JOB_ID_LENGTH } from './conditions.js';
+import { type DeclarativeRules, MIN_JOB_ID_LENGTH } from './declarative-rules.js';
 import type { Rule } from './issues.js';
 import type { MessageInputMap } from './messages.js';
 
 const MIN_TOKEN_LENGTH = 10;
 
 /** The rules of crawlers' messages: said, so that patterns can check them too. */
-export const conditions: { readonly [K in keyof MessageInputMap]?: Conditions } = {
+export const conditions: { readonly [K in keyof MessageInputMap]?: DeclarativeRules } = {
   heartbeat: {
     integer: ['data.activeJobs', 'data.totalProcessed'],
     notNegative: ['data.activeJobs', 'data.totalProcessed'],
@@ -17,7 +17,7 @@ export const conditions: { readonly [K in keyof MessageInputMap]?: Conditions } 
   job_progress: {
     needsJobId: true,
     notNegative: ['data.processed', 'data.total', 'data.itemCounts'],
-    notGreater: [['data.processed', 'data.total']],
+    lessOrEqual: [['data.processed', 'data.total']],
   },
   job_completed: { needsJobId: true, notNegative: ['data.finalCounts'] },
   job_failed: { needsJobId: true },

@@ -6,7 +6,7 @@ interface SchemaFacts {
   /** Every object key that the schema names: safe to repeat in an error's path. */
   readonly keys: ReadonlySet<string>;
   /** Whether parsing can give another value than it was given (a default, a transform, coercion). */
-  readonly rewrites: boolean;
+  readonly transformsInput: boolean;
   /** Whether a part of it is of another version of zod, or of a class of its own: it may mean more than its definition. */
   readonly isForeign: boolean;
   /** Whether a part of it visibly needs promises: an async function, `z.promise`. */
@@ -20,7 +20,7 @@ const REWRITING = new Set(['default', 'prefault', 'catch', 'transform', 'pipe', 
 export function inspectSchema(schema: z.core.$ZodType): SchemaFacts {
   const keys = new Set<string>();
   const seen = new Set<unknown>();
-  let [rewrites, isForeign, isAsync] = [false, false, false];
+  let [transformsInput, isForeign, isAsync] = [false, false, false];
 
   const visit = (node: unknown): void => {
     if (isAsyncFunction(node)) isAsync = true;
@@ -33,7 +33,7 @@ export function inspectSchema(schema: z.core.$ZodType): SchemaFacts {
       if (def.type === 'promise') isAsync = true;
       // Checks have no version, only schemas.
       if ('type' in def && !(isThisVersion(version) && isOfKnownClass(traits))) isForeign = true;
-      if (REWRITING.has(def.type) || 'coerce' in def) rewrites = true;
+      if (REWRITING.has(def.type) || 'coerce' in def) transformsInput = true;
       for (const part of Object.values(def)) visit(part);
       if ('shape' in def) {
         const shape = def.shape as z.core.$ZodShape;
@@ -46,7 +46,7 @@ export function inspectSchema(schema: z.core.$ZodType): SchemaFacts {
     }
   };
   visit(schema);
-  return { keys, rewrites, isForeign, isAsync };
+  return { keys, transformsInput, isForeign, isAsync };
 }
 
 /** Whether a function always gives a promise. One that only sometimes does, nobody can see. */

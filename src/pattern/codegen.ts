@@ -1,22 +1,22 @@
-// Writes the code that takes a fragment's text: it moves one variable, the address, behind what it takes, and
+// Writes the code that takes a node's text: it moves one variable, the address, behind what it takes, and
 // leaves by the label `miss` where the text is another.
 
-import type { NumberRange } from './definitions.js';
-import { choice, type Fragment, type Member, SCALAR, type Spacing } from './fragment.js';
+import { choice, type Member, type PatternNode, SCALAR, type Spacing } from './ir.js';
 import { Scanners } from './scanners.js';
 import { type Code, call, F64, f64, getGlobal, getLocal, i32, i64 } from './wasm/expressions.js';
 import { advance, type FunctionWriter, type Label } from './wasm/function-writer.js';
 import type { ModuleWriter } from './wasm/module-writer.js';
+import type { NumberRange } from './zod-introspection.js';
 
 const QUOTE = 0x22;
 /** The address that each function is given, and moves. */
 const AT = 0;
 const at = getLocal(AT);
 const ONE = i32.const(1);
-const byte = i32.load8(at);
+const byte = i32.load8_u(at);
 const isByte = (character: string): Code => i32.eq(byte, i32.const(character.charCodeAt(0)));
 
-/** What the fragments of one pattern share. */
+/** What the nodes of one pattern share. */
 export class PatternContext {
   readonly module: ModuleWriter;
   readonly scanners: Scanners;
@@ -35,15 +35,15 @@ export class PatternContext {
   /** The function that takes any scalar, or a flat list or object of them. */
   get flat(): number {
     this.#flat ??= this.module.add(1, (writer) => {
-      const options: Fragment[] = [
+      const options: PatternNode[] = [
         SCALAR,
         { kind: 'list', element: SCALAR, min: 0, max: undefined },
         { kind: 'record', value: SCALAR },
       ];
       writer.block((miss) => {
-        const fragments = new FragmentWriter(this, writer);
-        fragments.write(choice(options), miss);
-        fragments.settle(miss);
+        const nodes = new FragmentWriter(this, writer);
+        nodes.write(choice(options), miss);
+        nodes.settle(miss);
         writer.return(at);
       });
       return i32.const(0);
@@ -79,38 +79,38 @@ export class FragmentWriter {
   }
 
   /** What is still to be compared when it returns, {@link settle} compares. */
-  write(fragment: Fragment, miss: Label): void {
+  write(node: PatternNode, miss: Label): void {
     const { scanners } = this.#context;
-    switch (fragment.kind) {
+    switch (node.kind) {
       case 'text':
-        return this.#expect(fragment.text, miss);
+        return this.#expect(node.text, miss);
       case 'string':
-        this.#expect(`"${fragment.prefix}`, miss);
+        this.#expect(`"${node.prefix}`, miss);
         return this.#take(scanners.string(at), miss);
       case 'ascii':
-        return this.#ascii(fragment, miss);
+        return this.#ascii(node, miss);
       case 'number':
         return this.#take(scanners.number(at), miss);
       case 'value':
-        return this.#value(fragment, miss);
+        return this.#value(node, miss);
       case 'dateTime':
-        return this.#dateTime(fragment, miss);
+        return this.#dateTime(node, miss);
       case 'date':
         this.#expect('"', miss);
         this.#take(scanners.date(at), miss);
         return this.#expect('"', miss);
       case 'uuid':
-        return this.#uuid(fragment.version, miss);
+        return this.#uuid(node.version, miss);
       case 'flat':
         return this.#take(call(this.#context.flat, at), miss);
       case 'object':
-        return this.#object(fragment.members, miss);
+        return this.#object(node.members, miss);
       case 'list':
-        return this.#list(fragment, miss);
+        return this.#list(node, miss);
       case 'record':
-        return this.#record(fragment.value, miss);
+        return this.#record(node.value, miss);
       case 'choice':
-        return this.#choice(fragment.options, miss);
+        return this.#choice(node.options, miss);
     }
   }
 
@@ -153,14 +153,14 @@ export class FragmentWriter {
       if (rest > 4) four(length - 4);
     } else {
       if (rest >= 2) {
-        leaveUnless(i32.ne(i32.load16(at, offset), i32.const(bytes.readUInt16LE(offset))));
+        leaveUnless(i32.ne(i32.load16_u(at, offset), i32.const(bytes.readUInt16LE(offset))));
       }
-      if (rest % 2 === 1) leaveUnless(i32.ne(i32.load8(at, length - 1), i32.const(bytes[length - 1] ?? 0)));
+      if (rest % 2 === 1) leaveUnless(i32.ne(i32.load8_u(at, length - 1), i32.const(bytes[length - 1] ?? 0)));
     }
     advance(this.#writer, AT, i32.const(length));
   }
 
-  #ascii({ min, max, capture }: Fragment & { kind: 'ascii' }, miss: Label): void {
+  #ascii({ min, max, capture }: PatternNode & { kind: 'ascii' }, miss: Label): void {
     const writer = this.#writer;
     this.#expect('"', miss);
     this.settle(miss);
@@ -174,7 +174,7 @@ export class FragmentWriter {
     advance(writer, AT, ONE);
   }
 
-  #value({ range, capture }: Fragment & { kind: 'value' }, miss: Label): void {
+  #value({ range, capture }: PatternNode & { kind: 'value' }, miss: Label): void {
     const { scanners } = this.#context;
     this.#take(scanners.decimal(at), miss);
     const value = getGlobal(scanners.value);
@@ -183,7 +183,7 @@ export class FragmentWriter {
     if (local !== undefined) this.#writer.set(local, value);
   }
 
-  #dateTime({ allowsOffset, isChecked }: Fragment & { kind: 'dateTime' }, miss: Label): void {
+  #dateTime({ allowsOffset, isChecked }: PatternNode & { kind: 'dateTime' }, miss: Label): void {
     const { scanners, isTimely } = this.#context;
     const start = this.#writer.local();
     this.#expect('"', miss);
@@ -258,7 +258,7 @@ export class FragmentWriter {
     });
   }
 
-  #list({ element, min, max }: Fragment & { kind: 'list' }, miss: Label): void {
+  #list({ element, min, max }: PatternNode & { kind: 'list' }, miss: Label): void {
     const writer = this.#writer;
     if (max === 0) return this.#expect('[]', miss);
     const count = min > 1 || max !== undefined ? writer.local() : undefined;
@@ -276,7 +276,7 @@ export class FragmentWriter {
     this.#expect(']', miss);
   }
 
-  #record(value: Fragment, miss: Label): void {
+  #record(value: PatternNode, miss: Label): void {
     this.#expect('{', miss);
     this.settle(miss);
     this.#repeat('}', miss, () => {
@@ -302,7 +302,7 @@ export class FragmentWriter {
     });
   }
 
-  #choice(options: readonly Fragment[], miss: Label): void {
+  #choice(options: readonly PatternNode[], miss: Label): void {
     const writer = this.#writer;
     this.settle(miss);
     const start = writer.local();

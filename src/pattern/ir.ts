@@ -1,10 +1,10 @@
 // What a pattern is made of: the shapes of JSON text that it takes. Each takes only what JSON.parse takes too,
 // and of several options at most one can go on beyond its first bytes, so that matching is linear.
 
-import { ANY_NUMBER, type JsonScalar, type NumberRange, refuseOtherFormats } from './definitions.js';
 import { Declined, type Definition } from './zod-allow-list.js';
+import { ANY_NUMBER, type JsonScalar, type NumberRange, refuseOtherFormats } from './zod-introspection.js';
 
-export type Fragment =
+export type PatternNode =
   /** These very characters; printable ASCII. */
   | { readonly kind: 'text'; readonly text: string }
   /** Any string, its content beginning with `prefix`, spelled without escapes. */
@@ -32,17 +32,17 @@ export type Fragment =
   | { readonly kind: 'object'; readonly members: readonly Member[] }
   | {
       readonly kind: 'list';
-      readonly element: Fragment;
+      readonly element: PatternNode;
       readonly min: number;
       readonly max: number | undefined;
     }
   /** Any keys but `__proto__`, spelled without escapes. */
-  | { readonly kind: 'record'; readonly value: Fragment }
-  | { readonly kind: 'choice'; readonly options: readonly Fragment[] };
+  | { readonly kind: 'record'; readonly value: PatternNode }
+  | { readonly kind: 'choice'; readonly options: readonly PatternNode[] };
 
 export interface Member {
   readonly key: string;
-  readonly value: Fragment;
+  readonly value: PatternNode;
   /** Whether the member may be missing. */
   readonly isOptional: boolean;
 }
@@ -55,17 +55,17 @@ export interface Spacing {
   readonly colon: ':' | ': ';
 }
 
-/** How many objects and lists lie within each other, at most, in what a fragment takes. */
-export function depthOf(fragment: Fragment): number {
-  switch (fragment.kind) {
+/** How many objects and lists lie within each other, at most, in what a node takes. */
+export function depthOf(node: PatternNode): number {
+  switch (node.kind) {
     case 'object':
-      return 1 + Math.max(0, ...fragment.members.map(({ value }) => depthOf(value)));
+      return 1 + Math.max(0, ...node.members.map(({ value }) => depthOf(value)));
     case 'list':
-      return 1 + depthOf(fragment.element);
+      return 1 + depthOf(node.element);
     case 'record':
-      return 1 + depthOf(fragment.value);
+      return 1 + depthOf(node.value);
     case 'choice':
-      return Math.max(...fragment.options.map(depthOf));
+      return Math.max(...node.options.map(depthOf));
     case 'flat':
       return 1;
     default:
@@ -73,24 +73,24 @@ export function depthOf(fragment: Fragment): number {
   }
 }
 
-/** Whether a timestamp's age is to be checked somewhere in the fragment. */
-export function hasCheckedTime(fragment: Fragment): boolean {
-  switch (fragment.kind) {
+/** Whether a timestamp's age is to be checked somewhere in the node. */
+export function hasCheckedTime(node: PatternNode): boolean {
+  switch (node.kind) {
     case 'object':
-      return fragment.members.some(({ value }) => hasCheckedTime(value));
+      return node.members.some(({ value }) => hasCheckedTime(value));
     case 'choice':
-      return fragment.options.some(hasCheckedTime);
+      return node.options.some(hasCheckedTime);
     default:
-      return fragment.kind === 'dateTime' && fragment.isChecked;
+      return node.kind === 'dateTime' && node.isChecked;
   }
 }
 
-export const text = (characters: string): Fragment => ({ kind: 'text', text: characters });
-export const choice = (options: readonly Fragment[]): Fragment =>
+export const text = (characters: string): PatternNode => ({ kind: 'text', text: characters });
+export const choice = (options: readonly PatternNode[]): PatternNode =>
   options.length === 1 && options[0] !== undefined ? options[0] : { kind: 'choice', options };
-export const BOOLEAN: Fragment = choice([text('true'), text('false')]);
-export const STRING: Fragment = { kind: 'string', prefix: '' };
-export const SCALAR: Fragment = choice([
+export const BOOLEAN: PatternNode = choice([text('true'), text('false')]);
+export const STRING: PatternNode = { kind: 'string', prefix: '' };
+export const SCALAR: PatternNode = choice([
   STRING,
   { kind: 'number' },
   text('true'),
@@ -102,7 +102,7 @@ export const SCALAR: Fragment = choice([
 const MAX_VALUES = 1024;
 
 /** Strings of a format that zod knows. @param isChecked whether the age of a date and time counts */
-export function formatted(def: Definition, isChecked: boolean): Fragment {
+export function formatted(def: Definition, isChecked: boolean): PatternNode {
   refuseOtherFormats(def);
   if (def.format === 'date') return { kind: 'date' };
   if (def.format === 'uuid') {
@@ -113,7 +113,7 @@ export function formatted(def: Definition, isChecked: boolean): Fragment {
 }
 
 /** Numbers whose value nobody needs are only looked at. */
-export function numberIn(range: NumberRange, capture: string | undefined): Fragment {
+export function numberIn(range: NumberRange, capture: string | undefined): PatternNode {
   const isAny = Object.entries(ANY_NUMBER).every(
     ([bound, value]) => range[bound as keyof NumberRange] === value,
   );
@@ -121,7 +121,7 @@ export function numberIn(range: NumberRange, capture: string | undefined): Fragm
 }
 
 /** The longest first: where one begins another, that is the one to try first. */
-export function anyOf(values: readonly JsonScalar[]): Fragment {
+export function anyOf(values: readonly JsonScalar[]): PatternNode {
   if (values.length === 0 || values.length > MAX_VALUES) throw new Declined('no values, or very many');
   const texts = values.map((value) => {
     const json = JSON.stringify(value);

@@ -1,9 +1,9 @@
 // A layout: in which order a sender writes the keys of a message type, and with what between them. The same
 // program writes the same layout again and again; `json.dumps`, for one, puts a space after each comma.
 
-import { unwrap } from './definitions.js';
-import type { Spacing } from './fragment.js';
+import type { Spacing } from './ir.js';
 import { definitionOf, type Schema } from './zod-allow-list.js';
+import { unwrap } from './zod-introspection.js';
 
 export interface Layout {
   readonly spacing: Spacing;

@@ -1,6 +1,6 @@
 // Where things lie in the memory that the patterns work in: addresses and sizes in bytes.
 //
-//   slots │ shelves │ lists │ matches │ example │ text to scan …
+//   slots │ buckets │ lists │ matches │ example │ text to scan …
 
 /** Variables that the code and its caller share, 32 bits each. */
 export const SLOT = {
@@ -16,7 +16,7 @@ export const SLOT = {
   LINES: 16,
   STOP: 20,
   /** The number of the scan: what has matched in it is marked with that. */
-  STAMP: 24,
+  LAST_SCAN: 24,
   SIZE: 64,
 } as const;
 
@@ -35,11 +35,11 @@ export const STOP = {
 export const MATCH = { START: 0, END: 1, TYPE: 2, JOB_LOW: 3, JOB_HIGH: 4, SIZE: 5 } as const;
 export const MAX_MATCHES = 4096;
 
-/** A pattern on a shelf's list: its number in the table of functions (0 ends the list), its type's index, its last scan. */
-export const ENTRY = { FUNCTION: 0, TYPE: 4, STAMP: 8, SIZE: 12 } as const;
+/** A pattern on a bucket's list: its number in the table of functions (0 ends the list), its type's index, its last scan. */
+export const ENTRY = { FUNCTION: 0, TYPE: 4, LAST_SCAN: 8, SIZE: 12 } as const;
 
-/** By a telling character: messages that begin with `{"type":"`, and with `{"type": "`; then all others. */
-export const SHELVES = { COMPACT: 0, SPACED: 256, OTHERS: 512, COUNT: 513 } as const;
+/** By a keyOffset character: messages that begin with `{"type":"`, and with `{"type": "`; then all others. */
+export const BUCKETS = { COMPACT: 0, SPACED: 256, OTHERS: 512, COUNT: 513 } as const;
 
 /** Zeros behind the text: what is read beyond its end. */
 export const PADDING = 256;
@@ -49,7 +49,7 @@ export const MAX_EXAMPLE = 64 * 1024;
 export const PAGE = 64 * 1024;
 
 export interface MemoryMap {
-  readonly shelves: number;
+  readonly buckets: number;
   readonly lists: number;
   readonly matches: number;
   readonly example: number;
@@ -64,13 +64,13 @@ export function memoryMap(maxPatterns: number): MemoryMap {
     end += Math.ceil(bytes / 16) * 16;
     return start;
   };
-  const shelves = take(SHELVES.COUNT * 4);
+  const buckets = take(BUCKETS.COUNT * 4);
   // Each list ends with an entry of its own; the first entry of all is the empty list.
-  const lists = take((maxPatterns + SHELVES.COUNT + 1) * ENTRY.SIZE);
+  const lists = take((maxPatterns + BUCKETS.COUNT + 1) * ENTRY.SIZE);
   const matches = take(MAX_MATCHES * MATCH.SIZE * 4);
   const example = take(MAX_EXAMPLE + PADDING);
   return {
-    shelves,
+    buckets,
     lists,
     matches,
     example,

@@ -2,19 +2,19 @@
 // gives the address behind it, or 0 where the text is not what the pattern takes. What it captures, it leaves
 // in memory.
 
-import { type Fragment, hasCheckedTime, type Spacing } from './fragment.js';
-import { FragmentWriter, PatternContext } from './fragment-writer.js';
-import { SLOT } from './machine-memory.js';
+import { FragmentWriter, PatternContext } from './codegen.js';
+import { hasCheckedTime, type PatternNode, type Spacing } from './ir.js';
+import { SLOT } from './memory-layout.js';
 import { type Code, f64, getLocal, i32, select } from './wasm/expressions.js';
 import { ModuleWriter } from './wasm/module-writer.js';
 
 /** What to generate code for. */
 export interface PatternSource {
   /** The whole message. */
-  readonly fragment: Fragment;
+  readonly node: PatternNode;
   readonly spacing: Spacing;
   /** Pairs of captured numbers, of which the first must not be greater, where both are there. */
-  readonly notGreater: readonly (readonly [smaller: string, greater: string])[];
+  readonly lessOrEqual: readonly (readonly [smaller: string, greater: string])[];
   /** Path of a captured number to leave in {@link SLOT.HEARTBEAT}. */
   readonly activeJobs: string | undefined;
 }
@@ -27,32 +27,32 @@ const setSlot = (offset: number, value: Code): Code => i32.store(NOTHING, value,
 
 /** The module's bytes. It imports `env.memory`, and `env.isTimely` where it checks a timestamp. */
 export function generatePattern({
-  fragment,
+  node,
   spacing,
-  notGreater,
+  lessOrEqual,
   activeJobs,
 }: PatternSource): Uint8Array<ArrayBuffer> {
   const module = new ModuleWriter();
-  const isTimely = hasCheckedTime(fragment) ? module.importFunction('isTimely', 2) : undefined;
+  const isTimely = hasCheckedTime(node) ? module.importFunction('isTimely', 2) : undefined;
   const context = new PatternContext(module, spacing, isTimely);
   module.add(
     1,
     (writer) => {
       const message = new FragmentWriter(context, writer);
-      const operands = notGreater.map((paths) => paths.map((path) => getLocal(message.capture(path))));
+      const operands = lessOrEqual.map((paths) => paths.map((path) => getLocal(message.capture(path))));
       const jobs = activeJobs === undefined ? undefined : getLocal(message.capture(activeJobs));
       writer.block((miss) => {
-        message.write(fragment, miss);
+        message.write(node, miss);
         message.settle(miss);
         for (const [smaller = [], greater = []] of operands) writer.branchIf(miss, f64.gt(smaller, greater));
-        writer.do(setSlot(SLOT.JOB_START, captured(message, 'start')));
-        writer.do(setSlot(SLOT.JOB_LENGTH, captured(message, 'length')));
+        writer.emit(setSlot(SLOT.JOB_START, captured(message, 'start')));
+        writer.emit(setSlot(SLOT.JOB_LENGTH, captured(message, 'length')));
         if (jobs !== undefined) {
-          const count = i32.truncate(jobs);
+          const count = i32.trunc_sat_f64_u(jobs);
           const isTooMany = i32.gtU(count, i32.const(MAX_ACTIVE_JOBS));
           const told = setSlot(SLOT.HEARTBEAT, select(i32.const(MAX_ACTIVE_JOBS), count, isTooMany));
           // Where the number is not there, it is NaN, which differs from itself.
-          writer.if(i32.eqz(f64.ne(jobs, jobs)), () => writer.do(told));
+          writer.if(i32.eqz(f64.ne(jobs, jobs)), () => writer.emit(told));
         }
         writer.return(getLocal(0));
       });

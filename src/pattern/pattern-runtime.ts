@@ -3,8 +3,8 @@
 
 import type { JobSeed } from '../messages/job-key.js';
 import type { Framing } from '../wire/framing.js';
-import { COMPACT_HEAD, generateDriver, SPACED_HEAD } from './driver.js';
 import {
+  BUCKETS,
   ENTRY,
   MATCH,
   MAX_EXAMPLE,
@@ -13,12 +13,12 @@ import {
   NO_HEARTBEAT,
   PADDING,
   PAGE,
-  SHELVES,
   SLOT,
   STOP,
-} from './machine-memory.js';
+} from './memory-layout.js';
+import { COMPACT_HEAD, generateDriver, SPACED_HEAD } from './scan-loop.js';
 
-export interface MachineOptions {
+export interface RuntimeOptions {
   readonly framing: Framing;
   readonly delimiter: number;
   readonly maxMessageSize: number;
@@ -38,7 +38,7 @@ export interface MachineOptions {
 export interface Pattern {
   /** Its number in the table of functions. */
   readonly number: number;
-  readonly shelf: number;
+  readonly bucket: number;
   readonly typeIndex: number;
 }
 
@@ -47,7 +47,7 @@ interface Entry {
   /** Its address. */
   readonly at: number;
   readonly number: number;
-  readonly stamp: number;
+  readonly lastScan: number;
 }
 
 type Match = (address: number) => number;
@@ -57,13 +57,13 @@ const WORD = Uint32Array.BYTES_PER_ELEMENT;
 /** The greatest number of a scan. A worker gets there after some days at full load. */
 const MAX_SCAN = 0xffff_ffff;
 
-export class PatternMachine {
+export class PatternRuntime {
   readonly #map: MemoryMap;
   readonly #memory: WebAssembly.Memory;
   readonly #table: WebAssembly.Table;
   readonly #scan: Scan;
   readonly #isTimely: (start: number, end: number) => number;
-  readonly #telling: number;
+  readonly #keyOffset: number;
   readonly #lists = new Map<number, Pattern[]>();
   /** Numbers in the table that are free again. */
   readonly #freeNumbers: number[] = [];
@@ -76,21 +76,21 @@ export class PatternMachine {
   #scans: number;
 
   /** @throws WebAssembly.CompileError where the processor lacks 128-bit instructions */
-  constructor(options: MachineOptions) {
+  constructor(options: RuntimeOptions) {
     const { framing, delimiter, maxMessageSize, names, maxPatterns, isTimely, jobSeed } = options;
     const { firstScan = 0 } = options;
     this.#scans = firstScan;
     this.#map = memoryMap(maxPatterns);
-    this.#telling = tellingOffset(names);
+    this.#keyOffset = keyOffsetOf(names);
     this.#memory = new WebAssembly.Memory({ initial: Math.ceil((this.#map.text + PAGE + PADDING) / PAGE) });
     this.#table = new WebAssembly.Table({ element: 'anyfunc', initial: 1 });
     this.#bytes = Buffer.from(this.#memory.buffer);
     this.#words = new Uint32Array(this.#memory.buffer);
     this.#isTimely = (start, end) =>
       isTimely?.(this.#bytes.toString('latin1', start, end)) === false ? 0 : 1;
-    const settings = { framing, delimiter, maxMessageSize, telling: this.#telling, jobSeed };
+    const settings = { framing, delimiter, maxMessageSize, keyOffset: this.#keyOffset, jobSeed };
     this.#scan = this.#instantiate<Scan>(generateDriver(this.#map, settings), 'scan');
-    this.#words.fill(this.#map.lists, this.#map.shelves / WORD, this.#map.shelves / WORD + SHELVES.COUNT);
+    this.#words.fill(this.#map.lists, this.#map.buckets / WORD, this.#map.buckets / WORD + BUCKETS.COUNT);
     this.#words[SLOT.ACTIVE_JOBS / WORD] = NO_HEARTBEAT;
   }
 
@@ -136,19 +136,19 @@ export class PatternMachine {
     if (match === undefined) return undefined;
     const number = this.#freeNumbers.pop() ?? this.#table.grow(1);
     this.#table.set(number, match);
-    const pattern = { number, typeIndex: type.index, shelf: this.#shelfOf(type.name, head) };
+    const pattern = { number, typeIndex: type.index, bucket: this.#bucketOf(type.name, head) };
     this.#rewriteLists(() => {
-      const list = this.#lists.get(pattern.shelf) ?? [];
-      this.#lists.set(pattern.shelf, [...list, pattern]);
+      const list = this.#lists.get(pattern.bucket) ?? [];
+      this.#lists.set(pattern.bucket, [...list, pattern]);
     });
     return pattern;
   }
 
   remove(pattern: Pattern): void {
     this.#rewriteLists(() => {
-      const list = this.#lists.get(pattern.shelf) ?? [];
+      const list = this.#lists.get(pattern.bucket) ?? [];
       this.#lists.set(
-        pattern.shelf,
+        pattern.bucket,
         list.filter((other) => other !== pattern),
       );
     });
@@ -158,13 +158,13 @@ export class PatternMachine {
 
   /** When a pattern has last matched: the later, the greater. 0: not since it was added or forgotten. */
   lastMatch(pattern: Pattern): number {
-    return this.#entries().find(({ number }) => number === pattern.number)?.stamp ?? 0;
+    return this.#entries().find(({ number }) => number === pattern.number)?.lastScan ?? 0;
   }
 
   /** Forgets when a pattern has last matched. */
   forgetMatch(pattern: Pattern): void {
     const entry = this.#entries().find(({ number }) => number === pattern.number);
-    if (entry !== undefined) this.#words[(entry.at + ENTRY.STAMP) / WORD] = 0;
+    if (entry !== undefined) this.#words[(entry.at + ENTRY.LAST_SCAN) / WORD] = 0;
   }
 
   /** Whether a pattern takes exactly this text. Leaves what was loaded as it is. */
@@ -204,7 +204,7 @@ export class PatternMachine {
   scan(from: number): number {
     if (this.#scans === MAX_SCAN) this.#renumberScans();
     this.#scans++;
-    this.#words[SLOT.STAMP / WORD] = this.#scans;
+    this.#words[SLOT.LAST_SCAN / WORD] = this.#scans;
     return this.#scan(from + this.#shift, this.#textEnd) - this.#shift;
   }
 
@@ -228,30 +228,30 @@ export class PatternMachine {
     return exports[name] as F;
   }
 
-  #shelfOf(name: string, head: string): number {
-    const code = name.charCodeAt(this.#telling);
-    if (head === COMPACT_HEAD) return SHELVES.COMPACT + code;
-    return head === SPACED_HEAD ? SHELVES.SPACED + code : SHELVES.OTHERS;
+  #bucketOf(name: string, head: string): number {
+    const code = name.charCodeAt(this.#keyOffset);
+    if (head === COMPACT_HEAD) return BUCKETS.COMPACT + code;
+    return head === SPACED_HEAD ? BUCKETS.SPACED + code : BUCKETS.OTHERS;
   }
 
   /** Numbers the scans in which patterns have last matched anew, from 1 and in the same order. */
   #renumberScans(): void {
-    const matched = this.#entries().filter(({ stamp }) => stamp > 0);
-    const stamps = [...new Set(matched.map(({ stamp }) => stamp))].sort((a, b) => a - b);
-    for (const { at, stamp } of matched) {
-      this.#words[(at + ENTRY.STAMP) / WORD] = stamps.indexOf(stamp) + 1;
+    const matched = this.#entries().filter(({ lastScan }) => lastScan > 0);
+    const lastScans = [...new Set(matched.map(({ lastScan }) => lastScan))].sort((a, b) => a - b);
+    for (const { at, lastScan } of matched) {
+      this.#words[(at + ENTRY.LAST_SCAN) / WORD] = lastScans.indexOf(lastScan) + 1;
     }
-    this.#scans = stamps.length;
+    this.#scans = lastScans.length;
   }
 
   /** Everything on the lists, in the order in which it is tried now. */
   #entries(): Entry[] {
     const entries: Entry[] = [];
-    for (const [shelf, list] of this.#lists) {
-      let at = this.#slot(this.#map.shelves + shelf * WORD);
+    for (const [bucket, list] of this.#lists) {
+      let at = this.#slot(this.#map.buckets + bucket * WORD);
       for (const _ of list) {
-        const [number, stamp] = [this.#slot(at + ENTRY.FUNCTION), this.#slot(at + ENTRY.STAMP)];
-        entries.push({ at, number, stamp });
+        const [number, lastScan] = [this.#slot(at + ENTRY.FUNCTION), this.#slot(at + ENTRY.LAST_SCAN)];
+        entries.push({ at, number, lastScan });
         at += ENTRY.SIZE;
       }
     }
@@ -261,15 +261,15 @@ export class PatternMachine {
   /** Writes all lists anew after a change. Each keeps the order that it has come to. */
   #rewriteLists(change: () => void): void {
     const before = this.#entries();
-    const stamps = new Map(before.map(({ number, stamp }) => [number, stamp]));
+    const lastScans = new Map(before.map(({ number, lastScan }) => [number, lastScan]));
     const places = new Map(before.map(({ number }, index) => [number, index]));
     const placeOf = ({ number }: Pattern) => places.get(number) ?? Number.POSITIVE_INFINITY;
     change();
     let at = this.#map.lists + ENTRY.SIZE;
-    for (const [shelf, list] of this.#lists) {
-      this.#words[this.#map.shelves / WORD + shelf] = at;
+    for (const [bucket, list] of this.#lists) {
+      this.#words[this.#map.buckets / WORD + bucket] = at;
       for (const pattern of [...list].sort((a, b) => placeOf(a) - placeOf(b))) {
-        this.#words.set([pattern.number, pattern.typeIndex, stamps.get(pattern.number) ?? 0], at / WORD);
+        this.#words.set([pattern.number, pattern.typeIndex, lastScans.get(pattern.number) ?? 0], at / WORD);
         at += ENTRY.SIZE;
       }
       this.#words.fill(0, at / WORD, (at + ENTRY.SIZE) / WORD);
@@ -279,7 +279,7 @@ export class PatternMachine {
 }
 
 /** The offset into the names at which the fewest share a character. */
-function tellingOffset(names: readonly string[]): number {
+function keyOffsetOf(names: readonly string[]): number {
   let best = { offset: 0, shared: names.length };
   const shortest = Math.min(...names.map(({ length }) => length), 64);
   for (let offset = 0; offset < shortest; offset++) {

@@ -5,13 +5,13 @@ import { type Buffer, isUtf8 } from 'node:buffer';
 import { type JobSeed, NO_SEED } from '../messages/job-key.js';
 import type { MessageRegistry, MessageType } from '../messages/message-registry.js';
 import type { Framing } from '../wire/framing.js';
-import { generatePattern } from './code-generator.js';
 import { CompileBudget } from './compile-budget.js';
 import { type Layout, mergeLayouts, SPACING_SAMPLE } from './layout.js';
 import { LayoutLearner, type Proposal } from './layout-learner.js';
-import { MATCH, MAX_EXAMPLE, NO_HEARTBEAT } from './machine-memory.js';
-import { type CompiledPattern, type CompileResult, compilePattern, TIMESTAMP } from './pattern-compiler.js';
-import { type Pattern, PatternMachine } from './pattern-machine.js';
+import { MATCH, MAX_EXAMPLE, NO_HEARTBEAT } from './memory-layout.js';
+import { generatePattern } from './pattern-module.js';
+import { type Pattern, PatternRuntime } from './pattern-runtime.js';
+import { type CompiledPattern, type CompileResult, compilePattern, TIMESTAMP } from './schema-to-ir.js';
 
 export interface PatternOptions {
   /** Default `auto`. */
@@ -69,7 +69,7 @@ export class PatternSet implements Matches {
   records: Uint32Array = NO_MATCHES;
   count = 0;
   end = 0;
-  readonly #machine: PatternMachine | undefined;
+  readonly #runtime: PatternRuntime | undefined;
   readonly #isTimely: boolean;
   readonly #maxLearned: number;
   /** By type index: what is learned, and who learns. */
@@ -87,16 +87,16 @@ export class PatternSet implements Matches {
     const names = types.map(({ name }) => name);
     // One more while a new pattern is tried.
     const maxPatterns = types.length * (1 + this.#maxLearned) + 1;
-    const machine = startMachine({
+    const runtime = startRuntime({
       ...{ framing, delimiter, maxMessageSize, isTimely, names, maxPatterns },
       jobSeed: options.jobSeed ?? NO_SEED,
       firstScan: options.firstScan,
     });
-    this.#machine = machine;
+    this.#runtime = runtime;
     const results = new Map<string, CompileResult>();
     for (const type of types) {
-      const result = machine === undefined ? NO_MACHINE : this.#compile(type, undefined);
-      const isTooLarge = machine !== undefined && 'fragment' in result && !this.#add(type, result, machine);
+      const result = runtime === undefined ? NO_RUNTIME : this.#compile(type, undefined);
+      const isTooLarge = runtime !== undefined && 'node' in result && !this.#add(type, result, runtime);
       results.set(type.name, isTooLarge ? TOO_LARGE : result);
     }
     this.results = results;
@@ -106,25 +106,25 @@ export class PatternSet implements Matches {
   }
 
   get shift(): number {
-    return this.#machine?.shift ?? 0;
+    return this.#runtime?.shift ?? 0;
   }
 
   get lines(): number {
-    return this.#machine?.lines ?? 0;
+    return this.#runtime?.lines ?? 0;
   }
 
   get isInterrupted(): boolean {
-    return this.#machine?.isInterrupted ?? false;
+    return this.#runtime?.isInterrupted ?? false;
   }
 
   takeActiveJobs(): number {
-    return this.#machine?.takeActiveJobs() ?? NO_HEARTBEAT;
+    return this.#runtime?.takeActiveJobs() ?? NO_HEARTBEAT;
   }
 
   /** Takes a copy of `bytes[from, to)`, to be scanned. False when it is not UTF-8: then no pattern may look at it. */
   load(bytes: Buffer, from: number, to: number): boolean {
     if (!isUtf8(bytes.subarray(from, to))) return false;
-    this.#machine?.load(bytes, from, to);
+    this.#runtime?.load(bytes, from, to);
     return true;
   }
 
@@ -133,12 +133,12 @@ export class PatternSet implements Matches {
    * @param from an offset in the bytes that were loaded
    */
   scan(from: number): Matches {
-    if (this.#machine === undefined) {
+    if (this.#runtime === undefined) {
       this.end = from;
       return this;
     }
-    this.end = this.#machine.scan(from);
-    this.records = this.#machine.matches;
+    this.end = this.#runtime.scan(from);
+    this.records = this.#runtime.matches;
     this.count = this.records.length / MATCH.SIZE;
     return this;
   }
@@ -147,8 +147,8 @@ export class PatternSet implements Matches {
    * Observes a message that no pattern knew and the slow path accepted. Its layout gets a pattern when it comes often.
    */
   learn(type: MessageType, message: object, bytes: Buffer, start: number, end: number): void {
-    if (this.#machine === undefined || this.#maxLearned === 0 || type.direction !== 'crawler') return;
-    this.#sweep(type, this.#machine);
+    if (this.#runtime === undefined || this.#maxLearned === 0 || type.direction !== 'crawler') return;
+    this.#sweep(type, this.#runtime);
     this.#budget.recordMessage();
     // A pattern that cannot take its example is not kept.
     if (end - start > MAX_EXAMPLE) return;
@@ -156,7 +156,7 @@ export class PatternSet implements Matches {
     const textEnd = Math.min(end, start + SPACING_SAMPLE);
     const proposal = learner?.observe(message, () => bytes.toString('latin1', start, textEnd));
     if (proposal === undefined) return;
-    learner?.settle(this.#learnLayout(type, proposal, bytes.subarray(start, end), this.#machine));
+    learner?.settle(this.#learnLayout(type, proposal, bytes.subarray(start, end), this.#runtime));
   }
 
   /** False when no pattern of the layout takes the example. */
@@ -164,7 +164,7 @@ export class PatternSet implements Matches {
     type: MessageType,
     { layout: seen, isAlone }: Proposal,
     example: Buffer,
-    machine: PatternMachine,
+    runtime: PatternRuntime,
   ): boolean {
     const learned = this.#learned[type.index] as Learned[];
     let layout = seen;
@@ -178,16 +178,16 @@ export class PatternSet implements Matches {
     }
     const result = this.#compile(type, layout);
     if ('declined' in result) return false;
-    const pattern = this.#add(type, result, machine);
+    const pattern = this.#add(type, result, runtime);
     if (pattern === undefined) return false;
     // Only what takes the message that it was learned from is worth its place.
-    if (!machine.takes(pattern, example)) {
-      machine.remove(pattern);
+    if (!runtime.takes(pattern, example)) {
+      runtime.remove(pattern);
       return false;
     }
-    if (replaced !== undefined) this.#remove(type, replaced, machine);
+    if (replaced !== undefined) this.#remove(type, replaced, runtime);
     else {
-      if (learned.length >= this.#maxLearned) this.#drop(type, this.#leastRecent(learned, machine), machine);
+      if (learned.length >= this.#maxLearned) this.#drop(type, this.#leastRecent(learned, runtime), runtime);
       this.layoutsLearned++;
     }
     this.#learned[type.index]?.push({ layout, pattern });
@@ -195,29 +195,29 @@ export class PatternSet implements Matches {
   }
 
   /** Drops the layouts of a type that have not matched since the last time. */
-  #sweep(type: MessageType, machine: PatternMachine): void {
+  #sweep(type: MessageType, runtime: PatternRuntime): void {
     const { index } = type;
     const left = (this.#untilSweep[index] ?? 0) - 1;
     this.#untilSweep[index] = left > 0 ? left : SWEEP_INTERVAL;
     if (left > 0) return;
     for (const known of this.#learned[index] ?? []) {
-      if (machine.lastMatch(known.pattern) === 0) this.#drop(type, known, machine);
-      else machine.forgetMatch(known.pattern);
+      if (runtime.lastMatch(known.pattern) === 0) this.#drop(type, known, runtime);
+      else runtime.forgetMatch(known.pattern);
     }
   }
 
-  #drop(type: MessageType, known: Learned, machine: PatternMachine): void {
-    this.#remove(type, known, machine);
+  #drop(type: MessageType, known: Learned, runtime: PatternRuntime): void {
+    this.#remove(type, known, runtime);
     this.layoutsDropped++;
   }
 
-  #remove({ index }: MessageType, known: Learned, machine: PatternMachine): void {
+  #remove({ index }: MessageType, known: Learned, runtime: PatternRuntime): void {
     this.#learned[index] = (this.#learned[index] ?? []).filter((other) => other !== known);
-    machine.remove(known.pattern);
+    runtime.remove(known.pattern);
   }
 
-  #leastRecent(learned: readonly Learned[], machine: PatternMachine): Learned {
-    const lastMatch = ({ pattern }: Learned) => machine.lastMatch(pattern);
+  #leastRecent(learned: readonly Learned[], runtime: PatternRuntime): Learned {
+    const lastMatch = ({ pattern }: Learned) => runtime.lastMatch(pattern);
     return learned.reduce((oldest, known) => (lastMatch(known) < lastMatch(oldest) ? known : oldest));
   }
 
@@ -231,26 +231,26 @@ export class PatternSet implements Matches {
 
   #add(
     type: MessageType,
-    { fragment, spacing, head }: CompiledPattern,
-    machine: PatternMachine,
+    { node, spacing, head }: CompiledPattern,
+    runtime: PatternRuntime,
   ): Pattern | undefined {
     const code = generatePattern({
-      fragment,
+      node,
       spacing,
-      notGreater: type.conditions?.notGreater ?? [],
+      lessOrEqual: type.conditions?.lessOrEqual ?? [],
       activeJobs: isHeartbeat(type) ? ACTIVE_JOBS : undefined,
     });
-    return machine.add(code, type, head);
+    return runtime.add(code, type, head);
   }
 }
 
 const TOO_LARGE: CompileResult = { declined: 'its pattern would be too large' };
-const NO_MACHINE: CompileResult = { declined: 'this computer cannot run compiled patterns' };
+const NO_RUNTIME: CompileResult = { declined: 'this computer cannot run compiled patterns' };
 
 /** Without WebAssembly, or on a processor without its 128-bit instructions, there are no patterns. */
-function startMachine(options: ConstructorParameters<typeof PatternMachine>[0]): PatternMachine | undefined {
+function startRuntime(options: ConstructorParameters<typeof PatternRuntime>[0]): PatternRuntime | undefined {
   try {
-    return new PatternMachine(options);
+    return new PatternRuntime(options);
   } catch (error) {
     if (typeof WebAssembly === 'undefined' || error instanceof WebAssembly.CompileError) return undefined;
     throw error;

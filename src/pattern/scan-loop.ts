@@ -4,15 +4,15 @@
 import { JOB_HASH, type JobSeed } from '../messages/job-key.js';
 import type { Framing } from '../wire/framing.js';
 import {
+  BUCKETS,
   ENTRY,
   MATCH,
   MAX_MATCHES,
   type MemoryMap,
   NO_HEARTBEAT,
-  SHELVES,
   SLOT,
   STOP,
-} from './machine-memory.js';
+} from './memory-layout.js';
 import { type Code, call, callIndirect, drop, getLocal, i32 } from './wasm/expressions.js';
 import { advance, type FunctionWriter } from './wasm/function-writer.js';
 import { ModuleWriter } from './wasm/module-writer.js';
@@ -24,7 +24,7 @@ export interface DriverSettings {
   /** Longest message, in bytes. */
   readonly maxMessageSize: number;
   /** Place in a type's name of the character that tells most names apart. */
-  readonly telling: number;
+  readonly keyOffset: number;
   /** Of the job ids' hash. */
   readonly jobSeed: JobSeed;
 }
@@ -60,7 +60,7 @@ export function generateDriver(map: MemoryMap, settings: DriverSettings): Uint8A
 function writeScan(
   writer: FunctionWriter,
   map: MemoryMap,
-  { framing, delimiter, maxMessageSize, telling }: DriverSettings,
+  { framing, delimiter, maxMessageSize, keyOffset }: DriverSettings,
   matchType: number,
   hash: number,
 ): Code {
@@ -70,9 +70,9 @@ function writeScan(
   const at = getLocal(AT);
   const end = getLocal(END);
   const stopped = getLocal(stop);
-  const isDelimiter = (offset: number) => i32.eq(i32.load8(stopped, offset), i32.const(delimiter));
+  const isDelimiter = (offset: number) => i32.eq(i32.load8_u(stopped, offset), i32.const(delimiter));
 
-  writer.do(setSlot(SLOT.HEARTBEAT, NO_JOBS));
+  writer.emit(setSlot(SLOT.HEARTBEAT, NO_JOBS));
   writer.block((out) => {
     writer.loop((again) => {
       writer.branchIf(out, i32.geU(at, end));
@@ -80,7 +80,7 @@ function writeScan(
         writer.set(reason, i32.const(STOP.FULL));
         writer.branch(out);
       });
-      findList(writer, head, map.shelves, telling);
+      findList(writer, head, map.buckets, keyOffset);
       writer.set(entry, getLocal(head));
       writer.block((found) => {
         writer.loop((tryNext) => {
@@ -100,7 +100,7 @@ function writeScan(
           writer.branch(isEnded);
         };
         writer.if(isDelimiter(0), () => pass(1));
-        const isReturn = i32.eq(i32.load8(stopped), i32.const(CARRIAGE_RETURN));
+        const isReturn = i32.eq(i32.load8_u(stopped), i32.const(CARRIAGE_RETURN));
         writer.if(i32.and(isReturn, i32.and(isDelimiter(1), i32.ltU(i32.add(stopped, ONE), end))), () =>
           pass(2),
         );
@@ -111,19 +111,19 @@ function writeScan(
         record,
         i32.add(i32.const(map.matches), i32.mul(getLocal(matches), i32.const(MATCH.SIZE * 4))),
       );
-      writer.do(i32.store(match, at, MATCH.START * 4));
-      writer.do(i32.store(match, stopped, MATCH.END * 4));
-      writer.do(i32.store(match, i32.load(getLocal(entry), ENTRY.TYPE), MATCH.TYPE * 4));
-      writer.do(i32.store(match, NOTHING, MATCH.JOB_LOW * 4));
-      writer.do(i32.store(match, NOTHING, MATCH.JOB_HIGH * 4));
+      writer.emit(i32.store(match, at, MATCH.START * 4));
+      writer.emit(i32.store(match, stopped, MATCH.END * 4));
+      writer.emit(i32.store(match, i32.load(getLocal(entry), ENTRY.TYPE), MATCH.TYPE * 4));
+      writer.emit(i32.store(match, NOTHING, MATCH.JOB_LOW * 4));
+      writer.emit(i32.store(match, NOTHING, MATCH.JOB_HIGH * 4));
       writer.if(slot(SLOT.JOB_START), () => {
-        writer.do(drop(call(hash, slot(SLOT.JOB_START), slot(SLOT.JOB_LENGTH), match)));
+        writer.emit(drop(call(hash, slot(SLOT.JOB_START), slot(SLOT.JOB_LENGTH), match)));
       });
-      writer.do(i32.store(getLocal(entry), slot(SLOT.STAMP), ENTRY.STAMP));
+      writer.emit(i32.store(getLocal(entry), slot(SLOT.LAST_SCAN), ENTRY.LAST_SCAN));
       writer.if(i32.ne(getLocal(entry), getLocal(head)), () => moveForward(writer, entry));
       writer.if(i32.ne(slot(SLOT.HEARTBEAT), NO_JOBS), () => {
-        writer.do(setSlot(SLOT.ACTIVE_JOBS, slot(SLOT.HEARTBEAT)));
-        writer.do(setSlot(SLOT.HEARTBEAT, NO_JOBS));
+        writer.emit(setSlot(SLOT.ACTIVE_JOBS, slot(SLOT.HEARTBEAT)));
+        writer.emit(setSlot(SLOT.HEARTBEAT, NO_JOBS));
       });
       advance(writer, matches, ONE);
       // Not before: where the loop has stopped, the same message comes again.
@@ -132,26 +132,26 @@ function writeScan(
       writer.branch(again);
     });
   });
-  writer.do(setSlot(SLOT.MATCHES, getLocal(matches)));
-  writer.do(setSlot(SLOT.LINES, getLocal(lines)));
-  writer.do(setSlot(SLOT.STOP, getLocal(reason)));
+  writer.emit(setSlot(SLOT.MATCHES, getLocal(matches)));
+  writer.emit(setSlot(SLOT.LINES, getLocal(lines)));
+  writer.emit(setSlot(SLOT.STOP, getLocal(reason)));
   return at;
 }
 
 /** The list of patterns to try, by a character or two of the text. */
-function findList(writer: FunctionWriter, list: number, shelves: number, telling: number): void {
+function findList(writer: FunctionWriter, list: number, buckets: number, keyOffset: number): void {
   const at = getLocal(0);
-  const isByte = (offset: number, code: number) => i32.eq(i32.load8(at, offset), i32.const(code));
-  const take = (shelf: number, offset: number) =>
-    writer.set(list, i32.add(i32.const(shelf), i32.load8(at, offset)));
-  writer.set(list, i32.const(SHELVES.OTHERS));
+  const isByte = (offset: number, code: number) => i32.eq(i32.load8_u(at, offset), i32.const(code));
+  const take = (bucket: number, offset: number) =>
+    writer.set(list, i32.add(i32.const(bucket), i32.load8_u(at, offset)));
+  writer.set(list, i32.const(BUCKETS.OTHERS));
   writer.if(isByte(SECOND_LETTER, Y), () => {
-    const tell = telling + QUOTED;
+    const tell = keyOffset + QUOTED;
     const value = COMPACT_HEAD.length;
-    writer.if(isByte(value, QUOTE), () => take(SHELVES.COMPACT, value + tell));
-    writer.if(isByte(value, SPACE), () => take(SHELVES.SPACED, SPACED_HEAD.length + tell));
+    writer.if(isByte(value, QUOTE), () => take(BUCKETS.COMPACT, value + tell));
+    writer.if(isByte(value, SPACE), () => take(BUCKETS.SPACED, SPACED_HEAD.length + tell));
   });
-  writer.set(list, i32.load(i32.mul(getLocal(list), i32.const(4)), shelves));
+  writer.set(list, i32.load(i32.mul(getLocal(list), i32.const(4)), buckets));
 }
 
 /** Swaps a list's entry with the one before it: those that match often come first. */
@@ -159,10 +159,10 @@ function moveForward(writer: FunctionWriter, entry: number): void {
   const before = writer.local();
   const kept = writer.local();
   writer.set(before, i32.sub(getLocal(entry), i32.const(ENTRY.SIZE)));
-  for (const field of [ENTRY.FUNCTION, ENTRY.TYPE, ENTRY.STAMP]) {
+  for (const field of [ENTRY.FUNCTION, ENTRY.TYPE, ENTRY.LAST_SCAN]) {
     writer.set(kept, i32.load(getLocal(before), field));
-    writer.do(i32.store(getLocal(before), i32.load(getLocal(entry), field), field));
-    writer.do(i32.store(getLocal(entry), getLocal(kept), field));
+    writer.emit(i32.store(getLocal(before), i32.load(getLocal(entry), field), field));
+    writer.emit(i32.store(getLocal(entry), getLocal(kept), field));
   }
 }
 
@@ -207,8 +207,8 @@ function addHash(module: ModuleWriter, [seedLow, seedHigh]: JobSeed): number {
       mix(i32.and(i32.load(at), i32.sub(i32.shl(ONE, bits), ONE)));
     });
     for (let word = 0; word < JOB_HASH.FINAL_WORDS; word++) mix(NOTHING);
-    writer.do(i32.store(match, getLocal(low), MATCH.JOB_LOW * 4));
-    writer.do(i32.store(match, i32.or(getLocal(high), ONE), MATCH.JOB_HIGH * 4));
+    writer.emit(i32.store(match, getLocal(low), MATCH.JOB_LOW * 4));
+    writer.emit(i32.store(match, i32.or(getLocal(high), ONE), MATCH.JOB_HIGH * 4));
     return NOTHING;
   });
 }

@@ -91,7 +91,7 @@ const NOTHING = i32.const(0);
 /** The address that every scanner is given. */
 const AT = 0;
 const at = getLocal(AT);
-const byte = (offset = 0): Code => i32.load8(at, offset);
+const byte = (offset = 0): Code => i32.load8_u(at, offset);
 const isByte = (code: number, offset = 0): Code => i32.eq(byte(offset), i32.const(code));
 /** Whether a byte is from `first` on, at most `span` further. */
 const isWithin = (value: Code, first: number, span: number): Code =>
@@ -104,8 +104,8 @@ function skipPlain(writer: FunctionWriter, isOdd: (text: Code) => Code): number 
   const text = getLocal(lanes);
   writer.loop((again) => {
     writer.set(lanes, i8x16.load(at));
-    const isQuote = i8x16.eq(text, i8x16.all(QUOTE));
-    const isBackslash = i8x16.eq(text, i8x16.all(BACKSLASH));
+    const isQuote = i8x16.eq(text, i8x16.splat(QUOTE));
+    const isBackslash = i8x16.eq(text, i8x16.splat(BACKSLASH));
     writer.set(found, i8x16.bitmask(i8x16.or(i8x16.or(isQuote, isBackslash), isOdd(text))));
     writer.if(i32.eqz(getLocal(found)), () => {
       advance(writer, AT, i32.const(LANES));
@@ -118,9 +118,9 @@ function skipPlain(writer: FunctionWriter, isOdd: (text: Code) => Code): number 
 }
 
 /** Control characters: JSON has none in strings. */
-const isControl = (text: Code): Code => i8x16.ltU(text, i8x16.all(SPACE));
+const isControl = (text: Code): Code => i8x16.ltU(text, i8x16.splat(SPACE));
 /** Those, and all above ASCII: compared with their sign, these are below 0. */
-const isControlOrHigh = (text: Code): Code => i8x16.ltS(text, i8x16.all(SPACE));
+const isControlOrHigh = (text: Code): Code => i8x16.ltS(text, i8x16.splat(SPACE));
 
 function string(_: ModuleWriter, writer: FunctionWriter, scanners: Scanners): Code {
   writer.loop((again) => {
@@ -165,7 +165,7 @@ function key(_: ModuleWriter, writer: FunctionWriter): Code {
   writer.if(i32.eq(i32.sub(at, begin), i32.const(proto.length)), () => {
     const differs = i32.or(
       i64.ne(i64.load(begin), i64.const(proto.readBigUInt64LE())),
-      i32.ne(i32.load8(begin, 8), i32.const(proto[8] ?? 0)),
+      i32.ne(i32.load8_u(begin, 8), i32.const(proto[8] ?? 0)),
     );
     writer.if(i32.eqz(differs), () => writer.return(NOTHING));
   });
@@ -174,7 +174,7 @@ function key(_: ModuleWriter, writer: FunctionWriter): Code {
 
 /** How many digits there are, up to 16. */
 function digits(offset = 0): Code {
-  const isDigitLane = i8x16.leU(i8x16.sub(i8x16.load(at, offset), i8x16.all(ZERO)), i8x16.all(9));
+  const isDigitLane = i8x16.leU(i8x16.sub(i8x16.load(at, offset), i8x16.splat(ZERO)), i8x16.splat(9));
   return i32.ctz(i32.xor(i8x16.bitmask(isDigitLane), i32.const(-1)));
 }
 
@@ -213,7 +213,7 @@ function decimal(_: ModuleWriter, writer: FunctionWriter, scanners: Scanners): C
   const [whole, scale] = [writer.local(I64), writer.local(F64)];
   const takeDigits = (left: number, onDigit: () => void): void => {
     writer.loop((again) => {
-      const digit = i64.extend(i32.sub(byte(), i32.const(ZERO)));
+      const digit = i64.extend_i32_u(i32.sub(byte(), i32.const(ZERO)));
       writer.set(whole, i64.add(i64.mul(getLocal(whole), i64.const(10n)), digit));
       advance(writer, AT, i32.const(1));
       onDigit();
@@ -233,7 +233,7 @@ function decimal(_: ModuleWriter, writer: FunctionWriter, scanners: Scanners): C
     advance(writer, AT, i32.const(1));
     takeDigits(count, () => writer.set(scale, f64.mul(getLocal(scale), f64.const(10))));
   });
-  const value = f64.div(f64.fromI64(getLocal(whole)), getLocal(scale));
+  const value = f64.div(f64.convert_i64_s(getLocal(whole)), getLocal(scale));
   writer.setGlobal(scanners.value, select(f64.neg(value), value, getLocal(isNegative)));
   return at;
 }

@@ -2,9 +2,35 @@
 // white space only where the layout has it, strings and numbers of the plain kind. Absolute law: what a
 // pattern accepts, JSON.parse, schema and rules accept too. What it cannot say, it declines by name.
 
-import { type Conditions, MIN_JOB_ID_LENGTH } from '../messages/conditions.js';
+import { type DeclarativeRules, MIN_JOB_ID_LENGTH } from '../messages/declarative-rules.js';
 import type { MessageType } from '../messages/message-registry.js';
 import { MAX_DEPTH } from '../wire/safe-json.js';
+import {
+  anyOf,
+  BOOLEAN,
+  choice,
+  depthOf,
+  formatted,
+  isPlainAscii,
+  type Member,
+  numberIn,
+  type PatternNode,
+  type Spacing,
+  STRING,
+  text,
+} from './ir.js';
+import {
+  COMPACT,
+  elementPath,
+  isJobId,
+  isSingular,
+  JOB_IDS,
+  jobIdKeyOf,
+  type Layout,
+  memberPath,
+  valuePath,
+} from './layout.js';
+import { Declined, type Definition, modelledDefinition, type Schema } from './zod-allow-list.js';
 import {
   beginsWithTag,
   boundsOf,
@@ -19,38 +45,12 @@ import {
   shapeOf,
   startsOf,
   valuesOf,
-} from './definitions.js';
-import {
-  anyOf,
-  BOOLEAN,
-  choice,
-  depthOf,
-  type Fragment,
-  formatted,
-  isPlainAscii,
-  type Member,
-  numberIn,
-  type Spacing,
-  STRING,
-  text,
-} from './fragment.js';
-import {
-  COMPACT,
-  elementPath,
-  isJobId,
-  isSingular,
-  JOB_IDS,
-  jobIdKeyOf,
-  type Layout,
-  memberPath,
-  valuePath,
-} from './layout.js';
-import { Declined, type Definition, modelledDefinition, type Schema } from './zod-allow-list.js';
+} from './zod-introspection.js';
 
 /** A compiled schema. */
 export interface CompiledPattern {
   /** The whole message. */
-  readonly fragment: Fragment;
+  readonly node: PatternNode;
   readonly spacing: Spacing;
   /** What every message that it takes begins with: the first key, up to its value. */
   readonly head: string;
@@ -88,7 +88,7 @@ export const TIMESTAMP = 'timestamp';
 
 class PatternCompiler {
   readonly #type: MessageType;
-  readonly #conditions: Conditions;
+  readonly #conditions: DeclarativeRules;
   readonly #layout: Layout;
   /** Paths to capture. */
   readonly #wanted: ReadonlySet<string>;
@@ -101,7 +101,7 @@ class PatternCompiler {
   readonly #captures = new Set<string>();
   readonly #omitted = new Map<string, string>();
   #head = '{';
-  /** Conditions that the pattern checks, as `integer data.activeJobs`. */
+  /** Rules that the pattern checks, as `integer data.activeJobs`. */
   readonly #applied = new Set<string>();
 
   constructor(type: MessageType, captured: readonly string[], layout: Layout) {
@@ -112,7 +112,7 @@ class PatternCompiler {
     this.#neededJobId = this.#conditions.needsJobId ? (jobIdKeyOf(layout) ?? JOB_IDS[0]) : undefined;
     const jobIds: readonly string[] = this.#neededJobId === undefined ? JOB_IDS : [this.#neededJobId];
     this.#checkedTime = captured.find((path) => path === TIMESTAMP);
-    this.#wanted = new Set([...jobIds, ...captured, ...(this.#conditions.notGreater ?? []).flat()]);
+    this.#wanted = new Set([...jobIds, ...captured, ...(this.#conditions.lessOrEqual ?? []).flat()]);
   }
 
   compile(): CompiledPattern {
@@ -120,21 +120,21 @@ class PatternCompiler {
     const typeKey = shapeOf(schema)?.type;
     if (typeKey === undefined) throw new Declined('it has no key that names its type');
     if (!isNaming(typeKey)) throw new Declined('its schema does not name its type');
-    const fragment = this.#fragment(schema, '');
-    if (depthOf(fragment) > MAX_DEPTH) throw new Declined('more levels than a message may have');
+    const node = this.#node(schema, '');
+    if (depthOf(node) > MAX_DEPTH) throw new Declined('more levels than a message may have');
     this.#checkConditions();
     const omitted = [...this.#omitted].map(([field, reason]) => `${field}: ${reason}`);
     const { spacing } = this.#layout;
-    return { fragment, spacing, head: this.#head, captures: this.#captures, omitted };
+    return { node, spacing, head: this.#head, captures: this.#captures, omitted };
   }
 
   /** Every condition must be in the pattern, or speak of a field that the pattern leaves out. */
   #checkConditions(): void {
-    const { integer = [], notNegative = [], notGreater = [] } = this.#conditions;
+    const { integer = [], notNegative = [], lessOrEqual = [] } = this.#conditions;
     const needed = [
       ...integer.map((path) => ({ path, isMet: this.#applied.has(`integer ${path}`) })),
       ...notNegative.map((path) => ({ path, isMet: this.#applied.has(`notNegative ${path}`) })),
-      ...notGreater.flat().map((path) => ({ path, isMet: this.#captures.has(path) })),
+      ...lessOrEqual.flat().map((path) => ({ path, isMet: this.#captures.has(path) })),
     ];
     for (const { path, isMet } of needed) {
       if (!isMet && !this.#omitted.has(path)) throw new Declined(`a rule on ${path}, which it cannot check`);
@@ -145,17 +145,17 @@ class PatternCompiler {
   }
 
   /** @param path of the value in the message; see layout.ts */
-  #fragment(schema: Schema, path: string): Fragment {
+  #node(schema: Schema, path: string): PatternNode {
     if (this.#open.has(schema)) throw new Declined('recursion');
     this.#open.add(schema);
     try {
-      return this.#fragmentOf(modelledDefinition(schema), path);
+      return this.#nodeOf(modelledDefinition(schema), path);
     } finally {
       this.#open.delete(schema);
     }
   }
 
-  #fragmentOf(def: Definition, path: string): Fragment {
+  #nodeOf(def: Definition, path: string): PatternNode {
     switch (def.type) {
       case 'object':
         return this.#object(def, path);
@@ -170,11 +170,11 @@ class PatternCompiler {
       case 'union':
         return this.#union(def, path);
       case 'nullable':
-        return plain(def, choice([this.#fragment(def.innerType as Schema, path), text('null')]));
+        return plain(def, choice([this.#node(def.innerType as Schema, path), text('null')]));
       case 'optional':
       case 'default':
       case 'readonly':
-        return plain(def, this.#fragment(def.innerType as Schema, path));
+        return plain(def, this.#node(def.innerType as Schema, path));
       case 'boolean':
         return plain(def, BOOLEAN);
       case 'null':
@@ -191,13 +191,13 @@ class PatternCompiler {
   }
 
   /** Only messages that name this type are checked by its schema. */
-  #typeName(def: Definition): Fragment {
+  #typeName(def: Definition): PatternNode {
     const { name } = this.#type;
     if (!valuesOf(def).includes(name)) throw new Declined('its schema wants another type');
     return anyOf([name]);
   }
 
-  #object(def: Definition, path: string): Fragment {
+  #object(def: Definition, path: string): PatternNode {
     const members: Member[] = [];
     for (const [key, schema] of this.#members(def, path)) {
       const field = memberPath(path, key);
@@ -256,7 +256,7 @@ class PatternCompiler {
   #member(key: string, schema: Schema | undefined, field: string): Omit<Member, 'isOptional'> {
     if (!isPlainAscii(key) || key === '__proto__') throw new Declined('a key that is not plain ASCII');
     if (schema !== undefined && !key) throw new Declined('a key that reads as a path');
-    const value: Fragment = schema === undefined ? { kind: 'flat' } : this.#fragment(schema, field);
+    const value: PatternNode = schema === undefined ? { kind: 'flat' } : this.#node(schema, field);
     if (isJobId(field) && value.kind !== 'ascii') throw new Declined('a job id that is no string');
     return { key, value };
   }
@@ -268,11 +268,11 @@ class PatternCompiler {
     return true;
   }
 
-  #string(def: Definition, path: string): Fragment {
+  #string(def: Definition, path: string): PatternNode {
     if (def.format !== undefined) {
-      const fragment = formatted(def, path === this.#checkedTime);
-      if (fragment.kind === 'dateTime' && fragment.isChecked) this.#captures.add(path);
-      return plain(def, fragment);
+      const node = formatted(def, path === this.#checkedTime);
+      if (node.kind === 'dateTime' && node.isChecked) this.#captures.add(path);
+      return plain(def, node);
     }
     const least = path === this.#neededJobId ? MIN_JOB_ID_LENGTH : 0;
     const { min, max, prefix } = boundsOf(def, least);
@@ -288,24 +288,24 @@ class PatternCompiler {
     return { kind: 'string', prefix };
   }
 
-  #number(def: Definition, path: string): Fragment {
+  #number(def: Definition, path: string): PatternNode {
     let range = numberRangeOf(def);
     if (this.#apply('integer', path)) range = intersect(range, INTEGER);
     if (this.#apply('notNegative', path)) range = intersect(range, NOT_NEGATIVE);
     return numberIn(range, this.#isCaptured(path) ? path : undefined);
   }
 
-  #array(def: Definition, path: string): Fragment {
+  #array(def: Definition, path: string): PatternNode {
     const { min, max, prefix } = boundsOf(def, 0);
     if (prefix !== undefined) throw new Declined('the check starts_with of a list');
-    return { kind: 'list', element: this.#fragment(def.element as Schema, elementPath(path)), min, max };
+    return { kind: 'list', element: this.#node(def.element as Schema, elementPath(path)), min, max };
   }
 
-  #record(def: Definition, path: string): Fragment {
+  #record(def: Definition, path: string): PatternNode {
     if (!isAnyString(def.keyType as Schema)) throw new Declined('a record whose keys are limited');
     const value = def.valueType as Schema;
     if (!this.#apply('notNegative', path)) {
-      return plain(def, { kind: 'record', value: this.#fragment(value, valuePath(path)) });
+      return plain(def, { kind: 'record', value: this.#node(value, valuePath(path)) });
     }
     const inner = modelledDefinition(value);
     if (inner.type !== 'number') throw new Declined('a rule on a record of others than numbers');
@@ -315,16 +315,16 @@ class PatternCompiler {
     });
   }
 
-  #union(def: Definition, path: string): Fragment {
+  #union(def: Definition, path: string): PatternNode {
     const options = def.options as Schema[];
     if (options.length === 0) throw new Declined('a union of nothing');
     if (def.discriminator !== undefined) refuseUnclearTags(options, def.discriminator);
-    const fragments = options.map((option, index) => this.#fragment(option, `${path}|${index}`));
+    const nodes = options.map((option, index) => this.#node(option, `${path}|${index}`));
     if (!options.every((option) => beginsWithTag(option, def.discriminator))) {
       const starts = options.flatMap((option) => [...startsOf(option)]);
       if (new Set(starts).size < starts.length) throw new Declined('a union whose options begin alike');
     }
-    return plain(def, choice(fragments));
+    return plain(def, choice(nodes));
   }
 
   /** Whether a condition speaks of this path; then it is met by the pattern. */
@@ -335,8 +335,8 @@ class PatternCompiler {
   }
 }
 
-/** The fragment of a definition that nothing more is asked of. */
-function plain(def: Definition, fragment: Fragment): Fragment {
+/** The node of a definition that nothing more is asked of. */
+function plain(def: Definition, node: PatternNode): PatternNode {
   refuseChecks(def);
-  return fragment;
+  return node;
 }

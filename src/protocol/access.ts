@@ -70,7 +70,7 @@ export class AccessControl {
   }
 
   /** Whether a peer may take this role. Takes the same time whatever token it says. */
-  admits(role: PeerRole, token: string | undefined): boolean {
+  verifyToken(role: PeerRole, token: string | undefined): boolean {
     if (!this.#isOn) return true;
     const known = this.#digests.get(role) ?? [];
     if (known.length === 0) return role === 'crawler';

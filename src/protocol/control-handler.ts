@@ -39,7 +39,8 @@ export class ControlHandler {
   /** Acts on a control message, given as the bytes that a worker has accepted as `type`. */
   handle(connection: Peer, type: MessageType, bytes: Buffer): void {
     const message = type.schema.parse(JSON.parse(bytes.toString())) as ControlMessage;
-    if (message.type !== 'hello' && !connection.isIn) return this.#putOut(connection, message.type);
+    if (message.type !== 'hello' && !connection.isIn)
+      return this.#rejectUnauthenticated(connection, message.type);
     switch (message.type) {
       case 'hello':
         return this.#hello(connection, message);
@@ -67,8 +68,8 @@ export class ControlHandler {
       void connection.disconnect('RATE_LIMITED');
       return;
     }
-    if (!this.#access.admits(data.role, data.token)) {
-      this.#putOut(connection, 'hello');
+    if (!this.#access.verifyToken(data.role, data.token)) {
+      this.#rejectUnauthenticated(connection, 'hello');
       return;
     }
     connection.isAdmitted = true;
@@ -100,7 +101,7 @@ export class ControlHandler {
     // A crawler does not subscribe: who does so without a hello is an application.
     const role = connection.version === undefined ? 'app' : connection.role;
     const { isAdmitted } = connection;
-    if (!this.#access.isIn({ role, isAdmitted })) return this.#putOut(connection, 'subscribe');
+    if (!this.#access.isIn({ role, isAdmitted })) return this.#rejectUnauthenticated(connection, 'subscribe');
     if (!this.#access.may({ role, isAdmitted }, 'subscribe')) {
       this.#refuse(connection, 'UNAUTHORIZED', 'subscribe');
       return;
@@ -118,7 +119,7 @@ export class ControlHandler {
   }
 
   /** Closes a peer that owes a token. */
-  #putOut(connection: Peer, messageType: string): void {
+  #rejectUnauthenticated(connection: Peer, messageType: string): void {
     this.#refuse(connection, 'UNAUTHORIZED', messageType);
     void connection.disconnect('UNAUTHORIZED');
   }

@@ -3,7 +3,7 @@
 
 import { isUtf8 } from 'node:buffer';
 import { type JobKey, type JobSeed, jobKey, NO_JOB, NO_SEED } from '../messages/job-key.js';
-import { MATCH } from '../pattern/machine-memory.js';
+import { MATCH } from '../pattern/memory-layout.js';
 import type { Matches, PatternSet } from '../pattern/pattern-set.js';
 import {
   CARRIAGE_RETURN_SLACK,
@@ -129,7 +129,7 @@ export class MessageParser {
   parse(bytes: Buffer, from: number, to: number, sink: FrameSink): number {
     this.#line = 0;
     if (this.patterns !== undefined && sink.onMatches !== undefined) {
-      this.#parseByPatterns(bytes, from, to, this.patterns, false, sink);
+      this.#parseWithPatterns(bytes, from, to, this.patterns, false, sink);
     } else this.#parseLines(bytes, from, to, isUtf8(bytes.subarray(from, to)), sink);
     return this.#line;
   }
@@ -139,17 +139,17 @@ export class MessageParser {
    * @returns how many delimiters there are; `undefined` when there is something that no pattern knows: then
    *   what the sink was told counts for nothing
    */
-  parseQuickly(bytes: Buffer, from: number, to: number, sink: FrameSink): number | undefined {
+  parseByPatterns(bytes: Buffer, from: number, to: number, sink: FrameSink): number | undefined {
     this.#line = 0;
     if (this.patterns === undefined) return undefined;
-    return this.#parseByPatterns(bytes, from, to, this.patterns, true, sink) ? this.#line : undefined;
+    return this.#parseWithPatterns(bytes, from, to, this.patterns, true, sink) ? this.#line : undefined;
   }
 
   /**
    * Tries the patterns on pieces of the range; what they do not know takes the slow path, or, with
    * `patternsOnly`, ends it: then the answer is false.
    */
-  #parseByPatterns(
+  #parseWithPatterns(
     bytes: Buffer,
     from: number,
     to: number,

@@ -18,7 +18,7 @@ import type { WireErrorCode } from '../errors.js';
 import type { CopyPool } from '../memory/copy-pool.js';
 import type { FrameRange } from '../memory/slab-pool.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
-import type { Recipients } from '../routing/recipients.js';
+import type { CrawlerRouter } from '../routing/crawler-router.js';
 import type { Subscriptions } from '../routing/subscriptions.js';
 import type { Framing } from '../wire/framing.js';
 import { AccessControl } from './access.js';
@@ -58,7 +58,7 @@ export class ProtocolHandler<P extends Peer> {
   readonly #settings: ProtocolSettings;
   readonly #registry: MessageRegistry;
   readonly #subscriptions: Subscriptions;
-  readonly #recipients: Recipients<P>;
+  readonly #recipients: CrawlerRouter<P>;
   readonly #listener: ProtocolListener<P>;
   readonly #control: ControlHandler;
   /** Memory for what is copied on its way to the subscribers. */
@@ -89,7 +89,7 @@ export class ProtocolHandler<P extends Peer> {
     settings: ProtocolSettings,
     validator: MessageValidator,
     subscriptions: Subscriptions,
-    recipients: Recipients<P>,
+    recipients: CrawlerRouter<P>,
     listener: ProtocolListener<P>,
     copies: CopyPool,
     access: AccessControl = new AccessControl(),
@@ -251,9 +251,9 @@ export class ProtocolHandler<P extends Peer> {
       }
       return;
     }
-    const action = kind === RunKind.DIRECTED ? 'command' : 'report';
+    const action = kind === RunKind.ADDRESSED ? 'command' : 'report';
     // Other runs may have messages of several types.
-    const isOne = kind === RunKind.DIRECTED || kind === RunKind.REQUEST;
+    const isOne = kind === RunKind.ADDRESSED || kind === RunKind.REQUEST;
     const type = isOne
       ? this.#registry.types[verdict.frames[first * FRAME.SIZE + FRAME.TYPE] ?? 0]
       : undefined;
@@ -267,12 +267,12 @@ export class ProtocolHandler<P extends Peer> {
       verdict,
       first,
       count: passed,
-      isBare: kind !== RunKind.PLAIN,
+      isUndelimited: kind !== RunKind.DELIMITED,
       firstSequence,
       delimiter: this.#settings.delimiter.charCodeAt(0),
       copies: this.#copies,
     };
-    if (kind === RunKind.DIRECTED) this.#direct(connection, type?.name ?? '', run);
+    if (kind === RunKind.ADDRESSED) this.#direct(connection, type?.name ?? '', run);
     else if (kind === RunKind.REQUEST) {
       if (connection.isOpen) this.#recipients.onJobRequest(connection.id);
       this.#forward(connection, run);

@@ -26,7 +26,7 @@ export interface Address {
   readonly job: JobKey | undefined;
 }
 
-export class Recipients<R extends Recipient> {
+export class CrawlerRouter<R extends Recipient> {
   readonly #directory: CrawlerDirectory<R>;
   readonly owners: JobOwners;
   /** Ids of connections whose `job_request` is not answered, the longest waiting first. */

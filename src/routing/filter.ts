@@ -1,7 +1,7 @@
 // What one subscription wants, made ready for quick answers: a bit per message type, sets for the rest.
 
 import { createHash } from 'node:crypto';
-import { PLAIN, SKIP, WITH_META } from '../delivery/frame-run.js';
+import { SELECTED, SKIP, WITH_META } from '../delivery/frame-run.js';
 import { type JobSeed, jobKey } from '../messages/job-key.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import type { MessageMap } from '../messages/messages.js';
@@ -16,7 +16,7 @@ export class Filter {
   readonly wantsRejected: boolean;
   /** Whether it wants every message there is. */
   readonly wantsAll: boolean;
-  /** What a wanted message is marked with: {@link PLAIN} or {@link WITH_META}. */
+  /** What a wanted message is marked with: {@link SELECTED} or {@link WITH_META}. */
   readonly mark: number;
   /** By type index: 1 for a wanted type. */
   readonly #types: Uint8Array;
@@ -31,7 +31,7 @@ export class Filter {
     this.#types = Uint8Array.from(wanted);
     this.#jobs = jobIds && new JobSet(jobIds, jobSeed);
     this.#crawlerIds = crawlerIds && new Set(crawlerIds);
-    this.mark = meta === true ? WITH_META : PLAIN;
+    this.mark = meta === true ? WITH_META : SELECTED;
     this.wantsRejected = types.includes(REJECTED);
     this.wantsAll = types.includes('*') && jobIds === undefined && crawlerIds === undefined;
     const wants = JSON.stringify([wanted.join(''), jobIds, crawlerIds, this.mark]);

@@ -1,7 +1,15 @@
-// Route: who gets which messages. Subscribers that want the same share one interest, so that a run is
-// cut once for all of them; a group shares its messages out among its members.
+// Routing: which subscribers receive which messages. Subscribers with equal filters form a filter group, for which a run is
+// cut once; the members of a queue group receive each message once between them.
 
-import { cutRun, type FrameRun, frameField, PLAIN, SKIP, spanOf, wholeRun } from '../delivery/frame-run.js';
+import {
+  cutRun,
+  type FrameRun,
+  frameField,
+  SELECTED,
+  SKIP,
+  spanOf,
+  wholeRun,
+} from '../delivery/frame-run.js';
 import type { Piece } from '../delivery/outbox.js';
 import { FRAME, JOB } from '../dispatch/verdict.js';
 import { type JobSeed, NO_SEED } from '../messages/job-key.js';
@@ -18,7 +26,7 @@ export interface Subscriber {
 }
 
 /** Subscribers with equal filters, outside of groups. */
-interface Interest {
+interface FilterGroup {
   readonly filters: readonly Filter[];
   readonly subscribers: Set<Subscriber>;
 }
@@ -37,7 +45,7 @@ interface QueueGroup {
 }
 
 /** Where a member's messages lie in a run: none of them is outside of `[from, to)`. */
-interface Hand {
+interface Assignment {
   readonly from: number;
   to: number;
 }
@@ -51,13 +59,13 @@ interface Subscription {
 interface SubscriberEntry {
   bytes: number;
   readonly subscriptions: Map<string, Subscription>;
-  interestKey: string | undefined;
+  filterGroupKey: string | undefined;
 }
 
 export class Subscriptions {
   readonly #registry: MessageRegistry;
   readonly #entries = new Map<Subscriber, SubscriberEntry>();
-  readonly #interests = new Map<string, Interest>();
+  readonly #filterGroups = new Map<string, FilterGroup>();
   readonly #groups = new Map<string, QueueGroup>();
   readonly #rejected = new Set<Subscriber>();
   #marks = new Uint8Array(1024);
@@ -115,7 +123,7 @@ export class Subscriptions {
     const entry: SubscriberEntry = this.#entries.get(subscriber) ?? {
       bytes: 0,
       subscriptions: new Map(),
-      interestKey: undefined,
+      filterGroupKey: undefined,
     };
     const bytes = subscriptionBytes(data);
     entry.bytes += bytes;
@@ -124,7 +132,7 @@ export class Subscriptions {
     const filter = new Filter(this.#registry, data, this.#jobSeed);
     entry.subscriptions.set(data.id, { filter, group: data.group, bytes });
     if (filter.wantsRejected) this.#rejected.add(subscriber);
-    if (data.group === undefined) this.#updateInterest(subscriber, entry);
+    if (data.group === undefined) this.#updateFilterGroup(subscriber, entry);
     else {
       const group = this.#groups.get(data.group) ?? { members: [], next: 0 };
       this.#groups.set(data.group, group);
@@ -142,7 +150,7 @@ export class Subscriptions {
     this.#bytes -= subscription.bytes;
     const wantsRejected = [...entry.subscriptions.values()].some(({ filter }) => filter.wantsRejected);
     if (!wantsRejected) this.#rejected.delete(subscriber);
-    if (subscription.group === undefined) this.#updateInterest(subscriber, entry);
+    if (subscription.group === undefined) this.#updateFilterGroup(subscriber, entry);
     else this.#leaveGroup(subscription.group, subscriber, id);
     if (entry.subscriptions.size === 0) this.#entries.delete(subscriber);
     return true;
@@ -163,7 +171,7 @@ export class Subscriptions {
   /** Delivers a run to everyone who wants some of it. */
   route(run: FrameRun): void {
     let whole: Piece | undefined;
-    for (const { filters, subscribers } of this.#interests.values()) {
+    for (const { filters, subscribers } of this.#filterGroups.values()) {
       if (wantsWholeRuns(filters)) {
         whole ??= wholeRun(run);
         for (const subscriber of subscribers) subscriber.deliver(whole);
@@ -172,7 +180,7 @@ export class Subscriptions {
         for (const subscriber of subscribers) for (const piece of pieces) subscriber.deliver(piece);
       }
     }
-    for (const group of this.#groups.values()) this.#share(run, group);
+    for (const group of this.#groups.values()) this.#distribute(run, group);
   }
 
   /** Marks what the filters want of a run: a message that any of them wants comes once. */
@@ -202,26 +210,27 @@ export class Subscriptions {
    * Each message goes to one member. A run is dealt out in as many even parts as there are members, so
    * that a part can go in one piece; the members take turns at who comes first.
    */
-  #share(run: FrameRun, group: QueueGroup): void {
+  #distribute(run: FrameRun, group: QueueGroup): void {
     const { members } = group;
     this.#reserve(run.count);
     const turns = this.#turns.fill(0, 0, run.count);
     const part = Math.ceil(run.count / members.length);
-    const hands = new Map<number, Hand>();
+    const assignments = new Map<number, Assignment>();
     for (let index = 0; index < run.count; index++) {
       const preferred = group.next + Math.floor(index / part);
       for (let step = 0; step < members.length; step++) {
         const turn = (preferred + step) % members.length;
         if (this.#memberMark(run, index, members[turn]) === SKIP) continue;
         turns[index] = turn + 1;
-        const hand = hands.get(turn);
-        if (hand === undefined) hands.set(turn, { from: index, to: index + 1 });
-        else hand.to = index + 1;
+        const assignment = assignments.get(turn);
+        if (assignment === undefined) assignments.set(turn, { from: index, to: index + 1 });
+        else assignment.to = index + 1;
         break;
       }
     }
     group.next = (group.next + Math.ceil(run.count / part)) % members.length;
-    for (const [turn, hand] of hands) this.#deliverHand(run, turns, turn, hand, members);
+    for (const [turn, assignment] of assignments)
+      this.#deliverAssigned(run, turns, turn, assignment, members);
   }
 
   #memberMark(run: FrameRun, index: number, member: GroupMember | undefined): number {
@@ -229,11 +238,11 @@ export class Subscriptions {
     return this.#markOf(run, index, member.filter);
   }
 
-  #deliverHand(
+  #deliverAssigned(
     run: FrameRun,
     turns: Uint32Array,
     turn: number,
-    { from, to }: Hand,
+    { from, to }: Assignment,
     members: readonly GroupMember[],
   ): void {
     const member = members[turn];
@@ -253,20 +262,20 @@ export class Subscriptions {
     this.#turns = new Uint32Array(count * 2);
   }
 
-  #updateInterest(subscriber: Subscriber, entry: SubscriberEntry): void {
-    if (entry.interestKey !== undefined) {
-      const old = this.#interests.get(entry.interestKey);
+  #updateFilterGroup(subscriber: Subscriber, entry: SubscriberEntry): void {
+    if (entry.filterGroupKey !== undefined) {
+      const old = this.#filterGroups.get(entry.filterGroupKey);
       old?.subscribers.delete(subscriber);
-      if (old?.subscribers.size === 0) this.#interests.delete(entry.interestKey);
+      if (old?.subscribers.size === 0) this.#filterGroups.delete(entry.filterGroupKey);
     }
     const filters = [...entry.subscriptions.values()]
       .filter(({ group }) => group === undefined)
       .map(({ filter }) => filter);
-    entry.interestKey = filters.length === 0 ? undefined : filters.map(({ key }) => key).join('\n');
-    if (entry.interestKey === undefined) return;
-    const interest = this.#interests.get(entry.interestKey) ?? { filters, subscribers: new Set() };
-    this.#interests.set(entry.interestKey, interest);
-    interest.subscribers.add(subscriber);
+    entry.filterGroupKey = filters.length === 0 ? undefined : filters.map(({ key }) => key).join('\n');
+    if (entry.filterGroupKey === undefined) return;
+    const group = this.#filterGroups.get(entry.filterGroupKey) ?? { filters, subscribers: new Set() };
+    this.#filterGroups.set(entry.filterGroupKey, group);
+    group.subscribers.add(subscriber);
   }
 
   #leaveGroup(name: string, subscriber: Subscriber, id: string): void {
@@ -282,5 +291,5 @@ export class Subscriptions {
 
 /** Whether every message goes out as it came in: some filter wants all, and none wants `meta`. */
 function wantsWholeRuns(filters: readonly Filter[]): boolean {
-  return filters.every(({ mark }) => mark === PLAIN) && filters.some(({ wantsAll }) => wantsAll);
+  return filters.every(({ mark }) => mark === SELECTED) && filters.some(({ wantsAll }) => wantsAll);
 }

@@ -11,7 +11,7 @@ import type { AdminSource } from '../admin/admin-source.js';
 import { type ResolvedOptions, resolveOptions, type SluiceOptions } from '../config/config.js';
 import { brokerLogger, connectionLogger, defaultLog, logGone } from '../connection/broker-logger.js';
 import { ConnectionPool } from '../connection/connection-pool.js';
-import { guardedEmit } from '../connection/guarded-emit.js';
+import { emitSafely } from '../connection/emit-safely.js';
 import { type HealthIssue, HealthMonitor, type HealthSummary } from '../connection/health-monitor.js';
 import { listen } from '../connection/listener.js';
 import { messageEvents } from '../connection/message-event.js';
@@ -248,12 +248,12 @@ export class SocketManager extends EventEmitter<ServerEvents> {
   }
 
   #notify<E extends keyof ServerEvents>(name: E, event: ServerEvents[E][0]): void {
-    guardedEmit(this, name, event, this.#onServerError);
+    emitSafely(this, name, event, this.#onServerError);
   }
 
   readonly #onServerError = (error: unknown): void => {
     this.#log.error({ error: describeError(error) }, 'server error');
-    guardedEmit(this, 'server_error', { error }, (second) => {
+    emitSafely(this, 'server_error', { error }, (second) => {
       this.#log.error({ error: describeError(second) }, 'a listener of server_error failed');
     });
   };
@@ -278,7 +278,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     }
     this.#knownIssues = known;
     this.#notify('health_summary', summary);
-    if (summary.delay > 0) for (const connection of this.#pool) connection.excuse(summary.delay);
+    if (summary.delay > 0) for (const connection of this.#pool) connection.shiftDeadlines(summary.delay);
     const { stallTimeout, partialMessageTimeout, messageDelimiter } = this.options;
     closeStalled(this.#pool, stallTimeout, this.#log);
     closePartial(this.#pool, partialMessageTimeout, this.#log, (connection) => {

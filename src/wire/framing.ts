@@ -35,9 +35,9 @@ const FOLLOWS_STRING: readonly boolean[] = Array.from({ length: 256 }, (_, byte)
 );
 /** A region shorter than this, in bytes, is read byte by byte: that takes less than looking for a seam. */
 const MIN_SEAM_SEARCH = 256;
-/** How many bytes may be put off: less is read at once, and so is more, lest it take too long in one go (0.3 ms). */
-const MIN_PUT_OFF = 4 * 1024;
-const MAX_PUT_OFF = 256 * 1024;
+/** Defers scanning only between 4 and 256 KiB: fewer bytes are cheap, and more would block for over 0.3 ms. */
+const MIN_DEFERRED_SCAN = 4 * 1024;
+const MAX_DEFERRED_SCAN = 256 * 1024;
 
 /** JSON's white space: never part of a message. */
 export function isBlank(byte: number | undefined): boolean {
@@ -207,7 +207,7 @@ export class FrameBoundary {
   readonly #scanner: ValueScanner | undefined;
   readonly #delimiter: number;
   /** The latest bytes of the present message: so many have not been read one by one. */
-  #putOff = 0;
+  #deferred = 0;
 
   /** @param delimiter the byte that ends a message */
   constructor(framing: Framing, delimiter: number) {
@@ -217,13 +217,13 @@ export class FrameBoundary {
 
   /** Starts anew: the next byte begins a message. */
   reset(): void {
-    this.#putOff = 0;
+    this.#deferred = 0;
     this.#scanner?.reset();
   }
 
-  /** Whether a message may have ended unseen: {@link catchUp} tells, and so does what comes next. */
+  /** Whether a message may have ended unseen: {@link scanDeferred} tells, and so does what comes next. */
   get hasPutOff(): boolean {
-    return this.#putOff > 0;
+    return this.#deferred > 0;
   }
 
   /**
@@ -247,18 +247,19 @@ export class FrameBoundary {
       at = seam;
       this.reset();
     }
-    at -= this.#putOff;
+    at -= this.#deferred;
     const length = to - at;
-    const isPutOff = length >= MIN_PUT_OFF && length <= MAX_PUT_OFF && !mayEndMessage(bytes[to - 1]);
-    this.#putOff = isPutOff ? length : 0;
+    const isPutOff =
+      length >= MIN_DEFERRED_SCAN && length <= MAX_DEFERRED_SCAN && !mayEndMessage(bytes[to - 1]);
+    this.#deferred = isPutOff ? length : 0;
     if (isPutOff) return boundary;
     return Math.max(boundary, this.#lastValue(bytes, at, to));
   }
 
   /** As {@link last}, of what was put off, which ends at `to`. */
-  catchUp(bytes: Buffer, to: number): number {
-    const from = to - this.#putOff;
-    this.#putOff = 0;
+  scanDeferred(bytes: Buffer, to: number): number {
+    const from = to - this.#deferred;
+    this.#deferred = 0;
     return this.#lastValue(bytes, from, to);
   }
 
@@ -277,8 +278,8 @@ export class FrameBoundary {
 
   /** @param read bytes of the present message that earlier calls have read: a seam may begin there */
   #lastSeam(bytes: Buffer, from: number, to: number, read: number): number {
-    if (to - from < MIN_SEAM_SEARCH && this.#putOff === 0) return -1;
-    return lastSeam(bytes, from - Math.min(read + this.#putOff, SEAM.length), to);
+    if (to - from < MIN_SEAM_SEARCH && this.#deferred === 0) return -1;
+    return lastSeam(bytes, from - Math.min(read + this.#deferred, SEAM.length), to);
   }
 
   /** Where the first delimiter in `bytes[from, to)` is; `to` when there is none. */

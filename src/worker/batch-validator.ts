@@ -18,7 +18,7 @@ import type { Issue } from '../messages/issues.js';
 import { NO_JOB } from '../messages/job-key.js';
 import type { MessageType } from '../messages/message-registry.js';
 import { MAX_CONTROL_BYTES } from '../messages/messages.js';
-import { MATCH } from '../pattern/machine-memory.js';
+import { MATCH } from '../pattern/memory-layout.js';
 import type { Matches } from '../pattern/pattern-set.js';
 import type { FrameSink } from '../protocol/frame-sink.js';
 import type { MessageParser } from '../protocol/message-parser.js';
@@ -87,9 +87,9 @@ export class BatchValidator implements FrameSink {
   }
 
   /** Validates a batch by patterns alone; `undefined` when it has something that no pattern knows. */
-  validateQuickly(task: BatchTask): Verdict | undefined {
+  validateByPatterns(task: BatchTask): Verdict | undefined {
     const isDone = this.#validateRanges(task, (bytes, start, end) =>
-      this.#parser.parseQuickly(bytes, start, end, this),
+      this.#parser.parseByPatterns(bytes, start, end, this),
     );
     return isDone ? this.#takeVerdict() : undefined;
   }
@@ -98,7 +98,7 @@ export class BatchValidator implements FrameSink {
     const { name, index, direction } = type;
     if (direction === 'app') {
       const address = this.#addresses.push(this.#addressOf(type, value)) - 1;
-      return this.#accept(index, RunKind.DIRECTED, address, start, end);
+      return this.#accept(index, RunKind.ADDRESSED, address, start, end);
     }
     if (direction !== 'crawler') {
       if (end - start > MAX_CONTROL_BYTES) {
@@ -109,7 +109,7 @@ export class BatchValidator implements FrameSink {
     if (name === 'heartbeat') this.#activeJobs = activeJobsOf(value) ?? this.#activeJobs;
     const { low, high } = this.#parser.jobOf(value);
     const job = high === 0 ? 0 : this.#jobNumber(low, high);
-    this.#accept(index, index === this.#jobRequest ? RunKind.REQUEST : RunKind.PLAIN, job, start, end);
+    this.#accept(index, index === this.#jobRequest ? RunKind.REQUEST : RunKind.DELIMITED, job, start, end);
   }
 
   onMatches(matches: Matches, from: number, to: number): void {
@@ -123,7 +123,7 @@ export class BatchValidator implements FrameSink {
       const type = records[at + MATCH.TYPE] ?? 0;
       const jobHigh = records[at + MATCH.JOB_HIGH] ?? 0;
       const job = jobHigh === 0 ? 0 : this.#jobNumber(records[at + MATCH.JOB_LOW] ?? 0, jobHigh);
-      this.#accept(type, type === this.#jobRequest ? RunKind.REQUEST : RunKind.PLAIN, job, start, end);
+      this.#accept(type, type === this.#jobRequest ? RunKind.REQUEST : RunKind.DELIMITED, job, start, end);
     }
   }
 
@@ -143,7 +143,7 @@ export class BatchValidator implements FrameSink {
   #accept(typeIndex: number, kind: number, job: number, start: number, end: number): void {
     this.#accepted[typeIndex] = (this.#accepted[typeIndex] ?? 0) + 1;
     const isDelimited = end < this.#rangeEnd && this.#bytes[end] === this.#delimiter;
-    this.#extendRun(kind === RunKind.PLAIN && !isDelimited ? RunKind.BARE : kind, start, end);
+    this.#extendRun(kind === RunKind.DELIMITED && !isDelimited ? RunKind.UNDELIMITED : kind, start, end);
     this.#frames.push4(start, end, typeIndex, job);
     this.#frame++;
   }
@@ -195,7 +195,7 @@ export class BatchValidator implements FrameSink {
   #extendRun(kind: number, start: number, end: number): void {
     const joins =
       kind === this.#runKind &&
-      (kind === RunKind.BARE || (kind === RunKind.PLAIN && start === this.#lastEnd + 1));
+      (kind === RunKind.UNDELIMITED || (kind === RunKind.DELIMITED && start === this.#lastEnd + 1));
     if (!joins) {
       this.#closeRun();
       this.#runKind = kind;

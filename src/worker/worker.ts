@@ -5,48 +5,21 @@ import { threadId, workerData } from 'node:worker_threads';
 import { move, transferableSymbol, valueSymbol } from 'piscina';
 import type { BatchTask, HandoffTask, Verdict, WorkerSettings } from '../dispatch/verdict.js';
 import { MessageRegistry } from '../messages/message-registry.js';
-import { PatternSet } from '../pattern/pattern-set.js';
-import { MessageParser } from '../protocol/message-parser.js';
-import { MessageValidator } from '../protocol/message-validator.js';
 import { BatchValidator } from './batch-validator.js';
+import { createParser } from './create-parser.js';
 import { serveHandoff } from './handoff-server.js';
 import { WatchedWorker } from './watched-worker.js';
 
 const settings = workerData as WorkerSettings;
 
 const registry = await MessageRegistry.load(settings.schemas);
-const validator = new MessageValidator({
-  registry,
-  maxMessageSize: settings.maxMessageSize,
-  maxMessageAge: settings.maxMessageAge,
-  maxClockSkew: settings.maxClockSkew,
-});
-const { framing, delimiter } = settings;
-const patterns =
-  settings.patterns === 'off'
-    ? undefined
-    : new PatternSet(registry, {
-        framing,
-        delimiter,
-        maxMessageSize: settings.maxMessageSize,
-        isTimely: validator.isTimely,
-        maxLearnedLayouts: settings.maxLearnedLayouts,
-        jobSeed: settings.jobSeed,
-      });
-const parser = new MessageParser({
-  validator,
-  framing,
-  delimiter,
-  patterns,
-  verify: settings.patterns === 'verify',
-  jobSeed: settings.jobSeed,
-});
+const parser = createParser(registry, settings);
 // A rule that returns a promise has its message rejected. What becomes of the promise is nobody's business any more: it
 // must not end the worker.
 process.on('unhandledRejection', () => {});
 
 const watched = new WatchedWorker(settings.watch, threadId);
-const batches = new BatchValidator(parser, delimiter, (range, start, end) =>
+const batches = new BatchValidator(parser, settings.delimiter, (range, start, end) =>
   watched.reach(range, start, end),
 );
 
@@ -59,7 +32,7 @@ const FEW_NUMBERS = 2048;
  */
 export default function validateBatch(task: BatchTask | HandoffTask): object | undefined {
   if ('handoff' in task) {
-    serveHandoff(task.handoff, (batch) => watched.run(() => batches.validateQuickly(batch)));
+    serveHandoff(task.handoff, (batch) => watched.run(() => batches.validateByPatterns(batch)));
     return undefined;
   }
   const verdict = watched.run<Verdict>(() => batches.validate(task), task.id);

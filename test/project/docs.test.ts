@@ -30,7 +30,9 @@ function firstColumn(heading: string, text = protocol): string[] {
 }
 
 test('the table of faults names tests that there are', () => {
-  const rows = [...page('reliability.md').matchAll(/\| `(test\/[\w./-]+)` \|$/gm)].map(([, path]) => path ?? '');
+  const rows = [...page('reliability.md').matchAll(/\| `(test\/[\w./-]+)` \|$/gm)].map(
+    ([, path]) => path ?? '',
+  );
   expect(rows.length).toBeGreaterThan(20);
   expect(rows.filter((path) => !existsSync(join(packageRoot, path)))).toEqual([]);
 });

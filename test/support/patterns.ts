@@ -2,7 +2,7 @@
 
 import type { FrameSink } from 'sluice';
 import type { JobKey } from '#src/messages/job-key.js';
-import { MATCH } from '#src/pattern/machine-memory.js';
+import { MATCH } from '#src/pattern/memory-layout.js';
 import type { Matches, PatternSet } from '#src/pattern/pattern-set.js';
 
 export interface OneMatch {

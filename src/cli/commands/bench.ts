@@ -29,7 +29,7 @@ export interface BenchFlags {
 type Done = Extract<BenchReport, { event: 'done' }>;
 
 /** How long nothing may arrive before the bench gives up, in ms. */
-const PATIENCE = 10_000;
+const STALL_TIMEOUT_MS = 10_000;
 /** How many messages there are where `--msgs` does not say; with `--latency`, for how long they are sent, in s. */
 const MESSAGES = 1_000_000;
 const LATENCY_SECONDS = 5;
@@ -111,7 +111,7 @@ async function run(
       if (subscribers.bytes !== latest || flags.sub === 0) changedAt = performance.now();
       latest = subscribers.bytes;
       progress.update(latest, () => `${formatCount((latest / bytes) * flags.msgs)} messages delivered`);
-      if (performance.now() - changedAt > PATIENCE) {
+      if (performance.now() - changedAt > STALL_TIMEOUT_MS) {
         const share = ((latest / (bytes * flags.sub)) * 100).toFixed(1);
         reject(
           new SluiceError(

@@ -4,8 +4,8 @@ import type { FileHandle } from 'node:fs/promises';
 import { StreamChecker } from '../../check/stream-checker.js';
 import type { ResolvedOptions } from '../../config/config.js';
 import { describeError } from '../../errors.js';
-import { NO_SEED } from '../../messages/job-key.js';
-import { MessageRegistry, moduleUrl } from '../../messages/message-registry.js';
+import { MessageRegistry } from '../../messages/message-registry.js';
+import { parserSettings } from '../../worker/create-parser.js';
 import { type BrokerFlags, resolveFlags } from '../shared/broker-options.js';
 import { type CheckFormat, CheckReport } from '../shared/check-report.js';
 import { EXIT } from '../shared/exit-codes.js';
@@ -54,24 +54,22 @@ class FileCheck {
     this.#maxErrors = flags.maxErrors || Number.POSITIVE_INFINITY;
     this.#report = new CheckReport(this.#file, format);
     this.#progress = new Progress(format === 'quiet' ? 0 : size);
-    const settings = {
-      ...options,
-      schemas: options.schemas === undefined ? undefined : moduleUrl(options.schemas),
-      delimiter: options.messageDelimiter.charCodeAt(0),
-      jobSeed: NO_SEED,
-    };
-    this.#checker = new StreamChecker({ ...options.workers, ...options, settings }, registry, {
-      onFinding: (finding) => {
-        // Those that the workers had already, when the last one that is wanted came.
-        if (this.#isFull) return;
-        this.#errors++;
-        // Also when nobody reads the findings to the end: `sluice check … | head`.
-        process.exitCode = EXIT.FAILURE;
-        this.#refused[finding.code] = (this.#refused[finding.code] ?? 0) + 1;
-        this.#report.add(finding);
+    this.#checker = new StreamChecker(
+      { ...options.workers, validationTimeout: options.validationTimeout, settings: parserSettings(options) },
+      registry,
+      {
+        onFinding: (finding) => {
+          // Those that the workers had already, when the last one that is wanted came.
+          if (this.#isFull) return;
+          this.#errors++;
+          // Also when nobody reads the findings to the end: `sluice check … | head`.
+          process.exitCode = EXIT.FAILURE;
+          this.#refused[finding.code] = (this.#refused[finding.code] ?? 0) + 1;
+          this.#report.add(finding);
+        },
+        onWorkerError: (error) => process.stderr.write(`sluice check: ${describeError(error)}\n`),
       },
-      onWorkerError: (error) => process.stderr.write(`sluice check: ${describeError(error)}\n`),
-    });
+    );
   }
 
   /** @param input what to read; none: standard input */

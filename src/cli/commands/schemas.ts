@@ -1,9 +1,8 @@
 // `sluice schemas`: each message type, and whether it has a pattern; where not, why.
 
 import { MessageRegistry } from '../../messages/message-registry.js';
-import type { CompileResult } from '../../pattern/pattern-compiler.js';
-import { PatternSet } from '../../pattern/pattern-set.js';
-import { MessageValidator } from '../../protocol/message-validator.js';
+import type { CompileResult } from '../../pattern/schema-to-ir.js';
+import { createParser, parserSettings } from '../../worker/create-parser.js';
 import { type BrokerFlags, resolveFlags } from '../shared/broker-options.js';
 import { EXIT } from '../shared/exit-codes.js';
 
@@ -13,13 +12,11 @@ const COLUMN_WIDTH = 10;
 /** @returns the exit code */
 export async function schemas(flags: BrokerFlags): Promise<number> {
   const options = resolveFlags(flags);
-  const { maxMessageAge, maxClockSkew } = options;
   const registry = await MessageRegistry.load(options.schemas);
-  const { isTimely } = new MessageValidator({ registry, maxMessageAge, maxClockSkew });
-  const { results } = new PatternSet(registry, { isTimely });
+  const { patterns } = createParser(registry, { ...parserSettings(options), patterns: 'on' });
   const rows = registry.types
     .filter(({ index }) => index > 0)
-    .map(({ name, direction }) => [name, direction, ...describe(results.get(name))]);
+    .map(({ name, direction }) => [name, direction, ...describe(patterns?.results.get(name))]);
   for (const [name = '', direction = '', state = '', reason = ''] of [
     ['type', 'from', 'pattern', ''],
     ...rows,

@@ -56,8 +56,8 @@ const store =
 export const i32 = {
   const: (value: number): Code => [0x41, ...signed(BigInt(value | 0))],
   load: load(0x28),
-  load8: load(0x2d),
-  load16: load(0x2f),
+  load8_u: load(0x2d),
+  load16_u: load(0x2f),
   store: store(0x36),
   eqz: unary(0x45),
   eq: binary(0x46),
@@ -78,7 +78,7 @@ export const i32 = {
   rotl: binary(0x77),
   wrap: unary(0xa7),
   /** The nearest 32-bit number without sign: never traps. */
-  truncate: unary(0xfc, 0x03),
+  trunc_sat_f64_u: unary(0xfc, 0x03),
 };
 
 export const i64 = {
@@ -93,7 +93,7 @@ export const i64 = {
   shl: binary(0x86),
   shrU: binary(0x88),
   rotl: binary(0x89),
-  extend: unary(0xad),
+  extend_i32_u: unary(0xad),
 };
 
 export const f64 = {
@@ -107,14 +107,14 @@ export const f64 = {
   trunc: unary(0x9d),
   mul: binary(0xa2),
   div: binary(0xa3),
-  fromI64: unary(0xba),
+  convert_i64_s: unary(0xba),
 };
 
 /** 16 bytes at a time. */
 export const i8x16 = {
   load: load(0xfd, 0x00),
   const: (lanes: readonly number[]): Code => [0xfd, 0x0c, ...lanes],
-  all: (value: number): Code => [0xfd, 0x0c, ...new Array<number>(16).fill(value)],
+  splat: (value: number): Code => [0xfd, 0x0c, ...new Array<number>(16).fill(value)],
   eq: binary(0xfd, 0x23),
   ltS: binary(0xfd, 0x25),
   ltU: binary(0xfd, 0x26),

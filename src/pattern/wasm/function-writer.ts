@@ -29,20 +29,20 @@ export class FunctionWriter {
   }
 
   set(local: number, value: Code): void {
-    this.do([value, 0x21, ...unsigned(local)]);
+    this.emit([value, 0x21, ...unsigned(local)]);
   }
 
   setGlobal(global: number, value: Code): void {
-    this.do([value, 0x24, ...unsigned(global)]);
+    this.emit([value, 0x24, ...unsigned(global)]);
   }
 
   /** Adds statements. */
-  do(code: Code): void {
+  emit(code: Code): void {
     this.#code.add(code);
   }
 
   return(value: Code): void {
-    this.do([value, 0x0f]);
+    this.emit([value, 0x0f]);
   }
 
   /** What a branch to the label leaves. */
@@ -60,16 +60,16 @@ export class FunctionWriter {
   }
 
   branch(to: Label): void {
-    this.do([0x0c, ...unsigned(this.#depth - to.depth)]);
+    this.emit([0x0c, ...unsigned(this.#depth - to.depth)]);
   }
 
   branchIf(to: Label, condition: Code): void {
-    this.do([condition, 0x0d, ...unsigned(this.#depth - to.depth)]);
+    this.emit([condition, 0x0d, ...unsigned(this.#depth - to.depth)]);
   }
 
   /** The function's body, its result being the value of `result`. */
   finish(result: Code): ByteList {
-    this.do([result, 0x0b]);
+    this.emit([result, 0x0b]);
     const body = new ByteList();
     body.add(unsigned(this.#locals.length));
     for (const type of this.#locals) body.add([1, type]);
@@ -78,11 +78,11 @@ export class FunctionWriter {
   }
 
   #nest(begin: Code, body: (label: Label) => void): void {
-    this.do(begin);
+    this.emit(begin);
     this.#depth++;
     body({ depth: this.#depth });
     this.#depth--;
-    this.do([0x0b]);
+    this.emit([0x0b]);
   }
 }
 

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
-import { LineLedger } from '#src/client/line-ledger.js';
+import { LineNumberMap } from '#src/client/line-number-map.js';
 
 test('numbers published lines without the client’s own between them', () => {
-  const ledger = new LineLedger(0);
+  const ledger = new LineNumberMap(0);
   expect(ledger.addOwn()).toBe(1);
   ledger.addPublished(2);
   expect(ledger.addOwn()).toBe(4);
@@ -11,14 +11,14 @@ test('numbers published lines without the client’s own between them', () => {
 });
 
 test('goes on from what was published on connections before', () => {
-  const ledger = new LineLedger(10);
+  const ledger = new LineNumberMap(10);
   ledger.addOwn();
   ledger.addPublished(1);
   expect(ledger.publishedLine(2)).toBe(11);
 });
 
 test('remembers lines of the client’s own that follow each other as one', () => {
-  const ledger = new LineLedger(0);
+  const ledger = new LineNumberMap(0);
   for (let beat = 0; beat < 1000; beat++) ledger.addOwn();
   ledger.addPublished(1);
   expect(ledger.runs).toBe(1);
@@ -29,7 +29,7 @@ test('remembers lines of the client’s own that follow each other as one', () =
 });
 
 test('stays right when what is settled is forgotten', () => {
-  const ledger = new LineLedger(0);
+  const ledger = new LineNumberMap(0);
   ledger.addOwn();
   ledger.addPublished(1);
   const ping = ledger.addOwn();

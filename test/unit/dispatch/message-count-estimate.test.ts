@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { estimateMessages } from '#src/dispatch/density.js';
+import { estimateMessages } from '#src/dispatch/message-count-estimate.js';
 import { Traffic } from '#src/traffic/traffic.js';
 
 const NEWLINE = 0x0a;

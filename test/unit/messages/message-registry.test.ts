@@ -33,7 +33,7 @@ describe('a schema module', () => {
       const page = { type: 'page_fetched', url: 'https://example.com' };
       expect(validator.validate(page)).toMatchObject({
         ok: true,
-        type: { direction: 'crawler', rewrites: true },
+        type: { direction: 'crawler', transformsInput: true },
       });
       expect(validator.validate({ ...page, bytes: -1 })).toMatchObject({ code: 'RULE_VIOLATION' });
       expect(validator.validate({ ...page, url: 'no' })).toMatchObject({ code: 'SCHEMA_VIOLATION' });
@@ -243,7 +243,7 @@ describe('inspectSchema', () => {
     [z.object({ a: z.array(z.string().transform(Number)) }), true],
     [z.object({ a: z.coerce.number() }), true],
     [z.object({ a: z.string().catch('x') }), true],
-  ])('tells whether parsing rewrites (%#)', (schema, rewrites) => {
-    expect(inspectSchema(schema).rewrites).toBe(rewrites);
+  ])('tells whether parsing transformsInput (%#)', (schema, transformsInput) => {
+    expect(inspectSchema(schema).transformsInput).toBe(transformsInput);
   });
 });

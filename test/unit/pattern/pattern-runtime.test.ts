@@ -2,7 +2,7 @@ import { MessageParser, MessageRegistry, MessageValidator } from 'sluice';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import * as z from 'zod';
 import { type JobKey, jobKey, NO_JOB, NO_SEED } from '#src/messages/job-key.js';
-import { MAX_MATCHES } from '#src/pattern/machine-memory.js';
+import { MAX_MATCHES } from '#src/pattern/memory-layout.js';
 import { PatternSet } from '#src/pattern/pattern-set.js';
 import { matchAt } from '../../support/patterns.js';
 
@@ -120,5 +120,5 @@ test.each([
   };
   parser.parse(bytes, 0, bytes.length, sink);
   expect(counts).toEqual({ parsed: 100, matched: 0 });
-  expect(parser.parseQuickly(bytes, 0, bytes.length, sink)).toBeUndefined();
+  expect(parser.parseByPatterns(bytes, 0, bytes.length, sink)).toBeUndefined();
 });

@@ -2,8 +2,8 @@ import fc from 'fast-check';
 import { MessageRegistry } from 'sluice';
 import { expect, test } from 'vitest';
 import * as z from 'zod';
-import { ANY_NUMBER, intersect } from '#src/pattern/definitions.js';
 import { PatternSet } from '#src/pattern/pattern-set.js';
+import { ANY_NUMBER, intersect } from '#src/pattern/zod-introspection.js';
 import { matchFirst } from '../../support/patterns.js';
 
 type Taker = (json: string) => boolean;

@@ -123,7 +123,7 @@ describe('compiles', () => {
     ],
     ['keys that need escapes', { 'a"b.c$': z.number() }, ['"a\\"b.c$":1'], ['"a\\"bxc$":1']],
   ])('%s', (_, shape, good, bad) => {
-    expect(compile(shape).result).toMatchObject({ fragment: expect.any(Object), omitted: [] });
+    expect(compile(shape).result).toMatchObject({ node: expect.any(Object), omitted: [] });
     expect(good.filter((members) => !takes(shape, members))).toEqual([]);
     expect(bad.filter((members) => takes(shape, members))).toEqual([]);
   });
@@ -132,7 +132,7 @@ describe('compiles', () => {
     ['loose', z.looseObject],
     ['strict', z.strictObject],
   ] as const)('%s objects', (_, object) => {
-    expect(compile({ a: z.string() }, { object }).result).toHaveProperty('fragment');
+    expect(compile({ a: z.string() }, { object }).result).toHaveProperty('node');
   });
 
   test('a type whose first key is another', () => {
@@ -235,7 +235,7 @@ describe('declines by name', () => {
   });
 
   test('a key that every object has, where it is missing: zod finds it all the same', () => {
-    expect(compile({ constructor: z.string().optional() }).result).toHaveProperty('fragment');
+    expect(compile({ constructor: z.string().optional() }).result).toHaveProperty('node');
     expect(takes({ constructor: z.string().optional() }, '')).toBe(false);
     expect(takes({ constructor: z.string().optional() }, '"constructor":"x"')).toBe(true);
     expect(compile({ valueOf: z.date().optional() }).result).toEqual({

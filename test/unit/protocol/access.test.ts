@@ -189,10 +189,14 @@ describe('a file of tokens', () => {
       tokens: { app: [APP] },
       file: fileWith(JSON.stringify({ app: [CRAWLER] })),
     });
-    expect([APP, CRAWLER, MONITOR].map((token) => access.admits('app', token))).toEqual([true, true, false]);
+    expect([APP, CRAWLER, MONITOR].map((token) => access.verifyToken('app', token))).toEqual([
+      true,
+      true,
+      false,
+    ]);
     // A role without tokens is closed, but for crawlers.
-    expect(access.admits('monitor', APP)).toBe(false);
-    expect(access.admits('crawler', undefined)).toBe(true);
+    expect(access.verifyToken('monitor', APP)).toBe(false);
+    expect(access.verifyToken('crawler', undefined)).toBe(true);
   });
 
   test.each([

@@ -1,13 +1,13 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { jobKey, NO_SEED } from '#src/messages/job-key.js';
-import { type Recipient, Recipients } from '#src/routing/recipients.js';
+import { CrawlerRouter, type Recipient } from '#src/routing/crawler-router.js';
 
 let crawlers: (Recipient & { workload: number })[] = [];
-let recipients: Recipients<Recipient>;
+let recipients: CrawlerRouter<Recipient>;
 
 beforeEach(() => {
   crawlers = ['a', 'b', 'c'].map((id) => ({ id, crawlerId: `crawler-${id}`, workload: 1 }));
-  recipients = new Recipients(
+  recipients = new CrawlerRouter(
     { activeCrawlers: () => crawlers, activeCrawler: (id) => crawlers.find((crawler) => crawler.id === id) },
     100,
   );

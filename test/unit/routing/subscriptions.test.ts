@@ -76,7 +76,7 @@ function publish(text: string, crawlerId?: string, rounds = 1): void {
       verdict,
       first: verdict.runs[at + RUN.FIRST] ?? 0,
       count,
-      isBare: verdict.runs[at + RUN.KIND] !== RunKind.PLAIN,
+      isUndelimited: verdict.runs[at + RUN.KIND] !== RunKind.DELIMITED,
       firstSequence,
       delimiter: 10,
       copies: new CopyPool(1024 * 1024),

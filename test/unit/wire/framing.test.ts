@@ -110,15 +110,18 @@ describe('a seam', () => {
         const at = [...cuts.map((cut) => cut % (bytes.length + 1)), bytes.length].sort((a, b) => a - b);
         const whole = new FrameBoundary('auto', NEWLINE);
         const cut = new FrameBoundary('auto', NEWLINE);
-        const expected = Math.max(whole.last(bytes, 0, bytes.length), whole.catchUp(bytes, bytes.length));
+        const expected = Math.max(
+          whole.last(bytes, 0, bytes.length),
+          whole.scanDeferred(bytes, bytes.length),
+        );
         let [from, found] = [0, -1];
         for (const to of at) {
           found = Math.max(found, cut.last(bytes, from, to));
           // Whether there is time for that between two reads is a matter of chance.
-          if (to % 2 === 0) found = Math.max(found, cut.catchUp(bytes, to));
+          if (to % 2 === 0) found = Math.max(found, cut.scanDeferred(bytes, to));
           from = to;
         }
-        expect(Math.max(found, cut.catchUp(bytes, bytes.length))).toBe(expected);
+        expect(Math.max(found, cut.scanDeferred(bytes, bytes.length))).toBe(expected);
         // Both go on in the same way.
         const more = Buffer.concat([bytes, Buffer.from('"}}{"y":1}')]);
         expect(cut.last(more, bytes.length, more.length)).toBe(whole.last(more, bytes.length, more.length));
@@ -170,9 +173,9 @@ describe('a long beginning of a message', () => {
       expect(boundary.last(bytes, 0, end - 1)).toBe(-1);
       expect(boundary.hasPutOff).toBe(true);
       if (caughtUp) {
-        expect(boundary.catchUp(bytes, end - 1)).toBe(7);
+        expect(boundary.scanDeferred(bytes, end - 1)).toBe(7);
         expect(boundary.hasPutOff).toBe(false);
-        expect(boundary.catchUp(bytes, end - 1)).toBe(-1);
+        expect(boundary.scanDeferred(bytes, end - 1)).toBe(-1);
       }
       expect(boundary.last(bytes, end - 1, end)).toBe(end);
       expect(boundary.hasPutOff).toBe(false);

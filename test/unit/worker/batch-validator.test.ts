@@ -115,29 +115,29 @@ describe('the workload of a schema that users bring is the same on both paths', 
 describe('runs', () => {
   test('plain lines are one run', () => {
     const { verdict } = validate(new Traffic({ seed: 1 }).block(50).toString());
-    expect(runsOf(verdict)).toEqual(['PLAIN 0+50']);
+    expect(runsOf(verdict)).toEqual(['DELIMITED 0+50']);
   });
 
   test('a run ends with its range', () => {
     const { verdict } = validate(progress('job-1'), progress('job-2') + progress('job-2'));
-    expect(runsOf(verdict)).toEqual(['PLAIN 0+1', 'PLAIN 1+2']);
+    expect(runsOf(verdict)).toEqual(['DELIMITED 0+1', 'DELIMITED 1+2']);
     expect([field(verdict, 0, 'RUN_END'), field(verdict, 1, 'RUN_END')]).toEqual([1, 2]);
   });
 
   test('messages with no newline right behind them are bare', () => {
     const beat = JSON.stringify(VALID.heartbeat);
-    expect(runsOf(validate(beat + beat).verdict)).toEqual(['BARE 0+2']);
+    expect(runsOf(validate(beat + beat).verdict)).toEqual(['UNDELIMITED 0+2']);
     expect(runsOf(validate(`${beat}\r\n${beat}\n${beat}`).verdict)).toEqual([
-      'BARE 0+1',
-      'PLAIN 1+1',
-      'BARE 2+1',
+      'UNDELIMITED 0+1',
+      'DELIMITED 1+1',
+      'UNDELIMITED 2+1',
     ]);
   });
 
   test('an empty line between two messages parts their runs', () => {
     expect(runsOf(validate(`${progress('abc')}\n${progress('abc')}`).verdict)).toEqual([
-      'PLAIN 0+1',
-      'PLAIN 1+1',
+      'DELIMITED 0+1',
+      'DELIMITED 1+1',
     ]);
   });
 
@@ -152,13 +152,13 @@ describe('runs', () => {
         progress('abc'),
     );
     expect(runsOf(verdict)).toEqual([
-      'PLAIN 0+1',
+      'DELIMITED 0+1',
       'REFUSED 1+1',
       'REQUEST 2+1',
-      'DIRECTED 3+1',
+      'ADDRESSED 3+1',
       'CONTROL 4+1',
       'CONTROL 5+1',
-      'PLAIN 6+1',
+      'DELIMITED 6+1',
     ]);
   });
 });
