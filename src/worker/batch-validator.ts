@@ -230,7 +230,7 @@ export class BatchValidator implements FrameSink {
     const { to, data } = message;
     // An assignment is about the job that it assigns, whatever its envelope says.
     const assigned = name === 'job_assignment' ? data?.job_id : undefined;
-    const job = this.#parser.jobOf(assigned === undefined ? message : { jobId: assigned });
+    const job = this.#parser.jobOf(typeof assigned === 'string' ? { jobId: assigned } : message);
     return {
       to: typeof to === 'string' ? to.slice(0, MAX_NAME_LENGTH + 1) : undefined,
       job: job === NO_JOB ? undefined : job,
