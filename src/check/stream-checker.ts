@@ -215,8 +215,11 @@ export class StreamChecker {
   #reportRun(verdict: Verdict, at: number): void {
     if (verdict.runs[at + RUN.KIND] !== RunKind.REFUSED) return;
     const first = verdict.runs[at + RUN.FIRST] ?? 0;
-    const refusal = refusedFrame(verdict, first);
-    if (refusal !== undefined) this.#report(refusal.code, refusal);
+    const end = first + (verdict.runs[at + RUN.COUNT] ?? 0);
+    for (let frame = first; frame < end; frame++) {
+      const refusal = refusedFrame(verdict, frame);
+      if (refusal !== undefined) this.#report(refusal.code, refusal);
+    }
   }
 
   #report(code: WireErrorCode, refusal?: RefusedFrame): void {

@@ -58,6 +58,8 @@ export interface DispatchStatistics {
 /** ms that a batch may take before the next ones get smaller, and below which they grow again up to a full one. */
 const LONG_BATCH = 30;
 const SHORT_BATCH = 10;
+/** ms of settling that count as a long batch: meanwhile the main thread does nothing else. */
+const LONG_SETTLING = 15;
 /** The smallest share of a full batch. */
 const LEAST_SHARE = 1 / 64;
 /** ms that a connection is validated in quarantine: after a worker failed at its message, and after that was given up. */
@@ -235,17 +237,22 @@ export class Dispatcher {
     const verdict = await this.#pool.run(chunks).catch((error: unknown) => {
       this.#onFailure(chunks, error);
     });
-    this.#adjustBatches(performance.now() - startedAt);
+    const answeredAt = performance.now();
     if (verdict !== undefined) this.#settle(chunks, verdict);
+    this.#adjustBatches(answeredAt - startedAt, performance.now() - answeredAt);
     this.#setInFlight(this.#inFlight - 1);
     this.#flush();
     this.#resolveIdle();
   }
 
-  /** @param elapsed ms that a batch took, there and back */
-  #adjustBatches(elapsed: number): void {
-    if (elapsed > LONG_BATCH) this.#batchShare = Math.max(LEAST_SHARE, this.#batchShare / 2);
-    else if (elapsed < SHORT_BATCH) this.#batchShare = Math.min(1, this.#batchShare * 2);
+  /**
+   * @param elapsed ms that a batch took, to the worker and back
+   * @param settling ms that settling it has kept the main thread
+   */
+  #adjustBatches(elapsed: number, settling: number): void {
+    const longest = Math.max(elapsed, settling * (LONG_BATCH / LONG_SETTLING));
+    if (longest > LONG_BATCH) this.#batchShare = Math.max(LEAST_SHARE, this.#batchShare / 2);
+    else if (longest < SHORT_BATCH) this.#batchShare = Math.min(1, this.#batchShare * 2);
   }
 
   /** Two clock readings a batch: nothing beside the 40 µs that a batch costs. */

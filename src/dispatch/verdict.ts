@@ -75,7 +75,7 @@ export const RunKind = {
   ADDRESSED: 3,
   /** One control message: act on it. */
   CONTROL: 4,
-  /** One refused message: tell the sender; see {@link Verdict.refusals}. */
+  /** Refused messages: tell the sender; see {@link Verdict.refusals}. */
   REFUSED: 5,
 } as const;
 
@@ -144,9 +144,13 @@ export interface RefusedFrame extends RefusalDetails {
   readonly line: number;
 }
 
+/** Why the message was refused that is this frame of a verdict. */
+export function refusalDetails({ frames, refusals }: Verdict, frame: number): RefusalDetails | undefined {
+  return refusals[frames[frame * FRAME.SIZE + FRAME.REFUSAL] ?? 0];
+}
+
 /** The refused message that is this frame of a verdict. */
-export function refusedFrame({ frames, refusals }: Verdict, frame: number): RefusedFrame | undefined {
-  const at = frame * FRAME.SIZE;
-  const refusal = refusals[frames[at + FRAME.REFUSAL] ?? 0];
-  return refusal && { ...refusal, line: frames[at + FRAME.LINE] ?? 0 };
+export function refusedFrame(verdict: Verdict, frame: number): RefusedFrame | undefined {
+  const details = refusalDetails(verdict, frame);
+  return details && { ...details, line: verdict.frames[frame * FRAME.SIZE + FRAME.LINE] ?? 0 };
 }

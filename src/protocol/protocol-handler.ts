@@ -11,6 +11,7 @@ import {
   type RefusedFrame,
   RUN,
   RunKind,
+  refusalDetails,
   refusedFrame,
   type Verdict,
 } from '../dispatch/verdict.js';
@@ -231,16 +232,7 @@ export class ProtocolHandler<P extends Peer> {
     const first = verdict.runs[at + RUN.FIRST] ?? 0;
     const count = verdict.runs[at + RUN.COUNT] ?? 0;
     const kind = verdict.runs[at + RUN.KIND];
-    if (kind === RunKind.REFUSED) {
-      const refusal = refusedFrame(verdict, first);
-      if (refusal === undefined) return;
-      // What is refused counts for the rate as well.
-      if (this.#gate.take(connection, 1, chunk.receivedAt) === 1) {
-        // Nobody else looks at the message: a peer may have thousands refused in a batch.
-        this.#refuse(connection, refusal, this.#isWatched ? frameBytes(chunk, verdict, first) : undefined);
-      } else this.#refuseUntold(connection, 'RATE_LIMITED', refusal.type);
-      return;
-    }
+    if (kind === RunKind.REFUSED) return this.#refuseRun(connection, chunk, verdict, first, count);
     connection.markActive();
     this.#framingErrors.delete(connection);
     if (kind === RunKind.CONTROL) {
@@ -323,6 +315,44 @@ export class ProtocolHandler<P extends Peer> {
       this.#replies.reply(connection, 'NO_RECIPIENT', { messageType: type });
     }
     this.#listener.onMessages(connection, run);
+  }
+
+  /** Refuses messages one after another. Those that nobody is told of are only counted: a batch may have thousands. */
+  #refuseRun(connection: P, chunk: Chunk, verdict: Verdict, first: number, count: number): void {
+    // What is refused counts for the rate as well.
+    const end = first + this.#gate.take(connection, count, chunk.receivedAt);
+    let isTold = true;
+    let same = 0;
+    for (let frame = first; frame < end; frame++) {
+      const details = refusalDetails(verdict, frame);
+      isTold &&= this.#replies.hasRoom(connection) || (this.#isWatched && this.#detailed.hasRoom(connection));
+      if (isTold || details?.code === 'MESSAGE_TOO_LARGE') {
+        const refusal = refusedFrame(verdict, frame);
+        // Nobody else looks at the message.
+        const message = this.#isWatched ? frameBytes(chunk, verdict, frame) : undefined;
+        if (refusal !== undefined) this.#refuse(connection, refusal, message);
+        continue;
+      }
+      same++;
+      if (frame + 1 < end && refusalDetails(verdict, frame + 1) === details) continue;
+      this.#refuseQuietly(connection, refusedFrame(verdict, frame), same);
+      same = 0;
+    }
+    for (let frame = end; frame < first + count; frame++) {
+      this.#refuseUntold(connection, 'RATE_LIMITED', refusalDetails(verdict, frame)?.type);
+    }
+  }
+
+  /** @param last the last of so many messages that are refused for the same reason */
+  #refuseQuietly(connection: P, last: RefusedFrame | undefined, count: number): void {
+    if (last === undefined) return;
+    this.#countRefused(last.code, count);
+    connection.noteRefused(last.code, count);
+    this.#replies.withhold(count);
+    if (!this.#isWatched) return;
+    const latest = { ...last, line: connection.line + last.line + 1 };
+    const suppressed = this.#suppressed.get(connection);
+    this.#suppressed.set(connection, { count: (suppressed?.count ?? 0) + count, latest });
   }
 
   #refuse(connection: P, refusal: RefusedFrame, message: Buffer | undefined): void {

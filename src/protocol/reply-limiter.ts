@@ -34,6 +34,16 @@ export class ReplyLimiter {
     return this.#withheld;
   }
 
+  /** Whether the next error would be answered. */
+  hasRoom(peer: Replyable): boolean {
+    return this.#limiter.hasRoom(peer);
+  }
+
+  /** Counts errors that are not answered. */
+  withhold(count: number): void {
+    this.#withheld += count;
+  }
+
   reply(peer: Replyable, code: WireErrorCode, details: ErrorDetails = {}): void {
     if (!this.#limiter.take(peer)) {
       this.#withheld++;

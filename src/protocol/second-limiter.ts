@@ -16,6 +16,12 @@ export class SecondLimiter<K extends object> {
     this.#now = now;
   }
 
+  /** Whether one more event is within the limit. */
+  hasRoom(key: K): boolean {
+    const window = this.#windows.get(key);
+    return window === undefined || window.count < this.#limit || this.#now() - window.startedAt >= SECOND;
+  }
+
   /** Counts one event. False where it is beyond the limit of the present second. */
   take(key: K): boolean {
     const now = this.#now();

@@ -191,11 +191,13 @@ export class BatchValidator implements FrameSink {
     return true;
   }
 
-  /** Plain messages that touch, and bare messages, share a run; all others stand alone. */
+  /** Delimited messages that touch, undelimited and rejected ones share a run; all others stand alone. */
   #extendRun(kind: number, start: number, end: number): void {
     const joins =
       kind === this.#runKind &&
-      (kind === RunKind.UNDELIMITED || (kind === RunKind.DELIMITED && start === this.#lastEnd + 1));
+      (kind === RunKind.UNDELIMITED ||
+        kind === RunKind.REFUSED ||
+        (kind === RunKind.DELIMITED && start === this.#lastEnd + 1));
     if (!joins) {
       this.#closeRun();
       this.#runKind = kind;

@@ -12,7 +12,7 @@ import { line, VALID } from '../support/messages.js';
 import { Peer } from '../support/peer.js';
 
 /** The programs of README.md, in the order they come. */
-const PROGRAMS = ['manager.mts', 'server.mts', 'client.mts', 'my-schemas.mjs'];
+const PROGRAMS = ['broker.mts', 'manager.mts', 'server.mts', 'client.mts', 'my-schemas.mjs'];
 
 const IMPORTS = `
 import { MessageParser, MessageValidator } from 'sluice';
@@ -81,6 +81,17 @@ describe('an install from npm pack', () => {
 
   test('imports from each entry point', () => {
     expect(run(process.execPath, ['imports.mjs'], folder)).toBe('function function function 9 idle\n');
+  });
+
+  test('runs the README’s first program', async () => {
+    const program = runNode(join(folder, 'broker.mjs'), [], {}, folder);
+    await program.says('"msg":"listening"');
+    const peer = await Peer.connect(join(folder, 'sluice.sock'));
+    peer.say('job_failed', { ...VALID.job_failed.data, errorType: 'timeout' }, { jobId: 'job-1' });
+    await program.says('job-1 timeout');
+    await peer.close();
+    program.child.kill('SIGTERM');
+    await program.exited;
   });
 
   test('runs the README’s SocketManager', async () => {

@@ -69,6 +69,20 @@ describe('batches', () => {
     expect(settled.map(({ size }) => size / beat.length)).toEqual([1, 2]);
   });
 
+  test('get smaller while settling them keeps the main thread busy', async () => {
+    const still = new Int32Array(new SharedArrayBuffer(4));
+    const { dispatcher, settled, submit } = await createDispatcher({
+      // Long for a whole batch, and still for one of half its size.
+      onVerdict: () => void Atomics.wait(still, 0, 0, 20),
+      maxBatchBytes: 64 * beat.length,
+    });
+    for (let index = 0; index < 96; index++) submit(beat);
+    await dispatcher.idle();
+    expect(settled).toHaveLength(96);
+    // Three would do for 96 messages.
+    expect(dispatcher.statistics.batches).toBeGreaterThan(5);
+  });
+
   test('while the workers are busy, batches grow up to their limit', async () => {
     const { dispatcher, settled, submit } = await createDispatcher({ maxBatchBytes: 4 * beat.length });
     for (let index = 0; index < 12; index++) submit(beat);

@@ -231,6 +231,7 @@ test('messages refused without issues share what is sent of them, each with its 
     { code: 'UNKNOWN_TYPE', type: undefined, issues: [] },
     { code: 'INVALID_JSON', type: undefined, issues: [] },
   ]);
+  expect(runsOf(verdict)).toEqual(['REFUSED 0+2000', 'REFUSED 2000+1']);
   const last = [1998, 1999, 2000].map((frame) => refusedFrame(verdict, frame));
   expect(last).toMatchObject([
     { code: 'UNKNOWN_TYPE', line: 1998 },
