@@ -17,11 +17,11 @@ import type { DemoFlags } from './commands/demo.js';
 import type { StatusFlags } from './commands/status.js';
 import type { SubFlags } from './commands/sub.js';
 import type { TopFlags } from './commands/top.js';
-import type { BrokerFlags } from './shared/broker-options.js';
-import { addConnectOptions, type ConnectFlags } from './shared/connect-options.js';
-import { EXIT } from './shared/exit-codes.js';
-import { addHelpTexts } from './shared/help-text.js';
-import { exitOnOutputError, exitWithoutTerminal } from './shared/output.js';
+import type { BrokerFlags } from './common/broker-options.js';
+import { addConnectOptions, type ConnectFlags } from './common/connect-options.js';
+import { EXIT } from './common/exit-codes.js';
+import { addHelpTexts } from './common/help-text.js';
+import { exitOnOutputError, exitWithoutTerminal } from './common/output.js';
 
 /** The longest that a Node timer keeps, in whole seconds. */
 const MAX_SECONDS = Math.floor(MAX_TIMER / 1000);
@@ -63,7 +63,7 @@ const serveCommand = program
   .option('--print-config', 'print the options that would be used, and leave')
   .option(...CONFIG_FLAG)
   .action(async (flags: BrokerFlags & { printConfig?: boolean }) => {
-    if (flags.printConfig) (await import('./shared/print-config.js')).printConfig(flags);
+    if (flags.printConfig) (await import('./common/print-config.js')).printConfig(flags);
     else await (await import('./commands/serve.js')).serve(flags);
   });
 
@@ -205,7 +205,7 @@ program
 // The flags for the broker's options are made from their schema, which takes longer to load than all else here: that is
 // done only when one of these words asks for them. `sluice help serve` does, too.
 if (['serve', 'check', 'schemas', 'completion'].some((word) => process.argv.includes(word))) {
-  const { addBrokerOptions } = await import('./shared/broker-options.js');
+  const { addBrokerOptions } = await import('./common/broker-options.js');
   addBrokerOptions(serveCommand);
   addBrokerOptions(checkCommand, CHECK_OPTIONS);
   addBrokerOptions(schemasCommand, SCHEMAS_OPTIONS);

@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { copyFileSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { EXIT } from '#src/cli/shared/exit-codes.js';
+import { EXIT } from '#src/cli/common/exit-codes.js';
 import { metricsOfUse } from '../support/admin.js';
 import { temporaryFolder } from '../support/broker.js';
 import { packageRoot } from '../support/cli.js';

@@ -1,5 +1,5 @@
 // A process that is busy while the command that started it goes, and then has something to tell.
-import { leaveWithParent, parentSays, tellParent } from '#src/cli/shared/parent-process.js';
+import { leaveWithParent, parentSays, tellParent } from '#src/cli/common/parent-process.js';
 
 leaveWithParent();
 const busy = await parentSays();

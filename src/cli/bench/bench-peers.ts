@@ -4,7 +4,7 @@
 import { once } from 'node:events';
 import type { ClientOptions } from '../../client/client-options.js';
 import { describeError, type ErrorCode, SluiceError } from '../../errors.js';
-import { leaveWithParent, parentSays, tellParent } from '../shared/parent-process.js';
+import { leaveWithParent, parentSays, tellParent } from '../common/parent-process.js';
 import { BenchConnection, errorCodeIn } from './bench-connection.js';
 import { CLOCK_SIZE, findClocks, makeBlock, makeClock, planOf, sharedNow, shareOf } from './bench-content.js';
 

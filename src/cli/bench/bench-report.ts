@@ -1,7 +1,7 @@
 // What `sluice bench` found, as figures and as a table.
 
 import type { ErrorCode } from '../../errors.js';
-import { formatBytes, formatCount } from '../shared/terminal.js';
+import { formatBytes, formatCount } from '../common/terminal.js';
 
 /** What was measured, with times in ms. */
 export interface BenchMeasurement {

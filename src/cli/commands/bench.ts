@@ -6,11 +6,11 @@ import { ERRORS, SluiceError } from '../../errors.js';
 import { makeBlock, shareOf } from '../bench/bench-content.js';
 import type { BenchReport, BenchSettings } from '../bench/bench-peers.js';
 import { resultOf, tableOf } from '../bench/bench-report.js';
-import type { ConnectFlags } from '../shared/connect-options.js';
-import { EXIT } from '../shared/exit-codes.js';
-import { Progress } from '../shared/progress.js';
-import { resolveConnection, resolvePublisher } from '../shared/resolve-connection.js';
-import { formatCount } from '../shared/terminal.js';
+import type { ConnectFlags } from '../common/connect-options.js';
+import { EXIT } from '../common/exit-codes.js';
+import { Progress } from '../common/progress.js';
+import { resolveConnection, resolvePublisher } from '../common/resolve-connection.js';
+import { formatCount } from '../common/terminal.js';
 
 export interface BenchFlags {
   /** Publishers. */

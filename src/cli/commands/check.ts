@@ -6,12 +6,12 @@ import type { ResolvedOptions } from '../../config/config.js';
 import { describeError } from '../../errors.js';
 import { MessageRegistry } from '../../messages/message-registry.js';
 import { parserSettings } from '../../worker/create-parser.js';
-import { type BrokerFlags, resolveFlags } from '../shared/broker-options.js';
-import { type CheckFormat, CheckReport } from '../shared/check-report.js';
-import { EXIT } from '../shared/exit-codes.js';
-import { openInput } from '../shared/input.js';
-import { Progress } from '../shared/progress.js';
-import { formatCount } from '../shared/terminal.js';
+import { type BrokerFlags, resolveFlags } from '../common/broker-options.js';
+import { type CheckFormat, CheckReport } from '../common/check-report.js';
+import { EXIT } from '../common/exit-codes.js';
+import { openInput } from '../common/input.js';
+import { Progress } from '../common/progress.js';
+import { formatCount } from '../common/terminal.js';
 
 export interface CheckFlags {
   json?: boolean;

@@ -9,9 +9,9 @@ import { pino } from 'pino';
 import type { ServerMetrics } from '../../connection/server-metrics.js';
 import { controlSchemas } from '../../messages/messages.js';
 import { SocketManager } from '../../server/socket-manager.js';
+import { EXIT } from '../common/exit-codes.js';
+import { formatBytes, formatCount, LiveView } from '../common/terminal.js';
 import type { PeerReport, PeerSettings } from '../demo/demo-peers.js';
-import { EXIT } from '../shared/exit-codes.js';
-import { formatBytes, formatCount, LiveView } from '../shared/terminal.js';
 
 export interface DemoFlags {
   /** Simulated crawlers. */

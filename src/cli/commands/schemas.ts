@@ -3,8 +3,8 @@
 import { MessageRegistry } from '../../messages/message-registry.js';
 import type { CompileResult } from '../../pattern/schema-to-ir.js';
 import { createParser, parserSettings } from '../../worker/create-parser.js';
-import { type BrokerFlags, resolveFlags } from '../shared/broker-options.js';
-import { EXIT } from '../shared/exit-codes.js';
+import { type BrokerFlags, resolveFlags } from '../common/broker-options.js';
+import { EXIT } from '../common/exit-codes.js';
 
 const NAME_WIDTH = 26;
 const COLUMN_WIDTH = 10;

@@ -8,11 +8,11 @@ import type { LogWriter } from '../../connection/log-writer.js';
 import { stopBlocking } from '../../connection/standard-stream.js';
 import { describeError } from '../../errors.js';
 import { SocketManager } from '../../server/socket-manager.js';
-import { type BrokerFlags, resolveFlags } from '../shared/broker-options.js';
-import { EXIT } from '../shared/exit-codes.js';
-import { exitOnOutputError, exitSoon, OUTPUT_TIMEOUT } from '../shared/output.js';
-import { reload } from '../shared/reload.js';
-import { Supervisor } from '../shared/supervisor.js';
+import { type BrokerFlags, resolveFlags } from '../common/broker-options.js';
+import { EXIT } from '../common/exit-codes.js';
+import { exitOnOutputError, exitSoon, OUTPUT_TIMEOUT } from '../common/output.js';
+import { reload } from '../common/reload.js';
+import { Supervisor } from '../common/supervisor.js';
 
 /** Descriptors before this one are standard input, output and error. */
 const FIRST_INHERITED = 3;

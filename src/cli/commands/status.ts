@@ -1,9 +1,9 @@
 // `sluice status`: how a broker is, once.
 
 import type { BrokerStats } from '../../admin/snapshot.js';
-import { AdminClient } from '../shared/admin-client.js';
-import { readinessLine, summaryLines } from '../shared/admin-view.js';
-import { EXIT } from '../shared/exit-codes.js';
+import { AdminClient } from '../common/admin-client.js';
+import { readinessLine, summaryLines } from '../common/admin-view.js';
+import { EXIT } from '../common/exit-codes.js';
 
 export interface StatusFlags {
   /** Where the admin server is. */

@@ -5,9 +5,9 @@ import { SluiceClient } from '../../client/sluice-client.js';
 import type { Subscription, SubscriptionFilter } from '../../client/subscription.js';
 import { stopBlocking } from '../../connection/standard-stream.js';
 import { describeError } from '../../errors.js';
-import type { ConnectFlags } from '../shared/connect-options.js';
-import { EXIT } from '../shared/exit-codes.js';
-import { resolveConnection } from '../shared/resolve-connection.js';
+import type { ConnectFlags } from '../common/connect-options.js';
+import { EXIT } from '../common/exit-codes.js';
+import { resolveConnection } from '../common/resolve-connection.js';
 
 /** Characters that are written at a time, when there are so many. */
 const WRITE_SIZE = 256 * 1024;

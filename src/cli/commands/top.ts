@@ -3,15 +3,15 @@
 import type { BrokerStats, ConnectionList } from '../../admin/snapshot.js';
 import { stopBlocking } from '../../connection/standard-stream.js';
 import { describeError } from '../../errors.js';
-import { AdminClient } from '../shared/admin-client.js';
+import { AdminClient } from '../common/admin-client.js';
 import {
   connectionLines,
   readinessLine,
   summaryLines,
   VIEW_COLUMNS,
   type ViewColumn,
-} from '../shared/admin-view.js';
-import { EXIT } from '../shared/exit-codes.js';
+} from '../common/admin-view.js';
+import { EXIT } from '../common/exit-codes.js';
 
 export interface TopFlags {
   /** Where the admin server is. */

@@ -3,7 +3,7 @@
 
 import { SluiceClient } from '../../client/sluice-client.js';
 import { Traffic } from '../../traffic/traffic.js';
-import { leaveWithParent, parentSays, tellParent } from '../shared/parent-process.js';
+import { leaveWithParent, parentSays, tellParent } from '../common/parent-process.js';
 
 /** What the demo tells a process of peers first. */
 export interface PeerSettings {

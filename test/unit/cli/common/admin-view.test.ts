@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import type { ConnectionRow } from '#src/admin/snapshot.js';
-import { connectionLines } from '#src/cli/shared/admin-view.js';
-import { formatBytes, formatShort } from '#src/cli/shared/terminal.js';
+import { connectionLines } from '#src/cli/common/admin-view.js';
+import { formatBytes, formatShort } from '#src/cli/common/terminal.js';
 
 test.each([
   [0, '0'],
