@@ -156,7 +156,8 @@ test('while no worker can start, nothing is lost, and the broker is not healthy'
   writeFileSync(flag, '');
   await subscriber.next('heartbeat');
   expect(crawler.errors).toEqual(['VALIDATION_FAILED']);
-  expect(manager.isHealthy()).toBe(true);
+  // The heartbeat of a suspect connection comes through quarantine, which may have its worker before the others have theirs.
+  await until(() => manager.isHealthy());
 });
 
 describe('Watchdog', () => {
