@@ -58,8 +58,6 @@ export interface DispatchStatistics {
 /** ms that a batch may take before the next ones get smaller, and below which they grow again up to a full one. */
 const LONG_BATCH = 30;
 const SHORT_BATCH = 10;
-/** ms of settling that count as a long batch: meanwhile the main thread does nothing else. */
-const LONG_SETTLING = 15;
 /** The smallest share of a full batch. */
 const LEAST_SHARE = 1 / 64;
 /** ms that a connection is validated in quarantine: after a worker failed at its message, and after that was given up. */
@@ -250,7 +248,7 @@ export class Dispatcher {
    * @param settling ms that settling it has kept the main thread
    */
   #adjustBatches(elapsed: number, settling: number): void {
-    const longest = Math.max(elapsed, settling * (LONG_BATCH / LONG_SETTLING));
+    const longest = Math.max(elapsed, settling);
     if (longest > LONG_BATCH) this.#batchShare = Math.max(LEAST_SHARE, this.#batchShare / 2);
     else if (longest < SHORT_BATCH) this.#batchShare = Math.min(1, this.#batchShare * 2);
   }

@@ -73,7 +73,7 @@ describe('batches', () => {
     const still = new Int32Array(new SharedArrayBuffer(4));
     const { dispatcher, settled, submit } = await createDispatcher({
       // Long for a whole batch, and still for one of half its size.
-      onVerdict: () => void Atomics.wait(still, 0, 0, 20),
+      onVerdict: () => void Atomics.wait(still, 0, 0, 40),
       maxBatchBytes: 64 * beat.length,
     });
     for (let index = 0; index < 96; index++) submit(beat);
