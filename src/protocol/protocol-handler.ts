@@ -343,7 +343,7 @@ export class ProtocolHandler<P extends Peer> {
     }
   }
 
-  /** @param last the last of so many messages that are refused for the same reason */
+  /** Counts messages that are refused for the same reason. @param last the last of them */
   #refuseQuietly(connection: P, last: RefusedFrame | undefined, count: number): void {
     if (last === undefined) return;
     this.#countRefused(last.code, count);

@@ -76,7 +76,6 @@ export const i32 = {
   shl: binary(0x74),
   shrU: binary(0x76),
   rotl: binary(0x77),
-  wrap: unary(0xa7),
   /** The nearest 32-bit number without sign: never traps. */
   trunc_sat_f64_u: unary(0xfc, 0x03),
 };
@@ -84,15 +83,9 @@ export const i32 = {
 export const i64 = {
   const: (value: bigint): Code => [0x42, ...signed(BigInt.asIntN(64, value))],
   load: load(0x29),
-  store: store(0x37),
   ne: binary(0x52),
   add: binary(0x7c),
   mul: binary(0x7e),
-  and: binary(0x83),
-  xor: binary(0x85),
-  shl: binary(0x86),
-  shrU: binary(0x88),
-  rotl: binary(0x89),
   extend_i32_u: unary(0xad),
 };
 
