@@ -135,7 +135,7 @@ const COUNTERS: readonly MetricEntry[] = [
 const GAUGES: readonly MetricEntry[] = [
   {
     name: 'sluice_workers',
-    help: 'Validation workers that live',
+    help: 'Validation workers that have started',
     figure: ({ dispatch }) => dispatch.threads,
   },
   {

@@ -228,7 +228,7 @@ export const optionsSchema = z.strictObject({
     .default(5 * SECOND)
     .meta({
       description:
-        'ms that validating one message may take before it is rejected and its worker replaced; one that takes over 200 ms is moved to a worker of its own; 0: no limit',
+        'ms that validating one message may take before it is rejected and its worker replaced; one that takes over 120 ms is moved to a worker of its own; 0: no limit',
     }),
   maxErrorReplies: z
     .number()

@@ -3,19 +3,21 @@
 // message, and never gives up a chunk without an answer: settled, or failed and counted.
 
 import type { FrameRange } from '../memory/slab-pool.js';
-import { messageEnds } from '../wire/framing.js';
-import { FairQueue } from './fair-queue.js';
+import { Backlog, type BacklogOptions, type Batch } from './backlog.js';
 import { Chunk, type Lane } from './lane.js';
-import { estimateMessages } from './message-count-estimate.js';
 import { Quarantine } from './quarantine.js';
 import { type BatchTask, batchTask, type Verdict } from './verdict.js';
+import type { Place } from './watchdog.js';
 import { BatchFailure, WorkerPool, type WorkerPoolOptions } from './worker-pool.js';
 
-export interface DispatcherOptions extends Omit<WorkerPoolOptions, 'onError' | 'handsOver'> {
-  /** Bytes after which a batch is full; one larger chunk still goes whole. */
-  maxBatchBytes: number;
-  /** Messages after which a batch is full, roughly: each that is refused costs far more memory than its bytes. */
-  maxBatchMessages: number;
+export interface DispatcherOptions
+  extends BacklogOptions,
+    Omit<WorkerPoolOptions, 'onError' | 'handsOver' | 'isBackground'> {
+  /**
+   * Connections that may wait in quarantine, default 64: each holds memory, and its first suspect a worker for as long as
+   * `validationTimeout`. One more that makes a worker fail is given up at once.
+   */
+  maxQuarantined?: number;
   /** Checks small batches on this thread while the workers are idle; none: the workers check all. */
   inline?: InlineValidation | undefined;
   /** Called with each verdict before its chunks are settled. */
@@ -49,7 +51,7 @@ export interface DispatchStatistics {
   readonly batchesInFlight: number;
   /** Time that workers have had batches, summed over the workers, in ms. */
   readonly busyTime: number;
-  /** Workers that live. */
+  /** Workers that have started. */
   readonly threads: number;
   /** How often all workers were started anew, because none lived. */
   readonly workerRestarts: number;
@@ -63,16 +65,23 @@ const LEAST_SHARE = 1 / 64;
 /** ms that a connection is validated in quarantine: after a worker failed at its message, and after that was given up. */
 const SUSPICION = 10_000;
 const CONFIRMED_SUSPICION = 60_000;
-/** Workers that a chunk may lose before they have begun with it. */
-const MAX_LOST_WORKERS = 3;
+/**
+ * Workers that a chunk may lose before they have begun with it. As many as a wave of messages that hang may end in a row:
+ * whoever goes into quarantine for it waits there behind them.
+ */
+const MAX_LOST_WORKERS = 16;
+
+/** Default of {@link DispatcherOptions.maxQuarantined}. */
+const MAX_QUARANTINED = 64;
 
 export class Dispatcher {
   readonly #options: DispatcherOptions;
+  readonly #maxQuarantined: number;
   readonly #pool: WorkerPool;
   readonly #quarantine: Quarantine;
   /** Share of a full batch that batches have: less while they take long, since everybody waits for the worker. */
   #batchShare = 1;
-  readonly #queue = new FairQueue();
+  readonly #backlog: Backlog;
   #inFlight = 0;
   #busyTime = 0;
   #busySince = 0;
@@ -87,6 +96,8 @@ export class Dispatcher {
 
   constructor(options: DispatcherOptions) {
     this.#options = options;
+    this.#maxQuarantined = options.maxQuarantined ?? MAX_QUARANTINED;
+    this.#backlog = new Backlog(options);
     const poolOptions: WorkerPoolOptions = { ...options, handsOver: false, onError: options.onWorkerError };
     // With `verify`, patterns are not to be trusted alone.
     this.#pool = new WorkerPool({ ...poolOptions, handsOver: options.settings.patterns === 'on' });
@@ -106,7 +117,7 @@ export class Dispatcher {
       retries: this.#retries,
       failedChunks: this.#failedChunks,
       outOfOrder: this.#outOfOrder,
-      queuedBytes: this.#queue.bytes,
+      queuedBytes: this.#backlog.bytes,
       batchesInFlight: this.#inFlight,
       busyTime: this.#busyTime,
       threads: this.#pool.threads,
@@ -132,7 +143,7 @@ export class Dispatcher {
       this.#quarantine.add([chunk]);
       return;
     }
-    this.#queue.add(lane, range, now);
+    this.#backlog.add(lane, range, now);
     this.#scheduleFlush();
   }
 
@@ -152,11 +163,12 @@ export class Dispatcher {
   /** Batches that may be in flight: while they take long, none waits behind another at one worker. */
   get #capacity(): number {
     const { threads, concurrentTasksPerWorker } = this.#options;
-    return threads * (this.#batchShare < 1 ? 1 : concurrentTasksPerWorker);
+    if (this.#batchShare === 1 && !this.#backlog.hasSlowBatches) return threads * concurrentTasksPerWorker;
+    return Math.max(1, this.#pool.threads);
   }
 
   #isIdle(): boolean {
-    return this.#inFlight === 0 && this.#queue.isEmpty && this.#quarantine.isEmpty;
+    return this.#inFlight === 0 && this.#backlog.isEmpty && this.#quarantine.isEmpty;
   }
 
   /**
@@ -173,71 +185,39 @@ export class Dispatcher {
   readonly #flush = (): void => {
     this.#flushScheduled = false;
     if (this.#closed) return;
-    if (this.#inFlight === 0 && !this.#queue.isEmpty) this.#validateInline();
-    while (!this.#queue.isEmpty && this.#inFlight < this.#capacity) {
-      void this.#run(this.#takeBatch());
+    if (this.#inFlight === 0) this.#validateInline();
+    while (this.#inFlight < this.#capacity) {
+      const batch = this.#backlog.take(this.#batchShare, performance.now());
+      if (batch === undefined) return;
+      void this.#run(batch);
     }
   };
 
   /** Takes the way past the workers where there is little to check: it saves two changes of thread. */
   #validateInline(): void {
     const { inline, maxBatchBytes } = this.#options;
-    if (inline === undefined || this.#queue.bytes > Math.min(inline.maxBytes, maxBatchBytes)) return;
-    const chunks = this.#queue.takeAll();
+    if (inline === undefined) return;
+    const chunks = this.#backlog.takeLittle(Math.min(inline.maxBytes, maxBatchBytes));
+    if (chunks === undefined) return;
     const verdict = inline.validator.validateByPatterns(batchTask(chunks));
-    if (verdict === undefined) return this.#queue.putBack(chunks);
+    if (verdict === undefined) return this.#backlog.putBack(chunks, performance.now());
     this.#inlineBatches++;
     this.#settle(chunks, verdict);
     this.#resolveIdle();
   }
 
-  #takeBatch(): Chunk[] {
-    const { settings } = this.#options;
-    const maxBatchBytes = this.#options.maxBatchBytes * this.#batchShare;
-    const maxBatchMessages = Math.ceil(this.#options.maxBatchMessages * this.#batchShare);
-    const batch: Chunk[] = [];
-    let bytes = 0;
-    let messages = 0;
-    for (let chunk = this.#queue.peek(); chunk !== undefined; chunk = this.#queue.peek()) {
-      const { size, slab, start, end } = chunk;
-      const more = estimateMessages(slab.arena.bytes, start, end, settings.delimiter);
-      if (batch.length > 0 && (bytes + size > maxBatchBytes || messages + more > maxBatchMessages)) break;
-      this.#queue.take();
-      batch.push(chunk);
-      bytes += size;
-      messages += more;
-    }
-    const [first] = batch;
-    if (batch.length !== 1 || first === undefined || messages <= maxBatchMessages) return batch;
-    return [this.#cut(first, maxBatchMessages, messages)];
-  }
-
-  /** Cuts a chunk that has too many messages for one batch, and puts back the rest. Gives the first part. */
-  #cut(chunk: Chunk, maxBatchMessages: number, messages: number): Chunk {
-    const { lane, slab, start, end, size } = chunk;
-    const { framing, delimiter } = this.#options.settings;
-    const limit = Math.min(end, start + Math.ceil((size * maxBatchMessages) / messages));
-    const { bytes } = slab.arena;
-    // The first message may be longer than the share: then it goes alone, and the many behind it are looked at anew.
-    const cut =
-      messageEnds(bytes, start, limit, framing, delimiter, maxBatchMessages).at(-1) ??
-      messageEnds(bytes, start, end, framing, delimiter, 1)[0];
-    if (cut === undefined || cut >= end) return chunk;
-    const [first, second] = lane.split(chunk, cut);
-    this.#queue.returnRest(second);
-    return first;
-  }
-
-  async #run(chunks: Chunk[]): Promise<void> {
+  async #run(batch: Batch): Promise<void> {
+    const { chunks, isSlow, takenAt } = batch;
     this.#setInFlight(this.#inFlight + 1);
     this.#batches++;
-    const startedAt = performance.now();
     const verdict = await this.#pool.run(chunks).catch((error: unknown) => {
       this.#onFailure(chunks, error);
     });
     const answeredAt = performance.now();
+    this.#backlog.done(batch, answeredAt);
     if (verdict !== undefined) this.#settle(chunks, verdict);
-    this.#adjustBatches(answeredAt - startedAt, performance.now() - answeredAt);
+    // What takes long in a slow batch is a single message: smaller batches would not help.
+    if (!isSlow) this.#adjustBatches(answeredAt - takenAt, performance.now() - answeredAt);
     this.#setInFlight(this.#inFlight - 1);
     this.#flush();
     this.#resolveIdle();
@@ -271,6 +251,10 @@ export class Dispatcher {
       chunk.verdict = verdict;
       chunk.index = index;
     });
+    for (const index of verdict.slowRanges) {
+      const lane = chunks[index]?.lane;
+      if (lane !== undefined) this.#backlog.markSlow(lane, performance.now());
+    }
     for (const chunk of chunks) {
       if (!chunk.lane.isNext(chunk)) this.#outOfOrder++;
       chunk.lane.advance();
@@ -292,10 +276,7 @@ export class Dispatcher {
     else if (suspect === undefined) this.#quarantine.add(chunks);
     else {
       this.#sendAgain(chunks.filter((chunk) => chunk !== suspect));
-      if (!suspect.failed) {
-        this.#quarantine.addFailed(suspect, place);
-        this.#suspect(suspect.lane, SUSPICION);
-      }
+      if (!suspect.failed) this.#suspect(suspect, place);
     }
     this.#options.onWorkerError(error);
   }
@@ -308,18 +289,30 @@ export class Dispatcher {
       // One that was given up meanwhile is settled already.
       if (!chunk.failed) (chunk.lostWorkers++ < MAX_LOST_WORKERS ? innocent : lost).push(chunk);
     }
-    this.#queue.putBack(innocent);
+    this.#backlog.putBack(innocent, performance.now());
     this.#quarantine.add(lost);
   }
 
+  #suspect(chunk: Chunk, place: Place): void {
+    const { lane } = chunk;
+    if (this.#quarantine.connections >= this.#maxQuarantined) {
+      lane.isGivenUp = true;
+      for (const waiting of this.#backlog.takeAllOf(lane)) waiting.failed = true;
+      this.#failChunk(chunk);
+    } else {
+      this.#quarantine.addFailed(chunk, place);
+      this.#isolate(lane, SUSPICION);
+    }
+  }
+
   /** Keeps what a connection sends away from the workers that others wait for. */
-  #suspect(lane: Lane, duration: number): void {
+  #isolate(lane: Lane, duration: number): void {
     lane.suspectUntil = Math.max(lane.suspectUntil, performance.now() + duration);
-    this.#quarantine.add(this.#queue.takeAllOf(lane));
+    this.#quarantine.add(this.#backlog.takeAllOf(lane));
   }
 
   #failChunk(chunk: Chunk): void {
-    this.#suspect(chunk.lane, CONFIRMED_SUSPICION);
+    if (!chunk.lane.isGivenUp) this.#isolate(chunk.lane, CONFIRMED_SUSPICION);
     this.#failedChunks++;
     chunk.failed = true;
     chunk.lane.advance();

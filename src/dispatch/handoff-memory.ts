@@ -91,6 +91,7 @@ export function readVerdict({ numbers }: SharedView, batch: readonly FrameRange[
     addresses: [],
     matched: numbers[HEAD.MATCHED] ?? 0,
     mismatches: [],
+    slowRanges: [],
     layoutsLearned: numbers[HEAD.LAYOUTS_LEARNED] ?? 0,
     layoutsDropped: numbers[HEAD.LAYOUTS_DROPPED] ?? 0,
   };

@@ -50,6 +50,10 @@ export class Lane {
   pendingBytes = 0;
   /** Until when what the connection sends is validated in quarantine, in ms of the monotonic clock. */
   suspectUntil = 0;
+  /** Set when it has made a worker fail while too many others had: it is to be closed. */
+  isGivenUp = false;
+  /** Until when it counts as slow: its messages may keep a worker for long. In ms of the monotonic clock. */
+  slowUntil = 0;
 
   /**
    * @param settle called with each chunk in the order of {@link push}, once it has a verdict or has failed

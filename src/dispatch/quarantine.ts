@@ -16,8 +16,30 @@ export interface QuarantineEvents {
   onEmpty(): void;
 }
 
+/** A connection that has sent a message that makes workers fail. */
+interface Offender {
+  /** ms that its next suspect has to wait. */
+  readonly pause: number;
+  /** When its next suspect may be looked at, in ms of the monotonic clock. */
+  readonly notBefore: number;
+}
+
+/**
+ * How long a connection waits after each message of its that was given up, in units of `validationTimeout`: exponential,
+ * by default 2 to 60 s. Each costs a worker, which takes 0.3 s of a processor to start; a connection that was closed would
+ * come back unsuspected.
+ */
+const PAUSES = [0.4, 12] as const;
+/** In place of a `validationTimeout` of 0, in ms. */
+const UNLIMITED_TIMEOUT = 5000;
+/** Connections up to which a suspect has all of `validationTimeout`. */
+const FEW_CONNECTIONS = 8;
+/** ms after which a connection's pauses are short again. */
+const FORGIVEN_AFTER = 120_000;
+
 export class Quarantine {
   readonly #settings: ParserSettings;
+  readonly #timeout: number;
   readonly #createPool: () => WorkerPool;
   readonly #events: QuarantineEvents;
   readonly #onError: (error: unknown) => void;
@@ -26,16 +48,24 @@ export class Quarantine {
   readonly #waiting = new Map<Lane, Chunk[]>();
   /** Messages that have made a worker fail. */
   readonly #suspects = new WeakSet<Chunk>();
-  /** Connections of which a message was given up: the next one gets no more patience than it must. */
-  readonly #confirmed = new WeakSet<Lane>();
+  /** Connections of which messages were given up: the next suspect gets no more patience than it must, and waits. */
+  readonly #offenders = new WeakMap<Lane, Offender>();
+  #wakeTimer: NodeJS.Timeout | undefined;
   #isWorking = false;
   #closed = false;
 
   constructor(options: WorkerPoolOptions, events: QuarantineEvents) {
     this.#settings = options.settings;
     this.#onError = options.onError;
+    this.#timeout = options.validationTimeout || UNLIMITED_TIMEOUT;
     this.#events = events;
-    this.#createPool = () => new WorkerPool({ ...options, threads: 1, concurrentTasksPerWorker: 1 });
+    const own = { threads: 1, concurrentTasksPerWorker: 1, isBackground: true };
+    this.#createPool = () => new WorkerPool({ ...options, ...own });
+  }
+
+  /** Connections of which something waits. */
+  get connections(): number {
+    return this.#waiting.size;
   }
 
   /** Whether nothing waits, and nothing is being looked at. */
@@ -50,19 +80,24 @@ export class Quarantine {
       if (others === undefined) this.#waiting.set(chunk.lane, [chunk]);
       else others.push(chunk);
     }
-    if (!this.#isWorking && chunks.length > 0) void this.#work();
+    if (chunks.length > 0) this.#wake();
   }
 
   /** Takes a chunk with which a worker has failed. It comes before what its connection has sent since. */
   addFailed(chunk: Chunk, place: Place): void {
     const later = this.#waiting.get(chunk.lane) ?? [];
     this.#waiting.set(chunk.lane, [...this.#cut(chunk, place), ...later]);
-    if (!this.#isWorking) void this.#work();
+    this.#wake();
   }
 
   async close(): Promise<void> {
     this.#closed = true;
+    clearTimeout(this.#wakeTimer);
     await this.#pool?.close();
+  }
+
+  #wake(): void {
+    if (!this.#isWorking) void this.#work();
   }
 
   async #work(): Promise<void> {
@@ -74,17 +109,27 @@ export class Quarantine {
     this.#events.onEmpty();
   }
 
-  /** Of all that come first of their connections: one that may well be innocent, or else a suspect. */
+  /** Of all that come first of their connections: one that may well be innocent, or else a suspect that need not wait. */
   #next(): Chunk | undefined {
+    const now = performance.now();
     let next: Chunk | undefined;
+    let wakeAt = Number.POSITIVE_INFINITY;
     for (const [first] of this.#waiting.values()) {
       if (first === undefined) continue;
+      const notBefore = first.failed ? 0 : (this.#offenders.get(first.lane)?.notBefore ?? 0);
+      if (notBefore > now) {
+        wakeAt = Math.min(wakeAt, notBefore);
+        continue;
+      }
       next ??= first;
       if (this.#suspects.has(first)) continue;
       next = first;
       break;
     }
-    if (next === undefined) return undefined;
+    if (next === undefined) {
+      this.#sleep(wakeAt - now);
+      return undefined;
+    }
     const { lane } = next;
     const rest = this.#waiting.get(lane)?.slice(1) ?? [];
     // Behind all others: connections take turns.
@@ -93,22 +138,44 @@ export class Quarantine {
     return next;
   }
 
+  /** @param duration ms until a suspect may be looked at; infinite: there is none */
+  #sleep(duration: number): void {
+    clearTimeout(this.#wakeTimer);
+    if (duration < Number.POSITIVE_INFINITY)
+      this.#wakeTimer = setTimeout(() => this.#wake(), Math.ceil(duration));
+  }
+
   /** A suspect is looked at alone, and where it is the first of its connection, with all the time that it may take. */
   async #examine(chunk: Chunk): Promise<void> {
     const isSuspect = this.#suspects.has(chunk);
     let verdict: Verdict;
     try {
-      verdict = await this.#openPool().run([chunk], isSuspect && !this.#confirmed.has(chunk.lane));
+      const isPatient = isSuspect && !this.#offenders.has(chunk.lane);
+      verdict = await this.#openPool().run([chunk], isPatient ? this.#patience : undefined);
     } catch (error) {
       if (this.#closed || chunk.failed) return;
       if (isSuspect) {
-        this.#confirmed.add(chunk.lane);
+        this.#slowDown(chunk.lane);
         this.#events.onPoisonMessage(chunk);
       } else this.addFailed(chunk, (error instanceof BatchFailure && error.place) || NOWHERE);
       this.#onError(error);
       return;
     }
     this.#events.onVerdict(chunk, verdict);
+  }
+
+  /** ms that a suspect may take: while many connections wait, they share the time. */
+  get #patience(): number {
+    return this.#timeout / Math.max(1, this.#waiting.size / FEW_CONNECTIONS);
+  }
+
+  #slowDown(lane: Lane): void {
+    const now = performance.now();
+    const before = this.#offenders.get(lane);
+    const isForgiven = before === undefined || now - before.notBefore > FORGIVEN_AFTER;
+    const [shortest, longest] = PAUSES;
+    const pause = isForgiven ? shortest * this.#timeout : Math.min(before.pause * 2, longest * this.#timeout);
+    this.#offenders.set(lane, { pause, notBefore: now + pause });
   }
 
   /** Made when it is first needed. That it cannot start says nothing of the chunk, which waits for it. */

@@ -28,6 +28,8 @@ export interface ParserSettings {
 export interface WorkerSettings extends ParserSettings {
   /** Where the worker says that it is busy; see watchdog.ts. */
   readonly watch: SharedArrayBuffer;
+  /** Whether the worker leaves the processor to other threads, where they want it. */
+  readonly isBackground: boolean;
 }
 
 /** Ranges of whole messages to validate, each from one connection. */
@@ -102,10 +104,15 @@ export interface Verdict {
   readonly matched: number;
   /** Names of types whose pattern took a message that the slow path judges otherwise, one for each. */
   readonly mismatches: readonly string[];
+  /** Ranges of which a single message took longer than {@link SLOW_MESSAGE}, by their index. */
+  readonly slowRanges: readonly number[];
   /** Layouts that the worker has learned patterns for since its last verdict, and those that it has dropped. */
   readonly layoutsLearned: number;
   readonly layoutsDropped: number;
 }
+
+/** ms beyond which a message is slow: a hundred times what one of ordinary size takes on the slow path. */
+export const SLOW_MESSAGE = 50;
 
 /**
  * Fields of a range in {@link Verdict.chunks}. Ends are exclusive; a range starts where the one before ended.

@@ -81,6 +81,12 @@ export class Watchdog {
     return hung;
   }
 
+  /** How many of the workers have started. */
+  countStarted(workers: readonly { readonly threadId: number }[]): number {
+    const threads = this.#seen.map((_, index) => this.#field(index * SLOT.SIZE, SLOT.THREAD));
+    return workers.filter(({ threadId }) => threads.includes(threadId)).length;
+  }
+
   /** Where the worker is, or was when it ended, that has begun with a batch. Ask before its slot is freed. */
   locate(task: number): Place | undefined {
     for (let at = 0; at < this.#slots.length; at += SLOT.SIZE) {

@@ -29,6 +29,8 @@ export interface WorkerPoolOptions {
   readonly maxDetailedRejections?: () => number;
   /** Whether a worker may wait for small batches and take them directly: see handoff.ts. */
   readonly handsOver: boolean;
+  /** Whether the workers leave the processor to other threads, where they want it; default: no. */
+  readonly isBackground?: boolean;
   /** Called when a worker fails, and when the pool cannot be built. */
   readonly onError: (error: unknown) => void;
 }
@@ -38,12 +40,12 @@ const BOOT_TIMEOUT = 30_000;
 /** Delay before a pool that failed to start is recreated: exponential back-off, 100 ms to 5 s. */
 const RESTART_DELAYS = [100, 5000] as const;
 /** Interval between checks of the workers, in ms. */
-const CHECK_INTERVAL = 50;
+const CHECK_INTERVAL = 30;
 /**
  * Time limit for one message while other messages wait behind it, in ms, plus ms per byte: ten times what a regular message
  * of 1 MB takes on the slow path, measured. A message that exceeds it is retried in the quarantine worker.
  */
-const SOFT_TIMEOUT = { BASE: 200, PER_BYTE: 0.0005 } as const;
+const SOFT_TIMEOUT = { BASE: 120, PER_BYTE: 0.0005 } as const;
 /** The largest batch number; numbering restarts after it. */
 const MAX_TASK = 0x7fffffff;
 /**
@@ -88,8 +90,8 @@ export class WorkerPool {
   /** Batches that were posted and are not answered. */
   #posted = 0;
   #lastTask = 0;
-  /** Numbers of the batches that may take the whole `validationTimeout` with each message. */
-  readonly #patient = new Set<number>();
+  /** By its number, how long a batch may take for a message, in ms, where that is longer than usual. */
+  readonly #patience = new Map<number, number>();
   #fitInARow = 0;
   /** Set once the present pool has answered. */
   #isReady = false;
@@ -106,9 +108,9 @@ export class WorkerPool {
     this.#watchdog = new Watchdog(options.threads, options.validationTimeout);
   }
 
-  /** Workers that live and have started. */
+  /** Workers that have started. */
   get threads(): number {
-    return this.#isReady ? (this.#piscina?.threads.length ?? 0) : 0;
+    return this.#isReady ? this.#watchdog.countStarted(this.#piscina?.threads ?? []) : 0;
   }
 
   /** How often the whole pool was built anew, since the start. */
@@ -143,11 +145,11 @@ export class WorkerPool {
 
   /**
    * Has a worker validate a batch.
-   * @param isPatient whether a message may take the whole `validationTimeout`; default: no, others wait for the worker
+   * @param patience ms that a message may take, up to `validationTimeout`; default: little, others wait for the worker
    * @throws BatchFailure when the worker fails; `NOT_RUNNING` when the pool is closed
    */
-  async run(batch: readonly FrameRange[], isPatient = false): Promise<Verdict> {
-    return (await this.#handOver(batch)) ?? this.#post(await this.#readyPool(), batch, isPatient);
+  async run(batch: readonly FrameRange[], patience?: number): Promise<Verdict> {
+    return (await this.#handOver(batch)) ?? this.#post(await this.#readyPool(), batch, patience);
   }
 
   async #readyPool(): Promise<Pool> {
@@ -169,14 +171,14 @@ export class WorkerPool {
     return verdict;
   }
 
-  async #post(piscina: Pool, batch: readonly FrameRange[], isPatient: boolean): Promise<Verdict> {
+  async #post(piscina: Pool, batch: readonly FrameRange[], patience: number | undefined): Promise<Verdict> {
     const { threads, maxDetailedRejections } = this.#options;
     // Or Piscina might give it to the worker that waits: only one that has nothing at all comes before that.
     if (this.#posted > 0 || threads === 1) this.#handoff?.leave();
     this.#posted++;
     this.#lastTask = (this.#lastTask % MAX_TASK) + 1;
     const task = this.#lastTask;
-    if (isPatient) this.#patient.add(task);
+    if (patience !== undefined) this.#patience.set(task, patience);
     try {
       const verdict = await piscina.run(batchTask(batch, maxDetailedRejections?.(), task));
       const isKnown = verdict.matched * FRAME.SIZE === verdict.frames.length;
@@ -186,7 +188,7 @@ export class WorkerPool {
     } catch (error) {
       throw new BatchFailure(error, this.#watchdog.locate(task));
     } finally {
-      this.#patient.delete(task);
+      this.#patience.delete(task);
       this.#posted--;
     }
   }
@@ -215,7 +217,7 @@ export class WorkerPool {
   }
 
   async #build(): Promise<void> {
-    const { threads, concurrentTasksPerWorker, settings, onError } = this.#options;
+    const { threads, concurrentTasksPerWorker, settings, isBackground = false, onError } = this.#options;
     const piscina: Pool = new Piscina({
       filename: new URL('../worker/worker.js', import.meta.url).href,
       minThreads: threads,
@@ -233,6 +235,7 @@ export class WorkerPool {
       workerData: {
         ...settings,
         watch: this.#watchdog.memory,
+        isBackground,
       } satisfies WorkerSettings,
     });
     this.#piscina = piscina;
@@ -273,8 +276,8 @@ export class WorkerPool {
 
   readonly #timeoutFor = (task: number, bytes: number): number => {
     const { validationTimeout } = this.#options;
-    if (this.#patient.has(task)) return validationTimeout;
-    return Math.min(validationTimeout, SOFT_TIMEOUT.BASE + SOFT_TIMEOUT.PER_BYTE * bytes);
+    const little = SOFT_TIMEOUT.BASE + SOFT_TIMEOUT.PER_BYTE * bytes;
+    return Math.min(validationTimeout, Math.max(little, this.#patience.get(task) ?? 0));
   };
 
   async #rebuild(): Promise<void> {

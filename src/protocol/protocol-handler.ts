@@ -428,7 +428,8 @@ export class ProtocolHandler<P extends Peer> {
     connection.line += lines;
     const failures = (this.#failures.get(connection) ?? 0) + 1;
     this.#failures.set(connection, failures);
-    if (failures <= MAX_FAILED_CHUNKS || !connection.isOpen) return;
+    const isTooMuch = failures > MAX_FAILED_CHUNKS || connection.lane.isGivenUp;
+    if (!isTooMuch || !connection.isOpen) return;
     void connection.disconnect('VALIDATION_FAILED');
     connection.lane.abandon();
   }

@@ -11,6 +11,7 @@ import {
   type RefusalDetails,
   RUN,
   RunKind,
+  SLOW_MESSAGE,
   type Verdict,
 } from '../dispatch/verdict.js';
 import type { WireErrorCode } from '../errors.js';
@@ -54,6 +55,9 @@ export class BatchValidator implements FrameSink {
   #addresses: MessageAddress[] = [];
   #matched = 0;
   #mismatches: string[] = [];
+  #slowRanges: number[] = [];
+  /** When the present message was reached that is looked at one by one, in ms of the monotonic clock; 0: none was. */
+  #reachedAt = 0;
   /** What the patterns have counted up to the latest verdict. */
   #layoutsLearned = 0;
   #layoutsDropped = 0;
@@ -128,7 +132,15 @@ export class BatchValidator implements FrameSink {
   }
 
   onSlowPath(start: number, end: number): void {
+    const now = performance.now();
+    this.#noteIfSlow(now);
+    this.#reachedAt = now;
     this.#onProgress(this.#chunk, start, end);
+  }
+
+  #noteIfSlow(now: number): void {
+    if (this.#reachedAt === 0 || now - this.#reachedAt <= SLOW_MESSAGE) return;
+    if (this.#slowRanges.at(-1) !== this.#chunk) this.#slowRanges.push(this.#chunk);
   }
 
   get wantsIssues(): boolean {
@@ -180,9 +192,11 @@ export class BatchValidator implements FrameSink {
       this.#rangeEnd = end;
       this.#activeJobs = NO_HEARTBEAT;
       this.#refused = 0;
+      this.#reachedAt = 0;
       this.#onProgress(this.#chunk, 0, 0);
       const lines = parse(this.#bytes, ranges[at + 1] ?? 0, end);
       if (lines === undefined) return false;
+      if (this.#reachedAt !== 0) this.#noteIfSlow(performance.now());
       this.#closeRun();
       this.#firstJob = this.#jobs.length / JOB.SIZE;
       this.#chunks.push4(this.#runs.length / RUN.SIZE, this.#firstJob, lines, this.#activeJobs);
@@ -253,6 +267,7 @@ export class BatchValidator implements FrameSink {
       addresses: this.#addresses,
       matched: this.#matched,
       mismatches: this.#mismatches,
+      slowRanges: this.#slowRanges,
       layoutsLearned: layoutsLearned - this.#layoutsLearned,
       layoutsDropped: layoutsDropped - this.#layoutsDropped,
     };
@@ -283,6 +298,7 @@ export class BatchValidator implements FrameSink {
     this.#addresses = [];
     this.#matched = 0;
     this.#mismatches = [];
+    this.#slowRanges = [];
     this.#accepted.fill(0);
     this.#chunk = 0;
     this.#frame = 0;

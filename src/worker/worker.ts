@@ -1,6 +1,8 @@
 // A validation worker: what Piscina runs in each of its threads. Loads the schemas once, then answers
 // each batch with a verdict. Synchronous throughout: one batch is done before the next begins.
 
+import './lower-priority.js';
+
 import { threadId, workerData } from 'node:worker_threads';
 import { move, transferableSymbol, valueSymbol } from 'piscina';
 import type { BatchTask, HandoffTask, Verdict, WorkerSettings } from '../dispatch/verdict.js';

@@ -124,6 +124,41 @@ test('connections that shared a batch with a message that hangs, or waited behin
   expect(manager.isHealthy()).toBe(true);
 });
 
+test('a wave of messages that hang keeps no other connection waiting for what becomes of them', async () => {
+  const { connect } = await startBroker({
+    ...withoutPatterns,
+    validationTimeout: 3_600_000,
+    drainTimeout: 1,
+  });
+  const bad = await Promise.all(Array.from({ length: 6 }, connect));
+  const good = await Promise.all(Array.from({ length: 10 }, connect));
+  await Promise.all([...bad, ...good].map((peer) => peer.settled()));
+  for (const peer of bad) peer.write(line({ type: 'stuck' }));
+  for (const peer of good) peer.write(line(VALID.heartbeat));
+  await Promise.all(good.map((peer) => peer.settled()));
+  expect([...bad, ...good].flatMap(({ errors }) => errors)).toEqual([]);
+});
+
+test('a connection that keeps hanging validators waits ever longer, and others in quarantine go first', async () => {
+  const { manager, connect } = await startBroker({ ...withoutPatterns, validationTimeout: 500 });
+  const subscriber = await (await connect()).subscribe();
+  const [bad, unlucky] = [await connect(), await connect()];
+  unlucky.write(line({ type: 'deadly' }));
+  await unlucky.next('error');
+  for (const count of [1, 2]) {
+    bad.write(line({ type: 'stuck' }));
+    await until(() => bad.errors.length === count);
+  }
+  let failures = 0;
+  manager.on('pool_error', () => failures++);
+  // Both are suspect still. What the second says comes later, and is looked at first.
+  bad.write(line({ type: 'stuck' }));
+  unlucky.write(harmless(1));
+  await subscriber.next('harmless');
+  expect(failures).toBe(0);
+  await until(() => bad.errors.length === 3);
+});
+
 test('a connection that keeps hanging validators takes one worker from the others, and is closed', async () => {
   const { manager, connect } = await startBroker({ ...withoutPatterns, validationTimeout: 50 });
   const bad = await connect();

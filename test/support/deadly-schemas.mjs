@@ -10,6 +10,7 @@ export const schemas = {
   looping: type('looping'),
   stuck: type('stuck'),
   harmless: type('harmless'),
+  slow: type('slow'),
   // Hidden from whoever looks for async functions: the refinement rejects when nobody waits for it any more.
   promising: type('promising').superRefine(() => Promise.reject(new Error('rejected later'))),
 };
@@ -31,6 +32,10 @@ export const rules = {
     for (;;) {
       // Until the watchdog ends the thread.
     }
+  },
+  // As long as a message may take before others are no longer kept waiting for it, or nearly.
+  slow() {
+    for (const end = performance.now() + 60; performance.now() < end; );
   },
   // As looping, but leaves the processor to others.
   stuck() {

@@ -1,3 +1,5 @@
+import { readdirSync } from 'node:fs';
+import { getPriority } from 'node:os';
 import { SlabPool } from 'sluice';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { pythonDumps } from '#bench/layouts.js';
@@ -81,6 +83,31 @@ describe('batches', () => {
     expect(settled).toHaveLength(96);
     // Three would do for 96 messages.
     expect(dispatcher.statistics.batches).toBeGreaterThan(5);
+  });
+
+  test('a connection counts as slow once a single message of its took long', async () => {
+    const schemas = new URL('../../support/deadly-schemas.mjs', import.meta.url);
+    const settings = { ...LIGHT_SETTINGS, schemas: schemas.href };
+    const { dispatcher, lane, submit } = await createDispatcher({ settings });
+    submit(line({ type: 'harmless' }).repeat(1000));
+    await dispatcher.idle();
+    expect(lane.slowUntil).toBe(0);
+    submit(line({ type: 'slow' }));
+    await dispatcher.idle();
+    expect(lane.slowUntil).toBeGreaterThan(performance.now());
+  });
+
+  test('one connection too many in quarantine is given up at once', async () => {
+    const schemas = new URL('../../support/deadly-schemas.mjs', import.meta.url).href;
+    const { dispatcher, lane, settled, submit } = await createDispatcher({
+      settings: { ...LIGHT_SETTINGS, schemas },
+      maxQuarantined: 0,
+    });
+    submit(line({ type: 'deadly' }));
+    await dispatcher.idle();
+    expect(settled.map(({ failed }) => failed)).toEqual([true]);
+    expect(lane).toMatchObject({ isGivenUp: true, pendingBytes: 0, suspectUntil: 0 });
+    expect(dispatcher.statistics).toMatchObject({ failedChunks: 1, retries: 1 });
   });
 
   test('while the workers are busy, batches grow up to their limit', async () => {
@@ -173,6 +200,24 @@ describe('checking on the main thread', () => {
     }
   });
 });
+
+test.runIf(process.platform === 'linux')(
+  'a worker of the quarantine has a lower priority than all other threads',
+  async () => {
+    const schemas = new URL('../../support/deadly-schemas.mjs', import.meta.url).href;
+    const { dispatcher, submit } = await createDispatcher({ settings: { ...LIGHT_SETTINGS, schemas } });
+    const niceness = () =>
+      readdirSync('/proc/self/task')
+        .map((thread) => getPriority(Number(thread)))
+        .filter((nice) => nice !== getPriority());
+    expect(niceness()).toEqual([]);
+    submit(line({ type: 'deadly' }));
+    await until(() => niceness().length > 0);
+    expect(Math.min(...niceness())).toBeGreaterThan(getPriority());
+    await dispatcher.idle();
+    expect(dispatcher.statistics.failedChunks).toBe(1);
+  },
+);
 
 describe('handing small batches over', () => {
   async function startTrickle(options: Parameters<typeof startBroker>[0]) {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { MessageParser, MessageRegistry, MessageValidator } from 'sluice';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import * as z from 'zod';
 import {
   CHUNK,
@@ -205,11 +205,32 @@ describe('frames', () => {
 
 test('no parsed message is in a verdict: flat arrays, and details of the refused', () => {
   const { verdict } = validate(new Traffic({ seed: 3 }).block(2000).toString());
-  const { refusals, addresses, matched, mismatches, layoutsLearned, layoutsDropped, ...arrays } = verdict;
-  expect([matched, mismatches, layoutsLearned, layoutsDropped]).toEqual([0, [], 0, 0]);
+  const { refusals, addresses, matched, mismatches, slowRanges, layoutsLearned, layoutsDropped, ...arrays } =
+    verdict;
+  expect([matched, mismatches, slowRanges, layoutsLearned, layoutsDropped]).toEqual([0, [], [], 0, 0]);
   for (const array of Object.values(arrays)) expect(array).toBeInstanceOf(Uint32Array);
   expect([refusals, addresses]).toEqual([[], []]);
   expect([...verdict.accepted].reduce((sum, count) => sum + count)).toBe(2000);
+});
+
+test('ranges with a message that takes long are told, those with many that do not are not', () => {
+  const clock = vi.spyOn(performance, 'now').mockReturnValue(1);
+  onTestFinished(() => clock.mockRestore());
+  const timed = z.looseObject({ type: z.literal('timed'), ms: z.number() });
+  const rule = ({ ms }: z.infer<typeof timed>) => void clock.mockReturnValue(performance.now() + ms);
+  const registry = new MessageRegistry({ schemas: { timed }, rules: { timed: rule } });
+  const validator = new MessageValidator({ registry });
+  const batches = new BatchValidator(new MessageParser({ validator }), NEWLINE);
+  const message = (ms: number) => line({ type: 'timed', ms });
+  const many = message(40).repeat(10);
+  const { verdict } = validateWith(batches, [
+    many,
+    message(1) + message(60) + message(1),
+    '{}\n',
+    message(60),
+  ]);
+  expect(verdict.slowRanges).toEqual([1, 3]);
+  expect(validateWith(batches, [many]).verdict.slowRanges).toEqual([]);
 });
 
 test('the numbers of a few messages are plain arrays of integers, those of many views of one buffer', () => {
