@@ -21,7 +21,7 @@ const client = new SluiceClient({
 });
 client.on('connected', () => console.log('connected'));
 client.on('disconnected', ({ error }) => console.log(`disconnected: ${error.code}`));
-client.on('refused', ({ code, messageType }) => console.error(`refused: ${code} ${messageType ?? ''}`));
+client.on('rejected', ({ code, messageType }) => console.error(`rejected: ${code} ${messageType ?? ''}`));
 client.on('message', (event) => {
   if (event.is('token_refresh_response')) console.log('a new token');
   if (event.is('shutdown')) stop();

@@ -33,7 +33,7 @@ server.router.registerHandler('page_fetched', {
 });
 server.manager.on('rejected', ({ code, messageType, issues }) => {
   const where = issues.map(({ path, message }) => `${path} ${message}`).join('; ');
-  console.log(`refused: ${code} ${messageType ?? ''} ${where}`.trimEnd());
+  console.log(`rejected: ${code} ${messageType ?? ''} ${where}`.trimEnd());
 });
 server.on('handler_error', ({ phase, event }) => console.error(`${phase} of ${event?.type} failed`));
 

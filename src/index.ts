@@ -37,7 +37,7 @@ export {
 } from './connection/message-buffer.js';
 export { type CustomMessage, MessageEvent } from './connection/message-event.js';
 export type { PipelineTotals } from './connection/pipeline.js';
-export type { Rejection, ServerEvents, ServerState, ServerStatus } from './connection/server-events.js';
+export type { RejectedEvent, ServerEvents, ServerState, ServerStatus } from './connection/server-events.js';
 export type { Rates, ServerMetrics } from './connection/server-metrics.js';
 export { type ConnectionEvents, SocketConnection } from './connection/socket-connection.js';
 export type { DispatchStatistics } from './dispatch/dispatcher.js';
@@ -69,7 +69,7 @@ export {
 export {
   type Acceptance,
   MessageValidator,
-  type Refusal,
+  type Rejection,
   type ValidationResult,
   type ValidationStatistics,
   type ValidatorOptions,

@@ -22,7 +22,7 @@ export function measureValidation(scale: number): ValidationCost {
   const bytes = Buffer.from(lines.map((line) => `${line}\n`).join(''));
   const byPattern = new MessageParser({ patterns: new PatternSet(MessageRegistry.builtin()) });
   const bySchema = new MessageParser();
-  const sink = { onMatches() {}, onMessage() {}, onRefusal() {} };
+  const sink = { onMatches() {}, onMessage() {}, onRejection() {} };
   const ways: [keyof ValidationCost, () => void][] = [
     ['patterns', () => byPattern.parse(bytes, 0, bytes.length, sink)],
     ['slowPath', () => bySchema.parse(bytes, 0, bytes.length, sink)],

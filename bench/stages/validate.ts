@@ -24,7 +24,7 @@ export function add(bench: Bench): ReadonlyMap<string, number> {
   const registry = MessageRegistry.builtin();
   const fast = new MessageParser({ patterns: new PatternSet(registry) });
   const slow = new MessageParser();
-  const sink = { onMatches() {}, onMessage() {}, onRefusal() {} };
+  const sink = { onMatches() {}, onMessage() {}, onRejection() {} };
   const messages = new Map<string, number>();
   for (const [type, texts] of byType) {
     const bytes = Buffer.from(texts.map((line) => `${line}\n`).join(''));

@@ -9,7 +9,7 @@ import { EventStream } from './event-stream.js';
 import { schemaEntries } from './json-schemas.js';
 import { MetricsExporter } from './metrics-exporter.js';
 import { readinessOf } from './readiness.js';
-import type { RefusalLog } from './refusal-log.js';
+import type { RejectionLog } from './rejection-log.js';
 import { json, type Reply } from './reply.js';
 import type { Sample, Sampler } from './sampler.js';
 import type { ConnectionList, ConnectionRow, Snapshot, SortColumn } from './snapshot.js';
@@ -26,7 +26,7 @@ const EVENT_ROWS = 200;
 export class AdminRoutes {
   readonly #source: AdminSource;
   readonly #sampler: Sampler;
-  readonly #refusals: RefusalLog;
+  readonly #rejections: RejectionLog;
   readonly #exporter: MetricsExporter;
   readonly #events = new EventStream(() => this.#snapshot());
   /** Made once: they are the same as long as the broker runs, and large. */
@@ -44,10 +44,10 @@ export class AdminRoutes {
     '/events': (_, response) => this.#listen(response),
   };
 
-  constructor(source: AdminSource, sampler: Sampler, refusals: RefusalLog) {
+  constructor(source: AdminSource, sampler: Sampler, rejections: RejectionLog) {
     this.#source = source;
     this.#sampler = sampler;
-    this.#refusals = refusals;
+    this.#rejections = rejections;
     this.#exporter = new MetricsExporter(source);
   }
 
@@ -110,7 +110,7 @@ export class AdminRoutes {
       sample && {
         stats: sample.stats,
         connections: listOf(sample.rows, 'rateIn', EVENT_ROWS),
-        refusals: this.#refusals.latest,
+        rejections: this.#rejections.latest,
       }
     );
   }

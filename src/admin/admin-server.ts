@@ -1,5 +1,5 @@
 // The broker's window for people and monitoring: HTTP on the loopback interface or on a Unix socket, read-only. Never
-// shows anything of a message but its type, its size and the code of its refusal.
+// shows anything of a message but its type, its size and the code of its rejection.
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -10,7 +10,7 @@ import type { Peer } from '../protocol/peer.js';
 import type { RejectedMessage } from '../protocol/rejection.js';
 import { AdminRoutes } from './admin-routes.js';
 import type { AdminSource } from './admin-source.js';
-import { RefusalLog } from './refusal-log.js';
+import { RejectionLog } from './rejection-log.js';
 import { json, type Reply } from './reply.js';
 import { Sampler } from './sampler.js';
 
@@ -41,7 +41,7 @@ const SAFE_HEADERS = {
 export class AdminServer {
   readonly #address: AdminAddress;
   readonly #sampler: Sampler;
-  readonly #refusals = new RefusalLog();
+  readonly #rejections = new RejectionLog();
   readonly #routes: AdminRoutes;
   readonly #server: Server;
   #bound: AdminAddress | undefined;
@@ -56,7 +56,7 @@ export class AdminServer {
     if (parsed === undefined) throw new SluiceError('INVALID_OPTION', 'admin');
     this.#address = parsed;
     this.#sampler = new Sampler(source);
-    this.#routes = new AdminRoutes(source, this.#sampler, this.#refusals);
+    this.#routes = new AdminRoutes(source, this.#sampler, this.#rejections);
     this.#server = createServer({ ...limits }, (request, response) => {
       void this.#answer(request, response);
     });
@@ -91,9 +91,9 @@ export class AdminServer {
     await closed;
   }
 
-  /** Keeps a refused message's code and place, for the page. */
-  noteRefusal(rejection: RejectedMessage<Peer>): void {
-    this.#refusals.add(rejection);
+  /** Keeps a rejected message's code and place, for the page. */
+  recordRejection(rejection: RejectedMessage<Peer>): void {
+    this.#rejections.add(rejection);
   }
 
   async #listen(): Promise<AdminAddress> {

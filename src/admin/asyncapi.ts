@@ -20,7 +20,7 @@ const CHANNELS: readonly ChannelPlan[] = [
     title: 'What crawlers report',
     directions: 'crawler',
     operations: {
-      receiveFromCrawlers: ['receive', 'Checks each message, and answers those that it refuses'],
+      receiveFromCrawlers: ['receive', 'Checks each message, and answers those that it rejects'],
       forwardToSubscribers: ['send', 'Forwards the bytes of valid messages to those who have subscribed'],
     },
   },
@@ -43,7 +43,7 @@ const CHANNELS: readonly ChannelPlan[] = [
     name: 'replies',
     title: 'What the broker tells peers',
     directions: 'broker',
-    operations: { sendReplies: ['send', 'Answers control messages, and refused ones'] },
+    operations: { sendReplies: ['send', 'Answers control messages, and rejected ones'] },
   },
 ];
 

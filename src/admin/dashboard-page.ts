@@ -7,7 +7,7 @@ import { createRequire } from 'node:module';
 import type { Reply } from './reply.js';
 
 /** Modules of the page, each after those that it imports. */
-const SCRIPTS = ['formats.js', 'charts.js', 'bars.js', 'connection-table.js', 'refusals.js', 'page.js'];
+const SCRIPTS = ['formats.js', 'charts.js', 'bars.js', 'connection-table.js', 'rejections.js', 'page.js'];
 const STYLES = ['page.css', 'table.css'];
 
 let page: Reply | undefined;

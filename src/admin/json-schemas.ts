@@ -1,5 +1,5 @@
 // The messages as JSON Schema, from the zod schemas that check them. The business rules compare values, which JSON
-// Schema cannot say: a message that fits here may still be refused for one.
+// Schema cannot say: a message that fits here may still be rejected for one.
 
 import * as z from 'zod';
 import type { MessageRegistry, MessageType } from '../messages/message-registry.js';

@@ -23,7 +23,7 @@ interface MetricEntry {
 }
 
 /** Those that have not come yet are there from the start: a rate sees the first one, too. */
-const NO_REFUSALS = Object.fromEntries(Object.keys(WIRE_ERRORS).map((code) => [code, 0]));
+const NO_REJECTIONS = Object.fromEntries(Object.keys(WIRE_ERRORS).map((code) => [code, 0]));
 
 const COUNTERS: readonly MetricEntry[] = [
   {
@@ -34,9 +34,9 @@ const COUNTERS: readonly MetricEntry[] = [
   },
   {
     name: 'sluice_messages_rejected_total',
-    help: 'Messages refused, by error code',
+    help: 'Messages rejected, by error code',
     label: 'code',
-    figure: ({ protocol }) => ({ ...NO_REFUSALS, ...protocol.refused }),
+    figure: ({ protocol }) => ({ ...NO_REJECTIONS, ...protocol.rejected }),
   },
   {
     name: 'sluice_messages_delivered_total',
@@ -75,9 +75,9 @@ const COUNTERS: readonly MetricEntry[] = [
     figure: ({ connections }) => connections.added,
   },
   {
-    name: 'sluice_connections_refused_total',
+    name: 'sluice_connections_rejected_total',
     help: 'Connections that found maxConnections reached',
-    figure: ({ connections }) => connections.refused,
+    figure: ({ connections }) => connections.rejected,
   },
   {
     name: 'sluice_pattern_matches_total',

@@ -115,7 +115,7 @@ export class Sampler {
       interval,
       totals: counters.totals,
       accepted: counters.accepted,
-      refused: protocol.refused,
+      rejected: protocol.rejected,
       dropped: metrics.totals.dropped,
       latency: { p50: of(0.5), p90: of(0.9), p99: of(0.99) },
       connections: {
@@ -123,7 +123,7 @@ export class Sampler {
         capacity: connections.capacity,
         byRole: connections.byRole,
         byState: connections.byState,
-        refused: connections.refused,
+        rejected: connections.rejected,
         slow: rows.filter(({ isSlow }) => isSlow).length,
         pendingBytes: rows.reduce((sum, { pendingBytes }) => sum + pendingBytes, 0),
       },
@@ -155,7 +155,7 @@ function countersOf({ totals, protocol, latency, dispatch }: ServerMetrics, at: 
       bytesReceived,
       messagesSent,
       bytesSent,
-      messagesRefused: sumOf(protocol.refused),
+      messagesRejected: sumOf(protocol.rejected),
       messagesDropped,
     },
     accepted: protocol.accepted,
@@ -170,7 +170,7 @@ function ratesOf(
   now: Counters,
   before: Counters | undefined,
 ): BrokerStats['rates'] {
-  if (before === undefined) return { ...rates, messagesRefused: 0, messagesDropped: 0, byType: {} };
+  if (before === undefined) return { ...rates, messagesRejected: 0, messagesDropped: 0, byType: {} };
   const seconds = (now.at - before.at) / 1000;
   const rate = (field: keyof BrokerStats['totals']) => (now.totals[field] - before.totals[field]) / seconds;
   return {
@@ -178,7 +178,7 @@ function ratesOf(
     bytesReceived: rate('bytesReceived'),
     messagesSent: rate('messagesSent'),
     bytesSent: rate('bytesSent'),
-    messagesRefused: rate('messagesRefused'),
+    messagesRejected: rate('messagesRejected'),
     messagesDropped: rate('messagesDropped'),
     byType: Object.fromEntries(
       Object.entries(now.accepted).map(([type, count]) => [

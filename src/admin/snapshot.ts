@@ -3,7 +3,7 @@
 
 import type { Rates } from '../connection/server-metrics.js';
 import type { Readiness } from './readiness.js';
-import type { RefusalRecord } from './refusal-log.js';
+import type { RejectionRecord } from './rejection-log.js';
 
 /** The answer of `/api/stats`. */
 export interface BrokerStats {
@@ -17,18 +17,18 @@ export interface BrokerStats {
   readonly health: string;
   /** Over `interval`. */
   readonly rates: Rates & {
-    readonly messagesRefused: number;
+    readonly messagesRejected: number;
     readonly messagesDropped: number;
     /** Accepted messages, by type. */
     readonly byType: Readonly<Record<string, number>>;
   };
   /** What the rates are about: the time since the sample before. */
   readonly interval: number;
-  readonly totals: Rates & { readonly messagesRefused: number; readonly messagesDropped: number };
+  readonly totals: Rates & { readonly messagesRejected: number; readonly messagesDropped: number };
   /** Accepted messages, by type. */
   readonly accepted: Readonly<Record<string, number>>;
-  /** Refused messages, by code. */
-  readonly refused: Readonly<Record<string, number>>;
+  /** Rejected messages, by code. */
+  readonly rejected: Readonly<Record<string, number>>;
   /** Dropped messages, by overflow policy; `closed`: their peer had gone. */
   readonly dropped: Readonly<Record<string, number>>;
   /** From receipt to verdict, over `interval`; null when nothing came. */
@@ -38,7 +38,7 @@ export interface BrokerStats {
     readonly capacity: number;
     readonly byRole: Readonly<Record<string, number>>;
     readonly byState: Readonly<Record<string, number>>;
-    readonly refused: number;
+    readonly rejected: number;
     readonly slow: number;
     /** Bytes that wait for all peers. */
     readonly pendingBytes: number;
@@ -90,7 +90,7 @@ export interface ConnectionRow {
   readonly rateIn: number;
   readonly rateOut: number;
   readonly messagesReceived: number;
-  readonly messagesRefused: number;
+  readonly messagesRejected: number;
   readonly messagesSent: number;
   readonly messagesDropped: number;
   readonly bytesReceived: number;
@@ -121,5 +121,5 @@ export interface ConnectionList {
 export interface Snapshot {
   readonly stats: BrokerStats;
   readonly connections: ConnectionList;
-  readonly refusals: readonly RefusalRecord[];
+  readonly rejections: readonly RejectionRecord[];
 }

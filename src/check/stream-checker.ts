@@ -11,10 +11,10 @@ import { type Chunk, Lane } from '../dispatch/lane.js';
 import {
   CHUNK,
   type ParserSettings,
-  type RefusedFrame,
+  type RejectedFrame,
   RUN,
   RunKind,
-  refusedFrame,
+  rejectedFrame,
   type Verdict,
 } from '../dispatch/verdict.js';
 import type { WireErrorCode } from '../errors.js';
@@ -23,7 +23,7 @@ import { SlabPool } from '../memory/slab-pool.js';
 import type { Issue } from '../messages/issues.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 
-/** One refused message. Holds nothing of what it says. */
+/** One rejected message. Holds nothing of what it says. */
 export interface Finding {
   /** Line of the stream in which the message begins, counted from 1. */
   readonly line: number;
@@ -35,7 +35,7 @@ export interface Finding {
 
 /** What a checker tells. */
 export interface CheckListener {
-  /** A message was refused. They come in the order of the stream. */
+  /** A message was rejected. They come in the order of the stream. */
   onFinding(finding: Finding): void;
   /** A worker failed; its messages are tried again. */
   onWorkerError(error: unknown): void;
@@ -206,28 +206,28 @@ export class StreamChecker {
     const at = chunk.index * CHUNK.SIZE;
     const from = chunk.index === 0 ? 0 : (verdict.chunks[at - CHUNK.SIZE + CHUNK.RUN_END] ?? 0);
     const to = verdict.chunks[at + CHUNK.RUN_END] ?? 0;
-    if (verdict.refusals.length > 0) {
+    if (verdict.rejections.length > 0) {
       for (let run = from; run < to; run++) this.#reportRun(verdict, run * RUN.SIZE);
     }
     this.#line += verdict.chunks[at + CHUNK.LINES] ?? 0;
   }
 
   #reportRun(verdict: Verdict, at: number): void {
-    if (verdict.runs[at + RUN.KIND] !== RunKind.REFUSED) return;
+    if (verdict.runs[at + RUN.KIND] !== RunKind.REJECTED) return;
     const first = verdict.runs[at + RUN.FIRST] ?? 0;
     const end = first + (verdict.runs[at + RUN.COUNT] ?? 0);
     for (let frame = first; frame < end; frame++) {
-      const refusal = refusedFrame(verdict, frame);
-      if (refusal !== undefined) this.#report(refusal.code, refusal);
+      const rejection = rejectedFrame(verdict, frame);
+      if (rejection !== undefined) this.#report(rejection.code, rejection);
     }
   }
 
-  #report(code: WireErrorCode, refusal?: RefusedFrame): void {
+  #report(code: WireErrorCode, rejection?: RejectedFrame): void {
     this.#onFinding({
-      line: this.#line + (refusal?.line ?? 0) + 1,
+      line: this.#line + (rejection?.line ?? 0) + 1,
       code,
-      type: refusal?.type,
-      issues: refusal?.issues ?? [],
+      type: rejection?.type,
+      issues: rejection?.issues ?? [],
     });
   }
 

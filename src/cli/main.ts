@@ -70,7 +70,7 @@ const serveCommand = program
 addConnectOptions(
   program
     .command('pub')
-    .description('send NDJSON messages; report what the broker refuses on standard error, and exit 1')
+    .description('send NDJSON messages; report what the broker rejects on standard error, and exit 1')
     .argument('[file]', 'a file, or - for standard input', '-'),
   'crawler',
 ).action(async (file: string, flags: ConnectFlags) => {
@@ -101,11 +101,11 @@ addConnectOptions(
 
 const checkCommand = program
   .command('check')
-  .description('validate NDJSON messages without a broker; exit 1 when any is refused')
+  .description('validate NDJSON messages without a broker; exit 1 when any is rejected')
   .argument('[file]', 'a file, or - for standard input', '-')
   .option('--json', 'print findings and summary as NDJSON')
   .option('--quiet', 'print nothing: the exit code tells')
-  .option('--max-errors <n>', 'stop after so many refused messages; 0: never', atLeast(0), 0)
+  .option('--max-errors <n>', 'stop after so many rejected messages; 0: never', atLeast(0), 0)
   .option(...CONFIG_FLAG)
   .action(async (file: string, flags: CheckFlags & BrokerFlags) => {
     const { check } = await import('./commands/check.js');

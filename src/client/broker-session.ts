@@ -19,7 +19,7 @@ export interface SessionListener {
   /** A forwarded message. */
   onMessage(event: ReceivedMessage): void;
   /** `error.line` counts published lines. */
-  onRefused(error: BrokerError): void;
+  onRejected(error: BrokerError): void;
   /** The socket takes more again. */
   onDrain(): void;
   /** What was read at a time has been told. */
@@ -41,7 +41,7 @@ const DEFAULT_MAX_MESSAGE = 64 * MiB;
 const LARGEST_MAX_MESSAGE = 256 * MiB;
 /** ms between two words to the broker while nothing is read. */
 const LIFE_SIGN_INTERVAL = 5000;
-/** Refusals that are followed by the end of the connection, when nothing else comes after them. */
+/** Rejections that are followed by the end of the connection, when nothing else comes after them. */
 const CLOSING_CODES = [
   'UNAUTHORIZED',
   'UNSUPPORTED_VERSION',
@@ -128,7 +128,7 @@ export class BrokerSession implements OutboxSink {
   }
 
   ping(onPong: () => void): void {
-    this.#pings.push({ line: this.say('ping', {}), onPong });
+    this.#pings.push({ line: this.sendControl('ping', {}), onPong });
   }
 
   /**
@@ -136,7 +136,7 @@ export class BrokerSession implements OutboxSink {
    * @param onWritten called when the socket has taken it, or never will
    * @returns the number of its line
    */
-  say(type: string, data: object, onWritten?: () => void): number {
+  sendControl(type: string, data: object, onWritten?: () => void): number {
     this.#socket.write(`${JSON.stringify({ type, timestamp: new Date().toISOString(), data })}\n`, onWritten);
     return this.#ledger.addOwn();
   }
@@ -145,15 +145,21 @@ export class BrokerSession implements OutboxSink {
    * Asks something. `settle` is called once, before anything is told of what came after the answer.
    * @param id what the answer repeats
    */
-  ask(type: string, data: object, answer: Answer, settle: (error?: SluiceError) => void, id?: string): void {
+  request(
+    type: string,
+    data: object,
+    answer: Answer,
+    settle: (error?: SluiceError) => void,
+    id?: string,
+  ): void {
     if (!this.isOpen) return settle(this.#closedError());
     this.#requests.add(type, answer, id, settle);
-    this.say(type, data);
+    this.sendControl(type, data);
   }
 
   /**
    * Makes sure that a broker is there which takes this client: says `hello`, or pings where there is none to say.
-   * @throws SluiceError the code with which the broker refuses, `CONNECTION_CLOSED`, `REQUEST_TIMEOUT`
+   * @throws SluiceError the code with which the broker rejects, `CONNECTION_CLOSED`, `REQUEST_TIMEOUT`
    */
   handshake(hello: MessageInputMap['hello']['data'] | undefined): Promise<void> {
     return new Promise((resolve, reject) => {
@@ -162,7 +168,7 @@ export class BrokerSession implements OutboxSink {
         this.#keepAlive.start();
         resolve();
       };
-      if (hello !== undefined) return this.ask('hello', hello, 'welcome', settle);
+      if (hello !== undefined) return this.request('hello', hello, 'welcome', settle);
       if (!this.isOpen) return settle(this.#closedError());
       this.#requests.add('ping', 'pong', undefined, settle);
       this.ping(() => this.#requests.answer('pong', undefined));
@@ -236,7 +242,7 @@ export class BrokerSession implements OutboxSink {
 
   /** Answers a ping, unless so much waits to be written that the broker does not wait for this. */
   #pong(): void {
-    if (!this.isBusy) this.say('pong', {});
+    if (!this.isBusy) this.sendControl('pong', {});
   }
 
   /** Makes sure that an answer of the broker is on its way. */
@@ -258,10 +264,10 @@ export class BrokerSession implements OutboxSink {
     // A broker that is shutting down reads no more, so it answers nothing. Any other stays if it answers.
     if (this.#closingCode === 'SHUTTING_DOWN') this.#keepAlive.stop();
     else if (this.#closingCode !== undefined) this.#pingOnce();
-    this.#requests.refuse(error);
+    this.#requests.reject(error);
     const { line, ...others } = error;
     const published = line === undefined ? undefined : this.#ledger.publishedLine(line);
-    this.#listener.onRefused(published === undefined ? others : { ...others, line: published });
+    this.#listener.onRejected(published === undefined ? others : { ...others, line: published });
   }
 
   #onPong(): void {

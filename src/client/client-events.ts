@@ -29,7 +29,7 @@ export interface ClientEvents {
   /** Another attempt is made in `delay` ms; `attempt` counts from 1. */
   reconnecting: [event: { attempt: number; delay: number }];
   /** The broker's `error` message. `line` counts the lines that were published, from 1. */
-  refused: [error: BrokerError];
+  rejected: [error: BrokerError];
   /** After `publish` has returned false: there is room again. */
   drain: [];
   /** A forwarded message as the broker sent it, without the newline. */

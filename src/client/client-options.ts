@@ -36,7 +36,7 @@ export interface ClientOptions {
   readonly maxOutboxBytes?: number | undefined;
   /**
    * ms that connecting, `hello`, `subscribe`, `requestJobs` and the flush of `close` may take; default 10,000. `Infinity`:
-   * no limit. Here as in all times, more than 2,147,483,647 is refused: no timer waits so long.
+   * no limit. Here as in all times, more than 2,147,483,647 is rejected: no timer waits so long.
    */
   readonly requestTimeout?: number | undefined;
   /**

@@ -44,7 +44,7 @@ export class ClientSubscriptions implements SubscriptionOwner {
   /**
    * Resolves when the broker has confirmed, on the present connection or a later one.
    * @param timeout ms that it may take
-   * @throws SluiceError `INVALID_OPTION`, `REQUEST_TIMEOUT`, or why the broker or the client refuses
+   * @throws SluiceError `INVALID_OPTION`, `REQUEST_TIMEOUT`, or why the broker or the client rejects
    */
   async subscribe(
     filter: SubscriptionFilter,
@@ -53,7 +53,7 @@ export class ClientSubscriptions implements SubscriptionOwner {
   ): Promise<Subscription> {
     const subscription = this.#add(filter, listener);
     const { session } = this.#host;
-    if (session !== undefined) this.#ask(session, subscription);
+    if (session !== undefined) this.#request(session, subscription);
     const timer = startTimeout(timeout, () =>
       this.#giveUp(subscription, new SluiceError('REQUEST_TIMEOUT', 'subscribe')),
     );
@@ -67,7 +67,7 @@ export class ClientSubscriptions implements SubscriptionOwner {
 
   /** Subscribes to everything on a new connection. */
   resume(session: BrokerSession): void {
-    for (const subscription of this.#subscriptions) this.#ask(session, subscription);
+    for (const subscription of this.#subscriptions) this.#request(session, subscription);
   }
 
   unsubscribe(subscription: Subscription): Promise<void> {
@@ -82,7 +82,7 @@ export class ClientSubscriptions implements SubscriptionOwner {
         if (error?.code === 'REQUEST_TIMEOUT') reject(error);
         else resolve();
       };
-      session.ask('unsubscribe', { id: subscription.id }, 'unsubscribed', settle, subscription.id);
+      session.request('unsubscribe', { id: subscription.id }, 'unsubscribed', settle, subscription.id);
       this.#host.onReadingChanged();
     });
   }
@@ -128,13 +128,13 @@ export class ClientSubscriptions implements SubscriptionOwner {
     return subscription;
   }
 
-  #ask(session: BrokerSession, subscription: Subscription): void {
+  #request(session: BrokerSession, subscription: Subscription): void {
     const settle = (error?: SluiceError): void => {
       if (error === undefined) return subscription.confirm();
       // A connection that is lost is replaced, and then it is asked for once more.
       if (session.isOpen) this.#giveUp(subscription, error);
     };
-    session.ask('subscribe', wireFilter(subscription), 'subscribed', settle, subscription.id);
+    session.request('subscribe', wireFilter(subscription), 'subscribed', settle, subscription.id);
     this.#host.onReadingChanged();
   }
 
@@ -154,7 +154,7 @@ export class ClientSubscriptions implements SubscriptionOwner {
 }
 
 function wants({ types = ['*'], jobIds, crawlerIds }: SubscriptionFilter, event: ReceivedMessage): boolean {
-  // Applications' messages are never for subscribers, and refused ones only for those that name them.
+  // Applications' messages are never for subscribers, and rejected ones only for those that name them.
   if (Object.hasOwn(appSchemas, event.type)) return false;
   if (event.type === REJECTED) return types.includes(REJECTED);
   if (!types.some((pattern) => matchesType(pattern, event.type))) return false;

@@ -45,7 +45,7 @@ export class Heartbeats {
 
   #beat(): void {
     if (this.#isWaiting) return;
-    const data = this.#ask();
+    const data = this.#read();
     if (data === undefined) return;
     this.#isWaiting = true;
     this.#send(data, () => {
@@ -54,7 +54,7 @@ export class Heartbeats {
   }
 
   /** What to tell; nothing this time when the application's function throws. */
-  #ask(): HeartbeatData | undefined {
+  #read(): HeartbeatData | undefined {
     try {
       return this.#options.fields();
     } catch (error) {

@@ -11,7 +11,7 @@ export class LineNumberMap {
   /** Published lines before this connection. */
   readonly #offset: number;
   #lines = 0;
-  /** The client's own lines that a refusal may still count in, in order. */
+  /** The client's own lines that a rejection may still count in, in order. */
   #own: Run[] = [];
   /** The client's own lines before those. */
   #ownBefore = 0;
@@ -36,7 +36,7 @@ export class LineNumberMap {
     return line;
   }
 
-  /** All refusals up to this line have come: what is needed only for them can be forgotten. */
+  /** All rejections up to this line have come: what is needed only for them can be forgotten. */
   settle(line: number): void {
     while (this.#own[0] !== undefined && this.#own[0].first <= line) {
       const run = this.#own[0];

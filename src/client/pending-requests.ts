@@ -1,4 +1,4 @@
-// What a client has asked the broker on one connection, until it is answered, refused or given up.
+// What a client has asked the broker on one connection, until it is answered, rejected or given up.
 
 import { SluiceError, WIRE_ERRORS, type WireErrorCode } from '../errors.js';
 import type { MessageMap } from '../messages/messages.js';
@@ -57,9 +57,9 @@ export class PendingRequests {
     this.#take((request) => request.answer === answer && request.id === id)?.settle();
   }
 
-  /** The broker has refused something. It refuses requests in the order they were made, and names their type. */
-  refuse(error: MessageMap['error']['data']): void {
-    this.#take(({ type }) => type === error.messageType)?.settle(refusal(error));
+  /** The broker has rejected something. It rejects requests in the order they were made, and names their type. */
+  reject(error: MessageMap['error']['data']): void {
+    this.#take(({ type }) => type === error.messageType)?.settle(rejection(error));
   }
 
   /** No answer can come any more. */
@@ -73,8 +73,8 @@ export class PendingRequests {
   }
 }
 
-/** What the broker refuses with, as an error. */
-export function refusal({ code, issues }: MessageMap['error']['data']): SluiceError {
+/** What the broker rejects with, as an error. */
+export function rejection({ code, issues }: MessageMap['error']['data']): SluiceError {
   const detail = (issues ?? []).map(({ path, message }) => `${path} ${message}`).join('; ');
   return new SluiceError(wireCode(code), detail);
 }

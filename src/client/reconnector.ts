@@ -12,7 +12,7 @@ export interface KeeperListener {
   readonly confirmedLines: number;
   /** A forwarded message. */
   onMessage(event: ReceivedMessage): void;
-  onRefused(error: BrokerError): void;
+  onRejected(error: BrokerError): void;
   /** The socket takes more again. */
   onDrain(): void;
   /** What was read at a time has been told. */
@@ -28,7 +28,7 @@ export interface KeeperListener {
   onGivenUp(error: SluiceError): void;
 }
 
-/** Refusals that another attempt would only repeat. */
+/** Rejections that another attempt would only repeat. */
 const FINAL_CODES = new Set(['UNAUTHORIZED', 'UNSUPPORTED_VERSION', 'SCHEMA_VIOLATION', 'RULE_VIOLATION']);
 /** ms that a broker which is shutting down may take to close, before the client does. */
 const SHUTDOWN_GRACE = 30_000;
@@ -54,7 +54,7 @@ export class Reconnector {
     this.#backoff = new Backoff(options.reconnect ?? { initialDelay: 0, maxDelay: 0 });
     this.#events = {
       onMessage: (event) => listener.onMessage(event),
-      onRefused: (error) => this.#onRefused(error),
+      onRejected: (error) => this.#onRejected(error),
       onDrain: () => listener.onDrain(),
       onRead: () => listener.onRead(),
       onClosed: (session, error) => this.#onClosed(session, error),
@@ -74,7 +74,7 @@ export class Reconnector {
   /**
    * Makes a connection.
    * @throws SluiceError `CONNECTION_FAILED`, `REQUEST_TIMEOUT`, `CONNECTION_CLOSED`, `PROTOCOL_ERROR`, or the code with which the
-   *   broker refuses
+   *   broker rejects
    */
   async open(): Promise<void> {
     const { address, hello } = this.#options;
@@ -109,14 +109,14 @@ export class Reconnector {
     this.#session = undefined;
   }
 
-  #onRefused(error: BrokerError): void {
+  #onRejected(error: BrokerError): void {
     if (error.code === 'SHUTTING_DOWN' && this.#session !== undefined) {
       const session = this.#session;
       clearTimeout(this.#graceTimer);
       this.#graceTimer = setTimeout(() => session.destroy(), SHUTDOWN_GRACE);
       this.#listener.onShutdown();
     }
-    this.#listener.onRefused(error);
+    this.#listener.onRejected(error);
   }
 
   #onClosed(session: BrokerSession, error: SluiceError): void {

@@ -15,7 +15,7 @@ import { ClientOutbox } from './client-outbox.js';
 import { ClientSubscriptions } from './client-subscriptions.js';
 import { Heartbeats } from './heartbeats.js';
 import { type JobMessage, JobRequests } from './job-requests.js';
-import { refusal } from './pending-requests.js';
+import { rejection } from './pending-requests.js';
 import {
   type CustomPublishedMessage,
   type PublishedMessage,
@@ -32,7 +32,7 @@ import { checkTimeout, within } from './timeouts.js';
  *
  * What is published is kept in an outbox until the broker has confirmed that it has read and checked it, and sent
  * again after a reconnection if it has not: from client to broker, delivery is **at least once, in order**. So after a
- * reconnection, the broker may get messages twice. Confirmed does not mean accepted (refusals come as `refused`
+ * reconnection, the broker may get messages twice. Confirmed does not mean accepted (rejections come as `rejected`
  * events), nor delivered: a broker that is killed loses what it had not delivered yet, one that is stopped with
  * SIGTERM delivers what it has read; messages that nobody has subscribed to at that time go nowhere.
  *
@@ -59,14 +59,14 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
     this.#outbox = new ClientOutbox(maxOutboxBytes, () => this.#tell('drain'));
     this.#heartbeats =
       heartbeat &&
-      new Heartbeats(heartbeat, (data, done) => this.#keeper.session?.say('heartbeat', data, done));
+      new Heartbeats(heartbeat, (data, done) => this.#keeper.session?.sendControl('heartbeat', data, done));
     const outbox = this.#outbox;
     const keeper = new Reconnector(this.#options, {
       get confirmedLines() {
         return outbox.confirmedLines;
       },
       onMessage: (event) => this.#onMessage(event),
-      onRefused: (error) => this.#onRefused(error),
+      onRejected: (error) => this.#onRejected(error),
       onDrain: () => outbox.pump(),
       onRead: () => this.#updateReading(),
       onConnected: (session, isReconnect) => this.#onConnected(session, isReconnect),
@@ -105,7 +105,7 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
    * Connects. Resolves when the broker has taken the client; what was published before is sent then. From then on,
    * the client reconnects by itself. When this first attempt fails, it may be called again.
    * @throws SluiceError `CONNECTION_FAILED`, `REQUEST_TIMEOUT`, `PROTOCOL_ERROR` when what answers is no broker, the code
-   *   with which the broker refuses (such as `UNAUTHORIZED`, `MAX_CONNECTIONS`), `ALREADY_RUNNING` when it was called before, `CONNECTION_CLOSED` after `close`
+   *   with which the broker rejects (such as `UNAUTHORIZED`, `MAX_CONNECTIONS`), `ALREADY_RUNNING` when it was called before, `CONNECTION_CLOSED` after `close`
    */
   async connect(): Promise<this> {
     if (this.#state === 'closed' || this.#state === 'closing') throw new SluiceError('CONNECTION_CLOSED');
@@ -166,7 +166,7 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
 
   /**
    * Resolves when the broker has read and checked all that was published before, on this connection or a later one;
-   * the `refused` events of those messages have come then. Until then the client reads on, as in {@link drained}.
+   * the `rejected` events of those messages have come then. Until then the client reads on, as in {@link drained}.
    * @throws SluiceError why the client was closed meanwhile
    */
   flush(): Promise<void> {
@@ -179,7 +179,7 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
    * Subscribes. Resolves when the broker has confirmed; after a reconnection, the client subscribes again by itself.
    * @param filter which messages to get; default: all
    * @param listener called with each message, in place of a loop over the result
-   * @throws SluiceError `INVALID_OPTION`, `REQUEST_TIMEOUT`, `CONNECTION_CLOSED`, or the code with which the broker refuses
+   * @throws SluiceError `INVALID_OPTION`, `REQUEST_TIMEOUT`, `CONNECTION_CLOSED`, or the code with which the broker rejects
    */
   async subscribe(
     filter: SubscriptionFilter = {},
@@ -196,7 +196,7 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
    * An application may assign a job unasked, or when the time is over: then it goes to the `message` listeners. Where
    * there are none, the client keeps it, 16 at most, and the next call resolves with it at once.
    * @param timeout ms to wait, or `Infinity`; default: `requestTimeout`
-   * @throws SluiceError `REQUEST_TIMEOUT`, `CONNECTION_CLOSED`, `INVALID_OPTION`, or the code with which the broker refuses
+   * @throws SluiceError `REQUEST_TIMEOUT`, `CONNECTION_CLOSED`, `INVALID_OPTION`, or the code with which the broker rejects
    */
   async requestJobs({
     timeout = this.#options.requestTimeout,
@@ -208,7 +208,7 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
     const kept = this.#jobs.shift();
     if (kept !== undefined) return kept;
     const answer = this.#jobs.add(timeout);
-    this.#keeper.session?.say('job_request', {});
+    this.#keeper.session?.sendControl('job_request', {});
     return answer;
   }
 
@@ -251,7 +251,7 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
   #onConnected(session: BrokerSession, isReconnect: boolean): void {
     if (this.#state !== 'closing') this.#state = 'connected';
     this.#subscriptions.resume(session);
-    for (let waiting = this.#jobs.size; waiting > 0; waiting--) session.say('job_request', {});
+    for (let waiting = this.#jobs.size; waiting > 0; waiting--) session.sendControl('job_request', {});
     const resent = this.#outbox.attach(session);
     this.#updateReading();
     // An application's functions are called when all is up to date.
@@ -271,10 +271,10 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
     session?.setPaused(this.#subscriptions.isFull && !session.hasRequests && !this.#outbox.isAwaited);
   }
 
-  #onRefused(error: BrokerError): void {
+  #onRejected(error: BrokerError): void {
     // A line tells that it was published, and is not the client's own request.
-    if (error.messageType === 'job_request' && error.line === undefined) this.#jobs.close(refusal(error));
-    this.#tell('refused', error);
+    if (error.messageType === 'job_request' && error.line === undefined) this.#jobs.close(rejection(error));
+    this.#tell('rejected', error);
   }
 
   #onMessage(event: ReceivedMessage): void {

@@ -9,7 +9,7 @@ import type { ReceivedMessage } from './received-message.js';
 
 /** Which messages to get. Every field that is there must fit. */
 export interface SubscriptionFilter {
-  /** Message types; `job_*` is all that begin so, `rejected` what the broker refused. Default: `['*']`, all types. */
+  /** Message types; `job_*` is all that begin so, `rejected` what the broker rejected. Default: `['*']`, all types. */
   readonly types?: readonly string[];
   readonly jobIds?: readonly string[];
   readonly crawlerIds?: readonly string[];
@@ -40,7 +40,7 @@ const LOW_MARK = 0.5;
 
 /**
  * What `SluiceClient.subscribe` gives: `for await (const event of subscription)`. Leaving the loop unsubscribes.
- * The loop ends when the client is closed, and throws when the client gives up or the broker refuses to subscribe
+ * The loop ends when the client is closed, and throws when the client gives up or the broker rejects the subscription
  * it again. While it waits for the loop, nothing of the connection is read, for other subscriptions of its client and
  * for `requestJobs` neither. Only while the client waits for an answer of the broker, for room in its outbox, or in
  * `flush`, it reads on: then more than `maxQueuedBytes` may come to wait.

@@ -122,7 +122,7 @@ export const optionsSchema = z.strictObject({
     .min(1)
     .max(1_000_000)
     .default(1024)
-    .meta({ description: 'connections at a time; one more is refused' }),
+    .meta({ description: 'connections at a time; one more is rejected' }),
   connectionTimeout: milliseconds()
     .default(300 * SECOND)
     .meta({
@@ -168,10 +168,10 @@ export const optionsSchema = z.strictObject({
     .meta({ description: 'ms between health checks' }),
   maxMessageAge: milliseconds()
     .default(0)
-    .meta({ description: 'refuse messages older than this many ms; 0: off' }),
+    .meta({ description: 'reject messages older than this many ms; 0: off' }),
   maxClockSkew: milliseconds()
     .default(0)
-    .meta({ description: 'refuse messages more than this many ms in the future; 0: off' }),
+    .meta({ description: 'reject messages more than this many ms in the future; 0: off' }),
   maxBufferedBytes: bytes(1 * MiB, 64 * 1024 * MiB)
     .default(256 * MiB)
     .meta({ description: 'bytes received and not yet delivered, over which no more is read' }),
@@ -205,7 +205,7 @@ export const optionsSchema = z.strictObject({
     }),
   maxMessagesPerSecond: z.number().int().min(0).default(0).meta({
     description:
-      'messages a second of one connection, control messages and refused ones included, over which they are refused; 0: no limit',
+      'messages a second of one connection, control messages and rejected ones included, over which they are rejected; 0: no limit',
   }),
   maxPartialBytes: bytes(1 * MiB, 64 * 1024 * MiB)
     .default(64 * MiB)
@@ -319,13 +319,13 @@ export function resolveOptions(input: SluiceOptions): ResolvedOptions {
   if (options.heartbeatTimeout <= options.heartbeatInterval) {
     throw new SluiceError('INVALID_OPTION', 'heartbeatTimeout: must be longer than heartbeatInterval');
   }
-  refuseRemoteAdmin(options);
+  requireLocalAdmin(options);
   Object.freeze(options.workers);
   Object.freeze(options.auth);
   return Object.freeze(options);
 }
 
-function refuseRemoteAdmin({ admin, adminAllowRemote }: z.output<typeof optionsSchema>): void {
+function requireLocalAdmin({ admin, adminAllowRemote }: z.output<typeof optionsSchema>): void {
   const address = admin === undefined ? undefined : parseAdminAddress(admin);
   if (address === undefined || 'path' in address || isLoopback(address.host) || adminAllowRemote) return;
   throw new SluiceError('INVALID_OPTION', 'admin: others can reach this host; adminAllowRemote allows it');

@@ -7,7 +7,7 @@ import { SluiceError } from '../errors.js';
 const OTHERS = 0o077;
 
 /** @throws SluiceError `CONFIG_UNREADABLE` when others than its owner may read or write the file */
-export function refuseUnlessPrivate(path: string): void {
+export function requirePrivate(path: string): void {
   if ((statSync(path).mode & OTHERS) === 0) return;
   throw new SluiceError(
     'CONFIG_UNREADABLE',

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import type * as z from 'zod';
 import { describeJsonError, SluiceError } from '../errors.js';
 import { optionsSchema, type SluiceOptions } from './config.js';
-import { refuseUnlessPrivate } from './private-file.js';
+import { requirePrivate } from './private-file.js';
 
 /** One option, as the environment, the command line and the docs know it. */
 export interface OptionSpec {
@@ -88,7 +88,7 @@ export function optionsFromEnvironment(environment: NodeJS.ProcessEnv): SluiceOp
  */
 export function optionsFromFile(path: string): SluiceOptions {
   const options = readObject(path);
-  if (options.auth?.tokens !== undefined) refuseUnlessPrivate(path);
+  if (options.auth?.tokens !== undefined) requirePrivate(path);
   return options;
 }
 

@@ -17,7 +17,7 @@ export interface ConnectionContext<C> {
   readonly copied: CopiedBytes;
   readonly options: ConnectionOptions;
   /** Whether the peer has said the token that it needs, or needs none. */
-  isIn(connection: C): boolean;
+  isAuthenticated(connection: C): boolean;
   /** Whole messages have come in. */
   onFrames(connection: C, range: FrameRange): void;
   /** Messages of the connection are validated, in order. */

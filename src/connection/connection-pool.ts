@@ -31,7 +31,7 @@ export interface PoolStatistics {
   readonly added: number;
   readonly removed: number;
   /** Connections that were not let in for lack of room. */
-  readonly refused: number;
+  readonly rejected: number;
   readonly byState: Readonly<Partial<Record<ConnectionState, number>>>;
   readonly byRole: Readonly<Partial<Record<PeerRole, number>>>;
 }
@@ -58,7 +58,7 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
   #peak = 0;
   #added = 0;
   #removed = 0;
-  #refused = 0;
+  #rejected = 0;
 
   /** @param capacity connections at a time */
   constructor(capacity: number, { encode = () => undefined, onListenerError = rethrow }: PoolHooks = {}) {
@@ -89,7 +89,7 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
       peak: this.#peak,
       added: this.#added,
       removed: this.#removed,
-      refused: this.#refused,
+      rejected: this.#rejected,
       byState,
       byRole,
     };
@@ -102,7 +102,7 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
   /** Takes in a connection. False, and `pool_capacity_reached`, when the pool is full. */
   add(connection: SocketConnection): boolean {
     if (this.isFull) {
-      this.refuse();
+      this.reject();
       return false;
     }
     this.#connections.set(connection.id, connection);
@@ -113,8 +113,8 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
   }
 
   /** Counts a connection that found the pool full. */
-  refuse(): void {
-    this.#refused++;
+  reject(): void {
+    this.#rejected++;
     this.#notify('pool_capacity_reached', { capacity: this.#capacity });
   }
 
@@ -145,7 +145,10 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
 
   /** Crawlers that can take a message. */
   crawlers(): SocketConnection[] {
-    return this.filter({ role: 'crawler', where: ({ isOpen, isIn }) => isOpen && isIn });
+    return this.filter({
+      role: 'crawler',
+      where: ({ isOpen, isAuthenticated }) => isOpen && isAuthenticated,
+    });
   }
 
   filter(wanted: ConnectionFilter): SocketConnection[] {
@@ -221,7 +224,7 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
 
 /** Messages carry access tokens: they are not for peers that may not be there. */
 function onlyAuthenticated(connections: readonly SocketConnection[]): SocketConnection[] {
-  return connections.filter(({ isIn }) => isIn);
+  return connections.filter(({ isAuthenticated }) => isAuthenticated);
 }
 
 function rethrow(error: unknown): never {

@@ -36,7 +36,7 @@ export interface ConnectionMetadata {
 
 export interface ConnectionStatistics {
   readonly messagesReceived: number;
-  readonly messagesRefused: number;
+  readonly messagesRejected: number;
   readonly messagesSent: number;
   /** Forwarded messages dropped by an overflow policy, or not delivered at the end. */
   readonly messagesDropped: number;
@@ -95,7 +95,7 @@ function wallClock(monotonic: number): Date {
 
 /** What is counted of one connection. */
 export class ConnectionCounters {
-  messagesRefused = 0;
+  messagesRejected = 0;
   messagesSent = 0;
   messagesDropped = 0;
   bytesSent = 0;

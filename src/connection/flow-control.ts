@@ -65,7 +65,7 @@ export class FlowControl {
   }
 
   /** A connection has come in. */
-  admit(connection: SocketConnection): void {
+  add(connection: SocketConnection): void {
     if (this.#isPaused) connection.setPaused(PAUSE.SERVER, true);
   }
 

@@ -29,7 +29,7 @@ export interface HealthSubject {
   readonly lastHeartbeatAt: number | undefined;
   /** ms from receipt to settlement of its latest messages. */
   readonly latency: number;
-  readonly statistics: { readonly messagesReceived: number; readonly messagesRefused: number };
+  readonly statistics: { readonly messagesReceived: number; readonly messagesRejected: number };
 }
 
 export interface HealthOptions {
@@ -60,7 +60,7 @@ export interface HealthHost<S extends HealthSubject> {
 
 /** Missing this many heartbeats in a row is worth a warning. */
 const MISSED_HEARTBEATS = 2;
-/** Share of refused messages from which a connection is in trouble, and from how many messages on it counts. */
+/** Share of rejected messages from which a connection is in trouble, and from how many messages on it counts. */
 const ERROR_RATE_LIMIT = 0.1;
 const ERROR_RATE_SAMPLE = 20;
 /** ms from receipt to settlement that is too long. */
@@ -72,7 +72,7 @@ export class HealthMonitor<S extends HealthSubject> {
   readonly #now: () => number;
   readonly #listeners = new Set<(summary: HealthSummary) => void>();
   /** Counters of each connection at the check before, for the rate since. */
-  #counted = new Map<string, { received: number; refused: number }>();
+  #counted = new Map<string, { received: number; rejected: number }>();
   #timer: NodeJS.Timeout | undefined;
   #immediate: NodeJS.Immediate | undefined;
   #expectedAt = 0;
@@ -120,7 +120,7 @@ export class HealthMonitor<S extends HealthSubject> {
     const now = this.#now();
     const issues: HealthIssue[] = [];
     const connections = { healthy: 0, degraded: 0, unhealthy: 0, unknown: 0 };
-    const counted = new Map<string, { received: number; refused: number }>();
+    const counted = new Map<string, { received: number; rejected: number }>();
     for (const subject of this.#host.subjects()) {
       if (!subject.isOpen) continue;
       const found = this.#inspect(subject, now - delay, counted);
@@ -136,7 +136,7 @@ export class HealthMonitor<S extends HealthSubject> {
   #inspect(
     subject: S,
     now: number,
-    counted: Map<string, { received: number; refused: number }>,
+    counted: Map<string, { received: number; rejected: number }>,
   ): HealthIssue[] {
     const { id, lastHeartbeatAt, latency } = subject;
     const issues: HealthIssue[] = [];
@@ -170,14 +170,14 @@ export class HealthMonitor<S extends HealthSubject> {
     return issues;
   }
 
-  /** Share of refused messages since the check before; 0 when there were too few to tell. */
-  #errorRate({ id, statistics }: S, counted: Map<string, { received: number; refused: number }>): number {
+  /** Share of rejected messages since the check before; 0 when there were too few to tell. */
+  #errorRate({ id, statistics }: S, counted: Map<string, { received: number; rejected: number }>): number {
     const received = statistics.messagesReceived;
-    const refused = statistics.messagesRefused;
-    const before = this.#counted.get(id) ?? { received: 0, refused: 0 };
-    counted.set(id, { received, refused });
+    const rejected = statistics.messagesRejected;
+    const before = this.#counted.get(id) ?? { received: 0, rejected: 0 };
+    counted.set(id, { received, rejected });
     const sample = received - before.received;
-    return sample < ERROR_RATE_SAMPLE ? 0 : (refused - before.refused) / sample;
+    return sample < ERROR_RATE_SAMPLE ? 0 : (rejected - before.rejected) / sample;
   }
 
   #schedule(): void {

@@ -1,4 +1,4 @@
-// How long messages wait for their verdict, as counts by duration: cheap to note, and enough for percentiles.
+// How long messages wait for their verdict, as counts by duration: cheap to record, and enough for percentiles.
 
 /** Counts of durations. Only ever grows. */
 export interface LatencyCounts {
@@ -24,7 +24,7 @@ export class LatencyHistogram {
   }
 
   /** @param duration in ms */
-  note(duration: number): void {
+  observe(duration: number): void {
     let bucket = 0;
     while (bucket < LATENCY_BOUNDS.length && duration > (LATENCY_BOUNDS[bucket] ?? 0)) bucket++;
     this.#counts[bucket] = (this.#counts[bucket] ?? 0) + 1;
@@ -33,8 +33,8 @@ export class LatencyHistogram {
 }
 
 /**
- * The duration that this share of the noted ones does not exceed, in ms: taken evenly within its bucket, and the last
- * bound for those beyond it. `undefined` when none were noted.
+ * The duration that this share of the observed ones does not exceed, in ms: taken evenly within its bucket, and the last
+ * bound for those beyond it. `undefined` when none were observed.
  * @param share of 0 to 1
  * @param before counts of an earlier moment, to look at those since then only
  */

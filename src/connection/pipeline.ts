@@ -121,7 +121,7 @@ export class Pipeline implements ConnectionContext<SocketConnection> {
         activeCrawlers: () => pool.crawlers(),
         activeCrawler: (id) => {
           const connection = pool.get(id);
-          return connection?.isOpen && connection.isIn && connection.role === 'crawler'
+          return connection?.isOpen && connection.isAuthenticated && connection.role === 'crawler'
             ? connection
             : undefined;
         },
@@ -174,8 +174,8 @@ export class Pipeline implements ConnectionContext<SocketConnection> {
     return this.slabs.heldBytes + this.copies.slabs.heldBytes + this.copied.waiting;
   }
 
-  isIn(connection: SocketConnection): boolean {
-    return this.access.isIn(connection);
+  isAuthenticated(connection: SocketConnection): boolean {
+    return this.access.isAuthenticated(connection);
   }
 
   /**
@@ -187,7 +187,7 @@ export class Pipeline implements ConnectionContext<SocketConnection> {
     for (const connection of this.#pool) {
       this.expectHello(connection);
       const isAtWork = AT_WORK.has(connection.state) || this.subscriptions.countOf(connection) > 0;
-      if (connection.isIn || !isAtWork) continue;
+      if (connection.isAuthenticated || !isAtWork) continue;
       this.protocol.replyError(connection, 'UNAUTHORIZED');
       void connection.disconnect('UNAUTHORIZED');
     }
@@ -195,9 +195,9 @@ export class Pipeline implements ConnectionContext<SocketConnection> {
 
   /** Closes a peer that takes too long to say the `hello` that it must say. */
   expectHello(connection: SocketConnection): void {
-    if (connection.isIn) return;
+    if (connection.isAuthenticated) return;
     const close = (): void => {
-      if (connection.isIn) return;
+      if (connection.isAuthenticated) return;
       this.protocol.rejectUnauthenticated(connection);
       this.#flush();
     };
@@ -217,8 +217,8 @@ export class Pipeline implements ConnectionContext<SocketConnection> {
   onFrames(connection: SocketConnection, received: FrameRange): void {
     this.totals.bytesReceived += received.end - received.start;
     let range = received;
-    if (!connection.isIn) {
-      range = { ...received, start: this.protocol.admit(connection, received) };
+    if (!connection.isAuthenticated) {
+      range = { ...received, start: this.protocol.authenticate(connection, received) };
       this.#flush();
       if (range.start === range.end) return;
     }
@@ -229,20 +229,20 @@ export class Pipeline implements ConnectionContext<SocketConnection> {
 
   onSettled(connection: SocketConnection, chunk: Chunk): void {
     connection.latency = performance.now() - chunk.receivedAt;
-    this.latency.note(connection.latency);
+    this.latency.observe(connection.latency);
     this.protocol.settle(connection, chunk);
     this.flow.updateConnection(connection);
   }
 
   onPartial(connection: SocketConnection, bytes: number): void {
     this.partials.update(connection, bytes);
-    if (bytes <= MAX_CONTROL_BYTES || connection.isIn) return;
+    if (bytes <= MAX_CONTROL_BYTES || connection.isAuthenticated) return;
     this.protocol.rejectUnauthenticated(connection);
     this.#flush();
   }
 
   onOversize(connection: SocketConnection): void {
-    this.protocol.refuseOversize(connection);
+    this.protocol.rejectOversize(connection);
     this.#flush();
   }
 

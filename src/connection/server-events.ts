@@ -5,8 +5,8 @@ import type { HealthIssue, HealthSummary } from './health-monitor.js';
 import type { MessageEvent } from './message-event.js';
 import type { SocketConnection } from './socket-connection.js';
 
-/** A refused message of a connection. */
-export type Rejection = RejectedMessage<SocketConnection>;
+/** A rejected message of a connection. */
+export type RejectedEvent = RejectedMessage<SocketConnection>;
 
 export type ServerState = 'stopped' | 'starting' | 'running' | 'stopping';
 
@@ -29,8 +29,8 @@ export interface ServerEvents {
   pool_error: [event: { error: unknown }];
   /** A valid message of a crawler or an application. */
   message: [event: MessageEvent];
-  /** A message was refused. */
-  rejected: [event: Rejection];
+  /** A message was rejected. */
+  rejected: [event: RejectedEvent];
   /** A health issue of severity `warning` or `critical` has come up. */
   health_warning: [event: HealthIssue];
   health_summary: [event: HealthSummary];

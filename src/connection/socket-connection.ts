@@ -50,7 +50,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   crawlerId: string | undefined;
   role: PeerRole = 'crawler';
   /** Whether a `hello` of the peer was accepted. */
-  isAdmitted = false;
+  isHelloAccepted = false;
   /** Whether the peer has sent a `ping`. */
   hasPinged = false;
   version: string | undefined;
@@ -136,8 +136,8 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   }
 
   /** Whether the peer may be sent messages: it has said the token that it needs, or needs none. */
-  get isIn(): boolean {
-    return this.#host.isIn(this);
+  get isAuthenticated(): boolean {
+    return this.#host.isAuthenticated(this);
   }
 
   /** Whether the broker has stopped reading from the peer, for backpressure. */
@@ -157,7 +157,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   get statistics(): ConnectionStatistics {
     return {
       ...this.#counters,
-      messagesReceived: this.sequence + this.#counters.messagesRefused,
+      messagesReceived: this.sequence + this.#counters.messagesRejected,
       bytesReceived: this.#buffer.statistics.bytes,
       pendingBytes: this.outbox.pendingBytes,
       uptime: performance.now() - this.#connectedAt,
@@ -178,14 +178,14 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     if (this.#state !== 'active') this.setState('active');
   }
 
-  /** Notes that a message of the peer was refused, or that it failed in another way. */
-  noteError(code: string, count = 1): void {
+  /** Notes that a message of the peer was rejected, or that it failed in another way. */
+  recordError(code: string, count = 1): void {
     this.#counters.recordError(code, count);
   }
 
-  noteRefused(code: string, count = 1): void {
-    this.#counters.messagesRefused += count;
-    this.noteError(code, count);
+  recordRejected(code: string, count = 1): void {
+    this.#counters.messagesRejected += count;
+    this.recordError(code, count);
   }
 
   /** Stops or resumes reading, for one reason of `PAUSE`. */
@@ -298,7 +298,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   }
 
   #fail(code: string): void {
-    this.noteError(code);
+    this.recordError(code);
     this.#notify('failed', { connection: this, code });
   }
 

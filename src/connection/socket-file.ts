@@ -35,7 +35,7 @@ export async function listenAtPath(
   options: SocketFileOptions,
 ): Promise<() => void> {
   const group = options.socketGroup === undefined ? undefined : groupId(options.socketGroup);
-  refuseOpenFolder(path);
+  requireSafeFolder(path);
   const unlock = await lock(path);
   try {
     return await takePath(server, path, options, group);
@@ -50,14 +50,14 @@ async function takePath(
   { backlog, socketMode }: SocketFileOptions,
   group: number | undefined,
 ): Promise<() => void> {
-  await refuseUnlessFree(path);
+  await requireFree(path);
   // Node removes the path it listened on when it closes; that is this name, not a successor's socket.
   const temporary = temporaryName(path);
   if (!fitsSocketPath(temporary)) {
     throw new SluiceError('SOCKET_PATH_INVALID', `${path}: the name of its folder is too long`);
   }
   // Left over from a start that was killed.
-  await refuseUnlessFree(temporary);
+  await requireFree(temporary);
   if (statOf(temporary) !== undefined) unlinkSync(temporary);
   try {
     await listen(server, temporary, backlog, Number.parseInt(socketMode, 8));
@@ -85,7 +85,7 @@ function digest(path: string, encoding: 'hex' | 'base64url'): string {
   return createHash('sha256').update(resolve(path)).digest(encoding);
 }
 
-async function refuseUnlessFree(path: string): Promise<void> {
+async function requireFree(path: string): Promise<void> {
   const found = statOf(path);
   if (found === undefined) return;
   if (!found.isSocket()) throw new SluiceError('SOCKET_PATH_INVALID', `${path} is there and is not a socket`);
@@ -97,7 +97,7 @@ async function refuseUnlessFree(path: string): Promise<void> {
 }
 
 /** In a folder that everybody may write to, anybody could put his own socket in the place of this one. */
-function refuseOpenFolder(path: string): void {
+function requireSafeFolder(path: string): void {
   const mode = statSync(dirname(resolve(path)), { throwIfNoEntry: false })?.mode;
   // Said here: Node says that permission is denied.
   if (mode === undefined) throw new SluiceError('LISTEN_FAILED', `${path}: its folder does not exist`);
@@ -145,7 +145,7 @@ function statOf(path: string): Stats | undefined {
   return lstatSync(path, { throwIfNoEntry: false });
 }
 
-/** Whether somebody listens at the path: anything but a refusal counts as somebody. */
+/** Whether somebody listens at the path: anything but a rejection counts as somebody. */
 function isAlive(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const probe = connect(path);

@@ -17,7 +17,7 @@ export function closeStalled(connections: Iterable<SocketConnection>, timeout: n
     const { policy, pendingBytes } = connection.outbox;
     if (policy === 'block' || connection.outbox.stalledFor(now) <= timeout) continue;
     connectionLogger(log, connection).warn({ pendingBytes }, 'connection is stalled');
-    connection.noteError('SLOW_CONSUMER');
+    connection.recordError('SLOW_CONSUMER');
     connection.destroy('SLOW_CONSUMER');
   }
 }

@@ -14,7 +14,7 @@ export interface BacklogOptions {
   readonly threads: number;
   /** Bytes after which a batch is full; one larger chunk still goes whole. */
   readonly maxBatchBytes: number;
-  /** Messages after which a batch is full, roughly: each that is refused costs far more memory than its bytes. */
+  /** Messages after which a batch is full, roughly: each that is rejected costs far more memory than its bytes. */
   readonly maxBatchMessages: number;
   readonly settings: ParserSettings;
 }

@@ -87,7 +87,7 @@ export function readVerdict({ numbers }: SharedView, batch: readonly FrameRange[
     frames,
     jobs,
     accepted,
-    refusals: [],
+    rejections: [],
     addresses: [],
     matched: numbers[HEAD.MATCHED] ?? 0,
     mismatches: [],

@@ -39,7 +39,7 @@ export interface BatchTask {
   readonly arenas: readonly SharedArrayBuffer[];
   /** {@link RANGE_FIELDS} numbers a range: index into `arenas`, start, end. */
   readonly ranges: readonly number[];
-  /** How many refused messages of each range come with their issues: as many as somebody will read. */
+  /** How many rejected messages of each range come with their issues: as many as somebody will read. */
   readonly maxDetailedRejections: number;
 }
 export const RANGE_FIELDS = 3;
@@ -77,8 +77,8 @@ export const RunKind = {
   ADDRESSED: 3,
   /** One control message: act on it. */
   CONTROL: 4,
-  /** Refused messages: tell the sender; see {@link Verdict.refusals}. */
-  REFUSED: 5,
+  /** Rejected messages: tell the sender; see {@link Verdict.rejections}. */
+  REJECTED: 5,
 } as const;
 
 /** Numbers of a verdict: while they are few, a plain array takes less to make, to send and to read. */
@@ -94,8 +94,8 @@ export interface Verdict {
   readonly frames: Numbers;
   /** {@link JOB} numbers a job that a range names, range by range. A range may have several rows of one job. */
   readonly jobs: Numbers;
-  /** Why messages were refused. Messages without issues share theirs: a peer may have thousands refused in a batch. */
-  readonly refusals: readonly RefusalDetails[];
+  /** Why messages were rejected. Messages without issues share theirs: a peer may have thousands rejected in a batch. */
+  readonly rejections: readonly RejectionReason[];
   /** Whom the applications' messages are for, in order. */
   readonly addresses: readonly MessageAddress[];
   /** Accepted messages by type index. */
@@ -123,10 +123,10 @@ export const CHUNK = { RUN_END: 0, JOB_END: 1, LINES: 2, ACTIVE_JOBS: 3, SIZE: 4
 export const RUN = { FIRST: 0, COUNT: 1, KIND: 2, SIZE: 3 } as const;
 /**
  * Fields of a message in {@link Verdict.frames}. `JOB` is a row of {@link Verdict.jobs} plus 1, or 0; of an application's
- * message, it is the index into {@link Verdict.addresses}. Of a refused message, `LINE` counts the delimiters before it
- * in its range, and `REFUSAL` is the index into {@link Verdict.refusals}.
+ * message, it is the index into {@link Verdict.addresses}. Of a rejected message, `LINE` counts the delimiters before it
+ * in its range, and `REJECTION` is the index into {@link Verdict.rejections}.
  */
-export const FRAME = { START: 0, END: 1, TYPE: 2, LINE: 2, JOB: 3, REFUSAL: 3, SIZE: 4 } as const;
+export const FRAME = { START: 0, END: 1, TYPE: 2, LINE: 2, JOB: 3, REJECTION: 3, SIZE: 4 } as const;
 /** Fields of a job in {@link Verdict.jobs}: its {@link JobKey}. */
 export const JOB = { LOW: 0, HIGH: 1, SIZE: 2 } as const;
 
@@ -137,27 +137,27 @@ export interface MessageAddress {
   readonly job: JobKey | undefined;
 }
 
-/** Why a message was refused. */
-export interface RefusalDetails {
+/** Why a message was rejected. */
+export interface RejectionReason {
   readonly code: WireErrorCode;
   /** Name of the message's type where it is known. */
   readonly type: string | undefined;
   readonly issues: readonly Issue[];
 }
 
-/** A refused message of a range. */
-export interface RefusedFrame extends RefusalDetails {
+/** A rejected message of a range. */
+export interface RejectedFrame extends RejectionReason {
   /** Delimiters before the message in its range. */
   readonly line: number;
 }
 
-/** Why the message was refused that is this frame of a verdict. */
-export function refusalDetails({ frames, refusals }: Verdict, frame: number): RefusalDetails | undefined {
-  return refusals[frames[frame * FRAME.SIZE + FRAME.REFUSAL] ?? 0];
+/** Why the message was rejected that is this frame of a verdict. */
+export function rejectionReason({ frames, rejections }: Verdict, frame: number): RejectionReason | undefined {
+  return rejections[frames[frame * FRAME.SIZE + FRAME.REJECTION] ?? 0];
 }
 
-/** The refused message that is this frame of a verdict. */
-export function refusedFrame(verdict: Verdict, frame: number): RefusedFrame | undefined {
-  const details = refusalDetails(verdict, frame);
+/** The rejected message that is this frame of a verdict. */
+export function rejectedFrame(verdict: Verdict, frame: number): RejectedFrame | undefined {
+  const details = rejectionReason(verdict, frame);
   return details && { ...details, line: verdict.frames[frame * FRAME.SIZE + FRAME.LINE] ?? 0 };
 }

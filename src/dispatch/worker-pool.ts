@@ -25,7 +25,7 @@ export interface WorkerPoolOptions {
   /** ms that one message may take; 0: no limit. */
   readonly validationTimeout: number;
   readonly settings: ParserSettings;
-  /** How many refused messages of each range are to come with their issues now; default: all. */
+  /** How many rejected messages of each range are to come with their issues now; default: all. */
   readonly maxDetailedRejections?: () => number;
   /** Whether a worker may wait for small batches and take them directly: see handoff.ts. */
   readonly handsOver: boolean;

@@ -56,7 +56,7 @@ class IssueWalk {
         if (value !== null) this.visit(def.innerType, value, path);
         return;
       case 'nonoptional':
-        if (value === undefined) return this.#ask(schema, value, path);
+        if (value === undefined) return this.#askZod(schema, value, path);
         return this.visit(def.innerType, value, path);
       case 'readonly':
         return this.visit(def.innerType, value, path);
@@ -65,16 +65,16 @@ class IssueWalk {
       case 'catch':
         return;
       case 'object':
-        if (!isRecord(value)) return this.#ask(schema, value, path);
+        if (!isRecord(value)) return this.#askZod(schema, value, path);
         return this.#visitObject(def, value, path);
       case 'array':
-        if (!Array.isArray(value)) return this.#ask(schema, value, path);
+        if (!Array.isArray(value)) return this.#askZod(schema, value, path);
         return this.#visitItems(value, path, () => def.element);
       case 'tuple':
-        if (!Array.isArray(value)) return this.#ask(schema, value, path);
+        if (!Array.isArray(value)) return this.#askZod(schema, value, path);
         return this.#visitItems(value, path, (index) => def.items[index] ?? def.rest ?? undefined);
       case 'record':
-        if (!isRecord(value)) return this.#ask(schema, value, path);
+        if (!isRecord(value)) return this.#askZod(schema, value, path);
         return this.#visitRecord(schema, def, value, path);
       case 'union':
         return this.#visitUnion(schema, def, value, path);
@@ -85,11 +85,11 @@ class IssueWalk {
       case 'pipe': {
         const before = this.issues.length;
         this.visit(def.in, value, path);
-        if (this.issues.length === before) this.#ask(schema, value, path);
+        if (this.issues.length === before) this.#askZod(schema, value, path);
         return;
       }
       default:
-        return this.#ask(schema, value, path);
+        return this.#askZod(schema, value, path);
     }
   }
 
@@ -135,7 +135,7 @@ class IssueWalk {
     const hasAnyKey = type === 'string' && format === undefined && (checks?.length ?? 0) === 0;
     for (const key of Object.keys(value)) {
       if (hasAnyKey || z.validate(keyType, key)) this.visit(valueType, value[key], [...path, key]);
-      else this.#ask(schema, { [key]: value[key] }, path);
+      else this.#askZod(schema, { [key]: value[key] }, path);
       if (this.#isDone) return;
     }
   }
@@ -144,7 +144,7 @@ class IssueWalk {
   #visitUnion(schema: Schema, def: z.core.$ZodUnionDef, value: unknown, path: Path): void {
     const options = optionsFor(def, value);
     const [first] = options;
-    if (first === undefined) return this.#ask(schema, value, path);
+    if (first === undefined) return this.#askZod(schema, value, path);
     if (options.length === 1) return this.visit(first, value, path);
     let inside = 0;
     for (const option of options) {
@@ -164,7 +164,7 @@ class IssueWalk {
   }
 
   /** Has zod look at this place. */
-  #ask(schema: Schema, value: unknown, path: Path): void {
+  #askZod(schema: Schema, value: unknown, path: Path): void {
     const { error } = z.safeParse(schema, value, FIRST_ISSUE);
     for (const issue of error?.issues.slice(0, this.#limit - this.issues.length) ?? []) {
       this.issues.push({ ...issue, path: [...path, ...issue.path] });

@@ -17,7 +17,7 @@ export type ReportIssue = (path: string, code: string, message: string) => void;
 /** A business rule: calls `report` once for each thing that is wrong. Must not change the message. */
 export type Rule<M = never> = (message: M, report: ReportIssue) => void;
 
-/** How many issues one refused message reports. */
+/** How many issues one rejected message reports. */
 export const MAX_ISSUES = 8;
 
 /** Bytes of one issue as it is sent: its three texts, in JSON. A reply with all its issues stays under 4 KB. */

@@ -1,6 +1,6 @@
 // The types that a subscription names: whole names, beginnings of names, and the reserved one.
 
-/** The reserved type whose subscribers get the refused messages. */
+/** The reserved type whose subscribers get the rejected messages. */
 export const REJECTED = 'rejected';
 
 /** `*` is every type, `job_*` those that begin so, anything else the type itself. */

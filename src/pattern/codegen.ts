@@ -201,20 +201,20 @@ export class FragmentWriter {
   #uuid(version: string | undefined, miss: Label): void {
     const { scanners } = this.#context;
     const writer = this.#writer;
-    const refuseUnless = (condition: Code): void => writer.branchIf(miss, i32.eqz(condition));
+    const missUnless = (condition: Code): void => writer.branchIf(miss, i32.eqz(condition));
     this.#expect('"', miss);
     for (const [index, count] of [8, 4, 4, 4, 12].entries()) {
       if (index > 0) this.#expect('-', miss);
       this.settle(miss);
       if (index === 2) {
-        if (version !== undefined) refuseUnless(isByte(version));
-        else refuseUnless(i32.ltU(i32.sub(byte, i32.const(0x31)), i32.const(8)));
+        if (version !== undefined) missUnless(isByte(version));
+        else missUnless(i32.ltU(i32.sub(byte, i32.const(0x31)), i32.const(8)));
       }
       if (index === 3) {
         const isLetter = i32.ltU(i32.sub(i32.or(byte, i32.const(0x20)), i32.const(0x61)), i32.const(2));
-        refuseUnless(i32.or(isLetter, i32.or(isByte('8'), isByte('9'))));
+        missUnless(i32.or(isLetter, i32.or(isByte('8'), isByte('9'))));
       }
-      refuseUnless(scanners.hex(at, count));
+      missUnless(scanners.hex(at, count));
       advance(writer, AT, i32.const(count));
     }
     this.#expect('"', miss);

@@ -2,7 +2,7 @@
 // and of several options at most one can go on beyond its first bytes, so that matching is linear.
 
 import { Declined, type Definition } from './zod-allow-list.js';
-import { ANY_NUMBER, type JsonScalar, type NumberRange, refuseOtherFormats } from './zod-introspection.js';
+import { ANY_NUMBER, declineOtherFormats, type JsonScalar, type NumberRange } from './zod-introspection.js';
 
 export type PatternNode =
   /** These very characters; printable ASCII. */
@@ -103,7 +103,7 @@ const MAX_VALUES = 1024;
 
 /** Strings of a format that zod knows. @param isChecked whether the age of a date and time counts */
 export function formatted(def: Definition, isChecked: boolean): PatternNode {
-  refuseOtherFormats(def);
+  declineOtherFormats(def);
   if (def.format === 'date') return { kind: 'date' };
   if (def.format === 'uuid') {
     return { kind: 'uuid', version: typeof def.version === 'string' ? def.version.slice(1) : undefined };

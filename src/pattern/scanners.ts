@@ -289,15 +289,15 @@ const isHour = (offset: number): Code => i32.ltU(twoDigits(offset), i32.const(24
 
 function dateTime(_: ModuleWriter, writer: FunctionWriter, scanners: Scanners): Code {
   const [allowsOffset, count] = [1, writer.local()];
-  const refuseIfNot = (condition: Code): void => writer.if(i32.eqz(condition), () => writer.return(NOTHING));
-  refuseIfNot(hasForm(LANES));
-  refuseIfNot(isHour(11));
-  refuseIfNot(scanners.day(at));
-  refuseIfNot(i32.and(isByte(COLON, 16), i32.and(isWithin(byte(17), ZERO, 5), isDigit(18))));
+  const failUnless = (condition: Code): void => writer.if(i32.eqz(condition), () => writer.return(NOTHING));
+  failUnless(hasForm(LANES));
+  failUnless(isHour(11));
+  failUnless(scanners.day(at));
+  failUnless(i32.and(isByte(COLON, 16), i32.and(isWithin(byte(17), ZERO, 5), isDigit(18))));
   advance(writer, AT, i32.const(19));
   writer.if(isByte(POINT), () => {
     advance(writer, AT, i32.const(1));
-    refuseIfNot(isDigit(0));
+    failUnless(isDigit(0));
     writer.loop((again) => {
       writer.set(count, digits());
       advance(writer, AT, getLocal(count));
@@ -307,10 +307,10 @@ function dateTime(_: ModuleWriter, writer: FunctionWriter, scanners: Scanners): 
   writer.if(isByte(codeOf('Z')), () =>
     writer.return(select(i32.add(at, i32.const(1)), NOTHING, isByte(QUOTE, 1))),
   );
-  refuseIfNot(getLocal(allowsOffset));
-  refuseIfNot(i32.or(isByte(PLUS), isByte(MINUS)));
-  refuseIfNot(i32.and(isDigit(1), isDigit(2)));
-  refuseIfNot(isHour(1));
-  refuseIfNot(i32.and(isByte(COLON, 3), i32.and(isWithin(byte(4), ZERO, 5), isDigit(5))));
+  failUnless(getLocal(allowsOffset));
+  failUnless(i32.or(isByte(PLUS), isByte(MINUS)));
+  failUnless(i32.and(isDigit(1), isDigit(2)));
+  failUnless(isHour(1));
+  failUnless(i32.and(isByte(COLON, 3), i32.and(isWithin(byte(4), ZERO, 5), isDigit(5))));
   return select(i32.add(at, i32.const(6)), NOTHING, isByte(QUOTE, 6));
 }

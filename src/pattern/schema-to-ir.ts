@@ -34,14 +34,14 @@ import { Declined, type Definition, modelledDefinition, type Schema } from './zo
 import {
   beginsWithTag,
   boundsOf,
+  declineAmbiguousTags,
+  declineChecks,
   intersect,
   isAnyString,
   isInherited,
   isNaming,
   isOmittable,
   numberRangeOf,
-  refuseChecks,
-  refuseUnclearTags,
   shapeOf,
   startsOf,
   valuesOf,
@@ -230,7 +230,7 @@ class PatternCompiler {
       if ((catchall !== undefined && catchall.type !== 'unknown') || (path === '' && isJobId(key))) {
         throw new Declined(`a layout with ${key}`);
       }
-      if (catchall !== undefined) refuseChecks(catchall);
+      if (catchall !== undefined) declineChecks(catchall);
     }
     return order.map((key) => [key, Object.hasOwn(shape, key) ? shape[key] : undefined]);
   }
@@ -318,7 +318,7 @@ class PatternCompiler {
   #union(def: Definition, path: string): PatternNode {
     const options = def.options as Schema[];
     if (options.length === 0) throw new Declined('a union of nothing');
-    if (def.discriminator !== undefined) refuseUnclearTags(options, def.discriminator);
+    if (def.discriminator !== undefined) declineAmbiguousTags(options, def.discriminator);
     const nodes = options.map((option, index) => this.#node(option, `${path}|${index}`));
     if (!options.every((option) => beginsWithTag(option, def.discriminator))) {
       const starts = options.flatMap((option) => [...startsOf(option)]);
@@ -337,6 +337,6 @@ class PatternCompiler {
 
 /** The node of a definition that nothing more is asked of. */
 function plain(def: Definition, node: PatternNode): PatternNode {
-  refuseChecks(def);
+  declineChecks(def);
   return node;
 }

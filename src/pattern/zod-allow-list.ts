@@ -99,7 +99,7 @@ export function isModelled(schema: Schema): boolean {
 }
 
 /** Declines a check of a kind that is modelled, where something else of it is not. */
-export function refuseUnknownParts({ _zod: { def, traits } }: Check): void {
+export function declineUnknownParts({ _zod: { def, traits } }: Check): void {
   const kind = def.check === 'string_format' ? String(def.format) : def.check;
   const known = Object.hasOwn(CHECKS, kind) ? CHECKS[kind] : undefined;
   if (known === undefined) return;

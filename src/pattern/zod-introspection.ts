@@ -5,9 +5,9 @@ import {
   type Check,
   Declined,
   type Definition,
+  declineUnknownParts,
   definitionOf,
   isModelled,
-  refuseUnknownParts,
   type Schema,
 } from './zod-allow-list.js';
 
@@ -70,7 +70,7 @@ function hasFixedDefault(def: Definition): boolean {
 
 function checksOf(def: Definition): readonly CheckDefinition[] {
   const checks = (def.checks ?? []) as readonly Check[];
-  for (const check of checks) refuseUnknownParts(check);
+  for (const check of checks) declineUnknownParts(check);
   return checks.map((check) => check._zod.def);
 }
 
@@ -80,7 +80,7 @@ function decline(check: CheckDefinition): never {
 }
 
 /** Declines a definition of which more is asked than its kind. */
-export function refuseChecks(def: Definition): void {
+export function declineChecks(def: Definition): void {
   const [check] = checksOf(def);
   if (check !== undefined) decline(check);
   if (def.coerce === true) throw new Declined('coercion');
@@ -224,7 +224,7 @@ export function isAnyString(schema: Schema): boolean {
 }
 
 /** Declines a format that no pattern can express, or that the schema has another regular expression for than zod. */
-export function refuseOtherFormats(def: Definition): void {
+export function declineOtherFormats(def: Definition): void {
   const standard = standardPattern(def);
   if (standard === undefined) throw new Declined(`the format ${String(def.format)}`);
   if (def.fn !== undefined || String(def.pattern) !== String(standard)) {
@@ -262,7 +262,7 @@ export function beginsWithTag(option: Schema, discriminator: unknown): boolean {
  * Declines a discriminated union that zod could not use, or whose options its discriminator does not tell apart: zod
  * finds that out with the first message, and then rejects every one.
  */
-export function refuseUnclearTags(options: readonly Schema[], discriminator: unknown): void {
+export function declineAmbiguousTags(options: readonly Schema[], discriminator: unknown): void {
   const tags = options.flatMap((option) => {
     const shape = shapeOf(option);
     const isThere = typeof discriminator === 'string' && shape && Object.hasOwn(shape, discriminator);

@@ -4,7 +4,7 @@ import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import * as z from 'zod';
 import { authTokensSchema } from '../config/config.js';
-import { refuseUnlessPrivate } from '../config/private-file.js';
+import { requirePrivate } from '../config/private-file.js';
 import { describeJsonError, SluiceError } from '../errors.js';
 import type { PeerRole } from '../messages/messages.js';
 
@@ -18,7 +18,7 @@ export type AccessAction = 'report' | 'subscribe' | 'command';
 export interface AccessSubject {
   readonly role: PeerRole;
   /** Whether a `hello` of the peer was accepted. */
-  readonly isAdmitted: boolean;
+  readonly isHelloAccepted: boolean;
 }
 
 const ALLOWED: Readonly<Record<PeerRole, ReadonlySet<AccessAction>>> = {
@@ -93,19 +93,20 @@ export class AccessControl {
     return this.#failures >= MAX_FAILURES;
   }
 
-  /** Whether a peer must say a `hello` with a token before anything else. */
+  /** Whether a peer must send a `hello` with a token before anything else. */
   get needsHello(): boolean {
     return this.#isOn && (this.#digests.get('crawler')?.length ?? 0) > 0;
   }
 
-  /** Whether a peer is in: it has said a `hello` that was accepted, or needs none. */
-  isIn({ role, isAdmitted }: AccessSubject): boolean {
-    return isAdmitted || !this.#isOn || (role === 'crawler' && !this.needsHello);
+  /** Whether a peer has sent a `hello` that was accepted, or needs none. */
+  isAuthenticated({ role, isHelloAccepted }: AccessSubject): boolean {
+    return isHelloAccepted || !this.#isOn || (role === 'crawler' && !this.needsHello);
   }
 
-  may(subject: AccessSubject, action: AccessAction): boolean {
+  /** Whether a peer is authenticated, and its role may do this. */
+  isAllowed(subject: AccessSubject, action: AccessAction): boolean {
     if (!this.#isOn) return true;
-    return this.isIn(subject) && ALLOWED[subject.role].has(action);
+    return this.isAuthenticated(subject) && ALLOWED[subject.role].has(action);
   }
 
   #digest(token: string): Buffer {
@@ -119,7 +120,7 @@ function readTokenFile(path: string): AuthTokens {
   };
   let content: unknown;
   try {
-    refuseUnlessPrivate(path);
+    requirePrivate(path);
     content = JSON.parse(readFileSync(path, 'utf8'));
   } catch (error) {
     if (error instanceof SluiceError) throw error;

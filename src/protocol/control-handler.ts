@@ -39,7 +39,7 @@ export class ControlHandler {
   /** Acts on a control message, given as the bytes that a worker has accepted as `type`. */
   handle(connection: Peer, type: MessageType, bytes: Buffer): void {
     const message = type.schema.parse(JSON.parse(bytes.toString())) as ControlMessage;
-    if (message.type !== 'hello' && !connection.isIn)
+    if (message.type !== 'hello' && !connection.isAuthenticated)
       return this.#rejectUnauthenticated(connection, message.type);
     switch (message.type) {
       case 'hello':
@@ -59,12 +59,12 @@ export class ControlHandler {
   #hello(connection: Peer, { data }: MessageMap['hello']): void {
     const version = data.protocolVersion ?? PROTOCOL_VERSION;
     if (majorOf(version) !== majorOf(PROTOCOL_VERSION)) {
-      this.#refuse(connection, 'UNSUPPORTED_VERSION', 'hello');
+      this.#reject(connection, 'UNSUPPORTED_VERSION', 'hello');
       void connection.disconnect('UNSUPPORTED_VERSION');
       return;
     }
     if (this.#access.isGuessed(performance.now())) {
-      this.#refuse(connection, 'RATE_LIMITED', 'hello');
+      this.#reject(connection, 'RATE_LIMITED', 'hello');
       void connection.disconnect('RATE_LIMITED');
       return;
     }
@@ -72,7 +72,7 @@ export class ControlHandler {
       this.#rejectUnauthenticated(connection, 'hello');
       return;
     }
-    connection.isAdmitted = true;
+    connection.isHelloAccepted = true;
     connection.role = data.role;
     connection.crawlerId = data.crawlerId;
     connection.version = version;
@@ -100,16 +100,17 @@ export class ControlHandler {
     if (!connection.isOpen) return;
     // A crawler does not subscribe: who does so without a hello is an application.
     const role = connection.version === undefined ? 'app' : connection.role;
-    const { isAdmitted } = connection;
-    if (!this.#access.isIn({ role, isAdmitted })) return this.#rejectUnauthenticated(connection, 'subscribe');
-    if (!this.#access.may({ role, isAdmitted }, 'subscribe')) {
-      this.#refuse(connection, 'UNAUTHORIZED', 'subscribe');
+    const { isHelloAccepted } = connection;
+    if (!this.#access.isAuthenticated({ role, isHelloAccepted }))
+      return this.#rejectUnauthenticated(connection, 'subscribe');
+    if (!this.#access.isAllowed({ role, isHelloAccepted }, 'subscribe')) {
+      this.#reject(connection, 'UNAUTHORIZED', 'subscribe');
       return;
     }
     const isNew = !this.#subscriptions.has(connection, data.id);
     const isOverLimit = isNew && this.#subscriptions.countOf(connection) >= this.#settings.maxSubscriptions;
     if (isOverLimit || !this.#subscriptions.hasRoomFor(connection, data)) {
-      this.#refuse(connection, 'RATE_LIMITED', 'subscribe');
+      this.#reject(connection, 'RATE_LIMITED', 'subscribe');
       return;
     }
     connection.role = role;
@@ -120,12 +121,12 @@ export class ControlHandler {
 
   /** Closes a peer that owes a token. */
   #rejectUnauthenticated(connection: Peer, messageType: string): void {
-    this.#refuse(connection, 'UNAUTHORIZED', messageType);
+    this.#reject(connection, 'UNAUTHORIZED', messageType);
     void connection.disconnect('UNAUTHORIZED');
   }
 
-  #refuse(connection: Peer, code: WireErrorCode, messageType: string): void {
-    connection.noteError(code);
+  #reject(connection: Peer, code: WireErrorCode, messageType: string): void {
+    connection.recordError(code);
     this.#replies.reply(connection, code, { messageType });
   }
 

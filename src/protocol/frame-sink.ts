@@ -2,7 +2,7 @@
 
 import type { MessageType } from '../messages/message-registry.js';
 import type { Matches } from '../pattern/pattern-set.js';
-import type { Refusal } from './message-validator.js';
+import type { Rejection } from './message-validator.js';
 
 /** A checked message, as the sink sees it: valid only during the call. */
 export interface FrameSink {
@@ -10,12 +10,12 @@ export interface FrameSink {
   onMessage(type: MessageType, value: object, start: number, end: number, line: number): void;
   /** Valid messages that patterns have matched, numbers `from` to `to` of the matches: they were not parsed. */
   onMatches?(matches: Matches, from: number, to: number): void;
-  /** A pattern took a message that the slow path refuses, or reads otherwise; the slow path's answer counts. */
+  /** A pattern took a message that the slow path rejects, or reads otherwise; the slow path's answer counts. */
   onMismatch?(type: MessageType): void;
-  /** Whether the issues of the next refused message matter; default: yes. Finding them takes a second look. */
+  /** Whether the issues of the next rejected message matter; default: yes. Finding them takes a second look. */
   readonly wantsIssues?: boolean;
   /** A message is about to be parsed and checked one by one, which may take long, or never end. */
   onSlowPath?(start: number, end: number): void;
-  /** A refused one. */
-  onRefusal(refusal: Refusal, start: number, end: number, line: number): void;
+  /** A rejected one. */
+  onRejection(rejection: Rejection, start: number, end: number, line: number): void;
 }

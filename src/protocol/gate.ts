@@ -20,29 +20,29 @@ export class Gate {
   readonly #replies: ReplyLimiter;
   /** Messages a second; 0: no limit. */
   readonly #rate: number;
-  readonly #onRefused: (code: WireErrorCode, count: number) => void;
+  readonly #onRejected: (code: WireErrorCode, count: number) => void;
   readonly #buckets = new WeakMap<Peer, Bucket>();
   /** Apart from the others: a peer that publishes too fast still hears how far it has come. */
   readonly #controlBuckets = new WeakMap<Peer, Bucket>();
 
   /**
    * @param rate messages a second of one connection; 0: no limit
-   * @param onRefused called with how many messages were not let through
+   * @param onRejected called with how many messages were not let through
    */
   constructor(
     access: AccessControl,
     replies: ReplyLimiter,
     rate: number,
-    onRefused: (code: WireErrorCode, count: number) => void,
+    onRejected: (code: WireErrorCode, count: number) => void,
   ) {
     this.#access = access;
     this.#replies = replies;
     this.#rate = rate;
-    this.#onRefused = onRefused;
+    this.#onRejected = onRejected;
   }
 
   /**
-   * How many of the next `count` messages of a connection may pass: the first ones. The others are refused
+   * How many of the next `count` messages of a connection may pass: the first ones. The others are rejected
    * and counted, and the peer is told once. A peer that should have said `hello` first is closed.
    * @param messageType the type of them all, where they have one
    * @param now monotonic time in ms at which they were received
@@ -54,13 +54,13 @@ export class Gate {
     messageType: string | undefined,
     now: number,
   ): number {
-    if (!this.#access.may(connection, action)) {
-      this.#refuse(connection, 'UNAUTHORIZED', count, messageType);
-      if (!this.#access.isIn(connection)) void connection.disconnect('UNAUTHORIZED');
+    if (!this.#access.isAllowed(connection, action)) {
+      this.#reject(connection, 'UNAUTHORIZED', count, messageType);
+      if (!this.#access.isAuthenticated(connection)) void connection.disconnect('UNAUTHORIZED');
       return 0;
     }
     const allowed = this.take(connection, count, now);
-    if (allowed < count) this.#refuse(connection, 'RATE_LIMITED', count - allowed, messageType);
+    if (allowed < count) this.#reject(connection, 'RATE_LIMITED', count - allowed, messageType);
     return allowed;
   }
 
@@ -68,7 +68,7 @@ export class Gate {
   passControl(connection: Peer, messageType: string, now: number): boolean {
     if (this.#rate === 0 || take(this.#controlBuckets, connection, 1, now, this.#rate + MORE_CONTROL) === 1)
       return true;
-    this.#refuse(connection, 'RATE_LIMITED', 1, messageType);
+    this.#reject(connection, 'RATE_LIMITED', 1, messageType);
     return false;
   }
 
@@ -77,9 +77,9 @@ export class Gate {
     return this.#rate === 0 ? count : take(this.#buckets, connection, count, now, this.#rate);
   }
 
-  #refuse(connection: Peer, code: WireErrorCode, count: number, messageType: string | undefined): void {
-    connection.noteRefused(code, count);
-    this.#onRefused(code, count);
+  #reject(connection: Peer, code: WireErrorCode, count: number, messageType: string | undefined): void {
+    connection.recordRejected(code, count);
+    this.#onRejected(code, count);
     this.#replies.reply(connection, code, { messageType });
   }
 }

@@ -46,7 +46,7 @@ export class HelloGate {
    * Reads the first message of a peer that needs a token.
    * @returns where the messages behind it begin; the end of the range, where the peer is closed
    */
-  admit(connection: Peer, { slab, start, end }: FrameRange): number {
+  authenticate(connection: Peer, { slab, start, end }: FrameRange): number {
     if (!connection.isOpen) return end;
     const { framing, delimiter } = this.#settings;
     const { bytes } = slab.arena;

@@ -16,7 +16,7 @@ import {
 } from '../wire/framing.js';
 import { type DecodedJson, decodeJson } from '../wire/safe-json.js';
 import type { FrameSink } from './frame-sink.js';
-import { MessageValidator, type Refusal, refuse } from './message-validator.js';
+import { MessageValidator, type Rejection, reject } from './message-validator.js';
 
 export interface ParserOptions {
   /** Default: a {@link MessageValidator} of the protocol's own messages. */
@@ -77,9 +77,9 @@ export class MessageParser {
   /**
    * Streaming use: takes the next bytes of a stream, and answers with the messages that are now whole,
    * good and bad, in order. A partial message is kept until its end arrives; one that grows over
-   * `maxMessageSize` is refused, and skipped up to its end.
+   * `maxMessageSize` is rejected, and skipped up to its end.
    */
-  push(bytes: Buffer): (ParsedMessage | Refusal)[] {
+  push(bytes: Buffer): (ParsedMessage | Rejection)[] {
     let fresh = bytes;
     if (this.#skipping) {
       const end = this.#boundary.first(bytes, 0, bytes.length);
@@ -95,13 +95,13 @@ export class MessageParser {
     if (this.#partial.length > this.validator.maxMessageSize + CARRIAGE_RETURN_SLACK) {
       this.#skipping = true;
       this.#partial = Buffer.alloc(0);
-      results.push(this.validator.count(refuse('MESSAGE_TOO_LARGE')));
+      results.push(this.validator.count(reject('MESSAGE_TOO_LARGE')));
     }
     return results;
   }
 
   /** Streaming use: the stream has ended; what is left is its last message. The next one begins anew. */
-  end(): (ParsedMessage | Refusal)[] {
+  end(): (ParsedMessage | Rejection)[] {
     const rest = this.#partial;
     this.#partial = Buffer.alloc(0);
     this.#skipping = false;
@@ -109,14 +109,14 @@ export class MessageParser {
     return this.#collect(rest, rest.length);
   }
 
-  #collect(bytes: Buffer, end: number): (ParsedMessage | Refusal)[] {
-    const results: (ParsedMessage | Refusal)[] = [];
+  #collect(bytes: Buffer, end: number): (ParsedMessage | Rejection)[] {
+    const results: (ParsedMessage | Rejection)[] = [];
     this.parse(bytes, 0, end, {
       onMessage(type, value) {
         results.push({ ok: true, type: type.name, message: value as ParsedMessage['message'] });
       },
-      onRefusal(refusal) {
-        results.push(refusal);
+      onRejection(rejection) {
+        results.push(rejection);
       },
     });
     return results;
@@ -339,12 +339,12 @@ export class MessageParser {
 
   #take(bytes: Buffer, start: number, end: number, frame: DecodedFrame, sink: FrameSink): void {
     if (!frame.ok) {
-      sink.onRefusal(this.validator.count(refuse(frame.code)), start, end, this.#line);
+      sink.onRejection(this.validator.count(reject(frame.code)), start, end, this.#line);
       return;
     }
     const result = this.validator.validate(frame.value, sink.wantsIssues);
     if (!result.ok) {
-      sink.onRefusal(result, start, end, this.#line);
+      sink.onRejection(result, start, end, this.#line);
       return;
     }
     // What the validator has accepted is an object.

@@ -17,9 +17,9 @@ export interface ValidatorOptions {
   maxMessageSize?: number;
   /** Deepest nesting, in levels; default 64. Applies where bytes are given. */
   maxDepth?: number;
-  /** Refuse messages older than this many ms; default 0: never. */
+  /** Reject messages older than this many ms; default 0: never. */
   maxMessageAge?: number;
-  /** Refuse messages more than this many ms in the future; default 0: never. */
+  /** Reject messages more than this many ms in the future; default 0: never. */
   maxClockSkew?: number;
   /** Wall clock in ms since 1970, for the age rules alone; default `Date.now`. */
   now?: () => number;
@@ -30,7 +30,7 @@ export interface Acceptance {
   readonly type: MessageType;
 }
 
-export interface Refusal {
+export interface Rejection {
   readonly ok: false;
   readonly code: WireErrorCode;
   /** Name of the message's type where the registry knows it. */
@@ -38,16 +38,16 @@ export interface Refusal {
   readonly issues: readonly Issue[];
 }
 
-export type ValidationResult = Acceptance | Refusal;
+export type ValidationResult = Acceptance | Rejection;
 
 export interface ValidationStatistics {
   readonly accepted: number;
-  readonly refused: number;
+  readonly rejected: number;
   readonly byType: Readonly<Record<string, number>>;
   readonly byCode: Readonly<Record<string, number>>;
 }
 
-export function refuse(code: WireErrorCode, type?: string, issues: readonly Issue[] = []): Refusal {
+export function reject(code: WireErrorCode, type?: string, issues: readonly Issue[] = []): Rejection {
   return { ok: false, code, type, issues };
 }
 
@@ -59,7 +59,7 @@ export class MessageValidator {
   readonly #maxClockSkew: number;
   readonly #now: () => number;
   readonly #accepted: Uint32Array;
-  readonly #refused = new Map<WireErrorCode, number>();
+  readonly #rejected = new Map<WireErrorCode, number>();
   readonly #accept: readonly Acceptance[];
 
   constructor(options: ValidatorOptions = {}) {
@@ -76,7 +76,7 @@ export class MessageValidator {
   /**
    * Validates one message: the bytes of one JSON object, or an already parsed value.
    * Never throws for a bad message.
-   * @param wantsIssues whether a refusal by the schema tells the issues; default: yes
+   * @param wantsIssues whether a rejection by the schema tells the issues; default: yes
    */
   validate(message: Buffer | unknown, wantsIssues = true): ValidationResult {
     return this.count(
@@ -90,23 +90,23 @@ export class MessageValidator {
       return this.#check(message, wantsIssues);
     } catch {
       // A rule or a schema of a schema module threw. What it threw may quote the message: it is dropped.
-      return refuse('VALIDATION_FAILED');
+      return reject('VALIDATION_FAILED');
     }
   }
 
-  /** Accepted and refused messages so far, by type and by error code. */
+  /** Accepted and rejected messages so far, by type and by error code. */
   get statistics(): ValidationStatistics {
     const counts = this.registry.types.map(({ name, index }) => [name, this.#accepted[index] ?? 0] as const);
     const accepted = counts.reduce((sum, [, count]) => sum + count, 0);
     const byType = Object.fromEntries(counts.filter(([, count]) => count > 0));
-    const refused = [...this.#refused.values()].reduce((sum, count) => sum + count, 0);
-    return { accepted, refused, byType, byCode: Object.fromEntries(this.#refused) };
+    const rejected = [...this.#rejected.values()].reduce((sum, count) => sum + count, 0);
+    return { accepted, rejected, byType, byCode: Object.fromEntries(this.#rejected) };
   }
 
   /** Adds a result to the statistics. */
   count<R extends ValidationResult>(result: R): R {
     if (result.ok) this.countAccepted(result.type.index);
-    else this.#refused.set(result.code, (this.#refused.get(result.code) ?? 0) + 1);
+    else this.#rejected.set(result.code, (this.#rejected.get(result.code) ?? 0) + 1);
     return result;
   }
 
@@ -128,39 +128,39 @@ export class MessageValidator {
   }
 
   #checkBytes(bytes: Buffer): ValidationResult {
-    if (bytes.length > this.maxMessageSize) return refuse('MESSAGE_TOO_LARGE');
-    if (!isUtf8(bytes)) return refuse('INVALID_UTF8');
+    if (bytes.length > this.maxMessageSize) return reject('MESSAGE_TOO_LARGE');
+    if (!isUtf8(bytes)) return reject('INVALID_UTF8');
     const decoded = decodeJson(bytes, 0, bytes.length, this.maxDepth);
-    return decoded.ok ? this.check(decoded.value) : refuse(decoded.code);
+    return decoded.ok ? this.check(decoded.value) : reject(decoded.code);
   }
 
   #check(message: unknown, wantsIssues: boolean): ValidationResult {
     if (typeof message !== 'object' || message === null || Array.isArray(message)) {
-      return refuse('SCHEMA_VIOLATION', undefined, [
+      return reject('SCHEMA_VIOLATION', undefined, [
         { path: '', code: 'invalid_type', message: 'expected object' },
       ]);
     }
     const name = (message as { type?: unknown }).type;
     if (typeof name !== 'string') {
-      return refuse('SCHEMA_VIOLATION', undefined, [
+      return reject('SCHEMA_VIOLATION', undefined, [
         { path: 'type', code: 'invalid_type', message: 'expected string' },
       ]);
     }
     const type = this.registry.get(name);
     // What only the broker says is nobody else's to send.
-    if (type === undefined || type.direction === 'broker') return refuse('UNKNOWN_TYPE');
+    if (type === undefined || type.direction === 'broker') return reject('UNKNOWN_TYPE');
     return this.#checkType(type, message, wantsIssues);
   }
 
   #checkType(type: MessageType, message: object, wantsIssues: boolean): ValidationResult {
     // `validate` answers yes or no without building anything; the details cost a second look.
     if (!isValid(type.schema, message)) {
-      if (!wantsIssues) return refuse('SCHEMA_VIOLATION', type.name);
+      if (!wantsIssues) return reject('SCHEMA_VIOLATION', type.name);
       const issues = findIssues(type.schema, message, MAX_ISSUES);
-      return refuse('SCHEMA_VIOLATION', type.name, fromZodIssues(issues, this.registry.knownKeys));
+      return reject('SCHEMA_VIOLATION', type.name, fromZodIssues(issues, this.registry.knownKeys));
     }
     const issues = this.#brokenRules(type, message);
-    if (issues !== undefined) return refuse('RULE_VIOLATION', type.name, issues);
+    if (issues !== undefined) return reject('RULE_VIOLATION', type.name, issues);
     return this.#accept[type.index] as Acceptance;
   }
 

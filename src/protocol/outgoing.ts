@@ -20,14 +20,14 @@ export function brokerLine<T extends keyof BrokerReply>(
 }
 
 export interface ErrorDetails {
-  /** Name of the refused message's type. */
+  /** Name of the rejected message's type. */
   messageType?: string | undefined;
   /** Line of the connection's stream, counted from 1. */
   line?: number | undefined;
   issues?: readonly Issue[] | undefined;
 }
 
-/** An `error` message. Its text is the code's own: nothing of the refused message is in it. */
+/** An `error` message. Its text is the code's own: nothing of the rejected message is in it. */
 export function errorLine(code: WireErrorCode, details: ErrorDetails, delimiter: string): Buffer {
   const { messageType, line, issues } = details;
   const data = {

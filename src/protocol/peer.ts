@@ -10,8 +10,8 @@ export interface Peer {
   readonly outbox: { policy: OverflowPolicy };
   /** Whether messages can still be sent to the peer. */
   readonly isOpen: boolean;
-  /** Whether the peer may be sent messages: it has said the token that it needs, or needs none. */
-  readonly isIn: boolean;
+  /** Whether the peer has presented the token that it needs, or needs none. Others are sent no messages. */
+  readonly isAuthenticated: boolean;
   /** Line of the stream that is being settled, counted from 0. */
   line: number;
   /** Accepted messages so far. */
@@ -23,7 +23,7 @@ export interface Peer {
   crawlerId: string | undefined;
   role: PeerRole;
   /** Whether a `hello` of the peer was accepted. */
-  isAdmitted: boolean;
+  isHelloAccepted: boolean;
   /** Whether the peer has sent a `ping`. */
   hasPinged: boolean;
   /** Protocol version of its `hello`. */
@@ -32,8 +32,8 @@ export interface Peer {
   setState(to: 'authenticated'): void;
   /** The peer has sent something valid. */
   markActive(): void;
-  noteError(code: string, count?: number): void;
-  noteRefused(code: string, count?: number): void;
+  recordError(code: string, count?: number): void;
+  recordRejected(code: string, count?: number): void;
   /** Queues a message of the broker's own. */
   reply(line: Buffer): void;
   /** Queues forwarded messages. */

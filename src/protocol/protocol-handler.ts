@@ -1,4 +1,4 @@
-// What the verdicts mean: control messages are acted on, refused ones answered, all others handed to
+// What the verdicts mean: control messages are acted on, rejected ones answered, all others handed to
 // routing. Takes each connection's chunks in order, run by run; most of the traffic is one run a chunk.
 
 import { type FrameRun, frameField, wholeRun } from '../delivery/frame-run.js';
@@ -8,11 +8,11 @@ import {
   FRAME,
   JOB,
   NO_HEARTBEAT,
-  type RefusedFrame,
+  type RejectedFrame,
   RUN,
   RunKind,
-  refusalDetails,
-  refusedFrame,
+  rejectedFrame,
+  rejectionReason,
   type Verdict,
 } from '../dispatch/verdict.js';
 import type { WireErrorCode } from '../errors.js';
@@ -69,13 +69,13 @@ export class ProtocolHandler<P extends Peer> {
   readonly #helloGate: HelloGate;
   readonly #replies: ReplyLimiter;
   readonly #detailed = new SecondLimiter<P>(MAX_DETAILED_REJECTIONS);
-  /** Refused messages that were only counted since the latest that was told of, by connection. */
-  readonly #suppressed = new Map<P, { count: number; latest: RefusedFrame }>();
+  /** Rejected messages that were only counted since the latest that was told of, by connection. */
+  readonly #suppressed = new Map<P, { count: number; latest: RejectedFrame }>();
   readonly #heartbeat: number;
   readonly #accepted: number[];
-  readonly #refused = new Map<WireErrorCode, number>();
-  /** Messages that were found valid, and counted so, before the gate refused them. */
-  #refusedByGate = 0;
+  readonly #rejected = new Map<WireErrorCode, number>();
+  /** Messages that were found valid, and counted so, before the gate rejected them. */
+  #rejectedByGate = 0;
   /** Too long messages in a row, by connection. */
   readonly #framingErrors = new WeakMap<P, number>();
   /** When the latest forwarded heartbeat was received, by connection. */
@@ -106,8 +106,8 @@ export class ProtocolHandler<P extends Peer> {
     this.#replies = new ReplyLimiter(settings.maxErrorReplies, settings.delimiter);
     this.#control = new ControlHandler(settings, subscriptions, this.#replies, access);
     this.#gate = new Gate(access, this.#replies, settings.maxMessagesPerSecond, (code, count) => {
-      this.#countRefused(code, count);
-      this.#refusedByGate += count;
+      this.#countRejected(code, count);
+      this.#rejectedByGate += count;
     });
     const { framing, delimiter } = settings;
     this.#helloGate = new HelloGate(
@@ -132,14 +132,14 @@ export class ProtocolHandler<P extends Peer> {
       if (count > 0) accepted[name] = count;
     });
     return {
-      received: sum(this.#accepted) + sum(this.#refused.values()) - this.#refusedByGate,
+      received: sum(this.#accepted) + sum(this.#rejected.values()) - this.#rejectedByGate,
       accepted,
       ...this.#byPattern,
-      refused: Object.fromEntries(this.#refused),
+      rejected: Object.fromEntries(this.#rejected),
       undeliverable: this.#undeliverable,
       heartbeatsDropped: this.#heartbeatsDropped,
       errorReplies: this.#replies.sent,
-      errorsUnanswered: this.#replies.withheld,
+      errorsUnanswered: this.#replies.suppressed,
       subscriptions: this.#subscriptions.size,
       jobOwners: this.#recipients.owners.size,
     };
@@ -160,7 +160,7 @@ export class ProtocolHandler<P extends Peer> {
   /** A connection's next chunk has its verdict. */
   settle(connection: P, chunk: Chunk): void {
     const { verdict } = chunk;
-    if (verdict === undefined) return this.#refuseChunk(connection, chunk);
+    if (verdict === undefined) return this.#rejectChunk(connection, chunk);
     const { chunks } = verdict;
     const at = chunk.index * CHUNK.SIZE;
     const previous = at - CHUNK.SIZE;
@@ -173,7 +173,7 @@ export class ProtocolHandler<P extends Peer> {
     for (let run = runsFrom; run < runsTo; run++) this.#handleRun(connection, chunk, verdict, run * RUN.SIZE);
     connection.line += chunks[at + CHUNK.LINES] ?? 0;
     // After the messages: a hello among them may have said who this is. What it may not say changes nothing.
-    if (!this.#access.may(connection, 'report')) return;
+    if (!this.#access.isAllowed(connection, 'report')) return;
     if (activeJobs !== NO_HEARTBEAT) {
       connection.workload = activeJobs;
       connection.lastHeartbeatAt = chunk.receivedAt;
@@ -189,27 +189,27 @@ export class ProtocolHandler<P extends Peer> {
    * Reads the `hello` of a peer that must say one first.
    * @returns where the messages behind it begin; the end of the range, where the peer is closed
    */
-  admit(connection: P, range: FrameRange): number {
-    return this.#helloGate.admit(connection, range);
+  authenticate(connection: P, range: FrameRange): number {
+    return this.#helloGate.authenticate(connection, range);
   }
 
   /** Closes a peer that has not said the `hello` that it must say first. */
   rejectUnauthenticated(connection: Peer, messageType?: string): void {
     if (!connection.isOpen) return;
-    this.#refuseUntold(connection, 'UNAUTHORIZED', messageType);
+    this.#rejectUnreported(connection, 'UNAUTHORIZED', messageType);
     void connection.disconnect('UNAUTHORIZED');
   }
 
-  /** Refuses a message for what its sender may do: it is counted and answered, and nobody else is told. */
-  #refuseUntold(connection: Peer, code: WireErrorCode, messageType: string | undefined): void {
-    this.#countRefused(code, 1);
-    connection.noteRefused(code);
+  /** Rejects a message for what its sender may do: it is counted and answered, and nobody else is told. */
+  #rejectUnreported(connection: Peer, code: WireErrorCode, messageType: string | undefined): void {
+    this.#countRejected(code, 1);
+    connection.recordRejected(code);
     this.#replies.reply(connection, code, { messageType });
   }
 
   /** A message of the connection grew over maxMessageSize. */
-  refuseOversize(connection: P): void {
-    this.#refuse(connection, { code: 'MESSAGE_TOO_LARGE', type: undefined, issues: [], line: 0 }, undefined);
+  rejectOversize(connection: P): void {
+    this.#reject(connection, { code: 'MESSAGE_TOO_LARGE', type: undefined, issues: [], line: 0 }, undefined);
   }
 
   /** Tells a peer of an error, as often as `maxErrorReplies` allows. */
@@ -232,7 +232,7 @@ export class ProtocolHandler<P extends Peer> {
     const first = verdict.runs[at + RUN.FIRST] ?? 0;
     const count = verdict.runs[at + RUN.COUNT] ?? 0;
     const kind = verdict.runs[at + RUN.KIND];
-    if (kind === RunKind.REFUSED) return this.#refuseRun(connection, chunk, verdict, first, count);
+    if (kind === RunKind.REJECTED) return this.#rejectRun(connection, chunk, verdict, first, count);
     connection.markActive();
     this.#framingErrors.delete(connection);
     if (kind === RunKind.CONTROL) {
@@ -311,86 +311,86 @@ export class ProtocolHandler<P extends Peer> {
     }
     if (recipients.length === 0) {
       this.#undeliverable++;
-      connection.noteError('NO_RECIPIENT');
+      connection.recordError('NO_RECIPIENT');
       this.#replies.reply(connection, 'NO_RECIPIENT', { messageType: type });
     }
     this.#listener.onMessages(connection, run);
   }
 
-  /** Refuses messages one after another. Those that nobody is told of are only counted: a batch may have thousands. */
-  #refuseRun(connection: P, chunk: Chunk, verdict: Verdict, first: number, count: number): void {
-    // What is refused counts for the rate as well.
+  /** Rejects messages one after another. Those that nobody is told of are only counted: a batch may have thousands. */
+  #rejectRun(connection: P, chunk: Chunk, verdict: Verdict, first: number, count: number): void {
+    // What is rejected counts for the rate as well.
     const end = first + this.#gate.take(connection, count, chunk.receivedAt);
     let isTold = true;
     let same = 0;
     for (let frame = first; frame < end; frame++) {
-      const details = refusalDetails(verdict, frame);
+      const details = rejectionReason(verdict, frame);
       isTold &&= this.#replies.hasRoom(connection) || (this.#isWatched && this.#detailed.hasRoom(connection));
       if (isTold || details?.code === 'MESSAGE_TOO_LARGE') {
-        const refusal = refusedFrame(verdict, frame);
+        const rejection = rejectedFrame(verdict, frame);
         // Nobody else looks at the message.
         const message = this.#isWatched ? frameBytes(chunk, verdict, frame) : undefined;
-        if (refusal !== undefined) this.#refuse(connection, refusal, message);
+        if (rejection !== undefined) this.#reject(connection, rejection, message);
         continue;
       }
       same++;
-      if (frame + 1 < end && refusalDetails(verdict, frame + 1) === details) continue;
-      this.#refuseQuietly(connection, refusedFrame(verdict, frame), same);
+      if (frame + 1 < end && rejectionReason(verdict, frame + 1) === details) continue;
+      this.#rejectQuietly(connection, rejectedFrame(verdict, frame), same);
       same = 0;
     }
     for (let frame = end; frame < first + count; frame++) {
-      this.#refuseUntold(connection, 'RATE_LIMITED', refusalDetails(verdict, frame)?.type);
+      this.#rejectUnreported(connection, 'RATE_LIMITED', rejectionReason(verdict, frame)?.type);
     }
   }
 
-  /** Counts messages that are refused for the same reason. @param last the last of them */
-  #refuseQuietly(connection: P, last: RefusedFrame | undefined, count: number): void {
+  /** Counts messages that are rejected for the same reason. @param last the last of them */
+  #rejectQuietly(connection: P, last: RejectedFrame | undefined, count: number): void {
     if (last === undefined) return;
-    this.#countRefused(last.code, count);
-    connection.noteRefused(last.code, count);
-    this.#replies.withhold(count);
+    this.#countRejected(last.code, count);
+    connection.recordRejected(last.code, count);
+    this.#replies.suppress(count);
     if (!this.#isWatched) return;
     const latest = { ...last, line: connection.line + last.line + 1 };
     const suppressed = this.#suppressed.get(connection);
     this.#suppressed.set(connection, { count: (suppressed?.count ?? 0) + count, latest });
   }
 
-  #refuse(connection: P, refusal: RefusedFrame, message: Buffer | undefined): void {
-    const { code, type, issues } = refusal;
-    const line = connection.line + refusal.line + 1;
-    this.#countRefused(code, 1);
-    connection.noteRefused(code);
+  #reject(connection: P, rejection: RejectedFrame, message: Buffer | undefined): void {
+    const { code, type, issues } = rejection;
+    const line = connection.line + rejection.line + 1;
+    this.#countRejected(code, 1);
+    connection.recordRejected(code);
     this.#replies.reply(connection, code, { messageType: type, line, issues });
-    if (this.#isWatched) this.#watch(connection, { ...refusal, line }, message);
+    if (this.#isWatched) this.#watch(connection, { ...rejection, line }, message);
     if (code === 'MESSAGE_TOO_LARGE') this.#countFramingError(connection);
   }
 
-  /** Whether somebody reads of every refused message, beside its sender. */
+  /** Whether somebody reads of every rejected message, beside its sender. */
   get #isWatched(): boolean {
     return this.#subscriptions.rejectedSubscribers.size > 0 || this.#listener.wantsRejections();
   }
 
-  /** How many refused messages of each range are to come with their issues: as many as somebody reads. */
+  /** How many rejected messages of each range are to come with their issues: as many as somebody reads. */
   get maxDetailedRejections(): number {
     return this.#isWatched ? MAX_DETAILED_REJECTIONS : this.#settings.maxErrorReplies;
   }
 
-  /** Tells of a refused message, or counts it: a peer that sends nothing else must not keep everybody busy. */
-  #watch(connection: P, refusal: RefusedFrame, message: Buffer | undefined): void {
+  /** Tells of a rejected message, or counts it: a peer that sends nothing else must not keep everybody busy. */
+  #watch(connection: P, rejection: RejectedFrame, message: Buffer | undefined): void {
     const suppressed = this.#suppressed.get(connection);
     if (this.#detailed.take(connection)) {
       this.#suppressed.delete(connection);
-      this.#report(connection, refusal, message, suppressed?.count ?? 0);
-    } else if (suppressed === undefined) this.#suppressed.set(connection, { count: 1, latest: refusal });
+      this.#report(connection, rejection, message, suppressed?.count ?? 0);
+    } else if (suppressed === undefined) this.#suppressed.set(connection, { count: 1, latest: rejection });
     else {
       suppressed.count++;
-      suppressed.latest = refusal;
+      suppressed.latest = rejection;
     }
   }
 
   #report(
     connection: P,
-    { code, type, issues, line }: RefusedFrame,
+    { code, type, issues, line }: RejectedFrame,
     message: Buffer | undefined,
     suppressed: number,
   ): void {
@@ -406,8 +406,8 @@ export class ProtocolHandler<P extends Peer> {
     this.#listener.onRejected(rejection);
   }
 
-  #countRefused(code: WireErrorCode, count: number): void {
-    this.#refused.set(code, (this.#refused.get(code) ?? 0) + count);
+  #countRejected(code: WireErrorCode, count: number): void {
+    this.#rejected.set(code, (this.#rejected.get(code) ?? 0) + count);
   }
 
   #countFramingError(connection: P): void {
@@ -417,13 +417,13 @@ export class ProtocolHandler<P extends Peer> {
   }
 
   /** No worker could validate the chunk, however often it was tried. */
-  #refuseChunk(connection: P, chunk: Chunk): void {
+  #rejectChunk(connection: P, chunk: Chunk): void {
     const bytes = chunk.slab.arena.bytes.subarray(chunk.start, chunk.end);
     const delimiter = this.#settings.delimiter.charCodeAt(0);
     let lines = 0;
     for (let at = bytes.indexOf(delimiter); at !== -1; at = bytes.indexOf(delimiter, at + 1)) lines++;
     for (let line = 0; line < Math.max(1, lines); line++) {
-      this.#refuse(connection, { code: 'VALIDATION_FAILED', type: undefined, issues: [], line }, undefined);
+      this.#reject(connection, { code: 'VALIDATION_FAILED', type: undefined, issues: [], line }, undefined);
     }
     connection.line += lines;
     const failures = (this.#failures.get(connection) ?? 0) + 1;

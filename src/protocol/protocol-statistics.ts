@@ -1,9 +1,9 @@
 // The figures of the protocol handler.
 
 export interface ProtocolStatistics {
-  /** Messages accepted or refused, each counted once. */
+  /** Messages accepted or rejected, each counted once. */
   readonly received: number;
-  /** Messages found valid, by type; those that are then UNAUTHORIZED or RATE_LIMITED count as refused too. */
+  /** Messages found valid, by type; those that are then UNAUTHORIZED or RATE_LIMITED count as rejected too. */
   readonly accepted: Readonly<Record<string, number>>;
   /** Messages that a pattern has accepted without parsing them. */
   readonly matched: number;
@@ -12,8 +12,8 @@ export interface ProtocolStatistics {
   /** Layouts of messages that workers have learned patterns for, and those that they dropped as unused. */
   readonly layoutsLearned: number;
   readonly layoutsDropped: number;
-  /** Messages refused, by error code. */
-  readonly refused: Readonly<Record<string, number>>;
+  /** Messages rejected, by error code. */
+  readonly rejected: Readonly<Record<string, number>>;
   /** Application messages that nobody could take. */
   readonly undeliverable: number;
   /** Heartbeats that came faster than `minHeartbeatInterval`. */

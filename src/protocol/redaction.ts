@@ -1,5 +1,5 @@
-// The sample of a refused message that subscribers of `rejected` get: its first bytes, with whatever
-// looks like a secret blanked. Works on text, since a refused message may not even be JSON; where it is
+// The sample of a rejected message that subscribers of `rejected` get: its first bytes, with whatever
+// looks like a secret blanked. Works on text, since a rejected message may not even be JSON; where it is
 // in doubt, it blanks more.
 
 /** How much of a message a sample shows, in bytes. */

@@ -1,4 +1,4 @@
-// A refused message, for those who want to know of each: subscribers of `rejected`, and code in this process.
+// A rejected message, for those who want to know of each: subscribers of `rejected`, and code in this process.
 
 import type { Piece } from '../delivery/outbox.js';
 import type { WireErrorCode } from '../errors.js';
@@ -7,7 +7,7 @@ import { REJECTED } from '../messages/type-patterns.js';
 import type { Peer } from './peer.js';
 import { redactedSample } from './redaction.js';
 
-/** A refused message, without its contents. */
+/** A rejected message, without its contents. */
 /** @typeParam P the connections */
 export interface RejectionDetails<P extends Peer> {
   readonly connection: P;
@@ -19,7 +19,7 @@ export interface RejectionDetails<P extends Peer> {
   readonly bytes: number;
   /** Line of the connection's stream, counted from 1. */
   readonly line: number;
-  /** Refused messages of the connection before this one that were only counted: over the limit of a second. */
+  /** Rejected messages of the connection before this one that were only counted: over the limit of a second. */
   readonly suppressed: number;
 }
 
@@ -54,7 +54,7 @@ export class RejectedMessage<P extends Peer> implements RejectionDetails<P> {
   }
 }
 
-/** Refused messages of one connection and second of which subscribers of `rejected` are told each. */
+/** Rejected messages of one connection and second of which subscribers of `rejected` are told each. */
 export const MAX_DETAILED_REJECTIONS = 1000;
 
 /** What subscribers of `rejected` get. */

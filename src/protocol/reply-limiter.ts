@@ -14,7 +14,7 @@ export class ReplyLimiter {
   readonly #limiter: SecondLimiter<Replyable>;
   readonly #delimiter: string;
   #sent = 0;
-  #withheld = 0;
+  #suppressed = 0;
 
   /**
    * @param limit replies a second and connection
@@ -30,8 +30,8 @@ export class ReplyLimiter {
   }
 
   /** Errors that no reply was sent for. */
-  get withheld(): number {
-    return this.#withheld;
+  get suppressed(): number {
+    return this.#suppressed;
   }
 
   /** Whether the next error would be answered. */
@@ -40,13 +40,13 @@ export class ReplyLimiter {
   }
 
   /** Counts errors that are not answered. */
-  withhold(count: number): void {
-    this.#withheld += count;
+  suppress(count: number): void {
+    this.#suppressed += count;
   }
 
   reply(peer: Replyable, code: WireErrorCode, details: ErrorDetails = {}): void {
     if (!this.#limiter.take(peer)) {
-      this.#withheld++;
+      this.#suppressed++;
       return;
     }
     this.#sent++;

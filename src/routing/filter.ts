@@ -12,7 +12,7 @@ export type SubscribeData = MessageMap['subscribe']['data'];
 export class Filter {
   /** Equal for filters that want the same. */
   readonly key: string;
-  /** Whether it wants refused messages. */
+  /** Whether it wants rejected messages. */
   readonly wantsRejected: boolean;
   /** Whether it wants every message there is. */
   readonly wantsAll: boolean;

@@ -163,7 +163,7 @@ export class Subscriptions {
     }
   }
 
-  /** Subscribers of refused messages. */
+  /** Subscribers of rejected messages. */
   get rejectedSubscribers(): ReadonlySet<Subscriber> {
     return this.#rejected;
   }

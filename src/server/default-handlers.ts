@@ -50,50 +50,50 @@ export function registerDefaultHandlers(
     router.registerHandler(type, { priority: DEFAULT_HANDLER_PRIORITY, handle });
   };
   on('heartbeat', ({ message, connection }) => {
-    emit('crawler_heartbeat', { message, crawler: fleet.noteCrawler(connection, message.data) });
+    emit('crawler_heartbeat', { message, crawler: fleet.recordCrawler(connection, message.data) });
   });
   on('job_request', ({ message, connection }) => {
-    emit('job_requested', { message, crawler: fleet.noteCrawler(connection) });
+    emit('job_requested', { message, crawler: fleet.recordCrawler(connection) });
   });
   on('job_started', ({ message, connection }) => {
     const jobId = jobIdOf(message);
-    const crawler = fleet.noteCrawler(connection);
-    const job = fleet.noteJob(jobId, connection, { status: 'started' });
+    const crawler = fleet.recordCrawler(connection);
+    const job = fleet.recordJob(jobId, connection, { status: 'started' });
     emit('job_started', { message, jobId, crawler, job });
   });
   on('job_progress', ({ message, connection }) => {
     const jobId = jobIdOf(message);
-    const crawler = fleet.noteCrawler(connection);
-    const job = fleet.noteJob(jobId, connection, { status: 'running', progress: message.data });
+    const crawler = fleet.recordCrawler(connection);
+    const job = fleet.recordJob(jobId, connection, { status: 'running', progress: message.data });
     emit('job_progress', { message, jobId, crawler, job });
   });
   on('job_completed', ({ message, connection }) => {
     const jobId = jobIdOf(message);
-    const crawler = fleet.noteCrawler(connection);
-    const job = fleet.noteJob(jobId, connection, { status: 'completed', completed: message.data });
+    const crawler = fleet.recordCrawler(connection);
+    const job = fleet.recordJob(jobId, connection, { status: 'completed', completed: message.data });
     emit('job_completed', { message, jobId, crawler, job });
   });
   on('job_failed', ({ message, connection }) => {
     const jobId = jobIdOf(message);
-    const crawler = fleet.noteCrawler(connection);
-    const job = fleet.noteJob(jobId, connection, { status: 'failed', failed: message.data });
+    const crawler = fleet.recordCrawler(connection);
+    const job = fleet.recordJob(jobId, connection, { status: 'failed', failed: message.data });
     emit('job_failed', { message, jobId, crawler, job });
   });
   on('discovery', ({ message, connection }) => {
-    emit('entities_discovered', { message, crawler: fleet.noteCrawler(connection) });
+    emit('entities_discovered', { message, crawler: fleet.recordCrawler(connection) });
   });
   on('jobs_discovered', ({ message, connection }) => {
     emit('jobs_discovered', {
       message,
       jobId: jobIdOf(message),
-      crawler: fleet.noteCrawler(connection),
+      crawler: fleet.recordCrawler(connection),
     });
   });
   on('token_refresh_request', ({ message, connection }) => {
     emit('token_refresh_requested', {
       message,
       jobId: jobIdOf(message),
-      crawler: fleet.noteCrawler(connection),
+      crawler: fleet.recordCrawler(connection),
     });
   });
 }

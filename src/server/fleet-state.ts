@@ -95,7 +95,7 @@ export class FleetState {
    * A crawler has sent something.
    * @internal
    */
-  noteCrawler(connection: SocketConnection, heartbeat?: MessageMap['heartbeat']['data']): CrawlerRecord {
+  recordCrawler(connection: SocketConnection, heartbeat?: MessageMap['heartbeat']['data']): CrawlerRecord {
     const id = nameOf(connection);
     const before = this.#recordOf(connection);
     // It has said who it is in the meantime: it is not two crawlers for that.
@@ -117,7 +117,7 @@ export class FleetState {
    * A connection has gone.
    * @internal
    */
-  noteGone(connection: SocketConnection): void {
+  recordGone(connection: SocketConnection): void {
     const known = this.#recordOf(connection);
     if (known !== undefined) this.#crawlers.replace(known.id, { ...known, isConnected: false });
   }
@@ -126,7 +126,7 @@ export class FleetState {
    * A crawler has spoken of a job.
    * @internal
    */
-  noteJob(
+  recordJob(
     id: string,
     connection: SocketConnection,
     news: Partial<JobRecord> & Pick<JobRecord, 'status'>,

@@ -167,7 +167,7 @@ export class MessageRouter extends EventEmitter<RouterEvents> {
   }
 
   /** Counts something that went wrong in an application's function, and tells of it. */
-  noteError(failure: HandlerFailure): void {
+  recordError(failure: HandlerFailure): void {
     this.#errors++;
     try {
       this.emit('handler_error', failure);
@@ -194,7 +194,7 @@ export class MessageRouter extends EventEmitter<RouterEvents> {
       message,
       { kind: 'connection', connection },
       (outgoing) => connection.send(outgoing),
-      (error) => this.noteError({ error, phase: 'afterSend', event: undefined }),
+      (error) => this.recordError({ error, phase: 'afterSend', event: undefined }),
     );
 
   #planFor(type: string): Plan | undefined {
@@ -243,7 +243,7 @@ export class MessageRouter extends EventEmitter<RouterEvents> {
 
   #fail(handling: Handling, error: unknown): void {
     handling.fail();
-    this.noteError({ error, phase: handling.phase, event: handling.event });
+    this.recordError({ error, phase: handling.phase, event: handling.event });
   }
 }
 

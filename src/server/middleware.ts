@@ -1,4 +1,4 @@
-// Functions around every message that is handled or sent: for logging, measuring, refusing, changing.
+// Functions around every message that is handled or sent: for logging, measuring, rejecting, changing.
 
 import type { MessageEvent } from '../connection/message-event.js';
 import type { SocketConnection } from '../connection/socket-connection.js';
@@ -28,7 +28,7 @@ export interface Middleware {
   beforeProcess?(event: MessageEvent): unknown;
   /** After the handlers, however they ended. */
   afterProcess?(event: MessageEvent, outcome: ProcessOutcome): unknown;
-  /** Before a message is sent. What it returns is sent in its place, if it returns something; throwing refuses it. */
+  /** Before a message is sent. What it returns is sent in its place, if it returns something; throwing rejects it. */
   beforeSend?(
     message: OutgoingMessage,
     target: SendTarget,

@@ -174,7 +174,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
       wantsRejections: () => this.#admin !== undefined || this.listenerCount('rejected') > 0,
       onMessages: (connection, run) => this.#emitMessages(registry, connection, run),
       onRejected: (rejection) => {
-        this.#admin?.noteRefusal(rejection);
+        this.#admin?.recordRejection(rejection);
         this.#notify('rejected', rejection);
       },
       onWorkerError: (error) => this.#onWorkerError(error),
@@ -230,14 +230,14 @@ export class SocketManager extends EventEmitter<ServerEvents> {
   #accept(socket: Socket): void {
     if (this.#pipeline === undefined || this.#pool.isFull || this.#state !== 'running') {
       const code = this.#state === 'stopping' ? 'SHUTTING_DOWN' : 'MAX_CONNECTIONS';
-      if (code === 'MAX_CONNECTIONS') this.#pool.refuse();
+      if (code === 'MAX_CONNECTIONS') this.#pool.reject();
       socket.on('error', () => {});
       socket.end(errorLine(code, {}, this.options.messageDelimiter), () => socket.destroy());
       this.#notify('connection_rejected', { code, connections: this.#pool.size });
       return;
     }
     const connection = new SocketConnection(`${this.#idPrefix}-${this.#nextId++}`, socket, this.#pipeline);
-    this.#pipeline.flow.admit(connection);
+    this.#pipeline.flow.add(connection);
     this.#pool.add(connection);
     this.#pipeline.expectHello(connection);
   }

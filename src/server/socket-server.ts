@@ -86,7 +86,7 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
     this.manager.on('connection_added', ({ connection }) => {
       connection.beforeEnd = () => this.#withinDrainTimeout(this.router.idleOf(connection));
     });
-    this.manager.on('connection_removed', ({ connection }) => this.fleet.noteGone(connection));
+    this.manager.on('connection_removed', ({ connection }) => this.fleet.recordGone(connection));
   }
 
   /**
@@ -172,7 +172,7 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
     const { state } = this.manager.getStatus();
     if (state === 'stopped' || state === 'starting') return Promise.reject(new SluiceError('NOT_RUNNING'));
     return this.#middleware.send(message, target, deliver, (error) =>
-      this.router.noteError({ error, phase: 'afterSend', event: undefined }),
+      this.router.recordError({ error, phase: 'afterSend', event: undefined }),
     );
   }
 }

@@ -8,7 +8,7 @@ import {
   type MessageAddress,
   NO_HEARTBEAT,
   RANGE_FIELDS,
-  type RefusalDetails,
+  type RejectionReason,
   RUN,
   RunKind,
   SLOW_MESSAGE,
@@ -23,7 +23,7 @@ import { MATCH } from '../pattern/memory-layout.js';
 import type { Matches } from '../pattern/pattern-set.js';
 import type { FrameSink } from '../protocol/frame-sink.js';
 import type { MessageParser } from '../protocol/message-parser.js';
-import { type Refusal, refuse } from '../protocol/message-validator.js';
+import { type Rejection, reject } from '../protocol/message-validator.js';
 
 /** The newest `activeJobs` a verdict can tell: larger numbers are cut to it. */
 const MAX_ACTIVE_JOBS = NO_HEARTBEAT - 1;
@@ -46,11 +46,11 @@ export class BatchValidator implements FrameSink {
   /** The present chunk's first row. */
   #firstJob = 0;
   readonly #jobRequest: number;
-  #refusals: RefusalDetails[] = [];
+  #rejections: RejectionReason[] = [];
   /** Those without issues, by code and type: their index. */
-  readonly #sharedRefusals = new Map<string, number>();
-  /** Messages of the present range that were refused. */
-  #refused = 0;
+  readonly #sharedRejections = new Map<string, number>();
+  /** Messages of the present range that were rejected. */
+  #rejected = 0;
   #maxDetailedRejections = 0;
   #addresses: MessageAddress[] = [];
   #matched = 0;
@@ -106,7 +106,7 @@ export class BatchValidator implements FrameSink {
     }
     if (direction !== 'crawler') {
       if (end - start > MAX_CONTROL_BYTES) {
-        return this.onRefusal(refuse('MESSAGE_TOO_LARGE', name), start, end, line);
+        return this.onRejection(reject('MESSAGE_TOO_LARGE', name), start, end, line);
       }
       return this.#accept(index, RunKind.CONTROL, 0, start, end);
     }
@@ -133,18 +133,18 @@ export class BatchValidator implements FrameSink {
 
   onSlowPath(start: number, end: number): void {
     const now = performance.now();
-    this.#noteIfSlow(now);
+    this.#recordIfSlow(now);
     this.#reachedAt = now;
     this.#onProgress(this.#chunk, start, end);
   }
 
-  #noteIfSlow(now: number): void {
+  #recordIfSlow(now: number): void {
     if (this.#reachedAt === 0 || now - this.#reachedAt <= SLOW_MESSAGE) return;
     if (this.#slowRanges.at(-1) !== this.#chunk) this.#slowRanges.push(this.#chunk);
   }
 
   get wantsIssues(): boolean {
-    return this.#refused < this.#maxDetailedRejections;
+    return this.#rejected < this.#maxDetailedRejections;
   }
 
   onMismatch({ name }: MessageType): void {
@@ -160,20 +160,20 @@ export class BatchValidator implements FrameSink {
     this.#frame++;
   }
 
-  onRefusal({ code, type, issues }: Refusal, start: number, end: number, line: number): void {
-    this.#extendRun(RunKind.REFUSED, start, end);
-    this.#frames.push4(start, end, line, this.#refusalIndex(code, type, issues));
+  onRejection({ code, type, issues }: Rejection, start: number, end: number, line: number): void {
+    this.#extendRun(RunKind.REJECTED, start, end);
+    this.#frames.push4(start, end, line, this.#rejectionIndex(code, type, issues));
     this.#frame++;
-    this.#refused++;
+    this.#rejected++;
   }
 
-  #refusalIndex(code: WireErrorCode, type: string | undefined, issues: readonly Issue[]): number {
-    if (issues.length > 0) return this.#refusals.push({ code, type, issues }) - 1;
+  #rejectionIndex(code: WireErrorCode, type: string | undefined, issues: readonly Issue[]): number {
+    if (issues.length > 0) return this.#rejections.push({ code, type, issues }) - 1;
     const key = `${code} ${type}`;
-    let index = this.#sharedRefusals.get(key);
+    let index = this.#sharedRejections.get(key);
     if (index === undefined) {
-      index = this.#refusals.push({ code, type, issues }) - 1;
-      this.#sharedRefusals.set(key, index);
+      index = this.#rejections.push({ code, type, issues }) - 1;
+      this.#sharedRejections.set(key, index);
     }
     return index;
   }
@@ -191,12 +191,12 @@ export class BatchValidator implements FrameSink {
       this.#bytes = buffers[ranges[at] ?? 0] as Buffer;
       this.#rangeEnd = end;
       this.#activeJobs = NO_HEARTBEAT;
-      this.#refused = 0;
+      this.#rejected = 0;
       this.#reachedAt = 0;
       this.#onProgress(this.#chunk, 0, 0);
       const lines = parse(this.#bytes, ranges[at + 1] ?? 0, end);
       if (lines === undefined) return false;
-      if (this.#reachedAt !== 0) this.#noteIfSlow(performance.now());
+      if (this.#reachedAt !== 0) this.#recordIfSlow(performance.now());
       this.#closeRun();
       this.#firstJob = this.#jobs.length / JOB.SIZE;
       this.#chunks.push4(this.#runs.length / RUN.SIZE, this.#firstJob, lines, this.#activeJobs);
@@ -210,7 +210,7 @@ export class BatchValidator implements FrameSink {
     const joins =
       kind === this.#runKind &&
       (kind === RunKind.UNDELIMITED ||
-        kind === RunKind.REFUSED ||
+        kind === RunKind.REJECTED ||
         (kind === RunKind.DELIMITED && start === this.#lastEnd + 1));
     if (!joins) {
       this.#closeRun();
@@ -263,7 +263,7 @@ export class BatchValidator implements FrameSink {
       frames: take(this.#frames.values),
       jobs: take(this.#jobs.values),
       accepted: take(this.#accepted),
-      refusals: this.#refusals,
+      rejections: this.#rejections,
       addresses: this.#addresses,
       matched: this.#matched,
       mismatches: this.#mismatches,
@@ -293,8 +293,8 @@ export class BatchValidator implements FrameSink {
   #reset(): void {
     for (const list of [this.#chunks, this.#runs, this.#frames, this.#jobs]) list.clear();
     this.#firstJob = 0;
-    this.#refusals = [];
-    this.#sharedRefusals.clear();
+    this.#rejections = [];
+    this.#sharedRejections.clear();
     this.#addresses = [];
     this.#matched = 0;
     this.#mismatches = [];

@@ -15,8 +15,8 @@ test('the custom protocol checks its own messages, and answers them', async () =
   await run.says('200 https://example.com/');
 
   crawler.write(line({ ...page, status: 204 }) + line({ ...page, bytes: -1 }));
-  await run.says('refused: RULE_VIOLATION page_fetched bytes must be 0 when there is no content');
-  await run.says('refused: SCHEMA_VIOLATION page_fetched bytes');
+  await run.says('rejected: RULE_VIOLATION page_fetched bytes must be 0 when there is no content');
+  await run.says('rejected: SCHEMA_VIOLATION page_fetched bytes');
   await crawler.settled();
   expect(crawler.errors).toEqual(['RULE_VIOLATION', 'SCHEMA_VIOLATION']);
   expect(crawler.messages.filter(({ type }) => type === 'fetch_page')).toHaveLength(1);

@@ -17,7 +17,7 @@ describe('messages in a batch', () => {
   let idle: number | undefined;
 
   test.each([
-    ['the shortest that there are, refused one by one', '{}'],
+    ['the shortest that there are, rejected one by one', '{}'],
     ['lines of one byte', '1\n'],
     ['empty lines', '\n'],
     ['the shortest that are taken', '{"type":"ping"}'],
@@ -197,7 +197,7 @@ describe('long messages whose end does not come', () => {
 });
 
 describe('control messages', () => {
-  test('of more than 64 KB are refused as too large, and others are not kept waiting for them', async () => {
+  test('of more than 64 KB are rejected as too large, and others are not kept waiting for them', async () => {
     const { connect } = shared();
     const peer = await connect();
     peer.say('subscribe', { id: 'a', pad: 'x'.repeat(65_536) });
@@ -205,9 +205,9 @@ describe('control messages', () => {
     expect(peer.errors).toEqual(['MESSAGE_TOO_LARGE']);
   });
 
-  test('and refused messages count for maxMessagesPerSecond', async () => {
+  test('and rejected messages count for maxMessagesPerSecond', async () => {
     const { manager, connect } = await startBroker({ maxMessagesPerSecond: 10 });
-    const limited = () => manager.getMetrics().protocol.refused.RATE_LIMITED ?? 0;
+    const limited = () => manager.getMetrics().protocol.rejected.RATE_LIMITED ?? 0;
     const texts = [
       '{"type":"job_started"}\n',
       '{"type":"ping"}\n',
@@ -227,7 +227,7 @@ describe('control messages', () => {
 describe('subscribers of rejected messages', () => {
   test('are told of 1,000 of each connection a second, and how many there were besides', async () => {
     const { manager, connect } = shared();
-    const before = manager.getMetrics().protocol.refused;
+    const before = manager.getMetrics().protocol.rejected;
     const watcher = await (await connect()).subscribe({ types: ['rejected'] });
     const peer = await connect();
     peer.write('{}\n'.repeat(20_000));
@@ -238,6 +238,6 @@ describe('subscribers of rejected messages', () => {
     const told = watcher.forwarded.map(({ data }) => Number(data.suppressed ?? 0));
     expect(told.length).toBeLessThan(20_000);
     expect(told.length + told.reduce((sum, count) => sum + count)).toBe(20_000);
-    expect(growth(before, manager.getMetrics().protocol.refused)).toEqual({ SCHEMA_VIOLATION: 20_000 });
+    expect(growth(before, manager.getMetrics().protocol.rejected)).toEqual({ SCHEMA_VIOLATION: 20_000 });
   });
 });

@@ -18,18 +18,18 @@ const RSS_MARGIN = 8 * MiB;
 const openFiles = (pid: number | 'self' = 'self'): number => readdirSync(`/proc/${pid}/fd`).length;
 
 describe('connections', () => {
-  test('beyond the limit are refused, told why, and counted: exactly those', async () => {
+  test('beyond the limit are rejected, told why, and counted: exactly those', async () => {
     const { manager, socketPath } = await startBroker({ maxConnections: 50 });
-    let rejected = 0;
-    manager.on('connection_rejected', () => rejected++);
+    let count = 0;
+    manager.on('connection_rejected', () => count++);
     const peers: Peer[] = [];
     for (let index = 0; index < 150; index++) peers.push(await Peer.connect(socketPath));
-    await until(() => rejected === 100);
-    const refused = peers.slice(50);
-    await Promise.all(refused.map(({ closed }) => closed));
-    expect(refused.map(({ errors }) => errors)).toEqual(refused.map(() => ['MAX_CONNECTIONS']));
+    await until(() => count === 100);
+    const rejected = peers.slice(50);
+    await Promise.all(rejected.map(({ closed }) => closed));
+    expect(rejected.map(({ errors }) => errors)).toEqual(rejected.map(() => ['MAX_CONNECTIONS']));
     expect(manager.getConnectionPool().size).toBe(50);
-    expect(manager.getConnectionPool().statistics.refused).toBe(100);
+    expect(manager.getConnectionPool().statistics.rejected).toBe(100);
     // There is room again when one has gone.
     await peers[0]?.close();
     await until(() => manager.getConnectionPool().size === 49);

@@ -34,7 +34,7 @@ async function attack(
     await subscriber.count(index + 2);
     if (!subscriber.lines.at(-1)?.includes(`"job-${index}"`))
       wrong.push(`${name}: the good message did not follow`);
-    // Refused, there is a reply; taken, there is nothing to wait for.
+    // Rejected, there is a reply; taken, there is nothing to wait for.
     if (code !== undefined) await crawler.count(repliesBefore + 1);
     const replies = crawler.lines.slice(repliesBefore).map((reply) => JSON.parse(reply).data.code);
     if (replies[0] !== code) wrong.push(`${name}: ${replies.join() || 'taken'}`);

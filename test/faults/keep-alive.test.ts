@@ -194,8 +194,8 @@ describe('SluiceClient', () => {
     const { socketPath, manager } = await startPlainBroker();
     const client = await connect({ socketPath, pingInterval: 5, pingTimeout: 10_000 });
     const pings = () => manager.getMetrics().protocol.accepted.ping ?? 0;
-    const refused: unknown[] = [];
-    client.on('refused', (error) => refused.push(error.line));
+    const rejected: unknown[] = [];
+    client.on('rejected', (error) => rejected.push(error.line));
     for (let number = 1; number <= 5; number++) {
       const before = pings();
       await until(() => pings() > before + 2);
@@ -203,16 +203,16 @@ describe('SluiceClient', () => {
       await client.flush();
       expect(client.statistics.confirmed).toBe(number);
     }
-    expect(refused).toEqual([1, 2, 3, 4, 5]);
+    expect(rejected).toEqual([1, 2, 3, 4, 5]);
   });
 
   test('does not wait for answers of a broker that is shutting down', async () => {
     const broker = await ScriptedBroker.start();
     const client = await connect({ socketPath: broker.socketPath, hello: { role: 'app' } });
     broker.answer = () => undefined;
-    const refused = once(client, 'refused');
+    const rejected = once(client, 'rejected');
     broker.connections[0]?.write('{"type":"error","data":{"code":"SHUTTING_DOWN","message":""}}\n');
-    await refused;
+    await rejected;
     await silences(2);
     expect(client.state).toBe('connected');
   });

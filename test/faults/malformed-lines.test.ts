@@ -128,7 +128,7 @@ describe('SluiceClient, when the broker does not follow the protocol', () => {
     const broker = await ScriptedBroker.start();
     const client = clientOf(broker);
     const events: string[] = [];
-    client.on('refused', ({ code }) => events.push(code));
+    client.on('rejected', ({ code }) => events.push(code));
     client.on('disconnected', ({ error }) => events.push(error.code));
     await client.connect();
     const notice = '{"type":"error","data":{"code":"RATE_LIMITED","message":""}}\n';

@@ -152,11 +152,11 @@ describe('SluiceClient, when its broker is restarted', () => {
     expect((await subscription.next()).value?.type).toBe('heartbeat');
   });
 
-  test('ends a subscription that the next broker refuses, and keeps the others', async () => {
+  test('ends a subscription that the next broker rejects, and keeps the others', async () => {
     const { manager, socketPath } = await startPlainBroker();
     const app = await connect({ socketPath, hello: { role: 'app' } });
-    const [kept, refused] = [await app.subscribe(), await app.subscribe()];
-    const outcome = expect(refused.next()).rejects.toMatchObject({ code: 'RATE_LIMITED' });
+    const [kept, rejected] = [await app.subscribe(), await app.subscribe()];
+    const outcome = expect(rejected.next()).rejects.toMatchObject({ code: 'RATE_LIMITED' });
     await manager.stop();
     const { connect: connectPeer } = await startPlainBroker({ socketPath, maxSubscriptions: 1 });
     await outcome;
@@ -170,9 +170,9 @@ describe('SluiceClient, when its broker is restarted', () => {
     const types: string[] = [];
     const [connection] = manager.getConnectionPool().all();
     await app.subscribe({}, ({ type }) => types.push(type));
-    const refused = once(app, 'refused');
+    const rejected = once(app, 'rejected');
     await connection?.sendRaw('{"type":"error","data":{"code":"SHUTTING_DOWN","message":""}}\n');
-    await refused;
+    await rejected;
     app.publishRaw(JSON.stringify(VALID.shutdown));
     await connection?.sendRaw(`${JSON.stringify(VALID.heartbeat)}\n`);
     await until(() => types.length === 1);
@@ -192,7 +192,7 @@ describe('SluiceClient, when its broker is restarted', () => {
     expect(client.state).toBe('closed');
   });
 
-  test('refuses more than the outbox holds while it is away, and sends the rest when it is back', async () => {
+  test('rejects more than the outbox holds while it is away, and sends the rest when it is back', async () => {
     const { manager, socketPath } = await startPlainBroker();
     const client = await connect({ socketPath, maxOutboxBytes: 10_000 });
     await manager.stop();
@@ -237,7 +237,7 @@ describe('SluiceClient, when the broker does not want it', () => {
     expect(attempts).not.toHaveBeenCalled();
   });
 
-  test('gives up when a restarted broker refuses its token, for everyone who waits', async () => {
+  test('gives up when a restarted broker rejects its token, for everyone who waits', async () => {
     const { manager, socketPath } = await startPlainBroker();
     const client = await connect({ socketPath, hello: { role: 'app' } });
     const attempts = vi.fn();
@@ -272,18 +272,18 @@ describe('SluiceClient, when the broker does not want it', () => {
   test('is told of a message that its role may not send, and stays', async () => {
     const { socketPath } = strict();
     const client = await connect({ socketPath, hello: { role: 'app', token: 'a-token-of-the-app' } });
-    const refused = once(client, 'refused');
+    const rejected = once(client, 'rejected');
     client.publish(VALID.heartbeat);
-    expect((await refused)[0]).toMatchObject({ code: 'UNAUTHORIZED' });
+    expect((await rejected)[0]).toMatchObject({ code: 'UNAUTHORIZED' });
     await client.flush();
     expect(client.state).toBe('connected');
   });
 
-  test('comes back when the connection is lost right after a message of it was refused', async () => {
+  test('comes back when the connection is lost right after a message of it was rejected', async () => {
     const { manager, socketPath } = strict();
     const client = await connect({ socketPath, hello: { role: 'app', token: 'a-token-of-the-app' } });
     client.requestJobs().catch(() => {});
-    await once(client, 'refused');
+    await once(client, 'rejected');
     const [connection] = manager.getConnectionPool().all();
     const [lost, back] = [once(client, 'disconnected'), once(client, 'connected')];
     connection?.destroy();

@@ -82,7 +82,7 @@ test('many that are reset at once, publishers and subscribers, leave nothing beh
   for (const text of subscriber.lines) ledger.readLine(text);
   // All of it was in the kernel before they left.
   expect(leavers.flatMap((_, index) => ledger.faults(index, 100))).toEqual([]);
-  expect(manager.getMetrics().protocol).toMatchObject({ subscriptions: 1, refused: { INVALID_JSON: 40 } });
+  expect(manager.getMetrics().protocol).toMatchObject({ subscriptions: 1, rejected: { INVALID_JSON: 40 } });
   expect(manager.getMetrics().memory.heldBytes).toBe(0);
   expect(manager.getMetrics().flow).toMatchObject({ isPaused: false, blockedSubscribers: 0 });
 });

@@ -14,7 +14,7 @@ const shared = shareBroker({ schemas, validationTimeout: 300 });
 const harmless = (id: number) => line({ type: 'harmless', id });
 
 describe.each(['deadly', 'hungry', 'looping'])('a message that makes a worker fail: %s', (type) => {
-  test('is found and refused; its neighbours and all others are delivered, in order', async () => {
+  test('is found and rejected; its neighbours and all others are delivered, in order', async () => {
     const { manager, connect } = shared();
     const failed = manager.getMetrics().dispatch.failedChunks;
     const errors: unknown[] = [];
@@ -56,10 +56,10 @@ test('a worker that throws outside of its batch is replaced: before its answer o
   await crawler.settled();
   await until(() => manager.isHealthy());
   expect(errors.join()).toContain('thrown outside of the rule');
-  // Each was either answered in time, or refused after it had taken two workers down.
+  // Each was either answered in time, or rejected after it had taken two workers down.
   const answered = subscriber.forwarded.filter(({ type }) => type === 'throwing').length;
-  const refused = crawler.errors.filter((code) => code === 'VALIDATION_FAILED').length;
-  expect(answered + refused).toBe(5);
+  const rejected = crawler.errors.filter((code) => code === 'VALIDATION_FAILED').length;
+  expect(answered + rejected).toBe(5);
   expect(subscriber.forwarded.filter(({ type }) => type === 'harmless')).toHaveLength(5);
 });
 
@@ -166,7 +166,7 @@ test('a connection that keeps hanging validators takes one worker from the other
   await bad.closed;
   expect(new Set(bad.errors)).toEqual(new Set(['VALIDATION_FAILED']));
   expect(manager.getMetrics().dispatch).toMatchObject({ failedChunks: 6, retries: 1 });
-  expect(manager.getMetrics().protocol.refused).toEqual({ VALIDATION_FAILED: 20 });
+  expect(manager.getMetrics().protocol.rejected).toEqual({ VALIDATION_FAILED: 20 });
   expect(manager.getMetrics().memory.heldBytes).toBe(0);
 });
 

@@ -7,7 +7,7 @@ import {
   type MessageEvent,
   MessageParser,
   MessageValidator,
-  type Refusal,
+  type Rejection,
   type ResolvedOptions,
   resolveOptions,
   type ServerMetrics,
@@ -130,7 +130,7 @@ describe('sluice', () => {
 
   test('results of the parser and the validator are told apart by ok', () => {
     const [first] = new MessageParser().push(Buffer.from('{}\n'));
-    if (first?.ok === false) expectTypeOf(first).toEqualTypeOf<Refusal>();
+    if (first?.ok === false) expectTypeOf(first).toEqualTypeOf<Rejection>();
     if (first?.ok) expectTypeOf(first.message.type).toEqualTypeOf<string>();
     const result = new MessageValidator().validate({});
     if (!result.ok) expectTypeOf(result.code).toEqualTypeOf<WireErrorCode>();

@@ -65,7 +65,7 @@ class Checker {
 }
 
 /** What the clients know that the broker must have counted. */
-const book = { accepted: 0, refused: 0 };
+const book = { accepted: 0, rejected: 0 };
 let nextProducer = 0;
 /** Producers that have left, and how many messages each has sent: not looked for yet. */
 const finished: [producer: number, count: number][] = [];
@@ -116,7 +116,7 @@ async function visitAsFool(socketPath: string): Promise<void> {
   const peer = await Peer.connect(socketPath);
   const bad = ['nonsense\n', '{}\n', line({ ...VALID.heartbeat, data: {} }), '{"type":"fly"}\n'];
   for (const text of bad) peer.write(text.repeat(10));
-  book.refused += bad.length * 10;
+  book.rejected += bad.length * 10;
   await peer.settled();
   await pause(VISIT_MS);
   await peer.close();
@@ -126,7 +126,7 @@ async function sendDeadly(socketPath: string): Promise<void> {
   await pause(DEADLY_MS);
   const peer = await Peer.connect(socketPath);
   peer.write(line({ type: 'deadly' }));
-  book.refused++;
+  book.rejected++;
   expect((await peer.next('error')).data.code).toBe('VALIDATION_FAILED');
   await peer.close();
 }
@@ -222,7 +222,7 @@ test('mixed traffic with faults: nothing accepted is lost, the counters agree, m
   const { ping, subscribe, ...forwarded } = metrics.protocol.accepted;
   const count = (counts: object) => Object.values(counts).reduce((sum: number, value) => sum + value, 0);
   expect(count(forwarded)).toBe(book.accepted);
-  expect(count(metrics.protocol.refused)).toBe(book.refused);
+  expect(count(metrics.protocol.rejected)).toBe(book.rejected);
   expect(checkers.map((checker) => checker.forwarded)).toEqual([book.accepted, book.accepted]);
   expect(subscribe).toBeGreaterThan(2);
   expect(ping).toBeGreaterThan(0);

@@ -99,7 +99,7 @@ export function metricValue(text: string, series: string): number {
   return found === undefined ? Number.NaN : Number(found.slice(series.length + 1));
 }
 
-/** What `/metrics` says of a broker that has taken one message and refused another. */
+/** What `/metrics` says of a broker that has taken one message and rejected another. */
 export async function metricsOfUse(): Promise<string> {
   const { connect, get } = await startAdminBroker();
   const peer = await connect();

@@ -33,8 +33,8 @@ export async function growthFromGiant({ length, isEnded, framing }: GiantLine): 
   for (let sent = 0; sent < length; sent += BLOCK.length) {
     if (!sender.socket.write(BLOCK)) await once(sender.socket, 'drain');
   }
-  const refusal = await sender.next('error');
-  expect(refusal.data.code).toBe('MESSAGE_TOO_LARGE');
+  const rejection = await sender.next('error');
+  expect(rejection.data.code).toBe('MESSAGE_TOO_LARGE');
   if (isEnded) {
     sender.write(`"}\n${line(VALID.job_started)}`);
     await subscriber.next('job_started');

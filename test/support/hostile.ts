@@ -1,4 +1,4 @@
-// Messages that mean harm or are simply broken, each with the code that refuses it.
+// Messages that mean harm or are simply broken, each with the code that rejects it.
 
 import type { WireErrorCode } from 'sluice';
 import { changed, VALID, type ValidType } from './messages.js';
@@ -6,7 +6,7 @@ import { changed, VALID, type ValidType } from './messages.js';
 export interface Hostile {
   readonly name: string;
   readonly bytes: Buffer;
-  /** The code of the refusal; `undefined`: it is taken, and does no harm. */
+  /** The code of the rejection; `undefined`: it is taken, and does no harm. */
   readonly code: WireErrorCode | undefined;
 }
 

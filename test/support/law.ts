@@ -30,18 +30,18 @@ export class BothPaths {
     if (bySlow.all.join('\n') !== byFast.all.join('\n')) {
       expect({ text, all: byFast.all }).toEqual({ text, all: bySlow.all });
     }
-    return { matched: byFast.matched, isValid: bySlow.refused === 0 };
+    return { matched: byFast.matched, isValid: bySlow.rejected === 0 };
   }
 
   /** Types with jobs and places, or codes. */
-  #outcomes(parser: MessageParser, bytes: Buffer): { all: string[]; matched: number; refused: number } {
+  #outcomes(parser: MessageParser, bytes: Buffer): { all: string[]; matched: number; rejected: number } {
     const all: string[] = [];
-    let [matched, refused] = [0, 0];
+    let [matched, rejected] = [0, 0];
     parser.parse(bytes, 0, bytes.length, {
       onMessage: (type, value, start, end) =>
         all.push(`${type.name} ${parser.jobOf(value).low} ${start}-${end}`),
-      onRefusal: ({ code }, start, end, line) => {
-        refused++;
+      onRejection: ({ code }, start, end, line) => {
+        rejected++;
         all.push(`${code} ${start}-${end} line ${line}`);
       },
       ...(parser === this.#fast && {
@@ -51,6 +51,6 @@ export class BothPaths {
         }),
       }),
     });
-    return { all, matched, refused };
+    return { all, matched, rejected };
   }
 }

@@ -21,10 +21,10 @@ const COLUMNS = [
   { key: 'heartbeatAge', title: 'Heartbeat', isMinor: true, text: (row) => formatAge(row.heartbeatAge) },
   { key: 'latency', title: 'Latency', isMinor: true, text: (row) => formatLatency(row.latency) },
   {
-    key: 'messagesRefused',
-    title: 'Refused',
+    key: 'messagesRejected',
+    title: 'Rejected',
     isMinor: true,
-    text: (row) => formatNumber(row.messagesRefused),
+    text: (row) => formatNumber(row.messagesRejected),
   },
   { key: 'activeJobs', title: 'Jobs', isMinor: true, text: (row) => formatNumber(row.activeJobs) },
 ];

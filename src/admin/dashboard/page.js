@@ -12,7 +12,7 @@ import {
   formatSize,
   UNKNOWN,
 } from './formats.js';
-import { renderRefusals } from './refusals.js';
+import { renderRejections } from './rejections.js';
 
 /** Messages between a peer and the broker itself. */
 const CONTROL = new Set(['hello', 'subscribe', 'unsubscribe', 'ping', 'pong']);
@@ -21,7 +21,7 @@ const CONTROL = new Set(['hello', 'subscribe', 'unsubscribe', 'ping', 'pong']);
 const RETRY_DELAY = 2000;
 
 const byId = (id) => document.getElementById(id);
-const say = (id, text) => {
+const setText = (id, text) => {
   // Only what changes is touched: a screen reader need not hear the rest again.
   if (byId(id).textContent !== text) byId(id).textContent = text;
 };
@@ -46,30 +46,30 @@ const addLatency = createChart(
 const showRows = createTable(byId('columns'), byId('rows'));
 
 function showState(text, tone) {
-  say('state', text);
+  setText('state', text);
   byId('state').dataset.tone = tone;
 }
 
 function showHeader({ readiness, version, address, uptime }) {
   showState(readiness.reason, readiness.ready ? 'good' : 'warn');
-  say('about', [address, `up ${formatAge(uptime)}`, `version ${version}`].filter(Boolean).join('  ·  '));
+  setText('about', [address, `up ${formatAge(uptime)}`, `version ${version}`].filter(Boolean).join('  ·  '));
 }
 
 function showTiles({ rates, totals, latency, workers, connections }) {
-  say('tile-in', formatNumber(rates.messagesReceived));
-  say('tile-in-note', `${formatSize(rates.bytesReceived)}/s`);
-  say('tile-out', formatNumber(rates.messagesSent));
-  say('tile-out-note', `${formatSize(rates.bytesSent)}/s`);
-  say('tile-refused', formatNumber(rates.messagesRefused));
-  say('tile-refused-note', `${formatNumber(totals.messagesRefused)} in all`);
-  say('tile-latency', formatLatency(latency.p99));
-  say('tile-latency-note', `half within ${formatLatency(latency.p50)}`);
-  say('tile-workers', formatShare(workers.utilization));
-  say('tile-workers-note', `${workers.threads} ${workers.threads === 1 ? 'thread' : 'threads'}`);
+  setText('tile-in', formatNumber(rates.messagesReceived));
+  setText('tile-in-note', `${formatSize(rates.bytesReceived)}/s`);
+  setText('tile-out', formatNumber(rates.messagesSent));
+  setText('tile-out-note', `${formatSize(rates.bytesSent)}/s`);
+  setText('tile-rejected', formatNumber(rates.messagesRejected));
+  setText('tile-rejected-note', `${formatNumber(totals.messagesRejected)} in all`);
+  setText('tile-latency', formatLatency(latency.p99));
+  setText('tile-latency-note', `half within ${formatLatency(latency.p50)}`);
+  setText('tile-workers', formatShare(workers.utilization));
+  setText('tile-workers-note', `${workers.threads} ${workers.threads === 1 ? 'thread' : 'threads'}`);
   byId('meter-workers').style.width = `${workers.utilization * 100}%`;
-  say('tile-connections', formatNumber(connections.open));
+  setText('tile-connections', formatNumber(connections.open));
   const roles = Object.entries(connections.byRole).map(([role, count]) => `${count} ${role}`);
-  say('tile-connections-note', roles.join(', ') || `room for ${formatNumber(connections.capacity)}`);
+  setText('tile-connections-note', roles.join(', ') || `room for ${formatNumber(connections.capacity)}`);
 }
 
 function showInside({ patterns, memory, flow, eventLoopDelay, workers, totals, connections }) {
@@ -90,7 +90,7 @@ function showInside({ patterns, memory, flow, eventLoopDelay, workers, totals, c
   );
 }
 
-function showBars({ accepted, rates, refused }, rows) {
+function showBars({ accepted, rates, rejected }, rows) {
   const types = Object.entries(accepted).filter(([type]) => !CONTROL.has(type));
   const rateOf = (type) => rates.byType[type] ?? 0;
   renderBars(
@@ -98,7 +98,7 @@ function showBars({ accepted, rates, refused }, rows) {
     types.map(([name]) => ({ name, value: rateOf(name), text: `${formatNumber(rateOf(name))}/s` })),
     'Nothing yet',
   );
-  const codes = Object.entries(refused).map(([name, value]) => ({ name, value, text: formatNumber(value) }));
+  const codes = Object.entries(rejected).map(([name, value]) => ({ name, value, text: formatNumber(value) }));
   renderBars(byId('codes'), codes, 'None: every message was valid');
   const slow = rows
     .filter(({ isSlow }) => isSlow)
@@ -111,7 +111,7 @@ function showBars({ accepted, rates, refused }, rows) {
   renderBars(byId('slow'), slow, 'None: everybody keeps up');
 }
 
-function show({ stats, connections, refusals }) {
+function show({ stats, connections, rejections }) {
   const time = stats.at / 1000;
   addRates(time, [stats.rates.messagesReceived, stats.rates.messagesSent]);
   addLatency(time, [stats.latency.p50, stats.latency.p90, stats.latency.p99]);
@@ -121,8 +121,11 @@ function show({ stats, connections, refusals }) {
   showBars(stats, connections.rows);
   showRows(connections.rows);
   const { total, rows } = connections;
-  say('connections-note', total > rows.length ? `the ${rows.length} busiest of ${formatNumber(total)}` : '');
-  renderRefusals(byId('refusals'), refusals);
+  setText(
+    'connections-note',
+    total > rows.length ? `the ${rows.length} busiest of ${formatNumber(total)}` : '',
+  );
+  renderRejections(byId('rejections'), rejections);
 }
 
 function listen() {
@@ -130,7 +133,7 @@ function listen() {
   events.addEventListener('message', ({ data }) => show(JSON.parse(data)));
   events.addEventListener('error', () => {
     showState('no answer from the broker', 'bad');
-    // A connection that is lost is made again by the browser. After a refusal, it gives up.
+    // A connection that is lost is made again by the browser. After a rejection, it gives up.
     if (events.readyState === EventSource.CLOSED) setTimeout(listen, RETRY_DELAY);
   });
 }

@@ -26,13 +26,13 @@ export class BenchConnection {
 
   /**
    * Connects, and is taken by the broker.
-   * @throws SluiceError `CONNECTION_FAILED`, `REQUEST_TIMEOUT`, or the code with which the broker refuses
+   * @throws SluiceError `CONNECTION_FAILED`, `REQUEST_TIMEOUT`, or the code with which the broker rejects
    */
   static async open(options: ClientOptions): Promise<BenchConnection> {
     for (;;) {
       try {
         const connection = await BenchConnection.#connect(options);
-        if (options.hello) await connection.ask('hello', options.hello, 'welcome');
+        if (options.hello) await connection.request('hello', options.hello, 'welcome');
         return connection;
       } catch (error) {
         if (!(error instanceof Error && 'code' in error && error.code === 'EAGAIN')) throw error;
@@ -73,9 +73,9 @@ export class BenchConnection {
 
   /**
    * Sends a control message, and waits for its answer. What comes meanwhile is read for that.
-   * @throws SluiceError `REQUEST_TIMEOUT`, `CONNECTION_CLOSED`, or the code with which the broker refuses
+   * @throws SluiceError `REQUEST_TIMEOUT`, `CONNECTION_CLOSED`, or the code with which the broker rejects
    */
-  async ask(type: string, data: object, answer: string): Promise<void> {
+  async request(type: string, data: object, answer: string): Promise<void> {
     const { socket } = this;
     const reading = this.onBytes;
     let text = '';

@@ -13,7 +13,7 @@ export interface Block {
 
 /** Bytes of a block, roughly: enough to write with few system calls. */
 const BLOCK_SIZE = 512 * 1024;
-/** Of now, for brokers that refuse old messages. */
+/** Of now, for brokers that reject old messages. */
 const TIMESTAMP = new Date().toISOString();
 
 /**

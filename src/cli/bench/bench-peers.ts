@@ -4,7 +4,7 @@
 import { once } from 'node:events';
 import type { ClientOptions } from '../../client/client-options.js';
 import { describeError, type ErrorCode, SluiceError } from '../../errors.js';
-import { leaveWithParent, parentSays, tellParent } from '../common/parent-process.js';
+import { exitWithParent, receiveFromParent, sendToParent } from '../common/parent-process.js';
 import { BenchConnection, errorCodeIn } from './bench-connection.js';
 import { CLOCK_SIZE, findClocks, makeBlock, makeClock, planOf, sharedNow, shareOf } from './bench-content.js';
 
@@ -37,8 +37,8 @@ export type BenchReport =
       readonly times: readonly number[];
       /** µs that clocks were on their way, as far as they were found. */
       readonly latencies: readonly number[];
-      /** The first code with which a message was refused. */
-      readonly refusedWith: ErrorCode | undefined;
+      /** The first code with which a message was rejected. */
+      readonly rejectedWith: ErrorCode | undefined;
     }
   | { readonly event: 'failed'; readonly code: ErrorCode | undefined; readonly message: string };
 
@@ -49,7 +49,7 @@ const TICK = 1;
 const MAX_LATENCIES = 200_000;
 
 function report(message: BenchReport): void {
-  tellParent(message);
+  sendToParent(message);
 }
 
 async function publish(settings: BenchSettings): Promise<void> {
@@ -59,18 +59,18 @@ async function publish(settings: BenchSettings): Promise<void> {
     return { block, plan: planOf(block, shareOf(messages, connections, index)) };
   });
   const opened: BenchConnection[] = [];
-  let refusedWith: ErrorCode | undefined;
+  let rejectedWith: ErrorCode | undefined;
   for (const _ of publishers) {
     const connection = await BenchConnection.open(settings.connection);
     connection.onBytes = (bytes) => {
-      refusedWith ??= errorCodeIn(bytes.toString('latin1'));
+      rejectedWith ??= errorCodeIn(bytes.toString('latin1'));
     };
     failOnClose(connection);
     opened.push(connection);
   }
   const total = rate === undefined ? sum(publishers.map(({ plan }) => plan.bytes)) : messages * CLOCK_SIZE;
   report({ event: 'ready', bytes: total });
-  await parentSays<'go'>();
+  await receiveFromParent<'go'>();
   const startedAt = performance.now();
   const times = await Promise.all(
     opened.map(async (connection, index) => {
@@ -91,7 +91,7 @@ async function publish(settings: BenchSettings): Promise<void> {
       return performance.now() - startedAt;
     }),
   );
-  report({ event: 'done', bytes: total, times, latencies: [], refusedWith });
+  report({ event: 'done', bytes: total, times, latencies: [], rejectedWith });
 }
 
 async function sendBlocks(
@@ -138,7 +138,7 @@ async function subscribe(settings: BenchSettings): Promise<void> {
   };
   for (let index = 0; index < connections; index++) {
     const connection = await BenchConnection.open(settings.connection);
-    await connection.ask(
+    await connection.request(
       'subscribe',
       { id: 'bench', crawlerIds: [crawlerId], overflow: 'block' },
       'subscribed',
@@ -153,12 +153,12 @@ async function subscribe(settings: BenchSettings): Promise<void> {
       if (received < expectedBytes || received - read.length >= expectedBytes) return;
       times.push(performance.now() - startedAt);
       if (times.length === connections) {
-        report({ event: 'done', bytes, times, latencies, refusedWith: undefined });
+        report({ event: 'done', bytes, times, latencies, rejectedWith: undefined });
       }
     };
   }
   report({ event: 'ready', bytes: 0 });
-  await parentSays<'go'>();
+  await receiveFromParent<'go'>();
   startedAt = performance.now();
   setInterval(() => report({ event: 'progress', bytes }), REPORT_INTERVAL);
 }
@@ -176,8 +176,8 @@ function sum(values: readonly number[]): number {
   return values.reduce((total, value) => total + value, 0);
 }
 
-leaveWithParent();
-const settings = await parentSays<BenchSettings>();
+exitWithParent();
+const settings = await receiveFromParent<BenchSettings>();
 try {
   await (settings.role === 'publishers' ? publish(settings) : subscribe(settings));
 } catch (error) {

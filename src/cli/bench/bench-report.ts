@@ -14,7 +14,7 @@ export interface BenchMeasurement {
   readonly subscriberTimes: readonly number[];
   /** In µs. */
   readonly latencies: readonly number[];
-  readonly refusedWith: ErrorCode | undefined;
+  readonly rejectedWith: ErrorCode | undefined;
 }
 
 /** Per second. */

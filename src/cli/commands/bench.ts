@@ -73,7 +73,7 @@ export async function bench(given: Partial<BenchFlags> & ConnectFlags): Promise<
       })),
       subscriberTimes: received?.times ?? [],
       latencies: received?.latencies ?? [],
-      refusedWith: sent.refusedWith,
+      rejectedWith: sent.rejectedWith,
     });
     const text = flags.json ? JSON.stringify(result) : tableOf(result, flags.pub, flags.sub).join('\n');
     process.stdout.write(`${text}\n`);
@@ -91,7 +91,7 @@ function withDefaults(given: Partial<BenchFlags>): BenchFlags {
 
 /**
  * Starts sending, shows how far it is, and waits for the end.
- * @throws SluiceError with what a peer failed, or the code with which a message was refused
+ * @throws SluiceError with what a peer failed, or the code with which a message was rejected
  */
 async function run(
   flags: BenchFlags,
@@ -124,8 +124,8 @@ async function run(
   });
   const sent = publishers.done.then((done) => {
     isSent = true;
-    // Refused messages never arrive: there is nothing to wait for.
-    if (done.refusedWith !== undefined) throw new SluiceError(done.refusedWith);
+    // Rejected messages never arrive: there is nothing to wait for.
+    if (done.rejectedWith !== undefined) throw new SluiceError(done.rejectedWith);
     return done;
   });
   try {

@@ -16,7 +16,7 @@ import { formatCount } from '../common/terminal.js';
 export interface CheckFlags {
   json?: boolean;
   quiet?: boolean;
-  /** Refused messages after which to stop; 0: none. */
+  /** Rejected messages after which to stop; 0: none. */
   maxErrors: number;
 }
 
@@ -39,7 +39,7 @@ class FileCheck {
   readonly #report: CheckReport;
   readonly #progress: Progress;
   readonly #checker: StreamChecker;
-  readonly #refused: Record<string, number> = {};
+  readonly #rejected: Record<string, number> = {};
   #errors = 0;
 
   constructor(
@@ -64,7 +64,7 @@ class FileCheck {
           this.#errors++;
           // Also when nobody reads the findings to the end: `sluice check … | head`.
           process.exitCode = EXIT.FAILURE;
-          this.#refused[finding.code] = (this.#refused[finding.code] ?? 0) + 1;
+          this.#rejected[finding.code] = (this.#rejected[finding.code] ?? 0) + 1;
           this.#report.add(finding);
         },
         onWorkerError: (error) => process.stderr.write(`sluice check: ${describeError(error)}\n`),
@@ -90,7 +90,7 @@ class FileCheck {
       bytes: this.#checker.bytes,
       seconds: (performance.now() - startedAt) / 1000,
       accepted: this.#checker.accepted,
-      refused: this.#refused,
+      rejected: this.#rejected,
       isComplete: !this.#isFull,
     });
     return this.#exitCode;
@@ -114,7 +114,7 @@ class FileCheck {
       this.#progress.clear();
       await this.#report.flush();
     }
-    this.#progress.update(this.#checker.bytes, () => `${formatCount(this.#errors)} refused`);
+    this.#progress.update(this.#checker.bytes, () => `${formatCount(this.#errors)} rejected`);
   }
 
   get #isFull(): boolean {

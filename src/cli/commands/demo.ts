@@ -172,12 +172,12 @@ function accepted(metrics: ServerMetrics): number {
   return traffic(metrics).reduce((sum, [, count]) => sum + count, 0);
 }
 
-function refused({ protocol }: ServerMetrics): number {
-  return Object.values(protocol.refused).reduce((sum, count) => sum + count, 0);
+function rejected({ protocol }: ServerMetrics): number {
+  return Object.values(protocol.rejected).reduce((sum, count) => sum + count, 0);
 }
 
 function checked(metrics: ServerMetrics): number {
-  return accepted(metrics) + refused(metrics);
+  return accepted(metrics) + rejected(metrics);
 }
 
 function rows(metrics: ServerMetrics, received: PeerReport): string[] {
@@ -190,7 +190,7 @@ function rows(metrics: ServerMetrics, received: PeerReport): string[] {
     row('delivered', `${formatCount(rates.messagesSent)} messages/s, ${formatBytes(rates.bytesSent)}/s`),
     row(
       'checked',
-      `${formatCount(checked(metrics))} messages, ${formatCount(refused(metrics))} of them refused`,
+      `${formatCount(checked(metrics))} messages, ${formatCount(rejected(metrics))} of them rejected`,
     ),
     row('subscriber', `${formatCount(received.messages)} messages`),
     row('on the way', `${formatBytes(memory.heldBytes)}${flow.isPaused ? ', reading paused' : ''}`),

@@ -1,4 +1,4 @@
-// `sluice pub`: sends NDJSON from a file or from standard input, and reports what the broker refused.
+// `sluice pub`: sends NDJSON from a file or from standard input, and reports what the broker rejected.
 
 import type { Readable } from 'node:stream';
 import type { BrokerError } from '../../client/broker-session.js';
@@ -53,7 +53,7 @@ class Publisher {
   constructor(client: SluiceClient, size: number) {
     this.#client = client;
     this.#progress = new Progress(size);
-    client.on('refused', (error) => this.#report(error));
+    client.on('rejected', (error) => this.#report(error));
   }
 
   async run(input: Readable): Promise<void> {
@@ -75,18 +75,18 @@ class Publisher {
     this.#progress.clear();
     if (this.#progress.isLive || this.#errors > 0) {
       process.stderr.write(
-        `sent ${counted(this.#lines, 'line', 'lines')}, ${formatBytes(this.#sentBytes)}${this.#refusals}\n`,
+        `sent ${counted(this.#lines, 'line', 'lines')}, ${formatBytes(this.#sentBytes)}${this.#rejections}\n`,
       );
     }
     return this.#errors > 0 ? EXIT.FAILURE : EXIT.OK;
   }
 
-  get #refusals(): string {
+  get #rejections(): string {
     if (this.#errors === 0) return '';
     const replies = `, ${counted(this.#errors, 'error reply', 'error replies')}`;
     // Brokers may have another limit; this is the one of those that were not told otherwise.
     if (this.#errors < resolveOptions({}).maxErrorReplies && !this.#isLimited) return replies;
-    return `${replies}; more may have been refused than the broker tells of: sluice check tells all`;
+    return `${replies}; more may have been rejected than the broker tells of: sluice check tells all`;
   }
 
   /** Lines of the input: the last one may have no newline. */

@@ -30,7 +30,7 @@ export async function sub(flags: SubFlags & ConnectFlags): Promise<number> {
   try {
     await client.connect();
     const subscription = await client.subscribe(filterOf(flags));
-    client.on('refused', ({ code, message }) => process.stderr.write(`sluice sub: ${code}: ${message}\n`));
+    client.on('rejected', ({ code, message }) => process.stderr.write(`sluice sub: ${code}: ${message}\n`));
     const ended = endOf(client);
     // Whatever ends the loop early is told by the client.
     printLines(subscription, flags.meta ?? false).catch(() => {});

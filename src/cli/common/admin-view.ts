@@ -29,7 +29,7 @@ export const VIEW_COLUMNS: readonly ViewColumn[] = [
     row.heartbeatAge === null ? '-' : formatAge(row.heartbeatAge),
   ),
   column('LATENCY', 'l', 'latency', 8, (row) => formatMilliseconds(row.latency)),
-  column('REFUSED', 'e', 'messagesRefused', 8, (row) => formatShort(row.messagesRefused)),
+  column('REJECTED', 'e', 'messagesRejected', 8, (row) => formatShort(row.messagesRejected)),
 ];
 const MAX_PEER_WIDTH = 40;
 
@@ -65,7 +65,7 @@ export function summaryLines(stats: BrokerStats): string[] {
     row('up', `${(stats.uptime / 1000).toFixed(0)} s`),
     row('in', `${formatCount(rates.messagesReceived)} messages/s, ${formatBytes(rates.bytesReceived)}/s`),
     row('out', `${formatCount(rates.messagesSent)} messages/s, ${formatBytes(rates.bytesSent)}/s`),
-    row('refused', `${formatCount(totals.messagesRefused)}${namesOf(stats.refused)}`),
+    row('rejected', `${formatCount(totals.messagesRejected)}${namesOf(stats.rejected)}`),
     row('dropped', formatCount(totals.messagesDropped)),
     row('latency', `p50 ${formatMilliseconds(latency.p50)}, p99 ${formatMilliseconds(latency.p99)}`),
     row('workers', `${workers.threads}, ${Math.round(workers.utilization * 100)} % busy`),

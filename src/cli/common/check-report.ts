@@ -12,8 +12,8 @@ export interface CheckSummary {
   readonly seconds: number;
   /** Accepted messages by type. */
   readonly accepted: Readonly<Record<string, number>>;
-  /** Refused messages by code. */
-  readonly refused: Readonly<Record<string, number>>;
+  /** Rejected messages by code. */
+  readonly rejected: Readonly<Record<string, number>>;
   /** Whether the whole input was checked: `--max-errors` ends it early. */
   readonly isComplete: boolean;
 }
@@ -40,7 +40,7 @@ export class CheckReport {
     return this.#text !== '';
   }
 
-  /** Notes a refused message. It is printed by {@link flush}. */
+  /** Notes a rejected message. It is printed by {@link flush}. */
   add(finding: Finding): void {
     if (this.#format === 'text') this.#text += textOf(this.#file, finding);
     else if (this.#format === 'json') this.#text += `${JSON.stringify({ file: this.#file, ...finding })}\n`;
@@ -61,7 +61,7 @@ export class CheckReport {
   }
 }
 
-/** `FILE:LINE: PATH CODE MESSAGE [REFUSED_WITH TYPE]`, a line for each issue. */
+/** `FILE:LINE: PATH CODE MESSAGE [REJECTED_WITH TYPE]`, a line for each issue. */
 function textOf(file: string, { line, code, type, issues }: Finding): string {
   const place = `${file}:${line}:`;
   const about = type === undefined ? code : `${code} ${type}`;
@@ -74,15 +74,15 @@ function textOf(file: string, { line, code, type, issues }: Finding): string {
     .join('');
 }
 
-function summaryLines({ bytes, seconds, accepted, refused, isComplete }: CheckSummary): string[] {
-  const bad = sum(refused);
+function summaryLines({ bytes, seconds, accepted, rejected, isComplete }: CheckSummary): string[] {
+  const bad = sum(rejected);
   const messages = sum(accepted) + bad;
   const rate = seconds > 0 ? `, ${formatCount(messages / seconds)} messages/s` : '';
-  const head = `${isComplete ? '' : 'stopped early: '}checked ${formatCount(messages)} messages, ${formatCount(bad)} refused`;
+  const head = `${isComplete ? '' : 'stopped early: '}checked ${formatCount(messages)} messages, ${formatCount(bad)} rejected`;
   return [
     `${head} (${formatBytes(bytes)} in ${seconds.toFixed(2)} s${rate}, ${formatBytes(bytes / (seconds || 1))}/s)`,
     ...rows(accepted),
-    ...rows(refused),
+    ...rows(rejected),
   ];
 }
 

@@ -2,7 +2,7 @@
 
 export const EXIT = {
   OK: 0,
-  /** Some messages were refused, or something failed on the way. */
+  /** Some messages were rejected, or something failed on the way. */
   FAILURE: 1,
   /** Wrong arguments (EX_USAGE). */
   USAGE: 64,

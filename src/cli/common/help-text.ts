@@ -9,7 +9,7 @@ interface HelpText {
 }
 
 const EXIT_CODES =
-  'Exit codes: 0 fine, 1 something failed or was refused, 64 wrong arguments, 66 no such FILE, 69 no broker there, 78 a bad option, or a file that it names.';
+  'Exit codes: 0 fine, 1 something failed or was rejected, 64 wrong arguments, 66 no such FILE, 69 no broker there, 78 a bad option, or a file that it names.';
 const TOKEN =
   'Where the broker has tokens, put one into SLUICE_TOKEN: the command line can be read by others.';
 
@@ -35,7 +35,7 @@ const TEXTS: Readonly<Record<string, HelpText>> = {
       ['SLUICE_TOKEN=… sluice pub --role app assignments.ndjson', 'send assignments to crawlers'],
     ],
     notes: [
-      'The broker tells of refused messages maxErrorReplies times a second at most, 10 by default: sluice check tells all.',
+      'The broker tells of rejected messages maxErrorReplies times a second at most, 10 by default: sluice check tells all.',
       TOKEN,
     ],
   },
@@ -43,7 +43,7 @@ const TEXTS: Readonly<Record<string, HelpText>> = {
     examples: [
       ['sluice sub', 'print all that crawlers send'],
       ["sluice sub --types 'job_*' | jq .data", 'only messages about jobs'],
-      ['sluice sub --types rejected', 'what the broker refuses, and why'],
+      ['sluice sub --types rejected', 'what the broker rejects, and why'],
       ['sluice sub --crawler crawler-1 --meta', 'one crawler’s, each with its sender and number'],
     ],
     notes: [TOKEN],
@@ -58,7 +58,9 @@ const TEXTS: Readonly<Record<string, HelpText>> = {
         'your own messages; stop soon',
       ],
     ],
-    notes: ['Prints FILE:LINE: PATH CODE MESSAGE [REFUSED_WITH TYPE]. Values of messages are never printed.'],
+    notes: [
+      'Prints FILE:LINE: PATH CODE MESSAGE [REJECTED_WITH TYPE]. Values of messages are never printed.',
+    ],
   },
   bench: {
     examples: [

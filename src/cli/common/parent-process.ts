@@ -4,13 +4,13 @@
 import { once } from 'node:events';
 
 /** Has this process leave, with 0, when the command has gone. */
-export function leaveWithParent(): void {
+export function exitWithParent(): void {
   process.on('disconnect', () => process.exit());
   process.on('SIGINT', () => {});
 }
 
 /** Tells the command something. */
-export function tellParent(message: object): void {
+export function sendToParent(message: object): void {
   // That it has gone may show here first.
   process.send?.(message, (error) => {
     if (error !== null) process.exit();
@@ -18,7 +18,7 @@ export function tellParent(message: object): void {
 }
 
 /** Waits for what the command says next. */
-export async function parentSays<Message>(): Promise<Message> {
+export async function receiveFromParent<Message>(): Promise<Message> {
   // The command is of the same program, so it says what it means.
   const [message] = (await once(process, 'message')) as [Message];
   return message;

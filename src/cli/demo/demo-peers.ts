@@ -3,7 +3,7 @@
 
 import { SluiceClient } from '../../client/sluice-client.js';
 import { Traffic } from '../../traffic/traffic.js';
-import { leaveWithParent, parentSays, tellParent } from '../common/parent-process.js';
+import { exitWithParent, receiveFromParent, sendToParent } from '../common/parent-process.js';
 
 /** What the demo tells a process of peers first. */
 export interface PeerSettings {
@@ -31,7 +31,7 @@ const BROKEN = { stage: 'fetching', entityType: 'issue', processed: -1 };
 /** Sends until it is told to stop: then what it has sent is confirmed before it leaves. */
 async function runFleet(settings: PeerSettings): Promise<void> {
   const { crawlers, rate, socketPath } = settings;
-  const told = parentSays<'stop'>();
+  const told = receiveFromParent<'stop'>();
   const clients: SluiceClient[] = [];
   for (let number = 1; number <= crawlers; number++) {
     const hello = { role: 'crawler', crawlerId: `crawler-${number}` } as const;
@@ -93,10 +93,10 @@ async function runSubscriber({ socketPath }: PeerSettings): Promise<void> {
   await client.subscribe({ overflow: 'block' }, () => {
     report.messages++;
   });
-  setInterval(() => tellParent(report), REPORT_INTERVAL);
-  tellParent(report);
+  setInterval(() => sendToParent(report), REPORT_INTERVAL);
+  sendToParent(report);
 }
 
-leaveWithParent();
-const settings = await parentSays<PeerSettings>();
+exitWithParent();
+const settings = await receiveFromParent<PeerSettings>();
 await (settings.role === 'fleet' ? runFleet(settings) : runSubscriber(settings));

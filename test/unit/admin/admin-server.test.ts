@@ -43,7 +43,7 @@ describe('the admin server', () => {
     expect(status).toBe(403);
   });
 
-  test('refuses an address that another server has', async () => {
+  test('rejects an address that another server has', async () => {
     const { manager } = await startAdminBroker({ ...LIGHT, admin: '127.0.0.1:0' });
     const { admin } = manager.getStatus();
     const second = new SocketManager({ socketPath: join(temporaryFolder(), 'b.sock'), admin });
@@ -227,7 +227,7 @@ describe('/api', () => {
       state: 'running',
       readiness: { ready: true },
       accepted: { heartbeat: 10, ping: 1 },
-      refused: { SCHEMA_VIOLATION: 1 },
+      rejected: { SCHEMA_VIOLATION: 1 },
       connections: { open: 1, slow: 0, byRole: { crawler: 1 } },
       workers: { threads: 1 },
     });
@@ -237,7 +237,7 @@ describe('/api', () => {
 });
 
 describe('/events', () => {
-  test('sends a snapshot at once, with what was refused but not its contents', async () => {
+  test('sends a snapshot at once, with what was rejected but not its contents', async () => {
     const { connect, adminPath } = await startAdminBroker();
     const crawler = await connect();
     crawler.say('hello', { role: 'crawler', crawlerId: 'crawler-1' });
@@ -256,7 +256,7 @@ describe('/events', () => {
     }
     expect(text).not.toContain('secret-stage');
     const snapshot = JSON.parse(/^data: (.*)$/m.exec(text)?.[1] ?? '') as Snapshot;
-    expect(snapshot.refusals).toMatchObject([
+    expect(snapshot.rejections).toMatchObject([
       {
         crawlerId: 'crawler-1',
         code: 'SCHEMA_VIOLATION',

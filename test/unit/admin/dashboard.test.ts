@@ -62,7 +62,7 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     expect(requested.every((address) => address.startsWith(url))).toBe(true);
   });
 
-  test('tells of refused messages where they are wrong, not what they say', async () => {
+  test('tells of rejected messages where they are wrong, not what they say', async () => {
     const { url, addCrawler } = await start();
     const crawler = await addCrawler('<b>crawler</b>');
     crawler.say(
@@ -72,9 +72,9 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     );
     await crawler.settled();
     const { page, complaints } = await openPage(url);
-    const refusal = page.locator('#refusals li').first();
-    await refusal.getByText('SCHEMA_VIOLATION').waitFor();
-    const text = (await refusal.textContent()) ?? '';
+    const rejection = page.locator('#rejections li').first();
+    await rejection.getByText('SCHEMA_VIOLATION').waitFor();
+    const text = (await rejection.textContent()) ?? '';
     expect(text).toContain('<b>crawler</b>, line 2');
     expect(text).toContain('job_progress – data.stage');
     expect(await page.content()).not.toContain('glpat');
@@ -107,7 +107,7 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     await crawler.settled();
     const { page } = await openPage(url, { viewport: { width, height: 800 } });
     await page.getByRole('cell', { name, exact: true }).waitFor();
-    await page.locator('#refusals').getByText(name).first().waitFor();
+    await page.locator('#rejections').getByText(name).first().waitFor();
     expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(width);
   });
 
@@ -140,7 +140,7 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     expect(await bars.count()).toBe(2);
   });
 
-  test('comes back by itself after the broker has refused to tell it more', async () => {
+  test('comes back by itself after the broker has rejected to tell it more', async () => {
     const { url } = withCrawlers(shared());
     const others = Array.from({ length: 32 }, () => get(`${url}events`));
     const leave = () => {

@@ -21,7 +21,7 @@ describe('sluice status', () => {
     const run = await runShared(['status', '--admin', adminPath]);
     expect(run.code).toBe(0);
     expect(run.stdout).toMatch(/^broker +running, /);
-    expect(run.stdout).toMatch(/^refused +1 \(UNKNOWN_TYPE 1\)$/m);
+    expect(run.stdout).toMatch(/^rejected +1 \(UNKNOWN_TYPE 1\)$/m);
     expect(run.stdout).toMatch(/^peers +1, 1 crawler, 0 slow$/m);
   });
 
@@ -99,7 +99,7 @@ describe('sluice top', () => {
       for (const [key, head] of [
         ['n', 'PEER*'],
         ['p', 'PENDING*'],
-        ['e', 'REFUSED*'],
+        ['e', 'REJECTED*'],
       ] as const) {
         expect(run.stdout).not.toContain(head);
         run.child.stdin.write(key);
@@ -142,8 +142,8 @@ describe('sluice top', () => {
       expect(lines).toContain(`and ${20 - rows.length} more`);
       expect(rows.length).toBe((height || 24) - 16);
       expect(rows[0]?.split(' ')[0]?.length).toBe(columns === 80 ? 12 : 40);
-      expect(lines.find((line) => line.startsWith('PEER'))).toMatch(/ REFUSED$/);
-      expect(lines.slice(-2)).toEqual([expect.stringMatching(/^sort by n peer .* e refused$/), 'q quit']);
+      expect(lines.find((line) => line.startsWith('PEER'))).toMatch(/ REJECTED$/);
+      expect(lines.slice(-2)).toEqual([expect.stringMatching(/^sort by n peer .* e rejected$/), 'q quit']);
     },
   );
 

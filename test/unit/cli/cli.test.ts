@@ -37,11 +37,11 @@ describe('sluice', () => {
     expect(stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
   });
 
-  function expectRefusal(refused: EndedRun, code: number, text: string): void {
-    expect(refused.code).toBe(code);
-    expect(refused.stderr).toContain(text);
-    expect(refused.stdout).toBe('');
-    expect(refused.stderr.trim().split('\n').length).toBeLessThanOrEqual(2);
+  function expectRejection(rejected: EndedRun, code: number, text: string): void {
+    expect(rejected.code).toBe(code);
+    expect(rejected.stderr).toContain(text);
+    expect(rejected.stdout).toBe('');
+    expect(rejected.stderr.trim().split('\n').length).toBeLessThanOrEqual(2);
   }
 
   // Each exit code once from a process of its own.
@@ -51,7 +51,7 @@ describe('sluice', () => {
     [['pub', '--socket', '/nowhere.sock'], 69, '/nowhere.sock'],
     [['pub', '/nowhere.ndjson'], 66, '/nowhere.ndjson'],
   ])('%j exits %i and says why', async (args, code, text) => {
-    expectRefusal(await runSluice(args), code, text);
+    expectRejection(await runSluice(args), code, text);
   });
 
   test.each([
@@ -69,10 +69,10 @@ describe('sluice', () => {
     [['sub', '--socket', '/nowhere.sock'], 69, '/nowhere.sock'],
     [['pub', '/tmp'], 66, '/tmp is a directory'],
   ])('%j has exit code %i and says why', async (args, code, text) => {
-    expectRefusal(await run(args), code, text);
+    expectRejection(await run(args), code, text);
   });
 
-  test('a bad environment is refused by name, and --help still helps', async () => {
+  test('a bad environment is rejected by name, and --help still helps', async () => {
     const env = { SOCKET_BACKLOG: 'deep' };
     const run = sluice(['serve'], env);
     expect(await run.exited).toBe(78);
@@ -191,7 +191,7 @@ describe('sluice pub and sub', () => {
     expect(sub.stderr + pub.stderr).toBe('');
   });
 
-  test('pub reports refused lines with their numbers, and exits 1', async () => {
+  test('pub reports rejected lines with their numbers, and exits 1', async () => {
     const { socketPath } = sharedBroker();
     const pub = sluice(['pub', '--socket', socketPath]);
     pub.child.stdin.end(
@@ -242,13 +242,13 @@ describe('sluice pub and sub', () => {
     await app.count(1 + count * 2);
   });
 
-  test('pub says that there may be more when the broker has told of as many refused messages as it does', async () => {
+  test('pub says that there may be more when the broker has told of as many rejected messages as it does', async () => {
     const { socketPath } = sharedBroker();
     const pub = sluice(['pub', '--socket', socketPath]);
     pub.child.stdin.end('not json\n'.repeat(100));
     expect(await pub.exited).toBe(1);
     expect(pub.stderr).toMatch(
-      /^sent 100 lines, 900 B, 1\d error replies; more may have been refused .* sluice check/m,
+      /^sent 100 lines, 900 B, 1\d error replies; more may have been rejected .* sluice check/m,
     );
   });
 
@@ -258,10 +258,10 @@ describe('sluice pub and sub', () => {
     pub.child.stdin.end(line(VALID.heartbeat).repeat(5));
     expect(await pub.exited).toBe(1);
     expect(pub.stderr).toMatch(/^RATE_LIMITED: /);
-    expect(pub.stderr).toMatch(/^sent 5 lines, .*; more may have been refused/m);
+    expect(pub.stderr).toMatch(/^sent 5 lines, .*; more may have been rejected/m);
   });
 
-  test('sub ends when the broker refuses its subscription, and says why once', async () => {
+  test('sub ends when the broker rejects its subscription, and says why once', async () => {
     const { socketPath } = strictBroker();
     const sub = sluice(['sub', '--socket', socketPath, '--role', 'crawler']);
     expect(await sub.exited).toBe(1);

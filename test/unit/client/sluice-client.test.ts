@@ -56,25 +56,25 @@ describe('SluiceClient', () => {
     expect(types).toEqual(['heartbeat']);
   });
 
-  test('tells what was refused, with the line among those that were published, before the flush', async () => {
+  test('tells what was rejected, with the line among those that were published, before the flush', async () => {
     const { socketPath } = sharedBroker();
     const client = await connect({ socketPath, hello: { role: 'crawler' } });
-    const refused: unknown[] = [];
-    client.on('refused', ({ code, line }) => refused.push([code, line]));
+    const rejected: unknown[] = [];
+    client.on('rejected', ({ code, line }) => rejected.push([code, line]));
     client.publish(VALID.heartbeat);
     await client.flush();
     client.publishRaw(`${JSON.stringify(VALID.heartbeat)}\njunk\n{"type":"x"}`);
     await client.flush();
     client.publishRaw('junk');
     await client.flush();
-    expect(refused).toEqual([
+    expect(rejected).toEqual([
       ['INVALID_JSON', 3],
       ['UNKNOWN_TYPE', 4],
       ['INVALID_JSON', 5],
     ]);
   });
 
-  test('rejects what the broker refuses', async () => {
+  test('rejects what the broker rejects', async () => {
     const { socketPath } = await startPlainBroker({ maxSubscriptions: 1 });
     const client = await connect({ socketPath });
     await client.subscribe();
@@ -232,14 +232,14 @@ describe('SluiceClient', () => {
     });
     await app.subscribe({}, () => received++);
     const crawler = await connect({ socketPath });
-    crawler.on('refused', () => {
-      throw new Error('of refused');
+    crawler.on('rejected', () => {
+      throw new Error('of rejected');
     });
     crawler.publishRaw(`${line(VALID.heartbeat).repeat(3)}junk\n`);
     await crawler.flush();
     await until(() => received === 3);
     const expected = ['of line', 'of subscribe'];
-    expect(uncaught.toSorted()).toEqual([...expected, ...expected, ...expected, 'of refused'].toSorted());
+    expect(uncaught.toSorted()).toEqual([...expected, ...expected, ...expected, 'of rejected'].toSorted());
     expect(crawler.statistics.unconfirmed).toBe(0);
   });
 
@@ -256,7 +256,7 @@ describe('SluiceClient', () => {
     [{ port: 0 }, 'port'],
     [{ reconnect: { maxDelay: Number.NaN } }, 'maxDelay'],
     [{ heartbeat: { interval: 0, fields: () => VALID.heartbeat.data } }, 'heartbeat.interval'],
-  ])('refuses the options %j', (options, name) => {
+  ])('rejects the options %j', (options, name) => {
     expect(() => new SluiceClient(options)).toThrow(
       expect.objectContaining({ code: 'INVALID_OPTION', message: expect.stringContaining(name) }),
     );

@@ -19,7 +19,7 @@ describe('an address of an admin server', () => {
     expect(() => resolveOptions({ admin: text })).toThrow(/^Invalid option: admin: must be host:port/);
   });
 
-  test('that is a URL, or too long for a socket, is refused with a word on that', () => {
+  test('that is a URL, or too long for a socket, is rejected with a word on that', () => {
     expect(() => resolveOptions({ admin: 'http://127.0.0.1:9464' })).toThrow(
       /admin: must be .*, and no URL$/,
     );

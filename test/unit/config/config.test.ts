@@ -47,7 +47,7 @@ describe('resolveOptions', () => {
       /heartbeatTimeout: must be longer than heartbeatInterval/,
     ],
     [{ heartbeatInterval: 2 ** 31 }, /heartbeatInterval: /],
-  ])('refuses %j in one line that names it', (options, message) => {
+  ])('rejects %j in one line that names it', (options, message) => {
     expect(() => resolveOptions(options as SluiceOptions)).toThrow(
       expect.objectContaining({ code: 'INVALID_OPTION', message: expect.stringMatching(message) }),
     );
@@ -85,7 +85,7 @@ describe('the environment', () => {
     ['SOCKET_MAX_CONNECTIONS', ' ', 'expected a number'],
     ['SOCKET_ENABLE_METRICS', 'maybe', 'expected true or false'],
     ['SOCKET_FRAMING', 'xml', 'expected one of auto, ndjson'],
-  ])('%s=%j is refused by name', (name, value, detail) => {
+  ])('%s=%j is rejected by name', (name, value, detail) => {
     expect(() => optionsFromEnvironment({ [name]: value })).toThrow(`${name}: ${detail}`);
   });
 
@@ -108,31 +108,31 @@ describe('a file', () => {
     expect(optionsFromFile(write('{"port":9}'))).toEqual({ port: 9 });
   });
 
-  test.each(['{', '[]', '5'])('with %s is refused by path', (text) => {
+  test.each(['{', '[]', '5'])('with %s is rejected by path', (text) => {
     const path = write(text);
     expect(() => optionsFromFile(path)).toThrow(
       expect.objectContaining({ code: 'CONFIG_UNREADABLE', message: expect.stringContaining(path) }),
     );
   });
 
-  test('with an error in it is refused without a word of its text', () => {
+  test('with an error in it is rejected without a word of its text', () => {
     for (const text of [
       '{"auth":{"tokens":{"app":["glpat-secret"]}}',
       '{"app":glpat-secret}',
       'glpat-secret',
     ]) {
       const path = write(text);
-      const refused = () => optionsFromFile(path);
-      expect(refused).toThrow(`${path}: not JSON`);
+      const rejected = () => optionsFromFile(path);
+      expect(rejected).toThrow(`${path}: not JSON`);
       try {
-        refused();
+        rejected();
       } catch (error) {
         expect(inspect(error)).not.toContain('glpat');
       }
     }
   });
 
-  test('with tokens in it is refused where others than its owner may read it', () => {
+  test('with tokens in it is rejected where others than its owner may read it', () => {
     const path = write('{"auth":{"tokens":{"app":["a-token-of-an-application"]}}}');
     for (const mode of [0o644, 0o640, 0o606]) {
       chmodSync(path, mode);
@@ -147,7 +147,7 @@ describe('a file', () => {
     expect(optionsFromFile(path).auth?.tokens?.app).toHaveLength(1);
   });
 
-  test('that is not there is refused', () => {
+  test('that is not there is rejected', () => {
     expect(() => optionsFromFile('/nowhere.json')).toThrow(
       expect.objectContaining({ code: 'CONFIG_UNREADABLE' }),
     );
@@ -168,7 +168,7 @@ describe('mergeOptions', () => {
     expect(mergeOptions({ port: 1 }, { socketPath: 'a' })).toEqual({ socketPath: 'a' });
   });
 
-  test('both from one source are refused', () => {
+  test('both from one source are rejected', () => {
     expect(() => mergeOptions({}, { port: 1, socketPath: 'a' })).toThrow(
       expect.objectContaining({ code: 'INVALID_OPTION', message: expect.stringContaining('port: excludes') }),
     );

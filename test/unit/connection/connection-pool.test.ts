@@ -20,21 +20,21 @@ describe('the pool', () => {
     expect(pool.filter({ where: ({ lastHeartbeatAt }) => lastHeartbeatAt !== undefined })).toEqual([second]);
     expect(pool.active()).toHaveLength(2);
     expect(pool.statistics).toMatchObject({ size: 2, peak: 2, added: 2, byRole: { app: 1, crawler: 1 } });
-    expect(second?.statistics).toMatchObject({ messagesReceived: 3, messagesRefused: 0, errors: 0 });
+    expect(second?.statistics).toMatchObject({ messagesReceived: 3, messagesRejected: 0, errors: 0 });
     expect(second?.metadata.lastHeartbeat).toBeInstanceOf(Date);
   });
 
   test('is limited: who comes too much is told, and counted', async () => {
     const { manager, connect } = await startBroker({ maxConnections: 2 });
-    const refused: unknown[] = [];
-    manager.on('connection_rejected', (event) => refused.push(event));
+    const rejected: unknown[] = [];
+    manager.on('connection_rejected', (event) => rejected.push(event));
     const inside = [await connect(), await connect()];
     for (const peer of inside) await peer.settled();
     const outside = await connect();
     await outside.closed;
     expect(outside.errors).toEqual(['MAX_CONNECTIONS']);
-    expect(refused).toEqual([{ code: 'MAX_CONNECTIONS', connections: 2 }]);
-    expect(manager.getConnectionPool().statistics).toMatchObject({ size: 2, refused: 1 });
+    expect(rejected).toEqual([{ code: 'MAX_CONNECTIONS', connections: 2 }]);
+    expect(manager.getConnectionPool().statistics).toMatchObject({ size: 2, rejected: 1 });
     await inside[0]?.close();
     await until(() => manager.getConnectionPool().size === 1);
     await (await connect()).settled();
@@ -49,9 +49,9 @@ describe('the pool', () => {
         throw new Error('mine');
       });
     }
-    listened.refuse();
+    listened.reject();
     expect(errors).toEqual([expect.objectContaining({ message: 'mine' })]);
-    expect(() => alone.refuse()).toThrow('mine');
+    expect(() => alone.reject()).toThrow('mine');
   });
 
   test('tells of connections that come and go', async () => {

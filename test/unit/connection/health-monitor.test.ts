@@ -6,7 +6,7 @@ interface Fake extends HealthSubject {
   lastHeartbeatAt: number | undefined;
   isPaused: boolean;
   latency: number;
-  statistics: { messagesReceived: number; messagesRefused: number };
+  statistics: { messagesReceived: number; messagesRejected: number };
 }
 
 const options = {
@@ -41,7 +41,7 @@ function crawler(id: string, lastHeartbeatAt?: number): Fake {
     lastActivityAt: 0,
     lastHeartbeatAt,
     latency: 0,
-    statistics: { messagesReceived: 1, messagesRefused: 0 },
+    statistics: { messagesReceived: 1, messagesRejected: 0 },
   };
   subjects.push(fake);
   return fake;
@@ -129,17 +129,17 @@ describe('silence', () => {
 });
 
 describe('error rate and latency', () => {
-  test('more than a tenth refused since the check before is a warning', () => {
+  test('more than a tenth rejected since the check before is a warning', () => {
     const a = crawler('a', 0);
     const monitor = createMonitor();
-    a.statistics = { messagesReceived: 100, messagesRefused: 11 };
+    a.statistics = { messagesReceived: 100, messagesRejected: 11 };
     expect(monitor.check().issues).toMatchObject([{ kind: 'error_rate', severity: 'warning', value: 0.11 }]);
-    a.statistics = { messagesReceived: 200, messagesRefused: 11 };
+    a.statistics = { messagesReceived: 200, messagesRejected: 11 };
     expect(monitor.check().issues).toEqual([]);
   });
 
   test('a few messages prove nothing', () => {
-    crawler('a', 0).statistics = { messagesReceived: 19, messagesRefused: 19 };
+    crawler('a', 0).statistics = { messagesReceived: 19, messagesRejected: 19 };
     expect(createMonitor().check().issues).toEqual([]);
   });
 
@@ -152,7 +152,7 @@ describe('error rate and latency', () => {
 describe('the whole', () => {
   test('is unknown while nobody has said anything', () => {
     expect(createMonitor().check().status).toBe('unknown');
-    crawler('a').statistics = { messagesReceived: 0, messagesRefused: 0 };
+    crawler('a').statistics = { messagesReceived: 0, messagesRejected: 0 };
     expect(createMonitor().check().status).toBe('unknown');
   });
 

@@ -41,14 +41,14 @@ describe('the socket file', () => {
     await (await connect()).settled();
   });
 
-  test('that is another kind of file is refused', async () => {
+  test('that is another kind of file is rejected', async () => {
     const socketPath = join(temporaryFolder(), 'file');
     writeFileSync(socketPath, 'precious');
     const manager = new SocketManager({ socketPath, ...LIGHT }, { logger });
     await expect(manager.start()).rejects.toMatchObject({ code: 'SOCKET_PATH_INVALID' });
   });
 
-  test('that is a symbolic link is refused, wherever it leads', async () => {
+  test('that is a symbolic link is rejected, wherever it leads', async () => {
     const { socketPath } = shared();
     const link = join(temporaryFolder(), 'link.sock');
     symlinkSync(socketPath, link);
@@ -57,7 +57,7 @@ describe('the socket file', () => {
     expect(lstatSync(link).isSymbolicLink()).toBe(true);
   });
 
-  test('in a folder that everybody may write to is refused, unless it is sticky', async () => {
+  test('in a folder that everybody may write to is rejected, unless it is sticky', async () => {
     const folder = temporaryFolder();
     const manager = new SocketManager({ socketPath: join(folder, 's.sock'), ...LIGHT }, { logger });
     chmodSync(folder, 0o777);
@@ -138,7 +138,7 @@ describe('the socket file', () => {
     expect(JSON.parse(output.trim().split('\n').at(-1) ?? '')).toEqual({ status: 0, isThere: true });
   });
 
-  test('in a folder that is not there is refused', async () => {
+  test('in a folder that is not there is rejected', async () => {
     const manager = new SocketManager({ socketPath: '/nowhere/at/all.sock', ...LIGHT }, { logger });
     await expect(manager.start()).rejects.toMatchObject({
       code: 'LISTEN_FAILED',

@@ -289,7 +289,7 @@ describe('workers', () => {
     await expect(failing).rejects.toMatchObject({ code: 'WORKERS_FAILED' });
   });
 
-  test('that die have their batch tried again; what kills twice is refused, and the rest delivered', async () => {
+  test('that die have their batch tried again; what kills twice is rejected, and the rest delivered', async () => {
     const { manager, connect } = await startPlainBroker({
       schemas: new URL('../../support/deadly-schemas.mjs', import.meta.url),
     });

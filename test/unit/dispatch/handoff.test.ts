@@ -100,7 +100,7 @@ describe('a pool', () => {
       const before = pool.handedOver;
       for (let round = 0; round < 5; round++) {
         const verdict = await pool.run(batchOf(beat, junk));
-        expect(verdict.refusals.map(({ code }) => code)).toEqual(['UNKNOWN_TYPE']);
+        expect(verdict.rejections.map(({ code }) => code)).toEqual(['UNKNOWN_TYPE']);
       }
       for (let round = 0; round < 10; round++) await pool.run(batchOf(beat));
       expect(pool.handedOver).toBe(before);

@@ -73,7 +73,7 @@ describe('a schema module', () => {
     expect(validator.statistics.byType).toEqual(Object.fromEntries(names.map((name) => [name, 1])));
   });
 
-  test('with a rule that throws refuses the message, and says nothing of what was thrown', async () => {
+  test('with a rule that throws rejects the message, and says nothing of what was thrown', async () => {
     const path = writeModule(`
       export const schemas = { odd: z.object({ type: z.literal('odd') }).loose() };
       export const rules = { odd(message) { throw new Error(message.secret); } };
@@ -99,7 +99,7 @@ describe('a schema module', () => {
     ['a custom schema', 'z.custom(async () => true)'],
     ['a part', 'z.array(z.union([z.lazy(() => z.record(z.string(), z.number().refine(async () => true)))]))'],
     ['a promise', 'z.promise(z.string())'],
-  ])('with %s that needs promises is refused when it is loaded', async (_, part) => {
+  ])('with %s that needs promises is rejected when it is loaded', async (_, part) => {
     const path = writeModule(
       `export const schemas = { slow: z.object({ type: z.literal('slow'), a: ${part} }) };`,
     );
@@ -109,7 +109,7 @@ describe('a schema module', () => {
     });
   });
 
-  test('with an async rule is refused when it is loaded, and when it is given as an object', async () => {
+  test('with an async rule is rejected when it is loaded, and when it is given as an object', async () => {
     const path = writeModule(`
       export const schemas = { slow: z.object({ type: z.literal('slow') }) };
       export const rules = { async slow() {} };
@@ -126,7 +126,7 @@ describe('a schema module', () => {
     );
   });
 
-  test('with a schema that cannot be read is refused, by the name of its type', async () => {
+  test('with a schema that cannot be read is rejected, by the name of its type', async () => {
     const path = writeModule(
       `export const schemas = { odd: z.object({ a: z.string().default(() => { throw new Error('no'); }) }) };`,
     );
@@ -140,7 +140,7 @@ describe('a schema module', () => {
     ['refine', '.refine(() => Promise.resolve(true))'],
     ['superRefine', '.superRefine(async () => {})'],
     ['transform', '.transform((value) => Promise.resolve(value))'],
-  ])('whose %s gives a promise that nobody could see is refused by message', async (_, step) => {
+  ])('whose %s gives a promise that nobody could see is rejected by message', async (_, step) => {
     const path = writeModule(
       `export const schemas = { slow: z.object({ type: z.literal('slow') })${step} };`,
     );
@@ -154,7 +154,7 @@ describe('a schema module', () => {
     ['is no real one', '({ then(done, failed) { failed(new Error(message.secret)); } })'],
     ['cannot be read', '({ get then() { throw new Error(message.secret); } })'],
   ])(
-    'with a rule that gives a promise, which %s, refuses the message, and nothing is left over',
+    'with a rule that gives a promise, which %s, rejects the message, and nothing is left over',
     async (_, promise) => {
       const path = writeModule(`
       export const schemas = { slow: z.looseObject({ type: z.literal('slow') }) };
@@ -198,14 +198,14 @@ describe('a schema module', () => {
       'for type b',
     ],
     ['a syntax error', 'export const', 'schemas.mjs'],
-  ])('with %s is refused clearly', async (_, source, detail) => {
+  ])('with %s is rejected clearly', async (_, source, detail) => {
     await expect(MessageRegistry.load(writeModule(source))).rejects.toMatchObject({
       code: 'SCHEMA_MODULE_INVALID',
       message: expect.stringContaining(detail),
     });
   });
 
-  test('that is not there is refused clearly', async () => {
+  test('that is not there is rejected clearly', async () => {
     await expect(MessageRegistry.load('/nowhere/schemas.mjs')).rejects.toMatchObject({
       code: 'SCHEMA_MODULE_INVALID',
     });

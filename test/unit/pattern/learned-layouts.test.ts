@@ -14,13 +14,13 @@ function learner(maxLearnedLayouts = 16, registry = MessageRegistry.builtin(), f
   const parser = new MessageParser({ patterns, validator: new MessageValidator({ registry }) });
   const parse = (lines: readonly string[]) => {
     const bytes = Buffer.from(lines.map((line) => `${line}\n`).join(''));
-    const counts = { matched: 0, parsed: 0, refused: 0 };
+    const counts = { matched: 0, parsed: 0, rejected: 0 };
     parser.parse(bytes, 0, bytes.length, {
       onMatches: (_, from, to) => {
         counts.matched += to - from;
       },
       onMessage: () => counts.parsed++,
-      onRefusal: () => counts.refused++,
+      onRejection: () => counts.rejected++,
     });
     return counts;
   };
@@ -38,10 +38,10 @@ describe.each([
   test('takes the slow path at first, and a pattern once it has been learned', () => {
     const { patterns, parse } = learner();
     const lines = messages.map(write);
-    expect(parse(lines.slice(0, 100))).toMatchObject({ refused: 0 });
+    expect(parse(lines.slice(0, 100))).toMatchObject({ rejected: 0 });
     parse(lines);
-    const { matched, parsed, refused } = parse(lines);
-    expect(refused).toBe(0);
+    const { matched, parsed, rejected } = parse(lines);
+    expect(rejected).toBe(0);
     expect(matched / (matched + parsed)).toBeGreaterThan(0.97);
     expect(patterns.layoutsLearned).toBeGreaterThanOrEqual(7);
   });
@@ -132,10 +132,10 @@ describe('bounds', () => {
       .slice(0, 3000)
       .flatMap((message) => [...writers, odd].map((write) => write(message)));
     for (let round = 0; round < 3; round++) parse(lines);
-    const { matched, parsed, refused } = parse(
+    const { matched, parsed, rejected } = parse(
       messages.slice(0, 3000).flatMap((message) => writers.map((write) => write(message))),
     );
-    expect(refused).toBe(0);
+    expect(rejected).toBe(0);
     expect(matched / (matched + parsed)).toBeGreaterThan(0.9);
   });
 
@@ -203,7 +203,7 @@ describe('bounds', () => {
     expect(parse(Array.from({ length: 200 }, (_, index) => odd(index)))).toEqual({
       matched: 0,
       parsed: 200,
-      refused: 0,
+      rejected: 0,
     });
     const short = (index: number) => JSON.stringify({ ...VALID.heartbeat, [`k${index}`]: 1 });
     parse(Array.from({ length: 20_000 }, (_, index) => short(index)));
@@ -277,14 +277,14 @@ describe('the law, where layouts could break it', () => {
     const { parse } = learner(16, new MessageRegistry({ schemas: { t: schema } }));
     parse(Array.from({ length: 500 }, () => '{"a":1,"type":"t"}'));
     expect(parse(['{"a":1,"type":"t"}'])).toMatchObject({ matched: 1 });
-    expect(parse(['{"a":1,"type":"t","b":1}', '{"b":1,"a":1,"type":"t"}'])).toMatchObject({ refused: 2 });
+    expect(parse(['{"a":1,"type":"t","b":1}', '{"b":1,"a":1,"type":"t"}'])).toMatchObject({ rejected: 2 });
   });
 
   test('a job id that the schema does not name is not learned', () => {
     const registry = new MessageRegistry({ schemas: { t: z.looseObject({ type: z.literal('t') }) } });
     const { parse } = learner(16, registry);
     const line = '{"type":"t","jobId":"job-1"}';
-    expect(parse(Array.from({ length: 500 }, () => line))).toEqual({ matched: 0, parsed: 500, refused: 0 });
+    expect(parse(Array.from({ length: 500 }, () => line))).toEqual({ matched: 0, parsed: 500, rejected: 0 });
   });
 
   test('a job id is needed in the layouts of its older spelling too', () => {
@@ -292,9 +292,9 @@ describe('the law, where layouts could break it', () => {
     const started = (id: string) => JSON.stringify(VALID.job_started).replace('"jobId":"job-1",', id);
     parse(Array.from({ length: 500 }, () => started('"job_id":"abc",')));
     expect(patterns.layoutsLearned).toBe(1);
-    expect(parse([started('"job_id":"xyz",')])).toEqual({ matched: 1, parsed: 0, refused: 0 });
+    expect(parse([started('"job_id":"xyz",')])).toEqual({ matched: 1, parsed: 0, rejected: 0 });
     for (const id of ['"job_id":"ab",', '"job_id":"",', '', '"jobId":"ab",']) {
-      expect([id, parse([started(id)])]).toEqual([id, { matched: 0, parsed: 0, refused: 1 }]);
+      expect([id, parse([started(id)])]).toEqual([id, { matched: 0, parsed: 0, rejected: 1 }]);
     }
   });
 
@@ -303,8 +303,8 @@ describe('the law, where layouts could break it', () => {
     const progress = (processed: number, total: number) =>
       pythonDumps({ ...VALID.job_progress, data: { ...VALID.job_progress.data, processed, total } });
     parse(Array.from({ length: 500 }, () => progress(1, 2)));
-    expect(parse([progress(2, 2)])).toEqual({ matched: 1, parsed: 0, refused: 0 });
-    expect(parse([progress(3, 2)])).toEqual({ matched: 0, parsed: 0, refused: 1 });
+    expect(parse([progress(2, 2)])).toEqual({ matched: 1, parsed: 0, rejected: 0 });
+    expect(parse([progress(3, 2)])).toEqual({ matched: 0, parsed: 0, rejected: 1 });
   });
 });
 

@@ -95,7 +95,7 @@ test('bytes that are not UTF-8 are not looked at', () => {
   expect(patterns.load(Buffer.from('{"type":"t","jobId":"\xff"}', 'latin1'), 0, 24)).toBe(false);
 });
 
-class RefusingModule {
+class RejectingModule {
   constructor() {
     throw new WebAssembly.CompileError('no SIMD');
   }
@@ -103,7 +103,7 @@ class RefusingModule {
 
 test.each([
   ['WebAssembly', () => vi.stubGlobal('WebAssembly', undefined)],
-  ['128-bit instructions', () => vi.spyOn(WebAssembly, 'Module').mockImplementation(RefusingModule)],
+  ['128-bit instructions', () => vi.spyOn(WebAssembly, 'Module').mockImplementation(RejectingModule)],
 ])('without %s, every message takes the slow path', (_, take) => {
   onTestFinished(() => void vi.unstubAllGlobals());
   onTestFinished(() => void vi.restoreAllMocks());
@@ -116,7 +116,7 @@ test.each([
   const sink = {
     onMessage: () => counts.parsed++,
     onMatches: () => counts.matched++,
-    onRefusal() {},
+    onRejection() {},
   };
   parser.parse(bytes, 0, bytes.length, sink);
   expect(counts).toEqual({ parsed: 100, matched: 0 });

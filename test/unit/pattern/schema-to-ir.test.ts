@@ -348,7 +348,7 @@ describe('patterns in the parser', () => {
       ),
       onMessage: ({ name }) => log.push(`parsed ${name}`),
       onMismatch: ({ name }) => log.push(`mismatch ${name}`),
-      onRefusal: ({ code }, _start, _end, line) => log.push(`${code} ${line}`),
+      onRejection: ({ code }, _start, _end, line) => log.push(`${code} ${line}`),
     });
     return log;
   }
@@ -375,7 +375,11 @@ describe('patterns in the parser', () => {
       return () => {
         let parsed = 0;
         while (parsed < 12_000) {
-          parser.parse(bytes, 0, bytes.length, { onMatches() {}, onMessage: () => parsed++, onRefusal() {} });
+          parser.parse(bytes, 0, bytes.length, {
+            onMatches() {},
+            onMessage: () => parsed++,
+            onRejection() {},
+          });
         }
         expect(parsed).toBe(12_000);
       };
@@ -383,7 +387,7 @@ describe('patterns in the parser', () => {
     expect(timeRatio(parsing(12_000), parsing(500))).toBeLessThan(3);
   });
 
-  test('a match that is too long is refused', () => {
+  test('a match that is too long is rejected', () => {
     const validator = new MessageValidator({ maxMessageSize: beat.length - 1 });
     const patterns = new PatternSet(validator.registry, { maxMessageSize: validator.maxMessageSize });
     const parser = new MessageParser({ patterns, validator });

@@ -35,7 +35,7 @@ describe('with tokens', () => {
     }
   });
 
-  test('who subscribes without a hello is refused and closed', async () => {
+  test('who subscribes without a hello is rejected and closed', async () => {
     const { manager, connect } = guarded();
     const peer = await connect();
     peer.say('subscribe', { id: 'a' });
@@ -45,7 +45,7 @@ describe('with tokens', () => {
   });
 
   test.each(['ping', 'pong', 'unsubscribe', 'subscribe'])(
-    'who owes a token and says %s before it is refused and closed',
+    'who owes a token and says %s before it is rejected and closed',
     async (type) => {
       const { connect } = closed();
       const peer = await connect();
@@ -57,7 +57,7 @@ describe('with tokens', () => {
     },
   );
 
-  test('an application message from anybody but an application is refused', async () => {
+  test('an application message from anybody but an application is rejected', async () => {
     const { connect } = guarded();
     const crawler = await connect();
     crawler.write(beat);
@@ -92,7 +92,7 @@ describe('with tokens', () => {
     stranger.write(beat.repeat(3));
     await stranger.closed;
     expect(stranger.errors).toEqual(['UNAUTHORIZED']);
-    expect(manager.getMetrics().protocol.refused).toEqual({ UNAUTHORIZED: 1 });
+    expect(manager.getMetrics().protocol.rejected).toEqual({ UNAUTHORIZED: 1 });
     const crawler = await greet(await connect(), 'crawler', CRAWLER);
     crawler.write(beat);
     await monitor.count(3);
@@ -126,7 +126,7 @@ describe('a peer that has not said its token', () => {
   });
 });
 
-test('a refused message makes its sender nobody: no owner of a job, no crawler at work', async () => {
+test('a rejected message makes its sender nobody: no owner of a job, no crawler at work', async () => {
   const { manager, connect } = closed();
   const [owner, other] = [await connect(), await connect()];
   for (const peer of [owner, other]) await greet(peer, 'crawler', CRAWLER);
@@ -205,7 +205,7 @@ describe('a file of tokens', () => {
     ['that is no JSON', () => fileWith(`${APP} oops`)],
     ['with a token too short', () => fileWith(`{"app":["${APP}","short"]}`)],
     ['with another role', () => fileWith(`{"admin":["${APP}"]}`)],
-  ])('%s is refused, and quoted nowhere', (_, make) => {
+  ])('%s is rejected, and quoted nowhere', (_, make) => {
     const path = make();
     let message = '';
     try {
@@ -221,24 +221,24 @@ describe('a file of tokens', () => {
 });
 
 describe('limits of one connection', () => {
-  test('more than maxMessagesPerSecond are refused and counted; the rest and all others pass', async () => {
+  test('more than maxMessagesPerSecond are rejected and counted; the rest and all others pass', async () => {
     const { manager, connect } = await startBroker({ maxMessagesPerSecond: 100 });
     const monitor = await (await connect()).subscribe();
     const [fast, slow] = [await connect(), await connect()];
     const startedAt = performance.now();
     fast.write(beat.repeat(1000));
     slow.write(beat.repeat(50));
-    await until(() => (manager.getMetrics().protocol.refused.RATE_LIMITED ?? 0) > 0);
+    await until(() => (manager.getMetrics().protocol.rejected.RATE_LIMITED ?? 0) > 0);
     await Promise.all([fast.settled(), slow.settled()]);
     const seconds = (performance.now() - startedAt) / 1000;
-    const refused = manager.getMetrics().protocol.refused.RATE_LIMITED ?? 0;
-    await monitor.count(1 + 1050 - refused);
+    const rejected = manager.getMetrics().protocol.rejected.RATE_LIMITED ?? 0;
+    await monitor.count(1 + 1050 - rejected);
     // A second's worth at once, and a little of what came in meanwhile.
-    expect(1000 - refused).toBeGreaterThanOrEqual(100);
-    expect(1000 - refused).toBeLessThanOrEqual(100 * (1 + seconds));
+    expect(1000 - rejected).toBeGreaterThanOrEqual(100);
+    expect(1000 - rejected).toBeLessThanOrEqual(100 * (1 + seconds));
     expect(fast.errors).toContain('RATE_LIMITED');
     expect(slow.errors).toEqual([]);
-    // Two pings and a subscribe beside them; what was refused is counted once.
+    // Two pings and a subscribe beside them; what was rejected is counted once.
     expect(manager.getMetrics().totals.messagesReceived).toBe(1050 + 3);
   });
 

@@ -3,13 +3,13 @@ import {
   MessageValidator,
   type ParsedMessage,
   type ParserOptions,
-  type Refusal,
+  type Rejection,
 } from 'sluice';
 import { describe, expect, test } from 'vitest';
 import { Traffic } from '#src/traffic/traffic.js';
 import { VALID } from '../../support/messages.js';
 
-type Result = ParsedMessage | Refusal;
+type Result = ParsedMessage | Rejection;
 const summary = (results: Result[]) => results.map((result) => (result.ok ? result.type : result.code));
 
 function parse(text: string | Buffer, options: ParserOptions = {}): string[] {
@@ -143,17 +143,17 @@ describe('offsets', () => {
     const found: string[] = [];
     new MessageParser().parse(bytes, 0, bytes.length, {
       onMessage: (_type, _value, start, end) => found.push(bytes.toString('utf8', start, end)),
-      onRefusal: ({ code }) => found.push(code),
+      onRejection: ({ code }) => found.push(code),
     });
     expect(found).toEqual([beat, request, beat]);
   });
 
-  test('a refusal tells its line', () => {
+  test('a rejection tells its line', () => {
     const bytes = Buffer.from(`${beat}\n\njunk\n${beat}{}\n`);
     const lines: number[] = [];
     const total = new MessageParser().parse(bytes, 0, bytes.length, {
       onMessage() {},
-      onRefusal: (_refusal, _start, _end, at) => lines.push(at),
+      onRejection: (_rejection, _start, _end, at) => lines.push(at),
     });
     expect(lines).toEqual([2, 3]);
     expect(total).toBe(4);

@@ -1,17 +1,17 @@
-import { MessageValidator, type Refusal } from 'sluice';
+import { MessageValidator, type Rejection } from 'sluice';
 import { describe, expect, test } from 'vitest';
 import { changed, VALID, type ValidType } from '../../support/messages.js';
 
 const validator = new MessageValidator();
 const types = Object.keys(VALID) as ValidType[];
 
-function refusal(message: unknown): Refusal {
+function rejection(message: unknown): Rejection {
   const result = validator.validate(message);
   if (result.ok) throw new Error('was accepted');
   return result;
 }
 
-const issues = (message: unknown) => refusal(message).issues.map(({ path, code }) => `${path} ${code}`);
+const issues = (message: unknown) => rejection(message).issues.map(({ path, code }) => `${path} ${code}`);
 
 describe.each(types)('%s', (type) => {
   test('is accepted, as object and as bytes, with unknown keys too', () => {
@@ -29,8 +29,8 @@ describe.each(types)('%s', (type) => {
   });
 
   test('needs data', () => {
-    expect(refusal({ ...VALID[type], data: undefined }).code).toBe('SCHEMA_VIOLATION');
-    expect(refusal({ ...VALID[type], data: [] }).code).toBe('SCHEMA_VIOLATION');
+    expect(rejection({ ...VALID[type], data: undefined }).code).toBe('SCHEMA_VIOLATION');
+    expect(rejection({ ...VALID[type], data: [] }).code).toBe('SCHEMA_VIOLATION');
   });
 });
 
@@ -60,7 +60,7 @@ describe('required fields and types', () => {
     ['job_assignment', { job_type: 'rest' }, 'data.job_type invalid_value'],
     ['shutdown', { graceful: 'yes' }, 'data.graceful invalid_type'],
   ] as const)('%s %j', (type, data, issue) => {
-    const result = refusal(changed(type, data));
+    const result = rejection(changed(type, data));
     expect(result.code).toBe('SCHEMA_VIOLATION');
     expect(result.type).toBe(type);
     expect(issues(changed(type, data))).toContain(issue);
@@ -99,7 +99,7 @@ describe('business rules', () => {
     ['token_refresh_response', { accessToken: '' }, 'data.accessToken token_empty'],
     ['shutdown', { timeout_seconds: -1 }, 'data.timeout_seconds negative'],
   ] as const)('%s %j breaks %s', (type, data, issue) => {
-    expect(refusal(changed(type, data)).code).toBe('RULE_VIOLATION');
+    expect(rejection(changed(type, data)).code).toBe('RULE_VIOLATION');
     expect(issues(changed(type, data))).toContain(issue);
   });
 
@@ -120,14 +120,14 @@ describe('business rules', () => {
 describe('age', () => {
   const now = () => Date.parse('2026-01-01T00:01:00Z');
 
-  test('maxMessageAge refuses what is older', () => {
+  test('maxMessageAge rejects what is older', () => {
     const strict = new MessageValidator({ maxMessageAge: 30_000, now });
     expect(strict.validate(VALID.job_request)).toMatchObject({ code: 'RULE_VIOLATION' });
     const recent = { ...VALID.job_request, timestamp: '2026-01-01T00:00:30Z' };
     expect(strict.validate(recent)).toMatchObject({ ok: true });
   });
 
-  test('maxClockSkew refuses what is further in the future', () => {
+  test('maxClockSkew rejects what is further in the future', () => {
     const strict = new MessageValidator({ maxClockSkew: 1000, now });
     const at = (timestamp: string) => strict.validate({ ...VALID.job_request, timestamp }).ok;
     expect(at('2026-01-01T00:01:01Z')).toBe(true);
@@ -140,7 +140,7 @@ describe('age', () => {
 });
 
 describe('limits and statistics', () => {
-  test('bytes longer than maxMessageSize are refused', () => {
+  test('bytes longer than maxMessageSize are rejected', () => {
     const bytes = Buffer.from(JSON.stringify(VALID.heartbeat));
     expect(new MessageValidator({ maxMessageSize: bytes.length }).validate(bytes).ok).toBe(true);
     const small = new MessageValidator({ maxMessageSize: bytes.length - 1 });
@@ -155,7 +155,7 @@ describe('limits and statistics', () => {
     counting.validate(Buffer.from('?'));
     expect(counting.statistics).toEqual({
       accepted: 2,
-      refused: 2,
+      rejected: 2,
       byType: { heartbeat: 2 },
       byCode: { UNKNOWN_TYPE: 1, INVALID_JSON: 1 },
     });
@@ -163,7 +163,7 @@ describe('limits and statistics', () => {
 
   test('reports at most 8 issues', () => {
     const entities = Array.from({ length: 100 }, () => ({}));
-    expect(refusal(changed('discovery', { entities })).issues).toHaveLength(8);
+    expect(rejection(changed('discovery', { entities })).issues).toHaveLength(8);
   });
 
   test('no issue repeats a value or a key that the sender chose', () => {
@@ -180,7 +180,7 @@ describe('limits and statistics', () => {
         requestDetails: { response_headers: { [secret]: 1 }, status_code: secret },
       },
     };
-    const text = JSON.stringify(refusal(everywhere));
+    const text = JSON.stringify(rejection(everywhere));
     expect(text).toContain('data.partialCounts.*');
     expect(text).not.toContain('CANARY');
   });

@@ -1,4 +1,4 @@
-import type { Rejection } from 'sluice';
+import type { RejectedEvent } from 'sluice';
 import { describe, expect, test } from 'vitest';
 import { shareBroker, startBroker, until } from '../../support/broker.js';
 import { changed, line, VALID } from '../../support/messages.js';
@@ -95,7 +95,7 @@ describe('control messages', () => {
   });
 
   test.each(['2.0.0', '0.9.0', 'one'])(
-    'version %s is refused, and the connection closed',
+    'version %s is rejected, and the connection closed',
     async (protocolVersion) => {
       const { connect } = sharedBroker();
       const peer = await connect();
@@ -171,7 +171,7 @@ describe('control messages', () => {
     expect(manager.getMetrics().protocol).toMatchObject({
       errorReplies: 3,
       errorsUnanswered: 97,
-      refused: { INVALID_JSON: 100 },
+      rejected: { INVALID_JSON: 100 },
     });
   });
 
@@ -291,10 +291,10 @@ describe('applications', () => {
   });
 });
 
-describe('refused messages', () => {
+describe('rejected messages', () => {
   test('go to subscribers of rejected, and to code, with a redacted sample', async () => {
     const { manager, connect } = sharedBroker();
-    const rejections: Rejection[] = [];
+    const rejections: RejectedEvent[] = [];
     manager.on('rejected', (rejection) => rejections.push(rejection));
     const watcher = await (await connect()).subscribe({ types: ['rejected'] });
     const ordinary = await (await connect()).subscribe();

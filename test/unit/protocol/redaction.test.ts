@@ -21,8 +21,8 @@ describe('redactedSample', () => {
     ],
     [
       'a header in text',
-      '{"error":"PRIVATE-TOKEN: CANARY was refused"}',
-      '{"error":"PRIVATE-TOKEN: *** was refused"}',
+      '{"error":"PRIVATE-TOKEN: CANARY was rejected"}',
+      '{"error":"PRIVATE-TOKEN: *** was rejected"}',
     ],
     ['a scheme in text', '{"error":"Authorization: token CANARY, no"}', '{"error":"Authorization: ***, no"}'],
     [

@@ -285,7 +285,7 @@ describe('groups', () => {
   });
 });
 
-test('subscribers of refused messages are found, once each', () => {
+test('subscribers of rejected messages are found, once each', () => {
   const one = subscriber({ id: 'a', types: ['rejected'] });
   subscriptions.add(one, { id: 'b', types: ['rejected', '*'] });
   subscriber();

@@ -197,7 +197,7 @@ describe('MessageRouter', () => {
     expect(other.forwarded).toEqual([]);
   });
 
-  test('refuses bounds that bound nothing', () => {
+  test('rejects bounds that bound nothing', () => {
     expect(() => new MessageRouter({ maxConcurrent: 0 })).toThrow(
       expect.objectContaining({ code: 'INVALID_OPTION' }),
     );
@@ -273,7 +273,7 @@ describe('middleware', () => {
     expect(crawler.messages.map(({ type }) => type)).toEqual(['shutdown', 'second']);
   });
 
-  test('changes, refuses and follows what is sent', async () => {
+  test('changes, rejects and follows what is sent', async () => {
     const { server, connect } = await startServer(bare);
     const log: string[] = [];
     server.use({

@@ -103,7 +103,7 @@ describe('life', () => {
     await peer.closed;
   });
 
-  test('a port in use is refused clearly', async () => {
+  test('a port in use is rejected clearly', async () => {
     const other = createServer().listen(0, '127.0.0.1');
     await once(other, 'listening');
     const { port } = other.address() as { port: number };

@@ -48,7 +48,7 @@ describe('SocketServer', () => {
 
   test('rejects what is sent before it runs, and afterwards', async () => {
     const server = new SocketServer({ socketPath: join(temporaryFolder(), 's.sock'), logLevel: 'silent' });
-    const refuses = async () => {
+    const rejects = async () => {
       for (const sent of [
         server.sendToCrawler('c1', { ...VALID.shutdown }),
         server.broadcast({ ...VALID.shutdown }),
@@ -56,11 +56,11 @@ describe('SocketServer', () => {
         await expect(sent).rejects.toMatchObject({ code: 'NOT_RUNNING' });
       }
     };
-    await refuses();
+    await rejects();
     await server.start();
     expect(await server.broadcast({ ...VALID.shutdown })).toMatchObject({ delivered: 0 });
     await server.stop();
-    await refuses();
+    await rejects();
   });
 
   test('rejects what no crawler can get, and what is not valid, without repeating it', async () => {
@@ -76,7 +76,7 @@ describe('SocketServer', () => {
     });
   });
 
-  test('refuses to broadcast what is not valid, though no crawler is there', async () => {
+  test('rejects to broadcast what is not valid, though no crawler is there', async () => {
     const { server } = await startServer();
     const invalid = server.broadcast({ type: 'no_such_type' });
     await expect(invalid).rejects.toMatchObject({ code: 'INVALID_MESSAGE' });
@@ -274,9 +274,9 @@ describe('the default handlers', () => {
   });
 });
 
-test('bad options are refused at once', () => {
-  const refusal = expect.objectContaining({ code: 'INVALID_OPTION' });
-  expect(() => new SocketServer({ backlog: 0 })).toThrow(refusal);
-  expect(() => new SocketServer({}, { maxJobs: Number.NaN })).toThrow(refusal);
-  expect(() => new SocketServer({}, { maxCrawlers: -1 })).toThrow(refusal);
+test('bad options are rejected at once', () => {
+  const rejection = expect.objectContaining({ code: 'INVALID_OPTION' });
+  expect(() => new SocketServer({ backlog: 0 })).toThrow(rejection);
+  expect(() => new SocketServer({}, { maxJobs: Number.NaN })).toThrow(rejection);
+  expect(() => new SocketServer({}, { maxCrawlers: -1 })).toThrow(rejection);
 });

@@ -8,7 +8,7 @@ import {
   NO_HEARTBEAT,
   RUN,
   RunKind,
-  refusedFrame,
+  rejectedFrame,
   type Verdict,
 } from '#src/dispatch/verdict.js';
 import { jobKey, NO_SEED } from '#src/messages/job-key.js';
@@ -67,7 +67,7 @@ describe('the workload of a schema that users bring is the same on both paths', 
     const patterns = hasPatterns ? new PatternSet(registry) : undefined;
     const parser = new MessageParser({ validator: new MessageValidator({ registry }), patterns });
     const { verdict } = validateWith(new BatchValidator(parser, NEWLINE), [text]);
-    expect(verdict.refusals).toEqual([]);
+    expect(verdict.rejections).toEqual([]);
     return { activeJobs: field(verdict, 0, 'ACTIVE_JOBS'), matched: verdict.matched };
   }
 
@@ -153,7 +153,7 @@ describe('runs', () => {
     );
     expect(runsOf(verdict)).toEqual([
       'DELIMITED 0+1',
-      'REFUSED 1+1',
+      'REJECTED 1+1',
       'REQUEST 2+1',
       'ADDRESSED 3+1',
       'CONTROL 4+1',
@@ -186,13 +186,13 @@ describe('frames', () => {
     expect([field(verdict, 0, 'JOB_END'), field(verdict, 1, 'JOB_END')]).toEqual([2, 3]);
   });
 
-  test('refusals come with code, type, issues and line, and no value', () => {
+  test('rejections come with code, type, issues and line, and no value', () => {
     const { verdict } = validate(`\n${line(changed('job_progress', { processed: -7777 }))}{"type":"nope"}\n`);
-    expect([0, 1].map((frame) => refusedFrame(verdict, frame))).toMatchObject([
+    expect([0, 1].map((frame) => rejectedFrame(verdict, frame))).toMatchObject([
       { code: 'RULE_VIOLATION', type: 'job_progress', line: 1, issues: [{ path: 'data.processed' }] },
       { code: 'UNKNOWN_TYPE', type: undefined, line: 2 },
     ]);
-    expect(JSON.stringify(verdict.refusals)).not.toContain('7777');
+    expect(JSON.stringify(verdict.rejections)).not.toContain('7777');
     expect(field(verdict, 0, 'LINES')).toBe(3);
   });
 
@@ -203,13 +203,21 @@ describe('frames', () => {
   });
 });
 
-test('no parsed message is in a verdict: flat arrays, and details of the refused', () => {
+test('no parsed message is in a verdict: flat arrays, and details of the rejected', () => {
   const { verdict } = validate(new Traffic({ seed: 3 }).block(2000).toString());
-  const { refusals, addresses, matched, mismatches, slowRanges, layoutsLearned, layoutsDropped, ...arrays } =
-    verdict;
+  const {
+    rejections,
+    addresses,
+    matched,
+    mismatches,
+    slowRanges,
+    layoutsLearned,
+    layoutsDropped,
+    ...arrays
+  } = verdict;
   expect([matched, mismatches, slowRanges, layoutsLearned, layoutsDropped]).toEqual([0, [], [], 0, 0]);
   for (const array of Object.values(arrays)) expect(array).toBeInstanceOf(Uint32Array);
-  expect([refusals, addresses]).toEqual([[], []]);
+  expect([rejections, addresses]).toEqual([[], []]);
   expect([...verdict.accepted].reduce((sum, count) => sum + count)).toBe(2000);
 });
 
@@ -246,14 +254,14 @@ test('the numbers of a few messages are plain arrays of integers, those of many 
   expect([...few[2]]).toEqual([...many[2]].slice(0, 16 * FRAME.SIZE));
 });
 
-test('messages refused without issues share what is sent of them, each with its line', () => {
+test('messages rejected without issues share what is sent of them, each with its line', () => {
   const { verdict } = validate('{"type":"nope"}\nnot JSON\n'.repeat(1000), 'not JSON\n');
-  expect(verdict.refusals).toEqual([
+  expect(verdict.rejections).toEqual([
     { code: 'UNKNOWN_TYPE', type: undefined, issues: [] },
     { code: 'INVALID_JSON', type: undefined, issues: [] },
   ]);
-  expect(runsOf(verdict)).toEqual(['REFUSED 0+2000', 'REFUSED 2000+1']);
-  const last = [1998, 1999, 2000].map((frame) => refusedFrame(verdict, frame));
+  expect(runsOf(verdict)).toEqual(['REJECTED 0+2000', 'REJECTED 2000+1']);
+  const last = [1998, 1999, 2000].map((frame) => rejectedFrame(verdict, frame));
   expect(last).toMatchObject([
     { code: 'UNKNOWN_TYPE', line: 1998 },
     { code: 'INVALID_JSON', line: 1999 },
@@ -261,16 +269,16 @@ test('messages refused without issues share what is sent of them, each with its 
   ]);
 });
 
-test('issues come with as many refused messages of each range as are asked for', () => {
+test('issues come with as many rejected messages of each range as are asked for', () => {
   const batches = new BatchValidator(new MessageParser(), NEWLINE);
   const memory = new SharedArrayBuffer(4096);
   const end = Buffer.from(memory).write('{"type":"heartbeat"}\n'.repeat(5));
   const told = (maxDetailedRejections: number) => {
     const ranges = [0, 0, end, 0, 0, end];
     const verdict = batches.validate({ id: 0, arenas: [memory], ranges, maxDetailedRejections });
-    const refusals = Array.from({ length: 10 }, (_, frame) => refusedFrame(verdict, frame));
-    expect(refusals.map((refusal) => refusal?.code)).toEqual(new Array(10).fill('SCHEMA_VIOLATION'));
-    return refusals.map((refusal) => (refusal?.issues.length ?? 0) > 0);
+    const rejections = Array.from({ length: 10 }, (_, frame) => rejectedFrame(verdict, frame));
+    expect(rejections.map((rejection) => rejection?.code)).toEqual(new Array(10).fill('SCHEMA_VIOLATION'));
+    return rejections.map((rejection) => (rejection?.issues.length ?? 0) > 0);
   };
   const some = [true, true, false, false, false];
   expect(told(2)).toEqual([...some, ...some]);
@@ -302,8 +310,8 @@ describe('with patterns', () => {
     ['too long', 'auto', heartbeat(7).length - 1, `${heartbeat(7)}\n`],
   ] as const)('a heartbeat that is %s tells nothing', (_, framing, maxMessageSize, text) => {
     const batches = validator(maxMessageSize, framing, true);
-    const refused = validateWith(batches, [text]).verdict;
-    expect([refused.frames.length, field(refused, 0, 'ACTIVE_JOBS')]).toEqual([FRAME.SIZE, NO_HEARTBEAT]);
+    const rejected = validateWith(batches, [text]).verdict;
+    expect([rejected.frames.length, field(rejected, 0, 'ACTIVE_JOBS')]).toEqual([FRAME.SIZE, NO_HEARTBEAT]);
     const next = validateWith(batches, [line({ type: 'ping' }), progress('abc')]).verdict;
     expect([field(next, 0, 'ACTIVE_JOBS'), field(next, 1, 'ACTIVE_JOBS')]).toEqual([
       NO_HEARTBEAT,

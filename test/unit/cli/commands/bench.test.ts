@@ -19,7 +19,7 @@ function acceptedBy(manager: SocketManager): number {
 }
 
 describe('sluice bench', () => {
-  // Old messages are refused there: those of a bench are of now.
+  // Old messages are rejected there: those of a bench are of now.
   const sharedBroker = shareBroker({ maxMessageAge: 60_000 });
 
   test('measures publishers and subscribers, and loses nothing', async () => {
@@ -99,11 +99,11 @@ describe('sluice bench', () => {
     expect(wrong.stderr).toContain('UNAUTHORIZED');
   });
 
-  test('says so when the broker refuses the messages, or goes away', async () => {
+  test('says so when the broker rejects the messages, or goes away', async () => {
     const { socketPath } = await startBroker({ maxMessagesPerSecond: 1 });
-    const refused = sluice(['bench', '--socket', socketPath, '--msgs', '1000']);
-    expect(await refused.exited).toBe(1);
-    expect(refused.stderr).toContain('RATE_LIMITED');
+    const rejected = sluice(['bench', '--socket', socketPath, '--msgs', '1000']);
+    expect(await rejected.exited).toBe(1);
+    expect(rejected.stderr).toContain('RATE_LIMITED');
     const { socketPath: other, manager } = await startBroker();
     const left = sluice(['bench', '--socket', other, '--latency', '100', '--msgs', '100000']);
     await until(() => manager.getConnectionPool().size === 2);

@@ -28,7 +28,7 @@ describe('sluice check', () => {
     expect(run.code).toBe(0);
     expect(run.stdout).toBe('');
     expect(run.stderr).toMatch(
-      /^checked 3,000 messages, 0 refused \(1\.\d MB in [\d.]+ s, [\d,]+ messages\/s, /,
+      /^checked 3,000 messages, 0 rejected \(1\.\d MB in [\d.]+ s, [\d,]+ messages\/s, /,
     );
     expect(run.stderr).toMatch(/^ {2}job_progress +2,\d{3}$/m);
   });
@@ -42,12 +42,12 @@ describe('sluice check', () => {
       expect.stringMatching(/:4: data\.stage invalid_value expected .* \[SCHEMA_VIOLATION job_progress\]$/),
       '',
     ]);
-    expect(run.stderr).toContain('checked 3 messages, 2 refused');
+    expect(run.stderr).toContain('checked 3 messages, 2 rejected');
     expect(run.stderr).toMatch(/^ {2}INVALID_JSON +1$/m);
     expect(run.stdout + run.stderr).not.toContain('CANARY');
   });
 
-  test('--json prints NDJSON: each refused message, and a summary', async () => {
+  test('--json prints NDJSON: each rejected message, and a summary', async () => {
     const file = fileOf(BAD);
     const run = await check('--json', file);
     expect(run.code).toBe(1);
@@ -61,7 +61,7 @@ describe('sluice check', () => {
       file,
       bytes: BAD.length,
       accepted: { heartbeat: 1 },
-      refused: { INVALID_JSON: 1, SCHEMA_VIOLATION: 1 },
+      rejected: { INVALID_JSON: 1, SCHEMA_VIOLATION: 1 },
       isComplete: true,
     });
     expect(run.stderr).toBe('');
@@ -77,7 +77,7 @@ describe('sluice check', () => {
     const run = await check('--max-errors', '3', fileOf('bad\n'.repeat(100_000)));
     expect(run.code).toBe(1);
     expect(run.stdout.trim().split('\n').length).toBe(3);
-    expect(run.stderr).toMatch(/^stopped early: checked \d+ messages, 3 refused/);
+    expect(run.stderr).toMatch(/^stopped early: checked \d+ messages, 3 rejected/);
   });
 
   test('reads standard input without a file', async () => {
@@ -105,10 +105,10 @@ describe('sluice check', () => {
     }
   });
 
-  test('bytes of no kind of text are refused, not fatal', async () => {
+  test('bytes of no kind of text are rejected, not fatal', async () => {
     const run = await check(fileOf(readFileSync(process.execPath).subarray(0, 300_000)));
     expect(run.code).toBe(1);
-    expect(run.stderr).toContain('refused');
+    expect(run.stderr).toContain('rejected');
   });
 
   test('goes by --schemas, --max-message-age, --max-message-size and --framing', async () => {
@@ -169,7 +169,7 @@ describe('sluice check', () => {
     const { summary } = JSON.parse(run.stdout.trim().split('\n').at(-1) ?? '{}');
     expect(summary).toMatchObject({
       bytes: size,
-      refused: { SCHEMA_VIOLATION: blocks * 100 },
+      rejected: { SCHEMA_VIOLATION: blocks * 100 },
       isComplete: true,
     });
     // An empty file takes 100 MB: with all of this one in memory, it would be 250.

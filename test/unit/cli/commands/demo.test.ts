@@ -20,12 +20,12 @@ describe('sluice demo', () => {
     const run = sluice(['demo', '--crawlers', '3', '--rate', '2000', '--duration', '3', '--workers', '1']);
     expect(await run.exited).toBe(0);
     expect(run.stdout).toContain('3 crawlers');
-    const numbers = /checked +([\d,]{4,}) messages, ([1-9]\d*) of them refused/.exec(run.stdout) ?? [];
-    const [checked, refused] = numbers.slice(1).map((text) => Number(text.replaceAll(',', '')));
+    const numbers = /checked +([\d,]{4,}) messages, ([1-9]\d*) of them rejected/.exec(run.stdout) ?? [];
+    const [checked, rejected] = numbers.slice(1).map((text) => Number(text.replaceAll(',', '')));
     expect(run.stdout).toMatch(/job_progress +[\d,]+/);
     const subscriber = Number(/subscriber +([\d,]+)/.exec(run.stdout)?.[1]?.replaceAll(',', ''));
     expect(subscriber).toBeGreaterThan(2000);
-    expect(subscriber).toBe((checked ?? 0) - (refused ?? 0));
+    expect(subscriber).toBe((checked ?? 0) - (rejected ?? 0));
     expect(run.stderr).toBe('');
   });
 

@@ -29,12 +29,16 @@ test('no figure is cut, in 80 columns', () => {
     pendingBytes: 999_960,
     heartbeatAge: 35_000_000,
     latency: 9999,
-    messagesRefused: 123_456_789,
+    messagesRejected: 123_456_789,
   };
   const row = { id: 'c-1', crawlerId: null, role: 'crawler', health: 'unhealthy', isSlow: false, ...figures };
-  const lines = connectionLines({ total: 3, rows: [row as unknown as ConnectionRow] }, 'messagesRefused', 80);
+  const lines = connectionLines(
+    { total: 3, rows: [row as unknown as ConnectionRow] },
+    'messagesRejected',
+    80,
+  );
   expect(lines).toEqual([
-    'PEER         ROLE    HEALTH       IN/s   OUT/s  PENDING   BEAT  LATENCY REFUSED*',
+    'PEER         ROLE    HEALTH       IN/s   OUT/s  PENDING   BEAT  LATENCY REJECTED*',
     'c-1          crawler unhealthy  1.23 M  1.00 M   1.0 MB    9 h  9999 ms    123 M',
     'and 2 more',
   ]);

@@ -1,19 +1,19 @@
-// The latest refused messages: when, why, whose, and where in the message. What was in it is never here.
+// The latest rejected messages: when, why, whose, and where in the message. What was in it is never here.
 
 import { element } from './formats.js';
 
 /** Shown at a time; the broker keeps some more. */
 const SHOWN = 12;
 
-/** @param {HTMLElement} list @param {object[]} refusals the newest first */
-export function renderRefusals(list, refusals) {
-  if (refusals.length === 0) {
+/** @param {HTMLElement} list @param {object[]} rejections the newest first */
+export function renderRejections(list, rejections) {
+  if (rejections.length === 0) {
     list.replaceChildren(element('li', 'None so far', 'nothing'));
     return;
   }
   list.replaceChildren(
-    ...refusals.slice(0, SHOWN).map((refusal) => {
-      const { at, code, messageType, crawlerId, connectionId, line, issues } = refusal;
+    ...rejections.slice(0, SHOWN).map((rejection) => {
+      const { at, code, messageType, crawlerId, connectionId, line, issues } = rejection;
       const item = element('li');
       const time = element('time', new Date(at).toLocaleTimeString('en-GB'));
       time.dateTime = new Date(at).toISOString();

@@ -1,12 +1,12 @@
-// The latest refused messages, for a person who wonders what a crawler does wrong: codes, paths and sizes. Keeps
+// The latest rejected messages, for a person who wonders what a crawler does wrong: codes, paths and sizes. Keeps
 // nothing of the messages themselves.
 
 import type { Issue } from '../messages/issues.js';
 import type { Peer } from '../protocol/peer.js';
 import type { RejectedMessage } from '../protocol/rejection.js';
 
-/** A refused message. */
-export interface RefusalRecord {
+/** A rejected message. */
+export interface RejectionRecord {
   /** ms since 1970. */
   readonly at: number;
   readonly connectionId: string;
@@ -25,13 +25,13 @@ const CAPACITY = 50;
 /** And how many issues of each. */
 const MAX_ISSUES = 5;
 
-export class RefusalLog {
-  readonly #records: RefusalRecord[] = [];
+export class RejectionLog {
+  readonly #records: RejectionRecord[] = [];
   /** Where the next one goes, when all places are taken. */
   #next = 0;
 
   /** The newest first. */
-  get latest(): readonly RefusalRecord[] {
+  get latest(): readonly RejectionRecord[] {
     return [...this.#records.slice(this.#next), ...this.#records.slice(0, this.#next)].reverse();
   }
 
