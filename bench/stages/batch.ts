@@ -1,7 +1,9 @@
 // A batch as the stages behind validation see it: a chunk in a slab, and the verdict on it.
 
+import { FrameRun } from '../../src/delivery/frame-run.js';
 import { Chunk, Lane } from '../../src/dispatch/lane.js';
-import { batchTask, FRAME, type Verdict } from '../../src/dispatch/verdict.js';
+import { batchTask } from '../../src/dispatch/verdict.js';
+import { VerdictReader } from '../../src/dispatch/verdict-reader.js';
 import { CopyPool } from '../../src/memory/copy-pool.js';
 import { SlabPool } from '../../src/memory/slab-pool.js';
 import { MessageParser } from '../../src/protocol/message-parser.js';
@@ -13,7 +15,7 @@ const copies = new CopyPool(1024 * 1024);
 
 export interface Batch {
   readonly chunk: Chunk;
-  readonly verdict: Verdict;
+  readonly verdict: VerdictReader;
   /** Messages in it. */
   readonly count: number;
 }
@@ -28,13 +30,14 @@ export function batchOf(bytes: Buffer): Batch {
     () => {},
   );
   const chunk = new Chunk(lane, { slab, start: slab.base, end }, 0);
-  const verdict = new BatchValidator(new MessageParser(), NEWLINE).validate(batchTask([chunk]));
-  return { chunk, verdict, count: verdict.frames.length / FRAME.SIZE };
+  const validator = new BatchValidator(new MessageParser(), NEWLINE);
+  const verdict = new VerdictReader(validator.validate(batchTask([chunk])));
+  return { chunk, verdict, count: verdict.messages };
 }
 
 /** The batch as one run, on its way to subscribers. */
-export function runOf({ chunk, verdict, count }: Batch, isUndelimited = false) {
-  return {
+export function runOf({ chunk, verdict, count }: Batch, isUndelimited = false): FrameRun {
+  return new FrameRun({
     source: { id: 'c-1', crawlerId: undefined },
     chunk,
     verdict,
@@ -44,5 +47,5 @@ export function runOf({ chunk, verdict, count }: Batch, isUndelimited = false) {
     firstSequence: 1,
     delimiter: NEWLINE,
     copies,
-  };
+  });
 }

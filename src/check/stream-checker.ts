@@ -8,15 +8,8 @@
 import { MessageBuffer } from '../connection/message-buffer.js';
 import { Dispatcher } from '../dispatch/dispatcher.js';
 import { type Chunk, Lane } from '../dispatch/lane.js';
-import {
-  CHUNK,
-  type ParserSettings,
-  type RejectedFrame,
-  RUN,
-  RunKind,
-  rejectedFrame,
-  type Verdict,
-} from '../dispatch/verdict.js';
+import { type ParserSettings, type RejectedFrame, RunKind, type Verdict } from '../dispatch/verdict.js';
+import type { VerdictReader } from '../dispatch/verdict-reader.js';
 import type { WireErrorCode } from '../errors.js';
 import type { FrameRange } from '../memory/slab-pool.js';
 import { SlabPool } from '../memory/slab-pool.js';
@@ -203,21 +196,20 @@ export class StreamChecker {
   #settle(chunk: Chunk): void {
     const { verdict } = chunk;
     if (verdict === undefined) return this.#settleFailed(chunk);
-    const at = chunk.index * CHUNK.SIZE;
-    const from = chunk.index === 0 ? 0 : (verdict.chunks[at - CHUNK.SIZE + CHUNK.RUN_END] ?? 0);
-    const to = verdict.chunks[at + CHUNK.RUN_END] ?? 0;
-    if (verdict.rejections.length > 0) {
-      for (let run = from; run < to; run++) this.#reportRun(verdict, run * RUN.SIZE);
+    const { index } = chunk;
+    if (verdict.hasRejections) {
+      for (let run = verdict.firstRun(index); run < verdict.runsEnd(index); run++)
+        this.#reportRun(verdict, run);
     }
-    this.#line += verdict.chunks[at + CHUNK.LINES] ?? 0;
+    this.#line += verdict.lines(index);
   }
 
-  #reportRun(verdict: Verdict, at: number): void {
-    if (verdict.runs[at + RUN.KIND] !== RunKind.REJECTED) return;
-    const first = verdict.runs[at + RUN.FIRST] ?? 0;
-    const end = first + (verdict.runs[at + RUN.COUNT] ?? 0);
+  #reportRun(verdict: VerdictReader, run: number): void {
+    if (verdict.runKind(run) !== RunKind.REJECTED) return;
+    const first = verdict.firstFrame(run);
+    const end = first + verdict.frameCount(run);
     for (let frame = first; frame < end; frame++) {
-      const rejection = rejectedFrame(verdict, frame);
+      const rejection = verdict.rejectedFrame(frame);
       if (rejection !== undefined) this.#report(rejection.code, rejection);
     }
   }

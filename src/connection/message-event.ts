@@ -1,7 +1,6 @@
 // A forwarded message as code in this process sees it. Nothing is parsed until somebody looks.
 
-import { type FrameRun, frameField, sliceOf } from '../delivery/frame-run.js';
-import { FRAME } from '../dispatch/verdict.js';
+import type { FrameRun } from '../delivery/frame-run.js';
 import type { MessageRegistry, MessageType } from '../messages/message-registry.js';
 import type { MessageMap } from '../messages/messages.js';
 import type { SocketConnection } from './socket-connection.js';
@@ -61,14 +60,14 @@ export function messageEvents(
   run: FrameRun,
 ): MessageEvent[] {
   // One copy a run, so that an event stays good for as long as a listener keeps it.
-  const base = frameField(run, 0, FRAME.START);
-  const bytes = Buffer.from(sliceOf(run));
+  const base = run.start(0);
+  const bytes = Buffer.from(run.bytes);
   const events: MessageEvent[] = [];
   for (let index = 0; index < run.count; index++) {
-    const type = registry.types[frameField(run, index, FRAME.TYPE)];
+    const type = registry.types[run.typeIndex(index)];
     if (type === undefined) continue;
-    const start = frameField(run, index, FRAME.START) - base;
-    const end = frameField(run, index, FRAME.END) - base;
+    const start = run.start(index) - base;
+    const end = run.end(index) - base;
     events.push(new MessageEvent(connection, type, run.firstSequence + index, bytes.subarray(start, end)));
   }
   return events;

@@ -5,6 +5,7 @@
 //                                            │ verdict, in order
 //        subscribers ◀─ Outbox ◀─ Subscriptions ◀─ ProtocolHandler
 
+import { EventEmitter } from 'node:events';
 import type { ResolvedOptions } from '../config/config.js';
 import type { FrameRun } from '../delivery/frame-run.js';
 import type { CopiedBytes } from '../delivery/outbox.js';
@@ -26,7 +27,6 @@ import { CrawlerRouter } from '../routing/crawler-router.js';
 import { Subscriptions } from '../routing/subscriptions.js';
 import { BatchValidator } from '../worker/batch-validator.js';
 import { createParser, parserSettings } from '../worker/create-parser.js';
-import type { ConnectionContext } from './connection-context.js';
 import type { ConnectionPool } from './connection-pool.js';
 import { type ConnectionOptions, type ConnectionState, type DropCause, PAUSE } from './connection-state.js';
 import { FlowControl } from './flow-control.js';
@@ -34,17 +34,17 @@ import { LatencyHistogram } from './latency-histogram.js';
 import { PartialBudget } from './partial-budget.js';
 import type { SocketConnection } from './socket-connection.js';
 
-/** What the pipeline tells its server. */
-export interface PipelineListener {
-  onMessages(connection: SocketConnection, run: FrameRun): void;
-  onRejected(rejection: RejectedMessage<SocketConnection>): void;
-  /** Whether anybody listens to that. */
-  wantsRejections(): boolean;
-  onWorkerError(error: unknown): void;
-  onListenerError(error: unknown): void;
-  /** A pattern of this message type took what it must not take. */
-  onMismatch(type: string): void;
-  onClosed(connection: SocketConnection, reason: string): void;
+export interface PipelineEvents {
+  /** Messages were forwarded. */
+  messages: [connection: SocketConnection, run: FrameRun];
+  rejected: [rejection: RejectedMessage<SocketConnection>];
+  /** A validation worker failed. Its batch is tried again. */
+  worker_error: [error: unknown];
+  /** A listener of another event threw. */
+  listener_error: [error: unknown];
+  /** A pattern of this message type matched a message that the slow path rejects or reads otherwise. */
+  mismatch: [type: string];
+  closed: [connection: SocketConnection, reason: string];
 }
 
 /** Sums over all connections, those that are gone included. */
@@ -66,7 +66,7 @@ const PARTIAL_SHARE = 0.25;
 /** States of a peer that has sent something valid; one that has not may still say `hello`. */
 const AT_WORK: ReadonlySet<ConnectionState> = new Set(['active', 'idle']);
 
-export class Pipeline implements ConnectionContext<SocketConnection> {
+export class Pipeline extends EventEmitter<PipelineEvents> {
   /** What is received into. */
   readonly slabs: SlabPool;
   /** What is copied into on the way out. */
@@ -92,23 +92,23 @@ export class Pipeline implements ConnectionContext<SocketConnection> {
   readonly latency = new LatencyHistogram();
   readonly #pool: ConnectionPool;
   readonly #helloTimeout: number;
-  readonly #listener: PipelineListener;
   readonly #recipients: CrawlerRouter<SocketConnection>;
   readonly #jobSeed = randomJobSeed();
   /** Connections with something to write at the end of this turn. */
   readonly #unflushed = new Set<SocketConnection>();
 
+  /** @param wantsRejections whether anybody needs the details of rejected messages, beside subscribers */
   constructor(
     options: ResolvedOptions,
     registry: MessageRegistry,
     pool: ConnectionPool,
-    listener: PipelineListener,
+    wantsRejections: () => boolean,
   ) {
+    super();
     const { maxMessageSize, workers } = options;
     const delimiter = options.messageDelimiter.charCodeAt(0);
     this.#pool = pool;
     this.#helloTimeout = options.helloTimeout;
-    this.#listener = listener;
     this.options = { ...options, delimiter };
     this.delimiter = options.messageDelimiter;
     this.slabs = new SlabPool(options.messageBufferSize);
@@ -134,7 +134,11 @@ export class Pipeline implements ConnectionContext<SocketConnection> {
       this.validator,
       this.subscriptions,
       this.#recipients,
-      listener,
+      {
+        wantsRejections,
+        onMessages: (connection, run) => this.emit('messages', connection, run),
+        onRejected: (rejection) => this.emit('rejected', rejection),
+      },
       this.copies,
       this.access,
     );
@@ -154,10 +158,10 @@ export class Pipeline implements ConnectionContext<SocketConnection> {
       inline: this.#inlineValidator(options, registry, settings),
       onVerdict: (verdict) => {
         this.protocol.count(verdict);
-        for (const type of verdict.mismatches) listener.onMismatch(type);
+        for (const type of verdict.mismatches) this.emit('mismatch', type);
       },
       onSettled: () => this.#afterBatch(),
-      onWorkerError: (error) => listener.onWorkerError(error),
+      onWorkerError: (error) => this.emit('worker_error', error),
     });
   }
 
@@ -172,10 +176,6 @@ export class Pipeline implements ConnectionContext<SocketConnection> {
   /** Bytes that are held for messages not yet delivered. */
   get heldBytes(): number {
     return this.slabs.heldBytes + this.copies.slabs.heldBytes + this.copied.waiting;
-  }
-
-  isAuthenticated(connection: SocketConnection): boolean {
-    return this.access.isAuthenticated(connection);
   }
 
   /**
@@ -214,7 +214,8 @@ export class Pipeline implements ConnectionContext<SocketConnection> {
     return encodeMessage(message, this.validator, this.delimiter);
   }
 
-  onFrames(connection: SocketConnection, received: FrameRange): void {
+  /** Takes whole messages that a connection has received. */
+  receive(connection: SocketConnection, received: FrameRange): void {
     this.totals.bytesReceived += received.end - received.start;
     let range = received;
     if (!connection.isAuthenticated) {
@@ -227,69 +228,65 @@ export class Pipeline implements ConnectionContext<SocketConnection> {
     this.flow.update();
   }
 
-  onSettled(connection: SocketConnection, chunk: Chunk): void {
+  /** Takes a connection's next validated chunk, in order. */
+  settle(connection: SocketConnection, chunk: Chunk): void {
     connection.latency = performance.now() - chunk.receivedAt;
     this.latency.observe(connection.latency);
     this.protocol.settle(connection, chunk);
     this.flow.updateConnection(connection);
   }
 
-  onPartial(connection: SocketConnection, bytes: number): void {
+  /** @param bytes how many are here of a message whose end has not come */
+  receivePartial(connection: SocketConnection, bytes: number): void {
     this.partials.update(connection, bytes);
     if (bytes <= MAX_CONTROL_BYTES || connection.isAuthenticated) return;
     this.protocol.rejectUnauthenticated(connection);
     this.#flush();
   }
 
-  onOversize(connection: SocketConnection): void {
+  /** A message has grown over `maxMessageSize`. */
+  rejectOversize(connection: SocketConnection): void {
     this.protocol.rejectOversize(connection);
     this.#flush();
   }
 
-  onQueued(connection: SocketConnection): void {
+  /** Has a connection write at the end of this turn. */
+  flushLater(connection: SocketConnection): void {
     this.#unflushed.add(connection);
   }
 
-  onBlocked(connection: SocketConnection, isBlocked: boolean): void {
-    this.flow.setBlocked(connection, isBlocked);
-  }
-
-  onWritten(bytes: number, messages: number): void {
+  /** A peer has taken bytes. */
+  countWritten(bytes: number, messages: number): void {
     this.totals.bytesSent += bytes;
     this.totals.messagesSent += messages;
     this.flow.update();
   }
 
-  onDropped(messages: number, cause: DropCause): void {
+  /** Forwarded messages were not delivered. */
+  countDropped(messages: number, cause: DropCause): void {
     this.totals.messagesDropped += messages;
     this.totals.dropped[cause] += messages;
   }
 
-  onOverflow(connection: SocketConnection): void {
-    this.protocol.replyError(connection, 'SLOW_CONSUMER');
+  reportListenerError(error: unknown): void {
+    this.emit('listener_error', error);
   }
 
-  onListenerError(error: unknown): void {
-    this.#listener.onListenerError(error);
-  }
-
-  onClosing(connection: SocketConnection): void {
-    this.protocol.forget(connection);
-  }
-
-  onAssigned(connection: SocketConnection, jobId: string): void {
+  /** Code in this process has assigned a job to the crawler. */
+  assign(connection: SocketConnection, jobId: string): void {
     connection.workload++;
     const { low, high } = jobKey(jobId, this.#jobSeed);
     this.#recipients.owners.set(low, high, connection.id);
   }
 
-  onClosed(connection: SocketConnection, reason: string): void {
+  /** A connection is closed. */
+  close(connection: SocketConnection, reason: string): void {
     this.protocol.forget(connection);
     this.flow.forget(connection);
     this.partials.forget(connection);
     this.flow.update();
     this.#unflushed.delete(connection);
-    this.#listener.onClosed(connection, reason);
+    this.emit('closed', connection, reason);
   }
 
   /** Reads no more, tells every peer, and waits until all that was received is delivered. */

@@ -7,8 +7,7 @@ import { Outbox, type OutboxEvents, type Piece } from '../delivery/outbox.js';
 import { Lane } from '../dispatch/lane.js';
 import { SluiceError } from '../errors.js';
 import type { OutgoingMessage, PeerRole } from '../messages/messages.js';
-import { encodeMessage, errorLine } from '../protocol/outgoing.js';
-import type { ConnectionContext } from './connection-context.js';
+import { errorLine } from '../protocol/outgoing.js';
 import {
   CLOSING_STATES,
   ConnectionCounters,
@@ -22,6 +21,7 @@ import {
 } from './connection-state.js';
 import { emitSafely } from './emit-safely.js';
 import { MessageBuffer } from './message-buffer.js';
+import type { Pipeline } from './pipeline.js';
 import { attachSocket, keepReadingAfterWriteError } from './slab-socket.js';
 
 export type ConnectionEvents = EventsOf<SocketConnection>;
@@ -57,7 +57,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   capabilities: readonly string[] = [];
   /** @internal Called when the peer has sent all it will: what is still to be answered before the connection ends. */
   beforeEnd: (() => Promise<void>) | undefined;
-  readonly #host: ConnectionContext<SocketConnection>;
+  readonly #pipeline: Pipeline;
   readonly #socket: Socket;
   readonly #buffer: MessageBuffer;
   readonly #connectedAt = performance.now();
@@ -74,30 +74,31 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     this.#resolveClosed = resolve;
   });
 
-  constructor(id: string, accepted: Socket, host: ConnectionContext<SocketConnection>) {
+  /** @internal */
+  constructor(id: string, accepted: Socket, pipeline: Pipeline) {
     super();
     this.id = id;
-    this.#host = host;
+    this.#pipeline = pipeline;
     this.lastActivityAt = this.#connectedAt;
     this.lane = new Lane(
-      (chunk) => host.onSettled(this, chunk),
-      (error) => host.onListenerError(error),
+      (chunk) => pipeline.settle(this, chunk),
+      (error) => pipeline.reportListenerError(error),
     );
-    this.#buffer = new MessageBuffer(host.slabs, host.options, {
+    this.#buffer = new MessageBuffer(pipeline.slabs, pipeline.options, {
       onFrames: (range) => {
         this.#partialSince = this.lastActivityAt;
-        host.onFrames(this, range);
+        pipeline.receive(this, range);
       },
       onSkipped: () => {
         this.#partialSince = this.lastActivityAt;
       },
-      onPartial: (bytes) => host.onPartial(this, bytes),
-      onOversize: () => this.lane.after(() => host.onOversize(this)),
+      onPartial: (bytes) => pipeline.receivePartial(this, bytes),
+      onOversize: () => this.lane.after(() => pipeline.rejectOversize(this)),
     });
     this.#socket = attachSocket(
       accepted,
       this.#buffer,
-      host.options.receive,
+      pipeline.options.receive,
       () => {
         this.lastActivityAt = performance.now();
         if (!this.#buffer.hasPartial) this.#partialSince = this.lastActivityAt;
@@ -110,16 +111,16 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
       onSlow: (messages) => this.#closeSlow(messages),
       onDropped: (messages) => {
         this.#countDropped(messages, this.outbox.policy);
-        host.onOverflow(this);
+        pipeline.protocol.replyError(this, 'SLOW_CONSUMER');
       },
-      onBlocked: (isBlocked) => host.onBlocked(this, isBlocked),
+      onBlocked: (isBlocked) => pipeline.flow.setBlocked(this, isBlocked),
       onUnread: (isUnread) => this.setPaused(PAUSE.UNREAD, isUnread),
       onWritten: (bytes, messages) => {
         this.#counters.recordWritten(bytes, messages);
-        host.onWritten(bytes, messages);
+        pipeline.countWritten(bytes, messages);
       },
     };
-    this.outbox = new Outbox(this.#socket, host.options.maxPendingBytes, events, host.copied);
+    this.outbox = new Outbox(this.#socket, pipeline.options.maxPendingBytes, events, pipeline.copied);
     this.#socket.on('end', this.#onEnd);
     this.#socket.on('error', this.#onError);
     this.#socket.on('close', this.#onClose);
@@ -137,7 +138,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
 
   /** Whether the peer may be sent messages: it has said the token that it needs, or needs none. */
   get isAuthenticated(): boolean {
-    return this.#host.isAuthenticated(this);
+    return this.#pipeline.access.isAuthenticated(this);
   }
 
   /** Whether the broker has stopped reading from the peer, for backpressure. */
@@ -213,7 +214,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   deliver(piece: Piece): void {
     if (!this.isOpen) return this.#countDropped(piece.messages, 'closed');
     this.outbox.deliver(piece);
-    this.#host.onQueued(this);
+    this.#pipeline.flushLater(this);
   }
 
   /**
@@ -223,9 +224,9 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
    *   `sendTimeout`: the message stays queued, and may still arrive
    */
   async send(message: OutgoingMessage, line?: Buffer): Promise<void> {
-    await this.sendRaw(line ?? encodeMessage(message, this.#host.validator, this.#host.delimiter));
+    await this.sendRaw(line ?? this.#pipeline.encode(message));
     const { job_id } = (message as { data?: { job_id?: unknown } }).data ?? {};
-    if (message.type === 'job_assignment' && typeof job_id === 'string') this.#host.onAssigned(this, job_id);
+    if (message.type === 'job_assignment' && typeof job_id === 'string') this.#pipeline.assign(this, job_id);
   }
 
   /**
@@ -233,7 +234,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
    * @throws SluiceError `CONNECTION_CLOSED`, `SLOW_CONSUMER` when over `maxPendingBytes` wait, `SEND_TIMEOUT`
    */
   sendRaw(bytes: Buffer | string): Promise<void> {
-    const { maxPendingBytes, sendTimeout } = this.#host.options;
+    const { maxPendingBytes, sendTimeout } = this.#pipeline.options;
     if (!this.isOpen) return Promise.reject(new SluiceError('CONNECTION_CLOSED'));
     if (this.outbox.pendingBytes > maxPendingBytes) return Promise.reject(new SluiceError('SLOW_CONSUMER'));
     const taken = this.outbox.sendWithin(sendTimeout, typeof bytes === 'string' ? Buffer.from(bytes) : bytes);
@@ -245,7 +246,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   reply(line: Buffer): void {
     if (!this.isOpen) return;
     this.outbox.send(line);
-    this.#host.onQueued(this);
+    this.#pipeline.flushLater(this);
   }
 
   /** Hands what is queued to the socket. */
@@ -255,7 +256,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
 
   /** Sends what is queued, then closes. Resolves when the connection is closed. */
   disconnect(reason = 'server'): Promise<void> {
-    this.#close(reason, this.#host.options.sendTimeout);
+    this.#close(reason, this.#pipeline.options.sendTimeout);
     return this.#closed;
   }
 
@@ -271,7 +272,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     if (!this.isOpen) return;
     this.#closeReason ??= reason;
     this.setState('disconnecting');
-    this.#host.onClosing(this);
+    this.#pipeline.protocol.forget(this);
     this.setPaused(PAUSE.CLOSING, true);
     this.flush();
     this.#graceTimer = setTimeout(() => this.#socket.destroy(), grace);
@@ -282,18 +283,18 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   #closeSlow(messages: number): void {
     this.#fail('SLOW_CONSUMER');
     this.#countDropped(messages + this.outbox.discard(), 'disconnect');
-    this.reply(errorLine('SLOW_CONSUMER', {}, this.#host.delimiter));
+    this.reply(errorLine('SLOW_CONSUMER', {}, this.#pipeline.delimiter));
     this.#close('SLOW_CONSUMER', SLOW_GRACE);
   }
 
   #notify<E extends keyof ConnectionEvents>(name: E, event: ConnectionEvents[E][0]): void {
-    emitSafely(this, name, event, (error) => this.#host.onListenerError(error));
+    emitSafely(this, name, event, (error) => this.#pipeline.reportListenerError(error));
   }
 
   #countDropped(messages: number, cause: DropCause): void {
     if (messages === 0) return;
     this.#counters.messagesDropped += messages;
-    this.#host.onDropped(messages, cause);
+    this.#pipeline.countDropped(messages, cause);
     this.#notify('dropped', { connection: this, messages });
   }
 
@@ -311,9 +312,9 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     this.#countDropped(this.outbox.close(), 'closed');
     if (!wasOpen) return this.destroy();
     this.setState('disconnecting');
-    this.#host.onClosing(this);
+    this.#pipeline.protocol.forget(this);
     // A peer may stop reading and keep its side open: then silence is the end.
-    const { sendTimeout } = this.#host.options;
+    const { sendTimeout } = this.#pipeline.options;
     this.#socket.setTimeout(sendTimeout);
     this.#socket.on('timeout', () => {
       if (this.isPaused) this.#socket.setTimeout(sendTimeout);
@@ -341,7 +342,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     this.#countDropped(this.outbox.close(), 'closed');
     this.setState(hadError ? 'error' : 'disconnected');
     const reason = this.#closeReason ?? 'peer';
-    this.#host.onClosed(this, reason);
+    this.#pipeline.close(this, reason);
     this.#notify('closed', { connection: this, reason });
     this.#resolveClosed();
   };

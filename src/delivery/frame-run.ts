@@ -2,7 +2,7 @@
 // that pays, one gathered copy where the pieces are small or need bytes between them.
 
 import type { Chunk } from '../dispatch/lane.js';
-import { FRAME, type Verdict } from '../dispatch/verdict.js';
+import type { VerdictReader } from '../dispatch/verdict-reader.js';
 import type { CopyPool } from '../memory/copy-pool.js';
 import type { Piece } from './outbox.js';
 
@@ -12,12 +12,11 @@ export interface RunSource {
   readonly crawlerId: string | undefined;
 }
 
-/** Consecutive messages of one connection that are to be forwarded. */
-export interface FrameRun {
+export interface FrameRunFields {
   readonly source: RunSource;
   readonly chunk: Chunk;
-  readonly verdict: Verdict;
-  /** Index of the first message in the verdict's frames. */
+  readonly verdict: VerdictReader;
+  /** The first message, as a frame of the verdict. */
   readonly first: number;
   readonly count: number;
   /** Whether the delimiter has to be added after each message. */
@@ -28,6 +27,78 @@ export interface FrameRun {
   readonly delimiter: number;
   /** Memory for the pieces that are copied. */
   readonly copies: CopyPool;
+}
+
+/** Consecutive messages of one connection that are to be forwarded. Offsets count from the start of the chunk's arena. */
+export class FrameRun implements FrameRunFields {
+  readonly source: RunSource;
+  readonly chunk: Chunk;
+  readonly verdict: VerdictReader;
+  readonly first: number;
+  readonly count: number;
+  readonly isUndelimited: boolean;
+  readonly firstSequence: number;
+  readonly delimiter: number;
+  readonly copies: CopyPool;
+
+  constructor(fields: FrameRunFields) {
+    this.source = fields.source;
+    this.chunk = fields.chunk;
+    this.verdict = fields.verdict;
+    this.first = fields.first;
+    this.count = fields.count;
+    this.isUndelimited = fields.isUndelimited;
+    this.firstSequence = fields.firstSequence;
+    this.delimiter = fields.delimiter;
+    this.copies = fields.copies;
+  }
+
+  /** Where a message begins. @param index of the message in the run, from 0; so in all methods */
+  start(index: number): number {
+    return this.verdict.start(this.first + index);
+  }
+
+  /** Where a message ends, without its delimiter. */
+  end(index: number): number {
+    return this.verdict.end(this.first + index);
+  }
+
+  typeIndex(index: number): number {
+    return this.verdict.typeIndex(this.first + index);
+  }
+
+  /** The job that a crawler's message names, as the verdict counts them; -1 if it names none. */
+  job(index: number): number {
+    return this.verdict.job(this.first + index);
+  }
+
+  /** Bytes from the first message to the end of the last. */
+  get span(): number {
+    return this.end(this.count - 1) - this.start(0);
+  }
+
+  /** The bytes of the run where they lie, with those between its messages. */
+  get bytes(): Buffer {
+    return this.chunk.slab.arena.bytes.subarray(this.start(0), this.end(this.count - 1) + 1);
+  }
+
+  /** The messages from one index up to another. */
+  part(from: number, to: number): FrameRun {
+    const { source, chunk, verdict, isUndelimited, delimiter, copies } = this;
+    const [first, firstSequence] = [this.first + from, this.firstSequence + from];
+    const count = to - from;
+    return new FrameRun({
+      source,
+      chunk,
+      verdict,
+      first,
+      count,
+      isUndelimited,
+      firstSequence,
+      delimiter,
+      copies,
+    });
+  }
 }
 
 /** Marks of a run's messages: not wanted, wanted, wanted with `meta`. */
@@ -43,13 +114,7 @@ const SHARE_WORTH = 0.5;
 /** All messages of a run in one piece. */
 export function wholeRun(run: FrameRun): Piece {
   if (run.isUndelimited) return gather(run, undefined);
-  return { bytes: sliceOf(run), slab: run.chunk.slab, messages: run.count };
-}
-
-/** The bytes of a run where they lie, with what is between its messages. */
-export function sliceOf(run: FrameRun): Buffer {
-  const start = frameField(run, 0, FRAME.START);
-  return run.chunk.slab.arena.bytes.subarray(start, frameField(run, run.count - 1, FRAME.END) + 1);
+  return { bytes: run.bytes, slab: run.chunk.slab, messages: run.count };
 }
 
 /**
@@ -57,7 +122,7 @@ export function sliceOf(run: FrameRun): Buffer {
  * @param marks for each message of the run {@link SKIP}, {@link SELECTED} or {@link WITH_META}
  * @param span bytes that a slice is measured against; default: the run's own. More where the run is part of another.
  */
-export function cutRun(run: FrameRun, marks: Uint8Array, span: number = spanOf(run)): Piece[] {
+export function cutRun(run: FrameRun, marks: Uint8Array, span: number = run.span): Piece[] {
   let bytes = 0;
   let slices = 0;
   let needsCopy = run.isUndelimited;
@@ -65,7 +130,7 @@ export function cutRun(run: FrameRun, marks: Uint8Array, span: number = spanOf(r
   for (let index = 0; index < run.count; index++) {
     const mark = marks[index];
     if (mark !== SKIP) {
-      bytes += frameField(run, index, FRAME.END) + 1 - frameField(run, index, FRAME.START);
+      bytes += run.end(index) + 1 - run.start(index);
       if (previous === SKIP) slices++;
       if (mark === WITH_META) needsCopy = true;
     }
@@ -76,11 +141,6 @@ export function cutRun(run: FrameRun, marks: Uint8Array, span: number = spanOf(r
   return slice(run, marks);
 }
 
-/** Bytes from a run's first message to the end of its last. */
-export function spanOf(run: FrameRun): number {
-  return frameField(run, run.count - 1, FRAME.END) - frameField(run, 0, FRAME.START);
-}
-
 function slice(run: FrameRun, marks: Uint8Array): Piece[] {
   const { slab } = run.chunk;
   const pieces: Piece[] = [];
@@ -88,8 +148,8 @@ function slice(run: FrameRun, marks: Uint8Array): Piece[] {
     if (marks[index] === SKIP) continue;
     const from = index;
     while (index + 1 < run.count && marks[index + 1] !== SKIP) index++;
-    const start = frameField(run, from, FRAME.START);
-    const end = frameField(run, index, FRAME.END) + 1;
+    const start = run.start(from);
+    const end = run.end(index) + 1;
     pieces.push({ bytes: slab.arena.bytes.subarray(start, end), slab, messages: index + 1 - from });
   }
   return pieces;
@@ -104,7 +164,7 @@ function gather(run: FrameRun, marks: Uint8Array | undefined): Piece {
   for (let index = 0; index < run.count; index++) {
     const mark = marks === undefined ? SELECTED : marks[index];
     if (mark === SKIP) continue;
-    size += frameField(run, index, FRAME.END) - frameField(run, index, FRAME.START) + 1;
+    size += run.end(index) - run.start(index) + 1;
     if (mark === WITH_META) size += metaHead.length + metaSequence(run, index).length + 1;
     messages++;
   }
@@ -117,7 +177,7 @@ function gather(run: FrameRun, marks: Uint8Array | undefined): Piece {
       at += gathered.write(metaHead, at, 'latin1');
       at += gathered.write(metaSequence(run, index), at, 'latin1');
     }
-    at += bytes.copy(gathered, at, frameField(run, index, FRAME.START), frameField(run, index, FRAME.END));
+    at += bytes.copy(gathered, at, run.start(index), run.end(index));
     if (mark === WITH_META) gathered[at++] = CLOSE_BRACE;
     gathered[at++] = run.delimiter;
   }
@@ -138,9 +198,4 @@ function metaPrefix({ id, crawlerId }: RunSource): string {
 
 function metaSequence(run: FrameRun, index: number): string {
   return `${run.firstSequence + index},"message":`;
-}
-
-/** One number about a message of the run. */
-export function frameField(run: FrameRun, index: number, field: number): number {
-  return run.verdict.frames[(run.first + index) * FRAME.SIZE + field] ?? 0;
 }

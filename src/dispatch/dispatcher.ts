@@ -7,6 +7,7 @@ import { Backlog, type BacklogOptions, type Batch } from './backlog.js';
 import { Chunk, type Lane } from './lane.js';
 import { Quarantine } from './quarantine.js';
 import { type BatchTask, batchTask, type Verdict } from './verdict.js';
+import { VerdictReader } from './verdict-reader.js';
 import type { Place } from './watchdog.js';
 import { BatchFailure, WorkerPool, type WorkerPoolOptions } from './worker-pool.js';
 
@@ -247,8 +248,9 @@ export class Dispatcher {
 
   #settle(chunks: Chunk[], verdict: Verdict): void {
     this.#options.onVerdict(verdict);
+    const reader = new VerdictReader(verdict);
     chunks.forEach((chunk, index) => {
-      chunk.verdict = verdict;
+      chunk.verdict = reader;
       chunk.index = index;
     });
     for (const index of verdict.slowRanges) {

@@ -2,7 +2,8 @@
 
 import type { FrameRange } from '../memory/slab-pool.js';
 import { plainNumbers } from './number-list.js';
-import { CHUNK, FRAME, type Numbers, RUN, type Verdict } from './verdict.js';
+import { FRAME, type Numbers, type Verdict } from './verdict.js';
+import { VerdictReader } from './verdict-reader.js';
 
 /** Bytes of a batch that may be handed over: they are copied. */
 export const MAX_BYTES = 16 * 1024;
@@ -80,8 +81,7 @@ export function readVerdict({ numbers }: SharedView, batch: readonly FrameRange[
   const frames = take(numbers[HEAD.FRAMES] ?? 0);
   const jobs = take(numbers[HEAD.JOBS] ?? 0);
   const accepted = take(numbers[HEAD.ACCEPTED] ?? 0);
-  moveFrames(frames, chunks, runs, batch);
-  return {
+  const verdict: Verdict = {
     chunks,
     runs,
     frames,
@@ -95,22 +95,19 @@ export function readVerdict({ numbers }: SharedView, batch: readonly FrameRange[
     layoutsLearned: numbers[HEAD.LAYOUTS_LEARNED] ?? 0,
     layoutsDropped: numbers[HEAD.LAYOUTS_DROPPED] ?? 0,
   };
+  moveFrames(frames, new VerdictReader(verdict), batch);
+  return verdict;
 }
 
 /** From where the messages were copied to, to where they lie. */
-function moveFrames(
-  frames: number[],
-  chunks: readonly number[],
-  runs: readonly number[],
-  batch: readonly FrameRange[],
-): void {
+function moveFrames(frames: number[], verdict: VerdictReader, batch: readonly FrameRange[]): void {
   let copiedTo = TEXT_AT;
   let at = 0;
-  batch.forEach(({ start, end }, index) => {
+  batch.forEach(({ start, end }, range) => {
     const shift = start - copiedTo;
     copiedTo += end - start;
-    const lastRun = ((chunks[index * CHUNK.SIZE + CHUNK.RUN_END] ?? 0) - 1) * RUN.SIZE;
-    const framesEnd = (runs[lastRun + RUN.FIRST] ?? 0) + (runs[lastRun + RUN.COUNT] ?? 0);
+    const lastRun = verdict.runsEnd(range) - 1;
+    const framesEnd = verdict.firstFrame(lastRun) + verdict.frameCount(lastRun);
     for (; at < framesEnd * FRAME.SIZE; at += FRAME.SIZE) {
       frames[at + FRAME.START] = (frames[at + FRAME.START] ?? 0) + shift;
       frames[at + FRAME.END] = (frames[at + FRAME.END] ?? 0) + shift;

@@ -1,7 +1,7 @@
 // The order of one connection: what it sent is settled from the head, whatever worker answers first.
 
 import type { FrameRange, Slab } from '../memory/slab-pool.js';
-import type { Verdict } from './verdict.js';
+import type { VerdictReader } from './verdict-reader.js';
 
 /** A range of one connection's messages on its way through a worker. Holds its slab until it is settled. */
 export class Chunk implements FrameRange {
@@ -12,8 +12,8 @@ export class Chunk implements FrameRange {
   readonly receivedAt: number;
   end: number;
   /** The verdict on the batch that the chunk was part of, once it is there. */
-  verdict: Verdict | undefined;
-  /** The chunk's place in its batch. */
+  verdict: VerdictReader | undefined;
+  /** The chunk's place in its batch: its range in the verdict. */
   index = 0;
   /** Set when no worker could validate the chunk, or none is to. */
   failed = false;

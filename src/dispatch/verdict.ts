@@ -122,11 +122,20 @@ export const CHUNK = { RUN_END: 0, JOB_END: 1, LINES: 2, ACTIVE_JOBS: 3, SIZE: 4
 /** Fields of a run in {@link Verdict.runs}. */
 export const RUN = { FIRST: 0, COUNT: 1, KIND: 2, SIZE: 3 } as const;
 /**
- * Fields of a message in {@link Verdict.frames}. `JOB` is a row of {@link Verdict.jobs} plus 1, or 0; of an application's
- * message, it is the index into {@link Verdict.addresses}. Of a rejected message, `LINE` counts the delimiters before it
- * in its range, and `REJECTION` is the index into {@link Verdict.rejections}.
+ * Fields of a message in {@link Verdict.frames}. `JOB` is a row of {@link Verdict.jobs} plus 1, or 0; an application's message
+ * has `ADDRESS` instead, an index into {@link Verdict.addresses}. A rejected message has `LINE`, the delimiters before it in its
+ * range, and `REJECTION`, an index into {@link Verdict.rejections}.
  */
-export const FRAME = { START: 0, END: 1, TYPE: 2, LINE: 2, JOB: 3, REJECTION: 3, SIZE: 4 } as const;
+export const FRAME = {
+  START: 0,
+  END: 1,
+  TYPE: 2,
+  LINE: 2,
+  JOB: 3,
+  ADDRESS: 3,
+  REJECTION: 3,
+  SIZE: 4,
+} as const;
 /** Fields of a job in {@link Verdict.jobs}: its {@link JobKey}. */
 export const JOB = { LOW: 0, HIGH: 1, SIZE: 2 } as const;
 
@@ -149,15 +158,4 @@ export interface RejectionReason {
 export interface RejectedFrame extends RejectionReason {
   /** Delimiters before the message in its range. */
   readonly line: number;
-}
-
-/** Why the message was rejected that is this frame of a verdict. */
-export function rejectionReason({ frames, rejections }: Verdict, frame: number): RejectionReason | undefined {
-  return rejections[frames[frame * FRAME.SIZE + FRAME.REJECTION] ?? 0];
-}
-
-/** The rejected message that is this frame of a verdict. */
-export function rejectedFrame(verdict: Verdict, frame: number): RejectedFrame | undefined {
-  const details = rejectionReason(verdict, frame);
-  return details && { ...details, line: verdict.frames[frame * FRAME.SIZE + FRAME.LINE] ?? 0 };
 }

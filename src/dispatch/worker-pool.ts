@@ -9,12 +9,12 @@ import { fitsHandoff, Handoff } from './handoff.js';
 import {
   type BatchTask,
   batchTask,
-  FRAME,
   type HandoffTask,
   type ParserSettings,
   type Verdict,
   type WorkerSettings,
 } from './verdict.js';
+import { VerdictReader } from './verdict-reader.js';
 import { type Place, ProcessorClock, Watchdog } from './watchdog.js';
 
 export interface WorkerPoolOptions {
@@ -181,7 +181,7 @@ export class WorkerPool {
     if (patience !== undefined) this.#patience.set(task, patience);
     try {
       const verdict = await piscina.run(batchTask(batch, maxDetailedRejections?.(), task));
-      const isKnown = verdict.matched * FRAME.SIZE === verdict.frames.length;
+      const isKnown = verdict.matched === new VerdictReader(verdict).messages;
       this.#fitInARow = isKnown && this.#posted === 1 && fitsHandoff(batch) ? this.#fitInARow + 1 : 0;
       if (this.#fitInARow >= FIT_IN_A_ROW && this.#options.handsOver) this.#openHandoff(piscina);
       return verdict;

@@ -1,20 +1,10 @@
 // What the verdicts mean: control messages are acted on, rejected ones answered, all others handed to
 // routing. Takes each connection's chunks in order, run by run; most of the traffic is one run a chunk.
 
-import { type FrameRun, frameField, wholeRun } from '../delivery/frame-run.js';
+import { FrameRun, wholeRun } from '../delivery/frame-run.js';
 import type { Chunk } from '../dispatch/lane.js';
-import {
-  CHUNK,
-  FRAME,
-  JOB,
-  NO_HEARTBEAT,
-  type RejectedFrame,
-  RUN,
-  RunKind,
-  rejectedFrame,
-  rejectionReason,
-  type Verdict,
-} from '../dispatch/verdict.js';
+import { type RejectedFrame, RunKind, type Verdict } from '../dispatch/verdict.js';
+import type { VerdictReader } from '../dispatch/verdict-reader.js';
 import type { WireErrorCode } from '../errors.js';
 import type { CopyPool } from '../memory/copy-pool.js';
 import type { FrameRange } from '../memory/slab-pool.js';
@@ -161,27 +151,23 @@ export class ProtocolHandler<P extends Peer> {
   settle(connection: P, chunk: Chunk): void {
     const { verdict } = chunk;
     if (verdict === undefined) return this.#rejectChunk(connection, chunk);
-    const { chunks } = verdict;
-    const at = chunk.index * CHUNK.SIZE;
-    const previous = at - CHUNK.SIZE;
-    const runsFrom = chunk.index === 0 ? 0 : (chunks[previous + CHUNK.RUN_END] ?? 0);
-    const jobsFrom = chunk.index === 0 ? 0 : (chunks[previous + CHUNK.JOB_END] ?? 0);
-    const runsTo = chunks[at + CHUNK.RUN_END] ?? 0;
-    const jobsTo = chunks[at + CHUNK.JOB_END] ?? 0;
-    const activeJobs = chunks[at + CHUNK.ACTIVE_JOBS] ?? NO_HEARTBEAT;
-
-    for (let run = runsFrom; run < runsTo; run++) this.#handleRun(connection, chunk, verdict, run * RUN.SIZE);
-    connection.line += chunks[at + CHUNK.LINES] ?? 0;
+    const { index } = chunk;
+    const runsEnd = verdict.runsEnd(index);
+    for (let run = verdict.firstRun(index); run < runsEnd; run++)
+      this.#handleRun(connection, chunk, verdict, run);
+    connection.line += verdict.lines(index);
     // After the messages: a hello among them may have said who this is. What it may not say changes nothing.
     if (!this.#access.isAllowed(connection, 'report')) return;
-    if (activeJobs !== NO_HEARTBEAT) {
+    const activeJobs = verdict.activeJobs(index);
+    if (activeJobs !== undefined) {
       connection.workload = activeJobs;
       connection.lastHeartbeatAt = chunk.receivedAt;
     }
     if (connection.role !== 'crawler') return;
     const { owners } = this.#recipients;
-    for (let at = jobsFrom * JOB.SIZE; at < jobsTo * JOB.SIZE; at += JOB.SIZE) {
-      owners.set(verdict.jobs[at] ?? 0, verdict.jobs[at + JOB.HIGH] ?? 0, connection.id);
+    const jobsEnd = verdict.jobsEnd(index);
+    for (let job = verdict.firstJob(index); job < jobsEnd; job++) {
+      owners.set(verdict.jobLow(job), verdict.jobHigh(job), connection.id);
     }
   }
 
@@ -228,16 +214,16 @@ export class ProtocolHandler<P extends Peer> {
     this.#recipients.forget(connection.id);
   }
 
-  #handleRun(connection: P, chunk: Chunk, verdict: Verdict, at: number): void {
-    const first = verdict.runs[at + RUN.FIRST] ?? 0;
-    const count = verdict.runs[at + RUN.COUNT] ?? 0;
-    const kind = verdict.runs[at + RUN.KIND];
+  #handleRun(connection: P, chunk: Chunk, verdict: VerdictReader, run: number): void {
+    const first = verdict.firstFrame(run);
+    const count = verdict.frameCount(run);
+    const kind = verdict.runKind(run);
     if (kind === RunKind.REJECTED) return this.#rejectRun(connection, chunk, verdict, first, count);
     connection.markActive();
     this.#framingErrors.delete(connection);
     if (kind === RunKind.CONTROL) {
       connection.sequence++;
-      const type = this.#registry.types[verdict.frames[first * FRAME.SIZE + FRAME.TYPE] ?? 0];
+      const type = this.#registry.types[verdict.typeIndex(first)];
       if (type !== undefined && this.#gate.passControl(connection, type.name, chunk.receivedAt)) {
         this.#control.handle(connection, type, frameBytes(chunk, verdict, first));
       }
@@ -246,14 +232,12 @@ export class ProtocolHandler<P extends Peer> {
     const action = kind === RunKind.ADDRESSED ? 'command' : 'report';
     // Other runs may have messages of several types.
     const isOne = kind === RunKind.ADDRESSED || kind === RunKind.REQUEST;
-    const type = isOne
-      ? this.#registry.types[verdict.frames[first * FRAME.SIZE + FRAME.TYPE] ?? 0]
-      : undefined;
+    const type = isOne ? this.#registry.types[verdict.typeIndex(first)] : undefined;
     const passed = this.#gate.pass(connection, action, count, type?.name, chunk.receivedAt);
     if (passed === 0) return;
     const firstSequence = connection.sequence + 1;
     connection.sequence += passed;
-    const run: FrameRun = {
+    const forwarded = new FrameRun({
       source: connection,
       chunk,
       verdict,
@@ -263,13 +247,13 @@ export class ProtocolHandler<P extends Peer> {
       firstSequence,
       delimiter: this.#settings.delimiter.charCodeAt(0),
       copies: this.#copies,
-    };
-    if (kind === RunKind.ADDRESSED) this.#direct(connection, type?.name ?? '', run);
+    });
+    if (kind === RunKind.ADDRESSED) this.#direct(connection, type?.name ?? '', forwarded);
     else if (kind === RunKind.REQUEST) {
       if (connection.isOpen) this.#recipients.onJobRequest(connection.id);
-      this.#forward(connection, run);
-    } else if (this.#settings.minHeartbeatInterval > 0) this.#forwardPaced(connection, run);
-    else this.#forward(connection, run);
+      this.#forward(connection, forwarded);
+    } else if (this.#settings.minHeartbeatInterval > 0) this.#forwardPaced(connection, forwarded);
+    else this.#forward(connection, forwarded);
   }
 
   #forward(connection: P, run: FrameRun): void {
@@ -282,12 +266,10 @@ export class ProtocolHandler<P extends Peer> {
     const { receivedAt } = run.chunk;
     let from = 0;
     const forwardUpTo = (to: number): void => {
-      if (to === from) return;
-      const part = { first: run.first + from, count: to - from, firstSequence: run.firstSequence + from };
-      this.#forward(connection, { ...run, ...part });
+      if (to > from) this.#forward(connection, run.part(from, to));
     };
     for (let index = 0; index < run.count; index++) {
-      if (frameField(run, index, FRAME.TYPE) !== this.#heartbeat) continue;
+      if (run.typeIndex(index) !== this.#heartbeat) continue;
       const previous = this.#heartbeatAt.get(connection);
       if (previous === undefined || receivedAt - previous >= this.#settings.minHeartbeatInterval) {
         this.#heartbeatAt.set(connection, receivedAt);
@@ -302,7 +284,7 @@ export class ProtocolHandler<P extends Peer> {
 
   /** Sends one application message to the crawlers that it is for. */
   #direct(connection: P, type: string, run: FrameRun): void {
-    const address = run.verdict.addresses[frameField(run, 0, FRAME.JOB)];
+    const address = run.verdict.address(run.first);
     const recipients = this.#recipients.find({ type, to: address?.to, job: address?.job }, connection.id);
     const piece = wholeRun(run);
     for (const recipient of recipients) {
@@ -318,28 +300,28 @@ export class ProtocolHandler<P extends Peer> {
   }
 
   /** Rejects messages one after another. Those that nobody is told of are only counted: a batch may have thousands. */
-  #rejectRun(connection: P, chunk: Chunk, verdict: Verdict, first: number, count: number): void {
+  #rejectRun(connection: P, chunk: Chunk, verdict: VerdictReader, first: number, count: number): void {
     // What is rejected counts for the rate as well.
     const end = first + this.#gate.take(connection, count, chunk.receivedAt);
     let isTold = true;
     let same = 0;
     for (let frame = first; frame < end; frame++) {
-      const details = rejectionReason(verdict, frame);
+      const details = verdict.rejectionReason(frame);
       isTold &&= this.#replies.hasRoom(connection) || (this.#isWatched && this.#detailed.hasRoom(connection));
       if (isTold || details?.code === 'MESSAGE_TOO_LARGE') {
-        const rejection = rejectedFrame(verdict, frame);
+        const rejection = verdict.rejectedFrame(frame);
         // Nobody else looks at the message.
         const message = this.#isWatched ? frameBytes(chunk, verdict, frame) : undefined;
         if (rejection !== undefined) this.#reject(connection, rejection, message);
         continue;
       }
       same++;
-      if (frame + 1 < end && rejectionReason(verdict, frame + 1) === details) continue;
-      this.#rejectQuietly(connection, rejectedFrame(verdict, frame), same);
+      if (frame + 1 < end && verdict.rejectionReason(frame + 1) === details) continue;
+      this.#rejectQuietly(connection, verdict.rejectedFrame(frame), same);
       same = 0;
     }
     for (let frame = end; frame < first + count; frame++) {
-      this.#rejectUnreported(connection, 'RATE_LIMITED', rejectionReason(verdict, frame)?.type);
+      this.#rejectUnreported(connection, 'RATE_LIMITED', verdict.rejectionReason(frame)?.type);
     }
   }
 
@@ -435,9 +417,8 @@ export class ProtocolHandler<P extends Peer> {
   }
 }
 
-function frameBytes(chunk: Chunk, { frames }: Verdict, frame: number): Buffer {
-  const at = frame * FRAME.SIZE;
-  return chunk.slab.arena.bytes.subarray(frames[at + FRAME.START] ?? 0, frames[at + FRAME.END] ?? 0);
+function frameBytes(chunk: Chunk, verdict: VerdictReader, frame: number): Buffer {
+  return chunk.slab.arena.bytes.subarray(verdict.start(frame), verdict.end(frame));
 }
 
 function sum(counts: Iterable<number>): number {

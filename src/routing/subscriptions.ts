@@ -1,17 +1,8 @@
 // Routing: which subscribers receive which messages. Subscribers with equal filters form a filter group, for which a run is
 // cut once; the members of a queue group receive each message once between them.
 
-import {
-  cutRun,
-  type FrameRun,
-  frameField,
-  SELECTED,
-  SKIP,
-  spanOf,
-  wholeRun,
-} from '../delivery/frame-run.js';
+import { cutRun, type FrameRun, SELECTED, SKIP, wholeRun } from '../delivery/frame-run.js';
 import type { Piece } from '../delivery/outbox.js';
-import { FRAME, JOB } from '../dispatch/verdict.js';
 import { type JobSeed, NO_SEED } from '../messages/job-key.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import { Filter, type SubscribeData, subscriptionBytes } from './filter.js';
@@ -198,12 +189,11 @@ export class Subscriptions {
   }
 
   #markOf(run: FrameRun, index: number, filter: Filter): number {
-    const job = frameField(run, index, FRAME.JOB);
-    const typeIndex = frameField(run, index, FRAME.TYPE);
-    if (job === 0) return filter.markOf(typeIndex, 0, 0);
-    const { jobs } = run.verdict;
-    const at = (job - 1) * JOB.SIZE;
-    return filter.markOf(typeIndex, jobs[at] ?? 0, jobs[at + JOB.HIGH] ?? 0);
+    const { verdict } = run;
+    const job = run.job(index);
+    const typeIndex = run.typeIndex(index);
+    if (job === -1) return filter.markOf(typeIndex, 0, 0);
+    return filter.markOf(typeIndex, verdict.jobLow(job), verdict.jobHigh(job));
   }
 
   /**
@@ -252,8 +242,7 @@ export class Subscriptions {
     for (let index = 0; index < count; index++) {
       marks[index] = turns[from + index] === turn + 1 ? member.filter.mark : SKIP;
     }
-    const part = { ...run, first: run.first + from, count, firstSequence: run.firstSequence + from };
-    for (const piece of cutRun(part, marks, spanOf(run))) member.subscriber.deliver(piece);
+    for (const piece of cutRun(run.part(from, to), marks, run.span)) member.subscriber.deliver(piece);
   }
 
   #reserve(count: number): void {

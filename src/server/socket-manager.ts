@@ -170,18 +170,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     await this.#openAdmin();
     const registry = await MessageRegistry.load(this.options.schemas);
     this.#registry = registry;
-    this.#pipeline = new Pipeline({ ...this.options, ...this.#changedOptions }, registry, this.#pool, {
-      wantsRejections: () => this.#admin !== undefined || this.listenerCount('rejected') > 0,
-      onMessages: (connection, run) => this.#emitMessages(registry, connection, run),
-      onRejected: (rejection) => {
-        this.#admin?.recordRejection(rejection);
-        this.#notify('rejected', rejection);
-      },
-      onWorkerError: (error) => this.#onWorkerError(error),
-      onListenerError: this.#onServerError,
-      onMismatch: (type) => this.#onServerError(new SluiceError('PATTERN_MISMATCH', type)),
-      onClosed: (connection, reason) => this.#pool.remove(connection.id, reason),
-    });
+    this.#pipeline = this.#createPipeline(registry);
     await this.#pipeline.dispatcher.start();
     const accepting = { pauseOnConnect: true, allowHalfOpen: true };
     this.#server = createServer(accepting, (socket) => this.#accept(socket));
@@ -193,6 +182,21 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     this.#startedAt = { wall: new Date(), monotonic: performance.now() };
     this.#health.start();
     this.#startTimers();
+  }
+
+  #createPipeline(registry: MessageRegistry): Pipeline {
+    const options = { ...this.options, ...this.#changedOptions };
+    const wantsRejections = () => this.#admin !== undefined || this.listenerCount('rejected') > 0;
+    return new Pipeline(options, registry, this.#pool, wantsRejections)
+      .on('messages', (connection, run) => this.#emitMessages(registry, connection, run))
+      .on('rejected', (rejection) => {
+        this.#admin?.recordRejection(rejection);
+        this.#notify('rejected', rejection);
+      })
+      .on('worker_error', (error) => this.#onWorkerError(error))
+      .on('listener_error', this.#onServerError)
+      .on('mismatch', (type) => this.#onServerError(new SluiceError('PATTERN_MISMATCH', type)))
+      .on('closed', (connection, reason) => this.#pool.remove(connection.id, reason));
   }
 
   /** Only when nothing is left of a start that failed may there be another one. */

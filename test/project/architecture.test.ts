@@ -36,7 +36,16 @@ const files = readdirSync(source, { recursive: true, encoding: 'utf8' })
 
 /** The project's own files that a file imports, types and those loaded later included. */
 function importsOf(file: string): string[] {
-  const imports = readFileSync(file, 'utf8').matchAll(/(?:from |import\()'(\.[^']+)\.js'/g);
+  return pathsIn(file, readFileSync(file, 'utf8'));
+}
+
+/** The project's own files that a file loads. */
+function loadedBy(file: string): string[] {
+  return pathsIn(file, readFileSync(file, 'utf8').replace(/^(?:import|export) type [^;]+;$/gm, ''));
+}
+
+function pathsIn(file: string, text: string): string[] {
+  const imports = text.matchAll(/(?:from |import\()'(\.[^']+)\.js'/g);
   return [...imports].map(([, path]) => `${join(dirname(file), path ?? '')}.ts`);
 }
 
@@ -58,7 +67,7 @@ test('imports run downwards', () => {
   expect(upwards).toEqual([]);
 });
 
-test('imports have no cycles', () => {
+function cyclesOf(importsOf: (file: string) => readonly string[]): string[] {
   const done = new Set<string>();
   const cycles: string[] = [];
   const visit = (file: string, trail: readonly string[]): void => {
@@ -69,7 +78,16 @@ test('imports have no cycles', () => {
     done.add(file);
   };
   for (const file of files) visit(file, []);
-  expect(cycles).toEqual([]);
+  return cycles;
+}
+
+test('files load each other without cycles', () => {
+  expect(cyclesOf(loadedBy)).toEqual([]);
+});
+
+test('types have no cycles, but for a connection that knows the pipeline that it belongs to', () => {
+  const known = 'connection/socket-connection.ts → connection/pipeline.ts';
+  expect(cyclesOf(importsOf).filter((cycle) => !cycle.includes(known))).toEqual([]);
 });
 
 test('the client loads nothing of the broker', () => {

@@ -22,14 +22,14 @@ export const VIEW_COLUMNS: readonly ViewColumn[] = [
   column('PEER', 'n', 'crawlerId', 12, (row) => row.crawlerId ?? row.id),
   column('ROLE', 'r', 'role', 7, (row) => row.role),
   column('HEALTH', 's', 'health', 9, (row) => (row.isSlow ? 'slow' : row.health)),
-  column('IN/s', 'i', 'rateIn', 7, (row) => formatShort(row.rateIn), 'in'),
+  column('IN/s', 'i', 'rateIn', 6, (row) => formatShort(row.rateIn), 'in'),
   column('OUT/s', 'o', 'rateOut', 7, (row) => formatShort(row.rateOut), 'out'),
   column('PENDING', 'p', 'pendingBytes', 8, (row) => formatBytes(row.pendingBytes)),
   column('BEAT', 'h', 'heartbeatAge', 6, (row) =>
     row.heartbeatAge === null ? '-' : formatAge(row.heartbeatAge),
   ),
   column('LATENCY', 'l', 'latency', 8, (row) => formatMilliseconds(row.latency)),
-  column('REJECTED', 'e', 'messagesRejected', 8, (row) => formatShort(row.messagesRejected)),
+  column('REJECTED', 'e', 'messagesRejected', 9, (row) => formatShort(row.messagesRejected)),
 ];
 const MAX_PEER_WIDTH = 40;
 

@@ -1,9 +1,10 @@
 import { MessageParser, MessageRegistry, SlabPool } from 'sluice';
 import { beforeEach, describe, expect, test } from 'vitest';
-import type { FrameRun } from '#src/delivery/frame-run.js';
+import { FrameRun } from '#src/delivery/frame-run.js';
 import type { Piece } from '#src/delivery/outbox.js';
 import { Chunk, Lane } from '#src/dispatch/lane.js';
-import { RUN, RunKind } from '#src/dispatch/verdict.js';
+import { RunKind } from '#src/dispatch/verdict.js';
+import { VerdictReader } from '#src/dispatch/verdict-reader.js';
 import { CopyPool } from '#src/memory/copy-pool.js';
 import { type Subscriber, Subscriptions } from '#src/routing/subscriptions.js';
 import { BatchValidator } from '#src/worker/batch-validator.js';
@@ -61,26 +62,23 @@ function publish(text: string, crawlerId?: string, rounds = 1): void {
     0,
   );
   const batches = new BatchValidator(new MessageParser(), 10);
-  const verdict = batches.validate({
-    id: 0,
-    arenas: [slab.arena.memory],
-    ranges: [0, slab.base, end],
-    maxDetailedRejections: 0,
-  });
+  const ranges = [0, slab.base, end];
+  const task = { id: 0, arenas: [slab.arena.memory], ranges, maxDetailedRejections: 0 };
+  const verdict = new VerdictReader(batches.validate(task));
   let firstSequence = 1;
-  for (let at = 0; at < verdict.runs.length; at += RUN.SIZE) {
-    const count = verdict.runs[at + RUN.COUNT] ?? 0;
-    const run: FrameRun = {
+  for (let index = 0; index < verdict.runsEnd(0); index++) {
+    const count = verdict.frameCount(index);
+    const run = new FrameRun({
       source: { id: 'c-1', crawlerId },
       chunk,
       verdict,
-      first: verdict.runs[at + RUN.FIRST] ?? 0,
+      first: verdict.firstFrame(index),
       count,
-      isUndelimited: verdict.runs[at + RUN.KIND] !== RunKind.DELIMITED,
+      isUndelimited: verdict.runKind(index) !== RunKind.DELIMITED,
       firstSequence,
       delimiter: 10,
       copies: new CopyPool(1024 * 1024),
-    };
+    });
     for (let round = 0; round < rounds; round++) subscriptions.route(run);
     firstSequence += count;
   }

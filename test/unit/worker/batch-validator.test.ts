@@ -2,15 +2,8 @@ import fc from 'fast-check';
 import { MessageParser, MessageRegistry, MessageValidator } from 'sluice';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import * as z from 'zod';
-import {
-  CHUNK,
-  FRAME,
-  NO_HEARTBEAT,
-  RUN,
-  RunKind,
-  rejectedFrame,
-  type Verdict,
-} from '#src/dispatch/verdict.js';
+import { CHUNK, FRAME, NO_HEARTBEAT, RUN, RunKind, type Verdict } from '#src/dispatch/verdict.js';
+import { VerdictReader } from '#src/dispatch/verdict-reader.js';
 import { jobKey, NO_SEED } from '#src/messages/job-key.js';
 import { PatternSet } from '#src/pattern/pattern-set.js';
 import { Traffic } from '#src/traffic/traffic.js';
@@ -188,7 +181,7 @@ describe('frames', () => {
 
   test('rejections come with code, type, issues and line, and no value', () => {
     const { verdict } = validate(`\n${line(changed('job_progress', { processed: -7777 }))}{"type":"nope"}\n`);
-    expect([0, 1].map((frame) => rejectedFrame(verdict, frame))).toMatchObject([
+    expect([0, 1].map((frame) => new VerdictReader(verdict).rejectedFrame(frame))).toMatchObject([
       { code: 'RULE_VIOLATION', type: 'job_progress', line: 1, issues: [{ path: 'data.processed' }] },
       { code: 'UNKNOWN_TYPE', type: undefined, line: 2 },
     ]);
@@ -261,7 +254,7 @@ test('messages rejected without issues share what is sent of them, each with its
     { code: 'INVALID_JSON', type: undefined, issues: [] },
   ]);
   expect(runsOf(verdict)).toEqual(['REJECTED 0+2000', 'REJECTED 2000+1']);
-  const last = [1998, 1999, 2000].map((frame) => rejectedFrame(verdict, frame));
+  const last = [1998, 1999, 2000].map((frame) => new VerdictReader(verdict).rejectedFrame(frame));
   expect(last).toMatchObject([
     { code: 'UNKNOWN_TYPE', line: 1998 },
     { code: 'INVALID_JSON', line: 1999 },
@@ -276,7 +269,9 @@ test('issues come with as many rejected messages of each range as are asked for'
   const told = (maxDetailedRejections: number) => {
     const ranges = [0, 0, end, 0, 0, end];
     const verdict = batches.validate({ id: 0, arenas: [memory], ranges, maxDetailedRejections });
-    const rejections = Array.from({ length: 10 }, (_, frame) => rejectedFrame(verdict, frame));
+    const rejections = Array.from({ length: 10 }, (_, frame) =>
+      new VerdictReader(verdict).rejectedFrame(frame),
+    );
     expect(rejections.map((rejection) => rejection?.code)).toEqual(new Array(10).fill('SCHEMA_VIOLATION'));
     return rejections.map((rejection) => (rejection?.issues.length ?? 0) > 0);
   };

@@ -38,8 +38,8 @@ test('no figure is cut, in 80 columns', () => {
     80,
   );
   expect(lines).toEqual([
-    'PEER         ROLE    HEALTH       IN/s   OUT/s  PENDING   BEAT  LATENCY REJECTED*',
-    'c-1          crawler unhealthy  1.23 M  1.00 M   1.0 MB    9 h  9999 ms    123 M',
+    'PEER         ROLE    HEALTH      IN/s   OUT/s  PENDING   BEAT  LATENCY REJECTED*',
+    'c-1          crawler unhealthy 1.23 M  1.00 M   1.0 MB    9 h  9999 ms     123 M',
     'and 2 more',
   ]);
 });

@@ -1,0 +1,137 @@
+// Reads a verdict: the one place that knows where its numbers are. The writer is verdict-writer.ts.
+
+import {
+  CHUNK,
+  FRAME,
+  JOB,
+  type MessageAddress,
+  NO_HEARTBEAT,
+  type Numbers,
+  type RejectedFrame,
+  type RejectionReason,
+  RUN,
+  type Verdict,
+} from './verdict.js';
+
+/** Ranges, runs, frames and jobs are named by their index in the verdict. Offsets count from the start of the arena. */
+export class VerdictReader {
+  readonly #chunks: Numbers;
+  readonly #runs: Numbers;
+  readonly #frames: Numbers;
+  readonly #jobs: Numbers;
+  readonly #addresses: readonly MessageAddress[];
+  readonly #rejections: readonly RejectionReason[];
+
+  constructor({ chunks, runs, frames, jobs, addresses, rejections }: Verdict) {
+    this.#chunks = chunks;
+    this.#runs = runs;
+    this.#frames = frames;
+    this.#jobs = jobs;
+    this.#addresses = addresses;
+    this.#rejections = rejections;
+  }
+
+  /** Messages of all ranges. */
+  get messages(): number {
+    return this.#frames.length / FRAME.SIZE;
+  }
+
+  get hasRejections(): boolean {
+    return this.#rejections.length > 0;
+  }
+
+  /** The first run of a range. */
+  firstRun(range: number): number {
+    return range === 0 ? 0 : at(this.#chunks, (range - 1) * CHUNK.SIZE + CHUNK.RUN_END);
+  }
+
+  /** The run after the last of a range. */
+  runsEnd(range: number): number {
+    return at(this.#chunks, range * CHUNK.SIZE + CHUNK.RUN_END);
+  }
+
+  /** The first job of a range. A range may name a job several times. */
+  firstJob(range: number): number {
+    return range === 0 ? 0 : at(this.#chunks, (range - 1) * CHUNK.SIZE + CHUNK.JOB_END);
+  }
+
+  /** The job after the last of a range. */
+  jobsEnd(range: number): number {
+    return at(this.#chunks, range * CHUNK.SIZE + CHUNK.JOB_END);
+  }
+
+  /** Delimiters in a range. */
+  lines(range: number): number {
+    return at(this.#chunks, range * CHUNK.SIZE + CHUNK.LINES);
+  }
+
+  /** `activeJobs` of the last heartbeat in a range; `undefined` if it has none. */
+  activeJobs(range: number): number | undefined {
+    const activeJobs = at(this.#chunks, range * CHUNK.SIZE + CHUNK.ACTIVE_JOBS);
+    return activeJobs === NO_HEARTBEAT ? undefined : activeJobs;
+  }
+
+  /** One of `RunKind`. */
+  runKind(run: number): number {
+    return at(this.#runs, run * RUN.SIZE + RUN.KIND);
+  }
+
+  /** The first frame of a run. */
+  firstFrame(run: number): number {
+    return at(this.#runs, run * RUN.SIZE + RUN.FIRST);
+  }
+
+  /** Frames of a run. */
+  frameCount(run: number): number {
+    return at(this.#runs, run * RUN.SIZE + RUN.COUNT);
+  }
+
+  /** Where a message begins. */
+  start(frame: number): number {
+    return at(this.#frames, frame * FRAME.SIZE + FRAME.START);
+  }
+
+  /** Where a message ends, without its delimiter. */
+  end(frame: number): number {
+    return at(this.#frames, frame * FRAME.SIZE + FRAME.END);
+  }
+
+  /** Index of an accepted message's type. */
+  typeIndex(frame: number): number {
+    return at(this.#frames, frame * FRAME.SIZE + FRAME.TYPE);
+  }
+
+  /** The job that an accepted crawler message names; -1 if it names none. */
+  job(frame: number): number {
+    return at(this.#frames, frame * FRAME.SIZE + FRAME.JOB) - 1;
+  }
+
+  /** The lower half of a job's key. */
+  jobLow(job: number): number {
+    return at(this.#jobs, job * JOB.SIZE + JOB.LOW);
+  }
+
+  /** The upper half of a job's key. */
+  jobHigh(job: number): number {
+    return at(this.#jobs, job * JOB.SIZE + JOB.HIGH);
+  }
+
+  /** Whom an application's message is for. */
+  address(frame: number): MessageAddress | undefined {
+    return this.#addresses[at(this.#frames, frame * FRAME.SIZE + FRAME.ADDRESS)];
+  }
+
+  /** Why a message was rejected. Messages that were rejected alike may share the object. */
+  rejectionReason(frame: number): RejectionReason | undefined {
+    return this.#rejections[at(this.#frames, frame * FRAME.SIZE + FRAME.REJECTION)];
+  }
+
+  rejectedFrame(frame: number): RejectedFrame | undefined {
+    const reason = this.rejectionReason(frame);
+    return reason && { ...reason, line: at(this.#frames, frame * FRAME.SIZE + FRAME.LINE) };
+  }
+}
+
+function at(numbers: Numbers, index: number): number {
+  return numbers[index] ?? 0;
+}
