@@ -1,4 +1,4 @@
-// What `import … from 'sluice'` gives.
+// The public API: the exports of the package `sluice`.
 
 export { type ResolvedOptions, resolveOptions, type SluiceOptions } from './config/config.js';
 export { DEFAULT_SOCKET_PATH } from './config/defaults.js';

@@ -1,5 +1,5 @@
-// Seeded crawler traffic: the messages of one GitLab crawler, in the proportions of a real crawl. The
-// same seed gives the same bytes, so two processes can agree on a stream without sending it.
+// Deterministic crawler traffic: the messages of one GitLab crawler, in the proportions of a real crawl. The same seed
+// produces the same bytes, so two processes can generate the same stream independently.
 //
 // Share of messages: job_progress 77 %, heartbeat 5 %, job_completed 5 %, jobs_discovered 4 % (5 jobs),
 // discovery 4 % (8 entities), job_started 3 %, job_failed 2 %; about 394 bytes on average.
@@ -59,17 +59,17 @@ const ERRORS = [
 const STAGE_MESSAGES = ['Fetching page', 'Processing batch', 'Reading page', 'Waiting for page'];
 /** One progress message in 16 needs JSON escapes. */
 const ESCAPED_MESSAGES = ['Writing "cache\\index"', 'Rate limit,\tpage'];
-/** 2026-01-01T00:00:00Z: traffic is the same on every day. */
+/** 2026-01-01T00:00:00Z. Fixed, so that the traffic does not depend on the date. */
 const EPOCH = 1_767_225_600_000;
 
 export interface TrafficOptions {
-  /** Which stream: the same seed gives the same messages. */
+  /** Selects the stream: the same seed produces the same messages. */
   seed: number;
-  /** Distinguishes the job ids of this crawler; default `c` and the seed. */
+  /** Prefix of the job IDs of this crawler. Default: `c` followed by the seed. */
   crawler?: string;
 }
 
-/** One message of the stream after another, without end. */
+/** An endless stream of messages. */
 export class Traffic {
   readonly #random: () => number;
   readonly #crawler: string;
@@ -85,23 +85,23 @@ export class Traffic {
   next(): { type: string; timestamp: string; jobId?: string; data: Record<string, unknown> } {
     const timestamp = new Date(EPOCH + this.#count * 37 + this.#int(37)).toISOString();
     this.#count++;
-    const share = this.#random() * 100;
+    const percentile = this.#random() * 100;
     const jobId = `${this.#crawler}-${(this.#count >> 7).toString(36).padStart(6, '0')}-${this.#int(16)}`;
-    if (share < 77) return { type: 'job_progress', timestamp, jobId, data: this.#progress() };
-    if (share < 82) return { type: 'heartbeat', timestamp, data: this.#heartbeat() };
-    if (share < 87) return { type: 'job_completed', timestamp, jobId, data: this.#completed() };
-    if (share < 91) return { type: 'jobs_discovered', timestamp, jobId, data: this.#jobsDiscovered() };
-    if (share < 95) return { type: 'discovery', timestamp, jobId, data: this.#discovery() };
-    if (share < 98) return { type: 'job_started', timestamp, jobId, data: this.#started() };
+    if (percentile < 77) return { type: 'job_progress', timestamp, jobId, data: this.#progress() };
+    if (percentile < 82) return { type: 'heartbeat', timestamp, data: this.#heartbeat() };
+    if (percentile < 87) return { type: 'job_completed', timestamp, jobId, data: this.#completed() };
+    if (percentile < 91) return { type: 'jobs_discovered', timestamp, jobId, data: this.#jobsDiscovered() };
+    if (percentile < 95) return { type: 'discovery', timestamp, jobId, data: this.#discovery() };
+    if (percentile < 98) return { type: 'job_started', timestamp, jobId, data: this.#started() };
     return { type: 'job_failed', timestamp, jobId, data: this.#failed() };
   }
 
-  /** The next message as `JSON.stringify` writes it, without a newline. */
+  /** The next message as JSON text (from `JSON.stringify`), without a newline. */
   nextLine(): string {
     return JSON.stringify(this.next());
   }
 
-  /** The next `count` messages as bytes. */
+  /** The next `count` messages as bytes, each followed by `delimiter`. */
   block(count: number, delimiter = '\n'): Buffer {
     const lines: string[] = [];
     for (let index = 0; index < count; index++) lines.push(this.nextLine() + delimiter);

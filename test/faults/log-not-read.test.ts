@@ -156,13 +156,13 @@ describe('a broker whose log cannot be written', () => {
       const { socketPath, args } = paths();
       const command = 'exec "$0" "$@" > /dev/full';
       const run = new CliRun(spawn('/bin/sh', ['-c', command, process.execPath, cliScript, ...args]));
-      await run.says('the log cannot be written');
+      await run.says('cannot write the log');
       await until(() => existsSync(socketPath));
       await rejectPeers(socketPath, 100);
       await deliver(socketPath);
       run.child.kill('SIGTERM');
       expect(await run.exited).toBe(0);
-      expect(run.stderr).toMatch(/^sluice: the log cannot be written: ENOSPC: no space left on device.*\n$/);
+      expect(run.stderr).toMatch(/^sluice: cannot write the log: ENOSPC: no space left on device.*\n$/);
     },
   );
 
@@ -170,11 +170,11 @@ describe('a broker whose log cannot be written', () => {
     const { run, socketPath } = await brokerInPipe();
     run.child.stdout.destroy();
     await rejectPeers(socketPath, 100);
-    await run.says('the log cannot be written');
+    await run.says('cannot write the log');
     await deliver(socketPath);
     run.child.kill('SIGTERM');
     expect(await run.exited).toBe(0);
-    expect(run.stderr).toMatch(/^sluice: the log cannot be written: .*EPIPE\n$/);
+    expect(run.stderr).toMatch(/^sluice: cannot write the log: .*EPIPE\n$/);
   });
 });
 

@@ -10,7 +10,7 @@ describe('SluiceError', () => {
     expect(error).toMatchObject({
       name: 'SluiceError',
       code: 'ADDRESS_IN_USE',
-      message: 'Another server listens on this address: /run/x.sock',
+      message: 'Another server is already listening on this address: /run/x.sock',
       severity: 'fatal',
       category: 'lifecycle',
       cause,

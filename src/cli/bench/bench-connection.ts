@@ -1,5 +1,5 @@
-// A connection of `sluice bench`: a bare socket, so that it costs little. Says hello where it must, then hands its
-// bytes on as they come.
+// A connection of `sluice bench`: a plain socket with little overhead. Sends `hello` if required, then passes on all
+// bytes as they are received.
 
 import { connect, type Socket } from 'node:net';
 import type { ClientOptions } from '../../client/client-options.js';
@@ -7,17 +7,17 @@ import { resolveClientOptions } from '../../client/client-options.js';
 import { describeError, ERRORS, type ErrorCode, SluiceError } from '../../errors.js';
 
 const READ_SIZE = 256 * 1024;
-/** How long to wait for a broker whose queue of new connections is full, in ms. */
+/** Delay before connecting again to a broker whose accept queue is full, in ms. */
 const RETRY_DELAY = 20;
-/** How long an answer may take, in ms. */
+/** Timeout of a request, in ms. */
 const TIMEOUT = 10_000;
 
-/** All connections of a process read into the same memory, one after the other. */
+/** Shared by all connections of a process, which read one after the other. */
 const readBuffer = Buffer.allocUnsafe(READ_SIZE);
 
 export class BenchConnection {
   readonly socket: Socket;
-  /** Called with what is read, until the next read. */
+  /** Called with the bytes of each read, which are valid until the next read. */
   onBytes: (bytes: Buffer) => void = () => {};
 
   private constructor(socket: Socket) {
@@ -25,8 +25,9 @@ export class BenchConnection {
   }
 
   /**
-   * Connects, and is taken by the broker.
-   * @throws SluiceError `CONNECTION_FAILED`, `REQUEST_TIMEOUT`, or the code with which the broker rejects
+   * Connects and, if the options contain a `hello`, waits until the broker accepts it.
+   * @throws SluiceError `CONNECTION_FAILED`, `REQUEST_TIMEOUT`, `CONNECTION_CLOSED`, or the code with which the broker
+   *   rejects it
    */
   static async open(options: ClientOptions): Promise<BenchConnection> {
     for (;;) {
@@ -58,13 +59,13 @@ export class BenchConnection {
       connection = new BenchConnection(socket);
       const fail = (cause: NodeJS.ErrnoException): void => {
         if (cause.code === 'EAGAIN') return reject(cause);
-        const where = socketPath ?? `${host}:${port}`;
-        reject(new SluiceError('CONNECTION_FAILED', `${where}: ${describeError(cause)}`, { cause }));
+        const address = socketPath ?? `${host}:${port}`;
+        reject(new SluiceError('CONNECTION_FAILED', `${address}: ${describeError(cause)}`, { cause }));
       };
       socket.once('error', fail);
       socket.once('connect', () => {
         socket.off('error', fail);
-        // What ends it shows when it closes.
+        // A later error is followed by `close`, which is handled.
         socket.on('error', () => {});
         resolve(connection as BenchConnection);
       });
@@ -72,12 +73,12 @@ export class BenchConnection {
   }
 
   /**
-   * Sends a control message, and waits for its answer. What comes meanwhile is read for that.
-   * @throws SluiceError `REQUEST_TIMEOUT`, `CONNECTION_CLOSED`, or the code with which the broker rejects
+   * Sends a control message and waits for a reply of type `replyType`. Until then, `onBytes` receives nothing.
+   * @throws SluiceError `REQUEST_TIMEOUT`, `CONNECTION_CLOSED`, or the code with which the broker rejects the message
    */
-  async request(type: string, data: object, answer: string): Promise<void> {
+  async request(type: string, data: object, replyType: string): Promise<void> {
     const { socket } = this;
-    const reading = this.onBytes;
+    const previousOnBytes = this.onBytes;
     let text = '';
     let timer: NodeJS.Timeout | undefined;
     let onClose: (() => void) | undefined;
@@ -90,8 +91,8 @@ export class BenchConnection {
           text += bytes.toString('latin1');
           const code = errorCodeIn(text);
           if (code !== undefined) reject(new SluiceError(code));
-          else if (text.includes(`"type":"${answer}"`)) resolve();
-          // Only the line that has not ended is looked at again.
+          else if (text.includes(`"type":"${replyType}"`)) resolve();
+          // Keeps the incomplete last line, to be searched again with the next bytes.
           text = text.slice(text.lastIndexOf('\n') + 1);
         };
         const message = { type, timestamp: new Date().toISOString(), data };
@@ -100,15 +101,15 @@ export class BenchConnection {
     } finally {
       clearTimeout(timer);
       if (onClose !== undefined) socket.off('close', onClose);
-      this.onBytes = reading;
+      this.onBytes = previousOnBytes;
     }
   }
 }
 
-/** What an `error` message of the broker begins with: its code comes before anything of varying length. */
+/** The beginning of an `error` message from the broker: the code comes before all fields of variable length. */
 const ERROR_LINE = /^\{"type":"error"[^\n]{0,128}?"code":"(\w{1,64})"/m;
 
-/** The code of the first `error` message in what the broker says. */
+/** The code of the first `error` message in text from the broker. */
 export function errorCodeIn(text: string): ErrorCode | undefined {
   const code = ERROR_LINE.exec(text)?.[1];
   return code !== undefined && code in ERRORS ? (code as ErrorCode) : undefined;

@@ -1,25 +1,25 @@
-// What `sluice bench` sends: blocks of messages that are made once, and clocks between them, by which the receiving
-// process knows how long the way took.
+// The messages of `sluice bench`: blocks that are generated once, and between them clocks. A clock is a message that
+// contains the time of sending, from which the receiving process computes the latency.
 
 import { SluiceError } from '../../errors.js';
 import { Traffic } from '../../traffic/traffic.js';
 
-/** Messages, made once and sent again and again. */
+/** Messages that are generated once and sent repeatedly. */
 export interface Block {
   readonly bytes: Buffer;
-  /** Where each message ends, its newline included. */
+  /** The end offset of each message, including its newline. */
   readonly ends: readonly number[];
 }
 
-/** Bytes of a block, roughly: enough to write with few system calls. */
+/** Approximate bytes of a block: large enough to need few system calls. */
 const BLOCK_SIZE = 512 * 1024;
-/** Of now, for brokers that reject old messages. */
+/** The current time, for brokers that reject old messages. */
 const TIMESTAMP = new Date().toISOString();
 
 /**
- * A block of one publisher.
- * @param size bytes of each message without its newline; none: the messages of a crawler, 394 bytes on average
- * @throws SluiceError `INVALID_OPTION` when no message is so small
+ * Generates the block of one publisher.
+ * @param size bytes per message without its newline. If `undefined`, a mix of crawler messages, 394 bytes on average.
+ * @throws SluiceError `INVALID_OPTION` if no message can be that small
  */
 export function makeBlock(publisher: number, size: number | undefined): Block {
   const traffic = new Traffic({ seed: publisher, crawler: `bench-${publisher}` });
@@ -45,31 +45,31 @@ function padded(publisher: number, size: number): string {
       jobId: `bench-${publisher}`,
       data: { stage: 'fetching', entityType: 'issue', processed: 1, total: 2, message: text },
     });
-  const room = size - message('').length;
-  if (room < 0) throw new SluiceError('INVALID_OPTION', `--size: must be at least ${message('').length}`);
-  return message('x'.repeat(room));
+  const padding = size - message('').length;
+  if (padding < 0) throw new SluiceError('INVALID_OPTION', `--size: must be at least ${message('').length}`);
+  return message('x'.repeat(padding));
 }
 
-/** The parts of a message before and after the time; no other message of a block has the first. */
+/** The text before the time in a clock. No message of a block contains it. */
 const CLOCK_HEAD = '"systemStatus":"idle","uptime":';
 const CLOCK_DIGITS = 15;
 const clockMessage = (digits: string): string =>
   `{"type":"heartbeat","timestamp":"${new Date().toISOString()}","data":{"activeJobs":0,"totalProcessed":0,${CLOCK_HEAD}${digits}}}\n`;
 export const CLOCK_SIZE = clockMessage('1'.repeat(CLOCK_DIGITS)).length;
-/** A JSON number has no zeros in front. */
+/** Added to the time for a fixed number of digits: a JSON number has no leading zeros. */
 const CLOCK_BASE = 10 ** (CLOCK_DIGITS - 1);
 
-/** The time in µs: of a clock that all processes of the machine share. */
+/** The time in µs, modulo {@link CLOCK_BASE}, from a clock that all processes of the machine share. */
 export function sharedNow(): number {
   return Number(process.hrtime.bigint() / 1000n) % CLOCK_BASE;
 }
 
-/** A message that tells when it was made. */
+/** A clock with the current time. */
 export function makeClock(): Buffer {
   return Buffer.from(clockMessage(String(CLOCK_BASE + sharedNow())), 'latin1');
 }
 
-/** Calls `onClock` with the time of each clock that is whole in these bytes. */
+/** Calls `onClock` with the time of each complete clock in these bytes. */
 export function findClocks(bytes: Buffer, onClock: (time: number) => void): void {
   let at = bytes.indexOf(CLOCK_HEAD);
   while (at !== -1) {
@@ -80,27 +80,27 @@ export function findClocks(bytes: Buffer, onClock: (time: number) => void): void
   }
 }
 
-/** How one publisher sends its messages: a clock, a block, and so on; the last block may be cut short. */
+/** The sequence of one publisher: a clock, a block, a clock, a block, and so on. The last block may be incomplete. */
 export interface SendPlan {
   readonly messages: number;
   readonly blocks: number;
-  /** Bytes of the last, incomplete block; none: there is no such block, nor its clock. */
+  /** Bytes of the last, incomplete block. If `undefined`, there is no such block and no clock before it. */
   readonly rest: number | undefined;
-  /** All bytes, those of the clocks too. */
+  /** Total bytes, including clocks. */
   readonly bytes: number;
 }
 
-/** @param messages how many to send; clocks are counted among them */
+/** @param messages number of messages to send, including clocks */
 export function planOf({ bytes, ends }: Block, messages: number): SendPlan {
   const perBlock = ends.length + 1;
   const blocks = Math.floor(messages / perBlock);
-  const left = messages - blocks * perBlock;
-  const rest = left === 0 ? undefined : (ends[left - 2] ?? 0);
+  const remaining = messages - blocks * perBlock;
+  const rest = remaining === 0 ? undefined : (ends[remaining - 2] ?? 0);
   const restBytes = rest === undefined ? 0 : CLOCK_SIZE + rest;
   return { messages, blocks, rest, bytes: blocks * (CLOCK_SIZE + bytes.length) + restBytes };
 }
 
-/** Share number `index` of so many messages, as even as it can be. */
+/** Share `index` of these messages, which are divided into `parts` as evenly as possible. */
 export function shareOf(messages: number, parts: number, index: number): number {
   return Math.floor(messages / parts) + (index < messages % parts ? 1 : 0);
 }

@@ -1,5 +1,5 @@
-// The peers of `sluice bench`, in two processes of their own: all publishers, and all subscribers. They send what was
-// made beforehand, and count bytes.
+// The two peer processes of `sluice bench`: one for all publishers, one for all subscribers. To keep their cost low,
+// publishers send blocks that were generated in advance, and subscribers only count bytes.
 
 import { once } from 'node:events';
 import type { ClientOptions } from '../../client/client-options.js';
@@ -8,34 +8,34 @@ import { exitWithParent, receiveFromParent, sendToParent } from '../common/paren
 import { BenchConnection, errorCodeIn } from './bench-connection.js';
 import { CLOCK_SIZE, findClocks, makeBlock, makeClock, planOf, sharedNow, shareOf } from './bench-content.js';
 
-/** What a process of peers is told first; `go` comes later. */
+/** The first message to a peer process. `go` follows later. */
 export interface BenchSettings {
   readonly role: 'publishers' | 'subscribers';
   readonly connection: ClientOptions;
-  /** Who the publishers say they are: subscribers want nobody else's messages, since they count bytes. */
+  /** Crawler ID of the publishers. Subscribers filter by it, because they must count no other bytes. */
   readonly crawlerId: string;
-  /** How many connections. */
+  /** Number of connections. */
   readonly connections: number;
-  /** Messages that all publishers send together. */
+  /** Total messages of all publishers. */
   readonly messages: number;
-  /** Bytes of each message; none: a crawler's mix. */
+  /** Bytes per message. If `undefined`, a mix of crawler messages. */
   readonly size: number | undefined;
-  /** Messages a second of the one publisher, each a clock; none: blocks, as fast as the broker takes them. */
+  /** Messages per second of the only publisher, each a clock. If `undefined`, blocks as fast as possible. */
   readonly rate: number | undefined;
-  /** Publishers: bytes that they will send is what subscribers wait for. */
+  /** Bytes that each subscriber waits for: all that the publishers will send. 0 for publishers. */
   readonly expectedBytes: number;
 }
 
-/** What a process tells. Times are in ms from `go`. */
+/** A message from a peer process. Times are in ms since `go`. */
 export type BenchReport =
   | { readonly event: 'ready'; readonly bytes: number }
   | { readonly event: 'progress'; readonly bytes: number }
   | {
       readonly event: 'done';
       readonly bytes: number;
-      /** When each connection was done. */
+      /** When each connection finished. */
       readonly times: readonly number[];
-      /** µs that clocks were on their way, as far as they were found. */
+      /** Latencies of the clocks that were found, in µs. */
       readonly latencies: readonly number[];
       /** The first code with which a message was rejected. */
       readonly rejectedWith: ErrorCode | undefined;
@@ -43,9 +43,9 @@ export type BenchReport =
   | { readonly event: 'failed'; readonly code: ErrorCode | undefined; readonly message: string };
 
 const REPORT_INTERVAL = 100;
-/** How often a paced publisher sends what is due, in ms. */
+/** How often a publisher with a fixed rate sends the messages that are due, in ms. */
 const TICK = 1;
-/** Latencies that are kept: from then on, every second one is, and so on. */
+/** Maximum number of samples. When it is reached, half of them are discarded, and so is every second new one. */
 const MAX_LATENCIES = 200_000;
 
 function report(message: BenchReport): void {
@@ -77,7 +77,7 @@ async function publish(settings: BenchSettings): Promise<void> {
       const publisher = publishers[index] as (typeof publishers)[number];
       if (rate === undefined) await sendBlocks(connection, publisher);
       else await sendPaced(connection, messages, rate);
-      // Its answer says that all before it was read and checked. Errors come before that.
+      // The `pong` confirms that everything before the `ping` was read and validated. Errors arrive before it.
       const onBytes = connection.onBytes;
       await new Promise<void>((resolve) => {
         let tail = '';
@@ -145,12 +145,12 @@ async function subscribe(settings: BenchSettings): Promise<void> {
     );
     failOnClose(connection);
     let received = 0;
-    connection.onBytes = (read) => {
-      received += read.length;
-      bytes += read.length;
-      // One subscriber looks for clocks; it is enough, and costs the others nothing.
-      if (index === 0) findClocks(read, onClock);
-      if (received < expectedBytes || received - read.length >= expectedBytes) return;
+    connection.onBytes = (chunk) => {
+      received += chunk.length;
+      bytes += chunk.length;
+      // Only the first subscriber searches for clocks, so that the others have no cost.
+      if (index === 0) findClocks(chunk, onClock);
+      if (received < expectedBytes || received - chunk.length >= expectedBytes) return;
       times.push(performance.now() - startedAt);
       if (times.length === connections) {
         report({ event: 'done', bytes, times, latencies, rejectedWith: undefined });

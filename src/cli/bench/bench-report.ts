@@ -1,16 +1,16 @@
-// What `sluice bench` found, as figures and as a table.
+// The result of `sluice bench`, as data and as a table.
 
 import type { ErrorCode } from '../../errors.js';
 import { formatBytes, formatCount } from '../common/terminal.js';
 
-/** What was measured, with times in ms. */
+/** The raw measurements. Times are in ms. */
 export interface BenchMeasurement {
   readonly messages: number;
-  /** Bytes of all publishers together. */
+  /** Total bytes of all publishers. */
   readonly bytes: number;
-  /** Messages of each publisher, and when the broker had read and checked them. */
+  /** Number of messages of each publisher, and when the broker had read and validated all of them. */
   readonly publishers: readonly { readonly messages: number; readonly time: number }[];
-  /** When each subscriber had them all. */
+  /** When each subscriber had received all messages. */
   readonly subscriberTimes: readonly number[];
   /** In µs. */
   readonly latencies: readonly number[];
@@ -27,11 +27,11 @@ export interface BenchResult {
   readonly messages: number;
   readonly bytes: number;
   readonly published: BenchRate;
-  /** Messages a second of the slowest, the average and the fastest publisher. */
+  /** Messages per second of the slowest, the average and the fastest publisher. */
   readonly publisher: { readonly min: number; readonly avg: number; readonly max: number };
-  /** What all subscribers together took; none: there were none. */
+  /** Total rate of all subscribers; `undefined` without subscribers. */
   readonly delivered: BenchRate | undefined;
-  /** In µs; none: there was nobody to measure it. */
+  /** In µs; `undefined` without samples. */
   readonly latency:
     | { readonly p50: number; readonly p99: number; readonly p999: number; readonly samples: number }
     | undefined;
@@ -67,7 +67,7 @@ export function resultOf({
   };
 }
 
-/** The result as lines to read. */
+/** The result as lines of text. */
 export function tableOf(result: BenchResult, publishers: number, subscribers: number): string[] {
   const { published, publisher, delivered, latency } = result;
   const average = formatBytes(result.bytes / result.messages);

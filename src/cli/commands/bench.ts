@@ -1,4 +1,4 @@
-// `sluice bench`: throughput and latency of a broker that runs, seen from its peers.
+// `sluice bench`: measures throughput and latency of a running broker, as its peers see them.
 
 import { type ChildProcess, fork } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
@@ -13,33 +13,34 @@ import { resolveConnection, resolvePublisher } from '../common/resolve-connectio
 import { formatCount } from '../common/terminal.js';
 
 export interface BenchFlags {
-  /** Publishers. */
+  /** Number of publishers. */
   pub: number;
-  /** Subscribers. */
+  /** Number of subscribers. */
   sub: number;
-  /** Messages of all publishers together. */
+  /** Total messages of all publishers. */
   msgs: number;
-  /** Bytes of each message; none: a crawler's mix. */
+  /** Bytes per message. If omitted, a realistic mix of crawler messages. */
   size?: number;
-  /** Messages a second of one publisher, to measure how long each takes; none: as fast as it goes. */
+  /** Messages per second of one publisher, to measure the latency of each. If omitted, as fast as possible. */
   latency?: number;
   json?: boolean;
 }
 
 type Done = Extract<BenchReport, { event: 'done' }>;
 
-/** How long nothing may arrive before the bench gives up, in ms. */
+/** How long no message may arrive before the bench fails, in ms. */
 const STALL_TIMEOUT_MS = 10_000;
-/** How many messages there are where `--msgs` does not say; with `--latency`, for how long they are sent, in s. */
-const MESSAGES = 1_000_000;
-const LATENCY_SECONDS = 5;
+/** Number of messages without `--msgs`. */
+const DEFAULT_MESSAGES = 1_000_000;
+/** Duration of sending with `--latency` and without `--msgs`, in s. */
+const DEFAULT_LATENCY_SECONDS = 5;
 
 /** @returns the exit code */
 export async function bench(given: Partial<BenchFlags> & ConnectFlags): Promise<number> {
   const flags = withDefaults(given);
-  const publishing = resolvePublisher(given);
-  const subscribing = resolveConnection(given, 'monitor');
-  // Says at once whether there are messages of that size.
+  const publisherConnection = resolvePublisher(given);
+  const subscriberConnection = resolveConnection(given, 'monitor');
+  // Fails early if no message can be that small.
   makeBlock(0, flags.size);
   const crawlerId = `bench-${randomUUID()}`;
   const common = { messages: flags.msgs, size: flags.size, rate: flags.latency, crawlerId };
@@ -48,7 +49,10 @@ export async function bench(given: Partial<BenchFlags> & ConnectFlags): Promise<
     const publishers = new Peers({
       ...common,
       role: 'publishers',
-      connection: { ...publishing, hello: { role: 'crawler', ...publishing.hello, crawlerId } },
+      connection: {
+        ...publisherConnection,
+        hello: { role: 'crawler', ...publisherConnection.hello, crawlerId },
+      },
       connections: flags.pub,
       expectedBytes: 0,
     });
@@ -57,7 +61,7 @@ export async function bench(given: Partial<BenchFlags> & ConnectFlags): Promise<
     const subscribers = new Peers({
       ...common,
       role: 'subscribers',
-      connection: subscribing,
+      connection: subscriberConnection,
       connections: flags.sub,
       expectedBytes: bytes,
     });
@@ -85,13 +89,13 @@ export async function bench(given: Partial<BenchFlags> & ConnectFlags): Promise<
 
 function withDefaults(given: Partial<BenchFlags>): BenchFlags {
   const { latency } = given;
-  const msgs = given.msgs ?? (latency === undefined ? MESSAGES : latency * LATENCY_SECONDS);
+  const msgs = given.msgs ?? (latency === undefined ? DEFAULT_MESSAGES : latency * DEFAULT_LATENCY_SECONDS);
   return { pub: 1, sub: 1, ...given, msgs, ...(latency === undefined ? {} : { pub: 1 }) };
 }
 
 /**
- * Starts sending, shows how far it is, and waits for the end.
- * @throws SluiceError with what a peer failed, or the code with which a message was rejected
+ * Starts sending, shows the progress, and waits for the end.
+ * @throws SluiceError the error of a peer, or the code with which a message was rejected
  */
 async function run(
   flags: BenchFlags,
@@ -105,9 +109,9 @@ async function run(
   let latest = 0;
   let changedAt = performance.now();
   let isSent = false;
-  let watch: NodeJS.Timeout | undefined;
+  let timer: NodeJS.Timeout | undefined;
   const stalled = new Promise<never>((_, reject) => {
-    watch = setInterval(() => {
+    timer = setInterval(() => {
       if (subscribers.bytes !== latest || flags.sub === 0) changedAt = performance.now();
       latest = subscribers.bytes;
       progress.update(latest, () => `${formatCount((latest / bytes) * flags.msgs)} messages delivered`);
@@ -116,7 +120,7 @@ async function run(
         reject(
           new SluiceError(
             'REQUEST_TIMEOUT',
-            `${share} % of the messages have arrived; the rest does not come`,
+            `${share} % of the messages have arrived, then none for ${STALL_TIMEOUT_MS / 1000} s`,
           ),
         );
       }
@@ -124,24 +128,24 @@ async function run(
   });
   const sent = publishers.done.then((done) => {
     isSent = true;
-    // Rejected messages never arrive: there is nothing to wait for.
+    // Rejected messages never arrive, so waiting for them would be useless.
     if (done.rejectedWith !== undefined) throw new SluiceError(done.rejectedWith);
     return done;
   });
   try {
     return await Promise.race([Promise.all([sent, flags.sub === 0 ? undefined : subscribers.done]), stalled]);
   } finally {
-    clearInterval(watch);
+    clearInterval(timer);
     progress.clear();
     if (!isSent) publishers.kill();
   }
 }
 
-/** A process of peers. */
+/** A peer process: all publishers, or all subscribers. */
 class Peers {
-  /** Bytes that have come so far. */
+  /** Bytes received so far. */
   bytes = 0;
-  /** Resolves with the bytes that will be sent, when all are connected. */
+  /** Resolves when all peers are connected, with the number of bytes that will be sent. */
   readonly ready: Promise<number>;
   readonly done: Promise<Done>;
   readonly #child: ChildProcess;
@@ -149,11 +153,11 @@ class Peers {
   constructor(settings: BenchSettings) {
     const child = fork(new URL('../bench/bench-peers.js', import.meta.url));
     this.#child = child;
-    // Not as an argument: there are tokens in it, and other users can read a command line.
+    // Not as an argument: the settings contain tokens, and other users can read the command line.
     child.send(settings);
     const failed = new Promise<never>((_, reject) => {
       child.once('error', reject);
-      child.once('exit', (code) => reject(new Error(`the ${settings.role} left with exit code ${code}`)));
+      child.once('exit', (code) => reject(new Error(`the ${settings.role} exited with code ${code}`)));
       child.on('message', (report: BenchReport) => {
         if (report.event === 'failed') reject(errorOf(report));
         else if (report.event === 'progress') this.bytes = report.bytes;
@@ -167,7 +171,7 @@ class Peers {
     });
     this.ready = Promise.race([ready, failed]);
     this.done = Promise.race([done, failed]);
-    // It may fail before anybody waits for this.
+    // It may reject before it is awaited.
     this.done.catch(() => {});
   }
 
@@ -180,7 +184,7 @@ class Peers {
   }
 }
 
-/** The error as it was in the other process: its message begins with the text of its code. */
+/** Recreates the error of the other process. Its message begins with the text of its code. */
 function errorOf({ code, message }: Extract<BenchReport, { event: 'failed' }>): Error {
   if (code === undefined) return new Error(message);
   return new SluiceError(code, message.slice(ERRORS[code].message.length).replace(/^: /, ''));

@@ -1,4 +1,4 @@
-// `sluice check`: validates a file of messages without a broker, as fast as the workers go.
+// `sluice check`: validates a file of messages without a broker, as fast as the workers can.
 
 import type { FileHandle } from 'node:fs/promises';
 import { StreamChecker } from '../../check/stream-checker.js';
@@ -16,7 +16,7 @@ import { formatCount } from '../common/terminal.js';
 export interface CheckFlags {
   json?: boolean;
   quiet?: boolean;
-  /** Rejected messages after which to stop; 0: none. */
+  /** Number of rejected messages after which to stop; 0: no limit. */
   maxErrors: number;
 }
 
@@ -59,10 +59,10 @@ class FileCheck {
       registry,
       {
         onFinding: (finding) => {
-          // Those that the workers had already, when the last one that is wanted came.
-          if (this.#isFull) return;
+          // Ignores messages that were already with the workers when the limit was reached.
+          if (this.#isAtLimit) return;
           this.#errors++;
-          // Also when nobody reads the findings to the end: `sluice check … | head`.
+          // Set early, because a closed pipe ends the process: `sluice check … | head`.
           process.exitCode = EXIT.FAILURE;
           this.#rejected[finding.code] = (this.#rejected[finding.code] ?? 0) + 1;
           this.#report.add(finding);
@@ -72,14 +72,14 @@ class FileCheck {
     );
   }
 
-  /** @param input what to read; none: standard input */
+  /** @param input the file to check; `undefined` for standard input */
   async run(input: FileHandle | undefined): Promise<number> {
     await this.#checker.start();
     const startedAt = performance.now();
     try {
       if (input === undefined) await this.#readStandardInput();
       else await this.#readFile(input);
-      if (!this.#isFull) await this.#checker.end();
+      if (!this.#isAtLimit) await this.#checker.end();
       await this.#report.flush();
     } finally {
       this.#progress.clear();
@@ -91,25 +91,25 @@ class FileCheck {
       seconds: (performance.now() - startedAt) / 1000,
       accepted: this.#checker.accepted,
       rejected: this.#rejected,
-      isComplete: !this.#isFull,
+      isComplete: !this.#isAtLimit,
     });
     return this.#exitCode;
   }
 
   async #readFile(input: FileHandle): Promise<void> {
-    const read = async (into: Buffer) => (await input.read(into, 0, into.length, null)).bytesRead;
-    while (!this.#isFull && (await this.#checker.readWith(read))) await this.#show();
+    const read = async (buffer: Buffer) => (await input.read(buffer, 0, buffer.length, null)).bytesRead;
+    while (!this.#isAtLimit && (await this.#checker.readWith(read))) await this.#showProgress();
   }
 
   async #readStandardInput(): Promise<void> {
     for await (const bytes of process.stdin) {
       await this.#checker.write(bytes as Buffer);
-      await this.#show();
-      if (this.#isFull) break;
+      await this.#showProgress();
+      if (this.#isAtLimit) break;
     }
   }
 
-  async #show(): Promise<void> {
+  async #showProgress(): Promise<void> {
     if (this.#report.hasText) {
       this.#progress.clear();
       await this.#report.flush();
@@ -117,7 +117,7 @@ class FileCheck {
     this.#progress.update(this.#checker.bytes, () => `${formatCount(this.#errors)} rejected`);
   }
 
-  get #isFull(): boolean {
+  get #isAtLimit(): boolean {
     return this.#errors >= this.#maxErrors;
   }
 

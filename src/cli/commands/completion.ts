@@ -1,26 +1,26 @@
-// `sluice completion`: a script that lets a shell complete commands, flags and values. Written from the commands
-// themselves, so it knows what they know; pressing TAB starts no program.
+// `sluice completion`: prints a script with which a shell completes commands, flags and values. It is generated from
+// the command definitions and contains all the data: pressing TAB starts no process.
 
 import type { Command, Option } from 'commander';
 
-/** What may stand after a flag, or as an argument. */
+/** The possible values of a flag or an argument. */
 type Completable =
   | { readonly kind: 'words'; readonly words: readonly string[] }
-  /** The name of a file. */
+  /** A file name. */
   | { readonly kind: 'file' }
-  /** Something that only the user knows: a number, a name. */
+  /** Free text that cannot be completed, such as a number or a name. */
   | { readonly kind: 'anything' };
 
-/** A flag, as a shell needs to know it. */
+/** The data of a flag that the scripts contain. */
 interface CompletedFlag {
   /** `--framing`. */
   readonly name: string;
   readonly description: string;
-  /** What follows it; none: nothing does. */
+  /** Its possible values; `undefined` if the flag has no value. */
   readonly value: Completable | undefined;
 }
 
-/** A command, as a shell needs to know it. */
+/** The data of a command that the scripts contain. */
 interface CompletedCommand {
   readonly name: string;
   readonly description: string;
@@ -28,11 +28,10 @@ interface CompletedCommand {
   readonly argument: Completable | undefined;
 }
 
-/** Flags and placeholders of values that are files. All other values are known to the user alone. */
+/** Flags and placeholders whose values are file names. All other values without choices are free text. */
 const FILES = /^(?:file|path|--socket|--schemas|--[a-z-]+-file)$/;
 const HELP: CompletedFlag = { name: '--help', description: 'display help for command', value: undefined };
 
-/** What there is to complete in a command. */
 function completedCommand(command: Command): CompletedCommand {
   const [argument] = command.registeredArguments;
   return {
@@ -47,7 +46,7 @@ function completedFlag(option: Option): CompletedFlag {
   const placeholder = /[<[]([^<>[\]]+)[>\]]/.exec(option.flags)?.[1];
   return {
     name: option.long ?? '',
-    // The rest is for the help: values, default, environment.
+    // Omits the part in parentheses, which is only for the help: values, default, environment variable.
     description: option.description.split(' (', 1)[0] ?? '',
     value: placeholder === undefined ? undefined : flagValue(placeholder, option),
   };
@@ -55,7 +54,7 @@ function completedFlag(option: Option): CompletedFlag {
 
 function flagValue(placeholder: string, { argChoices, description, long }: Option): Completable {
   if (argChoices !== undefined) return words(argChoices);
-  // The broker's options have their choices in the description: they are checked by the schema.
+  // Broker options have their choices in the description: the schema checks them, not commander.
   const choices = /\(([\w-]+(?:\|[\w-]+)+);/.exec(description)?.[1] ?? placeholder;
   if (choices.includes('|')) return words(choices.split('|'));
   return FILES.test(placeholder) || FILES.test(long ?? '') ? { kind: 'file' } : { kind: 'anything' };
@@ -67,7 +66,7 @@ function words(list: readonly string[]): Completable {
 
 // bash
 
-/** Only there are words names of files, with a slash after those of folders: a folder may be named as a command is. */
+/** Sets `filenames` only where files are expected: it appends a slash to any word that is also the name of a folder. */
 const BASH_FILES = `compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$cur"));`;
 
 function bashScript(commands: readonly CompletedCommand[]): string {
@@ -75,7 +74,7 @@ function bashScript(commands: readonly CompletedCommand[]): string {
 
 _sluice() {
   local cur=\${COMP_WORDS[COMP_CWORD]} prev=\${COMP_WORDS[COMP_CWORD-1]} command= at
-  # --flag=value comes as three words.
+  # Bash splits --flag=value into three words.
   [[ $cur == '=' ]] && cur=
   [[ $prev == '=' ]] && prev=\${COMP_WORDS[COMP_CWORD-2]}
   for ((at = 1; at < COMP_CWORD; at++)); do
@@ -106,9 +105,9 @@ function bashValueCases({ name, flags }: CompletedCommand): string[] {
 }
 
 function bashCommandCase({ name, flags, argument }: CompletedCommand): string {
-  const ofFlags = bashWords(flags.map((flag) => flag.name));
-  if (argument === undefined) return `    ${name}) ${ofFlags} ;;`;
-  return `    ${name}) if [[ $cur == -* ]]; then ${ofFlags}; else ${bashReply(argument)} fi ;;`;
+  const flagWords = bashWords(flags.map((flag) => flag.name));
+  if (argument === undefined) return `    ${name}) ${flagWords} ;;`;
+  return `    ${name}) if [[ $cur == -* ]]; then ${flagWords}; else ${bashReply(argument)} fi ;;`;
 }
 
 function bashReply(value: Completable): string {
@@ -117,7 +116,7 @@ function bashReply(value: Completable): string {
 }
 
 function bashWords(words: readonly string[]): string {
-  // IFS is a newline there.
+  // The script sets IFS to a newline.
   return `COMPREPLY=($(compgen -W $'${words.join('\\n')}' -- "$cur"))`;
 }
 
@@ -160,7 +159,7 @@ function zshCommandCase({ name, flags, argument }: CompletedCommand): string {
 }
 
 function zshFlag({ name, description, value }: CompletedFlag): string {
-  // A flag may be given again: the shell need not know which ones may not.
+  // The asterisk allows the flag to be repeated. Flags that must not be are not treated specially.
   const text = description.replaceAll(/[[\]:\\]/g, '\\$&');
   return zshQuoted(`*${name}[${text}]${value === undefined ? '' : `:value${zshValue(value)}`}`);
 }
@@ -187,17 +186,17 @@ ${commands.flatMap(fishLines).join('\n')}
 }
 
 function fishLines({ name, description, flags, argument }: CompletedCommand): string[] {
-  const here = `complete -c sluice -n '__fish_seen_subcommand_from ${name}'`;
+  const prefix = `complete -c sluice -n '__fish_seen_subcommand_from ${name}'`;
   return [
     `complete -c sluice -n __fish_use_subcommand -a ${name} -d ${fishQuoted(description)}`,
-    ...flags.map((flag) => `${here} ${fishFlag(flag)}`),
-    ...(argument === undefined ? [] : [`${here} ${fishValue(argument)}`]),
+    ...flags.map((flag) => `${prefix} ${fishFlag(flag)}`),
+    ...(argument === undefined ? [] : [`${prefix} ${fishValue(argument)}`]),
   ];
 }
 
 function fishFlag({ name, description, value }: CompletedFlag): string {
-  const follows = value === undefined ? '' : ` -r ${fishValue(value)}`;
-  return `-l ${name.slice(2)} -d ${fishQuoted(description)}${follows}`;
+  const valueOptions = value === undefined ? '' : ` -r ${fishValue(value)}`;
+  return `-l ${name.slice(2)} -d ${fishQuoted(description)}${valueOptions}`;
 }
 
 function fishValue(value: Completable): string {
@@ -211,10 +210,10 @@ function fishQuoted(text: string): string {
 
 const SCRIPTS = { bash: bashScript, zsh: zshScript, fish: fishScript } as const;
 
-/** A shell that can complete. */
+/** A shell for which there is a script. */
 export type Shell = keyof typeof SCRIPTS;
 
-/** The script for a shell. */
+/** The completion script of a shell for all commands of a program. */
 export function completionScript(shell: Shell, program: Command): string {
   return SCRIPTS[shell](program.commands.map(completedCommand));
 }

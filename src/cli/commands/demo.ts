@@ -1,4 +1,4 @@
-// `sluice demo`: a broker, a fleet of simulated crawlers and a subscriber, to watch them at work.
+// `sluice demo`: runs a broker, a fleet of simulated crawlers and a subscriber, and shows their rates.
 
 import { type ChildProcess, fork } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -14,44 +14,44 @@ import { formatBytes, formatCount, LiveView } from '../common/terminal.js';
 import type { PeerReport, PeerSettings } from '../demo/demo-peers.js';
 
 export interface DemoFlags {
-  /** Simulated crawlers. */
+  /** Number of simulated crawlers. */
   crawlers: number;
-  /** Messages a second of the whole fleet; 0: as many as the broker takes. */
+  /** Messages per second of the whole fleet; 0: as fast as possible. */
   rate: number;
-  /** Seconds. */
+  /** In seconds. */
   duration: number;
   /** Worker threads of the broker. */
   workers?: number;
-  /** Where to serve the dashboard: `host:port`, `:port` or a path. */
+  /** Address of the dashboard: `host:port`, `:port` or a socket path. */
   admin?: string;
 }
 
-/** A process of peers. */
+/** A peer process: the fleet, or the subscriber. */
 interface DemoPeers {
   readonly child: ChildProcess;
-  /** Rejects when it leaves: not before the demo ends it, if all is well. */
-  readonly left: Promise<never>;
+  /** Rejects when the process exits. Without an error, that is only at the end of the demo. */
+  readonly exited: Promise<never>;
 }
 
 const REDRAW_INTERVAL = 500;
 const BROKEN_EVERY = 500;
-/** How long the fleet, and then the subscriber, may take to come to their end, in ms; and how often to look. */
+/** How long the fleet, and then the subscriber, may take to finish, and the polling interval, in ms. */
 const SETTLE_TIMEOUT = 3000;
 const SETTLE_INTERVAL = 20;
-/** Connections that the broker has room for beside the crawlers'. */
-const FURTHER_CONNECTIONS = 1024;
+/** Connections that the broker allows in addition to the crawlers. */
+const EXTRA_CONNECTIONS = 1024;
 
 /** @returns the exit code */
 export async function demo(flags: DemoFlags): Promise<number> {
   const folder = mkdtempSync(join(tmpdir(), 'sluice-demo-'));
-  // Also when nobody reads the output any more, which ends the process at once.
+  // Not in `finally`: a closed output pipe ends the process at once.
   process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
   const socketPath = join(folder, 'broker.sock');
   const manager = new SocketManager(
     {
       socketPath,
       metricsInterval: REDRAW_INTERVAL,
-      maxConnections: flags.crawlers + FURTHER_CONNECTIONS,
+      maxConnections: flags.crawlers + EXTRA_CONNECTIONS,
       ...(flags.admin === undefined ? {} : { admin: flags.admin }),
       ...(flags.workers === undefined ? {} : { workers: { threads: flags.workers } }),
     },
@@ -64,20 +64,20 @@ export async function demo(flags: DemoFlags): Promise<number> {
     const received = { messages: 0 };
     const subscriber = startPeers({ ...settings, role: 'subscriber' });
     peers.push(subscriber);
-    await Promise.race([hasSubscribed(subscriber, received), subscriber.left]);
+    await Promise.race([whenSubscribed(subscriber, received), subscriber.exited]);
     const fleet = startPeers({ ...settings, role: 'fleet' });
     peers.push(fleet);
-    const shown = await show(manager, flags, received, Promise.race([subscriber.left, fleet.left]));
+    const result = await show(manager, flags, received, Promise.race([subscriber.exited, fleet.exited]));
     await settle(manager, fleet, received);
-    process.stdout.write(`${summary(manager.getMetrics(), received, shown).join('\n')}\n`);
+    process.stdout.write(`${summary(manager.getMetrics(), received, result).join('\n')}\n`);
     return EXIT.OK;
   } finally {
     for (const { child } of peers) child.kill();
-    await manager.stop('the demo is over');
+    await manager.stop('the demo has ended');
   }
 }
 
-/** An address as a browser takes it; a socket path is for `curl --unix-socket`. */
+/** The dashboard's URL for a browser. A socket path stays as it is, for `curl --unix-socket`. */
 function dashboardUrl(admin: string): string {
   return admin.includes('/') ? admin : `http://${admin}/`;
 }
@@ -85,19 +85,19 @@ function dashboardUrl(admin: string): string {
 function startPeers(settings: PeerSettings): DemoPeers {
   const child = fork(new URL('../demo/demo-peers.js', import.meta.url));
   child.send(settings);
-  const left = new Promise<never>((_, reject) => {
+  const exited = new Promise<never>((_, reject) => {
     child.once('error', reject);
     child.once('exit', (code, signal) =>
-      reject(new Error(`the ${settings.role} left early, with ${signal ?? `exit code ${code}`}`)),
+      reject(new Error(`the ${settings.role} exited early with ${signal ?? `exit code ${code}`}`)),
     );
   });
-  // It may leave when nobody waits for that, and does so in the end.
-  left.catch(() => {});
-  return { child, left };
+  // At the end of the demo, the process exits when nothing awaits this any more.
+  exited.catch(() => {});
+  return { child, exited };
 }
 
-/** Resolves when the subscriber has subscribed: then it will miss nothing. */
-function hasSubscribed({ child }: DemoPeers, received: PeerReport): Promise<void> {
+/** Resolves when the subscriber has subscribed, so that it will not miss any message. */
+function whenSubscribed({ child }: DemoPeers, received: PeerReport): Promise<void> {
   return new Promise((resolve) => {
     child.on('message', (report: PeerReport) => {
       received.messages = report.messages;
@@ -106,39 +106,39 @@ function hasSubscribed({ child }: DemoPeers, received: PeerReport): Promise<void
   });
 }
 
-/** What was seen while the demo went on. */
-interface Shown {
+/** Measured while the demo ran. */
+interface DemoResult {
   readonly seconds: number;
-  /** The highest rate, in messages a second. */
+  /** The highest rate of received messages, per second. */
   readonly peak: number;
 }
 
-/** Lets the fleet stop, and the subscriber catch up, so that the figures at the end agree. */
+/** Stops the fleet and lets the subscriber catch up, so that the final numbers are consistent. */
 async function settle(manager: SocketManager, fleet: DemoPeers, received: PeerReport): Promise<void> {
   fleet.child.send('stop');
-  await Promise.race([fleet.left.catch(() => {}), delay(SETTLE_TIMEOUT, undefined, { ref: false })]);
-  const until = performance.now() + SETTLE_TIMEOUT;
-  while (received.messages < accepted(manager.getMetrics()) && performance.now() < until) {
+  await Promise.race([fleet.exited.catch(() => {}), delay(SETTLE_TIMEOUT, undefined, { ref: false })]);
+  const deadline = performance.now() + SETTLE_TIMEOUT;
+  while (received.messages < accepted(manager.getMetrics()) && performance.now() < deadline) {
     await delay(SETTLE_INTERVAL);
   }
 }
 
 /**
- * Shows the broker at work until the demo is over.
- * @param failed rejects when the demo cannot go on
+ * Shows the broker's rates until the demo ends.
+ * @param failed rejects when the demo cannot continue
  */
 async function show(
   manager: SocketManager,
   flags: DemoFlags,
   received: PeerReport,
   failed: Promise<never>,
-): Promise<Shown> {
+): Promise<DemoResult> {
   const view = new LiveView(process.stdout);
   const startedAt = performance.now();
   const elapsed = () => (performance.now() - startedAt) / 1000;
   let peak = 0;
   process.stdout.write(
-    `A broker, ${flags.crawlers} crawlers and a subscriber, for ${flags.duration} s (Ctrl-C ends it sooner).\n\n`,
+    `A broker, ${flags.crawlers} crawlers and a subscriber, for ${flags.duration} s (Ctrl-C stops it earlier).\n\n`,
   );
   const { admin } = manager.getStatus();
   if (admin !== undefined) process.stdout.write(`The dashboard is at ${dashboardUrl(admin)}\n\n`);
@@ -148,13 +148,13 @@ async function show(
     view.draw([`  ${elapsed().toFixed(1)} s of ${flags.duration}`, ...rows(metrics, received)]);
   }, REDRAW_INTERVAL);
   let end: NodeJS.Timeout | undefined;
-  const over = new Promise<void>((resolve) => {
+  const ended = new Promise<void>((resolve) => {
     end = setTimeout(resolve, flags.duration * 1000);
     process.once('SIGINT', () => resolve());
     process.once('SIGTERM', () => resolve());
   });
   try {
-    await Promise.race([over, failed]);
+    await Promise.race([ended, failed]);
   } finally {
     clearTimeout(end);
     clearInterval(timer);
@@ -163,7 +163,7 @@ async function show(
   return { seconds: elapsed(), peak };
 }
 
-/** Accepted messages of each type that the crawlers send. */
+/** Number of accepted messages by type, without control messages. */
 function traffic({ protocol }: ServerMetrics): [type: string, count: number][] {
   return Object.entries(protocol.accepted).filter(([type]) => !Object.hasOwn(controlSchemas, type));
 }
@@ -193,18 +193,18 @@ function rows(metrics: ServerMetrics, received: PeerReport): string[] {
       `${formatCount(checked(metrics))} messages, ${formatCount(rejected(metrics))} of them rejected`,
     ),
     row('subscriber', `${formatCount(received.messages)} messages`),
-    row('on the way', `${formatBytes(memory.heldBytes)}${flow.isPaused ? ', reading paused' : ''}`),
+    row('in flight', `${formatBytes(memory.heldBytes)}${flow.isPaused ? ', reading paused' : ''}`),
     ...traffic(metrics).map(([type, count]) => row(`  ${type}`, formatCount(count))),
   ];
 }
 
-function summary(metrics: ServerMetrics, received: PeerReport, { seconds, peak }: Shown): string[] {
+function summary(metrics: ServerMetrics, received: PeerReport, { seconds, peak }: DemoResult): string[] {
   return [
     `In ${seconds.toFixed(1)} s:`,
     ...rows(metrics, received).slice(2),
-    row('on average', `${formatCount(checked(metrics) / seconds)} messages/s`),
-    row('at most', `${formatCount(peak)} messages/s`),
-    row('memory', `${formatBytes(process.memoryUsage.rss())} resident, the broker's workers included`),
+    row('average', `${formatCount(checked(metrics) / seconds)} messages/s`),
+    row('peak', `${formatCount(peak)} messages/s`),
+    row('memory', `${formatBytes(process.memoryUsage.rss())} resident, including the broker's workers`),
   ];
 }
 

@@ -1,4 +1,4 @@
-// `sluice pub`: sends NDJSON from a file or from standard input, and reports what the broker rejected.
+// `sluice pub`: sends NDJSON from a file or from standard input, and reports rejected messages.
 
 import type { Readable } from 'node:stream';
 import type { BrokerError } from '../../client/broker-session.js';
@@ -27,7 +27,7 @@ export async function pub(file: string, flags: ConnectFlags): Promise<number> {
     await client.connect();
     await publisher.run(input.file?.createReadStream({ highWaterMark: READ_SIZE }) ?? process.stdin);
   } catch (error) {
-    // One that was never let in ends as with the other commands.
+    // If the client never connected, the command fails in the same way as the others.
     if (client.statistics.connections === 0) throw error;
     publisher.finish();
     process.stderr.write(`sluice pub: ${describeError(error)}\n`);
@@ -42,12 +42,12 @@ export async function pub(file: string, flags: ConnectFlags): Promise<number> {
 class Publisher {
   readonly #client: SluiceClient;
   readonly #progress: Progress;
-  /** Of the lines that were published, those that end where the input has no newline. */
+  /** Numbers of the published lines that end where the input has no newline. */
   readonly #cuts: number[] = [];
   #sentBytes = 0;
   #published = 0;
   #errors = 0;
-  /** One answer to that stands for all that came together. */
+  /** Whether a RATE_LIMITED reply was received: one such reply stands for all messages that were rejected together. */
   #isLimited = false;
 
   constructor(client: SluiceClient, size: number) {
@@ -57,7 +57,7 @@ class Publisher {
   }
 
   async run(input: Readable): Promise<void> {
-    // While the input has nothing, nothing else would tell that the broker has gone.
+    // While the input is idle, nothing else would notice that the connection has closed.
     this.#client.once('closed', (error) => input.destroy(error));
     const pieces = new MessagePieces();
     for await (const bytes of input) {
@@ -84,9 +84,9 @@ class Publisher {
   get #rejections(): string {
     if (this.#errors === 0) return '';
     const replies = `, ${counted(this.#errors, 'error reply', 'error replies')}`;
-    // Brokers may have another limit; this is the one of those that were not told otherwise.
+    // The default limit: the broker's own limit is not known here.
     if (this.#errors < resolveOptions({}).maxErrorReplies && !this.#isLimited) return replies;
-    return `${replies}; more may have been rejected than the broker tells of: sluice check tells all`;
+    return `${replies}; more may have been rejected than the broker reports: sluice check reports all`;
   }
 
   /** Lines of the input: the last one may have no newline. */
@@ -104,11 +104,11 @@ class Publisher {
   #report({ code, message, messageType, line, issues }: BrokerError): void {
     this.#errors++;
     if (code === 'RATE_LIMITED') this.#isLimited = true;
-    const place = line === undefined ? '' : `line ${line - this.#cutsBefore(line)}: `;
+    const location = line === undefined ? '' : `line ${line - this.#cutsBefore(line)}: `;
     const type = messageType === undefined ? '' : ` [${messageType}]`;
     const details = (issues ?? []).map((issue) => `${issue.path || 'message'} ${issue.message}`).join('; ');
     this.#progress.clear();
-    process.stderr.write(`${place}${code}${type}: ${details || message}\n`);
+    process.stderr.write(`${location}${code}${type}: ${details || message}\n`);
   }
 
   #cutsBefore(line: number): number {
@@ -116,8 +116,8 @@ class Publisher {
   }
 }
 
-function counted(count: number, one: string, many: string): string {
-  return `${formatCount(count)} ${count === 1 ? one : many}`;
+function counted(count: number, singular: string, plural: string): string {
+  return `${formatCount(count)} ${count === 1 ? singular : plural}`;
 }
 
 function countLines(bytes: Buffer): number {

@@ -1,4 +1,4 @@
-// `sluice schemas`: each message type, and whether it has a pattern; where not, why.
+// `sluice schemas`: lists the message types, whether each has a pattern, and if not, why.
 
 import { MessageRegistry } from '../../messages/message-registry.js';
 import type { CompileResult } from '../../pattern/schema-to-ir.js';
@@ -29,7 +29,7 @@ export async function schemas(flags: BrokerFlags): Promise<number> {
 }
 
 function describe(result: CompileResult | undefined): [state: string, reason: string] {
-  if (result === undefined) return ['none', 'parsed always: the broker reads these itself'];
+  if (result === undefined) return ['none', 'always parsed: the broker uses these messages itself'];
   if ('declined' in result) return ['none', result.declined];
-  return result.omitted.length === 0 ? ['compiled', ''] : ['partly', result.omitted.join('; ')];
+  return result.omitted.length === 0 ? ['compiled', ''] : ['partial', result.omitted.join('; ')];
 }

@@ -1,4 +1,4 @@
-// `sluice serve`: the broker as a process of its own.
+// `sluice serve`: runs the broker as a process of its own.
 
 import { isatty } from 'node:tty';
 import type { Logger } from 'pino';
@@ -14,16 +14,19 @@ import { exitOnOutputError, exitSoon, OUTPUT_TIMEOUT } from '../common/output.js
 import { reload } from '../common/reload.js';
 import { Supervisor } from '../common/supervisor.js';
 
-/** Descriptors before this one are standard input, output and error. */
+/** The first file descriptor after standard input, output and error. */
 const FIRST_INHERITED = 3;
 
-/** Runs until a signal ends it. SIGHUP reads the options again; in a terminal, it says that the terminal has gone. */
+/**
+ * Runs the broker until a signal stops it. SIGHUP reloads the options; in a terminal, it means that the terminal was
+ * closed, and stops the broker.
+ */
 export async function serve(flags: BrokerFlags): Promise<void> {
   const read = () => resolveFlags(flags);
   const options = read();
   const { logger: log, writer } = await createLog(options.logLevel);
   const manager = new SocketManager(
-    { ...options, ...inherited() },
+    { ...options, ...inheritedSocket() },
     { logger: log, droppedLogLines: () => writer.droppedLines },
   );
   const supervisor = new Supervisor(log);
@@ -41,8 +44,8 @@ export async function serve(flags: BrokerFlags): Promise<void> {
   if (process.stdout.isTTY) writer.write(welcome(options));
 }
 
-/** The socket that systemd has opened for this process, if there is one. See sd_listen_fds(3). */
-function inherited(): { listenFd?: number } {
+/** The listening socket that systemd has opened for this process, if any. See sd_listen_fds(3). */
+function inheritedSocket(): { listenFd?: number } {
   const { LISTEN_PID, LISTEN_FDS } = process.env;
   return LISTEN_PID === String(process.pid) && Number(LISTEN_FDS) >= 1 ? { listenFd: FIRST_INHERITED } : {};
 }
@@ -51,12 +54,12 @@ function isInTerminal(): boolean {
   return isatty(0) || isatty(1);
 }
 
-/** A log that is not read or cannot be written, as that of a terminal that has gone, stops no broker. */
+/** Opens the log. A log that is not read or cannot be written (as in a closed terminal) does not stop the broker. */
 async function createLog(level: string): Promise<OwnLog> {
   process.stdout.off('error', exitOnOutputError);
   stopBlocking(process.stderr);
   const onError = (error: NodeJS.ErrnoException) => {
-    process.stderr.write(`sluice: the log cannot be written: ${describeError(error)}\n`);
+    process.stderr.write(`sluice: cannot write the log: ${describeError(error)}\n`);
   };
   if (!process.stdout.isTTY) return openLog(1, { level, onError });
   const { prettyFactory } = await import('pino-pretty');
@@ -64,7 +67,7 @@ async function createLog(level: string): Promise<OwnLog> {
   return openLog(1, { level, onError, render });
 }
 
-/** The first signal drains, the second leaves at once. Either way, the last lines have a moment to be read. */
+/** The first signal shuts down gracefully, the second exits at once. Both wait briefly for the log to be read. */
 function exitOnSignals(manager: SocketManager, supervisor: Supervisor, log: Logger, writer: LogWriter): void {
   let isStopping = false;
   const exit = (code: number): void => {
@@ -72,18 +75,18 @@ function exitOnSignals(manager: SocketManager, supervisor: Supervisor, log: Logg
   };
   const onSignal = (signal: NodeJS.Signals): void => {
     if (isStopping) {
-      // A terminal that goes may say so twice: the kernel does, and the shell.
+      // A closing terminal may cause two of these signals: from the kernel and from the shell.
       if (signal === 'SIGHUP') return;
-      log.warn({ signal }, 'second signal: leaving at once');
+      log.warn({ signal }, 'second signal: exiting immediately');
       exit(EXIT.FAILURE);
       return;
     }
     isStopping = true;
-    const stopped = manager.stop(signal).then(() => supervisor.allTold);
+    const stopped = manager.stop(signal).then(() => supervisor.allSent);
     stopped.then(
       () => exit(EXIT.OK),
       (error: unknown) => {
-        log.fatal({ error: String(error) }, 'stopping failed');
+        log.fatal({ error: String(error) }, 'shutdown failed');
         exit(EXIT.FAILURE);
       },
     );
@@ -94,12 +97,12 @@ function exitOnSignals(manager: SocketManager, supervisor: Supervisor, log: Logg
 }
 
 function welcome({ socketPath, port }: ResolvedOptions): string {
-  const where = socketPath === undefined ? `--port ${port}` : `--socket ${socketPath}`;
+  const address = socketPath === undefined ? `--port ${port}` : `--socket ${socketPath}`;
   return [
     '',
     '  In other terminals:',
-    `    npx sluice sub ${where}                    # print every message`,
-    `    npx sluice pub ${where} messages.ndjson    # send messages from a file, or from stdin`,
+    `    npx sluice sub ${address}                    # print every message`,
+    `    npx sluice pub ${address} messages.ndjson    # send messages from a file, or from stdin`,
     '  Ctrl-C stops the broker.',
     '',
     '',

@@ -1,4 +1,4 @@
-// `sluice status`: how a broker is, once.
+// `sluice status`: prints the status of a broker.
 
 import type { BrokerStats } from '../../admin/snapshot.js';
 import { AdminClient } from '../common/admin-client.js';
@@ -6,16 +6,16 @@ import { readinessLine, summaryLines } from '../common/admin-view.js';
 import { EXIT } from '../common/exit-codes.js';
 
 export interface StatusFlags {
-  /** Where the admin server is. */
+  /** Address of the admin server. */
   admin?: string;
   json?: boolean;
 }
 
-/** @returns the exit code: 1 when the broker is there and not ready */
+/** @returns the exit code: 1 if the broker is running but not ready */
 export async function status(flags: StatusFlags): Promise<number> {
   const client = new AdminClient(flags.admin);
   const stats = await client.get<BrokerStats>('/api/stats');
-  // One that is starting has no figures yet.
+  // A broker that is starting has no statistics yet.
   const readiness = stats?.readiness ?? (await client.readiness());
   const lines = stats === undefined ? [readinessLine(readiness)] : summaryLines(stats);
   process.stdout.write(

@@ -1,4 +1,4 @@
-// `sluice sub`: prints messages as lines, until interrupted.
+// `sluice sub`: prints messages, one per line, until interrupted.
 
 import { once } from 'node:events';
 import { SluiceClient } from '../../client/sluice-client.js';
@@ -9,7 +9,7 @@ import type { ConnectFlags } from '../common/connect-options.js';
 import { EXIT } from '../common/exit-codes.js';
 import { resolveConnection } from '../common/resolve-connection.js';
 
-/** Characters that are written at a time, when there are so many. */
+/** Output is written at the latest when it has this many characters. */
 const WRITE_SIZE = 256 * 1024;
 
 export interface SubFlags {
@@ -24,7 +24,7 @@ export interface SubFlags {
 /** @returns the exit code */
 export async function sub(flags: SubFlags & ConnectFlags): Promise<number> {
   const connection = resolveConnection(flags, 'monitor');
-  // Signals are heard while a terminal is stopped.
+  // Without this, a stopped terminal would block the handling of signals.
   for (const stream of [process.stdout, process.stderr]) stopBlocking(stream);
   const client = new SluiceClient({ ...connection, reconnect: false });
   try {
@@ -32,7 +32,7 @@ export async function sub(flags: SubFlags & ConnectFlags): Promise<number> {
     const subscription = await client.subscribe(filterOf(flags));
     client.on('rejected', ({ code, message }) => process.stderr.write(`sluice sub: ${code}: ${message}\n`));
     const ended = endOf(client);
-    // Whatever ends the loop early is told by the client.
+    // Errors that end the loop are reported by the client.
     printLines(subscription, flags.meta ?? false).catch(() => {});
     return await ended;
   } finally {
@@ -41,7 +41,7 @@ export async function sub(flags: SubFlags & ConnectFlags): Promise<number> {
   }
 }
 
-/** Until the broker closes, or a signal comes. @returns the exit code */
+/** Resolves when the broker closes the connection or a signal arrives. @returns the exit code */
 function endOf(client: SluiceClient): Promise<number> {
   return new Promise((resolve) => {
     client.once('closed', (error) => {
@@ -55,15 +55,15 @@ function endOf(client: SluiceClient): Promise<number> {
   });
 }
 
-/** Writes what has come with one write, and takes no more than stdout does. */
+/** Combines queued messages into one write, and reads no further messages while standard output is full. */
 async function printLines(subscription: Subscription, withMeta: boolean): Promise<void> {
   let text = '';
   for await (const { line, raw } of subscription) {
     text += `${withMeta ? line : raw}\n`;
     if (subscription.queuedBytes > 0 && text.length < WRITE_SIZE) continue;
-    const isTaken = process.stdout.write(text);
+    const canContinue = process.stdout.write(text);
     text = '';
-    if (!isTaken) await once(process.stdout, 'drain');
+    if (!canContinue) await once(process.stdout, 'drain');
   }
 }
 

@@ -1,24 +1,24 @@
-// The broker's figures as lines of text, for `sluice top` and `sluice status`.
+// Broker statistics as lines of text, for `sluice top` and `sluice status`.
 
 import type { Readiness } from '../../admin/readiness.js';
 import type { BrokerStats, ConnectionList, ConnectionRow, SortColumn } from '../../admin/snapshot.js';
 import { formatAge, formatBytes, formatCount, formatShort } from './terminal.js';
 
-/** A column of the table of connections. */
+/** A column of the connection table. */
 export interface ViewColumn {
   readonly title: string;
   readonly sort: SortColumn;
-  /** The key that sorts by it. */
+  /** The key that sorts the table by this column. */
   readonly key: string;
-  /** What the key is called at the bottom. */
+  /** Label of the key in the footer. */
   readonly label: string;
   readonly width: number;
   readonly text: (row: ConnectionRow) => string;
 }
 
-/** Together, with the least of the first, they fit 80 characters; no figure is wider than its column. */
+/** With the first column at its minimum width, they fit in 80 characters. No number is wider than its column. */
 export const VIEW_COLUMNS: readonly ViewColumn[] = [
-  // The first one takes the width that is left.
+  // The first column takes the remaining width.
   column('PEER', 'n', 'crawlerId', 12, (row) => row.crawlerId ?? row.id),
   column('ROLE', 'r', 'role', 7, (row) => row.role),
   column('HEALTH', 's', 'health', 9, (row) => (row.isSlow ? 'slow' : row.health)),
@@ -44,19 +44,19 @@ function column(
   return { title, key, sort, width, text, label };
 }
 
-/** `0.23 ms`; `-` when it is not known. */
+/** `0.23 ms`; `-` if unknown. */
 function formatMilliseconds(ms: number | null): string {
   if (ms === null) return '-';
   if (ms >= 10_000) return formatAge(ms);
   return ms < 10 ? `${ms.toFixed(2)} ms` : `${ms.toFixed(0)} ms`;
 }
 
-/** All that is to be told of a broker that has no figures yet. */
+/** The only line for a broker that has no statistics yet. */
 export function readinessLine({ reason }: Readiness): string {
   return row('broker', reason);
 }
 
-/** The broker in a few lines. */
+/** A summary of the broker in a few lines. */
 export function summaryLines(stats: BrokerStats): string[] {
   const { rates, totals, connections, workers, latency, flow, memory, readiness } = stats;
   const roles = Object.entries(connections.byRole).map(([role, count]) => `${count} ${role}`);
@@ -79,8 +79,8 @@ export function summaryLines(stats: BrokerStats): string[] {
 
 /**
  * The connections as a table.
- * @param sorted the column that they are sorted by, which the head marks
- * @param width characters that there is room for
+ * @param sorted the sort column, which is marked in the header
+ * @param width available width in characters
  */
 export function connectionLines(
   { total, rows }: ConnectionList,
@@ -92,23 +92,23 @@ export function connectionLines(
     VIEW_COLUMNS.map((one, index) => cell(textOf(one), widths[index] ?? 0, one.sort))
       .join(' ')
       .trimEnd();
-  const head = line(({ title, sort }) => (sort === sorted ? `${title}*` : title));
-  const rest = total > rows.length ? [`and ${formatCount(total - rows.length)} more`] : [];
-  return [head, ...rows.map((one) => line(({ text }) => text(one))), ...rest];
+  const header = line(({ title, sort }) => (sort === sorted ? `${title}*` : title));
+  const footer = total > rows.length ? [`and ${formatCount(total - rows.length)} more`] : [];
+  return [header, ...rows.map((one) => line(({ text }) => text(one))), ...footer];
 }
 
 function columnWidths(width: number): number[] {
-  const [least = 0, ...others] = VIEW_COLUMNS.map((one) => one.width);
-  const taken = others.reduce((sum, one) => sum + one + 1, 0);
-  return [Math.min(MAX_PEER_WIDTH, Math.max(least, width - taken)), ...others];
+  const [minimum = 0, ...others] = VIEW_COLUMNS.map((one) => one.width);
+  const used = others.reduce((sum, one) => sum + one + 1, 0);
+  return [Math.min(MAX_PEER_WIDTH, Math.max(minimum, width - used)), ...others];
 }
 
 const TEXT_COLUMNS: ReadonlySet<SortColumn> = new Set(['crawlerId', 'role', 'health']);
 
-/** A peer may call itself anything: what would move the cursor is not shown. */
+/** Replaces control characters, which could move the cursor: crawler IDs are arbitrary text. */
 function cell(text: string, width: number, column: SortColumn): string {
-  const shown = text.replace(/\p{Cc}/gu, '?').slice(0, width);
-  return TEXT_COLUMNS.has(column) ? shown.padEnd(width) : shown.padStart(width);
+  const printable = text.replace(/\p{Cc}/gu, '?').slice(0, width);
+  return TEXT_COLUMNS.has(column) ? printable.padEnd(width) : printable.padStart(width);
 }
 
 function namesOf(counts: Readonly<Record<string, number>>): string {

@@ -1,4 +1,4 @@
-// The broker's options on the command line: one flag each, made from the schema of the options.
+// Broker options on the command line: one flag per option, generated from the options schema.
 
 import { type Command, Option } from 'commander';
 import { type ResolvedOptions, resolveOptions, type SluiceOptions } from '../../config/config.js';
@@ -13,12 +13,12 @@ import {
 } from '../../config/sources.js';
 import { SluiceError } from '../../errors.js';
 
-/** Such flags of a command line, as commander parsed them. */
+/** The flags of a command that has broker options, as parsed by commander. */
 export type BrokerFlags = Readonly<Record<string, unknown>>;
 
 /**
- * Adds a flag for every option.
- * @param names only the options of these names
+ * Adds a flag for each option that is not secret.
+ * @param names the options to add. If omitted, all of them.
  */
 export function addBrokerOptions(command: Command, names?: readonly string[]): void {
   for (const spec of OPTION_SPECS) {
@@ -39,7 +39,7 @@ function flagOf(spec: OptionSpec): Option {
 }
 
 /**
- * The options that a command line asks for: flag over environment over file over default.
+ * Resolves the options. Flags override the environment, which overrides the file, which overrides the defaults.
  * @throws SluiceError `INVALID_OPTION`, `CONFIG_UNREADABLE`
  */
 export function resolveFlags(flags: BrokerFlags): ResolvedOptions {
@@ -61,7 +61,7 @@ export function resolveFlags(flags: BrokerFlags): ResolvedOptions {
   }
 }
 
-/** An error about an option that was given as a flag names it so. */
+/** If an error concerns an option that was set by a flag, replaces the option's name by that of the flag. */
 function namedByFlag(error: unknown, given: readonly OptionSpec[]): unknown {
   if (!(error instanceof SluiceError) || error.code !== 'INVALID_OPTION') return error;
   for (const { name, flag } of given) {

@@ -1,11 +1,11 @@
-// What `sluice check` prints: a line for each thing that is wrong, and a summary. Never a value of a message.
+// The output of `sluice check`: a line for each issue, and a summary. It never contains a value of a message.
 
 import { once } from 'node:events';
 import type { Finding } from '../../check/stream-checker.js';
 import { ERRORS } from '../../errors.js';
 import { formatBytes, formatCount } from './terminal.js';
 
-/** How a check ended. */
+/** The result of a check. */
 export interface CheckSummary {
   readonly file: string;
   readonly bytes: number;
@@ -14,13 +14,13 @@ export interface CheckSummary {
   readonly accepted: Readonly<Record<string, number>>;
   /** Rejected messages by code. */
   readonly rejected: Readonly<Record<string, number>>;
-  /** Whether the whole input was checked: `--max-errors` ends it early. */
+  /** Whether the whole input was checked. False if `--max-errors` stopped the check early. */
   readonly isComplete: boolean;
 }
 
 export type CheckFormat = 'text' | 'json' | 'quiet';
 
-/** The path of what is wrong with a message as a whole. */
+/** Printed as the path of an issue that concerns the whole message. */
 const WHOLE_MESSAGE = '-';
 const NAME_WIDTH = 26;
 
@@ -29,7 +29,7 @@ export class CheckReport {
   readonly #format: CheckFormat;
   #text = '';
 
-  /** @param file its name, as findings begin with it */
+  /** @param file the file name that findings begin with */
   constructor(file: string, format: CheckFormat) {
     this.#file = file;
     this.#format = format;
@@ -40,13 +40,13 @@ export class CheckReport {
     return this.#text !== '';
   }
 
-  /** Notes a rejected message. It is printed by {@link flush}. */
+  /** Adds a rejected message, to be printed by {@link flush}. */
   add(finding: Finding): void {
     if (this.#format === 'text') this.#text += textOf(this.#file, finding);
     else if (this.#format === 'json') this.#text += `${JSON.stringify({ file: this.#file, ...finding })}\n`;
   }
 
-  /** Prints what was noted. Resolves when standard output takes more; rejects when nobody reads it any longer. */
+  /** Prints the added findings. Resolves when standard output can accept more; rejects if writing fails. */
   async flush(): Promise<void> {
     const text = this.#text;
     this.#text = '';
@@ -63,22 +63,24 @@ export class CheckReport {
 
 /** `FILE:LINE: PATH CODE MESSAGE [REJECTED_WITH TYPE]`, a line for each issue. */
 function textOf(file: string, { line, code, type, issues }: Finding): string {
-  const place = `${file}:${line}:`;
-  const about = type === undefined ? code : `${code} ${type}`;
+  const location = `${file}:${line}:`;
+  const context = type === undefined ? code : `${code} ${type}`;
   if (issues.length === 0) {
     const suffix = type === undefined ? '' : ` [${type}]`;
-    return `${place} ${WHOLE_MESSAGE} ${code} ${ERRORS[code].message}${suffix}\n`;
+    return `${location} ${WHOLE_MESSAGE} ${code} ${ERRORS[code].message}${suffix}\n`;
   }
   return issues
-    .map((issue) => `${place} ${issue.path || WHOLE_MESSAGE} ${issue.code} ${issue.message} [${about}]\n`)
+    .map(
+      (issue) => `${location} ${issue.path || WHOLE_MESSAGE} ${issue.code} ${issue.message} [${context}]\n`,
+    )
     .join('');
 }
 
 function summaryLines({ bytes, seconds, accepted, rejected, isComplete }: CheckSummary): string[] {
-  const bad = sum(rejected);
-  const messages = sum(accepted) + bad;
+  const rejections = sum(rejected);
+  const messages = sum(accepted) + rejections;
   const rate = seconds > 0 ? `, ${formatCount(messages / seconds)} messages/s` : '';
-  const head = `${isComplete ? '' : 'stopped early: '}checked ${formatCount(messages)} messages, ${formatCount(bad)} rejected`;
+  const head = `${isComplete ? '' : 'stopped early: '}checked ${formatCount(messages)} messages, ${formatCount(rejections)} rejected`;
   return [
     `${head} (${formatBytes(bytes)} in ${seconds.toFixed(2)} s${rate}, ${formatBytes(bytes / (seconds || 1))}/s)`,
     ...rows(accepted),

@@ -1,4 +1,4 @@
-// The flags that say where a client command finds the broker: the same as the broker's own.
+// The connection flags of client commands. The broker's address has the same flags as in `sluice serve`.
 
 import { type Command, Option } from 'commander';
 import { PEER_ROLES } from '../../messages/choices.js';
@@ -11,7 +11,7 @@ export interface ConnectFlags {
   role?: PeerRole;
 }
 
-/** @param defaultRole what the command is without `--role`, where the broker wants to know */
+/** @param defaultRole the role without `--role`, for the help */
 export function addConnectOptions(command: Command, defaultRole: PeerRole): Command {
   return command
     .option('--socket <path>', 'Unix socket of the broker (env: SOCKET_PATH)')
@@ -20,7 +20,7 @@ export function addConnectOptions(command: Command, defaultRole: PeerRole): Comm
     .addOption(
       new Option(
         '--role <role>',
-        `what to be for the broker (default: ${defaultRole}; token, where it wants one: env SLUICE_TOKEN)`,
+        `role of this peer (default: ${defaultRole}; token, if the broker requires one: env SLUICE_TOKEN)`,
       ).choices(PEER_ROLES),
     );
 }

@@ -2,14 +2,14 @@
 
 export const EXIT = {
   OK: 0,
-  /** Some messages were rejected, or something failed on the way. */
+  /** Some messages were rejected, or the command failed. */
   FAILURE: 1,
-  /** Wrong arguments (EX_USAGE). */
+  /** Invalid arguments (EX_USAGE). */
   USAGE: 64,
-  /** A file cannot be read (EX_NOINPUT). */
+  /** The input file cannot be read (EX_NOINPUT). */
   NO_INPUT: 66,
-  /** No broker there (EX_UNAVAILABLE). */
+  /** No broker is running (EX_UNAVAILABLE). */
   UNAVAILABLE: 69,
-  /** A bad option or configuration file (EX_CONFIG). */
+  /** An option or a configuration file is invalid (EX_CONFIG). */
   CONFIG: 78,
 } as const;

@@ -1,105 +1,109 @@
-// What the help of each command ends with: examples, and what it exits with.
+// The end of each command's help: examples, notes and exit codes.
 
 import type { Command } from 'commander';
 
 interface HelpText {
-  /** What to type, and what it does. */
+  /** Command lines, each with its effect. */
   readonly examples: readonly (readonly [command: string, effect: string])[];
   readonly notes?: readonly string[];
 }
 
 const EXIT_CODES =
-  'Exit codes: 0 fine, 1 something failed or was rejected, 64 wrong arguments, 66 no such FILE, 69 no broker there, 78 a bad option, or a file that it names.';
+  'Exit codes: 0 success, 1 something failed or was rejected, 64 wrong arguments, 66 input file not found, 69 no broker is running, 78 invalid configuration.';
 const TOKEN =
-  'Where the broker has tokens, put one into SLUICE_TOKEN: the command line can be read by others.';
+  'If the broker requires a token, set SLUICE_TOKEN: other users could read it on the command line.';
 
-const ADMIN = 'The broker must serve its figures: sluice serve --admin 127.0.0.1:9464.';
+const ADMIN = 'Needs the admin server of the broker: sluice serve --admin 127.0.0.1:9464.';
 
 const TEXTS: Readonly<Record<string, HelpText>> = {
   serve: {
     examples: [
-      ['sluice serve', 'listen where clients look by default'],
+      ['sluice serve', 'listen on the default socket'],
       [
         'sluice serve --socket /run/sluice.sock --workers 4',
-        'listen at a path, with four validation workers',
+        'listen on this socket, with four validation workers',
       ],
-      ['sluice serve --schemas ./my-schemas.mjs', 'take messages of your own, too'],
-      ['SOCKET_MAX_CONNECTIONS=200 sluice serve --print-config', 'show what would be used'],
+      ['sluice serve --schemas ./my-schemas.mjs', 'also accept your own message types'],
+      ['SOCKET_MAX_CONNECTIONS=200 sluice serve --print-config', 'show the effective options'],
     ],
-    notes: ['One JSON line with "msg":"listening" says that it is ready.'],
+    notes: ['Prints a JSON line with "msg":"listening" when ready.'],
   },
   pub: {
     examples: [
       ['sluice pub messages.ndjson', 'send a file'],
-      ['tail -f crawler.log | sluice pub', 'send what comes'],
+      ['tail -f crawler.log | sluice pub', 'send lines as they are written'],
       ['SLUICE_TOKEN=… sluice pub --role app assignments.ndjson', 'send assignments to crawlers'],
     ],
     notes: [
-      'The broker tells of rejected messages maxErrorReplies times a second at most, 10 by default: sluice check tells all.',
+      'The broker reports at most maxErrorReplies rejections per second (default: 10). sluice check reports all.',
       TOKEN,
     ],
   },
   sub: {
     examples: [
-      ['sluice sub', 'print all that crawlers send'],
+      ['sluice sub', 'print all messages from crawlers'],
       ["sluice sub --types 'job_*' | jq .data", 'only messages about jobs'],
-      ['sluice sub --types rejected', 'what the broker rejects, and why'],
-      ['sluice sub --crawler crawler-1 --meta', 'one crawler’s, each with its sender and number'],
+      ['sluice sub --types rejected', 'rejected messages, and why they were rejected'],
+      [
+        'sluice sub --crawler crawler-1 --meta',
+        'messages from one crawler, each with its sender and sequence number',
+      ],
     ],
     notes: [TOKEN],
   },
   check: {
     examples: [
-      ['sluice check messages.ndjson', 'print what is wrong with each message'],
-      ['zcat old.ndjson.gz | sluice check --quiet && echo fine', 'ask in a script'],
-      ["sluice check --json messages.ndjson | jq 'select(.code)'", 'for machines'],
+      ['sluice check messages.ndjson', 'print the errors in each message'],
+      ['zcat old.ndjson.gz | sluice check --quiet && echo valid', 'use the exit code in a script'],
+      ["sluice check --json messages.ndjson | jq 'select(.code)'", 'machine-readable output'],
       [
         'sluice check --schemas ./my-schemas.mjs --max-errors 20 messages.ndjson',
-        'your own messages; stop soon',
+        'check your own message types; stop after 20 rejected messages',
       ],
     ],
-    notes: [
-      'Prints FILE:LINE: PATH CODE MESSAGE [REJECTED_WITH TYPE]. Values of messages are never printed.',
-    ],
+    notes: ['Prints FILE:LINE: PATH CODE MESSAGE [REJECTED_WITH TYPE]. Message values are never printed.'],
   },
   bench: {
     examples: [
       ['sluice bench', 'a million messages from one publisher to one subscriber'],
       ['sluice bench --pub 4 --sub 10 --msgs 200000', 'four publishers, ten subscribers'],
-      ['sluice bench --size 4096', 'messages of 4 KiB, in place of a crawler’s mix'],
-      ['sluice bench --latency 1000', 'how long one message takes, at 1,000 a second'],
+      ['sluice bench --size 4096', 'messages of 4 KiB instead of the crawler mix'],
+      ['sluice bench --latency 1000', 'latency of single messages, at 1,000 per second'],
     ],
     notes: [
-      'Messages go to all subscribers of the broker: take one that nobody depends on.',
-      'Where the broker has tokens: SLUICE_TOKEN is that of the subscribers, SLUICE_CRAWLER_TOKEN of the publishers.',
+      'All subscribers of the broker receive the messages: do not use a broker in production.',
+      'If the broker requires tokens, set SLUICE_TOKEN for the subscribers and SLUICE_CRAWLER_TOKEN for the publishers.',
     ],
   },
   schemas: {
     examples: [
-      ['sluice schemas', 'the protocol’s own types'],
-      ['sluice schemas --schemas ./my-schemas.mjs', 'yours too: and why some have no pattern'],
+      ['sluice schemas', 'the built-in types'],
+      ['sluice schemas --schemas ./my-schemas.mjs', 'also your own types, and why some have no pattern'],
     ],
   },
   top: {
     examples: [
-      ['sluice top', 'watch the broker at work; the keys are below its table'],
-      ['sluice top --admin /run/sluice-admin.sock --interval 5', 'at a path, every five seconds'],
-      ['sluice top | head -12', 'once'],
+      ['sluice top', 'live view; the keys are listed below the table'],
+      [
+        'sluice top --admin /run/sluice-admin.sock --interval 5',
+        'admin server on a Unix socket, refreshed every five seconds',
+      ],
+      ['sluice top | head -12', 'print the view once'],
     ],
     notes: [ADMIN],
   },
   status: {
     examples: [
-      ['sluice status', 'how the broker is'],
-      ['sluice status --json | jq .rates', 'for machines'],
-      ['until sluice status >/dev/null; do sleep 1; done', 'wait until it is ready'],
+      ['sluice status', 'show the status'],
+      ['sluice status --json | jq .rates', 'machine-readable output'],
+      ['until sluice status >/dev/null; do sleep 1; done', 'wait until the broker is ready'],
     ],
     notes: [ADMIN],
   },
   demo: {
     examples: [
       ['sluice demo', 'eight crawlers, 5,000 messages a second'],
-      ['sluice demo --rate 0 --duration 30', 'as fast as it goes'],
+      ['sluice demo --rate 0 --duration 30', 'as fast as possible'],
       ['sluice demo --admin :9464', 'with the dashboard at http://127.0.0.1:9464/'],
     ],
   },
@@ -107,14 +111,14 @@ const TEXTS: Readonly<Record<string, HelpText>> = {
     examples: [
       ['source <(sluice completion bash)', 'in ~/.bashrc'],
       ['source <(sluice completion zsh)', 'in ~/.zshrc, after compinit'],
-      ['sluice completion fish > ~/.config/fish/completions/sluice.fish', 'once'],
+      ['sluice completion fish > ~/.config/fish/completions/sluice.fish', 'run once'],
     ],
   },
 };
 
-/** Adds the texts to the commands that have some. */
+/** Adds the texts to the program and its commands. */
 export function addHelpTexts(program: Command): void {
-  program.addHelpText('after', `\nsluice COMMAND --help has examples.\n${EXIT_CODES}`);
+  program.addHelpText('after', `\nRun sluice COMMAND --help for examples.\n${EXIT_CODES}`);
   for (const command of program.commands) {
     const text = TEXTS[command.name()];
     if (text !== undefined) command.addHelpText('after', helpText(text));

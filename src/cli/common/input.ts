@@ -1,19 +1,19 @@
-// What `pub` and `check` read: a file, or standard input.
+// The input of `pub` and `check`: a file, or standard input.
 
 import { fstatSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { describeError } from '../../errors.js';
 
 export interface Input {
-  /** None: standard input. */
+  /** `undefined` for standard input. */
   readonly file: FileHandle | undefined;
-  /** In bytes; 0: not known. */
+  /** In bytes; 0 if unknown. */
   readonly size: number;
 }
 
 /**
- * Opens the input of a command. When it cannot be read, that is said on standard error.
- * @param name of the file; `-`: standard input
+ * Opens the input of a command. If it cannot be read, prints an error on standard error and returns `undefined`.
+ * @param name file name, or `-` for standard input
  */
 export async function openInput(command: string, name: string): Promise<Input | undefined> {
   let file: FileHandle | undefined;

@@ -1,11 +1,11 @@
-// Cuts what `pub` reads into pieces of whole messages, so that no more than a piece has to be in memory. A piece ends at
-// a newline; where none comes, between two messages that have nothing between them.
+// Splits the input of `pub` into pieces of whole messages, so that only one piece has to be in memory. A piece ends at
+// a newline or, if there is none, between two adjacent messages.
 
 import { FrameBoundary } from '../../wire/framing.js';
 
-/** Bytes without a newline after which the end of a message will do. */
+/** After this many bytes without a newline, a piece may end between two adjacent messages. */
 const PIECE_SIZE = 256 * 1024;
-/** No broker takes longer messages, in bytes: text that goes on is no message, and may be cut anywhere. */
+/** The longest message that any broker accepts, in bytes. Longer text is not a message and may be split anywhere. */
 const LONGEST_MESSAGE = 256 * 1024 * 1024;
 const NEWLINE = 0x0a;
 
@@ -13,35 +13,35 @@ export class MessagePieces {
   /** Parts of the line whose end has not been read yet. */
   #parts: Buffer[] = [];
   #bytes = 0;
-  /** Looked at again when there are so many: twice as many each time, so that little is looked at often. */
-  #nextLook = PIECE_SIZE;
+  /** Number of bytes at which the parts are scanned again. Doubles with each scan to limit repeated work. */
+  #nextScan = PIECE_SIZE;
 
-  /** Takes what was read. @returns the next piece; `undefined`: none is whole yet */
+  /** Adds bytes from the input. @returns the next piece, or `undefined` if none is complete yet */
   push(bytes: Buffer): Buffer | undefined {
     this.#parts.push(bytes);
     this.#bytes += bytes.length;
     const newline = bytes.lastIndexOf(NEWLINE);
-    if (newline !== -1) return this.#take(this.#bytes - bytes.length + newline + 1);
-    if (this.#bytes < this.#nextLook) return undefined;
+    if (newline !== -1) return this.#cut(this.#bytes - bytes.length + newline + 1);
+    if (this.#bytes < this.#nextScan) return undefined;
     const text = Buffer.concat(this.#parts);
     const end = new FrameBoundary('auto', NEWLINE).last(text, 0, text.length);
-    if (end > 0) return this.#take(end);
-    if (this.#bytes > LONGEST_MESSAGE) return this.#take(this.#bytes);
+    if (end > 0) return this.#cut(end);
+    if (this.#bytes > LONGEST_MESSAGE) return this.#cut(this.#bytes);
     this.#parts = [text];
-    this.#nextLook = this.#bytes * 2;
+    this.#nextScan = this.#bytes * 2;
     return undefined;
   }
 
-  /** What is left when the input has ended. */
+  /** Ends the input. @returns the remaining bytes, or `undefined` if there are none */
   end(): Buffer | undefined {
-    return this.#bytes === 0 ? undefined : this.#take(this.#bytes);
+    return this.#bytes === 0 ? undefined : this.#cut(this.#bytes);
   }
 
-  #take(end: number): Buffer {
+  #cut(end: number): Buffer {
     const text = Buffer.concat(this.#parts);
     this.#parts = end < text.length ? [text.subarray(end)] : [];
     this.#bytes = text.length - end;
-    this.#nextLook = PIECE_SIZE;
+    this.#nextScan = PIECE_SIZE;
     return text.subarray(0, end);
   }
 }

@@ -1,25 +1,25 @@
-// What a process of peers has to do with the command that started it: it is told things, tells things, and
-// leaves with it. Ctrl-C reaches both, and is the command's to answer.
+// How a peer process communicates with the command that started it, and exits with it. Ctrl-C reaches both processes;
+// only the command handles it.
 
 import { once } from 'node:events';
 
-/** Has this process leave, with 0, when the command has gone. */
+/** Makes this process exit with code 0 when the command exits, and ignore SIGINT. */
 export function exitWithParent(): void {
   process.on('disconnect', () => process.exit());
   process.on('SIGINT', () => {});
 }
 
-/** Tells the command something. */
+/** Sends a message to the command. */
 export function sendToParent(message: object): void {
-  // That it has gone may show here first.
+  // A failed send may be the first sign that the command has exited.
   process.send?.(message, (error) => {
     if (error !== null) process.exit();
   });
 }
 
-/** Waits for what the command says next. */
+/** Waits for the next message from the command. */
 export async function receiveFromParent<Message>(): Promise<Message> {
-  // The command is of the same program, so it says what it means.
+  // Not validated: the command is part of the same program.
   const [message] = (await once(process, 'message')) as [Message];
   return message;
 }

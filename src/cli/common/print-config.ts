@@ -1,4 +1,4 @@
-// `sluice serve --print-config`: the options that the broker would use.
+// `sluice serve --print-config`: prints the effective options.
 
 import { type BrokerFlags, resolveFlags } from './broker-options.js';
 
@@ -6,7 +6,7 @@ export function printConfig(flags: BrokerFlags): void {
   process.stdout.write(`${JSON.stringify(resolveFlags(flags), withoutTokens, 2)}\n`);
 }
 
-/** How many tokens there are, in place of them. */
+/** Replaces the tokens of each role by their number. */
 function withoutTokens(key: string, value: unknown): unknown {
   if (key !== 'tokens' || typeof value !== 'object' || value === null) return value;
   return Object.fromEntries(

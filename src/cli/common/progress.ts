@@ -1,8 +1,8 @@
-// How far a command has come with its input: a bar on standard error, where that is a terminal.
+// The progress of a command through its input: a bar on standard error, if that is a terminal.
 
 import { formatBar, formatBytes, LiveView } from './terminal.js';
 
-/** How often the bar is drawn, in ms. */
+/** Minimum time between two redraws, in ms. */
 const REDRAW_INTERVAL = 100;
 const BAR_WIDTH = 30;
 
@@ -11,20 +11,20 @@ export class Progress {
   readonly #view = new LiveView(process.stderr);
   #drawnAt = 0;
 
-  /** @param size bytes of the whole input; 0: not known, then there is no bar */
+  /** @param size bytes of the whole input; 0 if unknown: then the numbers are shown without a bar */
   constructor(size: number) {
     this.#size = size;
   }
 
-  /** Whether a person sees it. */
+  /** Whether standard error is a terminal. */
   get isLive(): boolean {
     return this.#view.isLive;
   }
 
   /**
-   * Draws how far it is, if that was not done a moment ago.
-   * @param bytes of the input that are done
-   * @param note what else to say; asked only when it is drawn
+   * Draws the progress, at most once per {@link REDRAW_INTERVAL}.
+   * @param bytes input bytes processed so far
+   * @param note returns further text; called only when the progress is drawn
    */
   update(bytes: number, note: () => string): void {
     const now = performance.now();
@@ -34,7 +34,7 @@ export class Progress {
     this.#view.draw([`${bar}${formatBytes(bytes)}, ${note()}`]);
   }
 
-  /** Takes it away: before anything else is written, and at the end. */
+  /** Removes the progress from the terminal. Call it before writing anything else, and at the end. */
   clear(): void {
     this.#view.clear();
   }

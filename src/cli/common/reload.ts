@@ -1,17 +1,17 @@
-// SIGHUP: reads the options again, and applies those that a running broker can change.
+// SIGHUP: reloads the options, and applies those that can change while the broker runs.
 
 import type { Logger } from 'pino';
 import type { ResolvedOptions } from '../../config/config.js';
 import { describeError } from '../../errors.js';
 import type { SocketManager } from '../../server/socket-manager.js';
 
-/** Options that take effect at once; all others need a restart. */
-const AT_RUN_TIME: ReadonlySet<string> = new Set(['logLevel', 'auth']);
+/** Options that take effect on reload; all others need a restart. */
+const RELOADABLE: ReadonlySet<string> = new Set(['logLevel', 'auth']);
 
 /**
- * Reads the options again. Bad ones change nothing, and are logged.
- * @param options those that the broker was started with
- * @param read reads them anew
+ * Reloads the options. Invalid options are logged and change nothing.
+ * @param options the options that the broker was started with
+ * @param read returns the current options
  */
 export function reload(
   manager: SocketManager,
@@ -22,14 +22,14 @@ export function reload(
   try {
     const fresh = read();
     const changed = changedOptions(options, fresh);
-    // The file with the tokens may be another one under the same name.
+    // Always applied: the contents of the token file may have changed under the same name.
     manager.setAuth(fresh.auth);
     manager.setLogLevel(fresh.logLevel);
     log.level = fresh.logLevel;
-    const needRestart = changed.filter((name) => !AT_RUN_TIME.has(name));
-    log.info({ logLevel: fresh.logLevel, needRestart }, 'options are read again');
+    const needRestart = changed.filter((name) => !RELOADABLE.has(name));
+    log.info({ logLevel: fresh.logLevel, needRestart }, 'options reloaded');
   } catch (error) {
-    log.error({ error: describeError(error) }, 'options cannot be read again');
+    log.error({ error: describeError(error) }, 'failed to reload options');
   }
 }
 

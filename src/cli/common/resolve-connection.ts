@@ -1,4 +1,4 @@
-// Where a client command finds the broker, from its flags and the environment: both as the broker's own.
+// Resolves the connection of a client command from flags and environment variables, which the broker has as well.
 
 import type { ClientOptions } from '../../client/client-options.js';
 import { resolveOptions } from '../../config/config.js';
@@ -10,7 +10,7 @@ import type { ConnectFlags } from './connect-options.js';
 const CONNECT_OPTIONS = OPTION_SPECS.filter(({ name }) => ['socketPath', 'host', 'port'].includes(name));
 
 /**
- * @param defaultRole without one, and without a token, no hello is said
+ * @param defaultRole the role without `--role`. If omitted and no token is set, no `hello` is sent.
  * @throws SluiceError `INVALID_OPTION`
  */
 export function resolveConnection(flags: ConnectFlags, defaultRole?: PeerRole): ClientOptions {
@@ -36,8 +36,8 @@ export function resolveConnection(flags: ConnectFlags, defaultRole?: PeerRole): 
 }
 
 /**
- * How the publishers of a command connect whose `--role` and SLUICE_TOKEN are its subscribers': as crawlers, with
- * SLUICE_CRAWLER_TOKEN where the broker wants one of those too.
+ * Resolves how the publishers of a command connect if its `--role` and SLUICE_TOKEN are for its subscribers: as
+ * crawlers, with the token SLUICE_CRAWLER_TOKEN if it is set.
  * @throws SluiceError `INVALID_OPTION`
  */
 export function resolvePublisher(flags: ConnectFlags): ClientOptions {

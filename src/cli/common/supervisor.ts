@@ -1,12 +1,12 @@
-// Tells systemd how the broker is, where it asks for that: sd_notify(3). Its socket takes datagrams, for which Node has
-// no Unix sockets, so `systemd-notify` sends them. Without NOTIFY_SOCKET, nothing is done.
+// Notifies systemd of the broker's state if NOTIFY_SOCKET is set; see sd_notify(3). Node does not support Unix datagram
+// sockets, so `systemd-notify` sends the notifications.
 
 import { spawn } from 'node:child_process';
 import type { Logger } from 'pino';
 import { describeError } from '../../errors.js';
 import type { SocketManager } from '../../server/socket-manager.js';
 
-/** What systemd may be told, as sd_notify(3) spells it. */
+/** The notifications, as sd_notify(3) spells them. */
 const STATES = { ready: 'READY=1', reloading: 'RELOADING=1', stopping: 'STOPPING=1' } as const;
 
 type SupervisorState = keyof typeof STATES;
@@ -14,65 +14,65 @@ type SupervisorState = keyof typeof STATES;
 export class Supervisor {
   readonly #environment: NodeJS.ProcessEnv;
   readonly #log: Logger;
-  #told: Promise<void> = Promise.resolve();
+  #sent: Promise<void> = Promise.resolve();
   #isReady = false;
 
-  /** @param environment where NOTIFY_SOCKET is looked for, and that of systemd-notify */
+  /** @param environment contains NOTIFY_SOCKET, and is passed to systemd-notify */
   constructor(log: Logger, environment: NodeJS.ProcessEnv = process.env) {
     this.#environment = environment;
     this.#log = log;
   }
 
-  /** Resolves when all that was told so far has arrived, or could not be told. */
-  get allTold(): Promise<void> {
-    return this.#told;
+  /** Resolves when every notification so far has been received or has failed. */
+  get allSent(): Promise<void> {
+    return this.#sent;
   }
 
-  /** Tells when a server is ready, and when it begins to stop. */
+  /** Notifies systemd when the broker is ready, and when it begins to stop. */
   follow(manager: SocketManager): void {
     manager.once('server_started', () => {
       this.#isReady = true;
-      void this.tell('ready');
+      void this.notify('ready');
     });
     manager.once('server_stopping', () => {
       this.#isReady = false;
-      void this.tell('stopping');
+      void this.notify('stopping');
     });
   }
 
-  /** Tells that the broker reloads while it does `work`. One that is not ready yet, or no more, tells nothing. */
+  /** Runs `work`. If the broker is ready, notifies systemd that it is reloading, and then that it is ready again. */
   whileReloading(work: () => void): void {
     if (!this.#isReady) return work();
-    void this.tell('reloading');
+    void this.notify('reloading');
     work();
-    void this.tell('ready');
+    void this.notify('ready');
   }
 
   /**
-   * Tells one state; after `reloading`, `ready` must come. Those told before arrive before. Never rejects: a broker that
-   * cannot tell goes on.
+   * Sends a notification, after all earlier ones. `reloading` must be followed by `ready`. Never rejects: the broker
+   * keeps running if systemd cannot be notified.
    */
-  tell(state: SupervisorState): Promise<void> {
-    if (this.#environment.NOTIFY_SOCKET) this.#told = this.#told.then(() => this.#send(assignments(state)));
-    return this.#told;
+  notify(state: SupervisorState): Promise<void> {
+    if (this.#environment.NOTIFY_SOCKET) this.#sent = this.#sent.then(() => this.#send(assignments(state)));
+    return this.#sent;
   }
 
   #send(variables: readonly string[]): Promise<void> {
     return new Promise((resolve) => {
-      const failed = (error: string) => {
-        this.#log.warn({ error }, 'systemd-notify failed: systemd does not know that the broker is ready');
+      const fail = (error: string) => {
+        this.#log.warn({ error }, 'systemd-notify failed: systemd does not know the state of the broker');
         resolve();
       };
-      // It ends when systemd has read the message, so that systemd can still see who has sent it.
+      // systemd-notify exits when systemd has read the message, so that systemd can still identify the sender.
       const child = spawn('systemd-notify', variables, { stdio: 'ignore', env: this.#environment });
-      child.once('error', (error) => failed(describeError(error)));
-      child.once('exit', (code) => (code === 0 ? resolve() : failed(`exit code ${code}`)));
+      child.once('error', (error) => fail(describeError(error)));
+      child.once('exit', (code) => (code === 0 ? resolve() : fail(`exit code ${code}`)));
     });
   }
 }
 
 function assignments(state: SupervisorState): string[] {
   if (state !== 'reloading') return [STATES[state]];
-  // Node's monotonic clock is the one that systemd means, CLOCK_MONOTONIC.
+  // process.hrtime reads the clock that systemd expects, CLOCK_MONOTONIC.
   return [STATES.reloading, `MONOTONIC_USEC=${process.hrtime.bigint() / 1000n}`];
 }

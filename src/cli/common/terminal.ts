@@ -1,4 +1,4 @@
-// What a person sees while a command runs: lines that are drawn over, and numbers that can be read.
+// Output for people: numbers in a readable format, and lines in a terminal that are redrawn in place.
 
 import type { WriteStream } from 'node:tty';
 import { stopBlocking } from '../../connection/standard-stream.js';
@@ -42,15 +42,15 @@ export function formatBytes(bytes: number): string {
   return `${value.toFixed(unit === 0 ? 0 : 1)} ${units[unit]}`;
 }
 
-/** `[#####.....]`, for a share of 0 to 1. */
+/** `[#####.....]`, for a share from 0 to 1. */
 export function formatBar(share: number, width: number): string {
   const filled = Math.round(Math.min(1, Math.max(0, share)) * width);
   return `[${'#'.repeat(filled)}${'.'.repeat(width - filled)}]`;
 }
 
 /**
- * Some lines at the bottom of a terminal that are drawn again and again. Draws nothing elsewhere, and nothing while the
- * terminal has not taken what was written before.
+ * Lines at the bottom of a terminal that are redrawn in place. Draws nothing if the stream is not a terminal, or while
+ * the terminal has not accepted the previous output.
  */
 export class LiveView {
   readonly #stream: NodeJS.WriteStream;
@@ -67,14 +67,14 @@ export class LiveView {
 
   draw(lines: readonly string[]): void {
     if (!this.isLive || this.#stream.writableLength > 0) return;
-    // A terminal that does not know its size says 0.
+    // A terminal that does not know its size reports 0.
     const columns = (this.#stream as WriteStream).columns || 80;
     this.clear();
     this.#stream.write(lines.map((line) => `${line.slice(0, columns - 1)}\n`).join(''));
     this.#drawnLines = lines.length;
   }
 
-  /** Takes the lines away. */
+  /** Removes the lines. */
   clear(): void {
     if (this.#drawnLines === 0) return;
     this.#stream.write(`\u001b[${this.#drawnLines}A\u001b[J`);

@@ -1,48 +1,48 @@
-// The peers of `sluice demo`, each in a process of its own: a fleet of simulated crawlers, or a
-// subscriber that counts. They talk to the broker over its socket, as real ones do.
+// The two peer processes of `sluice demo`: a fleet of simulated crawlers, and a subscriber that counts messages. They
+// connect to the broker's socket like real peers.
 
 import { SluiceClient } from '../../client/sluice-client.js';
 import { Traffic } from '../../traffic/traffic.js';
 import { exitWithParent, receiveFromParent, sendToParent } from '../common/parent-process.js';
 
-/** What the demo tells a process of peers first. */
+/** The first message from the demo to a peer process. */
 export interface PeerSettings {
   role: 'fleet' | 'subscriber';
   socketPath: string;
   crawlers: number;
-  /** Messages a second of the whole fleet; 0: as many as the broker takes. */
+  /** Messages per second of the whole fleet; 0: as fast as possible. */
   rate: number;
-  /** One message in this many is broken on purpose. */
+  /** One in this many messages is deliberately invalid; 0: none. */
   brokenEvery: number;
 }
 
-/** What a peer tells the demo, several times a second. */
+/** Sent by the subscriber to the demo several times per second. */
 export interface PeerReport {
   messages: number;
 }
 
 const TICK = 20;
 const REPORT_INTERVAL = 100;
-/** A crawler sends at most so many messages at a time; at full speed, from a block that is made once. */
+/** Maximum number of messages that a crawler sends at a time. At full speed, it repeats one block of this size. */
 const BLOCK = 2000;
-/** An impossible count: the schema takes it, the business rule does not. */
+/** An impossible count: valid by the schema, but not by the business rule. */
 const BROKEN = { stage: 'fetching', entityType: 'issue', processed: -1 };
 
-/** Sends until it is told to stop: then what it has sent is confirmed before it leaves. */
+/** Sends until it receives `stop`, then waits until all messages are confirmed, and exits. */
 async function runFleet(settings: PeerSettings): Promise<void> {
   const { crawlers, rate, socketPath } = settings;
-  const told = receiveFromParent<'stop'>();
+  const stopped = receiveFromParent<'stop'>();
   const clients: SluiceClient[] = [];
   for (let number = 1; number <= crawlers; number++) {
     const hello = { role: 'crawler', crawlerId: `crawler-${number}` } as const;
     const client = await new SluiceClient({ socketPath, hello, reconnect: false }).connect();
     clients.push(client);
     const traffic = new Traffic({ seed: number, crawler: `crawler-${number}` });
-    // It ends with the connection, which ends with the demo.
+    // Rejects when the connection closes, at the end of the demo.
     if (rate === 0) sendBlocks(client, traffic, settings).catch(() => {});
     else sendPaced(client, traffic, settings);
   }
-  await told;
+  await stopped;
   await Promise.all(clients.map((client) => client.close()));
   process.exit();
 }

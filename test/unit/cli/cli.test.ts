@@ -161,7 +161,7 @@ describe('sluice schemas', () => {
     const listed = await run(['schemas', '--schemas', join(packageRoot, 'test/support/custom-schemas.mjs')]);
     expect(listed.code).toBe(0);
     expect(listed.stdout).toMatch(/^job_progress +crawler +compiled$/m);
-    expect(listed.stdout).toMatch(/^job_assignment +app +none +parsed always/m);
+    expect(listed.stdout).toMatch(/^job_assignment +app +none +always parsed/m);
     expect(listed.stdout).toMatch(/^page_fetched +crawler +none +its rule is a function$/m);
   });
 });

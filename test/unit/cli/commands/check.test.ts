@@ -67,7 +67,7 @@ describe('sluice check', () => {
     expect(run.stderr).toBe('');
   });
 
-  test('--quiet prints nothing: the exit code tells', async () => {
+  test('--quiet prints nothing and only sets the exit code', async () => {
     const run = await check('--quiet', fileOf(BAD));
     expect(run.code).toBe(1);
     expect(run.stdout + run.stderr).toBe('');

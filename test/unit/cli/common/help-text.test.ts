@@ -41,6 +41,6 @@ test('the help of every command has examples that its own flags allow, and the e
     expect(own.length, name).toBeGreaterThan(0);
     for (const flag of own.join(' ').match(/(?<=\s)--[a-z][a-z-]+/g) ?? [])
       expect(options, name).toContain(`${flag} `);
-    expect(text).toContain('Exit codes: 0 fine, 1 ');
+    expect(text).toContain('Exit codes: 0 success, 1 ');
   }
 });

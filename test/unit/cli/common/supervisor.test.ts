@@ -50,9 +50,9 @@ test.skipIf(missing.length > 0)(
   async () => {
     const { reader, path } = await startReader();
     const supervisor = new Supervisor(silent, { ...process.env, NOTIFY_SOCKET: path });
-    void supervisor.tell('ready');
-    void supervisor.tell('reloading');
-    await supervisor.tell('ready');
+    void supervisor.notify('ready');
+    void supervisor.notify('reloading');
+    await supervisor.notify('ready');
     expect(told(reader)).toEqual([
       'READY=1',
       expect.stringMatching(/^RELOADING=1 MONOTONIC_USEC=\d+$/),
@@ -77,8 +77,8 @@ test('without NOTIFY_SOCKET nothing is started', async () => {
   const lines: string[] = [];
   const log = pino({ level: 'warn' }, { write: (line: string) => lines.push(line) });
   // What was started here would fail, and be logged.
-  await new Supervisor(log, { PATH: '/nowhere' }).tell('ready');
+  await new Supervisor(log, { PATH: '/nowhere' }).notify('ready');
   expect(lines).toEqual([]);
-  await new Supervisor(log, { PATH: '/nowhere', NOTIFY_SOCKET: '/nowhere/notify' }).tell('ready');
+  await new Supervisor(log, { PATH: '/nowhere', NOTIFY_SOCKET: '/nowhere/notify' }).notify('ready');
   expect(lines).toEqual([expect.stringContaining('systemd-notify failed')]);
 });
