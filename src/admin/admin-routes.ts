@@ -1,4 +1,4 @@
-// Which path gives what. Everything is read-only, and a GET.
+// The routes of the admin server. All are GET and read-only.
 
 import type { ServerResponse } from 'node:http';
 import type { AdminSource } from './admin-source.js';
@@ -14,13 +14,13 @@ import { json, type Reply } from './reply.js';
 import type { Sample, Sampler } from './sampler.js';
 import type { ConnectionList, ConnectionRow, Snapshot, SortColumn } from './snapshot.js';
 
-/** Gives the reply, or `undefined` when it writes the response itself. */
+/** Returns the reply, or `undefined` if it writes the response itself. */
 export type Route = (query: URLSearchParams, response: ServerResponse) => Reply | undefined | Promise<Reply>;
 
-/** Rows of `/api/connections` where no `limit` is asked for, and the most that can be. */
+/** Default and maximum of `limit` in `/api/connections`, in rows. */
 const DEFAULT_LIMIT = 500;
 const MAX_LIMIT = 10_000;
-/** Rows of an event: the busiest ones. */
+/** Rows of an event: the busiest connections. */
 const EVENT_ROWS = 200;
 
 export class AdminRoutes {
@@ -29,7 +29,7 @@ export class AdminRoutes {
   readonly #rejections: RejectionLog;
   readonly #exporter: MetricsExporter;
   readonly #events = new EventStream(() => this.#snapshot());
-  /** Made once: they are the same as long as the broker runs, and large. */
+  /** Cached: these replies are large and do not change while the broker runs. */
   #schemaReply: Reply | undefined;
   #asyncApiReply: Reply | undefined;
   readonly #table: Readonly<Record<string, Route>> = {
@@ -41,7 +41,7 @@ export class AdminRoutes {
     '/api/connections': (query) => this.#connections(query),
     '/api/schemas': () => this.#schemas(),
     '/asyncapi.json': () => this.#asyncApi(),
-    '/events': (_, response) => this.#listen(response),
+    '/events': (_, response) => this.#streamEvents(response),
   };
 
   constructor(source: AdminSource, sampler: Sampler, rejections: RejectionLog) {
@@ -55,7 +55,7 @@ export class AdminRoutes {
     return Object.hasOwn(this.#table, path) ? this.#table[path] : undefined;
   }
 
-  /** Ends the streams of events. */
+  /** Ends all event streams. */
   close(): void {
     this.#events.close();
   }
@@ -76,13 +76,13 @@ export class AdminRoutes {
     if (!Number.isInteger(limit) || limit < 1 || limit > MAX_LIMIT) {
       return json(400, { error: `limit: must be 1 to ${MAX_LIMIT}` });
     }
-    if (!isSortColumn(sort)) return json(400, { error: 'sort: there is no such column' });
-    return this.#sampled(({ rows }) => listOf(rows, sort, limit));
+    if (!isSortColumn(sort)) return json(400, { error: 'sort: unknown column' });
+    return this.#sampled(({ rows }) => connectionList(rows, sort, limit));
   }
 
   #schemas(): Reply {
     const registry = this.#source.registry();
-    if (registry === undefined) return starting();
+    if (registry === undefined) return startingReply();
     this.#schemaReply ??= json(200, schemaEntries(registry));
     return this.#schemaReply;
   }
@@ -90,18 +90,18 @@ export class AdminRoutes {
   #asyncApi(): Reply {
     const registry = this.#source.registry();
     const { address, version } = this.#source.status();
-    if (registry === undefined) return starting();
+    if (registry === undefined) return startingReply();
     this.#asyncApiReply ??= json(200, asyncApiDocument(registry, address, version));
     return this.#asyncApiReply;
   }
 
-  #listen(response: ServerResponse): Reply | undefined {
+  #streamEvents(response: ServerResponse): Reply | undefined {
     return this.#events.add(response) ? undefined : json(503, { error: 'too many listeners' });
   }
 
-  #sampled(part: (sample: Sample) => unknown): Reply {
+  #sampled(select: (sample: Sample) => unknown): Reply {
     const sample = this.#sampler.sample();
-    return sample === undefined ? starting() : json(200, part(sample));
+    return sample === undefined ? startingReply() : json(200, select(sample));
   }
 
   #snapshot(): Snapshot | undefined {
@@ -109,17 +109,17 @@ export class AdminRoutes {
     return (
       sample && {
         stats: sample.stats,
-        connections: listOf(sample.rows, 'rateIn', EVENT_ROWS),
+        connections: connectionList(sample.rows, 'rateIn', EVENT_ROWS),
         rejections: this.#rejections.latest,
       }
     );
   }
 }
 
-function listOf(rows: readonly ConnectionRow[], sort: SortColumn, limit: number): ConnectionList {
+function connectionList(rows: readonly ConnectionRow[], sort: SortColumn, limit: number): ConnectionList {
   return { total: rows.length, rows: sortRows(rows, sort).slice(0, limit) };
 }
 
-function starting(): Reply {
+function startingReply(): Reply {
   return json(503, { error: 'the broker is starting' });
 }

@@ -1,5 +1,5 @@
-// The broker's window for people and monitoring: HTTP on the loopback interface or on a Unix socket, read-only. Never
-// shows anything of a message but its type, its size and the code of its rejection.
+// The read-only HTTP server for people and monitoring, on the loopback interface or a Unix socket. Of a message, it
+// shows only the type, the size, and the code and field paths of its rejection.
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -14,22 +14,22 @@ import { RejectionLog } from './rejection-log.js';
 import { json, type Reply } from './reply.js';
 import { Sampler } from './sampler.js';
 
-/** Connections at a time: a few browsers, scrapers and terminals. */
+/** Maximum number of connections: a few browsers, scrapers and terminals. */
 const MAX_CONNECTIONS = 128;
 const BACKLOG = 64;
-/** Requests of one connection, after which it is closed: more could be sent at once than their answers have room for. */
+/** Requests after which a connection is closed: bounds the memory for replies to pipelined requests. */
 const MAX_REQUESTS = 100;
 
 export interface RequestLimits {
-  /** Milliseconds that a client may take to send its request. */
+  /** ms that a client has to send its request. */
   readonly requestTimeout: number;
-  /** Interval at which Node closes the connections that took longer, in ms. */
+  /** Interval at which Node closes connections that exceeded it, in ms. */
   readonly connectionsCheckingInterval: number;
 }
 
 export const REQUEST_LIMITS: RequestLimits = { requestTimeout: 10_000, connectionsCheckingInterval: 1000 };
 
-/** On every reply: nothing here is for another site, a frame or a cache. */
+/** Sent with every reply: forbids use by other sites, in frames and in caches. */
 const SAFE_HEADERS = {
   'cache-control': 'no-store',
   'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
@@ -48,7 +48,7 @@ export class AdminServer {
   #removeSocketFile: () => void = () => {};
 
   /**
-   * @param address as `admin` has it: `host:port`, `:port` or a path
+   * @param address as in the option `admin`: `host:port`, `:port` or a path
    * @throws SluiceError `INVALID_OPTION`
    */
   constructor(source: AdminSource, address: string, limits: RequestLimits = REQUEST_LIMITS) {
@@ -64,7 +64,7 @@ export class AdminServer {
     this.#server.maxRequestsPerSocket = MAX_REQUESTS;
   }
 
-  /** Where it listens: a path, or `host:port`; `undefined` when it does not. */
+  /** The address that it listens on, a path or `host:port`; `undefined` if it does not listen. */
   get address(): string | undefined {
     return this.#bound && formatAdminAddress(this.#bound);
   }
@@ -75,11 +75,11 @@ export class AdminServer {
    */
   async start(): Promise<void> {
     this.#bound = await this.#listen();
-    // Connections that cannot be accepted, for want of file descriptors: those that are there go on.
+    // Ignores failed accepts, for lack of file descriptors: existing connections continue.
     this.#server.on('error', () => {});
   }
 
-  /** Ends all connections, and listens no more. */
+  /** Closes all connections and stops listening. */
   async stop(): Promise<void> {
     this.#bound = undefined;
     this.#sampler.stop();
@@ -91,7 +91,7 @@ export class AdminServer {
     await closed;
   }
 
-  /** Keeps a rejected message's code and place, for the page. */
+  /** Records a rejected message's code and position, for the dashboard. */
   recordRejection(rejection: RejectedMessage<Peer>): void {
     this.#rejections.add(rejection);
   }
@@ -122,31 +122,31 @@ export class AdminServer {
       const reply = await this.#reply(request, response);
       if (reply !== undefined) send(request, response, reply);
     } catch {
-      // What went wrong is not for whoever asked.
+      // The error is not shown to the client.
       if (response.headersSent) response.destroy();
-      else send(request, response, json(500, { error: 'the figures cannot be told' }));
+      else send(request, response, json(500, { error: 'failed to collect metrics' }));
     }
   }
 
   async #reply(request: IncomingMessage, response: ServerResponse): Promise<Reply | undefined> {
-    if (!this.#isMeantForUs(request)) return json(403, { error: 'the Host of the request is not allowed' });
-    // Only the path and the query count; the base is there for the parser.
+    if (!this.#isHostAllowed(request)) return json(403, { error: 'the Host header is not allowed' });
+    // Only the path and the query matter; the parser needs a base.
     const { url = '/' } = request;
     const target = URL.canParse(url, 'http://admin') ? new URL(url, 'http://admin') : undefined;
     const route = target && this.#routes.find(target.pathname);
-    if (target === undefined || route === undefined) return json(404, { error: 'there is nothing here' });
+    if (target === undefined || route === undefined) return json(404, { error: 'not found' });
     if (request.method !== 'GET' && request.method !== 'HEAD') {
       response.setHeader('allow', 'GET, HEAD');
-      return json(405, { error: 'only GET' });
+      return json(405, { error: 'method not allowed' });
     }
     return route(target.searchParams, response);
   }
 
   /**
-   * A page of another site can make a name of its own point to this machine, and then read what is here: on the
-   * loopback interface, only names of the loopback interface count.
+   * Protects against DNS rebinding: a page of another site could point its own host name at this machine and read the
+   * replies. On the loopback interface, only names of the loopback interface are allowed.
    */
-  #isMeantForUs({ headers: { host = '' } }: IncomingMessage): boolean {
+  #isHostAllowed({ headers: { host = '' } }: IncomingMessage): boolean {
     if ('path' in this.#address || !isLoopback(this.#address.host)) return true;
     return isLoopback(host.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1'));
   }

@@ -1,4 +1,4 @@
-// The broker as the admin server sees it: what can be asked, and nothing that can be changed.
+// The broker as the admin server sees it: read-only.
 
 import type { ResolvedOptions } from '../config/config.js';
 import type { ConnectionPool } from '../connection/connection-pool.js';
@@ -10,7 +10,7 @@ export interface AdminSource {
   readonly options: ResolvedOptions;
   readonly pool: ConnectionPool;
   status(): ServerStatus;
-  /** `undefined` until the stages are there. */
+  /** `undefined` until the stages exist. */
   metrics(): ServerMetrics | undefined;
   /** The message types; `undefined` until the schema module is loaded. */
   registry(): MessageRegistry | undefined;

@@ -1,5 +1,5 @@
-// The protocol as an AsyncAPI 3 document: what crawlers, applications and the broker say to each other, and which way
-// each message goes. Made from the registry, so a schema module's types are in it.
+// The protocol as an AsyncAPI 3 document: the messages between crawlers, applications and the broker, and their
+// directions. Generated from the registry, so it includes a schema module's types.
 
 import type { MessageDirection, MessageRegistry, MessageType } from '../messages/message-registry.js';
 import { PROTOCOL_VERSION } from '../messages/messages.js';
@@ -9,41 +9,44 @@ interface ChannelPlan {
   readonly name: string;
   readonly title: string;
   readonly directions: MessageDirection;
-  /** What the broker does with the channel's messages: operation by name, with its summary. */
+  /** The broker's operations on the channel's messages by name, each with a summary. */
   readonly operations: Readonly<Record<string, readonly [action: 'send' | 'receive', summary: string]>>;
 }
 
-/** All of them share one socket: a channel is a direction in which messages travel. */
+/** All channels share one socket: a channel is a direction of messages. */
 const CHANNELS: readonly ChannelPlan[] = [
   {
     name: 'crawlerMessages',
-    title: 'What crawlers report',
+    title: 'Messages from crawlers',
     directions: 'crawler',
     operations: {
-      receiveFromCrawlers: ['receive', 'Checks each message, and answers those that it rejects'],
-      forwardToSubscribers: ['send', 'Forwards the bytes of valid messages to those who have subscribed'],
+      receiveFromCrawlers: ['receive', 'Validates each message, and replies to rejected ones'],
+      forwardToSubscribers: ['send', 'Forwards the original bytes of valid messages to subscribers'],
     },
   },
   {
     name: 'applicationMessages',
-    title: 'What applications tell crawlers',
+    title: 'Messages from applications to crawlers',
     directions: 'app',
     operations: {
-      receiveFromApplications: ['receive', 'Checks each message, and finds the crawlers that it is for'],
-      forwardToCrawlers: ['send', 'Forwards the bytes of valid messages to those crawlers'],
+      receiveFromApplications: [
+        'receive',
+        'Validates each message, and finds the crawlers that it is addressed to',
+      ],
+      forwardToCrawlers: ['send', 'Forwards the original bytes of valid messages to those crawlers'],
     },
   },
   {
     name: 'control',
-    title: 'What peers tell the broker',
+    title: 'Control messages from peers',
     directions: 'control',
-    operations: { receiveControl: ['receive', 'Acts on the message'] },
+    operations: { receiveControl: ['receive', 'Executes the message'] },
   },
   {
     name: 'replies',
-    title: 'What the broker tells peers',
+    title: 'Replies from the broker',
     directions: 'broker',
-    operations: { sendReplies: ['send', 'Answers control messages, and rejected ones'] },
+    operations: { sendReplies: ['send', 'Replies to control messages and to rejected messages'] },
   },
 ];
 
@@ -60,7 +63,7 @@ export function asyncApiDocument(
     info: {
       title: 'Sluice',
       version,
-      description: 'One JSON object a line, in UTF-8, over a stream socket.',
+      description: 'One JSON object per line, in UTF-8, over a stream socket.',
       license: { name: 'MIT' },
     },
     defaultContentType: 'application/json',
@@ -97,25 +100,27 @@ function operationsOf({ name, operations }: ChannelPlan): [string, JsonSchema][]
 }
 
 function messageOf(type: MessageType): JsonSchema {
-  // Draft 7 is what AsyncAPI's own schemas extend. The name of the draft has no place inside the document.
+  // AsyncAPI's own schemas extend draft 7. `$schema` is not allowed inside the document.
   const { $schema: _, ...payload } = jsonSchemaOf(type, 'draft-7');
-  const place = `${messagePointer(type.name)}/payload`;
-  return { name: type.name, contentType: 'application/json', payload: moved(payload, place) };
+  const pointer = `${messagePointer(type.name)}/payload`;
+  return { name: type.name, contentType: 'application/json', payload: rebaseRefs(payload, pointer) };
 }
 
-/** A schema that refers to itself, as it has to be where its root is not the root of the document. */
-function moved(schema: unknown, place: string): unknown {
-  if (Array.isArray(schema)) return schema.map((part) => moved(part, place));
+/** Rewrites a schema's references to itself for its position in the document. */
+function rebaseRefs(schema: unknown, pointer: string): unknown {
+  if (Array.isArray(schema)) return schema.map((part) => rebaseRefs(part, pointer));
   if (typeof schema !== 'object' || schema === null) return schema;
   return Object.fromEntries(
     Object.entries(schema).map(([key, value]) => [
       key,
-      key === '$ref' && typeof value === 'string' ? value.replace(/^#/, () => place) : moved(value, place),
+      key === '$ref' && typeof value === 'string'
+        ? value.replace(/^#/, () => pointer)
+        : rebaseRefs(value, pointer),
     ]),
   );
 }
 
-/** Where a message is in the document: a JSON pointer in a URI. A schema module may name its types as it likes. */
+/** The position of a message in the document, as a JSON pointer in a URI. Type names may contain any characters. */
 function messagePointer(name: string): string {
   return `#/components/messages/${encodeURIComponent(name.replaceAll('~', '~0').replaceAll('/', '~1'))}`;
 }

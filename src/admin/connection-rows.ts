@@ -1,11 +1,11 @@
-// One connection as a row: who it is, how it does, how much it sends and takes.
+// One connection as a row: identity, health and traffic.
 
 import type { ResolvedOptions } from '../config/config.js';
 import { type HealthIssue, statusOf } from '../connection/health-monitor.js';
 import type { SocketConnection } from '../connection/socket-connection.js';
 import type { ConnectionRow, SortColumn } from './snapshot.js';
 
-/** What the rates of a connection are made from. */
+/** Counters from which the rates of a connection are computed. */
 export interface Traffic {
   readonly received: number;
   readonly sent: number;
@@ -14,16 +14,16 @@ export interface Traffic {
 interface RowContext {
   /** Monotonic time in ms. */
   readonly now: number;
-  /** ms since `before`. */
+  /** ms since `previous`. */
   readonly interval: number;
-  readonly before: Traffic | undefined;
+  readonly previous: Traffic | undefined;
   readonly issues: readonly HealthIssue[];
   readonly options: ResolvedOptions;
 }
 
-/** A peer that has not finished one write for so long does not keep up, in ms. */
+/** A peer is slow if a write to it has been pending for longer than this, in ms, */
 const SLOW_WRITE = 1000;
-/** Nor does one that is this share of `maxPendingBytes` behind. */
+/** or if it is behind by more than this share of `maxPendingBytes`. */
 const SLOW_SHARE = 0.5;
 
 export function trafficOf({ statistics }: SocketConnection): Traffic {
@@ -35,10 +35,10 @@ export function isSlow({ outbox }: SocketConnection, now: number, maxPendingByte
 }
 
 export function rowOf(connection: SocketConnection, context: RowContext): ConnectionRow {
-  const { now, interval, before, issues, options } = context;
+  const { now, interval, previous, issues, options } = context;
   const { statistics, lastHeartbeatAt } = connection;
-  const rate = (count: number, earlier: number | undefined) =>
-    earlier === undefined ? 0 : ((count - earlier) / interval) * 1000;
+  const rate = (count: number, previousCount: number | undefined) =>
+    previousCount === undefined ? 0 : ((count - previousCount) / interval) * 1000;
   return {
     id: connection.id,
     role: connection.role,
@@ -48,8 +48,8 @@ export function rowOf(connection: SocketConnection, context: RowContext): Connec
     uptime: statistics.uptime,
     idleFor: Math.max(0, now - connection.lastActivityAt),
     heartbeatAge: lastHeartbeatAt === undefined ? null : Math.max(0, now - lastHeartbeatAt),
-    rateIn: rate(statistics.messagesReceived, before?.received),
-    rateOut: rate(statistics.messagesSent, before?.sent),
+    rateIn: rate(statistics.messagesReceived, previous?.received),
+    rateOut: rate(statistics.messagesSent, previous?.sent),
     messagesReceived: statistics.messagesReceived,
     messagesRejected: statistics.messagesRejected,
     messagesSent: statistics.messagesSent,
@@ -96,7 +96,7 @@ export function isSortColumn(name: string): name is SortColumn {
   return Object.hasOwn(COLUMNS, name);
 }
 
-/** Sorted: numbers from the largest down, text from A on, and what is not known at the end. */
+/** Returns the rows sorted: numbers descending, text ascending, unknown values last. */
 export function sortRows(rows: readonly ConnectionRow[], column: SortColumn): ConnectionRow[] {
   return [...rows].sort((a, b) => compare(a[column], b[column]) || compare(a.id, b.id));
 }

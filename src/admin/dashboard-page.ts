@@ -1,18 +1,18 @@
-// The page at `/`: put together from the files of dashboard/ and uPlot into one document that loads nothing else. Its
-// Content-Security-Policy names the hashes of its own style and script, so that nothing else can run in it.
+// The page at `/`: the files of dashboard/ and uPlot, combined into one document that loads nothing else. Its
+// Content-Security-Policy has the hashes of its style and script, so that nothing else can run in it.
 
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import type { Reply } from './reply.js';
 
-/** Modules of the page, each after those that it imports. */
+/** Modules of the page; each comes after the modules that it imports. */
 const SCRIPTS = ['formats.js', 'charts.js', 'bars.js', 'connection-table.js', 'rejections.js', 'page.js'];
 const STYLES = ['page.css', 'table.css'];
 
 let page: Reply | undefined;
 
-/** The page. Read once. */
+/** Returns the page, which is built once. */
 export function dashboardPage(): Reply {
   page ??= build();
   return page;
@@ -45,7 +45,7 @@ function build(): Reply {
   };
 }
 
-/** The modules of the page share one scope when they are put together: what they import is there already. */
+/** Removes imports and exports: the combined modules share one scope. */
 function withoutModuleSyntax(source: string): string {
   return source.replace(/^import [^;]{0,1000};\n/gm, '').replace(/^export /gm, '');
 }

@@ -1,25 +1,25 @@
-// `/events`: a snapshot a second for each that listens (server-sent events). While nobody does, nothing is measured.
+// `/events`: one snapshot per second for each listener (server-sent events). Nothing is measured without listeners.
 
 import type { ServerResponse } from 'node:http';
 
 /** ms between two events. */
 const INTERVAL = 1000;
-/** Listeners at a time. */
+/** Maximum number of listeners. */
 const MAX_LISTENERS = 32;
-/** A listener that is so far behind, in bytes, misses events until it has caught up. */
-const MAX_BEHIND = 1024 * 1024;
+/** A listener with more unsent bytes than this misses events until it has caught up. */
+const MAX_UNSENT = 1024 * 1024;
 
 export class EventStream {
   readonly #snapshot: () => unknown;
   readonly #listeners = new Set<ServerResponse>();
   #timer: NodeJS.Timeout | undefined;
 
-  /** @param snapshot what to send; `undefined`: nothing yet */
+  /** @param snapshot returns the data to send, or `undefined` if there is none yet */
   constructor(snapshot: () => unknown) {
     this.#snapshot = snapshot;
   }
 
-  /** Starts a stream. False when there are too many. */
+  /** Starts a stream. @returns false if there are too many */
   add(response: ServerResponse): boolean {
     if (this.#listeners.size >= MAX_LISTENERS) return false;
     response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' });
@@ -47,7 +47,7 @@ export class EventStream {
     const snapshot = this.#snapshot();
     if (snapshot === undefined) return;
     const event = `data: ${JSON.stringify(snapshot)}\n\n`;
-    for (const response of listeners) if (response.writableLength <= MAX_BEHIND) response.write(event);
+    for (const response of listeners) if (response.writableLength <= MAX_UNSENT) response.write(event);
   }
 
   #remove(response: ServerResponse): void {

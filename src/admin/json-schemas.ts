@@ -1,5 +1,5 @@
-// The messages as JSON Schema, from the zod schemas that check them. The business rules compare values, which JSON
-// Schema cannot say: a message that fits here may still be rejected for one.
+// The messages as JSON Schema, converted from the zod schemas that validate them. The business rules compare values,
+// which JSON Schema cannot express: a message that matches its JSON Schema may still violate a rule.
 
 import * as z from 'zod';
 import type { MessageRegistry, MessageType } from '../messages/message-registry.js';
@@ -8,19 +8,19 @@ export type JsonSchema = Readonly<Record<string, unknown>>;
 
 /** One message type, as `/api/schemas` lists it. */
 export interface SchemaEntry {
-  /** Who sends it. */
+  /** The sender of the type. */
   readonly direction: MessageType['direction'];
   readonly schema: JsonSchema;
 }
 
-/** Every type that goes over the wire. */
+/** All message types that are sent over the wire. */
 export function wireTypes(registry: MessageRegistry): MessageType[] {
   return registry.types.filter(({ index }) => index > 0);
 }
 
 /**
- * A type's schema, as it is written on the wire: what has a default may be left out. What JSON Schema cannot say is
- * left open.
+ * A type's schema, as sent over the wire: fields with a default are optional. Constraints that JSON Schema cannot
+ * express are omitted.
  */
 export function jsonSchemaOf({ schema }: MessageType, target: 'draft-2020-12' | 'draft-7'): JsonSchema {
   return z.toJSONSchema(schema, { target, io: 'input', unrepresentable: 'any' });

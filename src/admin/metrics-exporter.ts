@@ -1,6 +1,6 @@
-// `/metrics`: the broker's figures in the form that Prometheus reads. They are collected from the statistics of the
-// stages when somebody asks; nothing is counted twice, and no message pays for it. Counters are of the whole broker,
-// so they do not go back when a connection goes.
+// `/metrics`: the broker's metrics in Prometheus text format. They are collected from the statistics of the stages on
+// request: nothing is counted twice, and there is no cost per message. Counters cover the whole broker, so they do not
+// decrease when a connection closes.
 
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
 import type { LatencyCounts } from '../connection/latency-histogram.js';
@@ -11,124 +11,124 @@ import type { AdminSource } from './admin-source.js';
 import { isSlow } from './connection-rows.js';
 import { patternsOf } from './sampler.js';
 
-/** One value, or one for each value of the label. */
-type Figure = number | Readonly<Record<string, number>>;
+/** One value, or one per value of the label. */
+type MetricValue = number | Readonly<Record<string, number>>;
 
 interface MetricEntry {
   readonly name: string;
   readonly help: string;
-  /** What the keys of the figure are; none: the figure is a number. Never anything that a peer can make up. */
+  /** The label that the keys of the value belong to, if it is not a number. Peers must not be able to invent keys. */
   readonly label?: 'type' | 'code' | 'policy' | 'kind';
-  readonly figure: (metrics: ServerMetrics, registry: MessageRegistry) => Figure;
+  readonly collect: (metrics: ServerMetrics, registry: MessageRegistry) => MetricValue;
 }
 
-/** Those that have not come yet are there from the start: a rate sees the first one, too. */
-const NO_REJECTIONS = Object.fromEntries(Object.keys(WIRE_ERRORS).map((code) => [code, 0]));
+/** All codes are exported from the start, so that a rate includes the first rejection. */
+const ZERO_REJECTIONS = Object.fromEntries(Object.keys(WIRE_ERRORS).map((code) => [code, 0]));
 
 const COUNTERS: readonly MetricEntry[] = [
   {
     name: 'sluice_messages_received_total',
-    help: 'Messages found valid, by type',
+    help: 'Valid messages, by type',
     label: 'type',
-    figure: ({ protocol }, registry) => ({ ...noMessages(registry), ...protocol.accepted }),
+    collect: ({ protocol }, registry) => ({ ...zeroByType(registry), ...protocol.accepted }),
   },
   {
     name: 'sluice_messages_rejected_total',
-    help: 'Messages rejected, by error code',
+    help: 'Rejected messages, by error code',
     label: 'code',
-    figure: ({ protocol }) => ({ ...NO_REJECTIONS, ...protocol.rejected }),
+    collect: ({ protocol }) => ({ ...ZERO_REJECTIONS, ...protocol.rejected }),
   },
   {
     name: 'sluice_messages_delivered_total',
-    help: "Messages that peers have taken, the broker's own among them",
-    figure: ({ totals }) => totals.messagesSent,
+    help: "Messages delivered to peers, including the broker's own",
+    collect: ({ totals }) => totals.messagesSent,
   },
   {
     name: 'sluice_messages_dropped_total',
-    help: 'Messages not delivered, by overflow policy; closed: their peer had gone',
+    help: 'Messages not delivered, by overflow policy; closed: the peer had disconnected',
     label: 'policy',
-    figure: ({ totals }) => totals.dropped,
+    collect: ({ totals }) => totals.dropped,
   },
   {
     name: 'sluice_messages_undeliverable_total',
-    help: 'Messages of applications that no crawler could take',
-    figure: ({ protocol }) => protocol.undeliverable,
+    help: 'Messages of applications that no crawler could receive',
+    collect: ({ protocol }) => protocol.undeliverable,
   },
   {
     name: 'sluice_heartbeats_dropped_total',
-    help: 'Heartbeats that came faster than minHeartbeatInterval',
-    figure: ({ protocol }) => protocol.heartbeatsDropped,
+    help: 'Heartbeats that arrived faster than minHeartbeatInterval',
+    collect: ({ protocol }) => protocol.heartbeatsDropped,
   },
   {
     name: 'sluice_received_bytes_total',
-    help: 'Bytes of whole messages received',
-    figure: ({ totals }) => totals.bytesReceived,
+    help: 'Bytes of complete messages received',
+    collect: ({ totals }) => totals.bytesReceived,
   },
   {
     name: 'sluice_sent_bytes_total',
-    help: 'Bytes that peers have taken',
-    figure: ({ totals }) => totals.bytesSent,
+    help: 'Bytes delivered to peers',
+    collect: ({ totals }) => totals.bytesSent,
   },
   {
     name: 'sluice_connections_opened_total',
-    help: 'Connections that were let in',
-    figure: ({ connections }) => connections.added,
+    help: 'Accepted connections',
+    collect: ({ connections }) => connections.added,
   },
   {
     name: 'sluice_connections_rejected_total',
-    help: 'Connections that found maxConnections reached',
-    figure: ({ connections }) => connections.rejected,
+    help: 'Connections rejected because maxConnections was reached',
+    collect: ({ connections }) => connections.rejected,
   },
   {
     name: 'sluice_pattern_matches_total',
-    help: 'Accepted messages: hit, a pattern has matched; miss, they were parsed',
+    help: 'Accepted messages: hit, matched by a pattern; miss, parsed',
     label: 'kind',
-    figure: (metrics) => {
+    collect: (metrics) => {
       const { hits, misses } = patternsOf(metrics);
       return { hit: hits, miss: misses };
     },
   },
   {
     name: 'sluice_pattern_layouts_total',
-    help: 'Layouts of messages that workers have learned, and dropped as unused',
+    help: 'Message layouts that workers have learned, and dropped as unused',
     label: 'kind',
-    figure: ({ protocol }) => ({ learned: protocol.layoutsLearned, dropped: protocol.layoutsDropped }),
+    collect: ({ protocol }) => ({ learned: protocol.layoutsLearned, dropped: protocol.layoutsDropped }),
   },
   {
     name: 'sluice_pattern_mismatches_total',
     help: "Messages on which a pattern and the slow path disagree, with patterns 'verify'",
-    figure: ({ protocol }) => protocol.mismatched,
+    collect: ({ protocol }) => protocol.mismatched,
   },
   {
     name: 'sluice_batches_total',
-    help: 'Batches that workers were given',
-    figure: ({ dispatch }) => dispatch.batches,
+    help: 'Batches sent to workers',
+    collect: ({ dispatch }) => dispatch.batches,
   },
   {
     name: 'sluice_batch_retries_total',
-    help: 'Batches that were tried again because their worker had failed',
-    figure: ({ dispatch }) => dispatch.retries,
+    help: 'Batches retried because their worker failed',
+    collect: ({ dispatch }) => dispatch.retries,
   },
   {
     name: 'sluice_worker_busy_seconds_total',
-    help: 'Time that workers have had batches, summed over the workers; its rate by sluice_workers is utilisation',
-    figure: ({ dispatch }) => dispatch.busyTime / 1000,
+    help: 'Time spent on batches, summed over all workers; its rate divided by sluice_workers is the utilization',
+    collect: ({ dispatch }) => dispatch.busyTime / 1000,
   },
   {
     name: 'sluice_worker_restarts_total',
-    help: 'How often all workers were started anew',
-    figure: ({ dispatch }) => dispatch.workerRestarts,
+    help: 'Number of times that all workers were restarted',
+    collect: ({ dispatch }) => dispatch.workerRestarts,
   },
   {
     name: 'sluice_reading_pauses_total',
-    help: 'How often reading was stopped for backpressure: of all connections, or of one alone',
+    help: 'Number of times that backpressure paused reading: from all connections, or from one',
     label: 'kind',
-    figure: ({ flow }) => ({ all: flow.pauses, one: flow.connectionPauses }),
+    collect: ({ flow }) => ({ all: flow.pauses, one: flow.connectionPauses }),
   },
   {
     name: 'sluice_log_lines_dropped_total',
-    help: 'Lines of the log that were dropped: nobody read it, or it could not be written',
-    figure: ({ log }) => log.linesDropped,
+    help: 'Log lines dropped because the log was not read or could not be written',
+    collect: ({ log }) => log.linesDropped,
   },
 ];
 
@@ -136,49 +136,49 @@ const GAUGES: readonly MetricEntry[] = [
   {
     name: 'sluice_workers',
     help: 'Validation workers that have started',
-    figure: ({ dispatch }) => dispatch.threads,
+    collect: ({ dispatch }) => dispatch.threads,
   },
   {
     name: 'sluice_batches_in_flight',
-    help: 'Batches that workers have',
-    figure: ({ dispatch }) => dispatch.batchesInFlight,
+    help: 'Batches being processed by workers',
+    collect: ({ dispatch }) => dispatch.batchesInFlight,
   },
   {
     name: 'sluice_queued_bytes',
-    help: 'Bytes that wait for a free worker',
-    figure: ({ dispatch }) => dispatch.queuedBytes,
+    help: 'Bytes waiting for a free worker',
+    collect: ({ dispatch }) => dispatch.queuedBytes,
   },
   {
     name: 'sluice_held_bytes',
-    help: 'Bytes of slabs that hold messages not yet delivered',
-    figure: ({ memory }) => memory.heldBytes,
+    help: 'Bytes held for undelivered messages',
+    collect: ({ memory }) => memory.heldBytes,
   },
   {
     name: 'sluice_slab_bytes',
-    help: 'Bytes of shared memory taken from the system',
-    figure: ({ memory }) => memory.allocatedBytes,
+    help: 'Bytes of shared memory allocated',
+    collect: ({ memory }) => memory.allocatedBytes,
   },
   {
     name: 'sluice_reading_paused',
-    help: '1 while nothing is read, for backpressure',
-    figure: ({ flow }) => Number(flow.isPaused),
+    help: '1 while backpressure pauses reading',
+    collect: ({ flow }) => Number(flow.isPaused),
   },
   {
     name: 'sluice_subscriptions',
     help: 'Subscriptions of all connections',
-    figure: ({ protocol }) => protocol.subscriptions,
+    collect: ({ protocol }) => protocol.subscriptions,
   },
 ];
 
 const LATENCY = [
   'sluice_validation_latency_seconds',
-  "From receipt to verdict, by pieces of a connection's stream as they were read",
+  'Time from receipt to verdict, observed per chunk',
 ] as const;
 
 export class MetricsExporter {
   readonly #registry = new Registry();
   readonly #source: AdminSource;
-  /** Each brings one metric up to date. */
+  /** Each function updates one metric. */
   readonly #updates: ((metrics: ServerMetrics, registry: MessageRegistry) => void)[] = [];
 
   constructor(source: AdminSource) {
@@ -193,7 +193,7 @@ export class MetricsExporter {
     return this.#registry.contentType;
   }
 
-  /** All metrics, those of the process too. */
+  /** All metrics, including those of the process. */
   async text(): Promise<string> {
     const metrics = this.#source.metrics();
     const registry = this.#source.registry();
@@ -205,21 +205,21 @@ export class MetricsExporter {
     return texts.join('\n');
   }
 
-  #addCounter({ name, help, label, figure }: MetricEntry): void {
+  #addCounter({ name, help, label, collect }: MetricEntry): void {
     const labelNames = label === undefined ? [] : [label];
     const counter = new Counter({ name, help, labelNames, registers: [this.#registry] });
     this.#updates.push((metrics, registry) => {
       counter.reset();
-      for (const [labels, value] of labelled(label, figure(metrics, registry))) counter.inc(labels, value);
+      for (const [labels, value] of labelled(label, collect(metrics, registry))) counter.inc(labels, value);
     });
   }
 
-  #addGauge({ name, help, figure }: MetricEntry): void {
+  #addGauge({ name, help, collect }: MetricEntry): void {
     const gauge = new Gauge({ name, help, registers: [this.#registry] });
-    this.#updates.push((metrics, registry) => gauge.set(Number(figure(metrics, registry))));
+    this.#updates.push((metrics, registry) => gauge.set(Number(collect(metrics, registry))));
   }
 
-  /** One walk over the connections for the figures that need it. */
+  /** Metrics that need an iteration over all connections, in a single pass. */
   #addConnections(): void {
     const { pool, options } = this.#source;
     const registers = [this.#registry];
@@ -232,7 +232,7 @@ export class MetricsExporter {
     const slow = new Gauge({ name: 'sluice_slow_consumers', help: 'Peers that do not keep up', registers });
     const pending = new Gauge({
       name: 'sluice_pending_bytes',
-      help: 'Bytes that wait for all peers to read',
+      help: 'Bytes waiting for peers to read them',
       registers,
     });
     this.#updates.push(() => {
@@ -250,32 +250,33 @@ export class MetricsExporter {
     const { version } = this.#source.status();
     new Gauge({
       name: 'sluice_build_info',
-      help: 'Which Sluice, on which Node; always 1',
+      help: 'Versions of Sluice and Node; always 1',
       labelNames: ['version', 'node'],
       registers: [this.#registry],
     }).set({ version, node: process.version }, 1);
   }
 }
 
-/** Every type that peers send. */
-function noMessages(registry: MessageRegistry): Record<string, number> {
+/** Zero for every type that peers send. */
+function zeroByType(registry: MessageRegistry): Record<string, number> {
   const types = registry.types.filter(({ index, direction }) => index > 0 && direction !== 'broker');
   return Object.fromEntries(types.map(({ name }) => [name, 0]));
 }
 
 function* labelled(
   label: MetricEntry['label'],
-  figure: Figure,
+  collected: MetricValue,
 ): Generator<[labels: Record<string, string>, value: number]> {
-  if (typeof figure === 'number') yield [{}, figure];
-  else for (const [key, value] of Object.entries(figure)) yield [{ [label ?? '']: key }, value];
+  if (typeof collected === 'number') yield [{}, collected];
+  else for (const [key, value] of Object.entries(collected)) yield [{ [label ?? '']: key }, value];
 }
 
 /**
- * Read through private functions of Node, `process._getActiveHandles` and its neighbour, which have ended a busy
- * process with an assertion in native code. `nodejs_active_resources` counts the same by a documented function.
+ * Metrics that are read through private functions of Node, `process._getActiveHandles` and
+ * `process._getActiveRequests`, which have crashed a busy process with an assertion in native code.
+ * `nodejs_active_resources` counts the same through a documented function.
  */
-const UNSAFE = [
+const UNSAFE_METRICS = [
   'nodejs_active_handles',
   'nodejs_active_handles_total',
   'nodejs_active_requests',
@@ -284,19 +285,19 @@ const UNSAFE = [
 
 let processRegistry: Registry | undefined;
 
-/** prom-client's figures of the process. Made once a process, when first asked for: the observers behind it cannot be taken down again. */
+/** prom-client's process metrics. Created once per process, on first use: their observers cannot be removed. */
 function processMetrics(): Registry {
   if (processRegistry === undefined) {
     processRegistry = new Registry();
     collectDefaultMetrics({ register: processRegistry });
-    for (const name of UNSAFE) processRegistry.removeSingleMetric(name);
+    for (const name of UNSAFE_METRICS) processRegistry.removeSingleMetric(name);
   }
   return processRegistry;
 }
 
 /**
- * Counts of durations in ms, as a metric in seconds. prom-client's own histogram has to be told of each value as it comes;
- * this one is written from counts that the broker has anyway.
+ * Formats counts of durations in ms as a histogram in seconds. prom-client's own histogram would have to observe each
+ * value; this one is written from counts that the broker keeps anyway.
  */
 function histogramText(name: string, help: string, { bounds, counts, sum }: LatencyCounts): string {
   let total = 0;

@@ -1,4 +1,4 @@
-// Whether the broker should be sent traffic, and why not.
+// Whether the broker is ready for traffic, and the reason if it is not.
 
 import type { AdminSource } from './admin-source.js';
 
@@ -10,12 +10,12 @@ export interface Readiness {
     | 'starting'
     | 'draining'
     | 'stopped'
-    | 'no worker lives'
+    | 'no validation workers are running'
     | 'saturated: reading is paused'
     | 'saturated: maxConnections is reached';
 }
 
-/** A pause of reading is how backpressure works; one that lasts so long, in ms, is worth telling. */
+/** Pausing reads is normal backpressure; a pause longer than this, in ms, is reported. */
 const LONG_PAUSE = 1000;
 
 export function readinessOf(source: AdminSource): Readiness {
@@ -29,7 +29,7 @@ function reasonOf(source: AdminSource): Readiness['reason'] {
   if (state !== 'running') return state;
   const metrics = source.metrics();
   if (metrics === undefined) return 'starting';
-  if (metrics.dispatch.threads === 0) return 'no worker lives';
+  if (metrics.dispatch.threads === 0) return 'no validation workers are running';
   if (metrics.flow.pausedFor > LONG_PAUSE) return 'saturated: reading is paused';
   return source.pool.isFull ? 'saturated: maxConnections is reached' : 'running';
 }

@@ -1,5 +1,4 @@
-// The latest rejected messages, for a person who wonders what a crawler does wrong: codes, paths and sizes. Keeps
-// nothing of the messages themselves.
+// The latest rejected messages, for debugging crawlers: codes, paths and sizes, never message content.
 
 import type { Issue } from '../messages/issues.js';
 import type { Peer } from '../protocol/peer.js';
@@ -13,21 +12,21 @@ export interface RejectionRecord {
   readonly crawlerId: string | undefined;
   readonly code: string;
   readonly messageType: string | undefined;
-  /** Line of the connection's stream, counted from 1. */
+  /** Line number in the connection's stream, from 1. */
   readonly line: number;
   readonly bytes: number;
-  /** What is wrong where; paths have keys that schemas name, and `*` for others. */
+  /** Paths and codes of the issues. Paths contain only keys that schemas name, and `*` for others. */
   readonly issues: readonly Pick<Issue, 'path' | 'code'>[];
 }
 
-/** How many are kept. */
+/** Maximum number of records. */
 const CAPACITY = 50;
-/** And how many issues of each. */
+/** Maximum number of issues in a record. */
 const MAX_ISSUES = 5;
 
 export class RejectionLog {
   readonly #records: RejectionRecord[] = [];
-  /** Where the next one goes, when all places are taken. */
+  /** Index of the next record to write; the oldest one once the log is full. */
   #next = 0;
 
   /** The newest first. */

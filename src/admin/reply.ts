@@ -1,4 +1,4 @@
-// What the admin server sends back.
+// Replies of the admin server.
 
 export interface Reply {
   readonly status: number;

@@ -1,5 +1,5 @@
-// Turns the broker's counters into rates: keeps the sample before, of the totals and of each connection, and only
-// while somebody asks. All who ask share the samples, so ten of them cost no more than one.
+// Converts the broker's counters into rates: keeps the previous sample of the totals and of each connection. Samples
+// are taken on request and shared by all clients, so ten of them cost no more than one.
 
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { HealthIssue } from '../connection/health-monitor.js';
@@ -11,11 +11,11 @@ import { rowOf, type Traffic, trafficOf } from './connection-rows.js';
 import { readinessOf } from './readiness.js';
 import type { BrokerStats, ConnectionRow } from './snapshot.js';
 
-/** Two who ask within this time get the same sample, in ms. */
-const LEAST_INTERVAL = 400;
-/** A sample that is older, in ms, says nothing about now: the next one has to be waited for. */
-const MOST_INTERVAL = 10_000;
-/** How often the event loop is looked at, in ms. */
+/** Requests within this time, in ms, get the same sample. */
+const MIN_INTERVAL = 400;
+/** Maximum age of the previous sample for computing rates, in ms. */
+const MAX_INTERVAL = 10_000;
+/** Sampling interval of the event-loop delay, in ms. */
 const DELAY_RESOLUTION = 20;
 
 interface Counters {
@@ -26,7 +26,7 @@ interface Counters {
   readonly busyTime: number;
 }
 
-/** The state of the broker at one moment. */
+/** The state of the broker at one point in time. */
 export interface Sample {
   readonly stats: BrokerStats;
   readonly rows: readonly ConnectionRow[];
@@ -34,43 +34,43 @@ export interface Sample {
 
 export class Sampler {
   readonly #source: AdminSource;
-  readonly #delay = monitorEventLoopDelay({ resolution: DELAY_RESOLUTION });
-  /** Ends the look at the event loop, when nobody has asked for a while. */
-  readonly #rest = setTimeout(() => this.#delay.disable(), MOST_INTERVAL).unref();
+  readonly #eventLoopDelay = monitorEventLoopDelay({ resolution: DELAY_RESOLUTION });
+  /** Stops measuring the event loop after a while without requests. */
+  readonly #idleTimer = setTimeout(() => this.#eventLoopDelay.disable(), MAX_INTERVAL).unref();
   #traffic = new WeakMap<SocketConnection, Traffic>();
-  #before: Counters | undefined;
+  #previous: Counters | undefined;
   #latest: { readonly at: number; readonly sample: Sample } | undefined;
 
   constructor(source: AdminSource) {
     this.#source = source;
   }
 
-  /** Looks at nothing any more. */
+  /** Stops measuring. */
   stop(): void {
-    clearTimeout(this.#rest);
-    this.#delay.disable();
+    clearTimeout(this.#idleTimer);
+    this.#eventLoopDelay.disable();
   }
 
-  /** The state now, or as of a moment ago; `undefined` until the broker's stages are there. */
+  /** The current state, at most {@link MIN_INTERVAL} old; `undefined` until the broker's stages exist. */
   sample(): Sample | undefined {
     const now = performance.now();
-    if (this.#latest !== undefined && now - this.#latest.at < LEAST_INTERVAL) return this.#latest.sample;
+    if (this.#latest !== undefined && now - this.#latest.at < MIN_INTERVAL) return this.#latest.sample;
     const metrics = this.#source.metrics();
     if (metrics === undefined) return undefined;
-    this.#delay.enable();
-    this.#rest.refresh();
+    this.#eventLoopDelay.enable();
+    this.#idleTimer.refresh();
     const counters = countersOf(metrics, now);
-    const isRecent = this.#before !== undefined && now - this.#before.at < MOST_INTERVAL;
-    const before = isRecent ? this.#before : undefined;
-    const rows = this.#rows(now, before === undefined ? 0 : now - before.at);
-    const sample = { rows, stats: this.#stats(metrics, counters, before, rows) };
-    this.#before = counters;
+    const isRecent = this.#previous !== undefined && now - this.#previous.at < MAX_INTERVAL;
+    const previous = isRecent ? this.#previous : undefined;
+    const rows = this.#rows(now, previous === undefined ? 0 : now - previous.at);
+    const sample = { rows, stats: this.#stats(metrics, counters, previous, rows) };
+    this.#previous = counters;
     this.#latest = { at: now, sample };
-    this.#delay.reset();
+    this.#eventLoopDelay.reset();
     return sample;
   }
 
-  /** @param interval ms since the sample before; 0: there is none that counts */
+  /** @param interval ms since the previous sample; 0: there is no recent one */
   #rows(now: number, interval: number): ConnectionRow[] {
     const { pool, options } = this.#source;
     const issues = new Map<string, HealthIssue[]>();
@@ -81,10 +81,10 @@ export class Sampler {
     const rows: ConnectionRow[] = [];
     for (const connection of pool) {
       const counted = trafficOf(connection);
-      const before = interval === 0 ? undefined : this.#traffic.get(connection);
+      const previous = interval === 0 ? undefined : this.#traffic.get(connection);
       traffic.set(connection, counted);
       rows.push(
-        rowOf(connection, { now, interval, before, issues: issues.get(connection.id) ?? [], options }),
+        rowOf(connection, { now, interval, previous, issues: issues.get(connection.id) ?? [], options }),
       );
     }
     this.#traffic = traffic;
@@ -94,14 +94,14 @@ export class Sampler {
   #stats(
     metrics: ServerMetrics,
     counters: Counters,
-    before: Counters | undefined,
+    previous: Counters | undefined,
     rows: readonly ConnectionRow[],
   ): BrokerStats {
     const { connections, dispatch, flow, protocol } = metrics;
     const status = this.#source.status();
-    const interval = before === undefined ? 0 : counters.at - before.at;
+    const interval = previous === undefined ? 0 : counters.at - previous.at;
     const { threads } = dispatch;
-    const of = (share: number) => percentile(share, counters.latency, before?.latency) ?? null;
+    const latencyAt = (share: number) => percentile(share, counters.latency, previous?.latency) ?? null;
     const memory = process.memoryUsage();
     return {
       at: Date.now(),
@@ -111,13 +111,13 @@ export class Sampler {
       address: status.address ?? null,
       uptime: status.uptime,
       health: status.health.status,
-      rates: ratesOf(metrics, counters, before),
+      rates: ratesOf(metrics, counters, previous),
       interval,
       totals: counters.totals,
       accepted: counters.accepted,
       rejected: protocol.rejected,
       dropped: metrics.totals.dropped,
-      latency: { p50: of(0.5), p90: of(0.9), p99: of(0.99) },
+      latency: { p50: latencyAt(0.5), p90: latencyAt(0.9), p99: latencyAt(0.99) },
       connections: {
         open: connections.size,
         capacity: connections.capacity,
@@ -132,7 +132,7 @@ export class Sampler {
         utilization:
           interval === 0 || threads === 0
             ? 0
-            : Math.min(1, (counters.busyTime - (before?.busyTime ?? 0)) / interval / threads),
+            : Math.min(1, (counters.busyTime - (previous?.busyTime ?? 0)) / interval / threads),
         batchesInFlight: dispatch.batchesInFlight,
         queuedBytes: dispatch.queuedBytes,
         restarts: dispatch.workerRestarts,
@@ -140,8 +140,8 @@ export class Sampler {
       patterns: patternsOf(metrics),
       flow,
       memory: { heldBytes: metrics.memory.heldBytes, rss: memory.rss, heapUsed: memory.heapUsed },
-      // Nanoseconds; not a number when nothing was noted yet.
-      eventLoopDelay: Math.max(0, (this.#delay.percentile(99) || 0) / 1e6 - DELAY_RESOLUTION),
+      // In nanoseconds; NaN before the first measurement.
+      eventLoopDelay: Math.max(0, (this.#eventLoopDelay.percentile(99) || 0) / 1e6 - DELAY_RESOLUTION),
     };
   }
 }
@@ -164,15 +164,15 @@ function countersOf({ totals, protocol, latency, dispatch }: ServerMetrics, at: 
   };
 }
 
-/** Since the sample before; without one, what the broker itself has measured last. */
+/** Rates since the previous sample; without one, the rates that the broker itself measured last. */
 function ratesOf(
   { rates }: ServerMetrics,
   now: Counters,
-  before: Counters | undefined,
+  previous: Counters | undefined,
 ): BrokerStats['rates'] {
-  if (before === undefined) return { ...rates, messagesRejected: 0, messagesDropped: 0, byType: {} };
-  const seconds = (now.at - before.at) / 1000;
-  const rate = (field: keyof BrokerStats['totals']) => (now.totals[field] - before.totals[field]) / seconds;
+  if (previous === undefined) return { ...rates, messagesRejected: 0, messagesDropped: 0, byType: {} };
+  const seconds = (now.at - previous.at) / 1000;
+  const rate = (field: keyof BrokerStats['totals']) => (now.totals[field] - previous.totals[field]) / seconds;
   return {
     messagesReceived: rate('messagesReceived'),
     bytesReceived: rate('bytesReceived'),
@@ -183,13 +183,13 @@ function ratesOf(
     byType: Object.fromEntries(
       Object.entries(now.accepted).map(([type, count]) => [
         type,
-        (count - (Object.hasOwn(before.accepted, type) ? (before.accepted[type] ?? 0) : 0)) / seconds,
+        (count - (Object.hasOwn(previous.accepted, type) ? (previous.accepted[type] ?? 0) : 0)) / seconds,
       ]),
     ),
   };
 }
 
-/** How well the patterns do: hits of all messages that were accepted. */
+/** Pattern statistics: hits and misses among the accepted messages. */
 export function patternsOf({ protocol }: ServerMetrics): BrokerStats['patterns'] {
   const { matched, layoutsLearned, layoutsDropped } = protocol;
   return {

@@ -1,11 +1,11 @@
-// What the admin server tells of the broker, as JSON: the one shape that the page, `sluice top` and `/api` share.
-// Counts, sizes and names only. Times are in ms, sizes in bytes, rates by the second.
+// The admin server's JSON, shared by the dashboard, `sluice top` and `/api`. Counts, sizes and names only. Times are in
+// ms, sizes in bytes, rates per second.
 
 import type { Rates } from '../connection/server-metrics.js';
 import type { Readiness } from './readiness.js';
 import type { RejectionRecord } from './rejection-log.js';
 
-/** The answer of `/api/stats`. */
+/** The response of `/api/stats`. */
 export interface BrokerStats {
   /** ms since 1970. */
   readonly at: number;
@@ -22,16 +22,16 @@ export interface BrokerStats {
     /** Accepted messages, by type. */
     readonly byType: Readonly<Record<string, number>>;
   };
-  /** What the rates are about: the time since the sample before. */
+  /** Time since the previous sample. */
   readonly interval: number;
   readonly totals: Rates & { readonly messagesRejected: number; readonly messagesDropped: number };
   /** Accepted messages, by type. */
   readonly accepted: Readonly<Record<string, number>>;
   /** Rejected messages, by code. */
   readonly rejected: Readonly<Record<string, number>>;
-  /** Dropped messages, by overflow policy; `closed`: their peer had gone. */
+  /** Dropped messages, by overflow policy; `closed`: the peer had disconnected. */
   readonly dropped: Readonly<Record<string, number>>;
-  /** From receipt to verdict, over `interval`; null when nothing came. */
+  /** Time from receipt to verdict, over `interval`; null if nothing was received. */
   readonly latency: { readonly p50: number | null; readonly p90: number | null; readonly p99: number | null };
   readonly connections: {
     readonly open: number;
@@ -40,19 +40,19 @@ export interface BrokerStats {
     readonly byState: Readonly<Record<string, number>>;
     readonly rejected: number;
     readonly slow: number;
-    /** Bytes that wait for all peers. */
+    /** Bytes waiting to be sent, of all peers. */
     readonly pendingBytes: number;
   };
   readonly workers: {
     readonly threads: number;
-    /** Share of their time in which they had batches, over `interval`. */
+    /** Fraction of the workers' time spent on batches, over `interval`. */
     readonly utilization: number;
     readonly batchesInFlight: number;
     readonly queuedBytes: number;
     readonly restarts: number;
   };
   readonly patterns: {
-    /** Accepted messages that a pattern has matched, and those that were parsed. */
+    /** Accepted messages that matched a pattern (hits) or were parsed (misses). */
     readonly hits: number;
     readonly misses: number;
     readonly learned: number;
@@ -65,12 +65,12 @@ export interface BrokerStats {
     readonly blockedSubscribers: number;
   };
   readonly memory: {
-    /** Bytes of messages that are not delivered yet. */
+    /** Bytes of undelivered messages. */
     readonly heldBytes: number;
     readonly rss: number;
     readonly heapUsed: number;
   };
-  /** How late timers fire: what the main thread's work adds to everything. 99th percentile over `interval`. */
+  /** How late timers fire, because the main thread is busy. 99th percentile over `interval`. */
   readonly eventLoopDelay: number;
 }
 
@@ -78,14 +78,14 @@ export interface BrokerStats {
 export interface ConnectionRow {
   readonly id: string;
   readonly role: string;
-  /** What the peer calls itself. */
+  /** The peer's own name, from `hello`. */
   readonly crawlerId: string | null;
   readonly state: string;
   readonly health: string;
   readonly uptime: number;
-  /** Since the last byte. */
+  /** Time since the last received byte. */
   readonly idleFor: number;
-  /** Since the last heartbeat; null when it has sent none. */
+  /** Time since the last heartbeat; null if it has sent none. */
   readonly heartbeatAge: number | null;
   readonly rateIn: number;
   readonly rateOut: number;
@@ -96,12 +96,12 @@ export interface ConnectionRow {
   readonly bytesReceived: number;
   readonly bytesSent: number;
   readonly pendingBytes: number;
-  /** From receipt to verdict of its latest messages. */
+  /** Time from receipt to verdict of its latest messages. */
   readonly latency: number;
-  /** Jobs the crawler works on. */
+  /** Number of jobs that the crawler works on. */
   readonly activeJobs: number;
   readonly overflow: string;
-  /** Whether it does not keep up with what it is sent. */
+  /** Whether it does not keep up with the messages sent to it. */
   readonly isSlow: boolean;
   readonly isPaused: boolean;
   readonly lastError: string | null;
@@ -110,9 +110,9 @@ export interface ConnectionRow {
 /** The columns that connections can be sorted by. */
 export type SortColumn = keyof ConnectionRow;
 
-/** The answer of `/api/connections`, and of `/events` together with the rest. */
+/** The response of `/api/connections`, and a part of each `/events` event. */
 export interface ConnectionList {
-  /** How many there are; `rows` may hold fewer. */
+  /** Number of connections; `rows` may contain fewer. */
   readonly total: number;
   readonly rows: readonly ConnectionRow[];
 }

@@ -1,16 +1,16 @@
-// How long to wait before the next attempt to connect. Knows no clock and no socket.
+// Delays between connection attempts. Uses neither clock nor socket.
 
 /** Delays of {@link Backoff}, in ms. */
 export interface BackoffOptions {
-  /** The longest that the first attempt may wait. */
+  /** Upper bound of the first delay. */
   readonly initialDelay: number;
-  /** The longest that any attempt may wait. */
+  /** Upper bound of every delay. */
   readonly maxDelay: number;
 }
 
 /**
  * Exponential back-off with full jitter: `random(0, min(maxDelay, initialDelay * 2^n))`, so that clients that
- * lost the same broker do not come back to it at the same time.
+ * lost the same broker do not all reconnect at the same time.
  * Source: Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
  */
 export class Backoff {
@@ -18,20 +18,20 @@ export class Backoff {
   readonly #random: () => number;
   #attempts = 0;
 
-  /** @param random values in [0, 1); default `Math.random` */
+  /** @param random returns values in [0, 1). Default: `Math.random`. */
   constructor(options: BackoffOptions, random: () => number = Math.random) {
     this.#options = options;
     this.#random = random;
   }
 
-  /** The delay before the next attempt, in ms. Each call may give a longer one than the call before. */
+  /** Returns the delay before the next attempt, in ms. Each call raises the upper bound of the following one. */
   next(): number {
     const { initialDelay, maxDelay } = this.#options;
     const ceiling = Math.min(maxDelay, initialDelay * 2 ** this.#attempts++);
     return this.#random() * ceiling;
   }
 
-  /** Starts over: the connection was good. */
+  /** Starts over, after a stable connection. */
   reset(): void {
     this.#attempts = 0;
   }

@@ -1,5 +1,5 @@
-// One connection to a broker, from connect to close: writes lines, asks and gets answers, and tells forwarded
-// messages from the broker's own. What happens before and after it is the client's business.
+// One connection to a broker, from connect to close: writes lines, matches answers to requests, and separates forwarded
+// messages from the broker's own. The client handles everything before and after it.
 
 import { SluiceError } from '../errors.js';
 import type { MessageInputMap, MessageMap } from '../messages/messages.js';
@@ -20,28 +20,28 @@ export interface SessionListener {
   onMessage(event: ReceivedMessage): void;
   /** `error.line` counts published lines. */
   onRejected(error: BrokerError): void;
-  /** The socket takes more again. */
+  /** The socket accepts more data again. */
   onDrain(): void;
-  /** What was read at a time has been told. */
+  /** All messages of one read have been reported. */
   onRead(): void;
-  /** @param error why, as far as it is known */
+  /** @param error the reason, as far as it is known */
   onClosed(session: BrokerSession, error: SluiceError): void;
 }
 
-/** What one connection needs of the client's options. */
+/** The client's options that one connection uses. */
 export interface SessionOptions extends KeepAliveOptions {
-  /** ms that connecting, and later each request, may take. */
+  /** Timeout of connecting, and of each request, in ms. */
   readonly requestTimeout: number;
 }
 
 const MiB = 1024 * 1024;
-/** Bytes of the longest message that any client takes: code in the broker's process may send more than `maxMessageSize`. */
+/** Longest message that every client accepts, in bytes: code in the broker's process may exceed `maxMessageSize`. */
 const DEFAULT_MAX_MESSAGE = 64 * MiB;
-/** The most that a `welcome` may raise that to: the largest `maxMessageSize` of a broker. */
+/** Upper bound for raising that limit by a `welcome`: the largest `maxMessageSize` of a broker. */
 const LARGEST_MAX_MESSAGE = 256 * MiB;
-/** ms between two words to the broker while nothing is read. */
-const LIFE_SIGN_INTERVAL = 5000;
-/** Rejections that are followed by the end of the connection, when nothing else comes after them. */
+/** ms between unsolicited pongs while reading is paused. */
+const PAUSED_PONG_INTERVAL = 5000;
+/** Errors after which the broker closes the connection, unless it sends anything else after them. */
 const CLOSING_CODES = [
   'UNAUTHORIZED',
   'UNSUPPORTED_VERSION',
@@ -54,24 +54,24 @@ export class BrokerSession implements OutboxSink {
   #socket!: ClientSocket;
   readonly #listener: SessionListener;
   readonly #requests: PendingRequests;
-  readonly #ledger: LineNumberMap;
+  readonly #lineNumbers: LineNumberMap;
   readonly #reader: LineReader;
   readonly #keepAlive: KeepAlive;
-  /** Pings that are not answered, with the number of their line. */
+  /** Unanswered pings with their line numbers. */
   #pings: { line: number; onPong: () => void }[] = [];
   #welcome: MessageMap['welcome']['data'] | undefined;
-  /** The latest of the broker's words, when it may be why it closes. */
+  /** Code of the broker's latest message, if that error may be its reason to close. */
   #closingCode: (typeof CLOSING_CODES)[number] | undefined;
   #cause: Error | undefined;
-  /** Why the client closes the connection, when it is the client that does. */
+  /** The reason, if the client itself closes the connection. */
   #fault: SluiceError | undefined;
   #isPaused = false;
-  #lifeSigns: NodeJS.Timeout | undefined;
+  #pongTimer: NodeJS.Timeout | undefined;
 
   private constructor(listener: SessionListener, options: SessionOptions, linesBefore: number) {
     this.#listener = listener;
     this.#requests = new PendingRequests(options.requestTimeout);
-    this.#ledger = new LineNumberMap(linesBefore);
+    this.#lineNumbers = new LineNumberMap(linesBefore);
     this.#reader = new LineReader(DEFAULT_MAX_MESSAGE + META_LENGTH, (line) => this.#onLine(line));
     const onSilent = () =>
       this.#fail(
@@ -82,8 +82,8 @@ export class BrokerSession implements OutboxSink {
 
   /**
    * Connects.
-   * @param linesBefore how many lines were published and confirmed before
-   * @param signal destroys the connection, whether it is made already or not
+   * @param linesBefore number of lines published and confirmed on earlier connections
+   * @param signal destroys the connection, established or not
    * @throws SluiceError `CONNECTION_FAILED`
    */
   static async open(
@@ -103,12 +103,12 @@ export class BrokerSession implements OutboxSink {
     return session;
   }
 
-  /** What the broker said in answer to `hello`. */
+  /** The broker's reply to `hello`. */
   get welcome(): MessageMap['welcome']['data'] | undefined {
     return this.#welcome;
   }
 
-  /** Whether the socket is there, as far as it is known. */
+  /** Whether the socket is open, as far as it is known. */
   get isOpen(): boolean {
     return this.#socket.isOpen;
   }
@@ -117,13 +117,13 @@ export class BrokerSession implements OutboxSink {
     return this.#socket.isBusy;
   }
 
-  /** Whether the broker has still to answer something. */
+  /** Whether any request is unanswered. */
   get hasRequests(): boolean {
     return this.#requests.size > 0;
   }
 
   write(bytes: Buffer, lines: number): void {
-    this.#ledger.addPublished(lines);
+    this.#lineNumbers.addPublished(lines);
     this.#socket.write(bytes);
   }
 
@@ -132,18 +132,18 @@ export class BrokerSession implements OutboxSink {
   }
 
   /**
-   * Says something of the client's own.
-   * @param onWritten called when the socket has taken it, or never will
-   * @returns the number of its line
+   * Sends a message of the client's own.
+   * @param onWritten called when it is written, or never will be
+   * @returns its line number
    */
   sendControl(type: string, data: object, onWritten?: () => void): number {
     this.#socket.write(`${JSON.stringify({ type, timestamp: new Date().toISOString(), data })}\n`, onWritten);
-    return this.#ledger.addOwn();
+    return this.#lineNumbers.addOwn();
   }
 
   /**
-   * Asks something. `settle` is called once, before anything is told of what came after the answer.
-   * @param id what the answer repeats
+   * Sends a request. `settle` is called once, before any message after the answer is reported.
+   * @param id the ID that the answer repeats
    */
   request(
     type: string,
@@ -158,8 +158,8 @@ export class BrokerSession implements OutboxSink {
   }
 
   /**
-   * Makes sure that a broker is there which takes this client: says `hello`, or pings where there is none to say.
-   * @throws SluiceError the code with which the broker rejects, `CONNECTION_CLOSED`, `REQUEST_TIMEOUT`
+   * Verifies that a broker answers and accepts this client: sends `hello`, or a ping if there is no `hello`.
+   * @throws SluiceError the code of the broker's rejection, `CONNECTION_CLOSED`, `REQUEST_TIMEOUT`
    */
   handshake(hello: MessageInputMap['hello']['data'] | undefined): Promise<void> {
     return new Promise((resolve, reject) => {
@@ -175,7 +175,7 @@ export class BrokerSession implements OutboxSink {
     });
   }
 
-  /** Stops reading, so that the broker sees a slow peer; or goes on. */
+  /** Pauses reading, so that the broker sees a slow peer, or resumes it. */
   setPaused(isPaused: boolean): void {
     if (isPaused === this.#isPaused) return;
     this.#isPaused = isPaused;
@@ -183,27 +183,27 @@ export class BrokerSession implements OutboxSink {
     if (isPaused) {
       this.#keepAlive.stop();
       // While reading is paused, only a failed write reveals that the connection has ended.
-      this.#lifeSigns = setInterval(() => this.#pong(), LIFE_SIGN_INTERVAL);
+      this.#pongTimer = setInterval(() => this.#pong(), PAUSED_PONG_INTERVAL);
       return;
     }
-    clearInterval(this.#lifeSigns);
+    clearInterval(this.#pongTimer);
     if (this.#closingCode !== 'SHUTTING_DOWN') this.#keepAlive.start();
   }
 
-  /** Sends what waits, if the broker takes it soon, and closes. */
+  /** Sends pending data, if the broker reads it soon, and closes. */
   end(): void {
     this.#socket.end();
   }
 
-  /** Closes at once. */
+  /** Closes immediately. */
   destroy(): void {
     this.#socket.destroy();
   }
 
   #onBytes(bytes: Buffer): void {
     this.#keepAlive.onReceived();
-    const isBounded = this.#reader.push(bytes);
-    if (!isBounded) this.#fail(protocolError(`a line has more than ${this.#reader.maxLength} bytes`));
+    const isWithinLimit = this.#reader.push(bytes);
+    if (!isWithinLimit) this.#fail(protocolError(`a line is longer than ${this.#reader.maxLength} bytes`));
     this.#listener.onRead();
   }
 
@@ -211,7 +211,7 @@ export class BrokerSession implements OutboxSink {
     if (this.#fault !== undefined) return;
     const message = readOwnMessage(line);
     if (message instanceof SluiceError) return this.#fail(message);
-    // Whoever goes on talking did not close for that; only a shutdown answers what came before it.
+    // Further traffic means that the error was not fatal. Only SHUTTING_DOWN may be followed by replies.
     if (this.#closingCode !== 'SHUTTING_DOWN') this.#closingCode = undefined;
     if (message === undefined) {
       this.#listener.onMessage(new ReceivedMessage(line, this.#onMalformed));
@@ -234,18 +234,18 @@ export class BrokerSession implements OutboxSink {
 
   readonly #onMalformed = (): void => this.#fail(protocolError('a forwarded line is not a message'));
 
-  /** Closes because of something that the broker did or did not do. */
+  /** Closes because the broker violated the protocol or did not answer. */
   #fail(error: SluiceError): void {
     this.#fault ??= error;
     this.#socket.destroy();
   }
 
-  /** Answers a ping, unless so much waits to be written that the broker does not wait for this. */
+  /** Sends a pong, unless the write queue is full: then the data in it already shows that the client is alive. */
   #pong(): void {
     if (!this.isBusy) this.sendControl('pong', {});
   }
 
-  /** Makes sure that an answer of the broker is on its way. */
+  /** Sends a ping, unless one is unanswered already. */
   #pingOnce(): void {
     if (this.#pings.length === 0) this.ping(() => {});
   }
@@ -258,22 +258,22 @@ export class BrokerSession implements OutboxSink {
   }
 
   #onError(error: BrokerError): void {
-    // Who was welcomed is told what its role may not do, and stays.
-    const isHarmless = error.code === 'UNAUTHORIZED' && this.#welcome !== undefined;
-    if (!isHarmless) this.#closingCode ??= CLOSING_CODES.find((code) => code === error.code);
-    // A broker that is shutting down reads no more, so it answers nothing. Any other stays if it answers.
+    // A peer that was welcomed only lacks a permission, and stays connected.
+    const isPermissionError = error.code === 'UNAUTHORIZED' && this.#welcome !== undefined;
+    if (!isPermissionError) this.#closingCode ??= CLOSING_CODES.find((code) => code === error.code);
+    // A broker that is shutting down no longer reads, so it cannot answer. Otherwise a pong shows that it stays.
     if (this.#closingCode === 'SHUTTING_DOWN') this.#keepAlive.stop();
     else if (this.#closingCode !== undefined) this.#pingOnce();
     this.#requests.reject(error);
     const { line, ...others } = error;
-    const published = line === undefined ? undefined : this.#ledger.publishedLine(line);
+    const published = line === undefined ? undefined : this.#lineNumbers.publishedLine(line);
     this.#listener.onRejected(published === undefined ? others : { ...others, line: published });
   }
 
   #onPong(): void {
     const ping = this.#pings.shift();
     if (ping === undefined) return;
-    this.#ledger.settle(ping.line);
+    this.#lineNumbers.settle(ping.line);
     ping.onPong();
   }
 
@@ -282,7 +282,7 @@ export class BrokerSession implements OutboxSink {
     const error = this.#closedError();
     this.#pings = [];
     this.#keepAlive.stop();
-    clearInterval(this.#lifeSigns);
+    clearInterval(this.#pongTimer);
     this.#requests.close(error);
     this.#listener.onClosed(this, error);
   }

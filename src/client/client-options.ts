@@ -1,4 +1,4 @@
-// What a client is made with, and what is taken where nothing is said.
+// Options of a client and their defaults.
 
 import { DEFAULT_SOCKET_PATH, MAX_TIMER } from '../config/defaults.js';
 import { SluiceError } from '../errors.js';
@@ -8,46 +8,47 @@ import type { BrokerAddress } from './client-socket.js';
 import type { HeartbeatOptions } from './heartbeats.js';
 import { checkDelay, checkTimeout } from './timeouts.js';
 
-/** How a client comes back after it has lost its connection. */
+/** How a client reconnects after it has lost its connection. */
 export interface ReconnectOptions {
-  /** The longest that the first attempt waits, in ms; default 100. The limit doubles with each attempt. */
+  /** Upper bound of the first delay, in ms; doubles with each attempt. Default: 100. */
   readonly initialDelay?: number | undefined;
-  /** The longest that any attempt waits, in ms; default 10,000. */
+  /** Upper bound of every delay, in ms. Default: 10,000. */
   readonly maxDelay?: number | undefined;
-  /** How many attempts in a row may fail before the client gives up; default `Infinity`. */
+  /** Number of consecutive failed attempts before the client gives up. Default: `Infinity`. */
   readonly retries?: number | undefined;
 }
 
-/** Options of a client; all may be left out. */
+/** Options of a client. All are optional. */
 export interface ClientOptions {
-  /** Unix socket of the broker. Default, when there is no `port` either: the broker's own default. */
+  /** Unix socket of the broker. Default, unless `port` is set: the broker's default path. */
   readonly socketPath?: string | undefined;
-  /** TCP address of the broker, where there is no `socketPath`; default `127.0.0.1`. */
+  /** TCP host of the broker, used with `port` if there is no `socketPath`. Default: `127.0.0.1`. */
   readonly host?: string | undefined;
-  /** From 1 to 65,535. */
+  /** TCP port of the broker, 1 to 65,535. */
   readonly port?: number | undefined;
-  /** What to say in `hello`; without it, none is sent and the broker takes the peer for a crawler. */
+  /** Data of the `hello` message. If omitted, none is sent, and the broker treats the client as a crawler. */
   readonly hello?: MessageInputMap['hello']['data'] | undefined;
-  /** Sends heartbeats by itself for as long as there is a connection; default: none are sent. */
+  /** Sends heartbeats automatically while connected. If omitted, none are sent. */
   readonly heartbeat?: HeartbeatOptions | undefined;
-  /** How to reconnect; `false`: not at all. */
+  /** How to reconnect; `false`: never. */
   readonly reconnect?: ReconnectOptions | false | undefined;
-  /** Bytes of published messages that may wait for the broker to confirm them; default 16 MiB. */
+  /** Maximum bytes of published messages that the broker has not confirmed. Default: 16 MiB. */
   readonly maxOutboxBytes?: number | undefined;
   /**
-   * ms that connecting, `hello`, `subscribe`, `requestJobs` and the flush of `close` may take; default 10,000. `Infinity`:
-   * no limit. Here as in all times, more than 2,147,483,647 is rejected: no timer waits so long.
+   * Timeout of connecting, `hello`, `subscribe`, `requestJobs` and the flush of `close`, in ms; `Infinity`: no limit.
+   * Default: 10,000. As with all times, values above 2,147,483,647 are rejected: that is the longest timer.
    */
   readonly requestTimeout?: number | undefined;
   /**
-   * ms without a byte from the broker after which the client pings it, or up to a fifth later; default 15,000. 0: never.
-   * While the client itself does not read, because a loop over a subscription is behind, nothing is counted. Until the
-   * broker has answered `hello`, `requestTimeout` is the limit.
+   * The client pings the broker after receiving nothing for this time, in ms, or up to a fifth later; 0: never.
+   * Default: 15,000. Time is not counted while the client has paused reading because a loop over a subscription is
+   * behind. Until the broker has answered `hello`, `requestTimeout` applies.
    */
   readonly pingInterval?: number | undefined;
   /**
-   * ms that may pass after that ping until anything is received; default 10,000. Then the connection counts as lost: it is
-   * closed with `CONNECTION_CLOSED`, and the client reconnects. Time for which the event loop stood still is not counted.
+   * ms within which anything must be received after that ping. Default: 10,000. Otherwise the connection counts as
+   * lost: it is closed with `CONNECTION_CLOSED`, and the client reconnects. Time while the event loop is blocked is
+   * not counted.
    */
   readonly pingTimeout?: number | undefined;
 }

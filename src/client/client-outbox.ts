@@ -1,18 +1,18 @@
-// What a client has published and the broker has not confirmed. Each message is kept until a pong says that
-// the broker has read and checked it, so that a new connection can send the rest again.
+// Published messages that the broker has not confirmed. Each message is kept until a pong shows that the broker has
+// read and checked it, so that a new connection can resend the rest.
 //
 //   add ─▶ [ confirmed │ written, not confirmed │ not written yet ]
-//             gone     head                     next               pings mark places; a pong moves head to its mark
+//             gone     head                     next               pings set marks; a pong moves head to its mark
 
 import { SluiceError } from '../errors.js';
 
-/** Where an outbox writes to: one connection. */
+/** The connection that an outbox writes to. */
 export interface OutboxSink {
-  /** Whether it has enough to write for now. When that changes, {@link ClientOutbox.pump} is to be called. */
+  /** Whether its write queue is full. When that changes, call {@link ClientOutbox.pump}. */
   readonly isBusy: boolean;
-  /** @param lines how many lines the bytes are */
+  /** @param lines number of lines in the bytes */
   write(bytes: Buffer, lines: number): void;
-  /** Asks the broker for a sign. `onPong` is called once it has checked all that was written before. */
+  /** Sends a ping. `onPong` is called once the broker has checked everything written before it. */
   ping(onPong: () => void): void;
 }
 
@@ -22,17 +22,17 @@ interface Entry {
 }
 
 interface Waiter {
-  /** Resolved when so many entries are confirmed; 0: with the drain. */
+  /** Total number of confirmed entries to wait for; 0: wait for room. */
   readonly count: number;
   resolve(): void;
   reject(error: Error): void;
 }
 
-/** Bytes after which a ping asks for confirmation. */
+/** Bytes written after which a ping requests confirmation. */
 const CONFIRM_BYTES = 64 * 1024;
-/** ms after which a ping asks for it, however little was written. */
+/** ms after which a ping requests it, however few bytes were written. */
 const CONFIRM_DELAY = 20;
-/** Shares of the limit: over the high one publishing should pause, under the low one it may go on. */
+/** Watermarks as fractions of the limit: publishing should pause above the high one and may resume at the low one. */
 const HIGH_MARK = 0.5;
 const LOW_MARK = 0.25;
 
@@ -40,9 +40,9 @@ export class ClientOutbox {
   readonly #maxBytes: number;
   readonly #onDrain: () => void;
   #entries: Entry[] = [];
-  /** What the array held before this index is confirmed. */
+  /** Index of the first unconfirmed entry. */
   #head = 0;
-  /** The first entry that the present connection was not given yet. */
+  /** Index of the first entry not yet written to the current connection. */
   #next = 0;
   #bytes = 0;
   #confirmed = 0;
@@ -51,58 +51,58 @@ export class ClientOutbox {
   #needsDrain = false;
   #sink: OutboxSink | undefined;
   /** Bytes written since the latest ping. */
-  #unmarkedBytes = 0;
+  #bytesSincePing = 0;
   #timer: NodeJS.Timeout | undefined;
-  /** Who waits for so many entries to be confirmed: those that came first, for the fewest. */
+  /** Callers that wait for confirmations, in ascending order of `count`. */
   #waiters: Waiter[] = [];
-  /** Who waits for room. */
+  /** Callers that wait for room. */
   #drainWaiters: Waiter[] = [];
-  #closedBy: Error | undefined;
+  #closeReason: Error | undefined;
 
   /**
-   * @param maxBytes how many bytes may wait; one message may be longer when nothing else waits
-   * @param onDrain called when {@link add} has returned false and there is room again
+   * @param maxBytes limit of unconfirmed bytes; a single entry may exceed it if the outbox is empty
+   * @param onDrain called when there is room again after {@link add} returned false
    */
   constructor(maxBytes: number, onDrain: () => void) {
     this.#maxBytes = maxBytes;
     this.#onDrain = onDrain;
   }
 
-  /** Bytes that are not confirmed. */
+  /** Unconfirmed bytes. */
   get bytes(): number {
     return this.#bytes;
   }
 
-  /** Entries that are not confirmed. */
+  /** Number of unconfirmed entries. */
   get unconfirmed(): number {
     return this.#entries.length - this.#head;
   }
 
-  /** Entries confirmed so far. */
+  /** Number of entries confirmed so far. */
   get confirmed(): number {
     return this.#confirmed;
   }
 
-  /** Lines of the confirmed entries. */
+  /** Number of lines in the confirmed entries. */
   get confirmedLines(): number {
     return this.#confirmedLines;
   }
 
-  /** Entries that were given to more than one connection; each time counts. */
+  /** Number of entries written again to another connection; each time counts. */
   get resent(): number {
     return this.#resent;
   }
 
-  /** Whether somebody waits for confirmations: for room, or for a flush. */
+  /** Whether confirmations are awaited: for room, or for a flush. */
   get isAwaited(): boolean {
     return this.#needsDrain || this.#waiters.length > 0;
   }
 
   /**
-   * Takes bytes, and writes them when there is a connection that takes them.
-   * @param lines how many lines the bytes are
-   * @returns false when half of the limit is reached: then wait for the drain
-   * @throws SluiceError `OUTBOX_FULL` when the limit is reached; the bytes were not taken
+   * Queues bytes, and writes them if there is a connection that accepts them.
+   * @param lines number of lines in the bytes
+   * @returns false if more than half of the limit is in use: wait until there is room
+   * @throws SluiceError `OUTBOX_FULL` if the limit would be exceeded; the bytes were not queued
    */
   add(bytes: Buffer, lines: number): boolean {
     if (this.#bytes > 0 && this.#bytes + bytes.length > this.#maxBytes) throw new SluiceError('OUTBOX_FULL');
@@ -114,28 +114,28 @@ export class ClientOutbox {
   }
 
   /**
-   * Writes to a new connection from now on, beginning with what the one before did not confirm.
-   * @returns how many entries are sent again
+   * Switches to a new connection, starting with the entries that the previous one did not confirm.
+   * @returns number of entries that are resent
    */
   attach(sink: OutboxSink): number {
     this.detach();
-    const again = this.#next - this.#head;
-    this.#resent += again;
+    const resent = this.#next - this.#head;
+    this.#resent += resent;
     this.#next = this.#head;
-    this.#unmarkedBytes = 0;
+    this.#bytesSincePing = 0;
     this.#sink = sink;
     this.pump();
-    return again;
+    return resent;
   }
 
-  /** Writes no more. What was written and is confirmed still counts. */
+  /** Stops writing. Confirmations of what was written still count. */
   detach(): void {
     this.#sink = undefined;
     clearTimeout(this.#timer);
     this.#timer = undefined;
   }
 
-  /** Writes as much as the connection takes. */
+  /** Writes as much as the connection accepts. */
   pump(): void {
     const sink = this.#sink;
     while (sink !== undefined && !sink.isBusy) {
@@ -143,56 +143,56 @@ export class ClientOutbox {
       if (entry === undefined) break;
       this.#next++;
       sink.write(entry.bytes, entry.lines);
-      this.#unmarkedBytes += entry.bytes.length;
-      if (this.#unmarkedBytes >= CONFIRM_BYTES) this.#askNow();
+      this.#bytesSincePing += entry.bytes.length;
+      if (this.#bytesSincePing >= CONFIRM_BYTES) this.#pingNow();
     }
-    this.#askSoon();
+    this.#schedulePing();
   }
 
   /**
-   * Resolves when all that was added before is confirmed, on this connection or a later one.
-   * Rejects with what {@link close} is given.
+   * Resolves when everything added so far is confirmed, on this connection or a later one.
+   * Rejects with the error passed to {@link close}.
    */
   flush(): Promise<void> {
     if (this.unconfirmed === 0) return Promise.resolve();
-    if (this.#unmarkedBytes > 0) this.#askNow();
+    if (this.#bytesSincePing > 0) this.#pingNow();
     return this.#wait(this.#waiters, this.#confirmed + this.unconfirmed);
   }
 
-  /** Resolves when there is room: at once, or when there is again. Rejects with what {@link close} is given. */
+  /** Resolves when there is room, possibly immediately. Rejects with the error passed to {@link close}. */
   drained(): Promise<void> {
     return this.#needsDrain ? this.#wait(this.#drainWaiters, 0) : Promise.resolve();
   }
 
-  /** Writes no more, and gives up what waits. */
+  /** Stops writing, and rejects all waiting callers. */
   close(error: Error): void {
     this.detach();
-    this.#closedBy = error;
+    this.#closeReason = error;
     for (const waiters of [this.#waiters, this.#drainWaiters]) {
       for (const { reject } of waiters.splice(0)) reject(error);
     }
   }
 
   #wait(waiters: Waiter[], count: number): Promise<void> {
-    if (this.#closedBy !== undefined) return Promise.reject(this.#closedBy);
+    if (this.#closeReason !== undefined) return Promise.reject(this.#closeReason);
     return new Promise((resolve, reject) => waiters.push({ count, resolve, reject }));
   }
 
-  #askSoon(): void {
-    if (this.#unmarkedBytes === 0 || this.#sink === undefined) return;
-    this.#timer ??= setTimeout(() => this.#askNow(), CONFIRM_DELAY);
+  #schedulePing(): void {
+    if (this.#bytesSincePing === 0 || this.#sink === undefined) return;
+    this.#timer ??= setTimeout(() => this.#pingNow(), CONFIRM_DELAY);
   }
 
-  #askNow(): void {
+  #pingNow(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     if (this.#sink === undefined) return;
-    this.#unmarkedBytes = 0;
+    this.#bytesSincePing = 0;
     const mark = this.#confirmed + this.#next - this.#head;
     this.#sink.ping(() => this.#confirm(mark));
   }
 
-  /** The broker has checked the first `mark` entries of all that there ever were. */
+  /** The broker has checked the first `mark` entries, counted over the lifetime of the outbox. */
   #confirm(mark: number): void {
     for (; this.#confirmed < mark; this.#confirmed++) {
       const entry = this.#entries[this.#head++];

@@ -1,11 +1,11 @@
-// A client's socket. What the broker has sent before it closed is read to the end, even when writing fails first:
-// Node destroys a socket at the first failed write, and with it what is still unread.
+// A client's socket. Everything that the broker sent before it closed is read, even if a write fails first: by default,
+// Node destroys a socket at the first failed write and discards unread data.
 
 import { connect, type Socket } from 'node:net';
 import { describeError, SluiceError } from '../errors.js';
 import { startTimeout } from './timeouts.js';
 
-/** Where a broker listens. */
+/** The address of a broker. */
 export interface BrokerAddress {
   readonly socketPath: string | undefined;
   readonly host: string;
@@ -13,19 +13,19 @@ export interface BrokerAddress {
 }
 
 export interface ClientSocketListener {
-  /** The bytes stay as they are: each read has its own. */
+  /** The bytes are not reused: each read has its own buffer. */
   onBytes(bytes: Buffer): void;
   onDrain(): void;
-  /** @param cause the first error, if there was one */
+  /** @param cause the first error, if any */
   onClosed(cause: Error | undefined): void;
 }
 
 const READ_SIZE = 64 * 1024;
-/** Bytes that may wait to be written: enough to write with few system calls. */
+/** Limit of the write queue, in bytes: large enough to write with few system calls. */
 const WRITE_AHEAD = 256 * 1024;
-/** ms that the broker has to take the last words. */
+/** ms that the broker has to read pending data before the socket is destroyed. */
 const END_GRACE = 1000;
-/** Turns of the event loop without a byte, after which nothing more is in the kernel's buffer. */
+/** Event-loop turns without data after which the kernel's receive buffer is empty. */
 const QUIET_TURNS = 2;
 
 export class ClientSocket {
@@ -33,7 +33,7 @@ export class ClientSocket {
   readonly #listener: ClientSocketListener;
   #cause: Error | undefined;
   #isCorked = false;
-  #cannotWrite = false;
+  #writeFailed = false;
   #quietTurns = 0;
 
   private constructor(socket: Socket, listener: ClientSocketListener) {
@@ -43,8 +43,8 @@ export class ClientSocket {
 
   /**
    * Connects.
-   * @param timeout ms that it may take
-   * @param signal destroys the socket, whether it is connected already or not
+   * @param timeout in ms
+   * @param signal destroys the socket, connected or not
    * @throws SluiceError `CONNECTION_FAILED`
    */
   static async open(
@@ -54,7 +54,7 @@ export class ClientSocket {
     signal?: AbortSignal,
   ): Promise<ClientSocket> {
     const { socketPath, host, port } = address;
-    const where = socketPath ?? `${host}:${port}`;
+    const target = socketPath ?? `${host}:${port}`;
     let opened: ClientSocket | undefined;
     const onread = {
       buffer: Buffer.allocUnsafe(READ_SIZE),
@@ -65,12 +65,12 @@ export class ClientSocket {
     };
     const socket = connect(socketPath === undefined ? { host, port, onread } : { path: socketPath, onread });
     opened = new ClientSocket(socket, listener);
-    signal?.addEventListener('abort', () => socket.destroy(new Error('given up')), { once: true });
+    signal?.addEventListener('abort', () => socket.destroy(new Error('aborted')), { once: true });
     await new Promise<void>((resolve, reject) => {
       const fail = (cause: Error): void => {
         clearTimeout(timer);
         socket.destroy();
-        reject(new SluiceError('CONNECTION_FAILED', `${where}: ${describeError(cause)}`, { cause }));
+        reject(new SluiceError('CONNECTION_FAILED', `${target}: ${describeError(cause)}`, { cause }));
       };
       const timer = startTimeout(timeout, () => fail(new Error(`no answer within ${timeout} ms`)));
       socket.once('error', fail);
@@ -84,22 +84,22 @@ export class ClientSocket {
     return opened;
   }
 
-  /** Whether it is there, as far as it is known. */
+  /** Whether the socket is open, as far as it is known. */
   get isOpen(): boolean {
     return !this.#socket.destroyed;
   }
 
-  /** Whether enough waits to be written. Then `onDrain` comes. */
+  /** Whether the write queue is full. If so, `onDrain` follows. */
   get isBusy(): boolean {
     return this.#socket.writableLength >= WRITE_AHEAD;
   }
 
   /**
-   * What is written in one turn of the event loop goes out with one system call.
-   * @param onWritten called when the socket has taken it, or never will
+   * Writes data. All writes of one event-loop turn are combined into one system call.
+   * @param onWritten called when the data is written, or never will be
    */
   write(bytes: Buffer | string, onWritten?: () => void): void {
-    if (this.#cannotWrite || this.#socket.writableEnded || this.#socket.destroyed) {
+    if (this.#writeFailed || this.#socket.writableEnded || this.#socket.destroyed) {
       onWritten?.();
       return;
     }
@@ -111,26 +111,26 @@ export class ClientSocket {
     this.#socket.write(bytes, onWritten);
   }
 
-  /** Stops reading, or goes on. When the broker has gone, what it has left behind is read all the same. */
+  /** Pauses or resumes reading. After a failed write, it has no effect: the remaining data is always read. */
   setPaused(isPaused: boolean): void {
-    if (this.#cannotWrite) return;
+    if (this.#writeFailed) return;
     if (isPaused) this.#socket.pause();
     else this.#socket.resume();
   }
 
-  /** Sends what waits, if the broker takes it soon, and closes. */
+  /** Sends pending data, if the broker reads it soon, and closes. */
   end(): void {
-    if (this.#cannotWrite) return this.destroy();
+    if (this.#writeFailed) return this.destroy();
     this.#socket.end(() => this.destroy());
     setTimeout(() => this.destroy(), END_GRACE).unref();
   }
 
-  /** Closes at once. */
+  /** Closes immediately. */
   destroy(): void {
     this.#socket.destroy();
   }
 
-  /** Bytes have come. */
+  /** Handles received data. */
   onRead(bytes: Buffer): void {
     this.#quietTurns = 0;
     this.#listener.onBytes(bytes);
@@ -142,7 +142,7 @@ export class ClientSocket {
     socket.destroy = (error?: NodeJS.ErrnoException): Socket => {
       this.#cause ??= error;
       if (error?.syscall !== 'write') return destroy.call(socket, error);
-      this.#cannotWrite = true;
+      this.#writeFailed = true;
       socket.resume();
       setImmediate(this.#closeWhenQuiet);
       return socket;

@@ -1,5 +1,5 @@
-// All subscriptions of one client: asks the broker for them, on each connection anew. The broker sends a message once,
-// however many of them want it: here it is found out which.
+// All subscriptions of one client: requests them from the broker on each new connection. The broker sends a message
+// once, even if several subscriptions match; the client finds the matching ones here.
 
 import { SluiceError } from '../errors.js';
 import { appSchemas } from '../messages/messages.js';
@@ -9,42 +9,42 @@ import type { ReceivedMessage } from './received-message.js';
 import { Subscription, type SubscriptionFilter, type SubscriptionOwner, wireFilter } from './subscription.js';
 import { startTimeout } from './timeouts.js';
 
-/** What subscriptions need of their client. */
+/** The client, as seen by its subscriptions. */
 export interface SubscriptionTransport {
-  /** The present connection. */
+  /** The current connection. */
   readonly session: BrokerSession | undefined;
-  /** Too much waits for a loop, or little enough again; or an answer of the broker is waited for. */
+  /** A queue crossed a watermark, or an answer of the broker is awaited: reading may have to pause or resume. */
   onReadingChanged(): void;
 }
 
 export class ClientSubscriptions implements SubscriptionOwner {
-  readonly #host: SubscriptionTransport;
-  /** Whether nothing is received but what was subscribed to. */
-  readonly #receivesNothingElse: boolean;
+  readonly #transport: SubscriptionTransport;
+  /** Whether the client receives only messages that match its subscriptions. */
+  readonly #receivesOnlySubscribed: boolean;
   readonly #subscriptions = new Set<Subscription>();
   readonly #full = new Set<Subscription>();
-  /** Those that the broker may still send for: it has not said `unsubscribed` yet. */
-  readonly #leaving = new Set<Subscription>();
+  /** Ended subscriptions that the broker may still send messages for: it has not confirmed with `unsubscribed` yet. */
+  readonly #unsubscribing = new Set<Subscription>();
   #nextId = 1;
 
-  constructor(host: SubscriptionTransport, receivesNothingElse: boolean) {
-    this.#host = host;
-    this.#receivesNothingElse = receivesNothingElse;
+  constructor(transport: SubscriptionTransport, receivesOnlySubscribed: boolean) {
+    this.#transport = transport;
+    this.#receivesOnlySubscribed = receivesOnlySubscribed;
   }
 
   get size(): number {
     return this.#subscriptions.size;
   }
 
-  /** Whether one of them has too much waiting. */
+  /** Whether any queue is full. */
   get isFull(): boolean {
     return this.#full.size > 0;
   }
 
   /**
-   * Resolves when the broker has confirmed, on the present connection or a later one.
-   * @param timeout ms that it may take
-   * @throws SluiceError `INVALID_OPTION`, `REQUEST_TIMEOUT`, or why the broker or the client rejects
+   * Resolves when the broker has confirmed, on the current connection or a later one.
+   * @param timeout in ms
+   * @throws SluiceError `INVALID_OPTION`, `REQUEST_TIMEOUT`, or the reason if the broker rejects or the client closes
    */
   async subscribe(
     filter: SubscriptionFilter,
@@ -52,10 +52,10 @@ export class ClientSubscriptions implements SubscriptionOwner {
     timeout: number,
   ): Promise<Subscription> {
     const subscription = this.#add(filter, listener);
-    const { session } = this.#host;
+    const { session } = this.#transport;
     if (session !== undefined) this.#request(session, subscription);
     const timer = startTimeout(timeout, () =>
-      this.#giveUp(subscription, new SluiceError('REQUEST_TIMEOUT', 'subscribe')),
+      this.#fail(subscription, new SluiceError('REQUEST_TIMEOUT', 'subscribe')),
     );
     try {
       await subscription.confirmed;
@@ -65,56 +65,56 @@ export class ClientSubscriptions implements SubscriptionOwner {
     return subscription;
   }
 
-  /** Subscribes to everything on a new connection. */
+  /** Requests all subscriptions on a new connection. */
   resume(session: BrokerSession): void {
     for (const subscription of this.#subscriptions) this.#request(session, subscription);
   }
 
   unsubscribe(subscription: Subscription): Promise<void> {
     this.#delete(subscription);
-    const { session } = this.#host;
-    // On another connection it is not subscribed in the first place.
+    const { session } = this.#transport;
+    // The next connection will not request it.
     if (session === undefined) return Promise.resolve();
-    this.#leaving.add(subscription);
+    this.#unsubscribing.add(subscription);
     return new Promise((resolve, reject) => {
       const settle = (error?: SluiceError): void => {
-        if (error === undefined) this.#leaving.delete(subscription);
+        if (error === undefined) this.#unsubscribing.delete(subscription);
         if (error?.code === 'REQUEST_TIMEOUT') reject(error);
         else resolve();
       };
       session.request('unsubscribe', { id: subscription.id }, 'unsubscribed', settle, subscription.id);
-      this.#host.onReadingChanged();
+      this.#transport.onReadingChanged();
     });
   }
 
   onFull(subscription: Subscription, isFull: boolean): void {
     if (isFull) this.#full.add(subscription);
     else this.#full.delete(subscription);
-    this.#host.onReadingChanged();
+    this.#transport.onReadingChanged();
   }
 
-  /** The connection has gone, and with it all that the broker knew of subscriptions. */
+  /** The connection is lost, and with it the broker's record of all subscriptions. */
   onLost(): void {
-    this.#leaving.clear();
+    this.#unsubscribing.clear();
   }
 
-  /** Gives a message to those that want it. Where only one can, nothing is parsed. */
+  /** Delivers a message to all matching subscriptions. If only one can match, nothing is parsed. */
   dispatch(event: ReceivedMessage): void {
-    const isOnly = this.#subscriptions.size === 1 && this.#leaving.size === 0;
-    const isCertain = isOnly && this.#receivesNothingElse;
+    const isOnly = this.#subscriptions.size === 1 && this.#unsubscribing.size === 0;
+    const isCertainMatch = isOnly && this.#receivesOnlySubscribed;
     for (const subscription of this.#subscriptions) {
-      if (isCertain || wants(subscription.filter, event)) subscription.push(event);
+      if (isCertainMatch || matchesFilter(subscription.filter, event)) subscription.push(event);
     }
   }
 
-  /** The client is closed. */
+  /** Ends all subscriptions because the client is closed. */
   end(error?: SluiceError): void {
     for (const subscription of this.#subscriptions) subscription.end(error);
     this.#subscriptions.clear();
     this.#full.clear();
   }
 
-  /** @throws SluiceError `INVALID_OPTION`: the messages of a group could not be told from others */
+  /** @throws SluiceError `INVALID_OPTION`, also for a group and others: its messages could not be distinguished */
   #add(filter: SubscriptionFilter, listener?: (event: ReceivedMessage) => void): Subscription {
     const group = [...this.#subscriptions, { filter }].find((one) => one.filter.group !== undefined);
     if (group !== undefined && this.#subscriptions.size > 0) {
@@ -131,18 +131,18 @@ export class ClientSubscriptions implements SubscriptionOwner {
   #request(session: BrokerSession, subscription: Subscription): void {
     const settle = (error?: SluiceError): void => {
       if (error === undefined) return subscription.confirm();
-      // A connection that is lost is replaced, and then it is asked for once more.
-      if (session.isOpen) this.#giveUp(subscription, error);
+      // A lost connection is replaced, and the subscription is then requested again.
+      if (session.isOpen) this.#fail(subscription, error);
     };
     session.request('subscribe', wireFilter(subscription), 'subscribed', settle, subscription.id);
-    this.#host.onReadingChanged();
+    this.#transport.onReadingChanged();
   }
 
   /** Subscribing failed or timed out. */
-  #giveUp(subscription: Subscription, error: SluiceError): void {
+  #fail(subscription: Subscription, error: SluiceError): void {
     if (subscription.isEnded) return;
     subscription.end(error);
-    // The broker may only be late, and would send for it then.
+    // The broker may just be late, and would then send messages for it.
     if (error.code === 'REQUEST_TIMEOUT') this.unsubscribe(subscription).catch(() => {});
     else this.#delete(subscription);
   }
@@ -153,8 +153,11 @@ export class ClientSubscriptions implements SubscriptionOwner {
   }
 }
 
-function wants({ types = ['*'], jobIds, crawlerIds }: SubscriptionFilter, event: ReceivedMessage): boolean {
-  // Applications' messages are never for subscribers, and rejected ones only for those that name them.
+function matchesFilter(
+  { types = ['*'], jobIds, crawlerIds }: SubscriptionFilter,
+  event: ReceivedMessage,
+): boolean {
+  // Applications' messages never go to subscribers, and rejected ones only to filters that name `rejected`.
   if (Object.hasOwn(appSchemas, event.type)) return false;
   if (event.type === REJECTED) return types.includes(REJECTED);
   if (!types.some((pattern) => matchesType(pattern, event.type))) return false;

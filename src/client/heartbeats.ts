@@ -1,41 +1,41 @@
-// Heartbeats that send themselves, for as long as there is a connection. One that was not written yet is not
-// followed by another: the broker hears the bytes that are on their way.
+// Sends heartbeats while connected. A heartbeat is skipped if the previous one is not written yet: the broker still
+// receives the bytes in transit.
 
 import type { MessageInputMap } from '../messages/messages.js';
 import { rethrowLater } from './client-events.js';
 
-/** What a heartbeat tells. */
+/** Data of a heartbeat. */
 export type HeartbeatData = MessageInputMap['heartbeat']['data'];
 
-/** What a client's own heartbeats say, and how often. */
+/** Data and interval of automatic heartbeats. */
 export interface HeartbeatOptions {
-  /** ms between two heartbeats; default 5000. */
+  /** ms between two heartbeats. Default: 5000. */
   readonly interval?: number | undefined;
-  /** Called for each heartbeat: what it tells. When it throws, that one is left out. */
+  /** Returns the data of each heartbeat. If it throws, that heartbeat is skipped. */
   readonly fields: () => HeartbeatData;
 }
 
-/** ms between two heartbeats, when nothing else is said: what the broker expects by default. */
+/** Default interval in ms, which is the interval that the broker expects by default. */
 const DEFAULT_INTERVAL = 5000;
 
 export class Heartbeats {
   readonly #options: HeartbeatOptions;
   readonly #send: (data: HeartbeatData, onWritten: () => void) => void;
   #timer: NodeJS.Timeout | undefined;
-  #isWaiting = false;
+  #isWriting = false;
 
-  /** @param send writes one heartbeat, and calls back when the socket has taken it */
+  /** @param send writes one heartbeat, and calls back when it is written, or never will be */
   constructor(options: HeartbeatOptions, send: (data: HeartbeatData, onWritten: () => void) => void) {
     this.#options = options;
     this.#send = send;
   }
 
-  /** Sends the first at once, and then one every interval. */
+  /** Sends the first heartbeat immediately, then one per interval. */
   start(): void {
     this.stop();
-    this.#isWaiting = false;
-    this.#timer = setInterval(() => this.#beat(), this.#options.interval ?? DEFAULT_INTERVAL);
-    this.#beat();
+    this.#isWriting = false;
+    this.#timer = setInterval(() => this.#sendNext(), this.#options.interval ?? DEFAULT_INTERVAL);
+    this.#sendNext();
   }
 
   stop(): void {
@@ -43,18 +43,18 @@ export class Heartbeats {
     this.#timer = undefined;
   }
 
-  #beat(): void {
-    if (this.#isWaiting) return;
-    const data = this.#read();
+  #sendNext(): void {
+    if (this.#isWriting) return;
+    const data = this.#readFields();
     if (data === undefined) return;
-    this.#isWaiting = true;
+    this.#isWriting = true;
     this.#send(data, () => {
-      this.#isWaiting = false;
+      this.#isWriting = false;
     });
   }
 
-  /** What to tell; nothing this time when the application's function throws. */
-  #read(): HeartbeatData | undefined {
+  /** Returns the data to send; `undefined` if the application's function throws. */
+  #readFields(): HeartbeatData | undefined {
     try {
       return this.#options.fields();
     } catch (error) {

@@ -1,4 +1,4 @@
-// What `import … from 'sluice/client'` gives.
+// The public API of `sluice/client`.
 
 export { type ErrorCode, SluiceError } from '../errors.js';
 export type { AnyMessage } from './broker-lines.js';

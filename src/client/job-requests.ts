@@ -1,12 +1,12 @@
-// Requests for jobs that wait for an application's answer: the one that has waited longest gets the next. A job that
-// comes when nobody waits, late or unasked, is kept for the next request.
+// Requests for jobs that wait for an application's answer. The oldest request gets the next job. A job that arrives
+// while no request is pending (late or unrequested) is kept for the next request.
 
 import { SluiceError } from '../errors.js';
 import type { MessageMap } from '../messages/messages.js';
 import type { ReceivedMessage } from './received-message.js';
 import { startTimeout } from './timeouts.js';
 
-/** What answers a request for jobs. */
+/** A message that answers a request for jobs. */
 export type JobMessage = MessageMap['job_assignment' | 'job_response'];
 
 interface JobRequest {
@@ -15,45 +15,46 @@ interface JobRequest {
   reject(error: SluiceError): void;
 }
 
-/** Job messages that are kept at most. An application that gives a crawler more work than that unasked is mistaken. */
+/** Maximum number of kept jobs. An application that assigns more than that unrequested is faulty. */
 const MAX_KEPT = 16;
 
 export class JobRequests {
-  #waiting: JobRequest[] = [];
-  /** Jobs that nobody has waited for. */
+  #pending: JobRequest[] = [];
+  /** Jobs that arrived while no request was pending. */
   #kept: JobMessage[] = [];
 
-  /** How many wait. */
+  /** Number of pending requests. */
   get size(): number {
-    return this.#waiting.length;
+    return this.#pending.length;
   }
 
-  /** Takes a job that was kept, if there is one. */
+  /** Removes and returns the oldest kept job, if any. */
   shift(): JobMessage | undefined {
     return this.#kept.shift();
   }
 
-  /** @param timeout ms to wait; then it rejects with `REQUEST_TIMEOUT` */
+  /** @param timeout ms until it rejects with `REQUEST_TIMEOUT` */
   add(timeout: number): Promise<JobMessage> {
     return new Promise((resolve, reject) => {
       const timer = startTimeout(timeout, () => {
-        this.#waiting = this.#waiting.filter((other) => other !== request);
+        this.#pending = this.#pending.filter((other) => other !== request);
         reject(new SluiceError('REQUEST_TIMEOUT', 'job_request'));
       });
       const request = { timer, resolve, reject };
-      this.#waiting.push(request);
+      this.#pending.push(request);
     });
   }
 
   /**
-   * Whether the message is a job that a request takes, now or later.
-   * @param isHeard whether the application gets it if nobody waits: then it is not kept for a request
+   * Passes a job to the oldest request, or keeps it for the next one.
+   * @param hasListeners whether the application receives it if no request is pending: then it is not kept
+   * @returns whether the message is a job and was passed or kept
    */
-  take(event: ReceivedMessage, isHeard: boolean): boolean {
-    if (this.#waiting.length === 0 && isHeard) return false;
+  accept(event: ReceivedMessage, hasListeners: boolean): boolean {
+    if (this.#pending.length === 0 && hasListeners) return false;
     if (!event.is('job_assignment') && !event.is('job_response')) return false;
     const message = event.message as JobMessage;
-    const request = this.#waiting.shift();
+    const request = this.#pending.shift();
     if (request === undefined && this.#kept.length >= MAX_KEPT) return false;
     clearTimeout(request?.timer);
     if (request === undefined) this.#kept.push(message);
@@ -61,9 +62,9 @@ export class JobRequests {
     return true;
   }
 
-  /** None of those that wait gets an answer. */
+  /** Rejects all pending requests. */
   close(error: SluiceError): void {
-    for (const { timer, reject } of this.#waiting.splice(0)) {
+    for (const { timer, reject } of this.#pending.splice(0)) {
       clearTimeout(timer);
       reject(error);
     }

@@ -1,16 +1,16 @@
-// Finds out that a broker is silent: a process that is stopped or hangs, a host that has gone without closing.
+// Detects a silent broker: a process that is stopped or hangs, a host that disappeared without closing.
 //
-// Time is counted in steps, each a timer of its own. When the event loop stands still, at most one step passes,
-// however long that takes: the broker is not held responsible for what the application did not let the client read.
+// Time is counted in steps, each with its own timer. While the event loop is blocked, at most one step passes, however
+// long that takes: the broker does not count as silent because the application kept the client from reading.
 
 export interface KeepAliveOptions {
-  /** ms of silence after which the broker is pinged; 0: never. */
+  /** ms of silence until the broker is pinged; 0: never. */
   readonly pingInterval: number;
-  /** ms of silence after the ping after which the broker counts as lost. */
+  /** ms of silence after the ping until the broker counts as lost. */
   readonly pingTimeout: number;
 }
 
-/** Steps that each of the two times has. */
+/** Number of steps in each of the two times. */
 const STEPS = 5;
 
 export class KeepAlive {
@@ -25,8 +25,8 @@ export class KeepAlive {
   #isPinged = false;
 
   /**
-   * @param ping asks the broker for any answer
-   * @param onSilent called when there was none
+   * @param ping requests any answer from the broker
+   * @param onSilent called if none arrives
    */
   constructor(options: KeepAliveOptions, ping: () => void, onSilent: () => void) {
     this.#options = options;
@@ -34,13 +34,13 @@ export class KeepAlive {
     this.#onSilent = onSilent;
   }
 
-  /** Counts from now on, and from the beginning. */
+  /** Starts counting from zero. */
   start(): void {
     this.stop();
     if (this.#options.pingInterval !== 0) this.#schedule();
   }
 
-  /** Counts no more: nothing is read, or nothing is expected. */
+  /** Stops counting: nothing is read, or nothing is expected. */
   stop(): void {
     clearTimeout(this.#timer);
     clearImmediate(this.#immediate);
@@ -49,7 +49,7 @@ export class KeepAlive {
     this.#isPinged = false;
   }
 
-  /** Bytes have come. */
+  /** Data was received. */
   onReceived(): void {
     if (this.#isPinged) this.start();
     else this.#hasReceived = true;
@@ -65,7 +65,7 @@ export class KeepAlive {
     this.#silentSteps = this.#hasReceived ? 0 : this.#silentSteps + 1;
     this.#hasReceived = false;
     if (this.#silentSteps === STEPS) {
-      // What has arrived is read first: immediates run after the poll for it.
+      // Data that has already arrived is read first: immediates run after the poll phase.
       if (this.#isPinged) {
         this.#immediate = setImmediate(this.#onSilent);
         return;

@@ -1,42 +1,42 @@
-// Which lines of a connection were published and which are the client's own words (hello, subscribe, ping), so
-// that the broker's line numbers can be told as lines of what was published.
+// Distinguishes the published lines of a connection from the client's own (hello, subscribe, ping), to convert the
+// broker's line numbers into numbers of published lines.
 
-/** Lines in a row. */
+/** Consecutive lines. */
 interface Run {
   first: number;
   count: number;
 }
 
 export class LineNumberMap {
-  /** Published lines before this connection. */
+  /** Number of lines published on earlier connections. */
   readonly #offset: number;
   #lines = 0;
-  /** The client's own lines that a rejection may still count in, in order. */
+  /** The client's own lines that may precede a line still to be rejected, in order. */
   #own: Run[] = [];
-  /** The client's own lines before those. */
+  /** Number of the client's own lines before those. */
   #ownBefore = 0;
 
-  /** @param offset how many published lines came before the first of this connection */
+  /** @param offset number of lines published on earlier connections */
   constructor(offset: number) {
     this.#offset = offset;
   }
 
-  /** Notes published lines. */
+  /** Records published lines. */
   addPublished(lines: number): void {
     this.#lines += lines;
   }
 
-  /** Notes a line of the client's own. @returns its number on this connection, from 1 */
+  /** Records one of the client's own lines. @returns its number on this connection, from 1 */
   addOwn(): number {
     const line = ++this.#lines;
     const last = this.#own.at(-1);
-    // A client that publishes nothing has one run, however long it beats.
+    // A client that only sends heartbeats keeps a single run.
     if (last !== undefined && last.first + last.count === line) last.count++;
     else this.#own.push({ first: line, count: 1 });
     return line;
   }
 
-  /** All rejections up to this line have come: what is needed only for them can be forgotten. */
+  /** All rejections up to this line have arrived: discards the runs that only they need. */
   settle(line: number): void {
     while (this.#own[0] !== undefined && this.#own[0].first <= line) {
       const run = this.#own[0];
@@ -49,7 +49,7 @@ export class LineNumberMap {
     }
   }
 
-  /** The number among published lines, from 1; `undefined` for a line of the client's own. */
+  /** The number among published lines, from 1; `undefined` for one of the client's own lines. */
   publishedLine(line: number): number | undefined {
     let ownBefore = this.#ownBefore;
     for (const { first, count } of this.#own) {
@@ -60,7 +60,7 @@ export class LineNumberMap {
     return this.#offset + line - ownBefore;
   }
 
-  /** How much is remembered. */
+  /** Number of runs in memory. */
   get runs(): number {
     return this.#own.length;
   }

@@ -1,27 +1,27 @@
-// Splits what a broker sends into lines, and keeps the part of a line that has not ended yet.
+// Splits received data into lines, and buffers an incomplete line.
 
 const NEWLINE = 0x0a;
 const EMPTY = Buffer.alloc(0);
-/** Bytes that the first part of a line gets at least: most lines end in the next read. */
+/** Minimum capacity for an incomplete line, in bytes: most lines end in the next read. */
 const MIN_CAPACITY = 1024;
 
 export class LineReader {
-  /** Bytes that a line which has not ended may have. */
+  /** Maximum length of an incomplete line, in bytes. */
   maxLength: number;
   readonly #onLine: (line: Buffer) => void;
-  /** The line whose end has not come, in its first `#length` bytes. */
+  /** Holds the incomplete line in its first `#length` bytes. */
   #partial = EMPTY;
   #length = 0;
 
-  /** @param onLine called with each line, without its newline: the bytes that were pushed, or a copy of its pieces */
+  /** @param onLine called with each line, without its newline: a view of the pushed bytes, or a copy of several */
   constructor(maxLength: number, onLine: (line: Buffer) => void) {
     this.maxLength = maxLength;
     this.#onLine = onLine;
   }
 
   /**
-   * @param bytes stay as they are: each read has its own
-   * @returns false when a line is too long; nothing can be pushed then
+   * @param bytes must not be reused: each read has its own buffer
+   * @returns false if a line is too long; do not push anything after that
    */
   push(bytes: Buffer): boolean {
     let start = 0;
@@ -31,33 +31,33 @@ export class LineReader {
       if (this.#length === 0) this.#onLine(line);
       else {
         this.#append(line, this.#length + line.length);
-        this.#onLine(this.#take());
+        this.#onLine(this.#takePartial());
       }
     }
     if (start === bytes.length) return true;
     const length = this.#length + bytes.length - start;
     if (length > this.maxLength) {
-      this.#take();
+      this.#takePartial();
       return false;
     }
-    // Doubled, so that a line of many small pieces is copied a few times and not once for each piece.
+    // Doubled, so that a line in many small reads is copied a few times, not once per read.
     const capacity = Math.max(Math.min(length * 2, this.maxLength), MIN_CAPACITY);
     this.#append(bytes.subarray(start), capacity);
     return true;
   }
 
-  /** @param capacity bytes to make room for when the piece does not fit */
-  #append(piece: Buffer, capacity: number): void {
-    if (this.#length + piece.length > this.#partial.length) {
+  /** @param capacity size of the new buffer, in bytes, if the part does not fit */
+  #append(part: Buffer, capacity: number): void {
+    if (this.#length + part.length > this.#partial.length) {
       const larger = Buffer.allocUnsafe(capacity);
       this.#partial.copy(larger, 0, 0, this.#length);
       this.#partial = larger;
     }
-    piece.copy(this.#partial, this.#length);
-    this.#length += piece.length;
+    part.copy(this.#partial, this.#length);
+    this.#length += part.length;
   }
 
-  #take(): Buffer {
+  #takePartial(): Buffer {
     const line = this.#partial.subarray(0, this.#length);
     this.#partial = EMPTY;
     this.#length = 0;

@@ -1,4 +1,4 @@
-// What a client has asked the broker on one connection, until it is answered, rejected or given up.
+// A client's requests on one connection, until they are answered, rejected or timed out.
 
 import { SluiceError, WIRE_ERRORS, type WireErrorCode } from '../errors.js';
 import type { MessageMap } from '../messages/messages.js';
@@ -8,7 +8,7 @@ import { startTimeout } from './timeouts.js';
 export type Answer = 'welcome' | 'subscribed' | 'unsubscribed' | 'pong';
 
 interface Request {
-  /** What was asked, and what answers it. */
+  /** Message types of the request and of its answer. */
   readonly type: string;
   readonly answer: Answer;
   readonly id: string | undefined;
@@ -19,21 +19,21 @@ export class PendingRequests {
   readonly #timeout: number;
   #requests: Request[] = [];
 
-  /** @param timeout ms after which a request is given up */
+  /** @param timeout of each request, in ms */
   constructor(timeout: number) {
     this.#timeout = timeout;
   }
 
-  /** How many are not answered. */
+  /** Number of unanswered requests. */
   get size(): number {
     return this.#requests.length;
   }
 
   /**
-   * Waits for an answer.
-   * @param type what was asked: an `error` names it
-   * @param id what the answer repeats
-   * @param settle called once: with nothing, or with why there is no answer
+   * Registers a request that awaits an answer.
+   * @param type message type of the request, which an `error` repeats
+   * @param id the ID that the answer repeats
+   * @param settle called once: without an argument, or with the reason if there is no answer
    */
   add(type: string, answer: Answer, id: string | undefined, settle: (error?: SluiceError) => void): void {
     const timer = startTimeout(this.#timeout, () => {
@@ -52,34 +52,34 @@ export class PendingRequests {
     this.#requests.push(request);
   }
 
-  /** The broker has answered. */
+  /** Settles the request that the broker has answered. */
   answer(answer: Answer, id: string | undefined): void {
-    this.#take((request) => request.answer === answer && request.id === id)?.settle();
+    this.#remove((request) => request.answer === answer && request.id === id)?.settle();
   }
 
-  /** The broker has rejected something. It rejects requests in the order they were made, and names their type. */
+  /** Fails the oldest request of the type that the error names: the broker rejects requests in order. */
   reject(error: MessageMap['error']['data']): void {
-    this.#take(({ type }) => type === error.messageType)?.settle(rejection(error));
+    this.#remove(({ type }) => type === error.messageType)?.settle(rejection(error));
   }
 
-  /** No answer can come any more. */
+  /** Fails all requests: no more answers can arrive. */
   close(error: SluiceError): void {
     for (const request of this.#requests.splice(0)) request.settle(error);
   }
 
-  #take(fits: (request: Request) => boolean): Request | undefined {
-    const at = this.#requests.findIndex(fits);
+  #remove(matches: (request: Request) => boolean): Request | undefined {
+    const at = this.#requests.findIndex(matches);
     return at === -1 ? undefined : this.#requests.splice(at, 1)[0];
   }
 }
 
-/** What the broker rejects with, as an error. */
+/** Converts the broker's `error` message to an exception. */
 export function rejection({ code, issues }: MessageMap['error']['data']): SluiceError {
   const detail = (issues ?? []).map(({ path, message }) => `${path} ${message}`).join('; ');
   return new SluiceError(wireCode(code), detail);
 }
 
-/** A code as the broker wrote it; one that this version does not know counts as `INVALID_MESSAGE`. */
+/** The broker's error code; one that is unknown to this version becomes `INVALID_MESSAGE`. */
 function wireCode(code: string): WireErrorCode | 'INVALID_MESSAGE' {
   return Object.hasOwn(WIRE_ERRORS, code) ? (code as WireErrorCode) : 'INVALID_MESSAGE';
 }

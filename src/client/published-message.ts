@@ -1,4 +1,4 @@
-// What a client may publish, by type, and how it is written.
+// Messages that a client may publish, by type, and their encoding.
 
 import type { appSchemas, crawlerSchemas, MessageInputMap } from '../messages/messages.js';
 
@@ -7,14 +7,14 @@ export interface CustomPublishedMessage {
   readonly type: string;
 }
 
-/** The message without the need for a `timestamp`. */
+/** The message with an optional `timestamp`. */
 type Undated<M> = M extends unknown
   ? { [K in keyof M as K extends 'timestamp' ? never : K]: M[K] } & { timestamp?: string | undefined }
   : never;
 
 /**
- * A message of the protocol that crawlers or applications send. `timestamp` is an ISO 8601 date-time; without
- * one, the time of publishing is filled in.
+ * A message of the protocol that crawlers or applications send. `timestamp` is an ISO 8601 date-time. If omitted, the
+ * time of publishing is filled in.
  */
 export type PublishedMessage = Undated<
   MessageInputMap[keyof typeof crawlerSchemas | keyof typeof appSchemas]
@@ -22,16 +22,16 @@ export type PublishedMessage = Undated<
 
 const NEWLINE = 0x0a;
 
-/** The message as a line. `type` and `timestamp` go first: the broker knows that order without having to learn it. */
+/** Encodes a message as a line. `type` and `timestamp` come first: the broker has a pattern for that order. */
 export function publishedLine(message: CustomPublishedMessage & { timestamp?: unknown }): Buffer {
   const { type, timestamp, ...others } = message;
   const dated = timestamp === undefined ? { type, timestamp: new Date().toISOString(), ...others } : message;
   return Buffer.from(`${JSON.stringify(dated)}\n`);
 }
 
-/** Whole lines: the bytes, with a newline after the last if there is none; and how many lines they are. */
-export function publishedLines(given: Buffer | string): { bytes: Buffer; lines: number } {
-  let bytes = typeof given === 'string' ? Buffer.from(given) : given;
+/** Adds a newline at the end if it is missing, and counts the lines. */
+export function publishedLines(data: Buffer | string): { bytes: Buffer; lines: number } {
+  let bytes = typeof data === 'string' ? Buffer.from(data) : data;
   if (bytes.length > 0 && bytes.at(-1) !== NEWLINE) bytes = Buffer.concat([bytes, Buffer.of(NEWLINE)]);
   let lines = 0;
   for (let at = bytes.indexOf(NEWLINE); at !== -1; at = bytes.indexOf(NEWLINE, at + 1)) lines++;

@@ -1,5 +1,5 @@
-// Keeps one connection to the broker: makes it, notices when it is lost, and makes another after a while. What is
-// said on it is the client's business.
+// Maintains one connection to the broker: connects, detects a lost connection, and reconnects after a delay. The
+// messages on it are the client's concern.
 
 import { SluiceError } from '../errors.js';
 import { Backoff } from './backoff.js';
@@ -7,48 +7,48 @@ import { type BrokerError, BrokerSession, type SessionListener } from './broker-
 import type { ResolvedClientOptions } from './client-options.js';
 import type { ReceivedMessage } from './received-message.js';
 
-export interface KeeperListener {
-  /** How many published lines are confirmed: the next connection goes on from there. */
+export interface ReconnectorListener {
+  /** Number of confirmed published lines: the next connection continues from there. */
   readonly confirmedLines: number;
   /** A forwarded message. */
   onMessage(event: ReceivedMessage): void;
   onRejected(error: BrokerError): void;
-  /** The socket takes more again. */
+  /** The socket accepts more data again. */
   onDrain(): void;
-  /** What was read at a time has been told. */
+  /** All messages of one read have been reported. */
   onRead(): void;
-  /** The broker has taken the client. @param isReconnect whether there was a connection before */
+  /** The broker has accepted the client. @param isReconnect whether there was a connection before */
   onConnected(session: BrokerSession, isReconnect: boolean): void;
-  /** The broker is stopping: it reads no more, but still delivers. */
+  /** The broker is shutting down: it no longer reads, but still delivers. */
   onShutdown(): void;
   onLost(error: SluiceError): void;
-  /** The next attempt is made in `delay` ms. */
+  /** The next attempt starts in `delay` ms. */
   onRetry(attempt: number, delay: number): void;
-  /** No attempt is made any more. */
+  /** No further attempt is made. */
   onGivenUp(error: SluiceError): void;
 }
 
-/** Rejections that another attempt would only repeat. */
+/** Errors that another attempt would only repeat. */
 const FINAL_CODES = new Set(['UNAUTHORIZED', 'UNSUPPORTED_VERSION', 'SCHEMA_VIOLATION', 'RULE_VIOLATION']);
-/** ms that a broker which is shutting down may take to close, before the client does. */
+/** ms that a broker has to close the connection after `SHUTTING_DOWN`; then the client closes it. */
 const SHUTDOWN_GRACE = 30_000;
 
 export class Reconnector {
   readonly #options: ResolvedClientOptions;
-  readonly #listener: KeeperListener;
+  readonly #listener: ReconnectorListener;
   readonly #events: SessionListener;
   readonly #backoff: Backoff;
   #session: BrokerSession | undefined;
-  /** Ends the attempt to connect that is under way. */
+  /** Aborts the connection attempt in progress. */
   #opening: AbortController | undefined;
   #connections = 0;
-  /** When the present connection was made, in ms of the monotonic clock. */
+  /** Monotonic time at which the current connection was made, in ms. */
   #connectedAt = 0;
   #retryTimer: NodeJS.Timeout | undefined;
   #graceTimer: NodeJS.Timeout | undefined;
   #isClosed = false;
 
-  constructor(options: ResolvedClientOptions, listener: KeeperListener) {
+  constructor(options: ResolvedClientOptions, listener: ReconnectorListener) {
     this.#options = options;
     this.#listener = listener;
     this.#backoff = new Backoff(options.reconnect ?? { initialDelay: 0, maxDelay: 0 });
@@ -61,7 +61,7 @@ export class Reconnector {
     };
   }
 
-  /** The present connection: one that the broker has taken. */
+  /** The current connection, once the broker has accepted the client. */
   get session(): BrokerSession | undefined {
     return this.#session;
   }
@@ -72,9 +72,9 @@ export class Reconnector {
   }
 
   /**
-   * Makes a connection.
-   * @throws SluiceError `CONNECTION_FAILED`, `REQUEST_TIMEOUT`, `CONNECTION_CLOSED`, `PROTOCOL_ERROR`, or the code with which the
-   *   broker rejects
+   * Connects.
+   * @throws SluiceError `CONNECTION_FAILED`, `REQUEST_TIMEOUT`, `CONNECTION_CLOSED`, `PROTOCOL_ERROR`, or the code of
+   *   the broker's rejection
    */
   async open(): Promise<void> {
     const { address, hello } = this.#options;
@@ -99,7 +99,7 @@ export class Reconnector {
     this.#listener.onConnected(session, this.#connections++ > 0);
   }
 
-  /** Sends what waits, closes, and makes no connection any more. */
+  /** Sends pending data, closes, and stops reconnecting. */
   close(): void {
     this.#isClosed = true;
     clearTimeout(this.#retryTimer);
@@ -124,18 +124,18 @@ export class Reconnector {
     this.#session = undefined;
     clearTimeout(this.#graceTimer);
     const { reconnect } = this.#options;
-    // One that is lost again and again is not a good connection, even if it was made each time.
+    // Resets the back-off only after a stable connection, not if every connection is lost again soon.
     if (performance.now() - this.#connectedAt >= (reconnect?.maxDelay ?? 0)) this.#backoff.reset();
     this.#listener.onLost(error);
     this.#retry(1, error);
   }
 
-  /** Tries again after a while. @param last why the attempt before failed, or the connection was lost */
-  #retry(attempt: number, last: SluiceError): void {
+  /** Reconnects after a delay. @param lastError why the previous attempt failed, or the connection was lost */
+  #retry(attempt: number, lastError: SluiceError): void {
     if (this.#isClosed) return;
     const { retries = 0 } = this.#options.reconnect ?? {};
-    if (attempt > retries || FINAL_CODES.has(last.code)) {
-      this.#listener.onGivenUp(last);
+    if (attempt > retries || FINAL_CODES.has(lastError.code)) {
+      this.#listener.onGivenUp(lastError);
       return;
     }
     const delay = this.#backoff.next();

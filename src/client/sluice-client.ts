@@ -1,5 +1,5 @@
-// A client of the broker, for crawlers and applications: publish, subscribe, ask for jobs, and stay connected.
-// Holds what outlives a connection; connection-keeper.ts makes the connections.
+// A client of the broker, for crawlers and applications: publishes, subscribes, requests jobs, and reconnects.
+// Holds the state that outlives a connection; reconnector.ts makes the connections.
 //
 //   idle ─connect()─▶ connecting ─▶ connected ◀─────▶ reconnecting
 //                                       └──── close(), or giving up ────▶ closed
@@ -25,27 +25,27 @@ import {
 import type { ReceivedMessage } from './received-message.js';
 import { Reconnector } from './reconnector.js';
 import type { Subscription, SubscriptionFilter } from './subscription.js';
-import { checkTimeout, within } from './timeouts.js';
+import { checkTimeout, waitAtMost } from './timeouts.js';
 
 /**
  * A client of the broker.
  *
- * What is published is kept in an outbox until the broker has confirmed that it has read and checked it, and sent
- * again after a reconnection if it has not: from client to broker, delivery is **at least once, in order**. So after a
- * reconnection, the broker may get messages twice. Confirmed does not mean accepted (rejections come as `rejected`
- * events), nor delivered: a broker that is killed loses what it had not delivered yet, one that is stopped with
- * SIGTERM delivers what it has read; messages that nobody has subscribed to at that time go nowhere.
+ * Published messages are kept in an outbox until the broker confirms that it has read and checked them. Unconfirmed
+ * messages are resent after a reconnect: from client to broker, delivery is **at least once, in order**, and the
+ * broker may get messages twice. Confirmed does not mean accepted (rejections are `rejected` events) or delivered: a
+ * broker that is killed loses messages that it had not delivered yet; a broker that is stopped with SIGTERM delivers
+ * what it has read. Messages that have no subscriber at that time are discarded.
  *
- * @typeParam C types of a schema module that may be published beside the protocol's own
+ * @typeParam C message types of a schema module that may be published in addition to the protocol's own
  */
 export class SluiceClient<C extends CustomPublishedMessage = never> extends EventEmitter<ClientEvents> {
   readonly #options: ResolvedClientOptions;
   readonly #outbox: ClientOutbox;
   readonly #subscriptions: ClientSubscriptions;
   readonly #jobs = new JobRequests();
-  readonly #mayGetJobs: boolean;
+  readonly #canReceiveJobs: boolean;
   readonly #heartbeats: Heartbeats | undefined;
-  readonly #keeper: Reconnector;
+  readonly #reconnector: Reconnector;
   #state: ClientState = 'idle';
   #closing: Promise<number> | undefined;
 
@@ -54,14 +54,16 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
     super();
     this.#options = resolveClientOptions(options);
     const { maxOutboxBytes, heartbeat, hello } = this.#options;
-    // The broker sends applications' messages to crawlers only, and takes for one who has not said hello.
-    this.#mayGetJobs = hello === undefined || hello.role === 'crawler';
-    this.#outbox = new ClientOutbox(maxOutboxBytes, () => this.#tell('drain'));
+    // Only crawlers receive applications' messages. The broker treats a peer that sends no `hello` as a crawler.
+    this.#canReceiveJobs = hello === undefined || hello.role === 'crawler';
+    this.#outbox = new ClientOutbox(maxOutboxBytes, () => this.#emitSafely('drain'));
     this.#heartbeats =
       heartbeat &&
-      new Heartbeats(heartbeat, (data, done) => this.#keeper.session?.sendControl('heartbeat', data, done));
+      new Heartbeats(heartbeat, (data, done) =>
+        this.#reconnector.session?.sendControl('heartbeat', data, done),
+      );
     const outbox = this.#outbox;
-    const keeper = new Reconnector(this.#options, {
+    const reconnector = new Reconnector(this.#options, {
       get confirmedLines() {
         return outbox.confirmedLines;
       },
@@ -70,20 +72,20 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
       onDrain: () => outbox.pump(),
       onRead: () => this.#updateReading(),
       onConnected: (session, isReconnect) => this.#onConnected(session, isReconnect),
-      onShutdown: () => this.#onIdle(),
+      onShutdown: () => this.#stopWriting(),
       onLost: (error) => this.#onLost(error),
-      onRetry: (attempt, delay) => this.#tell('reconnecting', { attempt, delay }),
+      onRetry: (attempt, delay) => this.#emitSafely('reconnecting', { attempt, delay }),
       onGivenUp: (error) => this.#finish(error),
     });
-    this.#keeper = keeper;
+    this.#reconnector = reconnector;
     this.#subscriptions = new ClientSubscriptions(
       {
         get session() {
-          return keeper.session;
+          return reconnector.session;
         },
         onReadingChanged: () => this.#updateReading(),
       },
-      !this.#mayGetJobs,
+      !this.#canReceiveJobs,
     );
   }
 
@@ -91,29 +93,30 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
     return this.#state;
   }
 
-  /** What the broker said in answer to `hello`, on the present connection. */
+  /** The broker's reply to `hello` on the current connection. */
   get welcome(): MessageMap['welcome']['data'] | undefined {
-    return this.#keeper.session?.welcome;
+    return this.#reconnector.session?.welcome;
   }
 
   get statistics(): ClientStatistics {
     const { confirmed, unconfirmed, resent, bytes } = this.#outbox;
-    return { confirmed, unconfirmed, resent, outboxBytes: bytes, connections: this.#keeper.connections };
+    return { confirmed, unconfirmed, resent, outboxBytes: bytes, connections: this.#reconnector.connections };
   }
 
   /**
-   * Connects. Resolves when the broker has taken the client; what was published before is sent then. From then on,
-   * the client reconnects by itself. When this first attempt fails, it may be called again.
-   * @throws SluiceError `CONNECTION_FAILED`, `REQUEST_TIMEOUT`, `PROTOCOL_ERROR` when what answers is no broker, the code
-   *   with which the broker rejects (such as `UNAUTHORIZED`, `MAX_CONNECTIONS`), `ALREADY_RUNNING` when it was called before, `CONNECTION_CLOSED` after `close`
+   * Connects. Resolves when the broker has accepted the client; messages published earlier are sent then. From then on,
+   * the client reconnects automatically. If this first attempt fails, `connect` may be called again.
+   * @throws SluiceError `CONNECTION_FAILED`, `REQUEST_TIMEOUT`, `PROTOCOL_ERROR` if the server is not a broker, the
+   *   broker's error code if it rejects the client (such as `UNAUTHORIZED`, `MAX_CONNECTIONS`), `ALREADY_RUNNING` if
+   *   called before, `CONNECTION_CLOSED` after `close`
    */
   async connect(): Promise<this> {
     if (this.#state === 'closed' || this.#state === 'closing') throw new SluiceError('CONNECTION_CLOSED');
     if (this.#state !== 'idle') throw new SluiceError('ALREADY_RUNNING');
     this.#state = 'connecting';
     try {
-      await this.#keeper.open();
-      // `connected` comes first.
+      await this.#reconnector.open();
+      // Emits `connected` first.
       await new Promise<void>((resolve) => process.nextTick(resolve));
     } catch (error) {
       if (this.#state === 'connecting') this.#state = 'idle';
@@ -123,9 +126,9 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
   }
 
   /**
-   * Publishes a message: it is sent as soon as there is a connection that takes it.
-   * @returns false when half of `maxOutboxBytes` is reached: then wait for `drain` before the next
-   * @throws SluiceError `OUTBOX_FULL`, `CONNECTION_CLOSED` after `close`; the message was not taken
+   * Publishes a message. It is sent as soon as a connection is available.
+   * @returns false if more than half of `maxOutboxBytes` is in use: wait for `drain` before publishing more
+   * @throws SluiceError `OUTBOX_FULL`, `CONNECTION_CLOSED` after `close`; the message was not published
    */
   publish(message: PublishedMessage | C): boolean {
     this.#checkOpen();
@@ -133,30 +136,30 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
   }
 
   /**
-   * Publishes a message, and waits while the outbox is more than half full, as {@link drained} does. The message is in
-   * the outbox from the beginning: do not publish it again when this takes long.
-   * @throws SluiceError `OUTBOX_FULL`; why the client was closed meanwhile
+   * Publishes a message and waits for room in the outbox, as {@link drained} does. The message is in the outbox
+   * immediately: do not publish it again if this takes long.
+   * @throws SluiceError `OUTBOX_FULL`, or the reason if the client is closed meanwhile
    */
   async publishAsync(message: PublishedMessage | C): Promise<void> {
     if (!this.publish(message)) await this.drained();
   }
 
   /**
-   * Publishes bytes as they are: one whole message or more. A newline is added at the end if there is none. They are
-   * not copied, so do not change them afterwards.
+   * Publishes raw bytes: one or more whole messages. A missing newline at the end is added. The bytes are not copied,
+   * so do not modify them afterwards.
    * @returns as {@link publish}
    * @throws as {@link publish}
    */
-  publishRaw(given: Buffer | string): boolean {
+  publishRaw(data: Buffer | string): boolean {
     this.#checkOpen();
-    const { bytes, lines } = publishedLines(given);
+    const { bytes, lines } = publishedLines(data);
     return lines === 0 || this.#add(bytes, lines);
   }
 
   /**
-   * Resolves when `publish` may go on: at once, or with the next `drain`. Until then the client reads on, though a loop
-   * may have more than `maxQueuedBytes` waiting.
-   * @throws SluiceError why the client was closed meanwhile
+   * Resolves when publishing may continue: immediately, or with the next `drain`. Until then the client keeps reading,
+   * even if a subscription has more than `maxQueuedBytes` queued.
+   * @throws SluiceError the reason if the client is closed meanwhile
    */
   drained(): Promise<void> {
     const drained = this.#outbox.drained();
@@ -165,9 +168,10 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
   }
 
   /**
-   * Resolves when the broker has read and checked all that was published before, on this connection or a later one;
-   * the `rejected` events of those messages have come then. Until then the client reads on, as in {@link drained}.
-   * @throws SluiceError why the client was closed meanwhile
+   * Resolves when the broker has read and checked everything published so far, on this connection or a later one. By
+   * then, the `rejected` events of those messages have been emitted. Until then the client keeps reading, as in
+   * {@link drained}.
+   * @throws SluiceError the reason if the client is closed meanwhile
    */
   flush(): Promise<void> {
     const flushed = this.#outbox.flush();
@@ -176,10 +180,10 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
   }
 
   /**
-   * Subscribes. Resolves when the broker has confirmed; after a reconnection, the client subscribes again by itself.
-   * @param filter which messages to get; default: all
-   * @param listener called with each message, in place of a loop over the result
-   * @throws SluiceError `INVALID_OPTION`, `REQUEST_TIMEOUT`, `CONNECTION_CLOSED`, or the code with which the broker rejects
+   * Subscribes. Resolves when the broker has confirmed. After a reconnect, the client resubscribes automatically.
+   * @param filter which messages to receive. Default: all.
+   * @param listener called with each message, instead of a loop over the result
+   * @throws SluiceError `INVALID_OPTION`, `REQUEST_TIMEOUT`, `CONNECTION_CLOSED`, or the code of the broker's rejection
    */
   async subscribe(
     filter: SubscriptionFilter = {},
@@ -190,13 +194,13 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
   }
 
   /**
-   * Asks for jobs. Resolves with the next `job_assignment` or `job_response`, which is not given to `message`
-   * listeners then. The request is made again after a reconnection.
+   * Requests jobs. Resolves with the next `job_assignment` or `job_response`, which is then not emitted as `message`.
+   * The request is repeated after a reconnect.
    *
-   * An application may assign a job unasked, or when the time is over: then it goes to the `message` listeners. Where
-   * there are none, the client keeps it, 16 at most, and the next call resolves with it at once.
-   * @param timeout ms to wait, or `Infinity`; default: `requestTimeout`
-   * @throws SluiceError `REQUEST_TIMEOUT`, `CONNECTION_CLOSED`, `INVALID_OPTION`, or the code with which the broker rejects
+   * A job that arrives while no call is pending (unrequested, or after the timeout) is emitted as `message`. If there
+   * are no `message` listeners, the client keeps it (at most 16), and the next call resolves with it immediately.
+   * @param timeout ms to wait, or `Infinity`. Default: `requestTimeout`.
+   * @throws SluiceError `REQUEST_TIMEOUT`, `CONNECTION_CLOSED`, `INVALID_OPTION`, or the code of the broker's rejection
    */
   async requestJobs({
     timeout = this.#options.requestTimeout,
@@ -208,17 +212,17 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
     const kept = this.#jobs.shift();
     if (kept !== undefined) return kept;
     const answer = this.#jobs.add(timeout);
-    this.#keeper.session?.sendControl('job_request', {});
+    this.#reconnector.session?.sendControl('job_request', {});
     return answer;
   }
 
   /**
-   * Ends the subscriptions, sends what is in the outbox, waits until the broker has confirmed it, and closes. Nothing can
-   * be published from then on. Calling it again waits for the same end. Before the first connection is made there is
-   * nobody to send to: then it closes at once, and a `connect` under way rejects.
-   * @param timeout ms to wait for the confirmation, 0 for not at all, or `Infinity`; default: `requestTimeout`
-   * @returns how many publications the broker has not confirmed: 0, unless the time did not suffice, or there was no
-   *   connection yet
+   * Ends the subscriptions, sends the contents of the outbox, waits until the broker has confirmed them, and closes.
+   * Nothing can be published afterwards. Further calls wait for the same result. Before the first connection is made,
+   * it closes immediately, and a pending `connect` rejects.
+   * @param timeout ms to wait for the confirmation, 0 to not wait, or `Infinity`. Default: `requestTimeout`.
+   * @returns the number of publications that the broker has not confirmed: 0, unless the timeout expired or there was
+   *   no connection yet
    * @throws SluiceError `INVALID_OPTION`
    */
   async close(timeout: number = this.#options.requestTimeout): Promise<number> {
@@ -229,91 +233,92 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
 
   async #close(timeout: number): Promise<number> {
     if (this.#state !== 'closed') {
-      const mayFlush = this.#state === 'connected' || this.#state === 'reconnecting';
+      const canFlush = this.#state === 'connected' || this.#state === 'reconnecting';
       this.#heartbeats?.stop();
       this.#state = 'closing';
       this.#subscriptions.end();
       this.#updateReading();
-      if (mayFlush) await within(timeout, this.#outbox.flush());
+      if (canFlush) await waitAtMost(timeout, this.#outbox.flush());
       this.#finish(undefined);
     }
     return this.#outbox.unconfirmed;
   }
 
   #add(bytes: Buffer, lines: number): boolean {
-    const mayGoOn = this.#outbox.add(bytes, lines);
-    // Who is told to wait waits for what is read.
-    if (!mayGoOn) this.#updateReading();
-    return mayGoOn;
+    const hasRoom = this.#outbox.add(bytes, lines);
+    // The caller will wait for `drain`, which depends on reading the broker's confirmations.
+    if (!hasRoom) this.#updateReading();
+    return hasRoom;
   }
 
-  /** Brings a new connection up to date. */
+  /** Restores subscriptions, job requests and unconfirmed messages on a new connection. */
   #onConnected(session: BrokerSession, isReconnect: boolean): void {
     if (this.#state !== 'closing') this.#state = 'connected';
     this.#subscriptions.resume(session);
-    for (let waiting = this.#jobs.size; waiting > 0; waiting--) session.sendControl('job_request', {});
+    for (let pending = this.#jobs.size; pending > 0; pending--) session.sendControl('job_request', {});
     const resent = this.#outbox.attach(session);
     this.#updateReading();
-    // An application's functions are called when all is up to date.
+    // Listeners run once everything is restored.
     process.nextTick(() => {
-      if (this.#keeper.session !== session) return;
+      if (this.#reconnector.session !== session) return;
       if (this.#state === 'connected') this.#heartbeats?.start();
-      this.#tell('connected', { welcome: session.welcome, isReconnect, resent });
+      this.#emitSafely('connected', { welcome: session.welcome, isReconnect, resent });
     });
   }
 
   /**
-   * Reads on or not. When a loop has too much waiting, the broker is to see a slow subscriber; but what somebody waits
-   * for must come through, or a loop that itself waits for a confirmation would wait for ever.
+   * Pauses or resumes reading. It pauses while a subscription's queue is full, so that the broker sees a slow
+   * subscriber. It continues while a reply of the broker is awaited: a loop that awaits a confirmation would deadlock
+   * otherwise.
    */
   #updateReading(): void {
-    const { session } = this.#keeper;
+    const { session } = this.#reconnector;
     session?.setPaused(this.#subscriptions.isFull && !session.hasRequests && !this.#outbox.isAwaited);
   }
 
   #onRejected(error: BrokerError): void {
-    // A line tells that it was published, and is not the client's own request.
+    // An error with a line number is about a published message, not about the client's own request.
     if (error.messageType === 'job_request' && error.line === undefined) this.#jobs.close(rejection(error));
-    this.#tell('rejected', error);
+    this.#emitSafely('rejected', error);
   }
 
   #onMessage(event: ReceivedMessage): void {
-    if (this.listenerCount('line') > 0) this.#tell('line', event.line);
-    const isHeard = this.listenerCount('message') > 0;
-    // Who gets no jobs need not look for them in every message.
-    if (this.#mayGetJobs && this.#jobs.take(event, isHeard)) return;
+    if (this.listenerCount('line') > 0) this.#emitSafely('line', event.line);
+    const hasListeners = this.listenerCount('message') > 0;
+    // An application receives no jobs: its messages need not be parsed to find one.
+    if (this.#canReceiveJobs && this.#jobs.accept(event, hasListeners)) return;
     this.#subscriptions.dispatch(event);
-    if (isHeard) this.#tell('message', event);
+    if (hasListeners) this.#emitSafely('message', event);
   }
 
-  /** Writes no more for now: until the connection is lost, it only listens. */
-  #onIdle(): void {
+  /** Stops writing. The connection is only read until it is lost. */
+  #stopWriting(): void {
     this.#outbox.detach();
     this.#heartbeats?.stop();
   }
 
   #onLost(error: SluiceError): void {
-    this.#onIdle();
+    this.#stopWriting();
     this.#subscriptions.onLost();
     if (this.#state === 'connected') this.#state = 'reconnecting';
-    this.#tell('disconnected', { error });
+    this.#emitSafely('disconnected', { error });
   }
 
-  /** The end, for whatever reason. */
+  /** Closes for good. @param error the reason, unless `close` was called */
   #finish(error: SluiceError | undefined): void {
     if (this.#state === 'closed') return;
     this.#state = 'closed';
-    this.#onIdle();
-    this.#keeper.close();
+    this.#stopWriting();
+    this.#reconnector.close();
     const reason = error ?? new SluiceError('CONNECTION_CLOSED');
     this.#outbox.close(reason);
     this.#jobs.close(reason);
     this.#subscriptions.end(error);
-    this.#tell('closed', error);
+    this.#emitSafely('closed', error);
   }
 
-  /** A listener that throws must not stop what comes after it. */
-  #tell<E extends keyof ClientEvents>(name: E, ...args: ClientEvents[E]): void {
+  /** Emits an event. A listener that throws does not interrupt the client. */
+  #emitSafely<E extends keyof ClientEvents>(name: E, ...args: ClientEvents[E]): void {
     try {
       // The pair of name and event is checked by the signature; EventEmitter's own type loses it.
       (this as EventEmitter).emit(name, ...args);

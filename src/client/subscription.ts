@@ -1,31 +1,30 @@
-// The messages of one subscription, in the order they came: for a loop that takes them one by one, or for a
-// function. When the loop is slower than the broker, the socket is not read, so that the broker sees a slow
-// subscriber.
+// The messages of one subscription, in order of arrival: for a loop that reads them one by one, or for a listener. If
+// the loop is slower than the broker, the client stops reading its socket, so that the broker sees a slow subscriber.
 
 import { SluiceError } from '../errors.js';
 import type { OverflowPolicy } from '../messages/messages.js';
 import { rethrowLater } from './client-events.js';
 import type { ReceivedMessage } from './received-message.js';
 
-/** Which messages to get. Every field that is there must fit. */
+/** Which messages to receive. A message must match every field that is set. */
 export interface SubscriptionFilter {
-  /** Message types; `job_*` is all that begin so, `rejected` what the broker rejected. Default: `['*']`, all types. */
+  /** Message types; `job_*` matches a prefix, `rejected` matches rejected messages. Default: `['*']`, all types. */
   readonly types?: readonly string[];
   readonly jobIds?: readonly string[];
   readonly crawlerIds?: readonly string[];
-  /** Shares the messages with all subscribers of this group: each goes to one. Needs a client of its own. */
+  /** Shares the messages among all subscribers of this group: each goes to one. Requires a separate client. */
   readonly group?: string;
-  /** What the broker does when this client falls `maxPendingBytes` behind; default `disconnect`. One for the whole client. */
+  /** Policy when this client falls `maxPendingBytes` behind. Applies to the whole client. Default: `disconnect`. */
   readonly overflow?: OverflowPolicy;
-  /** Whether to tell who sent each message: `from`, `crawlerId` and `sequence`. Default: only with `crawlerIds`. */
+  /** Whether to include the sender: `from`, `crawlerId` and `sequence`. Default: only with `crawlerIds`. */
   readonly meta?: boolean;
-  /** Bytes of messages that may wait for the loop before the socket is not read any more; default 1 MiB. */
+  /** Bytes of messages that may be queued for the loop before the client stops reading its socket. Default: 1 MiB. */
   readonly maxQueuedBytes?: number;
 }
 
-/** What a subscription needs of its client. */
+/** The client, as seen by a subscription. */
 export interface SubscriptionOwner {
-  /** Too much waits (true), or little enough again (false). */
+  /** The queue crossed its high (true) or low (false) watermark. */
   onFull(subscription: Subscription, isFull: boolean): void;
   unsubscribe(subscription: Subscription): Promise<void>;
 }
@@ -39,19 +38,21 @@ const DEFAULT_QUEUED_BYTES = 1024 * 1024;
 const LOW_MARK = 0.5;
 
 /**
- * What `SluiceClient.subscribe` gives: `for await (const event of subscription)`. Leaving the loop unsubscribes.
- * The loop ends when the client is closed, and throws when the client gives up or the broker rejects the subscription
- * it again. While it waits for the loop, nothing of the connection is read, for other subscriptions of its client and
- * for `requestJobs` neither. Only while the client waits for an answer of the broker, for room in its outbox, or in
- * `flush`, it reads on: then more than `maxQueuedBytes` may come to wait.
+ * The result of `SluiceClient.subscribe`: `for await (const event of subscription)`. Leaving the loop unsubscribes.
+ * The loop ends when the client is closed. It throws if the client gives up, or if the broker rejects the subscription
+ * after a reconnect.
+ *
+ * While the queue is full, the client does not read the connection at all, not even for its other subscriptions and
+ * `requestJobs`. It keeps reading only while it waits for an answer of the broker, for room in its outbox, or in
+ * `flush`; then more than `maxQueuedBytes` may be queued.
  */
 export class Subscription implements AsyncIterableIterator<ReceivedMessage, undefined> {
-  /** What the broker knows it by. */
+  /** Its ID at the broker. */
   readonly id: string;
   readonly filter: SubscriptionFilter;
-  /** Resolves when the broker has confirmed it for the first time; rejects when it does not come to that. */
+  /** Resolves when the broker has confirmed it for the first time; rejects if subscribing fails. */
   readonly confirmed: Promise<void>;
-  readonly #host: SubscriptionOwner;
+  readonly #owner: SubscriptionOwner;
   readonly #listener: ((event: ReceivedMessage) => void) | undefined;
   readonly #maxBytes: number;
   #queue: ReceivedMessage[] = [];
@@ -61,56 +62,56 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   #waiters: Waiter[] = [];
   #isEnded = false;
   #error: SluiceError | undefined;
-  #confirm: () => void = () => {};
-  #deny: (error: SluiceError) => void = () => {};
+  #resolveConfirmed: () => void = () => {};
+  #rejectConfirmed: (error: SluiceError) => void = () => {};
 
   /**
-   * @param listener takes the messages in place of the loop
+   * @param listener receives the messages instead of a loop
    * @internal
    */
   constructor(
     id: string,
     filter: SubscriptionFilter,
-    host: SubscriptionOwner,
+    owner: SubscriptionOwner,
     listener?: (event: ReceivedMessage) => void,
   ) {
     this.id = id;
     this.filter = filter;
-    this.#host = host;
+    this.#owner = owner;
     this.#listener = listener;
     this.#maxBytes = filter.maxQueuedBytes ?? DEFAULT_QUEUED_BYTES;
     this.confirmed = new Promise((resolve, reject) => {
-      this.#confirm = resolve;
-      this.#deny = reject;
+      this.#resolveConfirmed = resolve;
+      this.#rejectConfirmed = reject;
     });
     this.confirmed.catch(() => {});
   }
 
-  /** Whether no more messages come. */
+  /** Whether no more messages will arrive. */
   get isEnded(): boolean {
     return this.#isEnded;
   }
 
-  /** Bytes of messages that wait for the loop. */
+  /** Bytes of messages queued for the loop. */
   get queuedBytes(): number {
     return this.#bytes;
   }
 
   /**
-   * The broker has confirmed it.
+   * Resolves `confirmed`.
    * @internal
    */
   confirm(): void {
-    this.#confirm();
+    this.#resolveConfirmed();
   }
 
   /**
-   * Gives it a message.
+   * Delivers a message to the listener or the loop.
    * @internal
    */
   push(event: ReceivedMessage): void {
     if (this.#isEnded) return;
-    if (this.#listener !== undefined) return this.#tell(this.#listener, event);
+    if (this.#listener !== undefined) return this.#callListener(this.#listener, event);
     const waiter = this.#waiters.shift();
     if (waiter !== undefined) {
       waiter.resolve({ done: false, value: event });
@@ -122,7 +123,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
     if (this.#bytes >= this.#maxBytes) this.#setFull(true);
   }
 
-  /** @throws SluiceError why the client gave up, once all that came before is taken */
+  /** @throws SluiceError the reason if the client gave up, after all queued messages are consumed */
   next(): Promise<IteratorResult<ReceivedMessage, undefined>> {
     const event = this.#queue[this.#head];
     if (event === undefined) {
@@ -140,7 +141,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
     return Promise.resolve({ done: false, value: event });
   }
 
-  /** Ends the loop, and unsubscribes. A broker that does not confirm that is no reason for a loop to throw. */
+  /** Ends the loop and unsubscribes. Does not throw if the broker fails to confirm that. */
   async return(): Promise<IteratorResult<ReceivedMessage, undefined>> {
     await this.unsubscribe().catch(() => {});
     return { done: true, value: undefined };
@@ -151,34 +152,33 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   }
 
   /**
-   * Wants no more messages; those that wait are dropped. Resolves when the broker has confirmed, or the connection
-   * has gone.
+   * Unsubscribes, and discards queued messages. Resolves when the broker has confirmed, or the connection is lost.
    * @throws SluiceError `REQUEST_TIMEOUT`
    */
   async unsubscribe(): Promise<void> {
-    if (this.#isEnded) return this.#drop();
+    if (this.#isEnded) return this.#discardQueue();
     this.end();
-    this.#drop();
-    await this.#host.unsubscribe(this);
+    this.#discardQueue();
+    await this.#owner.unsubscribe(this);
   }
 
   /**
-   * No more messages come.
-   * @param error for the loop to throw, when it has taken what waits
+   * Ends the subscription.
+   * @param error thrown by the loop after all queued messages are consumed
    * @internal
    */
   end(error?: SluiceError): void {
     if (this.#isEnded) return;
     this.#isEnded = true;
     this.#error = error;
-    this.#deny(error ?? new SluiceError('CONNECTION_CLOSED'));
+    this.#rejectConfirmed(error ?? new SluiceError('CONNECTION_CLOSED'));
     for (const { resolve, reject } of this.#waiters.splice(0)) {
       if (error === undefined) resolve({ done: true, value: undefined });
       else reject(error);
     }
   }
 
-  #tell(listener: (event: ReceivedMessage) => void, event: ReceivedMessage): void {
+  #callListener(listener: (event: ReceivedMessage) => void, event: ReceivedMessage): void {
     try {
       listener(event);
     } catch (error) {
@@ -186,7 +186,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
     }
   }
 
-  #drop(): void {
+  #discardQueue(): void {
     this.#queue = [];
     this.#head = 0;
     this.#bytes = 0;
@@ -197,11 +197,11 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   #setFull(isFull: boolean): void {
     if (isFull === this.#isFull) return;
     this.#isFull = isFull;
-    this.#host.onFull(this, isFull);
+    this.#owner.onFull(this, isFull);
   }
 }
 
-/** What of a filter goes over the wire. Who sent a message must be told where that decides whose it is. */
+/** The filter as sent to the broker. With `crawlerIds`, the client needs `meta` to match messages to subscriptions. */
 export function wireFilter({ id, filter }: Subscription): Record<string, unknown> {
   const { maxQueuedBytes: _, ...wire } = filter;
   return filter.crawlerIds === undefined ? { id, ...wire } : { id, ...wire, meta: true };

@@ -1,11 +1,11 @@
-// Time limits as a user gives them: ms, or Infinity for none. Node's own timers take the latter for 1 ms.
+// Timeouts as a user passes them: ms, or Infinity for none, which Node's own timers would treat as 1 ms.
 
 import { MAX_TIMER } from '../config/defaults.js';
 import { SluiceError } from '../errors.js';
 
 /**
- * Checks a time to wait.
- * @throws SluiceError `INVALID_OPTION`: no timer can wait so long
+ * Checks a delay.
+ * @throws SluiceError `INVALID_OPTION` if it is not positive, or longer than any timer
  */
 export function checkDelay(name: string, ms: number): void {
   if (ms > 0 && ms <= MAX_TIMER) return;
@@ -13,24 +13,24 @@ export function checkDelay(name: string, ms: number): void {
 }
 
 /**
- * Checks a time limit: like a time to wait, or `Infinity`.
+ * Checks a timeout: a delay, or `Infinity`.
  * @throws SluiceError `INVALID_OPTION`
  */
 export function checkTimeout(name: string, ms: number): void {
   if (ms !== Number.POSITIVE_INFINITY) checkDelay(name, ms);
 }
 
-/** Calls back when the time is over. @returns the timer; none where there is no limit */
+/** Calls back after the timeout. @returns the timer; `undefined` if there is no limit */
 export function startTimeout(ms: number, onTimeout: () => void): NodeJS.Timeout | undefined {
   return ms === Number.POSITIVE_INFINITY ? undefined : setTimeout(onTimeout, ms);
 }
 
-/** Waits until a promise settles, but no longer than so many ms. */
-export async function within(ms: number, promise: Promise<void>): Promise<void> {
+/** Waits until a promise settles, but at most for this time, in ms. */
+export async function waitAtMost(ms: number, promise: Promise<void>): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<void>((resolve) => {
+  const expired = new Promise<void>((resolve) => {
     timer = startTimeout(ms, resolve);
   });
-  await Promise.race([promise.catch(() => {}), late]);
+  await Promise.race([promise.catch(() => {}), expired]);
   clearTimeout(timer);
 }

@@ -1,31 +1,31 @@
-// One handler for each message that crawlers send: it keeps the fleet's state, and tells of it as an event. They
-// come before an application's own handlers, so that those find the state up to date.
+// One handler per crawler message type: it updates the fleet's state and emits an event. These handlers run before an
+// application's own, which therefore see the updated state.
 
 import type { MessageMap } from '../messages/messages.js';
 import type { CrawlerRecord, FleetState, JobRecord } from './fleet-state.js';
 import type { EventOf } from './handler.js';
 import type { MessageRouter } from './message-router.js';
 
-/** What every event of the default handlers tells. */
+/** Fields of every event of the default handlers. */
 export interface FleetEvent<T extends keyof MessageMap> {
   readonly message: MessageMap[T];
   readonly crawler: CrawlerRecord;
 }
 
-/** What an event about a job tells. */
+/** An event about a job. */
 export interface JobEvent<T extends keyof MessageMap> extends FleetEvent<T> {
   readonly jobId: string;
 }
 
-/** What an event about the state of a job tells. */
+/** An event about the state of a job. */
 export interface JobStateEvent<T extends keyof MessageMap> extends JobEvent<T> {
   readonly job: JobRecord;
 }
 
-/** Events of the default handlers, one for each message. */
+/** Events of the default handlers, one per message type. */
 export interface FleetEvents {
   crawler_heartbeat: [event: FleetEvent<'heartbeat'>];
-  /** A crawler wants jobs: answer with `sendToCrawler(event.crawler.id, …)`. */
+  /** A crawler requests jobs: answer with `sendToCrawler(event.crawler.id, …)`. */
   job_requested: [event: FleetEvent<'job_request'>];
   job_started: [event: JobStateEvent<'job_started'>];
   job_progress: [event: JobStateEvent<'job_progress'>];
@@ -33,14 +33,14 @@ export interface FleetEvents {
   job_failed: [event: JobStateEvent<'job_failed'>];
   entities_discovered: [event: FleetEvent<'discovery'>];
   jobs_discovered: [event: JobEvent<'jobs_discovered'>];
-  /** A crawler wants another token: answer with a `token_refresh_response` for this job. */
+  /** A crawler requests a new token: answer with a `token_refresh_response` for this job. */
   token_refresh_requested: [event: JobEvent<'token_refresh_request'>];
 }
 
-/** The priority of the default handlers: higher than any that an application should take. */
+/** Priority of the default handlers: higher than any that an application should use. */
 export const DEFAULT_HANDLER_PRIORITY = 1000;
 
-/** Registers a handler for each message of the crawlers. @param emit tells of them */
+/** Registers a handler for each crawler message type. @param emit emits their events */
 export function registerDefaultHandlers(
   router: MessageRouter,
   fleet: FleetState,
@@ -98,7 +98,7 @@ export function registerDefaultHandlers(
   });
 }
 
-/** The rules say that these messages have one, in its newer or older spelling. */
+/** The business rules require a job ID in these messages, in the newer or the older spelling. */
 function jobIdOf({ jobId, job_id }: { jobId?: string | undefined; job_id?: string | undefined }): string {
   return jobId ?? job_id ?? '';
 }

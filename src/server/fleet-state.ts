@@ -1,4 +1,4 @@
-// What is known of the crawlers and their jobs, from what they have sent. Bounded, and kept in memory only.
+// The state of crawlers and jobs, derived from their messages. Bounded, and kept in memory only.
 
 import type { SocketConnection } from '../connection/socket-connection.js';
 import { SluiceError } from '../errors.js';
@@ -6,22 +6,22 @@ import { LruMap } from '../lru-map.js';
 import type { MessageMap } from '../messages/messages.js';
 import { memoryOf } from './memory-size.js';
 
-/** A crawler that was heard of. */
+/** A known crawler. */
 export interface CrawlerRecord {
-  /** Its crawlerId; where it has said none, its connection id. Good for `sendToCrawler`. */
+  /** Its crawlerId, or its connection ID if it has sent none. Accepted by `sendToCrawler`. */
   readonly id: string;
   readonly connectionId: string;
   readonly isConnected: boolean;
-  /** What its latest heartbeat told. */
+  /** Data of its latest heartbeat. */
   readonly heartbeat: MessageMap['heartbeat']['data'] | undefined;
   /** When its latest message was handled. */
   readonly seenAt: Date;
 }
 
-/** A job that was heard of. */
+/** A known job. */
 export interface JobRecord {
   readonly id: string;
-  /** {@link CrawlerRecord.id} of who spoke of it last. */
+  /** {@link CrawlerRecord.id} of the crawler that last sent a message about it. */
   readonly crawler: string;
   readonly status: 'started' | 'running' | 'completed' | 'failed';
   readonly progress: MessageMap['job_progress']['data'] | undefined;
@@ -31,15 +31,15 @@ export interface JobRecord {
   readonly updatedAt: Date;
 }
 
-/** How much a {@link FleetState} remembers. */
+/** Limits of a {@link FleetState}. */
 export interface FleetLimits {
-  /** Crawlers; default 10,000. The one that was silent for the longest time is forgotten first. */
+  /** Maximum number of crawlers; the least recently active one is evicted first. Default: 10,000. */
   readonly maxCrawlers?: number | undefined;
-  /** Jobs; default 10,000. The one that was not heard of for the longest time is forgotten first. */
+  /** Maximum number of jobs; the least recently updated one is evicted first. Default: 10,000. */
   readonly maxJobs?: number | undefined;
   /**
-   * Estimated memory of all crawlers, and of all jobs, in bytes; default 64 MiB each. Where more would be taken, those
-   * not heard of for the longest time are forgotten, but never the latest.
+   * Maximum estimated memory of all crawlers, and of all jobs, in bytes. Default: 64 MiB each. Beyond that, the least
+   * recently updated records are evicted, but never the latest one.
    */
   readonly maxFleetBytes?: number | undefined;
 }
@@ -47,18 +47,18 @@ export interface FleetLimits {
 const DEFAULT_CAPACITY = 10_000;
 const DEFAULT_MAX_BYTES = 64 * 1024 * 1024;
 
-/** A job, and the estimated memory of what it was told by each kind of message, in bytes. */
-interface WeighedJob {
+/** A job, and the estimated memory of the data of each status, in bytes. */
+interface SizedJob {
   readonly record: JobRecord;
-  readonly weights: Readonly<Partial<Record<JobRecord['status'], number>>>;
+  readonly sizes: Readonly<Partial<Record<JobRecord['status'], number>>>;
 }
 
 export class FleetState {
   readonly #crawlers: LruMap<string, CrawlerRecord>;
-  readonly #jobs: LruMap<string, WeighedJob>;
+  readonly #jobs: LruMap<string, SizedJob>;
 
-  /** By which name each connection's crawler is known. */
-  readonly #names = new WeakMap<SocketConnection, string>();
+  /** The ID under which each connection's crawler is recorded. */
+  readonly #ids = new WeakMap<SocketConnection, string>();
 
   /** @throws SluiceError `INVALID_OPTION` */
   constructor({
@@ -73,12 +73,12 @@ export class FleetState {
     this.#jobs = new LruMap(maxJobs, maxFleetBytes);
   }
 
-  /** Crawlers, the one heard of last at the end. */
+  /** Crawlers, the most recently active last. */
   get crawlers(): CrawlerRecord[] {
     return this.#crawlers.values();
   }
 
-  /** Jobs, the one heard of last at the end. */
+  /** Jobs, the most recently updated last. */
   get jobs(): JobRecord[] {
     return this.#jobs.values().map(({ record }) => record);
   }
@@ -92,19 +92,19 @@ export class FleetState {
   }
 
   /**
-   * A crawler has sent something.
+   * Records that a crawler has sent a message.
    * @internal
    */
   recordCrawler(connection: SocketConnection, heartbeat?: MessageMap['heartbeat']['data']): CrawlerRecord {
-    const id = nameOf(connection);
+    const id = idOf(connection);
     const before = this.#recordOf(connection);
-    // It has said who it is in the meantime: it is not two crawlers for that.
+    // The crawler has identified itself meanwhile: it must not be listed twice.
     if (before !== undefined && before.id !== id) this.#crawlers.delete(before.id);
-    this.#names.set(connection, id);
+    this.#ids.set(connection, id);
     const record: CrawlerRecord = {
       id,
       connectionId: connection.id,
-      // What it has sent may be handled after it has gone.
+      // Its messages may be handled after it has disconnected.
       isConnected: connection.isOpen,
       heartbeat: heartbeat ?? (this.#crawlers.get(id) ?? before)?.heartbeat,
       seenAt: new Date(),
@@ -114,41 +114,41 @@ export class FleetState {
   }
 
   /**
-   * A connection has gone.
+   * Records that a connection is closed.
    * @internal
    */
-  recordGone(connection: SocketConnection): void {
+  recordDisconnect(connection: SocketConnection): void {
     const known = this.#recordOf(connection);
     if (known !== undefined) this.#crawlers.replace(known.id, { ...known, isConnected: false });
   }
 
   /**
-   * A crawler has spoken of a job.
+   * Records a message about a job.
    * @internal
    */
   recordJob(
     id: string,
     connection: SocketConnection,
-    news: Partial<JobRecord> & Pick<JobRecord, 'status'>,
+    update: Partial<JobRecord> & Pick<JobRecord, 'status'>,
   ): JobRecord {
-    const nothing = { progress: undefined, completed: undefined, failed: undefined };
-    // A job that starts again starts afresh.
-    const before = news.status === 'started' ? undefined : this.#jobs.get(id);
-    const known = before?.record ?? nothing;
-    const record = { ...known, ...news, id, crawler: nameOf(connection), updatedAt: new Date() };
-    const weights = { ...before?.weights, [news.status]: memoryOf(news) };
-    const weight = Object.values(weights).reduce((sum, part) => sum + part, memoryOf(id));
-    this.#jobs.set(id, { record, weights }, weight);
+    const noData = { progress: undefined, completed: undefined, failed: undefined };
+    // A job that is started again loses its earlier data.
+    const before = update.status === 'started' ? undefined : this.#jobs.get(id);
+    const known = before?.record ?? noData;
+    const record = { ...known, ...update, id, crawler: idOf(connection), updatedAt: new Date() };
+    const sizes = { ...before?.sizes, [update.status]: memoryOf(update) };
+    const size = Object.values(sizes).reduce((sum, part) => sum + part, memoryOf(id));
+    this.#jobs.set(id, { record, sizes }, size);
     return record;
   }
 
-  /** What is known of a connection's crawler, unless that has come back on another connection. */
+  /** The record of a connection's crawler, unless that has reconnected on another connection. */
   #recordOf(connection: SocketConnection): CrawlerRecord | undefined {
-    const record = this.#crawlers.get(this.#names.get(connection) ?? '');
+    const record = this.#crawlers.get(this.#ids.get(connection) ?? '');
     return record?.connectionId === connection.id ? record : undefined;
   }
 }
 
-function nameOf({ id, crawlerId }: SocketConnection): string {
+function idOf({ id, crawlerId }: SocketConnection): string {
   return crawlerId ?? id;
 }

@@ -1,44 +1,44 @@
-// What an application registers for a message type, and what it is called with.
+// Handlers that an application registers for a message type, and their arguments.
 
 import type { CustomMessage, MessageEvent } from '../connection/message-event.js';
 import type { SocketConnection } from '../connection/socket-connection.js';
 import type { MessageInputMap, MessageMap } from '../messages/messages.js';
 
-/** A type of the protocol, one of a schema module, or `*` for every message. */
+/** A message type of the protocol or of a schema module, or `*` for every message. */
 export type HandledType = keyof MessageMap | '*' | (string & {});
 
-/** The event of a message type: `message` has the type's own shape, where the protocol knows it. */
+/** The event of a message type. For the protocol's own types, `message` has the type's shape. */
 export type EventOf<T extends string> = T extends keyof MessageMap
   ? MessageEvent & { readonly message: MessageMap[T] }
   : MessageEvent;
 
-/** What a server sends: a message of the protocol in its type's own shape, or one of a schema module's types. */
+/** A message to send: one of the protocol in its type's shape, or one of a schema module's types. */
 export type SentMessage<T extends string> = { readonly type: T } & (T extends keyof MessageInputMap
   ? MessageInputMap[T]
   : CustomMessage);
 
-/** What a handler can do beside looking at its message. */
+/** The sender of a message, and the actions available to its handler. */
 export interface HandlerContext {
-  /** Who sent the message. */
+  /** The sender's connection. */
   readonly connection: SocketConnection;
   /**
-   * Sends a message to who sent this one.
+   * Sends a message to the sender.
    * @throws SluiceError `INVALID_MESSAGE`, `CONNECTION_CLOSED`, `SLOW_CONSUMER`, `SEND_TIMEOUT`
    */
   readonly reply: <T extends string>(message: SentMessage<T>) => Promise<void>;
-  /** Keeps the message from the handlers after this one. */
+  /** Skips the remaining handlers. */
   readonly stop: () => void;
 }
 
-/** A handler as a function. What it returns is not looked at, but a promise is waited for. */
+/** A handler as a function. A returned promise is awaited; other return values are ignored. */
 export type HandlerFunction<T extends string> = (event: EventOf<T>, context: HandlerContext) => unknown;
 
 /** A handler as an object. */
 export interface MessageHandler<T extends string> {
-  /** Handlers with a higher one come first, equal ones in the order they were registered; default 0. */
+  /** Handlers with a higher priority run first, equal ones in order of registration. Default: 0. */
   readonly priority?: number;
-  /** Whether the handler wants this message; default: all of its type. */
+  /** Whether to handle this message. If omitted, all messages of the type are handled. */
   canHandle?(event: EventOf<T>): boolean;
-  /** What it returns is not looked at, but a promise is waited for. */
+  /** A returned promise is awaited; other return values are ignored. */
   handle(event: EventOf<T>, context: HandlerContext): unknown;
 }

@@ -1,4 +1,4 @@
-// The handling of one message: which functions are called with it, in which order, and how it ended.
+// The handling of one message: the functions to call, their order, and the outcome.
 
 import type { MessageEvent } from '../connection/message-event.js';
 import type { SocketConnection } from '../connection/socket-connection.js';
@@ -6,20 +6,20 @@ import type { OutgoingMessage } from '../messages/messages.js';
 import type { HandlerContext, MessageHandler } from './handler.js';
 import type { Middleware, ProcessOutcome } from './middleware.js';
 
-/** Where something went wrong: a function of a handler, or of a middleware. */
+/** The function that failed, of a handler or a middleware. */
 export type HandlerPhase = 'beforeProcess' | 'canHandle' | 'handle' | 'afterProcess' | 'afterSend';
 
 /** Calls one function. */
 export type Step = (handling: Handling) => unknown;
 
-/** What is called with the messages of one type, in order. */
+/** The functions to call with messages of one type, in order. */
 export interface Plan {
   readonly before: readonly Step[];
   readonly handlers: readonly Step[];
   readonly after: readonly Step[];
 }
 
-/** @param handlers in the order they are to be called */
+/** @param handlers in calling order */
 export function makePlan(
   handlers: readonly MessageHandler<string>[],
   middleware: readonly Middleware[],
@@ -49,7 +49,7 @@ export function makePlan(
 
 export class Handling implements HandlerContext {
   readonly event: MessageEvent;
-  /** What is called at present. */
+  /** The function that is being called. */
   phase: HandlerPhase = 'beforeProcess';
   readonly #plan: Plan;
   readonly #send: (connection: SocketConnection, message: OutgoingMessage) => Promise<void>;
@@ -74,20 +74,20 @@ export class Handling implements HandlerContext {
     return this.event.connection;
   }
 
-  /** How it ended, once the handlers are through. */
+  /** The outcome, once the handlers have finished. */
   get outcome(): ProcessOutcome {
     this.#outcome ??= { status: this.#status, duration: performance.now() - this.#startedAt };
     return this.#outcome;
   }
 
-  // Handlers take these out of their context: they must not need it as `this`.
+  // Arrow functions, because handlers may destructure their context.
   readonly reply = (message: OutgoingMessage): Promise<void> => this.#send(this.connection, message);
 
   readonly stop = (): void => {
     this.#isStopped = true;
   };
 
-  /** The next function to call; `undefined` when all were. */
+  /** The next function to call; `undefined` after the last one. */
   next(): Step | undefined {
     if (this.#startedAt === 0) this.#startedAt = performance.now();
     for (;;) {
@@ -99,14 +99,14 @@ export class Handling implements HandlerContext {
     }
   }
 
-  /** The function has returned this, or its promise has resolved with it. */
+  /** Records what a function returned, or what its promise resolved with. */
   settle(value: unknown): void {
     if (value !== false || this.phase !== 'beforeProcess') return;
     this.#status = 'skipped';
     this.#isStopped = true;
   }
 
-  /** The function has thrown, or its promise was rejected. The handlers after it are still called. */
+  /** Records that a function threw, or its promise rejected. The remaining handlers are still called. */
   fail(): void {
     if (this.#stage === 'after') return;
     this.#status = 'failed';

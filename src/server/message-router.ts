@@ -1,5 +1,5 @@
-// Gives each message to the handlers of its type. What a handler does wrong is caught, counted and told: it stops
-// neither the messages behind it nor the server.
+// Routes each message to the handlers of its type. Errors of handlers are caught, counted and emitted: they stop
+// neither later messages nor the server.
 
 import { EventEmitter } from 'node:events';
 import { PAUSE } from '../connection/connection-state.js';
@@ -12,73 +12,73 @@ import { type HandlerPhase, Handling, makePlan, type Plan } from './handling.js'
 import { type Middleware, MiddlewareChain } from './middleware.js';
 import { OrderedQueues } from './ordered-queues.js';
 
-/** Bounds of a router. */
+/** Limits of a router. */
 export interface RouterOptions {
-  /** Connections that may have a handler under way at a time; default 64. */
+  /** Maximum number of connections with a running handler. Default: 64. */
   readonly maxConcurrent?: number | undefined;
-  /** Bytes of one connection's messages that may wait for handlers, before no more is read from it; default 1 MiB. */
+  /** Bytes of a connection's messages queued for handlers at which reading from it pauses. Default: 1 MiB. */
   readonly maxQueuedBytes?: number | undefined;
 }
 
-/** What an application's function has done wrong. */
+/** An error of an application's function. */
 export interface HandlerFailure {
   readonly error: unknown;
   readonly phase: HandlerPhase;
-  /** The message that was handled; none for `afterSend`. */
+  /** The handled message; `undefined` for `afterSend`. */
   readonly event: MessageEvent | undefined;
 }
 
 /** Events of a router. */
 export interface RouterEvents {
-  /** A handler or a middleware has thrown or rejected. */
+  /** A handler or middleware threw, or its promise rejected. */
   handler_error: [failure: HandlerFailure];
 }
 
-/** Figures of one message type. */
+/** Statistics of one message type. */
 export interface TypeStatistics {
-  /** Messages that some handler was registered for. */
+  /** Messages with a registered handler. */
   received: number;
-  /** Those whose handlers have all come to their end. */
+  /** Messages whose handlers have all completed. */
   handled: number;
   failed: number;
-  /** Those that a `beforeProcess` kept from the handlers. */
+  /** Messages whose handlers were skipped by a `beforeProcess`. */
   skipped: number;
-  /** ms that they took together. */
+  /** Total handling time, in ms. */
   duration: number;
 }
 
-/** Figures of a router. */
+/** Statistics of a router. */
 export interface RouterStatistics {
   readonly byType: Readonly<Record<string, Readonly<TypeStatistics>>>;
-  /** Messages that no handler was registered for. */
+  /** Messages without a registered handler. */
   readonly unhandled: number;
-  /** What handlers and middleware have thrown. */
+  /** Errors of handlers and middleware. */
   readonly errors: number;
-  /** Messages that wait for handlers. */
+  /** Messages queued for handlers. */
   readonly queued: number;
-  /** Messages whose handlers are under way. */
+  /** Messages whose handlers are running. */
   readonly running: number;
 }
 
 type AnyHandler = MessageHandler<string>;
 
-/** What an event weighs beside its bytes. */
+/** Estimated memory of an event in addition to its bytes, in bytes. */
 const EVENT_OVERHEAD = 256;
 
 /**
  * Calls the handlers of each message, by priority, one after the other.
  *
- * Messages of one connection are handled in the order they came, each when the one before it is done, promises
- * included. Messages of different connections are handled side by side, `maxConcurrent` at a time. When a connection's
- * messages come faster than its handlers are, they wait, and from `maxQueuedBytes` on nothing more is read from the
- * connection, until half of them is done: so a crawler that is too fast has to wait, and no message is dropped. What
- * had been read before that still comes on top, `maxConnectionBytes` at most. A handler whose promise never settles
- * stops its own connection, and takes up one of `maxConcurrent`.
+ * Messages of one connection are handled in order of arrival, each after the previous one is done, including promises.
+ * Messages of different connections are handled concurrently, up to `maxConcurrent`. If a connection's messages arrive
+ * faster than they are handled, they are queued. At `maxQueuedBytes`, reading from the connection pauses until half of
+ * the queue is done: a crawler that is too fast has to wait, and no message is dropped. Data that was read before that
+ * is queued in addition, at most `maxConnectionBytes`. A handler whose promise never settles blocks its own connection
+ * and occupies one of `maxConcurrent`.
  */
 export class MessageRouter extends EventEmitter<RouterEvents> {
   readonly #middleware: MiddlewareChain;
   readonly #handlers = new Map<string, AnyHandler[]>();
-  /** The object that was made of a handler function. */
+  /** Handler objects by the function that they wrap. */
   readonly #wrapped = new WeakMap<object, AnyHandler>();
   readonly #plans = new Map<string, Plan | undefined>();
   readonly #queues: OrderedQueues<SocketConnection, Handling>;
@@ -105,7 +105,7 @@ export class MessageRouter extends EventEmitter<RouterEvents> {
 
   get statistics(): RouterStatistics {
     return {
-      byType: Object.fromEntries([...this.#byType].map(([type, figures]) => [type, { ...figures }])),
+      byType: Object.fromEntries([...this.#byType].map(([type, statistics]) => [type, { ...statistics }])),
       unhandled: this.#unhandled,
       errors: this.#errors,
       queued: this.#queues.queued,
@@ -114,7 +114,7 @@ export class MessageRouter extends EventEmitter<RouterEvents> {
   }
 
   /**
-   * Registers a handler; the same one may be registered for several types.
+   * Registers a handler. It may be registered for several types.
    * @param type a message type, or `*` for all
    */
   registerHandler<T extends HandledType>(type: T, handler: MessageHandler<T> | HandlerFunction<T>): this {
@@ -124,7 +124,7 @@ export class MessageRouter extends EventEmitter<RouterEvents> {
     return this;
   }
 
-  /** Takes a handler back. Messages that wait already still come to it. @returns whether it was there */
+  /** Removes a handler. Messages that are queued already still reach it. @returns whether it was registered */
   unregisterHandler<T extends HandledType>(
     type: T,
     handler: MessageHandler<T> | HandlerFunction<T>,
@@ -137,58 +137,58 @@ export class MessageRouter extends EventEmitter<RouterEvents> {
     return true;
   }
 
-  /** Adds functions around all messages. */
+  /** Adds middleware around all messages. */
   use(middleware: Middleware): this {
     this.#middleware.use(middleware);
     this.#plans.clear();
     return this;
   }
 
-  /** Takes a message: its handlers are called now, or when its turn comes. */
+  /** Calls the handlers of a message, now or when its turn comes. */
   dispatch(event: MessageEvent): void {
     const plan = this.#planFor(event.type);
     if (plan === undefined) {
       this.#unhandled++;
       return;
     }
-    this.#figuresOf(event.type).received++;
+    this.#statisticsOf(event.type).received++;
     const handling = new Handling(event, plan, this.#send);
     this.#queues.push(event.connection, handling, event.raw.length + EVENT_OVERHEAD);
   }
 
-  /** Resolves when all messages that were taken are handled. */
+  /** Resolves when all dispatched messages are handled. */
   idle(): Promise<void> {
     return this.#queues.idle();
   }
 
-  /** Resolves when all messages that were taken from this connection are handled. */
+  /** Resolves when all dispatched messages of this connection are handled. */
   idleOf(connection: SocketConnection): Promise<void> {
     return this.#queues.idleOf(connection);
   }
 
-  /** Counts something that went wrong in an application's function, and tells of it. */
+  /** Counts an error of an application's function and emits `handler_error`. */
   recordError(failure: HandlerFailure): void {
     this.#errors++;
     try {
       this.emit('handler_error', failure);
     } catch {
-      // Who is told of errors made one: that is counted, and enough.
+      // An error of an error listener is only counted.
       this.#errors++;
     }
   }
 
-  /** Handlers by object: what was registered as a function is found again by that function. */
+  /** The handler as an object: always the same one for a function, so that it can be unregistered. */
   #asObject<T extends string>(handler: MessageHandler<T> | HandlerFunction<T>): AnyHandler {
-    // Each is only called with events of the types it was registered for.
+    // Safe cast: a handler is only called with events of the types it is registered for.
     if (typeof handler !== 'function') return handler as unknown as AnyHandler;
     const known = this.#wrapped.get(handler);
     if (known !== undefined) return known;
-    const made: AnyHandler = { handle: (event, context) => handler(event as EventOf<T>, context) };
-    this.#wrapped.set(handler, made);
-    return made;
+    const wrapper: AnyHandler = { handle: (event, context) => handler(event as EventOf<T>, context) };
+    this.#wrapped.set(handler, wrapper);
+    return wrapper;
   }
 
-  /** Sends an answer through the middleware. */
+  /** Sends a reply through the middleware. */
   readonly #send = (connection: SocketConnection, message: OutgoingMessage): Promise<void> =>
     this.#middleware.send(
       message,
@@ -206,16 +206,16 @@ export class MessageRouter extends EventEmitter<RouterEvents> {
     return plan;
   }
 
-  #figuresOf(type: string): TypeStatistics {
-    let figures = this.#byType.get(type);
-    if (figures === undefined) {
-      figures = { received: 0, handled: 0, failed: 0, skipped: 0, duration: 0 };
-      this.#byType.set(type, figures);
+  #statisticsOf(type: string): TypeStatistics {
+    let statistics = this.#byType.get(type);
+    if (statistics === undefined) {
+      statistics = { received: 0, handled: 0, failed: 0, skipped: 0, duration: 0 };
+      this.#byType.set(type, statistics);
     }
-    return figures;
+    return statistics;
   }
 
-  /** Calls one function after the other. There is a promise only where one of them returns one. */
+  /** Calls the functions one after the other. Returns a promise only if one of them does. */
   #run(handling: Handling): Promise<void> | undefined {
     for (let step = handling.next(); step !== undefined; step = handling.next()) {
       try {
@@ -226,9 +226,9 @@ export class MessageRouter extends EventEmitter<RouterEvents> {
         this.#fail(handling, error);
       }
     }
-    const figures = this.#figuresOf(handling.event.type);
-    figures[handling.outcome.status]++;
-    figures.duration += handling.outcome.duration;
+    const statistics = this.#statisticsOf(handling.event.type);
+    statistics[handling.outcome.status]++;
+    statistics.duration += handling.outcome.duration;
     return undefined;
   }
 

@@ -1,40 +1,40 @@
-// Functions around every message that is handled or sent: for logging, measuring, rejecting, changing.
+// Functions around every handled or sent message: for logging, measuring, rejecting or changing it.
 
 import type { MessageEvent } from '../connection/message-event.js';
 import type { SocketConnection } from '../connection/socket-connection.js';
 import type { OutgoingMessage } from '../messages/messages.js';
 
-/** How the handling of a message ended. */
+/** The outcome of handling a message. */
 export interface ProcessOutcome {
-  /** `failed`: a handler or `beforeProcess` threw. `skipped`: a `beforeProcess` kept it from the handlers. */
+  /** `failed`: a handler or `beforeProcess` threw. `skipped`: a `beforeProcess` returned false. */
   readonly status: 'handled' | 'failed' | 'skipped';
-  /** ms from the first function to the last, the time that promises took included. */
+  /** ms from the first function to the last, including promises. */
   readonly duration: number;
 }
 
-/** Whom a message is for. */
+/** The recipient of a message. */
 export type SendTarget =
   | { readonly kind: 'connection'; readonly connection: SocketConnection }
   | { readonly kind: 'crawler'; readonly crawlerId: string }
   | { readonly kind: 'broadcast' };
 
 /**
- * Functions that are called with every message that has a handler, the default ones among them, and every message that
- * is sent; each of them is optional. `before…` run in the order of `use`, `after…` in
- * the opposite order. A promise is waited for.
+ * Functions that are called with every message that has a handler, including the default handlers, and with every sent
+ * message. All are optional. `before…` functions run in the order of `use`, `after…` functions in reverse order.
+ * Promises are awaited.
  */
 export interface Middleware {
-  /** Before the handlers. False keeps the message from them, and so does throwing. */
+  /** Called before the handlers. Returning false or throwing skips them. */
   beforeProcess?(event: MessageEvent): unknown;
-  /** After the handlers, however they ended. */
+  /** Called after the handlers, whatever the outcome. */
   afterProcess?(event: MessageEvent, outcome: ProcessOutcome): unknown;
-  /** Before a message is sent. What it returns is sent in its place, if it returns something; throwing rejects it. */
+  /** Called before a message is sent. A returned message is sent instead; throwing rejects it. */
   beforeSend?(
     message: OutgoingMessage,
     target: SendTarget,
     // biome-ignore lint/suspicious/noConfusingVoidType: a function that returns nothing is fine
   ): OutgoingMessage | undefined | void | Promise<OutgoingMessage | undefined | void>;
-  /** After a message was sent, or was not: then `error` says why. */
+  /** Called after a message was sent, or could not be sent: then `error` is the reason. */
   afterSend?(message: OutgoingMessage, target: SendTarget, error: unknown): unknown;
 }
 
@@ -51,10 +51,10 @@ export class MiddlewareChain {
   }
 
   /**
-   * Sends a message through the functions.
-   * @param deliver sends what comes out of them
-   * @param onError called with what an `afterSend` throws
-   * @throws what `beforeSend` or `deliver` throws
+   * Sends a message through the middleware.
+   * @param deliver sends the resulting message
+   * @param onError called with errors of `afterSend`
+   * @throws errors of `beforeSend` and `deliver`
    */
   async send<R>(
     message: OutgoingMessage,
@@ -66,7 +66,7 @@ export class MiddlewareChain {
     let failure: unknown;
     try {
       for (const middleware of this.#all) {
-        // Where there is none, a message is written before its sender goes on.
+        // Without any, the message is written synchronously.
         if (middleware.beforeSend) outgoing = (await middleware.beforeSend(outgoing, target)) ?? outgoing;
       }
       return await deliver(outgoing);

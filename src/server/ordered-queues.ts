@@ -1,31 +1,31 @@
-// Work in queues, one for each connection: a queue's items are done one after the other, in order; queues take
-// turns, so many of them at a time. Nothing grows without a bound: a queue that is full says so.
+// Work queues, one per connection: the items of a queue run one after the other, in order. Queues take turns, a limited
+// number at a time. A full queue is reported, so that the caller can bound its growth.
 
-/** Bounds of {@link OrderedQueues}. */
+/** Limits of {@link OrderedQueues}. */
 export interface QueueLimits {
-  /** Queues that may have an item under way at a time. */
+  /** Maximum number of queues with a running item. */
   readonly maxConcurrent: number;
-  /** Size of the items in one queue from which on it is full; below half of it, it is not any more. */
+  /** Total size of the items in one queue at which it is full, until it falls to half of that. */
   readonly maxQueued: number;
 }
 
 export interface QueueWork<K, T> {
-  /** Does one item. Never throws or rejects. */
+  /** Runs one item. Never throws or rejects. */
   run(item: T): Promise<void> | undefined;
-  /** A queue is full (true), or has room again (false). */
+  /** A queue became full (true) or has room again (false). */
   onFull(key: K, isFull: boolean): void;
 }
 
 interface Queue<K, T> {
   readonly key: K;
   items: { readonly item: T; readonly size: number }[];
-  /** What the array held before this index is done. */
+  /** Index of the first queued item. */
   head: number;
   size: number;
   isFull: boolean;
-  /** Whether it waits for its turn or has it. */
+  /** Whether it waits for its turn or is running. */
   isScheduled: boolean;
-  /** Called when all its items are done. */
+  /** Called when all items are done. */
   readonly onIdle: (() => void)[];
 }
 
@@ -33,7 +33,7 @@ export class OrderedQueues<K, T> {
   readonly #limits: QueueLimits;
   readonly #work: QueueWork<K, T>;
   readonly #queues = new Map<K, Queue<K, T>>();
-  /** Queues that wait for their turn. */
+  /** Queues waiting for their turn. */
   readonly #ready: Queue<K, T>[] = [];
   #running = 0;
   #queued = 0;
@@ -45,17 +45,17 @@ export class OrderedQueues<K, T> {
     this.#work = work;
   }
 
-  /** Items under way whose promise has not settled. */
+  /** Running items: their promises have not settled. */
   get running(): number {
     return this.#running;
   }
 
-  /** Items that wait. */
+  /** Queued items. */
   get queued(): number {
     return this.#queued;
   }
 
-  /** @param size how much the item counts */
+  /** @param size of the item, counted against `maxQueued` */
   push(key: K, item: T, size: number): void {
     let queue = this.#queues.get(key);
     if (queue === undefined) {
@@ -72,14 +72,14 @@ export class OrderedQueues<K, T> {
     }
   }
 
-  /** Resolves when nothing of this queue waits or is under way. */
+  /** Resolves when no item of this queue is queued or running. */
   idleOf(key: K): Promise<void> {
     const queue = this.#queues.get(key);
     if (queue === undefined) return Promise.resolve();
     return new Promise((resolve) => queue.onIdle.push(resolve));
   }
 
-  /** Resolves when nothing waits and nothing is under way. */
+  /** Resolves when no item is queued or running. */
   idle(): Promise<void> {
     if (this.#running === 0 && this.#queued === 0) return Promise.resolve();
     return new Promise((resolve) => this.#idleWaiters.push(resolve));
@@ -93,24 +93,24 @@ export class OrderedQueues<K, T> {
     this.#start();
   }
 
-  /** Gives turns as long as there are any to give. What is done at once takes none. */
+  /** Starts waiting queues up to the concurrency limit. Items that finish synchronously do not count. */
   #start(): void {
-    // An item may push another one: that is taken up by the loop which is already running.
+    // An item may push another one: the loop that is already running picks it up.
     if (this.#isStarting) return;
     this.#isStarting = true;
     while (this.#running < this.#limits.maxConcurrent) {
       const queue = this.#ready.shift();
       if (queue === undefined) break;
-      this.#turn(queue);
+      this.#runQueue(queue);
     }
     this.#isStarting = false;
     if (this.#running > 0 || this.#queued > 0) return;
     for (const resolve of this.#idleWaiters.splice(0)) resolve();
   }
 
-  /** Does a queue's items up to the first that takes its time. */
-  #turn(queue: Queue<K, T>): void {
-    for (let next = this.#take(queue); next !== undefined; next = this.#take(queue)) {
+  /** Runs a queue's items up to the first that returns a promise. */
+  #runQueue(queue: Queue<K, T>): void {
+    for (let next = this.#dequeue(queue); next !== undefined; next = this.#dequeue(queue)) {
       const pending = this.#work.run(next.item);
       if (pending === undefined) continue;
       this.#running++;
@@ -126,7 +126,7 @@ export class OrderedQueues<K, T> {
     for (const resolve of queue.onIdle) resolve();
   }
 
-  #take(queue: Queue<K, T>): { item: T } | undefined {
+  #dequeue(queue: Queue<K, T>): { item: T } | undefined {
     const next = queue.items[queue.head];
     if (next === undefined) return undefined;
     queue.head++;

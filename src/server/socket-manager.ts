@@ -1,5 +1,5 @@
-// The public server: its life from start to stop, its events, its figures. The stages themselves are
-// wired in pipeline.ts; this file lets connections in and tells the world what happens.
+// The public server: lifecycle, events and metrics. The stages are wired in pipeline.ts; this file accepts connections
+// and emits events.
 
 import { randomBytes } from 'node:crypto';
 import { EventEmitter } from 'node:events';
@@ -28,9 +28,9 @@ import { errorLine } from '../protocol/outgoing.js';
 import { SERVER_VERSION } from '../version.js';
 
 export interface SocketManagerDependencies {
-  /** Where to log. Default: JSON lines on standard error, at `logLevel`; dropped while nobody reads them. */
+  /** Default: writes JSON lines to standard error at `logLevel`; drops lines while nobody reads them. */
   logger?: Logger;
-  /** How many lines `logger` has dropped, for the metrics. Default: 0, or what the default logger has dropped. */
+  /** Returns how many lines `logger` has dropped, for the metrics. Default: 0, or the count of the default logger. */
   droppedLogLines?: () => number;
 }
 
@@ -58,7 +58,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
   #knownIssues = new Set<string>();
 
   /**
-   * @param options all may be left out; see SOCKET_CONFIG
+   * @param options all optional; see SOCKET_CONFIG
    * @throws SluiceError `INVALID_OPTION`
    */
   constructor(options: SluiceOptions | ResolvedOptions = {}, dependencies: SocketManagerDependencies = {}) {
@@ -105,8 +105,8 @@ export class SocketManager extends EventEmitter<ServerEvents> {
   }
 
   /**
-   * Stops accepting, delivers what was accepted within `drainTimeout`, closes everything. Calling it
-   * again, or on a stopped server, changes nothing.
+   * Stops accepting connections, delivers accepted messages within `drainTimeout`, and closes everything. Calling it
+   * again, or on a stopped server, has no effect.
    * @param reason for the events and the log
    */
   async stop(reason = 'requested'): Promise<void> {
@@ -133,7 +133,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
   }
 
   /**
-   * The figures of this moment.
+   * Collects the current metrics.
    * @throws SluiceError `NOT_RUNNING`
    */
   getMetrics(): ServerMetrics {
@@ -143,7 +143,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
   }
 
   /**
-   * Changes the least severe level to log, from now on; `options.logLevel` stays what it was at the start.
+   * Changes the minimum log level from now on; `options.logLevel` keeps its initial value.
    * @throws SluiceError `INVALID_OPTION`
    */
   setLogLevel(level: ResolvedOptions['logLevel']): void {
@@ -151,8 +151,8 @@ export class SocketManager extends EventEmitter<ServerEvents> {
   }
 
   /**
-   * Takes other tokens from now on; peers that are in stay in.
-   * @throws SluiceError `INVALID_OPTION`, `CONFIG_UNREADABLE`; then nothing has changed
+   * Replaces the tokens from now on. Authenticated peers stay connected.
+   * @throws SluiceError `INVALID_OPTION`, `CONFIG_UNREADABLE`; the tokens are then unchanged
    */
   setAuth(changed: NonNullable<SluiceOptions['auth']>): void {
     const { auth } = resolveOptions({ auth: changed });
@@ -161,7 +161,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     this.#changedOptions = { auth };
   }
 
-  /** Whether messages can be taken: the server runs, and a worker lives. */
+  /** Whether messages can be processed: the server and at least one worker are running. */
   isHealthy(): boolean {
     return this.#state === 'running' && (this.#pipeline?.dispatcher.statistics.threads ?? 0) > 0;
   }
@@ -199,7 +199,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
       .on('closed', (connection, reason) => this.#pool.remove(connection.id, reason));
   }
 
-  /** Only when nothing is left of a start that failed may there be another one. */
+  /** Cleans up after a failed start, so that the server can be started again. */
   async #undoStart(error: unknown): Promise<never> {
     await this.#closeAdmin();
     await this.#pipeline?.dispatcher.close();
@@ -208,11 +208,11 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     throw error;
   }
 
-  /** Before anything else is there: `/readyz` then tells that the broker is starting. */
+  /** Starts before everything else, so that `/readyz` can report that the broker is starting. */
   async #openAdmin(): Promise<void> {
     const { admin } = this.options;
     if (admin === undefined) return;
-    // Loaded only where it is wanted: prom-client and the page cost memory and some time.
+    // Loaded on demand: prom-client and the page cost memory and startup time.
     const { AdminServer } = await import('../admin/admin-server.js');
     const source: AdminSource = {
       options: this.options,
@@ -319,7 +319,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     this.#notify('server_stopping', { reason });
     this.#health.stop();
     for (const timer of this.#timers) clearInterval(timer);
-    // In this order: while its file is there, no successor makes a socket under the name that closing removes.
+    // In this order: close() unlinks the path. If the file was removed first, that could be a successor's new socket.
     this.#server?.close();
     try {
       this.#removeSocketFile();

@@ -1,5 +1,4 @@
-// The drop-in server of a web application: a SocketManager with handlers in place of events, and what is known of
-// the crawlers kept at hand.
+// The drop-in server of a web application: a SocketManager with handlers instead of events, and the state of the fleet.
 
 import { EventEmitter } from 'node:events';
 import type { ResolvedOptions, SluiceOptions } from '../config/config.js';
@@ -24,21 +23,21 @@ import {
 import { type Middleware, MiddlewareChain, type SendTarget } from './middleware.js';
 import { SocketManager, type SocketManagerDependencies } from './socket-manager.js';
 
-/** Settings of a server beside the broker's own options. */
+/** Settings of a server in addition to the broker's options. */
 export interface SocketServerSettings extends SocketManagerDependencies, RouterOptions, FleetLimits {
-  /** Whether to register a handler for each message of the crawlers, which keeps `fleet` and emits its events; default true. */
+  /** Whether to register the default handlers, which update `fleet` and emit {@link FleetEvents}. Default: true. */
   readonly defaultHandlers?: boolean | undefined;
 }
 
-/** Events of a server; those of connections are its `manager`'s. */
+/** Events of a server. Its `manager` emits the events of connections. */
 export type SocketServerEvents = RouterEvents & FleetEvents;
 
-/** How a server is. */
+/** Status of a server. */
 export interface SocketServerStatus extends ServerStatus {
   readonly handlers: RouterStatistics;
 }
 
-/** The connections of a server, each with its figures. */
+/** The connections of a server and their statistics. */
 export interface ConnectionStats {
   readonly pool: PoolStatistics;
   readonly connections: readonly (ConnectionMetadata & {
@@ -58,16 +57,16 @@ export interface ConnectionStats {
  * ```
  */
 export class SocketServer extends EventEmitter<SocketServerEvents> {
-  /** The server below: connections, their events, metrics. */
+  /** The underlying server: connections, their events, metrics. */
   readonly manager: SocketManager;
-  /** Who handles which messages. */
+  /** The handlers of messages. */
   readonly router: MessageRouter;
-  /** What is known of crawlers and jobs; empty without the default handlers. */
+  /** Known crawlers and jobs; empty without the default handlers. */
   readonly fleet: FleetState;
   readonly #middleware = new MiddlewareChain();
 
   /**
-   * @param options the broker's; see SOCKET_CONFIG
+   * @param options of the broker; see SOCKET_CONFIG
    * @throws SluiceError `INVALID_OPTION`
    */
   constructor(options: SluiceOptions | ResolvedOptions = {}, settings: SocketServerSettings = {}) {
@@ -86,7 +85,7 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
     this.manager.on('connection_added', ({ connection }) => {
       connection.beforeEnd = () => this.#withinDrainTimeout(this.router.idleOf(connection));
     });
-    this.manager.on('connection_removed', ({ connection }) => this.fleet.recordGone(connection));
+    this.manager.on('connection_removed', ({ connection }) => this.fleet.recordDisconnect(connection));
   }
 
   /**
@@ -99,8 +98,8 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
   }
 
   /**
-   * Stops accepting, takes what was sent, closes all connections, and waits until the handlers are through with it,
-   * but no longer than `drainTimeout`. Their replies do not reach anybody any more.
+   * Stops accepting connections, reads what was sent, closes all connections, and waits until the handlers have
+   * finished, but at most for `drainTimeout`. Replies of these last handlers are not delivered.
    * @param reason for the events and the log
    */
   async stop(reason?: string): Promise<void> {
@@ -108,7 +107,7 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
     await this.#withinDrainTimeout(this.router.idle());
   }
 
-  /** Adds functions around all messages that are handled or sent. */
+  /** Adds middleware around all handled and sent messages. */
   use(middleware: Middleware): this {
     this.router.use(middleware);
     return this;
@@ -118,7 +117,7 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
     return { ...this.manager.getStatus(), handlers: this.router.statistics };
   }
 
-  /** The connections, each with its figures. */
+  /** The connections and their statistics. */
   getConnectionStats(): ConnectionStats {
     const pool = this.manager.getConnectionPool();
     const connections = pool.all().map((connection) => {
@@ -129,10 +128,10 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
   }
 
   /**
-   * Sends a message to one crawler: to every connection that it has. Resolves when their sockets have taken it.
-   * @param crawlerId what the crawler said in `hello`, or the id of its connection
-   * @throws SluiceError `NOT_RUNNING`; `INVALID_MESSAGE`; `NO_RECIPIENT` when the crawler is not connected, or none of its
-   *   connections has taken the message; what a `beforeSend` throws
+   * Sends a message to one crawler, on all of its connections. Resolves when their sockets have accepted it.
+   * @param crawlerId the `crawlerId` of the crawler's `hello`, or its connection ID
+   * @throws SluiceError `NOT_RUNNING`; `INVALID_MESSAGE`; `NO_RECIPIENT` if the crawler is not connected, or none of
+   *   its connections has accepted the message; errors of `beforeSend`
    */
   sendToCrawler<T extends string>(crawlerId: string, message: SentMessage<T>): Promise<BroadcastResult> {
     return this.#send(message, { kind: 'crawler', crawlerId }, async (outgoing) => {
@@ -146,8 +145,8 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
   }
 
   /**
-   * Sends a message to every crawler. Resolves when their sockets have taken it, or have not.
-   * @throws SluiceError `NOT_RUNNING`; `INVALID_MESSAGE`; what a `beforeSend` throws
+   * Sends a message to every crawler. Resolves when each socket has accepted it or failed.
+   * @throws SluiceError `NOT_RUNNING`; `INVALID_MESSAGE`; errors of `beforeSend`
    */
   broadcast<T extends string>(message: SentMessage<T>): Promise<BroadcastResult> {
     return this.#send(message, { kind: 'broadcast' }, (outgoing) =>
@@ -157,10 +156,10 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
 
   async #withinDrainTimeout(handled: Promise<void>): Promise<void> {
     let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<void>((resolve) => {
+    const expired = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, this.manager.options.drainTimeout);
     });
-    await Promise.race([handled, late]);
+    await Promise.race([handled, expired]);
     clearTimeout(timer);
   }
 

@@ -1,27 +1,27 @@
-// The lines over the latest minutes, drawn by uPlot.
+// Line charts of the latest minutes, drawn by uPlot.
 
 /* global uPlot */
 
-/** Points kept: one a second. */
+/** Number of points: one per second. */
 const POINTS = 180;
 
 const scheme = matchMedia('(prefers-color-scheme: dark)');
 
-/** A colour of the style sheet, as it is now. @param {string} name */
+/** The current value of a colour in the style sheet. @param {string} name */
 function color(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
 
 /**
- * Draws in an element, as wide and high as that is.
- * @param {HTMLElement} host
- * @param {{ name: string, color: string, isDashed?: boolean }[]} lines colours are names of the style sheet's
+ * Creates a chart that fills an element.
+ * @param {HTMLElement} container
+ * @param {{ name: string, color: string, isDashed?: boolean }[]} lines colours are names from the style sheet
  * @param {(value: number) => string} format
  * @returns a function that adds a point to each line
  */
-export function createChart(host, lines, format) {
+export function createChart(container, lines, format) {
   const data = [[], ...lines.map(() => [])];
-  const label = host.getAttribute('aria-label');
+  const label = container.getAttribute('aria-label');
   const axis = {
     stroke: () => color('--quiet'),
     grid: { stroke: () => color('--line'), width: 1 },
@@ -30,11 +30,11 @@ export function createChart(host, lines, format) {
   };
   const chart = new uPlot(
     {
-      width: host.clientWidth,
-      height: host.clientHeight,
+      width: container.clientWidth,
+      height: container.clientHeight,
       legend: { show: false },
       cursor: { show: false },
-      // Room for half of the last clock time.
+      // Leaves room for half of the last time label.
       padding: [8, 28, 0, 0],
       scales: { y: { range: (_, __, highest) => [0, Math.max(highest * 1.15, Number.MIN_VALUE) || 1] } },
       axes: [
@@ -47,7 +47,7 @@ export function createChart(host, lines, format) {
           label: line.name,
           stroke: () => color(line.color),
           width: 2,
-          // Two that run together can both be seen.
+          // Dashed, so that two overlapping lines are both visible.
           ...(line.isDashed ? { dash: [7, 5] } : {}),
           points: { show: false },
           ...(lines.length === 2 && line === lines[0] ? { fill: () => `${color(line.color)}1c` } : {}),
@@ -55,11 +55,11 @@ export function createChart(host, lines, format) {
       ],
     },
     data,
-    host,
+    container,
   );
-  new ResizeObserver(() => chart.setSize({ width: host.clientWidth, height: host.clientHeight })).observe(
-    host,
-  );
+  new ResizeObserver(() =>
+    chart.setSize({ width: container.clientWidth, height: container.clientHeight }),
+  ).observe(container);
   scheme.addEventListener('change', () => chart.redraw(false, true));
   return (time, values) => {
     for (const [index, value] of [time, ...values].entries()) {
@@ -70,7 +70,7 @@ export function createChart(host, lines, format) {
     const now = lines.map(
       ({ name }, index) => `${name} ${values[index] === null ? 'unknown' : format(values[index])}`,
     );
-    host.setAttribute('aria-label', `${label}: ${now.join(', ')}`);
+    container.setAttribute('aria-label', `${label}: ${now.join(', ')}`);
   };
 }
 

@@ -1,10 +1,10 @@
-// The table of connections: a button in each head sorts by its column, and once more turns it round.
+// The table of connections. The button in a column header sorts by that column; pressing it again reverses the order.
 
 import { element, formatAge, formatLatency, formatNumber, formatSize } from './formats.js';
 
 const TONES = { healthy: 'good', degraded: 'warn', unhealthy: 'bad', unknown: 'idle' };
 
-/** `key` is what it sorts by; `minor` columns are left out where there is no room. */
+/** `key` is the field to sort by. Columns with `isMinor` are hidden on narrow screens. */
 const COLUMNS = [
   { key: 'crawlerId', title: 'Peer', isText: true, text: (row) => row.crawlerId ?? row.id },
   { key: 'role', title: 'Role', isText: true, isMinor: true, text: (row) => row.role },
@@ -30,9 +30,9 @@ const COLUMNS = [
 ];
 
 /**
- * @param {HTMLElement} head the row of heads
+ * @param {HTMLElement} head the header row
  * @param {HTMLElement} body
- * @returns a function that shows rows
+ * @returns a function that updates the rows
  */
 export function createTable(head, body) {
   let rows = [];
@@ -71,7 +71,7 @@ function sorted(rows, { key, descending }) {
   return rows.toSorted((a, b) => compare(a[key], b[key]) * direction || compare(a.id, b.id));
 }
 
-/** What is not known counts as the least. */
+/** Null is less than any value. */
 function compare(a, b) {
   if (a === null || b === null) return Number(a !== null) - Number(b !== null);
   return typeof a === 'string' ? a.localeCompare(b, 'en', { numeric: true }) : a - b;

@@ -1,4 +1,4 @@
-// Numbers, sizes and times as a person reads them, and the few words for what is not known.
+// Formats numbers, sizes and times for display.
 
 export const UNKNOWN = '–';
 
@@ -40,16 +40,16 @@ export function formatAge(ms) {
   return `${Math.floor(seconds / 86_400)} d`;
 }
 
-/** A share of 0 to 1. @param {number} share */
+/** @param {number} share 0 to 1 */
 export function formatShare(share) {
   return `${Math.round(share * 100)} %`;
 }
 
-/** An element with text and a class. @param {string} tag @param {string} text @param {string} className */
+/** Creates an element with text and a class. @param {string} tag @param {string} text @param {string} className */
 export function element(tag, text = '', className = '') {
-  const made = document.createElement(tag);
-  // Names come from peers: they are text, whatever is in them.
-  made.textContent = text;
-  if (className !== '') made.className = className;
-  return made;
+  const created = document.createElement(tag);
+  // Names come from peers: never interpret them as HTML.
+  created.textContent = text;
+  if (className !== '') created.className = className;
+  return created;
 }

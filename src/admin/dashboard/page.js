@@ -1,4 +1,4 @@
-// The page: takes a snapshot a second from /events, and shows it.
+// The page: receives one snapshot per second from /events and shows it.
 
 import { renderBars } from './bars.js';
 import { createChart } from './charts.js';
@@ -14,15 +14,15 @@ import {
 } from './formats.js';
 import { renderRejections } from './rejections.js';
 
-/** Messages between a peer and the broker itself. */
+/** Types of messages between a peer and the broker itself. */
 const CONTROL = new Set(['hello', 'subscribe', 'unsubscribe', 'ping', 'pong']);
 
-/** Before the page asks again, where the browser does not, in ms. */
+/** Delay before the page reconnects if the browser does not, in ms. */
 const RETRY_DELAY = 2000;
 
 const byId = (id) => document.getElementById(id);
 const setText = (id, text) => {
-  // Only what changes is touched: a screen reader need not hear the rest again.
+  // Updates only changed text: a screen reader would announce the rest again.
   if (byId(id).textContent !== text) byId(id).textContent = text;
 };
 
@@ -61,31 +61,31 @@ function showTiles({ rates, totals, latency, workers, connections }) {
   setText('tile-out', formatNumber(rates.messagesSent));
   setText('tile-out-note', `${formatSize(rates.bytesSent)}/s`);
   setText('tile-rejected', formatNumber(rates.messagesRejected));
-  setText('tile-rejected-note', `${formatNumber(totals.messagesRejected)} in all`);
+  setText('tile-rejected-note', `${formatNumber(totals.messagesRejected)} total`);
   setText('tile-latency', formatLatency(latency.p99));
-  setText('tile-latency-note', `half within ${formatLatency(latency.p50)}`);
+  setText('tile-latency-note', `p50 ${formatLatency(latency.p50)}`);
   setText('tile-workers', formatShare(workers.utilization));
   setText('tile-workers-note', `${workers.threads} ${workers.threads === 1 ? 'thread' : 'threads'}`);
   byId('meter-workers').style.width = `${workers.utilization * 100}%`;
   setText('tile-connections', formatNumber(connections.open));
   const roles = Object.entries(connections.byRole).map(([role, count]) => `${count} ${role}`);
-  setText('tile-connections-note', roles.join(', ') || `room for ${formatNumber(connections.capacity)}`);
+  setText('tile-connections-note', roles.join(', ') || `limit ${formatNumber(connections.capacity)}`);
 }
 
-function showInside({ patterns, memory, flow, eventLoopDelay, workers, totals, connections }) {
+function showInternals({ patterns, memory, flow, eventLoopDelay, workers, totals, connections }) {
   const { hits, misses } = patterns;
   const rows = [
     ['Matched by patterns', hits + misses === 0 ? UNKNOWN : formatShare(hits / (hits + misses))],
     ['Layouts learned', formatNumber(patterns.learned)],
     ['Event-loop delay, p99', formatLatency(eventLoopDelay)],
-    ['Waiting for a worker', formatSize(workers.queuedBytes)],
-    ['Not delivered yet', formatSize(memory.heldBytes)],
-    ['Waiting for peers', formatSize(connections.pendingBytes)],
+    ['Queued for workers', formatSize(workers.queuedBytes)],
+    ['Undelivered', formatSize(memory.heldBytes)],
+    ['Queued for peers', formatSize(connections.pendingBytes)],
     ['Messages dropped', formatNumber(totals.messagesDropped)],
-    ['Reading', flow.isPaused ? `paused for ${formatLatency(flow.pausedFor)}` : 'on'],
+    ['Reading', flow.isPaused ? `paused for ${formatLatency(flow.pausedFor)}` : 'active'],
     ['Memory', formatSize(memory.rss)],
   ];
-  byId('inside').replaceChildren(
+  byId('internals').replaceChildren(
     ...rows.flatMap(([name, value]) => [element('dt', name), element('dd', value)]),
   );
 }
@@ -96,10 +96,10 @@ function showBars({ accepted, rates, rejected }, rows) {
   renderBars(
     byId('types'),
     types.map(([name]) => ({ name, value: rateOf(name), text: `${formatNumber(rateOf(name))}/s` })),
-    'Nothing yet',
+    'No messages yet',
   );
   const codes = Object.entries(rejected).map(([name, value]) => ({ name, value, text: formatNumber(value) }));
-  renderBars(byId('codes'), codes, 'None: every message was valid');
+  renderBars(byId('codes'), codes, 'No rejected messages');
   const slow = rows
     .filter(({ isSlow }) => isSlow)
     .map((row) => ({
@@ -108,7 +108,7 @@ function showBars({ accepted, rates, rejected }, rows) {
       value: row.pendingBytes,
       text: `${formatSize(row.pendingBytes)} behind`,
     }));
-  renderBars(byId('slow'), slow, 'None: everybody keeps up');
+  renderBars(byId('slow'), slow, 'No slow consumers');
 }
 
 function show({ stats, connections, rejections }) {
@@ -117,14 +117,11 @@ function show({ stats, connections, rejections }) {
   addLatency(time, [stats.latency.p50, stats.latency.p90, stats.latency.p99]);
   showHeader(stats);
   showTiles(stats);
-  showInside(stats);
+  showInternals(stats);
   showBars(stats, connections.rows);
   showRows(connections.rows);
   const { total, rows } = connections;
-  setText(
-    'connections-note',
-    total > rows.length ? `the ${rows.length} busiest of ${formatNumber(total)}` : '',
-  );
+  setText('connections-note', total > rows.length ? `busiest ${rows.length} of ${formatNumber(total)}` : '');
   renderRejections(byId('rejections'), rejections);
 }
 
@@ -133,7 +130,7 @@ function listen() {
   events.addEventListener('message', ({ data }) => show(JSON.parse(data)));
   events.addEventListener('error', () => {
     showState('no answer from the broker', 'bad');
-    // A connection that is lost is made again by the browser. After a rejection, it gives up.
+    // The browser restores a lost connection by itself, but gives up after an error response.
     if (events.readyState === EventSource.CLOSED) setTimeout(listen, RETRY_DELAY);
   });
 }
