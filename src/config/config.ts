@@ -1,5 +1,5 @@
-// Every option there is, in one zod schema: it gives the type, the defaults, the names in the
-// environment and on the command line, and the help texts. Resolved once, then frozen.
+// All options, in one zod schema: the source of their types, defaults, environment variables, flags and help texts.
+// Options are resolved once, then frozen.
 
 import { availableParallelism } from 'node:os';
 import * as z from 'zod';
@@ -21,7 +21,7 @@ const milliseconds = () => z.number().int().min(0).max(MAX_TIMER);
 const interval = () => z.number().int().min(1).max(MAX_TIMER);
 const bytes = (min: number, max: number) => z.number().int().min(min).max(max);
 
-/** Half of the cores for validating, the rest for the main thread and the peers; 2 at least. */
+/** Half of the cores for validation, but at least 2. The other half is left to the main thread and local peers. */
 const DEFAULT_THREADS = Math.max(2, Math.floor(availableParallelism() / 2));
 
 const workersSchema = z.strictObject({
@@ -38,17 +38,17 @@ const workersSchema = z.strictObject({
     .min(1)
     .max(16)
     .default(2)
-    .meta({ description: 'batches that one worker may have at a time' }),
+    .meta({ description: 'maximum number of batches in flight per worker' }),
   maxBatchBytes: bytes(1, 16 * MiB)
     .default(1 * MiB)
-    .meta({ description: 'bytes after which a batch is full' }),
+    .meta({ description: 'batch size, in bytes, at which a batch is full' }),
   maxBatchMessages: z
     .number()
     .int()
     .min(1)
     .max(1_000_000)
     .default(16_384)
-    .meta({ description: 'messages after which a batch is full, roughly' }),
+    .meta({ description: 'approximate number of messages at which a batch is full' }),
 });
 
 const tokenList = (role: string) =>
@@ -57,7 +57,7 @@ const tokenList = (role: string) =>
     .readonly()
     .optional()
     .meta({
-      description: `tokens that let a peer in as ${role}, of 16 to 1024 characters; in the environment separated by commas`,
+      description: `tokens that authenticate a peer as ${role}, 16 to 1024 characters each; comma-separated in the environment`,
       secret: true,
     });
 
@@ -73,7 +73,7 @@ const authSchema = z.strictObject({
     .string()
     .min(1)
     .optional()
-    .meta({ description: 'JSON file with lists of tokens by role, readable by its owner only' }),
+    .meta({ description: 'JSON file with lists of tokens by role, accessible only to its owner' }),
 });
 
 export const optionsSchema = z.strictObject({
@@ -83,23 +83,27 @@ export const optionsSchema = z.strictObject({
     .refine(fitsSocketPath, { error: `must be at most ${MAX_SOCKET_PATH} bytes long` })
     .optional()
     .meta({
-      description: `Unix socket to listen on, a path of at most ${MAX_SOCKET_PATH} bytes (default: ${DEFAULT_SOCKET_PATH}, unless port is set)`,
+      description: `path of the Unix socket to listen on, at most ${MAX_SOCKET_PATH} bytes (default: ${DEFAULT_SOCKET_PATH}, unless port is set)`,
     }),
-  host: z.string().min(1).default('127.0.0.1').meta({ description: 'TCP address, where port is used' }),
+  host: z
+    .string()
+    .min(1)
+    .default('127.0.0.1')
+    .meta({ description: 'TCP address to listen on if port is set' }),
   port: z
     .number()
     .int()
     .min(0)
     .max(65_535)
     .optional()
-    .meta({ description: 'TCP port to listen on in place of a Unix socket; 0: any free one' }),
+    .meta({ description: 'TCP port to listen on instead of a Unix socket; 0: any free port' }),
   backlog: z
     .number()
     .int()
     .min(1)
     .max(65_535)
     .default(511)
-    .meta({ description: 'connections that may wait to be accepted' }),
+    .meta({ description: 'maximum number of connections waiting to be accepted' }),
   socketMode: z
     .string()
     .regex(/^0?[0-7]{3}$/, { error: 'must be an octal mode such as 0600' })
@@ -115,54 +119,61 @@ export const optionsSchema = z.strictObject({
     .int()
     .min(3)
     .optional()
-    .meta({ description: 'listening socket that was inherited, as systemd passes it (default: LISTEN_FDS)' }),
+    .meta({
+      description:
+        'file descriptor of an inherited listening socket, as passed by systemd (default: LISTEN_FDS)',
+    }),
   maxConnections: z
     .number()
     .int()
     .min(1)
     .max(1_000_000)
     .default(1024)
-    .meta({ description: 'connections at a time; one more is rejected' }),
+    .meta({ description: 'maximum number of connections; further ones are rejected' }),
   connectionTimeout: milliseconds()
     .default(300 * SECOND)
     .meta({
-      description: 'ms without a byte after which a connection that is not subscribed is closed; 0: never',
+      description:
+        'ms without a received byte after which a connection without subscriptions is closed; 0: never',
     }),
   messageBufferSize: bytes(16 * KiB, 16 * MiB)
     .default(512 * KiB)
-    .meta({ description: 'bytes of the largest slab that a busy connection reads into' }),
+    .meta({ description: 'size, in bytes, of the largest slab that a busy connection reads into' }),
   maxMessageSize: bytes(64, 256 * MiB)
     .default(1 * MiB)
-    .meta({ description: 'longest message, in bytes without its delimiter' }),
+    .meta({ description: 'maximum message size in bytes, excluding the delimiter' }),
   maxFramingErrors: z
     .number()
     .int()
     .min(1)
     .default(3)
-    .meta({ description: 'too long messages in a row before a connection is closed' }),
+    .meta({ description: 'consecutive oversized messages after which a connection is closed' }),
   messageDelimiter: z
     .string()
     .refine((text) => text.length === 1 && text.charCodeAt(0) < 0x20, {
       error: 'must be one control character',
     })
     .default('\n')
-    .meta({ description: 'the control character that ends a message' }),
+    .meta({ description: 'control character that ends a message' }),
   framing: z
     .enum(['auto', 'ndjson'])
     .default('auto')
-    .meta({ description: 'auto also takes objects with no delimiter between them; ndjson does not' }),
+    .meta({ description: 'auto also accepts objects without a delimiter between them; ndjson does not' }),
   heartbeatInterval: interval()
     .default(5 * SECOND)
-    .meta({ description: 'ms between the heartbeats that crawlers are asked for' }),
+    .meta({ description: 'ms between heartbeats, as requested from crawlers' }),
   heartbeatTimeout: interval()
     .default(30 * SECOND)
     .meta({
       description:
-        'ms of silence after which a crawler that sends heartbeats is dead; longer than heartbeatInterval',
+        'ms of silence after which a crawler that sends heartbeats is considered dead; must be longer than heartbeatInterval',
     }),
   minHeartbeatInterval: milliseconds()
     .default(0)
-    .meta({ description: 'ms; a heartbeat that follows faster is counted and dropped; 0: off' }),
+    .meta({
+      description:
+        'minimum ms between two heartbeats of a connection; earlier ones are counted but not forwarded; 0: off',
+    }),
   healthCheckInterval: interval()
     .default(5 * SECOND)
     .meta({ description: 'ms between health checks' }),
@@ -174,99 +185,105 @@ export const optionsSchema = z.strictObject({
     .meta({ description: 'reject messages more than this many ms in the future; 0: off' }),
   maxBufferedBytes: bytes(1 * MiB, 64 * 1024 * MiB)
     .default(256 * MiB)
-    .meta({ description: 'bytes received and not yet delivered, over which no more is read' }),
+    .meta({ description: 'maximum bytes received and not yet delivered; above it, reading stops' }),
   maxConnectionBytes: bytes(1 * KiB, 1024 * MiB)
     .default(4 * MiB)
     .meta({
-      description: 'bytes of one connection that wait to be validated, over which no more is read from it',
+      description:
+        'maximum bytes of one connection that wait for validation; above it, reading from it stops',
     }),
   maxPendingBytes: bytes(1 * KiB, 16 * 1024 * MiB)
     .default(64 * MiB)
-    .meta({ description: 'bytes that a subscriber may fall behind before its overflow policy applies' }),
+    .meta({
+      description: 'maximum bytes that a subscriber may lag behind; above it, its overflow policy applies',
+    }),
   stallTimeout: milliseconds()
     .default(30 * SECOND)
     .meta({
       description:
-        'ms that one write to a peer may take before the peer is closed, unless it is a block subscriber; 0: no limit',
+        'ms that one write to a peer may take before its connection is closed, except for subscribers with overflow block; 0: no limit',
     }),
   sendTimeout: interval()
     .default(10 * SECOND)
     .meta({
-      description: 'ms after which a send is reported as failed; what the peer takes later still arrives',
+      description: 'ms after which a send is reported as failed; its message may still arrive later',
     }),
   drainTimeout: milliseconds()
     .default(10 * SECOND)
-    .meta({ description: 'ms that stopping waits for deliveries' }),
+    .meta({ description: 'maximum ms that a shutdown waits for deliveries' }),
   auth: authSchema.prefault({}),
   helloTimeout: interval()
     .default(10 * SECOND)
     .meta({
-      description: 'ms that a peer may take for its hello, where crawlers need a token, before it is closed',
+      description:
+        'if crawlers need a token: ms within which a peer must send hello, or its connection is closed',
     }),
   maxMessagesPerSecond: z.number().int().min(0).default(0).meta({
     description:
-      'messages a second of one connection, control messages and rejected ones included, over which they are rejected; 0: no limit',
+      'maximum messages per second of one connection, including control messages and rejected ones; further ones are rejected; 0: no limit',
   }),
   maxPartialBytes: bytes(1 * MiB, 64 * 1024 * MiB)
     .default(64 * MiB)
     .meta({
       description:
-        'bytes of long messages whose end has not come, over which the next ones wait for their turn to be read; a quarter of maxBufferedBytes at most',
+        'maximum bytes of long incomplete messages; above it, further ones wait for their turn to be read; at most a quarter of maxBufferedBytes',
     }),
   maxSubscriptionBytes: bytes(1 * MiB, 64 * 1024 * MiB)
     .default(64 * MiB)
     .meta({
-      description: 'bytes that the ids in all subscriptions may take; those of one connection, a sixteenth',
+      description: 'maximum bytes of the ids in all subscriptions; one connection may use a sixteenth of it',
     }),
   partialMessageTimeout: milliseconds()
     .default(30 * SECOND)
     .meta({
-      description:
-        'ms that the end of a message may take to come before the connection is closed; 0: no limit',
+      description: 'ms that a message may stay incomplete before its connection is closed; 0: no limit',
     }),
   validationTimeout: milliseconds()
     .default(5 * SECOND)
     .meta({
       description:
-        'ms that validating one message may take before it is rejected and its worker replaced; one that takes over 120 ms is moved to a worker of its own; 0: no limit',
+        'ms that validating one message may take before it is rejected and its worker replaced; after 120 ms, it is moved to a dedicated worker; 0: no limit',
     }),
   maxErrorReplies: z
     .number()
     .int()
     .min(0)
     .default(10)
-    .meta({ description: 'error replies a second and connection; more are only counted' }),
+    .meta({
+      description: 'maximum error replies per second and connection; further errors are only counted',
+    }),
   maxSubscriptions: z
     .number()
     .int()
     .min(1)
     .default(64)
-    .meta({ description: 'subscriptions of one connection' }),
+    .meta({ description: 'maximum number of subscriptions per connection' }),
   maxJobOwners: z
     .number()
     .int()
     .min(1)
     .max(10_000_000)
     .default(100_000)
-    .meta({ description: 'jobs whose owner is remembered' }),
+    .meta({ description: 'maximum number of jobs whose owner is remembered' }),
   receive: z
     .enum(['slab', 'copy'])
     .default('slab')
     .meta({ description: 'slab: the kernel reads into shared memory; copy: through Node streams' }),
   patterns: z.enum(['on', 'off', 'verify']).default('on').meta({
-    description: 'on: try compiled patterns before parsing; verify: do both, and report differences',
+    description: 'on: try compiled patterns before parsing; verify: do both and report differences',
   }),
   maxLearnedLayouts: z.int().min(0).max(1000).default(16).meta({
-    description: 'key orders and spacings of each message type that a worker learns patterns for; 0: none',
+    description:
+      'layouts (key order and spacing) that a worker learns per message type, each with a compiled pattern; 0: none',
   }),
   inlineBytes: z.int().min(0).default(0).meta({
     description:
-      'while the workers are idle, up to so many bytes are checked by patterns on the main thread, for lower latency; 0: never',
+      'while the workers are idle, batches of up to this many bytes are checked by patterns on the main thread, for lower latency; 0: never',
   }),
   schemas: z
     .union([z.string().min(1), z.instanceof(URL)])
     .optional()
-    .meta({ description: 'ES module with zod schemas and rules for further message types' }),
+    .meta({ description: 'ES module with zod schemas and rules for additional message types' }),
   workers: workersSchema.prefault({}),
   admin: z
     .string()
@@ -276,25 +293,26 @@ export const optionsSchema = z.strictObject({
     .optional()
     .meta({
       description:
-        'where metrics, health and the dashboard are served: host:port, :port or a socket path (default: nowhere)',
+        'address of the admin server (metrics, health checks, dashboard): host:port, :port or a socket path (default: none)',
     }),
   adminAllowRemote: z.boolean().default(false).meta({
-    description: 'let admin be a host that others can reach; it has neither passwords nor encryption',
+    description:
+      'allow an admin address that other machines can reach; the admin server has neither passwords nor encryption',
   }),
   logLevel: z
     .enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
     .default('info')
-    .meta({ description: 'least severe level to log' }),
-  enableMetrics: z.boolean().default(true).meta({ description: 'measure rates and report them' }),
+    .meta({ description: 'least severe level that is logged' }),
+  enableMetrics: z.boolean().default(true).meta({ description: 'measure and report rates' }),
   metricsInterval: interval()
     .default(10 * SECOND)
-    .meta({ description: 'ms between two measurements of the rates' }),
+    .meta({ description: 'ms between rate measurements' }),
   cleanupInterval: interval()
     .default(60 * SECOND)
-    .meta({ description: 'ms between two clean-ups of the connection pool' }),
+    .meta({ description: 'ms between clean-ups of the connection pool' }),
 });
 
-/** Options as a caller gives them: all may be left out. */
+/** Options as passed by a caller; all are optional. */
 export type SluiceOptions = z.input<typeof optionsSchema>;
 
 type DeepReadonly<T> = T extends URL
@@ -306,8 +324,8 @@ type DeepReadonly<T> = T extends URL
 export type ResolvedOptions = DeepReadonly<z.output<typeof optionsSchema>>;
 
 /**
- * Checks options and fills in the defaults.
- * @throws SluiceError `INVALID_OPTION`, one line that names the option
+ * Validates options and fills in the defaults.
+ * @throws SluiceError `INVALID_OPTION`, with a one-line message that names the option
  */
 export function resolveOptions(input: SluiceOptions): ResolvedOptions {
   const result = optionsSchema.safeParse(input);
@@ -328,14 +346,17 @@ export function resolveOptions(input: SluiceOptions): ResolvedOptions {
 function requireLocalAdmin({ admin, adminAllowRemote }: z.output<typeof optionsSchema>): void {
   const address = admin === undefined ? undefined : parseAdminAddress(admin);
   if (address === undefined || 'path' in address || isLoopback(address.host) || adminAllowRemote) return;
-  throw new SluiceError('INVALID_OPTION', 'admin: others can reach this host; adminAllowRemote allows it');
+  throw new SluiceError(
+    'INVALID_OPTION',
+    'admin: other machines can reach this host; set adminAllowRemote to allow it',
+  );
 }
 
 function invalidOption(error: z.ZodError): SluiceError {
   const issue = error.issues[0];
   if (issue?.code === 'unrecognized_keys') {
     const name = [...issue.path, issue.keys[0]].join('.');
-    return new SluiceError('INVALID_OPTION', `${name}: there is no option of this name`);
+    return new SluiceError('INVALID_OPTION', `${name}: unknown option`);
   }
   return new SluiceError('INVALID_OPTION', `${issue?.path.join('.')}: ${issue?.message}`);
 }

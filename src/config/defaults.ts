@@ -1,10 +1,10 @@
-// What holds where nothing else is said, for who needs no schemas.
+// Default values, for modules that do not load the zod schemas.
 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-/** Where the broker listens, and clients look for it, when nothing else is said. */
+/** The socket that the broker listens on, and clients connect to, by default. */
 export const DEFAULT_SOCKET_PATH = join(process.env.XDG_RUNTIME_DIR || tmpdir(), 'sluice.sock');
 
-/** The longest delay that a Node timer keeps, in ms. */
+/** The longest delay that Node timers support, in ms. */
 export const MAX_TIMER = 2_147_483_647;

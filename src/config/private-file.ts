@@ -1,16 +1,16 @@
-// Files with secrets in them: only their owner may read them, or change them.
+// Files that contain secrets: only their owner may read or write them.
 
 import { statSync } from 'node:fs';
 import { SluiceError } from '../errors.js';
 
-/** Permissions of others than the owner. */
-const OTHERS = 0o077;
+/** Permission bits of group and others. */
+const GROUP_AND_OTHERS = 0o077;
 
-/** @throws SluiceError `CONFIG_UNREADABLE` when others than its owner may read or write the file */
+/** @throws SluiceError `CONFIG_UNREADABLE` if users other than its owner may read or write the file */
 export function requirePrivate(path: string): void {
-  if ((statSync(path).mode & OTHERS) === 0) return;
+  if ((statSync(path).mode & GROUP_AND_OTHERS) === 0) return;
   throw new SluiceError(
     'CONFIG_UNREADABLE',
-    `${path}: there are tokens in it, and others than its owner may read or write it; chmod 600 it`,
+    `${path}: contains tokens, but users other than its owner may read or write it; chmod 600 it`,
   );
 }

@@ -1,11 +1,11 @@
-// The configuration that a program gets by importing it: defaults, changed by SOCKET_… in the environment.
+// The ready-made configuration for programs: the defaults, overridden by SOCKET_… environment variables.
 
 import { type ResolvedOptions, resolveOptions } from './config.js';
 import { optionsFromEnvironment } from './sources.js';
 
 /**
- * The options with every default filled in and `SOCKET_…` environment variables applied, frozen.
+ * All options: the defaults, overridden by `SOCKET_…` environment variables. Frozen.
  * Pass it to `new SocketManager`, as it is or spread with changes.
- * @throws SluiceError `INVALID_OPTION` at import, when the environment holds a bad value
+ * @throws SluiceError `INVALID_OPTION` on import if an environment variable has an invalid value
  */
 export const SOCKET_CONFIG: ResolvedOptions = resolveOptions(optionsFromEnvironment(process.env));

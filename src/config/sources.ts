@@ -1,5 +1,5 @@
-// Where options come from beside code: the environment, a file, the command line. Names and kinds are
-// read off the one schema in config.ts.
+// Sources of options other than code: the environment, a file, the command line. Names and kinds are derived from the
+// schema in config.ts.
 
 import { readFileSync } from 'node:fs';
 import type * as z from 'zod';
@@ -7,7 +7,7 @@ import { describeJsonError, SluiceError } from '../errors.js';
 import { optionsSchema, type SluiceOptions } from './config.js';
 import { requirePrivate } from './private-file.js';
 
-/** One option, as the environment, the command line and the docs know it. */
+/** One option, for the environment, the command line and the docs. */
 export interface OptionSpec {
   /** Name in code: `maxConnections`, `workers.threads`. */
   readonly name: string;
@@ -16,15 +16,15 @@ export interface OptionSpec {
   /** `--max-connections`. */
   readonly flag: string;
   readonly kind: 'string' | 'number' | 'boolean' | 'list';
-  /** Not for the command line: other users can read that. */
+  /** Whether the option has no flag, because other users can read command lines. */
   readonly isSecret: boolean;
-  /** The allowed values, where they are few. */
+  /** The allowed values of an enumeration. */
   readonly choices: readonly string[] | undefined;
   readonly default: unknown;
   readonly description: string;
 }
 
-/** Names that the plain derivation would make clumsy. */
+/** Flags that are not derived from the option's name, which would make them clumsy. */
 const FLAGS: Readonly<Record<string, string>> = { socketPath: '--socket', 'workers.threads': '--workers' };
 
 const KINDS: Readonly<Record<string, OptionSpec['kind']>> = {
@@ -71,7 +71,7 @@ function snakeCase(name: string): string {
     .toUpperCase();
 }
 
-/** The options that the environment sets. */
+/** The options set in the environment. */
 export function optionsFromEnvironment(environment: NodeJS.ProcessEnv): SluiceOptions {
   const options: NestedOptions = {};
   for (const spec of OPTION_SPECS) {
@@ -82,9 +82,9 @@ export function optionsFromEnvironment(environment: NodeJS.ProcessEnv): SluiceOp
 }
 
 /**
- * The options of a JSON file.
- * @throws SluiceError `CONFIG_UNREADABLE` when the file is not there, holds something else, or has tokens that others
- *   than its owner may read
+ * Reads options from a JSON file.
+ * @throws SluiceError `CONFIG_UNREADABLE` if the file is missing, is not a JSON object, or contains tokens and is
+ *   accessible to users other than its owner
  */
 export function optionsFromFile(path: string): SluiceOptions {
   const options = readObject(path);
@@ -92,7 +92,7 @@ export function optionsFromFile(path: string): SluiceOptions {
   return options;
 }
 
-/** What is in the object is checked later, together with the other sources. */
+/** The object's contents are validated later, when all sources are merged. */
 function readObject(path: string): SluiceOptions {
   try {
     const options: unknown = JSON.parse(readFileSync(path, 'utf8'));
@@ -104,14 +104,14 @@ function readObject(path: string): SluiceOptions {
 }
 
 /**
- * Later sources win, option by option; a port that comes later wins over a socket path, and the other way.
- * @throws SluiceError `INVALID_OPTION` when one source has both
+ * Merges sources: later ones win, option by option. A `port` in a later source replaces a `socketPath`, and vice versa.
+ * @throws SluiceError `INVALID_OPTION` if one source has both
  */
 export function mergeOptions(...sources: readonly SluiceOptions[]): SluiceOptions {
   const merged: SluiceOptions = {};
   for (const source of sources) {
     if (source.port !== undefined && source.socketPath !== undefined) {
-      throw new SluiceError('INVALID_OPTION', 'port: excludes socketPath, and both come from one place');
+      throw new SluiceError('INVALID_OPTION', 'port: cannot be combined with socketPath');
     }
     if (source.port !== undefined) delete merged.socketPath;
     else if (source.socketPath !== undefined) delete merged.port;
@@ -137,8 +137,8 @@ export type NestedOptions = Record<string, unknown>;
 
 /**
  * Sets an option from text.
- * @param source how the user knows the option: its flag or environment name
- * @throws SluiceError `INVALID_OPTION` when the text is not of the option's kind
+ * @param source the name that the user set it by, for error messages: its flag or environment variable
+ * @throws SluiceError `INVALID_OPTION` if the text is not a value of the option's kind
  */
 export function setOption(options: NestedOptions, spec: OptionSpec, text: string, source: string): void {
   const path = spec.name.split('.');

@@ -156,7 +156,7 @@ export class MessageBuffer {
     if (boundary !== -1) this.#handOn(boundary);
     this.#dropBlanks(from);
     if (this.#end - this.#start > this.#maxPartial) this.#scanDeferred();
-    if (this.#boundary.hasPutOff) this.#deferredTimer ??= setTimeout(this.#scanDeferred, CATCH_UP_AFTER);
+    if (this.#boundary.hasDeferred) this.#deferredTimer ??= setTimeout(this.#scanDeferred, CATCH_UP_AFTER);
     if (this.#end - this.#start > this.#maxPartial) {
       this.#skipping = true;
       this.#oversize++;

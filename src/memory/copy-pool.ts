@@ -1,45 +1,45 @@
-// The memory that copied pieces lie in: slabs that are used again and again. Fresh buffers in their place cost
-// half as much again as copying: V8 collects garbage for every 64 MB of them.
+// Reusable slabs for copied pieces. Allocating a new buffer per copy would add half of the cost of copying: V8 collects
+// garbage after every 64 MB of buffers.
 
 import { type Slab, SlabPool } from './slab-pool.js';
 
-/** Where to copy to. */
+/** Memory to copy into. */
 export interface CopyTarget {
   readonly bytes: Buffer;
-  /** The slab that `bytes` lies in; none: a buffer of its own. */
+  /** The slab that contains `bytes`; `undefined` if `bytes` is a separate buffer. */
   readonly slab: Slab | undefined;
 }
 
-/** The smallest slab, in bytes. Each size is twice the one before, so that at most half of one is not used. */
+/** Smallest slab size in bytes. Each size is twice the previous one, so that at most half of a slab is unused. */
 const SMALLEST = 64 * 1024;
 const GROWTH = 2;
-/** A smaller copy, in bytes, gets a buffer of its own: it would keep a slab from many others. */
+/** Copies with fewer bytes get a separate buffer: each would occupy a slab that has room for many of them. */
 const MIN_COPY = SMALLEST / GROWTH;
 
 export class CopyPool {
   readonly slabs: SlabPool;
-  /** Slabs taken in this turn: whoever queues a piece holds its slab, and nobody else needs it after the turn. */
-  #fresh: Slab[] = [];
+  /** Slabs taken in this turn of the event loop, released at its end: by then, each queued piece holds its slab. */
+  #takenThisTurn: Slab[] = [];
 
-  /** @param largest bytes of the longest copy that is common; a longer one gets memory of its own */
+  /** @param largest size in bytes of the largest pooled slab; longer copies get memory that is not reused */
   constructor(largest: number) {
     this.slabs = new SlabPool(largest, SMALLEST, GROWTH);
   }
 
-  /** Memory for a copy of so many bytes. It stays until {@link endTurn}, and as long as somebody holds the slab. */
+  /** Memory for a copy of `size` bytes. Valid until {@link endTurn}, and beyond that while its slab is held. */
   take(size: number): CopyTarget {
     if (size < MIN_COPY) return { bytes: Buffer.allocUnsafe(size), slab: undefined };
     const slab = this.slabs.acquire(size);
     slab.hold();
     slab.close();
-    this.#fresh.push(slab);
+    this.#takenThisTurn.push(slab);
     return { bytes: slab.arena.bytes.subarray(slab.base, slab.base + size), slab };
   }
 
-  /** What was taken in this turn of the event loop is queued by now, by all who want it. */
+  /** Call at the end of an event-loop turn, when all pieces of the turn are queued: releases the slabs taken in it. */
   endTurn(): void {
-    if (this.#fresh.length === 0) return;
-    for (const slab of this.#fresh) slab.release();
-    this.#fresh = [];
+    if (this.#takenThisTurn.length === 0) return;
+    for (const slab of this.#takenThisTurn) slab.release();
+    this.#takenThisTurn = [];
   }
 }

@@ -1,31 +1,31 @@
-// The memory that messages live in. A slab is a region of a SharedArrayBuffer: the kernel reads
-// into it, a worker validates it in place, the main thread writes slices of it. It is counted by
-// its holders and reused only when the last of them has let go.
+// The memory for received messages. A slab is a region of a SharedArrayBuffer: the kernel reads into it, a worker
+// validates it in place, and the main thread writes slices of it to subscribers. Slabs are reference-counted and reused
+// when the last holder has released them.
 
-/** Slabs are carved from shared buffers of this many bytes; a larger slab gets one of its own. */
+/** Size in bytes of the shared buffers that slabs are carved from. A larger slab gets its own buffer. */
 const ARENA_SIZE = 1024 * 1024;
-/** The smallest slab: what a quiet connection holds, in bytes. */
+/** Smallest slab size in bytes, used by idle connections. */
 export const MIN_SLAB_SIZE = 8 * 1024;
-/** Each size is this many times the one before, up to the largest: 8 KiB, 64 KiB, 512 KiB. */
+/** Factor between consecutive slab sizes, up to the largest: 8 KiB, 64 KiB, 512 KiB. */
 const GROWTH = 8;
 
 /**
- * Bytes of slabs of one size that may be in use before connections get the next smaller size: what a thousand
- * busy connections read into must not take a gigabyte.
+ * When this many bytes of one slab size are in use, connections get the next smaller size: the read buffers of a
+ * thousand busy connections must not occupy a gigabyte.
  */
 const BUSY_BYTES = 128 * 1024 * 1024;
 
-/** One SharedArrayBuffer, and a Buffer over all of it: offsets of messages count from its start. */
+/** A SharedArrayBuffer with a Buffer over all of it. Message offsets are relative to its start. */
 export interface Arena {
   readonly memory: SharedArrayBuffer;
   readonly bytes: Buffer;
-  /** Bytes that the pool has given up. */
-  droppedBytes: number;
+  /** Bytes that the pool will not reuse. */
+  retiredBytes: number;
 }
 
 export class Slab {
   readonly arena: Arena;
-  /** First byte of the slab in its arena. */
+  /** Offset of the slab in its arena. */
   readonly base: number;
   readonly size: number;
   readonly #pool: SlabPool;
@@ -43,12 +43,12 @@ export class Slab {
     return this.base + this.size;
   }
 
-  /** Whether somebody still reads from the slab: a batch that is not settled, a write that is not done. */
+  /** Whether the slab is still read from: by an unsettled batch or an unfinished write. */
   get isHeld(): boolean {
     return this.#holders > 0;
   }
 
-  /** Keeps the bytes until the matching {@link release}. */
+  /** Protects the bytes from reuse until the matching {@link release}. */
   hold(): void {
     if (this.#holders++ === 0) this.#pool.heldBytes += this.size;
   }
@@ -59,12 +59,12 @@ export class Slab {
     if (!this.#receiving) this.#pool.reclaim(this);
   }
 
-  /** The connection takes the slab out of the pool to read into it. */
+  /** Marks the slab as being read into by a connection. */
   open(): void {
     this.#receiving = true;
   }
 
-  /** The connection reads into another slab from now on. */
+  /** The connection no longer reads into this slab. */
   close(): void {
     if (!this.#receiving) return;
     this.#receiving = false;
@@ -72,7 +72,7 @@ export class Slab {
   }
 }
 
-/** The free slabs of one size, and where the next new one is carved. */
+/** The free slabs of one size, and the arena from which new ones are carved. */
 interface SizeClass {
   readonly size: number;
   readonly free: Slab[];
@@ -90,17 +90,17 @@ export interface FrameRange {
 }
 
 export class SlabPool {
-  /** Bytes of slabs that hold received messages which are not yet delivered. */
+  /** Total bytes of the slabs that are held, since their messages are not all delivered. */
   heldBytes = 0;
-  /** Bytes copied from the end of one slab to the start of the next, since the start. */
+  /** Bytes of partial messages copied from the end of one slab to the start of the next, since the pool was created. */
   copiedBytes = 0;
   readonly #classes: readonly SizeClass[];
   #allocatedBytes = 0;
 
   /**
-   * @param largest size in bytes of the slab that a busy connection reads into
-   * @param smallest size in bytes
-   * @param growth how many times as large as the one before each size is
+   * @param largest largest slab size in bytes, for busy connections
+   * @param smallest smallest slab size in bytes. Default: 8 KiB.
+   * @param growth factor between consecutive sizes. Default: 8.
    */
   constructor(largest: number, smallest: number = MIN_SLAB_SIZE, growth: number = GROWTH) {
     const sizes: number[] = [];
@@ -109,19 +109,19 @@ export class SlabPool {
     this.#classes = sizes.map((size) => ({ size, free: [], arena: undefined, carved: 0, used: 0 }));
   }
 
-  /** Size of the largest pooled slabs. */
+  /** Size in bytes of the largest pooled slabs. */
   get largest(): number {
     return this.#classes.at(-1)?.size ?? MIN_SLAB_SIZE;
   }
 
-  /** Bytes of shared memory taken from the system. */
+  /** Bytes of shared memory allocated from the system. */
   get allocatedBytes(): number {
     return this.#allocatedBytes;
   }
 
   /**
-   * The smallest size of pooled slabs that has room for `bytes`; the largest, where none has. A smaller one
-   * while very many of that size are in use.
+   * The smallest pooled size with room for `bytes`, or the largest one if none has. While too many slabs of that size
+   * are in use (128 MiB), a smaller size.
    */
   sizeFor(bytes: number): number {
     const last = this.#classes.length - 1;
@@ -136,7 +136,7 @@ export class SlabPool {
     return this.#classes.find((sizeClass) => sizeClass.size > size)?.size ?? size;
   }
 
-  /** A slab of at least `size` bytes. One above the largest size is made for the occasion. */
+  /** A slab of at least `size` bytes. Above the largest pooled size, a new one is allocated and not reused. */
   acquire(size: number): Slab {
     const sizeClass = this.#classes.find((candidate) => candidate.size >= size);
     if (sizeClass === undefined) return new Slab(this, this.#allocate(size), 0, size);
@@ -146,7 +146,7 @@ export class SlabPool {
     return slab;
   }
 
-  /** Takes back a slab that nobody uses. Only {@link Slab} calls this. */
+  /** Returns an unused slab to the pool. Called only by {@link Slab}. */
   reclaim(slab: Slab): void {
     const sizeClass = this.#classes.find(({ size }) => size === slab.size);
     if (sizeClass === undefined) {
@@ -157,21 +157,21 @@ export class SlabPool {
     sizeClass.free.push(slab);
   }
 
-  /** Gives up the slabs that are free: their memory goes back when nothing of its arena is in use. */
+  /** Discards the free slabs. The memory of an arena is freed when none of its slabs is in use. */
   trim(): void {
     for (const sizeClass of this.#classes) {
-      for (const slab of sizeClass.free.splice(0)) this.#drop(slab.arena, slab.size);
+      for (const slab of sizeClass.free.splice(0)) this.#retire(slab.arena, slab.size);
       const { arena, carved, size } = sizeClass;
       if (arena === undefined) continue;
       sizeClass.arena = undefined;
       const rest = arena.memory.byteLength - carved * size;
-      if (rest > 0) this.#drop(arena, rest);
+      if (rest > 0) this.#retire(arena, rest);
     }
   }
 
-  #drop(arena: Arena, bytes: number): void {
-    arena.droppedBytes += bytes;
-    if (arena.droppedBytes === arena.memory.byteLength) this.#allocatedBytes -= arena.memory.byteLength;
+  #retire(arena: Arena, bytes: number): void {
+    arena.retiredBytes += bytes;
+    if (arena.retiredBytes === arena.memory.byteLength) this.#allocatedBytes -= arena.memory.byteLength;
   }
 
   #carve(sizeClass: SizeClass): Slab {
@@ -187,7 +187,7 @@ export class SlabPool {
   #allocate(size: number): Arena {
     const memory = new SharedArrayBuffer(size);
     this.#allocatedBytes += size;
-    return { memory, bytes: Buffer.from(memory), droppedBytes: 0 };
+    return { memory, bytes: Buffer.from(memory), retiredBytes: 0 };
   }
 }
 

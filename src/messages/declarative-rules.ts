@@ -1,16 +1,16 @@
-// Business rules that are said rather than programmed, so that two can read them: the slow path turns
-// them into a rule, and the pattern compiler into a pattern.
+// Declarative business rules. They are data so that two consumers can read them: the slow path builds a rule function
+// from them, and the pattern compiler builds the checks into the pattern.
 
 import type { ReportIssue, Rule } from './issues.js';
 
-/** Paths are dotted, from the message's top, through objects only. */
+/** Paths are dotted, start at the message, and pass through objects only. */
 export interface DeclarativeRules {
-  /** `jobId`, or `job_id` where that is missing, has at least {@link MIN_JOB_ID_LENGTH} characters. */
+  /** `jobId`, or `job_id` if `jobId` is missing, has at least {@link MIN_JOB_ID_LENGTH} characters. */
   readonly needsJobId?: true;
-  /** Numbers, or objects whose values are numbers, that must not be negative. */
+  /** Numbers that must not be negative, or objects whose values are such numbers. */
   readonly notNegative?: readonly string[];
   readonly integer?: readonly string[];
-  /** Pairs of numbers of which the first must not be greater than the second, where both are there. */
+  /** Pairs of numbers: if both are present, the first must not be greater than the second. */
   readonly lessOrEqual?: readonly (readonly [smaller: string, greater: string])[];
 }
 
@@ -21,28 +21,28 @@ interface Envelope {
   job_id?: string | undefined;
 }
 
-/** The rule that checks conditions on a parsed message. */
-export function ruleOf(conditions: DeclarativeRules): Rule {
+/** Builds a rule that checks the declarative rules on a parsed message. */
+export function ruleOf(declarative: DeclarativeRules): Rule {
   const checks: ((message: Envelope, report: ReportIssue) => void)[] = [];
-  if (conditions.needsJobId) checks.push(checkJobId);
-  for (const path of conditions.integer ?? []) {
-    const read = reader(path);
+  if (declarative.needsJobId) checks.push(checkJobId);
+  for (const path of declarative.integer ?? []) {
+    const read = pathReader(path);
     checks.push((message, report) => {
       const value = read(message);
       if (value !== undefined && !Number.isInteger(value)) report(path, 'not_integer', 'must be an integer');
     });
   }
-  for (const path of conditions.notNegative ?? []) {
-    const read = reader(path);
+  for (const path of declarative.notNegative ?? []) {
+    const read = pathReader(path);
     checks.push((message, report) => {
       if (hasNegative(read(message))) report(path, 'negative', 'must not be negative');
     });
   }
-  for (const [smaller, greater] of conditions.lessOrEqual ?? []) {
-    const [readSmaller, readGreater] = [reader(smaller), reader(greater)];
+  for (const [smaller, greater] of declarative.lessOrEqual ?? []) {
+    const [readSmaller, readGreater] = [pathReader(smaller), pathReader(greater)];
     const name = greater.slice(greater.lastIndexOf('.') + 1);
     checks.push((message, report) => {
-      // The schema has made them numbers; where one is missing, the comparison is false.
+      // The schema guarantees numbers. If one is missing, the comparison with undefined is false.
       if ((readSmaller(message) as number) > (readGreater(message) as number)) {
         report(smaller, `over_${name}`, `must not be greater than ${name}`);
       }
@@ -55,7 +55,7 @@ export function ruleOf(conditions: DeclarativeRules): Rule {
 
 function checkJobId(message: Envelope, report: ReportIssue): void {
   const jobId = message.jobId ?? message.job_id;
-  if (jobId === undefined) report('jobId', 'job_id_missing', 'a jobId is needed');
+  if (jobId === undefined) report('jobId', 'job_id_missing', 'jobId is required');
   else if (jobId.length < MIN_JOB_ID_LENGTH) {
     report('jobId', 'job_id_short', `must have at least ${MIN_JOB_ID_LENGTH} characters`);
   }
@@ -66,7 +66,7 @@ function hasNegative(value: unknown): boolean {
   return typeof value === 'object' && value !== null && Object.values(value).some((part) => part < 0);
 }
 
-function reader(path: string): (message: object) => unknown {
+function pathReader(path: string): (message: object) => unknown {
   const steps = path.split('.');
   return (message) => {
     let value: unknown = message;

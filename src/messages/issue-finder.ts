@@ -1,9 +1,9 @@
-// Finds what is wrong with a value by its zod schema, and stops at a limit. zod itself collects every issue: a message
-// of 1 MB with 349,000 wrong objects made it build a million of them (1.4 GB, 3.5 s). So the schema and the value are
-// walked side by side first; only where fewer issues than the limit are found is zod asked for the exact list.
+// Finds the validation issues of a value, up to a limit. zod itself collects every issue: for a message of 1 MB with
+// 349,000 invalid objects it built a million of them (1.4 GB, 3.5 s). So the schema and the value are walked side by
+// side first, and zod produces the exact list only if the walk finds fewer issues than the limit.
 //
-// Schemas that this does not look into (custom types, what follows a transform) count as one place, where zod stops at
-// its first issue.
+// The walk does not enter some schemas (custom types, the output side of a transform). There, zod validates the value
+// and reports its first issue.
 
 import * as z from 'zod';
 
@@ -11,13 +11,13 @@ type Schema = z.core.$ZodType;
 type Def = z.core.$ZodTypes['_zod']['def'];
 type Path = PropertyKey[];
 
-/** Has zod stop at the first issue in arrays and objects. */
+/** Makes zod stop at the first issue in arrays and objects. */
 const FIRST_ISSUE: z.core.ParseContextInternal<z.core.$ZodIssue> = { abortEarly: true };
 
 /**
  * The first issues of a value that the schema rejects.
- * @param limit issues to find at most; 1 or more
- * @returns at least one issue where zod finds one; what zod itself reports, where that is less than the limit
+ * @param limit maximum number of issues; at least 1
+ * @returns at least one issue if zod finds any; zod's own list if it is shorter than the limit
  */
 export function findIssues(schema: Schema, value: unknown, limit: number): z.core.$ZodIssue[] {
   const walk = new IssueWalk(limit);
@@ -29,15 +29,15 @@ export function findIssues(schema: Schema, value: unknown, limit: number): z.cor
 class IssueWalk {
   readonly issues: z.core.$ZodIssue[] = [];
   readonly #limit: number;
-  /** A union has more issues inside than the limit, so that zod must not be asked for all of them. */
-  #hasCrowdedUnion = false;
+  /** The options of some union have more issues than the limit, so zod must not collect all of them. */
+  #unionExceedsLimit = false;
 
   constructor(limit: number) {
     this.#limit = limit;
   }
 
   get isFull(): boolean {
-    return this.issues.length >= this.#limit || (this.#hasCrowdedUnion && this.issues.length > 0);
+    return this.issues.length >= this.#limit || (this.#unionExceedsLimit && this.issues.length > 0);
   }
 
   get #isDone(): boolean {
@@ -56,7 +56,7 @@ class IssueWalk {
         if (value !== null) this.visit(def.innerType, value, path);
         return;
       case 'nonoptional':
-        if (value === undefined) return this.#askZod(schema, value, path);
+        if (value === undefined) return this.#runZod(schema, value, path);
         return this.visit(def.innerType, value, path);
       case 'readonly':
         return this.visit(def.innerType, value, path);
@@ -65,16 +65,16 @@ class IssueWalk {
       case 'catch':
         return;
       case 'object':
-        if (!isRecord(value)) return this.#askZod(schema, value, path);
+        if (!isRecord(value)) return this.#runZod(schema, value, path);
         return this.#visitObject(def, value, path);
       case 'array':
-        if (!Array.isArray(value)) return this.#askZod(schema, value, path);
+        if (!Array.isArray(value)) return this.#runZod(schema, value, path);
         return this.#visitItems(value, path, () => def.element);
       case 'tuple':
-        if (!Array.isArray(value)) return this.#askZod(schema, value, path);
+        if (!Array.isArray(value)) return this.#runZod(schema, value, path);
         return this.#visitItems(value, path, (index) => def.items[index] ?? def.rest ?? undefined);
       case 'record':
-        if (!isRecord(value)) return this.#askZod(schema, value, path);
+        if (!isRecord(value)) return this.#runZod(schema, value, path);
         return this.#visitRecord(schema, def, value, path);
       case 'union':
         return this.#visitUnion(schema, def, value, path);
@@ -85,11 +85,11 @@ class IssueWalk {
       case 'pipe': {
         const before = this.issues.length;
         this.visit(def.in, value, path);
-        if (this.issues.length === before) this.#askZod(schema, value, path);
+        if (this.issues.length === before) this.#runZod(schema, value, path);
         return;
       }
       default:
-        return this.#askZod(schema, value, path);
+        return this.#runZod(schema, value, path);
     }
   }
 
@@ -130,41 +130,42 @@ class IssueWalk {
     value: Record<string, unknown>,
     path: Path,
   ): void {
-    // Whether a key is wrong, and how that is said, depends on more than the key: zod is asked about each by itself.
+    // Whether zod rejects a key, and which issue it reports, depends on more than the key's schema. So zod validates a
+    // record with only this key.
     const { type, checks, format } = keyType._zod.def as Partial<z.core.$ZodStringFormatDef>;
     const hasAnyKey = type === 'string' && format === undefined && (checks?.length ?? 0) === 0;
     for (const key of Object.keys(value)) {
       if (hasAnyKey || z.validate(keyType, key)) this.visit(valueType, value[key], [...path, key]);
-      else this.#askZod(schema, { [key]: value[key] }, path);
+      else this.#runZod(schema, { [key]: value[key] }, path);
       if (this.#isDone) return;
     }
   }
 
-  /** Adds one issue where no option takes the value: which of them it should have been, nobody knows. */
+  /** Adds a single issue if no option accepts the value: the option that the sender meant is unknown. */
   #visitUnion(schema: Schema, def: z.core.$ZodUnionDef, value: unknown, path: Path): void {
     const options = optionsFor(def, value);
     const [first] = options;
-    if (first === undefined) return this.#askZod(schema, value, path);
+    if (first === undefined) return this.#runZod(schema, value, path);
     if (options.length === 1) return this.visit(first, value, path);
-    let inside = 0;
+    let issueCount = 0;
     for (const option of options) {
       const isContainer = isTransparent(option) && !LEAVES.has(option._zod.def.type);
       if (!isContainer) {
         if (z.validate(option, value)) return;
-        inside++;
+        issueCount++;
         continue;
       }
       const walk = new IssueWalk(this.#limit);
       walk.visit(option, value, path);
       if (walk.issues.length === 0) return;
-      inside += walk.isFull ? this.#limit : walk.issues.length;
+      issueCount += walk.isFull ? this.#limit : walk.issues.length;
     }
-    if (inside >= this.#limit) this.#hasCrowdedUnion = true;
+    if (issueCount >= this.#limit) this.#unionExceedsLimit = true;
     this.issues.push({ code: 'invalid_union', errors: [], path, message: '' });
   }
 
-  /** Has zod look at this place. */
-  #askZod(schema: Schema, value: unknown, path: Path): void {
+  /** Validates this value with zod, up to its first issue. */
+  #runZod(schema: Schema, value: unknown, path: Path): void {
     const { error } = z.safeParse(schema, value, FIRST_ISSUE);
     for (const issue of error?.issues.slice(0, this.#limit - this.issues.length) ?? []) {
       this.issues.push({ ...issue, path: [...path, ...issue.path] });
@@ -172,11 +173,11 @@ class IssueWalk {
   }
 }
 
-/** The options of a union that a value may be of: one, where a discriminator tells. */
+/** The union options that a value may match: exactly one if a discriminator selects it. */
 function optionsFor(def: z.core.$ZodUnionDef, value: unknown): readonly Schema[] {
   const { discriminator } = def as Partial<z.core.$ZodDiscriminatedUnionDef>;
   if (discriminator === undefined) return def.options;
-  // Without an object, or a known value in it, zod has one issue to tell.
+  // If the value is not an object or its tag is unknown, zod reports a single issue.
   if (!isRecord(value)) return [];
   const tag = value[discriminator] as z.core.util.Primitive;
   const option = def.options.find(({ _zod }) => _zod.propValues?.[discriminator]?.has(tag));
@@ -184,7 +185,7 @@ function optionsFor(def: z.core.$ZodUnionDef, value: unknown): readonly Schema[]
   return (def as Partial<z.core.$ZodDiscriminatedUnionDef>).unionFallback ? def.options : [];
 }
 
-/** Types whose values zod judges whole, rules included. */
+/** Schema types without inner schemas: zod validates such a value as a whole, including its checks. */
 const LEAVES: ReadonlySet<string> = new Set([
   'string',
   'number',
@@ -204,27 +205,27 @@ const LEAVES: ReadonlySet<string> = new Set([
 
 const transparent = new WeakMap<Schema, boolean>();
 
-/** Whether the walk sees all that the schema checks: it has no rules on containers, and no transforms. */
+/** Whether the walk covers everything that the schema checks: no checks on containers, no transforms. */
 function isTransparent(schema: Schema): boolean {
   let result = transparent.get(schema);
   if (result === undefined) {
-    result = seesThrough(schema, new Set());
+    result = computeTransparency(schema, new Set());
     transparent.set(schema, result);
   }
   return result;
 }
 
-function seesThrough(schema: Schema, seen: Set<Schema>): boolean {
-  // A schema that contains itself is transparent if everything else in it is.
+function computeTransparency(schema: Schema, seen: Set<Schema>): boolean {
+  // A recursive schema is transparent if all its other parts are.
   if (seen.has(schema)) return true;
   seen.add(schema);
   const { def } = schema._zod as { def: Def };
   if (LEAVES.has(def.type)) return true;
-  const hasRules = (def.checks?.length ?? 0) > 0;
-  return !hasRules && (partsOf(schema, def)?.every((part) => seesThrough(part, seen)) ?? false);
+  const hasChecks = (def.checks?.length ?? 0) > 0;
+  return !hasChecks && (partsOf(schema, def)?.every((part) => computeTransparency(part, seen)) ?? false);
 }
 
-/** The schemas that a container's schema consists of; `undefined` where the walk does not know them. */
+/** The inner schemas of a container schema, or `undefined` if the walk does not support its type. */
 function partsOf(schema: Schema, def: Def): readonly Schema[] | undefined {
   switch (def.type) {
     case 'optional':

@@ -1,39 +1,39 @@
-// What is wrong with a message. Turns zod's issues into ours. zod's own texts can repeat what the sender wrote, so none is
-// passed on: an issue tells the path, the code, and what the schema expected.
+// Validation issues of a message, converted from zod's issues. zod's own texts can quote the message, so they are
+// replaced: an issue has the path, the code, and a text that describes what the schema expected.
 
 import type * as z from 'zod';
 
-/** One thing wrong with a message. Never holds a value of the message. */
+/** One validation issue. Never contains a value of the message. */
 export interface Issue {
-  /** Where, as `data.entities[3].id`; empty for the message as a whole. */
+  /** Path of the invalid value, such as `data.entities[3].id`; empty for the message as a whole. */
   path: string;
   code: string;
   message: string;
 }
 
-/** Notes one broken rule. `path` is dotted, from the message's top. */
+/** Reports one violated rule. `path` is dotted and starts at the message. */
 export type ReportIssue = (path: string, code: string, message: string) => void;
 
-/** A business rule: calls `report` once for each thing that is wrong. Must not change the message. */
+/** A business rule: calls `report` once per violation. Must not change the message. */
 export type Rule<M = never> = (message: M, report: ReportIssue) => void;
 
-/** How many issues one rejected message reports. */
+/** Maximum number of issues reported for one rejected message. */
 export const MAX_ISSUES = 8;
 
-/** Bytes of one issue as it is sent: its three texts, in JSON. A reply with all its issues stays under 4 KB. */
+/** Maximum bytes of one issue: its three texts, as JSON. Keeps a reply with {@link MAX_ISSUES} issues under 4 KB. */
 export const MAX_ISSUE_BYTES = 256;
 const MAX_PATH_BYTES = 128;
 const MAX_CODE_BYTES = 32;
 
-/** An issue whose texts are cut to {@link MAX_ISSUE_BYTES} together. */
+/** Creates an issue, truncating its texts to {@link MAX_ISSUE_BYTES} in total. */
 export function boundedIssue(path: string, code: string, message: string): Issue {
-  const issue = { path: clip(path, MAX_PATH_BYTES), code: clip(code, MAX_CODE_BYTES), message: '' };
+  const issue = { path: truncate(path, MAX_PATH_BYTES), code: truncate(code, MAX_CODE_BYTES), message: '' };
   const rest = MAX_ISSUE_BYTES - jsonBytes(issue.path) - jsonBytes(issue.code);
-  return { ...issue, message: clip(message, rest) };
+  return { ...issue, message: truncate(message, rest) };
 }
 
-/** Cuts a text to a number of bytes as a JSON string, without its quotes; an ellipsis stands for what is cut. */
-function clip(text: string, maxBytes: number): string {
+/** Truncates a text so that its JSON string, without the quotes, fits `maxBytes`; an ellipsis marks the cut. */
+function truncate(text: string, maxBytes: number): string {
   if (text.length <= maxBytes && jsonBytes(text) <= maxBytes) return text;
   let bytes = jsonBytes(ELLIPSIS);
   let kept = '';
@@ -52,8 +52,8 @@ function jsonBytes(text: string): number {
 }
 
 /**
- * `data.entities[3].id`. A key that no schema names is the sender's own text, so it shows as `*`.
- * @param knownKeys every key that a schema names
+ * Formats a path as `data.entities[3].id`. A key that no schema defines is the sender's own text, so it appears as `*`.
+ * @param knownKeys all keys that schemas define
  */
 export function formatPath(path: readonly PropertyKey[], knownKeys: ReadonlySet<string>): string {
   let text = '';
@@ -96,7 +96,7 @@ function expectation(issue: z.core.$ZodIssue): string {
   }
 }
 
-/** A value of a schema; enough of a long one that it is cut. */
+/** A value that the schema allows, as text. A long one is shortened to a length that {@link boundedIssue} truncates. */
 function describeValue(value: unknown): string {
   const text = typeof value === 'string' ? JSON.stringify(value.slice(0, MAX_ISSUE_BYTES)) : String(value);
   return text.slice(0, MAX_ISSUE_BYTES);

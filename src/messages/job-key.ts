@@ -1,37 +1,37 @@
-// Job ids as numbers: a hash of 64 bits with a secret seed. The workers compute it, patterns from the bytes and the
-// slow path from the string, and routing compares nothing else, so that no job id has to become a string or cross
-// threads. Two ids have the same key once in 2^63 pairs; whoever found such a pair could do no more with it than
-// with the other id itself.
+// Job keys: 64-bit hashes of job ids with a secret seed. Workers compute them (patterns from the bytes, the slow path
+// from the string), and routing compares only keys, so no job id has to become a string or cross threads. Two ids
+// collide with a probability of 1 in 2^63. A peer that found a collision could do no more with it than with the other
+// id itself.
 
 import { randomInt } from 'node:crypto';
 
-/** Two halves of 32 bits, without sign. `high` is odd: 0 is left for messages that name no job. */
+/** Two unsigned 32-bit halves. `high` is always odd, so 0 is free for messages without a job. */
 export interface JobKey {
   readonly low: number;
   readonly high: number;
 }
 
-/** Two secret numbers of 32 bits: the same on all threads of a broker. */
+/** Two secret 32-bit numbers, the same on all threads of a broker. */
 export type JobSeed = readonly [number, number];
 
-/** What stands in the place of a key where a message names no job. */
+/** The key of messages without a job. */
 export const NO_JOB: JobKey = { low: 0, high: 0 };
 
-/** For uses that no peer can reach. */
+/** A fixed seed, for code that hashes no ids from untrusted peers. */
 export const NO_SEED: JobSeed = [0, 0];
 
 /**
- * What mixes a word of four bytes into the two halves:
+ * Constants of the hash. Each 4-byte word is mixed into the two halves:
  *
  *     low  = rotl((low  ^ word) * LOW.FACTOR,  LOW.TURN)  + high
  *     high = rotl((high ^ word) * HIGH.FACTOR, HIGH.TURN) ^ low
  *
- * The factors are odd, with their bits well mixed: those of MurmurHash3 (x86, 32 bits), by Austin Appleby.
+ * The factors are those of MurmurHash3 (x86, 32-bit) by Austin Appleby: odd, with well-mixed bits.
  */
 export const JOB_HASH = {
   LOW: { FACTOR: 0xcc9e_2d51, TURN: 13 },
   HIGH: { FACTOR: 0x1b87_3593, TURN: 17 },
-  /** Words of zeros at the end: by then, each bit of the id has changed half of the key's. */
+  /** Zero words mixed in at the end, so that each bit of the id affects half of the key's bits on average. */
   FINAL_WORDS: 3,
 } as const;
 
@@ -43,16 +43,16 @@ export function randomJobSeed(): JobSeed {
 export function jobKey(jobId: string, [seedLow, seedHigh]: JobSeed): JobKey {
   const { length } = jobId;
   const isAscii = !NOT_ASCII.test(jobId);
-  // Two units a word where one byte does not hold a unit: with the length negated, no text has two encodings.
-  const [unitsPerWord, bits] = isAscii ? [4, 8] : [2, 16];
+  // Non-ASCII ids put two UTF-16 units in a word. Their length is complemented, so the two encodings never coincide.
+  const [unitsPerWord, bitsPerUnit] = isAscii ? [4, 8] : [2, 16];
   let low = seedLow ^ (isAscii ? length : ~length);
   let high = seedHigh;
   const end = Math.ceil(length / unitsPerWord) + JOB_HASH.FINAL_WORDS;
   for (let index = 0; index < end; index++) {
     let word = 0;
-    // Beyond the end there is NaN, which becomes 0.
+    // Beyond the end, charCodeAt returns NaN, which the shift converts to 0.
     for (let unit = 0; unit < unitsPerWord; unit++) {
-      word |= jobId.charCodeAt(index * unitsPerWord + unit) << (unit * bits);
+      word |= jobId.charCodeAt(index * unitsPerWord + unit) << (unit * bitsPerUnit);
     }
     low = (rotateLeft(Math.imul(low ^ word, JOB_HASH.LOW.FACTOR), JOB_HASH.LOW.TURN) + high) | 0;
     high = rotateLeft(Math.imul(high ^ word, JOB_HASH.HIGH.FACTOR), JOB_HASH.HIGH.TURN) ^ low;
@@ -60,7 +60,7 @@ export function jobKey(jobId: string, [seedLow, seedHigh]: JobSeed): JobKey {
   return { low: low >>> 0, high: (high | 1) >>> 0 };
 }
 
-// biome-ignore lint/suspicious/noControlCharactersInRegex: all of ASCII is meant
+// biome-ignore lint/suspicious/noControlCharactersInRegex: matches all of ASCII
 const NOT_ASCII = /[^\x00-\x7f]/;
 
 function rotateLeft(value: number, bits: number): number {

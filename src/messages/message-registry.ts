@@ -1,5 +1,5 @@
-// The table of message types that one broker knows: the protocol's own and those a schema module
-// adds. Main thread and workers build it from the same sources, so an index means the same type in both.
+// The table of a broker's message types: those of the protocol and those of a schema module. The main thread and the
+// workers build it from the same sources, so an index denotes the same type on all threads.
 
 import { pathToFileURL } from 'node:url';
 import * as z from 'zod';
@@ -7,51 +7,51 @@ import { describeError, SluiceError } from '../errors.js';
 import { type DeclarativeRules, ruleOf } from './declarative-rules.js';
 import type { Rule } from './issues.js';
 import { appSchemas, brokerSchemas, controlSchemas, crawlerSchemas } from './messages.js';
-import { conditions as builtinConditions, rules as builtinRules } from './rules.js';
+import { declarativeRules as builtinDeclarativeRules, rules as builtinRules } from './rules.js';
 import { inspectSchema, isAsyncFunction } from './schema-walk.js';
 
-/** `crawler`: to subscribers. `app`: to crawlers. `control`: to the broker. `broker`: from the broker only. */
+/** `crawler`: to subscribers. `app`: to crawlers. `control`: to the broker. `broker`: sent by the broker only. */
 export type MessageDirection = 'crawler' | 'app' | 'control' | 'broker';
 
 export interface MessageType {
   readonly name: string;
-  /** Position in the registry; 0 stands for "unknown". */
+  /** Position in the registry; 0 means unknown. */
   readonly index: number;
   readonly direction: MessageDirection;
-  /** The schema as it was written. */
+  /** The schema as defined by its author. */
   readonly definition: z.ZodType;
-  /** The schema, compiled when it is first used: 1 to 2 ms, which most types never need, since patterns match them. */
+  /** The schema, compiled on first use (1 to 2 ms). Most types never need it, since patterns match their messages. */
   readonly schema: z.ZodType;
   readonly rule: Rule | undefined;
-  /** What the rule checks, where it is said rather than programmed. */
+  /** The declarative form of the rule, if it has one. */
   readonly conditions: DeclarativeRules | undefined;
-  /** Whether parsing fills in or changes something, so that `JSON.parse` alone is not the parsed message. */
+  /** Whether the schema adds or changes values (defaults, transforms), so that `JSON.parse` alone is not enough. */
   readonly transformsInput: boolean;
 }
 
-/** What a schema module exports. Each schema is of the whole message, envelope included. */
+/** The exports of a schema module. Each schema describes the whole message, including its envelope. */
 export interface SchemaModule {
-  /** zod schemas by message type; one of the protocol's own names replaces that schema. */
+  /** zod schemas by message type. A type of the protocol replaces the built-in schema. */
   readonly schemas: Readonly<Record<string, z.ZodType>>;
-  /** Business rules by message type, run after the schema has accepted the message. */
+  /** Business rules by message type. They run after the schema has accepted the message. */
   readonly rules?: Readonly<Record<string, Rule>>;
-  /** Who sends each type; default `crawler`. */
+  /** The sender of each type. Default: `crawler`. */
   readonly directions?: Readonly<Record<string, 'crawler' | 'app'>>;
 }
 
-/** Types that the broker itself handles or gives a meaning; a schema module cannot replace them. */
+/** Types with a fixed meaning in the broker, which a schema module cannot replace. */
 const RESERVED = new Set([...Object.keys(controlSchemas), ...Object.keys(brokerSchemas), 'rejected']);
 
 export class MessageRegistry {
   readonly types: readonly MessageType[];
-  /** Every object key that some schema names. */
+  /** All object keys that schemas define. */
   readonly knownKeys: ReadonlySet<string>;
   readonly #byName = new Map<string, MessageType>();
   static #builtin: MessageRegistry | undefined;
 
   /**
-   * @param source where the module comes from, for errors
-   * @throws SluiceError `SCHEMA_MODULE_INVALID` where a schema cannot be read, or a rule or a schema needs promises
+   * @param source the module's origin, for error messages
+   * @throws SluiceError `SCHEMA_MODULE_INVALID` if a schema cannot be read, or a rule or schema is asynchronous
    */
   constructor(module: SchemaModule = { schemas: {} }, source = 'the schema module') {
     const knownKeys = new Set<string>();
@@ -60,20 +60,20 @@ export class MessageRegistry {
       direction: MessageDirection,
       schemas: Readonly<Record<string, z.ZodType>>,
       rules: RuleTable,
-      conditions: Readonly<Record<string, DeclarativeRules>> = {},
+      declarativeRules: Readonly<Record<string, DeclarativeRules>> = {},
     ) => {
       for (const [name, schema] of Object.entries(schemas)) {
         const facts = inspect(schema, name, source);
         if (facts.isAsync || isAsyncFunction(own(rules, name))) {
-          const part = facts.isAsync ? 'its schema' : 'its rule';
+          const part = facts.isAsync ? 'schema' : 'rule';
           throw invalid(
             source,
-            `has a type ${name} that must be checked at once, but ${part} needs promises`,
+            `has an asynchronous ${part} for type ${name}; schemas and rules must be synchronous`,
           );
         }
         for (const key of facts.keys) knownKeys.add(key);
         const known = this.#byName.get(name);
-        const said = own(conditions, name);
+        const declarative = own(declarativeRules, name);
         let compiled: z.ZodType | undefined;
         const type: MessageType = {
           name,
@@ -81,19 +81,19 @@ export class MessageRegistry {
           direction,
           definition: schema,
           get schema() {
-            // zod compiles definitions: what else a schema means, only the schema itself knows.
+            // zod compiles definitions only, so the behaviour of a custom class would be lost.
             compiled ??= facts.isForeign ? schema : compile(schema);
             return compiled;
           },
-          rule: own(rules, name) ?? (said && ruleOf(said)),
-          conditions: said,
+          rule: own(rules, name) ?? (declarative && ruleOf(declarative)),
+          conditions: declarative,
           transformsInput: facts.transformsInput,
         };
         types[type.index] = type;
         this.#byName.set(name, type);
       }
     };
-    add('crawler', crawlerSchemas, {}, builtinConditions);
+    add('crawler', crawlerSchemas, {}, builtinDeclarativeRules);
     add('app', appSchemas, builtinRules as RuleTable);
     add('control', controlSchemas, {});
     add('broker', brokerSchemas, {});
@@ -109,15 +109,16 @@ export class MessageRegistry {
     return this.#byName.get(name);
   }
 
-  /** The protocol's own types. Made once: compiling the schemas takes some milliseconds. */
+  /** The protocol's own types. Created once, since compiling its schemas takes some milliseconds. */
   static builtin(): MessageRegistry {
     MessageRegistry.#builtin ??= new MessageRegistry();
     return MessageRegistry.#builtin;
   }
 
   /**
-   * The protocol's types and those of a schema module.
-   * @param source URL or path of an ES module with the exports of {@link SchemaModule}; none: the protocol alone
+   * Loads the types of a schema module, in addition to the protocol's.
+   * @param source URL or path of an ES module with the exports of {@link SchemaModule}. If omitted, only the protocol's
+   *   types are loaded.
    * @throws SluiceError `SCHEMA_MODULE_INVALID`
    */
   static async load(source?: string | URL): Promise<MessageRegistry> {
@@ -133,12 +134,12 @@ export class MessageRegistry {
   }
 }
 
-/** What a table has of its own under a name: every object has a `constructor` and the like beside. */
+/** Looks up an own property, ignoring inherited ones such as `constructor`. */
 function own<V>(table: Readonly<Record<string, V>>, name: string): V | undefined {
   return Object.hasOwn(table, name) ? table[name] : undefined;
 }
 
-/** A rule by type name. The registry pairs each with the schema whose output it takes. */
+/** Rules by type name. The registry pairs each with the schema whose output is the rule's input. */
 type RuleTable = Readonly<Record<string, Rule>>;
 
 const unknownType: MessageType = {
@@ -152,7 +153,7 @@ const unknownType: MessageType = {
   transformsInput: false,
 };
 
-/** The URL text of a schema module that was given as URL, `file:` text or path. */
+/** The URL of a schema module given as a URL, a `file:` string or a path. */
 export function moduleUrl(source: string | URL): string {
   return /^[a-z]{2,}:/i.test(String(source)) ? String(source) : pathToFileURL(String(source)).href;
 }
@@ -175,7 +176,8 @@ function checkModule(exported: unknown, url: string): SchemaModule {
     if (!isRecord(table)) return fail('must export `rules` and `directions` as objects');
     for (const [name, value] of Object.entries(table)) {
       if (!Object.hasOwn(schemas, name)) fail(`has a rule or direction, but no schema, for type ${name}`);
-      if (!allowed(value)) fail(`has a rule that is no function, or an unknown direction, for type ${name}`);
+      if (!allowed(value))
+        fail(`has a rule that is not a function, or an unknown direction, for type ${name}`);
     }
   }
   return exported as SchemaModule;
@@ -185,7 +187,7 @@ function invalid(source: string, detail: string, cause?: unknown): SluiceError {
   return new SluiceError('SCHEMA_MODULE_INVALID', `${source} ${detail}`, { cause });
 }
 
-/** A schema may compute parts of itself, a default for one, and fail. */
+/** Schemas may compute parts of themselves, such as a default, and throw while doing so. */
 function inspect(schema: z.ZodType, name: string, source: string): ReturnType<typeof inspectSchema> {
   try {
     return inspectSchema(schema);
@@ -202,7 +204,7 @@ function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null;
 }
 
-/** The ahead-of-time compiled form: the same answers, measured 2 to 3 times as fast. Some schemas have none. */
+/** Compiles a schema ahead of time: same results, measured 2 to 3 times as fast. Returns it unchanged if zod cannot. */
 function compile(schema: z.ZodType): z.ZodType {
   try {
     return z.compile(schema);

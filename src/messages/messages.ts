@@ -1,12 +1,12 @@
-// The contract: a zod schema for every message on the wire. Types only; the rules that compare
-// values are in rules.ts. Unknown extra keys are allowed everywhere, so every object is loose.
+// The contract: a zod schema for every message on the wire. Rules that compare values are in rules.ts. Extra keys are
+// allowed everywhere, so every object is loose.
 
 import * as z from 'zod';
 import { OVERFLOW_POLICIES, PEER_ROLES } from './choices.js';
 
-/** The version that `hello` and `welcome` speak of. */
+/** The protocol version in `hello` and `welcome`. */
 export const PROTOCOL_VERSION = '1.0.0';
-/** The longest control message, in bytes: these are parsed on the main thread, beside everybody's traffic. */
+/** Maximum bytes of a control message. They are parsed on the main thread, which handles all traffic. */
 export const MAX_CONTROL_BYTES = 64 * 1024;
 
 export const entityType = z.enum([
@@ -39,26 +39,26 @@ const envelope = {
   job_id: z.string().optional(),
 };
 
-/** A message about a crawl, from a crawler. */
+/** A message from a crawler. */
 const fromCrawler = <T extends string, D extends z.ZodRawShape>(type: T, data: D) =>
   z.looseObject({ type: z.literal(type), ...envelope, data: z.looseObject(data) });
 
-/** A message for one crawler or more, from an application: `to` says which. */
+/** A message from an application to one or more crawlers, selected by `to`. */
 const fromApp = <T extends string, D extends z.ZodRawShape>(type: T, data: D) =>
   z.looseObject({ type: z.literal(type), ...envelope, to: z.string().optional(), data: z.looseObject(data) });
 
-/** A message between one peer and the broker. A person may type these, so `timestamp` can be left out. */
+/** A message between a peer and the broker. `timestamp` is optional, since people may type these by hand. */
 const control = <T extends string, D extends z.ZodRawShape>(type: T, data: D) =>
   z.looseObject({ type: z.literal(type), timestamp: timestamp.optional(), data: z.looseObject(data) });
 
-const bareControl = <T extends string>(type: T) =>
+const controlWithoutData = <T extends string>(type: T) =>
   z.looseObject({
     type: z.literal(type),
     timestamp: timestamp.optional(),
     data: z.looseObject({}).optional(),
   });
 
-/** Crawler → application: checked, then forwarded to subscribers. */
+/** Crawler → application: validated, then forwarded to subscribers. */
 export const crawlerSchemas = {
   heartbeat: fromCrawler('heartbeat', {
     activeJobs: z.number(),
@@ -144,7 +144,7 @@ export const crawlerSchemas = {
   }),
 };
 
-/** Application → crawler: checked, then sent to the crawlers it is for. */
+/** Application → crawler: validated, then sent to the addressed crawlers. */
 export const appSchemas = {
   job_assignment: fromApp('job_assignment', {
     job_id: z.string(),
@@ -180,7 +180,7 @@ export const appSchemas = {
   }),
 };
 
-/** Peer → broker: acted on, never forwarded. */
+/** Peer → broker: handled by the broker, never forwarded. */
 export const controlSchemas = {
   hello: control('hello', {
     role: peerRole,
@@ -199,11 +199,11 @@ export const controlSchemas = {
     meta: z.boolean().optional(),
   }),
   unsubscribe: control('unsubscribe', { id: z.string().min(1).max(256) }),
-  ping: bareControl('ping'),
-  pong: bareControl('pong'),
+  ping: controlWithoutData('ping'),
+  pong: controlWithoutData('pong'),
 };
 
-/** Broker → peer: what a client may receive beside the messages it subscribed to. */
+/** Broker → peer: messages that a client may receive in addition to those it subscribed to. */
 export const brokerSchemas = {
   welcome: control('welcome', {
     connectionId: z.string(),
@@ -232,11 +232,11 @@ export type PeerRole = z.infer<typeof peerRole>;
 type Messages<S extends Record<string, z.ZodType>> = { [K in keyof S]: z.output<S[K]> };
 type MessageInputs<S extends Record<string, z.ZodType>> = { [K in keyof S]: z.input<S[K]> };
 
-/** Every message by its type, as read: defaults are filled in. */
+/** Messages by type, as parsed: defaults are filled in. */
 export type MessageMap = Messages<
   typeof crawlerSchemas & typeof appSchemas & typeof controlSchemas & typeof brokerSchemas
 >;
-/** Every message by its type, as written: what has a default can be left out. */
+/** Messages by type, as sent: fields with a default are optional. */
 export type MessageInputMap = MessageInputs<
   typeof crawlerSchemas & typeof appSchemas & typeof controlSchemas & typeof brokerSchemas
 >;
@@ -246,7 +246,7 @@ export type ControlMessage = MessageMap[keyof typeof controlSchemas];
 export type BrokerMessage = MessageMap[keyof typeof brokerSchemas];
 export type Message = CrawlerMessage | AppMessage | ControlMessage | BrokerMessage;
 
-/** What can be sent: a message of the protocol, or one of a schema module's own types. */
+/** A message to send: one of the protocol's, or of a type that a schema module defines. */
 export type OutgoingMessage =
   | MessageInputMap[keyof MessageInputMap]
   | { type: string; [key: string]: unknown };

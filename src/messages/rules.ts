@@ -1,5 +1,5 @@
-// The business rules: what a zod schema of types cannot say. They run after the schema has accepted the
-// message, so they may trust its types.
+// Business rules, which the zod schemas do not express. They run after the schema has accepted the message, so they may
+// rely on its types.
 
 import { type DeclarativeRules, MIN_JOB_ID_LENGTH } from './declarative-rules.js';
 import type { Rule } from './issues.js';
@@ -7,8 +7,8 @@ import type { MessageInputMap } from './messages.js';
 
 const MIN_TOKEN_LENGTH = 10;
 
-/** The rules of crawlers' messages: said, so that patterns can check them too. */
-export const conditions: { readonly [K in keyof MessageInputMap]?: DeclarativeRules } = {
+/** Rules for messages from crawlers: declarative, so that patterns can check them too. */
+export const declarativeRules: { readonly [K in keyof MessageInputMap]?: DeclarativeRules } = {
   heartbeat: {
     integer: ['data.activeJobs', 'data.totalProcessed'],
     notNegative: ['data.activeJobs', 'data.totalProcessed'],
@@ -25,7 +25,7 @@ export const conditions: { readonly [K in keyof MessageInputMap]?: DeclarativeRu
   token_refresh_request: { needsJobId: true },
 };
 
-/** The rules of applications' messages. */
+/** Rules for messages from applications. */
 export const rules: { readonly [K in keyof MessageInputMap]?: Rule<MessageInputMap[K]> } = {
   job_assignment({ data }, report) {
     if (data.job_id.length < MIN_JOB_ID_LENGTH) {

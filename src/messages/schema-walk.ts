@@ -1,22 +1,22 @@
-// Reads a zod schema's structure: which keys it names, and whether parsing changes the value.
+// Inspects the structure of a zod schema: its keys, and whether parsing changes the value.
 
 import * as z from 'zod';
 
 interface SchemaFacts {
-  /** Every object key that the schema names: safe to repeat in an error's path. */
+  /** All object keys that the schema defines: safe to show in the path of an error. */
   readonly keys: ReadonlySet<string>;
-  /** Whether parsing can give another value than it was given (a default, a transform, coercion). */
+  /** Whether the output of parsing can differ from its input (a default, a transform, coercion). */
   readonly transformsInput: boolean;
-  /** Whether a part of it is of another version of zod, or of a class of its own: it may mean more than its definition. */
+  /** Whether a part is from another zod version or of a custom class, and so may do more than its definition says. */
   readonly isForeign: boolean;
-  /** Whether a part of it visibly needs promises: an async function, `z.promise`. */
+  /** Whether a part is recognizably asynchronous: an async function or `z.promise`. */
   readonly isAsync: boolean;
 }
 
-/** zod's own names of the definitions whose output differs from their input. */
-const REWRITING = new Set(['default', 'prefault', 'catch', 'transform', 'pipe', 'codec']);
+/** zod's names of the definitions whose output can differ from their input. */
+const TRANSFORMING_TYPES = new Set(['default', 'prefault', 'catch', 'transform', 'pipe', 'codec']);
 
-/** Walks the whole schema once, through every schema its definition refers to. */
+/** Visits the schema and every schema reachable from its definition, each once. */
 export function inspectSchema(schema: z.core.$ZodType): SchemaFacts {
   const keys = new Set<string>();
   const seen = new Set<unknown>();
@@ -28,12 +28,12 @@ export function inspectSchema(schema: z.core.$ZodType): SchemaFacts {
     seen.add(node);
     if ('_zod' in node) {
       const { def, version, traits } = (node as z.core.$ZodType)._zod;
-      // `check` is the function that a check was made from, where it was given to `.check()`.
+      // `check` is the function that was passed to `.check()`.
       visit((node as Partial<z.core.$ZodCheck>)._zod?.check);
       if (def.type === 'promise') isAsync = true;
-      // Checks have no version, only schemas.
+      // Only schemas have a version; checks do not.
       if ('type' in def && !(isThisVersion(version) && isOfKnownClass(traits))) isForeign = true;
-      if (REWRITING.has(def.type) || 'coerce' in def) transformsInput = true;
+      if (TRANSFORMING_TYPES.has(def.type) || 'coerce' in def) transformsInput = true;
       for (const part of Object.values(def)) visit(part);
       if ('shape' in def) {
         const shape = def.shape as z.core.$ZodShape;
@@ -49,23 +49,26 @@ export function inspectSchema(schema: z.core.$ZodType): SchemaFacts {
   return { keys, transformsInput, isForeign, isAsync };
 }
 
-/** Whether a function always gives a promise. One that only sometimes does, nobody can see. */
+/** Whether a function is declared async. A plain function that may return a promise cannot be recognized. */
 export function isAsyncFunction(value: unknown): boolean {
   return typeof value === 'function' && /^Async/.test(Object.prototype.toString.call(value).slice(8));
 }
 
-/** Whether a schema, of which `version` is zod's own, was made by the zod that this module uses. */
+/**
+ * Whether a schema was created by the same zod version as the one this module uses.
+ * @param version the version that zod recorded in the schema
+ */
 export function isThisVersion(version: typeof z.core.version | undefined): boolean {
   const { major, minor, patch } = z.core.version;
   return version?.major === major && version.minor === minor && version.patch === patch;
 }
 
-/** zod names every class of an object in its traits: those of zod itself, of `zod`, and of `zod/mini`. */
+/** Whether all classes of an object are zod's own: from its core, `zod` or `zod/mini`. `traits` has their names. */
 export function isOfKnownClass(traits: ReadonlySet<string> | undefined): boolean {
-  return traits !== undefined && [...traits].every((name) => isClassOfZod(name));
+  return traits !== undefined && [...traits].every((name) => isZodClass(name));
 }
 
-function isClassOfZod(name: string): boolean {
+function isZodClass(name: string): boolean {
   if (name in z.core) return true;
   const mini = /^ZodMini(\w+)$/.exec(name)?.[1];
   return mini === undefined ? name.replace(/^_/, '') in z : `$Zod${mini}` in z.core;

@@ -1,9 +1,9 @@
-// The types that a subscription names: whole names, beginnings of names, and the reserved one.
+// Type patterns of subscriptions: exact names, prefixes, and the reserved type.
 
-/** The reserved type whose subscribers get the rejected messages. */
+/** The reserved type: its subscribers receive the rejected messages. */
 export const REJECTED = 'rejected';
 
-/** `*` is every type, `job_*` those that begin so, anything else the type itself. */
+/** `*` matches all types, `job_*` all types with this prefix, any other pattern only the type itself. */
 export function matchesType(pattern: string, name: string): boolean {
   return pattern.endsWith('*') ? name.startsWith(pattern.slice(0, -1)) : name === pattern;
 }

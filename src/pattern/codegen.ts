@@ -1,5 +1,9 @@
-// Writes the code that takes a node's text: it moves one variable, the address, behind what it takes, and
-// leaves by the label `miss` where the text is another.
+// Generates the WebAssembly code that matches a node. The code advances one local, the address `at`, past the text that
+// matches, and branches to the label `fail` if the text does not match.
+//
+// The pseudo-code above each method is C: `at` points to bytes, and scanners (scanners.ts) return 0 on failure. "match"
+// stands for the code of a literal text (#compare) or of another node, which includes its branches to `fail`. The texts
+// ',' and ':' stand for the separators of the pattern's spacing.
 
 import { choice, type Member, type PatternNode, SCALAR, type Spacing } from './ir.js';
 import { Scanners } from './scanners.js';
@@ -9,19 +13,19 @@ import type { ModuleWriter } from './wasm/module-writer.js';
 import type { NumberRange } from './zod-introspection.js';
 
 const QUOTE = 0x22;
-/** The address that each function is given, and moves. */
+/** The parameter of each function: the address, which the code advances. */
 const AT = 0;
 const at = getLocal(AT);
 const ONE = i32.const(1);
 const byte = i32.load8_u(at);
 const isByte = (character: string): Code => i32.eq(byte, i32.const(character.charCodeAt(0)));
 
-/** What the nodes of one pattern share. */
+/** The state that all functions of one pattern share. */
 export class PatternContext {
   readonly module: ModuleWriter;
   readonly scanners: Scanners;
   readonly spacing: Spacing;
-  /** Function that says whether the timestamp from one address to another is neither too old nor in the future. */
+  /** Index of the imported `isTimely(start, end)`: whether a timestamp is neither too old nor in the future. */
   readonly isTimely: number | undefined;
   #flat: number | undefined;
 
@@ -32,7 +36,14 @@ export class PatternContext {
     this.isTimely = isTimely;
   }
 
-  /** The function that takes any scalar, or a flat list or object of them. */
+  /**
+   * Index of the function that matches any scalar, or a flat array or object of scalars.
+   *
+   *     match scalar | [scalar, …] | {"key":scalar, …};
+   *     return at;
+   *   fail:
+   *     return 0;
+   */
   get flat(): number {
     this.#flat ??= this.module.add(1, (writer) => {
       const options: PatternNode[] = [
@@ -40,10 +51,10 @@ export class PatternContext {
         { kind: 'list', element: SCALAR, min: 0, max: undefined },
         { kind: 'record', value: SCALAR },
       ];
-      writer.block((miss) => {
-        const nodes = new FragmentWriter(this, writer);
-        nodes.write(choice(options), miss);
-        nodes.settle(miss);
+      writer.block((fail) => {
+        const nodes = new NodeWriter(this, writer);
+        nodes.write(choice(options), fail);
+        nodes.flush(fail);
         writer.return(at);
       });
       return i32.const(0);
@@ -52,23 +63,24 @@ export class PatternContext {
   }
 }
 
-export class FragmentWriter {
-  /** Locals with the address and the length of captured strings; 0, where the string is not there. */
+/** Writes the code of nodes into one function. */
+export class NodeWriter {
+  /** By path of a captured string: the locals with its address and length, which are 0 if the string is absent. */
   readonly strings = new Map<string, { readonly start: number; readonly length: number }>();
   readonly #values = new Map<string, number>();
   readonly #context: PatternContext;
   readonly #writer: FunctionWriter;
-  /** Text that comes next and is not in the code yet, so that neighbours are compared together. */
+  /** Literal text to match next, for which no code is emitted yet: adjacent texts are compared together. */
   #expected = '';
-  /** Where to go when it does not come. */
-  #missed: Label | undefined;
+  /** The label to branch to if that text does not match. */
+  #expectedFail: Label | undefined;
 
   constructor(context: PatternContext, writer: FunctionWriter) {
     this.#context = context;
     this.#writer = writer;
   }
 
-  /** Has the number at a path captured. Gives the local that holds it; NaN, where the number is not there. */
+  /** Captures the number at a path. @returns the local that will hold it, or NaN if the number is absent */
   capture(path: string): number {
     const known = this.#values.get(path);
     if (known !== undefined) return known;
@@ -78,72 +90,83 @@ export class FragmentWriter {
     return local;
   }
 
-  /** What is still to be compared when it returns, {@link settle} compares. */
-  write(node: PatternNode, miss: Label): void {
+  /** Writes the code that matches a node. Literal text at its end may be left to the next {@link flush}. */
+  write(node: PatternNode, fail: Label): void {
     const { scanners } = this.#context;
     switch (node.kind) {
       case 'text':
-        return this.#expect(node.text, miss);
+        return this.#expect(node.text, fail);
       case 'string':
-        this.#expect(`"${node.prefix}`, miss);
-        return this.#take(scanners.string(at), miss);
+        this.#expect(`"${node.prefix}`, fail);
+        return this.#scan(scanners.string(at), fail);
       case 'ascii':
-        return this.#ascii(node, miss);
+        return this.#ascii(node, fail);
       case 'number':
-        return this.#take(scanners.number(at), miss);
-      case 'value':
-        return this.#value(node, miss);
+        return this.#scan(scanners.number(at), fail);
+      case 'decimal':
+        return this.#decimal(node, fail);
       case 'dateTime':
-        return this.#dateTime(node, miss);
+        return this.#dateTime(node, fail);
       case 'date':
-        this.#expect('"', miss);
-        this.#take(scanners.date(at), miss);
-        return this.#expect('"', miss);
+        this.#expect('"', fail);
+        this.#scan(scanners.date(at), fail);
+        return this.#expect('"', fail);
       case 'uuid':
-        return this.#uuid(node.version, miss);
+        return this.#uuid(node.version, fail);
       case 'flat':
-        return this.#take(call(this.#context.flat, at), miss);
+        return this.#scan(call(this.#context.flat, at), fail);
       case 'object':
-        return this.#object(node.members, miss);
+        return this.#object(node.members, fail);
       case 'list':
-        return this.#list(node, miss);
+        return this.#list(node, fail);
       case 'record':
-        return this.#record(node.value, miss);
+        return this.#record(node.value, fail);
       case 'choice':
-        return this.#choice(node.options, miss);
+        return this.#choice(node.options, fail);
     }
   }
 
-  /** Compares the text that is still expected. */
-  settle(miss: Label): void {
+  /** Emits the comparison of the expected text. */
+  flush(fail: Label): void {
     const expected = this.#expected;
-    const missed = this.#missed ?? miss;
+    const target = this.#expectedFail ?? fail;
     this.#expected = '';
-    this.#missed = undefined;
-    if (expected !== '') this.#compare(expected, missed);
+    this.#expectedFail = undefined;
+    if (expected !== '') this.#compare(expected, target);
   }
 
-  #expect(text: string, miss: Label): void {
+  /** Adds literal text to match, without emitting code yet. */
+  #expect(text: string, fail: Label): void {
     this.#expected += text;
-    this.#missed ??= miss;
+    this.#expectedFail ??= fail;
   }
 
-  /** Moves to the address that a scanner gives. */
-  #take(end: Code, miss: Label): void {
-    this.settle(miss);
+  /**
+   * Advances to the address that a scanner returns.
+   *
+   *     if ((at = scanner(at)) == 0) goto fail;
+   */
+  #scan(end: Code, fail: Label): void {
+    this.flush(fail);
     this.#writer.set(AT, end);
-    this.#writer.branchIf(miss, i32.eqz(at));
+    this.#writer.branchIf(fail, i32.eqz(at));
   }
 
-  /** Eight bytes at a time; what is left over, together with some that were compared before. */
-  #compare(text: string, miss: Label): void {
+  /**
+   * Compares literal text, 8 bytes at a time. If possible, the last load overlaps bytes that were already compared, so
+   * that the remainder takes one comparison.
+   *
+   *     if (load64(at) != text[0..8] || load64(at + 8) != text[8..16] || …) goto fail;
+   *     at += length;
+   */
+  #compare(text: string, fail: Label): void {
     const bytes = Buffer.from(text);
     const { length } = bytes;
-    const leaveUnless = (isEqual: Code): void => this.#writer.branchIf(miss, isEqual);
+    const failIf = (differs: Code): void => this.#writer.branchIf(fail, differs);
     const eight = (offset: number) =>
-      leaveUnless(i64.ne(i64.load(at, offset), i64.const(bytes.readBigUInt64LE(offset))));
+      failIf(i64.ne(i64.load(at, offset), i64.const(bytes.readBigUInt64LE(offset))));
     const four = (offset: number) =>
-      leaveUnless(i32.ne(i32.load(at, offset), i32.const(bytes.readInt32LE(offset))));
+      failIf(i32.ne(i32.load(at, offset), i32.const(bytes.readInt32LE(offset))));
     let offset = 0;
     for (; length - offset >= 8; offset += 8) eight(offset);
     const rest = length - offset;
@@ -153,180 +176,260 @@ export class FragmentWriter {
       if (rest > 4) four(length - 4);
     } else {
       if (rest >= 2) {
-        leaveUnless(i32.ne(i32.load16_u(at, offset), i32.const(bytes.readUInt16LE(offset))));
+        failIf(i32.ne(i32.load16_u(at, offset), i32.const(bytes.readUInt16LE(offset))));
       }
-      if (rest % 2 === 1) leaveUnless(i32.ne(i32.load8_u(at, length - 1), i32.const(bytes[length - 1] ?? 0)));
+      if (rest % 2 === 1) failIf(i32.ne(i32.load8_u(at, length - 1), i32.const(bytes[length - 1] ?? 0)));
     }
     advance(this.#writer, AT, i32.const(length));
   }
 
-  #ascii({ min, max, capture }: PatternNode & { kind: 'ascii' }, miss: Label): void {
+  /**
+   *     match '"';
+   *     start = at;
+   *     if ((at = ascii(at)) == 0) goto fail;
+   *     length = at - start;
+   *     if (length < min || length > max) goto fail;
+   *     at++;                                         // the closing quote
+   */
+  #ascii({ min, max, capture }: PatternNode & { kind: 'ascii' }, fail: Label): void {
     const writer = this.#writer;
-    this.#expect('"', miss);
-    this.settle(miss);
+    this.#expect('"', fail);
+    this.flush(fail);
     const [start, length] = [writer.local(), writer.local()];
     writer.set(start, at);
-    this.#take(this.#context.scanners.ascii(at), miss);
+    this.#scan(this.#context.scanners.ascii(at), fail);
     writer.set(length, i32.sub(at, getLocal(start)));
-    if (min > 0) writer.branchIf(miss, i32.ltU(getLocal(length), i32.const(min)));
-    if (max !== undefined) writer.branchIf(miss, i32.gtU(getLocal(length), i32.const(max)));
+    if (min > 0) writer.branchIf(fail, i32.lt_u(getLocal(length), i32.const(min)));
+    if (max !== undefined) writer.branchIf(fail, i32.gt_u(getLocal(length), i32.const(max)));
     if (capture !== undefined) this.strings.set(capture, { start, length });
     advance(writer, AT, ONE);
   }
 
-  #value({ range, capture }: PatternNode & { kind: 'value' }, miss: Label): void {
+  /**
+   *     if ((at = decimal(at)) == 0) goto fail;       // sets the global `value`
+   *     if (value is outside the range) goto fail;
+   *     captured = value;
+   */
+  #decimal({ range, capture }: PatternNode & { kind: 'decimal' }, fail: Label): void {
     const { scanners } = this.#context;
-    this.#take(scanners.decimal(at), miss);
+    this.#scan(scanners.decimal(at), fail);
     const value = getGlobal(scanners.value);
-    for (const isOutside of outside(range, value)) this.#writer.branchIf(miss, isOutside);
+    for (const isOutside of outside(range, value)) this.#writer.branchIf(fail, isOutside);
     const local = this.#values.get(capture ?? '');
     if (local !== undefined) this.#writer.set(local, value);
   }
 
-  #dateTime({ allowsOffset, isChecked }: PatternNode & { kind: 'dateTime' }, miss: Label): void {
+  /**
+   *     match '"';
+   *     start = at;
+   *     if ((at = dateTime(at, allowsOffset)) == 0) goto fail;
+   *     if (!isTimely(start, at)) goto fail;          // if its age is checked
+   *     match '"';
+   */
+  #dateTime({ allowsOffset, isChecked }: PatternNode & { kind: 'dateTime' }, fail: Label): void {
     const { scanners, isTimely } = this.#context;
     const start = this.#writer.local();
-    this.#expect('"', miss);
-    this.settle(miss);
+    this.#expect('"', fail);
+    this.flush(fail);
     this.#writer.set(start, at);
-    this.#take(scanners.dateTime(at, allowsOffset), miss);
+    this.#scan(scanners.dateTime(at, allowsOffset), fail);
     if (isChecked) {
-      if (isTimely === undefined) throw new Error('nobody checks the age of the timestamp');
-      this.#writer.branchIf(miss, i32.eqz(call(isTimely, getLocal(start), at)));
+      if (isTimely === undefined) throw new Error('the pattern has no isTimely function');
+      this.#writer.branchIf(fail, i32.eqz(call(isTimely, getLocal(start), at)));
     }
-    this.#expect('"', miss);
+    this.#expect('"', fail);
   }
 
-  /** The version is the first digit of the third part; the fourth part begins with the variant: 8, 9, a or b. */
-  #uuid(version: string | undefined, miss: Label): void {
+  /**
+   * The third group begins with the version, the fourth with the variant. The loop is unrolled.
+   *
+   *     match '"';
+   *     for (group = 0; group < 5; group++) {
+   *       count = { 8, 4, 4, 4, 12 }[group];
+   *       if (group > 0) match '-';
+   *       if (group == 2 && *at != version) goto fail;            // any version: '1' to '8'
+   *       if (group == 3 && *at is not one of 8, 9, a, b) goto fail;
+   *       if (!hex(at, count)) goto fail;
+   *       at += count;
+   *     }
+   *     match '"';
+   */
+  #uuid(version: string | undefined, fail: Label): void {
     const { scanners } = this.#context;
     const writer = this.#writer;
-    const missUnless = (condition: Code): void => writer.branchIf(miss, i32.eqz(condition));
-    this.#expect('"', miss);
+    const failUnless = (condition: Code): void => writer.branchIf(fail, i32.eqz(condition));
+    this.#expect('"', fail);
     for (const [index, count] of [8, 4, 4, 4, 12].entries()) {
-      if (index > 0) this.#expect('-', miss);
-      this.settle(miss);
+      if (index > 0) this.#expect('-', fail);
+      this.flush(fail);
       if (index === 2) {
-        if (version !== undefined) missUnless(isByte(version));
-        else missUnless(i32.ltU(i32.sub(byte, i32.const(0x31)), i32.const(8)));
+        if (version !== undefined) failUnless(isByte(version));
+        else failUnless(i32.lt_u(i32.sub(byte, i32.const(0x31)), i32.const(8)));
       }
       if (index === 3) {
-        const isLetter = i32.ltU(i32.sub(i32.or(byte, i32.const(0x20)), i32.const(0x61)), i32.const(2));
-        missUnless(i32.or(isLetter, i32.or(isByte('8'), isByte('9'))));
+        const isLetter = i32.lt_u(i32.sub(i32.or(byte, i32.const(0x20)), i32.const(0x61)), i32.const(2));
+        failUnless(i32.or(isLetter, i32.or(isByte('8'), isByte('9'))));
       }
-      missUnless(scanners.hex(at, count));
+      failUnless(scanners.hex(at, count));
       advance(writer, AT, i32.const(count));
     }
-    this.#expect('"', miss);
+    this.#expect('"', fail);
   }
 
-  #object(members: readonly Member[], miss: Label): void {
+  /**
+   * Optional members are matched in order, each at most once. After a required member, each member brings the comma
+   * before it. Up to the first required member, each optional member brings the comma behind it.
+   *
+   *     match '{';
+   *     // a required member:
+   *     match ',"key":';
+   *     match value;
+   *     // an optional member:
+   *     if (text is ',"key":') match value;
+   *     // an optional member before the first required one:
+   *     if (text is '"key":') { match value; matchTrailingComma(); }
+   *     match '}';
+   */
+  #object(members: readonly Member[], fail: Label): void {
     const { comma, colon } = this.#context.spacing;
     let needsComma = false;
-    this.#expect('{', miss);
+    this.#expect('{', fail);
     for (const { key, value, isOptional } of members) {
       const name = (needsComma ? comma : '') + JSON.stringify(key) + colon;
       if (!isOptional) {
-        this.#expect(name, miss);
-        this.write(value, miss);
+        this.#expect(name, fail);
+        this.write(value, fail);
         needsComma = true;
         continue;
       }
-      this.settle(miss);
-      // Keys differ, so a member whose value is not taken cannot be another one.
+      this.flush(fail);
+      // Keys are unique: if the key matches and the value does not, no other member can match.
       this.#writer.block((isMissing) => {
         this.#expect(name, isMissing);
-        this.write(value, miss);
-        this.settle(miss);
-        // Before a member that must be there, each that may be missing brings the comma behind it.
-        if (!needsComma) this.#takeComma(miss);
+        this.write(value, fail);
+        this.flush(fail);
+        if (!needsComma) this.#matchTrailingComma(fail);
       });
     }
-    this.#expect('}', miss);
+    this.#expect('}', fail);
   }
 
-  /** A comma and, without taking it, the next key; or the end of the object. */
-  #takeComma(miss: Label): void {
+  /**
+   * Matches a comma that is followed by a key, or checks that the object ends here.
+   *
+   *     if (text is ',') { at++; if (*at != '"') goto fail; }
+   *     else if (*at != '}') goto fail;
+   */
+  #matchTrailingComma(fail: Label): void {
     const writer = this.#writer;
     writer.block((end) => {
       writer.block((isLast) => {
         this.#compare(this.#context.spacing.comma, isLast);
-        writer.branchIf(miss, i32.ne(byte, i32.const(QUOTE)));
+        writer.branchIf(fail, i32.ne(byte, i32.const(QUOTE)));
         writer.branch(end);
       });
-      writer.branchIf(miss, i32.eqz(isByte('}')));
+      writer.branchIf(fail, i32.eqz(isByte('}')));
     });
   }
 
-  #list({ element, min, max }: PatternNode & { kind: 'list' }, miss: Label): void {
+  /**
+   *     match '[';
+   *     count = 0;                                    // only if the length is bounded
+   *     if (min > 0 || *at != ']')
+   *       do { match element; count++; } while (text is ',');
+   *     if (count < min || count > max) goto fail;
+   *     match ']';
+   */
+  #list({ element, min, max }: PatternNode & { kind: 'list' }, fail: Label): void {
     const writer = this.#writer;
-    if (max === 0) return this.#expect('[]', miss);
+    if (max === 0) return this.#expect('[]', fail);
     const count = min > 1 || max !== undefined ? writer.local() : undefined;
-    this.#expect('[', miss);
-    this.settle(miss);
+    this.#expect('[', fail);
+    this.flush(fail);
     if (count !== undefined) writer.set(count, i32.const(0));
-    this.#repeat(min === 0 ? ']' : undefined, miss, () => {
-      this.write(element, miss);
+    this.#repeat(min === 0 ? ']' : undefined, fail, () => {
+      this.write(element, fail);
       if (count !== undefined) advance(writer, count, ONE);
     });
     if (count !== undefined) {
-      if (min > 1) writer.branchIf(miss, i32.ltU(getLocal(count), i32.const(min)));
-      if (max !== undefined) writer.branchIf(miss, i32.gtU(getLocal(count), i32.const(max)));
+      if (min > 1) writer.branchIf(fail, i32.lt_u(getLocal(count), i32.const(min)));
+      if (max !== undefined) writer.branchIf(fail, i32.gt_u(getLocal(count), i32.const(max)));
     }
-    this.#expect(']', miss);
+    this.#expect(']', fail);
   }
 
-  #record(value: PatternNode, miss: Label): void {
-    this.#expect('{', miss);
-    this.settle(miss);
-    this.#repeat('}', miss, () => {
-      this.#expect('"', miss);
-      this.#take(this.#context.scanners.key(at), miss);
-      this.#expect(this.#context.spacing.colon, miss);
-      this.write(value, miss);
+  /**
+   *     match '{';
+   *     if (*at != '}')
+   *       do { match '"'; if ((at = key(at)) == 0) goto fail; match ':'; match value; } while (text is ',');
+   *     match '}';
+   */
+  #record(value: PatternNode, fail: Label): void {
+    this.#expect('{', fail);
+    this.flush(fail);
+    this.#repeat('}', fail, () => {
+      this.#expect('"', fail);
+      this.#scan(this.#context.scanners.key(at), fail);
+      this.#expect(this.#context.spacing.colon, fail);
+      this.write(value, fail);
     });
-    this.#expect('}', miss);
+    this.#expect('}', fail);
   }
 
-  /** One item after another, with commas between them. @param end what may come in place of all */
-  #repeat(end: string | undefined, miss: Label, item: () => void): void {
+  /**
+   * Matches items separated by commas.
+   *
+   *     if (*at != end)                               // only if `end` is given
+   *       do match item; while (text is ',');
+   *
+   * @param end the closing bracket, if there may be no items
+   */
+  #repeat(end: string | undefined, fail: Label, item: () => void): void {
     const writer = this.#writer;
     writer.block((done) => {
       if (end !== undefined) writer.branchIf(done, isByte(end));
       writer.loop((again) => {
         item();
-        this.settle(miss);
+        this.flush(fail);
         this.#compare(this.#context.spacing.comma, done);
         writer.branch(again);
       });
     });
   }
 
-  #choice(options: readonly PatternNode[], miss: Label): void {
+  /**
+   *     start = at;
+   *     if (first option matches) goto done;
+   *     at = start;
+   *     …
+   *     match last option;                            // fails if no option matches
+   *   done:
+   */
+  #choice(options: readonly PatternNode[], fail: Label): void {
     const writer = this.#writer;
-    this.settle(miss);
+    this.flush(fail);
     const start = writer.local();
-    const moves = options.some(({ kind }) => kind !== 'text');
-    if (moves) writer.set(start, at);
+    const mayAdvance = options.some(({ kind }) => kind !== 'text');
+    if (mayAdvance) writer.set(start, at);
     writer.block((done) => {
       options.forEach((option, index) => {
         if (index === options.length - 1) {
-          this.write(option, miss);
-          this.settle(miss);
+          this.write(option, fail);
+          this.flush(fail);
           return;
         }
         writer.block((next) => {
           this.write(option, next);
-          this.settle(next);
+          this.flush(next);
           writer.branch(done);
         });
-        if (moves) writer.set(AT, getLocal(start));
+        if (mayAdvance) writer.set(AT, getLocal(start));
       });
     });
   }
 }
 
-/** Conditions of which one is true for a number outside the range. */
+/** Conditions, at least one of which is true for each number outside the range. */
 function outside({ isInteger, min, max, minExcluded, maxExcluded }: NumberRange, value: Code): Code[] {
   const conditions: Code[] = [];
   if (isInteger) conditions.push(f64.ne(f64.trunc(value), value));

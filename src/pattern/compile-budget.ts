@@ -1,33 +1,33 @@
-// How many patterns a worker may compile for the layouts that it learns. Compiling one takes about as long as the slow
-// path of 100 messages, so the messages that took the slow path are the clock: a sender who changes its layout all the
-// time cannot make a worker compile all the time.
+// Limits how many patterns a worker compiles for learned layouts: a token bucket. Compiling one takes about as long as
+// the slow path for 100 messages, so the bucket is refilled per slow-path message and not by time. A sender that
+// constantly changes its layout cannot keep a worker busy with compiling.
 
-/** Patterns that may be compiled at once: those of some message types from senders that have just connected. */
+/** Size of the bucket: enough for several message types when new senders have connected. */
 const BURST = 32;
-/** Slow-path messages that earn another one of those. */
+/** Slow-path messages per token. */
 const REFILL_INTERVAL = 1024;
-/** A layout of so many sightings may be compiled without one of those, once in so many slow-path messages. */
+/** If no token is left, a layout with this many sightings may still be compiled, once per URGENT_INTERVAL messages. */
 const URGENT_SIGHTINGS = 6;
 const URGENT_INTERVAL = 256;
 
 export class CompileBudget {
   #tokens = BURST;
   #untilRefill = REFILL_INTERVAL;
-  #sinceLatest = URGENT_INTERVAL;
+  #sinceLastCompile = URGENT_INTERVAL;
 
-  /** A message has taken the slow path. */
+  /** Records a message that took the slow path. */
   recordMessage(): void {
-    this.#sinceLatest++;
+    this.#sinceLastCompile++;
     if (--this.#untilRefill > 0) return;
     this.#untilRefill = REFILL_INTERVAL;
     if (this.#tokens < BURST) this.#tokens++;
   }
 
-  /** Whether a layout that was seen so often may be compiled now. */
+  /** Spends a token. @returns whether a layout with this many sightings may be compiled now */
   take(sightings: number): boolean {
     if (this.#tokens > 0) this.#tokens--;
-    else if (sightings < URGENT_SIGHTINGS || this.#sinceLatest < URGENT_INTERVAL) return false;
-    this.#sinceLatest = 0;
+    else if (sightings < URGENT_SIGHTINGS || this.#sinceLastCompile < URGENT_INTERVAL) return false;
+    this.#sinceLastCompile = 0;
     return true;
   }
 }

@@ -1,33 +1,39 @@
-// What a pattern is made of: the shapes of JSON text that it takes. Each takes only what JSON.parse takes too,
-// and of several options at most one can go on beyond its first bytes, so that matching is linear.
+// The intermediate representation of patterns: a tree of nodes, each of which matches a form of JSON text. A node
+// matches only text that JSON.parse accepts. Of the options of a choice, at most one can match beyond its first bytes,
+// so matching takes linear time.
 
 import { Declined, type Definition } from './zod-allow-list.js';
-import { ANY_NUMBER, declineOtherFormats, type JsonScalar, type NumberRange } from './zod-introspection.js';
+import {
+  ANY_NUMBER,
+  declineUnsupportedFormat,
+  type JsonScalar,
+  type NumberRange,
+} from './zod-introspection.js';
 
 export type PatternNode =
-  /** These very characters; printable ASCII. */
+  /** Literal text; printable ASCII. */
   | { readonly kind: 'text'; readonly text: string }
-  /** Any string, its content beginning with `prefix`, spelled without escapes. */
+  /** A string that begins with `prefix`, the prefix being written without escapes. */
   | { readonly kind: 'string'; readonly prefix: string }
-  /** A string of ASCII without escapes, whose length is therefore its length in UTF-16 units. */
+  /** An ASCII string without escapes, so that its length in bytes is its length in UTF-16 units. */
   | {
       readonly kind: 'ascii';
       readonly min: number;
       readonly max: number | undefined;
-      /** Path under which it is captured. */
+      /** Path under which the string is captured; `undefined` if it is not. */
       readonly capture: string | undefined;
     }
-  /** A number of at most 15 digits before and after the point, so that it is finite, and exact where it is whole. */
+  /** A number with at most 15 digits before and after the point: always finite, and exact if it is an integer. */
   | { readonly kind: 'number' }
-  /** A number of at most 15 digits in all, whose value matters. */
-  | { readonly kind: 'value'; readonly range: NumberRange; readonly capture: string | undefined }
-  /** A date and time, as ISO 8601 writes it: in UTC, or with an offset where that is allowed. */
+  /** A number with at most 15 digits in total, whose value is checked or captured. */
+  | { readonly kind: 'decimal'; readonly range: NumberRange; readonly capture: string | undefined }
+  /** An ISO 8601 date and time, in UTC or, if allowed, with an offset. `isChecked`: its age is checked. */
   | { readonly kind: 'dateTime'; readonly allowsOffset: boolean; readonly isChecked: boolean }
-  /** A day, as ISO 8601 writes it. */
+  /** An ISO 8601 date. */
   | { readonly kind: 'date' }
-  /** A UUID as RFC 9562 writes it, of one version or of any. */
+  /** A UUID (RFC 9562), of one version or of any. */
   | { readonly kind: 'uuid'; readonly version: string | undefined }
-  /** Scalars, and flat lists and objects of them: some of what JSON can be, and bounded. */
+  /** Any scalar, or a flat array or object of scalars: the part of arbitrary JSON that a pattern matches. */
   | { readonly kind: 'flat' }
   | { readonly kind: 'object'; readonly members: readonly Member[] }
   | {
@@ -36,18 +42,18 @@ export type PatternNode =
       readonly min: number;
       readonly max: number | undefined;
     }
-  /** Any keys but `__proto__`, spelled without escapes. */
+  /** An object with arbitrary keys, except `__proto__`, written without escapes. */
   | { readonly kind: 'record'; readonly value: PatternNode }
   | { readonly kind: 'choice'; readonly options: readonly PatternNode[] };
 
 export interface Member {
   readonly key: string;
   readonly value: PatternNode;
-  /** Whether the member may be missing. */
+  /** Whether messages without the member match too. */
   readonly isOptional: boolean;
 }
 
-/** What stands between the parts of objects and lists. */
+/** The separators in objects and arrays. */
 export interface Spacing {
   /** Between members or elements. */
   readonly comma: ',' | ', ';
@@ -55,7 +61,7 @@ export interface Spacing {
   readonly colon: ':' | ': ';
 }
 
-/** How many objects and lists lie within each other, at most, in what a node takes. */
+/** The maximum nesting depth of objects and arrays in the text that a node matches. */
 export function depthOf(node: PatternNode): number {
   switch (node.kind) {
     case 'object':
@@ -73,7 +79,7 @@ export function depthOf(node: PatternNode): number {
   }
 }
 
-/** Whether a timestamp's age is to be checked somewhere in the node. */
+/** Whether the node contains a timestamp whose age is checked. */
 export function hasCheckedTime(node: PatternNode): boolean {
   switch (node.kind) {
     case 'object':
@@ -98,34 +104,35 @@ export const SCALAR: PatternNode = choice([
   text('null'),
 ]);
 
-/** An enumeration of more values would make a large pattern. */
+/** Maximum number of values of an enumeration. More would make the pattern too large. */
 const MAX_VALUES = 1024;
 
-/** Strings of a format that zod knows. @param isChecked whether the age of a date and time counts */
+/** The node for a zod string format. @param isChecked whether the age of a date and time is checked */
 export function formatted(def: Definition, isChecked: boolean): PatternNode {
-  declineOtherFormats(def);
+  declineUnsupportedFormat(def);
   if (def.format === 'date') return { kind: 'date' };
   if (def.format === 'uuid') {
     return { kind: 'uuid', version: typeof def.version === 'string' ? def.version.slice(1) : undefined };
   }
-  if (def.precision !== null) throw new Declined('a date and time of limited precision');
+  if (def.precision !== null) throw new Declined('a date and time with a fixed precision');
   return { kind: 'dateTime', allowsOffset: def.offset === true, isChecked };
 }
 
-/** Numbers whose value nobody needs are only looked at. */
+/** The node for a number. If its value is neither checked nor captured, the digits are only skipped. */
 export function numberIn(range: NumberRange, capture: string | undefined): PatternNode {
   const isAny = Object.entries(ANY_NUMBER).every(
     ([bound, value]) => range[bound as keyof NumberRange] === value,
   );
-  return isAny && capture === undefined ? { kind: 'number' } : { kind: 'value', range, capture };
+  return isAny && capture === undefined ? { kind: 'number' } : { kind: 'decimal', range, capture };
 }
 
-/** The longest first: where one begins another, that is the one to try first. */
+/** The node for one of several values. Longest text first, since one text may be a prefix of another. */
 export function anyOf(values: readonly JsonScalar[]): PatternNode {
-  if (values.length === 0 || values.length > MAX_VALUES) throw new Declined('no values, or very many');
+  if (values.length === 0 || values.length > MAX_VALUES)
+    throw new Declined(`no values, or more than ${MAX_VALUES}`);
   const texts = values.map((value) => {
     const json = JSON.stringify(value);
-    if (!isPlainAscii(json)) throw new Declined('a value that is no plain ASCII');
+    if (!isPlainAscii(json)) throw new Declined('a value that is not plain ASCII');
     return json;
   });
   return choice(texts.sort((a, b) => b.length - a.length).map(text));

@@ -1,30 +1,31 @@
-// Which layouts of one message type are worth a pattern: those that the slow path keeps accepting. Samples the messages
-// at random distances, so that no sender can time its messages past the samples. A layout is counted by itself: one that
-// comes often is proposed whatever else comes between, as long as fewer than MAX_LAYOUTS others do.
+// Selects the layouts of one message type that are worth a pattern: those that the slow path keeps accepting. Samples
+// messages at random intervals, so that no sender can time its messages to evade sampling. Each layout has its own
+// counter: a frequent layout is proposed no matter how many messages come in between, as long as they have fewer than
+// MAX_LAYOUTS other layouts.
 
 import { LruMap } from '../lru-map.js';
 import type { MessageType } from '../messages/message-registry.js';
 import type { CompileBudget } from './compile-budget.js';
 import { haveNestedExtras, type Layout, layoutOf, mergeLayouts } from './layout.js';
 
-/** Samples are 1 to 31 accepted messages apart, 16 on average: reading a layout costs about as much as the slow path. */
+/** Samples are 1 to 31 accepted messages apart, 16 on average: reading a layout costs as much as the slow path. */
 const MAX_SAMPLE_DISTANCE = 31;
-/** A layout is worth a pattern when it was sampled so often, or so often again since it last failed. */
+/** Number of times a layout is sampled before it is proposed. */
 const ENOUGH_SIGHTINGS = 4;
-/** Sightings of a layout that had its pattern and lost it: where there are more layouts than room, they do not take turns. */
+/** The same for a layout that lost its pattern: higher, so that layouts do not displace each other in turns. */
 const ENOUGH_TO_RETURN = 8;
-/** A layout that failed has to come this many times as often before it is tried again. */
+/** After a failure, a layout is proposed again when its number of sightings has grown by this factor. */
 const BACK_OFF = 4;
-/** Layouts that are counted; the one that was seen longest ago goes first. */
+/** Maximum number of layouts that are counted. The least recently seen one is evicted. */
 const MAX_LAYOUTS = 64;
-/** Of those, the latest ones, which a new layout can become a part of. */
+/** The number of most recent candidates that a new layout can be merged into. */
 const MAX_CANDIDATES = 8;
 
-/** A layout that may get a pattern: of one key order, or of several that agree. */
+/** A layout that may get a pattern. It covers one key order, or several that are compatible. */
 interface Candidate {
   layout: Layout;
   sightings: number;
-  /** Sightings at which it is proposed next. */
+  /** Number of sightings at which it is proposed next. */
   proposeAt: number;
   hasFailed: boolean;
 }
@@ -32,7 +33,7 @@ interface Candidate {
 /** A layout to learn. */
 export interface Proposal {
   readonly layout: Layout;
-  /** Whether it shall have a pattern of its own: merged with others, it has failed. */
+  /** Whether not to merge it with learned layouts, because a merged layout has failed. */
   readonly isAlone: boolean;
 }
 
@@ -40,14 +41,14 @@ export class LayoutLearner {
   readonly #type: MessageType;
   readonly #budget: CompileBudget;
   readonly #random: () => number;
-  /** By the text of each layout that was seen. Several can have the same candidate. */
+  /** Candidates by layout key ({@link keyOf}). Several layouts can share a candidate. */
   readonly #seen = new LruMap<string, Candidate>(MAX_LAYOUTS);
-  /** The latest first. */
+  /** Candidates that accept new layouts, most recent first. */
   #candidates: Candidate[] = [];
   #proposed: Candidate | undefined;
   #untilSample: number;
 
-  /** @param random numbers from 0 to less than 1 */
+  /** @param random returns numbers in [0, 1) */
   constructor(type: MessageType, budget: CompileBudget, random: () => number = Math.random) {
     this.#type = type;
     this.#budget = budget;
@@ -57,8 +58,8 @@ export class LayoutLearner {
 
   /**
    * Observes a message that the slow path has accepted.
-   * @param text gives the message as it was written
-   * @returns a layout to learn now from this message, if that is worth it
+   * @param text returns the message's raw text
+   * @returns a layout to learn from this message now, if there is one
    */
   observe(message: object, text: () => string): Proposal | undefined {
     if (--this.#untilSample > 0) return undefined;
@@ -73,14 +74,14 @@ export class LayoutLearner {
     return candidate.hasFailed ? { layout, isAlone: true } : { layout: candidate.layout, isAlone: false };
   }
 
-  /** Whether the latest proposal has got its pattern. */
-  settle(isLearned: boolean): void {
+  /** Records whether the latest proposal was learned. */
+  recordOutcome(isLearned: boolean): void {
     const candidate = this.#proposed;
     this.#proposed = undefined;
     if (candidate === undefined) return;
     this.#candidates = this.#candidates.filter((other) => other !== candidate);
     if (isLearned) {
-      // Its messages no longer come here, unless its pattern is dropped.
+      // Its messages match the pattern now, so they are not observed again unless the pattern is removed.
       candidate.sightings = 0;
       candidate.proposeAt = ENOUGH_TO_RETURN;
       candidate.hasFailed = false;
@@ -94,14 +95,14 @@ export class LayoutLearner {
     const key = keyOf(layout);
     const candidate = this.#seen.get(key) ?? this.#merge(layout) ?? newCandidate(layout);
     this.#seen.set(key, candidate);
-    // One that has failed takes no other layouts.
+    // No layouts are merged into a failed candidate.
     if (!candidate.hasFailed && this.#candidates[0] !== candidate) this.#moveToFront(candidate);
     return candidate;
   }
 
   /**
-   * Makes a new layout a part of a candidate. Not where each has keys that neither the schema nor the other one knows: a
-   * sender with another key each time would look like one with many.
+   * Merges a new layout into a compatible candidate. Not if each has extra keys that the other lacks: a sender with
+   * random keys would look like one with many keys.
    */
   #merge(layout: Layout): Candidate | undefined {
     for (const candidate of this.#candidates) {

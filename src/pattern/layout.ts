@@ -1,5 +1,5 @@
-// A layout: in which order a sender writes the keys of a message type, and with what between them. The same
-// program writes the same layout again and again; `json.dumps`, for one, puts a space after each comma.
+// Layouts: the order of keys and the spacing with which a sender writes messages of a type. A program always writes the
+// same few layouts. Python's `json.dumps`, for example, puts a space after each comma and colon.
 
 import type { Spacing } from './ir.js';
 import { definitionOf, type Schema } from './zod-allow-list.js';
@@ -7,70 +7,70 @@ import { unwrap } from './zod-introspection.js';
 
 export interface Layout {
   readonly spacing: Spacing;
-  /** Keys in their order, by the path of their object; the schema's own where a path is missing. */
+  /** Keys in order, by the path of their object. A path that is missing has the schema's order. */
   readonly keys: ReadonlyMap<string, readonly string[]>;
-  /** Paths of the keys that the schema does not name. */
+  /** Paths of the keys that the schema does not define. */
   readonly extra: ReadonlySet<string>;
 }
 
-/** What `JSON.stringify` writes of an object whose keys are in the schema's order. */
+/** The layout that `JSON.stringify` writes for an object whose keys are in the schema's order. */
 export const COMPACT: Layout = { spacing: { comma: ',', colon: ':' }, keys: new Map(), extra: new Set() };
 
-/** The keys of a job id: the newer one, which counts where both are there, and the older one. */
+/** The keys of a job id: the newer one, which takes precedence, and the older one. */
 export const JOB_IDS = ['jobId', 'job_id'] as const;
 
-/** Keys that the schema does not name: as many as a layout keeps, and how long one may be. */
+/** Extra keys, which the schema does not define: maximum number in a layout, and maximum length of each. */
 const MAX_EXTRA_KEYS = 16;
 const MAX_KEY_LENGTH = 256;
-/** Elements of a list that are looked at. */
+/** Number of elements of an array, or values of a record, that are inspected. */
 const MAX_ELEMENTS = 16;
-/** How much of a message's text is looked at for its spacing. */
+/** Length of a message's beginning from which its spacing is detected, in characters. */
 export const SPACING_SAMPLE = 512;
 
-/** The path of a member. A key that could be read as a part of a path is quoted. */
+/** The path of a member. A key that contains path syntax is quoted. */
 export function memberPath(path: string, key: string): string {
   const step = key === '' || /[.[\]{}|]/.test(key) ? JSON.stringify(key) : key;
   return path === '' ? step : `${path}.${step}`;
 }
 
-/** The path of the elements of a list, all together. */
+/** The path of all elements of an array. */
 export function elementPath(path: string): string {
   return `${path}[]`;
 }
 
-/** The path of the values of a record, all together. */
+/** The path of all values of a record. */
 export function valuePath(path: string): string {
   return `${path}{}`;
 }
 
-/** Whether a message's value at this path names its job. */
+/** Whether the value at this path is the message's job id. */
 export function isJobId(path: string): boolean {
   return path === JOB_IDS[0] || path === JOB_IDS[1];
 }
 
-/** Whether a path names one value of a message, not many. */
+/** Whether a message has at most one value at this path: it is not within an array, a record or a union. */
 export function isSingular(path: string): boolean {
   return !/[[{|]/.test(path);
 }
 
 /**
  * The layout of a message that the schema has accepted.
- * @param text the message as it was written, or its first {@link SPACING_SAMPLE} characters
- * @returns `undefined` where it has no layout that could come again
+ * @param text the message's raw text, or its first {@link SPACING_SAMPLE} characters
+ * @returns `undefined` if it has too many or too long extra keys, or elements with contradicting key orders
  */
 export function layoutOf(schema: Schema, message: unknown, text: string): Layout | undefined {
   const found = { keys: new Map<string, readonly string[]>(), extra: new Set<string>() };
   if (!collectKeys(schema, message, '', found)) return undefined;
-  // A guess from the first members: a pattern that does not take the message itself is not learned.
+  // A guess from the first members. If it is wrong, the pattern does not match the message and is not learned.
   const colon = /^\{"[^"]*": /.test(text) ? ': ' : ':';
   const comma = /[^\\]", "/.test(text) || /[\d}\]el], "/.test(text) ? ', ' : ',';
   return { spacing: { comma, colon }, ...found };
 }
 
-/** One layout that has the order of both; `undefined` where they contradict each other, or have too many keys. */
+/** A layout that covers both; `undefined` if they contradict each other or have too many extra keys. */
 export function mergeLayouts(a: Layout, b: Layout): Layout | undefined {
   if (a.spacing.comma !== b.spacing.comma || a.spacing.colon !== b.spacing.colon) return undefined;
-  // A pattern is looked for by what its messages begin with.
+  // Patterns are selected by the beginning of the message.
   if (a.keys.get('')?.[0] !== b.keys.get('')?.[0]) return undefined;
   const [jobId, other] = [jobIdKeyOf(a), jobIdKeyOf(b)];
   if (jobId !== other && jobId !== undefined && other !== undefined) return undefined;
@@ -80,7 +80,7 @@ export function mergeLayouts(a: Layout, b: Layout): Layout | undefined {
   return extra.size > MAX_EXTRA_KEYS ? undefined : { spacing: a.spacing, keys, extra };
 }
 
-/** Whether one of two layouts has all the keys of the other that the schema does not name. */
+/** Whether the extra keys of one layout are a subset of the other's. */
 export function haveNestedExtras(a: Layout, b: Layout): boolean {
   const [fewer, more] = a.extra.size < b.extra.size ? [a.extra, b.extra] : [b.extra, a.extra];
   for (const field of fewer) if (!more.has(field)) return false;
@@ -92,7 +92,7 @@ interface FoundKeys {
   readonly extra: Set<string>;
 }
 
-/** The key that names the job: where a pattern needs one, it is the same in all messages that it takes. */
+/** The layout's job id key. If a pattern requires a job id, all its messages have it under the same key. */
 export function jobIdKeyOf({ keys }: Layout): string | undefined {
   return JOB_IDS.find((key) => keys.get('')?.includes(key));
 }
@@ -137,7 +137,7 @@ function mergeInto(keys: Map<string, readonly string[]>, path: string, order: re
   return true;
 }
 
-/** The shortest order that both are part of; `undefined` where two keys are the other way round. */
+/** The shortest order of which both are subsequences; `undefined` if they have two keys in opposite order. */
 function mergeOrders(a: readonly string[], b: readonly string[]): readonly string[] | undefined {
   const merged: string[] = [];
   let [i, j] = [0, 0];

@@ -1,51 +1,54 @@
-// Where things lie in the memory that the patterns work in: addresses and sizes in bytes.
+// The layout of the WebAssembly memory that patterns use: addresses and sizes in bytes.
 //
 //   slots │ buckets │ lists │ matches │ example │ text to scan …
 
-/** Variables that the code and its caller share, 32 bits each. */
+/** Addresses of 32-bit variables that the generated code and its caller share. */
 export const SLOT = {
-  /** Address and length of the job id of the latest match; address 0: it has none. */
+  /** Address and length of the job id in the latest match. The address is 0 if there is none. */
   JOB_START: 0,
   JOB_LENGTH: 4,
-  /** `activeJobs` of the latest heartbeat that was matched; the caller takes note and resets it. */
+  /** `activeJobs` of the latest matched heartbeat, or {@link NO_HEARTBEAT}. The caller reads and resets it. */
   ACTIVE_JOBS: 8,
-  /** That of a heartbeat that a pattern takes, before it is known whether it is a match. */
+  /** `activeJobs` of the heartbeat that a pattern has just accepted. The scan loop may still stop before it. */
   HEARTBEAT: 36,
-  /** What a scan gives: matches, delimiters passed, and why it stopped ({@link STOP}). */
+  /** Results of a scan: number of matches, number of delimiters, and the reason for its end ({@link STOP}). */
   MATCHES: 12,
   LINES: 16,
   STOP: 20,
-  /** The number of the scan: what has matched in it is marked with that. */
+  /** Number of the current scan, written to the entry of each pattern that matches. */
   LAST_SCAN: 24,
   SIZE: 64,
 } as const;
 
-/** What {@link SLOT.ACTIVE_JOBS} and {@link SLOT.HEARTBEAT} have when no heartbeat has come. */
+/** Value of {@link SLOT.ACTIVE_JOBS} and {@link SLOT.HEARTBEAT} if there was no heartbeat. */
 export const NO_HEARTBEAT = 0xffff_ffff;
 
-/** Why a scan has stopped before the end. */
+/** Why a scan ended. */
 export const STOP = {
-  /** At a message that no pattern takes, or at the end. */
+  /** At a message that no pattern matches, or at the end of the text. */
   UNKNOWN: 0,
-  /** There is no room for more matches. */
+  /** The table of matches is full. */
   FULL: 1,
 } as const;
 
-/** What is written of a match: addresses, the type's index, and the key of its job, whose halves are 0 for none. */
+/** A match, in 32-bit words: start and end address, type index, and job key (0 and 0 if there is no job). */
 export const MATCH = { START: 0, END: 1, TYPE: 2, JOB_LOW: 3, JOB_HIGH: 4, SIZE: 5 } as const;
 export const MAX_MATCHES = 4096;
 
-/** A pattern on a bucket's list: its number in the table of functions (0 ends the list), its type's index, its last scan. */
+/** A pattern in a bucket's list: its index in the function table (0 ends the list), type index and last scan. */
 export const ENTRY = { FUNCTION: 0, TYPE: 4, LAST_SCAN: 8, SIZE: 12 } as const;
 
-/** By a keyOffset character: messages that begin with `{"type":"`, and with `{"type": "`; then all others. */
+/**
+ * Buckets of patterns. Messages that begin with `{"type":"` or `{"type": "` have one bucket for each character at
+ * `keyOffset` of the type's name; all others share a bucket.
+ */
 export const BUCKETS = { COMPACT: 0, SPACED: 256, OTHERS: 512, COUNT: 513 } as const;
 
-/** Zeros behind the text: what is read beyond its end. */
+/** Zeros after a text, since the generated code reads beyond its end. */
 export const PADDING = 256;
-/** Longest message that a layout is learned from. */
+/** Longest message, in bytes, from which a layout is learned. */
 export const MAX_EXAMPLE = 64 * 1024;
-/** How WebAssembly counts memory. */
+/** WebAssembly's page size. */
 export const PAGE = 64 * 1024;
 
 export interface MemoryMap {
@@ -56,19 +59,19 @@ export interface MemoryMap {
   readonly text: number;
 }
 
-/** @param maxPatterns on all lists together */
+/** @param maxPatterns maximum number of patterns in all lists together */
 export function memoryMap(maxPatterns: number): MemoryMap {
   let end: number = SLOT.SIZE;
-  const take = (bytes: number): number => {
+  const reserve = (bytes: number): number => {
     const start = end;
     end += Math.ceil(bytes / 16) * 16;
     return start;
   };
-  const buckets = take(BUCKETS.COUNT * 4);
-  // Each list ends with an entry of its own; the first entry of all is the empty list.
-  const lists = take((maxPatterns + BUCKETS.COUNT + 1) * ENTRY.SIZE);
-  const matches = take(MAX_MATCHES * MATCH.SIZE * 4);
-  const example = take(MAX_EXAMPLE + PADDING);
+  const buckets = reserve(BUCKETS.COUNT * 4);
+  // Each list has a terminating entry. The very first entry is the empty list.
+  const lists = reserve((maxPatterns + BUCKETS.COUNT + 1) * ENTRY.SIZE);
+  const matches = reserve(MAX_MATCHES * MATCH.SIZE * 4);
+  const example = reserve(MAX_EXAMPLE + PADDING);
   return {
     buckets,
     lists,

@@ -1,31 +1,42 @@
-// Writes a pattern as a WebAssembly module with one function, `match`: it takes the address of a message and
-// gives the address behind it, or 0 where the text is not what the pattern takes. What it captures, it leaves
-// in memory.
+// Generates the WebAssembly module of a pattern. It exports one function, `match`, which receives the address of a
+// message and returns the address after it, or 0 if the text does not match. Captured values are written to memory.
 
-import { FragmentWriter, PatternContext } from './codegen.js';
+import { NodeWriter, PatternContext } from './codegen.js';
 import { hasCheckedTime, type PatternNode, type Spacing } from './ir.js';
 import { SLOT } from './memory-layout.js';
 import { type Code, f64, getLocal, i32, select } from './wasm/expressions.js';
 import { ModuleWriter } from './wasm/module-writer.js';
 
-/** What to generate code for. */
+/** The input of the code generator. */
 export interface PatternSource {
-  /** The whole message. */
+  /** Matches the whole message. */
   readonly node: PatternNode;
   readonly spacing: Spacing;
-  /** Pairs of captured numbers, of which the first must not be greater, where both are there. */
+  /** Pairs of captured numbers: if both are present, the first must not be greater than the second. */
   readonly lessOrEqual: readonly (readonly [smaller: string, greater: string])[];
-  /** Path of a captured number to leave in {@link SLOT.HEARTBEAT}. */
+  /** Path of a number to write to {@link SLOT.HEARTBEAT}. */
   readonly activeJobs: string | undefined;
 }
 
-/** The largest `activeJobs` that can be told: larger ones are cut to it. */
+/** The largest `activeJobs` that the slot can hold; larger values are clamped to it. */
 const MAX_ACTIVE_JOBS = 0xffff_fffe;
 
 const NOTHING = i32.const(0);
 const setSlot = (offset: number, value: Code): Code => i32.store(NOTHING, value, offset);
 
-/** The module's bytes. It imports `env.memory`, and `env.isTimely` where it checks a timestamp. */
+/**
+ * Generates the module. It imports `env.memory`, and `env.isTimely` if it checks a timestamp.
+ *
+ *     match(at) {
+ *       captured numbers = NaN;
+ *       match node;                                 // on failure: return 0
+ *       if (smaller > greater) return 0;            // for each pair of lessOrEqual; false if one is NaN
+ *       JOB_START = address of the job id;          // 0 if there is none
+ *       JOB_LENGTH = its length;
+ *       if (activeJobs is not NaN) HEARTBEAT = min(trunc(activeJobs), MAX_ACTIVE_JOBS);
+ *       return at;
+ *     }
+ */
 export function generatePattern({
   node,
   spacing,
@@ -38,21 +49,21 @@ export function generatePattern({
   module.add(
     1,
     (writer) => {
-      const message = new FragmentWriter(context, writer);
+      const message = new NodeWriter(context, writer);
       const operands = lessOrEqual.map((paths) => paths.map((path) => getLocal(message.capture(path))));
       const jobs = activeJobs === undefined ? undefined : getLocal(message.capture(activeJobs));
-      writer.block((miss) => {
-        message.write(node, miss);
-        message.settle(miss);
-        for (const [smaller = [], greater = []] of operands) writer.branchIf(miss, f64.gt(smaller, greater));
-        writer.emit(setSlot(SLOT.JOB_START, captured(message, 'start')));
-        writer.emit(setSlot(SLOT.JOB_LENGTH, captured(message, 'length')));
+      writer.block((fail) => {
+        message.write(node, fail);
+        message.flush(fail);
+        for (const [smaller = [], greater = []] of operands) writer.branchIf(fail, f64.gt(smaller, greater));
+        writer.emit(setSlot(SLOT.JOB_START, jobId(message, 'start')));
+        writer.emit(setSlot(SLOT.JOB_LENGTH, jobId(message, 'length')));
         if (jobs !== undefined) {
           const count = i32.trunc_sat_f64_u(jobs);
-          const isTooMany = i32.gtU(count, i32.const(MAX_ACTIVE_JOBS));
-          const told = setSlot(SLOT.HEARTBEAT, select(i32.const(MAX_ACTIVE_JOBS), count, isTooMany));
-          // Where the number is not there, it is NaN, which differs from itself.
-          writer.if(i32.eqz(f64.ne(jobs, jobs)), () => writer.emit(told));
+          const isTooMany = i32.gt_u(count, i32.const(MAX_ACTIVE_JOBS));
+          const writeCount = setSlot(SLOT.HEARTBEAT, select(i32.const(MAX_ACTIVE_JOBS), count, isTooMany));
+          // NaN, for an absent number, is not equal to itself.
+          writer.if(i32.eqz(f64.ne(jobs, jobs)), () => writer.emit(writeCount));
         }
         writer.return(getLocal(0));
       });
@@ -63,8 +74,8 @@ export function generatePattern({
   return module.bytes();
 }
 
-/** Where the job id lies: `jobId`, or its older spelling where that is not there. */
-function captured({ strings }: FragmentWriter, part: 'start' | 'length'): Code {
+/** The address or length of the job id: of `jobId`, or of the older key `job_id` if `jobId` is absent. */
+function jobId({ strings }: NodeWriter, part: 'start' | 'length'): Code {
   const [newer, older] = [strings.get('jobId'), strings.get('job_id')];
   const partOf = (locals: typeof newer) => (locals === undefined ? NOTHING : getLocal(locals[part]));
   if (newer === undefined) return partOf(older);

@@ -1,5 +1,5 @@
-// The patterns of all message types: the fast path of validation. Compiles those of the schemas, and learns the
-// layouts that the slow path keeps accepting, as an inline cache learns shapes.
+// The patterns of all message types: the fast path of validation. Compiles a pattern from each schema, and learns
+// further layouts that the slow path keeps accepting, as an inline cache learns object shapes.
 
 import { type Buffer, isUtf8 } from 'node:buffer';
 import { type JobSeed, NO_SEED } from '../messages/job-key.js';
@@ -14,56 +14,57 @@ import { type Pattern, PatternRuntime } from './pattern-runtime.js';
 import { type CompiledPattern, type CompileResult, compilePattern, TIMESTAMP } from './schema-to-ir.js';
 
 export interface PatternOptions {
-  /** Default `auto`. */
+  /** Default: `auto`. */
   framing?: Framing;
-  /** The byte that ends a message; default 10, `\n`. */
+  /** The byte that ends a message. Default: 10, `\n`. */
   delimiter?: number;
-  /** Longest message, in bytes; default 1 MiB. */
+  /** Maximum message size in bytes. Default: 1 MiB. */
   maxMessageSize?: number;
-  /** Whether a timestamp is neither too old nor in the future; none: the age does not matter. */
+  /** Whether a timestamp is neither too old nor in the future. If omitted, the age of messages is not checked. */
   isTimely?: ((timestamp: string) => boolean) | undefined;
-  /** Layouts to learn of each message type; default 16, 0 for none. */
+  /** Maximum number of learned layouts per message type. Default: 16. 0 disables learning. */
   maxLearnedLayouts?: number;
-  /** Of the job ids' keys; default {@link NO_SEED}. */
+  /** Seed of the job keys. Default: {@link NO_SEED}. */
   jobSeed?: JobSeed;
-  /** Where scans are counted from, for tests; default 0. */
+  /** Initial value of the scan counter, for tests. Default: 0. */
   firstScan?: number;
 }
 
-/** Valid messages that patterns have matched, one after another: good until the next scan. */
+/** Consecutive valid messages that patterns have matched. Valid until the next scan. */
 export interface Matches {
   readonly count: number;
-  /** {@link MATCH} numbers a message. Less `shift`, its addresses are offsets in the bytes that were loaded. */
+  /** One {@link MATCH} record per message, with addresses. */
   readonly records: Uint32Array;
+  /** Subtract this from an address to get an offset in the loaded bytes. */
   readonly shift: number;
-  /** Offset of what comes behind the last one and its delimiter. */
+  /** Offset after the last message and its delimiter. */
   readonly end: number;
-  /** Delimiters up to there. */
+  /** Number of delimiters up to `end`. */
   readonly lines: number;
-  /** Whether the next message may be matched too: the scan has only run out of room. */
+  /** Whether the scan stopped only because the table of matches was full, so that the next message may match too. */
   readonly isInterrupted: boolean;
-  /** `activeJobs` of the latest heartbeat among them; {@link NO_HEARTBEAT} when there is none, or at the second call. */
+  /** Returns and clears `activeJobs` of the latest heartbeat among them; {@link NO_HEARTBEAT} if there was none. */
   takeActiveJobs(): number;
 }
 
-/** A layout that was learned, and its pattern. */
+/** A learned layout and its pattern. */
 interface Learned {
   readonly layout: Layout;
   readonly pattern: Pattern;
 }
 
-/** Once in so many accepted messages of a type that took the slow path, unused layouts are dropped. */
+/** Unused layouts of a type are removed after every this many slow-path messages of the type. */
 const SWEEP_INTERVAL = 4096;
 const DEFAULT_LEARNED_LAYOUTS = 16;
-/** Path of the number that says how busy a crawler is. */
+/** Path of the number that a crawler reports as its load. */
 const ACTIVE_JOBS = 'data.activeJobs';
 const NEWLINE = 0x0a;
 const NO_MATCHES = new Uint32Array(0);
 
 export class PatternSet implements Matches {
-  /** What became of each type that could have a pattern, by its name. */
+  /** Compile results by type name, for the types that can have patterns. */
   readonly results: ReadonlyMap<string, CompileResult>;
-  /** Layouts learned so far, and those dropped again. */
+  /** Counters of layouts that were learned, and of those that were removed again. */
   layoutsLearned = 0;
   layoutsDropped = 0;
   records: Uint32Array = NO_MATCHES;
@@ -72,11 +73,11 @@ export class PatternSet implements Matches {
   readonly #runtime: PatternRuntime | undefined;
   readonly #isTimely: boolean;
   readonly #maxLearned: number;
-  /** By type index: what is learned, and who learns. */
+  /** Learned layouts and learners, by type index. */
   readonly #learned: Learned[][];
   readonly #learners: LayoutLearner[];
   readonly #budget = new CompileBudget();
-  /** By type index: messages until the next sweep. */
+  /** Messages until the next sweep, by type index. */
   readonly #untilSweep: number[];
 
   constructor(registry: MessageRegistry, options: PatternOptions = {}) {
@@ -85,7 +86,7 @@ export class PatternSet implements Matches {
     this.#maxLearned = options.maxLearnedLayouts ?? DEFAULT_LEARNED_LAYOUTS;
     const types = registry.types.filter(({ index, direction }) => index > 0 && direction === 'crawler');
     const names = types.map(({ name }) => name);
-    // One more while a new pattern is tried.
+    // One more, for a new pattern that is being tried.
     const maxPatterns = types.length * (1 + this.#maxLearned) + 1;
     const runtime = startRuntime({
       ...{ framing, delimiter, maxMessageSize, isTimely, names, maxPatterns },
@@ -121,7 +122,7 @@ export class PatternSet implements Matches {
     return this.#runtime?.takeActiveJobs() ?? NO_HEARTBEAT;
   }
 
-  /** Takes a copy of `bytes[from, to)`, to be scanned. False when it is not UTF-8: then no pattern may look at it. */
+  /** Loads a copy of `bytes[from, to)` for scanning. @returns false if it is not valid UTF-8, which patterns require */
   load(bytes: Buffer, from: number, to: number): boolean {
     if (!isUtf8(bytes.subarray(from, to))) return false;
     this.#runtime?.load(bytes, from, to);
@@ -129,8 +130,8 @@ export class PatternSet implements Matches {
   }
 
   /**
-   * Matches one message after another, as far as patterns know them; this object then holds the matches.
-   * @param from an offset in the bytes that were loaded
+   * Matches one message after another until no pattern matches. This object then holds the matches.
+   * @param from offset in the loaded bytes
    */
   scan(from: number): Matches {
     if (this.#runtime === undefined) {
@@ -144,22 +145,22 @@ export class PatternSet implements Matches {
   }
 
   /**
-   * Observes a message that no pattern knew and the slow path accepted. Its layout gets a pattern when it comes often.
+   * Observes a message that no pattern matched and the slow path accepted. A frequent layout gets a pattern.
    */
   learn(type: MessageType, message: object, bytes: Buffer, start: number, end: number): void {
     if (this.#runtime === undefined || this.#maxLearned === 0 || type.direction !== 'crawler') return;
     this.#sweep(type, this.#runtime);
     this.#budget.recordMessage();
-    // A pattern that cannot take its example is not kept.
+    // A new pattern must match its example, which has to fit into the example buffer.
     if (end - start > MAX_EXAMPLE) return;
     const learner = this.#learners[type.index];
     const textEnd = Math.min(end, start + SPACING_SAMPLE);
     const proposal = learner?.observe(message, () => bytes.toString('latin1', start, textEnd));
     if (proposal === undefined) return;
-    learner?.settle(this.#learnLayout(type, proposal, bytes.subarray(start, end), this.#runtime));
+    learner?.recordOutcome(this.#learnLayout(type, proposal, bytes.subarray(start, end), this.#runtime));
   }
 
-  /** False when no pattern of the layout takes the example. */
+  /** Compiles and adds a pattern for a layout. @returns false if there is none that matches the example */
   #learnLayout(
     type: MessageType,
     { layout: seen, isAlone }: Proposal,
@@ -180,33 +181,33 @@ export class PatternSet implements Matches {
     if ('declined' in result) return false;
     const pattern = this.#add(type, result, runtime);
     if (pattern === undefined) return false;
-    // Only what takes the message that it was learned from is worth its place.
-    if (!runtime.takes(pattern, example)) {
+    // A pattern that does not match the message it was learned from is useless.
+    if (!runtime.matchesExactly(pattern, example)) {
       runtime.remove(pattern);
       return false;
     }
     if (replaced !== undefined) this.#remove(type, replaced, runtime);
     else {
-      if (learned.length >= this.#maxLearned) this.#drop(type, this.#leastRecent(learned, runtime), runtime);
+      if (learned.length >= this.#maxLearned) this.#evict(type, this.#leastRecent(learned, runtime), runtime);
       this.layoutsLearned++;
     }
     this.#learned[type.index]?.push({ layout, pattern });
     return true;
   }
 
-  /** Drops the layouts of a type that have not matched since the last time. */
+  /** Removes the layouts of a type that have not matched since the last sweep. */
   #sweep(type: MessageType, runtime: PatternRuntime): void {
     const { index } = type;
     const left = (this.#untilSweep[index] ?? 0) - 1;
     this.#untilSweep[index] = left > 0 ? left : SWEEP_INTERVAL;
     if (left > 0) return;
     for (const known of this.#learned[index] ?? []) {
-      if (runtime.lastMatch(known.pattern) === 0) this.#drop(type, known, runtime);
-      else runtime.forgetMatch(known.pattern);
+      if (runtime.lastMatch(known.pattern) === 0) this.#evict(type, known, runtime);
+      else runtime.resetLastMatch(known.pattern);
     }
   }
 
-  #drop(type: MessageType, known: Learned, runtime: PatternRuntime): void {
+  #evict(type: MessageType, known: Learned, runtime: PatternRuntime): void {
     this.#remove(type, known, runtime);
     this.layoutsDropped++;
   }
@@ -222,11 +223,11 @@ export class PatternSet implements Matches {
   }
 
   #compile(type: MessageType, layout: Layout | undefined): CompileResult {
-    const needed = [...(isHeartbeat(type) ? [ACTIVE_JOBS] : []), ...(this.#isTimely ? [TIMESTAMP] : [])];
-    const result = compilePattern(type, needed, layout);
+    const required = [...(isHeartbeat(type) ? [ACTIVE_JOBS] : []), ...(this.#isTimely ? [TIMESTAMP] : [])];
+    const result = compilePattern(type, required, layout);
     if ('declined' in result) return result;
-    const missing = needed.find((path) => !result.captures.has(path));
-    return missing === undefined ? result : { declined: `it has no ${missing} to read` };
+    const missing = required.find((path) => !result.captures.has(path));
+    return missing === undefined ? result : { declined: `its pattern cannot read ${missing}` };
   }
 
   #add(
@@ -245,9 +246,9 @@ export class PatternSet implements Matches {
 }
 
 const TOO_LARGE: CompileResult = { declined: 'its pattern would be too large' };
-const NO_RUNTIME: CompileResult = { declined: 'this computer cannot run compiled patterns' };
+const NO_RUNTIME: CompileResult = { declined: 'this machine does not support WebAssembly with SIMD' };
 
-/** Without WebAssembly, or on a processor without its 128-bit instructions, there are no patterns. */
+/** Returns `undefined` without WebAssembly, or on a processor without 128-bit SIMD instructions. */
 function startRuntime(options: ConstructorParameters<typeof PatternRuntime>[0]): PatternRuntime | undefined {
   try {
     return new PatternRuntime(options);

@@ -1,5 +1,6 @@
-// The loop around the patterns, as WebAssembly: takes one message after another, as far as some pattern knows
-// them, and writes down where each lies, what type it is and which job it speaks of.
+// The scan loop, as WebAssembly: matches one message after another until no pattern matches, and records the position,
+// type and job key of each. The pseudo-code above each function is C; its capitalized variables are slots in memory
+// (SLOT in memory-layout.ts).
 
 import { JOB_HASH, type JobSeed } from '../messages/job-key.js';
 import type { Framing } from '../wire/framing.js';
@@ -17,37 +18,37 @@ import { type Code, call, callIndirect, drop, getLocal, i32 } from './wasm/expre
 import { advance, type FunctionWriter } from './wasm/function-writer.js';
 import { ModuleWriter } from './wasm/module-writer.js';
 
-export interface DriverSettings {
+export interface ScanLoopSettings {
   readonly framing: Framing;
   /** The byte that ends a message. */
   readonly delimiter: number;
-  /** Longest message, in bytes. */
+  /** Maximum message size in bytes. */
   readonly maxMessageSize: number;
-  /** Place in a type's name of the character that tells most names apart. */
+  /** Offset in a type's name of the character that best distinguishes the types. */
   readonly keyOffset: number;
-  /** Of the job ids' hash. */
+  /** Seed of the job id hash. */
   readonly jobSeed: JobSeed;
 }
 
-/** Text before the type's name, where that comes first: as `JSON.stringify` and as `json.dumps` write it. */
+/** Text before the type's name if the type is the first key, as `JSON.stringify` and Python's `json.dumps` write it. */
 export const COMPACT_HEAD = '{"type":';
 export const SPACED_HEAD = '{"type": ';
-/** Where those two differ from most other beginnings. */
-const SECOND_LETTER = 3;
-const QUOTED = 1;
-const [QUOTE, SPACE, CARRIAGE_RETURN] = [0x22, 0x20, 0x0d];
+/** Offset of the `y` in both heads, which distinguishes them from most other first keys. */
+const Y_OFFSET = 3;
 const Y = 0x79;
+const QUOTE_LENGTH = 1;
+const [QUOTE, SPACE, CARRIAGE_RETURN] = [0x22, 0x20, 0x0d];
 
 const WORD = 4;
 
 const NOTHING = i32.const(0);
 const ONE = i32.const(1);
-const NO_JOBS = i32.const(NO_HEARTBEAT);
+const noHeartbeat = i32.const(NO_HEARTBEAT);
 const slot = (offset: number): Code => i32.load(NOTHING, offset);
 const setSlot = (offset: number, value: Code): Code => i32.store(NOTHING, value, offset);
 
-/** The module's bytes. It imports `env.memory` and `env.table`, and exports `scan`. */
-export function generateDriver(map: MemoryMap, settings: DriverSettings): Uint8Array<ArrayBuffer> {
+/** Generates the module. It imports `env.memory` and `env.table`, and exports `scan`. */
+export function generateScanLoop(map: MemoryMap, settings: ScanLoopSettings): Uint8Array<ArrayBuffer> {
   const module = new ModuleWriter();
   module.importTable();
   const hash = addHash(module, settings.jobSeed);
@@ -56,63 +57,93 @@ export function generateDriver(map: MemoryMap, settings: DriverSettings): Uint8A
   return module.bytes();
 }
 
-/** Takes the address of a message and that of the text's end; gives the address that it has come to. */
+/**
+ * Scans messages from `at` to the end of the text. Returns the address of the first message that did not match.
+ *
+ *     scan(at, end) {
+ *       HEARTBEAT = NO_HEARTBEAT;
+ *       matches = 0, lines = 0, reason = UNKNOWN;
+ *       while (at < end) {
+ *         if (matches == MAX_MATCHES) { reason = FULL; break; }
+ *         first = entry = findList(at);
+ *         while (entry->function != 0 && (matchEnd = table[entry->function](at)) == 0) entry++;
+ *         if (entry->function == 0) break;            // no pattern matches
+ *         if (matchEnd - at > maxMessageSize) break;
+ *         next = matchEnd;
+ *         if (matchEnd < end) {
+ *           if (matchEnd[0] == delimiter) next += 1;
+ *           else if (matchEnd[0] == '\r' && matchEnd[1] == delimiter && matchEnd + 1 < end) next += 2;
+ *           else if (framing == ndjson) break;
+ *         }
+ *         match = { at, matchEnd, entry->type, 0, 0 };   // at index `matches`
+ *         if (JOB_START != 0) hash(JOB_START, JOB_LENGTH, match);
+ *         entry->lastScan = LAST_SCAN;
+ *         if (entry != first) moveForward(entry);
+ *         if (HEARTBEAT != NO_HEARTBEAT) { ACTIVE_JOBS = HEARTBEAT; HEARTBEAT = NO_HEARTBEAT; }
+ *         matches++;
+ *         if (next != matchEnd) lines++;
+ *         at = next;
+ *       }
+ *       MATCHES = matches, LINES = lines, STOP = reason;
+ *       return at;
+ *     }
+ */
 function writeScan(
   writer: FunctionWriter,
   map: MemoryMap,
-  { framing, delimiter, maxMessageSize, keyOffset }: DriverSettings,
+  { framing, delimiter, maxMessageSize, keyOffset }: ScanLoopSettings,
   matchType: number,
   hash: number,
 ): Code {
   const [AT, END] = [0, 1];
-  const [head, entry, stop, next] = [writer.local(), writer.local(), writer.local(), writer.local()];
-  const [matches, lines, reason, record] = [writer.local(), writer.local(), writer.local(), writer.local()];
+  const [first, entry, MATCH_END, next] = [writer.local(), writer.local(), writer.local(), writer.local()];
+  const [matches, lines, reason, MATCH_AT] = [writer.local(), writer.local(), writer.local(), writer.local()];
   const at = getLocal(AT);
   const end = getLocal(END);
-  const stopped = getLocal(stop);
-  const isDelimiter = (offset: number) => i32.eq(i32.load8_u(stopped, offset), i32.const(delimiter));
+  const matchEnd = getLocal(MATCH_END);
+  const isDelimiter = (offset: number) => i32.eq(i32.load8_u(matchEnd, offset), i32.const(delimiter));
 
-  writer.emit(setSlot(SLOT.HEARTBEAT, NO_JOBS));
-  writer.block((out) => {
+  writer.emit(setSlot(SLOT.HEARTBEAT, noHeartbeat));
+  writer.block((exit) => {
     writer.loop((again) => {
-      writer.branchIf(out, i32.geU(at, end));
+      writer.branchIf(exit, i32.ge_u(at, end));
       writer.if(i32.eq(getLocal(matches), i32.const(MAX_MATCHES)), () => {
         writer.set(reason, i32.const(STOP.FULL));
-        writer.branch(out);
+        writer.branch(exit);
       });
-      findList(writer, head, map.buckets, keyOffset);
-      writer.set(entry, getLocal(head));
+      findList(writer, first, map.buckets, keyOffset);
+      writer.set(entry, getLocal(first));
       writer.block((found) => {
         writer.loop((tryNext) => {
-          writer.branchIf(out, i32.eqz(i32.load(getLocal(entry), ENTRY.FUNCTION)));
-          writer.set(stop, callIndirect(matchType, i32.load(getLocal(entry), ENTRY.FUNCTION), at));
-          writer.branchIf(found, stopped);
+          writer.branchIf(exit, i32.eqz(i32.load(getLocal(entry), ENTRY.FUNCTION)));
+          writer.set(MATCH_END, callIndirect(matchType, i32.load(getLocal(entry), ENTRY.FUNCTION), at));
+          writer.branchIf(found, matchEnd);
           advance(writer, entry, i32.const(ENTRY.SIZE));
           writer.branch(tryNext);
         });
       });
-      writer.branchIf(out, i32.gtU(i32.sub(stopped, at), i32.const(maxMessageSize)));
-      writer.set(next, stopped);
-      writer.block((isEnded) => {
-        writer.branchIf(isEnded, i32.geU(stopped, end));
-        const pass = (length: number) => {
+      writer.branchIf(exit, i32.gt_u(i32.sub(matchEnd, at), i32.const(maxMessageSize)));
+      writer.set(next, matchEnd);
+      writer.block((delimited) => {
+        writer.branchIf(delimited, i32.ge_u(matchEnd, end));
+        const skipDelimiter = (length: number) => {
           advance(writer, next, i32.const(length));
-          writer.branch(isEnded);
+          writer.branch(delimited);
         };
-        writer.if(isDelimiter(0), () => pass(1));
-        const isReturn = i32.eq(i32.load8_u(stopped), i32.const(CARRIAGE_RETURN));
-        writer.if(i32.and(isReturn, i32.and(isDelimiter(1), i32.ltU(i32.add(stopped, ONE), end))), () =>
-          pass(2),
+        writer.if(isDelimiter(0), () => skipDelimiter(1));
+        const isReturn = i32.eq(i32.load8_u(matchEnd), i32.const(CARRIAGE_RETURN));
+        writer.if(i32.and(isReturn, i32.and(isDelimiter(1), i32.lt_u(i32.add(matchEnd, ONE), end))), () =>
+          skipDelimiter(2),
         );
-        if (framing === 'ndjson') writer.branch(out);
+        if (framing === 'ndjson') writer.branch(exit);
       });
-      const match = getLocal(record);
+      const match = getLocal(MATCH_AT);
       writer.set(
-        record,
+        MATCH_AT,
         i32.add(i32.const(map.matches), i32.mul(getLocal(matches), i32.const(MATCH.SIZE * 4))),
       );
       writer.emit(i32.store(match, at, MATCH.START * 4));
-      writer.emit(i32.store(match, stopped, MATCH.END * 4));
+      writer.emit(i32.store(match, matchEnd, MATCH.END * 4));
       writer.emit(i32.store(match, i32.load(getLocal(entry), ENTRY.TYPE), MATCH.TYPE * 4));
       writer.emit(i32.store(match, NOTHING, MATCH.JOB_LOW * 4));
       writer.emit(i32.store(match, NOTHING, MATCH.JOB_HIGH * 4));
@@ -120,14 +151,14 @@ function writeScan(
         writer.emit(drop(call(hash, slot(SLOT.JOB_START), slot(SLOT.JOB_LENGTH), match)));
       });
       writer.emit(i32.store(getLocal(entry), slot(SLOT.LAST_SCAN), ENTRY.LAST_SCAN));
-      writer.if(i32.ne(getLocal(entry), getLocal(head)), () => moveForward(writer, entry));
-      writer.if(i32.ne(slot(SLOT.HEARTBEAT), NO_JOBS), () => {
+      writer.if(i32.ne(getLocal(entry), getLocal(first)), () => moveForward(writer, entry));
+      writer.if(i32.ne(slot(SLOT.HEARTBEAT), noHeartbeat), () => {
         writer.emit(setSlot(SLOT.ACTIVE_JOBS, slot(SLOT.HEARTBEAT)));
-        writer.emit(setSlot(SLOT.HEARTBEAT, NO_JOBS));
+        writer.emit(setSlot(SLOT.HEARTBEAT, noHeartbeat));
       });
       advance(writer, matches, ONE);
-      // Not before: where the loop has stopped, the same message comes again.
-      writer.if(i32.ne(getLocal(next), stopped), () => advance(writer, lines, ONE));
+      // Counted only here: a message at which the loop stops is scanned again.
+      writer.if(i32.ne(getLocal(next), matchEnd), () => advance(writer, lines, ONE));
       writer.set(AT, getLocal(next));
       writer.branch(again);
     });
@@ -138,37 +169,59 @@ function writeScan(
   return at;
 }
 
-/** The list of patterns to try, by a character or two of the text. */
+/**
+ * Selects the list of patterns to try, by the message's first key and one character of its type's name.
+ *
+ *     bucket = OTHERS;
+ *     if (at[3] == 'y') {
+ *       if (at[8] == '"') bucket = COMPACT + at[8 + 1 + keyOffset];        // {"type":"…
+ *       if (at[8] == ' ') bucket = SPACED + at[9 + 1 + keyOffset];         // {"type": "…
+ *     }
+ *     list = buckets[bucket];
+ */
 function findList(writer: FunctionWriter, list: number, buckets: number, keyOffset: number): void {
   const at = getLocal(0);
   const isByte = (offset: number, code: number) => i32.eq(i32.load8_u(at, offset), i32.const(code));
-  const take = (bucket: number, offset: number) =>
+  const useBucket = (bucket: number, offset: number) =>
     writer.set(list, i32.add(i32.const(bucket), i32.load8_u(at, offset)));
   writer.set(list, i32.const(BUCKETS.OTHERS));
-  writer.if(isByte(SECOND_LETTER, Y), () => {
-    const tell = keyOffset + QUOTED;
+  writer.if(isByte(Y_OFFSET, Y), () => {
+    const nameOffset = QUOTE_LENGTH + keyOffset;
     const value = COMPACT_HEAD.length;
-    writer.if(isByte(value, QUOTE), () => take(BUCKETS.COMPACT, value + tell));
-    writer.if(isByte(value, SPACE), () => take(BUCKETS.SPACED, SPACED_HEAD.length + tell));
+    writer.if(isByte(value, QUOTE), () => useBucket(BUCKETS.COMPACT, value + nameOffset));
+    writer.if(isByte(value, SPACE), () => useBucket(BUCKETS.SPACED, SPACED_HEAD.length + nameOffset));
   });
   writer.set(list, i32.load(i32.mul(getLocal(list), i32.const(4)), buckets));
 }
 
-/** Swaps a list's entry with the one before it: those that match often come first. */
+/**
+ * Swaps an entry with the one before it, so that patterns that match often move to the front.
+ *
+ *     swap(entry[-1], entry[0]);
+ */
 function moveForward(writer: FunctionWriter, entry: number): void {
-  const before = writer.local();
-  const kept = writer.local();
-  writer.set(before, i32.sub(getLocal(entry), i32.const(ENTRY.SIZE)));
-  for (const field of [ENTRY.FUNCTION, ENTRY.TYPE, ENTRY.LAST_SCAN]) {
-    writer.set(kept, i32.load(getLocal(before), field));
-    writer.emit(i32.store(getLocal(before), i32.load(getLocal(entry), field), field));
-    writer.emit(i32.store(getLocal(entry), getLocal(kept), field));
+  const previous = writer.local();
+  const field = writer.local();
+  writer.set(previous, i32.sub(getLocal(entry), i32.const(ENTRY.SIZE)));
+  for (const offset of [ENTRY.FUNCTION, ENTRY.TYPE, ENTRY.LAST_SCAN]) {
+    writer.set(field, i32.load(getLocal(previous), offset));
+    writer.emit(i32.store(getLocal(previous), i32.load(getLocal(entry), offset), offset));
+    writer.emit(i32.store(getLocal(entry), getLocal(field), offset));
   }
 }
 
 /**
- * Adds the function that hashes a job id, as {@link jobKey} does. It takes the address and the length of the id and
- * the address of a match, where it writes the key.
+ * Adds the function that hashes a job id as `jobKey` in job-key.ts does, and stores the key in a match. `mix` is
+ * described at JOB_HASH.
+ *
+ *     hash(at, length, match) {
+ *       low = seedLow ^ length, high = seedHigh, end = at + length;
+ *       for (; at + 4 <= end; at += 4) mix(load32(at));
+ *       if (at < end) mix(load32(at) & (1 << 8 * (end - at)) - 1);        // without the bytes after the id
+ *       for (word = 0; word < FINAL_WORDS; word++) mix(0);
+ *       match->jobLow = low, match->jobHigh = high | 1;
+ *       return 0;
+ *     }
  */
 function addHash(module: ModuleWriter, [seedLow, seedHigh]: JobSeed): number {
   return module.add(3, (writer) => {
@@ -178,16 +231,16 @@ function addHash(module: ModuleWriter, [seedLow, seedHigh]: JobSeed): number {
     const match = getLocal(MATCH_AT);
     const mix = (word: Code): void => {
       const { LOW, HIGH } = JOB_HASH;
-      const turnedLow = i32.rotl(
+      const rotatedLow = i32.rotl(
         i32.mul(i32.xor(getLocal(low), word), i32.const(LOW.FACTOR)),
         i32.const(LOW.TURN),
       );
-      writer.set(low, i32.add(turnedLow, getLocal(high)));
-      const turnedHigh = i32.rotl(
+      writer.set(low, i32.add(rotatedLow, getLocal(high)));
+      const rotatedHigh = i32.rotl(
         i32.mul(i32.xor(getLocal(high), word), i32.const(HIGH.FACTOR)),
         i32.const(HIGH.TURN),
       );
-      writer.set(high, i32.xor(turnedHigh, getLocal(low)));
+      writer.set(high, i32.xor(rotatedHigh, getLocal(low)));
     };
 
     writer.set(low, i32.xor(i32.const(seedLow), getLocal(LENGTH)));
@@ -195,14 +248,13 @@ function addHash(module: ModuleWriter, [seedLow, seedHigh]: JobSeed): number {
     writer.set(end, i32.add(at, getLocal(LENGTH)));
     writer.block((isDone) => {
       writer.loop((again) => {
-        writer.branchIf(isDone, i32.gtU(i32.add(at, i32.const(WORD)), getLocal(end)));
+        writer.branchIf(isDone, i32.gt_u(i32.add(at, i32.const(WORD)), getLocal(end)));
         mix(i32.load(at));
         advance(writer, AT, i32.const(WORD));
         writer.branch(again);
       });
     });
-    writer.if(i32.ltU(at, getLocal(end)), () => {
-      // What lies behind the id does not belong to it.
+    writer.if(i32.lt_u(at, getLocal(end)), () => {
       const bits = i32.shl(i32.sub(getLocal(end), at), i32.const(3));
       mix(i32.and(i32.load(at), i32.sub(i32.shl(ONE, bits), ONE)));
     });

@@ -1,8 +1,11 @@
-// The parts of JSON that patterns share, as WebAssembly functions. Each takes the address of some text and
-// gives the address behind what it takes there, or 0. Text is read 16 bytes at a time, beyond its end too: it
-// ends with zeros, which nothing takes.
+// Scanners: the JSON elements that patterns have in common, as WebAssembly functions. Each receives the address of a
+// text and returns the address after the element that begins there, or 0 if there is none. Text is read 16 bytes at a
+// time, also beyond its end: zeros follow it, which no scanner accepts.
 //
-// Measured for strings of 8 to 40 bytes: 3 to 5 ns each; a byte at a time, 10 to 40.
+// Measured for strings of 8 to 40 bytes: 3 to 5 ns each, as against 10 to 40 ns when read byte by byte.
+//
+// The pseudo-code above each function is C with unsigned integers. `load16` loads a vector of 16 bytes, which operators
+// process bytewise; `mask` converts a vector of booleans to one bit per byte; `ctz` is the index of the lowest set bit.
 
 import {
   type Code,
@@ -22,22 +25,22 @@ import type { ModuleWriter } from './wasm/module-writer.js';
 
 const [QUOTE, BACKSLASH, SPACE] = [0x22, 0x5c, 0x20];
 const [MINUS, PLUS, POINT, ZERO, COLON] = [0x2d, 0x2b, 0x2e, 0x30, 0x3a];
-/** Digits up to which a number is finite, and exact where it is whole. */
+/** Numbers of up to this many digits are finite and, if they are integers, exact. */
 const MAX_DIGITS = 15;
 const LANES = 16;
 
 const codeOf = (character: string): number => character.charCodeAt(0);
 
-/** The place of each letter that may follow a backslash, counted from the backslash itself. */
+/** A bit for each character that may follow a backslash, except `"`, `/` and `u`, at its code minus the backslash's. */
 const ESCAPES = [...'\\bfnrt'].reduce((bits, letter) => bits | (1 << (codeOf(letter) - BACKSLASH)), 0);
 
-/** Two bits for each month, from January: how many days it has beyond 28, in a year that is no leap year. */
+/** For each month, its days beyond 28 in a common year: 2 bits per month, January lowest. */
 const DAYS_OVER_28 = [3, 0, 3, 2, 3, 2, 3, 3, 2, 3, 2, 3].reduce(
   (bits, days, month) => bits | (days << (2 * month)),
   0,
 );
 
-/** A date and a time up to the minute: the least character of each place, and how far it may be above. */
+/** A date and time up to the minute: the lowest character at each position, and how much greater it may be. */
 const DATE_TIME = '0000-00-00T00:00';
 const DATE_TIME_SPANS = [9, 9, 9, 9, 0, 1, 9, 0, 3, 9, 0, 2, 9, 0, 5, 9];
 const DATE_LENGTH = 10;
@@ -53,26 +56,27 @@ export class Scanners {
     this.#module = module;
   }
 
-  /** After the opening quote of any string: behind its closing quote. */
+  /** From after the opening quote of any string to after its closing quote. */
   string = (at: Code): Code => call(this.#add(string), at);
-  /** After the opening quote of a string of ASCII without escapes: its closing quote. */
+  /** From after the opening quote of an ASCII string without escapes to its closing quote. */
   ascii = (at: Code): Code => call(this.#add(ascii), at);
-  /** After the opening quote of a key without escapes that is not `__proto__`: behind its closing quote. */
+  /** From after the opening quote of a key without escapes, other than `__proto__`, to after its closing quote. */
   key = (at: Code): Code => call(this.#add(key), at);
+  /** From the beginning of a number to its end. */
   number = (at: Code): Code => call(this.#add(number), at);
-  /** A number whose value is then in {@link value}. */
+  /** As {@link number}, and stores the number in {@link value}. */
   decimal = (at: Code): Code => call(this.#add(decimal), at);
-  /** 1 where so many hexadecimal digits are, else 0. */
+  /** 1 if `count` hexadecimal digits follow, else 0. */
   hex = (at: Code, count: number): Code => call(this.#add(hex, 2), at, i32.const(count));
-  /** After the opening quote of a day: its closing quote. */
+  /** From after the opening quote of a date to its closing quote. */
   date = (at: Code): Code => call(this.#add(date), at);
-  /** After the opening quote of a date and time: its closing quote. */
+  /** From after the opening quote of a date and time to its closing quote. */
   dateTime = (at: Code, allowsOffset: boolean): Code =>
     call(this.#add(dateTime, 2), at, i32.const(allowsOffset ? 1 : 0));
-  /** 1 where the month and day of a date are, else 0. */
+  /** 1 if the month and day of the date exist, else 0. Expects digits. */
   day = (at: Code): Code => call(this.#add(day), at);
 
-  /** The variable that {@link decimal} leaves its value in. */
+  /** Index of the global in which {@link decimal} stores its value. */
   get value(): number {
     this.#value ??= this.#module.global(F64, f64.const(0));
     return this.#value;
@@ -81,32 +85,44 @@ export class Scanners {
   #add(scanner: Scanner, parameters = 1): number {
     const known = this.#added.get(scanner);
     if (known !== undefined) return known;
-    const number = this.#module.add(parameters, (writer) => scanner(this.#module, writer, this));
-    this.#added.set(scanner, number);
-    return number;
+    const index = this.#module.add(parameters, (writer) => scanner(this.#module, writer, this));
+    this.#added.set(scanner, index);
+    return index;
   }
 }
 
 const NOTHING = i32.const(0);
-/** The address that every scanner is given. */
+/** The parameter of every scanner: the address, which the code advances. */
 const AT = 0;
 const at = getLocal(AT);
 const byte = (offset = 0): Code => i32.load8_u(at, offset);
 const isByte = (code: number, offset = 0): Code => i32.eq(byte(offset), i32.const(code));
-/** Whether a byte is from `first` on, at most `span` further. */
+/** Whether a byte is in the range `[first, first + span]`. */
 const isWithin = (value: Code, first: number, span: number): Code =>
-  i32.leU(i32.sub(value, i32.const(first)), i32.const(span));
+  i32.le_u(i32.sub(value, i32.const(first)), i32.const(span));
 const isDigit = (offset: number): Code => isWithin(byte(offset), ZERO, 9);
 
-/** Moves {@link AT} to the first byte that is a quote, a backslash or `isOdd`; gives that byte's local. */
-function skipPlain(writer: FunctionWriter, isOdd: (text: Code) => Code): number {
+/**
+ * Advances {@link AT} to the next quote, backslash or byte that `isSpecial` selects.
+ *
+ *     do {
+ *       text = load16(at);
+ *       found = mask(text == '"' | text == '\\' | isSpecial(text));
+ *       if (!found) at += 16;
+ *     } while (!found);
+ *     at += ctz(found);
+ *     stop = *at;
+ *
+ * @returns the local `stop`
+ */
+function skipPlain(writer: FunctionWriter, isSpecial: (text: Code) => Code): number {
   const [lanes, found, stop] = [writer.local(V128), writer.local(), writer.local()];
   const text = getLocal(lanes);
   writer.loop((again) => {
     writer.set(lanes, i8x16.load(at));
     const isQuote = i8x16.eq(text, i8x16.splat(QUOTE));
     const isBackslash = i8x16.eq(text, i8x16.splat(BACKSLASH));
-    writer.set(found, i8x16.bitmask(i8x16.or(i8x16.or(isQuote, isBackslash), isOdd(text))));
+    writer.set(found, i8x16.bitmask(i8x16.or(i8x16.or(isQuote, isBackslash), isSpecial(text))));
     writer.if(i32.eqz(getLocal(found)), () => {
       advance(writer, AT, i32.const(LANES));
       writer.branch(again);
@@ -117,11 +133,23 @@ function skipPlain(writer: FunctionWriter, isOdd: (text: Code) => Code): number 
   return stop;
 }
 
-/** Control characters: JSON has none in strings. */
-const isControl = (text: Code): Code => i8x16.ltU(text, i8x16.splat(SPACE));
-/** Those, and all above ASCII: compared with their sign, these are below 0. */
-const isControlOrHigh = (text: Code): Code => i8x16.ltS(text, i8x16.splat(SPACE));
+/** Selects control characters, which JSON strings must not contain. */
+const isControl = (text: Code): Code => i8x16.lt_u(text, i8x16.splat(SPACE));
+/** Selects control characters and non-ASCII bytes: in a signed comparison, the latter are negative. */
+const isControlOrHigh = (text: Code): Code => i8x16.lt_s(text, i8x16.splat(SPACE));
 
+/**
+ *     for (;;) {
+ *       stop = skipPlain(control characters);
+ *       if (stop == '"') return at + 1;
+ *       if (stop != '\\') return 0;
+ *       if (at[1] == 'u') {
+ *         if (!hex(at + 2, 4)) return 0;
+ *         at += 6;
+ *       } else if (at[1] is one of " \\ / b f n r t) at += 2;
+ *       else return 0;
+ *     }
+ */
 function string(_: ModuleWriter, writer: FunctionWriter, scanners: Scanners): Code {
   writer.loop((again) => {
     const stop = getLocal(skipPlain(writer, isControl));
@@ -135,13 +163,13 @@ function string(_: ModuleWriter, writer: FunctionWriter, scanners: Scanners): Co
         });
         writer.return(NOTHING);
       });
-      const place = i32.sub(letter, i32.const(BACKSLASH));
+      const offset = i32.sub(letter, i32.const(BACKSLASH));
       const isLetter = i32.and(
-        i32.ltU(place, i32.const(32)),
-        i32.and(i32.shrU(i32.const(ESCAPES), place), i32.const(1)),
+        i32.lt_u(offset, i32.const(32)),
+        i32.and(i32.shr_u(i32.const(ESCAPES), offset), i32.const(1)),
       );
-      const isMark = i32.or(i32.eq(letter, i32.const(QUOTE)), i32.eq(letter, i32.const(codeOf('/'))));
-      writer.if(i32.or(isLetter, isMark), () => {
+      const isQuoteOrSlash = i32.or(i32.eq(letter, i32.const(QUOTE)), i32.eq(letter, i32.const(codeOf('/'))));
+      writer.if(i32.or(isLetter, isQuoteOrSlash), () => {
         advance(writer, AT, i32.const(2));
         writer.branch(again);
       });
@@ -150,11 +178,21 @@ function string(_: ModuleWriter, writer: FunctionWriter, scanners: Scanners): Co
   return NOTHING;
 }
 
+/**
+ *     stop = skipPlain(control characters and non-ASCII bytes);
+ *     return stop == '"' ? at : 0;
+ */
 function ascii(_: ModuleWriter, writer: FunctionWriter): Code {
   const stop = skipPlain(writer, isControlOrHigh);
   return select(at, NOTHING, i32.eq(getLocal(stop), i32.const(QUOTE)));
 }
 
+/**
+ *     start = at;
+ *     if (skipPlain(control characters) != '"') return 0;
+ *     if (at - start == 9 && memcmp(start, "__proto__", 9) == 0) return 0;
+ *     return at + 1;
+ */
 function key(_: ModuleWriter, writer: FunctionWriter): Code {
   const start = writer.local();
   writer.set(start, at);
@@ -172,49 +210,90 @@ function key(_: ModuleWriter, writer: FunctionWriter): Code {
   return i32.add(at, i32.const(1));
 }
 
-/** How many digits there are, up to 16. */
+/**
+ * The number of consecutive digits, at most 16.
+ *
+ *     ctz(~mask(load16(at + offset) - '0' <= 9))
+ */
 function digits(offset = 0): Code {
-  const isDigitLane = i8x16.leU(i8x16.sub(i8x16.load(at, offset), i8x16.splat(ZERO)), i8x16.splat(9));
+  const isDigitLane = i8x16.le_u(i8x16.sub(i8x16.load(at, offset), i8x16.splat(ZERO)), i8x16.splat(9));
   return i32.ctz(i32.xor(i8x16.bitmask(isDigitLane), i32.const(-1)));
 }
 
-/** Leaves, when there are no digits or too many. @param most as a number that counts from 0 */
-function needDigits(writer: FunctionWriter, count: number, most = i32.const(MAX_DIGITS)): void {
-  const isGood = i32.ltU(i32.sub(getLocal(count), i32.const(1)), most);
-  writer.if(i32.eqz(isGood), () => writer.return(NOTHING));
+/**
+ *     if (count == 0 || count > limit) return 0;
+ */
+function requireDigits(writer: FunctionWriter, count: number, limit = i32.const(MAX_DIGITS)): void {
+  // One comparison: a count of 0 wraps around.
+  const isInRange = i32.lt_u(i32.sub(getLocal(count), i32.const(1)), limit);
+  writer.if(i32.eqz(isInRange), () => writer.return(NOTHING));
 }
 
-/** Counts the digits of the whole part, which has no leading zero. */
-function wholePart(writer: FunctionWriter, count: number): void {
+/**
+ * Counts the digits of the integer part, which must not have a leading zero.
+ *
+ *     count = digits(at);
+ *     if (count == 0 || count > 15 || (*at == '0' && count > 1)) return 0;
+ */
+function countIntegerDigits(writer: FunctionWriter, count: number): void {
   writer.set(count, digits());
-  needDigits(writer, count);
-  writer.if(i32.and(isByte(ZERO), i32.gtU(getLocal(count), i32.const(1))), () => writer.return(NOTHING));
+  requireDigits(writer, count);
+  writer.if(i32.and(isByte(ZERO), i32.gt_u(getLocal(count), i32.const(1))), () => writer.return(NOTHING));
 }
 
+/**
+ * Does not consume an exponent, so the text expected next does not match.
+ *
+ *     at += *at == '-';
+ *     count = countIntegerDigits();
+ *     at += count;
+ *     if (*at == '.') {
+ *       count = digits(at + 1);
+ *       if (count == 0 || count > 15) return 0;
+ *       at += count + 1;
+ *     }
+ *     return at;
+ */
 function number(_: ModuleWriter, writer: FunctionWriter): Code {
   const count = writer.local();
   advance(writer, AT, isByte(MINUS));
-  wholePart(writer, count);
+  countIntegerDigits(writer, count);
   advance(writer, AT, getLocal(count));
   writer.if(isByte(POINT), () => {
     writer.set(count, digits(1));
-    needDigits(writer, count);
+    requireDigits(writer, count);
     advance(writer, AT, i32.add(getLocal(count), i32.const(1)));
   });
   return at;
 }
 
 /**
- * With at most 15 digits in all, the digits and the power of ten are both exact, and so their quotient is
- * rounded once, as JSON.parse rounds: William D. Clinger, "How to read floating point numbers accurately", 1990.
+ * With at most 15 digits in total, both the digits and the power of ten are exact doubles, so their quotient is rounded
+ * only once and equals the result of JSON.parse (William D. Clinger, "How to read floating point numbers accurately",
+ * 1990).
+ *
+ *     isNegative = *at == '-';
+ *     at += isNegative;
+ *     count = countIntegerDigits();
+ *     maxFractionDigits = 15 - count;
+ *     mantissa = 0; scale = 1;
+ *     do mantissa = mantissa * 10 + (*at++ - '0'); while (--count);
+ *     if (*at == '.') {
+ *       count = digits(at + 1);
+ *       if (count == 0 || count > maxFractionDigits) return 0;
+ *       at++;
+ *       do { mantissa = mantissa * 10 + (*at++ - '0'); scale *= 10; } while (--count);
+ *     }
+ *     value = isNegative ? -(mantissa / scale) : mantissa / scale;
+ *     return at;
  */
 function decimal(_: ModuleWriter, writer: FunctionWriter, scanners: Scanners): Code {
-  const [isNegative, count, fraction] = [writer.local(), writer.local(), writer.local()];
-  const [whole, scale] = [writer.local(I64), writer.local(F64)];
-  const takeDigits = (left: number, onDigit: () => void): void => {
+  const [isNegative, count, maxFractionDigits] = [writer.local(), writer.local(), writer.local()];
+  const [mantissa, scale] = [writer.local(I64), writer.local(F64)];
+  const readDigits = (left: number, onDigit: () => void): void => {
     writer.loop((again) => {
       const digit = i64.extend_i32_u(i32.sub(byte(), i32.const(ZERO)));
-      writer.set(whole, i64.add(i64.mul(getLocal(whole), i64.const(10n)), digit));
+      writer.set(mantissa, i64.add(i64.mul(getLocal(mantissa), i64.const(10n)), digit));
       advance(writer, AT, i32.const(1));
       onDigit();
       writer.set(left, i32.sub(getLocal(left), i32.const(1)));
@@ -223,21 +302,28 @@ function decimal(_: ModuleWriter, writer: FunctionWriter, scanners: Scanners): C
   };
   writer.set(isNegative, isByte(MINUS));
   advance(writer, AT, getLocal(isNegative));
-  wholePart(writer, count);
+  countIntegerDigits(writer, count);
   writer.set(scale, f64.const(1));
-  writer.set(fraction, i32.sub(i32.const(MAX_DIGITS), getLocal(count)));
-  takeDigits(count, () => {});
+  writer.set(maxFractionDigits, i32.sub(i32.const(MAX_DIGITS), getLocal(count)));
+  readDigits(count, () => {});
   writer.if(isByte(POINT), () => {
     writer.set(count, digits(1));
-    needDigits(writer, count, getLocal(fraction));
+    requireDigits(writer, count, getLocal(maxFractionDigits));
     advance(writer, AT, i32.const(1));
-    takeDigits(count, () => writer.set(scale, f64.mul(getLocal(scale), f64.const(10))));
+    readDigits(count, () => writer.set(scale, f64.mul(getLocal(scale), f64.const(10))));
   });
-  const value = f64.div(f64.convert_i64_s(getLocal(whole)), getLocal(scale));
+  const value = f64.div(f64.convert_i64_s(getLocal(mantissa)), getLocal(scale));
   writer.setGlobal(scanners.value, select(f64.neg(value), value, getLocal(isNegative)));
   return at;
 }
 
+/**
+ *     do {
+ *       if (!('0' <= *at <= '9') && !('a' <= (*at | 0x20) <= 'f')) return 0;
+ *       at++;
+ *     } while (--left);
+ *     return 1;
+ */
 function hex(_: ModuleWriter, writer: FunctionWriter): Code {
   const left = 1;
   writer.loop((again) => {
@@ -250,33 +336,49 @@ function hex(_: ModuleWriter, writer: FunctionWriter): Code {
   return i32.const(1);
 }
 
-/** The number that two digits write. */
+/** The value of two decimal digits. */
 const twoDigits = (offset: number): Code =>
   i32.sub(i32.add(i32.mul(byte(offset), i32.const(10)), byte(offset + 1)), i32.const(ZERO * 11));
 
-/** Whether 16 bytes have the form of a date and time, as far as the given length. */
+/**
+ * Whether the first `length` of 16 bytes have the form of a date and time.
+ *
+ *     all(load16(at) - "0000-00-00T00:00" <= { 9, 9, 9, 9, 0, 1, 9, 0, 3, 9, 0, 2, 9, 0, 5, 9 })
+ */
 function hasForm(length: number): Code {
   const low = [...DATE_TIME].map((character, index) => (index < length ? codeOf(character) : 0));
   const spans = DATE_TIME_SPANS.map((span, index) => (index < length ? span : 0xff));
-  return i8x16.allTrue(i8x16.leU(i8x16.sub(i8x16.load(at), i8x16.const(low)), i8x16.const(spans)));
+  return i8x16.all_true(i8x16.le_u(i8x16.sub(i8x16.load(at), i8x16.const(low)), i8x16.const(spans)));
 }
 
+/**
+ *     month = twoDigits(at + 5) - 1;
+ *     if (month >= 12) return 0;
+ *     over28 = DAYS_OVER_28 >> 2 * month & 3;
+ *     century = twoDigits(at), year = twoDigits(at + 2);
+ *     isLeapYear = (year != 0 ? year : century) % 4 == 0;
+ *     return twoDigits(at + 8) - 1 < 28 + over28 + (isLeapYear && month == 1);
+ */
 function day(_: ModuleWriter, writer: FunctionWriter): Code {
   const month = writer.local();
   writer.set(month, i32.sub(twoDigits(5), i32.const(1)));
-  writer.if(i32.eqz(i32.ltU(getLocal(month), i32.const(12))), () => writer.return(NOTHING));
+  writer.if(i32.eqz(i32.lt_u(getLocal(month), i32.const(12))), () => writer.return(NOTHING));
   const over28 = i32.and(
-    i32.shrU(i32.const(DAYS_OVER_28), i32.shl(getLocal(month), i32.const(1))),
+    i32.shr_u(i32.const(DAYS_OVER_28), i32.shl(getLocal(month), i32.const(1))),
     i32.const(3),
   );
-  // Every fourth year, and of those that end a century every fourth.
+  // Every fourth year is a leap year, but of the years that are divisible by 100 only every fourth.
   const [century, year] = [twoDigits(0), twoDigits(2)];
   const isLeapYear = i32.eqz(i32.and(select(year, century, year), i32.const(3)));
   const leapDay = i32.and(isLeapYear, i32.eq(getLocal(month), i32.const(1)));
-  // A day 0 is far above every limit, less one and without its sign.
-  return i32.ltU(i32.sub(twoDigits(8), i32.const(1)), i32.add(over28, i32.add(leapDay, i32.const(28))));
+  // Day 0 wraps around to a value above every limit.
+  return i32.lt_u(i32.sub(twoDigits(8), i32.const(1)), i32.add(over28, i32.add(leapDay, i32.const(28))));
 }
 
+/**
+ *     if (!hasForm(10) || !day(at)) return 0;
+ *     return at[10] == '"' ? at + 10 : 0;
+ */
 function date(_: ModuleWriter, writer: FunctionWriter, scanners: Scanners): Code {
   writer.if(i32.eqz(hasForm(DATE_LENGTH)), () => writer.return(NOTHING));
   writer.if(i32.eqz(scanners.day(at)), () => writer.return(NOTHING));
@@ -284,9 +386,24 @@ function date(_: ModuleWriter, writer: FunctionWriter, scanners: Scanners): Code
   return select(end, NOTHING, isByte(QUOTE, DATE_LENGTH));
 }
 
-/** Whether `HH` is an hour: its form says 29 at most. */
-const isHour = (offset: number): Code => i32.ltU(twoDigits(offset), i32.const(24));
+/** Whether two digits are an hour. The form alone allows up to 29, and any digits in an offset. */
+const isHour = (offset: number): Code => i32.lt_u(twoDigits(offset), i32.const(24));
 
+/**
+ *     if (!hasForm(16) || twoDigits(at + 11) >= 24 || !day(at)) return 0;
+ *     if (at[16] != ':' || !('0' <= at[17] <= '5') || !isDigit(at[18])) return 0;
+ *     at += 19;
+ *     if (*at == '.') {
+ *       at++;
+ *       if (!isDigit(*at)) return 0;
+ *       do { count = digits(at); at += count; } while (count == 16);
+ *     }
+ *     if (*at == 'Z') return at[1] == '"' ? at + 1 : 0;
+ *     if (!allowsOffset || (*at != '+' && *at != '-')) return 0;
+ *     if (!isDigit(at[1]) || !isDigit(at[2]) || twoDigits(at + 1) >= 24) return 0;
+ *     if (at[3] != ':' || !('0' <= at[4] <= '5') || !isDigit(at[5])) return 0;
+ *     return at[6] == '"' ? at + 6 : 0;
+ */
 function dateTime(_: ModuleWriter, writer: FunctionWriter, scanners: Scanners): Code {
   const [allowsOffset, count] = [1, writer.local()];
   const failUnless = (condition: Code): void => writer.if(i32.eqz(condition), () => writer.return(NOTHING));

@@ -1,6 +1,7 @@
-// Compiles a zod schema to a pattern, which takes a family of its valid messages: keys in a layout's order,
-// white space only where the layout has it, strings and numbers of the plain kind. Absolute law: what a
-// pattern accepts, JSON.parse, schema and rules accept too. What it cannot say, it declines by name.
+// Compiles a zod schema to a pattern (an IR tree) that matches a subset of its valid messages: keys in the order of a
+// layout, whitespace only where the layout has it, strings and numbers in their common forms. The law of patterns:
+// JSON.parse, the schema and the rules accept every text that a pattern matches. A schema for which this cannot be
+// guaranteed is declined, with the reason.
 
 import { type DeclarativeRules, MIN_JOB_ID_LENGTH } from '../messages/declarative-rules.js';
 import type { MessageType } from '../messages/message-registry.js';
@@ -36,37 +37,37 @@ import {
   boundsOf,
   declineAmbiguousTags,
   declineChecks,
+  firstCharactersOf,
   intersect,
   isAnyString,
   isInherited,
-  isNaming,
+  isLiteralOrEnum,
   isOmittable,
   numberRangeOf,
   shapeOf,
-  startsOf,
   valuesOf,
 } from './zod-introspection.js';
 
 /** A compiled schema. */
 export interface CompiledPattern {
-  /** The whole message. */
+  /** Matches the whole message. */
   readonly node: PatternNode;
   readonly spacing: Spacing;
-  /** What every message that it takes begins with: the first key, up to its value. */
+  /** The text before the first value, with which all matching messages begin; `{` if the first key is optional. */
   readonly head: string;
-  /** Paths whose values the pattern captures, of those that somebody needs. */
+  /** Paths whose values the pattern captures. */
   readonly captures: ReadonlySet<string>;
-  /** Fields that the pattern leaves out, with the reason: messages that have one take the slow path. */
+  /** Optional fields that the pattern omits, with the reason. Messages with such a field take the slow path. */
   readonly omitted: readonly string[];
 }
 
 export type CompileResult = CompiledPattern | { readonly declined: string };
 
 /**
- * Compiles the pattern of a message type, or says why there is none.
- * @param captured dotted paths to capture, beside job ids and the operands of rules: numbers, and the timestamp
- *   where its age counts
- * @param layout how the messages are written; default: as `JSON.stringify` does, in the schema's order
+ * Compiles the pattern of a message type, or returns the reason why there is none.
+ * @param captured dotted paths to capture in addition to job ids and the operands of rules: numbers, and the timestamp
+ *   if its age is checked. Default: none.
+ * @param layout key order and spacing of the messages. Default: as `JSON.stringify` writes them, in the schema's order.
  */
 export function compilePattern(
   type: MessageType,
@@ -88,70 +89,72 @@ export const TIMESTAMP = 'timestamp';
 
 class PatternCompiler {
   readonly #type: MessageType;
-  readonly #conditions: DeclarativeRules;
+  readonly #rules: DeclarativeRules;
   readonly #layout: Layout;
-  /** Paths to capture. */
-  readonly #wanted: ReadonlySet<string>;
-  /** The key that must name a job, where the message type needs one. */
-  readonly #neededJobId: string | undefined;
-  /** Path of the timestamp whose age counts. */
+  /** Paths to capture if the schema has them. */
+  readonly #pathsToCapture: ReadonlySet<string>;
+  /** The job id key that messages must have; `undefined` if the type does not require a job id. */
+  readonly #requiredJobIdKey: string | undefined;
+  /** Path of the timestamp whose age is checked. */
   readonly #checkedTime: string | undefined;
-  /** Schemas that are being compiled: one that is met again has no end. */
-  readonly #open = new Set<Schema>();
+  /** Schemas being compiled, to detect recursion. */
+  readonly #inProgress = new Set<Schema>();
   readonly #captures = new Set<string>();
   readonly #omitted = new Map<string, string>();
   #head = '{';
-  /** Rules that the pattern checks, as `integer data.activeJobs`. */
-  readonly #applied = new Set<string>();
+  /** Rules that the pattern checks, in the form `integer data.activeJobs`. */
+  readonly #appliedRules = new Set<string>();
 
   constructor(type: MessageType, captured: readonly string[], layout: Layout) {
     this.#type = type;
-    this.#conditions = type.conditions ?? {};
+    this.#rules = type.conditions ?? {};
     this.#layout = layout;
-    // Where it is needed, the one that counts must be there.
-    this.#neededJobId = this.#conditions.needsJobId ? (jobIdKeyOf(layout) ?? JOB_IDS[0]) : undefined;
-    const jobIds: readonly string[] = this.#neededJobId === undefined ? JOB_IDS : [this.#neededJobId];
+    // If a job id is required, the pattern requires the key that the layout uses.
+    this.#requiredJobIdKey = this.#rules.needsJobId ? (jobIdKeyOf(layout) ?? JOB_IDS[0]) : undefined;
+    const jobIds: readonly string[] =
+      this.#requiredJobIdKey === undefined ? JOB_IDS : [this.#requiredJobIdKey];
     this.#checkedTime = captured.find((path) => path === TIMESTAMP);
-    this.#wanted = new Set([...jobIds, ...captured, ...(this.#conditions.lessOrEqual ?? []).flat()]);
+    this.#pathsToCapture = new Set([...jobIds, ...captured, ...(this.#rules.lessOrEqual ?? []).flat()]);
   }
 
   compile(): CompiledPattern {
     const { definition: schema } = this.#type;
     const typeKey = shapeOf(schema)?.type;
-    if (typeKey === undefined) throw new Declined('it has no key that names its type');
-    if (!isNaming(typeKey)) throw new Declined('its schema does not name its type');
+    if (typeKey === undefined) throw new Declined('a schema without a type key');
+    if (!isLiteralOrEnum(typeKey)) throw new Declined('a type key that is not a literal or enum');
     const node = this.#node(schema, '');
-    if (depthOf(node) > MAX_DEPTH) throw new Declined('more levels than a message may have');
-    this.#checkConditions();
+    if (depthOf(node) > MAX_DEPTH) throw new Declined(`nesting deeper than ${MAX_DEPTH} levels`);
+    this.#requireAllRules();
     const omitted = [...this.#omitted].map(([field, reason]) => `${field}: ${reason}`);
     const { spacing } = this.#layout;
     return { node, spacing, head: this.#head, captures: this.#captures, omitted };
   }
 
-  /** Every condition must be in the pattern, or speak of a field that the pattern leaves out. */
-  #checkConditions(): void {
-    const { integer = [], notNegative = [], lessOrEqual = [] } = this.#conditions;
-    const needed = [
-      ...integer.map((path) => ({ path, isMet: this.#applied.has(`integer ${path}`) })),
-      ...notNegative.map((path) => ({ path, isMet: this.#applied.has(`notNegative ${path}`) })),
-      ...lessOrEqual.flat().map((path) => ({ path, isMet: this.#captures.has(path) })),
+  /** Declines unless each rule is checked by the pattern, or concerns only fields that the pattern omits. */
+  #requireAllRules(): void {
+    const { integer = [], notNegative = [], lessOrEqual = [] } = this.#rules;
+    const required = [
+      ...integer.map((path) => ({ path, isChecked: this.#appliedRules.has(`integer ${path}`) })),
+      ...notNegative.map((path) => ({ path, isChecked: this.#appliedRules.has(`notNegative ${path}`) })),
+      ...lessOrEqual.flat().map((path) => ({ path, isChecked: this.#captures.has(path) })),
     ];
-    for (const { path, isMet } of needed) {
-      if (!isMet && !this.#omitted.has(path)) throw new Declined(`a rule on ${path}, which it cannot check`);
+    for (const { path, isChecked } of required) {
+      if (!isChecked && !this.#omitted.has(path))
+        throw new Declined(`a rule on ${path} that a pattern cannot check`);
     }
-    if (this.#neededJobId !== undefined && !this.#captures.has(this.#neededJobId)) {
-      throw new Declined('a message without the job id that it needs');
+    if (this.#requiredJobIdKey !== undefined && !this.#captures.has(this.#requiredJobIdKey)) {
+      throw new Declined('a schema without the job id that its rule requires');
     }
   }
 
-  /** @param path of the value in the message; see layout.ts */
+  /** @param path path of the value in the message; see layout.ts */
   #node(schema: Schema, path: string): PatternNode {
-    if (this.#open.has(schema)) throw new Declined('recursion');
-    this.#open.add(schema);
+    if (this.#inProgress.has(schema)) throw new Declined('recursion');
+    this.#inProgress.add(schema);
     try {
       return this.#nodeOf(modelledDefinition(schema), path);
     } finally {
-      this.#open.delete(schema);
+      this.#inProgress.delete(schema);
     }
   }
 
@@ -170,30 +173,30 @@ class PatternCompiler {
       case 'union':
         return this.#union(def, path);
       case 'nullable':
-        return plain(def, choice([this.#node(def.innerType as Schema, path), text('null')]));
+        return withoutChecks(def, choice([this.#node(def.innerType as Schema, path), text('null')]));
       case 'optional':
       case 'default':
       case 'readonly':
-        return plain(def, this.#node(def.innerType as Schema, path));
+        return withoutChecks(def, this.#node(def.innerType as Schema, path));
       case 'boolean':
-        return plain(def, BOOLEAN);
+        return withoutChecks(def, BOOLEAN);
       case 'null':
-        return plain(def, text('null'));
+        return withoutChecks(def, text('null'));
       case 'any':
       case 'unknown':
-        return plain(def, { kind: 'flat' });
+        return withoutChecks(def, { kind: 'flat' });
       case 'enum':
       case 'literal':
-        return plain(def, path === 'type' ? this.#typeName(def) : anyOf(valuesOf(def)));
+        return withoutChecks(def, path === 'type' ? this.#typeName(def) : anyOf(valuesOf(def)));
       default:
-        throw new Declined(`${def.type} cannot be a pattern`);
+        throw new Declined(`the schema type ${def.type}`);
     }
   }
 
-  /** Only messages that name this type are checked by its schema. */
+  /** The schema only validates messages of this type, so the pattern matches only this type's name. */
   #typeName(def: Definition): PatternNode {
     const { name } = this.#type;
-    if (!valuesOf(def).includes(name)) throw new Declined('its schema wants another type');
+    if (!valuesOf(def).includes(name)) throw new Declined('a schema for another type');
     return anyOf([name]);
   }
 
@@ -201,18 +204,18 @@ class PatternCompiler {
     const members: Member[] = [];
     for (const [key, schema] of this.#members(def, path)) {
       const field = memberPath(path, key);
-      const isNeeded = field === this.#checkedTime || field === this.#neededJobId;
-      const isOptional = schema === undefined || (isOmittable(schema) && !isNeeded && !isInherited(key));
+      const isRequired = field === this.#checkedTime || field === this.#requiredJobIdKey;
+      const isOptional = schema === undefined || (isOmittable(schema) && !isRequired && !isInherited(key));
       const member = isOptional ? this.#optionalMember(key, schema, field) : this.#member(key, schema, field);
       if (member !== undefined) members.push({ ...member, isOptional });
     }
     const [first] = members;
     if (path === '' && first?.isOptional === false)
       this.#head += JSON.stringify(first.key) + this.#layout.spacing.colon;
-    return plain(def, { kind: 'object', members });
+    return withoutChecks(def, { kind: 'object', members });
   }
 
-  /** The members of an object in the layout's order; no schema: a key that the schema does not name. */
+  /** The members of an object in the layout's order. Keys that the object schema does not define have no schema. */
   #members(def: Definition, path: string): [key: string, schema: Schema | undefined][] {
     const shape = def.shape as Readonly<Record<string, Schema>>;
     if (Object.getOwnPropertySymbols(shape).length > 0) throw new Declined('a key that is a symbol');
@@ -223,7 +226,8 @@ class PatternCompiler {
       if (!isOmittable(schema) || isInherited(key)) throw new Declined(`a layout without ${key}`);
       this.#omitted.set(memberPath(path, key), 'not in this layout');
     }
-    // Other keys are free where zod ignores them or keeps them unseen; what routes a message is never free.
+    // Keys that the schema does not define are allowed if zod ignores them or passes them through unvalidated. Job ids
+    // are not, since they affect routing.
     const catchall = def.catchall === undefined ? undefined : modelledDefinition(def.catchall as Schema);
     for (const key of order) {
       if (Object.hasOwn(shape, key)) continue;
@@ -235,7 +239,7 @@ class PatternCompiler {
     return order.map((key) => [key, Object.hasOwn(shape, key) ? shape[key] : undefined]);
   }
 
-  /** What cannot be a pattern is left out where it is optional. */
+  /** Compiles an optional member, or omits it if it has to be declined. */
   #optionalMember(
     key: string,
     schema: Schema | undefined,
@@ -254,16 +258,17 @@ class PatternCompiler {
   }
 
   #member(key: string, schema: Schema | undefined, field: string): Omit<Member, 'isOptional'> {
-    if (!isPlainAscii(key) || key === '__proto__') throw new Declined('a key that is not plain ASCII');
-    if (schema !== undefined && !key) throw new Declined('a key that reads as a path');
+    if (!isPlainAscii(key) || key === '__proto__')
+      throw new Declined('a key that is not withoutChecks ASCII');
+    if (schema !== undefined && !key) throw new Declined('an empty key');
     const value: PatternNode = schema === undefined ? { kind: 'flat' } : this.#node(schema, field);
-    if (isJobId(field) && value.kind !== 'ascii') throw new Declined('a job id that is no string');
+    if (isJobId(field) && value.kind !== 'ascii') throw new Declined('a job id that is not a string');
     return { key, value };
   }
 
-  /** Whether somebody needs the value at this path, of which a message has one at most. */
-  #isCaptured(path: string): boolean {
-    if (!isSingular(path) || !this.#wanted.has(path)) return false;
+  /** Captures the value at this path if that is requested and a message has at most one. @returns whether it does */
+  #capture(path: string): boolean {
+    if (!isSingular(path) || !this.#pathsToCapture.has(path)) return false;
     this.#captures.add(path);
     return true;
   }
@@ -272,44 +277,46 @@ class PatternCompiler {
     if (def.format !== undefined) {
       const node = formatted(def, path === this.#checkedTime);
       if (node.kind === 'dateTime' && node.isChecked) this.#captures.add(path);
-      return plain(def, node);
+      return withoutChecks(def, node);
     }
-    const least = path === this.#neededJobId ? MIN_JOB_ID_LENGTH : 0;
-    const { min, max, prefix } = boundsOf(def, least);
-    // A job id is read from the text as it is, so it may have no escapes.
+    const minLength = path === this.#requiredJobIdKey ? MIN_JOB_ID_LENGTH : 0;
+    const { min, max, prefix } = boundsOf(def, minLength);
+    // Job ids are hashed from the raw text, so they must not contain escapes.
     const isAscii = min > 0 || max !== undefined || isJobId(path);
     if (prefix === undefined) {
       if (!isAscii) return STRING;
-      return { kind: 'ascii', min, max, capture: this.#isCaptured(path) ? path : undefined };
+      return { kind: 'ascii', min, max, capture: this.#capture(path) ? path : undefined };
     }
     if (isAscii || JSON.stringify(prefix) !== `"${prefix}"` || !isPlainAscii(prefix)) {
-      throw new Declined('the check starts_with, beside a length or with more than plain ASCII');
+      throw new Declined(
+        'the check starts_with with a length, or with a prefix that is not withoutChecks ASCII',
+      );
     }
     return { kind: 'string', prefix };
   }
 
   #number(def: Definition, path: string): PatternNode {
     let range = numberRangeOf(def);
-    if (this.#apply('integer', path)) range = intersect(range, INTEGER);
-    if (this.#apply('notNegative', path)) range = intersect(range, NOT_NEGATIVE);
-    return numberIn(range, this.#isCaptured(path) ? path : undefined);
+    if (this.#applyRule('integer', path)) range = intersect(range, INTEGER);
+    if (this.#applyRule('notNegative', path)) range = intersect(range, NOT_NEGATIVE);
+    return numberIn(range, this.#capture(path) ? path : undefined);
   }
 
   #array(def: Definition, path: string): PatternNode {
     const { min, max, prefix } = boundsOf(def, 0);
-    if (prefix !== undefined) throw new Declined('the check starts_with of a list');
+    if (prefix !== undefined) throw new Declined('the check starts_with of an array');
     return { kind: 'list', element: this.#node(def.element as Schema, elementPath(path)), min, max };
   }
 
   #record(def: Definition, path: string): PatternNode {
-    if (!isAnyString(def.keyType as Schema)) throw new Declined('a record whose keys are limited');
+    if (!isAnyString(def.keyType as Schema)) throw new Declined('a record with restricted keys');
     const value = def.valueType as Schema;
-    if (!this.#apply('notNegative', path)) {
-      return plain(def, { kind: 'record', value: this.#node(value, valuePath(path)) });
+    if (!this.#applyRule('notNegative', path)) {
+      return withoutChecks(def, { kind: 'record', value: this.#node(value, valuePath(path)) });
     }
     const inner = modelledDefinition(value);
-    if (inner.type !== 'number') throw new Declined('a rule on a record of others than numbers');
-    return plain(def, {
+    if (inner.type !== 'number') throw new Declined('a rule on a record whose values are not numbers');
+    return withoutChecks(def, {
       kind: 'record',
       value: numberIn(intersect(numberRangeOf(inner), NOT_NEGATIVE), undefined),
     });
@@ -317,26 +324,26 @@ class PatternCompiler {
 
   #union(def: Definition, path: string): PatternNode {
     const options = def.options as Schema[];
-    if (options.length === 0) throw new Declined('a union of nothing');
+    if (options.length === 0) throw new Declined('an empty union');
     if (def.discriminator !== undefined) declineAmbiguousTags(options, def.discriminator);
     const nodes = options.map((option, index) => this.#node(option, `${path}|${index}`));
     if (!options.every((option) => beginsWithTag(option, def.discriminator))) {
-      const starts = options.flatMap((option) => [...startsOf(option)]);
+      const starts = options.flatMap((option) => [...firstCharactersOf(option)]);
       if (new Set(starts).size < starts.length) throw new Declined('a union whose options begin alike');
     }
-    return plain(def, choice(nodes));
+    return withoutChecks(def, choice(nodes));
   }
 
-  /** Whether a condition speaks of this path; then it is met by the pattern. */
-  #apply(condition: 'integer' | 'notNegative', path: string): boolean {
-    if (!isSingular(path) || !this.#conditions[condition]?.includes(path)) return false;
-    this.#applied.add(`${condition} ${path}`);
+  /** Whether a rule applies to this path. Records that the pattern checks it. */
+  #applyRule(rule: 'integer' | 'notNegative', path: string): boolean {
+    if (!isSingular(path) || !this.#rules[rule]?.includes(path)) return false;
+    this.#appliedRules.add(`${rule} ${path}`);
     return true;
   }
 }
 
-/** The node of a definition that nothing more is asked of. */
-function plain(def: Definition, node: PatternNode): PatternNode {
+/** Returns the node of a definition. Declines a definition with checks. */
+function withoutChecks(def: Definition, node: PatternNode): PatternNode {
   declineChecks(def);
   return node;
 }

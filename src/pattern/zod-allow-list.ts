@@ -1,18 +1,18 @@
-// What the pattern compiler has modelled of zod: its version, its classes, and the properties of each kind of
-// definition and check. Whatever is not listed here may change what a schema accepts, so it is declined.
+// The subset of zod that the pattern compiler models: its version, its classes, and the properties of each kind of
+// definition and check. Anything that is not listed here could change what a schema accepts, so it is declined.
 
 import * as z from 'zod';
 import { isOfKnownClass, isThisVersion } from '../messages/schema-walk.js';
 
-/** Why a schema, or a part of it, cannot be a pattern. */
+/** The reason why a schema, or a part of it, cannot be compiled to a pattern. */
 export class Declined extends Error {}
 
 export type Schema = z.core.$ZodType;
 
-/** A zod schema's own description. Its properties depend on the kind. */
+/** The definition of a zod schema. Its properties depend on its type. */
 export type Definition = { readonly type: string; readonly [key: string]: unknown };
 
-/** What zod says of a check: its definition, and the names of its classes. */
+/** A zod check: its definition, and the names of its classes. */
 export interface Check {
   readonly _zod: {
     readonly def: { readonly check: string; readonly [key: string]: unknown };
@@ -21,19 +21,19 @@ export interface Check {
 }
 
 export function definitionOf(schema: Schema): Definition {
-  // zod types each definition by its kind; here they are told apart by `type` at run time.
+  // zod has a static type for each kind of definition; here, `type` distinguishes them at run time.
   return schema._zod.def as unknown as Definition;
 }
 
-/** Properties that never change what is accepted. */
-const ALWAYS = ['type', 'checks', 'error', 'description'];
-/** Properties of a schema that is a check of itself: a format of strings or numbers. */
-const FORMAT = ['check', 'format', 'abort'];
+/** Properties that do not affect what a schema accepts. */
+const COMMON_PROPERTIES = ['type', 'checks', 'error', 'description'];
+/** Properties of schemas that are also checks: string and number formats. */
+const FORMAT_PROPERTIES = ['check', 'format', 'abort'];
 
-/** By kind of definition: its properties. Values that are undefined do not count. */
+/** The modelled properties by type of definition. Properties with the value undefined are ignored. */
 const DEFINITIONS: Readonly<Record<string, readonly string[]>> = {
-  string: ['coerce', ...FORMAT, 'pattern', 'version', 'precision', 'offset', 'local', 'fn'],
-  number: ['coerce', ...FORMAT],
+  string: ['coerce', ...FORMAT_PROPERTIES, 'pattern', 'version', 'precision', 'offset', 'local', 'fn'],
+  number: ['coerce', ...FORMAT_PROPERTIES],
   boolean: ['coerce'],
   null: [],
   any: [],
@@ -41,9 +41,9 @@ const DEFINITIONS: Readonly<Record<string, readonly string[]>> = {
   never: [],
   object: ['shape', 'catchall'],
   array: ['element'],
-  // Neither `mode` nor `partial` matters where every string is a key; other records are declined.
+  // `mode` and `partial` have no effect if all strings are valid keys. Other records are declined.
   record: ['keyType', 'valueType', 'mode', 'partial'],
-  // Options that exclude each other mean the same with `inclusive` or without, and with `unionFallback` or without.
+  // Only unions with mutually exclusive options are compiled. For these, `inclusive` and `unionFallback` do nothing.
   union: ['options', 'discriminator', 'inclusive', 'unionFallback'],
   enum: ['entries'],
   literal: ['values'],
@@ -53,9 +53,9 @@ const DEFINITIONS: Readonly<Record<string, readonly string[]>> = {
   readonly: ['innerType'],
 };
 
-const CHECK_ALWAYS = ['check', 'error', 'description', 'abort', 'when'];
+const COMMON_CHECK_PROPERTIES = ['check', 'error', 'description', 'abort', 'when'];
 
-/** By kind of check: its class, and its properties. */
+/** The class and the modelled properties by kind of check. */
 const CHECKS: Readonly<Record<string, { readonly trait: string; readonly properties: readonly string[] }>> = {
   min_length: { trait: '$ZodCheckMinLength', properties: ['minimum'] },
   max_length: { trait: '$ZodCheckMaxLength', properties: ['maximum'] },
@@ -66,28 +66,28 @@ const CHECKS: Readonly<Record<string, { readonly trait: string; readonly propert
   less_than: { trait: '$ZodCheckLessThan', properties: ['value', 'inclusive'] },
 };
 
-/** zod gives each check of a length a condition of its own, which is always true for strings and lists. */
+/** The `when` condition that zod sets on length checks. It is always true for strings and arrays. */
 const LENGTH_CONDITION = String(
   new z.core.$ZodCheckMinLength({ check: 'min_length', minimum: 0 })._zod.def.when,
 );
 
 /**
- * The definition of a schema of which everything is modelled.
+ * The definition of a schema whose version, class, type and properties are all modelled.
  * @throws Declined
  */
 export function modelledDefinition(schema: Schema): Definition {
   const def = definitionOf(schema);
   const { version, traits } = schema._zod;
-  if (!isThisVersion(version)) throw new Declined('a schema of another version of zod');
+  if (!isThisVersion(version)) throw new Declined('a schema from another zod version');
   const allowed = Object.hasOwn(DEFINITIONS, def.type) ? DEFINITIONS[def.type] : undefined;
-  if (allowed === undefined) throw new Declined(`${def.type} cannot be a pattern`);
-  if (!isOfKnownClass(traits)) throw new Declined('a schema of a class of its own');
-  const unknown = unknownProperty(def, [...ALWAYS, ...allowed]);
-  if (unknown !== undefined) throw new Declined(`the property ${unknown} of a schema of kind ${def.type}`);
+  if (allowed === undefined) throw new Declined(`the schema type ${def.type}`);
+  if (!isOfKnownClass(traits)) throw new Declined('a custom schema class');
+  const unknown = unknownProperty(def, [...COMMON_PROPERTIES, ...allowed]);
+  if (unknown !== undefined) throw new Declined(`the property ${unknown} of the schema type ${def.type}`);
   return def;
 }
 
-/** Whether everything of a schema, apart from the schemas in it, is modelled. */
+/** Whether a schema is modelled, apart from the schemas in it. */
 export function isModelled(schema: Schema): boolean {
   try {
     modelledDefinition(schema);
@@ -98,19 +98,19 @@ export function isModelled(schema: Schema): boolean {
   }
 }
 
-/** Declines a check of a kind that is modelled, where something else of it is not. */
+/** Declines a check of a modelled kind if its class, a property or its condition is not modelled. */
 export function declineUnknownParts({ _zod: { def, traits } }: Check): void {
   const kind = def.check === 'string_format' ? String(def.format) : def.check;
   const known = Object.hasOwn(CHECKS, kind) ? CHECKS[kind] : undefined;
   if (known === undefined) return;
   if (!traits?.has(known.trait) || !isOfKnownClass(traits)) {
-    throw new Declined(`a check ${kind} of a class of its own`);
+    throw new Declined(`a custom class of the check ${kind}`);
   }
-  const unknown = unknownProperty(def, [...CHECK_ALWAYS, ...known.properties]);
+  const unknown = unknownProperty(def, [...COMMON_CHECK_PROPERTIES, ...known.properties]);
   if (unknown !== undefined) throw new Declined(`the property ${unknown} of the check ${kind}`);
   const { when } = def;
   if (when !== undefined && (!kind.includes('length') || String(when) !== LENGTH_CONDITION)) {
-    throw new Declined(`a condition of the check ${kind}`);
+    throw new Declined(`a custom condition of the check ${kind}`);
   }
 }
 

@@ -1,4 +1,4 @@
-// Reads what zod tells of its schemas: definitions, checks, bounds. Says by name what no pattern can express.
+// Reads zod schemas: definitions, checks, bounds, values. Declines, with the reason, what no pattern can express.
 
 import * as z from 'zod';
 import {
@@ -11,14 +11,14 @@ import {
   type Schema,
 } from './zod-allow-list.js';
 
-/** The members that an object's schema names; `undefined` where a schema is of something else. */
+/** The members of an object schema; `undefined` for other schemas. */
 export function shapeOf(schema: Schema): Readonly<Record<string, Schema>> | undefined {
   return definitionOf(schema).shape as Readonly<Record<string, Schema>> | undefined;
 }
 
 type CheckDefinition = Check['_zod']['def'];
 
-/** The schema inside those that only say that a value may be missing. */
+/** Removes the wrappers `optional`, `default` and `readonly` from a schema. */
 export function unwrap(schema: Schema): Schema {
   const def = definitionOf(schema);
   const { type } = def;
@@ -27,8 +27,8 @@ export function unwrap(schema: Schema): Schema {
 }
 
 /**
- * Whether an object may certainly lack the member. zod's own `optin` says only that it may be missing before whatever
- * else the schema asks: a refinement, a pipe.
+ * Whether an object is certainly valid without this member. zod's own `optin` is not enough: a refinement or a pipe
+ * may still reject the missing member.
  */
 export function isOmittable(schema: Schema): boolean {
   const def = definitionOf(schema);
@@ -48,7 +48,7 @@ export function isOmittable(schema: Schema): boolean {
   }
 }
 
-/** Whether every object has a member of this name: zod, which reads it as any other, takes it to be there always. */
+/** Whether every object inherits a property of this name. zod reads it like an own property, so it is never missing. */
 export function isInherited(key: string): boolean {
   return key in Object.prototype;
 }
@@ -57,10 +57,10 @@ function hasChecks({ checks }: Definition): boolean {
   return Array.isArray(checks) && checks.length > 0;
 }
 
-/** Whether a default is the same each time. One that a function computes may fail, and with it the message. */
+/** Whether a default is constant. A computed one may throw, which rejects the message. */
 function hasFixedDefault(def: Definition): boolean {
   try {
-    // zod computes it each time it is read.
+    // The property is a getter that computes the default on each access.
     const [first, second] = [def.defaultValue, def.defaultValue];
     return JSON.stringify(first) === JSON.stringify(second);
   } catch {
@@ -74,59 +74,59 @@ function checksOf(def: Definition): readonly CheckDefinition[] {
   return checks.map((check) => check._zod.def);
 }
 
-function decline(check: CheckDefinition): never {
-  if (check.check === 'custom') throw new Declined('the check of a refinement');
+function declineCheck(check: CheckDefinition): never {
+  if (check.check === 'custom') throw new Declined('a refinement');
   throw new Declined(`the check ${check.check.endsWith('_format') ? String(check.format) : check.check}`);
 }
 
-/** Declines a definition of which more is asked than its kind. */
+/** Declines a definition with checks or coercion. */
 export function declineChecks(def: Definition): void {
   const [check] = checksOf(def);
-  if (check !== undefined) decline(check);
+  if (check !== undefined) declineCheck(check);
   if (def.coerce === true) throw new Declined('coercion');
 }
 
-/** The greatest length that a pattern can compare with. */
+/** The greatest length that a pattern can check. */
 const MAX_LENGTH = 2 ** 31 - 1;
 
-/** What a string or list must be like. */
-export interface TextBounds {
+/** Bounds on the length of a string or array. */
+export interface LengthBounds {
   readonly min: number;
   readonly max: number | undefined;
-  /** What it must begin with; strings only. */
+  /** Required prefix; strings only. */
   readonly prefix: string | undefined;
 }
 
-/** How long a string or list may be. */
-export function boundsOf(def: Definition, least: number): TextBounds {
-  let min = least;
+/** The bounds of a string or array schema. @param minLength a minimum in addition to the schema's own */
+export function boundsOf(def: Definition, minLength: number): LengthBounds {
+  let min = minLength;
   let max = Number.POSITIVE_INFINITY;
   let prefix: string | undefined;
   for (const check of checksOf(def)) {
-    if (check.check === 'min_length') min = Math.max(min, lengthIn(check.minimum));
-    else if (check.check === 'max_length') max = Math.min(max, lengthIn(check.maximum));
+    if (check.check === 'min_length') min = Math.max(min, checkedLength(check.minimum));
+    else if (check.check === 'max_length') max = Math.min(max, checkedLength(check.maximum));
     else if (check.check === 'length_equals') {
-      min = Math.max(min, lengthIn(check.length));
-      max = Math.min(max, lengthIn(check.length));
+      min = Math.max(min, checkedLength(check.length));
+      max = Math.min(max, checkedLength(check.length));
     } else if (check.format === 'starts_with' && prefix === undefined) prefix = String(check.prefix);
-    else decline(check);
+    else declineCheck(check);
   }
   if (def.coerce === true) throw new Declined('coercion');
-  if (max < min) throw new Declined('bounds that exclude each other');
+  if (max < min) throw new Declined('contradictory bounds');
   return { min, max: max === Number.POSITIVE_INFINITY ? undefined : max, prefix };
 }
 
-function lengthIn(bound: unknown): number {
+function checkedLength(bound: unknown): number {
   if (Number.isInteger(bound) && Math.abs(Number(bound)) <= MAX_LENGTH) return Number(bound);
-  throw new Declined('a length that is no integer of 31 bits');
+  throw new Declined('a length that is not a 31-bit integer');
 }
 
-/** Which numbers a definition allows. */
+/** A range of numbers. */
 export interface NumberRange {
   readonly isInteger: boolean;
   readonly min: number;
   readonly max: number;
-  /** Whether the bound itself is outside. */
+  /** Whether the bound itself is outside the range. */
   readonly minExcluded: boolean;
   readonly maxExcluded: boolean;
 }
@@ -139,7 +139,7 @@ export const ANY_NUMBER: NumberRange = {
   maxExcluded: false,
 };
 
-/** A range that allows what both allow. */
+/** The intersection of two ranges. */
 export function intersect(a: NumberRange, b: Partial<NumberRange>): NumberRange {
   const { isInteger = false, min = a.min, max = a.max, minExcluded = false, maxExcluded = false } = b;
   return {
@@ -160,7 +160,7 @@ const INTEGER_FORMATS: Readonly<Record<string, Partial<NumberRange>>> = {
   float64: {},
 };
 
-/** The numbers that a definition allows. */
+/** The numbers that a schema allows. */
 export function numberRangeOf(def: Definition): NumberRange {
   if (def.coerce === true) throw new Declined('coercion');
   let range = ANY_NUMBER;
@@ -169,28 +169,28 @@ export function numberRangeOf(def: Definition): NumberRange {
     const format = check.check === 'number_format' ? INTEGER_FORMATS[String(check.format)] : undefined;
     const isExcluded = check.inclusive !== true;
     if (format !== undefined) range = intersect(range, format);
-    else if (typeof check.value !== 'number' || Number.isNaN(check.value)) decline(check);
+    else if (typeof check.value !== 'number' || Number.isNaN(check.value)) declineCheck(check);
     else if (check.check === 'greater_than') {
       range = intersect(range, { min: check.value, minExcluded: isExcluded });
     } else if (check.check === 'less_than') {
       range = intersect(range, { max: check.value, maxExcluded: isExcluded });
-    } else decline(check);
+    } else declineCheck(check);
   }
   return range;
 }
 
-/** A value that JSON writes in one way and reads as equal to itself. */
+/** A scalar that survives a round trip through JSON unchanged. */
 export type JsonScalar = string | number | boolean | null;
 
-/** The values of an enumeration or literal. Others than scalars are declined: zod compares objects by identity. */
+/** The values of an enum or literal. Declines values that are not JSON scalars; zod compares objects by identity. */
 export function valuesOf(def: Definition): readonly JsonScalar[] {
-  // Not all values of `entries`: those of a TypeScript enumeration of numbers have its names among them.
+  // Not Object.values(entries): a numeric TypeScript enum also contains its names as values.
   const values: readonly unknown[] =
     def.type === 'enum'
       ? z.core.util.getEnumValues(def.entries as z.core.util.EnumLike)
       : (def.values as readonly unknown[]);
   return values.map((value) => {
-    if (!isJsonScalar(value)) throw new Declined(`a value that is ${nameOf(value)}`);
+    if (!isJsonScalar(value)) throw new Declined(describeValue(value));
     return value;
   });
 }
@@ -200,18 +200,18 @@ function isJsonScalar(value: unknown): value is JsonScalar {
   return value === null || typeof value === 'string' || typeof value === 'boolean';
 }
 
-function nameOf(value: unknown): string {
-  if (typeof value === 'number') return Object.is(value, -0) ? '-0' : String(value);
-  if (Array.isArray(value)) return 'a list';
-  return value === undefined ? 'undefined' : `of type ${typeof value}`;
+function describeValue(value: unknown): string {
+  if (typeof value === 'number') return `the value ${Object.is(value, -0) ? '-0' : value}`;
+  if (Array.isArray(value)) return 'a value of type array';
+  return value === undefined ? 'the value undefined' : `a value of type ${typeof value}`;
 }
 
-/** Whether a value is always there, and one of a few that are known. */
-export function isNaming(schema: Schema): boolean {
+/** Whether the schema is a literal or enum, so that the value is required and one of a known set. */
+export function isLiteralOrEnum(schema: Schema): boolean {
   return ['literal', 'enum'].includes(definitionOf(schema).type);
 }
 
-/** Whether every string is as the schema wants it. */
+/** Whether the schema accepts all strings. */
 export function isAnyString(schema: Schema): boolean {
   const def = definitionOf(schema);
   return (
@@ -223,12 +223,12 @@ export function isAnyString(schema: Schema): boolean {
   );
 }
 
-/** Declines a format that no pattern can express, or that the schema has another regular expression for than zod. */
-export function declineOtherFormats(def: Definition): void {
+/** Declines a format that no pattern can express, or whose regular expression is not zod's own. */
+export function declineUnsupportedFormat(def: Definition): void {
   const standard = standardPattern(def);
   if (standard === undefined) throw new Declined(`the format ${String(def.format)}`);
   if (def.fn !== undefined || String(def.pattern) !== String(standard)) {
-    throw new Declined(`a pattern of its own for the format ${String(def.format)}`);
+    throw new Declined(`a custom regular expression for the format ${String(def.format)}`);
   }
 }
 
@@ -239,7 +239,7 @@ function standardPattern(def: Definition): RegExp | undefined {
     case 'date':
       return regexes.date;
     case 'datetime': {
-      // That is what zod's definition of this format has beside.
+      // zod's definition of this format has these additional properties.
       const { precision, offset, local } = def as unknown as z.core.$ZodISODateTimeDef;
       return regexes.datetime({ precision, offset, local });
     }
@@ -250,7 +250,7 @@ function standardPattern(def: Definition): RegExp | undefined {
   }
 }
 
-/** An option of a discriminated union whose first key is the discriminator: the options differ there. */
+/** Whether the first key of a union option is the discriminator, so that the options already differ there. */
 export function beginsWithTag(option: Schema, discriminator: unknown): boolean {
   const def = definitionOf(option);
   if (typeof discriminator !== 'string' || def.type !== 'object') return false;
@@ -259,23 +259,23 @@ export function beginsWithTag(option: Schema, discriminator: unknown): boolean {
 }
 
 /**
- * Declines a discriminated union that zod could not use, or whose options its discriminator does not tell apart: zod
- * finds that out with the first message, and then rejects every one.
+ * Declines a discriminated union with a missing or shared tag. zod detects this only at the first message, and then
+ * rejects all messages.
  */
 export function declineAmbiguousTags(options: readonly Schema[], discriminator: unknown): void {
   const tags = options.flatMap((option) => {
     const shape = shapeOf(option);
-    const isThere = typeof discriminator === 'string' && shape && Object.hasOwn(shape, discriminator);
-    const tag = isThere ? shape[discriminator] : undefined;
-    if (tag === undefined || !isNaming(tag))
-      throw new Declined('a union whose options do not all name a tag');
+    const hasTag = typeof discriminator === 'string' && shape && Object.hasOwn(shape, discriminator);
+    const tag = hasTag ? shape[discriminator] : undefined;
+    if (tag === undefined || !isLiteralOrEnum(tag))
+      throw new Declined('a union whose options do not all have a literal tag');
     return valuesOf(definitionOf(tag));
   });
   if (new Set(tags).size < tags.length) throw new Declined('a union whose options share a tag');
 }
 
-/** What the JSON of a schema can begin with: `0` stands for any number. */
-export function startsOf(schema: Schema): Set<string> {
+/** The characters that the JSON of a schema can begin with. `0` stands for all numbers. */
+export function firstCharactersOf(schema: Schema): Set<string> {
   const def = definitionOf(schema);
   switch (def.type) {
     case 'string':
@@ -297,13 +297,13 @@ export function startsOf(schema: Schema): Set<string> {
         valuesOf(def).map((value) => (typeof value === 'number' ? '0' : JSON.stringify(value).charAt(0))),
       );
     case 'nullable':
-      return new Set([...startsOf(def.innerType as Schema), 'n']);
+      return new Set([...firstCharactersOf(def.innerType as Schema), 'n']);
     case 'union':
-      return new Set((def.options as Schema[]).flatMap((option) => [...startsOf(option)]));
+      return new Set((def.options as Schema[]).flatMap((option) => [...firstCharactersOf(option)]));
     case 'optional':
     case 'default':
     case 'readonly':
-      return startsOf(def.innerType as Schema);
+      return firstCharactersOf(def.innerType as Schema);
     default:
       return new Set('"0tfn{[');
   }

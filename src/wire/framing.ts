@@ -1,9 +1,9 @@
-// Where messages end in a stream of bytes. A message ends at the delimiter; with `auto` framing it
-// also ends where its top-level object or array closes. Pure state machines: no buffers, no I/O.
+// Finds the ends of messages in a stream of bytes. A message ends at the delimiter; with `auto` framing, it also ends
+// where its top-level object or array closes. Pure state machines: no buffers, no I/O.
 //
-// A seam ends a message whatever is open: `}{"` and a byte that no JSON has after a string. Within valid JSON
-// there is none, in strings neither, so it can be looked for from the end of what has come: a stream without
-// delimiters need not be read byte by byte.
+// A seam is `}{"` followed by a byte that cannot follow a string in JSON. It never occurs within valid JSON, not even
+// in a string, so it always separates two messages, whatever is still open. It can be searched backwards from the
+// latest byte, so a stream without delimiters need not be scanned byte by byte.
 //
 //            '{' or '['                     closing bracket, depth 0
 //   START ──────────────▶ VALUE ⇄ STRING ⇄ ESCAPE ─────────────▶ message ends
@@ -12,7 +12,7 @@
 
 export type Framing = 'auto' | 'ndjson';
 
-/** A message may be followed by one carriage return, which does not count towards its size. */
+/** One carriage return may follow a message. It does not count towards the message's size. */
 export const CARRIAGE_RETURN_SLACK = 1;
 
 const QUOTE = 0x22;
@@ -29,29 +29,29 @@ const ESCAPE = 3;
 const TEXT = 4;
 
 const SEAM = Buffer.from('}{"');
-/** What may follow a string in JSON: `,` `:` `}` `]` and white space. */
+/** Whether a byte may follow a string in JSON: `,` `:` `}` `]` and whitespace. */
 const FOLLOWS_STRING: readonly boolean[] = Array.from({ length: 256 }, (_, byte) =>
   ',:}] \n\r\t'.includes(String.fromCharCode(byte)),
 );
-/** A region shorter than this, in bytes, is read byte by byte: that takes less than looking for a seam. */
+/** Shorter regions, in bytes, are only scanned byte by byte, which is faster than searching for a seam. */
 const MIN_SEAM_SEARCH = 256;
 /** Defers scanning only between 4 and 256 KiB: fewer bytes are cheap, and more would block for over 0.3 ms. */
 const MIN_DEFERRED_SCAN = 4 * 1024;
 const MAX_DEFERRED_SCAN = 256 * 1024;
 
-/** JSON's white space: never part of a message. */
+/** Whether a byte is JSON whitespace. Whitespace around a message is not part of it. */
 export function isBlank(byte: number | undefined): boolean {
   return byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09;
 }
 
-/** The first byte of `bytes[from, to)` that is not blank. */
+/** Offset of the first byte in `bytes[from, to)` that is not whitespace; `to` if there is none. */
 export function skipBlanks(bytes: Buffer, from: number, to: number): number {
   let at = from;
   while (at < to && isBlank(bytes[at])) at++;
   return at;
 }
 
-/** Where `bytes[from, to)` ends without the blanks at its end. */
+/** End of `bytes[from, to)` without its trailing whitespace. */
 export function trimBlanks(bytes: Buffer, from: number, to: number): number {
   let at = to;
   while (at > from && isBlank(bytes[at - 1])) at--;
@@ -59,19 +59,19 @@ export function trimBlanks(bytes: Buffer, from: number, to: number): number {
 }
 
 /**
- * Follows one stream byte by byte and finds where top-level objects and arrays close. Keeps its
- * state between calls, so a message may arrive in any number of pieces. Counts only the bracket
- * that opened the value: in a broken message the other kind may not balance.
+ * Scans one stream byte by byte and finds where top-level objects and arrays close. Keeps its state between calls, so a
+ * message may arrive in any number of parts. Counts only the kind of bracket that opened the value: in a malformed
+ * message, the other kind may not be balanced.
  */
 export class ValueScanner {
   #state = START;
   #depth = 0;
   #open = 0;
   #close = 0;
-  /** Bytes of the present message that earlier calls have read. */
+  /** Bytes of the current message that earlier calls have scanned. */
   #before = 0;
 
-  /** Starts anew: the next byte begins a message. */
+  /** Resets the state: the next byte begins a message. */
   reset(): void {
     this.#state = START;
     this.#depth = 0;
@@ -83,15 +83,15 @@ export class ValueScanner {
   }
 
   /**
-   * Reads `bytes[from, to)` up to the end of a message.
-   * @param seen where the bytes of the message begin that are still there; default: all of them are
-   * @returns the offset just after it, or -1 when it does not end here
+   * Scans `bytes[from, to)` up to the end of a message.
+   * @param firstByte offset of the message's first byte that is still in `bytes`. If omitted, the whole message is.
+   * @returns the offset after the end, or -1 if the message does not end here
    */
-  scan(bytes: Uint8Array, from: number, to: number, seen = from - this.#before): number {
+  scan(bytes: Uint8Array, from: number, to: number, firstByte = from - this.#before): number {
     let at = from;
     while (at < to) {
-      // Whether this byte shows that a seam has gone by. Each quote is followed by a turn of this loop.
-      if (at - SEAM.length >= seen && bytes[at - 1] === QUOTE && isSeam(bytes, at - SEAM.length)) {
+      // Checks whether this byte and the three before it are a seam. After each quote, control returns to this loop.
+      if (at - SEAM.length >= firstByte && bytes[at - 1] === QUOTE && isSeam(bytes, at - SEAM.length)) {
         this.reset();
         return at - SEAM.length + 1;
       }
@@ -111,7 +111,7 @@ export class ValueScanner {
     return -1;
   }
 
-  /** Up to what ends the string or escapes a character. Most bytes of a message go through this loop. */
+  /** Scans up to the closing quote or a backslash. Most bytes of a message go through this loop. */
   #scanString(bytes: Uint8Array, from: number, to: number): number {
     for (let at = from; at < to; at++) {
       const byte = bytes[at];
@@ -123,7 +123,7 @@ export class ValueScanner {
     return to;
   }
 
-  /** Up to the next string, or the end of the value. */
+  /** Scans up to the next string, or to the end of the value. */
   #scanValue(bytes: Uint8Array, from: number, to: number): number {
     const open = this.#open;
     const close = this.#close;
@@ -154,7 +154,7 @@ export class ValueScanner {
   }
 }
 
-/** Whether a message may end with this byte, or with blanks up to it. */
+/** Whether this byte may be the last one of a message, or of the whitespace after it. */
 function mayEndMessage(byte: number | undefined): boolean {
   return byte === CLOSE_BRACE || byte === CLOSE_BRACKET || isBlank(byte);
 }
@@ -168,7 +168,7 @@ function isSeam(bytes: Uint8Array, at: number): boolean {
   );
 }
 
-/** Where the last seam in `bytes[from, to)` parts two messages; -1: there is none. */
+/** Offset at which the last seam in `bytes[from, to)` separates two messages; -1 if there is none. */
 export function lastSeam(bytes: Buffer, from: number, to: number): number {
   const region = bytes.subarray(from, to);
   let at = region.lastIndexOf(SEAM, region.length - SEAM.length - 1);
@@ -177,8 +177,8 @@ export function lastSeam(bytes: Buffer, from: number, to: number): number {
 }
 
 /**
- * Where the messages in `bytes[from, to)` end, each with its delimiter.
- * @param most how many to look for; default: all
+ * The ends of the messages in `bytes[from, to)`, delimiters included.
+ * @param limit maximum number of messages. Default: all.
  */
 export function messageEnds(
   bytes: Buffer,
@@ -186,13 +186,13 @@ export function messageEnds(
   to: number,
   framing: Framing,
   delimiter: number,
-  most: number = Number.POSITIVE_INFINITY,
+  limit: number = Number.POSITIVE_INFINITY,
 ): number[] {
   const boundary = new FrameBoundary(framing, delimiter);
   const ends: number[] = [];
   let next = -1;
-  for (let at = from; at < to && ends.length < most; ) {
-    // Good for all messages before it: without delimiters, looking for one goes through all that is left.
+  for (let at = from; at < to && ends.length < limit; ) {
+    // Reused for all messages before it: without delimiters, each search would scan all remaining bytes.
     if (next < at) next = boundary.nextDelimiter(bytes, at, to);
     const end = boundary.first(bytes, at, to, next);
     if (end === -1) break;
@@ -202,11 +202,11 @@ export function messageEnds(
   return ends;
 }
 
-/** Finds the message ends in one stream, as its bytes arrive. */
+/** Finds the ends of messages in one stream as its bytes arrive. */
 export class FrameBoundary {
   readonly #scanner: ValueScanner | undefined;
   readonly #delimiter: number;
-  /** The latest bytes of the present message: so many have not been read one by one. */
+  /** Number of bytes at the end of the current message whose byte-by-byte scan is deferred. */
   #deferred = 0;
 
   /** @param delimiter the byte that ends a message */
@@ -215,22 +215,22 @@ export class FrameBoundary {
     this.#delimiter = delimiter;
   }
 
-  /** Starts anew: the next byte begins a message. */
+  /** Resets the state: the next byte begins a message. */
   reset(): void {
     this.#deferred = 0;
     this.#scanner?.reset();
   }
 
-  /** Whether a message may have ended unseen: {@link scanDeferred} tells, and so does what comes next. */
-  get hasPutOff(): boolean {
+  /** Whether the end of a message may lie in deferred bytes. {@link scanDeferred} or the next {@link last} finds it. */
+  get hasDeferred(): boolean {
     return this.#deferred > 0;
   }
 
   /**
-   * The end of the last message that is complete in the new bytes `bytes[from, to)`; -1: none is. Bytes of a
-   * message that earlier calls have seen must lie right before them. Only what follows the last delimiter
-   * and the last seam is looked at byte by byte (about 1 ns each); where that is much, and its last byte ends no
-   * message, it is put off: in all likelihood all of it is the beginning of one message.
+   * The end of the last message that is complete in the new bytes `bytes[from, to)`; -1 if none is. Bytes of the
+   * message that earlier calls have received must directly precede them. Only the bytes after the last delimiter and
+   * the last seam are scanned one by one (about 1 ns each). If they are many, and the last one cannot end a message,
+   * this scan is deferred: most likely, all of them are the beginning of one message.
    */
   last(bytes: Buffer, from: number, to: number): number {
     const delimiter = bytes.subarray(from, to).lastIndexOf(this.#delimiter);
@@ -249,21 +249,21 @@ export class FrameBoundary {
     }
     at -= this.#deferred;
     const length = to - at;
-    const isPutOff =
+    const isDeferred =
       length >= MIN_DEFERRED_SCAN && length <= MAX_DEFERRED_SCAN && !mayEndMessage(bytes[to - 1]);
-    this.#deferred = isPutOff ? length : 0;
-    if (isPutOff) return boundary;
+    this.#deferred = isDeferred ? length : 0;
+    if (isDeferred) return boundary;
     return Math.max(boundary, this.#lastValue(bytes, at, to));
   }
 
-  /** As {@link last}, of what was put off, which ends at `to`. */
+  /** As {@link last}, for the deferred bytes, which end at `to`. */
   scanDeferred(bytes: Buffer, to: number): number {
     const from = to - this.#deferred;
     this.#deferred = 0;
     return this.#lastValue(bytes, from, to);
   }
 
-  /** Where the last top-level value in `bytes[from, to)` closes, read byte by byte. */
+  /** End of the last top-level value that closes in `bytes[from, to)`, scanned byte by byte. */
   #lastValue(bytes: Buffer, from: number, to: number): number {
     let boundary = -1;
     let at = from;
@@ -276,21 +276,21 @@ export class FrameBoundary {
     return boundary;
   }
 
-  /** @param read bytes of the present message that earlier calls have read: a seam may begin there */
-  #lastSeam(bytes: Buffer, from: number, to: number, read: number): number {
+  /** @param scanned bytes of the current message that earlier calls have scanned: a seam may begin in them */
+  #lastSeam(bytes: Buffer, from: number, to: number, scanned: number): number {
     if (to - from < MIN_SEAM_SEARCH && this.#deferred === 0) return -1;
-    return lastSeam(bytes, from - Math.min(read + this.#deferred, SEAM.length), to);
+    return lastSeam(bytes, from - Math.min(scanned + this.#deferred, SEAM.length), to);
   }
 
-  /** Where the first delimiter in `bytes[from, to)` is; `to` when there is none. */
+  /** Offset of the first delimiter in `bytes[from, to)`; `to` if there is none. */
   nextDelimiter(bytes: Buffer, from: number, to: number): number {
     const at = bytes.subarray(from, to).indexOf(this.#delimiter);
     return at === -1 ? to : from + at;
   }
 
   /**
-   * The end of the first message that ends in `bytes[from, to)`, its delimiter excluded; -1: none does.
-   * @param next what {@link nextDelimiter} says, where that is known
+   * The end of the first message that ends in `bytes[from, to)`, its delimiter excluded; -1 if none does.
+   * @param next the result of {@link nextDelimiter}, if the caller already has it
    */
   first(bytes: Buffer, from: number, to: number, next: number = this.nextDelimiter(bytes, from, to)): number {
     const end = this.#scanner?.scan(bytes, from, next, from) ?? -1;

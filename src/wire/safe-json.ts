@@ -1,15 +1,15 @@
-// JSON.parse with the two bounds that it lacks: how deep a text nests, and no key `__proto__`.
-// Both are looked for cheaply first, and exactly only in a text that could break them.
+// JSON.parse with two additional checks: a limit on the nesting depth, and no key named `__proto__`. Each has a cheap
+// test, which runs first, and an exact check, which runs only on texts that may fail it.
 
 import { isJson } from './json-syntax.js';
 
-/** Texts of up to this many bytes may be checked before they are parsed: where one is not JSON, that costs far less. */
-const SHORT_TEXT = 256;
-/** How many short texts are checked so after one that was not JSON: while all are, the check would only be work. */
-const WARY_FOR = 64;
-let wary = 0;
+/** Longest text, in bytes, whose syntax is checked before it is parsed: for invalid JSON, that is far cheaper. */
+const MAX_PRECHECK_BYTES = 256;
+/** Short texts that are checked this way after an invalid one. While all are valid, the check would be overhead. */
+const PRECHECKS_AFTER_INVALID = 64;
+let prechecksLeft = 0;
 
-/** Deepest nesting of objects and arrays that a message may have. */
+/** Maximum nesting depth of objects and arrays in a message. */
 export const MAX_DEPTH = 64;
 
 export type DecodedJson =
@@ -20,17 +20,17 @@ const INVALID: DecodedJson = { ok: false, code: 'INVALID_JSON' };
 const TOO_DEEP: DecodedJson = { ok: false, code: 'MESSAGE_TOO_DEEP' };
 const FORBIDDEN: DecodedJson = { ok: false, code: 'FORBIDDEN_KEY' };
 
-/** Parses the one JSON text in `bytes[start, end)`, which must be UTF-8. */
+/** Parses the JSON text in `bytes[start, end)`, which must be valid UTF-8. */
 export function decodeJson(bytes: Buffer, start: number, end: number, maxDepth: number): DecodedJson {
-  if (wary > 0 && end - start <= SHORT_TEXT) {
+  if (prechecksLeft > 0 && end - start <= MAX_PRECHECK_BYTES) {
     if (!isJson(bytes, start, end)) {
-      wary = WARY_FOR;
+      prechecksLeft = PRECHECKS_AFTER_INVALID;
       return INVALID;
     }
-    wary--;
+    prechecksLeft--;
   }
   const decoded = decodeJsonText(bytes.toString('utf8', start, end), maxDepth);
-  if (decoded === INVALID) wary = WARY_FOR;
+  if (decoded === INVALID) prechecksLeft = PRECHECKS_AFTER_INVALID;
   return decoded;
 }
 
@@ -47,7 +47,7 @@ export function decodeJsonText(text: string, maxDepth: number): DecodedJson {
   return { ok: true, value };
 }
 
-/** Whether the text has more opening brackets than `maxDepth`. Hops from one to the next natively. */
+/** Whether the text has more than `maxDepth` opening brackets. The native `indexOf` jumps from one to the next. */
 function mayNestDeeper(text: string, maxDepth: number): boolean {
   let openers = 0;
   for (let at = text.indexOf('{'); at !== -1; at = text.indexOf('{', at + 1)) {
@@ -74,7 +74,7 @@ function depthOf(text: string): number {
   return deepest;
 }
 
-/** A key `__proto__` is written so, or with some letter as a `\u00..` escape. */
+/** A key `__proto__` is spelled literally, or with at least one character as a `\u00..` escape. */
 function mayNameProto(text: string): boolean {
   return text.includes('__proto__') || text.includes('\\u00');
 }

@@ -1,4 +1,4 @@
-// Bytes that are written one after another, into memory that grows.
+// A growable list of bytes.
 
 import type { Code } from './expressions.js';
 
@@ -12,12 +12,12 @@ export class ByteList {
     return this.#length;
   }
 
-  /** The bytes, until the next change. */
+  /** A view of the bytes, valid until the next change. */
   get bytes(): Uint8Array<ArrayBuffer> {
     return this.#bytes.subarray(0, this.#length);
   }
 
-  /** Adds instructions with all their parts. */
+  /** Appends encoded instructions, including all nested parts. */
   add(code: Code): void {
     for (const part of code) {
       if (typeof part !== 'number') this.add(part);

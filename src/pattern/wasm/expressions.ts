@@ -1,20 +1,20 @@
-// WebAssembly's instructions, as functions that give their bytes: an expression leaves one value, a statement
-// none. Only those that the patterns need. Opcodes: WebAssembly Core Specification 2.0, section 5.4.
+// WebAssembly instructions as functions that return their encoding. An expression pushes one value, a statement none.
+// Contains only the instructions that patterns use. Opcodes: WebAssembly Core Specification 2.0, section 5.4.
 
 /**
- * Encoded instructions: bytes, in order, and parts that are written before what follows them. An expression holds its
- * operands as parts, so that none is copied until all is written.
+ * Encoded instructions: a sequence of bytes and nested parts. An expression contains its operands as parts, so no bytes
+ * are copied until the function is written.
  */
 export type Code = readonly (number | Code)[];
 
-/** Value types, as they are encoded. */
+/** Encoded value types. */
 export const I32 = 0x7f;
 export const I64 = 0x7e;
 export const F64 = 0x7c;
 export const V128 = 0x7b;
 export type ValueType = typeof I32 | typeof I64 | typeof F64 | typeof V128;
 
-/** LEB128, unsigned: 7 bits a byte, lowest first. */
+/** Unsigned LEB128: 7 bits per byte, lowest first. */
 export function unsigned(value: number): number[] {
   const bytes: number[] = [];
   let rest = value;
@@ -26,7 +26,7 @@ export function unsigned(value: number): number[] {
   return bytes;
 }
 
-/** LEB128, signed. */
+/** Signed LEB128. */
 export function signed(value: bigint): number[] {
   const bytes: number[] = [];
   let rest = value;
@@ -45,7 +45,7 @@ const unary =
 const binary =
   (...opcode: number[]) =>
   (a: Code, b: Code): Code => [a, b, ...opcode];
-/** No alignment is promised: messages begin anywhere. */
+/** Encodes alignment 1, since messages begin at any address. */
 const load =
   (...opcode: number[]) =>
   (address: Code, offset = 0): Code => [address, ...opcode, 0, ...unsigned(offset)];
@@ -62,10 +62,10 @@ export const i32 = {
   eqz: unary(0x45),
   eq: binary(0x46),
   ne: binary(0x47),
-  ltU: binary(0x49),
-  gtU: binary(0x4b),
-  leU: binary(0x4d),
-  geU: binary(0x4f),
+  lt_u: binary(0x49),
+  gt_u: binary(0x4b),
+  le_u: binary(0x4d),
+  ge_u: binary(0x4f),
   ctz: unary(0x68),
   add: binary(0x6a),
   sub: binary(0x6b),
@@ -74,9 +74,9 @@ export const i32 = {
   or: binary(0x72),
   xor: binary(0x73),
   shl: binary(0x74),
-  shrU: binary(0x76),
+  shr_u: binary(0x76),
   rotl: binary(0x77),
-  /** The nearest 32-bit number without sign: never traps. */
+  /** Saturates to the range of u32; never traps. */
   trunc_sat_f64_u: unary(0xfc, 0x03),
 };
 
@@ -103,17 +103,17 @@ export const f64 = {
   convert_i64_s: unary(0xba),
 };
 
-/** 16 bytes at a time. */
+/** Vectors of 16 bytes. */
 export const i8x16 = {
   load: load(0xfd, 0x00),
   const: (lanes: readonly number[]): Code => [0xfd, 0x0c, ...lanes],
   splat: (value: number): Code => [0xfd, 0x0c, ...new Array<number>(16).fill(value)],
   eq: binary(0xfd, 0x23),
-  ltS: binary(0xfd, 0x25),
-  ltU: binary(0xfd, 0x26),
-  leU: binary(0xfd, 0x2a),
+  lt_s: binary(0xfd, 0x25),
+  lt_u: binary(0xfd, 0x26),
+  le_u: binary(0xfd, 0x2a),
   or: binary(0xfd, 0x50),
-  allTrue: unary(0xfd, 0x63),
+  all_true: unary(0xfd, 0x63),
   bitmask: unary(0xfd, 0x64),
   sub: binary(0xfd, 0x71),
 };
@@ -121,7 +121,7 @@ export const i8x16 = {
 export const getLocal = (local: number): Code => [0x20, ...unsigned(local)];
 export const getGlobal = (global: number): Code => [0x23, ...unsigned(global)];
 export const call = (index: number, ...args: readonly Code[]): Code => [...args, 0x10, ...unsigned(index)];
-/** Calls what a table holds. @param type index of the function's type */
+/** Calls a function of the table. @param type index of the function's type */
 export const callIndirect = (type: number, index: Code, ...args: readonly Code[]): Code => [
   ...args,
   index,
@@ -129,7 +129,7 @@ export const callIndirect = (type: number, index: Code, ...args: readonly Code[]
   ...unsigned(type),
   0x00,
 ];
-/** Leaves a value behind. */
+/** Discards a value. */
 export const drop = (value: Code): Code => [value, 0x1a];
 
 export const select = (a: Code, b: Code, condition: Code): Code => [a, b, condition, 0x1b];

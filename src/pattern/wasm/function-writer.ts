@@ -1,10 +1,10 @@
-// One WebAssembly function as it is written, statement by statement. Blocks are closures, and a branch names
-// the block that it leaves, so that nobody counts depths.
+// Writes one WebAssembly function, statement by statement. Blocks are closures, and a branch refers to a block by its
+// label, so that callers need not count nesting depths.
 
 import { ByteList } from './byte-list.js';
 import { type Code, getLocal, I32, i32, unsigned, type ValueType } from './expressions.js';
 
-/** A block that can be left, or a loop that can be begun again. */
+/** The target of a branch: the end of a block, or the beginning of a loop. */
 export interface Label {
   readonly depth: number;
 }
@@ -17,12 +17,12 @@ export class FunctionWriter {
   readonly #locals: ValueType[] = [];
   #depth = 0;
 
-  /** @param parameters how many there are: i32, numbered from 0 */
+  /** @param parameters number of parameters, all of type i32; they are locals 0, 1, … */
   constructor(parameters: number) {
     this.parameters = parameters;
   }
 
-  /** A new local variable, 0 at first. */
+  /** Adds a local variable, initially 0, and returns its index. */
   local(type: ValueType = I32): number {
     this.#locals.push(type);
     return this.parameters + this.#locals.length - 1;
@@ -36,7 +36,7 @@ export class FunctionWriter {
     this.emit([value, 0x24, ...unsigned(global)]);
   }
 
-  /** Adds statements. */
+  /** Appends statements. */
   emit(code: Code): void {
     this.#code.add(code);
   }
@@ -45,12 +45,12 @@ export class FunctionWriter {
     this.emit([value, 0x0f]);
   }
 
-  /** What a branch to the label leaves. */
+  /** A block: branching to its label exits it. */
   block(body: (end: Label) => void): void {
     this.#nest([0x02, NO_VALUE], body);
   }
 
-  /** What a branch to the label begins again. */
+  /** A loop body: branching to its label repeats it; otherwise it ends after one pass. */
   loop(body: (again: Label) => void): void {
     this.#nest([0x03, NO_VALUE], body);
   }
@@ -67,7 +67,7 @@ export class FunctionWriter {
     this.emit([condition, 0x0d, ...unsigned(this.#depth - to.depth)]);
   }
 
-  /** The function's body, its result being the value of `result`. */
+  /** Ends the function, which returns `result` at its end, and returns its encoded body. */
   finish(result: Code): ByteList {
     this.emit([result, 0x0b]);
     const body = new ByteList();

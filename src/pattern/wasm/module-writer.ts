@@ -1,5 +1,5 @@
-// Puts functions together to a WebAssembly module: all of them take i32 and give one i32, and share a memory
-// that is imported. Sections: WebAssembly Core Specification 2.0, section 5.5.
+// Assembles functions into a WebAssembly module. All functions have i32 parameters and one i32 result, and share an
+// imported memory. Sections: WebAssembly Core Specification 2.0, section 5.5.
 
 import { ByteList } from './byte-list.js';
 import { type Code, I32, unsigned } from './expressions.js';
@@ -12,7 +12,7 @@ const FUNCTION_TYPE = 0x60;
 const FUNCTION_REFERENCE = 0x70;
 const NO_LIMIT = 0x00;
 
-interface Written {
+interface FunctionEntry {
   readonly parameters: number;
   body: ByteList;
 }
@@ -20,7 +20,7 @@ interface Written {
 export class ModuleWriter {
   readonly #imports: Code[] = [];
   readonly #importedFunctions: number[] = [];
-  readonly #functions: Written[] = [];
+  readonly #functions: FunctionEntry[] = [];
   readonly #globals: Code[] = [];
   readonly #exports: Code[] = [];
 
@@ -28,46 +28,52 @@ export class ModuleWriter {
     this.#imports.push([...name('env'), ...name('memory'), KIND.MEMORY, NO_LIMIT, 1]);
   }
 
-  /** Imports the table of functions that can be called by number. */
+  /** Imports the function table for `callIndirect`. */
   importTable(): void {
     this.#imports.push([...name('env'), ...name('table'), KIND.TABLE, FUNCTION_REFERENCE, NO_LIMIT, 0]);
   }
 
-  /** Imports a function of so many i32; before any is added. @returns its number, for `call` */
+  /** Imports a function. Must precede all calls of {@link add}. @returns its index, for `call` */
   importFunction(field: string, parameters: number): number {
     this.#imports.push([...name('env'), ...name(field), KIND.FUNCTION, ...unsigned(parameters)]);
     return this.#importedFunctions.push(parameters) - 1;
   }
 
-  /** A variable of the module. @param initial a constant expression */
+  /** Adds a mutable global. @param initial a constant expression @returns its index */
   global(type: number, initial: Code): number {
     return this.#globals.push([type, 1, ...initial, 0x0b]) - 1;
   }
 
   /**
-   * Adds a function of so many i32.
-   * @param write gives its result
-   * @returns its number, for `call`
+   * Adds a function.
+   * @param parameters number of parameters
+   * @param write writes the body and returns the function's result
+   * @param exportedAs name of the export. If omitted, the function is not exported.
+   * @returns its index, for `call`
    */
   add(parameters: number, write: (writer: FunctionWriter) => Code, exportedAs?: string): number {
-    const written: Written = { parameters, body: new ByteList() };
-    const number = this.#importedFunctions.length + this.#functions.push(written) - 1;
+    const entry: FunctionEntry = { parameters, body: new ByteList() };
+    const index = this.#importedFunctions.length + this.#functions.push(entry) - 1;
     const writer = new FunctionWriter(parameters);
-    written.body = writer.finish(write(writer));
+    entry.body = writer.finish(write(writer));
     if (exportedAs !== undefined) {
-      this.#exports.push([...name(exportedAs), KIND.FUNCTION, ...unsigned(number)]);
+      this.#exports.push([...name(exportedAs), KIND.FUNCTION, ...unsigned(index)]);
     }
-    return number;
+    return index;
   }
 
-  /** The type of functions of so many i32, for `callIndirect`: types are numbered by that. */
+  /** Index of the type of functions with this many parameters, for `callIndirect`. Types are indexed by that number. */
   typeOf(parameters: number): number {
     return parameters;
   }
 
   bytes(): Uint8Array<ArrayBuffer> {
-    const most = Math.max(0, ...this.#importedFunctions, ...this.#functions.map((f) => f.parameters));
-    const types = Array.from({ length: most + 1 }, (_, count) => [
+    const maxParameters = Math.max(
+      0,
+      ...this.#importedFunctions,
+      ...this.#functions.map((f) => f.parameters),
+    );
+    const types = Array.from({ length: maxParameters + 1 }, (_, count) => [
       FUNCTION_TYPE,
       ...vector(new Array<Code>(count).fill([I32])),
       ...vector([[I32]]),

@@ -1,15 +1,15 @@
-// What TypeScript declares of WebAssembly only together with all of a browser, as far as it is used here.
+// The parts of the WebAssembly API in use. TypeScript declares them only in its DOM library.
 
 declare namespace WebAssembly {
   class Memory {
     constructor(descriptor: { initial: number; maximum?: number });
     readonly buffer: ArrayBuffer;
-    /** @returns how many pages there were before */
+    /** @returns the previous number of pages */
     grow(pages: number): number;
   }
   class Table {
     constructor(descriptor: { element: 'anyfunc'; initial: number; maximum?: number });
-    /** @returns how many entries there were before */
+    /** @returns the previous number of entries */
     grow(entries: number): number;
     get(index: number): unknown;
     set(index: number, value: unknown): void;

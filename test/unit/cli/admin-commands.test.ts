@@ -59,7 +59,7 @@ describe('sluice status', () => {
     [['status', '--admin', '/nowhere.sock'], 69, '/nowhere.sock'],
     [['top', '--admin', '127.0.0.1:1'], 69, '127.0.0.1:1'],
     [['status', '--admin', 'here'], 78, '--admin: must be host:port'],
-    [['status', '--admin', 'http://127.0.0.1:9464'], 78, 'and no URL'],
+    [['status', '--admin', 'http://127.0.0.1:9464'], 78, 'not a URL'],
     [['status', '--admin', `/${'x'.repeat(120)}`], 78, '--admin: must be at most 107 bytes'],
     [['top', '--interval', '0'], 64, 'Expected an integer'],
     [['top', '--interval', '2147484'], 64, 'Expected an integer from 1 to 2147483.'],

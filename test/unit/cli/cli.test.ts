@@ -65,7 +65,7 @@ describe('sluice', () => {
     [['demo', '--crawlers', '0'], 64, 'Expected an integer, 1 or more.'],
     [['demo', '--duration', '2147484'], 64, 'Expected an integer from 1 to 2147483.'],
     [['sub', '--host', '127.0.0.1'], 78, '--host: needs --port'],
-    [['serve', '--socket', '/tmp/x.sock', '--port', '0'], 78, 'port: excludes socketPath'],
+    [['serve', '--socket', '/tmp/x.sock', '--port', '0'], 78, 'port: cannot be combined with socketPath'],
     [['sub', '--socket', '/nowhere.sock'], 69, '/nowhere.sock'],
     [['pub', '/tmp'], 66, '/tmp is a directory'],
   ])('%j has exit code %i and says why', async (args, code, text) => {

@@ -105,7 +105,7 @@ describe('a schema module', () => {
     );
     await expect(MessageRegistry.load(path)).rejects.toMatchObject({
       code: 'SCHEMA_MODULE_INVALID',
-      message: expect.stringMatching(/schemas\.mjs has a type slow .* its schema needs promises/),
+      message: expect.stringMatching(/schemas\.mjs has an asynchronous schema for type slow/),
     });
   });
 
@@ -117,12 +117,12 @@ describe('a schema module', () => {
     await expect(MessageRegistry.load(path)).rejects.toMatchObject({
       code: 'SCHEMA_MODULE_INVALID',
       message: expect.stringContaining(
-        'a type slow that must be checked at once, but its rule needs promises',
+        'has an asynchronous rule for type slow; schemas and rules must be synchronous',
       ),
     });
     const schemas = { slow: z.object({ type: z.literal('slow') }) };
     expect(() => new MessageRegistry({ schemas, rules: { slow: async () => {} } })).toThrow(
-      'its rule needs promises',
+      'an asynchronous rule for type slow',
     );
   });
 

@@ -109,7 +109,9 @@ test.each([
   onTestFinished(() => void vi.restoreAllMocks());
   take();
   const patterns = new PatternSet(registry);
-  expect(patterns.results.get('t')).toEqual({ declined: 'this computer cannot run compiled patterns' });
+  expect(patterns.results.get('t')).toEqual({
+    declined: 'this machine does not support WebAssembly with SIMD',
+  });
   const parser = new MessageParser({ patterns, validator: new MessageValidator({ registry }) });
   const bytes = Buffer.from(line('abc').repeat(100));
   const counts = { parsed: 0, matched: 0 };

@@ -171,14 +171,14 @@ describe('a long beginning of a message', () => {
     for (const caughtUp of [true, false]) {
       const boundary = new FrameBoundary('auto', NEWLINE);
       expect(boundary.last(bytes, 0, end - 1)).toBe(-1);
-      expect(boundary.hasPutOff).toBe(true);
+      expect(boundary.hasDeferred).toBe(true);
       if (caughtUp) {
         expect(boundary.scanDeferred(bytes, end - 1)).toBe(7);
-        expect(boundary.hasPutOff).toBe(false);
+        expect(boundary.hasDeferred).toBe(false);
         expect(boundary.scanDeferred(bytes, end - 1)).toBe(-1);
       }
       expect(boundary.last(bytes, end - 1, end)).toBe(end);
-      expect(boundary.hasPutOff).toBe(false);
+      expect(boundary.hasDeferred).toBe(false);
     }
   });
 
@@ -187,14 +187,14 @@ describe('a long beginning of a message', () => {
     const bytes = Buffer.from(`${long}${next}`);
     expect(boundary.last(bytes, 0, long.length)).toBe(-1);
     expect(boundary.last(bytes, long.length, bytes.length)).toBe(long.length + 1);
-    expect(boundary.hasPutOff).toBe(false);
+    expect(boundary.hasDeferred).toBe(false);
   });
 
   test('is read at once when it is short, or very long, or another framing does not care', () => {
     const putsOff = (text: string, framing: 'auto' | 'ndjson' = 'auto') => {
       const boundary = new FrameBoundary(framing, NEWLINE);
       expect(boundary.last(Buffer.from(text), 0, text.length)).toBe(-1);
-      return boundary.hasPutOff;
+      return boundary.hasDeferred;
     };
     expect(putsOff('{"a":"x')).toBe(false);
     expect(putsOff(`{"a":"${'x'.repeat(300 * 1024)}`)).toBe(false);
