@@ -1,8 +1,8 @@
-// Messages as crawlers in other languages write them: the same values, other spacing, key order and escapes.
+// Serialises messages as crawlers in other languages do: the same values with different spacing, key order and escapes.
 
 type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 
-/** As Python's `json.dumps` writes: a space after each comma and colon, and only ASCII. */
+/** Writes like Python's `json.dumps`: a space after each comma and colon, ASCII only. */
 export function pythonDumps(message: object): string {
   const write = (value: Json): string => {
     if (typeof value === 'string') return asciiString(value);
@@ -21,7 +21,7 @@ function asciiString(text: string): string {
   );
 }
 
-/** As Go's `encoding/json` writes maps: keys sorted, and what HTML gives a meaning escaped. */
+/** Writes like Go's `encoding/json` for maps: sorted keys, HTML's special characters escaped. */
 export function goMarshal(message: object): string {
   const sort = (value: Json): Json => {
     if (typeof value !== 'object' || value === null) return value;

@@ -1,7 +1,7 @@
-// A crawler that works on what examples/job-queue.mjs gives it, with `sluice/client`: it asks for jobs, tells how far it
-// is, and beats by itself. The work is made up.
+// A crawler for examples/job-queue.mjs, built with `sluice/client`: it requests jobs and reports progress; the client
+// sends heartbeats automatically. The work is simulated.
 //
-//   node examples/crawler.mjs [NAME]     # SOCKET_PATH: where the server listens (default: Sluice's own)
+//   node examples/crawler.mjs [NAME]     # SOCKET_PATH: the server's socket (default: Sluice's default path)
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SluiceClient } from 'sluice/client';
@@ -23,14 +23,14 @@ client.on('connected', () => console.log('connected'));
 client.on('disconnected', ({ error }) => console.log(`disconnected: ${error.code}`));
 client.on('rejected', ({ code, messageType }) => console.error(`rejected: ${code} ${messageType ?? ''}`));
 client.on('message', (event) => {
-  if (event.is('token_refresh_response')) console.log('a new token');
+  if (event.is('token_refresh_response')) console.log('received a new token');
   if (event.is('shutdown')) stop();
   if (event.is('job_assignment')) pushed.push(event.message);
 });
 process.once('SIGTERM', stop);
 process.once('SIGINT', stop);
 
-/** Jobs that came unasked, or after the request for one was given up: they are done next. */
+/** Jobs that arrived without a request, or after the request timed out. They are processed next. */
 const pushed = [];
 let isStopping = false;
 async function stop() {

@@ -1,4 +1,5 @@
-// The messages of examples/custom-protocol.mjs. The validation workers load this file, so it must not start anything.
+// The messages of examples/custom-protocol.mjs. The validation workers load this file, so it must not have side
+// effects.
 
 import * as z from 'zod';
 
@@ -14,7 +15,7 @@ export const schemas = {
       .max(1000)
       .default([]),
   }),
-  /** application → crawler: fetch this one next. */
+  /** application → crawler: fetch this page next. */
   fetch_page: z.object({ type: z.literal('fetch_page'), url: z.url() }),
 };
 

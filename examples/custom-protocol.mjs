@@ -1,11 +1,11 @@
-// A protocol of one's own: a web crawler with two messages, `page_fetched` and `fetch_page`. Their schemas and rules are
-// in custom-protocol-schemas.mjs; the workers check every message against them before a handler sees it.
+// A custom protocol: a web crawler with two messages, `page_fetched` and `fetch_page`. Their schemas and rules are
+// in custom-protocol-schemas.mjs; the workers validate every message against them before it reaches a handler.
 //
 //   node examples/custom-protocol.mjs https://example.com/
 //   echo '{"type":"page_fetched","url":"https://example.com/","status":200,"bytes":5,"links":["https://example.com/a"]}' |
 //     nc -NU $SOCKET_PATH        # answers {"type":"fetch_page","url":"https://example.com/a"}
 //
-// Crawlers connect to SOCKET_PATH (default: Sluice's own).
+// Crawlers connect to SOCKET_PATH (default: Sluice's default path).
 
 import { SOCKET_CONFIG, SocketServer } from 'sluice';
 
@@ -18,7 +18,7 @@ const seen = new Set([start]);
 const todo = [];
 
 server.router.registerHandler('page_fetched', {
-  // Other hosts are not ours to crawl.
+  // Ignores pages of other hosts.
   canHandle: ({ message }) => new URL(message.url).host === host,
   async handle({ message }, { reply }) {
     console.log(`${message.status} ${message.url}`);
@@ -32,8 +32,8 @@ server.router.registerHandler('page_fetched', {
   },
 });
 server.manager.on('rejected', ({ code, messageType, issues }) => {
-  const where = issues.map(({ path, message }) => `${path} ${message}`).join('; ');
-  console.log(`rejected: ${code} ${messageType ?? ''} ${where}`.trimEnd());
+  const details = issues.map(({ path, message }) => `${path} ${message}`).join('; ');
+  console.log(`rejected: ${code} ${messageType ?? ''} ${details}`.trimEnd());
 });
 server.on('handler_error', ({ phase, event }) => console.error(`${phase} of ${event?.type} failed`));
 

@@ -1,10 +1,10 @@
-// A job queue: crawlers ask for jobs and get them, one each; failed jobs come back; tokens are refreshed.
+// A job queue: assigns one job to each crawler that requests one, requeues failed jobs, and refreshes tokens.
 //
-//   node examples/job-queue.mjs              # five jobs to try it with
+//   node examples/job-queue.mjs              # with five sample jobs
 //   node examples/job-queue.mjs jobs.json    # [{ "job_type": "crawl_group", "entity_id": "1", "namespace_path": "a" }]
-//   node examples/crawler.mjs                # in another terminal: a crawler that works on them
+//   node examples/crawler.mjs                # in another terminal: a crawler that processes the jobs
 //
-// Crawlers connect to SOCKET_PATH (default: Sluice's own). GITLAB_HOST is what they are to crawl.
+// Crawlers connect to SOCKET_PATH (default: Sluice's default path) and crawl GITLAB_HOST.
 
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -13,11 +13,11 @@ import { SOCKET_CONFIG, SocketServer } from 'sluice';
 const MAX_TRIES = 3;
 const GITLAB_HOST = process.env.GITLAB_HOST ?? 'https://gitlab.example.com';
 
-/** Jobs that nobody works on yet, by id, in the order they are to be done. */
+/** Unassigned jobs by id, in queue order. */
 const queue = new Map();
-/** Jobs under way, by id. */
+/** Jobs in progress, by id. */
 const assigned = new Map();
-/** Ids of crawlers that wait for a job. */
+/** IDs of crawlers that are waiting for a job. */
 const waiting = new Set();
 let nextId = 1;
 
@@ -26,14 +26,14 @@ function add(job) {
   queue.set(id, { ...job, id, tries: 0 });
 }
 
-/** Where a real application would ask GitLab for a token, or its own vault. */
+/** A real application would request a token from GitLab, or from its own vault. */
 async function issueToken() {
   return `token-${randomBytes(12).toString('hex')}`;
 }
 
 const server = new SocketServer({ ...SOCKET_CONFIG, logLevel: 'warn' });
 
-/** Gives waiting crawlers a job each, as long as there are both. */
+/** Assigns one job to each waiting crawler, while there are jobs. */
 async function assign() {
   for (const crawler of waiting) {
     const job = queue.values().next().value;
@@ -58,19 +58,19 @@ async function assign() {
       console.log(`${job.id} to ${crawler}`);
     } catch (error) {
       if (error.code === 'INVALID_MESSAGE') {
-        // The crawler is there, and waits for the next one. The text names what is wrong, and never a value.
+        // The crawler is still waiting. The error text names the invalid field, never its value.
         console.error(`${job.id} dropped: ${error.message}`);
         assigned.delete(job.id);
         waiting.add(crawler);
       } else {
-        // It has gone in the meantime.
-        takeBack(job.id);
+        // The crawler has disconnected.
+        requeue(job.id);
       }
     }
   }
 }
 
-function takeBack(id) {
+function requeue(id) {
   const job = assigned.get(id);
   if (!assigned.delete(id)) return;
   if (job.tries < MAX_TRIES) queue.set(id, job);
@@ -86,7 +86,7 @@ server.on('job_completed', ({ jobId, message }) => {
 server.on('job_failed', ({ jobId, message }) => {
   if (!assigned.has(jobId)) return;
   console.log(`${jobId} failed: ${message.data.errorType ?? 'no type'}`);
-  if (message.data.isRecoverable) takeBack(jobId);
+  if (message.data.isRecoverable) requeue(jobId);
   else assigned.delete(jobId);
 });
 server.on('jobs_discovered', ({ message }) => {
@@ -103,7 +103,7 @@ server.router.registerHandler('token_refresh_request', async ({ message }, { rep
   });
   console.log(`${message.jobId} has a new token`);
 });
-// Any of these may have brought a job or a crawler: the handler comes after those that took note of it.
+// Each of these may add a job or a waiting crawler. This handler runs after the listeners above, which record it.
 for (const type of ['job_request', 'job_failed', 'jobs_discovered']) {
   server.router.registerHandler(type, assign);
 }
@@ -111,7 +111,7 @@ server.manager.on('connection_removed', ({ connection }) => {
   const crawler = connection.crawlerId ?? connection.id;
   if (server.fleet.getCrawler(crawler)?.isConnected) return;
   waiting.delete(crawler);
-  for (const job of assigned.values()) if (job.crawler === crawler) takeBack(job.id);
+  for (const job of assigned.values()) if (job.crawler === crawler) requeue(job.id);
   assign();
 });
 server.on('handler_error', ({ phase, event }) => console.error(`${phase} of ${event?.type} failed`));

@@ -1,10 +1,10 @@
-// A board of all jobs, for a terminal: a client of a broker that runs elsewhere, with `sluice/client`. It finds its
-// broker again when that is restarted.
+// A terminal board that shows all jobs: a client of a separate broker, built with `sluice/client`. It reconnects when
+// the broker is restarted.
 //
 //   npx sluice serve                   # in another terminal
-//   node examples/progress-board.mjs   # SOCKET_PATH: where the broker listens (default: Sluice's own)
+//   node examples/progress-board.mjs   # SOCKET_PATH: the broker's socket (default: Sluice's default path)
 //
-// In a terminal the board is drawn anew after each change; into a pipe or a file go the changes, a line each.
+// In a terminal, the board is redrawn after each change; to a pipe or a file, it writes one line per change.
 
 import { SluiceClient } from 'sluice/client';
 
@@ -14,25 +14,25 @@ const BAR = 20;
 
 const client = new SluiceClient({
   socketPath: process.env.SOCKET_PATH,
-  // SLUICE_TOKEN: where the broker wants one.
+  // SLUICE_TOKEN: set it if the broker requires a token.
   hello: { role: 'monitor', token: process.env.SLUICE_TOKEN },
 });
-client.on('connected', () => note('connected'));
-client.on('disconnected', ({ error }) => note(`disconnected: ${error.code}`));
+client.on('connected', () => showStatus('connected'));
+client.on('disconnected', ({ error }) => showStatus(`disconnected: ${error.code}`));
 process.once('SIGTERM', () => client.close());
 process.once('SIGINT', () => client.close());
 
-/** What is shown of each job, by its id; the one that changed last at the end. */
+/** Displayed text of each job, by id, in the order of the latest change. */
 const jobs = new Map();
 let status = '';
 let timer;
 
-/** What crawlers write must not move the cursor. */
-const plain = (text) => text.replaceAll(/[^\x20-\x7e]/g, '?');
+/** Replaces control characters, so that text from crawlers cannot move the cursor. */
+const sanitize = (text) => text.replaceAll(/[^\x20-\x7e]/g, '?');
 
 function describe(event) {
   if (event.is('job_started')) return 'started';
-  if (event.is('job_failed')) return `failed: ${plain(event.message.data.errorType ?? 'no type')}`;
+  if (event.is('job_failed')) return `failed: ${sanitize(event.message.data.errorType ?? 'no type')}`;
   if (event.is('job_completed'))
     return event.message.data.success ? 'completed' : 'completed without success';
   if (!event.is('job_progress')) return undefined;
@@ -42,7 +42,7 @@ function describe(event) {
   return `${'█'.repeat(filled)}${'░'.repeat(BAR - filled)} ${processed}/${total}`;
 }
 
-function note(text) {
+function showStatus(text) {
   status = text;
   if (!process.stdout.isTTY) console.log(text);
   else redraw();
@@ -61,7 +61,7 @@ function redraw() {
 
 await client.connect();
 for await (const event of await client.subscribe({ types: ['job_*'], overflow: 'drop-oldest' })) {
-  const id = plain(event.message.jobId ?? event.message.job_id);
+  const id = sanitize(event.message.jobId ?? event.message.job_id);
   const text = describe(event);
   if (text === undefined) continue;
   jobs.delete(id);

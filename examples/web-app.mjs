@@ -1,13 +1,14 @@
-// A web application with its crawlers in the same process: an HTTP API over what they do, in the manner of Express.
+// A web application with the crawlers' server in the same process: an HTTP API for crawlers and jobs, in the style of
+// Express.
 //
 //   node examples/web-app.mjs
-//   node examples/crawler.mjs crawler-1    # in another terminal: it waits for a job
+//   node examples/crawler.mjs crawler-1    # in another terminal: waits for a job
 //   curl localhost:8080/crawlers
 //   curl -d '{"job_id":"job-1","job_type":"crawl_project","gitlab_host":"https://gitlab.example.com","access_token":"a-real-token"}' localhost:8080/crawlers/crawler-1/jobs
 //   curl localhost:8080/jobs/job-1
 //
-// Crawlers connect to SOCKET_PATH (default: Sluice's own); PORT is the web server's (default 8080; 0: any free one).
-// With Express, `app` below is `express()`, and the handlers stay as they are.
+// Crawlers connect to SOCKET_PATH (default: Sluice's default path). PORT is the port of the web server (default: 8080;
+// 0: any free port). With Express, replace `app` below with `express()`; the handlers stay unchanged.
 
 import { createServer } from 'node:http';
 import { SluiceError, SOCKET_CONFIG, SocketServer } from 'sluice';
@@ -58,7 +59,7 @@ async function stop() {
   await crawlers.stop();
 }
 
-/** Just enough of Express for this file. */
+/** The subset of Express that this file needs. */
 function miniExpress() {
   const routes = [];
   const add = (method) => (path, handler) => {
@@ -85,7 +86,7 @@ function miniExpress() {
     } catch (error) {
       const code = error instanceof SluiceError ? error.code : 'BAD_REQUEST';
       const isClientError = error instanceof SyntaxError || error instanceof URIError;
-      // The text of a SluiceError names what is wrong and where, and never a value.
+      // The message of a SluiceError names the problem and its path, never a value.
       response
         .status(statuses[code] ?? (isClientError ? 400 : 500))
         .json({ error: code, message: error instanceof SluiceError ? error.message : undefined });

@@ -1,4 +1,4 @@
-// Writes docs/options.md from the schema of the options: `npm run docs`. A test compares the two.
+// Generates docs/options.md from the options schema (`npm run docs`). A test compares the two.
 
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -18,34 +18,35 @@ Options are read from four sources; the first that sets a value wins:
 3. the JSON file of \`--config FILE\` (\`{ "maxConnections": 200, "workers": { "threads": 4 } }\`);
 4. the default.
 
-In a program, they are the first argument of \`new SocketManager\` and \`new SocketServer\`, by the names of the first column.
-\`sluice serve --print-config\` shows what would be used. An invalid value stops the broker at its start, with the option's name (exit code
-78). Set either \`port\` or \`socketPath\`. If two sources disagree, the higher one wins; setting both in one
-source is an error.
+In a program, pass the options as the first argument of \`new SocketManager\` or \`new SocketServer\`, with the names in
+the first column. \`sluice serve --print-config\` prints the effective configuration. If a value is invalid, the broker
+does not start: it reports the option's name and exits with code 78.
+
+Set either \`port\` or \`socketPath\`. If two sources disagree, the higher one wins; setting both in one source is an error.
 
 Times are in milliseconds, sizes in bytes.
 
 `;
 
-/** The range of a number, as the JSON Schema of its option tells it. */
+/** The range of a numeric option in its JSON Schema. */
 interface JsonNumber {
   readonly minimum?: number;
   readonly maximum?: number;
 }
 
-/** docs/options.md, as it should be. */
+/** @returns the content of docs/options.md */
 export function optionsPage(): string {
   return `${INTRODUCTION}${table(OPTION_SPECS)}`;
 }
 
 function table(specs: readonly OptionSpec[]): string {
   const head =
-    '| option | what it does | values | default | flag | environment |\n|---|---|---|---|---|---|\n';
+    '| option | description | values | default | flag | environment |\n|---|---|---|---|---|---|\n';
   return head + specs.map((spec) => `${row(spec)}\n`).join('');
 }
 
 function row(spec: OptionSpec): string {
-  // Where that is depends on the machine.
+  // The default path depends on the machine.
   const description = spec.description.replace(
     DEFAULT_SOCKET_PATH,
     '$XDG_RUNTIME_DIR/sluice.sock or /tmp/sluice.sock',
@@ -55,7 +56,7 @@ function row(spec: OptionSpec): string {
     description,
     valuesOf(spec),
     defaultOf(spec, description),
-    spec.isSecret ? 'none: others can read those' : `\`${spec.flag}\``,
+    spec.isSecret ? 'none: command lines are visible to other users' : `\`${spec.flag}\``,
     `\`${spec.environment}\``,
   ];
   return `| ${cells.join(' | ')} |`.replaceAll('  ', ' ');
@@ -79,7 +80,7 @@ function numberOf(name: string): JsonNumber {
     while ('innerType' in group.def) group = group.def.innerType as z.ZodType;
     shape = (group as z.ZodObject).shape;
   }
-  // A number's JSON Schema has these keys, or lacks them.
+  // The JSON Schema of a number may have these keys.
   return z.toJSONSchema(shape[path.at(-1) ?? ''] as z.ZodType, { io: 'input' }) as JsonNumber;
 }
 

@@ -1,9 +1,9 @@
-// The chart of the README: messages a second of each system, as an SVG that reads in light and in dark.
+// The chart in the README: messages per second of each system, as an SVG for light and dark mode.
 
 import type { Throughput } from './measure.js';
 import { medianOf, type Report, type Result } from './report.js';
 
-/** The scenarios that the chart shows. */
+/** Scenarios in the chart. */
 const SHOWN = ['4 → 1', '4 → 10'];
 
 const WIDTH = 760;
@@ -14,7 +14,7 @@ const BAR = 16;
 const TITLE = 34;
 const MARGIN = 16;
 
-/** The chart, or `undefined` where its scenarios were not measured. */
+/** @returns the chart as SVG; `undefined` if its scenarios were not measured */
 export function chartOf({ comparisons }: Report): string | undefined {
   const panels = SHOWN.map((name) => comparisons.find((result) => result.name === name));
   if (!panels.every((panel) => panel?.systems.some(({ rounds }) => rounds.length > 0))) return undefined;
@@ -24,7 +24,7 @@ export function chartOf({ comparisons }: Report): string | undefined {
     y += height + MARGIN;
     return svg;
   });
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${y}" width="${WIDTH}" height="${y}" role="img" aria-label="Messages a second by system">
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${y}" width="${WIDTH}" height="${y}" role="img" aria-label="Messages per second by system">
 <style>
   text { font: 13px system-ui, -apple-system, "Segoe UI", sans-serif; fill: #1f2328 }
   .title { font-weight: 600; font-size: 14px }
@@ -51,12 +51,12 @@ function drawPanel({ name, systems }: Result<Throughput>, top: number): { svg: s
     .filter(({ rounds }) => rounds.length > 0)
     .map(({ system, rounds }) => ({ system, ...medianOf(rounds) }))
     .sort((a, b) => b.messagesPerSecond - a.messagesPerSecond);
-  const most = Math.max(...rows.map(({ messagesPerSecond }) => messagesPerSecond));
+  const maximum = Math.max(...rows.map(({ messagesPerSecond }) => messagesPerSecond));
   const lines = rows.map(({ system, messagesPerSecond, cpuPerMillion }, index) => {
     const y = top + TITLE + index * ROW;
-    const width = Math.max(1, Math.round((messagesPerSecond / most) * (WIDTH - LABELS - FIGURES)));
+    const width = Math.max(1, Math.round((messagesPerSecond / maximum) * (WIDTH - LABELS - FIGURES)));
     const kind = system.startsWith('Sluice') ? 'bar sluice' : 'bar';
-    const figures = `${Math.round(messagesPerSecond / 1000).toLocaleString('en-US')},000/s · ${cpuPerMillion.toFixed(2)} CPU-s a million`;
+    const figures = `${Math.round(messagesPerSecond / 1000).toLocaleString('en-US')},000/s · ${cpuPerMillion.toFixed(2)} CPU-s per million`;
     return [
       `<text x="${LABELS - 10}" y="${y + BAR - 3}" text-anchor="end">${system}</text>`,
       `<rect class="${kind}" x="${LABELS}" y="${y}" width="${width}" height="${BAR}" rx="2"/>`,

@@ -1,18 +1,18 @@
-// How the load generators reach a broker.
+// Connects the load generators to a broker.
 
 import { connect, type OnReadOpts, type Socket } from 'node:net';
 
-/** Where a broker listens. */
+/** The address of a broker. */
 export interface Target {
   readonly socketPath: string;
-  /** TCP port on 127.0.0.1, in place of the socket. */
+  /** TCP port on 127.0.0.1, used instead of the socket. */
   readonly port?: number | undefined;
 }
 
-/** How long to wait for a broker that has not accepted those before yet, in ms. */
-const STALL_TIMEOUT_MS = 20;
+/** Delay before connecting again while the broker's backlog is full, in ms. */
+const RETRY_DELAY_MS = 20;
 
-/** Connects; bytes go to `onread`, where it is given. */
+/** Connects to a broker. Received bytes go to `onread`, if given. */
 export async function open({ socketPath, port }: Target, onread?: OnReadOpts): Promise<Socket> {
   const target = port === undefined ? { path: socketPath } : { host: '127.0.0.1', port };
   for (;;) {
@@ -25,7 +25,7 @@ export async function open({ socketPath, port }: Target, onread?: OnReadOpts): P
       });
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
-      await new Promise((resolve) => setTimeout(resolve, STALL_TIMEOUT_MS));
+      await new Promise((resolve) => setTimeout(resolve, RETRY_DELAY_MS));
     }
   }
 }

@@ -1,35 +1,35 @@
-// What the publishers send: lines of a known stream, made from a seed in whatever process needs them.
+// The publishers' messages: lines of a deterministic stream, generated from a seed in each process that needs them.
 
 import { Traffic } from '../../src/traffic/traffic.js';
 import { pythonDumps } from '../layouts.js';
 
 /**
  * `mix`: crawler traffic, 394 bytes a message on average. `120 B`: heartbeats. `4 KB`, `64 KB`: discoveries.
- * `1 % invalid`: the mix, with one message in a hundred that breaks a rule. `python`: the mix, as `json.dumps`
- * writes it. `fixed`: messages of one size, so that bytes tell how many have come.
+ * `1 % invalid`: the mix, in which one message in a hundred violates a rule. `python`: the mix, as `json.dumps`
+ * writes it. `fixed`: messages of one size, so that the number of bytes gives the number of messages.
  */
 export type Content = 'mix' | '120 B' | '4 KB' | '64 KB' | '1 % invalid' | 'python' | 'fixed';
 
 export interface Block {
-  /** One message each, without delimiter. */
+  /** One message per line, without delimiter. */
   readonly lines: readonly string[];
-  /** Those that a broker which validates forwards. */
+  /** The lines that a validating broker forwards. */
   readonly valid: readonly string[];
 }
 
 /** Sizes of discoveries, in bytes. */
 const SIZES: Readonly<Partial<Record<Content, number>>> = { '4 KB': 4096, '64 KB': 65_536 };
-/** Streams that differ; more publishers than these send the same again. */
+/** Number of distinct streams; with more publishers, the streams repeat. */
 const SEEDS = 16;
-/** Every hundredth message of `1 % invalid` breaks a rule. */
+/** Every hundredth message of `1 % invalid` violates a rule. */
 const INVALID_EVERY = 100;
 
-/** Messages of a block, which is sent again and again: about 800 KB. */
+/** Messages in a block, about 800 KB. Publishers send their block repeatedly. */
 export function blockLength(content: Content): number {
   return content === '64 KB' ? 12 : content === '4 KB' ? 200 : 2000;
 }
 
-/** Blocks for each publisher that together make about this many messages. */
+/** Number of blocks per publisher for about this many messages in total. */
 export function blocksFor(content: Content, publishers: number, messages: number): number {
   return Math.max(1, Math.round(messages / publishers / blockLength(content)));
 }
@@ -58,7 +58,7 @@ function linesOf(content: Content, seed: number): string[] {
     if (content === '120 B') return heartbeat(seed);
     if (content === 'fixed') return progress(seed, index);
     if (size !== undefined) return discovery(seed, index, size);
-    return content === '1 % invalid' && isInvalid(index) ? invalid(traffic) : traffic.nextLine();
+    return content === '1 % invalid' && isInvalid(index) ? invalidProgress(traffic) : traffic.nextLine();
   });
 }
 
@@ -66,8 +66,8 @@ function isInvalid(index: number): boolean {
   return index % INVALID_EVERY === INVALID_EVERY - 1;
 }
 
-/** A job_progress that has processed more than there is. */
-function invalid(traffic: Traffic): string {
+/** A job_progress whose `processed` exceeds `total`. */
+function invalidProgress(traffic: Traffic): string {
   for (;;) {
     const message = traffic.next();
     if (message.type !== 'job_progress') continue;

@@ -1,18 +1,18 @@
-// The drop-in case: a server inside an application whose handler reads every message's `data`. Once with
-// Sluice's SocketManager, once the usual way: JSON.parse, zod and the rules on the application's own event loop.
+// The in-process case: a server inside an application whose handler reads every message's `data`. Either Sluice's
+// SocketManager, or a plain server that runs JSON.parse, zod and the rules on the application's own event loop.
 //
-// node drop-in.js sluice|plain SOCKET MESSAGES...   (says `handled` when each number of messages is reached)
+// node drop-in.js sluice|plain SOCKET MESSAGES...   (prints `handled` when each number of messages is reached)
 
 import { createServer } from 'node:net';
 import { SocketManager } from '../../src/server/socket-manager.js';
-import { checked } from './plain-schema.js';
+import { validateMessage } from './plain-schema.js';
 
 const [, , kind, socketPath = '', ...phases] = process.argv;
 const milestones = phases.map(Number);
 let handled = 0;
 let fields = 0;
 
-/** What the application does: something with the data. */
+/** Stands for the application's work: uses the data. */
 function handle(data: unknown): void {
   fields += Object.keys(data as object).length;
   handled++;
@@ -35,7 +35,7 @@ if (kind === 'sluice') {
       const lines = (rest + text).split('\n');
       rest = lines.pop() ?? '';
       for (const line of lines) {
-        const message = checked(JSON.parse(line));
+        const message = validateMessage(JSON.parse(line));
         if (message !== undefined) handle(message.data);
       }
     });

@@ -1,19 +1,18 @@
-// The latency load: one process publishes at a steady rate and subscribes, so that one clock measures the
-// way there. Messages have one size, so the bytes received tell which message has come.
+// The latency load: one process publishes at a constant rate and subscribes, so that one clock measures the
+// latency. All messages have one size, so the number of bytes received gives the number of messages.
 
 import { open, type Target } from './connect.js';
 import { blockOf } from './content.js';
-
 import { WIRES, type WireName } from './wires.js';
 
-/** How to run: the first argument, as JSON. */
+/** Settings: the first argument, as JSON. */
 export interface LatencySettings extends Target {
   readonly wire: WireName;
-  /** Messages a second. */
+  /** Messages per second. */
   readonly rate: number;
-  /** How long to send at that rate, in s. */
+  /** Duration of the measurement, in s. */
   readonly seconds: number;
-  /** Messages to send beforehand, that do not count: the just-in-time compilers need some. */
+  /** Messages sent before the measurement, to warm up the just-in-time compilers. */
   readonly warmUp: number;
 }
 
@@ -27,9 +26,9 @@ export interface LatencyReport {
 }
 
 const READ_SIZE = 256 * 1024;
-/** How often to send what is due, in ms. */
+/** Interval at which due messages are sent, in ms. */
 const TICK = 1;
-/** Messages a second before those that count. */
+/** Messages per second during the warm-up. */
 const WARM_UP_RATE = 5000;
 
 const settings = JSON.parse(process.argv[2] ?? '{}') as LatencySettings;
@@ -58,12 +57,18 @@ async function run({ rate, seconds, warmUp, ...target }: LatencySettings): Promi
     }).then(() => send(target, messages, dueAfter, sentAt));
   });
   await finished;
-  const counted = latency.subarray(warmUp).sort();
-  const at = (share: number) => (counted[Math.floor(share * (counted.length - 1))] ?? 0) * 1000;
-  return { event: 'latency', p50: at(0.5), p99: at(0.99), p999: at(0.999), messages: counted.length };
+  const sorted = latency.subarray(warmUp).sort();
+  const quantile = (share: number) => (sorted[Math.floor(share * (sorted.length - 1))] ?? 0) * 1000;
+  return {
+    event: 'latency',
+    p50: quantile(0.5),
+    p99: quantile(0.99),
+    p999: quantile(0.999),
+    messages: sorted.length,
+  };
 }
 
-/** Resolves when the subscription is confirmed; from then on, tells how many bytes have come. */
+/** Resolves when the subscription is confirmed. After that, calls `onBytes` with the total number of bytes received. */
 function subscribe(
   target: Target,
   wire: (typeof WIRES)[WireName],
@@ -91,8 +96,8 @@ function subscribe(
 }
 
 /**
- * Sends what is due, a tick after the other.
- * @param dueAfter how many messages are to be sent so many seconds after the start
+ * Sends the due messages at each tick.
+ * @param dueAfter number of messages due at a time, in s after the start
  */
 async function send(
   target: Target & { wire: WireName },

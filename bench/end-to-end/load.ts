@@ -1,28 +1,28 @@
-// Load generators, each in a process of its own: a publisher that writes prebuilt blocks, and a
-// subscriber that counts. Both cost little, so that the broker is what is measured. They run in phases:
-// the first one warms the broker up.
+// Load generators, each in a separate process: a publisher that writes prebuilt blocks, and a
+// subscriber that counts bytes. Both are cheap, so that the measurement is dominated by the broker. They run in phases:
+// the first one warms up the broker.
 
 import type { Socket } from 'node:net';
 import { open, type Target } from './connect.js';
 import { blockOf, type Content } from './content.js';
 import { WIRES, type WireName } from './wires.js';
 
-/** How to run a load generator: its first argument, as JSON. */
+/** Settings of a load generator: its first argument, as JSON. */
 export interface LoadSettings extends Target {
   readonly role: 'publisher' | 'subscriber';
   readonly wire: WireName;
   readonly content: Content;
-  /** Connections to make. */
+  /** Number of connections to open. */
   readonly connections: number;
-  /** Connections that publish, each an equal share. */
+  /** Number of publishing connections, each with an equal share. */
   readonly publishers: number;
-  /** Blocks that each publisher sends, phase by phase. */
+  /** Number of blocks that each publisher sends, by phase. */
   readonly phases: readonly number[];
-  /** Whether the broker forwards valid messages only. */
+  /** Whether the broker forwards only valid messages. */
   readonly validates: boolean;
 }
 
-/** What a load generator tells the bench: `ready` to go, then `done` after each phase. */
+/** A load generator's report to the bench: `ready` to start, then `done` after each phase. */
 export interface LoadReport {
   readonly event: 'ready' | 'done';
   /** Bytes sent, or received by all connections together, in the latest phase. */
@@ -45,10 +45,10 @@ async function publish(settings: LoadSettings): Promise<void> {
     return bytes;
   });
   const sockets: Socket[] = [];
-  // One after the other: brokers let few wait.
+  // Sequentially, because brokers have small connection backlogs.
   for (const _ of blocks) sockets.push(await open(settings));
   for (const socket of sockets) {
-    // What the broker says to a publisher does not matter, but must be read.
+    // Reads and discards the broker's replies.
     socket.resume();
     socket.write(WIRES[wire].greeting);
   }
@@ -72,12 +72,12 @@ async function sendAll(socket: Socket, block: Buffer, count: number): Promise<nu
   return count * block.length;
 }
 
-/** Counts bytes only: what is to come is known beforehand, since every stream is. */
+/** Only counts bytes: all streams are known, so the expected number of bytes is too. */
 async function subscribe(settings: LoadSettings): Promise<void> {
   const { connections, phases } = settings;
   const wire = WIRES[settings.wire];
   const perBlock = deliveredBytes(settings);
-  /** Bytes that a connection has received at the end of each phase. */
+  /** Total bytes that a connection has received at the end of each phase. */
   const milestones: number[] = [];
   for (const count of phases) milestones.push((milestones.at(-1) ?? 0) + count * perBlock);
   const buffer = Buffer.alloc(READ_SIZE);
@@ -93,14 +93,14 @@ async function subscribe(settings: LoadSettings): Promise<void> {
       callback(length: number): boolean {
         if (bytes === -1) {
           greeting += buffer.toString('latin1', 0, length);
-          // Nothing is published before every subscriber is ready: all this is the answer to the greeting.
+          // Nothing is published before all subscribers are ready, so these bytes answer the greeting.
           if (!wire.isConfirmed(greeting)) return true;
           bytes = 0;
           if (++ready === connections) report('ready', 0);
           return true;
         }
         bytes += length;
-        // NATS pings its clients now and then: a few bytes more than the messages have.
+        // NATS pings its clients occasionally, so there may be a few more bytes than those of the messages.
         if (reached >= phases.length || bytes < (milestones[reached] ?? 0)) return true;
         reached++;
         if (--remaining > 0) return true;
@@ -119,7 +119,7 @@ async function subscribe(settings: LoadSettings): Promise<void> {
   }
 }
 
-/** Bytes that every subscriber receives for one block of each publisher. */
+/** Bytes that each subscriber receives for one block of each publisher. */
 function deliveredBytes({ content, publishers, validates, wire }: LoadSettings): number {
   const { delivered } = WIRES[wire];
   let bytes = 0;

@@ -1,5 +1,5 @@
-// One measurement: starts a broker and its load generators, lets the messages run, and reads the clock,
-// the CPU time and the memory of the broker's process from /proc.
+// One measurement: starts a broker and its load generators, waits until all messages are delivered, and reads the
+// elapsed time, and the CPU time and memory of the broker's process from /proc.
 
 import { type ChildProcess, fork, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -13,13 +13,13 @@ import type { System } from './systems.js';
 
 export interface Throughput {
   messagesPerSecond: number;
-  /** Bytes sent, what the broker's protocol adds included; in 10^6 a second. */
+  /** Bytes sent, including the overhead of the broker's protocol, in 10^6 per second. */
   megabytesPerSecond: number;
-  /** CPU time of the broker, all threads, for a million messages; in s. */
+  /** CPU time of all threads of the broker per million messages, in s. */
   cpuPerMillion: number;
-  /** Largest resident set of the broker, in 10^6 bytes. */
+  /** Peak resident set size of the broker, in 10^6 bytes. */
   peakRss: number;
-  /** Messages that were counted. */
+  /** Number of messages measured. */
   messages: number;
 }
 
@@ -30,23 +30,23 @@ export interface Latency {
   p999: number;
 }
 
-/** Clock ticks a second in /proc/PID/stat: 100 on every Linux that Node runs on. */
+/** Clock ticks per second in /proc/PID/stat: 100 on every Linux that Node runs on. */
 const CLOCK_TICKS = 100;
-/** A system that has not delivered everything by then has failed, in ms. */
+/** Time in which a system must deliver all messages, in ms. */
 const TIME_LIMIT = 120_000;
 /**
- * How many of its messages a system gets beforehand as a share, to warm up: as many again. Slow systems get fewer of
- * both. Below that, what V8 compiles meanwhile is part of what is measured.
+ * Warm-up messages as a multiple of the measured messages; slow systems get fewer of both. With a smaller value, V8
+ * would still be compiling during the measurement.
  */
 const WARM_UP = 1;
-/** And at least so many blocks, where the share and the scale are 1, and there is one subscriber: about 80 MB. */
+/** Minimum number of warm-up blocks for a share and scale of 1 and one subscriber: about 80 MB. */
 const WARM_UP_BLOCKS = 100;
-/** Messages before a latency is measured. */
+/** Warm-up messages of a latency measurement. */
 const LATENCY_WARM_UP = 15_000;
-/** How long a latency is measured, in s. */
+/** Duration of a latency measurement, in s. */
 const LATENCY_SECONDS = 4;
 
-/** @param scale of the scenario's number of messages */
+/** @param scale factor for the scenario's number of messages */
 export async function measureThroughput(
   system: System,
   scenario: Scenario,
@@ -55,8 +55,8 @@ export async function measureThroughput(
   const { content, publishers, subscribers, options = [], isInProcess = false } = scenario;
   const share = system.share * scale;
   const blocks = blocksFor(content, publishers, scenario.messages * share);
-  const leastWarmUp = (share * WARM_UP_BLOCKS) / publishers / Math.max(1, subscribers);
-  const phases = [Math.max(1, Math.round(Math.max(blocks * WARM_UP, leastWarmUp))), blocks];
+  const minWarmUp = (share * WARM_UP_BLOCKS) / publishers / Math.max(1, subscribers);
+  const phases = [Math.max(1, Math.round(Math.max(blocks * WARM_UP, minWarmUp))), blocks];
   const perBlock = publishers * blockLength(content);
   const arguments_ = isInProcess ? milestones(phases, perBlock) : options;
   return withBroker(system, arguments_, async (broker, target, adopt) => {
@@ -94,7 +94,7 @@ export async function measureThroughput(
   });
 }
 
-/** @param rate messages a second, of one publisher to one subscriber */
+/** @param rate messages per second from one publisher to one subscriber */
 export async function measureLatency(system: System, rate: number, scale: number): Promise<Latency> {
   return withBroker(system, [], async (_, target, adopt) => {
     const seconds = Math.max(0.5, LATENCY_SECONDS * Math.min(1, scale));
@@ -102,7 +102,7 @@ export async function measureLatency(system: System, rate: number, scale: number
     const settings: LatencySettings = { ...target, wire: system.wire, rate, seconds, warmUp };
     const child = adopt(fork(new URL('./latency.js', import.meta.url), [JSON.stringify(settings)]));
     return await new Promise<LatencyReport>((resolve, reject) => {
-      child.once('exit', (code) => reject(new Error(`the load generator left with exit code ${code}`)));
+      child.once('exit', (code) => reject(new Error(`the load generator exited with code ${code}`)));
       child.once('message', (report: LatencyReport) => resolve(report));
     });
   });
@@ -110,7 +110,7 @@ export async function measureLatency(system: System, rate: number, scale: number
 
 type Adopt = (child: ChildProcess) => ChildProcess;
 
-/** Runs a measurement on a fresh broker. Ends all processes, whatever happens. */
+/** Runs a measurement on a new broker. Always terminates all processes. */
 async function withBroker<T>(
   system: System,
   options: readonly string[],
@@ -134,7 +134,7 @@ async function withBroker<T>(
     const broker = adopt(spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] }));
     await nextOutput(broker, system.ready);
     const failed = new Promise<never>((_, reject) => {
-      broker.once('exit', (code) => reject(new Error(`it left in the middle, with exit code ${code}`)));
+      broker.once('exit', (code) => reject(new Error(`it exited during the measurement, with code ${code}`)));
       timer = setTimeout(() => reject(new Error(`not done in ${TIME_LIMIT / 1000} s`)), TIME_LIMIT);
     });
     return await Promise.race([run(broker, { socketPath, port: system.port }, adopt), failed]);
@@ -166,7 +166,7 @@ async function startLoad(settings: LoadSettings, adopt: Adopt): Promise<ChildPro
 
 function nextReport(child: ChildProcess): Promise<LoadReport> {
   return new Promise((resolve, reject) => {
-    const onExit = (code: number | null) => reject(new Error(`a load generator left with exit code ${code}`));
+    const onExit = (code: number | null) => reject(new Error(`a load generator exited with code ${code}`));
     child.once('exit', onExit);
     child.once('message', (report: LoadReport) => {
       child.off('exit', onExit);
@@ -178,7 +178,7 @@ function nextReport(child: ChildProcess): Promise<LoadReport> {
 /** Resolves when a process writes the text. */
 function nextOutput(child: ChildProcess, text: string): Promise<void> {
   return new Promise((resolve, reject) => {
-    const onExit = (code: number | null) => reject(new Error(`it left with exit code ${code}`));
+    const onExit = (code: number | null) => reject(new Error(`it exited with code ${code}`));
     const outputs = [child.stdout, child.stderr];
     const onData = (output: Buffer) => {
       if (!output.toString().includes(text)) return;
@@ -192,7 +192,7 @@ function nextOutput(child: ChildProcess, text: string): Promise<void> {
   });
 }
 
-/** User and system time of a process: fields 14 and 15 of its stat, after the name in parentheses. */
+/** User and system time of a process: fields 14 and 15 of its stat, counted after the name in parentheses. */
 function cpuSecondsOf(pid: number): number {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');

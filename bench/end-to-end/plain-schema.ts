@@ -1,5 +1,5 @@
-// The schemas and rules of the protocol, as a server that parses everything would use them: one union, told apart by
-// type, and the rules after it.
+// The protocol's schemas and rules as a server that parses everything would use them: one union, discriminated by type,
+// followed by the rules.
 
 import * as z from 'zod';
 import type { Rule } from '../../src/messages/issues.js';
@@ -19,8 +19,8 @@ export type PlainMessage = z.infer<typeof messageSchema>;
 
 const registry = MessageRegistry.builtin();
 
-/** The message, with its defaults; `undefined` when it is not valid. */
-export function checked(value: unknown): PlainMessage | undefined {
+/** @returns the message with its defaults; `undefined` if it is invalid */
+export function validateMessage(value: unknown): PlainMessage | undefined {
   const result = messageSchema.safeParse(value);
   if (!result.success) return undefined;
   let isBroken = false;

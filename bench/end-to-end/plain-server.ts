@@ -1,11 +1,11 @@
-// What Sluice is measured against: the usual in-process server. It splits lines, parses and validates
+// The baseline for Sluice: a typical in-process server. It splits lines, parses and validates
 // with the same zod schemas and rules on its own event loop, and writes each valid line to every subscriber. It
-// stops reading while a subscriber is behind, as such a server should: without that, it runs out of memory.
+// stops reading while a subscriber is behind; without that, it would run out of memory.
 //
 // node plain-server.js SOCKET
 
 import { createServer, type Socket } from 'node:net';
-import { checked } from './plain-schema.js';
+import { validateMessage } from './plain-schema.js';
 
 const subscribers = new Set<Socket>();
 const publishers = new Set<Socket>();
@@ -36,7 +36,7 @@ function handle(socket: Socket, line: string): void {
     socket.write('{"type":"error"}\n');
     return;
   }
-  const message = checked(value);
+  const message = validateMessage(value);
   if (message === undefined) socket.write('{"type":"error"}\n');
   else if (message.type === 'subscribe') {
     publishers.delete(socket);

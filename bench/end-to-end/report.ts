@@ -1,10 +1,10 @@
-// The results of a run: medians of the rounds, tables in Markdown, and what is kept as JSON.
+// The results of a run: medians of the rounds, Markdown tables, and the type of the JSON report.
 
 import type { Latency, Throughput } from './measure.js';
 import type { SystemName } from './systems.js';
 import type { ValidationCost } from './validation.js';
 
-/** What was measured of each system, in the order of the rounds. */
+/** The measurements of each system, in the order of the rounds. */
 export interface Result<M> {
   readonly name: string;
   readonly systems: readonly {
@@ -18,7 +18,7 @@ export interface Report {
   readonly node: string;
   readonly cores: number;
   readonly rounds: number;
-  /** Share of the full number of messages. */
+  /** Factor for the number of messages. */
   readonly scale: number;
   readonly validation: ValidationCost | undefined;
   readonly comparisons: readonly Result<Throughput>[];
@@ -26,7 +26,7 @@ export interface Report {
   readonly scaling: readonly (readonly Result<Throughput>[])[];
 }
 
-/** The median of each figure by itself. */
+/** The median of each figure separately. */
 export function medianOf<M extends object>(rounds: readonly M[]): M {
   const [first] = rounds;
   if (first === undefined) throw new Error('nothing was measured');
@@ -35,11 +35,11 @@ export function medianOf<M extends object>(rounds: readonly M[]): M {
     const figures = rounds.map((round) => Number(round[key as keyof M])).sort((a, b) => a - b);
     return [key, figures[middle]];
   });
-  // The same keys as the rounds have, each with one of their values.
+  // Has the same keys as the rounds, each with a value from one of them.
   return Object.fromEntries(entries) as M;
 }
 
-/** Rows under a head, padded so that they read well as they are. */
+/** A Markdown table whose first row is the header, padded so that the source is readable. */
 function table(rows: readonly (readonly string[])[]): string {
   const [head = []] = rows;
   const widths = head.map((_, column) => Math.max(...rows.map((row) => [...(row[column] ?? '')].length)));
@@ -50,9 +50,9 @@ function table(rows: readonly (readonly string[])[]): string {
   return [first, rule, ...others].join('\n');
 }
 
-const whole = (figure: number) => Math.round(figure).toLocaleString('en-US');
+const rounded = (figure: number) => Math.round(figure).toLocaleString('en-US');
 
-/** How each system did in one scenario; the last column says how many times as many messages Sluice moved. */
+/** The results of one scenario. The last column is Sluice's throughput divided by the system's. */
 export function throughputTable({ systems }: Result<Throughput>): string {
   const sluice = systems.find(({ system }) => system === 'Sluice')?.rounds ?? [];
   const best = sluice.length === 0 ? undefined : medianOf(sluice).messagesPerSecond;
@@ -62,17 +62,17 @@ export function throughputTable({ systems }: Result<Throughput>): string {
     const { messagesPerSecond, megabytesPerSecond, cpuPerMillion, peakRss } = medianOf(rounds);
     return [
       system,
-      whole(messagesPerSecond),
-      whole(megabytesPerSecond),
+      rounded(messagesPerSecond),
+      rounded(megabytesPerSecond),
       cpuPerMillion.toFixed(2),
-      whole(peakRss),
+      rounded(peakRss),
       best === undefined ? '' : (best / messagesPerSecond).toFixed(2),
     ];
   });
   return table([head, ...rows]);
 }
 
-/** Percentiles by rate; the last column says how many times as long as Redis each took. */
+/** Latency percentiles at one rate. The last column is the system's median divided by that of Redis. */
 export function latencyTable({ systems }: Result<Latency>): string {
   const redis = systems.find(({ system }) => system === 'Redis pub/sub')?.rounds ?? [];
   const reference = redis.length === 0 ? undefined : medianOf(redis).p50;
@@ -80,14 +80,14 @@ export function latencyTable({ systems }: Result<Latency>): string {
   const rows = systems.map(({ system, rounds, failed }) => {
     if (rounds.length === 0) return [system, `failed: ${failed}`, '', '', ''];
     const { p50, p99, p999 } = medianOf(rounds);
-    return [system, whole(p50), whole(p99), whole(p999), reference ? (p50 / reference).toFixed(2) : ''];
+    return [system, rounded(p50), rounded(p99), rounded(p999), reference ? (p50 / reference).toFixed(2) : ''];
   });
   return table([head, ...rows]);
 }
 
-/** One row a scenario: all are about Sluice. */
+/** One row per scenario, all for Sluice. */
 export function scalingTable(results: readonly Result<Throughput>[]): string {
-  const head = ['', 'messages/s', 'ns a message', 'CPU-s per million', 'peak RSS, MB', 'time ÷ first'];
+  const head = ['', 'messages/s', 'ns per message', 'CPU-s per million', 'peak RSS, MB', 'time ÷ first'];
   let first: number | undefined;
   const rows = results.map(({ name, systems: [measured] }) => {
     if (measured === undefined || measured.rounds.length === 0) {
@@ -98,10 +98,10 @@ export function scalingTable(results: readonly Result<Throughput>[]): string {
     first ??= time;
     return [
       name,
-      whole(messagesPerSecond),
-      whole(time),
+      rounded(messagesPerSecond),
+      rounded(time),
       cpuPerMillion.toFixed(2),
-      whole(peakRss),
+      rounded(peakRss),
       (time / first).toFixed(2),
     ];
   });
@@ -109,9 +109,9 @@ export function scalingTable(results: readonly Result<Throughput>[]): string {
 }
 
 export function validationTable({ patterns, slowPath, parseAndZod }: ValidationCost): string {
-  const row = (name: string, cost: number) => [name, whole(cost), (cost / patterns).toFixed(1)];
+  const row = (name: string, cost: number) => [name, rounded(cost), (cost / patterns).toFixed(1)];
   return table([
-    ['one thread, the mix', 'ns a message', '÷ patterns'],
+    ['one thread, the mix', 'ns per message', '÷ patterns'],
     row('patterns', patterns),
     row('slow path: JSON.parse, compiled zod, rules', slowPath),
     row('JSON.parse and zod', parseAndZod),

@@ -1,5 +1,5 @@
-// `npm run bench:e2e`: whole systems, one after the other, same bytes: crawlers in one process, the broker in
-// another, subscribers in a third. Prints tables; keeps them as Markdown and JSON, and draws the chart.
+// `npm run bench:e2e`: compares whole systems, one at a time, with the same bytes: crawlers in one process, the broker
+// in another, subscribers in a third. Prints tables, writes them as Markdown and JSON, and draws the chart.
 
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -20,14 +20,14 @@ import { COMPARISONS, RATES, SCALING, type Scenario } from './scenarios.js';
 import { DROP_IN_SYSTEMS, MISSING, SYSTEMS, type System } from './systems.js';
 import { measureValidation } from './validation.js';
 
-const USAGE = `Measures whole systems against each other.
+const USAGE = `Compares whole systems.
 
   npm run bench:e2e -- [--rounds N] [--scale N] [--only TEXT] [--out FOLDER]
 
-  --rounds N     rounds, of which the medians count (default: 3)
-  --scale N      share of the full number of messages and seconds (default: 1)
-  --only TEXT    scenarios whose name has this text, e.g. '4 → 1', 'latency' or 'scaling'
-  --out FOLDER   where to keep end-to-end.json, end-to-end.md and throughput.svg (default: bench/results)
+  --rounds N     number of rounds; the report contains medians (default: 3)
+  --scale N      factor for the number of messages and seconds (default: 1)
+  --only TEXT    only scenarios whose name contains this text, e.g. '4 → 1', 'latency' or 'scaling'
+  --out FOLDER   folder for end-to-end.json, end-to-end.md and throughput.svg (default: bench/results)
 `;
 
 const { values } = parseArgs({
@@ -50,13 +50,13 @@ const print = (text: string) => process.stdout.write(`${text}\n`);
 const isWanted = (name: string) => name.toLowerCase().includes(values.only.toLowerCase());
 const names = ['validation', ...COMPARISONS.map(({ name }) => name), 'latency', 'scaling'];
 if (!names.some(isWanted)) {
-  process.stderr.write(`No scenario's name has the text '${values.only}'. The scenarios:\n`);
+  process.stderr.write(`No scenario name contains '${values.only}'. Scenarios:\n`);
   for (const name of names) process.stderr.write(`  ${name}\n`);
   process.exit(64);
 }
 let failures = 0;
 
-/** Measures each system in turn, round by round, so that all have the same hours of the machine. */
+/** Measures the systems alternately, round by round, so that fluctuations of the machine affect all of them. */
 async function interleave<M>(
   name: string,
   systems: readonly System[],
@@ -78,7 +78,7 @@ async function interleave<M>(
   return { name, systems: measured };
 }
 
-/** Only in scenarios that name them. */
+/** Systems that are measured only in scenarios that name them. */
 const SPECIAL: ReadonlySet<string> = new Set(['Sluice, inlineBytes', 'Sluice, watched']);
 
 function systemsOf({ isInProcess, systems }: Scenario): readonly System[] {
@@ -90,7 +90,7 @@ const throughputOf = (scenario: Scenario): Promise<Result<Throughput>> =>
   interleave(scenario.name, systemsOf(scenario), (system) => measureThroughput(system, scenario, scale));
 
 print(`${availableParallelism()} cores, Node ${process.version}, ${rounds} rounds, scale ${scale}`);
-for (const name of MISSING) print(`not found here: ${name}`);
+for (const name of MISSING) print(`not installed: ${name}`);
 
 const validation = isWanted('validation') ? measureValidation(scale) : undefined;
 if (validation !== undefined) print(`\n${validationTable(validation)}`);
@@ -134,5 +134,5 @@ writeFileSync(join(values.out, 'end-to-end.json'), `${JSON.stringify(report, und
 writeFileSync(join(values.out, 'end-to-end.md'), markdown(report));
 const chart = chartOf(report);
 if (chart !== undefined) writeFileSync(join(values.out, 'throughput.svg'), chart);
-print(`\nkept in ${values.out}`);
+print(`\nwritten to ${values.out}`);
 if (failures > 0) process.exitCode = 1;

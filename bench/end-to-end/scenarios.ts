@@ -1,31 +1,31 @@
-// What the end-to-end bench measures: who sends how much of what to whom.
+// The scenarios of the end-to-end bench: publishers, subscribers, content and number of messages.
 
 import { availableParallelism } from 'node:os';
 import type { Content } from './content.js';
 import type { SystemName } from './systems.js';
 
 export interface Scenario {
-  /** As the report names it. */
+  /** Name in the report. */
   readonly name: string;
   readonly publishers: number;
   readonly subscribers: number;
   readonly content: Content;
-  /** Of all publishers together, for a system with a share of 1. */
+  /** Messages of all publishers together, for a system with a share of 1. */
   readonly messages: number;
-  /** Nothing stands between the messages: for systems that find their ends themselves. */
+  /** Whether messages are sent without delimiters, for systems that find message boundaries themselves. */
   readonly isUndelimited?: boolean;
-  /** The server is in the application's process, and a handler there takes the messages. */
+  /** Whether the server runs in the application's process, with a handler that receives the messages. */
   readonly isInProcess?: boolean;
   /** Options for Sluice. */
   readonly options?: readonly string[];
-  /** The systems that this is about; default: all but `Sluice, inlineBytes`, which is about latency, and `Sluice, watched`. */
+  /** Systems to measure. Default: all except `Sluice, inlineBytes`, which concerns latency, and `Sluice, watched`. */
   readonly systems?: readonly SystemName[];
 }
 
 const mix = { content: 'mix', messages: 1_000_000 } as const;
 const VALIDATING: readonly SystemName[] = ['Sluice', 'Sluice, patterns off', 'plain Node server'];
 
-/** Whole systems against each other. */
+/** Comparisons of whole systems. */
 export const COMPARISONS: readonly Scenario[] = [
   { ...mix, name: '4 → 1', publishers: 4, subscribers: 1, messages: 3_000_000 },
   { ...mix, name: '4 → 10', publishers: 4, subscribers: 10 },
@@ -69,12 +69,12 @@ export const COMPARISONS: readonly Scenario[] = [
   },
 ];
 
-/** Messages a second at which latency is measured. */
+/** Messages per second at which latency is measured. */
 export const RATES: readonly number[] = [1000, 10_000, 100_000];
 
 const sluiceOnly = { systems: ['Sluice'] } as const;
 
-/** Sluice against itself: more workers, more connections, more messages. */
+/** Scaling of Sluice with workers, connections and messages. */
 export const SCALING: readonly (readonly Scenario[])[] = [
   [1, 2, 4]
     .filter((workers) => workers <= Math.max(2, availableParallelism()))

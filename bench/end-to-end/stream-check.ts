@@ -1,31 +1,31 @@
-// Proves that nothing is lost, doubled, changed or put out of order: a publisher sends known streams over
-// several connections; a checker subscribes, tells the streams apart by comparing bytes, and hashes each.
-// Both make the same streams from the same seeds. Each runs in a process of its own, for one check after the other: it
-// takes longer to make the streams than to send them.
+// Verifies that no message is lost, duplicated, changed or reordered: a publisher sends known streams over several
+// connections; a checker subscribes, distinguishes the streams by comparing bytes, and hashes each. Both generate the
+// same streams from the same seeds. Each runs in a separate process that is reused for several checks, because
+// generating the streams takes longer than sending them.
 
 import { createHash, type Hash } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
 import { Traffic } from '../../src/traffic/traffic.js';
 
-/** What a process is for: the first argument, as JSON. */
+/** Role of a process: its first argument, as JSON. */
 export interface StreamPart {
   role: 'publisher' | 'checker';
-  /** Connections that publish, each its own stream. */
+  /** Number of publishing connections, each with its own stream. */
   streams: number;
-  /** Messages of each stream. */
+  /** Number of messages in each stream. */
   messages: number;
 }
 
-/** One check: what the parent sends to both. */
+/** One check: the parent sends it to both processes. */
 export interface StreamCheck {
   socketPath: string;
-  /** What ends a message; empty for undelimited objects. */
+  /** Delimiter after each message; empty for undelimited objects. */
   delimiter: string;
-  /** Connections that subscribe, each to everything. */
+  /** Number of subscribing connections, each to all messages. */
   subscribers: number;
 }
 
-/** What both tell their parent: the SHA-256 of each stream, each message ending with a newline. */
+/** Report of both processes: the SHA-256 of each stream, with a newline after each message. */
 export type StreamReport =
   | { event: 'ready' }
   | { event: 'done'; digests: string[][]; messages: number; error?: string };
@@ -39,7 +39,7 @@ const report = (message: StreamReport): void => {
 
 const settings = JSON.parse(process.argv[2] ?? '{}') as StreamPart;
 const total = settings.streams * settings.messages;
-/** Each stream, in the blocks that are written. */
+/** The blocks of each stream. */
 const blocks = Array.from({ length: settings.streams }, (_, seed) => {
   const traffic = new Traffic({ seed });
   const count = Math.ceil(settings.messages / BLOCK);
@@ -69,7 +69,7 @@ async function sendStream(socket: Socket, stream: readonly Buffer[], delimiter: 
   return hash.digest('hex');
 }
 
-/** A block with another delimiter: within a message, JSON has no newlines. */
+/** Replaces the delimiters of a block. Its messages contain no newlines. */
 function delimited(block: Buffer, delimiter: string): Buffer {
   if (delimiter === '\n') return block;
   return Buffer.from(block.toString('latin1').replaceAll('\n', delimiter), 'latin1');
@@ -108,7 +108,7 @@ async function check({ socketPath, subscribers }: StreamCheck): Promise<void> {
         }
         const end = all.lastIndexOf(NEWLINE) + 1;
         try {
-          checker.take(all, from, end);
+          checker.add(all, from, end);
         } catch (error) {
           return finish(String(error));
         }
@@ -121,11 +121,11 @@ async function check({ socketPath, subscribers }: StreamCheck): Promise<void> {
   report({ event: 'ready' });
 }
 
-/** Follows the streams that one subscriber receives, mixed. */
+/** Separates the interleaved streams that one subscriber receives. */
 class Checker {
   count = 0;
   readonly #expected: readonly Buffer[];
-  /** How far each stream has come. */
+  /** Bytes received of each stream. */
   readonly #positions: number[];
   readonly #hashes: Hash[];
   #latest = 0;
@@ -136,8 +136,8 @@ class Checker {
     this.#hashes = expected.map(() => createHash('sha256'));
   }
 
-  /** Takes whole lines: hashes each with its stream, neighbours of one stream together. */
-  take(bytes: Buffer, from: number, to: number): void {
+  /** Adds whole lines to the hashes of their streams; consecutive lines of one stream are hashed together. */
+  add(bytes: Buffer, from: number, to: number): void {
     let start = from;
     let stream = this.#latest;
     for (let at = from; at < to; ) {
@@ -160,7 +160,7 @@ class Checker {
     return this.#hashes.map((hash) => hash.copy().digest('hex'));
   }
 
-  /** The stream whose next line this is. */
+  /** @returns the index of the stream that continues with this line */
   #streamOf(bytes: Buffer, from: number, to: number): number {
     for (let step = 0; step < this.#expected.length; step++) {
       const stream = (this.#latest + step) % this.#expected.length;
@@ -170,7 +170,7 @@ class Checker {
         if (expected.compare(bytes, from, to, position, position + to - from) === 0) return stream;
       }
     }
-    throw new Error(`message ${this.count + 1} is the next one of no stream`);
+    throw new Error(`message ${this.count + 1} does not continue any stream`);
   }
 }
 
@@ -181,7 +181,7 @@ function open(socketPath: string): Promise<Socket> {
   });
 }
 
-/** What the checker compares with. */
+/** Expected bytes of each stream. */
 const expected = settings.role === 'checker' ? blocks.map((stream) => Buffer.concat(stream)) : [];
 process.on('disconnect', () => process.exit());
 process.on('message', (message: StreamCheck | 'go') => {

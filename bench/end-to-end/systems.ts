@@ -1,5 +1,5 @@
-// The systems that the end-to-end bench compares: how to start each, and how a message travels in its
-// protocol. Brokers that are not installed are left out, by name.
+// The systems that the end-to-end bench compares: the command that starts each, and its wire protocol. Brokers that are
+// not installed are skipped and listed in `MISSING`.
 
 import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
@@ -18,20 +18,20 @@ export type SystemName =
 
 export interface System {
   readonly name: SystemName;
-  /** Command line of the broker. Options go to Sluice only. */
+  /** Command line of the broker. Only Sluice uses the options. */
   command(socketPath: string, options?: readonly string[]): readonly string[];
-  /** What its output says when it is ready. */
+  /** Text that the broker prints when it is ready. */
   readonly ready: string;
-  /** TCP port, where it does not listen on a Unix socket. */
+  /** TCP port, if the broker does not listen on a Unix socket. */
   readonly port?: number;
   readonly wire: WireName;
-  /** Where its admin server listens, when it is to be watched. */
+  /** Socket path of its admin server, if the broker is measured with monitoring. */
   adminPath?(socketPath: string): string;
-  /** Whether it forwards valid messages only. */
+  /** Whether it forwards only valid messages. */
   readonly validates: boolean;
-  /** Share of a scenario's messages that it is measured with: less, where it is slow. */
+  /** Share of a scenario's messages; lower for slow systems. */
   readonly share: number;
-  /** The program that has to be installed. */
+  /** Program that must be installed. */
   readonly program?: string;
 }
 
@@ -42,7 +42,7 @@ function sluice(name: SystemName, ...extra: readonly string[]): System {
     name,
     command: (socketPath, options = []) => [
       process.execPath,
-      // As the command's first line and `npm start` have it.
+      // The same as in the `sluice` command's first line and in `npm start`.
       '--max-semi-space-size=2',
       script('../../src/cli/main.js'),
       'serve',
@@ -57,9 +57,9 @@ function sluice(name: SystemName, ...extra: readonly string[]): System {
 
 const adminPathOf = (socketPath: string) => `${socketPath}.admin`;
 
-/** Loopback: NATS speaks no Unix sockets. */
+/** On the loopback interface, because NATS does not support Unix sockets. */
 const NATS_PORT = 14_222;
-/** Large enough for a few messages, small enough for the event loop: under a tenth of a millisecond. */
+/** Large enough for a few messages, small enough to block the event loop for less than 0.1 ms. */
 const INLINE_BYTES = '16384';
 
 const ALL: readonly System[] = [
@@ -85,7 +85,7 @@ const ALL: readonly System[] = [
     program: 'nats-server',
     command: (socketPath) => {
       const config = `${socketPath}.conf`;
-      // As patient as Sluice's block policy, so far as NATS goes: room for all that is on the way.
+      // The closest equivalent of Sluice's block policy in NATS: buffers for all messages in flight.
       writeFileSync(config, 'max_pending: 1073741824\nwrite_deadline: "60s"\n');
       return ['nats-server', '--addr', '127.0.0.1', '--port', String(NATS_PORT), '--config', config];
     },
@@ -113,7 +113,7 @@ const ALL: readonly System[] = [
     program: 'mosquitto',
     command: (socketPath) => {
       const config = `${socketPath}.conf`;
-      // Only root can keep another user's folder; for others, the line means nothing.
+      // Started by root, Mosquitto would switch to another user, who cannot access the folder. Ignored for other users.
       const settings = [
         'user root',
         `listener 0 ${socketPath}`,
@@ -130,7 +130,7 @@ const ALL: readonly System[] = [
   },
 ];
 
-/** Servers inside an application; their options are the numbers of messages at which they say so. */
+/** Servers inside an application. Their options are the message counts at which they print `handled`. */
 export const DROP_IN_SYSTEMS: readonly System[] = (
   [
     ['Sluice', 'sluice', 1],
@@ -151,15 +151,15 @@ export const DROP_IN_SYSTEMS: readonly System[] = (
   share,
 }));
 
-// Mosquitto's --help ends with exit code 1; what is not there cannot be started at all.
+// Ignores the exit code: Mosquitto's --help exits with 1. A missing program fails to start.
 const isInstalled = (program: string) => spawnSync(program, ['--help']).error === undefined;
 
-/** The systems that this machine can run. */
+/** The installed systems. */
 export const SYSTEMS: readonly System[] = ALL.filter(
   ({ program }) => program === undefined || isInstalled(program),
 );
 
-/** Names of those that it cannot. */
+/** Names of the systems that are not installed. */
 export const MISSING: readonly string[] = ALL.filter((system) => !SYSTEMS.includes(system)).map(
   ({ name }) => name,
 );

@@ -1,5 +1,5 @@
-// How fast one thread checks the mix: by patterns, by the slow path, and as a server does it that calls
-// JSON.parse and zod.
+// Validation cost of the mix in one thread: by patterns, by the slow path, and by JSON.parse and zod as in a plain
+// server.
 
 import { MessageRegistry } from '../../src/messages/message-registry.js';
 import { PatternSet } from '../../src/pattern/pattern-set.js';
@@ -7,14 +7,14 @@ import { MessageParser } from '../../src/protocol/message-parser.js';
 import { blockOf } from './content.js';
 import { messageSchema } from './plain-schema.js';
 
-/** ns a message. */
+/** In ns per message. */
 export interface ValidationCost {
   patterns: number;
   slowPath: number;
   parseAndZod: number;
 }
 
-/** A measurement takes this long, in ms. */
+/** Duration of a measurement, in ms. */
 const DURATION = 1000;
 
 export function measureValidation(scale: number): ValidationCost {
@@ -23,7 +23,7 @@ export function measureValidation(scale: number): ValidationCost {
   const byPattern = new MessageParser({ patterns: new PatternSet(MessageRegistry.builtin()) });
   const bySchema = new MessageParser();
   const sink = { onMatches() {}, onMessage() {}, onRejection() {} };
-  const ways: [keyof ValidationCost, () => void][] = [
+  const variants: [keyof ValidationCost, () => void][] = [
     ['patterns', () => byPattern.parse(bytes, 0, bytes.length, sink)],
     ['slowPath', () => bySchema.parse(bytes, 0, bytes.length, sink)],
     [
@@ -36,11 +36,11 @@ export function measureValidation(scale: number): ValidationCost {
     ],
   ];
   const cost: ValidationCost = { patterns: 0, slowPath: 0, parseAndZod: 0 };
-  for (const [name, run] of ways) cost[name] = (medianTime(run, DURATION * scale) / lines.length) * 1e6;
+  for (const [name, run] of variants) cost[name] = (medianTime(run, DURATION * scale) / lines.length) * 1e6;
   return cost;
 }
 
-/** In ms. The first fifth of the time is warm-up. */
+/** @returns the median duration in ms. The first fifth of the time is warm-up. */
 function medianTime(run: () => void, duration: number): number {
   const times: number[] = [];
   const startedAt = performance.now();

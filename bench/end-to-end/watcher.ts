@@ -1,5 +1,5 @@
-// Watches a broker as an operator does: Prometheus reads /metrics every second, and one dashboard is open. A process
-// of its own; its argument is the path of the admin server's socket.
+// Simulates monitoring of a broker: a Prometheus scrape of /metrics every second, and one open dashboard. Runs in a
+// separate process; its argument is the path of the admin server's socket.
 
 import { get } from 'node:http';
 

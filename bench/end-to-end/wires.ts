@@ -1,33 +1,33 @@
-// How a message travels in each broker's protocol: the bytes of a publication, what a client says first,
-// and how many bytes a subscriber then receives.
+// The wire protocol of each broker: the encoding of published messages, the clients' first bytes, and the number of
+// bytes that a subscriber receives.
 
 export type WireName = 'lines' | 'undelimited' | 'nats' | 'redis' | 'mqtt';
 
 export interface Wire {
-  /** The bytes that publish a block of messages. */
+  /** Encodes a block of messages for publishing. */
   encode(lines: readonly string[]): Buffer;
-  /** What a publisher sends first. */
+  /** First bytes of a publisher. */
   readonly greeting: Buffer;
-  /** What a subscriber sends first. */
+  /** First bytes of a subscriber. */
   readonly subscribe: Buffer;
-  /** Whether this answer, read as latin1, says that the subscription is there. */
+  /** Whether the reply, decoded as latin1, confirms the subscription. */
   isConfirmed(answer: string): boolean;
-  /** Bytes that a subscriber receives for a message of this size. */
+  /** Number of bytes that a subscriber receives for a message of this size. */
   delivered(size: number): number;
 }
 
-/** NATS and Redis end their lines with this, and put it around each message. */
+/** Ends each line and each message in NATS and Redis. */
 const CRLF = '\r\n';
 const NOTHING = Buffer.alloc(0);
 
-/** The one subject, channel or topic of the bench. */
+/** The only subject, channel or topic in the bench. */
 const TOPIC = 'c';
 
 const subscribeLine = Buffer.from(
   '{"type":"subscribe","timestamp":"2026-01-01T00:00:00Z","data":{"id":"bench","overflow":"block"}}\n',
 );
 
-/** Newline-delimited JSON, and JSON without delimiter: both arrive with a newline each. */
+/** JSON messages with or without a delimiter. Subscribers receive both with a newline after each message. */
 function jsonWire(delimiter: string): Wire {
   return {
     encode: (lines) => Buffer.from(lines.map((line) => line + delimiter).join('')),
@@ -38,7 +38,7 @@ function jsonWire(delimiter: string): Wire {
   };
 }
 
-/** A packet of MQTT 3.1.1: the remaining length is written in 7 bits a byte, lowest first. */
+/** A packet of MQTT 3.1.1. Its remaining length is encoded with 7 bits per byte, least significant first. */
 function mqttPacket(kind: number, ...parts: readonly Buffer[]): Buffer {
   const body = Buffer.concat(parts);
   return Buffer.concat([Buffer.from([kind, ...mqttLength(body.length)]), body]);
@@ -60,7 +60,7 @@ function mqttString(text: string): Buffer {
 }
 
 const MQTT = { CONNECT: 0x10, PUBLISH: 0x30, SUBSCRIBE: 0x82, SUBACK: '\x90\x03\x00\x01\x00' } as const;
-/** Protocol level 4, clean session, no keep-alive, and a client id that the broker chooses. */
+/** Protocol level 4, clean session, no keep-alive, client ID assigned by the broker. */
 const mqttConnect = mqttPacket(
   MQTT.CONNECT,
   mqttString('MQTT'),
@@ -78,7 +78,7 @@ export const WIRES: Readonly<Record<WireName, Wire>> = {
         lines.map((line) => `PUB ${TOPIC} ${Buffer.byteLength(line)}${CRLF}${line}${CRLF}`).join(''),
       ),
     greeting: NOTHING,
-    // The broker answers PING after it has taken the subscription.
+    // The broker answers PING after it has processed the subscription.
     subscribe: Buffer.from(`CONNECT {"verbose":false}${CRLF}SUB ${TOPIC} 1${CRLF}PING${CRLF}`),
     isConfirmed: (answer) => answer.endsWith(`PONG${CRLF}`),
     delivered: (size) => `MSG ${TOPIC} 1 ${size}`.length + CRLF.length + size + CRLF.length,
@@ -105,7 +105,7 @@ export const WIRES: Readonly<Record<WireName, Wire>> = {
     encode: (lines) =>
       Buffer.concat(lines.map((line) => mqttPacket(MQTT.PUBLISH, mqttTopic, Buffer.from(line)))),
     greeting: mqttConnect,
-    // Packet 1, quality of service 0.
+    // Packet ID 1, quality of service 0.
     subscribe: Buffer.concat([
       mqttConnect,
       mqttPacket(MQTT.SUBSCRIBE, Buffer.from([0, 1]), mqttTopic, Buffer.from([0])),

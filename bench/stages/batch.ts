@@ -1,4 +1,4 @@
-// A batch as the stages behind validation see it: a chunk in a slab, and the verdict on it.
+// A batch after validation: a chunk in a slab, and its verdict.
 
 import { FrameRun } from '../../src/delivery/frame-run.js';
 import { Chunk, Lane } from '../../src/dispatch/lane.js';
@@ -16,11 +16,11 @@ const copies = new CopyPool(1024 * 1024);
 export interface Batch {
   readonly chunk: Chunk;
   readonly verdict: VerdictReader;
-  /** Messages in it. */
+  /** Number of messages. */
   readonly count: number;
 }
 
-/** The bytes in a slab, as a connection would have received them, and checked. */
+/** Copies bytes into a slab, as if a connection had received them, and validates them. */
 export function batchOf(bytes: Buffer): Batch {
   const slab = new SlabPool(Math.max(256 * 1024, bytes.length)).acquire(bytes.length);
   bytes.copy(slab.arena.bytes, slab.base);
@@ -35,7 +35,7 @@ export function batchOf(bytes: Buffer): Batch {
   return { chunk, verdict, count: verdict.messages };
 }
 
-/** The batch as one run, on its way to subscribers. */
+/** The batch as one run for delivery. */
 export function runOf({ chunk, verdict, count }: Batch, isUndelimited = false): FrameRun {
   return new FrameRun({
     source: { id: 'c-1', crawlerId: undefined },

@@ -1,4 +1,4 @@
-// Deliver: cutting a run into the pieces of a subscriber, and handing them to its socket.
+// Deliver: cuts a run into the pieces of a subscriber, and writes them to its socket.
 
 import { Writable } from 'node:stream';
 import type { Bench } from 'tinybench';
@@ -9,7 +9,7 @@ import { batchOf, runOf } from './batch.js';
 
 const MESSAGES = 500;
 
-/** A socket that takes everything at once. */
+/** A socket that accepts everything immediately. */
 function sink(): Writable {
   return new Writable({
     write(_bytes, _encoding, done) {
@@ -23,19 +23,19 @@ function sink(): Writable {
 
 export function add(bench: Bench): ReadonlyMap<string, number> {
   const lines = new Traffic({ seed: 1 }).block(MESSAGES);
-  const undelimited = new Traffic({ seed: 1 }).block(MESSAGES, '');
-  const plain = runOf(batchOf(lines));
-  const bare = runOf(batchOf(undelimited), true);
+  const objects = new Traffic({ seed: 1 }).block(MESSAGES, '');
+  const delimited = runOf(batchOf(lines));
+  const undelimited = runOf(batchOf(objects), true);
   const everySecond = Uint8Array.from({ length: MESSAGES }, (_, index) => (index % 2 === 0 ? 1 : 0));
   const all = new Uint8Array(MESSAGES).fill(1);
   const events = { onSlow() {}, onDropped() {}, onBlocked() {}, onUnread() {}, onWritten() {} };
   const outboxes = Array.from({ length: 10 }, () => new Outbox(sink(), 1 << 26, events));
   const tasks: Record<string, () => void> = {
-    'cut a whole run': () => void wholeRun(plain),
-    'cut half of the messages': () => void cutRun(plain, everySecond),
-    'cut undelimited messages': () => void cutRun(bare, all),
+    'cut a whole run': () => void wholeRun(delimited),
+    'cut half of the messages': () => void cutRun(delimited, everySecond),
+    'cut undelimited messages': () => void cutRun(undelimited, all),
     'write a whole run to 10': () => {
-      const piece = wholeRun(plain);
+      const piece = wholeRun(delimited);
       for (const outbox of outboxes) {
         outbox.deliver(piece);
         outbox.flush(0);

@@ -1,4 +1,4 @@
-// Dispatch: the hop to a worker and back, by the number of messages in a batch.
+// Dispatch: the round trip to a worker, by the number of messages in a batch.
 
 import type { Bench } from 'tinybench';
 import { Dispatcher } from '../../src/dispatch/dispatcher.js';

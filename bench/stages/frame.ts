@@ -1,4 +1,4 @@
-// Frame: finding the messages in the bytes that come in, newline-delimited and undelimited.
+// Frame: finds the messages in a stream, newline-delimited and undelimited.
 
 import type { Bench } from 'tinybench';
 import { MessageBuffer } from '../../src/connection/message-buffer.js';
@@ -16,7 +16,7 @@ export function add(bench: Bench): ReadonlyMap<string, number> {
     const bytes = new Traffic({ seed: 1 }).block(MESSAGES, delimiter);
     const options = { framing: 'auto', delimiter: 10, maxMessageSize: 1 << 20 } as const;
     const buffer = new MessageBuffer(new SlabPool(256 * 1024), options, { onFrames() {}, onOversize() {} });
-    // The copy into the slab counts too: sockets read straight into it.
+    // Includes the copy into the slab. Real sockets read directly into it.
     bench.add(name, () => buffer.write(bytes));
     messages.set(name, MESSAGES);
   }

@@ -1,4 +1,4 @@
-// Route: finding who gets the messages of a batch, by the number of subscriptions and what they ask for.
+// Route: selects the subscribers for a run, by the number of subscriptions and their filter.
 
 import type { Bench } from 'tinybench';
 import type { Piece } from '../../src/delivery/outbox.js';
@@ -8,14 +8,14 @@ import { Traffic } from '../../src/traffic/traffic.js';
 import { batchOf, runOf } from './batch.js';
 
 const MESSAGES = 500;
-/** One of the sixteen that the traffic begins with. */
+/** One of the sixteen jobs that the traffic starts with. */
 const JOB = 'c1-000000-1';
 
 export function add(bench: Bench): ReadonlyMap<string, number> {
   const run = runOf(batchOf(new Traffic({ seed: 1 }).block(MESSAGES)));
   const messages = new Map<string, number>();
   for (const count of [1, 10, 100]) {
-    for (const [what, filter] of [
+    for (const [label, filter] of [
       ['everything', { types: ['*'] }],
       ['job_completed', { types: ['job_completed'] }],
       ['one job', { types: ['*'], jobIds: [JOB] }],
@@ -29,7 +29,7 @@ export function add(bench: Bench): ReadonlyMap<string, number> {
           ...('jobIds' in filter && { jobIds: [...filter.jobIds] }),
         });
       }
-      const name = `to ${count}, of ${what}`;
+      const name = `to ${count}, of ${label}`;
       bench.add(name, () => subscriptions.route(run));
       messages.set(name, MESSAGES);
     }

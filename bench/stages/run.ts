@@ -1,4 +1,4 @@
-// `npm run bench`: one stage of the journey at a time, with tinybench. Prints a table, and keeps it as JSON.
+// `npm run bench`: measures each stage separately with tinybench. Prints a table and writes it as JSON.
 
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,11 +10,11 @@ import * as frame from './frame.js';
 import * as route from './route.js';
 import * as validate from './validate.js';
 
-/** A stage of the journey, and what it is measured at. */
+/** A stage and its measurements. */
 interface Stage {
-  /** Adds the tasks; the answer says how many messages one run of each is about. */
+  /** Adds the tasks. Returns the number of messages that each task processes per run. */
   add(bench: Bench): ReadonlyMap<string, number> | Promise<ReadonlyMap<string, number>>;
-  /** Ends what the tasks have started. */
+  /** Releases the resources of the tasks. */
   close?(): Promise<void>;
 }
 
@@ -26,13 +26,13 @@ const STAGES: readonly (readonly [name: string, stage: Stage])[] = [
   ['deliver', deliver],
 ];
 
-const USAGE = `Measures each stage by itself.
+const USAGE = `Measures each stage separately.
 
   npm run bench -- [--time MS] [--only STAGE] [--out FOLDER]
 
-  --time MS      how long each task is measured (default: 500)
+  --time MS      duration of each measurement (default: 500)
   --only STAGE   one of ${STAGES.map(([name]) => name).join(', ')}
-  --out FOLDER   where to keep stages.json (default: bench/results)
+  --out FOLDER   folder for stages.json (default: bench/results)
 `;
 
 const { values } = parseArgs({
@@ -64,17 +64,17 @@ for (const [name, stage] of chosen) {
   const messages = await stage.add(bench);
   await bench.run();
   await stage.close?.();
-  process.stdout.write(`\n${name.padEnd(44)}${'ns a message'.padStart(14)}\n`);
+  process.stdout.write(`\n${name.padEnd(44)}${'ns per message'.padStart(16)}\n`);
   for (const { name: task, result } of bench.tasks) {
     if (result.state !== 'completed') throw new Error(`${task} did not complete: ${result.state}`);
     const nanosecondsPerMessage = (result.latency.p50 * 1e6) / (messages.get(task) ?? 1);
     rows.push({ stage: name, task, nanosecondsPerMessage, margin: result.latency.rme });
     process.stdout.write(
-      `  ${task.padEnd(42)}${nanosecondsPerMessage.toFixed(1).padStart(14)} ± ${result.latency.rme.toFixed(1)} %\n`,
+      `  ${task.padEnd(42)}${nanosecondsPerMessage.toFixed(1).padStart(16)} ± ${result.latency.rme.toFixed(1)} %\n`,
     );
   }
 }
 mkdirSync(values.out, { recursive: true });
 const file = join(values.out, 'stages.json');
 writeFileSync(file, `${JSON.stringify({ node: process.version, rows }, undefined, 2)}\n`);
-process.stdout.write(`\nkept in ${file}\n`);
+process.stdout.write(`\nwritten to ${file}\n`);

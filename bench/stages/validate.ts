@@ -1,4 +1,4 @@
-// Validate: patterns against JSON.parse and zod, for each message type and for the mix.
+// Validate: patterns compared with JSON.parse and zod, for each message type and for the mix.
 
 import type { Bench } from 'tinybench';
 import { MessageRegistry } from '../../src/messages/message-registry.js';
@@ -8,7 +8,7 @@ import { Traffic } from '../../src/traffic/traffic.js';
 import { messageSchema } from '../end-to-end/plain-schema.js';
 
 const MESSAGES = 500;
-/** Enough of the mix to have {@link MESSAGES} of its rarest type. */
+/** Lines of the mix that contain {@link MESSAGES} messages of the rarest type. */
 const SAMPLE = 40_000;
 
 export function add(bench: Bench): ReadonlyMap<string, number> {
@@ -17,9 +17,9 @@ export function add(bench: Bench): ReadonlyMap<string, number> {
   const byType = new Map<string, string[]>([['the mix', lines.slice(0, MESSAGES)]]);
   for (const line of lines) {
     const name = line.slice('{"type":"'.length, line.indexOf('",'));
-    const known = byType.get(name) ?? [];
-    if (known.length < MESSAGES) known.push(line);
-    byType.set(name, known);
+    const texts = byType.get(name) ?? [];
+    if (texts.length < MESSAGES) texts.push(line);
+    byType.set(name, texts);
   }
   const registry = MessageRegistry.builtin();
   const fast = new MessageParser({ patterns: new PatternSet(registry) });
@@ -28,7 +28,7 @@ export function add(bench: Bench): ReadonlyMap<string, number> {
   const messages = new Map<string, number>();
   for (const [type, texts] of byType) {
     const bytes = Buffer.from(texts.map((line) => `${line}\n`).join(''));
-    const ways: [string, () => void][] = [
+    const variants: [string, () => void][] = [
       ['patterns', () => void fast.parse(bytes, 0, bytes.length, sink)],
       ['slow path', () => void slow.parse(bytes, 0, bytes.length, sink)],
       [
@@ -39,8 +39,8 @@ export function add(bench: Bench): ReadonlyMap<string, number> {
         },
       ],
     ];
-    for (const [way, run] of ways) {
-      const name = `${type}: ${way}`;
+    for (const [variant, run] of variants) {
+      const name = `${type}: ${variant}`;
       bench.add(name, run);
       messages.set(name, texts.length);
     }
