@@ -114,15 +114,10 @@ export const optionsSchema = z.strictObject({
     .regex(/^[\w.-]{1,64}$/, { error: 'must be a name or number of a group' })
     .optional()
     .meta({ description: 'group that owns the Unix socket; give it access with socketMode 0660' }),
-  listenFd: z
-    .number()
-    .int()
-    .min(3)
-    .optional()
-    .meta({
-      description:
-        'file descriptor of an inherited listening socket, as passed by systemd (default: LISTEN_FDS)',
-    }),
+  listenFd: z.number().int().min(3).optional().meta({
+    description:
+      'file descriptor of an inherited listening socket, as passed by systemd (default: LISTEN_FDS)',
+  }),
   maxConnections: z
     .number()
     .int()
@@ -168,12 +163,10 @@ export const optionsSchema = z.strictObject({
       description:
         'ms of silence after which a crawler that sends heartbeats is considered dead; must be longer than heartbeatInterval',
     }),
-  minHeartbeatInterval: milliseconds()
-    .default(0)
-    .meta({
-      description:
-        'minimum ms between two heartbeats of a connection; earlier ones are counted but not forwarded; 0: off',
-    }),
+  minHeartbeatInterval: milliseconds().default(0).meta({
+    description:
+      'minimum ms between two heartbeats of a connection; earlier ones are counted but not forwarded; 0: off',
+  }),
   healthCheckInterval: interval()
     .default(5 * SECOND)
     .meta({ description: 'ms between health checks' }),
@@ -244,14 +237,9 @@ export const optionsSchema = z.strictObject({
       description:
         'ms that validating one message may take before it is rejected and its worker replaced; after 120 ms, it is moved to a dedicated worker; 0: no limit',
     }),
-  maxErrorReplies: z
-    .number()
-    .int()
-    .min(0)
-    .default(10)
-    .meta({
-      description: 'maximum error replies per second and connection; further errors are only counted',
-    }),
+  maxErrorReplies: z.number().int().min(0).default(10).meta({
+    description: 'maximum error replies per second and connection; further errors are only counted',
+  }),
   maxSubscriptions: z
     .number()
     .int()

@@ -258,8 +258,7 @@ class PatternCompiler {
   }
 
   #member(key: string, schema: Schema | undefined, field: string): Omit<Member, 'isOptional'> {
-    if (!isPlainAscii(key) || key === '__proto__')
-      throw new Declined('a key that is not withoutChecks ASCII');
+    if (!isPlainAscii(key) || key === '__proto__') throw new Declined('a key that is not plain ASCII');
     if (schema !== undefined && !key) throw new Declined('an empty key');
     const value: PatternNode = schema === undefined ? { kind: 'flat' } : this.#node(schema, field);
     if (isJobId(field) && value.kind !== 'ascii') throw new Declined('a job id that is not a string');
@@ -288,9 +287,7 @@ class PatternCompiler {
       return { kind: 'ascii', min, max, capture: this.#capture(path) ? path : undefined };
     }
     if (isAscii || JSON.stringify(prefix) !== `"${prefix}"` || !isPlainAscii(prefix)) {
-      throw new Declined(
-        'the check starts_with with a length, or with a prefix that is not withoutChecks ASCII',
-      );
+      throw new Declined('the check starts_with with a length, or with a prefix that is not plain ASCII');
     }
     return { kind: 'string', prefix };
   }

@@ -44,7 +44,7 @@ describe.each(['deadly', 'hungry', 'looping'])('a message that makes a worker fa
 });
 
 test('a worker that throws outside of its batch is replaced: before its answer or after it, nothing is lost', async () => {
-  const { manager, connect } = await startBroker(withoutPatterns);
+  const { manager, connect } = await startBroker({ ...withoutPatterns, validationTimeout: 300 });
   const errors: string[] = [];
   manager.on('pool_error', ({ error }) => errors.push(String(error)));
   const subscriber = await (await connect()).subscribe();
@@ -140,7 +140,7 @@ test('a wave of messages that hang keeps no other connection waiting for what be
 });
 
 test('a connection that keeps hanging validators waits ever longer, and others in quarantine go first', async () => {
-  const { manager, connect } = await startBroker({ ...withoutPatterns, validationTimeout: 500 });
+  const { manager, connect } = await startBroker({ ...withoutPatterns, validationTimeout: 300 });
   const subscriber = await (await connect()).subscribe();
   const [bad, unlucky] = [await connect(), await connect()];
   unlucky.write(line({ type: 'deadly' }));

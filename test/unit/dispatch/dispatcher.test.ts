@@ -202,18 +202,16 @@ describe('checking on the main thread', () => {
 });
 
 test.runIf(process.platform === 'linux')(
-  'a worker of the quarantine has a lower priority than all other threads',
+  'a worker of the quarantine has a lower priority than others',
   async () => {
     const schemas = new URL('../../support/deadly-schemas.mjs', import.meta.url).href;
     const { dispatcher, submit } = await createDispatcher({ settings: { ...LIGHT_SETTINGS, schemas } });
-    const niceness = () =>
-      readdirSync('/proc/self/task')
-        .map((thread) => getPriority(Number(thread)))
-        .filter((nice) => nice !== getPriority());
-    expect(niceness()).toEqual([]);
+    const backgroundThreads = () =>
+      readdirSync('/proc/self/task').filter((thread) => getPriority(Number(thread)) > getPriority());
+    // Other tests in this process may have some.
+    const before = new Set(backgroundThreads());
     submit(line({ type: 'deadly' }));
-    await until(() => niceness().length > 0);
-    expect(Math.min(...niceness())).toBeGreaterThan(getPriority());
+    await until(() => backgroundThreads().some((thread) => !before.has(thread)));
     await dispatcher.idle();
     expect(dispatcher.statistics.failedChunks).toBe(1);
   },
