@@ -28,31 +28,33 @@ export async function sub(flags: SubFlags & ConnectFlags): Promise<number> {
   for (const stream of [process.stdout, process.stderr]) stopBlocking(stream);
   const client = new SluiceClient({ ...connection, reconnect: false });
   try {
-    await client.connect();
-    const subscription = await client.subscribe(filterOf(flags));
-    client.on('rejected', ({ code, message }) => process.stderr.write(`sluice sub: ${code}: ${message}\n`));
-    const ended = endOf(client);
-    // Errors that end the loop are reported by the client.
-    printLines(subscription, flags.meta ?? false).catch(() => {});
-    return await ended;
+    // From the start: the broker may count the subscription before this process has its answer.
+    return await Promise.race([untilSignal(), untilClosed(client, flags)]);
   } finally {
     client.removeAllListeners('closed');
     await client.close();
   }
 }
 
-/** Resolves when the broker closes the connection or a signal arrives. @returns the exit code */
-function endOf(client: SluiceClient): Promise<number> {
+/** Resolves when a signal asks the command to end. @returns the exit code */
+function untilSignal(): Promise<number> {
   return new Promise((resolve) => {
-    client.once('closed', (error) => {
-      process.stderr.write(
-        `sluice sub: the broker closed the connection${error ? `: ${describeError(error)}` : ''}\n`,
-      );
-      resolve(EXIT.FAILURE);
-    });
-    process.once('SIGINT', () => resolve(EXIT.OK));
-    process.once('SIGTERM', () => resolve(EXIT.OK));
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve(EXIT.OK));
   });
+}
+
+/** Subscribes and prints until the broker closes the connection. @returns the exit code */
+async function untilClosed(client: SluiceClient, flags: SubFlags): Promise<number> {
+  await client.connect();
+  const subscription = await client.subscribe(filterOf(flags));
+  client.on('rejected', ({ code, message }) => process.stderr.write(`sluice sub: ${code}: ${message}\n`));
+  // Errors that end the loop are reported by the client.
+  printLines(subscription, flags.meta ?? false).catch(() => {});
+  const [error] = await once(client, 'closed');
+  process.stderr.write(
+    `sluice sub: the broker closed the connection${error ? `: ${describeError(error)}` : ''}\n`,
+  );
+  return EXIT.FAILURE;
 }
 
 /** Combines queued messages into one write, and reads no further messages while standard output is full. */
