@@ -73,7 +73,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
   readonly copies: CopyPool;
   readonly copied: CopiedBytes = { waiting: 0 };
   readonly validator: MessageValidator;
-  readonly delimiter: string;
+  readonly delimiter: number;
   readonly options: ConnectionOptions;
   readonly dispatcher: Dispatcher;
   readonly protocol: ProtocolHandler<SocketConnection>;
@@ -105,12 +105,13 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
     wantsRejections: () => boolean,
   ) {
     super();
-    const { maxMessageSize, workers } = options;
+    const { maxMessageSize, framing, workers } = options;
     const delimiter = options.messageDelimiter.charCodeAt(0);
     this.#pool = pool;
     this.#helloTimeout = options.helloTimeout;
-    this.options = { ...options, delimiter };
-    this.delimiter = options.messageDelimiter;
+    this.delimiter = delimiter;
+    const { receive, maxPendingBytes, sendTimeout } = options;
+    this.options = { maxMessageSize, framing, delimiter, receive, maxPendingBytes, sendTimeout };
     this.slabs = new SlabPool(options.messageBufferSize);
     // Twice as much: what stands between the messages is added to what a slab was filled with.
     this.copies = new CopyPool(options.messageBufferSize * 2);
@@ -130,7 +131,18 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
     );
     this.access = AccessControl.load(options.auth);
     this.protocol = new ProtocolHandler(
-      { ...options, delimiter: options.messageDelimiter },
+      {
+        maxMessageSize,
+        framing,
+        delimiter,
+        heartbeatInterval: options.heartbeatInterval,
+        heartbeatTimeout: options.heartbeatTimeout,
+        minHeartbeatInterval: options.minHeartbeatInterval,
+        maxSubscriptions: options.maxSubscriptions,
+        maxErrorReplies: options.maxErrorReplies,
+        maxFramingErrors: options.maxFramingErrors,
+        maxMessagesPerSecond: options.maxMessagesPerSecond,
+      },
       this.validator,
       this.subscriptions,
       this.#recipients,

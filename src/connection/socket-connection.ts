@@ -226,7 +226,8 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   async send(message: OutgoingMessage, line?: Buffer): Promise<void> {
     await this.sendRaw(line ?? this.#pipeline.encode(message));
     const { job_id } = (message as { data?: { job_id?: unknown } }).data ?? {};
-    if (message.type === 'job_assignment' && typeof job_id === 'string') this.#pipeline.assign(this, job_id);
+    const traits = this.#pipeline.validator.registry.get(message.type)?.traits;
+    if (traits?.assignsJob && typeof job_id === 'string') this.#pipeline.assign(this, job_id);
   }
 
   /**

@@ -50,7 +50,7 @@ export function closePartial(
  * receives nothing would take the broker for dead. Not those that have something to receive already, nor plain crawlers,
  * which do not know the broker's own messages.
  */
-export function pingWaiting(connections: Iterable<SocketConnection>, delimiter: string): void {
+export function pingWaiting(connections: Iterable<SocketConnection>, delimiter: number): void {
   for (const connection of connections) {
     const { isPaused, lane, hasPinged, version, outbox } = connection;
     if (!isPaused && lane.pendingBytes === 0) continue;

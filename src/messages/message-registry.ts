@@ -6,6 +6,7 @@ import * as z from 'zod';
 import { describeError, SluiceError } from '../errors.js';
 import { type DeclarativeRules, ruleOf } from './declarative-rules.js';
 import type { Rule } from './issues.js';
+import { type MessageTraits, NO_TRAITS, traitsOf } from './message-traits.js';
 import { appSchemas, brokerSchemas, controlSchemas, crawlerSchemas } from './messages.js';
 import { declarativeRules as builtinDeclarativeRules, rules as builtinRules } from './rules.js';
 import { inspectSchema, isAsyncFunction } from './schema-walk.js';
@@ -25,6 +26,8 @@ export interface MessageType {
   readonly rule: Rule | undefined;
   /** The declarative form of the rule, if it has one. */
   readonly conditions: DeclarativeRules | undefined;
+  /** What the broker does with its messages, besides forwarding them. */
+  readonly traits: MessageTraits;
   /** Whether the schema adds or changes values (defaults, transforms), so that `JSON.parse` alone is not enough. */
   readonly transformsInput: boolean;
 }
@@ -87,6 +90,7 @@ export class MessageRegistry {
           },
           rule: own(rules, name) ?? (declarative && ruleOf(declarative)),
           conditions: declarative,
+          traits: traitsOf(name),
           transformsInput: facts.transformsInput,
         };
         types[type.index] = type;
@@ -150,6 +154,7 @@ const unknownType: MessageType = {
   schema: z.never(),
   rule: undefined,
   conditions: undefined,
+  traits: NO_TRAITS,
   transformsInput: false,
 };
 

@@ -11,7 +11,7 @@ import type { Peer } from './peer.js';
 import type { ReplyLimiter } from './reply-limiter.js';
 
 export interface ControlSettings {
-  readonly delimiter: string;
+  readonly delimiter: number;
   readonly maxMessageSize: number;
   readonly heartbeatInterval: number;
   readonly heartbeatTimeout: number;

@@ -1,5 +1,4 @@
-// What the broker writes itself, as bytes ready for the wire: its control messages, and the messages
-// that code in this process sends through it.
+// Serializes the messages of the broker itself and those that code in this process sends.
 
 import { SluiceError, WIRE_ERRORS, type WireErrorCode } from '../errors.js';
 import type { Issue } from '../messages/issues.js';
@@ -10,13 +9,18 @@ type BrokerReply = {
   [M in BrokerMessage | MessageMap['ping' | 'pong'] as M['type']]: { data: NonNullable<M['data']> };
 };
 
-/** A broker's message, dated now. */
+/** A message of the broker with the present time. `delimiter` is the byte that ends it. */
 export function brokerLine<T extends keyof BrokerReply>(
   type: T,
   data: BrokerReply[T]['data'],
-  delimiter: string,
+  delimiter: number,
 ): Buffer {
-  return Buffer.from(JSON.stringify({ type, timestamp: new Date().toISOString(), data }) + delimiter);
+  return delimited(JSON.stringify({ type, timestamp: new Date().toISOString(), data }), delimiter);
+}
+
+/** A text and its delimiter, as bytes. */
+export function delimited(text: string, delimiter: number): Buffer {
+  return Buffer.from(text + String.fromCharCode(delimiter));
 }
 
 export interface ErrorDetails {
@@ -28,7 +32,7 @@ export interface ErrorDetails {
 }
 
 /** An `error` message. Its text is the code's own: nothing of the rejected message is in it. */
-export function errorLine(code: WireErrorCode, details: ErrorDetails, delimiter: string): Buffer {
+export function errorLine(code: WireErrorCode, details: ErrorDetails, delimiter: number): Buffer {
   const { messageType, line, issues } = details;
   const data = {
     code,
@@ -47,11 +51,11 @@ export function errorLine(code: WireErrorCode, details: ErrorDetails, delimiter:
 export function encodeMessage(
   message: OutgoingMessage,
   validator: MessageValidator,
-  delimiter: string,
+  delimiter: number,
 ): Buffer {
   const text = JSON.stringify(message) as string | undefined;
   const result = validator.validate(Buffer.from(text ?? ''));
-  if (result.ok) return Buffer.from(text + delimiter);
+  if (result.ok) return delimited(text ?? '', delimiter);
   const issues = result.issues.map(({ path, message: expectation }) => `${path} ${expectation}`);
   throw new SluiceError('INVALID_MESSAGE', [result.code, ...issues].join('; '));
 }

@@ -8,7 +8,7 @@ import type { VerdictReader } from '../dispatch/verdict-reader.js';
 import type { WireErrorCode } from '../errors.js';
 import type { CopyPool } from '../memory/copy-pool.js';
 import type { FrameRange } from '../memory/slab-pool.js';
-import type { MessageRegistry } from '../messages/message-registry.js';
+import type { MessageRegistry, MessageType } from '../messages/message-registry.js';
 import type { CrawlerRouter } from '../routing/crawler-router.js';
 import type { Subscriptions } from '../routing/subscriptions.js';
 import type { Framing } from '../wire/framing.js';
@@ -61,7 +61,8 @@ export class ProtocolHandler<P extends Peer> {
   readonly #detailed = new SecondLimiter<P>(MAX_DETAILED_REJECTIONS);
   /** Rejected messages that were only counted since the latest that was told of, by connection. */
   readonly #suppressed = new Map<P, { count: number; latest: RejectedFrame }>();
-  readonly #heartbeat: number;
+  /** By type index: whether messages report a workload. */
+  readonly #reportsWorkload: readonly boolean[];
   readonly #accepted: number[];
   readonly #rejected = new Map<WireErrorCode, number>();
   /** Messages that were found valid, and counted so, before the gate rejected them. */
@@ -100,18 +101,13 @@ export class ProtocolHandler<P extends Peer> {
       this.#rejectedByGate += count;
     });
     const { framing, delimiter } = settings;
-    this.#helloGate = new HelloGate(
-      { framing, delimiter: delimiter.charCodeAt(0) },
-      validator,
-      this.#control,
-      {
-        onHello: ({ index }) => {
-          this.#accepted[index] = (this.#accepted[index] ?? 0) + 1;
-        },
-        onUnauthorized: (connection, type) => this.rejectUnauthenticated(connection, type),
+    this.#helloGate = new HelloGate({ framing, delimiter }, validator, this.#control, {
+      onHello: ({ index }) => {
+        this.#accepted[index] = (this.#accepted[index] ?? 0) + 1;
       },
-    );
-    this.#heartbeat = registry.get('heartbeat')?.index ?? 0;
+      onUnauthorized: (connection, type) => this.rejectUnauthenticated(connection, type),
+    });
+    this.#reportsWorkload = registry.types.map(({ traits }) => traits.reportsWorkload);
     this.#accepted = registry.types.map(() => 0);
   }
 
@@ -245,10 +241,10 @@ export class ProtocolHandler<P extends Peer> {
       count: passed,
       isUndelimited: kind !== RunKind.DELIMITED,
       firstSequence,
-      delimiter: this.#settings.delimiter.charCodeAt(0),
+      delimiter: this.#settings.delimiter,
       copies: this.#copies,
     });
-    if (kind === RunKind.ADDRESSED) this.#direct(connection, type?.name ?? '', forwarded);
+    if (type !== undefined && kind === RunKind.ADDRESSED) this.#direct(connection, type, forwarded);
     else if (kind === RunKind.REQUEST) {
       if (connection.isOpen) this.#recipients.onJobRequest(connection.id);
       this.#forward(connection, forwarded);
@@ -269,7 +265,7 @@ export class ProtocolHandler<P extends Peer> {
       if (to > from) this.#forward(connection, run.part(from, to));
     };
     for (let index = 0; index < run.count; index++) {
-      if (run.typeIndex(index) !== this.#heartbeat) continue;
+      if (this.#reportsWorkload[run.typeIndex(index)] !== true) continue;
       const previous = this.#heartbeatAt.get(connection);
       if (previous === undefined || receivedAt - previous >= this.#settings.minHeartbeatInterval) {
         this.#heartbeatAt.set(connection, receivedAt);
@@ -283,18 +279,18 @@ export class ProtocolHandler<P extends Peer> {
   }
 
   /** Sends one application message to the crawlers that it is for. */
-  #direct(connection: P, type: string, run: FrameRun): void {
+  #direct(connection: P, { name, traits }: MessageType, run: FrameRun): void {
     const address = run.verdict.address(run.first);
-    const recipients = this.#recipients.find({ type, to: address?.to, job: address?.job }, connection.id);
+    const recipients = this.#recipients.find({ traits, to: address?.to, job: address?.job }, connection.id);
     const piece = wholeRun(run);
     for (const recipient of recipients) {
       recipient.deliver(piece);
-      if (type === 'job_assignment') recipient.workload++;
+      if (traits.assignsJob) recipient.workload++;
     }
     if (recipients.length === 0) {
       this.#undeliverable++;
       connection.recordError('NO_RECIPIENT');
-      this.#replies.reply(connection, 'NO_RECIPIENT', { messageType: type });
+      this.#replies.reply(connection, 'NO_RECIPIENT', { messageType: name });
     }
     this.#listener.onMessages(connection, run);
   }
@@ -401,7 +397,7 @@ export class ProtocolHandler<P extends Peer> {
   /** No worker could validate the chunk, however often it was tried. */
   #rejectChunk(connection: P, chunk: Chunk): void {
     const bytes = chunk.slab.arena.bytes.subarray(chunk.start, chunk.end);
-    const delimiter = this.#settings.delimiter.charCodeAt(0);
+    const { delimiter } = this.#settings;
     let lines = 0;
     for (let at = bytes.indexOf(delimiter); at !== -1; at = bytes.indexOf(delimiter, at + 1)) lines++;
     for (let line = 0; line < Math.max(1, lines); line++) {

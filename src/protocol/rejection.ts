@@ -4,11 +4,14 @@ import type { Piece } from '../delivery/outbox.js';
 import type { WireErrorCode } from '../errors.js';
 import type { Issue } from '../messages/issues.js';
 import { REJECTED } from '../messages/type-patterns.js';
+import { delimited } from './outgoing.js';
 import type { Peer } from './peer.js';
 import { redactedSample } from './redaction.js';
 
-/** A rejected message, without its contents. */
-/** @typeParam P the connections */
+/**
+ * A rejected message, without its contents.
+ * @typeParam P the connections
+ */
 export interface RejectionDetails<P extends Peer> {
   readonly connection: P;
   readonly code: WireErrorCode;
@@ -58,10 +61,10 @@ export class RejectedMessage<P extends Peer> implements RejectionDetails<P> {
 export const MAX_DETAILED_REJECTIONS = 1000;
 
 /** What subscribers of `rejected` get. */
-export function rejectionPiece(rejection: RejectedMessage<Peer>, delimiter: string): Piece {
+export function rejectionPiece(rejection: RejectedMessage<Peer>, delimiter: number): Piece {
   const { connection, code, issues, bytes, sample, suppressed } = rejection;
   const more = suppressed === 0 ? {} : { suppressed };
   const data = { from: connection.id, code, issues, bytes, sample, ...more };
   const text = JSON.stringify({ type: REJECTED, timestamp: new Date().toISOString(), data });
-  return { bytes: Buffer.from(text + delimiter), slab: undefined, messages: 1 };
+  return { bytes: delimited(text, delimiter), slab: undefined, messages: 1 };
 }

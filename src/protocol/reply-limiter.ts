@@ -12,7 +12,7 @@ export interface Replyable {
 
 export class ReplyLimiter {
   readonly #limiter: SecondLimiter<Replyable>;
-  readonly #delimiter: string;
+  readonly #delimiter: number;
   #sent = 0;
   #suppressed = 0;
 
@@ -20,7 +20,7 @@ export class ReplyLimiter {
    * @param limit replies a second and connection
    * @param now monotonic clock in ms; default `performance.now`
    */
-  constructor(limit: number, delimiter: string, now?: () => number) {
+  constructor(limit: number, delimiter: number, now?: () => number) {
     this.#limiter = new SecondLimiter(limit, now);
     this.#delimiter = delimiter;
   }

@@ -1,9 +1,10 @@
-// Route, the other way: which crawlers an application's message goes to.
+// Selects the crawlers that receive an application's message.
 
 import type { JobKey } from '../messages/job-key.js';
+import type { MessageTraits } from '../messages/message-traits.js';
 import { JobOwners } from './job-owners.js';
 
-/** What routing needs to know of a connection. */
+/** The properties of a connection that routing depends on. */
 export interface Recipient {
   readonly id: string;
   readonly crawlerId: string | undefined;
@@ -19,9 +20,9 @@ export interface CrawlerDirectory<R extends Recipient> {
   activeCrawler(connectionId: string): R | undefined;
 }
 
-/** The parts of an application's message that say whom it is for. */
+/** The parts of an application's message that determine its recipients. */
 export interface Address {
-  readonly type: string;
+  readonly traits: MessageTraits;
   readonly to: string | undefined;
   readonly job: JobKey | undefined;
 }
@@ -29,7 +30,7 @@ export interface Address {
 export class CrawlerRouter<R extends Recipient> {
   readonly #directory: CrawlerDirectory<R>;
   readonly owners: JobOwners;
-  /** Ids of connections whose `job_request` is not answered, the longest waiting first. */
+  /** Ids of connections with an unanswered job request, the oldest first. */
   readonly #waiting = new Set<string>();
 
   /** @param maxJobOwners how many jobs' owners to remember */
@@ -38,33 +39,32 @@ export class CrawlerRouter<R extends Recipient> {
     this.owners = new JobOwners(maxJobOwners);
   }
 
-  /** A crawler has asked for jobs. */
+  /** A crawler has requested a job. */
   onJobRequest(connectionId: string): void {
     this.#waiting.add(connectionId);
   }
 
-  /** A connection has gone. */
+  /** Removes a closed connection. */
   forget(connectionId: string): void {
     this.#waiting.delete(connectionId);
   }
 
   /**
-   * Whom a message is for, by the first of these that applies: `to`; the owner of its job; for a
-   * `job_response`, the crawler that has waited longest; every active crawler.
-   * Empty when nobody can take it.
+   * Selects the recipients of a message by the first of these that applies: `to`; the owner of its job; if it answers a job
+   * request, the crawler that has waited longest; every active crawler. Empty if no crawler can receive it.
    */
   find(address: Address, senderId: string | undefined): R[] {
     const found = this.#find(address, senderId);
     const only = found.length === 1 ? found[0] : undefined;
     if (only !== undefined) {
-      if (address.type === 'job_response') this.#waiting.delete(only.id);
+      if (address.traits.answersJobRequest) this.#waiting.delete(only.id);
       const { job } = address;
-      if (address.type === 'job_assignment' && job !== undefined) this.owners.set(job.low, job.high, only.id);
+      if (address.traits.assignsJob && job !== undefined) this.owners.set(job.low, job.high, only.id);
     }
     return found;
   }
 
-  #find({ type, to, job }: Address, senderId: string | undefined): R[] {
+  #find({ traits, to, job }: Address, senderId: string | undefined): R[] {
     const others = () => this.#directory.activeCrawlers().filter(({ id }) => id !== senderId);
     if (to === '*') return others();
     if (to === 'any') return leastBusy(others());
@@ -72,7 +72,7 @@ export class CrawlerRouter<R extends Recipient> {
     const ownerId = job === undefined ? undefined : this.owners.get(job);
     const owner = this.#directory.activeCrawler(ownerId ?? '');
     if (owner !== undefined) return [owner];
-    if (type === 'job_response') {
+    if (traits.answersJobRequest) {
       for (const id of this.#waiting) {
         const crawler = this.#directory.activeCrawler(id);
         if (crawler !== undefined) return [crawler];

@@ -36,6 +36,7 @@ export interface SocketManagerDependencies {
 
 export class SocketManager extends EventEmitter<ServerEvents> {
   readonly options: ResolvedOptions;
+  readonly #delimiter: number;
   readonly #log: Logger;
   readonly #droppedLogLines: () => number;
   readonly #pool: ConnectionPool;
@@ -64,6 +65,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
   constructor(options: SluiceOptions | ResolvedOptions = {}, dependencies: SocketManagerDependencies = {}) {
     super();
     this.options = resolveOptions(options);
+    this.#delimiter = this.options.messageDelimiter.charCodeAt(0);
     const { logger, droppedLogLines = () => 0 } = dependencies;
     const log = logger === undefined ? defaultLog(this.options.logLevel) : { logger, droppedLogLines };
     this.#log = brokerLogger(log.logger);
@@ -236,7 +238,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
       const code = this.#state === 'stopping' ? 'SHUTTING_DOWN' : 'MAX_CONNECTIONS';
       if (code === 'MAX_CONNECTIONS') this.#pool.reject();
       socket.on('error', () => {});
-      socket.end(errorLine(code, {}, this.options.messageDelimiter), () => socket.destroy());
+      socket.end(errorLine(code, {}, this.#delimiter), () => socket.destroy());
       this.#notify('connection_rejected', { code, connections: this.#pool.size });
       return;
     }
@@ -283,12 +285,12 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     this.#knownIssues = known;
     this.#notify('health_summary', summary);
     if (summary.delay > 0) for (const connection of this.#pool) connection.shiftDeadlines(summary.delay);
-    const { stallTimeout, partialMessageTimeout, messageDelimiter } = this.options;
+    const { stallTimeout, partialMessageTimeout } = this.options;
     closeStalled(this.#pool, stallTimeout, this.#log);
     closePartial(this.#pool, partialMessageTimeout, this.#log, (connection) => {
       this.#pipeline?.protocol.replyError(connection, 'INVALID_JSON');
     });
-    pingWaiting(this.#pool, messageDelimiter);
+    pingWaiting(this.#pool, this.#delimiter);
   }
 
   #startTimers(): void {

@@ -28,7 +28,8 @@ export class BatchValidator implements FrameSink {
   readonly #delimiter: number;
   readonly #onProgress: (range: number, start: number, end: number) => void;
   readonly #verdict: VerdictWriter;
-  readonly #jobRequest: number;
+  /** `RunKind` of a crawler's message, by type index, if its delimiter follows. */
+  readonly #crawlerKinds: Uint8Array;
   /** Messages of the present range that were rejected. */
   #rejected = 0;
   #maxDetailedRejections = 0;
@@ -50,8 +51,11 @@ export class BatchValidator implements FrameSink {
     this.#onProgress = onProgress;
     this.#parser = parser;
     this.#delimiter = delimiter;
-    this.#jobRequest = parser.validator.registry.get('job_request')?.index ?? 0;
-    this.#verdict = new VerdictWriter(parser.validator.registry.types.length);
+    const { types } = parser.validator.registry;
+    this.#crawlerKinds = Uint8Array.from(types, ({ traits }) =>
+      traits.requestsJob ? RunKind.REQUEST : RunKind.DELIMITED,
+    );
+    this.#verdict = new VerdictWriter(types.length);
   }
 
   /** Validates every message of a batch. */
@@ -69,7 +73,7 @@ export class BatchValidator implements FrameSink {
   }
 
   onMessage(type: MessageType, value: object, start: number, end: number, line: number): void {
-    const { name, index, direction } = type;
+    const { name, index, direction, traits } = type;
     if (direction === 'app') {
       const address = this.#verdict.addAddress(this.#addressOf(type, value));
       return this.#accept(index, RunKind.ADDRESSED, address, start, end);
@@ -80,10 +84,10 @@ export class BatchValidator implements FrameSink {
       }
       return this.#accept(index, RunKind.CONTROL, 0, start, end);
     }
-    if (name === 'heartbeat') this.#activeJobs = activeJobsOf(value) ?? this.#activeJobs;
+    if (traits.reportsWorkload) this.#activeJobs = activeJobsOf(value) ?? this.#activeJobs;
     const { low, high } = this.#parser.jobOf(value);
     const job = high === 0 ? 0 : this.#verdict.jobRow(low, high);
-    this.#accept(index, index === this.#jobRequest ? RunKind.REQUEST : RunKind.DELIMITED, job, start, end);
+    this.#accept(index, this.#crawlerKinds[index] ?? RunKind.DELIMITED, job, start, end);
   }
 
   onMatches(matches: Matches, from: number, to: number): void {
@@ -97,7 +101,7 @@ export class BatchValidator implements FrameSink {
       const type = records[at + MATCH.TYPE] ?? 0;
       const jobHigh = records[at + MATCH.JOB_HIGH] ?? 0;
       const job = jobHigh === 0 ? 0 : this.#verdict.jobRow(records[at + MATCH.JOB_LOW] ?? 0, jobHigh);
-      this.#accept(type, type === this.#jobRequest ? RunKind.REQUEST : RunKind.DELIMITED, job, start, end);
+      this.#accept(type, this.#crawlerKinds[type] ?? RunKind.DELIMITED, job, start, end);
     }
   }
 
@@ -156,10 +160,10 @@ export class BatchValidator implements FrameSink {
     return true;
   }
 
-  #addressOf({ name }: MessageType, message: AppEnvelope): MessageAddress {
+  #addressOf({ traits }: MessageType, message: AppEnvelope): MessageAddress {
     const { to, data } = message;
     // An assignment is about the job that it assigns, whatever its envelope says.
-    const assigned = name === 'job_assignment' ? data?.job_id : undefined;
+    const assigned = traits.assignsJob ? data?.job_id : undefined;
     const job = this.#parser.jobOf(typeof assigned === 'string' ? { jobId: assigned } : message);
     return {
       to: typeof to === 'string' ? to.slice(0, MAX_NAME_LENGTH + 1) : undefined,

@@ -96,7 +96,8 @@ describe('health', () => {
     const { connect } = await startBroker({
       heartbeatInterval: 10,
       heartbeatTimeout: 20,
-      connectionTimeout: 50,
+      // Long enough to subscribe on a busy machine.
+      connectionTimeout: 500,
       healthCheckInterval: 10,
     });
     const subscriber = await (await connect()).subscribe();

@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { jobKey, NO_SEED } from '#src/messages/job-key.js';
+import { traitsOf } from '#src/messages/message-traits.js';
 import { CrawlerRouter, type Recipient } from '#src/routing/crawler-router.js';
 
 let crawlers: (Recipient & { workload: number })[] = [];
@@ -22,7 +23,7 @@ function own(jobId: string, connectionId: string): void {
 
 const find = (type: string, to?: string, jobId?: string, sender = 'app') =>
   recipients
-    .find({ type, to, job: jobId === undefined ? undefined : keyOf(jobId) }, sender)
+    .find({ traits: traitsOf(type), to, job: jobId === undefined ? undefined : keyOf(jobId) }, sender)
     .map(({ id }) => id);
 
 describe('to', () => {
