@@ -4,7 +4,7 @@ import type { ServerResponse } from 'node:http';
 import type { AdminSource } from './admin-source.js';
 import { asyncApiDocument } from './asyncapi.js';
 import { isSortColumn, sortRows } from './connection-rows.js';
-import { dashboardPage } from './dashboard-page.js';
+import { DASHBOARD_FILES } from './dashboard-files.js';
 import { EventStream } from './event-stream.js';
 import { schemaEntries } from './json-schemas.js';
 import { MetricsExporter } from './metrics-exporter.js';
@@ -33,7 +33,6 @@ export class AdminRoutes {
   #schemaReply: Reply | undefined;
   #asyncApiReply: Reply | undefined;
   readonly #table: Readonly<Record<string, Route>> = {
-    '/': () => dashboardPage(),
     '/metrics': () => this.#metrics(),
     '/healthz': () => json(200, { status: 'alive', state: this.#source.status().state }),
     '/readyz': () => this.#readiness(),
@@ -52,6 +51,8 @@ export class AdminRoutes {
   }
 
   find(path: string): Route | undefined {
+    const file = DASHBOARD_FILES.get(path);
+    if (file !== undefined) return () => file;
     return Object.hasOwn(this.#table, path) ? this.#table[path] : undefined;
   }
 

@@ -29,7 +29,7 @@ export interface RequestLimits {
 
 export const REQUEST_LIMITS: RequestLimits = { requestTimeout: 10_000, connectionsCheckingInterval: 1000 };
 
-/** Sent with every reply: forbids use by other sites, in frames and in caches. */
+/** Sent with every reply, unless it has its own: forbids use by other sites, in frames and in caches. */
 const SAFE_HEADERS = {
   'cache-control': 'no-store',
   'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
@@ -153,6 +153,17 @@ export class AdminServer {
 }
 
 function send(request: IncomingMessage, response: ServerResponse, { status, headers, body }: Reply): void {
+  if (isUnchanged(request, headers.etag)) {
+    response.writeHead(304, headers).end();
+    return;
+  }
   response.writeHead(status, { ...headers, 'content-length': Buffer.byteLength(body) });
   response.end(request.method === 'HEAD' ? undefined : body);
+}
+
+/** Whether the client already has this version: `If-None-Match` lists its tag, or one that a proxy made weak. */
+function isUnchanged({ headers }: IncomingMessage, etag: string | undefined): boolean {
+  const known = headers['if-none-match'];
+  if (etag === undefined || known === undefined) return false;
+  return known === '*' || known.split(',').some((tag) => tag.trim().replace(/^W\//, '') === etag);
 }

@@ -149,6 +149,9 @@ describe('an install from npm pack', () => {
     await Promise.all([app.close(), crawler.close()]);
     const dashboard = await ask(admin, '/');
     expect([dashboard.status, dashboard.body.includes('uPlot')]).toEqual([200, true]);
+    for (const name of ['page.js', 'page.css', 'uPlot.esm.js']) {
+      expect((await ask(admin, `/dashboard/${name}`)).status).toBe(200);
+    }
     broker.child.kill('SIGTERM');
     expect(await broker.exited).toBe(0);
   });

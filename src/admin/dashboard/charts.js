@@ -1,6 +1,7 @@
 // Line charts of the latest minutes, drawn by uPlot.
 
-/* global uPlot */
+// Served from the package uplot.
+import uPlot from './uPlot.esm.js';
 
 /** Number of points: one per second. */
 const POINTS = 180;

@@ -126,7 +126,7 @@ function show({ stats, connections, rejections }) {
 }
 
 function listen() {
-  const events = new EventSource('/events');
+  const events = new EventSource('events');
   events.addEventListener('message', ({ data }) => show(JSON.parse(data)));
   events.addEventListener('error', () => {
     showState('no answer from the broker', 'bad');

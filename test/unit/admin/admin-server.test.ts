@@ -34,13 +34,15 @@ describe('the admin server', () => {
     const address = String(manager.getStatus().admin);
     expect(address).toMatch(/^127\.0\.0\.1:[1-9]\d*$/);
     expect((await fetch(`http://${address}/healthz`)).status).toBe(200);
-    const status = await new Promise((resolve) => {
-      const port = address.split(':')[1];
-      request({ port, headers: { host: 'evil.example' } }, (reply) =>
-        resolve(reply.resume().statusCode),
-      ).end();
-    });
-    expect(status).toBe(403);
+    for (const path of ['/', '/dashboard/page.js', '/api/stats']) {
+      const status = await new Promise((resolve) => {
+        const port = address.split(':')[1];
+        request({ port, path, headers: { host: 'evil.example' } }, (reply) =>
+          resolve(reply.resume().statusCode),
+        ).end();
+      });
+      expect(status).toBe(403);
+    }
   });
 
   test('rejects an address that another server has', async () => {
@@ -101,7 +103,8 @@ describe('the admin server', () => {
     for (const path of ['/', '/api/stats', '/metrics', '/nothing']) {
       const { headers } = await get(path);
       expect(headers).toMatchObject({
-        'cache-control': 'no-store',
+        // A browser may keep the page, but must ask whether it is still the latest.
+        'cache-control': path === '/' ? 'no-cache' : 'no-store',
         'x-content-type-options': 'nosniff',
         'cross-origin-resource-policy': 'same-origin',
       });

@@ -1,26 +1,161 @@
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { get } from 'node:http';
+import { readdirSync } from 'node:fs';
+import { createServer, get, request } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import type { SluiceOptions } from 'sluice';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { type AdminBroker, shareAdminBroker, startAdminBroker } from '../../support/admin.js';
+import {
+  type AdminBroker,
+  type AdminReply,
+  ask,
+  shareAdminBroker,
+  startAdminBroker,
+} from '../../support/admin.js';
 import { LIGHT } from '../../support/broker.js';
 import { browserPath, shareBrowser } from '../../support/browser.js';
 import { line, VALID } from '../../support/messages.js';
 
-test('the dashboard is one document that may load nothing else, and run nothing but its own script', async () => {
-  const { get } = await startAdminBroker(LIGHT);
-  const { body, headers } = await get('/');
-  const policy = String(headers['content-security-policy']);
-  const [, script = ''] = /<script>([\s\S]*)<\/script>/.exec(body) ?? [];
-  const [, style = ''] = /<style>([\s\S]*)<\/style>/.exec(body) ?? [];
-  for (const text of [script, style]) {
-    expect(text.length).toBeGreaterThan(1000);
-    expect(policy).toContain(`'sha256-${createHash('sha256').update(text).digest('base64')}'`);
-  }
-  expect(policy).toContain("default-src 'none'");
-  expect(policy).not.toContain('unsafe');
-  expect(body).not.toMatch(/<(?:script|link|img)[^>]+(?:src|href)="(?!data:,")/);
+const FILES = [
+  ['/', 'text/html'],
+  ['/dashboard/page.css', 'text/css'],
+  ['/dashboard/table.css', 'text/css'],
+  ['/dashboard/uPlot.min.css', 'text/css'],
+  ['/dashboard/page.js', 'text/javascript'],
+  ['/dashboard/bars.js', 'text/javascript'],
+  ['/dashboard/charts.js', 'text/javascript'],
+  ['/dashboard/connection-table.js', 'text/javascript'],
+  ['/dashboard/formats.js', 'text/javascript'],
+  ['/dashboard/rejections.js', 'text/javascript'],
+  ['/dashboard/uPlot.esm.js', 'text/javascript'],
+] as const;
+
+describe('the files of the dashboard', () => {
+  const shared = shareAdminBroker(LIGHT);
+
+  test('the page loads only files of the dashboard, and runs only their scripts', async () => {
+    const { get } = shared();
+    const { body, headers } = await get('/');
+    const policy = String(headers['content-security-policy']);
+    const [, script = ''] = /<script type="module" src="([^"]+)"><\/script>/.exec(body) ?? [];
+    const [, style = ''] = /<link rel="stylesheet" href="([^"]+page\.css)" \/>/.exec(body) ?? [];
+    for (const path of [script, style]) {
+      const file = await get(`/${path}`);
+      expect(file.body.length).toBeGreaterThan(1000);
+      expect(file.headers.etag).toBe(`"${createHash('sha256').update(file.body).digest('base64url')}"`);
+    }
+    expect(policy).toContain("default-src 'none'");
+    expect(policy).toContain("script-src 'self'; style-src 'self'; connect-src 'self'");
+    expect(policy).not.toContain('unsafe');
+    expect(policy).not.toContain('sha256');
+    expect(body).not.toMatch(/<(?:script|link|img)[^>]+(?:src|href)="(?!data:,"|dashboard\/[\w.-]+")/);
+    // What the policy would block: inline scripts, styles and event handlers.
+    expect(body).not.toMatch(/<script(?![^>]* src=)|<style|\s(?:style|on\w+)=/);
+  });
+
+  test('the page and its scripts refer to each file, and to no others', async () => {
+    const { get } = shared();
+    const found = new Set(['/']);
+    for (const path of found) {
+      const { status, body } = await get(path);
+      expect(status, path).toBe(200);
+      const reference =
+        path === '/'
+          ? /<(?:script|link)[^>]+"(dashboard\/[^"]+)"/g
+          : /^} from '(.+)';|^import .* from '(.+)';/gm;
+      for (const [, first, second] of body.matchAll(reference)) {
+        found.add(new URL(first ?? second ?? '', `http://admin${path}`).pathname);
+      }
+    }
+    expect([...found].sort()).toEqual(FILES.map(([path]) => path).sort());
+    const folder = new URL(import.meta.resolve('#src/admin/dashboard/page.js'));
+    for (const name of readdirSync(new URL('.', folder))) {
+      expect([...found]).toContain(name === 'page.html' ? '/' : `/dashboard/${name}`);
+    }
+  });
+
+  test.each(FILES)('%s is served as %s', async (path, type) => {
+    const { adminPath, get } = shared();
+    const { status, headers, body } = await get(path);
+    expect(status).toBe(200);
+    expect(body).not.toBe('');
+    expect(headers).toMatchObject({
+      'content-type': `${type}; charset=utf-8`,
+      'content-length': String(Buffer.byteLength(body)),
+      'content-security-policy':
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; " +
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+      'x-content-type-options': 'nosniff',
+      'cross-origin-resource-policy': 'same-origin',
+      'cache-control': 'no-cache',
+      etag: expect.stringMatching(/^"[\w-]{43}"$/),
+    });
+    const head = await ask(adminPath, path, { method: 'HEAD' });
+    const withoutDate = ({ date, ...others }: AdminReply['headers']) => others;
+    expect([head.status, head.body]).toEqual([200, '']);
+    expect(withoutDate(head.headers)).toEqual(withoutDate(headers));
+    const posted = await ask(adminPath, path, { method: 'POST' });
+    expect([posted.status, posted.headers.allow]).toEqual([405, 'GET, HEAD']);
+  });
+
+  test.each(FILES)('%s is not sent again to a client that has it', async (path) => {
+    const { adminPath, get } = shared();
+    const first = await get(path);
+    const etag = String(first.headers.etag);
+    for (const known of [etag, `W/${etag}`, `"other", ${etag}`, '*']) {
+      for (const method of ['GET', 'HEAD']) {
+        const reply = await ask(adminPath, path, { method, headers: { 'if-none-match': known } });
+        expect([reply.status, reply.body], known).toEqual([304, '']);
+        for (const name of ['etag', 'cache-control', 'content-security-policy', 'x-content-type-options']) {
+          expect(reply.headers[name]).toBe(first.headers[name]);
+        }
+      }
+    }
+    for (const known of ['"other"', etag.slice(1, -1), `${etag}x`, '']) {
+      const reply = await ask(adminPath, path, { headers: { 'if-none-match': known } });
+      expect([reply.status, reply.body === first.body], known).toEqual([200, true]);
+    }
+  });
+
+  test('replies that change are sent in full, whatever the client has', async () => {
+    const { adminPath } = shared();
+    for (const path of ['/api/stats', '/metrics', '/healthz']) {
+      const { status, headers } = await ask(adminPath, path, { headers: { 'if-none-match': '*' } });
+      expect([status, headers.etag]).toEqual([200, undefined]);
+    }
+  });
+
+  test.each([
+    '/package.json',
+    '/page.js',
+    '/page.html',
+    '/dashboard',
+    '/dashboard/',
+    '/dashboard/page.html',
+    '/dashboard/page.js/',
+    '/dashboard/Page.js',
+    '/dashboard/page',
+    '/dashboard/page.js%00',
+    '/dashboard/page.js%00.css',
+    '/dashboard/%00',
+    '/dashboard/../../package.json',
+    '/dashboard/../dashboard-files.js',
+    '/dashboard/..%2f..%2fpackage.json',
+    '/dashboard/..%5c..%5cpackage.json',
+    '/dashboard/%2e%2e/%2e%2e/package.json',
+    '/dashboard/%2e%2e%2f%2e%2e%2fpackage.json',
+    '/dashboard/%252e%252e%252fpackage.json',
+    '/dashboard/..;/package.json',
+    '/dashboard/....//package.json',
+    '/dashboard/%2fetc%2fpasswd',
+    '/dashboard//etc/passwd',
+    '/dashboard/%70age.js',
+    '/dashboard/__proto__',
+    '/dashboard/constructor',
+    '/dashboard/uPlot.cjs.js',
+  ])('%s is not found', async (path) => {
+    expect((await shared().get(path)).status).toBe(404);
+  });
 });
 
 const SETTINGS = { ...LIGHT, admin: '127.0.0.1:0' } as const;
@@ -60,6 +195,37 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     await expect.poll(() => page.locator('#chart-rates').getAttribute('aria-label')).toContain('received');
     expect(complaints).toEqual([]);
     expect(requested.every((address) => address.startsWith(url))).toBe(true);
+  });
+
+  test('works behind the path prefix of a reverse proxy', async () => {
+    const { manager } = shared();
+    const url = await startProxy(String(manager.getStatus().admin), '/sluice/');
+    const { page, complaints, requested } = await openPage(url);
+    await page.getByRole('status').getByText('running').waitFor();
+    await expect.poll(() => page.locator('#chart-rates').getAttribute('aria-label')).toContain('received');
+    const paths = requested.map((address) => address.replace(url, '/'));
+    expect(paths.sort()).toEqual([...FILES.map(([path]) => path), '/events'].sort());
+    expect(complaints).toEqual([]);
+  });
+
+  test('runs no inline scripts and applies no inline styles', async () => {
+    const { url } = withCrawlers(shared());
+    const { page, complaints } = await openPage(url);
+    await page.getByRole('status').getByText('running').waitFor();
+    expect(complaints).toEqual([]);
+    await page.evaluate(`(() => {
+      const script = document.createElement('script');
+      script.textContent = 'window.injected = true';
+      document.body.append(script);
+      document.querySelector('h1').setAttribute('style', 'color: rgb(1, 2, 3)');
+    })()`);
+    await expect.poll(() => complaints.length).toBe(2);
+    expect(complaints[0]).toMatch(/inline script.*Content Security Policy/s);
+    expect(complaints[1]).toMatch(/inline style.*Content Security Policy/s);
+    const seen = await page.evaluate(
+      "[window.injected, getComputedStyle(document.querySelector('h1')).color]",
+    );
+    expect(seen).toEqual([undefined, expect.not.stringContaining('rgb(1, 2, 3)')]);
   });
 
   test('tells of rejected messages where they are wrong, not what they say', async () => {
@@ -162,6 +328,30 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     await page.getByRole('status').getByText('no answer from the broker').waitFor();
   });
 });
+
+/** Starts a reverse proxy that serves an admin server below a path prefix. @returns the URL of the dashboard */
+async function startProxy(admin: string, prefix: string): Promise<string> {
+  const [host, port] = admin.split(':');
+  const proxy = createServer(({ url = '', method, headers }, response) => {
+    if (!url.startsWith(prefix)) {
+      response.writeHead(404).end();
+      return;
+    }
+    const path = url.slice(prefix.length - 1);
+    const forwarded = request({ host, port, path, method, headers }, (reply) => {
+      response.writeHead(reply.statusCode ?? 0, reply.headers);
+      reply.pipe(response);
+    });
+    response.on('close', () => forwarded.destroy());
+    forwarded.on('error', () => response.destroy()).end();
+  });
+  await once(proxy.listen(0, '127.0.0.1'), 'listening');
+  onTestFinished(() => {
+    proxy.closeAllConnections();
+    proxy.close();
+  });
+  return `http://127.0.0.1:${(proxy.address() as AddressInfo).port}${prefix}`;
+}
 
 /** The colour of an element's text, and of what is behind it. */
 const COLOURS_OF = (selector: string) => `(() => {
