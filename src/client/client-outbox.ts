@@ -2,9 +2,10 @@
 // read and checked it, so that a new connection can resend the rest.
 //
 //   add ─▶ [ confirmed │ written, not confirmed │ not written yet ]
-//             gone     head                     next               pings set marks; a pong moves head to its mark
+//           removed   #written entries                           pings set marks; a pong confirms up to its mark
 
 import { SluiceError } from '../errors.js';
+import { Fifo } from '../fifo.js';
 
 /** The connection that an outbox writes to. */
 export interface OutboxSink {
@@ -39,11 +40,10 @@ const LOW_MARK = 0.25;
 export class ClientOutbox {
   readonly #maxBytes: number;
   readonly #onDrain: () => void;
-  #entries: Entry[] = [];
-  /** Index of the first unconfirmed entry. */
-  #head = 0;
-  /** Index of the first entry not yet written to the current connection. */
-  #next = 0;
+  /** Unconfirmed entries. */
+  readonly #entries = new Fifo<Entry>();
+  /** Number of unconfirmed entries that were written to the current connection. */
+  #written = 0;
   #bytes = 0;
   #confirmed = 0;
   #confirmedLines = 0;
@@ -75,7 +75,7 @@ export class ClientOutbox {
 
   /** Number of unconfirmed entries. */
   get unconfirmed(): number {
-    return this.#entries.length - this.#head;
+    return this.#entries.length;
   }
 
   /** Number of entries confirmed so far. */
@@ -119,9 +119,9 @@ export class ClientOutbox {
    */
   attach(sink: OutboxSink): number {
     this.detach();
-    const resent = this.#next - this.#head;
+    const resent = this.#written;
     this.#resent += resent;
-    this.#next = this.#head;
+    this.#written = 0;
     this.#bytesSincePing = 0;
     this.#sink = sink;
     this.pump();
@@ -139,9 +139,9 @@ export class ClientOutbox {
   pump(): void {
     const sink = this.#sink;
     while (sink !== undefined && !sink.isBusy) {
-      const entry = this.#entries[this.#next];
+      const entry = this.#entries.at(this.#written);
       if (entry === undefined) break;
-      this.#next++;
+      this.#written++;
       sink.write(entry.bytes, entry.lines);
       this.#bytesSincePing += entry.bytes.length;
       if (this.#bytesSincePing >= CONFIRM_BYTES) this.#pingNow();
@@ -188,21 +188,17 @@ export class ClientOutbox {
     this.#timer = undefined;
     if (this.#sink === undefined) return;
     this.#bytesSincePing = 0;
-    const mark = this.#confirmed + this.#next - this.#head;
+    const mark = this.#confirmed + this.#written;
     this.#sink.ping(() => this.#confirm(mark));
   }
 
   /** The broker has checked the first `mark` entries, counted over the lifetime of the outbox. */
   #confirm(mark: number): void {
     for (; this.#confirmed < mark; this.#confirmed++) {
-      const entry = this.#entries[this.#head++];
+      const entry = this.#entries.shift();
+      if (this.#written > 0) this.#written--;
       this.#bytes -= entry?.bytes.length ?? 0;
       this.#confirmedLines += entry?.lines ?? 0;
-    }
-    if (this.#head * 2 > this.#entries.length) {
-      this.#entries = this.#entries.slice(this.#head);
-      this.#next -= this.#head;
-      this.#head = 0;
     }
     const hasDrained = this.#needsDrain && this.#bytes <= this.#maxBytes * LOW_MARK;
     if (hasDrained) this.#needsDrain = false;

@@ -2,6 +2,7 @@
 // the loop is slower than the broker, the client stops reading its socket, so that the broker sees a slow subscriber.
 
 import { SluiceError } from '../errors.js';
+import { Fifo } from '../fifo.js';
 import type { OverflowPolicy } from '../messages/messages.js';
 import { rethrowLater } from './client-events.js';
 import type { ReceivedMessage } from './received-message.js';
@@ -55,8 +56,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   readonly #owner: SubscriptionOwner;
   readonly #listener: ((event: ReceivedMessage) => void) | undefined;
   readonly #maxBytes: number;
-  #queue: ReceivedMessage[] = [];
-  #head = 0;
+  readonly #queue = new Fifo<ReceivedMessage>();
   #bytes = 0;
   #isFull = false;
   #waiters: Waiter[] = [];
@@ -125,16 +125,11 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
 
   /** @throws SluiceError the reason if the client gave up, after all queued messages are consumed */
   next(): Promise<IteratorResult<ReceivedMessage, undefined>> {
-    const event = this.#queue[this.#head];
+    const event = this.#queue.shift();
     if (event === undefined) {
       if (this.#error !== undefined) return Promise.reject(this.#error);
       if (this.#isEnded) return Promise.resolve({ done: true, value: undefined });
       return new Promise((resolve, reject) => this.#waiters.push({ resolve, reject }));
-    }
-    this.#head++;
-    if (this.#head * 2 > this.#queue.length) {
-      this.#queue = this.#queue.slice(this.#head);
-      this.#head = 0;
     }
     this.#bytes -= event.line.length;
     if (this.#bytes <= this.#maxBytes * LOW_MARK) this.#setFull(false);
@@ -187,8 +182,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   }
 
   #discardQueue(): void {
-    this.#queue = [];
-    this.#head = 0;
+    this.#queue.clear();
     this.#bytes = 0;
     this.#error = undefined;
     this.#setFull(false);

@@ -1,6 +1,8 @@
 // Writes lines to an output that may be slow, full or gone, and never waits for it: a bounded queue of whole lines. When
 // it is full, the newest line is dropped and counted.
 
+import { Fifo } from '../fifo.js';
+
 /** Where bytes go. Must not block the thread that calls it. */
 export interface LogOutput {
   /** @param done how many of the bytes were written; with an error, none. The next write comes after it. */
@@ -36,7 +38,7 @@ export class LogWriter {
   readonly #output: LogOutput;
   readonly #options: LogWriterOptions;
   readonly #maxBytes: number;
-  #queue: Buffer[] = [];
+  readonly #queue = new Fifo<Buffer>();
   /** What is being written, or has failed and is tried again. */
   #current: Buffer | undefined;
   #bytes = 0;
@@ -103,15 +105,16 @@ export class LogWriter {
   }
 
   #writeNext(): void {
+    const lines: Buffer[] = [];
     let size = 0;
-    let count = 0;
-    for (const { length } of this.#queue) {
-      if (count > 0 && size + length > WRITE_SIZE) break;
-      size += length;
-      count++;
+    for (let line = this.#queue.peek(); line !== undefined; line = this.#queue.peek()) {
+      size += line.length;
+      if (lines.length > 0 && size > WRITE_SIZE) break;
+      lines.push(line);
+      this.#queue.shift();
     }
-    if (count === 0) return this.#wake();
-    this.#current = Buffer.concat(this.#queue.splice(0, count), size);
+    if (lines.length === 0) return this.#wake();
+    this.#current = Buffer.concat(lines);
     this.#writeCurrent(this.#current);
   }
 

@@ -4,6 +4,7 @@
 
 import type { Writable } from 'node:stream';
 import { SluiceError } from '../errors.js';
+import { Fifo } from '../fifo.js';
 import type { Slab } from '../memory/slab-pool.js';
 import type { OverflowPolicy } from '../messages/messages.js';
 
@@ -71,9 +72,7 @@ export class Outbox {
   readonly #maxPendingBytes: number;
   readonly #copied: CopiedBytes;
   #policy: OverflowPolicy = 'disconnect';
-  #queue: Entry[] = [];
-  /** What the queue held before this index has gone. */
-  #head = 0;
+  readonly #queue = new Fifo<Entry>();
   #writing: Entry[] = [];
   #pendingBytes = 0;
   #ownBytes = 0;
@@ -165,7 +164,7 @@ export class Outbox {
 
   /** Hands what is queued to the socket, if the socket has finished the write before. */
   flush(now: number): void {
-    if (this.#writing.length > 0 || this.#head === this.#queue.length || this.#closed) return;
+    if (this.#writing.length > 0 || this.#queue.length === 0 || this.#closed) return;
     this.#writing = this.#takeGroup();
     this.#writingSince = now;
     const last = this.#writing.length - 1;
@@ -188,9 +187,9 @@ export class Outbox {
    * @returns how many forwarded messages that were
    */
   discard(): number {
-    const lost = this.#forget(this.#queue.slice(this.#head));
-    this.#queue = [];
-    this.#head = 0;
+    const queued = [...this.#queue];
+    this.#queue.clear();
+    const lost = this.#forget(queued);
     this.#updateMarks();
     return lost;
   }
@@ -209,15 +208,14 @@ export class Outbox {
   }
 
   #takeGroup(): Entry[] {
-    const from = this.#head;
+    const group: Entry[] = [];
     let bytes = 0;
-    while (this.#head < this.#queue.length && this.#head - from < WRITE_PIECES) {
-      bytes += this.#queue[this.#head]?.bytes.length ?? 0;
-      if (this.#head > from && bytes > WRITE_BYTES) break;
-      this.#head++;
+    for (let entry = this.#queue.peek(); entry !== undefined; entry = this.#queue.peek()) {
+      bytes += entry.bytes.length;
+      if (group.length === WRITE_PIECES || (group.length > 0 && bytes > WRITE_BYTES)) break;
+      group.push(entry);
+      this.#queue.shift();
     }
-    const group = this.#queue.slice(from, this.#head);
-    this.#compact();
     return group;
   }
 
@@ -229,13 +227,6 @@ export class Outbox {
     }
     if (!entry.droppable) this.#ownBytes += entry.bytes.length;
     this.#updateMarks();
-  }
-
-  /** Moves the queue to the front of its array when more than half of the array has gone. */
-  #compact(): void {
-    if (this.#head * 2 <= this.#queue.length) return;
-    this.#queue = this.#queue.slice(this.#head);
-    this.#head = 0;
   }
 
   readonly #onWritten = (error?: Error | null): void => {
@@ -275,16 +266,16 @@ export class Outbox {
   #dropOldest(piece: Piece): boolean {
     const kept: Entry[] = [];
     let dropped = 0;
-    while (this.#head < this.#queue.length && !this.#fits(piece)) {
-      const entry = this.#queue[this.#head++] as Entry;
+    while (!this.#fits(piece)) {
+      const entry = this.#queue.shift();
+      if (entry === undefined) break;
       if (!entry.droppable) kept.push(entry);
       else {
         dropped += entry.messages;
         this.#settle(entry);
       }
     }
-    for (const entry of kept.reverse()) this.#queue[--this.#head] = entry;
-    this.#compact();
+    this.#queue.unshift(...kept);
     const fits = this.#fits(piece);
     this.#events.onDropped(fits ? dropped : dropped + piece.messages);
     return fits;

@@ -1,6 +1,7 @@
 // Chunks that wait for a worker. Connections take turns, one chunk each, so that nobody waits for more than one chunk of
 // every other; those that have little to say come before all others.
 
+import { Fifo } from '../fifo.js';
 import type { FrameRange } from '../memory/slab-pool.js';
 import { Chunk, type Lane } from './lane.js';
 
@@ -9,11 +10,11 @@ const LITTLE = 8 * 1024;
 
 export class FairQueue {
   /** Of connections that have little waiting, in the order in which they came. */
-  #first: Chunk[] = [];
+  readonly #first = new Fifo<Chunk>();
   /** Of all others, by connection. */
-  readonly #others = new Map<Lane, Chunk[]>();
+  readonly #others = new Map<Lane, Fifo<Chunk>>();
   /** Whose turn is next: those with chunks in {@link #others}. */
-  #turns: Lane[] = [];
+  readonly #turns = new Fifo<Lane>();
   #bytes = 0;
 
   /** Bytes of all that waits. */
@@ -29,30 +30,27 @@ export class FairQueue {
   add(lane: Lane, range: FrameRange, now: number): void {
     this.#bytes += range.end - range.start;
     const others = this.#others.get(lane);
-    const latest = others === undefined ? this.#first.at(-1) : others.at(-1);
+    const latest = (others ?? this.#first).peekLast();
     const isLittle = others === undefined && lane.pendingBytes <= LITTLE;
     if (latest?.lane === lane && (others !== undefined || isLittle) && latest.extend(range)) return;
     const chunk = new Chunk(lane, range, now);
     lane.push(chunk);
     if (isLittle) this.#first.push(chunk);
     else if (others !== undefined) others.push(chunk);
-    else {
-      this.#others.set(lane, [chunk]);
-      this.#turns.push(lane);
-    }
+    else this.#addTurn(lane, chunk);
   }
 
   /** The chunk whose turn it is. */
   peek(): Chunk | undefined {
-    const [first] = this.#first;
+    const first = this.#first.peek();
     if (first !== undefined) return first;
-    const [lane] = this.#turns;
-    return lane && this.#others.get(lane)?.[0];
+    const lane = this.#turns.peek();
+    return lane && this.#others.get(lane)?.peek();
   }
 
   /** Takes out the chunk whose turn it is. */
   take(): Chunk | undefined {
-    const chunk = this.#first.length > 0 ? this.#first.shift() : this.#takeTurn();
+    const chunk = this.#first.shift() ?? this.#takeTurn();
     this.#bytes -= chunk?.size ?? 0;
     return chunk;
   }
@@ -68,17 +66,14 @@ export class FairQueue {
     this.#bytes += chunk.size;
     const others = this.#others.get(chunk.lane);
     if (others !== undefined) others.unshift(chunk);
-    else {
-      this.#others.set(chunk.lane, [chunk]);
-      this.#turns.push(chunk.lane);
-    }
+    else this.#addTurn(chunk.lane, chunk);
   }
 
   /** Takes out all chunks of one connection. */
   takeAllOf(lane: Lane): Chunk[] {
-    const chunks = [...this.#first.filter((chunk) => chunk.lane === lane), ...(this.#others.get(lane) ?? [])];
-    this.#first = this.#first.filter((chunk) => chunk.lane !== lane);
-    if (this.#others.delete(lane)) this.#turns = this.#turns.filter((other) => other !== lane);
+    const first = this.#first.extract((chunk) => chunk.lane === lane);
+    const chunks = [...first, ...(this.#others.get(lane) ?? [])];
+    if (this.#others.delete(lane)) this.#turns.extract((other) => other === lane);
     for (const { size } of chunks) this.#bytes -= size;
     return chunks;
   }
@@ -88,6 +83,13 @@ export class FairQueue {
     const chunks: Chunk[] = [];
     for (let chunk = this.take(); chunk !== undefined; chunk = this.take()) chunks.push(chunk);
     return chunks;
+  }
+
+  #addTurn(lane: Lane, chunk: Chunk): void {
+    const chunks = new Fifo<Chunk>();
+    chunks.push(chunk);
+    this.#others.set(lane, chunks);
+    this.#turns.push(lane);
   }
 
   #takeTurn(): Chunk | undefined {

@@ -1,6 +1,8 @@
 // Work queues, one per connection: the items of a queue run one after the other, in order. Queues take turns, a limited
 // number at a time. A full queue is reported, so that the caller can bound its growth.
 
+import { Fifo } from '../fifo.js';
+
 /** Limits of {@link OrderedQueues}. */
 export interface QueueLimits {
   /** Maximum number of queues with a running item. */
@@ -18,9 +20,7 @@ export interface QueueWork<K, T> {
 
 interface Queue<K, T> {
   readonly key: K;
-  items: { readonly item: T; readonly size: number }[];
-  /** Index of the first queued item. */
-  head: number;
+  readonly items: Fifo<{ readonly item: T; readonly size: number }>;
   size: number;
   isFull: boolean;
   /** Whether it waits for its turn or is running. */
@@ -34,7 +34,7 @@ export class OrderedQueues<K, T> {
   readonly #work: QueueWork<K, T>;
   readonly #queues = new Map<K, Queue<K, T>>();
   /** Queues waiting for their turn. */
-  readonly #ready: Queue<K, T>[] = [];
+  readonly #ready = new Fifo<Queue<K, T>>();
   #running = 0;
   #queued = 0;
   #isStarting = false;
@@ -59,7 +59,7 @@ export class OrderedQueues<K, T> {
   push(key: K, item: T, size: number): void {
     let queue = this.#queues.get(key);
     if (queue === undefined) {
-      queue = { key, items: [], head: 0, size: 0, isFull: false, isScheduled: false, onIdle: [] };
+      queue = { key, items: new Fifo(), size: 0, isFull: false, isScheduled: false, onIdle: [] };
       this.#queues.set(key, queue);
     }
     queue.items.push({ item, size });
@@ -127,15 +127,10 @@ export class OrderedQueues<K, T> {
   }
 
   #dequeue(queue: Queue<K, T>): { item: T } | undefined {
-    const next = queue.items[queue.head];
+    const next = queue.items.shift();
     if (next === undefined) return undefined;
-    queue.head++;
     queue.size -= next.size;
     this.#queued--;
-    if (queue.head * 2 > queue.items.length) {
-      queue.items = queue.items.slice(queue.head);
-      queue.head = 0;
-    }
     if (queue.isFull && queue.size <= this.#limits.maxQueued / 2) {
       queue.isFull = false;
       this.#work.onFull(queue.key, false);
