@@ -6,6 +6,7 @@
 
 import { SluiceError } from '../errors.js';
 import { Fifo } from '../fifo.js';
+import { Watermark } from '../watermark.js';
 
 /** The connection that an outbox writes to. */
 export interface OutboxSink {
@@ -33,9 +34,9 @@ interface Waiter {
 const CONFIRM_BYTES = 64 * 1024;
 /** ms after which a ping requests it, however few bytes were written. */
 const CONFIRM_DELAY = 20;
-/** Watermarks as fractions of the limit: publishing should pause above the high one and may resume at the low one. */
-const HIGH_MARK = 0.5;
-const LOW_MARK = 0.25;
+/** The high watermark as a share of the limit, and the low one as a share of that: publishing should pause between them. */
+const HIGH_SHARE = 0.5;
+const LOW_SHARE = 0.5;
 
 export class ClientOutbox {
   readonly #maxBytes: number;
@@ -48,7 +49,8 @@ export class ClientOutbox {
   #confirmed = 0;
   #confirmedLines = 0;
   #resent = 0;
-  #needsDrain = false;
+  /** Whether publishing should pause. */
+  readonly #needsDrain: Watermark;
   #sink: OutboxSink | undefined;
   /** Bytes written since the latest ping. */
   #bytesSincePing = 0;
@@ -65,6 +67,7 @@ export class ClientOutbox {
    */
   constructor(maxBytes: number, onDrain: () => void) {
     this.#maxBytes = maxBytes;
+    this.#needsDrain = new Watermark(maxBytes * HIGH_SHARE, LOW_SHARE);
     this.#onDrain = onDrain;
   }
 
@@ -95,7 +98,7 @@ export class ClientOutbox {
 
   /** Whether confirmations are awaited: for room, or for a flush. */
   get isAwaited(): boolean {
-    return this.#needsDrain || this.#waiters.length > 0;
+    return this.#needsDrain.isHigh || this.#waiters.length > 0;
   }
 
   /**
@@ -108,9 +111,9 @@ export class ClientOutbox {
     if (this.#bytes > 0 && this.#bytes + bytes.length > this.#maxBytes) throw new SluiceError('OUTBOX_FULL');
     this.#entries.push({ bytes, lines });
     this.#bytes += bytes.length;
-    this.#needsDrain ||= this.#bytes > this.#maxBytes * HIGH_MARK;
+    this.#needsDrain.update(this.#bytes);
     this.pump();
-    return !this.#needsDrain;
+    return !this.#needsDrain.isHigh;
   }
 
   /**
@@ -161,7 +164,7 @@ export class ClientOutbox {
 
   /** Resolves when there is room, possibly immediately. Rejects with the error passed to {@link close}. */
   drained(): Promise<void> {
-    return this.#needsDrain ? this.#wait(this.#drainWaiters, 0) : Promise.resolve();
+    return this.#needsDrain.isHigh ? this.#wait(this.#drainWaiters, 0) : Promise.resolve();
   }
 
   /** Stops writing, and rejects all waiting callers. */
@@ -200,8 +203,7 @@ export class ClientOutbox {
       this.#bytes -= entry?.bytes.length ?? 0;
       this.#confirmedLines += entry?.lines ?? 0;
     }
-    const hasDrained = this.#needsDrain && this.#bytes <= this.#maxBytes * LOW_MARK;
-    if (hasDrained) this.#needsDrain = false;
+    const hasDrained = this.#needsDrain.update(this.#bytes);
     const waiting = this.#waiters.findIndex(({ count }) => count > this.#confirmed);
     const done = this.#waiters.splice(0, waiting === -1 ? this.#waiters.length : waiting);
     for (const { resolve } of done) resolve();

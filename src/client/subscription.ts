@@ -4,6 +4,7 @@
 import { SluiceError } from '../errors.js';
 import { Fifo } from '../fifo.js';
 import type { OverflowPolicy } from '../messages/messages.js';
+import { Watermark } from '../watermark.js';
 import { rethrowLater } from './client-events.js';
 import type { ReceivedMessage } from './received-message.js';
 
@@ -36,7 +37,8 @@ interface Waiter {
 }
 
 const DEFAULT_QUEUED_BYTES = 1024 * 1024;
-const LOW_MARK = 0.5;
+/** The low watermark of the queue, as a share of `maxQueuedBytes`. */
+const LOW_SHARE = 0.5;
 
 /**
  * The result of `SluiceClient.subscribe`: `for await (const event of subscription)`. Leaving the loop unsubscribes.
@@ -55,10 +57,9 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   readonly confirmed: Promise<void>;
   readonly #owner: SubscriptionOwner;
   readonly #listener: ((event: ReceivedMessage) => void) | undefined;
-  readonly #maxBytes: number;
   readonly #queue = new Fifo<ReceivedMessage>();
   #bytes = 0;
-  #isFull = false;
+  readonly #fullness: Watermark;
   #waiters: Waiter[] = [];
   #isEnded = false;
   #error: SluiceError | undefined;
@@ -79,7 +80,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
     this.filter = filter;
     this.#owner = owner;
     this.#listener = listener;
-    this.#maxBytes = filter.maxQueuedBytes ?? DEFAULT_QUEUED_BYTES;
+    this.#fullness = new Watermark(filter.maxQueuedBytes ?? DEFAULT_QUEUED_BYTES, LOW_SHARE);
     this.confirmed = new Promise((resolve, reject) => {
       this.#resolveConfirmed = resolve;
       this.#rejectConfirmed = reject;
@@ -119,8 +120,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
     }
     event.detach();
     this.#queue.push(event);
-    this.#bytes += event.line.length;
-    if (this.#bytes >= this.#maxBytes) this.#setFull(true);
+    this.#setBytes(this.#bytes + event.line.length);
   }
 
   /** @throws SluiceError the reason if the client gave up, after all queued messages are consumed */
@@ -131,8 +131,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
       if (this.#isEnded) return Promise.resolve({ done: true, value: undefined });
       return new Promise((resolve, reject) => this.#waiters.push({ resolve, reject }));
     }
-    this.#bytes -= event.line.length;
-    if (this.#bytes <= this.#maxBytes * LOW_MARK) this.#setFull(false);
+    this.#setBytes(this.#bytes - event.line.length);
     return Promise.resolve({ done: false, value: event });
   }
 
@@ -183,15 +182,13 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
 
   #discardQueue(): void {
     this.#queue.clear();
-    this.#bytes = 0;
     this.#error = undefined;
-    this.#setFull(false);
+    this.#setBytes(0);
   }
 
-  #setFull(isFull: boolean): void {
-    if (isFull === this.#isFull) return;
-    this.#isFull = isFull;
-    this.#owner.onFull(this, isFull);
+  #setBytes(bytes: number): void {
+    this.#bytes = bytes;
+    if (this.#fullness.update(bytes)) this.#owner.onFull(this, this.#fullness.isHigh);
   }
 }
 

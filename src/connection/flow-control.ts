@@ -1,14 +1,21 @@
 // Backpressure: when to stop reading, and when to go on. The kernel's socket buffers do the rest: they
 // fill, and the crawler waits. High mark: the budget. Low mark: three quarters of it.
 
+import { Watermark } from '../watermark.js';
 import { PAUSE } from './connection-state.js';
-import type { SocketConnection } from './socket-connection.js';
 
 export interface FlowLimits {
   /** Bytes received and not yet delivered, of all connections. */
   readonly maxBufferedBytes: number;
   /** Bytes of one connection that wait to be validated. */
   readonly maxConnectionBytes: number;
+}
+
+/** A connection, as flow control needs it. */
+export interface PausableConnection {
+  readonly lane: { readonly pendingBytes: number };
+  /** Stops or resumes reading, for one reason of {@link PAUSE}. */
+  setPaused(reason: number, isPaused: boolean): void;
 }
 
 export interface FlowStatistics {
@@ -24,7 +31,8 @@ export interface FlowStatistics {
   readonly blockedSubscribers: number;
 }
 
-const LOW_MARK = 0.75;
+/** The low watermark of both budgets, as a share of the high one. */
+const LOW_SHARE = 0.75;
 /**
  * Bytes that all connections together should have waiting for validation. Far more than the workers need, and
  * little enough to be in the processor's cache still when their turn comes: with 100 busy connections, a
@@ -37,27 +45,30 @@ const LEAST_WAITING_BYTES = 64 * 1024;
 export class FlowControl {
   readonly #limits: FlowLimits;
   readonly #heldBytes: () => number;
-  readonly #connections: Iterable<SocketConnection>;
-  readonly #blocked = new Set<SocketConnection>();
-  #isPaused = false;
+  readonly #connections: Iterable<PausableConnection>;
+  readonly #blocked = new Set<PausableConnection>();
+  /** Of the bytes held for messages not yet delivered; a blocked subscriber counts as more than any limit. */
+  readonly #held: Watermark;
   #pausedAt = 0;
   #pauses = 0;
   #connectionPauses = 0;
-  readonly #pausedAlone = new Set<SocketConnection>();
+  /** Of the bytes of each connection that wait to be validated. */
+  readonly #pending = new WeakMap<PausableConnection, Watermark>();
   /** Connections that have messages waiting for validation. */
-  readonly #waiting = new Set<SocketConnection>();
+  readonly #waiting = new Set<PausableConnection>();
 
   /** @param heldBytes tells how many bytes are held for messages not yet delivered */
-  constructor(limits: FlowLimits, heldBytes: () => number, connections: Iterable<SocketConnection>) {
+  constructor(limits: FlowLimits, heldBytes: () => number, connections: Iterable<PausableConnection>) {
     this.#limits = limits;
     this.#heldBytes = heldBytes;
     this.#connections = connections;
+    this.#held = new Watermark(limits.maxBufferedBytes, LOW_SHARE);
   }
 
   get statistics(): FlowStatistics {
     return {
-      isPaused: this.#isPaused,
-      pausedFor: this.#isPaused ? performance.now() - this.#pausedAt : 0,
+      isPaused: this.#held.isHigh,
+      pausedFor: this.#held.isHigh ? performance.now() - this.#pausedAt : 0,
       pauses: this.#pauses,
       connectionPauses: this.#connectionPauses,
       blockedSubscribers: this.#blocked.size,
@@ -65,53 +76,54 @@ export class FlowControl {
   }
 
   /** A connection has come in. */
-  add(connection: SocketConnection): void {
-    if (this.#isPaused) connection.setPaused(PAUSE.SERVER, true);
+  add(connection: PausableConnection): void {
+    if (this.#held.isHigh) connection.setPaused(PAUSE.SERVER, true);
   }
 
   /** A connection has gone. */
-  forget(connection: SocketConnection): void {
-    this.#pausedAlone.delete(connection);
+  forget(connection: PausableConnection): void {
+    this.#pending.delete(connection);
     this.#waiting.delete(connection);
     this.setBlocked(connection, false);
   }
 
   /** A `block` subscriber fell behind, or has caught up. */
-  setBlocked(connection: SocketConnection, isBlocked: boolean): void {
+  setBlocked(connection: PausableConnection, isBlocked: boolean): void {
     if (isBlocked) this.#blocked.add(connection);
     else this.#blocked.delete(connection);
     this.update();
   }
 
   /** Looks at one connection's own budget, after it has received or settled. */
-  updateConnection(connection: SocketConnection): void {
-    const isPaused = this.#pausedAlone.has(connection);
+  updateConnection(connection: PausableConnection): void {
     const pending = connection.lane.pendingBytes;
     if (pending > 0) this.#waiting.add(connection);
     else this.#waiting.delete(connection);
     const share = Math.max(LEAST_WAITING_BYTES, WAITING_BYTES / this.#waiting.size);
-    const limit = Math.min(this.#limits.maxConnectionBytes, share);
-    if (!isPaused && pending > limit) {
-      this.#pausedAlone.add(connection);
-      this.#connectionPauses++;
-      connection.setPaused(PAUSE.CONNECTION, true);
-    } else if (isPaused && pending <= limit * LOW_MARK) {
-      this.#pausedAlone.delete(connection);
-      connection.setPaused(PAUSE.CONNECTION, false);
-    }
+    const mark = this.#pendingOf(connection);
+    mark.high = Math.min(this.#limits.maxConnectionBytes, share);
+    if (!mark.update(pending)) return;
+    if (mark.isHigh) this.#connectionPauses++;
+    connection.setPaused(PAUSE.CONNECTION, mark.isHigh);
   }
 
   /** Looks at the budget of all: called whenever bytes are received or let go. */
   update(): void {
-    const { maxBufferedBytes } = this.#limits;
-    const mark = this.#isPaused ? maxBufferedBytes * LOW_MARK : maxBufferedBytes;
-    const isPaused = this.#blocked.size > 0 || this.#heldBytes() > mark;
-    if (isPaused === this.#isPaused) return;
-    this.#isPaused = isPaused;
+    if (!this.#held.update(this.#blocked.size > 0 ? Number.POSITIVE_INFINITY : this.#heldBytes())) return;
+    const isPaused = this.#held.isHigh;
     if (isPaused) {
       this.#pauses++;
       this.#pausedAt = performance.now();
     }
     for (const connection of this.#connections) connection.setPaused(PAUSE.SERVER, isPaused);
+  }
+
+  #pendingOf(connection: PausableConnection): Watermark {
+    let mark = this.#pending.get(connection);
+    if (mark === undefined) {
+      mark = new Watermark(0, LOW_SHARE);
+      this.#pending.set(connection, mark);
+    }
+    return mark;
   }
 }

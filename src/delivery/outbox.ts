@@ -7,6 +7,7 @@ import { SluiceError } from '../errors.js';
 import { Fifo } from '../fifo.js';
 import type { Slab } from '../memory/slab-pool.js';
 import type { OverflowPolicy } from '../messages/messages.js';
+import { Watermark } from '../watermark.js';
 
 /** How many outboxes hold the same copied bytes: they count once. */
 interface SharedCopy {
@@ -56,6 +57,8 @@ interface Entry {
 
 /** Bytes of the broker's own words that may wait for a peer before nothing more is read from it. */
 const MAX_UNREAD = 256 * 1024;
+/** The low watermarks of a peer's backlog and of the broker's own words in it, as a share of the high ones. */
+const LOW_SHARE = 0.5;
 /** One write takes at most this many bytes, so that a slow peer's queue stays ours to drop from. */
 const WRITE_BYTES = 512 * 1024;
 /** And at most this many pieces: Linux takes 1,024 in one writev. */
@@ -76,8 +79,10 @@ export class Outbox {
   #writing: Entry[] = [];
   #pendingBytes = 0;
   #ownBytes = 0;
-  #blocked = false;
-  #unread = false;
+  /** Of the pending bytes, under the `block` policy. */
+  readonly #blocked: Watermark;
+  /** Of the broker's own words. */
+  readonly #unread = new Watermark(MAX_UNREAD, LOW_SHARE);
   #closed = false;
   #writingSince = 0;
   #drainWaiters: (() => void)[] = [];
@@ -95,6 +100,7 @@ export class Outbox {
     this.#copied = copied;
     this.#socket = socket;
     this.#maxPendingBytes = maxPendingBytes;
+    this.#blocked = new Watermark(maxPendingBytes, LOW_SHARE);
     this.#events = events;
   }
 
@@ -286,19 +292,10 @@ export class Outbox {
     return this.#pendingBytes === 0 || this.#pendingBytes + piece.bytes.length <= this.#maxPendingBytes;
   }
 
-  /** High marks: maxPendingBytes, MAX_UNREAD. Low marks: half of them. */
   #updateMarks(): void {
-    const blockedMark = this.#blocked ? this.#maxPendingBytes / 2 : this.#maxPendingBytes;
-    const isBlocked = this.#policy === 'block' && this.#pendingBytes > blockedMark;
-    if (isBlocked !== this.#blocked) {
-      this.#blocked = isBlocked;
-      this.#events.onBlocked(isBlocked);
-    }
-    const isUnread = this.#ownBytes > (this.#unread ? MAX_UNREAD / 2 : MAX_UNREAD);
-    if (isUnread !== this.#unread) {
-      this.#unread = isUnread;
-      this.#events.onUnread(isUnread);
-    }
+    const blockingBytes = this.#policy === 'block' ? this.#pendingBytes : 0;
+    if (this.#blocked.update(blockingBytes)) this.#events.onBlocked(this.#blocked.isHigh);
+    if (this.#unread.update(this.#ownBytes)) this.#events.onUnread(this.#unread.isHigh);
   }
 
   /** An entry has left: written, dropped or given up. */

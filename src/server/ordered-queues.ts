@@ -2,12 +2,13 @@
 // number at a time. A full queue is reported, so that the caller can bound its growth.
 
 import { Fifo } from '../fifo.js';
+import { Watermark } from '../watermark.js';
 
 /** Limits of {@link OrderedQueues}. */
 export interface QueueLimits {
   /** Maximum number of queues with a running item. */
   readonly maxConcurrent: number;
-  /** Total size of the items in one queue at which it is full, until it falls to half of that. */
+  /** Total size of the items in one queue above which it is full, until it falls to half of that. */
   readonly maxQueued: number;
 }
 
@@ -18,11 +19,14 @@ export interface QueueWork<K, T> {
   onFull(key: K, isFull: boolean): void;
 }
 
+/** The low watermark of a queue's size, as a share of `maxQueued`. */
+const LOW_SHARE = 0.5;
+
 interface Queue<K, T> {
   readonly key: K;
   readonly items: Fifo<{ readonly item: T; readonly size: number }>;
   size: number;
-  isFull: boolean;
+  readonly fullness: Watermark;
   /** Whether it waits for its turn or is running. */
   isScheduled: boolean;
   /** Called when all items are done. */
@@ -59,17 +63,15 @@ export class OrderedQueues<K, T> {
   push(key: K, item: T, size: number): void {
     let queue = this.#queues.get(key);
     if (queue === undefined) {
-      queue = { key, items: new Fifo(), size: 0, isFull: false, isScheduled: false, onIdle: [] };
+      const fullness = new Watermark(this.#limits.maxQueued, LOW_SHARE);
+      queue = { key, items: new Fifo(), size: 0, fullness, isScheduled: false, onIdle: [] };
       this.#queues.set(key, queue);
     }
     queue.items.push({ item, size });
     queue.size += size;
     this.#queued++;
     this.#schedule(queue);
-    if (!queue.isFull && queue.size >= this.#limits.maxQueued) {
-      queue.isFull = true;
-      this.#work.onFull(key, true);
-    }
+    this.#updateFullness(queue);
   }
 
   /** Resolves when no item of this queue is queued or running. */
@@ -131,10 +133,11 @@ export class OrderedQueues<K, T> {
     if (next === undefined) return undefined;
     queue.size -= next.size;
     this.#queued--;
-    if (queue.isFull && queue.size <= this.#limits.maxQueued / 2) {
-      queue.isFull = false;
-      this.#work.onFull(queue.key, false);
-    }
+    this.#updateFullness(queue);
     return next;
+  }
+
+  #updateFullness({ key, size, fullness }: Queue<K, T>): void {
+    if (fullness.update(size)) this.#work.onFull(key, fullness.isHigh);
   }
 }

@@ -28,7 +28,8 @@ const LAYERS = [
   'cli',
 ];
 /** What the client may load of the rest: nothing of the broker. */
-const CLIENT = /^(client\/|messages\/|wire\/|errors\.ts$|config\/defaults\.ts$|version\.ts$|fifo\.ts$)/;
+const CLIENT =
+  /^(client\/|messages\/|wire\/|errors\.ts$|config\/defaults\.ts$|version\.ts$|fifo\.ts$|watermark\.ts$)/;
 
 const files = readdirSync(source, { recursive: true, encoding: 'utf8' })
   .filter((name) => name.endsWith('.ts'))

@@ -123,6 +123,26 @@ describe('ClientOutbox', () => {
     expect(outbox.isAwaited).toBe(false);
   });
 
+  test('has room again when a quarter of its limit is unconfirmed, and not before', () => {
+    const onDrain = vi.fn();
+    const outbox = new ClientOutbox(100, onDrain);
+    const connection = new FakeConnection();
+    outbox.attach(connection);
+    const sizes = [25, 1, 25];
+    expect(
+      sizes.map((size) => {
+        const hasRoom = outbox.add(Buffer.alloc(size), 1);
+        vi.advanceTimersByTime(50);
+        return hasRoom;
+      }),
+    ).toEqual([true, true, false]);
+    connection.pong();
+    expect(outbox.bytes).toBe(26);
+    expect([onDrain.mock.calls.length, outbox.add(Buffer.alloc(0), 1)]).toEqual([0, false]);
+    connection.pong();
+    expect([onDrain.mock.calls.length, outbox.add(Buffer.alloc(0), 1)]).toEqual([1, true]);
+  });
+
   test('takes one message that is longer than the limit, when nothing else waits', () => {
     const outbox = new ClientOutbox(10, () => {});
     expect(outbox.add(Buffer.alloc(20), 1)).toBe(false);

@@ -1,6 +1,8 @@
 import { once } from 'node:events';
 import { type ReceivedMessage, SluiceClient } from 'sluice/client';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { ReceivedMessage as Message } from '#src/client/received-message.js';
+import { Subscription } from '#src/client/subscription.js';
 import { PAUSE } from '#src/connection/connection-state.js';
 import { shareBroker, startBroker, until } from '../../support/broker.js';
 import { line, VALID } from '../../support/messages.js';
@@ -52,6 +54,28 @@ describe('Subscription', () => {
       if (++received === count) break;
     }
     expect(connection?.statistics.messagesDropped).toBe(0);
+  });
+
+  test('is full above its limit, until half of it is queued', async () => {
+    const full: boolean[] = [];
+    const owner = {
+      onFull: (_: Subscription, isFull: boolean) => full.push(isFull),
+      unsubscribe: async () => {},
+    };
+    const subscription = new Subscription('s1', { maxQueuedBytes: 100 }, owner);
+    for (const size of [1, 48, 1, 50]) subscription.push(new Message(Buffer.alloc(size)));
+    expect(full).toEqual([]);
+    subscription.push(new Message(Buffer.alloc(1)));
+    expect(full).toEqual([true]);
+    for (const queued of [100, 52, 51]) {
+      await subscription.next();
+      expect([subscription.queuedBytes, full.length]).toEqual([queued, 1]);
+    }
+    subscription.push(new Message(Buffer.alloc(0)));
+    await subscription.next();
+    expect([subscription.queuedBytes, full]).toEqual([1, [true, false]]);
+    for (const size of [40, 59]) subscription.push(new Message(Buffer.alloc(size)));
+    expect(full).toHaveLength(2);
   });
 
   test('a slow loop holds up no answers: others subscribe and end, and the loop itself may flush', async () => {

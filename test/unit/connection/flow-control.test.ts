@@ -1,9 +1,70 @@
 import { expect, test } from 'vitest';
+import { PAUSE } from '#src/connection/connection-state.js';
+import { FlowControl } from '#src/connection/flow-control.js';
 import { startBroker, until } from '../../support/broker.js';
 import { line, VALID } from '../../support/messages.js';
 import { numberedBlock } from '../../support/numbered.js';
 
 const MiB = 1024 * 1024;
+
+/** A connection that records when it is paused and resumed. */
+class FakeConnection {
+  readonly lane = { pendingBytes: 0 };
+  readonly log: string[] = [];
+
+  setPaused(reason: number, isPaused: boolean): void {
+    this.log.push(`${isPaused ? 'pause' : 'resume'} ${reason}`);
+  }
+}
+
+test('all connections are paused above the budget, until three quarters of it are held', () => {
+  const connection = new FakeConnection();
+  let held = 0;
+  const limits = { maxBufferedBytes: 1000, maxConnectionBytes: MiB };
+  const flow = new FlowControl(limits, () => held, [connection]);
+  const logAt = (bytes: number): readonly string[] => {
+    held = bytes;
+    flow.update();
+    return connection.log;
+  };
+  expect(logAt(1000)).toEqual([]);
+  expect(logAt(1001)).toEqual([`pause ${PAUSE.SERVER}`]);
+  expect(logAt(751)).toHaveLength(1);
+  expect(flow.statistics).toMatchObject({ isPaused: true, pauses: 1 });
+  expect(logAt(750)).toEqual([`pause ${PAUSE.SERVER}`, `resume ${PAUSE.SERVER}`]);
+  expect(logAt(751)).toHaveLength(2);
+  expect(flow.statistics).toMatchObject({ isPaused: false, pausedFor: 0, pauses: 1 });
+});
+
+test('a blocked subscriber pauses all connections; once it has caught up, the low watermark counts', () => {
+  const connection = new FakeConnection();
+  let held = 0;
+  const flow = new FlowControl({ maxBufferedBytes: 1000, maxConnectionBytes: MiB }, () => held, [connection]);
+  flow.setBlocked(connection, true);
+  held = 751;
+  flow.setBlocked(connection, false);
+  expect(connection.log).toEqual([`pause ${PAUSE.SERVER}`]);
+  held = 750;
+  flow.update();
+  expect(connection.log).toEqual([`pause ${PAUSE.SERVER}`, `resume ${PAUSE.SERVER}`]);
+});
+
+test('a connection is paused above its own budget, until three quarters of it are pending', () => {
+  const connection = new FakeConnection();
+  const limits = { maxBufferedBytes: MiB, maxConnectionBytes: 1000 };
+  const flow = new FlowControl(limits, () => 0, [connection]);
+  const logAt = (bytes: number): readonly string[] => {
+    connection.lane.pendingBytes = bytes;
+    flow.updateConnection(connection);
+    return connection.log;
+  };
+  expect(logAt(1000)).toEqual([]);
+  expect(logAt(1001)).toEqual([`pause ${PAUSE.CONNECTION}`]);
+  expect(logAt(751)).toHaveLength(1);
+  expect(logAt(750)).toEqual([`pause ${PAUSE.CONNECTION}`, `resume ${PAUSE.CONNECTION}`]);
+  expect(logAt(751)).toHaveLength(2);
+  expect(flow.statistics).toMatchObject({ isPaused: false, connectionPauses: 1 });
+});
 
 test('short messages of many visitors, which one subscriber does not take, hold little and stop nobody', async () => {
   const { manager, connect } = await startBroker({ maxBufferedBytes: 4 * MiB });

@@ -233,6 +233,32 @@ describe('overflow', () => {
     expect(log).toEqual(['unread', 'written 400000/2', 'read']);
   });
 
+  test('a blocked peer has caught up when half of the limit is left, and not before', async () => {
+    const { socket, outbox, log } = createOutbox('block');
+    outbox.deliver(piece('x'.repeat(49)));
+    outbox.flush(0);
+    outbox.deliver(piece('y'.repeat(1)));
+    outbox.deliver(piece('z'.repeat(51)));
+    await socket.finish();
+    expect(log).toEqual(['blocked', 'written 49/1']);
+    outbox.deliver(piece('z'.repeat(50)));
+    await socket.finish();
+    expect(log).toEqual(['blocked', 'written 49/1', 'written 52/2', 'caught up']);
+  });
+
+  test('the broker’s own words count as read when half of the limit is left, and not before', async () => {
+    const { socket, outbox, log } = createOutbox('block', 1 << 30);
+    const half = 128 * 1024;
+    outbox.send(Buffer.alloc(half));
+    outbox.flush(0);
+    outbox.send(Buffer.alloc(half + 1));
+    await socket.finish();
+    expect(log).toEqual(['unread', `written ${half}/1`]);
+    outbox.send(Buffer.alloc(half));
+    await socket.finish();
+    expect(log.slice(2)).toEqual([`written ${half + 1}/1`, 'read']);
+  });
+
   test('leaving block lets go of it', () => {
     const { outbox, log } = createOutbox('block');
     outbox.deliver(piece('x'.repeat(101)));
