@@ -3,7 +3,7 @@
 
 import { connect, type Socket } from 'node:net';
 import { describeError, SluiceError } from '../errors.js';
-import { startTimeout } from './timeouts.js';
+import { startTimeout } from '../timeout.js';
 
 /** The address of a broker. */
 export interface BrokerAddress {

@@ -4,10 +4,10 @@
 import { SluiceError } from '../errors.js';
 import { appSchemas } from '../messages/messages.js';
 import { matchesType, REJECTED } from '../messages/type-patterns.js';
+import { withTimeout } from '../timeout.js';
 import type { BrokerSession } from './broker-session.js';
 import type { ReceivedMessage } from './received-message.js';
 import { Subscription, type SubscriptionFilter, type SubscriptionOwner, wireFilter } from './subscription.js';
-import { startTimeout } from './timeouts.js';
 
 /** The client, as seen by its subscriptions. */
 export interface SubscriptionTransport {
@@ -54,14 +54,11 @@ export class ClientSubscriptions implements SubscriptionOwner {
     const subscription = this.#add(filter, listener);
     const { session } = this.#transport;
     if (session !== undefined) this.#request(session, subscription);
-    const timer = startTimeout(timeout, () =>
-      this.#fail(subscription, new SluiceError('REQUEST_TIMEOUT', 'subscribe')),
-    );
-    try {
-      await subscription.confirmed;
-    } finally {
-      clearTimeout(timer);
-    }
+    await withTimeout(subscription.confirmed, timeout, () => {
+      const error = new SluiceError('REQUEST_TIMEOUT', 'subscribe');
+      this.#fail(subscription, error);
+      throw error;
+    });
     return subscription;
   }
 

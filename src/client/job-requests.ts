@@ -3,8 +3,8 @@
 
 import { SluiceError } from '../errors.js';
 import type { MessageMap } from '../messages/messages.js';
+import { startTimeout } from '../timeout.js';
 import type { ReceivedMessage } from './received-message.js';
-import { startTimeout } from './timeouts.js';
 
 /** A message that answers a request for jobs. */
 export type JobMessage = MessageMap['job_assignment' | 'job_response'];

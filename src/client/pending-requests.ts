@@ -2,7 +2,7 @@
 
 import { SluiceError, WIRE_ERRORS, type WireErrorCode } from '../errors.js';
 import type { MessageMap } from '../messages/messages.js';
-import { startTimeout } from './timeouts.js';
+import { startTimeout } from '../timeout.js';
 
 /** The broker's answers to a client's requests. */
 export type Answer = 'welcome' | 'subscribed' | 'unsubscribed' | 'pong';

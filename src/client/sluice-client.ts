@@ -7,6 +7,7 @@
 import { EventEmitter } from 'node:events';
 import { SluiceError } from '../errors.js';
 import type { MessageMap } from '../messages/messages.js';
+import { withTimeout } from '../timeout.js';
 import type { BrokerError, BrokerSession } from './broker-session.js';
 import type { ClientEvents, ClientState, ClientStatistics } from './client-events.js';
 import { rethrowLater } from './client-events.js';
@@ -25,7 +26,7 @@ import {
 import type { ReceivedMessage } from './received-message.js';
 import { Reconnector } from './reconnector.js';
 import type { Subscription, SubscriptionFilter } from './subscription.js';
-import { checkTimeout, waitAtMost } from './timeouts.js';
+import { checkTimeout } from './timeouts.js';
 
 /**
  * A client of the broker.
@@ -238,7 +239,10 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
       this.#state = 'closing';
       this.#subscriptions.end();
       this.#updateReading();
-      if (canFlush) await waitAtMost(timeout, this.#outbox.flush());
+      if (canFlush) {
+        const flushed = this.#outbox.flush().catch(() => {});
+        await withTimeout(flushed, timeout, () => {});
+      }
       this.#finish(undefined);
     }
     return this.#outbox.unconfirmed;

@@ -2,6 +2,7 @@
 // it is full, the newest line is dropped and counted.
 
 import { Fifo } from '../fifo.js';
+import { withTimeout } from '../timeout.js';
 
 /** Where bytes go. Must not block the thread that calls it. */
 export interface LogOutput {
@@ -74,13 +75,8 @@ export class LogWriter {
   /** Resolves when all is written, at once if the output fails, and after `timeout` ms at the latest. */
   async flush(timeout: number): Promise<void> {
     if (this.#bytes === 0 || this.#isWaiting) return;
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, timeout);
-      this.#idleWaiters.push(() => {
-        clearTimeout(timer);
-        resolve();
-      });
-    });
+    const idle = new Promise<void>((resolve) => this.#idleWaiters.push(resolve));
+    await withTimeout(idle, timeout, () => {});
   }
 
   #append(line: string): void {

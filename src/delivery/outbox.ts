@@ -7,6 +7,7 @@ import { SluiceError } from '../errors.js';
 import { Fifo } from '../fifo.js';
 import type { Slab } from '../memory/slab-pool.js';
 import type { OverflowPolicy } from '../messages/messages.js';
+import { withTimeout } from '../timeout.js';
 import { Watermark } from '../watermark.js';
 
 /** How many outboxes hold the same copied bytes: they count once. */
@@ -158,13 +159,11 @@ export class Outbox {
    * as failed, but stays queued.
    */
   sendWithin(timeout: number, bytes: Buffer): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(new SluiceError('SEND_TIMEOUT')), timeout);
-      this.send(bytes, (error) => {
-        clearTimeout(timer);
-        if (error) reject(error);
-        else resolve();
-      });
+    const written = new Promise<void>((resolve, reject) => {
+      this.send(bytes, (error) => (error ? reject(error) : resolve()));
+    });
+    return withTimeout(written, timeout, () => {
+      throw new SluiceError('SEND_TIMEOUT');
     });
   }
 

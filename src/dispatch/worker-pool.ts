@@ -5,6 +5,7 @@
 import { Piscina } from 'piscina';
 import { describeError, SluiceError } from '../errors.js';
 import type { FrameRange } from '../memory/slab-pool.js';
+import { withTimeout } from '../timeout.js';
 import { fitsHandoff, Handoff } from './handoff.js';
 import {
   type BatchTask,
@@ -241,15 +242,9 @@ export class WorkerPool {
     this.#piscina = piscina;
     piscina.on('error', onError);
     const probes = Array.from({ length: threads }, () => piscina.run(batchTask([])));
-    let timer: NodeJS.Timeout | undefined;
-    const timeout = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => reject(new Error('no answer in time')), BOOT_TIMEOUT);
+    await withTimeout(Promise.all(probes), BOOT_TIMEOUT, () => {
+      throw new Error('no answer in time');
     });
-    try {
-      await Promise.race([Promise.all(probes), timeout]);
-    } finally {
-      clearTimeout(timer);
-    }
     this.#isReady = true;
     this.#restartDelay = RESTART_DELAYS[0];
     this.#wake();

@@ -4,7 +4,6 @@
 import { randomBytes } from 'node:crypto';
 import { EventEmitter } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { AdminServer } from '../admin/admin-server.js';
 import type { AdminSource } from '../admin/admin-source.js';
@@ -25,6 +24,7 @@ import { describeError, SluiceError } from '../errors.js';
 import { MessageRegistry } from '../messages/message-registry.js';
 import { AccessControl } from '../protocol/access.js';
 import { errorLine } from '../protocol/outgoing.js';
+import { withTimeout } from '../timeout.js';
 import { SERVER_VERSION } from '../version.js';
 
 export interface SocketManagerDependencies {
@@ -328,7 +328,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     } catch (error) {
       this.#onServerError(error);
     }
-    await Promise.race([pipeline.drain(), delay(this.options.drainTimeout, undefined, { ref: false })]);
+    await withTimeout(pipeline.drain(), this.options.drainTimeout, () => {});
     const droppedBefore = pipeline.totals.messagesDropped;
     const unsettledBytes = this.#pool.all().reduce((sum, { lane }) => sum + lane.pendingBytes, 0);
     await Promise.all(this.#pool.all().map((connection) => this.#closeConnection(connection)));

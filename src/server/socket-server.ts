@@ -11,6 +11,7 @@ import type {
 import type { ServerStatus } from '../connection/server-events.js';
 import { SluiceError } from '../errors.js';
 import type { OutgoingMessage } from '../messages/messages.js';
+import { withTimeout } from '../timeout.js';
 import { type FleetEvents, registerDefaultHandlers } from './default-handlers.js';
 import { type FleetLimits, FleetState } from './fleet-state.js';
 import type { SentMessage } from './handler.js';
@@ -154,13 +155,8 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
     );
   }
 
-  async #withinDrainTimeout(handled: Promise<void>): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
-    const expired = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, this.manager.options.drainTimeout);
-    });
-    await Promise.race([handled, expired]);
-    clearTimeout(timer);
+  #withinDrainTimeout(handled: Promise<void>): Promise<void> {
+    return withTimeout(handled, this.manager.options.drainTimeout, () => {});
   }
 
   #send<R>(

@@ -5,6 +5,7 @@ import { connect, type Socket } from 'node:net';
 import type { ClientOptions } from '../../client/client-options.js';
 import { resolveClientOptions } from '../../client/client-options.js';
 import { describeError, ERRORS, type ErrorCode, SluiceError } from '../../errors.js';
+import { withTimeout } from '../../timeout.js';
 
 const READ_SIZE = 256 * 1024;
 /** Delay before connecting again to a broker whose accept queue is full, in ms. */
@@ -80,11 +81,9 @@ export class BenchConnection {
     const { socket } = this;
     const previousOnBytes = this.onBytes;
     let text = '';
-    let timer: NodeJS.Timeout | undefined;
     let onClose: (() => void) | undefined;
     try {
-      await new Promise<void>((resolve, reject) => {
-        timer = setTimeout(() => reject(new SluiceError('REQUEST_TIMEOUT', type)), TIMEOUT);
+      const answered = new Promise<void>((resolve, reject) => {
         onClose = () => reject(new SluiceError('CONNECTION_CLOSED', type));
         socket.once('close', onClose);
         this.onBytes = (bytes) => {
@@ -98,8 +97,10 @@ export class BenchConnection {
         const message = { type, timestamp: new Date().toISOString(), data };
         socket.write(`${JSON.stringify(message)}\n`);
       });
+      await withTimeout(answered, TIMEOUT, () => {
+        throw new SluiceError('REQUEST_TIMEOUT', type);
+      });
     } finally {
-      clearTimeout(timer);
       if (onClose !== undefined) socket.off('close', onClose);
       this.onBytes = previousOnBytes;
     }

@@ -1,0 +1,22 @@
+// Timeouts in ms. `Infinity` is no timeout, which Node's own timers would treat as 1 ms.
+
+/** Calls back after the timeout. @returns the timer; `undefined` if there is no limit */
+export function startTimeout(ms: number, onTimeout: () => void): NodeJS.Timeout | undefined {
+  return ms === Number.POSITIVE_INFINITY ? undefined : setTimeout(onTimeout, ms);
+}
+
+/**
+ * Settles as the promise does, or after the timeout as `onTimeout` does: with what it returns or throws. The promise may
+ * still be rejected afterwards; that is ignored.
+ */
+export async function withTimeout<T>(promise: Promise<T>, ms: number, onTimeout: () => T): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const expired = new Promise<void>((resolve) => {
+    timer = startTimeout(ms, resolve);
+  });
+  try {
+    return await Promise.race([promise, expired.then(onTimeout)]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
