@@ -4,8 +4,8 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type AdminAddress, formatAdminAddress, isLoopback, parseAdminAddress } from '../config/addresses.js';
-import { listenAtPath } from '../connection/socket-file.js';
-import { describeError, SluiceError } from '../errors.js';
+import { listenAt } from '../connection/listener.js';
+import { SluiceError } from '../errors.js';
 import type { Peer } from '../protocol/peer.js';
 import type { RejectedMessage } from '../protocol/rejection.js';
 import { AdminRoutes } from './admin-routes.js';
@@ -16,7 +16,7 @@ import { Sampler } from './sampler.js';
 
 /** Maximum number of connections: a few browsers, scrapers and terminals. */
 const MAX_CONNECTIONS = 128;
-const BACKLOG = 64;
+const LISTEN_OPTIONS = { backlog: 64, socketMode: '0600' };
 /** Requests after which a connection is closed: bounds the memory for replies to pipelined requests. */
 const MAX_REQUESTS = 100;
 
@@ -98,19 +98,8 @@ export class AdminServer {
 
   async #listen(): Promise<AdminAddress> {
     const address = this.#address;
-    if ('path' in address) {
-      const options = { backlog: BACKLOG, socketMode: '0600' };
-      this.#removeSocketFile = await listenAtPath(this.#server, address.path, options);
-      return address;
-    }
-    await new Promise<void>((resolve, reject) => {
-      this.#server.once('error', (cause: NodeJS.ErrnoException) => {
-        const code = cause.code === 'EADDRINUSE' ? 'ADDRESS_IN_USE' : 'LISTEN_FAILED';
-        reject(new SluiceError(code, `admin: ${describeError(cause)}`, { cause }));
-      });
-      this.#server.listen({ ...address, backlog: BACKLOG }, resolve);
-    });
-    this.#server.removeAllListeners('error');
+    this.#removeSocketFile = await listenAt(this.#server, address, 'admin', LISTEN_OPTIONS);
+    if ('path' in address) return address;
     const { port } = this.#server.address() as AddressInfo;
     return { host: address.host, port };
   }

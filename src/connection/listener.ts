@@ -1,10 +1,14 @@
-// Where the server listens: a Unix socket, TCP, or a socket that was inherited.
+// Where a server listens: a Unix socket, TCP, or a socket that was inherited.
 
 import type { AddressInfo, Server } from 'node:net';
+import type { AdminAddress } from '../config/addresses.js';
 import type { ResolvedOptions } from '../config/config.js';
 import { describeError, SluiceError } from '../errors.js';
 import type { ServerAddress } from './server-events.js';
-import { listenAtPath } from './socket-file.js';
+import { listenAtPath, type SocketFileOptions } from './socket-file.js';
+
+/** An address, or the file descriptor of an inherited socket. */
+export type ListenTarget = AdminAddress | { readonly fd: number };
 
 export interface Listening {
   readonly address: ServerAddress;
@@ -13,26 +17,43 @@ export interface Listening {
 }
 
 /**
- * Makes the server listen where the options say.
- * @throws SluiceError `ADDRESS_IN_USE`, `SOCKET_PATH_INVALID`, `LISTEN_FAILED`
+ * Makes the broker's server listen where the options say.
+ * @throws SluiceError `ADDRESS_IN_USE`, `SOCKET_PATH_INVALID`, `LISTEN_FAILED`, `INVALID_OPTION`
  */
 export async function listen(server: Server, options: ResolvedOptions): Promise<Listening> {
-  const { socketPath, host, port, backlog, listenFd } = options;
+  const { socketPath, host, port = 0, listenFd } = options;
   if (socketPath !== undefined && listenFd === undefined) {
-    return { address: socketPath, remove: await listenAtPath(server, socketPath, options) };
+    return { address: socketPath, remove: await listenAt(server, { path: socketPath }, socketPath, options) };
   }
-  const target = listenFd === undefined ? { host, port, backlog } : { fd: listenFd };
+  const target = listenFd === undefined ? { host, port } : { fd: listenFd };
   const name = listenFd === undefined ? `${host}:${port}` : `fd ${listenFd}`;
+  const remove = await listenAt(server, target, name, options);
+  return { address: addressOf(server) ?? name, remove };
+}
+
+/**
+ * Makes a server listen.
+ * @param name of the target, for errors; those of a path name the path
+ * @returns a function that removes the socket file, if there is one and it is still this server's. An inherited socket
+ *   belongs to the process that created it, and is never removed.
+ * @throws SluiceError `ADDRESS_IN_USE`, `SOCKET_PATH_INVALID`, `LISTEN_FAILED`, `INVALID_OPTION`
+ */
+export async function listenAt(
+  server: Server,
+  target: ListenTarget,
+  name: string,
+  options: SocketFileOptions,
+): Promise<() => void> {
+  if ('path' in target) return listenAtPath(server, target.path, options);
   await new Promise<void>((resolve, reject) => {
     server.once('error', (cause: NodeJS.ErrnoException) => {
       const code = cause.code === 'EADDRINUSE' ? 'ADDRESS_IN_USE' : 'LISTEN_FAILED';
       reject(new SluiceError(code, `${name}: ${describeError(cause)}`, { cause }));
     });
-    server.listen(target, () => resolve());
+    server.listen({ ...target, backlog: options.backlog }, resolve);
   });
   server.removeAllListeners('error');
-  // An inherited socket is whoever made it's: it is never removed.
-  return { address: addressOf(server) ?? name, remove: () => {} };
+  return () => {};
 }
 
 function addressOf(server: Server): string | undefined {
