@@ -1,9 +1,9 @@
 // Options of a client and their defaults.
 
+import type { BackoffOptions } from '../backoff.js';
 import { DEFAULT_SOCKET_PATH, MAX_TIMER } from '../config/defaults.js';
 import { SluiceError } from '../errors.js';
 import type { MessageInputMap } from '../messages/messages.js';
-import type { BackoffOptions } from './backoff.js';
 import type { BrokerAddress } from './client-socket.js';
 import type { HeartbeatOptions } from './heartbeats.js';
 import { checkDelay, checkTimeout } from './timeouts.js';

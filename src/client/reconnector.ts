@@ -1,8 +1,8 @@
 // Maintains one connection to the broker: connects, detects a lost connection, and reconnects after a delay. The
 // messages on it are the client's concern.
 
+import { Backoff } from '../backoff.js';
 import { SluiceError } from '../errors.js';
-import { Backoff } from './backoff.js';
 import { type BrokerError, BrokerSession, type SessionListener } from './broker-session.js';
 import type { ResolvedClientOptions } from './client-options.js';
 import type { ReceivedMessage } from './received-message.js';
@@ -51,7 +51,8 @@ export class Reconnector {
   constructor(options: ResolvedClientOptions, listener: ReconnectorListener) {
     this.#options = options;
     this.#listener = listener;
-    this.#backoff = new Backoff(options.reconnect ?? { initialDelay: 0, maxDelay: 0 });
+    // Full jitter: clients that lost the same broker do not all reconnect at the same time.
+    this.#backoff = new Backoff(options.reconnect ?? { initialDelay: 0, maxDelay: 0 }, Math.random);
     this.#events = {
       onMessage: (event) => listener.onMessage(event),
       onRejected: (error) => this.#onRejected(error),

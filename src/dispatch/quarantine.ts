@@ -1,6 +1,7 @@
 // Where messages go that have made a worker fail, and what else their connections send for a while: to a worker that does
 // nothing else, while all others go on. A message that fails here too, all by itself, is given up.
 
+import { Backoff } from '../backoff.js';
 import { messageEnds } from '../wire/framing.js';
 import type { Chunk, Lane } from './lane.js';
 import type { ParserSettings, Verdict } from './verdict.js';
@@ -18,8 +19,8 @@ export interface QuarantineEvents {
 
 /** A connection that has sent a message that makes workers fail. */
 interface Offender {
-  /** ms that its next suspect has to wait. */
-  readonly pause: number;
+  /** How long its suspects have to wait. */
+  readonly backoff: Backoff;
   /** When its next suspect may be looked at, in ms of the monotonic clock. */
   readonly notBefore: number;
 }
@@ -29,7 +30,7 @@ interface Offender {
  * by default 2 to 60 s. Each costs a worker, which takes 0.3 s of a processor to start; a connection that was closed would
  * come back unsuspected.
  */
-const PAUSES = [0.4, 12] as const;
+const [MIN_PAUSE, MAX_PAUSE] = [0.4, 12];
 /** In place of a `validationTimeout` of 0, in ms. */
 const UNLIMITED_TIMEOUT = 5000;
 /** Connections up to which a suspect has all of `validationTimeout`. */
@@ -173,9 +174,9 @@ export class Quarantine {
     const now = performance.now();
     const before = this.#offenders.get(lane);
     const isForgiven = before === undefined || now - before.notBefore > FORGIVEN_AFTER;
-    const [shortest, longest] = PAUSES;
-    const pause = isForgiven ? shortest * this.#timeout : Math.min(before.pause * 2, longest * this.#timeout);
-    this.#offenders.set(lane, { pause, notBefore: now + pause });
+    const delays = { initialDelay: MIN_PAUSE * this.#timeout, maxDelay: MAX_PAUSE * this.#timeout };
+    const backoff = isForgiven ? new Backoff(delays) : before.backoff;
+    this.#offenders.set(lane, { backoff, notBefore: now + backoff.next() });
   }
 
   /** Made when it is first needed. That it cannot start says nothing of the chunk, which waits for it. */

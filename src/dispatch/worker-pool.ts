@@ -3,6 +3,7 @@
 // batch gets an answer, a verdict or an error, but while no worker lives it waits.
 
 import { Piscina } from 'piscina';
+import { Backoff } from '../backoff.js';
 import { describeError, SluiceError } from '../errors.js';
 import type { FrameRange } from '../memory/slab-pool.js';
 import { withTimeout } from '../timeout.js';
@@ -38,8 +39,8 @@ export interface WorkerPoolOptions {
 
 /** Timeout for the start of the workers, in ms. */
 const BOOT_TIMEOUT = 30_000;
-/** Delay before a pool that failed to start is recreated: exponential back-off, 100 ms to 5 s. */
-const RESTART_DELAYS = [100, 5000] as const;
+/** Delay before a pool that failed to start is recreated. */
+const RESTART_BACKOFF = { initialDelay: 100, maxDelay: 5000 } as const;
 /** Interval between checks of the workers, in ms. */
 const CHECK_INTERVAL = 30;
 /**
@@ -97,7 +98,7 @@ export class WorkerPool {
   /** Set once the present pool has answered. */
   #isReady = false;
   #waiters: (() => void)[] = [];
-  #restartDelay: number = RESTART_DELAYS[0];
+  readonly #restartBackoff = new Backoff(RESTART_BACKOFF);
   #restartTimer: NodeJS.Timeout | undefined;
   #checkTimer: NodeJS.Timeout | undefined;
   #clock = new ProcessorClock(CHECK_INTERVAL);
@@ -246,7 +247,7 @@ export class WorkerPool {
       throw new Error('no answer in time');
     });
     this.#isReady = true;
-    this.#restartDelay = RESTART_DELAYS[0];
+    this.#restartBackoff.reset();
     this.#wake();
   }
 
@@ -291,8 +292,7 @@ export class WorkerPool {
       await this.#tearDown();
       if (this.#closed) return;
       this.#options.onError(error);
-      this.#restartTimer = setTimeout(() => void this.#rebuild(), this.#restartDelay).unref();
-      this.#restartDelay = Math.min(this.#restartDelay * 2, RESTART_DELAYS[1]);
+      this.#restartTimer = setTimeout(() => void this.#rebuild(), this.#restartBackoff.next()).unref();
     }
   }
 

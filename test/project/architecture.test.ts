@@ -29,7 +29,7 @@ const LAYERS = [
 ];
 /** What the client may load of the rest: nothing of the broker. */
 const CLIENT =
-  /^(client\/|messages\/|wire\/|errors\.ts$|config\/defaults\.ts$|version\.ts$|fifo\.ts$|watermark\.ts$|timeout\.ts$)/;
+  /^(client\/|messages\/|wire\/|config\/defaults\.ts$|(backoff|errors|fifo|timeout|version|watermark)\.ts$)/;
 
 const files = readdirSync(source, { recursive: true, encoding: 'utf8' })
   .filter((name) => name.endsWith('.ts'))

@@ -1,4 +1,4 @@
-// Delays between connection attempts. Uses neither clock nor socket.
+// Exponential back-off: delays between attempts. Uses neither clock nor timer.
 
 /** Delays of {@link Backoff}, in ms. */
 export interface BackoffOptions {
@@ -9,29 +9,29 @@ export interface BackoffOptions {
 }
 
 /**
- * Exponential back-off with full jitter: `random(0, min(maxDelay, initialDelay * 2^n))`, so that clients that
- * lost the same broker do not all reconnect at the same time.
+ * The delays `jitter() * min(maxDelay, initialDelay * 2^n)`. `Math.random` as the jitter (full jitter) spreads attempts
+ * that would otherwise start at the same time.
  * Source: Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
  */
 export class Backoff {
   readonly #options: BackoffOptions;
-  readonly #random: () => number;
+  readonly #jitter: () => number;
   #attempts = 0;
 
-  /** @param random returns values in [0, 1). Default: `Math.random`. */
-  constructor(options: BackoffOptions, random: () => number = Math.random) {
+  /** @param jitter returns the factor of a delay, from 0 to 1. Default: always 1. */
+  constructor(options: BackoffOptions, jitter: () => number = () => 1) {
     this.#options = options;
-    this.#random = random;
+    this.#jitter = jitter;
   }
 
   /** Returns the delay before the next attempt, in ms. Each call raises the upper bound of the following one. */
   next(): number {
     const { initialDelay, maxDelay } = this.#options;
     const ceiling = Math.min(maxDelay, initialDelay * 2 ** this.#attempts++);
-    return this.#random() * ceiling;
+    return this.#jitter() * ceiling;
   }
 
-  /** Starts over, after a stable connection. */
+  /** Starts over, after a success. */
   reset(): void {
     this.#attempts = 0;
   }
