@@ -3,7 +3,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
-import { optionsSchema } from '#src/config/config.js';
+import { OPTION_GROUPS, optionsSchema } from '#src/config/config.js';
 import { DEFAULT_SOCKET_PATH } from '#src/config/defaults.js';
 import { OPTION_SPECS, type OptionSpec } from '#src/config/sources.js';
 
@@ -36,7 +36,10 @@ interface JsonNumber {
 
 /** @returns the content of docs/options.md */
 export function optionsPage(): string {
-  return `${INTRODUCTION}${table(OPTION_SPECS)}`;
+  const sections = Object.keys(OPTION_GROUPS).map(
+    (heading) => `## ${heading}\n\n${table(OPTION_SPECS.filter(({ group }) => group === heading))}`,
+  );
+  return INTRODUCTION + sections.join('\n');
 }
 
 function table(specs: readonly OptionSpec[]): string {

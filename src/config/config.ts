@@ -69,236 +69,279 @@ export const authTokensSchema = z.strictObject({
 
 const authSchema = z.strictObject({
   tokens: authTokensSchema.prefault({}),
-  file: z
-    .string()
-    .min(1)
-    .optional()
-    .meta({ description: 'JSON file with lists of tokens by role, accessible only to its owner' }),
+  file: z.string().min(1).optional().meta({
+    description: 'JSON file with lists of tokens by role, accessible only to its owner',
+    path: true,
+  }),
 });
 
+/** The options by group: the heading of each group, and its options. */
+const GROUPS = {
+  Listening: {
+    socketPath: z
+      .string()
+      .min(1)
+      .refine(fitsSocketPath, { error: `must be at most ${MAX_SOCKET_PATH} bytes long` })
+      .optional()
+      .meta({
+        description: `path of the Unix socket to listen on, at most ${MAX_SOCKET_PATH} bytes (default: ${DEFAULT_SOCKET_PATH}, unless port is set)`,
+        path: true,
+      }),
+    host: z
+      .string()
+      .min(1)
+      .default('127.0.0.1')
+      .meta({ description: 'TCP address to listen on if port is set' }),
+    port: z
+      .number()
+      .int()
+      .min(0)
+      .max(65_535)
+      .optional()
+      .meta({ description: 'TCP port to listen on instead of a Unix socket; 0: any free port' }),
+    backlog: z
+      .number()
+      .int()
+      .min(1)
+      .max(65_535)
+      .default(511)
+      .meta({ description: 'maximum number of connections waiting to be accepted' }),
+    socketMode: z
+      .string()
+      .regex(/^0?[0-7]{3}$/, { error: 'must be an octal mode such as 0600' })
+      .default('0600')
+      .meta({ description: 'permissions of the Unix socket, octal' }),
+    socketGroup: z
+      .string()
+      .regex(/^[\w.-]{1,64}$/, { error: 'must be a name or number of a group' })
+      .optional()
+      .meta({ description: 'group that owns the Unix socket; give it access with socketMode 0660' }),
+    listenFd: z.number().int().min(3).optional().meta({
+      description:
+        'file descriptor of an inherited listening socket, as passed by systemd (default: LISTEN_FDS)',
+    }),
+  },
+  Connections: {
+    maxConnections: z
+      .number()
+      .int()
+      .min(1)
+      .max(1_000_000)
+      .default(1024)
+      .meta({ description: 'maximum number of connections; further ones are rejected' }),
+    connectionTimeout: milliseconds()
+      .default(300 * SECOND)
+      .meta({
+        description:
+          'ms without a received byte after which a connection without subscriptions is closed; 0: never',
+      }),
+    cleanupInterval: interval()
+      .default(60 * SECOND)
+      .meta({ description: 'ms between clean-ups of the connection pool' }),
+    receive: z
+      .enum(['slab', 'copy'])
+      .default('slab')
+      .meta({ description: 'slab: the kernel reads into shared memory; copy: through Node streams' }),
+    messageBufferSize: bytes(16 * KiB, 16 * MiB)
+      .default(512 * KiB)
+      .meta({ description: 'size, in bytes, of the largest slab that a busy connection reads into' }),
+  },
+  'Messages and framing': {
+    messageDelimiter: z
+      .string()
+      .refine((text) => text.length === 1 && text.charCodeAt(0) < 0x20, {
+        error: 'must be one control character',
+      })
+      .default('\n')
+      .meta({ description: 'control character that ends a message' }),
+    framing: z
+      .enum(['auto', 'ndjson'])
+      .default('auto')
+      .meta({ description: 'auto also accepts objects without a delimiter between them; ndjson does not' }),
+    maxMessageSize: bytes(64, 256 * MiB)
+      .default(1 * MiB)
+      .meta({ description: 'maximum message size in bytes, excluding the delimiter' }),
+    maxFramingErrors: z
+      .number()
+      .int()
+      .min(1)
+      .default(3)
+      .meta({ description: 'consecutive oversized messages after which a connection is closed' }),
+    maxMessageAge: milliseconds()
+      .default(0)
+      .meta({ description: 'reject messages older than this many ms; 0: off' }),
+    maxClockSkew: milliseconds()
+      .default(0)
+      .meta({ description: 'reject messages more than this many ms in the future; 0: off' }),
+  },
+  'Heartbeats and health': {
+    heartbeatInterval: interval()
+      .default(5 * SECOND)
+      .meta({ description: 'ms between heartbeats, as requested from crawlers' }),
+    heartbeatTimeout: interval()
+      .default(30 * SECOND)
+      .meta({
+        description:
+          'ms of silence after which a crawler that sends heartbeats is considered dead; must be longer than heartbeatInterval',
+      }),
+    minHeartbeatInterval: milliseconds().default(0).meta({
+      description:
+        'minimum ms between two heartbeats of a connection; earlier ones are counted but not forwarded; 0: off',
+    }),
+    healthCheckInterval: interval()
+      .default(5 * SECOND)
+      .meta({ description: 'ms between health checks' }),
+  },
+  Access: {
+    auth: authSchema.prefault({}),
+    helloTimeout: interval()
+      .default(10 * SECOND)
+      .meta({
+        description:
+          'if crawlers need a token: ms within which a peer must send hello, or its connection is closed',
+      }),
+  },
+  'Limits and backpressure': {
+    maxBufferedBytes: bytes(1 * MiB, 64 * 1024 * MiB)
+      .default(256 * MiB)
+      .meta({ description: 'maximum bytes received and not yet delivered; above it, reading stops' }),
+    maxConnectionBytes: bytes(1 * KiB, 1024 * MiB)
+      .default(4 * MiB)
+      .meta({
+        description:
+          'maximum bytes of one connection that wait for validation; above it, reading from it stops',
+      }),
+    maxPartialBytes: bytes(1 * MiB, 64 * 1024 * MiB)
+      .default(64 * MiB)
+      .meta({
+        description:
+          'maximum bytes of long incomplete messages; above it, further ones wait for their turn to be read; at most a quarter of maxBufferedBytes',
+      }),
+    maxPendingBytes: bytes(1 * KiB, 16 * 1024 * MiB)
+      .default(64 * MiB)
+      .meta({
+        description: 'maximum bytes that a subscriber may lag behind; above it, its overflow policy applies',
+      }),
+    maxSubscriptionBytes: bytes(1 * MiB, 64 * 1024 * MiB)
+      .default(64 * MiB)
+      .meta({
+        description:
+          'maximum bytes of the ids in all subscriptions; one connection may use a sixteenth of it',
+      }),
+    maxSubscriptions: z
+      .number()
+      .int()
+      .min(1)
+      .default(64)
+      .meta({ description: 'maximum number of subscriptions per connection' }),
+    maxJobOwners: z
+      .number()
+      .int()
+      .min(1)
+      .max(10_000_000)
+      .default(100_000)
+      .meta({ description: 'maximum number of jobs whose owner is remembered' }),
+    maxMessagesPerSecond: z.number().int().min(0).default(0).meta({
+      description:
+        'maximum messages per second of one connection, including control messages and rejected ones; further ones are rejected; 0: no limit',
+    }),
+    maxErrorReplies: z.number().int().min(0).default(10).meta({
+      description: 'maximum error replies per second and connection; further errors are only counted',
+    }),
+  },
+  Timeouts: {
+    partialMessageTimeout: milliseconds()
+      .default(30 * SECOND)
+      .meta({
+        description: 'ms that a message may stay incomplete before its connection is closed; 0: no limit',
+      }),
+    stallTimeout: milliseconds()
+      .default(30 * SECOND)
+      .meta({
+        description:
+          'ms that one write to a peer may take before its connection is closed, except for subscribers with overflow block; 0: no limit',
+      }),
+    sendTimeout: interval()
+      .default(10 * SECOND)
+      .meta({
+        description: 'ms after which a send is reported as failed; its message may still arrive later',
+      }),
+    drainTimeout: milliseconds()
+      .default(10 * SECOND)
+      .meta({ description: 'maximum ms that a shutdown waits for deliveries' }),
+  },
+  Validation: {
+    workers: workersSchema.prefault({}),
+    validationTimeout: milliseconds()
+      .default(5 * SECOND)
+      .meta({
+        description:
+          'ms that validating one message may take before it is rejected and its worker replaced; after 120 ms, it is moved to a dedicated worker; 0: no limit',
+      }),
+    inlineBytes: z.int().min(0).default(0).meta({
+      description:
+        'while the workers are idle, batches of up to this many bytes are checked by patterns on the main thread, for lower latency; 0: never',
+    }),
+  },
+  'Schemas and patterns': {
+    schemas: z
+      .union([z.string().min(1), z.instanceof(URL)])
+      .optional()
+      .meta({ description: 'ES module with zod schemas and rules for additional message types', path: true }),
+    patterns: z.enum(['on', 'off', 'verify']).default('on').meta({
+      description: 'on: try compiled patterns before parsing; verify: do both and report differences',
+    }),
+    maxLearnedLayouts: z.int().min(0).max(1000).default(16).meta({
+      description:
+        'layouts (key order and spacing) that a worker learns per message type, each with a compiled pattern; 0: none',
+    }),
+  },
+  'Admin server': {
+    admin: z
+      .string()
+      .refine((text) => adminAddressFault(text) === undefined, {
+        error: ({ input }) => adminAddressFault(String(input)) ?? '',
+      })
+      .optional()
+      .meta({
+        description:
+          'address of the admin server (metrics, health checks, dashboard): host:port, :port or a socket path (default: none)',
+      }),
+    adminAllowRemote: z.boolean().default(false).meta({
+      description:
+        'allow an admin address that other machines can reach; the admin server has neither passwords nor encryption',
+    }),
+  },
+  'Logging and metrics': {
+    logLevel: z
+      .enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
+      .default('info')
+      .meta({ description: 'least severe level that is logged' }),
+    enableMetrics: z.boolean().default(true).meta({ description: 'measure and report rates' }),
+    metricsInterval: interval()
+      .default(10 * SECOND)
+      .meta({ description: 'ms between rate measurements' }),
+  },
+};
+
 export const optionsSchema = z.strictObject({
-  socketPath: z
-    .string()
-    .min(1)
-    .refine(fitsSocketPath, { error: `must be at most ${MAX_SOCKET_PATH} bytes long` })
-    .optional()
-    .meta({
-      description: `path of the Unix socket to listen on, at most ${MAX_SOCKET_PATH} bytes (default: ${DEFAULT_SOCKET_PATH}, unless port is set)`,
-    }),
-  host: z
-    .string()
-    .min(1)
-    .default('127.0.0.1')
-    .meta({ description: 'TCP address to listen on if port is set' }),
-  port: z
-    .number()
-    .int()
-    .min(0)
-    .max(65_535)
-    .optional()
-    .meta({ description: 'TCP port to listen on instead of a Unix socket; 0: any free port' }),
-  backlog: z
-    .number()
-    .int()
-    .min(1)
-    .max(65_535)
-    .default(511)
-    .meta({ description: 'maximum number of connections waiting to be accepted' }),
-  socketMode: z
-    .string()
-    .regex(/^0?[0-7]{3}$/, { error: 'must be an octal mode such as 0600' })
-    .default('0600')
-    .meta({ description: 'permissions of the Unix socket, octal' }),
-  socketGroup: z
-    .string()
-    .regex(/^[\w.-]{1,64}$/, { error: 'must be a name or number of a group' })
-    .optional()
-    .meta({ description: 'group that owns the Unix socket; give it access with socketMode 0660' }),
-  listenFd: z.number().int().min(3).optional().meta({
-    description:
-      'file descriptor of an inherited listening socket, as passed by systemd (default: LISTEN_FDS)',
-  }),
-  maxConnections: z
-    .number()
-    .int()
-    .min(1)
-    .max(1_000_000)
-    .default(1024)
-    .meta({ description: 'maximum number of connections; further ones are rejected' }),
-  connectionTimeout: milliseconds()
-    .default(300 * SECOND)
-    .meta({
-      description:
-        'ms without a received byte after which a connection without subscriptions is closed; 0: never',
-    }),
-  messageBufferSize: bytes(16 * KiB, 16 * MiB)
-    .default(512 * KiB)
-    .meta({ description: 'size, in bytes, of the largest slab that a busy connection reads into' }),
-  maxMessageSize: bytes(64, 256 * MiB)
-    .default(1 * MiB)
-    .meta({ description: 'maximum message size in bytes, excluding the delimiter' }),
-  maxFramingErrors: z
-    .number()
-    .int()
-    .min(1)
-    .default(3)
-    .meta({ description: 'consecutive oversized messages after which a connection is closed' }),
-  messageDelimiter: z
-    .string()
-    .refine((text) => text.length === 1 && text.charCodeAt(0) < 0x20, {
-      error: 'must be one control character',
-    })
-    .default('\n')
-    .meta({ description: 'control character that ends a message' }),
-  framing: z
-    .enum(['auto', 'ndjson'])
-    .default('auto')
-    .meta({ description: 'auto also accepts objects without a delimiter between them; ndjson does not' }),
-  heartbeatInterval: interval()
-    .default(5 * SECOND)
-    .meta({ description: 'ms between heartbeats, as requested from crawlers' }),
-  heartbeatTimeout: interval()
-    .default(30 * SECOND)
-    .meta({
-      description:
-        'ms of silence after which a crawler that sends heartbeats is considered dead; must be longer than heartbeatInterval',
-    }),
-  minHeartbeatInterval: milliseconds().default(0).meta({
-    description:
-      'minimum ms between two heartbeats of a connection; earlier ones are counted but not forwarded; 0: off',
-  }),
-  healthCheckInterval: interval()
-    .default(5 * SECOND)
-    .meta({ description: 'ms between health checks' }),
-  maxMessageAge: milliseconds()
-    .default(0)
-    .meta({ description: 'reject messages older than this many ms; 0: off' }),
-  maxClockSkew: milliseconds()
-    .default(0)
-    .meta({ description: 'reject messages more than this many ms in the future; 0: off' }),
-  maxBufferedBytes: bytes(1 * MiB, 64 * 1024 * MiB)
-    .default(256 * MiB)
-    .meta({ description: 'maximum bytes received and not yet delivered; above it, reading stops' }),
-  maxConnectionBytes: bytes(1 * KiB, 1024 * MiB)
-    .default(4 * MiB)
-    .meta({
-      description:
-        'maximum bytes of one connection that wait for validation; above it, reading from it stops',
-    }),
-  maxPendingBytes: bytes(1 * KiB, 16 * 1024 * MiB)
-    .default(64 * MiB)
-    .meta({
-      description: 'maximum bytes that a subscriber may lag behind; above it, its overflow policy applies',
-    }),
-  stallTimeout: milliseconds()
-    .default(30 * SECOND)
-    .meta({
-      description:
-        'ms that one write to a peer may take before its connection is closed, except for subscribers with overflow block; 0: no limit',
-    }),
-  sendTimeout: interval()
-    .default(10 * SECOND)
-    .meta({
-      description: 'ms after which a send is reported as failed; its message may still arrive later',
-    }),
-  drainTimeout: milliseconds()
-    .default(10 * SECOND)
-    .meta({ description: 'maximum ms that a shutdown waits for deliveries' }),
-  auth: authSchema.prefault({}),
-  helloTimeout: interval()
-    .default(10 * SECOND)
-    .meta({
-      description:
-        'if crawlers need a token: ms within which a peer must send hello, or its connection is closed',
-    }),
-  maxMessagesPerSecond: z.number().int().min(0).default(0).meta({
-    description:
-      'maximum messages per second of one connection, including control messages and rejected ones; further ones are rejected; 0: no limit',
-  }),
-  maxPartialBytes: bytes(1 * MiB, 64 * 1024 * MiB)
-    .default(64 * MiB)
-    .meta({
-      description:
-        'maximum bytes of long incomplete messages; above it, further ones wait for their turn to be read; at most a quarter of maxBufferedBytes',
-    }),
-  maxSubscriptionBytes: bytes(1 * MiB, 64 * 1024 * MiB)
-    .default(64 * MiB)
-    .meta({
-      description: 'maximum bytes of the ids in all subscriptions; one connection may use a sixteenth of it',
-    }),
-  partialMessageTimeout: milliseconds()
-    .default(30 * SECOND)
-    .meta({
-      description: 'ms that a message may stay incomplete before its connection is closed; 0: no limit',
-    }),
-  validationTimeout: milliseconds()
-    .default(5 * SECOND)
-    .meta({
-      description:
-        'ms that validating one message may take before it is rejected and its worker replaced; after 120 ms, it is moved to a dedicated worker; 0: no limit',
-    }),
-  maxErrorReplies: z.number().int().min(0).default(10).meta({
-    description: 'maximum error replies per second and connection; further errors are only counted',
-  }),
-  maxSubscriptions: z
-    .number()
-    .int()
-    .min(1)
-    .default(64)
-    .meta({ description: 'maximum number of subscriptions per connection' }),
-  maxJobOwners: z
-    .number()
-    .int()
-    .min(1)
-    .max(10_000_000)
-    .default(100_000)
-    .meta({ description: 'maximum number of jobs whose owner is remembered' }),
-  receive: z
-    .enum(['slab', 'copy'])
-    .default('slab')
-    .meta({ description: 'slab: the kernel reads into shared memory; copy: through Node streams' }),
-  patterns: z.enum(['on', 'off', 'verify']).default('on').meta({
-    description: 'on: try compiled patterns before parsing; verify: do both and report differences',
-  }),
-  maxLearnedLayouts: z.int().min(0).max(1000).default(16).meta({
-    description:
-      'layouts (key order and spacing) that a worker learns per message type, each with a compiled pattern; 0: none',
-  }),
-  inlineBytes: z.int().min(0).default(0).meta({
-    description:
-      'while the workers are idle, batches of up to this many bytes are checked by patterns on the main thread, for lower latency; 0: never',
-  }),
-  schemas: z
-    .union([z.string().min(1), z.instanceof(URL)])
-    .optional()
-    .meta({ description: 'ES module with zod schemas and rules for additional message types' }),
-  workers: workersSchema.prefault({}),
-  admin: z
-    .string()
-    .refine((text) => adminAddressFault(text) === undefined, {
-      error: ({ input }) => adminAddressFault(String(input)) ?? '',
-    })
-    .optional()
-    .meta({
-      description:
-        'address of the admin server (metrics, health checks, dashboard): host:port, :port or a socket path (default: none)',
-    }),
-  adminAllowRemote: z.boolean().default(false).meta({
-    description:
-      'allow an admin address that other machines can reach; the admin server has neither passwords nor encryption',
-  }),
-  logLevel: z
-    .enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
-    .default('info')
-    .meta({ description: 'least severe level that is logged' }),
-  enableMetrics: z.boolean().default(true).meta({ description: 'measure and report rates' }),
-  metricsInterval: interval()
-    .default(10 * SECOND)
-    .meta({ description: 'ms between rate measurements' }),
-  cleanupInterval: interval()
-    .default(60 * SECOND)
-    .meta({ description: 'ms between clean-ups of the connection pool' }),
+  ...GROUPS.Listening,
+  ...GROUPS.Connections,
+  ...GROUPS['Messages and framing'],
+  ...GROUPS['Heartbeats and health'],
+  ...GROUPS.Access,
+  ...GROUPS['Limits and backpressure'],
+  ...GROUPS.Timeouts,
+  ...GROUPS.Validation,
+  ...GROUPS['Schemas and patterns'],
+  ...GROUPS['Admin server'],
+  ...GROUPS['Logging and metrics'],
 });
+
+/** The names of the options in each group, by the heading of the group. */
+export const OPTION_GROUPS: Readonly<Record<string, readonly string[]>> = Object.fromEntries(
+  Object.entries(GROUPS).map(([heading, shape]) => [heading, Object.keys(shape)]),
+);
 
 /** Options as passed by a caller; all are optional. */
 export type SluiceOptions = z.input<typeof optionsSchema>;

@@ -4,7 +4,7 @@
 import { readFileSync } from 'node:fs';
 import type * as z from 'zod';
 import { describeJsonError, SluiceError } from '../errors.js';
-import { optionsSchema, type SluiceOptions } from './config.js';
+import { OPTION_GROUPS, optionsSchema, type SluiceOptions } from './config.js';
 import { requirePrivate } from './private-file.js';
 
 /** One option, for the environment, the command line and the docs. */
@@ -15,13 +15,16 @@ export interface OptionSpec {
   readonly environment: string;
   /** `--max-connections`. */
   readonly flag: string;
-  readonly kind: 'string' | 'number' | 'boolean' | 'list';
+  /** `path`: a string that is the path of a file. */
+  readonly kind: 'string' | 'number' | 'boolean' | 'list' | 'path';
   /** Whether the option has no flag, because other users can read command lines. */
   readonly isSecret: boolean;
   /** The allowed values of an enumeration. */
   readonly choices: readonly string[] | undefined;
   readonly default: unknown;
   readonly description: string;
+  /** Heading of the group that the option belongs to: `Listening`. */
+  readonly group: string;
 }
 
 /** Flags that are not derived from the option's name, which would make them clumsy. */
@@ -33,25 +36,36 @@ const KINDS: Readonly<Record<string, OptionSpec['kind']>> = {
   array: 'list',
 };
 
-/** Every option, in the order of the schema. */
-export const OPTION_SPECS: readonly OptionSpec[] = Object.freeze(specsOf(optionsSchema.shape, ''));
+/** Every option, in the order of the schema, which is that of the groups. */
+export const OPTION_SPECS: readonly OptionSpec[] = Object.freeze(
+  Object.entries(optionsSchema.shape).flatMap(([name, schema]) => specsOf(name, schema, groupOf(name))),
+);
 
-function specsOf(shape: z.core.$ZodLooseShape, prefix: string): OptionSpec[] {
-  return Object.entries(shape).flatMap(([key, schema]) => {
-    const name = prefix + key;
-    const { inner, defaultValue } = unwrap(schema as z.ZodType);
-    if (inner.type === 'object') return specsOf((inner as z.ZodObject).shape, `${name}.`);
-    return {
+function groupOf(name: string): string {
+  return Object.keys(OPTION_GROUPS).find((heading) => OPTION_GROUPS[heading]?.includes(name)) ?? '';
+}
+
+/** The specification of an option, or those of all options of a nested object. */
+function specsOf(name: string, schema: z.ZodType, group: string): OptionSpec[] {
+  const { inner, defaultValue } = unwrap(schema);
+  if (inner.type === 'object') {
+    const { shape } = inner as z.ZodObject<Record<string, z.ZodType>>;
+    return Object.entries(shape).flatMap(([key, nested]) => specsOf(`${name}.${key}`, nested, group));
+  }
+  const { description = '', secret, path } = schema.meta() ?? {};
+  return [
+    {
       name,
       environment: `SOCKET_${snakeCase(name.replace(/^socket(?=[A-Z])/, ''))}`,
       flag: FLAGS[name] ?? `--${snakeCase(name).toLowerCase().replaceAll('_', '-')}`,
-      kind: KINDS[inner.type] ?? 'string',
-      isSecret: (schema as z.ZodType).meta()?.secret === true,
+      kind: path === true ? 'path' : (KINDS[inner.type] ?? 'string'),
+      isSecret: secret === true,
       choices: inner.type === 'enum' ? (inner as z.ZodEnum).options.map(String) : undefined,
       default: defaultValue,
-      description: (schema as z.ZodType).meta()?.description ?? '',
-    };
-  });
+      description,
+      group,
+    },
+  ];
 }
 
 function unwrap(schema: z.ZodType): { inner: z.ZodType; defaultValue: unknown } {

@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { MessageRegistry } from 'sluice';
 import { describe, expect, test } from 'vitest';
 import { optionsPage } from '#scripts/options-page.js';
+import { OPTION_GROUPS } from '#src/config/config.js';
 import { OPTION_SPECS } from '#src/config/sources.js';
 import { LOCAL_ERRORS, WIRE_ERRORS } from '#src/errors.js';
 import { metricsOfUse, startAdminBroker } from '../support/admin.js';
@@ -98,6 +99,14 @@ describe('docs/operations.md', () => {
     expect(firstColumn(heading, operations).sort()).toEqual(Object.keys(errors).sort());
   });
 });
+
+test.each(Object.keys(OPTION_GROUPS))(
+  'docs/options.md lists the options under %s, and no other',
+  (heading) => {
+    const specs = OPTION_SPECS.filter(({ group }) => group === heading);
+    expect(firstColumn(heading, page('options.md'))).toEqual(specs.map(({ name }) => name));
+  },
+);
 
 test('docs/options.md is what `npm run docs` writes', () => {
   expect(page('options.md')).toBe(optionsPage());

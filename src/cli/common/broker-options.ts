@@ -34,7 +34,9 @@ function flagOf(spec: OptionSpec): Option {
       : [`default: ${JSON.stringify(spec.default)}`],
     [`env: ${spec.environment}`],
   ].flat();
-  const placeholder = { string: 'text', number: 'n', boolean: 'true|false', list: 'a,b' }[spec.kind];
+  const placeholder = { string: 'text', number: 'n', boolean: 'true|false', list: 'a,b', path: 'path' }[
+    spec.kind
+  ];
   return new Option(`${spec.flag} <${placeholder}>`, `${spec.description} (${notes.join('; ')})`);
 }
 

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { DEFAULT_SOCKET_PATH, resolveOptions, type SluiceOptions, SOCKET_CONFIG } from 'sluice';
 import { describe, expect, expectTypeOf, test } from 'vitest';
+import { OPTION_GROUPS, optionsSchema } from '#src/config/config.js';
 import { mergeOptions, OPTION_SPECS, optionsFromEnvironment, optionsFromFile } from '#src/config/sources.js';
 import { temporaryFolder } from '../../support/broker.js';
 
@@ -95,6 +96,22 @@ describe('the environment', () => {
     }
     expect(OPTION_SPECS.filter(({ description }) => description === '')).toEqual([]);
   });
+});
+
+test('every option belongs to one group, and options have the order of the groups', () => {
+  expect(Object.values(OPTION_GROUPS).flat()).toEqual(Object.keys(optionsSchema.shape));
+  for (const { name, group } of OPTION_SPECS) {
+    expect(OPTION_GROUPS[group], name).toContain(name.split('.')[0]);
+  }
+});
+
+test('the specifications have the choices and kinds of the schema', () => {
+  const specs = Object.fromEntries(OPTION_SPECS.map((spec) => [spec.name, spec]));
+  expect(specs.patterns).toMatchObject({ kind: 'string', choices: ['on', 'off', 'verify'] });
+  expect(specs.host).toMatchObject({ kind: 'string', choices: undefined });
+  const namesOf = (kind: string) => OPTION_SPECS.filter((spec) => spec.kind === kind).map(({ name }) => name);
+  expect(namesOf('path')).toEqual(['socketPath', 'auth.file', 'schemas']);
+  expect(namesOf('boolean')).toEqual(['adminAllowRemote', 'enableMetrics']);
 });
 
 describe('a file', () => {
