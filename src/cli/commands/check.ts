@@ -1,127 +1,45 @@
-// `sluice check`: validates a file of messages without a broker, as fast as the workers can.
+// `sluice check`: validates a file of messages without a broker.
 
-import type { FileHandle } from 'node:fs/promises';
-import { StreamChecker } from '../../check/stream-checker.js';
-import type { ResolvedOptions } from '../../config/config.js';
-import { describeError } from '../../errors.js';
-import { MessageRegistry } from '../../messages/message-registry.js';
-import { parserSettings } from '../../worker/create-parser.js';
-import { type BrokerFlags, resolveFlags } from '../common/broker-options.js';
-import { type CheckFormat, CheckReport } from '../common/check-report.js';
-import { EXIT } from '../common/exit-codes.js';
-import { openInput } from '../common/input.js';
-import { Progress } from '../common/progress.js';
-import { formatCount } from '../common/terminal.js';
+import type { CheckFlags } from '../check/check-file.js';
+import type { BrokerFlags } from '../common/broker-options.js';
+import type { CommandDefinition } from '../common/command-definition.js';
+import { atLeast, CONFIG_FLAG } from '../common/flags.js';
 
-export interface CheckFlags {
-  json?: boolean;
-  quiet?: boolean;
-  /** Number of rejected messages after which to stop; 0: no limit. */
-  maxErrors: number;
-}
+export const definition: CommandDefinition = {
+  description: 'validate NDJSON messages without a broker; exit 1 if any is rejected',
+  brokerOptions: [
+    'schemas',
+    'maxMessageSize',
+    'maxMessageAge',
+    'maxClockSkew',
+    'messageDelimiter',
+    'framing',
+    'patterns',
+    'maxLearnedLayouts',
+    'validationTimeout',
+    'workers.threads',
+  ],
+  define: (command) =>
+    command
+      .argument('[file]', 'input file, or - for standard input', '-')
+      .option('--json', 'print findings and summary as NDJSON')
+      .option('--quiet', 'print nothing; only set the exit code')
+      .option('--max-errors <n>', 'stop after this many rejected messages; 0: no limit', atLeast(0), 0)
+      .option(...CONFIG_FLAG)
+      .action(check),
+  examples: [
+    ['sluice check messages.ndjson', 'print the errors in each message'],
+    ['zcat old.ndjson.gz | sluice check --quiet && echo valid', 'use the exit code in a script'],
+    ["sluice check --json messages.ndjson | jq 'select(.code)'", 'machine-readable output'],
+    [
+      'sluice check --schemas ./my-schemas.mjs --max-errors 20 messages.ndjson',
+      'check your own message types; stop after 20 rejected messages',
+    ],
+  ],
+  notes: ['Prints FILE:LINE: PATH CODE MESSAGE [REJECTED_WITH TYPE]. Message values are never printed.'],
+};
 
-/** @returns the exit code */
-export async function check(file: string, flags: CheckFlags & BrokerFlags): Promise<number> {
-  const options = resolveFlags(flags);
-  const input = await openInput('check', file);
-  if (input === undefined) return EXIT.NO_INPUT;
-  try {
-    const registry = await MessageRegistry.load(options.schemas);
-    return await new FileCheck(file, input.size, flags, options, registry).run(input.file);
-  } finally {
-    await input.file?.close();
-  }
-}
-
-class FileCheck {
-  readonly #file: string;
-  readonly #maxErrors: number;
-  readonly #report: CheckReport;
-  readonly #progress: Progress;
-  readonly #checker: StreamChecker;
-  readonly #rejected: Record<string, number> = {};
-  #errors = 0;
-
-  constructor(
-    file: string,
-    size: number,
-    flags: CheckFlags,
-    options: ResolvedOptions,
-    registry: MessageRegistry,
-  ) {
-    const format: CheckFormat = flags.quiet ? 'quiet' : flags.json ? 'json' : 'text';
-    this.#file = file === '-' ? 'stdin' : file;
-    this.#maxErrors = flags.maxErrors || Number.POSITIVE_INFINITY;
-    this.#report = new CheckReport(this.#file, format);
-    this.#progress = new Progress(format === 'quiet' ? 0 : size);
-    this.#checker = new StreamChecker(
-      { ...options.workers, validationTimeout: options.validationTimeout, settings: parserSettings(options) },
-      registry,
-      {
-        onFinding: (finding) => {
-          // Ignores messages that were already with the workers when the limit was reached.
-          if (this.#isAtLimit) return;
-          this.#errors++;
-          // Set early, because a closed pipe ends the process: `sluice check … | head`.
-          process.exitCode = EXIT.FAILURE;
-          this.#rejected[finding.code] = (this.#rejected[finding.code] ?? 0) + 1;
-          this.#report.add(finding);
-        },
-        onWorkerError: (error) => process.stderr.write(`sluice check: ${describeError(error)}\n`),
-      },
-    );
-  }
-
-  /** @param input the file to check; `undefined` for standard input */
-  async run(input: FileHandle | undefined): Promise<number> {
-    await this.#checker.start();
-    const startedAt = performance.now();
-    try {
-      if (input === undefined) await this.#readStandardInput();
-      else await this.#readFile(input);
-      if (!this.#isAtLimit) await this.#checker.end();
-      await this.#report.flush();
-    } finally {
-      this.#progress.clear();
-      await this.#checker.close();
-    }
-    await this.#report.summarize({
-      file: this.#file,
-      bytes: this.#checker.bytes,
-      seconds: (performance.now() - startedAt) / 1000,
-      accepted: this.#checker.accepted,
-      rejected: this.#rejected,
-      isComplete: !this.#isAtLimit,
-    });
-    return this.#exitCode;
-  }
-
-  async #readFile(input: FileHandle): Promise<void> {
-    const read = async (buffer: Buffer) => (await input.read(buffer, 0, buffer.length, null)).bytesRead;
-    while (!this.#isAtLimit && (await this.#checker.readWith(read))) await this.#showProgress();
-  }
-
-  async #readStandardInput(): Promise<void> {
-    for await (const bytes of process.stdin) {
-      await this.#checker.write(bytes as Buffer);
-      await this.#showProgress();
-      if (this.#isAtLimit) break;
-    }
-  }
-
-  async #showProgress(): Promise<void> {
-    if (this.#report.hasText) {
-      this.#progress.clear();
-      await this.#report.flush();
-    }
-    this.#progress.update(this.#checker.bytes, () => `${formatCount(this.#errors)} rejected`);
-  }
-
-  get #isAtLimit(): boolean {
-    return this.#errors >= this.#maxErrors;
-  }
-
-  get #exitCode(): number {
-    return this.#errors > 0 ? EXIT.FAILURE : EXIT.OK;
-  }
+async function check(file: string, flags: CheckFlags & BrokerFlags): Promise<void> {
+  const { checkFile } = await import('../check/check-file.js');
+  process.exitCode = await checkFile(file, flags);
 }

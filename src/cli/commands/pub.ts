@@ -1,127 +1,27 @@
 // `sluice pub`: sends NDJSON from a file or from standard input, and reports rejected messages.
 
-import type { Readable } from 'node:stream';
-import type { BrokerError } from '../../client/broker-session.js';
-import { SluiceClient } from '../../client/sluice-client.js';
-import { resolveOptions } from '../../config/config.js';
-import { describeError } from '../../errors.js';
-import type { ConnectFlags } from '../common/connect-options.js';
-import { EXIT } from '../common/exit-codes.js';
-import { openInput } from '../common/input.js';
-import { MessagePieces } from '../common/message-pieces.js';
-import { Progress } from '../common/progress.js';
-import { resolveConnection } from '../common/resolve-connection.js';
-import { formatBytes, formatCount } from '../common/terminal.js';
+import type { CommandDefinition } from '../common/command-definition.js';
+import { addConnectOptions, type ConnectFlags, TOKEN_NOTE } from '../common/flags.js';
 
-const READ_SIZE = 256 * 1024;
-const NEWLINE = 0x0a;
+export const definition: CommandDefinition = {
+  description: 'send NDJSON messages; report rejected messages on standard error and exit 1 if there are any',
+  define: (command) =>
+    addConnectOptions(
+      command.argument('[file]', 'input file, or - for standard input', '-'),
+      'crawler',
+    ).action(pub),
+  examples: [
+    ['sluice pub messages.ndjson', 'send a file'],
+    ['tail -f crawler.log | sluice pub', 'send lines as they are written'],
+    ['SLUICE_TOKEN=… sluice pub --role app assignments.ndjson', 'send assignments to crawlers'],
+  ],
+  notes: [
+    'The broker reports at most maxErrorReplies rejections per second (default: 10). sluice check reports all.',
+    TOKEN_NOTE,
+  ],
+};
 
-/** @returns the exit code */
-export async function pub(file: string, flags: ConnectFlags): Promise<number> {
-  const connection = resolveConnection(flags);
-  const input = await openInput('pub', file);
-  if (input === undefined) return EXIT.NO_INPUT;
-  const client = new SluiceClient({ ...connection, reconnect: false });
-  const publisher = new Publisher(client, input.size);
-  try {
-    await client.connect();
-    await publisher.run(input.file?.createReadStream({ highWaterMark: READ_SIZE }) ?? process.stdin);
-  } catch (error) {
-    // If the client never connected, the command fails in the same way as the others.
-    if (client.statistics.connections === 0) throw error;
-    publisher.finish();
-    process.stderr.write(`sluice pub: ${describeError(error)}\n`);
-    return EXIT.FAILURE;
-  } finally {
-    await client.close();
-    await input.file?.close();
-  }
-  return publisher.finish();
-}
-
-class Publisher {
-  readonly #client: SluiceClient;
-  readonly #progress: Progress;
-  /** Numbers of the published lines that end where the input has no newline. */
-  readonly #cuts: number[] = [];
-  #sentBytes = 0;
-  #published = 0;
-  #errors = 0;
-  /** Whether a RATE_LIMITED reply was received: one such reply stands for all messages that were rejected together. */
-  #isLimited = false;
-
-  constructor(client: SluiceClient, size: number) {
-    this.#client = client;
-    this.#progress = new Progress(size);
-    client.on('rejected', (error) => this.#report(error));
-  }
-
-  async run(input: Readable): Promise<void> {
-    // While the input is idle, nothing else would notice that the connection has closed.
-    this.#client.once('closed', (error) => input.destroy(error));
-    const pieces = new MessagePieces();
-    for await (const bytes of input) {
-      const piece = pieces.push(bytes as Buffer);
-      if (piece !== undefined) await this.#send(piece);
-      this.#progress.update(this.#sentBytes, () => `${formatCount(this.#lines)} lines`);
-    }
-    const rest = pieces.end();
-    if (rest !== undefined) await this.#send(rest);
-    await this.#client.flush();
-  }
-
-  /** @returns the exit code */
-  finish(): number {
-    this.#progress.clear();
-    if (this.#progress.isLive || this.#errors > 0) {
-      process.stderr.write(
-        `sent ${counted(this.#lines, 'line', 'lines')}, ${formatBytes(this.#sentBytes)}${this.#rejections}\n`,
-      );
-    }
-    return this.#errors > 0 ? EXIT.FAILURE : EXIT.OK;
-  }
-
-  get #rejections(): string {
-    if (this.#errors === 0) return '';
-    const replies = `, ${counted(this.#errors, 'error reply', 'error replies')}`;
-    // The default limit: the broker's own limit is not known here.
-    if (this.#errors < resolveOptions({}).maxErrorReplies && !this.#isLimited) return replies;
-    return `${replies}; more may have been rejected than the broker reports: sluice check reports all`;
-  }
-
-  /** Lines of the input: the last one may have no newline. */
-  get #lines(): number {
-    return this.#published - this.#cutsBefore(this.#published);
-  }
-
-  async #send(bytes: Buffer): Promise<void> {
-    this.#sentBytes += bytes.length;
-    this.#published += countLines(bytes);
-    if (bytes.at(-1) !== NEWLINE) this.#cuts.push(++this.#published);
-    if (!this.#client.publishRaw(bytes)) await this.#client.drained();
-  }
-
-  #report({ code, message, messageType, line, issues }: BrokerError): void {
-    this.#errors++;
-    if (code === 'RATE_LIMITED') this.#isLimited = true;
-    const location = line === undefined ? '' : `line ${line - this.#cutsBefore(line)}: `;
-    const type = messageType === undefined ? '' : ` [${messageType}]`;
-    const details = (issues ?? []).map((issue) => `${issue.path || 'message'} ${issue.message}`).join('; ');
-    this.#progress.clear();
-    process.stderr.write(`${location}${code}${type}: ${details || message}\n`);
-  }
-
-  #cutsBefore(line: number): number {
-    return this.#cuts.filter((cut) => cut < line).length;
-  }
-}
-
-function counted(count: number, singular: string, plural: string): string {
-  return `${formatCount(count)} ${count === 1 ? singular : plural}`;
-}
-
-function countLines(bytes: Buffer): number {
-  let lines = 0;
-  for (let at = bytes.indexOf(NEWLINE); at !== -1; at = bytes.indexOf(NEWLINE, at + 1)) lines++;
-  return lines;
+async function pub(file: string, flags: ConnectFlags): Promise<void> {
+  const { publishFile } = await import('../pub/publish-file.js');
+  process.exitCode = await publishFile(file, flags);
 }

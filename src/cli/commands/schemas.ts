@@ -1,16 +1,27 @@
 // `sluice schemas`: lists the message types, whether each has a pattern, and if not, why.
 
-import { MessageRegistry } from '../../messages/message-registry.js';
 import type { CompileResult } from '../../pattern/schema-to-ir.js';
-import { createParser, parserSettings } from '../../worker/create-parser.js';
-import { type BrokerFlags, resolveFlags } from '../common/broker-options.js';
-import { EXIT } from '../common/exit-codes.js';
+import type { BrokerFlags } from '../common/broker-options.js';
+import type { CommandDefinition } from '../common/command-definition.js';
+import { CONFIG_FLAG } from '../common/flags.js';
+
+export const definition: CommandDefinition = {
+  description: 'list the message types and whether each has a compiled pattern',
+  brokerOptions: ['schemas', 'maxMessageAge', 'maxClockSkew'],
+  define: (command) => command.option(...CONFIG_FLAG).action(schemas),
+  examples: [
+    ['sluice schemas', 'the built-in types'],
+    ['sluice schemas --schemas ./my-schemas.mjs', 'also your own types, and why some have no pattern'],
+  ],
+};
 
 const NAME_WIDTH = 26;
 const COLUMN_WIDTH = 10;
 
-/** @returns the exit code */
-export async function schemas(flags: BrokerFlags): Promise<number> {
+async function schemas(flags: BrokerFlags): Promise<void> {
+  const { resolveFlags } = await import('../common/broker-options.js');
+  const { MessageRegistry } = await import('../../messages/message-registry.js');
+  const { createParser, parserSettings } = await import('../../worker/create-parser.js');
   const options = resolveFlags(flags);
   const registry = await MessageRegistry.load(options.schemas);
   const { patterns } = createParser(registry, { ...parserSettings(options), patterns: 'on' });
@@ -25,7 +36,6 @@ export async function schemas(flags: BrokerFlags): Promise<number> {
       name.padEnd(NAME_WIDTH) + direction.padEnd(COLUMN_WIDTH) + state.padEnd(COLUMN_WIDTH) + reason;
     process.stdout.write(`${line.trimEnd()}\n`);
   }
-  return EXIT.OK;
 }
 
 function describe(result: CompileResult | undefined): [state: string, reason: string] {

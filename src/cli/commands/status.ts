@@ -1,18 +1,34 @@
 // `sluice status`: prints the status of a broker.
 
 import type { BrokerStats } from '../../admin/snapshot.js';
-import { AdminClient } from '../common/admin-client.js';
-import { readinessLine, summaryLines } from '../common/admin-view.js';
+import type { CommandDefinition } from '../common/command-definition.js';
 import { EXIT } from '../common/exit-codes.js';
+import { ADMIN_FLAG, ADMIN_NOTE } from '../common/flags.js';
 
-export interface StatusFlags {
+interface StatusFlags {
   /** Address of the admin server. */
   admin?: string;
   json?: boolean;
 }
 
-/** @returns the exit code: 1 if the broker is running but not ready */
-export async function status(flags: StatusFlags): Promise<number> {
+export const definition: CommandDefinition = {
+  description: 'show broker status; exit 1 if it is not ready, 69 if no broker is running',
+  define: (command) =>
+    command
+      .option(...ADMIN_FLAG)
+      .option('--json', 'print the status as JSON')
+      .action(status),
+  examples: [
+    ['sluice status', 'show the status'],
+    ['sluice status --json | jq .rates', 'machine-readable output'],
+    ['until sluice status >/dev/null; do sleep 1; done', 'wait until the broker is ready'],
+  ],
+  notes: [ADMIN_NOTE],
+};
+
+async function status(flags: StatusFlags): Promise<void> {
+  const { AdminClient } = await import('../common/admin-client.js');
+  const { readinessLine, summaryLines } = await import('../common/admin-view.js');
   const client = new AdminClient(flags.admin);
   const stats = await client.get<BrokerStats>('/api/stats');
   // A broker that is starting has no statistics yet.
@@ -21,5 +37,5 @@ export async function status(flags: StatusFlags): Promise<number> {
   process.stdout.write(
     `${flags.json ? JSON.stringify(stats ?? readiness, undefined, 2) : lines.join('\n')}\n`,
   );
-  return readiness.ready ? EXIT.OK : EXIT.FAILURE;
+  process.exitCode = readiness.ready ? EXIT.OK : EXIT.FAILURE;
 }

@@ -1,18 +1,21 @@
 // `sluice sub`: prints messages, one per line, until interrupted.
 
 import { once } from 'node:events';
-import { SluiceClient } from '../../client/sluice-client.js';
+import { Option } from 'commander';
+import type { SluiceClient } from '../../client/sluice-client.js';
 import type { Subscription, SubscriptionFilter } from '../../client/subscription.js';
 import { stopBlocking } from '../../connection/standard-stream.js';
 import { describeError } from '../../errors.js';
-import type { ConnectFlags } from '../common/connect-options.js';
+import { OVERFLOW_POLICIES } from '../../messages/choices.js';
+import type { CommandDefinition } from '../common/command-definition.js';
 import { EXIT } from '../common/exit-codes.js';
-import { resolveConnection } from '../common/resolve-connection.js';
+import { addConnectOptions, type ConnectFlags, TOKEN_NOTE } from '../common/flags.js';
+import { exitWithoutTerminal } from '../common/output.js';
 
 /** Output is written at the latest when it has this many characters. */
 const WRITE_SIZE = 256 * 1024;
 
-export interface SubFlags {
+interface SubFlags {
   types?: string;
   job?: string[];
   crawler?: string[];
@@ -21,8 +24,47 @@ export interface SubFlags {
   meta?: boolean;
 }
 
+export const definition: CommandDefinition = {
+  description: 'print messages, one per line, until interrupted; exit 1 if the broker closes the connection',
+  define: (command) =>
+    addConnectOptions(
+      command
+        .option(
+          '--types <list>',
+          'comma-separated message types; job_* matches every type with the prefix job_ (default: all)',
+        )
+        .option('--job <id>', 'only messages of this job; may be repeated', collect)
+        .option('--crawler <id>', 'only messages of this crawler; may be repeated', collect)
+        .option('--group <name>', 'share the messages among all subscribers of this group')
+        .option('--meta', 'wrap each message in an object with its sender and sequence number'),
+      'monitor',
+    )
+      .addOption(
+        new Option('--overflow <policy>', 'overflow policy for when this subscriber falls behind').choices(
+          OVERFLOW_POLICIES,
+        ),
+      )
+      .action(async (flags: SubFlags & ConnectFlags) => exitWithoutTerminal(await sub(flags))),
+  examples: [
+    ['sluice sub', 'print all messages from crawlers'],
+    ["sluice sub --types 'job_*' | jq .data", 'only messages about jobs'],
+    ['sluice sub --types rejected', 'rejected messages, and why they were rejected'],
+    [
+      'sluice sub --crawler crawler-1 --meta',
+      'messages from one crawler, each with its sender and sequence number',
+    ],
+  ],
+  notes: [TOKEN_NOTE],
+};
+
+function collect(value: string, values: string[] = []): string[] {
+  return [...values, value];
+}
+
 /** @returns the exit code */
-export async function sub(flags: SubFlags & ConnectFlags): Promise<number> {
+async function sub(flags: SubFlags & ConnectFlags): Promise<number> {
+  const { resolveConnection } = await import('../common/resolve-connection.js');
+  const { SluiceClient } = await import('../../client/sluice-client.js');
   const connection = resolveConnection(flags, 'monitor');
   // Without this, a stopped terminal would block the handling of signals.
   for (const stream of [process.stdout, process.stderr]) stopBlocking(stream);

@@ -16,28 +16,42 @@ import { SluiceError } from '../../errors.js';
 /** The flags of a command that has broker options, as parsed by commander. */
 export type BrokerFlags = Readonly<Record<string, unknown>>;
 
-/**
- * Adds a flag for each option that is not secret.
- * @param names the options to add. If omitted, all of them.
- */
-export function addBrokerOptions(command: Command, names?: readonly string[]): void {
-  for (const spec of OPTION_SPECS) {
-    if (!spec.isSecret && (names?.includes(spec.name) ?? true)) command.addOption(flagOf(spec));
+const PLACEHOLDERS: Readonly<Record<OptionSpec['kind'], string>> = {
+  string: 'text',
+  number: 'n',
+  boolean: 'true|false',
+  list: 'a,b',
+  path: 'path',
+};
+
+/** The flag of a broker option. Its value is validated by the options schema, not by commander. */
+export class BrokerOption extends Option {
+  readonly spec: OptionSpec;
+
+  constructor(spec: OptionSpec) {
+    const notes = [
+      spec.choices === undefined ? [] : [spec.choices.join('|')],
+      spec.default === undefined || spec.description.includes('default:')
+        ? []
+        : [`default: ${JSON.stringify(spec.default)}`],
+      [`env: ${spec.environment}`],
+    ].flat();
+    super(`${spec.flag} <${PLACEHOLDERS[spec.kind]}>`, `${spec.description} (${notes.join('; ')})`);
+    this.spec = spec;
   }
 }
 
-function flagOf(spec: OptionSpec): Option {
-  const notes = [
-    spec.choices === undefined ? [] : [spec.choices.join('|')],
-    spec.default === undefined || spec.description.includes('default:')
-      ? []
-      : [`default: ${JSON.stringify(spec.default)}`],
-    [`env: ${spec.environment}`],
-  ].flat();
-  const placeholder = { string: 'text', number: 'n', boolean: 'true|false', list: 'a,b', path: 'path' }[
-    spec.kind
-  ];
-  return new Option(`${spec.flag} <${placeholder}>`, `${spec.description} (${notes.join('; ')})`);
+/**
+ * Adds a flag for each option that is not secret.
+ * @param names the options to add; if these are all, the help shows them in their groups
+ */
+export function addBrokerOptions(command: Command, names: 'all' | readonly string[]): void {
+  for (const spec of OPTION_SPECS) {
+    if (spec.isSecret || (names !== 'all' && !names.includes(spec.name))) continue;
+    const option = new BrokerOption(spec);
+    if (names === 'all') option.helpGroup(`${spec.group}:`);
+    command.addOption(option);
+  }
 }
 
 /**
@@ -48,7 +62,7 @@ export function resolveFlags(flags: BrokerFlags): ResolvedOptions {
   const fromFlags: NestedOptions = {};
   const given: OptionSpec[] = [];
   for (const spec of OPTION_SPECS) {
-    const text = flags[flagOf(spec).attributeName()];
+    const text = flags[new BrokerOption(spec).attributeName()];
     if (typeof text !== 'string') continue;
     setOption(fromFlags, spec, text, spec.flag);
     given.push(spec);

@@ -5,7 +5,7 @@ import { resolveOptions } from '../../config/config.js';
 import { mergeOptions, OPTION_SPECS, optionsFromEnvironment, setOption } from '../../config/sources.js';
 import { SluiceError } from '../../errors.js';
 import type { PeerRole } from '../../messages/messages.js';
-import type { ConnectFlags } from './connect-options.js';
+import type { ConnectFlags } from './flags.js';
 
 const CONNECT_OPTIONS = OPTION_SPECS.filter(({ name }) => ['socketPath', 'host', 'port'].includes(name));
 

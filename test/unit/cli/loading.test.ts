@@ -9,12 +9,25 @@ import { type EndedRun, packageRoot, runSluice } from '../../support/cli.js';
 
 const RECORDER = pathToFileURL(join(packageRoot, 'test/support/record-imports.mjs')).href;
 
-/** The packages that a command loads. */
-async function packagesOf(args: readonly string[]): Promise<{ run: EndedRun; packages: string[] }> {
+interface Loaded {
+  readonly run: EndedRun;
+  readonly packages: string[];
+  /** Names of the files of commands. */
+  readonly commands: string[];
+}
+
+/** The packages and the files of commands that a command loads. */
+async function loadedBy(args: readonly string[]): Promise<Loaded> {
   const file = join(temporaryFolder(), 'imports');
   const run = await runSluice(args, { IMPORTS_FILE: file, NODE_OPTIONS: `--import ${RECORDER}` });
-  const packages = readFileSync(file, 'utf8').matchAll(/\/node_modules\/((?:@[^/\n]+\/)?[^/\n]+)\//g);
-  return { run, packages: [...new Set([...packages].map(([, name = '']) => name))].sort() };
+  const imports = readFileSync(file, 'utf8');
+  const namesIn = (pattern: RegExp) =>
+    [...new Set([...imports.matchAll(pattern)].map(([, name = '']) => name))].sort();
+  return {
+    run,
+    packages: namesIn(/\/node_modules\/((?:@[^/\n]+\/)?[^/\n]+)\//g),
+    commands: namesIn(/\/src\/cli\/commands\/([^/\n]+)\.js$/gm),
+  };
 }
 
 test.each([
@@ -23,7 +36,7 @@ test.each([
   [['pub', '--nonsense'], 64],
   [['status', '--admin', '/nowhere.sock'], 69],
 ])('%j loads the parser of the command line alone', async (args, code) => {
-  const { run, packages } = await packagesOf(args);
+  const { run, packages } = await loadedBy(args);
   expect(packages).toEqual(['commander']);
   expect(run.code).toBe(code);
 });
@@ -34,13 +47,29 @@ test.each([
   [['completion', 'bash'], 0],
   [['serve', '--print-config'], 0],
 ])('%j loads the schemas, but no broker', async (args, code) => {
-  const { run, packages } = await packagesOf(args);
+  const { run, packages } = await loadedBy(args);
   expect(packages).toEqual(['commander', 'zod']);
   expect(run.code).toBe(code);
 });
 
 test('serve loads what the broker is made with, and no printer for a terminal that is not there', async () => {
-  const { run, packages } = await packagesOf(['serve', '--schemas', '/nowhere.mjs']);
+  const { run, packages } = await loadedBy(['serve', '--schemas', '/nowhere.mjs']);
   expect(packages).toEqual(['commander', 'pino', 'piscina', 'zod']);
   expect(run.code).toBe(78);
+});
+
+const ALL = ['bench', 'check', 'completion', 'demo', 'pub', 'schemas', 'serve', 'status', 'sub', 'top'];
+
+test.each([
+  [['--version'], []],
+  [['-V', 'pub'], []],
+  [['pub', '--nonsense'], ['pub']],
+  [['help', 'check'], ['check']],
+  [['--help'], ALL],
+  [['help'], ALL],
+  [['fly'], ALL],
+  [['completion', 'fish'], ALL],
+])('%j loads the files of the commands %j', async (args, expected) => {
+  const { commands } = await loadedBy(args);
+  expect(commands).toEqual(expected);
 });

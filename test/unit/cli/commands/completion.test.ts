@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { OPTION_SPECS } from '#src/config/sources.js';
 import { temporaryFolder } from '../../../support/broker.js';
-import { cliScript, inTerminal, sluice } from '../../../support/cli.js';
+import { cliScript, inTerminal, packageRoot, sluice } from '../../../support/cli.js';
 import { share } from '../../../support/share.js';
 import { missingTools, without } from '../../../support/tools.js';
 
@@ -74,6 +74,14 @@ describe.skipIf(missing('bash').length > 0)(`bash completes${without(missing('ba
     expect(await complete(['sub', '--role', 'm'])).toEqual(['monitor']);
     expect(await complete(['completion', ''])).toEqual(['bash', 'zsh', 'fish']);
     expect(await complete(['serve', '--backlog', ''])).toEqual([]);
+    expect(await complete(['serve', '--log-level', 'w'])).toEqual(['warn']);
+    expect(await complete(['serve', '--host', ''], { cwd: packageRoot })).toEqual([]);
+  });
+
+  test('the choices of every option that has some', async () => {
+    const specs = OPTION_SPECS.filter(({ choices }) => choices !== undefined);
+    expect(specs.length).toBeGreaterThan(3);
+    for (const { flag, choices } of specs) expect(await complete(['serve', flag, ''])).toEqual(choices);
   });
 
   test('files, with spaces in their names too', async () => {
@@ -84,6 +92,10 @@ describe.skipIf(missing('bash').length > 0)(`bash completes${without(missing('ba
       ['pub', 'tw'],
       ['check', '--quiet', 'tw'],
       ['serve', '--config', 'tw'],
+      ['serve', '--schemas', 'tw'],
+      ['serve', '--auth-file', 'tw'],
+      ['serve', '--socket', 'tw'],
+      ['sub', '--socket', 'tw'],
     ]) {
       expect((await complete(words, { cwd: folder })).sort()).toEqual(['two words.ndjson', 'twofold']);
     }

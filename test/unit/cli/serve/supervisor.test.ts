@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { expect, test } from 'vitest';
-import { Supervisor } from '#src/cli/common/supervisor.js';
+import { Supervisor } from '#src/cli/serve/supervisor.js';
 import { temporaryFolder } from '../../../support/broker.js';
 import { CliRun, packageRoot, sluice } from '../../../support/cli.js';
 import { missingTools, without } from '../../../support/tools.js';

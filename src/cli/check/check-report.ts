@@ -3,7 +3,7 @@
 import { once } from 'node:events';
 import type { Finding } from '../../check/stream-checker.js';
 import { ERRORS } from '../../errors.js';
-import { formatBytes, formatCount } from './terminal.js';
+import { formatBytes, formatCount } from '../common/terminal.js';
 
 /** The result of a check. */
 export interface CheckSummary {

@@ -1,0 +1,57 @@
+// Flags that several commands have, and the notes about them.
+
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { MAX_TIMER } from '../../config/defaults.js';
+import { PEER_ROLES } from '../../messages/choices.js';
+import type { PeerRole } from '../../messages/messages.js';
+
+/** The connection flags of client commands. The broker's address has the same flags as in `sluice serve`. */
+export interface ConnectFlags {
+  socket?: string;
+  host?: string;
+  port?: string;
+  role?: PeerRole;
+}
+
+/** @param defaultRole the role without `--role`, for the help */
+export function addConnectOptions(command: Command, defaultRole: PeerRole): Command {
+  return command
+    .option('--socket <path>', 'Unix socket of the broker (env: SOCKET_PATH)')
+    .option('--host <address>', 'TCP address of the broker (env: SOCKET_HOST)')
+    .option('--port <n>', 'TCP port of the broker (env: SOCKET_PORT)')
+    .addOption(
+      new Option(
+        '--role <role>',
+        `role of this peer (default: ${defaultRole}; token, if the broker requires one: env SLUICE_TOKEN)`,
+      ).choices(PEER_ROLES),
+    );
+}
+
+export const TOKEN_NOTE =
+  'If the broker requires a token, set SLUICE_TOKEN: other users could read it on the command line.';
+
+export const CONFIG_FLAG = [
+  '--config <file>',
+  'JSON file with options; flags and environment variables override it',
+] as const;
+
+export const ADMIN_FLAG = [
+  '--admin <address>',
+  "address of the broker's admin server (env: SOCKET_ADMIN; default: 127.0.0.1:9464)",
+] as const;
+
+export const ADMIN_NOTE = 'Needs the admin server of the broker: sluice serve --admin 127.0.0.1:9464.';
+
+/** The longest delay of a Node timer, in whole seconds. */
+export const MAX_SECONDS = Math.floor(MAX_TIMER / 1000);
+
+/** A parser of flags whose values are integers from a minimum to a maximum, both included. */
+export function atLeast(minimum: number, maximum = Number.POSITIVE_INFINITY): (text: string) => number {
+  const range =
+    maximum < Number.POSITIVE_INFINITY ? ` from ${minimum} to ${maximum}` : `, ${minimum} or more`;
+  return (text) => {
+    const value = Number(text);
+    if (text.trim() !== '' && Number.isInteger(value) && value >= minimum && value <= maximum) return value;
+    throw new InvalidArgumentError(`Expected an integer${range}.`);
+  };
+}

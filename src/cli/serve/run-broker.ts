@@ -1,0 +1,110 @@
+// Runs the broker as a process of its own.
+
+import { isatty } from 'node:tty';
+import type { Logger } from 'pino';
+import type { ResolvedOptions } from '../../config/config.js';
+import { type OwnLog, openLog } from '../../connection/broker-logger.js';
+import type { LogWriter } from '../../connection/log-writer.js';
+import { stopBlocking } from '../../connection/standard-stream.js';
+import { describeError } from '../../errors.js';
+import { SocketManager } from '../../server/socket-manager.js';
+import { type BrokerFlags, resolveFlags } from '../common/broker-options.js';
+import { EXIT } from '../common/exit-codes.js';
+import { exitOnOutputError, exitSoon, OUTPUT_TIMEOUT } from '../common/output.js';
+import { reload } from './reload.js';
+import { Supervisor } from './supervisor.js';
+
+/** The first file descriptor after standard input, output and error. */
+const FIRST_INHERITED = 3;
+
+/**
+ * Runs the broker until a signal stops it. SIGHUP reloads the options; in a terminal, it means that the terminal was
+ * closed, and stops the broker.
+ */
+export async function runBroker(flags: BrokerFlags): Promise<void> {
+  const read = () => resolveFlags(flags);
+  const options = read();
+  const { logger: log, writer } = await createLog(options.logLevel);
+  const manager = new SocketManager(
+    { ...options, ...inheritedSocket() },
+    { logger: log, droppedLogLines: () => writer.droppedLines },
+  );
+  const supervisor = new Supervisor(log);
+  supervisor.follow(manager);
+  exitOnSignals(manager, supervisor, log, writer);
+  if (!isInTerminal()) {
+    process.on('SIGHUP', () => supervisor.whileReloading(() => reload(manager, log, options, read)));
+  }
+  try {
+    await manager.start();
+  } catch (error) {
+    exitSoon();
+    throw error;
+  }
+  if (process.stdout.isTTY) writer.write(welcome(options));
+}
+
+/** The listening socket that systemd has opened for this process, if any. See sd_listen_fds(3). */
+function inheritedSocket(): { listenFd?: number } {
+  const { LISTEN_PID, LISTEN_FDS } = process.env;
+  return LISTEN_PID === String(process.pid) && Number(LISTEN_FDS) >= 1 ? { listenFd: FIRST_INHERITED } : {};
+}
+
+function isInTerminal(): boolean {
+  return isatty(0) || isatty(1);
+}
+
+/** Opens the log. A log that is not read or cannot be written (as in a closed terminal) does not stop the broker. */
+async function createLog(level: string): Promise<OwnLog> {
+  process.stdout.off('error', exitOnOutputError);
+  stopBlocking(process.stderr);
+  const onError = (error: NodeJS.ErrnoException) => {
+    process.stderr.write(`sluice: cannot write the log: ${describeError(error)}\n`);
+  };
+  if (!process.stdout.isTTY) return openLog(1, { level, onError });
+  const { prettyFactory } = await import('pino-pretty');
+  const render = prettyFactory({ colorize: true, ignore: 'pid,hostname' });
+  return openLog(1, { level, onError, render });
+}
+
+/** The first signal shuts down gracefully, the second exits at once. Both wait briefly for the log to be read. */
+function exitOnSignals(manager: SocketManager, supervisor: Supervisor, log: Logger, writer: LogWriter): void {
+  let isStopping = false;
+  const exit = (code: number): void => {
+    void writer.flush(OUTPUT_TIMEOUT).then(() => process.exit(code));
+  };
+  const onSignal = (signal: NodeJS.Signals): void => {
+    if (isStopping) {
+      // A closing terminal may cause two of these signals: from the kernel and from the shell.
+      if (signal === 'SIGHUP') return;
+      log.warn({ signal }, 'second signal: exiting immediately');
+      exit(EXIT.FAILURE);
+      return;
+    }
+    isStopping = true;
+    const stopped = manager.stop(signal).then(() => supervisor.allSent);
+    stopped.then(
+      () => exit(EXIT.OK),
+      (error: unknown) => {
+        log.fatal({ error: String(error) }, 'shutdown failed');
+        exit(EXIT.FAILURE);
+      },
+    );
+  };
+  process.on('SIGTERM', onSignal);
+  process.on('SIGINT', onSignal);
+  if (isInTerminal()) process.on('SIGHUP', onSignal);
+}
+
+function welcome({ socketPath, port }: ResolvedOptions): string {
+  const address = socketPath === undefined ? `--port ${port}` : `--socket ${socketPath}`;
+  return [
+    '',
+    '  In other terminals:',
+    `    npx sluice sub ${address}                    # print every message`,
+    `    npx sluice pub ${address} messages.ndjson    # send messages from a file, or from stdin`,
+    '  Ctrl-C stops the broker.',
+    '',
+    '',
+  ].join('\n');
+}
