@@ -31,7 +31,7 @@ export class Backoff {
     return this.#jitter() * ceiling;
   }
 
-  /** Starts over, after a success. */
+  /** Starts again with the first delay, after a success. */
   reset(): void {
     this.#attempts = 0;
   }

@@ -2,7 +2,7 @@
 // one item pushed and one removed at a time: 7 to 33 ns for any length, where `Array.shift` takes 10 to 50 ns up to 1,000
 // items, and 3 µs with 20,000.
 
-/** Slots of removed items that are always tolerated: short queues are rarely copied. */
+/** Number of slots of removed items that is always tolerated, so that short queues are rarely copied. */
 const MIN_REMOVED = 32;
 
 export class Fifo<T> implements Iterable<T> {
@@ -48,7 +48,7 @@ export class Fifo<T> implements Iterable<T> {
     return item;
   }
 
-  /** Inserts items before the first one, in the slots of removed items as far as there are enough of them. */
+  /** Inserts items before the first one, in the slots of removed items if there are enough. */
   unshift(...items: readonly T[]): void {
     if (items.length > this.#head) {
       this.#items.splice(0, this.#head, ...items);
@@ -75,7 +75,7 @@ export class Fifo<T> implements Iterable<T> {
   }
 
   *[Symbol.iterator](): Generator<T, void, undefined> {
-    // The cast: from the head on, all slots are items.
+    // Safe cast: from the head on, every slot contains an item.
     for (let index = this.#head; index < this.#items.length; index++) yield this.#items[index] as T;
   }
 }

@@ -1,4 +1,4 @@
-// Timeouts in ms. `Infinity` is no timeout, which Node's own timers would treat as 1 ms.
+// Timeouts in ms. `Infinity` means no timeout; Node's own timers would treat it as 1 ms.
 
 /** Calls back after the timeout. @returns the timer; `undefined` if there is no limit */
 export function startTimeout(ms: number, onTimeout: () => void): NodeJS.Timeout | undefined {
@@ -6,8 +6,8 @@ export function startTimeout(ms: number, onTimeout: () => void): NodeJS.Timeout 
 }
 
 /**
- * Settles as the promise does, or after the timeout as `onTimeout` does: with what it returns or throws. The promise may
- * still be rejected afterwards; that is ignored.
+ * Settles like the promise or, after the timeout, with the return value or error of `onTimeout`. If the promise is
+ * rejected later, that is ignored.
  */
 export async function withTimeout<T>(promise: Promise<T>, ms: number, onTimeout: () => T): Promise<T> {
   let timer: NodeJS.Timeout | undefined;

@@ -1,5 +1,5 @@
 // A limit with hysteresis: a level that rises above the high watermark counts as high until it has fallen to the low one,
-// so that what depends on it is not switched on and off by every small change.
+// so that small changes do not toggle it.
 
 export class Watermark {
   /** The high watermark. May be changed; takes effect with the next {@link update}. */

@@ -1,12 +1,12 @@
-// Cuts a run of validated messages into the pieces that a subscriber gets: slices of the slab where
-// that pays, one gathered copy where the pieces are small or need bytes between them.
+// Cuts a run of validated messages into the pieces for a subscriber: slices of the slab, or a single copy if the slices
+// would be small or bytes have to be inserted between messages.
 
 import type { Chunk } from '../dispatch/lane.js';
 import type { VerdictReader } from '../dispatch/verdict-reader.js';
 import type { CopyPool } from '../memory/copy-pool.js';
 import type { Piece } from './outbox.js';
 
-/** Whom a message comes from, as `meta` tells it. */
+/** The sender of a message, as reported in `meta`. */
 export interface RunSource {
   readonly id: string;
   readonly crawlerId: string | undefined;
@@ -16,20 +16,20 @@ export interface FrameRunFields {
   readonly source: RunSource;
   readonly chunk: Chunk;
   readonly verdict: VerdictReader;
-  /** The first message, as a frame of the verdict. */
+  /** Index of the first message among the frames of the verdict. */
   readonly first: number;
   readonly count: number;
-  /** Whether the delimiter has to be added after each message. */
+  /** Whether a delimiter has to be added after each message. */
   readonly isUndelimited: boolean;
-  /** The sender's own number of the first message, counted from 1. */
+  /** Sequence number of the first message among those of its sender, from 1. */
   readonly firstSequence: number;
   /** The byte after each message. */
   readonly delimiter: number;
-  /** Memory for the pieces that are copied. */
+  /** Memory for copied pieces. */
   readonly copies: CopyPool;
 }
 
-/** Consecutive messages of one connection that are to be forwarded. Offsets count from the start of the chunk's arena. */
+/** Consecutive messages of one connection to forward. Offsets are relative to the start of the chunk's arena. */
 export class FrameRun implements FrameRunFields {
   readonly source: RunSource;
   readonly chunk: Chunk;
@@ -53,12 +53,12 @@ export class FrameRun implements FrameRunFields {
     this.copies = fields.copies;
   }
 
-  /** Where a message begins. @param index of the message in the run, from 0; so in all methods */
+  /** Start offset of a message. @param index of the message in the run, from 0, as in all methods */
   start(index: number): number {
     return this.verdict.start(this.first + index);
   }
 
-  /** Where a message ends, without its delimiter. */
+  /** End offset of a message, without its delimiter. */
   end(index: number): number {
     return this.verdict.end(this.first + index);
   }
@@ -67,22 +67,22 @@ export class FrameRun implements FrameRunFields {
     return this.verdict.typeIndex(this.first + index);
   }
 
-  /** The job that a crawler's message names, as the verdict counts them; -1 if it names none. */
+  /** Index in the verdict of the job that a crawler's message refers to; -1 if there is none. */
   job(index: number): number {
     return this.verdict.job(this.first + index);
   }
 
-  /** Bytes from the first message to the end of the last. */
+  /** Number of bytes from the start of the first message to the end of the last. */
   get span(): number {
     return this.end(this.count - 1) - this.start(0);
   }
 
-  /** The bytes of the run where they lie, with those between its messages. */
+  /** The bytes of the run in its slab, including those between its messages and the last delimiter. */
   get bytes(): Buffer {
     return this.chunk.slab.arena.bytes.subarray(this.start(0), this.end(this.count - 1) + 1);
   }
 
-  /** The messages from one index up to another. */
+  /** The messages `[from, to)` as a run. */
   part(from: number, to: number): FrameRun {
     const { source, chunk, verdict, isUndelimited, delimiter, copies } = this;
     const [first, firstSequence] = [this.first + from, this.firstSequence + from];
@@ -101,26 +101,26 @@ export class FrameRun implements FrameRunFields {
   }
 }
 
-/** Marks of a run's messages: not wanted, wanted, wanted with `meta`. */
+/** Marks of a run's messages: not selected, selected, selected with `meta`. */
 export const SKIP = 0;
 export const SELECTED = 1;
 export const WITH_META = 2;
 
-/** Below this average, in bytes, copying pieces together costs less than one more piece in a writev. */
-const SLICE_WORTH = 2048;
-/** Below this share of the run, copying keeps a slow subscriber from holding memory that it does not need. */
-const SHARE_WORTH = 0.5;
+/** Average slice size in bytes below which copying all slices into one costs less than more entries in a writev. */
+const MIN_SLICE_BYTES = 2048;
+/** If less of a run is selected, it is copied, so that a slow subscriber does not hold memory that it does not need. */
+const MIN_SLICED_SHARE = 0.5;
 
-/** All messages of a run in one piece. */
+/** All messages of a run as one piece. */
 export function wholeRun(run: FrameRun): Piece {
   if (run.isUndelimited) return gather(run, undefined);
   return { bytes: run.bytes, slab: run.chunk.slab, messages: run.count };
 }
 
 /**
- * The marked messages of a run, in order.
- * @param marks for each message of the run {@link SKIP}, {@link SELECTED} or {@link WITH_META}
- * @param span bytes that a slice is measured against; default: the run's own. More where the run is part of another.
+ * The selected messages of a run, in order.
+ * @param marks {@link SKIP}, {@link SELECTED} or {@link WITH_META}, for each message of the run
+ * @param span size in bytes of the run that this one is part of. Default: its own size.
  */
 export function cutRun(run: FrameRun, marks: Uint8Array, span: number = run.span): Piece[] {
   let bytes = 0;
@@ -137,7 +137,8 @@ export function cutRun(run: FrameRun, marks: Uint8Array, span: number = run.span
     previous = mark;
   }
   if (slices === 0) return [];
-  if (needsCopy || bytes < slices * SLICE_WORTH || bytes < span * SHARE_WORTH) return [gather(run, marks)];
+  if (needsCopy || bytes < slices * MIN_SLICE_BYTES || bytes < span * MIN_SLICED_SHARE)
+    return [gather(run, marks)];
   return slice(run, marks);
 }
 
@@ -155,7 +156,7 @@ function slice(run: FrameRun, marks: Uint8Array): Piece[] {
   return pieces;
 }
 
-/** Copies the marked messages (all, without marks) into one buffer, with what goes around each. */
+/** Copies the selected messages (all, if `marks` is omitted) into one buffer, with `meta` and delimiters. */
 function gather(run: FrameRun, marks: Uint8Array | undefined): Piece {
   const { bytes } = run.chunk.slab.arena;
   const metaHead = metaPrefix(run.source);

@@ -1,6 +1,5 @@
-// Deliver: the queue of bytes for one peer. Writes what has gathered with one system call, holds each
-// slab until its bytes are written, and applies the overflow policy when the peer falls behind.
-// Never makes one peer wait for another.
+// The queue of bytes for one peer. Writes queued bytes with one system call, holds each slab until its bytes are
+// written, and applies the overflow policy when the peer falls behind. Peers never wait for each other.
 
 import type { Writable } from 'node:stream';
 import { SluiceError } from '../errors.js';
@@ -10,38 +9,38 @@ import type { OverflowPolicy } from '../messages/messages.js';
 import { withTimeout } from '../timeout.js';
 import { Watermark } from '../watermark.js';
 
-/** How many outboxes hold the same copied bytes: they count once. */
+/** Copied bytes that several outboxes may hold. They are counted once. */
 interface SharedCopy {
   readonly bytes: Buffer;
   holders: number;
 }
 
-/** Bytes for a peer: a slice of a slab, or a buffer of its own. The same piece may go to many peers. */
+/** Bytes for a peer: a slice of a slab, or a separate buffer. The same piece may be delivered to many peers. */
 export interface Piece {
   readonly bytes: Buffer;
-  /** The slab that `bytes` lies in; none when the bytes were copied. */
+  /** The slab that contains `bytes`; `undefined` if they were copied. */
   readonly slab: Slab | undefined;
-  /** How many messages the bytes are. */
+  /** Number of messages in `bytes`. */
   readonly messages: number;
-  /** Kept by the outboxes: the bytes, where they wait without a slab. */
+  /** Set by outboxes that queue the bytes without a slab. */
   copy?: SharedCopy;
 }
 
-/** Bytes of pieces without a slab that wait for their peers, in all outboxes that share this: no slab counts them. */
+/** Total bytes queued without a slab, in all outboxes that share this object. The slab pool does not count them. */
 export interface CopiedBytes {
   waiting: number;
 }
 
 export interface OutboxEvents {
-  /** `disconnect` policy: the peer is too slow; this many messages were not queued. */
+  /** `disconnect` policy: the peer is too slow. @param messages number of messages that were not queued */
   onSlow(messages: number): void;
   /** A `drop-…` policy has dropped messages. */
   onDropped(messages: number): void;
-  /** `block` policy: the peer fell behind (true), or has caught up (false). */
+  /** `block` policy: the peer has fallen behind (true) or caught up (false). */
   onBlocked(isBlocked: boolean): void;
   /** The backlog of control replies crossed its high (true) or low (false) watermark. */
   onUnread(isUnread: boolean): void;
-  /** Bytes and messages that the socket has taken. */
+  /** The socket has written bytes and messages. */
   onWritten(bytes: number, messages: number): void;
 }
 
@@ -49,24 +48,24 @@ interface Entry {
   readonly bytes: Buffer;
   readonly slab: Slab | undefined;
   readonly messages: number;
-  /** The copy that `bytes` are, where others may wait for the same. */
+  /** The copy that `bytes` belongs to, if other outboxes may hold it too. */
   readonly copy: SharedCopy | undefined;
-  /** Only forwarded messages may be dropped; the broker's own words may not. */
+  /** Whether the overflow policy may drop it: a forwarded message, not a message of this process. */
   readonly droppable: boolean;
   readonly done: ((error?: Error) => void) | undefined;
 }
 
-/** Bytes of the broker's own words that may wait for a peer before nothing more is read from it. */
-const MAX_UNREAD = 256 * 1024;
-/** The low watermarks of a peer's backlog and of the broker's own words in it, as a share of the high ones. */
+/** Bytes of undroppable messages that may be pending before reading from the peer pauses. */
+const MAX_UNDROPPABLE_BYTES = 256 * 1024;
+/** The low watermarks of pending and of undroppable bytes, as a share of the high ones. */
 const LOW_SHARE = 0.5;
-/** One write takes at most this many bytes, so that a slow peer's queue stays ours to drop from. */
+/** Maximum bytes per write, so that most of a slow peer's backlog stays in the queue, where it can be dropped. */
 const WRITE_BYTES = 512 * 1024;
-/** And at most this many pieces: Linux takes 1,024 in one writev. */
+/** Maximum pieces per write. Linux accepts up to 1,024 in one writev. */
 const WRITE_PIECES = 512;
 /**
- * A slice below this many bytes is copied when it has to wait behind a write: for as long as that takes, it would hold its
- * whole slab, and a few hundred such slices all that the broker may hold for everybody.
+ * Smaller slices, in bytes, are copied if they have to wait for a write. Otherwise each would hold its whole slab for
+ * that time, and a few hundred of them could hold all memory that the broker may use for delivery.
  */
 const SMALL_SLICE = 2048;
 
@@ -79,18 +78,18 @@ export class Outbox {
   readonly #queue = new Fifo<Entry>();
   #writing: Entry[] = [];
   #pendingBytes = 0;
-  #ownBytes = 0;
-  /** Of the pending bytes, under the `block` policy. */
+  #undroppableBytes = 0;
+  /** Watermark of the pending bytes, with the `block` policy. */
   readonly #blocked: Watermark;
-  /** Of the broker's own words. */
-  readonly #unread = new Watermark(MAX_UNREAD, LOW_SHARE);
+  /** Watermark of the undroppable bytes. */
+  readonly #unread = new Watermark(MAX_UNDROPPABLE_BYTES, LOW_SHARE);
   #closed = false;
   #writingSince = 0;
   #drainWaiters: (() => void)[] = [];
 
   /**
-   * @param maxPendingBytes how far the peer may fall behind before its policy applies
-   * @param copied raised and lowered by what waits here; default: nobody counts it
+   * @param maxPendingBytes pending bytes above which the overflow policy applies
+   * @param copied counter to which the copied bytes of this outbox are added. If omitted, they are not counted.
    */
   constructor(
     socket: Writable,
@@ -105,7 +104,7 @@ export class Outbox {
     this.#events = events;
   }
 
-  /** Bytes that wait for the peer. */
+  /** Bytes that are queued or being written. */
   get pendingBytes(): number {
     return this.#pendingBytes;
   }
@@ -119,17 +118,17 @@ export class Outbox {
     this.#updateMarks();
   }
 
-  /** For how many ms the socket has not finished the present write; 0 when it writes nothing. */
+  /** Duration of the current write, in ms; 0 if there is none. */
   stalledFor(now: number): number {
     return this.#writing.length === 0 ? 0 : now - this.#writingSince;
   }
 
-  /** Takes so many ms off the time that the present write has been going on. */
+  /** Shortens the measured duration of the current write. @param delay ms to subtract */
   shiftDeadlines(delay: number, now: number): void {
     this.#writingSince = Math.min(now, this.#writingSince + delay);
   }
 
-  /** Queues forwarded messages. They go out with the next {@link flush}. */
+  /** Queues forwarded messages. The next {@link flush} writes them. */
   deliver(piece: Piece): void {
     if (this.#closed) return;
     if (!this.#fits(piece) && !this.#makeRoom(piece)) return;
@@ -145,7 +144,7 @@ export class Outbox {
     }
   }
 
-  /** Queues a message of the broker's own. `done` is called once: when written, or with why not. */
+  /** Queues a message of this process. @param done called once, when it is written or has failed */
   send(bytes: Buffer, done?: (error?: Error) => void): void {
     if (this.#closed) {
       done?.(new SluiceError('CONNECTION_CLOSED'));
@@ -155,8 +154,9 @@ export class Outbox {
   }
 
   /**
-   * Queues a message of this process's own. Resolves when it is written. What is not within so many ms is reported
-   * as failed, but stays queued.
+   * Queues a message of this process. Resolves when it is written. After a timeout, it stays queued.
+   * @param timeout ms
+   * @throws SluiceError `CONNECTION_CLOSED`, `SEND_TIMEOUT`
    */
   sendWithin(timeout: number, bytes: Buffer): Promise<void> {
     const written = new Promise<void>((resolve, reject) => {
@@ -167,10 +167,10 @@ export class Outbox {
     });
   }
 
-  /** Hands what is queued to the socket, if the socket has finished the write before. */
+  /** Writes queued bytes to the socket, unless an earlier write is unfinished. */
   flush(now: number): void {
     if (this.#writing.length > 0 || this.#queue.length === 0 || this.#closed) return;
-    this.#writing = this.#takeGroup();
+    this.#writing = this.#dequeueWrite();
     this.#writingSince = now;
     const last = this.#writing.length - 1;
     if (last > 0) this.#socket.cork();
@@ -181,38 +181,38 @@ export class Outbox {
     if (last > 0) this.#socket.uncork();
   }
 
-  /** Resolves when nothing waits any more, or the outbox is closed. */
+  /** Resolves when no bytes are pending or the outbox is closed. */
   drained(): Promise<void> {
     if (this.#pendingBytes === 0 || this.#closed) return Promise.resolve();
     return new Promise((resolve) => this.#drainWaiters.push(resolve));
   }
 
   /**
-   * Forgets what the socket was not given yet, and lets go of its slabs.
-   * @returns how many forwarded messages that were
+   * Discards bytes that were not yet passed to the socket, and releases their slabs.
+   * @returns the number of discarded forwarded messages
    */
   discard(): number {
     const queued = [...this.#queue];
     this.#queue.clear();
-    const lost = this.#forget(queued);
+    const lost = this.#discardEntries(queued);
     this.#updateMarks();
     return lost;
   }
 
   /**
-   * The socket is closed: forgets all that waits.
-   * @returns how many forwarded messages were not delivered
+   * Discards all pending bytes, after the socket was closed.
+   * @returns the number of undelivered forwarded messages
    */
   close(): number {
     if (this.#closed) return 0;
     this.#closed = true;
-    const lost = this.#forget(this.#writing) + this.discard();
+    const lost = this.#discardEntries(this.#writing) + this.discard();
     this.#writing = [];
     this.#resolveWaiters();
     return lost;
   }
 
-  #takeGroup(): Entry[] {
+  #dequeueWrite(): Entry[] {
     const group: Entry[] = [];
     let bytes = 0;
     for (let entry = this.#queue.peek(); entry !== undefined; entry = this.#queue.peek()) {
@@ -230,12 +230,12 @@ export class Outbox {
     if (entry.slab === undefined && (entry.copy === undefined || entry.copy.holders++ === 0)) {
       this.#copied.waiting += entry.bytes.length;
     }
-    if (!entry.droppable) this.#ownBytes += entry.bytes.length;
+    if (!entry.droppable) this.#undroppableBytes += entry.bytes.length;
     this.#updateMarks();
   }
 
   readonly #onWritten = (error?: Error | null): void => {
-    // Node calls a write done, without an error, when the socket is destroyed before the kernel has taken it.
+    // Node reports a write as successful if the socket is destroyed before the kernel has accepted it.
     if (error || this.#closed || this.#socket.destroyed) return;
     let bytes = 0;
     let messages = 0;
@@ -251,7 +251,7 @@ export class Outbox {
     else this.flush(performance.now());
   };
 
-  /** The peer is too far behind for this piece: applies the policy. True when the piece may be queued. */
+  /** Applies the overflow policy to a piece that exceeds the limit. @returns whether the piece may be queued */
   #makeRoom(piece: Piece): boolean {
     switch (this.#policy) {
       case 'block':
@@ -267,7 +267,7 @@ export class Outbox {
     }
   }
 
-  /** Drops from the head of the queue. What is in the socket already, and the broker's own words, stay. */
+  /** Drops forwarded messages from the head of the queue, except those already passed to the socket. */
   #dropOldest(piece: Piece): boolean {
     const kept: Entry[] = [];
     let dropped = 0;
@@ -294,21 +294,21 @@ export class Outbox {
   #updateMarks(): void {
     const blockingBytes = this.#policy === 'block' ? this.#pendingBytes : 0;
     if (this.#blocked.update(blockingBytes)) this.#events.onBlocked(this.#blocked.isHigh);
-    if (this.#unread.update(this.#ownBytes)) this.#events.onUnread(this.#unread.isHigh);
+    if (this.#unread.update(this.#undroppableBytes)) this.#events.onUnread(this.#unread.isHigh);
   }
 
-  /** An entry has left: written, dropped or given up. */
+  /** Removes an entry from the counts after it was written, dropped or discarded. */
   #settle(entry: Entry, error?: Error): void {
     this.#pendingBytes -= entry.bytes.length;
     if (entry.slab === undefined && (entry.copy === undefined || --entry.copy.holders === 0)) {
       this.#copied.waiting -= entry.bytes.length;
     }
-    if (!entry.droppable) this.#ownBytes -= entry.bytes.length;
+    if (!entry.droppable) this.#undroppableBytes -= entry.bytes.length;
     entry.slab?.release();
     entry.done?.(error);
   }
 
-  #forget(entries: readonly Entry[]): number {
+  #discardEntries(entries: readonly Entry[]): number {
     let lost = 0;
     for (const entry of entries) {
       this.#settle(entry, new SluiceError('CONNECTION_CLOSED'));

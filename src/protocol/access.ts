@@ -1,4 +1,4 @@
-// Who may do what, where tokens are configured. Without tokens, the permissions of the socket file decide alone.
+// Access control by tokens. If none are configured, only the permissions of the socket file restrict access.
 
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -8,16 +8,16 @@ import { requirePrivate } from '../config/private-file.js';
 import { describeJsonError, SluiceError } from '../errors.js';
 import type { PeerRole } from '../messages/messages.js';
 
-/** Tokens by role. A role may have several, so that they can be changed without a gap. */
+/** Tokens by role. A role may have several, so that they can be rotated without downtime. */
 export type AuthTokens = { readonly [R in PeerRole]?: readonly string[] | undefined };
 
-/** `report`: send a crawler's messages. `subscribe`: receive them. `command`: send an application's messages. */
+/** `report`: send crawler messages. `subscribe`: receive them. `command`: send application messages. */
 export type AccessAction = 'report' | 'subscribe' | 'command';
 
-/** The parts of a connection that access depends on. */
+/** The properties of a connection that access depends on. */
 export interface AccessSubject {
   readonly role: PeerRole;
-  /** Whether a `hello` of the peer was accepted. */
+  /** Whether the peer's `hello` was accepted. */
   readonly isHelloAccepted: boolean;
 }
 
@@ -27,27 +27,27 @@ const ALLOWED: Readonly<Record<PeerRole, ReadonlySet<AccessAction>>> = {
   monitor: new Set(['subscribe']),
 };
 const ROLES = ['crawler', 'app', 'monitor'] as const;
-/** Wrong tokens of all peers in one second after which no more are looked at until the next one: guessing takes time. */
+/** Wrong tokens of all peers in one second after which none are checked until the next second: slows down guessing. */
 const MAX_FAILURES = 100;
 const SECOND = 1000;
 
 export class AccessControl {
-  /** Digests of the tokens under a key of this process: all of one length, and no secret in memory dumps. */
+  /** HMACs of the tokens under a random key of this process: equal in length, and no secrets in memory dumps. */
   #digests: ReadonlyMap<PeerRole, readonly Buffer[]>;
   #key = randomBytes(32);
-  #isOn: boolean;
+  #isEnabled: boolean;
   #failures = 0;
   #failuresSince = 0;
 
   constructor(tokens: AuthTokens = {}) {
     const entries = ROLES.map((role) => [role, tokens[role] ?? []] as const);
     this.#digests = new Map(entries.map(([role, list]) => [role, list.map((token) => this.#digest(token))]));
-    this.#isOn = entries.some(([, list]) => list.length > 0);
+    this.#isEnabled = entries.some(([, list]) => list.length > 0);
   }
 
   /**
-   * The tokens of the options, and of the file that they name.
-   * @throws SluiceError `CONFIG_UNREADABLE` when the file is not there, holds something else, or others may read it
+   * Loads the tokens of the options and of their token file.
+   * @throws SluiceError `CONFIG_UNREADABLE` if the file is missing or invalid, or other users may access it
    */
   static load(auth: { readonly tokens: AuthTokens; readonly file?: string | undefined }): AccessControl {
     const fromFile = auth.file === undefined ? {} : readTokenFile(auth.file);
@@ -58,31 +58,31 @@ export class AccessControl {
   }
 
   /**
-   * Takes other tokens from now on. Peers whose `hello` was accepted stay in, whatever they said in it; all others
-   * are in from now on only if they need none.
-   * @throws SluiceError `CONFIG_UNREADABLE`; then nothing has changed
+   * Replaces the tokens. Peers whose `hello` was accepted stay authenticated, whatever token it contained; all others
+   * count as authenticated only if they need no token now.
+   * @throws SluiceError `CONFIG_UNREADABLE`; the tokens are then unchanged
    */
   reload(auth: Parameters<typeof AccessControl.load>[0]): void {
     const fresh = AccessControl.load(auth);
     this.#key = fresh.#key;
     this.#digests = fresh.#digests;
-    this.#isOn = fresh.#isOn;
+    this.#isEnabled = fresh.#isEnabled;
   }
 
-  /** Whether a peer may take this role. Takes the same time whatever token it says. */
+  /** Whether a peer may assume this role. The duration does not depend on whether the token is right. */
   verifyToken(role: PeerRole, token: string | undefined): boolean {
-    if (!this.#isOn) return true;
+    if (!this.#isEnabled) return true;
     const known = this.#digests.get(role) ?? [];
     if (known.length === 0) return role === 'crawler';
-    const said = this.#digest(token ?? '');
+    const presented = this.#digest(token ?? '');
     let isKnown = false;
-    for (const digest of known) if (timingSafeEqual(digest, said)) isKnown = true;
+    for (const digest of known) if (timingSafeEqual(digest, presented)) isKnown = true;
     if (!isKnown) this.#failures++;
     return isKnown;
   }
 
   /**
-   * Whether so many tokens were wrong in this second that no more are looked at.
+   * Whether the limit of wrong tokens is reached: no token is checked until the next second.
    * @param now monotonic time in ms
    */
   isGuessed(now: number): boolean {
@@ -95,17 +95,17 @@ export class AccessControl {
 
   /** Whether a peer must send a `hello` with a token before anything else. */
   get needsHello(): boolean {
-    return this.#isOn && (this.#digests.get('crawler')?.length ?? 0) > 0;
+    return this.#isEnabled && (this.#digests.get('crawler')?.length ?? 0) > 0;
   }
 
-  /** Whether a peer has sent a `hello` that was accepted, or needs none. */
+  /** Whether the `hello` of a peer was accepted, or it needs none. */
   isAuthenticated({ role, isHelloAccepted }: AccessSubject): boolean {
-    return isHelloAccepted || !this.#isOn || (role === 'crawler' && !this.needsHello);
+    return isHelloAccepted || !this.#isEnabled || (role === 'crawler' && !this.needsHello);
   }
 
-  /** Whether a peer is authenticated, and its role may do this. */
+  /** Whether a peer is authenticated and its role permits the action. */
   isAllowed(subject: AccessSubject, action: AccessAction): boolean {
-    if (!this.#isOn) return true;
+    if (!this.#isEnabled) return true;
     return this.isAuthenticated(subject) && ALLOWED[subject.role].has(action);
   }
 
@@ -127,6 +127,7 @@ function readTokenFile(path: string): AuthTokens {
     fail(describeJsonError(error));
   }
   const result = z.safeParse(authTokensSchema, content);
-  if (!result.success) return fail('not an object with lists of tokens by role, of 16 characters at least');
+  if (!result.success)
+    return fail('must be an object with lists of tokens by role, of at least 16 characters each');
   return result.data;
 }

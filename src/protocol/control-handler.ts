@@ -1,4 +1,4 @@
-// The messages between one peer and the broker: hello, subscribe, unsubscribe, ping. One function a type.
+// Handles messages addressed to the broker itself: hello, subscribe, unsubscribe, ping. One function per type.
 
 import type { WireErrorCode } from '../errors.js';
 import type { MessageType } from '../messages/message-registry.js';
@@ -36,7 +36,7 @@ export class ControlHandler {
     this.#replies = replies;
   }
 
-  /** Acts on a control message, given as the bytes that a worker has accepted as `type`. */
+  /** Handles a control message. @param bytes that a worker has accepted as `type` */
   handle(connection: Peer, type: MessageType, bytes: Buffer): void {
     const message = type.schema.parse(JSON.parse(bytes.toString())) as ControlMessage;
     if (message.type !== 'hello' && !connection.isAuthenticated)
@@ -96,9 +96,9 @@ export class ControlHandler {
   }
 
   #subscribe(connection: Peer, { data }: MessageMap['subscribe']): void {
-    // The peer may have gone while a worker had its message: then nobody is left to subscribe.
+    // The peer may have disconnected while a worker validated the message.
     if (!connection.isOpen) return;
-    // A crawler does not subscribe: who does so without a hello is an application.
+    // Crawlers do not subscribe, so a subscriber that has sent no hello is an application.
     const role = connection.version === undefined ? 'app' : connection.role;
     const { isHelloAccepted } = connection;
     if (!this.#access.isAuthenticated({ role, isHelloAccepted }))
@@ -119,7 +119,7 @@ export class ControlHandler {
     connection.reply(brokerLine('subscribed', { id: data.id }, this.#settings.delimiter));
   }
 
-  /** Closes a peer that owes a token. */
+  /** Rejects a message of an unauthenticated peer and disconnects it. */
   #rejectUnauthenticated(connection: Peer, messageType: string): void {
     this.#reject(connection, 'UNAUTHORIZED', messageType);
     void connection.disconnect('UNAUTHORIZED');
@@ -136,7 +136,7 @@ export class ControlHandler {
   }
 }
 
-/** The first number of a semantic version; -1 when it is none. */
+/** The major number of a semantic version; -1 if it is not one. */
 function majorOf(version: string): number {
   const match = /^(\d{1,9})(?:\.\d{1,9}){0,2}(?:[-+].*)?$/.exec(version);
   return match?.[1] === undefined ? -1 : Number(match[1]);

@@ -1,21 +1,21 @@
-// What a parser pushes its messages into.
+// The receiver of a parser's results.
 
 import type { MessageType } from '../messages/message-registry.js';
 import type { Matches } from '../pattern/pattern-set.js';
 import type { Rejection } from './message-validator.js';
 
-/** A checked message, as the sink sees it: valid only during the call. */
+/** Receives the messages of a parser in order. Arguments are valid only during the call. */
 export interface FrameSink {
-  /** A valid message at `[start, end)`. `line` counts the delimiters before it in what is parsed. */
+  /** A valid message at `[start, end)`. `line` is the number of delimiters before it in the parsed bytes. */
   onMessage(type: MessageType, value: object, start: number, end: number, line: number): void;
-  /** Valid messages that patterns have matched, numbers `from` to `to` of the matches: they were not parsed. */
+  /** Valid messages that patterns matched without parsing: the matches `[from, to)`. */
   onMatches?(matches: Matches, from: number, to: number): void;
-  /** A pattern took a message that the slow path rejects, or reads otherwise; the slow path's answer counts. */
+  /** A pattern matched a message that the slow path rejects or reads differently. The slow path is authoritative. */
   onMismatch?(type: MessageType): void;
-  /** Whether the issues of the next rejected message matter; default: yes. Finding them takes a second look. */
+  /** Whether to find the issues of the next rejected message, which validates it again. Default: true. */
   readonly wantsIssues?: boolean;
-  /** A message is about to be parsed and checked one by one, which may take long, or never end. */
+  /** Called before a message is parsed and validated individually, which may take long or never end. */
   onSlowPath?(start: number, end: number): void;
-  /** A rejected one. */
+  /** A rejected message at `[start, end)`. */
   onRejection(rejection: Rejection, start: number, end: number, line: number): void;
 }

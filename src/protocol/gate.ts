@@ -1,4 +1,4 @@
-// What a connection may send: by its role, where tokens are configured, and by its rate, where that is limited.
+// Limits the messages of a connection: by its role, if tokens are configured, and by its rate, if that is limited.
 
 import type { WireErrorCode } from '../errors.js';
 import type { AccessAction, AccessControl } from './access.js';
@@ -6,10 +6,10 @@ import type { Peer } from './peer.js';
 import type { ReplyLimiter } from './reply-limiter.js';
 
 const SECOND = 1000;
-/** Control messages a second beyond the rate: enough for a greeting, and to ask how far the broker has come. */
-const MORE_CONTROL = 10;
+/** Control messages per second in addition to the rate: enough for `hello`, and for `ping` to confirm messages. */
+const EXTRA_CONTROL_RATE = 10;
 
-/** How much of its rate a connection has left: a token bucket that holds one second's worth. */
+/** A token bucket. Its capacity is one second of the rate. */
 interface Bucket {
   tokens: number;
   filledAt: number;
@@ -18,16 +18,16 @@ interface Bucket {
 export class Gate {
   readonly #access: AccessControl;
   readonly #replies: ReplyLimiter;
-  /** Messages a second; 0: no limit. */
+  /** Messages per second; 0: no limit. */
   readonly #rate: number;
   readonly #onRejected: (code: WireErrorCode, count: number) => void;
   readonly #buckets = new WeakMap<Peer, Bucket>();
-  /** Apart from the others: a peer that publishes too fast still hears how far it has come. */
+  /** Separate, so that a peer that publishes too fast still gets confirmations. */
   readonly #controlBuckets = new WeakMap<Peer, Bucket>();
 
   /**
-   * @param rate messages a second of one connection; 0: no limit
-   * @param onRejected called with how many messages were not let through
+   * @param rate messages per second and connection; 0: no limit
+   * @param onRejected called with the number of rejected messages
    */
   constructor(
     access: AccessControl,
@@ -42,10 +42,11 @@ export class Gate {
   }
 
   /**
-   * How many of the next `count` messages of a connection may pass: the first ones. The others are rejected
-   * and counted, and the peer is told once. A peer that should have said `hello` first is closed.
-   * @param messageType the type of them all, where they have one
+   * Admits as many of the next `count` messages of a connection as its role and rate allow, from the first one. The
+   * others are rejected and counted, with one error reply. A peer that has not authenticated is disconnected.
+   * @param messageType the type of all of them, if they have a common one
    * @param now monotonic time in ms at which they were received
+   * @returns the number of admitted messages
    */
   pass(
     connection: Peer,
@@ -64,15 +65,18 @@ export class Gate {
     return allowed;
   }
 
-  /** Whether a control message may pass; see {@link pass}. */
+  /** Whether a control message is admitted; see {@link pass}. */
   passControl(connection: Peer, messageType: string, now: number): boolean {
-    if (this.#rate === 0 || take(this.#controlBuckets, connection, 1, now, this.#rate + MORE_CONTROL) === 1)
+    if (
+      this.#rate === 0 ||
+      take(this.#controlBuckets, connection, 1, now, this.#rate + EXTRA_CONTROL_RATE) === 1
+    )
       return true;
     this.#reject(connection, 'RATE_LIMITED', 1, messageType);
     return false;
   }
 
-  /** Takes from a connection's rate for its next `count` messages. Gives for how many it suffices. */
+  /** Takes up to `count` messages from a connection's rate. @returns how many the rate allows */
   take(connection: Peer, count: number, now: number): number {
     return this.#rate === 0 ? count : take(this.#buckets, connection, count, now, this.#rate);
   }

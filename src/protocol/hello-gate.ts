@@ -1,5 +1,5 @@
-// Before a peer has said who it is, where that takes a token: its first message must be a `hello`, which is read here and
-// not in a worker. Nothing else of it is looked at, and nothing that it learns about its messages.
+// Authenticates peers that need a token. Their first message must be a `hello`, which is read here and not in a worker.
+// Before that, no other message is validated, and no reply contains validation results.
 
 import { isUtf8 } from 'node:buffer';
 import type { FrameRange } from '../memory/slab-pool.js';
@@ -18,9 +18,9 @@ export interface HelloGateSettings {
 }
 
 export interface HelloGateEvents {
-  /** A valid `hello`, whatever its token. */
+  /** A valid `hello`, with any token. */
   onHello(type: MessageType): void;
-  /** The peer has sent something else: a message of this type, where it is known. */
+  /** The peer has sent something else: a message of this type, if it is a known one. */
   onUnauthorized(connection: Peer, messageType: string | undefined): void;
 }
 
@@ -44,7 +44,7 @@ export class HelloGate {
 
   /**
    * Reads the first message of a peer that needs a token.
-   * @returns where the messages behind it begin; the end of the range, where the peer is closed
+   * @returns offset of the messages after it; the end of the range if there are none or the peer is disconnected
    */
   authenticate(connection: Peer, { slab, start, end }: FrameRange): number {
     if (!connection.isOpen) return end;
@@ -54,11 +54,12 @@ export class HelloGate {
     if (from === end) return end;
     const [next = end] = messageEnds(bytes, from, end, framing, delimiter, 1);
     const message = bytes.subarray(from, bytes[next - 1] === delimiter ? next - 1 : next);
-    const said = this.#read(message);
-    const hello = said?.type === 'hello' ? this.#validator.check(said, false) : undefined;
+    const object = this.#parseObject(message);
+    const hello = object?.type === 'hello' ? this.#validator.check(object, false) : undefined;
     if (hello?.ok !== true) {
-      const name = typeof said?.type === 'string' ? this.#validator.registry.get(said.type)?.name : undefined;
-      this.#events.onUnauthorized(connection, name);
+      const messageType =
+        typeof object?.type === 'string' ? this.#validator.registry.get(object.type)?.name : undefined;
+      this.#events.onUnauthorized(connection, messageType);
       return end;
     }
     connection.sequence++;
@@ -68,8 +69,8 @@ export class HelloGate {
     return connection.isOpen ? next : end;
   }
 
-  /** The message's JSON object, where it is one of a length that a `hello` may have. */
-  #read(message: Buffer): { readonly type?: unknown } | undefined {
+  /** Parses a JSON object that is not longer than a `hello` may be. */
+  #parseObject(message: Buffer): { readonly type?: unknown } | undefined {
     if (message.length > MAX_CONTROL_BYTES || !isUtf8(message)) return undefined;
     const decoded = decodeJson(message, 0, message.length, this.#validator.maxDepth);
     return decoded.ok && typeof decoded.value === 'object' ? (decoded.value ?? undefined) : undefined;

@@ -1,5 +1,5 @@
-// Bytes to checked messages: splits lines and undelimited objects, parses, validates, and pushes each
-// message into a sink. Runs in the workers over a batch's ranges, and alone over any stream.
+// Turns bytes into validated messages: splits lines and undelimited objects, parses and validates them, and passes each
+// message to a sink. Used in the workers on a batch's ranges, and on its own for any stream.
 
 import { isUtf8 } from 'node:buffer';
 import { type JobKey, type JobSeed, jobKey, NO_JOB, NO_SEED } from '../messages/job-key.js';
@@ -19,32 +19,32 @@ import type { FrameSink } from './frame-sink.js';
 import { MessageValidator, type Rejection, reject } from './message-validator.js';
 
 export interface ParserOptions {
-  /** Default: a {@link MessageValidator} of the protocol's own messages. */
+  /** Default: a {@link MessageValidator} for the protocol's own messages. */
   validator?: MessageValidator;
-  /** Default `auto`. */
+  /** Default: `auto`. */
   framing?: Framing;
-  /** The byte that ends a message; default 10, `\n`. */
+  /** The byte that ends a message. Default: 10, `\n`. */
   delimiter?: number;
-  /** Tried before a message is parsed, where the sink has `onMatches`; default none. */
+  /** Tried before a message is parsed, if the sink has `onMatches`. If omitted, every message is parsed. */
   patterns?: PatternSet | undefined;
-  /** Parse what a pattern has matched too, and compare; default false. */
+  /** Whether to also parse messages that a pattern has matched, and compare the results. Default: false. */
   verify?: boolean;
-  /** @internal Of the job ids' keys, the same as that of the patterns. */
+  /** @internal Seed of job keys; must be the seed of the patterns. */
   jobSeed?: JobSeed;
 }
 
 export interface ParsedMessage {
   readonly ok: true;
   readonly type: string;
-  /** As `JSON.parse` gives it: defaults are not filled in. */
+  /** As returned by `JSON.parse`: defaults are not filled in. */
   readonly message: { readonly type: string; readonly [key: string]: unknown };
 }
 
 const NEWLINE = 0x0a;
-/** Patterns are given this many bytes at a time. */
+/** Number of bytes that the patterns scan at a time. */
 const PIECE = 64 * 1024;
 const CARRIAGE_RETURN = 0x0d;
-/** A line is tried as one message first. One this long, in bytes, may well be many: it is split first. */
+/** Lines up to this many bytes are first parsed as one message. Longer ones, which may contain many, are split. */
 const LONG_LINE = 16 * 1024;
 
 export class MessageParser {
@@ -53,15 +53,15 @@ export class MessageParser {
   readonly #delimiter: number;
   readonly #scanner = new ValueScanner();
   readonly #boundary: FrameBoundary;
-  /** What is tried before a message is parsed. */
+  /** Tried before a message is parsed. */
   readonly patterns: PatternSet | undefined;
   readonly #verify: boolean;
   readonly #jobSeed: JobSeed;
   #partial: Buffer = Buffer.alloc(0);
   #skipping = false;
-  /** Delimiters before the line that is being parsed. */
+  /** Number of delimiters before the current line. */
   #line = 0;
-  /** Where that line ends, once somebody has looked. */
+  /** Cached end of that line. */
   #lineEnd = -1;
 
   constructor(options: ParserOptions = {}) {
@@ -75,9 +75,9 @@ export class MessageParser {
   }
 
   /**
-   * Streaming use: takes the next bytes of a stream, and answers with the messages that are now whole,
-   * good and bad, in order. A partial message is kept until its end arrives; one that grows over
-   * `maxMessageSize` is rejected, and skipped up to its end.
+   * Streaming use: parses the next bytes of a stream. Returns the messages that are now complete, valid or rejected, in
+   * order. A partial message is kept until its end arrives; one that exceeds `maxMessageSize` is rejected, and skipped
+   * up to its end.
    */
   push(bytes: Buffer): (ParsedMessage | Rejection)[] {
     let fresh = bytes;
@@ -100,7 +100,7 @@ export class MessageParser {
     return results;
   }
 
-  /** Streaming use: the stream has ended; what is left is its last message. The next one begins anew. */
+  /** Streaming use: parses the rest of the stream as its last message. Further bytes begin another stream. */
   end(): (ParsedMessage | Rejection)[] {
     const rest = this.#partial;
     this.#partial = Buffer.alloc(0);
@@ -123,8 +123,8 @@ export class MessageParser {
   }
 
   /**
-   * Batch use: checks the whole messages in `bytes[from, to)`, in order. Keeps no state between calls.
-   * @returns how many delimiters there are
+   * Batch use: parses the complete messages in `bytes[from, to)`, in order. Keeps no state between calls.
+   * @returns the number of delimiters
    */
   parse(bytes: Buffer, from: number, to: number, sink: FrameSink): number {
     this.#line = 0;
@@ -135,9 +135,9 @@ export class MessageParser {
   }
 
   /**
-   * Batch use, where nothing may take long: like {@link parse}, by patterns only. Needs them.
-   * @returns how many delimiters there are; `undefined` when there is something that no pattern knows: then
-   *   what the sink was told counts for nothing
+   * Batch use if nothing may take long: like {@link parse}, but only with patterns.
+   * @returns the number of delimiters; `undefined` if a message matches no pattern, or there are no patterns: then the
+   *   results that the sink has received must be discarded
    */
   parseByPatterns(bytes: Buffer, from: number, to: number, sink: FrameSink): number | undefined {
     this.#line = 0;
@@ -146,8 +146,8 @@ export class MessageParser {
   }
 
   /**
-   * Tries the patterns on pieces of the range; what they do not know takes the slow path, or, with
-   * `patternsOnly`, ends it: then the answer is false.
+   * Scans the range with the patterns, part by part. Messages that match no pattern take the slow path or, with
+   * `patternsOnly`, end the scan; the result is then false.
    */
   #parseWithPatterns(
     bytes: Buffer,
@@ -181,7 +181,7 @@ export class MessageParser {
     return true;
   }
 
-  /** A piece fits the cache and ends where a message does; it is longer only where no end is known. */
+  /** End of the next part to scan: it fits the cache and ends with a message, unless no message ends early enough. */
   #pieceEnd(bytes: Buffer, from: number, to: number): number {
     const limit = from + PIECE;
     if (to <= limit) return to;
@@ -193,7 +193,7 @@ export class MessageParser {
     return next === -1 ? to : limit + next + 1;
   }
 
-  /** The slow path for every line of the range. */
+  /** Slow path for every line of the range. */
   #parseLines(bytes: Buffer, from: number, to: number, allUtf8: boolean, sink: FrameSink): void {
     const range = bytes.subarray(from, to);
     for (let start = from; start < to; this.#line++) {
@@ -205,7 +205,7 @@ export class MessageParser {
     }
   }
 
-  /** Passes matches on. Returns where they end. */
+  /** Passes matches to the sink. Returns their end. */
   #report(matches: Matches, sink: FrameSink): number {
     const { records, count } = matches;
     if (count > 0) {
@@ -218,7 +218,10 @@ export class MessageParser {
     return matches.end;
   }
 
-  /** Passes matches on up to one with which the slow path does not agree. Returns where that begins. */
+  /**
+   * Passes matches to the sink up to the first one for which the slow path has a different result. Returns the start of
+   * that one, or the end of the matches.
+   */
   #reportVerified(bytes: Buffer, matches: Matches, sink: FrameSink): number {
     const { records, count, shift } = matches;
     for (let index = 0; index < count; index++) {
@@ -248,13 +251,13 @@ export class MessageParser {
     return job.low === low && job.high === high;
   }
 
-  /** @internal The key of the job that a message names; `NO_JOB` for none. */
+  /** @internal Key of the job that a message refers to; `NO_JOB` if there is none. */
   jobOf(message: { jobId?: unknown; job_id?: unknown }): JobKey {
     const jobId = message.jobId ?? message.job_id;
     return typeof jobId === 'string' ? jobKey(jobId, this.#jobSeed) : NO_JOB;
   }
 
-  /** The slow path for what comes next: a line, or one object of a long line. Returns where it ends. */
+  /** Slow path for the next line, or for the next object of a long line. Returns its end. */
   #parseNext(bytes: Buffer, from: number, to: number, sink: FrameSink): number {
     const lineEnd = this.#nextDelimiter(bytes, from, to);
     if (this.#framing === 'ndjson' || lineEnd - from <= LONG_LINE) {
@@ -268,7 +271,7 @@ export class MessageParser {
     return next;
   }
 
-  /** Where the line that `from` is in ends. Looked for once a line: it may hold thousands of messages. */
+  /** End of the line that contains `from`. Searched once per line, which may contain thousands of messages. */
   #nextDelimiter(bytes: Buffer, from: number, to: number): number {
     if (this.#lineEnd < from) {
       const found = bytes.subarray(from, to).indexOf(this.#delimiter);
@@ -277,7 +280,7 @@ export class MessageParser {
     return this.#lineEnd;
   }
 
-  /** A line is one message, or, with `auto` framing, as many as there are objects on it. */
+  /** A line is one message or, with `auto` framing, one message per object. */
   #parseLine(bytes: Buffer, from: number, to: number, isUtf8Line: boolean, sink: FrameSink): void {
     const start = skipBlanks(bytes, from, to);
     const end = trimBlanks(bytes, start, to);
@@ -294,7 +297,7 @@ export class MessageParser {
     this.#splitLine(bytes, from, end, isUtf8Line, wholeLine, sink);
   }
 
-  /** @param wholeLine what decoding the line as one message has given, where that was tried */
+  /** @param wholeLine the result of decoding the line as one message, if that was tried */
   #splitLine(
     bytes: Buffer,
     from: number,
@@ -313,7 +316,7 @@ export class MessageParser {
     }
   }
 
-  /** The one message in `bytes[from, to)`; nothing, where all is blank. */
+  /** Parses the single message in `bytes[from, to)`; skips blank bytes. */
   #parseFrame(
     bytes: Buffer,
     from: number,
@@ -330,7 +333,7 @@ export class MessageParser {
     this.#take(bytes, start, end, frame, sink);
   }
 
-  /** @param size of the message with the blanks before it, as the limit counts it */
+  /** @param size of the message and the whitespace before it, which counts towards the limit */
   #decode(bytes: Buffer, start: number, end: number, size: number, isUtf8Frame: boolean): DecodedFrame {
     if (size > this.validator.maxMessageSize) return { ok: false, code: 'MESSAGE_TOO_LARGE' };
     if (!isUtf8Frame && !isUtf8(bytes.subarray(start, end))) return { ok: false, code: 'INVALID_UTF8' };
@@ -347,12 +350,12 @@ export class MessageParser {
       sink.onRejection(result, start, end, this.#line);
       return;
     }
-    // What the validator has accepted is an object.
+    // The validator accepts only objects.
     const message = frame.value as object;
     sink.onMessage(result.type, message, start, end, this.#line);
     this.patterns?.learn(result.type, message, bytes, start, end);
   }
 }
 
-/** The job that a message is about: `jobId`, or its older spelling. */
+/** A decoded message, or the error code of one that could not be decoded. */
 type DecodedFrame = DecodedJson | { readonly ok: false; readonly code: 'MESSAGE_TOO_LARGE' | 'INVALID_UTF8' };

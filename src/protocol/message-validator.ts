@@ -1,5 +1,5 @@
-// Says whether a parsed message is valid: known type, schema, business rules, age.
-// Runs in the workers, and alone on one message. Must never change a message or repeat its values.
+// Validates a parsed message: known type, schema, business rules, age. Used in the workers, and on its own for single
+// messages. Must never change a message or include its values in a result.
 
 import { isUtf8 } from 'node:buffer';
 import * as z from 'zod';
@@ -11,17 +11,17 @@ import { MessageRegistry, type MessageType } from '../messages/message-registry.
 import { decodeJson, MAX_DEPTH } from '../wire/safe-json.js';
 
 export interface ValidatorOptions {
-  /** The types to know; default: the protocol's own. */
+  /** The known message types. Default: those of the protocol. */
   registry?: MessageRegistry;
-  /** Longest message, in bytes; default 1 MiB. Applies where bytes are given. */
+  /** Maximum size of a message given as bytes. Default: 1 MiB. */
   maxMessageSize?: number;
-  /** Deepest nesting, in levels; default 64. Applies where bytes are given. */
+  /** Maximum nesting levels of a message given as bytes. Default: 64. */
   maxDepth?: number;
-  /** Reject messages older than this many ms; default 0: never. */
+  /** Maximum age of a message, in ms; 0: no limit. Default: 0. */
   maxMessageAge?: number;
-  /** Reject messages more than this many ms in the future; default 0: never. */
+  /** Maximum distance of a timestamp in the future, in ms; 0: no limit. Default: 0. */
   maxClockSkew?: number;
-  /** Wall clock in ms since 1970, for the age rules alone; default `Date.now`. */
+  /** Wall clock in ms since 1970, used only for the age rules. Default: `Date.now`. */
   now?: () => number;
 }
 
@@ -33,7 +33,7 @@ export interface Acceptance {
 export interface Rejection {
   readonly ok: false;
   readonly code: WireErrorCode;
-  /** Name of the message's type where the registry knows it. */
+  /** Name of the message's type, if the registry knows it. */
   readonly type: string | undefined;
   readonly issues: readonly Issue[];
 }
@@ -60,7 +60,7 @@ export class MessageValidator {
   readonly #now: () => number;
   readonly #accepted: Uint32Array;
   readonly #rejected = new Map<WireErrorCode, number>();
-  readonly #accept: readonly Acceptance[];
+  readonly #acceptances: readonly Acceptance[];
 
   constructor(options: ValidatorOptions = {}) {
     this.registry = options.registry ?? MessageRegistry.builtin();
@@ -70,13 +70,13 @@ export class MessageValidator {
     this.#maxClockSkew = options.maxClockSkew ?? 0;
     this.#now = options.now ?? Date.now;
     this.#accepted = new Uint32Array(this.registry.types.length);
-    this.#accept = this.registry.types.map((type) => ({ ok: true, type }));
+    this.#acceptances = this.registry.types.map((type) => ({ ok: true, type }));
   }
 
   /**
-   * Validates one message: the bytes of one JSON object, or an already parsed value.
-   * Never throws for a bad message.
-   * @param wantsIssues whether a rejection by the schema tells the issues; default: yes
+   * Validates one message: the bytes of one JSON object, or an already parsed value. Never throws for an invalid
+   * message.
+   * @param wantsIssues whether a rejection by the schema includes its issues. Default: true.
    */
   validate(message: Buffer | unknown, wantsIssues = true): ValidationResult {
     return this.count(
@@ -89,7 +89,7 @@ export class MessageValidator {
     try {
       return this.#check(message, wantsIssues);
     } catch {
-      // A rule or a schema of a schema module threw. What it threw may quote the message: it is dropped.
+      // A rule or a schema of a schema module threw. The error may quote the message, so it is not passed on.
       return reject('VALIDATION_FAILED');
     }
   }
@@ -110,12 +110,12 @@ export class MessageValidator {
     return result;
   }
 
-  /** Adds a message that a pattern has accepted. */
+  /** Adds a message that a pattern has accepted to the statistics. */
   countAccepted(typeIndex: number): void {
     this.#accepted[typeIndex] = (this.#accepted[typeIndex] ?? 0) + 1;
   }
 
-  /** Whether `maxMessageAge` and `maxClockSkew` allow the timestamp; undefined when both are off. */
+  /** Returns whether `maxMessageAge` and `maxClockSkew` allow a timestamp; `undefined` if both are off. */
   get isTimely(): ((timestamp: string) => boolean) | undefined {
     if (this.#maxMessageAge === 0 && this.#maxClockSkew === 0) return undefined;
     return (timestamp) => {
@@ -147,13 +147,13 @@ export class MessageValidator {
       ]);
     }
     const type = this.registry.get(name);
-    // What only the broker says is nobody else's to send.
+    // Only the broker may send these types.
     if (type === undefined || type.direction === 'broker') return reject('UNKNOWN_TYPE');
     return this.#checkType(type, message, wantsIssues);
   }
 
   #checkType(type: MessageType, message: object, wantsIssues: boolean): ValidationResult {
-    // `validate` answers yes or no without building anything; the details cost a second look.
+    // `validate` returns a boolean without building anything; finding the issues takes a second pass.
     if (!isValid(type.schema, message)) {
       if (!wantsIssues) return reject('SCHEMA_VIOLATION', type.name);
       const issues = findIssues(type.schema, message, MAX_ISSUES);
@@ -161,7 +161,7 @@ export class MessageValidator {
     }
     const issues = this.#brokenRules(type, message);
     if (issues !== undefined) return reject('RULE_VIOLATION', type.name, issues);
-    return this.#accept[type.index] as Acceptance;
+    return this.#acceptances[type.index] as Acceptance;
   }
 
   #brokenRules(type: MessageType, message: object): Issue[] | undefined {
@@ -172,11 +172,11 @@ export class MessageValidator {
     };
     // The schema has just accepted the message as the type that this rule was written for.
     const rule = type.rule as ((message: object, report: unknown) => unknown) | undefined;
-    const answer = rule?.(message, report);
-    if (isThenable(answer)) {
-      // What it would find, it would find too late. Nobody else looks at its failure, which would end the worker.
-      Promise.resolve(answer).then(ignore, ignore);
-      throw new Error('a rule gave a promise');
+    const result = rule?.(message, report);
+    if (isThenable(result)) {
+      // Its result would come too late. An unhandled rejection would end the worker.
+      Promise.resolve(result).then(ignore, ignore);
+      throw new Error('a rule returned a promise');
     }
     if (this.#maxMessageAge > 0 || this.#maxClockSkew > 0) this.#checkAge(message, report);
     return issues;
@@ -206,7 +206,7 @@ function isValid(schema: z.ZodType, message: object): boolean {
   try {
     return z.validate(schema, message);
   } catch (error) {
-    // zod passes all issues of a record as the arguments of one call: over some 100,000 of them, V8 throws this.
+    // zod passes all issues of a record as arguments of one call. With more than about 100,000, V8 throws this error.
     if (error instanceof RangeError && findIssues(schema, message, MAX_ISSUES).length === MAX_ISSUES)
       return false;
     throw error;

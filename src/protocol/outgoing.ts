@@ -1,4 +1,4 @@
-// Serializes the messages of the broker itself and those that code in this process sends.
+// Serializes messages of the broker and of code in this process.
 
 import { SluiceError, WIRE_ERRORS, type WireErrorCode } from '../errors.js';
 import type { Issue } from '../messages/issues.js';
@@ -9,7 +9,7 @@ type BrokerReply = {
   [M in BrokerMessage | MessageMap['ping' | 'pong'] as M['type']]: { data: NonNullable<M['data']> };
 };
 
-/** A message of the broker with the present time. `delimiter` is the byte that ends it. */
+/** A message of the broker with the current time. @param delimiter the byte that ends it */
 export function brokerLine<T extends keyof BrokerReply>(
   type: T,
   data: BrokerReply[T]['data'],
@@ -18,7 +18,7 @@ export function brokerLine<T extends keyof BrokerReply>(
   return delimited(JSON.stringify({ type, timestamp: new Date().toISOString(), data }), delimiter);
 }
 
-/** A text and its delimiter, as bytes. */
+/** Encodes a text followed by the delimiter. */
 export function delimited(text: string, delimiter: number): Buffer {
   return Buffer.from(text + String.fromCharCode(delimiter));
 }
@@ -26,12 +26,12 @@ export function delimited(text: string, delimiter: number): Buffer {
 export interface ErrorDetails {
   /** Name of the rejected message's type. */
   messageType?: string | undefined;
-  /** Line of the connection's stream, counted from 1. */
+  /** Line number in the connection's stream, from 1. */
   line?: number | undefined;
   issues?: readonly Issue[] | undefined;
 }
 
-/** An `error` message. Its text is the code's own: nothing of the rejected message is in it. */
+/** An `error` message. Its text is fixed for each code and contains nothing of the rejected message. */
 export function errorLine(code: WireErrorCode, details: ErrorDetails, delimiter: number): Buffer {
   const { messageType, line, issues } = details;
   const data = {
@@ -45,8 +45,8 @@ export function errorLine(code: WireErrorCode, details: ErrorDetails, delimiter:
 }
 
 /**
- * Checks and serializes a message that code sends.
- * @throws SluiceError `INVALID_MESSAGE`, naming what is wrong where
+ * Validates and serializes a message that code in this process sends.
+ * @throws SluiceError `INVALID_MESSAGE`, with the error code, paths and issues
  */
 export function encodeMessage(
   message: OutgoingMessage,

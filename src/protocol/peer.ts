@@ -1,4 +1,4 @@
-// What the protocol needs of a connection.
+// The parts of a connection that the protocol uses.
 
 import type { Piece } from '../delivery/outbox.js';
 import type { Lane } from '../dispatch/lane.js';
@@ -10,19 +10,19 @@ export interface Peer {
   readonly outbox: { policy: OverflowPolicy };
   /** Whether messages can still be sent to the peer. */
   readonly isOpen: boolean;
-  /** Whether the peer has presented the token that it needs, or needs none. Others are sent no messages. */
+  /** Whether the peer has presented a valid token, or needs none. Only authenticated peers are sent messages. */
   readonly isAuthenticated: boolean;
-  /** Line of the stream that is being settled, counted from 0. */
+  /** Number of lines in the settled part of the stream. */
   line: number;
-  /** Accepted messages so far. */
+  /** Number of messages accepted so far. */
   sequence: number;
-  /** Jobs the crawler works on: by its last heartbeat, and what it was assigned since. */
+  /** Active jobs of the crawler: as of its last heartbeat, plus those assigned since. */
   workload: number;
   /** Monotonic time of the last heartbeat, in ms. */
   lastHeartbeatAt: number | undefined;
   crawlerId: string | undefined;
   role: PeerRole;
-  /** Whether a `hello` of the peer was accepted. */
+  /** Whether the peer's `hello` was accepted. */
   isHelloAccepted: boolean;
   /** Whether the peer has sent a `ping`. */
   hasPinged: boolean;
@@ -30,11 +30,11 @@ export interface Peer {
   version: string | undefined;
   capabilities: readonly string[];
   setState(to: 'authenticated'): void;
-  /** The peer has sent something valid. */
+  /** Records that the peer has sent a valid message. */
   markActive(): void;
   recordError(code: string, count?: number): void;
   recordRejected(code: string, count?: number): void;
-  /** Queues a message of the broker's own. */
+  /** Queues a message of the broker itself. */
   reply(line: Buffer): void;
   /** Queues forwarded messages. */
   deliver(piece: Piece): void;

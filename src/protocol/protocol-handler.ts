@@ -1,5 +1,5 @@
-// What the verdicts mean: control messages are acted on, rejected ones answered, all others handed to
-// routing. Takes each connection's chunks in order, run by run; most of the traffic is one run a chunk.
+// Processes the verdicts of each connection's chunks in order, run by run: handles control messages, replies to
+// rejected ones, and routes all others. Most chunks consist of a single run.
 
 import { FrameRun, wholeRun } from '../delivery/frame-run.js';
 import type { Chunk } from '../dispatch/lane.js';
@@ -33,46 +33,46 @@ export interface ProtocolSettings extends ControlSettings {
   readonly maxMessagesPerSecond: number;
 }
 
-/** Code in this process that wants to see messages. */
+/** Code in this process that receives messages. */
 export interface ProtocolListener<P extends Peer> {
   onMessages(connection: P, run: FrameRun): void;
   onRejected(rejection: RejectedMessage<P>): void;
-  /** Whether anybody listens to that. */
+  /** Whether rejections have a listener. */
   wantsRejections(): boolean;
 }
 
-/** Messages that no worker survives after which their connection is closed. */
+/** Failed chunks tolerated per connection. One more closes it. */
 const MAX_FAILED_CHUNKS = 5;
 
-/** @typeParam P the connections */
+/** @typeParam P the type of connections */
 export class ProtocolHandler<P extends Peer> {
   readonly #settings: ProtocolSettings;
   readonly #registry: MessageRegistry;
   readonly #subscriptions: Subscriptions;
-  readonly #recipients: CrawlerRouter<P>;
+  readonly #router: CrawlerRouter<P>;
   readonly #listener: ProtocolListener<P>;
   readonly #control: ControlHandler;
-  /** Memory for what is copied on its way to the subscribers. */
+  /** Memory for messages that are copied for delivery. */
   readonly #copies: CopyPool;
   readonly #access: AccessControl;
   readonly #gate: Gate;
   readonly #helloGate: HelloGate;
   readonly #replies: ReplyLimiter;
   readonly #detailed = new SecondLimiter<P>(MAX_DETAILED_REJECTIONS);
-  /** Rejected messages that were only counted since the latest that was told of, by connection. */
+  /** Rejected messages that were only counted since the last reported one, by connection. */
   readonly #suppressed = new Map<P, { count: number; latest: RejectedFrame }>();
-  /** By type index: whether messages report a workload. */
+  /** Whether messages report a workload, by type index. */
   readonly #reportsWorkload: readonly boolean[];
   readonly #accepted: number[];
   readonly #rejected = new Map<WireErrorCode, number>();
-  /** Messages that were found valid, and counted so, before the gate rejected them. */
+  /** Messages that were counted as accepted before the gate rejected them. */
   #rejectedByGate = 0;
-  /** Too long messages in a row, by connection. */
+  /** Consecutive oversize messages, by connection. */
   readonly #framingErrors = new WeakMap<P, number>();
-  /** When the latest forwarded heartbeat was received, by connection. */
+  /** Time of receipt of the last forwarded heartbeat, by connection. */
   readonly #heartbeatAt = new WeakMap<P, number>();
-  readonly #byPattern = { matched: 0, mismatched: 0, layoutsLearned: 0, layoutsDropped: 0 };
-  /** Messages that no worker survived, by connection. */
+  readonly #patternCounts = { matched: 0, mismatched: 0, layoutsLearned: 0, layoutsDropped: 0 };
+  /** Chunks that no worker could validate, by connection. */
   readonly #failures = new WeakMap<P, number>();
   #undeliverable = 0;
   #heartbeatsDropped = 0;
@@ -81,7 +81,7 @@ export class ProtocolHandler<P extends Peer> {
     settings: ProtocolSettings,
     validator: MessageValidator,
     subscriptions: Subscriptions,
-    recipients: CrawlerRouter<P>,
+    router: CrawlerRouter<P>,
     listener: ProtocolListener<P>,
     copies: CopyPool,
     access: AccessControl = new AccessControl(),
@@ -92,7 +92,7 @@ export class ProtocolHandler<P extends Peer> {
     const { registry } = validator;
     this.#registry = registry;
     this.#subscriptions = subscriptions;
-    this.#recipients = recipients;
+    this.#router = router;
     this.#listener = listener;
     this.#replies = new ReplyLimiter(settings.maxErrorReplies, settings.delimiter);
     this.#control = new ControlHandler(settings, subscriptions, this.#replies, access);
@@ -120,30 +120,30 @@ export class ProtocolHandler<P extends Peer> {
     return {
       received: sum(this.#accepted) + sum(this.#rejected.values()) - this.#rejectedByGate,
       accepted,
-      ...this.#byPattern,
+      ...this.#patternCounts,
       rejected: Object.fromEntries(this.#rejected),
       undeliverable: this.#undeliverable,
       heartbeatsDropped: this.#heartbeatsDropped,
       errorReplies: this.#replies.sent,
       errorsUnanswered: this.#replies.suppressed,
       subscriptions: this.#subscriptions.size,
-      jobOwners: this.#recipients.owners.size,
+      jobOwners: this.#router.owners.size,
     };
   }
 
   /** Adds a batch's counts to the statistics. */
   count(verdict: Verdict): void {
-    this.#byPattern.matched += verdict.matched;
-    this.#byPattern.mismatched += verdict.mismatches.length;
-    this.#byPattern.layoutsLearned += verdict.layoutsLearned;
-    this.#byPattern.layoutsDropped += verdict.layoutsDropped;
+    this.#patternCounts.matched += verdict.matched;
+    this.#patternCounts.mismatched += verdict.mismatches.length;
+    this.#patternCounts.layoutsLearned += verdict.layoutsLearned;
+    this.#patternCounts.layoutsDropped += verdict.layoutsDropped;
     const { accepted } = verdict;
     for (let index = 0; index < accepted.length; index++) {
       this.#accepted[index] = (this.#accepted[index] ?? 0) + (accepted[index] ?? 0);
     }
   }
 
-  /** A connection's next chunk has its verdict. */
+  /** Processes the next chunk of a connection, which has a verdict or has failed. */
   settle(connection: P, chunk: Chunk): void {
     const { verdict } = chunk;
     if (verdict === undefined) return this.#rejectChunk(connection, chunk);
@@ -152,7 +152,7 @@ export class ProtocolHandler<P extends Peer> {
     for (let run = verdict.firstRun(index); run < runsEnd; run++)
       this.#handleRun(connection, chunk, verdict, run);
     connection.line += verdict.lines(index);
-    // After the messages: a hello among them may have said who this is. What it may not say changes nothing.
+    // After the messages, since a hello among them may have set the role. Reports of other roles are ignored.
     if (!this.#access.isAllowed(connection, 'report')) return;
     const activeJobs = verdict.activeJobs(index);
     if (activeJobs !== undefined) {
@@ -160,7 +160,7 @@ export class ProtocolHandler<P extends Peer> {
       connection.lastHeartbeatAt = chunk.receivedAt;
     }
     if (connection.role !== 'crawler') return;
-    const { owners } = this.#recipients;
+    const { owners } = this.#router;
     const jobsEnd = verdict.jobsEnd(index);
     for (let job = verdict.firstJob(index); job < jobsEnd; job++) {
       owners.set(verdict.jobLow(job), verdict.jobHigh(job), connection.id);
@@ -168,46 +168,46 @@ export class ProtocolHandler<P extends Peer> {
   }
 
   /**
-   * Reads the `hello` of a peer that must say one first.
-   * @returns where the messages behind it begin; the end of the range, where the peer is closed
+   * Reads the `hello` that a peer must send first.
+   * @returns offset of the messages after it; the end of the range if there are none or the peer is disconnected
    */
   authenticate(connection: P, range: FrameRange): number {
     return this.#helloGate.authenticate(connection, range);
   }
 
-  /** Closes a peer that has not said the `hello` that it must say first. */
+  /** Disconnects a peer that has not sent the required `hello` first. */
   rejectUnauthenticated(connection: Peer, messageType?: string): void {
     if (!connection.isOpen) return;
     this.#rejectUnreported(connection, 'UNAUTHORIZED', messageType);
     void connection.disconnect('UNAUTHORIZED');
   }
 
-  /** Rejects a message for what its sender may do: it is counted and answered, and nobody else is told. */
+  /** Rejects a message that its sender was not permitted to send. Sends an error reply, but reports no rejection. */
   #rejectUnreported(connection: Peer, code: WireErrorCode, messageType: string | undefined): void {
     this.#countRejected(code, 1);
     connection.recordRejected(code);
     this.#replies.reply(connection, code, { messageType });
   }
 
-  /** A message of the connection grew over maxMessageSize. */
+  /** Rejects a message whose end has not been received and which already exceeds `maxMessageSize`. */
   rejectOversize(connection: P): void {
     this.#reject(connection, { code: 'MESSAGE_TOO_LARGE', type: undefined, issues: [], line: 0 }, undefined);
   }
 
-  /** Tells a peer of an error, as often as `maxErrorReplies` allows. */
+  /** Sends an error to a peer, unless `maxErrorReplies` is reached. */
   replyError(connection: P, code: WireErrorCode, details: ErrorDetails = {}): void {
     this.#replies.reply(connection, code, details);
   }
 
-  /** A connection has gone. */
+  /** Removes a closed connection. */
   forget(connection: P): void {
     const suppressed = this.#suppressed.get(connection);
-    if (suppressed !== undefined && this.#isWatched) {
+    if (suppressed !== undefined && this.#hasRejectionListener) {
       this.#report(connection, suppressed.latest, undefined, suppressed.count - 1);
     }
     this.#suppressed.delete(connection);
     this.#subscriptions.removeAll(connection);
-    this.#recipients.forget(connection.id);
+    this.#router.forget(connection.id);
   }
 
   #handleRun(connection: P, chunk: Chunk, verdict: VerdictReader, run: number): void {
@@ -226,29 +226,30 @@ export class ProtocolHandler<P extends Peer> {
       return;
     }
     const action = kind === RunKind.ADDRESSED ? 'command' : 'report';
-    // Other runs may have messages of several types.
-    const isOne = kind === RunKind.ADDRESSED || kind === RunKind.REQUEST;
-    const type = isOne ? this.#registry.types[verdict.typeIndex(first)] : undefined;
-    const passed = this.#gate.pass(connection, action, count, type?.name, chunk.receivedAt);
-    if (passed === 0) return;
+    // These runs consist of one message. Others may contain several types.
+    const isSingleMessage = kind === RunKind.ADDRESSED || kind === RunKind.REQUEST;
+    const type = isSingleMessage ? this.#registry.types[verdict.typeIndex(first)] : undefined;
+    const admitted = this.#gate.pass(connection, action, count, type?.name, chunk.receivedAt);
+    if (admitted === 0) return;
     const firstSequence = connection.sequence + 1;
-    connection.sequence += passed;
+    connection.sequence += admitted;
     const forwarded = new FrameRun({
       source: connection,
       chunk,
       verdict,
       first,
-      count: passed,
+      count: admitted,
       isUndelimited: kind !== RunKind.DELIMITED,
       firstSequence,
       delimiter: this.#settings.delimiter,
       copies: this.#copies,
     });
-    if (type !== undefined && kind === RunKind.ADDRESSED) this.#direct(connection, type, forwarded);
+    if (type !== undefined && kind === RunKind.ADDRESSED)
+      this.#forwardToCrawlers(connection, type, forwarded);
     else if (kind === RunKind.REQUEST) {
-      if (connection.isOpen) this.#recipients.onJobRequest(connection.id);
+      if (connection.isOpen) this.#router.onJobRequest(connection.id);
       this.#forward(connection, forwarded);
-    } else if (this.#settings.minHeartbeatInterval > 0) this.#forwardPaced(connection, forwarded);
+    } else if (this.#settings.minHeartbeatInterval > 0) this.#forwardThrottled(connection, forwarded);
     else this.#forward(connection, forwarded);
   }
 
@@ -257,8 +258,8 @@ export class ProtocolHandler<P extends Peer> {
     this.#listener.onMessages(connection, run);
   }
 
-  /** Forwards a run without the heartbeats that follow faster than `minHeartbeatInterval`. */
-  #forwardPaced(connection: P, run: FrameRun): void {
+  /** Forwards a run without heartbeats that follow sooner than `minHeartbeatInterval`. */
+  #forwardThrottled(connection: P, run: FrameRun): void {
     const { receivedAt } = run.chunk;
     let from = 0;
     const forwardUpTo = (to: number): void => {
@@ -278,10 +279,10 @@ export class ProtocolHandler<P extends Peer> {
     forwardUpTo(run.count);
   }
 
-  /** Sends one application message to the crawlers that it is for. */
-  #direct(connection: P, { name, traits }: MessageType, run: FrameRun): void {
+  /** Sends an application message to the crawlers that it is addressed to. */
+  #forwardToCrawlers(connection: P, { name, traits }: MessageType, run: FrameRun): void {
     const address = run.verdict.address(run.first);
-    const recipients = this.#recipients.find({ traits, to: address?.to, job: address?.job }, connection.id);
+    const recipients = this.#router.find({ traits, to: address?.to, job: address?.job }, connection.id);
     const piece = wholeRun(run);
     for (const recipient of recipients) {
       recipient.deliver(piece);
@@ -295,39 +296,41 @@ export class ProtocolHandler<P extends Peer> {
     this.#listener.onMessages(connection, run);
   }
 
-  /** Rejects messages one after another. Those that nobody is told of are only counted: a batch may have thousands. */
+  /** Rejects messages in order. Those without reply and report are counted together, since there may be thousands. */
   #rejectRun(connection: P, chunk: Chunk, verdict: VerdictReader, first: number, count: number): void {
-    // What is rejected counts for the rate as well.
+    // Rejected messages count towards the rate too.
     const end = first + this.#gate.take(connection, count, chunk.receivedAt);
-    let isTold = true;
-    let same = 0;
+    let isDetailed = true;
+    let repeated = 0;
     for (let frame = first; frame < end; frame++) {
       const details = verdict.rejectionReason(frame);
-      isTold &&= this.#replies.hasRoom(connection) || (this.#isWatched && this.#detailed.hasRoom(connection));
-      if (isTold || details?.code === 'MESSAGE_TOO_LARGE') {
+      isDetailed &&=
+        this.#replies.hasRoom(connection) ||
+        (this.#hasRejectionListener && this.#detailed.hasRoom(connection));
+      if (isDetailed || details?.code === 'MESSAGE_TOO_LARGE') {
         const rejection = verdict.rejectedFrame(frame);
-        // Nobody else looks at the message.
-        const message = this.#isWatched ? frameBytes(chunk, verdict, frame) : undefined;
+        // The bytes are only used for reports.
+        const message = this.#hasRejectionListener ? frameBytes(chunk, verdict, frame) : undefined;
         if (rejection !== undefined) this.#reject(connection, rejection, message);
         continue;
       }
-      same++;
+      repeated++;
       if (frame + 1 < end && verdict.rejectionReason(frame + 1) === details) continue;
-      this.#rejectQuietly(connection, verdict.rejectedFrame(frame), same);
-      same = 0;
+      this.#countSuppressed(connection, verdict.rejectedFrame(frame), repeated);
+      repeated = 0;
     }
     for (let frame = end; frame < first + count; frame++) {
       this.#rejectUnreported(connection, 'RATE_LIMITED', verdict.rejectionReason(frame)?.type);
     }
   }
 
-  /** Counts messages that are rejected for the same reason. @param last the last of them */
-  #rejectQuietly(connection: P, last: RejectedFrame | undefined, count: number): void {
+  /** Counts messages rejected for the same reason, without replies or reports. @param last the last of them */
+  #countSuppressed(connection: P, last: RejectedFrame | undefined, count: number): void {
     if (last === undefined) return;
     this.#countRejected(last.code, count);
     connection.recordRejected(last.code, count);
     this.#replies.suppress(count);
-    if (!this.#isWatched) return;
+    if (!this.#hasRejectionListener) return;
     const latest = { ...last, line: connection.line + last.line + 1 };
     const suppressed = this.#suppressed.get(connection);
     this.#suppressed.set(connection, { count: (suppressed?.count ?? 0) + count, latest });
@@ -339,22 +342,22 @@ export class ProtocolHandler<P extends Peer> {
     this.#countRejected(code, 1);
     connection.recordRejected(code);
     this.#replies.reply(connection, code, { messageType: type, line, issues });
-    if (this.#isWatched) this.#watch(connection, { ...rejection, line }, message);
+    if (this.#hasRejectionListener) this.#reportOrCount(connection, { ...rejection, line }, message);
     if (code === 'MESSAGE_TOO_LARGE') this.#countFramingError(connection);
   }
 
-  /** Whether somebody reads of every rejected message, beside its sender. */
-  get #isWatched(): boolean {
+  /** Whether rejected messages are reported to anyone other than their sender. */
+  get #hasRejectionListener(): boolean {
     return this.#subscriptions.rejectedSubscribers.size > 0 || this.#listener.wantsRejections();
   }
 
-  /** How many rejected messages of each range are to come with their issues: as many as somebody reads. */
+  /** Maximum number of rejected messages with issues per range: more would be neither sent nor reported. */
   get maxDetailedRejections(): number {
-    return this.#isWatched ? MAX_DETAILED_REJECTIONS : this.#settings.maxErrorReplies;
+    return this.#hasRejectionListener ? MAX_DETAILED_REJECTIONS : this.#settings.maxErrorReplies;
   }
 
-  /** Tells of a rejected message, or counts it: a peer that sends nothing else must not keep everybody busy. */
-  #watch(connection: P, rejection: RejectedFrame, message: Buffer | undefined): void {
+  /** Reports a rejected message, or counts it beyond the limit: a faulty peer must not occupy the broker. */
+  #reportOrCount(connection: P, rejection: RejectedFrame, message: Buffer | undefined): void {
     const suppressed = this.#suppressed.get(connection);
     if (this.#detailed.take(connection)) {
       this.#suppressed.delete(connection);
@@ -375,7 +378,7 @@ export class ProtocolHandler<P extends Peer> {
     const { rejectedSubscribers } = this.#subscriptions;
     const bytes = message?.length ?? this.#settings.maxMessageSize;
     const details = { connection, code, messageType: type, issues, bytes, line, suppressed };
-    // Copied: the slab may be reused before somebody reads the sample.
+    // Copied, because the slab may be reused before the sample is read.
     const rejection = new RejectedMessage(details, Buffer.from(message?.subarray(0, SAMPLE_BYTES) ?? []));
     if (rejectedSubscribers.size > 0) {
       const piece = rejectionPiece(rejection, this.#settings.delimiter);
@@ -394,7 +397,7 @@ export class ProtocolHandler<P extends Peer> {
     if (errors >= this.#settings.maxFramingErrors) void connection.disconnect('MESSAGE_TOO_LARGE');
   }
 
-  /** No worker could validate the chunk, however often it was tried. */
+  /** Rejects a chunk that no worker could validate. */
   #rejectChunk(connection: P, chunk: Chunk): void {
     const bytes = chunk.slab.arena.bytes.subarray(chunk.start, chunk.end);
     const { delimiter } = this.#settings;
@@ -406,8 +409,8 @@ export class ProtocolHandler<P extends Peer> {
     connection.line += lines;
     const failures = (this.#failures.get(connection) ?? 0) + 1;
     this.#failures.set(connection, failures);
-    const isTooMuch = failures > MAX_FAILED_CHUNKS || connection.lane.isGivenUp;
-    if (!isTooMuch || !connection.isOpen) return;
+    const mustClose = failures > MAX_FAILED_CHUNKS || connection.lane.isGivenUp;
+    if (!mustClose || !connection.isOpen) return;
     void connection.disconnect('VALIDATION_FAILED');
     connection.lane.abandon();
   }

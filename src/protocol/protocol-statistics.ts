@@ -1,25 +1,26 @@
-// The figures of the protocol handler.
+// The statistics of the protocol handler.
 
 export interface ProtocolStatistics {
   /** Messages accepted or rejected, each counted once. */
   readonly received: number;
-  /** Messages found valid, by type; those that are then UNAUTHORIZED or RATE_LIMITED count as rejected too. */
+  /** Valid messages, by type. Those then rejected with UNAUTHORIZED or RATE_LIMITED are also counted as rejected. */
   readonly accepted: Readonly<Record<string, number>>;
-  /** Messages that a pattern has accepted without parsing them. */
+  /** Messages that a pattern accepted without parsing. */
   readonly matched: number;
-  /** Messages that a pattern accepted and the slow path judged otherwise, with `patterns: 'verify'`. */
+  /** With `patterns: 'verify'`: messages that a pattern accepted and for which the slow path had a different result. */
   readonly mismatched: number;
-  /** Layouts of messages that workers have learned patterns for, and those that they dropped as unused. */
+  /** Message layouts for which workers have learned patterns. */
   readonly layoutsLearned: number;
+  /** Learned layouts that were removed because they were not used. */
   readonly layoutsDropped: number;
-  /** Messages rejected, by error code. */
+  /** Rejected messages, by error code. */
   readonly rejected: Readonly<Record<string, number>>;
-  /** Application messages that nobody could take. */
+  /** Application messages that no crawler could receive. */
   readonly undeliverable: number;
-  /** Heartbeats that came faster than `minHeartbeatInterval`. */
+  /** Heartbeats that were not forwarded, because they followed sooner than `minHeartbeatInterval`. */
   readonly heartbeatsDropped: number;
   readonly errorReplies: number;
-  /** Errors that were counted only, for `maxErrorReplies`. */
+  /** Errors without a reply, because `maxErrorReplies` was reached. */
   readonly errorsUnanswered: number;
   readonly subscriptions: number;
   readonly jobOwners: number;

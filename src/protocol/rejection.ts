@@ -1,4 +1,4 @@
-// A rejected message, for those who want to know of each: subscribers of `rejected`, and code in this process.
+// A rejected message, as reported to subscribers of `rejected` and to code in this process.
 
 import type { Piece } from '../delivery/outbox.js';
 import type { WireErrorCode } from '../errors.js';
@@ -9,20 +9,20 @@ import type { Peer } from './peer.js';
 import { redactedSample } from './redaction.js';
 
 /**
- * A rejected message, without its contents.
+ * A rejected message, without its content.
  * @typeParam P the connections
  */
 export interface RejectionDetails<P extends Peer> {
   readonly connection: P;
   readonly code: WireErrorCode;
-  /** Name of the message's type where it is known. */
+  /** Name of the message's type, if it is known. */
   readonly messageType: string | undefined;
   readonly issues: readonly Issue[];
-  /** Size of the message. */
+  /** Size of the message, in bytes. */
   readonly bytes: number;
-  /** Line of the connection's stream, counted from 1. */
+  /** Line number in the connection's stream, from 1. */
   readonly line: number;
-  /** Rejected messages of the connection before this one that were only counted: over the limit of a second. */
+  /** Rejected messages of the connection before this one that exceeded the limit per second and were only counted. */
   readonly suppressed: number;
 }
 
@@ -38,7 +38,7 @@ export class RejectedMessage<P extends Peer> implements RejectionDetails<P> {
   readonly #beginning: Buffer;
   #sample: string | undefined;
 
-  /** @internal @param beginning the first bytes of the message, which nobody changes */
+  /** @internal @param beginning the first bytes of the message; must not be changed afterwards */
   constructor(details: RejectionDetails<P>, beginning: Buffer) {
     this.connection = details.connection;
     this.code = details.code;
@@ -50,17 +50,17 @@ export class RejectedMessage<P extends Peer> implements RejectionDetails<P> {
     this.#beginning = beginning;
   }
 
-  /** The first 256 bytes, with what looks like a secret blanked. Made when it is first read. */
+  /** The first 256 bytes, with anything that looks like a secret masked. Created on first access. */
   get sample(): string {
     this.#sample ??= redactedSample(this.#beginning);
     return this.#sample;
   }
 }
 
-/** Rejected messages of one connection and second of which subscribers of `rejected` are told each. */
+/** Maximum number of rejected messages reported individually, per connection and second. The others are counted. */
 export const MAX_DETAILED_REJECTIONS = 1000;
 
-/** What subscribers of `rejected` get. */
+/** The message that subscribers of `rejected` receive. */
 export function rejectionPiece(rejection: RejectedMessage<Peer>, delimiter: number): Piece {
   const { connection, code, issues, bytes, sample, suppressed } = rejection;
   const more = suppressed === 0 ? {} : { suppressed };

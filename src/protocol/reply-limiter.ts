@@ -1,11 +1,11 @@
-// Error replies: at most so many a second for each connection, so that a peer that sends nothing but
-// errors costs little. The others are counted.
+// Sends error replies, up to a limit per connection and second, so that a peer that sends only invalid messages costs
+// little. Errors beyond the limit are counted.
 
 import type { WireErrorCode } from '../errors.js';
 import { type ErrorDetails, errorLine } from './outgoing.js';
 import { SecondLimiter } from './second-limiter.js';
 
-/** Who can be answered: a connection. */
+/** A connection that accepts replies. */
 export interface Replyable {
   reply(line: Buffer): void;
 }
@@ -17,8 +17,8 @@ export class ReplyLimiter {
   #suppressed = 0;
 
   /**
-   * @param limit replies a second and connection
-   * @param now monotonic clock in ms; default `performance.now`
+   * @param limit replies per connection and second
+   * @param now monotonic clock in ms. Default: `performance.now`.
    */
   constructor(limit: number, delimiter: number, now?: () => number) {
     this.#limiter = new SecondLimiter(limit, now);
@@ -29,17 +29,17 @@ export class ReplyLimiter {
     return this.#sent;
   }
 
-  /** Errors that no reply was sent for. */
+  /** Number of errors without a reply. */
   get suppressed(): number {
     return this.#suppressed;
   }
 
-  /** Whether the next error would be answered. */
+  /** Whether the next error would get a reply. */
   hasRoom(peer: Replyable): boolean {
     return this.#limiter.hasRoom(peer);
   }
 
-  /** Counts errors that are not answered. */
+  /** Counts errors without a reply. */
   suppress(count: number): void {
     this.#suppressed += count;
   }

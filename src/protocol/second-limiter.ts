@@ -1,4 +1,4 @@
-// So many events a second for each key: a window that begins with the first event and lasts for a second.
+// Limits events per key and second. The first event of a key opens a window of one second.
 
 const SECOND = 1000;
 
@@ -8,8 +8,8 @@ export class SecondLimiter<K extends object> {
   readonly #windows = new WeakMap<K, { startedAt: number; count: number }>();
 
   /**
-   * @param limit events a second of one key
-   * @param now monotonic clock in ms; default `performance.now`
+   * @param limit events per key and second
+   * @param now monotonic clock in ms. Default: `performance.now`.
    */
   constructor(limit: number, now: () => number = () => performance.now()) {
     this.#limit = limit;
@@ -22,7 +22,7 @@ export class SecondLimiter<K extends object> {
     return window === undefined || window.count < this.#limit || this.#now() - window.startedAt >= SECOND;
   }
 
-  /** Counts one event. False where it is beyond the limit of the present second. */
+  /** Counts one event. @returns whether it is within the limit */
   take(key: K): boolean {
     const now = this.#now();
     let window = this.#windows.get(key);

@@ -8,15 +8,15 @@ import { JobOwners } from './job-owners.js';
 export interface Recipient {
   readonly id: string;
   readonly crawlerId: string | undefined;
-  /** Jobs the crawler works on: by its last heartbeat, and what it was assigned since. */
+  /** Active jobs of the crawler: as of its last heartbeat, plus those assigned since. */
   readonly workload: number;
 }
 
 /** The connections to choose from. */
 export interface CrawlerDirectory<R extends Recipient> {
-  /** Every crawler that can take a message. */
+  /** All crawlers that can receive a message. */
   activeCrawlers(): R[];
-  /** One of them by its connection id. */
+  /** One of them, by its connection ID. */
   activeCrawler(connectionId: string): R | undefined;
 }
 
@@ -30,16 +30,16 @@ export interface Address {
 export class CrawlerRouter<R extends Recipient> {
   readonly #directory: CrawlerDirectory<R>;
   readonly owners: JobOwners;
-  /** Ids of connections with an unanswered job request, the oldest first. */
+  /** IDs of connections with an unanswered job request, the oldest first. */
   readonly #waiting = new Set<string>();
 
-  /** @param maxJobOwners how many jobs' owners to remember */
+  /** @param maxJobOwners maximum number of jobs whose owners are kept */
   constructor(directory: CrawlerDirectory<R>, maxJobOwners: number) {
     this.#directory = directory;
     this.owners = new JobOwners(maxJobOwners);
   }
 
-  /** A crawler has requested a job. */
+  /** Records that a crawler has requested a job. */
   onJobRequest(connectionId: string): void {
     this.#waiting.add(connectionId);
   }

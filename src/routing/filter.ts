@@ -1,4 +1,4 @@
-// What one subscription wants, made ready for quick answers: a bit per message type, sets for the rest.
+// The filter of one subscription, prepared for fast matching: a flag per message type, sets for the rest.
 
 import { createHash } from 'node:crypto';
 import { SELECTED, SKIP, WITH_META } from '../delivery/frame-run.js';
@@ -10,42 +10,42 @@ import { matchesType, REJECTED } from '../messages/type-patterns.js';
 export type SubscribeData = MessageMap['subscribe']['data'];
 
 export class Filter {
-  /** Equal for filters that want the same. */
+  /** Equal for filters that match the same messages with the same mark. */
   readonly key: string;
-  /** Whether it wants rejected messages. */
-  readonly wantsRejected: boolean;
-  /** Whether it wants every message there is. */
-  readonly wantsAll: boolean;
-  /** What a wanted message is marked with: {@link SELECTED} or {@link WITH_META}. */
+  /** Whether it matches reports of rejected messages. */
+  readonly matchesRejected: boolean;
+  /** Whether it matches every message. */
+  readonly matchesAll: boolean;
+  /** Mark of matching messages: {@link SELECTED} or {@link WITH_META}. */
   readonly mark: number;
-  /** By type index: 1 for a wanted type. */
+  /** 1 for a matching type, by type index. */
   readonly #types: Uint8Array;
   readonly #jobs: JobSet | undefined;
   readonly #crawlerIds: ReadonlySet<string> | undefined;
 
   constructor(registry: MessageRegistry, data: SubscribeData, jobSeed: JobSeed) {
     const { types, jobIds, crawlerIds, meta } = data;
-    const wanted = registry.types.map(({ name, direction }) =>
+    const selected = registry.types.map(({ name, direction }) =>
       direction === 'crawler' && types.some((pattern) => matchesType(pattern, name)) ? 1 : 0,
     );
-    this.#types = Uint8Array.from(wanted);
+    this.#types = Uint8Array.from(selected);
     this.#jobs = jobIds && new JobSet(jobIds, jobSeed);
     this.#crawlerIds = crawlerIds && new Set(crawlerIds);
     this.mark = meta === true ? WITH_META : SELECTED;
-    this.wantsRejected = types.includes(REJECTED);
-    this.wantsAll = types.includes('*') && jobIds === undefined && crawlerIds === undefined;
-    const wants = JSON.stringify([wanted.join(''), jobIds, crawlerIds, this.mark]);
-    this.key = createHash('sha256').update(wants).digest('base64');
+    this.matchesRejected = types.includes(REJECTED);
+    this.matchesAll = types.includes('*') && jobIds === undefined && crawlerIds === undefined;
+    const content = JSON.stringify([selected.join(''), jobIds, crawlerIds, this.mark]);
+    this.key = createHash('sha256').update(content).digest('base64');
   }
 
-  /** Whether it can want anything of this crawler's. */
-  wantsCrawler(crawlerId: string | undefined): boolean {
+  /** Whether it can match messages of this crawler. */
+  matchesCrawler(crawlerId: string | undefined): boolean {
     return this.#crawlerIds === undefined || (crawlerId !== undefined && this.#crawlerIds.has(crawlerId));
   }
 
   /**
-   * The mark of a message whose crawler is wanted: {@link SKIP} when the message is not.
-   * @param jobLow with `jobHigh` the key of its job; both 0 for none
+   * The mark of a message of a matching crawler; {@link SKIP} if the message does not match.
+   * @param jobLow with `jobHigh`, the key of its job; both 0 if it has none
    */
   markOf(typeIndex: number, jobLow: number, jobHigh: number): number {
     if (this.#types[typeIndex] !== 1) return SKIP;
@@ -54,9 +54,9 @@ export class Filter {
   }
 }
 
-/** Jobs, by their keys. */
+/** A set of jobs, by their keys. */
 class JobSet {
-  /** Lower half of a key, as a signed number, which V8 keeps without an object → upper halves. */
+  /** Upper halves of keys by lower half, which is signed, since V8 stores small signed integers without an object. */
   readonly #keys = new Map<number, number[]>();
 
   constructor(jobIds: readonly string[], seed: JobSeed) {
@@ -71,10 +71,10 @@ class JobSet {
   }
 }
 
-/** What the map and the set that an id is in take beside its text, in bytes: measured, rounded up. */
+/** Bytes per ID in the maps and sets, in addition to its text: measured, rounded up. */
 const ID_OVERHEAD = 64;
 
-/** Bytes that a subscription's own texts keep, at 2 bytes a character. */
+/** Memory of the texts of a subscription, in bytes, at 2 bytes per character. */
 export function subscriptionBytes({ id, group = '', jobIds = [], crawlerIds = [] }: SubscribeData): number {
   let bytes = 0;
   for (const text of [id, group, ...jobIds, ...crawlerIds]) bytes += text.length * 2 + ID_OVERHEAD;

@@ -7,16 +7,16 @@ import { type JobSeed, NO_SEED } from '../messages/job-key.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import { Filter, type SubscribeData, subscriptionBytes } from './filter.js';
 
-/** How many subscribers it takes at least to use up what all may have. */
-const LEAST_SHARES = 16;
+/** One subscriber may use at most this fraction of the memory for subscriptions: 1/16. */
+const SHARES = 16;
 
-/** Who subscribes: one connection. */
+/** A connection that subscribes. */
 export interface Subscriber {
   readonly id: string;
   deliver(piece: Piece): void;
 }
 
-/** Subscribers with equal filters, outside of groups. */
+/** Subscribers with equal filters, without their subscriptions in queue groups. */
 interface FilterGroup {
   readonly filters: readonly Filter[];
   readonly subscribers: Set<Subscriber>;
@@ -29,13 +29,13 @@ interface GroupMember {
 }
 
 interface QueueGroup {
-  /** Replaced when it changes: a member may leave in the middle of a deal, closed for being slow. */
+  /** Replaced on every change: a member may leave during routing, when it is disconnected for being slow. */
   members: readonly GroupMember[];
-  /** The member whose turn it is. */
+  /** Index of the member whose turn it is. */
   next: number;
 }
 
-/** Where a member's messages lie in a run: none of them is outside of `[from, to)`. */
+/** The smallest range `[from, to)` of a run that contains all messages of a member. */
 interface Assignment {
   readonly from: number;
   to: number;
@@ -60,14 +60,15 @@ export class Subscriptions {
   readonly #groups = new Map<string, QueueGroup>();
   readonly #rejected = new Set<Subscriber>();
   #marks = new Uint8Array(1024);
-  #turns = new Uint32Array(1024);
+  /** For each message of a run, the index of its group member plus 1; 0 if no member matches. */
+  #assignees = new Uint32Array(1024);
   readonly #maxBytes: number;
   readonly #jobSeed: JobSeed;
   #bytes = 0;
 
   /**
-   * @param maxBytes of the texts of all subscriptions; default: no limit. One subscriber may have a sixteenth.
-   * @param jobSeed of the keys that verdicts have of jobs; default {@link NO_SEED}
+   * @param maxBytes memory for the texts of all subscriptions; one subscriber may use 1/16. Default: no limit.
+   * @param jobSeed seed of the job keys in verdicts. Default: {@link NO_SEED}.
    */
   constructor(
     registry: MessageRegistry,
@@ -79,27 +80,27 @@ export class Subscriptions {
     this.#jobSeed = jobSeed;
   }
 
-  /** Bytes that the texts of all subscriptions take. */
+  /** Memory of the texts of all subscriptions, in bytes. */
   get bytes(): number {
     return this.#bytes;
   }
 
-  /** Whether there is room for a subscription, in place of the one with the same id. */
+  /** Whether there is room for a subscription, which replaces one with the same ID. */
   hasRoomFor(subscriber: Subscriber, data: SubscribeData): boolean {
     const entry = this.#entries.get(subscriber);
     const more = subscriptionBytes(data) - (entry?.subscriptions.get(data.id)?.bytes ?? 0);
     const own = entry?.bytes ?? 0;
-    return own + more <= this.#maxBytes / LEAST_SHARES && this.#bytes + more <= this.#maxBytes;
+    return own + more <= this.#maxBytes / SHARES && this.#bytes + more <= this.#maxBytes;
   }
 
-  /** All subscriptions of all subscribers. */
+  /** Number of subscriptions of all subscribers. */
   get size(): number {
     let size = 0;
     for (const { subscriptions } of this.#entries.values()) size += subscriptions.size;
     return size;
   }
 
-  /** How many subscriptions one subscriber has. */
+  /** Number of subscriptions of one subscriber. */
   countOf(subscriber: Subscriber): number {
     return this.#entries.get(subscriber)?.subscriptions.size ?? 0;
   }
@@ -108,7 +109,7 @@ export class Subscriptions {
     return this.#entries.get(subscriber)?.subscriptions.has(id) ?? false;
   }
 
-  /** Adds a subscription; one with the same id is replaced. */
+  /** Adds a subscription. Replaces one with the same ID. */
   add(subscriber: Subscriber, data: SubscribeData): void {
     this.remove(subscriber, data.id);
     const entry: SubscriberEntry = this.#entries.get(subscriber) ?? {
@@ -122,7 +123,7 @@ export class Subscriptions {
     this.#entries.set(subscriber, entry);
     const filter = new Filter(this.#registry, data, this.#jobSeed);
     entry.subscriptions.set(data.id, { filter, group: data.group, bytes });
-    if (filter.wantsRejected) this.#rejected.add(subscriber);
+    if (filter.matchesRejected) this.#rejected.add(subscriber);
     if (data.group === undefined) this.#updateFilterGroup(subscriber, entry);
     else {
       const group = this.#groups.get(data.group) ?? { members: [], next: 0 };
@@ -131,7 +132,7 @@ export class Subscriptions {
     }
   }
 
-  /** Ends one subscription. False when there is none of that id. */
+  /** Removes one subscription. @returns whether it existed */
   remove(subscriber: Subscriber, id: string): boolean {
     const entry = this.#entries.get(subscriber);
     const subscription = entry?.subscriptions.get(id);
@@ -139,15 +140,15 @@ export class Subscriptions {
     entry.subscriptions.delete(id);
     entry.bytes -= subscription.bytes;
     this.#bytes -= subscription.bytes;
-    const wantsRejected = [...entry.subscriptions.values()].some(({ filter }) => filter.wantsRejected);
-    if (!wantsRejected) this.#rejected.delete(subscriber);
+    const matchesRejected = [...entry.subscriptions.values()].some(({ filter }) => filter.matchesRejected);
+    if (!matchesRejected) this.#rejected.delete(subscriber);
     if (subscription.group === undefined) this.#updateFilterGroup(subscriber, entry);
     else this.#leaveGroup(subscription.group, subscriber, id);
     if (entry.subscriptions.size === 0) this.#entries.delete(subscriber);
     return true;
   }
 
-  /** Ends all subscriptions of a subscriber. */
+  /** Removes all subscriptions of a subscriber. */
   removeAll(subscriber: Subscriber): void {
     for (const id of [...(this.#entries.get(subscriber)?.subscriptions.keys() ?? [])]) {
       this.remove(subscriber, id);
@@ -159,11 +160,11 @@ export class Subscriptions {
     return this.#rejected;
   }
 
-  /** Delivers a run to everyone who wants some of it. */
+  /** Delivers the messages of a run to all matching subscribers. */
   route(run: FrameRun): void {
     let whole: Piece | undefined;
     for (const { filters, subscribers } of this.#filterGroups.values()) {
-      if (wantsWholeRuns(filters)) {
+      if (matchesWholeRuns(filters)) {
         whole ??= wholeRun(run);
         for (const subscriber of subscribers) subscriber.deliver(whole);
       } else {
@@ -174,12 +175,12 @@ export class Subscriptions {
     for (const group of this.#groups.values()) this.#distribute(run, group);
   }
 
-  /** Marks what the filters want of a run: a message that any of them wants comes once. */
+  /** Marks the messages of a run that match at least one of the filters. */
   #mark(run: FrameRun, filters: readonly Filter[]): Uint8Array {
     this.#reserve(run.count);
     const marks = this.#marks.fill(SKIP, 0, run.count);
     for (const filter of filters) {
-      if (!filter.wantsCrawler(run.source.crawlerId)) continue;
+      if (!filter.matchesCrawler(run.source.crawlerId)) continue;
       for (let index = 0; index < run.count; index++) {
         const mark = this.#markOf(run, index, filter);
         if (mark > (marks[index] ?? SKIP)) marks[index] = mark;
@@ -197,50 +198,50 @@ export class Subscriptions {
   }
 
   /**
-   * Each message goes to one member. A run is dealt out in as many even parts as there are members, so
-   * that a part can go in one piece; the members take turns at who comes first.
+   * Delivers each message to one member. Splits a run into equal parts, one per member, so that each part can be
+   * delivered as one piece. The members take turns at receiving the first part.
    */
   #distribute(run: FrameRun, group: QueueGroup): void {
     const { members } = group;
     this.#reserve(run.count);
-    const turns = this.#turns.fill(0, 0, run.count);
+    const assignees = this.#assignees.fill(0, 0, run.count);
     const part = Math.ceil(run.count / members.length);
     const assignments = new Map<number, Assignment>();
     for (let index = 0; index < run.count; index++) {
       const preferred = group.next + Math.floor(index / part);
       for (let step = 0; step < members.length; step++) {
-        const turn = (preferred + step) % members.length;
-        if (this.#memberMark(run, index, members[turn]) === SKIP) continue;
-        turns[index] = turn + 1;
-        const assignment = assignments.get(turn);
-        if (assignment === undefined) assignments.set(turn, { from: index, to: index + 1 });
+        const memberIndex = (preferred + step) % members.length;
+        if (this.#memberMark(run, index, members[memberIndex]) === SKIP) continue;
+        assignees[index] = memberIndex + 1;
+        const assignment = assignments.get(memberIndex);
+        if (assignment === undefined) assignments.set(memberIndex, { from: index, to: index + 1 });
         else assignment.to = index + 1;
         break;
       }
     }
     group.next = (group.next + Math.ceil(run.count / part)) % members.length;
-    for (const [turn, assignment] of assignments)
-      this.#deliverAssigned(run, turns, turn, assignment, members);
+    for (const [memberIndex, assignment] of assignments)
+      this.#deliverAssigned(run, assignees, memberIndex, assignment, members);
   }
 
   #memberMark(run: FrameRun, index: number, member: GroupMember | undefined): number {
-    if (member === undefined || !member.filter.wantsCrawler(run.source.crawlerId)) return SKIP;
+    if (member === undefined || !member.filter.matchesCrawler(run.source.crawlerId)) return SKIP;
     return this.#markOf(run, index, member.filter);
   }
 
   #deliverAssigned(
     run: FrameRun,
-    turns: Uint32Array,
-    turn: number,
+    assignees: Uint32Array,
+    memberIndex: number,
     { from, to }: Assignment,
     members: readonly GroupMember[],
   ): void {
-    const member = members[turn];
+    const member = members[memberIndex];
     if (member === undefined) return;
     const marks = this.#marks;
     const count = to - from;
     for (let index = 0; index < count; index++) {
-      marks[index] = turns[from + index] === turn + 1 ? member.filter.mark : SKIP;
+      marks[index] = assignees[from + index] === memberIndex + 1 ? member.filter.mark : SKIP;
     }
     for (const piece of cutRun(run.part(from, to), marks, run.span)) member.subscriber.deliver(piece);
   }
@@ -248,7 +249,7 @@ export class Subscriptions {
   #reserve(count: number): void {
     if (count <= this.#marks.length) return;
     this.#marks = new Uint8Array(count * 2);
-    this.#turns = new Uint32Array(count * 2);
+    this.#assignees = new Uint32Array(count * 2);
   }
 
   #updateFilterGroup(subscriber: Subscriber, entry: SubscriberEntry): void {
@@ -278,7 +279,7 @@ export class Subscriptions {
   }
 }
 
-/** Whether every message goes out as it came in: some filter wants all, and none wants `meta`. */
-function wantsWholeRuns(filters: readonly Filter[]): boolean {
-  return filters.every(({ mark }) => mark === SELECTED) && filters.some(({ wantsAll }) => wantsAll);
+/** Whether all messages are delivered unchanged: a filter matches everything, and none adds `meta`. */
+function matchesWholeRuns(filters: readonly Filter[]): boolean {
+  return filters.every(({ mark }) => mark === SELECTED) && filters.some(({ matchesAll }) => matchesAll);
 }

@@ -77,7 +77,7 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
     this.router = new MessageRouter(settings, this.#middleware);
     this.fleet = new FleetState(settings);
     if (defaultHandlers) {
-      // The pair of name and event is checked by the signature; EventEmitter's own type loses it.
+      // Safe cast: the parameter's type checks that name and event match, which the bound function's type does not.
       const emit = (this as EventEmitter).emit.bind(this);
       registerDefaultHandlers(this.router, this.fleet, emit);
     }
