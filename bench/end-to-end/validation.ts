@@ -20,7 +20,7 @@ const DURATION = 1000;
 export function measureValidation(scale: number): ValidationCost {
   const { lines } = blockOf('mix', 0);
   const bytes = Buffer.from(lines.map((line) => `${line}\n`).join(''));
-  const byPattern = new MessageParser({ patterns: new PatternSet(MessageRegistry.builtin()) });
+  const byPattern = new MessageParser({ patterns: PatternSet.create(MessageRegistry.builtin()) });
   const bySchema = new MessageParser();
   const sink = { onMatches() {}, onMessage() {}, onRejection() {} };
   const variants: [keyof ValidationCost, () => void][] = [

@@ -3,10 +3,10 @@
 
 import type { JobSeed } from '../messages/job-key.js';
 import type { Framing } from '../wire/framing.js';
+import { Matches } from './matches.js';
 import {
   BUCKETS,
   ENTRY,
-  MATCH,
   MAX_EXAMPLE,
   type MemoryMap,
   memoryMap,
@@ -14,7 +14,6 @@ import {
   PADDING,
   PAGE,
   SLOT,
-  STOP,
 } from './memory-layout.js';
 import { COMPACT_HEAD, generateScanLoop, SPACED_HEAD } from './scan-loop.js';
 
@@ -57,6 +56,8 @@ const WORD = Uint32Array.BYTES_PER_ELEMENT;
 const MAX_SCAN = 0xffff_ffff;
 
 export class PatternRuntime {
+  /** The matches of the latest scan. */
+  readonly matches = new Matches();
   readonly #map: MemoryMap;
   readonly #memory: WebAssembly.Memory;
   readonly #table: WebAssembly.Table;
@@ -91,34 +92,6 @@ export class PatternRuntime {
     this.#scan = this.#instantiate<Scan>(generateScanLoop(this.#map, settings), 'scan');
     this.#words.fill(this.#map.lists, this.#map.buckets / WORD, this.#map.buckets / WORD + BUCKETS.COUNT);
     this.#words[SLOT.ACTIVE_JOBS / WORD] = NO_HEARTBEAT;
-  }
-
-  /** The matches of the latest scan, as {@link MATCH} records. */
-  get matches(): Uint32Array {
-    const from = this.#map.matches / WORD;
-    return this.#words.subarray(from, from + this.#readSlot(SLOT.MATCHES) * MATCH.SIZE);
-  }
-
-  /** Subtract this from an address in {@link matches} to get an offset in the loaded bytes. */
-  get shift(): number {
-    return this.#shift;
-  }
-
-  /** Number of delimiters that the latest scan has passed. */
-  get lines(): number {
-    return this.#readSlot(SLOT.LINES);
-  }
-
-  /** Whether the latest scan stopped only because the table of matches was full, so that it can continue from there. */
-  get isInterrupted(): boolean {
-    return this.#readSlot(SLOT.STOP) !== STOP.UNKNOWN;
-  }
-
-  /** Returns and clears `activeJobs` of the latest matched heartbeat; {@link NO_HEARTBEAT} if there was none. */
-  takeActiveJobs(): number {
-    const count = this.#readSlot(SLOT.ACTIVE_JOBS);
-    this.#words[SLOT.ACTIVE_JOBS / WORD] = NO_HEARTBEAT;
-    return count;
   }
 
   /**
@@ -194,21 +167,22 @@ export class PatternRuntime {
     this.#bytes.fill(0, this.#textEnd, this.#textEnd + PADDING);
     // The value of the previous text may not have been read.
     this.#words[SLOT.ACTIVE_JOBS / WORD] = NO_HEARTBEAT;
+    this.matches.reset(this.#words, this.#map.matches, this.#shift);
   }
 
   /**
    * Matches messages from `from` on, until no pattern matches.
    * @param from offset in the loaded bytes
-   * @returns offset of the first message that did not match
    */
-  scan(from: number): number {
+  scan(from: number): Matches {
     if (this.#scans === MAX_SCAN) this.#renumberScans();
     this.#scans++;
     this.#words[SLOT.LAST_SCAN / WORD] = this.#scans;
-    return this.#scan(from + this.#shift, this.#textEnd) - this.#shift;
+    this.matches.scanEnd = this.#scan(from + this.#shift, this.#textEnd) - this.#shift;
+    return this.matches;
   }
 
-  #readSlot(address: number): number {
+  #readWord(address: number): number {
     return this.#words[address / WORD] ?? 0;
   }
 
@@ -248,10 +222,10 @@ export class PatternRuntime {
   #entries(): Entry[] {
     const entries: Entry[] = [];
     for (const [bucket, list] of this.#lists) {
-      let address = this.#readSlot(this.#map.buckets + bucket * WORD);
+      let address = this.#readWord(this.#map.buckets + bucket * WORD);
       for (const _ of list) {
-        const tableIndex = this.#readSlot(address + ENTRY.FUNCTION);
-        const lastScan = this.#readSlot(address + ENTRY.LAST_SCAN);
+        const tableIndex = this.#readWord(address + ENTRY.FUNCTION);
+        const lastScan = this.#readWord(address + ENTRY.LAST_SCAN);
         entries.push({ address, tableIndex, lastScan });
         address += ENTRY.SIZE;
       }

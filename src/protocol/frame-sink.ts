@@ -1,7 +1,7 @@
 // The receiver of a parser's results.
 
 import type { MessageType } from '../messages/message-registry.js';
-import type { Matches } from '../pattern/pattern-set.js';
+import type { Matches } from '../pattern/matches.js';
 import type { Rejection } from './message-validator.js';
 
 /** Receives the messages of a parser in order. Arguments are valid only during the call. */

@@ -3,8 +3,8 @@
 
 import { isUtf8 } from 'node:buffer';
 import { type JobKey, type JobSeed, jobKey, NO_JOB, NO_SEED } from '../messages/job-key.js';
-import { MATCH } from '../pattern/memory-layout.js';
-import type { Matches, PatternSet } from '../pattern/pattern-set.js';
+import type { Matches } from '../pattern/matches.js';
+import type { PatternSet } from '../pattern/pattern-set.js';
 import {
   CARRIAGE_RETURN_SLACK,
   FrameBoundary,
@@ -169,7 +169,7 @@ export class MessageParser {
       while (base < pieceEnd) {
         const matches = patterns.scan(base);
         base = this.#verify ? this.#reportVerified(bytes, matches, sink) : this.#report(matches, sink);
-        if (base === pieceEnd || (base === matches.end && matches.isInterrupted)) continue;
+        if (base === pieceEnd || (base === matches.scanEnd && matches.isInterrupted)) continue;
         if (patternsOnly) return false;
         base = this.#parseNext(bytes, base, pieceEnd, sink);
         if (base < pieceEnd && bytes[base] === this.#delimiter) {
@@ -207,15 +207,13 @@ export class MessageParser {
 
   /** Passes matches to the sink. Returns their end. */
   #report(matches: Matches, sink: FrameSink): number {
-    const { records, count } = matches;
+    const { count } = matches;
     if (count > 0) {
-      for (let at = MATCH.TYPE; at < records.length; at += MATCH.SIZE) {
-        this.validator.countAccepted(records[at] ?? 0);
-      }
+      for (let index = 0; index < count; index++) this.validator.countAccepted(matches.typeIndex(index));
       sink.onMatches?.(matches, 0, count);
     }
     this.#line += matches.lines;
-    return matches.end;
+    return matches.scanEnd;
   }
 
   /**
@@ -223,13 +221,12 @@ export class MessageParser {
    * that one, or the end of the matches.
    */
   #reportVerified(bytes: Buffer, matches: Matches, sink: FrameSink): number {
-    const { records, count, shift } = matches;
+    const { count } = matches;
     for (let index = 0; index < count; index++) {
-      const at = index * MATCH.SIZE;
-      const [start, end] = [(records[at] ?? 0) - shift, (records[at + MATCH.END] ?? 0) - shift];
-      const next = index + 1 < count ? (records[at + MATCH.SIZE] ?? 0) - shift : matches.end;
-      const typeIndex = records[at + MATCH.TYPE] ?? 0;
-      const job = { low: records[at + MATCH.JOB_LOW] ?? 0, high: records[at + MATCH.JOB_HIGH] ?? 0 };
+      const [start, end] = [matches.start(index), matches.end(index)];
+      const next = index + 1 < count ? matches.start(index + 1) : matches.scanEnd;
+      const typeIndex = matches.typeIndex(index);
+      const job = { low: matches.jobLow(index), high: matches.jobHigh(index) };
       if (!this.#agrees(bytes.subarray(start, end), typeIndex, job)) {
         const type = this.validator.registry.types[typeIndex];
         if (type !== undefined) sink.onMismatch?.(type);
@@ -239,7 +236,7 @@ export class MessageParser {
       sink.onMatches?.(matches, index, index + 1);
       if (next > end) this.#line++;
     }
-    return matches.end;
+    return matches.scanEnd;
   }
 
   #agrees(message: Buffer, typeIndex: number, { low, high }: JobKey): boolean {

@@ -14,8 +14,7 @@ import { VerdictWriter } from '../dispatch/verdict-writer.js';
 import { NO_JOB } from '../messages/job-key.js';
 import type { MessageType } from '../messages/message-registry.js';
 import { MAX_CONTROL_BYTES } from '../messages/messages.js';
-import { MATCH } from '../pattern/memory-layout.js';
-import type { Matches } from '../pattern/pattern-set.js';
+import type { Matches } from '../pattern/matches.js';
 import type { FrameSink } from '../protocol/frame-sink.js';
 import type { MessageParser } from '../protocol/message-parser.js';
 import { type Rejection, reject } from '../protocol/message-validator.js';
@@ -91,17 +90,15 @@ export class BatchValidator implements FrameSink {
   }
 
   onMatches(matches: Matches, from: number, to: number): void {
-    const { records, shift } = matches;
     this.#verdict.addMatched(to - from);
     const activeJobs = matches.takeActiveJobs();
     if (activeJobs !== NO_HEARTBEAT) this.#activeJobs = activeJobs;
-    for (let at = from * MATCH.SIZE; at < to * MATCH.SIZE; at += MATCH.SIZE) {
-      const start = (records[at] ?? 0) - shift;
-      const end = (records[at + MATCH.END] ?? 0) - shift;
-      const type = records[at + MATCH.TYPE] ?? 0;
-      const jobHigh = records[at + MATCH.JOB_HIGH] ?? 0;
-      const job = jobHigh === 0 ? 0 : this.#verdict.jobRow(records[at + MATCH.JOB_LOW] ?? 0, jobHigh);
-      this.#accept(type, this.#crawlerKinds[type] ?? RunKind.DELIMITED, job, start, end);
+    for (let index = from; index < to; index++) {
+      const type = matches.typeIndex(index);
+      const jobHigh = matches.jobHigh(index);
+      const job = jobHigh === 0 ? 0 : this.#verdict.jobRow(matches.jobLow(index), jobHigh);
+      const kind = this.#crawlerKinds[type] ?? RunKind.DELIMITED;
+      this.#accept(type, kind, job, matches.start(index), matches.end(index));
     }
   }
 

@@ -37,7 +37,7 @@ export function createParser(registry: MessageRegistry, settings: ParserSettings
   const patterns =
     settings.patterns === 'off'
       ? undefined
-      : new PatternSet(registry, {
+      : PatternSet.create(registry, {
           framing,
           delimiter,
           maxMessageSize,

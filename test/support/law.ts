@@ -4,8 +4,8 @@
 import { MessageParser, MessageRegistry, MessageValidator, type ValidatorOptions } from 'sluice';
 import { expect } from 'vitest';
 import type * as z from 'zod';
-import { PatternSet } from '#src/pattern/pattern-set.js';
-import { eachMatch } from './patterns.js';
+import type { PatternSet } from '#src/pattern/pattern-set.js';
+import { createPatterns, eachMatch } from './patterns.js';
 
 export class BothPaths {
   readonly patterns: PatternSet;
@@ -17,7 +17,7 @@ export class BothPaths {
   constructor(schemas: Readonly<Record<string, z.ZodType>> = {}, options: ValidatorOptions = {}) {
     this.#registry = new MessageRegistry({ schemas });
     const validator = new MessageValidator({ ...options, registry: this.#registry });
-    this.patterns = new PatternSet(this.#registry, { isTimely: validator.isTimely });
+    this.patterns = createPatterns(this.#registry, { isTimely: validator.isTimely });
     this.#slow = new MessageParser({ validator });
     this.#fast = new MessageParser({ validator, patterns: this.patterns });
   }

@@ -1,9 +1,9 @@
 // Patterns on one message, for tests.
 
-import type { FrameSink } from 'sluice';
+import type { FrameSink, MessageRegistry } from 'sluice';
 import type { JobKey } from '#src/messages/job-key.js';
-import { MATCH } from '#src/pattern/memory-layout.js';
-import type { Matches, PatternSet } from '#src/pattern/pattern-set.js';
+import type { Matches } from '#src/pattern/matches.js';
+import { type PatternOptions, PatternSet } from '#src/pattern/pattern-set.js';
 
 export interface OneMatch {
   readonly typeIndex: number;
@@ -12,15 +12,20 @@ export interface OneMatch {
   readonly job: JobKey;
 }
 
+/** The patterns of a registry. @throws on a machine that does not support them */
+export function createPatterns(registry: MessageRegistry, options: PatternOptions = {}): PatternSet {
+  const patterns = PatternSet.create(registry, options);
+  if (patterns === undefined) throw new Error('this machine does not support WebAssembly with SIMD');
+  return patterns;
+}
+
 /** The match of this number, in offsets of the bytes that were loaded. */
 export function matchAt(matches: Matches, index: number): OneMatch {
-  const { records, shift } = matches;
-  const [start = 0, end = 0, typeIndex = 0, low = 0, high = 0] = records.subarray(index * MATCH.SIZE);
   return {
-    typeIndex,
-    start: start - shift,
-    end: end - shift,
-    job: { low, high },
+    typeIndex: matches.typeIndex(index),
+    start: matches.start(index),
+    end: matches.end(index),
+    job: { low: matches.jobLow(index), high: matches.jobHigh(index) },
   };
 }
 

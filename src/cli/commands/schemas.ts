@@ -21,13 +21,15 @@ const COLUMN_WIDTH = 10;
 async function schemas(flags: BrokerFlags): Promise<void> {
   const { resolveFlags } = await import('../common/broker-options.js');
   const { MessageRegistry } = await import('../../messages/message-registry.js');
+  const { compileResults } = await import('../../pattern/pattern-set.js');
   const { createParser, parserSettings } = await import('../../worker/create-parser.js');
   const options = resolveFlags(flags);
   const registry = await MessageRegistry.load(options.schemas);
   const { patterns } = createParser(registry, { ...parserSettings(options), patterns: 'on' });
+  const results = compileResults(registry, patterns);
   const rows = registry.types
     .filter(({ index }) => index > 0)
-    .map(({ name, direction }) => [name, direction, ...describe(patterns?.results.get(name))]);
+    .map(({ name, direction }) => [name, direction, ...describe(results.get(name))]);
   for (const [name = '', direction = '', state = '', reason = ''] of [
     ['type', 'from', 'pattern', ''],
     ...rows,

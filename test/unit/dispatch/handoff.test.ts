@@ -6,11 +6,11 @@ import { Handoff } from '#src/dispatch/handoff.js';
 import { batchTask, FRAME, type Verdict } from '#src/dispatch/verdict.js';
 import { WorkerPool } from '#src/dispatch/worker-pool.js';
 import type { FrameRange } from '#src/memory/slab-pool.js';
-import { PatternSet } from '#src/pattern/pattern-set.js';
 import { Traffic } from '#src/traffic/traffic.js';
 import { BatchValidator } from '#src/worker/batch-validator.js';
 import { until } from '../../support/broker.js';
 import { line, VALID } from '../../support/messages.js';
+import { createPatterns } from '../../support/patterns.js';
 import { share, type WhenOver } from '../../support/share.js';
 import { WORKER_SETTINGS } from '../../support/worker-settings.js';
 
@@ -74,7 +74,7 @@ describe('a pool', () => {
     const { pool, settle } = pools[2]();
     await settle();
     const registry = new MessageRegistry();
-    const patterns = new PatternSet(registry);
+    const patterns = createPatterns(registry);
     const parser = new MessageParser({ validator: new MessageValidator({ registry }), patterns });
     const batches = new BatchValidator(parser, NEWLINE);
     const plain = (verdict: Verdict) => Object.entries(verdict).map(([name, list]) => [name, copyOf(list)]);

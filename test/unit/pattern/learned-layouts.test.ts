@@ -3,14 +3,14 @@ import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } fro
 import * as z from 'zod';
 import { goMarshal, pythonDumps } from '#bench/layouts.js';
 import { layoutOf, mergeLayouts } from '#src/pattern/layout.js';
-import { PatternSet } from '#src/pattern/pattern-set.js';
 import { Traffic } from '#src/traffic/traffic.js';
 import { VALID } from '../../support/messages.js';
+import { createPatterns } from '../../support/patterns.js';
 import { timeRatio } from '../../support/timing.js';
 
 /** A parser with patterns of its own, and what it makes of some lines. */
 function learner(maxLearnedLayouts = 16, registry = MessageRegistry.builtin(), firstScan = 0) {
-  const patterns = new PatternSet(registry, { maxLearnedLayouts, firstScan });
+  const patterns = createPatterns(registry, { maxLearnedLayouts, firstScan });
   const parser = new MessageParser({ patterns, validator: new MessageValidator({ registry }) });
   const parse = (lines: readonly string[]) => {
     const bytes = Buffer.from(lines.map((line) => `${line}\n`).join(''));

@@ -5,10 +5,10 @@ import fc from 'fast-check';
 import { MessageRegistry } from 'sluice';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { goMarshal, pythonDumps } from '#bench/layouts.js';
-import { PatternSet } from '#src/pattern/pattern-set.js';
 import { Traffic } from '#src/traffic/traffic.js';
 import { BothPaths } from '../../support/law.js';
 import { VALID } from '../../support/messages.js';
+import { createPatterns } from '../../support/patterns.js';
 import { timeRatio } from '../../support/timing.js';
 
 const CASES = Number(process.env.FUZZ_CASES ?? 20_000);
@@ -283,7 +283,7 @@ describe('adversarial input', () => {
         `{"type":"heartbeat","timestamp":"2026-01-01T00:00:00Z","data":{"activeJobs":1,"totalProcessed":1,"systemStatus":"idle","memoryUsage":{${'"a":"b",'.repeat(size / 8)}`,
     ],
   ];
-  const patterns = new PatternSet(MessageRegistry.builtin());
+  const patterns = createPatterns(MessageRegistry.builtin());
 
   /** Scans a text, and more often if it is short, up to a length in all. */
   function scanning(text: string, length: number): () => void {

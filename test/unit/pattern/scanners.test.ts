@@ -2,9 +2,8 @@ import fc from 'fast-check';
 import { MessageRegistry } from 'sluice';
 import { expect, test } from 'vitest';
 import * as z from 'zod';
-import { PatternSet } from '#src/pattern/pattern-set.js';
 import { ANY_NUMBER, intersect } from '#src/pattern/zod-introspection.js';
-import { matchFirst } from '../../support/patterns.js';
+import { createPatterns, matchFirst } from '../../support/patterns.js';
 
 type Taker = (json: string) => boolean;
 
@@ -17,7 +16,7 @@ function takers(schemas: readonly z.ZodType[]): Taker[] {
     (a, index) => [`t${index}`, z.object({ type: z.literal(`t${index}`), a })] as const,
   );
   const registry = new MessageRegistry({ schemas: Object.fromEntries(types) });
-  const patterns = new PatternSet(registry, { maxLearnedLayouts: 0 });
+  const patterns = createPatterns(registry, { maxLearnedLayouts: 0 });
   return types.map(([name]) => (json) => {
     const text = `{"type":"${name}","a":${json}}`;
     return matchFirst(patterns, text)?.end === text.length;
@@ -172,7 +171,7 @@ test('a text that ends in the middle is never taken', () => {
     c: z.record(z.string(), z.number()),
   });
   const registry = new MessageRegistry({ schemas: { t: z.object({ type: z.literal('t'), a: schema }) } });
-  const patterns = new PatternSet(registry);
+  const patterns = createPatterns(registry);
   expect(matchFirst(patterns, whole)).toBeDefined();
   // What was loaded before lies behind it, were it not for the zeros.
   for (let end = whole.length - 1; end >= 0; end--) {

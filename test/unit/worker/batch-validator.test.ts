@@ -5,10 +5,10 @@ import * as z from 'zod';
 import { CHUNK, FRAME, NO_HEARTBEAT, RUN, RunKind, type Verdict } from '#src/dispatch/verdict.js';
 import { VerdictReader } from '#src/dispatch/verdict-reader.js';
 import { jobKey, NO_SEED } from '#src/messages/job-key.js';
-import { PatternSet } from '#src/pattern/pattern-set.js';
 import { Traffic } from '#src/traffic/traffic.js';
 import { BatchValidator } from '#src/worker/batch-validator.js';
 import { changed, line, VALID } from '../../support/messages.js';
+import { createPatterns } from '../../support/patterns.js';
 
 const NEWLINE = 0x0a;
 const kinds = Object.fromEntries(Object.entries(RunKind).map(([name, kind]) => [kind, name]));
@@ -57,7 +57,7 @@ describe('the workload of a schema that users bring is the same on both paths', 
 
   /** The workload that a range of messages ends with, and how many of them patterns took. */
   function workload(hasPatterns: boolean, text: string) {
-    const patterns = hasPatterns ? new PatternSet(registry) : undefined;
+    const patterns = hasPatterns ? createPatterns(registry) : undefined;
     const parser = new MessageParser({ validator: new MessageValidator({ registry }), patterns });
     const { verdict } = validateWith(new BatchValidator(parser, NEWLINE), [text]);
     expect(verdict.rejections).toEqual([]);
@@ -96,7 +96,7 @@ describe('the workload of a schema that users bring is the same on both paths', 
     const parser = (patterns: boolean) => {
       const types = new MessageRegistry({ schemas: { heartbeat: anything } });
       const validator = new MessageValidator({ registry: types });
-      return new MessageParser({ validator, patterns: patterns ? new PatternSet(types) : undefined });
+      return new MessageParser({ validator, patterns: patterns ? createPatterns(types) : undefined });
     };
     for (const patterns of [false, true]) {
       const { verdict } = validateWith(new BatchValidator(parser(patterns), NEWLINE), [text]);
@@ -293,7 +293,7 @@ describe('with patterns', () => {
     JSON.stringify({ ...VALID.heartbeat, data: { ...VALID.heartbeat.data, activeJobs } });
   const validator = (maxMessageSize: number, framing: 'auto' | 'ndjson', hasPatterns: boolean) => {
     const messages = new MessageValidator({ maxMessageSize });
-    const patterns = hasPatterns ? new PatternSet(messages.registry, { framing, maxMessageSize }) : undefined;
+    const patterns = hasPatterns ? createPatterns(messages.registry, { framing, maxMessageSize }) : undefined;
     return new BatchValidator(
       new MessageParser({ validator: messages, framing, ...(patterns && { patterns }) }),
       NEWLINE,
