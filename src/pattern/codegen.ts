@@ -45,7 +45,7 @@ export class PatternContext {
    *     return 0;
    */
   get flat(): number {
-    this.#flat ??= this.module.add(1, (writer) => {
+    this.#flat ??= this.module.add('flat', ['at'], (writer) => {
       const options: PatternNode[] = [
         SCALAR,
         { kind: 'list', element: SCALAR, min: 0, max: undefined },
@@ -84,7 +84,7 @@ export class NodeWriter {
   capture(path: string): number {
     const known = this.#values.get(path);
     if (known !== undefined) return known;
-    const local = this.#writer.local(F64);
+    const local = this.#writer.local(path, F64);
     this.#writer.set(local, f64.const(Number.NaN));
     this.#values.set(path, local);
     return local;
@@ -195,7 +195,8 @@ export class NodeWriter {
     const writer = this.#writer;
     this.#expect('"', fail);
     this.flush(fail);
-    const [start, length] = [writer.local(), writer.local()];
+    const prefix = capture === undefined ? '' : `${capture}.`;
+    const [start, length] = [writer.local(`${prefix}start`), writer.local(`${prefix}length`)];
     writer.set(start, at);
     this.#scan(this.#context.scanners.ascii(at), fail);
     writer.set(length, i32.sub(at, getLocal(start)));
@@ -228,7 +229,7 @@ export class NodeWriter {
    */
   #dateTime({ allowsOffset, isChecked }: PatternNode & { kind: 'dateTime' }, fail: Label): void {
     const { scanners, isTimely } = this.#context;
-    const start = this.#writer.local();
+    const start = this.#writer.local('start');
     this.#expect('"', fail);
     this.flush(fail);
     this.#writer.set(start, at);
@@ -343,7 +344,7 @@ export class NodeWriter {
   #list({ element, min, max }: PatternNode & { kind: 'list' }, fail: Label): void {
     const writer = this.#writer;
     if (max === 0) return this.#expect('[]', fail);
-    const count = min > 1 || max !== undefined ? writer.local() : undefined;
+    const count = min > 1 || max !== undefined ? writer.local('count') : undefined;
     this.#expect('[', fail);
     this.flush(fail);
     if (count !== undefined) writer.set(count, i32.const(0));
@@ -408,7 +409,7 @@ export class NodeWriter {
   #choice(options: readonly PatternNode[], fail: Label): void {
     const writer = this.#writer;
     this.flush(fail);
-    const start = writer.local();
+    const start = writer.local('start');
     const mayAdvance = options.some(({ kind }) => kind !== 'text');
     if (mayAdvance) writer.set(start, at);
     writer.block((done) => {

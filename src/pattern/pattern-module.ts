@@ -9,6 +9,8 @@ import { ModuleWriter } from './wasm/module-writer.js';
 
 /** The input of the code generator. */
 export interface PatternSource {
+  /** Name of the message type. */
+  readonly name: string;
   /** Matches the whole message. */
   readonly node: PatternNode;
   readonly spacing: Spacing;
@@ -38,40 +40,38 @@ const setSlot = (offset: number, value: Code): Code => i32.store(NOTHING, value,
  *     }
  */
 export function generatePattern({
+  name,
   node,
   spacing,
   lessOrEqual,
   activeJobs,
-}: PatternSource): Uint8Array<ArrayBuffer> {
-  const module = new ModuleWriter();
+}: PatternSource): ModuleWriter {
+  const module = new ModuleWriter(name);
   const isTimely = hasCheckedTime(node) ? module.importFunction('isTimely', 2) : undefined;
   const context = new PatternContext(module, spacing, isTimely);
-  module.add(
-    1,
-    (writer) => {
-      const message = new NodeWriter(context, writer);
-      const operands = lessOrEqual.map((paths) => paths.map((path) => getLocal(message.capture(path))));
-      const jobs = activeJobs === undefined ? undefined : getLocal(message.capture(activeJobs));
-      writer.block((fail) => {
-        message.write(node, fail);
-        message.flush(fail);
-        for (const [smaller = [], greater = []] of operands) writer.branchIf(fail, f64.gt(smaller, greater));
-        writer.emit(setSlot(SLOT.JOB_START, jobId(message, 'start')));
-        writer.emit(setSlot(SLOT.JOB_LENGTH, jobId(message, 'length')));
-        if (jobs !== undefined) {
-          const count = i32.trunc_sat_f64_u(jobs);
-          const isTooMany = i32.gt_u(count, i32.const(MAX_ACTIVE_JOBS));
-          const writeCount = setSlot(SLOT.HEARTBEAT, select(i32.const(MAX_ACTIVE_JOBS), count, isTooMany));
-          // NaN, for an absent number, is not equal to itself.
-          writer.if(i32.eqz(f64.ne(jobs, jobs)), () => writer.emit(writeCount));
-        }
-        writer.return(getLocal(0));
-      });
-      return NOTHING;
-    },
-    'match',
-  );
-  return module.bytes();
+  const match = module.add('match', ['at'], (writer) => {
+    const message = new NodeWriter(context, writer);
+    const operands = lessOrEqual.map((paths) => paths.map((path) => getLocal(message.capture(path))));
+    const jobs = activeJobs === undefined ? undefined : getLocal(message.capture(activeJobs));
+    writer.block((fail) => {
+      message.write(node, fail);
+      message.flush(fail);
+      for (const [smaller = [], greater = []] of operands) writer.branchIf(fail, f64.gt(smaller, greater));
+      writer.emit(setSlot(SLOT.JOB_START, jobId(message, 'start')));
+      writer.emit(setSlot(SLOT.JOB_LENGTH, jobId(message, 'length')));
+      if (jobs !== undefined) {
+        const count = i32.trunc_sat_f64_u(jobs);
+        const isTooMany = i32.gt_u(count, i32.const(MAX_ACTIVE_JOBS));
+        const writeCount = setSlot(SLOT.HEARTBEAT, select(i32.const(MAX_ACTIVE_JOBS), count, isTooMany));
+        // NaN, for an absent number, is not equal to itself.
+        writer.if(i32.eqz(f64.ne(jobs, jobs)), () => writer.emit(writeCount));
+      }
+      writer.return(getLocal(0));
+    });
+    return NOTHING;
+  });
+  module.export(match);
+  return module;
 }
 
 /** The address or length of the job id: of `jobId`, or of the older key `job_id` if `jobId` is absent. */

@@ -16,6 +16,7 @@ import {
   SLOT,
 } from './memory-layout.js';
 import { COMPACT_HEAD, generateScanLoop, SPACED_HEAD } from './scan-loop.js';
+import type { ModuleWriter } from './wasm/module-writer.js';
 
 export interface RuntimeOptions {
   readonly framing: Framing;
@@ -99,12 +100,8 @@ export class PatternRuntime {
    * @param head the text that all its messages begin with, up to the first value
    * @returns `undefined` if the module is too large for WebAssembly
    */
-  add(
-    code: Uint8Array<ArrayBuffer>,
-    type: { name: string; index: number },
-    head: string,
-  ): Pattern | undefined {
-    const match = this.#tryInstantiate(code);
+  add(module: ModuleWriter, type: { name: string; index: number }, head: string): Pattern | undefined {
+    const match = this.#tryInstantiate(module);
     if (match === undefined) return undefined;
     const tableIndex = this.#freeIndices.pop() ?? this.#table.grow(1);
     this.#table.set(tableIndex, match);
@@ -186,18 +183,18 @@ export class PatternRuntime {
     return this.#words[address / WORD] ?? 0;
   }
 
-  #tryInstantiate(code: Uint8Array<ArrayBuffer>): Match | undefined {
+  #tryInstantiate(module: ModuleWriter): Match | undefined {
     try {
-      return this.#instantiate<Match>(code, 'match');
+      return this.#instantiate<Match>(module, 'match');
     } catch (error) {
       if (error instanceof WebAssembly.CompileError) return undefined;
       throw error;
     }
   }
 
-  #instantiate<F>(code: Uint8Array<ArrayBuffer>, name: string): F {
+  #instantiate<F>(module: ModuleWriter, name: string): F {
     const env = { memory: this.#memory, table: this.#table, isTimely: this.#isTimely };
-    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(code), { env });
+    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(module.bytes()), { env });
     // The generated modules export functions with the types declared here.
     return exports[name] as F;
   }

@@ -13,6 +13,7 @@ import { MAX_EXAMPLE } from './memory-layout.js';
 import { generatePattern } from './pattern-module.js';
 import { type Pattern, PatternRuntime, type RuntimeOptions } from './pattern-runtime.js';
 import { type CompiledPattern, type CompileResult, compilePattern, TIMESTAMP } from './schema-to-ir.js';
+import type { ModuleWriter } from './wasm/module-writer.js';
 
 export interface PatternOptions {
   /** Default: `auto`. */
@@ -68,7 +69,7 @@ export class PatternSet {
   static create(registry: MessageRegistry, options: PatternOptions = {}): PatternSet | undefined {
     const { framing = 'auto', delimiter = NEWLINE, maxMessageSize = 1024 * 1024, isTimely } = options;
     const { maxLearnedLayouts = DEFAULT_LEARNED_LAYOUTS, jobSeed = NO_SEED, firstScan } = options;
-    const types = typesWithPatterns(registry);
+    const types = registry.types.filter(canHavePattern);
     const names = types.map(({ name }) => name);
     // One more, for a new pattern that is being tried.
     const maxPatterns = types.length * (1 + maxLearnedLayouts) + 1;
@@ -88,7 +89,7 @@ export class PatternSet {
     this.#checksAge = checksAge;
     this.#maxLearned = maxLearned;
     const results = new Map<string, CompileResult>();
-    for (const type of typesWithPatterns(registry)) {
+    for (const type of registry.types.filter(canHavePattern)) {
       const result = compileType(type, checksAge);
       const isTooLarge = 'node' in result && this.#add(type, result) === undefined;
       results.set(type.name, isTooLarge ? TOO_LARGE : result);
@@ -118,7 +119,7 @@ export class PatternSet {
    * Observes a message that no pattern matched and the slow path accepted. A frequent layout gets a pattern.
    */
   learn(type: MessageType, message: object, bytes: Buffer, start: number, end: number): void {
-    if (this.#maxLearned === 0 || type.direction !== 'crawler') return;
+    if (this.#maxLearned === 0 || !canHavePattern(type)) return;
     this.#sweep(type);
     this.#budget.recordMessage();
     // A new pattern must match its example, which has to fit into the example buffer.
@@ -203,7 +204,9 @@ export function compileResults(
   registry: MessageRegistry,
   patterns: PatternSet | undefined,
 ): ReadonlyMap<string, CompileResult> {
-  return patterns?.results ?? new Map(typesWithPatterns(registry).map(({ name }) => [name, UNSUPPORTED]));
+  return (
+    patterns?.results ?? new Map(registry.types.filter(canHavePattern).map(({ name }) => [name, UNSUPPORTED]))
+  );
 }
 
 function startRuntime(settings: RuntimeOptions): PatternRuntime | undefined {
@@ -215,9 +218,9 @@ function startRuntime(settings: RuntimeOptions): PatternRuntime | undefined {
   }
 }
 
-/** The types of crawlers' messages. The broker parses all other messages anyway. */
-function typesWithPatterns(registry: MessageRegistry): readonly MessageType[] {
-  return registry.types.filter(({ index, direction }) => index > 0 && direction === 'crawler');
+/** Whether crawlers send messages of this type. The broker parses all other messages anyway. */
+export function canHavePattern({ index, direction }: MessageType): boolean {
+  return index > 0 && direction === 'crawler';
 }
 
 /**
@@ -234,8 +237,9 @@ export function compileType(type: MessageType, checksAge: boolean, layout?: Layo
 }
 
 /** Generates the WebAssembly module of a type's pattern. */
-export function moduleOf(type: MessageType, { node, spacing }: CompiledPattern): Uint8Array<ArrayBuffer> {
+export function moduleOf(type: MessageType, { node, spacing }: CompiledPattern): ModuleWriter {
   return generatePattern({
+    name: type.name,
     node,
     spacing,
     lessOrEqual: type.conditions?.lessOrEqual ?? [],

@@ -48,13 +48,15 @@ const slot = (offset: number): Code => i32.load(NOTHING, offset);
 const setSlot = (offset: number, value: Code): Code => i32.store(NOTHING, value, offset);
 
 /** Generates the module. It imports `env.memory` and `env.table`, and exports `scan`. */
-export function generateScanLoop(map: MemoryMap, settings: ScanLoopSettings): Uint8Array<ArrayBuffer> {
-  const module = new ModuleWriter();
+export function generateScanLoop(map: MemoryMap, settings: ScanLoopSettings): ModuleWriter {
+  const module = new ModuleWriter('scan-loop');
   module.importTable();
   const hash = addHash(module, settings.jobSeed);
   const matchType = module.typeOf(1);
-  module.add(2, (writer) => writeScan(writer, map, settings, matchType, hash), 'scan');
-  return module.bytes();
+  module.export(
+    module.add('scan', ['at', 'end'], (writer) => writeScan(writer, map, settings, matchType, hash)),
+  );
+  return module;
 }
 
 /**
@@ -96,8 +98,10 @@ function writeScan(
   hash: number,
 ): Code {
   const [AT, END] = [0, 1];
-  const [first, entry, MATCH_END, next] = [writer.local(), writer.local(), writer.local(), writer.local()];
-  const [matches, lines, reason, MATCH_AT] = [writer.local(), writer.local(), writer.local(), writer.local()];
+  const [first, entry] = [writer.local('first'), writer.local('entry')];
+  const [MATCH_END, next] = [writer.local('matchEnd'), writer.local('next')];
+  const [matches, lines, reason] = [writer.local('matches'), writer.local('lines'), writer.local('reason')];
+  const MATCH_AT = writer.local('match');
   const at = getLocal(AT);
   const end = getLocal(END);
   const matchEnd = getLocal(MATCH_END);
@@ -200,8 +204,8 @@ function findList(writer: FunctionWriter, list: number, buckets: number, keyOffs
  *     swap(entry[-1], entry[0]);
  */
 function moveForward(writer: FunctionWriter, entry: number): void {
-  const previous = writer.local();
-  const field = writer.local();
+  const previous = writer.local('previous');
+  const field = writer.local('field');
   writer.set(previous, i32.sub(getLocal(entry), i32.const(ENTRY.SIZE)));
   for (const offset of [ENTRY.FUNCTION, ENTRY.TYPE, ENTRY.LAST_SCAN]) {
     writer.set(field, i32.load(getLocal(previous), offset));
@@ -224,9 +228,9 @@ function moveForward(writer: FunctionWriter, entry: number): void {
  *     }
  */
 function addHash(module: ModuleWriter, [seedLow, seedHigh]: JobSeed): number {
-  return module.add(3, (writer) => {
+  return module.add('hash', ['at', 'length', 'match'], (writer) => {
     const [AT, LENGTH, MATCH_AT] = [0, 1, 2];
-    const [low, high, end] = [writer.local(), writer.local(), writer.local()];
+    const [low, high, end] = [writer.local('low'), writer.local('high'), writer.local('end')];
     const at = getLocal(AT);
     const match = getLocal(MATCH_AT);
     const mix = (word: Code): void => {

@@ -67,25 +67,25 @@ export class Scanners {
   /** As {@link number}, and stores the number in {@link value}. */
   decimal = (at: Code): Code => call(this.#add(decimal), at);
   /** 1 if `count` hexadecimal digits follow, else 0. */
-  hex = (at: Code, count: number): Code => call(this.#add(hex, 2), at, i32.const(count));
+  hex = (at: Code, count: number): Code => call(this.#add(hex, ['at', 'left']), at, i32.const(count));
   /** From after the opening quote of a date to its closing quote. */
   date = (at: Code): Code => call(this.#add(date), at);
   /** From after the opening quote of a date and time to its closing quote. */
   dateTime = (at: Code, allowsOffset: boolean): Code =>
-    call(this.#add(dateTime, 2), at, i32.const(allowsOffset ? 1 : 0));
+    call(this.#add(dateTime, ['at', 'allowsOffset']), at, i32.const(allowsOffset ? 1 : 0));
   /** 1 if the month and day of the date exist, else 0. Expects digits. */
   day = (at: Code): Code => call(this.#add(day), at);
 
   /** Index of the global in which {@link decimal} stores its value. */
   get value(): number {
-    this.#value ??= this.#module.global(F64, f64.const(0));
+    this.#value ??= this.#module.global('value', F64, f64.const(0));
     return this.#value;
   }
 
-  #add(scanner: Scanner, parameters = 1): number {
+  #add(scanner: Scanner, parameters: readonly string[] = ['at']): number {
     const known = this.#added.get(scanner);
     if (known !== undefined) return known;
-    const index = this.#module.add(parameters, (writer) => scanner(this.#module, writer, this));
+    const index = this.#module.add(scanner.name, parameters, (writer) => scanner(this.#module, writer, this));
     this.#added.set(scanner, index);
     return index;
   }
@@ -116,7 +116,7 @@ const isDigit = (offset: number): Code => isWithin(byte(offset), ZERO, 9);
  * @returns the local `stop`
  */
 function skipPlain(writer: FunctionWriter, isSpecial: (text: Code) => Code): number {
-  const [lanes, found, stop] = [writer.local(V128), writer.local(), writer.local()];
+  const [lanes, found, stop] = [writer.local('lanes', V128), writer.local('found'), writer.local('stop')];
   const text = getLocal(lanes);
   writer.loop((again) => {
     writer.set(lanes, i8x16.load(at));
@@ -194,7 +194,7 @@ function ascii(_: ModuleWriter, writer: FunctionWriter): Code {
  *     return at + 1;
  */
 function key(_: ModuleWriter, writer: FunctionWriter): Code {
-  const start = writer.local();
+  const start = writer.local('start');
   writer.set(start, at);
   const stop = skipPlain(writer, isControl);
   writer.if(i32.ne(getLocal(stop), i32.const(QUOTE)), () => writer.return(NOTHING));
@@ -255,7 +255,7 @@ function countIntegerDigits(writer: FunctionWriter, count: number): void {
  *     return at;
  */
 function number(_: ModuleWriter, writer: FunctionWriter): Code {
-  const count = writer.local();
+  const count = writer.local('count');
   advance(writer, AT, isByte(MINUS));
   countIntegerDigits(writer, count);
   advance(writer, AT, getLocal(count));
@@ -288,8 +288,9 @@ function number(_: ModuleWriter, writer: FunctionWriter): Code {
  *     return at;
  */
 function decimal(_: ModuleWriter, writer: FunctionWriter, scanners: Scanners): Code {
-  const [isNegative, count, maxFractionDigits] = [writer.local(), writer.local(), writer.local()];
-  const [mantissa, scale] = [writer.local(I64), writer.local(F64)];
+  const [isNegative, count] = [writer.local('isNegative'), writer.local('count')];
+  const maxFractionDigits = writer.local('maxFractionDigits');
+  const [mantissa, scale] = [writer.local('mantissa', I64), writer.local('scale', F64)];
   const readDigits = (left: number, onDigit: () => void): void => {
     writer.loop((again) => {
       const digit = i64.extend_i32_u(i32.sub(byte(), i32.const(ZERO)));
@@ -360,7 +361,7 @@ function hasForm(length: number): Code {
  *     return twoDigits(at + 8) - 1 < 28 + over28 + (isLeapYear && month == 1);
  */
 function day(_: ModuleWriter, writer: FunctionWriter): Code {
-  const month = writer.local();
+  const month = writer.local('month');
   writer.set(month, i32.sub(twoDigits(5), i32.const(1)));
   writer.if(i32.eqz(i32.lt_u(getLocal(month), i32.const(12))), () => writer.return(NOTHING));
   const over28 = i32.and(
@@ -405,7 +406,7 @@ const isHour = (offset: number): Code => i32.lt_u(twoDigits(offset), i32.const(2
  *     return at[6] == '"' ? at + 6 : 0;
  */
 function dateTime(_: ModuleWriter, writer: FunctionWriter, scanners: Scanners): Code {
-  const [allowsOffset, count] = [1, writer.local()];
+  const [allowsOffset, count] = [1, writer.local('count')];
   const failUnless = (condition: Code): void => writer.if(i32.eqz(condition), () => writer.return(NOTHING));
   failUnless(hasForm(LANES));
   failUnless(isHour(11));

@@ -100,7 +100,7 @@ export const f64 = {
   trunc: unary(0x9d),
   mul: binary(0xa2),
   div: binary(0xa3),
-  convert_i64_s: unary(0xba),
+  convert_i64_s: unary(0xb9),
 };
 
 /** Vectors of 16 bytes. */

@@ -12,20 +12,21 @@ export interface Label {
 const NO_VALUE = 0x40;
 
 export class FunctionWriter {
-  readonly parameters: number;
+  /** Names of the locals by index, parameters first. */
+  readonly localNames: string[];
   readonly #code = new ByteList();
   readonly #locals: ValueType[] = [];
   #depth = 0;
 
-  /** @param parameters number of parameters, all of type i32; they are locals 0, 1, … */
-  constructor(parameters: number) {
-    this.parameters = parameters;
+  /** @param parameters names of the parameters, all of type i32; they are locals 0, 1, … */
+  constructor(parameters: readonly string[]) {
+    this.localNames = [...parameters];
   }
 
   /** Adds a local variable, initially 0, and returns its index. */
-  local(type: ValueType = I32): number {
+  local(name: string, type: ValueType = I32): number {
     this.#locals.push(type);
-    return this.parameters + this.#locals.length - 1;
+    return this.localNames.push(name) - 1;
   }
 
   set(local: number, value: Code): void {
