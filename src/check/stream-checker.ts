@@ -1,5 +1,5 @@
-// Checks one stream of messages without a broker: the same receive buffer, workers and order as a connection
-// has, with nobody to deliver to. Never holds more of the stream than its budget.
+// Checks one stream of messages without a broker, with the same receive buffer, workers and order as a connection, but
+// without delivery. Never holds more of the stream than its budget.
 //
 //   file ─▶ MessageBuffer ─▶ Dispatcher ═▶ worker
 //                                │ verdict, in order
@@ -16,21 +16,21 @@ import { SlabPool } from '../memory/slab-pool.js';
 import type { Issue } from '../messages/issues.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 
-/** One rejected message. Holds nothing of what it says. */
+/** One rejected message. Contains none of its content. */
 export interface Finding {
   /** Line of the stream in which the message begins, counted from 1. */
   readonly line: number;
   readonly code: WireErrorCode;
-  /** Name of the message's type, where it is known. */
+  /** Name of the message's type, if known. */
   readonly type: string | undefined;
   readonly issues: readonly Issue[];
 }
 
-/** What a checker tells. */
+/** Callbacks of a checker. */
 export interface CheckListener {
-  /** A message was rejected. They come in the order of the stream. */
+  /** A message was rejected. Called in the order of the stream. */
   onFinding(finding: Finding): void;
-  /** A worker failed; its messages are tried again. */
+  /** A worker failed; its messages are retried. */
   onWorkerError(error: unknown): void;
 }
 
@@ -39,19 +39,19 @@ export interface CheckerOptions {
   readonly threads: number;
   /** Batches that one worker may have at a time. */
   readonly concurrentTasksPerWorker: number;
-  /** Messages after which a batch is full, roughly. */
+  /** Approximate limit on the messages of a batch. */
   readonly maxBatchMessages: number;
-  /** ms that one batch may take; 0: no limit. */
+  /** ms that one message may take; 0 disables the limit. */
   readonly validationTimeout: number;
-  /** What the workers check by, the schema module among it. */
+  /** Settings for parsing and validation, including the schema module. */
   readonly settings: ParserSettings;
 }
 
-/** Bytes that are read and handed to a worker at a time: more is no faster. */
+/** Bytes that are read and sent to a worker at a time. Larger blocks are not faster. */
 const BLOCK_SIZE = 1024 * 1024;
-/** Blocks that may wait beside those that the workers have. */
+/** Blocks that may wait in addition to those that the workers have. */
 const BLOCKS_AHEAD = 4;
-/** In ms; any will do. */
+/** In ms; any value will do. */
 const KEEP_ALIVE_INTERVAL = 60_000;
 
 export class StreamChecker {
@@ -64,13 +64,13 @@ export class StreamChecker {
   readonly #delimiter: number;
   readonly #budget: number;
   readonly #accepted: number[];
-  /** While a worker that has died is being replaced, nothing else keeps the process from ending. */
+  /** Keeps the process alive while a failed worker is being replaced. */
   #keepAlive: NodeJS.Timeout | undefined;
   #line = 0;
   #wake: (() => void) | undefined;
   #failure: unknown;
 
-  /** @param registry the types that the workers know too: those of the same schema module */
+  /** @param registry the types of the same schema module that the workers load */
   constructor(options: CheckerOptions, registry: MessageRegistry, listener: CheckListener) {
     const { framing, delimiter, maxMessageSize } = options.settings;
     this.#registry = registry;
@@ -101,7 +101,7 @@ export class StreamChecker {
     );
   }
 
-  /** Bytes taken so far. */
+  /** Bytes received so far. */
   get bytes(): number {
     return this.#buffer.statistics.bytes;
   }
@@ -117,7 +117,7 @@ export class StreamChecker {
   }
 
   /**
-   * Waits until the workers answer.
+   * Waits until the workers are ready.
    * @throws SluiceError `WORKERS_FAILED`
    */
   async start(): Promise<void> {
@@ -126,7 +126,7 @@ export class StreamChecker {
   }
 
   /**
-   * Takes bytes that somebody else has read.
+   * Adds bytes to the stream. Waits while too many are unchecked.
    * @throws what the listener threw
    */
   async write(bytes: Uint8Array): Promise<void> {
@@ -135,9 +135,9 @@ export class StreamChecker {
   }
 
   /**
-   * Has bytes read to where the workers check them.
-   * @param read fills the buffer from its start; answers with how many bytes there are, 0 at the end
-   * @returns whether there may be more
+   * Reads bytes directly into the memory that the workers check.
+   * @param read fills the buffer from its start, and resolves with the number of bytes, or 0 at the end of the stream
+   * @returns false at the end of the stream
    * @throws what `read` or the listener threw
    */
   async readWith(read: (into: Buffer) => Promise<number>): Promise<boolean> {
@@ -148,7 +148,7 @@ export class StreamChecker {
   }
 
   /**
-   * The stream has ended: waits until all of it is checked.
+   * Ends the stream, and waits until all of it is checked.
    * @throws what the listener threw
    */
   async end(): Promise<void> {
@@ -157,7 +157,7 @@ export class StreamChecker {
     this.#throwFailure();
   }
 
-  /** Ends the workers; what is not checked by now will not be. */
+  /** Terminates the workers. Unchecked messages are discarded. */
   close(): Promise<void> {
     clearInterval(this.#keepAlive);
     return this.#dispatcher.close();
@@ -167,7 +167,7 @@ export class StreamChecker {
     this.#dispatcher.submit(this.#lane, range, performance.now());
   }
 
-  /** The workers set the pace: what they have not checked stays in memory. */
+  /** Limits unchecked bytes in memory to the budget: waits until the workers have caught up. */
   async #roomToRead(): Promise<void> {
     while (this.#lane.pendingBytes > this.#budget && this.#failure === undefined) {
       await new Promise<void>((resolve) => {
@@ -192,7 +192,7 @@ export class StreamChecker {
     }
   }
 
-  /** The next chunk of the stream has its verdict. */
+  /** Called with each chunk in order, once it has a verdict or has failed. */
   #settle(chunk: Chunk): void {
     const { verdict } = chunk;
     if (verdict === undefined) return this.#settleFailed(chunk);
@@ -223,7 +223,7 @@ export class StreamChecker {
     });
   }
 
-  /** The one message that no worker survived, with its delimiter if it has one. */
+  /** Reports a poison message: the chunk is a single message, with its delimiter if it has one. */
   #settleFailed({ slab, end }: Chunk): void {
     this.#report('VALIDATION_FAILED');
     if (slab.arena.bytes[end - 1] === this.#delimiter) this.#line++;

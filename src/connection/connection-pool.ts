@@ -1,4 +1,4 @@
-// The live connections: who is there, by whatever one asks for, and sending to many at once.
+// The open connections: look-up by id and by filter, and sending to many at once.
 
 import { EventEmitter } from 'node:events';
 import { type ErrorCode, SluiceError } from '../errors.js';
@@ -7,7 +7,7 @@ import type { ConnectionState } from './connection-state.js';
 import { emitSafely } from './emit-safely.js';
 import type { SocketConnection } from './socket-connection.js';
 
-/** Connections to choose: every field that is there must fit. */
+/** Selects connections: every field that is set must match. */
 export interface ConnectionFilter {
   state?: ConnectionState;
   role?: PeerRole;
@@ -17,20 +17,20 @@ export interface ConnectionFilter {
 }
 
 export interface BroadcastResult {
-  /** How many connections have taken the message. */
+  /** Number of connections to which the message was written. */
   readonly delivered: number;
-  /** Who has not, and why. After `SEND_TIMEOUT` it may still arrive. */
+  /** Connections to which it was not written, and why. After `SEND_TIMEOUT`, the message may still arrive. */
   readonly failed: readonly { readonly connectionId: string; readonly code: ErrorCode }[];
 }
 
 export interface PoolStatistics {
   readonly size: number;
   readonly capacity: number;
-  /** The most connections there were at a time. */
+  /** The largest number of simultaneous connections so far. */
   readonly peak: number;
   readonly added: number;
   readonly removed: number;
-  /** Connections that were not let in for lack of room. */
+  /** Connections rejected because the pool was full. */
   readonly rejected: number;
   readonly byState: Readonly<Partial<Record<ConnectionState, number>>>;
   readonly byRole: Readonly<Partial<Record<PeerRole, number>>>;
@@ -44,9 +44,9 @@ export interface PoolEvents {
 }
 
 export interface PoolHooks {
-  /** Checks a message and makes a line of it; where it does not, each connection does so for itself. */
+  /** Validates and encodes a message. If omitted or `undefined` is returned, each connection encodes it by itself. */
   readonly encode?: (message: OutgoingMessage) => Buffer | undefined;
-  /** Called with what a listener of the pool throws; default: it is thrown on. */
+  /** Called with an error that a listener of the pool has thrown. Default: rethrows it. */
   readonly onListenerError?: (error: unknown) => void;
 }
 
@@ -60,7 +60,7 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
   #removed = 0;
   #rejected = 0;
 
-  /** @param capacity connections at a time */
+  /** @param capacity the largest number of simultaneous connections */
   constructor(capacity: number, { encode = () => undefined, onListenerError = rethrow }: PoolHooks = {}) {
     super();
     this.#capacity = capacity;
@@ -99,7 +99,7 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
     return this.#connections.values();
   }
 
-  /** Takes in a connection. False, and `pool_capacity_reached`, when the pool is full. */
+  /** Adds a connection. If the pool is full, emits `pool_capacity_reached` and returns false. */
   add(connection: SocketConnection): boolean {
     if (this.isFull) {
       this.reject();
@@ -112,13 +112,13 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
     return true;
   }
 
-  /** Counts a connection that found the pool full. */
+  /** Counts a connection that was rejected because the pool was full, and emits `pool_capacity_reached`. */
   reject(): void {
     this.#rejected++;
     this.#notify('pool_capacity_reached', { capacity: this.#capacity });
   }
 
-  /** Takes out a connection, and closes it if it is open. False when it was not there. */
+  /** Removes a connection, and closes it if it is open. Returns false if it was not in the pool. */
   remove(connectionId: string, reason = 'removed'): boolean {
     const connection = this.#connections.get(connectionId);
     if (connection === undefined) return false;
@@ -133,17 +133,17 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
     return this.#connections.get(connectionId);
   }
 
-  /** Every connection, in the order they came. */
+  /** All connections, in order of arrival. */
   all(): SocketConnection[] {
     return [...this];
   }
 
-  /** Connections in state `active`: they have sent something valid, and not fallen silent since. */
+  /** Connections in state `active`: they have sent a valid message and have not fallen silent since. */
   active(): SocketConnection[] {
     return this.filter({ state: 'active' });
   }
 
-  /** Crawlers that can take a message. */
+  /** Crawlers to which messages can be sent. */
   crawlers(): SocketConnection[] {
     return this.filter({
       role: 'crawler',
@@ -164,7 +164,7 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
   }
 
   /**
-   * Sends a message to every connection. As with all that follow, peers that owe a token get nothing.
+   * Sends a message to every connection. This and the following methods skip peers that have not sent a required token.
    * @throws SluiceError `INVALID_MESSAGE`
    */
   broadcast(message: OutgoingMessage): Promise<BroadcastResult> {
@@ -188,14 +188,14 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
   }
 
   /**
-   * Sends a message to the connections that fit.
+   * Sends a message to the connections that match the filter.
    * @throws SluiceError `INVALID_MESSAGE`
    */
   sendTo(wanted: ConnectionFilter, message: OutgoingMessage): Promise<BroadcastResult> {
     return this.#sendAll(onlyAuthenticated(this.filter(wanted)), message);
   }
 
-  /** Takes out connections whose socket is gone. */
+  /** Removes connections whose socket is closed. @returns their number */
   cleanup(): number {
     const dead = this.all().filter(({ state }) => state === 'disconnected' || state === 'error');
     for (const { id } of dead) this.remove(id, 'cleanup');
@@ -208,7 +208,7 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
   }
 
   async #sendAll(connections: SocketConnection[], message: OutgoingMessage): Promise<BroadcastResult> {
-    // Once for all of them, and also when there are none.
+    // Encoded once for all connections, and validated even if there are none.
     const line = this.#encode(message);
     const results = await Promise.allSettled(connections.map((connection) => connection.send(message, line)));
     const failed: { connectionId: string; code: ErrorCode }[] = [];
@@ -222,7 +222,7 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
   }
 }
 
-/** Messages carry access tokens: they are not for peers that may not be there. */
+/** Messages may contain access tokens, so unauthenticated peers must not receive them. */
 function onlyAuthenticated(connections: readonly SocketConnection[]): SocketConnection[] {
   return connections.filter(({ isAuthenticated }) => isAuthenticated);
 }

@@ -1,4 +1,4 @@
-// What there is to know of a connection: its state, who it is, its figures, its events, its options.
+// Types of a connection: its state, metadata, statistics, events and options.
 
 import type { ErrorCode } from '../errors.js';
 import type { OverflowPolicy, PeerRole } from '../messages/messages.js';
@@ -14,7 +14,7 @@ export type ConnectionState =
   | 'disconnected'
   | 'error';
 
-/** States of a connection that takes no more messages. */
+/** States in which a connection accepts no more messages. */
 export const CLOSING_STATES: ReadonlySet<ConnectionState> = new Set([
   'disconnecting',
   'disconnected',
@@ -28,7 +28,7 @@ export interface ConnectionMetadata {
   readonly connectedAt: Date;
   readonly lastActivity: Date;
   readonly lastHeartbeat: Date | undefined;
-  /** Protocol version that the peer said in `hello`. */
+  /** Protocol version from the peer's `hello`. */
   readonly version: string | undefined;
   readonly capabilities: readonly string[];
   readonly tags: ReadonlySet<string>;
@@ -38,31 +38,31 @@ export interface ConnectionStatistics {
   readonly messagesReceived: number;
   readonly messagesRejected: number;
   readonly messagesSent: number;
-  /** Forwarded messages dropped by an overflow policy, or not delivered at the end. */
+  /** Forwarded messages that were dropped by an overflow policy or undelivered when the connection closed. */
   readonly messagesDropped: number;
   readonly bytesReceived: number;
   readonly bytesSent: number;
-  /** Bytes that wait for the peer to read. */
+  /** Bytes queued until the peer reads. */
   readonly pendingBytes: number;
   readonly errors: number;
-  /** ms since the connection was made. */
+  /** ms since the connection was accepted. */
   readonly uptime: number;
   readonly lastError: { readonly code: ErrorCode | string; readonly at: Date } | undefined;
 }
 
 /**
- * What a connection tells its listeners.
+ * Events of a connection.
  * @typeParam C the connection
  */
 export interface EventsOf<C> {
   state_changed: [event: { connection: C; from: ConnectionState; to: ConnectionState }];
-  /** A socket error, or a reason to close. No listener is needed. */
+  /** A socket error, or another failure that closes the connection. Unlike `error`, it needs no listener. */
   failed: [event: { connection: C; code: string }];
   dropped: [event: { connection: C; messages: number }];
   closed: [event: { connection: C; reason: string }];
 }
 
-/** Why forwarded messages were dropped: an overflow policy (`block` drops none), or the peer had gone. */
+/** Why forwarded messages were dropped: an overflow policy (`block` drops none), or the peer had disconnected. */
 export type DropCause = OverflowPolicy | 'closed';
 
 export interface ConnectionOptions extends MessageBufferOptions {
@@ -72,10 +72,10 @@ export interface ConnectionOptions extends MessageBufferOptions {
   readonly sendTimeout: number;
 }
 
-/** Why reading stands still; several may hold at a time. */
+/** Reasons to pause reading, as bit flags: several may apply at a time. */
 export const PAUSE = { CONNECTION: 1, SERVER: 2, CLOSING: 4, UNREAD: 8, HANDLERS: 16, PARTIAL: 32 } as const;
 
-/** What {@link ConnectionMetadata} is made of, with times of the monotonic clock in ms. */
+/** The source of {@link ConnectionMetadata}, with times of the monotonic clock in ms. */
 interface MetadataSource extends Omit<ConnectionMetadata, 'lastActivity' | 'lastHeartbeat'> {
   readonly lastActivityAt: number;
   readonly lastHeartbeatAt: number | undefined;
@@ -88,12 +88,12 @@ export function metadataOf(source: MetadataSource): ConnectionMetadata {
   return { id, crawlerId, role, connectedAt, lastActivity, lastHeartbeat, version, capabilities, tags };
 }
 
-/** The wall clock's time of a moment of the monotonic clock. */
+/** Converts a monotonic time to a wall-clock time. */
 function wallClock(monotonic: number): Date {
   return new Date(Date.now() - (performance.now() - monotonic));
 }
 
-/** What is counted of one connection. */
+/** Counters of one connection. */
 export class ConnectionCounters {
   messagesRejected = 0;
   messagesSent = 0;

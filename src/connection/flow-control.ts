@@ -1,17 +1,17 @@
-// Backpressure: when to stop reading, and when to go on. The kernel's socket buffers do the rest: they
-// fill, and the crawler waits. High mark: the budget. Low mark: three quarters of it.
+// Backpressure: when to pause reading and when to resume. Then the kernel's socket buffers fill up, and the crawler has
+// to wait. High watermark: the budget. Low watermark: three quarters of it.
 
 import { Watermark } from '../watermark.js';
 import { PAUSE } from './connection-state.js';
 
 export interface FlowLimits {
-  /** Bytes received and not yet delivered, of all connections. */
+  /** Limit on bytes received but not yet delivered, for all connections together. */
   readonly maxBufferedBytes: number;
-  /** Bytes of one connection that wait to be validated. */
+  /** Limit on bytes that wait for validation, per connection. */
   readonly maxConnectionBytes: number;
 }
 
-/** A connection, as flow control needs it. */
+/** The part of a connection that flow control uses. */
 export interface PausableConnection {
   readonly lane: { readonly pendingBytes: number };
   /** Stops or resumes reading, for one reason of {@link PAUSE}. */
@@ -19,45 +19,45 @@ export interface PausableConnection {
 }
 
 export interface FlowStatistics {
-  /** Whether reading stands still for all connections. */
+  /** Whether reading is paused for all connections. */
   readonly isPaused: boolean;
-  /** For how long it has, in ms; 0 when it does not. */
+  /** Duration of the current pause of all connections, in ms; 0 if reading is not paused. */
   readonly pausedFor: number;
-  /** How often it came to that. */
+  /** How often reading was paused for all connections. */
   readonly pauses: number;
-  /** How often one connection alone was paused. */
+  /** How often reading was paused for a single connection. */
   readonly connectionPauses: number;
-  /** `block` subscribers that are behind now. */
+  /** `block` subscribers that are currently behind. */
   readonly blockedSubscribers: number;
 }
 
 /** The low watermark of both budgets, as a share of the high one. */
 const LOW_SHARE = 0.75;
 /**
- * Bytes that all connections together should have waiting for validation. Far more than the workers need, and
- * little enough to be in the processor's cache still when their turn comes: with 100 busy connections, a
- * sixth more messages and half of the memory, measured.
+ * Target for the bytes of all connections that wait for validation. Far more than the workers need, but few enough to
+ * still be in the processor's cache when a worker gets to them. Measured with 100 busy connections: a sixth more
+ * messages per second, and half of the memory.
  */
 const WAITING_BYTES = 8 * 1024 * 1024;
-/** What each may have waiting, however many there are: about one read. */
-const LEAST_WAITING_BYTES = 64 * 1024;
+/** Each connection's share of the target is at least this many bytes: about one read. */
+const MIN_WAITING_BYTES = 64 * 1024;
 
 export class FlowControl {
   readonly #limits: FlowLimits;
   readonly #heldBytes: () => number;
   readonly #connections: Iterable<PausableConnection>;
   readonly #blocked = new Set<PausableConnection>();
-  /** Of the bytes held for messages not yet delivered; a blocked subscriber counts as more than any limit. */
+  /** Watermark of the bytes held for messages not yet delivered; infinite while a subscriber is blocked. */
   readonly #held: Watermark;
   #pausedAt = 0;
   #pauses = 0;
   #connectionPauses = 0;
-  /** Of the bytes of each connection that wait to be validated. */
+  /** Watermark of each connection's bytes that wait for validation. */
   readonly #pending = new WeakMap<PausableConnection, Watermark>();
-  /** Connections that have messages waiting for validation. */
+  /** Connections with messages that wait for validation. */
   readonly #waiting = new Set<PausableConnection>();
 
-  /** @param heldBytes tells how many bytes are held for messages not yet delivered */
+  /** @param heldBytes returns the bytes held for messages not yet delivered */
   constructor(limits: FlowLimits, heldBytes: () => number, connections: Iterable<PausableConnection>) {
     this.#limits = limits;
     this.#heldBytes = heldBytes;
@@ -75,31 +75,31 @@ export class FlowControl {
     };
   }
 
-  /** A connection has come in. */
+  /** Registers a new connection. */
   add(connection: PausableConnection): void {
     if (this.#held.isHigh) connection.setPaused(PAUSE.SERVER, true);
   }
 
-  /** A connection has gone. */
+  /** Forgets a closed connection. */
   forget(connection: PausableConnection): void {
     this.#pending.delete(connection);
     this.#waiting.delete(connection);
     this.setBlocked(connection, false);
   }
 
-  /** A `block` subscriber fell behind, or has caught up. */
+  /** Records that a `block` subscriber has fallen behind or caught up. */
   setBlocked(connection: PausableConnection, isBlocked: boolean): void {
     if (isBlocked) this.#blocked.add(connection);
     else this.#blocked.delete(connection);
     this.update();
   }
 
-  /** Looks at one connection's own budget, after it has received or settled. */
+  /** Checks one connection's own budget. Called after it has received or settled messages. */
   updateConnection(connection: PausableConnection): void {
     const pending = connection.lane.pendingBytes;
     if (pending > 0) this.#waiting.add(connection);
     else this.#waiting.delete(connection);
-    const share = Math.max(LEAST_WAITING_BYTES, WAITING_BYTES / this.#waiting.size);
+    const share = Math.max(MIN_WAITING_BYTES, WAITING_BYTES / this.#waiting.size);
     const mark = this.#pendingOf(connection);
     mark.high = Math.min(this.#limits.maxConnectionBytes, share);
     if (!mark.update(pending)) return;
@@ -107,7 +107,7 @@ export class FlowControl {
     connection.setPaused(PAUSE.CONNECTION, mark.isHigh);
   }
 
-  /** Looks at the budget of all: called whenever bytes are received or let go. */
+  /** Checks the shared budget. Called whenever bytes are received or released. */
   update(): void {
     if (!this.#held.update(this.#blocked.size > 0 ? Number.POSITIVE_INFINITY : this.#heldBytes())) return;
     const isPaused = this.#held.isHigh;

@@ -1,6 +1,6 @@
-// Who is well and who is dead, by what was last heard. Reads a few numbers of each connection and
-// keeps no socket, so a fake clock and plain objects can test it. Monotonic time only: a wall clock
-// that jumps changes nothing.
+// Determines the health of connections from their last activity. Reads a few numbers of each connection and holds no
+// socket, so it can be tested with a fake clock and plain objects. Uses monotonic time only, so changes of the wall
+// clock have no effect.
 
 import type { PeerRole } from '../messages/messages.js';
 
@@ -11,23 +11,23 @@ export interface HealthIssue {
   readonly connectionId: string;
   readonly kind: 'heartbeat_missed' | 'inactivity' | 'error_rate' | 'latency';
   readonly severity: IssueSeverity;
-  /** What was measured: ms, or a share of 0 to 1 for `error_rate`. */
+  /** The measured value: ms, or a share from 0 to 1 for `error_rate`. */
   readonly value: number;
-  /** Over which the issue is raised, in the same unit. */
+  /** The issue is raised above this value. In the same unit. */
   readonly limit: number;
 }
 
-/** What the monitor looks at: a connection. */
+/** A monitored connection. */
 export interface HealthSubject {
   readonly id: string;
   readonly role: PeerRole;
   readonly isOpen: boolean;
-  /** Reading stands still for backpressure: its silence means nothing. */
+  /** Whether reading is paused, so that silence is not held against the connection. */
   readonly isPaused: boolean;
   /** Monotonic times in ms. */
   readonly lastActivityAt: number;
   readonly lastHeartbeatAt: number | undefined;
-  /** ms from receipt to settlement of its latest messages. */
+  /** ms from receipt to settlement of the connection's latest messages. */
   readonly latency: number;
   readonly statistics: { readonly messagesReceived: number; readonly messagesRejected: number };
 }
@@ -35,7 +35,7 @@ export interface HealthSubject {
 export interface HealthOptions {
   readonly heartbeatInterval: number;
   readonly heartbeatTimeout: number;
-  /** ms of silence after which a connection with no subscription is dead; 0: never. */
+  /** ms of silence after which a connection without a subscription is considered dead; 0 disables the check. */
   readonly connectionTimeout: number;
   readonly healthCheckInterval: number;
 }
@@ -44,26 +44,28 @@ export interface HealthSummary {
   readonly status: HealthStatus;
   readonly connections: Readonly<Record<HealthStatus, number>>;
   readonly issues: readonly HealthIssue[];
-  /** Connections found dead, since the start. */
+  /** Connections found dead since the start. */
   readonly dead: number;
-  /** ms that the latest check ran late: how long the event loop stood still. */
+  /** Delay of the latest check in ms: how long the event loop was blocked. */
   readonly delay: number;
 }
 
 export interface HealthHost<S extends HealthSubject> {
   subjects(): Iterable<S>;
-  /** Whether the connection may be silent: it only listens. */
+  /** Whether the connection may be silent because it only receives. */
   mayBeSilent(subject: S): boolean;
   onIdle(subject: S): void;
   onDead(subject: S, issue: HealthIssue): void;
 }
 
-/** Missing this many heartbeats in a row is worth a warning. */
+/** Missed heartbeats in a row that raise a warning. */
 const MISSED_HEARTBEATS = 2;
-/** Share of rejected messages from which a connection is in trouble, and from how many messages on it counts. */
+/**
+ * Share of rejected messages above which a warning is raised, and the smallest number of messages to compute it from.
+ */
 const ERROR_RATE_LIMIT = 0.1;
 const ERROR_RATE_SAMPLE = 20;
-/** ms from receipt to settlement that is too long. */
+/** ms from receipt to settlement above which a warning is raised. */
 const LATENCY_LIMIT = 1000;
 
 export class HealthMonitor<S extends HealthSubject> {
@@ -71,7 +73,7 @@ export class HealthMonitor<S extends HealthSubject> {
   readonly #host: HealthHost<S>;
   readonly #now: () => number;
   readonly #listeners = new Set<(summary: HealthSummary) => void>();
-  /** Counters of each connection at the check before, for the rate since. */
+  /** Counters of each connection at the previous check, to compute the error rate since then. */
   #counted = new Map<string, { received: number; rejected: number }>();
   #timer: NodeJS.Timeout | undefined;
   #immediate: NodeJS.Immediate | undefined;
@@ -79,7 +81,7 @@ export class HealthMonitor<S extends HealthSubject> {
   #dead = 0;
   #summary: HealthSummary = emptySummary();
 
-  /** @param now monotonic clock in ms; default `performance.now` */
+  /** @param now monotonic clock in ms. Default: `performance.now`. */
   constructor(options: HealthOptions, host: HealthHost<S>, now: () => number = () => performance.now()) {
     this.#options = options;
     this.#host = host;
@@ -98,13 +100,13 @@ export class HealthMonitor<S extends HealthSubject> {
     this.#timer = undefined;
   }
 
-  /** What the latest check found. */
+  /** Result of the latest check. */
   get summary(): HealthSummary {
     return this.#summary;
   }
 
   /**
-   * Calls back after each check.
+   * Registers a callback for the result of each check.
    * @returns a function that ends the subscription
    */
   subscribe(callback: (summary: HealthSummary) => void): () => void {
@@ -113,8 +115,8 @@ export class HealthMonitor<S extends HealthSubject> {
   }
 
   /**
-   * Looks at every connection now. Those found dead are told to the host and counted.
-   * @param delay ms that the check runs late; no silence shorter than that is held against a peer
+   * Checks every connection now. Dead connections are counted and reported to the host.
+   * @param delay ms by which the check runs late; this time does not count as silence of a peer
    */
   check(delay = 0): HealthSummary {
     const now = this.#now();
@@ -170,7 +172,7 @@ export class HealthMonitor<S extends HealthSubject> {
     return issues;
   }
 
-  /** Share of rejected messages since the check before; 0 when there were too few to tell. */
+  /** Share of rejected messages since the previous check; 0 if there were too few messages. */
   #errorRate({ id, statistics }: S, counted: Map<string, { received: number; rejected: number }>): number {
     const received = statistics.messagesReceived;
     const rejected = statistics.messagesRejected;
@@ -183,8 +185,8 @@ export class HealthMonitor<S extends HealthSubject> {
   #schedule(): void {
     this.#expectedAt = this.#now() + this.#options.healthCheckInterval;
     this.#timer = setTimeout(() => {
-      // What arrived while the event loop stood still is read before the check, which runs after the poll. The
-      // loop may stand still in that poll too: the delay counts up to here.
+      // The check runs after the poll phase, so bytes that arrived while the event loop was blocked are read first. The
+      // loop may be blocked in that phase too, so the delay is measured here.
       this.#immediate = setImmediate(() => {
         this.check(Math.max(0, this.#now() - this.#expectedAt));
         if (this.#timer !== undefined) this.#schedule();
@@ -194,7 +196,7 @@ export class HealthMonitor<S extends HealthSubject> {
   }
 }
 
-/** How a connection is, by the issues that a check has found with it. */
+/** The health of a connection, from the issues found by a check. */
 export function statusOf(subject: HealthSubject, issues: readonly HealthIssue[]): HealthStatus {
   if (issues.some(({ severity }) => severity === 'critical')) return 'unhealthy';
   if (issues.some(({ severity }) => severity === 'warning')) return 'degraded';

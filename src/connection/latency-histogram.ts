@@ -1,16 +1,16 @@
-// How long messages wait for their verdict, as counts by duration: cheap to record, and enough for percentiles.
+// Histogram of the time that messages wait for their verdict: cheap to record, and precise enough for percentiles.
 
-/** Counts of durations. Only ever grows. */
+/** Cumulative counts of durations. */
 export interface LatencyCounts {
-  /** Upper bounds of the buckets, in ms; one more bucket has no bound. */
+  /** Upper bounds of the buckets, in ms. A last bucket has no bound. */
   readonly bounds: readonly number[];
-  /** How many durations fell into each bucket. */
+  /** Number of durations in each bucket. */
   readonly counts: readonly number[];
   /** Sum of all durations, in ms. */
   readonly sum: number;
 }
 
-/** In ms: from what an idle broker takes up to where a crawler should be worried. */
+/** In ms: from the latency of an idle broker to one that indicates a problem. */
 export const LATENCY_BOUNDS: readonly number[] = [
   0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000,
 ];
@@ -33,10 +33,10 @@ export class LatencyHistogram {
 }
 
 /**
- * The duration that this share of the observed ones does not exceed, in ms: taken evenly within its bucket, and the last
- * bound for those beyond it. `undefined` when none were observed.
- * @param share of 0 to 1
- * @param before counts of an earlier moment, to look at those since then only
+ * The duration that the given share of observed durations does not exceed, in ms: interpolated linearly within its
+ * bucket, and the last bound if it is beyond that. `undefined` if nothing was observed.
+ * @param share from 0 to 1
+ * @param before earlier counts, to evaluate only the durations observed since then
  */
 export function percentile(
   share: number,

@@ -1,4 +1,4 @@
-// Where a server listens: a Unix socket, TCP, or a socket that was inherited.
+// Listening on a Unix socket, on TCP, or on an inherited socket.
 
 import type { AddressInfo, Server } from 'node:net';
 import type { AdminAddress } from '../config/addresses.js';
@@ -12,12 +12,12 @@ export type ListenTarget = AdminAddress | { readonly fd: number };
 
 export interface Listening {
   readonly address: ServerAddress;
-  /** Removes the socket file, where there is one and it is this server's. */
+  /** Removes the socket file if it exists and still belongs to this server. */
   readonly remove: () => void;
 }
 
 /**
- * Makes the broker's server listen where the options say.
+ * Makes the broker's server listen at the configured address.
  * @throws SluiceError `ADDRESS_IN_USE`, `SOCKET_PATH_INVALID`, `LISTEN_FAILED`, `INVALID_OPTION`
  */
 export async function listen(server: Server, options: ResolvedOptions): Promise<Listening> {
@@ -33,8 +33,8 @@ export async function listen(server: Server, options: ResolvedOptions): Promise<
 
 /**
  * Makes a server listen.
- * @param name of the target, for errors; those of a path name the path
- * @returns a function that removes the socket file, if there is one and it is still this server's. An inherited socket
+ * @param name of the target, for error messages; those for a Unix socket contain its path instead
+ * @returns a function that removes the socket file if it exists and still belongs to this server. An inherited socket
  *   belongs to the process that created it, and is never removed.
  * @throws SluiceError `ADDRESS_IN_USE`, `SOCKET_PATH_INVALID`, `LISTEN_FAILED`, `INVALID_OPTION`
  */

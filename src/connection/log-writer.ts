@@ -1,12 +1,15 @@
-// Writes lines to an output that may be slow, full or gone, and never waits for it: a bounded queue of whole lines. When
-// it is full, the newest line is dropped and counted.
+// Writes lines to an output that may be slow, full or closed, without ever waiting for it: lines are kept in a bounded
+// queue. When it is full, the newest line is dropped and counted.
 
 import { Fifo } from '../fifo.js';
 import { withTimeout } from '../timeout.js';
 
-/** Where bytes go. Must not block the thread that calls it. */
+/** An output for bytes. Must not block the calling thread. */
 export interface LogOutput {
-  /** @param done how many of the bytes were written; with an error, none. The next write comes after it. */
+  /**
+   * Not called again before `done`.
+   * @param done called with the number of bytes written, or with an error if none were written
+   */
   write(
     bytes: Buffer,
     done: (error: NodeJS.ErrnoException | null | undefined, written: number) => void,
@@ -14,24 +17,24 @@ export interface LogOutput {
 }
 
 export interface LogWriterOptions {
-  /** The most bytes that wait or are being written. Default: 1 MiB. */
+  /** Limit on bytes that are queued or being written. Default: 1 MiB. */
   readonly maxBytes?: number;
   /**
-   * Called when there is room again after lines were dropped. Its own line takes their place in the order.
-   * @param dropped how many since the last report
-   * @param error the latest of the output since then, if it had one
+   * Called when there is room again after lines were dropped. A line that it writes appears where they were dropped.
+   * @param dropped number of lines dropped since the last report
+   * @param error the output's latest error since then, if any
    */
   readonly onDropped?: (dropped: number, error: NodeJS.ErrnoException | undefined) => void;
-  /** Called with the first error of the output. Writing is tried again. */
+  /** Called with the first error of the output. Writing is retried. */
   readonly onError?: (error: NodeJS.ErrnoException) => void;
 }
 
 const DEFAULT_MAX_BYTES = 1024 * 1024;
-/** The most bytes of one write, unless a line is longer. Their room is free when all of them are written. */
+/** The largest write in bytes, unless a single line is longer. */
 const WRITE_SIZE = 64 * 1024;
-/** Room for the line of a report: it is not made before there is so much. */
+/** Bytes reserved for the line of a drop report: lines are reported once this much room is free. */
 const REPORT_SIZE = 1024;
-/** Until the next attempt, in ms: of an output that would block and has no event for it, and of one that fails. */
+/** Delay before a retry, in ms: if the output would block and cannot notify, and if it failed. */
 const RETRY_BLOCKED = 100;
 const RETRY_FAILED = 1000;
 
@@ -40,7 +43,7 @@ export class LogWriter {
   readonly #options: LogWriterOptions;
   readonly #maxBytes: number;
   readonly #queue = new Fifo<Buffer>();
-  /** What is being written, or has failed and is tried again. */
+  /** Bytes that are being written or will be retried. */
   #current: Buffer | undefined;
   #bytes = 0;
   #droppedLines = 0;
@@ -61,18 +64,18 @@ export class LogWriter {
     return this.#droppedLines;
   }
 
-  /** Bytes that wait or are being written. */
+  /** Bytes that are queued or being written. */
   get pendingBytes(): number {
     return this.#bytes;
   }
 
-  /** @param line with its line feed */
+  /** @param line including its line feed */
   write(line: string): void {
     this.#reportDropped(Buffer.byteLength(line));
     this.#append(line);
   }
 
-  /** Resolves when all is written, at once if the output fails, and after `timeout` ms at the latest. */
+  /** Resolves when everything is written, immediately if the output fails, and after `timeout` ms at the latest. */
   async flush(timeout: number): Promise<void> {
     if (this.#bytes === 0 || this.#isWaiting) return;
     const idle = new Promise<void>((resolve) => this.#idleWaiters.push(resolve));
@@ -90,7 +93,7 @@ export class LogWriter {
     if (this.#current === undefined) this.#writeNext();
   }
 
-  /** @param length bytes of the line that comes after the report */
+  /** @param length bytes of the line that follows the report */
   #reportDropped(length: number): void {
     const dropped = this.#droppedLines - this.#reportedLines;
     if (dropped === 0 || this.#bytes + REPORT_SIZE + length > this.#maxBytes) return;
@@ -127,7 +130,7 @@ export class LogWriter {
     });
   }
 
-  /** What was not written stays first: a line that was written in part is completed. */
+  /** Retries before any other line is written, so that a partly written line is completed. */
   #retry(error: NodeJS.ErrnoException, bytes: Buffer): void {
     const isBlocked = error.code === 'EAGAIN';
     if (!isBlocked) {

@@ -1,6 +1,6 @@
-// Receive and frame: the stage between one socket and the dispatcher. Offers the socket a place in a
-// slab to read into, and hands on the range of whole messages. Never copies a message, but for the
-// partial one at a slab's end; never holds more of a message than maxMessageSize.
+// Receiving and framing: the stage between one socket and the dispatcher. Provides slab memory for the socket to read
+// into, and emits ranges of whole messages. Copies only the partial message at the end of a slab, and never holds more
+// of a message than maxMessageSize.
 //
 //        start         boundary       end            limit
 //   ──────┬───────────────┬────────────┬───────────────┐
@@ -18,32 +18,32 @@ export interface MessageBufferOptions {
   delimiter: number;
 }
 
-/** What a MessageBuffer pushes into. */
+/** Receives the output of a MessageBuffer. */
 export interface FrameReceiver {
-  /** One or more whole messages. The slab is not held: who keeps the range holds it. */
+  /** One or more whole messages. The slab is not held: a receiver that keeps the range must hold it. */
   onFrames(range: FrameRange): void;
-  /** How many bytes of a message are here whose end has not come: called when that changes. */
+  /** The size of the partial message has changed. @param bytes of it received so far */
   onPartial?(bytes: number): void;
-  /** A message grew over maxMessageSize; its bytes are dropped up to its end. */
+  /** A message has exceeded maxMessageSize; its bytes are skipped up to its end. */
   onOversize(): void;
-  /** That end has come. */
+  /** The end of the oversize message was reached. */
   onSkipped?(): void;
 }
 
 export interface MessageBufferStatistics {
   /** Bytes received. */
   readonly bytes: number;
-  /** Bytes of a partial message that moved to another slab. */
+  /** Bytes of partial messages copied to another slab. */
   readonly copiedBytes: number;
-  /** Messages dropped for their size. */
+  /** Messages that exceeded maxMessageSize. */
   readonly oversize: number;
-  /** Bytes dropped with them. */
+  /** Bytes of oversize messages that were skipped. */
   readonly skippedBytes: number;
-  /** Bytes of the partial message that waits for its end. */
+  /** Bytes of the partial message. */
   readonly pendingBytes: number;
-  /** Size of the present slab, in bytes. */
+  /** Size of the current slab, in bytes. */
   readonly capacity: number;
-  /** Share of the present slab that is written, 0 to 1. */
+  /** Share of the current slab that is filled, 0 to 1. */
   readonly usage: number;
 }
 
@@ -51,9 +51,9 @@ export interface MessageBufferStatistics {
 const MIN_READ_SIZE = 512;
 /** A slab takes about this many reads, so that little is copied at its end: at most 2 % of the bytes. */
 const READS_PER_SLAB = 8;
-/** How long the end of a message may stay unseen where nothing follows it, in ms. */
-const CATCH_UP_AFTER = 5;
-/** Each slab of a message that no pooled slab holds is this many times the one before. */
+/** The longest time for which scanning is deferred if no more bytes arrive, in ms. */
+const DEFERRED_SCAN_DELAY = 5;
+/** Growth factor between successive slabs of a message that is too long for pooled slabs. */
 const LONG_GROWTH = 4;
 
 export class MessageBuffer {
@@ -96,17 +96,17 @@ export class MessageBuffer {
     };
   }
 
-  /** Whether a message has begun whose end has not come yet. */
+  /** Whether a message was received in part. */
   get hasPartial(): boolean {
     return this.#skipping || this.#end > this.#start;
   }
 
-  /** Where the next read goes: at least one byte long. */
+  /** The buffer for the next read: at least one byte long. */
   writable(): Buffer {
     return this.#slab.arena.bytes.subarray(this.#end, this.#slab.limit);
   }
 
-  /** Takes note of `length` bytes that were read into {@link writable}, and hands on what is whole. */
+  /** Records that `length` bytes were read into {@link writable}, and emits the messages that are now complete. */
   commit(length: number): void {
     const from = this.#end;
     this.#end += length;
@@ -119,7 +119,7 @@ export class MessageBuffer {
     this.#makeRoom(from + length === this.#slab.limit);
   }
 
-  /** Copies bytes in from elsewhere: the way for sockets that cannot read into a slab. */
+  /** Copies bytes into the slab: for sources that cannot read into it directly. */
   write(bytes: Uint8Array): void {
     for (let at = 0; at < bytes.length && !this.#closed; ) {
       const target = this.writable();
@@ -130,13 +130,13 @@ export class MessageBuffer {
     }
   }
 
-  /** The stream has ended: what is left is the last message. */
+  /** The stream has ended: the remaining bytes are the last message. */
   end(): void {
     if (!this.#skipping) this.#handOn(this.#end);
     this.close();
   }
 
-  /** Gives the slab back. Messages already handed on stay where they are. */
+  /** Releases the slab. Messages that were already emitted remain valid. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -156,7 +156,8 @@ export class MessageBuffer {
     if (boundary !== -1) this.#handOn(boundary);
     this.#dropBlanks(from);
     if (this.#end - this.#start > this.#maxPartial) this.#scanDeferred();
-    if (this.#boundary.hasDeferred) this.#deferredTimer ??= setTimeout(this.#scanDeferred, CATCH_UP_AFTER);
+    if (this.#boundary.hasDeferred)
+      this.#deferredTimer ??= setTimeout(this.#scanDeferred, DEFERRED_SCAN_DELAY);
     if (this.#end - this.#start > this.#maxPartial) {
       this.#skipping = true;
       this.#oversize++;
@@ -166,7 +167,7 @@ export class MessageBuffer {
     }
   }
 
-  /** Scans the bytes that were deferred: a message may have ended there, with the beginning of the next one behind it. */
+  /** Scans the deferred bytes: a message may have ended there, followed by the beginning of the next one. */
   readonly #scanDeferred = (): void => {
     clearTimeout(this.#deferredTimer);
     this.#deferredTimer = undefined;
@@ -189,7 +190,7 @@ export class MessageBuffer {
     if (start < boundary) this.#receiver.onFrames({ slab: this.#slab, start, end: boundary });
   }
 
-  /** Drops bytes up to the end of an oversize message; returns where framing goes on. */
+  /** Skips bytes up to the end of an oversize message. @returns the offset at which framing continues */
   #skip(from: number): number {
     const end = this.#boundary.first(this.#slab.arena.bytes, from, this.#end);
     const next = end === -1 ? this.#end : end;
@@ -200,7 +201,7 @@ export class MessageBuffer {
     return next;
   }
 
-  /** Makes sure that the next read has room: rewinds a slab nobody reads, or moves to another one. */
+  /** Makes room for the next read: rewinds the slab if it is unused, or moves on to another one. */
   #makeRoom(filled: boolean): void {
     const wanted = filled ? this.#pool.grow(this.#slab.size) : this.#largestRead * READS_PER_SLAB;
     const isUnused = this.#end === this.#start && !this.#slab.isHeld;
@@ -214,8 +215,8 @@ export class MessageBuffer {
   }
 
   /**
-   * Twice the partial message. One that no pooled slab holds gets the longest message's size, or a quarter of it,
-   * or of that, so that what a growing message leaves behind until it is collected stays a third of the last slab.
+   * Sizes the next slab at 2 × the partial message. Above the largest pooled size: maxMessageSize / 4^n, so that the
+   * slabs that a growing message leaves for the garbage collector total at most a third of the last one.
    */
   #roomFor(partial: number): number {
     let room = this.#maxPartial + MIN_READ_SIZE;
@@ -224,7 +225,7 @@ export class MessageBuffer {
     return room;
   }
 
-  /** Takes a slab sized by what this connection sends, with room for the partial message to grow. */
+  /** Moves on to a slab sized by the connection's reads, with room for the partial message to grow. */
   #moveTo(wanted: number): void {
     const partial = this.#end - this.#start;
     const old = this.#slab;

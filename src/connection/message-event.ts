@@ -1,4 +1,4 @@
-// A forwarded message as code in this process sees it. Nothing is parsed until somebody looks.
+// A forwarded message as an event for code in this process. Parsed lazily.
 
 import type { FrameRun } from '../delivery/frame-run.js';
 import type { MessageRegistry, MessageType } from '../messages/message-registry.js';
@@ -13,9 +13,9 @@ export interface CustomMessage {
 
 export class MessageEvent {
   readonly connection: SocketConnection;
-  /** The number of the message among all that its connection sent, from 1. */
+  /** Number of the message among its connection's accepted messages, from 1. */
   readonly sequence: number;
-  /** The bytes as they came in, without the delimiter. */
+  /** The bytes as received, without the delimiter. */
   readonly raw: Buffer;
   readonly #type: MessageType;
   #message: CustomMessage | undefined;
@@ -27,24 +27,29 @@ export class MessageEvent {
     this.#type = type;
   }
 
-  /** The message's type, known without parsing it. */
+  /** The message's type. Available without parsing. */
   get type(): string {
     return this.#type.name;
   }
 
-  /** The parsed message, with the defaults of its schema filled in. Parsed once, at the first look. */
+  /** The parsed message, with the schema's defaults filled in. Parsed once, on first access. */
   get message(): CustomMessage {
     if (this.#message === undefined) {
       const value: unknown = JSON.parse(this.raw.toString());
-      // A worker has accepted these bytes: without defaults to fill in, they parse to what the schema says.
+      // A worker has accepted these bytes: unless the schema transforms its input, they parse to the schema's type.
       this.#message = (this.#type.transformsInput ? this.#type.schema.parse(value) : value) as CustomMessage;
     }
     return this.#message;
   }
 
-  /** Narrows the event to one of the protocol's own types: `if (event.is('heartbeat')) event.message.data.activeJobs`. */
+  /**
+   * Narrows the event to one of the protocol's own types: `if (event.is('heartbeat')) event.message.data.activeJobs`.
+   */
   is<T extends keyof MessageMap>(type: T): this is MessageEvent & { readonly message: MessageMap[T] };
-  /** Narrows the event to a type of a schema module, when that is named: `if (event.is<PageFetched>('page_fetched'))`. */
+  /**
+   * Narrows the event to a type of a schema module, given as type argument: `if
+   * (event.is<PageFetched>('page_fetched'))`.
+   */
   is<M extends { readonly type: string } = CustomMessage>(
     type: M['type'],
   ): this is MessageEvent & { readonly message: M };
@@ -53,13 +58,13 @@ export class MessageEvent {
   }
 }
 
-/** The messages of a run, one after the other. Parses nothing: each event parses its message when somebody looks at it. */
+/** The messages of a run, in order, as events. Parses nothing: each event parses its message on first access. */
 export function messageEvents(
   registry: MessageRegistry,
   connection: SocketConnection,
   run: FrameRun,
 ): MessageEvent[] {
-  // One copy a run, so that an event stays good for as long as a listener keeps it.
+  // One copy per run, so that an event stays valid for as long as a listener keeps it.
   const base = run.start(0);
   const bytes = Buffer.from(run.bytes);
   const events: MessageEvent[] = [];

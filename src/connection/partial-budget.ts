@@ -1,72 +1,75 @@
-// Memory for messages whose end has not come. Short ones are free. A long one needs a place, which is as large as a
-// message may grow; while none is free, its connection is not read from. Places go round: while others wait, whoever does
-// not send the end of its message in time is closed.
+// Limits the memory for partial messages. Short ones are not limited. A long one needs a slot, which reserves
+// maxMessageSize; while no slot is free, reading from the connection is paused. While connections wait for a slot, a
+// holder that does not complete its message in time is closed.
 
 import { PAUSE } from './connection-state.js';
 import type { SocketConnection } from './socket-connection.js';
 
-/** Bytes of a message that need no place. With 1,024 connections, these take 32 MiB at most, and the slab of each 64. */
+/** Bytes of a message that need no slot. With 1,024 connections, these are at most 32 MiB in slabs of 64 MiB. */
 const FREE_BYTES = 32 * 1024;
-/** ms that the end of a long message may take to come while others wait for a place. */
-const TURN = 2000;
+/** How long a long message may take to complete while others wait for a slot, in ms. */
+const SLOT_TIMEOUT = 2000;
 
 export interface PartialStatistics {
-  /** Bytes of unfinished messages. */
+  /** Bytes of partial messages. */
   readonly bytes: number;
-  /** Connections that are not read from until another's long message has ended. */
+  /** Connections whose reading is paused until another connection's long message is complete. */
   readonly waiting: number;
 }
 
 export class PartialBudget {
-  readonly #places: number;
-  readonly #onTurnOver: (connection: SocketConnection) => void;
+  readonly #slots: number;
+  readonly #onTimeout: (connection: SocketConnection) => void;
   readonly #sizes = new Map<SocketConnection, number>();
-  /** Connections with a place, and since when, in ms of the monotonic clock. */
+  /** Connections that hold a slot, and since when, in ms of the monotonic clock. */
   readonly #holders = new Map<SocketConnection, number>();
-  /** In the order in which they came. */
+  /** Connections that wait for a slot, in order of arrival. */
   readonly #waiting = new Set<SocketConnection>();
   #bytes = 0;
   #timer: NodeJS.Timeout | undefined;
 
   /**
-   * @param maxBytes of all long messages together; one has a place however long it may be
-   * @param onTurnOver called with a connection whose message has taken too long while others wait
+   * @param maxBytes limit for all long messages together; there is always at least one slot
+   * @param onTimeout called with a connection whose message has taken too long while others wait
    */
-  constructor(maxBytes: number, maxMessageSize: number, onTurnOver: (connection: SocketConnection) => void) {
-    this.#places = Math.max(1, Math.floor(maxBytes / maxMessageSize));
-    this.#onTurnOver = onTurnOver;
+  constructor(maxBytes: number, maxMessageSize: number, onTimeout: (connection: SocketConnection) => void) {
+    this.#slots = Math.max(1, Math.floor(maxBytes / maxMessageSize));
+    this.#onTimeout = onTimeout;
   }
 
   get statistics(): PartialStatistics {
     return { bytes: this.#bytes, waiting: this.#waiting.size };
   }
 
-  /** A connection has so many bytes of a message whose end has not come; 0: of none, or it is closed. */
+  /**
+   * Updates the size of a connection's partial message.
+   * @param bytes received of the message; 0 if there is none or the connection is closed
+   */
   update(connection: SocketConnection, bytes: number): void {
     this.#bytes += bytes - (this.#sizes.get(connection) ?? 0);
     if (bytes === 0) this.#sizes.delete(connection);
     else this.#sizes.set(connection, bytes);
     if (bytes > FREE_BYTES) this.#claim(connection);
-    else this.#free(connection);
+    else this.#release(connection);
   }
 
-  /** A connection has gone. */
+  /** Forgets a closed connection. */
   forget(connection: SocketConnection): void {
     this.update(connection, 0);
   }
 
   #claim(connection: SocketConnection): void {
     if (this.#holders.has(connection) || this.#waiting.has(connection)) return;
-    if (this.#holders.size < this.#places) {
+    if (this.#holders.size < this.#slots) {
       this.#holders.set(connection, performance.now());
       return;
     }
     this.#waiting.add(connection);
     connection.setPaused(PAUSE.PARTIAL, true);
-    this.#timer ??= setTimeout(this.#endTurns, TURN).unref();
+    this.#timer ??= setTimeout(this.#endOverdue, SLOT_TIMEOUT).unref();
   }
 
-  #free(connection: SocketConnection): void {
+  #release(connection: SocketConnection): void {
     const wasWaiting = this.#waiting.delete(connection);
     if (wasWaiting) connection.setPaused(PAUSE.PARTIAL, false);
     if (!this.#holders.delete(connection)) return;
@@ -77,12 +80,12 @@ export class PartialBudget {
     next.setPaused(PAUSE.PARTIAL, false);
   }
 
-  readonly #endTurns = (): void => {
+  readonly #endOverdue = (): void => {
     this.#timer = undefined;
-    const latest = performance.now() - TURN;
-    // Those that the broker itself does not read from are not late.
-    const late = [...this.#holders].filter(([{ isPaused }, since]) => since <= latest && !isPaused);
-    for (const [connection] of late.slice(0, this.#waiting.size)) this.#onTurnOver(connection);
-    if (this.#waiting.size > 0) this.#timer = setTimeout(this.#endTurns, TURN).unref();
+    const latest = performance.now() - SLOT_TIMEOUT;
+    // A connection that the broker itself has paused is not overdue.
+    const overdue = [...this.#holders].filter(([{ isPaused }, since]) => since <= latest && !isPaused);
+    for (const [connection] of overdue.slice(0, this.#waiting.size)) this.#onTimeout(connection);
+    if (this.#waiting.size > 0) this.#timer = setTimeout(this.#endOverdue, SLOT_TIMEOUT).unref();
   };
 }

@@ -1,5 +1,5 @@
-// The journey of a message, wired: what a connection receives goes to the dispatcher, its verdicts go to
-// the protocol handler, what that forwards goes to the subscribers, and backpressure goes all the way back.
+// Connects the stages that a message passes through: received ranges go to the dispatcher, verdicts to the protocol
+// handler, forwarded messages to the subscribers, and backpressure all the way back.
 //
 //   SocketConnection ─▶ MessageBuffer ─▶ Dispatcher ═▶ worker
 //                                            │ verdict, in order
@@ -38,38 +38,38 @@ export interface PipelineEvents {
   /** Messages were forwarded. */
   messages: [connection: SocketConnection, run: FrameRun];
   rejected: [rejection: RejectedMessage<SocketConnection>];
-  /** A validation worker failed. Its batch is tried again. */
+  /** A validation worker failed. Its batch is retried. */
   worker_error: [error: unknown];
   /** A listener of another event threw. */
   listener_error: [error: unknown];
-  /** A pattern of this message type matched a message that the slow path rejects or reads otherwise. */
+  /** A pattern of this message type matched a message that the slow path rejects or interprets differently. */
   mismatch: [type: string];
   closed: [connection: SocketConnection, reason: string];
 }
 
-/** Sums over all connections, those that are gone included. */
+/** Totals over all connections, including closed ones. */
 export interface PipelineTotals {
   /** Bytes of whole messages received. */
   bytesReceived: number;
-  /** Messages and bytes that peers have taken, control messages included. */
+  /** Messages and bytes written to peers, including control messages. */
   messagesSent: number;
   bytesSent: number;
-  /** Forwarded messages that were dropped: by an overflow policy, or because the peer had gone. */
+  /** Forwarded messages that were dropped, by an overflow policy or because the peer had disconnected. */
   messagesDropped: number;
   /** The same, by cause. */
   readonly dropped: Record<DropCause, number>;
 }
 
-/** The most of `maxBufferedBytes` that unfinished messages may take. */
+/** The largest share of `maxBufferedBytes` that partial messages may use. */
 const PARTIAL_SHARE = 0.25;
 
-/** States of a peer that has sent something valid; one that has not may still say `hello`. */
-const AT_WORK: ReadonlySet<ConnectionState> = new Set(['active', 'idle']);
+/** States of a peer that has sent a valid message. Other peers may still send `hello`. */
+const WORKING_STATES: ReadonlySet<ConnectionState> = new Set(['active', 'idle']);
 
 export class Pipeline extends EventEmitter<PipelineEvents> {
-  /** What is received into. */
+  /** Slabs for received bytes. */
   readonly slabs: SlabPool;
-  /** What is copied into on the way out. */
+  /** Slabs for outgoing copies. */
   readonly copies: CopyPool;
   readonly copied: CopiedBytes = { waiting: 0 };
   readonly validator: MessageValidator;
@@ -94,10 +94,10 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
   readonly #helloTimeout: number;
   readonly #recipients: CrawlerRouter<SocketConnection>;
   readonly #jobSeed = randomJobSeed();
-  /** Connections with something to write at the end of this turn. */
+  /** Connections to flush at the end of this turn of the event loop. */
   readonly #unflushed = new Set<SocketConnection>();
 
-  /** @param wantsRejections whether anybody needs the details of rejected messages, beside subscribers */
+  /** @param wantsRejections whether the details of rejected messages are needed apart from subscribers */
   constructor(
     options: ResolvedOptions,
     registry: MessageRegistry,
@@ -113,7 +113,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
     const { receive, maxPendingBytes, sendTimeout } = options;
     this.options = { maxMessageSize, framing, delimiter, receive, maxPendingBytes, sendTimeout };
     this.slabs = new SlabPool(options.messageBufferSize);
-    // Twice as much: what stands between the messages is added to what a slab was filled with.
+    // Twice the size, because delimiters and envelopes are added to the content of a receive slab.
     this.copies = new CopyPool(options.messageBufferSize * 2);
     this.validator = new MessageValidator({ registry, maxMessageSize });
     this.subscriptions = new Subscriptions(registry, options.maxSubscriptionBytes, this.#jobSeed);
@@ -177,35 +177,36 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
     });
   }
 
-  /** What checks small batches here while the workers are idle, where that is wanted. */
+  /** The validator for small batches on the main thread, or `undefined` if inline validation is disabled. */
   #inlineValidator({ inlineBytes }: ResolvedOptions, registry: MessageRegistry, settings: ParserSettings) {
-    // With `verify`, patterns are not to be trusted alone.
+    // With `verify`, the slow path has to check every match.
     if (inlineBytes === 0 || settings.patterns !== 'on') return undefined;
     const parser = createParser(registry, { ...settings, maxLearnedLayouts: 0 });
     return { maxBytes: inlineBytes, validator: new BatchValidator(parser, settings.delimiter) };
   }
 
-  /** Bytes that are held for messages not yet delivered. */
+  /** Bytes held for messages not yet delivered. */
   get heldBytes(): number {
     return this.slabs.heldBytes + this.copies.slabs.heldBytes + this.copied.waiting;
   }
 
   /**
-   * Takes other tokens from now on. Who was at work without a `hello` that it now needs is told so, and closed.
-   * @throws SluiceError `CONFIG_UNREADABLE`; then nothing has changed
+   * Replaces the tokens. Peers that have already sent messages or subscribed, and that now need a `hello` which they
+   * never sent, get `UNAUTHORIZED` and are disconnected.
+   * @throws SluiceError `CONFIG_UNREADABLE`; nothing is changed then
    */
   setAuth(auth: ResolvedOptions['auth']): void {
     this.access.reload(auth);
     for (const connection of this.#pool) {
       this.expectHello(connection);
-      const isAtWork = AT_WORK.has(connection.state) || this.subscriptions.countOf(connection) > 0;
-      if (connection.isAuthenticated || !isAtWork) continue;
+      const isWorking = WORKING_STATES.has(connection.state) || this.subscriptions.countOf(connection) > 0;
+      if (connection.isAuthenticated || !isWorking) continue;
       this.protocol.replyError(connection, 'UNAUTHORIZED');
       void connection.disconnect('UNAUTHORIZED');
     }
   }
 
-  /** Closes a peer that takes too long to say the `hello` that it must say. */
+  /** Closes a peer that does not send its required `hello` in time. */
   expectHello(connection: SocketConnection): void {
     if (connection.isAuthenticated) return;
     const close = (): void => {
@@ -213,20 +214,20 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
       this.protocol.rejectUnauthenticated(connection);
       this.#flush();
     };
-    // After the event loop has read: what came while it stood still is in time.
+    // Runs after the event loop has read from sockets: a `hello` that arrived while the loop was blocked is in time.
     const timer = setTimeout(() => setImmediate(close), this.#helloTimeout).unref();
     connection.once('closed', () => clearTimeout(timer));
   }
 
   /**
-   * Checks a message of code in this process, and makes a line of it.
+   * Validates a message from code in this process, and encodes it as a line.
    * @throws SluiceError `INVALID_MESSAGE`
    */
   encode(message: OutgoingMessage): Buffer {
     return encodeMessage(message, this.validator, this.delimiter);
   }
 
-  /** Takes whole messages that a connection has received. */
+  /** Processes whole messages that a connection has received. */
   receive(connection: SocketConnection, received: FrameRange): void {
     this.totals.bytesReceived += received.end - received.start;
     let range = received;
@@ -240,7 +241,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
     this.flow.update();
   }
 
-  /** Takes a connection's next validated chunk, in order. */
+  /** Settles a connection's next validated chunk. Called in order. */
   settle(connection: SocketConnection, chunk: Chunk): void {
     connection.latency = performance.now() - chunk.receivedAt;
     this.latency.observe(connection.latency);
@@ -248,7 +249,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
     this.flow.updateConnection(connection);
   }
 
-  /** @param bytes how many are here of a message whose end has not come */
+  /** The size of a connection's partial message has changed. @param bytes of it received so far */
   receivePartial(connection: SocketConnection, bytes: number): void {
     this.partials.update(connection, bytes);
     if (bytes <= MAX_CONTROL_BYTES || connection.isAuthenticated) return;
@@ -256,25 +257,25 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
     this.#flush();
   }
 
-  /** A message has grown over `maxMessageSize`. */
+  /** A message has exceeded `maxMessageSize`. */
   rejectOversize(connection: SocketConnection): void {
     this.protocol.rejectOversize(connection);
     this.#flush();
   }
 
-  /** Has a connection write at the end of this turn. */
+  /** Schedules a flush of the connection at the end of this turn of the event loop. */
   flushLater(connection: SocketConnection): void {
     this.#unflushed.add(connection);
   }
 
-  /** A peer has taken bytes. */
+  /** Counts bytes that were written to a peer. */
   countWritten(bytes: number, messages: number): void {
     this.totals.bytesSent += bytes;
     this.totals.messagesSent += messages;
     this.flow.update();
   }
 
-  /** Forwarded messages were not delivered. */
+  /** Counts forwarded messages that were not delivered. */
   countDropped(messages: number, cause: DropCause): void {
     this.totals.messagesDropped += messages;
     this.totals.dropped[cause] += messages;
@@ -284,14 +285,14 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
     this.emit('listener_error', error);
   }
 
-  /** Code in this process has assigned a job to the crawler. */
+  /** Records that code in this process has assigned a job to the crawler. */
   assign(connection: SocketConnection, jobId: string): void {
     connection.workload++;
     const { low, high } = jobKey(jobId, this.#jobSeed);
     this.#recipients.owners.set(low, high, connection.id);
   }
 
-  /** A connection is closed. */
+  /** Forgets a closed connection. */
   close(connection: SocketConnection, reason: string): void {
     this.protocol.forget(connection);
     this.flow.forget(connection);
@@ -301,7 +302,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
     this.emit('closed', connection, reason);
   }
 
-  /** Reads no more, tells every peer, and waits until all that was received is delivered. */
+  /** Stops reading, notifies every peer, and waits until all received messages are delivered. */
   async drain(): Promise<void> {
     for (const connection of this.#pool) {
       connection.setPaused(PAUSE.CLOSING, true);

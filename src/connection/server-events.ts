@@ -1,4 +1,4 @@
-// What a server tells the world: its events, its status.
+// The server's events and status.
 
 import type { RejectedMessage } from '../protocol/rejection.js';
 import type { HealthIssue, HealthSummary } from './health-monitor.js';
@@ -14,24 +14,24 @@ export type ServerState = 'stopped' | 'starting' | 'running' | 'stopping';
 export type ServerAddress = string;
 
 export interface ServerEvents {
-  /** The workers answer and the server listens. */
+  /** The workers are ready and the server listens. */
   server_started: [event: { address: ServerAddress }];
   server_listening: [event: { address: ServerAddress }];
   server_stopping: [event: { reason: string }];
-  /** What `drainTimeout` did not suffice for: messages not delivered, and bytes of messages not validated. */
+  /** With what was left after `drainTimeout`: undelivered messages, and bytes that were not validated. */
   server_stopped: [event: { reason: string; undelivered: number; unsettledBytes: number }];
-  /** Something failed that stops nothing; what a listener of another event throws, too. */
+  /** A non-fatal error, or an error that a listener of another event has thrown. */
   server_error: [event: { error: unknown }];
   connection_added: [event: { connection: SocketConnection }];
   connection_removed: [event: { connectionId: string; connection: SocketConnection; reason: string }];
   connection_rejected: [event: { code: 'MAX_CONNECTIONS' | 'SHUTTING_DOWN'; connections: number }];
-  /** A validation worker failed. Its batch is tried again. */
+  /** A validation worker failed. Its batch is retried. */
   pool_error: [event: { error: unknown }];
-  /** A valid message of a crawler or an application. */
+  /** A valid message from a crawler or an application. */
   message: [event: MessageEvent];
   /** A message was rejected. */
   rejected: [event: RejectedEvent];
-  /** A health issue of severity `warning` or `critical` has come up. */
+  /** A new health issue of severity `warning` or `critical`. */
   health_warning: [event: HealthIssue];
   health_summary: [event: HealthSummary];
 }
@@ -39,7 +39,7 @@ export interface ServerEvents {
 export interface ServerStatus {
   readonly state: ServerState;
   readonly address: ServerAddress | undefined;
-  /** Where the admin server listens: a path, or `host:port`; `undefined` when it does not. */
+  /** Where the admin server listens: a path, or `host:port`; `undefined` if it does not listen. */
   readonly admin: string | undefined;
   readonly version: string;
   readonly startedAt: Date | undefined;

@@ -1,4 +1,4 @@
-// What the server measures of itself: totals of every stage, and rates over the latest interval.
+// Server metrics: totals of every stage, and rates over the latest interval.
 
 import type { DispatchStatistics } from '../dispatch/dispatcher.js';
 import type { ProtocolStatistics } from '../protocol/protocol-statistics.js';
@@ -22,24 +22,24 @@ export interface ServerMetrics {
   readonly flow: FlowStatistics;
   readonly totals: Readonly<PipelineTotals> & { readonly messagesReceived: number };
   readonly memory: {
-    /** Bytes held for messages not yet delivered: slabs, and what was copied and waits for its peer. */
+    /** Bytes held for messages not yet delivered: slabs, and copies that wait for their peer. */
     readonly heldBytes: number;
-    /** Bytes of messages whose end has not come. */
+    /** Bytes of incomplete messages. */
     readonly partialBytes: number;
-    /** Connections that are not read from until another's long message has ended. */
+    /** Connections whose reading is paused until another connection's long message is complete. */
     readonly waitingForPartials: number;
-    /** Bytes that the ids in subscriptions take. */
+    /** Memory used by the ids in subscriptions, in bytes. */
     readonly subscriptionBytes: number;
-    /** Bytes of shared memory taken from the system. */
+    /** Shared memory allocated from the system, in bytes. */
     readonly allocatedBytes: number;
     /** Bytes of partial messages copied from one slab to the next. */
     readonly copiedBytes: number;
   };
-  /** From receipt to verdict, by pieces of a connection's stream as they were read. */
+  /** Time from receipt to verdict, measured per chunk. */
   readonly latency: LatencyCounts;
   readonly rates: Rates;
   readonly log: {
-    /** Lines that were dropped because nobody read the log, or it could not be written. */
+    /** Lines dropped because the log was not read or could not be written. */
     readonly linesDropped: number;
   };
 }
@@ -78,7 +78,7 @@ export function collectMetrics(
   };
 }
 
-/** Turns totals that only grow into rates. */
+/** Computes rates from monotonically increasing totals. */
 export class RateMeter {
   #totals = NO_RATES;
   #measuredAt: number;
@@ -93,7 +93,7 @@ export class RateMeter {
     return this.#rates;
   }
 
-  /** Takes the totals of this moment. */
+  /** Updates the rates from the current totals. */
   measure(totals: Rates, now: number): void {
     const seconds = (now - this.#measuredAt) / 1000;
     if (seconds <= 0) return;

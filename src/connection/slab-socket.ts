@@ -1,11 +1,11 @@
-// Makes an accepted socket read straight into a MessageBuffer's slab. Node has no public way to give
-// an accepted socket a read buffer, so its handle is wrapped anew with the documented `onread` option.
-// All that is not documented API is in this file; where it is missing, bytes are copied from 'data'.
-// And keeps a write that fails from destroying the socket while there is something left to read.
+// Makes an accepted socket read directly into a MessageBuffer's slab. Node has no public API to give an accepted socket
+// a read buffer, so its handle is wrapped in a new socket with the documented `onread` option. All use of undocumented
+// API is in this file; if that API is missing, bytes are copied from 'data' events. Also keeps a failed write from
+// destroying the socket while there is data left to read.
 
 import { Socket, type SocketConstructorOpts } from 'node:net';
 
-/** Where the bytes go: a MessageBuffer. */
+/** The destination of the bytes: a MessageBuffer. */
 export interface ReadTarget {
   writable(): Buffer;
   commit(length: number): void;
@@ -15,15 +15,15 @@ export interface ReadTarget {
 /** The parts of an accepted socket that Node does not document. */
 interface SocketInternals {
   _handle: { useUserBuffer?: unknown } | null;
-  /** The server counts its sockets by this, and closes when the count is 0. */
+  /** The server counts its sockets through this field, and its close completes when the count is 0. */
   _server: unknown;
 }
 
 /**
- * Attaches an accepted socket, made with `pauseOnConnect`, to a target.
- * @param onBytes called before the target gets what was read
- * @param isReading asked after each read: `false` stops reading until the socket is resumed
- * @returns the socket to use from now on; the given one must not be touched again
+ * Attaches an accepted socket, created with `pauseOnConnect`, to a target.
+ * @param onBytes called before the bytes of a read are passed to the target
+ * @param isReading called after each read: `false` stops reading until the socket is resumed
+ * @returns the socket to use from now on; the accepted one must not be used again
  */
 export function attachSocket(
   accepted: Socket,
@@ -46,7 +46,7 @@ export function attachSocket(
     handle,
     allowHalfOpen: true,
     onread: {
-      // A function is asked after each read for where the next one goes.
+      // Node calls this function after each read to get the buffer for the next one.
       buffer: () => target.writable(),
       callback(length: number) {
         onBytes();
@@ -62,22 +62,23 @@ export function attachSocket(
   return socket.resume();
 }
 
-/** What a write fails with when the peer has gone, or reads no more. */
-const GONE_CODES: ReadonlySet<string | undefined> = new Set(['EPIPE', 'ECONNRESET']);
+/** Error codes of a write after the peer has disconnected or has stopped reading. */
+const CLOSED_CODES: ReadonlySet<string | undefined> = new Set(['EPIPE', 'ECONNRESET']);
 
 /**
- * A stream whose write fails is destroyed, and with it all that the peer has sent before it left and that the
- * kernel still holds. So the stream is not told of it: only `onGone` is, once. Nothing is to be written after that.
+ * Node destroys a stream when a write fails, and with it the data that the peer sent before it disconnected and that
+ * the kernel still holds. So the error is hidden from the stream and reported to `onClosed`, once. The caller must not
+ * write after that.
  */
-export function keepReadingAfterWriteError(socket: Socket, onGone: (code: string) => void): void {
+export function keepReadingAfterWriteError(socket: Socket, onClosed: (code: string) => void): void {
   const { _write, _writev } = socket;
-  let isGone = false;
+  let isClosed = false;
   const guarded = (done: WriteDone): WriteDone => {
     return (error) => {
       const { code } = (error ?? {}) as NodeJS.ErrnoException;
-      if (code === undefined || !GONE_CODES.has(code)) return done(error);
-      if (!isGone) onGone(code);
-      isGone = true;
+      if (code === undefined || !CLOSED_CODES.has(code)) return done(error);
+      if (!isClosed) onClosed(code);
+      isClosed = true;
       done();
     };
   };

@@ -1,5 +1,5 @@
-// One peer: its state, its metadata, its statistics; reading through a MessageBuffer, sending through
-// an Outbox, closing once. What its messages mean is the ProtocolHandler's business.
+// One peer: its state, metadata and statistics. Reads through a MessageBuffer, sends through an Outbox, and closes
+// once. Its messages are interpreted by the ProtocolHandler.
 
 import { EventEmitter } from 'node:events';
 import type { Socket } from 'node:net';
@@ -26,7 +26,7 @@ import { attachSocket, keepReadingAfterWriteError } from './slab-socket.js';
 
 export type ConnectionEvents = EventsOf<SocketConnection>;
 
-/** How long a peer that fell behind is given to read why it is closed, in ms. */
+/** How long a slow consumer may take to read the error before its connection is closed, in ms. */
 const SLOW_GRACE = 1000;
 
 export class SocketConnection extends EventEmitter<ConnectionEvents> {
@@ -35,13 +35,13 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   readonly tags = new Set<string>();
   readonly lane: Lane;
   readonly outbox: Outbox;
-  /** Line of the stream that is being settled, counted from 0. */
+  /** Line number in the stream at which settling has arrived, counted from 0. */
   line = 0;
-  /** Accepted messages so far; each message's number is its `seq` for subscribers with `meta`. */
+  /** Number of accepted messages. Each message's own number is its `seq` for subscribers with `meta`. */
   sequence = 0;
-  /** Jobs the crawler works on: by its last heartbeat, and what it was assigned since. */
+  /** The crawler's active jobs: the number in its last heartbeat, plus jobs assigned since. */
   workload = 0;
-  /** Monotonic time of the last byte received, in ms; later by the time that nobody read. */
+  /** Monotonic time of the last received byte, in ms, shifted by any time in which the broker did not read. */
   lastActivityAt: number;
   /** Monotonic time of the last heartbeat, in ms. */
   lastHeartbeatAt: number | undefined;
@@ -49,13 +49,13 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   latency = 0;
   crawlerId: string | undefined;
   role: PeerRole = 'crawler';
-  /** Whether a `hello` of the peer was accepted. */
+  /** Whether the peer's `hello` was accepted. */
   isHelloAccepted = false;
   /** Whether the peer has sent a `ping`. */
   hasPinged = false;
   version: string | undefined;
   capabilities: readonly string[] = [];
-  /** @internal Called when the peer has sent all it will: what is still to be answered before the connection ends. */
+  /** @internal Called when the peer has closed its side: the connection ends once the returned promise settles. */
   beforeEnd: (() => Promise<void>) | undefined;
   readonly #pipeline: Pipeline;
   readonly #socket: Socket;
@@ -66,8 +66,8 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   #partialSince = 0;
   readonly #counters = new ConnectionCounters();
   #closeReason: string | undefined;
-  /** The peer takes nothing any more; what it has sent is still read. */
-  #isReaderGone = false;
+  /** Nothing can be sent to the peer any more; data that it has sent is still read. */
+  #isWriteClosed = false;
   #graceTimer: NodeJS.Timeout | undefined;
   #resolveClosed: () => void = () => {};
   readonly #closed = new Promise<void>((resolve) => {
@@ -136,17 +136,17 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     return !CLOSING_STATES.has(this.#state);
   }
 
-  /** Whether the peer may be sent messages: it has said the token that it needs, or needs none. */
+  /** Whether messages may be sent to the peer: it has sent a valid token, or needs none. */
   get isAuthenticated(): boolean {
     return this.#pipeline.access.isAuthenticated(this);
   }
 
-  /** Whether the broker has stopped reading from the peer, for backpressure. */
+  /** Whether the broker has paused reading from the peer. */
   get isPaused(): boolean {
     return this.#pauses !== 0;
   }
 
-  /** Monotonic time at which the message began whose end has not come yet, in ms. */
+  /** Monotonic time at which the current partial message began, in ms; `undefined` if there is none. */
   get partialSince(): number | undefined {
     return this.#buffer.hasPartial ? this.#partialSince : undefined;
   }
@@ -165,7 +165,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     };
   }
 
-  /** Moves on to another state. A closing connection never opens again. */
+  /** Changes the state. A closing connection never becomes open again. */
   setState(to: ConnectionState): void {
     const from = this.#state;
     if (from === to || from === 'disconnected' || from === 'error') return;
@@ -174,12 +174,12 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     this.#notify('state_changed', { connection: this, from, to });
   }
 
-  /** Notes that the peer has sent something valid. */
+  /** Sets the state to `active`, because the peer has sent a valid message. */
   markActive(): void {
     if (this.#state !== 'active') this.setState('active');
   }
 
-  /** Notes that a message of the peer was rejected, or that it failed in another way. */
+  /** Counts a rejected message or another error of the peer. */
   recordError(code: string, count = 1): void {
     this.#counters.recordError(code, count);
   }
@@ -195,14 +195,14 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     this.#pauses = isPaused ? before | reason : before & ~reason;
     if (before === 0 && this.#pauses !== 0) this.#socket.pause();
     if (before !== 0 && this.#pauses === 0) {
-      // Silence while nobody read is not the peer's fault.
+      // The peer only seemed silent, because the broker did not read.
       this.lastActivityAt = performance.now();
       this.#partialSince = this.lastActivityAt;
       this.#socket.resume();
     }
   }
 
-  /** Time that the event loop stood still, in ms, is not held against the peer. */
+  /** Extends the peer's deadlines by the time for which the event loop was blocked. @param delay in ms */
   shiftDeadlines(delay: number): void {
     const now = performance.now();
     this.lastActivityAt = Math.min(now, this.lastActivityAt + delay);
@@ -218,10 +218,10 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   }
 
   /**
-   * Checks a message and sends it. Resolves when the socket has taken it.
-   * @param line what was made of the message, where it was checked before
-   * @throws SluiceError `INVALID_MESSAGE`, `CONNECTION_CLOSED`, `SLOW_CONSUMER`, `SEND_TIMEOUT` when it has not within
-   *   `sendTimeout`: the message stays queued, and may still arrive
+   * Validates a message and sends it. Resolves when it has been written to the socket.
+   * @param line the encoded message, if it was validated before
+   * @throws SluiceError `INVALID_MESSAGE`, `CONNECTION_CLOSED`, `SLOW_CONSUMER`, or `SEND_TIMEOUT` if it was not
+   *   written within `sendTimeout`: the message stays queued and may still arrive
    */
   async send(message: OutgoingMessage, line?: Buffer): Promise<void> {
     await this.sendRaw(line ?? this.#pipeline.encode(message));
@@ -231,45 +231,48 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   }
 
   /**
-   * Sends bytes as they are: whole messages, each with its delimiter. Resolves when the socket has taken them.
-   * @throws SluiceError `CONNECTION_CLOSED`, `SLOW_CONSUMER` when over `maxPendingBytes` wait, `SEND_TIMEOUT`
+   * Sends bytes unchanged: whole messages, each with its delimiter. Resolves when they have been written to the socket.
+   * @throws SluiceError `CONNECTION_CLOSED`, `SLOW_CONSUMER` if more than `maxPendingBytes` are queued, `SEND_TIMEOUT`
    */
   sendRaw(bytes: Buffer | string): Promise<void> {
     const { maxPendingBytes, sendTimeout } = this.#pipeline.options;
     if (!this.isOpen) return Promise.reject(new SluiceError('CONNECTION_CLOSED'));
     if (this.outbox.pendingBytes > maxPendingBytes) return Promise.reject(new SluiceError('SLOW_CONSUMER'));
-    const taken = this.outbox.sendWithin(sendTimeout, typeof bytes === 'string' ? Buffer.from(bytes) : bytes);
+    const written = this.outbox.sendWithin(
+      sendTimeout,
+      typeof bytes === 'string' ? Buffer.from(bytes) : bytes,
+    );
     this.flush();
-    return taken;
+    return written;
   }
 
-  /** Queues a message of the broker's own, without waiting for it. */
+  /** Queues a message from the broker itself, without waiting until it is written. */
   reply(line: Buffer): void {
     if (!this.isOpen) return;
     this.outbox.send(line);
     this.#pipeline.flushLater(this);
   }
 
-  /** Hands what is queued to the socket. */
+  /** Writes queued bytes to the socket. */
   flush(): void {
     this.outbox.flush(performance.now());
   }
 
-  /** Sends what is queued, then closes. Resolves when the connection is closed. */
+  /** Sends queued bytes, then closes. Resolves when the connection is closed. */
   disconnect(reason = 'server'): Promise<void> {
     this.#close(reason, this.#pipeline.options.sendTimeout);
     return this.#closed;
   }
 
-  /** Closes at once. What is queued is lost, and counted. */
+  /** Closes immediately. Queued messages are dropped and counted. */
   destroy(reason = 'destroyed'): void {
     this.#closeReason ??= reason;
     this.#socket.destroy();
   }
 
-  /** @param grace ms after which the socket is closed, whether or not the peer has taken what is queued */
+  /** @param grace ms after which the socket is closed even if queued bytes were not written */
   #close(reason: string, grace: number): void {
-    if (this.#isReaderGone) return this.destroy(reason);
+    if (this.#isWriteClosed) return this.destroy(reason);
     if (!this.isOpen) return;
     this.#closeReason ??= reason;
     this.setState('disconnecting');
@@ -280,7 +283,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     void this.outbox.drained().then(() => this.#socket.end(() => this.#socket.destroy()));
   }
 
-  /** Drops what the peer did not take, and tells it why, as far as it still reads. */
+  /** Drops queued messages, sends the reason to the peer, and closes the connection. */
   #closeSlow(messages: number): void {
     this.#fail('SLOW_CONSUMER');
     this.#countDropped(messages + this.outbox.discard(), 'disconnect');
@@ -304,17 +307,17 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     this.#notify('failed', { connection: this, code });
   }
 
-  /** Sends nothing more. What the peer had sent before it left is read up to its end, and delivered. */
+  /** Stops sending. Data that the peer sent before it disconnected is still read to its end and delivered. */
   #onPeerHalfClosed(code: string): void {
     const wasOpen = this.isOpen;
-    this.#isReaderGone = true;
+    this.#isWriteClosed = true;
     this.#closeReason ??= code;
     this.#fail(code);
     this.#countDropped(this.outbox.close(), 'closed');
     if (!wasOpen) return this.destroy();
     this.setState('disconnecting');
     this.#pipeline.protocol.forget(this);
-    // A peer may stop reading and keep its side open: then silence is the end.
+    // A peer may stop reading but keep its side open: then the connection ends after a period of silence.
     const { sendTimeout } = this.#pipeline.options;
     this.#socket.setTimeout(sendTimeout);
     this.#socket.on('timeout', () => {
@@ -323,7 +326,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     });
   }
 
-  /** The peer has sent all it will: once that is settled and answered, the connection ends. */
+  /** The peer has closed its side: the connection ends once all its messages are settled and answered. */
   readonly #onEnd = (): void => {
     this.#buffer.end();
     this.lane.after(() => {

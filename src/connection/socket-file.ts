@@ -1,5 +1,5 @@
-// The socket's place in the file system. A stale socket is replaced, a live one never; the new one
-// appears under its name only when it listens, and has its final permissions from the first instant.
+// The socket file. A stale socket is replaced, a live one never. The new socket appears under its name only once it
+// listens, and has its final permissions from the start.
 
 import { createHash } from 'node:crypto';
 import { chownSync, lstatSync, readFileSync, renameSync, type Stats, statSync, unlinkSync } from 'node:fs';
@@ -8,9 +8,11 @@ import { dirname, join, resolve } from 'node:path';
 import { fitsSocketPath } from '../config/addresses.js';
 import { describeError, SluiceError } from '../errors.js';
 
-/** How long a server at the path may take to answer before it counts as alive but busy, in ms. */
+/**
+ * If a server at the path neither accepts nor rejects a connection within this time, it counts as live but busy. In ms.
+ */
 const PROBE_TIMEOUT = 1000;
-/** How long another server that is just starting at the path is waited for, and how often to look, in ms. */
+/** How long to wait while another server is starting at the same path, and the polling interval, in ms. */
 const LOCK_TIMEOUT = 3000;
 const LOCK_INTERVAL = 20;
 /** Permission bits of a folder. */
@@ -20,13 +22,13 @@ export interface SocketFileOptions {
   readonly backlog: number;
   /** Permissions of the socket file, octal. */
   readonly socketMode: string;
-  /** Name or number of the group that owns the file. */
+  /** Name or numeric id of the group that owns the file. */
   readonly socketGroup?: string | undefined;
 }
 
 /**
  * Makes the server listen at `path`.
- * @returns a function that removes the socket file, if it is still this server's
+ * @returns a function that removes the socket file if it still belongs to this server
  * @throws SluiceError `SOCKET_PATH_INVALID`, `ADDRESS_IN_USE`, `LISTEN_FAILED`, `INVALID_OPTION`
  */
 export async function listenAtPath(
@@ -38,23 +40,23 @@ export async function listenAtPath(
   requireSafeFolder(path);
   const unlock = await lock(path);
   try {
-    return await takePath(server, path, options, group);
+    return await replaceSocket(server, path, options, group);
   } finally {
     unlock();
   }
 }
 
-async function takePath(
+async function replaceSocket(
   server: Server,
   path: string,
   { backlog, socketMode }: SocketFileOptions,
   group: number | undefined,
 ): Promise<() => void> {
   await requireFree(path);
-  // Node removes the path it listened on when it closes; that is this name, not a successor's socket.
+  // On close, Node removes the path that it listened on: the temporary name, so never a successor's socket.
   const temporary = temporaryName(path);
   if (!fitsSocketPath(temporary)) {
-    throw new SluiceError('SOCKET_PATH_INVALID', `${path}: the name of its folder is too long`);
+    throw new SluiceError('SOCKET_PATH_INVALID', `${path}: the path of its folder is too long`);
   }
   // Left over from a start that was killed.
   await requireFree(temporary);
@@ -65,7 +67,7 @@ async function takePath(
     renameSync(temporary, path);
   } catch (cause) {
     server.close();
-    // Nobody but this file knows of the other name.
+    // The temporary name would mean nothing to the user.
     const reason = describeError(cause).replaceAll(temporary, path);
     throw new SluiceError('LISTEN_FAILED', reason, { cause });
   }
@@ -76,7 +78,10 @@ async function takePath(
   };
 }
 
-/** Where the socket for a path is made: beside it, under a name that no other path has, and short as paths must be. */
+/**
+ * The temporary name under which the socket for a path is created: in the same folder, unique to the path, and short,
+ * because the length of socket paths is limited.
+ */
 export function temporaryName(path: string): string {
   return join(dirname(path), `.${digest(path, 'base64url').slice(0, 6)}`);
 }
@@ -88,31 +93,31 @@ function digest(path: string, encoding: 'hex' | 'base64url'): string {
 async function requireFree(path: string): Promise<void> {
   const found = statOf(path);
   if (found === undefined) return;
-  if (!found.isSocket()) throw new SluiceError('SOCKET_PATH_INVALID', `${path} is there and is not a socket`);
+  if (!found.isSocket()) throw new SluiceError('SOCKET_PATH_INVALID', `${path} exists and is not a socket`);
   const user = process.geteuid?.();
   if (user !== undefined && user !== 0 && found.uid !== user) {
-    throw new SluiceError('SOCKET_PATH_INVALID', `${path} is another user's`);
+    throw new SluiceError('SOCKET_PATH_INVALID', `${path} belongs to another user`);
   }
   if (await isAlive(path)) throw new SluiceError('ADDRESS_IN_USE', path);
 }
 
-/** In a folder that everybody may write to, anybody could put his own socket in the place of this one. */
+/** In a world-writable folder without the sticky bit, any user could replace the socket with their own. */
 function requireSafeFolder(path: string): void {
   const mode = statSync(dirname(resolve(path)), { throwIfNoEntry: false })?.mode;
-  // Said here: Node says that permission is denied.
+  // Checked here because Node would report EACCES.
   if (mode === undefined) throw new SluiceError('LISTEN_FAILED', `${path}: its folder does not exist`);
   if ((mode & WRITABLE_BY_ALL) !== 0 && (mode & STICKY) === 0) {
     throw new SluiceError(
       'SOCKET_PATH_INVALID',
-      `${path}: everybody may write to its folder; chmod +t or o-w it`,
+      `${path}: its folder is world-writable; run chmod +t or chmod o-w on it`,
     );
   }
 }
 
 /**
- * Keeps two servers from looking at one path at the same time: a name in the kernel, which is gone with the
- * process. Only Linux has such names; elsewhere there is no lock.
- * @returns a function that lets go
+ * Prevents two servers from checking the same path at the same time. The lock is an abstract socket, which the kernel
+ * releases when the process exits. Only Linux has abstract sockets; on other systems there is no lock.
+ * @returns a function that releases the lock
  */
 async function lock(path: string): Promise<() => void> {
   if (process.platform !== 'linux') return () => {};
@@ -120,24 +125,24 @@ async function lock(path: string): Promise<() => void> {
   const startedAt = performance.now();
   for (;;) {
     const server = createServer((socket) => socket.destroy());
-    const isTaken = await new Promise<boolean>((done) => {
+    const isLocked = await new Promise<boolean>((done) => {
       server.once('error', () => done(false));
       server.listen(name, () => done(true));
     });
-    if (isTaken) return () => server.close();
+    if (isLocked) return () => server.close();
     if (performance.now() - startedAt > LOCK_TIMEOUT) throw new SluiceError('ADDRESS_IN_USE', path);
     await new Promise((done) => setTimeout(done, LOCK_INTERVAL));
   }
 }
 
-/** The number of a group, as /etc/group has it. */
+/** The numeric id of a group, from /etc/group. */
 function groupId(group: string): number {
   if (/^\d+$/.test(group)) return Number(group);
   const line = readFileSync('/etc/group', 'utf8')
     .split('\n')
     .find((entry) => entry.startsWith(`${group}:`));
   const id = line?.split(':')[2];
-  if (id === undefined) throw new SluiceError('INVALID_OPTION', `socketGroup: there is no group ${group}`);
+  if (id === undefined) throw new SluiceError('INVALID_OPTION', `socketGroup: group ${group} does not exist`);
   return Number(id);
 }
 
@@ -145,7 +150,7 @@ function statOf(path: string): Stats | undefined {
   return lstatSync(path, { throwIfNoEntry: false });
 }
 
-/** Whether somebody listens at the path: anything but a rejection counts as somebody. */
+/** Whether a server listens at the path. Every outcome but ECONNREFUSED and ENOENT counts as a live server. */
 function isAlive(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const probe = connect(path);
@@ -164,7 +169,7 @@ function isAlive(path: string): Promise<boolean> {
 function listen(server: Server, path: string, backlog: number, mode: number): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    // The socket file is made before listen() returns, so the mask is changed for that moment only.
+    // The socket file is created before listen() returns, so the umask needs to be changed only until then.
     const before = process.umask(0o777 & ~mode);
     try {
       server.listen({ path, backlog }, () => {

@@ -1,11 +1,11 @@
-// Standard output and standard error as outputs that never block the main thread, whatever they are:
+// Standard output and standard error as outputs that never block the main thread, whatever kind of file they are:
 //
-// - Pipes and sockets are non-blocking in Node already.
-// - Terminals block in Node, as one that Ctrl-S stops or whose window hangs. libuv opens a terminal again for each
-//   stream of it, so that one can be made non-blocking without the other programs that use it noticing.
+// - Pipes and sockets are already non-blocking in Node.
+// - Writes to a terminal block in Node, for example after Ctrl-S or while its window hangs. libuv reopens a terminal
+//   for each stream, so the stream can be made non-blocking without affecting other programs that use the terminal.
 // - Files and devices are written by the thread pool.
 //
-// The thread pool would not do for all: a write that blocks there keeps the process from exiting.
+// The thread pool is not used for everything, because a write that blocks there keeps the process from exiting.
 
 import { fstatSync, write } from 'node:fs';
 import { isatty, WriteStream } from 'node:tty';
@@ -22,8 +22,8 @@ interface StreamHandle {
 const opened = new Map<StandardFd, LogOutput>();
 
 /**
- * Gives standard output or error, the same one each time. Where it is a terminal, `process.stdout` and `process.stderr`
- * stay as they are.
+ * Opens standard output or standard error; returns the same output each time. If it is a terminal, `process.stdout` and
+ * `process.stderr` are not changed.
  */
 export function openStandardStream(fd: StandardFd): LogOutput {
   const output = opened.get(fd) ?? open(fd);
@@ -31,7 +31,7 @@ export function openStandardStream(fd: StandardFd): LogOutput {
   return output;
 }
 
-/** Makes writes to a terminal wait in its stream instead of blocking. Does nothing to other streams. */
+/** Makes a terminal stream queue its writes instead of blocking. Has no effect on other streams. */
 export function stopBlocking(stream: NodeJS.WriteStream): void {
   if (stream.isTTY) handleOf(stream)?.setBlocking?.(false);
 }
@@ -46,8 +46,9 @@ function open(fd: StandardFd): LogOutput {
 function openTerminal(fd: StandardFd): LogOutput {
   const terminal = new WriteStream(fd);
   stopBlocking(terminal);
-  // One that may not be opened again, as another user's after `su`, is the same descriptor. libuv would write to it in a
-  // busy loop while it is blocked; a write by the thread pool ends with EAGAIN, since it is non-blocking now.
+  // If the terminal cannot be reopened (after `su` it belongs to another user), the stream has the same descriptor.
+  // libuv would write to it in a busy loop while it is blocked; a write by the thread pool fails with EAGAIN, because
+  // the descriptor is non-blocking now.
   return handleOf(terminal)?.fd === fd ? fileOutput(fd) : streamOutput(terminal);
 }
 
@@ -56,7 +57,7 @@ function handleOf(stream: object): StreamHandle | undefined {
 }
 
 function streamOutput(stream: NodeJS.WriteStream): LogOutput {
-  // Each write is told of its error, too.
+  // Each write also reports its error to its callback.
   stream.on('error', () => {});
   return {
     write: (bytes, done) => void stream.write(bytes, (error) => done(error, error ? 0 : bytes.length)),

@@ -1,6 +1,6 @@
-// What waits for a worker, in two queues. A single message of a slow connection may keep a worker for long, and cannot be
-// cut as a long batch can: slow connections leave a worker to all others while those have something to say, and a part of
-// the time of that which they use.
+// Chunks that wait for a worker, in two queues. A single message of a slow connection may occupy a worker for long, and
+// unlike a long batch it cannot be split. So while other connections are active, slow connections leave one worker to
+// them, and use the other workers only for a share of the time.
 
 import type { FrameRange } from '../memory/slab-pool.js';
 import { messageEnds } from '../wire/framing.js';
@@ -12,47 +12,51 @@ import type { ParserSettings } from './verdict.js';
 export interface BacklogOptions {
   /** Worker threads. */
   readonly threads: number;
-  /** Bytes after which a batch is full; one larger chunk still goes whole. */
+  /** Bytes after which a batch is full. A single larger chunk is not split. */
   readonly maxBatchBytes: number;
-  /** Messages after which a batch is full, roughly: each that is rejected costs far more memory than its bytes. */
+  /** Approximate limit on the messages of a batch: each rejected message costs far more memory than its bytes. */
   readonly maxBatchMessages: number;
   readonly settings: ParserSettings;
 }
 
-/** What is sent to a worker. */
+/** Chunks that are sent to a worker together. */
 export interface Batch {
   readonly chunks: Chunk[];
-  /** Whether it is of slow connections. */
+  /** Whether its chunks are from slow connections. */
   readonly isSlow: boolean;
-  /** When it was taken, in ms of the monotonic clock. */
+  /** Time at which it was taken from the backlog, in ms of the monotonic clock. */
   readonly takenAt: number;
 }
 
-/** ms that a connection counts as slow after a slow message; see {@link Verdict.slowRanges}. */
+/** How long a connection counts as slow after a slow message, in ms; see {@link Verdict.slowRanges}. */
 const SLOW_FOR = 5000;
-/** Messages that a batch of a slow connection may have. */
+/** Limit on the messages in a batch of slow connections. */
 const MAX_SLOW_MESSAGES = 8;
-/** ms after the latest chunk of another connection during which slow ones leave a worker to the others. */
+/**
+ * Slow connections leave a worker to the others until this long after the latest chunk of another connection, in ms.
+ */
 const OTHERS_ACTIVE_FOR = 1000;
-/** While others wait, slow connections wait so many times as long as their latest batch took: a quarter of the time is theirs. */
+/**
+ * While others wait, slow connections pause for 3 times the duration of their latest batch, and so get 1/4 of the time.
+ */
 const SLOW_PAUSE = 3;
 
 export class Backlog {
   readonly #options: BacklogOptions;
   readonly #others = new FairQueue();
   readonly #slow = new FairQueue();
-  /** Slow batches that workers have. */
+  /** Slow batches in flight. */
   #slowBatches = 0;
-  /** When slow connections may have a worker for which others wait, in ms of the monotonic clock. */
+  /** Earliest time of the next slow batch while others wait, in ms of the monotonic clock. */
   #slowNotBefore = 0;
-  /** When the latest chunk came of a connection that is not slow, in ms of the monotonic clock. */
+  /** Time of the latest chunk of a connection that is not slow, in ms of the monotonic clock. */
   #othersActiveAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: BacklogOptions) {
     this.#options = options;
   }
 
-  /** Bytes of all that waits. */
+  /** Bytes of all waiting chunks. */
   get bytes(): number {
     return this.#others.bytes + this.#slow.bytes;
   }
@@ -61,43 +65,46 @@ export class Backlog {
     return this.#others.isEmpty && this.#slow.isEmpty;
   }
 
-  /** Whether workers have slow batches: others are not to wait behind those. */
+  /** Whether slow batches are in flight: other batches must not wait behind them. */
   get hasSlowBatches(): boolean {
     return this.#slowBatches > 0;
   }
 
-  /** Adds what a connection has received to its latest chunk, or as a new one. */
+  /** Adds received messages to the connection's latest chunk, or as a new chunk. */
   add(lane: Lane, range: FrameRange, now: number): void {
     const isSlow = lane.slowUntil > now;
     if (!isSlow) this.#othersActiveAt = now;
     (isSlow ? this.#slow : this.#others).add(lane, range, now);
   }
 
-  /** Puts chunks before all others. */
+  /** Puts chunks back at the head of their queue. */
   putBack(chunks: readonly Chunk[], now: number): void {
     this.#slow.putBack(chunks.filter(({ lane }) => lane.slowUntil > now));
     this.#others.putBack(chunks.filter(({ lane }) => lane.slowUntil <= now));
   }
 
-  /** Takes out all chunks of one connection. */
+  /** Removes and returns all chunks of one connection. */
   takeAllOf(lane: Lane): Chunk[] {
     return [...this.#others.takeAllOf(lane), ...this.#slow.takeAllOf(lane)];
   }
 
-  /** Takes out everything but what slow connections sent, if that is no more than so many bytes and not nothing. */
-  takeLittle(maxBytes: number): Chunk[] | undefined {
+  /**
+   * Removes and returns all chunks of connections that are not slow, if there are any and at most `maxBytes` in total.
+   */
+  takeSmall(maxBytes: number): Chunk[] | undefined {
     if (this.#others.isEmpty || this.#others.bytes > maxBytes) return undefined;
     return this.#others.takeAll();
   }
 
-  /** A connection has sent a message that took long. */
+  /** Marks a connection as slow for a while. */
   markSlow(lane: Lane, now: number): void {
     lane.slowUntil = now + SLOW_FOR;
   }
 
   /**
-   * Takes out the batch whose turn it is; `undefined`: none may go now. Say when a worker has {@link done} with it.
-   * @param share of a full batch, up to 1
+   * Removes and returns the next batch; `undefined` if none may be sent now. Call {@link done} when a worker has
+   * finished it.
+   * @param share size as a share of a full batch, up to 1
    */
   take(share: number, now: number): Batch | undefined {
     const isSlow = this.#isSlowTurn(now);
@@ -111,7 +118,7 @@ export class Backlog {
     return { chunks, isSlow, takenAt: now };
   }
 
-  /** A worker has answered to a batch, or failed with it. */
+  /** Must be called when a batch has its verdict or has failed. */
   done({ isSlow, takenAt }: Batch, now: number): void {
     if (!isSlow) return;
     this.#slowBatches--;
@@ -145,13 +152,13 @@ export class Backlog {
     return [this.#cut(queue, first, maxMessages, messages)];
   }
 
-  /** Cuts a chunk that has too many messages for one batch, and puts back the rest. Gives the first part. */
+  /** Splits a chunk that has too many messages for one batch. Returns the first part and puts back the rest. */
   #cut(queue: FairQueue, chunk: Chunk, maxMessages: number, messages: number): Chunk {
     const { lane, slab, start, end, size } = chunk;
     const { framing, delimiter } = this.#options.settings;
     const limit = Math.min(end, start + Math.ceil((size * maxMessages) / messages));
     const { bytes } = slab.arena;
-    // The first message may be longer than the share: then it goes alone, and the many behind it are looked at anew.
+    // If the first message alone exceeds the limit, it goes alone, and the rest is estimated again.
     const cut =
       messageEnds(bytes, start, limit, framing, delimiter, maxMessages).at(-1) ??
       messageEnds(bytes, start, end, framing, delimiter, 1)[0];

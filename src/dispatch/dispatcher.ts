@@ -1,6 +1,6 @@
-// Dispatch: gathers chunks into batches and keeps the workers busy with them. While all workers are
-// busy, chunks wait and the next batch grows; an idle broker sends a chunk on at once. Never copies a
-// message, and never gives up a chunk without an answer: settled, or failed and counted.
+// Groups chunks into batches and keeps the workers busy with them. While all workers are busy, chunks wait and the next
+// batch grows; an idle broker dispatches a chunk immediately. Never copies a message, and never loses a chunk: each is
+// either settled, or failed and counted.
 
 import type { FrameRange } from '../memory/slab-pool.js';
 import { Backlog, type BacklogOptions, type Batch } from './backlog.js';
@@ -15,60 +15,64 @@ export interface DispatcherOptions
   extends BacklogOptions,
     Omit<WorkerPoolOptions, 'onError' | 'handsOver' | 'isBackground'> {
   /**
-   * Connections that may wait in quarantine, default 64: each holds memory, and its first suspect a worker for as long as
-   * `validationTimeout`. One more that makes a worker fail is given up at once.
+   * Limit on connections in quarantine, since each holds memory, and its first suspect may occupy the worker for all of
+   * `validationTimeout`. Above the limit, a chunk that makes a worker fail is failed immediately. Default: 64.
    */
   maxQuarantined?: number;
-  /** Checks small batches on this thread while the workers are idle; none: the workers check all. */
+  /** Validates small batches on this thread while the workers are idle. If omitted, the workers validate everything. */
   inline?: InlineValidation | undefined;
   /** Called with each verdict before its chunks are settled. */
   onVerdict: (verdict: Verdict) => void;
-  /** Called after the chunks of a batch are settled: the time to write what they gave. */
+  /** Called after the chunks of a batch are settled, to write the resulting output. */
   onSettled: () => void;
-  /** Called when a worker fails; its batch is tried again, piece by piece. */
+  /** Called when a worker fails. Its batch is retried, divided into smaller parts. */
   onWorkerError: (error: unknown) => void;
 }
 
-/** A validator that knows most messages, and knows when it does not. */
+/** A validator that handles most messages and recognizes those that it cannot handle. */
 export interface InlineValidation {
-  /** Bytes that it may be given at a time. */
+  /** Limit on the bytes of a batch. */
   readonly maxBytes: number;
   readonly validator: { validateByPatterns(task: BatchTask): Verdict | undefined };
 }
 
 export interface DispatchStatistics {
   readonly batches: number;
-  /** Batches that were checked on the main thread, for `inlineBytes`. */
+  /** Batches validated on the main thread (see the option `inlineBytes`). */
   readonly inlineBatches: number;
-  /** Small batches that a waiting worker has taken directly. */
+  /** Small batches handed directly to a waiting worker. */
   readonly handedOver: number;
   readonly retries: number;
   /** Chunks that no worker could validate. */
   readonly failedChunks: number;
-  /** Verdicts that came before that on an earlier chunk of the same connection, and had to wait for it. */
+  /** Verdicts that had to wait for the verdict on an earlier chunk of the same connection. */
   readonly outOfOrder: number;
   /** Bytes that wait for a free worker. */
   readonly queuedBytes: number;
   readonly batchesInFlight: number;
-  /** Time that workers have had batches, summed over the workers, in ms. */
+  /** Total time during which workers had batches, summed over the workers, in ms. */
   readonly busyTime: number;
-  /** Workers that have started. */
+  /** Workers that are running. */
   readonly threads: number;
-  /** How often all workers were started anew, because none lived. */
+  /** How often all workers were restarted because none was running. */
   readonly workerRestarts: number;
 }
 
-/** ms that a batch may take before the next ones get smaller, and below which they grow again up to a full one. */
+/** Above the first duration, the next batches get smaller; below the second, they grow again up to full size. In ms. */
 const LONG_BATCH = 30;
 const SHORT_BATCH = 10;
-/** The smallest share of a full batch. */
-const LEAST_SHARE = 1 / 64;
-/** ms that a connection is validated in quarantine: after a worker failed at its message, and after that was given up. */
-const SUSPICION = 10_000;
-const CONFIRMED_SUSPICION = 60_000;
+/** The smallest batch, as a share of a full one. */
+const MIN_SHARE = 1 / 64;
 /**
- * Workers that a chunk may lose before they have begun with it. As many as a wave of messages that hang may end in a row:
- * whoever goes into quarantine for it waits there behind them.
+ * How long a connection is validated in quarantine, in ms: after a worker failed at one of its messages, and after that
+ * message was confirmed to be a poison message.
+ */
+const SUSPECT_DURATION = 10_000;
+const CONFIRMED_DURATION = 60_000;
+/**
+ * How many workers may fail before they have begun with a chunk until it goes into quarantine. As many as a wave of
+ * hanging messages may terminate in a row: a chunk that went into quarantine sooner would wait there behind those
+ * messages.
  */
 const MAX_LOST_WORKERS = 16;
 
@@ -80,7 +84,10 @@ export class Dispatcher {
   readonly #maxQuarantined: number;
   readonly #pool: WorkerPool;
   readonly #quarantine: Quarantine;
-  /** Share of a full batch that batches have: less while they take long, since everybody waits for the worker. */
+  /**
+   * Batch size as a share of a full batch: reduced while batches take long, since other connections wait for the
+   * worker.
+   */
   #batchShare = 1;
   readonly #backlog: Backlog;
   #inFlight = 0;
@@ -100,7 +107,7 @@ export class Dispatcher {
     this.#maxQuarantined = options.maxQuarantined ?? MAX_QUARANTINED;
     this.#backlog = new Backlog(options);
     const poolOptions: WorkerPoolOptions = { ...options, handsOver: false, onError: options.onWorkerError };
-    // With `verify`, patterns are not to be trusted alone.
+    // With `verify`, the slow path has to check every match, which a handoff cannot do.
     this.#pool = new WorkerPool({ ...poolOptions, handsOver: options.settings.patterns === 'on' });
     this.#quarantine = new Quarantine(poolOptions, {
       onVerdict: (chunk, verdict) => this.#settle([chunk], verdict),
@@ -127,14 +134,14 @@ export class Dispatcher {
   }
 
   /**
-   * Waits until the workers answer.
-   * @throws SluiceError `WORKERS_FAILED` when one fails to start, or none answers within 30 s
+   * Waits until the workers are ready.
+   * @throws SluiceError `WORKERS_FAILED` if one fails to start or does not respond within 30 s
    */
   start(): Promise<void> {
     return this.#pool.start();
   }
 
-  /** Takes whole messages of one connection. Their verdict settles them through the lane, in order. */
+  /** Queues whole messages of one connection. They are settled through the lane, in order, once they have a verdict. */
   submit(lane: Lane, range: FrameRange, now: number): void {
     const size = range.end - range.start;
     lane.pendingBytes += size;
@@ -148,20 +155,20 @@ export class Dispatcher {
     this.#scheduleFlush();
   }
 
-  /** Resolves when all that was submitted is settled. */
+  /** Resolves when everything submitted is settled. */
   idle(): Promise<void> {
     if (this.#isIdle()) return Promise.resolve();
     return new Promise((resolve) => this.#idleWaiters.push(resolve));
   }
 
-  /** Ends the workers. Wait for {@link idle} first: what is not settled by now is lost. */
+  /** Terminates the workers. Wait for {@link idle} first: unsettled messages are lost. */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
     await Promise.all([this.#pool.close(), this.#quarantine.close()]);
   }
 
-  /** Batches that may be in flight: while they take long, none waits behind another at one worker. */
+  /** Limit on batches in flight. While batches take long, it is one per worker, so that none waits behind another. */
   get #capacity(): number {
     const { threads, concurrentTasksPerWorker } = this.#options;
     if (this.#batchShare === 1 && !this.#backlog.hasSlowBatches) return threads * concurrentTasksPerWorker;
@@ -173,8 +180,8 @@ export class Dispatcher {
   }
 
   /**
-   * An idle broker sends a chunk on at once; others go after the reads of this turn of the event loop, so that
-   * they share a batch.
+   * If no batch is in flight, dispatches a chunk immediately; otherwise after the reads of this turn of the event loop,
+   * so that their chunks share a batch.
    */
   #scheduleFlush(): void {
     if (this.#flushScheduled || this.#inFlight >= this.#capacity) return;
@@ -194,11 +201,11 @@ export class Dispatcher {
     }
   };
 
-  /** Takes the way past the workers where there is little to check: it saves two changes of thread. */
+  /** Validates a small amount of data on the main thread, which saves two thread switches. */
   #validateInline(): void {
     const { inline, maxBatchBytes } = this.#options;
     if (inline === undefined) return;
-    const chunks = this.#backlog.takeLittle(Math.min(inline.maxBytes, maxBatchBytes));
+    const chunks = this.#backlog.takeSmall(Math.min(inline.maxBytes, maxBatchBytes));
     if (chunks === undefined) return;
     const verdict = inline.validator.validateByPatterns(batchTask(chunks));
     if (verdict === undefined) return this.#backlog.putBack(chunks, performance.now());
@@ -217,7 +224,7 @@ export class Dispatcher {
     const answeredAt = performance.now();
     this.#backlog.done(batch, answeredAt);
     if (verdict !== undefined) this.#settle(chunks, verdict);
-    // What takes long in a slow batch is a single message: smaller batches would not help.
+    // A slow batch takes long because of a single message: smaller batches would not help.
     if (!isSlow) this.#adjustBatches(answeredAt - takenAt, performance.now() - answeredAt);
     this.#setInFlight(this.#inFlight - 1);
     this.#flush();
@@ -225,16 +232,16 @@ export class Dispatcher {
   }
 
   /**
-   * @param elapsed ms that a batch took, to the worker and back
-   * @param settling ms that settling it has kept the main thread
+   * @param elapsed ms from dispatch of a batch to its verdict
+   * @param settling ms for which settling it occupied the main thread
    */
   #adjustBatches(elapsed: number, settling: number): void {
     const longest = Math.max(elapsed, settling);
-    if (longest > LONG_BATCH) this.#batchShare = Math.max(LEAST_SHARE, this.#batchShare / 2);
+    if (longest > LONG_BATCH) this.#batchShare = Math.max(MIN_SHARE, this.#batchShare / 2);
     else if (longest < SHORT_BATCH) this.#batchShare = Math.min(1, this.#batchShare * 2);
   }
 
-  /** Two clock readings a batch: nothing beside the 40 µs that a batch costs. */
+  /** Reads the clock twice per batch, which is negligible compared to the 40 µs that a batch costs. */
   #setInFlight(batches: number): void {
     const now = performance.now();
     this.#busyTime += Math.min(this.#inFlight, this.#options.threads) * (now - this.#busySince);
@@ -265,34 +272,34 @@ export class Dispatcher {
   }
 
   /**
-   * Validation is pure, so a batch may be validated again. The chunk that the worker was at goes into quarantine, and
-   * all others back to the workers, before anything else.
+   * Validation is pure, so a batch may be retried. The chunk that the worker was processing goes into quarantine, and
+   * all others go back to the head of the queue.
    */
   #onFailure(chunks: Chunk[], error: unknown): void {
     if (this.#closed) return;
     this.#retries++;
     const place = error instanceof BatchFailure ? error.place : undefined;
     const suspect = place?.range === undefined ? undefined : chunks[place.range];
-    // First of all: whatever the callback does, the chunks get their answer.
-    if (place === undefined) this.#sendAgain(chunks);
+    // Before the callback: even if it throws, the chunks get a verdict.
+    if (place === undefined) this.#requeue(chunks);
     else if (suspect === undefined) this.#quarantine.add(chunks);
     else {
-      this.#sendAgain(chunks.filter((chunk) => chunk !== suspect));
+      this.#requeue(chunks.filter((chunk) => chunk !== suspect));
       if (!suspect.failed) this.#suspect(suspect, place);
     }
     this.#options.onWorkerError(error);
   }
 
-  /** Puts chunks back at the head of the queue; those that have lost too many workers, into quarantine. */
-  #sendAgain(chunks: readonly Chunk[]): void {
-    const innocent: Chunk[] = [];
-    const lost: Chunk[] = [];
+  /** Puts chunks back at the head of the queue, or into quarantine if too many workers failed while they had them. */
+  #requeue(chunks: readonly Chunk[]): void {
+    const retried: Chunk[] = [];
+    const quarantined: Chunk[] = [];
     for (const chunk of chunks) {
-      // One that was given up meanwhile is settled already.
-      if (!chunk.failed) (chunk.lostWorkers++ < MAX_LOST_WORKERS ? innocent : lost).push(chunk);
+      // A chunk that has failed in the meantime is already settled.
+      if (!chunk.failed) (chunk.lostWorkers++ < MAX_LOST_WORKERS ? retried : quarantined).push(chunk);
     }
-    this.#backlog.putBack(innocent, performance.now());
-    this.#quarantine.add(lost);
+    this.#backlog.putBack(retried, performance.now());
+    this.#quarantine.add(quarantined);
   }
 
   #suspect(chunk: Chunk, place: Place): void {
@@ -303,18 +310,18 @@ export class Dispatcher {
       this.#failChunk(chunk);
     } else {
       this.#quarantine.addFailed(chunk, place);
-      this.#isolate(lane, SUSPICION);
+      this.#isolate(lane, SUSPECT_DURATION);
     }
   }
 
-  /** Keeps what a connection sends away from the workers that others wait for. */
+  /** Validates the messages of a connection in quarantine for a while. @param duration in ms */
   #isolate(lane: Lane, duration: number): void {
     lane.suspectUntil = Math.max(lane.suspectUntil, performance.now() + duration);
     this.#quarantine.add(this.#backlog.takeAllOf(lane));
   }
 
   #failChunk(chunk: Chunk): void {
-    if (!chunk.lane.isGivenUp) this.#isolate(chunk.lane, CONFIRMED_SUSPICION);
+    if (!chunk.lane.isGivenUp) this.#isolate(chunk.lane, CONFIRMED_DURATION);
     this.#failedChunks++;
     chunk.failed = true;
     chunk.lane.advance();

@@ -1,23 +1,23 @@
-// Chunks that wait for a worker. Connections take turns, one chunk each, so that nobody waits for more than one chunk of
-// every other; those that have little to say come before all others.
+// A queue of chunks that wait for a worker. Connections take turns with one chunk each, so that no connection waits for
+// more than one chunk of every other. Connections with few pending bytes take precedence.
 
 import { Fifo } from '../fifo.js';
 import type { FrameRange } from '../memory/slab-pool.js';
 import { Chunk, type Lane } from './lane.js';
 
-/** Bytes that a connection may have waiting and still come first. */
-const LITTLE = 8 * 1024;
+/** A connection with at most this many pending bytes takes precedence. */
+const PRIORITY_BYTES = 8 * 1024;
 
 export class FairQueue {
-  /** Of connections that have little waiting, in the order in which they came. */
+  /** Chunks of connections with few pending bytes, in order of arrival. */
   readonly #first = new Fifo<Chunk>();
-  /** Of all others, by connection. */
+  /** Chunks of all other connections, by connection. */
   readonly #others = new Map<Lane, Fifo<Chunk>>();
-  /** Whose turn is next: those with chunks in {@link #others}. */
+  /** Order of turns of the connections with chunks in {@link #others}. */
   readonly #turns = new Fifo<Lane>();
   #bytes = 0;
 
-  /** Bytes of all that waits. */
+  /** Bytes of all queued chunks. */
   get bytes(): number {
     return this.#bytes;
   }
@@ -26,21 +26,21 @@ export class FairQueue {
     return this.#first.length === 0 && this.#turns.length === 0;
   }
 
-  /** Adds what a connection has received to its latest chunk, or as a new one. */
+  /** Adds received messages to the connection's latest chunk, or as a new chunk. */
   add(lane: Lane, range: FrameRange, now: number): void {
     this.#bytes += range.end - range.start;
     const others = this.#others.get(lane);
     const latest = (others ?? this.#first).peekLast();
-    const isLittle = others === undefined && lane.pendingBytes <= LITTLE;
-    if (latest?.lane === lane && (others !== undefined || isLittle) && latest.extend(range)) return;
+    const isFirst = others === undefined && lane.pendingBytes <= PRIORITY_BYTES;
+    if (latest?.lane === lane && (others !== undefined || isFirst) && latest.extend(range)) return;
     const chunk = new Chunk(lane, range, now);
     lane.push(chunk);
-    if (isLittle) this.#first.push(chunk);
+    if (isFirst) this.#first.push(chunk);
     else if (others !== undefined) others.push(chunk);
     else this.#addTurn(lane, chunk);
   }
 
-  /** The chunk whose turn it is. */
+  /** The next chunk. */
   peek(): Chunk | undefined {
     const first = this.#first.peek();
     if (first !== undefined) return first;
@@ -48,20 +48,20 @@ export class FairQueue {
     return lane && this.#others.get(lane)?.peek();
   }
 
-  /** Takes out the chunk whose turn it is. */
+  /** Removes and returns the next chunk. */
   take(): Chunk | undefined {
     const chunk = this.#first.shift() ?? this.#takeTurn();
     this.#bytes -= chunk?.size ?? 0;
     return chunk;
   }
 
-  /** Puts chunks before all others. */
+  /** Puts chunks back at the head of the queue. */
   putBack(chunks: readonly Chunk[]): void {
     for (const { size } of chunks) this.#bytes += size;
     this.#first.unshift(...chunks);
   }
 
-  /** Puts back what is left of a chunk that was taken: it is the first of its connection, which has had its turn. */
+  /** Puts back the rest of a chunk that was taken: as the first of its connection, which has already had its turn. */
   returnRest(chunk: Chunk): void {
     this.#bytes += chunk.size;
     const others = this.#others.get(chunk.lane);
@@ -69,7 +69,7 @@ export class FairQueue {
     else this.#addTurn(chunk.lane, chunk);
   }
 
-  /** Takes out all chunks of one connection. */
+  /** Removes and returns all chunks of one connection. */
   takeAllOf(lane: Lane): Chunk[] {
     const first = this.#first.extract((chunk) => chunk.lane === lane);
     const chunks = [...first, ...(this.#others.get(lane) ?? [])];
@@ -78,7 +78,7 @@ export class FairQueue {
     return chunks;
   }
 
-  /** Takes out everything. */
+  /** Removes and returns all chunks. */
   takeAll(): Chunk[] {
     const chunks: Chunk[] = [];
     for (let chunk = this.take(); chunk !== undefined; chunk = this.take()) chunks.push(chunk);

@@ -1,20 +1,27 @@
-// The memory that small batches and their verdicts are handed over in, and how both lie there; see handoff.ts.
+// Layout of the shared memory for handing over small batches and their verdicts; see handoff.ts.
 
 import type { FrameRange } from '../memory/slab-pool.js';
 import { plainNumbers } from './number-list.js';
 import { FRAME, type Numbers, type Verdict } from './verdict.js';
 import { VerdictReader } from './verdict-reader.js';
 
-/** Bytes of a batch that may be handed over: they are copied. */
+/** Limit on the bytes of a batch that is handed over, since they are copied. */
 export const MAX_BYTES = 16 * 1024;
-/** Ranges that such a batch may have. */
+/** Limit on the ranges of such a batch. */
 export const MAX_RANGES = 64;
-/** Numbers that its verdict may have; one with more is declined. */
+/** Limit on the numbers of its verdict. A batch whose verdict has more is returned. */
 const MAX_NUMBERS = 4096;
 
-/** Who has the memory, and what has come of it. */
-export const STATE = { NOBODY: 0, WAITING: 1, REQUESTED: 2, ANSWERED: 3, DECLINED: 4, LEAVING: 5 } as const;
-/** What stands before a verdict's lists of numbers: their lengths and its counters. */
+/** State of the handoff. `NO_WORKER`: not started yet; `RETURNED`: the batch has to be posted instead. */
+export const STATE = {
+  NO_WORKER: 0,
+  WAITING: 1,
+  REQUESTED: 2,
+  ANSWERED: 3,
+  RETURNED: 4,
+  LEAVING: 5,
+} as const;
+/** Header before a verdict's lists of numbers: their lengths and the verdict's counters. */
 const HEAD = {
   CHUNKS: 0,
   RUNS: 1,
@@ -28,17 +35,17 @@ const HEAD = {
 } as const;
 
 const WORD = Uint32Array.BYTES_PER_ELEMENT;
-/** Where the parts of the memory begin, in bytes. */
+/** Byte offsets of the parts of the memory. */
 const RANGES_AT = WORD;
 const NUMBERS_AT = RANGES_AT + (1 + MAX_RANGES) * WORD;
 export const TEXT_AT = NUMBERS_AT + MAX_NUMBERS * WORD;
 export const MEMORY_SIZE = TEXT_AT + MAX_BYTES;
 
-/** The memory, as both sides see it. */
+/** Typed views of the memory, for both sides. */
 export class SharedView {
-  /** One number, of {@link STATE}. */
+  /** A single number: one of {@link STATE}. */
   readonly state: Int32Array;
-  /** How many ranges there are, and where each ends in the text. */
+  /** The number of ranges, then the end offset of each in the text. */
   readonly ranges: Uint32Array;
   readonly numbers: Uint32Array;
   readonly text: Buffer;
@@ -51,7 +58,7 @@ export class SharedView {
   }
 }
 
-/** False when there is no room for it. */
+/** Writes a verdict. Returns false if it does not fit. */
 export function writeVerdict({ numbers }: SharedView, verdict: Verdict): boolean {
   const { chunks, runs, frames, jobs, accepted } = verdict;
   const lists: Numbers[] = [chunks, runs, frames, jobs, accepted];
@@ -99,7 +106,7 @@ export function readVerdict({ numbers }: SharedView, batch: readonly FrameRange[
   return verdict;
 }
 
-/** From where the messages were copied to, to where they lie. */
+/** Converts the frames' offsets in the copy to offsets in the ranges' arenas. */
 function moveFrames(frames: number[], verdict: VerdictReader, batch: readonly FrameRange[]): void {
   let copiedTo = TEXT_AT;
   let at = 0;

@@ -1,7 +1,7 @@
-// Direct handoff: a worker waits on shared memory, and takes small batches from there in place of messages; its
-// verdict comes back the same way. That spares a small batch on an idle broker most of the way to the worker and
-// back. Only what patterns know is answered: the worker declines all else, and it goes the usual way. The worker's side is
-// worker/handoff-server.ts.
+// Direct handoff: a worker waits on shared memory and reads small batches from there instead of receiving them as
+// thread messages; its verdict comes back the same way. On an idle broker, this saves a small batch most of the latency
+// to the worker and back. Only batches that patterns match completely are validated this way: the worker returns all
+// others, which are then posted as usual. The worker's side is worker/handoff-server.ts.
 
 import { SluiceError } from '../errors.js';
 import type { FrameRange } from '../memory/slab-pool.js';
@@ -17,22 +17,23 @@ export function fitsHandoff(batch: readonly FrameRange[]): boolean {
 
 /** The main thread's side. */
 export class Handoff {
-  /** To be sent to the worker that is to wait here. */
+  /** Sent to the worker that will wait on it. */
   readonly memory = new SharedArrayBuffer(MEMORY_SIZE);
   readonly #view = new SharedView(this.memory);
-  /** Ends the batch that the worker has; none: it has none. */
+  /** Rejects the promise of the batch that the worker has; `undefined` if it has none. */
   #reject: ((error: unknown) => void) | undefined;
   #isLeaving = false;
 
-  /** Whether a worker waits, and may be handed this batch. */
+  /** Whether a worker is waiting and the batch fits. */
   takes(batch: readonly FrameRange[]): boolean {
     if (this.#reject !== undefined || this.#isLeaving) return false;
-    return Atomics.load(this.#view.state, 0) !== STATE.NOBODY && fitsHandoff(batch);
+    return Atomics.load(this.#view.state, 0) !== STATE.NO_WORKER && fitsHandoff(batch);
   }
 
   /**
-   * Hands over a batch that it {@link takes}. Resolves with the verdict; `undefined` when the worker declines.
-   * @throws SluiceError `WORKERS_FAILED` when the worker ends
+   * Hands over a batch for which {@link takes} is true. Resolves with the verdict, or `undefined` if the worker returns
+   * it.
+   * @throws SluiceError `WORKERS_FAILED` if the worker exits
    */
   run(batch: readonly FrameRange[]): Promise<Verdict | undefined> {
     const { state, ranges, text } = this.#view;
@@ -55,18 +56,18 @@ export class Handoff {
     });
   }
 
-  /** Sends the worker back to its other work: at once, or when it has answered. */
+  /** Releases the worker for other tasks: immediately, or after its current batch. */
   leave(): void {
     this.#isLeaving = true;
     if (this.#reject === undefined) this.#setState(STATE.LEAVING);
   }
 
-  /** The worker has gone. */
+  /** Rejects a pending batch, because the worker has exited or was released. */
   close(): void {
     const reject = this.#reject;
     this.#reject = undefined;
     this.leave();
-    reject?.(new SluiceError('WORKERS_FAILED', 'the worker has ended'));
+    reject?.(new SluiceError('WORKERS_FAILED', 'the worker exited'));
   }
 
   #setState(state: number): void {
@@ -74,7 +75,7 @@ export class Handoff {
     Atomics.notify(this.#view.state, 0);
   }
 
-  /** Does not block: the event loop goes on until the worker says that it is done. */
+  /** Waits for the worker's response without blocking the event loop. */
   #whenAnswered(onAnswer: () => void): void {
     const check = (): void => {
       if (this.#reject === undefined) return;

@@ -1,23 +1,24 @@
-// The order of one connection: what it sent is settled from the head, whatever worker answers first.
+// Keeps the messages of one connection in order: chunks are settled in the order of receipt, whichever verdict is
+// first.
 
 import type { FrameRange, Slab } from '../memory/slab-pool.js';
 import type { VerdictReader } from './verdict-reader.js';
 
-/** A range of one connection's messages on its way through a worker. Holds its slab until it is settled. */
+/** A range of one connection's messages that is being validated. Holds its slab until it is settled. */
 export class Chunk implements FrameRange {
   readonly lane: Lane;
   readonly slab: Slab;
   readonly start: number;
-  /** When the chunk was received, in ms of the monotonic clock. */
+  /** Time of receipt, in ms of the monotonic clock. */
   readonly receivedAt: number;
   end: number;
-  /** The verdict on the batch that the chunk was part of, once it is there. */
+  /** The verdict on the chunk's batch, once available. */
   verdict: VerdictReader | undefined;
-  /** The chunk's place in its batch: its range in the verdict. */
+  /** The chunk's index in its batch, and so its range in the verdict. */
   index = 0;
-  /** Set when no worker could validate the chunk, or none is to. */
+  /** Whether no worker could validate the chunk, or its validation was abandoned. */
   failed = false;
-  /** Workers that have ended while they had the chunk, and had not begun with its batch. */
+  /** Number of workers that failed while they had the chunk but had not begun with its batch. */
   lostWorkers = 0;
 
   constructor(lane: Lane, range: FrameRange, receivedAt: number) {
@@ -33,7 +34,7 @@ export class Chunk implements FrameRange {
     return this.end - this.start;
   }
 
-  /** Takes in the range that follows in the same slab, if this one does. */
+  /** Appends a range if it directly follows in the same slab. @returns whether it did */
   extend(range: FrameRange): boolean {
     if (range.slab !== this.slab || range.start !== this.end) return false;
     this.end = range.end;
@@ -48,16 +49,19 @@ export class Lane {
   #draining = false;
   /** Bytes received and not yet settled. */
   pendingBytes = 0;
-  /** Until when what the connection sends is validated in quarantine, in ms of the monotonic clock. */
+  /** Until this time, the connection's messages are validated in quarantine. In ms of the monotonic clock. */
   suspectUntil = 0;
-  /** Set when it has made a worker fail while too many others had: it is to be closed. */
+  /** Whether the connection has to be closed: it made a worker fail while the quarantine was full. */
   isGivenUp = false;
-  /** Until when it counts as slow: its messages may keep a worker for long. In ms of the monotonic clock. */
+  /**
+   * Until this time, the connection counts as slow: its messages may occupy a worker for long. In ms of the monotonic
+   * clock.
+   */
   slowUntil = 0;
 
   /**
    * @param settle called with each chunk in the order of {@link push}, once it has a verdict or has failed
-   * @param onError called with what `settle` or an action throws; the lane goes on
+   * @param onError called with an error thrown by `settle` or by an action; the lane continues
    */
   constructor(settle: (chunk: Chunk) => void, onError: (error: unknown) => void) {
     this.#settle = settle;
@@ -68,7 +72,7 @@ export class Lane {
     this.#queue.push(chunk);
   }
 
-  /** Puts two chunks in the place of one: what lies before `at`, and the rest. */
+  /** Replaces a chunk with two: the part before `at`, and the rest. */
   split(chunk: Chunk, at: number): [Chunk, Chunk] {
     const { slab, start, end, receivedAt } = chunk;
     const first = new Chunk(this, { slab, start, end: at }, receivedAt);
@@ -78,7 +82,7 @@ export class Lane {
     return [first, second];
   }
 
-  /** Gives up all chunks that have no verdict yet: nobody is to spend time on them. */
+  /** Marks all chunks without a verdict as failed, so that no more time is spent on them. */
   abandon(): void {
     for (const item of this.#queue)
       if (item instanceof Chunk && item.verdict === undefined) item.failed = true;
@@ -90,20 +94,20 @@ export class Lane {
     return this.#queue[0] === chunk;
   }
 
-  /** Runs `action` when all that was received before it is settled: at once, if that is so now. */
+  /** Runs `action` once everything received before is settled: immediately, if that is already the case. */
   after(action: () => void): void {
     this.#queue.push(action);
     this.advance();
   }
 
-  /** Settles from the head as far as answers are there. */
+  /** Settles chunks from the head of the queue up to the first without a verdict. */
   advance(): void {
     if (this.#draining) return;
     this.#draining = true;
     let done = 0;
     for (const item of this.#queue) {
       if (item instanceof Chunk && item.verdict === undefined && !item.failed) break;
-      // Before it is settled: then it is looked at whether reading may go on.
+      // Updated before settling, because settling checks whether reading may resume.
       if (item instanceof Chunk) this.pendingBytes -= item.size;
       try {
         if (item instanceof Chunk) this.#settle(item);

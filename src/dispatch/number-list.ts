@@ -1,4 +1,4 @@
-// A growable Uint32Array: appending costs no allocation once it has reached its working size.
+// A growable Uint32Array: appending allocates nothing once it has reached its working size.
 
 const INITIAL_CAPACITY = 1024;
 

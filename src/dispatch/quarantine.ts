@@ -1,5 +1,6 @@
-// Where messages go that have made a worker fail, and what else their connections send for a while: to a worker that does
-// nothing else, while all others go on. A message that fails here too, all by itself, is given up.
+// Quarantine for messages that made a worker fail, and for further messages of their connections for a while. They are
+// validated by a dedicated worker, so that the other workers are not affected. A message that also fails here, on its
+// own, is a poison message.
 
 import { Backoff } from '../backoff.js';
 import { messageEnds } from '../wire/framing.js';
@@ -11,32 +12,32 @@ import { BatchFailure, WorkerPool, type WorkerPoolOptions } from './worker-pool.
 export interface QuarantineEvents {
   /** A chunk has its verdict. */
   onVerdict(chunk: Chunk, verdict: Verdict): void;
-  /** The chunk is one message, and it has made a worker fail twice. */
+  /** The chunk is a single message that has made a worker fail twice. */
   onPoisonMessage(chunk: Chunk): void;
-  /** Nothing is in quarantine any more. */
+  /** The worker has finished, and nothing is ready to be validated. */
   onEmpty(): void;
 }
 
-/** A connection that has sent a message that makes workers fail. */
+/** A connection that has sent a poison message. */
 interface Offender {
-  /** How long its suspects have to wait. */
+  /** Delays for its suspects. */
   readonly backoff: Backoff;
-  /** When its next suspect may be looked at, in ms of the monotonic clock. */
+  /** Earliest time at which its next suspect may be validated, in ms of the monotonic clock. */
   readonly notBefore: number;
 }
 
 /**
- * How long a connection waits after each message of its that was given up, in units of `validationTimeout`: exponential,
- * by default 2 to 60 s. Each costs a worker, which takes 0.3 s of a processor to start; a connection that was closed would
- * come back unsuspected.
+ * Exponential back-off of a connection after each of its poison messages, in units of `validationTimeout`: by default 2
+ * to 60 s. Each poison message costs a worker, which takes 0.3 s of processor time to start. The connection is not
+ * closed instead, because its peer would reconnect and no longer be a suspect.
  */
 const [MIN_PAUSE, MAX_PAUSE] = [0.4, 12];
-/** In place of a `validationTimeout` of 0, in ms. */
+/** Used if `validationTimeout` is 0, in ms. */
 const UNLIMITED_TIMEOUT = 5000;
-/** Connections up to which a suspect has all of `validationTimeout`. */
+/** With up to this many connections in quarantine, a suspect may take all of `validationTimeout`. */
 const FEW_CONNECTIONS = 8;
-/** ms after which a connection's pauses are short again. */
-const FORGIVEN_AFTER = 120_000;
+/** Time after which a connection's back-off is reset, in ms. */
+const BACKOFF_RESET_AFTER = 120_000;
 
 export class Quarantine {
   readonly #settings: ParserSettings;
@@ -45,11 +46,13 @@ export class Quarantine {
   readonly #events: QuarantineEvents;
   readonly #onError: (error: unknown) => void;
   #pool: WorkerPool | undefined;
-  /** What waits, by connection, in order: nothing of one can be settled before what it sent earlier. */
+  /**
+   * Waiting chunks by connection, in order, because a chunk cannot be settled before earlier ones of its connection.
+   */
   readonly #waiting = new Map<Lane, Chunk[]>();
   /** Messages that have made a worker fail. */
   readonly #suspects = new WeakSet<Chunk>();
-  /** Connections of which messages were given up: the next suspect gets no more patience than it must, and waits. */
+  /** Connections that have sent a poison message: their next suspect has to wait, and gets only the short timeout. */
   readonly #offenders = new WeakMap<Lane, Offender>();
   #wakeTimer: NodeJS.Timeout | undefined;
   #isWorking = false;
@@ -64,17 +67,17 @@ export class Quarantine {
     this.#createPool = () => new WorkerPool({ ...options, ...own });
   }
 
-  /** Connections of which something waits. */
+  /** Number of connections with waiting chunks. */
   get connections(): number {
     return this.#waiting.size;
   }
 
-  /** Whether nothing waits, and nothing is being looked at. */
+  /** Whether no chunk is waiting or being validated. */
   get isEmpty(): boolean {
     return this.#waiting.size === 0 && !this.#isWorking;
   }
 
-  /** Takes chunks of which nobody knows whether they make workers fail. */
+  /** Adds chunks that are not known to make workers fail. */
   add(chunks: readonly Chunk[]): void {
     for (const chunk of chunks) {
       const others = this.#waiting.get(chunk.lane);
@@ -84,7 +87,7 @@ export class Quarantine {
     if (chunks.length > 0) this.#wake();
   }
 
-  /** Takes a chunk with which a worker has failed. It comes before what its connection has sent since. */
+  /** Adds a chunk that made a worker fail. It precedes later chunks of its connection. */
   addFailed(chunk: Chunk, place: Place): void {
     const later = this.#waiting.get(chunk.lane) ?? [];
     this.#waiting.set(chunk.lane, [...this.#cut(chunk, place), ...later]);
@@ -110,7 +113,9 @@ export class Quarantine {
     this.#events.onEmpty();
   }
 
-  /** Of all that come first of their connections: one that may well be innocent, or else a suspect that need not wait. */
+  /**
+   * Of the first chunks of all connections: preferably one that is not a suspect, or else a suspect that need not wait.
+   */
   #next(): Chunk | undefined {
     const now = performance.now();
     let next: Chunk | undefined;
@@ -133,53 +138,55 @@ export class Quarantine {
     }
     const { lane } = next;
     const rest = this.#waiting.get(lane)?.slice(1) ?? [];
-    // Behind all others: connections take turns.
+    // Its connection goes to the end, so that connections take turns.
     this.#waiting.delete(lane);
     if (rest.length > 0) this.#waiting.set(lane, rest);
     return next;
   }
 
-  /** @param duration ms until a suspect may be looked at; infinite: there is none */
+  /** @param duration ms until a suspect may be validated; infinite if there is none */
   #sleep(duration: number): void {
     clearTimeout(this.#wakeTimer);
     if (duration < Number.POSITIVE_INFINITY)
       this.#wakeTimer = setTimeout(() => this.#wake(), Math.ceil(duration));
   }
 
-  /** A suspect is looked at alone, and where it is the first of its connection, with all the time that it may take. */
+  /**
+   * Validates a chunk. A suspect is a single message, and gets the long timeout unless its connection is an offender.
+   */
   async #examine(chunk: Chunk): Promise<void> {
     const isSuspect = this.#suspects.has(chunk);
     let verdict: Verdict;
     try {
-      const isPatient = isSuspect && !this.#offenders.has(chunk.lane);
-      verdict = await this.#openPool().run([chunk], isPatient ? this.#patience : undefined);
+      const isFirstSuspect = isSuspect && !this.#offenders.has(chunk.lane);
+      verdict = await this.#openPool().run([chunk], isFirstSuspect ? this.#suspectTimeout : undefined);
     } catch (error) {
       if (this.#closed || chunk.failed) return;
       if (isSuspect) {
         this.#slowDown(chunk.lane);
         this.#events.onPoisonMessage(chunk);
-      } else this.addFailed(chunk, (error instanceof BatchFailure && error.place) || NOWHERE);
+      } else this.addFailed(chunk, (error instanceof BatchFailure && error.place) || UNKNOWN_PLACE);
       this.#onError(error);
       return;
     }
     this.#events.onVerdict(chunk, verdict);
   }
 
-  /** ms that a suspect may take: while many connections wait, they share the time. */
-  get #patience(): number {
+  /** ms that a suspect may take. Many waiting connections share the time. */
+  get #suspectTimeout(): number {
     return this.#timeout / Math.max(1, this.#waiting.size / FEW_CONNECTIONS);
   }
 
   #slowDown(lane: Lane): void {
     const now = performance.now();
     const before = this.#offenders.get(lane);
-    const isForgiven = before === undefined || now - before.notBefore > FORGIVEN_AFTER;
+    const isReset = before === undefined || now - before.notBefore > BACKOFF_RESET_AFTER;
     const delays = { initialDelay: MIN_PAUSE * this.#timeout, maxDelay: MAX_PAUSE * this.#timeout };
-    const backoff = isForgiven ? new Backoff(delays) : before.backoff;
+    const backoff = isReset ? new Backoff(delays) : before.backoff;
     this.#offenders.set(lane, { backoff, notBefore: now + backoff.next() });
   }
 
-  /** Made when it is first needed. That it cannot start says nothing of the chunk, which waits for it. */
+  /** Created on first use. A failure to start is not the fault of the chunk, which waits until the pool runs. */
   #openPool(): WorkerPool {
     if (this.#pool === undefined) {
       this.#pool = this.#createPool();
@@ -188,7 +195,7 @@ export class Quarantine {
     return this.#pool;
   }
 
-  /** Cuts a chunk: around the message that the worker was at, or in two, where nobody knows which of its messages is bad. */
+  /** Splits a chunk around the message that made the worker fail, or into halves if that message is not known. */
   #cut(chunk: Chunk, { range, start, end }: Place): Chunk[] {
     const { lane, slab } = chunk;
     const { framing, delimiter } = this.#settings;
@@ -196,7 +203,8 @@ export class Quarantine {
       const ends = messageEnds(slab.arena.bytes, chunk.start, chunk.end, framing, delimiter);
       const middle = ends[Math.floor((ends.length - 1) / 2)];
       if (middle !== undefined && middle < chunk.end) return lane.split(chunk, middle);
-      // One message. The worker may have died late, of the chunk before: the next one is fresh.
+      // A single message. The worker may have failed late because of the previous chunk: the next attempt uses a new
+      // one.
       this.#suspects.add(chunk);
       return [chunk];
     }
@@ -207,7 +215,7 @@ export class Quarantine {
       parts.push(before);
       suspect = rest;
     }
-    // With its delimiter.
+    // Including its delimiter.
     const next = slab.arena.bytes[end] === delimiter ? end + 1 : end;
     if (next < suspect.end) {
       const [message, after] = lane.split(suspect, next);
@@ -219,5 +227,5 @@ export class Quarantine {
   }
 }
 
-/** A worker has failed, and nobody knows at which message. */
-const NOWHERE: Place = { range: undefined, start: 0, end: 0 };
+/** The place of a failure at an unknown message. */
+const UNKNOWN_PLACE: Place = { range: undefined, start: 0, end: 0 };

@@ -1,4 +1,4 @@
-// Reads a verdict: the one place that knows where its numbers are. The writer is verdict-writer.ts.
+// Reads a verdict, and encapsulates the layout of its numbers. The counterpart is verdict-writer.ts.
 
 import {
   CHUNK,
@@ -13,7 +13,7 @@ import {
   type Verdict,
 } from './verdict.js';
 
-/** Ranges, runs, frames and jobs are named by their index in the verdict. Offsets count from the start of the arena. */
+/** Ranges, runs, frames and jobs are identified by their index in the verdict. Offsets count from the arena's start. */
 export class VerdictReader {
   readonly #chunks: Numbers;
   readonly #runs: Numbers;
@@ -31,7 +31,7 @@ export class VerdictReader {
     this.#rejections = rejections;
   }
 
-  /** Messages of all ranges. */
+  /** Number of messages in all ranges. */
   get messages(): number {
     return this.#frames.length / FRAME.SIZE;
   }
@@ -50,7 +50,7 @@ export class VerdictReader {
     return at(this.#chunks, range * CHUNK.SIZE + CHUNK.RUN_END);
   }
 
-  /** The first job of a range. A range may name a job several times. */
+  /** The first job of a range. A range may contain the same job several times. */
   firstJob(range: number): number {
     return range === 0 ? 0 : at(this.#chunks, (range - 1) * CHUNK.SIZE + CHUNK.JOB_END);
   }
@@ -60,12 +60,12 @@ export class VerdictReader {
     return at(this.#chunks, range * CHUNK.SIZE + CHUNK.JOB_END);
   }
 
-  /** Delimiters in a range. */
+  /** Number of delimiters in a range. */
   lines(range: number): number {
     return at(this.#chunks, range * CHUNK.SIZE + CHUNK.LINES);
   }
 
-  /** `activeJobs` of the last heartbeat in a range; `undefined` if it has none. */
+  /** `activeJobs` of the last heartbeat in a range; `undefined` if there is none. */
   activeJobs(range: number): number | undefined {
     const activeJobs = at(this.#chunks, range * CHUNK.SIZE + CHUNK.ACTIVE_JOBS);
     return activeJobs === NO_HEARTBEAT ? undefined : activeJobs;
@@ -81,17 +81,17 @@ export class VerdictReader {
     return at(this.#runs, run * RUN.SIZE + RUN.FIRST);
   }
 
-  /** Frames of a run. */
+  /** Number of frames in a run. */
   frameCount(run: number): number {
     return at(this.#runs, run * RUN.SIZE + RUN.COUNT);
   }
 
-  /** Where a message begins. */
+  /** Start offset of a message. */
   start(frame: number): number {
     return at(this.#frames, frame * FRAME.SIZE + FRAME.START);
   }
 
-  /** Where a message ends, without its delimiter. */
+  /** End offset of a message, without its delimiter. */
   end(frame: number): number {
     return at(this.#frames, frame * FRAME.SIZE + FRAME.END);
   }
@@ -101,7 +101,7 @@ export class VerdictReader {
     return at(this.#frames, frame * FRAME.SIZE + FRAME.TYPE);
   }
 
-  /** The job that an accepted crawler message names; -1 if it names none. */
+  /** The job of an accepted crawler message; -1 if it has none. */
   job(frame: number): number {
     return at(this.#frames, frame * FRAME.SIZE + FRAME.JOB) - 1;
   }
@@ -116,12 +116,12 @@ export class VerdictReader {
     return at(this.#jobs, job * JOB.SIZE + JOB.HIGH);
   }
 
-  /** Whom an application's message is for. */
+  /** The address of a message from an application. */
   address(frame: number): MessageAddress | undefined {
     return this.#addresses[at(this.#frames, frame * FRAME.SIZE + FRAME.ADDRESS)];
   }
 
-  /** Why a message was rejected. Messages that were rejected alike may share the object. */
+  /** The reason for a rejection. Messages rejected for the same reason may share the object. */
   rejectionReason(frame: number): RejectionReason | undefined {
     return this.#rejections[at(this.#frames, frame * FRAME.SIZE + FRAME.REJECTION)];
   }

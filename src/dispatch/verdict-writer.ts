@@ -1,13 +1,13 @@
-// Writes a verdict, range by range and message by message. Keeps its memory from one verdict to the next.
+// Writes a verdict, range by range and message by message. Reuses its memory for the next verdict.
 
 import type { WireErrorCode } from '../errors.js';
 import type { Issue } from '../messages/issues.js';
 import { NumberList, plainNumbers } from './number-list.js';
 import { JOB, type MessageAddress, type RejectionReason, RUN, RunKind, type Verdict } from './verdict.js';
 
-/** Places for jobs that were met lately. Where two share one, a range may have several rows of a job. */
-const JOB_ROWS = 4096;
-/** Messages of a batch up to which its numbers go as plain arrays. */
+/** Number of hash slots for recent jobs. If two jobs share a slot, a range may have several rows for one job. */
+const JOB_SLOTS = 4096;
+/** For up to this many messages, a verdict's numbers are plain arrays. */
 const FEW_MESSAGES = 16;
 const NO_RUN = -1;
 
@@ -16,36 +16,36 @@ export class VerdictWriter {
   readonly #runs = new NumberList();
   readonly #frames = new NumberList();
   readonly #jobs = new NumberList();
-  /** By the lowest bits of a job's key: the row that it had last. It counts only if the job is still there. */
-  readonly #jobRows = new Uint32Array(JOB_ROWS);
+  /** By the lowest bits of a job's key: the job's latest row. Valid only if that row still contains the job. */
+  readonly #jobRows = new Uint32Array(JOB_SLOTS);
   readonly #accepted: Uint32Array;
-  /** Rejections without issues, by code and type: their index. */
+  /** Indexes of rejections without issues, by code and type. */
   readonly #sharedRejections = new Map<string, number>();
   #rejections: RejectionReason[] = [];
   #addresses: MessageAddress[] = [];
   #mismatches: string[] = [];
   #slowRanges: number[] = [];
   #matched = 0;
-  /** Index of the present range. */
+  /** Index of the current range. */
   #range = 0;
-  /** The present range's first job. */
+  /** The current range's first job. */
   #firstJob = 0;
   #frame = 0;
   #runKind = NO_RUN;
   #runFirst = 0;
   #lastEnd = 0;
 
-  /** @param types how many message types there are */
+  /** @param types number of message types */
   constructor(types: number) {
     this.#accepted = new Uint32Array(types);
   }
 
-  /** Index of the present range. */
+  /** Index of the current range. */
   get range(): number {
     return this.#range;
   }
 
-  /** Starts over: the verdict before may not have been finished. */
+  /** Starts a new verdict. The previous one may be unfinished. */
   reset(): void {
     for (const list of [this.#chunks, this.#runs, this.#frames, this.#jobs]) list.clear();
     this.#firstJob = 0;
@@ -64,7 +64,7 @@ export class VerdictWriter {
   /**
    * Adds an accepted message.
    * @param kind one of `RunKind`
-   * @param payload row of its job plus 1 or 0; index of the address of an `ADDRESSED` message
+   * @param payload the row of its job plus 1, or 0 if it has none; for an `ADDRESSED` message, the index of its address
    */
   accept(typeIndex: number, kind: number, payload: number, start: number, end: number): void {
     this.#accepted[typeIndex] = (this.#accepted[typeIndex] ?? 0) + 1;
@@ -73,7 +73,7 @@ export class VerdictWriter {
     this.#frame++;
   }
 
-  /** Adds a rejected message. @param line delimiters before it in its range */
+  /** Adds a rejected message. @param line number of delimiters before it in its range */
   reject({ code, type, issues }: RejectionReason, start: number, end: number, line: number): void {
     this.#extendRun(RunKind.REJECTED, start, end);
     this.#frames.push4(start, end, line, this.#rejectionIndex(code, type, issues));
@@ -85,10 +85,10 @@ export class VerdictWriter {
     return this.#addresses.push(address) - 1;
   }
 
-  /** The row of a job among the present range's, plus 1. Adds it if it is not there. */
+  /** The row of a job plus 1, within the rows of the current range. Adds the job if necessary. */
   jobRow(low: number, high: number): number {
-    const place = low % JOB_ROWS;
-    const row = this.#jobRows[place] ?? 0;
+    const slot = low % JOB_SLOTS;
+    const row = this.#jobRows[slot] ?? 0;
     if (
       row >= this.#firstJob &&
       this.#jobs.at(row * JOB.SIZE + JOB.LOW) === low &&
@@ -97,7 +97,7 @@ export class VerdictWriter {
       return row + 1;
     }
     const count = this.#jobs.push2(low, high) / JOB.SIZE;
-    this.#jobRows[place] = count - 1;
+    this.#jobRows[slot] = count - 1;
     return count;
   }
 
@@ -106,20 +106,20 @@ export class VerdictWriter {
     this.#matched += count;
   }
 
-  /** A pattern and the slow path disagree about a message of this type. */
+  /** Records that a pattern and the slow path disagree on a message of this type. */
   addMismatch(typeName: string): void {
     this.#mismatches.push(typeName);
   }
 
-  /** The present range has a message that took long. */
+  /** Marks the current range as containing a slow message. */
   markSlow(): void {
     if (this.#slowRanges.at(-1) !== this.#range) this.#slowRanges.push(this.#range);
   }
 
   /**
-   * Ends the present range.
-   * @param lines its delimiters
-   * @param activeJobs of its last heartbeat, or `NO_HEARTBEAT`
+   * Ends the current range.
+   * @param lines number of its delimiters
+   * @param activeJobs the value in its last heartbeat, or `NO_HEARTBEAT`
    */
   endRange(lines: number, activeJobs: number): void {
     this.#closeRun();
@@ -128,7 +128,7 @@ export class VerdictWriter {
     this.#range++;
   }
 
-  /** One literal, the same fields in the same order: an object put together by spreading costs V8 a hidden class each time. */
+  /** Builds the verdict with one object literal: with object spread, V8 would create a new hidden class each time. */
   finish(layoutsLearned: number, layoutsDropped: number): Verdict {
     const take = this.#frame <= FEW_MESSAGES ? plainNumbers : this.#copier();
     return {
@@ -147,7 +147,7 @@ export class VerdictWriter {
     };
   }
 
-  /** Delimited messages that touch, undelimited and rejected ones share a run; all others stand alone. */
+  /** Adjacent delimited messages, undelimited messages and rejected messages share a run; others get their own. */
   #extendRun(kind: number, start: number, end: number): void {
     const joins =
       kind === this.#runKind &&
@@ -179,7 +179,7 @@ export class VerdictWriter {
     return index;
   }
 
-  /** Copies all numbers into one piece of memory, which can move to another thread as a whole. */
+  /** Copies all numbers into one buffer, which can be transferred to another thread as a whole. */
   #copier(): (values: Uint32Array) => Uint32Array {
     const lists = [this.#chunks, this.#runs, this.#frames, this.#jobs];
     const numbers = new Uint32Array(lists.reduce((sum, list) => sum + list.length, this.#accepted.length));

@@ -1,5 +1,5 @@
-// All that crosses the threads, both ways. A batch goes out as offsets into shared memory; the
-// verdict comes back as flat arrays, a few bytes a message. No parsed message ever crosses.
+// Everything that crosses between threads, in both directions. A batch is sent as offsets into shared memory; the
+// verdict comes back as flat arrays, a few bytes per message. Parsed messages never cross.
 
 import type { WireErrorCode } from '../errors.js';
 import type { FrameRange } from '../memory/slab-pool.js';
@@ -9,9 +9,9 @@ import type { Framing } from '../wire/framing.js';
 
 export { NO_HEARTBEAT } from '../pattern/memory-layout.js';
 
-/** How messages are parsed and checked: the same in all workers of a broker. */
+/** Settings for parsing and validation: the same in all workers of a broker. */
 export interface ParserSettings {
-  /** URL of the schema module to load beside the protocol's own schemas. */
+  /** URL of the schema module to load in addition to the protocol's own schemas. */
   readonly schemas: string | undefined;
   readonly framing: Framing;
   readonly delimiter: number;
@@ -20,36 +20,36 @@ export interface ParserSettings {
   readonly maxClockSkew: number;
   readonly patterns: 'on' | 'off' | 'verify';
   readonly maxLearnedLayouts: number;
-  /** Of the job ids' keys: the same for all workers of a broker. */
+  /** Seed of the job keys: the same in all workers of a broker. */
   readonly jobSeed: JobSeed;
 }
 
-/** What a worker is started with. */
+/** The `workerData` of a worker. */
 export interface WorkerSettings extends ParserSettings {
-  /** Where the worker says that it is busy; see watchdog.ts. */
+  /** Shared memory in which the worker records its progress; see watchdog.ts. */
   readonly watch: SharedArrayBuffer;
-  /** Whether the worker leaves the processor to other threads, where they want it. */
+  /** Whether the worker runs at a lower priority than other threads. */
   readonly isBackground: boolean;
 }
 
 /** Ranges of whole messages to validate, each from one connection. */
 export interface BatchTask {
-  /** By which the watchdog knows the batch; 0: it has none. */
+  /** Number of the batch for the watchdog; 0 if the batch has none. */
   readonly id: number;
   readonly arenas: readonly SharedArrayBuffer[];
-  /** {@link RANGE_FIELDS} numbers a range: index into `arenas`, start, end. */
+  /** {@link RANGE_FIELDS} numbers per range: index into `arenas`, start, end. */
   readonly ranges: readonly number[];
-  /** How many rejected messages of each range come with their issues: as many as somebody will read. */
+  /** Number of rejected messages per range whose issues are included in the verdict. */
   readonly maxDetailedRejections: number;
 }
 export const RANGE_FIELDS = 3;
 
-/** To wait for small batches in this memory; see handoff.ts. */
+/** Makes a worker wait for small batches in this memory; see handoff.ts. */
 export interface HandoffTask {
   readonly handoff: SharedArrayBuffer;
 }
 
-/** The task to validate these ranges, in this order. */
+/** A task to validate these ranges, in this order. */
 export function batchTask(
   batch: readonly FrameRange[],
   maxDetailedRejections: number = Number.POSITIVE_INFINITY,
@@ -65,66 +65,73 @@ export function batchTask(
   return { id, arenas, ranges, maxDetailedRejections };
 }
 
-/** What the main thread has to do with a run of consecutive messages. */
+/** How the main thread has to process a run of consecutive messages. */
 export const RunKind = {
   /** Forward: one slice, each message followed by the delimiter. */
   DELIMITED: 0,
   /** Forward, adding the delimiter after each message. */
   UNDELIMITED: 1,
-  /** One `job_request`: forward, and remember who asked. */
+  /** One `job_request`: forward, and record the requesting crawler. */
   REQUEST: 2,
-  /** One application's message: find the crawlers that it is for. */
+  /** One message from an application: route to its crawlers. */
   ADDRESSED: 3,
-  /** One control message: act on it. */
+  /** One control message: process it. */
   CONTROL: 4,
-  /** Rejected messages: tell the sender; see {@link Verdict.rejections}. */
+  /** Rejected messages: report to the sender; see {@link Verdict.rejections}. */
   REJECTED: 5,
 } as const;
 
-/** Numbers of a verdict: while they are few, a plain array takes less to make, to send and to read. */
+/** Numbers of a verdict. A short plain array is cheaper to create, send and read than a typed array. */
 export type Numbers = Uint32Array | readonly number[];
 
 /** The answer to a {@link BatchTask}. Offsets count from the start of the range's arena. */
 export interface Verdict {
-  /** {@link CHUNK} numbers a range. */
+  /** {@link CHUNK} numbers per range. */
   readonly chunks: Numbers;
-  /** {@link RUN} numbers a run, in the order of the messages. */
+  /** {@link RUN} numbers per run, in the order of the messages. */
   readonly runs: Numbers;
-  /** {@link FRAME} numbers a message, in order. */
+  /** {@link FRAME} numbers per message, in order. */
   readonly frames: Numbers;
-  /** {@link JOB} numbers a job that a range names, range by range. A range may have several rows of one job. */
+  /** {@link JOB} numbers per job mentioned in a range, range by range. A range may have several rows for one job. */
   readonly jobs: Numbers;
-  /** Why messages were rejected. Messages without issues share theirs: a peer may have thousands rejected in a batch. */
+  /**
+   * Reasons for rejections. Messages without issues share one entry, since a batch may have thousands of rejections.
+   */
   readonly rejections: readonly RejectionReason[];
-  /** Whom the applications' messages are for, in order. */
+  /** Addresses of the applications' messages, in order. */
   readonly addresses: readonly MessageAddress[];
   /** Accepted messages by type index. */
   readonly accepted: Numbers;
-  /** How many of them a pattern has matched. */
+  /** Number of accepted messages that a pattern has matched. */
   readonly matched: number;
-  /** Names of types whose pattern took a message that the slow path judges otherwise, one for each. */
+  /** For each message on which its type's pattern and the slow path disagree, the name of the type. */
   readonly mismatches: readonly string[];
-  /** Ranges of which a single message took longer than {@link SLOW_MESSAGE}, by their index. */
+  /** Indexes of ranges in which a single message took longer than {@link SLOW_MESSAGE}. */
   readonly slowRanges: readonly number[];
-  /** Layouts that the worker has learned patterns for since its last verdict, and those that it has dropped. */
+  /**
+   * Number of layouts for which the worker has learned a pattern, and of layouts it has evicted, since its last
+   * verdict.
+   */
   readonly layoutsLearned: number;
   readonly layoutsDropped: number;
 }
 
-/** ms beyond which a message is slow: a hundred times what one of ordinary size takes on the slow path. */
+/** A message that takes longer than this is slow, in ms: 100 times as long as an ordinary message on the slow path. */
 export const SLOW_MESSAGE = 50;
 
 /**
- * Fields of a range in {@link Verdict.chunks}. Ends are exclusive; a range starts where the one before ended.
- * `JOB_END` counts rows of {@link Verdict.jobs}, `LINES` the delimiters in the range. `ACTIVE_JOBS` is that of the last heartbeat, or {@link NO_HEARTBEAT}.
+ * Fields of a range in {@link Verdict.chunks}. Ends are exclusive; a range starts at the end of the previous one.
+ * `RUN_END` and `JOB_END` are rows of {@link Verdict.runs} and {@link Verdict.jobs}. `LINES` is the number of
+ * delimiters in the range. `ACTIVE_JOBS` is the value in its last heartbeat, or {@link NO_HEARTBEAT}.
  */
 export const CHUNK = { RUN_END: 0, JOB_END: 1, LINES: 2, ACTIVE_JOBS: 3, SIZE: 4 } as const;
 /** Fields of a run in {@link Verdict.runs}. */
 export const RUN = { FIRST: 0, COUNT: 1, KIND: 2, SIZE: 3 } as const;
 /**
- * Fields of a message in {@link Verdict.frames}. `JOB` is a row of {@link Verdict.jobs} plus 1, or 0; an application's message
- * has `ADDRESS` instead, an index into {@link Verdict.addresses}. A rejected message has `LINE`, the delimiters before it in its
- * range, and `REJECTION`, an index into {@link Verdict.rejections}.
+ * Fields of a message in {@link Verdict.frames}. `JOB` is a row of {@link Verdict.jobs} plus 1, or 0 if there is no
+ * job; a message from an application has `ADDRESS` instead, an index into {@link Verdict.addresses}. A rejected message
+ * has `LINE`, the number of delimiters before it in its range, and `REJECTION`, an index into {@link
+ * Verdict.rejections}.
  */
 export const FRAME = {
   START: 0,
@@ -139,17 +146,17 @@ export const FRAME = {
 /** Fields of a job in {@link Verdict.jobs}: its {@link JobKey}. */
 export const JOB = { LOW: 0, HIGH: 1, SIZE: 2 } as const;
 
-/** What an application's message says of whom it is for. */
+/** The address in a message from an application. */
 export interface MessageAddress {
   readonly to: string | undefined;
-  /** The job that it is about: the one that it assigns, else that of its envelope. */
+  /** The job that the message assigns, or else the job in its envelope. */
   readonly job: JobKey | undefined;
 }
 
-/** Why a message was rejected. */
+/** The reason for a rejection. */
 export interface RejectionReason {
   readonly code: WireErrorCode;
-  /** Name of the message's type where it is known. */
+  /** Name of the message's type, if known. */
   readonly type: string | undefined;
   readonly issues: readonly Issue[];
 }

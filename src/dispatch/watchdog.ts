@@ -1,29 +1,29 @@
-// Tells which worker hangs, and at which message a worker ended. Each worker has a slot in shared memory: its thread's id,
-// a counter that is odd while it is busy and grows with each message that it looks at one by one, and where it is. No
-// clock is shared.
+// Detects hung workers, and the message at which a worker failed. Each worker has a slot in shared memory: its thread
+// id, a counter that is odd while it is busy and grows with each message on the slow path, and its place in the batch.
+// No clock is shared.
 
-/** Numbers of a slot: thread id (0: free), counter, and the place; see {@link Place}. */
+/** Fields of a slot: thread id (0 if free), counter, batch number, and the fields of a {@link Place}. */
 export const SLOT = { THREAD: 0, COUNTER: 1, TASK: 2, RANGE: 3, START: 4, END: 5, SIZE: 6 } as const;
-/** Slots beyond one a worker: those of workers that have just ended are not free yet. */
+/** Additional slots, because those of workers that have just exited are not free yet. */
 const SPARE_SLOTS = 8;
-/** In place of a range: the whole batch is done, and only its answer is missing. */
+/** Value of the range field once the whole batch is done and only its verdict remains to be sent. */
 export const DONE = -1;
 
-/** Where a worker is in a batch. */
+/** A worker's position in a batch. */
 export interface Place {
-  /** Index of the range that it looks at; `undefined` when it has done them all. */
+  /** Index of the current range; `undefined` if all ranges are done. */
   readonly range: number | undefined;
-  /** The message that it looks at, in offsets of the range's arena; equal where it is not known. */
+  /** Offsets of the current message in the range's arena; both are equal if the message is not known. */
   readonly start: number;
   readonly end: number;
 }
 
-/** What is known of a slot, on the watching side. */
-interface Sighting {
-  /** The thread that had the slot then; 0: none. */
+/** The latest observation of a slot. */
+interface Observation {
+  /** The thread that had the slot; 0 if it was free. */
   thread: number;
   counter: number;
-  /** When the counter was first seen so, in ms. */
+  /** Time at which the counter was first observed with this value, in ms. */
   since: number;
 }
 
@@ -31,9 +31,9 @@ export class Watchdog {
   readonly memory: SharedArrayBuffer;
   readonly #slots: Int32Array;
   readonly #timeout: number;
-  readonly #seen: Sighting[];
+  readonly #seen: Observation[];
 
-  /** @param timeout ms that one message may take, and a batch beside them; 0: no limit */
+  /** @param timeout ms that one message may take, and a batch apart from its messages; 0 disables the limit */
   constructor(workers: number, timeout: number) {
     const count = workers * 2 + SPARE_SLOTS;
     this.memory = new SharedArrayBuffer(count * SLOT.SIZE * Int32Array.BYTES_PER_ELEMENT);
@@ -43,10 +43,11 @@ export class Watchdog {
   }
 
   /**
-   * Those of the workers that have been at one message, or in a batch without getting on, for longer than they may. Frees
-   * the slots of workers that are gone.
-   * @param now in ms, as a {@link ProcessorClock} reads
-   * @param timeoutFor ms that the batch of this number may be at a message of so many bytes; default: the timeout
+   * Finds workers that have not made progress for longer than allowed, in a message or in a batch. Frees the slots of
+   * workers that have exited.
+   * @param now time of a {@link ProcessorClock}, in ms
+   * @param timeoutFor returns the ms that a message of this size may take in the batch with this number. Default: the
+   *   watchdog's timeout.
    */
   findHung<W extends { readonly threadId: number }>(
     workers: readonly W[],
@@ -66,7 +67,7 @@ export class Watchdog {
         return;
       }
       const counter = Atomics.load(this.#slots, at + SLOT.COUNTER);
-      // Counters begin anew with each thread: an equal one of another thread says nothing.
+      // Each thread starts its counter at 0, so counters of different threads cannot be compared.
       if (!isSameThread || counter !== seen.counter) {
         seen.counter = counter;
         seen.since = now;
@@ -81,13 +82,13 @@ export class Watchdog {
     return hung;
   }
 
-  /** How many of the workers have started. */
+  /** The number of workers that have started. */
   countStarted(workers: readonly { readonly threadId: number }[]): number {
     const threads = this.#seen.map((_, index) => this.#field(index * SLOT.SIZE, SLOT.THREAD));
     return workers.filter(({ threadId }) => threads.includes(threadId)).length;
   }
 
-  /** Where the worker is, or was when it ended, that has begun with a batch. Ask before its slot is freed. */
+  /** The place of the worker that has begun with a batch; if it has exited, its last place until its slot is freed. */
   locate(task: number): Place | undefined {
     for (let at = 0; at < this.#slots.length; at += SLOT.SIZE) {
       if (this.#field(at, SLOT.THREAD) === 0 || this.#field(at, SLOT.TASK) !== task) continue;
@@ -103,13 +104,16 @@ export class Watchdog {
   }
 }
 
-/** How much slower the clock goes, at most, while the process gets no processor: a worker may wait without using any. */
-const SLOWEST = 1 / 4;
+/**
+ * Minimum rate of the clock while the process uses no processor time. Not 0, because a worker may hang without using
+ * any.
+ */
+const MIN_RATE = 1 / 4;
 
 /**
- * The time in which this process could have done something, in ms: where other processes keep the machine busy, or this
- * one is stopped, a worker that gets no processor does not hang. It goes no faster than time, no faster than the process
- * uses processors, and no slower than a quarter of the time between two readings.
+ * Measures the time in which this process was able to run, in ms: a worker that gets no processor, because other
+ * processes keep the machine busy or this one is stopped, does not count as hung. The clock advances by the processor
+ * time of the process, but at most by the elapsed time, and at least by a quarter of it.
  */
 export class ProcessorClock {
   readonly #time: () => number;
@@ -120,14 +124,15 @@ export class ProcessorClock {
   #now = 0;
 
   /**
-   * @param interval ms between two readings: of a longer time without processor, only a quarter of four of them counts
-   * @param time monotonic, in ms; default `performance.now`
-   * @param used processor time of the process, in ms; default `process.cpuUsage`
+   * @param interval ms between two readings. If the process used no processor time, a reading advances the clock by at
+   *   most one interval, however much time has elapsed.
+   * @param time monotonic clock, in ms. Default: `performance.now`.
+   * @param used processor time of the process, in ms. Default: from `process.cpuUsage`.
    */
   constructor(interval: number, time = () => performance.now(), used = processorTime) {
     this.#time = time;
     this.#used = used;
-    this.#maxInterval = interval / SLOWEST;
+    this.#maxInterval = interval / MIN_RATE;
     this.#timeBefore = time();
     this.#usedBefore = used();
   }
@@ -135,7 +140,7 @@ export class ProcessorClock {
   read(): number {
     const [time, used] = [this.#time(), this.#used()];
     const passed = time - this.#timeBefore;
-    const least = Math.min(passed, this.#maxInterval) * SLOWEST;
+    const least = Math.min(passed, this.#maxInterval) * MIN_RATE;
     this.#now += Math.min(passed, Math.max(used - this.#usedBefore, least));
     this.#timeBefore = time;
     this.#usedBefore = used;

@@ -1,6 +1,6 @@
-// The validation workers: Piscina, watched. A worker that spends longer than `validationTimeout` on one batch
-// is ended; one that ends is replaced; where none can start, the pool is built anew, ever more slowly. Every
-// batch gets an answer, a verdict or an error, but while no worker lives it waits.
+// The validation workers: Piscina with a watchdog. A worker that spends too long on one message, at most
+// `validationTimeout`, is terminated; one that exits is replaced; if none can start, the pool is recreated with
+// exponential back-off. Every batch gets a verdict or an error; while no worker is running, batches wait.
 
 import { Piscina } from 'piscina';
 import { Backoff } from '../backoff.js';
@@ -22,18 +22,18 @@ import { type Place, ProcessorClock, Watchdog } from './watchdog.js';
 export interface WorkerPoolOptions {
   /** Worker threads. */
   readonly threads: number;
-  /** Batches that one worker may have at a time: 2 keep it busy while an answer travels. */
+  /** Batches that one worker may have at a time: with 2, it stays busy while a verdict is in transit. */
   readonly concurrentTasksPerWorker: number;
-  /** ms that one message may take; 0: no limit. */
+  /** ms that one message may take; 0 disables the limit. */
   readonly validationTimeout: number;
   readonly settings: ParserSettings;
-  /** How many rejected messages of each range are to come with their issues now; default: all. */
+  /** Current number of rejected messages per range whose issues are needed. Default: all. */
   readonly maxDetailedRejections?: () => number;
-  /** Whether a worker may wait for small batches and take them directly: see handoff.ts. */
+  /** Whether small batches may be handed directly to a waiting worker; see handoff.ts. */
   readonly handsOver: boolean;
-  /** Whether the workers leave the processor to other threads, where they want it; default: no. */
+  /** Whether the workers run at a lower priority than other threads. Default: false. */
   readonly isBackground?: boolean;
-  /** Called when a worker fails, and when the pool cannot be built. */
+  /** Called when a worker fails and when the pool cannot be created. */
   readonly onError: (error: unknown) => void;
 }
 
@@ -44,15 +44,15 @@ const RESTART_BACKOFF = { initialDelay: 100, maxDelay: 5000 } as const;
 /** Interval between checks of the workers, in ms. */
 const CHECK_INTERVAL = 30;
 /**
- * Time limit for one message while other messages wait behind it, in ms, plus ms per byte: ten times what a regular message
- * of 1 MB takes on the slow path, measured. A message that exceeds it is retried in the quarantine worker.
+ * Time limit for one message while other messages wait behind it, in ms, plus ms per byte: ten times what a regular
+ * message of 1 MB takes on the slow path, measured. A message that exceeds it is retried in the quarantine worker.
  */
 const SOFT_TIMEOUT = { BASE: 120, PER_BYTE: 0.0005 } as const;
 /** The largest batch number; numbering restarts after it. */
 const MAX_TASK = 0x7fffffff;
 /**
- * Young generation of a worker's heap, in MiB. V8's default of 48 makes the process 16 MB larger and measured no faster:
- * almost no object outlives its batch.
+ * Young generation of a worker's heap, in MiB. V8's default of 48 makes the process 16 MB larger and measured no
+ * faster: almost no object outlives its batch.
  */
 const YOUNG_GENERATION = 8;
 /** Old generation of a worker's heap, in MiB: this, or a multiple of the longest message if that is more. */
@@ -61,16 +61,16 @@ const MESSAGES_IN_HEAP = 32;
 const MiB = 1024 * 1024;
 
 /**
- * Small batches in a row, alone, of messages that patterns know, after which a worker waits for the next ones: to send
- * it there costs as much as a batch.
+ * After this many consecutive small batches, each the only one in flight and fully matched by patterns, a worker starts
+ * waiting for the next ones at a handoff. To make it wait costs as much as a batch.
  */
 const FIT_IN_A_ROW = 16;
-/** Batches in a row that it declines before it is sent back. */
-const DECLINED_IN_A_ROW = 4;
+/** After the worker has returned this many consecutive batches, it is released. */
+const RETURNED_IN_A_ROW = 4;
 
-/** A worker has failed with a batch. */
+/** A worker failed while it had a batch. */
 export class BatchFailure extends Error {
-  /** Where it was in the batch; `undefined`: it had not begun. */
+  /** Where in the batch it failed; `undefined` if it had not begun. */
   readonly place: Place | undefined;
 
   constructor(cause: unknown, place: Place | undefined) {
@@ -85,17 +85,17 @@ export class WorkerPool {
   readonly #options: WorkerPoolOptions;
   readonly #watchdog: Watchdog;
   #piscina: Pool | undefined;
-  /** Where a worker waits for small batches, if one does. */
+  /** The handoff at which a worker waits for small batches, if any. */
   #handoff: Handoff | undefined;
   #handedOver = 0;
-  #declinedInARow = 0;
-  /** Batches that were posted and are not answered. */
+  #returnedInARow = 0;
+  /** Posted batches without a response. */
   #posted = 0;
   #lastTask = 0;
-  /** By its number, how long a batch may take for a message, in ms, where that is longer than usual. */
-  readonly #patience = new Map<number, number>();
+  /** Extended message timeouts in ms, by batch number. */
+  readonly #extendedTimeouts = new Map<number, number>();
   #fitInARow = 0;
-  /** Set once the present pool has answered. */
+  /** Whether all workers of the current pool have responded. */
   #isReady = false;
   #waiters: (() => void)[] = [];
   readonly #restartBackoff = new Backoff(RESTART_BACKOFF);
@@ -110,24 +110,24 @@ export class WorkerPool {
     this.#watchdog = new Watchdog(options.threads, options.validationTimeout);
   }
 
-  /** Workers that have started. */
+  /** Workers that are running. */
   get threads(): number {
     return this.#isReady ? this.#watchdog.countStarted(this.#piscina?.threads ?? []) : 0;
   }
 
-  /** How often the whole pool was built anew, since the start. */
+  /** How often the whole pool was recreated since the start. */
   get restarts(): number {
     return this.#restarts;
   }
 
-  /** Batches that a worker has taken directly. */
+  /** Batches handed directly to a waiting worker. */
   get handedOver(): number {
     return this.#handedOver;
   }
 
   /**
-   * Waits until the workers answer.
-   * @throws SluiceError `WORKERS_FAILED` when one fails to start, or none answers within 30 s
+   * Waits until the workers are ready.
+   * @throws SluiceError `WORKERS_FAILED` if one fails to start or does not respond within 30 s
    */
   async start(): Promise<void> {
     try {
@@ -139,19 +139,22 @@ export class WorkerPool {
     this.#watch();
   }
 
-  /** Starts without waiting. Workers that cannot start are reported, and tried again; batches wait for them. */
+  /**
+   * Starts without waiting. If the workers fail to start, reports the error and retries; batches wait until they run.
+   */
   open(): void {
     this.#watch();
     void this.#tryBuild();
   }
 
   /**
-   * Has a worker validate a batch.
-   * @param patience ms that a message may take, up to `validationTimeout`; default: little, others wait for the worker
-   * @throws BatchFailure when the worker fails; `NOT_RUNNING` when the pool is closed
+   * Validates a batch in a worker.
+   * @param messageTimeout ms that a message may take, up to `validationTimeout`. Default: a short time, since other
+   *   messages wait for the worker.
+   * @throws BatchFailure if the worker fails; SluiceError `NOT_RUNNING` if the pool is closed
    */
-  async run(batch: readonly FrameRange[], patience?: number): Promise<Verdict> {
-    return (await this.#handOver(batch)) ?? this.#post(await this.#readyPool(), batch, patience);
+  async run(batch: readonly FrameRange[], messageTimeout?: number): Promise<Verdict> {
+    return (await this.#handOver(batch)) ?? this.#post(await this.#readyPool(), batch, messageTimeout);
   }
 
   async #readyPool(): Promise<Pool> {
@@ -160,7 +163,7 @@ export class WorkerPool {
     return this.#piscina;
   }
 
-  /** Hands a batch to the worker that waits for it, if one does; `undefined`: it has to be posted. */
+  /** Hands a batch to a waiting worker. Resolves with `undefined` if the batch has to be posted instead. */
   async #handOver(batch: readonly FrameRange[]): Promise<Verdict | undefined> {
     const handoff = this.#handoff;
     if (handoff?.takes(batch) !== true) return undefined;
@@ -168,48 +171,53 @@ export class WorkerPool {
       throw new BatchFailure(error, undefined);
     });
     if (verdict !== undefined) this.#handedOver++;
-    this.#declinedInARow = verdict === undefined ? this.#declinedInARow + 1 : 0;
-    if (this.#declinedInARow >= DECLINED_IN_A_ROW) handoff.leave();
+    this.#returnedInARow = verdict === undefined ? this.#returnedInARow + 1 : 0;
+    if (this.#returnedInARow >= RETURNED_IN_A_ROW) handoff.leave();
     return verdict;
   }
 
-  async #post(piscina: Pool, batch: readonly FrameRange[], patience: number | undefined): Promise<Verdict> {
+  async #post(
+    piscina: Pool,
+    batch: readonly FrameRange[],
+    messageTimeout: number | undefined,
+  ): Promise<Verdict> {
     const { threads, maxDetailedRejections } = this.#options;
-    // Or Piscina might give it to the worker that waits: only one that has nothing at all comes before that.
+    // Otherwise Piscina might assign the batch to the waiting worker, over which it prefers only completely idle
+    // workers.
     if (this.#posted > 0 || threads === 1) this.#handoff?.leave();
     this.#posted++;
     this.#lastTask = (this.#lastTask % MAX_TASK) + 1;
     const task = this.#lastTask;
-    if (patience !== undefined) this.#patience.set(task, patience);
+    if (messageTimeout !== undefined) this.#extendedTimeouts.set(task, messageTimeout);
     try {
       const verdict = await piscina.run(batchTask(batch, maxDetailedRejections?.(), task));
-      const isKnown = verdict.matched === new VerdictReader(verdict).messages;
-      this.#fitInARow = isKnown && this.#posted === 1 && fitsHandoff(batch) ? this.#fitInARow + 1 : 0;
+      const isMatched = verdict.matched === new VerdictReader(verdict).messages;
+      this.#fitInARow = isMatched && this.#posted === 1 && fitsHandoff(batch) ? this.#fitInARow + 1 : 0;
       if (this.#fitInARow >= FIT_IN_A_ROW && this.#options.handsOver) this.#openHandoff(piscina);
       return verdict;
     } catch (error) {
       throw new BatchFailure(error, this.#watchdog.locate(task));
     } finally {
-      this.#patience.delete(task);
+      this.#extendedTimeouts.delete(task);
       this.#posted--;
     }
   }
 
-  /** Has a worker wait for small batches. */
+  /** Makes a worker wait for small batches. */
   #openHandoff(piscina: Pool): void {
     if (this.#handoff !== undefined) return;
     const handoff = new Handoff();
     this.#handoff = handoff;
     this.#fitInARow = 0;
-    this.#declinedInARow = 0;
-    const onGone = (): void => {
+    this.#returnedInARow = 0;
+    const onReleased = (): void => {
       this.#handoff = undefined;
       handoff.close();
     };
-    piscina.run({ handoff: handoff.memory }).then(onGone, onGone);
+    piscina.run({ handoff: handoff.memory }).then(onReleased, onReleased);
   }
 
-  /** Ends the workers. What is not answered by now is rejected. */
+  /** Terminates the workers. The promises of pending batches are rejected. */
   async close(): Promise<void> {
     this.#closed = true;
     clearInterval(this.#checkTimer);
@@ -244,7 +252,7 @@ export class WorkerPool {
     piscina.on('error', onError);
     const probes = Array.from({ length: threads }, () => piscina.run(batchTask([])));
     await withTimeout(Promise.all(probes), BOOT_TIMEOUT, () => {
-      throw new Error('no answer in time');
+      throw new Error('no response in time');
     });
     this.#isReady = true;
     this.#restartBackoff.reset();
@@ -258,7 +266,9 @@ export class WorkerPool {
     this.#checkTimer = setInterval(() => this.#check(), interval).unref();
   }
 
-  /** Ends what hangs, and replaces a pool in which no worker lives: Piscina gives up when one fails to start. */
+  /**
+   * Terminates hung workers, and replaces a pool without workers: Piscina does not retry when a worker fails to start.
+   */
   #check(): void {
     const now = this.#clock.read();
     if (this.#piscina === undefined || !this.#isReady) return;
@@ -272,13 +282,13 @@ export class WorkerPool {
 
   readonly #timeoutFor = (task: number, bytes: number): number => {
     const { validationTimeout } = this.#options;
-    const little = SOFT_TIMEOUT.BASE + SOFT_TIMEOUT.PER_BYTE * bytes;
-    return Math.min(validationTimeout, Math.max(little, this.#patience.get(task) ?? 0));
+    const softTimeout = SOFT_TIMEOUT.BASE + SOFT_TIMEOUT.PER_BYTE * bytes;
+    return Math.min(validationTimeout, Math.max(softTimeout, this.#extendedTimeouts.get(task) ?? 0));
   };
 
   async #rebuild(): Promise<void> {
     this.#isReady = false;
-    // What waits in the dead pool is rejected, and tried again by whoever sent it.
+    // Batches that wait in the old pool are rejected, and their senders retry them.
     await this.#tearDown();
     if (this.#closed) return;
     this.#restarts++;

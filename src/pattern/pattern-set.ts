@@ -229,7 +229,7 @@ export function canHavePattern({ index, direction }: MessageType): boolean {
  * @param layout default: as `JSON.stringify` writes the messages, in the schema's order
  */
 export function compileType(type: MessageType, checksAge: boolean, layout?: Layout): CompileResult {
-  const required = [...(isHeartbeat(type) ? [ACTIVE_JOBS] : []), ...(checksAge ? [TIMESTAMP] : [])];
+  const required = [...(type.traits.reportsWorkload ? [ACTIVE_JOBS] : []), ...(checksAge ? [TIMESTAMP] : [])];
   const result = compilePattern(type, required, layout);
   if ('declined' in result) return result;
   const missing = required.find((path) => !result.captures.has(path));
@@ -243,10 +243,6 @@ export function moduleOf(type: MessageType, { node, spacing }: CompiledPattern):
     node,
     spacing,
     lessOrEqual: type.conditions?.lessOrEqual ?? [],
-    activeJobs: isHeartbeat(type) ? ACTIVE_JOBS : undefined,
+    activeJobs: type.traits.reportsWorkload ? ACTIVE_JOBS : undefined,
   });
-}
-
-function isHeartbeat({ name }: MessageType): boolean {
-  return name === 'heartbeat';
 }

@@ -8,7 +8,7 @@ import type { Logger } from 'pino';
 import type { AdminServer } from '../admin/admin-server.js';
 import type { AdminSource } from '../admin/admin-source.js';
 import { type ResolvedOptions, resolveOptions, type SluiceOptions } from '../config/config.js';
-import { brokerLogger, connectionLogger, defaultLog, logGone } from '../connection/broker-logger.js';
+import { brokerLogger, connectionLogger, defaultLog, logClosed } from '../connection/broker-logger.js';
 import { ConnectionPool } from '../connection/connection-pool.js';
 import { emitSafely } from '../connection/emit-safely.js';
 import { type HealthIssue, HealthMonitor, type HealthSummary } from '../connection/health-monitor.js';
@@ -18,7 +18,7 @@ import { Pipeline } from '../connection/pipeline.js';
 import type { ServerAddress, ServerEvents, ServerState, ServerStatus } from '../connection/server-events.js';
 import { collectMetrics, RateMeter, type ServerMetrics } from '../connection/server-metrics.js';
 import { SocketConnection } from '../connection/socket-connection.js';
-import { closePartial, closeStalled, pingWaiting } from '../connection/stuck-peers.js';
+import { closePartial, closeStalled, pingWaiting } from '../connection/stalled-peers.js';
 import type { FrameRun } from '../delivery/frame-run.js';
 import { describeError, SluiceError } from '../errors.js';
 import { MessageRegistry } from '../messages/message-registry.js';
@@ -76,7 +76,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     });
     this.#pool.on('connection_added', (event) => this.#notify('connection_added', event));
     this.#pool.on('connection_removed', (event) => {
-      logGone(this.#log, event.connection, event.reason);
+      logClosed(this.#log, event.connection, event.reason);
       this.#notify('connection_removed', event);
     });
     this.#health = new HealthMonitor(this.options, {

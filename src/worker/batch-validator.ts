@@ -1,5 +1,5 @@
-// Validate: what a worker does with a batch. Runs the parser over each range and writes the verdict.
-// Must keep nothing of a batch after it has answered.
+// Validates a batch: runs the parser over each range and writes the verdict. Must not keep any reference to a batch
+// after that.
 
 import {
   type BatchTask,
@@ -19,7 +19,7 @@ import type { FrameSink } from '../protocol/frame-sink.js';
 import type { MessageParser } from '../protocol/message-parser.js';
 import { type Rejection, reject } from '../protocol/message-validator.js';
 
-/** The newest `activeJobs` a verdict can tell: larger numbers are cut to it. */
+/** The largest `activeJobs` that a verdict can represent: larger numbers are clamped. */
 const MAX_ACTIVE_JOBS = NO_HEARTBEAT - 1;
 const NO_BYTES = Buffer.alloc(0);
 export class BatchValidator implements FrameSink {
@@ -27,21 +27,23 @@ export class BatchValidator implements FrameSink {
   readonly #delimiter: number;
   readonly #onProgress: (range: number, start: number, end: number) => void;
   readonly #verdict: VerdictWriter;
-  /** `RunKind` of a crawler's message, by type index, if its delimiter follows. */
+  /** `RunKind` of a delimited crawler message, by type index. */
   readonly #crawlerKinds: Uint8Array;
-  /** Messages of the present range that were rejected. */
+  /** Number of rejected messages in the current range. */
   #rejected = 0;
   #maxDetailedRejections = 0;
-  /** When the present message was reached that is looked at one by one, in ms of the monotonic clock; 0: none was. */
+  /**
+   * Time at which the latest slow-path message of the range was reached, in ms of the monotonic clock; 0 if none was.
+   */
   #reachedAt = 0;
-  /** What the patterns have counted up to the latest verdict. */
+  /** The counters of the patterns as of the latest verdict. */
   #layoutsLearned = 0;
   #layoutsDropped = 0;
   #bytes: Buffer = NO_BYTES;
   #rangeEnd = 0;
   #activeJobs = NO_HEARTBEAT;
 
-  /** @param onProgress called with each message that is looked at one by one, and with the index of its range */
+  /** @param onProgress called at the start of each range, and for each message on the slow path */
   constructor(
     parser: MessageParser,
     delimiter: number,
@@ -63,7 +65,7 @@ export class BatchValidator implements FrameSink {
     return this.#takeVerdict();
   }
 
-  /** Validates a batch by patterns alone; `undefined` when it has something that no pattern knows. */
+  /** Validates a batch by patterns alone. Returns `undefined` if any of it matches no pattern. */
   validateByPatterns(task: BatchTask): Verdict | undefined {
     const isDone = this.#validateRanges(task, (bytes, start, end) =>
       this.#parser.parseByPatterns(bytes, start, end, this),
@@ -121,7 +123,7 @@ export class BatchValidator implements FrameSink {
     this.#verdict.addMismatch(name);
   }
 
-  /** @param kind what the message is when its delimiter follows it */
+  /** @param kind the message's kind if it is followed by its delimiter */
   #accept(typeIndex: number, kind: number, job: number, start: number, end: number): void {
     const isDelimited = end < this.#rangeEnd && this.#bytes[end] === this.#delimiter;
     const actualKind = kind === RunKind.DELIMITED && !isDelimited ? RunKind.UNDELIMITED : kind;
@@ -133,7 +135,9 @@ export class BatchValidator implements FrameSink {
     this.#rejected++;
   }
 
-  /** @param parse gives the delimiters of a range; `undefined` ends it, and the answer is false */
+  /**
+   * @param parse returns the number of delimiters in a range; if it returns `undefined`, validation stops with false
+   */
   #validateRanges(
     { arenas, ranges, maxDetailedRejections }: BatchTask,
     parse: (bytes: Buffer, start: number, end: number) => number | undefined,
@@ -159,7 +163,7 @@ export class BatchValidator implements FrameSink {
 
   #addressOf({ traits }: MessageType, message: AppEnvelope): MessageAddress {
     const { to, data } = message;
-    // An assignment is about the job that it assigns, whatever its envelope says.
+    // For an assignment, the assigned job takes precedence over the job in the envelope.
     const assigned = traits.assignsJob ? data?.job_id : undefined;
     const job = this.#parser.jobOf(typeof assigned === 'string' ? { jobId: assigned } : message);
     return {
@@ -181,17 +185,19 @@ export class BatchValidator implements FrameSink {
   }
 }
 
-/** What a heartbeat says of its crawler's work, as the patterns read it: a whole number, cut to what can be told. */
+/**
+ * `activeJobs` of a heartbeat, converted as by the patterns: truncated to an integer and clamped to the valid range.
+ */
 function activeJobsOf(heartbeat: { data?: { activeJobs?: unknown } }): number | undefined {
   const activeJobs = heartbeat.data?.activeJobs;
   if (typeof activeJobs !== 'number') return undefined;
   return Math.min(Math.max(0, Math.trunc(activeJobs)), MAX_ACTIVE_JOBS);
 }
 
-/** Longer names belong to nobody: no crawler and no connection has one. */
+/** The longest id of a crawler or connection: longer names in `to` match nothing. */
 const MAX_NAME_LENGTH = 256;
 
-/** The parts of an application's message that say whom it is for. */
+/** The parts of an application's message that determine its recipients. */
 interface AppEnvelope {
   readonly to?: unknown;
   readonly jobId?: unknown;

@@ -1,4 +1,4 @@
-// Validation, put together from the options: the same in the workers, on the main thread and for the commands.
+// Creates the parser from the options, in the same way for the workers, the main thread and the commands.
 
 import type { ResolvedOptions } from '../config/config.js';
 import type { ParserSettings } from '../dispatch/verdict.js';
@@ -9,8 +9,8 @@ import { MessageParser } from '../protocol/message-parser.js';
 import { MessageValidator } from '../protocol/message-validator.js';
 
 /**
- * The settings of the workers.
- * @param jobSeed default {@link NO_SEED}, for who compares no jobs
+ * The parser settings for these options.
+ * @param jobSeed default: {@link NO_SEED}, for callers that do not compare jobs
  */
 export function parserSettings(options: ResolvedOptions, jobSeed: JobSeed = NO_SEED): ParserSettings {
   const { schemas, framing, maxMessageSize, maxMessageAge, maxClockSkew, patterns, maxLearnedLayouts } =
@@ -28,7 +28,7 @@ export function parserSettings(options: ResolvedOptions, jobSeed: JobSeed = NO_S
   };
 }
 
-/** The parser that these settings ask for. @param registry with the schemas of the settings' module */
+/** Creates a parser with these settings. @param registry must contain the types of `settings.schemas` */
 export function createParser(registry: MessageRegistry, settings: ParserSettings): MessageParser {
   const { framing, delimiter, maxMessageSize, maxMessageAge, maxClockSkew, maxLearnedLayouts, jobSeed } =
     settings;

@@ -4,8 +4,8 @@ import { SharedView, STATE, TEXT_AT, writeVerdict } from '../dispatch/handoff-me
 import type { BatchTask, Verdict } from '../dispatch/verdict.js';
 
 /**
- * Answers one batch after another, and sleeps between them, until it is sent away.
- * @param validate gives `undefined` for a batch to decline
+ * Validates one batch after another, and sleeps between them, until the main thread releases the worker.
+ * @param validate returns `undefined` if the batch has to be posted instead
  */
 export function serveHandoff(
   memory: SharedArrayBuffer,
@@ -14,23 +14,23 @@ export function serveHandoff(
   const view = new SharedView(memory);
   const { state } = view;
   const arenas = [memory];
-  // It may have been sent away before it came.
-  Atomics.compareExchange(state, 0, STATE.NOBODY, STATE.WAITING);
+  // The worker may have been released before it started here.
+  Atomics.compareExchange(state, 0, STATE.NO_WORKER, STATE.WAITING);
   for (;;) {
-    const present = Atomics.load(state, 0);
-    if (present === STATE.LEAVING) return;
-    if (present !== STATE.REQUESTED) {
-      Atomics.wait(state, 0, present);
+    const current = Atomics.load(state, 0);
+    if (current === STATE.LEAVING) return;
+    if (current !== STATE.REQUESTED) {
+      Atomics.wait(state, 0, current);
       continue;
     }
     const verdict = validate({ id: 0, arenas, ranges: readRanges(view), maxDetailedRejections: 0 });
     const isAnswered = verdict !== undefined && writeVerdict(view, verdict);
-    Atomics.store(state, 0, isAnswered ? STATE.ANSWERED : STATE.DECLINED);
+    Atomics.store(state, 0, isAnswered ? STATE.ANSWERED : STATE.RETURNED);
     Atomics.notify(state, 0);
   }
 }
 
-/** As a {@link BatchTask} has them. */
+/** The ranges in the form of a {@link BatchTask}. */
 function readRanges({ ranges }: SharedView): number[] {
   const found: number[] = [];
   let start = TEXT_AT;

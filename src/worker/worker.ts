@@ -1,5 +1,5 @@
-// A validation worker: what Piscina runs in each of its threads. Loads the schemas once, then answers
-// each batch with a verdict. Synchronous throughout: one batch is done before the next begins.
+// A validation worker, which Piscina runs in each of its threads. Loads the schemas once, then returns a verdict for
+// each batch. Synchronous: each batch is finished before the next begins.
 
 import './lower-priority.js';
 
@@ -16,8 +16,8 @@ const settings = workerData as WorkerSettings;
 
 const registry = await MessageRegistry.load(settings.schemas);
 const parser = createParser(registry, settings);
-// A rule that returns a promise has its message rejected. What becomes of the promise is nobody's business any more: it
-// must not end the worker.
+// If a rule returns a promise, the message is rejected and the promise ignored: its rejection must not terminate the
+// worker.
 process.on('unhandledRejection', () => {});
 
 const watched = new WatchedWorker(settings.watch, threadId);
@@ -25,12 +25,12 @@ const batches = new BatchValidator(parser, settings.delimiter, (range, start, en
   watched.reach(range, start, end),
 );
 
-/** Numbers of a verdict's frames up to which copying takes less than handing memory over (about 5 µs). */
+/** For up to this many numbers in a verdict's frames, copying is cheaper than transferring the buffer (about 5 µs). */
 const FEW_NUMBERS = 2048;
 
 /**
- * Validates one batch, or small ones from shared memory until it is sent away. The numbers of a large verdict, which share
- * one buffer, move to the main thread without being copied.
+ * Validates one batch, or small batches from shared memory until released. The numbers of a large verdict share one
+ * buffer, which is transferred to the main thread without copying.
  */
 export default function validateBatch(task: BatchTask | HandoffTask): object | undefined {
   if ('handoff' in task) {

@@ -2,6 +2,7 @@
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
+import { MessageRegistry } from 'sluice';
 import { expect, test } from 'vitest';
 import { packageRoot } from '../support/cli.js';
 
@@ -89,6 +90,17 @@ test('files load each other without cycles', () => {
 test('types have no cycles, but for a connection that knows the pipeline that it belongs to', () => {
   const known = 'connection/socket-connection.ts → connection/pipeline.ts';
   expect(cyclesOf(importsOf).filter((cycle) => !cycle.includes(known))).toEqual([]);
+});
+
+test('pattern matching, dispatch, workers and routing know no message type by name', () => {
+  const types = MessageRegistry.builtin().types.filter(
+    ({ direction }) => direction === 'crawler' || direction === 'app',
+  );
+  const names = types.map(({ name }) => name);
+  const literal = new RegExp(`'(?:${names.join('|')})'`);
+  const engine = files.filter((file) => /^(pattern|dispatch|worker|routing)\//.test(nameOf(file)));
+  expect(engine.length).toBeGreaterThan(30);
+  expect(engine.filter((file) => literal.test(readFileSync(file, 'utf8'))).map(nameOf)).toEqual([]);
 });
 
 test('the client loads nothing of the broker', () => {

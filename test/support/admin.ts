@@ -1,4 +1,4 @@
-// A broker with an admin server for one test, and asking it things.
+// A broker with an admin server for one test, and requests to it.
 
 import { writeFileSync } from 'node:fs';
 import { request } from 'node:http';
@@ -16,7 +16,7 @@ export interface AdminReply {
   body: string;
 }
 
-/** Asks an admin server at a Unix socket. */
+/** Sends a request to an admin server at a Unix socket. */
 export function ask(
   socketPath: string,
   path: string,
@@ -52,37 +52,37 @@ export async function startAdminBroker(
   const adminPath = options.admin ?? join(temporaryFolder(whenOver), 'admin.sock');
   const broker = await startBroker({ ...options, admin: adminPath }, whenOver);
   const get = (path: string) => ask(adminPath, path);
-  // What comes back is checked by the test that reads it.
+  // The calling test checks the type of the response.
   const read = async <T>(path: string) => JSON.parse((await get(path)).body) as T;
   return { ...broker, adminPath, get, read };
 }
 
-/** One for all tests of a describe, or of a file. Each of them finds it without connections. */
+/** One broker for all tests of a describe block or file. Each test starts without connections. */
 export function shareAdminBroker(options: SluiceOptions = {}): () => AdminBroker {
   return shareIdle((whenOver) => startAdminBroker(options, whenOver));
 }
 
-/** A broker that is starting: its schema module takes its time, until it is let. */
+/** A broker that is starting: its schema module does not finish loading until `open` is called. */
 export async function startSlowBroker(options: SluiceOptions = {}): Promise<{
   manager: SocketManager;
   socketPath: string;
   adminPath: string;
-  /** Lets it start. */
+  /** Lets the broker finish starting. */
   open: () => Promise<void>;
 }> {
   const folder = temporaryFolder();
   const [socketPath, adminPath] = [join(folder, 'broker.sock'), join(folder, 'admin.sock')];
   const schemas = join(folder, 'slow.mjs');
   writeFileSync(schemas, 'await globalThis.sluiceTestGate; export const schemas = {};');
-  let letIt = () => {};
-  Object.assign(globalThis, { sluiceTestGate: new Promise<void>((resolve) => (letIt = resolve)) });
+  let openGate = () => {};
+  Object.assign(globalThis, { sluiceTestGate: new Promise<void>((resolve) => (openGate = resolve)) });
   const manager = new SocketManager(
     { socketPath, admin: adminPath, schemas, workers: { threads: 1 }, ...options },
     { logger: pino({ level: 'silent' }) },
   );
   const started = manager.start();
   const open = () => {
-    letIt();
+    openGate();
     return started;
   };
   onTestFinished(async () => {
@@ -93,13 +93,13 @@ export async function startSlowBroker(options: SluiceOptions = {}): Promise<{
   return { manager, socketPath, adminPath, open };
 }
 
-/** The value of a metric's line: `valueOf(text, 'sluice_workers')`, or with its labels in braces. */
+/** The value of a series: `metricValue(text, 'sluice_workers')`, or with its labels in braces. */
 export function metricValue(text: string, series: string): number {
   const found = text.split('\n').find((row) => row.startsWith(`${series} `));
   return found === undefined ? Number.NaN : Number(found.slice(series.length + 1));
 }
 
-/** What `/metrics` says of a broker that has taken one message and rejected another. */
+/** The `/metrics` response of a broker that has accepted one message and rejected another. */
 export async function metricsOfUse(): Promise<string> {
   const { connect, get } = await startAdminBroker();
   const peer = await connect();

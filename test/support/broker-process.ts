@@ -1,4 +1,4 @@
-// A broker as a process of its own, and what the kernel tells of it.
+// A broker in a separate process, with measurements from the kernel.
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -16,7 +16,7 @@ export class BrokerProcess {
     this.run = run;
   }
 
-  /** Starts one with further flags, and waits until it listens. It is killed when the test is over. */
+  /** Starts a broker with additional flags, and waits until it listens. It is killed at the end of the test. */
   static async start(
     flags: readonly string[] = [],
     socketPath?: string,
@@ -38,7 +38,7 @@ export class BrokerProcess {
     return this.#memory('VmRSS');
   }
 
-  /** The most resident memory since the start, in bytes. */
+  /** Peak resident memory since the start, in bytes. */
   get peakRss(): number {
     return this.#memory('VmHWM');
   }
@@ -48,13 +48,13 @@ export class BrokerProcess {
     return readdirSync(`/proc/${this.pid}/fd`).length;
   }
 
-  /** The lines that it has logged. */
+  /** The lines it has logged. */
   get log(): Record<string, unknown>[] {
     const lines = this.run.stdout.split('\n').slice(0, -1);
     return lines.map((text) => JSON.parse(text) as Record<string, unknown>);
   }
 
-  /** Has it collect garbage. Gives the bytes of its main thread's heap that are in use then. */
+  /** Forces a garbage collection. Resolves with the used bytes of the main thread's heap after it. */
   async collect(): Promise<number> {
     const before = this.#heaps.length;
     this.run.child.kill('SIGUSR2');
@@ -66,7 +66,7 @@ export class BrokerProcess {
     return [...this.run.stderr.matchAll(/^heap (\d+)$/gm)];
   }
 
-  /** Ends it as an operator does. Gives the exit code. */
+  /** Stops it as an operator would. Resolves with the exit code. */
   stop(): Promise<number | NodeJS.Signals | null> {
     this.run.child.kill('SIGTERM');
     return this.run.exited;
@@ -78,7 +78,7 @@ export class BrokerProcess {
   }
 }
 
-/** One for all tests of a describe, or of a file: it must end well when they are over. */
+/** One broker process for all tests of a describe block or file. At the end it must exit with code 0. */
 export function shareBrokerProcess(flags: readonly string[] = []): () => BrokerProcess {
   return share(async (whenOver) => {
     const broker = await BrokerProcess.start(flags, undefined, whenOver);

@@ -1,4 +1,4 @@
-// A real broker for one test, or for several: on a socket in a folder of its own, gone when they are over.
+// A real broker for one or several tests, on a socket in a temporary folder. Stopped at the end of the tests.
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -9,7 +9,7 @@ import { onTestFinished } from 'vitest';
 import { Peer } from './peer.js';
 import { share, type WhenOver } from './share.js';
 
-/** A folder that is removed when the test is over. */
+/** A folder that is removed at the end of the test. */
 export function temporaryFolder(whenOver: WhenOver = onTestFinished): string {
   const folder = mkdtempSync(join(tmpdir(), 'sluice-test-'));
   whenOver(() => rmSync(folder, { recursive: true, force: true }));
@@ -41,20 +41,20 @@ export async function startBroker(
   return { manager, socketPath, connect };
 }
 
-/** For brokers that have little to validate: without patterns, they start in half of the time. */
+/** For brokers that validate few messages: without patterns, they start in half the time. */
 export const LIGHT = { workers: { threads: 1 }, patterns: 'off' } as const;
 
-/** As `startBroker`, for tests to which it does not matter how messages are validated. */
+/** Like `startBroker`, for tests that do not depend on how messages are validated. */
 export function startPlainBroker(options: SluiceOptions = {}, whenOver?: WhenOver): Promise<TestBroker> {
   return startBroker({ ...LIGHT, ...options }, whenOver);
 }
 
-/** One broker for all tests of a describe, or of a file. Each of them finds it without connections and listeners. */
+/** One broker for all tests of a describe block or file. Each test starts without connections and listeners. */
 export function shareBroker(options: SluiceOptions = {}): () => TestBroker {
   return shareIdle((whenOver) => startBroker(options, whenOver));
 }
 
-/** As `share`, of a broker that has no connections and no listeners left when a test is over. */
+/** Like `share`, for a broker whose connections and listeners are removed after each test. */
 export function shareIdle<T extends TestBroker>(start: (whenOver: WhenOver) => Promise<T>): () => T {
   const shared = share(start);
   return () => {
@@ -67,12 +67,12 @@ export function shareIdle<T extends TestBroker>(start: (whenOver: WhenOver) => P
   };
 }
 
-/** Resolves when the condition holds: looked at whenever the event loop turns. */
+/** Resolves when the condition holds. Checks it in each turn of the event loop. */
 export async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await new Promise((resolve) => setTimeout(resolve, 2));
 }
 
-/** How much each of some counters has grown; those that have not are left out. */
+/** The increase of each counter. Unchanged counters are omitted. */
 export function growth(
   before: Readonly<Record<string, number>>,
   after: Readonly<Record<string, number>>,

@@ -1,29 +1,29 @@
-// The machine's Chromium, driven. Tests that need it say so by name where there is none.
+// Drives the installed Chromium. Tests that need it are skipped without it, and say so in their name.
 
 import { existsSync } from 'node:fs';
 import { type BrowserContextOptions, chromium, type Page } from 'playwright-core';
 import { onTestFinished } from 'vitest';
 import { share } from './share.js';
 
-/** Where Debian, Ubuntu and Google put it; CHROMIUM in the environment wins. */
-const PLACES = [
+/** Paths on Debian, on Ubuntu and of Google Chrome; the environment variable CHROMIUM takes precedence. */
+const PATHS = [
   process.env.CHROMIUM,
   '/usr/bin/chromium',
   '/usr/bin/chromium-browser',
   '/usr/bin/google-chrome',
 ];
 
-export const browserPath = PLACES.find((path) => path !== undefined && existsSync(path));
+export const browserPath = PATHS.find((path) => path !== undefined && existsSync(path));
 
 export interface OpenPage {
   page: Page;
-  /** What the page complained of: errors, and what its policy stopped. */
+  /** Console messages of the page: errors, and violations of its content security policy. */
   complaints: string[];
-  /** Every address that it asked for. */
+  /** Every URL that the page requested. */
   requested: string[];
 }
 
-/** One browser for all tests of a describe. What is returned opens an address in a context of its own. */
+/** One browser for all tests of a describe block. The returned function opens a URL in a separate context. */
 export function shareBrowser(): (url: string, options?: BrowserContextOptions) => Promise<OpenPage> {
   const shared = share(async (whenOver) => {
     // Chromium's sandbox does not work in containers, where tests run as root; the page is our own.

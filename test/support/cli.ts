@@ -1,4 +1,4 @@
-// Runs the command line as a user does: a process of its own, its output, its exit code.
+// Runs the command line as a user does, in a separate process, and captures its output and exit code.
 
 import { type ChildProcessWithoutNullStreams, fork, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -31,7 +31,7 @@ export class CliRun {
       this.stderr += text;
       this.#wake();
     });
-    // It may leave before it has read what it was sent.
+    // The process may exit before it has read its input.
     child.stdin.on('error', () => {});
     this.exited = new Promise((resolve) => {
       child.on('close', (code, signal) => {
@@ -42,7 +42,7 @@ export class CliRun {
     whenOver(() => void child.kill('SIGKILL'));
   }
 
-  /** Waits until standard output or standard error has this text. */
+  /** Waits until standard output or standard error contains this text. */
   async says(text: string): Promise<void> {
     while (!this.stdout.includes(text) && !this.stderr.includes(text)) {
       if (this.child.exitCode !== null)
@@ -75,14 +75,14 @@ export function sluice(args: readonly string[], env: NodeJS.ProcessEnv = {}, whe
   return runNode(cliScript, args, env, undefined, whenOver);
 }
 
-/** A run of `sluice` that is over. */
+/** A finished run of `sluice`. */
 export interface EndedRun {
   readonly code: number | NodeJS.Signals | null;
   readonly stdout: string;
   readonly stderr: string;
 }
 
-/** Runs `sluice` to its end, without input. */
+/** Runs `sluice` to completion, without input. */
 export async function runSluice(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<EndedRun> {
   const run = sluice(args, env);
   run.child.stdin.end();
@@ -91,8 +91,8 @@ export async function runSluice(args: readonly string[], env: NodeJS.ProcessEnv 
 }
 
 /**
- * As `runSluice`, in one process for all tests of a file, for tests of what a command says and the exit code that it
- * sets. When the tests are over, nothing that the commands left behind may keep the process from its end.
+ * Like `runSluice`, but in one process for all tests of a file: for tests of a command's output and exit code. At the
+ * end, nothing that the commands left behind may keep the process from exiting.
  */
 export function shareSluice(): (args: readonly string[]) => Promise<EndedRun> {
   const shared = share((whenOver) => {
@@ -114,7 +114,7 @@ export function shareSluice(): (args: readonly string[]) => Promise<EndedRun> {
   };
 }
 
-/** Starts `sluice` in a terminal: what it shows is on standard output, what is written to its input are keys. */
+/** Starts `sluice` in a terminal: the screen is on standard output, and standard input is the keyboard. */
 export function sluiceInTerminal(args: readonly string[], size?: TerminalSize): CliRun {
   return inTerminal([process.execPath, cliScript, ...args], size);
 }
@@ -135,7 +135,7 @@ export function inTerminal(
   return new CliRun(spawn('python3', args, cwd ? { cwd } : {}));
 }
 
-/** The processes that a process has started and that live, with their arguments as everybody can read them. */
+/** The running child processes of a process, with their command lines, which any user can read. */
 export function childrenOf(pid: number): { pid: number; commandLine: string }[] {
   const pids = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean);
   return pids.map((child) => ({
@@ -144,7 +144,7 @@ export function childrenOf(pid: number): { pid: number; commandLine: string }[] 
   }));
 }
 
-/** Starts `sluice` with so many file descriptors at most. */
+/** Starts `sluice` with a limit on file descriptors. */
 export function sluiceWithFiles(openFiles: number, args: readonly string[]): CliRun {
   const command = `ulimit -n ${openFiles}; exec "$0" "$@"`;
   return new CliRun(spawn('/bin/sh', ['-c', command, process.execPath, cliScript, ...args]));

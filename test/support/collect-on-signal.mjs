@@ -1,4 +1,4 @@
-// For `node --import`: collects garbage on SIGUSR2, and says how many bytes of the heap are in use after that.
+// For `node --import`: collects garbage on SIGUSR2, then prints the number of heap bytes in use.
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 

@@ -1,6 +1,6 @@
-// Runs a program's main module again and again in one process, as it is asked to: loading the code costs more than
-// what it does. Each time it is a new module; what it imports is the same. Answers with what it wrote to its
-// outputs, and the exit code that it set.
+// Runs a program's main module repeatedly in one process, once per message from the parent, because loading the code
+// costs more than running it. The main module is evaluated anew each time; its imports are reused. Replies with the
+// program's output and exit code.
 
 import { pathToFileURL } from 'node:url';
 

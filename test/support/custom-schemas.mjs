@@ -1,4 +1,4 @@
-// A schema module as a user would write it: one type of their own, with one rule.
+// A schema module as a user would write it: one custom type with one rule.
 import * as z from 'zod';
 
 export const schemas = {

@@ -1,4 +1,4 @@
-// Rules that end their worker thread, each in another way.
+// Rules that terminate their worker thread, each in a different way.
 import * as z from 'zod';
 
 const type = (name) => z.looseObject({ type: z.literal(name) });
@@ -11,7 +11,7 @@ export const schemas = {
   stuck: type('stuck'),
   harmless: type('harmless'),
   slow: type('slow'),
-  // Hidden from whoever looks for async functions: the refinement rejects when nobody waits for it any more.
+  // Cannot be detected as an async function: the promise is rejected when nothing awaits it any more.
   promising: type('promising').superRefine(() => Promise.reject(new Error('rejected later'))),
 };
 
@@ -33,11 +33,11 @@ export const rules = {
       // Until the watchdog ends the thread.
     }
   },
-  // As long as a message may take before others are no longer kept waiting for it, or nearly.
+  // Slower than SLOW_MESSAGE, but within the time limit for messages for which others wait.
   slow() {
     for (const end = performance.now() + 60; performance.now() < end; );
   },
-  // As looping, but leaves the processor to others.
+  // Like looping, but without using the processor.
   stuck() {
     const never = new Int32Array(new SharedArrayBuffer(4));
     for (;;) Atomics.wait(never, 0, 0, 1000);

@@ -1,4 +1,4 @@
-// Runs a program of examples/ as its header says.
+// Runs a program from examples/ as described in its header.
 
 import { join } from 'node:path';
 import { temporaryFolder } from './broker.js';
@@ -10,7 +10,7 @@ export interface RunningExample {
   socketPath: string;
 }
 
-/** @param says what it prints when it is ready */
+/** @param says the output that indicates it is ready */
 export async function startExample(
   name: string,
   says: string,

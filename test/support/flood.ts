@@ -1,11 +1,11 @@
-// A publisher that sends as fast as the broker takes it.
+// A publisher that sends as fast as the broker reads.
 
 import { line, VALID } from './messages.js';
 import { numberedBlock } from './numbered.js';
 import type { Peer } from './peer.js';
 
 const MESSAGES_PER_WRITE = 200;
-/** What slow-schemas.mjs takes long over. */
+/** A message for which the rule in slow-schemas.mjs takes long. */
 const SLOW = line({ ...VALID.job_failed, data: { ...VALID.job_failed.data, retryCount: 0 } });
 
 export class Flood {
@@ -24,12 +24,12 @@ export class Flood {
     this.#write();
   }
 
-  /** Numbered messages sent. */
+  /** Number of numbered messages sent. */
   get sent(): number {
     return this.#sent;
   }
 
-  /** Sends no more, and waits until the broker has settled what was sent. */
+  /** Stops sending, and waits until the broker has settled all sent messages. */
   async finish(): Promise<void> {
     this.#isOver = true;
     await this.peer.settled();

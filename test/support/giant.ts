@@ -1,4 +1,4 @@
-// One line of any length, sent without being held: what the broker's memory does meanwhile.
+// Measures the broker's memory while it receives one very long line, which is streamed without being held in memory.
 
 import { once } from 'node:events';
 import { expect } from 'vitest';
@@ -8,23 +8,23 @@ import { Peer } from './peer.js';
 
 const MiB = 1024 * 1024;
 const BLOCK = Buffer.alloc(MiB, 'x');
-/** Large against the noise of a process's memory. */
+/** Large compared to the noise of a process's memory. */
 export const MAX_MESSAGE_SIZE = 16 * MiB;
 
 export interface GiantLine {
   readonly length: number;
-  /** Whether its end comes. */
+  /** Whether the end of the line is sent. */
   readonly isEnded: boolean;
   readonly framing: 'auto' | 'ndjson';
 }
 
-/** Sends the line, and a good message behind it where it ends. Gives how much the broker's memory has grown at most. */
+/** Sends the line, followed by a valid message if it ends. Returns the peak growth of the broker's memory. */
 export async function growthFromGiant({ length, isEnded, framing }: GiantLine): Promise<number> {
   const flags = ['--max-message-size', String(MAX_MESSAGE_SIZE), '--framing', framing];
   const broker = await BrokerProcess.start(flags);
   const subscriber = await (await Peer.connect(broker.socketPath)).subscribe();
   const sender = await Peer.connect(broker.socketPath);
-  // What any traffic needs is no growth.
+  // Memory that any traffic needs does not count as growth.
   sender.write(line(VALID.job_progress).repeat(20_000));
   await sender.settled();
   const idle = broker.peakRss;
@@ -39,7 +39,7 @@ export async function growthFromGiant({ length, isEnded, framing }: GiantLine): 
     sender.write(`"}\n${line(VALID.job_started)}`);
     await subscriber.next('job_started');
   }
-  // Others are served, whether or not the end comes.
+  // Other peers are served, whether or not the line ends.
   await subscriber.settled();
   const growth = broker.peakRss - idle;
   await Promise.all([sender.close(), subscriber.close()]);

@@ -1,4 +1,4 @@
-// A worker that waits at a handoff. What it does with a batch is said by the batch's first byte.
+// A worker that waits at a handoff. The first byte of a batch determines how the batch is processed.
 import { parentPort, workerData } from 'node:worker_threads';
 import { serveHandoff } from '../../dist/src/worker/handoff-server.js';
 

@@ -1,5 +1,5 @@
-// Hostile peers, three of each kind, in a process of their own. Arguments: the socket path and a token for each role, as
-// JSON. Whoever is closed comes back.
+// Hostile peers, three of each kind, in a separate process. Arguments: the socket path and a token for each role, as
+// JSON. Peers whose connection is closed reconnect.
 import { connect } from 'node:net';
 
 const { socketPath, crawlerToken, appToken } = JSON.parse(process.argv[2]);
@@ -17,7 +17,7 @@ const ids = (count, length) => Array.from({ length: count }, () => `${next++}-`.
 const repeatTo = (text, bytes) => text.repeat(Math.ceil(bytes / text.length));
 const objects = repeatTo('{},', MiB - 300).slice(0, -1);
 
-/** Each kind: what it says first, how often it says more (ms), and what. */
+/** For each kind: its first bytes, the interval between further writes (ms), and their bytes. */
 const kinds = {
   'a job id of its own for each message': [
     CRAWLER,
@@ -84,7 +84,7 @@ function attack(kind) {
   socket.resume();
   socket.write(first);
   const timer = setInterval(() => {
-    // Not more than the broker takes: what waits here harms nobody but this process.
+    // No more than the broker reads: a queue here would only burden this process.
     if (!socket.writableNeedDrain) socket.write(more(socket));
   }, interval);
   socket.on('close', () => {

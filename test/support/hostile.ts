@@ -1,4 +1,4 @@
-// Messages that mean harm or are simply broken, each with the code that rejects it.
+// Malicious or malformed messages, each with the error code with which it is rejected.
 
 import type { WireErrorCode } from 'sluice';
 import { changed, VALID, type ValidType } from './messages.js';
@@ -6,7 +6,7 @@ import { changed, VALID, type ValidType } from './messages.js';
 export interface Hostile {
   readonly name: string;
   readonly bytes: Buffer;
-  /** The code of the rejection; `undefined`: it is taken, and does no harm. */
+  /** The error code; `undefined` if the message is accepted and harmless. */
   readonly code: WireErrorCode | undefined;
 }
 
@@ -15,7 +15,7 @@ const add = (code: Hostile['code'], name: string, bytes: string | Buffer): void 
   hostile.push({ name: `${code ?? 'taken'}: ${name}`, bytes: Buffer.from(bytes), code });
 };
 const json = (value: unknown): string => JSON.stringify(value);
-/** A heartbeat with some JSON text as the value of an extra key. */
+/** A heartbeat with a JSON text as the value of an extra key. */
 const extra = (text: string, key = '"x"'): string => `${json(VALID.heartbeat).slice(0, -1)},${key}:${text}}`;
 
 for (const text of [
@@ -215,7 +215,7 @@ add(undefined, 'a key twice', extra('1', '"x":2,"x"'));
 add('UNKNOWN_TYPE', 'two types', extra('"other"', '"type"'));
 add('SCHEMA_VIOLATION', 'two data, the last one wrong', extra('1', '"data"'));
 
-/** Every member of every message, replaced by what no schema takes there. */
+/** Every member of every message, replaced by a value that no schema accepts there. */
 const FREE = new Set(['memoryUsage', 'context']);
 for (const [type, message] of Object.entries(VALID) as [ValidType, (typeof VALID)[ValidType]][]) {
   for (const wrong of [null, 1, 'text', []])

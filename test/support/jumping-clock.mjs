@@ -1,4 +1,4 @@
-// For `node --import`: a wall clock that is an hour early, then an hour late, and so on.
+// For `node --import`: a wall clock that is alternately an hour early and an hour late.
 const HOUR = 3_600_000;
 const JUMP_MS = 40;
 

@@ -1,5 +1,5 @@
-// The two paths of validation side by side: what a pattern accepts, the slow path must accept too, with the same
-// type and the same job id.
+// Compares the two validation paths: a message accepted by a pattern must also be accepted by the slow path, with the
+// same type and job id.
 
 import { MessageParser, MessageRegistry, MessageValidator, type ValidatorOptions } from 'sluice';
 import { expect } from 'vitest';
@@ -13,7 +13,7 @@ export class BothPaths {
   readonly #slow: MessageParser;
   readonly #fast: MessageParser;
 
-  /** @param schemas beside the protocol's own, by type */
+  /** @param schemas in addition to the protocol's own, by type */
   constructor(schemas: Readonly<Record<string, z.ZodType>> = {}, options: ValidatorOptions = {}) {
     this.#registry = new MessageRegistry({ schemas });
     const validator = new MessageValidator({ ...options, registry: this.#registry });
@@ -22,7 +22,7 @@ export class BothPaths {
     this.#fast = new MessageParser({ validator, patterns: this.patterns });
   }
 
-  /** Fails where the paths differ. Returns how many messages a pattern took, and whether the slow path took all. */
+  /** Fails if the paths differ. Returns the number of messages that patterns matched, and whether all are valid. */
   check(bytes: Buffer): { matched: number; isValid: boolean } {
     const bySlow = this.#outcomes(this.#slow, bytes);
     const byFast = this.#outcomes(this.#fast, bytes);
@@ -33,7 +33,7 @@ export class BothPaths {
     return { matched: byFast.matched, isValid: bySlow.rejected === 0 };
   }
 
-  /** Types with jobs and places, or codes. */
+  /** The type, job and offsets of each accepted message, and the error code, offsets and line of each rejected one. */
   #outcomes(parser: MessageParser, bytes: Buffer): { all: string[]; matched: number; rejected: number } {
     const all: string[] = [];
     let [matched, rejected] = [0, 0];

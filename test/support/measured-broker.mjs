@@ -1,4 +1,4 @@
-// A broker in a process of its own that tells its figures when asked. Argument: its options, as JSON.
+// A broker in a separate process that sends its metrics on request. Argument: its options, as JSON.
 import { SocketManager } from 'sluice';
 
 const manager = new SocketManager(JSON.parse(process.argv[2]));

@@ -1,4 +1,4 @@
-// A broker whose figures can be read while it runs in a process of its own.
+// A broker in a separate process whose metrics can be read while it runs.
 
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
@@ -37,7 +37,7 @@ export class MeasuredBroker {
     return (await answer)[0];
   }
 
-  /** Gives the exit code. */
+  /** Resolves with the exit code. */
   async stop(): Promise<number> {
     const exit = once(this.#child, 'exit') as Promise<[number]>;
     this.#child.send('stop');

@@ -1,4 +1,4 @@
-// One small valid message of every type, for tests to send as they are or changed.
+// One small valid message of every type, for tests to send unchanged or modified.
 
 const timestamp = '2026-01-01T00:00:00.000Z';
 
@@ -78,7 +78,7 @@ export const VALID = {
 
 export type ValidType = keyof typeof VALID;
 
-/** A valid message with other data: `undefined` takes a field away. */
+/** A valid message with changed data: `undefined` removes a field. */
 export function changed(type: ValidType, data: object, envelope: object = {}): Record<string, unknown> {
   return { ...VALID[type], ...envelope, data: { ...VALID[type].data, ...data } };
 }

@@ -1,4 +1,4 @@
-# A NOTIFY_SOCKET for tests: prints what arrives there, a line for each datagram, until it is ended.
+# A NOTIFY_SOCKET for tests: prints each received datagram as a line, until it is killed.
 import socket
 import sys
 

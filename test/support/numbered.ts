@@ -1,4 +1,4 @@
-// Messages that can be told apart, and the book that is kept of them: who has sent which, who has got which.
+// Numbered messages, and ledgers that check which of them a subscriber has received.
 
 import { line, VALID } from './messages.js';
 
@@ -8,7 +8,7 @@ export function numbered(producer: number, sequence: number): string {
   return line({ ...VALID.job_progress, jobId: `producer-${producer}`, data });
 }
 
-/** A producer's messages from one number up to another, which is not among them. */
+/** A producer's messages with the numbers `from` (inclusive) to `to` (exclusive). */
 export function numberedBlock(producer: number, from: number, to: number): string {
   let block = '';
   for (let sequence = from; sequence < to; sequence++) block += numbered(producer, sequence);
@@ -17,25 +17,25 @@ export function numberedBlock(producer: number, from: number, to: number): strin
 
 const NUMBERED = /"jobId":"producer-(\d+)".*"processed":(\d+)/;
 
-/** What one subscriber has received of each producer. */
+/** The messages that one subscriber has received from each producer. */
 export class Ledger {
   readonly #received = new Map<number, number[]>();
   #total = 0;
   #partial = '';
 
-  /** Messages received, of all producers. */
+  /** Number of messages received from all producers. */
   get total(): number {
     return this.#total;
   }
 
-  /** Takes in bytes as they come; messages may be cut anywhere. */
+  /** Reads received bytes; messages may be split anywhere. */
   readBytes(bytes: Buffer | string): void {
     const lines = (this.#partial + bytes).split('\n');
     this.#partial = lines.pop() ?? '';
     for (const text of lines) this.readLine(text);
   }
 
-  /** Takes in one line; those that are no numbered messages are passed over. */
+  /** Reads one line. Ignores lines that are not numbered messages. */
   readLine(text: string): void {
     const match = NUMBERED.exec(text);
     if (match === null) return;
@@ -46,12 +46,12 @@ export class Ledger {
     this.#total++;
   }
 
-  /** The numbers received of one producer, in the order they came. */
+  /** The numbers received from one producer, in order of arrival. */
   of(producer: number): readonly number[] {
     return this.#received.get(producer) ?? [];
   }
 
-  /** What is wrong with a producer's messages, where its first `count` should be here once and in order. */
+  /** Checks that a producer's first `count` messages were received once and in order. Returns the faults found. */
   faults(producer: number, count: number): string[] {
     const numbers = this.of(producer);
     const faults: string[] = [];
@@ -62,19 +62,19 @@ export class Ledger {
   }
 }
 
-/** What a peer has received so far. */
+/** A ledger of the lines that a peer has received so far. */
 export function ledgerOf({ lines }: { readonly lines: readonly string[] }): Ledger {
   const ledger = new Ledger();
   for (const text of lines) ledger.readLine(text);
   return ledger;
 }
 
-/** As a ledger, for streams without end: keeps one number a producer, and what went wrong. */
+/** A ledger for endless streams: keeps only one number per producer, and the faults. */
 export class StreamLedger {
   readonly faults: string[] = [];
   readonly #next = new Map<number, number>();
 
-  /** Takes in one line. False when it is no numbered message. */
+  /** Reads one line. Returns false if it is not a numbered message. */
   readLine(text: string): boolean {
     const match = NUMBERED.exec(text);
     if (match === null) return false;
@@ -86,12 +86,12 @@ export class StreamLedger {
     return true;
   }
 
-  /** Whether so many messages of a producer are here. */
+  /** Whether at least `count` messages of a producer were received. */
   has(producer: number, count: number): boolean {
     return (this.#next.get(producer) ?? 0) >= count;
   }
 
-  /** A producer has sent so many and sends no more: notes whether they are all here, and forgets it. */
+  /** Called when a producer has stopped after `count` messages: records a fault if any is missing, and forgets it. */
   finish(producer: number, count: number): void {
     const received = this.#next.get(producer) ?? 0;
     if (received !== count) this.faults.push(`producer ${producer}: ${received} of ${count}`);

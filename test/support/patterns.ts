@@ -19,7 +19,7 @@ export function createPatterns(registry: MessageRegistry, options: PatternOption
   return patterns;
 }
 
-/** The match of this number, in offsets of the bytes that were loaded. */
+/** The match with this index, in offsets of the loaded bytes. */
 export function matchAt(matches: Matches, index: number): OneMatch {
   return {
     typeIndex: matches.typeIndex(index),
@@ -29,7 +29,7 @@ export function matchAt(matches: Matches, index: number): OneMatch {
   };
 }
 
-/** What a pattern takes at the beginning of a text that is read as latin1. */
+/** The part at the beginning of a text that a pattern matches. The text is encoded as latin1. */
 export function matchFirst(patterns: PatternSet, text: string): OneMatch | undefined {
   const bytes = Buffer.from(text, 'latin1');
   if (!patterns.load(bytes, 0, bytes.length)) return undefined;
@@ -37,7 +37,7 @@ export function matchFirst(patterns: PatternSet, text: string): OneMatch | undef
   return matches.count === 0 ? undefined : matchAt(matches, 0);
 }
 
-/** An `onMatches` that sees one match at a time. */
+/** An `onMatches` callback that calls back for each match. */
 export function eachMatch(see: (match: OneMatch) => void): NonNullable<FrameSink['onMatches']> {
   return (matches, from, to) => {
     for (let index = from; index < to; index++) see(matchAt(matches, index));

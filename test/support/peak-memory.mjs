@@ -1,5 +1,6 @@
-// Loaded into a process before its program: says at its end how much memory it had at most. Linux counts in
-// `resourceUsage().maxRSS` what the parent had when it forked, too: only its own status tells of the process alone.
+// Loaded into a process before its program: prints the peak memory of the process on exit. On Linux,
+// `resourceUsage().maxRSS` includes the parent's memory at the fork, so the value is read from the process status
+// instead.
 import { readFileSync } from 'node:fs';
 import { isMainThread } from 'node:worker_threads';
 

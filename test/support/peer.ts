@@ -1,4 +1,4 @@
-// A peer by hand: a socket, the lines that came in, and waiting for the one that should come.
+// A minimal peer: a socket, the lines received, and methods that wait for expected messages.
 
 import { connect, type Socket } from 'node:net';
 
@@ -10,10 +10,10 @@ export interface Line {
 
 export class Peer {
   readonly socket: Socket;
-  /** Lines received, without their newline. */
+  /** Received lines, without their newline. */
   readonly lines: string[] = [];
   readonly closed: Promise<void>;
-  /** What lines were found to say: those that wait for a message look at all of them again and again. */
+  /** Cache of parsed lines, because each wait for a message checks all lines repeatedly. */
   readonly #parsed: { readonly line: string; readonly message: Line }[] = [];
   #partial = '';
   #waiters: (() => void)[] = [];
@@ -46,7 +46,7 @@ export class Peer {
     return peer;
   }
 
-  /** Bytes of a line that has not ended. */
+  /** Bytes of an incomplete line. */
   get partial(): string {
     return this.#partial;
   }
@@ -70,7 +70,7 @@ export class Peer {
     this.write(`${JSON.stringify({ type, timestamp: '2026-01-01T00:00:00.000Z', ...envelope, data })}\n`);
   }
 
-  /** The first message, now or to come, that fits. */
+  /** The first matching message, received already or in the future. */
   async next(wanted: string | ((message: Line) => boolean)): Promise<Line> {
     const fits = typeof wanted === 'string' ? (message: Line) => message.type === wanted : wanted;
     for (;;) {
@@ -83,7 +83,7 @@ export class Peer {
     }
   }
 
-  /** Waits for this many lines. */
+  /** Waits until this many lines were received. */
   async count(lines: number): Promise<string[]> {
     while (this.lines.length < lines) {
       if (this.socket.destroyed) throw new Error(`closed after ${this.lines.length} of ${lines} lines`);
@@ -100,7 +100,7 @@ export class Peer {
     return this;
   }
 
-  /** Waits until the broker has settled all that was sent before. */
+  /** Waits until the broker has settled everything sent before. */
   async settled(): Promise<void> {
     const pongs = () => this.messages.filter(({ type }) => type === 'pong').length;
     const before = pongs();

@@ -1,5 +1,5 @@
-// Given to Node with --import: writes the address of each module that the process loads to the file IMPORTS_FILE, a line
-// each. What a CommonJS package requires itself is not among them.
+// For `node --import`: writes the URL of each loaded module as a line to the file IMPORTS_FILE. Modules that a CommonJS
+// package requires are not included.
 
 import { appendFileSync } from 'node:fs';
 import { register } from 'node:module';

@@ -1,4 +1,4 @@
-// A broker at its budgets: what it takes of memory, and whether anything is lost.
+// Saturates a broker up to its budgets, and measures its memory and message loss.
 
 import { connect } from 'node:net';
 import { join } from 'node:path';
@@ -13,14 +13,14 @@ import { Peer } from './peer.js';
 
 const MiB = 1024 * 1024;
 export const BUDGET = 64 * MiB;
-/** What the process takes beside its budget, at most. */
+/** Limit on the memory of the process in addition to its budget, in bytes. */
 export const BESIDE_BUDGET = 150_000_000;
 const PUBLISHERS = 16;
 
 export interface Saturation {
   /** How long to send, in ms. */
   readonly duration: number;
-  /** What is too slow: the one worker, or the subscriber. */
+  /** The slow component: the only worker, or the subscriber. */
   readonly bottleneck: 'worker' | 'subscriber';
 }
 
@@ -30,7 +30,7 @@ export interface SaturationReport {
   readonly faults: readonly string[];
 }
 
-/** Many publishers at full blast against one bottleneck; then everything must arrive. */
+/** Many publishers send at full speed against one bottleneck. After that, every message must arrive. */
 export async function saturate({ duration, bottleneck }: Saturation): Promise<SaturationReport> {
   const isSlowWorker = bottleneck === 'worker';
   const flags = ['--max-buffered-bytes', String(BUDGET), '--max-pending-bytes', String(16 * BUDGET)];
@@ -47,9 +47,9 @@ export async function saturate({ duration, bottleneck }: Saturation): Promise<Sa
   const floods: Flood[] = [];
   for (let producer = 0; producer < PUBLISHERS; producer++)
     floods.push(new Flood(await Peer.connect(broker.socketPath), producer, isSlowWorker));
-  // The load itself is a matter of time.
+  // The load runs for a fixed time.
   await new Promise((resolve) => setTimeout(resolve, duration));
-  // Backpressure has come as far as the publishers.
+  // Backpressure has reached the publishers.
   await until(() => floods.every(({ peer }) => peer.socket.writableNeedDrain));
   subscriber.resume();
   await Promise.all(floods.map((flood) => flood.finish()));

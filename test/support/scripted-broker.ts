@@ -1,5 +1,5 @@
-// A broker by hand, for what a real one never sends: a server on a socket in a folder of its own. It answers as a broker
-// does, until a test says otherwise.
+// A scripted broker, for messages that a real one never sends: a server on a socket in a temporary folder. By default
+// it replies like a real broker.
 
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
@@ -18,11 +18,11 @@ export const WELCOME = {
 
 export class ScriptedBroker {
   readonly socketPath = join(temporaryFolder(), 'scripted.sock');
-  /** The connections that were made, in order. */
+  /** The accepted connections, in order. */
   readonly connections: Socket[] = [];
-  /** What was received, on all connections. */
+  /** Messages received on all connections. */
   readonly received: Line[] = [];
-  /** What is answered to a message; nothing if it gives nothing. */
+  /** Returns the reply to a message, or nothing for no reply. */
   answer: (message: Line, connection: Socket) => string | undefined = answerAsBroker;
 
   static async start(): Promise<ScriptedBroker> {
@@ -53,7 +53,7 @@ export class ScriptedBroker {
   }
 }
 
-/** What a broker answers to a message. */
+/** A real broker's reply to a message. */
 export function answerAsBroker({ type, data }: Line): string | undefined {
   if (type === 'hello') return JSON.stringify({ type: 'welcome', data: WELCOME });
   if (type === 'ping') return '{"type":"pong","data":{}}';

@@ -1,4 +1,4 @@
-// A drop-in server for one test, on a socket in a folder of its own.
+// A drop-in server for one test, on a socket in a temporary folder.
 
 import { join } from 'node:path';
 import { pino } from 'pino';
@@ -9,7 +9,7 @@ import { Peer } from './peer.js';
 
 export interface TestServer {
   server: SocketServer;
-  /** Connects a crawler; with an id, it says so. */
+  /** Connects a crawler. If an id is given, it identifies itself. */
   connect: (crawlerId?: string) => Promise<Peer>;
 }
 
@@ -19,7 +19,7 @@ export async function startServer(
 ): Promise<TestServer> {
   const socketPath = join(temporaryFolder(), 'server.sock');
   const server = new SocketServer(
-    // How messages are validated is no matter of the server's; without patterns it starts in half of the time.
+    // The server does not depend on how messages are validated; without patterns it starts in half the time.
     { socketPath, workers: { threads: 1 }, patterns: 'off', ...options },
     { logger: pino({ level: 'silent' }), ...settings },
   );

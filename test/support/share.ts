@@ -1,11 +1,13 @@
-// Things that are started once for several tests.
+// Resources that are started once for several tests.
 
 import { afterAll, beforeAll } from 'vitest';
 
-/** Takes what is to be done when all that needs a thing is over: the present test, unless said otherwise. */
+/**
+ * Registers a clean-up function for when a resource is no longer needed; by default, at the end of the current test.
+ */
 export type WhenOver = (cleanUp: () => void | Promise<void>) => void;
 
-/** Starts something once for all tests of a describe, or of a file. What is returned gives it to a test. */
+/** Starts a resource once for all tests of a describe block or file. Tests get it from the returned function. */
 export function share<T>(start: (whenOver: WhenOver) => T | Promise<T>): () => T {
   let shared: { readonly value: T } | undefined;
   const cleanUps: Parameters<WhenOver>[0][] = [];
@@ -16,7 +18,7 @@ export function share<T>(start: (whenOver: WhenOver) => T | Promise<T>): () => T
     for (const cleanUp of cleanUps) await cleanUp();
   });
   return () => {
-    if (shared === undefined) throw new Error('used before the tests have begun');
+    if (shared === undefined) throw new Error('used before the tests started');
     return shared.value;
   };
 }

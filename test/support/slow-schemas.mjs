@@ -1,4 +1,4 @@
-// A rule that now and then takes long, so that a later batch overtakes an earlier one.
+// A rule that occasionally takes long, so that a later batch overtakes an earlier one.
 import { crawlerSchemas } from 'sluice/messages';
 
 const SLOW_MS = 2;

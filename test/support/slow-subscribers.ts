@@ -1,4 +1,4 @@
-// Publishers and fast subscribers, beside which a test puts slow ones: what the fast ones get, and how fast they get it.
+// Publishers and fast subscribers, to which a test adds slow ones: measures whether and how fast the fast ones receive.
 
 import { connect, type Socket } from 'node:net';
 import { expect } from 'vitest';
@@ -13,12 +13,12 @@ export const PRODUCERS = 4;
 const MAX_PENDING = 2 * 1024 * 1024;
 const FLAGS = ['--max-pending-bytes', String(MAX_PENDING)];
 
-/** A subscriber that only counts while it is measured, and is looked through afterwards. */
+/** A subscriber that only counts bytes during a measurement; its messages are checked afterwards. */
 class FastSubscriber {
   readonly peer: Socket;
   #chunks: Buffer[] = [];
   #bytes = 0;
-  /** Called when bytes have come, or none will any more. */
+  /** Called when bytes are received or the connection ends. */
   #onChange = (): void => {};
 
   constructor(socketPath: string) {
@@ -45,7 +45,7 @@ class FastSubscriber {
     }
   }
 
-  /** Takes out what has come. */
+  /** Removes and returns the received bytes. */
   take(): Ledger {
     const ledger = new Ledger();
     for (const chunk of this.#chunks) ledger.readBytes(chunk);
@@ -55,7 +55,7 @@ class FastSubscriber {
   }
 }
 
-/** Reads one byte, waits for a second, and so on: from the kernel, which no stream's buffer does. */
+/** Reads one byte per second directly from the kernel, which is impossible with a buffering stream. */
 export function subscribeByteByByte(socketPath: string, overflow: string): Socket {
   const socket: Socket = connect({
     path: socketPath,
@@ -82,7 +82,7 @@ export class Field {
   readonly broker: BrokerProcess;
   /** Messages that each producer sends in a round. */
   readonly each: number;
-  /** Writes of each producer: built beforehand, so that sending costs little and the broker is what is measured. */
+  /** Data of each producer, built in advance so that the measured time is that of the broker. */
   readonly #blocks: readonly (readonly Buffer[])[];
   readonly #roundBytes: number;
   readonly #publishers: Socket[];
@@ -111,17 +111,17 @@ export class Field {
     return new Field(broker, each, publishers, fast);
   }
 
-  /** Whether no publisher can write any more. */
+  /** Whether all publishers are blocked by backpressure. */
   get isStuck(): boolean {
     return this.#publishers.every(({ writableNeedDrain }) => writableNeedDrain);
   }
 
-  /** Bytes of the present round that both fast ones have. */
+  /** Bytes of the current round that both fast subscribers have received. */
   get received(): number {
     return Math.min(...this.#fast.map(({ bytes }) => bytes));
   }
 
-  /** Sends everything once. Gives how long it took to reach the fast ones, in ms, and what they lack. */
+  /** Sends everything once. Returns the time until the fast subscribers had received it, in ms, and the faults. */
   async round(): Promise<{ elapsed: number; faults: string[] }> {
     const startedAt = performance.now();
     const sending = this.#publishers.map((socket, index) => sendAll(socket, this.#blocks[index] ?? []));
@@ -135,8 +135,8 @@ export class Field {
   }
 
   /**
-   * As {@link round}, beside one subscriber that does not read until it is over and one that reads a byte a second. What
-   * the first one got is in order, with its gaps told.
+   * Like {@link round}, with one subscriber that does not read until the end and one that reads one byte per second.
+   * The first one's messages are in order, and its gaps are reported.
    */
   async roundBesideSlow(
     overflow: 'disconnect' | 'drop-oldest' | 'drop-newest',
@@ -147,7 +147,8 @@ export class Field {
     const trickle = subscribeByteByByte(socketPath, overflow);
     const round = this.round();
     if (overflow === 'disconnect') {
-      // By then it is behind. It has a second to read why it is closed; a round may take longer on a busy machine.
+      // By then it is behind. It has a second to read the error before it is closed; a round may take longer on a busy
+      // machine.
       await until(() => this.received > 2 * MAX_PENDING);
       stopped.socket.resume();
     }
@@ -167,7 +168,7 @@ export class Field {
     return result;
   }
 
-  /** What a ledger lacks of one round. */
+  /** Faults of a ledger after one round. */
   faults(ledger: Ledger): string[] {
     return this.#blocks.flatMap((_, producer) => ledger.faults(producer, this.each));
   }

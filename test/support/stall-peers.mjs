@@ -1,5 +1,5 @@
-// Peers of a broker whose main thread stands still, in a process of their own so that they go on meanwhile.
-// Argument: the socket path. Says what each socket meets, over the channel to the parent.
+// Peers of a broker whose main thread is blocked, in a separate process so that they continue in the meantime.
+// Argument: the socket path. Sends the events of each socket to the parent.
 import { connect } from 'node:net';
 
 const [socketPath] = process.argv.slice(2);
@@ -29,7 +29,7 @@ for (let index = 0; index < 20; index++) {
 const reader = open('reader');
 reader.write(line({ type: 'subscribe', data: { id: 'all', overflow: 'block' } }));
 
-// One long message, of which the kernel takes a part only while the broker does not read.
+// One long message: while the broker does not read, the kernel accepts only a part of it.
 const long = line({ type: 'job_started', jobId: 'long', data: { entityId: 'x'.repeat(900_000) } });
 const halves = [long.slice(0, 1000), long.slice(1000)];
 const sender = open('sender');

@@ -1,5 +1,5 @@
-// The main promise: crawler traffic arrives byte for byte, in order, nothing lost and nothing twice. Streams of known
-// messages are sent by one process and checked by another; see bench/end-to-end/stream-check.ts.
+// The main guarantee: crawler traffic arrives unchanged, in order, without loss or duplicates. One process sends
+// streams of known messages and another checks them; see bench/end-to-end/stream-check.ts.
 
 import { type ChildProcess, fork } from 'node:child_process';
 import { createRequire } from 'node:module';
@@ -15,7 +15,7 @@ const MiB = 1024 * 1024;
 
 type DoneReport = Extract<StreamReport, { event: 'done' }>;
 
-/** Runs a whole check: all that was sent, and what each subscriber received. */
+/** Runs a complete check of all sent messages against those that each subscriber received. */
 export type CheckStreams = (
   socketPath: string,
   options?: { subscribers?: number; delimiter?: string },
@@ -44,7 +44,7 @@ function report<E extends StreamReport['event']>(
   });
 }
 
-/** A publisher and a checker of this many messages, for all tests of a file. */
+/** A publisher and a checker for this many messages, for all tests of a file. */
 export function shareStreams(messages: number): () => CheckStreams {
   const parts = share((whenOver) => ({
     publisher: startPart('publisher', messages, whenOver),
@@ -75,7 +75,10 @@ export function expectAllReceived(
   expect(received.digests).toEqual(Array.from({ length: subscribers }, () => sent.digests[0]));
 }
 
-/** Tests that this many messages reach one subscriber, ten, and one without newlines between them. */
+/**
+ * Tests that this many messages reach one subscriber, ten subscribers, and one subscriber without newlines between
+ * them.
+ */
 export function describeStreams(messages: number, streams: () => CheckStreams): void {
   describe(`${messages.toLocaleString('en-US')} messages of ${STREAMS} crawlers`, () => {
     const broker = shareBrokerProcess(['--workers', '2']);

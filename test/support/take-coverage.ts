@@ -1,5 +1,5 @@
-// Under `npm run coverage`: Vitest ends its processes before they write what they have covered, so each test file
-// has it written when it is done.
+// For `npm run coverage`: Vitest terminates its processes before they write their coverage, so each test file writes it
+// when done.
 
 import { takeCoverage } from 'node:v8';
 import { afterAll } from 'vitest';

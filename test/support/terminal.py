@@ -1,5 +1,5 @@
-# Runs a program in a terminal of so many lines and columns, the first two arguments: its screen goes to standard output,
-# standard input are its keys. When this program is killed, the terminal closes.
+# Runs a program in a terminal. Arguments: lines, columns, and the command. The screen goes to standard output, and
+# standard input is the keyboard. When this program is killed, the terminal closes.
 import fcntl
 import os
 import pty

@@ -1,10 +1,10 @@
-// How long things take, for tests that compare two times in one run: what takes linear time, what does not grow.
+// Measures durations for tests that compare two times within one run: for linear or constant growth.
 
 const ROUNDS = 5;
-/** Comparisons take more rounds: what disturbs one of two would look like a difference. */
+/** Comparisons need more rounds, because a disturbance of one of the two would look like a difference. */
 const COMPARED_ROUNDS = 9;
 
-/** CPU time of a run, in ms: what else the machine does is not in it. */
+/** CPU time of a run, in ms: excludes the other load of the machine. */
 function timeOf(run: () => void): number {
   const before = process.cpuUsage();
   run();
@@ -12,12 +12,12 @@ function timeOf(run: () => void): number {
   return (user + system) / 1000;
 }
 
-/** The shortest of a few times, in ms of CPU time. */
+/** The shortest of several runs, in ms of CPU time. */
 export function shortestTime(run: () => void): number {
   return Math.min(...Array.from({ length: ROUNDS }, () => timeOf(run)));
 }
 
-/** How many times as long one thing takes as another: the shortest times of both, which run in turn. */
+/** Ratio of the shortest times of two functions, which run alternately. */
 export function timeRatio(run: () => void, other: () => void): number {
   let [shortest, shortestOther] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
   for (let round = 0; round < COMPARED_ROUNDS; round++) {

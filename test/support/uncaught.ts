@@ -1,8 +1,8 @@
-// What nobody catches, for a test that expects it: without this, the runner takes it for a failure.
+// Collects uncaught exceptions for a test that expects them; otherwise the test runner would report a failure.
 
 import { onTestFinished } from 'vitest';
 
-/** Messages of the errors that nobody has caught, from now on to the end of the test. */
+/** Messages of uncaught exceptions, from now until the end of the test. */
 export function collectUncaught(): string[] {
   const messages: string[] = [];
   const others = process.listeners('uncaughtException');

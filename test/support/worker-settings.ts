@@ -1,4 +1,4 @@
-// What a test starts workers with by itself: the protocol's own messages, by patterns, of any age.
+// Settings for workers that a test starts itself: the protocol's own messages, with patterns, without an age limit.
 
 import { NO_SEED } from '#src/messages/job-key.js';
 

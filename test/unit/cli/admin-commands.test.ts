@@ -186,8 +186,8 @@ describe('SIGHUP', () => {
     peer.say('hello', { role: 'app', token: after });
     await peer.next('welcome');
     await peer.close();
-    await run.says('connection has gone');
-    const line = run.stdout.split('\n').find((text) => text.includes('connection has gone')) ?? '';
+    await run.says('connection closed');
+    const line = run.stdout.split('\n').find((text) => text.includes('connection closed')) ?? '';
     expect(JSON.parse(line)).toMatchObject({ level: 20, role: 'app', connection: expect.any(String) });
     const late = await Peer.connect(socketPath ?? '');
     late.say('hello', { role: 'app', token: before });

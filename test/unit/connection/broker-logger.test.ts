@@ -1,7 +1,7 @@
 import { Writable } from 'node:stream';
 import { type Logger, pino } from 'pino';
 import { describe, expect, test } from 'vitest';
-import { brokerLogger, connectionLogger, logGone } from '#src/connection/broker-logger.js';
+import { brokerLogger, connectionLogger, logClosed } from '#src/connection/broker-logger.js';
 import { startBroker } from '../../support/broker.js';
 
 /** A caller's logger, and the lines that it has written. */
@@ -62,7 +62,7 @@ describe('the logger of a broker', () => {
     const [connection] = manager.getConnectionPool().all();
     if (connection === undefined) throw new Error('no connection');
     for (const reason of ['peer', 'ECONNRESET', 'SHUTTING_DOWN', 'SLOW_CONSUMER', 'UNAUTHORIZED', 'toString'])
-      logGone(logger, connection, reason);
+      logClosed(logger, connection, reason);
     expect(lines()).toMatchObject([
       { level: 40, reason: 'SLOW_CONSUMER', connection: connection.id },
       { level: 40, reason: 'UNAUTHORIZED' },

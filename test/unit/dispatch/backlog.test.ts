@@ -108,8 +108,8 @@ test('counts the bytes of all that waits, and gives everything of a connection b
   expect(backlog.bytes).toBe(3 * MESSAGE.length);
   expect(backlog.takeAllOf(slow)).toHaveLength(2);
   expect(backlog.bytes).toBe(MESSAGE.length);
-  expect(backlog.takeLittle(MESSAGE.length - 1)).toBeUndefined();
-  expect(backlog.takeLittle(MESSAGE.length)).toHaveLength(1);
+  expect(backlog.takeSmall(MESSAGE.length - 1)).toBeUndefined();
+  expect(backlog.takeSmall(MESSAGE.length)).toHaveLength(1);
   expect(backlog.isEmpty).toBe(true);
-  expect(backlog.takeLittle(MESSAGE.length)).toBeUndefined();
+  expect(backlog.takeSmall(MESSAGE.length)).toBeUndefined();
 });

@@ -7,7 +7,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { packageRoot } from '../../../support/cli.js';
 
 test('a process that still has something to tell leaves quietly with the command that started it', async () => {
-  const child = fork(join(packageRoot, 'test/support/late-teller.mjs'), {
+  const child = fork(join(packageRoot, 'test/support/busy-child.mjs'), {
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
   });
   onTestFinished(() => void child.kill('SIGKILL'));

@@ -1,4 +1,4 @@
-// A process that is busy while the command that started it goes, and then has something to tell.
+// A child process that is busy while its parent exits, and then tries to send a message.
 import { exitWithParent, receiveFromParent, sendToParent } from '#src/cli/common/parent-process.js';
 
 exitWithParent();

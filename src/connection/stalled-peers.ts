@@ -1,5 +1,5 @@
-// Peers that hold something up: they do not take what they are sent, or do not end what they have begun to say.
-// They are closed, and the log says so. And peers that the broker holds up: they are told that it lives.
+// Closes and logs stalled peers: those that do not read what they are sent, or do not complete a message. Also pings
+// peers that wait because of the broker, so that they know it is alive.
 
 import type { Logger } from 'pino';
 import { brokerLine } from '../protocol/outgoing.js';
@@ -7,8 +7,8 @@ import { connectionLogger } from './broker-logger.js';
 import type { SocketConnection } from './socket-connection.js';
 
 /**
- * Closes peers that do not take what they are sent, but for those that asked for `block`.
- * @param timeout ms that one write may take; 0: no limit
+ * Closes peers that do not read what they are sent, except for those with overflow policy `block`.
+ * @param timeout ms that one write may take; 0 disables the limit
  */
 export function closeStalled(connections: Iterable<SocketConnection>, timeout: number, log: Logger): void {
   if (timeout === 0) return;
@@ -16,16 +16,16 @@ export function closeStalled(connections: Iterable<SocketConnection>, timeout: n
   for (const connection of [...connections]) {
     const { policy, pendingBytes } = connection.outbox;
     if (policy === 'block' || connection.outbox.stalledFor(now) <= timeout) continue;
-    connectionLogger(log, connection).warn({ pendingBytes }, 'connection is stalled');
+    connectionLogger(log, connection).warn({ pendingBytes }, 'connection stalled');
     connection.recordError('SLOW_CONSUMER');
     connection.destroy('SLOW_CONSUMER');
   }
 }
 
 /**
- * Closes peers that hold a message open.
- * @param timeout ms that a message may take; 0: no limit
- * @param onClosing called with each before it is closed: the time to tell it why
+ * Closes peers that do not complete a message in time.
+ * @param timeout ms that a message may take; 0 disables the limit
+ * @param onClosing called with each peer before it is closed, to send it the reason
  */
 export function closePartial(
   connections: Iterable<SocketConnection>,
@@ -39,15 +39,15 @@ export function closePartial(
   for (const connection of [...connections]) {
     const { isPaused, partialSince } = connection;
     if (isPaused || (partialSince ?? Number.POSITIVE_INFINITY) > latest) continue;
-    connectionLogger(log, connection).warn({ reason }, 'the end of a message did not come');
+    connectionLogger(log, connection).warn({ reason }, 'message not completed in time');
     onClosing(connection);
     void connection.disconnect(reason);
   }
 }
 
 /**
- * Pings peers that get no `pong` for now, because what they have sent is not read or not validated yet: a client that
- * receives nothing would take the broker for dead. Not those that have something to receive already, nor plain crawlers,
+ * Pings peers whose messages are not read or not validated yet. They get no `pong` in the meantime, and a client that
+ * receives nothing would consider the broker dead. Skips peers that already have bytes to receive, and plain crawlers,
  * which do not know the broker's own messages.
  */
 export function pingWaiting(connections: Iterable<SocketConnection>, delimiter: number): void {
