@@ -58,6 +58,7 @@ export {
   type MessageType,
   type SchemaModule,
 } from './messages/message-registry.js';
+export type { MessageTraits } from './messages/message-traits.js';
 export type { Message, MessageMap, OutgoingMessage, OverflowPolicy, PeerRole } from './messages/messages.js';
 export { AccessControl, type AuthTokens } from './protocol/access.js';
 export type { FrameSink } from './protocol/frame-sink.js';
