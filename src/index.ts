@@ -16,6 +16,7 @@ export type {
   ConnectionState,
   ConnectionStatistics,
   DropCause,
+  PipelineTotals,
 } from './connection/connection-state.js';
 export type { FlowStatistics } from './connection/flow-control.js';
 export {
@@ -36,7 +37,6 @@ export {
   type MessageBufferStatistics,
 } from './connection/message-buffer.js';
 export { type CustomMessage, MessageEvent } from './connection/message-event.js';
-export type { PipelineTotals } from './connection/pipeline.js';
 export type { RejectedEvent, ServerEvents, ServerState, ServerStatus } from './connection/server-events.js';
 export type { Rates, ServerMetrics } from './connection/server-metrics.js';
 export { type ConnectionEvents, SocketConnection } from './connection/socket-connection.js';

@@ -112,3 +112,16 @@ export class ConnectionCounters {
     this.messagesSent += messages;
   }
 }
+
+/** Totals over all connections, including closed ones. */
+export interface PipelineTotals {
+  /** Bytes of whole messages received. */
+  bytesReceived: number;
+  /** Messages and bytes written to peers, including control messages. */
+  messagesSent: number;
+  bytesSent: number;
+  /** Forwarded messages that were dropped, by an overflow policy or because the peer had disconnected. */
+  messagesDropped: number;
+  /** The same, by cause. */
+  readonly dropped: Record<DropCause, number>;
+}

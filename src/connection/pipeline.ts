@@ -28,12 +28,19 @@ import { Subscriptions } from '../routing/subscriptions.js';
 import { BatchValidator } from '../worker/batch-validator.js';
 import { createParser, parserSettings } from '../worker/create-parser.js';
 import type { ConnectionPool } from './connection-pool.js';
-import { type ConnectionOptions, type ConnectionState, type DropCause, PAUSE } from './connection-state.js';
+import {
+  type ConnectionOptions,
+  type ConnectionState,
+  type DropCause,
+  PAUSE,
+  type PipelineTotals,
+} from './connection-state.js';
 import { FlowControl } from './flow-control.js';
 import { LatencyHistogram } from './latency-histogram.js';
 import { PartialBudget } from './partial-budget.js';
 import type { SocketConnection } from './socket-connection.js';
 
+/** @internal */
 export interface PipelineEvents {
   /** Messages were forwarded. */
   messages: [connection: SocketConnection, run: FrameRun];
@@ -47,25 +54,13 @@ export interface PipelineEvents {
   closed: [connection: SocketConnection, reason: string];
 }
 
-/** Totals over all connections, including closed ones. */
-export interface PipelineTotals {
-  /** Bytes of whole messages received. */
-  bytesReceived: number;
-  /** Messages and bytes written to peers, including control messages. */
-  messagesSent: number;
-  bytesSent: number;
-  /** Forwarded messages that were dropped, by an overflow policy or because the peer had disconnected. */
-  messagesDropped: number;
-  /** The same, by cause. */
-  readonly dropped: Record<DropCause, number>;
-}
-
 /** The largest share of `maxBufferedBytes` that partial messages may use. */
 const PARTIAL_SHARE = 0.25;
 
 /** States of a peer that has sent a valid message. Other peers may still send `hello`. */
 const WORKING_STATES: ReadonlySet<ConnectionState> = new Set(['active', 'idle']);
 
+/** @internal */
 export class Pipeline extends EventEmitter<PipelineEvents> {
   /** Slabs for received bytes. */
   readonly slabs: SlabPool;

@@ -3,9 +3,10 @@
 import type { DispatchStatistics } from '../dispatch/dispatcher.js';
 import type { ProtocolStatistics } from '../protocol/protocol-statistics.js';
 import type { PoolStatistics } from './connection-pool.js';
+import type { PipelineTotals } from './connection-state.js';
 import type { FlowStatistics } from './flow-control.js';
 import type { LatencyCounts } from './latency-histogram.js';
-import type { Pipeline, PipelineTotals } from './pipeline.js';
+import type { Pipeline } from './pipeline.js';
 
 /** Per second, over the latest `metricsInterval`. */
 export interface Rates {
@@ -46,6 +47,7 @@ export interface ServerMetrics {
 
 const NO_RATES: Rates = { messagesReceived: 0, bytesReceived: 0, messagesSent: 0, bytesSent: 0 };
 
+/** @internal */
 export function collectMetrics(
   pipeline: Pipeline,
   connections: PoolStatistics,

@@ -33,9 +33,11 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   readonly id: string;
   readonly connectedAt = new Date();
   readonly tags = new Set<string>();
+  /** @internal */
   readonly lane: Lane;
+  /** @internal */
   readonly outbox: Outbox;
-  /** Line number in the stream at which settling has arrived, counted from 0. */
+  /** @internal Line number in the stream at which settling has arrived, counted from 0. */
   line = 0;
   /** Number of accepted messages. Each message's own number is its `seq` for subscribers with `meta`. */
   sequence = 0;
@@ -49,9 +51,9 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   latency = 0;
   crawlerId: string | undefined;
   role: PeerRole = 'crawler';
-  /** Whether the peer's `hello` was accepted. */
+  /** @internal Whether the peer's `hello` was accepted. */
   isHelloAccepted = false;
-  /** Whether the peer has sent a `ping`. */
+  /** @internal Whether the peer has sent a `ping`. */
   hasPinged = false;
   version: string | undefined;
   capabilities: readonly string[] = [];
@@ -146,7 +148,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     return this.#pauses !== 0;
   }
 
-  /** Monotonic time at which the current partial message began, in ms; `undefined` if there is none. */
+  /** @internal Monotonic time at which the current partial message began, in ms; `undefined` if there is none. */
   get partialSince(): number | undefined {
     return this.#buffer.hasPartial ? this.#partialSince : undefined;
   }
@@ -165,7 +167,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     };
   }
 
-  /** Changes the state. A closing connection never becomes open again. */
+  /** @internal Changes the state. A closing connection never becomes open again. */
   setState(to: ConnectionState): void {
     const from = this.#state;
     if (from === to || from === 'disconnected' || from === 'error') return;
@@ -174,22 +176,23 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     this.#notify('state_changed', { connection: this, from, to });
   }
 
-  /** Sets the state to `active`, because the peer has sent a valid message. */
+  /** @internal Sets the state to `active`, because the peer has sent a valid message. */
   markActive(): void {
     if (this.#state !== 'active') this.setState('active');
   }
 
-  /** Counts a rejected message or another error of the peer. */
+  /** @internal Counts a rejected message or another error of the peer. */
   recordError(code: string, count = 1): void {
     this.#counters.recordError(code, count);
   }
 
+  /** @internal Counts rejected messages of the peer. */
   recordRejected(code: string, count = 1): void {
     this.#counters.messagesRejected += count;
     this.recordError(code, count);
   }
 
-  /** Stops or resumes reading, for one reason of `PAUSE`. */
+  /** @internal Stops or resumes reading, for one reason of `PAUSE`. */
   setPaused(reason: number, isPaused: boolean): void {
     const before = this.#pauses;
     this.#pauses = isPaused ? before | reason : before & ~reason;
@@ -202,7 +205,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     }
   }
 
-  /** Extends the peer's deadlines by the time for which the event loop was blocked. @param delay in ms */
+  /** @internal Extends the peer's deadlines by the time for which the event loop was blocked. @param delay in ms */
   shiftDeadlines(delay: number): void {
     const now = performance.now();
     this.lastActivityAt = Math.min(now, this.lastActivityAt + delay);
@@ -210,7 +213,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     this.outbox.shiftDeadlines(delay, now);
   }
 
-  /** Queues forwarded messages; they go out with the next flush. */
+  /** @internal Queues forwarded messages; they go out with the next flush. */
   deliver(piece: Piece): void {
     if (!this.isOpen) return this.#countDropped(piece.messages, 'closed');
     this.outbox.deliver(piece);
@@ -246,14 +249,14 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     return written;
   }
 
-  /** Queues a message from the broker itself, without waiting until it is written. */
+  /** @internal Queues a message from the broker itself, without waiting until it is written. */
   reply(line: Buffer): void {
     if (!this.isOpen) return;
     this.outbox.send(line);
     this.#pipeline.flushLater(this);
   }
 
-  /** Writes queued bytes to the socket. */
+  /** @internal Writes queued bytes to the socket. */
   flush(): void {
     this.outbox.flush(performance.now());
   }

@@ -44,7 +44,10 @@ export interface ProtocolListener<P extends Peer> {
 /** Failed chunks tolerated per connection. One more closes it. */
 const MAX_FAILED_CHUNKS = 5;
 
-/** @typeParam P the type of connections */
+/**
+ * Acts on verdicts. Created by `SocketManager`, which reports its statistics as `getMetrics().protocol`.
+ * @typeParam P the type of connections
+ */
 export class ProtocolHandler<P extends Peer> {
   readonly #settings: ProtocolSettings;
   readonly #registry: MessageRegistry;
@@ -77,6 +80,7 @@ export class ProtocolHandler<P extends Peer> {
   #undeliverable = 0;
   #heartbeatsDropped = 0;
 
+  /** @internal */
   constructor(
     settings: ProtocolSettings,
     validator: MessageValidator,
@@ -131,7 +135,7 @@ export class ProtocolHandler<P extends Peer> {
     };
   }
 
-  /** Adds a batch's counts to the statistics. */
+  /** @internal Adds a batch's counts to the statistics. */
   count(verdict: Verdict): void {
     this.#patternCounts.matched += verdict.matched;
     this.#patternCounts.mismatched += verdict.mismatches.length;
@@ -143,7 +147,7 @@ export class ProtocolHandler<P extends Peer> {
     }
   }
 
-  /** Processes the next chunk of a connection, which has a verdict or has failed. */
+  /** @internal Processes the next chunk of a connection, which has a verdict or has failed. */
   settle(connection: P, chunk: Chunk): void {
     const { verdict } = chunk;
     if (verdict === undefined) return this.#rejectChunk(connection, chunk);
@@ -168,14 +172,14 @@ export class ProtocolHandler<P extends Peer> {
   }
 
   /**
-   * Reads the `hello` that a peer must send first.
+   * @internal Reads the `hello` that a peer must send first.
    * @returns offset of the messages after it; the end of the range if there are none or the peer is disconnected
    */
   authenticate(connection: P, range: FrameRange): number {
     return this.#helloGate.authenticate(connection, range);
   }
 
-  /** Disconnects a peer that has not sent the required `hello` first. */
+  /** @internal Disconnects a peer that has not sent the required `hello` first. */
   rejectUnauthenticated(connection: Peer, messageType?: string): void {
     if (!connection.isOpen) return;
     this.#rejectUnreported(connection, 'UNAUTHORIZED', messageType);
@@ -189,17 +193,17 @@ export class ProtocolHandler<P extends Peer> {
     this.#replies.reply(connection, code, { messageType });
   }
 
-  /** Rejects a message whose end has not been received and which already exceeds `maxMessageSize`. */
+  /** @internal Rejects a message whose end has not been received and which already exceeds `maxMessageSize`. */
   rejectOversize(connection: P): void {
     this.#reject(connection, { code: 'MESSAGE_TOO_LARGE', type: undefined, issues: [], line: 0 }, undefined);
   }
 
-  /** Sends an error to a peer, unless `maxErrorReplies` is reached. */
+  /** @internal Sends an error to a peer, unless `maxErrorReplies` is reached. */
   replyError(connection: P, code: WireErrorCode, details: ErrorDetails = {}): void {
     this.#replies.reply(connection, code, details);
   }
 
-  /** Removes a closed connection. */
+  /** @internal Removes a closed connection. */
   forget(connection: P): void {
     const suppressed = this.#suppressed.get(connection);
     if (suppressed !== undefined && this.#hasRejectionListener) {
@@ -351,7 +355,7 @@ export class ProtocolHandler<P extends Peer> {
     return this.#subscriptions.rejectedSubscribers.size > 0 || this.#listener.wantsRejections();
   }
 
-  /** Maximum number of rejected messages with issues per range: more would be neither sent nor reported. */
+  /** @internal Maximum number of rejected messages with issues per range: more would be neither sent nor reported. */
   get maxDetailedRejections(): number {
     return this.#hasRejectionListener ? MAX_DETAILED_REJECTIONS : this.#settings.maxErrorReplies;
   }

@@ -12,7 +12,7 @@ import { redactedSample } from './redaction.js';
  * A rejected message, without its content.
  * @typeParam P the connections
  */
-export interface RejectionDetails<P extends Peer> {
+export interface RejectionDetails<P> {
   readonly connection: P;
   readonly code: WireErrorCode;
   /** Name of the message's type, if it is known. */
@@ -27,7 +27,7 @@ export interface RejectionDetails<P extends Peer> {
 }
 
 /** @typeParam P the connections */
-export class RejectedMessage<P extends Peer> implements RejectionDetails<P> {
+export class RejectedMessage<P> implements RejectionDetails<P> {
   readonly connection: P;
   readonly code: WireErrorCode;
   readonly messageType: string | undefined;

@@ -20,6 +20,16 @@ import { SluiceClient } from 'sluice/client';
 import { crawlerSchemas, type MessageMap } from 'sluice/messages';
 const heartbeat: MessageMap['heartbeat']['data']['systemStatus'] = 'idle';
 console.log(typeof MessageParser, typeof MessageValidator, typeof SluiceClient, Object.keys(crawlerSchemas).length, heartbeat);
+// What the broker alone may touch is not in the types.
+export function touch(connection: import('sluice').SocketConnection): void {
+  connection.statistics satisfies object;
+  // @ts-expect-error
+  connection.lane;
+  // @ts-expect-error
+  connection.outbox;
+  // @ts-expect-error
+  connection.isHelloAccepted = true;
+}
 `;
 
 let folder: string;
