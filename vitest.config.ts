@@ -21,8 +21,8 @@ const shared = {
 
 export default defineConfig({
   test: {
-    // Two more than the processors of a small machine: tests often wait for processes and timers.
-    maxWorkers: 4,
+    // One more than the processors of a small machine: tests wait for processes and timers now and then.
+    maxWorkers: 3,
     projects: [
       { test: { ...shared, name: 'alone', include: ALONE } },
       { test: { ...shared, name: 'patterns', include: PATTERNS, isolate: false } },
