@@ -84,20 +84,8 @@ export class FrameRun implements FrameRunFields {
 
   /** The messages `[from, to)` as a run. */
   part(from: number, to: number): FrameRun {
-    const { source, chunk, verdict, isUndelimited, delimiter, copies } = this;
     const [first, firstSequence] = [this.first + from, this.firstSequence + from];
-    const count = to - from;
-    return new FrameRun({
-      source,
-      chunk,
-      verdict,
-      first,
-      count,
-      isUndelimited,
-      firstSequence,
-      delimiter,
-      copies,
-    });
+    return new FrameRun({ ...this, first, count: to - from, firstSequence });
   }
 }
 
