@@ -22,25 +22,28 @@ import { measureValidation } from './validation.js';
 
 const USAGE = `Compares whole systems.
 
-  npm run bench:e2e -- [--rounds N] [--scale N] [--only TEXT] [--out FOLDER]
+  npm run bench:e2e -- [--rounds N] [--scale N] [--only TEXT] [--smoke] [--out FOLDER]
 
   --rounds N     number of rounds; the report contains medians (default: 3)
   --scale N      factor for the number of messages and seconds (default: 1)
   --only TEXT    only scenarios whose name contains this text, e.g. '4 → 1', 'latency' or 'scaling'
+  --smoke        a quick check that all of it works: every comparison with Sluice, every other system once, one
+                 rate, one scenario of each scaling; 1 round, scale 0.02
   --out FOLDER   folder for end-to-end.json, end-to-end.md and throughput.svg (default: bench/results)
 `;
 
 const { values } = parseArgs({
   options: {
-    rounds: { type: 'string', default: '3' },
-    scale: { type: 'string', default: '1' },
+    rounds: { type: 'string' },
+    scale: { type: 'string' },
+    smoke: { type: 'boolean', default: false },
     only: { type: 'string', default: '' },
     out: { type: 'string', default: 'bench/results' },
     help: { type: 'boolean', short: 'h' },
   },
 });
-const rounds = Number(values.rounds);
-const scale = Number(values.scale);
+const rounds = Number(values.rounds ?? (values.smoke ? 1 : 3));
+const scale = Number(values.scale ?? (values.smoke ? 0.02 : 1));
 if (values.help || !(rounds >= 1) || !(scale > 0)) {
   process.stdout.write(USAGE);
   process.exit(values.help ? 0 : 64);
@@ -86,8 +89,23 @@ function systemsOf({ isInProcess, systems }: Scenario): readonly System[] {
   return SYSTEMS.filter(({ name }) => systems?.includes(name) ?? !SPECIAL.has(name));
 }
 
+const alreadyMeasured = new Set<System>();
+
+/** Omits from a smoke run what another scenario has shown to work. */
+function toMeasure(systems: readonly System[]): readonly System[] {
+  if (!values.smoke) return systems;
+  const left = systems.filter((system) => system.name === 'Sluice' || !alreadyMeasured.has(system));
+  for (const system of left) alreadyMeasured.add(system);
+  return left;
+}
+
+/** Only the first of a row in a smoke run. */
+const sample = <T>(row: readonly T[]): readonly T[] => (values.smoke ? row.slice(0, 1) : row);
+
 const throughputOf = (scenario: Scenario): Promise<Result<Throughput>> =>
-  interleave(scenario.name, systemsOf(scenario), (system) => measureThroughput(system, scenario, scale));
+  interleave(scenario.name, toMeasure(systemsOf(scenario)), (system) =>
+    measureThroughput(system, scenario, scale),
+  );
 
 print(`${availableParallelism()} cores, Node ${process.version}, ${rounds} rounds, scale ${scale}`);
 for (const name of MISSING) print(`not installed: ${name}`);
@@ -103,10 +121,10 @@ for (const scenario of COMPARISONS.filter(({ name }) => isWanted(name))) {
 }
 
 const latency: Result<Latency>[] = [];
-for (const rate of isWanted('latency') ? RATES : []) {
+for (const rate of isWanted('latency') ? sample(RATES) : []) {
   const systems = SYSTEMS.filter(({ name }) => !['Sluice, patterns off', 'Sluice, watched'].includes(name));
   const name = `${rate.toLocaleString('en-US')} messages/s`;
-  const result = await interleave(name, systems, (system) => measureLatency(system, rate, scale));
+  const result = await interleave(name, toMeasure(systems), (system) => measureLatency(system, rate, scale));
   latency.push(result);
   print(`\nlatency at ${name}\n${latencyTable(result)}`);
 }
@@ -114,7 +132,7 @@ for (const rate of isWanted('latency') ? RATES : []) {
 const scaling: Result<Throughput>[][] = [];
 for (const scenarios of isWanted('scaling') ? SCALING : []) {
   const results: Result<Throughput>[] = [];
-  for (const scenario of scenarios) results.push(await throughputOf(scenario));
+  for (const scenario of sample(scenarios)) results.push(await throughputOf(scenario));
   scaling.push(results);
   print(`\n${scalingTable(results)}`);
 }
