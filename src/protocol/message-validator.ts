@@ -76,7 +76,7 @@ export class MessageValidator {
   /**
    * Validates one message: the bytes of one JSON object, or an already parsed value. Never throws for an invalid
    * message.
-   * @param wantsIssues whether a rejection by the schema includes its issues. Default: true.
+   * @param wantsIssues whether a rejection includes its issues. Default: true.
    */
   validate(message: Buffer | unknown, wantsIssues = true): ValidationResult {
     return this.count(
@@ -87,7 +87,9 @@ export class MessageValidator {
   /** Validates a parsed value, without counting it. */
   check(message: unknown, wantsIssues = true): ValidationResult {
     try {
-      return this.#check(message, wantsIssues);
+      const result = this.#check(message, wantsIssues);
+      // Rejections without issues are shared by all messages of a batch that break the contract in the same way.
+      return result.ok || wantsIssues ? result : reject(result.code, result.type);
     } catch {
       // A rule or a schema of a schema module threw. The error may quote the message, so it is not passed on.
       return reject('VALIDATION_FAILED');

@@ -161,6 +161,16 @@ describe('limits and statistics', () => {
     });
   });
 
+  test.each([
+    ['a value that is no object', 1, 'SCHEMA_VIOLATION'],
+    ['an object without type', {}, 'SCHEMA_VIOLATION'],
+    ['a broken schema', changed('heartbeat', { activeJobs: 'x' }), 'SCHEMA_VIOLATION'],
+    ['a broken rule', changed('heartbeat', { activeJobs: -1 }), 'RULE_VIOLATION'],
+    ['an unknown type', { type: 'x' }, 'UNKNOWN_TYPE'],
+  ])('no issues of %s if none are wanted', (_, message, code) => {
+    expect(validator.validate(message, false)).toMatchObject({ ok: false, code, issues: [] });
+  });
+
   test('reports at most 8 issues', () => {
     const entities = Array.from({ length: 100 }, () => ({}));
     expect(rejection(changed('discovery', { entities })).issues).toHaveLength(8);
