@@ -11,7 +11,7 @@ import { VALID } from '../../support/messages.js';
 import { createPatterns } from '../../support/patterns.js';
 import { timeRatio } from '../../support/timing.js';
 
-const CASES = Number(process.env.FUZZ_CASES ?? 20_000);
+const CASES = Number(process.env.FUZZ_CASES ?? 8000);
 const SEED = Number(process.env.FUZZ_SEED ?? 20_260_101);
 const TIME_LIMIT = 600_000;
 

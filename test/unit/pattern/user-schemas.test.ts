@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import * as z from 'zod';
 import { BothPaths } from '../../support/law.js';
 
-const CASES = Number(process.env.FUZZ_CASES ?? 30_000);
+const CASES = Number(process.env.FUZZ_CASES ?? 12_000);
 const SEED = Number(process.env.FUZZ_SEED ?? 20_260_101);
 /** Schemas that share a run, since building the paths takes longer than to check a schema. */
 const SCHEMAS = 30;
