@@ -2,7 +2,7 @@
 
 import { Writable } from 'node:stream';
 import type { Bench } from 'tinybench';
-import { cutRun, wholeRun } from '../../src/delivery/frame-run.js';
+import { cutRun, SELECTED, Selection, wholeRun } from '../../src/delivery/frame-run.js';
 import { Outbox } from '../../src/delivery/outbox.js';
 import { Traffic } from '../../src/traffic/traffic.js';
 import { batchOf, runOf } from './batch.js';
@@ -21,13 +21,20 @@ function sink(): Writable {
   });
 }
 
+/** Selects one message of each `step`. */
+function select(step: number): Selection {
+  const selection = new Selection();
+  for (let index = 0; index < MESSAGES; index += step) selection.add(index, SELECTED);
+  return selection;
+}
+
 export function add(bench: Bench): ReadonlyMap<string, number> {
   const lines = new Traffic({ seed: 1 }).block(MESSAGES);
   const objects = new Traffic({ seed: 1 }).block(MESSAGES, '');
   const delimited = runOf(batchOf(lines));
   const undelimited = runOf(batchOf(objects), true);
-  const everySecond = Uint8Array.from({ length: MESSAGES }, (_, index) => (index % 2 === 0 ? 1 : 0));
-  const all = new Uint8Array(MESSAGES).fill(1);
+  const everySecond = select(2);
+  const all = select(1);
   const events = { onSlow() {}, onDropped() {}, onBlocked() {}, onUnread() {}, onWritten() {} };
   const outboxes = Array.from({ length: 10 }, () => new Outbox(sink(), 1 << 26, events));
   const tasks: Record<string, () => void> = {

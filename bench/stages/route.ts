@@ -14,25 +14,21 @@ const JOB = 'c1-000000-1';
 export function add(bench: Bench): ReadonlyMap<string, number> {
   const run = runOf(batchOf(new Traffic({ seed: 1 }).block(MESSAGES)));
   const messages = new Map<string, number>();
-  for (const count of [1, 10, 100]) {
-    for (const [label, filter] of [
-      ['everything', { types: ['*'] }],
-      ['job_completed', { types: ['job_completed'] }],
-      ['one job', { types: ['*'], jobIds: [JOB] }],
-    ] as const) {
-      const subscriptions = new Subscriptions(MessageRegistry.builtin());
-      for (let index = 0; index < count; index++) {
-        const subscriber = { id: `${index}`, deliver(_: Piece) {} };
-        subscriptions.add(subscriber, {
-          id: 'x',
-          types: [...filter.types],
-          ...('jobIds' in filter && { jobIds: [...filter.jobIds] }),
-        });
-      }
-      const name = `to ${count}, of ${label}`;
-      bench.add(name, () => subscriptions.route(run));
-      messages.set(name, MESSAGES);
+  const addCase = (count: number, label: string, filterOf: (index: number) => object): void => {
+    const subscriptions = new Subscriptions(MessageRegistry.builtin());
+    for (let index = 0; index < count; index++) {
+      const subscriber = { id: `${index}`, deliver(_: Piece) {} };
+      subscriptions.add(subscriber, { id: 'x', types: ['*'], ...filterOf(index) });
     }
+    const name = `to ${count}, of ${label}`;
+    bench.add(name, () => subscriptions.route(run));
+    messages.set(name, MESSAGES);
+  };
+  for (const count of [1, 10, 100]) {
+    addCase(count, 'everything', () => ({}));
+    addCase(count, 'job_completed', () => ({ types: ['job_completed'] }));
+    addCase(count, 'one job', () => ({ jobIds: [JOB] }));
   }
+  addCase(10_000, 'other jobs', (index) => ({ jobIds: [`other-${index}`] }));
   return messages;
 }

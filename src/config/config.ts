@@ -223,10 +223,10 @@ const GROUPS = {
         description: 'maximum bytes that a subscriber may lag behind; above it, its overflow policy applies',
       }),
     maxSubscriptionBytes: bytes(1 * MiB, 64 * 1024 * MiB)
-      .default(64 * MiB)
+      .default(128 * MiB)
       .meta({
         description:
-          'maximum bytes of the ids in all subscriptions; one connection may use a sixteenth of it',
+          'maximum memory of all subscriptions, estimated from their ids; one connection may use a sixteenth of it',
       }),
     maxSubscriptions: z
       .number()

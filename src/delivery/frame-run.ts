@@ -89,10 +89,48 @@ export class FrameRun implements FrameRunFields {
   }
 }
 
-/** Marks of a run's messages: not selected, selected, selected with `meta`. */
-export const SKIP = 0;
-export const SELECTED = 1;
-export const WITH_META = 2;
+/** Marks of a selected message: without or with `meta`. */
+export const SELECTED = 0;
+export const WITH_META = 1;
+
+/** Number of bits of a mark in an entry of a {@link Selection}. */
+const MARK_BITS = 1;
+const MARK_MASK = (1 << MARK_BITS) - 1;
+
+/** Messages of a run, in order, each with its mark: {@link SELECTED} or {@link WITH_META}. */
+export class Selection {
+  /** Number of messages. */
+  count = 0;
+  /** Index and mark of each message in one small integer. Beyond `count`, entries of an earlier use. */
+  readonly #entries: number[] = [];
+
+  /** Number of messages that it has memory for. */
+  get capacity(): number {
+    return this.#entries.length;
+  }
+
+  /** Adds a message that comes after those added before, or raises the mark of the latest one. */
+  add(index: number, mark: number): void {
+    const entry = (index << MARK_BITS) | mark;
+    const latest = this.count - 1;
+    if (latest >= 0 && this.index(latest) === index) {
+      if (mark > this.mark(latest)) this.#entries[latest] = entry;
+    } else this.#entries[this.count++] = entry;
+  }
+
+  /** The message's index in the run. @param at from 0 to `count` - 1 */
+  index(at: number): number {
+    return (this.#entries[at] ?? 0) >> MARK_BITS;
+  }
+
+  mark(at: number): number {
+    return (this.#entries[at] ?? 0) & MARK_MASK;
+  }
+
+  clear(): void {
+    this.count = 0;
+  }
+}
 
 /** Average slice size in bytes below which copying all slices into one costs less than more entries in a writev. */
 const MIN_SLICE_BYTES = 2048;
@@ -105,72 +143,69 @@ export function wholeRun(run: FrameRun): Piece {
   return { bytes: run.bytes, slab: run.chunk.slab, messages: run.count };
 }
 
-/**
- * The selected messages of a run, in order.
- * @param marks {@link SKIP}, {@link SELECTED} or {@link WITH_META}, for each message of the run
- * @param span size in bytes of the run that this one is part of. Default: its own size.
- */
-export function cutRun(run: FrameRun, marks: Uint8Array, span: number = run.span): Piece[] {
+/** The selected messages of a run as pieces, in order. */
+export function cutRun(run: FrameRun, selection: Selection): Piece[] {
+  const { count } = selection;
+  if (count === 0) return [];
   let bytes = 0;
   let slices = 0;
   let needsCopy = run.isUndelimited;
-  let previous: number | undefined = SKIP;
-  for (let index = 0; index < run.count; index++) {
-    const mark = marks[index];
-    if (mark !== SKIP) {
-      bytes += run.end(index) + 1 - run.start(index);
-      if (previous === SKIP) slices++;
-      if (mark === WITH_META) needsCopy = true;
-    }
-    previous = mark;
+  let previous = Number.NEGATIVE_INFINITY;
+  for (let at = 0; at < count; at++) {
+    const index = selection.index(at);
+    bytes += run.end(index) + 1 - run.start(index);
+    if (index !== previous + 1) slices++;
+    if (selection.mark(at) === WITH_META) needsCopy = true;
+    previous = index;
   }
-  if (slices === 0) return [];
-  if (needsCopy || bytes < slices * MIN_SLICE_BYTES || bytes < span * MIN_SLICED_SHARE)
-    return [gather(run, marks)];
-  return slice(run, marks);
+  if (needsCopy || bytes < slices * MIN_SLICE_BYTES || bytes < run.span * MIN_SLICED_SHARE)
+    return [gather(run, selection)];
+  return slice(run, selection);
 }
 
-function slice(run: FrameRun, marks: Uint8Array): Piece[] {
+function slice(run: FrameRun, selection: Selection): Piece[] {
   const { slab } = run.chunk;
   const pieces: Piece[] = [];
-  for (let index = 0; index < run.count; index++) {
-    if (marks[index] === SKIP) continue;
-    const from = index;
-    while (index + 1 < run.count && marks[index + 1] !== SKIP) index++;
-    const start = run.start(from);
-    const end = run.end(index) + 1;
-    pieces.push({ bytes: slab.arena.bytes.subarray(start, end), slab, messages: index + 1 - from });
+  for (let at = 0; at < selection.count; at++) {
+    const from = selection.index(at);
+    let last = from;
+    while (at + 1 < selection.count && selection.index(at + 1) === last + 1) {
+      at++;
+      last++;
+    }
+    const bytes = slab.arena.bytes.subarray(run.start(from), run.end(last) + 1);
+    pieces.push({ bytes, slab, messages: last + 1 - from });
   }
   return pieces;
 }
 
-/** Copies the selected messages (all, if `marks` is omitted) into one buffer, with `meta` and delimiters. */
-function gather(run: FrameRun, marks: Uint8Array | undefined): Piece {
+/** Copies the selected messages (all, if there is no selection) into one buffer, with `meta` and delimiters. */
+function gather(run: FrameRun, selection: Selection | undefined): Piece {
   const { bytes } = run.chunk.slab.arena;
-  const metaHead = metaPrefix(run.source);
+  const messages = selection?.count ?? run.count;
+  let head = '';
   let size = 0;
-  let messages = 0;
-  for (let index = 0; index < run.count; index++) {
-    const mark = marks === undefined ? SELECTED : marks[index];
-    if (mark === SKIP) continue;
+  for (let at = 0; at < messages; at++) {
+    const index = selection?.index(at) ?? at;
     size += run.end(index) - run.start(index) + 1;
-    if (mark === WITH_META) size += metaHead.length + metaSequence(run, index).length + 1;
-    messages++;
+    if (selection?.mark(at) !== WITH_META) continue;
+    head ||= metaPrefix(run.source);
+    size += head.length + metaSequence(run, index).length + 1;
   }
   const { bytes: gathered, slab } = run.copies.take(size);
-  let at = 0;
-  for (let index = 0; index < run.count; index++) {
-    const mark = marks === undefined ? SELECTED : marks[index];
-    if (mark === SKIP) continue;
-    if (mark === WITH_META) {
-      at += gathered.write(metaHead, at, 'latin1');
-      at += gathered.write(metaSequence(run, index), at, 'latin1');
+  let end = 0;
+  for (let at = 0; at < messages; at++) {
+    const index = selection?.index(at) ?? at;
+    const isWithMeta = selection?.mark(at) === WITH_META;
+    if (isWithMeta) {
+      end += gathered.write(head, end, 'latin1');
+      end += gathered.write(metaSequence(run, index), end, 'latin1');
     }
-    at += bytes.copy(gathered, at, run.start(index), run.end(index));
-    if (mark === WITH_META) gathered[at++] = CLOSE_BRACE;
-    gathered[at++] = run.delimiter;
+    end += bytes.copy(gathered, end, run.start(index), run.end(index));
+    if (isWithMeta) gathered[end++] = CLOSE_BRACE;
+    gathered[end++] = run.delimiter;
   }
-  return { bytes: gathered.subarray(0, at), slab, messages };
+  return { bytes: gathered.subarray(0, end), slab, messages };
 }
 
 const CLOSE_BRACE = 0x7d;

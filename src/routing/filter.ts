@@ -1,7 +1,7 @@
 // The filter of one subscription, prepared for fast matching: a flag per message type, sets for the rest.
 
 import { createHash } from 'node:crypto';
-import { SELECTED, SKIP, WITH_META } from '../delivery/frame-run.js';
+import { SELECTED, WITH_META } from '../delivery/frame-run.js';
 import { type JobSeed, jobKey } from '../messages/job-key.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import type { MessageMap } from '../messages/messages.js';
@@ -16,12 +16,14 @@ export class Filter {
   readonly matchesRejected: boolean;
   /** Whether it matches every message. */
   readonly matchesAll: boolean;
-  /** Mark of matching messages: {@link SELECTED} or {@link WITH_META}. */
-  readonly mark: number;
   /** 1 for a matching type, by type index. */
   readonly #types: Uint8Array;
-  readonly #jobs: JobSet | undefined;
-  readonly #crawlerIds: ReadonlySet<string> | undefined;
+  /** Mark of matching messages: {@link SELECTED} or {@link WITH_META}. */
+  readonly mark: number;
+  /** The only jobs that it matches. */
+  readonly jobs: JobSet | undefined;
+  /** The only crawlers that it matches. */
+  readonly crawlerIds: ReadonlySet<string> | undefined;
 
   constructor(registry: MessageRegistry, data: SubscribeData, jobSeed: JobSeed) {
     const { types, jobIds, crawlerIds, meta } = data;
@@ -29,8 +31,8 @@ export class Filter {
       direction === 'crawler' && types.some((pattern) => matchesType(pattern, name)) ? 1 : 0,
     );
     this.#types = Uint8Array.from(selected);
-    this.#jobs = jobIds && new JobSet(jobIds, jobSeed);
-    this.#crawlerIds = crawlerIds && new Set(crawlerIds);
+    this.jobs = jobIds && new JobSet(jobIds, jobSeed);
+    this.crawlerIds = crawlerIds && new Set(crawlerIds);
     this.mark = meta === true ? WITH_META : SELECTED;
     this.matchesRejected = types.includes(REJECTED);
     this.matchesAll = types.includes('*') && jobIds === undefined && crawlerIds === undefined;
@@ -40,17 +42,16 @@ export class Filter {
 
   /** Whether it can match messages of this crawler. */
   matchesCrawler(crawlerId: string | undefined): boolean {
-    return this.#crawlerIds === undefined || (crawlerId !== undefined && this.#crawlerIds.has(crawlerId));
+    return this.crawlerIds === undefined || (crawlerId !== undefined && this.crawlerIds.has(crawlerId));
   }
 
-  /**
-   * The mark of a message of a matching crawler; {@link SKIP} if the message does not match.
-   * @param jobLow with `jobHigh`, the key of its job; both 0 if it has none
-   */
-  markOf(typeIndex: number, jobLow: number, jobHigh: number): number {
-    if (this.#types[typeIndex] !== 1) return SKIP;
-    if (this.#jobs?.has(jobLow, jobHigh) === false) return SKIP;
-    return this.mark;
+  matchesType(typeIndex: number): boolean {
+    return this.#types[typeIndex] === 1;
+  }
+
+  /** Whether it matches messages about this job, given by its key. Filters without jobs also match messages without. */
+  matchesJob(low: number, high: number): boolean {
+    return this.jobs === undefined || this.jobs.has(low, high);
   }
 }
 
@@ -69,14 +70,20 @@ class JobSet {
   has(low: number, high: number): boolean {
     return this.#keys.get(low | 0)?.includes(high) ?? false;
   }
+
+  /** The lower halves of the keys, as signed integers, each once. */
+  lows(): Iterable<number> {
+    return this.#keys.keys();
+  }
 }
 
-/** Bytes per ID in the maps and sets, in addition to its text: measured, rounded up. */
-const ID_OVERHEAD = 64;
+/** Memory of the structures around the texts, in bytes: measured, rounded up. */
+const OVERHEAD = { SUBSCRIPTION: 1536, JOB: 256, CRAWLER: 128 } as const;
 
-/** Memory of the texts of a subscription, in bytes, at 2 bytes per character. */
+/** Estimated memory of a subscription, in bytes. Texts take 2 bytes per character. */
 export function subscriptionBytes({ id, group = '', jobIds = [], crawlerIds = [] }: SubscribeData): number {
-  let bytes = 0;
-  for (const text of [id, group, ...jobIds, ...crawlerIds]) bytes += text.length * 2 + ID_OVERHEAD;
+  let bytes = OVERHEAD.SUBSCRIPTION + 2 * (id.length + group.length);
+  for (const jobId of jobIds) bytes += OVERHEAD.JOB + 2 * jobId.length;
+  for (const crawlerId of crawlerIds) bytes += OVERHEAD.CRAWLER + 2 * crawlerId.length;
   return bytes;
 }

@@ -1,14 +1,19 @@
 // Routing: which subscribers receive which messages. Subscribers with equal filters form a filter group, for which a run is
-// cut once; the members of a queue group receive each message once between them.
+// cut once; the members of a queue group receive each message once between them. Groups are found through an index of
+// their filters.
 
-import { cutRun, type FrameRun, SELECTED, SKIP, wholeRun } from '../delivery/frame-run.js';
+import { cutRun, type FrameRun, SELECTED, Selection, wholeRun } from '../delivery/frame-run.js';
 import type { Piece } from '../delivery/outbox.js';
 import { type JobSeed, NO_SEED } from '../messages/job-key.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import { Filter, type SubscribeData, subscriptionBytes } from './filter.js';
+import { FilterIndex } from './filter-index.js';
 
 /** One subscriber may use at most this fraction of the memory for subscriptions: 1/16. */
 const SHARES = 16;
+/** Maximum number of selections kept for reuse, and of messages that each of them may have memory for. */
+const MAX_SPARE = 1024;
+const MAX_SPARE_CAPACITY = 4096;
 
 /** A connection that subscribes. */
 export interface Subscriber {
@@ -16,8 +21,14 @@ export interface Subscriber {
   deliver(piece: Piece): void;
 }
 
+/** Something that messages of a run are selected for. */
+interface Target {
+  /** The messages selected so far, while a run is being routed. */
+  selection: Selection | undefined;
+}
+
 /** Subscribers with equal filters, without their subscriptions in queue groups. */
-interface FilterGroup {
+interface FilterGroup extends Target {
   readonly filters: readonly Filter[];
   readonly subscribers: Set<Subscriber>;
 }
@@ -28,17 +39,13 @@ interface GroupMember {
   readonly filter: Filter;
 }
 
-interface QueueGroup {
+interface QueueGroup extends Target {
   /** Replaced on every change: a member may leave during routing, when it is disconnected for being slow. */
   members: readonly GroupMember[];
+  /** The members' filters, of which equal ones are indexed once, by key. */
+  readonly filters: Map<string, { readonly filter: Filter; uses: number }>;
   /** Index of the member whose turn it is. */
   next: number;
-}
-
-/** The smallest range `[from, to)` of a run that contains all messages of a member. */
-interface Assignment {
-  readonly from: number;
-  to: number;
 }
 
 interface Subscription {
@@ -57,17 +64,20 @@ export class Subscriptions {
   readonly #registry: MessageRegistry;
   readonly #entries = new Map<Subscriber, SubscriberEntry>();
   readonly #filterGroups = new Map<string, FilterGroup>();
+  /** Filter groups that receive every run unchanged. The others are indexed. */
+  readonly #unfiltered = new Set<FilterGroup>();
+  readonly #filterIndex = new FilterIndex<FilterGroup>();
   readonly #groups = new Map<string, QueueGroup>();
+  readonly #groupIndex = new FilterIndex<QueueGroup>();
   readonly #rejected = new Set<Subscriber>();
-  #marks = new Uint8Array(1024);
-  /** For each message of a run, the index of its group member plus 1; 0 if no member matches. */
-  #assignees = new Uint32Array(1024);
+  /** Selections for reuse. */
+  readonly #spare: Selection[] = [];
   readonly #maxBytes: number;
   readonly #jobSeed: JobSeed;
   #bytes = 0;
 
   /**
-   * @param maxBytes memory for the texts of all subscriptions; one subscriber may use 1/16. Default: no limit.
+   * @param maxBytes estimated memory of all subscriptions; one subscriber may use 1/16. Default: no limit.
    * @param jobSeed seed of the job keys in verdicts. Default: {@link NO_SEED}.
    */
   constructor(
@@ -80,7 +90,7 @@ export class Subscriptions {
     this.#jobSeed = jobSeed;
   }
 
-  /** Memory of the texts of all subscriptions, in bytes. */
+  /** Estimated memory of all subscriptions, in bytes. */
   get bytes(): number {
     return this.#bytes;
   }
@@ -126,9 +136,9 @@ export class Subscriptions {
     if (filter.matchesRejected) this.#rejected.add(subscriber);
     if (data.group === undefined) this.#updateFilterGroup(subscriber, entry);
     else {
-      const group = this.#groups.get(data.group) ?? { members: [], next: 0 };
+      const group = this.#groups.get(data.group) ?? newQueueGroup();
       this.#groups.set(data.group, group);
-      group.members = [...group.members, { subscriber, subscriptionId: data.id, filter }];
+      this.#join(group, { subscriber, subscriptionId: data.id, filter });
     }
   }
 
@@ -143,7 +153,7 @@ export class Subscriptions {
     const matchesRejected = [...entry.subscriptions.values()].some(({ filter }) => filter.matchesRejected);
     if (!matchesRejected) this.#rejected.delete(subscriber);
     if (subscription.group === undefined) this.#updateFilterGroup(subscriber, entry);
-    else this.#leaveGroup(subscription.group, subscriber, id);
+    else this.#leave(subscription.group, subscriber, id);
     if (entry.subscriptions.size === 0) this.#entries.delete(subscriber);
     return true;
   }
@@ -162,121 +172,170 @@ export class Subscriptions {
 
   /** Delivers the messages of a run to all matching subscribers. */
   route(run: FrameRun): void {
-    let whole: Piece | undefined;
-    for (const { filters, subscribers } of this.#filterGroups.values()) {
-      if (matchesWholeRuns(filters)) {
-        whole ??= wholeRun(run);
+    if (this.#unfiltered.size > 0) {
+      const whole = wholeRun(run);
+      for (const { subscribers } of this.#unfiltered)
         for (const subscriber of subscribers) subscriber.deliver(whole);
-      } else {
-        const pieces = cutRun(run, this.#mark(run, filters));
-        for (const subscriber of subscribers) for (const piece of pieces) subscriber.deliver(piece);
-      }
     }
-    for (const group of this.#groups.values()) this.#distribute(run, group);
+    this.#select(run, this.#filterIndex, ({ subscribers }, selection) => {
+      const pieces = cutRun(run, selection);
+      for (const subscriber of subscribers) for (const piece of pieces) subscriber.deliver(piece);
+    });
+    this.#select(run, this.#groupIndex, (group, selection) => this.#distribute(run, group, selection));
   }
 
-  /** Marks the messages of a run that match at least one of the filters. */
-  #mark(run: FrameRun, filters: readonly Filter[]): Uint8Array {
-    this.#reserve(run.count);
-    const marks = this.#marks.fill(SKIP, 0, run.count);
-    for (const filter of filters) {
-      if (!filter.matchesCrawler(run.source.crawlerId)) continue;
-      for (let index = 0; index < run.count; index++) {
-        const mark = this.#markOf(run, index, filter);
-        if (mark > (marks[index] ?? SKIP)) marks[index] = mark;
+  /** Selects the messages of a run for each target with a matching filter, then delivers them. */
+  #select<T extends Target>(
+    run: FrameRun,
+    index: FilterIndex<T>,
+    deliver: (target: T, selection: Selection) => void,
+  ): void {
+    const { crawlerId } = run.source;
+    const { others, hasJobs } = index;
+    const ofCrawler = index.ofCrawler(crawlerId);
+    if (others.length === 0 && ofCrawler.length === 0 && !hasJobs) return;
+    const targets: T[] = [];
+    for (let at = 0; at < run.count; at++) {
+      const typeIndex = run.typeIndex(at);
+      for (const { filter, target } of others) {
+        if (filter.matchesType(typeIndex)) this.#add(target, at, filter.mark, targets);
+      }
+      for (const { filter, target } of ofCrawler) {
+        if (filter.matchesType(typeIndex)) this.#add(target, at, filter.mark, targets);
+      }
+      const job = hasJobs ? run.job(at) : -1;
+      if (job === -1) continue;
+      const low = run.verdict.jobLow(job);
+      for (const { filter, target } of index.ofJob(low)) {
+        if (!filter.matchesType(typeIndex) || !filter.matchesJob(low, run.verdict.jobHigh(job))) continue;
+        if (filter.matchesCrawler(crawlerId)) this.#add(target, at, filter.mark, targets);
       }
     }
-    return marks;
+    // Afterwards, since subscriptions may be removed while messages are delivered: a slow subscriber is disconnected.
+    for (const target of targets) {
+      const { selection } = target;
+      target.selection = undefined;
+      if (selection === undefined) continue;
+      deliver(target, selection);
+      selection.clear();
+      if (this.#spare.length < MAX_SPARE && selection.capacity <= MAX_SPARE_CAPACITY)
+        this.#spare.push(selection);
+    }
   }
 
-  #markOf(run: FrameRun, index: number, filter: Filter): number {
-    const { verdict } = run;
-    const job = run.job(index);
-    const typeIndex = run.typeIndex(index);
-    if (job === -1) return filter.markOf(typeIndex, 0, 0);
-    return filter.markOf(typeIndex, verdict.jobLow(job), verdict.jobHigh(job));
+  #add<T extends Target>(target: T, at: number, mark: number, targets: T[]): void {
+    if (target.selection === undefined) {
+      target.selection = this.#newSelection();
+      targets.push(target);
+    }
+    target.selection.add(at, mark);
   }
 
   /**
-   * Delivers each message to one member. Splits a run into equal parts, one per member, so that each part can be
+   * Delivers each message to one member. Splits the messages into equal parts, one per member, so that each part can be
    * delivered as one piece. The members take turns at receiving the first part.
    */
-  #distribute(run: FrameRun, group: QueueGroup): void {
+  #distribute(run: FrameRun, group: QueueGroup, selection: Selection): void {
     const { members } = group;
-    this.#reserve(run.count);
-    const assignees = this.#assignees.fill(0, 0, run.count);
-    const part = Math.ceil(run.count / members.length);
-    const assignments = new Map<number, Assignment>();
-    for (let index = 0; index < run.count; index++) {
-      const preferred = group.next + Math.floor(index / part);
+    const part = Math.ceil(selection.count / members.length);
+    const assigned = new Map<GroupMember, Selection>();
+    let latest: GroupMember | undefined;
+    let messages: Selection | undefined;
+    for (let at = 0; at < selection.count; at++) {
+      const index = selection.index(at);
+      const preferred = group.next + Math.floor(at / part);
       for (let step = 0; step < members.length; step++) {
-        const memberIndex = (preferred + step) % members.length;
-        if (this.#memberMark(run, index, members[memberIndex]) === SKIP) continue;
-        assignees[index] = memberIndex + 1;
-        const assignment = assignments.get(memberIndex);
-        if (assignment === undefined) assignments.set(memberIndex, { from: index, to: index + 1 });
-        else assignment.to = index + 1;
+        const member = members[(preferred + step) % members.length];
+        if (member === undefined || !matches(member.filter, run, index)) continue;
+        if (member !== latest) {
+          latest = member;
+          messages = assigned.get(member) ?? this.#newSelection();
+          assigned.set(member, messages);
+        }
+        messages?.add(index, member.filter.mark);
         break;
       }
     }
-    group.next = (group.next + Math.ceil(run.count / part)) % members.length;
-    for (const [memberIndex, assignment] of assignments)
-      this.#deliverAssigned(run, assignees, memberIndex, assignment, members);
-  }
-
-  #memberMark(run: FrameRun, index: number, member: GroupMember | undefined): number {
-    if (member === undefined || !member.filter.matchesCrawler(run.source.crawlerId)) return SKIP;
-    return this.#markOf(run, index, member.filter);
-  }
-
-  #deliverAssigned(
-    run: FrameRun,
-    assignees: Uint32Array,
-    memberIndex: number,
-    { from, to }: Assignment,
-    members: readonly GroupMember[],
-  ): void {
-    const member = members[memberIndex];
-    if (member === undefined) return;
-    const marks = this.#marks;
-    const count = to - from;
-    for (let index = 0; index < count; index++) {
-      marks[index] = assignees[from + index] === memberIndex + 1 ? member.filter.mark : SKIP;
+    group.next = (group.next + Math.ceil(selection.count / part)) % members.length;
+    for (const [{ subscriber }, messagesOfMember] of assigned) {
+      for (const piece of cutRun(run, messagesOfMember)) subscriber.deliver(piece);
+      this.#release(messagesOfMember);
     }
-    for (const piece of cutRun(run.part(from, to), marks, run.span)) member.subscriber.deliver(piece);
   }
 
-  #reserve(count: number): void {
-    if (count <= this.#marks.length) return;
-    this.#marks = new Uint8Array(count * 2);
-    this.#assignees = new Uint32Array(count * 2);
+  #newSelection(): Selection {
+    return this.#spare.pop() ?? new Selection();
+  }
+
+  #release(selection: Selection): void {
+    selection.clear();
+    if (this.#spare.length < MAX_SPARE && selection.capacity <= MAX_SPARE_CAPACITY)
+      this.#spare.push(selection);
   }
 
   #updateFilterGroup(subscriber: Subscriber, entry: SubscriberEntry): void {
-    if (entry.filterGroupKey !== undefined) {
-      const old = this.#filterGroups.get(entry.filterGroupKey);
-      old?.subscribers.delete(subscriber);
-      if (old?.subscribers.size === 0) this.#filterGroups.delete(entry.filterGroupKey);
-    }
+    const old = this.#filterGroups.get(entry.filterGroupKey ?? '');
+    old?.subscribers.delete(subscriber);
+    if (old?.subscribers.size === 0) this.#removeFilterGroup(entry.filterGroupKey ?? '', old);
     const filters = [...entry.subscriptions.values()]
       .filter(({ group }) => group === undefined)
       .map(({ filter }) => filter);
     entry.filterGroupKey = filters.length === 0 ? undefined : filters.map(({ key }) => key).join('\n');
     if (entry.filterGroupKey === undefined) return;
-    const group = this.#filterGroups.get(entry.filterGroupKey) ?? { filters, subscribers: new Set() };
-    this.#filterGroups.set(entry.filterGroupKey, group);
+    const group =
+      this.#filterGroups.get(entry.filterGroupKey) ?? this.#addFilterGroup(entry.filterGroupKey, filters);
     group.subscribers.add(subscriber);
   }
 
-  #leaveGroup(name: string, subscriber: Subscriber, id: string): void {
+  #addFilterGroup(key: string, filters: readonly Filter[]): FilterGroup {
+    const group: FilterGroup = { filters, subscribers: new Set(), selection: undefined };
+    this.#filterGroups.set(key, group);
+    if (matchesWholeRuns(filters)) this.#unfiltered.add(group);
+    else for (const filter of filters) this.#filterIndex.add(filter, group);
+    return group;
+  }
+
+  #removeFilterGroup(key: string, group: FilterGroup): void {
+    this.#filterGroups.delete(key);
+    if (this.#unfiltered.delete(group)) return;
+    for (const filter of group.filters) this.#filterIndex.remove(filter, group);
+  }
+
+  #join(group: QueueGroup, member: GroupMember): void {
+    const { filter } = member;
+    group.members = [...group.members, member];
+    const indexed = group.filters.get(filter.key) ?? { filter, uses: 0 };
+    if (indexed.uses++ > 0) return;
+    group.filters.set(filter.key, indexed);
+    this.#groupIndex.add(filter, group);
+  }
+
+  #leave(name: string, subscriber: Subscriber, id: string): void {
     const group = this.#groups.get(name);
-    if (group === undefined) return;
-    group.members = group.members.filter(
-      (member) => member.subscriber !== subscriber || member.subscriptionId !== id,
+    const left = group?.members.find(
+      (member) => member.subscriber === subscriber && member.subscriptionId === id,
     );
+    if (group === undefined || left === undefined) return;
+    group.members = group.members.filter((member) => member !== left);
     group.next = 0;
     if (group.members.length === 0) this.#groups.delete(name);
+    const indexed = group.filters.get(left.filter.key);
+    if (indexed === undefined || --indexed.uses > 0) return;
+    group.filters.delete(left.filter.key);
+    this.#groupIndex.remove(indexed.filter, group);
   }
+}
+
+function newQueueGroup(): QueueGroup {
+  return { members: [], filters: new Map(), next: 0, selection: undefined };
+}
+
+/** Whether a filter matches a message of a run. @param index of the message in the run */
+function matches(filter: Filter, run: FrameRun, index: number): boolean {
+  if (!filter.matchesType(run.typeIndex(index)) || !filter.matchesCrawler(run.source.crawlerId)) return false;
+  if (filter.jobs === undefined) return true;
+  const job = run.job(index);
+  return job !== -1 && filter.matchesJob(run.verdict.jobLow(job), run.verdict.jobHigh(job));
 }
 
 /** Whether all messages are delivered unchanged: a filter matches everything, and none adds `meta`. */

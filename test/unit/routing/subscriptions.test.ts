@@ -9,7 +9,7 @@ import { CopyPool } from '#src/memory/copy-pool.js';
 import { type Subscriber, Subscriptions } from '#src/routing/subscriptions.js';
 import { BatchValidator } from '#src/worker/batch-validator.js';
 import { line, VALID } from '../../support/messages.js';
-import { shortestTime } from '../../support/timing.js';
+import { shortestTime, timeRatio } from '../../support/timing.js';
 
 class Recorder implements Subscriber {
   readonly id: string;
@@ -280,6 +280,123 @@ describe('groups', () => {
     subscriptions.removeAll(second);
     publish(beat);
     expect(second.types).toHaveLength(4);
+  });
+});
+
+describe('many subscriptions', () => {
+  /** Numbers that look random, the same in each run. */
+  let state = 7;
+  const below = (limit: number): number => {
+    state = (state * 48_271) % 2_147_483_647;
+    return state % limit;
+  };
+  const some = <T>(values: readonly T[]): T[] => values.filter(() => below(3) === 0);
+  const TYPES = ['heartbeat', 'job_progress', 'job_completed', 'job_*', '*', 'rejected'];
+  const JOBS = ['job-1', 'job-2', 'job-3', 'job-4'];
+  const CRAWLERS = ['crawler-1', 'crawler-2'];
+
+  type Wanted = {
+    id: string;
+    types: string[];
+    jobIds?: string[];
+    crawlerIds?: string[];
+    group?: string;
+    meta?: boolean;
+  };
+
+  const randomData = (id: string, group: string | undefined): Wanted => ({
+    id,
+    types: [TYPES[below(TYPES.length)] as string, ...some(TYPES)],
+    ...(below(2) === 0 && { jobIds: ['job-1', ...some(JOBS)] }),
+    ...(below(3) === 0 && { crawlerIds: ['crawler-1', ...some(CRAWLERS)] }),
+    ...(group !== undefined && { group }),
+    ...(below(4) === 0 && { meta: true }),
+  });
+
+  const wants = ({ types, jobIds, crawlerIds }: Wanted, message: string, crawlerId: string): boolean => {
+    const { type, jobId } = JSON.parse(message) as { type: string; jobId?: string };
+    const isWanted = types.some(
+      (pattern) => pattern === type || (pattern.endsWith('*') && type.startsWith(pattern.slice(0, -1))),
+    );
+    if (!isWanted || (crawlerIds !== undefined && !crawlerIds.includes(crawlerId))) return false;
+    return jobIds === undefined || (jobId !== undefined && jobIds.includes(jobId));
+  };
+
+  test('each gets what its filters match, once and in order, while subscriptions come and go', () => {
+    // A third of them in each of two groups, a third on their own.
+    const all = Array.from({ length: 30 }, (_, index) => ({
+      recorder: new Recorder('s'),
+      data: new Map<string, Wanted>(),
+      group: ['g', 'h', undefined][index % 3],
+    }));
+    for (let round = 0; round < 60; round++) {
+      for (const { recorder, data, group } of all) {
+        recorder.pieces.length = 0;
+        const id = `s${below(3)}`;
+        if (below(3) === 0) {
+          subscriptions.remove(recorder, id);
+          data.delete(id);
+        } else {
+          data.set(id, randomData(id, group));
+          subscriptions.add(recorder, data.get(id) as Wanted);
+        }
+      }
+      const crawlerId = CRAWLERS[below(2)] as string;
+      const lines = Array.from({ length: 20 }, () => {
+        const [jobId, choice] = [JOBS[below(4)] as string, below(4)];
+        return choice === 0 ? beat : choice === 1 ? line({ ...VALID.job_completed, jobId }) : progress(jobId);
+      });
+      publish(lines.join(''), crawlerId);
+      const received = all.map(({ recorder }) => {
+        const texts = recorder.text.split('\n').filter((text) => text !== '');
+        return texts.map((text) =>
+          text.startsWith('{"from"') ? text.slice(text.indexOf('"message":') + 10, -1) : text,
+        );
+      });
+      all.forEach(({ data, group }, owner) => {
+        if (group !== undefined) return;
+        const wanted = lines.filter((text) =>
+          [...data.values()].some((each) => wants(each, text, crawlerId)),
+        );
+        expect(received[owner]).toEqual(wanted.map((text) => text.trimEnd()));
+      });
+      for (const name of ['g', 'h']) {
+        const left = received.map((texts, owner) => (all[owner]?.group === name ? [...texts] : []));
+        const members = all.flatMap(({ data, group }, owner) =>
+          group === name ? [...data.values()].map((each) => ({ owner, each })) : [],
+        );
+        for (const message of lines.filter((text) =>
+          members.some(({ each }) => wants(each, text, crawlerId)),
+        )) {
+          const receiver = members.find(
+            ({ owner, each }) => wants(each, message, crawlerId) && left[owner]?.includes(message.trimEnd()),
+          );
+          expect(receiver).toBeDefined();
+          const texts = left[receiver?.owner ?? -1];
+          texts?.splice(texts.indexOf(message.trimEnd()), 1);
+        }
+        expect(left.flat()).toEqual([]);
+      }
+    }
+  });
+
+  test.each([
+    ['jobs', (index: number) => ({ jobIds: [`other-${index}`] })],
+    ['jobs, in groups of their own', (index: number) => ({ jobIds: [`other-${index}`], group: `g${index}` })],
+    ['crawlers', (index: number) => ({ crawlerIds: [`other-${index}`] })],
+  ])('a message costs the same however many want other %s', (_, wanted) => {
+    const text = (beat + progress('job-1')).repeat(1000);
+    const route = (others: number) => {
+      const routed = new Subscriptions(MessageRegistry.builtin());
+      for (let index = 0; index < others; index++) {
+        routed.add(new Recorder('s'), { id: 'x', types: ['*'], ...wanted(index) });
+      }
+      return () => {
+        subscriptions = routed;
+        publish(text, 'crawler-1', 20);
+      };
+    };
+    expect(timeRatio(route(5000), route(5))).toBeLessThan(3);
   });
 });
 
