@@ -41,6 +41,7 @@ export type { RejectedEvent, ServerEvents, ServerState, ServerStatus } from './c
 export type { Rates, ServerMetrics } from './connection/server-metrics.js';
 export { type ConnectionEvents, SocketConnection } from './connection/socket-connection.js';
 export type { DispatchStatistics } from './dispatch/dispatcher.js';
+export type { DriftFact } from './dispatch/verdict.js';
 export {
   ERRORS,
   type ErrorCategory,
@@ -61,6 +62,7 @@ export {
 export type { MessageTraits } from './messages/message-traits.js';
 export type { Message, MessageMap, OutgoingMessage, OverflowPolicy, PeerRole } from './messages/messages.js';
 export { AccessControl, type AuthTokens } from './protocol/access.js';
+export type { DriftEntry, DriftSource } from './protocol/drift-report.js';
 export type { FrameSink } from './protocol/frame-sink.js';
 export {
   MessageParser,

@@ -44,6 +44,7 @@ export function runOf({ chunk, verdict, count }: Batch, isUndelimited = false): 
     first: 0,
     count,
     isUndelimited,
+    isValid: true,
     firstSequence: 1,
     delimiter: NEWLINE,
     copies,

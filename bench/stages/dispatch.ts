@@ -25,6 +25,7 @@ export async function add(bench: Bench): Promise<ReadonlyMap<string, number>> {
       maxClockSkew: 0,
       patterns: 'on',
       maxLearnedLayouts: 0,
+      validation: 'enforce',
       jobSeed: NO_SEED,
     },
     onVerdict() {},

@@ -38,6 +38,7 @@ export class AdminRoutes {
     '/readyz': () => this.#readiness(),
     '/api/stats': () => this.#sampled(({ stats }) => stats),
     '/api/connections': (query) => this.#connections(query),
+    '/api/drift': () => this.#drift(),
     '/api/schemas': () => this.#schemas(),
     '/asyncapi.json': () => this.#asyncApi(),
     '/events': (_, response) => this.#streamEvents(response),
@@ -79,6 +80,11 @@ export class AdminRoutes {
     }
     if (!isSortColumn(sort)) return json(400, { error: 'sort: unknown column' });
     return this.#sampled(({ rows }) => connectionList(rows, sort, limit));
+  }
+
+  #drift(): Reply {
+    const drift = this.#source.drift();
+    return drift === undefined ? startingReply() : json(200, drift);
   }
 
   #schemas(): Reply {

@@ -5,6 +5,7 @@ import type { ConnectionPool } from '../connection/connection-pool.js';
 import type { ServerStatus } from '../connection/server-events.js';
 import type { ServerMetrics } from '../connection/server-metrics.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
+import type { DriftEntry } from '../protocol/drift-report.js';
 
 export interface AdminSource {
   readonly options: ResolvedOptions;
@@ -12,6 +13,8 @@ export interface AdminSource {
   status(): ServerStatus;
   /** `undefined` until the stages exist. */
   metrics(): ServerMetrics | undefined;
+  /** Differences between messages and the contract; `undefined` until the stages exist. */
+  drift(): DriftEntry[] | undefined;
   /** The message types; `undefined` until the schema module is loaded. */
   registry(): MessageRegistry | undefined;
 }

@@ -23,6 +23,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<{ definition: CommandDefin
   demo: () => import('./commands/demo.js'),
   top: () => import('./commands/top.js'),
   status: () => import('./commands/status.js'),
+  drift: () => import('./commands/drift.js'),
   bench: () => import('./commands/bench.js'),
   completion: () => import('./commands/completion.js'),
 };

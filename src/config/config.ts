@@ -288,6 +288,10 @@ const GROUPS = {
       .union([z.string().min(1), z.instanceof(URL)])
       .optional()
       .meta({ description: 'ES module with zod schemas and rules for additional message types', path: true }),
+    validation: z.enum(['enforce', 'report']).default('enforce').meta({
+      description:
+        'enforce: reject messages that break the schemas and rules; report: forward them all the same, and report them',
+    }),
     patterns: z.enum(['on', 'off', 'verify']).default('on').meta({
       description: 'on: try compiled patterns before parsing; verify: do both and report differences',
     }),

@@ -1,5 +1,6 @@
 // A forwarded message as an event for code in this process. Parsed lazily.
 
+import type * as z from 'zod';
 import type { FrameRun } from '../delivery/frame-run.js';
 import type { MessageRegistry, MessageType } from '../messages/message-registry.js';
 import type { MessageMap } from '../messages/messages.js';
@@ -17,27 +18,29 @@ export class MessageEvent {
   readonly sequence: number;
   /** The bytes as received, without the delimiter. */
   readonly raw: Buffer;
-  readonly #type: MessageType;
+  /** False if the message breaks the schemas or rules and was forwarded because of `validation: "report"`. */
+  readonly isValid: boolean;
+  /** The message's type. Available without parsing. */
+  readonly type: string;
+  readonly #schema: z.ZodType | undefined;
   #message: CustomMessage | undefined;
 
-  constructor(connection: SocketConnection, type: MessageType, sequence: number, raw: Buffer) {
+  /** @internal @param run the run that contains the message */
+  constructor(connection: SocketConnection, type: MessageType, run: FrameRun, index: number, raw: Buffer) {
     this.connection = connection;
-    this.sequence = sequence;
+    this.sequence = run.firstSequence + index;
     this.raw = raw;
-    this.#type = type;
+    this.isValid = run.isValid;
+    this.type = run.unknownType ?? type.name;
+    this.#schema = run.isValid && type.transformsInput ? type.schema : undefined;
   }
 
-  /** The message's type. Available without parsing. */
-  get type(): string {
-    return this.#type.name;
-  }
-
-  /** The parsed message, with the schema's defaults filled in. Parsed once, on first access. */
+  /** The parsed message, with the schema's defaults filled in if it is valid. Parsed once, on first access. */
   get message(): CustomMessage {
     if (this.#message === undefined) {
       const value: unknown = JSON.parse(this.raw.toString());
       // A worker has accepted these bytes: unless the schema transforms its input, they parse to the schema's type.
-      this.#message = (this.#type.transformsInput ? this.#type.schema.parse(value) : value) as CustomMessage;
+      this.#message = (this.#schema?.parse(value) ?? value) as CustomMessage;
     }
     return this.#message;
   }
@@ -54,7 +57,7 @@ export class MessageEvent {
     type: M['type'],
   ): this is MessageEvent & { readonly message: M };
   is(type: string): boolean {
-    return this.#type.name === type;
+    return this.type === type;
   }
 }
 
@@ -73,7 +76,7 @@ export function messageEvents(
     if (type === undefined) continue;
     const start = run.start(index) - base;
     const end = run.end(index) - base;
-    events.push(new MessageEvent(connection, type, run.firstSequence + index, bytes.subarray(start, end)));
+    events.push(new MessageEvent(connection, type, run, index, bytes.subarray(start, end)));
   }
   return events;
 }

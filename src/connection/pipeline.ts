@@ -177,7 +177,8 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
     // With `verify`, the slow path has to check every match.
     if (inlineBytes === 0 || settings.patterns !== 'on') return undefined;
     const parser = createParser(registry, { ...settings, maxLearnedLayouts: 0 });
-    return { maxBytes: inlineBytes, validator: new BatchValidator(parser, settings.delimiter) };
+    const validator = new BatchValidator(parser, settings.delimiter, undefined, settings.validation);
+    return { maxBytes: inlineBytes, validator };
   }
 
   /** Bytes held for messages not yet delivered. */

@@ -21,6 +21,8 @@ export interface FrameRunFields {
   readonly count: number;
   /** Whether a delimiter has to be added after each message. */
   readonly isUndelimited: boolean;
+  /** False for one message that breaks the contract and is forwarded all the same; its report precedes it. */
+  readonly isValid: boolean;
   /** Sequence number of the first message among those of its sender, from 1. */
   readonly firstSequence: number;
   /** The byte after each message. */
@@ -37,6 +39,7 @@ export class FrameRun implements FrameRunFields {
   readonly first: number;
   readonly count: number;
   readonly isUndelimited: boolean;
+  readonly isValid: boolean;
   readonly firstSequence: number;
   readonly delimiter: number;
   readonly copies: CopyPool;
@@ -48,6 +51,7 @@ export class FrameRun implements FrameRunFields {
     this.first = fields.first;
     this.count = fields.count;
     this.isUndelimited = fields.isUndelimited;
+    this.isValid = fields.isValid;
     this.firstSequence = fields.firstSequence;
     this.delimiter = fields.delimiter;
     this.copies = fields.copies;
@@ -70,6 +74,11 @@ export class FrameRun implements FrameRunFields {
   /** Index in the verdict of the job that a crawler's message refers to; -1 if there is none. */
   job(index: number): number {
     return this.verdict.job(this.first + index);
+  }
+
+  /** Name of the type of an invalid message whose type has no schema; `undefined` for all other runs. */
+  get unknownType(): string | undefined {
+    return this.isValid ? undefined : this.verdict.rejectionReason(this.first - 1)?.unknownType;
   }
 
   /** Number of bytes from the start of the first message to the end of the last. */

@@ -98,6 +98,7 @@ export function readVerdict({ numbers }: SharedView, batch: readonly FrameRange[
     addresses: [],
     matched: numbers[HEAD.MATCHED] ?? 0,
     mismatches: [],
+    drift: [],
     slowRanges: [],
     layoutsLearned: numbers[HEAD.LAYOUTS_LEARNED] ?? 0,
     layoutsDropped: numbers[HEAD.LAYOUTS_DROPPED] ?? 0,

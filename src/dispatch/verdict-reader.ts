@@ -7,6 +7,7 @@ import {
   type MessageAddress,
   NO_HEARTBEAT,
   type Numbers,
+  type RangeDrift,
   type RejectedFrame,
   type RejectionReason,
   RUN,
@@ -21,14 +22,16 @@ export class VerdictReader {
   readonly #jobs: Numbers;
   readonly #addresses: readonly MessageAddress[];
   readonly #rejections: readonly RejectionReason[];
+  readonly #drift: readonly RangeDrift[];
 
-  constructor({ chunks, runs, frames, jobs, addresses, rejections }: Verdict) {
+  constructor({ chunks, runs, frames, jobs, addresses, rejections, drift }: Verdict) {
     this.#chunks = chunks;
     this.#runs = runs;
     this.#frames = frames;
     this.#jobs = jobs;
     this.#addresses = addresses;
     this.#rejections = rejections;
+    this.#drift = drift;
   }
 
   /** Number of messages in all ranges. */
@@ -124,6 +127,11 @@ export class VerdictReader {
   /** The reason for a rejection. Messages rejected for the same reason may share the object. */
   rejectionReason(frame: number): RejectionReason | undefined {
     return this.#rejections[at(this.#frames, frame * FRAME.SIZE + FRAME.REJECTION)];
+  }
+
+  /** Differences between the messages of a range and the contract. */
+  drift(range: number): readonly RangeDrift[] {
+    return this.#drift.length === 0 ? this.#drift : this.#drift.filter((fact) => fact.range === range);
   }
 
   rejectedFrame(frame: number): RejectedFrame | undefined {

@@ -1,9 +1,16 @@
 // Writes a verdict, range by range and message by message. Reuses its memory for the next verdict.
 
-import type { WireErrorCode } from '../errors.js';
-import type { Issue } from '../messages/issues.js';
 import { NumberList, plainNumbers } from './number-list.js';
-import { JOB, type MessageAddress, type RejectionReason, RUN, RunKind, type Verdict } from './verdict.js';
+import {
+  type DriftFact,
+  JOB,
+  type MessageAddress,
+  type RangeDrift,
+  type RejectionReason,
+  RUN,
+  RunKind,
+  type Verdict,
+} from './verdict.js';
 
 /** Number of hash slots for recent jobs. If two jobs share a slot, a range may have several rows for one job. */
 const JOB_SLOTS = 4096;
@@ -25,6 +32,7 @@ export class VerdictWriter {
   #addresses: MessageAddress[] = [];
   #mismatches: string[] = [];
   #slowRanges: number[] = [];
+  #drift: RangeDrift[] = [];
   #matched = 0;
   /** Index of the current range. */
   #range = 0;
@@ -32,6 +40,8 @@ export class VerdictWriter {
   #firstJob = 0;
   #frame = 0;
   #runKind = NO_RUN;
+  /** Whether the next message breaks the contract and is accepted all the same. */
+  #isReported = false;
   #runFirst = 0;
   #lastEnd = 0;
 
@@ -45,6 +55,11 @@ export class VerdictWriter {
     return this.#range;
   }
 
+  /** Whether differences between messages and the contract were added. */
+  get hasDrift(): boolean {
+    return this.#drift.length > 0;
+  }
+
   /** Starts a new verdict. The previous one may be unfinished. */
   reset(): void {
     for (const list of [this.#chunks, this.#runs, this.#frames, this.#jobs]) list.clear();
@@ -55,10 +70,12 @@ export class VerdictWriter {
     this.#matched = 0;
     this.#mismatches = [];
     this.#slowRanges = [];
+    this.#drift = [];
     this.#accepted.fill(0);
     this.#range = 0;
     this.#frame = 0;
     this.#runKind = NO_RUN;
+    this.#isReported = false;
   }
 
   /**
@@ -71,13 +88,34 @@ export class VerdictWriter {
     this.#extendRun(kind, start, end);
     this.#frames.push4(start, end, typeIndex, payload);
     this.#frame++;
+    if (!this.#isReported) return;
+    this.#isReported = false;
+    this.#closeRun();
   }
 
   /** Adds a rejected message. @param line number of delimiters before it in its range */
-  reject({ code, type, issues }: RejectionReason, start: number, end: number, line: number): void {
-    this.#extendRun(RunKind.REJECTED, start, end);
-    this.#frames.push4(start, end, line, this.#rejectionIndex(code, type, issues));
+  reject(reason: RejectionReason, start: number, end: number, line: number): void {
+    this.#addReason(RunKind.REJECTED, reason, start, end, line);
+  }
+
+  /**
+   * Adds the breach of a message that is accepted next, which gets its own run.
+   * @param line number of delimiters before it in its range
+   */
+  report(reason: RejectionReason, start: number, end: number, line: number): void {
+    this.#addReason(RunKind.REPORTED, reason, start, end, line);
+    this.#isReported = true;
+  }
+
+  #addReason(kind: number, reason: RejectionReason, start: number, end: number, line: number): void {
+    this.#extendRun(kind, start, end);
+    this.#frames.push4(start, end, line, this.#rejectionIndex(reason));
     this.#frame++;
+  }
+
+  /** Adds a difference between a message of the current range and the contract. */
+  addDrift({ kind, messageType, path, value }: DriftFact): void {
+    this.#drift.push({ range: this.#range, kind, messageType, path, value });
   }
 
   /** Adds an address. @returns its index */
@@ -141,6 +179,7 @@ export class VerdictWriter {
       addresses: this.#addresses,
       matched: this.#matched,
       mismatches: this.#mismatches,
+      drift: this.#drift,
       slowRanges: this.#slowRanges,
       layoutsLearned,
       layoutsDropped,
@@ -168,12 +207,13 @@ export class VerdictWriter {
     this.#runKind = NO_RUN;
   }
 
-  #rejectionIndex(code: WireErrorCode, type: string | undefined, issues: readonly Issue[]): number {
-    if (issues.length > 0) return this.#rejections.push({ code, type, issues }) - 1;
-    const key = `${code} ${type}`;
+  #rejectionIndex({ code, type, issues, unknownType }: RejectionReason): number {
+    const reason = { code, type, issues, unknownType };
+    if (issues.length > 0) return this.#rejections.push(reason) - 1;
+    const key = `${code} ${unknownType ?? type}`;
     let index = this.#sharedRejections.get(key);
     if (index === undefined) {
-      index = this.#rejections.push({ code, type, issues }) - 1;
+      index = this.#rejections.push(reason) - 1;
       this.#sharedRejections.set(key, index);
     }
     return index;

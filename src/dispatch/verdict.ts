@@ -20,6 +20,8 @@ export interface ParserSettings {
   readonly maxClockSkew: number;
   readonly patterns: 'on' | 'off' | 'verify';
   readonly maxLearnedLayouts: number;
+  /** `report`: messages that break the contract are forwarded and reported instead of rejected. */
+  readonly validation: 'enforce' | 'report';
   /** Seed of the job keys: the same in all workers of a broker. */
   readonly jobSeed: JobSeed;
 }
@@ -79,6 +81,8 @@ export const RunKind = {
   CONTROL: 4,
   /** Rejected messages: report to the sender; see {@link Verdict.rejections}. */
   REJECTED: 5,
+  /** The breach of a message that is forwarded all the same: it follows as a run of another kind. */
+  REPORTED: 6,
 } as const;
 
 /** Numbers of a verdict. A short plain array is cheaper to create, send and read than a typed array. */
@@ -106,6 +110,8 @@ export interface Verdict {
   readonly matched: number;
   /** For each message on which its type's pattern and the slow path disagree, the name of the type. */
   readonly mismatches: readonly string[];
+  /** Differences between the messages and the contract, a few per range. */
+  readonly drift: readonly RangeDrift[];
   /** Indexes of ranges in which a single message took longer than {@link SLOW_MESSAGE}. */
   readonly slowRanges: readonly number[];
   /**
@@ -114,6 +120,26 @@ export interface Verdict {
    */
   readonly layoutsLearned: number;
   readonly layoutsDropped: number;
+}
+
+/** A difference between what a peer sends and what the contract says. */
+export interface DriftFact {
+  /**
+   * `unknown_key`: a key that the schema does not name, which is allowed. `unknown_value`: none of the values of an
+   * enumeration. `unexpected_type`: a value of another JSON type. `unknown_type`: a message type without a schema.
+   */
+  readonly kind: 'unknown_key' | 'unknown_value' | 'unexpected_type' | 'unknown_type';
+  /** Name of the message type. */
+  readonly messageType: string;
+  /** Path of the key or value, with `[]` for the elements of an array; empty for `unknown_type`. */
+  readonly path: string;
+  /** The value of an `unknown_value`. Only if it looks like a name. */
+  readonly value: string | undefined;
+}
+
+/** A difference in a range, given by its index. */
+export interface RangeDrift extends DriftFact {
+  readonly range: number;
 }
 
 /** A message that takes longer than this is slow, in ms: 100 times as long as an ordinary message on the slow path. */
@@ -159,6 +185,8 @@ export interface RejectionReason {
   /** Name of the message's type, if known. */
   readonly type: string | undefined;
   readonly issues: readonly Issue[];
+  /** Name of an unknown type whose message is forwarded all the same. */
+  readonly unknownType?: string | undefined;
 }
 
 /** A rejected message of a range. */

@@ -2,6 +2,8 @@
 
 /** The reserved type: its subscribers receive the rejected messages. */
 export const REJECTED = 'rejected';
+/** Types that subscribers may name and that only the broker sends. */
+export const RESERVED_TYPES: ReadonlySet<string> = new Set([REJECTED, 'presence']);
 
 /** `*` matches all types, `job_*` all types with this prefix, any other pattern only the type itself. */
 export function matchesType(pattern: string, name: string): boolean {

@@ -76,6 +76,11 @@ export class PatternRuntime {
   /** Number of the latest scan: a 32-bit counter. */
   #scans: number;
 
+  /** Number of scans so far. */
+  get scans(): number {
+    return this.#scans;
+  }
+
   /** @throws WebAssembly.CompileError if the processor lacks 128-bit SIMD instructions */
   constructor(options: RuntimeOptions) {
     const { framing, delimiter, maxMessageSize, names, maxPatterns, isTimely, jobSeed } = options;

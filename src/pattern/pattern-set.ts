@@ -131,6 +131,26 @@ export class PatternSet {
     learner?.recordOutcome(this.#learnLayout(type, proposal, bytes.subarray(start, end)));
   }
 
+  /** Number of scans so far. */
+  get scans(): number {
+    return this.#runtime.scans;
+  }
+
+  /**
+   * The keys that schemas do not name in learned layouts whose patterns have matched after a scan.
+   * @param scan number of that scan
+   */
+  *extraKeysSince(
+    scan: number,
+  ): Generator<{ readonly typeIndex: number; readonly paths: ReadonlySet<string> }> {
+    for (const [typeIndex, learned] of this.#learned.entries()) {
+      for (const { layout, pattern } of learned) {
+        if (layout.extra.size > 0 && this.#runtime.lastMatch(pattern) > scan)
+          yield { typeIndex, paths: layout.extra };
+      }
+    }
+  }
+
   /** Compiles and adds a pattern for a layout. @returns false if there is none that matches the example */
   #learnLayout(type: MessageType, { layout: seen, isAlone }: Proposal, example: Buffer): boolean {
     const learned = this.#learned[type.index] as Learned[];

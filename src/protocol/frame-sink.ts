@@ -16,6 +16,6 @@ export interface FrameSink {
   readonly wantsIssues?: boolean;
   /** Called before a message is parsed and validated individually, which may take long or never end. */
   onSlowPath?(start: number, end: number): void;
-  /** A rejected message at `[start, end)`. */
-  onRejection(rejection: Rejection, start: number, end: number, line: number): void;
+  /** A rejected message at `[start, end)`. `value` is the message, if it could be decoded. */
+  onRejection(rejection: Rejection, start: number, end: number, line: number, value?: unknown): void;
 }

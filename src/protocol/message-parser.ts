@@ -344,7 +344,7 @@ export class MessageParser {
     }
     const result = this.validator.validate(frame.value, sink.wantsIssues);
     if (!result.ok) {
-      sink.onRejection(result, start, end, this.#line);
+      sink.onRejection(result, start, end, this.#line, frame.value);
       return;
     }
     // The validator accepts only objects.

@@ -14,6 +14,7 @@ import type { Subscriptions } from '../routing/subscriptions.js';
 import type { Framing } from '../wire/framing.js';
 import { AccessControl } from './access.js';
 import { ControlHandler, type ControlSettings } from './control-handler.js';
+import { DriftReport } from './drift-report.js';
 import { Gate } from './gate.js';
 import { HelloGate } from './hello-gate.js';
 import type { MessageValidator } from './message-validator.js';
@@ -41,6 +42,11 @@ export interface ProtocolListener<P extends Peer> {
   wantsRejections(): boolean;
 }
 
+/** A rejected message, or one that is forwarded all the same. */
+interface ReportedFrame extends RejectedFrame {
+  readonly isForwarded?: boolean;
+}
+
 /** Failed chunks tolerated per connection. One more closes it. */
 const MAX_FAILED_CHUNKS = 5;
 
@@ -63,11 +69,14 @@ export class ProtocolHandler<P extends Peer> {
   readonly #replies: ReplyLimiter;
   readonly #detailed = new SecondLimiter<P>(MAX_DETAILED_REJECTIONS);
   /** Rejected messages that were only counted since the last reported one, by connection. */
-  readonly #suppressed = new Map<P, { count: number; latest: RejectedFrame }>();
+  readonly #suppressed = new Map<P, { count: number; latest: ReportedFrame }>();
   /** Whether messages report a workload, by type index. */
   readonly #reportsWorkload: readonly boolean[];
   readonly #accepted: number[];
   readonly #rejected = new Map<WireErrorCode, number>();
+  readonly #reported = new Map<WireErrorCode, number>();
+  /** @internal */
+  readonly drift = new DriftReport();
   /** Messages that were counted as accepted before the gate rejected them. */
   #rejectedByGate = 0;
   /** Consecutive oversize messages, by connection. */
@@ -126,6 +135,7 @@ export class ProtocolHandler<P extends Peer> {
       accepted,
       ...this.#patternCounts,
       rejected: Object.fromEntries(this.#rejected),
+      reported: Object.fromEntries(this.#reported),
       undeliverable: this.#undeliverable,
       heartbeatsDropped: this.#heartbeatsDropped,
       errorReplies: this.#replies.sent,
@@ -156,6 +166,7 @@ export class ProtocolHandler<P extends Peer> {
     for (let run = verdict.firstRun(index); run < runsEnd; run++)
       this.#handleRun(connection, chunk, verdict, run);
     connection.line += verdict.lines(index);
+    this.#recordDrift(connection, verdict, index);
     // After the messages, since a hello among them may have set the role. Reports of other roles are ignored.
     if (!this.#access.isAllowed(connection, 'report')) return;
     const activeJobs = verdict.activeJobs(index);
@@ -169,6 +180,13 @@ export class ProtocolHandler<P extends Peer> {
     for (let job = verdict.firstJob(index); job < jobsEnd; job++) {
       owners.set(verdict.jobLow(job), verdict.jobHigh(job), connection.id);
     }
+  }
+
+  #recordDrift(connection: P, verdict: VerdictReader, range: number): void {
+    const facts = verdict.drift(range);
+    if (facts.length === 0 || !this.#access.isAuthenticated(connection)) return;
+    const now = Date.now();
+    for (const fact of facts) this.drift.record(fact, connection.crawlerId ?? connection.id, now);
   }
 
   /**
@@ -219,6 +237,7 @@ export class ProtocolHandler<P extends Peer> {
     const count = verdict.frameCount(run);
     const kind = verdict.runKind(run);
     if (kind === RunKind.REJECTED) return this.#rejectRun(connection, chunk, verdict, first, count);
+    if (kind === RunKind.REPORTED) return this.#reportRun(connection, chunk, verdict, first, count);
     connection.markActive();
     this.#framingErrors.delete(connection);
     if (kind === RunKind.CONTROL) {
@@ -244,6 +263,7 @@ export class ProtocolHandler<P extends Peer> {
       first,
       count: admitted,
       isUndelimited: kind !== RunKind.DELIMITED,
+      isValid: run === 0 || verdict.runKind(run - 1) !== RunKind.REPORTED,
       firstSequence,
       delimiter: this.#settings.delimiter,
       copies: this.#copies,
@@ -328,6 +348,24 @@ export class ProtocolHandler<P extends Peer> {
     }
   }
 
+  /** Reports messages that break the contract and are forwarded all the same. Their sender gets no reply. */
+  #reportRun(connection: P, chunk: Chunk, verdict: VerdictReader, first: number, count: number): void {
+    if (!this.#access.isAllowed(connection, 'report') && !this.#access.isAllowed(connection, 'command'))
+      return;
+    for (let frame = first; frame < first + count; frame++) {
+      const reported = verdict.rejectedFrame(frame);
+      if (reported === undefined) continue;
+      this.#reported.set(reported.code, (this.#reported.get(reported.code) ?? 0) + 1);
+      if (!this.#hasRejectionListener) continue;
+      const line = connection.line + reported.line + 1;
+      this.#reportOrCount(
+        connection,
+        { ...reported, line, isForwarded: true },
+        frameBytes(chunk, verdict, frame),
+      );
+    }
+  }
+
   /** Counts messages rejected for the same reason, without replies or reports. @param last the last of them */
   #countSuppressed(connection: P, last: RejectedFrame | undefined, count: number): void {
     if (last === undefined) return;
@@ -361,7 +399,7 @@ export class ProtocolHandler<P extends Peer> {
   }
 
   /** Reports a rejected message, or counts it beyond the limit: a faulty peer must not occupy the broker. */
-  #reportOrCount(connection: P, rejection: RejectedFrame, message: Buffer | undefined): void {
+  #reportOrCount(connection: P, rejection: ReportedFrame, message: Buffer | undefined): void {
     const suppressed = this.#suppressed.get(connection);
     if (this.#detailed.take(connection)) {
       this.#suppressed.delete(connection);
@@ -375,13 +413,13 @@ export class ProtocolHandler<P extends Peer> {
 
   #report(
     connection: P,
-    { code, type, issues, line }: RejectedFrame,
+    { code, type, issues, line, isForwarded = false }: ReportedFrame,
     message: Buffer | undefined,
     suppressed: number,
   ): void {
     const { rejectedSubscribers } = this.#subscriptions;
     const bytes = message?.length ?? this.#settings.maxMessageSize;
-    const details = { connection, code, messageType: type, issues, bytes, line, suppressed };
+    const details = { connection, code, messageType: type, issues, bytes, line, suppressed, isForwarded };
     // Copied, because the slab may be reused before the sample is read.
     const rejection = new RejectedMessage(details, Buffer.from(message?.subarray(0, SAMPLE_BYTES) ?? []));
     if (rejectedSubscribers.size > 0) {

@@ -15,6 +15,8 @@ export interface ProtocolStatistics {
   readonly layoutsDropped: number;
   /** Rejected messages, by error code. */
   readonly rejected: Readonly<Record<string, number>>;
+  /** Messages that broke the contract and were forwarded all the same (`validation: "report"`), by error code. */
+  readonly reported: Readonly<Record<string, number>>;
   /** Application messages that no crawler could receive. */
   readonly undeliverable: number;
   /** Heartbeats that were not forwarded, because they followed sooner than `minHeartbeatInterval`. */

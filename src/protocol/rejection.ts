@@ -24,6 +24,8 @@ export interface RejectionDetails<P> {
   readonly line: number;
   /** Rejected messages of the connection before this one that exceeded the limit per second and were only counted. */
   readonly suppressed: number;
+  /** Whether the message was forwarded all the same, because of `validation: "report"`. */
+  readonly isForwarded: boolean;
 }
 
 /** @typeParam P the connections */
@@ -35,6 +37,7 @@ export class RejectedMessage<P> implements RejectionDetails<P> {
   readonly bytes: number;
   readonly line: number;
   readonly suppressed: number;
+  readonly isForwarded: boolean;
   readonly #beginning: Buffer;
   #sample: string | undefined;
 
@@ -47,6 +50,7 @@ export class RejectedMessage<P> implements RejectionDetails<P> {
     this.bytes = details.bytes;
     this.line = details.line;
     this.suppressed = details.suppressed;
+    this.isForwarded = details.isForwarded;
     this.#beginning = beginning;
   }
 
@@ -62,8 +66,8 @@ export const MAX_DETAILED_REJECTIONS = 1000;
 
 /** The message that subscribers of `rejected` receive. */
 export function rejectionPiece(rejection: RejectedMessage<Peer>, delimiter: number): Piece {
-  const { connection, code, issues, bytes, sample, suppressed } = rejection;
-  const more = suppressed === 0 ? {} : { suppressed };
+  const { connection, code, issues, bytes, sample, suppressed, isForwarded } = rejection;
+  const more = { ...(suppressed > 0 && { suppressed }), ...(isForwarded && { forwarded: true }) };
   const data = { from: connection.id, code, issues, bytes, sample, ...more };
   const text = JSON.stringify({ type: REJECTED, timestamp: new Date().toISOString(), data });
   return { bytes: delimited(text, delimiter), slab: undefined, messages: 1 };

@@ -18,6 +18,7 @@ export class Filter {
   readonly matchesAll: boolean;
   /** 1 for a matching type, by type index. */
   readonly #types: Uint8Array;
+  readonly #patterns: readonly string[];
   /** Mark of matching messages: {@link SELECTED} or {@link WITH_META}. */
   readonly mark: number;
   /** The only jobs that it matches. */
@@ -31,12 +32,13 @@ export class Filter {
       direction === 'crawler' && types.some((pattern) => matchesType(pattern, name)) ? 1 : 0,
     );
     this.#types = Uint8Array.from(selected);
+    this.#patterns = types;
     this.jobs = jobIds && new JobSet(jobIds, jobSeed);
     this.crawlerIds = crawlerIds && new Set(crawlerIds);
     this.mark = meta === true ? WITH_META : SELECTED;
     this.matchesRejected = types.includes(REJECTED);
     this.matchesAll = types.includes('*') && jobIds === undefined && crawlerIds === undefined;
-    const content = JSON.stringify([selected.join(''), jobIds, crawlerIds, this.mark]);
+    const content = JSON.stringify([selected.join(''), types, jobIds, crawlerIds, this.mark]);
     this.key = createHash('sha256').update(content).digest('base64');
   }
 
@@ -47,6 +49,11 @@ export class Filter {
 
   matchesType(typeIndex: number): boolean {
     return this.#types[typeIndex] === 1;
+  }
+
+  /** Whether it matches messages of a type that the registry does not contain. */
+  matchesUnknownType(name: string): boolean {
+    return this.#patterns.some((pattern) => matchesType(pattern, name));
   }
 
   /** Whether it matches messages about this job, given by its key. Filters without jobs also match messages without. */
@@ -78,11 +85,13 @@ class JobSet {
 }
 
 /** Memory of the structures around the texts, in bytes: measured, rounded up. */
-const OVERHEAD = { SUBSCRIPTION: 1536, JOB: 256, CRAWLER: 128 } as const;
+const OVERHEAD = { SUBSCRIPTION: 1536, TYPE: 64, JOB: 256, CRAWLER: 128 } as const;
 
 /** Estimated memory of a subscription, in bytes. Texts take 2 bytes per character. */
-export function subscriptionBytes({ id, group = '', jobIds = [], crawlerIds = [] }: SubscribeData): number {
+export function subscriptionBytes(data: SubscribeData): number {
+  const { id, group = '', types, jobIds = [], crawlerIds = [] } = data;
   let bytes = OVERHEAD.SUBSCRIPTION + 2 * (id.length + group.length);
+  for (const type of types) bytes += OVERHEAD.TYPE + 2 * type.length;
   for (const jobId of jobIds) bytes += OVERHEAD.JOB + 2 * jobId.length;
   for (const crawlerId of crawlerIds) bytes += OVERHEAD.CRAWLER + 2 * crawlerId.length;
   return bytes;

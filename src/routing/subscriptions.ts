@@ -195,19 +195,22 @@ export class Subscriptions {
     const ofCrawler = index.ofCrawler(crawlerId);
     if (others.length === 0 && ofCrawler.length === 0 && !hasJobs) return;
     const targets: T[] = [];
+    const { unknownType } = run;
+    const matchesType = (filter: Filter, typeIndex: number) =>
+      unknownType === undefined ? filter.matchesType(typeIndex) : filter.matchesUnknownType(unknownType);
     for (let at = 0; at < run.count; at++) {
       const typeIndex = run.typeIndex(at);
       for (const { filter, target } of others) {
-        if (filter.matchesType(typeIndex)) this.#add(target, at, filter.mark, targets);
+        if (matchesType(filter, typeIndex)) this.#add(target, at, filter.mark, targets);
       }
       for (const { filter, target } of ofCrawler) {
-        if (filter.matchesType(typeIndex)) this.#add(target, at, filter.mark, targets);
+        if (matchesType(filter, typeIndex)) this.#add(target, at, filter.mark, targets);
       }
       const job = hasJobs ? run.job(at) : -1;
       if (job === -1) continue;
       const low = run.verdict.jobLow(job);
       for (const { filter, target } of index.ofJob(low)) {
-        if (!filter.matchesType(typeIndex) || !filter.matchesJob(low, run.verdict.jobHigh(job))) continue;
+        if (!matchesType(filter, typeIndex) || !filter.matchesJob(low, run.verdict.jobHigh(job))) continue;
         if (filter.matchesCrawler(crawlerId)) this.#add(target, at, filter.mark, targets);
       }
     }
@@ -332,7 +335,12 @@ function newQueueGroup(): QueueGroup {
 
 /** Whether a filter matches a message of a run. @param index of the message in the run */
 function matches(filter: Filter, run: FrameRun, index: number): boolean {
-  if (!filter.matchesType(run.typeIndex(index)) || !filter.matchesCrawler(run.source.crawlerId)) return false;
+  const { unknownType } = run;
+  const matchesType =
+    unknownType === undefined
+      ? filter.matchesType(run.typeIndex(index))
+      : filter.matchesUnknownType(unknownType);
+  if (!matchesType || !filter.matchesCrawler(run.source.crawlerId)) return false;
   if (filter.jobs === undefined) return true;
   const job = run.job(index);
   return job !== -1 && filter.matchesJob(run.verdict.jobLow(job), run.verdict.jobHigh(job));

@@ -23,6 +23,7 @@ import type { FrameRun } from '../delivery/frame-run.js';
 import { describeError, SluiceError } from '../errors.js';
 import { MessageRegistry } from '../messages/message-registry.js';
 import { AccessControl } from '../protocol/access.js';
+import type { DriftEntry } from '../protocol/drift-report.js';
 import { errorLine } from '../protocol/outgoing.js';
 import { withTimeout } from '../timeout.js';
 import { SERVER_VERSION } from '../version.js';
@@ -145,6 +146,16 @@ export class SocketManager extends EventEmitter<ServerEvents> {
   }
 
   /**
+   * Differences between messages and the contract since the start, the latest seen first: keys, types and values that the
+   * schemas do not know, with the crawlers that send them. Messages are sampled; at most 500 entries are kept.
+   * @throws SluiceError `NOT_RUNNING`
+   */
+  getDrift(): DriftEntry[] {
+    if (this.#pipeline === undefined) throw new SluiceError('NOT_RUNNING');
+    return this.#pipeline.protocol.drift.entries;
+  }
+
+  /**
    * Changes the minimum log level from now on; `options.logLevel` keeps its initial value.
    * @throws SluiceError `INVALID_OPTION`
    */
@@ -222,6 +233,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
       status: () => this.getStatus(),
       metrics: () => (this.#state === 'starting' ? undefined : this.#pipeline && this.getMetrics()),
       registry: () => this.#registry,
+      drift: () => this.#pipeline?.protocol.drift.entries,
     };
     this.#admin = new AdminServer(source, admin);
     await this.#admin.start();

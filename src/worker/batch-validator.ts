@@ -5,28 +5,41 @@ import {
   type BatchTask,
   type MessageAddress,
   NO_HEARTBEAT,
+  type ParserSettings,
   RANGE_FIELDS,
   RunKind,
   SLOW_MESSAGE,
   type Verdict,
 } from '../dispatch/verdict.js';
 import { VerdictWriter } from '../dispatch/verdict-writer.js';
+import type { WireErrorCode } from '../errors.js';
 import { NO_JOB } from '../messages/job-key.js';
-import type { MessageType } from '../messages/message-registry.js';
+import type { MessageRegistry, MessageType } from '../messages/message-registry.js';
 import { MAX_CONTROL_BYTES } from '../messages/messages.js';
+import { RESERVED_TYPES } from '../messages/type-patterns.js';
 import type { Matches } from '../pattern/matches.js';
 import type { FrameSink } from '../protocol/frame-sink.js';
 import type { MessageParser } from '../protocol/message-parser.js';
 import { type Rejection, reject } from '../protocol/message-validator.js';
+import { DriftDetector } from './drift-detector.js';
 
 /** The largest `activeJobs` that a verdict can represent: larger numbers are clamped. */
 const MAX_ACTIVE_JOBS = NO_HEARTBEAT - 1;
 const NO_BYTES = Buffer.alloc(0);
+/** Codes of rejections that `validation: "report"` turns into reports. */
+const REPORTABLE: ReadonlySet<WireErrorCode> = new Set([
+  'SCHEMA_VIOLATION',
+  'RULE_VIOLATION',
+  'UNKNOWN_TYPE',
+]);
 export class BatchValidator implements FrameSink {
   readonly #parser: MessageParser;
   readonly #delimiter: number;
   readonly #onProgress: (range: number, start: number, end: number) => void;
   readonly #verdict: VerdictWriter;
+  readonly #registry: MessageRegistry;
+  readonly #isReporting: boolean;
+  readonly #drift = new DriftDetector();
   /** `RunKind` of a delimited crawler message, by type index. */
   readonly #crawlerKinds: Uint8Array;
   /** Number of rejected messages in the current range. */
@@ -43,16 +56,22 @@ export class BatchValidator implements FrameSink {
   #rangeEnd = 0;
   #activeJobs = NO_HEARTBEAT;
 
-  /** @param onProgress called at the start of each range, and for each message on the slow path */
+  /**
+   * @param onProgress called at the start of each range, and for each message on the slow path
+   * @param validation `report`: accepts messages that break the contract, and reports them. Default: `enforce`.
+   */
   constructor(
     parser: MessageParser,
     delimiter: number,
     onProgress: (range: number, start: number, end: number) => void = () => {},
+    validation: ParserSettings['validation'] = 'enforce',
   ) {
+    this.#isReporting = validation === 'report';
     this.#onProgress = onProgress;
     this.#parser = parser;
     this.#delimiter = delimiter;
-    const { types } = parser.validator.registry;
+    this.#registry = parser.validator.registry;
+    const { types } = this.#registry;
     this.#crawlerKinds = Uint8Array.from(types, ({ traits }) =>
       traits.requestsJob ? RunKind.REQUEST : RunKind.DELIMITED,
     );
@@ -70,16 +89,24 @@ export class BatchValidator implements FrameSink {
     const isDone = this.#validateRanges(task, (bytes, start, end) =>
       this.#parser.parseByPatterns(bytes, start, end, this),
     );
-    return isDone ? this.#takeVerdict() : undefined;
+    // A verdict in shared memory has no room for drift: then the batch takes the usual path.
+    if (isDone && !this.#verdict.hasDrift) return this.#takeVerdict();
+    this.#drift.repeatSample();
+    return undefined;
   }
 
   onMessage(type: MessageType, value: object, start: number, end: number, line: number): void {
+    for (const fact of this.#drift.inKeys(type, value)) this.#verdict.addDrift(fact);
+    this.#acceptMessage(type, value, start, end, line);
+  }
+
+  #acceptMessage(type: MessageType, value: object, start: number, end: number, line: number): void {
     const { name, index, direction, traits } = type;
     if (direction === 'app') {
       const address = this.#verdict.addAddress(this.#addressOf(type, value));
       return this.#accept(index, RunKind.ADDRESSED, address, start, end);
     }
-    if (direction !== 'crawler') {
+    if (direction === 'control') {
       if (end - start > MAX_CONTROL_BYTES) {
         return this.onRejection(reject('MESSAGE_TOO_LARGE', name), start, end, line);
       }
@@ -130,9 +157,38 @@ export class BatchValidator implements FrameSink {
     this.#verdict.accept(typeIndex, actualKind, job, start, end);
   }
 
-  onRejection(rejection: Rejection, start: number, end: number, line: number): void {
-    this.#verdict.reject(rejection, start, end, line);
+  onRejection(rejection: Rejection, start: number, end: number, line: number, value?: unknown): void {
+    const unknownType = this.#unknownTypeOf(rejection, value);
+    if (unknownType !== undefined) {
+      for (const fact of this.#drift.inType(unknownType)) this.#verdict.addDrift(fact);
+    } else if (rejection.type !== undefined && rejection.issues.length > 0) {
+      for (const fact of this.#drift.inValues(rejection.type, value, rejection.issues))
+        this.#verdict.addDrift(fact);
+    }
+    const type = this.#typeToForward(rejection, unknownType);
+    if (type === undefined) this.#verdict.reject(rejection, start, end, line);
+    else {
+      this.#verdict.report({ ...rejection, unknownType }, start, end, line);
+      this.#acceptMessage(type, value as object, start, end, line);
+    }
     this.#rejected++;
+  }
+
+  /** The name of a message's type, if there is no such type. */
+  #unknownTypeOf({ code }: Rejection, value: unknown): string | undefined {
+    if (code !== 'UNKNOWN_TYPE') return undefined;
+    const name = (value as { readonly type: string }).type;
+    // A type that only the broker may send is rejected with the same code.
+    if (this.#registry.get(name) !== undefined || RESERVED_TYPES.has(name)) return undefined;
+    return name.slice(0, MAX_NAME_LENGTH);
+  }
+
+  /** The type as which a message that breaks the contract is forwarded; `undefined` if it is rejected. */
+  #typeToForward({ code, type: name }: Rejection, unknownType: string | undefined): MessageType | undefined {
+    if (!this.#isReporting || !REPORTABLE.has(code)) return undefined;
+    if (unknownType !== undefined) return this.#registry.types[0];
+    const type = name === undefined ? undefined : this.#registry.get(name);
+    return type?.direction === 'crawler' || type?.direction === 'app' ? type : undefined;
   }
 
   /**
@@ -151,14 +207,25 @@ export class BatchValidator implements FrameSink {
       this.#rangeEnd = end;
       this.#activeJobs = NO_HEARTBEAT;
       this.#rejected = 0;
+      this.#drift.reset();
       this.#reachedAt = 0;
       this.#onProgress(this.#verdict.range, 0, 0);
+      const scan = this.#parser.patterns?.scans ?? 0;
       const lines = parse(this.#bytes, ranges[at + 1] ?? 0, end);
       if (lines === undefined) return false;
       if (this.#reachedAt !== 0) this.#recordIfSlow(performance.now());
+      this.#recordDriftSince(scan);
       this.#verdict.endRange(lines, this.#activeJobs);
     }
     return true;
+  }
+
+  /** Records the extra keys of messages that patterns have matched. @param scan number of the last scan before them */
+  #recordDriftSince(scan: number): void {
+    const { patterns } = this.#parser;
+    if (patterns === undefined || patterns.layoutsLearned === 0) return;
+    for (const fact of this.#drift.inMatches(patterns, this.#registry.types, scan))
+      this.#verdict.addDrift(fact);
   }
 
   #addressOf({ traits }: MessageType, message: AppEnvelope): MessageAddress {

@@ -24,6 +24,7 @@ export function parserSettings(options: ResolvedOptions, jobSeed: JobSeed = NO_S
     maxClockSkew,
     patterns,
     maxLearnedLayouts,
+    validation: options.validation,
     jobSeed,
   };
 }

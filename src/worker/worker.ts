@@ -21,8 +21,11 @@ const parser = createParser(registry, settings);
 process.on('unhandledRejection', () => {});
 
 const watched = new WatchedWorker(settings.watch, threadId);
-const batches = new BatchValidator(parser, settings.delimiter, (range, start, end) =>
-  watched.reach(range, start, end),
+const batches = new BatchValidator(
+  parser,
+  settings.delimiter,
+  (range, start, end) => watched.reach(range, start, end),
+  settings.validation,
 );
 
 /** For up to this many numbers in a verdict's frames, copying is cheaper than transferring the buffer (about 5 µs). */

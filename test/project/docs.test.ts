@@ -86,7 +86,7 @@ describe('docs/monitoring.md', () => {
   test('lists every path, and no other', async () => {
     const { get } = await startAdminBroker();
     const paths = [...inside.matchAll(/^\| `(\/\S*)` \|/gm)].map(([, path = '']) => path);
-    expect(paths.length).toBe(9);
+    expect(paths.length).toBe(10);
     for (const path of paths.filter((name) => name !== '/events')) expect((await get(path)).status).toBe(200);
   });
 });

@@ -11,5 +11,6 @@ export const WORKER_SETTINGS = {
   maxClockSkew: 0,
   patterns: 'on',
   maxLearnedLayouts: 16,
+  validation: 'enforce',
   jobSeed: NO_SEED,
 } as const;

@@ -71,6 +71,7 @@ describe('the admin server', () => {
       status: () => manager.getStatus(),
       metrics: () => manager.getMetrics(),
       registry: () => undefined,
+      drift: () => [],
     };
     const adminPath = join(temporaryFolder(), 'admin.sock');
     const limits = { requestTimeout: 200, connectionsCheckingInterval: 20 };

@@ -19,6 +19,7 @@ test('the event loop is looked at only while somebody asks', async () => {
     status: () => manager.getStatus(),
     metrics: () => manager.getMetrics(),
     registry: () => undefined,
+    drift: () => [],
   });
   onTestFinished(() => sampler.stop());
   await stall(150);

@@ -4,13 +4,33 @@ import { describe, expect, test } from 'vitest';
 import { ask, shareAdminBroker, startAdminBroker, startSlowBroker } from '../../support/admin.js';
 import { temporaryFolder } from '../../support/broker.js';
 import { shareSluice, sluice, sluiceInTerminal } from '../../support/cli.js';
-import { line, VALID } from '../../support/messages.js';
+import { changed, line, VALID } from '../../support/messages.js';
 import { Peer } from '../../support/peer.js';
 import { missingTools, without } from '../../support/tools.js';
 
 const missing = missingTools('python3');
 const runShared = shareSluice();
 const sharedBroker = shareAdminBroker();
+
+test('sluice drift prints what the schemas do not know, and exits with 1 if there is anything', async () => {
+  const { adminPath, connect } = await startAdminBroker();
+  expect(await runShared(['drift', '--admin', adminPath])).toMatchObject({
+    code: 0,
+    stdout: 'no differences found\n',
+  });
+  const crawler = await connect();
+  crawler.say('hello', { role: 'crawler', crawlerId: 'crawler\u001b-1' });
+  crawler.write(line(changed('job_progress', { entityType: 'wiki' })));
+  await crawler.settled();
+  const run = await runShared(['drift', '--admin', adminPath]);
+  expect(run.code).toBe(1);
+  expect(run.stdout).toMatch(
+    /^unknown value: job_progress data\.entityType = wiki \(seen 1 times from .*Z to .*Z\)$/m,
+  );
+  expect(run.stdout).toMatch(/^ {2}crawler\?-1, since .*Z$/m);
+  const json = await runShared(['drift', '--json', '--admin', adminPath]);
+  expect(JSON.parse(json.stdout)).toMatchObject([{ kind: 'unknown_value', value: 'wiki', sightings: 1 }]);
+});
 
 describe('sluice status', () => {
   test('prints how the broker is, and exits 0 when it is ready', async () => {

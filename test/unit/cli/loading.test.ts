@@ -58,7 +58,19 @@ test('serve loads what the broker is made with, and no printer for a terminal th
   expect(run.code).toBe(78);
 });
 
-const ALL = ['bench', 'check', 'completion', 'demo', 'pub', 'schemas', 'serve', 'status', 'sub', 'top'];
+const ALL = [
+  'bench',
+  'check',
+  'completion',
+  'demo',
+  'drift',
+  'pub',
+  'schemas',
+  'serve',
+  'status',
+  'sub',
+  'top',
+];
 
 test.each([
   [['--version'], []],

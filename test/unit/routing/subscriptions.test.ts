@@ -75,6 +75,7 @@ function publish(text: string, crawlerId?: string, rounds = 1): void {
       first: verdict.firstFrame(index),
       count,
       isUndelimited: verdict.runKind(index) !== RunKind.DELIMITED,
+      isValid: true,
       firstSequence,
       delimiter: 10,
       copies: new CopyPool(1024 * 1024),

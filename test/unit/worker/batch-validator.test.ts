@@ -204,6 +204,7 @@ test('no parsed message is in a verdict: flat arrays, and details of the rejecte
     matched,
     mismatches,
     slowRanges,
+    drift,
     layoutsLearned,
     layoutsDropped,
     ...arrays
@@ -211,7 +212,7 @@ test('no parsed message is in a verdict: flat arrays, and details of the rejecte
   expect([matched, mismatches, layoutsLearned, layoutsDropped]).toEqual([0, [], 0, 0]);
   expect(slowRanges.every(Number.isInteger)).toBe(true);
   for (const array of Object.values(arrays)) expect(array).toBeInstanceOf(Uint32Array);
-  expect([rejections, addresses]).toEqual([[], []]);
+  expect([rejections, addresses, drift]).toEqual([[], [], []]);
   expect([...verdict.accepted].reduce((sum, count) => sum + count)).toBe(2000);
 });
 
@@ -286,7 +287,9 @@ test('keeps nothing from one batch to the next', () => {
   const memory = new SharedArrayBuffer(4096);
   const end = Buffer.from(memory).write(`${progress('abc')}junk\n`);
   const task = { id: 0, arenas: [memory], ranges: [0, 0, end], maxDetailedRejections: 8 };
-  expect(batches.validate(task)).toEqual(batches.validate(task));
+  // How long a message takes depends on the machine.
+  const { slowRanges: _, ...first } = batches.validate(task);
+  expect(batches.validate(task)).toMatchObject(first);
 });
 
 describe('with patterns', () => {
