@@ -129,6 +129,11 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     this.setState('connected');
   }
 
+  /** @internal For its addresses: reading and writing go through this class. */
+  get socket(): Socket {
+    return this.#socket;
+  }
+
   get state(): ConnectionState {
     return this.#state;
   }

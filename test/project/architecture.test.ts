@@ -23,6 +23,7 @@ const LAYERS = [
   'connection',
   'admin',
   'server',
+  'drop-in',
   'check',
   'client',
   'traffic',

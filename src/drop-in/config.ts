@@ -1,0 +1,218 @@
+// The options of the replaced server, and what Sluice makes of them.
+
+import { closestName } from '../closest-name.js';
+import { optionsSchema, type ResolvedOptions, resolveOptions, type SluiceOptions } from '../config/config.js';
+import { MAX_TIMER } from '../config/defaults.js';
+import { optionsFromEnvironment } from '../config/sources.js';
+import { describeError, SluiceError } from '../errors.js';
+
+/** The options of the replaced server that have a meaning here. */
+const SUPPORTED = [
+  'socketPath',
+  'host',
+  'port',
+  'backlog',
+  'maxConnections',
+  'connectionTimeout',
+  'messageBufferSize',
+  'maxMessageSize',
+  'messageDelimiter',
+  'heartbeatInterval',
+  'heartbeatTimeout',
+  'healthCheckInterval',
+  'logLevel',
+  'enableMetrics',
+  'metricsInterval',
+  'cleanupInterval',
+] as const satisfies readonly (keyof SluiceOptions)[];
+
+/** The others: they are accepted and have no effect. */
+interface OptionsWithoutEffect {
+  allowedOrigins?: string[] | undefined;
+  messageTimeout?: number | undefined;
+  bufferSize?: number | undefined;
+  maxConcurrentJobs?: number | undefined;
+  jobQueueSize?: number | undefined;
+  jobTimeout?: number | undefined;
+  retryAttempts?: number | undefined;
+  retryDelay?: number | undefined;
+  databaseConnectionPool?: number | undefined;
+  queryTimeout?: number | undefined;
+  transactionTimeout?: number | undefined;
+  maxJobAge?: number | undefined;
+  maxErrorLogAge?: number | undefined;
+}
+const WITHOUT_EFFECT = [
+  'allowedOrigins',
+  'messageTimeout',
+  'bufferSize',
+  'maxConcurrentJobs',
+  'jobQueueSize',
+  'jobTimeout',
+  'retryAttempts',
+  'retryDelay',
+  'databaseConnectionPool',
+  'queryTimeout',
+  'transactionTimeout',
+  'maxJobAge',
+  'maxErrorLogAge',
+] as const satisfies readonly (keyof OptionsWithoutEffect)[];
+
+/**
+ * The options of the replaced server and those of Sluice; all are optional. Defaults that differ from Sluice's:
+ * `maxConnections` 10, `connectionTimeout` 30 s, `heartbeatInterval` 30 s, `heartbeatTimeout` 90 s or three times a
+ * longer `heartbeatInterval`, `socketMode` by the umask of the process. If both `socketPath` and `port` are set, the path
+ * is used.
+ */
+export interface SocketServerConfig extends SluiceOptions, OptionsWithoutEffect {}
+
+const SECOND = 1000;
+const DEFAULTS = { maxConnections: 10, connectionTimeout: 30 * SECOND, heartbeatInterval: 30 * SECOND };
+const DEFAULT_HEARTBEAT_TIMEOUT = 90 * SECOND;
+/**
+ * Crawlers send a heartbeat every 5 s, whatever the server expects. With a shorter interval, a connection would be idle
+ * between two of them.
+ */
+const CRAWLER_HEARTBEAT_INTERVAL = 5 * SECOND;
+/** Heartbeat intervals that a derived `heartbeatTimeout` has. */
+const TIMEOUT_INTERVALS = 3;
+/** The sizes that Sluice allows for its buffers. The replaced server's may be smaller or larger. */
+const BUFFER_SIZE = { min: 16 * 1024, max: 16 * 1024 * 1024 };
+
+/** The options set in the environment when this module was loaded. */
+const environment: SluiceOptions = optionsFromEnvironment(process.env);
+
+/** A configuration, resolved. */
+export interface ResolvedConfig {
+  /** The broker's options. */
+  readonly options: ResolvedOptions;
+  /** The replaced server's options with their defaults. Contains no tokens. */
+  readonly config: SocketServerConfig;
+  /** What was changed or has no effect, for the log. */
+  readonly warnings: readonly string[];
+}
+
+/**
+ * Validates a configuration, and fills in the environment's options and the defaults.
+ * @throws SluiceError `INVALID_OPTION`
+ */
+export function resolveConfig(given: Partial<SocketServerConfig>): ResolvedConfig {
+  requireKnown(given);
+  const warnings: string[] = [];
+  const unused = WITHOUT_EFFECT.filter((name) => given[name] !== undefined);
+  if (unused.length > 0) warnings.push(`options without effect: ${unused.join(', ')}`);
+  const wanted: SocketServerConfig = { ...DEFAULTS, ...environment, ...withoutUndefined(given) };
+  const options: SluiceOptions = Object.fromEntries(
+    Object.entries(wanted).filter(([name]) => name in optionsSchema.shape),
+  );
+  if (options.socketPath !== undefined) delete options.port;
+  options.socketMode ??= modeByUmask();
+  options.heartbeatTimeout ??= DEFAULT_HEARTBEAT_TIMEOUT;
+  const { heartbeatInterval = 0, heartbeatTimeout, messageBufferSize } = options;
+  if (heartbeatInterval >= 1 && heartbeatInterval < CRAWLER_HEARTBEAT_INTERVAL) {
+    options.heartbeatInterval = CRAWLER_HEARTBEAT_INTERVAL;
+  }
+  const interval = options.heartbeatInterval ?? 0;
+  if (heartbeatTimeout >= 1 && heartbeatTimeout <= interval) {
+    options.heartbeatTimeout = Math.min(MAX_TIMER, interval * TIMEOUT_INTERVALS);
+    if (wanted.heartbeatTimeout !== undefined) {
+      warnings.push(`heartbeatTimeout: raised to ${options.heartbeatTimeout}, above heartbeatInterval`);
+    }
+  }
+  if (messageBufferSize !== undefined && messageBufferSize >= 1) {
+    options.messageBufferSize = Math.min(Math.max(messageBufferSize, BUFFER_SIZE.min), BUFFER_SIZE.max);
+  }
+  const resolved = resolveOptions(options);
+  return { options: resolved, config: Object.freeze(shownConfig(resolved, wanted)), warnings };
+}
+
+/** The replaced server's options: as wanted, or else as resolved. */
+function shownConfig(resolved: ResolvedOptions, wanted: SocketServerConfig): SocketServerConfig {
+  const names: ReadonlySet<string> = new Set([...SUPPORTED, ...WITHOUT_EFFECT]);
+  const { heartbeatTimeout } = resolved;
+  const all = { ...resolved, ...withoutUndefined(wanted), heartbeatTimeout };
+  return withoutUndefined(Object.fromEntries(Object.entries(all).filter(([name]) => names.has(name))));
+}
+
+function requireKnown(given: object): void {
+  const known = [...Object.keys(optionsSchema.shape), ...WITHOUT_EFFECT];
+  const unknown = Object.keys(given).find((name) => !known.includes(name));
+  if (unknown === undefined) return;
+  const suggestion = closestName(unknown, known);
+  const hint = suggestion === undefined ? '' : `; did you mean ${suggestion}?`;
+  throw new SluiceError('INVALID_OPTION', `${unknown}: unknown option${hint}`);
+}
+
+function withoutUndefined<T extends object>(options: T): T {
+  // Safe cast: all options are optional.
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T;
+}
+
+/** The permissions that a socket file gets from the kernel. */
+function modeByUmask(): string {
+  return (0o777 & ~process.umask()).toString(8).padStart(3, '0');
+}
+
+/** The defaults, overridden by the `SOCKET_…` environment variables that were set when this module was loaded. Frozen. */
+export const SOCKET_CONFIG: Readonly<SocketServerConfig> = resolveConfig({}).config;
+
+/** The result of {@link validateCurrentConfig}. */
+export interface ConfigValidationResult {
+  isValid: boolean;
+  errors: string[];
+  warnings: string[];
+}
+
+/** Holds a configuration that an application changes. Servers do not read it: pass `getCurrentConfig()` to a new one. */
+export class ConfigurationManager {
+  #current: SocketServerConfig;
+  readonly #handlers = new Set<(config: SocketServerConfig) => void>();
+
+  /** @param initial a copy of it is the current configuration */
+  constructor(initial: SocketServerConfig) {
+    this.#current = { ...initial };
+  }
+
+  /** A copy of the current configuration. */
+  getCurrentConfig(): SocketServerConfig {
+    return { ...this.#current };
+  }
+
+  /**
+   * Changes options, then calls the functions registered with {@link onConfigUpdate}.
+   * @throws SluiceError `INVALID_OPTION`, and the configuration is unchanged; what a registered function throws
+   */
+  updateConfig(updates: Partial<SocketServerConfig>): void {
+    const changed = { ...this.#current, ...updates };
+    resolveConfig(changed);
+    this.#current = changed;
+    for (const handler of this.#handlers) handler(this.getCurrentConfig());
+  }
+
+  /** Registers a function that is called after each change. @returns a function that removes it */
+  onConfigUpdate(handler: (config: SocketServerConfig) => void): () => void {
+    this.#handlers.add(handler);
+    return () => this.#handlers.delete(handler);
+  }
+
+  /**
+   * Applies the `SOCKET_…` environment variables as they are now.
+   * @throws SluiceError `INVALID_OPTION`
+   */
+  reloadFromEnvironment(): void {
+    this.updateConfig(optionsFromEnvironment(process.env));
+  }
+}
+
+/** Starts as {@link SOCKET_CONFIG}. */
+export const configManager: ConfigurationManager = new ConfigurationManager(SOCKET_CONFIG);
+
+/** Validates the current configuration of {@link configManager}. Throws nothing. */
+export function validateCurrentConfig(): ConfigValidationResult {
+  try {
+    const { warnings } = resolveConfig(configManager.getCurrentConfig());
+    return { isValid: true, errors: [], warnings: [...warnings] };
+  } catch (error) {
+    return { isValid: false, errors: [describeError(error)], warnings: [] };
+  }
+}
