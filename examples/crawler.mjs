@@ -25,7 +25,7 @@ client.on('rejected', ({ code, messageType }) => console.error(`rejected: ${code
 client.on('message', (event) => {
   if (event.is('token_refresh_response')) console.log('received a new token');
   if (event.is('shutdown')) stop();
-  if (event.is('job_assignment')) pushed.push(event.message);
+  if (event.is('job_response') || event.is('job_assignment')) pushed.push(event.message);
 });
 process.once('SIGTERM', stop);
 process.once('SIGINT', stop);
@@ -38,8 +38,7 @@ async function stop() {
   await client.close();
 }
 
-async function crawl({ job_id: jobId, job_type }) {
-  const entityType = job_type === 'crawl_user' ? 'user' : 'project';
+async function crawl(jobId, entityType) {
   activeJobs++;
   await client.publishAsync({ type: 'job_started', jobId, data: { entityType } });
   for (let page = 1; page <= PAGES; page++) {
@@ -64,7 +63,11 @@ await client.connect();
 while (!isStopping) {
   try {
     const message = pushed.shift() ?? (await client.requestJobs({ timeout: 60_000 }));
-    if (message.type === 'job_assignment') await crawl(message.data);
+    if (message.type === 'job_assignment') {
+      await crawl(message.data.job_id, message.data.job_type === 'crawl_user' ? 'user' : 'project');
+    } else {
+      for (const { id, entityType } of message.data.jobs) await crawl(id, entityType);
+    }
   } catch (error) {
     if (!isStopping && error.code !== 'REQUEST_TIMEOUT') throw error;
   }

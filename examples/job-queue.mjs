@@ -1,7 +1,7 @@
-// A job queue: assigns one job to each crawler that requests one, requeues failed jobs, and refreshes tokens.
+// A job queue: answers each job request with up to five jobs, requeues failed jobs, and refreshes tokens.
 //
 //   node examples/job-queue.mjs              # with five sample jobs
-//   node examples/job-queue.mjs jobs.json    # [{ "job_type": "crawl_group", "entity_id": "1", "namespace_path": "a" }]
+//   node examples/job-queue.mjs jobs.json    # [{ "entityType": "group", "entityId": "1" }]
 //   node examples/crawler.mjs                # in another terminal: a crawler that processes the jobs
 //
 // Crawlers connect to SOCKET_PATH (default: Sluice's default path) and crawl GITLAB_HOST.
@@ -9,21 +9,35 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { SOCKET_CONFIG, SocketServer } from 'sluice';
+import { entityType as entityTypes } from 'sluice/messages';
 
 const MAX_TRIES = 3;
+const MAX_JOBS = 5;
+/** How long a token is valid, in ms. */
+const TOKEN_LIFETIME = 60 * 60 * 1000;
 const GITLAB_HOST = process.env.GITLAB_HOST ?? 'https://gitlab.example.com';
+/** What a discovered job crawls, by its job type. */
+const DISCOVERED = {
+  discover_namespaces: 'areas',
+  crawl_user: 'user',
+  crawl_group: 'group',
+  crawl_project: 'project',
+};
 
 /** Unassigned jobs by id, in queue order. */
 const queue = new Map();
 /** Jobs in progress, by id. */
 const assigned = new Map();
-/** IDs of crawlers that are waiting for a job. */
+/** IDs of crawlers that are waiting for jobs. */
 const waiting = new Set();
 let nextId = 1;
 
-function add(job) {
+function add({ entityType, entityId }) {
   const id = `job-${String(nextId++).padStart(4, '0')}`;
-  queue.set(id, { ...job, id, tries: 0 });
+  // One invalid job would make a whole response invalid.
+  if (entityTypes.safeParse(entityType).success && typeof entityId === 'string') {
+    queue.set(id, { id, entityType, entityId, tries: 0 });
+  } else console.error(`${id} dropped: invalid entityType or entityId`);
 }
 
 /** A real application would request a token from GitLab, or from its own vault. */
@@ -33,47 +47,40 @@ async function issueToken() {
 
 const server = new SocketServer({ ...SOCKET_CONFIG, logLevel: 'warn' });
 
-/** Assigns one job to each waiting crawler, while there are jobs. */
+/** Sends jobs to each waiting crawler, while there are any. */
 async function assign() {
   for (const crawler of waiting) {
-    const job = queue.values().next().value;
-    if (job === undefined) return;
+    const jobs = [...queue.values()].slice(0, MAX_JOBS);
+    if (jobs.length === 0) return;
     waiting.delete(crawler);
-    queue.delete(job.id);
-    assigned.set(job.id, { ...job, crawler, tries: job.tries + 1 });
+    for (const job of jobs) {
+      queue.delete(job.id);
+      assigned.set(job.id, { ...job, crawler, tries: job.tries + 1 });
+    }
+    const accessToken = await issueToken();
     try {
       await server.sendToCrawler(crawler, {
-        type: 'job_assignment',
+        type: 'job_response',
         timestamp: new Date().toISOString(),
         data: {
-          job_id: job.id,
-          job_type: job.job_type,
-          entity_id: job.entity_id,
-          namespace_path: job.namespace_path,
-          gitlab_host: GITLAB_HOST,
-          access_token: await issueToken(),
-          resume: job.tries > 0,
+          jobs: jobs.map(({ id, entityType, entityId, resumeState }) => {
+            return { id, entityType, entityId, gitlabUrl: GITLAB_HOST, accessToken, resumeState };
+          }),
         },
       });
-      console.log(`${job.id} to ${crawler}`);
-    } catch (error) {
-      if (error.code === 'INVALID_MESSAGE') {
-        // The crawler is still waiting. The error text names the invalid field, never its value.
-        console.error(`${job.id} dropped: ${error.message}`);
-        assigned.delete(job.id);
-        waiting.add(crawler);
-      } else {
-        // The crawler has disconnected.
-        requeue(job.id);
-      }
+      console.log(`${jobs.map(({ id }) => id).join(', ')} to ${crawler}`);
+    } catch {
+      // The crawler has disconnected.
+      for (const { id } of jobs) requeue(id);
     }
   }
 }
 
-function requeue(id) {
+/** @param resumeState where the next crawler continues. Default: the previous one. */
+function requeue(id, resumeState = assigned.get(id)?.resumeState) {
   const job = assigned.get(id);
   if (!assigned.delete(id)) return;
-  if (job.tries < MAX_TRIES) queue.set(id, job);
+  if (job.tries < MAX_TRIES) queue.set(id, { ...job, resumeState });
   else console.log(`${id} given up`);
 }
 
@@ -86,12 +93,12 @@ server.on('job_completed', ({ jobId, message }) => {
 server.on('job_failed', ({ jobId, message }) => {
   if (!assigned.has(jobId)) return;
   console.log(`${jobId} failed: ${message.data.errorType ?? 'no type'}`);
-  if (message.data.isRecoverable) requeue(jobId);
+  if (message.data.isRecoverable) requeue(jobId, message.data.resumeState);
   else assigned.delete(jobId);
 });
 server.on('jobs_discovered', ({ message }) => {
-  for (const { job_type, entity_id, namespace_path } of message.data.discovered_jobs) {
-    add({ job_type, entity_id, namespace_path });
+  for (const { job_type, entity_id } of message.data.discovered_jobs) {
+    add({ entityType: DISCOVERED[job_type], entityId: entity_id });
   }
 });
 server.router.registerHandler('token_refresh_request', async ({ message }, { reply }) => {
@@ -99,7 +106,12 @@ server.router.registerHandler('token_refresh_request', async ({ message }, { rep
     type: 'token_refresh_response',
     timestamp: new Date().toISOString(),
     jobId: message.jobId,
-    data: { accessToken: await issueToken(), refreshSuccessful: true },
+    data: {
+      accessToken: await issueToken(),
+      // Without it, crawlers consider the refresh failed.
+      expiresAt: new Date(Date.now() + TOKEN_LIFETIME).toISOString(),
+      refreshSuccessful: true,
+    },
   });
   console.log(`${message.jobId} has a new token`);
 });
@@ -119,11 +131,7 @@ server.on('handler_error', ({ phase, event }) => console.error(`${phase} of ${ev
 const file = process.argv[2];
 const jobs = file
   ? JSON.parse(readFileSync(file, 'utf8'))
-  : [1, 2, 3, 4, 5].map((n) => ({
-      job_type: 'crawl_project',
-      entity_id: String(n),
-      namespace_path: `demo/${n}`,
-    }));
+  : [1, 2, 3, 4, 5].map((n) => ({ entityType: 'project', entityId: String(n) }));
 for (const job of jobs) add(job);
 
 await server.start();

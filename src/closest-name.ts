@@ -6,7 +6,7 @@
  */
 export function closestName(name: string, candidates: Iterable<string>): string | undefined {
   let closest: string | undefined;
-  let least = Math.max(1, Math.floor(name.length / 3)) + 1;
+  let least = Math.ceil(name.length / 3) + 1;
   for (const candidate of candidates) {
     const distance = editDistance(name.toLowerCase(), candidate.toLowerCase());
     if (distance < least) {

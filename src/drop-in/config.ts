@@ -79,9 +79,6 @@ const TIMEOUT_INTERVALS = 3;
 /** The sizes that Sluice allows for its buffers. The replaced server's may be smaller or larger. */
 const BUFFER_SIZE = { min: 16 * 1024, max: 16 * 1024 * 1024 };
 
-/** The options set in the environment when this module was loaded. */
-const environment: SluiceOptions = optionsFromEnvironment(process.env);
-
 /** A configuration, resolved. */
 export interface ResolvedConfig {
   /** The broker's options. */
@@ -93,7 +90,7 @@ export interface ResolvedConfig {
 }
 
 /**
- * Validates a configuration, and fills in the environment's options and the defaults.
+ * Validates a configuration, and fills in the options set in the environment and the defaults.
  * @throws SluiceError `INVALID_OPTION`
  */
 export function resolveConfig(given: Partial<SocketServerConfig>): ResolvedConfig {
@@ -101,6 +98,7 @@ export function resolveConfig(given: Partial<SocketServerConfig>): ResolvedConfi
   const warnings: string[] = [];
   const unused = WITHOUT_EFFECT.filter((name) => given[name] !== undefined);
   if (unused.length > 0) warnings.push(`options without effect: ${unused.join(', ')}`);
+  const environment = optionsFromEnvironment(process.env);
   const wanted: SocketServerConfig = { ...DEFAULTS, ...environment, ...withoutUndefined(given) };
   const options: SluiceOptions = Object.fromEntries(
     Object.entries(wanted).filter(([name]) => name in optionsSchema.shape),

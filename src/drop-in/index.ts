@@ -38,7 +38,11 @@ export {
   type WebAppMessage,
 } from './types.js';
 
-/** Creates a server. @throws SluiceError `INVALID_OPTION` */
+/**
+ * Creates a server.
+ * @param config overrides the `SOCKET_…` environment variables
+ * @throws SluiceError `INVALID_OPTION`
+ */
 export function createSocketServer(config?: Partial<SocketServerConfig>): SocketServer {
   return new SocketServer(config);
 }
@@ -47,8 +51,8 @@ let defaultServer: Promise<SocketServer> | undefined;
 
 /**
  * The server of this process: created and started by the first call, and the same one in all later calls, even after
- * `stop`. Listens at the path in the environment variable `SOCKET_PATH`, as it is at the first call. After a failed
- * start, the next call tries again.
+ * `stop`. Listens at the path in the environment variable `SOCKET_PATH`, as it is when the server is created. After a
+ * failed start, the next call tries again.
  * @throws SluiceError `INVALID_OPTION`; errors of `server.start`
  */
 export function getDefaultSocketServer(): Promise<SocketServer> {
@@ -60,7 +64,7 @@ export function getDefaultSocketServer(): Promise<SocketServer> {
 }
 
 async function startDefaultServer(): Promise<SocketServer> {
-  const server = createSocketServer({ socketPath: process.env.SOCKET_PATH || undefined });
+  const server = createSocketServer();
   await server.start();
   return server;
 }

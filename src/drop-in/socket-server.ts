@@ -69,7 +69,10 @@ export class SocketServer {
   /** Messages of a connection may be handled after it has left the pool. */
   readonly #connections = new WeakMap<BrokerConnection, CrawlerConnection>();
 
-  /** @throws SluiceError `INVALID_OPTION` */
+  /**
+   * @param config overrides the `SOCKET_…` environment variables
+   * @throws SluiceError `INVALID_OPTION`
+   */
   constructor(config: Partial<SocketServerConfig> = {}, { router, logger }: DropInSettings = {}) {
     const resolved = resolveConfig(config);
     const log = logger === undefined ? defaultLog(resolved.options.logLevel) : { logger };

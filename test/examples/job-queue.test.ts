@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { startBroker, temporaryFolder, until } from '../support/broker.js';
 import { startExample } from '../support/example.js';
 import { line, VALID } from '../support/messages.js';
-import { Peer } from '../support/peer.js';
+import { type Line, Peer } from '../support/peer.js';
 
 test('the job queue and the crawler: every job is done, with a new token on the way', async () => {
   const { run, socketPath } = await startExample('job-queue.mjs', '5 jobs');
@@ -12,7 +12,7 @@ test('the job queue and the crawler: every job is done, with a new token on the 
   const { run: crawler } = await startExample('crawler.mjs', 'connected', { args: ['c1'], env });
   await run.says('job-0005 done: {"issues":60}');
   await crawler.says('a new token');
-  expect(run.stdout.match(/to c1/g)).toHaveLength(5);
+  expect(run.stdout).toContain('job-0001, job-0002, job-0003, job-0004, job-0005 to c1');
   crawler.child.kill('SIGTERM');
   expect(await crawler.exited).toBe(0);
   run.child.kill('SIGTERM');
@@ -40,14 +40,27 @@ test('the crawler does a job that it is given while it works on another', async 
   expect(run.stderr).toBe('');
 });
 
-test('the job queue drops a job that is not valid, and gives the next to the same crawler', async () => {
+test('the job queue drops jobs that are not valid, and answers with up to five', async () => {
   const file = join(temporaryFolder(), 'jobs.json');
-  writeFileSync(file, '[{ "job_type": "crawl_moon" }, { "job_type": "crawl_group", "entity_id": "1" }]');
-  const { run, socketPath } = await startExample('job-queue.mjs', '2 jobs', { args: [file] });
+  const valid = ['project', 'group', 'user', 'issue', 'merge_request', 'commit'].map((entityType) => ({
+    entityType,
+    entityId: '1',
+  }));
+  writeFileSync(
+    file,
+    JSON.stringify([{ entityType: 'moon', entityId: '1' }, { entityType: 'group' }, ...valid]),
+  );
+  const { run, socketPath } = await startExample('job-queue.mjs', '6 jobs', { args: [file] });
+  await run.says('job-0001 dropped: ');
+  await run.says('job-0002 dropped: ');
   const crawler = await Peer.connect(socketPath);
   crawler.write(line(VALID.job_request));
-  expect((await crawler.next('job_assignment')).data).toMatchObject({ job_id: 'job-0002' });
-  await run.says('job-0001 dropped: ');
+  expect(jobsOf(await crawler.next('job_response')).map(({ entityType }) => entityType)).toEqual(
+    valid.slice(0, 5).map(({ entityType }) => entityType),
+  );
+  crawler.write(line(VALID.job_request));
+  await crawler.count(2);
+  expect(jobsOf(crawler.messages[1]).map(({ id }) => id)).toEqual(['job-0008']);
   await crawler.close();
   run.child.kill('SIGTERM');
   expect(await run.exited).toBe(0);
@@ -55,28 +68,51 @@ test('the job queue drops a job that is not valid, and gives the next to the sam
 
 test('the job queue takes jobs back that failed or whose crawler has gone, and takes discovered ones', async () => {
   const file = join(temporaryFolder(), 'jobs.json');
-  writeFileSync(file, '[{ "job_type": "crawl_group", "entity_id": "1", "namespace_path": "a" }]');
+  writeFileSync(file, '[{ "entityType": "group", "entityId": "1" }]');
   const { run, socketPath } = await startExample('job-queue.mjs', '1 jobs', { args: [file] });
   const first = await Peer.connect(socketPath);
   first.write(line(VALID.job_request));
-  const assignment = await first.next('job_assignment');
-  expect(assignment.data).toMatchObject({ job_id: 'job-0001', job_type: 'crawl_group', resume: false });
+  const [job] = jobsOf(await first.next('job_response'));
+  expect(job).toMatchObject({ id: 'job-0001', entityType: 'group', entityId: '1' });
+  expect(job).not.toHaveProperty('resumeState');
   await first.close();
 
   const second = await Peer.connect(socketPath);
   second.write(line(VALID.job_request));
-  expect((await second.next('job_assignment')).data).toMatchObject({ job_id: 'job-0001', resume: true });
-  const failed = { ...VALID.job_failed, jobId: 'job-0001', data: { error: 'x', isRecoverable: true } };
+  expect(jobsOf(await second.next('job_response'))).toMatchObject([{ id: 'job-0001' }]);
+  const resumeState = { currentPage: 7 };
+  const data = { error: 'x', isRecoverable: true, resumeState };
+  const failed = { ...VALID.job_failed, jobId: 'job-0001', data };
   second.write(line(failed) + line(VALID.job_request));
   await second.count(2);
+  expect(jobsOf(second.messages[1])).toMatchObject([{ id: 'job-0001', resumeState }]);
   second.write(line(failed));
   await run.says('job-0001 given up');
   second.write(line({ ...VALID.jobs_discovered, job_id: 'job-0001' }) + line(VALID.job_request));
-  const found = await second.next(({ data }) => data.job_id === 'job-0002');
-  expect(found.data).toMatchObject({ job_type: 'crawl_user', namespace_path: 'a' });
+  await second.count(3);
+  const [found] = jobsOf(second.messages[2]);
+  expect(found).toMatchObject({ id: 'job-0002', entityType: 'user', entityId: '1' });
   // Tokens go to crawlers, and nowhere else.
-  expect(run.stdout).not.toContain(String(found.data.access_token));
+  expect(run.stdout).not.toContain(String(found?.accessToken));
   await second.close();
   run.child.kill('SIGTERM');
   expect(await run.exited).toBe(0);
 });
+
+test('the job queue says when a new token expires', async () => {
+  const { run, socketPath } = await startExample('job-queue.mjs', '5 jobs');
+  const crawler = await Peer.connect(socketPath);
+  crawler.write(JSON.stringify(VALID.token_refresh_request));
+  const { data } = await crawler.next('token_refresh_response');
+  expect(data).toMatchObject({ accessToken: expect.any(String), refreshSuccessful: true });
+  expect(Date.parse(String(data.expiresAt))).toBeGreaterThan(Date.now() + 3_000_000);
+  await crawler.close();
+  run.child.kill('SIGTERM');
+  expect(await run.exited).toBe(0);
+});
+
+/** The jobs of a `job_response`. */
+function jobsOf(message: Line | undefined): Record<string, unknown>[] {
+  expect(message?.type).toBe('job_response');
+  return message?.data.jobs as Record<string, unknown>[];
+}

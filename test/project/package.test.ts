@@ -1,7 +1,7 @@
 // The package as users get it: packed, installed into an empty folder, imported, and run with the programs of README.md.
 
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -17,9 +17,16 @@ const PROGRAMS = ['broker.mts', 'manager.mts', 'server.mts', 'client.mts', 'my-s
 const IMPORTS = `
 import { MessageParser, MessageValidator } from 'sluice';
 import { SluiceClient } from 'sluice/client';
+import dropIn, { ConnectionState, type CrawlerMessage, type MessageHandler } from 'sluice/drop-in';
 import { crawlerSchemas, type MessageMap } from 'sluice/messages';
 const heartbeat: MessageMap['heartbeat']['data']['systemStatus'] = 'idle';
 console.log(typeof MessageParser, typeof MessageValidator, typeof SluiceClient, Object.keys(crawlerSchemas).length, heartbeat);
+console.log(Object.keys(dropIn).join(), ConnectionState.ACTIVE);
+export const handler: MessageHandler<number> = {
+  canHandle: ({ type }: CrawlerMessage) => type === 'job_request',
+  handle: async (message, connection) => ({ success: connection.isActive(), data: message.type.length }),
+  getPriority: () => 1,
+};
 // What the broker alone may touch is not in the types.
 export function touch(connection: import('sluice').SocketConnection): void {
   connection.statistics satisfies object;
@@ -52,6 +59,7 @@ beforeAll(() => {
     writeFileSync(join(folder, name), (blocks[index] ?? '').replaceAll("'/run/", `'${folder}/`));
   });
   writeFileSync(join(folder, 'imports.mts'), IMPORTS);
+  copyFileSync(join(packageRoot, 'test/support/crawler-app.ts'), join(folder, 'crawler-app.mts'));
 });
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -72,7 +80,7 @@ describe('an install from npm pack', () => {
       'node',
     ];
     const programs = PROGRAMS.filter((name) => name.endsWith('.mts'));
-    expect(run(process.execPath, [tsc, ...options, ...programs, 'imports.mts'], folder)).toBe('');
+    expect(run(process.execPath, [tsc, ...options, ...programs, 'imports.mts', 'crawler-app.mts'], folder)).toBe('');
   });
 
   test('has every file that its pages link to', () => {
@@ -90,7 +98,10 @@ describe('an install from npm pack', () => {
   });
 
   test('imports from each entry point', () => {
-    expect(run(process.execPath, ['imports.mjs'], folder)).toBe('function function function 9 idle\n');
+    expect(run(process.execPath, ['imports.mjs'], folder)).toBe(
+      'function function function 9 idle\n' +
+        'SocketServer,MessageRouter,createDefaultRouter,createSocketServer,config active\n',
+    );
   });
 
   test('runs the README’s first program', async () => {
