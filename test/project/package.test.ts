@@ -1,7 +1,15 @@
 // The package as users get it: packed, installed into an empty folder, imported, and run with the programs of README.md.
 
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -80,7 +88,9 @@ describe('an install from npm pack', () => {
       'node',
     ];
     const programs = PROGRAMS.filter((name) => name.endsWith('.mts'));
-    expect(run(process.execPath, [tsc, ...options, ...programs, 'imports.mts', 'crawler-app.mts'], folder)).toBe('');
+    expect(
+      run(process.execPath, [tsc, ...options, ...programs, 'imports.mts', 'crawler-app.mts'], folder),
+    ).toBe('');
   });
 
   test('has every file that its pages link to', () => {
