@@ -49,6 +49,7 @@ export const LOCAL_ERRORS = Object.freeze({
   SOCKET_PATH_INVALID: entry('configuration', 'fatal', 'The socket path cannot be used'),
   ADDRESS_IN_USE: entry('lifecycle', 'fatal', 'Another server is already listening on this address'),
   LISTEN_FAILED: entry('lifecycle', 'fatal', 'The server failed to listen'),
+  SOCKET_FILE_LOST: entry('lifecycle', 'error', 'The socket file was removed or replaced'),
   ALREADY_RUNNING: entry('lifecycle', 'error', 'Already started or connected'),
   NOT_RUNNING: entry('lifecycle', 'error', 'The server is not running'),
   WORKERS_FAILED: entry('lifecycle', 'fatal', 'The validation workers failed to start'),

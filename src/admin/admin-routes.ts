@@ -14,8 +14,15 @@ import { json, type Reply } from './reply.js';
 import type { Sample, Sampler } from './sampler.js';
 import type { ConnectionList, ConnectionRow, Snapshot, SortColumn } from './snapshot.js';
 
-/** Returns the reply, or `undefined` if it writes the response itself. */
-export type Route = (query: URLSearchParams, response: ServerResponse) => Reply | undefined | Promise<Reply>;
+export interface Route {
+  /** Returns the reply, or `undefined` if it writes the response itself. */
+  readonly reply: (
+    query: URLSearchParams,
+    response: ServerResponse,
+  ) => Reply | undefined | Promise<Reply | undefined>;
+  /** Sent to the client if `reply` throws. */
+  readonly failure: string;
+}
 
 /** Default and maximum of `limit` in `/api/connections`, in rows. */
 const DEFAULT_LIMIT = 500;
@@ -33,15 +40,21 @@ export class AdminRoutes {
   #schemaReply: Reply | undefined;
   #asyncApiReply: Reply | undefined;
   readonly #table: Readonly<Record<string, Route>> = {
-    '/metrics': () => this.#metrics(),
-    '/healthz': () => json(200, { status: 'alive', state: this.#source.status().state }),
-    '/readyz': () => this.#readiness(),
-    '/api/stats': () => this.#sampled(({ stats }) => stats),
-    '/api/connections': (query) => this.#connections(query),
-    '/api/drift': () => this.#drift(),
-    '/api/schemas': () => this.#schemas(),
-    '/asyncapi.json': () => this.#asyncApi(),
-    '/events': (_, response) => this.#streamEvents(response),
+    '/metrics': { reply: () => this.#metrics(), failure: 'failed to collect metrics' },
+    '/healthz': { reply: () => this.#health(), failure: 'failed to read the state' },
+    '/readyz': { reply: () => this.#readiness(), failure: 'failed to determine whether the broker is ready' },
+    '/api/stats': {
+      reply: () => this.#sampled(({ stats }) => stats),
+      failure: 'failed to collect statistics',
+    },
+    '/api/connections': { reply: (query) => this.#connections(query), failure: 'failed to list connections' },
+    '/api/drift': { reply: () => this.#drift(), failure: 'failed to list the drift' },
+    '/api/schemas': { reply: () => this.#schemas(), failure: 'failed to generate the JSON Schemas' },
+    '/asyncapi.json': { reply: () => this.#asyncApi(), failure: 'failed to generate the AsyncAPI document' },
+    '/events': {
+      reply: (_, response) => this.#streamEvents(response),
+      failure: 'failed to start the events',
+    },
   };
 
   constructor(source: AdminSource, sampler: Sampler, rejections: RejectionLog) {
@@ -53,7 +66,7 @@ export class AdminRoutes {
 
   find(path: string): Route | undefined {
     const file = DASHBOARD_FILES.get(path);
-    if (file !== undefined) return () => file;
+    if (file !== undefined) return { reply: () => file, failure: 'failed to read the file' };
     return Object.hasOwn(this.#table, path) ? this.#table[path] : undefined;
   }
 
@@ -65,6 +78,10 @@ export class AdminRoutes {
   async #metrics(): Promise<Reply> {
     const body = await this.#exporter.text();
     return { status: 200, body, headers: { 'content-type': this.#exporter.contentType } };
+  }
+
+  #health(): Reply {
+    return json(200, { status: 'alive', state: this.#source.status().state });
   }
 
   #readiness(): Reply {

@@ -2,9 +2,8 @@
 // shows only the type, the size, and the code and field paths of its rejection.
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { type AdminAddress, formatAdminAddress, isLoopback, parseAdminAddress } from '../config/addresses.js';
-import { listenAt } from '../connection/listener.js';
+import { isLoopback, parseAdminAddress } from '../config/addresses.js';
+import { Listener, type ListenerEvents, type ListenTarget } from '../connection/listener.js';
 import { SluiceError } from '../errors.js';
 import type { Peer } from '../protocol/peer.js';
 import type { RejectedMessage } from '../protocol/rejection.js';
@@ -16,7 +15,7 @@ import { Sampler } from './sampler.js';
 
 /** Maximum number of connections: a few browsers, scrapers and terminals. */
 const MAX_CONNECTIONS = 128;
-const LISTEN_OPTIONS = { backlog: 64, socketMode: '0600' };
+const SOCKET_FILE_OPTIONS = { backlog: 64, socketMode: '0600' };
 /** Requests after which a connection is closed: bounds the memory for replies to pipelined requests. */
 const MAX_REQUESTS = 100;
 
@@ -29,6 +28,8 @@ export interface RequestLimits {
 
 export const REQUEST_LIMITS: RequestLimits = { requestTimeout: 10_000, connectionsCheckingInterval: 1000 };
 
+const REMOTE_ADMIN = 'admin: other machines can reach the inherited socket; set adminAllowRemote to allow it';
+
 /** Sent with every reply, unless it has its own: forbids use by other sites, in frames and in caches. */
 const SAFE_HEADERS = {
   'cache-control': 'no-store',
@@ -39,56 +40,73 @@ const SAFE_HEADERS = {
 };
 
 export class AdminServer {
-  readonly #address: AdminAddress;
   readonly #sampler: Sampler;
   readonly #rejections = new RejectionLog();
   readonly #routes: AdminRoutes;
   readonly #server: Server;
-  #bound: AdminAddress | undefined;
-  #removeSocketFile: () => void = () => {};
+  readonly #target: ListenTarget;
+  readonly #listener: Listener;
+  readonly #allowRemote: boolean;
+  readonly #onError: (error: unknown) => void;
+  /** Whether only this machine can reach the server by TCP. */
+  #isOnLoopback = false;
 
   /**
-   * @param address as in the option `admin`: `host:port`, `:port` or a path
+   * @param address as in the option `admin`: `host:port`, `:port` or a path; or the file descriptor of an inherited
+   *   listening socket
+   * @param events also receive the errors of requests that failed
    * @throws SluiceError `INVALID_OPTION`
    */
-  constructor(source: AdminSource, address: string, limits: RequestLimits = REQUEST_LIMITS) {
-    const parsed = parseAdminAddress(address);
-    if (parsed === undefined) throw new SluiceError('INVALID_OPTION', 'admin');
-    this.#address = parsed;
+  constructor(
+    source: AdminSource,
+    address: string | { readonly fd: number },
+    events: ListenerEvents,
+    limits: RequestLimits = REQUEST_LIMITS,
+  ) {
+    const target: ListenTarget | undefined =
+      typeof address === 'string' ? parseAdminAddress(address) : address;
+    if (target === undefined) throw new SluiceError('INVALID_OPTION', 'admin');
     this.#sampler = new Sampler(source);
     this.#routes = new AdminRoutes(source, this.#sampler, this.#rejections);
-    this.#server = createServer({ ...limits }, (request, response) => {
+    // HTTP/1.0 clients, such as the health checks of load balancers, send no Host header.
+    this.#server = createServer({ ...limits, requireHostHeader: false }, (request, response) => {
       void this.#answer(request, response);
     });
     this.#server.maxConnections = MAX_CONNECTIONS;
     this.#server.maxRequestsPerSocket = MAX_REQUESTS;
+    const { healthCheckInterval, adminAllowRemote } = source.options;
+    this.#target = target;
+    const options = { ...SOCKET_FILE_OPTIONS, healthCheckInterval };
+    this.#listener = new Listener(this.#server, target, 'admin', options, events);
+    this.#allowRemote = adminAllowRemote;
+    this.#onError = events.onError;
   }
 
   /** The address that it listens on, a path or `host:port`; `undefined` if it does not listen. */
   get address(): string | undefined {
-    return this.#bound && formatAdminAddress(this.#bound);
+    return this.#listener.address;
   }
 
   /**
    * Listens.
-   * @throws SluiceError `ADDRESS_IN_USE`, `SOCKET_PATH_INVALID`, `LISTEN_FAILED`
+   * @throws SluiceError `ADDRESS_IN_USE`, `SOCKET_PATH_INVALID`, `LISTEN_FAILED`; `INVALID_OPTION` if other machines
+   *   can reach an inherited socket and `adminAllowRemote` is not set
    */
   async start(): Promise<void> {
-    this.#bound = await this.#listen();
-    // Ignores failed accepts, for lack of file descriptors: existing connections continue.
-    this.#server.on('error', () => {});
+    await this.#listener.open();
+    const host = this.#host();
+    this.#isOnLoopback = host !== undefined && isLoopback(host);
+    if (host === undefined || this.#isOnLoopback || this.#allowRemote) return;
+    await this.stop();
+    throw new SluiceError('INVALID_OPTION', REMOTE_ADMIN);
   }
 
   /** Closes all connections and stops listening. */
   async stop(): Promise<void> {
-    this.#bound = undefined;
     this.#sampler.stop();
     this.#routes.close();
-    this.#removeSocketFile();
-    if (!this.#server.listening) return;
-    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    await this.#listener.close();
     this.#server.closeAllConnections();
-    await closed;
   }
 
   /** Records a rejected message's code and position, for the dashboard. */
@@ -96,12 +114,11 @@ export class AdminServer {
     this.#rejections.add(rejection);
   }
 
-  async #listen(): Promise<AdminAddress> {
-    const address = this.#address;
-    this.#removeSocketFile = await listenAt(this.#server, address, 'admin', LISTEN_OPTIONS);
-    if ('path' in address) return address;
-    const { port } = this.#server.address() as AddressInfo;
-    return { host: address.host, port };
+  /** The host that it listens on; `undefined` for a Unix socket. */
+  #host(): string | undefined {
+    if ('host' in this.#target) return this.#target.host;
+    const bound = this.#server.address();
+    return typeof bound === 'object' ? bound?.address : undefined;
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -110,10 +127,9 @@ export class AdminServer {
     try {
       const reply = await this.#reply(request, response);
       if (reply !== undefined) send(request, response, reply);
-    } catch {
-      // The error is not shown to the client.
-      if (response.headersSent) response.destroy();
-      else send(request, response, json(500, { error: 'failed to collect metrics' }));
+    } catch (error) {
+      this.#onError(error);
+      response.destroy();
     }
   }
 
@@ -128,16 +144,23 @@ export class AdminServer {
       response.setHeader('allow', 'GET, HEAD');
       return json(405, { error: 'method not allowed' });
     }
-    return route(target.searchParams, response);
+    try {
+      return await route.reply(target.searchParams, response);
+    } catch (error) {
+      // The error is not shown to the client.
+      if (response.headersSent) throw error;
+      this.#onError(error);
+      return json(500, { error: route.failure });
+    }
   }
 
   /**
    * Protects against DNS rebinding: a page of another site could point its own host name at this machine and read the
-   * replies. On the loopback interface, only names of the loopback interface are allowed.
+   * replies. On the loopback interface, only names and addresses of the loopback interface are allowed. A request
+   * without a Host header does not come from a browser.
    */
-  #isHostAllowed({ headers: { host = '' } }: IncomingMessage): boolean {
-    if ('path' in this.#address || !isLoopback(this.#address.host)) return true;
-    return isLoopback(host.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1'));
+  #isHostAllowed({ headers: { host } }: IncomingMessage): boolean {
+    return !this.#isOnLoopback || !host || isLoopback(host.replace(/:\d*$/, '').replace(/^\[(.*)\]$/, '$1'));
   }
 }
 

@@ -186,6 +186,7 @@ export class MetricsExporter {
     for (const entry of COUNTERS) this.#addCounter(entry);
     for (const entry of GAUGES) this.#addGauge(entry);
     this.#addConnections();
+    this.#addReachable();
     this.#addBuildInfo();
   }
 
@@ -244,6 +245,15 @@ export class MetricsExporter {
         if (isSlow(connection, now, options.maxPendingBytes)) slow.inc();
       }
     });
+  }
+
+  #addReachable(): void {
+    const gauge = new Gauge({
+      name: 'sluice_reachable',
+      help: '1 while peers can connect; 0 while the socket file is gone or another one is in its place',
+      registers: [this.#registry],
+    });
+    this.#updates.push(() => gauge.set(Number(this.#source.status().isReachable)));
   }
 
   #addBuildInfo(): void {

@@ -10,6 +10,7 @@ export interface Readiness {
     | 'starting'
     | 'draining'
     | 'stopped'
+    | 'unreachable: the socket file was removed or replaced'
     | 'no validation workers are running'
     | 'saturated: reading is paused'
     | 'saturated: maxConnections is reached';
@@ -24,11 +25,12 @@ export function readinessOf(source: AdminSource): Readiness {
 }
 
 function reasonOf(source: AdminSource): Readiness['reason'] {
-  const { state } = source.status();
+  const { state, isReachable } = source.status();
   if (state === 'stopping') return 'draining';
   if (state !== 'running') return state;
   const metrics = source.metrics();
   if (metrics === undefined) return 'starting';
+  if (!isReachable) return 'unreachable: the socket file was removed or replaced';
   if (metrics.dispatch.threads === 0) return 'no validation workers are running';
   if (metrics.flow.pausedFor > LONG_PAUSE) return 'saturated: reading is paused';
   return source.pool.isFull ? 'saturated: maxConnections is reached' : 'running';

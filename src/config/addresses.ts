@@ -1,7 +1,9 @@
 // Listen addresses as users write them: `host:port`, `:port`, or the path of a Unix socket.
 
-/** Longest path, in bytes, that fits into `sockaddr_un` on Linux. */
-export const MAX_SOCKET_PATH = 107;
+import { BlockList, isIP } from 'node:net';
+
+/** Longest path, in bytes, that fits into the system's `sockaddr_un`. */
+export const MAX_SOCKET_PATH = process.platform === 'linux' ? 107 : 103;
 
 /** Whether the path is short enough for the kernel. */
 export function fitsSocketPath(path: string): boolean {
@@ -21,6 +23,10 @@ export type AdminAddress =
 export const DEFAULT_ADMIN_ADDRESS = '127.0.0.1:9464';
 
 const LOOPBACK = '127.0.0.1';
+/** Also matches IPv4-mapped addresses. */
+const LOOPBACK_ADDRESSES = new BlockList();
+LOOPBACK_ADDRESSES.addSubnet('127.0.0.0', 8, 'ipv4');
+LOOPBACK_ADDRESSES.addAddress('::1', 'ipv6');
 const HOST_AND_PORT = /^(?:\[([0-9a-f:.]+)\]|([\w.-]*)):(\d{1,5})$/i;
 
 /** A description of what is wrong with an address; `undefined` if it is valid. */
@@ -46,9 +52,14 @@ export function parseAdminAddress(text: string): AdminAddress | undefined {
   return { host: bracketed || name || LOOPBACK, port: Number(port) };
 }
 
-/** Whether the host is reachable only from this machine. */
+/**
+ * Whether a host, without the brackets of an IPv6 address, is the loopback interface: `localhost` in any case and with
+ * or without the final dot, `127.0.0.0/8`, `::1` in any notation, and these as IPv4-mapped IPv6 addresses.
+ */
 export function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(host);
+  const family = isIP(host);
+  if (family === 0) return /^localhost\.?$/i.test(host);
+  return LOOPBACK_ADDRESSES.check(host, family === 4 ? 'ipv4' : 'ipv6');
 }
 
 /** Formats an address; the inverse of {@link parseAdminAddress}. */

@@ -10,7 +10,7 @@ export type RejectedEvent = RejectedMessage<SocketConnection>;
 
 export type ServerState = 'stopped' | 'starting' | 'running' | 'stopping';
 
-/** Where the server listens: a path, or `host:port`. */
+/** Where the server listens: a path, `host:port`, or `fd 3` for an inherited Unix socket. */
 export type ServerAddress = string;
 
 export interface ServerEvents {
@@ -38,7 +38,10 @@ export interface ServerEvents {
 
 export interface ServerStatus {
   readonly state: ServerState;
+  /** The first address, if the server listens at several. */
   readonly address: ServerAddress | undefined;
+  /** Whether peers can connect: the server is running, and its socket file is in place. */
+  readonly isReachable: boolean;
   /** Where the admin server listens: a path, or `host:port`; `undefined` if it does not listen. */
   readonly admin: string | undefined;
   readonly version: string;

@@ -1,10 +1,23 @@
-// The socket file. A stale socket is replaced, a live one never. The new socket appears under its name only once it
-// listens, and has its final permissions from the start.
+// The socket file. A stale socket is replaced, a live one never. The new socket is created in a private folder, where no
+// peer can reach it, and moved to its path once it listens and has its permissions. The umask, which belongs to the
+// whole process, plays no part in this.
 
 import { createHash } from 'node:crypto';
-import { chownSync, lstatSync, readFileSync, renameSync, type Stats, statSync, unlinkSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  type Stats,
+  statSync,
+  unlinkSync,
+  utimesSync,
+} from 'node:fs';
 import { connect, createServer, type Server } from 'node:net';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, join, relative, resolve } from 'node:path';
 import { fitsSocketPath } from '../config/addresses.js';
 import { describeError, SluiceError } from '../errors.js';
 
@@ -15,8 +28,15 @@ const PROBE_TIMEOUT = 1000;
 /** How long to wait while another server is starting at the same path, and the polling interval, in ms. */
 const LOCK_TIMEOUT = 3000;
 const LOCK_INTERVAL = 20;
-/** Permission bits of a folder. */
+/** Permission bits. */
 const [STICKY, WRITABLE_BY_ALL] = [0o1000, 0o002];
+/**
+ * systemd-tmpfiles removes old sockets from folders for temporary files, unless their path is the one that they were
+ * created at, or they have the sticky bit (XDG Base Directory Specification). Other systems do not allow it for a file.
+ */
+const KEEP = process.platform === 'linux' ? STICKY : 0;
+/** Other programs that clean such folders go by the age of a file: it is renewed after this time, in ms. */
+const TOUCH_INTERVAL = 3_600_000;
 
 export interface SocketFileOptions {
   readonly backlog: number;
@@ -26,68 +46,135 @@ export interface SocketFileOptions {
   readonly socketGroup?: string | undefined;
 }
 
+/** A socket file that was created here. */
+export class SocketFile {
+  /** Absolute, so that it stays valid if the process changes its working directory. */
+  readonly #path: string;
+  /** The file cannot get the identity of another one while its socket is open. */
+  readonly #identity: Pick<Stats, 'dev' | 'ino'>;
+  #touchedAt = performance.now();
+
+  constructor(path: string, identity: Pick<Stats, 'dev' | 'ino'>) {
+    this.#path = path;
+    this.#identity = identity;
+  }
+
+  /** Whether the file is still at its path, and so whether peers can connect. */
+  get isInPlace(): boolean {
+    const found = statOf(this.#path);
+    return found?.ino === this.#identity.ino && found.dev === this.#identity.dev;
+  }
+
+  /** Renews the age of the file, at most once per hour. */
+  touch(): void {
+    const now = performance.now();
+    if (now - this.#touchedAt < TOUCH_INTERVAL) return;
+    this.#touchedAt = now;
+    const date = new Date();
+    try {
+      utimesSync(this.#path, date, date);
+    } catch {
+      // If the file is removed because of its age, it is made again.
+    }
+  }
+
+  /** Removes the file, unless another one is at its path. */
+  remove(): void {
+    if (this.isInPlace) unlinkSync(this.#path);
+  }
+}
+
 /**
  * Makes the server listen at `path`.
- * @returns a function that removes the socket file if it still belongs to this server
  * @throws SluiceError `SOCKET_PATH_INVALID`, `ADDRESS_IN_USE`, `LISTEN_FAILED`, `INVALID_OPTION`
  */
 export async function listenAtPath(
   server: Server,
   path: string,
   options: SocketFileOptions,
-): Promise<() => void> {
+): Promise<SocketFile> {
+  const absolute = resolve(path);
   const group = options.socketGroup === undefined ? undefined : groupId(options.socketGroup);
-  requireSafeFolder(path);
-  const unlock = await lock(path);
+  requireSafeFolder(absolute);
+  const unlock = await lock(absolute);
   try {
-    return await replaceSocket(server, path, options, group);
+    await requireFree(absolute);
+    return await createSocket(server, absolute, options, group);
   } finally {
     unlock();
   }
 }
 
-async function replaceSocket(
+async function createSocket(
   server: Server,
   path: string,
   { backlog, socketMode }: SocketFileOptions,
   group: number | undefined,
-): Promise<() => void> {
-  await requireFree(path);
-  // On close, Node removes the path that it listened on: the temporary name, so never a successor's socket.
+): Promise<SocketFile> {
   const temporary = temporaryName(path);
-  if (!fitsSocketPath(temporary)) {
-    throw new SluiceError('SOCKET_PATH_INVALID', `${path}: the path of its folder is too long`);
-  }
-  // Left over from a start that was killed.
-  await requireFree(temporary);
-  if (statOf(temporary) !== undefined) unlinkSync(temporary);
+  await removeLeftOver(temporary);
+  const folder = dirname(temporary);
   try {
-    await listen(server, temporary, backlog, Number.parseInt(socketMode, 8));
+    mkdirSync(folder, 0o700);
+  } catch (cause) {
+    throw new SluiceError(
+      'LISTEN_FAILED',
+      `${path}: a folder beside it cannot be created: ${describeError(cause)}`,
+      {
+        cause,
+      },
+    );
+  }
+  try {
+    // On close, Node removes the path that it listened on: the temporary name, so never a successor's socket.
+    await listen(server, temporary, backlog);
     if (group !== undefined) chownSync(temporary, process.geteuid?.() ?? 0, group);
+    chmodSync(temporary, Number.parseInt(socketMode, 8) | KEEP);
+    const file = new SocketFile(path, lstatSync(temporary));
     renameSync(temporary, path);
+    return file;
   } catch (cause) {
     server.close();
+    if (cause instanceof SluiceError) throw cause;
     // The temporary name would mean nothing to the user.
     const reason = describeError(cause).replaceAll(temporary, path);
     throw new SluiceError('LISTEN_FAILED', reason, { cause });
+  } finally {
+    removeFolder(folder);
   }
-  const { ino, dev } = lstatSync(path);
-  return () => {
-    const found = statOf(path);
-    if (found?.ino === ino && found.dev === dev) unlinkSync(path);
-  };
 }
 
 /**
- * The temporary name under which the socket for a path is created: in the same folder, unique to the path, and short,
- * because the length of socket paths is limited.
+ * The name under which the socket for an absolute path is created, in a private folder. The folder is beside the path,
+ * unique to it, and has a short name, because the length of socket paths is limited.
  */
 export function temporaryName(path: string): string {
-  return join(dirname(path), `.${digest(path, 'base64url').slice(0, 6)}`);
+  return join(dirname(path), `.${digest(path, 'base64url').slice(0, 4)}`, 's');
+}
+
+/** Removes what a start that was killed has left behind. */
+async function removeLeftOver(temporary: string): Promise<void> {
+  const folder = dirname(temporary);
+  const found = statOf(folder);
+  if (found === undefined) return;
+  if (!found.isDirectory() || found.uid !== process.geteuid?.()) {
+    throw new SluiceError('SOCKET_PATH_INVALID', `${folder} exists; the broker needs this name for a moment`);
+  }
+  await requireFree(temporary);
+  if (statOf(temporary) !== undefined) unlinkSync(temporary);
+  removeFolder(folder);
+}
+
+function removeFolder(path: string): void {
+  try {
+    rmdirSync(path);
+  } catch {
+    // Does no harm; the next start removes it or reports it.
+  }
 }
 
 function digest(path: string, encoding: 'hex' | 'base64url'): string {
-  return createHash('sha256').update(resolve(path)).digest(encoding);
+  return createHash('sha256').update(path).digest(encoding);
 }
 
 async function requireFree(path: string): Promise<void> {
@@ -103,7 +190,7 @@ async function requireFree(path: string): Promise<void> {
 
 /** In a world-writable folder without the sticky bit, any user could replace the socket with their own. */
 function requireSafeFolder(path: string): void {
-  const mode = statSync(dirname(resolve(path)), { throwIfNoEntry: false })?.mode;
+  const mode = statSync(dirname(path), { throwIfNoEntry: false })?.mode;
   // Checked here because Node would report EACCES.
   if (mode === undefined) throw new SluiceError('LISTEN_FAILED', `${path}: its folder does not exist`);
   if ((mode & WRITABLE_BY_ALL) !== 0 && (mode & STICKY) === 0) {
@@ -127,7 +214,8 @@ async function lock(path: string): Promise<() => void> {
     const server = createServer((socket) => socket.destroy());
     const isLocked = await new Promise<boolean>((done) => {
       server.once('error', () => done(false));
-      server.listen(name, () => done(true));
+      // Exclusive: in a worker of node:cluster, the primary would otherwise listen for all workers at once.
+      server.listen({ path: name, exclusive: true }, () => done(true));
     });
     if (isLocked) return () => server.close();
     if (performance.now() - startedAt > LOCK_TIMEOUT) throw new SluiceError('ADDRESS_IN_USE', path);
@@ -153,7 +241,7 @@ function statOf(path: string): Stats | undefined {
 /** Whether a server listens at the path. Every outcome but ECONNREFUSED and ENOENT counts as a live server. */
 function isAlive(path: string): Promise<boolean> {
   return new Promise((resolve) => {
-    const probe = connect(path);
+    const probe = connect(addressable(path));
     const settle = (alive: boolean) => {
       probe.destroy();
       resolve(alive);
@@ -166,18 +254,24 @@ function isAlive(path: string): Promise<boolean> {
   });
 }
 
-function listen(server: Server, path: string, backlog: number, mode: number): Promise<void> {
+function listen(server: Server, path: string, backlog: number): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    // The socket file is created before listen() returns, so the umask needs to be changed only until then.
-    const before = process.umask(0o777 & ~mode);
-    try {
-      server.listen({ path, backlog }, () => {
-        server.off('error', reject);
-        resolve();
-      });
-    } finally {
-      process.umask(before);
-    }
+    // Exclusive: in a worker of node:cluster, the primary would otherwise listen.
+    server.listen({ path: addressable(path), backlog, exclusive: true }, () => {
+      server.off('error', reject);
+      resolve();
+    });
   });
+}
+
+/**
+ * A name of the file that fits into a socket address: the absolute path or, if that is too long, the path from the
+ * working directory.
+ * @throws SluiceError `SOCKET_PATH_INVALID` if both are too long
+ */
+function addressable(path: string): string {
+  const name = fitsSocketPath(path) ? path : relative(process.cwd(), path);
+  if (fitsSocketPath(name)) return name;
+  throw new SluiceError('SOCKET_PATH_INVALID', `${path}: the path of its folder is too long`);
 }

@@ -3,7 +3,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { EventEmitter } from 'node:events';
-import { createServer, type Server, type Socket } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import type { Logger } from 'pino';
 import type { AdminServer } from '../admin/admin-server.js';
 import type { AdminSource } from '../admin/admin-source.js';
@@ -12,10 +12,10 @@ import { brokerLogger, connectionLogger, defaultLog, logClosed } from '../connec
 import { ConnectionPool } from '../connection/connection-pool.js';
 import { emitSafely } from '../connection/emit-safely.js';
 import { type HealthIssue, HealthMonitor, type HealthSummary } from '../connection/health-monitor.js';
-import { listen } from '../connection/listener.js';
+import { Listener, type ListenerEvents, type ListenTarget } from '../connection/listener.js';
 import { messageEvents } from '../connection/message-event.js';
 import { Pipeline } from '../connection/pipeline.js';
-import type { ServerAddress, ServerEvents, ServerState, ServerStatus } from '../connection/server-events.js';
+import type { ServerEvents, ServerState, ServerStatus } from '../connection/server-events.js';
 import { collectMetrics, RateMeter, type ServerMetrics } from '../connection/server-metrics.js';
 import { SocketConnection } from '../connection/socket-connection.js';
 import { closePartial, closeStalled, pingWaiting } from '../connection/stalled-peers.js';
@@ -33,6 +33,10 @@ export interface SocketManagerDependencies {
   logger?: Logger;
   /** Returns how many lines `logger` has dropped, for the metrics. Default: 0, or the count of the default logger. */
   droppedLogLines?: () => number;
+  /** File descriptors of inherited listening sockets. Default: listens at the address in the options. */
+  listenFds?: readonly number[];
+  /** File descriptor of an inherited listening socket for the admin server. Default: the option `admin`. */
+  adminFd?: number | undefined;
 }
 
 export class SocketManager extends EventEmitter<ServerEvents> {
@@ -40,6 +44,8 @@ export class SocketManager extends EventEmitter<ServerEvents> {
   readonly #delimiter: number;
   readonly #log: Logger;
   readonly #droppedLogLines: () => number;
+  readonly #listenFds: readonly number[];
+  readonly #adminFd: number | undefined;
   readonly #pool: ConnectionPool;
   readonly #health: HealthMonitor<SocketConnection>;
   readonly #idPrefix = randomBytes(3).toString('hex');
@@ -51,9 +57,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
   #changedOptions: Pick<ResolvedOptions, 'auth'> | undefined;
   #pipeline: Pipeline | undefined;
   #admin: AdminServer | undefined;
-  #server: Server | undefined;
-  #address: ServerAddress | undefined;
-  #removeSocketFile: () => void = () => {};
+  #listeners: Listener[] = [];
   #startedAt: { wall: Date; monotonic: number } | undefined;
   #meter = new RateMeter(0);
   #timers: NodeJS.Timeout[] = [];
@@ -71,6 +75,9 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     const log = logger === undefined ? defaultLog(this.options.logLevel) : { logger, droppedLogLines };
     this.#log = brokerLogger(log.logger);
     this.#droppedLogLines = log.droppedLogLines;
+    const { listenFd } = this.options;
+    this.#listenFds = dependencies.listenFds ?? (listenFd === undefined ? [] : [listenFd]);
+    this.#adminFd = dependencies.adminFd;
     this.#pool = new ConnectionPool(this.options.maxConnections, {
       encode: (sent) => this.#pipeline?.encode(sent),
       onListenerError: this.#onServerError,
@@ -101,10 +108,11 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     this.#state = 'starting';
     this.#starting = this.#start().catch((error: unknown) => this.#undoStart(error));
     await this.#starting;
-    const address = this.#address ?? '';
-    this.#log.info({ address, workers: this.options.workers.threads }, 'listening');
-    this.#notify('server_listening', { address });
-    this.#notify('server_started', { address });
+    for (const { address = '' } of this.#listeners) {
+      this.#log.info({ address, workers: this.options.workers.threads }, 'listening');
+      this.#notify('server_listening', { address });
+    }
+    this.#notify('server_started', { address: this.#listeners[0]?.address ?? '' });
   }
 
   /**
@@ -125,7 +133,8 @@ export class SocketManager extends EventEmitter<ServerEvents> {
   getStatus(): ServerStatus {
     return {
       state: this.#state,
-      address: this.#address,
+      address: this.#listeners[0]?.address,
+      isReachable: this.#state === 'running' && this.#listeners.every(({ isReachable }) => isReachable),
       admin: this.#admin?.address,
       version: SERVER_VERSION,
       startedAt: this.#startedAt?.wall,
@@ -185,17 +194,32 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     this.#registry = registry;
     this.#pipeline = this.#createPipeline(registry);
     await this.#pipeline.dispatcher.start();
-    const accepting = { pauseOnConnect: true, allowHalfOpen: true };
-    this.#server = createServer(accepting, (socket) => this.#accept(socket));
-    const listening = await listen(this.#server, this.options);
-    this.#address = listening.address;
-    this.#removeSocketFile = listening.remove;
-    this.#server.on('error', this.#onServerError);
+    await this.#listen();
     this.#state = 'running';
     this.#startedAt = { wall: new Date(), monotonic: performance.now() };
     this.#health.start();
     this.#startTimers();
   }
+
+  async #listen(): Promise<void> {
+    const { socketPath, host, port = 0 } = this.options;
+    const address = socketPath === undefined ? { host, port } : { path: socketPath };
+    if (this.#listenFds.length === 0) await this.#listenAt(address, `${host}:${port}`);
+    for (const fd of this.#listenFds) await this.#listenAt({ fd }, `fd ${fd}`);
+  }
+
+  async #listenAt(target: ListenTarget, name: string): Promise<void> {
+    const accepting = { pauseOnConnect: true, allowHalfOpen: true };
+    const server = createServer(accepting, (socket) => this.#accept(socket));
+    const listener = new Listener(server, target, name, this.options, this.#listenerEvents);
+    await listener.open();
+    this.#listeners.push(listener);
+  }
+
+  readonly #listenerEvents: ListenerEvents = {
+    onError: (error) => this.#onServerError(error),
+    onRestored: (address) => this.#log.info({ address }, 'listening again'),
+  };
 
   #createPipeline(registry: MessageRegistry): Pipeline {
     const options = { ...this.options, ...this.#changedOptions };
@@ -214,6 +238,8 @@ export class SocketManager extends EventEmitter<ServerEvents> {
 
   /** Cleans up after a failed start, so that the server can be started again. */
   async #undoStart(error: unknown): Promise<never> {
+    await this.#closeListeners();
+    this.#listeners = [];
     await this.#closeAdmin();
     await this.#pipeline?.dispatcher.close();
     this.#pipeline = undefined;
@@ -224,7 +250,8 @@ export class SocketManager extends EventEmitter<ServerEvents> {
   /** Starts before everything else, so that `/readyz` can report that the broker is starting. */
   async #openAdmin(): Promise<void> {
     const { admin } = this.options;
-    if (admin === undefined) return;
+    const address = this.#adminFd === undefined ? admin : { fd: this.#adminFd };
+    if (address === undefined) return;
     // Loaded on demand: prom-client and the page cost memory and startup time.
     const { AdminServer } = await import('../admin/admin-server.js');
     const source: AdminSource = {
@@ -235,7 +262,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
       registry: () => this.#registry,
       drift: () => this.#pipeline?.protocol.drift.entries,
     };
-    this.#admin = new AdminServer(source, admin);
+    this.#admin = new AdminServer(source, address, this.#listenerEvents);
     await this.#admin.start();
     this.#log.info({ admin: this.#admin.address }, 'admin server is up');
   }
@@ -333,13 +360,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     this.#notify('server_stopping', { reason });
     this.#health.stop();
     for (const timer of this.#timers) clearInterval(timer);
-    // In this order: close() unlinks the path. If the file was removed first, that could be a successor's new socket.
-    this.#server?.close();
-    try {
-      this.#removeSocketFile();
-    } catch (error) {
-      this.#onServerError(error);
-    }
+    await this.#closeListeners();
     await withTimeout(pipeline.drain(), this.options.drainTimeout, () => {});
     const droppedBefore = pipeline.totals.messagesDropped;
     const unsettledBytes = this.#pool.all().reduce((sum, { lane }) => sum + lane.pendingBytes, 0);
@@ -349,9 +370,13 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     await this.#closeAdmin();
     this.#state = 'stopped';
     this.#startedAt = undefined;
-    this.#address = undefined;
+    this.#listeners = [];
     this.#log.info({ reason, undelivered, unsettledBytes }, 'stopped');
     this.#notify('server_stopped', { reason, undelivered, unsettledBytes });
+  }
+
+  async #closeListeners(): Promise<void> {
+    await Promise.all(this.#listeners.map((listener) => listener.close().catch(this.#onServerError)));
   }
 
   #closeConnection(connection: SocketConnection): Promise<void> {

@@ -7,7 +7,7 @@ import { type OwnLog, openLog } from '../../connection/broker-logger.js';
 import type { LogWriter } from '../../connection/log-writer.js';
 import { stopBlocking } from '../../connection/standard-stream.js';
 import { describeError } from '../../errors.js';
-import { SocketManager } from '../../server/socket-manager.js';
+import { SocketManager, type SocketManagerDependencies } from '../../server/socket-manager.js';
 import { type BrokerFlags, resolveFlags } from '../common/broker-options.js';
 import { EXIT } from '../common/exit-codes.js';
 import { exitOnOutputError, exitSoon, OUTPUT_TIMEOUT } from '../common/output.js';
@@ -25,10 +25,11 @@ export async function runBroker(flags: BrokerFlags): Promise<void> {
   const read = () => resolveFlags(flags);
   const options = read();
   const { logger: log, writer } = await createLog(options.logLevel);
-  const manager = new SocketManager(
-    { ...options, ...inheritedSocket() },
-    { logger: log, droppedLogLines: () => writer.droppedLines },
-  );
+  const manager = new SocketManager(options, {
+    ...inheritedSockets(),
+    logger: log,
+    droppedLogLines: () => writer.droppedLines,
+  });
   const supervisor = new Supervisor(log);
   supervisor.follow(manager);
   exitOnSignals(manager, supervisor, log, writer);
@@ -44,10 +45,18 @@ export async function runBroker(flags: BrokerFlags): Promise<void> {
   if (process.stdout.isTTY) writer.write(welcome(options));
 }
 
-/** The listening socket that systemd has opened for this process, if any. See sd_listen_fds(3). */
-function inheritedSocket(): { listenFd?: number } {
-  const { LISTEN_PID, LISTEN_FDS } = process.env;
-  return LISTEN_PID === String(process.pid) && Number(LISTEN_FDS) >= 1 ? { listenFd: FIRST_INHERITED } : {};
+/**
+ * The listening sockets that systemd has opened for this process, if any: one named `admin` is for the admin server, all
+ * others are for peers. See sd_listen_fds(3).
+ */
+function inheritedSockets(): Pick<SocketManagerDependencies, 'listenFds' | 'adminFd'> {
+  const { LISTEN_PID, LISTEN_FDS = '', LISTEN_FDNAMES = '' } = process.env;
+  if (LISTEN_PID !== String(process.pid) || !/^[1-9]\d{0,3}$/.test(LISTEN_FDS)) return {};
+  const adminIndex = LISTEN_FDNAMES.split(':').indexOf('admin');
+  const fds = Array.from({ length: Number(LISTEN_FDS) }, (_, index) => FIRST_INHERITED + index);
+  const adminFd = fds[adminIndex];
+  const listenFds = fds.filter((fd) => fd !== adminFd);
+  return listenFds.length === 0 ? { adminFd } : { adminFd, listenFds };
 }
 
 function isInTerminal(): boolean {

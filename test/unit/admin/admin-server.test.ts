@@ -75,7 +75,8 @@ describe('the admin server', () => {
     };
     const adminPath = join(temporaryFolder(), 'admin.sock');
     const limits = { requestTimeout: 200, connectionsCheckingInterval: 20 };
-    const server = new AdminServer(source, adminPath, limits);
+    const events = { onError: () => {}, onRestored: () => {} };
+    const server = new AdminServer(source, adminPath, events, limits);
     await server.start();
     onTestFinished(() => server.stop());
     const socket = connect(adminPath);

@@ -1,17 +1,55 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, existsSync, lstatSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { createServer, type Server } from 'node:net';
 import { dirname, join } from 'node:path';
 import { pino } from 'pino';
 import { SocketManager } from 'sluice';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
+import { MAX_SOCKET_PATH } from '#src/config/addresses.js';
 import { listenAtPath, temporaryName } from '#src/connection/socket-file.js';
 import { LIGHT, shareBroker, startPlainBroker, temporaryFolder, until } from '../../support/broker.js';
-import { cliScript } from '../../support/cli.js';
+import { cliScript, packageRoot, runNode } from '../../support/cli.js';
 import { Peer } from '../../support/peer.js';
+import { missingTools, without } from '../../support/tools.js';
 
 const logger = pino({ level: 'silent' });
+
+const MODE_0600 = { backlog: 10, socketMode: '0600' };
+const missing = missingTools('systemd-tmpfiles');
+
+/** A program that starts two brokers at one path, the second one in another worker, until its input ends. */
+function programInWorker(kind: string, socketPath: string): string {
+  const options = { socketPath, socketMode: '0660', logLevel: 'silent', ...LIGHT };
+  return `
+    import cluster from 'node:cluster';
+    import { isMainThread, parentPort, Worker } from 'node:worker_threads';
+    import { SocketManager } from '${join(packageRoot, 'dist/src/index.js')}';
+    const start = () => ${kind === 'cluster' ? 'cluster.fork()' : 'new Worker(new URL(import.meta.url))'};
+    if (${kind === 'cluster' ? 'cluster.isPrimary' : 'isMainThread && parentPort === null'}) {
+      const first = start();
+      first.once('message', (text) => {
+        console.log(text);
+        start().once('message', (code) => console.log(code));
+      });
+      process.stdin.on('end', () => first.${kind === 'cluster' ? 'send' : 'postMessage'}('stop')).resume();
+    } else {
+      const port = parentPort ?? process;
+      const send = (text) => (parentPort === null ? process.send(text) : parentPort.postMessage(text));
+      const exit = () => (parentPort === null ? process.disconnect() : parentPort.close());
+      const manager = new SocketManager(${JSON.stringify(options)});
+      port.once('message', () => manager.stop().then(exit));
+      manager.start().then(() => send('ready'), ({ code }) => { send(code); exit(); });
+    }`;
+}
 
 /** The socket file of a process that was killed. */
 function leaveSocketAt(path: string): void {
@@ -101,13 +139,107 @@ describe('the socket file', () => {
     for (const server of servers) server.close();
   });
 
-  test('is made though a start that was killed has left one behind', async () => {
-    const socketPath = join(temporaryFolder(), 'broker.sock');
-    leaveSocketAt(temporaryName(socketPath));
-    const { connect } = await startPlainBroker({ socketPath });
-    await (await connect()).settled();
-    expect(readdirSync(dirname(socketPath))).toEqual(['broker.sock']);
+  test('is made though a start that was killed has left a folder behind, with a socket or without', async () => {
+    for (const hasSocket of [true, false]) {
+      const socketPath = join(temporaryFolder(), 'broker.sock');
+      const temporary = temporaryName(socketPath);
+      mkdirSync(dirname(temporary), 0o700);
+      if (hasSocket) leaveSocketAt(temporary);
+      const { connect } = await startPlainBroker({ socketPath });
+      await (await connect()).settled();
+      expect(readdirSync(dirname(socketPath))).toEqual(['broker.sock']);
+    }
   });
+
+  test('is not made while something else has the temporary name', async () => {
+    const socketPath = join(temporaryFolder(), 'broker.sock');
+    writeFileSync(dirname(temporaryName(socketPath)), 'precious');
+    await expect(listenAtPath(createServer(), socketPath, MODE_0600)).rejects.toMatchObject({
+      code: 'SOCKET_PATH_INVALID',
+      message: expect.stringContaining(dirname(temporaryName(socketPath))),
+    });
+  });
+
+  test('may have a path as long as the system allows, and a relative one in a folder of any length', async () => {
+    const top = temporaryFolder();
+    const folder = join(top, 'f'.repeat(MAX_SOCKET_PATH - '/.abcd/s'.length - top.length - 1));
+    mkdirSync(folder);
+    const longest = join(folder, 's'.repeat(MAX_SOCKET_PATH - folder.length - 1));
+    const deep = join(folder, 'd'.repeat(60));
+    mkdirSync(deep);
+    const servers = [createServer(), createServer()];
+    await listenAtPath(servers[0] as Server, longest, MODE_0600);
+    await (await Peer.connect(longest)).close();
+    const before = process.cwd();
+    process.chdir(deep);
+    try {
+      await listenAtPath(servers[1] as Server, 'short.sock', MODE_0600);
+      await (await Peer.connect('short.sock')).close();
+    } finally {
+      process.chdir(before);
+    }
+    for (const server of servers) server.close();
+  });
+
+  test('with a relative path is removed, though the process has changed its working directory', async () => {
+    const folder = temporaryFolder();
+    const before = process.cwd();
+    process.chdir(folder);
+    try {
+      const manager = new SocketManager({ socketPath: 's.sock', ...LIGHT }, { logger });
+      await manager.start();
+      process.chdir(before);
+      await (await Peer.connect(join(folder, 's.sock'))).close();
+      await manager.stop();
+    } finally {
+      process.chdir(before);
+    }
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
+  test('is made without a change of the umask, which is that of all threads', async () => {
+    const umask = vi.spyOn(process, 'umask');
+    const server = createServer();
+    await listenAtPath(server, join(temporaryFolder(), 's.sock'), MODE_0600);
+    server.close();
+    expect(umask).not.toHaveBeenCalled();
+    umask.mockRestore();
+  });
+
+  test.each(['worker_threads', 'cluster'])('is made in a worker of node:%s, with its mode', async (kind) => {
+    const folder = temporaryFolder();
+    const [script, socketPath] = [join(folder, 'program.mjs'), join(folder, 's.sock')];
+    writeFileSync(script, programInWorker(kind, socketPath));
+    const program = runNode(script, []);
+    await program.says('ready');
+    expect(lstatSync(socketPath).mode & 0o777).toBe(0o660);
+    // Not by way of the primary, which would make it possible to have two brokers at one path.
+    await program.says('ADDRESS_IN_USE');
+    await (await Peer.connect(socketPath)).close();
+    program.child.stdin.end();
+    expect(await program.exited).toBe(0);
+    expect(program.stderr).toBe('');
+    expect(existsSync(socketPath)).toBe(false);
+  });
+
+  test.skipIf(missing.length > 0)(
+    `of a live broker is not cleaned away by systemd-tmpfiles${without(missing)}`,
+    async () => {
+      const folder = temporaryFolder();
+      const { socketPath, connect } = await startPlainBroker({ socketPath: join(folder, 'broker.sock') });
+      const stale = join(folder, 'stale.sock');
+      leaveSocketAt(stale);
+      const config = join(temporaryFolder(), 'tmpfiles.conf');
+      // Everything that is older than a microsecond is cleaned away.
+      writeFileSync(config, `d ${folder} 0700 - - 1us\n`);
+      const run = spawnSync('systemd-tmpfiles', ['--clean', '--prefix', folder, config], {
+        encoding: 'utf8',
+      });
+      expect(run).toMatchObject({ status: 0, stderr: '' });
+      expect([existsSync(stale), existsSync(socketPath)]).toEqual([false, true]);
+      await (await connect()).settled();
+    },
+  );
 
   test('that systemd has opened is listened on, and left where it is', async () => {
     const socketPath = join(temporaryFolder(), 'inherited.sock');
