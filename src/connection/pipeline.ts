@@ -305,7 +305,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
       connection.reply(errorLine('SHUTTING_DOWN', {}, this.delimiter));
       connection.flush();
     }
-    await this.dispatcher.idle();
+    await this.dispatcher.drain();
     await Promise.all(this.#pool.all().map(({ outbox }) => outbox.drained()));
   }
 

@@ -112,6 +112,7 @@ export class Dispatcher {
     this.#quarantine = new Quarantine(poolOptions, {
       onVerdict: (chunk, verdict) => this.#settle([chunk], verdict),
       onPoisonMessage: (chunk) => this.#failChunk(chunk),
+      onAbandoned: (chunk) => this.#failChunk(chunk),
       onEmpty: () => this.#resolveIdle(),
     });
   }
@@ -161,7 +162,16 @@ export class Dispatcher {
     return new Promise((resolve) => this.#idleWaiters.push(resolve));
   }
 
-  /** Terminates the workers. Wait for {@link idle} first: unsettled messages are lost. */
+  /**
+   * Resolves when everything submitted is settled. Does not wait for messages that are delayed because their connection
+   * has sent poison messages: they are failed.
+   */
+  drain(): Promise<void> {
+    this.#quarantine.drain();
+    return this.idle();
+  }
+
+  /** Terminates the workers, and waits for it for at most 5 s. Wait for {@link idle} first: unsettled messages are lost. */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;

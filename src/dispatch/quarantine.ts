@@ -14,6 +14,8 @@ export interface QuarantineEvents {
   onVerdict(chunk: Chunk, verdict: Verdict): void;
   /** The chunk is a single message that has made a worker fail twice. */
   onPoisonMessage(chunk: Chunk): void;
+  /** The chunk waited because its connection has sent a poison message, and {@link Quarantine.drain} ended the wait. */
+  onAbandoned(chunk: Chunk): void;
   /** The worker has finished, and nothing is ready to be validated. */
   onEmpty(): void;
 }
@@ -56,6 +58,7 @@ export class Quarantine {
   readonly #offenders = new WeakMap<Lane, Offender>();
   #wakeTimer: NodeJS.Timeout | undefined;
   #isWorking = false;
+  #isDraining = false;
   #closed = false;
 
   constructor(options: WorkerPoolOptions, events: QuarantineEvents) {
@@ -94,6 +97,12 @@ export class Quarantine {
     this.#wake();
   }
 
+  /** From now on, a chunk that would have to wait for the back-off of its connection is abandoned instead. */
+  drain(): void {
+    this.#isDraining = true;
+    this.#wake();
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#wakeTimer);
@@ -107,7 +116,9 @@ export class Quarantine {
   async #work(): Promise<void> {
     this.#isWorking = true;
     for (let chunk = this.#next(); chunk !== undefined && !this.#closed; chunk = this.#next()) {
-      if (!chunk.failed) await this.#examine(chunk);
+      if (chunk.failed) continue;
+      if (this.#notBefore(chunk) > performance.now()) this.#events.onAbandoned(chunk);
+      else await this.#examine(chunk);
     }
     this.#isWorking = false;
     this.#events.onEmpty();
@@ -122,8 +133,8 @@ export class Quarantine {
     let wakeAt = Number.POSITIVE_INFINITY;
     for (const [first] of this.#waiting.values()) {
       if (first === undefined) continue;
-      const notBefore = first.failed ? 0 : (this.#offenders.get(first.lane)?.notBefore ?? 0);
-      if (notBefore > now) {
+      const notBefore = this.#notBefore(first);
+      if (notBefore > now && !this.#isDraining) {
         wakeAt = Math.min(wakeAt, notBefore);
         continue;
       }
@@ -142,6 +153,11 @@ export class Quarantine {
     this.#waiting.delete(lane);
     if (rest.length > 0) this.#waiting.set(lane, rest);
     return next;
+  }
+
+  /** Earliest time at which a chunk may be validated, in ms of the monotonic clock. */
+  #notBefore({ failed, lane }: Chunk): number {
+    return failed ? 0 : (this.#offenders.get(lane)?.notBefore ?? 0);
   }
 
   /** @param duration ms until a suspect may be validated; infinite if there is none */

@@ -37,8 +37,12 @@ export interface WorkerPoolOptions {
   readonly onError: (error: unknown) => void;
 }
 
-/** Timeout for the start of the workers, in ms. */
-const BOOT_TIMEOUT = 30_000;
+/**
+ * Timeouts for the start of the workers and for their termination, in ms. A start that fails takes at most both. Some
+ * runtimes never report that a worker has terminated, or do not start one.
+ */
+const BOOT_TIMEOUT = 25_000;
+const TEAR_DOWN_TIMEOUT = 5000;
 /** Delay before a pool that failed to start is recreated. */
 const RESTART_BACKOFF = { initialDelay: 100, maxDelay: 5000 } as const;
 /** Interval between checks of the workers, in ms. */
@@ -217,7 +221,7 @@ export class WorkerPool {
     piscina.run({ handoff: handoff.memory }).then(onReleased, onReleased);
   }
 
-  /** Terminates the workers. The promises of pending batches are rejected. */
+  /** Terminates the workers, and waits for it for at most 5 s. The promises of pending batches are rejected. */
   async close(): Promise<void> {
     this.#closed = true;
     clearInterval(this.#checkTimer);
@@ -252,7 +256,7 @@ export class WorkerPool {
     piscina.on('error', onError);
     const probes = Array.from({ length: threads }, () => piscina.run(batchTask([])));
     await withTimeout(Promise.all(probes), BOOT_TIMEOUT, () => {
-      throw new Error('no response in time');
+      throw new Error(`no response from the workers within ${BOOT_TIMEOUT / 1000} s`);
     });
     this.#isReady = true;
     this.#restartBackoff.reset();
@@ -310,7 +314,11 @@ export class WorkerPool {
     const piscina = this.#piscina;
     this.#piscina = undefined;
     this.#isReady = false;
-    await piscina?.destroy();
+    if (piscina === undefined) return;
+    await withTimeout(piscina.destroy(), TEAR_DOWN_TIMEOUT, () => {
+      // Workers that do not terminate must not keep the process running.
+      for (const worker of piscina.threads) worker.unref();
+    });
   }
 
   #wake(): void {

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { SluiceError } from 'sluice';
@@ -168,6 +169,27 @@ test('a connection that keeps hanging validators takes one worker from the other
   expect(manager.getMetrics().dispatch).toMatchObject({ failedChunks: 6, retries: 1 });
   expect(manager.getMetrics().protocol.rejected).toEqual({ VALIDATION_FAILED: 20 });
   expect(manager.getMetrics().memory.heldBytes).toBe(0);
+});
+
+test('a stop does not wait for messages that are delayed because of poison messages', async () => {
+  const endless = { validationTimeout: 3_600_000, drainTimeout: 3_600_000 };
+  const { manager, connect } = await startBroker({ ...withoutPatterns, ...endless });
+  const bad = await connect();
+  bad.write(line({ type: 'deadly' }));
+  await bad.next('error');
+  // Delayed for 0.4 of validationTimeout.
+  bad.write(line({ type: 'deadly' }) + line(VALID.heartbeat));
+  await until(() => manager.getConnectionPool().all()[0]?.lane.pendingBytes !== 0);
+  const stopped = once(manager, 'server_stopped');
+  await manager.stop();
+  expect((await stopped)[0]).toMatchObject({ unsettledBytes: 0 });
+  await bad.closed;
+  expect(bad.errors.toSorted()).toEqual([
+    'SHUTTING_DOWN',
+    'VALIDATION_FAILED',
+    'VALIDATION_FAILED',
+    'VALIDATION_FAILED',
+  ]);
 });
 
 test('while no worker can start, nothing is lost, and the broker is not healthy', async () => {
