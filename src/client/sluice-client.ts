@@ -4,6 +4,7 @@
 //   idle ─connect()─▶ connecting ─▶ connected ◀─────▶ reconnecting
 //                                       └──── close(), or giving up ────▶ closed
 
+import '../async-dispose.js';
 import { EventEmitter } from 'node:events';
 import { SluiceError } from '../errors.js';
 import type { MessageMap } from '../messages/messages.js';
@@ -230,6 +231,11 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
     if (timeout !== 0) checkTimeout('timeout', timeout);
     this.#closing ??= this.#close(timeout);
     return this.#closing;
+  }
+
+  /** Closes at the end of the block, for `await using`: waits for confirmations for at most `requestTimeout`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
   }
 
   async #close(timeout: number): Promise<number> {

@@ -1,6 +1,7 @@
 // The public server: lifecycle, events and metrics. The stages are wired in pipeline.ts; this file accepts connections
 // and emits events.
 
+import '../async-dispose.js';
 import { randomBytes } from 'node:crypto';
 import { EventEmitter } from 'node:events';
 import { createServer, type Socket } from 'node:net';
@@ -124,6 +125,11 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     await this.#starting?.catch(() => {});
     if (this.#state === 'running') this.#stopping = this.#stop(reason);
     await this.#stopping;
+  }
+
+  /** Stops at the end of the block, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
   }
 
   getConnectionPool(): ConnectionPool {

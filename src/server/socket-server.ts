@@ -1,5 +1,6 @@
 // The drop-in server of a web application: a SocketManager with handlers instead of events, and the state of the fleet.
 
+import '../async-dispose.js';
 import { EventEmitter } from 'node:events';
 import type { ResolvedOptions, SluiceOptions } from '../config/config.js';
 import type { BroadcastResult, PoolStatistics } from '../connection/connection-pool.js';
@@ -106,6 +107,11 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
   async stop(reason?: string): Promise<void> {
     await this.manager.stop(reason);
     await this.#withinDrainTimeout(this.router.idle());
+  }
+
+  /** Stops at the end of the block, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
   }
 
   /** Adds middleware around all handled and sent messages. */

@@ -35,6 +35,11 @@ export const handler: MessageHandler<number> = {
   handle: async (message, connection) => ({ success: connection.isActive(), data: message.type.length }),
   getPriority: () => 1,
 };
+export async function dispose(server: import('sluice').SocketServer, client: SluiceClient): Promise<void> {
+  await server[Symbol.asyncDispose]();
+  await server.manager[Symbol.asyncDispose]();
+  await client[Symbol.asyncDispose]();
+}
 // What the broker alone may touch is not in the types.
 export function touch(connection: import('sluice').SocketConnection): void {
   connection.statistics satisfies object;
@@ -73,7 +78,7 @@ beforeAll(() => {
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 describe('an install from npm pack', () => {
-  test('compiles against the types', () => {
+  test.each(['es2021', 'esnext'])('compiles against the types with lib %s', (lib) => {
     const tsc = join(packageRoot, 'node_modules/typescript/bin/tsc');
     const types = join(packageRoot, 'node_modules/@types');
     const options = [
@@ -82,6 +87,10 @@ describe('an install from npm pack', () => {
       'nodenext',
       '--target',
       'es2022',
+      '--lib',
+      lib,
+      '--skipLibCheck',
+      'false',
       '--typeRoots',
       types,
       '--types',
