@@ -1,15 +1,21 @@
 import { once } from 'node:events';
-import { statSync } from 'node:fs';
+import { existsSync, renameSync, statSync, unlinkSync } from 'node:fs';
 import { request } from 'node:http';
-import { connect } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
-import { SocketManager } from 'sluice';
+import { type SluiceError, SocketManager } from 'sluice';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { AdminServer, REQUEST_LIMITS } from '#src/admin/admin-server.js';
 import type { AdminSource } from '#src/admin/admin-source.js';
 import type { BrokerStats, ConnectionList, Snapshot } from '#src/admin/snapshot.js';
-import { ask, shareAdminBroker, startAdminBroker, startSlowBroker } from '../../support/admin.js';
-import { LIGHT, temporaryFolder } from '../../support/broker.js';
+import {
+  ask,
+  metricValue,
+  shareAdminBroker,
+  startAdminBroker,
+  startSlowBroker,
+} from '../../support/admin.js';
+import { LIGHT, temporaryFolder, until } from '../../support/broker.js';
 import { line, VALID } from '../../support/messages.js';
 
 const shared = shareAdminBroker();
@@ -43,6 +49,85 @@ describe('the admin server', () => {
       });
       expect(status).toBe(403);
     }
+  });
+
+  test('on TCP, answers health checks of any HTTP version, with any Host of this machine or none', async () => {
+    const { manager } = await startAdminBroker({ ...LIGHT, admin: '127.0.0.1:0' });
+    const port = Number(String(manager.getStatus().admin).split(':')[1]);
+    const statusOf = async (version: string, host?: string) => {
+      const header = host === undefined ? '' : `Host: ${host}\r\n`;
+      const socket = connect(port, '127.0.0.1');
+      socket.write(`GET /healthz HTTP/${version}\r\n${header}Connection: close\r\n\r\n`);
+      let text = '';
+      for await (const part of socket.setEncoding('utf8')) text += part;
+      return Number(text.split(' ')[1]);
+    };
+    const local = ['localhost', 'LOCALHOST', 'localhost.', '127.0.0.1', '[::1]', '[::ffff:127.0.0.1]'];
+    for (const host of [undefined, '', ...local, ...local.map((name) => `${name}:${port}`)]) {
+      expect([host, await statusOf('1.0', host), await statusOf('1.1', host)]).toEqual([host, 200, 200]);
+    }
+    const foreign = [
+      'evil.example',
+      `evil.example:${port}`,
+      'localhost.evil.example',
+      '127.0.0.1.evil',
+      '[::2]',
+    ];
+    for (const host of foreign) {
+      expect([host, await statusOf('1.0', host), await statusOf('1.1', host)]).toEqual([host, 403, 403]);
+    }
+  });
+
+  test('a route that fails has an answer of its own, and the error is reported', async () => {
+    const { manager } = shared();
+    const failure = new Error('broken');
+    let isBroken = false;
+    const broken = () => {
+      throw failure;
+    };
+    const source: AdminSource = {
+      options: manager.options,
+      pool: manager.getConnectionPool(),
+      status: () => (isBroken ? broken() : manager.getStatus()),
+      metrics: broken,
+      registry: broken,
+    };
+    const adminPath = join(temporaryFolder(), 'admin.sock');
+    const errors: unknown[] = [];
+    const events = { onError: (error: unknown) => errors.push(error), onRestored: () => {} };
+    const server = new AdminServer(source, adminPath, events);
+    await server.start();
+    onTestFinished(() => server.stop());
+    isBroken = true;
+    const texts = new Set<string>();
+    const paths = [
+      '/metrics',
+      '/healthz',
+      '/readyz',
+      '/api/stats',
+      '/api/connections',
+      '/api/schemas',
+      '/asyncapi.json',
+    ];
+    for (const path of paths) {
+      const { status, body } = await ask(adminPath, path);
+      expect([path, status]).toEqual([path, 500]);
+      expect(body).not.toContain('broken');
+      texts.add(JSON.parse(body).error);
+    }
+    expect(texts.size).toBe(paths.length);
+    expect(errors).toEqual(paths.map(() => failure));
+  });
+
+  test('makes its socket file again', async () => {
+    const { manager, adminPath, get } = await startAdminBroker({ ...LIGHT, healthCheckInterval: 20 });
+    const lost = once(manager, 'server_error');
+    unlinkSync(adminPath);
+    const [{ error }] = await lost;
+    expect(error).toMatchObject({ code: 'SOCKET_FILE_LOST', message: expect.stringContaining(adminPath) });
+    await until(() => existsSync(adminPath));
+    expect(statSync(adminPath).mode & 0o777).toBe(0o600);
+    expect((await get('/readyz')).status).toBe(200);
   });
 
   test('rejects an address that another server has', async () => {
@@ -191,6 +276,53 @@ describe('/readyz', () => {
     await expect.poll(reason).toBe('saturated: reading is paused');
     app.socket.resume();
     await expect.poll(reason).toBe('running');
+  });
+});
+
+describe('/readyz and the socket file', () => {
+  test('says 503 when the file is gone; it is made again, and connections stay', async () => {
+    const { manager, socketPath, connect, get } = await startAdminBroker({
+      ...LIGHT,
+      healthCheckInterval: 500,
+    });
+    const early = await connect();
+    await early.settled();
+    const lost = once(manager, 'server_error');
+    unlinkSync(socketPath);
+    expect(manager.getStatus().isReachable).toBe(false);
+    expect((await lost)[0].error).toMatchObject({ code: 'SOCKET_FILE_LOST' });
+    await until(() => manager.getStatus().isReachable);
+    expect((await get('/readyz')).status).toBe(200);
+    await (await connect()).settled();
+    await early.settled();
+  });
+
+  test('says 503 as long as another live server has the path', async () => {
+    const { manager, socketPath, connect, get } = await startAdminBroker({
+      ...LIGHT,
+      healthCheckInterval: 20,
+    });
+    const early = await connect();
+    await early.settled();
+    expect(metricValue((await get('/metrics')).body, 'sluice_reachable')).toBe(1);
+    const codes: unknown[] = [];
+    manager.on('server_error', ({ error }) => codes.push((error as SluiceError).code));
+    const other = createServer().listen(`${socketPath}.other`);
+    onTestFinished(() => void other.close());
+    await once(other, 'listening');
+    renameSync(`${socketPath}.other`, socketPath);
+    const { ino } = statSync(socketPath);
+    await until(() => codes.length === 2);
+    expect(codes).toEqual(['SOCKET_FILE_LOST', 'ADDRESS_IN_USE']);
+    const { status, body } = await get('/readyz');
+    expect([status, JSON.parse(body).reason]).toEqual([
+      503,
+      'unreachable: the socket file was removed or replaced',
+    ]);
+    expect(metricValue((await get('/metrics')).body, 'sluice_reachable')).toBe(0);
+    await early.settled();
+    await manager.stop();
+    expect(statSync(socketPath).ino).toBe(ino);
   });
 });
 

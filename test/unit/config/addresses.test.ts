@@ -36,8 +36,10 @@ describe('an address of an admin server', () => {
   });
 
   test('that others can reach has to be allowed', () => {
-    expect(['127.0.0.1', '127.9.9.9', '::1', 'localhost'].every(isLoopback)).toBe(true);
-    expect(['0.0.0.0', '::', '10.0.0.1', 'example.com', '127.evil.example'].some(isLoopback)).toBe(false);
+    const local = ['127.0.0.1', '127.9.9.9', '::1', '0:0:0:0:0:0:0:1', '::ffff:127.0.0.1', '::ffff:7f00:1'];
+    expect([...local, 'localhost', 'LocalHost', 'localhost.'].every(isLoopback)).toBe(true);
+    const remote = ['0.0.0.0', '::', '10.0.0.1', '::ffff:10.0.0.1', 'example.com', '127.evil.example'];
+    expect([...remote, '', '.', 'localhost.example', 'localhost..', '127.1'].some(isLoopback)).toBe(false);
     expect(() => resolveOptions({ admin: '0.0.0.0:1' })).toThrow(
       expect.objectContaining({
         code: 'INVALID_OPTION',

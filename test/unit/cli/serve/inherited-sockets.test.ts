@@ -1,0 +1,61 @@
+// Sockets that systemd has opened; see sd_listen_fds(3).
+
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { ask } from '../../../support/admin.js';
+import { temporaryFolder } from '../../../support/broker.js';
+import { type CliRun, cliScript, packageRoot, runNode, sluice } from '../../../support/cli.js';
+import { Peer } from '../../../support/peer.js';
+
+const LIGHT = ['--workers', '1', '--patterns', 'off'];
+
+/** Starts `sluice serve` with inherited sockets. */
+function activate(paths: readonly string[], names: readonly string[]): CliRun {
+  const script = join(packageRoot, 'test/support/activate.mjs');
+  return runNode(script, [cliScript, paths.join(':'), names.join(':'), ...LIGHT]);
+}
+
+/** Stops the broker. Resolves with its exit status and the socket files that are left. */
+async function stop(run: CliRun): Promise<unknown> {
+  const { pid } = JSON.parse(run.stdout.split('\n')[0] ?? '') as { pid: number };
+  process.kill(pid, 'SIGTERM');
+  await run.exited;
+  return JSON.parse(run.stdout.trim().split('\n').at(-1) ?? '');
+}
+
+async function greet(path: string): Promise<void> {
+  const peer = await Peer.connect(path);
+  await peer.settled();
+  await peer.close();
+}
+
+describe('inherited sockets', () => {
+  test('are all listened on, and left where they are; one named admin is for the admin server', async () => {
+    const folder = temporaryFolder();
+    const paths = ['first.sock', 'admin.sock', 'second.sock'].map((name) => join(folder, name));
+    const [first = '', admin = '', second = ''] = paths;
+    const run = activate(paths, ['sluice.socket', 'admin', 'sluice.socket']);
+    await run.says('fd 5');
+    expect(run.stdout.match(/"address":"[^"]*"/g)).toEqual(['"address":"fd 3"', '"address":"fd 5"']);
+    await greet(first);
+    await greet(second);
+    expect((await ask(admin, '/readyz')).status).toBe(200);
+    expect(await stop(run)).toEqual({ status: 0, left: paths });
+  });
+
+  test('are rejected if one cannot accept connections', async () => {
+    const run = activate([join(temporaryFolder(), 'a.sock'), 'udp'], []);
+    await run.exited;
+    expect(run.stderr).toContain('fd 4: not a listening stream socket: ');
+    expect(JSON.parse(run.stdout.trim().split('\n').at(-1) ?? '')).toMatchObject({ status: 1 });
+  });
+
+  test('of another process are ignored', async () => {
+    const socketPath = join(temporaryFolder(), 'own.sock');
+    const run = sluice(['serve', '--socket', socketPath, ...LIGHT], { LISTEN_PID: '1', LISTEN_FDS: '2' });
+    await run.says('"listening"');
+    await greet(socketPath);
+    run.child.kill('SIGTERM');
+    expect(await run.exited).toBe(0);
+  });
+});
