@@ -91,6 +91,7 @@ describe('the admin server', () => {
       status: () => (isBroken ? broken() : manager.getStatus()),
       metrics: broken,
       registry: broken,
+      drift: broken,
     };
     const adminPath = join(temporaryFolder(), 'admin.sock');
     const errors: unknown[] = [];
