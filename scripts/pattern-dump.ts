@@ -91,7 +91,7 @@ function leaf(node: Exclude<PatternNode, { kind: 'object' | 'list' | 'record' | 
     case 'decimal':
       return `decimal${rangeOf(node.range)}${captureOf(node)}`;
     case 'dateTime':
-      return `dateTime${node.allowsOffset ? ', may have an offset' : ''}${node.isChecked ? ', age checked' : ''}`;
+      return `dateTime${node.allowsOffset ? ', may have an offset' : ''}${node.allowsLocal ? ', may be local' : ''}${node.isChecked ? ', age checked' : ''}`;
     case 'uuid':
       return node.version === undefined ? 'uuid' : `uuid, version ${node.version}`;
     default:

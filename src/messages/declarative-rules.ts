@@ -10,8 +10,8 @@ export interface DeclarativeRules {
   /** Numbers that must not be negative, or objects whose values are such numbers. */
   readonly notNegative?: readonly string[];
   readonly integer?: readonly string[];
-  /** Pairs of numbers: if both are present, the first must not be greater than the second. */
-  readonly lessOrEqual?: readonly (readonly [smaller: string, greater: string])[];
+  /** Pairs of a count and its total: a total that is present and not 0, which means unknown, limits the count. */
+  readonly withinTotal?: readonly (readonly [count: string, total: string])[];
 }
 
 export const MIN_JOB_ID_LENGTH = 3;
@@ -38,13 +38,14 @@ export function ruleOf(declarative: DeclarativeRules): Rule {
       if (hasNegative(read(message))) report(path, 'negative', 'must not be negative');
     });
   }
-  for (const [smaller, greater] of declarative.lessOrEqual ?? []) {
-    const [readSmaller, readGreater] = [pathReader(smaller), pathReader(greater)];
-    const name = greater.slice(greater.lastIndexOf('.') + 1);
+  for (const [count, total] of declarative.withinTotal ?? []) {
+    const [readCount, readTotal] = [pathReader(count), pathReader(total)];
+    const name = total.slice(total.lastIndexOf('.') + 1);
     checks.push((message, report) => {
       // The schema guarantees numbers. If one is missing, the comparison with undefined is false.
-      if ((readSmaller(message) as number) > (readGreater(message) as number)) {
-        report(smaller, `over_${name}`, `must not be greater than ${name}`);
+      const limit = readTotal(message) as number;
+      if (limit !== 0 && (readCount(message) as number) > limit) {
+        report(count, `over_${name}`, `must not be greater than ${name}`);
       }
     });
   }

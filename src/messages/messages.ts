@@ -3,6 +3,7 @@
 
 import * as z from 'zod';
 import { OVERFLOW_POLICIES, PEER_ROLES } from './choices.js';
+import { TIMESTAMP } from './timestamps.js';
 
 /** The protocol version in `hello` and `welcome`. */
 export const PROTOCOL_VERSION = '1.0.0';
@@ -20,6 +21,10 @@ export const entityType = z.enum([
   'branch',
   'pipeline',
   'release',
+  'groupMilestones',
+  'epics',
+  'jobs',
+  'mergeRequestNotes',
 ]);
 export const jobType = z.enum(['discover_namespaces', 'crawl_user', 'crawl_group', 'crawl_project']);
 export const overflowPolicy = z.enum(OVERFLOW_POLICIES);
@@ -31,7 +36,16 @@ const resumeState = z.looseObject({
   currentPage: z.number().optional(),
   entityType: z.string().optional(),
 });
-const timestamp = z.iso.datetime({ offset: true, local: true });
+// `z.iso.datetime()` does not allow a pattern, and its own accepts fewer spellings.
+const timestamp = new z.ZodISODateTime({
+  type: 'string',
+  check: 'string_format',
+  format: 'datetime',
+  offset: true,
+  local: true,
+  precision: null,
+  pattern: TIMESTAMP,
+});
 
 const envelope = {
   timestamp,

@@ -17,7 +17,7 @@ export const declarativeRules: { readonly [K in keyof MessageInputMap]?: Declara
   job_progress: {
     needsJobId: true,
     notNegative: ['data.processed', 'data.total', 'data.itemCounts'],
-    lessOrEqual: [['data.processed', 'data.total']],
+    withinTotal: [['data.processed', 'data.total']],
   },
   job_completed: { needsJobId: true, notNegative: ['data.finalCounts'] },
   job_failed: { needsJobId: true },

@@ -223,17 +223,17 @@ export class NodeWriter {
   /**
    *     match '"';
    *     start = at;
-   *     if ((at = dateTime(at, allowsOffset)) == 0) goto fail;
+   *     if ((at = dateTime(at, allowsOffset, allowsLocal)) == 0) goto fail;
    *     if (!isTimely(start, at)) goto fail;          // if its age is checked
    *     match '"';
    */
-  #dateTime({ allowsOffset, isChecked }: PatternNode & { kind: 'dateTime' }, fail: Label): void {
+  #dateTime({ allowsOffset, allowsLocal, isChecked }: PatternNode & { kind: 'dateTime' }, fail: Label): void {
     const { scanners, isTimely } = this.#context;
     const start = this.#writer.local('start');
     this.#expect('"', fail);
     this.flush(fail);
     this.#writer.set(start, at);
-    this.#scan(scanners.dateTime(at, allowsOffset), fail);
+    this.#scan(scanners.dateTime(at, allowsOffset, allowsLocal), fail);
     if (isChecked) {
       if (isTimely === undefined) throw new Error('the pattern has no isTimely function');
       this.#writer.branchIf(fail, i32.eqz(call(isTimely, getLocal(start), at)));

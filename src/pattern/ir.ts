@@ -27,8 +27,16 @@ export type PatternNode =
   | { readonly kind: 'number' }
   /** A number with at most 15 digits in total, whose value is checked or captured. */
   | { readonly kind: 'decimal'; readonly range: NumberRange; readonly capture: string | undefined }
-  /** An ISO 8601 date and time, in UTC or, if allowed, with an offset. `isChecked`: its age is checked. */
-  | { readonly kind: 'dateTime'; readonly allowsOffset: boolean; readonly isChecked: boolean }
+  /**
+   * An ISO 8601 date and time with seconds, in UTC (`Z`) or, if allowed, with an offset (`+01:00`) or in local time
+   * (neither). `isChecked`: its age is checked.
+   */
+  | {
+      readonly kind: 'dateTime';
+      readonly allowsOffset: boolean;
+      readonly allowsLocal: boolean;
+      readonly isChecked: boolean;
+    }
   /** An ISO 8601 date. */
   | { readonly kind: 'date' }
   /** A UUID (RFC 9562), of one version or of any. */
@@ -115,7 +123,12 @@ export function formatted(def: Definition, isChecked: boolean): PatternNode {
     return { kind: 'uuid', version: typeof def.version === 'string' ? def.version.slice(1) : undefined };
   }
   if (def.precision !== null) throw new Declined('a date and time with a fixed precision');
-  return { kind: 'dateTime', allowsOffset: def.offset === true, isChecked };
+  return {
+    kind: 'dateTime',
+    allowsOffset: def.offset === true,
+    allowsLocal: def.local === true,
+    isChecked,
+  };
 }
 
 /** The node for a number. If its value is neither checked nor captured, the digits are only skipped. */

@@ -15,7 +15,7 @@ export interface PatternSource {
   readonly node: PatternNode;
   readonly spacing: Spacing;
   /** Pairs of captured numbers: if both are present, the first must not be greater than the second. */
-  readonly lessOrEqual: readonly (readonly [smaller: string, greater: string])[];
+  readonly withinTotal: readonly (readonly [count: string, total: string])[];
   /** Path of a number to write to {@link SLOT.HEARTBEAT}. */
   readonly activeJobs: string | undefined;
 }
@@ -32,7 +32,7 @@ const setSlot = (offset: number, value: Code): Code => i32.store(NOTHING, value,
  *     match(at) {
  *       captured numbers = NaN;
  *       match node;                                 // on failure: return 0
- *       if (smaller > greater) return 0;            // for each pair of lessOrEqual; false if one is NaN
+ *       if (total != 0 && count > total) return 0;  // for each pair of withinTotal; false if one is NaN
  *       JOB_START = address of the job id;          // 0 if there is none
  *       JOB_LENGTH = its length;
  *       if (activeJobs is not NaN) HEARTBEAT = min(trunc(activeJobs), MAX_ACTIVE_JOBS);
@@ -43,7 +43,7 @@ export function generatePattern({
   name,
   node,
   spacing,
-  lessOrEqual,
+  withinTotal,
   activeJobs,
 }: PatternSource): ModuleWriter {
   const module = new ModuleWriter(name);
@@ -51,12 +51,14 @@ export function generatePattern({
   const context = new PatternContext(module, spacing, isTimely);
   const match = module.add('match', ['at'], (writer) => {
     const message = new NodeWriter(context, writer);
-    const operands = lessOrEqual.map((paths) => paths.map((path) => getLocal(message.capture(path))));
+    const operands = withinTotal.map((paths) => paths.map((path) => getLocal(message.capture(path))));
     const jobs = activeJobs === undefined ? undefined : getLocal(message.capture(activeJobs));
     writer.block((fail) => {
       message.write(node, fail);
       message.flush(fail);
-      for (const [smaller = [], greater = []] of operands) writer.branchIf(fail, f64.gt(smaller, greater));
+      for (const [count = [], total = []] of operands) {
+        writer.branchIf(fail, i32.and(f64.ne(total, f64.const(0)), f64.gt(count, total)));
+      }
       writer.emit(setSlot(SLOT.JOB_START, jobId(message, 'start')));
       writer.emit(setSlot(SLOT.JOB_LENGTH, jobId(message, 'length')));
       if (jobs !== undefined) {

@@ -262,7 +262,7 @@ export function moduleOf(type: MessageType, { node, spacing }: CompiledPattern):
     name: type.name,
     node,
     spacing,
-    lessOrEqual: type.conditions?.lessOrEqual ?? [],
+    withinTotal: type.conditions?.withinTotal ?? [],
     activeJobs: type.traits.reportsWorkload ? ACTIVE_JOBS : undefined,
   });
 }

@@ -71,8 +71,13 @@ export class Scanners {
   /** From after the opening quote of a date to its closing quote. */
   date = (at: Code): Code => call(this.#add(date), at);
   /** From after the opening quote of a date and time to its closing quote. */
-  dateTime = (at: Code, allowsOffset: boolean): Code =>
-    call(this.#add(dateTime, ['at', 'allowsOffset']), at, i32.const(allowsOffset ? 1 : 0));
+  dateTime = (at: Code, allowsOffset: boolean, allowsLocal: boolean): Code =>
+    call(
+      this.#add(dateTime, ['at', 'allowsOffset', 'allowsLocal']),
+      at,
+      i32.const(allowsOffset ? 1 : 0),
+      i32.const(allowsLocal ? 1 : 0),
+    );
   /** 1 if the month and day of the date exist, else 0. Expects digits. */
   day = (at: Code): Code => call(this.#add(day), at);
 
@@ -400,13 +405,14 @@ const isHour = (offset: number): Code => i32.lt_u(twoDigits(offset), i32.const(2
  *       do { count = digits(at); at += count; } while (count == 16);
  *     }
  *     if (*at == 'Z') return at[1] == '"' ? at + 1 : 0;
+ *     if (*at == '"') return allowsLocal ? at : 0;
  *     if (!allowsOffset || (*at != '+' && *at != '-')) return 0;
  *     if (!isDigit(at[1]) || !isDigit(at[2]) || twoDigits(at + 1) >= 24) return 0;
  *     if (at[3] != ':' || !('0' <= at[4] <= '5') || !isDigit(at[5])) return 0;
  *     return at[6] == '"' ? at + 6 : 0;
  */
 function dateTime(_: ModuleWriter, writer: FunctionWriter, scanners: Scanners): Code {
-  const [allowsOffset, count] = [1, writer.local('count')];
+  const [allowsOffset, allowsLocal, count] = [1, 2, writer.local('count')];
   const failUnless = (condition: Code): void => writer.if(i32.eqz(condition), () => writer.return(NOTHING));
   failUnless(hasForm(LANES));
   failUnless(isHour(11));
@@ -425,6 +431,7 @@ function dateTime(_: ModuleWriter, writer: FunctionWriter, scanners: Scanners): 
   writer.if(isByte(codeOf('Z')), () =>
     writer.return(select(i32.add(at, i32.const(1)), NOTHING, isByte(QUOTE, 1))),
   );
+  writer.if(isByte(QUOTE), () => writer.return(select(at, NOTHING, getLocal(allowsLocal))));
   failUnless(getLocal(allowsOffset));
   failUnless(i32.or(isByte(PLUS), isByte(MINUS)));
   failUnless(i32.and(isDigit(1), isDigit(2)));

@@ -114,7 +114,7 @@ class PatternCompiler {
     const jobIds: readonly string[] =
       this.#requiredJobIdKey === undefined ? JOB_IDS : [this.#requiredJobIdKey];
     this.#checkedTime = captured.find((path) => path === TIMESTAMP);
-    this.#pathsToCapture = new Set([...jobIds, ...captured, ...(this.#rules.lessOrEqual ?? []).flat()]);
+    this.#pathsToCapture = new Set([...jobIds, ...captured, ...(this.#rules.withinTotal ?? []).flat()]);
   }
 
   compile(): CompiledPattern {
@@ -132,11 +132,11 @@ class PatternCompiler {
 
   /** Declines unless each rule is checked by the pattern, or concerns only fields that the pattern omits. */
   #requireAllRules(): void {
-    const { integer = [], notNegative = [], lessOrEqual = [] } = this.#rules;
+    const { integer = [], notNegative = [], withinTotal = [] } = this.#rules;
     const required = [
       ...integer.map((path) => ({ path, isChecked: this.#appliedRules.has(`integer ${path}`) })),
       ...notNegative.map((path) => ({ path, isChecked: this.#appliedRules.has(`notNegative ${path}`) })),
-      ...lessOrEqual.flat().map((path) => ({ path, isChecked: this.#captures.has(path) })),
+      ...withinTotal.flat().map((path) => ({ path, isChecked: this.#captures.has(path) })),
     ];
     for (const { path, isChecked } of required) {
       if (!isChecked && !this.#omitted.has(path))

@@ -1,6 +1,7 @@
 // Reads zod schemas: definitions, checks, bounds, values. Declines, with the reason, what no pattern can express.
 
 import * as z from 'zod';
+import { TIMESTAMP } from '../messages/timestamps.js';
 import {
   type Check,
   Declined,
@@ -223,7 +224,7 @@ export function isAnyString(schema: Schema): boolean {
   );
 }
 
-/** Declines a format that no pattern can express, or whose regular expression is not zod's own. */
+/** Declines a format that no pattern can express, or whose regular expression is not known. */
 export function declineUnsupportedFormat(def: Definition): void {
   const standard = standardPattern(def);
   if (standard === undefined) throw new Declined(`the format ${String(def.format)}`);
@@ -232,13 +233,14 @@ export function declineUnsupportedFormat(def: Definition): void {
   }
 }
 
-/** zod's own regular expression for a format. */
+/** The regular expression of a format whose meaning is known: zod's own, or that of the protocol's timestamps. */
 function standardPattern(def: Definition): RegExp | undefined {
   const { regexes } = z.core;
   switch (def.format) {
     case 'date':
       return regexes.date;
     case 'datetime': {
+      if (String(def.pattern) === String(TIMESTAMP)) return TIMESTAMP;
       // zod's definition of this format has these additional properties.
       const { precision, offset, local } = def as unknown as z.core.$ZodISODateTimeDef;
       return regexes.datetime({ precision, offset, local });

@@ -8,6 +8,7 @@ import { findIssues } from '../messages/issue-finder.js';
 import type { Issue } from '../messages/issues.js';
 import { boundedIssue, fromZodIssues, MAX_ISSUES } from '../messages/issues.js';
 import { MessageRegistry, type MessageType } from '../messages/message-registry.js';
+import { parseTimestamp } from '../messages/timestamps.js';
 import { decodeJson, MAX_DEPTH } from '../wire/safe-json.js';
 
 export interface ValidatorOptions {
@@ -186,7 +187,7 @@ export class MessageValidator {
 
   #checkAge(message: { timestamp?: unknown }, report: (path: string, code: string, text: string) => void) {
     if (typeof message.timestamp !== 'string') return;
-    const age = this.#now() - Date.parse(message.timestamp);
+    const age = this.#now() - parseTimestamp(message.timestamp);
     if (this.#maxMessageAge > 0 && age > this.#maxMessageAge) {
       report('timestamp', 'too_old', 'is older than maxMessageAge');
     }

@@ -76,6 +76,15 @@ const EDGES = [
   '"2026-01-01T24:00:00Z"',
   '"2026-01-01T00:00:60Z"',
   '"2026-13-01T00:00:00Z"',
+  '"2026-01-01T00:00:00"',
+  '"2026-01-01T00:00:00.123456"',
+  '"2026-01-01T00:00:00+0200"',
+  '"2026-01-01T00:00:00+02"',
+  '"2026-01-01T00:00Z"',
+  '"2026-01-01T00:00"',
+  '"2026-01-01T00:00:00,5Z"',
+  '"2026-01-01t00:00:00z"',
+  '"2026-01-01T00:00:00.5 "',
 ];
 
 const traffic = new Traffic({ seed: SEED });
@@ -217,6 +226,12 @@ describe('each rule at its edge', () => {
     [progress('"processed":5,"total":5'), 1],
     [progress('"processed":6,"total":5'), 0],
     [progress('"processed":10,"total":9.5'), 0],
+    [progress('"processed":6,"total":0'), 1],
+    [progress('"processed":6,"total":-0'), 1],
+    [progress('"processed":6,"total":0.0'), 1],
+    [progress('"processed":6,"total":0.1'), 0],
+    [progress('"processed":0,"total":0'), 1],
+    [progress('"processed":-1,"total":0'), 0],
     [progress('"processed":0'), 1],
     [progress('"processed":-1'), 0],
     [progress('"processed":1,"itemCounts":{"a":0,"b":1.5}'), 1],
