@@ -4,8 +4,9 @@
 
 import * as z from 'zod';
 import { SluiceError } from '../errors.js';
+import { replaceParts } from '../messages/extension.js';
 import { MessageRegistry } from '../messages/message-registry.js';
-import { brokerSchemas, controlSchemas } from '../messages/messages.js';
+import { brokerSchemas, controlSchemas, entityType, jobType } from '../messages/messages.js';
 import { decodeJsonText, MAX_DEPTH } from '../wire/safe-json.js';
 
 /** Any parsed message; `ReceivedMessage.is` narrows it to one of the protocol's types. */
@@ -117,7 +118,20 @@ function isWrapper(value: unknown): value is Required<Omit<Forwarded, 'rawAt'>> 
 function withDefaults(message: AnyMessage): AnyMessage {
   const type = MessageRegistry.builtin().get(message.type);
   if (type === undefined || !type.transformsInput) return message;
+  let schema = schemasWithDefaults.get(type.name);
+  if (schema === undefined) {
+    schema = replaceParts(type.definition, ANY_NAMES);
+    schemasWithDefaults.set(type.name, schema);
+  }
   // The broker may use another schema for this type: then the message stays unchanged.
-  const result = type.schema.safeParse(message);
+  const result = schema.safeParse(message);
   return result.success ? (result.data as AnyMessage) : message;
 }
+
+/** The broker has validated the message, and its schema module may extend the lists of names. */
+const ANY_NAMES = new Map<z.ZodType, z.ZodType>([
+  [entityType, z.string()],
+  [jobType, z.string()],
+]);
+/** By type name. */
+const schemasWithDefaults = new Map<string, z.ZodType>();

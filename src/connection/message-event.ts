@@ -1,9 +1,9 @@
 // A forwarded message as an event for code in this process. Parsed lazily.
 
-import type * as z from 'zod';
 import type { FrameRun } from '../delivery/frame-run.js';
 import type { MessageRegistry, MessageType } from '../messages/message-registry.js';
 import type { MessageMap } from '../messages/messages.js';
+import { parseAs } from '../messages/schema-functions.js';
 import type { SocketConnection } from './socket-connection.js';
 
 /** A message of a type that a schema module added. */
@@ -22,7 +22,8 @@ export class MessageEvent {
   readonly isValid: boolean;
   /** The message's type. Available without parsing. */
   readonly type: string;
-  readonly #schema: z.ZodType | undefined;
+  /** The type, if parsing by its schema changes the value. */
+  readonly #transforming: MessageType | undefined;
   #message: CustomMessage | undefined;
 
   /** @internal @param run the run that contains the message */
@@ -32,7 +33,7 @@ export class MessageEvent {
     this.raw = raw;
     this.isValid = run.isValid;
     this.type = run.unknownType ?? type.name;
-    this.#schema = run.isValid && type.transformsInput ? type.schema : undefined;
+    this.#transforming = run.isValid && type.transformsInput ? type : undefined;
   }
 
   /** The parsed message, with the schema's defaults filled in if it is valid. Parsed once, on first access. */
@@ -40,7 +41,7 @@ export class MessageEvent {
     if (this.#message === undefined) {
       const value: unknown = JSON.parse(this.raw.toString());
       // A worker has accepted these bytes: unless the schema transforms its input, they parse to the schema's type.
-      this.#message = (this.#schema?.parse(value) ?? value) as CustomMessage;
+      this.#message = (this.#transforming === undefined ? value : parseAs(this.#transforming, value)) as CustomMessage;
     }
     return this.#message;
   }

@@ -67,11 +67,19 @@ export function formatPath(path: readonly PropertyKey[], knownKeys: ReadonlySet<
   return text;
 }
 
-export function fromZodIssues(issues: readonly z.core.$ZodIssue[], knownKeys: ReadonlySet<string>): Issue[] {
-  return issues
-    .slice(0, MAX_ISSUES)
-    .map((issue) => boundedIssue(formatPath(issue.path, knownKeys), issue.code, expectation(issue)));
+/** @param omittableNulls the issues about a `null` where the key could be left out. Default: none. */
+export function fromZodIssues(
+  issues: readonly z.core.$ZodIssue[],
+  knownKeys: ReadonlySet<string>,
+  omittableNulls?: ReadonlySet<z.core.$ZodIssue>,
+): Issue[] {
+  return issues.slice(0, MAX_ISSUES).map((issue) => {
+    const message = omittableNulls?.has(issue) ? NULL_IS_NOT_MISSING : expectation(issue);
+    return boundedIssue(formatPath(issue.path, knownKeys), issue.code, message);
+  });
 }
+
+const NULL_IS_NOT_MISSING = 'null is not the same as a missing field: leave the key out';
 
 function expectation(issue: z.core.$ZodIssue): string {
   switch (issue.code) {

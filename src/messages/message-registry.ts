@@ -5,11 +5,12 @@ import { pathToFileURL } from 'node:url';
 import * as z from 'zod';
 import { describeError, SluiceError } from '../errors.js';
 import { type DeclarativeRules, ruleOf } from './declarative-rules.js';
+import { type Extension, replacementsOf, replaceParts } from './extension.js';
 import type { Rule } from './issues.js';
 import { type MessageTraits, NO_TRAITS, traitsOf } from './message-traits.js';
 import { appSchemas, brokerSchemas, controlSchemas, crawlerSchemas } from './messages.js';
 import { declarativeRules as builtinDeclarativeRules, rules as builtinRules } from './rules.js';
-import { inspectSchema, isAsyncFunction } from './schema-walk.js';
+import { inspectSchema, isAsyncFunction, isZod3 } from './schema-walk.js';
 
 /** `crawler`: to subscribers. `app`: to crawlers. `control`: to the broker. `broker`: sent by the broker only. */
 export type MessageDirection = 'crawler' | 'app' | 'control' | 'broker';
@@ -30,16 +31,23 @@ export interface MessageType {
   readonly traits: MessageTraits;
   /** Whether the schema adds or changes values (defaults, transforms), so that `JSON.parse` alone is not enough. */
   readonly transformsInput: boolean;
+  /** Whether the schema, or a part of it, is from another version of zod than the broker's own. */
+  readonly isOtherVersion: boolean;
 }
 
-/** The exports of a schema module. Each schema describes the whole message, including its envelope. */
+/** The exports of a schema module, at least one of `schemas` and `extend`. */
 export interface SchemaModule {
-  /** zod schemas by message type. A type of the protocol replaces the built-in schema. */
-  readonly schemas: Readonly<Record<string, z.ZodType>>;
+  /**
+   * zod schemas by message type, each of the whole message, including its envelope. A type of the protocol replaces the
+   * built-in schema.
+   */
+  readonly schemas?: Readonly<Record<string, z.ZodType>>;
   /** Business rules by message type. They run after the schema has accepted the message. */
   readonly rules?: Readonly<Record<string, Rule>>;
   /** The sender of each type. Default: `crawler`. */
   readonly directions?: Readonly<Record<string, 'crawler' | 'app'>>;
+  /** Names to accept in the built-in schemas, in addition to those of the protocol. */
+  readonly extend?: Extension;
 }
 
 /** Types with a fixed meaning in the broker, which a schema module cannot replace. */
@@ -54,9 +62,13 @@ export class MessageRegistry {
 
   /**
    * @param source the module's origin, for error messages
-   * @throws SluiceError `SCHEMA_MODULE_INVALID` if a schema cannot be read, or a rule or schema is asynchronous
+   * @throws SluiceError `SCHEMA_MODULE_INVALID` if a schema cannot be read or contains one of zod 3, a rule or schema is
+   *   asynchronous, or `extend` is invalid
    */
-  constructor(module: SchemaModule = { schemas: {} }, source = 'the schema module') {
+  constructor(module: SchemaModule = {}, source = 'the schema module') {
+    const replacements = replacementsOf(module.extend, (detail) => {
+      throw invalid(source, detail);
+    });
     const knownKeys = new Set<string>();
     const types: MessageType[] = [unknownType];
     const add = (
@@ -67,6 +79,12 @@ export class MessageRegistry {
     ) => {
       for (const [name, schema] of Object.entries(schemas)) {
         const facts = inspect(schema, name, source);
+        if (facts.hasZod3Part) {
+          throw invalid(
+            source,
+            `has a schema for type ${name} with a part of zod 3; all of it must be of zod 4`,
+          );
+        }
         if (facts.isAsync || isAsyncFunction(own(rules, name))) {
           const part = facts.isAsync ? 'schema' : 'rule';
           throw invalid(
@@ -84,24 +102,31 @@ export class MessageRegistry {
           direction,
           definition: schema,
           get schema() {
-            // zod compiles definitions only, so the behaviour of a custom class would be lost.
-            compiled ??= facts.isForeign ? schema : compile(schema);
+            // zod compiles definitions only, so the behaviour of a custom class or of another version would be lost.
+            compiled ??= facts.isOtherVersion || facts.hasCustomClass ? schema : compile(schema);
             return compiled;
           },
           rule: own(rules, name) ?? (declarative && ruleOf(declarative)),
           conditions: declarative,
           traits: traitsOf(name),
           transformsInput: facts.transformsInput,
+          isOtherVersion: facts.isOtherVersion,
         };
         types[type.index] = type;
         this.#byName.set(name, type);
       }
     };
-    add('crawler', crawlerSchemas, {}, builtinDeclarativeRules);
-    add('app', appSchemas, builtinRules as RuleTable);
+    const extended = (schemas: Readonly<Record<string, z.ZodType>>) =>
+      replacements.size === 0
+        ? schemas
+        : Object.fromEntries(
+            Object.entries(schemas).map(([name, schema]) => [name, replaceParts(schema, replacements)]),
+          );
+    add('crawler', extended(crawlerSchemas), {}, builtinDeclarativeRules);
+    add('app', extended(appSchemas), builtinRules as RuleTable);
     add('control', controlSchemas, {});
     add('broker', brokerSchemas, {});
-    for (const [name, schema] of Object.entries(module.schemas)) {
+    for (const [name, schema] of Object.entries(module.schemas ?? {})) {
       const direction = own(module.directions ?? {}, name) ?? 'crawler';
       add(direction, { [name]: schema }, (module.rules ?? {}) as RuleTable);
     }
@@ -156,6 +181,7 @@ const unknownType: MessageType = {
   conditions: undefined,
   traits: NO_TRAITS,
   transformsInput: false,
+  isOtherVersion: false,
 };
 
 /** The URL of a schema module given as a URL, a `file:` string or a path. */
@@ -167,10 +193,16 @@ function checkModule(exported: unknown, url: string): SchemaModule {
   const fail = (detail: string): never => {
     throw invalid(url, detail);
   };
-  const { schemas, rules, directions } = exported as Record<string, unknown>;
-  if (!isRecord(schemas)) return fail('must export `schemas`, an object of zod schemas by message type');
+  const { schemas = {}, rules, directions, extend } = exported as Record<string, unknown>;
+  const hasExport = Object.hasOwn(exported as object, 'schemas') || extend !== undefined;
+  if (!hasExport || !isRecord(schemas)) {
+    return fail('must export `schemas`, an object of zod schemas by message type, or `extend`');
+  }
   for (const [name, schema] of Object.entries(schemas)) {
-    if (!isRecord(schema) || !('_zod' in schema)) fail(`exports no zod 4 schema for type ${name}`);
+    if (!isRecord(schema) || !('_zod' in schema)) {
+      const reason = isZod3(schema) ? ': the schema is of zod 3' : '';
+      fail(`exports no zod 4 schema for type ${name}${reason}`);
+    }
     if (RESERVED.has(name)) fail(`cannot replace the reserved type ${name}`);
   }
   for (const [table, allowed] of [

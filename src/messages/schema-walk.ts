@@ -7,8 +7,12 @@ interface SchemaFacts {
   readonly keys: ReadonlySet<string>;
   /** Whether the output of parsing can differ from its input (a default, a transform, coercion). */
   readonly transformsInput: boolean;
-  /** Whether a part is from another zod version or of a custom class, and so may do more than its definition says. */
-  readonly isForeign: boolean;
+  /** Whether a part was created by another version of zod 4. */
+  readonly isOtherVersion: boolean;
+  /** Whether a part is of a custom class, and so may do more than its definition says. */
+  readonly hasCustomClass: boolean;
+  /** Whether a part is a schema of zod 3. */
+  readonly hasZod3Part: boolean;
   /** Whether a part is recognizably asynchronous: an async function or `z.promise`. */
   readonly isAsync: boolean;
 }
@@ -20,7 +24,8 @@ const TRANSFORMING_TYPES = new Set(['default', 'prefault', 'catch', 'transform',
 export function inspectSchema(schema: z.core.$ZodType): SchemaFacts {
   const keys = new Set<string>();
   const seen = new Set<unknown>();
-  let [transformsInput, isForeign, isAsync] = [false, false, false];
+  let [transformsInput, isOtherVersion, hasCustomClass] = [false, false, false];
+  let [isAsync, hasZod3Part] = [false, false];
 
   const visit = (node: unknown): void => {
     if (isAsyncFunction(node)) isAsync = true;
@@ -32,7 +37,8 @@ export function inspectSchema(schema: z.core.$ZodType): SchemaFacts {
       visit((node as Partial<z.core.$ZodCheck>)._zod?.check);
       if (def.type === 'promise') isAsync = true;
       // Only schemas have a version; checks do not.
-      if ('type' in def && !(isThisVersion(version) && isOfKnownClass(traits))) isForeign = true;
+      if ('type' in def && !isThisVersion(version)) isOtherVersion = true;
+      if ('type' in def && !isOfKnownClass(traits)) hasCustomClass = true;
       if (TRANSFORMING_TYPES.has(def.type) || 'coerce' in def) transformsInput = true;
       for (const part of Object.values(def)) visit(part);
       if ('shape' in def) {
@@ -41,12 +47,20 @@ export function inspectSchema(schema: z.core.$ZodType): SchemaFacts {
         visit(shape);
       }
       if (def.type === 'lazy') visit((node as z.core.$ZodLazy)._zod.innerType);
-    } else {
+    } else if (isZod3(node)) hasZod3Part = true;
+    else {
       for (const part of Object.values(node)) visit(part);
     }
   };
   visit(schema);
-  return { keys, transformsInput, isForeign, isAsync };
+  return { keys, transformsInput, isOtherVersion, hasCustomClass, hasZod3Part, isAsync };
+}
+
+/** Whether a value is a schema of zod 3. Those of zod 4 also have `_def`, without a `typeName`. */
+export function isZod3(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null || '_zod' in value || !('_def' in value)) return false;
+  const { _def: def } = value;
+  return typeof def === 'object' && def !== null && 'typeName' in def;
 }
 
 /** Whether a function is declared async. A plain function that may return a promise cannot be recognized. */

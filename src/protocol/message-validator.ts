@@ -2,12 +2,11 @@
 // messages. Must never change a message or include its values in a result.
 
 import { isUtf8 } from 'node:buffer';
-import * as z from 'zod';
 import type { WireErrorCode } from '../errors.js';
-import { findIssues } from '../messages/issue-finder.js';
 import type { Issue } from '../messages/issues.js';
 import { boundedIssue, fromZodIssues, MAX_ISSUES } from '../messages/issues.js';
 import { MessageRegistry, type MessageType } from '../messages/message-registry.js';
+import { isAccepted, issuesOf, omittableNulls } from '../messages/schema-functions.js';
 import { parseTimestamp } from '../messages/timestamps.js';
 import { decodeJson, MAX_DEPTH } from '../wire/safe-json.js';
 
@@ -157,14 +156,18 @@ export class MessageValidator {
 
   #checkType(type: MessageType, message: object, wantsIssues: boolean): ValidationResult {
     // `validate` returns a boolean without building anything; finding the issues takes a second pass.
-    if (!isValid(type.schema, message)) {
-      if (!wantsIssues) return reject('SCHEMA_VIOLATION', type.name);
-      const issues = findIssues(type.schema, message, MAX_ISSUES);
-      return reject('SCHEMA_VIOLATION', type.name, fromZodIssues(issues, this.registry.knownKeys));
+    if (!isAccepted(type, message, MAX_ISSUES)) {
+      return reject('SCHEMA_VIOLATION', type.name, wantsIssues ? this.#schemaIssues(type, message) : []);
     }
     const issues = this.#brokenRules(type, message);
     if (issues !== undefined) return reject('RULE_VIOLATION', type.name, issues);
     return this.#acceptances[type.index] as Acceptance;
+  }
+
+  #schemaIssues(type: MessageType, message: object): Issue[] {
+    const find = (value: object) => issuesOf(type, value, MAX_ISSUES);
+    const issues = find(message);
+    return fromZodIssues(issues, this.registry.knownKeys, omittableNulls(message, issues, find));
   }
 
   #brokenRules(type: MessageType, message: object): Issue[] | undefined {
@@ -203,15 +206,3 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
 }
 
 function ignore(): void {}
-
-/** Whether a schema accepts a message. */
-function isValid(schema: z.ZodType, message: object): boolean {
-  try {
-    return z.validate(schema, message);
-  } catch (error) {
-    // zod passes all issues of a record as arguments of one call. With more than about 100,000, V8 throws this error.
-    if (error instanceof RangeError && findIssues(schema, message, MAX_ISSUES).length === MAX_ISSUES)
-      return false;
-    throw error;
-  }
-}

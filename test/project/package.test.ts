@@ -20,7 +20,14 @@ import { line, VALID } from '../support/messages.js';
 import { Peer } from '../support/peer.js';
 
 /** The programs of README.md, in the order they come. */
-const PROGRAMS = ['broker.mts', 'manager.mts', 'server.mts', 'client.mts', 'my-schemas.mjs'];
+const PROGRAMS = [
+  'broker.mts',
+  'manager.mts',
+  'server.mts',
+  'client.mts',
+  'my-schemas.mjs',
+  'more-names.mjs',
+];
 
 const IMPORTS = `
 import { MessageParser, MessageValidator } from 'sluice';

@@ -197,12 +197,47 @@ describe('a schema module', () => {
       "export const schemas = { b: z.any() }; export const directions = { b: 'up' };",
       'for type b',
     ],
+    ['schemas that are no object', 'export const schemas = 5;', 'must export `schemas`'],
+    ['an extension of an unknown list', "export const extend = { Stage: ['x'] };", 'extends "Stage"; only'],
+    [
+      'an extension named like a member of every object',
+      "export const extend = { constructor: ['x'] };",
+      'extends "constructor"',
+    ],
+    ['an extension that is no object', "export const extend = ['wiki'];", '`extend` as an object'],
+    ['an extension that is null', 'export const extend = null;', '`extend` as an object'],
+    ['a list that is no array', "export const extend = { EntityType: 'wiki' };", 'EntityType by an array'],
+    ['a name that is no string', "export const extend = { JobType: ['a', 1] };", 'JobType by an array'],
+    ['an empty name', "export const extend = { EntityType: [''] };", 'EntityType by an array'],
+    ['a list with a hole', "export const extend = { EntityType: ['a', , 'b'] };", 'EntityType by an array'],
+    [
+      'too many names',
+      'export const extend = { EntityType: Array.from({ length: 257 }, String) };',
+      'at most 256 strings',
+    ],
+    [
+      'a name that is too long',
+      "export const extend = { EntityType: ['x'.repeat(257)] };",
+      '1 to 256 characters',
+    ],
     ['a syntax error', 'export const', 'schemas.mjs'],
   ])('with %s is rejected clearly', async (_, source, detail) => {
     await expect(MessageRegistry.load(writeModule(source))).rejects.toMatchObject({
       code: 'SCHEMA_MODULE_INVALID',
       message: expect.stringContaining(detail),
     });
+  });
+
+  test('may extend lists and replace schemas at once; its own schemas stay as they are', async () => {
+    const path = writeModule(`
+      export const schemas = { discovery: z.object({ type: z.literal('discovery'), entityType: z.enum(['user']) }) };
+      export const extend = { EntityType: ['wiki', 'wiki', 'user'] };
+    `);
+    const validator = new MessageValidator({ registry: await MessageRegistry.load(path) });
+    const progress = { ...VALID.job_progress, data: { ...VALID.job_progress.data, entityType: 'wiki' } };
+    expect(validator.validate(progress)).toMatchObject({ ok: true });
+    expect(validator.validate({ type: 'discovery', entityType: 'wiki' })).toMatchObject({ ok: false });
+    expect(() => new MessageRegistry({ extend: { EntityType: [''] } })).toThrow('must extend EntityType');
   });
 
   test('that is not there is rejected clearly', async () => {

@@ -1,5 +1,6 @@
-import { MessageValidator, type Rejection } from 'sluice';
+import { MessageRegistry, MessageValidator, type Rejection } from 'sluice';
 import { describe, expect, test } from 'vitest';
+import * as z from 'zod';
 import { changed, VALID, type ValidType } from '../../support/messages.js';
 
 const validator = new MessageValidator();
@@ -67,6 +68,78 @@ describe('required fields and types', () => {
   });
 });
 
+describe('null in place of a field', () => {
+  const NULL = 'null is not the same as a missing field: leave the key out';
+  const textsOf = (message: object, by = validator) => {
+    const result = by.validate(message);
+    return result.ok ? [] : result.issues.map(({ path, message: text }) => `${path}: ${text}`);
+  };
+
+  test.each([
+    [{ ...VALID.job_started, job_id: null }, [`job_id: ${NULL}`]],
+    [changed('job_progress', { total: null }), [`data.total: ${NULL}`]],
+    [changed('job_progress', { itemCounts: null, resumeState: { currentPage: null } }), 2],
+    [changed('shutdown', { graceful: null }), [`data.graceful: ${NULL}`]],
+    [changed('job_completed', { finalCounts: { a: null } }), [`data.finalCounts.*: ${NULL}`]],
+    [changed('job_failed', { requestDetails: { url: null, status_code: '1' } }), undefined],
+  ])('%j is rejected, with the advice to leave the key out', (message: object, expected) => {
+    const texts = textsOf(message);
+    if (expected === undefined) {
+      expect(texts).toEqual([
+        expect.stringContaining(NULL),
+        'data.requestDetails.status_code: expected number',
+      ]);
+    } else if (typeof expected === 'number') {
+      expect(texts.filter((text) => text.endsWith(NULL))).toHaveLength(expected);
+    } else expect(texts).toEqual(expected);
+  });
+
+  test.each([
+    [changed('job_progress', { processed: null }), 'data.processed: expected number'],
+    [{ ...VALID.heartbeat, timestamp: null }, 'timestamp: expected string'],
+    [changed('job_completed', { outputFiles: [null] }), 'data.outputFiles[0]: expected string'],
+    [{ ...VALID.heartbeat, data: null }, 'data: expected object'],
+  ])('%j gets no such advice: the field is required', (message, text) => {
+    expect(textsOf(message)).toEqual([text]);
+  });
+
+  test('is explained for schemas of every kind, and the message stays as it was', () => {
+    const schemas = {
+      own: z.object({
+        type: z.literal('own'),
+        name: z.enum(['a', 'b']).optional(),
+        either: z.union([z.string(), z.number()]).optional(),
+        tagged: z.discriminatedUnion('kind', [z.object({ kind: z.literal('x') })]).optional(),
+        count: z.number().default(1),
+        parts: z.array(z.object({ text: z.string().min(2).optional() })),
+        free: z.string().nullable().optional(),
+        needed: z.string(),
+      }),
+    };
+    const by = new MessageValidator({ registry: new MessageRegistry({ schemas }) });
+    const message = {
+      type: 'own',
+      name: null,
+      either: null,
+      tagged: null,
+      count: null,
+      parts: [{ text: 'ab' }, { text: null }],
+      free: null,
+      needed: null,
+    };
+    const before = structuredClone(message);
+    expect(textsOf(message, by).sort()).toEqual([
+      `count: ${NULL}`,
+      `either: ${NULL}`,
+      `name: ${NULL}`,
+      'needed: expected string',
+      `parts[1].text: ${NULL}`,
+      `tagged: ${NULL}`,
+    ]);
+    expect(message).toEqual(before);
+  });
+});
+
 describe('business rules', () => {
   test.each([
     'job_started',
@@ -107,6 +180,11 @@ describe('business rules', () => {
     ['heartbeat', { activeJobs: 0, totalProcessed: 0 }],
     ['job_progress', { processed: 10 }],
     ['job_progress', { processed: 0, total: 0 }],
+    ['job_progress', { processed: 7, total: 0 }],
+    ['job_progress', { entityType: 'groupMilestones' }],
+    ['job_progress', { entityType: 'epics' }],
+    ['discovery', { entityType: 'jobs' }],
+    ['discovery', { entityType: 'mergeRequestNotes' }],
     ['job_progress', { processed: 99, total: undefined }],
     ['job_assignment', { gitlab_host: 'http://localhost:8080' }],
     ['job_assignment', { access_token: '0123456789' }],
