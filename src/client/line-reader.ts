@@ -1,4 +1,6 @@
-// Splits received data into lines, and buffers an incomplete line.
+// Splits received data into lines, and buffers an incomplete line. Removes a byte order mark at the beginning of a line.
+
+import { skipMark } from '../wire/framing.js';
 
 const NEWLINE = 0x0a;
 const EMPTY = Buffer.alloc(0);
@@ -28,10 +30,10 @@ export class LineReader {
     for (let end = bytes.indexOf(NEWLINE); end !== -1; end = bytes.indexOf(NEWLINE, start)) {
       const line = bytes.subarray(start, end);
       start = end + 1;
-      if (this.#length === 0) this.#onLine(line);
+      if (this.#length === 0) this.#onLine(withoutMark(line));
       else {
         this.#append(line, this.#length + line.length);
-        this.#onLine(this.#takePartial());
+        this.#onLine(withoutMark(this.#takePartial()));
       }
     }
     if (start === bytes.length) return true;
@@ -63,4 +65,9 @@ export class LineReader {
     this.#length = 0;
     return line;
   }
+}
+
+function withoutMark(line: Buffer): Buffer {
+  const start = skipMark(line, 0, line.length);
+  return start === 0 ? line : line.subarray(start);
 }

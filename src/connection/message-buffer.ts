@@ -8,7 +8,7 @@
 //   ──────┴───────────────┴────────────┴───────────────┘
 
 import { type FrameRange, MIN_SLAB_SIZE, type Slab, type SlabPool } from '../memory/slab-pool.js';
-import { CARRIAGE_RETURN_SLACK, FrameBoundary, type Framing, skipBlanks } from '../wire/framing.js';
+import { FrameBoundary, type Framing, MARK_SIZE, messageStart, SIZE_SLACK } from '../wire/framing.js';
 
 export interface MessageBufferOptions {
   framing: Framing;
@@ -78,7 +78,7 @@ export class MessageBuffer {
     this.#pool = pool;
     this.#receiver = receiver;
     this.#boundary = new FrameBoundary(options.framing, options.delimiter);
-    this.#maxPartial = options.maxMessageSize + CARRIAGE_RETURN_SLACK;
+    this.#maxPartial = options.maxMessageSize + SIZE_SLACK;
     this.#slab = pool.acquire(MIN_SLAB_SIZE);
     this.#start = this.#slab.base;
     this.#end = this.#slab.base;
@@ -177,9 +177,14 @@ export class MessageBuffer {
     this.#reportPartial(this.#end - this.#start);
   };
 
-  /** Discards whitespace between messages so that it does not count as a partial message. */
+  /** Discards what may stand between messages, so that it does not count as a partial message. */
   #dropBlanks(from: number): void {
-    if (this.#start < from || skipBlanks(this.#slab.arena.bytes, this.#start, this.#end) < this.#end) return;
+    // Earlier bytes were not blank, unless they are the beginning of a byte order mark.
+    if (
+      from - this.#start >= MARK_SIZE ||
+      messageStart(this.#slab.arena.bytes, this.#start, this.#end) < this.#end
+    )
+      return;
     this.#start = this.#end;
     this.#boundary.reset();
   }

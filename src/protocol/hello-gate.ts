@@ -5,7 +5,7 @@ import { isUtf8 } from 'node:buffer';
 import type { FrameRange } from '../memory/slab-pool.js';
 import type { MessageType } from '../messages/message-registry.js';
 import { MAX_CONTROL_BYTES } from '../messages/messages.js';
-import { type Framing, messageEnds, skipBlanks } from '../wire/framing.js';
+import { type Framing, messageEnds, messageStart } from '../wire/framing.js';
 import { decodeJson } from '../wire/safe-json.js';
 import type { ControlHandler } from './control-handler.js';
 import type { MessageValidator } from './message-validator.js';
@@ -50,7 +50,7 @@ export class HelloGate {
     if (!connection.isOpen) return end;
     const { framing, delimiter } = this.#settings;
     const { bytes } = slab.arena;
-    const from = skipBlanks(bytes, start, end);
+    const from = messageStart(bytes, start, end);
     if (from === end) return end;
     const [next = end] = messageEnds(bytes, from, end, framing, delimiter, 1);
     const message = bytes.subarray(from, bytes[next - 1] === delimiter ? next - 1 : next);

@@ -6,11 +6,12 @@ import { type JobKey, type JobSeed, jobKey, NO_JOB, NO_SEED } from '../messages/
 import type { Matches } from '../pattern/matches.js';
 import type { PatternSet } from '../pattern/pattern-set.js';
 import {
-  CARRIAGE_RETURN_SLACK,
   FrameBoundary,
   type Framing,
   lastSeam,
-  skipBlanks,
+  messageStart,
+  SIZE_SLACK,
+  skipMark,
   trimBlanks,
   ValueScanner,
 } from '../wire/framing.js';
@@ -92,7 +93,7 @@ export class MessageParser {
     const end = Math.max(0, this.#boundary.last(all, from, all.length));
     const results = this.#collect(all, end);
     this.#partial = Buffer.from(all.subarray(end));
-    if (this.#partial.length > this.validator.maxMessageSize + CARRIAGE_RETURN_SLACK) {
+    if (this.#partial.length > this.validator.maxMessageSize + SIZE_SLACK) {
       this.#skipping = true;
       this.#partial = Buffer.alloc(0);
       results.push(this.validator.count(reject('MESSAGE_TOO_LARGE')));
@@ -279,17 +280,17 @@ export class MessageParser {
 
   /** A line is one message or, with `auto` framing, one message per object. */
   #parseLine(bytes: Buffer, from: number, to: number, isUtf8Line: boolean, sink: FrameSink): void {
-    const start = skipBlanks(bytes, from, to);
+    const start = messageStart(bytes, from, to);
     const end = trimBlanks(bytes, start, to);
     if (start === end) return;
     if (this.#framing === 'ndjson') {
-      const size = to - from - (bytes[to - 1] === CARRIAGE_RETURN ? 1 : 0);
+      const size = to - skipMark(bytes, from, to) - (bytes[to - 1] === CARRIAGE_RETURN ? 1 : 0);
       sink.onSlowPath?.(start, end);
       return this.#take(bytes, start, end, this.#decode(bytes, start, end, size, isUtf8Line), sink);
     }
     if (end - start > LONG_LINE) return this.#splitLine(bytes, from, end, isUtf8Line, undefined, sink);
     sink.onSlowPath?.(start, end);
-    const wholeLine = this.#decode(bytes, start, end, end - from, isUtf8Line);
+    const wholeLine = this.#decode(bytes, start, end, end - skipMark(bytes, from, end), isUtf8Line);
     if (wholeLine.ok) return this.#take(bytes, start, end, wholeLine, sink);
     this.#splitLine(bytes, from, end, isUtf8Line, wholeLine, sink);
   }
@@ -313,7 +314,7 @@ export class MessageParser {
     }
   }
 
-  /** Parses the single message in `bytes[from, to)`; skips blank bytes. */
+  /** Parses the single message in `bytes[from, to)`; skips what may surround it. */
   #parseFrame(
     bytes: Buffer,
     from: number,
@@ -322,15 +323,15 @@ export class MessageParser {
     sink: FrameSink,
     decoded?: DecodedFrame,
   ): void {
-    const start = skipBlanks(bytes, from, to);
+    const start = messageStart(bytes, from, to);
     const end = trimBlanks(bytes, start, to);
     if (start === end) return;
     sink.onSlowPath?.(start, end);
-    const frame = decoded ?? this.#decode(bytes, start, end, end - from, isUtf8Frame);
+    const frame = decoded ?? this.#decode(bytes, start, end, end - skipMark(bytes, from, end), isUtf8Frame);
     this.#take(bytes, start, end, frame, sink);
   }
 
-  /** @param size of the message and the whitespace before it, which counts towards the limit */
+  /** @param size of the message and of the whitespace before it, which counts towards the limit */
   #decode(bytes: Buffer, start: number, end: number, size: number, isUtf8Frame: boolean): DecodedFrame {
     if (size > this.validator.maxMessageSize) return { ok: false, code: 'MESSAGE_TOO_LARGE' };
     if (!isUtf8Frame && !isUtf8(bytes.subarray(start, end))) return { ok: false, code: 'INVALID_UTF8' };

@@ -8,6 +8,7 @@ import { boundedIssue, fromZodIssues, MAX_ISSUES } from '../messages/issues.js';
 import { MessageRegistry, type MessageType } from '../messages/message-registry.js';
 import { isAccepted, issuesOf, omittableNulls } from '../messages/schema-functions.js';
 import { parseTimestamp } from '../messages/timestamps.js';
+import { messageStart } from '../wire/framing.js';
 import { decodeJson, MAX_DEPTH } from '../wire/safe-json.js';
 
 export interface ValidatorOptions {
@@ -132,7 +133,7 @@ export class MessageValidator {
   #checkBytes(bytes: Buffer): ValidationResult {
     if (bytes.length > this.maxMessageSize) return reject('MESSAGE_TOO_LARGE');
     if (!isUtf8(bytes)) return reject('INVALID_UTF8');
-    const decoded = decodeJson(bytes, 0, bytes.length, this.maxDepth);
+    const decoded = decodeJson(bytes, messageStart(bytes, 0, bytes.length), bytes.length, this.maxDepth);
     return decoded.ok ? this.check(decoded.value) : reject(decoded.code);
   }
 

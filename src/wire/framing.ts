@@ -7,13 +7,14 @@
 //
 //            '{' or '['                     closing bracket, depth 0
 //   START ──────────────▶ VALUE ⇄ STRING ⇄ ESCAPE ─────────────▶ message ends
-//     │ other                                                      ▲
-//     └──────▶ TEXT (not JSON) ── next '{', or the delimiter ──────┘
+//    │ ▲                                                           ▲
+//    │ └── MARK_1, MARK_2: within a byte order mark                │
+//    │ other                                                       │
+//    └──────▶ TEXT (not JSON) ── next '{', or the delimiter ───────┘
+//
+// Whitespace and byte order marks before a message are ignored, and are not part of it.
 
 export type Framing = 'auto' | 'ndjson';
-
-/** One carriage return may follow a message. It does not count towards the message's size. */
-export const CARRIAGE_RETURN_SLACK = 1;
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
@@ -27,6 +28,15 @@ const VALUE = 1;
 const STRING = 2;
 const ESCAPE = 3;
 const TEXT = 4;
+const MARK_1 = 5;
+const MARK_2 = 6;
+
+/** The byte order mark U+FEFF, which some programs write at the beginning of a file or stream, in UTF-8. */
+const BYTE_ORDER_MARK = [0xef, 0xbb, 0xbf] as const;
+/** Size of a byte order mark. */
+export const MARK_SIZE = BYTE_ORDER_MARK.length;
+/** A byte order mark before a message and a carriage return after it do not count towards the message's size. */
+export const SIZE_SLACK = MARK_SIZE + 1;
 
 const SEAM = Buffer.from('}{"');
 /** Whether a byte may follow a string in JSON: `,` `:` `}` `]` and whitespace. */
@@ -44,11 +54,24 @@ export function isBlank(byte: number | undefined): boolean {
   return byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09;
 }
 
-/** Offset of the first byte in `bytes[from, to)` that is not whitespace; `to` if there is none. */
-export function skipBlanks(bytes: Buffer, from: number, to: number): number {
-  let at = from;
-  while (at < to && isBlank(bytes[at])) at++;
-  return at;
+/** Offset after a byte order mark at `from`; `from` if there is none. */
+export function skipMark(bytes: Uint8Array, from: number, to: number): number {
+  const [first, second, third] = BYTE_ORDER_MARK;
+  const end = from + MARK_SIZE;
+  if (bytes[from] !== first || end > to) return from;
+  return bytes[from + 1] === second && bytes[from + 2] === third ? end : from;
+}
+
+/**
+ * Offset at which a message in `bytes[from, to)` begins: of the first byte that is neither whitespace nor part of a byte
+ * order mark; `to` if there is none.
+ */
+export function messageStart(bytes: Uint8Array, from: number, to: number): number {
+  for (let at = from; ; ) {
+    const next = at < to && isBlank(bytes[at]) ? at + 1 : skipMark(bytes, at, to);
+    if (next === at) return at;
+    at = next;
+  }
 }
 
 /** End of `bytes[from, to)` without its trailing whitespace. */
@@ -102,7 +125,7 @@ export class ValueScanner {
       } else if (this.#state === ESCAPE) {
         this.#state = STRING;
         at++;
-      } else if (this.#state === TEXT && bytes[at] === OPEN_BRACE) {
+      } else if (this.#state >= TEXT && bytes[at] === OPEN_BRACE) {
         this.reset();
         return at;
       } else this.#scanStart(bytes[at++]);
@@ -148,9 +171,10 @@ export class ValueScanner {
       this.#depth = 1;
       this.#open = byte;
       this.#close = byte === OPEN_BRACE ? CLOSE_BRACE : CLOSE_BRACKET;
-    } else if (this.#state === START && !isBlank(byte)) {
-      this.#state = TEXT;
-    }
+    } else if (this.#state === START && byte === BYTE_ORDER_MARK[0]) this.#state = MARK_1;
+    else if (this.#state === MARK_1 && byte === BYTE_ORDER_MARK[1]) this.#state = MARK_2;
+    else if (this.#state === MARK_2 && byte === BYTE_ORDER_MARK[2]) this.#state = START;
+    else if (this.#state !== START || !isBlank(byte)) this.#state = TEXT;
   }
 }
 

@@ -17,6 +17,18 @@ describe('LineReader', () => {
     expect(lines).toEqual(sent);
   });
 
+  test.each([1, 2, 100])(
+    'removes a byte order mark before a line, and no other (pieces of %d bytes)',
+    (size) => {
+      const { lines, reader: lineReader } = reader(100);
+      const bytes = Buffer.from('\ufeff{"a":1}\n\ufeff{"b":"\ufeff"}\n\ufeff\n');
+      for (let at = 0; at < bytes.length; at += size) {
+        lineReader.push(Buffer.from(bytes.subarray(at, at + size)));
+      }
+      expect(lines).toEqual(['{"a":1}', '{"b":"\ufeff"}', '']);
+    },
+  );
+
   test('gives each line bytes of its own: what comes later changes none of them', () => {
     const lines: Buffer[] = [];
     const lineReader = new LineReader(100, (line) => lines.push(line));

@@ -52,6 +52,24 @@ function createBuffer({
 }
 
 describe('framing', () => {
+  test.each(['auto', 'ndjson'] as const)(
+    'a byte order mark between messages is no partial message, however it arrives (%s)',
+    (framing) => {
+      const bytes = Buffer.from('\ufeff{"a":1}\n\ufeff \ufeff{"b":2}\n\ufeff');
+      for (const size of [1, 2, 3, 100]) {
+        const { buffer, ranges, oversize } = createBuffer({ framing, maxMessageSize: 7 });
+        for (let at = 0; at < bytes.length; at += size) buffer.write(bytes.subarray(at, at + size));
+        expect(ranges.join('').replaceAll(/[\ufeff \n]/g, '')).toBe('{"a":1}{"b":2}');
+        expect([buffer.hasPartial, oversize()]).toEqual([false, 0]);
+        buffer.write(Buffer.of(0xef, 0xbb));
+        expect(buffer.hasPartial).toBe(true);
+        buffer.write(Buffer.of(0xbf));
+        expect(buffer.hasPartial).toBe(false);
+        buffer.close();
+      }
+    },
+  );
+
   test('hands on whole messages and keeps the partial one', () => {
     const { buffer, ranges } = createBuffer();
     buffer.write(Buffer.from('{"a":1}\n{"b":2}\n{"c":'));

@@ -1,5 +1,6 @@
 import {
   MessageParser,
+  MessageRegistry,
   MessageValidator,
   type ParsedMessage,
   type ParserOptions,
@@ -8,6 +9,7 @@ import {
 import { describe, expect, test } from 'vitest';
 import { Traffic } from '#src/traffic/traffic.js';
 import { VALID } from '../../support/messages.js';
+import { createPatterns, eachMatch } from '../../support/patterns.js';
 
 type Result = ParsedMessage | Rejection;
 const summary = (results: Result[]) => results.map((result) => (result.ok ? result.type : result.code));
@@ -29,6 +31,9 @@ describe('framing', () => {
     ['no delimiter', `${beat}${request}`],
     ['spaces between', `${beat}  ${request}`],
     ['some of each', `${beat}${request}\n`],
+    ['a byte order mark', `\ufeff${beat}\n${request}\n`],
+    ['a byte order mark before each', `\ufeff${beat}\ufeff${request}`],
+    ['byte order marks and blanks', ` \ufeff\n\ufeff \ufeff${beat}\ufeff\r\n \ufeff${request}\n\ufeff`],
   ])('takes %s', (_, text) => {
     expect(parse(text)).toEqual(['heartbeat', 'job_request']);
   });
@@ -104,6 +109,79 @@ describe('framing', () => {
   });
 });
 
+describe.each(['auto', 'ndjson'] as const)('a byte order mark (%s framing)', (framing) => {
+  const patterns = createPatterns(MessageRegistry.builtin(), { framing });
+
+  /** The offsets, line and code of each message in a range, as a worker sees them. */
+  function outcomes(text: string, withPatterns: boolean): string[] {
+    const bytes = Buffer.from(text);
+    const all: string[] = [];
+    const parser = new MessageParser({ framing, ...(withPatterns && { patterns }) });
+    const lines = parser.parse(bytes, 0, bytes.length, {
+      onMessage: (type, _, start, end) => void all.push(`${type.name} ${bytes.toString('utf8', start, end)}`),
+      onRejection: ({ code }, start, end, line) => void all.push(`${code} ${start}-${end} line ${line}`),
+      ...(withPatterns && {
+        onMatches: eachMatch(
+          ({ start, end }) => void all.push(`heartbeat ${bytes.toString('utf8', start, end)}`),
+        ),
+      }),
+    });
+    return [...all, `${lines} lines`];
+  }
+
+  test.each([false, true])('is no part of the message (patterns: %j)', (withPatterns) => {
+    const text = `\ufeff${beat}\n\ufeff\n${beat}\n\ufeffjunk\n \ufeff[1]\n\ufeff${beat}\n`;
+    const junk = 3 + beat.length + 1 + 4 + beat.length + 1 + 3;
+    expect(outcomes(text, withPatterns)).toEqual([
+      `heartbeat ${beat}`,
+      `heartbeat ${beat}`,
+      `INVALID_JSON ${junk}-${junk + 4} line 3`,
+      `SCHEMA_VIOLATION ${junk + 9}-${junk + 12} line 4`,
+      `heartbeat ${beat}`,
+      '6 lines',
+    ]);
+  });
+
+  test('within or behind a message makes it invalid', () => {
+    expect(parse(`{\ufeff"type":"heartbeat"}\n`, { framing })).toEqual(['INVALID_JSON']);
+    expect(parse(`{"type":"\ufeffheartbeat"}\n`, { framing })).toEqual(['UNKNOWN_TYPE']);
+    if (framing === 'ndjson') expect(parse(`${beat}\ufeff\n`, { framing })).toEqual(['INVALID_JSON']);
+  });
+
+  test('gives the same messages however the stream is cut', () => {
+    const text = `\ufeff${beat}\n\ufeff${request}\r\n\ufeff\n \ufeff${beat}\n`;
+    const bytes = Buffer.from(framing === 'auto' ? `${text}\ufeff${beat}\ufeff${request}` : text);
+    const whole = parse(bytes, { framing });
+    expect(whole.filter((code) => code === 'heartbeat' || code === 'job_request')).toEqual(whole);
+    const validator = new MessageValidator();
+    for (let cut = 0; cut <= bytes.length; cut++) {
+      const parser = new MessageParser({ framing, validator });
+      const results = [bytes.subarray(0, cut), bytes.subarray(cut)].flatMap((part) => parser.push(part));
+      expect(summary([...results, ...parser.end()])).toEqual(whole);
+    }
+    const parser = new MessageParser({ framing });
+    const bytewise = [...bytes].flatMap((byte) => parser.push(Buffer.of(byte)));
+    expect(summary([...bytewise, ...parser.end()])).toEqual(whole);
+  });
+
+  test('does not count towards the size', () => {
+    const validator = new MessageValidator({ maxMessageSize: request.length });
+    for (const size of [1, 7, 1000]) {
+      const parser = new MessageParser({ framing, validator });
+      const bytes = Buffer.from(`\ufeff${request}\n\ufeff${request}\r\n`);
+      const results: Result[] = [];
+      for (let at = 0; at < bytes.length; at += size)
+        results.push(...parser.push(bytes.subarray(at, at + size)));
+      expect(summary(results)).toEqual(['job_request', 'job_request']);
+    }
+  });
+});
+
+test('a validator ignores a byte order mark at the beginning of bytes', () => {
+  expect(new MessageValidator().validate(Buffer.from(`\ufeff${beat}`))).toMatchObject({ ok: true });
+  expect(new MessageValidator().validate(Buffer.from('\ufeff'))).toMatchObject({ code: 'INVALID_JSON' });
+});
+
 describe('size', () => {
   test('counts the blanks before a message, so that it is the same however the stream is cut', () => {
     for (const framing of ['auto', 'ndjson'] as const) {
@@ -164,7 +242,6 @@ describe('bad bytes', () => {
   test.each([
     ['not JSON', 'hello', 'INVALID_JSON'],
     ['half a message', beat.slice(0, 30), 'INVALID_JSON'],
-    ['a byte order mark', `\ufeff${beat}`, 'INVALID_JSON'],
     ['a NUL', beat.replace('crawling', 'craw\0ing'), 'INVALID_JSON'],
     ['not UTF-8', Buffer.from(beat.replace('crawling', 'craw\xe9ing'), 'latin1'), 'INVALID_UTF8'],
     ['a number', '12', 'SCHEMA_VIOLATION'],

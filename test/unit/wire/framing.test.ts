@@ -30,8 +30,15 @@ describe('ValueScanner', () => {
     ['  {}', 4],
     ['[1,{"a":2}]', 11],
     ['["]"]', 5],
+    ['\ufeff{"a":1}', 10],
+    [' \ufeff \ufeff[{"a":1}]', 17],
   ])('finds the end of %s', (text, end) => {
-    expect(new ValueScanner().scan(Buffer.from(`${text}{`), 0, text.length + 1)).toBe(end);
+    const bytes = Buffer.from(`${text}{`);
+    expect(new ValueScanner().scan(bytes, 0, bytes.length)).toBe(end);
+    // Byte by byte, too.
+    const scanner = new ValueScanner();
+    const ends = [...bytes.keys()].filter((at) => scanner.scan(bytes, at, at + 1) !== -1);
+    expect(ends).toEqual([end - 1]);
   });
 
   test.each(['', '   ', '{', '{"a":"}', '{"a":"\\"}', '[{}', 'text'])('finds no end in %j', (text) => {
@@ -43,6 +50,17 @@ describe('ValueScanner', () => {
     const scanner = new ValueScanner();
     expect(scanner.scan(bytes, 0, bytes.length)).toBe(5);
     expect(scanner.scan(bytes, 5, bytes.length)).toBe(12);
+  });
+
+  test.each([
+    ['a part of a byte order mark', [0xef], 1],
+    ['two parts of one', [0xef, 0xbb, 0x20], 3],
+    ['one with another end', [0xef, 0xbb, 0xbe], 3],
+  ])('takes %s for text', (_, part, end) => {
+    const bytes = Buffer.concat([Buffer.from(part), Buffer.from('{}')]);
+    const scanner = new ValueScanner();
+    expect(scanner.scan(bytes, 0, bytes.length)).toBe(end);
+    expect(scanner.scan(bytes, end, bytes.length)).toBe(end + 2);
   });
 
   test('counts only the kind of bracket that opened the value', () => {
