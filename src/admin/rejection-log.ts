@@ -15,6 +15,8 @@ export interface RejectionRecord {
   /** Line number in the connection's stream, from 1. */
   readonly line: number;
   readonly bytes: number;
+  /** Where the message stops being JSON or UTF-8, in bytes from its start. */
+  readonly offset: number | undefined;
   /** Paths and codes of the issues. Paths contain only keys that schemas name, and `*` for others. */
   readonly issues: readonly Pick<Issue, 'path' | 'code'>[];
 }
@@ -34,7 +36,7 @@ export class RejectionLog {
     return [...this.#records.slice(this.#next), ...this.#records.slice(0, this.#next)].reverse();
   }
 
-  add({ connection, code, messageType, line, bytes, issues }: RejectedMessage<Peer>): void {
+  add({ connection, code, messageType, line, bytes, offset, issues }: RejectedMessage<Peer>): void {
     this.#records[this.#next] = {
       at: Date.now(),
       connectionId: connection.id,
@@ -43,6 +45,7 @@ export class RejectionLog {
       messageType,
       line,
       bytes,
+      offset,
       issues: issues.slice(0, MAX_ISSUES).map(({ path, code: issueCode }) => ({ path, code: issueCode })),
     };
     this.#next = (this.#next + 1) % CAPACITY;

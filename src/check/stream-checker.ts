@@ -24,6 +24,8 @@ export interface Finding {
   /** Name of the message's type, if known. */
   readonly type: string | undefined;
   readonly issues: readonly Issue[];
+  /** Where the message stops being JSON or UTF-8, in bytes from its start. */
+  readonly offset: number | undefined;
 }
 
 /** Callbacks of a checker. */
@@ -220,6 +222,7 @@ export class StreamChecker {
       code,
       type: rejection?.type,
       issues: rejection?.issues ?? [],
+      offset: rejection?.offset,
     });
   }
 

@@ -26,7 +26,7 @@ export class VerdictWriter {
   /** By the lowest bits of a job's key: the job's latest row. Valid only if that row still contains the job. */
   readonly #jobRows = new Uint32Array(JOB_SLOTS);
   readonly #accepted: Uint32Array;
-  /** Indexes of rejections without issues, by code and type. */
+  /** Indexes of rejections without issues, by code, type and offset. */
   readonly #sharedRejections = new Map<string, number>();
   #rejections: RejectionReason[] = [];
   #addresses: MessageAddress[] = [];
@@ -207,10 +207,10 @@ export class VerdictWriter {
     this.#runKind = NO_RUN;
   }
 
-  #rejectionIndex({ code, type, issues, unknownType }: RejectionReason): number {
-    const reason = { code, type, issues, unknownType };
+  #rejectionIndex({ code, type, issues, offset, unknownType }: RejectionReason): number {
+    const reason = { code, type, issues, offset, unknownType };
     if (issues.length > 0) return this.#rejections.push(reason) - 1;
-    const key = `${code} ${unknownType ?? type}`;
+    const key = `${code} ${unknownType ?? type} ${offset}`;
     let index = this.#sharedRejections.get(key);
     if (index === undefined) {
       index = this.#rejections.push(reason) - 1;

@@ -99,7 +99,7 @@ export interface Verdict {
   /** {@link JOB} numbers per job mentioned in a range, range by range. A range may have several rows for one job. */
   readonly jobs: Numbers;
   /**
-   * Reasons for rejections. Messages without issues share one entry, since a batch may have thousands of rejections.
+   * Reasons for rejections. Messages without issues share one entry for each offset, since a batch may have thousands of rejections.
    */
   readonly rejections: readonly RejectionReason[];
   /** Addresses of the applications' messages, in order. */
@@ -185,6 +185,8 @@ export interface RejectionReason {
   /** Name of the message's type, if known. */
   readonly type: string | undefined;
   readonly issues: readonly Issue[];
+  /** Where the message stops being JSON or UTF-8, in bytes from its start. */
+  readonly offset?: number | undefined;
   /** Name of an unknown type whose message is forwarded all the same. */
   readonly unknownType?: string | undefined;
 }

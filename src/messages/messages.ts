@@ -234,6 +234,7 @@ export const brokerSchemas = {
     message: z.string(),
     messageType: z.string().optional(),
     line: z.number().optional(),
+    offset: z.number().optional(),
     issues: z.array(z.looseObject({ path: z.string(), code: z.string(), message: z.string() })).optional(),
   }),
 };

@@ -12,7 +12,7 @@ export interface FrameSink {
   onMatches?(matches: Matches, from: number, to: number): void;
   /** A pattern matched a message that the slow path rejects or reads differently. The slow path is authoritative. */
   onMismatch?(type: MessageType): void;
-  /** Whether the next rejection includes its issues: finding them validates the message again. Default: true. */
+  /** Whether the next rejection includes its issues or its offset: finding them reads the message again. Default: true. */
   readonly wantsIssues?: boolean;
   /** Called before a message is parsed and validated individually, which may take long or never end. */
   onSlowPath?(start: number, end: number): void;

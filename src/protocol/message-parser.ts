@@ -5,6 +5,7 @@ import { isUtf8 } from 'node:buffer';
 import { type JobKey, type JobSeed, jobKey, NO_JOB, NO_SEED } from '../messages/job-key.js';
 import type { Matches } from '../pattern/matches.js';
 import type { PatternSet } from '../pattern/pattern-set.js';
+import { errorOffset } from '../wire/error-offset.js';
 import {
   FrameBoundary,
   type Framing,
@@ -340,7 +341,9 @@ export class MessageParser {
 
   #take(bytes: Buffer, start: number, end: number, frame: DecodedFrame, sink: FrameSink): void {
     if (!frame.ok) {
-      sink.onRejection(this.validator.count(reject(frame.code)), start, end, this.#line);
+      const offset = sink.wantsIssues === false ? undefined : errorOffset(frame.code, bytes, start, end);
+      const rejection = reject(frame.code, undefined, [], offset);
+      sink.onRejection(this.validator.count(rejection), start, end, this.#line);
       return;
     }
     const result = this.validator.validate(frame.value, sink.wantsIssues);

@@ -8,6 +8,7 @@ import { boundedIssue, fromZodIssues, MAX_ISSUES } from '../messages/issues.js';
 import { MessageRegistry, type MessageType } from '../messages/message-registry.js';
 import { isAccepted, issuesOf, omittableNulls } from '../messages/schema-functions.js';
 import { parseTimestamp } from '../messages/timestamps.js';
+import { errorOffset } from '../wire/error-offset.js';
 import { messageStart } from '../wire/framing.js';
 import { decodeJson, MAX_DEPTH } from '../wire/safe-json.js';
 
@@ -37,6 +38,11 @@ export interface Rejection {
   /** Name of the message's type, if the registry knows it. */
   readonly type: string | undefined;
   readonly issues: readonly Issue[];
+  /**
+   * Where a message given as bytes stops being JSON or UTF-8, in bytes from its start; whitespace and a byte order mark
+   * before it do not count. Only with `INVALID_JSON` and `INVALID_UTF8`, if the issues of the message are wanted.
+   */
+  readonly offset?: number | undefined;
 }
 
 export type ValidationResult = Acceptance | Rejection;
@@ -48,8 +54,13 @@ export interface ValidationStatistics {
   readonly byCode: Readonly<Record<string, number>>;
 }
 
-export function reject(code: WireErrorCode, type?: string, issues: readonly Issue[] = []): Rejection {
-  return { ok: false, code, type, issues };
+export function reject(
+  code: WireErrorCode,
+  type?: string,
+  issues: readonly Issue[] = [],
+  offset?: number,
+): Rejection {
+  return { ok: false, code, type, issues, offset };
 }
 
 export class MessageValidator {
@@ -81,7 +92,7 @@ export class MessageValidator {
    */
   validate(message: Buffer | unknown, wantsIssues = true): ValidationResult {
     return this.count(
-      Buffer.isBuffer(message) ? this.#checkBytes(message) : this.check(message, wantsIssues),
+      Buffer.isBuffer(message) ? this.#checkBytes(message, wantsIssues) : this.check(message, wantsIssues),
     );
   }
 
@@ -130,11 +141,15 @@ export class MessageValidator {
     };
   }
 
-  #checkBytes(bytes: Buffer): ValidationResult {
+  #checkBytes(bytes: Buffer, wantsIssues: boolean): ValidationResult {
     if (bytes.length > this.maxMessageSize) return reject('MESSAGE_TOO_LARGE');
-    if (!isUtf8(bytes)) return reject('INVALID_UTF8');
-    const decoded = decodeJson(bytes, messageStart(bytes, 0, bytes.length), bytes.length, this.maxDepth);
-    return decoded.ok ? this.check(decoded.value) : reject(decoded.code);
+    const start = messageStart(bytes, 0, bytes.length);
+    const decoded = isUtf8(bytes)
+      ? decodeJson(bytes, start, bytes.length, this.maxDepth)
+      : ({ ok: false, code: 'INVALID_UTF8' } as const);
+    if (decoded.ok) return this.check(decoded.value, wantsIssues);
+    const offset = wantsIssues ? errorOffset(decoded.code, bytes, start, bytes.length) : undefined;
+    return reject(decoded.code, undefined, [], offset);
   }
 
   #check(message: unknown, wantsIssues: boolean): ValidationResult {

@@ -28,17 +28,20 @@ export interface ErrorDetails {
   messageType?: string | undefined;
   /** Line number in the connection's stream, from 1. */
   line?: number | undefined;
+  /** Where the message stops being JSON or UTF-8, in bytes from its start. */
+  offset?: number | undefined;
   issues?: readonly Issue[] | undefined;
 }
 
 /** An `error` message. Its text is fixed for each code and contains nothing of the rejected message. */
 export function errorLine(code: WireErrorCode, details: ErrorDetails, delimiter: number): Buffer {
-  const { messageType, line, issues } = details;
+  const { messageType, line, offset, issues } = details;
   const data = {
     code,
     message: WIRE_ERRORS[code].message,
     ...(messageType === undefined ? {} : { messageType }),
     ...(line === undefined ? {} : { line }),
+    ...(offset === undefined ? {} : { offset }),
     ...(issues === undefined || issues.length === 0 ? {} : { issues: issues.map((issue) => ({ ...issue })) }),
   };
   return brokerLine('error', data, delimiter);

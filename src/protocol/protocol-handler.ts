@@ -379,11 +379,11 @@ export class ProtocolHandler<P extends Peer> {
   }
 
   #reject(connection: P, rejection: RejectedFrame, message: Buffer | undefined): void {
-    const { code, type, issues } = rejection;
+    const { code, type, issues, offset } = rejection;
     const line = connection.line + rejection.line + 1;
     this.#countRejected(code, 1);
     connection.recordRejected(code);
-    this.#replies.reply(connection, code, { messageType: type, line, issues });
+    this.#replies.reply(connection, code, { messageType: type, line, offset, issues });
     if (this.#hasRejectionListener) this.#reportOrCount(connection, { ...rejection, line }, message);
     if (code === 'MESSAGE_TOO_LARGE') this.#countFramingError(connection);
   }
@@ -413,13 +413,13 @@ export class ProtocolHandler<P extends Peer> {
 
   #report(
     connection: P,
-    { code, type, issues, line, isForwarded = false }: ReportedFrame,
+    { code, type, issues, offset, line, isForwarded = false }: ReportedFrame,
     message: Buffer | undefined,
     suppressed: number,
   ): void {
     const { rejectedSubscribers } = this.#subscriptions;
     const bytes = message?.length ?? this.#settings.maxMessageSize;
-    const details = { connection, code, messageType: type, issues, bytes, line, suppressed, isForwarded };
+    const details = { connection, code, messageType: type, issues, offset, bytes, line, suppressed, isForwarded };
     // Copied, because the slab may be reused before the sample is read.
     const rejection = new RejectedMessage(details, Buffer.from(message?.subarray(0, SAMPLE_BYTES) ?? []));
     if (rejectedSubscribers.size > 0) {

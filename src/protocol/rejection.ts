@@ -18,6 +18,11 @@ export interface RejectionDetails<P> {
   /** Name of the message's type, if it is known. */
   readonly messageType: string | undefined;
   readonly issues: readonly Issue[];
+  /**
+   * Where the message stops being JSON or UTF-8, in bytes from its start; the message's size if it ends too early. Only
+   * with `INVALID_JSON` and `INVALID_UTF8`.
+   */
+  readonly offset: number | undefined;
   /** Size of the message, in bytes. */
   readonly bytes: number;
   /** Line number in the connection's stream, from 1. */
@@ -34,6 +39,7 @@ export class RejectedMessage<P> implements RejectionDetails<P> {
   readonly code: WireErrorCode;
   readonly messageType: string | undefined;
   readonly issues: readonly Issue[];
+  readonly offset: number | undefined;
   readonly bytes: number;
   readonly line: number;
   readonly suppressed: number;
@@ -47,6 +53,7 @@ export class RejectedMessage<P> implements RejectionDetails<P> {
     this.code = details.code;
     this.messageType = details.messageType;
     this.issues = details.issues;
+    this.offset = details.offset;
     this.bytes = details.bytes;
     this.line = details.line;
     this.suppressed = details.suppressed;
@@ -66,9 +73,10 @@ export const MAX_DETAILED_REJECTIONS = 1000;
 
 /** The message that subscribers of `rejected` receive. */
 export function rejectionPiece(rejection: RejectedMessage<Peer>, delimiter: number): Piece {
-  const { connection, code, issues, bytes, sample, suppressed, isForwarded } = rejection;
+  const { connection, code, issues, offset, bytes, sample, suppressed, isForwarded } = rejection;
   const more = { ...(suppressed > 0 && { suppressed }), ...(isForwarded && { forwarded: true }) };
-  const data = { from: connection.id, code, issues, bytes, sample, ...more };
+  const place = offset === undefined ? {} : { offset };
+  const data = { from: connection.id, code, issues, ...place, bytes, sample, ...more };
   const text = JSON.stringify({ type: REJECTED, timestamp: new Date().toISOString(), data });
   return { bytes: delimited(text, delimiter), slab: undefined, messages: 1 };
 }

@@ -13,16 +13,17 @@ export function renderRejections(list, rejections) {
   }
   list.replaceChildren(
     ...rejections.slice(0, MAX_SHOWN).map((rejection) => {
-      const { at, code, messageType, crawlerId, connectionId, line, issues } = rejection;
+      const { at, code, messageType, crawlerId, connectionId, line, offset, issues } = rejection;
       const item = element('li');
       const time = element('time', new Date(at).toLocaleTimeString('en-GB'));
       time.dateTime = new Date(at).toISOString();
+      const place = offset === undefined ? '' : `at byte ${offset.toLocaleString('en-US')}`;
       const details = issues.map((issue) => `${issue.path || 'the message'}: ${issue.code}`).join(', ');
       item.append(
         time,
         element('span', code, 'code'),
         element('span', `${crawlerId ?? connectionId}, line ${line.toLocaleString('en-US')}`, 'where'),
-        element('span', [messageType, details].filter(Boolean).join(' – '), 'where'),
+        element('span', [messageType, place, details].filter(Boolean).join(' – '), 'where'),
       );
       return item;
     }),

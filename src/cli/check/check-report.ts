@@ -3,7 +3,7 @@
 import { once } from 'node:events';
 import type { Finding } from '../../check/stream-checker.js';
 import { ERRORS } from '../../errors.js';
-import { formatBytes, formatCount } from '../common/terminal.js';
+import { atOffset, formatBytes, formatCount } from '../common/terminal.js';
 
 /** The result of a check. */
 export interface CheckSummary {
@@ -62,12 +62,12 @@ export class CheckReport {
 }
 
 /** `FILE:LINE: PATH CODE MESSAGE [REJECTED_WITH TYPE]`, a line for each issue. */
-function textOf(file: string, { line, code, type, issues }: Finding): string {
+function textOf(file: string, { line, code, type, issues, offset }: Finding): string {
   const location = `${file}:${line}:`;
   const context = type === undefined ? code : `${code} ${type}`;
   if (issues.length === 0) {
     const suffix = type === undefined ? '' : ` [${type}]`;
-    return `${location} ${WHOLE_MESSAGE} ${code} ${ERRORS[code].message}${suffix}\n`;
+    return `${location} ${WHOLE_MESSAGE} ${code} ${ERRORS[code].message}${atOffset(offset)}${suffix}\n`;
   }
   return issues
     .map(

@@ -81,3 +81,8 @@ export class LiveView {
     this.#drawnLines = 0;
   }
 }
+
+/** Where in its message an error is, to append to the error's text. @param offset in bytes from the message's start */
+export function atOffset(offset: number | undefined): string {
+  return offset === undefined ? '' : ` at byte ${offset}`;
+}

@@ -10,7 +10,7 @@ import type { ConnectFlags } from '../common/flags.js';
 import { openInput } from '../common/input.js';
 import { Progress } from '../common/progress.js';
 import { resolveConnection } from '../common/resolve-connection.js';
-import { formatBytes, formatCount } from '../common/terminal.js';
+import { atOffset, formatBytes, formatCount } from '../common/terminal.js';
 import { MessagePieces } from './message-pieces.js';
 
 const READ_SIZE = 256 * 1024;
@@ -101,14 +101,14 @@ class Publisher {
     if (!this.#client.publishRaw(bytes)) await this.#client.drained();
   }
 
-  #report({ code, message, messageType, line, issues }: BrokerError): void {
+  #report({ code, message, messageType, line, offset, issues }: BrokerError): void {
     this.#errors++;
     if (code === 'RATE_LIMITED') this.#isLimited = true;
     const location = line === undefined ? '' : `line ${line - this.#cutsBefore(line)}: `;
     const type = messageType === undefined ? '' : ` [${messageType}]`;
     const details = (issues ?? []).map((issue) => `${issue.path || 'message'} ${issue.message}`).join('; ');
     this.#progress.clear();
-    process.stderr.write(`${location}${code}${type}: ${details || message}\n`);
+    process.stderr.write(`${location}${code}${type}: ${details || message + atOffset(offset)}\n`);
   }
 
   #cutsBefore(line: number): number {

@@ -70,7 +70,7 @@ describe('a checked stream', () => {
       `${good}\nno json\n${line(changed('job_progress', { processed: 11 }))}${line({ type: 'fly' })}`,
     );
     expect(findings).toEqual([
-      { line: 2, code: 'INVALID_JSON', type: undefined, issues: [] },
+      { line: 2, code: 'INVALID_JSON', type: undefined, issues: [], offset: 1 },
       {
         line: 3,
         code: 'RULE_VIOLATION',

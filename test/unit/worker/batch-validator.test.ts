@@ -253,6 +253,8 @@ test('messages rejected without issues share what is sent of them, each with its
   const { verdict } = validate('{"type":"nope"}\nnot JSON\n'.repeat(1000), 'not JSON\n');
   expect(verdict.rejections).toEqual([
     { code: 'UNKNOWN_TYPE', type: undefined, issues: [] },
+    { code: 'INVALID_JSON', type: undefined, issues: [], offset: 1 },
+    // Beyond the limit of detailed rejections.
     { code: 'INVALID_JSON', type: undefined, issues: [] },
   ]);
   expect(runsOf(verdict)).toEqual(['REJECTED 0+2000', 'REJECTED 2000+1']);

@@ -38,7 +38,7 @@ describe('sluice check', () => {
     const run = await check(file);
     expect(run.code).toBe(1);
     expect(run.stdout.split('\n')).toEqual([
-      `${file}:3: - INVALID_JSON The message is not valid JSON`,
+      `${file}:3: - INVALID_JSON The message is not valid JSON at byte 0`,
       expect.stringMatching(/:4: data\.stage invalid_value expected .* \[SCHEMA_VIOLATION job_progress\]$/),
       '',
     ]);
@@ -55,7 +55,7 @@ describe('sluice check', () => {
       .trim()
       .split('\n')
       .map((text) => JSON.parse(text));
-    expect(first).toEqual({ file, line: 3, code: 'INVALID_JSON', issues: [] });
+    expect(first).toEqual({ file, line: 3, code: 'INVALID_JSON', issues: [], offset: 0 });
     expect(second).toMatchObject({ line: 4, type: 'job_progress', issues: [{ path: 'data.stage' }] });
     expect(last.summary).toMatchObject({
       file,
@@ -95,7 +95,7 @@ describe('sluice check', () => {
       .trim()
       .split('\n')
       .map((text) => JSON.parse(text));
-    expect(finding).toEqual({ file: 'stdin', line: 3, code: 'INVALID_JSON', issues: [] });
+    expect(finding).toEqual({ file: 'stdin', line: 3, code: 'INVALID_JSON', issues: [], offset: 0 });
     expect([second.file, summary.file]).toEqual(['stdin', 'stdin']);
   });
 
