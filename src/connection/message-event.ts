@@ -41,7 +41,9 @@ export class MessageEvent {
     if (this.#message === undefined) {
       const value: unknown = JSON.parse(this.raw.toString());
       // A worker has accepted these bytes: unless the schema transforms its input, they parse to the schema's type.
-      this.#message = (this.#transforming === undefined ? value : parseAs(this.#transforming, value)) as CustomMessage;
+      this.#message = (
+        this.#transforming === undefined ? value : parseAs(this.#transforming, value)
+      ) as CustomMessage;
     }
     return this.#message;
   }

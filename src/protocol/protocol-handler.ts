@@ -419,7 +419,17 @@ export class ProtocolHandler<P extends Peer> {
   ): void {
     const { rejectedSubscribers } = this.#subscriptions;
     const bytes = message?.length ?? this.#settings.maxMessageSize;
-    const details = { connection, code, messageType: type, issues, offset, bytes, line, suppressed, isForwarded };
+    const details = {
+      connection,
+      code,
+      messageType: type,
+      issues,
+      offset,
+      bytes,
+      line,
+      suppressed,
+      isForwarded,
+    };
     // Copied, because the slab may be reused before the sample is read.
     const rejection = new RejectedMessage(details, Buffer.from(message?.subarray(0, SAMPLE_BYTES) ?? []));
     if (rejectedSubscribers.size > 0) {

@@ -30,8 +30,8 @@ export class DriftDetector {
   }
 
   /** Keys of an accepted message that its schema does not name. */
-  inKeys({ name, definition }: MessageType, message: object): DriftFact[] {
-    if (this.#left-- <= 0) return [];
+  inKeys({ name, definition, isOtherVersion }: MessageType, message: object): DriftFact[] {
+    if (isOtherVersion || this.#left-- <= 0) return [];
     // Undefined if the message has more or longer keys than a layout may have.
     return keyFacts(name, layoutOf(definition, message, '')?.extra ?? []);
   }
