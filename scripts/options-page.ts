@@ -3,7 +3,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
-import { OPTION_GROUPS, optionsSchema } from '#src/config/config.js';
+import { OPTION_GROUPS } from '#src/config/config.js';
 import { DEFAULT_SOCKET_PATH } from '#src/config/defaults.js';
 import { OPTION_SPECS, type OptionSpec } from '#src/config/sources.js';
 
@@ -68,23 +68,12 @@ function row(spec: OptionSpec): string {
 function valuesOf(spec: OptionSpec): string {
   if (spec.choices !== undefined) return spec.choices.map((choice) => `\`${choice}\``).join(' ');
   if (spec.kind === 'list') return 'list';
-  if (spec.kind !== 'number') return spec.kind;
-  const { minimum, maximum } = numberOf(spec.name);
+  if (!['number', 'size', 'time'].includes(spec.kind)) return spec.kind;
+  // The JSON Schema of a number may have these keys.
+  const { minimum, maximum } = z.toJSONSchema(spec.schema, { io: 'input' }) as JsonNumber;
   return maximum === undefined || maximum === Number.MAX_SAFE_INTEGER
     ? `${grouped(minimum ?? 0)} or more`
     : `${grouped(minimum ?? 0)} to ${grouped(maximum)}`;
-}
-
-function numberOf(name: string): JsonNumber {
-  let shape: z.core.$ZodLooseShape = optionsSchema.shape;
-  const path = name.split('.');
-  for (const step of path.slice(0, -1)) {
-    let group = shape[step] as z.ZodType;
-    while ('innerType' in group.def) group = group.def.innerType as z.ZodType;
-    shape = (group as z.ZodObject).shape;
-  }
-  // The JSON Schema of a number may have these keys.
-  return z.toJSONSchema(shape[path.at(-1) ?? ''] as z.ZodType, { io: 'input' }) as JsonNumber;
 }
 
 function defaultOf(spec: OptionSpec, description: string): string {

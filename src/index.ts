@@ -2,6 +2,7 @@
 
 export { type ResolvedOptions, resolveOptions, type SluiceOptions } from './config/config.js';
 export { DEFAULT_SOCKET_PATH } from './config/defaults.js';
+export type { Size, SizeUnit, Time, TimeUnit } from './config/quantities.js';
 export { SOCKET_CONFIG } from './config/socket-config.js';
 export {
   type BroadcastResult,

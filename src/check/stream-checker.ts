@@ -34,6 +34,8 @@ export interface CheckListener {
   onFinding(finding: Finding): void;
   /** A worker failed; its messages are retried. */
   onWorkerError(error: unknown): void;
+  /** A worker validates without patterns. */
+  onPatternsUnavailable?(reason: string): void;
 }
 
 export interface CheckerOptions {
@@ -86,6 +88,7 @@ export class StreamChecker {
       onVerdict: (verdict) => this.#count(verdict),
       onSettled: () => this.#wakeReader(),
       onWorkerError: (error) => listener.onWorkerError(error),
+      onPatternsUnavailable: (reason) => listener.onPatternsUnavailable?.(reason),
     });
     this.#lane = new Lane(
       (chunk) => this.#settle(chunk),

@@ -34,6 +34,7 @@ const program = new Command('sluice')
   .showHelpAfterError('(add --help for usage)')
   .configureHelp(HELP_CONFIGURATION)
   .addHelpText('after', PROGRAM_HELP)
+  .hook('preAction', rejectUnknownVariables)
   .exitOverride();
 
 const args = process.argv.slice(2);
@@ -41,6 +42,8 @@ const [word = '', topic = ''] = args.filter((arg) => !arg.startsWith('-'));
 /** The first word, or in `sluice help COMMAND` the second: the name of a command, unless it is mistyped or missing. */
 const called = word === 'help' ? topic : word;
 const isCommand = Object.hasOwn(COMMANDS, called);
+/** Whether to suggest a command for a mistyped one in `sluice help COMMAND`, as for one without `help`. */
+const isHelpMistyped = word === 'help' && topic !== '' && !isCommand;
 
 for (const [name, load] of Object.entries(COMMANDS)) {
   if (isNeeded(name)) await addCommand(name, (await load()).definition);
@@ -62,6 +65,13 @@ async function addCommand(name: string, definition: CommandDefinition): Promise<
   command.addHelpText('after', helpText(definition));
 }
 
+/** Loaded only if needed, because the options take long to load. */
+async function rejectUnknownVariables(): Promise<void> {
+  if (!Object.keys(process.env).some((name) => name.startsWith('SLUICE_'))) return;
+  const { unknownVariables } = await import('../config/sources.js');
+  for (const error of unknownVariables(process.env).values()) throw error;
+}
+
 function exitCodeOf(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.OK : EXIT.USAGE;
   if (!(error instanceof SluiceError)) return EXIT.FAILURE;
@@ -74,7 +84,7 @@ process.stdout.on('error', exitOnOutputError);
 process.stderr.on('error', () => {});
 
 try {
-  await program.parseAsync();
+  await program.parseAsync(isHelpMistyped ? [topic] : args, { from: 'user' });
 } catch (error) {
   if (!(error instanceof CommanderError)) {
     const text = error instanceof SluiceError ? `${error.code}: ${error.message}` : String(error);

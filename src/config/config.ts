@@ -2,8 +2,11 @@
 // Options are resolved once, then frozen.
 
 import { availableParallelism } from 'node:os';
+import { resolve } from 'node:path';
 import * as z from 'zod';
 import { SluiceError } from '../errors.js';
+import { isModuleUrl } from '../messages/module-url.js';
+import { closestName } from '../suggestion.js';
 import {
   adminAddressFault,
   fitsSocketPath,
@@ -12,14 +15,14 @@ import {
   parseAdminAddress,
 } from './addresses.js';
 import { DEFAULT_SOCKET_PATH, MAX_TIMER } from './defaults.js';
+import { size, time } from './quantities.js';
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
 const SECOND = 1000;
 
-const milliseconds = () => z.number().int().min(0).max(MAX_TIMER);
-const interval = () => z.number().int().min(1).max(MAX_TIMER);
-const bytes = (min: number, max: number) => z.number().int().min(min).max(max);
+const milliseconds = () => time(0, MAX_TIMER);
+const interval = () => time(1, MAX_TIMER);
 
 /** Half of the cores for validation, but at least 2. The other half is left to the main thread and local peers. */
 const DEFAULT_THREADS = Math.max(2, Math.floor(availableParallelism() / 2));
@@ -39,7 +42,7 @@ const workersSchema = z.strictObject({
     .max(16)
     .default(2)
     .meta({ description: 'maximum number of batches in flight per worker' }),
-  maxBatchBytes: bytes(1, 16 * MiB)
+  maxBatchBytes: size(1, 16 * MiB)
     .default(1 * MiB)
     .meta({ description: 'batch size, in bytes, at which a batch is full' }),
   maxBatchMessages: z
@@ -142,7 +145,7 @@ const GROUPS = {
       .enum(['slab', 'copy'])
       .default('slab')
       .meta({ description: 'slab: the kernel reads into shared memory; copy: through Node streams' }),
-    messageBufferSize: bytes(16 * KiB, 16 * MiB)
+    messageBufferSize: size(16 * KiB, 16 * MiB)
       .default(512 * KiB)
       .meta({ description: 'size, in bytes, of the largest slab that a busy connection reads into' }),
   },
@@ -158,7 +161,7 @@ const GROUPS = {
       .enum(['auto', 'ndjson'])
       .default('auto')
       .meta({ description: 'auto also accepts objects without a delimiter between them; ndjson does not' }),
-    maxMessageSize: bytes(64, 256 * MiB)
+    maxMessageSize: size(64, 256 * MiB)
       .default(1 * MiB)
       .meta({ description: 'maximum message size in bytes, excluding the delimiter' }),
     maxFramingErrors: z
@@ -202,27 +205,27 @@ const GROUPS = {
       }),
   },
   'Limits and backpressure': {
-    maxBufferedBytes: bytes(1 * MiB, 64 * 1024 * MiB)
+    maxBufferedBytes: size(1 * MiB, 64 * 1024 * MiB)
       .default(256 * MiB)
       .meta({ description: 'maximum bytes received and not yet delivered; above it, reading stops' }),
-    maxConnectionBytes: bytes(1 * KiB, 1024 * MiB)
+    maxConnectionBytes: size(1 * KiB, 1024 * MiB)
       .default(4 * MiB)
       .meta({
         description:
           'maximum bytes of one connection that wait for validation; above it, reading from it stops',
       }),
-    maxPartialBytes: bytes(1 * MiB, 64 * 1024 * MiB)
+    maxPartialBytes: size(1 * MiB, 64 * 1024 * MiB)
       .default(64 * MiB)
       .meta({
         description:
           'maximum bytes of long incomplete messages; above it, further ones wait for their turn to be read; at most a quarter of maxBufferedBytes',
       }),
-    maxPendingBytes: bytes(1 * KiB, 16 * 1024 * MiB)
+    maxPendingBytes: size(1 * KiB, 16 * 1024 * MiB)
       .default(64 * MiB)
       .meta({
         description: 'maximum bytes that a subscriber may lag behind; above it, its overflow policy applies',
       }),
-    maxSubscriptionBytes: bytes(1 * MiB, 64 * 1024 * MiB)
+    maxSubscriptionBytes: size(1 * MiB, 64 * 1024 * MiB)
       .default(128 * MiB)
       .meta({
         description:
@@ -278,7 +281,7 @@ const GROUPS = {
         description:
           'ms that validating one message may take before it is rejected and its worker replaced; after 120 ms, it is moved to a dedicated worker; 0: no limit',
       }),
-    inlineBytes: z.int().min(0).default(0).meta({
+    inlineBytes: size(0, Number.MAX_SAFE_INTEGER).default(0).meta({
       description:
         'while the workers are idle, batches of up to this many bytes are checked by patterns on the main thread, for lower latency; 0: never',
     }),
@@ -359,12 +362,13 @@ type DeepReadonly<T> = T extends URL
 export type ResolvedOptions = DeepReadonly<z.output<typeof optionsSchema>>;
 
 /**
- * Validates options and fills in the defaults.
+ * Validates options, fills in the defaults, and makes paths absolute.
+ * @param folder that relative paths are relative to. Default: the current working directory.
  * @throws SluiceError `INVALID_OPTION`, with a one-line message that names the option
  */
-export function resolveOptions(input: SluiceOptions): ResolvedOptions {
+export function resolveOptions(input: SluiceOptions, folder: string = process.cwd()): ResolvedOptions {
   const result = optionsSchema.safeParse(input);
-  if (!result.success) throw invalidOption(result.error);
+  if (!result.success) throw storedError(input) ?? invalidOption(result.error);
   const options = result.data;
   const { socketPath, port, listenFd } = options;
   if (socketPath === undefined && port === undefined && listenFd === undefined)
@@ -373,9 +377,17 @@ export function resolveOptions(input: SluiceOptions): ResolvedOptions {
     throw new SluiceError('INVALID_OPTION', 'heartbeatTimeout: must be longer than heartbeatInterval');
   }
   requireLocalAdmin(options);
+  makePathsAbsolute(options, folder);
   Object.freeze(options.workers);
   Object.freeze(options.auth);
   return Object.freeze(options);
+}
+
+/** The first error that the options have in place of a value; see SOCKET_CONFIG. */
+function storedError(options: SluiceOptions): SluiceError | undefined {
+  const groups = [options, options?.workers, options?.auth, options?.auth?.tokens];
+  const values: unknown[] = groups.flatMap((group) => Object.values(group ?? {}));
+  return values.find((value) => value instanceof SluiceError);
 }
 
 function requireLocalAdmin({ admin, adminAllowRemote }: z.output<typeof optionsSchema>): void {
@@ -387,11 +399,51 @@ function requireLocalAdmin({ admin, adminAllowRemote }: z.output<typeof optionsS
   );
 }
 
+/** Makes the options independent of later changes of the working directory. */
+function makePathsAbsolute(options: z.output<typeof optionsSchema>, folder: string): void {
+  const { socketPath, auth, schemas, admin } = options;
+  if (socketPath !== undefined) options.socketPath = absoluteSocketPath(folder, socketPath);
+  if (auth.file !== undefined) auth.file = resolve(folder, auth.file);
+  if (typeof schemas === 'string' && !isModuleUrl(schemas)) options.schemas = resolve(folder, schemas);
+  const address = admin === undefined ? undefined : parseAdminAddress(admin);
+  if (address !== undefined && 'path' in address) options.admin = absoluteSocketPath(folder, address.path);
+}
+
+/** In a deep folder, only the relative path may be short enough for the kernel. */
+function absoluteSocketPath(folder: string, path: string): string {
+  const absolute = resolve(folder, path);
+  return fitsSocketPath(absolute) ? absolute : path;
+}
+
 function invalidOption(error: z.ZodError): SluiceError {
   const issue = error.issues[0];
   if (issue?.code === 'unrecognized_keys') {
     const name = [...issue.path, issue.keys[0]].join('.');
-    return new SluiceError('INVALID_OPTION', `${name}: unknown option`);
+    const closest = closestName(name, OPTION_NAMES);
+    const hint = closest === undefined ? '' : `; did you mean ${closest}?`;
+    return new SluiceError('INVALID_OPTION', `${name}: unknown option${hint}`);
   }
   return new SluiceError('INVALID_OPTION', `${issue?.path.join('.')}: ${issue?.message}`);
+}
+
+/** The names of all options, by themselves and by their last part: `workers.threads`, `threads`. */
+const OPTION_NAMES: ReadonlyMap<string, string> = new Map(
+  namesOf('', optionsSchema).flatMap((name) => [
+    [name.split('.').at(-1) ?? name, name],
+    [name, name],
+  ]),
+);
+
+function namesOf(prefix: string, schema: z.ZodObject): string[] {
+  return Object.entries(schema.shape).flatMap(([key, nested]) => {
+    const inner = innerSchema(nested as z.ZodType);
+    return inner instanceof z.ZodObject ? namesOf(`${prefix}${key}.`, inner) : [prefix + key];
+  });
+}
+
+/** The schema inside of defaults and optional schemas. */
+export function innerSchema(schema: z.ZodType): z.ZodType {
+  let inner = schema;
+  while ('innerType' in inner.def) inner = inner.def.innerType as z.ZodType;
+  return inner;
 }

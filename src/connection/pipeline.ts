@@ -47,6 +47,8 @@ export interface PipelineEvents {
   rejected: [rejection: RejectedMessage<SocketConnection>];
   /** A validation worker failed. Its batch is retried. */
   worker_error: [error: unknown];
+  /** Messages are validated without patterns, by a worker or on the main thread. */
+  patterns_unavailable: [reason: string];
   /** A listener of another event threw. */
   listener_error: [error: unknown];
   /** A pattern of this message type matched a message that the slow path rejects or interprets differently. */
@@ -169,6 +171,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
       },
       onSettled: () => this.#afterBatch(),
       onWorkerError: (error) => this.emit('worker_error', error),
+      onPatternsUnavailable: (reason) => this.emit('patterns_unavailable', reason),
     });
   }
 
@@ -176,7 +179,10 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
   #inlineValidator({ inlineBytes }: ResolvedOptions, registry: MessageRegistry, settings: ParserSettings) {
     // With `verify`, the slow path has to check every match.
     if (inlineBytes === 0 || settings.patterns !== 'on') return undefined;
-    const parser = createParser(registry, { ...settings, maxLearnedLayouts: 0 });
+    const parser = createParser(registry, { ...settings, maxLearnedLayouts: 0 }, (reason) => {
+      // Later, when there are listeners.
+      process.nextTick(() => this.emit('patterns_unavailable', reason));
+    });
     const validator = new BatchValidator(parser, settings.delimiter, undefined, settings.validation);
     return { maxBytes: inlineBytes, validator };
   }

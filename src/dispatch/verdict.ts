@@ -34,6 +34,12 @@ export interface WorkerSettings extends ParserSettings {
   readonly isBackground: boolean;
 }
 
+/** What a worker sends unasked while it starts. */
+export interface WorkerNotice {
+  /** Why the worker validates without patterns. */
+  readonly patternsUnavailable: string;
+}
+
 /** Ranges of whole messages to validate, each from one connection. */
 export interface BatchTask {
   /** Number of the batch for the watchdog; 0 if the batch has none. */

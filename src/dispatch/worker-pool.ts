@@ -7,6 +7,7 @@ import { Backoff } from '../backoff.js';
 import { describeError, SluiceError } from '../errors.js';
 import type { FrameRange } from '../memory/slab-pool.js';
 import { withTimeout } from '../timeout.js';
+import { requireAddressSpace } from './address-space.js';
 import { fitsHandoff, Handoff } from './handoff.js';
 import {
   type BatchTask,
@@ -14,6 +15,7 @@ import {
   type HandoffTask,
   type ParserSettings,
   type Verdict,
+  type WorkerNotice,
   type WorkerSettings,
 } from './verdict.js';
 import { VerdictReader } from './verdict-reader.js';
@@ -33,6 +35,8 @@ export interface WorkerPoolOptions {
   readonly handsOver: boolean;
   /** Whether the workers run at a lower priority than other threads. Default: false. */
   readonly isBackground?: boolean;
+  /** Called when a worker has started that cannot use patterns, with the reason. It works without them. */
+  readonly onPatternsUnavailable?: (reason: string) => void;
   /** Called when a worker fails and when the pool cannot be created. */
   readonly onError: (error: unknown) => void;
 }
@@ -232,6 +236,7 @@ export class WorkerPool {
 
   async #build(): Promise<void> {
     const { threads, concurrentTasksPerWorker, settings, isBackground = false, onError } = this.#options;
+    requireAddressSpace(threads);
     const piscina: Pool = new Piscina({
       filename: new URL('../worker/worker.js', import.meta.url).href,
       minThreads: threads,
@@ -254,6 +259,9 @@ export class WorkerPool {
     });
     this.#piscina = piscina;
     piscina.on('error', onError);
+    piscina.on('message', ({ patternsUnavailable }: WorkerNotice) => {
+      this.#options.onPatternsUnavailable?.(patternsUnavailable);
+    });
     const probes = Array.from({ length: threads }, () => piscina.run(batchTask([])));
     await withTimeout(Promise.all(probes), BOOT_TIMEOUT, () => {
       throw new Error(`no response from the workers within ${BOOT_TIMEOUT / 1000} s`);

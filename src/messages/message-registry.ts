@@ -1,7 +1,6 @@
 // The table of a broker's message types: those of the protocol and those of a schema module. The main thread and the
 // workers build it from the same sources, so an index denotes the same type on all threads.
 
-import { pathToFileURL } from 'node:url';
 import * as z from 'zod';
 import { describeError, SluiceError } from '../errors.js';
 import { type DeclarativeRules, ruleOf } from './declarative-rules.js';
@@ -9,6 +8,7 @@ import { type Extension, replacementsOf, replaceParts } from './extension.js';
 import type { Rule } from './issues.js';
 import { type MessageTraits, NO_TRAITS, traitsOf } from './message-traits.js';
 import { appSchemas, brokerSchemas, controlSchemas, crawlerSchemas } from './messages.js';
+import { moduleUrl } from './module-url.js';
 import { declarativeRules as builtinDeclarativeRules, rules as builtinRules } from './rules.js';
 import { inspectSchema, isAsyncFunction, isZod3 } from './schema-walk.js';
 
@@ -183,11 +183,6 @@ const unknownType: MessageType = {
   transformsInput: false,
   isOtherVersion: false,
 };
-
-/** The URL of a schema module given as a URL, a `file:` string or a path. */
-export function moduleUrl(source: string | URL): string {
-  return /^[a-z]{2,}:/i.test(String(source)) ? String(source) : pathToFileURL(String(source)).href;
-}
 
 function checkModule(exported: unknown, url: string): SchemaModule {
   const fail = (detail: string): never => {

@@ -81,7 +81,10 @@ export class PatternRuntime {
     return this.#scans;
   }
 
-  /** @throws WebAssembly.CompileError if the processor lacks 128-bit SIMD instructions */
+  /**
+   * @throws WebAssembly.CompileError if the processor lacks 128-bit SIMD instructions; RangeError if the address space
+   *   is too small
+   */
   constructor(options: RuntimeOptions) {
     const { framing, delimiter, maxMessageSize, names, maxPatterns, isTimely, jobSeed } = options;
     const { firstScan = 0 } = options;
@@ -103,7 +106,7 @@ export class PatternRuntime {
   /**
    * Adds a pattern of a message type.
    * @param head the text that all its messages begin with, up to the first value
-   * @returns `undefined` if the module is too large for WebAssembly
+   * @returns `undefined` if the module is too large for WebAssembly or for the address space
    */
   add(module: ModuleWriter, type: { name: string; index: number }, head: string): Pattern | undefined {
     const match = this.#tryInstantiate(module);
@@ -192,7 +195,7 @@ export class PatternRuntime {
     try {
       return this.#instantiate<Match>(module, 'match');
     } catch (error) {
-      if (error instanceof WebAssembly.CompileError) return undefined;
+      if (error instanceof WebAssembly.CompileError || error instanceof RangeError) return undefined;
       throw error;
     }
   }

@@ -30,6 +30,8 @@ export interface PatternOptions {
   jobSeed?: JobSeed;
   /** Initial value of the scan counter, for tests. Default: 0. */
   firstScan?: number;
+  /** Called if patterns cannot be used here, with the reason. */
+  onUnavailable?: ((reason: string) => void) | undefined;
 }
 
 /** A learned layout and its pattern. */
@@ -63,8 +65,8 @@ export class PatternSet {
 
   /**
    * Compiles the patterns of a registry's types.
-   * @returns `undefined` without WebAssembly, or on a processor without 128-bit SIMD instructions: then all messages
-   *   take the slow path
+   * @returns `undefined` without WebAssembly, on a processor without 128-bit SIMD instructions, or if the address space
+   *   is too small: then all messages take the slow path
    */
   static create(registry: MessageRegistry, options: PatternOptions = {}): PatternSet | undefined {
     const { framing = 'auto', delimiter = NEWLINE, maxMessageSize = 1024 * 1024, isTimely } = options;
@@ -75,7 +77,10 @@ export class PatternSet {
     const maxPatterns = types.length * (1 + maxLearnedLayouts) + 1;
     const settings = { framing, delimiter, maxMessageSize, isTimely, names, maxPatterns, jobSeed, firstScan };
     const runtime = startRuntime(settings);
-    if (runtime === undefined) return undefined;
+    if (typeof runtime === 'string') {
+      options.onUnavailable?.(runtime);
+      return undefined;
+    }
     return new PatternSet(registry, runtime, isTimely !== undefined, maxLearnedLayouts);
   }
 
@@ -214,26 +219,31 @@ export class PatternSet {
 }
 
 const TOO_LARGE: CompileResult = { declined: 'its pattern would be too large' };
-const UNSUPPORTED: CompileResult = { declined: 'this machine does not support WebAssembly with SIMD' };
+const UNSUPPORTED = 'this machine does not support WebAssembly with SIMD';
+const NO_MEMORY = 'there is not enough address space for the memory of WebAssembly (ulimit -v)';
 
 /**
  * Compile results by type name, for the types that can have patterns.
- * @param patterns the patterns of this registry; `undefined` on a machine that does not support them
+ * @param patterns the patterns of this registry; `undefined` if they cannot be used here
+ * @param reason why they cannot be used
  */
 export function compileResults(
   registry: MessageRegistry,
   patterns: PatternSet | undefined,
+  reason = UNSUPPORTED,
 ): ReadonlyMap<string, CompileResult> {
-  return (
-    patterns?.results ?? new Map(registry.types.filter(canHavePattern).map(({ name }) => [name, UNSUPPORTED]))
-  );
+  if (patterns !== undefined) return patterns.results;
+  return new Map(registry.types.filter(canHavePattern).map(({ name }) => [name, { declined: reason }]));
 }
 
-function startRuntime(settings: RuntimeOptions): PatternRuntime | undefined {
+/** @returns the reason if patterns cannot be used here */
+function startRuntime(settings: RuntimeOptions): PatternRuntime | string {
   try {
     return new PatternRuntime(settings);
   } catch (error) {
-    if (typeof WebAssembly === 'undefined' || error instanceof WebAssembly.CompileError) return undefined;
+    if (typeof WebAssembly === 'undefined' || error instanceof WebAssembly.CompileError) return UNSUPPORTED;
+    // For a small memory, too, V8 reserves 10 GiB of addresses.
+    if (error instanceof RangeError) return NO_MEMORY;
     throw error;
   }
 }

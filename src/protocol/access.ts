@@ -1,10 +1,10 @@
 // Access control by tokens. If none are configured, only the permissions of the socket file restrict access.
 
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import * as z from 'zod';
 import { authTokensSchema } from '../config/config.js';
 import { requirePrivate } from '../config/private-file.js';
+import { readText } from '../config/text-file.js';
 import { describeJsonError, SluiceError } from '../errors.js';
 import type { PeerRole } from '../messages/messages.js';
 
@@ -121,7 +121,7 @@ function readTokenFile(path: string): AuthTokens {
   let content: unknown;
   try {
     requirePrivate(path);
-    content = JSON.parse(readFileSync(path, 'utf8'));
+    content = JSON.parse(readText(path));
   } catch (error) {
     if (error instanceof SluiceError) throw error;
     fail(describeJsonError(error));

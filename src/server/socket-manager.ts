@@ -237,6 +237,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
         this.#notify('rejected', rejection);
       })
       .on('worker_error', (error) => this.#onWorkerError(error))
+      .once('patterns_unavailable', (reason) => this.#log.warn({ reason }, 'validating without patterns'))
       .on('listener_error', this.#onServerError)
       .on('mismatch', (type) => this.#onServerError(new SluiceError('PATTERN_MISMATCH', type)))
       .on('closed', (connection, reason) => this.#pool.remove(connection.id, reason));

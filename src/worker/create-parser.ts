@@ -3,7 +3,8 @@
 import type { ResolvedOptions } from '../config/config.js';
 import type { ParserSettings } from '../dispatch/verdict.js';
 import { type JobSeed, NO_SEED } from '../messages/job-key.js';
-import { type MessageRegistry, moduleUrl } from '../messages/message-registry.js';
+import type { MessageRegistry } from '../messages/message-registry.js';
+import { moduleUrl } from '../messages/module-url.js';
 import { PatternSet } from '../pattern/pattern-set.js';
 import { MessageParser } from '../protocol/message-parser.js';
 import { MessageValidator } from '../protocol/message-validator.js';
@@ -29,8 +30,16 @@ export function parserSettings(options: ResolvedOptions, jobSeed: JobSeed = NO_S
   };
 }
 
-/** Creates a parser with these settings. @param registry must contain the types of `settings.schemas` */
-export function createParser(registry: MessageRegistry, settings: ParserSettings): MessageParser {
+/**
+ * Creates a parser with these settings.
+ * @param registry must contain the types of `settings.schemas`
+ * @param onUnavailable called with the reason if patterns cannot be used here: the parser then works without them
+ */
+export function createParser(
+  registry: MessageRegistry,
+  settings: ParserSettings,
+  onUnavailable?: (reason: string) => void,
+): MessageParser {
   const { framing, delimiter, maxMessageSize, maxMessageAge, maxClockSkew, maxLearnedLayouts, jobSeed } =
     settings;
   const validator = new MessageValidator({ registry, maxMessageSize, maxMessageAge, maxClockSkew });
@@ -45,6 +54,7 @@ export function createParser(registry: MessageRegistry, settings: ParserSettings
           isTimely,
           maxLearnedLayouts,
           jobSeed,
+          onUnavailable,
         });
   const verify = settings.patterns === 'verify';
   return new MessageParser({ validator, framing, delimiter, patterns, verify, jobSeed });

@@ -3,9 +3,9 @@
 
 import './lower-priority.js';
 
-import { threadId, workerData } from 'node:worker_threads';
+import { parentPort, threadId, workerData } from 'node:worker_threads';
 import { move, transferableSymbol, valueSymbol } from 'piscina';
-import type { BatchTask, HandoffTask, Verdict, WorkerSettings } from '../dispatch/verdict.js';
+import type { BatchTask, HandoffTask, Verdict, WorkerNotice, WorkerSettings } from '../dispatch/verdict.js';
 import { MessageRegistry } from '../messages/message-registry.js';
 import { BatchValidator } from './batch-validator.js';
 import { createParser } from './create-parser.js';
@@ -15,7 +15,9 @@ import { WatchedWorker } from './watched-worker.js';
 const settings = workerData as WorkerSettings;
 
 const registry = await MessageRegistry.load(settings.schemas);
-const parser = createParser(registry, settings);
+const parser = createParser(registry, settings, (patternsUnavailable) => {
+  parentPort?.postMessage({ patternsUnavailable } satisfies WorkerNotice);
+});
 // If a rule returns a promise, the message is rejected and the promise ignored: its rejection must not terminate the
 // worker.
 process.on('unhandledRejection', () => {});

@@ -9,6 +9,7 @@ import { parserSettings } from '../../worker/create-parser.js';
 import { type BrokerFlags, resolveFlags } from '../common/broker-options.js';
 import { EXIT } from '../common/exit-codes.js';
 import { openInput } from '../common/input.js';
+import { warn } from '../common/output.js';
 import { Progress } from '../common/progress.js';
 import { formatCount } from '../common/terminal.js';
 import { type CheckFormat, CheckReport } from './check-report.js';
@@ -66,6 +67,9 @@ class FileCheck {
           process.exitCode = EXIT.FAILURE;
           this.#rejected[finding.code] = (this.#rejected[finding.code] ?? 0) + 1;
           this.#report.add(finding);
+        },
+        onPatternsUnavailable: (reason) => {
+          if (format !== 'quiet') warn(`validating without patterns: ${reason}`);
         },
         onWorkerError: (error) => process.stderr.write(`sluice check: ${describeError(error)}\n`),
       },

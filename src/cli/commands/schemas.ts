@@ -4,6 +4,7 @@ import type { CompileResult } from '../../pattern/schema-to-ir.js';
 import type { BrokerFlags } from '../common/broker-options.js';
 import type { CommandDefinition } from '../common/command-definition.js';
 import { CONFIG_FLAG } from '../common/flags.js';
+import { warn } from '../common/output.js';
 
 export const definition: CommandDefinition = {
   description: 'list the message types and whether each has a compiled pattern',
@@ -25,8 +26,16 @@ async function schemas(flags: BrokerFlags): Promise<void> {
   const { createParser, parserSettings } = await import('../../worker/create-parser.js');
   const options = resolveFlags(flags);
   const registry = await MessageRegistry.load(options.schemas);
-  const { patterns } = createParser(registry, { ...parserSettings(options), patterns: 'on' });
-  const results = compileResults(registry, patterns);
+  let reason: string | undefined;
+  const { patterns } = createParser(
+    registry,
+    { ...parserSettings(options), patterns: 'on' },
+    (unavailable) => {
+      reason = unavailable;
+      warn(`no pattern can be used: ${reason}`);
+    },
+  );
+  const results = compileResults(registry, patterns, reason);
   const rows = registry.types
     .filter(({ index }) => index > 0)
     .map(({ name, direction }) => [name, direction, ...describe(results.get(name))]);

@@ -21,9 +21,12 @@ export const definition: CommandDefinition = {
       'listen on this socket, with four validation workers',
     ],
     ['sluice serve --schemas ./my-schemas.mjs', 'also accept your own message types'],
-    ['SOCKET_MAX_CONNECTIONS=200 sluice serve --print-config', 'show the effective options'],
+    ['SLUICE_MAX_CONNECTIONS=200 sluice serve --print-config', 'show the effective options'],
   ],
-  notes: ['Prints a JSON line with "msg":"listening" when ready.'],
+  notes: [
+    'Prints a JSON line with "msg":"listening" when ready.',
+    'Sizes are in bytes or have a unit (64k, 256M, 1GiB: powers of 1024); times are in ms or have a unit (500ms, 10s, 2m, 1h, 1d). Older environment variables that begin with SOCKET_ instead of SLUICE_ still work.',
+  ],
 };
 
 async function serve(flags: BrokerFlags & { printConfig?: boolean }): Promise<void> {
@@ -36,14 +39,9 @@ async function serve(flags: BrokerFlags & { printConfig?: boolean }): Promise<vo
   }
 }
 
-function printConfig(options: ResolvedOptions): void {
-  process.stdout.write(`${JSON.stringify(options, withoutTokens, 2)}\n`);
-}
-
-/** Replaces the tokens of each role by their number. */
-function withoutTokens(key: string, value: unknown): unknown {
-  if (key !== 'tokens' || typeof value !== 'object' || value === null) return value;
-  return Object.fromEntries(
-    Object.entries(value).map(([role, list]) => [role, `${(list as string[]).length} tokens`]),
-  );
+/** Prints a configuration file with these options, without the tokens, whose number goes to standard error. */
+function printConfig({ auth: { tokens, ...auth }, ...options }: ResolvedOptions): void {
+  process.stdout.write(`${JSON.stringify({ ...options, auth }, undefined, 2)}\n`);
+  const counts = Object.entries(tokens).map(([role, list]) => `${list?.length ?? 0} of role ${role}`);
+  if (counts.length > 0) process.stderr.write(`sluice: the tokens are not printed: ${counts.join(', ')}\n`);
 }

@@ -14,10 +14,11 @@ export class AdminClient {
   readonly #target: { readonly socketPath: string } | { readonly host: string; readonly port: number };
 
   /**
-   * @param address `host:port`, `:port` or a socket path. Default: SOCKET_ADMIN if set, otherwise 127.0.0.1:9464.
+   * @param address `host:port`, `:port` or a socket path. Default: SLUICE_ADMIN or its older name SOCKET_ADMIN if
+   *   set, otherwise 127.0.0.1:9464.
    * @throws SluiceError `INVALID_OPTION`
    */
-  constructor(address = process.env.SOCKET_ADMIN || DEFAULT_ADMIN_ADDRESS) {
+  constructor(address = process.env.SLUICE_ADMIN || process.env.SOCKET_ADMIN || DEFAULT_ADMIN_ADDRESS) {
     const parsed = parseAdminAddress(address);
     const fault = adminAddressFault(address);
     if (parsed === undefined || fault !== undefined) {

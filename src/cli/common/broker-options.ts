@@ -1,5 +1,6 @@
 // Broker options on the command line: one flag per option, generated from the options schema.
 
+import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { type ResolvedOptions, resolveOptions, type SluiceOptions } from '../../config/config.js';
 import {
@@ -12,6 +13,7 @@ import {
   setOption,
 } from '../../config/sources.js';
 import { SluiceError } from '../../errors.js';
+import { warn } from './output.js';
 
 /** The flags of a command that has broker options, as parsed by commander. */
 export type BrokerFlags = Readonly<Record<string, unknown>>;
@@ -19,6 +21,8 @@ export type BrokerFlags = Readonly<Record<string, unknown>>;
 const PLACEHOLDERS: Readonly<Record<OptionSpec['kind'], string>> = {
   string: 'text',
   number: 'n',
+  size: 'size',
+  time: 'time',
   boolean: 'true|false',
   list: 'a,b',
   path: 'path',
@@ -55,10 +59,12 @@ export function addBrokerOptions(command: Command, names: 'all' | readonly strin
 }
 
 /**
- * Resolves the options. Flags override the environment, which overrides the file, which overrides the defaults.
+ * Resolves the options. Flags override the environment, which overrides the file, which overrides the defaults. The
+ * environment variables of options that flags set may have any value.
+ * @param folder that relative paths are relative to. Default: the current working directory.
  * @throws SluiceError `INVALID_OPTION`, `CONFIG_UNREADABLE`
  */
-export function resolveFlags(flags: BrokerFlags): ResolvedOptions {
+export function resolveFlags(flags: BrokerFlags, folder: string = process.cwd()): ResolvedOptions {
   const fromFlags: NestedOptions = {};
   const given: OptionSpec[] = [];
   for (const spec of OPTION_SPECS) {
@@ -67,14 +73,25 @@ export function resolveFlags(flags: BrokerFlags): ResolvedOptions {
     setOption(fromFlags, spec, text, spec.flag);
     given.push(spec);
   }
-  const fromFile = typeof flags.config === 'string' ? optionsFromFile(flags.config) : {};
+  const fromFile = typeof flags.config === 'string' ? optionsFromFile(resolve(folder, flags.config)) : {};
+  const fromEnvironment = optionsFromEnvironment(process.env, withoutGiven(OPTION_SPECS, given), warn);
   try {
-    return resolveOptions(
-      mergeOptions(fromFile, optionsFromEnvironment(process.env), fromFlags as SluiceOptions),
-    );
+    return resolveOptions(mergeOptions(fromFile, fromEnvironment, fromFlags as SluiceOptions), folder);
   } catch (error) {
     throw namedByFlag(error, given);
   }
+}
+
+/** The options that are not set by the given ones. A path sets the port as well, and vice versa: there is none. */
+export function withoutGiven(specs: readonly OptionSpec[], given: readonly OptionSpec[]): OptionSpec[] {
+  const names = new Set(given.map(({ name }) => name));
+  for (const [name, other] of [
+    ['socketPath', 'port'],
+    ['port', 'socketPath'],
+  ] as const) {
+    if (given.some((spec) => spec.name === name)) names.add(other);
+  }
+  return specs.filter(({ name }) => !names.has(name));
 }
 
 /** If an error concerns an option that was set by a flag, replaces the option's name by that of the flag. */

@@ -16,9 +16,9 @@ export interface ConnectFlags {
 /** @param defaultRole the role without `--role`, for the help */
 export function addConnectOptions(command: Command, defaultRole: PeerRole): Command {
   return command
-    .option('--socket <path>', 'Unix socket of the broker (env: SOCKET_PATH)')
-    .option('--host <address>', 'TCP address of the broker (env: SOCKET_HOST)')
-    .option('--port <n>', 'TCP port of the broker (env: SOCKET_PORT)')
+    .option('--socket <path>', 'Unix socket of the broker (env: SLUICE_SOCKET_PATH)')
+    .option('--host <address>', 'TCP address of the broker (env: SLUICE_HOST)')
+    .option('--port <n>', 'TCP port of the broker (env: SLUICE_PORT)')
     .addOption(
       new Option(
         '--role <role>',
@@ -37,7 +37,7 @@ export const CONFIG_FLAG = [
 
 export const ADMIN_FLAG = [
   '--admin <address>',
-  "address of the broker's admin server (env: SOCKET_ADMIN; default: 127.0.0.1:9464)",
+  "address of the broker's admin server (env: SLUICE_ADMIN; default: 127.0.0.1:9464)",
 ] as const;
 
 export const ADMIN_NOTE = 'Needs the admin server of the broker: sluice serve --admin 127.0.0.1:9464.';

@@ -13,6 +13,14 @@ export function exitOnOutputError(error: NodeJS.ErrnoException): void {
   process.exit(EXIT.FAILURE);
 }
 
+const warned = new Set<string>();
+
+/** Prints a warning on standard error, once. */
+export function warn(text: string): void {
+  if (!warned.has(text)) process.stderr.write(`sluice: ${text}\n`);
+  warned.add(text);
+}
+
 /** Sets the exit code, and exits soon even if a stopped terminal has not accepted all output. */
 export function exitWithoutTerminal(code: number): void {
   process.exitCode = code;

@@ -2,10 +2,18 @@
 
 import type { ClientOptions } from '../../client/client-options.js';
 import { resolveOptions } from '../../config/config.js';
-import { mergeOptions, OPTION_SPECS, optionsFromEnvironment, setOption } from '../../config/sources.js';
+import {
+  mergeOptions,
+  OPTION_SPECS,
+  type OptionSpec,
+  optionsFromEnvironment,
+  setOption,
+} from '../../config/sources.js';
 import { SluiceError } from '../../errors.js';
 import type { PeerRole } from '../../messages/messages.js';
+import { withoutGiven } from './broker-options.js';
 import type { ConnectFlags } from './flags.js';
+import { warn } from './output.js';
 
 const CONNECT_OPTIONS = OPTION_SPECS.filter(({ name }) => ['socketPath', 'host', 'port'].includes(name));
 
@@ -14,16 +22,16 @@ const CONNECT_OPTIONS = OPTION_SPECS.filter(({ name }) => ['socketPath', 'host',
  * @throws SluiceError `INVALID_OPTION`
  */
 export function resolveConnection(flags: ConnectFlags, defaultRole?: PeerRole): ClientOptions {
-  const given: Record<string, unknown> = {};
+  const fromFlags: Record<string, unknown> = {};
+  const given: OptionSpec[] = [];
   for (const spec of CONNECT_OPTIONS) {
     const text = flags[spec.flag.slice(2) as keyof ConnectFlags];
-    if (text !== undefined) setOption(given, spec, text, spec.flag);
+    if (text === undefined) continue;
+    setOption(fromFlags, spec, text, spec.flag);
+    given.push(spec);
   }
-  const { socketPath, host, port } = optionsFromEnvironment(process.env);
-  const environment = Object.fromEntries(
-    Object.entries({ socketPath, host, port }).filter(([, value]) => value !== undefined),
-  );
-  const options = resolveOptions(mergeOptions(environment, given));
+  const environment = optionsFromEnvironment(process.env, withoutGiven(CONNECT_OPTIONS, given), warn);
+  const options = resolveOptions(mergeOptions(environment, fromFlags));
   if (flags.host !== undefined && options.port === undefined) {
     throw new SluiceError('INVALID_OPTION', '--host: needs --port');
   }

@@ -22,7 +22,9 @@ const FIRST_INHERITED = 3;
  * closed, and stops the broker.
  */
 export async function runBroker(flags: BrokerFlags): Promise<void> {
-  const read = () => resolveFlags(flags);
+  // A schema module may change the working directory.
+  const folder = process.cwd();
+  const read = () => resolveFlags(flags, folder);
   const options = read();
   const { logger: log, writer } = await createLog(options.logLevel);
   const manager = new SocketManager(options, {
