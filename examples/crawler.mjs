@@ -1,7 +1,7 @@
 // A crawler for examples/job-queue.mjs, built with `sluice/client`: it requests jobs and reports progress; the client
 // sends heartbeats automatically. The work is simulated.
 //
-//   node examples/crawler.mjs [NAME]     # SOCKET_PATH: the server's socket (default: Sluice's default path)
+//   node examples/crawler.mjs [NAME]     # SLUICE_SOCKET_PATH: the server's socket (default: Sluice's default path)
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SluiceClient } from 'sluice/client';
@@ -13,7 +13,7 @@ const DELAY = Number(process.env.PAGE_DELAY ?? 200);
 let activeJobs = 0;
 let totalProcessed = 0;
 const client = new SluiceClient({
-  socketPath: process.env.SOCKET_PATH,
+  socketPath: process.env.SLUICE_SOCKET_PATH ?? process.env.SOCKET_PATH,
   hello: { role: 'crawler', crawlerId: process.argv[2] ?? `crawler-${process.pid}` },
   heartbeat: {
     fields: () => ({ activeJobs, totalProcessed, systemStatus: activeJobs > 0 ? 'crawling' : 'idle' }),

@@ -4,7 +4,7 @@
 //   node examples/job-queue.mjs jobs.json    # [{ "entityType": "group", "entityId": "1" }]
 //   node examples/crawler.mjs                # in another terminal: a crawler that processes the jobs
 //
-// Crawlers connect to SOCKET_PATH (default: Sluice's default path) and crawl GITLAB_HOST.
+// Crawlers connect to SLUICE_SOCKET_PATH (default: Sluice's default path) and crawl GITLAB_HOST.
 
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';

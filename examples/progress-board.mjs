@@ -2,7 +2,7 @@
 // the broker is restarted.
 //
 //   npx sluice serve                   # in another terminal
-//   node examples/progress-board.mjs   # SOCKET_PATH: the broker's socket (default: Sluice's default path)
+//   node examples/progress-board.mjs   # SLUICE_SOCKET_PATH: the broker's socket (default: Sluice's default path)
 //
 // In a terminal, the board is redrawn after each change; to a pipe or a file, it writes one line per change.
 
@@ -13,7 +13,7 @@ const REDRAW = 100;
 const BAR = 20;
 
 const client = new SluiceClient({
-  socketPath: process.env.SOCKET_PATH,
+  socketPath: process.env.SLUICE_SOCKET_PATH ?? process.env.SOCKET_PATH,
   // SLUICE_TOKEN: set it if the broker requires a token.
   hello: { role: 'monitor', token: process.env.SLUICE_TOKEN },
 });

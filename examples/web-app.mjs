@@ -7,7 +7,7 @@
 //   curl -d '{"job_id":"job-1","job_type":"crawl_project","gitlab_host":"https://gitlab.example.com","access_token":"a-real-token"}' localhost:8080/crawlers/crawler-1/jobs
 //   curl localhost:8080/jobs/job-1
 //
-// Crawlers connect to SOCKET_PATH (default: Sluice's default path). PORT is the port of the web server (default: 8080;
+// Crawlers connect to SLUICE_SOCKET_PATH (default: Sluice's default path). PORT is the port of the web server (default: 8080;
 // 0: any free port). With Express, replace `app` below with `express()`; the handlers stay unchanged.
 
 import { createServer } from 'node:http';

@@ -14,17 +14,30 @@ const INTRODUCTION = `# Options
 Options are read from four sources; the first that sets a value wins:
 
 1. the flag of \`sluice serve\` (\`--max-connections 200\`);
-2. the environment (\`SOCKET_MAX_CONNECTIONS=200\`), also for \`SOCKET_CONFIG\` in a program;
+2. the environment (\`SLUICE_MAX_CONNECTIONS=200\`), also for \`SOCKET_CONFIG\` in a program;
 3. the JSON file of \`--config FILE\` (\`{ "maxConnections": 200, "workers": { "threads": 4 } }\`);
 4. the default.
 
 In a program, pass the options as the first argument of \`new SocketManager\` or \`new SocketServer\`, with the names in
-the first column. \`sluice serve --print-config\` prints the effective configuration. If a value is invalid, the broker
-does not start: it reports the option's name and exits with code 78.
+the first column. \`sluice serve --print-config\` prints the effective configuration, without tokens, as a file for
+\`--config\`. If a value is invalid or a name is unknown, the broker does not start: it reports the name and exits with
+code 78. Only the values of the source that wins are checked.
 
 Set either \`port\` or \`socketPath\`. If two sources disagree, the higher one wins; setting both in one source is an error.
 
-Times are in milliseconds, sizes in bytes.
+## Values
+
+**Sizes** are in bytes, or have a unit: \`64k\`, \`256M\`, \`1.5G\`. Units are powers of 1024: \`1k\`, \`1kB\` and \`1KiB\` are
+1024 bytes. **Times** are in milliseconds, or have a unit: \`500ms\`, \`10s\`, \`2m\` (minutes), \`1h\`, \`1d\`. In JSON and in
+a program, values with a unit are strings: \`{ "maxMessageSize": "256k" }\`.
+
+**Relative paths** are relative to the working directory at the start of \`sluice\` or, in a program, at the construction
+of the server, even those in a file. Files are in UTF-8, with or without a byte order mark.
+
+**Environment variables** begin with \`SLUICE_\`. The older prefix \`SOCKET_\` still works (\`SOCKET_MAX_CONNECTIONS\`, and
+\`SOCKET_PATH\`, \`SOCKET_MODE\`, \`SOCKET_GROUP\`); if both are set, \`SLUICE_\` wins. An empty variable is not set. An
+unknown name that begins with \`SLUICE_\` is an error, so use another prefix for variables of your own. Variables that
+Kubernetes sets for a Service named \`sluice\` or \`socket\` (\`SLUICE_PORT=tcp://…\`) are ignored.
 
 `;
 

@@ -4,6 +4,7 @@
 import { parseArgs } from 'node:util';
 import wabt from 'wabt';
 import { EXIT } from '#src/cli/common/exit-codes.js';
+import { SluiceError } from '#src/errors.js';
 import { NO_SEED } from '#src/messages/job-key.js';
 import { MessageRegistry, type MessageType } from '#src/messages/message-registry.js';
 import type { PatternNode } from '#src/pattern/ir.js';
@@ -187,6 +188,15 @@ function comment(line: string): string {
   return isReadable ? ` ;; ${texts.join(' ')}` : '';
 }
 
+/** Prints an error in the arguments or in the schema module, and returns the exit code. */
+function reportError(error: unknown): number {
+  const isUsage =
+    error instanceof TypeError && 'code' in error && /^ERR_PARSE_ARGS_/.test(String(error.code));
+  if (!isUsage && !(error instanceof SluiceError)) throw error;
+  process.stderr.write(`pattern:dump: ${error.message}\n`);
+  return isUsage ? EXIT.USAGE : EXIT.CONFIG;
+}
+
 /** @returns the exit code */
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
@@ -218,4 +228,4 @@ async function main(): Promise<number> {
   return EXIT.OK;
 }
 
-if (process.argv[1] === import.meta.filename) process.exitCode = await main();
+if (process.argv[1] === import.meta.filename) process.exitCode = await main().catch(reportError);

@@ -42,8 +42,6 @@ function sluice(name: SystemName, ...extra: readonly string[]): System {
     name,
     command: (socketPath, options = []) => [
       process.execPath,
-      // The same as in the `sluice` command's first line and in `npm start`.
-      '--max-semi-space-size=2',
       script('../../src/cli/main.js'),
       'serve',
       ...['--socket', socketPath, ...extra, ...options],

@@ -1,7 +1,7 @@
 // Options of a client and their defaults.
 
 import type { BackoffOptions } from '../backoff.js';
-import { DEFAULT_SOCKET_PATH, MAX_TIMER } from '../config/defaults.js';
+import { absoluteSocketPath, DEFAULT_SOCKET_PATH, MAX_TIMER } from '../config/defaults.js';
 import { SluiceError } from '../errors.js';
 import type { MessageInputMap } from '../messages/messages.js';
 import type { BrokerAddress } from './client-socket.js';
@@ -89,7 +89,8 @@ export function resolveClientOptions(options: ClientOptions): ResolvedClientOpti
   }
   const path = socketPath ?? (port === undefined ? DEFAULT_SOCKET_PATH : undefined);
   return Object.freeze({
-    address: { socketPath: path, host, port: port ?? 0 },
+    // Absolute, so that the client can reconnect after a change of the working directory.
+    address: { socketPath: path && absoluteSocketPath(process.cwd(), path), host, port: port ?? 0 },
     hello,
     heartbeat,
     reconnect:

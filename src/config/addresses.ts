@@ -1,14 +1,9 @@
 // Listen addresses as users write them: `host:port`, `:port`, or the path of a Unix socket.
 
 import { BlockList, isIP } from 'node:net';
+import { fitsSocketPath, MAX_SOCKET_PATH } from './defaults.js';
 
-/** Longest path, in bytes, that fits into the system's `sockaddr_un`. */
-export const MAX_SOCKET_PATH = process.platform === 'linux' ? 107 : 103;
-
-/** Whether the path is short enough for the kernel. */
-export function fitsSocketPath(path: string): boolean {
-  return Buffer.byteLength(path) <= MAX_SOCKET_PATH;
-}
+export { fitsSocketPath };
 
 /** An address to listen on or to connect to. */
 export type AdminAddress =

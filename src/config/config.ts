@@ -7,14 +7,14 @@ import * as z from 'zod';
 import { SluiceError } from '../errors.js';
 import { isModuleUrl } from '../messages/module-url.js';
 import { closestName } from '../suggestion.js';
+import { adminAddressFault, isLoopback, parseAdminAddress } from './addresses.js';
 import {
-  adminAddressFault,
+  absoluteSocketPath,
+  DEFAULT_SOCKET_PATH,
   fitsSocketPath,
-  isLoopback,
   MAX_SOCKET_PATH,
-  parseAdminAddress,
-} from './addresses.js';
-import { DEFAULT_SOCKET_PATH, MAX_TIMER } from './defaults.js';
+  MAX_TIMER,
+} from './defaults.js';
 import { size, time } from './quantities.js';
 
 const KiB = 1024;
@@ -407,12 +407,6 @@ function makePathsAbsolute(options: z.output<typeof optionsSchema>, folder: stri
   if (typeof schemas === 'string' && !isModuleUrl(schemas)) options.schemas = resolve(folder, schemas);
   const address = admin === undefined ? undefined : parseAdminAddress(admin);
   if (address !== undefined && 'path' in address) options.admin = absoluteSocketPath(folder, address.path);
-}
-
-/** In a deep folder, only the relative path may be short enough for the kernel. */
-function absoluteSocketPath(folder: string, path: string): string {
-  const absolute = resolve(folder, path);
-  return fitsSocketPath(absolute) ? absolute : path;
 }
 
 function invalidOption(error: z.ZodError): SluiceError {

@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
 import { startAdminBroker } from '../support/admin.js';
@@ -25,7 +26,16 @@ test.each(['--help', 'schemas', 'serve --print-config', 'completion bash'])(
 
 const hasFullDevice = existsSync('/dev/full');
 
-test.skipIf(!hasFullDevice).each(['schemas', 'serve --print-config', 'completion bash'])(
+test
+  .skipIf(!hasFullDevice)
+  .each([
+    'schemas',
+    'serve --print-config',
+    'completion bash',
+    '--help',
+    '--version',
+    'check --json /dev/null',
+  ])(
   `sluice %s reports a full disk in one line${hasFullDevice ? '' : ' (skipped: this machine has no /dev/full)'}`,
   async (command) => {
     const script = 'exec "$0" "$@" > /dev/full';
@@ -36,6 +46,18 @@ test.skipIf(!hasFullDevice).each(['schemas', 'serve --print-config', 'completion
     });
   },
 );
+
+test('sluice reports a disk that becomes full in the middle of the output', async () => {
+  const file = join(temporaryFolder(), 'output');
+  // A limit of 4 KiB on files has the same effect as a disk with 4 KiB left.
+  const script = `trap '' XFSZ; ulimit -f 4; exec "$0" "$1" completion bash > "$2"`;
+  const ended = run('bash', ['-c', script, process.execPath, cliScript, file]);
+  await expect(ended).rejects.toMatchObject({
+    code: 1,
+    stderr: expect.stringMatching(/^sluice: EFBIG.*\n$/),
+  });
+  expect(statSync(file).size).toBe(4096);
+});
 
 test('the commands that ask a broker do so, too', async () => {
   const { adminPath, socketPath } = await startAdminBroker();

@@ -3,6 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { resolveOptions } from 'sluice';
 import { describe, expect, test } from 'vitest';
 import { EXIT } from '#src/cli/common/exit-codes.js';
 import { metricsOfUse } from '../support/admin.js';
@@ -34,6 +35,21 @@ describe('the systemd units', () => {
     expect(read('Dockerfile')).toContain(`/opt/sluice/${bin.sluice}`);
     expect(Number(/TimeoutStopSec=(\d+)/.exec(read('sluice.service'))?.[1])).toBeGreaterThan(10);
   });
+});
+
+test('the image is healthy if the broker is ready, at the address of its admin server', () => {
+  const dockerfile = read('Dockerfile');
+  expect(dockerfile).toMatch(/^FROM node:24-slim$/m);
+  expect(dockerfile).toMatch(/^HEALTHCHECK (?:.*\\\n)? *CMD \["node", "\S+main\.js", "status"\]$/m);
+  expect(dockerfile).toMatch(/^ENV .*SLUICE_ADMIN=127\.0\.0\.1:9464/m);
+  expect(dockerfile).toMatch(/^STOPSIGNAL SIGTERM$/m);
+  const timeout = Number(/--stop-timeout (\d+)/.exec(dockerfile)?.[1]) * 1000;
+  expect(timeout).toBeGreaterThan(resolveOptions({}).drainTimeout);
+});
+
+test('the program starts with any env, without flags of node', () => {
+  const { bin } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8'));
+  expect(readFileSync(join(packageRoot, bin.sluice), 'utf8')).toMatch(/^#!\/usr\/bin\/env node\n/);
 });
 
 test('the service keeps the folder of its socket, and is not started again with options that are wrong', () => {

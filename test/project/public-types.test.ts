@@ -40,6 +40,10 @@ describe('sluice', () => {
     expectTypeOf(SocketManager).toBeConstructibleWith({ maxConnections: 5, workers: { threads: 1 } });
     expectTypeOf(SocketManager).toBeConstructibleWith({ ...SOCKET_CONFIG, maxConnections: 5 });
     expectTypeOf<{ maxConnections: string }>().not.toExtend<SluiceOptions>();
+    expectTypeOf(SocketManager).toBeConstructibleWith({ maxMessageSize: '256k', drainTimeout: '1.5s' });
+    expectTypeOf<{ maxMessageSize: '256x' }>().not.toExtend<SluiceOptions>();
+    expectTypeOf<{ drainTimeout: '256k' }>().not.toExtend<SluiceOptions>();
+    expectTypeOf<ResolvedOptions['maxMessageSize']>().toEqualTypeOf<number>();
     expectTypeOf(SOCKET_CONFIG).toEqualTypeOf<ResolvedOptions>();
     expectTypeOf(resolveOptions).returns.toEqualTypeOf<ResolvedOptions>();
     expectTypeOf<ResolvedOptions['maxConnections']>().toEqualTypeOf<number>();

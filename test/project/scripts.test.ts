@@ -26,6 +26,18 @@ describe('npm start', () => {
   });
 });
 
+describe('npm run pattern:dump', () => {
+  test.each([
+    [['heartbeat', '--schemas', '/nowhere.mjs'], 78, /^pattern:dump: .*\/nowhere\.mjs.*$/m],
+    [['heartbeat', '--nonsense'], 64, /^pattern:dump: Unknown option '--nonsense'.*$/m],
+  ])('%j is an error in one line', async (args, code, message) => {
+    const run = npm('pattern:dump', args);
+    expect(await run.exited).toBe(code);
+    expect(run.stderr).toMatch(message);
+    expect(run.stderr).not.toMatch(/^ {4}at /m);
+  });
+});
+
 describe('npm run bench:e2e', () => {
   test('--only with a text that no scenario name contains is an error that lists the scenarios', async () => {
     const run = npm('bench:e2e', ['--only', 'no such scenario']);

@@ -1,10 +1,28 @@
-// How commands exit when their output is not read: closed pipes, stopped terminals.
+// How commands exit when their output is not read or cannot be written: closed pipes, stopped terminals, full disks.
 
+import { fstatSync, writeSync } from 'node:fs';
 import { describeError } from '../../errors.js';
 import { EXIT } from './exit-codes.js';
 
 /** How long an exiting command waits for its output to be read, in ms. */
 export const OUTPUT_TIMEOUT = 500;
+
+/**
+ * Makes a write to a file as standard output fail if the disk is full. Node ignores that only the beginning of it was
+ * written.
+ */
+export function detectFullDisk(): void {
+  const { fd } = process.stdout;
+  if (!fstatSync(fd).isFile()) return;
+  process.stdout._write = (chunk: Buffer, _encoding, done) => {
+    try {
+      for (let written = 0; written < chunk.length; ) written += writeSync(fd, chunk, written);
+      done();
+    } catch (error) {
+      done(error as Error);
+    }
+  };
+}
 
 /** Exits when output cannot be written. A reader that closes the pipe is not a failure: `sluice … | head`. */
 export function exitOnOutputError(error: NodeJS.ErrnoException): void {

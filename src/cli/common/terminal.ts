@@ -48,9 +48,14 @@ export function formatBar(share: number, width: number): string {
   return `[${'#'.repeat(filled)}${'.'.repeat(width - filled)}]`;
 }
 
+/** Whether the stream is a terminal in which the cursor can be moved. */
+export function canMoveCursor(stream: NodeJS.WriteStream): boolean {
+  return stream.isTTY === true && process.env.TERM !== 'dumb';
+}
+
 /**
- * Lines at the bottom of a terminal that are redrawn in place. Draws nothing if the stream is not a terminal, or while
- * the terminal has not accepted the previous output.
+ * Lines at the bottom of a terminal that are redrawn in place. Draws nothing if the stream is not a terminal, if the
+ * cursor cannot be moved in it, or while it has not accepted the previous output.
  */
 export class LiveView {
   readonly #stream: NodeJS.WriteStream;
@@ -62,7 +67,7 @@ export class LiveView {
   }
 
   get isLive(): boolean {
-    return this.#stream.isTTY === true;
+    return canMoveCursor(this.#stream);
   }
 
   draw(lines: readonly string[]): void {

@@ -74,7 +74,9 @@ async function createLog(level: string): Promise<OwnLog> {
   };
   if (!process.stdout.isTTY) return openLog(1, { level, onError });
   const { prettyFactory } = await import('pino-pretty');
-  const render = prettyFactory({ colorize: true, ignore: 'pid,hostname' });
+  // Respects NO_COLOR, FORCE_COLOR and TERM=dumb.
+  const colorize = process.stdout.hasColors();
+  const render = prettyFactory({ colorize, ignore: 'pid,hostname' });
   return openLog(1, { level, onError, render });
 }
 

@@ -12,6 +12,7 @@ import {
   type ViewColumn,
 } from '../common/admin-view.js';
 import { EXIT } from '../common/exit-codes.js';
+import { canMoveCursor } from '../common/terminal.js';
 
 export interface TopFlags {
   /** Address of the admin server. */
@@ -45,7 +46,7 @@ interface Snapshot {
 /** @returns the exit code */
 export async function showTop(flags: TopFlags): Promise<number> {
   const view = new TopView(new AdminClient(flags.admin), flags.interval * 1000);
-  return process.stdin.isTTY && process.stdout.isTTY ? view.watch() : view.print();
+  return process.stdin.isTTY && canMoveCursor(process.stdout) ? view.watch() : view.print();
 }
 
 class TopView {

@@ -7,7 +7,9 @@ import { Traffic } from '#src/traffic/traffic.js';
 import { shareBroker, startBroker, temporaryFolder, until } from '../../support/broker.js';
 import {
   childrenOf,
+  cliScript,
   type EndedRun,
+  inTerminal,
   packageRoot,
   runSluice,
   shareSluice,
@@ -70,6 +72,38 @@ describe('sluice', () => {
     [['pub', '/tmp'], 66, '/tmp is a directory'],
   ])('%j has exit code %i and says why', async (args, code, text) => {
     expectRejection(await run(args), code, text);
+  });
+
+  test('help with a mistyped command suggests the right one', async () => {
+    expectRejection(await run(['help', 'serv']), 64, '(Did you mean serve?)');
+    expect((await run(['help', 'help'])).code).toBe(0);
+  });
+
+  test('a misspelt SLUICE_ variable is an error of every command', async () => {
+    for (const args of [['status'], ['sub'], ['schemas']]) {
+      expectRejection(
+        await runSluice(args, { SLUICE_ADMN: ':9464' }),
+        78,
+        'SLUICE_ADMN: unknown environment variable; did you mean SLUICE_ADMIN?',
+      );
+    }
+  });
+
+  test('a flag takes the place of an invalid variable, also of a port if it is a path', async () => {
+    const env = { SLUICE_BACKLOG: 'deep', SOCKET_PORT: 'none', SLUICE_HOST: '' };
+    const flags = ['--backlog', '5', '--socket', '/nowhere.sock'];
+    const served = await runSluice(['serve', '--print-config', ...flags], env);
+    expect(JSON.parse(served.stdout)).toMatchObject({ backlog: 5, socketPath: '/nowhere.sock' });
+    expect(served.stderr).toBe('');
+    // A client does not even read the options of the broker.
+    expectRejection(await runSluice(['sub', '--socket', '/nowhere.sock'], env), 69, '/nowhere.sock');
+  });
+
+  test('ignores what Kubernetes sets for a service of the same name', async () => {
+    const env = { SLUICE_PORT: 'tcp://10.0.0.11:80', SLUICE_SERVICE_HOST: '10.0.0.11' };
+    const { code, stderr } = await runSluice(['schemas'], env);
+    expect(code).toBe(0);
+    expect(stderr).toBe('sluice: SLUICE_PORT: ignored, because it is the address of a Kubernetes service\n');
   });
 
   test('a bad environment is rejected by name, and --help still helps', async () => {
@@ -154,6 +188,45 @@ describe('sluice serve', () => {
       workers: { threads: 5 },
     });
   });
+
+  test('--print-config prints a file that --config reads, without tokens', async () => {
+    const folder = temporaryFolder();
+    const [first, second] = [join(folder, 'first.json'), join(folder, 'second.json')];
+    const token = 'a-token-of-an-application';
+    const options = { maxMessageSize: '64k', drainTimeout: '1.5s', auth: { tokens: { app: [token] } } };
+    writeFileSync(first, `\ufeff${JSON.stringify(options)}`, { mode: 0o600 });
+    const args = ['serve', '--schemas', './m.mjs', '--admin', './a.sock', '--print-config'];
+    const printed = await run([...args, '--config', first]);
+    expect(JSON.parse(printed.stdout)).toMatchObject({
+      maxMessageSize: 65_536,
+      drainTimeout: 1500,
+      auth: {},
+    });
+    expect(printed.stderr).toBe('sluice: the tokens are not printed: 1 of role app\n');
+    expect(printed.stdout).not.toContain('token');
+    writeFileSync(second, printed.stdout);
+    expect(await run(['serve', '--config', second, '--print-config'])).toEqual({ ...printed, stderr: '' });
+  });
+
+  test.skipIf(missing.length > 0)(
+    `uses no colours if NO_COLOR or TERM=dumb says so${without(missing)}`,
+    async () => {
+      for (const [variables, isColoured] of [
+        [['-u', 'NO_COLOR', '-u', 'FORCE_COLOR', 'TERM=xterm-256color'], true],
+        [['-u', 'FORCE_COLOR', 'TERM=xterm-256color', 'NO_COLOR=1'], false],
+        [['-u', 'NO_COLOR', '-u', 'FORCE_COLOR', 'TERM=dumb'], false],
+        [['-u', 'NO_COLOR', 'TERM=dumb', 'FORCE_COLOR=1'], true],
+      ] as const) {
+        const socketPath = join(temporaryFolder(), 'x.sock');
+        const args = ['serve', '--socket', socketPath, '--workers', '1'];
+        const terminal = inTerminal(['env', ...variables, process.execPath, cliScript, ...args]);
+        await terminal.says('Ctrl-C stops the broker');
+        expect(terminal.stdout.includes('\u001b['), variables.join(' ')).toBe(isColoured);
+        terminal.child.stdin.write('\u0003');
+        await terminal.exited;
+      }
+    },
+  );
 });
 
 describe('sluice schemas', () => {

@@ -4,8 +4,15 @@ import { inspect } from 'node:util';
 import { DEFAULT_SOCKET_PATH, resolveOptions, type SluiceOptions, SOCKET_CONFIG } from 'sluice';
 import { describe, expect, expectTypeOf, test } from 'vitest';
 import { OPTION_GROUPS, optionsSchema } from '#src/config/config.js';
-import { mergeOptions, OPTION_SPECS, optionsFromEnvironment, optionsFromFile } from '#src/config/sources.js';
+import {
+  mergeOptions,
+  OPTION_SPECS,
+  optionsFromEnvironment,
+  optionsFromFile,
+  unknownVariables,
+} from '#src/config/sources.js';
 import { temporaryFolder } from '../../support/broker.js';
+import { evaluate } from '../../support/cli.js';
 
 describe('resolveOptions', () => {
   test('fills in the defaults, and freezes', () => {
@@ -48,6 +55,10 @@ describe('resolveOptions', () => {
       /heartbeatTimeout: must be longer than heartbeatInterval/,
     ],
     [{ heartbeatInterval: 2 ** 31 }, /heartbeatInterval: /],
+    [{ max_conections: 5 }, /max_conections: unknown option; did you mean maxConnections\?/],
+    [{ threads: 5 }, /threads: unknown option; did you mean workers\.threads\?/],
+    [{ workers: { thread: 5 } }, /workers\.thread: unknown option; did you mean workers\.threads\?/],
+    [{ nonsense: 5 }, /nonsense: unknown option$/],
   ])('rejects %j in one line that names it', (options, message) => {
     expect(() => resolveOptions(options as SluiceOptions)).toThrow(
       expect.objectContaining({ code: 'INVALID_OPTION', message: expect.stringMatching(message) }),
@@ -62,7 +73,219 @@ describe('resolveOptions', () => {
   });
 });
 
+describe('sizes and times', () => {
+  test.each([
+    ['65536', 65_536],
+    ['64k', 65_536],
+    ['64K', 65_536],
+    ['64kB', 65_536],
+    ['64KiB', 65_536],
+    ['65536B', 65_536],
+    ['1.5M', 1_572_864],
+    [' 2 mib ', 2_097_152],
+    ['0.25g', 268_435_456],
+  ])('maxMessageSize %j is %i bytes in every source', (text, bytes) => {
+    expect(resolveOptions({ maxMessageSize: text as '1k' }).maxMessageSize).toBe(bytes);
+    expect(optionsFromEnvironment({ SLUICE_MAX_MESSAGE_SIZE: text })).toEqual({ maxMessageSize: bytes });
+  });
+
+  test.each([
+    ['1500', 1500],
+    ['500ms', 500],
+    ['10s', 10_000],
+    ['1.1s', 1100],
+    ['2m', 120_000],
+    ['1h', 3_600_000],
+    ['1d', 86_400_000],
+  ])('drainTimeout %j is %i ms', (text, ms) => {
+    expect(resolveOptions({ drainTimeout: text as '1s' }).drainTimeout).toBe(ms);
+  });
+
+  test.each(['10x', '1.5.2', '64 k k', 'k', '', ' ', '1e', 'Infinity', 'NaN', '10s', '1kiB2', '64kk'])(
+    'maxMessageSize %j is rejected',
+    (text) => {
+      const options = { maxMessageSize: text as '1k' };
+      expect(() => resolveOptions(options)).toThrow(
+        'maxMessageSize: expected a size in bytes, or with a unit',
+      );
+    },
+  );
+
+  test.each([
+    ['-64k', /Too small/],
+    ['-1', /Too small/],
+    ['1k', undefined],
+    ['1G', /Too big: .*268435456/],
+    ['99999999999999999999G', /Too big|whole/],
+    ['100.5B', /must be a whole number/],
+  ])('maxMessageSize %j is compared with the limits', (text, message) => {
+    const resolve = () => resolveOptions({ maxMessageSize: text as '1k' });
+    if (message === undefined) expect(resolve().maxMessageSize).toBe(1024);
+    else expect(resolve).toThrow(message);
+  });
+
+  test.each(['10x', '2M', '1 hour', '10k'])('drainTimeout %j is rejected', (text) => {
+    const options = { drainTimeout: text as '1s' };
+    expect(() => resolveOptions(options)).toThrow('drainTimeout: expected a time in ms, or with a unit');
+    expect(() => resolveOptions({ drainTimeout: '25d' })).toThrow('Too big');
+  });
+});
+
+describe('relative paths', () => {
+  test('are relative to the folder in which the options are resolved', () => {
+    const paths = {
+      socketPath: 's.sock',
+      auth: { file: '../t.json' },
+      schemas: './m.mjs',
+      admin: './a.sock',
+    };
+    expect(resolveOptions(paths, '/srv/app')).toMatchObject({
+      socketPath: '/srv/app/s.sock',
+      auth: { file: '/srv/t.json' },
+      schemas: '/srv/app/m.mjs',
+      admin: '/srv/app/a.sock',
+    });
+    expect(resolveOptions(paths).socketPath).toBe(join(process.cwd(), 's.sock'));
+  });
+
+  test('leave alone what is absolute, a URL or an address', () => {
+    const options = { socketPath: '/run/s.sock', schemas: 'file:///m.mjs', admin: '127.0.0.1:9464' };
+    expect(resolveOptions(options, '/srv')).toMatchObject(options);
+    const url = new URL('file:///m.mjs');
+    expect(resolveOptions({ schemas: url }, '/srv').schemas).toEqual(url);
+  });
+
+  test('stay relative if the absolute path of a socket is too long for the kernel', () => {
+    expect(resolveOptions({ socketPath: 's.sock' }, `/${'x'.repeat(107)}`).socketPath).toBe('s.sock');
+  });
+});
+
+/** What SOCKET_CONFIG and servers made with it do in a program with these environment variables. */
+async function programWith(
+  env: NodeJS.ProcessEnv,
+  code: string,
+): Promise<{ stdout: string; stderr: string }> {
+  return evaluate(
+    `const { SOCKET_CONFIG, SocketManager, resolveOptions } = await import('sluice');
+     const attempt = (options) => { try { return new SocketManager(options).options; } catch (error) { return error.code + ' ' + error.message; } };
+     console.log(JSON.stringify(${code}));`,
+    env,
+  );
+}
+
+describe('SOCKET_CONFIG', () => {
+  test('has the values of the environment', async () => {
+    const env = { SLUICE_PORT: '7', SLUICE_MAX_MESSAGE_SIZE: '64k', SOCKET_BACKLOG: '9' };
+    const { stdout, stderr } = await programWith(env, 'SOCKET_CONFIG');
+    expect(JSON.parse(stdout)).toMatchObject({
+      port: 7,
+      maxMessageSize: 65_536,
+      backlog: 9,
+      maxConnections: 1024,
+    });
+    expect(JSON.parse(stdout).socketPath).toBeUndefined();
+    expect(stderr).toBe('');
+  });
+
+  test('of an invalid environment can be imported, but not used, unless the option is given', async () => {
+    const env = { SLUICE_BACKLOG: 'deep', SLUICE_WORKERS_THREADS: '0', SLUICE_MAX_CONECTIONS: '4' };
+    const code = `[
+      attempt(SOCKET_CONFIG), attempt({ ...SOCKET_CONFIG, backlog: 5 }),
+      attempt({ ...SOCKET_CONFIG, backlog: 5, workers: { threads: 1 } }), attempt({}).backlog]`;
+    const { stdout } = await programWith(env, code);
+    expect(JSON.parse(stdout)).toEqual([
+      expect.stringMatching(/^INVALID_OPTION .*SLUICE_/),
+      expect.stringMatching(/^INVALID_OPTION .*SLUICE_/),
+      'INVALID_OPTION Invalid option: SLUICE_MAX_CONECTIONS: unknown environment variable; did you mean SLUICE_MAX_CONNECTIONS?',
+      511,
+    ]);
+  });
+
+  test('of options that contradict each other can be imported, but not used', async () => {
+    const both = await programWith({ SLUICE_PORT: '7', SOCKET_PATH: '/s' }, 'attempt(SOCKET_CONFIG)');
+    expect(both.stdout).toContain('port: cannot be combined with socketPath');
+    const times = { SLUICE_HEARTBEAT_TIMEOUT: '5ms' };
+    const code =
+      '[attempt(SOCKET_CONFIG), attempt({ ...SOCKET_CONFIG, heartbeatInterval: 4 }).heartbeatTimeout]';
+    expect(JSON.parse((await programWith(times, code)).stdout)).toEqual([
+      expect.stringContaining('heartbeat'),
+      5,
+    ]);
+  });
+
+  test('ignores what Kubernetes sets, with a warning', async () => {
+    const { stdout, stderr } = await programWith(
+      { SOCKET_PORT: 'tcp://10.0.0.11:80' },
+      'attempt(SOCKET_CONFIG).port',
+    );
+    expect(stdout).toBe('undefined\n');
+    expect(stderr).toContain('SOCKET_PORT: ignored, because it is the address of a Kubernetes service');
+  });
+});
+
 describe('the environment', () => {
+  test('sets options by their SLUICE_ names, which win over the older ones', () => {
+    expect(optionsFromEnvironment({ SLUICE_MAX_CONNECTIONS: '7', SOCKET_MAX_CONNECTIONS: 'many' })).toEqual({
+      maxConnections: 7,
+    });
+    expect(optionsFromEnvironment({ SLUICE_BACKLOG: '', SOCKET_BACKLOG: '5' })).toEqual({ backlog: 5 });
+    for (const name of ['SLUICE_SOCKET_PATH', 'SLUICE_PATH', 'SOCKET_PATH']) {
+      expect(optionsFromEnvironment({ [name]: '/s' })).toEqual({ socketPath: '/s' });
+    }
+  });
+
+  test('is read only for the options asked for', () => {
+    const port = OPTION_SPECS.filter(({ name }) => name === 'port');
+    expect(optionsFromEnvironment({ SLUICE_PORT: '7', SLUICE_BACKLOG: 'deep' }, port)).toEqual({ port: 7 });
+  });
+
+  const service = (name: string) => ({
+    [`${name}_PORT`]: 'tcp://10.0.0.11:80',
+    [`${name}_SERVICE_HOST`]: '10.0.0.11',
+    [`${name}_SERVICE_PORT`]: '80',
+    [`${name}_SERVICE_PORT_HTTP`]: '80',
+    [`${name}_PORT_80_TCP`]: 'tcp://10.0.0.11:80',
+    [`${name}_PORT_80_TCP_PROTO`]: 'tcp',
+    [`${name}_PORT_80_TCP_PORT`]: '80',
+    [`${name}_PORT_80_TCP_ADDR`]: '10.0.0.11',
+    [`${name}_ADMIN_PORT`]: 'udp://10.0.0.11:80',
+  });
+
+  test.each(['SOCKET', 'SLUICE'])('of a Kubernetes service %s is ignored with one warning', (name) => {
+    const warnings: string[] = [];
+    expect(optionsFromEnvironment(service(name), undefined, (text) => warnings.push(text))).toEqual({});
+    expect(warnings).toEqual([`${name}_PORT: ignored, because it is the address of a Kubernetes service`]);
+    expect([...unknownVariables(service(name))]).toEqual([]);
+  });
+
+  test('that sets both a service and a port uses the port', () => {
+    const environment = { ...service('SLUICE'), SOCKET_PORT: '7' };
+    expect(optionsFromEnvironment(environment)).toEqual({ port: 7 });
+  });
+
+  test.each([
+    ['SLUICE_MAX_CONECTIONS', 'SLUICE_MAX_CONNECTIONS'],
+    ['SLUICE_WORKERS', 'SLUICE_WORKERS_THREADS'],
+    ['SLUICE_SOCKET', 'SLUICE_SOCKET_PATH'],
+    ['SLUICE_TOKENS', 'SLUICE_TOKEN'],
+    ['SLUICE_ADMIN_PORT', undefined],
+    ['SLUICE_X', undefined],
+  ])('with the unknown %s is rejected; it may be %s', (name, suggestion) => {
+    const [message] = [...unknownVariables({ [name]: '5' }).values()].map((error) => error.message);
+    const hint = suggestion === undefined ? '' : `; did you mean ${suggestion}?`;
+    expect(message).toBe(`Invalid option: ${name}: unknown environment variable${hint}`);
+  });
+
+  test('may have variables of the commands, empty ones and those of others', () => {
+    const environment = {
+      SLUICE_TOKEN: 'a',
+      SLUICE_CRAWLER_TOKEN: 'b',
+      SLUICE_NONSENSE: '',
+      SOCKET_NONSENSE: 'c',
+    };
+    expect([...unknownVariables(environment)]).toEqual([]);
+  });
+
   test('sets options by their SOCKET_ names', () => {
     const options = optionsFromEnvironment({
       SOCKET_PATH: '/run/x.sock',
@@ -86,6 +309,9 @@ describe('the environment', () => {
     ['SOCKET_MAX_CONNECTIONS', ' ', 'expected a number'],
     ['SOCKET_ENABLE_METRICS', 'maybe', 'expected true or false'],
     ['SOCKET_FRAMING', 'xml', 'expected one of auto, ndjson'],
+    ['SLUICE_BACKLOG', '0', 'Too small'],
+    ['SLUICE_DRAIN_TIMEOUT', '10x', 'expected a time'],
+    ['SLUICE_AUTH_TOKENS_APP', 'short', 'Too small'],
   ])('%s=%j is rejected by name', (name, value, detail) => {
     expect(() => optionsFromEnvironment({ [name]: value })).toThrow(`${name}: ${detail}`);
   });
@@ -123,6 +349,25 @@ describe('a file', () => {
 
   test('holds options as JSON', () => {
     expect(optionsFromFile(write('{"port":9}'))).toEqual({ port: 9 });
+  });
+
+  test('may have a byte order mark', () => {
+    expect(optionsFromFile(write('\ufeff{"port":9}'))).toEqual({ port: 9 });
+  });
+
+  test.each([
+    ['\ufeff{}', 'utf16le', 'is encoded in UTF-16; save it in UTF-8'],
+    ['\ufffe{}', 'utf16le', 'is encoded in UTF-16; save it in UTF-8'],
+    ['{"host":"\xff"}', 'latin1', 'is not encoded in UTF-8'],
+  ] as const)('in another encoding is rejected (%j in %s)', (text, encoding, message) => {
+    const path = write('');
+    writeFileSync(path, Buffer.from(text, encoding));
+    expect(() => optionsFromFile(path)).toThrow(
+      expect.objectContaining({
+        code: 'CONFIG_UNREADABLE',
+        message: expect.stringContaining(`${path}: ${message}`),
+      }),
+    );
   });
 
   test.each(['{', '[]', '5'])('with %s is rejected by path', (text) => {
