@@ -38,7 +38,9 @@ export function stopBlocking(stream: NodeJS.WriteStream): void {
 
 function open(fd: StandardFd): LogOutput {
   if (isatty(fd)) return openTerminal(fd);
-  const stats = fstatSync(fd);
+  // With 64-bit numbers: after fstatSync of a pipe with doubles, Node 20 no longer resolves the links of packages that
+  // it loads (pnpm's, for example), and loads some of them twice.
+  const stats = fstatSync(fd, { bigint: true });
   if (!stats.isFIFO() && !stats.isSocket()) return fileOutput(fd);
   return streamOutput(fd === 1 ? process.stdout : process.stderr);
 }

@@ -19,9 +19,10 @@ export async function openInput(command: string, name: string): Promise<Input | 
   let file: FileHandle | undefined;
   try {
     file = name === '-' ? undefined : await open(name);
-    const stat = file === undefined ? fstatSync(0) : await file.stat();
+    // With 64-bit numbers, as in standard-stream.ts.
+    const stat = file === undefined ? fstatSync(0, { bigint: true }) : await file.stat();
     if (stat.isDirectory()) throw new Error(`${name} is a directory`);
-    return { file, size: stat.size };
+    return { file, size: Number(stat.size) };
   } catch (error) {
     await file?.close();
     process.stderr.write(`sluice ${command}: ${describeError(error)}\n`);

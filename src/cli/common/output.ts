@@ -1,6 +1,8 @@
 // How commands exit when their output is not read or cannot be written: closed pipes, stopped terminals, full disks.
 
-import { fstatSync, writeSync } from 'node:fs';
+import { writeSync } from 'node:fs';
+import { Socket } from 'node:net';
+import type { Writable } from 'node:stream';
 import { describeError } from '../../errors.js';
 import { EXIT } from './exit-codes.js';
 
@@ -13,8 +15,10 @@ export const OUTPUT_TIMEOUT = 500;
  */
 export function detectFullDisk(): void {
   const { fd } = process.stdout;
-  if (!fstatSync(fd).isFile()) return;
-  process.stdout._write = (chunk: Buffer, _encoding, done) => {
+  const output: Writable = process.stdout;
+  // Pipes and terminals are sockets in Node.
+  if (output instanceof Socket) return;
+  output._write = (chunk: Buffer, _encoding, done) => {
     try {
       for (let written = 0; written < chunk.length; ) written += writeSync(fd, chunk, written);
       done();

@@ -1,11 +1,11 @@
 // What a command loads before it does anything: the broker, and what it is made with, only where it is needed.
 
-import { readFileSync } from 'node:fs';
+import { cpSync, readFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { expect, test } from 'vitest';
 import { temporaryFolder } from '../../support/broker.js';
-import { type EndedRun, packageRoot, runSluice } from '../../support/cli.js';
+import { type EndedRun, packageRoot, runNode, runSluice } from '../../support/cli.js';
 
 const RECORDER = pathToFileURL(join(packageRoot, 'test/support/record-imports.mjs')).href;
 
@@ -56,6 +56,20 @@ test('serve loads what the broker is made with, and no printer for a terminal th
   const { run, packages } = await loadedBy(['serve', '--schemas', '/nowhere.mjs']);
   expect(packages).toEqual(['commander', 'pino', 'piscina', 'zod']);
   expect(run.code).toBe(78);
+});
+
+test('serve works with linked packages, as pnpm installs them, and with its output in a pipe', async () => {
+  const folder = temporaryFolder();
+  for (const name of ['package.json', 'dist/src']) {
+    cpSync(join(packageRoot, name), join(folder, name), { recursive: true });
+  }
+  symlinkSync(join(packageRoot, 'node_modules'), join(folder, 'node_modules'));
+  const [socketPath, admin] = [join(folder, 'b.sock'), join(folder, 'a.sock')];
+  const args = ['serve', '--socket', socketPath, '--admin', admin, '--workers', '1'];
+  const broker = runNode(join(folder, 'dist/src/cli/main.js'), args);
+  await broker.says('"msg":"listening"');
+  broker.child.kill('SIGTERM');
+  expect(await broker.exited).toBe(0);
 });
 
 const ALL = [
