@@ -1,32 +1,44 @@
-// Finds the name that a misspelt one probably stands for, for error messages.
+// Finds the name that a misspelt one was probably meant to be.
+
+/** Limit on the edits between a misspelt word and its suggestion, as a number and as a share of the longer one. */
+const MAX_EDITS = 3;
+const MAX_EDIT_SHARE = 0.4;
 
 /**
- * The candidate that differs least from a name, ignoring case; `undefined` if all differ in more than a third of the
- * name's characters.
+ * Finds the name that is closest to a misspelt one. Case and punctuation are ignored.
+ * @param names known names by spelling; a name may have several spellings
+ * @returns `undefined` if none is close
  */
-export function closestName(name: string, candidates: Iterable<string>): string | undefined {
+export function closestName(word: string, names: ReadonlyMap<string, string>): string | undefined {
+  const wanted = lettersOf(word);
   let closest: string | undefined;
-  let least = Math.ceil(name.length / 3) + 1;
-  for (const candidate of candidates) {
-    const distance = editDistance(name.toLowerCase(), candidate.toLowerCase());
-    if (distance < least) {
-      least = distance;
-      closest = candidate;
-    }
+  let fewest = MAX_EDITS + 1;
+  for (const [spelling, name] of names) {
+    const known = lettersOf(spelling);
+    const length = Math.max(wanted.length, known.length);
+    if (Math.abs(wanted.length - known.length) >= fewest) continue;
+    const edits = editDistance(wanted, known);
+    if (edits >= fewest || edits > length * MAX_EDIT_SHARE) continue;
+    closest = name;
+    fewest = edits;
   }
   return closest;
 }
 
-/** The Levenshtein distance: the number of characters to insert, delete or replace. */
+function lettersOf(text: string): string {
+  return text.toLowerCase().replaceAll(/[^a-z0-9]/g, '');
+}
+
+/** The Levenshtein distance: the number of letters to insert, delete or replace. */
 function editDistance(from: string, to: string): number {
-  let row = Array.from({ length: to.length + 1 }, (_, column) => column);
-  for (const [index, character] of [...from].entries()) {
-    const next = [index + 1];
-    for (const [column, other] of [...to].entries()) {
-      const replaced = (row[column] ?? 0) + (character === other ? 0 : 1);
-      next.push(Math.min(replaced, (row[column + 1] ?? 0) + 1, (next[column] ?? 0) + 1));
+  let row = Array.from({ length: to.length + 1 }, (_, index) => index);
+  for (let i = 1; i <= from.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= to.length; j++) {
+      const replaced = (row[j - 1] ?? 0) + (from[i - 1] === to[j - 1] ? 0 : 1);
+      next.push(Math.min(replaced, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
     }
     row = next;
   }
-  return row.at(-1) ?? 0;
+  return row[to.length] ?? 0;
 }

@@ -3,8 +3,6 @@
 import { BlockList, isIP } from 'node:net';
 import { fitsSocketPath, MAX_SOCKET_PATH } from './defaults.js';
 
-export { fitsSocketPath };
-
 /** An address to listen on or to connect to. */
 export type AdminAddress =
   | { readonly path: string }

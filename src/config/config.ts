@@ -4,9 +4,9 @@
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import * as z from 'zod';
+import { closestName } from '../closest-name.js';
 import { SluiceError } from '../errors.js';
 import { isModuleUrl } from '../messages/module-url.js';
-import { closestName } from '../suggestion.js';
 import { adminAddressFault, isLoopback, parseAdminAddress } from './addresses.js';
 import {
   absoluteSocketPath,

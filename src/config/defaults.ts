@@ -9,8 +9,8 @@ export const DEFAULT_SOCKET_PATH = join(process.env.XDG_RUNTIME_DIR || tmpdir(),
 /** The longest delay that Node timers support, in ms. */
 export const MAX_TIMER = 2_147_483_647;
 
-/** Longest path, in bytes, that fits into `sockaddr_un` on Linux. */
-export const MAX_SOCKET_PATH = 107;
+/** Longest path, in bytes, that fits into the system's `sockaddr_un`. */
+export const MAX_SOCKET_PATH = process.platform === 'linux' ? 107 : 103;
 
 /** Whether the path is short enough for the kernel. */
 export function fitsSocketPath(path: string): boolean {

@@ -2,8 +2,8 @@
 // schema in config.ts.
 
 import * as z from 'zod';
+import { closestName } from '../closest-name.js';
 import { describeJsonError, SluiceError } from '../errors.js';
-import { closestName } from '../suggestion.js';
 import { innerSchema, OPTION_GROUPS, optionsSchema, type SluiceOptions } from './config.js';
 import { requirePrivate } from './private-file.js';
 import { readText } from './text-file.js';

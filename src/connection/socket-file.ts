@@ -4,6 +4,7 @@
 
 import { createHash } from 'node:crypto';
 import {
+  type BigIntStats,
   chmodSync,
   chownSync,
   lstatSync,
@@ -11,14 +12,13 @@ import {
   readFileSync,
   renameSync,
   rmdirSync,
-  type Stats,
   statSync,
   unlinkSync,
   utimesSync,
 } from 'node:fs';
 import { connect, createServer, type Server } from 'node:net';
 import { dirname, join, relative, resolve } from 'node:path';
-import { fitsSocketPath } from '../config/addresses.js';
+import { fitsSocketPath } from '../config/defaults.js';
 import { describeError, SluiceError } from '../errors.js';
 
 /**
@@ -51,10 +51,10 @@ export class SocketFile {
   /** Absolute, so that it stays valid if the process changes its working directory. */
   readonly #path: string;
   /** The file cannot get the identity of another one while its socket is open. */
-  readonly #identity: Pick<Stats, 'dev' | 'ino'>;
+  readonly #identity: Pick<BigIntStats, 'dev' | 'ino'>;
   #touchedAt = performance.now();
 
-  constructor(path: string, identity: Pick<Stats, 'dev' | 'ino'>) {
+  constructor(path: string, identity: Pick<BigIntStats, 'dev' | 'ino'>) {
     this.#path = path;
     this.#identity = identity;
   }
@@ -130,7 +130,7 @@ async function createSocket(
     await listen(server, temporary, backlog);
     if (group !== undefined) chownSync(temporary, process.geteuid?.() ?? 0, group);
     chmodSync(temporary, Number.parseInt(socketMode, 8) | KEEP);
-    const file = new SocketFile(path, lstatSync(temporary));
+    const file = new SocketFile(path, lstatSync(temporary, { bigint: true }));
     renameSync(temporary, path);
     return file;
   } catch (cause) {
@@ -157,7 +157,7 @@ async function removeLeftOver(temporary: string): Promise<void> {
   const folder = dirname(temporary);
   const found = statOf(folder);
   if (found === undefined) return;
-  if (!found.isDirectory() || found.uid !== process.geteuid?.()) {
+  if (!found.isDirectory() || Number(found.uid) !== process.geteuid?.()) {
     throw new SluiceError('SOCKET_PATH_INVALID', `${folder} exists; the broker needs this name for a moment`);
   }
   await requireFree(temporary);
@@ -182,7 +182,7 @@ async function requireFree(path: string): Promise<void> {
   if (found === undefined) return;
   if (!found.isSocket()) throw new SluiceError('SOCKET_PATH_INVALID', `${path} exists and is not a socket`);
   const user = process.geteuid?.();
-  if (user !== undefined && user !== 0 && found.uid !== user) {
+  if (user !== undefined && user !== 0 && Number(found.uid) !== user) {
     throw new SluiceError('SOCKET_PATH_INVALID', `${path} belongs to another user`);
   }
   if (await isAlive(path)) throw new SluiceError('ADDRESS_IN_USE', path);
@@ -234,8 +234,12 @@ function groupId(group: string): number {
   return Number(id);
 }
 
-function statOf(path: string): Stats | undefined {
-  return lstatSync(path, { throwIfNoEntry: false });
+/**
+ * The status of a file. With 64-bit numbers: after lstatSync of a socket with doubles, Node 20 no longer resolves the links
+ * of packages that it loads later.
+ */
+function statOf(path: string): BigIntStats | undefined {
+  return lstatSync(path, { bigint: true, throwIfNoEntry: false });
 }
 
 /** Whether a server listens at the path. Every outcome but ECONNREFUSED and ENOENT counts as a live server. */

@@ -106,11 +106,13 @@ export function resolveConfig(given: Partial<SocketServerConfig>): ResolvedConfi
   if (options.socketPath !== undefined) delete options.port;
   options.socketMode ??= modeByUmask();
   options.heartbeatTimeout ??= DEFAULT_HEARTBEAT_TIMEOUT;
-  const { heartbeatInterval = 0, heartbeatTimeout, messageBufferSize } = options;
+  const heartbeatInterval = numberOf('heartbeatInterval', options) ?? 0;
+  const heartbeatTimeout = numberOf('heartbeatTimeout', options) ?? 0;
+  const messageBufferSize = numberOf('messageBufferSize', options);
   if (heartbeatInterval >= 1 && heartbeatInterval < CRAWLER_HEARTBEAT_INTERVAL) {
     options.heartbeatInterval = CRAWLER_HEARTBEAT_INTERVAL;
   }
-  const interval = options.heartbeatInterval ?? 0;
+  const interval = numberOf('heartbeatInterval', options) ?? 0;
   if (heartbeatTimeout >= 1 && heartbeatTimeout <= interval) {
     options.heartbeatTimeout = Math.min(MAX_TIMER, interval * TIMEOUT_INTERVALS);
     if (wanted.heartbeatTimeout !== undefined) {
@@ -136,9 +138,18 @@ function requireKnown(given: object): void {
   const known = [...Object.keys(optionsSchema.shape), ...WITHOUT_EFFECT];
   const unknown = Object.keys(given).find((name) => !known.includes(name));
   if (unknown === undefined) return;
-  const suggestion = closestName(unknown, known);
+  const suggestion = closestName(unknown, new Map(known.map((name) => [name, name])));
   const hint = suggestion === undefined ? '' : `; did you mean ${suggestion}?`;
   throw new SluiceError('INVALID_OPTION', `${unknown}: unknown option${hint}`);
+}
+
+/** The value of a size or time, which may be given with a unit; `undefined` if it is missing or not valid. */
+function numberOf(
+  name: 'heartbeatInterval' | 'heartbeatTimeout' | 'messageBufferSize',
+  options: SluiceOptions,
+): number | undefined {
+  const value = options[name];
+  return typeof value === 'string' ? optionsSchema.shape[name].safeParse(value).data : value;
 }
 
 function withoutUndefined<T extends object>(options: T): T {

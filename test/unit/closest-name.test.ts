@@ -10,5 +10,6 @@ test.each([
   ['x', undefined],
   ['', undefined],
 ])('the name closest to %j is %j', (name, closest) => {
-  expect(closestName(name, ['host', 'port', 'maxConnections', 'maxMessageSize'])).toBe(closest);
+  const names = ['host', 'port', 'maxConnections', 'maxMessageSize'].map((known) => [known, known] as const);
+  expect(closestName(name, new Map(names))).toBe(closest);
 });

@@ -13,7 +13,7 @@ import { dirname, join } from 'node:path';
 import { pino } from 'pino';
 import { SocketManager } from 'sluice';
 import { describe, expect, test, vi } from 'vitest';
-import { MAX_SOCKET_PATH } from '#src/config/addresses.js';
+import { MAX_SOCKET_PATH } from '#src/config/defaults.js';
 import { listenAtPath, temporaryName } from '#src/connection/socket-file.js';
 import { LIGHT, shareBroker, startPlainBroker, temporaryFolder } from '../../support/broker.js';
 import { packageRoot, runNode } from '../../support/cli.js';
