@@ -39,6 +39,7 @@ export const WIRE_ERRORS = Object.freeze({
   RATE_LIMITED: entry('access', 'warning', 'The connection has exceeded a limit'),
   SLOW_CONSUMER: entry('delivery', 'error', 'The subscriber does not keep up with its messages'),
   SHUTTING_DOWN: entry('lifecycle', 'warning', 'The broker is shutting down'),
+  REPLACED: entry('lifecycle', 'error', 'A newer connection with the same crawlerId has taken over'),
 });
 
 /** Codes that are raised in the process itself and never sent to a peer. */

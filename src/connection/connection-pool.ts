@@ -52,6 +52,8 @@ export interface PoolHooks {
 
 export class ConnectionPool extends EventEmitter<PoolEvents> {
   readonly #connections = new Map<string, SocketConnection>();
+  /** The latest crawler with each crawlerId. */
+  readonly #byCrawlerId = new Map<string, SocketConnection>();
   readonly #capacity: number;
   readonly #encode: (message: OutgoingMessage) => Buffer | undefined;
   readonly #onListenerError: (error: unknown) => void;
@@ -123,6 +125,7 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
     const connection = this.#connections.get(connectionId);
     if (connection === undefined) return false;
     this.#connections.delete(connectionId);
+    this.#releaseCrawlerId(connection);
     this.#removed++;
     if (connection.isOpen) void connection.disconnect(reason);
     this.#notify('connection_removed', { connectionId, connection, reason });
@@ -131,6 +134,32 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
 
   get(connectionId: string): SocketConnection | undefined {
     return this.#connections.get(connectionId);
+  }
+
+  /** @internal The crawler with this connection ID. */
+  getCrawlerByConnection(connectionId: string): SocketConnection | undefined {
+    const connection = this.get(connectionId);
+    return connection !== undefined && canReceive(connection) ? connection : undefined;
+  }
+
+  /** The crawler with this crawlerId. If several connections have sent it, that is the latest, and the others are closed. */
+  getCrawler(crawlerId: string): SocketConnection | undefined {
+    const connection = this.#byCrawlerId.get(crawlerId);
+    return connection !== undefined && canReceive(connection) ? connection : undefined;
+  }
+
+  /**
+   * Gives a connection its crawlerId, or none.
+   * @internal
+   * @returns the other open connection of the crawler that had it before
+   */
+  identify(connection: SocketConnection, crawlerId: string | undefined): SocketConnection | undefined {
+    this.#releaseCrawlerId(connection);
+    connection.identity.crawlerId = crawlerId;
+    if (crawlerId === undefined || connection.role !== 'crawler' || !connection.isOpen) return undefined;
+    const replaced = this.getCrawler(crawlerId);
+    this.#byCrawlerId.set(crawlerId, connection);
+    return replaced;
   }
 
   /** All connections, in order of arrival. */
@@ -145,10 +174,7 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
 
   /** Crawlers to which messages can be sent. */
   crawlers(): SocketConnection[] {
-    return this.filter({
-      role: 'crawler',
-      where: ({ isOpen, isAuthenticated }) => isOpen && isAuthenticated,
-    });
+    return this.filter({ where: canReceive });
   }
 
   filter(wanted: ConnectionFilter): SocketConnection[] {
@@ -203,6 +229,11 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
     return dead.length;
   }
 
+  #releaseCrawlerId(connection: SocketConnection): void {
+    const { crawlerId = '' } = connection;
+    if (this.#byCrawlerId.get(crawlerId) === connection) this.#byCrawlerId.delete(crawlerId);
+  }
+
   #notify<E extends keyof PoolEvents>(name: E, event: PoolEvents[E][0]): void {
     emitSafely(this, name, event, this.#onListenerError);
   }
@@ -220,6 +251,11 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
     });
     return { delivered: connections.length - failed.length, failed };
   }
+}
+
+/** Whether a connection is a crawler to which messages can be sent. */
+function canReceive({ role, isOpen, isAuthenticated }: SocketConnection): boolean {
+  return role === 'crawler' && isOpen && isAuthenticated;
 }
 
 /** Messages may contain access tokens, so unauthenticated peers must not receive them. */

@@ -17,6 +17,7 @@ import type { FrameRange } from '../memory/slab-pool.js';
 import { SlabPool } from '../memory/slab-pool.js';
 import { jobKey, randomJobSeed } from '../messages/job-key.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
+import { assignedJobIds, NO_TRAITS } from '../messages/message-traits.js';
 import { MAX_CONTROL_BYTES, type OutgoingMessage } from '../messages/messages.js';
 import { AccessControl } from '../protocol/access.js';
 import { MessageValidator } from '../protocol/message-validator.js';
@@ -116,13 +117,9 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
     this.subscriptions = new Subscriptions(registry, options.maxSubscriptionBytes, this.#jobSeed);
     this.#recipients = new CrawlerRouter(
       {
-        activeCrawlers: () => pool.crawlers(),
-        activeCrawler: (id) => {
-          const connection = pool.get(id);
-          return connection?.isOpen && connection.isAuthenticated && connection.role === 'crawler'
-            ? connection
-            : undefined;
-        },
+        crawlers: () => pool.crawlers(),
+        crawlerByConnection: (id) => pool.getCrawlerByConnection(id),
+        crawlerById: (id) => pool.getCrawler(id),
       },
       options.maxJobOwners,
     );
@@ -147,6 +144,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
         wantsRejections,
         onMessages: (connection, run) => this.emit('messages', connection, run),
         onRejected: (rejection) => this.emit('rejected', rejection),
+        identify: (connection, crawlerId) => pool.identify(connection, crawlerId),
       },
       this.copies,
       this.access,
@@ -287,11 +285,16 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
     this.emit('listener_error', error);
   }
 
-  /** Records that code in this process has assigned a job to the crawler. */
-  assign(connection: SocketConnection, jobId: string): void {
-    connection.workload++;
-    const { low, high } = jobKey(jobId, this.#jobSeed);
-    this.#recipients.owners.set(low, high, connection.id);
+  /** Records that code in this process has sent a message to a crawler: it may answer a request, and assign jobs. */
+  recordSent(connection: SocketConnection, message: OutgoingMessage): void {
+    const traits = this.validator.registry.get(message.type)?.traits ?? NO_TRAITS;
+    const assigned = assignedJobIds(traits, message as { data?: unknown });
+    connection.workload += assigned.length;
+    this.#recipients.onSent(
+      connection,
+      traits,
+      assigned.map((jobId) => jobKey(jobId, this.#jobSeed)),
+    );
   }
 
   /** Forgets a closed connection. */

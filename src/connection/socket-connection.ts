@@ -8,6 +8,7 @@ import { Lane } from '../dispatch/lane.js';
 import { SluiceError } from '../errors.js';
 import type { OutgoingMessage, PeerRole } from '../messages/messages.js';
 import { errorLine } from '../protocol/outgoing.js';
+import type { CrawlerIdentity } from '../routing/job-owners.js';
 import {
   CLOSING_STATES,
   ConnectionCounters,
@@ -49,8 +50,11 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   lastHeartbeatAt: number | undefined;
   /** Time from receipt to settlement of the latest chunk, in ms. */
   latency = 0;
-  crawlerId: string | undefined;
+  /** @internal The owner that jobs of this crawler refer to. */
+  readonly identity: CrawlerIdentity;
   role: PeerRole = 'crawler';
+  /** @internal Whether it has shown that it is a crawler: by a `hello`, or by a valid crawler message. */
+  isIdentified = false;
   /** @internal Whether the peer's `hello` was accepted. */
   isHelloAccepted = false;
   /** @internal Whether the peer has sent a `ping`. */
@@ -80,6 +84,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   constructor(id: string, accepted: Socket, pipeline: Pipeline) {
     super();
     this.id = id;
+    this.identity = { connectionId: id, crawlerId: undefined };
     this.#pipeline = pipeline;
     this.lastActivityAt = this.#connectedAt;
     this.lane = new Lane(
@@ -136,6 +141,11 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
 
   get state(): ConnectionState {
     return this.#state;
+  }
+
+  /** The crawlerId of its `hello`. */
+  get crawlerId(): string | undefined {
+    return this.identity.crawlerId;
   }
 
   /** Whether messages can still be sent to the peer. */
@@ -233,9 +243,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
    */
   async send(message: OutgoingMessage, line?: Buffer): Promise<void> {
     await this.sendRaw(line ?? this.#pipeline.encode(message));
-    const { job_id } = (message as { data?: { job_id?: unknown } }).data ?? {};
-    const traits = this.#pipeline.validator.registry.get(message.type)?.traits;
-    if (traits?.assignsJob && typeof job_id === 'string') this.#pipeline.assign(this, job_id);
+    this.#pipeline.recordSent(this, message);
   }
 
   /**
@@ -324,7 +332,6 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     this.#countDropped(this.outbox.close(), 'closed');
     if (!wasOpen) return this.destroy();
     this.setState('disconnecting');
-    this.#pipeline.protocol.forget(this);
     // A peer may stop reading but keep its side open: then the connection ends after a period of silence.
     const { sendTimeout } = this.#pipeline.options;
     this.#socket.setTimeout(sendTimeout);

@@ -181,8 +181,10 @@ export const JOB = { LOW: 0, HIGH: 1, SIZE: 2 } as const;
 /** The address in a message from an application. */
 export interface MessageAddress {
   readonly to: string | undefined;
-  /** The job that the message assigns, or else the job in its envelope. */
+  /** The job that the message is about, for some types the one in its data, or else the job in its envelope. */
   readonly job: JobKey | undefined;
+  /** The jobs that the message assigns. */
+  readonly assigned: readonly JobKey[];
 }
 
 /** The reason for a rejection. */

@@ -81,7 +81,7 @@ export const crawlerSchemas = {
     memoryUsage: z.unknown().optional(),
     uptime: z.number().optional(),
   }),
-  job_request: fromCrawler('job_request', {}),
+  job_request: fromCrawler('job_request', { timeout_ms: z.number().optional() }),
   job_started: fromCrawler('job_started', {
     entityType: z.string().optional(),
     entityId: z.string().optional(),
@@ -158,6 +158,8 @@ export const crawlerSchemas = {
   }),
 };
 
+const aboutJob = { job_id: z.string(), reason: z.string().optional() };
+
 /** Application → crawler: validated, then sent to the addressed crawlers. */
 export const appSchemas = {
   job_assignment: fromApp('job_assignment', {
@@ -192,6 +194,9 @@ export const appSchemas = {
     timeout_seconds: z.number().default(30),
     reason: z.string().optional(),
   }),
+  job_cancel: fromApp('job_cancel', aboutJob),
+  job_pause: fromApp('job_pause', aboutJob),
+  job_resume: fromApp('job_resume', aboutJob),
 };
 
 /** Peer → broker: handled by the broker, never forwarded. */

@@ -2,7 +2,7 @@
 // rely on its types.
 
 import { type DeclarativeRules, MIN_JOB_ID_LENGTH } from './declarative-rules.js';
-import type { Rule } from './issues.js';
+import type { ReportIssue, Rule } from './issues.js';
 import type { MessageInputMap } from './messages.js';
 
 const MIN_TOKEN_LENGTH = 10;
@@ -28,9 +28,7 @@ export const declarativeRules: { readonly [K in keyof MessageInputMap]?: Declara
 /** Rules for messages from applications. */
 export const rules: { readonly [K in keyof MessageInputMap]?: Rule<MessageInputMap[K]> } = {
   job_assignment({ data }, report) {
-    if (data.job_id.length < MIN_JOB_ID_LENGTH) {
-      report('data.job_id', 'job_id_short', `must have at least ${MIN_JOB_ID_LENGTH} characters`);
-    }
+    checkJobId(data, report);
     if (data.access_token.length < MIN_TOKEN_LENGTH) {
       report('data.access_token', 'token_short', `must have at least ${MIN_TOKEN_LENGTH} characters`);
     }
@@ -47,4 +45,12 @@ export const rules: { readonly [K in keyof MessageInputMap]?: Rule<MessageInputM
   shutdown({ data }, report) {
     if ((data.timeout_seconds ?? 0) < 0) report('data.timeout_seconds', 'negative', 'must not be negative');
   },
+  job_cancel: ({ data }, report) => checkJobId(data, report),
+  job_pause: ({ data }, report) => checkJobId(data, report),
+  job_resume: ({ data }, report) => checkJobId(data, report),
 };
+
+function checkJobId({ job_id }: { readonly job_id: string }, report: ReportIssue): void {
+  if (job_id.length >= MIN_JOB_ID_LENGTH) return;
+  report('data.job_id', 'job_id_short', `must have at least ${MIN_JOB_ID_LENGTH} characters`);
+}

@@ -1,12 +1,13 @@
 // Handles messages addressed to the broker itself: hello, subscribe, unsubscribe, ping. One function per type.
 
 import type { WireErrorCode } from '../errors.js';
+import type { Issue } from '../messages/issues.js';
 import type { MessageType } from '../messages/message-registry.js';
 import { type ControlMessage, type MessageMap, PROTOCOL_VERSION } from '../messages/messages.js';
 import type { Subscriptions } from '../routing/subscriptions.js';
 import { SERVER_VERSION } from '../version.js';
 import type { AccessControl } from './access.js';
-import { brokerLine } from './outgoing.js';
+import { brokerLine, errorLine } from './outgoing.js';
 import type { Peer } from './peer.js';
 import type { ReplyLimiter } from './reply-limiter.js';
 
@@ -18,26 +19,36 @@ export interface ControlSettings {
   readonly maxSubscriptions: number;
 }
 
-export class ControlHandler {
+/**
+ * Gives a connection its crawlerId, or none.
+ * @returns the other open connection of the crawler that had it before
+ */
+export type Identify<P extends Peer> = (connection: P, crawlerId: string | undefined) => P | undefined;
+
+/** @typeParam P the type of connections */
+export class ControlHandler<P extends Peer> {
   readonly #settings: ControlSettings;
   readonly #subscriptions: Subscriptions;
   readonly #replies: ReplyLimiter;
   readonly #access: AccessControl;
+  readonly #identify: Identify<P>;
 
   constructor(
     settings: ControlSettings,
     subscriptions: Subscriptions,
     replies: ReplyLimiter,
     access: AccessControl,
+    identify: Identify<P>,
   ) {
     this.#settings = settings;
     this.#access = access;
+    this.#identify = identify;
     this.#subscriptions = subscriptions;
     this.#replies = replies;
   }
 
   /** Handles a control message. @param bytes that a worker has accepted as `type` */
-  handle(connection: Peer, type: MessageType, bytes: Buffer): void {
+  handle(connection: P, type: MessageType, bytes: Buffer): void {
     const message = type.schema.parse(JSON.parse(bytes.toString())) as ControlMessage;
     if (message.type !== 'hello' && !connection.isAuthenticated)
       return this.#rejectUnauthenticated(connection, message.type);
@@ -56,7 +67,7 @@ export class ControlHandler {
     }
   }
 
-  #hello(connection: Peer, { data }: MessageMap['hello']): void {
+  #hello(connection: P, { data }: MessageMap['hello']): void {
     const version = data.protocolVersion ?? PROTOCOL_VERSION;
     if (majorOf(version) !== majorOf(PROTOCOL_VERSION)) {
       this.#reject(connection, 'UNSUPPORTED_VERSION', 'hello');
@@ -74,7 +85,9 @@ export class ControlHandler {
     }
     connection.isHelloAccepted = true;
     connection.role = data.role;
-    connection.crawlerId = data.crawlerId;
+    if (data.role === 'crawler') connection.isIdentified = true;
+    const isReserved = data.crawlerId !== undefined && isConnectionId(data.crawlerId, connection);
+    const replaced = this.#identify(connection, isReserved ? undefined : data.crawlerId);
     connection.version = version;
     connection.capabilities = data.capabilities ?? [];
     connection.setState('authenticated');
@@ -93,6 +106,10 @@ export class ControlHandler {
         delimiter,
       ),
     );
+    if (isReserved) this.#reject(connection, 'RULE_VIOLATION', 'hello', [RESERVED_ID]);
+    // Not limited by maxErrorReplies: a client that does not receive this would reconnect and take the ID back.
+    replaced?.reply(errorLine('REPLACED', {}, delimiter));
+    void replaced?.disconnect('REPLACED');
   }
 
   #subscribe(connection: Peer, { data }: MessageMap['subscribe']): void {
@@ -125,15 +142,30 @@ export class ControlHandler {
     void connection.disconnect('UNAUTHORIZED');
   }
 
-  #reject(connection: Peer, code: WireErrorCode, messageType: string): void {
+  #reject(connection: Peer, code: WireErrorCode, messageType: string, issues: readonly Issue[] = []): void {
     connection.recordError(code);
-    this.#replies.reply(connection, code, { messageType });
+    this.#replies.reply(connection, code, { messageType, issues });
   }
 
   #unsubscribe(connection: Peer, { data }: MessageMap['unsubscribe']): void {
     this.#subscriptions.remove(connection, data.id);
     connection.reply(brokerLine('unsubscribed', { id: data.id }, this.#settings.delimiter));
   }
+}
+
+const RESERVED_ID: Issue = {
+  path: 'data.crawlerId',
+  code: 'reserved',
+  message: "has the form of this broker's connection IDs, and is ignored",
+};
+
+/**
+ * Whether a name has the form of the broker's connection IDs: a random prefix, a hyphen and a number. No crawler may
+ * have such a name, so that messages to a connection never reach another, even after it is closed.
+ */
+function isConnectionId(name: string, { id }: Peer): boolean {
+  const prefix = id.slice(0, id.lastIndexOf('-') + 1);
+  return name.startsWith(prefix) && /^\d+$/.test(name.slice(prefix.length));
 }
 
 /** The major number of a semantic version; -1 if it is not one. */

@@ -24,16 +24,17 @@ export interface HelloGateEvents {
   onUnauthorized(connection: Peer, messageType: string | undefined): void;
 }
 
-export class HelloGate {
+/** @typeParam P the type of connections */
+export class HelloGate<P extends Peer> {
   readonly #settings: HelloGateSettings;
   readonly #validator: MessageValidator;
-  readonly #control: ControlHandler;
+  readonly #control: ControlHandler<P>;
   readonly #events: HelloGateEvents;
 
   constructor(
     settings: HelloGateSettings,
     validator: MessageValidator,
-    control: ControlHandler,
+    control: ControlHandler<P>,
     events: HelloGateEvents,
   ) {
     this.#settings = settings;
@@ -46,7 +47,7 @@ export class HelloGate {
    * Reads the first message of a peer that needs a token.
    * @returns offset of the messages after it; the end of the range if there are none or the peer is disconnected
    */
-  authenticate(connection: Peer, { slab, start, end }: FrameRange): number {
+  authenticate(connection: P, { slab, start, end }: FrameRange): number {
     if (!connection.isOpen) return end;
     const { framing, delimiter } = this.#settings;
     const { bytes } = slab.arena;

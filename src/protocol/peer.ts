@@ -3,6 +3,7 @@
 import type { Piece } from '../delivery/outbox.js';
 import type { Lane } from '../dispatch/lane.js';
 import type { OverflowPolicy, PeerRole } from '../messages/messages.js';
+import type { CrawlerIdentity } from '../routing/job-owners.js';
 
 export interface Peer {
   readonly id: string;
@@ -20,8 +21,11 @@ export interface Peer {
   workload: number;
   /** Monotonic time of the last heartbeat, in ms. */
   lastHeartbeatAt: number | undefined;
-  crawlerId: string | undefined;
+  readonly identity: CrawlerIdentity;
+  readonly crawlerId: string | undefined;
   role: PeerRole;
+  /** Whether it has shown that it is a crawler: by a `hello`, or by a valid crawler message. */
+  isIdentified: boolean;
   /** Whether the peer's `hello` was accepted. */
   isHelloAccepted: boolean;
   /** Whether the peer has sent a `ping`. */

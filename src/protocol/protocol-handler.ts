@@ -9,11 +9,12 @@ import type { WireErrorCode } from '../errors.js';
 import type { CopyPool } from '../memory/copy-pool.js';
 import type { FrameRange } from '../memory/slab-pool.js';
 import type { MessageRegistry, MessageType } from '../messages/message-registry.js';
+import { MAX_CONTROL_BYTES } from '../messages/messages.js';
 import type { CrawlerRouter } from '../routing/crawler-router.js';
 import type { Subscriptions } from '../routing/subscriptions.js';
 import type { Framing } from '../wire/framing.js';
 import { AccessControl } from './access.js';
-import { ControlHandler, type ControlSettings } from './control-handler.js';
+import { ControlHandler, type ControlSettings, type Identify } from './control-handler.js';
 import { DriftReport } from './drift-report.js';
 import { Gate } from './gate.js';
 import { HelloGate } from './hello-gate.js';
@@ -40,6 +41,7 @@ export interface ProtocolListener<P extends Peer> {
   onRejected(rejection: RejectedMessage<P>): void;
   /** Whether rejections have a listener. */
   wantsRejections(): boolean;
+  readonly identify: Identify<P>;
 }
 
 /** A rejected message, or one that is forwarded all the same. */
@@ -47,6 +49,7 @@ interface ReportedFrame extends RejectedFrame {
   readonly isForwarded?: boolean;
 }
 
+const TIMEOUT_KEY = '"timeout_ms"';
 /** Failed chunks tolerated per connection. One more closes it. */
 const MAX_FAILED_CHUNKS = 5;
 
@@ -60,12 +63,12 @@ export class ProtocolHandler<P extends Peer> {
   readonly #subscriptions: Subscriptions;
   readonly #router: CrawlerRouter<P>;
   readonly #listener: ProtocolListener<P>;
-  readonly #control: ControlHandler;
+  readonly #control: ControlHandler<P>;
   /** Memory for messages that are copied for delivery. */
   readonly #copies: CopyPool;
   readonly #access: AccessControl;
   readonly #gate: Gate;
-  readonly #helloGate: HelloGate;
+  readonly #helloGate: HelloGate<P>;
   readonly #replies: ReplyLimiter;
   readonly #detailed = new SecondLimiter<P>(MAX_DETAILED_REJECTIONS);
   /** Rejected messages that were only counted since the last reported one, by connection. */
@@ -108,7 +111,13 @@ export class ProtocolHandler<P extends Peer> {
     this.#router = router;
     this.#listener = listener;
     this.#replies = new ReplyLimiter(settings.maxErrorReplies, settings.delimiter);
-    this.#control = new ControlHandler(settings, subscriptions, this.#replies, access);
+    this.#control = new ControlHandler(
+      settings,
+      subscriptions,
+      this.#replies,
+      access,
+      listener.identify,
+    );
     this.#gate = new Gate(access, this.#replies, settings.maxMessagesPerSecond, (code, count) => {
       this.#countRejected(code, count);
       this.#rejectedByGate += count;
@@ -178,7 +187,7 @@ export class ProtocolHandler<P extends Peer> {
     const { owners } = this.#router;
     const jobsEnd = verdict.jobsEnd(index);
     for (let job = verdict.firstJob(index); job < jobsEnd; job++) {
-      owners.set(verdict.jobLow(job), verdict.jobHigh(job), connection.id);
+      owners.set(verdict.jobLow(job), verdict.jobHigh(job), connection.identity);
     }
   }
 
@@ -268,10 +277,14 @@ export class ProtocolHandler<P extends Peer> {
       delimiter: this.#settings.delimiter,
       copies: this.#copies,
     });
-    if (type !== undefined && kind === RunKind.ADDRESSED)
+    if (type !== undefined && kind === RunKind.ADDRESSED) {
       this.#forwardToCrawlers(connection, type, forwarded);
-    else if (kind === RunKind.REQUEST) {
-      if (connection.isOpen) this.#router.onJobRequest(connection.id);
+      return;
+    }
+    connection.isIdentified = true;
+    if (kind === RunKind.REQUEST) {
+      const timeout = requestTimeout(frameBytes(chunk, verdict, first));
+      if (connection.isOpen) this.#router.onJobRequest(connection.id, chunk.receivedAt + timeout);
       this.#forward(connection, forwarded);
     } else if (this.#settings.minHeartbeatInterval > 0) this.#forwardThrottled(connection, forwarded);
     else this.#forward(connection, forwarded);
@@ -305,12 +318,12 @@ export class ProtocolHandler<P extends Peer> {
 
   /** Sends an application message to the crawlers that it is addressed to. */
   #forwardToCrawlers(connection: P, { name, traits }: MessageType, run: FrameRun): void {
-    const address = run.verdict.address(run.first);
-    const recipients = this.#router.find({ traits, to: address?.to, job: address?.job }, connection.id);
+    const { to, job, assigned = [] } = run.verdict.address(run.first) ?? {};
+    const recipients = this.#router.find({ traits, to, job, assigned }, connection.id);
     const piece = wholeRun(run);
     for (const recipient of recipients) {
       recipient.deliver(piece);
-      if (traits.assignsJob) recipient.workload++;
+      recipient.workload += assigned.length;
     }
     if (recipients.length === 0) {
       this.#undeliverable++;
@@ -470,6 +483,14 @@ export class ProtocolHandler<P extends Peer> {
 
 function frameBytes(chunk: Chunk, verdict: VerdictReader, frame: number): Buffer {
   return chunk.slab.arena.bytes.subarray(verdict.start(frame), verdict.end(frame));
+}
+
+/** How long a crawler waits for an answer to its job request, in ms. Default: `Infinity`. */
+function requestTimeout(message: Buffer): number {
+  // Few requests have it, so few are parsed here, on the main thread.
+  if (message.length > MAX_CONTROL_BYTES || !message.includes(TIMEOUT_KEY)) return Number.POSITIVE_INFINITY;
+  const { data } = JSON.parse(message.toString()) as { data?: { timeout_ms?: unknown } };
+  return typeof data?.timeout_ms === 'number' ? data.timeout_ms : Number.POSITIVE_INFINITY;
 }
 
 function sum(counts: Iterable<number>): number {

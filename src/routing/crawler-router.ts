@@ -2,22 +2,23 @@
 
 import type { JobKey } from '../messages/job-key.js';
 import type { MessageTraits } from '../messages/message-traits.js';
-import { JobOwners } from './job-owners.js';
+import { type CrawlerIdentity, JobOwners } from './job-owners.js';
 
 /** The properties of a connection that routing depends on. */
 export interface Recipient {
   readonly id: string;
-  readonly crawlerId: string | undefined;
+  readonly identity: CrawlerIdentity;
+  /** Whether it has shown that it is a crawler: by a `hello`, or by a valid crawler message. */
+  readonly isIdentified: boolean;
   /** Active jobs of the crawler: as of its last heartbeat, plus those assigned since. */
   readonly workload: number;
 }
 
-/** The connections to choose from. */
+/** The connections to choose from: crawlers that can receive a message. */
 export interface CrawlerDirectory<R extends Recipient> {
-  /** All crawlers that can receive a message. */
-  activeCrawlers(): R[];
-  /** One of them, by its connection ID. */
-  activeCrawler(connectionId: string): R | undefined;
+  crawlers(): R[];
+  crawlerByConnection(connectionId: string): R | undefined;
+  crawlerById(crawlerId: string): R | undefined;
 }
 
 /** The parts of an application's message that determine its recipients. */
@@ -25,23 +26,37 @@ export interface Address {
   readonly traits: MessageTraits;
   readonly to: string | undefined;
   readonly job: JobKey | undefined;
+  /** The jobs that the message assigns. */
+  readonly assigned: readonly JobKey[];
 }
 
 export class CrawlerRouter<R extends Recipient> {
   readonly #directory: CrawlerDirectory<R>;
+  readonly #now: () => number;
   readonly owners: JobOwners;
-  /** IDs of connections with an unanswered job request, the oldest first. */
-  readonly #waiting = new Set<string>();
+  /** Until when each crawler waits for a job, by connection ID, the longest-waiting first. In ms of the clock. */
+  readonly #waiting = new Map<string, number>();
 
-  /** @param maxJobOwners maximum number of jobs whose owners are kept */
-  constructor(directory: CrawlerDirectory<R>, maxJobOwners: number) {
+  /**
+   * @param maxJobOwners maximum number of jobs whose owners are kept
+   * @param now monotonic clock in ms. Default: `performance.now`.
+   */
+  constructor(
+    directory: CrawlerDirectory<R>,
+    maxJobOwners: number,
+    now: () => number = () => performance.now(),
+  ) {
     this.#directory = directory;
+    this.#now = now;
     this.owners = new JobOwners(maxJobOwners);
   }
 
-  /** Records that a crawler has requested a job. */
-  onJobRequest(connectionId: string): void {
-    this.#waiting.add(connectionId);
+  /**
+   * Records that a crawler has requested a job.
+   * @param until monotonic time in ms at which it stops waiting, unless an earlier request of it lasts longer
+   */
+  onJobRequest(connectionId: string, until: number): void {
+    this.#waiting.set(connectionId, Math.max(until, this.#waiting.get(connectionId) ?? 0));
   }
 
   /** Removes a closed connection. */
@@ -49,42 +64,63 @@ export class CrawlerRouter<R extends Recipient> {
     this.#waiting.delete(connectionId);
   }
 
-  /**
-   * Selects the recipients of a message by the first of these that applies: `to`; the owner of its job; if it answers a job
-   * request, the crawler that has waited longest; every active crawler. Empty if no crawler can receive it.
-   */
+  /** Selects the recipients of a message, and records that they receive it. Empty if no crawler can receive it. */
   find(address: Address, senderId: string | undefined): R[] {
     const found = this.#find(address, senderId);
+    if (address.traits.answersJobRequest) for (const { id } of found) this.#waiting.delete(id);
     const only = found.length === 1 ? found[0] : undefined;
     if (only !== undefined) {
-      if (address.traits.answersJobRequest) this.#waiting.delete(only.id);
-      const { job } = address;
-      if (address.traits.assignsJob && job !== undefined) this.owners.set(job.low, job.high, only.id);
+      for (const { low, high } of address.assigned) this.owners.set(low, high, only.identity);
     }
     return found;
   }
 
-  #find({ traits, to, job }: Address, senderId: string | undefined): R[] {
-    const others = () => this.#directory.activeCrawlers().filter(({ id }) => id !== senderId);
-    if (to === '*') return others();
-    if (to === 'any') return leastBusy(others());
-    if (to !== undefined) return others().filter(({ id, crawlerId }) => id === to || crawlerId === to);
-    const ownerId = job === undefined ? undefined : this.owners.get(job);
-    const owner = this.#directory.activeCrawler(ownerId ?? '');
-    if (owner !== undefined) return [owner];
-    if (traits.answersJobRequest) {
-      for (const id of this.#waiting) {
-        const crawler = this.#directory.activeCrawler(id);
-        if (crawler !== undefined) return [crawler];
-        this.#waiting.delete(id);
-      }
-    }
-    return others();
+  /** Records that code in this process has sent a crawler a message. */
+  onSent({ id, identity }: R, traits: MessageTraits, assigned: readonly JobKey[]): void {
+    if (traits.answersJobRequest) this.#waiting.delete(id);
+    for (const { low, high } of assigned) this.owners.set(low, high, identity);
   }
-}
 
-function leastBusy<R extends Recipient>(crawlers: R[]): R[] {
-  const [first, ...rest] = crawlers;
-  if (first === undefined) return [];
-  return [rest.reduce((best, crawler) => (crawler.workload < best.workload ? crawler : best), first)];
+  #find({ traits, to, job }: Address, senderId: string | undefined): R[] {
+    if (to === '*') return this.#all(senderId);
+    if (to === 'any') return this.#any(senderId);
+    if (to !== undefined) {
+      const named = this.#directory.crawlerByConnection(to) ?? this.#directory.crawlerById(to);
+      return named === undefined || named.id === senderId ? [] : [named];
+    }
+    const { fallback } = traits;
+    const owner = job === undefined ? undefined : this.owners.get(job);
+    if (owner !== undefined) {
+      const crawler = this.#connectionOf(owner);
+      if (crawler !== undefined) return [crawler];
+      return fallback === 'any' ? this.#any(senderId) : [];
+    }
+    if (fallback === 'none') return [];
+    return fallback === 'any' ? this.#any(senderId) : this.#all(senderId);
+  }
+
+  #connectionOf({ crawlerId, connectionId }: CrawlerIdentity): R | undefined {
+    if (crawlerId === undefined) return this.#directory.crawlerByConnection(connectionId);
+    return this.#directory.crawlerById(crawlerId);
+  }
+
+  #all(senderId: string | undefined): R[] {
+    return this.#directory.crawlers().filter(({ id }) => id !== senderId);
+  }
+
+  /** The crawler that has waited longest for a job; if none waits, the one with the fewest jobs. */
+  #any(senderId: string | undefined): R[] {
+    const now = this.#now();
+    for (const [id, until] of this.#waiting) {
+      const crawler = until > now ? this.#directory.crawlerByConnection(id) : undefined;
+      if (crawler === undefined) this.#waiting.delete(id);
+      else if (id !== senderId) return [crawler];
+    }
+    let best: R | undefined;
+    for (const crawler of this.#directory.crawlers()) {
+      if (!crawler.isIdentified || crawler.id === senderId) continue;
+      if (best === undefined || crawler.workload < best.workload) best = crawler;
+    }
+    return best === undefined ? [] : [best];
+  }
 }

@@ -101,12 +101,15 @@ export class FleetState {
     // The crawler has identified itself meanwhile: it must not be listed twice.
     if (before !== undefined && before.id !== id) this.#crawlers.delete(before.id);
     this.#ids.set(connection, id);
+    const latest = this.#crawlers.get(id);
+    // Its messages may be handled after it has disconnected, or after another connection has replaced it.
+    const isReplaced =
+      !connection.isOpen && latest?.isConnected === true && latest.connectionId !== connection.id;
     const record: CrawlerRecord = {
       id,
-      connectionId: connection.id,
-      // Its messages may be handled after it has disconnected.
-      isConnected: connection.isOpen,
-      heartbeat: heartbeat ?? (this.#crawlers.get(id) ?? before)?.heartbeat,
+      connectionId: isReplaced ? latest.connectionId : connection.id,
+      isConnected: isReplaced || connection.isOpen,
+      heartbeat: heartbeat ?? (latest ?? before)?.heartbeat,
       seenAt: new Date(),
     };
     this.#crawlers.set(id, record, memoryOf(record));
@@ -115,11 +118,15 @@ export class FleetState {
 
   /**
    * Records that a connection is closed.
+   * @param successor the connection of the same crawler that has replaced it
    * @internal
    */
-  recordDisconnect(connection: SocketConnection): void {
+  recordDisconnect(connection: SocketConnection, successor?: SocketConnection): void {
     const known = this.#recordOf(connection);
-    if (known !== undefined) this.#crawlers.replace(known.id, { ...known, isConnected: false });
+    if (known === undefined) return;
+    if (successor !== undefined) this.#ids.set(successor, known.id);
+    const connectionId = successor?.id ?? known.connectionId;
+    this.#crawlers.replace(known.id, { ...known, connectionId, isConnected: successor !== undefined });
   }
 
   /**

@@ -87,7 +87,10 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
     this.manager.on('connection_added', ({ connection }) => {
       connection.beforeEnd = () => this.#withinDrainTimeout(this.router.idleOf(connection));
     });
-    this.manager.on('connection_removed', ({ connection }) => this.fleet.recordDisconnect(connection));
+    this.manager.on('connection_removed', ({ connection }) => {
+      const successor = this.manager.getConnectionPool().getCrawler(connection.crawlerId ?? '');
+      this.fleet.recordDisconnect(connection, successor);
+    });
   }
 
   /**
@@ -135,17 +138,16 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
   }
 
   /**
-   * Sends a message to one crawler, on all of its connections. Resolves when their sockets have accepted it.
+   * Sends a message to one crawler. Resolves when its socket has accepted it.
    * @param crawlerId the `crawlerId` of the crawler's `hello`, or its connection ID
-   * @throws SluiceError `NOT_RUNNING`; `INVALID_MESSAGE`; `NO_RECIPIENT` if the crawler is not connected, or none of
-   *   its connections has accepted the message; errors of `beforeSend`
+   * @throws SluiceError `NOT_RUNNING`; `INVALID_MESSAGE`; `NO_RECIPIENT` if the crawler is not connected, or has not
+   *   accepted the message; errors of `beforeSend`
    */
   sendToCrawler<T extends string>(crawlerId: string, message: SentMessage<T>): Promise<BroadcastResult> {
     return this.#send(message, { kind: 'crawler', crawlerId }, async (outgoing) => {
       const pool = this.manager.getConnectionPool();
-      const where = (one: { id: string; crawlerId: string | undefined; isOpen: boolean }) =>
-        one.isOpen && (one.crawlerId === crawlerId || one.id === crawlerId);
-      const result = await pool.sendTo({ role: 'crawler', where }, outgoing);
+      const crawler = pool.getCrawlerByConnection(crawlerId) ?? pool.getCrawler(crawlerId);
+      const result = await pool.sendTo({ where: (connection) => connection === crawler }, outgoing);
       if (result.delivered === 0) throw new SluiceError('NO_RECIPIENT');
       return result;
     });

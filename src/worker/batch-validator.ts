@@ -15,6 +15,7 @@ import { VerdictWriter } from '../dispatch/verdict-writer.js';
 import type { WireErrorCode } from '../errors.js';
 import { NO_JOB } from '../messages/job-key.js';
 import type { MessageRegistry, MessageType } from '../messages/message-registry.js';
+import { assignedJobIds } from '../messages/message-traits.js';
 import { MAX_CONTROL_BYTES } from '../messages/messages.js';
 import { RESERVED_TYPES } from '../messages/type-patterns.js';
 import type { Matches } from '../pattern/matches.js';
@@ -230,12 +231,12 @@ export class BatchValidator implements FrameSink {
 
   #addressOf({ traits }: MessageType, message: AppEnvelope): MessageAddress {
     const { to, data } = message;
-    // For an assignment, the assigned job takes precedence over the job in the envelope.
-    const assigned = traits.assignsJob ? data?.job_id : undefined;
-    const job = this.#parser.jobOf(typeof assigned === 'string' ? { jobId: assigned } : message);
+    const named = traits.namesJob ? data?.job_id : undefined;
+    const job = this.#parser.jobOf(typeof named === 'string' ? { jobId: named } : message);
     return {
       to: typeof to === 'string' ? to.slice(0, MAX_NAME_LENGTH + 1) : undefined,
       job: job === NO_JOB ? undefined : job,
+      assigned: assignedJobIds(traits, message).map((jobId) => this.#parser.jobOf({ jobId })),
     };
   }
 

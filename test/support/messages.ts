@@ -74,6 +74,9 @@ export const VALID = {
     data: { accessToken: 'secret-token', refreshSuccessful: true },
   },
   shutdown: { type: 'shutdown', timestamp, data: {} },
+  job_cancel: { type: 'job_cancel', timestamp, data: { job_id: 'job-1', reason: 'no longer needed' } },
+  job_pause: { type: 'job_pause', timestamp, data: { job_id: 'job-1' } },
+  job_resume: { type: 'job_resume', timestamp, data: { job_id: 'job-1' } },
 } as const;
 
 export type ValidType = keyof typeof VALID;

@@ -283,6 +283,8 @@ describe('applications', () => {
     const { connect } = sharedBroker();
     const [app, monitor, crawler] = [await connect(), await connect(), await connect()];
     await monitor.subscribe({ types: ['*', 'job_assignment'] });
+    crawler.say('hello', { role: 'crawler' });
+    await crawler.next('welcome');
     app.say('hello', { role: 'app' });
     app.write(line(VALID.job_assignment));
     await crawler.next('job_assignment');

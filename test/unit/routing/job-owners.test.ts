@@ -4,6 +4,8 @@ import { JobOwners } from '#src/routing/job-owners.js';
 
 const seed = randomJobSeed();
 
+const crawler = (connectionId: string) => ({ connectionId, crawlerId: undefined });
+
 class Owners {
   readonly owners: JobOwners;
 
@@ -13,11 +15,11 @@ class Owners {
 
   set(jobId: string, connectionId: string): void {
     const { low, high } = jobKey(jobId, seed);
-    this.owners.set(low, high, connectionId);
+    this.owners.set(low, high, crawler(connectionId));
   }
 
   get(jobId: string): string | undefined {
-    return this.owners.get(jobKey(jobId, seed));
+    return this.owners.get(jobKey(jobId, seed))?.connectionId;
   }
 }
 
@@ -60,18 +62,19 @@ describe('JobOwners', () => {
       high: 1,
     }));
     keys.forEach(({ low, high }, index) => {
-      owners.set(low, high, `${index}`);
+      owners.set(low, high, crawler(`${index}`));
       for (let back = 0; back < 8 && back <= index; back++) {
         const key = keys[index - back] ?? { low: 0, high: 0 };
-        expect(owners.get(key)).toBe(back < 4 ? `${index - back}` : undefined);
+        expect(owners.get(key)?.connectionId).toBe(back < 4 ? `${index - back}` : undefined);
       }
     });
   });
 
   test('two keys with the same lower half are two jobs', () => {
     const owners = new JobOwners(2);
-    owners.set(5, 1, 'a');
-    owners.set(5, 3, 'b');
-    expect([owners.get({ low: 5, high: 1 }), owners.get({ low: 5, high: 3 })]).toEqual(['a', 'b']);
+    const [a, b] = [crawler('a'), crawler('b')];
+    owners.set(5, 1, a);
+    owners.set(5, 3, b);
+    expect([owners.get({ low: 5, high: 1 }), owners.get({ low: 5, high: 3 })]).toEqual([a, b]);
   });
 });

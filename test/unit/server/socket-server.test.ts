@@ -25,7 +25,7 @@ describe('SocketServer', () => {
     await server.stop();
   });
 
-  test('sends to every connection of a crawler, by its id or that of the connection', async () => {
+  test('sends to a crawler, by its id or that of its latest connection', async () => {
     const { server, connect } = await startServer();
     const [first, second, other, plain] = [
       await connect('c1'),
@@ -34,10 +34,11 @@ describe('SocketServer', () => {
       await connect(),
     ];
     const result = await server.sendToCrawler('c1', { ...VALID.job_assignment });
-    expect(result).toEqual({ delivered: 2, failed: [] });
-    for (const crawler of [first, second]) {
-      expect(await crawler.next('job_assignment')).toEqual(VALID.job_assignment);
-    }
+    expect(result).toEqual({ delivered: 1, failed: [] });
+    expect(await second.next('job_assignment')).toEqual(VALID.job_assignment);
+    await first.closed;
+    expect(first.errors).toEqual(['REPLACED']);
+    expect(first.forwarded).toEqual([]);
     await plain.settled();
     const unnamed = server.getConnectionStats().connections.find(({ crawlerId }) => crawlerId === undefined);
     await server.sendToCrawler(unnamed?.id ?? '', { ...VALID.shutdown });
@@ -140,6 +141,22 @@ describe('SocketServer', () => {
 });
 
 describe('the default handlers', () => {
+  test('keep a crawler connected that another of its connections has replaced', async () => {
+    const { server, connect } = await startServer();
+    const old = await connect('c1');
+    old.write(line(VALID.heartbeat));
+    await old.settled();
+    const removed = new Promise((resolve) => server.manager.once('connection_removed', resolve));
+    const current = await connect('c1');
+    await removed;
+    const [connection] = server.getConnectionStats().connections;
+    expect(server.fleet.crawlers).toMatchObject([{ id: 'c1', isConnected: true, connectionId: connection?.id }]);
+    const gone = new Promise((resolve) => server.manager.once('connection_removed', resolve));
+    await current.close();
+    await gone;
+    expect(server.fleet.crawlers).toMatchObject([{ id: 'c1', isConnected: false }]);
+  });
+
   test('tell of each message of a crawler, with what is known of it', async () => {
     const { server, connect } = await startServer();
     const told: string[] = [];
@@ -162,6 +179,9 @@ describe('the default handlers', () => {
       job_assignment: __,
       job_response: ___,
       token_refresh_response: ____,
+      job_cancel: _____,
+      job_pause: ______,
+      job_resume: _______,
       ...own
     } = VALID;
     crawler.write(Object.values(own).map(line).join(''));
