@@ -48,6 +48,7 @@ const CLOSING_CODES = [
   'MAX_CONNECTIONS',
   'SHUTTING_DOWN',
   'SLOW_CONSUMER',
+  'REPLACED',
 ] as const;
 
 export class BrokerSession implements OutboxSink {

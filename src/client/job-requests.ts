@@ -10,6 +10,8 @@ import type { ReceivedMessage } from './received-message.js';
 export type JobMessage = MessageMap['job_assignment' | 'job_response'];
 
 interface JobRequest {
+  /** Monotonic time at which it times out, in ms. */
+  readonly deadline: number;
   readonly timer: NodeJS.Timeout | undefined;
   resolve(message: JobMessage): void;
   reject(error: SluiceError): void;
@@ -23,9 +25,10 @@ export class JobRequests {
   /** Jobs that arrived while no request was pending. */
   #kept: JobMessage[] = [];
 
-  /** Number of pending requests. */
-  get size(): number {
-    return this.#pending.length;
+  /** The time that each pending request has left, in ms. */
+  get timeouts(): number[] {
+    const now = performance.now();
+    return this.#pending.map(({ deadline }) => Math.max(0, deadline - now));
   }
 
   /** Removes and returns the oldest kept job, if any. */
@@ -40,7 +43,7 @@ export class JobRequests {
         this.#pending = this.#pending.filter((other) => other !== request);
         reject(new SluiceError('REQUEST_TIMEOUT', 'job_request'));
       });
-      const request = { timer, resolve, reject };
+      const request = { deadline: performance.now() + timeout, timer, resolve, reject };
       this.#pending.push(request);
     });
   }

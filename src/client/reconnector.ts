@@ -28,8 +28,14 @@ export interface ReconnectorListener {
   onGivenUp(error: SluiceError): void;
 }
 
-/** Errors that another attempt would only repeat. */
-const FINAL_CODES = new Set(['UNAUTHORIZED', 'UNSUPPORTED_VERSION', 'SCHEMA_VIOLATION', 'RULE_VIOLATION']);
+/** Errors that another attempt would only repeat, for the connection that has replaced this one in the last case. */
+const FINAL_CODES = new Set([
+  'UNAUTHORIZED',
+  'UNSUPPORTED_VERSION',
+  'SCHEMA_VIOLATION',
+  'RULE_VIOLATION',
+  'REPLACED',
+]);
 /** ms that a broker has to close the connection after `SHUTTING_DOWN`; then the client closes it. */
 const SHUTDOWN_GRACE = 30_000;
 

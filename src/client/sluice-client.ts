@@ -38,6 +38,8 @@ import { checkTimeout } from './timeouts.js';
  * broker that is killed loses messages that it had not delivered yet; a broker that is stopped with SIGTERM delivers
  * what it has read. Messages that have no subscriber at that time are discarded.
  *
+ * If a newer connection sends the same `crawlerId`, the client is closed with `REPLACED` and does not reconnect.
+ *
  * @typeParam C message types of a schema module that may be published in addition to the protocol's own
  */
 export class SluiceClient<C extends CustomPublishedMessage = never> extends EventEmitter<ClientEvents> {
@@ -197,7 +199,8 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
 
   /**
    * Requests jobs. Resolves with the next `job_assignment` or `job_response`, which is then not emitted as `message`.
-   * The request is repeated after a reconnect.
+   * The request is repeated after a reconnect. The broker receives the timeout, and no longer counts the crawler as
+   * waiting once it has expired.
    *
    * A job that arrives while no call is pending (unrequested, or after the timeout) is emitted as `message`. If there
    * are no `message` listeners, the client keeps it (at most 16), and the next call resolves with it immediately.
@@ -214,7 +217,7 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
     const kept = this.#jobs.shift();
     if (kept !== undefined) return kept;
     const answer = this.#jobs.add(timeout);
-    this.#reconnector.session?.sendControl('job_request', {});
+    if (this.#reconnector.session !== undefined) sendJobRequest(this.#reconnector.session, timeout);
     return answer;
   }
 
@@ -265,7 +268,7 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
   #onConnected(session: BrokerSession, isReconnect: boolean): void {
     if (this.#state !== 'closing') this.#state = 'connected';
     this.#subscriptions.resume(session);
-    for (let pending = this.#jobs.size; pending > 0; pending--) session.sendControl('job_request', {});
+    for (const timeout of this.#jobs.timeouts) sendJobRequest(session, timeout);
     const resent = this.#outbox.attach(session);
     this.#updateReading();
     // Listeners run once everything is restored.
@@ -340,4 +343,9 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
   #checkOpen(): void {
     if (this.#state === 'closing' || this.#state === 'closed') throw new SluiceError('CONNECTION_CLOSED');
   }
+}
+
+/** Requests a job. Without `timeout_ms`, the broker assumes that the client waits until it disconnects. */
+function sendJobRequest(session: BrokerSession, timeout: number): void {
+  session.sendControl('job_request', timeout === Number.POSITIVE_INFINITY ? {} : { timeout_ms: Math.ceil(timeout) });
 }

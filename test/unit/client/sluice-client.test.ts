@@ -354,6 +354,40 @@ describe('a crawler', () => {
     expect(client.state).toBe('idle');
   });
 
+  test('leaves jobs to others once it has given up', async () => {
+    const { socketPath } = sharedBroker();
+    const app = await connect({ socketPath, hello: { role: 'app' } });
+    const [first, second] = [await connect({ socketPath }), await connect({ socketPath })];
+    await expect(first.requestJobs({ timeout: 5 })).rejects.toMatchObject({ code: 'REQUEST_TIMEOUT' });
+    const requests = await app.subscribe({ types: ['job_request'] });
+    const jobs = second.requestJobs();
+    const { value } = await requests.next();
+    expect(value?.message.data).toEqual({ timeout_ms: 10_000 });
+    app.publish({ ...VALID.job_assignment, to: 'any' });
+    expect((await jobs).type).toBe('job_assignment');
+  });
+
+  test('that another with its crawlerId replaces is closed, and does not come back', async () => {
+    const { manager, socketPath } = sharedBroker();
+    const hello = { role: 'crawler', crawlerId: 'c1' } as const;
+    const reconnect = { initialDelay: 1, maxDelay: 1 };
+    const first = await connect({ socketPath, hello, reconnect });
+    const log: string[] = [];
+    first.on('rejected', ({ code }) => log.push(`rejected ${code}`));
+    first.on('disconnected', ({ error }) => log.push(`disconnected ${error.code}`));
+    first.on('reconnecting', () => log.push('reconnecting'));
+    const jobs = first.requestJobs();
+    const closed = new Promise<Error | undefined>((resolve) => first.once('closed', resolve));
+    const second = await connect({ socketPath, hello, reconnect });
+    expect(await closed).toMatchObject({ code: 'REPLACED' });
+    await expect(jobs).rejects.toMatchObject({ code: 'REPLACED' });
+    expect(log).toEqual(['rejected REPLACED', 'disconnected REPLACED']);
+    expect(first.state).toBe('closed');
+    await until(() => manager.getConnectionPool().size === 1);
+    await second.flush();
+    expect([second.state, second.statistics.connections]).toEqual(['connected', 1]);
+  });
+
   test('waits for jobs no longer than it says', async () => {
     const { socketPath } = sharedBroker();
     const crawler = await connect({ socketPath });
