@@ -347,5 +347,8 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
 
 /** Requests a job. Without `timeout_ms`, the broker assumes that the client waits until it disconnects. */
 function sendJobRequest(session: BrokerSession, timeout: number): void {
-  session.sendControl('job_request', timeout === Number.POSITIVE_INFINITY ? {} : { timeout_ms: Math.ceil(timeout) });
+  session.sendControl(
+    'job_request',
+    timeout === Number.POSITIVE_INFINITY ? {} : { timeout_ms: Math.ceil(timeout) },
+  );
 }

@@ -8,7 +8,7 @@
 import { EventEmitter } from 'node:events';
 import type { ResolvedOptions } from '../config/config.js';
 import type { FrameRun } from '../delivery/frame-run.js';
-import type { CopiedBytes } from '../delivery/outbox.js';
+import type { CopiedBytes, GroupMember, Piece } from '../delivery/outbox.js';
 import { Dispatcher } from '../dispatch/dispatcher.js';
 import type { Chunk } from '../dispatch/lane.js';
 import type { ParserSettings } from '../dispatch/verdict.js';
@@ -94,6 +94,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
   readonly #jobSeed = randomJobSeed();
   /** Connections to flush at the end of this turn of the event loop. */
   readonly #unflushed = new Set<SocketConnection>();
+  #flushTimer: NodeJS.Immediate | undefined;
 
   /** @param wantsRejections whether the details of rejected messages are needed apart from subscribers */
   constructor(
@@ -266,6 +267,20 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
   /** Schedules a flush of the connection at the end of this turn of the event loop. */
   flushLater(connection: SocketConnection): void {
     this.#unflushed.add(connection);
+  }
+
+  /**
+   * Lets another member of a queue group take over messages that were queued for one that has left it.
+   * @returns false if there is none
+   */
+  takeOver(piece: Piece, member: GroupMember): boolean {
+    if (!this.subscriptions.takeOver(piece, member)) return false;
+    // Members leave at any time, also while a batch is being processed.
+    this.#flushTimer ??= setImmediate(() => {
+      this.#flushTimer = undefined;
+      this.#flush();
+    });
+    return true;
   }
 
   /** Counts bytes that were written to a peer. */

@@ -14,7 +14,11 @@ export interface ReadTarget {
 
 /** The parts of an accepted socket that Node does not document. */
 interface SocketInternals {
-  _handle: { useUserBuffer?: unknown } | null;
+  _handle: {
+    useUserBuffer?: unknown;
+    /** Bytes passed to libuv that the kernel has not accepted. */
+    readonly writeQueueSize?: number;
+  } | null;
   /** The server counts its sockets through this field, and its close completes when the count is 0. */
   _server: unknown;
 }
@@ -62,6 +66,20 @@ export function attachSocket(
   return socket.resume();
 }
 
+/** Bytes that were written to a socket and that the kernel has not accepted; 0 if that is not known. */
+export function unwrittenBytes(socket: Socket): number {
+  return (socket as unknown as SocketInternals)._handle?.writeQueueSize ?? 0;
+}
+
+/** Calls back when a socket is destroyed, before its handle is closed. */
+export function beforeDestroy(socket: Socket, onDestroy: () => void): void {
+  const { _destroy } = socket;
+  socket._destroy = (error, done) => {
+    onDestroy();
+    _destroy.call(socket, error, done);
+  };
+}
+
 /** Error codes of a write after the peer has disconnected or has stopped reading. */
 const CLOSED_CODES: ReadonlySet<string | undefined> = new Set(['EPIPE', 'ECONNRESET']);
 
@@ -69,21 +87,35 @@ const CLOSED_CODES: ReadonlySet<string | undefined> = new Set(['EPIPE', 'ECONNRE
  * Node destroys a stream when a write fails, and with it the data that the peer sent before it disconnected and that
  * the kernel still holds. So the error is hidden from the stream and reported to `onClosed`, once. The caller must not
  * write after that.
+ * @param onClosed `isUnwritten`: whether the kernel has accepted nothing of the failed write
  */
-export function keepReadingAfterWriteError(socket: Socket, onClosed: (code: string) => void): void {
+export function keepReadingAfterWriteError(
+  socket: Socket,
+  onClosed: (code: string, isUnwritten: boolean) => void,
+): void {
   const { _write, _writev } = socket;
   let isClosed = false;
+  /** A write that fails before `_write` returns has failed as a whole. */
+  let isStarting = false;
   const guarded = (done: WriteDone): WriteDone => {
     return (error) => {
       const { code } = (error ?? {}) as NodeJS.ErrnoException;
       if (code === undefined || !CLOSED_CODES.has(code)) return done(error);
-      if (!isClosed) onClosed(code);
+      if (!isClosed) onClosed(code, isStarting);
       isClosed = true;
       done();
     };
   };
-  socket._write = (chunk, encoding, done) => _write.call(socket, chunk, encoding, guarded(done));
-  socket._writev = (chunks, done) => _writev?.call(socket, chunks, guarded(done));
+  socket._write = (chunk, encoding, done) => {
+    isStarting = true;
+    _write.call(socket, chunk, encoding, guarded(done));
+    isStarting = false;
+  };
+  socket._writev = (chunks, done) => {
+    isStarting = true;
+    _writev?.call(socket, chunks, guarded(done));
+    isStarting = false;
+  };
 }
 
 type WriteDone = (error?: Error | null) => void;

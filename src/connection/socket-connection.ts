@@ -3,7 +3,7 @@
 
 import { EventEmitter } from 'node:events';
 import type { Socket } from 'node:net';
-import { Outbox, type OutboxEvents, type Piece } from '../delivery/outbox.js';
+import { type GroupMember, Outbox, type OutboxEvents, type Piece } from '../delivery/outbox.js';
 import { Lane } from '../dispatch/lane.js';
 import { SluiceError } from '../errors.js';
 import type { OutgoingMessage, PeerRole } from '../messages/messages.js';
@@ -23,7 +23,7 @@ import {
 import { emitSafely } from './emit-safely.js';
 import { MessageBuffer } from './message-buffer.js';
 import type { Pipeline } from './pipeline.js';
-import { attachSocket, keepReadingAfterWriteError } from './slab-socket.js';
+import { attachSocket, beforeDestroy, keepReadingAfterWriteError, unwrittenBytes } from './slab-socket.js';
 
 export type ConnectionEvents = EventsOf<SocketConnection>;
 
@@ -75,6 +75,8 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   /** Nothing can be sent to the peer any more; data that it has sent is still read. */
   #isWriteClosed = false;
   #graceTimer: NodeJS.Timeout | undefined;
+  /** Once writing has failed, or the socket is destroyed: bytes of the last write that the kernel has not accepted. */
+  #unwritten = 0;
   #resolveClosed: () => void = () => {};
   readonly #closed = new Promise<void>((resolve) => {
     this.#resolveClosed = resolve;
@@ -113,9 +115,15 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
       () => this.#pauses === 0,
     );
     this.#socket.setNoDelay(true);
-    keepReadingAfterWriteError(this.#socket, (code) => this.#onPeerHalfClosed(code));
+    beforeDestroy(this.#socket, () => {
+      this.#unwritten = unwrittenBytes(this.#socket);
+    });
+    keepReadingAfterWriteError(this.#socket, (code, isUnwritten) => {
+      if (isUnwritten) this.#unwritten = Number.POSITIVE_INFINITY;
+      this.#onPeerHalfClosed(code);
+    });
     const events: OutboxEvents = {
-      onSlow: (messages) => this.#closeSlow(messages),
+      onSlow: (messages, piece, member) => this.#closeSlow(messages, piece, member),
       onDropped: (messages) => {
         this.#countDropped(messages, this.outbox.policy);
         pipeline.protocol.replyError(this, 'SLOW_CONSUMER');
@@ -228,10 +236,23 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     this.outbox.shiftDeadlines(delay, now);
   }
 
-  /** @internal Queues forwarded messages; they go out with the next flush. */
-  deliver(piece: Piece): void {
-    if (!this.isOpen) return this.#countDropped(piece.messages, 'closed');
-    this.outbox.deliver(piece);
+  /** @internal Whether `bytes` can be queued, after `ahead` other bytes, without the peer falling behind. */
+  hasRoom(bytes: number, ahead: number): boolean {
+    return this.isOpen && this.outbox.hasRoom(bytes, ahead);
+  }
+
+  /**
+   * @internal Queues forwarded messages; they go out with the next flush.
+   * @param member the member of a queue group that they are assigned to
+   * @param isTakenOver whether they were queued for another member before
+   */
+  deliver(piece: Piece, member?: GroupMember, isTakenOver?: boolean): void {
+    if (!this.isOpen) {
+      const isPassedOn = member !== undefined && this.#pipeline.takeOver(piece, member);
+      if (!isPassedOn) this.#countDropped(piece.messages, 'closed');
+      return;
+    }
+    this.outbox.deliver(piece, member, isTakenOver);
     this.#pipeline.flushLater(this);
   }
 
@@ -292,7 +313,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     if (!this.isOpen) return;
     this.#closeReason ??= reason;
     this.setState('disconnecting');
-    this.#pipeline.protocol.forget(this);
+    this.#leave();
     this.setPaused(PAUSE.CLOSING, true);
     this.flush();
     this.#graceTimer = setTimeout(() => this.#socket.destroy(), grace);
@@ -300,11 +321,23 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   }
 
   /** Drops queued messages, sends the reason to the peer, and closes the connection. */
-  #closeSlow(messages: number): void {
+  #closeSlow(messages: number, piece: Piece, member: GroupMember | undefined): void {
     this.#fail('SLOW_CONSUMER');
-    this.#countDropped(messages + this.outbox.discard(), 'disconnect');
+    this.#leave();
+    const isPassedOn = member !== undefined && this.#pipeline.takeOver(piece, member);
+    this.#countDropped((isPassedOn ? 0 : messages) + this.outbox.discard(), 'disconnect');
     this.reply(errorLine('SLOW_CONSUMER', {}, this.#pipeline.delimiter));
     this.#close('SLOW_CONSUMER', SLOW_GRACE);
+  }
+
+  /**
+   * Ends the peer's subscriptions, and leaves unsent messages of its queue groups to the other members.
+   * @param unwritten bytes of the current write that will not reach the kernel. Default: 0, since it continues.
+   */
+  #leave(unwritten = 0): void {
+    const { protocol, delimiter } = this.#pipeline;
+    protocol.forget(this);
+    this.outbox.passOn((piece, member) => this.#pipeline.takeOver(piece, member), delimiter, unwritten);
   }
 
   #notify<E extends keyof ConnectionEvents>(name: E, event: ConnectionEvents[E][0]): void {
@@ -329,6 +362,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     this.#isWriteClosed = true;
     this.#closeReason ??= code;
     this.#fail(code);
+    this.#leave(this.#unwritten);
     this.#countDropped(this.outbox.close(), 'closed');
     if (!wasOpen) return this.destroy();
     this.setState('disconnecting');
@@ -343,6 +377,11 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
 
   /** The peer has closed its side: the connection ends once all its messages are settled and answered. */
   readonly #onEnd = (): void => {
+    // If the peer has disconnected, a write in progress fails before the event loop continues.
+    this.#unwritten = unwrittenBytes(this.#socket);
+    setImmediate(() => {
+      if (!this.#socket.destroyed) this.#unwritten = 0;
+    });
     this.#buffer.end();
     this.lane.after(() => {
       const answered = this.beforeEnd?.() ?? Promise.resolve();
@@ -358,6 +397,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   readonly #onClose = (hadError: boolean): void => {
     clearTimeout(this.#graceTimer);
     this.#buffer.close();
+    this.#leave(this.#unwritten);
     this.#countDropped(this.outbox.close(), 'closed');
     this.setState(hadError ? 'error' : 'disconnected');
     const reason = this.#closeReason ?? 'peer';

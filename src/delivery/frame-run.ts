@@ -217,6 +217,11 @@ function gather(run: FrameRun, selection: Selection | undefined): Piece {
   return { bytes: gathered.subarray(0, end), slab, messages };
 }
 
+/** The largest number of bytes that `meta` adds to a message of a run. */
+export function metaBytes(run: FrameRun): number {
+  return metaPrefix(run.source).length + metaSequence(run, run.count - 1).length + 1;
+}
+
 const CLOSE_BRACE = 0x7d;
 
 /** ASCII only, so that its length is its size in bytes. */

@@ -26,14 +26,26 @@ export interface Piece {
   copy?: SharedCopy;
 }
 
+/**
+ * The member of a queue group to which messages were assigned: what has to be known to let another member take them
+ * over. Pieces of ordinary subscriptions have none.
+ */
+export interface GroupMember {
+  readonly groupName: string;
+  /** Equal for members whose messages are interchangeable: they have equal filters. */
+  readonly filterKey: string;
+  /** Whether the messages are wrapped with `meta`. */
+  readonly hasMeta: boolean;
+}
+
 /** Total bytes queued without a slab, in all outboxes that share this object. The slab pool does not count them. */
 export interface CopiedBytes {
   waiting: number;
 }
 
 export interface OutboxEvents {
-  /** `disconnect` policy: the peer is too slow. @param messages number of messages that were not queued */
-  onSlow(messages: number): void;
+  /** `disconnect` policy: the peer is too slow. @param messages number of messages in `piece`, which was not queued */
+  onSlow(messages: number, piece: Piece, member: GroupMember | undefined): void;
   /** A `drop-…` policy has dropped messages. */
   onDropped(messages: number): void;
   /** `block` policy: the peer has fallen behind (true) or caught up (false). */
@@ -53,6 +65,10 @@ interface Entry {
   /** Whether the overflow policy may drop it: a forwarded message, not a message of this process. */
   readonly droppable: boolean;
   readonly done: ((error?: Error) => void) | undefined;
+  /** The member of a queue group that the messages were assigned to. */
+  readonly member: GroupMember | undefined;
+  /** Whether it was taken over from another member. */
+  readonly isTakenOver: boolean;
 }
 
 /** Bytes of undroppable messages that may be pending before reading from the peer pauses. */
@@ -79,6 +95,8 @@ export class Outbox {
   #writing: Entry[] = [];
   #pendingBytes = 0;
   #undroppableBytes = 0;
+  /** Bytes taken over from other members of a queue group. The overflow policy does not count them. */
+  #takenOverBytes = 0;
   /** Watermark of the pending bytes, with the `block` policy. */
   readonly #blocked: Watermark;
   /** Watermark of the undroppable bytes. */
@@ -128,19 +146,47 @@ export class Outbox {
     this.#writingSince = Math.min(now, this.#writingSince + delay);
   }
 
-  /** Queues forwarded messages. The next {@link flush} writes them. */
-  deliver(piece: Piece): void {
+  /** Whether `bytes` can be queued, after `ahead` other bytes, without the peer falling behind. */
+  hasRoom(bytes: number, ahead: number): boolean {
+    if (this.#pendingBytes === 0 && ahead === 0) return true;
+    return !this.#blocked.isHigh && this.#ownBytes + ahead + bytes <= this.#maxPendingBytes;
+  }
+
+  /**
+   * Queues forwarded messages. The next {@link flush} writes them.
+   * @param member the member of a queue group that they are assigned to
+   * @param isTakenOver whether they were queued for another member before: then the overflow policy does not apply
+   */
+  deliver(piece: Piece, member?: GroupMember, isTakenOver = false): void {
     if (this.#closed) return;
-    if (!this.#fits(piece) && !this.#makeRoom(piece)) return;
+    if (!isTakenOver && !this.#fits(piece) && !this.#makeRoom(piece, member)) return;
     const { bytes, slab, messages } = piece;
     const isCopied = slab === undefined || (this.#writing.length > 0 && bytes.length < SMALL_SLICE);
     if (isCopied) {
       piece.copy ??= { bytes: slab === undefined ? bytes : Buffer.from(bytes), holders: 0 };
       const { copy } = piece;
-      this.#push({ bytes: copy.bytes, slab: undefined, messages, copy, droppable: true, done: undefined });
+      this.#push({
+        bytes: copy.bytes,
+        slab: undefined,
+        messages,
+        copy,
+        droppable: true,
+        done: undefined,
+        member,
+        isTakenOver,
+      });
     } else {
       slab.hold();
-      this.#push({ bytes, slab, messages, copy: undefined, droppable: true, done: undefined });
+      this.#push({
+        bytes,
+        slab,
+        messages,
+        copy: undefined,
+        droppable: true,
+        done: undefined,
+        member,
+        isTakenOver,
+      });
     }
   }
 
@@ -150,7 +196,16 @@ export class Outbox {
       done?.(new SluiceError('CONNECTION_CLOSED'));
       return;
     }
-    this.#push({ bytes, slab: undefined, messages: 1, copy: undefined, droppable: false, done });
+    this.#push({
+      bytes,
+      slab: undefined,
+      messages: 1,
+      copy: undefined,
+      droppable: false,
+      done,
+      member: undefined,
+      isTakenOver: false,
+    });
   }
 
   /**
@@ -170,6 +225,7 @@ export class Outbox {
   /** Writes queued bytes to the socket, unless an earlier write is unfinished. */
   flush(now: number): void {
     if (this.#writing.length > 0 || this.#queue.length === 0 || this.#closed) return;
+    if (this.#socket.destroyed) return;
     this.#writing = this.#dequeueWrite();
     this.#writingSince = now;
     const last = this.#writing.length - 1;
@@ -185,6 +241,46 @@ export class Outbox {
   drained(): Promise<void> {
     if (this.#pendingBytes === 0 || this.#closed) return Promise.resolve();
     return new Promise((resolve) => this.#drainWaiters.push(resolve));
+  }
+
+  /**
+   * Removes the messages that were assigned to members of queue groups and that the kernel has not accepted, for other
+   * members to take over, in order.
+   * @param takeOver returns whether another member has taken a piece over; otherwise, it stays here
+   * @param delimiter the byte after each message
+   * @param unwritten bytes of the current write that the kernel has not accepted and never will. Default: 0.
+   */
+  passOn(takeOver: (piece: Piece, member: GroupMember) => boolean, delimiter: number, unwritten = 0): void {
+    if (unwritten > 0) this.#passOnCurrentWrite(takeOver, delimiter, unwritten);
+    const passedOn = this.#queue.extract(
+      (entry) => entry.member !== undefined && takeOver(pieceOf(entry), entry.member),
+    );
+    for (const entry of passedOn) this.#settle(entry);
+    this.#updateMarks();
+    if (this.#pendingBytes === 0) this.#resolveWaiters();
+  }
+
+  /** As {@link passOn}. Messages of queue groups that the kernel has accepted as a whole are not counted as lost. */
+  #passOnCurrentWrite(
+    takeOver: (piece: Piece, member: GroupMember) => boolean,
+    delimiter: number,
+    unwritten: number,
+  ): void {
+    /** Bytes that the kernel has accepted, from the start of the entry. */
+    let written = this.#writing.reduce((sum, { bytes }) => sum + bytes.length, -unwritten);
+    const kept: Entry[] = [];
+    for (const entry of this.#writing) {
+      const { member, bytes } = entry;
+      if (member === undefined) kept.push(entry);
+      else {
+        const sent = countMessages(bytes.subarray(0, Math.max(0, written)), delimiter);
+        const rest = unwrittenMessages(entry, written, delimiter);
+        const passedOn = rest !== undefined && takeOver(rest, member) ? rest.messages : 0;
+        kept.push({ ...entry, messages: entry.messages - sent - passedOn });
+      }
+      written -= bytes.length;
+    }
+    this.#writing = kept;
   }
 
   /**
@@ -231,6 +327,7 @@ export class Outbox {
       this.#copied.waiting += entry.bytes.length;
     }
     if (!entry.droppable) this.#undroppableBytes += entry.bytes.length;
+    if (entry.isTakenOver) this.#takenOverBytes += entry.bytes.length;
     this.#updateMarks();
   }
 
@@ -252,12 +349,12 @@ export class Outbox {
   };
 
   /** Applies the overflow policy to a piece that exceeds the limit. @returns whether the piece may be queued */
-  #makeRoom(piece: Piece): boolean {
+  #makeRoom(piece: Piece, member: GroupMember | undefined): boolean {
     switch (this.#policy) {
       case 'block':
         return true;
       case 'disconnect':
-        this.#events.onSlow(piece.messages);
+        this.#events.onSlow(piece.messages, piece, member);
         return false;
       case 'drop-newest':
         this.#events.onDropped(piece.messages);
@@ -288,7 +385,12 @@ export class Outbox {
 
   /** One piece may be larger than the limit: a peer with nothing pending is not behind. */
   #fits(piece: Piece): boolean {
-    return this.#pendingBytes === 0 || this.#pendingBytes + piece.bytes.length <= this.#maxPendingBytes;
+    return this.#pendingBytes === 0 || this.#ownBytes + piece.bytes.length <= this.#maxPendingBytes;
+  }
+
+  /** The pending bytes that the overflow policy counts. */
+  get #ownBytes(): number {
+    return this.#pendingBytes - this.#takenOverBytes;
   }
 
   #updateMarks(): void {
@@ -304,6 +406,7 @@ export class Outbox {
       this.#copied.waiting -= entry.bytes.length;
     }
     if (!entry.droppable) this.#undroppableBytes -= entry.bytes.length;
+    if (entry.isTakenOver) this.#takenOverBytes -= entry.bytes.length;
     entry.slab?.release();
     entry.done?.(error);
   }
@@ -320,4 +423,29 @@ export class Outbox {
   #resolveWaiters(): void {
     for (const resolve of this.#drainWaiters.splice(0)) resolve();
   }
+}
+
+function pieceOf({ bytes, slab, messages, copy }: Entry): Piece {
+  return copy === undefined ? { bytes, slab, messages } : { bytes, slab, messages, copy };
+}
+
+/**
+ * The messages of an entry after those that were written, wholly or in part. A message of which a part was written cannot
+ * be sent again: its first receiver may have the rest of it.
+ * @param written bytes of the entry that were written; 0 or less: none
+ */
+function unwrittenMessages(entry: Entry, written: number, delimiter: number): Piece | undefined {
+  const { bytes, slab } = entry;
+  if (written <= 0) return pieceOf(entry);
+  if (written >= bytes.length) return undefined;
+  const start = bytes[written - 1] === delimiter ? written : bytes.indexOf(delimiter, written) + 1;
+  if (start === 0 || start === bytes.length) return undefined;
+  const rest = bytes.subarray(start);
+  return { bytes: rest, slab, messages: countMessages(rest, delimiter) };
+}
+
+function countMessages(bytes: Buffer, delimiter: number): number {
+  let messages = 0;
+  for (let at = bytes.indexOf(delimiter); at !== -1; at = bytes.indexOf(delimiter, at + 1)) messages++;
+  return messages;
 }

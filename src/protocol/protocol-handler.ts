@@ -111,13 +111,7 @@ export class ProtocolHandler<P extends Peer> {
     this.#router = router;
     this.#listener = listener;
     this.#replies = new ReplyLimiter(settings.maxErrorReplies, settings.delimiter);
-    this.#control = new ControlHandler(
-      settings,
-      subscriptions,
-      this.#replies,
-      access,
-      listener.identify,
-    );
+    this.#control = new ControlHandler(settings, subscriptions, this.#replies, access, listener.identify);
     this.#gate = new Gate(access, this.#replies, settings.maxMessagesPerSecond, (code, count) => {
       this.#countRejected(code, count);
       this.#rejectedByGate += count;

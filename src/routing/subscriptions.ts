@@ -2,8 +2,16 @@
 // cut once; the members of a queue group receive each message once between them. Groups are found through an index of
 // their filters.
 
-import { cutRun, type FrameRun, SELECTED, Selection, wholeRun } from '../delivery/frame-run.js';
-import type { Piece } from '../delivery/outbox.js';
+import {
+  cutRun,
+  type FrameRun,
+  metaBytes,
+  SELECTED,
+  Selection,
+  WITH_META,
+  wholeRun,
+} from '../delivery/frame-run.js';
+import type { GroupMember as Assignee, Piece } from '../delivery/outbox.js';
 import { type JobSeed, NO_SEED } from '../messages/job-key.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import { Filter, type SubscribeData, subscriptionBytes } from './filter.js';
@@ -18,7 +26,16 @@ const MAX_SPARE_CAPACITY = 4096;
 /** A connection that subscribes. */
 export interface Subscriber {
   readonly id: string;
-  deliver(piece: Piece): void;
+  /** Whether messages can still be sent to it. Default: true. */
+  readonly isOpen?: boolean;
+  /** Whether it can queue `bytes`, after `ahead` other bytes, without falling behind. Default: always. */
+  hasRoom?(bytes: number, ahead: number): boolean;
+  /**
+   * Sends it a piece.
+   * @param member the member of a queue group that the messages are assigned to
+   * @param isTakenOver whether the messages were queued for another member before
+   */
+  deliver(piece: Piece, member?: Assignee, isTakenOver?: boolean): void;
 }
 
 /** Something that messages of a run are selected for. */
@@ -33,7 +50,7 @@ interface FilterGroup extends Target {
   readonly subscribers: Set<Subscriber>;
 }
 
-interface GroupMember {
+interface GroupMember extends Assignee {
   readonly subscriber: Subscriber;
   readonly subscriptionId: string;
   readonly filter: Filter;
@@ -46,6 +63,13 @@ interface QueueGroup extends Target {
   readonly filters: Map<string, { readonly filter: Filter; uses: number }>;
   /** Index of the member whose turn it is. */
   next: number;
+}
+
+/** The messages of a run that are assigned to a member. */
+interface Assignment {
+  readonly messages: Selection;
+  /** Total size of the messages. */
+  bytes: number;
 }
 
 interface Subscription {
@@ -138,7 +162,8 @@ export class Subscriptions {
     else {
       const group = this.#groups.get(data.group) ?? newQueueGroup();
       this.#groups.set(data.group, group);
-      this.#join(group, { subscriber, subscriptionId: data.id, filter });
+      const assignee = { groupName: data.group, filterKey: filter.key, hasMeta: filter.mark === WITH_META };
+      this.#join(group, { ...assignee, subscriber, subscriptionId: data.id, filter });
     }
   }
 
@@ -236,34 +261,71 @@ export class Subscriptions {
 
   /**
    * Delivers each message to one member. Splits the messages into equal parts, one per member, so that each part can be
-   * delivered as one piece. The members take turns at receiving the first part.
+   * delivered as one piece. The members take turns at receiving the first part. What a member has no room for goes to the
+   * next one that has.
    */
   #distribute(run: FrameRun, group: QueueGroup, selection: Selection): void {
     const { members } = group;
     const part = Math.ceil(selection.count / members.length);
-    const assigned = new Map<GroupMember, Selection>();
+    const assigned = new Map<GroupMember, Assignment>();
+    const overhead = members.some(({ hasMeta }) => hasMeta) ? 1 + metaBytes(run) : 1;
+    const runBytes = run.span + run.count * overhead;
+    const isScarce = !members.every(({ subscriber }) => hasRoom(subscriber, runBytes, 0));
     let latest: GroupMember | undefined;
-    let messages: Selection | undefined;
+    let assignment: Assignment | undefined;
     for (let at = 0; at < selection.count; at++) {
       const index = selection.index(at);
+      const bytes = run.end(index) - run.start(index) + overhead;
       const preferred = group.next + Math.floor(at / part);
+      let assignee: GroupMember | undefined;
       for (let step = 0; step < members.length; step++) {
         const member = members[(preferred + step) % members.length];
         if (member === undefined || !matches(member.filter, run, index)) continue;
-        if (member !== latest) {
-          latest = member;
-          messages = assigned.get(member) ?? this.#newSelection();
-          assigned.set(member, messages);
-        }
-        messages?.add(index, member.filter.mark);
+        // If no member has room, the overflow policy of the first one applies.
+        assignee ??= member;
+        if (isScarce && !hasRoom(member.subscriber, bytes, assigned.get(member)?.bytes ?? 0)) continue;
+        assignee = member;
         break;
       }
+      if (assignee === undefined) continue;
+      if (assignee !== latest || assignment === undefined) {
+        latest = assignee;
+        assignment = assigned.get(assignee) ?? { messages: this.#newSelection(), bytes: 0 };
+        assigned.set(assignee, assignment);
+      }
+      assignment.messages.add(index, assignee.filter.mark);
+      assignment.bytes += bytes;
     }
     group.next = (group.next + Math.ceil(selection.count / part)) % members.length;
-    for (const [{ subscriber }, messagesOfMember] of assigned) {
-      for (const piece of cutRun(run, messagesOfMember)) subscriber.deliver(piece);
-      this.#release(messagesOfMember);
+    for (const [member, { messages }] of assigned) {
+      for (const piece of cutRun(run, messages)) member.subscriber.deliver(piece, member);
+      this.#release(messages);
     }
+  }
+
+  /**
+   * Delivers messages that were queued for a member that has left its group to another member with an equal filter, or
+   * with none: to one with room, if there is one.
+   * @returns false if there is no such member
+   */
+  takeOver(piece: Piece, from: Assignee): boolean {
+    const group = this.#groups.get(from.groupName);
+    if (group === undefined) return false;
+    const { members } = group;
+    let taker: GroupMember | undefined;
+    for (let step = 0; step < members.length; step++) {
+      const member = members[(group.next + step) % members.length];
+      if (member === undefined || member.subscriber.isOpen === false || !isInterchangeable(member, from))
+        continue;
+      taker ??= member;
+      if (!hasRoom(member.subscriber, piece.bytes.length, 0)) continue;
+      taker = member;
+      break;
+    }
+    if (taker === undefined) return false;
+    group.next = (group.next + 1) % members.length;
+    taker.subscriber.deliver(piece, taker, true);
+    return true;
   }
 
   #newSelection(): Selection {
@@ -349,4 +411,13 @@ function matches(filter: Filter, run: FrameRun, index: number): boolean {
 /** Whether all messages are delivered unchanged: a filter matches everything, and none adds `meta`. */
 function matchesWholeRuns(filters: readonly Filter[]): boolean {
   return filters.every(({ mark }) => mark === SELECTED) && filters.some(({ matchesAll }) => matchesAll);
+}
+
+function hasRoom(subscriber: Subscriber, bytes: number, ahead: number): boolean {
+  return subscriber.hasRoom?.(bytes, ahead) ?? true;
+}
+
+/** Whether a member may receive all messages that were assigned to another one, in the same form. */
+function isInterchangeable({ filter, hasMeta }: GroupMember, other: Assignee): boolean {
+  return filter.key === other.filterKey || (filter.matchesAll && hasMeta === other.hasMeta);
 }

@@ -70,7 +70,11 @@ describe('any', () => {
 
   test('counts the jobs of a job_response', async () => {
     const broker = sharedBroker();
-    const [app, one, two] = [await application(broker), await crawler(broker, 'c1'), await crawler(broker, 'c2')];
+    const [app, one, two] = [
+      await application(broker),
+      await crawler(broker, 'c1'),
+      await crawler(broker, 'c2'),
+    ];
     app.write(line({ ...VALID.job_response, to: 'c1' }) + line(VALID.job_response));
     await two.next('job_response');
     expect(await received(one, app)).toEqual(['job_response']);
@@ -78,12 +82,19 @@ describe('any', () => {
 
   test('after code in this process has answered a request, is another crawler', async () => {
     const broker = sharedBroker();
-    const [app, one, two] = [await application(broker), await crawler(broker, 'c1'), await crawler(broker, 'c2')];
+    const [app, one, two] = [
+      await application(broker),
+      await crawler(broker, 'c1'),
+      await crawler(broker, 'c2'),
+    ];
     for (const peer of [one, two]) {
       peer.say('job_request');
       await peer.settled();
     }
-    await broker.manager.getConnectionPool().getCrawler('c1')?.send({ ...VALID.job_response });
+    await broker.manager
+      .getConnectionPool()
+      .getCrawler('c1')
+      ?.send({ ...VALID.job_response });
     app.write(line({ ...VALID.job_response, to: 'any' }));
     await two.next('job_response');
     expect(await received(one, app)).toEqual(['job_response']);
@@ -134,7 +145,11 @@ describe('the owner of a job', () => {
 
   test('is who got it in a job_response', async () => {
     const broker = sharedBroker();
-    const [app, one, two] = [await application(broker), await crawler(broker, 'c1'), await crawler(broker, 'c2')];
+    const [app, one, two] = [
+      await application(broker),
+      await crawler(broker, 'c1'),
+      await crawler(broker, 'c2'),
+    ];
     const [job] = VALID.job_response.data.jobs;
     const jobs = [job, { ...job, id: 'job-2' }];
     app.write(line({ ...VALID.job_response, to: 'c2', data: { jobs } }));
@@ -156,7 +171,11 @@ test('without `to` and a known owner, a token or a command goes to nobody, a shu
 
 test('a command names its job in `data`, whatever its envelope says', async () => {
   const broker = sharedBroker();
-  const [app, one, two] = [await application(broker), await crawler(broker, 'c1'), await crawler(broker, 'c2')];
+  const [app, one, two] = [
+    await application(broker),
+    await crawler(broker, 'c1'),
+    await crawler(broker, 'c2'),
+  ];
   one.write(line(VALID.job_started));
   two.write(line({ ...VALID.job_started, jobId: 'job-2' }));
   await Promise.all([one.settled(), two.settled()]);

@@ -150,7 +150,9 @@ describe('the default handlers', () => {
     const current = await connect('c1');
     await removed;
     const [connection] = server.getConnectionStats().connections;
-    expect(server.fleet.crawlers).toMatchObject([{ id: 'c1', isConnected: true, connectionId: connection?.id }]);
+    expect(server.fleet.crawlers).toMatchObject([
+      { id: 'c1', isConnected: true, connectionId: connection?.id },
+    ]);
     const gone = new Promise((resolve) => server.manager.once('connection_removed', resolve));
     await current.close();
     await gone;
