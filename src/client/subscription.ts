@@ -14,7 +14,10 @@ export interface SubscriptionFilter {
   readonly types?: readonly string[];
   readonly jobIds?: readonly string[];
   readonly crawlerIds?: readonly string[];
-  /** Shares the messages among all subscribers of this group: each goes to one. Requires a separate client. */
+  /**
+   * Shares the messages among all subscribers of this group: each goes to one. Requires a separate client. Messages that
+   * this client has received and not handled when it closes are not passed on.
+   */
   readonly group?: string;
   /** Policy when this client falls `maxPendingBytes` behind. Applies to the whole client. Default: `disconnect`. */
   readonly overflow?: OverflowPolicy;
