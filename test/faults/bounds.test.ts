@@ -51,9 +51,10 @@ describe('jobs whose owner is remembered', () => {
     for (const jobId of ['job-0', 'job-999']) app.write(line({ ...VALID.token_refresh_response, jobId }));
     await app.settled();
     await Promise.all([owner.settled(), other.settled()]);
-    // The job that is forgotten is everybody's.
-    expect(owner.forwarded.map(({ jobId }) => jobId)).toEqual(['job-0', 'job-999']);
-    expect(other.forwarded.map(({ jobId }) => jobId)).toEqual(['job-0']);
+    // The job that is forgotten is nobody's.
+    expect(app.errors).toEqual(['NO_RECIPIENT']);
+    expect(owner.forwarded.map(({ jobId }) => jobId)).toEqual(['job-999']);
+    expect(other.forwarded).toEqual([]);
   });
 
   test('take the same room, however long their ids are', async () => {
