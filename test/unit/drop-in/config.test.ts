@@ -129,7 +129,7 @@ describe('a configuration', () => {
   test.each([
     [{ maxConnections: 0 }, /maxConnections: /],
     [{ heartbeatInterval: 0 }, /heartbeatInterval: /],
-    [{ heartbeatInterval: '60s' }, /heartbeatInterval: /],
+    [{ heartbeatInterval: '60 parsecs' }, /heartbeatInterval: /],
     [{ heartbeatTimeout: -1 }, /heartbeatTimeout: /],
     [{ messageBufferSize: -1 }, /messageBufferSize: /],
   ])('rejects a value that is not valid: %o', (given: object, message) => {
