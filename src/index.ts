@@ -16,6 +16,7 @@ export type {
   ConnectionMetadata,
   ConnectionState,
   ConnectionStatistics,
+  DeliveryState,
   DropCause,
   PipelineTotals,
 } from './connection/connection-state.js';

@@ -3,7 +3,7 @@
 import type { ServerResponse } from 'node:http';
 import type { AdminSource } from './admin-source.js';
 import { asyncApiDocument } from './asyncapi.js';
-import { isSortColumn, sortRows } from './connection-rows.js';
+import { isSortColumn, notableRows, sortRows } from './connection-rows.js';
 import { DASHBOARD_FILES } from './dashboard-files.js';
 import { EventStream } from './event-stream.js';
 import { schemaEntries } from './json-schemas.js';
@@ -27,7 +27,7 @@ export interface Route {
 /** Default and maximum of `limit` in `/api/connections`, in rows. */
 const DEFAULT_LIMIT = 500;
 const MAX_LIMIT = 10_000;
-/** Rows of an event: the busiest connections. */
+/** Rows of an event: the peers that do not keep up, and the busiest ones. */
 const EVENT_ROWS = 200;
 
 export class AdminRoutes {
@@ -133,7 +133,7 @@ export class AdminRoutes {
     return (
       sample && {
         stats: sample.stats,
-        connections: connectionList(sample.rows, 'rateIn', EVENT_ROWS),
+        connections: { total: sample.rows.length, rows: notableRows(sample.rows, EVENT_ROWS) },
         rejections: this.#rejections.latest,
       }
     );

@@ -1,7 +1,6 @@
 // One connection as a row: identity, health and traffic.
 
-import type { ResolvedOptions } from '../config/config.js';
-import { type HealthIssue, statusOf } from '../connection/health-monitor.js';
+import { HEALTH_STATES, type HealthIssue, statusOf } from '../connection/health-monitor.js';
 import type { SocketConnection } from '../connection/socket-connection.js';
 import type { ConnectionRow, SortColumn } from './snapshot.js';
 
@@ -18,25 +17,15 @@ interface RowContext {
   readonly interval: number;
   readonly previous: Traffic | undefined;
   readonly issues: readonly HealthIssue[];
-  readonly options: ResolvedOptions;
 }
-
-/** A peer is slow if a write to it has been pending for longer than this, in ms, */
-const SLOW_WRITE = 1000;
-/** or if it is behind by more than this share of `maxPendingBytes`. */
-const SLOW_SHARE = 0.5;
 
 export function trafficOf({ statistics }: SocketConnection): Traffic {
   return { received: statistics.messagesReceived, sent: statistics.messagesSent };
 }
 
-export function isSlow({ outbox }: SocketConnection, now: number, maxPendingBytes: number): boolean {
-  return outbox.stalledFor(now) > SLOW_WRITE || outbox.pendingBytes > maxPendingBytes * SLOW_SHARE;
-}
-
 export function rowOf(connection: SocketConnection, context: RowContext): ConnectionRow {
-  const { now, interval, previous, issues, options } = context;
-  const { statistics, lastHeartbeatAt } = connection;
+  const { now, interval, previous, issues } = context;
+  const { statistics, lastHeartbeatAt, deliveryState } = connection;
   const rate = (count: number, previousCount: number | undefined) =>
     previousCount === undefined ? 0 : ((count - previousCount) / interval) * 1000;
   return {
@@ -53,6 +42,8 @@ export function rowOf(connection: SocketConnection, context: RowContext): Connec
     messagesReceived: statistics.messagesReceived,
     messagesRejected: statistics.messagesRejected,
     messagesSent: statistics.messagesSent,
+    controlReceived: statistics.controlReceived,
+    controlSent: statistics.controlSent,
     messagesDropped: statistics.messagesDropped,
     bytesReceived: statistics.bytesReceived,
     bytesSent: statistics.bytesSent,
@@ -60,7 +51,8 @@ export function rowOf(connection: SocketConnection, context: RowContext): Connec
     latency: connection.latency,
     activeJobs: connection.workload,
     overflow: connection.outbox.policy,
-    isSlow: isSlow(connection, now, options.maxPendingBytes),
+    isSlow: deliveryState !== 'current',
+    isDropping: deliveryState === 'dropping',
     isPaused: connection.isPaused,
     lastError: statistics.lastError?.code ?? null,
   };
@@ -80,6 +72,8 @@ const COLUMNS: Readonly<Record<SortColumn, true>> = {
   messagesReceived: true,
   messagesRejected: true,
   messagesSent: true,
+  controlReceived: true,
+  controlSent: true,
   messagesDropped: true,
   bytesReceived: true,
   bytesSent: true,
@@ -88,6 +82,7 @@ const COLUMNS: Readonly<Record<SortColumn, true>> = {
   activeJobs: true,
   overflow: true,
   isSlow: true,
+  isDropping: true,
   isPaused: true,
   lastError: true,
 };
@@ -96,9 +91,25 @@ export function isSortColumn(name: string): name is SortColumn {
   return Object.hasOwn(COLUMNS, name);
 }
 
-/** Returns the rows sorted: numbers descending, text ascending, unknown values last. */
+/** Returns the rows sorted: the worst health first, numbers descending, text ascending, unknown values last. */
 export function sortRows(rows: readonly ConnectionRow[], column: SortColumn): ConnectionRow[] {
-  return [...rows].sort((a, b) => compare(a[column], b[column]) || compare(a.id, b.id));
+  const compareCells =
+    column === 'health'
+      ? (a: ConnectionRow, b: ConnectionRow) =>
+          HEALTH_STATES.indexOf(a.health) - HEALTH_STATES.indexOf(b.health)
+      : (a: ConnectionRow, b: ConnectionRow) => compare(a[column], b[column]);
+  return [...rows].sort((a, b) => compareCells(a, b) || compare(a.id, b.id));
+}
+
+/**
+ * Selects the rows to look at: the peers that do not keep up, then the busiest in both directions.
+ * @param limit maximum number of rows
+ */
+export function notableRows(rows: readonly ConnectionRow[], limit: number): ConnectionRow[] {
+  if (rows.length <= limit) return [...rows];
+  const severity = (row: ConnectionRow) => Number(row.isDropping) + Number(row.isSlow);
+  const traffic = ({ rateIn, rateOut }: ConnectionRow) => rateIn + rateOut;
+  return [...rows].sort((a, b) => severity(b) - severity(a) || traffic(b) - traffic(a)).slice(0, limit);
 }
 
 type Cell = ConnectionRow[SortColumn];

@@ -6,9 +6,8 @@ import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
 import type { LatencyCounts } from '../connection/latency-histogram.js';
 import type { ServerMetrics } from '../connection/server-metrics.js';
 import { WIRE_ERRORS } from '../errors.js';
-import type { MessageRegistry } from '../messages/message-registry.js';
+import type { MessageDirection, MessageRegistry } from '../messages/message-registry.js';
 import type { AdminSource } from './admin-source.js';
-import { isSlow } from './connection-rows.js';
 import { patternsOf } from './sampler.js';
 
 /** One value, or one per value of the label. */
@@ -28,9 +27,18 @@ const ZERO_REJECTIONS = Object.fromEntries(Object.keys(WIRE_ERRORS).map((code) =
 const COUNTERS: readonly MetricEntry[] = [
   {
     name: 'sluice_messages_received_total',
-    help: 'Valid messages, by type',
+    help: 'Valid application messages, by type',
     label: 'type',
-    collect: ({ protocol }, registry) => ({ ...zeroByType(registry), ...protocol.accepted }),
+    collect: ({ protocol }, registry) => ({
+      ...zeroByType(registry, ['crawler', 'app']),
+      ...protocol.accepted,
+    }),
+  },
+  {
+    name: 'sluice_control_messages_received_total',
+    help: 'Valid control messages: those for the broker itself, by type',
+    label: 'type',
+    collect: ({ protocol }, registry) => ({ ...zeroByType(registry, ['control']), ...protocol.control }),
   },
   {
     name: 'sluice_messages_rejected_total',
@@ -40,8 +48,13 @@ const COUNTERS: readonly MetricEntry[] = [
   },
   {
     name: 'sluice_messages_delivered_total',
-    help: "Messages delivered to peers, including the broker's own",
+    help: "Application messages delivered to peers: forwarded, or sent by code in the broker's process",
     collect: ({ totals }) => totals.messagesSent,
+  },
+  {
+    name: 'sluice_control_messages_sent_total',
+    help: "The broker's own messages to peers: answers, errors, pings",
+    collect: ({ totals }) => totals.controlSent,
   },
   {
     name: 'sluice_messages_dropped_total',
@@ -61,12 +74,12 @@ const COUNTERS: readonly MetricEntry[] = [
   },
   {
     name: 'sluice_received_bytes_total',
-    help: 'Bytes of complete messages received',
+    help: 'Bytes of complete messages received, including control messages',
     collect: ({ totals }) => totals.bytesReceived,
   },
   {
     name: 'sluice_sent_bytes_total',
-    help: 'Bytes delivered to peers',
+    help: 'Bytes delivered to peers, including control messages',
     collect: ({ totals }) => totals.bytesSent,
   },
   {
@@ -81,7 +94,7 @@ const COUNTERS: readonly MetricEntry[] = [
   },
   {
     name: 'sluice_pattern_matches_total',
-    help: 'Accepted messages: hit, matched by a pattern; miss, parsed',
+    help: 'Accepted application messages: hit, matched by a pattern; miss, parsed',
     label: 'kind',
     collect: (metrics) => {
       const { hits, misses } = patternsOf(metrics);
@@ -222,7 +235,7 @@ export class MetricsExporter {
 
   /** Metrics that need an iteration over all connections, in a single pass. */
   #addConnections(): void {
-    const { pool, options } = this.#source;
+    const { pool } = this.#source;
     const registers = [this.#registry];
     const connections = new Gauge({
       name: 'sluice_connections',
@@ -230,19 +243,29 @@ export class MetricsExporter {
       labelNames: ['role', 'state'],
       registers,
     });
-    const slow = new Gauge({ name: 'sluice_slow_consumers', help: 'Peers that do not keep up', registers });
+    const slow = new Gauge({
+      name: 'sluice_slow_consumers',
+      help: 'Peers that do not keep up, including those for which messages are dropped',
+      registers,
+    });
+    const dropping = new Gauge({
+      name: 'sluice_dropping_consumers',
+      help: 'Peers for which messages were dropped within the last minute',
+      registers,
+    });
     const pending = new Gauge({
       name: 'sluice_pending_bytes',
       help: 'Bytes waiting for peers to read them',
       registers,
     });
     this.#updates.push(() => {
-      const now = performance.now();
-      for (const gauge of [connections, slow, pending]) gauge.reset();
+      for (const gauge of [connections, slow, dropping, pending]) gauge.reset();
       for (const connection of pool) {
         connections.inc({ role: connection.role, state: connection.state });
         pending.inc(connection.outbox.pendingBytes);
-        if (isSlow(connection, now, options.maxPendingBytes)) slow.inc();
+        const { deliveryState } = connection;
+        if (deliveryState !== 'current') slow.inc();
+        if (deliveryState === 'dropping') dropping.inc();
       }
     });
   }
@@ -267,9 +290,12 @@ export class MetricsExporter {
   }
 }
 
-/** Zero for every type that peers send. */
-function zeroByType(registry: MessageRegistry): Record<string, number> {
-  const types = registry.types.filter(({ index, direction }) => index > 0 && direction !== 'broker');
+/** Zero for every type of these directions. */
+function zeroByType(
+  registry: MessageRegistry,
+  directions: readonly MessageDirection[],
+): Record<string, number> {
+  const types = registry.types.filter(({ index, direction }) => index > 0 && directions.includes(direction));
   return Object.fromEntries(types.map(({ name }) => [name, 0]));
 }
 

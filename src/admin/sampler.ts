@@ -72,7 +72,7 @@ export class Sampler {
 
   /** @param interval ms since the previous sample; 0: there is no recent one */
   #rows(now: number, interval: number): ConnectionRow[] {
-    const { pool, options } = this.#source;
+    const { pool } = this.#source;
     const issues = new Map<string, HealthIssue[]>();
     for (const issue of this.#source.status().health.issues) {
       issues.set(issue.connectionId, [...(issues.get(issue.connectionId) ?? []), issue]);
@@ -83,9 +83,7 @@ export class Sampler {
       const counted = trafficOf(connection);
       const previous = interval === 0 ? undefined : this.#traffic.get(connection);
       traffic.set(connection, counted);
-      rows.push(
-        rowOf(connection, { now, interval, previous, issues: issues.get(connection.id) ?? [], options }),
-      );
+      rows.push(rowOf(connection, { now, interval, previous, issues: issues.get(connection.id) ?? [] }));
     }
     this.#traffic = traffic;
     return rows;
@@ -115,6 +113,7 @@ export class Sampler {
       interval,
       totals: counters.totals,
       accepted: counters.accepted,
+      control: protocol.control,
       rejected: protocol.rejected,
       dropped: metrics.totals.dropped,
       latency: { p50: latencyAt(0.5), p90: latencyAt(0.9), p99: latencyAt(0.99) },
@@ -125,6 +124,7 @@ export class Sampler {
         byState: connections.byState,
         rejected: connections.rejected,
         slow: rows.filter(({ isSlow }) => isSlow).length,
+        dropping: rows.filter(({ isDropping }) => isDropping).length,
         pendingBytes: rows.reduce((sum, { pendingBytes }) => sum + pendingBytes, 0),
       },
       workers: {
@@ -147,13 +147,16 @@ export class Sampler {
 }
 
 function countersOf({ totals, protocol, latency, dispatch }: ServerMetrics, at: number): Counters {
-  const { messagesReceived, bytesReceived, messagesSent, bytesSent, messagesDropped } = totals;
+  const { messagesReceived, controlReceived, bytesReceived } = totals;
+  const { messagesSent, controlSent, bytesSent, messagesDropped } = totals;
   return {
     at,
     totals: {
       messagesReceived,
+      controlReceived,
       bytesReceived,
       messagesSent,
+      controlSent,
       bytesSent,
       messagesRejected: sumOf(protocol.rejected),
       messagesDropped,
@@ -175,8 +178,10 @@ function ratesOf(
   const rate = (field: keyof BrokerStats['totals']) => (now.totals[field] - previous.totals[field]) / seconds;
   return {
     messagesReceived: rate('messagesReceived'),
+    controlReceived: rate('controlReceived'),
     bytesReceived: rate('bytesReceived'),
     messagesSent: rate('messagesSent'),
+    controlSent: rate('controlSent'),
     bytesSent: rate('bytesSent'),
     messagesRejected: rate('messagesRejected'),
     messagesDropped: rate('messagesDropped'),
@@ -189,7 +194,7 @@ function ratesOf(
   };
 }
 
-/** Pattern statistics: hits and misses among the accepted messages. */
+/** Pattern statistics: hits and misses among the accepted application messages. */
 export function patternsOf({ protocol }: ServerMetrics): BrokerStats['patterns'] {
   const { matched, layoutsLearned, layoutsDropped } = protocol;
   return {

@@ -1,6 +1,7 @@
 // The admin server's JSON, shared by the dashboard, `sluice top` and `/api`. Counts, sizes and names only. Times are in
 // ms, sizes in bytes, rates per second.
 
+import type { HealthStatus } from '../connection/health-monitor.js';
 import type { Rates } from '../connection/server-metrics.js';
 import type { Readiness } from './readiness.js';
 import type { RejectionRecord } from './rejection-log.js';
@@ -19,14 +20,16 @@ export interface BrokerStats {
   readonly rates: Rates & {
     readonly messagesRejected: number;
     readonly messagesDropped: number;
-    /** Accepted messages, by type. */
+    /** Accepted application messages, by type. */
     readonly byType: Readonly<Record<string, number>>;
   };
   /** Time since the previous sample. */
   readonly interval: number;
   readonly totals: Rates & { readonly messagesRejected: number; readonly messagesDropped: number };
-  /** Accepted messages, by type. */
+  /** Accepted application messages, by type. */
   readonly accepted: Readonly<Record<string, number>>;
+  /** Accepted control messages (those for the broker itself, such as `hello` and `ping`), by type. */
+  readonly control: Readonly<Record<string, number>>;
   /** Rejected messages, by code. */
   readonly rejected: Readonly<Record<string, number>>;
   /** Dropped messages, by overflow policy; `closed`: the peer had disconnected. */
@@ -39,7 +42,10 @@ export interface BrokerStats {
     readonly byRole: Readonly<Record<string, number>>;
     readonly byState: Readonly<Record<string, number>>;
     readonly rejected: number;
+    /** Peers that do not keep up with the messages sent to them, including those in `dropping`. */
     readonly slow: number;
+    /** Peers for which messages were dropped within the last minute. */
+    readonly dropping: number;
     /** Bytes waiting to be sent, of all peers. */
     readonly pendingBytes: number;
   };
@@ -52,7 +58,7 @@ export interface BrokerStats {
     readonly restarts: number;
   };
   readonly patterns: {
-    /** Accepted messages that matched a pattern (hits) or were parsed (misses). */
+    /** Accepted application messages that matched a pattern (hits) or were parsed (misses). */
     readonly hits: number;
     readonly misses: number;
     readonly learned: number;
@@ -81,17 +87,20 @@ export interface ConnectionRow {
   /** The peer's own name, from `hello`. */
   readonly crawlerId: string | null;
   readonly state: string;
-  readonly health: string;
+  readonly health: HealthStatus;
   readonly uptime: number;
   /** Time since the last received byte. */
   readonly idleFor: number;
   /** Time since the last heartbeat; null if it has sent none. */
   readonly heartbeatAge: number | null;
+  /** Application messages, as are all counts that are not called `control`. */
   readonly rateIn: number;
   readonly rateOut: number;
   readonly messagesReceived: number;
   readonly messagesRejected: number;
   readonly messagesSent: number;
+  readonly controlReceived: number;
+  readonly controlSent: number;
   readonly messagesDropped: number;
   readonly bytesReceived: number;
   readonly bytesSent: number;
@@ -103,6 +112,8 @@ export interface ConnectionRow {
   readonly overflow: string;
   /** Whether it does not keep up with the messages sent to it. */
   readonly isSlow: boolean;
+  /** Whether messages for it were dropped within the last minute. It is then slow as well. */
+  readonly isDropping: boolean;
   readonly isPaused: boolean;
   readonly lastError: string | null;
 }

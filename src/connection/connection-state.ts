@@ -35,9 +35,15 @@ export interface ConnectionMetadata {
 }
 
 export interface ConnectionStatistics {
+  /** Application messages received, and all rejected messages. */
   readonly messagesReceived: number;
+  /** Control messages received, such as `hello` and `ping`. */
+  readonly controlReceived: number;
   readonly messagesRejected: number;
+  /** Application messages written to the peer: forwarded ones, and those of code in the broker's process. */
   readonly messagesSent: number;
+  /** The broker's own messages written to the peer: answers, errors, pings. */
+  readonly controlSent: number;
   /** Forwarded messages that were dropped by an overflow policy or undelivered when the connection closed. */
   readonly messagesDropped: number;
   readonly bytesReceived: number;
@@ -61,6 +67,12 @@ export interface EventsOf<C> {
   dropped: [event: { connection: C; messages: number }];
   closed: [event: { connection: C; reason: string }];
 }
+
+/**
+ * Whether a peer keeps up with the messages sent to it. `slow`: a write has been unfinished for more than a second, or
+ * more than half of `maxPendingBytes` is pending. `dropping`: messages for it were dropped within the last minute.
+ */
+export type DeliveryState = 'current' | 'slow' | 'dropping';
 
 /** Why forwarded messages were dropped: an overflow policy (`block` drops none), or the peer had disconnected. */
 export type DropCause = OverflowPolicy | 'closed';
@@ -97,6 +109,7 @@ function wallClock(monotonic: number): Date {
 export class ConnectionCounters {
   messagesRejected = 0;
   messagesSent = 0;
+  controlSent = 0;
   messagesDropped = 0;
   bytesSent = 0;
   errors = 0;
@@ -107,9 +120,10 @@ export class ConnectionCounters {
     this.lastError = { code, at: new Date() };
   }
 
-  recordWritten(bytes: number, messages: number): void {
+  recordWritten(bytes: number, messages: number, control: number): void {
     this.bytesSent += bytes;
     this.messagesSent += messages;
+    this.controlSent += control;
   }
 }
 
@@ -117,8 +131,11 @@ export class ConnectionCounters {
 export interface PipelineTotals {
   /** Bytes of whole messages received. */
   bytesReceived: number;
-  /** Messages and bytes written to peers, including control messages. */
+  /** Application messages written to peers: forwarded ones, and those of code in the broker's process. */
   messagesSent: number;
+  /** The broker's own messages written to peers: answers, errors, pings. */
+  controlSent: number;
+  /** Bytes of both. */
   bytesSent: number;
   /** Forwarded messages that were dropped, by an overflow policy or because the peer had disconnected. */
   messagesDropped: number;

@@ -3,15 +3,39 @@
 // clock have no effect.
 
 import type { PeerRole } from '../messages/messages.js';
+import type { DeliveryState } from './connection-state.js';
 
-export type HealthStatus = 'healthy' | 'degraded' | 'unhealthy' | 'unknown';
+/**
+ * From worst to best. `unhealthy`: dead, and about to be closed. `dropping`, `slow`: does not keep up with the messages
+ * sent to it; see {@link DeliveryState}. `degraded`: another warning. `unknown`: a crawler that has sent nothing yet.
+ */
+export type HealthStatus = 'unhealthy' | 'dropping' | 'slow' | 'degraded' | 'unknown' | 'healthy';
+/** All states, from worst to best. */
+export const HEALTH_STATES: readonly HealthStatus[] = [
+  'unhealthy',
+  'dropping',
+  'slow',
+  'degraded',
+  'unknown',
+  'healthy',
+];
+
 export type IssueSeverity = 'info' | 'warning' | 'critical';
 
 export interface HealthIssue {
   readonly connectionId: string;
-  readonly kind: 'heartbeat_missed' | 'inactivity' | 'error_rate' | 'latency';
+  readonly kind:
+    | 'heartbeat_missed'
+    | 'inactivity'
+    | 'error_rate'
+    | 'latency'
+    | 'slow_consumer'
+    | 'messages_dropped';
   readonly severity: IssueSeverity;
-  /** The measured value: ms, or a share from 0 to 1 for `error_rate`. */
+  /**
+   * The measured value: ms, a share from 0 to 1 for `error_rate`, pending bytes for `slow_consumer`, messages dropped so
+   * far for `messages_dropped`.
+   */
   readonly value: number;
   /** The issue is raised above this value. In the same unit. */
   readonly limit: number;
@@ -29,7 +53,16 @@ export interface HealthSubject {
   readonly lastHeartbeatAt: number | undefined;
   /** ms from receipt to settlement of the connection's latest messages. */
   readonly latency: number;
-  readonly statistics: { readonly messagesReceived: number; readonly messagesRejected: number };
+  /** Whether it keeps up with the messages sent to it. Default: `current`. */
+  readonly deliveryState?: DeliveryState;
+  readonly statistics: {
+    readonly messagesReceived: number;
+    readonly messagesRejected: number;
+    /** Default: 0. */
+    readonly controlReceived?: number;
+    readonly messagesDropped?: number;
+    readonly pendingBytes?: number;
+  };
 }
 
 export interface HealthOptions {
@@ -67,6 +100,7 @@ const ERROR_RATE_LIMIT = 0.1;
 const ERROR_RATE_SAMPLE = 20;
 /** ms from receipt to settlement above which a warning is raised. */
 const LATENCY_LIMIT = 1000;
+const DELIVERY_ISSUES: ReadonlySet<HealthIssue['kind']> = new Set(['slow_consumer', 'messages_dropped']);
 
 export class HealthMonitor<S extends HealthSubject> {
   readonly #options: HealthOptions;
@@ -121,7 +155,7 @@ export class HealthMonitor<S extends HealthSubject> {
   check(delay = 0): HealthSummary {
     const now = this.#now();
     const issues: HealthIssue[] = [];
-    const connections = { healthy: 0, degraded: 0, unhealthy: 0, unknown: 0 };
+    const connections = noConnections();
     const counted = new Map<string, { received: number; rejected: number }>();
     for (const subject of this.#host.subjects()) {
       if (!subject.isOpen) continue;
@@ -148,6 +182,9 @@ export class HealthMonitor<S extends HealthSubject> {
     const rate = this.#errorRate(subject, counted);
     if (rate > ERROR_RATE_LIMIT) raise('error_rate', 'warning', rate, ERROR_RATE_LIMIT);
     if (latency > LATENCY_LIMIT) raise('latency', 'warning', latency, LATENCY_LIMIT);
+    const { messagesDropped = 0, pendingBytes = 0 } = subject.statistics;
+    if (subject.deliveryState === 'dropping') raise('messages_dropped', 'warning', messagesDropped, 0);
+    else if (subject.deliveryState === 'slow') raise('slow_consumer', 'warning', pendingBytes, 0);
     if (subject.isPaused || this.#host.mayBeSilent(subject)) return issues;
 
     const silence = now - subject.lastActivityAt;
@@ -199,17 +236,27 @@ export class HealthMonitor<S extends HealthSubject> {
 /** The health of a connection, from the issues found by a check. */
 export function statusOf(subject: HealthSubject, issues: readonly HealthIssue[]): HealthStatus {
   if (issues.some(({ severity }) => severity === 'critical')) return 'unhealthy';
-  if (issues.some(({ severity }) => severity === 'warning')) return 'degraded';
-  return subject.statistics.messagesReceived === 0 && subject.role === 'crawler' ? 'unknown' : 'healthy';
+  // The current state, which the issues of the latest check may not have.
+  const { deliveryState = 'current' } = subject;
+  if (deliveryState !== 'current') return deliveryState;
+  if (issues.some(({ kind, severity }) => severity === 'warning' && !DELIVERY_ISSUES.has(kind)))
+    return 'degraded';
+  const { messagesReceived, controlReceived = 0 } = subject.statistics;
+  const hasSent = messagesReceived > 0 || controlReceived > 0;
+  return hasSent || subject.role !== 'crawler' ? 'healthy' : 'unknown';
 }
 
 function overall(connections: Readonly<Record<HealthStatus, number>>): HealthStatus {
-  if (connections.unhealthy > 0) return 'unhealthy';
-  if (connections.degraded > 0) return 'degraded';
-  return connections.healthy > 0 ? 'healthy' : 'unknown';
+  const { unhealthy, dropping, slow, degraded, healthy } = connections;
+  if (unhealthy > 0) return 'unhealthy';
+  if (dropping + slow + degraded > 0) return 'degraded';
+  return healthy > 0 ? 'healthy' : 'unknown';
 }
 
 function emptySummary(): HealthSummary {
-  const connections = { healthy: 0, degraded: 0, unhealthy: 0, unknown: 0 };
-  return { status: 'unknown', connections, issues: [], dead: 0, delay: 0 };
+  return { status: 'unknown', connections: noConnections(), issues: [], dead: 0, delay: 0 };
+}
+
+function noConnections(): Record<HealthStatus, number> {
+  return { unhealthy: 0, dropping: 0, slow: 0, degraded: 0, unknown: 0, healthy: 0 };
 }

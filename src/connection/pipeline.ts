@@ -82,6 +82,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
   readonly totals: PipelineTotals = {
     bytesReceived: 0,
     messagesSent: 0,
+    controlSent: 0,
     bytesSent: 0,
     messagesDropped: 0,
     dropped: { disconnect: 0, 'drop-oldest': 0, 'drop-newest': 0, block: 0, closed: 0 },
@@ -283,10 +284,11 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
     return true;
   }
 
-  /** Counts bytes that were written to a peer. */
-  countWritten(bytes: number, messages: number): void {
+  /** Counts bytes, application messages and control messages that were written to a peer. */
+  countWritten(bytes: number, messages: number, control: number): void {
     this.totals.bytesSent += bytes;
     this.totals.messagesSent += messages;
+    this.totals.controlSent += control;
     this.flow.update();
   }
 

@@ -10,9 +10,17 @@ import type { Pipeline } from './pipeline.js';
 
 /** Per second, over the latest `metricsInterval`. */
 export interface Rates {
+  /** Application messages, and rejected ones. */
   readonly messagesReceived: number;
+  /** Control messages: those for the broker itself, such as `hello` and `ping`. */
+  readonly controlReceived: number;
+  /** Of all messages. */
   readonly bytesReceived: number;
+  /** Application messages. */
   readonly messagesSent: number;
+  /** The broker's own messages: answers, errors, pings. */
+  readonly controlSent: number;
+  /** Of all messages. */
   readonly bytesSent: number;
 }
 
@@ -21,7 +29,12 @@ export interface ServerMetrics {
   readonly protocol: ProtocolStatistics;
   readonly dispatch: DispatchStatistics;
   readonly flow: FlowStatistics;
-  readonly totals: Readonly<PipelineTotals> & { readonly messagesReceived: number };
+  readonly totals: Readonly<PipelineTotals> & {
+    /** Application messages, and rejected ones. */
+    readonly messagesReceived: number;
+    /** Control messages: those for the broker itself. */
+    readonly controlReceived: number;
+  };
   readonly memory: {
     /** Bytes held for messages not yet delivered: slabs, and copies that wait for their peer. */
     readonly heldBytes: number;
@@ -45,7 +58,14 @@ export interface ServerMetrics {
   };
 }
 
-const NO_RATES: Rates = { messagesReceived: 0, bytesReceived: 0, messagesSent: 0, bytesSent: 0 };
+const NO_RATES: Rates = {
+  messagesReceived: 0,
+  controlReceived: 0,
+  bytesReceived: 0,
+  messagesSent: 0,
+  controlSent: 0,
+  bytesSent: 0,
+};
 
 /** @internal */
 export function collectMetrics(
@@ -65,6 +85,7 @@ export function collectMetrics(
       ...pipeline.totals,
       dropped: { ...pipeline.totals.dropped },
       messagesReceived: protocol.received,
+      controlReceived: Object.values(protocol.control).reduce((sum, count) => sum + count, 0),
     },
     memory: {
       heldBytes: pipeline.heldBytes,
@@ -102,8 +123,10 @@ export class RateMeter {
     const rate = (field: keyof Rates) => (totals[field] - this.#totals[field]) / seconds;
     this.#rates = {
       messagesReceived: rate('messagesReceived'),
+      controlReceived: rate('controlReceived'),
       bytesReceived: rate('bytesReceived'),
       messagesSent: rate('messagesSent'),
+      controlSent: rate('controlSent'),
       bytesSent: rate('bytesSent'),
     };
     this.#totals = totals;

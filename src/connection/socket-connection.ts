@@ -15,6 +15,7 @@ import {
   type ConnectionMetadata,
   type ConnectionState,
   type ConnectionStatistics,
+  type DeliveryState,
   type DropCause,
   type EventsOf,
   metadataOf,
@@ -27,6 +28,12 @@ import { attachSocket, beforeDestroy, keepReadingAfterWriteError, unwrittenBytes
 
 export type ConnectionEvents = EventsOf<SocketConnection>;
 
+/** A peer is slow if a write to it has been unfinished for longer than this, in ms, */
+const SLOW_WRITE = 1000;
+/** or if more than this share of `maxPendingBytes` is pending. */
+const SLOW_SHARE = 0.5;
+/** A peer counts as dropping messages for this long after the last one, in ms. */
+const DROPPING_PERIOD = 60_000;
 /** How long a slow consumer may take to read the error before its connection is closed, in ms. */
 const SLOW_GRACE = 1000;
 
@@ -40,8 +47,13 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   readonly outbox: Outbox;
   /** @internal Line number in the stream at which settling has arrived, counted from 0. */
   line = 0;
-  /** Number of accepted messages. Each message's own number is its `seq` for subscribers with `meta`. */
+  /**
+   * Number of accepted messages, including control messages. Each message's own number is its `seq` for subscribers
+   * with `meta`.
+   */
   sequence = 0;
+  /** @internal Number of accepted control messages. */
+  controlReceived = 0;
   /** The crawler's active jobs: the number in its last heartbeat, plus jobs assigned since. */
   workload = 0;
   /** Monotonic time of the last received byte, in ms, shifted by any time in which the broker did not read. */
@@ -70,6 +82,8 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   #state: ConnectionState = 'connecting';
   #pauses = 0;
   #partialSince = 0;
+  /** Monotonic time at which messages for the peer were last dropped, in ms. */
+  #droppedAt = Number.NEGATIVE_INFINITY;
   readonly #counters = new ConnectionCounters();
   #closeReason: string | undefined;
   /** Nothing can be sent to the peer any more; data that it has sent is still read. */
@@ -130,9 +144,9 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
       },
       onBlocked: (isBlocked) => pipeline.flow.setBlocked(this, isBlocked),
       onUnread: (isUnread) => this.setPaused(PAUSE.UNREAD, isUnread),
-      onWritten: (bytes, messages) => {
-        this.#counters.recordWritten(bytes, messages);
-        pipeline.countWritten(bytes, messages);
+      onWritten: (bytes, messages, control) => {
+        this.#counters.recordWritten(bytes, messages, control);
+        pipeline.countWritten(bytes, messages, control);
       },
     };
     this.outbox = new Outbox(this.#socket, pipeline.options.maxPendingBytes, events, pipeline.copied);
@@ -171,6 +185,16 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     return this.#pauses !== 0;
   }
 
+  /** Whether the peer keeps up with the messages sent to it. */
+  get deliveryState(): DeliveryState {
+    const now = performance.now();
+    if (now - this.#droppedAt < DROPPING_PERIOD) return 'dropping';
+    const { maxPendingBytes } = this.#pipeline.options;
+    const isSlow =
+      this.outbox.stalledFor(now) > SLOW_WRITE || this.outbox.pendingBytes > maxPendingBytes * SLOW_SHARE;
+    return isSlow ? 'slow' : 'current';
+  }
+
   /** @internal Monotonic time at which the current partial message began, in ms; `undefined` if there is none. */
   get partialSince(): number | undefined {
     return this.#buffer.hasPartial ? this.#partialSince : undefined;
@@ -183,7 +207,8 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   get statistics(): ConnectionStatistics {
     return {
       ...this.#counters,
-      messagesReceived: this.sequence + this.#counters.messagesRejected,
+      messagesReceived: this.sequence - this.controlReceived + this.#counters.messagesRejected,
+      controlReceived: this.controlReceived,
       bytesReceived: this.#buffer.statistics.bytes,
       pendingBytes: this.outbox.pendingBytes,
       uptime: performance.now() - this.#connectedAt,
@@ -286,7 +311,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   /** @internal Queues a message from the broker itself, without waiting until it is written. */
   reply(line: Buffer): void {
     if (!this.isOpen) return;
-    this.outbox.send(line);
+    this.outbox.reply(line);
     this.#pipeline.flushLater(this);
   }
 
@@ -347,6 +372,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
   #countDropped(messages: number, cause: DropCause): void {
     if (messages === 0) return;
     this.#counters.messagesDropped += messages;
+    this.#droppedAt = performance.now();
     this.#pipeline.countDropped(messages, cause);
     this.#notify('dropped', { connection: this, messages });
   }

@@ -52,14 +52,20 @@ export interface OutboxEvents {
   onBlocked(isBlocked: boolean): void;
   /** The backlog of control replies crossed its high (true) or low (false) watermark. */
   onUnread(isUnread: boolean): void;
-  /** The socket has written bytes and messages. */
-  onWritten(bytes: number, messages: number): void;
+  /**
+   * The socket has written bytes.
+   * @param messages number of application messages among them: forwarded, or sent by code in this process
+   * @param control number of the broker's own messages among them
+   */
+  onWritten(bytes: number, messages: number, control: number): void;
 }
 
 interface Entry {
   readonly bytes: Buffer;
   readonly slab: Slab | undefined;
   readonly messages: number;
+  /** Whether it is a message of the broker itself, such as a reply. */
+  readonly isControl: boolean;
   /** The copy that `bytes` belongs to, if other outboxes may hold it too. */
   readonly copy: SharedCopy | undefined;
   /** Whether the overflow policy may drop it: a forwarded message, not a message of this process. */
@@ -165,28 +171,10 @@ export class Outbox {
     if (isCopied) {
       piece.copy ??= { bytes: slab === undefined ? bytes : Buffer.from(bytes), holders: 0 };
       const { copy } = piece;
-      this.#push({
-        bytes: copy.bytes,
-        slab: undefined,
-        messages,
-        copy,
-        droppable: true,
-        done: undefined,
-        member,
-        isTakenOver,
-      });
+      this.#push(forwarded({ ...piece, bytes: copy.bytes, slab: undefined, copy }, member, isTakenOver));
     } else {
       slab.hold();
-      this.#push({
-        bytes,
-        slab,
-        messages,
-        copy: undefined,
-        droppable: true,
-        done: undefined,
-        member,
-        isTakenOver,
-      });
+      this.#push(forwarded({ bytes, slab, messages }, member, isTakenOver));
     }
   }
 
@@ -196,16 +184,12 @@ export class Outbox {
       done?.(new SluiceError('CONNECTION_CLOSED'));
       return;
     }
-    this.#push({
-      bytes,
-      slab: undefined,
-      messages: 1,
-      copy: undefined,
-      droppable: false,
-      done,
-      member: undefined,
-      isTakenOver: false,
-    });
+    this.#push(ownMessage(bytes, false, done));
+  }
+
+  /** Queues a message of the broker itself: an answer, an error, a ping. */
+  reply(bytes: Buffer): void {
+    if (!this.#closed) this.#push(ownMessage(bytes, true, undefined));
   }
 
   /**
@@ -336,13 +320,15 @@ export class Outbox {
     if (error || this.#closed || this.#socket.destroyed) return;
     let bytes = 0;
     let messages = 0;
+    let control = 0;
     for (const entry of this.#writing) {
       bytes += entry.bytes.length;
-      messages += entry.messages;
+      if (entry.isControl) control += entry.messages;
+      else messages += entry.messages;
       this.#settle(entry);
     }
     this.#writing = [];
-    this.#events.onWritten(bytes, messages);
+    this.#events.onWritten(bytes, messages, control);
     this.#updateMarks();
     if (this.#pendingBytes === 0) this.#resolveWaiters();
     else this.flush(performance.now());
@@ -423,6 +409,29 @@ export class Outbox {
   #resolveWaiters(): void {
     for (const resolve of this.#drainWaiters.splice(0)) resolve();
   }
+}
+
+function forwarded(
+  { bytes, slab, messages, copy }: Piece,
+  member: GroupMember | undefined,
+  isTakenOver: boolean,
+): Entry {
+  const isControl = false;
+  return { bytes, slab, messages, isControl, copy, droppable: true, done: undefined, member, isTakenOver };
+}
+
+function ownMessage(bytes: Buffer, isControl: boolean, done: Entry['done']): Entry {
+  return {
+    bytes,
+    slab: undefined,
+    messages: 1,
+    isControl,
+    copy: undefined,
+    droppable: false,
+    done,
+    member: undefined,
+    isTakenOver: false,
+  };
 }
 
 function pieceOf({ bytes, slab, messages, copy }: Entry): Piece {

@@ -64,6 +64,7 @@ export class HelloGate<P extends Peer> {
       return end;
     }
     connection.sequence++;
+    connection.controlReceived++;
     for (let at = start; at < next; at++) if (bytes[at] === delimiter) connection.line++;
     this.#events.onHello(hello.type);
     this.#control.handle(connection, hello.type, message);

@@ -15,8 +15,10 @@ export interface Peer {
   readonly isAuthenticated: boolean;
   /** Number of lines in the settled part of the stream. */
   line: number;
-  /** Number of messages accepted so far. */
+  /** Number of messages accepted so far, including control messages. */
   sequence: number;
+  /** Number of control messages accepted so far. */
+  controlReceived: number;
   /** Active jobs of the crawler: as of its last heartbeat, plus those assigned since. */
   workload: number;
   /** Monotonic time of the last heartbeat, in ms. */

@@ -129,13 +129,15 @@ export class ProtocolHandler<P extends Peer> {
 
   get statistics(): ProtocolStatistics {
     const accepted: Record<string, number> = {};
-    this.#registry.types.forEach(({ name, index }) => {
+    const control: Record<string, number> = {};
+    this.#registry.types.forEach(({ name, index, direction }) => {
       const count = this.#accepted[index] ?? 0;
-      if (count > 0) accepted[name] = count;
+      if (count > 0) (direction === 'control' ? control : accepted)[name] = count;
     });
     return {
-      received: sum(this.#accepted) + sum(this.#rejected.values()) - this.#rejectedByGate,
+      received: sum(Object.values(accepted)) + sum(this.#rejected.values()) - this.#rejectedByGate,
       accepted,
+      control,
       ...this.#patternCounts,
       rejected: Object.fromEntries(this.#rejected),
       reported: Object.fromEntries(this.#reported),
@@ -245,6 +247,7 @@ export class ProtocolHandler<P extends Peer> {
     this.#framingErrors.delete(connection);
     if (kind === RunKind.CONTROL) {
       connection.sequence++;
+      connection.controlReceived++;
       const type = this.#registry.types[verdict.typeIndex(first)];
       if (type !== undefined && this.#gate.passControl(connection, type.name, chunk.receivedAt)) {
         this.#control.handle(connection, type, frameBytes(chunk, verdict, first));

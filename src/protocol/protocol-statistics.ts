@@ -1,10 +1,15 @@
 // The statistics of the protocol handler.
 
 export interface ProtocolStatistics {
-  /** Messages accepted or rejected, each counted once. */
+  /** Application messages accepted, and all messages rejected, each counted once. */
   readonly received: number;
-  /** Valid messages, by type. Those then rejected with UNAUTHORIZED or RATE_LIMITED are also counted as rejected. */
+  /**
+   * Valid application messages (of crawlers and applications), by type. Those then rejected with UNAUTHORIZED or
+   * RATE_LIMITED are also counted as rejected.
+   */
   readonly accepted: Readonly<Record<string, number>>;
+  /** Valid control messages (those for the broker itself, such as `hello` and `ping`), by type. */
+  readonly control: Readonly<Record<string, number>>;
   /** Messages that a pattern accepted without parsing. */
   readonly matched: number;
   /** With `patterns: 'verify'`: messages that a pattern accepted and for which the slow path had a different result. */

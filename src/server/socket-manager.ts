@@ -326,7 +326,9 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     for (const issue of summary.issues) {
       const key = `${issue.connectionId} ${issue.kind} ${issue.severity}`;
       known.add(key);
-      if (issue.severity !== 'info' && !this.#knownIssues.has(key)) this.#notify('health_warning', issue);
+      if (issue.severity === 'info' || this.#knownIssues.has(key)) continue;
+      this.#logDropping(issue);
+      this.#notify('health_warning', issue);
     }
     this.#knownIssues = known;
     this.#notify('health_summary', summary);
@@ -337,6 +339,17 @@ export class SocketManager extends EventEmitter<ServerEvents> {
       this.#pipeline?.protocol.replyError(connection, 'INVALID_JSON');
     });
     pingWaiting(this.#pool, this.#delimiter);
+  }
+
+  /** Logs that an overflow policy has begun to drop messages for a peer. */
+  #logDropping({ connectionId, kind, value }: HealthIssue): void {
+    const connection = kind === 'messages_dropped' ? this.#pool.get(connectionId) : undefined;
+    if (connection === undefined) return;
+    const { policy } = connection.outbox;
+    connectionLogger(this.#log, connection).warn(
+      { dropped: value, policy },
+      'peer is too slow: messages dropped',
+    );
   }
 
   #startTimers(): void {

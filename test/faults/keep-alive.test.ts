@@ -193,7 +193,7 @@ describe('SluiceClient', () => {
   test('keeps its pings apart from those that ask for confirmation, and from the count of lines', async () => {
     const { socketPath, manager } = await startPlainBroker();
     const client = await connect({ socketPath, pingInterval: 5, pingTimeout: 10_000 });
-    const pings = () => manager.getMetrics().protocol.accepted.ping ?? 0;
+    const pings = () => manager.getMetrics().protocol.control.ping ?? 0;
     const rejected: unknown[] = [];
     client.on('rejected', (error) => rejected.push(error.line));
     for (let number = 1; number <= 5; number++) {

@@ -297,7 +297,7 @@ describe('SluiceClient, when the broker does not want it', () => {
   ])('does not take an old notice for the reason of a loss: %s', async (_, next) => {
     const { manager, socketPath } = shared();
     const client = await connect({ socketPath, hello: { role: 'app' } });
-    const pings = () => manager.getMetrics().protocol.accepted.ping ?? 0;
+    const pings = () => manager.getMetrics().protocol.control.ping ?? 0;
     const pingsBefore = pings();
     const lines: string[] = [];
     client.on('line', (line) => lines.push(line.toString()));

@@ -1,36 +1,36 @@
 // Bar lists: names and values, each with a bar behind it.
 
-import { element } from './formats.js';
+import { createList, element, setText } from './elements.js';
+
+/** The entry of an empty list. */
+const NOTHING = { key: '', name: '', value: 0, text: '' };
 
 /**
- * Shows the entries, the largest first. `key` distinguishes entries with the same name. Existing entries keep their
- * element, so that their bars are animated.
  * @param {HTMLElement} list
- * @param {{ name: string, value: number, text: string, key?: string }[]} entries
  * @param {string} emptyText shown if there are no entries
+ * @returns a function that shows these entries, the largest first: `{ name, value, text, key }`. `key` distinguishes
+ *   entries with the same name; it may be omitted.
  */
-export function renderBars(list, entries, emptyText) {
-  if (entries.length === 0) {
-    list.replaceChildren(element('li', emptyText, 'nothing'));
-    return;
-  }
-  const sorted = entries.toSorted((a, b) => b.value - a.value || a.name.localeCompare(b.name));
-  const known = new Map([...list.children].map((item) => [item.dataset.key, item]));
-  const max = Math.max(...sorted.map(({ value }) => value), 1e-9);
-  list.replaceChildren(
-    ...sorted.map(({ name, value, text, key = name }) => {
-      const item = known.get(key) ?? barOf(name, key);
-      item.querySelector('.bar').style.width = `${(value / max) * 100}%`;
-      item.querySelector('.value').textContent = text;
-      return item;
-    }),
-  );
+export function createBars(list, emptyText) {
+  const show = createList(list, {
+    keyOf: ({ name, key = name }) => key,
+    create: (entry) => (entry === NOTHING ? element('li', emptyText, 'nothing') : barOf(entry)),
+    update: (item, { text, width }) => {
+      if (width === undefined) return;
+      item.querySelector('.bar').style.width = `${width}%`;
+      setText(item.querySelector('.value'), text);
+    },
+  });
+  return (entries) => {
+    const sorted = entries.toSorted((a, b) => b.value - a.value || a.name.localeCompare(b.name));
+    const max = Math.max(...sorted.map(({ value }) => value), 1e-9);
+    const bars = sorted.map((entry) => ({ ...entry, width: (entry.value / max) * 100 }));
+    show(bars.length === 0 ? [NOTHING] : bars);
+  };
 }
 
-/** @param {string} name @param {string} key */
-function barOf(name, key) {
+function barOf({ name }) {
   const item = element('li');
-  item.dataset.key = key;
   item.append(element('div', '', 'bar'), element('span', name), element('span', '', 'value'));
   return item;
 }

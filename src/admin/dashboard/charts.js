@@ -1,10 +1,14 @@
 // Line charts of the latest minutes, drawn by uPlot.
 
+import { formatClock } from './formats.js';
 // Served from the package uplot.
 import uPlot from './uPlot.esm.js';
 
-/** Number of points: one per second. */
-const POINTS = 180;
+/** The time that a chart shows, in s: at most, and at least when the page was just opened. */
+const WINDOW = 180;
+const MIN_WINDOW = 60;
+/** Distances of the time labels, in s: whole seconds, so that no two labels are the same. */
+const LABEL_STEPS = [5, 10, 15, 30, 60, 120];
 
 const scheme = matchMedia('(prefers-color-scheme: dark)');
 
@@ -18,7 +22,8 @@ function color(name) {
  * @param {HTMLElement} container
  * @param {{ name: string, color: string, isDashed?: boolean }[]} lines colours are names from the style sheet
  * @param {(value: number) => string} format
- * @returns a function that adds a point to each line
+ * @returns a function that adds a point to each line, at a time in s since 1970. The values may be null. Unless
+ *   `isContinuous`, the lines have a gap before it.
  */
 export function createChart(container, lines, format) {
   const data = [[], ...lines.map(() => [])];
@@ -37,9 +42,12 @@ export function createChart(container, lines, format) {
       cursor: { show: false },
       // Leaves room for half of the last time label.
       padding: [8, 28, 0, 0],
-      scales: { y: { range: (_, __, highest) => [0, Math.max(highest * 1.15, Number.MIN_VALUE) || 1] } },
+      scales: {
+        x: { range: (_, first, latest) => [Math.min(first ?? 0, (latest ?? 0) - MIN_WINDOW), latest ?? 0] },
+        y: { range: (_, __, highest) => [0, Math.max(highest * 1.15, Number.MIN_VALUE) || 1] },
+      },
       axes: [
-        { ...axis, size: 28, space: 90, values: (_, times) => times.map(formatClock) },
+        { ...axis, size: 28, space: 64, incrs: LABEL_STEPS, values: (_, times) => times.map(labelOf) },
         { ...axis, size: 64, space: 44, values: (_, values) => values.map(format) },
       ],
       series: [
@@ -62,11 +70,21 @@ export function createChart(container, lines, format) {
     chart.setSize({ width: container.clientWidth, height: container.clientHeight }),
   ).observe(container);
   scheme.addEventListener('change', () => chart.redraw(false, true));
-  return (time, values) => {
-    for (const [index, value] of [time, ...values].entries()) {
-      data[index].push(value);
-      if (data[index].length > POINTS) data[index].shift();
-    }
+  const add = (time, values) => {
+    for (const [index, value] of [time, ...values].entries()) data[index].push(value);
+  };
+  return (time, values, isContinuous) => {
+    const latest = data[0].at(-1);
+    // Times must ascend: if the broker's clock was set back, the lines begin again.
+    if (latest >= time) for (const column of data) column.length = 0;
+    else if (latest !== undefined && !isContinuous)
+      add(
+        (latest + time) / 2,
+        lines.map(() => null),
+      );
+    add(time, values);
+    const expired = data[0].findIndex((at) => at >= time - WINDOW);
+    for (const column of data) column.splice(0, expired);
     chart.setData(data);
     const now = lines.map(
       ({ name }, index) => `${name} ${values[index] === null ? 'unknown' : format(values[index])}`,
@@ -76,6 +94,6 @@ export function createChart(container, lines, format) {
 }
 
 /** @param {number} seconds since 1970 */
-function formatClock(seconds) {
-  return new Date(seconds * 1000).toLocaleTimeString('en-GB');
+function labelOf(seconds) {
+  return formatClock(seconds * 1000);
 }

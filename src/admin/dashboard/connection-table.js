@@ -1,8 +1,18 @@
 // The table of connections. The button in a column header sorts by that column; pressing it again reverses the order.
 
-import { element, formatAge, formatLatency, formatNumber, formatSize } from './formats.js';
+import { createList, element, setClass, setText } from './elements.js';
+import { formatAge, formatLatency, formatNumber, formatSize } from './formats.js';
 
-const TONES = { healthy: 'good', degraded: 'warn', unhealthy: 'bad', unknown: 'idle' };
+/** The colour of each health, from worst to best. */
+const TONES = {
+  unhealthy: 'bad',
+  dropping: 'bad',
+  slow: 'warn',
+  degraded: 'warn',
+  unknown: 'idle',
+  healthy: 'good',
+};
+const SEVERITIES = Object.keys(TONES);
 
 /** `key` is the field to sort by. Columns with `isMinor` are hidden on narrow screens. */
 const COLUMNS = [
@@ -12,12 +22,19 @@ const COLUMNS = [
     key: 'health',
     title: 'Health',
     isText: true,
-    text: (row) => (row.isSlow ? 'slow' : row.isPaused ? 'paused' : row.health),
-    tone: (row) => (row.isSlow ? 'warn' : TONES[row.health]),
+    value: (row) => SEVERITIES.indexOf(row.health),
+    text: (row) => (row.isPaused && row.health === 'healthy' ? 'paused' : row.health),
+    tone: (row) => TONES[row.health],
   },
   { key: 'rateIn', title: 'In/s', text: (row) => formatNumber(row.rateIn) },
   { key: 'rateOut', title: 'Out/s', text: (row) => formatNumber(row.rateOut) },
-  { key: 'pendingBytes', title: 'Pending', text: (row) => formatSize(row.pendingBytes) },
+  { key: 'pendingBytes', title: 'Pending', isMinor: true, text: (row) => formatSize(row.pendingBytes) },
+  {
+    key: 'messagesDropped',
+    title: 'Dropped',
+    text: (row) => formatNumber(row.messagesDropped),
+    tone: (row) => (row.isDropping ? 'bad' : undefined),
+  },
   { key: 'heartbeatAge', title: 'Heartbeat', isMinor: true, text: (row) => formatAge(row.heartbeatAge) },
   { key: 'latency', title: 'Latency', isMinor: true, text: (row) => formatLatency(row.latency) },
   {
@@ -37,7 +54,8 @@ const COLUMNS = [
 export function createTable(head, body) {
   let rows = [];
   let sorting = { key: 'rateIn', descending: true };
-  const show = () => body.replaceChildren(...sorted(rows, sorting).map(rowElement));
+  const showRows = createList(body, { keyOf: ({ id }) => id, create: createRow, update: updateRow });
+  const show = () => showRows(sorted(rows, sorting));
   const heads = COLUMNS.map((column) => {
     const cell = element('th', '', classOf(column));
     cell.scope = 'col';
@@ -68,7 +86,8 @@ export function createTable(head, body) {
 
 function sorted(rows, { key, descending }) {
   const direction = descending ? -1 : 1;
-  return rows.toSorted((a, b) => compare(a[key], b[key]) * direction || compare(a.id, b.id));
+  const { value = (row) => row[key] } = COLUMNS.find((column) => column.key === key);
+  return rows.toSorted((a, b) => compare(value(a), value(b)) * direction || compare(a.id, b.id));
 }
 
 /** Null is less than any value. */
@@ -77,15 +96,20 @@ function compare(a, b) {
   return typeof a === 'string' ? a.localeCompare(b, 'en', { numeric: true }) : a - b;
 }
 
-function rowElement(row) {
-  const tr = element('tr');
-  for (const column of COLUMNS) {
-    const cell = element('td', column.text(row), classOf(column));
-    if (column.tone) cell.classList.add(`tone-${column.tone(row)}`);
-    if (column.key === 'crawlerId') cell.title = `${row.role} ${row.id}`;
-    tr.append(cell);
-  }
-  return tr;
+function createRow() {
+  const row = element('tr');
+  row.append(...COLUMNS.map(() => element('td')));
+  return row;
+}
+
+function updateRow({ cells }, row) {
+  COLUMNS.forEach((column, index) => {
+    const tone = column.tone?.(row);
+    setText(cells[index], column.text(row));
+    setClass(cells[index], [classOf(column), tone && `tone-${tone}`].filter(Boolean).join(' '));
+  });
+  const title = `${row.role} ${row.id}`;
+  if (cells[0].title !== title) cells[0].title = title;
 }
 
 function classOf({ isText, isMinor }) {

@@ -45,11 +45,7 @@ export function formatShare(share) {
   return `${Math.round(share * 100)} %`;
 }
 
-/** Creates an element with text and a class. @param {string} tag @param {string} text @param {string} className */
-export function element(tag, text = '', className = '') {
-  const created = document.createElement(tag);
-  // Names come from peers: never interpret them as HTML.
-  created.textContent = text;
-  if (className !== '') created.className = className;
-  return created;
+/** `17:03:12`, in the time zone of the browser. @param {number} time ms since 1970 */
+export function formatClock(time) {
+  return new Date(time).toLocaleTimeString('en-GB');
 }

@@ -1,30 +1,31 @@
 // The page: receives one snapshot per second from /events and shows it.
 
-import { renderBars } from './bars.js';
+import { createBars } from './bars.js';
 import { createChart } from './charts.js';
 import { createTable } from './connection-table.js';
+import { createList, element, setText } from './elements.js';
 import {
-  element,
   formatAge,
+  formatClock,
   formatLatency,
   formatNumber,
   formatShare,
   formatSize,
   UNKNOWN,
 } from './formats.js';
-import { renderRejections } from './rejections.js';
+import { createRejections } from './rejections.js';
 
-/** Types of messages between a peer and the broker itself. */
-const CONTROL = new Set(['hello', 'subscribe', 'unsubscribe', 'ping', 'pong']);
-
+/** Snapshots arrive every second. Without one for this long, in ms, the page is out of date. */
+const STALE_AFTER = 3000;
+/** Without a snapshot for this long, in ms, the page opens a new connection: the old one may be dead. */
+const RECONNECT_AFTER = 15_000;
 /** Delay before the page reconnects if the browser does not, in ms. */
 const RETRY_DELAY = 2000;
+/** Maximum number of slow consumers shown by name. */
+const MAX_SLOW = 20;
 
 const byId = (id) => document.getElementById(id);
-const setText = (id, text) => {
-  // Updates only changed text: a screen reader would announce the rest again.
-  if (byId(id).textContent !== text) byId(id).textContent = text;
-};
+const show = (id, text) => setText(byId(id), text);
 
 const addRates = createChart(
   byId('chart-rates'),
@@ -44,37 +45,51 @@ const addLatency = createChart(
   formatLatency,
 );
 const showRows = createTable(byId('columns'), byId('rows'));
+const showTypes = createBars(byId('types'), 'No messages yet');
+const showCodes = createBars(byId('codes'), 'No rejected messages');
+const showSlow = createBars(byId('slow'), 'No slow consumers');
+const showRejections = createRejections(byId('rejections'));
+const showInternalRows = createList(byId('internals'), {
+  keyOf: ([name]) => name,
+  create: ([name]) => {
+    const pair = element('div');
+    pair.append(element('dt', name), element('dd'));
+    return pair;
+  },
+  update: (pair, [, value]) => setText(pair.lastChild, value),
+});
 
 function showState(text, tone) {
-  setText('state', text);
+  show('state', text);
   byId('state').dataset.tone = tone;
 }
 
 function showHeader({ readiness, version, address, uptime }) {
   showState(readiness.reason, readiness.ready ? 'good' : 'warn');
-  setText('about', [address, `up ${formatAge(uptime)}`, `version ${version}`].filter(Boolean).join('  ·  '));
+  show('about', [address, `up ${formatAge(uptime)}`, `version ${version}`].filter(Boolean).join('  ·  '));
 }
 
 function showTiles({ rates, totals, latency, workers, connections }) {
-  setText('tile-in', formatNumber(rates.messagesReceived));
-  setText('tile-in-note', `${formatSize(rates.bytesReceived)}/s`);
-  setText('tile-out', formatNumber(rates.messagesSent));
-  setText('tile-out-note', `${formatSize(rates.bytesSent)}/s`);
-  setText('tile-rejected', formatNumber(rates.messagesRejected));
-  setText('tile-rejected-note', `${formatNumber(totals.messagesRejected)} total`);
-  setText('tile-latency', formatLatency(latency.p99));
-  setText('tile-latency-note', `p50 ${formatLatency(latency.p50)}`);
-  setText('tile-workers', formatShare(workers.utilization));
-  setText('tile-workers-note', `${workers.threads} ${workers.threads === 1 ? 'thread' : 'threads'}`);
+  show('tile-in', formatNumber(rates.messagesReceived));
+  show('tile-in-note', `${formatSize(rates.bytesReceived)}/s`);
+  show('tile-out', formatNumber(rates.messagesSent));
+  show('tile-out-note', `${formatSize(rates.bytesSent)}/s`);
+  show('tile-rejected', formatNumber(rates.messagesRejected));
+  show('tile-rejected-note', `${formatNumber(totals.messagesRejected)} total`);
+  show('tile-latency', formatLatency(latency.p99));
+  show('tile-latency-note', `p50 ${formatLatency(latency.p50)}`);
+  show('tile-workers', formatShare(workers.utilization));
+  show('tile-workers-note', `${workers.threads} ${workers.threads === 1 ? 'thread' : 'threads'}`);
   byId('meter-workers').style.width = `${workers.utilization * 100}%`;
-  setText('tile-connections', formatNumber(connections.open));
+  show('tile-connections', formatNumber(connections.open));
   const roles = Object.entries(connections.byRole).map(([role, count]) => `${count} ${role}`);
-  setText('tile-connections-note', roles.join(', ') || `limit ${formatNumber(connections.capacity)}`);
+  show('tile-connections-note', roles.join(', ') || `limit ${formatNumber(connections.capacity)}`);
 }
 
-function showInternals({ patterns, memory, flow, eventLoopDelay, workers, totals, connections }) {
+function showInternals({ patterns, memory, flow, eventLoopDelay, workers, totals, rates, connections }) {
   const { hits, misses } = patterns;
-  const rows = [
+  const { controlReceived, controlSent } = rates;
+  showInternalRows([
     ['Matched by patterns', hits + misses === 0 ? UNKNOWN : formatShare(hits / (hits + misses))],
     ['Layouts learned', formatNumber(patterns.learned)],
     ['Event-loop delay, p99', formatLatency(eventLoopDelay)],
@@ -82,57 +97,110 @@ function showInternals({ patterns, memory, flow, eventLoopDelay, workers, totals
     ['Undelivered', formatSize(memory.heldBytes)],
     ['Queued for peers', formatSize(connections.pendingBytes)],
     ['Messages dropped', formatNumber(totals.messagesDropped)],
+    ['Control messages', `${formatNumber(controlReceived)}/s in, ${formatNumber(controlSent)}/s out`],
     ['Reading', flow.isPaused ? `paused for ${formatLatency(flow.pausedFor)}` : 'active'],
     ['Memory', formatSize(memory.rss)],
-  ];
-  byId('internals').replaceChildren(
-    ...rows.flatMap(([name, value]) => [element('dt', name), element('dd', value)]),
-  );
+  ]);
 }
 
-function showBars({ accepted, rates, rejected }, rows) {
-  const types = Object.entries(accepted).filter(([type]) => !CONTROL.has(type));
+function showBars({ accepted, rates, rejected, connections }, rows) {
   const rateOf = (type) => rates.byType[type] ?? 0;
-  renderBars(
-    byId('types'),
-    types.map(([name]) => ({ name, value: rateOf(name), text: `${formatNumber(rateOf(name))}/s` })),
-    'No messages yet',
+  showTypes(
+    Object.keys(accepted).map((name) => ({
+      name,
+      value: rateOf(name),
+      text: `${formatNumber(rateOf(name))}/s`,
+    })),
   );
-  const codes = Object.entries(rejected).map(([name, value]) => ({ name, value, text: formatNumber(value) }));
-  renderBars(byId('codes'), codes, 'No rejected messages');
+  showCodes(Object.entries(rejected).map(([name, value]) => ({ name, value, text: formatNumber(value) })));
   const slow = rows
     .filter(({ isSlow }) => isSlow)
-    .map((row) => ({
+    .sort((a, b) => b.isDropping - a.isDropping || b.pendingBytes - a.pendingBytes)
+    .slice(0, MAX_SLOW);
+  showSlow(
+    slow.map((row) => ({
       key: row.id,
       name: row.crawlerId ?? `${row.role} ${row.id}`,
       value: row.pendingBytes,
-      text: `${formatSize(row.pendingBytes)} behind`,
-    }));
-  renderBars(byId('slow'), slow, 'No slow consumers');
+      text: [
+        row.isDropping ? `${formatNumber(row.messagesDropped)} dropped` : '',
+        row.pendingBytes > 0 ? `${formatSize(row.pendingBytes)} behind` : '',
+      ]
+        .filter(Boolean)
+        .join(', '),
+    })),
+  );
+  const others = connections.slow - slow.length;
+  show('slow-note', others > 0 ? `and ${formatNumber(others)} more` : '');
 }
 
-function show({ stats, connections, rejections }) {
+/** The latest statistics, and when they arrived, in ms since 1970. */
+let latest;
+let arrivedAt;
+
+function showSnapshot({ stats, connections, rejections }) {
+  // After an outage or a restart of the broker, nothing is known about the time between.
+  const isContinuous =
+    latest !== undefined && stats.uptime >= latest.uptime && stats.at - latest.at < STALE_AFTER;
+  latest = stats;
+  arrivedAt = Date.now();
+  showFresh();
   const time = stats.at / 1000;
-  addRates(time, [stats.rates.messagesReceived, stats.rates.messagesSent]);
-  addLatency(time, [stats.latency.p50, stats.latency.p90, stats.latency.p99]);
+  // Rates need an earlier sample.
+  const isMeasured = stats.interval > 0;
+  const { rates, latency } = stats;
+  const points = (...values) => values.map((value) => (isMeasured ? value : null));
+  addRates(time, points(rates.messagesReceived, rates.messagesSent), isContinuous);
+  addLatency(time, points(latency.p50, latency.p90, latency.p99), isContinuous);
   showHeader(stats);
   showTiles(stats);
   showInternals(stats);
   showBars(stats, connections.rows);
   showRows(connections.rows);
   const { total, rows } = connections;
-  setText('connections-note', total > rows.length ? `busiest ${rows.length} of ${formatNumber(total)}` : '');
-  renderRejections(byId('rejections'), rejections);
+  show(
+    'connections-note',
+    total > rows.length ? `${rows.length} of ${formatNumber(total)}: slow consumers and the busiest` : '',
+  );
+  showRejections(rejections);
 }
 
+/** Shows clearly that the broker does not answer, and since when the page has not changed. */
+function showStale() {
+  showState('no answer from the broker', 'bad');
+  document.title = 'Sluice – no answer';
+  if (arrivedAt === undefined) return;
+  document.body.classList.add('stale');
+  byId('stale').hidden = false;
+  show('stale-since', formatClock(arrivedAt));
+  show('stale-age', `(${formatAge(Date.now() - arrivedAt)} ago)`);
+}
+
+function showFresh() {
+  document.title = 'Sluice';
+  document.body.classList.remove('stale');
+  byId('stale').hidden = true;
+}
+
+let events;
+let openedAt = Date.now();
+
 function listen() {
-  const events = new EventSource('events');
-  events.addEventListener('message', ({ data }) => show(JSON.parse(data)));
-  events.addEventListener('error', () => {
-    showState('no answer from the broker', 'bad');
+  events?.close();
+  openedAt = Date.now();
+  events = new EventSource('events');
+  events.addEventListener('message', ({ data }) => showSnapshot(JSON.parse(data)));
+  events.addEventListener('error', ({ target }) => {
+    showStale();
     // The browser restores a lost connection by itself, but gives up after an error response.
-    if (events.readyState === EventSource.CLOSED) setTimeout(listen, RETRY_DELAY);
+    if (target === events && events.readyState === EventSource.CLOSED) setTimeout(listen, RETRY_DELAY);
   });
 }
 
 listen();
+// A broker that hangs does not close the connection.
+setInterval(() => {
+  const silence = Date.now() - Math.max(arrivedAt ?? 0, openedAt);
+  if (silence > RECONNECT_AFTER) listen();
+  if (Date.now() - (arrivedAt ?? openedAt) > STALE_AFTER) showStale();
+}, 1000);

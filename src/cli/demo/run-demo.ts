@@ -7,7 +7,6 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { pino } from 'pino';
 import type { ServerMetrics } from '../../connection/server-metrics.js';
-import { controlSchemas } from '../../messages/messages.js';
 import { SocketManager } from '../../server/socket-manager.js';
 import { EXIT } from '../common/exit-codes.js';
 import { formatBytes, formatCount, LiveView } from '../common/terminal.js';
@@ -163,13 +162,8 @@ async function show(
   return { seconds: elapsed(), peak };
 }
 
-/** Number of accepted messages by type, without control messages. */
-function traffic({ protocol }: ServerMetrics): [type: string, count: number][] {
-  return Object.entries(protocol.accepted).filter(([type]) => !Object.hasOwn(controlSchemas, type));
-}
-
-function accepted(metrics: ServerMetrics): number {
-  return traffic(metrics).reduce((sum, [, count]) => sum + count, 0);
+function accepted({ protocol }: ServerMetrics): number {
+  return Object.values(protocol.accepted).reduce((sum, count) => sum + count, 0);
 }
 
 function rejected({ protocol }: ServerMetrics): number {
@@ -194,7 +188,7 @@ function rows(metrics: ServerMetrics, received: PeerReport): string[] {
     ),
     row('subscriber', `${formatCount(received.messages)} messages`),
     row('in flight', `${formatBytes(memory.heldBytes)}${flow.isPaused ? ', reading paused' : ''}`),
-    ...traffic(metrics).map(([type, count]) => row(`  ${type}`, formatCount(count))),
+    ...Object.entries(metrics.protocol.accepted).map(([type, count]) => row(`  ${type}`, formatCount(count))),
   ];
 }
 

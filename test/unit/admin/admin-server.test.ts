@@ -343,7 +343,8 @@ describe('/api', () => {
       role: 'crawler',
       state: 'active',
       health: 'healthy',
-      messagesReceived: 3,
+      messagesReceived: 1,
+      controlReceived: 2,
       isSlow: false,
       heartbeatAge: expect.any(Number),
     });
@@ -364,13 +365,16 @@ describe('/api', () => {
     expect(stats).toMatchObject({
       state: 'running',
       readiness: { ready: true },
-      accepted: { heartbeat: 10, ping: 1 },
+      accepted: { heartbeat: 10 },
+      control: { ping: 1 },
+      totals: { messagesReceived: 11, controlReceived: 1, messagesSent: 0, controlSent: 2 },
       rejected: { SCHEMA_VIOLATION: 1 },
       connections: { open: 1, slow: 0, byRole: { crawler: 1 } },
       workers: { threads: 1 },
     });
     expect(stats.latency.p50).toBeGreaterThan(0);
-    expect(stats.patterns.hits + stats.patterns.misses).toBe(11);
+    expect(stats.accepted).not.toHaveProperty('ping');
+    expect(stats.patterns).toMatchObject({ hits: 10, misses: 0 });
   });
 });
 

@@ -25,6 +25,7 @@ const FILES = [
   ['/dashboard/bars.js', 'text/javascript'],
   ['/dashboard/charts.js', 'text/javascript'],
   ['/dashboard/connection-table.js', 'text/javascript'],
+  ['/dashboard/elements.js', 'text/javascript'],
   ['/dashboard/formats.js', 'text/javascript'],
   ['/dashboard/rejections.js', 'text/javascript'],
   ['/dashboard/uPlot.esm.js', 'text/javascript'],

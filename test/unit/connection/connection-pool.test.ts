@@ -20,7 +20,12 @@ describe('the pool', () => {
     expect(pool.filter({ where: ({ lastHeartbeatAt }) => lastHeartbeatAt !== undefined })).toEqual([second]);
     expect(pool.active()).toHaveLength(2);
     expect(pool.statistics).toMatchObject({ size: 2, peak: 2, added: 2, byRole: { app: 1, crawler: 1 } });
-    expect(second?.statistics).toMatchObject({ messagesReceived: 3, messagesRejected: 0, errors: 0 });
+    expect(second?.statistics).toMatchObject({
+      messagesReceived: 1,
+      controlReceived: 2,
+      messagesRejected: 0,
+      errors: 0,
+    });
     expect(second?.metadata.lastHeartbeat).toBeInstanceOf(Date);
   });
 

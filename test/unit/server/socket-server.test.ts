@@ -18,7 +18,9 @@ describe('SocketServer', () => {
     });
     expect(server.getConnectionStats()).toMatchObject({
       pool: { size: 1, byRole: { crawler: 1 } },
-      connections: [{ crawlerId: 'c1', state: 'active', statistics: { messagesReceived: 3 } }],
+      connections: [
+        { crawlerId: 'c1', state: 'active', statistics: { messagesReceived: 1, controlReceived: 2 } },
+      ],
     });
     await server.stop();
     expect(server.getStatus()).toMatchObject({ state: 'stopped', connections: 0 });
