@@ -80,6 +80,17 @@ function exitCodeOf(error: unknown): number {
   return error.code === 'CONNECTION_FAILED' ? EXIT.UNAVAILABLE : EXIT.FAILURE;
 }
 
+/** A line with the next step after a failed connection; empty for other errors. */
+async function hintFor(error: unknown): Promise<string> {
+  if (!(error instanceof SluiceError) || error.code !== 'CONNECTION_FAILED') return '';
+  const { connectFaultOf, connectionHint } = await import('./common/connection-hint.js');
+  const fault = connectFaultOf(error);
+  const hint =
+    fault &&
+    connectionHint(fault, called === 'top' || called === 'status' || called === 'drift' ? 'admin' : 'broker');
+  return hint === undefined ? '' : `${hint}\n`;
+}
+
 detectFullDisk();
 process.stdout.on('error', exitOnOutputError);
 // Ignores errors on stderr, such as EPIPE.
@@ -90,7 +101,7 @@ try {
 } catch (error) {
   if (!(error instanceof CommanderError)) {
     const text = error instanceof SluiceError ? `${error.code}: ${error.message}` : String(error);
-    process.stderr.write(`sluice: ${text}\n`);
+    process.stderr.write(`sluice: ${text}\n${await hintFor(error)}`);
   }
   process.exitCode = exitCodeOf(error);
 }

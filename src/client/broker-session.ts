@@ -9,7 +9,7 @@ import { type BrokerAddress, ClientSocket } from './client-socket.js';
 import { KeepAlive, type KeepAliveOptions } from './keep-alive.js';
 import { LineNumberMap } from './line-number-map.js';
 import { LineReader } from './line-reader.js';
-import { type Answer, PendingRequests } from './pending-requests.js';
+import { type Answer, PendingRequests, type Settle } from './pending-requests.js';
 import { ReceivedMessage } from './received-message.js';
 
 /** The broker's `error` message. */
@@ -146,13 +146,7 @@ export class BrokerSession implements OutboxSink {
    * Sends a request. `settle` is called once, before any message after the answer is reported.
    * @param id the ID that the answer repeats
    */
-  request(
-    type: string,
-    data: object,
-    answer: Answer,
-    settle: (error?: SluiceError) => void,
-    id?: string,
-  ): void {
+  request(type: string, data: object, answer: Answer, settle: Settle, id?: string): void {
     if (!this.isOpen) return settle(this.#closedError());
     this.#requests.add(type, answer, id, settle);
     this.sendControl(type, data);
@@ -228,6 +222,7 @@ export class BrokerSession implements OutboxSink {
       case 'welcome':
         return this.#onWelcome(message.data);
       case 'subscribed':
+        return this.#requests.answer('subscribed', message.data.id, message.data.unknownTypes);
       case 'unsubscribed':
         return this.#requests.answer(message.type, message.data.id);
     }

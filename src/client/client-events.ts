@@ -30,6 +30,11 @@ export interface ClientEvents {
   reconnecting: [event: { attempt: number; delay: number }];
   /** The broker's `error` message. `line` counts published lines, from 1. */
   rejected: [error: BrokerError];
+  /**
+   * A subscription names types that the broker knows as no type of crawlers' messages: nothing will arrive for them.
+   * Without a listener, the client emits a warning of the process (`SLUICE_UNKNOWN_TYPE`), which Node prints.
+   */
+  unknown_types: [event: { types: readonly string[] }];
   /** There is room in the outbox again after `publish` returned false. */
   drain: [];
   /** A forwarded message as the broker sent it, without the newline. */

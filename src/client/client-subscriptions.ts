@@ -6,6 +6,7 @@ import { appSchemas } from '../messages/messages.js';
 import { matchesType, REJECTED } from '../messages/type-patterns.js';
 import { withTimeout } from '../timeout.js';
 import type { BrokerSession } from './broker-session.js';
+import type { Settle } from './pending-requests.js';
 import type { ReceivedMessage } from './received-message.js';
 import { Subscription, type SubscriptionFilter, type SubscriptionOwner, wireFilter } from './subscription.js';
 
@@ -13,6 +14,8 @@ import { Subscription, type SubscriptionFilter, type SubscriptionOwner, wireFilt
 export interface SubscriptionTransport {
   /** The current connection. */
   readonly session: BrokerSession | undefined;
+  /** The broker knows these types of a subscription as no type of crawlers' messages. */
+  onUnknownTypes(types: readonly string[]): void;
   /** A queue crossed a watermark, or an answer of the broker is awaited: reading may have to pause or resume. */
   onReadingChanged(): void;
 }
@@ -126,8 +129,14 @@ export class ClientSubscriptions implements SubscriptionOwner {
   }
 
   #request(session: BrokerSession, subscription: Subscription): void {
-    const settle = (error?: SluiceError): void => {
-      if (error === undefined) return subscription.confirm();
+    const settle: Settle = (error, unknownTypes = []) => {
+      if (error === undefined) {
+        const known = new Set(subscription.unknownTypes);
+        subscription.unknownTypes = unknownTypes;
+        subscription.confirm();
+        if (unknownTypes.some((type) => !known.has(type))) this.#transport.onUnknownTypes(unknownTypes);
+        return;
+      }
       // A lost connection is replaced, and the subscription is then requested again.
       if (session.isOpen) this.#fail(subscription, error);
     };

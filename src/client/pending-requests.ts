@@ -12,8 +12,15 @@ interface Request {
   readonly type: string;
   readonly answer: Answer;
   readonly id: string | undefined;
-  settle(error?: SluiceError): void;
+  settle: Settle;
 }
+
+/**
+ * Called once for a request.
+ * @param error the reason, if there is no answer
+ * @param unknownTypes of a `subscribed`
+ */
+export type Settle = (error?: SluiceError, unknownTypes?: readonly string[]) => void;
 
 export class PendingRequests {
   readonly #timeout: number;
@@ -33,9 +40,8 @@ export class PendingRequests {
    * Registers a request that awaits an answer.
    * @param type message type of the request, which an `error` repeats
    * @param id the ID that the answer repeats
-   * @param settle called once: without an argument, or with the reason if there is no answer
    */
-  add(type: string, answer: Answer, id: string | undefined, settle: (error?: SluiceError) => void): void {
+  add(type: string, answer: Answer, id: string | undefined, settle: Settle): void {
     const timer = startTimeout(this.#timeout, () => {
       this.#requests = this.#requests.filter((other) => other !== request);
       settle(new SluiceError('REQUEST_TIMEOUT', type));
@@ -44,17 +50,20 @@ export class PendingRequests {
       type,
       answer,
       id,
-      settle: (error) => {
+      settle: (...result) => {
         clearTimeout(timer);
-        settle(error);
+        settle(...result);
       },
     };
     this.#requests.push(request);
   }
 
   /** Settles the request that the broker has answered. */
-  answer(answer: Answer, id: string | undefined): void {
-    this.#remove((request) => request.answer === answer && request.id === id)?.settle();
+  answer(answer: Answer, id: string | undefined, unknownTypes?: readonly string[]): void {
+    this.#remove((request) => request.answer === answer && request.id === id)?.settle(
+      undefined,
+      unknownTypes,
+    );
   }
 
   /** Fails the oldest request of the type that the error names: the broker rejects requests in order. */

@@ -87,6 +87,7 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
         get session() {
           return reconnector.session;
         },
+        onUnknownTypes: (types) => this.#onUnknownTypes(types),
         onReadingChanged: () => this.#updateReading(),
       },
       !this.#canReceiveJobs,
@@ -184,7 +185,8 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
   }
 
   /**
-   * Subscribes. Resolves when the broker has confirmed. After a reconnect, the client resubscribes automatically.
+   * Subscribes. Resolves when the broker has confirmed. After a reconnect, the client resubscribes automatically. Types
+   * that the broker does not know are reported by `unknown_types` and in `unknownTypes` of the result.
    * @param filter which messages to receive. Default: all.
    * @param listener called with each message, instead of a loop over the result
    * @throws SluiceError `INVALID_OPTION`, `REQUEST_TIMEOUT`, `CONNECTION_CLOSED`, or the code of the broker's rejection
@@ -293,6 +295,13 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
     // An error with a line number is about a published message, not about the client's own request.
     if (error.messageType === 'job_request' && error.line === undefined) this.#jobs.close(rejection(error));
     this.#emitSafely('rejected', error);
+  }
+
+  #onUnknownTypes(types: readonly string[]): void {
+    if (this.listenerCount('unknown_types') > 0) return this.#emitSafely('unknown_types', { types });
+    process.emitWarning(`The broker knows no crawler message of type ${types.join(', ')}`, {
+      code: 'SLUICE_UNKNOWN_TYPE',
+    });
   }
 
   #onMessage(event: ReceivedMessage): void {

@@ -56,6 +56,11 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   /** Its ID at the broker. */
   readonly id: string;
   readonly filter: SubscriptionFilter;
+  /**
+   * Names in `filter.types` that the broker knows as no type of crawlers' messages: nothing will arrive for them. As of
+   * the latest confirmation.
+   */
+  unknownTypes: readonly string[] = [];
   /** Resolves when the broker has confirmed it for the first time; rejects if subscribing fails. */
   readonly confirmed: Promise<void>;
   readonly #owner: SubscriptionOwner;

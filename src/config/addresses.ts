@@ -55,6 +55,25 @@ export function isLoopback(host: string): boolean {
   return LOOPBACK_ADDRESSES.check(host, family === 4 ? 'ipv4' : 'ipv6');
 }
 
+/** The URL of an admin server for a browser on this machine; `undefined` for a Unix socket, which no browser opens. */
+export function adminUrl(text: string): string | undefined {
+  const address = parseAdminAddress(text);
+  if (address === undefined || 'path' in address) return undefined;
+  // Wildcard addresses can be listened on, but not opened everywhere.
+  const host = address.host === '0.0.0.0' ? LOOPBACK : address.host === '::' ? '::1' : address.host;
+  return `http://${formatAdminAddress({ host, port: address.port })}/`;
+}
+
+/** How to open an admin server: the URL of its dashboard, or a command line for a Unix socket. */
+export function howToOpenAdmin(text: string): string {
+  return adminUrl(text) ?? `curl --unix-socket ${shellWord(text)} http://localhost/api/stats`;
+}
+
+/** Quotes text for a shell, if necessary. */
+export function shellWord(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}
+
 /** Formats an address; the inverse of {@link parseAdminAddress}. */
 export function formatAdminAddress(address: AdminAddress): string {
   if ('path' in address) return address.path;

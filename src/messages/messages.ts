@@ -232,7 +232,7 @@ export const brokerSchemas = {
     heartbeatTimeout: z.number(),
     serverVersion: z.string(),
   }),
-  subscribed: control('subscribed', { id: z.string() }),
+  subscribed: control('subscribed', { id: z.string(), unknownTypes: z.array(z.string()).optional() }),
   unsubscribed: control('unsubscribed', { id: z.string() }),
   error: control('error', {
     code: z.string(),

@@ -133,7 +133,9 @@ export class ControlHandler<P extends Peer> {
     connection.role = role;
     this.#subscriptions.add(connection, data);
     if (data.overflow !== undefined) connection.outbox.policy = data.overflow;
-    connection.reply(brokerLine('subscribed', { id: data.id }, this.#settings.delimiter));
+    const unknownTypes = this.#subscriptions.unknownTypes(data.types);
+    const answer = unknownTypes.length === 0 ? { id: data.id } : { id: data.id, unknownTypes };
+    connection.reply(brokerLine('subscribed', answer, this.#settings.delimiter));
   }
 
   /** Rejects a message of an unauthenticated peer and disconnects it. */

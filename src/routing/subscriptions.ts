@@ -14,6 +14,7 @@ import {
 import type { GroupMember as Assignee, Piece } from '../delivery/outbox.js';
 import { type JobSeed, NO_SEED } from '../messages/job-key.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
+import { REJECTED } from '../messages/type-patterns.js';
 import { Filter, type SubscribeData, subscriptionBytes } from './filter.js';
 import { FilterIndex } from './filter-index.js';
 
@@ -125,6 +126,16 @@ export class Subscriptions {
     const more = subscriptionBytes(data) - (entry?.subscriptions.get(data.id)?.bytes ?? 0);
     const own = entry?.bytes ?? 0;
     return own + more <= this.#maxBytes / SHARES && this.#bytes + more <= this.#maxBytes;
+  }
+
+  /** The names among these type patterns of which there can be no message: crawlers send no such type. */
+  unknownTypes(patterns: readonly string[]): string[] {
+    return patterns.filter(
+      (pattern) =>
+        !pattern.endsWith('*') &&
+        pattern !== REJECTED &&
+        this.#registry.get(pattern)?.direction !== 'crawler',
+    );
   }
 
   /** Number of subscriptions of all subscribers. */

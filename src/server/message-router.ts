@@ -86,9 +86,19 @@ export class MessageRouter extends EventEmitter<RouterEvents> {
   #unhandled = 0;
   #errors = 0;
 
-  /** @throws SluiceError `INVALID_OPTION` */
-  constructor(options: RouterOptions = {}, middleware: MiddlewareChain = new MiddlewareChain()) {
+  readonly #onRegistered: (type: string) => void;
+
+  /**
+   * @param onRegistered called with each type that a handler is registered for
+   * @throws SluiceError `INVALID_OPTION`
+   */
+  constructor(
+    options: RouterOptions = {},
+    middleware: MiddlewareChain = new MiddlewareChain(),
+    onRegistered: (type: string) => void = () => {},
+  ) {
     super();
+    this.#onRegistered = onRegistered;
     const { maxConcurrent = 64, maxQueuedBytes = 1024 * 1024 } = options;
     for (const [name, value] of Object.entries({ maxConcurrent, maxQueuedBytes })) {
       if (!(value > 0)) throw new SluiceError('INVALID_OPTION', `${name}: must be more than 0`);
@@ -121,6 +131,7 @@ export class MessageRouter extends EventEmitter<RouterEvents> {
     const list = [...(this.#handlers.get(type) ?? []), this.#asObject(handler)];
     this.#handlers.set(type, list);
     this.#plans.clear();
+    this.#onRegistered(type);
     return this;
   }
 

@@ -8,6 +8,7 @@ import { createServer, type Socket } from 'node:net';
 import type { Logger } from 'pino';
 import type { AdminServer } from '../admin/admin-server.js';
 import type { AdminSource } from '../admin/admin-source.js';
+import { howToOpenAdmin } from '../config/addresses.js';
 import { type ResolvedOptions, resolveOptions, type SluiceOptions } from '../config/config.js';
 import { brokerLogger, connectionLogger, defaultLog, logClosed } from '../connection/broker-logger.js';
 import { ConnectionPool } from '../connection/connection-pool.js';
@@ -55,6 +56,8 @@ export class SocketManager extends EventEmitter<ServerEvents> {
   #starting: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
   #registry: MessageRegistry | undefined;
+  /** Types that handlers are registered for. */
+  readonly #expectedTypes = new Set<string>();
   #changedOptions: Pick<ResolvedOptions, 'auth'> | undefined;
   #pipeline: Pipeline | undefined;
   #admin: AdminServer | undefined;
@@ -194,9 +197,27 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     return this.#state === 'running' && (this.#pipeline?.dispatcher.statistics.threads ?? 0) > 0;
   }
 
+  /**
+   * @internal Logs a warning, once per type, if crawlers and applications send no messages of this type. Before the
+   * types are loaded, this waits until they are.
+   */
+  expectType(type: string): void {
+    if (this.#expectedTypes.has(type)) return;
+    this.#expectedTypes.add(type);
+    if (this.#registry !== undefined) this.#warnIfUnknown(type, this.#registry);
+  }
+
+  #warnIfUnknown(type: string, registry: MessageRegistry): void {
+    const direction = registry.get(type)?.direction;
+    if (direction === 'crawler' || direction === 'app') return;
+    this.#log.warn({ type }, 'a handler is registered for a type of which there are no messages');
+  }
+
   async #start(): Promise<void> {
     await this.#openAdmin();
     const registry = await MessageRegistry.load(this.options.schemas);
+    if (this.#registry === undefined)
+      for (const type of this.#expectedTypes) this.#warnIfUnknown(type, registry);
     this.#registry = registry;
     this.#pipeline = this.#createPipeline(registry);
     await this.#pipeline.dispatcher.start();
@@ -257,8 +278,8 @@ export class SocketManager extends EventEmitter<ServerEvents> {
   /** Starts before everything else, so that `/readyz` can report that the broker is starting. */
   async #openAdmin(): Promise<void> {
     const { admin } = this.options;
-    const address = this.#adminFd === undefined ? admin : { fd: this.#adminFd };
-    if (address === undefined) return;
+    const listenTo = this.#adminFd === undefined ? admin : { fd: this.#adminFd };
+    if (listenTo === undefined) return;
     // Loaded on demand: prom-client and the page cost memory and startup time.
     const { AdminServer } = await import('../admin/admin-server.js');
     const source: AdminSource = {
@@ -269,9 +290,10 @@ export class SocketManager extends EventEmitter<ServerEvents> {
       registry: () => this.#registry,
       drift: () => this.#pipeline?.protocol.drift.entries,
     };
-    this.#admin = new AdminServer(source, address, this.#listenerEvents);
+    this.#admin = new AdminServer(source, listenTo, this.#listenerEvents);
     await this.#admin.start();
-    this.#log.info({ admin: this.#admin.address }, 'admin server is up');
+    const { address = '' } = this.#admin;
+    this.#log.info({ admin: address, open: howToOpenAdmin(address) }, 'admin server is up');
   }
 
   async #closeAdmin(): Promise<void> {

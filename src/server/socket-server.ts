@@ -75,7 +75,9 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
     super();
     const { defaultHandlers = true } = settings;
     this.manager = new SocketManager(options, settings);
-    this.router = new MessageRouter(settings, this.#middleware);
+    this.router = new MessageRouter(settings, this.#middleware, (type) => {
+      if (type !== '*') this.manager.expectType(type);
+    });
     this.fleet = new FleetState(settings);
     if (defaultHandlers) {
       // Safe cast: the parameter's type checks that name and event match, which the bound function's type does not.

@@ -4,6 +4,7 @@
 import { once } from 'node:events';
 import type { ClientOptions } from '../../client/client-options.js';
 import { describeError, type ErrorCode, SluiceError } from '../../errors.js';
+import { type ConnectFault, connectFaultOf } from '../common/connection-hint.js';
 import { exitWithParent, receiveFromParent, sendToParent } from '../common/parent-process.js';
 import { BenchConnection, errorCodeIn } from './bench-connection.js';
 import { CLOCK_SIZE, findClocks, makeBlock, makeClock, planOf, sharedNow, shareOf } from './bench-content.js';
@@ -40,7 +41,13 @@ export type BenchReport =
       /** The first code with which a message was rejected. */
       readonly rejectedWith: ErrorCode | undefined;
     }
-  | { readonly event: 'failed'; readonly code: ErrorCode | undefined; readonly message: string };
+  | {
+      readonly event: 'failed';
+      readonly code: ErrorCode | undefined;
+      readonly message: string;
+      /** The system's error, if that was the cause. */
+      readonly cause: ConnectFault | undefined;
+    };
 
 const REPORT_INTERVAL = 100;
 /** How often a publisher with a fixed rate sends the messages that are due, in ms. */
@@ -169,7 +176,7 @@ function failOnClose({ socket }: BenchConnection): void {
 
 function fail(error: unknown): void {
   const code = error instanceof SluiceError ? error.code : undefined;
-  report({ event: 'failed', code, message: describeError(error) });
+  report({ event: 'failed', code, message: describeError(error), cause: connectFaultOf(error) });
 }
 
 function sum(values: readonly number[]): number {

@@ -1,7 +1,6 @@
 // The result of `sluice bench`, as data and as a table.
 
-import type { ErrorCode } from '../../errors.js';
-import { formatBytes, formatCount } from '../common/terminal.js';
+import { counted, formatBytes, formatCount, isMeasurable } from '../common/terminal.js';
 
 /** The raw measurements. Times are in ms. */
 export interface BenchMeasurement {
@@ -14,7 +13,6 @@ export interface BenchMeasurement {
   readonly subscriberTimes: readonly number[];
   /** In µs. */
   readonly latencies: readonly number[];
-  readonly rejectedWith: ErrorCode | undefined;
 }
 
 /** Per second. */
@@ -72,17 +70,17 @@ export function tableOf(result: BenchResult, publishers: number, subscribers: nu
   const { published, publisher, delivered, latency } = result;
   const average = formatBytes(result.bytes / result.messages);
   const lines = [
-    `${formatCount(result.messages)} messages of ${average}, ${publishers} → ${subscribers}`,
+    `${counted(result.messages, 'message')} of ${average}, ${publishers} → ${subscribers}`,
     '',
-    row('published', published),
+    row('published', published, result.messages),
   ];
-  if (publishers > 1) {
+  if (publishers > 1 && isRate(published, result.messages)) {
     const { min, avg, max } = publisher;
     lines.push(
       `  each           min ${formatCount(min)}, avg ${formatCount(avg)}, max ${formatCount(max)} messages/s`,
     );
   }
-  if (delivered !== undefined) lines.push(row('delivered', delivered));
+  if (delivered !== undefined) lines.push(row('delivered', delivered, result.messages * subscribers));
   if (latency !== undefined) {
     const { p50, p99, p999, samples } = latency;
     const times = `p50 ${formatTime(p50)}, p99 ${formatTime(p99)}, p99.9 ${formatTime(p999)}`;
@@ -91,8 +89,17 @@ export function tableOf(result: BenchResult, publishers: number, subscribers: nu
   return lines;
 }
 
-function row(name: string, { messagesPerSecond, bytesPerSecond }: BenchRate): string {
-  return `  ${name.padEnd(14)} ${formatCount(messagesPerSecond)} messages/s, ${formatBytes(bytesPerSecond)}/s`;
+/** @param messages from which the rate was computed */
+function row(name: string, rate: BenchRate, messages: number): string {
+  const { messagesPerSecond, bytesPerSecond } = rate;
+  const text = isRate(rate, messages)
+    ? `${formatCount(messagesPerSecond)} messages/s, ${formatBytes(bytesPerSecond)}/s`
+    : `${counted(messages, 'message')} in ${formatTime((messages / messagesPerSecond) * 1e6)}: too few for a rate`;
+  return `  ${name.padEnd(14)} ${text}`;
+}
+
+function isRate({ messagesPerSecond }: BenchRate, messages: number): boolean {
+  return isMeasurable(messages, messages / messagesPerSecond);
 }
 
 function formatTime(microseconds: number): string {

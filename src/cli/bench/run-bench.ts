@@ -77,7 +77,6 @@ export async function runBench(given: Partial<BenchFlags> & ConnectFlags): Promi
       })),
       subscriberTimes: received?.times ?? [],
       latencies: received?.latencies ?? [],
-      rejectedWith: sent.rejectedWith,
     });
     const text = flags.json ? JSON.stringify(result) : tableOf(result, flags.pub, flags.sub).join('\n');
     process.stdout.write(`${text}\n`);
@@ -185,7 +184,7 @@ class Peers {
 }
 
 /** Recreates the error of the other process. Its message begins with the text of its code. */
-function errorOf({ code, message }: Extract<BenchReport, { event: 'failed' }>): Error {
+function errorOf({ code, message, cause }: Extract<BenchReport, { event: 'failed' }>): Error {
   if (code === undefined) return new Error(message);
-  return new SluiceError(code, message.slice(ERRORS[code].message.length).replace(/^: /, ''));
+  return new SluiceError(code, message.slice(ERRORS[code].message.length).replace(/^: /, ''), { cause });
 }

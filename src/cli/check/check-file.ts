@@ -9,7 +9,6 @@ import { parserSettings } from '../../worker/create-parser.js';
 import { type BrokerFlags, resolveFlags } from '../common/broker-options.js';
 import { EXIT } from '../common/exit-codes.js';
 import { openInput } from '../common/input.js';
-import { warn } from '../common/output.js';
 import { Progress } from '../common/progress.js';
 import { formatCount } from '../common/terminal.js';
 import { type CheckFormat, CheckReport } from './check-report.js';
@@ -37,6 +36,7 @@ export async function checkFile(file: string, flags: CheckFlags & BrokerFlags): 
 class FileCheck {
   readonly #file: string;
   readonly #maxErrors: number;
+  readonly #isQuiet: boolean;
   readonly #report: CheckReport;
   readonly #progress: Progress;
   readonly #checker: StreamChecker;
@@ -53,8 +53,9 @@ class FileCheck {
     const format: CheckFormat = flags.quiet ? 'quiet' : flags.json ? 'json' : 'text';
     this.#file = file === '-' ? 'stdin' : file;
     this.#maxErrors = flags.maxErrors || Number.POSITIVE_INFINITY;
-    this.#report = new CheckReport(this.#file, format);
-    this.#progress = new Progress(format === 'quiet' ? 0 : size);
+    this.#progress = new Progress(size);
+    this.#isQuiet = format === 'quiet';
+    this.#report = new CheckReport(this.#file, format, (text) => this.#progress.print(process.stdout, text));
     this.#checker = new StreamChecker(
       { ...options.workers, validationTimeout: options.validationTimeout, settings: parserSettings(options) },
       registry,
@@ -69,9 +70,16 @@ class FileCheck {
           this.#report.add(finding);
         },
         onPatternsUnavailable: (reason) => {
-          if (format !== 'quiet') warn(`validating without patterns: ${reason}`);
+          if (format !== 'quiet') {
+            void this.#progress.print(
+              process.stderr,
+              `sluice check: validating without patterns: ${reason}\n`,
+            );
+          }
         },
-        onWorkerError: (error) => process.stderr.write(`sluice check: ${describeError(error)}\n`),
+        onWorkerError: (error) => {
+          void this.#progress.print(process.stderr, `sluice check: ${describeError(error)}\n`);
+        },
       },
     );
   }
@@ -114,11 +122,9 @@ class FileCheck {
   }
 
   async #showProgress(): Promise<void> {
-    if (this.#report.hasText) {
-      this.#progress.clear();
-      await this.#report.flush();
-    }
-    this.#progress.update(this.#checker.bytes, () => `${formatCount(this.#errors)} rejected`);
+    await this.#report.flush();
+    if (!this.#isQuiet)
+      this.#progress.update(this.#checker.bytes, () => `${formatCount(this.#errors)} rejected`);
   }
 
   get #isAtLimit(): boolean {

@@ -1,9 +1,8 @@
 // The output of `sluice check`: a line for each issue, and a summary. It never contains a value of a message.
 
-import { once } from 'node:events';
 import type { Finding } from '../../check/stream-checker.js';
 import { ERRORS } from '../../errors.js';
-import { atOffset, formatBytes, formatCount } from '../common/terminal.js';
+import { atOffset, counted, formatBytes, formatCount, isMeasurable } from '../common/terminal.js';
 
 /** The result of a check. */
 export interface CheckSummary {
@@ -27,17 +26,17 @@ const NAME_WIDTH = 26;
 export class CheckReport {
   readonly #file: string;
   readonly #format: CheckFormat;
+  readonly #print: (text: string) => Promise<void>;
   #text = '';
 
-  /** @param file the file name that findings begin with */
-  constructor(file: string, format: CheckFormat) {
+  /**
+   * @param file the file name that findings begin with
+   * @param print writes to standard output, and resolves when it can accept more
+   */
+  constructor(file: string, format: CheckFormat, print: (text: string) => Promise<void>) {
     this.#file = file;
     this.#format = format;
-  }
-
-  /** Whether {@link flush} has something to write. */
-  get hasText(): boolean {
-    return this.#text !== '';
+    this.#print = print;
   }
 
   /** Adds a rejected message, to be printed by {@link flush}. */
@@ -50,7 +49,7 @@ export class CheckReport {
   async flush(): Promise<void> {
     const text = this.#text;
     this.#text = '';
-    if (text !== '' && !process.stdout.write(text)) await once(process.stdout, 'drain');
+    if (text !== '') await this.#print(text);
   }
 
   /** Prints the summary: as JSON on standard output, else on standard error. */
@@ -79,10 +78,12 @@ function textOf(file: string, { line, code, type, issues, offset }: Finding): st
 function summaryLines({ bytes, seconds, accepted, rejected, isComplete }: CheckSummary): string[] {
   const rejections = sum(rejected);
   const messages = sum(accepted) + rejections;
-  const rate = seconds > 0 ? `, ${formatCount(messages / seconds)} messages/s` : '';
-  const head = `${isComplete ? '' : 'stopped early: '}checked ${formatCount(messages)} messages, ${formatCount(rejections)} rejected`;
+  const head = `${isComplete ? '' : 'stopped early: '}checked ${counted(messages, 'message')}, ${formatCount(rejections)} rejected`;
+  const rate = isMeasurable(messages, seconds)
+    ? `, ${formatCount(messages / seconds)} messages/s, ${formatBytes(bytes / seconds)}/s`
+    : '';
   return [
-    `${head} (${formatBytes(bytes)} in ${seconds.toFixed(2)} s${rate}, ${formatBytes(bytes / (seconds || 1))}/s)`,
+    `${head} (${formatBytes(bytes)} in ${seconds.toFixed(2)} s${rate})`,
     ...rows(accepted),
     ...rows(rejected),
   ];

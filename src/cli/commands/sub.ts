@@ -2,6 +2,7 @@
 
 import { once } from 'node:events';
 import { Option } from 'commander';
+import type { ClientOptions } from '../../client/client-options.js';
 import type { SluiceClient } from '../../client/sluice-client.js';
 import type { Subscription, SubscriptionFilter } from '../../client/subscription.js';
 import { stopBlocking } from '../../connection/standard-stream.js';
@@ -71,7 +72,7 @@ async function sub(flags: SubFlags & ConnectFlags): Promise<number> {
   const client = new SluiceClient({ ...connection, reconnect: false });
   try {
     // From the start: the broker may count the subscription before this process has its answer.
-    return await Promise.race([untilSignal(), untilClosed(client, flags)]);
+    return await Promise.race([untilSignal(), untilClosed(client, addressOf(connection), flags)]);
   } finally {
     client.removeAllListeners('closed');
     await client.close();
@@ -86,9 +87,17 @@ function untilSignal(): Promise<number> {
 }
 
 /** Subscribes and prints until the broker closes the connection. @returns the exit code */
-async function untilClosed(client: SluiceClient, flags: SubFlags): Promise<number> {
+async function untilClosed(client: SluiceClient, address: string, flags: SubFlags): Promise<number> {
   await client.connect();
-  const subscription = await client.subscribe(filterOf(flags));
+  client.on('unknown_types', ({ types }) => {
+    const list = types.map((type) => JSON.stringify(type)).join(', ');
+    process.stderr.write(
+      `sluice sub: warning: nothing will arrive of type ${list}: crawlers send no such messages (sluice schemas lists the types)\n`,
+    );
+  });
+  const filter = filterOf(flags);
+  const subscription = await client.subscribe(filter);
+  if (process.stderr.isTTY) process.stderr.write(`${describeFilter(filter, address)}\n`);
   client.on('rejected', ({ code, message }) => process.stderr.write(`sluice sub: ${code}: ${message}\n`));
   // Errors that end the loop are reported by the client.
   printLines(subscription, flags.meta ?? false).catch(() => {});
@@ -109,6 +118,21 @@ async function printLines(subscription: Subscription, withMeta: boolean): Promis
     text = '';
     if (!canContinue) await once(process.stdout, 'drain');
   }
+}
+
+/** What the terminal shows while no message has arrived. */
+function describeFilter({ types, jobIds, crawlerIds, group }: SubscriptionFilter, address: string): string {
+  const parts = [
+    types === undefined ? 'all messages' : `messages of type ${types.join(', ')}`,
+    jobIds && `of job ${jobIds.join(', ')}`,
+    crawlerIds && `from crawler ${crawlerIds.join(', ')}`,
+    group && `shared with group ${group}`,
+  ];
+  return `sluice sub: receiving ${parts.filter(Boolean).join(', ')}, from ${address}; Ctrl-C ends`;
+}
+
+function addressOf({ socketPath, host, port }: ClientOptions): string {
+  return socketPath ?? `${host}:${port}`;
 }
 
 function filterOf(flags: SubFlags): SubscriptionFilter {

@@ -14,14 +14,19 @@ export interface ViewColumn {
   readonly label: string;
   readonly width: number;
   readonly text: (row: ConnectionRow) => string;
+  /** Whether it is shown only if there is room for all columns. */
+  readonly isMinor?: boolean;
 }
 
-/** With the first column at its minimum width, they fit in 80 characters. No number is wider than its column. */
-export const VIEW_COLUMNS: readonly ViewColumn[] = [
+/**
+ * With the first column at its minimum width, those that are not minor fit in 80 characters. No number is wider than its
+ * column.
+ */
+const VIEW_COLUMNS: readonly ViewColumn[] = [
   // The first column takes the remaining width.
   column('PEER', 'n', 'crawlerId', 12, (row) => row.crawlerId ?? row.id),
   column('ROLE', 'r', 'role', 7, (row) => row.role),
-  column('HEALTH', 's', 'health', 9, (row) => (row.isSlow ? 'slow' : row.health)),
+  column('HEALTH', 's', 'health', 9, (row) => row.health),
   column('IN/s', 'i', 'rateIn', 6, (row) => formatShort(row.rateIn), 'in'),
   column('OUT/s', 'o', 'rateOut', 7, (row) => formatShort(row.rateOut), 'out'),
   column('PENDING', 'p', 'pendingBytes', 8, (row) => formatBytes(row.pendingBytes)),
@@ -29,6 +34,10 @@ export const VIEW_COLUMNS: readonly ViewColumn[] = [
     row.heartbeatAge === null ? '-' : formatAge(row.heartbeatAge),
   ),
   column('LATENCY', 'l', 'latency', 8, (row) => formatMilliseconds(row.latency)),
+  {
+    ...column('DROPPED', 'd', 'messagesDropped', 8, (row) => formatShort(row.messagesDropped)),
+    isMinor: true,
+  },
   column('REJECTED', 'e', 'messagesRejected', 9, (row) => formatShort(row.messagesRejected)),
 ];
 const MAX_PEER_WIDTH = 40;
@@ -56,6 +65,29 @@ export function readinessLine({ reason }: Readiness): string {
   return row('broker', reason);
 }
 
+/**
+ * The first line while the broker does not answer: since when the others have not changed.
+ * @param since ms since 1970
+ */
+export function noAnswerLine(since: number, error: string): string {
+  return row('broker', `no answer since ${new Date(since).toLocaleTimeString('en-GB')}: ${error}`);
+}
+
+/** Application messages per second, all bytes, and control messages, if any. */
+function traffic(messages: number, bytes: number, control: number): string {
+  const controlText = control > 0 ? `, ${formatRate(control)} control messages/s` : '';
+  return `${formatRate(messages)} messages/s, ${formatBytes(bytes)}/s${controlText}`;
+}
+
+/** One per second or less is not rounded to 0. */
+function formatRate(rate: number): string {
+  return rate > 0 && rate < 10 ? rate.toFixed(1) : formatCount(rate);
+}
+
+function slowPeers({ slow, dropping }: BrokerStats['connections']): string {
+  return dropping === 0 ? `${slow} slow` : `${slow} slow, ${dropping} of them dropping messages`;
+}
+
 /** A summary of the broker in a few lines. */
 export function summaryLines(stats: BrokerStats): string[] {
   const { rates, totals, connections, workers, latency, flow, memory, readiness } = stats;
@@ -63,13 +95,13 @@ export function summaryLines(stats: BrokerStats): string[] {
   return [
     row('broker', `${readiness.reason}, ${stats.version}, ${stats.address ?? ''}`),
     row('up', `${(stats.uptime / 1000).toFixed(0)} s`),
-    row('in', `${formatCount(rates.messagesReceived)} messages/s, ${formatBytes(rates.bytesReceived)}/s`),
-    row('out', `${formatCount(rates.messagesSent)} messages/s, ${formatBytes(rates.bytesSent)}/s`),
+    row('in', traffic(rates.messagesReceived, rates.bytesReceived, rates.controlReceived)),
+    row('out', traffic(rates.messagesSent, rates.bytesSent, rates.controlSent)),
     row('rejected', `${formatCount(totals.messagesRejected)}${namesOf(stats.rejected)}`),
     row('dropped', formatCount(totals.messagesDropped)),
     row('latency', `p50 ${formatMilliseconds(latency.p50)}, p99 ${formatMilliseconds(latency.p99)}`),
     row('workers', `${workers.threads}, ${Math.round(workers.utilization * 100)} % busy`),
-    row('peers', [formatCount(connections.open), ...roles, `${connections.slow} slow`].join(', ')),
+    row('peers', [formatCount(connections.open), ...roles, slowPeers(connections)].join(', ')),
     row(
       'memory',
       `${formatBytes(memory.rss)}, ${formatBytes(memory.heldBytes)} not delivered yet${flow.isPaused ? ', reading paused' : ''}`,
@@ -87,9 +119,11 @@ export function connectionLines(
   sorted: SortColumn,
   width: number,
 ): string[] {
-  const widths = columnWidths(width);
+  const columns = columnsThatFit(width);
+  const widths = columnWidths(columns, width);
   const line = (textOf: (column: ViewColumn) => string) =>
-    VIEW_COLUMNS.map((one, index) => cell(textOf(one), widths[index] ?? 0, one.sort))
+    columns
+      .map((one, index) => cell(textOf(one), widths[index] ?? 0, one.sort))
       .join(' ')
       .trimEnd();
   const header = line(({ title, sort }) => (sort === sorted ? `${title}*` : title));
@@ -97,8 +131,14 @@ export function connectionLines(
   return [header, ...rows.map((one) => line(({ text }) => text(one))), ...footer];
 }
 
-function columnWidths(width: number): number[] {
-  const [minimum = 0, ...others] = VIEW_COLUMNS.map((one) => one.width);
+/** The columns to show on a screen of this width. */
+export function columnsThatFit(width: number): readonly ViewColumn[] {
+  const needed = VIEW_COLUMNS.reduce((sum, one) => sum + one.width + 1, -1);
+  return width >= needed ? VIEW_COLUMNS : VIEW_COLUMNS.filter(({ isMinor }) => isMinor !== true);
+}
+
+function columnWidths(columns: readonly ViewColumn[], width: number): number[] {
+  const [minimum = 0, ...others] = columns.map((one) => one.width);
   const used = others.reduce((sum, one) => sum + one + 1, 0);
   return [Math.min(MAX_PEER_WIDTH, Math.max(minimum, width - used)), ...others];
 }

@@ -34,7 +34,12 @@ export class Progress {
     this.#view.draw([`${bar}${formatBytes(bytes)}, ${note()}`]);
   }
 
-  /** Removes the progress from the terminal. Call it before writing anything else, and at the end. */
+  /** Writes other output; see {@link LiveView.print}. */
+  print(stream: NodeJS.WriteStream, text: string): Promise<void> {
+    return this.#view.print(stream, text);
+  }
+
+  /** Removes the progress from the terminal. */
   clear(): void {
     this.#view.clear();
   }

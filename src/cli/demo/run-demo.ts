@@ -6,10 +6,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { pino } from 'pino';
+import { howToOpenAdmin } from '../../config/addresses.js';
 import type { ServerMetrics } from '../../connection/server-metrics.js';
 import { SocketManager } from '../../server/socket-manager.js';
 import { EXIT } from '../common/exit-codes.js';
-import { formatBytes, formatCount, LiveView } from '../common/terminal.js';
+import { formatBytes, formatCount, isMeasurable, LiveView } from '../common/terminal.js';
 import type { PeerReport, PeerSettings } from './demo-peers.js';
 
 export interface DemoFlags {
@@ -76,11 +77,6 @@ export async function runDemo(flags: DemoFlags): Promise<number> {
   }
 }
 
-/** The dashboard's URL for a browser. A socket path stays as it is, for `curl --unix-socket`. */
-function dashboardUrl(admin: string): string {
-  return admin.includes('/') ? admin : `http://${admin}/`;
-}
-
 function startPeers(settings: PeerSettings): DemoPeers {
   const child = fork(new URL('./demo-peers.js', import.meta.url));
   child.send(settings);
@@ -140,7 +136,7 @@ async function show(
     `A broker, ${flags.crawlers} crawlers and a subscriber, for ${flags.duration} s (Ctrl-C stops it earlier).\n\n`,
   );
   const { admin } = manager.getStatus();
-  if (admin !== undefined) process.stdout.write(`The dashboard is at ${dashboardUrl(admin)}\n\n`);
+  if (admin !== undefined) process.stdout.write(`The dashboard: ${howToOpenAdmin(admin)}\n\n`);
   const timer = setInterval(() => {
     const metrics = manager.getMetrics();
     peak = Math.max(peak, metrics.rates.messagesReceived);
@@ -196,8 +192,10 @@ function summary(metrics: ServerMetrics, received: PeerReport, { seconds, peak }
   return [
     `In ${seconds.toFixed(1)} s:`,
     ...rows(metrics, received).slice(2),
-    row('average', `${formatCount(checked(metrics) / seconds)} messages/s`),
-    row('peak', `${formatCount(peak)} messages/s`),
+    ...(isMeasurable(checked(metrics), seconds)
+      ? [row('average', `${formatCount(checked(metrics) / seconds)} messages/s`)]
+      : []),
+    ...(peak > 0 ? [row('peak', `${formatCount(peak)} messages/s`)] : []),
     row('memory', `${formatBytes(process.memoryUsage.rss())} resident, including the broker's workers`),
   ];
 }

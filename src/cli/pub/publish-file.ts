@@ -10,7 +10,7 @@ import type { ConnectFlags } from '../common/flags.js';
 import { openInput } from '../common/input.js';
 import { Progress } from '../common/progress.js';
 import { resolveConnection } from '../common/resolve-connection.js';
-import { atOffset, formatBytes, formatCount } from '../common/terminal.js';
+import { atOffset, counted, formatBytes } from '../common/terminal.js';
 import { MessagePieces } from './message-pieces.js';
 
 const READ_SIZE = 256 * 1024;
@@ -63,7 +63,7 @@ class Publisher {
     for await (const bytes of input) {
       const piece = pieces.push(bytes as Buffer);
       if (piece !== undefined) await this.#send(piece);
-      this.#progress.update(this.#sentBytes, () => `${formatCount(this.#lines)} lines`);
+      this.#progress.update(this.#sentBytes, () => counted(this.#lines, 'line'));
     }
     const rest = pieces.end();
     if (rest !== undefined) await this.#send(rest);
@@ -75,7 +75,7 @@ class Publisher {
     this.#progress.clear();
     if (this.#progress.isLive || this.#errors > 0) {
       process.stderr.write(
-        `sent ${counted(this.#lines, 'line', 'lines')}, ${formatBytes(this.#sentBytes)}${this.#rejections}\n`,
+        `sent ${counted(this.#lines, 'line')}, ${formatBytes(this.#sentBytes)}${this.#rejections}\n`,
       );
     }
     return this.#errors > 0 ? EXIT.FAILURE : EXIT.OK;
@@ -107,17 +107,13 @@ class Publisher {
     const location = line === undefined ? '' : `line ${line - this.#cutsBefore(line)}: `;
     const type = messageType === undefined ? '' : ` [${messageType}]`;
     const details = (issues ?? []).map((issue) => `${issue.path || 'message'} ${issue.message}`).join('; ');
-    this.#progress.clear();
-    process.stderr.write(`${location}${code}${type}: ${details || message + atOffset(offset)}\n`);
+    const text = `${location}${code}${type}: ${details || message + atOffset(offset)}\n`;
+    void this.#progress.print(process.stderr, text);
   }
 
   #cutsBefore(line: number): number {
     return this.#cuts.filter((cut) => cut < line).length;
   }
-}
-
-function counted(count: number, singular: string, plural: string): string {
-  return `${formatCount(count)} ${count === 1 ? singular : plural}`;
 }
 
 function countLines(bytes: Buffer): number {

@@ -2,6 +2,7 @@
 
 import { isatty } from 'node:tty';
 import type { Logger } from 'pino';
+import { howToOpenAdmin, shellWord } from '../../config/addresses.js';
 import type { ResolvedOptions } from '../../config/config.js';
 import { type OwnLog, openLog } from '../../connection/broker-logger.js';
 import type { LogWriter } from '../../connection/log-writer.js';
@@ -44,7 +45,7 @@ export async function runBroker(flags: BrokerFlags): Promise<void> {
     exitSoon();
     throw error;
   }
-  if (process.stdout.isTTY) writer.write(welcome(options));
+  if (process.stdout.isTTY) writer.write(welcome(options, manager.getStatus().admin));
 }
 
 /**
@@ -109,13 +110,15 @@ function exitOnSignals(manager: SocketManager, supervisor: Supervisor, log: Logg
   if (isInTerminal()) process.on('SIGHUP', onSignal);
 }
 
-function welcome({ socketPath, port }: ResolvedOptions): string {
-  const address = socketPath === undefined ? `--port ${port}` : `--socket ${socketPath}`;
+/** @param admin address of the admin server */
+function welcome({ socketPath, port }: ResolvedOptions, admin: string | undefined): string {
+  const address = socketPath === undefined ? `--port ${port}` : `--socket ${shellWord(socketPath)}`;
   return [
     '',
     '  In other terminals:',
     `    npx sluice sub ${address}                    # print every message`,
     `    npx sluice pub ${address} messages.ndjson    # send messages from a file, or from stdin`,
+    ...(admin === undefined ? [] : [`  Dashboard: ${howToOpenAdmin(admin)}`]),
     '  Ctrl-C stops the broker.',
     '',
     '',

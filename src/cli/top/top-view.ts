@@ -5,10 +5,11 @@ import { stopBlocking } from '../../connection/standard-stream.js';
 import { describeError } from '../../errors.js';
 import { AdminClient } from '../common/admin-client.js';
 import {
+  columnsThatFit,
   connectionLines,
+  noAnswerLine,
   readinessLine,
   summaryLines,
-  VIEW_COLUMNS,
   type ViewColumn,
 } from '../common/admin-view.js';
 import { EXIT } from '../common/exit-codes.js';
@@ -29,7 +30,8 @@ const OTHER_LINES = 6;
 /** Size of a terminal that does not know its size and reports 0. */
 const DEFAULT_COLUMNS = 80;
 const DEFAULT_LINES = 24;
-const FOOTER = [`sort by ${VIEW_COLUMNS.map(({ key, label }) => `${key} ${label}`).join(' ')}`, 'q quit'];
+/** Lines of the footer: the sort keys, and how to quit. */
+const FOOTER_LINES = 2;
 const ENTER_SCREEN = '\u001b[?1049h\u001b[?25l';
 const LEAVE_SCREEN = '\u001b[?25h\u001b[?1049l';
 const HOME = '\u001b[H';
@@ -54,6 +56,8 @@ class TopView {
   readonly #interval: number;
   #sort: Pick<ViewColumn, 'sort'> = { sort: 'rateIn' };
   #latest: Snapshot = { isReady: false, summary: [] };
+  /** Time of the latest answer, in ms since 1970. */
+  #answeredAt = 0;
   #wake: () => void = () => {};
   #isStopped = false;
 
@@ -98,6 +102,7 @@ class TopView {
   /** @param rowLimit returns the maximum number of table rows below this many summary lines */
   async #fetch(rowLimit: (lines: number) => number): Promise<Snapshot> {
     const stats = await this.#client.get<BrokerStats>('/api/stats');
+    this.#answeredAt = Date.now();
     if (stats === undefined) {
       const readiness = await this.#client.readiness();
       return { isReady: readiness.ready, summary: [readinessLine(readiness)] };
@@ -112,13 +117,17 @@ class TopView {
     return [...summary, '', ...(list === undefined ? [] : connectionLines(list, this.#sort.sort, width))];
   }
 
-  /** While the broker cannot be reached, the latest statistics stay on the screen: it may come back. */
+  /** While the broker cannot be reached, the latest statistics stay on the screen, marked as such: it may come back. */
   async #refresh(): Promise<void> {
     try {
       this.#latest = await this.#fetch(rowsThatFit);
     } catch (error) {
       const { summary, list } = this.#latest;
-      this.#latest = { isReady: false, summary: [describeError(error), ...summary.slice(1)], list };
+      this.#latest = {
+        isReady: false,
+        summary: [noAnswerLine(this.#answeredAt, describeError(error)), ...summary.slice(1)],
+        list,
+      };
     }
   }
 
@@ -126,14 +135,17 @@ class TopView {
     // A stopped terminal has not accepted the previous frame.
     if (process.stdout.writableLength > 0) return;
     const { columns, lines: height } = screenSize();
-    const shown = this.#linesOf(this.#latest, columns).slice(0, height - FOOTER.length - 1);
+    const shown = this.#linesOf(this.#latest, columns).slice(0, height - FOOTER_LINES - 1);
     // Each line is cleared before it is written: one as wide as the screen leaves the cursor on its last character.
-    const text = [...shown, '', ...FOOTER].slice(-height).map((line) => CLEAR_LINE + line.slice(0, columns));
+    const keys = columnsThatFit(columns).map(({ key, label }) => `${key} ${label}`);
+    const text = [...shown, '', `sort by ${keys.join(' ')}`, 'q quit']
+      .slice(-height)
+      .map((line) => CLEAR_LINE + line.slice(0, columns));
     process.stdout.write(HOME + text.join('\r\n') + CLEAR_BELOW);
   };
 
   readonly #onKey = (key: string): void => {
-    const column = VIEW_COLUMNS.find((one) => one.key === key);
+    const column = columnsThatFit(screenSize().columns).find((one) => one.key === key);
     // Ctrl-C and Ctrl-D are received as characters while the terminal is in raw mode.
     if (key === 'q' || key === '\u0003' || key === '\u0004') this.#stop();
     else if (column !== undefined) {
