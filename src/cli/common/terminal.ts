@@ -127,7 +127,8 @@ export class LiveView {
     if (this.#drawn.length === 0) return;
     // If the terminal has become narrower, it has wrapped them.
     const rows = this.#drawn.reduce((sum, length) => sum + Math.max(1, Math.ceil(length / this.#columns)), 0);
-    this.#stream.write(`\u001b[${rows}A\u001b[J`);
+    // The cursor is not at the start of its line if the terminal has echoed a key, such as Ctrl-C.
+    this.#stream.write(`\r\u001b[${rows}A\u001b[J`);
     this.#drawn = [];
   }
 
