@@ -16,9 +16,11 @@ import {
   startSlowBroker,
 } from '../../support/admin.js';
 import { LIGHT, temporaryFolder, until } from '../../support/broker.js';
+import { shareSluice } from '../../support/cli.js';
 import { line, VALID } from '../../support/messages.js';
 
 const shared = shareAdminBroker();
+const runShared = shareSluice();
 
 describe('the admin server', () => {
   test('is not there unless it is asked for', async () => {
@@ -356,6 +358,55 @@ describe('/api', () => {
     }
   });
 
+  test('a peer for which messages are dropped is not healthy, even among many that are busier', async () => {
+    const { connect, read, get, manager, adminPath } = await startAdminBroker({
+      ...LIGHT,
+      maxPendingBytes: 64 * 1024,
+      maxConnections: 300,
+      healthCheckInterval: 50,
+    });
+    const stuck = await connect();
+    await stuck.subscribe({ overflow: 'drop-oldest' });
+    stuck.socket.pause();
+    const warning = once(manager, 'health_warning');
+    const crawlers = await Promise.all(Array.from({ length: 220 }, () => connect()));
+    for (const crawler of crawlers) crawler.write(line(VALID.job_progress).repeat(100));
+    await Promise.all(crawlers.map((crawler) => crawler.settled()));
+    const [issue] = await warning;
+    expect(issue).toMatchObject({ severity: 'warning', kind: expect.stringMatching(/dropped|slow/) });
+    const { rows } = await read<ConnectionList>('/api/connections?sort=health&limit=1');
+    expect(rows).toMatchObject([
+      {
+        role: 'app',
+        health: 'dropping',
+        isSlow: true,
+        isDropping: true,
+        messagesDropped: expect.any(Number),
+      },
+    ]);
+    expect(rows[0]?.messagesDropped).toBeGreaterThan(10_000);
+    const stats = await read<BrokerStats>('/api/stats');
+    expect(stats.connections).toMatchObject({ open: 221, slow: 1, dropping: 1 });
+    await expect
+      .poll(() => manager.getStatus().health)
+      .toMatchObject({
+        status: 'degraded',
+        connections: { dropping: 1 },
+      });
+    const { body } = await get('/metrics');
+    expect(metricValue(body, 'sluice_slow_consumers')).toBe(1);
+    expect(metricValue(body, 'sluice_dropping_consumers')).toBe(1);
+    const snapshot = await firstSnapshot(adminPath);
+    expect(snapshot.connections.total).toBe(221);
+    expect(snapshot.connections.rows.length).toBe(200);
+    expect(snapshot.connections.rows.filter(({ isDropping }) => isDropping).length).toBe(1);
+    const status = await runShared(['status', '--admin', adminPath]);
+    expect(status.stdout).toContain('1 slow, 1 of them dropping messages');
+    const top = await runShared(['top', '--admin', adminPath]);
+    expect(top.stdout).toMatch(/^PEER .* DROPPED +REJECTED$/m);
+    stuck.socket.destroy();
+  });
+
   test('sums up the broker', async () => {
     const { connect, read } = await startAdminBroker();
     const crawler = await connect();
@@ -389,15 +440,8 @@ describe('/events', () => {
       { jobId: 'job-1' },
     );
     await crawler.settled();
-    const [reply] = await once(request({ socketPath: adminPath, path: '/events' }).end(), 'response');
-    expect(reply.headers['content-type']).toBe('text/event-stream');
-    let text = '';
-    for await (const part of reply.setEncoding('utf8')) {
-      text += part;
-      if (/^data: .*\n\n/m.test(text)) break;
-    }
-    expect(text).not.toContain('secret-stage');
-    const snapshot = JSON.parse(/^data: (.*)$/m.exec(text)?.[1] ?? '') as Snapshot;
+    const snapshot = await firstSnapshot(adminPath);
+    expect(JSON.stringify(snapshot)).not.toContain('secret-stage');
     expect(snapshot.rejections).toMatchObject([
       {
         crawlerId: 'crawler-1',
@@ -409,3 +453,15 @@ describe('/events', () => {
     expect(snapshot.connections.total).toBe(1);
   });
 });
+
+/** The first event of `/events`. */
+async function firstSnapshot(socketPath: string): Promise<Snapshot> {
+  const [reply] = await once(request({ socketPath, path: '/events' }).end(), 'response');
+  expect(reply.headers['content-type']).toBe('text/event-stream');
+  let text = '';
+  for await (const part of reply.setEncoding('utf8')) {
+    text += part;
+    if (/^data: .*\n\n/m.test(text)) break;
+  }
+  return JSON.parse(/^data: (.*)$/m.exec(text)?.[1] ?? '') as Snapshot;
+}

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { createServer, get, request } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import type { SluiceOptions } from 'sluice';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import {
@@ -12,8 +13,9 @@ import {
   shareAdminBroker,
   startAdminBroker,
 } from '../../support/admin.js';
-import { LIGHT } from '../../support/broker.js';
+import { LIGHT, temporaryFolder } from '../../support/broker.js';
 import { browserPath, shareBrowser } from '../../support/browser.js';
+import { sluice } from '../../support/cli.js';
 import { line, VALID } from '../../support/messages.js';
 
 const FILES = [
@@ -307,6 +309,142 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     expect(await bars.count()).toBe(2);
   });
 
+  test('shows what is dropped, and for whom, though 250 others are busier', async () => {
+    const { url, connect, addCrawler } = await start({ maxPendingBytes: 64 * 1024, maxConnections: 300 });
+    const stuck = await addCrawler('stuck');
+    await stuck.subscribe({ overflow: 'drop-newest' });
+    stuck.socket.pause();
+    const { page, complaints } = await openPage(url, { viewport: { width: 1280, height: 800 } });
+    const crawlers = await Promise.all(Array.from({ length: 250 }, () => connect()));
+    const send = () => {
+      for (const crawler of crawlers) crawler.write(line(VALID.job_progress).repeat(100));
+    };
+    const timer = setInterval(send, 500);
+    onTestFinished(() => clearInterval(timer));
+    const slow = page.locator('#slow');
+    await slow.getByText(/ dropped, .* behind$/).waitFor();
+    await expect(slow.textContent()).resolves.toMatch(/^stuck[\d,]+ k? ?dropped/);
+    const row = page.locator('#rows tr', { has: page.getByRole('cell', { name: 'stuck', exact: true }) });
+    await expect.poll(() => row.locator('td:nth-child(3)').textContent()).toBe('dropping');
+    const dropped = async () => (await row.locator('td:nth-child(7)').textContent()) ?? '';
+    await expect.poll(dropped).toMatch(/^[\d,]{5,}|\d k$/);
+    expect(await page.getByRole('columnheader').allTextContents()).toContain('Dropped');
+    await page.getByText('200 of 251: slow consumers and the busiest').waitFor();
+    await page.getByRole('button', { name: 'Health' }).click();
+    await expect.poll(() => page.locator('#rows tr:first-child td:first-child').textContent()).toBe('stuck');
+    expect(complaints).toEqual([]);
+  });
+
+  test('is updated in place: what is selected stays selected', async () => {
+    const { url, addCrawler } = await start();
+    const crawler = await addCrawler('crawler-to-copy');
+    crawler.write(line({ type: 'nonsense' }));
+    await crawler.settled();
+    const { page } = await openPage(url);
+    await page.getByRole('cell', { name: 'crawler-to-copy', exact: true }).waitFor();
+    await page.locator('#rejections .code').waitFor();
+    await page.evaluate(`(() => {
+      window.kept = ['#rows tr', '#rejections li', '#codes li', '#internals div'].map((selector) =>
+        document.querySelector(selector),
+      );
+      getSelection().selectAllChildren(document.querySelector('#rows td'));
+    })()`);
+    // Others come, and are busier: the order changes.
+    const busy = await addCrawler('a-busier-one');
+    for (let round = 0; round < 2; round++) {
+      const shown = await page.locator('#about').textContent();
+      busy.write(line(VALID.heartbeat).repeat(1000));
+      await expect.poll(() => page.locator('#about').textContent()).not.toBe(shown);
+    }
+    await page.getByRole('cell', { name: 'a-busier-one', exact: true }).waitFor();
+    expect(await page.evaluate('getSelection().toString()')).toBe('crawler-to-copy');
+    expect(await page.evaluate('window.kept.every((element) => element.isConnected)')).toBe(true);
+    // Without a selection, the busiest is first again.
+    await page.evaluate('getSelection().removeAllRanges()');
+    const timer = setInterval(() => busy.write(line(VALID.heartbeat).repeat(100)), 200);
+    onTestFinished(() => clearInterval(timer));
+    await expect.poll(() => page.locator('#rows td').first().textContent()).toBe('a-busier-one');
+  });
+
+  test('shows since when there is no data, and goes on with a gap when the broker is back', async () => {
+    const first = await start();
+    const { socketPath } = first;
+    const { page } = await openPage(first.url, { colorScheme: 'light' });
+    await page.getByRole('status').getByText('running').waitFor();
+    const crawler = await first.addCrawler('crawler-1');
+    crawler.write(line(VALID.heartbeat).repeat(5000));
+    await crawler.settled();
+    const chart = page.locator('#chart-rates');
+    await expect.poll(() => chart.getAttribute('aria-label')).toMatch(/received [1-9]/);
+    await expect.poll(() => page.evaluate(GAPS)).toBe(0);
+    expect(await page.locator('#stale').isVisible()).toBe(false);
+    const admin = String(first.manager.getStatus().admin);
+    await first.manager.stop();
+    await page
+      .getByRole('alert')
+      .getByText(/No data from the broker since \d\d:\d\d:\d\d/)
+      .waitFor();
+    expect(await page.evaluate("getComputedStyle(document.querySelector('main')).opacity")).toBe('0.6');
+    await expect.poll(() => page.locator('#stale-age').textContent()).toMatch(/\([3-9] s ago\)/);
+    expect(await page.title()).toBe('Sluice – no answer');
+
+    await page.evaluate(`(() => {
+      window.texts = [];
+      const { fillText } = CanvasRenderingContext2D.prototype;
+      CanvasRenderingContext2D.prototype.fillText = function (text, ...others) {
+        window.texts.push(text);
+        return fillText.call(this, text, ...others);
+      };
+    })()`);
+    await startAdminBroker({ ...SETTINGS, socketPath, admin });
+    await page.getByRole('status').getByText('running').waitFor();
+    expect(await page.locator('#stale').isVisible()).toBe(false);
+    expect(await page.title()).toBe('Sluice');
+    await expect.poll(() => page.evaluate(GAPS)).toBe(1);
+    // The counters began again: that is neither a negative rate nor a peak.
+    expect(await chart.getAttribute('aria-label')).toMatch(
+      /: received (?:0|unknown), delivered (?:0|unknown)$/,
+    );
+    const texts = (await page.evaluate('window.texts')) as string[];
+    expect(texts.filter((text) => text.startsWith('-'))).toEqual([]);
+  });
+
+  test('notices that the broker hangs, and that it goes on', async () => {
+    const admin = `127.0.0.1:${await freePort()}`;
+    const args = ['serve', '--socket', join(temporaryFolder(), 'b.sock'), '--workers', '1', '--admin', admin];
+    const run = sluice(args);
+    await run.says('"msg":"listening"');
+    const { page } = await openPage(`http://${admin}/`);
+    await page.getByRole('status').getByText('running').waitFor();
+    run.child.kill('SIGSTOP');
+    await page.getByRole('alert').getByText('No data from the broker since').waitFor();
+    run.child.kill('SIGCONT');
+    await page.getByRole('status').getByText('running').waitFor();
+  });
+
+  test.each([390, 1280])('no two time labels of a chart are the same, at %i px', async (width) => {
+    const { url } = withCrawlers(shared());
+    const { page } = await openPage(url, { viewport: { width, height: 800 } });
+    await page.evaluate(`(() => {
+      const { clearRect, fillText } = CanvasRenderingContext2D.prototype;
+      window.labels = [];
+      CanvasRenderingContext2D.prototype.clearRect = function (...rest) {
+        if (this.canvas.closest('#chart-rates')) window.labels.push([]);
+        return clearRect.apply(this, rest);
+      };
+      CanvasRenderingContext2D.prototype.fillText = function (text, ...rest) {
+        if (this.canvas.closest('#chart-rates') && /^\\d\\d:/.test(text)) window.labels.at(-1)?.push(text);
+        return fillText.call(this, text, ...rest);
+      };
+    })()`);
+    await expect.poll(() => page.evaluate('window.labels.length')).toBeGreaterThan(2);
+    const drawings = (await page.evaluate('window.labels')) as string[][];
+    for (const labels of drawings.slice(0, -1)) {
+      expect(labels.length).toBeGreaterThan(0);
+      expect(new Set(labels).size, String(labels)).toBe(labels.length);
+    }
+  });
+
   test('comes back by itself after the broker has rejected to tell it more', async () => {
     const { url } = withCrawlers(shared());
     const others = Array.from({ length: 32 }, () => get(`${url}events`));
@@ -329,6 +467,30 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     await page.getByRole('status').getByText('no answer from the broker').waitFor();
   });
 });
+
+/** The number of gaps in the line of received messages: columns without its colour, between those that have it. */
+const GAPS = `(() => {
+  const canvas = document.querySelector('#chart-rates canvas');
+  const { width, height } = canvas;
+  const { data } = canvas.getContext('2d').getImageData(0, 0, width, height);
+  const isLine = (at) => Math.abs(data[at] - 31) + Math.abs(data[at + 1] - 111) + Math.abs(data[at + 2] - 214) < 60;
+  const columns = Array.from({ length: width }, (_, x) => {
+    for (let y = 0; y < height; y++) if (isLine((y * width + x) * 4)) return '#';
+    return ' ';
+  });
+  // A gap of at least a second.
+  return columns.join('').trim().split(/ {8,}/).length - 1;
+})()`;
+
+/** A port that nobody listens on. */
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
 
 /** Starts a reverse proxy that serves an admin server below a path prefix. @returns the URL of the dashboard */
 async function startProxy(admin: string, prefix: string): Promise<string> {

@@ -31,6 +31,49 @@ describe('/metrics', () => {
     expect(body).toContain('nodejs_eventloop_lag_p99_seconds ');
   });
 
+  test('counts control messages apart: they are neither received nor delivered nor misses', async () => {
+    const { connect, get, manager } = await startAdminBroker();
+    const app = await (await connect()).subscribe();
+    const crawler = await connect();
+    crawler.say('hello', { role: 'crawler', crawlerId: 'crawler-1' });
+    crawler.write(line(VALID.heartbeat).repeat(5));
+    await crawler.settled();
+    await app.count(5);
+    await app.settled();
+    const { body } = await get('/metrics');
+    const value = (series: string) => metricValue(body, series);
+    expect(value('sluice_messages_delivered_total')).toBe(5);
+    expect(value('sluice_pattern_matches_total{kind="hit"}')).toBe(5);
+    expect(value('sluice_pattern_matches_total{kind="miss"}')).toBe(0);
+    expect(body).not.toMatch(/^sluice_messages_received_total\{type="(?:hello|subscribe|ping|pong)"/m);
+    for (const [type, count] of Object.entries({ hello: 1, subscribe: 1, ping: 2, pong: 0 })) {
+      expect(value(`sluice_control_messages_received_total{type="${type}"}`), type).toBe(count);
+    }
+    // `welcome`, `subscribed` and two `pong`.
+    expect(value('sluice_control_messages_sent_total')).toBe(4);
+    expect(manager.getMetrics().totals).toMatchObject({
+      messagesReceived: 5,
+      controlReceived: 4,
+      messagesSent: 5,
+      controlSent: 4,
+    });
+    const [receiver, sender] = manager.getConnectionPool().all();
+    expect(receiver?.statistics).toMatchObject({ messagesReceived: 0, controlReceived: 2, messagesSent: 5 });
+    expect(sender?.statistics).toMatchObject({ messagesReceived: 5, controlReceived: 2, controlSent: 2 });
+  });
+
+  test('counts what code in the process sends as application messages', async () => {
+    const { connect, get, manager } = await startAdminBroker();
+    const crawler = await connect();
+    crawler.say('hello', { role: 'crawler' });
+    await crawler.next('welcome');
+    await manager.getConnectionPool().broadcast({ ...VALID.job_assignment });
+    await crawler.next('job_assignment');
+    const { body } = await get('/metrics');
+    expect(metricValue(body, 'sluice_messages_delivered_total')).toBe(1);
+    expect(metricValue(body, 'sluice_control_messages_sent_total')).toBe(1);
+  });
+
   test('reads no figure through private functions of Node, which can end the process', async () => {
     const { get } = await startAdminBroker();
     const { body } = await get('/metrics');
