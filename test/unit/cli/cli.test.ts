@@ -138,6 +138,24 @@ describe('sluice serve', () => {
     expect(run.stderr).toBe('');
   });
 
+  test('prints how to open the admin server: a URL, or curl for a Unix socket', async () => {
+    const folder = temporaryFolder();
+    const serve = (admin: string) =>
+      sluice(['serve', '--socket', join(folder, 'b.sock'), '--workers', '1', '--admin', admin]);
+    const tcp = serve('127.0.0.1:0');
+    await tcp.says('"msg":"listening"');
+    const [url = ''] = /http:\/\/127\.0\.0\.1:\d+\//.exec(tcp.stdout) ?? [];
+    expect((await fetch(url)).status).toBe(200);
+    tcp.child.kill('SIGTERM');
+    expect(await tcp.exited).toBe(0);
+    const unix = serve(join(folder, 'admin.sock'));
+    await unix.says('"msg":"listening"');
+    const [command = ''] = /curl --unix-socket [^"]+/.exec(unix.stdout) ?? [];
+    expect(command).toBe(`curl --unix-socket ${join(folder, 'admin.sock')} http://localhost/api/stats`);
+    unix.child.kill('SIGTERM');
+    expect(await unix.exited).toBe(0);
+  });
+
   test('leaves at once on a second signal', async () => {
     const socketPath = join(temporaryFolder(), 'x.sock');
     const run = sluice(['serve', '--socket', socketPath, '--workers', '1']);

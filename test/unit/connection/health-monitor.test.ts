@@ -231,3 +231,24 @@ describe('the whole', () => {
     }
   });
 });
+
+describe('delivery', () => {
+  test.each([
+    ['dropping', 'messages_dropped', 25_000],
+    ['slow', 'slow_consumer', 1e6],
+  ] as const)('a %s peer is not healthy', (deliveryState, kind, value) => {
+    const fake = crawler('a', 0);
+    Object.assign(fake, { deliveryState });
+    Object.assign(fake.statistics, { messagesDropped: 25_000, pendingBytes: 1e6 });
+    const summary = createMonitor().check();
+    expect(summary).toMatchObject({ status: 'degraded', connections: { [deliveryState]: 1, healthy: 0 } });
+    expect(summary.issues).toEqual([{ connectionId: 'a', kind, severity: 'warning', value, limit: 0 }]);
+    Object.assign(fake, { deliveryState: 'current' });
+    expect(createMonitor().check()).toMatchObject({ status: 'healthy', issues: [] });
+  });
+
+  test('a crawler that only sends control messages is known', () => {
+    Object.assign(crawler('a').statistics, { messagesReceived: 0, controlReceived: 1 });
+    expect(createMonitor().check().connections).toMatchObject({ unknown: 0, healthy: 1 });
+  });
+});

@@ -47,6 +47,11 @@ describe('sluice check', () => {
     expect(run.stdout + run.stderr).not.toContain('CANARY');
   });
 
+  test('few messages make no rate, and one is not many', async () => {
+    const run = await check(fileOf(line(VALID.heartbeat)));
+    expect(run.stderr).toMatch(/^checked 1 message, 0 rejected \(\d+ B in [\d.]+ s\)$/m);
+  });
+
   test('--json prints NDJSON: each rejected message, and a summary', async () => {
     const file = fileOf(BAD);
     const run = await check('--json', file);

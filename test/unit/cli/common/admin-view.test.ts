@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import type { ConnectionRow } from '#src/admin/snapshot.js';
 import { connectionLines } from '#src/cli/common/admin-view.js';
-import { formatBytes, formatShort } from '#src/cli/common/terminal.js';
+import { formatBytes, formatShort, isMeasurable } from '#src/cli/common/terminal.js';
 
 test.each([
   [0, '0'],
@@ -41,5 +41,31 @@ test('no figure is cut, in 80 columns', () => {
     'PEER         ROLE    HEALTH      IN/s   OUT/s  PENDING   BEAT  LATENCY REJECTED*',
     'c-1          crawler unhealthy 1.23 M  1.00 M   1.0 MB    9 h  9999 ms     123 M',
     'and 2 more',
+  ]);
+});
+
+test('a rate needs messages, or fewer and some time', () => {
+  expect([isMeasurable(1, 0.00002), isMeasurable(1, 60), isMeasurable(999, 0.9)]).toEqual([
+    false,
+    false,
+    false,
+  ]);
+  expect([isMeasurable(1000, 0.001), isMeasurable(100, 1)]).toEqual([true, true]);
+});
+
+test('where there is room, the dropped messages are shown', () => {
+  const row = { id: 'c-1', crawlerId: null, role: 'app', health: 'dropping', messagesDropped: 25_000 };
+  const others = {
+    rateIn: 0,
+    rateOut: 5,
+    pendingBytes: 1e6,
+    heartbeatAge: null,
+    latency: 0,
+    messagesRejected: 0,
+  };
+  const list = { total: 1, rows: [{ ...row, ...others } as unknown as ConnectionRow] };
+  expect(connectionLines(list, 'messagesDropped', 89)).toEqual([
+    'PEER         ROLE    HEALTH      IN/s   OUT/s  PENDING   BEAT  LATENCY DROPPED*  REJECTED',
+    'c-1          app     dropping       0       5   1.0 MB      -  0.00 ms   25.0 k         0',
   ]);
 });
