@@ -17,7 +17,7 @@ const READY: readonly [command: string, text: string][] = [
   ['sluice serve', 'listening'],
   ['sluice sub', 'receiving all messages'],
   ['node crawler.mjs', 'asking for a job'],
-  ['node app.mjs', 'waiting for a crawler'],
+  ['node app.mjs', 'waiting for crawlers'],
 ];
 
 interface Block {
