@@ -110,6 +110,21 @@ export function describeError(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+/**
+ * What a log may contain of a thrown value. The message of an error of other code, such as a listener or a rule, may quote
+ * a message: `JSON.parse` quotes what it cannot parse. Such an error is described by its name, code and place.
+ */
+export function describeForLog(error: unknown): string {
+  if (!(error instanceof Error)) return `a thrown ${error === null ? 'null' : typeof error}`;
+  const { name, message, stack = '' } = error;
+  const { code, syscall } = error as NodeJS.ErrnoException;
+  // Sluice's own errors contain no values, and those of the system only paths and addresses.
+  if (error instanceof SluiceError || syscall !== undefined) return message;
+  const at = stack.indexOf(message);
+  const [, place] = /^ +at (.*)$/m.exec(at === -1 ? '' : stack.slice(at + message.length)) ?? [];
+  return [name, code, place && `at ${place}`].filter(Boolean).join(' ');
+}
+
 /** Why a JSON file cannot be read. Omits the message of JSON.parse: it quotes the text, which may contain tokens. */
 export function describeJsonError(error: unknown): string {
   return error instanceof SyntaxError ? 'not JSON' : describeError(error);

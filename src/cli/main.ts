@@ -8,11 +8,12 @@ import './common/small-heap.js';
 
 import { Command, CommanderError } from 'commander';
 import { SluiceError } from '../errors.js';
+import { printableLines } from '../printable.js';
 import { SERVER_VERSION } from '../version.js';
 import type { CommandDefinition } from './common/command-definition.js';
 import { EXIT } from './common/exit-codes.js';
 import { HELP_CONFIGURATION, helpText, PROGRAM_HELP } from './common/help-text.js';
-import { detectFullDisk, exitOnOutputError } from './common/output.js';
+import { detectFullDisk, exitOnOutputError, printError } from './common/output.js';
 
 /** The commands in the order of the help. */
 const COMMANDS: Readonly<Record<string, () => Promise<{ definition: CommandDefinition }>>> = {
@@ -34,6 +35,11 @@ const program = new Command('sluice')
   .version(SERVER_VERSION)
   .showHelpAfterError('(add --help for usage)')
   .configureHelp(HELP_CONFIGURATION)
+  // The value of a mistyped option may be a token, and errors may be logged.
+  .configureOutput({
+    outputError: (text, write) =>
+      write(printableLines(text.replace(/^(error: unknown option '[^'=]*)=.*'/, "$1'"))),
+  })
   .addHelpText('after', PROGRAM_HELP)
   .hook('preAction', rejectUnknownVariables)
   .exitOverride();
@@ -101,7 +107,8 @@ try {
 } catch (error) {
   if (!(error instanceof CommanderError)) {
     const text = error instanceof SluiceError ? `${error.code}: ${error.message}` : String(error);
-    process.stderr.write(`sluice: ${text}\n${await hintFor(error)}`);
+    printError(`sluice: ${text}`);
+    process.stderr.write(await hintFor(error));
   }
   process.exitCode = exitCodeOf(error);
 }

@@ -412,6 +412,9 @@ function makePathsAbsolute(options: z.output<typeof optionsSchema>, folder: stri
 function invalidOption(error: z.ZodError): SluiceError {
   const issue = error.issues[0];
   if (issue?.code === 'unrecognized_keys') {
+    // A token in the wrong place may be the key.
+    if (issue.path[0] === 'auth')
+      return new SluiceError('INVALID_OPTION', `${issue.path.join('.')}: contains an unknown option`);
     const name = [...issue.path, issue.keys[0]].join('.');
     const closest = closestName(name, OPTION_NAMES);
     const hint = closest === undefined ? '' : `; did you mean ${closest}?`;

@@ -3,6 +3,7 @@
 
 import { type Logger, type LoggerOptions, pino } from 'pino';
 import { WIRE_ERRORS } from '../errors.js';
+import { printable, printableLines } from '../printable.js';
 import { LogWriter } from './log-writer.js';
 import type { SocketConnection } from './socket-connection.js';
 import { openStandardStream, type StandardFd } from './standard-stream.js';
@@ -44,7 +45,7 @@ export function openLog(fd: StandardFd, { render, onError, ...options }: OwnLogO
     },
     ...(onError === undefined ? {} : { onError }),
   });
-  const write = (line: string) => writer.write(render === undefined ? line : render(line));
+  const write = (line: string) => writer.write(render === undefined ? printableLines(line) : render(line));
   const logger = pino(options, { write });
   return { logger, writer };
 }
@@ -62,10 +63,15 @@ export function brokerLogger(logger: Logger): Logger {
 
 /**
  * A logger that adds the connection's id, role and crawler id to its lines. Created for each line, since such lines are
- * rare, so that it has the current level and the peer's current identity.
+ * rare, so that it has the current level and the peer's current identity. A crawler id is arbitrary text, of which pino
+ * would escape only some control characters.
  */
 export function connectionLogger(log: Logger, { id, role, crawlerId }: SocketConnection): Logger {
-  return log.child({ connection: id, role, ...(crawlerId === undefined ? {} : { crawlerId }) });
+  return log.child({
+    connection: id,
+    role,
+    ...(crawlerId === undefined ? {} : { crawlerId: printable(crawlerId) }),
+  });
 }
 
 /** Logs that a connection has closed: as a warning if the broker closed it because of an error of the peer. */

@@ -4,7 +4,7 @@
 
 import { Piscina } from 'piscina';
 import { Backoff } from '../backoff.js';
-import { describeError, SluiceError } from '../errors.js';
+import { describeError, describeForLog, SluiceError } from '../errors.js';
 import type { FrameRange } from '../memory/slab-pool.js';
 import { withTimeout } from '../timeout.js';
 import { requireAddressSpace } from './address-space.js';
@@ -82,7 +82,7 @@ export class BatchFailure extends Error {
   readonly place: Place | undefined;
 
   constructor(cause: unknown, place: Place | undefined) {
-    super(describeError(cause), { cause });
+    super(describeForLog(cause), { cause });
     this.place = place;
   }
 }

@@ -22,7 +22,7 @@ import { collectMetrics, RateMeter, type ServerMetrics } from '../connection/ser
 import { SocketConnection } from '../connection/socket-connection.js';
 import { closePartial, closeStalled, pingWaiting } from '../connection/stalled-peers.js';
 import type { FrameRun } from '../delivery/frame-run.js';
-import { describeError, SluiceError } from '../errors.js';
+import { describeForLog, SluiceError } from '../errors.js';
 import { MessageRegistry } from '../messages/message-registry.js';
 import { AccessControl } from '../protocol/access.js';
 import type { DriftEntry } from '../protocol/drift-report.js';
@@ -326,14 +326,14 @@ export class SocketManager extends EventEmitter<ServerEvents> {
   }
 
   readonly #onServerError = (error: unknown): void => {
-    this.#log.error({ error: describeError(error) }, 'server error');
+    this.#log.error({ error: describeForLog(error) }, 'server error');
     emitSafely(this, 'server_error', { error }, (second) => {
-      this.#log.error({ error: describeError(second) }, 'a listener of server_error failed');
+      this.#log.error({ error: describeForLog(second) }, 'a listener of server_error failed');
     });
   };
 
   #onWorkerError(error: unknown): void {
-    this.#log.error({ error: describeError(error) }, 'worker failed');
+    this.#log.error({ error: describeForLog(error) }, 'worker failed');
     this.#notify('pool_error', { error });
   }
 

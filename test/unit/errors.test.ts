@@ -1,6 +1,7 @@
+import { readFileSync } from 'node:fs';
 import { ERRORS, SluiceError } from 'sluice';
 import { describe, expect, test } from 'vitest';
-import { WIRE_ERRORS } from '#src/errors.js';
+import { describeForLog, WIRE_ERRORS } from '#src/errors.js';
 
 describe('SluiceError', () => {
   test('has the text, severity and category of its code', () => {
@@ -16,6 +17,33 @@ describe('SluiceError', () => {
       cause,
     });
     expect(new SluiceError('NOT_RUNNING').message).toBe('The server is not running');
+  });
+});
+
+describe('describeForLog', () => {
+  const thrownBy = (run: () => unknown): unknown => {
+    try {
+      return run();
+    } catch (error) {
+      return error;
+    }
+  };
+
+  test('has name, code and place of an error that may quote a message, but not its text', () => {
+    const quoting = thrownBy(() => JSON.parse('NotForYou1'));
+    expect(String(quoting)).toContain('NotForYou1');
+    expect(describeForLog(quoting)).toMatch(/^SyntaxError at /);
+    const multiline = new TypeError('a\n    at NotForYou1');
+    expect(describeForLog(Object.assign(multiline, { code: 'ERR_X' }))).toMatch(
+      /^TypeError ERR_X at .*errors\.test\.ts/,
+    );
+    expect(describeForLog(multiline)).not.toContain('NotForYou1');
+    expect(describeForLog('NotForYou1')).toBe('a thrown string');
+  });
+
+  test('has the text of errors of Sluice and of the system', () => {
+    expect(describeForLog(new SluiceError('NOT_RUNNING'))).toBe('The server is not running');
+    expect(describeForLog(thrownBy(() => readFileSync('/nowhere')))).toContain("open '/nowhere'");
   });
 });
 

@@ -1,10 +1,18 @@
 // Elements of the page. What is on the page is updated in place, so that it can be selected and copied meanwhile.
 
+/** Escapes control and format characters, such as those that reverse the text after them. @param {string} text */
+function printable(text) {
+  return text.replace(
+    /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu,
+    (character) => `\\u{${character.codePointAt(0).toString(16)}}`,
+  );
+}
+
 /** Creates an element with text and a class. @param {string} tag @param {string} text @param {string} className */
 export function element(tag, text = '', className = '') {
   const created = document.createElement(tag);
   // Names come from peers: never interpret them as HTML.
-  created.textContent = text;
+  created.textContent = printable(text);
   if (className !== '') created.className = className;
   return created;
 }
@@ -12,8 +20,9 @@ export function element(tag, text = '', className = '') {
 /** Sets the text of an element, only if it has changed: a screen reader would announce the rest again. */
 export function setText(target, text) {
   const { firstChild } = target;
-  if (firstChild === null) target.textContent = text;
-  else if (firstChild.data !== text) firstChild.data = text;
+  const shown = printable(text);
+  if (firstChild === null) target.textContent = shown;
+  else if (firstChild.data !== shown) firstChild.data = shown;
 }
 
 /** Sets the class of an element, only if it has changed. */

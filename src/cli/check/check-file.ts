@@ -3,7 +3,7 @@
 import type { FileHandle } from 'node:fs/promises';
 import { StreamChecker } from '../../check/stream-checker.js';
 import type { ResolvedOptions } from '../../config/config.js';
-import { describeError } from '../../errors.js';
+import { describeForLog } from '../../errors.js';
 import { MessageRegistry } from '../../messages/message-registry.js';
 import { parserSettings } from '../../worker/create-parser.js';
 import { type BrokerFlags, resolveFlags } from '../common/broker-options.js';
@@ -70,16 +70,10 @@ class FileCheck {
           this.#report.add(finding);
         },
         onPatternsUnavailable: (reason) => {
-          if (format !== 'quiet') {
-            void this.#progress.print(
-              process.stderr,
-              `sluice check: validating without patterns: ${reason}\n`,
-            );
-          }
+          if (format !== 'quiet')
+            this.#progress.printError(`sluice check: validating without patterns: ${reason}`);
         },
-        onWorkerError: (error) => {
-          void this.#progress.print(process.stderr, `sluice check: ${describeError(error)}\n`);
-        },
+        onWorkerError: (error) => this.#progress.printError(`sluice check: ${describeForLog(error)}`),
       },
     );
   }

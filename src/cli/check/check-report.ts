@@ -2,6 +2,7 @@
 
 import type { Finding } from '../../check/stream-checker.js';
 import { ERRORS } from '../../errors.js';
+import { printableLines } from '../../printable.js';
 import { atOffset, counted, formatBytes, formatCount, isMeasurable } from '../common/terminal.js';
 
 /** The result of a check. */
@@ -47,7 +48,7 @@ export class CheckReport {
 
   /** Prints the added findings. Resolves when standard output can accept more; rejects if writing fails. */
   async flush(): Promise<void> {
-    const text = this.#text;
+    const text = printableLines(this.#text);
     this.#text = '';
     if (text !== '') await this.#print(text);
   }

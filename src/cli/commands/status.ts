@@ -1,6 +1,7 @@
 // `sluice status`: prints the status of a broker.
 
 import type { BrokerStats } from '../../admin/snapshot.js';
+import { printableLines } from '../../printable.js';
 import type { CommandDefinition } from '../common/command-definition.js';
 import { EXIT } from '../common/exit-codes.js';
 import { ADMIN_FLAG, ADMIN_NOTE } from '../common/flags.js';
@@ -35,7 +36,7 @@ async function status(flags: StatusFlags): Promise<void> {
   const readiness = stats?.readiness ?? (await client.readiness());
   const lines = stats === undefined ? [readinessLine(readiness)] : summaryLines(stats);
   process.stdout.write(
-    `${flags.json ? JSON.stringify(stats ?? readiness, undefined, 2) : lines.join('\n')}\n`,
+    `${flags.json ? printableLines(JSON.stringify(stats ?? readiness, undefined, 2)) : lines.join('\n')}\n`,
   );
   process.exitCode = readiness.ready ? EXIT.OK : EXIT.FAILURE;
 }

@@ -8,10 +8,11 @@ import type { Subscription, SubscriptionFilter } from '../../client/subscription
 import { stopBlocking } from '../../connection/standard-stream.js';
 import { describeError } from '../../errors.js';
 import { OVERFLOW_POLICIES } from '../../messages/choices.js';
+import { printableLines } from '../../printable.js';
 import type { CommandDefinition } from '../common/command-definition.js';
 import { EXIT } from '../common/exit-codes.js';
 import { addConnectOptions, type ConnectFlags, TOKEN_NOTE } from '../common/flags.js';
-import { exitWithoutTerminal } from '../common/output.js';
+import { exitWithoutTerminal, printError } from '../common/output.js';
 
 /** Output is written at the latest when it has this many characters. */
 const WRITE_SIZE = 256 * 1024;
@@ -91,20 +92,18 @@ async function untilClosed(client: SluiceClient, address: string, flags: SubFlag
   await client.connect();
   client.on('unknown_types', ({ types }) => {
     const list = types.map((type) => JSON.stringify(type)).join(', ');
-    process.stderr.write(
-      `sluice sub: warning: nothing will arrive of type ${list}: crawlers send no such messages (sluice schemas lists the types)\n`,
+    printError(
+      `sluice sub: warning: nothing will arrive of type ${list}: crawlers send no such messages (sluice schemas lists the types)`,
     );
   });
   const filter = filterOf(flags);
   const subscription = await client.subscribe(filter);
-  if (process.stderr.isTTY) process.stderr.write(`${describeFilter(filter, address)}\n`);
-  client.on('rejected', ({ code, message }) => process.stderr.write(`sluice sub: ${code}: ${message}\n`));
+  if (process.stderr.isTTY) printError(describeFilter(filter, address));
+  client.on('rejected', ({ code, message }) => printError(`sluice sub: ${code}: ${message}`));
   // Errors that end the loop are reported by the client.
   printLines(subscription, flags.meta ?? false).catch(() => {});
   const [error] = await once(client, 'closed');
-  process.stderr.write(
-    `sluice sub: the broker closed the connection${error ? `: ${describeError(error)}` : ''}\n`,
-  );
+  printError(`sluice sub: the broker closed the connection${error ? `: ${describeError(error)}` : ''}`);
   return EXIT.FAILURE;
 }
 
@@ -114,7 +113,8 @@ async function printLines(subscription: Subscription, withMeta: boolean): Promis
   for await (const { line, raw } of subscription) {
     text += `${withMeta ? line : raw}\n`;
     if (subscription.queuedBytes > 0 && text.length < WRITE_SIZE) continue;
-    const canContinue = process.stdout.write(text);
+    // Programs get the messages as they are; in a terminal, their text must not have an effect.
+    const canContinue = process.stdout.write(process.stdout.isTTY ? printableLines(text) : text);
     text = '';
     if (!canContinue) await once(process.stdout, 'drain');
   }

@@ -2,6 +2,7 @@
 
 import type { Readiness } from '../../admin/readiness.js';
 import type { BrokerStats, ConnectionList, ConnectionRow, SortColumn } from '../../admin/snapshot.js';
+import { printable } from '../../printable.js';
 import { formatAge, formatBytes, formatCount, formatShort } from './terminal.js';
 
 /** A column of the connection table. */
@@ -145,10 +146,10 @@ function columnWidths(columns: readonly ViewColumn[], width: number): number[] {
 
 const TEXT_COLUMNS: ReadonlySet<SortColumn> = new Set(['crawlerId', 'role', 'health']);
 
-/** Replaces control characters, which could move the cursor: crawler IDs are arbitrary text. */
+/** Crawler IDs are arbitrary text. */
 function cell(text: string, width: number, column: SortColumn): string {
-  const printable = text.replace(/\p{Cc}/gu, '?').slice(0, width);
-  return TEXT_COLUMNS.has(column) ? printable.padEnd(width) : printable.padStart(width);
+  const shown = printable(text, '?').slice(0, width);
+  return TEXT_COLUMNS.has(column) ? shown.padEnd(width) : shown.padStart(width);
 }
 
 function namesOf(counts: Readonly<Record<string, number>>): string {
@@ -157,5 +158,5 @@ function namesOf(counts: Readonly<Record<string, number>>): string {
 }
 
 function row(name: string, value: string): string {
-  return `${name.padEnd(10)}${value}`;
+  return `${name.padEnd(10)}${printable(value)}`;
 }

@@ -3,6 +3,7 @@
 import { fstatSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { describeError } from '../../errors.js';
+import { printError } from './output.js';
 
 export interface Input {
   /** `undefined` for standard input. */
@@ -25,7 +26,7 @@ export async function openInput(command: string, name: string): Promise<Input | 
     return { file, size: Number(stat.size) };
   } catch (error) {
     await file?.close();
-    process.stderr.write(`sluice ${command}: ${describeError(error)}\n`);
+    printError(`sluice ${command}: ${describeError(error)}`);
     return undefined;
   }
 }

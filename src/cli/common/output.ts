@@ -1,9 +1,11 @@
-// How commands exit when their output is not read or cannot be written: closed pipes, stopped terminals, full disks.
+// How commands report errors, and how they exit when their output is not read or cannot be written: closed pipes, stopped
+// terminals, full disks.
 
 import { writeSync } from 'node:fs';
 import { Socket } from 'node:net';
 import type { Writable } from 'node:stream';
 import { describeError } from '../../errors.js';
+import { printableLines } from '../../printable.js';
 import { EXIT } from './exit-codes.js';
 
 /** How long an exiting command waits for its output to be read, in ms. */
@@ -28,10 +30,15 @@ export function detectFullDisk(): void {
   };
 }
 
+/** Prints a line on standard error. */
+export function printError(line: string): void {
+  process.stderr.write(`${printableLines(line)}\n`);
+}
+
 /** Exits when output cannot be written. A reader that closes the pipe is not a failure: `sluice … | head`. */
 export function exitOnOutputError(error: NodeJS.ErrnoException): void {
   if (error.code === 'EPIPE') process.exit(process.exitCode ?? EXIT.OK);
-  process.stderr.write(`sluice: ${describeError(error)}\n`);
+  printError(`sluice: ${describeError(error)}`);
   process.exit(EXIT.FAILURE);
 }
 

@@ -1,5 +1,6 @@
 // The progress of a command through its input: a bar on standard error, if that is a terminal.
 
+import { printableLines } from '../../printable.js';
 import { formatBar, formatBytes, LiveView } from './terminal.js';
 
 /** Minimum time between two redraws, in ms. */
@@ -37,6 +38,11 @@ export class Progress {
   /** Writes other output; see {@link LiveView.print}. */
   print(stream: NodeJS.WriteStream, text: string): Promise<void> {
     return this.#view.print(stream, text);
+  }
+
+  /** Writes a line on standard error, with unprintable characters escaped. */
+  printError(line: string): void {
+    void this.print(process.stderr, `${printableLines(line)}\n`);
   }
 
   /** Removes the progress from the terminal. */

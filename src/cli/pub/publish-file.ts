@@ -8,6 +8,7 @@ import { describeError } from '../../errors.js';
 import { EXIT } from '../common/exit-codes.js';
 import type { ConnectFlags } from '../common/flags.js';
 import { openInput } from '../common/input.js';
+import { printError } from '../common/output.js';
 import { Progress } from '../common/progress.js';
 import { resolveConnection } from '../common/resolve-connection.js';
 import { atOffset, counted, formatBytes } from '../common/terminal.js';
@@ -30,7 +31,7 @@ export async function publishFile(file: string, flags: ConnectFlags): Promise<nu
     // If the client never connected, the command fails in the same way as the others.
     if (client.statistics.connections === 0) throw error;
     publisher.finish();
-    process.stderr.write(`sluice pub: ${describeError(error)}\n`);
+    printError(`sluice pub: ${describeError(error)}`);
     return EXIT.FAILURE;
   } finally {
     await client.close();
@@ -107,8 +108,7 @@ class Publisher {
     const location = line === undefined ? '' : `line ${line - this.#cutsBefore(line)}: `;
     const type = messageType === undefined ? '' : ` [${messageType}]`;
     const details = (issues ?? []).map((issue) => `${issue.path || 'message'} ${issue.message}`).join('; ');
-    const text = `${location}${code}${type}: ${details || message + atOffset(offset)}\n`;
-    void this.#progress.print(process.stderr, text);
+    this.#progress.printError(`${location}${code}${type}: ${details || message + atOffset(offset)}`);
   }
 
   #cutsBefore(line: number): number {

@@ -7,11 +7,12 @@ import type { ResolvedOptions } from '../../config/config.js';
 import { type OwnLog, openLog } from '../../connection/broker-logger.js';
 import type { LogWriter } from '../../connection/log-writer.js';
 import { stopBlocking } from '../../connection/standard-stream.js';
-import { describeError } from '../../errors.js';
+import { describeError, describeForLog } from '../../errors.js';
+import { printableLines } from '../../printable.js';
 import { SocketManager, type SocketManagerDependencies } from '../../server/socket-manager.js';
 import { type BrokerFlags, resolveFlags } from '../common/broker-options.js';
 import { EXIT } from '../common/exit-codes.js';
-import { exitOnOutputError, exitSoon, OUTPUT_TIMEOUT } from '../common/output.js';
+import { exitOnOutputError, exitSoon, OUTPUT_TIMEOUT, printError } from '../common/output.js';
 import { reload } from './reload.js';
 import { Supervisor } from './supervisor.js';
 
@@ -71,14 +72,15 @@ async function createLog(level: string): Promise<OwnLog> {
   process.stdout.off('error', exitOnOutputError);
   stopBlocking(process.stderr);
   const onError = (error: NodeJS.ErrnoException) => {
-    process.stderr.write(`sluice: cannot write the log: ${describeError(error)}\n`);
+    printError(`sluice: cannot write the log: ${describeError(error)}`);
   };
   if (!process.stdout.isTTY) return openLog(1, { level, onError });
   const { prettyFactory } = await import('pino-pretty');
   // Respects NO_COLOR, FORCE_COLOR and TERM=dumb.
   const colorize = process.stdout.hasColors();
-  const render = prettyFactory({ colorize, ignore: 'pid,hostname' });
-  return openLog(1, { level, onError, render });
+  const pretty = prettyFactory({ colorize, ignore: 'pid,hostname' });
+  // Escaped twice, since it decodes the line.
+  return openLog(1, { level, onError, render: (line) => pretty(printableLines(line, '\\\\')) });
 }
 
 /** The first signal shuts down gracefully, the second exits at once. Both wait briefly for the log to be read. */
@@ -100,7 +102,7 @@ function exitOnSignals(manager: SocketManager, supervisor: Supervisor, log: Logg
     stopped.then(
       () => exit(EXIT.OK),
       (error: unknown) => {
-        log.fatal({ error: String(error) }, 'shutdown failed');
+        log.fatal({ error: describeForLog(error) }, 'shutdown failed');
         exit(EXIT.FAILURE);
       },
     );

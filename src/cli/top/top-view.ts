@@ -3,6 +3,7 @@
 import type { BrokerStats, ConnectionList } from '../../admin/snapshot.js';
 import { stopBlocking } from '../../connection/standard-stream.js';
 import { describeError } from '../../errors.js';
+import { printable } from '../../printable.js';
 import { AdminClient } from '../common/admin-client.js';
 import {
   columnsThatFit,
@@ -125,7 +126,7 @@ class TopView {
       const { summary, list } = this.#latest;
       this.#latest = {
         isReady: false,
-        summary: [noAnswerLine(this.#answeredAt, describeError(error)), ...summary.slice(1)],
+        summary: [noAnswerLine(this.#answeredAt, printable(describeError(error))), ...summary.slice(1)],
         list,
       };
     }

@@ -108,6 +108,13 @@ describe('sluice', () => {
     expect(stderr).toBe('sluice: SLUICE_PORT: ignored, because it is the address of a Kubernetes service\n');
   });
 
+  test('an option that does not exist is named without its value, which may be a token', async () => {
+    const { code, stderr } = await run(['pub', '--token=NotForYou1']);
+    expect(code).toBe(64);
+    expect(stderr).toContain("unknown option '--token'");
+    expect(stderr).not.toContain('NotForYou1');
+  });
+
   test('a bad environment is rejected by name, and --help still helps', async () => {
     const env = { SOCKET_BACKLOG: 'deep' };
     const run = sluice(['serve'], env);
@@ -299,6 +306,19 @@ describe('sluice pub and sub', () => {
     );
     expect(pub.stderr).not.toContain('CANARY');
   });
+
+  test.skipIf(missing.length > 0)(
+    `sub escapes control and format characters in a terminal${without(missing)}`,
+    async () => {
+      const { manager, socketPath, connect } = sharedBroker();
+      const sub = sluiceInTerminal(['sub', '--socket', socketPath]);
+      await until(() => manager.getMetrics().protocol.subscriptions === 1);
+      const crawler = await connect();
+      crawler.write(line({ ...VALID.heartbeat, note: '<\u009b2J\u202e\u007f>' }));
+      await sub.says('<\\u009b2J\\u202e\\u007f>');
+      sub.child.kill('SIGTERM');
+    },
+  );
 
   test('end with an error when the broker goes away: pub also while its input has nothing', async () => {
     const { manager, socketPath } = await startBroker();

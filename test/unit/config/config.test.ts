@@ -223,6 +223,24 @@ describe('SOCKET_CONFIG', () => {
   });
 });
 
+test('a token in the wrong place is not quoted', () => {
+  const misplaced = [
+    { tokens: { NotForYou1: ['x'] } },
+    { NotForYou1: 'x' },
+    { tokens: { app: 'NotForYou1' } },
+  ];
+  for (const auth of misplaced) {
+    let message = '';
+    try {
+      resolveOptions({ auth } as SluiceOptions);
+    } catch (error) {
+      message = String(error);
+    }
+    expect(message).toMatch(/: auth/);
+    expect(message).not.toContain('NotForYou1');
+  }
+});
+
 describe('the environment', () => {
   test('sets options by their SLUICE_ names, which win over the older ones', () => {
     expect(optionsFromEnvironment({ SLUICE_MAX_CONNECTIONS: '7', SOCKET_MAX_CONNECTIONS: 'many' })).toEqual({

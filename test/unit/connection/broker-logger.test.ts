@@ -5,7 +5,11 @@ import { brokerLogger, connectionLogger, logClosed } from '#src/connection/broke
 import { startBroker } from '../../support/broker.js';
 
 /** A caller's logger, and the lines that it has written. */
-function callersLogger(level = 'info'): { logger: Logger; lines: () => Record<string, unknown>[] } {
+function callersLogger(level = 'info'): {
+  logger: Logger;
+  text: () => string;
+  lines: () => Record<string, unknown>[];
+} {
   let text = '';
   const sink = new Writable({
     write(bytes: Buffer, _encoding, done) {
@@ -18,7 +22,7 @@ function callersLogger(level = 'info'): { logger: Logger; lines: () => Record<st
       .split('\n')
       .filter((line) => line !== '')
       .map((line) => JSON.parse(line) as Record<string, unknown>);
-  return { logger: pino({ level }, sink), lines };
+  return { logger: pino({ level }, sink), text: () => text, lines };
 }
 
 describe('the logger of a broker', () => {
@@ -53,6 +57,19 @@ describe('the logger of a broker', () => {
     expect(before).toMatchObject({ connection: connection.id, role: 'crawler' });
     expect(before).not.toHaveProperty('crawlerId');
     expect(after).toMatchObject({ connection: connection.id, crawlerId: 'crawler-1' });
+  });
+
+  test('escapes what a terminal would interpret in a crawler id', async () => {
+    const { manager, connect } = await startBroker();
+    const { logger, lines, text } = callersLogger();
+    const peer = await connect();
+    peer.say('hello', { role: 'crawler', crawlerId: 'a\u009b2J\u202e\u001b' });
+    await peer.next('welcome');
+    const [connection] = manager.getConnectionPool().all();
+    if (connection === undefined) throw new Error('no connection');
+    connectionLogger(logger, connection).info('text');
+    expect(lines()).toMatchObject([{ crawlerId: 'a\\u009b2J\\u202e\\u001b' }]);
+    expect(text()).toMatch(/^[\u0020-\u007e]*\n$/);
   });
 
   test('says aloud that a connection has gone only where the broker found fault with it', async () => {

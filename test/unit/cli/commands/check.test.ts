@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
@@ -108,6 +108,20 @@ describe('sluice check', () => {
     for (const text of ['', JSON.stringify(VALID.heartbeat)]) {
       expect((await check(fileOf(text))).code).toBe(0);
     }
+  });
+
+  test('escapes control and format characters in the texts of rules', async () => {
+    const schemas = fileOf(
+      [
+        `import * as z from '${import.meta.resolve('zod')}';`,
+        `export const schemas = { odd: z.looseObject({ type: z.literal('odd') }) };`,
+        `export const rules = { odd: (message, report) => report('path', 'odd', 'a\\u009b2J\\u202e') };`,
+      ].join('\n'),
+    );
+    const module = schemas.replace(/ndjson$/, 'mjs');
+    renameSync(schemas, module);
+    const run = await check('--schemas', module, fileOf(line({ type: 'odd' })));
+    expect(run.stdout).toContain('path odd a\\u009b2J\\u202e [RULE_VIOLATION odd]');
   });
 
   test('bytes of no kind of text are rejected, not fatal', async () => {

@@ -22,6 +22,21 @@ test('sizes never take more than 8 characters', () => {
   }
 });
 
+test('names of peers have no effect on a terminal', () => {
+  const row = { id: 'c-1', crawlerId: 'a\u001b[2J\u009b2J\u202e\u200b', role: 'crawler', health: 'healthy' };
+  const figures = {
+    rateIn: 1,
+    rateOut: 1,
+    pendingBytes: 1,
+    heartbeatAge: null,
+    latency: 1,
+    messagesRejected: 1,
+  };
+  const list = { total: 1, rows: [{ ...row, ...figures } as unknown as ConnectionRow] };
+  const [, shown] = connectionLines(list, 'rateIn', 120);
+  expect(shown).toMatch(/^a\?\[2J\?2J\?\? +crawler /);
+});
+
 test('no figure is cut, in 80 columns', () => {
   const figures = {
     rateIn: 1_234_567,
