@@ -27,7 +27,7 @@ const ALLOWED: Readonly<Record<PeerRole, ReadonlySet<AccessAction>>> = {
   monitor: new Set(['subscribe']),
 };
 const ROLES = ['crawler', 'app', 'monitor'] as const;
-/** Wrong tokens of all peers in one second after which none are checked until the next second: slows down guessing. */
+/** Wrong tokens of all peers in one second; peers that send more are rejected with `RATE_LIMITED`. */
 const MAX_FAILURES = 100;
 const SECOND = 1000;
 
@@ -82,10 +82,10 @@ export class AccessControl {
   }
 
   /**
-   * Whether the limit of wrong tokens is reached: no token is checked until the next second.
+   * Whether the limit of wrong tokens in this second is reached. Right tokens are accepted all the same.
    * @param now monotonic time in ms
    */
-  isGuessed(now: number): boolean {
+  isFailureLimitReached(now: number): boolean {
     if (now - this.#failuresSince >= SECOND) {
       this.#failuresSince = now;
       this.#failures = 0;

@@ -70,17 +70,13 @@ export class ControlHandler<P extends Peer> {
   #hello(connection: P, { data }: MessageMap['hello']): void {
     const version = data.protocolVersion ?? PROTOCOL_VERSION;
     if (majorOf(version) !== majorOf(PROTOCOL_VERSION)) {
-      this.#reject(connection, 'UNSUPPORTED_VERSION', 'hello');
-      void connection.disconnect('UNSUPPORTED_VERSION');
+      this.#close(connection, 'UNSUPPORTED_VERSION', 'hello');
       return;
     }
-    if (this.#access.isGuessed(performance.now())) {
-      this.#reject(connection, 'RATE_LIMITED', 'hello');
-      void connection.disconnect('RATE_LIMITED');
-      return;
-    }
+    // Verified even if peers are guessing, so that they cannot keep others out. Verifying costs the same for all tokens.
+    const isLimited = this.#access.isFailureLimitReached(performance.now());
     if (!this.#access.verifyToken(data.role, data.token)) {
-      this.#rejectUnauthenticated(connection, 'hello');
+      this.#close(connection, isLimited ? 'RATE_LIMITED' : 'UNAUTHORIZED', 'hello');
       return;
     }
     connection.isHelloAccepted = true;
@@ -140,8 +136,13 @@ export class ControlHandler<P extends Peer> {
 
   /** Rejects a message of an unauthenticated peer and disconnects it. */
   #rejectUnauthenticated(connection: Peer, messageType: string): void {
-    this.#reject(connection, 'UNAUTHORIZED', messageType);
-    void connection.disconnect('UNAUTHORIZED');
+    this.#close(connection, 'UNAUTHORIZED', messageType);
+  }
+
+  /** Rejects a message and disconnects its sender. */
+  #close(connection: Peer, code: WireErrorCode, messageType: string): void {
+    this.#reject(connection, code, messageType);
+    void connection.disconnect(code);
   }
 
   #reject(connection: Peer, code: WireErrorCode, messageType: string, issues: readonly Issue[] = []): void {

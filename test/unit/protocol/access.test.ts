@@ -176,6 +176,15 @@ test('tokens for applications alone leave crawlers where they are', async () => 
   expect(crawler.errors).toEqual([]);
 });
 
+test('wrong tokens are limited per second; right ones are accepted all the same', () => {
+  const access = new AccessControl({ app: [APP] });
+  expect(access.isFailureLimitReached(1000)).toBe(false);
+  for (let attempt = 0; attempt < 100; attempt++) expect(access.verifyToken('app', MONITOR)).toBe(false);
+  expect(access.isFailureLimitReached(1500)).toBe(true);
+  expect(access.verifyToken('app', APP)).toBe(true);
+  expect(access.isFailureLimitReached(2000)).toBe(false);
+});
+
 describe('a file of tokens', () => {
   const fileWith = (content: string, mode = 0o600): string => {
     const path = join(temporaryFolder(), 'tokens.json');
