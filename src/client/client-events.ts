@@ -28,7 +28,10 @@ export interface ClientEvents {
   disconnected: [event: { error: SluiceError }];
   /** The next attempt starts in `delay` ms; `attempt` counts from 1. */
   reconnecting: [event: { attempt: number; delay: number }];
-  /** The broker's `error` message. `line` counts published lines, from 1. */
+  /**
+   * The broker's `error` message. `line` counts published lines, from 1. Without a listener, the first rejected messages
+   * cause a process warning with the code `SLUICE_REJECTED`.
+   */
   rejected: [error: BrokerError];
   /**
    * A subscription names types that the broker knows as no type of crawlers' messages: nothing will arrive for them.
@@ -51,6 +54,12 @@ export interface ClientStatistics {
   readonly confirmed: number;
   /** Publications that are not written or not confirmed yet. */
   readonly unconfirmed: number;
+  /**
+   * `error` messages of the broker about messages that it rejected, on all connections; without those that answer a
+   * request of this client, such as `subscribe`, or announce that the connection closes. One may stand for several
+   * messages, and the broker sends at most its `maxErrorReplies` per second.
+   */
+  readonly rejected: number;
   /** Publications that were resent after a reconnect. */
   readonly resent: number;
   /** Bytes of the unconfirmed publications. */

@@ -26,6 +26,7 @@ import {
 } from './published-message.js';
 import type { ReceivedMessage } from './received-message.js';
 import { Reconnector } from './reconnector.js';
+import { RejectionCounter } from './rejection-counter.js';
 import type { Subscription, SubscriptionFilter } from './subscription.js';
 import { checkTimeout } from './timeouts.js';
 
@@ -47,6 +48,7 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
   readonly #outbox: ClientOutbox;
   readonly #subscriptions: ClientSubscriptions;
   readonly #jobs = new JobRequests();
+  readonly #rejections = new RejectionCounter();
   readonly #canReceiveJobs: boolean;
   readonly #heartbeats: Heartbeats | undefined;
   readonly #reconnector: Reconnector;
@@ -74,7 +76,10 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
       onMessage: (event) => this.#onMessage(event),
       onRejected: (error) => this.#onRejected(error),
       onDrain: () => outbox.pump(),
-      onRead: () => this.#updateReading(),
+      onRead: () => {
+        this.#rejections.warn();
+        this.#updateReading();
+      },
       onConnected: (session, isReconnect) => this.#onConnected(session, isReconnect),
       onShutdown: () => this.#stopWriting(),
       onLost: (error) => this.#onLost(error),
@@ -105,7 +110,14 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
 
   get statistics(): ClientStatistics {
     const { confirmed, unconfirmed, resent, bytes } = this.#outbox;
-    return { confirmed, unconfirmed, resent, outboxBytes: bytes, connections: this.#reconnector.connections };
+    return {
+      confirmed,
+      unconfirmed,
+      rejected: this.#rejections.total,
+      resent,
+      outboxBytes: bytes,
+      connections: this.#reconnector.connections,
+    };
   }
 
   /**
@@ -294,6 +306,7 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
   #onRejected(error: BrokerError): void {
     // An error with a line number is about a published message, not about the client's own request.
     if (error.messageType === 'job_request' && error.line === undefined) this.#jobs.close(rejection(error));
+    this.#rejections.record(error, this.listenerCount('rejected') > 0);
     this.#emitSafely('rejected', error);
   }
 

@@ -4,6 +4,7 @@
 import { type Logger, type LoggerOptions, pino } from 'pino';
 import { WIRE_ERRORS } from '../errors.js';
 import { printable, printableLines } from '../printable.js';
+import type { Peer } from '../protocol/peer.js';
 import { LogWriter } from './log-writer.js';
 import type { SocketConnection } from './socket-connection.js';
 import { openStandardStream, type StandardFd } from './standard-stream.js';
@@ -66,7 +67,10 @@ export function brokerLogger(logger: Logger): Logger {
  * rare, so that it has the current level and the peer's current identity. A crawler id is arbitrary text, of which pino
  * would escape only some control characters.
  */
-export function connectionLogger(log: Logger, { id, role, crawlerId }: SocketConnection): Logger {
+export function connectionLogger(
+  log: Logger,
+  { id, role, crawlerId }: Pick<Peer, 'id' | 'role' | 'crawlerId'>,
+): Logger {
   return log.child({
     connection: id,
     role,
@@ -74,8 +78,22 @@ export function connectionLogger(log: Logger, { id, role, crawlerId }: SocketCon
   });
 }
 
-/** Logs that a connection has closed: as a warning if the broker closed it because of an error of the peer. */
+/** Logs a new connection, before it has sent anything. */
+export function logOpened(log: Logger, connection: SocketConnection): void {
+  if (log.isLevelEnabled('debug')) connectionLogger(log, connection).debug('connection opened');
+}
+
+/**
+ * Logs that a connection has closed, with its totals: as a warning if the broker closed it because of an error of the
+ * peer.
+ */
 export function logClosed(log: Logger, connection: SocketConnection, reason: string): void {
   const level = Object.hasOwn(WIRE_ERRORS, reason) && reason !== 'SHUTTING_DOWN' ? 'warn' : 'debug';
-  if (log.isLevelEnabled(level)) connectionLogger(log, connection)[level]({ reason }, 'connection closed');
+  if (!log.isLevelEnabled(level)) return;
+  const { messagesReceived, messagesRejected, messagesSent, messagesDropped, ...others } =
+    connection.statistics;
+  const { bytesReceived, bytesSent, uptime } = others;
+  const messages = { messagesReceived, messagesRejected, messagesSent, messagesDropped };
+  const totals = { ...messages, bytesReceived, bytesSent, uptime: Math.round(uptime) };
+  connectionLogger(log, connection)[level]({ reason, ...totals }, 'connection closed');
 }

@@ -11,7 +11,8 @@ import type { FrameRun } from '../delivery/frame-run.js';
 import type { CopiedBytes, GroupMember, Piece } from '../delivery/outbox.js';
 import { Dispatcher } from '../dispatch/dispatcher.js';
 import type { Chunk } from '../dispatch/lane.js';
-import type { ParserSettings } from '../dispatch/verdict.js';
+import type { ParserSettings, RejectedFrame } from '../dispatch/verdict.js';
+import type { WireErrorCode } from '../errors.js';
 import { CopyPool } from '../memory/copy-pool.js';
 import type { FrameRange } from '../memory/slab-pool.js';
 import { SlabPool } from '../memory/slab-pool.js';
@@ -22,6 +23,7 @@ import { MAX_CONTROL_BYTES, type OutgoingMessage } from '../messages/messages.js
 import { AccessControl } from '../protocol/access.js';
 import { MessageValidator } from '../protocol/message-validator.js';
 import { encodeMessage, errorLine } from '../protocol/outgoing.js';
+import type { Peer } from '../protocol/peer.js';
 import { ProtocolHandler } from '../protocol/protocol-handler.js';
 import type { RejectedMessage } from '../protocol/rejection.js';
 import { CrawlerRouter } from '../routing/crawler-router.js';
@@ -46,6 +48,8 @@ export interface PipelineEvents {
   /** Messages were forwarded. */
   messages: [connection: SocketConnection, run: FrameRun];
   rejected: [rejection: RejectedMessage<SocketConnection>];
+  /** Messages were rejected; the details are those of the last of them, if they are known. */
+  rejected_count: [connection: Peer, code: WireErrorCode, count: number, details: RejectedFrame | undefined];
   /** A validation worker failed. Its batch is retried. */
   worker_error: [error: unknown];
   /** Messages are validated without patterns, by a worker or on the main thread. */
@@ -147,6 +151,8 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
         onMessages: (connection, run) => this.emit('messages', connection, run),
         onRejected: (rejection) => this.emit('rejected', rejection),
         identify: (connection, crawlerId) => pool.identify(connection, crawlerId),
+        onRejectedCount: (connection, code, count, details) =>
+          this.emit('rejected_count', connection, code, count, details),
       },
       this.copies,
       this.access,

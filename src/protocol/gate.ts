@@ -20,20 +20,20 @@ export class Gate {
   readonly #replies: ReplyLimiter;
   /** Messages per second; 0: no limit. */
   readonly #rate: number;
-  readonly #onRejected: (code: WireErrorCode, count: number) => void;
+  readonly #onRejected: (connection: Peer, code: WireErrorCode, count: number) => void;
   readonly #buckets = new WeakMap<Peer, Bucket>();
   /** Separate, so that a peer that publishes too fast still gets confirmations. */
   readonly #controlBuckets = new WeakMap<Peer, Bucket>();
 
   /**
    * @param rate messages per second and connection; 0: no limit
-   * @param onRejected called with the number of rejected messages
+   * @param onRejected called with the number of a connection's rejected messages, to count them
    */
   constructor(
     access: AccessControl,
     replies: ReplyLimiter,
     rate: number,
-    onRejected: (code: WireErrorCode, count: number) => void,
+    onRejected: (connection: Peer, code: WireErrorCode, count: number) => void,
   ) {
     this.#access = access;
     this.#replies = replies;
@@ -82,8 +82,7 @@ export class Gate {
   }
 
   #reject(connection: Peer, code: WireErrorCode, count: number, messageType: string | undefined): void {
-    connection.recordRejected(code, count);
-    this.#onRejected(code, count);
+    this.#onRejected(connection, code, count);
     this.#replies.reply(connection, code, { messageType });
   }
 }

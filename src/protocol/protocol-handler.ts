@@ -39,6 +39,16 @@ export interface ProtocolSettings extends ControlSettings {
 export interface ProtocolListener<P extends Peer> {
   onMessages(connection: P, run: FrameRun): void;
   onRejected(rejection: RejectedMessage<P>): void;
+  /**
+   * Messages of one connection were rejected with the same code, whether or not they are reported individually.
+   * @param details of the last of them, if they are known
+   */
+  onRejectedCount(
+    connection: Peer,
+    code: WireErrorCode,
+    count: number,
+    details: RejectedFrame | undefined,
+  ): void;
   /** Whether rejections have a listener. */
   wantsRejections(): boolean;
   readonly identify: Identify<P>;
@@ -112,8 +122,8 @@ export class ProtocolHandler<P extends Peer> {
     this.#listener = listener;
     this.#replies = new ReplyLimiter(settings.maxErrorReplies, settings.delimiter);
     this.#control = new ControlHandler(settings, subscriptions, this.#replies, access, listener.identify);
-    this.#gate = new Gate(access, this.#replies, settings.maxMessagesPerSecond, (code, count) => {
-      this.#countRejected(code, count);
+    this.#gate = new Gate(access, this.#replies, settings.maxMessagesPerSecond, (connection, code, count) => {
+      this.#countRejected(connection, code, count);
       this.#rejectedByGate += count;
     });
     const { framing, delimiter } = settings;
@@ -211,8 +221,7 @@ export class ProtocolHandler<P extends Peer> {
 
   /** Rejects a message that its sender was not permitted to send. Sends an error reply, but reports no rejection. */
   #rejectUnreported(connection: Peer, code: WireErrorCode, messageType: string | undefined): void {
-    this.#countRejected(code, 1);
-    connection.recordRejected(code);
+    this.#countRejected(connection, code, 1);
     this.#replies.reply(connection, code, { messageType });
   }
 
@@ -379,11 +388,10 @@ export class ProtocolHandler<P extends Peer> {
   /** Counts messages rejected for the same reason, without replies or reports. @param last the last of them */
   #countSuppressed(connection: P, last: RejectedFrame | undefined, count: number): void {
     if (last === undefined) return;
-    this.#countRejected(last.code, count);
-    connection.recordRejected(last.code, count);
+    const latest = { ...last, line: connection.line + last.line + 1 };
+    this.#countRejected(connection, last.code, count, latest);
     this.#replies.suppress(count);
     if (!this.#hasRejectionListener) return;
-    const latest = { ...last, line: connection.line + last.line + 1 };
     const suppressed = this.#suppressed.get(connection);
     this.#suppressed.set(connection, { count: (suppressed?.count ?? 0) + count, latest });
   }
@@ -391,10 +399,10 @@ export class ProtocolHandler<P extends Peer> {
   #reject(connection: P, rejection: RejectedFrame, message: Buffer | undefined): void {
     const { code, type, issues, offset } = rejection;
     const line = connection.line + rejection.line + 1;
-    this.#countRejected(code, 1);
-    connection.recordRejected(code);
+    const details = { ...rejection, line };
+    this.#countRejected(connection, code, 1, details);
     this.#replies.reply(connection, code, { messageType: type, line, offset, issues });
-    if (this.#hasRejectionListener) this.#reportOrCount(connection, { ...rejection, line }, message);
+    if (this.#hasRejectionListener) this.#reportOrCount(connection, details, message);
     if (code === 'MESSAGE_TOO_LARGE') this.#countFramingError(connection);
   }
 
@@ -449,8 +457,10 @@ export class ProtocolHandler<P extends Peer> {
     this.#listener.onRejected(rejection);
   }
 
-  #countRejected(code: WireErrorCode, count: number): void {
+  #countRejected(connection: Peer, code: WireErrorCode, count: number, details?: RejectedFrame): void {
     this.#rejected.set(code, (this.#rejected.get(code) ?? 0) + count);
+    connection.recordRejected(code, count);
+    this.#listener.onRejectedCount(connection, code, count, details);
   }
 
   #countFramingError(connection: P): void {

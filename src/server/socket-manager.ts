@@ -10,13 +10,20 @@ import type { AdminServer } from '../admin/admin-server.js';
 import type { AdminSource } from '../admin/admin-source.js';
 import { howToOpenAdmin } from '../config/addresses.js';
 import { type ResolvedOptions, resolveOptions, type SluiceOptions } from '../config/config.js';
-import { brokerLogger, connectionLogger, defaultLog, logClosed } from '../connection/broker-logger.js';
+import {
+  brokerLogger,
+  connectionLogger,
+  defaultLog,
+  logClosed,
+  logOpened,
+} from '../connection/broker-logger.js';
 import { ConnectionPool } from '../connection/connection-pool.js';
 import { emitSafely } from '../connection/emit-safely.js';
 import { type HealthIssue, HealthMonitor, type HealthSummary } from '../connection/health-monitor.js';
 import { Listener, type ListenerEvents, type ListenTarget } from '../connection/listener.js';
 import { messageEvents } from '../connection/message-event.js';
 import { Pipeline } from '../connection/pipeline.js';
+import { RejectionLogger } from '../connection/rejection-logger.js';
 import type { ServerEvents, ServerState, ServerStatus } from '../connection/server-events.js';
 import { collectMetrics, RateMeter, type ServerMetrics } from '../connection/server-metrics.js';
 import { SocketConnection } from '../connection/socket-connection.js';
@@ -45,6 +52,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
   readonly options: ResolvedOptions;
   readonly #delimiter: number;
   readonly #log: Logger;
+  readonly #rejectionLogger: RejectionLogger;
   readonly #droppedLogLines: () => number;
   readonly #listenFds: readonly number[];
   readonly #adminFd: number | undefined;
@@ -78,6 +86,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     const { logger, droppedLogLines = () => 0 } = dependencies;
     const log = logger === undefined ? defaultLog(this.options.logLevel) : { logger, droppedLogLines };
     this.#log = brokerLogger(log.logger);
+    this.#rejectionLogger = new RejectionLogger(this.#log);
     this.#droppedLogLines = log.droppedLogLines;
     const { listenFd } = this.options;
     this.#listenFds = dependencies.listenFds ?? (listenFd === undefined ? [] : [listenFd]);
@@ -86,7 +95,10 @@ export class SocketManager extends EventEmitter<ServerEvents> {
       encode: (sent) => this.#pipeline?.encode(sent),
       onListenerError: this.#onServerError,
     });
-    this.#pool.on('connection_added', (event) => this.#notify('connection_added', event));
+    this.#pool.on('connection_added', (event) => {
+      logOpened(this.#log, event.connection);
+      this.#notify('connection_added', event);
+    });
     this.#pool.on('connection_removed', (event) => {
       logClosed(this.#log, event.connection, event.reason);
       this.#notify('connection_removed', event);
@@ -257,6 +269,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
         this.#admin?.recordRejection(rejection);
         this.#notify('rejected', rejection);
       })
+      .on('rejected_count', (...rejected) => this.#rejectionLogger.record(...rejected))
       .on('worker_error', (error) => this.#onWorkerError(error))
       .once('patterns_unavailable', (reason) => this.#log.warn({ reason }, 'validating without patterns'))
       .on('listener_error', this.#onServerError)
@@ -413,6 +426,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     this.#state = 'stopped';
     this.#startedAt = undefined;
     this.#listeners = [];
+    this.#rejectionLogger.flush();
     this.#log.info({ reason, undelivered, unsettledBytes }, 'stopped');
     this.#notify('server_stopped', { reason, undelivered, unsettledBytes });
   }

@@ -36,6 +36,8 @@ async function runFleet(settings: PeerSettings): Promise<void> {
   for (let number = 1; number <= crawlers; number++) {
     const hello = { role: 'crawler', crawlerId: `crawler-${number}` } as const;
     const client = await new SluiceClient({ socketPath, hello, reconnect: false }).connect();
+    // Some messages are broken on purpose.
+    client.on('rejected', () => {});
     clients.push(client);
     const traffic = new Traffic({ seed: number, crawler: `crawler-${number}` });
     // Rejects when the connection closes, at the end of the demo.

@@ -56,6 +56,47 @@ describe('SluiceClient', () => {
     expect(types).toEqual(['heartbeat']);
   });
 
+  describe('without a listener for rejections', () => {
+    const collectWarnings = (): Error[] => {
+      const warnings: Error[] = [];
+      const onWarning = (warning: Error) => warnings.push(warning);
+      process.on('warning', onWarning);
+      onTestFinished(() => void process.off('warning', onWarning));
+      return warnings;
+    };
+
+    test('counts them, and warns once, without content', async () => {
+      const { socketPath } = sharedBroker();
+      const client = await connect({ socketPath, hello: { role: 'crawler' } });
+      const warnings = collectWarnings();
+      client.publishRaw('NotForYou1\nNotForYou1\n{"type":"NotForYou1"}');
+      await client.flush();
+      client.publishRaw('NotForYou1');
+      await client.flush();
+      await new Promise((resolve) => setImmediate(resolve));
+      expect(client.statistics.rejected).toBe(4);
+      expect(warnings).toHaveLength(1);
+      expect(warnings[0]).toMatchObject({ name: 'SluiceWarning', code: 'SLUICE_REJECTED' });
+      expect(warnings[0]?.message).toMatch(/^The broker rejected messages: INVALID_JSON \(\d\)/);
+      expect(JSON.stringify(warnings) + String(warnings[0])).not.toContain('NotForYou1');
+    });
+
+    test('does not count rejected requests, which their callers see, and with one does not warn', async () => {
+      const { socketPath } = sharedBroker();
+      const app = await connect({ socketPath, hello: { role: 'app' } });
+      const warnings = collectWarnings();
+      const types = ['x'.repeat(1000)];
+      await expect(app.subscribe({ types })).rejects.toThrow();
+      expect(app.statistics.rejected).toBe(0);
+      app.on('rejected', () => {});
+      app.publishRaw('junk');
+      await app.flush();
+      await new Promise((resolve) => setImmediate(resolve));
+      expect(app.statistics.rejected).toBe(1);
+      expect(warnings).toEqual([]);
+    });
+  });
+
   test('tells what was rejected, with the line among those that were published, before the flush', async () => {
     const { socketPath } = sharedBroker();
     const client = await connect({ socketPath, hello: { role: 'crawler' } });
