@@ -5,9 +5,9 @@
 //                                       └──── close(), or giving up ────▶ closed
 
 import '../async-dispose.js';
-import { EventEmitter } from 'node:events';
 import { SluiceError } from '../errors.js';
 import type { MessageMap } from '../messages/messages.js';
+import { SafeEmitter } from '../safe-emitter.js';
 import { withTimeout } from '../timeout.js';
 import type { BrokerError, BrokerSession } from './broker-session.js';
 import type { ClientEvents, ClientState, ClientStatistics } from './client-events.js';
@@ -43,7 +43,7 @@ import { checkTimeout } from './timeouts.js';
  *
  * @typeParam C message types of a schema module that may be published in addition to the protocol's own
  */
-export class SluiceClient<C extends CustomPublishedMessage = never> extends EventEmitter<ClientEvents> {
+export class SluiceClient<C extends CustomPublishedMessage = never> extends SafeEmitter<ClientEvents> {
   readonly #options: ResolvedClientOptions;
   readonly #outbox: ClientOutbox;
   readonly #subscriptions: ClientSubscriptions;
@@ -62,7 +62,7 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
     const { maxOutboxBytes, heartbeat, hello } = this.#options;
     // Only crawlers receive applications' messages. The broker treats a peer that sends no `hello` as a crawler.
     this.#canReceiveJobs = hello === undefined || hello.role === 'crawler';
-    this.#outbox = new ClientOutbox(maxOutboxBytes, () => this.#emitSafely('drain'));
+    this.#outbox = new ClientOutbox(maxOutboxBytes, () => this.emitSafely('drain'));
     this.#heartbeats =
       heartbeat &&
       new Heartbeats(heartbeat, (data, done) =>
@@ -83,7 +83,7 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
       onConnected: (session, isReconnect) => this.#onConnected(session, isReconnect),
       onShutdown: () => this.#stopWriting(),
       onLost: (error) => this.#onLost(error),
-      onRetry: (attempt, delay) => this.#emitSafely('reconnecting', { attempt, delay }),
+      onRetry: (attempt, delay) => this.emitSafely('reconnecting', { attempt, delay }),
       onGivenUp: (error) => this.#finish(error),
     });
     this.#reconnector = reconnector;
@@ -289,7 +289,7 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
     process.nextTick(() => {
       if (this.#reconnector.session !== session) return;
       if (this.#state === 'connected') this.#heartbeats?.start();
-      this.#emitSafely('connected', { welcome: session.welcome, isReconnect, resent });
+      this.emitSafely('connected', { welcome: session.welcome, isReconnect, resent });
     });
   }
 
@@ -307,23 +307,23 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
     // An error with a line number is about a published message, not about the client's own request.
     if (error.messageType === 'job_request' && error.line === undefined) this.#jobs.close(rejection(error));
     this.#rejections.record(error, this.listenerCount('rejected') > 0);
-    this.#emitSafely('rejected', error);
+    this.emitSafely('rejected', error);
   }
 
   #onUnknownTypes(types: readonly string[]): void {
-    if (this.listenerCount('unknown_types') > 0) return this.#emitSafely('unknown_types', { types });
+    if (this.listenerCount('unknown_types') > 0) return this.emitSafely('unknown_types', { types });
     process.emitWarning(`The broker knows no crawler message of type ${types.join(', ')}`, {
       code: 'SLUICE_UNKNOWN_TYPE',
     });
   }
 
   #onMessage(event: ReceivedMessage): void {
-    if (this.listenerCount('line') > 0) this.#emitSafely('line', event.line);
+    if (this.listenerCount('line') > 0) this.emitSafely('line', event.line);
     const hasListeners = this.listenerCount('message') > 0;
     // An application receives no jobs: its messages need not be parsed to find one.
     if (this.#canReceiveJobs && this.#jobs.accept(event, hasListeners)) return;
     this.#subscriptions.dispatch(event);
-    if (hasListeners) this.#emitSafely('message', event);
+    if (hasListeners) this.emitSafely('message', event);
   }
 
   /** Stops writing. The connection is only read until it is lost. */
@@ -336,7 +336,7 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
     this.#stopWriting();
     this.#subscriptions.onLost();
     if (this.#state === 'connected') this.#state = 'reconnecting';
-    this.#emitSafely('disconnected', { error });
+    this.emitSafely('disconnected', { error });
   }
 
   /** Closes for good. @param error the reason, unless `close` was called */
@@ -349,17 +349,12 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Even
     this.#outbox.close(reason);
     this.#jobs.close(reason);
     this.#subscriptions.end(error);
-    this.#emitSafely('closed', error);
+    this.emitSafely('closed', error);
   }
 
-  /** Emits an event. A listener that throws does not interrupt the client. */
-  #emitSafely<E extends keyof ClientEvents>(name: E, ...args: ClientEvents[E]): void {
-    try {
-      // The pair of name and event is checked by the signature; EventEmitter's own type loses it.
-      (this as EventEmitter).emit(name, ...args);
-    } catch (error) {
-      rethrowLater(error);
-    }
+  /** @internal */
+  protected override onListenerError(error: unknown): void {
+    rethrowLater(error);
   }
 
   #checkOpen(): void {

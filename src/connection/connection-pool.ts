@@ -1,10 +1,9 @@
 // The open connections: look-up by id and by filter, and sending to many at once.
 
-import { EventEmitter } from 'node:events';
 import { type ErrorCode, SluiceError } from '../errors.js';
 import type { OutgoingMessage, PeerRole } from '../messages/messages.js';
+import { SafeEmitter } from '../safe-emitter.js';
 import type { ConnectionState } from './connection-state.js';
-import { emitSafely } from './emit-safely.js';
 import type { SocketConnection } from './socket-connection.js';
 
 /** Selects connections: every field that is set must match. */
@@ -50,7 +49,7 @@ export interface PoolHooks {
   readonly onListenerError?: (error: unknown) => void;
 }
 
-export class ConnectionPool extends EventEmitter<PoolEvents> {
+export class ConnectionPool extends SafeEmitter<PoolEvents> {
   readonly #connections = new Map<string, SocketConnection>();
   /** The latest crawler with each crawlerId. */
   readonly #byCrawlerId = new Map<string, SocketConnection>();
@@ -110,14 +109,14 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
     this.#connections.set(connection.id, connection);
     this.#added++;
     this.#peak = Math.max(this.#peak, this.size);
-    this.#notify('connection_added', { connection });
+    this.emitSafely('connection_added', { connection });
     return true;
   }
 
   /** Counts a connection that was rejected because the pool was full, and emits `pool_capacity_reached`. */
   reject(): void {
     this.#rejected++;
-    this.#notify('pool_capacity_reached', { capacity: this.#capacity });
+    this.emitSafely('pool_capacity_reached', { capacity: this.#capacity });
   }
 
   /** Removes a connection, and closes it if it is open. Returns false if it was not in the pool. */
@@ -128,7 +127,7 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
     this.#releaseCrawlerId(connection);
     this.#removed++;
     if (connection.isOpen) void connection.disconnect(reason);
-    this.#notify('connection_removed', { connectionId, connection, reason });
+    this.emitSafely('connection_removed', { connectionId, connection, reason });
     return true;
   }
 
@@ -225,7 +224,7 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
   cleanup(): number {
     const dead = this.all().filter(({ state }) => state === 'disconnected' || state === 'error');
     for (const { id } of dead) this.remove(id, 'cleanup');
-    if (dead.length > 0) this.#notify('pool_cleanup', { removed: dead.length });
+    if (dead.length > 0) this.emitSafely('pool_cleanup', { removed: dead.length });
     return dead.length;
   }
 
@@ -234,8 +233,9 @@ export class ConnectionPool extends EventEmitter<PoolEvents> {
     if (this.#byCrawlerId.get(crawlerId) === connection) this.#byCrawlerId.delete(crawlerId);
   }
 
-  #notify<E extends keyof PoolEvents>(name: E, event: PoolEvents[E][0]): void {
-    emitSafely(this, name, event, this.#onListenerError);
+  /** @internal */
+  protected override onListenerError(error: unknown): void {
+    this.#onListenerError(error);
   }
 
   async #sendAll(connections: SocketConnection[], message: OutgoingMessage): Promise<BroadcastResult> {

@@ -1,7 +1,6 @@
 // One peer: its state, metadata and statistics. Reads through a MessageBuffer, sends through an Outbox, and closes
 // once. Its messages are interpreted by the ProtocolHandler.
 
-import { EventEmitter } from 'node:events';
 import type { Socket } from 'node:net';
 import { type GroupMember, Outbox, type OutboxEvents, type Piece } from '../delivery/outbox.js';
 import { Lane } from '../dispatch/lane.js';
@@ -9,6 +8,7 @@ import { SluiceError } from '../errors.js';
 import type { OutgoingMessage, PeerRole } from '../messages/messages.js';
 import { errorLine } from '../protocol/outgoing.js';
 import type { CrawlerIdentity } from '../routing/job-owners.js';
+import { SafeEmitter } from '../safe-emitter.js';
 import {
   CLOSING_STATES,
   ConnectionCounters,
@@ -21,7 +21,6 @@ import {
   metadataOf,
   PAUSE,
 } from './connection-state.js';
-import { emitSafely } from './emit-safely.js';
 import { MessageBuffer } from './message-buffer.js';
 import type { Pipeline } from './pipeline.js';
 import { attachSocket, beforeDestroy, keepReadingAfterWriteError, unwrittenBytes } from './slab-socket.js';
@@ -37,7 +36,7 @@ const DROPPING_PERIOD = 60_000;
 /** How long a slow consumer may take to read the error before its connection is closed, in ms. */
 const SLOW_GRACE = 1000;
 
-export class SocketConnection extends EventEmitter<ConnectionEvents> {
+export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   readonly id: string;
   readonly connectedAt = new Date();
   readonly tags = new Set<string>();
@@ -221,7 +220,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     if (from === to || from === 'disconnected' || from === 'error') return;
     if (from === 'disconnecting' && to !== 'disconnected' && to !== 'error') return;
     this.#state = to;
-    this.#notify('state_changed', { connection: this, from, to });
+    this.emitSafely('state_changed', { connection: this, from, to });
   }
 
   /** @internal Sets the state to `active`, because the peer has sent a valid message. */
@@ -365,8 +364,9 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     this.outbox.passOn((piece, member) => this.#pipeline.takeOver(piece, member), delimiter, unwritten);
   }
 
-  #notify<E extends keyof ConnectionEvents>(name: E, event: ConnectionEvents[E][0]): void {
-    emitSafely(this, name, event, (error) => this.#pipeline.reportListenerError(error));
+  /** @internal */
+  protected override onListenerError(error: unknown): void {
+    this.#pipeline.reportListenerError(error);
   }
 
   #countDropped(messages: number, cause: DropCause): void {
@@ -374,12 +374,12 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     this.#counters.messagesDropped += messages;
     this.#droppedAt = performance.now();
     this.#pipeline.countDropped(messages, cause);
-    this.#notify('dropped', { connection: this, messages });
+    this.emitSafely('dropped', { connection: this, messages });
   }
 
   #fail(code: string): void {
     this.recordError(code);
-    this.#notify('failed', { connection: this, code });
+    this.emitSafely('failed', { connection: this, code });
   }
 
   /** Stops sending. Data that the peer sent before it disconnected is still read to its end and delivered. */
@@ -428,7 +428,7 @@ export class SocketConnection extends EventEmitter<ConnectionEvents> {
     this.setState(hadError ? 'error' : 'disconnected');
     const reason = this.#closeReason ?? 'peer';
     this.#pipeline.close(this, reason);
-    this.#notify('closed', { connection: this, reason });
+    this.emitSafely('closed', { connection: this, reason });
     this.#resolveClosed();
   };
 }

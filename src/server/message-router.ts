@@ -1,12 +1,12 @@
 // Routes each message to the handlers of its type. Errors of handlers are caught, counted and emitted: they stop
 // neither later messages nor the server.
 
-import { EventEmitter } from 'node:events';
 import { PAUSE } from '../connection/connection-state.js';
 import type { MessageEvent } from '../connection/message-event.js';
 import type { SocketConnection } from '../connection/socket-connection.js';
 import { SluiceError } from '../errors.js';
 import type { OutgoingMessage } from '../messages/messages.js';
+import { SafeEmitter } from '../safe-emitter.js';
 import type { EventOf, HandledType, HandlerFunction, MessageHandler } from './handler.js';
 import { type HandlerPhase, Handling, makePlan, type Plan } from './handling.js';
 import { type Middleware, MiddlewareChain } from './middleware.js';
@@ -75,7 +75,7 @@ const EVENT_OVERHEAD = 256;
  * is queued in addition, at most `maxConnectionBytes`. A handler whose promise never settles blocks its own connection
  * and occupies one of `maxConcurrent`.
  */
-export class MessageRouter extends EventEmitter<RouterEvents> {
+export class MessageRouter extends SafeEmitter<RouterEvents> {
   readonly #middleware: MiddlewareChain;
   readonly #handlers = new Map<string, AnyHandler[]>();
   /** Handler objects by the function that they wrap. */
@@ -180,12 +180,12 @@ export class MessageRouter extends EventEmitter<RouterEvents> {
   /** Counts an error of an application's function and emits `handler_error`. */
   recordError(failure: HandlerFailure): void {
     this.#errors++;
-    try {
-      this.emit('handler_error', failure);
-    } catch {
-      // An error of an error listener is only counted.
-      this.#errors++;
-    }
+    this.emitSafely('handler_error', failure);
+  }
+
+  /** @internal An error of an error listener is only counted. */
+  protected override onListenerError(): void {
+    this.#errors++;
   }
 
   /** The handler as an object: always the same one for a function, so that it can be unregistered. */

@@ -3,7 +3,6 @@
 
 import '../async-dispose.js';
 import { randomBytes } from 'node:crypto';
-import { EventEmitter } from 'node:events';
 import { createServer, type Socket } from 'node:net';
 import type { Logger } from 'pino';
 import type { AdminServer } from '../admin/admin-server.js';
@@ -18,7 +17,6 @@ import {
   logOpened,
 } from '../connection/broker-logger.js';
 import { ConnectionPool } from '../connection/connection-pool.js';
-import { emitSafely } from '../connection/emit-safely.js';
 import { type HealthIssue, HealthMonitor, type HealthSummary } from '../connection/health-monitor.js';
 import { Listener, type ListenerEvents, type ListenTarget } from '../connection/listener.js';
 import { messageEvents } from '../connection/message-event.js';
@@ -34,6 +32,7 @@ import { MessageRegistry } from '../messages/message-registry.js';
 import { AccessControl } from '../protocol/access.js';
 import type { DriftEntry } from '../protocol/drift-report.js';
 import { errorLine } from '../protocol/outgoing.js';
+import { SafeEmitter } from '../safe-emitter.js';
 import { withTimeout } from '../timeout.js';
 import { SERVER_VERSION } from '../version.js';
 
@@ -48,7 +47,7 @@ export interface SocketManagerDependencies {
   adminFd?: number | undefined;
 }
 
-export class SocketManager extends EventEmitter<ServerEvents> {
+export class SocketManager extends SafeEmitter<ServerEvents> {
   readonly options: ResolvedOptions;
   readonly #delimiter: number;
   readonly #log: Logger;
@@ -97,11 +96,11 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     });
     this.#pool.on('connection_added', (event) => {
       logOpened(this.#log, event.connection);
-      this.#notify('connection_added', event);
+      this.emitSafely('connection_added', event);
     });
     this.#pool.on('connection_removed', (event) => {
       logClosed(this.#log, event.connection, event.reason);
-      this.#notify('connection_removed', event);
+      this.emitSafely('connection_removed', event);
     });
     this.#health = new HealthMonitor(this.options, {
       subjects: () => this.#pool,
@@ -126,9 +125,9 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     await this.#starting;
     for (const { address = '' } of this.#listeners) {
       this.#log.info({ address, workers: this.options.workers.threads }, 'listening');
-      this.#notify('server_listening', { address });
+      this.emitSafely('server_listening', { address });
     }
-    this.#notify('server_started', { address: this.#listeners[0]?.address ?? '' });
+    this.emitSafely('server_started', { address: this.#listeners[0]?.address ?? '' });
   }
 
   /**
@@ -267,7 +266,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
       .on('messages', (connection, run) => this.#emitMessages(registry, connection, run))
       .on('rejected', (rejection) => {
         this.#admin?.recordRejection(rejection);
-        this.#notify('rejected', rejection);
+        this.emitSafely('rejected', rejection);
       })
       .on('rejected_count', (...rejected) => this.#rejectionLogger.record(...rejected))
       .on('worker_error', (error) => this.#onWorkerError(error))
@@ -320,7 +319,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
       if (code === 'MAX_CONNECTIONS') this.#pool.reject();
       socket.on('error', () => {});
       socket.end(errorLine(code, {}, this.#delimiter), () => socket.destroy());
-      this.#notify('connection_rejected', { code, connections: this.#pool.size });
+      this.emitSafely('connection_rejected', { code, connections: this.#pool.size });
       return;
     }
     const connection = new SocketConnection(`${this.#idPrefix}-${this.#nextId++}`, socket, this.#pipeline);
@@ -331,23 +330,26 @@ export class SocketManager extends EventEmitter<ServerEvents> {
 
   #emitMessages(registry: MessageRegistry, connection: SocketConnection, run: FrameRun): void {
     if (this.listenerCount('message') === 0) return;
-    for (const event of messageEvents(registry, connection, run)) this.#notify('message', event);
+    for (const event of messageEvents(registry, connection, run)) this.emitSafely('message', event);
   }
 
-  #notify<E extends keyof ServerEvents>(name: E, event: ServerEvents[E][0]): void {
-    emitSafely(this, name, event, this.#onServerError);
+  /** @internal */
+  protected override onListenerError(error: unknown): void {
+    this.#onServerError(error);
   }
 
   readonly #onServerError = (error: unknown): void => {
     this.#log.error({ error: describeForLog(error) }, 'server error');
-    emitSafely(this, 'server_error', { error }, (second) => {
+    try {
+      this.emit('server_error', { error });
+    } catch (second) {
       this.#log.error({ error: describeForLog(second) }, 'a listener of server_error failed');
-    });
+    }
   };
 
   #onWorkerError(error: unknown): void {
     this.#log.error({ error: describeForLog(error) }, 'worker failed');
-    this.#notify('pool_error', { error });
+    this.emitSafely('pool_error', { error });
   }
 
   #closeDead(connection: SocketConnection, issue: HealthIssue): void {
@@ -363,10 +365,10 @@ export class SocketManager extends EventEmitter<ServerEvents> {
       known.add(key);
       if (issue.severity === 'info' || this.#knownIssues.has(key)) continue;
       this.#logDropping(issue);
-      this.#notify('health_warning', issue);
+      this.emitSafely('health_warning', issue);
     }
     this.#knownIssues = known;
-    this.#notify('health_summary', summary);
+    this.emitSafely('health_summary', summary);
     if (summary.delay > 0) for (const connection of this.#pool) connection.shiftDeadlines(summary.delay);
     const { stallTimeout, partialMessageTimeout } = this.options;
     closeStalled(this.#pool, stallTimeout, this.#log);
@@ -412,7 +414,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     const pipeline = this.#pipeline as Pipeline;
     this.#state = 'stopping';
     this.#log.info({ reason }, 'stopping');
-    this.#notify('server_stopping', { reason });
+    this.emitSafely('server_stopping', { reason });
     this.#health.stop();
     for (const timer of this.#timers) clearInterval(timer);
     await this.#closeListeners();
@@ -428,7 +430,7 @@ export class SocketManager extends EventEmitter<ServerEvents> {
     this.#listeners = [];
     this.#rejectionLogger.flush();
     this.#log.info({ reason, undelivered, unsettledBytes }, 'stopped');
-    this.#notify('server_stopped', { reason, undelivered, unsettledBytes });
+    this.emitSafely('server_stopped', { reason, undelivered, unsettledBytes });
   }
 
   async #closeListeners(): Promise<void> {
