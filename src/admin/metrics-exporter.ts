@@ -103,9 +103,9 @@ const COUNTERS: readonly MetricEntry[] = [
   },
   {
     name: 'sluice_pattern_layouts_total',
-    help: 'Message layouts that workers have learned, and dropped as unused',
+    help: 'Message layouts that workers have learned, and evicted as unused',
     label: 'kind',
-    collect: ({ protocol }) => ({ learned: protocol.layoutsLearned, dropped: protocol.layoutsDropped }),
+    collect: ({ protocol }) => ({ learned: protocol.layoutsLearned, evicted: protocol.layoutsEvicted }),
   },
   {
     name: 'sluice_pattern_mismatches_total',

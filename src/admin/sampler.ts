@@ -196,12 +196,12 @@ function ratesOf(
 
 /** Pattern statistics: hits and misses among the accepted application messages. */
 export function patternsOf({ protocol }: ServerMetrics): BrokerStats['patterns'] {
-  const { matched, layoutsLearned, layoutsDropped } = protocol;
+  const { matched, layoutsLearned, layoutsEvicted } = protocol;
   return {
     hits: matched,
     misses: sumOf(protocol.accepted) - matched,
     learned: layoutsLearned,
-    dropped: layoutsDropped,
+    evicted: layoutsEvicted,
   };
 }
 

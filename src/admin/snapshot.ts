@@ -62,7 +62,7 @@ export interface BrokerStats {
     readonly hits: number;
     readonly misses: number;
     readonly learned: number;
-    readonly dropped: number;
+    readonly evicted: number;
   };
   readonly flow: {
     readonly isPaused: boolean;

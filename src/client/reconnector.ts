@@ -25,7 +25,7 @@ export interface ReconnectorListener {
   /** The next attempt starts in `delay` ms. */
   onRetry(attempt: number, delay: number): void;
   /** No further attempt is made. */
-  onGivenUp(error: SluiceError): void;
+  onReconnectFailed(error: SluiceError): void;
 }
 
 /** Errors that another attempt would only repeat, for the connection that has replaced this one in the last case. */
@@ -142,7 +142,7 @@ export class Reconnector {
     if (this.#isClosed) return;
     const { retries = 0 } = this.#options.reconnect ?? {};
     if (attempt > retries || FINAL_CODES.has(lastError.code)) {
-      this.#listener.onGivenUp(lastError);
+      this.#listener.onReconnectFailed(lastError);
       return;
     }
     const delay = this.#backoff.next();

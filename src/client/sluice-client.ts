@@ -84,7 +84,7 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Safe
       onShutdown: () => this.#stopWriting(),
       onLost: (error) => this.#onLost(error),
       onRetry: (attempt, delay) => this.emitSafely('reconnecting', { attempt, delay }),
-      onGivenUp: (error) => this.#finish(error),
+      onReconnectFailed: (error) => this.#finish(error),
     });
     this.#reconnector = reconnector;
     this.#subscriptions = new ClientSubscriptions(

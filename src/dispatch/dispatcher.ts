@@ -113,7 +113,7 @@ export class Dispatcher {
       onVerdict: (chunk, verdict) => this.#settle([chunk], verdict),
       onPoisonMessage: (chunk) => this.#failChunk(chunk),
       onAbandoned: (chunk) => this.#failChunk(chunk),
-      onEmpty: () => this.#resolveIdle(),
+      onIdle: () => this.#resolveIdle(),
     });
   }
 
@@ -315,7 +315,7 @@ export class Dispatcher {
   #suspect(chunk: Chunk, place: Place): void {
     const { lane } = chunk;
     if (this.#quarantine.connections >= this.#maxQuarantined) {
-      lane.isGivenUp = true;
+      lane.mustClose = true;
       for (const waiting of this.#backlog.takeAllOf(lane)) waiting.failed = true;
       this.#failChunk(chunk);
     } else {
@@ -331,7 +331,7 @@ export class Dispatcher {
   }
 
   #failChunk(chunk: Chunk): void {
-    if (!chunk.lane.isGivenUp) this.#isolate(chunk.lane, CONFIRMED_DURATION);
+    if (!chunk.lane.mustClose) this.#isolate(chunk.lane, CONFIRMED_DURATION);
     this.#failedChunks++;
     chunk.failed = true;
     chunk.lane.advance();

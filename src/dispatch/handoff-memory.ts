@@ -30,7 +30,7 @@ const HEAD = {
   ACCEPTED: 4,
   MATCHED: 5,
   LAYOUTS_LEARNED: 6,
-  LAYOUTS_DROPPED: 7,
+  LAYOUTS_EVICTED: 7,
   SIZE: 8,
 } as const;
 
@@ -67,7 +67,7 @@ export function writeVerdict({ numbers }: SharedView, verdict: Verdict): boolean
   if (size > numbers.length) return false;
   numbers[HEAD.MATCHED] = verdict.matched;
   numbers[HEAD.LAYOUTS_LEARNED] = verdict.layoutsLearned;
-  numbers[HEAD.LAYOUTS_DROPPED] = verdict.layoutsDropped;
+  numbers[HEAD.LAYOUTS_EVICTED] = verdict.layoutsEvicted;
   let at: number = HEAD.SIZE;
   lists.forEach((list, index) => {
     numbers[index] = list.length;
@@ -101,7 +101,7 @@ export function readVerdict({ numbers }: SharedView, batch: readonly FrameRange[
     drift: [],
     slowRanges: [],
     layoutsLearned: numbers[HEAD.LAYOUTS_LEARNED] ?? 0,
-    layoutsDropped: numbers[HEAD.LAYOUTS_DROPPED] ?? 0,
+    layoutsEvicted: numbers[HEAD.LAYOUTS_EVICTED] ?? 0,
   };
   moveFrames(frames, new VerdictReader(verdict), batch);
   return verdict;

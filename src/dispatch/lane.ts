@@ -52,7 +52,7 @@ export class Lane {
   /** Until this time, the connection's messages are validated in quarantine. In ms of the monotonic clock. */
   suspectUntil = 0;
   /** Whether the connection has to be closed: it made a worker fail while the quarantine was full. */
-  isGivenUp = false;
+  mustClose = false;
   /**
    * Until this time, the connection counts as slow: its messages may occupy a worker for long. In ms of the monotonic
    * clock.

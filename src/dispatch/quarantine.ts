@@ -17,7 +17,7 @@ export interface QuarantineEvents {
   /** The chunk waited because its connection has sent a poison message, and {@link Quarantine.drain} ended the wait. */
   onAbandoned(chunk: Chunk): void;
   /** The worker has finished, and nothing is ready to be validated. */
-  onEmpty(): void;
+  onIdle(): void;
 }
 
 /** A connection that has sent a poison message. */
@@ -121,7 +121,7 @@ export class Quarantine {
       else await this.#examine(chunk);
     }
     this.#isWorking = false;
-    this.#events.onEmpty();
+    this.#events.onIdle();
   }
 
   /**

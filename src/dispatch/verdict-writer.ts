@@ -167,7 +167,7 @@ export class VerdictWriter {
   }
 
   /** Builds the verdict with one object literal: with object spread, V8 would create a new hidden class each time. */
-  finish(layoutsLearned: number, layoutsDropped: number): Verdict {
+  finish(layoutsLearned: number, layoutsEvicted: number): Verdict {
     const take = this.#frame <= FEW_MESSAGES ? plainNumbers : this.#copier();
     return {
       chunks: take(this.#chunks.values),
@@ -182,7 +182,7 @@ export class VerdictWriter {
       drift: this.#drift,
       slowRanges: this.#slowRanges,
       layoutsLearned,
-      layoutsDropped,
+      layoutsEvicted,
     };
   }
 

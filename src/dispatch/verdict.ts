@@ -125,7 +125,7 @@ export interface Verdict {
    * verdict.
    */
   readonly layoutsLearned: number;
-  readonly layoutsDropped: number;
+  readonly layoutsEvicted: number;
 }
 
 /** A difference between what a peer sends and what the contract says. */

@@ -1,11 +1,10 @@
 // A connection in the replaced server's shape, around one of the broker.
 
-import { EventEmitter } from 'node:events';
 import type { Socket } from 'node:net';
 import { CLOSING_STATES } from '../connection/connection-state.js';
-import { emitSafely } from '../connection/emit-safely.js';
 import type { SocketConnection as BrokerConnection } from '../connection/socket-connection.js';
 import { ERRORS, type ErrorCode, SluiceError } from '../errors.js';
+import { SafeEmitter } from '../safe-emitter.js';
 import {
   type ConnectionEvent,
   type ConnectionEvents,
@@ -19,7 +18,7 @@ import {
 
 const STATES: ReadonlySet<string> = new Set(Object.values(ConnectionState));
 
-export class CrawlerConnection extends EventEmitter<ConnectionEvents> implements SocketConnection {
+export class CrawlerConnection extends SafeEmitter<ConnectionEvents> implements SocketConnection {
   readonly id: string;
   readonly socket: Socket;
   readonly #broker: BrokerConnection;
@@ -81,7 +80,13 @@ export class CrawlerConnection extends EventEmitter<ConnectionEvents> implements
   notify(event: ConnectionEvent): void {
     // Unlike in other emitters, an `error` without a listener is nothing to throw for.
     if (this.listenerCount(event.type) === 0) return;
-    emitSafely(this, event.type, event, this.#onListenerError);
+    // The name of an event is its type, which TypeScript does not relate to each other in a union.
+    this.emitSafely(event.type, ...([event] as [never]));
+  }
+
+  /** @internal */
+  protected override onListenerError(error: unknown): void {
+    this.#onListenerError(error);
   }
 
   /** Emits the events of a received message. */

@@ -1,9 +1,8 @@
 // The connections of a server in the replaced server's shape.
 
-import { EventEmitter } from 'node:events';
 import type { Logger } from 'pino';
 import type { ConnectionPool as BrokerPool } from '../connection/connection-pool.js';
-import { emitSafely } from '../connection/emit-safely.js';
+import { SafeEmitter } from '../safe-emitter.js';
 import type { CrawlerConnection } from './connection.js';
 import type {
   ConnectionPool,
@@ -14,7 +13,7 @@ import type {
   WebAppMessage,
 } from './types.js';
 
-export class CrawlerPool extends EventEmitter<PoolEvents> implements ConnectionPool {
+export class CrawlerPool extends SafeEmitter<PoolEvents> implements ConnectionPool {
   readonly connections = new Map<string, SocketConnection>();
   readonly #broker: BrokerPool;
   readonly #log: Logger;
@@ -40,7 +39,13 @@ export class CrawlerPool extends EventEmitter<PoolEvents> implements ConnectionP
 
   /** Emits an event. */
   notify(event: PoolEvent): void {
-    emitSafely(this, event.type, event, this.#onListenerError);
+    // The name of an event is its type, which TypeScript does not relate to each other in a union.
+    this.emitSafely(event.type, ...([event] as [never]));
+  }
+
+  /** @internal */
+  protected override onListenerError(error: unknown): void {
+    this.#onListenerError(error);
   }
 
   /** Adds an accepted connection. */

@@ -52,7 +52,7 @@ export class PatternSet {
   readonly results: ReadonlyMap<string, CompileResult>;
   /** Counters of layouts that were learned, and of those that were removed again. */
   layoutsLearned = 0;
-  layoutsDropped = 0;
+  layoutsEvicted = 0;
   readonly #runtime: PatternRuntime;
   readonly #checksAge: boolean;
   readonly #maxLearned: number;
@@ -200,7 +200,7 @@ export class PatternSet {
 
   #evict(type: MessageType, known: Learned): void {
     this.#remove(type, known);
-    this.layoutsDropped++;
+    this.layoutsEvicted++;
   }
 
   #remove({ index }: MessageType, known: Learned): void {

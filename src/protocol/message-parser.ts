@@ -44,7 +44,7 @@ export interface ParsedMessage {
 
 const NEWLINE = 0x0a;
 /** Number of bytes that the patterns scan at a time. */
-const PIECE = 64 * 1024;
+const BLOCK_SIZE = 64 * 1024;
 const CARRIAGE_RETURN = 0x0d;
 /** Lines up to this many bytes are first parsed as one message. Longer ones, which may contain many, are split. */
 const LONG_LINE = 16 * 1024;
@@ -160,21 +160,21 @@ export class MessageParser {
     sink: FrameSink,
   ): boolean {
     for (let base = from; base < to; ) {
-      const pieceEnd = this.#pieceEnd(bytes, base, to);
-      if (!patterns.load(bytes, base, pieceEnd)) {
+      const blockEnd = this.#blockEnd(bytes, base, to);
+      if (!patterns.load(bytes, base, blockEnd)) {
         if (patternsOnly) return false;
-        this.#parseLines(bytes, base, pieceEnd, false, sink);
-        base = pieceEnd;
+        this.#parseLines(bytes, base, blockEnd, false, sink);
+        base = blockEnd;
         continue;
       }
       this.#lineEnd = -1;
-      while (base < pieceEnd) {
+      while (base < blockEnd) {
         const matches = patterns.scan(base);
         base = this.#verify ? this.#reportVerified(bytes, matches, sink) : this.#report(matches, sink);
-        if (base === pieceEnd || (base === matches.scanEnd && matches.isInterrupted)) continue;
+        if (base === blockEnd || (base === matches.scanEnd && matches.isInterrupted)) continue;
         if (patternsOnly) return false;
-        base = this.#parseNext(bytes, base, pieceEnd, sink);
-        if (base < pieceEnd && bytes[base] === this.#delimiter) {
+        base = this.#parseNext(bytes, base, blockEnd, sink);
+        if (base < blockEnd && bytes[base] === this.#delimiter) {
           this.#line++;
           base++;
         }
@@ -184,8 +184,8 @@ export class MessageParser {
   }
 
   /** End of the next part to scan: it fits the cache and ends with a message, unless no message ends early enough. */
-  #pieceEnd(bytes: Buffer, from: number, to: number): number {
-    const limit = from + PIECE;
+  #blockEnd(bytes: Buffer, from: number, to: number): number {
+    const limit = from + BLOCK_SIZE;
     if (to <= limit) return to;
     const newline = bytes.subarray(from, limit).lastIndexOf(this.#delimiter);
     if (newline !== -1) return from + newline + 1;

@@ -96,7 +96,7 @@ export class ProtocolHandler<P extends Peer> {
   readonly #framingErrors = new WeakMap<P, number>();
   /** Time of receipt of the last forwarded heartbeat, by connection. */
   readonly #heartbeatAt = new WeakMap<P, number>();
-  readonly #patternCounts = { matched: 0, mismatched: 0, layoutsLearned: 0, layoutsDropped: 0 };
+  readonly #patternCounts = { matched: 0, mismatched: 0, layoutsLearned: 0, layoutsEvicted: 0 };
   /** Chunks that no worker could validate, by connection. */
   readonly #failures = new WeakMap<P, number>();
   #undeliverable = 0;
@@ -165,7 +165,7 @@ export class ProtocolHandler<P extends Peer> {
     this.#patternCounts.matched += verdict.matched;
     this.#patternCounts.mismatched += verdict.mismatches.length;
     this.#patternCounts.layoutsLearned += verdict.layoutsLearned;
-    this.#patternCounts.layoutsDropped += verdict.layoutsDropped;
+    this.#patternCounts.layoutsEvicted += verdict.layoutsEvicted;
     const { accepted } = verdict;
     for (let index = 0; index < accepted.length; index++) {
       this.#accepted[index] = (this.#accepted[index] ?? 0) + (accepted[index] ?? 0);
@@ -481,7 +481,7 @@ export class ProtocolHandler<P extends Peer> {
     connection.line += lines;
     const failures = (this.#failures.get(connection) ?? 0) + 1;
     this.#failures.set(connection, failures);
-    const mustClose = failures > MAX_FAILED_CHUNKS || connection.lane.isGivenUp;
+    const mustClose = failures > MAX_FAILED_CHUNKS || connection.lane.mustClose;
     if (!mustClose || !connection.isOpen) return;
     void connection.disconnect('VALIDATION_FAILED');
     connection.lane.abandon();

@@ -17,7 +17,7 @@ export interface ProtocolStatistics {
   /** Message layouts for which workers have learned patterns. */
   readonly layoutsLearned: number;
   /** Learned layouts that were removed because they were not used. */
-  readonly layoutsDropped: number;
+  readonly layoutsEvicted: number;
   /** Rejected messages, by error code. */
   readonly rejected: Readonly<Record<string, number>>;
   /** Messages that broke the contract and were forwarded all the same (`validation: "report"`), by error code. */

@@ -52,7 +52,7 @@ export class BatchValidator implements FrameSink {
   #reachedAt = 0;
   /** The counters of the patterns as of the latest verdict. */
   #layoutsLearned = 0;
-  #layoutsDropped = 0;
+  #layoutsEvicted = 0;
   #bytes: Buffer = NO_BYTES;
   #rangeEnd = 0;
   #activeJobs = NO_HEARTBEAT;
@@ -241,13 +241,13 @@ export class BatchValidator implements FrameSink {
   }
 
   #takeVerdict(): Verdict {
-    const { layoutsLearned = 0, layoutsDropped = 0 } = this.#parser.patterns ?? {};
+    const { layoutsLearned = 0, layoutsEvicted = 0 } = this.#parser.patterns ?? {};
     const verdict = this.#verdict.finish(
       layoutsLearned - this.#layoutsLearned,
-      layoutsDropped - this.#layoutsDropped,
+      layoutsEvicted - this.#layoutsEvicted,
     );
     this.#layoutsLearned = layoutsLearned;
-    this.#layoutsDropped = layoutsDropped;
+    this.#layoutsEvicted = layoutsEvicted;
     this.#bytes = NO_BYTES;
     return verdict;
   }

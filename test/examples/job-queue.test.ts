@@ -66,7 +66,7 @@ test('the job queue drops jobs that are not valid, and answers with up to five',
   expect(await run.exited).toBe(0);
 });
 
-test('the job queue takes jobs back that failed or whose crawler has gone, and takes discovered ones', async () => {
+test('the job queue requeues jobs that failed or whose crawler has disconnected, and adds discovered ones', async () => {
   const file = join(temporaryFolder(), 'jobs.json');
   writeFileSync(file, '[{ "entityType": "group", "entityId": "1" }]');
   const { run, socketPath } = await startExample('job-queue.mjs', '1 jobs', { args: [file] });

@@ -226,7 +226,7 @@ describe('control messages', () => {
 });
 
 describe('subscribers of rejected messages', () => {
-  test('are told of 1,000 of each connection a second, and how many there were besides', async () => {
+  test('receive 1,000 per connection and second, and the number of others', async () => {
     const { manager, connect } = shared();
     const before = manager.getMetrics().protocol.rejected;
     const watcher = await (await connect()).subscribe({ types: ['rejected'] });

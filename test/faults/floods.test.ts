@@ -12,7 +12,7 @@ import { Peer } from '../support/peer.js';
 const openFiles = (pid: number | 'self' = 'self'): number => readdirSync(`/proc/${pid}/fd`).length;
 
 describe('connections', () => {
-  test('beyond the limit are rejected, told why, and counted: exactly those', async () => {
+  test('beyond the limit are rejected with the reason, and counted: exactly those', async () => {
     const { manager, socketPath } = await startBroker({ maxConnections: 50 });
     let count = 0;
     manager.on('connection_rejected', () => count++);

@@ -151,7 +151,7 @@ describe('a broker whose log cannot be written', () => {
   const hasFullDevice = existsSync('/dev/full');
 
   test.skipIf(!hasFullDevice)(
-    `serves on, and says so once${hasFullDevice ? '' : ' (skipped: this machine has no /dev/full)'}`,
+    `continues, and reports it once${hasFullDevice ? '' : ' (skipped: this machine has no /dev/full)'}`,
     async () => {
       const { socketPath, args } = paths();
       const command = 'exec "$0" "$@" > /dev/full';
@@ -166,7 +166,7 @@ describe('a broker whose log cannot be written', () => {
     },
   );
 
-  test('serves on when the reader of the pipe has gone', async () => {
+  test('continues when the reader of the pipe has ended', async () => {
     const { run, socketPath } = await brokerInPipe();
     run.child.stdout.destroy();
     await rejectPeers(socketPath, 100);

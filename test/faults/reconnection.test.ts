@@ -111,7 +111,7 @@ describe('a broker that is restarted under load', () => {
 });
 
 describe('SluiceClient, when its broker is restarted', () => {
-  test('says hello, subscribes, asks for jobs and beats again, and tells of it', async () => {
+  test('sends hello, subscriptions, job requests and heartbeats again, and emits it', async () => {
     const { manager, socketPath } = await startPlainBroker();
     const told: string[] = [];
     const fields = () => ({ activeJobs: 0, totalProcessed: 0, systemStatus: 'idle' as const });
@@ -182,7 +182,7 @@ describe('SluiceClient, when its broker is restarted', () => {
     expect(app.statistics).toMatchObject({ unconfirmed: 0, connections: 2, resent: 0 });
   });
 
-  test('closes while it is away: within its time, and says how much was not confirmed', async () => {
+  test('closes while disconnected: within its timeout, and returns the number of unconfirmed publications', async () => {
     const { manager, socketPath } = await startPlainBroker();
     const client = await connect({ socketPath });
     await manager.stop();
@@ -269,7 +269,7 @@ describe('SluiceClient, when the broker does not want it', () => {
     expect(client.statistics).toMatchObject({ unconfirmed: 0, connections: 1 });
   });
 
-  test('is told of a message that its role may not send, and stays', async () => {
+  test('receives an error for a message that its role may not send, and stays connected', async () => {
     const { socketPath } = strict();
     const client = await connect({ socketPath, hello: { role: 'app', token: 'a-token-of-the-app' } });
     const rejected = once(client, 'rejected');

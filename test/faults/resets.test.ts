@@ -87,7 +87,7 @@ test('many that are reset at once, publishers and subscribers, leave nothing beh
   expect(manager.getMetrics().flow).toMatchObject({ isPaused: false, blockedSubscribers: 0 });
 });
 
-test('a hello counts though its sender has gone', async () => {
+test('a hello counts although its sender has disconnected', async () => {
   const token = 'token-of-16-characters';
   const { connect } = await startBroker({ auth: { tokens: { crawler: [token], app: [token] } } });
   const subscriber = await connect();

@@ -11,7 +11,7 @@ import { type Ledger, ledgerOf, numbered, numberedBlock } from '../support/numbe
 import { Peer } from '../support/peer.js';
 
 describe('SIGTERM under full load', () => {
-  test('stops accepting, tells every peer, delivers all that was accepted, and exits 0', async () => {
+  test('stops accepting, notifies every peer, delivers all accepted messages, and exits 0', async () => {
     const broker = await BrokerProcess.start();
     const subscribers = [await Peer.connect(broker.socketPath), await Peer.connect(broker.socketPath)];
     for (const subscriber of subscribers) await subscriber.subscribe({ overflow: 'block' });

@@ -80,7 +80,7 @@ test('a refinement whose promise is rejected later costs its message, and no wor
   expect({ failedChunks, retries }).toEqual({ failedChunks: before.failedChunks, retries: before.retries });
 });
 
-test('a hung worker is ended after validationTimeout, and that is told', async () => {
+test('a hung worker is terminated after validationTimeout, and that is reported', async () => {
   const { manager, connect } = shared();
   const codes: unknown[] = [];
   manager.on('pool_error', ({ error }) => codes.push(error instanceof SluiceError ? error.code : undefined));
@@ -220,7 +220,7 @@ test('while no worker can start, nothing is lost, and the broker is not healthy'
 describe('Watchdog', () => {
   const worker = { threadId: 7 };
 
-  test('finds a worker that is busy for longer than the timeout, and tells so once', () => {
+  test('finds a worker that is busy for longer than the timeout, and reports it once', () => {
     const watchdog = new Watchdog(1, 100);
     const watched = new WatchedWorker(watchdog.memory, 7);
     watched.run(() => {
@@ -258,7 +258,7 @@ describe('Watchdog', () => {
     }
   });
 
-  test('slots of workers that are gone are used again', () => {
+  test('slots of workers that have ended are used again', () => {
     const watchdog = new Watchdog(1, 100);
     for (let threadId = 1; threadId < 100; threadId++) {
       new WatchedWorker(watchdog.memory, threadId);

@@ -132,7 +132,7 @@ describe('sluice', () => {
     expectTypeOf(look).toBeFunction();
   });
 
-  test('results of the parser and the validator are told apart by ok', () => {
+  test('results of the parser and the validator are distinguished by ok', () => {
     const [first] = new MessageParser().push(Buffer.from('{}\n'));
     if (first?.ok === false) expectTypeOf(first).toEqualTypeOf<Rejection>();
     if (first?.ok) expectTypeOf(first.message.type).toEqualTypeOf<string>();

@@ -12,7 +12,7 @@ import { printError } from '../common/output.js';
 import { Progress } from '../common/progress.js';
 import { resolveConnection } from '../common/resolve-connection.js';
 import { atOffset, counted, formatBytes } from '../common/terminal.js';
-import { MessagePieces } from './message-pieces.js';
+import { MessageBlocks } from './message-blocks.js';
 
 const READ_SIZE = 256 * 1024;
 const NEWLINE = 0x0a;
@@ -60,13 +60,13 @@ class Publisher {
   async run(input: Readable): Promise<void> {
     // While the input is idle, nothing else would notice that the connection has closed.
     this.#client.once('closed', (error) => input.destroy(error));
-    const pieces = new MessagePieces();
+    const blocks = new MessageBlocks();
     for await (const bytes of input) {
-      const piece = pieces.push(bytes as Buffer);
-      if (piece !== undefined) await this.#send(piece);
+      const block = blocks.push(bytes as Buffer);
+      if (block !== undefined) await this.#send(block);
       this.#progress.update(this.#sentBytes, () => counted(this.#lines, 'line'));
     }
-    const rest = pieces.end();
+    const rest = blocks.end();
     if (rest !== undefined) await this.#send(rest);
     await this.#client.flush();
   }

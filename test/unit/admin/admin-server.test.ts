@@ -37,7 +37,7 @@ describe('the admin server', () => {
     expect(statSync(adminPath, { throwIfNoEntry: false })).toBeUndefined();
   });
 
-  test('on TCP, says which port it got, and answers only to names of this machine', async () => {
+  test('on TCP, reports its port, and answers only to names of this machine', async () => {
     const { manager } = await startAdminBroker({ ...LIGHT, admin: '127.0.0.1:0' });
     const address = String(manager.getStatus().admin);
     expect(address).toMatch(/^127\.0\.0\.1:[1-9]\d*$/);
@@ -141,7 +141,7 @@ describe('the admin server', () => {
     expect(second.getStatus().state).toBe('stopped');
   });
 
-  test('says why it cannot listen', async () => {
+  test('reports why it cannot listen', async () => {
     // An address of none of this machine's interfaces: RFC 5737.
     const admin = { admin: '192.0.2.1:9464', adminAllowRemote: true };
     const manager = new SocketManager({ socketPath: join(temporaryFolder(), 'b.sock'), ...admin });
@@ -213,7 +213,7 @@ describe('the admin server', () => {
 });
 
 describe('/readyz', () => {
-  test('says 503 while the broker starts, and 200 when it listens', async () => {
+  test('returns 503 while the broker starts, and 200 when it listens', async () => {
     const { adminPath, open } = await startSlowBroker();
     const starting = await ask(adminPath, '/readyz');
     expect(starting.status).toBe(503);
@@ -246,7 +246,7 @@ describe('/readyz', () => {
     expect((await ask(adminPath, '/api/stats')).status).toBe(200);
   });
 
-  test('says 503 while the broker drains', async () => {
+  test('returns 503 while the broker drains', async () => {
     const { manager, connect, get } = await startAdminBroker({ ...LIGHT, drainTimeout: 60_000 });
     const app = await (await connect()).subscribe();
     app.socket.pause();
@@ -261,7 +261,7 @@ describe('/readyz', () => {
     await stopped;
   });
 
-  test('says 503 while the broker takes no more connections', async () => {
+  test('returns 503 while the broker accepts no more connections', async () => {
     const { connect, get } = await startAdminBroker({ ...LIGHT, maxConnections: 1 });
     const peer = await connect();
     await peer.settled();
@@ -269,7 +269,7 @@ describe('/readyz', () => {
     expect([status, JSON.parse(body).reason]).toEqual([503, 'saturated: maxConnections is reached']);
   });
 
-  test('says 503 when reading has stood still for long', async () => {
+  test('returns 503 when reading has been paused for long', async () => {
     const { connect, get } = await startAdminBroker({ maxPendingBytes: 1024 });
     const app = await (await connect()).subscribe({ overflow: 'block' });
     app.socket.pause();

@@ -110,7 +110,7 @@ describe('the JSON Schema of a message', () => {
     expect(validate({ ...VALID.heartbeat, data: { activeJobs: 'many' } })).toBe(false);
   });
 
-  test('says what may be left out, and who sends it', async () => {
+  test('contains what may be omitted, and who sends it', async () => {
     const { read } = await startAdminBroker();
     const schemas = await read<Record<string, SchemaEntry>>('/api/schemas');
     expect(schemas.job_assignment?.direction).toBe('app');

@@ -231,7 +231,7 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     expect(seen).toEqual([undefined, expect.not.stringContaining('rgb(1, 2, 3)')]);
   });
 
-  test('tells of rejected messages where they are wrong, not what they say', async () => {
+  test('shows where rejected messages are wrong, not their content', async () => {
     const { url, addCrawler } = await start();
     const crawler = await addCrawler('<b>crawler</b>');
     crawler.say(
@@ -445,7 +445,7 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     }
   });
 
-  test('comes back by itself after the broker has rejected to tell it more', async () => {
+  test('reconnects by itself after the broker has rejected its event stream', async () => {
     const { url } = withCrawlers(shared());
     const others = Array.from({ length: 32 }, () => get(`${url}events`));
     const leave = () => {
@@ -459,7 +459,7 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     await page.getByRole('status').getByText('running').waitFor();
   });
 
-  test('says so when the broker has gone', async () => {
+  test('shows that the broker has ended', async () => {
     const { url, manager } = await start();
     const { page } = await openPage(url);
     await page.getByRole('status').getByText('running').waitFor();

@@ -4,7 +4,7 @@ import { metricValue, startAdminBroker } from '../../support/admin.js';
 import { line, VALID } from '../../support/messages.js';
 
 describe('/metrics', () => {
-  test('counts by type, code and policy, in the units that its names say', async () => {
+  test('counts by type, code and policy, in the units of the names', async () => {
     const { connect, get } = await startAdminBroker();
     const app = await (await connect()).subscribe();
     const crawler = await connect();

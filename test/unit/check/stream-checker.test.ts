@@ -65,7 +65,7 @@ describe('a checked stream', () => {
     expect(findings).toEqual([]);
   });
 
-  test('tells line, path and code of what is rejected, in order', async () => {
+  test('reports line, path and code of what is rejected, in order', async () => {
     const { findings } = await check(
       `${good}\nno json\n${line(changed('job_progress', { processed: 11 }))}${line({ type: 'fly' })}`,
     );

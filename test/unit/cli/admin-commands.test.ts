@@ -60,7 +60,7 @@ describe('sluice status', () => {
     expect(run.stdout).toContain('saturated');
   });
 
-  test('says that the broker is starting while it does, and so does top', async () => {
+  test('reports that the broker is starting, and so does top', async () => {
     const { adminPath, open } = await startSlowBroker();
     for (const args of [['status'], ['top']]) {
       const run = await runShared([...args, '--admin', adminPath]);
@@ -137,7 +137,7 @@ describe('sluice top', () => {
     // A terminal that does not know its size.
     [0, 0],
   ])(
-    `fits a terminal of %i × %i, and says how many more there are${without(missing)}`,
+    `fits a terminal of %i × %i, and shows the number of further connections${without(missing)}`,
     async (width, height) => {
       const { adminPath, connect } = sharedBroker();
       for (let number = 1; number <= 20; number++) {

@@ -125,7 +125,7 @@ describe('sluice', () => {
 });
 
 describe('sluice serve', () => {
-  test('says in one JSON line where it listens; ends with 0 on SIGTERM', async () => {
+  test('logs in one JSON line where it listens; exits 0 on SIGTERM', async () => {
     const socketPath = join(temporaryFolder(), 'x.sock');
     const run = sluice(['serve', '--socket', socketPath, '--workers', '1']);
     await run.says('\n');
@@ -340,7 +340,7 @@ describe('sluice pub and sub', () => {
     expect(sub.stderr).toContain('the broker closed the connection');
   });
 
-  test('pub sends messages with nothing between them in pieces, and tells lines as the input has them', async () => {
+  test('pub sends messages with nothing between them in blocks, and reports lines as the input has them', async () => {
     const { socketPath, connect } = sharedBroker();
     const app = await (await connect()).subscribe();
     const pub = sluice(['pub', '--socket', socketPath]);
@@ -357,7 +357,7 @@ describe('sluice pub and sub', () => {
     await app.count(1 + count * 2);
   });
 
-  test('pub says that there may be more when the broker has told of as many rejected messages as it does', async () => {
+  test('pub reports that there may be more when the broker has sent its maximum number of errors', async () => {
     const { socketPath } = sharedBroker();
     const pub = sluice(['pub', '--socket', socketPath]);
     pub.child.stdin.end('not json\n'.repeat(100));
@@ -367,7 +367,7 @@ describe('sluice pub and sub', () => {
     );
   });
 
-  test('pub says so, too, when the broker has a limit, and one answer stands for many messages', async () => {
+  test('pub reports so, too, when the broker has a limit, and one answer stands for many messages', async () => {
     const { socketPath } = strictBroker();
     const pub = sluice(['pub', '--socket', socketPath]);
     pub.child.stdin.end(line(VALID.heartbeat).repeat(5));
@@ -376,7 +376,7 @@ describe('sluice pub and sub', () => {
     expect(pub.stderr).toMatch(/^sent 5 lines, .*; more may have been rejected/m);
   });
 
-  test('sub ends when the broker rejects its subscription, and says why once', async () => {
+  test('sub ends when the broker rejects its subscription, and reports why once', async () => {
     const { socketPath } = strictBroker();
     const sub = sluice(['sub', '--socket', socketPath, '--role', 'crawler']);
     expect(await sub.exited).toBe(1);

@@ -104,7 +104,7 @@ describe('ClientOutbox', () => {
     expect(connection.written).toEqual(['a']);
   });
 
-  test('is bounded: half full it asks to wait, full it takes nothing, and says when there is room', async () => {
+  test('is bounded: half full it requests a pause, full it accepts nothing, and notifies when there is room', async () => {
     const onDrain = vi.fn();
     const outbox = new ClientOutbox(100, onDrain);
     expect(outbox.add(Buffer.alloc(50), 1)).toBe(true);

@@ -50,7 +50,7 @@ test('a filter takes lists that nobody may change', () => {
   expectTypeOf({ types, jobIds: types, crawlerIds: types }).toExtend<SubscriptionFilter>();
 });
 
-test('requests and subscriptions say what they give', () => {
+test('requests and subscriptions have the types of their results', () => {
   expectTypeOf<Awaited<ReturnType<SluiceClient['requestJobs']>>>().toEqualTypeOf<JobMessage>();
   expectTypeOf<JobMessage>().toEqualTypeOf<MessageMap['job_assignment'] | MessageMap['job_response']>();
   expectTypeOf<Awaited<ReturnType<SluiceClient['subscribe']>>>().toEqualTypeOf<Subscription>();

@@ -15,7 +15,7 @@ async function connect(options: ClientOptions): Promise<SluiceClient> {
 const sharedBroker = shareBroker();
 
 describe('SluiceClient', () => {
-  test('says hello, publishes and subscribes', async () => {
+  test('sends hello, publishes and subscribes', async () => {
     const { socketPath } = sharedBroker();
     const app = await connect({ socketPath, hello: { role: 'app' } });
     expect(app.welcome).toMatchObject({ protocolVersion: '1.0.0' });
@@ -97,7 +97,7 @@ describe('SluiceClient', () => {
     });
   });
 
-  test('tells what was rejected, with the line among those that were published, before the flush', async () => {
+  test('emits rejections, with the line among those that were published, before the flush', async () => {
     const { socketPath } = sharedBroker();
     const client = await connect({ socketPath, hello: { role: 'crawler' } });
     const rejected: unknown[] = [];
@@ -197,7 +197,7 @@ describe('SluiceClient', () => {
     expect(await app.close()).toBe(0);
   });
 
-  test('closes without confirmation when that does not come in time, and says how much is open', async () => {
+  test('closes without confirmation when that does not arrive in time, and returns the number of unconfirmed publications', async () => {
     const { manager, socketPath } = await startPlainBroker();
     const client = await connect({ socketPath });
     for (const connection of manager.getConnectionPool()) connection.setPaused(2, true);
@@ -260,7 +260,7 @@ describe('SluiceClient', () => {
     expect(events[0]?.type).toBe('heartbeat');
   });
 
-  test('goes on when listeners throw: the others are called, messages told, and publications confirmed', async () => {
+  test('continues when listeners throw: the others are called, messages emitted, and publications confirmed', async () => {
     const uncaught = collectUncaught();
     const { socketPath } = sharedBroker();
     const app = await connect({ socketPath, hello: { role: 'app' } });
@@ -336,7 +336,7 @@ describe('a crawler', () => {
     expect(others).toEqual(['shutdown']);
   });
 
-  test('is told at once when it may not ask for jobs', async () => {
+  test('is rejected at once when it may not request jobs', async () => {
     const auth = { tokens: { app: ['a-token-of-the-app'] } };
     const { socketPath } = await startPlainBroker({ auth });
     const app = await connect({ socketPath, hello: { role: 'app', token: 'a-token-of-the-app' } });
@@ -372,7 +372,7 @@ describe('a crawler', () => {
     await expect(crawler.requestJobs({ timeout: 5 })).rejects.toMatchObject({ code: 'REQUEST_TIMEOUT' });
   });
 
-  test('waits for jobs, for answers and for the end without a limit, when it says so', async () => {
+  test('waits for jobs, for answers and for the end without a limit, if that is set', async () => {
     const requestTimeout = Number.POSITIVE_INFINITY;
     const { socketPath } = sharedBroker();
     const app = await connect({ socketPath, hello: { role: 'app' }, requestTimeout });
@@ -429,7 +429,7 @@ describe('a crawler', () => {
     expect([second.state, second.statistics.connections]).toEqual(['connected', 1]);
   });
 
-  test('waits for jobs no longer than it says', async () => {
+  test('waits for jobs no longer than its timeout', async () => {
     const { socketPath } = sharedBroker();
     const crawler = await connect({ socketPath });
     await expect(crawler.requestJobs({ timeout: 5 })).rejects.toMatchObject({ code: 'REQUEST_TIMEOUT' });
@@ -452,7 +452,7 @@ describe('a crawler', () => {
     expect(activeJobs).toBe(sent);
   });
 
-  test('goes on with heartbeats when one cannot be told, and connects all the same', async () => {
+  test('continues with heartbeats when one cannot be created, and connects all the same', async () => {
     const uncaught = collectUncaught();
     const { socketPath, manager } = sharedBroker();
     let beats = 0;

@@ -128,7 +128,7 @@ describe('Subscription', () => {
     expect(connection?.statistics.pendingBytes).toBeGreaterThan(1_000_000);
   });
 
-  test('notices that the broker has gone though nothing is read', async () => {
+  test('notices that the broker has ended although nothing is read', async () => {
     const { socketPath, connect, manager } = await startBroker();
     const app = new SluiceClient({ socketPath, hello: { role: 'app' }, reconnect: false });
     await app.connect();
@@ -170,7 +170,7 @@ describe('Subscription', () => {
     ]);
   });
 
-  test('tells who sent a message when it chooses by crawler, and is not fooled by a message that says so itself', async () => {
+  test('has the sender of a message when it filters by crawler, and is not deceived by a message with the same keys', async () => {
     const { socketPath, connect } = sharedBroker();
     const app = await connectApp(socketPath);
     const others: ReceivedMessage[] = [];

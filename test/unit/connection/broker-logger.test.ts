@@ -42,7 +42,7 @@ describe('the logger of a broker', () => {
     expect(logger.level).toBe('info');
   });
 
-  test('says of a connection what it is by now', async () => {
+  test('has the current identity of a connection', async () => {
     const { manager, connect } = await startBroker();
     const { logger, lines } = callersLogger();
     const peer = await connect();
@@ -72,7 +72,7 @@ describe('the logger of a broker', () => {
     expect(text()).toMatch(/^[\u0020-\u007e]*\n$/);
   });
 
-  test('says aloud that a connection has gone only where the broker found fault with it', async () => {
+  test('warns of a closed connection only if an error of the peer was the reason', async () => {
     const { manager, connect } = await startBroker();
     const { logger, lines } = callersLogger();
     await (await connect()).settled();

@@ -29,7 +29,7 @@ describe('the pool', () => {
     expect(second?.metadata.lastHeartbeat).toBeInstanceOf(Date);
   });
 
-  test('is limited: who comes too much is told, and counted', async () => {
+  test('is limited: further connections are rejected, and counted', async () => {
     const { manager, connect } = await startBroker({ maxConnections: 2 });
     const rejected: unknown[] = [];
     manager.on('connection_rejected', (event) => rejected.push(event));
@@ -59,7 +59,7 @@ describe('the pool', () => {
     expect(() => alone.reject()).toThrow('mine');
   });
 
-  test('tells of connections that come and go', async () => {
+  test('emits connections that are added and removed', async () => {
     const { manager, connect } = await startBroker();
     const log: string[] = [];
     manager.on('connection_added', ({ connection }) => log.push(`added ${connection.id}`));

@@ -77,7 +77,7 @@ describe('silence', () => {
     expect(dead).toEqual([]);
   });
 
-  test('silence over heartbeatTimeout is death, told and counted', () => {
+  test('silence over heartbeatTimeout is death, reported and counted', () => {
     crawler('a', 0);
     now = 30_000;
     const monitor = createMonitor();
@@ -150,7 +150,7 @@ describe('error rate and latency', () => {
 });
 
 describe('the whole', () => {
-  test('is unknown while nobody has said anything', () => {
+  test('is unknown while no peer has sent anything', () => {
     expect(createMonitor().check().status).toBe('unknown');
     crawler('a').statistics = { messagesReceived: 0, messagesRejected: 0 };
     expect(createMonitor().check().status).toBe('unknown');
@@ -176,7 +176,7 @@ describe('the whole', () => {
     expect(heard).toHaveBeenCalledWith(expect.objectContaining({ status: 'unknown' }));
   });
 
-  test('checks by itself, and tells how late it was', async () => {
+  test('checks by itself, and reports its delay', async () => {
     vi.useFakeTimers();
     try {
       const monitor = createMonitor();

@@ -25,7 +25,7 @@ describe('percentile', () => {
     expect(percentile(0.999, histogram.counts)).toBeLessThanOrEqual(100);
   });
 
-  test('looks at what came since, where it is told since when', () => {
+  test('covers what was observed since an earlier state, if that is given', () => {
     const histogram = new LatencyHistogram();
     histogram.observe(3000);
     const before = histogram.counts;

@@ -96,7 +96,7 @@ describe('writing', () => {
     expect(pool.heldBytes).toBe(0);
   });
 
-  test('tells how long a write has been going on', async () => {
+  test('reports the duration of a pending write', async () => {
     const { socket, outbox } = createOutbox('disconnect');
     expect(outbox.stalledFor(500)).toBe(0);
     outbox.deliver(piece('a'));
@@ -182,7 +182,7 @@ describe('overflow', () => {
     expect(log).toEqual(['dropped 3']);
   });
 
-  test('block: nothing is dropped; it says so at the high mark, and again at the low one', async () => {
+  test('block: nothing is dropped; the high and the low watermark are reported', async () => {
     const { socket, outbox, log } = createOutbox('block');
     outbox.deliver(piece('x'.repeat(100)));
     outbox.flush(0);
@@ -221,7 +221,7 @@ describe('overflow', () => {
     expect(time(100_000)).toBeLessThan(50 * time(100));
   });
 
-  test('says when the broker’s own words are not read, and when they are again', async () => {
+  test('reports when the broker’s own messages are not read, and when they are again', async () => {
     const { socket, outbox, log } = createOutbox('block', 1 << 30);
     outbox.send(Buffer.alloc(200_000));
     outbox.deliver(piece('x'.repeat(200_000)));
@@ -268,7 +268,7 @@ describe('overflow', () => {
 });
 
 describe('closing', () => {
-  test('tells how many messages are lost, lets go of slabs, and fails what waits', async () => {
+  test('returns the number of lost messages, releases slabs, and fails pending sends', async () => {
     const { outbox, log } = createOutbox('block');
     const pool = new SlabPool(64 * 1024);
     const slab = pool.acquire(1);

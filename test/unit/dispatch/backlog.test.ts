@@ -40,7 +40,7 @@ function sum(values: readonly number[] = []): number {
 }
 
 describe('a slow connection', () => {
-  test('leaves a worker to the others while those have something to say', () => {
+  test('leaves a worker to the others while those have messages', () => {
     const { slow, other, add, take } = createBacklog();
     for (let count = 0; count < 3; count++) add(slow, 10, MESSAGE.repeat(100));
     expect(take(10).whose).toBe('slow');

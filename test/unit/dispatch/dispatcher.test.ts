@@ -106,7 +106,7 @@ describe('batches', () => {
     submit(line({ type: 'deadly' }));
     await dispatcher.idle();
     expect(settled.map(({ failed }) => failed)).toEqual([true]);
-    expect(lane).toMatchObject({ isGivenUp: true, pendingBytes: 0, suspectUntil: 0 });
+    expect(lane).toMatchObject({ mustClose: true, pendingBytes: 0, suspectUntil: 0 });
     expect(dispatcher.statistics).toMatchObject({ failedChunks: 1, retries: 1 });
   });
 
@@ -271,7 +271,7 @@ describe('workers', () => {
   /** Messages of a layout that come alone, after which it has its pattern for certain. */
   const MOST_UNTIL_LEARNED = 124;
 
-  test('learn the layouts that crawlers write, and tell so', async () => {
+  test('learn the layouts that crawlers write, and count them', async () => {
     const { manager, connect } = await startBroker();
     const subscriber = await (await connect()).subscribe();
     const python = `${pythonDumps(VALID.heartbeat)}\n`;
@@ -280,8 +280,8 @@ describe('workers', () => {
       crawler.write(python.repeat(MOST_UNTIL_LEARNED));
       await subscriber.count(1 + round * MOST_UNTIL_LEARNED);
     }
-    const { matched, layoutsLearned, layoutsDropped } = manager.getMetrics().protocol;
-    expect({ layoutsLearned, layoutsDropped }).toEqual({ layoutsLearned: 1, layoutsDropped: 0 });
+    const { matched, layoutsLearned, layoutsEvicted } = manager.getMetrics().protocol;
+    expect({ layoutsLearned, layoutsEvicted }).toEqual({ layoutsLearned: 1, layoutsEvicted: 0 });
     expect(matched).toBeGreaterThanOrEqual(MOST_UNTIL_LEARNED);
   });
 

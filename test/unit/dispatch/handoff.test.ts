@@ -182,7 +182,7 @@ describe('a handoff', () => {
     await once(startWorker(third), 'message');
   });
 
-  test('says so when the worker ends with a batch', async () => {
+  test('fails when the worker ends with a batch', async () => {
     const { handoff, worker } = await start();
     const answer = handoff.run(batchOf('hangs'));
     worker.once('exit', () => handoff.close());

@@ -83,7 +83,7 @@ describe('findIssues', () => {
     );
   });
 
-  test('finds what rules of containers say, where zod asks them', () => {
+  test('finds issues of containers’ rules, where zod runs them', () => {
     const ruled = z.array(z.number()).refine((list) => list.length < 2, { path: ['length'] });
     expect(findIssues(z.object({ list: ruled }), { list: [1, 2] }, LIMIT).map(placeOf)).toEqual([
       'list.length custom',
@@ -169,7 +169,7 @@ describe('a message of 300 KB with something wrong in every place', () => {
     },
   );
 
-  test('texts of issues are bounded, whatever the schema says', () => {
+  test('texts of issues are bounded, whatever the schema', () => {
     const values = Array.from({ length: 1000 }, (_, index) => `value "${index}" é`) as [string, ...string[]];
     const long = { [`key-${'k'.repeat(1000)}`]: z.number() };
     const wide = { wide: z.looseObject({ type: z.literal('wide'), v: z.enum(values), ...long }) };

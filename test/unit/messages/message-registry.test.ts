@@ -73,7 +73,7 @@ describe('a schema module', () => {
     expect(validator.statistics.byType).toEqual(Object.fromEntries(names.map((name) => [name, 1])));
   });
 
-  test('with a rule that throws rejects the message, and says nothing of what was thrown', async () => {
+  test('with a rule that throws rejects the message, and does not quote the error', async () => {
     const path = writeModule(`
       export const schemas = { odd: z.object({ type: z.literal('odd') }).loose() };
       export const rules = { odd(message) { throw new Error(message.secret); } };
@@ -247,7 +247,7 @@ describe('a schema module', () => {
   });
 });
 
-test('a schema of a class of its own is what that class says, not what its definition says', () => {
+test('a schema of a class of its own behaves as that class, not as its definition', () => {
   const Odd = z.core.$constructor<z.core.$ZodString>('Odd', (inst, def) => {
     z.core.$ZodString.init(inst, def);
     inst._zod.parse = (payload) => {

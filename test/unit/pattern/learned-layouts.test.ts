@@ -119,7 +119,7 @@ describe('bounds', () => {
       parse(Array.from({ length: 400 }, () => turned(turn)));
     }
     expect(patterns.layoutsLearned).toBeGreaterThan(3);
-    expect(patterns.layoutsLearned - patterns.layoutsDropped).toBeLessThanOrEqual(2);
+    expect(patterns.layoutsLearned - patterns.layoutsEvicted).toBeLessThanOrEqual(2);
   });
 
   test('senders of several layouts are all learned, beside one whose messages no pattern takes', () => {
@@ -220,7 +220,7 @@ describe('bounds', () => {
     // Not flat: no pattern takes them.
     const odd = JSON.stringify({ ...VALID.heartbeat, odd: { a: { b: { c: 1 } } } });
     parse(Array.from({ length: 9000 }, () => odd));
-    expect(patterns.layoutsDropped).toBe(1);
+    expect(patterns.layoutsEvicted).toBe(1);
   });
 
   test('a layout that is used stays', () => {
@@ -229,7 +229,7 @@ describe('bounds', () => {
     const odd = JSON.stringify({ ...VALID.heartbeat, odd: { a: { b: { c: 1 } } } });
     parse(Array.from({ length: 200 }, () => python));
     parse(Array.from({ length: 9000 }, (_, index) => (index % 100 === 0 ? python : odd)));
-    expect(patterns.layoutsDropped).toBe(0);
+    expect(patterns.layoutsEvicted).toBe(0);
   });
 });
 
@@ -246,7 +246,7 @@ describe('when the number of scans no longer fits 32 bits', () => {
     let matched = 0;
     for (let round = 0; round < rounds; round++) matched += parse([python, odd]).matched;
     expect(matched).toBe(rounds);
-    expect(patterns.layoutsDropped).toBe(0);
+    expect(patterns.layoutsEvicted).toBe(0);
   });
 
   test.each([-1500, -600, -100])(
@@ -257,7 +257,7 @@ describe('when the number of scans no longer fits 32 bits', () => {
       parse(Array.from({ length: 250 }, () => go));
       for (let round = 0; round < 1000; round++) parse([python]);
       parse(Array.from({ length: 250 }, () => withKey(0)));
-      expect(patterns.layoutsDropped).toBe(1);
+      expect(patterns.layoutsEvicted).toBe(1);
       expect(parse([python])).toMatchObject({ matched: 1 });
       expect(parse([go])).toMatchObject({ matched: 0 });
     },
@@ -267,7 +267,7 @@ describe('when the number of scans no longer fits 32 bits', () => {
     const { patterns, parse } = learner(16, undefined, 2 ** 32 - 1000);
     parse(Array.from({ length: 250 }, () => python));
     for (let round = 0; round < 9000; round++) parse([odd]);
-    expect(patterns.layoutsDropped).toBe(1);
+    expect(patterns.layoutsEvicted).toBe(1);
   });
 });
 
@@ -312,7 +312,7 @@ describe('layouts', () => {
   const schema = z.object({ a: z.array(z.object({ x: z.number().optional(), y: z.number().optional() })) });
   const read = (text: string) => layoutOf(schema, JSON.parse(text), text);
 
-  test('tell the spacing, and the order of keys in every object', () => {
+  test('record the spacing, and the order of keys in every object', () => {
     expect(read('{"b": "1", "a": [{"y": 1, "x": 2}, {"x": 1}]}')).toEqual({
       spacing: { comma: ', ', colon: ': ' },
       keys: new Map([

@@ -55,7 +55,7 @@ test('job ids may be as long as a message', () => {
   expect(scanAll(patterns, ids.map(line).join('')).jobs).toEqual(ids.map(keyOf));
 });
 
-test('ids that share a beginning, an end or all but one byte are told apart', () => {
+test('ids that share a beginning, an end or all but one byte are distinguished', () => {
   const patterns = createPatterns(registry);
   const ids = [
     '',

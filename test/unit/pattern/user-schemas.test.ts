@@ -30,7 +30,7 @@ const OBJECT = { a: 1 } as unknown as string;
 const BOUND = { check: 'greater_than', value: 1 } as z.core.$ZodCheckGreaterThanDef;
 const UUID = '"0197a1b2-0000-7000-8000-000000000000"';
 
-describe('what zod means by more than it says', () => {
+describe('what zod checks beyond its definition', () => {
   test.each<[name: string, schema: z.ZodType, ...texts: string[]]>([
     ['numbers that JSON has not', of(z.literal([1, Number.POSITIVE_INFINITY])), has('null'), has('1')],
     ['an enumeration of numbers', of(z.enum(Level)), has('"LOW"'), has('0'), has('"0"')],
@@ -105,7 +105,7 @@ describe('what zod means by more than it says', () => {
       has('{"k":"t"}'),
     ],
     [
-      'a bound that does not say whether it is included',
+      'a bound without whether it is included',
       of(z.number().check(new z.core.$ZodCheckGreaterThan(BOUND))),
       has('1'),
       has('2'),

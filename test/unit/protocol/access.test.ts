@@ -45,7 +45,7 @@ describe('with tokens', () => {
   });
 
   test.each(['ping', 'pong', 'unsubscribe', 'subscribe'])(
-    'who owes a token and says %s before it is rejected and closed',
+    'a peer that needs a token and sends %s before it is rejected and closed',
     async (type) => {
       const { connect } = closed();
       const peer = await connect();
@@ -100,7 +100,7 @@ describe('with tokens', () => {
   });
 });
 
-describe('a peer that has not said its token', () => {
+describe('a peer that has not sent its token', () => {
   test('gets no message, neither for its role nor by its name', async () => {
     const { manager, connect } = closed();
     const stranger = await connect();

@@ -8,7 +8,7 @@ const tokens = { app: [APP], crawler: [CRAWLER] };
 const hello = (token: string, role = 'crawler') => line({ type: 'hello', data: { role, token } });
 const beat = line(VALID.heartbeat);
 
-describe('where crawlers need a token, a peer that has not said hello', () => {
+describe('where crawlers need a token, a peer that has not sent hello', () => {
   const broker = shareBroker({ auth: { tokens } });
 
   test.each([

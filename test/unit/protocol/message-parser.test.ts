@@ -226,7 +226,7 @@ describe('offsets', () => {
     expect(found).toEqual([beat, request, beat]);
   });
 
-  test('a rejection tells its line', () => {
+  test('a rejection has its line', () => {
     const bytes = Buffer.from(`${beat}\n\njunk\n${beat}{}\n`);
     const lines: number[] = [];
     const total = new MessageParser().parse(bytes, 0, bytes.length, {

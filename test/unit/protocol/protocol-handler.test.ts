@@ -118,7 +118,7 @@ describe('control messages', () => {
     expect(peer.forwarded).toEqual([]);
   });
 
-  test('a peer that is gone before its subscribe is settled leaves no subscription', async () => {
+  test('a peer that disconnects before its subscribe is settled leaves no subscription', async () => {
     const { manager, connect } = sharedBroker();
     const member = await (await connect()).subscribe({ group: 'g' });
     for (let round = 0; round < 30; round++) {
@@ -148,7 +148,7 @@ describe('control messages', () => {
     await peer.count(100_000);
   });
 
-  test('a later subscribe that says nothing of overflow leaves it as it is', async () => {
+  test('a later subscribe without overflow does not change it', async () => {
     const { manager, connect } = sharedBroker();
     await (await (await connect()).subscribe({ id: 'a', overflow: 'block' })).subscribe({ id: 'b' });
     expect(manager.getConnectionPool().all()[0]?.outbox.policy).toBe('block');
@@ -238,7 +238,7 @@ describe('applications', () => {
     expect(other.forwarded).toEqual([]);
   });
 
-  test('an assignment is about the job that it assigns, whatever its envelope says', async () => {
+  test('an assignment is about the job that it assigns, whatever its envelope contains', async () => {
     const { connect } = sharedBroker();
     const [app, crawler, other] = [await connect(), await connect(), await connect()];
     crawler.say('hello', { role: 'crawler', crawlerId: 'crawler-1' });

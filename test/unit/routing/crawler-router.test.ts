@@ -184,7 +184,7 @@ describe.each(['job_response', 'job_assignment'])('%s', (type) => {
     expect(find(type)).toEqual(['c']);
   });
 
-  test('passes over crawlers that have gone', () => {
+  test('skips crawlers that have disconnected', () => {
     router.onJobRequest('gone', FOREVER);
     router.onJobRequest('c', FOREVER);
     router.onJobRequest('b', FOREVER);

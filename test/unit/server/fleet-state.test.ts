@@ -25,7 +25,7 @@ describe('what is known of the jobs', () => {
     expect(kept.length).toBeLessThan(105);
   });
 
-  test('counts what each kind of message has said of a job once', async () => {
+  test('counts what each kind of message reports of a job once', async () => {
     const { server, connect } = await startServer({ maxFleetBytes: 60_000 });
     const crawler = await connect('c1');
     const context = { text: 'x'.repeat(10_000) };

@@ -123,7 +123,7 @@ describe('MessageRouter', () => {
     expect(connection?.isPaused).toBe(false);
   });
 
-  test('catches, counts and tells what handlers throw; the handlers and messages behind go on', async () => {
+  test('catches, counts and emits errors of handlers; later handlers and messages are not affected', async () => {
     const { server, connect } = await startServer(bare);
     const failures: string[] = [];
     server.on('handler_error', ({ error, phase, event }) =>

@@ -64,7 +64,7 @@ describe('OrderedQueues', () => {
     expect(queues.running).toBe(2);
   });
 
-  test('says when a queue is full, and when half of it is done', async () => {
+  test('reports when a queue is full, and when half of it is done', async () => {
     const { work, queues } = make({ maxQueued: 4 });
     for (let number = 0; number <= 5; number++) queues.push('a', `a${number}`, 1);
     queues.push('b', 'b0', 1);

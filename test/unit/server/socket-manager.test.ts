@@ -22,7 +22,7 @@ function throwingListener(manager: SocketManager, name: keyof ServerEvents): unk
 }
 
 describe('life', () => {
-  test('starts, tells so, and stops', async () => {
+  test('starts, emits events, and stops', async () => {
     const socketPath = join(temporaryFolder(), 'broker.sock');
     const manager = new SocketManager({ socketPath, ...LIGHT }, { logger });
     const log: string[] = [];
@@ -154,7 +154,7 @@ describe('code in the same process', () => {
     );
   });
 
-  test('that throws stops nothing, and is told', async () => {
+  test('that throws stops nothing, and is reported', async () => {
     const { manager, connect } = shared();
     const errors: unknown[] = [];
     manager.on('message', () => {
@@ -274,7 +274,7 @@ describe('code in the same process', () => {
     await peer.closed;
   });
 
-  test('broadcasts, and is told how many got it', async () => {
+  test('broadcasts, and returns the number of recipients', async () => {
     const { manager, connect } = shared();
     const pool = manager.getConnectionPool();
     const [app, one, two] = [await connect(), await connect(), await connect()];
@@ -291,7 +291,7 @@ describe('code in the same process', () => {
 });
 
 describe('stopping', () => {
-  test('delivers what was received, and tells peers why', async () => {
+  test('delivers what was received, and notifies peers of the reason', async () => {
     const { manager, connect } = await startPlainBroker();
     const subscriber = await (await connect()).subscribe();
     const crawler = await connect();

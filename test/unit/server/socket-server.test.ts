@@ -6,7 +6,7 @@ import { line, VALID } from '../../support/messages.js';
 import { startServer } from '../../support/server.js';
 
 describe('SocketServer', () => {
-  test('starts, says how it is, stops', async () => {
+  test('starts, returns its status, stops', async () => {
     const { server, connect } = await startServer();
     const crawler = await connect('c1');
     crawler.write(line(VALID.heartbeat));
@@ -161,7 +161,7 @@ describe('the default handlers', () => {
     expect(server.fleet.crawlers).toMatchObject([{ id: 'c1', isConnected: false }]);
   });
 
-  test('tell of each message of a crawler, with what is known of it', async () => {
+  test('are emitted for each message of a crawler, with what is known of it', async () => {
     const { server, connect } = await startServer();
     const told: string[] = [];
     server.on('crawler_heartbeat', ({ crawler }) =>
@@ -218,7 +218,7 @@ describe('the default handlers', () => {
     expect(seen).toEqual([5]);
   });
 
-  test('know which crawlers are connected, also when one has come back before it had gone', async () => {
+  test('know which crawlers are connected, also when one reconnects before its old connection closes', async () => {
     const { server, connect } = await startServer();
     const isConnected = () => server.fleet.getCrawler('c1')?.isConnected;
     const first = await connect('c1');
@@ -236,7 +236,7 @@ describe('the default handlers', () => {
     expect(server.fleet.getCrawler('c1')?.heartbeat).toEqual(VALID.heartbeat.data);
   });
 
-  test('know a crawler that says later who it is as one, and that it has gone', async () => {
+  test('know a crawler that sends its hello later as one, and that it has disconnected', async () => {
     const { server, connect } = await startServer();
     const crawler = await connect();
     crawler.write(line(VALID.heartbeat));
@@ -255,7 +255,7 @@ describe('the default handlers', () => {
     expect(server.fleet.crawlers).toMatchObject([{ id: 'c1', isConnected: false }]);
   });
 
-  test('do not count it as a word of a crawler that it has gone', async () => {
+  test('do not count its disconnection as activity of a crawler', async () => {
     const { server, connect } = await startServer({ maxCrawlers: 2 });
     const beat = async (id: string) => {
       const crawler = await connect(id);

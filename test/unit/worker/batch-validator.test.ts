@@ -189,7 +189,7 @@ describe('frames', () => {
     expect(field(verdict, 0, 'LINES')).toBe(3);
   });
 
-  test('the last heartbeat of a range tells how busy the crawler is', () => {
+  test('the last heartbeat of a range sets the workload of the crawler', () => {
     const beat = (activeJobs: number) => line(changed('heartbeat', { activeJobs }));
     const { verdict } = validate(beat(3) + beat(5), progress('abc'), beat(0));
     expect([0, 1, 2].map((chunk) => field(verdict, chunk, 'ACTIVE_JOBS'))).toEqual([5, NO_HEARTBEAT, 0]);
@@ -206,17 +206,17 @@ test('no parsed message is in a verdict: flat arrays, and details of the rejecte
     slowRanges,
     drift,
     layoutsLearned,
-    layoutsDropped,
+    layoutsEvicted,
     ...arrays
   } = verdict;
-  expect([matched, mismatches, layoutsLearned, layoutsDropped]).toEqual([0, [], 0, 0]);
+  expect([matched, mismatches, layoutsLearned, layoutsEvicted]).toEqual([0, [], 0, 0]);
   expect(slowRanges.every(Number.isInteger)).toBe(true);
   for (const array of Object.values(arrays)) expect(array).toBeInstanceOf(Uint32Array);
   expect([rejections, addresses, drift]).toEqual([[], [], []]);
   expect([...verdict.accepted].reduce((sum, count) => sum + count)).toBe(2000);
 });
 
-test('ranges with a message that takes long are told, those with many that do not are not', () => {
+test('ranges with a slow message are reported, those with many fast ones are not', () => {
   const clock = vi.spyOn(performance, 'now').mockReturnValue(1);
   onTestFinished(() => clock.mockRestore());
   const timed = z.looseObject({ type: z.literal('timed'), ms: z.number() });
@@ -357,13 +357,13 @@ describe('with patterns', () => {
             const verdict = validateWith(fast, texts).verdict;
             matched += verdict.matched;
             // How long a message took is not the same twice.
-            const { layoutsLearned, layoutsDropped, slowRanges } = verdict;
+            const { layoutsLearned, layoutsEvicted, slowRanges } = verdict;
             const expected = validateWith(slow, texts).verdict;
             expect(verdict).toEqual({
               ...expected,
               matched: verdict.matched,
               layoutsLearned,
-              layoutsDropped,
+              layoutsEvicted,
               slowRanges,
             });
           }

@@ -33,7 +33,7 @@ describe('a block of the bench', () => {
   });
 });
 
-test('a clock is a valid message, and tells when it was made', () => {
+test('a clock is a valid message, and contains its time', () => {
   const before = sharedNow();
   const clock = makeClock();
   expect(validator.validate(clock.subarray(0, -1)).ok).toBe(true);

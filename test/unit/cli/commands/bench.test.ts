@@ -97,7 +97,7 @@ describe('sluice bench', () => {
     expect(wrong.stderr).toContain('UNAUTHORIZED');
   });
 
-  test('says so when the broker rejects the messages, or goes away', async () => {
+  test('fails when the broker rejects the messages, or ends', async () => {
     const { socketPath } = await startBroker({ maxMessagesPerSecond: 1 });
     const rejected = sluice(['bench', '--socket', socketPath, '--msgs', '1000']);
     expect(await rejected.exited).toBe(1);

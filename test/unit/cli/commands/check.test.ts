@@ -78,7 +78,7 @@ describe('sluice check', () => {
     expect(run.stdout + run.stderr).toBe('');
   });
 
-  test('--max-errors stops after so many, and says that it did', async () => {
+  test('--max-errors stops after this number, and reports it', async () => {
     const run = await check('--max-errors', '3', fileOf('bad\n'.repeat(100_000)));
     expect(run.code).toBe(1);
     expect(run.stdout.trim().split('\n').length).toBe(3);
@@ -145,7 +145,7 @@ describe('sluice check', () => {
     expect((await check(glued, '--framing', 'ndjson')).code).toBe(1);
   });
 
-  test('says what cannot be read or used, and exits as the other commands do', async () => {
+  test('reports what cannot be read or used, and exits as the other commands do', async () => {
     const folder = join(temporaryFolder(), 'folder');
     mkdirSync(folder);
     for (const [args, code, text] of [

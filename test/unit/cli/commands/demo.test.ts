@@ -29,7 +29,7 @@ describe('sluice demo', () => {
     expect(run.stderr).toBe('');
   });
 
-  test('says so when its peers exit early, and leaves nothing behind', async () => {
+  test('fails when its peers exit early, and leaves nothing behind', async () => {
     const folder = temporaryFolder();
     const run = sluice(['demo', '--duration', '60', '--workers', '1'], { TMPDIR: folder });
     await run.says('A broker');

@@ -6,7 +6,7 @@ import { text } from 'node:stream/consumers';
 import { expect, onTestFinished, test } from 'vitest';
 import { packageRoot } from '../../../support/cli.js';
 
-test('a process that still has something to tell leaves quietly with the command that started it', async () => {
+test('a process that still has something to send exits without an error with the command that started it', async () => {
   const child = fork(join(packageRoot, 'test/support/busy-child.mjs'), {
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
   });

@@ -22,7 +22,7 @@ const told = ({ stdout }: CliRun) =>
   stdout.split('\n').filter((text) => /^(READY|STOPPING|RELOADING)/.test(text));
 
 test.skipIf(missing.length > 0)(
-  `serve tells systemd when it is ready, reloads and stops${without(missing)}`,
+  `serve notifies systemd when it is ready, reloads and stops${without(missing)}`,
   async () => {
     const { reader, path } = await startReader();
     const run = sluice(['serve', '--socket', join(temporaryFolder(), 'x.sock'), '--workers', '1'], {
@@ -46,7 +46,7 @@ test.skipIf(missing.length > 0)(
 );
 
 test.skipIf(missing.length > 0)(
-  `a reload is told with its time, and in order${without(missing)}`,
+  `a reload is notified with its time, and in order${without(missing)}`,
   async () => {
     const { reader, path } = await startReader();
     const supervisor = new Supervisor(silent, { ...process.env, NOTIFY_SOCKET: path });

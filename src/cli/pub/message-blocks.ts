@@ -1,22 +1,22 @@
-// Splits the input of `pub` into pieces of whole messages, so that only one piece has to be in memory. A piece ends at
+// Splits the input of `pub` into blocks of whole messages, so that only one block has to be in memory. A block ends at
 // a newline or, if there is none, between two adjacent messages.
 
 import { FrameBoundary } from '../../wire/framing.js';
 
-/** After this many bytes without a newline, a piece may end between two adjacent messages. */
-const PIECE_SIZE = 256 * 1024;
+/** After this many bytes without a newline, a block may end between two adjacent messages. */
+const BLOCK_SIZE = 256 * 1024;
 /** The longest message that any broker accepts, in bytes. Longer text is not a message and may be split anywhere. */
 const LONGEST_MESSAGE = 256 * 1024 * 1024;
 const NEWLINE = 0x0a;
 
-export class MessagePieces {
+export class MessageBlocks {
   /** Parts of the line whose end has not been read yet. */
   #parts: Buffer[] = [];
   #bytes = 0;
   /** Number of bytes at which the parts are scanned again. Doubles with each scan to limit repeated work. */
-  #nextScan = PIECE_SIZE;
+  #nextScan = BLOCK_SIZE;
 
-  /** Adds bytes from the input. @returns the next piece, or `undefined` if none is complete yet */
+  /** Adds bytes from the input. @returns the next block, or `undefined` if none is complete yet */
   push(bytes: Buffer): Buffer | undefined {
     this.#parts.push(bytes);
     this.#bytes += bytes.length;
@@ -41,7 +41,7 @@ export class MessagePieces {
     const text = Buffer.concat(this.#parts);
     this.#parts = end < text.length ? [text.subarray(end)] : [];
     this.#bytes = text.length - end;
-    this.#nextScan = PIECE_SIZE;
+    this.#nextScan = BLOCK_SIZE;
     return text.subarray(0, end);
   }
 }
