@@ -10,7 +10,8 @@
 import { SOCKET_CONFIG, SocketServer } from 'sluice';
 
 const schemas = new URL('./custom-protocol-schemas.mjs', import.meta.url);
-const server = new SocketServer({ ...SOCKET_CONFIG, schemas, logLevel: 'warn' }, { defaultHandlers: false });
+// Without warnings, because rejected messages are printed below.
+const server = new SocketServer({ ...SOCKET_CONFIG, schemas, logLevel: 'error' }, { defaultHandlers: false });
 
 const start = process.argv[2] ?? 'https://example.com/';
 const { host } = new URL(start);
