@@ -53,6 +53,7 @@ export const LOCAL_ERRORS = Object.freeze({
   SOCKET_FILE_LOST: entry('lifecycle', 'error', 'The socket file was removed or replaced'),
   ALREADY_RUNNING: entry('lifecycle', 'error', 'Already started or connected'),
   NOT_RUNNING: entry('lifecycle', 'error', 'The server is not running'),
+  NOT_INSTALLED: entry('lifecycle', 'fatal', 'This code is bundled and needs the installed package sluice'),
   WORKERS_FAILED: entry('lifecycle', 'fatal', 'The validation workers failed to start'),
   VALIDATION_TIMEOUT: entry(
     'validation',

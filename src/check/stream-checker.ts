@@ -123,7 +123,7 @@ export class StreamChecker {
 
   /**
    * Waits until the workers are ready.
-   * @throws SluiceError `WORKERS_FAILED`
+   * @throws SluiceError `WORKERS_FAILED`, `NOT_INSTALLED`
    */
   async start(): Promise<void> {
     await this.#dispatcher.start();

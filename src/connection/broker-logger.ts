@@ -1,8 +1,9 @@
 // The broker's logger: the caller's or a default one, with redaction. The broker never logs message contents or tokens;
 // redaction is a safeguard in case a log line is ever added that does.
 
-import { type Logger, type LoggerOptions, pino } from 'pino';
+import type { Logger, LoggerOptions } from 'pino';
 import { WIRE_ERRORS } from '../errors.js';
+import { requireInstalled } from '../installed.js';
 import { printable, printableLines } from '../printable.js';
 import type { Peer } from '../protocol/peer.js';
 import { LogWriter } from './log-writer.js';
@@ -21,6 +22,12 @@ const SECRETS = [
   'raw',
 ];
 const REDACT = { paths: SECRETS.flatMap((key) => [key, `*.${key}`]), censor: '***' };
+
+/** The broker's logger. */
+export interface BrokerLog {
+  readonly logger: Logger;
+  readonly droppedLogLines: () => number;
+}
 
 export interface OwnLog {
   readonly logger: Logger;
@@ -47,12 +54,13 @@ export function openLog(fd: StandardFd, { render, onError, ...options }: OwnLogO
     ...(onError === undefined ? {} : { onError }),
   });
   const write = (line: string) => writer.write(render === undefined ? printableLines(line) : render(line));
+  const { pino } = requireInstalled<typeof import('pino')>('pino');
   const logger = pino(options, { write });
   return { logger, writer };
 }
 
 /** The default log of a broker without a logger option: JSON lines on standard error. */
-export function defaultLog(level: string): { logger: Logger; droppedLogLines: () => number } {
+export function defaultLog(level: string): BrokerLog {
   const { logger, writer } = openLog(2, { name: 'sluice', level });
   return { logger, droppedLogLines: () => writer.droppedLines };
 }

@@ -1,15 +1,17 @@
 // Groups chunks into batches and keeps the workers busy with them. While all workers are busy, chunks wait and the next
 // batch grows; an idle broker dispatches a chunk immediately. Never copies a message, and never loses a chunk: each is
-// either settled, or failed and counted.
+// either settled, or failed and counted. Nothing may be submitted before it is started.
 
+import { SluiceError } from '../errors.js';
+import { importInstalled } from '../installed.js';
 import type { FrameRange } from '../memory/slab-pool.js';
 import { Backlog, type BacklogOptions, type Batch } from './backlog.js';
 import { Chunk, type Lane } from './lane.js';
-import { Quarantine } from './quarantine.js';
+import { placeOf, Quarantine } from './quarantine.js';
 import { type BatchTask, batchTask, type Verdict } from './verdict.js';
 import { VerdictReader } from './verdict-reader.js';
 import type { Place } from './watchdog.js';
-import { BatchFailure, WorkerPool, type WorkerPoolOptions } from './worker-pool.js';
+import type { WorkerPool, WorkerPoolOptions } from './worker-pool.js';
 
 export interface DispatcherOptions
   extends BacklogOptions,
@@ -82,7 +84,10 @@ const MAX_QUARANTINED = 64;
 export class Dispatcher {
   readonly #options: DispatcherOptions;
   readonly #maxQuarantined: number;
-  readonly #pool: WorkerPool;
+  /** The class of the pools, loaded by {@link start}. */
+  #poolClass: typeof WorkerPool | undefined;
+  /** Created by {@link start}. */
+  #pool: WorkerPool | undefined;
   readonly #quarantine: Quarantine;
   /**
    * Batch size as a share of a full batch: reduced while batches take long, since other connections wait for the
@@ -106,10 +111,8 @@ export class Dispatcher {
     this.#options = options;
     this.#maxQuarantined = options.maxQuarantined ?? MAX_QUARANTINED;
     this.#backlog = new Backlog(options);
-    const poolOptions: WorkerPoolOptions = { ...options, handsOver: false, onError: options.onWorkerError };
-    // With `verify`, the slow path has to check every match, which a handoff cannot do.
-    this.#pool = new WorkerPool({ ...poolOptions, handsOver: options.settings.patterns === 'on' });
-    this.#quarantine = new Quarantine(poolOptions, {
+    this.#quarantine = new Quarantine(options, {
+      createPool: (own) => this.#createPool({ ...own, handsOver: false }),
       onVerdict: (chunk, verdict) => this.#settle([chunk], verdict),
       onPoisonMessage: (chunk) => this.#failChunk(chunk),
       onAbandoned: (chunk) => this.#failChunk(chunk),
@@ -122,24 +125,35 @@ export class Dispatcher {
     return {
       batches: this.#batches,
       inlineBatches: this.#inlineBatches,
-      handedOver: this.#pool.handedOver,
+      handedOver: this.#pool?.handedOver ?? 0,
       retries: this.#retries,
       failedChunks: this.#failedChunks,
       outOfOrder: this.#outOfOrder,
       queuedBytes: this.#backlog.bytes,
       batchesInFlight: this.#inFlight,
       busyTime: this.#busyTime,
-      threads: this.#pool.threads,
-      workerRestarts: this.#pool.restarts,
+      threads: this.#pool?.threads ?? 0,
+      workerRestarts: this.#pool?.restarts ?? 0,
     };
   }
 
   /**
    * Waits until the workers are ready.
-   * @throws SluiceError `WORKERS_FAILED` if one fails to start or does not respond within 30 s
+   * @throws SluiceError `WORKERS_FAILED` if one fails to start or does not respond within 30 s; `NOT_INSTALLED` if this
+   *   code is bundled and the workers cannot be found
    */
-  start(): Promise<void> {
-    return this.#pool.start();
+  async start(): Promise<void> {
+    const { WorkerPool } =
+      await importInstalled<typeof import('./worker-pool.js')>('dispatch/worker-pool.js');
+    this.#poolClass = WorkerPool;
+    // With `verify`, the slow path has to check every match, which a handoff cannot do.
+    this.#pool = this.#createPool({ handsOver: this.#options.settings.patterns === 'on' });
+    await this.#pool.start();
+  }
+
+  #createPool(own: Pick<WorkerPoolOptions, 'handsOver'> & Partial<WorkerPoolOptions>): WorkerPool {
+    if (this.#poolClass === undefined || this.#closed) throw new SluiceError('NOT_RUNNING');
+    return new this.#poolClass({ ...this.#options, onError: this.#options.onWorkerError, ...own });
   }
 
   /** Queues whole messages of one connection. They are settled through the lane, in order, once they have a verdict. */
@@ -175,14 +189,14 @@ export class Dispatcher {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    await Promise.all([this.#pool.close(), this.#quarantine.close()]);
+    await Promise.all([this.#pool?.close(), this.#quarantine.close()]);
   }
 
   /** Limit on batches in flight. While batches take long, it is one per worker, so that none waits behind another. */
   get #capacity(): number {
     const { threads, concurrentTasksPerWorker } = this.#options;
     if (this.#batchShare === 1 && !this.#backlog.hasSlowBatches) return threads * concurrentTasksPerWorker;
-    return Math.max(1, this.#pool.threads);
+    return Math.max(1, this.#pool?.threads ?? 0);
   }
 
   #isIdle(): boolean {
@@ -202,12 +216,13 @@ export class Dispatcher {
 
   readonly #flush = (): void => {
     this.#flushScheduled = false;
-    if (this.#closed) return;
+    const pool = this.#pool;
+    if (this.#closed || pool === undefined) return;
     if (this.#inFlight === 0) this.#validateInline();
     while (this.#inFlight < this.#capacity) {
       const batch = this.#backlog.take(this.#batchShare, performance.now());
       if (batch === undefined) return;
-      void this.#run(batch);
+      void this.#run(pool, batch);
     }
   };
 
@@ -224,11 +239,11 @@ export class Dispatcher {
     this.#resolveIdle();
   }
 
-  async #run(batch: Batch): Promise<void> {
+  async #run(pool: WorkerPool, batch: Batch): Promise<void> {
     const { chunks, isSlow, takenAt } = batch;
     this.#setInFlight(this.#inFlight + 1);
     this.#batches++;
-    const verdict = await this.#pool.run(chunks).catch((error: unknown) => {
+    const verdict = await pool.run(chunks).catch((error: unknown) => {
       this.#onFailure(chunks, error);
     });
     const answeredAt = performance.now();
@@ -288,7 +303,7 @@ export class Dispatcher {
   #onFailure(chunks: Chunk[], error: unknown): void {
     if (this.#closed) return;
     this.#retries++;
-    const place = error instanceof BatchFailure ? error.place : undefined;
+    const place = placeOf(error);
     const suspect = place?.range === undefined ? undefined : chunks[place.range];
     // Before the callback: even if it throws, the chunks get a verdict.
     if (place === undefined) this.#requeue(chunks);

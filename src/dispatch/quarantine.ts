@@ -7,9 +7,13 @@ import { messageEnds } from '../wire/framing.js';
 import type { Chunk, Lane } from './lane.js';
 import type { ParserSettings, Verdict } from './verdict.js';
 import type { Place } from './watchdog.js';
-import { BatchFailure, WorkerPool, type WorkerPoolOptions } from './worker-pool.js';
+import type { BatchFailure, WorkerPool, WorkerPoolOptions } from './worker-pool.js';
 
-export interface QuarantineEvents {
+/** What the quarantine needs of its dispatcher. */
+export interface QuarantineOwner {
+  createPool(
+    own: Pick<WorkerPoolOptions, 'threads' | 'concurrentTasksPerWorker' | 'isBackground'>,
+  ): WorkerPool;
   /** A chunk has its verdict. */
   onVerdict(chunk: Chunk, verdict: Verdict): void;
   /** The chunk is a single message that has made a worker fail twice. */
@@ -18,6 +22,10 @@ export interface QuarantineEvents {
   onAbandoned(chunk: Chunk): void;
   /** The worker has finished, and nothing is ready to be validated. */
   onIdle(): void;
+}
+
+export interface QuarantineOptions extends Pick<WorkerPoolOptions, 'settings' | 'validationTimeout'> {
+  readonly onWorkerError: (error: unknown) => void;
 }
 
 /** A connection that has sent a poison message. */
@@ -44,8 +52,7 @@ const BACKOFF_RESET_AFTER = 120_000;
 export class Quarantine {
   readonly #settings: ParserSettings;
   readonly #timeout: number;
-  readonly #createPool: () => WorkerPool;
-  readonly #events: QuarantineEvents;
+  readonly #owner: QuarantineOwner;
   readonly #onError: (error: unknown) => void;
   #pool: WorkerPool | undefined;
   /**
@@ -61,13 +68,11 @@ export class Quarantine {
   #isDraining = false;
   #closed = false;
 
-  constructor(options: WorkerPoolOptions, events: QuarantineEvents) {
+  constructor(options: QuarantineOptions, owner: QuarantineOwner) {
     this.#settings = options.settings;
-    this.#onError = options.onError;
+    this.#onError = options.onWorkerError;
     this.#timeout = options.validationTimeout || UNLIMITED_TIMEOUT;
-    this.#events = events;
-    const own = { threads: 1, concurrentTasksPerWorker: 1, isBackground: true };
-    this.#createPool = () => new WorkerPool({ ...options, ...own });
+    this.#owner = owner;
   }
 
   /** Number of connections with waiting chunks. */
@@ -117,11 +122,11 @@ export class Quarantine {
     this.#isWorking = true;
     for (let chunk = this.#next(); chunk !== undefined && !this.#closed; chunk = this.#next()) {
       if (chunk.failed) continue;
-      if (this.#notBefore(chunk) > performance.now()) this.#events.onAbandoned(chunk);
+      if (this.#notBefore(chunk) > performance.now()) this.#owner.onAbandoned(chunk);
       else await this.#examine(chunk);
     }
     this.#isWorking = false;
-    this.#events.onIdle();
+    this.#owner.onIdle();
   }
 
   /**
@@ -180,12 +185,12 @@ export class Quarantine {
       if (this.#closed || chunk.failed) return;
       if (isSuspect) {
         this.#slowDown(chunk.lane);
-        this.#events.onPoisonMessage(chunk);
-      } else this.addFailed(chunk, (error instanceof BatchFailure && error.place) || UNKNOWN_PLACE);
+        this.#owner.onPoisonMessage(chunk);
+      } else this.addFailed(chunk, placeOf(error) ?? UNKNOWN_PLACE);
       this.#onError(error);
       return;
     }
-    this.#events.onVerdict(chunk, verdict);
+    this.#owner.onVerdict(chunk, verdict);
   }
 
   /** ms that a suspect may take. Many waiting connections share the time. */
@@ -205,7 +210,7 @@ export class Quarantine {
   /** Created on first use. A failure to start is not the fault of the chunk, which waits until the pool runs. */
   #openPool(): WorkerPool {
     if (this.#pool === undefined) {
-      this.#pool = this.#createPool();
+      this.#pool = this.#owner.createPool({ threads: 1, concurrentTasksPerWorker: 1, isBackground: true });
       this.#pool.open();
     }
     return this.#pool;
@@ -245,3 +250,8 @@ export class Quarantine {
 
 /** The place of a failure at an unknown message. */
 const UNKNOWN_PLACE: Place = { range: undefined, start: 0, end: 0 };
+
+/** Where in its batch a worker failed. Not recognized by its class: the pool's code may be a copy outside of a bundle. */
+export function placeOf(error: unknown): Place | undefined {
+  return error instanceof Error ? (error as Partial<BatchFailure>).place : undefined;
+}

@@ -155,7 +155,7 @@ export class MessageRegistry {
     const url = moduleUrl(source);
     let exported: unknown;
     try {
-      exported = await import(url);
+      exported = await import(/* webpackIgnore: true */ /* @vite-ignore */ url);
     } catch (cause) {
       throw new SluiceError('SCHEMA_MODULE_INVALID', `${url}: ${describeError(cause)}`, { cause });
     }

@@ -10,6 +10,7 @@ import type { AdminSource } from '../admin/admin-source.js';
 import { howToOpenAdmin } from '../config/addresses.js';
 import { type ResolvedOptions, resolveOptions, type SluiceOptions } from '../config/config.js';
 import {
+  type BrokerLog,
   brokerLogger,
   connectionLogger,
   defaultLog,
@@ -28,6 +29,7 @@ import { SocketConnection } from '../connection/socket-connection.js';
 import { closePartial, closeStalled, pingWaiting } from '../connection/stalled-peers.js';
 import type { FrameRun } from '../delivery/frame-run.js';
 import { describeForLog, SluiceError } from '../errors.js';
+import { importInstalled } from '../installed.js';
 import { MessageRegistry } from '../messages/message-registry.js';
 import { AccessControl } from '../protocol/access.js';
 import type { DriftEntry } from '../protocol/drift-report.js';
@@ -50,9 +52,9 @@ export interface SocketManagerDependencies {
 export class SocketManager extends SafeEmitter<ServerEvents> {
   readonly options: ResolvedOptions;
   readonly #delimiter: number;
-  readonly #log: Logger;
-  readonly #rejectionLogger: RejectionLogger;
-  readonly #droppedLogLines: () => number;
+  readonly #openLog: () => BrokerLog;
+  #openedLog: BrokerLog | undefined;
+  #rejectionLogger: RejectionLogger | undefined;
   readonly #listenFds: readonly number[];
   readonly #adminFd: number | undefined;
   readonly #pool: ConnectionPool;
@@ -83,10 +85,8 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     this.options = resolveOptions(options);
     this.#delimiter = this.options.messageDelimiter.charCodeAt(0);
     const { logger, droppedLogLines = () => 0 } = dependencies;
-    const log = logger === undefined ? defaultLog(this.options.logLevel) : { logger, droppedLogLines };
-    this.#log = brokerLogger(log.logger);
-    this.#rejectionLogger = new RejectionLogger(this.#log);
-    this.#droppedLogLines = log.droppedLogLines;
+    this.#openLog = () =>
+      logger === undefined ? defaultLog(this.options.logLevel) : { logger, droppedLogLines };
     const { listenFd } = this.options;
     this.#listenFds = dependencies.listenFds ?? (listenFd === undefined ? [] : [listenFd]);
     this.#adminFd = dependencies.adminFd;
@@ -116,7 +116,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
   /**
    * Starts the workers and listens.
    * @throws SluiceError `ALREADY_RUNNING`, `SCHEMA_MODULE_INVALID`, `WORKERS_FAILED`, `ADDRESS_IN_USE`,
-   *   `SOCKET_PATH_INVALID`, `LISTEN_FAILED`
+   *   `SOCKET_PATH_INVALID`, `LISTEN_FAILED`, `NOT_INSTALLED`
    */
   async start(): Promise<void> {
     if (this.#state !== 'stopped') throw new SluiceError('ALREADY_RUNNING');
@@ -170,7 +170,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
    */
   getMetrics(): ServerMetrics {
     if (this.#pipeline === undefined) throw new SluiceError('NOT_RUNNING');
-    const log = { linesDropped: this.#droppedLogLines() };
+    const log = { linesDropped: this.#openedLog?.droppedLogLines() ?? 0 };
     return collectMetrics(this.#pipeline, this.#pool.statistics, this.#meter.rates, log);
   }
 
@@ -224,6 +224,15 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     this.#log.warn({ type }, 'a handler is registered for a type of which there are no messages');
   }
 
+  /** Opened on first use, so that the constructor does not fail if the default logger cannot be loaded. */
+  get #log(): Logger {
+    if (this.#openedLog === undefined) {
+      const { logger, droppedLogLines } = this.#openLog();
+      this.#openedLog = { logger: brokerLogger(logger), droppedLogLines };
+    }
+    return this.#openedLog.logger;
+  }
+
   async #start(): Promise<void> {
     await this.#openAdmin();
     const registry = await MessageRegistry.load(this.options.schemas);
@@ -268,7 +277,10 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
         this.#admin?.recordRejection(rejection);
         this.emitSafely('rejected', rejection);
       })
-      .on('rejected_count', (...rejected) => this.#rejectionLogger.record(...rejected))
+      .on('rejected_count', (...rejected) => {
+        this.#rejectionLogger ??= new RejectionLogger(this.#log);
+        this.#rejectionLogger.record(...rejected);
+      })
       .on('worker_error', (error) => this.#onWorkerError(error))
       .once('patterns_unavailable', (reason) => this.#log.warn({ reason }, 'validating without patterns'))
       .on('listener_error', this.#onServerError)
@@ -293,7 +305,8 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     const listenTo = this.#adminFd === undefined ? admin : { fd: this.#adminFd };
     if (listenTo === undefined) return;
     // Loaded on demand: prom-client and the page cost memory and startup time.
-    const { AdminServer } = await import('../admin/admin-server.js');
+    const { AdminServer } =
+      await importInstalled<typeof import('../admin/admin-server.js')>('admin/admin-server.js');
     const source: AdminSource = {
       options: this.options,
       pool: this.#pool,
@@ -428,7 +441,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     this.#state = 'stopped';
     this.#startedAt = undefined;
     this.#listeners = [];
-    this.#rejectionLogger.flush();
+    this.#rejectionLogger?.flush();
     this.#log.info({ reason, undelivered, unsettledBytes }, 'stopped');
     this.emitSafely('server_stopped', { reason, undelivered, unsettledBytes });
   }

@@ -98,7 +98,7 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
   /**
    * Starts the workers and listens.
    * @throws SluiceError `ALREADY_RUNNING`, `SCHEMA_MODULE_INVALID`, `WORKERS_FAILED`, `ADDRESS_IN_USE`,
-   *   `SOCKET_PATH_INVALID`, `LISTEN_FAILED`
+   *   `SOCKET_PATH_INVALID`, `LISTEN_FAILED`, `NOT_INSTALLED`
    */
   start(): Promise<void> {
     return this.manager.start();
