@@ -59,6 +59,13 @@ export function touch(connection: import('sluice').SocketConnection): void {
 }
 `;
 
+/** The parts of package.json that say where the types are. */
+interface PackageTypes {
+  readonly types: string;
+  readonly exports: Readonly<Record<string, string | { readonly types: string }>>;
+  readonly typesVersions: { readonly '*': Readonly<Record<string, readonly string[]>> };
+}
+
 let folder: string;
 
 const run = (command: string, args: readonly string[], cwd: string) =>
@@ -94,6 +101,7 @@ describe('an install from npm pack', () => {
       'nodenext',
       '--target',
       'es2022',
+      // Users may have an older library than this project, and check the declarations of their dependencies.
       '--lib',
       lib,
       '--skipLibCheck',
@@ -107,6 +115,17 @@ describe('an install from npm pack', () => {
     expect(
       run(process.execPath, [tsc, ...options, ...programs, 'imports.mts', 'crawler-app.mts'], folder),
     ).toBe('');
+  });
+
+  test('has types for `moduleResolution: node`, which does not read `exports`', () => {
+    const { exports, types, typesVersions } = JSON.parse(
+      readFileSync(join(folder, 'node_modules/sluice/package.json'), 'utf8'),
+    ) as PackageTypes;
+    const entries = Object.entries(exports).flatMap(([name, entry]) =>
+      typeof entry === 'string' ? [] : [[name, entry.types] as const],
+    );
+    const old = Object.entries(typesVersions['*']).map(([name, [path]]) => [`./${name}`, path] as const);
+    expect([['.', types], ...old]).toEqual(entries);
   });
 
   test('has every file that its pages link to', () => {
