@@ -5,6 +5,11 @@ import { type AnyMessage, type Forwarded, mayBeWrapped, readForwarded } from './
 
 /** A line is copied out of its read buffer if the buffer is more than this many times as long. */
 const DETACH_RATIO = 16;
+/**
+ * Size of the memory that copies of short lines share, in bytes. Not Node's own pool: from Node 24 on, a copy there can
+ * keep 64 KiB in memory.
+ */
+const POOL_SIZE = 8 * 1024;
 
 /** Placeholder for a line that is not a message: no message type is empty. */
 const MALFORMED: Forwarded = { message: { type: '' }, rawAt: 0 };
@@ -71,8 +76,7 @@ export class ReceivedMessage {
    * @internal
    */
   detach(): void {
-    // Takes 0.2 µs for a message of 390 bytes; parsing it takes 1.5 µs.
-    if (this.#line.length * DETACH_RATIO < this.#line.buffer.byteLength) this.#line = Buffer.from(this.#line);
+    if (this.#line.length * DETACH_RATIO < this.#line.buffer.byteLength) this.#line = copyLine(this.#line);
   }
 
   get #mayBeWrapped(): boolean {
@@ -89,4 +93,23 @@ export class ReceivedMessage {
     if (parsed === undefined) this.#onMalformed?.();
     return parsed ?? MALFORMED;
   }
+}
+
+let pool = Buffer.alloc(0);
+let poolUsed = 0;
+
+/** Copies a line into memory of its own, or that it shares with other copies. Takes about 0.2 µs for 390 bytes. */
+function copyLine(line: Buffer): Buffer {
+  let copy: Buffer;
+  if (line.length > POOL_SIZE / 2) copy = Buffer.allocUnsafeSlow(line.length);
+  else {
+    if (poolUsed + line.length > pool.length) {
+      pool = Buffer.allocUnsafeSlow(POOL_SIZE);
+      poolUsed = 0;
+    }
+    copy = pool.subarray(poolUsed, poolUsed + line.length);
+    poolUsed += line.length;
+  }
+  copy.set(line);
+  return copy;
 }
