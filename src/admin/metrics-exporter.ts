@@ -2,13 +2,18 @@
 // request: nothing is counted twice, and there is no cost per message. Counters cover the whole broker, so they do not
 // decrease when a connection closes.
 
-import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import type { Registry as MetricsRegistry } from 'prom-client';
 import type { LatencyCounts } from '../connection/latency-histogram.js';
 import type { ServerMetrics } from '../connection/server-metrics.js';
 import { WIRE_ERRORS } from '../errors.js';
+import { requireInstalled } from '../installed.js';
 import type { MessageDirection, MessageRegistry } from '../messages/message-registry.js';
 import type { AdminSource } from './admin-source.js';
 import { patternsOf } from './sampler.js';
+
+// Not by `import`: in some releases of Node 20, a package in a symlinked folder, as of pnpm, then has no exports.
+const { Counter, collectDefaultMetrics, Gauge, Registry } =
+  requireInstalled<typeof import('prom-client')>('prom-client');
 
 /** One value, or one per value of the label. */
 type MetricValue = number | Readonly<Record<string, number>>;
@@ -319,10 +324,10 @@ const UNSAFE_METRICS = [
   'nodejs_active_requests_total',
 ];
 
-let processRegistry: Registry | undefined;
+let processRegistry: MetricsRegistry | undefined;
 
 /** prom-client's process metrics. Created once per process, on first use: their observers cannot be removed. */
-function processMetrics(): Registry {
+function processMetrics(): MetricsRegistry {
   if (processRegistry === undefined) {
     processRegistry = new Registry();
     collectDefaultMetrics({ register: processRegistry });

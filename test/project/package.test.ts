@@ -3,11 +3,13 @@
 import { execFileSync } from 'node:child_process';
 import {
   copyFileSync,
+  cpSync,
   existsSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -227,5 +229,17 @@ describe('an install from npm pack', () => {
     expect(run(join(folder, 'node_modules/.bin/sluice'), ['--version'], folder)).toMatch(/^\d/);
     const demo = runNode(bin, ['demo', '--duration', '1', '--crawlers', '1', '--workers', '1'], {}, folder);
     expect(await demo.exited).toBe(0);
+  });
+
+  test('serves the dashboard when dependencies are symbolic links, as pnpm installs them', async () => {
+    const linked = join(folder, 'linked');
+    cpSync(join(folder, 'node_modules/sluice'), linked, { recursive: true });
+    symlinkSync(join(folder, 'node_modules'), join(linked, 'node_modules'));
+    const sockets = ['--socket', join(folder, 'linked.sock'), '--admin', join(folder, 'linked-admin.sock')];
+    const bin = join(linked, 'dist/src/cli/main.js');
+    const broker = runNode(bin, ['serve', ...sockets, '--workers', '1', '--patterns', 'off'], {}, linked);
+    await broker.says('"msg":"listening"');
+    broker.child.kill('SIGTERM');
+    expect(await broker.exited).toBe(0);
   });
 });
