@@ -31,8 +31,8 @@ test.each([4 * GiB, 8 * GiB])(
   async (limit) => {
     const run = limited(limit, ['check', '--workers', '2', fileOfMessages()]);
     expect(await run.exited).toBe(0);
-    expect(run.stderr).toMatch(/^checked 1 messages, 0 rejected/m);
-    expect(run.stderr.split(`sluice: validating without patterns: ${NO_PATTERNS}\n`)).toHaveLength(2);
+    expect(run.stderr).toMatch(/^checked 1 message, 0 rejected/m);
+    expect(run.stderr.split(`sluice check: validating without patterns: ${NO_PATTERNS}\n`)).toHaveLength(2);
   },
 );
 
@@ -72,6 +72,8 @@ test('without WebAssembly, check works without patterns', async () => {
     'check',
     fileOfMessages(),
   ]);
-  expect(stderr).toContain('sluice: validating without patterns: this machine does not support WebAssembly');
-  expect(stderr).toMatch(/^checked 1 messages, 0 rejected/m);
+  expect(stderr).toContain(
+    'sluice check: validating without patterns: this machine does not support WebAssembly',
+  );
+  expect(stderr).toMatch(/^checked 1 message, 0 rejected/m);
 });

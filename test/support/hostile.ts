@@ -58,7 +58,6 @@ for (const text of [
   ':',
   ',',
   '\u0000',
-  '\ufeff{}',
   'a=1&b=2',
   '%7B%7D',
   '$(id)',
@@ -211,6 +210,7 @@ for (const text of [
   '123456789012345678901234567890',
 ])
   add(undefined, `a value ${text}`, extra(text));
+add('SCHEMA_VIOLATION', 'no type, after a byte order mark', '\ufeff{}');
 add(undefined, 'a key twice', extra('1', '"x":2,"x"'));
 add('UNKNOWN_TYPE', 'two types', extra('"other"', '"type"'));
 add('SCHEMA_VIOLATION', 'two data, the last one wrong', extra('1', '"data"'));

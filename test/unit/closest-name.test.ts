@@ -4,7 +4,8 @@ import { closestName } from '#src/closest-name.js';
 test.each([
   ['maxConection', 'maxConnections'],
   ['MAXCONNECTIONS', 'maxConnections'],
-  ['prot', 'port'],
+  ['prt', 'port'],
+  ['prot', undefined],
   ['hosts', 'host'],
   ['colour', undefined],
   ['x', undefined],

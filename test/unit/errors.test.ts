@@ -62,6 +62,7 @@ test('the codes of the wire are those of the protocol', () => {
       'UNAUTHORIZED',
       'NO_RECIPIENT',
       'RATE_LIMITED',
+      'REPLACED',
       'SLOW_CONSUMER',
       'VALIDATION_FAILED',
       'SHUTTING_DOWN',

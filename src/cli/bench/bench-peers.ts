@@ -13,8 +13,8 @@ import { CLOCK_SIZE, findClocks, makeBlock, makeClock, planOf, sharedNow, shareO
 export interface BenchSettings {
   readonly role: 'publishers' | 'subscribers';
   readonly connection: ClientOptions;
-  /** Crawler ID of the publishers. Subscribers filter by it, because they must count no other bytes. */
-  readonly crawlerId: string;
+  /** Crawler IDs of the publishers. Subscribers filter by them, because they must count no other bytes. */
+  readonly crawlerIds: readonly string[];
   /** Number of connections. */
   readonly connections: number;
   /** Total messages of all publishers. */
@@ -50,6 +50,8 @@ export type BenchReport =
     };
 
 const REPORT_INTERVAL = 100;
+/** Maximum number of entries of a list in a `subscribe`. */
+const MAX_LIST = 256;
 /** How often a publisher with a fixed rate sends the messages that are due, in ms. */
 const TICK = 1;
 /** Maximum number of samples. When it is reached, half of them are discarded, and so is every second new one. */
@@ -67,8 +69,9 @@ async function publish(settings: BenchSettings): Promise<void> {
   });
   const opened: BenchConnection[] = [];
   let rejectedWith: ErrorCode | undefined;
-  for (const _ of publishers) {
-    const connection = await BenchConnection.open(settings.connection);
+  for (const crawlerId of settings.crawlerIds) {
+    const hello = { ...settings.connection.hello, role: 'crawler', crawlerId } as const;
+    const connection = await BenchConnection.open({ ...settings.connection, hello });
     connection.onBytes = (bytes) => {
       rejectedWith ??= errorCodeIn(bytes.toString('latin1'));
     };
@@ -129,7 +132,7 @@ function sendPaced({ socket }: BenchConnection, messages: number, rate: number):
 }
 
 async function subscribe(settings: BenchSettings): Promise<void> {
-  const { connections, crawlerId, expectedBytes } = settings;
+  const { connections, crawlerIds, expectedBytes } = settings;
   const latencies: number[] = [];
   const times: number[] = [];
   let bytes = 0;
@@ -145,11 +148,10 @@ async function subscribe(settings: BenchSettings): Promise<void> {
   };
   for (let index = 0; index < connections; index++) {
     const connection = await BenchConnection.open(settings.connection);
-    await connection.request(
-      'subscribe',
-      { id: 'bench', crawlerIds: [crawlerId], overflow: 'block' },
-      'subscribed',
-    );
+    for (let from = 0; from < crawlerIds.length; from += MAX_LIST) {
+      const filter = { crawlerIds: crawlerIds.slice(from, from + MAX_LIST), overflow: 'block' };
+      await connection.request('subscribe', { id: `bench-${from}`, ...filter }, 'subscribed');
+    }
     failOnClose(connection);
     let received = 0;
     connection.onBytes = (chunk) => {

@@ -42,17 +42,15 @@ export async function runBench(given: Partial<BenchFlags> & ConnectFlags): Promi
   const subscriberConnection = resolveConnection(given, 'monitor');
   // Fails early if no message can be that small.
   makeBlock(0, flags.size);
-  const crawlerId = `bench-${randomUUID()}`;
-  const common = { messages: flags.msgs, size: flags.size, rate: flags.latency, crawlerId };
+  const name = `bench-${randomUUID()}`;
+  const crawlerIds = Array.from({ length: flags.pub }, (_, index) => `${name}-${index}`);
+  const common = { messages: flags.msgs, size: flags.size, rate: flags.latency, crawlerIds };
   const peers: Peers[] = [];
   try {
     const publishers = new Peers({
       ...common,
       role: 'publishers',
-      connection: {
-        ...publisherConnection,
-        hello: { role: 'crawler', ...publisherConnection.hello, crawlerId },
-      },
+      connection: publisherConnection,
       connections: flags.pub,
       expectedBytes: 0,
     });

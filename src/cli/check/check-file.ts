@@ -38,6 +38,7 @@ class FileCheck {
   readonly #maxErrors: number;
   readonly #isQuiet: boolean;
   readonly #report: CheckReport;
+  #isWithoutPatterns = false;
   readonly #progress: Progress;
   readonly #checker: StreamChecker;
   readonly #rejected: Record<string, number> = {};
@@ -70,8 +71,10 @@ class FileCheck {
           this.#report.add(finding);
         },
         onPatternsUnavailable: (reason) => {
-          if (format !== 'quiet')
-            this.#progress.printError(`sluice check: validating without patterns: ${reason}`);
+          if (format === 'quiet' || this.#isWithoutPatterns) return;
+          // Each worker reports it.
+          this.#isWithoutPatterns = true;
+          this.#progress.printError(`sluice check: validating without patterns: ${reason}`);
         },
         onWorkerError: (error) => this.#progress.printError(`sluice check: ${describeForLog(error)}`),
       },

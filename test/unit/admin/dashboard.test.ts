@@ -291,9 +291,11 @@ describe.skipIf(browserPath === undefined)(suite, () => {
   });
 
   test('shows each of the peers that do not keep up, when they have one name', async () => {
-    const { url, addCrawler } = await start({ maxPendingBytes: 1024 * 1024 });
+    const { url, connect, addCrawler } = await start({ maxPendingBytes: 1024 * 1024 });
     for (let number = 1; number <= 2; number++) {
-      const peer = await addCrawler('crawler-1');
+      // Only crawlers have a name of their own.
+      const peer = await connect();
+      peer.say('hello', { role: 'app', crawlerId: 'crawler-1' });
       await peer.subscribe({ overflow: 'drop-oldest' });
       peer.socket.pause();
     }

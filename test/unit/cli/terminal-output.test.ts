@@ -45,7 +45,9 @@ describe.skipIf(missing.length > 0)(`in a terminal${without(missing)}`, () => {
     expect(run.stdout).toMatch(BAR);
     const shown = screen(run);
     expect(shown.slice(0, 3)).toEqual(
-      [1, 20_002, 40_003].map((number) => `${file}:${number}: - INVALID_JSON The message is not valid JSON`),
+      [1, 20_002, 40_003].map(
+        (number) => `${file}:${number}: - INVALID_JSON The message is not valid JSON at byte 0`,
+      ),
     );
     expect(shown[3]).toMatch(/^checked 40,003 messages, 3 rejected/);
     expect(shown.join('\n')).not.toMatch(BAR);
@@ -72,7 +74,9 @@ describe.skipIf(missing.length > 0)(`in a terminal${without(missing)}`, () => {
     expect(run.stdout).toMatch(BAR);
     const shown = screen(run);
     expect(shown.slice(0, 3)).toEqual(
-      [1, 20_002, 40_003].map((number) => `line ${number}: INVALID_JSON: The message is not valid JSON`),
+      [1, 20_002, 40_003].map(
+        (number) => `line ${number}: INVALID_JSON: The message is not valid JSON at byte 0`,
+      ),
     );
     expect(shown[3]).toMatch(/^sent 40,003 lines, .*, 3 error replies$/);
     expect(shown.join('\n')).not.toMatch(BAR);

@@ -31,6 +31,7 @@ test('names of peers have no effect on a terminal', () => {
     heartbeatAge: null,
     latency: 1,
     messagesRejected: 1,
+    messagesDropped: 1,
   };
   const list = { total: 1, rows: [{ ...row, ...figures } as unknown as ConnectionRow] };
   const [, shown] = connectionLines(list, 'rateIn', 120);
