@@ -73,7 +73,10 @@ async function sub(flags: SubFlags & ConnectFlags): Promise<number> {
   const client = new SluiceClient({ ...connection, reconnect: false });
   try {
     // From the start: the broker may count the subscription before this process has its answer.
-    return await Promise.race([untilSignal(), untilClosed(client, addressOf(connection), flags)]);
+    return await Promise.race([
+      untilSignal(),
+      untilClosed(client, flags.socket ?? addressOf(connection), flags),
+    ]);
   } finally {
     client.removeAllListeners('closed');
     await client.close();
