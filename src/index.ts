@@ -54,6 +54,7 @@ export {
   type WireErrorCode,
 } from './errors.js';
 export { type FrameRange, Slab, SlabPool } from './memory/slab-pool.js';
+export type { Extension } from './messages/extension.js';
 export type { Issue, ReportIssue, Rule } from './messages/issues.js';
 export {
   type MessageDirection,
@@ -61,7 +62,7 @@ export {
   type MessageType,
   type SchemaModule,
 } from './messages/message-registry.js';
-export type { MessageTraits } from './messages/message-traits.js';
+export type { FallbackRecipient, MessageTraits } from './messages/message-traits.js';
 export type { Message, MessageMap, OutgoingMessage, OverflowPolicy, PeerRole } from './messages/messages.js';
 export { AccessControl, type AuthTokens } from './protocol/access.js';
 export type { DriftEntry, DriftSource } from './protocol/drift-report.js';
