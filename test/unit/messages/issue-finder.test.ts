@@ -79,7 +79,7 @@ describe('findIssues', () => {
         if (all.length < limit) expect(found.map(placeOf)).toEqual(all.map(placeOf));
         else expect(all.map(placeOf)).toEqual(expect.arrayContaining(found.map(placeOf)));
       }),
-      { numRuns: 3000 },
+      { numRuns: 1500 },
     );
   });
 

@@ -205,7 +205,7 @@ describe('redact', () => {
 
   test('takes linear time on hostile input', { timeout: 60_000 }, () => {
     const input = (pump: string, length: number) => pump.repeat(Math.ceil(length / pump.length));
-    const [short, long] = [64 * 1024, 1024 * 1024];
+    const [short, long] = [16 * 1024, 256 * 1024];
     const pumps = [
       'token:',
       'token:"',

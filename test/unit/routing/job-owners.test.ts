@@ -39,7 +39,7 @@ describe('JobOwners', () => {
     /** Oldest first. */
     const model = new Map<string, string>();
     let random = 1;
-    for (let step = 0; step < 50_000; step++) {
+    for (let step = 0; step < 30_000; step++) {
       random = (random * 48271) % 0x7fffffff;
       const jobId = `job-${random % (capacity * 3)}`;
       owners.set(jobId, `c-${step}`);
@@ -48,7 +48,8 @@ describe('JobOwners', () => {
       const oldest = model.keys().next().value;
       if (model.size > capacity && oldest !== undefined) model.delete(oldest);
       const asked = `job-${(random >> 8) % (capacity * 3)}`;
-      expect(owners.get(asked)).toBe(model.get(asked));
+      // Cheaper than an `expect` of each.
+      if (owners.get(asked) !== model.get(asked)) expect(owners.get(asked)).toBe(model.get(asked));
     }
     expect(owners.owners.size).toBe(capacity);
     for (const [jobId, connectionId] of model) expect(owners.get(jobId)).toBe(connectionId);
