@@ -27,6 +27,8 @@ export interface Route {
 /** Default and maximum of `limit` in `/api/connections`, in rows. */
 const DEFAULT_LIMIT = 500;
 const MAX_LIMIT = 10_000;
+/** Entries of the drift report in an event: the latest. */
+const EVENT_DRIFT = 12;
 /** Rows of an event: the peers that do not keep up, and the busiest ones. */
 const EVENT_ROWS = 200;
 
@@ -135,6 +137,7 @@ export class AdminRoutes {
         stats: sample.stats,
         connections: { total: sample.rows.length, rows: notableRows(sample.rows, EVENT_ROWS) },
         rejections: this.#rejections.latest,
+        drift: this.#source.drift(EVENT_DRIFT) ?? [],
       }
     );
   }

@@ -13,8 +13,11 @@ export interface AdminSource {
   status(): ServerStatus;
   /** `undefined` until the stages exist. */
   metrics(): ServerMetrics | undefined;
-  /** Differences between messages and the contract; `undefined` until the stages exist. */
-  drift(): DriftEntry[] | undefined;
+  /**
+   * Differences between messages and the contract, the latest seen first; `undefined` until the stages exist.
+   * @param count maximum number of entries. Default: all.
+   */
+  drift(count?: number): DriftEntry[] | undefined;
   /** The message types; `undefined` until the schema module is loaded. */
   registry(): MessageRegistry | undefined;
 }

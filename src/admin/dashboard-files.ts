@@ -18,6 +18,7 @@ const OWN_FILES = {
   'bars.js': SCRIPT,
   'charts.js': SCRIPT,
   'connection-table.js': SCRIPT,
+  'drift.js': SCRIPT,
   'elements.js': SCRIPT,
   'formats.js': SCRIPT,
   'rejections.js': SCRIPT,

@@ -3,6 +3,7 @@
 
 import type { HealthStatus } from '../connection/health-monitor.js';
 import type { Rates } from '../connection/server-metrics.js';
+import type { DriftEntry } from '../protocol/drift-report.js';
 import type { Readiness } from './readiness.js';
 import type { RejectionRecord } from './rejection-log.js';
 
@@ -133,4 +134,6 @@ export interface Snapshot {
   readonly stats: BrokerStats;
   readonly connections: ConnectionList;
   readonly rejections: readonly RejectionRecord[];
+  /** Differences between messages and schemas: the latest. */
+  readonly drift: readonly DriftEntry[];
 }

@@ -67,12 +67,12 @@ export class DriftReport {
     else entry.sources.set(source, { id: source, firstSeen: now, lastSeen: now, sightings: 1 });
   }
 
-  /** All entries, the latest seen first. */
-  get entries(): DriftEntry[] {
-    const entries = [...this.#entries.values()].map((entry) => ({
+  /** The entries that were seen last, the latest first. @param count maximum number of them. Default: all. */
+  latest(count = MAX_ENTRIES): DriftEntry[] {
+    const entries = [...this.#entries.values()].sort((a, b) => b.lastSeen - a.lastSeen).slice(0, count);
+    return entries.map((entry) => ({
       ...entry,
       sources: [...entry.sources.values()].map((source) => ({ ...source })),
     }));
-    return entries.sort((a, b) => b.lastSeen - a.lastSeen);
   }
 }

@@ -181,7 +181,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
    */
   getDrift(): DriftEntry[] {
     if (this.#pipeline === undefined) throw new SluiceError('NOT_RUNNING');
-    return this.#pipeline.protocol.drift.entries;
+    return this.#pipeline.protocol.drift.latest();
   }
 
   /**
@@ -313,7 +313,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
       status: () => this.getStatus(),
       metrics: () => (this.#state === 'starting' ? undefined : this.#pipeline && this.getMetrics()),
       registry: () => this.#registry,
-      drift: () => this.#pipeline?.protocol.drift.entries,
+      drift: (count) => this.#pipeline?.protocol.drift.latest(count),
     };
     this.#admin = new AdminServer(source, listenTo, this.#listenerEvents);
     await this.#admin.start();

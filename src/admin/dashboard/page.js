@@ -3,6 +3,7 @@
 import { createBars } from './bars.js';
 import { createChart } from './charts.js';
 import { createTable } from './connection-table.js';
+import { createDrift } from './drift.js';
 import { createList, element, setText } from './elements.js';
 import {
   formatAge,
@@ -49,6 +50,7 @@ const showTypes = createBars(byId('types'), 'No messages yet');
 const showCodes = createBars(byId('codes'), 'No rejected messages');
 const showSlow = createBars(byId('slow'), 'No slow consumers');
 const showRejections = createRejections(byId('rejections'));
+const showDrift = createDrift(byId('drift'));
 const showInternalRows = createList(byId('internals'), {
   keyOf: ([name]) => name,
   create: ([name]) => {
@@ -138,7 +140,7 @@ function showBars({ accepted, rates, rejected, connections }, rows) {
 let latest;
 let arrivedAt;
 
-function showSnapshot({ stats, connections, rejections }) {
+function showSnapshot({ stats, connections, rejections, drift }) {
   // After an outage or a restart of the broker, nothing is known about the time between.
   const isContinuous =
     latest !== undefined && stats.uptime >= latest.uptime && stats.at - latest.at < STALE_AFTER;
@@ -163,6 +165,7 @@ function showSnapshot({ stats, connections, rejections }) {
     total > rows.length ? `${rows.length} of ${formatNumber(total)}: slow consumers and the busiest` : '',
   );
   showRejections(rejections);
+  showDrift(drift);
 }
 
 /** Shows clearly that the broker does not answer, and since when the page has not changed. */

@@ -16,7 +16,7 @@ import {
 import { LIGHT, temporaryFolder } from '../../support/broker.js';
 import { browserPath, shareBrowser } from '../../support/browser.js';
 import { sluice } from '../../support/cli.js';
-import { line, VALID } from '../../support/messages.js';
+import { changed, line, VALID } from '../../support/messages.js';
 
 const FILES = [
   ['/', 'text/html'],
@@ -27,6 +27,7 @@ const FILES = [
   ['/dashboard/bars.js', 'text/javascript'],
   ['/dashboard/charts.js', 'text/javascript'],
   ['/dashboard/connection-table.js', 'text/javascript'],
+  ['/dashboard/drift.js', 'text/javascript'],
   ['/dashboard/elements.js', 'text/javascript'],
   ['/dashboard/formats.js', 'text/javascript'],
   ['/dashboard/rejections.js', 'text/javascript'],
@@ -188,7 +189,7 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     const { url, addCrawler } = await start();
     const { page, complaints, requested } = await openPage(url);
     await page.getByRole('status').getByText('running').waitFor();
-    await page.getByText('None so far').waitFor();
+    await page.locator('#rejections').getByText('None so far').waitFor();
     const crawler = await addCrawler('crawler-1');
     crawler.write(line(VALID.heartbeat).repeat(500));
     await crawler.settled();
@@ -334,6 +335,21 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     await page.getByText('200 of 251: slow consumers and the busiest').waitFor();
     await page.getByRole('button', { name: 'Health' }).click();
     await expect.poll(() => page.locator('#rows tr:first-child td:first-child').textContent()).toBe('stuck');
+    expect(complaints).toEqual([]);
+  });
+
+  test('shows what the schemas do not know, and who sends it', async () => {
+    const { url, addCrawler } = await start();
+    const [one, two] = [await addCrawler('crawler-1'), await addCrawler('crawler-2')];
+    one.write(line(changed('heartbeat', { gpuUsage: 1 })));
+    await one.settled();
+    const { page, complaints } = await openPage(url);
+    const entry = page.locator('#drift li');
+    await entry.getByText('crawler-1, since').waitFor();
+    await expect(entry.textContent()).resolves.toMatch(/unknown key.*heartbeat data\.gpuUsage$/);
+    two.write(line(changed('heartbeat', { gpuUsage: 1 })));
+    await entry.getByText('crawler-1, crawler-2, since').waitFor();
+    expect(await entry.count()).toBe(1);
     expect(complaints).toEqual([]);
   });
 

@@ -88,14 +88,14 @@ test('the report is bounded, in entries and in crawlers of each', () => {
   const fact = { kind: 'unknown_key', messageType: 'heartbeat', value: undefined } as const;
   for (let crawler = 0; crawler < 20; crawler++)
     report.record({ ...fact, path: 'a' }, `crawler-${crawler}`, crawler);
-  expect(report.entries).toMatchObject([
+  expect(report.latest()).toMatchObject([
     { path: 'a', sightings: 20, firstSeen: 0, lastSeen: 19, hasMoreSources: true },
   ]);
-  expect(report.entries[0]?.sources).toHaveLength(16);
+  expect(report.latest()[0]?.sources).toHaveLength(16);
   for (let index = 0; index < 1000; index++)
     report.record({ ...fact, path: `b${index}` }, 'crawler', 100 + index);
-  expect(report.entries).toHaveLength(500);
-  expect(report.entries[0]?.path).toBe('b999');
+  expect(report.latest()).toHaveLength(500);
+  expect(report.latest()[0]?.path).toBe('b999');
 });
 
 describe('validation: "report"', () => {
