@@ -46,38 +46,30 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   readonly outbox: Outbox;
   /** @internal Line number in the stream at which settling has arrived, counted from 0. */
   line = 0;
-  /**
-   * Number of accepted messages, including control messages. Each message's own number is its `seq` for subscribers
-   * with `meta`.
-   */
-  sequence = 0;
   /** @internal Number of accepted control messages. */
   controlReceived = 0;
-  /** The crawler's active jobs: the number in its last heartbeat, plus jobs assigned since. */
-  workload = 0;
-  /** Monotonic time of the last received byte, in ms, shifted by any time in which the broker did not read. */
-  lastActivityAt: number;
-  /** Monotonic time of the last heartbeat, in ms. */
-  lastHeartbeatAt: number | undefined;
-  /** Time from receipt to settlement of the latest chunk, in ms. */
-  latency = 0;
   /** @internal The owner that jobs of this crawler refer to. */
   readonly identity: CrawlerIdentity;
-  role: PeerRole = 'crawler';
   /** @internal Whether it has shown that it is a crawler: by a `hello`, or by a valid crawler message. */
   isIdentified = false;
   /** @internal Whether the peer's `hello` was accepted. */
   isHelloAccepted = false;
   /** @internal Whether the peer has sent a `ping`. */
   hasPinged = false;
-  version: string | undefined;
-  capabilities: readonly string[] = [];
   /** @internal Called when the peer has closed its side: the connection ends once the returned promise settles. */
   beforeEnd: (() => Promise<void>) | undefined;
   readonly #pipeline: Pipeline;
   readonly #socket: Socket;
   readonly #buffer: MessageBuffer;
   readonly #connectedAt = performance.now();
+  #sequence = 0;
+  #workload = 0;
+  #lastActivityAt = this.#connectedAt;
+  #lastHeartbeatAt: number | undefined;
+  #latency = 0;
+  #role: PeerRole = 'crawler';
+  #version: string | undefined;
+  #capabilities: readonly string[] = [];
   #state: ConnectionState = 'connecting';
   #pauses = 0;
   #partialSince = 0;
@@ -101,18 +93,17 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
     this.id = id;
     this.identity = { connectionId: id, crawlerId: undefined };
     this.#pipeline = pipeline;
-    this.lastActivityAt = this.#connectedAt;
     this.lane = new Lane(
       (chunk) => pipeline.settle(this, chunk),
       (error) => pipeline.reportListenerError(error),
     );
     this.#buffer = new MessageBuffer(pipeline.slabs, pipeline.options, {
       onFrames: (range) => {
-        this.#partialSince = this.lastActivityAt;
+        this.#partialSince = this.#lastActivityAt;
         pipeline.receive(this, range);
       },
       onSkipped: () => {
-        this.#partialSince = this.lastActivityAt;
+        this.#partialSince = this.#lastActivityAt;
       },
       onPartial: (bytes) => pipeline.receivePartial(this, bytes),
       onOversize: () => this.lane.after(() => pipeline.rejectOversize(this)),
@@ -122,8 +113,8 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
       this.#buffer,
       pipeline.options.receive,
       () => {
-        this.lastActivityAt = performance.now();
-        if (!this.#buffer.hasPartial) this.#partialSince = this.lastActivityAt;
+        this.#lastActivityAt = performance.now();
+        if (!this.#buffer.hasPartial) this.#partialSince = this.#lastActivityAt;
       },
       () => this.#pauses === 0,
     );
@@ -158,6 +149,84 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   /** @internal For its addresses: reading and writing go through this class. */
   get socket(): Socket {
     return this.#socket;
+  }
+
+  // Public properties that only the broker may set: the setters are not in the published types.
+
+  /**
+   * Number of accepted messages, including control messages. Each message's own number is its `seq` for subscribers
+   * with `meta`.
+   */
+  get sequence(): number {
+    return this.#sequence;
+  }
+
+  /** @internal */
+  set sequence(sequence: number) {
+    this.#sequence = sequence;
+  }
+
+  /** The crawler's active jobs: the number in its last heartbeat, plus jobs assigned since. */
+  get workload(): number {
+    return this.#workload;
+  }
+
+  /** @internal */
+  set workload(workload: number) {
+    this.#workload = workload;
+  }
+
+  /** Monotonic time of the last received byte, in ms, shifted by any time in which the broker did not read. */
+  get lastActivityAt(): number {
+    return this.#lastActivityAt;
+  }
+
+  /** Monotonic time of the last heartbeat, in ms. */
+  get lastHeartbeatAt(): number | undefined {
+    return this.#lastHeartbeatAt;
+  }
+
+  /** @internal */
+  set lastHeartbeatAt(time: number) {
+    this.#lastHeartbeatAt = time;
+  }
+
+  /** Time from receipt to settlement of the latest chunk, in ms. */
+  get latency(): number {
+    return this.#latency;
+  }
+
+  /** @internal */
+  set latency(latency: number) {
+    this.#latency = latency;
+  }
+
+  get role(): PeerRole {
+    return this.#role;
+  }
+
+  /** @internal */
+  set role(role: PeerRole) {
+    this.#role = role;
+  }
+
+  /** Protocol version of the peer's `hello`. */
+  get version(): string | undefined {
+    return this.#version;
+  }
+
+  /** @internal */
+  set version(version: string) {
+    this.#version = version;
+  }
+
+  get capabilities(): readonly string[] {
+    return this.#capabilities;
+  }
+
+  /** @internal */
+  set capabilities(capabilities: readonly string[]) {
+    this.#capabilities = capabilities;
   }
 
   get state(): ConnectionState {
@@ -246,8 +315,8 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
     if (before === 0 && this.#pauses !== 0) this.#socket.pause();
     if (before !== 0 && this.#pauses === 0) {
       // The peer only seemed silent, because the broker did not read.
-      this.lastActivityAt = performance.now();
-      this.#partialSince = this.lastActivityAt;
+      this.#lastActivityAt = performance.now();
+      this.#partialSince = this.#lastActivityAt;
       this.#socket.resume();
     }
   }
@@ -255,7 +324,7 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   /** @internal Extends the peer's deadlines by the time for which the event loop was blocked. @param delay in ms */
   shiftDeadlines(delay: number): void {
     const now = performance.now();
-    this.lastActivityAt = Math.min(now, this.lastActivityAt + delay);
+    this.#lastActivityAt = Math.min(now, this.#lastActivityAt + delay);
     this.#partialSince = Math.min(now, this.#partialSince + delay);
     this.outbox.shiftDeadlines(delay, now);
   }

@@ -58,6 +58,10 @@ export function touch(connection: import('sluice').SocketConnection): void {
   connection.outbox;
   // @ts-expect-error
   connection.isHelloAccepted = true;
+  // @ts-expect-error
+  connection.role = 'app';
+  // @ts-expect-error
+  connection.workload = 0;
 }
 `;
 
