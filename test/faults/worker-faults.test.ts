@@ -47,7 +47,8 @@ describe.each(['deadly', 'hungry', 'looping'])('a message that makes a worker fa
 test('a worker that throws outside of its batch is replaced: before its answer or after it, nothing is lost', async () => {
   const { manager, connect } = await startBroker({ ...withoutPatterns, validationTimeout: 300 });
   const errors: string[] = [];
-  manager.on('pool_error', ({ error }) => errors.push(String(error)));
+  // The text of what was thrown is not logged; the event has it, as the error or as its cause.
+  manager.on('pool_error', ({ error }) => errors.push(String(error), String((error as Error).cause)));
   const subscriber = await (await connect()).subscribe();
   const crawler = await connect();
   for (let id = 0; id < 3; id++) {
