@@ -30,8 +30,9 @@ export class DriftDetector {
   }
 
   /** Keys of an accepted message that its schema does not name. */
-  inKeys({ name, definition, isOtherVersion }: MessageType, message: object): DriftFact[] {
-    if (isOtherVersion || this.#left-- <= 0) return [];
+  inKeys({ name, direction, definition, isOtherVersion }: MessageType, message: object): DriftFact[] {
+    // Control messages are the broker's own contract, to which newer clients may add.
+    if (direction === 'control' || isOtherVersion || this.#left-- <= 0) return [];
     // Undefined if the message has more or longer keys than a layout may have.
     return keyFacts(name, layoutOf(definition, message, '')?.extra ?? []);
   }

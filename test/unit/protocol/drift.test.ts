@@ -24,7 +24,7 @@ test('keys, values and types that the schemas do not know are recorded with the 
   const { manager, connect } = await startBroker();
   const startedAt = Date.now();
   const [one, two] = [await connect(), await connect()];
-  one.say('hello', { role: 'crawler', crawlerId: 'crawler-1' });
+  one.say('hello', { role: 'crawler', crawlerId: 'crawler-1', name: 'not part of the contract of messages' });
   two.say('hello', { role: 'crawler', crawlerId: 'crawler-2' });
   await Promise.all([one.settled(), two.settled()]);
   one.write(
