@@ -19,12 +19,11 @@ export class ByteList {
 
   /** Appends encoded instructions, including all nested parts. */
   add(code: Code): void {
-    for (const part of code) {
-      if (typeof part !== 'number') this.add(part);
-      else {
-        if (this.#length === this.#bytes.length) this.#reserve(1);
-        this.#bytes[this.#length++] = part;
-      }
+    if (typeof code === 'number') {
+      if (this.#length === this.#bytes.length) this.#reserve(1);
+      this.#bytes[this.#length++] = code;
+    } else {
+      for (const part of code) this.add(part);
     }
   }
 

@@ -2,10 +2,10 @@
 // Contains only the instructions that patterns use. Opcodes: WebAssembly Core Specification 2.0, section 5.4.
 
 /**
- * Encoded instructions: a sequence of bytes and nested parts. An expression contains its operands as parts, so no bytes
- * are copied until the function is written.
+ * Encoded instructions: a byte, or a sequence of parts. An expression contains its operands as parts, so no bytes are
+ * copied until the function is written.
  */
-export type Code = readonly (number | Code)[];
+export type Code = number | readonly Code[];
 
 /** Encoded value types. */
 export const I32 = 0x7f;
@@ -15,46 +15,49 @@ export const V128 = 0x7b;
 export type ValueType = typeof I32 | typeof I64 | typeof F64 | typeof V128;
 
 /** Unsigned LEB128: 7 bits per byte, lowest first. */
-export function unsigned(value: number): number[] {
+export function unsigned(value: number): Code {
+  if (value < 0x80) return value;
   const bytes: number[] = [];
   let rest = value;
-  do {
-    const low = rest % 0x80;
-    rest = Math.floor(rest / 0x80);
-    bytes.push(rest > 0 ? low | 0x80 : low);
-  } while (rest > 0);
+  for (; rest >= 0x80; rest = Math.floor(rest / 0x80)) bytes.push((rest % 0x80) | 0x80);
+  bytes.push(rest);
   return bytes;
 }
 
-/** Signed LEB128. */
-export function signed(value: bigint): number[] {
+/**
+ * Signed LEB128.
+ * @param low the lower 32 bits
+ * @param high the upper 32 bits. Default: the sign of `low`.
+ */
+export function signed(low: number, high = low >> 31): Code {
   const bytes: number[] = [];
-  let rest = value;
+  let [lower, upper] = [low, high];
   for (;;) {
-    const low = Number(rest & 0x7fn);
-    rest >>= 7n;
-    const isDone = (rest === 0n && (low & 0x40) === 0) || (rest === -1n && (low & 0x40) !== 0);
-    bytes.push(isDone ? low : low | 0x80);
+    const bits = lower & 0x7f;
+    lower = (lower >>> 7) | (upper << 25);
+    upper >>= 7;
+    const isDone = (bits & 0x40) === 0 ? (lower | upper) === 0 : (lower & upper) === -1;
+    bytes.push(isDone ? bits : bits | 0x80);
     if (isDone) return bytes;
   }
 }
 
 const unary =
   (...opcode: number[]) =>
-  (a: Code): Code => [a, ...opcode];
+  (a: Code): Code => [a, opcode];
 const binary =
   (...opcode: number[]) =>
-  (a: Code, b: Code): Code => [a, b, ...opcode];
+  (a: Code, b: Code): Code => [a, b, opcode];
 /** Encodes alignment 1, since messages begin at any address. */
 const load =
   (...opcode: number[]) =>
-  (address: Code, offset = 0): Code => [address, ...opcode, 0, ...unsigned(offset)];
+  (address: Code, offset = 0): Code => [address, opcode, 0, unsigned(offset)];
 const store =
   (...opcode: number[]) =>
-  (address: Code, value: Code, offset = 0): Code => [address, value, ...opcode, 0, ...unsigned(offset)];
+  (address: Code, value: Code, offset = 0): Code => [address, value, opcode, 0, unsigned(offset)];
 
 export const i32 = {
-  const: (value: number): Code => [0x41, ...signed(BigInt(value | 0))],
+  const: (value: number): Code => [0x41, signed(value | 0)],
   load: load(0x28),
   load8_u: load(0x2d),
   load16_u: load(0x2f),
@@ -81,7 +84,10 @@ export const i32 = {
 };
 
 export const i64 = {
-  const: (value: bigint): Code => [0x42, ...signed(BigInt.asIntN(64, value))],
+  const: (value: bigint): Code => [
+    0x42,
+    signed(Number(value & 0xffff_ffffn) | 0, Number(BigInt.asIntN(32, value >> 32n))),
+  ],
   load: load(0x29),
   ne: binary(0x52),
   add: binary(0x7c),
@@ -118,15 +124,15 @@ export const i8x16 = {
   sub: binary(0xfd, 0x71),
 };
 
-export const getLocal = (local: number): Code => [0x20, ...unsigned(local)];
-export const getGlobal = (global: number): Code => [0x23, ...unsigned(global)];
-export const call = (index: number, ...args: readonly Code[]): Code => [...args, 0x10, ...unsigned(index)];
+export const getLocal = (local: number): Code => [0x20, unsigned(local)];
+export const getGlobal = (global: number): Code => [0x23, unsigned(global)];
+export const call = (index: number, ...args: readonly Code[]): Code => [args, 0x10, unsigned(index)];
 /** Calls a function of the table. @param type index of the function's type */
 export const callIndirect = (type: number, index: Code, ...args: readonly Code[]): Code => [
-  ...args,
+  args,
   index,
   0x11,
-  ...unsigned(type),
+  unsigned(type),
   0x00,
 ];
 /** Discards a value. */

@@ -30,11 +30,11 @@ export class FunctionWriter {
   }
 
   set(local: number, value: Code): void {
-    this.emit([value, 0x21, ...unsigned(local)]);
+    this.emit([value, 0x21, unsigned(local)]);
   }
 
   setGlobal(global: number, value: Code): void {
-    this.emit([value, 0x24, ...unsigned(global)]);
+    this.emit([value, 0x24, unsigned(global)]);
   }
 
   /** Appends statements. */
@@ -61,11 +61,11 @@ export class FunctionWriter {
   }
 
   branch(to: Label): void {
-    this.emit([0x0c, ...unsigned(this.#depth - to.depth)]);
+    this.emit([0x0c, unsigned(this.#depth - to.depth)]);
   }
 
   branchIf(to: Label, condition: Code): void {
-    this.emit([condition, 0x0d, ...unsigned(this.#depth - to.depth)]);
+    this.emit([condition, 0x0d, unsigned(this.#depth - to.depth)]);
   }
 
   /** Ends the function, which returns `result` at its end, and returns its encoded body. */

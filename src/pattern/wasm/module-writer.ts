@@ -37,24 +37,24 @@ export class ModuleWriter {
 
   constructor(moduleName: string) {
     this.#name = moduleName;
-    this.#imports.push([...name('env'), ...name('memory'), KIND.MEMORY, NO_LIMIT, 1]);
+    this.#imports.push([name('env'), name('memory'), KIND.MEMORY, NO_LIMIT, 1]);
   }
 
   /** Imports the function table for `callIndirect`. */
   importTable(): void {
-    this.#imports.push([...name('env'), ...name('table'), KIND.TABLE, FUNCTION_REFERENCE, NO_LIMIT, 0]);
+    this.#imports.push([name('env'), name('table'), KIND.TABLE, FUNCTION_REFERENCE, NO_LIMIT, 0]);
   }
 
   /** Imports a function. Must precede all calls of {@link add}. @returns its index, for `call` */
   importFunction(field: string, parameters: number): number {
-    this.#imports.push([...name('env'), ...name(field), KIND.FUNCTION, ...unsigned(parameters)]);
+    this.#imports.push([name('env'), name(field), KIND.FUNCTION, unsigned(parameters)]);
     return this.#importedFunctions.push({ name: field, parameters }) - 1;
   }
 
   /** Adds a mutable global. @param initial a constant expression @returns its index */
   global(globalName: string, type: number, initial: Code): number {
     this.#globalNames.push(globalName);
-    return this.#globals.push([type, 1, ...initial, 0x0b]) - 1;
+    return this.#globals.push([type, 1, initial, 0x0b]) - 1;
   }
 
   /**
@@ -81,7 +81,7 @@ export class ModuleWriter {
   export(index: number): void {
     const exported = this.#functions[index - this.#importedFunctions.length];
     if (exported === undefined) throw new Error(`there is no function ${index}`);
-    this.#exports.push([...name(exported.name), KIND.FUNCTION, ...unsigned(index)]);
+    this.#exports.push([name(exported.name), KIND.FUNCTION, unsigned(index)]);
   }
 
   /** Index of the type of functions with this many parameters, for `callIndirect`. Types are indexed by that number. */
@@ -102,8 +102,8 @@ export class ModuleWriter {
     );
     const types = Array.from({ length: maxParameters + 1 }, (_, count) => [
       FUNCTION_TYPE,
-      ...vector(new Array<Code>(count).fill([I32])),
-      ...vector([[I32]]),
+      vector(new Array<Code>(count).fill([I32])),
+      vector([I32]),
     ]);
     const all = new ByteList();
     all.add(MAGIC);
@@ -119,7 +119,7 @@ export class ModuleWriter {
       code.add(unsigned(body.length));
       code.append(body);
     }
-    all.add([SECTION.CODE, ...unsigned(code.length)]);
+    all.add([SECTION.CODE, unsigned(code.length)]);
     all.append(code);
     if (withNames) this.#addNames(all);
     return all.bytes;
@@ -128,7 +128,7 @@ export class ModuleWriter {
   #addNames(all: ByteList): void {
     const functionNames = [...this.#importedFunctions, ...this.#functions].map((entry) => entry.name);
     const locals = this.#functions.map(({ localNames }, index) => [
-      ...unsigned(this.#importedFunctions.length + index),
+      unsigned(this.#importedFunctions.length + index),
       vector(nameMap(localNames)),
     ]);
     const content = new ByteList();
@@ -137,13 +137,13 @@ export class ModuleWriter {
     addSection(content, NAMES.FUNCTION, nameMap(functionNames));
     addSection(content, NAMES.LOCAL, locals);
     addSection(content, NAMES.GLOBAL, nameMap(this.#globalNames));
-    all.add([SECTION.CUSTOM, ...unsigned(content.length)]);
+    all.add([SECTION.CUSTOM, unsigned(content.length)]);
     all.append(content);
   }
 }
 
 function vector(items: readonly Code[]): Code {
-  return [...unsigned(items.length), ...items];
+  return [unsigned(items.length), items];
 }
 
 /** Adds a section, or a part of the name section, which has the same form. */
@@ -151,7 +151,7 @@ function addSection(all: ByteList, id: number, items: readonly Code[]): void {
   if (items.length === 0) return;
   const content = new ByteList();
   content.add(vector(items));
-  all.add([id, ...unsigned(content.length)]);
+  all.add([id, unsigned(content.length)]);
   all.append(content);
 }
 
@@ -160,10 +160,10 @@ function name(text: string): Code {
 }
 
 function bytesOf(text: string): Code[] {
-  return [...Buffer.from(text)].map((byte) => [byte]);
+  return [...Buffer.from(text)];
 }
 
 /** The names of the things with the indices 0, 1, … */
 function nameMap(names: readonly string[]): Code[] {
-  return names.map((text, index) => [...unsigned(index), name(text)]);
+  return names.map((text, index) => [unsigned(index), name(text)]);
 }
