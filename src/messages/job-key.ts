@@ -3,8 +3,6 @@
 // collide with a probability of 1 in 2^63. A peer that found a collision could do no more with it than with the other
 // id itself.
 
-import { randomInt } from 'node:crypto';
-
 /** Two unsigned 32-bit halves. `high` is always odd, so 0 is free for messages without a job. */
 export interface JobKey {
   readonly low: number;
@@ -35,8 +33,10 @@ export const JOB_HASH = {
   FINAL_WORDS: 3,
 } as const;
 
+/** Uses the global `crypto`, because the workers would load `node:crypto` for nothing. */
 export function randomJobSeed(): JobSeed {
-  return [randomInt(2 ** 32), randomInt(2 ** 32)];
+  const [low = 0, high = 0] = crypto.getRandomValues(new Uint32Array(2));
+  return [low, high];
 }
 
 /** The key of a job id. */

@@ -104,13 +104,26 @@ test('pattern matching, dispatch, workers and routing know no message type by na
   expect(engine.filter((file) => literal.test(readFileSync(file, 'utf8'))).map(nameOf)).toEqual([]);
 });
 
-test('the client loads nothing of the broker', () => {
-  const loaded = new Set<string>();
+/** All of the project's files that a file loads or imports types from, directly or not; itself included. */
+function reachableFrom(file: string, importsOf: (file: string) => readonly string[]): string[] {
+  const reached = new Set<string>();
   const visit = (file: string): void => {
-    if (loaded.has(file)) return;
-    loaded.add(file);
+    if (reached.has(file)) return;
+    reached.add(file);
     importsOf(file).forEach(visit);
   };
-  visit(join(source, 'client/index.ts'));
-  expect([...loaded].map(nameOf).filter((name) => !CLIENT.test(name))).toEqual([]);
+  visit(join(source, file));
+  return [...reached];
+}
+
+test('the client loads nothing of the broker', () => {
+  const loaded = reachableFrom('client/index.ts', importsOf);
+  expect(loaded.map(nameOf).filter((name) => !CLIENT.test(name))).toEqual([]);
+});
+
+test('a worker starts without modules that it may never need and that load slowly', () => {
+  const slow = /^import (?!type )[^;]+ from '(?:node:crypto|piscina|commander|pino|prom-client)';$/m;
+  const loaded = reachableFrom('worker/worker.ts', loadedBy);
+  expect(loaded.length).toBeGreaterThan(30);
+  expect(loaded.filter((file) => slow.test(readFileSync(file, 'utf8'))).map(nameOf)).toEqual([]);
 });
