@@ -39,7 +39,13 @@ export {
   type MessageBufferStatistics,
 } from './connection/message-buffer.js';
 export { type CustomMessage, MessageEvent } from './connection/message-event.js';
-export type { RejectedEvent, ServerEvents, ServerState, ServerStatus } from './connection/server-events.js';
+export type {
+  PresenceEvent,
+  RejectedEvent,
+  ServerEvents,
+  ServerState,
+  ServerStatus,
+} from './connection/server-events.js';
 export type { Rates, ServerMetrics } from './connection/server-metrics.js';
 export { type ConnectionEvents, SocketConnection } from './connection/socket-connection.js';
 export type { DispatchStatistics } from './dispatch/dispatcher.js';
@@ -81,6 +87,7 @@ export {
   type ValidatorOptions,
 } from './protocol/message-validator.js';
 export type { Peer } from './protocol/peer.js';
+export type { PresenceChange } from './protocol/presence.js';
 export { ProtocolHandler } from './protocol/protocol-handler.js';
 export type { ProtocolStatistics } from './protocol/protocol-statistics.js';
 export type { RejectedMessage, RejectionDetails } from './protocol/rejection.js';

@@ -7,6 +7,7 @@ import { Bench } from 'tinybench';
 import * as deliver from './deliver.js';
 import * as dispatch from './dispatch.js';
 import * as frame from './frame.js';
+import * as record from './record.js';
 import * as route from './route.js';
 import * as validate from './validate.js';
 
@@ -22,6 +23,7 @@ const STAGES: readonly (readonly [name: string, stage: Stage])[] = [
   ['frame', frame],
   ['validate', validate],
   ['dispatch', dispatch],
+  ['record', record],
   ['route', route],
   ['deliver', deliver],
 ];

@@ -222,7 +222,7 @@ export class BrokerSession implements OutboxSink {
       case 'welcome':
         return this.#onWelcome(message.data);
       case 'subscribed':
-        return this.#requests.answer('subscribed', message.data.id, message.data.unknownTypes);
+        return this.#requests.answer(message.type, message.data.id, message.data);
       case 'unsubscribed':
         return this.#requests.answer(message.type, message.data.id);
     }

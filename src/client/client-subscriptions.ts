@@ -3,7 +3,7 @@
 
 import { SluiceError } from '../errors.js';
 import { appSchemas } from '../messages/messages.js';
-import { matchesType, REJECTED } from '../messages/type-patterns.js';
+import { matchesType, PRESENCE, REJECTED } from '../messages/type-patterns.js';
 import { withTimeout } from '../timeout.js';
 import type { BrokerSession } from './broker-session.js';
 import type { Settle } from './pending-requests.js';
@@ -28,6 +28,8 @@ export class ClientSubscriptions implements SubscriptionOwner {
   readonly #full = new Set<Subscription>();
   /** Ended subscriptions that the broker may still send messages for: it has not confirmed with `unsubscribed` yet. */
   readonly #unsubscribing = new Set<Subscription>();
+  /** The subscription that the next messages are for, and their number: the last values that it begins with. */
+  #replay: { readonly subscription: Subscription; left: number } | undefined;
   #nextId = 1;
 
   constructor(transport: SubscriptionTransport, receivesOnlySubscribed: boolean) {
@@ -96,10 +98,19 @@ export class ClientSubscriptions implements SubscriptionOwner {
   /** The connection is lost, and with it the broker's record of all subscriptions. */
   onLost(): void {
     this.#unsubscribing.clear();
+    this.#replay = undefined;
   }
 
-  /** Delivers a message to all matching subscriptions. If only one can match, nothing is parsed. */
+  /**
+   * Delivers a message to all matching subscriptions. If only one can match, nothing is parsed. The last values that a
+   * subscription begins with are delivered to it alone: the others have received these messages before.
+   */
   dispatch(event: ReceivedMessage): void {
+    if (this.#replay !== undefined) {
+      const { subscription } = this.#replay;
+      if (--this.#replay.left === 0) this.#replay = undefined;
+      return subscription.push(event);
+    }
     const isOnly = this.#subscriptions.size === 1 && this.#unsubscribing.size === 0;
     const isCertainMatch = isOnly && this.#receivesOnlySubscribed;
     for (const subscription of this.#subscriptions) {
@@ -120,6 +131,9 @@ export class ClientSubscriptions implements SubscriptionOwner {
     if (group !== undefined && this.#subscriptions.size > 0) {
       throw new SluiceError('INVALID_OPTION', 'group: needs a client without other subscriptions');
     }
+    if (filter.last === true && filter.group !== undefined) {
+      throw new SluiceError('INVALID_OPTION', 'last: cannot be combined with group');
+    }
     if (filter.maxQueuedBytes !== undefined && !(filter.maxQueuedBytes > 0)) {
       throw new SluiceError('INVALID_OPTION', 'maxQueuedBytes: must be more than 0');
     }
@@ -129,8 +143,9 @@ export class ClientSubscriptions implements SubscriptionOwner {
   }
 
   #request(session: BrokerSession, subscription: Subscription): void {
-    const settle: Settle = (error, unknownTypes = []) => {
+    const settle: Settle = (error, { unknownTypes = [], lastValues = 0 } = { id: subscription.id }) => {
       if (error === undefined) {
+        if (lastValues > 0) this.#replay = { subscription, left: lastValues };
         const known = new Set(subscription.unknownTypes);
         subscription.unknownTypes = unknownTypes;
         subscription.confirm();
@@ -163,9 +178,13 @@ function matchesFilter(
   { types = ['*'], jobIds, crawlerIds }: SubscriptionFilter,
   event: ReceivedMessage,
 ): boolean {
-  // Applications' messages never go to subscribers, and rejected ones only to filters that name `rejected`.
+  // Applications' messages never go to subscribers, and those of reserved types only to filters that name the type.
   if (Object.hasOwn(appSchemas, event.type)) return false;
   if (event.type === REJECTED) return types.includes(REJECTED);
+  if (event.is(PRESENCE)) {
+    const crawlerId = event.message.data.crawlerId ?? '';
+    return types.includes(PRESENCE) && (crawlerIds === undefined || crawlerIds.includes(crawlerId));
+  }
   if (!types.some((pattern) => matchesType(pattern, event.type))) return false;
   if (jobIds !== undefined) {
     const jobId = event.message.jobId ?? event.message.job_id;

@@ -18,9 +18,9 @@ interface Request {
 /**
  * Called once for a request.
  * @param error the reason, if there is no answer
- * @param unknownTypes of a `subscribed`
+ * @param subscribed the data of a `subscribed`
  */
-export type Settle = (error?: SluiceError, unknownTypes?: readonly string[]) => void;
+export type Settle = (error?: SluiceError, subscribed?: MessageMap['subscribed']['data']) => void;
 
 export class PendingRequests {
   readonly #timeout: number;
@@ -59,11 +59,8 @@ export class PendingRequests {
   }
 
   /** Settles the request that the broker has answered. */
-  answer(answer: Answer, id: string | undefined, unknownTypes?: readonly string[]): void {
-    this.#remove((request) => request.answer === answer && request.id === id)?.settle(
-      undefined,
-      unknownTypes,
-    );
+  answer(answer: Answer, id: string | undefined, subscribed?: MessageMap['subscribed']['data']): void {
+    this.#remove((request) => request.answer === answer && request.id === id)?.settle(undefined, subscribed);
   }
 
   /** Fails the oldest request of the type that the error names: the broker rejects requests in order. */

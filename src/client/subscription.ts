@@ -10,7 +10,10 @@ import type { ReceivedMessage } from './received-message.js';
 
 /** Which messages to receive. A message must match every field that is set. */
 export interface SubscriptionFilter {
-  /** Message types; `job_*` matches a prefix, `rejected` matches rejected messages. Default: `['*']`, all types. */
+  /**
+   * Message types; `job_*` matches a prefix, `rejected` matches rejected messages, `presence` matches reports of crawlers
+   * that connect and disconnect. Default: `['*']`, all types but `rejected` and `presence`.
+   */
   readonly types?: readonly string[];
   readonly jobIds?: readonly string[];
   readonly crawlerIds?: readonly string[];
@@ -23,6 +26,12 @@ export interface SubscriptionFilter {
   readonly overflow?: OverflowPolicy;
   /** Whether to include the sender: `from`, `crawlerId` and `sequence`. Default: only with `crawlerIds`. */
   readonly meta?: boolean;
+  /**
+   * Whether to begin with the latest message of each job, and the latest heartbeat of each crawler, that match: those
+   * that the broker keeps (see its option `maxLastValues`). After a reconnect, the subscription begins with them again.
+   * Not with `group`. Default: false.
+   */
+  readonly last?: boolean;
   /** Bytes of messages that may be queued for the loop before the client stops reading its socket. Default: 1 MiB. */
   readonly maxQueuedBytes?: number;
 }

@@ -244,6 +244,10 @@ const GROUPS = {
       .max(10_000_000)
       .default(100_000)
       .meta({ description: 'maximum number of jobs whose owner is remembered' }),
+    maxLastValues: z.number().int().min(0).max(10_000_000).default(10_000).meta({
+      description:
+        'maximum number of messages kept for subscriptions with last: the latest one of each job, and the latest heartbeat of each crawler; they take at most 16 MiB, and half of maxPendingBytes; 0: none',
+    }),
     maxMessagesPerSecond: z.number().int().min(0).default(0).meta({
       description:
         'maximum messages per second of one connection, including control messages and rejected ones; further ones are rejected; 0: no limit',

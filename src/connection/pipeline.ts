@@ -24,9 +24,11 @@ import { AccessControl } from '../protocol/access.js';
 import { MessageValidator } from '../protocol/message-validator.js';
 import { encodeMessage, errorLine } from '../protocol/outgoing.js';
 import type { Peer } from '../protocol/peer.js';
+import type { PresenceChange } from '../protocol/presence.js';
 import { ProtocolHandler } from '../protocol/protocol-handler.js';
 import type { RejectedMessage } from '../protocol/rejection.js';
 import { CrawlerRouter } from '../routing/crawler-router.js';
+import { LastValues } from '../routing/last-values.js';
 import { Subscriptions } from '../routing/subscriptions.js';
 import { BatchValidator } from '../worker/batch-validator.js';
 import { createParser, parserSettings } from '../worker/create-parser.js';
@@ -48,6 +50,7 @@ export interface PipelineEvents {
   /** Messages were forwarded. */
   messages: [connection: SocketConnection, run: FrameRun];
   rejected: [rejection: RejectedMessage<SocketConnection>];
+  presence: [change: PresenceChange<SocketConnection>];
   /** Messages were rejected; the details are those of the last of them, if they are known. */
   rejected_count: [connection: Peer, code: WireErrorCode, count: number, details: RejectedFrame | undefined];
   /** A validation worker failed. Its batch is retried. */
@@ -61,6 +64,9 @@ export interface PipelineEvents {
   closed: [connection: SocketConnection, reason: string];
 }
 
+/** Maximum memory for the latest messages of jobs and crawlers, in bytes, and as a share of `maxPendingBytes`. */
+const MAX_LAST_BYTES = 16 * 1024 * 1024;
+const LAST_SHARE = 0.5;
 /** The largest share of `maxBufferedBytes` that partial messages may use. */
 const PARTIAL_SHARE = 0.25;
 
@@ -101,12 +107,12 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
   readonly #unflushed = new Set<SocketConnection>();
   #flushTimer: NodeJS.Immediate | undefined;
 
-  /** @param wantsRejections whether the details of rejected messages are needed apart from subscribers */
+  /** @param hasListener whether rejected messages and presence are reported to anyone other than subscribers */
   constructor(
     options: ResolvedOptions,
     registry: MessageRegistry,
     pool: ConnectionPool,
-    wantsRejections: () => boolean,
+    hasListener: (event: 'rejected' | 'presence') => boolean,
   ) {
     super();
     const { maxMessageSize, framing, workers } = options;
@@ -147,7 +153,8 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
       this.subscriptions,
       this.#recipients,
       {
-        wantsRejections,
+        hasListener,
+        onPresence: (change) => this.emit('presence', change),
         onMessages: (connection, run) => this.emit('messages', connection, run),
         onRejected: (rejection) => this.emit('rejected', rejection),
         identify: (connection, crawlerId) => pool.identify(connection, crawlerId),
@@ -155,6 +162,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
           this.emit('rejected_count', connection, code, count, details),
       },
       this.copies,
+      { lastValues: this.#newLastValues(options), jobSeed: this.#jobSeed },
       this.access,
     );
     this.flow = new FlowControl(options, () => this.heldBytes, pool);
@@ -283,10 +291,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
   takeOver(piece: Piece, member: GroupMember): boolean {
     if (!this.subscriptions.takeOver(piece, member)) return false;
     // Members leave at any time, also while a batch is being processed.
-    this.#flushTimer ??= setImmediate(() => {
-      this.#flushTimer = undefined;
-      this.#flush();
-    });
+    this.#flushSoon();
     return true;
   }
 
@@ -316,13 +321,15 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
     this.#recipients.onSent(
       connection,
       traits,
-      assigned.map((jobId) => jobKey(jobId, this.#jobSeed)),
+      assigned.map((id) => ({ ...jobKey(id, this.#jobSeed), id })),
     );
   }
 
   /** Forgets a closed connection. */
   close(connection: SocketConnection, reason: string): void {
     this.protocol.forget(connection);
+    connection.lane.after(() => this.protocol.reportGone(connection, reason));
+    this.#flushSoon();
     this.flow.forget(connection);
     this.partials.forget(connection);
     this.flow.update();
@@ -339,6 +346,19 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
     }
     await this.dispatcher.drain();
     await Promise.all(this.#pool.all().map(({ outbox }) => outbox.drained()));
+  }
+
+  #newLastValues({ maxLastValues, maxPendingBytes }: ResolvedOptions): LastValues | undefined {
+    if (maxLastValues === 0) return undefined;
+    // So that a subscriber that receives all of them does not fall behind by that.
+    return new LastValues(maxLastValues, Math.min(MAX_LAST_BYTES, maxPendingBytes * LAST_SHARE));
+  }
+
+  #flushSoon(): void {
+    this.#flushTimer ??= setImmediate(() => {
+      this.#flushTimer = undefined;
+      this.#flush();
+    });
   }
 
   #afterBatch(): void {

@@ -1,9 +1,13 @@
 // The server's events and status.
 
+import type { PresenceChange } from '../protocol/presence.js';
 import type { RejectedMessage } from '../protocol/rejection.js';
 import type { HealthIssue, HealthSummary } from './health-monitor.js';
 import type { MessageEvent } from './message-event.js';
 import type { SocketConnection } from './socket-connection.js';
+
+/** A crawler has connected or disconnected. */
+export type PresenceEvent = PresenceChange<SocketConnection>;
 
 /** A rejected message of a connection. */
 export type RejectedEvent = RejectedMessage<SocketConnection>;
@@ -31,6 +35,8 @@ export interface ServerEvents {
   message: [event: MessageEvent];
   /** A message was rejected. */
   rejected: [event: RejectedEvent];
+  /** A crawler has connected or disconnected. */
+  presence: [event: PresenceEvent];
   /** A new health issue of severity `warning` or `critical`. */
   health_warning: [event: HealthIssue];
   health_summary: [event: HealthSummary];

@@ -67,6 +67,11 @@ export class FrameRun implements FrameRunFields {
     return this.verdict.end(this.first + index);
   }
 
+  /** The bytes of a message in its slab, without its delimiter. */
+  message(index: number): Buffer {
+    return this.chunk.slab.arena.bytes.subarray(this.start(index), this.end(index));
+  }
+
   typeIndex(index: number): number {
     return this.verdict.typeIndex(this.first + index);
   }
@@ -199,7 +204,7 @@ function gather(run: FrameRun, selection: Selection | undefined): Piece {
     size += run.end(index) - run.start(index) + 1;
     if (selection?.mark(at) !== WITH_META) continue;
     head ||= metaPrefix(run.source);
-    size += head.length + metaSequence(run, index).length + 1;
+    size += head.length + metaSequence(run.firstSequence + index).length + 1;
   }
   const { bytes: gathered, slab } = run.copies.take(size);
   let end = 0;
@@ -208,7 +213,7 @@ function gather(run: FrameRun, selection: Selection | undefined): Piece {
     const isWithMeta = selection?.mark(at) === WITH_META;
     if (isWithMeta) {
       end += gathered.write(head, end, 'latin1');
-      end += gathered.write(metaSequence(run, index), end, 'latin1');
+      end += gathered.write(metaSequence(run.firstSequence + index), end, 'latin1');
     }
     end += bytes.copy(gathered, end, run.start(index), run.end(index));
     if (isWithMeta) gathered[end++] = CLOSE_BRACE;
@@ -219,13 +224,13 @@ function gather(run: FrameRun, selection: Selection | undefined): Piece {
 
 /** The largest number of bytes that `meta` adds to a message of a run. */
 export function metaBytes(run: FrameRun): number {
-  return metaPrefix(run.source).length + metaSequence(run, run.count - 1).length + 1;
+  return metaPrefix(run.source).length + metaSequence(run.firstSequence + run.count - 1).length + 1;
 }
 
 const CLOSE_BRACE = 0x7d;
 
-/** ASCII only, so that its length is its size in bytes. */
-function metaPrefix({ id, crawlerId }: RunSource): string {
+/** The beginning of a wrapper. ASCII only, so that its length is its size in bytes. */
+export function metaPrefix({ id, crawlerId }: RunSource): string {
   const from = JSON.stringify(id);
   const crawler = JSON.stringify(crawlerId ?? null).replace(
     /[^\x20-\x7e]/g,
@@ -234,6 +239,7 @@ function metaPrefix({ id, crawlerId }: RunSource): string {
   return `{"from":${from},"crawlerId":${crawler},"seq":`;
 }
 
-function metaSequence(run: FrameRun, index: number): string {
-  return `${run.firstSequence + index},"message":`;
+/** The part of a wrapper between {@link metaPrefix} and the message. */
+export function metaSequence(sequence: number): string {
+  return `${sequence},"message":`;
 }

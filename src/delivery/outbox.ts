@@ -22,6 +22,8 @@ export interface Piece {
   readonly slab: Slab | undefined;
   /** Number of messages in `bytes`. */
   readonly messages: number;
+  /** Whether they are the broker's own messages. Default: false. */
+  readonly isControl?: boolean;
   /** Set by outboxes that queue the bytes without a slab. */
   copy?: SharedCopy;
 }
@@ -184,12 +186,17 @@ export class Outbox {
       done?.(new SluiceError('CONNECTION_CLOSED'));
       return;
     }
-    this.#push(ownMessage(bytes, false, done));
+    this.#push(undroppable(bytes, 1, false, done));
   }
 
   /** Queues a message of the broker itself: an answer, an error, a ping. */
   reply(bytes: Buffer): void {
-    if (!this.#closed) this.#push(ownMessage(bytes, true, undefined));
+    if (!this.#closed) this.#push(undroppable(bytes, 1, true, undefined));
+  }
+
+  /** Queues forwarded messages that the peer has requested: the overflow policy does not apply to them. */
+  answer(bytes: Buffer, messages: number): void {
+    if (!this.#closed) this.#push(undroppable(bytes, messages, false, undefined));
   }
 
   /**
@@ -412,19 +419,18 @@ export class Outbox {
 }
 
 function forwarded(
-  { bytes, slab, messages, copy }: Piece,
+  { bytes, slab, messages, isControl = false, copy }: Piece,
   member: GroupMember | undefined,
   isTakenOver: boolean,
 ): Entry {
-  const isControl = false;
   return { bytes, slab, messages, isControl, copy, droppable: true, done: undefined, member, isTakenOver };
 }
 
-function ownMessage(bytes: Buffer, isControl: boolean, done: Entry['done']): Entry {
+function undroppable(bytes: Buffer, messages: number, isControl: boolean, done: Entry['done']): Entry {
   return {
     bytes,
     slab: undefined,
-    messages: 1,
+    messages,
     isControl,
     copy: undefined,
     droppable: false,

@@ -53,16 +53,6 @@ export class VerdictReader {
     return at(this.#chunks, range * CHUNK.SIZE + CHUNK.RUN_END);
   }
 
-  /** The first job of a range. A range may contain the same job several times. */
-  firstJob(range: number): number {
-    return range === 0 ? 0 : at(this.#chunks, (range - 1) * CHUNK.SIZE + CHUNK.JOB_END);
-  }
-
-  /** The job after the last of a range. */
-  jobsEnd(range: number): number {
-    return at(this.#chunks, range * CHUNK.SIZE + CHUNK.JOB_END);
-  }
-
   /** Number of delimiters in a range. */
   lines(range: number): number {
     return at(this.#chunks, range * CHUNK.SIZE + CHUNK.LINES);

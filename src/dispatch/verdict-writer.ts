@@ -162,7 +162,7 @@ export class VerdictWriter {
   endRange(lines: number, activeJobs: number): void {
     this.#closeRun();
     this.#firstJob = this.#jobs.length / JOB.SIZE;
-    this.#chunks.push4(this.#runs.length / RUN.SIZE, this.#firstJob, lines, activeJobs);
+    this.#chunks.push3(this.#runs.length / RUN.SIZE, lines, activeJobs);
     this.#range++;
   }
 

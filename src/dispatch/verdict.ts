@@ -4,7 +4,7 @@
 import type { WireErrorCode } from '../errors.js';
 import type { FrameRange } from '../memory/slab-pool.js';
 import type { Issue } from '../messages/issues.js';
-import type { JobKey, JobSeed } from '../messages/job-key.js';
+import type { AssignedJob, JobKey, JobSeed } from '../messages/job-key.js';
 import type { Framing } from '../wire/framing.js';
 
 export { NO_HEARTBEAT } from '../pattern/memory-layout.js';
@@ -152,11 +152,11 @@ export interface RangeDrift extends DriftFact {
 export const SLOW_MESSAGE = 50;
 
 /**
- * Fields of a range in {@link Verdict.chunks}. Ends are exclusive; a range starts at the end of the previous one.
- * `RUN_END` and `JOB_END` are rows of {@link Verdict.runs} and {@link Verdict.jobs}. `LINES` is the number of
- * delimiters in the range. `ACTIVE_JOBS` is the value in its last heartbeat, or {@link NO_HEARTBEAT}.
+ * Fields of a range in {@link Verdict.chunks}. `RUN_END` is the row of {@link Verdict.runs} after its last run; its first
+ * run is the one after the previous range's. `LINES` is the number of delimiters in the range. `ACTIVE_JOBS` is the value
+ * in its last heartbeat, or {@link NO_HEARTBEAT}.
  */
-export const CHUNK = { RUN_END: 0, JOB_END: 1, LINES: 2, ACTIVE_JOBS: 3, SIZE: 4 } as const;
+export const CHUNK = { RUN_END: 0, LINES: 1, ACTIVE_JOBS: 2, SIZE: 3 } as const;
 /** Fields of a run in {@link Verdict.runs}. */
 export const RUN = { FIRST: 0, COUNT: 1, KIND: 2, SIZE: 3 } as const;
 /**
@@ -184,7 +184,7 @@ export interface MessageAddress {
   /** The job that the message is about, for some types the one in its data, or else the job in its envelope. */
   readonly job: JobKey | undefined;
   /** The jobs that the message assigns. */
-  readonly assigned: readonly JobKey[];
+  readonly assigned: readonly AssignedJob[];
 }
 
 /** The reason for a rejection. */

@@ -9,6 +9,11 @@ export interface JobKey {
   readonly high: number;
 }
 
+/** A job that a message assigns. */
+export interface AssignedJob extends JobKey {
+  readonly id: string;
+}
+
 /** Two secret 32-bit numbers, the same on all threads of a broker. */
 export type JobSeed = readonly [number, number];
 

@@ -11,6 +11,7 @@ import { appSchemas, brokerSchemas, controlSchemas, crawlerSchemas } from './mes
 import { moduleUrl } from './module-url.js';
 import { declarativeRules as builtinDeclarativeRules, rules as builtinRules } from './rules.js';
 import { inspectSchema, isAsyncFunction, isZod3 } from './schema-walk.js';
+import { RESERVED_TYPES } from './type-patterns.js';
 
 /** `crawler`: to subscribers. `app`: to crawlers. `control`: to the broker. `broker`: sent by the broker only. */
 export type MessageDirection = 'crawler' | 'app' | 'control' | 'broker';
@@ -51,7 +52,7 @@ export interface SchemaModule {
 }
 
 /** Types with a fixed meaning in the broker, which a schema module cannot replace. */
-const RESERVED = new Set([...Object.keys(controlSchemas), ...Object.keys(brokerSchemas), 'rejected']);
+const RESERVED = new Set([...Object.keys(controlSchemas), ...Object.keys(brokerSchemas), ...RESERVED_TYPES]);
 
 export class MessageRegistry {
   readonly types: readonly MessageType[];

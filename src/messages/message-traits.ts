@@ -9,6 +9,8 @@ export interface MessageTraits {
   readonly reportsWorkload: boolean;
   /** The sender, a crawler, waits for a message that `answersJobRequest`, for `data.timeout_ms` if that is set. */
   readonly requestsJob: boolean;
+  /** The job that the message is about has ended, successfully or not. */
+  readonly endsJob: boolean;
   /** Each crawler that it reaches no longer waits for a job. */
   readonly answersJobRequest: boolean;
   /** `data.job_id` is the job that the message is about, whatever its envelope contains. */
@@ -26,6 +28,7 @@ export interface MessageTraits {
 export const NO_TRAITS: MessageTraits = Object.freeze({
   reportsWorkload: false,
   requestsJob: false,
+  endsJob: false,
   answersJobRequest: false,
   namesJob: false,
   assigns: undefined,
@@ -38,6 +41,8 @@ const ABOUT_ONE_JOB: MessageTraits = { ...NO_TRAITS, namesJob: true, fallback: '
 const TRAITS = new Map<string, MessageTraits>([
   ['heartbeat', { ...NO_TRAITS, reportsWorkload: true }],
   ['job_request', { ...NO_TRAITS, requestsJob: true }],
+  ['job_completed', { ...NO_TRAITS, endsJob: true }],
+  ['job_failed', { ...NO_TRAITS, endsJob: true }],
   [
     'job_assignment',
     { ...NO_TRAITS, answersJobRequest: true, namesJob: true, assigns: 'data.job_id', fallback: 'any' },

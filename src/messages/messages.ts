@@ -29,6 +29,7 @@ export const entityType = z.enum([
 export const jobType = z.enum(['discover_namespaces', 'crawl_user', 'crawl_group', 'crawl_project']);
 export const overflowPolicy = z.enum(OVERFLOW_POLICIES);
 export const peerRole = z.enum(PEER_ROLES);
+export const presenceEvent = z.enum(['connected', 'gone', 'replaced']);
 
 const counts = z.record(z.string(), z.number());
 const resumeState = z.looseObject({
@@ -216,6 +217,7 @@ export const controlSchemas = {
     group: z.string().min(1).max(256).optional(),
     overflow: overflowPolicy.optional(),
     meta: z.boolean().optional(),
+    last: z.boolean().optional(),
   }),
   unsubscribe: control('unsubscribe', { id: z.string().min(1).max(256) }),
   ping: controlWithoutData('ping'),
@@ -232,7 +234,11 @@ export const brokerSchemas = {
     heartbeatTimeout: z.number(),
     serverVersion: z.string(),
   }),
-  subscribed: control('subscribed', { id: z.string(), unknownTypes: z.array(z.string()).optional() }),
+  subscribed: control('subscribed', {
+    id: z.string(),
+    unknownTypes: z.array(z.string()).optional(),
+    lastValues: z.number().optional(),
+  }),
   unsubscribed: control('unsubscribed', { id: z.string() }),
   error: control('error', {
     code: z.string(),
@@ -241,6 +247,14 @@ export const brokerSchemas = {
     line: z.number().optional(),
     offset: z.number().optional(),
     issues: z.array(z.looseObject({ path: z.string(), code: z.string(), message: z.string() })).optional(),
+  }),
+  presence: control('presence', {
+    event: presenceEvent,
+    connectionId: z.string(),
+    crawlerId: z.string().nullable(),
+    reason: z.string().optional(),
+    jobs: z.array(z.string()),
+    jobsTotal: z.number(),
   }),
 };
 

@@ -4,12 +4,14 @@ import type { WireErrorCode } from '../errors.js';
 import type { Issue } from '../messages/issues.js';
 import type { MessageType } from '../messages/message-registry.js';
 import { type ControlMessage, type MessageMap, PROTOCOL_VERSION } from '../messages/messages.js';
+import type { LastMessages, LastValues } from '../routing/last-values.js';
 import type { Subscriptions } from '../routing/subscriptions.js';
 import { SERVER_VERSION } from '../version.js';
 import type { AccessControl } from './access.js';
 import { brokerLine, errorLine } from './outgoing.js';
 import type { Peer } from './peer.js';
 import type { ReplyLimiter } from './reply-limiter.js';
+import { SecondLimiter } from './second-limiter.js';
 
 export interface ControlSettings {
   readonly delimiter: number;
@@ -25,24 +27,37 @@ export interface ControlSettings {
  */
 export type Identify<P extends Peer> = (connection: P, crawlerId: string | undefined) => P | undefined;
 
+export interface ControlListener<P extends Peer> {
+  readonly identify: Identify<P>;
+  /** A crawler's `hello` was accepted. @param replaced the open connection that had its crawlerId before */
+  onCrawlerHello(connection: P, replaced: P | undefined): void;
+}
+
 /** @typeParam P the type of connections */
 export class ControlHandler<P extends Peer> {
   readonly #settings: ControlSettings;
   readonly #subscriptions: Subscriptions;
   readonly #replies: ReplyLimiter;
   readonly #access: AccessControl;
-  readonly #identify: Identify<P>;
+  readonly #lastValues: LastValues | undefined;
+  /** Subscriptions that begin with the last values. */
+  readonly #replays: SecondLimiter<Peer>;
+  readonly #listener: ControlListener<P>;
 
   constructor(
     settings: ControlSettings,
     subscriptions: Subscriptions,
+    lastValues: LastValues | undefined,
     replies: ReplyLimiter,
     access: AccessControl,
-    identify: Identify<P>,
+    listener: ControlListener<P>,
   ) {
     this.#settings = settings;
     this.#access = access;
-    this.#identify = identify;
+    this.#listener = listener;
+    this.#lastValues = lastValues;
+    // All subscriptions of a connection may begin with them, once per second.
+    this.#replays = new SecondLimiter(settings.maxSubscriptions);
     this.#subscriptions = subscriptions;
     this.#replies = replies;
   }
@@ -83,7 +98,7 @@ export class ControlHandler<P extends Peer> {
     connection.role = data.role;
     if (data.role === 'crawler') connection.isIdentified = true;
     const isReserved = data.crawlerId !== undefined && isConnectionId(data.crawlerId, connection);
-    const replaced = this.#identify(connection, isReserved ? undefined : data.crawlerId);
+    const replaced = this.#listener.identify(connection, isReserved ? undefined : data.crawlerId);
     connection.version = version;
     connection.capabilities = data.capabilities ?? [];
     connection.setState('authenticated');
@@ -103,6 +118,7 @@ export class ControlHandler<P extends Peer> {
       ),
     );
     if (isReserved) this.#reject(connection, 'RULE_VIOLATION', 'hello', [RESERVED_ID]);
+    if (data.role === 'crawler') this.#listener.onCrawlerHello(connection, replaced);
     // Not limited by maxErrorReplies: a client that does not receive this would reconnect and take the ID back.
     replaced?.reply(errorLine('REPLACED', {}, delimiter));
     void replaced?.disconnect('REPLACED');
@@ -120,9 +136,18 @@ export class ControlHandler<P extends Peer> {
       this.#reject(connection, 'UNAUTHORIZED', 'subscribe');
       return;
     }
+    if (data.last === true && data.group !== undefined) {
+      this.#reject(connection, 'RULE_VIOLATION', 'subscribe', [LAST_WITH_GROUP]);
+      return;
+    }
     const isNew = !this.#subscriptions.has(connection, data.id);
     const isOverLimit = isNew && this.#subscriptions.countOf(connection) >= this.#settings.maxSubscriptions;
     if (isOverLimit || !this.#subscriptions.hasRoomFor(connection, data)) {
+      this.#reject(connection, 'RATE_LIMITED', 'subscribe');
+      return;
+    }
+    const lastMessages = data.last === true ? this.#lastMessages(connection, data) : [];
+    if (lastMessages === undefined) {
       this.#reject(connection, 'RATE_LIMITED', 'subscribe');
       return;
     }
@@ -130,8 +155,22 @@ export class ControlHandler<P extends Peer> {
     this.#subscriptions.add(connection, data);
     if (data.overflow !== undefined) connection.outbox.policy = data.overflow;
     const unknownTypes = this.#subscriptions.unknownTypes(data.types);
-    const answer = unknownTypes.length === 0 ? { id: data.id } : { id: data.id, unknownTypes };
+    const answer = {
+      id: data.id,
+      ...(unknownTypes.length === 0 ? {} : { unknownTypes }),
+      ...(data.last === true ? { lastValues: lastMessages.reduce((sum, { count }) => sum + count, 0) } : {}),
+    };
     connection.reply(brokerLine('subscribed', answer, this.#settings.delimiter));
+    for (const { bytes, count } of lastMessages) connection.outbox.answer(bytes, count);
+  }
+
+  /** The latest messages that a subscription begins with; `undefined` if the peer requests too many of them. */
+  #lastMessages(connection: Peer, data: MessageMap['subscribe']['data']): LastMessages[] | undefined {
+    if (this.#lastValues === undefined) return [];
+    if (!this.#replays.take(connection)) return undefined;
+    const messages = this.#lastValues.select(this.#subscriptions.filterOf(data), this.#settings.delimiter);
+    const size = messages.reduce((sum, { bytes }) => sum + bytes.length, 0);
+    return connection.hasRoom(size, 0) ? messages : undefined;
   }
 
   /** Rejects a message of an unauthenticated peer and disconnects it. */
@@ -160,6 +199,12 @@ const RESERVED_ID: Issue = {
   path: 'data.crawlerId',
   code: 'reserved',
   message: "has the form of this broker's connection IDs, and is ignored",
+};
+
+const LAST_WITH_GROUP: Issue = {
+  path: 'data.last',
+  code: 'conflict',
+  message: 'cannot be combined with group, whose members share each message',
 };
 
 /**

@@ -11,7 +11,11 @@ export interface Peer {
   /** @internal */
   readonly lane: Lane;
   /** @internal */
-  readonly outbox: { policy: OverflowPolicy };
+  readonly outbox: {
+    policy: OverflowPolicy;
+    /** Queues forwarded messages that the peer has requested. */
+    answer(bytes: Buffer, messages: number): void;
+  };
   /** Whether messages can still be sent to the peer. */
   readonly isOpen: boolean;
   /** Whether the peer has presented a valid token, or needs none. Only authenticated peers are sent messages. */
@@ -51,6 +55,8 @@ export interface Peer {
   recordRejected(code: string, count?: number): void;
   /** @internal Queues a message of the broker itself. */
   reply(line: Buffer): void;
+  /** @internal Whether `bytes` can be queued, after `ahead` other bytes, without the peer falling behind. */
+  hasRoom(bytes: number, ahead: number): boolean;
   /** @internal Queues forwarded messages. */
   deliver(piece: Piece): void;
   /** @internal */

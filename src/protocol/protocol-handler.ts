@@ -8,9 +8,12 @@ import type { VerdictReader } from '../dispatch/verdict-reader.js';
 import type { WireErrorCode } from '../errors.js';
 import type { CopyPool } from '../memory/copy-pool.js';
 import type { FrameRange } from '../memory/slab-pool.js';
+import { type JobSeed, NO_SEED } from '../messages/job-key.js';
 import type { MessageRegistry, MessageType } from '../messages/message-registry.js';
 import { MAX_CONTROL_BYTES } from '../messages/messages.js';
 import type { CrawlerRouter } from '../routing/crawler-router.js';
+import type { LastValues } from '../routing/last-values.js';
+import { RunRecorder } from '../routing/run-recorder.js';
 import type { Subscriptions } from '../routing/subscriptions.js';
 import type { Framing } from '../wire/framing.js';
 import { AccessControl } from './access.js';
@@ -21,6 +24,7 @@ import { HelloGate } from './hello-gate.js';
 import type { MessageValidator } from './message-validator.js';
 import type { ErrorDetails } from './outgoing.js';
 import type { Peer } from './peer.js';
+import { Presence, type PresenceListener } from './presence.js';
 import type { ProtocolStatistics } from './protocol-statistics.js';
 import { SAMPLE_BYTES } from './redaction.js';
 import { MAX_DETAILED_REJECTIONS, RejectedMessage, rejectionPiece } from './rejection.js';
@@ -36,7 +40,7 @@ export interface ProtocolSettings extends ControlSettings {
 }
 
 /** Code in this process that receives messages. */
-export interface ProtocolListener<P extends Peer> {
+export interface ProtocolListener<P extends Peer> extends PresenceListener<P> {
   onMessages(connection: P, run: FrameRun): void;
   onRejected(rejection: RejectedMessage<P>): void;
   /**
@@ -49,8 +53,8 @@ export interface ProtocolListener<P extends Peer> {
     count: number,
     details: RejectedFrame | undefined,
   ): void;
-  /** Whether rejections have a listener. */
-  wantsRejections(): boolean;
+  /** Whether these events have a listener. */
+  hasListener(event: 'rejected' | 'presence'): boolean;
   readonly identify: Identify<P>;
 }
 
@@ -59,6 +63,15 @@ interface ReportedFrame extends RejectedFrame {
   readonly isForwarded?: boolean;
 }
 
+/** What is kept about jobs. */
+export interface JobMemory {
+  /** If `undefined`, no messages are kept. */
+  readonly lastValues: LastValues | undefined;
+  /** Seed of the job keys in verdicts. */
+  readonly jobSeed: JobSeed;
+}
+
+const NO_MEMORY: JobMemory = { lastValues: undefined, jobSeed: NO_SEED };
 const TIMEOUT_KEY = '"timeout_ms"';
 /** Failed chunks tolerated per connection. One more closes it. */
 const MAX_FAILED_CHUNKS = 5;
@@ -76,6 +89,8 @@ export class ProtocolHandler<P extends Peer> {
   readonly #control: ControlHandler<P>;
   /** Memory for messages that are copied for delivery. */
   readonly #copies: CopyPool;
+  readonly #recorder: RunRecorder;
+  readonly #presence: Presence<P>;
   readonly #access: AccessControl;
   readonly #gate: Gate;
   readonly #helloGate: HelloGate<P>;
@@ -110,6 +125,7 @@ export class ProtocolHandler<P extends Peer> {
     router: CrawlerRouter<P>,
     listener: ProtocolListener<P>,
     copies: CopyPool,
+    memory: JobMemory = NO_MEMORY,
     access: AccessControl = new AccessControl(),
   ) {
     this.#copies = copies;
@@ -121,7 +137,13 @@ export class ProtocolHandler<P extends Peer> {
     this.#router = router;
     this.#listener = listener;
     this.#replies = new ReplyLimiter(settings.maxErrorReplies, settings.delimiter);
-    this.#control = new ControlHandler(settings, subscriptions, this.#replies, access, listener.identify);
+    const { lastValues, jobSeed } = memory;
+    this.#recorder = new RunRecorder(validator.registry, router.owners, lastValues, jobSeed);
+    this.#presence = new Presence(subscriptions, router.owners, listener, settings.delimiter);
+    this.#control = new ControlHandler(settings, subscriptions, lastValues, this.#replies, access, {
+      identify: listener.identify,
+      onCrawlerHello: (connection, replaced) => this.#presence.onHello(connection, replaced),
+    });
     this.#gate = new Gate(access, this.#replies, settings.maxMessagesPerSecond, (connection, code, count) => {
       this.#countRejected(connection, code, count);
       this.#rejectedByGate += count;
@@ -189,12 +211,6 @@ export class ProtocolHandler<P extends Peer> {
       connection.workload = activeJobs;
       connection.lastHeartbeatAt = chunk.receivedAt;
     }
-    if (connection.role !== 'crawler') return;
-    const { owners } = this.#router;
-    const jobsEnd = verdict.jobsEnd(index);
-    for (let job = verdict.firstJob(index); job < jobsEnd; job++) {
-      owners.set(verdict.jobLow(job), verdict.jobHigh(job), connection.identity);
-    }
   }
 
   #recordDrift(connection: P, verdict: VerdictReader, range: number): void {
@@ -233,6 +249,11 @@ export class ProtocolHandler<P extends Peer> {
   /** @internal Sends an error to a peer, unless `maxErrorReplies` is reached. */
   replyError(connection: P, code: WireErrorCode, details: ErrorDetails = {}): void {
     this.#replies.reply(connection, code, details);
+  }
+
+  /** @internal Reports that a crawler is gone. Called when its connection is closed and its messages are settled. */
+  reportGone(connection: P, reason: string): void {
+    this.#presence.onClosed(connection, reason);
   }
 
   /** @internal Removes a closed connection. */
@@ -287,7 +308,10 @@ export class ProtocolHandler<P extends Peer> {
       this.#forwardToCrawlers(connection, type, forwarded);
       return;
     }
-    connection.isIdentified = true;
+    if (!connection.isIdentified) {
+      connection.isIdentified = true;
+      this.#presence.onIdentified(connection);
+    }
     if (kind === RunKind.REQUEST) {
       const timeout = requestTimeout(frameBytes(chunk, verdict, first));
       if (connection.isOpen) this.#router.onJobRequest(connection.id, chunk.receivedAt + timeout);
@@ -297,6 +321,7 @@ export class ProtocolHandler<P extends Peer> {
   }
 
   #forward(connection: P, run: FrameRun): void {
+    this.#recorder.record(run, connection.role === 'crawler' ? connection.identity : undefined);
     this.#subscriptions.route(run);
     this.#listener.onMessages(connection, run);
   }
@@ -408,7 +433,7 @@ export class ProtocolHandler<P extends Peer> {
 
   /** Whether rejected messages are reported to anyone other than their sender. */
   get #hasRejectionListener(): boolean {
-    return this.#subscriptions.rejectedSubscribers.size > 0 || this.#listener.wantsRejections();
+    return this.#subscriptions.rejectedSubscribers.size > 0 || this.#listener.hasListener('rejected');
   }
 
   /** @internal Maximum number of rejected messages with issues per range: more would be neither sent nor reported. */

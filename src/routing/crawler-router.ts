@@ -1,6 +1,6 @@
 // Selects the crawlers that receive an application's message.
 
-import type { JobKey } from '../messages/job-key.js';
+import type { AssignedJob, JobKey } from '../messages/job-key.js';
 import type { MessageTraits } from '../messages/message-traits.js';
 import { type CrawlerIdentity, JobOwners } from './job-owners.js';
 
@@ -27,7 +27,7 @@ export interface Address {
   readonly to: string | undefined;
   readonly job: JobKey | undefined;
   /** The jobs that the message assigns. */
-  readonly assigned: readonly JobKey[];
+  readonly assigned: readonly AssignedJob[];
 }
 
 export class CrawlerRouter<R extends Recipient> {
@@ -69,16 +69,18 @@ export class CrawlerRouter<R extends Recipient> {
     const found = this.#find(address, senderId);
     if (address.traits.answersJobRequest) for (const { id } of found) this.#waiting.delete(id);
     const only = found.length === 1 ? found[0] : undefined;
-    if (only !== undefined) {
-      for (const { low, high } of address.assigned) this.owners.set(low, high, only.identity);
-    }
+    if (only !== undefined) this.#assign(address.assigned, only.identity);
     return found;
   }
 
   /** Records that code in this process has sent a crawler a message. */
-  onSent({ id, identity }: R, traits: MessageTraits, assigned: readonly JobKey[]): void {
+  onSent({ id, identity }: R, traits: MessageTraits, assigned: readonly AssignedJob[]): void {
     if (traits.answersJobRequest) this.#waiting.delete(id);
-    for (const { low, high } of assigned) this.owners.set(low, high, identity);
+    this.#assign(assigned, identity);
+  }
+
+  #assign(jobs: readonly AssignedJob[], owner: CrawlerIdentity): void {
+    for (const { low, high, id } of jobs) if (this.owners.set(low, high, owner)) this.owners.setId(id);
   }
 
   #find({ traits, to, job }: Address, senderId: string | undefined): R[] {

@@ -5,7 +5,7 @@ import { SELECTED, WITH_META } from '../delivery/frame-run.js';
 import { type JobSeed, jobKey } from '../messages/job-key.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import type { MessageMap } from '../messages/messages.js';
-import { matchesType, REJECTED } from '../messages/type-patterns.js';
+import { matchesType, PRESENCE, REJECTED } from '../messages/type-patterns.js';
 
 export type SubscribeData = MessageMap['subscribe']['data'];
 
@@ -14,6 +14,8 @@ export class Filter {
   readonly key: string;
   /** Whether it matches reports of rejected messages. */
   readonly matchesRejected: boolean;
+  /** Whether it matches reports about the presence of crawlers. */
+  readonly matchesPresence: boolean;
   /** Whether it matches every message. */
   readonly matchesAll: boolean;
   /** 1 for a matching type, by type index. */
@@ -37,6 +39,7 @@ export class Filter {
     this.crawlerIds = crawlerIds && new Set(crawlerIds);
     this.mark = meta === true ? WITH_META : SELECTED;
     this.matchesRejected = types.includes(REJECTED);
+    this.matchesPresence = types.includes(PRESENCE);
     this.matchesAll = types.includes('*') && jobIds === undefined && crawlerIds === undefined;
     const content = JSON.stringify([selected.join(''), types, jobIds, crawlerIds, this.mark]);
     this.key = createHash('sha256').update(content).digest('base64');

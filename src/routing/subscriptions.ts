@@ -14,7 +14,7 @@ import {
 import type { GroupMember as Assignee, Piece } from '../delivery/outbox.js';
 import { type JobSeed, NO_SEED } from '../messages/job-key.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
-import { REJECTED } from '../messages/type-patterns.js';
+import { RESERVED_TYPES } from '../messages/type-patterns.js';
 import { Filter, type SubscribeData, subscriptionBytes } from './filter.js';
 import { FilterIndex } from './filter-index.js';
 
@@ -95,6 +95,8 @@ export class Subscriptions {
   readonly #groups = new Map<string, QueueGroup>();
   readonly #groupIndex = new FilterIndex<QueueGroup>();
   readonly #rejected = new Set<Subscriber>();
+  /** Subscribers of presence, with their filters that match it. */
+  readonly #presence = new Map<Subscriber, readonly Filter[]>();
   /** Selections for reuse. */
   readonly #spare: Selection[] = [];
   readonly #maxBytes: number;
@@ -133,7 +135,7 @@ export class Subscriptions {
     return patterns.filter(
       (pattern) =>
         !pattern.endsWith('*') &&
-        pattern !== REJECTED &&
+        !RESERVED_TYPES.has(pattern) &&
         this.#registry.get(pattern)?.direction !== 'crawler',
     );
   }
@@ -166,9 +168,9 @@ export class Subscriptions {
     entry.bytes += bytes;
     this.#bytes += bytes;
     this.#entries.set(subscriber, entry);
-    const filter = new Filter(this.#registry, data, this.#jobSeed);
+    const filter = this.filterOf(data);
     entry.subscriptions.set(data.id, { filter, group: data.group, bytes });
-    if (filter.matchesRejected) this.#rejected.add(subscriber);
+    this.#updateReserved(subscriber, entry);
     if (data.group === undefined) this.#updateFilterGroup(subscriber, entry);
     else {
       const group = this.#groups.get(data.group) ?? newQueueGroup();
@@ -176,6 +178,11 @@ export class Subscriptions {
       const assignee = { groupName: data.group, filterKey: filter.key, hasMeta: filter.mark === WITH_META };
       this.#join(group, { ...assignee, subscriber, subscriptionId: data.id, filter });
     }
+  }
+
+  /** The filter of a subscription. */
+  filterOf(data: SubscribeData): Filter {
+    return new Filter(this.#registry, data, this.#jobSeed);
   }
 
   /** Removes one subscription. @returns whether it existed */
@@ -186,8 +193,7 @@ export class Subscriptions {
     entry.subscriptions.delete(id);
     entry.bytes -= subscription.bytes;
     this.#bytes -= subscription.bytes;
-    const matchesRejected = [...entry.subscriptions.values()].some(({ filter }) => filter.matchesRejected);
-    if (!matchesRejected) this.#rejected.delete(subscriber);
+    this.#updateReserved(subscriber, entry);
     if (subscription.group === undefined) this.#updateFilterGroup(subscriber, entry);
     else this.#leave(subscription.group, subscriber, id);
     if (entry.subscriptions.size === 0) this.#entries.delete(subscriber);
@@ -204,6 +210,18 @@ export class Subscriptions {
   /** Subscribers of rejected messages. */
   get rejectedSubscribers(): ReadonlySet<Subscriber> {
     return this.#rejected;
+  }
+
+  get hasPresenceSubscribers(): boolean {
+    return this.#presence.size > 0;
+  }
+
+  /** Subscribers of presence whose filter matches this crawler. */
+  presenceSubscribers(crawlerId: string | undefined): Subscriber[] {
+    const found: Subscriber[] = [];
+    for (const [subscriber, filters] of this.#presence)
+      if (filters.some((filter) => filter.matchesCrawler(crawlerId))) found.push(subscriber);
+    return found;
   }
 
   /** Delivers the messages of a run to all matching subscribers. */
@@ -347,6 +365,16 @@ export class Subscriptions {
     selection.clear();
     if (this.#spare.length < MAX_SPARE && selection.capacity <= MAX_SPARE_CAPACITY)
       this.#spare.push(selection);
+  }
+
+  /** Updates the subscribers of reserved types. Every member of a queue group receives these messages. */
+  #updateReserved(subscriber: Subscriber, { subscriptions }: SubscriberEntry): void {
+    const filters = [...subscriptions.values()].map(({ filter }) => filter);
+    if (filters.some(({ matchesRejected }) => matchesRejected)) this.#rejected.add(subscriber);
+    else this.#rejected.delete(subscriber);
+    const ofPresence = filters.filter(({ matchesPresence }) => matchesPresence);
+    if (ofPresence.length > 0) this.#presence.set(subscriber, ofPresence);
+    else this.#presence.delete(subscriber);
   }
 
   #updateFilterGroup(subscriber: Subscriber, entry: SubscriberEntry): void {

@@ -270,13 +270,15 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
 
   #createPipeline(registry: MessageRegistry): Pipeline {
     const options = { ...this.options, ...this.#changedOptions };
-    const wantsRejections = () => this.#admin !== undefined || this.listenerCount('rejected') > 0;
-    return new Pipeline(options, registry, this.#pool, wantsRejections)
+    const hasListener = (event: 'rejected' | 'presence') =>
+      this.listenerCount(event) > 0 || (event === 'rejected' && this.#admin !== undefined);
+    return new Pipeline(options, registry, this.#pool, hasListener)
       .on('messages', (connection, run) => this.#emitMessages(registry, connection, run))
       .on('rejected', (rejection) => {
         this.#admin?.recordRejection(rejection);
         this.emitSafely('rejected', rejection);
       })
+      .on('presence', (change) => this.emitSafely('presence', change))
       .on('rejected_count', (...rejected) => {
         this.#rejectionLogger ??= new RejectionLogger(this.#log);
         this.#rejectionLogger.record(...rejected);

@@ -236,7 +236,10 @@ export class BatchValidator implements FrameSink {
     return {
       to: typeof to === 'string' ? to.slice(0, MAX_NAME_LENGTH + 1) : undefined,
       job: job === NO_JOB ? undefined : job,
-      assigned: assignedJobIds(traits, message).map((jobId) => this.#parser.jobOf({ jobId })),
+      assigned: assignedJobIds(traits, message).map((jobId) => ({
+        ...this.#parser.jobOf({ jobId }),
+        id: jobId.slice(0, MAX_NAME_LENGTH + 1),
+      })),
     };
   }
 

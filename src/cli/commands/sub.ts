@@ -24,6 +24,7 @@ interface SubFlags {
   group?: string;
   overflow?: NonNullable<SubscriptionFilter['overflow']>;
   meta?: boolean;
+  last?: boolean;
 }
 
 export const definition: CommandDefinition = {
@@ -38,6 +39,10 @@ export const definition: CommandDefinition = {
         .option('--job <id>', 'only messages of this job; may be repeated', collect)
         .option('--crawler <id>', 'only messages of this crawler; may be repeated', collect)
         .option('--group <name>', 'share the messages among all subscribers of this group')
+        .option(
+          '--last',
+          'begin with the latest message of each job and the latest heartbeat of each crawler; not with --group',
+        )
         .option('--meta', 'wrap each message in an object with its sender and sequence number'),
       'monitor',
     )
@@ -50,6 +55,8 @@ export const definition: CommandDefinition = {
   examples: [
     ['sluice sub', 'print all messages from crawlers'],
     ["sluice sub --types 'job_*' | jq .data", 'only messages about jobs'],
+    ["sluice sub --last --types 'job_*'", 'the latest message about each job, then all further ones'],
+    ['sluice sub --types presence', 'which crawlers connect and disconnect'],
     ['sluice sub --types rejected', 'rejected messages, and why they were rejected'],
     [
       'sluice sub --crawler crawler-1 --meta',
@@ -150,5 +157,6 @@ function filterOf(flags: SubFlags): SubscriptionFilter {
     ...(flags.group === undefined ? {} : { group: flags.group }),
     ...(flags.overflow === undefined ? {} : { overflow: flags.overflow }),
     ...(flags.meta === undefined ? {} : { meta: flags.meta }),
+    ...(flags.last === undefined ? {} : { last: flags.last }),
   };
 }

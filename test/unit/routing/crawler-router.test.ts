@@ -49,7 +49,7 @@ function disconnect(id: string): void {
 const find = (type: string, to?: string, jobId?: string, sender = 'app') => {
   const job = jobId === undefined ? undefined : keyOf(jobId);
   const traits = traitsOf(type);
-  const assigned = traits.assigns === undefined || job === undefined ? [] : [job];
+  const assigned = traits.assigns === undefined || job === undefined ? [] : [{ ...job, id: jobId ?? '' }];
   return router.find({ traits, to, job, assigned }, sender).map(({ id }) => id);
 };
 

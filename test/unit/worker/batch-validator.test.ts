@@ -176,7 +176,6 @@ describe('frames', () => {
     expect([...verdict.jobs]).toEqual(keys.flatMap(({ low, high }) => [low, high]));
     const jobs = Array.from({ length: 5 }, (_, frame) => verdict.frames[frame * FRAME.SIZE + FRAME.JOB]);
     expect(jobs).toEqual([1, 2, 1, 0, 3]);
-    expect([field(verdict, 0, 'JOB_END'), field(verdict, 1, 'JOB_END')]).toEqual([2, 3]);
   });
 
   test('rejections come with code, type, issues and line, and no value', () => {

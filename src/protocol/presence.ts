@@ -1,0 +1,112 @@
+// Reports which crawlers connect and disconnect, to subscribers of `presence` and to code in this process. Each connection
+// is reported as connected at most once, and later as gone or replaced at most once.
+
+import type { Piece } from '../delivery/outbox.js';
+import type { MessageMap } from '../messages/messages.js';
+import { PRESENCE } from '../messages/type-patterns.js';
+import type { JobOwners } from '../routing/job-owners.js';
+import type { Subscriptions } from '../routing/subscriptions.js';
+import { brokerLine } from './outgoing.js';
+import type { Peer } from './peer.js';
+
+/**
+ * A crawler has connected or disconnected.
+ * @typeParam P the connections
+ */
+export interface PresenceChange<P> {
+  /**
+   * `connected`: it has identified itself, by a `hello` or its first valid message. `gone`: its connection has closed.
+   * `replaced`: a newer connection has taken over its `crawlerId`, so this one is closed; `gone` does not follow.
+   */
+  readonly event: MessageMap['presence']['data']['event'];
+  readonly connection: P;
+  readonly crawlerId: string | undefined;
+  /** Why the connection has closed; only with `gone`. */
+  readonly reason: string | undefined;
+  /**
+   * With `gone`, the IDs of the jobs that the crawler owned and had not ended: at most 1,000, and none of more than 256
+   * characters. Otherwise empty.
+   */
+  readonly jobs: readonly string[];
+  /** Number of these jobs, with those that `jobs` does not contain. */
+  readonly jobsTotal: number;
+}
+
+/** Code in this process that observes the presence of crawlers. */
+export interface PresenceListener<P> {
+  hasListener(event: 'presence'): boolean;
+  onPresence(change: PresenceChange<P>): void;
+}
+
+const NO_JOBS = { ids: [], total: 0 };
+
+export class Presence<P extends Peer> {
+  readonly #subscriptions: Subscriptions;
+  readonly #owners: JobOwners;
+  readonly #listener: PresenceListener<P>;
+  readonly #delimiter: number;
+  /** Whether a connection is present: true once it is reported as connected, false from when that has ended. */
+  readonly #isPresent = new WeakMap<P, boolean>();
+
+  constructor(
+    subscriptions: Subscriptions,
+    owners: JobOwners,
+    listener: PresenceListener<P>,
+    delimiter: number,
+  ) {
+    this.#subscriptions = subscriptions;
+    this.#owners = owners;
+    this.#listener = listener;
+    this.#delimiter = delimiter;
+  }
+
+  /** A connection has shown that it is a crawler. */
+  onIdentified(connection: P): void {
+    if (connection.role !== 'crawler' || this.#isPresent.has(connection)) return;
+    this.#isPresent.set(connection, true);
+    this.#report('connected', connection);
+  }
+
+  /** A crawler's `hello` was accepted. @param replaced the open connection that had its `crawlerId` before */
+  onHello(connection: P, replaced: P | undefined): void {
+    if (replaced !== undefined && this.#end(replaced)) this.#report('replaced', replaced);
+    this.#owners.join(connection.identity);
+    this.onIdentified(connection);
+  }
+
+  /** A connection has closed, and all of its messages are settled. */
+  onClosed(connection: P, reason: string): void {
+    if (this.#end(connection)) this.#report('gone', connection, reason);
+    this.#owners.leave(connection.identity);
+  }
+
+  /** @returns whether the connection was present */
+  #end(connection: P): boolean {
+    const wasPresent = this.#isPresent.get(connection) === true;
+    this.#isPresent.set(connection, false);
+    return wasPresent;
+  }
+
+  #report(event: PresenceChange<P>['event'], connection: P, reason?: string): void {
+    const isObserved = this.#listener.hasListener('presence');
+    if (!isObserved && !this.#subscriptions.hasPresenceSubscribers) return;
+    const { id, crawlerId, identity } = connection;
+    const subscribers = this.#subscriptions.presenceSubscribers(crawlerId);
+    if (!isObserved && subscribers.length === 0) return;
+    const { ids: jobs, total: jobsTotal } = event === 'gone' ? this.#owners.openJobsOf(identity) : NO_JOBS;
+    if (subscribers.length > 0) {
+      const data = {
+        event,
+        connectionId: id,
+        crawlerId: crawlerId ?? null,
+        ...(reason === undefined ? {} : { reason }),
+        jobs: [...jobs],
+        jobsTotal,
+      };
+      const bytes = brokerLine(PRESENCE, data, this.#delimiter);
+      const piece: Piece = { bytes, slab: undefined, messages: 1, isControl: true };
+      for (const subscriber of subscribers) subscriber.deliver(piece);
+    }
+    if (isObserved) this.#listener.onPresence({ event, connection, crawlerId, reason, jobs, jobsTotal });
+  }
+}

@@ -1,0 +1,26 @@
+// Reads the job ID of a message on the main thread: only once per job and crawler, since workers send job keys.
+
+import { type JobSeed, jobKey } from '../messages/job-key.js';
+import { MAX_CONTROL_BYTES } from '../messages/messages.js';
+
+const PREFIX = Buffer.from('"jobId":"');
+const QUOTE = 0x22;
+
+/**
+ * The job ID in the envelope of a valid message; `undefined` if it cannot be found without parsing much.
+ * @param low lower half of the job's key, as a signed integer
+ * @param high upper half of that key
+ */
+export function jobIdIn(message: Buffer, low: number, high: number, seed: JobSeed): string | undefined {
+  const start = message.indexOf(PREFIX) + PREFIX.length;
+  if (start >= PREFIX.length) {
+    const id = message.toString('utf8', start, message.indexOf(QUOTE, start));
+    const found = jobKey(id, seed);
+    // Otherwise it is another key of this name, or has escapes.
+    if ((found.low | 0) === low && (found.high | 0) === high) return id;
+  }
+  if (message.length > MAX_CONTROL_BYTES) return undefined;
+  const { jobId, job_id } = JSON.parse(message.toString()) as { jobId?: unknown; job_id?: unknown };
+  const id = jobId ?? job_id;
+  return typeof id === 'string' ? id : undefined;
+}

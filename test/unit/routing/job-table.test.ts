@@ -1,0 +1,44 @@
+import { describe, expect, test } from 'vitest';
+import { JobTable } from '#src/routing/job-table.js';
+
+describe('JobTable', () => {
+  test('is a map of the jobs that were set last, also while others are removed', () => {
+    const capacity = 50;
+    const table = new JobTable(capacity);
+    /** Entries by key, the oldest first. */
+    const model = new Map<number, number>();
+    let random = 1;
+    for (let step = 0; step < 50_000; step++) {
+      random = (random * 48271) % 0x7fffffff;
+      // Few lower halves, so that many keys share a slot.
+      const key = random % (capacity * 2);
+      const [low, high] = [key % 7, key];
+      if (random % 5 === 0) {
+        const entry = table.find(low, high);
+        expect(entry).toBe(model.get(key) ?? -1);
+        if (entry !== -1) table.remove(entry);
+        model.delete(key);
+      } else {
+        const entry = table.set(low, high);
+        expect(table.isNew).toBe(!model.has(key));
+        if (!table.isNew) expect(entry).toBe(model.get(key));
+        model.delete(key);
+        if (model.size === capacity) model.delete(model.keys().next().value ?? -1);
+        model.set(key, entry);
+      }
+      expect(table.size).toBe(model.size);
+      expect(table.oldest).toBe(model.values().next().value ?? -1);
+    }
+    expect(new Set(model.values()).size).toBe(model.size);
+    for (const [key, entry] of model) expect(table.find(key % 7, key)).toBe(entry);
+  });
+
+  test('can be emptied and used again', () => {
+    const table = new JobTable(2);
+    for (let round = 0; round < 3; round++) {
+      for (const high of [1, 3]) table.set(5, high);
+      while (table.oldest !== -1) table.remove(table.oldest);
+      expect([table.size, table.find(5, 1), table.find(5, 3)]).toEqual([0, -1, -1]);
+    }
+  });
+});

@@ -1,0 +1,83 @@
+import { expect, test } from 'vitest';
+import { FrameRun } from '#src/delivery/frame-run.js';
+import { Chunk, Lane } from '#src/dispatch/lane.js';
+import { batchTask } from '#src/dispatch/verdict.js';
+import { VerdictReader } from '#src/dispatch/verdict-reader.js';
+import { CopyPool } from '#src/memory/copy-pool.js';
+import { SlabPool } from '#src/memory/slab-pool.js';
+import { NO_SEED } from '#src/messages/job-key.js';
+import { MessageRegistry } from '#src/messages/message-registry.js';
+import { MessageParser } from '#src/protocol/message-parser.js';
+import { Filter } from '#src/routing/filter.js';
+import { JobOwners } from '#src/routing/job-owners.js';
+import { LastValues } from '#src/routing/last-values.js';
+import { RunRecorder } from '#src/routing/run-recorder.js';
+import { BatchValidator } from '#src/worker/batch-validator.js';
+
+const NEWLINE = 10;
+const registry = MessageRegistry.builtin();
+const everything = new Filter(registry, { id: 'x', types: ['*'] }, NO_SEED);
+const slabs = new SlabPool(64 * 1024);
+const copies = new CopyPool(64 * 1024);
+
+/** Messages of these jobs that were received at a time in ms. */
+function runOf(jobIds: readonly string[], receivedAt: number): FrameRun {
+  const line = (jobId: string) =>
+    JSON.stringify({
+      type: 'job_progress',
+      timestamp: '2026-01-01T00:00:00Z',
+      jobId,
+      data: { stage: 'fetching', entityType: 'issue', processed: receivedAt },
+    });
+  const bytes = Buffer.from(jobIds.map((jobId) => `${line(jobId)}\n`).join(''));
+  const slab = slabs.acquire(bytes.length);
+  bytes.copy(slab.arena.bytes, slab.base);
+  const lane = new Lane(
+    () => {},
+    () => {},
+  );
+  const chunk = new Chunk(lane, { slab, start: slab.base, end: slab.base + bytes.length }, receivedAt);
+  const verdict = new VerdictReader(
+    new BatchValidator(new MessageParser(), NEWLINE).validate(batchTask([chunk])),
+  );
+  const source = { id: 'c-1', crawlerId: undefined };
+  const place = { first: 0, count: jobIds.length, firstSequence: 1, isUndelimited: false, isValid: true };
+  return new FrameRun({ source, chunk, verdict, ...place, delimiter: NEWLINE, copies });
+}
+
+const jobsIn = (values: LastValues): string[] =>
+  values
+    .select(everything, NEWLINE)
+    .flatMap(({ bytes }) => bytes.toString().trim().split('\n'))
+    .map((line) => `${JSON.parse(line).jobId} ${JSON.parse(line).data.processed}`);
+
+function record(values: LastValues, jobIds: readonly string[], receivedAt: number): void {
+  new RunRecorder(registry, new JobOwners(100), values, NO_SEED).record(runOf(jobIds, receivedAt), undefined);
+}
+
+test('beyond the bytes per second, messages are not kept, nor are older ones of their jobs', () => {
+  const values = new LastValues(10, 10_000, 1000);
+  record(values, ['job-1', 'job-2'], 5000);
+  expect(jobsIn(values)).toEqual(['job-1 5000', 'job-2 5000']);
+  record(values, ['job-2', 'job-3'], 5999);
+  expect(jobsIn(values)).toEqual(['job-1 5000']);
+  record(values, ['job-3'], 6000);
+  expect(jobsIn(values)).toEqual(['job-1 5000', 'job-3 6000']);
+});
+
+test('the memory of all messages stays within the limit, and long messages leave none behind', () => {
+  const values = new LastValues(1000, 4096);
+  for (let round = 0; round < 300; round++) {
+    const long = `job-${round % 7}-${'x'.repeat((round * 37) % 900)}`;
+    record(values, [long, `job-${round}`], round * 1000);
+    expect(values.bytes).toBeLessThanOrEqual(4096);
+  }
+  expect(values.size).toBeGreaterThan(1);
+});
+
+test('a run of one job is copied once', () => {
+  const values = new LastValues(10, 10_000, 600);
+  const jobIds = Array.from({ length: 100 }, () => 'job-1');
+  record(values, jobIds, 0);
+  expect(jobsIn(values)).toEqual(['job-1 0']);
+});
