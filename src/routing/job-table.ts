@@ -47,6 +47,11 @@ export class JobTable {
     return this.#newest === NONE ? NONE : this.#field(this.#newest, ENTRY.NEWER);
   }
 
+  /** The entry that was set next after this one; -1 if it is the newest. */
+  newer(entry: number): number {
+    return entry === this.#newest ? NONE : this.#field(entry, ENTRY.NEWER);
+  }
+
   /** The entry of a job, which is given by its key; -1 if it is not in the table. */
   find(low: number, high: number): number {
     for (let slot = low & this.#mask; ; slot = (slot + 1) & this.#mask) {

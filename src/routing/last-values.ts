@@ -23,8 +23,6 @@ interface LastValue {
   from: string;
   crawlerId: string | undefined;
   sequence: number;
-  /** Greater than that of all earlier messages. */
-  order: number;
 }
 
 /** Whole messages, each with its delimiter. */
@@ -80,9 +78,8 @@ export class LastValues {
    * Keeps a message of a run.
    * @param low lower half of the key that it is kept under, of its job or its crawler, as a signed integer
    * @param high upper half of that key
-   * @param order of the message among all messages
    */
-  set(low: number, high: number, run: FrameRun, index: number, order: number): void {
+  set(low: number, high: number, run: FrameRun, index: number): void {
     const start = run.start(index);
     const length = run.end(index) - start;
     if (length > this.#maxBytes || !this.#takeTime(length, run.chunk.receivedAt)) {
@@ -102,7 +99,6 @@ export class LastValues {
         from: '',
         crawlerId: undefined,
         sequence: 0,
-        order: 0,
       };
       this.#values[entry] = value;
     }
@@ -119,7 +115,6 @@ export class LastValues {
     value.from = source.id;
     value.crawlerId = source.crawlerId;
     value.sequence = run.firstSequence + index;
-    value.order = order;
     while (this.#bytes > this.#maxBytes) this.#remove(this.#table.oldest);
   }
 
@@ -128,9 +123,11 @@ export class LastValues {
    * @param delimiter the byte after each message
    */
   select(filter: Filter, delimiter: number): LastMessages[] {
-    const selected = this.#values
-      .filter((value) => matches(filter, value))
-      .sort((one, other) => one.order - other.order);
+    const selected: LastValue[] = [];
+    for (let entry = this.#table.oldest; entry !== -1; entry = this.#table.newer(entry)) {
+      const value = this.#values[entry];
+      if (value !== undefined && matches(filter, value)) selected.push(value);
+    }
     const parts: LastMessages[] = [];
     let from = 0;
     let size = 0;

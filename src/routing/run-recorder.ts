@@ -21,8 +21,9 @@ export class RunRecorder {
   /** The number of the latest run that contains the job, by its index in the verdict. */
   #seenIn = new Uint32Array(1024);
   #runs = 0;
-  /** Number of messages in all runs before the current one. */
-  #messages = 0;
+  /** Messages of the current run to record, the last one first. Beyond `#count`, those of an earlier run. */
+  readonly #latest: number[] = [];
+  #count = 0;
 
   /** @param lastValues keeps the latest messages. If `undefined`, none are kept. */
   constructor(
@@ -40,42 +41,52 @@ export class RunRecorder {
   }
 
   /**
-   * Records a run. A heartbeat does not count as a message of a job, but its sender owns the job that it names.
+   * Records a run. A heartbeat does not count as a message of a job, but its sender owns the job that the last one names.
    * @param sender the crawler that sent the messages. If `undefined`, no owners are recorded.
    */
   record(run: FrameRun, sender: CrawlerIdentity | undefined): void {
-    const { verdict, count } = run;
-    const lastValues = this.#lastValues;
-    this.#runs = (this.#runs + 1) >>> 0;
-    let hasHeartbeat = lastValues === undefined;
-    for (let index = count - 1; index >= 0; index--) {
-      const job = run.job(index);
+    this.#findLatest(run);
+    const { verdict } = run;
+    for (let at = this.#count - 1; at >= 0; at--) {
+      const index = this.#latest[at] ?? 0;
       const typeIndex = run.typeIndex(index);
       const isHeartbeat = this.#isHeartbeat[typeIndex] === 1;
-      if (isHeartbeat && !hasHeartbeat) {
-        hasHeartbeat = true;
-        this.#keepHeartbeat(run, index);
-      }
-      if (job === -1 || this.#seenIn[job] === this.#runs) continue;
-      if (!isHeartbeat) {
-        if (job >= this.#seenIn.length) this.#growTo(job);
-        this.#seenIn[job] = this.#runs;
-      }
+      if (isHeartbeat) this.#keepHeartbeat(run, index);
+      const job = run.job(index);
+      if (job === -1) continue;
       // Signed, since V8 passes small signed integers without an object.
       const low = verdict.jobLow(job) | 0;
       const high = verdict.jobHigh(job) | 0;
       const hasEnded = this.#endsJob[typeIndex] === 1;
       if (sender !== undefined && this.#owners.set(low, high, sender, hasEnded))
         this.#owners.setId(jobIdIn(run.message(index), low, high, this.#jobSeed));
-      if (!isHeartbeat) lastValues?.set(low, high, run, index, this.#messages + index);
+      if (!isHeartbeat) this.#lastValues?.set(low, high, run, index);
     }
-    this.#messages += count;
+  }
+
+  /** Finds the last message of each job, and the last heartbeat. */
+  #findLatest(run: FrameRun): void {
+    this.#count = 0;
+    this.#runs = (this.#runs + 1) >>> 0;
+    let hasHeartbeat = false;
+    for (let index = run.count - 1; index >= 0; index--) {
+      const job = run.job(index);
+      if (this.#isHeartbeat[run.typeIndex(index)] === 1) {
+        if (!hasHeartbeat) this.#latest[this.#count++] = index;
+        hasHeartbeat = true;
+      } else if (job !== -1 && this.#seenIn[job] !== this.#runs) {
+        if (job >= this.#seenIn.length) this.#growTo(job);
+        this.#seenIn[job] = this.#runs;
+        this.#latest[this.#count++] = index;
+      }
+    }
   }
 
   #keepHeartbeat(run: FrameRun, index: number): void {
+    if (this.#lastValues === undefined) return;
     const { id, crawlerId } = run.source;
     const { low, high } = jobKey(crawlerId ?? id, this.#crawlerSeed);
-    this.#lastValues?.set(low | 0, high | 0, run, index, this.#messages + index);
+    this.#lastValues.set(low | 0, high | 0, run, index);
   }
 
   #growTo(job: number): void {

@@ -29,7 +29,10 @@ describe('JobTable', () => {
       expect(table.size).toBe(model.size);
       expect(table.oldest).toBe(model.values().next().value ?? -1);
     }
-    expect(new Set(model.values()).size).toBe(model.size);
+    const entries: number[] = [];
+    for (let entry = table.oldest; entry !== -1; entry = table.newer(entry)) entries.push(entry);
+    expect(entries).toEqual([...model.values()]);
+    expect(new Set(entries).size).toBe(model.size);
     for (const [key, entry] of model) expect(table.find(key % 7, key)).toBe(entry);
   });
 
