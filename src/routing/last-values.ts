@@ -37,7 +37,7 @@ const BYTES_STEP = 128;
 /** Memory that is more than this many times as long as the message is replaced. */
 const MAX_SLACK = 4;
 /** Bytes copied per second, and the number of bytes that take as long to copy as a copy takes in addition to its bytes. */
-const MAX_BYTES_PER_SECOND = 32 * 1024 * 1024;
+const MAX_BYTES_PER_SECOND = 16 * 1024 * 1024;
 const COPY_OVERHEAD = 256;
 const SECOND = 1000;
 /** Approximate size of the parts in which messages are sent, in bytes. */
@@ -57,7 +57,7 @@ export class LastValues {
    * @param capacity maximum number of messages, 1 or more
    * @param maxBytes maximum memory of their text. A longer message is not kept, nor is the previous one of its job.
    * @param maxBytesPerSecond limit on the bytes copied per second, in which each message counts as 256 bytes longer than
-   *   it is. Beyond it, messages are not kept, nor are the previous ones of their jobs. Default: 32 MiB.
+   *   it is. Beyond it, messages are not kept, nor are the previous ones of their jobs. Default: 16 MiB.
    */
   constructor(capacity: number, maxBytes: number, maxBytesPerSecond: number = MAX_BYTES_PER_SECOND) {
     this.#table = new JobTable(capacity);
