@@ -9,7 +9,7 @@ const PER_THREAD = 600 * 1024 * 1024;
 /**
  * @param limits in the format of /proc/self/limits
  * @param status in the format of /proc/self/status
- * @throws Error if there is not enough address space for so many more threads
+ * @throws Error if there is not enough address space for this number of additional threads
  */
 export function requireAddressSpace(
   threads: number,

@@ -19,7 +19,7 @@ const MIN_RATE_MESSAGES = 1000;
 const MIN_SLOW_RATE_MESSAGES = 100;
 const MIN_SLOW_RATE_SECONDS = 1;
 
-/** Whether so many messages in so many seconds make a rate. */
+/** Whether these numbers of messages and seconds make a rate. */
 export function isMeasurable(messages: number, seconds: number): boolean {
   return (
     messages >= MIN_RATE_MESSAGES || (messages >= MIN_SLOW_RATE_MESSAGES && seconds >= MIN_SLOW_RATE_SECONDS)
