@@ -50,13 +50,10 @@ export class Filter {
     return this.crawlerIds === undefined || (crawlerId !== undefined && this.crawlerIds.has(crawlerId));
   }
 
-  matchesType(typeIndex: number): boolean {
-    return this.#types[typeIndex] === 1;
-  }
-
-  /** Whether it matches messages of a type that the registry does not contain. */
-  matchesUnknownType(name: string): boolean {
-    return this.#patterns.some((pattern) => matchesType(pattern, name));
+  /** @param unknownType the name of a type that the registry does not contain; then `typeIndex` has no meaning */
+  matchesType(typeIndex: number, unknownType: string | undefined): boolean {
+    if (unknownType === undefined) return this.#types[typeIndex] === 1;
+    return this.#patterns.some((pattern) => matchesType(pattern, unknownType));
   }
 
   /** Whether it matches messages about this job, given by its key. Filters without jobs also match messages without. */

@@ -177,9 +177,8 @@ export class LastValues {
 function matches(filter: Filter, value: LastValue): boolean {
   const { length, typeIndex, unknownType, crawlerId, jobLow, jobHigh } = value;
   if (length === 0) return false;
-  const matchesType =
-    unknownType === undefined ? filter.matchesType(typeIndex) : filter.matchesUnknownType(unknownType);
-  return matchesType && filter.matchesCrawler(crawlerId) && filter.matchesJob(jobLow, jobHigh >>> 0);
+  if (!filter.matchesType(typeIndex, unknownType)) return false;
+  return filter.matchesCrawler(crawlerId) && filter.matchesJob(jobLow, jobHigh >>> 0);
 }
 
 function join(values: readonly LastValue[], { mark }: Filter, delimiter: number): LastMessages {

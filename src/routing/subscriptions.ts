@@ -250,21 +250,20 @@ export class Subscriptions {
     if (others.length === 0 && ofCrawler.length === 0 && !hasJobs) return;
     const targets: T[] = [];
     const { unknownType } = run;
-    const matchesType = (filter: Filter, typeIndex: number) =>
-      unknownType === undefined ? filter.matchesType(typeIndex) : filter.matchesUnknownType(unknownType);
     for (let at = 0; at < run.count; at++) {
       const typeIndex = run.typeIndex(at);
       for (const { filter, target } of others) {
-        if (matchesType(filter, typeIndex)) this.#add(target, at, filter.mark, targets);
+        if (filter.matchesType(typeIndex, unknownType)) this.#add(target, at, filter.mark, targets);
       }
       for (const { filter, target } of ofCrawler) {
-        if (matchesType(filter, typeIndex)) this.#add(target, at, filter.mark, targets);
+        if (filter.matchesType(typeIndex, unknownType)) this.#add(target, at, filter.mark, targets);
       }
       const job = hasJobs ? run.job(at) : -1;
       if (job === -1) continue;
       const low = run.verdict.jobLow(job);
       for (const { filter, target } of index.ofJob(low)) {
-        if (!matchesType(filter, typeIndex) || !filter.matchesJob(low, run.verdict.jobHigh(job))) continue;
+        if (!filter.matchesType(typeIndex, unknownType) || !filter.matchesJob(low, run.verdict.jobHigh(job)))
+          continue;
         if (filter.matchesCrawler(crawlerId)) this.#add(target, at, filter.mark, targets);
       }
     }
@@ -274,9 +273,7 @@ export class Subscriptions {
       target.selection = undefined;
       if (selection === undefined) continue;
       deliver(target, selection);
-      selection.clear();
-      if (this.#spare.length < MAX_SPARE && selection.capacity <= MAX_SPARE_CAPACITY)
-        this.#spare.push(selection);
+      this.#release(selection);
     }
   }
 
@@ -436,12 +433,8 @@ function newQueueGroup(): QueueGroup {
 
 /** Whether a filter matches a message of a run. @param index of the message in the run */
 function matches(filter: Filter, run: FrameRun, index: number): boolean {
-  const { unknownType } = run;
-  const matchesType =
-    unknownType === undefined
-      ? filter.matchesType(run.typeIndex(index))
-      : filter.matchesUnknownType(unknownType);
-  if (!matchesType || !filter.matchesCrawler(run.source.crawlerId)) return false;
+  if (!filter.matchesType(run.typeIndex(index), run.unknownType)) return false;
+  if (!filter.matchesCrawler(run.source.crawlerId)) return false;
   if (filter.jobs === undefined) return true;
   const job = run.job(index);
   return job !== -1 && filter.matchesJob(run.verdict.jobLow(job), run.verdict.jobHigh(job));

@@ -1,5 +1,6 @@
 // `sluice drift`: prints how the crawlers' messages differ from the contract.
 
+import { printable } from '../../printable.js';
 import type { DriftEntry } from '../../protocol/drift-report.js';
 import type { CommandDefinition } from '../common/command-definition.js';
 import { EXIT } from '../common/exit-codes.js';
@@ -49,7 +50,7 @@ function linesOf(entry: DriftEntry): string[] {
   const place = path === '' ? messageType : `${messageType} ${path}`;
   const subject = value === undefined ? place : `${place} = ${value}`;
   const sources = entry.sources.map(
-    ({ id, firstSeen: since }) => `  ${printable(id)}, since ${timeOf(since)}`,
+    ({ id, firstSeen: since }) => `  ${printable(id, '?')}, since ${timeOf(since)}`,
   );
   if (entry.hasMoreSources) sources.push('  and more');
   return [
@@ -60,9 +61,4 @@ function linesOf(entry: DriftEntry): string[] {
 
 function timeOf(at: number): string {
   return new Date(at).toISOString();
-}
-
-/** Replaces control characters, which could move the cursor: crawler IDs are arbitrary text. */
-function printable(text: string): string {
-  return text.replace(/\p{Cc}/gu, '?');
 }
