@@ -240,15 +240,18 @@ describe('sluice serve', () => {
   test.skipIf(missing.length > 0)(
     `uses no colours if NO_COLOR or TERM=dumb says so${without(missing)}`,
     async () => {
+      // All variables from which Node takes whether a terminal has colours.
+      const names = ['CI', 'FORCE_COLOR', 'NO_COLOR', 'NODE_DISABLE_COLORS', 'TEAMCITY_VERSION', 'TMUX'];
+      const unset = names.flatMap((name) => ['-u', name]);
       for (const [variables, isColoured] of [
-        [['-u', 'NO_COLOR', '-u', 'FORCE_COLOR', 'TERM=xterm-256color'], true],
-        [['-u', 'FORCE_COLOR', 'TERM=xterm-256color', 'NO_COLOR=1'], false],
-        [['-u', 'NO_COLOR', '-u', 'FORCE_COLOR', 'TERM=dumb'], false],
-        [['-u', 'NO_COLOR', 'TERM=dumb', 'FORCE_COLOR=1'], true],
+        [['TERM=xterm-256color'], true],
+        [['TERM=xterm-256color', 'NO_COLOR=1'], false],
+        [['TERM=dumb'], false],
+        [['TERM=dumb', 'FORCE_COLOR=1'], true],
       ] as const) {
         const socketPath = join(temporaryFolder(), 'x.sock');
         const args = ['serve', '--socket', socketPath, '--workers', '1'];
-        const terminal = inTerminal(['env', ...variables, process.execPath, cliScript, ...args]);
+        const terminal = inTerminal(['env', ...unset, ...variables, process.execPath, cliScript, ...args]);
         await terminal.says('Ctrl-C stops the broker');
         expect(terminal.stdout.includes('\u001b['), variables.join(' ')).toBe(isColoured);
         terminal.child.stdin.write('\u0003');
