@@ -15,6 +15,7 @@ import type { FrameRange } from '../memory/slab-pool.js';
 import { SlabPool } from '../memory/slab-pool.js';
 import type { Issue } from '../messages/issues.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
+import { compileModules } from '../worker/create-parser.js';
 
 /** One rejected message. Contains none of its content. */
 export interface Finding {
@@ -84,6 +85,7 @@ export class StreamChecker {
     this.#accepted = registry.types.map(() => 0);
     this.#dispatcher = new Dispatcher({
       ...options,
+      modules: compileModules(registry, options.settings),
       maxBatchBytes: BLOCK_SIZE,
       onVerdict: (verdict) => this.#count(verdict),
       onSettled: () => this.#wakeReader(),

@@ -285,10 +285,12 @@ const GROUPS = {
         description:
           'ms that validating one message may take before it is rejected and its worker replaced; after 120 ms, it is moved to a dedicated worker; 0: no limit',
       }),
-    inlineBytes: size(0, Number.MAX_SAFE_INTEGER).default(0).meta({
-      description:
-        'while the workers are idle, batches of up to this many bytes are checked by patterns on the main thread, for lower latency; 0: never',
-    }),
+    inlineBytes: size(0, Number.MAX_SAFE_INTEGER)
+      .default(16 * KiB)
+      .meta({
+        description:
+          'while the workers are idle, batches of up to this many bytes are checked by patterns on the main thread, for lower latency; 0: never',
+      }),
   },
   'Schemas and patterns': {
     schemas: z

@@ -9,7 +9,7 @@ import { EventEmitter } from 'node:events';
 import type { ResolvedOptions } from '../config/config.js';
 import type { FrameRun } from '../delivery/frame-run.js';
 import type { CopiedBytes, GroupMember, Piece } from '../delivery/outbox.js';
-import { Dispatcher } from '../dispatch/dispatcher.js';
+import { Dispatcher, type InlineValidation } from '../dispatch/dispatcher.js';
 import type { Chunk } from '../dispatch/lane.js';
 import type { ParserSettings, RejectedFrame } from '../dispatch/verdict.js';
 import type { WireErrorCode } from '../errors.js';
@@ -20,6 +20,7 @@ import { jobKey, randomJobSeed } from '../messages/job-key.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import { assignedJobIds, NO_TRAITS } from '../messages/message-traits.js';
 import { MAX_CONTROL_BYTES, type OutgoingMessage } from '../messages/messages.js';
+import type { PatternModules } from '../pattern/pattern-set.js';
 import { AccessControl } from '../protocol/access.js';
 import { MessageValidator } from '../protocol/message-validator.js';
 import { encodeMessage, errorLine } from '../protocol/outgoing.js';
@@ -31,7 +32,7 @@ import { CrawlerRouter } from '../routing/crawler-router.js';
 import { LastValues } from '../routing/last-values.js';
 import { Subscriptions } from '../routing/subscriptions.js';
 import { BatchValidator } from '../worker/batch-validator.js';
-import { createParser, parserSettings } from '../worker/create-parser.js';
+import { compileModules, createParser, parserSettings } from '../worker/create-parser.js';
 import type { ConnectionPool } from './connection-pool.js';
 import {
   type ConnectionOptions,
@@ -173,12 +174,14 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
       void connection.disconnect('partial_message');
     });
     const settings = parserSettings(options, this.#jobSeed);
+    const modules = compileModules(registry, settings);
     this.dispatcher = new Dispatcher({
       ...workers,
       validationTimeout: options.validationTimeout,
       settings,
+      modules,
       maxDetailedRejections: () => this.protocol.maxDetailedRejections,
-      inline: this.#inlineValidator(options, registry, settings),
+      createInline: () => this.#inlineValidator(options, registry, settings, modules),
       onVerdict: (verdict) => {
         this.protocol.count(verdict);
         for (const type of verdict.mismatches) this.emit('mismatch', type);
@@ -190,13 +193,17 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
   }
 
   /** The validator for small batches on the main thread, or `undefined` if inline validation is disabled. */
-  #inlineValidator({ inlineBytes }: ResolvedOptions, registry: MessageRegistry, settings: ParserSettings) {
+  #inlineValidator(
+    { inlineBytes }: ResolvedOptions,
+    registry: MessageRegistry,
+    settings: ParserSettings,
+    modules: PatternModules | undefined,
+  ): InlineValidation | undefined {
     // With `verify`, the slow path has to check every match.
     if (inlineBytes === 0 || settings.patterns !== 'on') return undefined;
-    const parser = createParser(registry, { ...settings, maxLearnedLayouts: 0 }, (reason) => {
-      // Later, when there are listeners.
-      process.nextTick(() => this.emit('patterns_unavailable', reason));
-    });
+    const onUnavailable = (reason: string) => void this.emit('patterns_unavailable', reason);
+    const parser = createParser(registry, settings, onUnavailable, modules);
+    if (parser.patterns === undefined) return undefined;
     const validator = new BatchValidator(parser, settings.delimiter, undefined, settings.validation);
     return { maxBytes: inlineBytes, validator };
   }

@@ -15,14 +15,17 @@ import type { WorkerPool, WorkerPoolOptions } from './worker-pool.js';
 
 export interface DispatcherOptions
   extends BacklogOptions,
-    Omit<WorkerPoolOptions, 'onError' | 'handsOver' | 'isBackground'> {
+    Omit<WorkerPoolOptions, 'onError' | 'isBackground'> {
   /**
    * Limit on connections in quarantine, since each holds memory, and its first suspect may occupy the worker for all of
    * `validationTimeout`. Above the limit, a chunk that makes a worker fail is failed immediately. Default: 64.
    */
   maxQuarantined?: number;
-  /** Validates small batches on this thread while the workers are idle. If omitted, the workers validate everything. */
-  inline?: InlineValidation | undefined;
+  /**
+   * Called when the workers have started. Returns what validates small batches on this thread while the workers are
+   * idle; `undefined` if the workers validate everything. Default: the workers validate everything.
+   */
+  createInline?: () => InlineValidation | undefined;
   /** Called with each verdict before its chunks are settled. */
   onVerdict: (verdict: Verdict) => void;
   /** Called after the chunks of a batch are settled, to write the resulting output. */
@@ -42,8 +45,6 @@ export interface DispatchStatistics {
   readonly batches: number;
   /** Batches validated on the main thread (see the option `inlineBytes`). */
   readonly inlineBatches: number;
-  /** Small batches handed directly to a waiting worker. */
-  readonly handedOver: number;
   readonly retries: number;
   /** Chunks that no worker could validate. */
   readonly failedChunks: number;
@@ -78,6 +79,9 @@ const CONFIRMED_DURATION = 60_000;
  */
 const MAX_LOST_WORKERS = 16;
 
+/** Limit on the number of batches that the workers get before the next attempt to validate one on the main thread. */
+const MAX_SKIPPED = 64;
+
 /** Default of {@link DispatcherOptions.maxQuarantined}. */
 const MAX_QUARANTINED = 64;
 
@@ -88,6 +92,10 @@ export class Dispatcher {
   #poolClass: typeof WorkerPool | undefined;
   /** Created by {@link start}. */
   #pool: WorkerPool | undefined;
+  #inline: InlineValidation | undefined;
+  /** Batches that go to the workers in any case, now and after the next batch that inline validation cannot handle. */
+  #toSkip = 0;
+  #nextToSkip = 0;
   readonly #quarantine: Quarantine;
   /**
    * Batch size as a share of a full batch: reduced while batches take long, since other connections wait for the
@@ -112,7 +120,7 @@ export class Dispatcher {
     this.#maxQuarantined = options.maxQuarantined ?? MAX_QUARANTINED;
     this.#backlog = new Backlog(options);
     this.#quarantine = new Quarantine(options, {
-      createPool: (own) => this.#createPool({ ...own, handsOver: false }),
+      createPool: (own) => this.#createPool(own),
       onVerdict: (chunk, verdict) => this.#settle([chunk], verdict),
       onPoisonMessage: (chunk) => this.#failChunk(chunk),
       onAbandoned: (chunk) => this.#failChunk(chunk),
@@ -125,7 +133,6 @@ export class Dispatcher {
     return {
       batches: this.#batches,
       inlineBatches: this.#inlineBatches,
-      handedOver: this.#pool?.handedOver ?? 0,
       retries: this.#retries,
       failedChunks: this.#failedChunks,
       outOfOrder: this.#outOfOrder,
@@ -146,12 +153,12 @@ export class Dispatcher {
     const { WorkerPool } =
       await importInstalled<typeof import('./worker-pool.js')>('dispatch/worker-pool.js');
     this.#poolClass = WorkerPool;
-    // With `verify`, the slow path has to check every match, which a handoff cannot do.
-    this.#pool = this.#createPool({ handsOver: this.#options.settings.patterns === 'on' });
+    this.#pool = this.#createPool();
     await this.#pool.start();
+    this.#inline = this.#options.createInline?.();
   }
 
-  #createPool(own: Pick<WorkerPoolOptions, 'handsOver'> & Partial<WorkerPoolOptions>): WorkerPool {
+  #createPool(own: Partial<WorkerPoolOptions> = {}): WorkerPool {
     if (this.#poolClass === undefined || this.#closed) throw new SluiceError('NOT_RUNNING');
     return new this.#poolClass({ ...this.#options, onError: this.#options.onWorkerError, ...own });
   }
@@ -226,14 +233,26 @@ export class Dispatcher {
     }
   };
 
-  /** Validates a small amount of data on the main thread, which saves two thread switches. */
+  /**
+   * Validates a small amount of data on the main thread, which saves two thread switches. After messages that match no
+   * pattern, since others like them usually follow, ever more batches are left to the workers.
+   */
   #validateInline(): void {
-    const { inline, maxBatchBytes } = this.#options;
-    if (inline === undefined) return;
-    const chunks = this.#backlog.takeSmall(Math.min(inline.maxBytes, maxBatchBytes));
+    const inline = this.#inline;
+    if (inline === undefined || this.#backlog.isEmpty) return;
+    if (this.#toSkip > 0) {
+      this.#toSkip--;
+      return;
+    }
+    const chunks = this.#backlog.takeSmall(Math.min(inline.maxBytes, this.#options.maxBatchBytes));
     if (chunks === undefined) return;
     const verdict = inline.validator.validateByPatterns(batchTask(chunks));
-    if (verdict === undefined) return this.#backlog.putBack(chunks, performance.now());
+    if (verdict === undefined) {
+      this.#toSkip = this.#nextToSkip;
+      this.#nextToSkip = Math.min(MAX_SKIPPED, 2 * this.#nextToSkip + 1);
+      return this.#backlog.putBack(chunks, performance.now());
+    }
+    this.#nextToSkip = 0;
     this.#inlineBatches++;
     this.#settle(chunks, verdict);
     this.#resolveIdle();

@@ -5,6 +5,7 @@ import type { WireErrorCode } from '../errors.js';
 import type { FrameRange } from '../memory/slab-pool.js';
 import type { Issue } from '../messages/issues.js';
 import type { AssignedJob, JobKey, JobSeed } from '../messages/job-key.js';
+import type { PatternModules } from '../pattern/pattern-set.js';
 import type { Framing } from '../wire/framing.js';
 
 export { NO_HEARTBEAT } from '../pattern/memory-layout.js';
@@ -28,6 +29,8 @@ export interface ParserSettings {
 
 /** The `workerData` of a worker. */
 export interface WorkerSettings extends ParserSettings {
+  /** The patterns, compiled by the main thread. If `undefined`, the worker compiles them. */
+  readonly modules: PatternModules | undefined;
   /** Shared memory in which the worker records its progress; see watchdog.ts. */
   readonly watch: SharedArrayBuffer;
   /** Whether the worker runs at a lower priority than other threads. */
@@ -51,11 +54,6 @@ export interface BatchTask {
   readonly maxDetailedRejections: number;
 }
 export const RANGE_FIELDS = 3;
-
-/** Makes a worker wait for small batches in this memory; see handoff.ts. */
-export interface HandoffTask {
-  readonly handoff: SharedArrayBuffer;
-}
 
 /** A task to validate these ranges, in this order. */
 export function batchTask(

@@ -6,19 +6,17 @@ import { Piscina } from 'piscina';
 import { Backoff } from '../backoff.js';
 import { describeError, describeForLog, SluiceError } from '../errors.js';
 import type { FrameRange } from '../memory/slab-pool.js';
+import type { PatternModules } from '../pattern/pattern-set.js';
 import { withTimeout } from '../timeout.js';
 import { requireAddressSpace } from './address-space.js';
-import { fitsHandoff, Handoff } from './handoff.js';
 import {
   type BatchTask,
   batchTask,
-  type HandoffTask,
   type ParserSettings,
   type Verdict,
   type WorkerNotice,
   type WorkerSettings,
 } from './verdict.js';
-import { VerdictReader } from './verdict-reader.js';
 import { type Place, ProcessorClock, Watchdog } from './watchdog.js';
 
 export interface WorkerPoolOptions {
@@ -29,10 +27,10 @@ export interface WorkerPoolOptions {
   /** ms that one message may take; 0 disables the limit. */
   readonly validationTimeout: number;
   readonly settings: ParserSettings;
+  /** The patterns, compiled for these settings. If omitted, each worker compiles them. */
+  readonly modules?: PatternModules | undefined;
   /** Current number of rejected messages per range whose issues are needed. Default: all. */
   readonly maxDetailedRejections?: () => number;
-  /** Whether small batches may be handed directly to a waiting worker; see handoff.ts. */
-  readonly handsOver: boolean;
   /** Whether the workers run at a lower priority than other threads. Default: false. */
   readonly isBackground?: boolean;
   /** Called when a worker has started that cannot use patterns, with the reason. It works without them. */
@@ -68,14 +66,6 @@ const OLD_GENERATION = 256;
 const MESSAGES_IN_HEAP = 32;
 const MiB = 1024 * 1024;
 
-/**
- * After this many consecutive small batches, each the only one in flight and fully matched by patterns, a worker starts
- * waiting for the next ones at a handoff. To make it wait costs as much as a batch.
- */
-const FIT_IN_A_ROW = 16;
-/** After the worker has returned this many consecutive batches, it is released. */
-const RETURNED_IN_A_ROW = 4;
-
 /** A worker failed while it had a batch. */
 export class BatchFailure extends Error {
   /** Where in the batch it failed; `undefined` if it had not begun. */
@@ -87,22 +77,15 @@ export class BatchFailure extends Error {
   }
 }
 
-type Pool = Piscina<BatchTask | HandoffTask, Verdict>;
+type Pool = Piscina<BatchTask, Verdict>;
 
 export class WorkerPool {
   readonly #options: WorkerPoolOptions;
   readonly #watchdog: Watchdog;
   #piscina: Pool | undefined;
-  /** The handoff at which a worker waits for small batches, if any. */
-  #handoff: Handoff | undefined;
-  #handedOver = 0;
-  #returnedInARow = 0;
-  /** Posted batches without a response. */
-  #posted = 0;
   #lastTask = 0;
   /** Extended message timeouts in ms, by batch number. */
   readonly #extendedTimeouts = new Map<number, number>();
-  #fitInARow = 0;
   /** Whether all workers of the current pool have responded. */
   #isReady = false;
   #waiters: (() => void)[] = [];
@@ -126,11 +109,6 @@ export class WorkerPool {
   /** How often the whole pool was recreated since the start. */
   get restarts(): number {
     return this.#restarts;
-  }
-
-  /** Batches handed directly to a waiting worker. */
-  get handedOver(): number {
-    return this.#handedOver;
   }
 
   /**
@@ -162,67 +140,23 @@ export class WorkerPool {
    * @throws BatchFailure if the worker fails; SluiceError `NOT_RUNNING` if the pool is closed
    */
   async run(batch: readonly FrameRange[], messageTimeout?: number): Promise<Verdict> {
-    return (await this.#handOver(batch)) ?? this.#post(await this.#readyPool(), batch, messageTimeout);
+    const piscina = await this.#readyPool();
+    this.#lastTask = (this.#lastTask % MAX_TASK) + 1;
+    const task = this.#lastTask;
+    if (messageTimeout !== undefined) this.#extendedTimeouts.set(task, messageTimeout);
+    try {
+      return await piscina.run(batchTask(batch, this.#options.maxDetailedRejections?.(), task));
+    } catch (error) {
+      throw new BatchFailure(error, this.#watchdog.locate(task));
+    } finally {
+      this.#extendedTimeouts.delete(task);
+    }
   }
 
   async #readyPool(): Promise<Pool> {
     while (!this.#isReady && !this.#closed) await new Promise<void>((resolve) => this.#waiters.push(resolve));
     if (this.#closed || this.#piscina === undefined) throw new SluiceError('NOT_RUNNING');
     return this.#piscina;
-  }
-
-  /** Hands a batch to a waiting worker. Resolves with `undefined` if the batch has to be posted instead. */
-  async #handOver(batch: readonly FrameRange[]): Promise<Verdict | undefined> {
-    const handoff = this.#handoff;
-    if (handoff?.takes(batch) !== true) return undefined;
-    const verdict = await handoff.run(batch).catch((error: unknown) => {
-      throw new BatchFailure(error, undefined);
-    });
-    if (verdict !== undefined) this.#handedOver++;
-    this.#returnedInARow = verdict === undefined ? this.#returnedInARow + 1 : 0;
-    if (this.#returnedInARow >= RETURNED_IN_A_ROW) handoff.leave();
-    return verdict;
-  }
-
-  async #post(
-    piscina: Pool,
-    batch: readonly FrameRange[],
-    messageTimeout: number | undefined,
-  ): Promise<Verdict> {
-    const { threads, maxDetailedRejections } = this.#options;
-    // Otherwise Piscina might assign the batch to the waiting worker, over which it prefers only completely idle
-    // workers.
-    if (this.#posted > 0 || threads === 1) this.#handoff?.leave();
-    this.#posted++;
-    this.#lastTask = (this.#lastTask % MAX_TASK) + 1;
-    const task = this.#lastTask;
-    if (messageTimeout !== undefined) this.#extendedTimeouts.set(task, messageTimeout);
-    try {
-      const verdict = await piscina.run(batchTask(batch, maxDetailedRejections?.(), task));
-      const isMatched = verdict.matched === new VerdictReader(verdict).messages;
-      this.#fitInARow = isMatched && this.#posted === 1 && fitsHandoff(batch) ? this.#fitInARow + 1 : 0;
-      if (this.#fitInARow >= FIT_IN_A_ROW && this.#options.handsOver) this.#openHandoff(piscina);
-      return verdict;
-    } catch (error) {
-      throw new BatchFailure(error, this.#watchdog.locate(task));
-    } finally {
-      this.#extendedTimeouts.delete(task);
-      this.#posted--;
-    }
-  }
-
-  /** Makes a worker wait for small batches. */
-  #openHandoff(piscina: Pool): void {
-    if (this.#handoff !== undefined) return;
-    const handoff = new Handoff();
-    this.#handoff = handoff;
-    this.#fitInARow = 0;
-    this.#returnedInARow = 0;
-    const onReleased = (): void => {
-      this.#handoff = undefined;
-      handoff.close();
-    };
-    piscina.run({ handoff: handoff.memory }).then(onReleased, onReleased);
   }
 
   /** Terminates the workers, and waits for it for at most 5 s. The promises of pending batches are rejected. */
@@ -235,7 +169,8 @@ export class WorkerPool {
   }
 
   async #build(): Promise<void> {
-    const { threads, concurrentTasksPerWorker, settings, isBackground = false, onError } = this.#options;
+    const { threads, concurrentTasksPerWorker, settings, modules } = this.#options;
+    const { isBackground = false, onError } = this.#options;
     requireAddressSpace(threads);
     const piscina: Pool = new Piscina({
       filename: new URL('../worker/worker.js', import.meta.url).href,
@@ -253,6 +188,7 @@ export class WorkerPool {
       },
       workerData: {
         ...settings,
+        modules,
         watch: this.#watchdog.memory,
         isBackground,
       } satisfies WorkerSettings,

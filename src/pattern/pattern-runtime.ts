@@ -16,9 +16,9 @@ import {
   SLOT,
 } from './memory-layout.js';
 import { COMPACT_HEAD, generateScanLoop, SPACED_HEAD } from './scan-loop.js';
-import type { ModuleWriter } from './wasm/module-writer.js';
 
-export interface RuntimeOptions {
+/** What the loop over messages is compiled for. */
+export interface ScanLoopOptions {
   readonly framing: Framing;
   readonly delimiter: number;
   readonly maxMessageSize: number;
@@ -26,10 +26,15 @@ export interface RuntimeOptions {
   readonly names: readonly string[];
   /** Maximum number of patterns at a time. */
   readonly maxPatterns: number;
-  /** Whether a timestamp is neither too old nor in the future. If `undefined`, all timestamps are accepted. */
-  readonly isTimely: ((timestamp: string) => boolean) | undefined;
   /** Seed of the job keys. */
   readonly jobSeed: JobSeed;
+}
+
+export interface RuntimeOptions extends Pick<ScanLoopOptions, 'names' | 'maxPatterns'> {
+  /** The result of {@link compileScanLoop} for the same options. */
+  readonly scanLoop: WebAssembly.Module;
+  /** Whether a timestamp is neither too old nor in the future. If `undefined`, all timestamps are accepted. */
+  readonly isTimely: ((timestamp: string) => boolean) | undefined;
   /** Initial value of the scan counter, for tests. Default: 0. */
   readonly firstScan?: number | undefined;
 }
@@ -81,13 +86,8 @@ export class PatternRuntime {
     return this.#scans;
   }
 
-  /**
-   * @throws WebAssembly.CompileError if the processor lacks 128-bit SIMD instructions; RangeError if the address space
-   *   is too small
-   */
-  constructor(options: RuntimeOptions) {
-    const { framing, delimiter, maxMessageSize, names, maxPatterns, isTimely, jobSeed } = options;
-    const { firstScan = 0 } = options;
+  /** @throws RangeError if the address space is too small */
+  constructor({ scanLoop, names, maxPatterns, isTimely, firstScan = 0 }: RuntimeOptions) {
     this.#scans = firstScan;
     this.#map = memoryMap(maxPatterns);
     this.#keyOffset = keyOffsetOf(names);
@@ -97,8 +97,7 @@ export class PatternRuntime {
     this.#words = new Uint32Array(this.#memory.buffer);
     this.#isTimely = (start, end) =>
       isTimely?.(this.#bytes.toString('latin1', start, end)) === false ? 0 : 1;
-    const settings = { framing, delimiter, maxMessageSize, keyOffset: this.#keyOffset, jobSeed };
-    this.#scan = this.#instantiate<Scan>(generateScanLoop(this.#map, settings), 'scan');
+    this.#scan = this.#instantiate<Scan>(scanLoop, 'scan');
     this.#words.fill(this.#map.lists, this.#map.buckets / WORD, this.#map.buckets / WORD + BUCKETS.COUNT);
     this.#words[SLOT.ACTIVE_JOBS / WORD] = NO_HEARTBEAT;
   }
@@ -106,9 +105,9 @@ export class PatternRuntime {
   /**
    * Adds a pattern of a message type.
    * @param head the text that all its messages begin with, up to the first value
-   * @returns `undefined` if the module is too large for WebAssembly or for the address space
+   * @returns `undefined` if the module is too large for the address space
    */
-  add(module: ModuleWriter, type: { name: string; index: number }, head: string): Pattern | undefined {
+  add(module: WebAssembly.Module, type: { name: string; index: number }, head: string): Pattern | undefined {
     const match = this.#tryInstantiate(module);
     if (match === undefined) return undefined;
     const tableIndex = this.#freeIndices.pop() ?? this.#table.grow(1);
@@ -191,18 +190,18 @@ export class PatternRuntime {
     return this.#words[address / WORD] ?? 0;
   }
 
-  #tryInstantiate(module: ModuleWriter): Match | undefined {
+  #tryInstantiate(module: WebAssembly.Module): Match | undefined {
     try {
       return this.#instantiate<Match>(module, 'match');
     } catch (error) {
-      if (error instanceof WebAssembly.CompileError || error instanceof RangeError) return undefined;
+      if (error instanceof RangeError) return undefined;
       throw error;
     }
   }
 
-  #instantiate<F>(module: ModuleWriter, name: string): F {
+  #instantiate<F>(module: WebAssembly.Module, name: string): F {
     const env = { memory: this.#memory, table: this.#table, isTimely: this.#isTimely };
-    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(module.bytes()), { env });
+    const { exports } = new WebAssembly.Instance(module, { env });
     // The generated modules export functions with the types declared here.
     return exports[name] as F;
   }
@@ -257,6 +256,16 @@ export class PatternRuntime {
       address += ENTRY.SIZE;
     }
   }
+}
+
+/**
+ * Compiles the loop over messages.
+ * @throws WebAssembly.CompileError if the processor lacks 128-bit SIMD instructions; RangeError if the address space is
+ *   too small
+ */
+export function compileScanLoop(options: ScanLoopOptions): WebAssembly.Module {
+  const settings = { ...options, keyOffset: keyOffsetOf(options.names) };
+  return new WebAssembly.Module(generateScanLoop(memoryMap(options.maxPatterns), settings).bytes());
 }
 
 /** The offset at which the largest group of names with the same character is smallest. */

@@ -11,7 +11,7 @@ import { LayoutLearner, type Proposal } from './layout-learner.js';
 import type { Matches } from './matches.js';
 import { MAX_EXAMPLE } from './memory-layout.js';
 import { generatePattern } from './pattern-module.js';
-import { type Pattern, PatternRuntime, type RuntimeOptions } from './pattern-runtime.js';
+import { compileScanLoop, type Pattern, PatternRuntime } from './pattern-runtime.js';
 import { type CompiledPattern, type CompileResult, compilePattern, TIMESTAMP } from './schema-to-ir.js';
 import type { ModuleWriter } from './wasm/module-writer.js';
 
@@ -30,9 +30,32 @@ export interface PatternOptions {
   jobSeed?: JobSeed;
   /** Initial value of the scan counter, for tests. Default: 0. */
   firstScan?: number;
+  /**
+   * The result of {@link compilePatterns} for the same registry and options, possibly in another thread. Default:
+   * compiled anew.
+   */
+  modules?: PatternModules | undefined;
   /** Called if patterns cannot be used here, with the reason. */
   onUnavailable?: ((reason: string) => void) | undefined;
 }
+
+/** The compiled patterns of a registry. They can be sent to other threads. */
+export interface PatternModules {
+  readonly scanLoop: WebAssembly.Module;
+  /** By type name, for the types that can have patterns. */
+  readonly results: ReadonlyMap<string, PatternResult>;
+}
+
+/** The pattern of a message type, or why it has none. */
+export type PatternResult =
+  | {
+      readonly module: WebAssembly.Module;
+      /** The text that all messages begin with, up to the first value. */
+      readonly head: string;
+      /** Parts of the schema that the pattern does not match, with the reason. */
+      readonly omitted: readonly string[];
+    }
+  | { readonly declined: string };
 
 /** A learned layout and its pattern. */
 interface Learned {
@@ -48,8 +71,8 @@ const ACTIVE_JOBS = 'data.activeJobs';
 const NEWLINE = 0x0a;
 
 export class PatternSet {
-  /** Compile results by type name, for the types that can have patterns. */
-  readonly results: ReadonlyMap<string, CompileResult>;
+  /** The compiled patterns by type name, for the types that can have patterns. */
+  readonly results: ReadonlyMap<string, PatternResult>;
   /** Counters of layouts that were learned, and of those that were removed again. */
   layoutsLearned = 0;
   layoutsEvicted = 0;
@@ -64,42 +87,33 @@ export class PatternSet {
   readonly #untilSweep: number[];
 
   /**
-   * Compiles the patterns of a registry's types.
+   * Creates the patterns of a registry's types.
    * @returns `undefined` without WebAssembly, on a processor without 128-bit SIMD instructions, or if the address space
    *   is too small: then all messages take the slow path
    */
   static create(registry: MessageRegistry, options: PatternOptions = {}): PatternSet | undefined {
-    const { framing = 'auto', delimiter = NEWLINE, maxMessageSize = 1024 * 1024, isTimely } = options;
-    const { maxLearnedLayouts = DEFAULT_LEARNED_LAYOUTS, jobSeed = NO_SEED, firstScan } = options;
-    const types = registry.types.filter(canHavePattern);
-    const names = types.map(({ name }) => name);
-    // One more, for a new pattern that is being tried.
-    const maxPatterns = types.length * (1 + maxLearnedLayouts) + 1;
-    const settings = { framing, delimiter, maxMessageSize, isTimely, names, maxPatterns, jobSeed, firstScan };
-    const runtime = startRuntime(settings);
-    if (typeof runtime === 'string') {
-      options.onUnavailable?.(runtime);
-      return undefined;
-    }
-    return new PatternSet(registry, runtime, isTimely !== undefined, maxLearnedLayouts);
+    const modules = options.modules ?? compilePatterns(registry, options);
+    const created =
+      typeof modules === 'string'
+        ? modules
+        : unlessUnavailable(() => new PatternSet(registry, modules, options));
+    if (typeof created !== 'string') return created;
+    options.onUnavailable?.(created);
+    return undefined;
   }
 
-  private constructor(
-    registry: MessageRegistry,
-    runtime: PatternRuntime,
-    checksAge: boolean,
-    maxLearned: number,
-  ) {
-    this.#runtime = runtime;
-    this.#checksAge = checksAge;
-    this.#maxLearned = maxLearned;
-    const results = new Map<string, CompileResult>();
-    for (const type of registry.types.filter(canHavePattern)) {
-      const result = compileType(type, checksAge);
-      const isTooLarge = 'node' in result && this.#add(type, result) === undefined;
-      results.set(type.name, isTooLarge ? TOO_LARGE : result);
-    }
+  /** @throws RangeError if the address space is too small */
+  private constructor(registry: MessageRegistry, compiled: PatternModules, options: PatternOptions) {
+    const { isTimely, firstScan, maxLearnedLayouts = DEFAULT_LEARNED_LAYOUTS } = options;
+    const { scanLoop, results } = compiled;
     this.results = results;
+    this.#runtime = new PatternRuntime({ scanLoop, ...sizeOf(registry, options), isTimely, firstScan });
+    this.#checksAge = isTimely !== undefined;
+    this.#maxLearned = maxLearnedLayouts;
+    for (const type of registry.types) {
+      const result = results.get(type.name);
+      if (result !== undefined && 'module' in result) this.#runtime.add(result.module, type, result.head);
+    }
     this.#learned = registry.types.map(() => []);
     this.#learners = registry.types.map((type) => new LayoutLearner(type, this.#budget));
     this.#untilSweep = registry.types.map(() => SWEEP_INTERVAL);
@@ -168,9 +182,8 @@ export class PatternSet {
       replaced = known;
       break;
     }
-    const result = compileType(type, this.#checksAge, layout);
-    if ('declined' in result) return false;
-    const pattern = this.#add(type, result);
+    const result = compileModule(type, this.#checksAge, layout);
+    const pattern = 'module' in result ? this.#runtime.add(result.module, type, result.head) : undefined;
     if (pattern === undefined) return false;
     // A pattern that does not match the message it was learned from is useless.
     if (!this.#runtime.matchesExactly(pattern, example)) {
@@ -212,18 +225,14 @@ export class PatternSet {
     const lastMatch = ({ pattern }: Learned) => this.#runtime.lastMatch(pattern);
     return learned.reduce((oldest, known) => (lastMatch(known) < lastMatch(oldest) ? known : oldest));
   }
-
-  #add(type: MessageType, compiled: CompiledPattern): Pattern | undefined {
-    return this.#runtime.add(moduleOf(type, compiled), type, compiled.head);
-  }
 }
 
-const TOO_LARGE: CompileResult = { declined: 'its pattern would be too large' };
+const TOO_LARGE = { declined: 'its pattern would be too large' };
 const UNSUPPORTED = 'this machine does not support WebAssembly with SIMD';
 const NO_MEMORY = 'there is not enough address space for the memory of WebAssembly (ulimit -v)';
 
 /**
- * Compile results by type name, for the types that can have patterns.
+ * The compiled patterns by type name, for the types that can have patterns.
  * @param patterns the patterns of this registry; `undefined` if they cannot be used here
  * @param reason why they cannot be used
  */
@@ -231,15 +240,57 @@ export function compileResults(
   registry: MessageRegistry,
   patterns: PatternSet | undefined,
   reason = UNSUPPORTED,
-): ReadonlyMap<string, CompileResult> {
+): ReadonlyMap<string, PatternResult> {
   if (patterns !== undefined) return patterns.results;
   return new Map(registry.types.filter(canHavePattern).map(({ name }) => [name, { declined: reason }]));
 }
 
-/** @returns the reason if patterns cannot be used here */
-function startRuntime(settings: RuntimeOptions): PatternRuntime | string {
+/**
+ * Compiles the patterns of a registry's types.
+ * @returns the reason if patterns cannot be used here
+ */
+export function compilePatterns(
+  registry: MessageRegistry,
+  options: PatternOptions = {},
+): PatternModules | string {
+  const { framing = 'auto', delimiter = NEWLINE, maxMessageSize = 1024 * 1024, jobSeed = NO_SEED } = options;
+  const settings = { framing, delimiter, maxMessageSize, jobSeed, ...sizeOf(registry, options) };
+  return unlessUnavailable(() => ({
+    scanLoop: compileScanLoop(settings),
+    results: new Map(
+      registry.types
+        .filter(canHavePattern)
+        .map((type) => [type.name, compileModule(type, options.isTimely !== undefined)]),
+    ),
+  }));
+}
+
+/** Which types may have patterns, and how many patterns there may be at a time. */
+function sizeOf(
+  registry: MessageRegistry,
+  { maxLearnedLayouts = DEFAULT_LEARNED_LAYOUTS }: PatternOptions,
+): { names: string[]; maxPatterns: number } {
+  const names = registry.types.filter(canHavePattern).map(({ name }) => name);
+  // One more, for a new pattern that is being tried.
+  return { names, maxPatterns: names.length * (1 + maxLearnedLayouts) + 1 };
+}
+
+function compileModule(type: MessageType, checksAge: boolean, layout?: Layout): PatternResult {
+  const result = compileType(type, checksAge, layout);
+  if ('declined' in result) return result;
   try {
-    return new PatternRuntime(settings);
+    const { head, omitted } = result;
+    return { module: new WebAssembly.Module(moduleOf(type, result).bytes()), head, omitted };
+  } catch (error) {
+    if (error instanceof WebAssembly.CompileError || error instanceof RangeError) return TOO_LARGE;
+    throw error;
+  }
+}
+
+/** @returns the reason if patterns cannot be used here */
+function unlessUnavailable<T>(create: () => T): T | string {
+  try {
+    return create();
   } catch (error) {
     if (typeof WebAssembly === 'undefined' || error instanceof WebAssembly.CompileError) return UNSUPPORTED;
     // For a small memory, too, V8 reserves 10 GiB of addresses.

@@ -5,7 +5,12 @@ import type { ParserSettings } from '../dispatch/verdict.js';
 import { type JobSeed, NO_SEED } from '../messages/job-key.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import { moduleUrl } from '../messages/module-url.js';
-import { PatternSet } from '../pattern/pattern-set.js';
+import {
+  compilePatterns,
+  type PatternModules,
+  type PatternOptions,
+  PatternSet,
+} from '../pattern/pattern-set.js';
 import { MessageParser } from '../protocol/message-parser.js';
 import { MessageValidator } from '../protocol/message-validator.js';
 
@@ -34,28 +39,45 @@ export function parserSettings(options: ResolvedOptions, jobSeed: JobSeed = NO_S
  * Creates a parser with these settings.
  * @param registry must contain the types of `settings.schemas`
  * @param onUnavailable called with the reason if patterns cannot be used here: the parser then works without them
+ * @param modules the result of {@link compileModules} for this registry and these settings. Default: compiled anew.
  */
 export function createParser(
   registry: MessageRegistry,
   settings: ParserSettings,
   onUnavailable?: (reason: string) => void,
+  modules?: PatternModules,
 ): MessageParser {
-  const { framing, delimiter, maxMessageSize, maxMessageAge, maxClockSkew, maxLearnedLayouts, jobSeed } =
-    settings;
-  const validator = new MessageValidator({ registry, maxMessageSize, maxMessageAge, maxClockSkew });
-  const { isTimely } = validator;
-  const patterns =
-    settings.patterns === 'off'
-      ? undefined
-      : PatternSet.create(registry, {
-          framing,
-          delimiter,
-          maxMessageSize,
-          isTimely,
-          maxLearnedLayouts,
-          jobSeed,
-          onUnavailable,
-        });
+  const { framing, delimiter, jobSeed } = settings;
+  const validator = createValidator(registry, settings);
+  const options = { ...patternOptions(settings, validator), onUnavailable, modules };
+  const patterns = settings.patterns === 'off' ? undefined : PatternSet.create(registry, options);
   const verify = settings.patterns === 'verify';
   return new MessageParser({ validator, framing, delimiter, patterns, verify, jobSeed });
+}
+
+/**
+ * Compiles the patterns for a parser with these settings, once for all threads.
+ * @returns `undefined` if the parser uses none
+ */
+export function compileModules(
+  registry: MessageRegistry,
+  settings: ParserSettings,
+): PatternModules | undefined {
+  if (settings.patterns === 'off') return undefined;
+  const modules = compilePatterns(registry, patternOptions(settings, createValidator(registry, settings)));
+  return typeof modules === 'string' ? undefined : modules;
+}
+
+function createValidator(
+  registry: MessageRegistry,
+  { maxMessageSize, maxMessageAge, maxClockSkew }: ParserSettings,
+): MessageValidator {
+  return new MessageValidator({ registry, maxMessageSize, maxMessageAge, maxClockSkew });
+}
+
+function patternOptions(
+  { framing, delimiter, maxMessageSize, maxLearnedLayouts, jobSeed }: ParserSettings,
+  { isTimely }: MessageValidator,
+): PatternOptions {
+  return { framing, delimiter, maxMessageSize, isTimely, maxLearnedLayouts, jobSeed };
 }

@@ -5,19 +5,19 @@ import './lower-priority.js';
 
 import { createRequire } from 'node:module';
 import { parentPort, threadId, workerData } from 'node:worker_threads';
-import type { BatchTask, HandoffTask, Verdict, WorkerNotice, WorkerSettings } from '../dispatch/verdict.js';
+import type { BatchTask, Verdict, WorkerNotice, WorkerSettings } from '../dispatch/verdict.js';
 import { MessageRegistry } from '../messages/message-registry.js';
 import { BatchValidator } from './batch-validator.js';
 import { createParser } from './create-parser.js';
-import { serveHandoff } from './handoff-server.js';
 import { WatchedWorker } from './watched-worker.js';
 
 const settings = workerData as WorkerSettings;
 
 const registry = await MessageRegistry.load(settings.schemas);
-const parser = createParser(registry, settings, (patternsUnavailable) => {
+const onUnavailable = (patternsUnavailable: string) => {
   parentPort?.postMessage({ patternsUnavailable } satisfies WorkerNotice);
-});
+};
+const parser = createParser(registry, settings, onUnavailable, settings.modules);
 // If a rule returns a promise, the message is rejected and the promise ignored: its rejection must not terminate the
 // worker.
 process.on('unhandledRejection', () => {});
@@ -37,14 +37,10 @@ const FEW_NUMBERS = 2048;
 let piscina: typeof import('piscina') | undefined;
 
 /**
- * Validates one batch, or small batches from shared memory until released. The numbers of a large verdict share one
- * buffer, which is transferred to the main thread without copying.
+ * Validates one batch. The numbers of a large verdict share one buffer, which is transferred to the main thread without
+ * copying.
  */
-export default function validateBatch(task: BatchTask | HandoffTask): object | undefined {
-  if ('handoff' in task) {
-    serveHandoff(task.handoff, (batch) => watched.run(() => batches.validateByPatterns(batch)));
-    return undefined;
-  }
+export default function validateBatch(task: BatchTask): object {
   const verdict = watched.run<Verdict>(() => batches.validate(task), task.id);
   const { frames } = verdict;
   if (!(frames instanceof Uint32Array) || frames.length <= FEW_NUMBERS) return verdict;

@@ -1,6 +1,6 @@
 // `sluice schemas`: lists the message types, whether each has a pattern, and if not, why.
 
-import type { CompileResult } from '../../pattern/schema-to-ir.js';
+import type { PatternResult } from '../../pattern/pattern-set.js';
 import type { BrokerFlags } from '../common/broker-options.js';
 import type { CommandDefinition } from '../common/command-definition.js';
 import { CONFIG_FLAG } from '../common/flags.js';
@@ -49,7 +49,7 @@ async function schemas(flags: BrokerFlags): Promise<void> {
   }
 }
 
-function describe(result: CompileResult | undefined): [state: string, reason: string] {
+function describe(result: PatternResult | undefined): [state: string, reason: string] {
   if (result === undefined) return ['none', 'always parsed: the broker uses these messages itself'];
   if ('declined' in result) return ['none', result.declined];
   return result.omitted.length === 0 ? ['compiled', ''] : ['partial', result.omitted.join('; ')];

@@ -6,6 +6,7 @@ import { pythonDumps } from '#bench/layouts.js';
 import { Dispatcher, type DispatcherOptions } from '#src/dispatch/dispatcher.js';
 import { type Chunk, Lane } from '#src/dispatch/lane.js';
 import { FRAME } from '#src/dispatch/verdict.js';
+import { BatchValidator } from '#src/worker/batch-validator.js';
 import { startBroker, startPlainBroker, until } from '../../support/broker.js';
 import { changed, line, VALID } from '../../support/messages.js';
 import { WORKER_SETTINGS } from '../../support/worker-settings.js';
@@ -193,8 +194,59 @@ describe('checking on the main thread', () => {
     expect(manager.getMetrics().memory.heldBytes).toBe(0);
   });
 
-  test('is off unless asked for, and where patterns are not to be trusted alone', async () => {
-    for (const options of [{}, { inlineBytes: 1024, patterns: 'verify' }] as const) {
+  test('one message after another: delivered, counted and answered like all others, in order', async () => {
+    const { manager, connect } = await startBroker();
+    const subscriber = await (await connect()).subscribe();
+    const crawler = await connect();
+    const dispatch = () => manager.getMetrics().dispatch;
+    let sent = 0;
+    /** One heartbeat, numbered, all the way. */
+    const next = async () => {
+      crawler.write(line(changed('heartbeat', { totalProcessed: ++sent })));
+      await subscriber.count(sent + 1);
+    };
+    while (dispatch().inlineBatches < 10) await next();
+    // The workers get this, and then a stream of batches.
+    crawler.write(`{"type":"heartbeat"}\n${beat}`);
+    expect((await crawler.next('error')).data).toMatchObject({ code: 'SCHEMA_VIOLATION', line: sent + 1 });
+    for (let round = 0; round < 50; round++) crawler.write(beat.repeat(round));
+    crawler.write(line(changed('heartbeat', { totalProcessed: sent + 1 })));
+    const accepted = sent + 1 + 1225 + 1;
+    await subscriber.count(accepted + 1);
+    const processed = subscriber.forwarded.map(
+      ({ data }) => (data as { totalProcessed: number }).totalProcessed,
+    );
+    expect([...processed.slice(0, sent), processed.at(-1)]).toEqual(
+      Array.from({ length: sent + 1 }, (_, index) => index + 1),
+    );
+    expect(manager.getMetrics().protocol.accepted.heartbeat).toBe(accepted);
+    expect(manager.getMetrics().memory.heldBytes).toBe(0);
+  });
+
+  test('is rarely tried while no pattern matches, and again for each batch when one does', async () => {
+    const { manager, connect } = await startBroker({ maxLearnedLayouts: 0 });
+    const crawler = await connect();
+    const scanned = vi.spyOn(BatchValidator.prototype, 'validateByPatterns');
+    onTestFinished(() => scanned.mockRestore());
+    for (let count = 0; count < 60; count++) {
+      crawler.write(`{"timestamp":"","type":"heartbeat"}\n`);
+      await crawler.settled();
+    }
+    expect(scanned.mock.calls.length).toBeLessThan(10);
+    expect(manager.getMetrics().dispatch.inlineBatches).toBe(0);
+    const subscriber = await (await connect()).subscribe();
+    for (let sent = 1; manager.getMetrics().dispatch.inlineBatches < 2; sent++) {
+      crawler.write(beat);
+      await subscriber.count(sent + 1);
+    }
+    expect(scanned.mock.results.slice(-2).map(({ value }) => value)).toMatchObject([
+      { matched: 1 },
+      { matched: 1 },
+    ]);
+  });
+
+  test('is off where it is switched off, and where patterns are off, or not to be trusted alone', async () => {
+    for (const options of [{ inlineBytes: 0 }, { patterns: 'off' }, { patterns: 'verify' }] as const) {
       const { manager, connect } = await startBroker(options);
       const subscriber = await (await connect()).subscribe();
       (await connect()).write(beat);
@@ -219,53 +271,6 @@ test.runIf(process.platform === 'linux')(
     expect(dispatcher.statistics.failedChunks).toBe(1);
   },
 );
-
-describe('handing small batches over', () => {
-  async function startTrickle(options: Parameters<typeof startBroker>[0]) {
-    const { manager, connect } = await startBroker(options);
-    const subscriber = await (await connect()).subscribe();
-    const crawler = await connect();
-    let sent = 0;
-    /** One heartbeat, numbered, all the way. Gives its number. */
-    const next = async () => {
-      crawler.write(line(changed('heartbeat', { totalProcessed: ++sent })));
-      await subscriber.count(sent + 1);
-      return sent;
-    };
-    return { dispatch: () => manager.getMetrics().dispatch, manager, crawler, subscriber, next };
-  }
-
-  test('one message after another: delivered, counted and answered like all others, in order', async () => {
-    const { dispatch, manager, crawler, subscriber, next } = await startTrickle({});
-    let sent = 0;
-    while (dispatch().handedOver < 10) sent = await next();
-    expect(dispatch().handedOver).toBeLessThan(dispatch().batches);
-
-    // The worker declines this, and then has to make room for a stream of batches.
-    crawler.write(`{"type":"heartbeat"}\n${beat}`);
-    expect((await crawler.next('error')).data).toMatchObject({ code: 'SCHEMA_VIOLATION', line: sent + 1 });
-    for (let round = 0; round < 50; round++) crawler.write(beat.repeat(round));
-    crawler.write(line(changed('heartbeat', { totalProcessed: sent + 1 })));
-    const accepted = sent + 1 + 1225 + 1;
-    await subscriber.count(accepted + 1);
-    const processed = subscriber.forwarded.map(
-      ({ data }) => (data as { totalProcessed: number }).totalProcessed,
-    );
-    expect([...processed.slice(0, sent), processed.at(-1)]).toEqual(
-      Array.from({ length: sent + 1 }, (_, index) => index + 1),
-    );
-    expect(manager.getMetrics().protocol.accepted.heartbeat).toBe(accepted);
-    expect(manager.getMetrics().memory.heldBytes).toBe(0);
-  });
-
-  test('is off where patterns are off, or not to be trusted alone', async () => {
-    for (const patterns of ['off', 'verify'] as const) {
-      const { dispatch, next } = await startTrickle({ patterns });
-      while ((await next()) < 40);
-      expect(dispatch().handedOver).toBe(0);
-    }
-  });
-});
 
 describe('workers', () => {
   /** Messages of a layout that come alone, after which it has its pattern for certain. */

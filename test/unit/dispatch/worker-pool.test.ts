@@ -10,7 +10,6 @@ const options = {
   concurrentTasksPerWorker: 1,
   validationTimeout: 0,
   settings: { maxMessageSize: 1024 },
-  handsOver: false,
   onError: () => {},
 } as unknown as WorkerPoolOptions;
 
