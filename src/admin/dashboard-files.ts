@@ -20,7 +20,6 @@ const OWN_FILES = {
   'connection-table.js': SCRIPT,
   'drift.js': SCRIPT,
   'elements.js': SCRIPT,
-  'formats.js': SCRIPT,
   'rejections.js': SCRIPT,
 };
 
@@ -56,6 +55,11 @@ function readFiles(): Map<string, Reply> {
     const path = name === 'page.html' ? '/' : `/dashboard/${name}`;
     files.set(path, fileReply(readFileSync(new URL(`./dashboard/${name}`, import.meta.url)), type));
   }
+  // Also the command line's.
+  files.set(
+    '/dashboard/formats.js',
+    fileReply(readFileSync(new URL('../formats.js', import.meta.url)), SCRIPT),
+  );
   for (const [name, type] of Object.entries(LIBRARY_FILES)) {
     files.set(`/dashboard/${name}`, fileReply(readFileSync(resolve(`uplot/dist/${name}`)), type));
   }

@@ -1,7 +1,7 @@
 // The table of connections. The button in a column header sorts by that column; pressing it again reverses the order.
 
 import { createList, element, setClass, setText } from './elements.js';
-import { formatAge, formatLatency, formatNumber, formatSize } from './formats.js';
+import { formatAge, formatBytes, formatLatency, formatShort } from './formats.js';
 
 /** The colour of each health, from worst to best. */
 const TONES = {
@@ -26,13 +26,13 @@ const COLUMNS = [
     text: (row) => (row.isPaused && row.health === 'healthy' ? 'paused' : row.health),
     tone: (row) => TONES[row.health],
   },
-  { key: 'rateIn', title: 'In/s', text: (row) => formatNumber(row.rateIn) },
-  { key: 'rateOut', title: 'Out/s', text: (row) => formatNumber(row.rateOut) },
-  { key: 'pendingBytes', title: 'Pending', isMinor: true, text: (row) => formatSize(row.pendingBytes) },
+  { key: 'rateIn', title: 'In/s', text: (row) => formatShort(row.rateIn) },
+  { key: 'rateOut', title: 'Out/s', text: (row) => formatShort(row.rateOut) },
+  { key: 'pendingBytes', title: 'Pending', isMinor: true, text: (row) => formatBytes(row.pendingBytes) },
   {
     key: 'messagesDropped',
     title: 'Dropped',
-    text: (row) => formatNumber(row.messagesDropped),
+    text: (row) => formatShort(row.messagesDropped),
     tone: (row) => (row.isDropping ? 'bad' : undefined),
   },
   { key: 'heartbeatAge', title: 'Heartbeat', isMinor: true, text: (row) => formatAge(row.heartbeatAge) },
@@ -41,9 +41,9 @@ const COLUMNS = [
     key: 'messagesRejected',
     title: 'Rejected',
     isMinor: true,
-    text: (row) => formatNumber(row.messagesRejected),
+    text: (row) => formatShort(row.messagesRejected),
   },
-  { key: 'activeJobs', title: 'Jobs', isMinor: true, text: (row) => formatNumber(row.activeJobs) },
+  { key: 'activeJobs', title: 'Jobs', isMinor: true, text: (row) => formatShort(row.activeJobs) },
 ];
 
 /**

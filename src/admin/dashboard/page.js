@@ -7,11 +7,11 @@ import { createDrift } from './drift.js';
 import { createList, element, setText } from './elements.js';
 import {
   formatAge,
+  formatBytes,
   formatClock,
   formatLatency,
-  formatNumber,
   formatShare,
-  formatSize,
+  formatShort,
   UNKNOWN,
 } from './formats.js';
 import { createRejections } from './rejections.js';
@@ -34,7 +34,7 @@ const addRates = createChart(
     { name: 'received', color: '--blue' },
     { name: 'delivered', color: '--green', isDashed: true },
   ],
-  formatNumber,
+  formatShort,
 );
 const addLatency = createChart(
   byId('chart-latency'),
@@ -72,20 +72,20 @@ function showHeader({ readiness, version, address, uptime }) {
 }
 
 function showTiles({ rates, totals, latency, workers, connections }) {
-  show('tile-in', formatNumber(rates.messagesReceived));
-  show('tile-in-note', `${formatSize(rates.bytesReceived)}/s`);
-  show('tile-out', formatNumber(rates.messagesSent));
-  show('tile-out-note', `${formatSize(rates.bytesSent)}/s`);
-  show('tile-rejected', formatNumber(rates.messagesRejected));
-  show('tile-rejected-note', `${formatNumber(totals.messagesRejected)} total`);
+  show('tile-in', formatShort(rates.messagesReceived));
+  show('tile-in-note', `${formatBytes(rates.bytesReceived)}/s`);
+  show('tile-out', formatShort(rates.messagesSent));
+  show('tile-out-note', `${formatBytes(rates.bytesSent)}/s`);
+  show('tile-rejected', formatShort(rates.messagesRejected));
+  show('tile-rejected-note', `${formatShort(totals.messagesRejected)} total`);
   show('tile-latency', formatLatency(latency.p99));
   show('tile-latency-note', `p50 ${formatLatency(latency.p50)}`);
   show('tile-workers', formatShare(workers.utilization));
   show('tile-workers-note', `${workers.threads} ${workers.threads === 1 ? 'thread' : 'threads'}`);
   byId('meter-workers').style.width = `${workers.utilization * 100}%`;
-  show('tile-connections', formatNumber(connections.open));
+  show('tile-connections', formatShort(connections.open));
   const roles = Object.entries(connections.byRole).map(([role, count]) => `${count} ${role}`);
-  show('tile-connections-note', roles.join(', ') || `limit ${formatNumber(connections.capacity)}`);
+  show('tile-connections-note', roles.join(', ') || `limit ${formatShort(connections.capacity)}`);
 }
 
 function showInternals({ patterns, memory, flow, eventLoopDelay, workers, totals, rates, connections }) {
@@ -93,15 +93,15 @@ function showInternals({ patterns, memory, flow, eventLoopDelay, workers, totals
   const { controlReceived, controlSent } = rates;
   showInternalRows([
     ['Matched by patterns', hits + misses === 0 ? UNKNOWN : formatShare(hits / (hits + misses))],
-    ['Layouts learned', formatNumber(patterns.learned)],
+    ['Layouts learned', formatShort(patterns.learned)],
     ['Event-loop delay, p99', formatLatency(eventLoopDelay)],
-    ['Queued for workers', formatSize(workers.queuedBytes)],
-    ['Undelivered', formatSize(memory.heldBytes)],
-    ['Queued for peers', formatSize(connections.pendingBytes)],
-    ['Messages dropped', formatNumber(totals.messagesDropped)],
-    ['Control messages', `${formatNumber(controlReceived)}/s in, ${formatNumber(controlSent)}/s out`],
+    ['Queued for workers', formatBytes(workers.queuedBytes)],
+    ['Undelivered', formatBytes(memory.heldBytes)],
+    ['Queued for peers', formatBytes(connections.pendingBytes)],
+    ['Messages dropped', formatShort(totals.messagesDropped)],
+    ['Control messages', `${formatShort(controlReceived)}/s in, ${formatShort(controlSent)}/s out`],
     ['Reading', flow.isPaused ? `paused for ${formatLatency(flow.pausedFor)}` : 'active'],
-    ['Memory', formatSize(memory.rss)],
+    ['Memory', formatBytes(memory.rss)],
   ]);
 }
 
@@ -111,10 +111,10 @@ function showBars({ accepted, rates, rejected, connections }, rows) {
     Object.keys(accepted).map((name) => ({
       name,
       value: rateOf(name),
-      text: `${formatNumber(rateOf(name))}/s`,
+      text: `${formatShort(rateOf(name))}/s`,
     })),
   );
-  showCodes(Object.entries(rejected).map(([name, value]) => ({ name, value, text: formatNumber(value) })));
+  showCodes(Object.entries(rejected).map(([name, value]) => ({ name, value, text: formatShort(value) })));
   const slow = rows
     .filter(({ isSlow }) => isSlow)
     .sort((a, b) => b.isDropping - a.isDropping || b.pendingBytes - a.pendingBytes)
@@ -125,15 +125,15 @@ function showBars({ accepted, rates, rejected, connections }, rows) {
       name: row.crawlerId ?? `${row.role} ${row.id}`,
       value: row.pendingBytes,
       text: [
-        row.isDropping ? `${formatNumber(row.messagesDropped)} dropped` : '',
-        row.pendingBytes > 0 ? `${formatSize(row.pendingBytes)} behind` : '',
+        row.isDropping ? `${formatShort(row.messagesDropped)} dropped` : '',
+        row.pendingBytes > 0 ? `${formatBytes(row.pendingBytes)} behind` : '',
       ]
         .filter(Boolean)
         .join(', '),
     })),
   );
   const others = connections.slow - slow.length;
-  show('slow-note', others > 0 ? `and ${formatNumber(others)} more` : '');
+  show('slow-note', others > 0 ? `and ${formatShort(others)} more` : '');
 }
 
 /** The latest statistics, and when they arrived, in ms since 1970. */
@@ -162,7 +162,7 @@ function showSnapshot({ stats, connections, rejections, drift }) {
   const { total, rows } = connections;
   show(
     'connections-note',
-    total > rows.length ? `${rows.length} of ${formatNumber(total)}: slow consumers and the busiest` : '',
+    total > rows.length ? `${rows.length} of ${formatShort(total)}: slow consumers and the busiest` : '',
   );
   showRejections(rejections);
   showDrift(drift);

@@ -1,6 +1,7 @@
 // The result of `sluice bench`, as data and as a table.
 
-import { counted, formatBytes, formatCount, isMeasurable } from '../common/terminal.js';
+import { formatBytes, formatCount } from '../../formats.js';
+import { counted, isMeasurable } from '../common/terminal.js';
 
 /** The raw measurements. Times are in ms. */
 export interface BenchMeasurement {

@@ -3,11 +3,11 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { ERRORS, SluiceError } from '../../errors.js';
+import { formatCount } from '../../formats.js';
 import { EXIT } from '../common/exit-codes.js';
 import type { ConnectFlags } from '../common/flags.js';
 import { Progress } from '../common/progress.js';
 import { resolveConnection, resolvePublisher } from '../common/resolve-connection.js';
-import { formatCount } from '../common/terminal.js';
 import { makeBlock, shareOf } from './bench-content.js';
 import type { BenchReport, BenchSettings } from './bench-peers.js';
 import { resultOf, tableOf } from './bench-report.js';

@@ -4,13 +4,13 @@ import type { FileHandle } from 'node:fs/promises';
 import { StreamChecker } from '../../check/stream-checker.js';
 import type { ResolvedOptions } from '../../config/config.js';
 import { describeForLog } from '../../errors.js';
+import { formatCount } from '../../formats.js';
 import { MessageRegistry } from '../../messages/message-registry.js';
 import { parserSettings } from '../../worker/create-parser.js';
 import { type BrokerFlags, resolveFlags } from '../common/broker-options.js';
 import { EXIT } from '../common/exit-codes.js';
 import { openInput } from '../common/input.js';
 import { Progress } from '../common/progress.js';
-import { formatCount } from '../common/terminal.js';
 import { type CheckFormat, CheckReport } from './check-report.js';
 
 export interface CheckFlags {

@@ -2,8 +2,9 @@
 
 import type { Finding } from '../../check/stream-checker.js';
 import { ERRORS } from '../../errors.js';
+import { formatBytes, formatCount } from '../../formats.js';
 import { printableLines } from '../../printable.js';
-import { atOffset, counted, formatBytes, formatCount, isMeasurable } from '../common/terminal.js';
+import { atOffset, counted, isMeasurable } from '../common/terminal.js';
 
 /** The result of a check. */
 export interface CheckSummary {

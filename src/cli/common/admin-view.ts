@@ -2,8 +2,15 @@
 
 import type { Readiness } from '../../admin/readiness.js';
 import type { BrokerStats, ConnectionList, ConnectionRow, SortColumn } from '../../admin/snapshot.js';
+import {
+  formatAge,
+  formatBytes,
+  formatClock,
+  formatCount,
+  formatLatency,
+  formatShort,
+} from '../../formats.js';
 import { printable } from '../../printable.js';
-import { formatAge, formatBytes, formatCount, formatShort } from './terminal.js';
 
 /** A column of the connection table. */
 export interface ViewColumn {
@@ -31,10 +38,8 @@ const VIEW_COLUMNS: readonly ViewColumn[] = [
   column('IN/s', 'i', 'rateIn', 6, (row) => formatShort(row.rateIn), 'in'),
   column('OUT/s', 'o', 'rateOut', 7, (row) => formatShort(row.rateOut), 'out'),
   column('PENDING', 'p', 'pendingBytes', 8, (row) => formatBytes(row.pendingBytes)),
-  column('BEAT', 'h', 'heartbeatAge', 6, (row) =>
-    row.heartbeatAge === null ? '-' : formatAge(row.heartbeatAge),
-  ),
-  column('LATENCY', 'l', 'latency', 8, (row) => formatMilliseconds(row.latency)),
+  column('BEAT', 'h', 'heartbeatAge', 6, (row) => formatAge(row.heartbeatAge)),
+  column('LATENCY', 'l', 'latency', 8, (row) => formatLatency(row.latency)),
   {
     ...column('DROPPED', 'd', 'messagesDropped', 8, (row) => formatShort(row.messagesDropped)),
     isMinor: true,
@@ -54,13 +59,6 @@ function column(
   return { title, key, sort, width, text, label };
 }
 
-/** `0.23 ms`; `-` if unknown. */
-function formatMilliseconds(ms: number | null): string {
-  if (ms === null) return '-';
-  if (ms >= 10_000) return formatAge(ms);
-  return ms < 10 ? `${ms.toFixed(2)} ms` : `${ms.toFixed(0)} ms`;
-}
-
 /** The only line for a broker that has no statistics yet. */
 export function readinessLine({ reason }: Readiness): string {
   return row('broker', reason);
@@ -71,7 +69,7 @@ export function readinessLine({ reason }: Readiness): string {
  * @param since ms since 1970
  */
 export function noAnswerLine(since: number, error: string): string {
-  return row('broker', `no answer since ${new Date(since).toLocaleTimeString('en-GB')}: ${error}`);
+  return row('broker', `no answer since ${formatClock(since)}: ${error}`);
 }
 
 /** Application messages per second, all bytes, and control messages, if any. */
@@ -100,7 +98,7 @@ export function summaryLines(stats: BrokerStats): string[] {
     row('out', traffic(rates.messagesSent, rates.bytesSent, rates.controlSent)),
     row('rejected', `${formatCount(totals.messagesRejected)}${namesOf(stats.rejected)}`),
     row('dropped', formatCount(totals.messagesDropped)),
-    row('latency', `p50 ${formatMilliseconds(latency.p50)}, p99 ${formatMilliseconds(latency.p99)}`),
+    row('latency', `p50 ${formatLatency(latency.p50)}, p99 ${formatLatency(latency.p99)}`),
     row('workers', `${workers.threads}, ${Math.round(workers.utilization * 100)} % busy`),
     row('peers', [formatCount(connections.open), ...roles, slowPeers(connections)].join(', ')),
     row(

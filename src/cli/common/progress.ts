@@ -1,7 +1,8 @@
 // The progress of a command through its input: a bar on standard error, if that is a terminal.
 
+import { formatBytes } from '../../formats.js';
 import { printableLines } from '../../printable.js';
-import { formatBar, formatBytes, LiveView } from './terminal.js';
+import { formatBar, LiveView } from './terminal.js';
 
 /** Minimum time between two redraws, in ms. */
 const REDRAW_INTERVAL = 100;

@@ -1,13 +1,9 @@
-// Output for people: numbers in a readable format, and lines in a terminal that are redrawn in place.
+// Output for people: counts and rates, and lines in a terminal that are redrawn in place.
 
 import { once } from 'node:events';
 import type { WriteStream } from 'node:tty';
 import { stopBlocking } from '../../connection/standard-stream.js';
-
-/** `1,234,567`. */
-export function formatCount(value: number): string {
-  return Math.round(value).toLocaleString('en-US');
-}
+import { formatCount } from '../../formats.js';
 
 /** `1 line`, `1,234 lines`. */
 export function counted(count: number, singular: string, plural = `${singular}s`): string {
@@ -24,40 +20,6 @@ export function isMeasurable(messages: number, seconds: number): boolean {
   return (
     messages >= MIN_RATE_MESSAGES || (messages >= MIN_SLOW_RATE_MESSAGES && seconds >= MIN_SLOW_RATE_SECONDS)
   );
-}
-
-/** `9,999`, `12.3 k`, `1.23 M`: 7 characters at most. */
-export function formatShort(value: number): string {
-  if (Math.round(value) < 10_000) return formatCount(value);
-  const units = ['k', 'M', 'G', 'T', 'P'];
-  let short = value;
-  let unit = -1;
-  while (short >= 999.5 && unit < units.length - 1) {
-    short /= 1000;
-    unit++;
-  }
-  return `${short.toPrecision(3)} ${units[unit]}`;
-}
-
-/** `12 s`, `3 min`, `5 h`, `2 d`. */
-export function formatAge(ms: number): string {
-  const seconds = ms / 1000;
-  if (seconds < 100) return `${Math.floor(seconds)} s`;
-  if (seconds < 6000) return `${Math.floor(seconds / 60)} min`;
-  if (seconds < 360_000) return `${Math.floor(seconds / 3600)} h`;
-  return `${Math.floor(seconds / 86_400)} d`;
-}
-
-/** `12.3 MB`: 8 characters at most. */
-export function formatBytes(bytes: number): string {
-  const units = ['B', 'kB', 'MB', 'GB', 'TB'];
-  let value = bytes;
-  let unit = 0;
-  while (value >= 999.95 && unit < units.length - 1) {
-    value /= 1000;
-    unit++;
-  }
-  return `${value.toFixed(unit === 0 ? 0 : 1)} ${units[unit]}`;
 }
 
 /** `[#####.....]`, for a share from 0 to 1. */

@@ -8,9 +8,10 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { pino } from 'pino';
 import { howToOpenAdmin } from '../../config/addresses.js';
 import type { ServerMetrics } from '../../connection/server-metrics.js';
+import { formatBytes, formatCount } from '../../formats.js';
 import { SocketManager } from '../../server/socket-manager.js';
 import { EXIT } from '../common/exit-codes.js';
-import { formatBytes, formatCount, isMeasurable, LiveView } from '../common/terminal.js';
+import { isMeasurable, LiveView } from '../common/terminal.js';
 import type { PeerReport, PeerSettings } from './demo-peers.js';
 
 export interface DemoFlags {

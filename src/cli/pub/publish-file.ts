@@ -5,13 +5,14 @@ import type { BrokerError } from '../../client/broker-session.js';
 import { SluiceClient } from '../../client/sluice-client.js';
 import { resolveOptions } from '../../config/config.js';
 import { describeError } from '../../errors.js';
+import { formatBytes } from '../../formats.js';
 import { EXIT } from '../common/exit-codes.js';
 import type { ConnectFlags } from '../common/flags.js';
 import { openInput } from '../common/input.js';
 import { printError } from '../common/output.js';
 import { Progress } from '../common/progress.js';
 import { resolveConnection } from '../common/resolve-connection.js';
-import { atOffset, counted, formatBytes } from '../common/terminal.js';
+import { atOffset, counted } from '../common/terminal.js';
 import { MessageBlocks } from './message-blocks.js';
 
 const READ_SIZE = 256 * 1024;

@@ -326,7 +326,7 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     onTestFinished(() => clearInterval(timer));
     const slow = page.locator('#slow');
     await slow.getByText(/ dropped, .* behind$/).waitFor();
-    await expect(slow.textContent()).resolves.toMatch(/^stuck[\d,]+ k? ?dropped/);
+    await expect(slow.textContent()).resolves.toMatch(/^stuck[\d,.]+ k? ?dropped/);
     const row = page.locator('#rows tr', { has: page.getByRole('cell', { name: 'stuck', exact: true }) });
     await expect.poll(() => row.locator('td:nth-child(3)').textContent()).toBe('dropping');
     const dropped = async () => (await row.locator('td:nth-child(7)').textContent()) ?? '';

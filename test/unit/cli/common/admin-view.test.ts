@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
 import type { ConnectionRow } from '#src/admin/snapshot.js';
 import { connectionLines } from '#src/cli/common/admin-view.js';
-import { formatBytes, formatShort, isMeasurable } from '#src/cli/common/terminal.js';
+import { isMeasurable } from '#src/cli/common/terminal.js';
+import { formatBytes, formatShort } from '#src/formats.js';
 
 test.each([
   [0, '0'],
@@ -55,7 +56,7 @@ test('no figure is cut, in 80 columns', () => {
   );
   expect(lines).toEqual([
     'PEER         ROLE    HEALTH      IN/s   OUT/s  PENDING   BEAT  LATENCY REJECTED*',
-    'c-1          crawler unhealthy 1.23 M  1.00 M   1.0 MB    9 h  9999 ms     123 M',
+    'c-1          crawler unhealthy 1.23 M  1.00 M   1.0 MB    9 h   10.0 s     123 M',
     'and 2 more',
   ]);
 });
@@ -82,6 +83,6 @@ test('where there is room, the dropped messages are shown', () => {
   const list = { total: 1, rows: [{ ...row, ...others } as unknown as ConnectionRow] };
   expect(connectionLines(list, 'messagesDropped', 89)).toEqual([
     'PEER         ROLE    HEALTH      IN/s   OUT/s  PENDING   BEAT  LATENCY DROPPED*  REJECTED',
-    'c-1          app     dropping       0       5   1.0 MB      -  0.00 ms   25.0 k         0',
+    'c-1          app     dropping       0       5   1.0 MB      –     0 ms   25.0 k         0',
   ]);
 });
