@@ -157,7 +157,8 @@ export class MessageBuffer {
     this.#dropBlanks(from);
     if (this.#end - this.#start > this.#maxPartial) this.#scanDeferred();
     if (this.#boundary.hasDeferred)
-      this.#deferredTimer ??= setTimeout(this.#scanDeferred, DEFERRED_SCAN_DELAY);
+      this.#deferredTimer =
+        this.#deferredTimer?.refresh() ?? setTimeout(this.#scanDeferred, DEFERRED_SCAN_DELAY);
     if (this.#end - this.#start > this.#maxPartial) {
       this.#skipping = true;
       this.#oversize++;

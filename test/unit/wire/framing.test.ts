@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { FrameBoundary, messageEnds, ValueScanner } from '#src/wire/framing.js';
+import { FrameBoundary, lastSeam, messageEnds, ValueScanner } from '#src/wire/framing.js';
 import { shortestTime } from '../../support/timing.js';
 
 const NEWLINE = 0x0a;
@@ -100,6 +100,25 @@ describe('a seam', () => {
       expect(new ValueScanner().scan(bytes, 0, bytes.length)).toBe(bytes.length);
     },
   );
+
+  test('is the last one wherever it lies, also in long texts', () => {
+    // None of these characters alone is rare, and all of them are in seams or prevent one.
+    const texts = fc.array(fc.constantFrom('}{"', '}', '{"', 'a', ',', 'x'.repeat(700), 'y'.repeat(5000)), {
+      maxLength: 40,
+    });
+    const bounds = fc.tuple(fc.nat(), fc.nat());
+    fc.assert(
+      fc.property(texts, bounds, (parts, [first, second]) => {
+        const bytes = Buffer.from(parts.join(''));
+        const from = first % (bytes.length + 1);
+        const to = from + (second % (bytes.length - from + 1));
+        const region = bytes.toString('latin1', from, to);
+        const ends = [...region.matchAll(/\}(?=\{"[^,:}\] \n\r\t])/g)].map(({ index }) => from + index + 1);
+        expect(lastSeam(bytes, from, to)).toBe(ends.at(-1) ?? -1);
+      }),
+      { numRuns: 500 },
+    );
+  });
 
   test('is found however the bytes are cut, and however long they are', () => {
     const parts = fc.array(
