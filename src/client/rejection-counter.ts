@@ -1,11 +1,13 @@
 // Counts rejected messages, and warns once if nothing listens for them: otherwise a client whose messages are all invalid
 // would seem to work.
 
+import type { WireErrorCode } from '../errors.js';
 import type { BrokerError } from './broker-session.js';
 
 /** Codes about the connection and not about a message. */
-const CONNECTION_CODES: ReadonlySet<string> = new Set([
+const CONNECTION_CODES: ReadonlySet<string> = new Set<WireErrorCode>([
   'MAX_CONNECTIONS',
+  'REPLACED',
   'SHUTTING_DOWN',
   'SLOW_CONSUMER',
   'UNSUPPORTED_VERSION',

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { type ClientOptions, type ReceivedMessage, SluiceClient } from 'sluice/client';
@@ -79,6 +80,19 @@ describe('SluiceClient', () => {
       expect(warnings[0]).toMatchObject({ name: 'SluiceWarning', code: 'SLUICE_REJECTED' });
       expect(warnings[0]?.message).toMatch(/^The broker rejected messages: INVALID_JSON \(\d\)/);
       expect(JSON.stringify(warnings) + String(warnings[0])).not.toContain('NotForYou1');
+    });
+
+    test('does not count that another client has taken over its name, which `closed` reports', async () => {
+      const { socketPath } = sharedBroker();
+      const hello = { role: 'crawler', crawlerId: 'taken-over' } as const;
+      const client = await connect({ socketPath, hello });
+      const warnings = collectWarnings();
+      const closed = once(client, 'closed');
+      await connect({ socketPath, hello });
+      expect(await closed).toMatchObject([{ code: 'REPLACED' }]);
+      await new Promise((resolve) => setImmediate(resolve));
+      expect(client.statistics.rejected).toBe(0);
+      expect(warnings).toEqual([]);
     });
 
     test('does not count rejected requests, which their callers see, and with one does not warn', async () => {
