@@ -39,9 +39,11 @@ export const definition: CommandDefinition = {
         .option('--job <id>', 'only messages of this job; may be repeated', collect)
         .option('--crawler <id>', 'only messages of this crawler; may be repeated', collect)
         .option('--group <name>', 'share the messages among all subscribers of this group')
-        .option(
-          '--last',
-          'begin with the latest message of each job and the latest heartbeat of each crawler; not with --group',
+        .addOption(
+          new Option(
+            '--last',
+            'begin with the latest message of each job and the latest heartbeat of each crawler; not with --group',
+          ).conflicts('group'),
         )
         .option('--meta', 'wrap each message in an object with its sender and sequence number'),
       'monitor',

@@ -64,6 +64,7 @@ describe('sluice', () => {
     [['serve', '--config', '/nowhere.json'], 78, '/nowhere.json'],
     [['fly'], 64, "unknown command 'fly'"],
     [['sub', '--overflow', 'explode'], 64, '--overflow'],
+    [['sub', '--last', '--group', 'g'], 64, "'--last' cannot be used with option '--group <name>'"],
     [['demo', '--crawlers', '0'], 64, 'Expected an integer, 1 or more.'],
     [['demo', '--duration', '2147484'], 64, 'Expected an integer from 1 to 2147483.'],
     [['sub', '--host', '127.0.0.1'], 78, '--host: needs --port'],
