@@ -65,6 +65,19 @@ export function touch(connection: import('sluice').SocketConnection): void {
 }
 `;
 
+/** What the TypeScript of the other pages uses and the reader has. */
+const READERS_CODE = `
+declare const server: import('sluice').SocketServer;
+declare const jobService: {
+  getAvailableJobs(count: number): Promise<import('sluice/messages').MessageMap['job_response']['data']['jobs']>;
+};
+declare const websocket: { send(text: string): void };
+declare const allowed: ReadonlySet<string>;
+declare const histogram: { observe(labels: object, value: number): void };
+declare function currentTrace(): string;
+declare function count(code: string): void;
+`;
+
 /** The parts of package.json that say where the types are. */
 interface PackageTypes {
   readonly types: string;
@@ -73,6 +86,8 @@ interface PackageTypes {
 }
 
 let folder: string;
+/** The files with the TypeScript of the pages in docs/. */
+let snippets: string[];
 
 const run = (command: string, args: readonly string[], cwd: string) =>
   execFileSync(command, args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
@@ -92,6 +107,17 @@ beforeAll(() => {
     writeFileSync(join(folder, name), (blocks[index] ?? '').replaceAll("'/run/", `'${folder}/`));
   });
   writeFileSync(join(folder, 'imports.mts'), IMPORTS);
+  writeFileSync(join(folder, 'readers-code.d.ts'), READERS_CODE);
+  snippets = readdirSync(join(packageRoot, 'docs')).flatMap((page) =>
+    [...readFileSync(join(packageRoot, 'docs', page), 'utf8').matchAll(/^```ts\n(.*?)^```/gms)].map(
+      ([, text = ''], index) => {
+        const name = `${page.replace('.md', '')}-${index + 1}.mts`;
+        writeFileSync(join(folder, name), text);
+        return name;
+      },
+    ),
+  );
+  expect(snippets).toHaveLength(4);
   copyFileSync(join(packageRoot, 'test/support/crawler-app.ts'), join(folder, 'crawler-app.mts'));
 });
 
@@ -118,9 +144,8 @@ describe('an install from npm pack', () => {
       'node',
     ];
     const programs = PROGRAMS.filter((name) => name.endsWith('.mts'));
-    expect(
-      run(process.execPath, [tsc, ...options, ...programs, 'imports.mts', 'crawler-app.mts'], folder),
-    ).toBe('');
+    const files = [...programs, ...snippets, 'readers-code.d.ts', 'imports.mts', 'crawler-app.mts'];
+    expect(run(process.execPath, [tsc, ...options, ...files], folder)).toBe('');
   });
 
   test('has types for `moduleResolution: node`, which does not read `exports`', () => {
