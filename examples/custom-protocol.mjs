@@ -3,9 +3,9 @@
 //
 //   node examples/custom-protocol.mjs https://example.com/
 //   echo '{"type":"page_fetched","url":"https://example.com/","status":200,"bytes":5,"links":["https://example.com/a"]}' |
-//     nc -NU $SLUICE_SOCKET_PATH        # answers {"type":"fetch_page","url":"https://example.com/a"}
+//     nc -NU /tmp/sluice.sock        # answers {"type":"fetch_page","url":"https://example.com/a"}
 //
-// Crawlers connect to SLUICE_SOCKET_PATH (default: Sluice's default path).
+// Crawlers connect to SLUICE_SOCKET_PATH (default: Sluice's default path). The program prints it: give it to nc.
 
 import { SOCKET_CONFIG, SocketServer } from 'sluice';
 

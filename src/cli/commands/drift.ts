@@ -21,7 +21,7 @@ export const definition: CommandDefinition = {
       .action(drift),
   examples: [
     ['sluice drift', 'keys, types and values that the schemas do not know, and who sends them'],
-    ['sluice drift --json | jq .[].path', 'machine-readable output'],
+    ["sluice drift --json | jq '.[].path'", 'machine-readable output'],
   ],
   notes: [
     ADMIN_NOTE,
