@@ -1,9 +1,15 @@
 // The options of the replaced server, and what Sluice makes of them.
 
+import { readFileSync } from 'node:fs';
 import { closestName } from '../closest-name.js';
 import { optionsSchema, type ResolvedOptions, resolveOptions, type SluiceOptions } from '../config/config.js';
 import { MAX_TIMER } from '../config/defaults.js';
-import { optionsFromEnvironment } from '../config/sources.js';
+import {
+  OPTION_SPECS,
+  type OptionSpec,
+  optionsFromEnvironment,
+  unknownVariables,
+} from '../config/sources.js';
 import { describeError, SluiceError } from '../errors.js';
 
 /** The options of the replaced server that have a meaning here. */
@@ -61,8 +67,8 @@ const WITHOUT_EFFECT = [
 /**
  * The options of the replaced server and those of Sluice; all are optional. Defaults that differ from Sluice's:
  * `maxConnections` 10, `connectionTimeout` 30 s, `heartbeatInterval` 30 s, `heartbeatTimeout` 90 s or three times a
- * longer `heartbeatInterval`, `socketMode` by the umask of the process. If both `socketPath` and `port` are set, the path
- * is used.
+ * longer `heartbeatInterval`, and on Linux `socketMode` by the umask of the process. If both `socketPath` and `port` are
+ * set, the path is used.
  */
 export interface SocketServerConfig extends SluiceOptions, OptionsWithoutEffect {}
 
@@ -90,15 +96,32 @@ export interface ResolvedConfig {
 }
 
 /**
- * Validates a configuration, and fills in the options set in the environment and the defaults.
+ * Validates a configuration, and fills in the options set in the environment and the defaults. The environment variables
+ * of options that are given may have any value.
  * @throws SluiceError `INVALID_OPTION`
  */
 export function resolveConfig(given: Partial<SocketServerConfig>): ResolvedConfig {
   requireKnown(given);
+  for (const error of unknownVariables(process.env).values()) throw error;
+  return resolve(
+    given,
+    OPTION_SPECS.filter(({ name }) => !isGiven(given, name)),
+  );
+}
+
+/** Whether a configuration sets an option, or its group. A path takes the place of a port. */
+function isGiven(given: Partial<SocketServerConfig>, name: string): boolean {
+  const options: Readonly<Record<string, unknown>> = given;
+  const [group = ''] = name.split('.');
+  return options[group] !== undefined || (name === 'port' && given.socketPath !== undefined);
+}
+
+/** @param specs the options to read from the environment */
+function resolve(given: Partial<SocketServerConfig>, specs: readonly OptionSpec[]): ResolvedConfig {
   const warnings: string[] = [];
   const unused = WITHOUT_EFFECT.filter((name) => given[name] !== undefined);
   if (unused.length > 0) warnings.push(`options without effect: ${unused.join(', ')}`);
-  const environment = optionsFromEnvironment(process.env);
+  const environment = optionsFromEnvironment(process.env, specs, (warning) => warnings.push(warning));
   const wanted: SocketServerConfig = { ...DEFAULTS, ...environment, ...withoutUndefined(given) };
   const options: SluiceOptions = Object.fromEntries(
     Object.entries(wanted).filter(([name]) => name in optionsSchema.shape),
@@ -157,13 +180,47 @@ function withoutUndefined<T extends object>(options: T): T {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T;
 }
 
-/** The permissions that a socket file gets from the kernel. */
-function modeByUmask(): string {
-  return (0o777 & ~process.umask()).toString(8).padStart(3, '0');
+/** The permissions that a socket file gets from the kernel; `undefined` if they are unknown, as on other systems than Linux. */
+function modeByUmask(): string | undefined {
+  // Not process.umask(), which changes the umask of the whole process for a moment, and so the files of other threads.
+  const umask = /^Umask:\s*([0-7]+)$/m.exec(readStatus())?.[1];
+  return umask && (0o777 & ~Number.parseInt(umask, 8)).toString(8).padStart(3, '0');
 }
 
-/** The defaults, overridden by the `SOCKET_…` environment variables that were set when this module was loaded. Frozen. */
-export const SOCKET_CONFIG: Readonly<SocketServerConfig> = resolveConfig({}).config;
+function readStatus(): string {
+  try {
+    return readFileSync('/proc/self/status', 'utf8');
+  } catch {
+    // Only Linux has it.
+    return '';
+  }
+}
+
+/**
+ * The defaults, overridden by the `SOCKET_…` environment variables that were set when this module was loaded. Frozen.
+ * Importing it never fails: it lacks the options whose variables are invalid. For these, `new SocketServer` throws,
+ * unless they are given.
+ */
+export const SOCKET_CONFIG: Readonly<SocketServerConfig> = initialConfig();
+
+function initialConfig(): Readonly<SocketServerConfig> {
+  const specs = OPTION_SPECS.filter(({ name }) => (SUPPORTED as readonly string[]).includes(name));
+  const valid = specs.filter(isValidInEnvironment);
+  const { config } = resolve({}, valid);
+  const invalid = specs.filter((spec) => !valid.includes(spec)).map(({ name }) => name);
+  return Object.freeze(
+    Object.fromEntries(Object.entries(config).filter(([name]) => !invalid.includes(name))),
+  );
+}
+
+function isValidInEnvironment(spec: OptionSpec): boolean {
+  try {
+    optionsFromEnvironment(process.env, [spec]);
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 /** The result of {@link validateCurrentConfig}. */
 export interface ConfigValidationResult {

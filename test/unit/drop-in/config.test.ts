@@ -6,8 +6,9 @@ import socketModule, {
   type SocketServerConfig,
   validateCurrentConfig,
 } from 'sluice/drop-in';
-import { describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { resolveConfig } from '#src/drop-in/config.js';
+import { evaluate } from '../../support/cli.js';
 
 /** Every option of the replaced server, with a value that it would have accepted. */
 const ALL = {
@@ -108,6 +109,13 @@ describe('a configuration', () => {
     }
   });
 
+  test('is resolved without a change of the umask, which is that of all threads', () => {
+    const umask = vi.spyOn(process, 'umask');
+    resolveConfig({});
+    expect(umask).not.toHaveBeenCalled();
+    umask.mockRestore();
+  });
+
   test('takes the options of Sluice, and does not show its tokens', () => {
     const tokens = { crawler: ['CANARY-0123456789'] };
     const { options, config } = resolveConfig({ workers: { threads: 1 }, auth: { tokens } });
@@ -134,6 +142,58 @@ describe('a configuration', () => {
     [{ messageBufferSize: -1 }, /messageBufferSize: /],
   ])('rejects a value that is not valid: %o', (given: object, message) => {
     expect(() => new SocketServer(given)).toThrow(message);
+  });
+});
+
+describe('the environment', () => {
+  afterEach(() => {
+    vi.unstubAllEnvs();
+  });
+
+  test('is not read for options that are given', () => {
+    vi.stubEnv('SLUICE_MAX_CONNECTIONS', 'many');
+    vi.stubEnv('SOCKET_PORT', 'of call');
+    expect(() => resolveConfig({ socketPath: '/tmp/a.sock' })).toThrow(/SLUICE_MAX_CONNECTIONS: /);
+    expect(() => resolveConfig({ maxConnections: 4 })).toThrow(/SOCKET_PORT: /);
+    const { options } = resolveConfig({ socketPath: '/tmp/a.sock', maxConnections: 4 });
+    expect(options).toMatchObject({ socketPath: '/tmp/a.sock', maxConnections: 4 });
+  });
+
+  test('with a misspelt variable is rejected, with a suggestion', () => {
+    vi.stubEnv('SLUICE_MAX_CONECTIONS', '4');
+    expect(() => resolveConfig({})).toThrow(
+      expect.objectContaining({
+        code: 'INVALID_OPTION',
+        message: expect.stringContaining('did you mean SLUICE_MAX_CONNECTIONS?'),
+      }),
+    );
+  });
+
+  test('of a pod beside a Kubernetes service is ignored, with a warning', () => {
+    vi.stubEnv('SOCKET_PORT', 'tcp://10.0.0.11:80');
+    const { options, warnings } = resolveConfig({});
+    expect(options).toMatchObject({ socketPath: DEFAULT_SOCKET_PATH });
+    expect(warnings).toEqual(['SOCKET_PORT: ignored, because it is the address of a Kubernetes service']);
+  });
+
+  test('with invalid variables does not make the import fail; new SocketServer does, unless it has the options', async () => {
+    const code = `
+      import { SOCKET_CONFIG, createSocketServer } from 'sluice/drop-in';
+      const attempt = (config) => {
+        try {
+          createSocketServer(config);
+          return 'created';
+        } catch ({ message }) {
+          return message;
+        }
+      };
+      const { maxConnections, connectionTimeout } = SOCKET_CONFIG;
+      const attempts = [{}, SOCKET_CONFIG, { ...SOCKET_CONFIG, maxConnections: 4 }].map(attempt);
+      console.log(JSON.stringify([maxConnections, connectionTimeout, ...attempts]));`;
+    const variables = { SOCKET_MAX_CONNECTIONS: 'many', SLUICE_CONNECTION_TIMEOUT: '7s' };
+    const { stdout } = await evaluate(code, variables);
+    const error = 'Invalid option: SOCKET_MAX_CONNECTIONS: expected a number';
+    expect(JSON.parse(stdout)).toEqual([null, 7000, error, error, 'created']);
   });
 });
 
