@@ -64,9 +64,14 @@ export function adminUrl(text: string): string | undefined {
   return `http://${formatAdminAddress({ host, port: address.port })}/`;
 }
 
-/** How to open an admin server: the URL of its dashboard, or a command line for a Unix socket. */
-export function howToOpenAdmin(text: string): string {
-  return adminUrl(text) ?? `curl --unix-socket ${shellWord(text)} http://localhost/api/stats`;
+/**
+ * How to open an admin server: the URL of its dashboard, or a command line for a Unix socket; `undefined` if its address
+ * is unknown, as that of an inherited Unix socket.
+ */
+export function howToOpenAdmin(text: string): string | undefined {
+  const address = parseAdminAddress(text);
+  if (address === undefined || !('path' in address)) return adminUrl(text);
+  return `curl --unix-socket ${shellWord(text)} http://localhost/api/stats`;
 }
 
 /** Quotes text for a shell, if necessary. */

@@ -354,7 +354,8 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
   }
 
   readonly #onServerError = (error: unknown): void => {
-    this.#log.error({ error: describeForLog(error) }, 'server error');
+    const code = error instanceof SluiceError ? error.code : undefined;
+    this.#log.error({ code, error: describeForLog(error) }, 'server error');
     try {
       this.emit('server_error', { error });
     } catch (second) {

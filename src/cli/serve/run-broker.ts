@@ -7,7 +7,7 @@ import type { ResolvedOptions } from '../../config/config.js';
 import { type OwnLog, openLog } from '../../connection/broker-logger.js';
 import type { LogWriter } from '../../connection/log-writer.js';
 import { stopBlocking } from '../../connection/standard-stream.js';
-import { describeError, describeForLog } from '../../errors.js';
+import { describeError, describeForLog, SluiceError } from '../../errors.js';
 import { printableLines } from '../../printable.js';
 import { SocketManager, type SocketManagerDependencies } from '../../server/socket-manager.js';
 import { type BrokerFlags, resolveFlags } from '../common/broker-options.js';
@@ -30,7 +30,7 @@ export async function runBroker(flags: BrokerFlags): Promise<void> {
   const options = read();
   const { logger: log, writer } = await createLog(options.logLevel);
   const manager = new SocketManager(options, {
-    ...inheritedSockets(),
+    ...inheritedSockets(options),
     logger: log,
     droppedLogLines: () => writer.droppedLines,
   });
@@ -51,16 +51,23 @@ export async function runBroker(flags: BrokerFlags): Promise<void> {
 
 /**
  * The listening sockets that systemd has opened for this process, if any: one named `admin` is for the admin server, all
- * others are for peers. See sd_listen_fds(3).
+ * others are for peers, unless `listenFd` names another one. See sd_listen_fds(3).
+ * @throws SluiceError `LISTEN_FAILED` if several are named `admin`
  */
-function inheritedSockets(): Pick<SocketManagerDependencies, 'listenFds' | 'adminFd'> {
+function inheritedSockets({
+  listenFd,
+}: ResolvedOptions): Pick<SocketManagerDependencies, 'listenFds' | 'adminFd'> {
   const { LISTEN_PID, LISTEN_FDS = '', LISTEN_FDNAMES = '' } = process.env;
   if (LISTEN_PID !== String(process.pid) || !/^[1-9]\d{0,3}$/.test(LISTEN_FDS)) return {};
-  const adminIndex = LISTEN_FDNAMES.split(':').indexOf('admin');
+  const names = LISTEN_FDNAMES.split(':');
   const fds = Array.from({ length: Number(LISTEN_FDS) }, (_, index) => FIRST_INHERITED + index);
-  const adminFd = fds[adminIndex];
-  const listenFds = fds.filter((fd) => fd !== adminFd);
-  return listenFds.length === 0 ? { adminFd } : { adminFd, listenFds };
+  const isForAdmin = (fd: number) => names[fd - FIRST_INHERITED] === 'admin';
+  const [adminFd, second] = fds.filter(isForAdmin);
+  if (second !== undefined) {
+    throw new SluiceError('LISTEN_FAILED', `fd ${second}: only one inherited socket may have the name admin`);
+  }
+  const listenFds = fds.filter((fd) => !isForAdmin(fd));
+  return listenFd !== undefined || listenFds.length === 0 ? { adminFd } : { adminFd, listenFds };
 }
 
 function isInTerminal(): boolean {
@@ -115,12 +122,13 @@ function exitOnSignals(manager: SocketManager, supervisor: Supervisor, log: Logg
 /** @param admin address of the admin server */
 function welcome({ socketPath, port }: ResolvedOptions, admin: string | undefined): string {
   const address = socketPath === undefined ? `--port ${port}` : `--socket ${shellWord(socketPath)}`;
+  const dashboard = admin && howToOpenAdmin(admin);
   return [
     '',
     '  In other terminals:',
     `    npx sluice sub ${address}                    # print every message`,
     `    npx sluice pub ${address} messages.ndjson    # send messages from a file, or from stdin`,
-    ...(admin === undefined ? [] : [`  Dashboard: ${howToOpenAdmin(admin)}`]),
+    ...(dashboard ? [`  Dashboard: ${dashboard}`] : []),
     '  Ctrl-C stops the broker.',
     '',
     '',

@@ -6,6 +6,7 @@ import {
   mkdirSync,
   readdirSync,
   symlinkSync,
+  unlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { createServer, type Server } from 'node:net';
@@ -248,10 +249,25 @@ describe('the socket file', () => {
     });
   });
 
+  test('that is lost and made again is logged, with a code', async () => {
+    const lines: { msg: string; code?: string; address?: string }[] = [];
+    const log = pino({ level: 'info' }, { write: (text: string) => lines.push(JSON.parse(text)) });
+    const socketPath = join(temporaryFolder(), 'broker.sock');
+    const options = { socketPath, healthCheckInterval: 20, ...LIGHT };
+    await using manager = new SocketManager(options, { logger: log });
+    await manager.start();
+    unlinkSync(socketPath);
+    await expect.poll(() => lines.map(({ msg }) => msg)).toContain('listening again');
+    expect(lines.map(({ msg, code, address }) => [msg, code ?? address])).toEqual([
+      ['listening', socketPath],
+      ['server error', 'SOCKET_FILE_LOST'],
+      ['listening again', socketPath],
+    ]);
+  });
+
   test('of a successor is not removed by the one before', async () => {
     // So rarely checked that it is not made again meanwhile.
     const { manager, socketPath } = await startPlainBroker({ healthCheckInterval: 3_600_000 });
-    const { unlinkSync } = await import('node:fs');
     unlinkSync(socketPath);
     const successor = new SocketManager({ socketPath, ...LIGHT }, { logger });
     await successor.start();

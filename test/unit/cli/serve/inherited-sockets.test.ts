@@ -10,9 +10,9 @@ import { Peer } from '../../../support/peer.js';
 const LIGHT = ['--workers', '1', '--patterns', 'off'];
 
 /** Starts `sluice serve` with inherited sockets. */
-function activate(paths: readonly string[], names: readonly string[]): CliRun {
+function activate(paths: readonly string[], names: readonly string[], flags: readonly string[] = []): CliRun {
   const script = join(packageRoot, 'test/support/activate.mjs');
-  return runNode(script, [cliScript, paths.join(':'), names.join(':'), ...LIGHT]);
+  return runNode(script, [cliScript, paths.join(':'), names.join(':'), ...LIGHT, ...flags]);
 }
 
 /** Stops the broker. Resolves with its exit status and the socket files that are left. */
@@ -37,6 +37,8 @@ describe('inherited sockets', () => {
     const run = activate(paths, ['sluice.socket', 'admin', 'sluice.socket']);
     await run.says('fd 5');
     expect(run.stdout.match(/"address":"[^"]*"/g)).toEqual(['"address":"fd 3"', '"address":"fd 5"']);
+    // The path of the admin server's socket is unknown, so there is no command to open it.
+    expect(run.stdout).toContain('"admin":"fd 4","msg"');
     await greet(first);
     await greet(second);
     expect((await ask(admin, '/readyz')).status).toBe(200);
@@ -48,6 +50,22 @@ describe('inherited sockets', () => {
     await run.exited;
     expect(run.stderr).toContain('fd 4: not a listening stream socket: ');
     expect(JSON.parse(run.stdout.trim().split('\n').at(-1) ?? '')).toMatchObject({ status: 1 });
+  });
+
+  test('are rejected if two are named admin: peers would find the broker behind the second one', async () => {
+    const paths = ['a.sock', 'b.sock'].map((name) => join(temporaryFolder(), name));
+    const run = activate(paths, ['admin', 'admin']);
+    await run.exited;
+    expect(run.stderr).toContain('fd 4: only one inherited socket may have the name admin');
+    expect(JSON.parse(run.stdout.trim().split('\n').at(-1) ?? '')).toMatchObject({ status: 1 });
+  });
+
+  test('are not listened on, except for the one that --listen-fd names', async () => {
+    const paths = ['first.sock', 'second.sock'].map((name) => join(temporaryFolder(), name));
+    const run = activate(paths, [], ['--listen-fd', '4']);
+    await run.says('"listening"');
+    expect(run.stdout.match(/"address":"[^"]*"/g)).toEqual(['"address":"fd 4"']);
+    await stop(run);
   });
 
   test('of another process are ignored', async () => {
