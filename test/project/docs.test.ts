@@ -1,7 +1,8 @@
 // The documents say what the code does: each list in them is checked against its source, both ways.
 
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { transformSync } from 'esbuild';
 import { MessageRegistry } from 'sluice';
 import { describe, expect, test } from 'vitest';
 import { optionsPage } from '#scripts/options-page.js';
@@ -9,7 +10,8 @@ import { OPTION_GROUPS } from '#src/config/config.js';
 import { OPTION_SPECS } from '#src/config/sources.js';
 import { LOCAL_ERRORS, WIRE_ERRORS } from '#src/errors.js';
 import { metricsOfUse, startAdminBroker } from '../support/admin.js';
-import { packageRoot } from '../support/cli.js';
+import { temporaryFolder } from '../support/broker.js';
+import { evaluate, packageRoot } from '../support/cli.js';
 
 const protocol = readFileSync(join(packageRoot, 'docs/protocol.md'), 'utf8');
 const readme = readFileSync(join(packageRoot, 'README.md'), 'utf8');
@@ -97,6 +99,30 @@ describe('docs/operations.md', () => {
     ['To programs and operators', LOCAL_ERRORS],
   ])('says under %s what to do about each error code, and about no other', (heading, errors) => {
     expect(firstColumn(heading, operations).sort()).toEqual(Object.keys(errors).sort());
+  });
+
+  test.each([
+    ['development', ['stopped', 'running', false]],
+    ['production', ['running', 'running', true]],
+  ])('has a module whose evaluation again in %s leaves one server', async (environment, expected) => {
+    const folder = temporaryFolder();
+    const snippet = /```ts\n(\/\/ crawlers\.ts\n.*?)```/s.exec(operations)?.[1] ?? '';
+    const { code } = transformSync(
+      snippet
+        .replace("'sluice'", `'${packageRoot}/dist/src/index.js'`)
+        .replace('/run/crawlers.sock', join(folder, 'crawlers.sock')),
+      { loader: 'ts' },
+    );
+    const module = join(folder, 'crawlers.mjs');
+    writeFileSync(module, code);
+    const program = `
+      const first = await (await import('${module}?1')).crawlers;
+      const second = await (await import('${module}?2')).crawlers;
+      const states = [first, second].map((server) => server.getStatus().state);
+      console.log(JSON.stringify([...states, first === second]));
+      await second.stop();`;
+    const { stdout } = await evaluate(program, { NODE_ENV: environment });
+    expect(JSON.parse(stdout.split('\n').find((line) => line.startsWith('[')) ?? '')).toEqual(expected);
   });
 });
 
