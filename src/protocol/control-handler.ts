@@ -97,7 +97,7 @@ export class ControlHandler<P extends Peer> {
     connection.isHelloAccepted = true;
     connection.role = data.role;
     if (data.role === 'crawler') connection.isIdentified = true;
-    const isReserved = data.crawlerId !== undefined && isConnectionId(data.crawlerId, connection);
+    const isReserved = data.crawlerId !== undefined && isReservedId(data.crawlerId, connection);
     const replaced = this.#listener.identify(connection, isReserved ? undefined : data.crawlerId);
     connection.version = version;
     connection.capabilities = data.capabilities ?? [];
@@ -198,7 +198,7 @@ export class ControlHandler<P extends Peer> {
 const RESERVED_ID: Issue = {
   path: 'data.crawlerId',
   code: 'reserved',
-  message: "has the form of this broker's connection IDs, and is ignored",
+  message: "is * or any, or has the form of this broker's connection IDs, and is ignored",
 };
 
 const LAST_WITH_GROUP: Issue = {
@@ -208,12 +208,14 @@ const LAST_WITH_GROUP: Issue = {
 };
 
 /**
- * Whether a name has the form of the broker's connection IDs: a random prefix, a hyphen and a number. No crawler may
- * have such a name, so that messages to a connection never reach another, even after it is closed.
+ * Whether a crawler ID means something else in `to`, so that no crawler may have it: every crawler, any crawler, or a
+ * connection. Connection IDs are a random prefix, a hyphen and a number. All of that form are reserved, so that messages
+ * to a connection never reach another, even after it is closed.
  */
-function isConnectionId(name: string, { id }: Peer): boolean {
+function isReservedId(crawlerId: string, { id }: Peer): boolean {
+  if (crawlerId === '*' || crawlerId === 'any') return true;
   const prefix = id.slice(0, id.lastIndexOf('-') + 1);
-  return name.startsWith(prefix) && /^\d+$/.test(name.slice(prefix.length));
+  return crawlerId.startsWith(prefix) && /^\d+$/.test(crawlerId.slice(prefix.length));
 }
 
 /** The major number of a semantic version; -1 if it is not one. */

@@ -283,3 +283,22 @@ test('a crawlerId that is a connection ID is ignored: messages to a connection r
   app.write(line({ ...VALID.shutdown, to: await idOf(impostor) }));
   await impostor.next('shutdown');
 });
+
+test.each([
+  ['*', ['job_assignment'], ['job_assignment']],
+  ['any', [], ['job_assignment']],
+])('the crawlerId %j is ignored: it names several crawlers in `to`', async (crawlerId, toFirst, toAsking) => {
+  const broker = sharedBroker();
+  const [app, first] = [await application(broker), await crawler(broker, 'c1')];
+  const impostor = await crawler(broker, crawlerId);
+  expect((await impostor.next('error')).data).toMatchObject({
+    code: 'RULE_VIOLATION',
+    issues: [{ path: 'data.crawlerId', code: 'reserved' }],
+  });
+  expect(broker.manager.getConnectionPool().getCrawler(crawlerId)).toBeUndefined();
+  impostor.say('job_request');
+  await impostor.settled();
+  app.write(line({ ...VALID.job_assignment, to: crawlerId }));
+  expect(await received(first, app)).toEqual(toFirst);
+  expect(await received(impostor, app)).toEqual(toAsking);
+});
