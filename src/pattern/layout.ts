@@ -67,6 +67,13 @@ export function layoutOf(schema: Schema, message: unknown, text: string): Layout
   return { spacing: { comma, colon }, ...found };
 }
 
+/** Paths of the first keys of a message, valid or not, that the schema does not define. */
+export function extraKeysOf(schema: Schema, message: unknown): ReadonlySet<string> {
+  const found = { keys: new Map<string, readonly string[]>(), extra: new Set<string>() };
+  collectKeys(schema, message, '', found);
+  return found.extra;
+}
+
 /** A layout that covers both; `undefined` if they contradict each other or have too many extra keys. */
 export function mergeLayouts(a: Layout, b: Layout): Layout | undefined {
   if (a.spacing.comma !== b.spacing.comma || a.spacing.colon !== b.spacing.colon) return undefined;

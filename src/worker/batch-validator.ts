@@ -162,9 +162,10 @@ export class BatchValidator implements FrameSink {
     const unknownType = this.#unknownTypeOf(rejection, value);
     if (unknownType !== undefined) {
       for (const fact of this.#drift.inType(unknownType)) this.#verdict.addDrift(fact);
-    } else if (rejection.type !== undefined && rejection.issues.length > 0) {
-      for (const fact of this.#drift.inValues(rejection.type, value, rejection.issues))
-        this.#verdict.addDrift(fact);
+    } else if (rejection.issues.length > 0) {
+      const known = this.#registry.get(rejection.type ?? '');
+      const facts = known === undefined ? [] : this.#drift.inRejected(known, value, rejection.issues);
+      for (const fact of facts) this.#verdict.addDrift(fact);
     }
     const type = this.#typeToForward(rejection, unknownType);
     if (type === undefined) this.#verdict.reject(rejection, start, end, line);

@@ -4,14 +4,14 @@
 import type { DriftFact } from '../dispatch/verdict.js';
 import type { Issue } from '../messages/issues.js';
 import type { MessageType } from '../messages/message-registry.js';
-import { layoutOf } from '../pattern/layout.js';
+import { extraKeysOf } from '../pattern/layout.js';
 import type { PatternSet } from '../pattern/pattern-set.js';
 
 /** Maximum number of messages of a range that are inspected, since it costs as much as the slow path. */
 const MAX_INSPECTED = 16;
 /** Minimum time between two samples of the messages that patterns match, in ms. */
 const SAMPLE_INTERVAL = 50;
-/** Maximum number of facts of a message. */
+/** Maximum number of facts about the keys of a message. */
 const MAX_FACTS = 16;
 /**
  * What keys, types and values of enumerations look like: words, perhaps with a short number, of at most 48 characters.
@@ -30,11 +30,8 @@ export class DriftDetector {
   }
 
   /** Keys of an accepted message that its schema does not name. */
-  inKeys({ name, direction, definition, isOtherVersion }: MessageType, message: object): DriftFact[] {
-    // Control messages are the broker's own contract, to which newer clients may add.
-    if (direction === 'control' || isOtherVersion || this.#left-- <= 0) return [];
-    // Undefined if the message has more or longer keys than a layout may have.
-    return keyFacts(name, layoutOf(definition, message, '')?.extra ?? []);
+  inKeys(type: MessageType, message: object): DriftFact[] {
+    return this.#left-- <= 0 ? [] : unknownKeys(type, message);
   }
 
   /**
@@ -57,21 +54,21 @@ export class DriftDetector {
     this.#sampledAt = Number.NEGATIVE_INFINITY;
   }
 
-  /** Values of a rejected message that its schema does not allow. @param issues of the message */
-  inValues(messageType: string, message: unknown, issues: readonly Issue[]): DriftFact[] {
+  /** Values and keys of a rejected message that its schema does not allow or name. @param issues of the message */
+  inRejected(type: MessageType, message: unknown, issues: readonly Issue[]): DriftFact[] {
     if (this.#left-- <= 0) return [];
     const facts: DriftFact[] = [];
     for (const { path, code } of issues) {
-      const anyElement = path.replace(/\[\d+\]/g, '[]');
+      const place = { messageType: type.name, path: path.replace(/\[\d+\]/g, '[]') };
       if (code === 'invalid_value') {
         const value = valueAt(message, path);
         const name = typeof value === 'string' && isName(value) ? value : undefined;
-        facts.push({ kind: 'unknown_value', messageType, path: anyElement, value: name });
+        facts.push({ kind: 'unknown_value', ...place, value: name });
       } else if (code === 'invalid_type' && valueAt(message, path) !== undefined) {
-        facts.push({ kind: 'unexpected_type', messageType, path: anyElement, value: undefined });
+        facts.push({ kind: 'unexpected_type', ...place, value: undefined });
       }
     }
-    return facts;
+    return [...facts, ...unknownKeys(type, message)];
   }
 
   /** A message type without a schema. Its name appears only if it looks like one. */
@@ -79,6 +76,15 @@ export class DriftDetector {
     if (this.#left-- <= 0) return [];
     return [{ kind: 'unknown_type', messageType: isName(name) ? name : '*', path: '', value: undefined }];
   }
+}
+
+function unknownKeys(
+  { name, direction, definition, isOtherVersion }: MessageType,
+  message: unknown,
+): DriftFact[] {
+  // Control messages are the broker's own contract, to which newer clients may add.
+  if (direction === 'control' || isOtherVersion) return [];
+  return keyFacts(name, extraKeysOf(definition, message));
 }
 
 function keyFacts(messageType: string, paths: Iterable<string>): DriftFact[] {

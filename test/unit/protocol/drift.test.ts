@@ -61,6 +61,26 @@ test('keys, values and types that the schemas do not know are recorded with the 
   expect(JSON.stringify(drift)).not.toContain('glpat');
 });
 
+test('unknown keys are recorded of rejected messages, too, and of those with many', async () => {
+  const { manager, connect } = await startBroker();
+  const crawler = await connect();
+  const many = Object.fromEntries(Array.from({ length: 40 }, (_, index) => [`key_${index}`, index]));
+  crawler.write(
+    [
+      line(changed('job_progress', { entityType: 'wiki', gpuUsage: 1, [NOT_A_NAME]: 1 }, { region: 'eu' })),
+      line(changed('job_completed', { success: 'yes', seconds: 3 })),
+      line(changed('job_failed', many)),
+    ].join(''),
+  );
+  await crawler.settled();
+  const keys = manager.getDrift().filter(({ kind }) => kind === 'unknown_key');
+  const pathsOf = (type: string) =>
+    keys.filter(({ messageType }) => messageType === type).map(({ path }) => path);
+  expect(pathsOf('job_progress').sort()).toEqual(['data.*', 'data.gpuUsage', 'region']);
+  expect(pathsOf('job_completed')).toEqual(['data.seconds']);
+  expect(pathsOf('job_failed')).toHaveLength(16);
+});
+
 test('a crawler is recorded too if the layout of its extra keys has been learned from another', async () => {
   const { manager, connect } = await startBroker();
   const [one, two] = [await connect(), await connect()];
