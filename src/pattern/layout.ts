@@ -121,7 +121,9 @@ function collectKeys(schema: Schema, value: unknown, path: string, found: FoundK
   if (def.type !== 'object') return true;
   const shape = def.shape as Readonly<Record<string, Schema>>;
   const order = Object.keys(members);
-  if (!mergeInto(found.keys, path, order)) return false;
+  // Otherwise there are too many extra keys, and merging would take quadratic time.
+  const isBounded = order.length <= Object.keys(shape).length + MAX_EXTRA_KEYS;
+  if (isBounded && !mergeInto(found.keys, path, order)) return false;
   for (const key of order) {
     const member = Object.hasOwn(shape, key) ? shape[key] : undefined;
     if (member === undefined) {
