@@ -34,3 +34,25 @@ export function goMarshal(message: object): string {
     (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );
 }
+
+/** Adds keys that no schema knows, the same ones to every message. */
+export function withExtraKeys<M extends { readonly data: object }>(message: M): M {
+  const trace = { id: '4bf92f3577b34da6', isSampled: false };
+  return { ...message, host: 'crawler-7.example.com', data: { ...message.data, elapsedMs: 12.5, trace } };
+}
+
+/**
+ * Changes the order of all keys.
+ * @param random returns numbers in [0, 1)
+ */
+export function withShuffledKeys<M extends object>(message: M, random: () => number): M {
+  const shuffle = (value: Json): Json => {
+    if (typeof value !== 'object' || value === null) return value;
+    if (Array.isArray(value)) return value.map(shuffle);
+    const members = Object.entries(value).map(([key, item]) => ({ key, item, order: random() }));
+    members.sort((a, b) => a.order - b.order);
+    return Object.fromEntries(members.map(({ key, item }) => [key, shuffle(item)]));
+  };
+  // Has the same keys and values.
+  return shuffle(message as Json) as M;
+}

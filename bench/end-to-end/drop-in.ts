@@ -1,30 +1,54 @@
-// The in-process case: a server inside an application whose handler reads every message's `data`. Either Sluice's
-// SocketManager, or a plain server that runs JSON.parse, zod and the rules on the application's own event loop.
+// The in-process case: a server inside an application whose handler reads every message. Either Sluice's SocketManager, or
+// a plain server that runs JSON.parse, zod and the rules on the application's own event loop.
 //
-// node drop-in.js sluice|plain SOCKET MESSAGES...   (prints `handled` when each number of messages is reached)
+// node drop-in.js sluice|plain SOCKET HANDLER MESSAGES...   (prints `handled` when each number of messages is reached)
 
 import { createServer } from 'node:net';
 import { SocketManager } from '../../src/server/socket-manager.js';
 import { validateMessage } from './plain-schema.js';
 
-const [, , kind, socketPath = '', ...phases] = process.argv;
+/** The part of a message that handlers use. */
+interface Handled {
+  readonly type: string;
+  readonly jobId?: string | undefined;
+  readonly data?: unknown;
+}
+
+/** What the application does with a message. The result stands for its work, so that nothing is optimised away. */
+const HANDLERS: Readonly<Record<string, (message: Handled) => number>> = {
+  '3 fields': ({ type, jobId, data }) =>
+    type.length + (jobId?.length ?? 0) + ((data as { processed?: number }).processed ?? 0),
+  'all fields': countFields,
+};
+// PLACE FOR BATCHES: as soon as SocketManager has batch handlers, a variant 'in batches' belongs here, with its scenario in
+// scenarios.ts. Today it has none, so nothing is measured.
+
+function countFields(value: unknown): number {
+  if (typeof value !== 'object' || value === null) return 1;
+  let fields = 0;
+  for (const item of Object.values(value)) fields += countFields(item);
+  return fields;
+}
+
+const [, , kind, socketPath = '', handlerName = '', ...phases] = process.argv;
+const handler = HANDLERS[handlerName];
+if (handler === undefined) throw new Error(`there is no handler '${handlerName}'`);
 const milestones = phases.map(Number);
 let handled = 0;
-let fields = 0;
+let work = 0;
 
-/** Stands for the application's work: uses the data. */
-function handle(data: unknown): void {
-  fields += Object.keys(data as object).length;
+function handle(message: Handled): void {
+  work += handler?.(message) ?? 0;
   handled++;
   if (handled === milestones[0]) {
     milestones.shift();
-    process.stdout.write(`handled ${handled} messages, ${fields} fields\n`);
+    process.stdout.write(`handled ${handled} messages, result ${work}\n`);
   }
 }
 
 if (kind === 'sluice') {
   const manager = new SocketManager({ socketPath, logLevel: 'error' });
-  manager.on('message', ({ message }) => handle(message.data));
+  manager.on('message', ({ message }) => handle(message));
   await manager.start();
 } else {
   const server = createServer((socket) => {
@@ -36,7 +60,7 @@ if (kind === 'sluice') {
       rest = lines.pop() ?? '';
       for (const line of lines) {
         const message = validateMessage(JSON.parse(line));
-        if (message !== undefined) handle(message.data);
+        if (message !== undefined) handle(message);
       }
     });
   });

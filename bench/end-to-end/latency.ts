@@ -2,7 +2,15 @@
 // latency. All messages have one size, so the number of bytes received gives the number of messages.
 
 import { open, type Target } from './connect.js';
-import { blockOf } from './content.js';
+import { blockOf, type Content } from './content.js';
+import {
+  crawlerIdOf,
+  EVERYTHING,
+  type Filter,
+  type Subscription,
+  subscriptionsOf,
+  topicOf,
+} from './filters.js';
 import { WIRES, type WireName } from './wires.js';
 
 /** Settings: the first argument, as JSON. */
@@ -14,6 +22,8 @@ export interface LatencySettings extends Target {
   readonly seconds: number;
   /** Messages sent before the measurement, to warm up the just-in-time compilers. */
   readonly warmUp: number;
+  /** What the subscriber selects its own messages by, if there are others. Default: all messages. */
+  readonly filter?: Filter | undefined;
 }
 
 /** From before the write to after the read, in µs. */
@@ -28,6 +38,10 @@ export interface LatencyReport {
 const READ_SIZE = 256 * 1024;
 /** Interval at which due messages are sent, in ms. */
 const TICK = 1;
+/** The content: messages of one size. */
+const CONTENT: Content = { size: 'fixed' };
+/** This publisher's number. */
+const PUBLISHER = 0;
 /** Messages per second during the warm-up. */
 const WARM_UP_RATE = 5000;
 
@@ -35,11 +49,15 @@ const settings = JSON.parse(process.argv[2] ?? '{}') as LatencySettings;
 process.on('disconnect', () => process.exit());
 process.send?.(await run(settings));
 
-async function run({ rate, seconds, warmUp, ...target }: LatencySettings): Promise<LatencyReport> {
+async function run({ rate, seconds, warmUp, filter, ...target }: LatencySettings): Promise<LatencyReport> {
   const wire = WIRES[target.wire];
-  const { lines } = blockOf('fixed', 0);
-  const messages = lines.map((line) => wire.encode([line]));
-  const size = wire.delivered(Buffer.byteLength(lines[0] ?? ''));
+  const block = blockOf(CONTENT, PUBLISHER, 1);
+  const messages = block.map((message) => wire.encode(message.line, topicOf(filter, message, PUBLISHER)));
+  const [subscription] =
+    filter === undefined ? [EVERYTHING] : subscriptionsOf(filter, 1, CONTENT, 1, PUBLISHER);
+  if (subscription === undefined) throw new Error('there is no subscription');
+  const size = wire.delivered(Buffer.byteLength(block[0]?.line ?? ''), subscription.topic);
+  const greeting = wire.greeting(filter === 'crawler' ? crawlerIdOf(PUBLISHER) : undefined);
   const total = warmUp + Math.ceil(rate * seconds);
   const warmTime = warmUp / WARM_UP_RATE;
   const dueAfter = (time: number): number =>
@@ -49,12 +67,12 @@ async function run({ rate, seconds, warmUp, ...target }: LatencySettings): Promi
   let received = 0;
 
   const finished = new Promise<void>((resolve) => {
-    void subscribe(target, wire, (bytes) => {
+    void subscribe(target, wire, subscription, (bytes) => {
       const now = performance.now();
       const whole = Math.min(total, Math.floor(bytes / size));
       for (; received < whole; received++) latency[received] = now - (sentAt[received] ?? 0);
       if (received === total) resolve();
-    }).then(() => send(target, messages, dueAfter, sentAt));
+    }).then(() => send(target, greeting, messages, dueAfter, sentAt));
   });
   await finished;
   const sorted = latency.subarray(warmUp).sort();
@@ -72,6 +90,7 @@ async function run({ rate, seconds, warmUp, ...target }: LatencySettings): Promi
 function subscribe(
   target: Target,
   wire: (typeof WIRES)[WireName],
+  subscription: Subscription,
   onBytes: (bytes: number) => void,
 ): Promise<void> {
   const buffer = Buffer.alloc(READ_SIZE);
@@ -84,14 +103,14 @@ function subscribe(
         onBytes(bytes);
       } else {
         answer += buffer.toString('latin1', 0, length);
-        if (wire.isConfirmed(answer)) {
+        if (wire.isConfirmed(answer, 1)) {
           bytes = 0;
           resolve();
         }
       }
       return true;
     };
-    open(target, { buffer, callback }).then((socket) => socket.write(wire.subscribe), reject);
+    open(target, { buffer, callback }).then((socket) => socket.write(wire.subscribe([subscription])), reject);
   });
 }
 
@@ -100,14 +119,15 @@ function subscribe(
  * @param dueAfter number of messages due at a time, in s after the start
  */
 async function send(
-  target: Target & { wire: WireName },
+  target: Target,
+  greeting: Buffer,
   messages: readonly Buffer[],
   dueAfter: (time: number) => number,
   sentAt: Float64Array,
 ): Promise<void> {
   const socket = await open(target);
   socket.resume();
-  socket.write(WIRES[target.wire].greeting);
+  socket.write(greeting);
   const startedAt = performance.now();
   let sent = 0;
   const timer = setInterval(() => {

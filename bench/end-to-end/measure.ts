@@ -5,22 +5,34 @@ import { type ChildProcess, fork, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Target } from './connect.js';
 import { blockLength, blocksFor } from './content.js';
+import { deliveriesOf } from './deliveries.js';
 import type { LatencyReport, LatencySettings } from './latency.js';
 import type { LoadReport, LoadSettings } from './load.js';
-import type { Scenario } from './scenarios.js';
+import type { LatencyScenario, Scenario } from './scenarios.js';
 import type { System } from './systems.js';
 
+/** A measurement in three phases: the first messages after the start, a warm-up, and the steady state. */
 export interface Throughput {
+  /** In the steady state, as all figures without `cold`. */
   messagesPerSecond: number;
+  /** Messages to all subscribers together. */
+  deliveriesPerSecond: number;
   /** Bytes sent, including the overhead of the broker's protocol, in 10^6 per second. */
   megabytesPerSecond: number;
   /** CPU time of all threads of the broker per million messages, in s. */
   cpuPerMillion: number;
+  /** CPU time of its main thread per million messages, in s; only for servers in the application's process. */
+  mainThreadPerMillion?: number;
+  /** Of the first million messages after the start. */
+  coldMessagesPerSecond: number;
+  coldCpuPerMillion: number;
   /** Peak resident set size of the broker, in 10^6 bytes. */
   peakRss: number;
   /** Number of messages measured. */
   messages: number;
+  coldMessages: number;
 }
 
 export interface Latency {
@@ -30,21 +42,35 @@ export interface Latency {
   p999: number;
 }
 
+/** The first seconds after the start. */
+export interface StartUp {
+  /** Messages delivered since the publishers began, every 100 ms. */
+  delivered: number[];
+}
+
+/** Messages of the first phase, for a share and scale of 1; fewer if the scenario has fewer. */
+const COLD_MESSAGES = 1_000_000;
 /** Clock ticks per second in /proc/PID/stat: 100 on every Linux that Node runs on. */
 const CLOCK_TICKS = 100;
 /** Time in which a system must deliver all messages, in ms. */
 const TIME_LIMIT = 120_000;
 /**
- * Warm-up messages as a multiple of the measured messages; slow systems get fewer of both. With a smaller value, V8
- * would still be compiling during the measurement.
+ * Messages of the first two phases together as a multiple of the measured messages; slow systems get fewer of all. With a
+ * smaller value, V8 would still be compiling during the measurement.
  */
 const WARM_UP = 1;
-/** Minimum number of warm-up blocks for a share and scale of 1 and one subscriber: about 80 MB. */
-const WARM_UP_BLOCKS = 100;
+/** Minimum number of messages of the second phase, as a share of the measured messages. */
+const MIN_WARM_UP = 0.25;
+/** Duration of the measurement of the start, in s. */
+const START_UP_SECONDS = 5;
+/** In ms. */
+const START_UP_INTERVAL = 100;
 /** Warm-up messages of a latency measurement. */
 const LATENCY_WARM_UP = 15_000;
 /** Duration of a latency measurement, in s. */
 const LATENCY_SECONDS = 4;
+/** Messages per second of the background load. */
+const BACKGROUND_CADENCE = 50_000;
 
 /** @param scale factor for the scenario's number of messages */
 export async function measureThroughput(
@@ -52,54 +78,121 @@ export async function measureThroughput(
   scenario: Scenario,
   scale: number,
 ): Promise<Throughput> {
-  const { content, publishers, subscribers, options = [], isInProcess = false } = scenario;
-  const share = system.share * scale;
-  const blocks = blocksFor(content, publishers, scenario.messages * share);
-  const minWarmUp = (share * WARM_UP_BLOCKS) / publishers / Math.max(1, subscribers);
-  const phases = [Math.max(1, Math.round(Math.max(blocks * WARM_UP, minWarmUp))), blocks];
-  const perBlock = publishers * blockLength(content);
-  const arguments_ = isInProcess ? milestones(phases, perBlock) : options;
+  const { content, publishers, options = [], isInProcess = false } = scenario;
+  const blocksOf = (messages: number) => blocksFor(content, publishers, messages * system.share * scale);
+  const steady = blocksOf(scenario.messages);
+  const cold = blocksOf(Math.min(COLD_MESSAGES, scenario.messages));
+  const warmUp = Math.max(1, Math.round(Math.max(steady * WARM_UP - cold, steady * MIN_WARM_UP)));
+  const phases = [cold, warmUp, steady];
+  const settings = loadSettings(system, scenario, phases);
+  const arguments_ = isInProcess ? [scenario.handler ?? '', ...milestones(settings)] : options;
   return withBroker(system, arguments_, async (broker, target, adopt) => {
-    const wire = scenario.isUndelimited ? 'undelimited' : system.wire;
-    const common = { ...target, wire, content, publishers, phases, validates: system.validates };
     const subscriber = isInProcess
       ? undefined
-      : await startLoad({ ...common, role: 'subscriber', connections: subscribers }, adopt);
-    const publisher = await startLoad({ ...common, role: 'publisher', connections: publishers }, adopt);
+      : await startLoad({ ...target, ...settings, role: 'subscriber' }, adopt);
+    const publisher = await startLoad({ ...target, ...settings, role: 'publisher' }, adopt);
     const adminPath = system.adminPath?.(target.socketPath);
     if (adminPath !== undefined) await startWatcher(adminPath, adopt);
     const pid = broker.pid as number;
 
-    let cpuBefore = 0;
-    let startedAt = 0;
-    let sent: LoadReport | undefined;
-    for (const _ of phases) {
-      const received = subscriber === undefined ? nextOutput(broker, 'handled') : nextReport(subscriber);
-      const published = nextReport(publisher);
-      cpuBefore = cpuSecondsOf(pid);
-      startedAt = performance.now();
+    const measured: (PhaseFigures | undefined)[] = [];
+    for (const blocks of phases) {
+      const messages = blocks * publishers * blockLength(content, publishers);
+      const ends = Promise.all([
+        subscriber === undefined ? nextOutput(broker, 'handled') : nextReport(subscriber),
+        nextReport(publisher),
+      ]);
+      const cpuBefore = cpuSecondsOf(pid);
+      const mainBefore = cpuSecondsOf(pid, pid);
+      const startedAt = performance.now();
       publisher.send('go');
-      await received;
-      sent = await published;
+      const [received, sent] = await ends;
+      const seconds = (performance.now() - startedAt) / 1000;
+      measured.push({
+        messages,
+        messagesPerSecond: messages / seconds,
+        deliveriesPerSecond: (received?.messages ?? messages) / seconds,
+        megabytesPerSecond: sent.bytes / seconds / 1e6,
+        cpuPerMillion: ((cpuSecondsOf(pid) - cpuBefore) / messages) * 1e6,
+        mainThreadPerMillion: ((cpuSecondsOf(pid, pid) - mainBefore) / messages) * 1e6,
+      });
     }
-    const seconds = (performance.now() - startedAt) / 1000;
-    const messages = blocks * perBlock;
+    const [first, , last] = measured;
+    if (first === undefined || last === undefined) throw new Error('nothing was measured');
+    const { mainThreadPerMillion, ...figures } = last;
     return {
-      messagesPerSecond: messages / seconds,
-      megabytesPerSecond: (sent?.bytes ?? 0) / seconds / 1e6,
-      cpuPerMillion: ((cpuSecondsOf(pid) - cpuBefore) / messages) * 1e6,
+      ...figures,
+      ...(isInProcess ? { mainThreadPerMillion } : {}),
+      coldMessages: first.messages,
+      coldMessagesPerSecond: first.messagesPerSecond,
+      coldCpuPerMillion: first.cpuPerMillion,
       peakRss: peakRssOf(pid) / 1e6,
-      messages,
     };
   });
 }
 
-/** @param rate messages per second from one publisher to one subscriber */
-export async function measureLatency(system: System, rate: number, scale: number): Promise<Latency> {
+type PhaseFigures = Pick<
+  Throughput,
+  'messages' | 'messagesPerSecond' | 'deliveriesPerSecond' | 'megabytesPerSecond' | 'cpuPerMillion'
+> & { mainThreadPerMillion: number };
+
+/** The settings of a scenario's load generators, but for the role and the broker's address. */
+function loadSettings(
+  system: System,
+  scenario: Scenario,
+  phases: readonly number[],
+): Omit<LoadSettings, 'role' | 'socketPath'> {
+  const { content, filter, isGroup, isInProcess, publishers, subscribers, subscriptions, watchesRejected } =
+    scenario;
+  return {
+    wire: scenario.isUndelimited ? 'undelimited' : system.wire,
+    validates: system.validates,
+    content,
+    publishers,
+    connections: subscribers,
+    copies: filter !== undefined || isGroup || isInProcess ? 1 : subscribers,
+    filter,
+    subscriptions,
+    isGroup,
+    watchesRejected,
+    phases,
+  };
+}
+
+/** The first seconds after the start, while publishers send as fast as possible. */
+export async function measureStartUp(system: System, scenario: Scenario, scale: number): Promise<StartUp> {
+  const intervals = Math.max(
+    2,
+    Math.round((Math.min(1, scale) * START_UP_SECONDS * 1000) / START_UP_INTERVAL),
+  );
+  const sampling = { intervals, interval: START_UP_INTERVAL };
+  // More than a broker delivers in that time.
+  const settings = loadSettings(system, scenario, [Number.MAX_SAFE_INTEGER]);
+  const [block] = deliveriesOf(settings, [1]);
+  return withBroker(system, scenario.options ?? [], async (_, target, adopt) => {
+    const subscriber = await startLoad({ ...target, ...settings, sampling, role: 'subscriber' }, adopt);
+    const publisher = await startLoad({ ...target, ...settings, role: 'publisher' }, adopt);
+    const report = nextReport(subscriber);
+    subscriber.send('go');
+    publisher.send('go');
+    const { received = [] } = await report;
+    const size = (block?.bytes ?? 0) / (block?.messages ?? 0);
+    return { delivered: received.map((bytes) => Math.round(bytes / size)) };
+  });
+}
+
+/** From one publisher to one subscriber. */
+export async function measureLatency(
+  system: System,
+  { rate, hasBackground }: LatencyScenario,
+  scale: number,
+): Promise<Latency> {
   return withBroker(system, [], async (_, target, adopt) => {
+    const filter = hasBackground ? 'crawler' : undefined;
+    if (hasBackground) await startBackground(system, target, adopt);
     const seconds = Math.max(0.5, LATENCY_SECONDS * Math.min(1, scale));
     const warmUp = Math.round(LATENCY_WARM_UP * Math.min(1, scale));
-    const settings: LatencySettings = { ...target, wire: system.wire, rate, seconds, warmUp };
+    const settings: LatencySettings = { ...target, wire: system.wire, rate, seconds, warmUp, filter };
     const child = adopt(fork(new URL('./latency.js', import.meta.url), [JSON.stringify(settings)]));
     return await new Promise<LatencyReport>((resolve, reject) => {
       child.once('exit', (code) => reject(new Error(`the load generator exited with code ${code}`)));
@@ -108,17 +201,34 @@ export async function measureLatency(system: System, rate: number, scale: number
   });
 }
 
+/** Starts a crawler that the measured subscriber does not select, and a subscriber of its own. */
+async function startBackground(system: System, target: Target, adopt: Adopt): Promise<void> {
+  const settings = {
+    ...target,
+    wire: system.wire,
+    validates: system.validates,
+    content: { cadence: BACKGROUND_CADENCE },
+    publishers: 1,
+    // The first publisher is the measured one.
+    first: 1,
+    connections: 1,
+    copies: 1,
+    filter: 'crawler',
+    subscriptions: 1,
+    phases: [Number.MAX_SAFE_INTEGER],
+  } as const;
+  await startLoad({ ...settings, role: 'subscriber' }, adopt);
+  const publisher = await startLoad({ ...settings, role: 'publisher' }, adopt);
+  publisher.send('go');
+}
+
 type Adopt = (child: ChildProcess) => ChildProcess;
 
 /** Runs a measurement on a new broker. Always terminates all processes. */
 async function withBroker<T>(
   system: System,
   options: readonly string[],
-  run: (
-    broker: ChildProcess,
-    target: { socketPath: string; port?: number | undefined },
-    adopt: Adopt,
-  ) => Promise<T>,
+  run: (broker: ChildProcess, target: Target, adopt: Adopt) => Promise<T>,
 ): Promise<T> {
   const folder = mkdtempSync(join(tmpdir(), 'sluice-bench-'));
   const socketPath = join(folder, 'bench.sock');
@@ -132,24 +242,36 @@ async function withBroker<T>(
     const [program = '', ...args] = system.command(socketPath, options);
     // NATS logs to standard error.
     const broker = adopt(spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] }));
-    await nextOutput(broker, system.ready);
     const failed = new Promise<never>((_, reject) => {
       broker.once('exit', (code) => reject(new Error(`it exited during the measurement, with code ${code}`)));
       timer = setTimeout(() => reject(new Error(`not done in ${TIME_LIMIT / 1000} s`)), TIME_LIMIT);
     });
-    return await Promise.race([run(broker, { socketPath, port: system.port }, adopt), failed]);
+    const measured = nextOutput(broker, system.ready).then(() =>
+      run(broker, { socketPath, port: system.port }, adopt),
+    );
+    return await Promise.race([measured, failed]);
   } finally {
     clearTimeout(timer);
-    for (const child of children) child.kill('SIGKILL');
+    await Promise.all(children.map(terminate));
     rmSync(folder, { recursive: true, force: true });
   }
 }
 
-function milestones(phases: readonly number[], perBlock: number): string[] {
-  let messages = 0;
-  return phases.map((blocks) => {
-    messages += blocks * perBlock;
-    return String(messages);
+/** Resolves when the process has exited, so that the next broker can have its port. */
+function terminate(child: ChildProcess): Promise<void> {
+  return new Promise((resolve) => {
+    if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return resolve();
+    child.once('exit', () => resolve());
+    child.kill('SIGKILL');
+  });
+}
+
+/** The number of valid messages sent by the end of each phase. */
+function milestones(settings: Omit<LoadSettings, 'role' | 'socketPath'>): string[] {
+  let sum = 0;
+  return deliveriesOf(settings, settings.phases).map(({ messages }) => {
+    sum += messages;
+    return String(sum);
   });
 }
 
@@ -176,7 +298,7 @@ function nextReport(child: ChildProcess): Promise<LoadReport> {
 }
 
 /** Resolves when a process writes the text. */
-function nextOutput(child: ChildProcess, text: string): Promise<void> {
+function nextOutput(child: ChildProcess, text: string): Promise<undefined> {
   return new Promise((resolve, reject) => {
     const onExit = (code: number | null) => reject(new Error(`it exited with code ${code}`));
     const outputs = [child.stdout, child.stderr];
@@ -184,7 +306,7 @@ function nextOutput(child: ChildProcess, text: string): Promise<void> {
       if (!output.toString().includes(text)) return;
       child.off('exit', onExit);
       for (const stream of outputs) stream?.off('data', onData).resume();
-      resolve();
+      resolve(undefined);
     };
     child.once('exit', onExit);
     child.once('error', reject);
@@ -192,9 +314,12 @@ function nextOutput(child: ChildProcess, text: string): Promise<void> {
   });
 }
 
-/** User and system time of a process: fields 14 and 15 of its stat, counted after the name in parentheses. */
-function cpuSecondsOf(pid: number): number {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+/**
+ * User and system time of a process, or of one of its threads: fields 14 and 15 of its stat, counted after the name in
+ * parentheses. The main thread has the ID of the process.
+ */
+function cpuSecondsOf(pid: number, thread?: number): number {
+  const stat = readFileSync(`/proc/${pid}/${thread === undefined ? '' : `task/${thread}/`}stat`, 'utf8');
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   return (Number(fields[11]) + Number(fields[12])) / CLOCK_TICKS;
 }

@@ -1,10 +1,11 @@
 // The protocol's schemas and rules as a server that parses everything would use them: one union, discriminated by type,
-// followed by the rules.
+// followed by the rules. It also has the types of user-schemas.ts.
 
 import * as z from 'zod';
 import type { Rule } from '../../src/messages/issues.js';
 import { MessageRegistry } from '../../src/messages/message-registry.js';
 import { controlSchemas, crawlerSchemas } from '../../src/messages/messages.js';
+import { schemas as userSchemas } from './user-schemas.js';
 
 const { heartbeat, job_request, ...others } = crawlerSchemas;
 
@@ -13,6 +14,7 @@ export const messageSchema = z.discriminatedUnion('type', [
   job_request,
   ...Object.values(others),
   controlSchemas.subscribe,
+  ...Object.values(userSchemas),
 ]);
 
 export type PlainMessage = z.infer<typeof messageSchema>;

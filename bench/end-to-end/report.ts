@@ -1,6 +1,6 @@
 // The results of a run: medians of the rounds, Markdown tables, and the type of the JSON report.
 
-import type { Latency, Throughput } from './measure.js';
+import type { Latency, StartUp, Throughput } from './measure.js';
 import type { SystemName } from './systems.js';
 import type { ValidationCost } from './validation.js';
 
@@ -22,8 +22,15 @@ export interface Report {
   readonly scale: number;
   readonly validation: ValidationCost | undefined;
   readonly comparisons: readonly Result<Throughput>[];
+  readonly startUp: readonly Result<StartUp>[];
   readonly latency: readonly Result<Latency>[];
-  readonly scaling: readonly (readonly Result<Throughput>[])[];
+  readonly rows: readonly Rows[];
+}
+
+/** Scenarios in one table. */
+export interface Rows {
+  readonly name: string;
+  readonly results: readonly Result<Throughput>[];
 }
 
 /** The median of each figure separately. */
@@ -52,22 +59,58 @@ function table(rows: readonly (readonly string[])[]): string {
 
 const rounded = (figure: number) => Math.round(figure).toLocaleString('en-US');
 
-/** The results of one scenario. The last column is Sluice's throughput divided by the system's. */
+/**
+ * The results of one scenario: the steady state, and the first million messages after the start (cold). The last column is
+ * Sluice's throughput divided by the system's.
+ */
 export function throughputTable({ systems }: Result<Throughput>): string {
   const sluice = systems.find(({ system }) => system === 'Sluice')?.rounds ?? [];
   const best = sluice.length === 0 ? undefined : medianOf(sluice).messagesPerSecond;
-  const head = ['', 'messages/s', 'MB/s', 'CPU-s per million', 'peak RSS, MB', 'Sluice ÷ this'];
+  const hasMainThread = systems.some(({ rounds }) => rounds[0]?.mainThreadPerMillion !== undefined);
+  const head = [
+    ...['', 'messages/s', 'MB/s', 'CPU-s per million'],
+    ...(hasMainThread ? ['main thread'] : []),
+    ...['cold: messages/s', 'CPU-s per million', 'peak RSS, MB', 'Sluice ÷ this'],
+  ];
   const rows = systems.map(({ system, rounds, failed }) => {
-    if (rounds.length === 0) return [system, `failed: ${failed}`, '', '', '', ''];
-    const { messagesPerSecond, megabytesPerSecond, cpuPerMillion, peakRss } = medianOf(rounds);
+    if (rounds.length === 0) return [system, `failed: ${failed}`, ...head.slice(2).map(() => '')];
+    const median = medianOf(rounds);
     return [
       system,
-      rounded(messagesPerSecond),
-      rounded(megabytesPerSecond),
-      cpuPerMillion.toFixed(2),
-      rounded(peakRss),
-      best === undefined ? '' : (best / messagesPerSecond).toFixed(2),
+      rounded(median.messagesPerSecond),
+      rounded(median.megabytesPerSecond),
+      median.cpuPerMillion.toFixed(2),
+      ...(hasMainThread ? [(median.mainThreadPerMillion ?? 0).toFixed(2)] : []),
+      rounded(median.coldMessagesPerSecond),
+      median.coldCpuPerMillion.toFixed(2),
+      rounded(median.peakRss),
+      best === undefined ? '' : (best / median.messagesPerSecond).toFixed(2),
     ];
+  });
+  return table([head, ...rows]);
+}
+
+/** Ends of the periods in the table of the start, in intervals of 100 ms. */
+const PERIODS = [1, 2, 5, 10, 20, 50];
+
+/** Messages per second in the first seconds after the start, by period. */
+export function startUpTable({ systems }: Result<StartUp>): string {
+  const intervals = Math.max(
+    0,
+    ...systems.flatMap(({ rounds }) => rounds.map(({ delivered }) => delivered.length)),
+  );
+  const ends = PERIODS.filter((end) => end <= intervals);
+  const periods = ends.map((end, index) => ({ from: ends[index - 1] ?? 0, end }));
+  const head = ['messages/s', ...periods.map(({ from, end }) => `${from / 10} to ${end / 10} s`)];
+  const rows = systems.map(({ system, rounds, failed }) => {
+    if (rounds.length === 0) return [system, `failed: ${failed}`, ...head.slice(2).map(() => '')];
+    const rates = rounds.map(({ delivered }) =>
+      periods.map(({ from, end }) => {
+        const messages = (delivered[end - 1] ?? 0) - (delivered[from - 1] ?? 0);
+        return (messages * 10) / (end - from);
+      }),
+    );
+    return [system, ...Object.values(medianOf(rates)).map((rate) => rounded(Number(rate)))];
   });
   return table([head, ...rows]);
 }
@@ -85,26 +128,33 @@ export function latencyTable({ systems }: Result<Latency>): string {
   return table([head, ...rows]);
 }
 
-/** One row per scenario, all for Sluice. */
-export function scalingTable(results: readonly Result<Throughput>[]): string {
-  const head = ['', 'messages/s', 'ns per message', 'CPU-s per million', 'peak RSS, MB', 'time ÷ first'];
-  let first: number | undefined;
-  const rows = results.map(({ name, systems: [measured] }) => {
-    if (measured === undefined || measured.rounds.length === 0) {
-      return [name, `failed: ${measured?.failed}`, '', '', '', ''];
-    }
-    const { messagesPerSecond, cpuPerMillion, peakRss } = medianOf(measured.rounds);
-    const time = 1e9 / messagesPerSecond;
-    first ??= time;
-    return [
-      name,
-      rounded(messagesPerSecond),
-      rounded(time),
-      cpuPerMillion.toFixed(2),
-      rounded(peakRss),
-      (time / first).toFixed(2),
-    ];
-  });
+/** One row per scenario and system. The last column is the time per message divided by that of the system's first row. */
+export function rowsTable(results: readonly Result<Throughput>[]): string {
+  const head = [
+    ...['', 'messages/s', 'deliveries/s', 'ns per message', 'CPU-s per million'],
+    ...['cold: messages/s', 'CPU-s per million', 'peak RSS, MB', 'time ÷ first'],
+  ];
+  const first = new Map<SystemName, number>();
+  const rows = results.flatMap(({ name, systems }) =>
+    systems.map(({ system, rounds, failed }) => {
+      const title = systems.length === 1 ? name : `${name}, ${system}`;
+      if (rounds.length === 0) return [title, `failed: ${failed}`, ...head.slice(2).map(() => '')];
+      const median = medianOf(rounds);
+      const time = 1e9 / median.messagesPerSecond;
+      if (!first.has(system)) first.set(system, time);
+      return [
+        title,
+        rounded(median.messagesPerSecond),
+        rounded(median.deliveriesPerSecond),
+        rounded(time),
+        median.cpuPerMillion.toFixed(2),
+        rounded(median.coldMessagesPerSecond),
+        median.coldCpuPerMillion.toFixed(2),
+        rounded(median.peakRss),
+        (time / (first.get(system) ?? time)).toFixed(2),
+      ];
+    }),
+  );
   return table([head, ...rows]);
 }
 
@@ -118,16 +168,18 @@ export function validationTable({ patterns, slowPath, parseAndZod }: ValidationC
   ]);
 }
 
+const capitalized = (name: string) => name.charAt(0).toUpperCase() + name.slice(1);
+
 /** The whole report as Markdown. */
 export function markdown(report: Report): string {
-  const { node, cores, rounds, scale, validation, comparisons, latency, scaling } = report;
+  const { node, cores, rounds, scale, validation, comparisons, startUp, latency, rows } = report;
   const parts = [
     `${cores} cores, Node ${node}, medians of ${rounds} interleaved rounds${scale === 1 ? '' : `, scaled by ${scale}`}.`,
     ...(validation === undefined ? [] : ['### Validation', validationTable(validation)]),
     ...comparisons.flatMap((result) => [`### ${result.name}`, throughputTable(result)]),
+    ...startUp.flatMap((result) => [`### ${capitalized(result.name)}`, startUpTable(result)]),
     ...latency.flatMap((result) => [`### Latency at ${result.name}`, latencyTable(result)]),
-    ...(scaling.length === 0 ? [] : ['### Scaling']),
-    ...scaling.map(scalingTable),
+    ...rows.flatMap(({ name, results }) => [`### ${capitalized(name)}`, rowsTable(results)]),
   ];
   return `${parts.join('\n\n')}\n`;
 }

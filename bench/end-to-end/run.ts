@@ -4,58 +4,65 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { chartOf } from './chart.js';
-import { type Latency, measureLatency, measureThroughput, type Throughput } from './measure.js';
+import { type Flags, parseFlags, USAGE, UsageError } from './flags.js';
+import {
+  type Latency,
+  measureLatency,
+  measureStartUp,
+  measureThroughput,
+  type StartUp,
+  type Throughput,
+} from './measure.js';
 import {
   latencyTable,
   markdown,
   type Report,
   type Result,
-  scalingTable,
+  type Rows,
+  rowsTable,
+  startUpTable,
   throughputTable,
   validationTable,
 } from './report.js';
-import { COMPARISONS, RATES, SCALING, type Scenario } from './scenarios.js';
-import { DROP_IN_SYSTEMS, MISSING, SYSTEMS, type System } from './systems.js';
+import { COMPARISONS, DEFAULT_SYSTEMS, LATENCY, ROWS, type Scenario, START_UP } from './scenarios.js';
+import { DROP_IN_SYSTEMS, MISSING, SYSTEMS, type System, type SystemName } from './systems.js';
 import { measureValidation } from './validation.js';
 
-const USAGE = `Compares whole systems.
+/** Exit code for a wrong command line. */
+const EXIT_USAGE = 64;
 
-  npm run bench:e2e -- [--rounds N] [--scale N] [--only TEXT] [--smoke] [--out FOLDER]
-
-  --rounds N     number of rounds; the report contains medians (default: 3)
-  --scale N      factor for the number of messages and seconds (default: 1)
-  --only TEXT    only scenarios whose name contains this text, e.g. '4 → 1', 'latency' or 'scaling'
-  --smoke        a quick check that all of it works: every comparison with Sluice, every other system once, one
-                 rate, one scenario of each scaling; 1 round, scale 0.02
-  --out FOLDER   folder for end-to-end.json, end-to-end.md and throughput.svg (default: bench/results)
-`;
-
-const { values } = parseArgs({
-  options: {
-    rounds: { type: 'string' },
-    scale: { type: 'string' },
-    smoke: { type: 'boolean', default: false },
-    only: { type: 'string', default: '' },
-    out: { type: 'string', default: 'bench/results' },
-    help: { type: 'boolean', short: 'h' },
-  },
-});
-const rounds = Number(values.rounds ?? (values.smoke ? 1 : 3));
-const scale = Number(values.scale ?? (values.smoke ? 0.02 : 1));
-if (values.help || !(rounds >= 1) || !(scale > 0)) {
+const { custom, isHelp, isSmoke, only, out, rounds, scale } = readFlags();
+if (isHelp) {
   process.stdout.write(USAGE);
-  process.exit(values.help ? 0 : 64);
+  process.exit();
+}
+
+function readFlags(): Flags {
+  try {
+    return parseFlags(process.argv.slice(2));
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    process.stderr.write(`bench:e2e: ${error.message}\n`);
+    process.exit(EXIT_USAGE);
+  }
 }
 
 const print = (text: string) => process.stdout.write(`${text}\n`);
-const isWanted = (name: string) => name.toLowerCase().includes(values.only.toLowerCase());
-const names = ['validation', ...COMPARISONS.map(({ name }) => name), 'latency', 'scaling'];
-if (!names.some(isWanted)) {
-  process.stderr.write(`No scenario name contains '${values.only}'. Scenarios:\n`);
+const isWanted = (name: string) => custom === undefined && name.toLowerCase().includes(only.toLowerCase());
+const latencyName = (name: string) => `latency at ${name}`;
+const names = new Set([
+  'validation',
+  ...COMPARISONS.map(({ name }) => name),
+  START_UP.name,
+  'latency',
+  ...LATENCY.map(({ name }) => latencyName(name)),
+  ...ROWS.map(({ name }) => name),
+]);
+if (custom === undefined && ![...names].some(isWanted)) {
+  process.stderr.write(`No scenario name contains '${only}'. Scenarios:\n`);
   for (const name of names) process.stderr.write(`  ${name}\n`);
-  process.exit(64);
+  process.exit(EXIT_USAGE);
 }
 let failures = 0;
 
@@ -81,31 +88,24 @@ async function interleave<M>(
   return { name, systems: measured };
 }
 
-/** Systems that are measured only in scenarios that name them. */
-const SPECIAL: ReadonlySet<string> = new Set(['Sluice, inlineBytes', 'Sluice, watched']);
-
-function systemsOf({ isInProcess, systems }: Scenario): readonly System[] {
-  if (isInProcess) return DROP_IN_SYSTEMS;
-  return SYSTEMS.filter(({ name }) => systems?.includes(name) ?? !SPECIAL.has(name));
-}
+const systemsNamed = (wanted: readonly SystemName[]) => SYSTEMS.filter(({ name }) => wanted.includes(name));
 
 const alreadyMeasured = new Set<System>();
 
 /** Omits from a smoke run what another scenario has shown to work. */
 function toMeasure(systems: readonly System[]): readonly System[] {
-  if (!values.smoke) return systems;
+  if (!isSmoke) return systems;
   const left = systems.filter((system) => system.name === 'Sluice' || !alreadyMeasured.has(system));
   for (const system of left) alreadyMeasured.add(system);
   return left;
 }
 
-/** Only the first of a row in a smoke run. */
-const sample = <T>(row: readonly T[]): readonly T[] => (values.smoke ? row.slice(0, 1) : row);
-
-const throughputOf = (scenario: Scenario): Promise<Result<Throughput>> =>
-  interleave(scenario.name, toMeasure(systemsOf(scenario)), (system) =>
+function throughputOf(scenario: Scenario): Promise<Result<Throughput>> {
+  const { isInProcess, name, systems = DEFAULT_SYSTEMS } = scenario;
+  return interleave(name, toMeasure(isInProcess ? DROP_IN_SYSTEMS : systemsNamed(systems)), (system) =>
     measureThroughput(system, scenario, scale),
   );
+}
 
 print(`${availableParallelism()} cores, Node ${process.version}, ${rounds} rounds, scale ${scale}`);
 for (const name of MISSING) print(`not installed: ${name}`);
@@ -114,27 +114,40 @@ const validation = isWanted('validation') ? measureValidation(scale) : undefined
 if (validation !== undefined) print(`\n${validationTable(validation)}`);
 
 const comparisons: Result<Throughput>[] = [];
-for (const scenario of COMPARISONS.filter(({ name }) => isWanted(name))) {
+for (const scenario of custom ? [custom] : COMPARISONS.filter(({ name }) => isWanted(name))) {
   const result = await throughputOf(scenario);
   comparisons.push(result);
   print(`\n${result.name}\n${throughputTable(result)}`);
 }
 
-const latency: Result<Latency>[] = [];
-for (const rate of isWanted('latency') ? sample(RATES) : []) {
-  const systems = SYSTEMS.filter(({ name }) => !['Sluice, patterns off', 'Sluice, watched'].includes(name));
-  const name = `${rate.toLocaleString('en-US')} messages/s`;
-  const result = await interleave(name, toMeasure(systems), (system) => measureLatency(system, rate, scale));
-  latency.push(result);
-  print(`\nlatency at ${name}\n${latencyTable(result)}`);
+const startUp: Result<StartUp>[] = [];
+if (isWanted(START_UP.name)) {
+  const systems = toMeasure(systemsNamed(START_UP.systems ?? DEFAULT_SYSTEMS));
+  const result = await interleave(START_UP.name, systems, (system) =>
+    measureStartUp(system, START_UP, scale),
+  );
+  startUp.push(result);
+  print(`\n${result.name}\n${startUpTable(result)}`);
 }
 
-const scaling: Result<Throughput>[][] = [];
-for (const scenarios of isWanted('scaling') ? SCALING : []) {
+const latency: Result<Latency>[] = [];
+const [lowestRate] = LATENCY;
+for (const scenario of LATENCY.filter(({ name }) => isWanted(latencyName(name)))) {
+  if (isSmoke && scenario.rate !== lowestRate?.rate) continue;
+  const result = await interleave(scenario.name, toMeasure(systemsNamed(scenario.systems)), (system) =>
+    measureLatency(system, scenario, scale),
+  );
+  latency.push(result);
+  print(`\n${latencyName(result.name)}\n${latencyTable(result)}`);
+}
+
+const rows: Rows[] = [];
+for (const { name, scenarios } of ROWS.filter(({ name }) => isWanted(name))) {
   const results: Result<Throughput>[] = [];
-  for (const scenario of sample(scenarios)) results.push(await throughputOf(scenario));
-  scaling.push(results);
-  print(`\n${scalingTable(results)}`);
+  for (const scenario of isSmoke ? scenarios.slice(0, 1) : scenarios)
+    results.push(await throughputOf(scenario));
+  rows.push({ name, results });
+  print(`\n${name}\n${rowsTable(results)}`);
 }
 
 const report: Report = {
@@ -144,13 +157,14 @@ const report: Report = {
   scale,
   validation,
   comparisons,
+  startUp,
   latency,
-  scaling,
+  rows,
 };
-mkdirSync(values.out, { recursive: true });
-writeFileSync(join(values.out, 'end-to-end.json'), `${JSON.stringify(report, undefined, 2)}\n`);
-writeFileSync(join(values.out, 'end-to-end.md'), markdown(report));
+mkdirSync(out, { recursive: true });
+writeFileSync(join(out, 'end-to-end.json'), `${JSON.stringify(report, undefined, 2)}\n`);
+writeFileSync(join(out, 'end-to-end.md'), markdown(report));
 const chart = chartOf(report);
-if (chart !== undefined) writeFileSync(join(values.out, 'throughput.svg'), chart);
-print(`\nwritten to ${values.out}`);
+if (chart !== undefined) writeFileSync(join(out, 'throughput.svg'), chart);
+print(`\nwritten to ${out}`);
 if (failures > 0) process.exitCode = 1;

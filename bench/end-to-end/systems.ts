@@ -1,7 +1,7 @@
 // The systems that the end-to-end bench compares: the command that starts each, and its wire protocol. Brokers that are
 // not installed are skipped and listed in `MISSING`.
 
-import { spawnSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { WireName } from './wires.js';
@@ -14,7 +14,8 @@ export type SystemName =
   | 'plain Node server'
   | 'NATS'
   | 'Redis pub/sub'
-  | 'Mosquitto';
+  | 'Mosquitto'
+  | 'bare relay in C';
 
 export interface System {
   readonly name: SystemName;
@@ -126,9 +127,26 @@ const ALL: readonly System[] = [
     validates: false,
     share: 0.5,
   },
+  {
+    name: 'bare relay in C',
+    program: 'cc',
+    command: (socketPath) => {
+      const program = `${socketPath}.relay`;
+      // Compilation copies no C files to dist/.
+      execFileSync('cc', ['-O2', '-o', program, script('../../../bench/end-to-end/relay.c')]);
+      return [program, socketPath];
+    },
+    ready: 'listening',
+    wire: 'lines',
+    validates: false,
+    share: 1,
+  },
 ];
 
-/** Servers inside an application. Their options are the message counts at which they print `handled`. */
+/** The schema module of users' message types. */
+export const USER_SCHEMAS = script('./user-schemas.js');
+
+/** Servers inside an application. Their options are the handler and the message counts at which they print `handled`. */
 export const DROP_IN_SYSTEMS: readonly System[] = (
   [
     ['Sluice', 'sluice', 1],

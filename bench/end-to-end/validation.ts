@@ -18,8 +18,8 @@ export interface ValidationCost {
 const DURATION = 1000;
 
 export function measureValidation(scale: number): ValidationCost {
-  const { lines } = blockOf('mix', 0);
-  const bytes = Buffer.from(lines.map((line) => `${line}\n`).join(''));
+  const block = blockOf({}, 0, 1);
+  const bytes = Buffer.from(block.map(({ line }) => `${line}\n`).join(''));
   const byPattern = new MessageParser({ patterns: PatternSet.create(MessageRegistry.builtin()) });
   const bySchema = new MessageParser();
   const sink = { onMatches() {}, onMessage() {}, onRejection() {} };
@@ -36,7 +36,7 @@ export function measureValidation(scale: number): ValidationCost {
     ],
   ];
   const cost: ValidationCost = { patterns: 0, slowPath: 0, parseAndZod: 0 };
-  for (const [name, run] of variants) cost[name] = (medianTime(run, DURATION * scale) / lines.length) * 1e6;
+  for (const [name, run] of variants) cost[name] = (medianTime(run, DURATION * scale) / block.length) * 1e6;
   return cost;
 }
 

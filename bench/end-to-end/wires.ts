@@ -1,40 +1,59 @@
 // The wire protocol of each broker: the encoding of published messages, the clients' first bytes, and the number of
 // bytes that a subscriber receives.
 
+import type { Subscription } from './filters.js';
+
 export type WireName = 'lines' | 'undelimited' | 'nats' | 'redis' | 'mqtt';
 
 export interface Wire {
-  /** Encodes a block of messages for publishing. */
-  encode(lines: readonly string[]): Buffer;
-  /** First bytes of a publisher. */
-  readonly greeting: Buffer;
+  /** Encodes a message for publishing. */
+  encode(line: string, topic: string): Buffer;
+  /** First bytes of a publisher. @param crawlerId if subscribers select by it */
+  greeting(crawlerId?: string): Buffer;
   /** First bytes of a subscriber. */
-  readonly subscribe: Buffer;
-  /** Whether the reply, decoded as latin1, confirms the subscription. */
-  isConfirmed(answer: string): boolean;
+  subscribe(subscriptions: readonly Subscription[]): Buffer;
+  /** Whether the reply, decoded as latin1, confirms this many subscriptions. */
+  isConfirmed(answer: string, subscriptions: number): boolean;
   /** Number of bytes that a subscriber receives for a message of this size. */
-  delivered(size: number): number;
+  delivered(size: number, topic: string): number;
+  /** The broker answers it with `pong` when it has processed all that was sent before on this connection. */
+  readonly ping: Buffer;
+  /** Part of the answer, decoded as latin1. */
+  readonly pong: string;
 }
 
 /** Ends each line and each message in NATS and Redis. */
 const CRLF = '\r\n';
 const NOTHING = Buffer.alloc(0);
 
-/** The only subject, channel or topic in the bench. */
-const TOPIC = 'c';
+/** A subscription to rejected messages. Only Sluice has it. */
+export const SUBSCRIBE_REJECTED = jsonLine('subscribe', {
+  id: 'rejected',
+  overflow: 'block',
+  types: ['rejected'],
+});
 
-const subscribeLine = Buffer.from(
-  '{"type":"subscribe","timestamp":"2026-01-01T00:00:00Z","data":{"id":"bench","overflow":"block"}}\n',
-);
+function jsonLine(type: string, data: object): Buffer {
+  return Buffer.from(`${JSON.stringify({ type, timestamp: '2026-01-01T00:00:00Z', data })}\n`);
+}
 
 /** JSON messages with or without a delimiter. Subscribers receive both with a newline after each message. */
 function jsonWire(delimiter: string): Wire {
   return {
-    encode: (lines) => Buffer.from(lines.map((line) => line + delimiter).join('')),
-    greeting: NOTHING,
-    subscribe: subscribeLine,
-    isConfirmed: (answer) => answer.includes('subscribed') && answer.endsWith('\n'),
+    encode: (line) => Buffer.from(line + delimiter),
+    greeting: (crawlerId) =>
+      crawlerId === undefined ? NOTHING : jsonLine('hello', { role: 'crawler', crawlerId }),
+    subscribe: (subscriptions) =>
+      Buffer.concat(
+        subscriptions.map(({ filter, group }, index) =>
+          jsonLine('subscribe', { id: `bench-${index}`, overflow: 'block', ...filter, group }),
+        ),
+      ),
+    isConfirmed: (answer, subscriptions) =>
+      answer.split('"type":"subscribed"').length > subscriptions && answer.endsWith('\n'),
     delivered: (size) => size + 1,
+    ping: jsonLine('ping', {}),
+    pong: '"type":"pong"',
   };
 }
 
@@ -59,7 +78,7 @@ function mqttString(text: string): Buffer {
   return Buffer.concat([Buffer.from([bytes.length >> 8, bytes.length & 0xff]), bytes]);
 }
 
-const MQTT = { CONNECT: 0x10, PUBLISH: 0x30, SUBSCRIBE: 0x82, SUBACK: '\x90\x03\x00\x01\x00' } as const;
+const MQTT = { CONNECT: 0x10, PUBLISH: 0x30, SUBSCRIBE: 0x82, PINGREQ: 0xc0 } as const;
 /** Protocol level 4, clean session, no keep-alive, client ID assigned by the broker. */
 const mqttConnect = mqttPacket(
   MQTT.CONNECT,
@@ -67,53 +86,67 @@ const mqttConnect = mqttPacket(
   Buffer.from([4, 0x02, 0, 0]),
   mqttString(''),
 );
-const mqttTopic = mqttString(TOPIC);
+/** Packet ID 1, quality of service 0. */
+const mqttSubscribe = (topics: readonly string[]) =>
+  mqttPacket(
+    MQTT.SUBSCRIBE,
+    Buffer.from([0, 1]),
+    ...topics.flatMap((topic) => [mqttString(topic), Buffer.from([0])]),
+  );
+
+/** Subscription IDs of a connection have one length. */
+const natsId = (index: number) => 100 + index;
+
+const natsConnect = Buffer.from(`CONNECT {"verbose":false,"pedantic":false}${CRLF}`);
+
+function redisCommand(...words: readonly string[]): Buffer {
+  const lines = words.flatMap((word) => [`$${Buffer.byteLength(word)}`, word]);
+  return Buffer.from([`*${words.length}`, ...lines, ''].join(CRLF));
+}
 
 export const WIRES: Readonly<Record<WireName, Wire>> = {
   lines: jsonWire('\n'),
   undelimited: jsonWire(''),
   nats: {
-    encode: (lines) =>
-      Buffer.from(
-        lines.map((line) => `PUB ${TOPIC} ${Buffer.byteLength(line)}${CRLF}${line}${CRLF}`).join(''),
-      ),
-    greeting: NOTHING,
-    // The broker answers PING after it has processed the subscription.
-    subscribe: Buffer.from(`CONNECT {"verbose":false}${CRLF}SUB ${TOPIC} 1${CRLF}PING${CRLF}`),
+    encode: (line, topic) => Buffer.from(`PUB ${topic} ${Buffer.byteLength(line)}${CRLF}${line}${CRLF}`),
+    // Without it, the broker would answer each message.
+    greeting: () => natsConnect,
+    // The broker answers PING after it has processed the subscriptions.
+    subscribe: (subscriptions) => {
+      const lines = subscriptions.map(({ topic, group }, index) =>
+        ['SUB', topic, ...(group === undefined ? [] : [group]), natsId(index)].join(' '),
+      );
+      return Buffer.concat([natsConnect, Buffer.from([...lines, 'PING', ''].join(CRLF))]);
+    },
     isConfirmed: (answer) => answer.endsWith(`PONG${CRLF}`),
-    delivered: (size) => `MSG ${TOPIC} 1 ${size}`.length + CRLF.length + size + CRLF.length,
+    delivered: (size, topic) => `MSG ${topic} ${natsId(0)} ${size}`.length + CRLF.length + size + CRLF.length,
+    ping: Buffer.from(`PING${CRLF}`),
+    pong: `PONG${CRLF}`,
   },
   redis: {
-    encode: (lines) =>
-      Buffer.from(
-        lines
-          .map((line) => {
-            const parts = ['*3', '$7', 'PUBLISH', '$1', TOPIC, `$${Buffer.byteLength(line)}`, line];
-            return parts.map((part) => part + CRLF).join('');
-          })
-          .join(''),
-      ),
-    greeting: NOTHING,
-    subscribe: Buffer.from(`*2${CRLF}$9${CRLF}SUBSCRIBE${CRLF}$1${CRLF}${TOPIC}${CRLF}`),
-    isConfirmed: (answer) => answer.endsWith(`:1${CRLF}`),
-    delivered: (size) => {
-      const head = ['*3', '$7', 'message', '$1', TOPIC, `$${size}`];
+    encode: (line, topic) => redisCommand('PUBLISH', topic, line),
+    greeting: () => NOTHING,
+    subscribe: (subscriptions) => redisCommand('SUBSCRIBE', ...subscriptions.map(({ topic }) => topic)),
+    isConfirmed: (answer, subscriptions) => answer.endsWith(`:${subscriptions}${CRLF}`),
+    delivered: (size, topic) => {
+      const head = ['*3', '$7', 'message', `$${topic.length}`, topic, `$${size}`];
       return head.reduce((sum, part) => sum + part.length + CRLF.length, 0) + size + CRLF.length;
     },
+    ping: redisCommand('PING'),
+    pong: `+PONG${CRLF}`,
   },
   mqtt: {
-    encode: (lines) =>
-      Buffer.concat(lines.map((line) => mqttPacket(MQTT.PUBLISH, mqttTopic, Buffer.from(line)))),
-    greeting: mqttConnect,
-    // Packet ID 1, quality of service 0.
-    subscribe: Buffer.concat([
-      mqttConnect,
-      mqttPacket(MQTT.SUBSCRIBE, Buffer.from([0, 1]), mqttTopic, Buffer.from([0])),
-    ]),
-    isConfirmed: (answer) => answer.endsWith(MQTT.SUBACK),
-    delivered: (size) => {
-      const body = mqttTopic.length + size;
+    encode: (line, topic) => mqttPacket(MQTT.PUBLISH, mqttString(topic), Buffer.from(line)),
+    greeting: () => mqttConnect,
+    subscribe: (subscriptions) =>
+      Buffer.concat([mqttConnect, mqttSubscribe(subscriptions.map(({ topic }) => topic))]),
+    isConfirmed: (answer, subscriptions) =>
+      answer.endsWith(`\x90${String.fromCharCode(2 + subscriptions)}\x00\x01${'\x00'.repeat(subscriptions)}`),
+    delivered: (size, topic) => {
+      const body = mqttString(topic).length + size;
       return 1 + mqttLength(body).length + body;
     },
+    ping: mqttPacket(MQTT.PINGREQ),
+    pong: '\xd0\x00',
   },
 };

@@ -4,8 +4,8 @@
 // Share of messages: job_progress 77 %, heartbeat 5 %, job_completed 5 %, jobs_discovered 4 % (5 jobs),
 // discovery 4 % (8 entities), job_started 3 %, job_failed 2 %; about 394 bytes on average.
 
-/** Mulberry32, a small generator with a 32-bit state (Tommy Ettinger, public domain). Values in [0, 1). */
-function generator(seed: number): () => number {
+/** Random numbers: Mulberry32, a small generator with a 32-bit state (Tommy Ettinger, public domain). Values in [0, 1). */
+export function randomNumbers(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
     state = (state + 0x6d2b79f5) >>> 0;
@@ -49,15 +49,12 @@ const NAMES = [
   'Оля Петрова',
   'Søren Kjær 🚀',
 ];
-const ERRORS = [
-  'ECONNRESET',
-  'ETIMEDOUT',
-  'HTTP 429 Too Many Requests',
-  'HTTP 502 Bad Gateway',
-  'GraphQL: "complexity" exceeded',
-];
+const PLAIN_NAMES = ['Ada Lovelace', 'Grace Hopper', 'Alan Turing', 'Edsger Dijkstra', 'Barbara Liskov'];
+const PLAIN_ERRORS = ['ECONNRESET', 'ETIMEDOUT', 'HTTP 429 Too Many Requests', 'HTTP 502 Bad Gateway'];
+const ESCAPED_ERRORS = ['GraphQL: "complexity" exceeded'];
+const ERRORS = [...PLAIN_ERRORS, ...ESCAPED_ERRORS];
 const STAGE_MESSAGES = ['Fetching page', 'Processing batch', 'Reading page', 'Waiting for page'];
-/** One progress message in 16 needs JSON escapes. */
+/** By default, one progress message in 16 needs JSON escapes. */
 const ESCAPED_MESSAGES = ['Writing "cache\\index"', 'Rate limit,\tpage'];
 /** 2026-01-01T00:00:00Z. Fixed, so that the traffic does not depend on the date. */
 const EPOCH = 1_767_225_600_000;
@@ -67,18 +64,25 @@ export interface TrafficOptions {
   seed: number;
   /** Prefix of the job IDs of this crawler. Default: `c` followed by the seed. */
   crawler?: string;
+  /**
+   * Percentage of the free texts (progress messages, names, errors with their stack traces) that need JSON escapes or are
+   * not ASCII. With 0, the whole stream is ASCII without a backslash. Default: as in a real crawl, about 18 %.
+   */
+  escaped?: number | undefined;
 }
 
 /** An endless stream of messages. */
 export class Traffic {
   readonly #random: () => number;
   readonly #crawler: string;
+  readonly #escaped: number | undefined;
   #count = 0;
   #processed = 0;
 
   constructor(options: TrafficOptions) {
-    this.#random = generator(options.seed * 2_654_435_761);
+    this.#random = randomNumbers(options.seed * 2_654_435_761);
     this.#crawler = options.crawler ?? `c${options.seed}`;
+    this.#escaped = options.escaped;
   }
 
   /** The next message, as an object. */
@@ -117,7 +121,7 @@ export class Traffic {
       entityType: this.#pick(ENTITY_TYPES),
       processed,
       total,
-      message: `${this.#pick(this.#int(16) === 0 ? ESCAPED_MESSAGES : STAGE_MESSAGES)} ${1 + this.#int(90)} of ${this.#project()}`,
+      message: `${this.#pick(this.#isEscaped(() => this.#int(16) === 0) ? ESCAPED_MESSAGES : STAGE_MESSAGES)} ${1 + this.#int(90)} of ${this.#project()}`,
       resumeState: { lastEntityId: `${this.#id()}`, currentPage: 1 + this.#int(90) },
       itemCounts: { issues: this.#int(900), commits: this.#int(9000) },
       processingRate: Math.round(this.#random() * 10_000) / 100,
@@ -148,7 +152,7 @@ export class Traffic {
         commits: this.#int(9000),
         users: this.#int(50),
       },
-      message: `Crawled ${this.#project()} for ${this.#pick(NAMES)}`,
+      message: `Crawled ${this.#project()} for ${this.#pick(this.#isEscaped(() => true) ? NAMES : PLAIN_NAMES)}`,
       outputFiles: [
         `/var/lib/crawler/${this.#project()}/issues.jsonl`,
         `/var/lib/crawler/${this.#project()}/commits.jsonl`,
@@ -157,7 +161,9 @@ export class Traffic {
   }
 
   #failed(): Record<string, unknown> {
-    const error = this.#pick(ERRORS);
+    const isEscaped = this.#isEscaped(() => true);
+    const escapedErrors = this.#escaped === undefined ? ERRORS : ESCAPED_ERRORS;
+    const error = this.#pick(isEscaped ? escapedErrors : PLAIN_ERRORS);
     const frames = [
       'fetchPage (crawler/http.js',
       'retry (crawler/retry.js',
@@ -173,7 +179,7 @@ export class Traffic {
       stackTrace: [
         `Error: ${error}`,
         ...frames.map((frame) => `    at ${frame}:${1 + this.#int(400)}:${1 + this.#int(80)})`),
-      ].join('\n'),
+      ].join(isEscaped ? '\n' : ';'),
       retryCount: this.#int(5),
       requestDetails: {
         method: 'GET',
@@ -190,7 +196,9 @@ export class Traffic {
       const path = this.#project();
       return {
         id: `${this.#id()}`,
-        name: this.#int(4) === 0 ? this.#pick(NAMES) : path.slice(path.indexOf('/') + 1),
+        name: this.#isEscaped(() => this.#int(4) === 0)
+          ? this.#pick(NAMES)
+          : path.slice(path.indexOf('/') + 1),
         path,
       };
     });
@@ -204,7 +212,7 @@ export class Traffic {
         job_type: this.#pick(JOB_TYPES),
         entity_id: `${this.#id()}`,
         namespace_path,
-        entity_name: this.#int(4) === 0 ? this.#pick(NAMES) : namespace_path,
+        entity_name: this.#isEscaped(() => this.#int(4) === 0) ? this.#pick(NAMES) : namespace_path,
         priority: 1 + this.#int(5),
         estimated_size: { issues: this.#int(900) },
       };
@@ -217,6 +225,11 @@ export class Traffic {
         hierarchy_depth: 1 + this.#int(5),
       },
     };
+  }
+
+  /** Whether the next free text needs escapes or is not ASCII; without the option `escaped`, as `usual` decides. */
+  #isEscaped(usual: () => boolean): boolean {
+    return this.#escaped === undefined ? usual() : this.#random() * 100 < this.#escaped;
   }
 
   #project(): string {
