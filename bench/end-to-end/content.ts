@@ -30,6 +30,8 @@ export interface Content {
   readonly invalid?: number | undefined;
   /** Messages per second of all publishers together. Default: as fast as possible. */
   readonly cadence?: number | undefined;
+  /** Largest number of messages in a block. Default: 2000 in the mix, fewer if they are large or publishers many. */
+  readonly block?: number | undefined;
   /** `users`: the types of user-schemas.ts, in the size `mix` only. Default: `builtin`. */
   readonly schema?: 'builtin' | 'users' | undefined;
 }
@@ -66,10 +68,13 @@ const DEFAULT_JOBS = 40;
 export const JOB_DIGITS = 8;
 
 /** Messages in the block of each publisher, which sends it repeatedly: at most 800 KB, or those of one second. */
-export function blockLength({ size = 'mix', cadence = Infinity }: Content, publishers: number): number {
+export function blockLength(
+  { block = Infinity, size = 'mix', cadence = Infinity }: Content,
+  publishers: number,
+): number {
   const { messages, bytes } = BLOCKS[size];
   const fitting = Math.floor(BLOCK_MEMORY / publishers / bytes);
-  return Math.max(1, Math.min(messages, fitting, Math.ceil(cadence / publishers)));
+  return Math.max(1, Math.min(messages, fitting, block, Math.ceil(cadence / publishers)));
 }
 
 /** Number of blocks per publisher for about this many messages in total. */

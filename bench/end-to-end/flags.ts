@@ -12,7 +12,7 @@ export const USAGE = `Compares whole systems.
   --scale N      factor for the number of messages and seconds (default: 1)
   --only TEXT    only scenarios whose name contains this text, e.g. '4 → 1', 'latency', 'filtered' or 'scaling'
   --smoke        a quick check that all of it works: every comparison with Sluice, every other system once, one
-                 rate, one scenario of each table; 1 round, scale 0.02
+                 rate, one scenario of each table; 1 round, scale 0.002
   --out FOLDER   folder for end-to-end.json, end-to-end.md and throughput.svg (default: bench/results)
 
 Any of the following measures one scenario of your own, and no others:
@@ -74,7 +74,7 @@ export function parseFlags(args: readonly string[]): Flags {
   return {
     isHelp: help,
     rounds: integer('rounds', rounds, 1, 1000) ?? (smoke ? 1 : 3),
-    scale: positive('scale', scale) ?? (smoke ? 0.02 : 1),
+    scale: positive('scale', scale) ?? (smoke ? 0.002 : 1),
     only: only ?? '',
     isSmoke: smoke,
     out,

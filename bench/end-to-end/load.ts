@@ -163,11 +163,12 @@ async function subscribe(settings: LoadSettings): Promise<void> {
   let bytes = 0;
   let bytesBefore = 0;
   let phase = 0;
+  let started = 0;
   let count = (): void => {
     // NATS pings its clients occasionally, so there may be a few more bytes than those of the messages.
     for (;;) {
       const deliveries = expected[phase];
-      if (deliveries === undefined || bytes - bytesBefore < deliveries.bytes) return;
+      if (deliveries === undefined || phase === started || bytes - bytesBefore < deliveries.bytes) return;
       report({ event: 'done', ...deliveries });
       bytesBefore += deliveries.bytes;
       phase++;
@@ -208,7 +209,10 @@ async function subscribe(settings: LoadSettings): Promise<void> {
   }
   if (settings.watchesRejected === true) await connect(SUBSCRIBE_REJECTED, 1, () => {});
   report({ event: 'ready', bytes: 0 });
-  if (sampling === undefined) return;
+  if (sampling === undefined) {
+    for (; started < expected.length; started++, count()) await nextCommand();
+    return;
+  }
 
   await nextCommand();
   const { intervals, interval } = sampling;

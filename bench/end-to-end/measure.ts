@@ -78,13 +78,14 @@ export async function measureThroughput(
   scenario: Scenario,
   scale: number,
 ): Promise<Throughput> {
-  const { content, publishers, options = [], isInProcess = false } = scenario;
-  const blocksOf = (messages: number) => blocksFor(content, publishers, messages * system.share * scale);
-  const steady = blocksOf(scenario.messages);
-  const cold = blocksOf(Math.min(COLD_MESSAGES, scenario.messages));
+  const { publishers, options = [], isInProcess = false } = scenario;
+  const messages = scenario.messages * system.share * scale;
+  const content = { ...scenario.content, block: Math.ceil(messages / publishers) };
+  const steady = blocksFor(content, publishers, messages);
+  const cold = blocksFor(content, publishers, Math.min(COLD_MESSAGES * system.share * scale, messages));
   const warmUp = Math.max(1, Math.round(Math.max(steady * WARM_UP - cold, steady * MIN_WARM_UP)));
   const phases = [cold, warmUp, steady];
-  const settings = loadSettings(system, scenario, phases);
+  const settings = loadSettings(system, { ...scenario, content }, phases);
   const arguments_ = isInProcess ? [scenario.handler ?? '', ...milestones(settings)] : options;
   return withBroker(system, arguments_, async (broker, target, adopt) => {
     const subscriber = isInProcess
@@ -105,6 +106,7 @@ export async function measureThroughput(
       const cpuBefore = cpuSecondsOf(pid);
       const mainBefore = cpuSecondsOf(pid, pid);
       const startedAt = performance.now();
+      subscriber?.send('go');
       publisher.send('go');
       const [received, sent] = await ends;
       const seconds = (performance.now() - startedAt) / 1000;
@@ -237,6 +239,12 @@ async function withBroker<T>(
     children.push(child);
     return child;
   };
+  // If the bench is interrupted. The load generators end with their channel.
+  const onExit = () => {
+    for (const child of children) child.kill('SIGKILL');
+    rmSync(folder, { recursive: true, force: true });
+  };
+  process.once('exit', onExit);
   let timer: NodeJS.Timeout | undefined;
   try {
     const [program = '', ...args] = system.command(socketPath, options);
@@ -252,7 +260,9 @@ async function withBroker<T>(
     return await Promise.race([measured, failed]);
   } finally {
     clearTimeout(timer);
-    await Promise.all(children.map(terminate));
+    // The broker last, so that no load generator reports a lost connection.
+    for (const child of children.reverse()) await terminate(child);
+    process.off('exit', onExit);
     rmSync(folder, { recursive: true, force: true });
   }
 }

@@ -64,6 +64,9 @@ if (custom === undefined && ![...names].some(isWanted)) {
   for (const name of names) process.stderr.write(`  ${name}\n`);
   process.exit(EXIT_USAGE);
 }
+// Without a handler, the process would end without the event 'exit', and leave a broker behind.
+process.once('SIGINT', () => process.exit(130));
+process.once('SIGTERM', () => process.exit(143));
 let failures = 0;
 
 /** Measures the systems alternately, round by round, so that fluctuations of the machine affect all of them. */
