@@ -191,20 +191,28 @@ export async function measureLatency(
 ): Promise<Latency> {
   return withBroker(system, [], async (_, target, adopt) => {
     const filter = hasBackground ? 'crawler' : undefined;
-    if (hasBackground) await startBackground(system, target, adopt);
+    const background = hasBackground ? await startBackground(system, target, adopt) : undefined;
     const seconds = Math.max(0.5, LATENCY_SECONDS * Math.min(1, scale));
     const warmUp = Math.round(LATENCY_WARM_UP * Math.min(1, scale));
     const settings: LatencySettings = { ...target, wire: system.wire, rate, seconds, warmUp, filter };
     const child = adopt(fork(new URL('./latency.js', import.meta.url), [JSON.stringify(settings)]));
-    return await new Promise<LatencyReport>((resolve, reject) => {
+    const measured = new Promise<LatencyReport>((resolve, reject) => {
       child.once('exit', (code) => reject(new Error(`the load generator exited with code ${code}`)));
       child.once('message', (report: LatencyReport) => resolve(report));
     });
+    return await Promise.race([measured, ...(background === undefined ? [] : [background.failed])]);
   });
 }
 
-/** Starts a crawler that the measured subscriber does not select, and a subscriber of its own. */
-async function startBackground(system: System, target: Target, adopt: Adopt): Promise<void> {
+/**
+ * Starts a crawler that the measured subscriber does not select, and a subscriber of its own.
+ * @returns a promise that rejects if one of them ends
+ */
+async function startBackground(
+  system: System,
+  target: Target,
+  adopt: Adopt,
+): Promise<{ failed: Promise<never> }> {
   const settings = {
     ...target,
     wire: system.wire,
@@ -219,9 +227,15 @@ async function startBackground(system: System, target: Target, adopt: Adopt): Pr
     subscriptions: 1,
     phases: [Number.MAX_SAFE_INTEGER],
   } as const;
-  await startLoad({ ...settings, role: 'subscriber' }, adopt);
+  const subscriber = await startLoad({ ...settings, role: 'subscriber' }, adopt);
   const publisher = await startLoad({ ...settings, role: 'publisher' }, adopt);
   publisher.send('go');
+  const failed = new Promise<never>((_, reject) => {
+    for (const child of [subscriber, publisher]) {
+      child.once('exit', (code) => reject(new Error(`the background load exited with code ${code}`)));
+    }
+  });
+  return { failed };
 }
 
 type Adopt = (child: ChildProcess) => ChildProcess;

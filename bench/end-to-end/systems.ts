@@ -70,14 +70,14 @@ const ALL: readonly System[] = [
       sluice('Sluice').command(socketPath, [...options, '--admin', adminPathOf(socketPath)]),
     adminPath: adminPathOf,
   },
-  { ...sluice('Sluice, patterns off', '--patterns', 'off'), share: 0.5 },
+  { ...sluice('Sluice, patterns off', '--patterns', 'off'), share: 0.25 },
   {
     name: 'plain Node server',
     command: (socketPath) => [process.execPath, script('./plain-server.js'), socketPath],
     ready: 'listening',
     wire: 'lines',
     validates: true,
-    share: 0.2,
+    share: 0.1,
   },
   {
     name: 'NATS',
@@ -125,7 +125,7 @@ const ALL: readonly System[] = [
     ready: 'running',
     wire: 'mqtt',
     validates: false,
-    share: 0.5,
+    share: 0.2,
   },
   {
     name: 'bare relay in C',
