@@ -70,7 +70,7 @@ export function throughputTable({ systems }: Result<Throughput>): string {
   const head = [
     ...['', 'messages/s', 'MB/s', 'CPU-s per million'],
     ...(hasMainThread ? ['main thread'] : []),
-    ...['cold: messages/s', 'CPU-s per million', 'peak RSS, MB', 'Sluice ÷ this'],
+    ...['cold: messages/s', 'cold: CPU-s per million', 'peak RSS, MB', 'Sluice ÷ this'],
   ];
   const rows = systems.map(({ system, rounds, failed }) => {
     if (rounds.length === 0) return [system, `failed: ${failed}`, ...head.slice(2).map(() => '')];
@@ -132,7 +132,7 @@ export function latencyTable({ systems }: Result<Latency>): string {
 export function rowsTable(results: readonly Result<Throughput>[]): string {
   const head = [
     ...['', 'messages/s', 'deliveries/s', 'ns per message', 'CPU-s per million'],
-    ...['cold: messages/s', 'CPU-s per million', 'peak RSS, MB', 'time ÷ first'],
+    ...['cold: messages/s', 'cold: CPU-s per million', 'peak RSS, MB', 'time ÷ first'],
   ];
   const first = new Map<SystemName, number>();
   const rows = results.flatMap(({ name, systems }) =>
