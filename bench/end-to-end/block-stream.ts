@@ -14,16 +14,22 @@ export interface StreamSettings {
   readonly filter?: Filter | undefined;
 }
 
-const DIGIT_ZERO = 48;
+/** Half of a job number's digits are copied at once, from the text of all numbers that have so many. */
+const HALF = JOB_DIGITS / 2;
+const HALF_RANGE = 10 ** HALF;
+const HALVES = Buffer.from(
+  Array.from({ length: HALF_RANGE }, (_, number) => String(number).padStart(HALF, '0')).join(''),
+);
 
 /** The messages of a publisher's writes, without their bytes. */
 export class BlockPlan {
   readonly messages: readonly Message[];
   /** Whether the job numbers differ from write to write. */
   readonly isChanging: boolean;
+  /** Number of job IDs. */
+  readonly jobs: number;
   /** Messages with a job. */
   readonly #withJob: number;
-  readonly #jobs: number;
   readonly #publisher: number;
   readonly #settings: StreamSettings;
 
@@ -33,8 +39,8 @@ export class BlockPlan {
     this.#publisher = publisher;
     this.messages = blockOf(content, publisher, publishers);
     this.#withJob = this.messages.filter(({ jobId }) => jobId !== undefined).length;
-    this.#jobs = jobsOf(content, publisher, publishers);
-    this.isChanging = this.#withJob > 0 && this.#jobs > this.#withJob;
+    this.jobs = jobsOf(content, publisher, publishers);
+    this.isChanging = this.#withJob > 0 && this.jobs > this.#withJob;
   }
 
   /**
@@ -42,7 +48,7 @@ export class BlockPlan {
    * @param position of the message among those with a job
    */
   jobNumber(write: number, position: number): number {
-    return ((this.isChanging ? write * this.#withJob : 0) + position) % this.#jobs;
+    return ((this.isChanging ? write * this.#withJob : 0) + position) % this.jobs;
   }
 
   /** Calls `visit` for each message of a write, in order. */
@@ -68,22 +74,26 @@ export class BlockStream {
   readonly #plan: BlockPlan;
   /** One is changed while the other one is being written. */
   readonly #buffers: readonly Buffer[];
-  /** Where the digits of a job number begin, and the position of its message among those with a job. */
-  readonly #digits: readonly { readonly offset: number; readonly position: number }[];
+  /** Where the digits of each job number begin. A message may contain its number twice: in its topic, too. */
+  readonly #offsets: Int32Array;
+  /** The position of its message among those with a job. */
+  readonly #positions: Int32Array;
   #writes = 0;
 
   constructor(settings: StreamSettings, publisher: number, wire: Wire) {
     this.#plan = new BlockPlan(settings, publisher);
     const parts: Buffer[] = [];
     const ends: number[] = [];
-    const digits: { offset: number; position: number }[] = [];
+    const offsets: number[] = [];
+    const positions: number[] = [];
     let size = 0;
     let position = 0;
     this.#plan.visit(0, ({ line, jobId }, topic) => {
       const bytes = wire.encode(line, topic);
       if (jobId !== undefined) {
         for (let at = bytes.indexOf(jobId); at !== -1; at = bytes.indexOf(jobId, at + 1)) {
-          digits.push({ offset: size + at + jobId.length - JOB_DIGITS, position });
+          offsets.push(size + at + jobId.length - JOB_DIGITS);
+          positions.push(position);
         }
         position++;
       }
@@ -93,7 +103,8 @@ export class BlockStream {
     });
     const block = Buffer.concat(parts);
     this.ends = ends;
-    this.#digits = digits;
+    this.#offsets = Int32Array.from(offsets);
+    this.#positions = Int32Array.from(positions);
     this.#buffers = this.#plan.isChanging ? [block, Buffer.from(block)] : [block, block];
   }
 
@@ -105,12 +116,21 @@ export class BlockStream {
     return block;
   }
 
+  /** Writes the job numbers of the next write. At several million messages per second, each nanosecond counts. */
   #number(block: Buffer): void {
-    for (const { offset, position } of this.#digits) {
-      let rest = this.#plan.jobNumber(this.#writes, position);
-      for (let at = offset + JOB_DIGITS - 1; at >= offset; at--) {
-        block[at] = DIGIT_ZERO + (rest % 10);
-        rest = Math.floor(rest / 10);
+    const { jobs } = this.#plan;
+    const first = this.#plan.jobNumber(this.#writes, 0);
+    const positions = this.#positions;
+    for (let index = 0; index < positions.length; index++) {
+      let number = first + (positions[index] as number);
+      // A block has fewer messages than there are jobs.
+      if (number >= jobs) number -= jobs;
+      const offset = this.#offsets[index] as number;
+      const high = Math.floor(number / HALF_RANGE) * HALF;
+      const low = (number % HALF_RANGE) * HALF;
+      for (let digit = 0; digit < HALF; digit++) {
+        block[offset + digit] = HALVES[high + digit] as number;
+        block[offset + HALF + digit] = HALVES[low + digit] as number;
       }
     }
   }

@@ -84,7 +84,7 @@ export function blocksFor(content: Content, publishers: number, messages: number
 
 /** Number of job IDs of one publisher. */
 export function jobsOf({ jobs = DEFAULT_JOBS }: Content, publisher: number, publishers: number): number {
-  if (jobs === 'each') return Infinity;
+  if (jobs === 'each') return 10 ** JOB_DIGITS;
   return Math.max(1, Math.floor(jobs / publishers) + (publisher < jobs % publishers ? 1 : 0));
 }
 
