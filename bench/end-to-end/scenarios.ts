@@ -136,13 +136,7 @@ export const COMPARISONS: readonly Scenario[] = [
 /** The first seconds after the start. */
 export const START_UP: Scenario = { ...one, name: 'first 5 seconds', systems: FILTERING };
 
-const LATENCY_SYSTEMS: readonly SystemName[] = [
-  'Sluice',
-  'Sluice, inlineBytes',
-  'plain Node server',
-  ...BROKERS,
-  'Mosquitto',
-];
+const LATENCY_SYSTEMS: readonly SystemName[] = ['Sluice', 'plain Node server', ...BROKERS, 'Mosquitto'];
 
 export const LATENCY: readonly LatencyScenario[] = [
   ...[1000, 10_000, 100_000].map((rate) => ({

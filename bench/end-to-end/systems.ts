@@ -8,7 +8,6 @@ import type { WireName } from './wires.js';
 
 export type SystemName =
   | 'Sluice'
-  | 'Sluice, inlineBytes'
   | 'Sluice, watched'
   | 'Sluice, patterns off'
   | 'plain Node server'
@@ -58,12 +57,9 @@ const adminPathOf = (socketPath: string) => `${socketPath}.admin`;
 
 /** On the loopback interface, because NATS does not support Unix sockets. */
 const NATS_PORT = 14_222;
-/** Large enough for a few messages, small enough to block the event loop for less than 0.1 ms. */
-const INLINE_BYTES = '16384';
 
 const ALL: readonly System[] = [
   sluice('Sluice'),
-  sluice('Sluice, inlineBytes', '--inline-bytes', INLINE_BYTES),
   {
     ...sluice('Sluice, watched'),
     command: (socketPath, options = []) =>
