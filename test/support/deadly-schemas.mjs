@@ -1,4 +1,5 @@
 // Rules that terminate their worker thread, each in a different way.
+import { existsSync } from 'node:fs';
 import * as z from 'zod';
 
 const type = (name) => z.looseObject({ type: z.literal(name) });
@@ -9,6 +10,7 @@ export const schemas = {
   hungry: type('hungry'),
   looping: type('looping'),
   stuck: type('stuck'),
+  held: type('held').extend({ file: z.string() }),
   harmless: type('harmless'),
   slow: type('slow'),
   // Cannot be detected as an async function: the promise is rejected when nothing awaits it any more.
@@ -41,5 +43,10 @@ export const rules = {
   stuck() {
     const never = new Int32Array(new SharedArrayBuffer(4));
     for (;;) Atomics.wait(never, 0, 0, 1000);
+  }, // Like stuck, until the file is removed. Then it is rejected.
+  held({ file }, report) {
+    const never = new Int32Array(new SharedArrayBuffer(4));
+    while (existsSync(file)) Atomics.wait(never, 0, 0, 10);
+    report('file', 'removed', 'is not there');
   },
 };
