@@ -1,11 +1,12 @@
-// A drop-in server for one test, on a socket in a temporary folder.
+// A server with handlers for one or several tests, on a socket in a temporary folder.
 
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { type SluiceOptions, SocketServer, type SocketServerSettings } from 'sluice';
-import { onTestFinished } from 'vitest';
-import { temporaryFolder } from './broker.js';
+import { onTestFinished, vi } from 'vitest';
+import { temporaryFolder, until } from './broker.js';
 import { Peer } from './peer.js';
+import { share, type WhenOver } from './share.js';
 
 export interface TestServer {
   server: SocketServer;
@@ -16,22 +17,19 @@ export interface TestServer {
 export async function startServer(
   settings: SocketServerSettings = {},
   options: SluiceOptions = {},
+  whenOver: WhenOver = onTestFinished,
 ): Promise<TestServer> {
-  const socketPath = join(temporaryFolder(), 'server.sock');
+  const socketPath = join(temporaryFolder(whenOver), 'server.sock');
   const server = new SocketServer(
     // The server does not depend on how messages are validated; without patterns it starts in half the time.
     { socketPath, workers: { threads: 1 }, patterns: 'off', ...options },
     { logger: pino({ level: 'silent' }), ...settings },
   );
   await server.start();
-  const peers: Peer[] = [];
-  onTestFinished(async () => {
-    for (const peer of peers) await peer.close();
-    await server.stop();
-  });
+  whenOver(() => server.stop());
   const connect = async (crawlerId?: string) => {
     const peer = await Peer.connect(socketPath);
-    peers.push(peer);
+    onTestFinished(() => peer.close());
     if (crawlerId !== undefined) {
       peer.say('hello', { role: 'crawler', crawlerId });
       await peer.next('welcome');
@@ -39,4 +37,28 @@ export async function startServer(
     return peer;
   };
   return { server, connect };
+}
+
+/**
+ * One server for all tests of a describe block or file. Each test starts without connections, and without the handlers
+ * and listeners of the tests before. Statistics and what is known of crawlers and jobs stay.
+ */
+export function shareServer(
+  settings: SocketServerSettings = {},
+  options: SluiceOptions = {},
+): () => TestServer {
+  const shared = share((whenOver) => startServer(settings, options, whenOver));
+  return () => {
+    const started = shared();
+    const { server } = started;
+    const registered = vi.spyOn(server.router, 'registerHandler');
+    onTestFinished(async () => {
+      await until(() => server.getStatus().connections === 0);
+      await server.router.idle();
+      for (const [type, handler] of registered.mock.calls) server.router.unregisterHandler(type, handler);
+      registered.mockRestore();
+      server.removeAllListeners();
+    });
+    return started;
+  };
 }

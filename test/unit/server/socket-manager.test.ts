@@ -42,8 +42,10 @@ describe('life', () => {
     expect(manager.isHealthy()).toBe(false);
   });
 
+  const running = shareBroker(LIGHT);
+
   test('can be started again after it has stopped', async () => {
-    const { manager, connect } = await startPlainBroker();
+    const { manager, connect } = running();
     await manager.stop();
     await manager.start();
     const peer = await connect();
@@ -51,7 +53,7 @@ describe('life', () => {
   });
 
   test('cannot be started twice', async () => {
-    const { manager } = await startPlainBroker();
+    const { manager } = running();
     await expect(manager.start()).rejects.toMatchObject({ code: 'ALREADY_RUNNING' });
   });
 
@@ -117,7 +119,7 @@ describe('life', () => {
 });
 
 describe('code in the same process', () => {
-  const shared = shareBroker();
+  const shared = shareBroker(LIGHT);
 
   test('gets messages, parsed when it looks, with defaults filled in', async () => {
     const { manager, connect } = shared();
@@ -145,7 +147,7 @@ describe('code in the same process', () => {
     const events: MessageEvent[] = [];
     manager.on('message', (event) => events.push(event));
     const crawler = await connect();
-    for (let round = 0; round < 50; round++) {
+    for (let round = 0; round < 20; round++) {
       crawler.write(line({ ...VALID.job_progress, jobId: `job-${round}` }).repeat(100));
       await crawler.settled();
     }
@@ -295,7 +297,7 @@ describe('stopping', () => {
     const { manager, connect } = await startPlainBroker();
     const subscriber = await (await connect()).subscribe();
     const crawler = await connect();
-    crawler.write(line(VALID.heartbeat).repeat(20_000));
+    crawler.write(line(VALID.heartbeat).repeat(10_000));
     await subscriber.count(2);
     await manager.stop();
     await subscriber.closed;
@@ -310,7 +312,7 @@ describe('stopping', () => {
     const stuck = await (await connect()).subscribe();
     stuck.socket.pause();
     const crawler = await connect();
-    crawler.write(line(VALID.job_progress).repeat(20_000));
+    crawler.write(line(VALID.job_progress).repeat(8000));
     await crawler.settled();
     const stopped = once(manager, 'server_stopped');
     await manager.stop();

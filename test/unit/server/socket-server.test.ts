@@ -1,11 +1,13 @@
 import { join } from 'node:path';
 import { type OutgoingMessage, SocketServer } from 'sluice';
 import { describe, expect, test } from 'vitest';
-import { temporaryFolder, until } from '../../support/broker.js';
+import { LIGHT, temporaryFolder, until } from '../../support/broker.js';
 import { line, VALID } from '../../support/messages.js';
-import { startServer } from '../../support/server.js';
+import { shareServer, startServer } from '../../support/server.js';
 
 describe('SocketServer', () => {
+  const shared = shareServer();
+
   test('starts, returns its status, stops', async () => {
     const { server, connect } = await startServer();
     const crawler = await connect('c1');
@@ -28,7 +30,7 @@ describe('SocketServer', () => {
   });
 
   test('sends to a crawler, by its id or that of its latest connection', async () => {
-    const { server, connect } = await startServer();
+    const { server, connect } = shared();
     const [first, second, other, plain] = [
       await connect('c1'),
       await connect('c1'),
@@ -50,7 +52,11 @@ describe('SocketServer', () => {
   });
 
   test('rejects what is sent before it runs, and afterwards', async () => {
-    const server = new SocketServer({ socketPath: join(temporaryFolder(), 's.sock'), logLevel: 'silent' });
+    const server = new SocketServer({
+      socketPath: join(temporaryFolder(), 's.sock'),
+      logLevel: 'silent',
+      ...LIGHT,
+    });
     const rejects = async () => {
       for (const sent of [
         server.sendToCrawler('c1', { ...VALID.shutdown }),
@@ -67,7 +73,7 @@ describe('SocketServer', () => {
   });
 
   test('rejects what no crawler can get, and what is not valid, without repeating it', async () => {
-    const { server, connect } = await startServer();
+    const { server, connect } = shared();
     const send = server.sendToCrawler('c1', { ...VALID.job_assignment });
     await expect(send).rejects.toMatchObject({ code: 'NO_RECIPIENT' });
     await connect('c1');
@@ -80,14 +86,14 @@ describe('SocketServer', () => {
   });
 
   test('rejects to broadcast what is not valid, though no crawler is there', async () => {
-    const { server } = await startServer();
+    const { server } = shared();
     const invalid = server.broadcast({ type: 'no_such_type' });
     await expect(invalid).rejects.toMatchObject({ code: 'INVALID_MESSAGE' });
     expect(await server.broadcast({ ...VALID.shutdown })).toEqual({ delivered: 0, failed: [] });
   });
 
   test('answers a crawler that has closed its side, when its handlers take their time', async () => {
-    const { server, connect } = await startServer();
+    const { server, connect } = shared();
     server.router.registerHandler('job_request', async (_, { reply }) => {
       await new Promise((resolve) => setTimeout(resolve, 20));
       await reply({ ...VALID.shutdown });
@@ -108,7 +114,7 @@ describe('SocketServer', () => {
   });
 
   test('broadcasts to crawlers only', async () => {
-    const { server, connect } = await startServer();
+    const { server, connect } = shared();
     const [crawler, app] = [await connect('c1'), await connect()];
     await app.subscribe();
     expect(await server.broadcast({ ...VALID.shutdown })).toEqual({ delivered: 1, failed: [] });
@@ -143,26 +149,29 @@ describe('SocketServer', () => {
 });
 
 describe('the default handlers', () => {
+  const shared = shareServer();
+
   test('keep a crawler connected that another of its connections has replaced', async () => {
-    const { server, connect } = await startServer();
-    const old = await connect('c1');
+    const { server, connect } = shared();
+    const known = server.fleet.crawlers.length;
+    const old = await connect('k1');
     old.write(line(VALID.heartbeat));
     await old.settled();
     const removed = new Promise((resolve) => server.manager.once('connection_removed', resolve));
-    const current = await connect('c1');
+    const current = await connect('k1');
     await removed;
     const [connection] = server.getConnectionStats().connections;
-    expect(server.fleet.crawlers).toMatchObject([
-      { id: 'c1', isConnected: true, connectionId: connection?.id },
+    expect(server.fleet.crawlers.slice(known)).toMatchObject([
+      { id: 'k1', isConnected: true, connectionId: connection?.id },
     ]);
     const gone = new Promise((resolve) => server.manager.once('connection_removed', resolve));
     await current.close();
     await gone;
-    expect(server.fleet.crawlers).toMatchObject([{ id: 'c1', isConnected: false }]);
+    expect(server.fleet.crawlers.slice(known)).toMatchObject([{ id: 'k1', isConnected: false }]);
   });
 
   test('are emitted for each message of a crawler, with what is known of it', async () => {
-    const { server, connect } = await startServer();
+    const { server, connect } = shared();
     const told: string[] = [];
     server.on('crawler_heartbeat', ({ crawler }) =>
       told.push(`${crawler.id} ${crawler.heartbeat?.systemStatus}`),
@@ -206,7 +215,7 @@ describe('the default handlers', () => {
   });
 
   test('have the state up to date before an application’s handlers', async () => {
-    const { server, connect } = await startServer();
+    const { server, connect } = shared();
     const seen: unknown[] = [];
     server.router.registerHandler('job_progress', {
       priority: 100,
@@ -219,7 +228,7 @@ describe('the default handlers', () => {
   });
 
   test('know which crawlers are connected, also when one reconnects before its old connection closes', async () => {
-    const { server, connect } = await startServer();
+    const { server, connect } = shared();
     const isConnected = () => server.fleet.getCrawler('c1')?.isConnected;
     const first = await connect('c1');
     first.write(line(VALID.heartbeat));
@@ -237,22 +246,23 @@ describe('the default handlers', () => {
   });
 
   test('know a crawler that sends its hello later as one, and that it has disconnected', async () => {
-    const { server, connect } = await startServer();
+    const { server, connect } = shared();
+    const known = server.fleet.crawlers.length;
     const crawler = await connect();
     crawler.write(line(VALID.heartbeat));
     await crawler.settled();
     const hello = (crawlerId: string) => crawler.say('hello', { role: 'crawler', crawlerId });
-    hello('c1');
+    hello('h1');
     crawler.write(line(VALID.job_request));
     await crawler.settled();
-    expect(server.fleet.crawlers).toMatchObject([
-      { id: 'c1', isConnected: true, heartbeat: VALID.heartbeat.data },
+    expect(server.fleet.crawlers.slice(known)).toMatchObject([
+      { id: 'h1', isConnected: true, heartbeat: VALID.heartbeat.data },
     ]);
-    hello('c2');
+    hello('h2');
     await crawler.settled();
     await crawler.close();
     await until(() => server.getStatus().connections === 0);
-    expect(server.fleet.crawlers).toMatchObject([{ id: 'c1', isConnected: false }]);
+    expect(server.fleet.crawlers.slice(known)).toMatchObject([{ id: 'h1', isConnected: false }]);
   });
 
   test('do not count its disconnection as activity of a crawler', async () => {
