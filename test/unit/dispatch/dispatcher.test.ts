@@ -1,22 +1,27 @@
 import { readdirSync } from 'node:fs';
-import { getPriority } from 'node:os';
+import { constants, getPriority } from 'node:os';
 import { SlabPool } from 'sluice';
-import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { pythonDumps } from '#bench/layouts.js';
 import { Dispatcher, type DispatcherOptions } from '#src/dispatch/dispatcher.js';
 import { type Chunk, Lane } from '#src/dispatch/lane.js';
 import { FRAME } from '#src/dispatch/verdict.js';
 import { BatchValidator } from '#src/worker/batch-validator.js';
-import { startBroker, startPlainBroker, until } from '../../support/broker.js';
+import { shareBroker, startBroker, startPlainBroker, until } from '../../support/broker.js';
 import { changed, line, VALID } from '../../support/messages.js';
+import { share, type WhenOver } from '../../support/share.js';
 import { WORKER_SETTINGS } from '../../support/worker-settings.js';
 
 /** How a batch is put together does not depend on how it is validated; without patterns, workers start sooner. */
 const LIGHT_SETTINGS = { ...WORKER_SETTINGS, patterns: 'off' } as const;
 
-async function createDispatcher(options: Partial<DispatcherOptions> = {}) {
-  const settled: Chunk[] = [];
-  const errors: unknown[] = [];
+/** Rules that make workers fail. */
+const schemas = new URL('../../support/deadly-schemas.mjs', import.meta.url).href;
+
+async function startDispatcher(
+  options: Partial<DispatcherOptions> = {},
+  whenOver: WhenOver = onTestFinished,
+): Promise<Dispatcher> {
   const dispatcher = new Dispatcher({
     threads: 1,
     concurrentTasksPerWorker: 2,
@@ -26,15 +31,21 @@ async function createDispatcher(options: Partial<DispatcherOptions> = {}) {
     settings: LIGHT_SETTINGS,
     onVerdict: () => {},
     onSettled: () => {},
-    onWorkerError: (error) => errors.push(error),
+    onWorkerError: () => {},
     ...options,
   });
-  onTestFinished(() => dispatcher.close());
+  whenOver(() => dispatcher.close());
   await dispatcher.start();
+  return dispatcher;
+}
+
+/** What a connection is to a dispatcher. */
+function connectTo(dispatcher: Dispatcher) {
+  const settled: Chunk[] = [];
   const pool = new SlabPool(256 * 1024);
   const lane = new Lane(
     (chunk) => settled.push(chunk),
-    (error) => errors.push(error),
+    () => {},
   );
   const submit = (text: string) => {
     const slab = pool.acquire(text.length);
@@ -42,25 +53,51 @@ async function createDispatcher(options: Partial<DispatcherOptions> = {}) {
     dispatcher.submit(lane, { slab, start: slab.base, end }, 0);
     slab.close();
   };
-  return { dispatcher, pool, lane, settled, errors, submit };
+  return { dispatcher, pool, lane, settled, submit };
 }
+
+async function createDispatcher(options: Partial<DispatcherOptions> = {}) {
+  return connectTo(await startDispatcher(options));
+}
+
+/** One dispatcher for all tests of a describe block or file, each with a connection of its own. */
+function shareDispatcher(options: Partial<DispatcherOptions> = {}) {
+  const shared = share((whenOver) => startDispatcher(options, whenOver));
+  return () => connectTo(shared());
+}
+
+const sharedDeadly = shareDispatcher({ settings: { ...LIGHT_SETTINGS, schemas } });
+const sharedWithout = shareBroker({ inlineBytes: 0 });
+const sharedVerifying = shareBroker({ patterns: 'verify' });
 
 const beat = line(VALID.heartbeat);
 
 describe('batches', () => {
+  const shared = shareDispatcher();
+  /** Messages of each batch of the dispatcher with few messages in a batch. */
+  const frames: number[] = [];
+  const few = shareDispatcher({
+    maxBatchMessages: 500,
+    onVerdict: (verdict) => frames.push(verdict.frames.length / FRAME.SIZE),
+  });
+  beforeEach(() => {
+    frames.length = 0;
+  });
+
   test('the first chunk goes at once, the others of its turn share a batch; all are settled in order, and their slabs let go', async () => {
-    const { dispatcher, pool, lane, settled, submit } = await createDispatcher();
+    const { dispatcher, pool, lane, settled, submit } = shared();
+    const { batches } = dispatcher.statistics;
     for (let index = 1; index <= 5; index++) submit(beat.repeat(index));
     expect(lane.pendingBytes).toBe(15 * beat.length);
     await dispatcher.idle();
     expect(settled.map(({ size }) => size / beat.length)).toEqual([1, 2, 3, 4, 5]);
-    expect(dispatcher.statistics.batches).toBe(2);
+    expect(dispatcher.statistics.batches).toBe(batches + 2);
     expect(lane.pendingBytes).toBe(0);
     expect(pool.heldBytes).toBe(0);
   });
 
   test('neighbours in one slab become one chunk', async () => {
-    const { dispatcher, lane, settled, pool, submit } = await createDispatcher();
+    const { dispatcher, lane, settled, pool, submit } = shared();
     // While the broker is busy: an idle one would send the first on at once.
     submit(beat);
     const slab = pool.acquire(1);
@@ -87,9 +124,7 @@ describe('batches', () => {
   });
 
   test('a connection counts as slow once a single message of its took long', async () => {
-    const schemas = new URL('../../support/deadly-schemas.mjs', import.meta.url);
-    const settings = { ...LIGHT_SETTINGS, schemas: schemas.href };
-    const { dispatcher, lane, submit } = await createDispatcher({ settings });
+    const { dispatcher, lane, submit } = sharedDeadly();
     submit(line({ type: 'harmless' }).repeat(1000));
     await dispatcher.idle();
     expect(lane.slowUntil).toBe(0);
@@ -99,7 +134,6 @@ describe('batches', () => {
   });
 
   test('one connection too many in quarantine is given up at once', async () => {
-    const schemas = new URL('../../support/deadly-schemas.mjs', import.meta.url).href;
     const { dispatcher, lane, settled, submit } = await createDispatcher({
       settings: { ...LIGHT_SETTINGS, schemas },
       maxQuarantined: 0,
@@ -123,11 +157,7 @@ describe('batches', () => {
   });
 
   test('a batch has about maxBatchMessages at most; a chunk of more is cut, and all of it settled', async () => {
-    const frames: number[] = [];
-    const { dispatcher, submit, settled } = await createDispatcher({
-      maxBatchMessages: 500,
-      onVerdict: (verdict) => frames.push(verdict.frames.length / FRAME.SIZE),
-    });
+    const { dispatcher, submit, settled } = few();
     submit('{}'.repeat(20_000));
     submit('1\n'.repeat(20_000));
     await dispatcher.idle();
@@ -139,11 +169,7 @@ describe('batches', () => {
   });
 
   test('a long message before very many short ones is no reason to send them all in one batch', async () => {
-    const frames: number[] = [];
-    const { dispatcher, submit } = await createDispatcher({
-      maxBatchMessages: 500,
-      onVerdict: (verdict) => frames.push(verdict.frames.length / FRAME.SIZE),
-    });
+    const { dispatcher, submit } = few();
     submit(JSON.stringify({ type: 'x', pad: 'x'.repeat(200_000) }) + '{}'.repeat(20_000));
     await dispatcher.idle();
     expect(frames.reduce((sum, count) => sum + count, 0)).toBe(20_001);
@@ -151,17 +177,14 @@ describe('batches', () => {
   });
 
   test('idle resolves when the last chunk comes out of quarantine', async () => {
-    const schemas = new URL('../../support/deadly-schemas.mjs', import.meta.url).href;
-    const { dispatcher, settled, submit } = await createDispatcher({
-      settings: { ...LIGHT_SETTINGS, schemas },
-    });
+    const { dispatcher, settled, submit } = sharedDeadly();
     submit(line({ type: 'deadly' }) + beat);
     await dispatcher.idle();
     expect(settled.map(({ failed }) => failed)).toEqual([true, false]);
   });
 
   test('idle resolves at once when there is nothing to do', async () => {
-    const { dispatcher } = await createDispatcher();
+    const { dispatcher } = shared();
     await dispatcher.idle();
   });
 });
@@ -246,8 +269,7 @@ describe('checking on the main thread', () => {
   });
 
   test('is off where it is switched off, and where patterns are off, or not to be trusted alone', async () => {
-    for (const options of [{ inlineBytes: 0 }, { patterns: 'off' }, { patterns: 'verify' }] as const) {
-      const { manager, connect } = await startBroker(options);
+    for (const { manager, connect } of [sharedWithout(), await startPlainBroker(), sharedVerifying()]) {
       const subscriber = await (await connect()).subscribe();
       (await connect()).write(beat);
       await subscriber.next('heartbeat');
@@ -256,11 +278,12 @@ describe('checking on the main thread', () => {
   });
 });
 
-test.runIf(process.platform === 'linux')(
+// At the lowest priority there is none below it.
+test.runIf(process.platform === 'linux' && getPriority() < constants.priority.PRIORITY_LOW)(
   'a worker of the quarantine has a lower priority than others',
   async () => {
-    const schemas = new URL('../../support/deadly-schemas.mjs', import.meta.url).href;
-    const { dispatcher, submit } = await createDispatcher({ settings: { ...LIGHT_SETTINGS, schemas } });
+    const { dispatcher, submit } = sharedDeadly();
+    const { failedChunks } = dispatcher.statistics;
     const backgroundThreads = () =>
       readdirSync('/proc/self/task').filter((thread) => getPriority(Number(thread)) > getPriority());
     // Other tests in this process may have some.
@@ -268,7 +291,7 @@ test.runIf(process.platform === 'linux')(
     submit(line({ type: 'deadly' }));
     await until(() => backgroundThreads().some((thread) => !before.has(thread)));
     await dispatcher.idle();
-    expect(dispatcher.statistics.failedChunks).toBe(1);
+    expect(dispatcher.statistics.failedChunks).toBe(failedChunks + 1);
   },
 );
 
@@ -277,7 +300,8 @@ describe('workers', () => {
   const MOST_UNTIL_LEARNED = 124;
 
   test('learn the layouts that crawlers write, and count them', async () => {
-    const { manager, connect } = await startBroker();
+    const { manager, connect } = sharedWithout();
+    const before = manager.getMetrics().protocol;
     const subscriber = await (await connect()).subscribe();
     const python = `${pythonDumps(VALID.heartbeat)}\n`;
     const crawler = await connect();
@@ -286,8 +310,9 @@ describe('workers', () => {
       await subscriber.count(1 + round * MOST_UNTIL_LEARNED);
     }
     const { matched, layoutsLearned, layoutsEvicted } = manager.getMetrics().protocol;
-    expect({ layoutsLearned, layoutsEvicted }).toEqual({ layoutsLearned: 1, layoutsEvicted: 0 });
-    expect(matched).toBeGreaterThanOrEqual(MOST_UNTIL_LEARNED);
+    expect(layoutsLearned).toBe(before.layoutsLearned + 1);
+    expect(layoutsEvicted).toBe(before.layoutsEvicted);
+    expect(matched - before.matched).toBeGreaterThanOrEqual(MOST_UNTIL_LEARNED);
   });
 
   test('that cannot start fail the start', async () => {
@@ -296,9 +321,7 @@ describe('workers', () => {
   });
 
   test('that die have their batch tried again; what kills twice is rejected, and the rest delivered', async () => {
-    const { manager, connect } = await startPlainBroker({
-      schemas: new URL('../../support/deadly-schemas.mjs', import.meta.url),
-    });
+    const { manager, connect } = await startPlainBroker({ schemas });
     const errors: unknown[] = [];
     manager.on('pool_error', ({ error }) => errors.push(error));
     const subscriber = await (await connect()).subscribe();
