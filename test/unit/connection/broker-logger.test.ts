@@ -2,7 +2,7 @@ import { Writable } from 'node:stream';
 import { type Logger, pino } from 'pino';
 import { describe, expect, test } from 'vitest';
 import { brokerLogger, connectionLogger, logClosed } from '#src/connection/broker-logger.js';
-import { startBroker } from '../../support/broker.js';
+import { LIGHT, shareBroker } from '../../support/broker.js';
 
 /** A caller's logger, and the lines that it has written. */
 function callersLogger(level = 'info'): {
@@ -26,6 +26,8 @@ function callersLogger(level = 'info'): {
 }
 
 describe('the logger of a broker', () => {
+  const shared = shareBroker(LIGHT);
+
   test('blanks what a key calls secret, on top and one level down', () => {
     const { logger, lines } = callersLogger();
     brokerLogger(logger).info({ token: 'a', data: { access_token: 'b', code: 'c' } }, 'text');
@@ -43,7 +45,7 @@ describe('the logger of a broker', () => {
   });
 
   test('has the current identity of a connection', async () => {
-    const { manager, connect } = await startBroker();
+    const { manager, connect } = shared();
     const { logger, lines } = callersLogger();
     const peer = await connect();
     await peer.settled();
@@ -60,7 +62,7 @@ describe('the logger of a broker', () => {
   });
 
   test('escapes what a terminal would interpret in a crawler id', async () => {
-    const { manager, connect } = await startBroker();
+    const { manager, connect } = shared();
     const { logger, lines, text } = callersLogger();
     const peer = await connect();
     peer.say('hello', { role: 'crawler', crawlerId: 'a\u009b2J\u202e\u001b' });
@@ -73,7 +75,7 @@ describe('the logger of a broker', () => {
   });
 
   test('warns of a closed connection only if an error of the peer was the reason', async () => {
-    const { manager, connect } = await startBroker();
+    const { manager, connect } = shared();
     const { logger, lines } = callersLogger();
     await (await connect()).settled();
     const [connection] = manager.getConnectionPool().all();

@@ -1,11 +1,11 @@
 import { ConnectionPool, type HealthIssue } from 'sluice';
 import { describe, expect, test } from 'vitest';
-import { startBroker, until } from '../../support/broker.js';
+import { startPlainBroker, until } from '../../support/broker.js';
 import { line, VALID } from '../../support/messages.js';
 
 describe('the pool', () => {
   test('finds connections by what they are', async () => {
-    const { manager, connect } = await startBroker();
+    const { manager, connect } = await startPlainBroker();
     const pool = manager.getConnectionPool();
     const [app, crawler] = [await connect(), await connect()];
     app.say('hello', { role: 'app' });
@@ -30,7 +30,7 @@ describe('the pool', () => {
   });
 
   test('is limited: further connections are rejected, and counted', async () => {
-    const { manager, connect } = await startBroker({ maxConnections: 2 });
+    const { manager, connect } = await startPlainBroker({ maxConnections: 2 });
     const rejected: unknown[] = [];
     manager.on('connection_rejected', (event) => rejected.push(event));
     const inside = [await connect(), await connect()];
@@ -60,7 +60,7 @@ describe('the pool', () => {
   });
 
   test('emits connections that are added and removed', async () => {
-    const { manager, connect } = await startBroker();
+    const { manager, connect } = await startPlainBroker();
     const log: string[] = [];
     manager.on('connection_added', ({ connection }) => log.push(`added ${connection.id}`));
     manager.on('connection_removed', ({ connectionId, reason }) =>
@@ -78,7 +78,7 @@ describe('the pool', () => {
 
 describe('health', () => {
   test('a crawler that falls silent is closed and counted; one that pings is not', async () => {
-    const { manager, connect } = await startBroker({
+    const { manager, connect } = await startPlainBroker({
       heartbeatInterval: 20,
       heartbeatTimeout: 600,
       healthCheckInterval: 20,
@@ -98,7 +98,7 @@ describe('health', () => {
   });
 
   test('a subscriber may be silent', async () => {
-    const { connect } = await startBroker({
+    const { connect } = await startPlainBroker({
       heartbeatInterval: 10,
       heartbeatTimeout: 20,
       // Long enough to subscribe on a busy machine.

@@ -1,12 +1,12 @@
 import { expect, onTestFinished, test } from 'vitest';
 import { startSlowBroker } from '../../support/admin.js';
-import { startBroker } from '../../support/broker.js';
+import { LIGHT, startPlainBroker } from '../../support/broker.js';
 import { Peer } from '../../support/peer.js';
 
 const [OLD, NEW] = ['the-old-token-0123456', 'the-new-token-0123456'];
 
 test('tokens and levels that are none change nothing', async () => {
-  const { manager, connect } = await startBroker({ auth: { tokens: { app: [OLD] } } });
+  const { manager, connect } = await startPlainBroker({ auth: { tokens: { app: [OLD] } } });
   const invalid = expect.objectContaining({ code: 'INVALID_OPTION' });
   // What JavaScript may ask for, and TypeScript would not let through.
   const wrong = JSON.parse('["too short"]');
@@ -24,7 +24,7 @@ test('tokens and levels that are none change nothing', async () => {
 });
 
 test('tokens that are changed during the start are those of the broker that comes up', async () => {
-  const { manager, socketPath, open } = await startSlowBroker({ auth: { tokens: { app: [OLD] } } });
+  const { manager, socketPath, open } = await startSlowBroker({ ...LIGHT, auth: { tokens: { app: [OLD] } } });
   expect(() => manager.setAuth({ tokens: {}, file: '/nowhere.json' })).toThrow(
     expect.objectContaining({ code: 'CONFIG_UNREADABLE' }),
   );

@@ -13,7 +13,7 @@ import { createServer, type Server } from 'node:net';
 import { dirname, join } from 'node:path';
 import { pino } from 'pino';
 import { SocketManager } from 'sluice';
-import { describe, expect, test, vi } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { MAX_SOCKET_PATH } from '#src/config/defaults.js';
 import { listenAtPath, temporaryName } from '#src/connection/socket-file.js';
 import { LIGHT, shareBroker, startPlainBroker, temporaryFolder } from '../../support/broker.js';
@@ -58,6 +58,13 @@ function leaveSocketAt(path: string): void {
   expect(lstatSync(path).isSocket()).toBe(true);
 }
 
+/** A server at a path, until the end of the test. */
+async function listen(path: string): Promise<void> {
+  const server = createServer();
+  onTestFinished(() => void server.close());
+  await listenAtPath(server, path, MODE_0600);
+}
+
 describe('the socket file', () => {
   const shared = shareBroker(LIGHT);
 
@@ -75,34 +82,31 @@ describe('the socket file', () => {
   test('that nobody listens on is replaced', async () => {
     const socketPath = join(temporaryFolder(), 'stale.sock');
     leaveSocketAt(socketPath);
-    const { connect } = await startPlainBroker({ socketPath });
-    await (await connect()).settled();
+    await listen(socketPath);
+    await (await Peer.connect(socketPath)).close();
   });
 
   test('that is another kind of file is rejected', async () => {
     const socketPath = join(temporaryFolder(), 'file');
     writeFileSync(socketPath, 'precious');
-    const manager = new SocketManager({ socketPath, ...LIGHT }, { logger });
-    await expect(manager.start()).rejects.toMatchObject({ code: 'SOCKET_PATH_INVALID' });
+    await expect(listen(socketPath)).rejects.toMatchObject({ code: 'SOCKET_PATH_INVALID' });
   });
 
   test('that is a symbolic link is rejected, wherever it leads', async () => {
     const { socketPath } = shared();
     const link = join(temporaryFolder(), 'link.sock');
     symlinkSync(socketPath, link);
-    const manager = new SocketManager({ socketPath: link, ...LIGHT }, { logger });
-    await expect(manager.start()).rejects.toMatchObject({ code: 'SOCKET_PATH_INVALID' });
+    await expect(listen(link)).rejects.toMatchObject({ code: 'SOCKET_PATH_INVALID' });
     expect(lstatSync(link).isSymbolicLink()).toBe(true);
   });
 
   test('in a folder that everybody may write to is rejected, unless it is sticky', async () => {
     const folder = temporaryFolder();
-    const manager = new SocketManager({ socketPath: join(folder, 's.sock'), ...LIGHT }, { logger });
+    const socketPath = join(folder, 's.sock');
     chmodSync(folder, 0o777);
-    await expect(manager.start()).rejects.toMatchObject({ code: 'SOCKET_PATH_INVALID' });
+    await expect(listen(socketPath)).rejects.toMatchObject({ code: 'SOCKET_PATH_INVALID' });
     chmodSync(folder, 0o1777);
-    await manager.start();
-    await manager.stop();
+    await listen(socketPath);
   });
 
   test('has the mode and group that are asked for, 0600 without', async () => {
@@ -118,14 +122,12 @@ describe('the socket file', () => {
 
   test('is taken by one of many that start at once', async () => {
     const socketPath = join(temporaryFolder(), 'contested.sock');
-    const managers = Array.from({ length: 4 }, () => new SocketManager({ socketPath, ...LIGHT }, { logger }));
-    const results = await Promise.allSettled(managers.map((manager) => manager.start()));
+    const results = await Promise.allSettled(Array.from({ length: 4 }, () => listen(socketPath)));
     expect(results.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
     for (const result of results) {
       if (result.status === 'rejected') expect(result.reason).toMatchObject({ code: 'ADDRESS_IN_USE' });
     }
     await (await Peer.connect(socketPath)).close();
-    await Promise.all(managers.map((manager) => manager.stop()));
   });
 
   test('is made beside those of others that start at the same time in its folder', async () => {
@@ -145,8 +147,8 @@ describe('the socket file', () => {
       const temporary = temporaryName(socketPath);
       mkdirSync(dirname(temporary), 0o700);
       if (hasSocket) leaveSocketAt(temporary);
-      const { connect } = await startPlainBroker({ socketPath });
-      await (await connect()).settled();
+      await listen(socketPath);
+      await (await Peer.connect(socketPath)).close();
       expect(readdirSync(dirname(socketPath))).toEqual(['broker.sock']);
     }
   });
