@@ -11,7 +11,7 @@ import { HOSTILE } from '../support/hostile.js';
 import { VALID } from '../support/messages.js';
 import { Peer } from '../support/peer.js';
 
-const SECONDS = Number(process.env.FUZZ_SECONDS ?? 3);
+const SECONDS = Number(process.env.FUZZ_SECONDS ?? 1.5);
 const SEED = Number(process.env.FUZZ_SEED ?? 20_260_101);
 /** Connections that misbehave at a time. */
 const ATTACKERS = 6;

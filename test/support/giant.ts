@@ -13,13 +13,17 @@ export const MAX_MESSAGE_SIZE = 16 * MiB;
 
 export interface GiantLine {
   readonly length: number;
-  /** Whether the end of the line is sent. */
-  readonly isEnded: boolean;
   readonly framing: 'auto' | 'ndjson';
 }
 
-/** Sends the line, followed by a valid message if it ends. Returns the peak growth of the broker's memory. */
-export async function growthFromGiant({ length, isEnded, framing }: GiantLine): Promise<number> {
+/**
+ * Sends the line, and then its end, followed by a valid message. Returns the peak growth of the broker's memory, in
+ * bytes, before the end and after the valid message.
+ */
+export async function growthFromGiant({
+  length,
+  framing,
+}: GiantLine): Promise<{ open: number; ended: number }> {
   const flags = ['--max-message-size', String(MAX_MESSAGE_SIZE), '--framing', framing];
   const broker = await BrokerProcess.start(flags);
   const subscriber = await (await Peer.connect(broker.socketPath)).subscribe();
@@ -35,14 +39,14 @@ export async function growthFromGiant({ length, isEnded, framing }: GiantLine): 
   }
   const rejection = await sender.next('error');
   expect(rejection.data.code).toBe('MESSAGE_TOO_LARGE');
-  if (isEnded) {
-    sender.write(`"}\n${line(VALID.job_started)}`);
-    await subscriber.next('job_started');
-  }
   // Other peers are served, whether or not the line ends.
   await subscriber.settled();
-  const growth = broker.peakRss - idle;
+  const open = broker.peakRss - idle;
+  sender.write(`"}\n${line(VALID.job_started)}`);
+  await subscriber.next('job_started');
+  await subscriber.settled();
+  const ended = broker.peakRss - idle;
   await Promise.all([sender.close(), subscriber.close()]);
   expect(await broker.stop()).toBe(0);
-  return growth;
+  return { open, ended };
 }

@@ -11,13 +11,13 @@ import { line } from './messages.js';
 import { Ledger } from './numbered.js';
 import { Peer } from './peer.js';
 
-const MiB = 1024 * 1024;
-export const BUDGET = 64 * MiB;
 /** Limit on the memory of the process in addition to its budget, in bytes. */
 export const BESIDE_BUDGET = 150_000_000;
 const PUBLISHERS = 16;
 
 export interface Saturation {
+  /** The broker's memory budget, in bytes. */
+  readonly budget: number;
   /** How long to send, in ms. */
   readonly duration: number;
   /** The slow component: the only worker, or the subscriber. */
@@ -31,9 +31,9 @@ export interface SaturationReport {
 }
 
 /** Many publishers send at full speed against one bottleneck. After that, every message must arrive. */
-export async function saturate({ duration, bottleneck }: Saturation): Promise<SaturationReport> {
+export async function saturate({ budget, duration, bottleneck }: Saturation): Promise<SaturationReport> {
   const isSlowWorker = bottleneck === 'worker';
-  const flags = ['--max-buffered-bytes', String(BUDGET), '--max-pending-bytes', String(16 * BUDGET)];
+  const flags = ['--max-buffered-bytes', String(budget), '--max-pending-bytes', String(16 * budget)];
   const schemas = ['--schemas', join(packageRoot, 'test/support/slow-schemas.mjs')];
   const broker = await BrokerProcess.start([...flags, ...(isSlowWorker ? schemas : [])]);
   const ledger = new Ledger();
