@@ -3,7 +3,7 @@
 
 import { describe, expect, test } from 'vitest';
 import { ValueScanner } from '#src/wire/framing.js';
-import { startBroker } from '../support/broker.js';
+import { shareBroker, type TestBroker } from '../support/broker.js';
 import { HOSTILE, type Hostile } from '../support/hostile.js';
 import { VALID } from '../support/messages.js';
 
@@ -15,15 +15,10 @@ function closes({ bytes }: Hostile): boolean {
 
 /** Sends each hostile message with a good one behind it; gives what went wrong. */
 async function attack(
-  patterns: 'on' | 'off',
+  { connect, manager }: TestBroker,
   messages: readonly Hostile[],
   delimiter: string,
 ): Promise<string[]> {
-  const { connect, manager } = await startBroker({
-    patterns,
-    maxErrorReplies: 1_000_000,
-    maxFramingErrors: 1000,
-  });
   const subscriber = await (await connect()).subscribe({ types: ['job_started'] });
   const crawler = await connect();
   const wrong: string[] = [];
@@ -50,14 +45,16 @@ test('there are enough of them', () => {
 });
 
 describe.each(['on', 'off'] as const)('patterns %s', (patterns) => {
+  const broker = shareBroker({ patterns, maxErrorReplies: 1_000_000, maxFramingErrors: 1000 });
+
   test('with newlines', async () => {
-    expect(await attack(patterns, HOSTILE, '\n')).toEqual([]);
+    expect(await attack(broker(), HOSTILE, '\n')).toEqual([]);
   });
 
   test('without', async () => {
     const messages = HOSTILE.filter(closes);
     expect(messages.length).toBeGreaterThan(150);
-    expect(await attack(patterns, messages, '')).toEqual([]);
+    expect(await attack(broker(), messages, '')).toEqual([]);
   });
 });
 

@@ -5,8 +5,8 @@ import { type ClientOptions, SluiceClient } from 'sluice/client';
 import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { KeepAlive } from '#src/client/keep-alive.js';
 import { PAUSE } from '#src/connection/connection-state.js';
-import { startPlainBroker, until } from '../support/broker.js';
-import { BrokerProcess } from '../support/broker-process.js';
+import { LIGHT, shareBroker, startPlainBroker, until } from '../support/broker.js';
+import { shareBrokerProcess } from '../support/broker-process.js';
 import { line, VALID } from '../support/messages.js';
 import { Peer } from '../support/peer.js';
 import { answerAsBroker, ScriptedBroker } from '../support/scripted-broker.js';
@@ -123,6 +123,9 @@ test('KeepAlive gives the broker some turns of the event loop, however long each
 });
 
 describe('SluiceClient', () => {
+  const brokerProcess = shareBrokerProcess(['--patterns', 'off']);
+  const shared = shareBroker(LIGHT);
+
   test('notices that its broker does not answer any more, and goes on with the next connection', async () => {
     const broker = await ScriptedBroker.start();
     const client = await connect({ socketPath: broker.socketPath, hello: { role: 'crawler' } });
@@ -141,7 +144,7 @@ describe('SluiceClient', () => {
   });
 
   test('delivers all that it has published, when its broker stands still for a while', async () => {
-    const broker = await BrokerProcess.start(['--patterns', 'off']);
+    const broker = brokerProcess();
     const { socketPath } = broker;
     const watcher = await (await Peer.connect(socketPath)).subscribe({ types: ['job_started'] });
     onTestFinished(() => void watcher.close());
@@ -164,7 +167,7 @@ describe('SluiceClient', () => {
   });
 
   test('stays when its own event loop has stood still for longer than both times', async () => {
-    const { socketPath } = await BrokerProcess.start(['--patterns', 'off']);
+    const { socketPath } = brokerProcess();
     const client = await connect({ socketPath, hello: { role: 'app' }, pingTimeout: 200 });
     const lost = vi.fn();
     client.on('disconnected', lost);
@@ -177,7 +180,7 @@ describe('SluiceClient', () => {
   });
 
   test('stays while a loop of its own is behind and nothing is read', async () => {
-    const { socketPath, connect: connectPeer } = await startPlainBroker();
+    const { socketPath, connect: connectPeer } = shared();
     const app = await connect({ ...PATIENT, socketPath, hello: { role: 'app' } });
     const count = 5000;
     const slow = await app.subscribe({ overflow: 'block', maxQueuedBytes: 1000 });
@@ -191,7 +194,7 @@ describe('SluiceClient', () => {
   });
 
   test('keeps its pings apart from those that ask for confirmation, and from the count of lines', async () => {
-    const { socketPath, manager } = await startPlainBroker();
+    const { socketPath, manager } = shared();
     const client = await connect({ socketPath, pingInterval: 5, pingTimeout: 10_000 });
     const pings = () => manager.getMetrics().protocol.control.ping ?? 0;
     const rejected: unknown[] = [];

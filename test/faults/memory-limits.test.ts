@@ -26,10 +26,13 @@ function fileOfMessages(): string {
   return path;
 }
 
-test.each([4 * GiB, 8 * GiB])(
-  'with %i KiB, check works without patterns, and reports that once',
-  async (limit) => {
-    const run = limited(limit, ['check', '--workers', '2', fileOfMessages()]);
+test.each([
+  [4 * GiB, '1'],
+  [8 * GiB, '2'],
+])(
+  'with %i KiB and %s workers, check works without patterns, and reports that once',
+  async (limit, workers) => {
+    const run = limited(limit, ['check', '--workers', workers, fileOfMessages()]);
     expect(await run.exited).toBe(0);
     expect(run.stderr).toMatch(/^checked 1 message, 0 rejected/m);
     expect(run.stderr.split(`sluice check: validating without patterns: ${NO_PATTERNS}\n`)).toHaveLength(2);
@@ -45,7 +48,7 @@ test('schemas lists no pattern, and the reason', async () => {
 
 test('the broker validates without patterns, in the workers and inline, and logs that once', async () => {
   const socketPath = join(temporaryFolder(), 'broker.sock');
-  const run = limited(8 * GiB, ['serve', '--socket', socketPath, '--workers', '2', '--inline-bytes', '16k']);
+  const run = limited(8 * GiB, ['serve', '--socket', socketPath, '--workers', '1', '--inline-bytes', '16k']);
   await run.says('"msg":"listening"');
   const peer = await Peer.connect(socketPath);
   peer.write(`${line(VALID.heartbeat)}{}\n`);
@@ -70,6 +73,8 @@ test('without WebAssembly, check works without patterns', async () => {
     '--jitless',
     cliScript,
     'check',
+    '--workers',
+    '1',
     fileOfMessages(),
   ]);
   expect(stderr).toContain(

@@ -5,14 +5,14 @@ import { symlinkSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { type ClientOptions, SluiceClient } from 'sluice/client';
 import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
-import { shareBroker, startPlainBroker, temporaryFolder, until } from '../support/broker.js';
+import { LIGHT, shareBroker, startPlainBroker, temporaryFolder, until } from '../support/broker.js';
 import { type CliRun, sluice } from '../support/cli.js';
 import { VALID } from '../support/messages.js';
 
 const QUICK = { initialDelay: 5, maxDelay: 20 };
 
 /** For tests in which no broker goes away. */
-const shared = shareBroker();
+const shared = shareBroker(LIGHT);
 
 async function connect(options: ClientOptions): Promise<SluiceClient> {
   const client = new SluiceClient({ reconnect: QUICK, ...options });
@@ -21,7 +21,7 @@ async function connect(options: ClientOptions): Promise<SluiceClient> {
 }
 
 async function serve(socketPath: string): Promise<CliRun> {
-  const broker = sluice(['serve', '--socket', socketPath, '--workers', '1']);
+  const broker = sluice(['serve', '--socket', socketPath, '--workers', '1', '--patterns', 'off']);
   await broker.says('"msg":"listening"');
   return broker;
 }
@@ -68,7 +68,7 @@ class RestartedBroker {
     unlinkSync(this.link);
     broker.child.kill(signal);
     await broker.exited;
-    await serve(this.socketPath);
+    await startPlainBroker({ socketPath: this.socketPath });
     await subscribed(app);
     symlinkSync(this.socketPath, this.link);
     await publishing;
@@ -83,7 +83,7 @@ class RestartedBroker {
   }
 }
 
-const COUNT = 30_000;
+const COUNT = 15_000;
 const range = (from: number, to: number) => Array.from({ length: to - from }, (_, index) => from + index);
 
 describe('a broker that is restarted under load', () => {
@@ -221,7 +221,7 @@ describe('SluiceClient, when its broker is restarted', () => {
 
 describe('SluiceClient, when the broker does not want it', () => {
   const auth = { tokens: { app: ['a-token-of-the-app'], crawler: ['a-token-of-crawlers'] } };
-  const strict = shareBroker({ auth });
+  const strict = shareBroker({ ...LIGHT, auth });
 
   test.each([
     ['UNAUTHORIZED', { role: 'app', token: 'another-long-token' }],

@@ -3,7 +3,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import type { SocketConnection } from 'sluice';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { startBroker, type TestBroker, until } from '../support/broker.js';
+import { startPlainBroker, type TestBroker, until } from '../support/broker.js';
 import { Ledger, ledgerOf, numberedBlock } from '../support/numbered.js';
 import type { Peer } from '../support/peer.js';
 
@@ -30,7 +30,7 @@ function nextRemoved({ manager }: TestBroker): Promise<{ connection: SocketConne
 
 describe.each(['slab', 'copy'] as const)('receive: %s', (receive) => {
   test('a publisher that leaves with a reply due: all it has sent is delivered, though the broker is behind', async () => {
-    const broker = await startBroker({ receive, maxConnectionBytes: 1024 });
+    const broker = await startPlainBroker({ receive, maxConnectionBytes: 1024 });
     const subscriber = await (await broker.connect()).subscribe();
     const publisher = await broker.connect();
     const removed = nextRemoved(broker);
@@ -44,22 +44,22 @@ describe.each(['slab', 'copy'] as const)('receive: %s', (receive) => {
   });
 
   test('a subscriber that is reset in the middle of a write: the others lose nothing, and what it did not get is counted', async () => {
-    const broker = await startBroker({ receive });
+    const broker = await startPlainBroker({ receive });
     const rest = [await broker.connect(), await broker.connect()];
     for (const subscriber of rest) await subscriber.subscribe({ overflow: 'block' });
     const leaver = await (await broker.connect()).subscribe();
     const publisher = await broker.connect();
     const removed = nextRemoved(broker);
     leaver.socket.pause();
-    publisher.write(numberedBlock(0, 0, 10_000));
+    publisher.write(numberedBlock(0, 0, 8000));
     const [, , left] = broker.manager.getConnectionPool().all();
-    await until(() => (left?.statistics.pendingBytes ?? 0) > 1_000_000);
+    await until(() => (left?.statistics.pendingBytes ?? 0) > 800_000);
     await leaver.close();
-    publisher.write(numberedBlock(0, 10_000, 20_000));
+    publisher.write(numberedBlock(0, 8000, 16_000));
     await publisher.settled();
     const { connection } = await removed;
-    await Promise.all(rest.map((subscriber) => subscriber.count(20_001)));
-    for (const subscriber of rest) expect(ledgerOf(subscriber).faults(0, 20_000)).toEqual([]);
+    await Promise.all(rest.map((subscriber) => subscriber.count(16_001)));
+    for (const subscriber of rest) expect(ledgerOf(subscriber).faults(0, 16_000)).toEqual([]);
     expect(connection).toBe(left);
     expect(['EPIPE', 'ECONNRESET']).toContain(connection.statistics.lastError?.code);
     expect(connection.statistics.messagesDropped).toBeGreaterThan(0);
@@ -69,7 +69,7 @@ describe.each(['slab', 'copy'] as const)('receive: %s', (receive) => {
 });
 
 test('many that are reset at once, publishers and subscribers, leave nothing behind', async () => {
-  const { manager, connect } = await startBroker({ maxPendingBytes: 100_000 });
+  const { manager, connect } = await startPlainBroker({ maxPendingBytes: 100_000 });
   const subscriber = await (await connect()).subscribe({ overflow: 'block' });
   const ledger = new Ledger();
   const leavers = await Promise.all(Array.from({ length: 40 }, () => connect()));
@@ -89,7 +89,7 @@ test('many that are reset at once, publishers and subscribers, leave nothing beh
 
 test('a hello counts although its sender has disconnected', async () => {
   const token = 'token-of-16-characters';
-  const { connect } = await startBroker({ auth: { tokens: { crawler: [token], app: [token] } } });
+  const { connect } = await startPlainBroker({ auth: { tokens: { crawler: [token], app: [token] } } });
   const subscriber = await connect();
   subscriber.say('hello', { role: 'app', token });
   await subscriber.subscribe({ meta: true });
@@ -102,7 +102,7 @@ test('a hello counts although its sender has disconnected', async () => {
 test.skipIf(!hasPerl)(
   'a peer that only stops reading may go on sending; once it is silent, it is closed',
   async () => {
-    const broker = await startBroker({ sendTimeout: 1000 });
+    const broker = await startPlainBroker({ sendTimeout: 1000 });
     const subscriber = await (await broker.connect()).subscribe();
     const removed = nextRemoved(broker);
     const publisher = spawn('perl', ['-e', DEAF_PUBLISHER, broker.socketPath]);
@@ -119,7 +119,10 @@ test.skipIf(!hasPerl)(
   'one that only stops reading is closed too when it fell silent while nobody was read',
   async () => {
     const sendTimeout = 100;
-    const { manager, connect, socketPath } = await startBroker({ sendTimeout, maxPendingBytes: 100_000 });
+    const { manager, connect, socketPath } = await startPlainBroker({
+      sendTimeout,
+      maxPendingBytes: 100_000,
+    });
     const pool = manager.getConnectionPool();
     const blocker = await (await connect()).subscribe({ overflow: 'block', types: ['job_progress'] });
     blocker.socket.pause();
@@ -145,7 +148,7 @@ test.skipIf(!hasPerl)(
 );
 
 test('a peer that ends its side gets all its answers, and only then the end', async () => {
-  const { connect } = await startBroker({ maxConnectionBytes: 1024, maxErrorReplies: 1000 });
+  const { connect } = await startPlainBroker({ maxConnectionBytes: 1024, maxErrorReplies: 1000 });
   const subscriber = await (await connect()).subscribe();
   const publisher = await connect();
   const block = numberedBlock(0, 0, 2000);
