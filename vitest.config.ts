@@ -4,9 +4,9 @@ import { defineConfig } from 'vitest/config';
 const PATTERNS = ['test/unit/pattern/*.test.ts'];
 /** Tests that leave much memory behind, or measure how fast things are: each file has a process of its own. */
 const ALONE = [
-  'test/faults/{budgets,floods,giant-line,hostile,slow-subscribers,wire-fuzz}.test.ts',
+  'test/faults/{budgets,floods,slow-subscribers,wire-fuzz}.test.ts',
   'test/unit/{connection/message-buffer,memory/slab-pool}.test.ts',
-  'test/end-to-end/*.test.ts',
+  'test/end-to-end/streams.test.ts',
 ];
 
 // Tests run the compiled code in dist/, as users do: the validation workers need JavaScript.
