@@ -4,14 +4,14 @@ import { describe, expect, test } from 'vitest';
 import { startBroker } from '../support/broker.js';
 import { describeStreams, expectAllReceived, shareStreams } from '../support/streams.js';
 
-const MESSAGES = 50_000;
+const MESSAGES = 100_000;
 const MiB = 1024 * 1024;
 
 const streams = shareStreams(MESSAGES);
 
 describeStreams(MESSAGES, streams);
 
-describe('50,000 messages', () => {
+describe('100,000 messages', () => {
   test('keep their order when two workers finish out of order', async () => {
     const { manager, socketPath } = await startBroker({
       schemas: new URL('../support/slow-schemas.mjs', import.meta.url),
@@ -27,7 +27,7 @@ describe('50,000 messages', () => {
     const { manager, socketPath } = await startBroker();
     expectAllReceived(await streams()(socketPath));
     const { memory, totals } = manager.getMetrics();
-    expect(totals.bytesReceived).toBeGreaterThan(15 * MiB);
+    expect(totals.bytesReceived).toBeGreaterThan(30 * MiB);
     expect(memory.copiedBytes).toBeGreaterThan(0);
     expect(memory.copiedBytes / totals.bytesReceived).toBeLessThanOrEqual(0.02);
   });
