@@ -18,8 +18,9 @@ const MASK = '***';
 
 /** Each masks its match, without group 1, which stays readable. */
 const TEXT_RULES: readonly RegExp[] = [
-  // A key in PEM: up to its last line, or the end of the text.
-  /(-----BEGIN )[\s\S]*?(?:-----END [^-\n]*-----|$)/g,
+  // A key in PEM or SSH2: up to its last line, or the end of the text. That of PuTTY: to the end.
+  /((?<!-)-{4,5} ?BEGIN )[\s\S]*?(?:-----END [^-\n]*-----|$)/gi,
+  /(private-lines:)[\s\S]+/gi,
   // HTTP credentials. The scheme and the credentials may be on two lines.
   /(\b(?:bearer|basic)[\s:=+]+["'`]?)[^\s"'`,;&<>]+/gi,
   // User and password in a URL, up to the last @. At the end of the text, the host may be yet to come.
@@ -43,33 +44,40 @@ const TEXT_RULES: readonly RegExp[] = [
   /(\bidentified by\s+["']?)[^\s"';]+/gi,
 ];
 
-/** What may be part of a name. Dots and hyphens join names: `spring.datasource.password`, `X-Api-Key`, `--password`. */
-const NAME = /[\w.-]+/g;
+/**
+ * What may be part of a name. Dots and hyphens join names: `spring.datasource.password`, `X-Api-Key`, `--password`. So does
+ * a space in labels for people: `API key`.
+ */
+const NAME = /[\w.-]+(?: keys?(?![\w.-]))?/gi;
 /** Parts of names of secrets. */
 const SECRET_PART =
-  /token|secret|passw|passphrase|passcode|pwd|authoriz|credential|cookie|private|session|signature|(?:api|access|auth|encryption|signing|master|deploy|ssh|account|shared|client|license|storage)[_.-]?keys?(?![a-z])/;
+  /token|secret|passw|pass[ _.-]?phrase|passcode|pwd|pswd|authoriz|credential|cookie|private|session|signature|(?:api|access|auth|encryption|signing|master|deploy|ssh|rsa|gpg|pgp|priv|account|shared|client|license|storage)[ _.-]?keys?(?![a-z])/;
 /** Names of secrets that are common in longer words, so that they must be whole words of a name: `DB_PASS`, not `passed`. */
-const SECRET_WORD = /(?<![a-z\d])(?:pass|auth|oauth2?|sid|sig|otp|pat|jwt|bearer)(?![a-z\d])/;
+const SECRET_WORD =
+  /(?<![a-z\d])(?:pass|pw|psw|creds?|auth|oauth2?|sid|sig|t?otp|pat|jwt|bearer|csrf|xsrf|hmac)(?![a-z\d])/;
 /** Names of numbers about secrets: `tokens_used`, `token_expires_in`. */
 const COUNTER =
   /tokens$|(?<![a-z])(?:used|count|total|limit|max|min|remaining|left|expires?|expiry|ttl|age|timeout|at|in|size|length|num)(?![a-z])/;
 /** Names of what another member of the same object names: `{"key":"DB_PASSWORD","value":"…"}`. */
-const VALUE_NAME = /(?<![a-z\d])(?:v|vals?|values?|contents?|raw|plaintext)$/;
+const VALUE_NAME =
+  /(?<![a-z\d])(?:values?(?![a-z\d])|(?:v|vals?|contents?|raw|plaintext|string|default|current)$)/;
 /** Passphrases contain spaces, and cookies several values. */
 const WHOLE_LINE = /pass|pwd|cookie/;
 
 /** Between a name and its value: in JSON, Ruby, PHP, YAML, a URL; `s:8:` in serialized PHP; in a form; in a call. */
 const SEPARATOR = /[\s"'`\])]*(?:=>|->|:=|[:=]+)\s*|["'];s:\d+:|["']\r?\n\r?\n|\((?=["'`])/y;
 /** Between the name and the value in a list of pairs, and between an argument and the next. */
-const COMMA = /["'`]\s*,\s*/y;
+const COMMA = /["'`]?\s*,\s*/y;
 /** Between a flag and its argument. */
 const SPACE = /\s+/y;
 /** Between a name and a value in prose, if the value is no ordinary word. */
 const PROSE = /["'`]?\s+(?:is\s+|was\s+)?["'`]?(?=[^\s"'`,]*(?:\d|[a-z][A-Z]))/y;
 /** The rest of an opening tag. */
 const TAG = /[^<>]*>/y;
+/** The same from the end of an attribute's value. */
+const END_OF_ATTRIBUTE = /["'][^<>]{0,256}(?<!\/)>/y;
 /** What shows that a text is a `.netrc`, in which only spaces separate names from values. */
-const NETRC = /\b(?:machine|login)\s/;
+const NETRC = /\b(?:machine|login)\s/i;
 
 /** A quote, after a prefix that some languages have, `b'…'`, or after a call: `SecretStr('…')`. */
 const QUOTE = /(?:[a-z@$]{0,2}|[\w.]+\(\s*)["'`]/iy;
@@ -88,7 +96,9 @@ const END_OF_STRING = /"\s*(?:[:}\]]|$|,\s*(?:["{[\d-]|true|false|null))/y;
 /** The sample of a message's bytes. */
 export function redactedSample(message: Buffer): string {
   const isCut = message.length >= SAMPLE_BYTES;
-  return redact(message.toString('utf8', 0, Math.min(message.length, SAMPLE_BYTES)), isCut);
+  const text = message.toString('utf8', 0, Math.min(message.length, SAMPLE_BYTES));
+  // ASCII in UTF-16 is ASCII with NUL characters in between, which would hide what to mask.
+  return redact(text.replaceAll('\0', ''), isCut);
 }
 
 /**
@@ -102,7 +112,7 @@ export function redact(text: string, isCut = false): string {
 class Redactor {
   readonly #source: string;
   readonly #unescaped: UnescapedText;
-  readonly #text: string;
+  #text: string;
   /** 1 for each character of the unescaped text that is masked. */
   readonly #masked: Uint8Array;
   /** End of the last value that was masked by its name: up to there, no value is scanned again. */
@@ -120,6 +130,17 @@ class Redactor {
   }
 
   redact(isCut: boolean): string {
+    this.#maskText(isCut);
+    if (this.#text.includes('+')) {
+      // In the data of a form, a plus stands for a blank. What either reading masks is masked.
+      this.#text = this.#text.replaceAll('+', ' ');
+      this.#maskedUpTo = 0;
+      this.#maskText(isCut);
+    }
+    return this.#result();
+  }
+
+  #maskText(isCut: boolean): void {
     for (const rule of TEXT_RULES) {
       for (const { 0: found, 1: readable = '', index } of this.#text.matchAll(rule)) {
         this.#mask(index + readable.length, index + found.length);
@@ -128,7 +149,6 @@ class Redactor {
     const values = this.#maskNamed();
     // If the text is cut or broken, the name of the value may be beyond its end.
     if (this.#namesSecret || isCut || !/[}\]]\s*$/.test(this.#text)) this.#maskValues(values);
-    return this.#result();
   }
 
   /** Masks the values of names of secrets. @returns the starts of values that other members may name */
@@ -141,7 +161,7 @@ class Redactor {
       const { 0: spelled, index } = found;
       const end = index + spelled.length;
       const name = inWords(spelled);
-      if (SECRET_PART.test(name) || SECRET_WORD.test(name)) {
+      if (SECRET_PART.test(name) || SECRET_WORD.test(name) || (isNetrc && name === 'account')) {
         const before = this.#before(index);
         const isTag = before === '<' || (before === ':' && text[end] === '>');
         if (isTag) NAME.lastIndex = this.#maskElement(end);
@@ -152,7 +172,7 @@ class Redactor {
           }
         }
       } else if (VALUE_NAME.test(name)) {
-        const value = endOf(SEPARATOR, text, end);
+        const value = text[index - 1] === '<' ? endOf(TAG, text, end) : endOf(SEPARATOR, text, end);
         if (value !== undefined) values.push(value);
       }
     }
@@ -163,7 +183,10 @@ class Redactor {
     this.#maskedUpTo = 0;
     for (const start of starts) {
       const isHarmless = !this.#namesSecret && endOf(NUMBER, this.#text, start) !== undefined;
-      if (!isHarmless && start >= this.#maskedUpTo) this.#maskValue(start, '');
+      if (isHarmless || start < this.#maskedUpTo) continue;
+      const isElement = this.#text[start - 1] === '>' && this.#text[start - 2] !== '=';
+      if (isElement) this.#maskContent(start);
+      else this.#maskValue(start, '');
     }
   }
 
@@ -173,10 +196,14 @@ class Redactor {
     const value = endOf(SEPARATOR, text, end);
     if (value !== undefined) return value;
     // The name is itself the value of a member.
-    if (before === ':' || before === '=' || before === '>') this.#namesSecret = true;
-    else {
+    if (/[:=>/]/.test(before)) {
+      this.#namesSecret = true;
+      const content = before === '=' ? endOf(END_OF_ATTRIBUTE, text, end) : undefined;
+      if (content !== undefined && content >= this.#maskedUpTo) this.#maskContent(content);
+    } else {
       const next = endOf(COMMA, text, end);
-      if (next !== undefined && /["'`]/.test(text[start - 1] ?? '') && !this.#isKey(next)) return next;
+      const isItem = /["'`]/.test(text[start - 1] ?? '') || /[[(]/.test(before);
+      if (next !== undefined && isItem && !this.#isKey(next)) return next;
     }
     if (name.startsWith('-') || (isNetrc && /^(?:pass|account)/.test(name))) return endOf(SPACE, text, end);
     return COUNTER.test(name) ? undefined : endOf(PROSE, text, end);
@@ -187,9 +214,13 @@ class Redactor {
     this.#namesSecret = true;
     const text = this.#text;
     const content = endOf(TAG, text, end);
-    if (content === undefined || text[content - 2] === '/') return end;
-    const close = text.indexOf('</', content);
-    return this.#maskUpTo(content, close === -1 ? text.length : close);
+    return content === undefined || text[content - 2] === '/' ? end : this.#maskContent(content);
+  }
+
+  /** Masks the content of an element up to the next closing tag. @returns where that begins */
+  #maskContent(start: number): number {
+    const close = this.#text.indexOf('</', start);
+    return this.#maskUpTo(start, close === -1 ? this.#text.length : close);
   }
 
   /** The last character before a name, apart from blanks and quotes. */

@@ -17,9 +17,9 @@ const ROUNDS = 3;
  * encoded repeatedly (`%2522`, `&amp;quot;`). No part can match in two ways, so that the time is linear.
  */
 const ESCAPE =
-  /(?<slashes>\\+)(?:u(?<u>[\da-f]{4})|x(?<x>[\da-f]{2})|(?<char>[^\\]))?|%(?:25)*(?<percent>[\da-f]{2})|&(?:(?:amp;)*(?:#(?<decimal>\d{1,5})|#x(?<hex>[\da-f]{1,4})|(?<entity>quot|apos|lt|gt));|amp;)/gi;
+  /(?<slashes>\\+)(?:u(?<u>[\da-f]{4})|u\{0*(?<braced>[\da-f]{1,4})\}|x(?<x>[\da-f]{2})|(?<octal>[0-3][0-7]{2})|(?<char>[^\\]))?|%(?:25)*(?<percent>[\da-f]{2})|&(?:(?:amp;)*(?:#(?<decimal>\d{1,5})|#x(?<hex>[\da-f]{1,4})|(?<entity>quot|apos|lt|gt|nbsp));|amp;)/gi;
 const LETTERS: Readonly<Record<string, string>> = { n: '\n', r: '\r', t: '\t', b: '\b', f: '\f' };
-const ENTITIES: Readonly<Record<string, string>> = { quot: '"', apos: "'", lt: '<', gt: '>' };
+const ENTITIES: Readonly<Record<string, string>> = { quot: '"', apos: "'", lt: '<', gt: '>', nbsp: ' ' };
 const MAX_DEPTH = 255;
 
 export function unescapeText(source: string): UnescapedText {
@@ -61,9 +61,11 @@ function unescapeOnce({ text, offsets, depths }: UnescapedText): UnescapedText {
   };
 }
 
-function decode({ slashes, u, x, char, percent, decimal, hex, entity }: Record<string, string>): string {
-  const code = u ?? x ?? percent ?? hex;
+function decode(groups: Record<string, string>): string {
+  const { slashes, u, braced, x, octal, char, percent, decimal, hex, entity } = groups;
+  const code = u ?? braced ?? x ?? percent ?? hex;
   if (code !== undefined) return String.fromCharCode(Number.parseInt(code, 16));
+  if (octal !== undefined) return String.fromCharCode(Number.parseInt(octal, 8));
   if (decimal !== undefined) return String.fromCharCode(Number(decimal));
   if (entity !== undefined) return ENTITIES[entity.toLowerCase()] ?? entity;
   if (char !== undefined) return LETTERS[char] ?? char;

@@ -55,6 +55,12 @@ describe('redactedSample', () => {
     const variable = { value: 'NotForYou1', description: 'x'.repeat(SAMPLE_BYTES), key: 'DB_PASSWORD' };
     expect(sample(JSON.stringify({ type: 'job_failed', data: { variable } }))).not.toContain('NotForYou1');
   });
+
+  test.each(['utf16le', 'big endian'])('masks in UTF-16, %s', (order) => {
+    const bytes = Buffer.from('{"token":"NotForYou1","a":1}', 'utf16le');
+    const text = redactedSample(order === 'utf16le' ? bytes : bytes.swap16());
+    expect(text).toBe('{"token":"***","a":1}');
+  });
 });
 
 const SECRET = 'NotForYou1';
@@ -79,6 +85,11 @@ const LEAKS = [
   `s:8:"password";s:10:"${SECRET}";`,
   `{Password:${SECRET} User:x}`,
   `Config(password=SecretStr('${SECRET}'), user='x')`,
+  `{"to\\u{6b}en":"${SECRET}"}`,
+  `{"to\\153en":"${SECRET}"}`,
+  `{"API key":"${SECRET}","x":1}`,
+  `Private key: ${SECRET}`,
+  `{"creds":"${SECRET}","pw":"${SECRET}","csrf":"${SECRET}"}`,
   `token="""a ${SECRET}"""`,
   `password = 'it''s ${SECRET}'`,
   `password: correct horse ${SECRET}`,
@@ -97,7 +108,12 @@ const LEAKS = [
   `<password encrypted="no">a ${SECRET}</password>`,
   `<param name="password" value="${SECRET}"/>`,
   `name="password"\r\n\r\n${SECRET}\r\n--x`,
+  `<entry key="password">a ${SECRET}</entry>`,
   // A member that names the value of another.
+  `<name>DB_PASSWORD</name><value>a ${SECRET}</value>`,
+  `<key>password</key><string>${SECRET}</string>`,
+  `{"key":"DB_PASSWORD","value_string":"${SECRET}"}`,
+  `{"op":"replace","path":"/users/1/password","value":"${SECRET}"}`,
   `{"key":"DB_PASSWORD","variable_type":"env_var","value":"${SECRET}"}`,
   `{"value":"${SECRET}","masked":true,"key":"DB_PASSWORD"}`,
   `{"headers":[{"name":"PRIVATE-TOKEN","value":"${SECRET}"}]}`,
@@ -105,6 +121,8 @@ const LEAKS = [
   `[["PRIVATE-TOKEN","${SECRET}"]]`,
   `["Accept","*/*","PRIVATE-TOKEN","${SECRET}"]`,
   `[('PRIVATE-TOKEN', '${SECRET}')]`,
+  `[[Accept, text/html], [PRIVATE-TOKEN, ${SECRET}]]`,
+  `map[Accept:[*/*] Private-Token:[${SECRET}]]`,
   // Headers.
   `PRIVATE-TOKEN: ${SECRET}`,
   `Authorization: Bearer ${SECRET}`,
@@ -129,6 +147,7 @@ const LEAKS = [
   `CREATE USER x IDENTIFIED BY '${SECRET}'`,
   `machine h login u password ${SECRET}`,
   `machine h\nlogin u\npassword hunter${SECRET}`,
+  `MACHINE h LOGIN u ACCOUNT ${SECRET}`,
   `the password is ${SECRET}`,
   `the token ${SECRET} has expired`,
   // URLs.
@@ -145,6 +164,9 @@ const LEAKS = [
   // Secrets that can be recognised without a name.
   `-----BEGIN RSA PRIVATE KEY-----\nMII${SECRET}\n-----END RSA PRIVATE KEY-----`,
   `-----BEGIN OPENSSH PRIVATE KEY-----\\nb3B${SECRET}`,
+  `-----begin private key-----\n${SECRET}`,
+  `---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----\n${SECRET}`,
+  `PuTTY-User-Key-File-3: ssh-rsa\nPrivate-Lines: 1\n${SECRET}`,
   ...['glpat-', 'gldt-', 'glrt-', 'glcbt-64_', 'glptt-', 'gloas-', 'ghp_', 'AKIA'].map(
     (prefix) => `wrong: ${prefix}${SECRET}`,
   ),
@@ -168,6 +190,7 @@ const QUOTED: readonly [how: string, quote: (text: string) => string][] = [
       ),
   ],
   ['percent-encoded', (text) => encodeURIComponent(text)],
+  ['in the data of a form', (text) => new URLSearchParams({ error: text }).toString()],
   ['in XML', (text) => text.replaceAll('&', '&amp;').replaceAll('"', '&quot;').replaceAll('<', '&lt;')],
 ];
 
@@ -188,6 +211,8 @@ describe('redact', () => {
 
   test.each([
     '{"type":"heartbeat","data":{"activeJobs":-1}}',
+    '{"error":"foreign key: 5, a key is missing","at":"1 + 1 = 2","page":"a+b%20c"}',
+    '{"octal":"\\101","default_branch":"main","current_page":3,"list":["a","b"]}',
     '{"type":"token_refresh_request","timestamp":"2026-01-01T00:00:00.000Z","jobId":"job-1"}',
     '{"jobId":"job-1","tokens_used": 5,"max_tokens":100,"token_expires_in":3600,"session_count":2}',
     '{"isPrivate":false,"private":true,"token":null,"secrets":[],"passed":5}',
@@ -215,6 +240,11 @@ describe('redact', () => {
       '//a:',
       'a@b:',
       '-----BEGIN ',
+      '="token"',
+      '="token">',
+      'token key ',
+      '<value',
+      '+token:',
       '"',
       '\\"',
       ' ',
