@@ -32,14 +32,21 @@ export class MessageRouter {
   /** Types whose messages had no handler: each is logged once. Their number is limited by that of all types. */
   readonly #unhandled = new Set<string>();
   #log: Logger | undefined;
+  #onRegistered: (messageType: string) => void = () => {};
 
   constructor({ logger }: RouterSettings = {}) {
     if (logger !== undefined) this.#log = brokerLogger(logger);
   }
 
-  /** @internal Sets the logger of a router that has none. */
-  useLogger(logger: Logger): void {
+  /**
+   * @internal Connects the router to the server that uses it.
+   * @param logger used if the router has none
+   * @param onRegistered called with each type that a handler is registered for, also with the types so far
+   */
+  attach(logger: Logger, onRegistered: (messageType: string) => void): void {
     this.#log ??= logger;
+    this.#onRegistered = onRegistered;
+    for (const messageType of this.#handlers.keys()) onRegistered(messageType);
   }
 
   /** Registers a handler. It may be registered for several types. */
@@ -52,6 +59,7 @@ export class MessageRouter {
       byPriority.map(({ one }) => one),
     );
     this.#unhandled.delete(messageType);
+    this.#onRegistered(messageType);
   }
 
   /** Removes a handler. Without effect if it is not registered. */

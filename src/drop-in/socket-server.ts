@@ -80,8 +80,8 @@ export class SocketServer {
     this.#log = brokerLogger(log.logger);
     this.#broker = new BrokerServer(resolved.options, { ...log, defaultHandlers: false });
     this.router = router ?? createDefaultRouter();
-    this.router.useLogger(this.#log);
     const { manager } = this.#broker;
+    this.router.attach(this.#log, (type) => manager.expectType(type));
     this.#pool = new CrawlerPool(manager.getConnectionPool(), this.#log, this.#onListenerError);
     this.connectionPool = this.#pool;
     manager.on('connection_added', ({ connection }) => this.#pool.add(this.#wrap(connection)));

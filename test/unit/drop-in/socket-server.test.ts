@@ -8,6 +8,7 @@ import {
   createSocketServer,
   type DropInSettings,
   getDefaultSocketServer,
+  type MessageHandler,
   MessageRouter,
   type PoolEvent,
   type SocketConnection,
@@ -353,6 +354,20 @@ test('a server takes a router, rejects sending while stopped, and can be started
     await peer.closed;
     await isStopped();
   }
+});
+
+test('a handler for a type of which there are no messages is logged once', async () => {
+  const router = new MessageRouter();
+  const handler: MessageHandler = {
+    canHandle: () => true,
+    handle: async () => ({ success: true, data: {} }),
+    getPriority: () => 0,
+  };
+  router.registerHandler('hartbeat', handler);
+  const { server, lines } = await start({}, onTestFinished, { router });
+  for (const type of ['heartbeat', 'hartbeat', 'job_reqest']) server.router.registerHandler(type, handler);
+  const warned = lines.filter(({ msg }) => /^a handler is registered for a type/.test(String(msg)));
+  expect(warned.map(({ type }) => type)).toEqual(['hartbeat', 'job_reqest']);
 });
 
 test('the default server is started once, at SOCKET_PATH, and again after a failed start', async () => {
