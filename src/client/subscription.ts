@@ -66,8 +66,8 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   readonly id: string;
   readonly filter: SubscriptionFilter;
   /**
-   * Names in `filter.types` that the broker knows as no type of crawlers' messages: nothing will arrive for them. As of
-   * the latest confirmation.
+   * Names and prefixes in `filter.types` for which nothing will arrive: the broker knows no such type of crawlers'
+   * messages. As of the latest confirmation.
    */
   unknownTypes: readonly string[] = [];
   /** Resolves when the broker has confirmed it for the first time; rejects if subscribing fails. */

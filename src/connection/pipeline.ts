@@ -146,6 +146,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
         heartbeatTimeout: options.heartbeatTimeout,
         minHeartbeatInterval: options.minHeartbeatInterval,
         maxSubscriptions: options.maxSubscriptions,
+        forwardsUnknownTypes: options.validation === 'report',
         maxErrorReplies: options.maxErrorReplies,
         maxFramingErrors: options.maxFramingErrors,
         maxMessagesPerSecond: options.maxMessagesPerSecond,

@@ -19,6 +19,8 @@ export interface ControlSettings {
   readonly heartbeatInterval: number;
   readonly heartbeatTimeout: number;
   readonly maxSubscriptions: number;
+  /** Whether messages of types without a schema are forwarded. Default: false. */
+  readonly forwardsUnknownTypes?: boolean | undefined;
 }
 
 /**
@@ -154,7 +156,8 @@ export class ControlHandler<P extends Peer> {
     connection.role = role;
     this.#subscriptions.add(connection, data);
     if (data.overflow !== undefined) connection.outbox.policy = data.overflow;
-    const unknownTypes = this.#subscriptions.unknownTypes(data.types);
+    const { forwardsUnknownTypes = false } = this.#settings;
+    const unknownTypes = this.#subscriptions.unknownTypes(data.types, forwardsUnknownTypes);
     const answer = {
       id: data.id,
       ...(unknownTypes.length === 0 ? {} : { unknownTypes }),

@@ -14,7 +14,7 @@ import {
 import type { GroupMember as Assignee, Piece } from '../delivery/outbox.js';
 import { type JobSeed, NO_SEED } from '../messages/job-key.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
-import { RESERVED_TYPES } from '../messages/type-patterns.js';
+import { matchesType, RESERVED_TYPES } from '../messages/type-patterns.js';
 import { Filter, type SubscribeData, subscriptionBytes } from './filter.js';
 import { FilterIndex } from './filter-index.js';
 
@@ -130,14 +130,18 @@ export class Subscriptions {
     return own + more <= this.#maxBytes / SHARES && this.#bytes + more <= this.#maxBytes;
   }
 
-  /** The names among these type patterns of which there can be no message: crawlers send no such type. */
-  unknownTypes(patterns: readonly string[]): string[] {
-    return patterns.filter(
-      (pattern) =>
-        !pattern.endsWith('*') &&
-        !RESERVED_TYPES.has(pattern) &&
-        this.#registry.get(pattern)?.direction !== 'crawler',
-    );
+  /**
+   * Those of these type patterns that no message can match: crawlers send no such type.
+   * @param isAnyForwarded whether messages of types without a schema are forwarded, too
+   */
+  unknownTypes(patterns: readonly string[], isAnyForwarded: boolean): string[] {
+    const { types } = this.#registry;
+    return patterns.filter((pattern) => {
+      if (RESERVED_TYPES.has(pattern)) return false;
+      if (isAnyForwarded && (pattern.endsWith('*') || this.#registry.get(pattern) === undefined))
+        return false;
+      return !types.some(({ name, direction }) => direction === 'crawler' && matchesType(pattern, name));
+    });
   }
 
   /** Number of subscriptions of all subscribers. */

@@ -220,7 +220,8 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
 
   #warnIfUnknown(type: string, registry: MessageRegistry): void {
     const direction = registry.get(type)?.direction;
-    if (direction === 'crawler' || direction === 'app') return;
+    const isForwarded = direction === undefined && this.options.validation === 'report';
+    if (direction === 'crawler' || direction === 'app' || isForwarded) return;
     this.#log.warn({ type }, 'a handler is registered for a type of which there are no messages');
   }
 

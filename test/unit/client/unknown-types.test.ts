@@ -5,8 +5,9 @@ import { pino } from 'pino';
 import { SocketServer } from 'sluice';
 import { SluiceClient } from 'sluice/client';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { LIGHT, shareBroker, startBroker, temporaryFolder } from '../../support/broker.js';
+import { LIGHT, shareBroker, startBroker, temporaryFolder, until } from '../../support/broker.js';
 import { packageRoot, sluice } from '../../support/cli.js';
+import { Peer } from '../../support/peer.js';
 
 const CUSTOM = join(packageRoot, 'test/support/custom-schemas.mjs');
 
@@ -27,7 +28,7 @@ describe('a subscription', () => {
       types: ['heartbeat', 'typo', 'job_*', 'no_*', '*', 'rejected', 'job_assignment'],
     });
     const { data } = await peer.next('subscribed');
-    expect(data).toEqual({ id: 'a', unknownTypes: ['typo', 'job_assignment'] });
+    expect(data).toEqual({ id: 'a', unknownTypes: ['typo', 'no_*', 'job_assignment'] });
     const other = await connect();
     other.say('subscribe', { id: 'b', types: ['heartbeat'] });
     expect((await other.next('subscribed')).data).toEqual({ id: 'b' });
@@ -58,11 +59,35 @@ describe('a subscription', () => {
     expect((await client.subscribe({ types: ['page_fetched'] })).unknownTypes).toEqual([]);
   });
 
+  test('does not name them if the broker forwards messages of unknown types', async () => {
+    const warnings: unknown[] = [];
+    const logger = pino({ level: 'warn' }, { write: (text) => void warnings.push(text) });
+    const socketPath = join(temporaryFolder(), 'report.sock');
+    const server = new SocketServer({ socketPath, ...LIGHT, validation: 'report' }, { logger });
+    onTestFinished(() => server.stop());
+    const handled: string[] = [];
+    server.router.registerHandler('typo', ({ type }) => void handled.push(type));
+    await server.start();
+    const peer = await Peer.connect(socketPath);
+    onTestFinished(() => peer.close());
+    peer.say('subscribe', { id: 'a', types: ['typo', 'typ*', 'job_assignment', 'ping'] });
+    expect((await peer.next('subscribed')).data).toEqual({
+      id: 'a',
+      unknownTypes: ['job_assignment', 'ping'],
+    });
+    const crawler = await Peer.connect(socketPath);
+    onTestFinished(() => crawler.close());
+    crawler.write('{"type":"typo"}\n');
+    await peer.next('typo');
+    await until(() => handled.length > 0);
+    expect(warnings).toEqual([]);
+  });
+
   test('of sluice sub comes with a warning, and nothing else without a terminal', async () => {
     const { socketPath } = shared();
     const run = sluice(['sub', '--socket', socketPath, '--types', 'typo,heartbeat,typ*']);
     await run.says('lists the types)');
-    expect(run.stderr).toMatch(/^sluice sub: warning: nothing will arrive of type "typo": .*\n$/);
+    expect(run.stderr).toMatch(/^sluice sub: warning: nothing will arrive of type "typo", "typ\*": .*\n$/);
     run.child.kill('SIGTERM');
     expect(await run.exited).toBe(0);
     expect(run.stdout).toBe('');
