@@ -2,7 +2,7 @@
 
 import type { Logger } from 'pino';
 import { brokerLogger, defaultLog } from '../connection/broker-logger.js';
-import type { CustomMessage } from '../connection/message-event.js';
+import type { MessageEvent } from '../connection/message-event.js';
 import type { SocketConnection as BrokerConnection } from '../connection/socket-connection.js';
 import { describeError, SluiceError } from '../errors.js';
 import { SocketServer as BrokerServer } from '../server/socket-server.js';
@@ -87,7 +87,7 @@ export class SocketServer {
     manager.on('connection_added', ({ connection }) => this.#pool.add(this.#wrap(connection)));
     manager.on('connection_removed', ({ connectionId, reason }) => this.#pool.forget(connectionId, reason));
     manager.on('pool_error', ({ error }) => this.#pool.notify({ type: 'pool_error', error: asError(error) }));
-    this.#broker.router.registerHandler('*', ({ message, connection }) => this.#handle(message, connection));
+    this.#broker.router.registerHandler('*', (event) => this.#handle(event));
     for (const warning of resolved.warnings) this.#log.warn(warning);
   }
 
@@ -167,12 +167,15 @@ export class SocketServer {
     return connection;
   }
 
-  async #handle(received: CustomMessage, broker: BrokerConnection): Promise<void> {
+  async #handle(event: MessageEvent): Promise<void> {
+    const { connection: broker } = event;
     const connection = this.#connections.get(broker);
     // Applications that connect to the socket send messages to crawlers, not to the handlers.
     if (connection === undefined || broker.role !== 'crawler') return;
+    // With `validation: "report"`, peers may make up types, which the router would log.
+    if (!event.isValid && this.router.getHandlerCount(event.type) === 0) return;
     // A worker has validated the message. Those of a schema module have other types; handlers read the type first.
-    const message = received as CrawlerMessage;
+    const message = event.message as CrawlerMessage;
     connection.receive(message);
     const startedAt = performance.now();
     await this.router.processMessage(message, connection);

@@ -49,6 +49,7 @@ export interface TypeStatistics {
 
 /** Statistics of a router. */
 export interface RouterStatistics {
+  /** Messages that are not valid (`validation: "report"`) and have no handler for their own type count under `*`. */
   readonly byType: Readonly<Record<string, Readonly<TypeStatistics>>>;
   /** Messages without a registered handler. */
   readonly unhandled: number;
@@ -162,7 +163,7 @@ export class MessageRouter extends SafeEmitter<RouterEvents> {
       this.#unhandled++;
       return;
     }
-    this.#statisticsOf(event.type).received++;
+    this.#statisticsOf(event).received++;
     const handling = new Handling(event, plan, this.#send);
     this.#queues.push(event.connection, handling, event.raw.length + EVENT_OVERHEAD);
   }
@@ -208,16 +209,21 @@ export class MessageRouter extends SafeEmitter<RouterEvents> {
       (error) => this.recordError({ error, phase: 'afterSend', event: undefined }),
     );
 
-  #planFor(type: string): Plan | undefined {
+  /** Kept per type with a handler: peers may make up other types. */
+  #planFor(messageType: string): Plan | undefined {
+    const type = this.#handlers.has(messageType) ? messageType : '*';
     if (this.#plans.has(type)) return this.#plans.get(type);
-    const registered = [...(this.#handlers.get(type) ?? []), ...(this.#handlers.get('*') ?? [])];
+    const own = type === '*' ? [] : (this.#handlers.get(type) ?? []);
+    const registered = [...own, ...(this.#handlers.get('*') ?? [])];
     const handlers = registered.toSorted((a, b) => (b.priority ?? 0) - (a.priority ?? 0));
     const plan = handlers.length === 0 ? undefined : makePlan(handlers, this.#middleware.inOrder);
     this.#plans.set(type, plan);
     return plan;
   }
 
-  #statisticsOf(type: string): TypeStatistics {
+  #statisticsOf(event: MessageEvent): TypeStatistics {
+    // Peers may make up the types of messages that are not valid.
+    const type = event.isValid || this.#handlers.has(event.type) ? event.type : '*';
     let statistics = this.#byType.get(type);
     if (statistics === undefined) {
       statistics = { received: 0, handled: 0, failed: 0, skipped: 0, duration: 0 };
@@ -237,7 +243,7 @@ export class MessageRouter extends SafeEmitter<RouterEvents> {
         this.#fail(handling, error);
       }
     }
-    const statistics = this.#statisticsOf(handling.event.type);
+    const statistics = this.#statisticsOf(handling.event);
     statistics[handling.outcome.status]++;
     statistics.duration += handling.outcome.duration;
     return undefined;

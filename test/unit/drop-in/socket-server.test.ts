@@ -370,6 +370,22 @@ test('a handler for a type of which there are no messages is logged once', async
   expect(warned.map(({ type }) => type)).toEqual(['hartbeat', 'job_reqest']);
 });
 
+test('with validation: report, types that peers make up are neither logged nor kept', async () => {
+  const started = await start({ validation: 'report' }, onTestFinished);
+  const { server, lines } = started;
+  const handled: string[] = [];
+  server.router.registerHandler('made-up-and-wanted', {
+    canHandle: () => true,
+    handle: async ({ type }) => ({ success: true, data: handled.push(type) }),
+    getPriority: () => 0,
+  });
+  const peer = await connectTo(started);
+  peer.write(`{"type":"CANARY"}\n{"type":"CANARY-2"}\n{"type":"made-up-and-wanted"}\n`);
+  await peer.settled();
+  await until(() => handled.length > 0);
+  expect(JSON.stringify(lines)).not.toContain('CANARY');
+});
+
 test('the default server is started once, at SOCKET_PATH, and again after a failed start', async () => {
   const environment = { SOCKET_LOG_LEVEL: 'silent', SOCKET_PATTERNS: 'off', SOCKET_WORKERS_THREADS: '1' };
   for (const [name, value] of Object.entries(environment)) vi.stubEnv(name, value);

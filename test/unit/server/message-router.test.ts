@@ -47,6 +47,25 @@ describe('MessageRouter', () => {
     expect(called).toEqual(['first of equals', 'second of equals', 'last', 'alone']);
   });
 
+  test('counts types that peers make up together, with validation: report', async () => {
+    const { server, connect } = await startServer(bare, { validation: 'report' });
+    const called: string[] = [];
+    server.router.registerHandler('wanted', ({ type }) => void called.push(type));
+    server.router.registerHandler('*', ({ type }) => void called.push(`any ${type}`));
+    const crawler = await connect();
+    const made = Array.from({ length: 100 }, (_, index) => `{"type":"made-${index}"}\n`);
+    crawler.write(`{"type":"wanted"}\n{"type":"*"}\n${line(VALID.heartbeat)}${made.join('')}`);
+    await crawler.settled();
+    expect(called.slice(0, 4)).toEqual(['wanted', 'any wanted', 'any *', 'any heartbeat']);
+    const { byType } = server.router.statistics;
+    const counts = Object.entries(byType).map(([type, { received, handled }]) => [type, received, handled]);
+    expect(counts).toEqual([
+      ['wanted', 1, 1],
+      ['*', 101, 101],
+      ['heartbeat', 1, 1],
+    ]);
+  });
+
   test('takes handlers back, functions and objects', async () => {
     const { server, connect } = shared();
     const { unhandled } = server.router.statistics;
