@@ -128,6 +128,17 @@ describe.skipIf(missing.length > 0)(`in a terminal${without(missing)}`, () => {
     expect(await some.exited).toBe(0);
   });
 
+  test.each([
+    ['check', () => ['check', '--workers', '1']],
+    ['pub', () => ['pub', '--socket', shared().socketPath]],
+  ])('%s shows that it reads from the keyboard', async (command, argsOf) => {
+    const run = sluiceInTerminal(argsOf());
+    await run.says(`sluice ${command}: reading messages from the terminal; Ctrl-D ends`);
+    run.child.stdin.write(`${line(VALID.heartbeat)}\u0004`);
+    expect(await run.exited).toBe(0);
+    expect(screen(run).join('\n')).toMatch(/^(?:checked 1 message, 0 rejected|sent 1 line)/m);
+  });
+
   test('top shows since when the broker does not answer', async () => {
     const { manager, adminPath } = await startAdminBroker(LIGHT);
     const run = sluiceInTerminal(['top', '--admin', adminPath]);
