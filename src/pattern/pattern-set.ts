@@ -57,6 +57,9 @@ export type PatternResult =
     }
   | { readonly declined: string };
 
+/** What the patterns need of a registry. */
+export type TypeTable = Pick<MessageRegistry, 'types'>;
+
 /** A learned layout and its pattern. */
 interface Learned {
   readonly layout: Layout;
@@ -91,7 +94,7 @@ export class PatternSet {
    * @returns `undefined` without WebAssembly, on a processor without 128-bit SIMD instructions, or if the address space
    *   is too small: then all messages take the slow path
    */
-  static create(registry: MessageRegistry, options: PatternOptions = {}): PatternSet | undefined {
+  static create(registry: TypeTable, options: PatternOptions = {}): PatternSet | undefined {
     const modules = options.modules ?? compilePatterns(registry, options);
     const created =
       typeof modules === 'string'
@@ -103,7 +106,7 @@ export class PatternSet {
   }
 
   /** @throws RangeError if the address space is too small */
-  private constructor(registry: MessageRegistry, compiled: PatternModules, options: PatternOptions) {
+  private constructor(registry: TypeTable, compiled: PatternModules, options: PatternOptions) {
     const { isTimely, firstScan, maxLearnedLayouts = DEFAULT_LEARNED_LAYOUTS } = options;
     const { scanLoop, results } = compiled;
     this.results = results;
@@ -250,7 +253,7 @@ export function compileResults(
  * @returns the reason if patterns cannot be used here
  */
 export function compilePatterns(
-  registry: MessageRegistry,
+  registry: TypeTable,
   options: PatternOptions = {},
 ): PatternModules | string {
   const { framing = 'auto', delimiter = NEWLINE, maxMessageSize = 1024 * 1024, jobSeed = NO_SEED } = options;
@@ -267,7 +270,7 @@ export function compilePatterns(
 
 /** Which types may have patterns, and how many patterns there may be at a time. */
 function sizeOf(
-  registry: MessageRegistry,
+  registry: TypeTable,
   { maxLearnedLayouts = DEFAULT_LEARNED_LAYOUTS }: PatternOptions,
 ): { names: string[]; maxPatterns: number } {
   const names = registry.types.filter(canHavePattern).map(({ name }) => name);

@@ -1,9 +1,9 @@
 // Patterns on one message, for tests.
 
-import type { FrameSink, MessageRegistry } from 'sluice';
+import type { FrameSink } from 'sluice';
 import type { JobKey } from '#src/messages/job-key.js';
 import type { Matches } from '#src/pattern/matches.js';
-import { type PatternOptions, PatternSet } from '#src/pattern/pattern-set.js';
+import { type PatternOptions, PatternSet, type TypeTable } from '#src/pattern/pattern-set.js';
 
 export interface OneMatch {
   readonly typeIndex: number;
@@ -13,10 +13,19 @@ export interface OneMatch {
 }
 
 /** The patterns of a registry. @throws on a machine that does not support them */
-export function createPatterns(registry: MessageRegistry, options: PatternOptions = {}): PatternSet {
+export function createPatterns(registry: TypeTable, options: PatternOptions = {}): PatternSet {
   const patterns = PatternSet.create(registry, options);
   if (patterns === undefined) throw new Error('this machine does not support WebAssembly with SIMD');
   return patterns;
+}
+
+/**
+ * The registry's types, of which only these can have patterns: to compile those of all types takes longer than most tests
+ * run.
+ */
+export function onlyTypes({ types }: TypeTable, names: readonly string[]): TypeTable {
+  // In place of the others, the first type, which has no pattern: types are found by their index.
+  return { types: types.map((type) => (names.includes(type.name) ? type : (types[0] ?? type))) };
 }
 
 /** The match with this index, in offsets of the loaded bytes. */

@@ -11,7 +11,7 @@ import { VALID } from '../../support/messages.js';
 import { createPatterns } from '../../support/patterns.js';
 import { timeRatio } from '../../support/timing.js';
 
-const CASES = Number(process.env.FUZZ_CASES ?? 8000);
+const CASES = Number(process.env.FUZZ_CASES ?? 4000);
 const SEED = Number(process.env.FUZZ_SEED ?? 20_260_101);
 const TIME_LIMIT = 600_000;
 
@@ -88,7 +88,12 @@ const EDGES = [
 ];
 
 const traffic = new Traffic({ seed: SEED });
-const messages = [...Object.values(VALID), ...Array.from({ length: 200 }, () => traffic.next())];
+const crawl = Array.from({ length: 200 }, () => traffic.next());
+/** A few messages of each type: most of the traffic is of one. */
+const messages = [
+  ...Object.values(VALID),
+  ...Object.keys(VALID).flatMap((type) => crawl.filter((message) => message.type === type).slice(0, 8)),
+];
 
 /** Each message in each layout. */
 const templates = messages.flatMap((message) => [
@@ -197,13 +202,13 @@ function mutate(text: string, change: Mutation): Buffer {
 
 test('both paths agree on every message of the traffic, and on what surrounds it', () => {
   for (const delimiter of ['\n', '\r\n', '', ' ', '\n\n']) {
-    expectLaw(new Traffic({ seed: 11 }).block(2000, delimiter));
+    expectLaw(new Traffic({ seed: 11 }).block(1000, delimiter));
   }
 });
 
 test('the patterns take the traffic: all but what JSON allows and they do not', () => {
-  const matched = expectLaw(new Traffic({ seed: 12 }).block(5000));
-  expect(matched).toBeGreaterThan(4950);
+  const matched = expectLaw(new Traffic({ seed: 12 }).block(2500));
+  expect(matched).toBeGreaterThan(2475);
 });
 
 test(`both paths agree on ${CASES} changed messages`, { timeout: TIME_LIMIT + 60_000 }, () => {
@@ -325,7 +330,7 @@ describe('adversarial input', () => {
 
   test.each(shapes)('%s takes linear time, cut short or ended wrong', (_, make) => {
     for (const ending of ['', '!', '"}}}']) {
-      const large = make(1024 * 1024) + ending;
+      const large = make(256 * 1024) + ending;
       const small = make(1024) + ending;
       // Loading the large text takes a time of its own; where it is scanned faster than that, nothing is asserted of it.
       expect(timeRatio(scanning(large, large.length), scanning(small, large.length))).toBeLessThan(3);

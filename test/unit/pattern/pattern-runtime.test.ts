@@ -4,10 +4,11 @@ import * as z from 'zod';
 import { type JobKey, jobKey, NO_JOB, NO_SEED } from '#src/messages/job-key.js';
 import { MAX_MATCHES } from '#src/pattern/memory-layout.js';
 import { compileResults, PatternSet } from '#src/pattern/pattern-set.js';
-import { createPatterns, matchAt } from '../../support/patterns.js';
+import { createPatterns, matchAt, onlyTypes } from '../../support/patterns.js';
 
 const schema = z.object({ type: z.literal('t'), jobId: z.string().optional() });
 const registry = new MessageRegistry({ schemas: { t: schema } });
+const types = onlyTypes(registry, ['t']);
 
 /** Scans as often as it takes. Gives the key of each message's job, and how often the scan was interrupted. */
 function scanAll(patterns: PatternSet, text: string) {
@@ -31,7 +32,7 @@ const keyOf = (jobId: string) => jobKey(jobId, NO_SEED);
 const line = (jobId: string) => `{"type":"t","jobId":${JSON.stringify(jobId)}}\n`;
 
 test('more messages than there is room for take more scans', () => {
-  const patterns = createPatterns(registry);
+  const patterns = createPatterns(types);
   const text = '{"type":"t"}\n'.repeat(MAX_MATCHES * 2 + 1);
   const { jobs, interruptions, lines, end } = scanAll(patterns, text);
   expect(jobs).toHaveLength(MAX_MATCHES * 2 + 1);
@@ -41,7 +42,7 @@ test('more messages than there is room for take more scans', () => {
 });
 
 test('as many jobs as messages take no more scans than one job', () => {
-  const patterns = createPatterns(registry);
+  const patterns = createPatterns(types);
   const ids = Array.from({ length: MAX_MATCHES * 2 + 1 }, (_, index) => `job-${index}`);
   const { jobs, interruptions, lines } = scanAll(patterns, ids.map(line).join(''));
   expect(jobs).toEqual(ids.map(keyOf));
@@ -50,13 +51,13 @@ test('as many jobs as messages take no more scans than one job', () => {
 });
 
 test('job ids may be as long as a message', () => {
-  const patterns = createPatterns(registry);
+  const patterns = createPatterns(types);
   const ids = Array.from({ length: 50 }, (_, index) => `${index}-${'x'.repeat(index * 1000)}`);
   expect(scanAll(patterns, ids.map(line).join('')).jobs).toEqual(ids.map(keyOf));
 });
 
 test('ids that share a beginning, an end or all but one byte are distinguished', () => {
-  const patterns = createPatterns(registry);
+  const patterns = createPatterns(types);
   const ids = [
     '',
     'a',
@@ -74,7 +75,7 @@ test('ids that share a beginning, an end or all but one byte are distinguished',
 });
 
 test('a carriage return before the delimiter is passed with it', () => {
-  const patterns = createPatterns(registry);
+  const patterns = createPatterns(types);
   expect(scanAll(patterns, '{"type":"t"}\r\n{"type":"t"}\n{"type":"t"}\r')).toMatchObject({
     jobs: [NO_JOB, NO_JOB, NO_JOB],
     lines: 2,
@@ -83,7 +84,7 @@ test('a carriage return before the delimiter is passed with it', () => {
 });
 
 test('text that does not fit grows the memory, and nothing is forgotten', () => {
-  const patterns = createPatterns(registry, { maxMessageSize: 4 * 1024 * 1024 });
+  const patterns = createPatterns(types, { maxMessageSize: 4 * 1024 * 1024 });
   expect(scanAll(patterns, line('before')).jobs).toEqual([keyOf('before')]);
   const text = line('a').repeat(100_000);
   expect(new Set(scanAll(patterns, text).jobs.map(({ low }) => low))).toEqual(new Set([keyOf('a').low]));
@@ -91,7 +92,7 @@ test('text that does not fit grows the memory, and nothing is forgotten', () => 
 });
 
 test('bytes that are not UTF-8 are not looked at', () => {
-  const patterns = createPatterns(registry);
+  const patterns = createPatterns(types);
   expect(patterns.load(Buffer.from('{"type":"t","jobId":"\xff"}', 'latin1'), 0, 24)).toBe(false);
 });
 

@@ -3,20 +3,21 @@ import { MessageRegistry } from 'sluice';
 import { expect, test } from 'vitest';
 import * as z from 'zod';
 import { ANY_NUMBER, intersect } from '#src/pattern/zod-introspection.js';
-import { createPatterns, matchFirst } from '../../support/patterns.js';
+import { createPatterns, matchFirst, onlyTypes } from '../../support/patterns.js';
 
 type Taker = (json: string) => boolean;
 
 /**
  * Says of each schema whether a pattern takes `{"type":"t0","a":…}` with this JSON, given as latin1, for a value of the
- * schema. They share a registry, since the patterns of its own types take longer to compile than theirs.
+ * schema.
  */
 function takers(schemas: readonly z.ZodType[]): Taker[] {
   const types = schemas.map(
     (a, index) => [`t${index}`, z.object({ type: z.literal(`t${index}`), a })] as const,
   );
   const registry = new MessageRegistry({ schemas: Object.fromEntries(types) });
-  const patterns = createPatterns(registry, { maxLearnedLayouts: 0 });
+  const names = types.map(([name]) => name);
+  const patterns = createPatterns(onlyTypes(registry, names), { maxLearnedLayouts: 0 });
   return types.map(([name]) => (json) => {
     const text = `{"type":"${name}","a":${json}}`;
     return matchFirst(patterns, text)?.end === text.length;
@@ -95,10 +96,12 @@ test.each([
 test('takes every day that there is, and no other', () => {
   const takesDate = taker(z.iso.date());
   const takesTime = taker(z.iso.datetime());
+  const day = z.iso.date();
+  const wrong: string[] = [];
   const check = (text: string) => {
-    const isDay = z.iso.date().safeParse(text).success;
-    expect([text, takesDate(`"${text}"`)]).toEqual([text, isDay]);
-    expect([text, takesTime(`"${text}T12:00:00Z"`)]).toEqual([text, isDay]);
+    const isDay = day.safeParse(text).success;
+    if (takesDate(`"${text}"`) !== isDay) wrong.push(text);
+    if (takesTime(`"${text}T12:00:00Z"`) !== isDay) wrong.push(`${text}T12:00:00Z`);
   };
   for (let month = 0; month <= 13; month++) {
     for (let day = 0; day <= 32; day++) {
@@ -110,11 +113,13 @@ test('takes every day that there is, and no other', () => {
   for (let year = 0; year <= 9999; year += year % 100 === 0 ? 1 : 3) {
     check(`${String(year).padStart(4, '0')}-02-29`);
   }
+  expect(wrong).toEqual([]);
 });
 
 test('takes every time of the day, and no other', () => {
   const schema = z.iso.datetime({ offset: true });
   const takes = taker(schema);
+  const wrong: string[] = [];
   for (let number = 0; number < 100; number++) {
     const two = String(number).padStart(2, '0');
     for (const time of [
@@ -125,10 +130,10 @@ test('takes every time of the day, and no other', () => {
       `00:00:00-00:${two}`,
     ]) {
       const text = `2026-01-01T${time}`;
-      const isTime = schema.safeParse(text).success;
-      expect([text, takes(`"${text}"`)]).toEqual([text, isTime]);
+      if (takes(`"${text}"`) !== schema.safeParse(text).success) wrong.push(text);
     }
   }
+  expect(wrong).toEqual([]);
   for (const fraction of [
     '.1',
     '.123456789',
@@ -147,21 +152,26 @@ test('finds what is odd in a string, wherever it stands', () => {
   const takesAny = taker(z.string());
   const takesShort = taker(z.string().max(1000));
   const takesKey = taker(z.record(z.string(), z.number()));
+  const wrong: string[] = [];
+  const check = (takes: Taker, json: string, isGood: boolean) => {
+    if (takes(json) !== isGood) wrong.push(json);
+  };
   for (let length = 1; length < 50; length++) {
     for (let at = 0; at < length; at++) {
       const withOdd = (odd: string) => `"${'x'.repeat(at)}${odd}${'x'.repeat(length - at - 1)}"`;
       for (const good of ['\\n', '\\"', '\\\\', '\\/', '\\u00e9', '\u007f', '\xc3\xa9']) {
-        expect([good, at, length, takesAny(withOdd(good))]).toEqual([good, at, length, true]);
+        check(takesAny, withOdd(good), true);
       }
       for (const bad of ['\n', '\0', '\u001f', '"', '\\x', '\\u00g0', '\\U0000']) {
-        expect([bad, at, length, takesAny(withOdd(bad))]).toEqual([bad, at, length, false]);
-        expect(takesShort(withOdd(bad))).toBe(false);
-        expect(takesKey(`{${withOdd(bad)}:1}`)).toBe(false);
+        check(takesAny, withOdd(bad), false);
+        check(takesShort, withOdd(bad), false);
+        check(takesKey, `{${withOdd(bad)}:1}`, false);
       }
-      expect(takesShort(withOdd('\xc3\xa9'))).toBe(false);
-      expect(takesKey(`{${withOdd('\xc3\xa9')}:1}`)).toBe(true);
+      check(takesShort, withOdd('\xc3\xa9'), false);
+      check(takesKey, `{${withOdd('\xc3\xa9')}:1}`, true);
     }
   }
+  expect(wrong).toEqual([]);
 });
 
 test('a text that ends in the middle is never taken', () => {
@@ -171,7 +181,7 @@ test('a text that ends in the middle is never taken', () => {
     c: z.record(z.string(), z.number()),
   });
   const registry = new MessageRegistry({ schemas: { t: z.object({ type: z.literal('t'), a: schema }) } });
-  const patterns = createPatterns(registry);
+  const patterns = createPatterns(onlyTypes(registry, ['t']));
   expect(matchFirst(patterns, whole)).toBeDefined();
   // What was loaded before lies behind it, were it not for the zeros.
   for (let end = whole.length - 1; end >= 0; end--) {

@@ -1,3 +1,5 @@
+// FUZZ_CASES and FUZZ_SEED change the run of random values.
+
 import fc from 'fast-check';
 import { MessageParser, MessageRegistry, MessageValidator } from 'sluice';
 import { describe, expect, test } from 'vitest';
@@ -6,19 +8,28 @@ import { jobKey, NO_JOB, NO_SEED } from '#src/messages/job-key.js';
 import type { Matches } from '#src/pattern/matches.js';
 import type { PatternSet } from '#src/pattern/pattern-set.js';
 import { VALID } from '../../support/messages.js';
-import { createPatterns, eachMatch, matchFirst } from '../../support/patterns.js';
+import { createPatterns, eachMatch, matchFirst, onlyTypes } from '../../support/patterns.js';
 import { timeRatio } from '../../support/timing.js';
+
+/** Fewer than in pattern-law.test.ts, since these values are slow to generate. */
+const RUNS = Math.ceil(Number(process.env.FUZZ_CASES ?? 8000) / 4);
+const SEED = Number(process.env.FUZZ_SEED ?? 7);
 
 type Shape = Record<string, z.ZodType>;
 
+interface CompileOptions {
+  rule?: () => void;
+  object?: (shape: Shape) => z.ZodType;
+}
+
 /** The patterns of a schema module with one type, `t`. */
-function compile(shape: Shape, options: { rule?: () => void; object?: (shape: Shape) => z.ZodType } = {}) {
+function compile(shape: Shape, options: CompileOptions = {}) {
   const schema = (options.object ?? z.object)({ type: z.literal('t'), ...shape });
   const registry = new MessageRegistry({
     schemas: { t: schema },
     ...(options.rule && { rules: { t: options.rule } }),
   });
-  const patterns = createPatterns(registry);
+  const patterns = createPatterns(onlyTypes(registry, ['t']));
   const validator = new MessageValidator({ registry });
   return { result: patterns.results.get('t'), patterns, registry, validator };
 }
@@ -26,8 +37,7 @@ function compile(shape: Shape, options: { rule?: () => void; object?: (shape: Sh
 const latin1 = (text: string) => Buffer.from(text).toString('latin1');
 
 /** Whether a pattern takes the JSON of `{ type: 't', ...members }`; fails when the slow path does not. */
-function takes(shape: Shape, members: string): boolean {
-  const { patterns, validator } = compile(shape);
+function takes({ patterns, validator }: ReturnType<typeof compile>, members: string): boolean {
   const text = `{"type":"t"${members === '' ? '' : `,${members}`}}`;
   const isMatch = matchFirst(patterns, latin1(text))?.end === Buffer.byteLength(text);
   if (isMatch) expect(validator.validate(Buffer.from(text))).toMatchObject({ ok: true, type: { name: 't' } });
@@ -124,9 +134,10 @@ describe('compiles', () => {
     ],
     ['keys that need escapes', { 'a"b.c$': z.number() }, ['"a\\"b.c$":1'], ['"a\\"bxc$":1']],
   ])('%s', (_, shape, good, bad) => {
-    expect(compile(shape).result).toMatchObject({ node: expect.any(Object), omitted: [] });
-    expect(good.filter((members) => !takes(shape, members))).toEqual([]);
-    expect(bad.filter((members) => takes(shape, members))).toEqual([]);
+    const compiled = compile(shape);
+    expect(compiled.result).toMatchObject({ node: expect.any(Object), omitted: [] });
+    expect(good.filter((members) => !takes(compiled, members))).toEqual([]);
+    expect(bad.filter((members) => takes(compiled, members))).toEqual([]);
   });
 
   test.each([
@@ -138,7 +149,8 @@ describe('compiles', () => {
 
   test('a type whose first key is another', () => {
     const schema = z.object({ id: z.number(), type: z.literal('t') });
-    const patterns = createPatterns(new MessageRegistry({ schemas: { t: schema } }));
+    const registry = new MessageRegistry({ schemas: { t: schema } });
+    const patterns = createPatterns(onlyTypes(registry, ['t']));
     expect(matchFirst(patterns, '{"id":1,"type":"t"}')).toBeDefined();
     expect(matchFirst(patterns, '{"id":1,"type":"u"}')).toBeUndefined();
   });
@@ -230,15 +242,16 @@ describe('declines by name', () => {
     expect(compile(shape).result).toEqual({ declined });
     // Where it is optional, only messages that have it take the slow path.
     const [[key = '', schema] = []] = Object.entries(shape);
-    const optional = compile({ [key]: z.optional(schema as z.ZodType) }).result;
-    expect(optional).toMatchObject({ omitted: [`${key}: ${declined}`] });
-    expect(takes({ [key]: z.optional(schema as z.ZodType) }, '')).toBe(true);
+    const optional = compile({ [key]: z.optional(schema as z.ZodType) });
+    expect(optional.result).toMatchObject({ omitted: [`${key}: ${declined}`] });
+    expect(takes(optional, '')).toBe(true);
   });
 
   test('a key that every object has, where it is missing: zod finds it all the same', () => {
-    expect(compile({ constructor: z.string().optional() }).result).toHaveProperty('node');
-    expect(takes({ constructor: z.string().optional() }, '')).toBe(false);
-    expect(takes({ constructor: z.string().optional() }, '"constructor":"x"')).toBe(true);
+    const compiled = compile({ constructor: z.string().optional() });
+    expect(compiled.result).toHaveProperty('node');
+    expect(takes(compiled, '')).toBe(false);
+    expect(takes(compiled, '"constructor":"x"')).toBe(true);
     expect(compile({ valueOf: z.date().optional() }).result).toEqual({
       declined: 'the schema type date',
     });
@@ -265,7 +278,7 @@ describe('declines by name', () => {
 
   test('a schema without its type, or of another', () => {
     const results = (schema: z.ZodType) =>
-      createPatterns(new MessageRegistry({ schemas: { t: schema } })).results;
+      createPatterns(onlyTypes(new MessageRegistry({ schemas: { t: schema } }), ['t'])).results;
     expect(results(z.object({ id: z.string() })).get('t')).toEqual({
       declined: 'a schema without a type key',
     });
@@ -291,28 +304,30 @@ test('schemas that users bring obey the law too', () => {
       o: z.looseObject({ x: z.unknown().optional(), y: z.record(z.string(), z.number()) }).optional(),
     },
   ];
+  // As `fc.string({ unit: 'binary' })`, which takes a second to create.
+  const character = fc.integer({ min: 0, max: 0x10ffff }).map((code) => String.fromCodePoint(code));
+  const members = fc.record(
+    {
+      jobId: fc.string({ unit: 'grapheme', maxLength: 5 }),
+      a: fc.oneof(
+        fc.string({ minLength: 1, maxLength: 5 }),
+        fc.array(character, { maxLength: 5 }).map((characters) => characters.join('')),
+        fc.integer(),
+      ),
+      b: fc.array(fc.oneof(fc.integer(), fc.double(), fc.string(), fc.constant(null), fc.boolean()), {
+        maxLength: 2,
+      }),
+      c: fc.oneof(fc.boolean(), fc.constant(null)),
+      n: fc.oneof(fc.nat(), fc.integer(), fc.double(), fc.constant(-0)),
+      o: fc.record(
+        { x: fc.jsonValue({ maxDepth: 2 }), y: fc.dictionary(fc.string({ maxLength: 3 }), fc.integer()) },
+        { requiredKeys: ['y'] },
+      ),
+    },
+    { requiredKeys: ['a', 'n'] },
+  );
   for (const shape of shapes) {
     const { patterns, validator } = compile(shape);
-    const members = fc.record(
-      {
-        jobId: fc.string({ unit: 'grapheme', maxLength: 5 }),
-        a: fc.oneof(
-          fc.string({ minLength: 1, maxLength: 5 }),
-          fc.string({ unit: 'binary', maxLength: 5 }),
-          fc.integer(),
-        ),
-        b: fc.array(fc.oneof(fc.integer(), fc.double(), fc.string(), fc.constant(null), fc.boolean()), {
-          maxLength: 2,
-        }),
-        c: fc.oneof(fc.boolean(), fc.constant(null)),
-        n: fc.oneof(fc.nat(), fc.integer(), fc.double(), fc.constant(-0)),
-        o: fc.record(
-          { x: fc.jsonValue({ maxDepth: 2 }), y: fc.dictionary(fc.string({ maxLength: 3 }), fc.integer()) },
-          { requiredKeys: ['y'] },
-        ),
-      },
-      { requiredKeys: ['a', 'n'] },
-    );
     const keys = Object.keys(shape);
     let matched = 0;
     fc.assert(
@@ -324,16 +339,17 @@ test('schemas that users bring obey the law too', () => {
         const match = matchFirst(patterns, bytes.toString('latin1'));
         if (match?.end !== bytes.length) return;
         matched++;
-        expect(validator.validate(bytes)).toMatchObject({ ok: true, type: { name: 't' } });
+        const result = validator.validate(bytes);
+        if (!result.ok || result.type.name !== 't')
+          expect(result).toMatchObject({ ok: true, type: { name: 't' } });
         if ('jobId' in shape) {
-          expect(match.job).toEqual(
-            typeof values.jobId === 'string' ? jobKey(values.jobId, NO_SEED) : NO_JOB,
-          );
+          const job = typeof values.jobId === 'string' ? jobKey(values.jobId, NO_SEED) : NO_JOB;
+          if (match.job.low !== job.low || match.job.high !== job.high) expect(match.job).toEqual(job);
         }
       }),
-      { numRuns: 5000, seed: 7 },
+      { numRuns: RUNS, seed: SEED },
     );
-    expect(matched).toBeGreaterThan(500);
+    expect(matched).toBeGreaterThan(RUNS / 20);
   }
 });
 
@@ -369,23 +385,24 @@ describe('patterns in the parser', () => {
   test('undelimited messages that no pattern knows take linear time', () => {
     const patterns = createPatterns(MessageRegistry.builtin(), { maxLearnedLayouts: 0 });
     const parser = new MessageParser({ patterns });
-    const unknownLayout = JSON.stringify({ ...VALID.heartbeat, extra: 'x'.repeat(200) });
+    const unknownLayout = JSON.stringify({ ...VALID.heartbeat, extra: 'x'.repeat(1000) });
+    const count = 3000;
     /** As many messages in calls of so many. */
     const parsing = (perCall: number) => {
       const bytes = Buffer.from(unknownLayout.repeat(perCall));
       return () => {
         let parsed = 0;
-        while (parsed < 12_000) {
+        while (parsed < count) {
           parser.parse(bytes, 0, bytes.length, {
             onMatches() {},
             onMessage: () => parsed++,
             onRejection() {},
           });
         }
-        expect(parsed).toBe(12_000);
+        expect(parsed).toBe(count);
       };
     };
-    expect(timeRatio(parsing(12_000), parsing(500))).toBeLessThan(3);
+    expect(timeRatio(parsing(count), parsing(count / 24))).toBeLessThan(3);
   });
 
   test('a match that is too long is rejected', () => {

@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import * as z from 'zod';
 import { BothPaths } from '../../support/law.js';
 
-const CASES = Number(process.env.FUZZ_CASES ?? 12_000);
+const CASES = Number(process.env.FUZZ_CASES ?? 8000);
 const SEED = Number(process.env.FUZZ_SEED ?? 20_260_101);
 /** Schemas that share a run, since building the paths takes longer than to check a schema. */
 const SCHEMAS = 30;
@@ -76,7 +76,7 @@ describe('what zod checks beyond its definition', () => {
     ['recursion', Tree, NONE, '{"type":"t","children":[{"type":"t"}]}', '{"type":"t","children":[1]}'],
     [
       'very many values',
-      of(z.enum(Array.from({ length: 100_000 }, (_, index) => `a-value-of-some-length-${index}`))),
+      of(z.enum(Array.from({ length: 5000 }, (_, index) => `a-value-of-some-length-${index}`))),
       has('"a-value-of-some-length-7"'),
       has('"a"'),
     ],
@@ -165,19 +165,18 @@ describe('what zod checks beyond its definition', () => {
     all.d = z.object({ type: z.literal('d'), a: z.discriminatedUnion(key, options as never) });
     const paths = new BothPaths(all);
     for (const name of Object.keys(all)) {
-      const texts: string[] = [];
+      const texts = new Set<string>();
       for (const value of ['"x"', '"y"', '1', 'null', '{}']) {
         const member = `{${JSON.stringify(key)}:${value}}`;
         for (const a of ['{}', '[]', '[{}]', '{"k":{}}', member, `[${member}]`, `{"k":${member}}`]) {
-          texts.push(
-            `{"type":"${name}","a":${a}}`,
-            `{"type":"${name}",${member.slice(1, -1)},"a":${a}}`,
-            `{"a":${a},"type":"${name}"}`,
-            `{"type":"${name}"}`,
-          );
+          texts
+            .add(`{"type":"${name}","a":${a}}`)
+            .add(`{"type":"${name}",${member.slice(1, -1)},"a":${a}}`)
+            .add(`{"a":${a},"type":"${name}"}`)
+            .add(`{"type":"${name}"}`);
         }
       }
-      paths.check(Buffer.from(texts.map((text) => `${text}\n`).join('')));
+      paths.check(Buffer.from(`${[...texts].join('\n')}\n`));
     }
   });
 
