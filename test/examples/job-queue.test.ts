@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { startBroker, temporaryFolder, until } from '../support/broker.js';
+import { startPlainBroker, temporaryFolder, until } from '../support/broker.js';
 import { startExample } from '../support/example.js';
 import { line, VALID } from '../support/messages.js';
 import { type Line, Peer } from '../support/peer.js';
@@ -21,7 +21,7 @@ test('the job queue and the crawler: every job is done, with a new token on the 
 });
 
 test('the crawler does a job that it is given while it works on another', async () => {
-  const { manager, socketPath, connect } = await startBroker();
+  const { manager, socketPath, connect } = await startPlainBroker();
   const done: string[] = [];
   manager.on('message', (event) => {
     if (event.is('job_completed')) done.push(event.message.jobId ?? '');
@@ -40,7 +40,7 @@ test('the crawler does a job that it is given while it works on another', async 
   expect(run.stderr).toBe('');
 });
 
-test('the job queue drops jobs that are not valid, and answers with up to five', async () => {
+test('the job queue drops jobs that are not valid, answers with up to five, and says when a new token expires', async () => {
   const file = join(temporaryFolder(), 'jobs.json');
   const valid = ['project', 'group', 'user', 'issue', 'merge_request', 'commit'].map((entityType) => ({
     entityType,
@@ -61,6 +61,10 @@ test('the job queue drops jobs that are not valid, and answers with up to five',
   crawler.write(line(VALID.job_request));
   await crawler.count(2);
   expect(jobsOf(crawler.messages[1]).map(({ id }) => id)).toEqual(['job-0008']);
+  crawler.write(JSON.stringify(VALID.token_refresh_request));
+  const { data } = await crawler.next('token_refresh_response');
+  expect(data).toMatchObject({ accessToken: expect.any(String), refreshSuccessful: true });
+  expect(Date.parse(String(data.expiresAt))).toBeGreaterThan(Date.now() + 3_000_000);
   await crawler.close();
   run.child.kill('SIGTERM');
   expect(await run.exited).toBe(0);
@@ -95,18 +99,6 @@ test('the job queue requeues jobs that failed or whose crawler has disconnected,
   // Tokens go to crawlers, and nowhere else.
   expect(run.stdout).not.toContain(String(found?.accessToken));
   await second.close();
-  run.child.kill('SIGTERM');
-  expect(await run.exited).toBe(0);
-});
-
-test('the job queue says when a new token expires', async () => {
-  const { run, socketPath } = await startExample('job-queue.mjs', '5 jobs');
-  const crawler = await Peer.connect(socketPath);
-  crawler.write(JSON.stringify(VALID.token_refresh_request));
-  const { data } = await crawler.next('token_refresh_response');
-  expect(data).toMatchObject({ accessToken: expect.any(String), refreshSuccessful: true });
-  expect(Date.parse(String(data.expiresAt))).toBeGreaterThan(Date.now() + 3_000_000);
-  await crawler.close();
   run.child.kill('SIGTERM');
   expect(await run.exited).toBe(0);
 });

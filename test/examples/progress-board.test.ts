@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest';
-import { startBroker, until } from '../support/broker.js';
+import { startPlainBroker, until } from '../support/broker.js';
 import { startExample } from '../support/example.js';
 import { line, VALID } from '../support/messages.js';
 
 test('the progress board shows jobs, and finds its broker again', async () => {
-  const { manager, socketPath, connect } = await startBroker();
+  const { manager, socketPath, connect } = await startPlainBroker();
   const env = { SOCKET_PATH: socketPath };
   const { run } = await startExample('progress-board.mjs', 'connected', { env });
   await until(() => manager.getMetrics().protocol.subscriptions === 1);
@@ -16,7 +16,7 @@ test('the progress board shows jobs, and finds its broker again', async () => {
 
   await manager.stop();
   await run.says('disconnected: SHUTTING_DOWN');
-  const next = await startBroker({ socketPath });
+  const next = await startPlainBroker({ socketPath });
   await until(() => next.manager.getMetrics().protocol.subscriptions === 1);
   const again = await next.connect();
   again.write(line(VALID.job_completed));

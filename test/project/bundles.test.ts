@@ -5,7 +5,7 @@ import { copyFileSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFi
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { SERVER_VERSION } from '#src/version.js';
-import { shareBroker, temporaryFolder } from '../support/broker.js';
+import { LIGHT, shareBroker, temporaryFolder } from '../support/broker.js';
 import { packageRoot, runNode } from '../support/cli.js';
 import { VALID } from '../support/messages.js';
 import { share } from '../support/share.js';
@@ -64,18 +64,22 @@ describe.skipIf(missing.length > 0)(`bundled by esbuild${without(missing)}`, () 
     mkdirSync(join(path, 'elsewhere'));
     mkdirSync(join(path, 'app/node_modules'), { recursive: true });
     symlinkSync(packageRoot, join(path, 'app/node_modules/sluice'));
-    for (const [name, program] of Object.entries({ broker: BROKER, client: CLIENT })) {
+    const programs = { broker: BROKER, client: CLIENT };
+    for (const [name, program] of Object.entries(programs))
       writeFileSync(join(path, `app/${name}.mjs`), program);
-      for (const [format, extension] of FORMATS) {
-        const output = join(path, `app/out/${name}.${extension}`);
-        const options = ['--bundle', '--platform=node', `--format=${format}`, '--log-level=error'];
-        execFileSync(esbuild, [join(path, `app/${name}.mjs`), ...options, `--outfile=${output}`]);
-        copyFileSync(output, join(path, `elsewhere/${name}.${extension}`));
-      }
+    for (const [format, extension] of FORMATS) {
+      const options = ['--bundle', '--platform=node', `--format=${format}`, '--log-level=error'];
+      const output = ['--outdir=out', `--out-extension:.js=.${extension}`];
+      execFileSync(esbuild, ['broker.mjs', 'client.mjs', ...options, ...output], { cwd: join(path, 'app') });
+      for (const name of Object.keys(programs))
+        copyFileSync(
+          join(path, `app/out/${name}.${extension}`),
+          join(path, `elsewhere/${name}.${extension}`),
+        );
     }
     return path;
   });
-  const broker = shareBroker();
+  const broker = shareBroker(LIGHT);
 
   async function run(path: string, socketPath: string): Promise<string> {
     const program = runNode(join(folder(), path), [socketPath], {}, folder());

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { resolveOptions } from 'sluice';
 import { describe, expect, test } from 'vitest';
 import { EXIT } from '#src/cli/common/exit-codes.js';
-import { metricsOfUse } from '../support/admin.js';
+import { metricsOfUse, startAdminBroker } from '../support/admin.js';
 import { temporaryFolder } from '../support/broker.js';
 import { packageRoot } from '../support/cli.js';
 import { missingTools, without } from '../support/tools.js';
@@ -65,7 +65,7 @@ describe('the Grafana dashboard', () => {
   );
 
   test('asks for metrics and labels that a broker has', async () => {
-    const body = await metricsOfUse();
+    const body = await metricsOfUse(await startAdminBroker());
     const selectors = expressions.flatMap((text) => [
       ...text.matchAll(/(?:by \(([\w, ]+)\) \(\w*\(?)?\b((?:sluice|nodejs)_\w+)\{([^}]*)\}/g),
     ]);

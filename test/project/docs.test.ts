@@ -9,9 +9,9 @@ import { optionsPage } from '#scripts/options-page.js';
 import { OPTION_GROUPS } from '#src/config/config.js';
 import { OPTION_SPECS } from '#src/config/sources.js';
 import { LOCAL_ERRORS, WIRE_ERRORS } from '#src/errors.js';
-import { metricsOfUse, startAdminBroker } from '../support/admin.js';
+import { metricsOfUse, shareAdminBroker } from '../support/admin.js';
 import { temporaryFolder } from '../support/broker.js';
-import { evaluate, packageRoot } from '../support/cli.js';
+import { packageRoot, runNode } from '../support/cli.js';
 
 const protocol = readFileSync(join(packageRoot, 'docs/protocol.md'), 'utf8');
 const readme = readFileSync(join(packageRoot, 'README.md'), 'utf8');
@@ -72,8 +72,10 @@ describe('docs/protocol.md', () => {
 });
 
 describe('docs/monitoring.md', () => {
+  const broker = shareAdminBroker();
+
   test('lists every metric with its labels, and no other', async () => {
-    const body = await metricsOfUse();
+    const body = await metricsOfUse(broker());
     const labels = new Map<string, string>();
     for (const [, name = ''] of body.matchAll(/^# TYPE (sluice_\w+) /gm)) {
       const series = new RegExp(`^${name}(?:_bucket)?\\{(.*?)\\}`, 'm').exec(body)?.[1] ?? '';
@@ -86,7 +88,7 @@ describe('docs/monitoring.md', () => {
   });
 
   test('lists every path, and no other', async () => {
-    const { get } = await startAdminBroker();
+    const { get } = broker();
     const paths = [...inside.matchAll(/^\| `(\/\S*)` \|/gm)].map(([, path = '']) => path);
     expect(paths.length).toBe(10);
     for (const path of paths.filter((name) => name !== '/events')) expect((await get(path)).status).toBe(200);
@@ -121,8 +123,11 @@ describe('docs/operations.md', () => {
       const states = [first, second].map((server) => server.getStatus().state);
       console.log(JSON.stringify([...states, first === second]));
       await second.stop();`;
-    const { stdout } = await evaluate(program, { NODE_ENV: environment });
-    expect(JSON.parse(stdout.split('\n').find((line) => line.startsWith('[')) ?? '')).toEqual(expected);
+    const script = join(folder, 'program.mjs');
+    writeFileSync(script, program);
+    const run = runNode(script, [], { NODE_ENV: environment });
+    await run.exited;
+    expect(JSON.parse(run.stdout.split('\n').find((line) => line.startsWith('[')) ?? '')).toEqual(expected);
   });
 });
 

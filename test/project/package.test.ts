@@ -16,7 +16,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ask } from '../support/admin.js';
-import { startBroker, until } from '../support/broker.js';
+import { startPlainBroker, until } from '../support/broker.js';
 import { packageRoot, runNode } from '../support/cli.js';
 import { line, VALID } from '../support/messages.js';
 import { Peer } from '../support/peer.js';
@@ -142,6 +142,8 @@ describe('an install from npm pack', () => {
       types,
       '--types',
       'node',
+      // Each further thread checks the declarations of the dependencies anew.
+      '--singleThreaded',
     ];
     const programs = PROGRAMS.filter((name) => name.endsWith('.mts'));
     const files = [...programs, ...snippets, 'readers-code.d.ts', 'imports.mts', 'crawler-app.mts'];
@@ -193,7 +195,7 @@ describe('an install from npm pack', () => {
 
   test('runs the README’s SocketManager', async () => {
     const socketPath = join(folder, 'manager.sock');
-    const env = { SOCKET_PATH: socketPath, SOCKET_WORKERS_THREADS: '1' };
+    const env = { SOCKET_PATH: socketPath, SOCKET_WORKERS_THREADS: '1', SOCKET_PATTERNS: 'off' };
     const program = runNode(join(folder, 'manager.mjs'), [], env, folder);
     await program.says('"msg":"listening"');
     const peer = await Peer.connect(socketPath);
@@ -216,7 +218,7 @@ describe('an install from npm pack', () => {
   });
 
   test('runs the README’s clients', async () => {
-    const { manager, connect } = await startBroker({ socketPath: join(folder, 'sluice.sock') });
+    const { manager, connect } = await startPlainBroker({ socketPath: join(folder, 'sluice.sock') });
     const app = await (await connect()).subscribe({ types: ['job_request', 'job_started'] });
     const program = runNode(join(folder, 'client.mjs'), [], {}, folder);
     await app.next('job_request');
@@ -234,7 +236,7 @@ describe('an install from npm pack', () => {
     const [socketPath, admin] = [join(folder, 'schemas.sock'), join(folder, 'admin.sock')];
     const bin = join(folder, 'node_modules/sluice/dist/src/cli/main.js');
     const options = ['--socket', socketPath, '--admin', admin, '--schemas', './my-schemas.mjs'];
-    const broker = runNode(bin, ['serve', ...options, '--workers', '1'], {}, folder);
+    const broker = runNode(bin, ['serve', ...options, '--workers', '1', '--patterns', 'off'], {}, folder);
     await broker.says('"msg":"listening"');
     const [app, crawler] = [await Peer.connect(socketPath), await Peer.connect(socketPath)];
     await app.subscribe();

@@ -99,9 +99,8 @@ export function metricValue(text: string, series: string): number {
   return found === undefined ? Number.NaN : Number(found.slice(series.length + 1));
 }
 
-/** The `/metrics` response of a broker that has accepted one message and rejected another. */
-export async function metricsOfUse(): Promise<string> {
-  const { connect, get } = await startAdminBroker();
+/** The `/metrics` response of a broker after it has accepted one message and rejected another. */
+export async function metricsOfUse({ connect, get }: AdminBroker): Promise<string> {
   const peer = await connect();
   peer.write(line(VALID.heartbeat) + line({ type: 'nonsense' }));
   await peer.settled();

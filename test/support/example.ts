@@ -19,6 +19,7 @@ export async function startExample(
   const socketPath = env.SOCKET_PATH ?? join(temporaryFolder(), 'crawlers.sock');
   const run = runNode(join(packageRoot, 'examples', name), args, {
     SOCKET_WORKERS_THREADS: '1',
+    SOCKET_PATTERNS: 'off',
     ...env,
     SOCKET_PATH: socketPath,
   });

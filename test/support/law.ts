@@ -17,7 +17,9 @@ export class BothPaths {
   constructor(schemas?: Readonly<Record<string, z.ZodType>>, options: ValidatorOptions = {}) {
     this.#registry = new MessageRegistry(schemas && { schemas });
     const validator = new MessageValidator({ ...options, registry: this.#registry });
-    const types = schemas ? onlyTypes(this.#registry, [...Object.keys(schemas), 'heartbeat']) : this.#registry;
+    const types = schemas
+      ? onlyTypes(this.#registry, [...Object.keys(schemas), 'heartbeat'])
+      : this.#registry;
     this.patterns = createPatterns(types, { isTimely: validator.isTimely });
     this.#slow = new MessageParser({ validator });
     this.#fast = new MessageParser({ validator, patterns: this.patterns });

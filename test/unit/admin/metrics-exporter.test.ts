@@ -1,38 +1,54 @@
 import { describe, expect, test } from 'vitest';
 import { WIRE_ERRORS } from '#src/errors.js';
-import { metricValue, startAdminBroker } from '../../support/admin.js';
+import { metricValue, shareAdminBroker, startAdminBroker } from '../../support/admin.js';
+import { growth, LIGHT } from '../../support/broker.js';
 import { line, VALID } from '../../support/messages.js';
 
+/** The increase of each series. Those that are not numbers are omitted. */
+function increase(before: string, after: string): (series: string) => number {
+  return (series) => metricValue(after, series) - metricValue(before, series);
+}
+
 describe('/metrics', () => {
+  const broker = shareAdminBroker();
+
   test('counts by type, code and policy, in the units of the names', async () => {
-    const { connect, get } = await startAdminBroker();
+    const { connect, get } = broker();
     const app = await (await connect()).subscribe();
     const crawler = await connect();
+    const before = (await get('/metrics')).body;
     const text = line(VALID.heartbeat).repeat(5) + line(VALID.job_started) + line({ type: 'nonsense' });
     crawler.write(text);
     await crawler.settled();
     await app.settled();
     const { body, headers } = await get('/metrics');
     expect(headers['content-type']).toContain('text/plain; version=0.0.4');
+    const more = increase(before, body);
+    expect(more('sluice_messages_received_total{type="heartbeat"}')).toBe(5);
+    expect(more('sluice_messages_received_total{type="job_started"}')).toBe(1);
+    expect(more('sluice_messages_rejected_total{code="UNKNOWN_TYPE"}')).toBe(1);
+    expect(more('sluice_messages_dropped_total{policy="drop-oldest"}')).toBe(0);
+    expect(more('sluice_messages_delivered_total')).toBeGreaterThanOrEqual(6);
+    expect(more('sluice_received_bytes_total')).toBeGreaterThanOrEqual(text.length - 10);
+    expect(more('sluice_pattern_matches_total{kind="hit"}')).toBe(6);
     const value = (series: string) => metricValue(body, series);
-    expect(value('sluice_messages_received_total{type="heartbeat"}')).toBe(5);
-    expect(value('sluice_messages_received_total{type="job_started"}')).toBe(1);
-    expect(value('sluice_messages_rejected_total{code="UNKNOWN_TYPE"}')).toBe(1);
-    expect(value('sluice_messages_dropped_total{policy="drop-oldest"}')).toBe(0);
-    expect(value('sluice_messages_delivered_total')).toBeGreaterThanOrEqual(6);
-    expect(value('sluice_received_bytes_total')).toBeGreaterThanOrEqual(text.length - 10);
     expect(value('sluice_connections{role="app",state="active"}')).toBe(1);
     expect(value('sluice_slow_consumers')).toBe(0);
     expect(value('sluice_workers')).toBe(1);
     expect(value('sluice_worker_busy_seconds_total')).toBeGreaterThan(0);
-    expect(value('sluice_pattern_matches_total{kind="hit"}')).toBe(6);
     expect(body).toMatch(/^sluice_build_info\{version="[\d.]+",node="v[\d.]+"\} 1$/m);
     expect(value('process_resident_memory_bytes')).toBeGreaterThan(0);
     expect(body).toContain('nodejs_eventloop_lag_p99_seconds ');
   });
 
   test('counts control messages apart: they are neither received nor delivered nor misses', async () => {
-    const { connect, get, manager } = await startAdminBroker();
+    const { connect, get, manager } = broker();
+    const before = (await get('/metrics')).body;
+    const totals = () => {
+      const { messagesReceived, controlReceived, messagesSent, controlSent } = manager.getMetrics().totals;
+      return { messagesReceived, controlReceived, messagesSent, controlSent };
+    };
+    const totalsBefore = totals();
     const app = await (await connect()).subscribe();
     const crawler = await connect();
     crawler.say('hello', { role: 'crawler', crawlerId: 'crawler-1' });
@@ -41,17 +57,17 @@ describe('/metrics', () => {
     await app.count(5);
     await app.settled();
     const { body } = await get('/metrics');
-    const value = (series: string) => metricValue(body, series);
-    expect(value('sluice_messages_delivered_total')).toBe(5);
-    expect(value('sluice_pattern_matches_total{kind="hit"}')).toBe(5);
-    expect(value('sluice_pattern_matches_total{kind="miss"}')).toBe(0);
+    const more = increase(before, body);
+    expect(more('sluice_messages_delivered_total')).toBe(5);
+    expect(more('sluice_pattern_matches_total{kind="hit"}')).toBe(5);
+    expect(more('sluice_pattern_matches_total{kind="miss"}')).toBe(0);
     expect(body).not.toMatch(/^sluice_messages_received_total\{type="(?:hello|subscribe|ping|pong)"/m);
     for (const [type, count] of Object.entries({ hello: 1, subscribe: 1, ping: 2, pong: 0 })) {
-      expect(value(`sluice_control_messages_received_total{type="${type}"}`), type).toBe(count);
+      expect(more(`sluice_control_messages_received_total{type="${type}"}`), type).toBe(count);
     }
     // `welcome`, `subscribed` and two `pong`.
-    expect(value('sluice_control_messages_sent_total')).toBe(4);
-    expect(manager.getMetrics().totals).toMatchObject({
+    expect(more('sluice_control_messages_sent_total')).toBe(4);
+    expect(growth(totalsBefore, totals())).toEqual({
       messagesReceived: 5,
       controlReceived: 4,
       messagesSent: 5,
@@ -63,27 +79,29 @@ describe('/metrics', () => {
   });
 
   test('counts what code in the process sends as application messages', async () => {
-    const { connect, get, manager } = await startAdminBroker();
+    const { connect, get, manager } = broker();
+    const before = (await get('/metrics')).body;
     const crawler = await connect();
     crawler.say('hello', { role: 'crawler' });
     await crawler.next('welcome');
     await manager.getConnectionPool().broadcast({ ...VALID.job_assignment });
     await crawler.next('job_assignment');
-    const { body } = await get('/metrics');
-    expect(metricValue(body, 'sluice_messages_delivered_total')).toBe(1);
-    expect(metricValue(body, 'sluice_control_messages_sent_total')).toBe(1);
+    const more = increase(before, (await get('/metrics')).body);
+    expect(more('sluice_messages_delivered_total')).toBe(1);
+    expect(more('sluice_control_messages_sent_total')).toBe(1);
   });
 
   test('reads no figure through private functions of Node, which can end the process', async () => {
-    const { get } = await startAdminBroker();
+    const { get } = broker();
     const { body } = await get('/metrics');
     expect(body).toContain('nodejs_active_resources_total ');
     expect(body).not.toMatch(/nodejs_active_(handles|requests)/);
   });
 
   test('has a histogram of the latency, whose buckets add up', async () => {
-    const { connect, get } = await startAdminBroker();
+    const { connect, get } = broker();
     const crawler = await connect();
+    const before = (await get('/metrics')).body;
     const startedAt = performance.now();
     for (let round = 0; round < 3; round++) {
       crawler.write(line(VALID.heartbeat));
@@ -95,15 +113,17 @@ describe('/metrics', () => {
     expect(counts).toEqual(counts.toSorted((a, b) => a - b));
     expect(buckets.at(-1)?.[1]).toBe('+Inf');
     expect(counts.at(-1)).toBe(metricValue(body, 'sluice_validation_latency_seconds_count'));
-    expect(counts.at(-1)).toBeGreaterThanOrEqual(3);
-    const seconds = metricValue(body, 'sluice_validation_latency_seconds_sum');
+    const more = increase(before, body);
+    const count = more('sluice_validation_latency_seconds_count');
+    expect(count).toBeGreaterThanOrEqual(3);
+    const seconds = more('sluice_validation_latency_seconds_sum');
     expect(seconds).toBeGreaterThan(0);
     const elapsed = (performance.now() - startedAt) / 1000;
-    expect(seconds).toBeLessThan(elapsed * (counts.at(-1) ?? 0));
+    expect(seconds).toBeLessThan(elapsed * count);
   });
 
   test('never goes back when connections go', async () => {
-    const { connect, get, manager } = await startAdminBroker();
+    const { connect, get, manager } = broker();
     const crawler = await connect();
     crawler.write(line(VALID.heartbeat).repeat(100));
     await crawler.settled();
@@ -120,7 +140,7 @@ describe('/metrics', () => {
   });
 
   test('has the counters of every type and code from the start, so that a rate sees the first one', async () => {
-    const { get } = await startAdminBroker();
+    const { get } = await startAdminBroker(LIGHT);
     const { body } = await get('/metrics');
     for (const type of Object.keys(VALID)) {
       expect(metricValue(body, `sluice_messages_received_total{type="${type}"}`), type).toBe(0);
@@ -131,7 +151,7 @@ describe('/metrics', () => {
   });
 
   test('has no label that a peer can make up', async () => {
-    const { connect, get } = await startAdminBroker();
+    const { connect, get } = broker();
     const peer = await connect();
     peer.say('hello', { role: 'crawler', crawlerId: 'made-up-id' });
     peer.write(line({ ...VALID.heartbeat, type: 'made-up-type' }));
@@ -140,7 +160,7 @@ describe('/metrics', () => {
   });
 
   test('explains each of its metrics once, without duplicates', async () => {
-    const { get } = await startAdminBroker();
+    const { get } = broker();
     const names = [...(await get('/metrics')).body.matchAll(/^# HELP (\S+) \S/gm)].map(([, name]) => name);
     expect(new Set(names).size).toBe(names.length);
   });

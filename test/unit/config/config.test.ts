@@ -1,6 +1,9 @@
+import { once } from 'node:events';
 import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { inspect } from 'node:util';
+import { Worker } from 'node:worker_threads';
 import { DEFAULT_SOCKET_PATH, resolveOptions, type SluiceOptions, SOCKET_CONFIG } from 'sluice';
 import { describe, expect, expectTypeOf, test } from 'vitest';
 import { OPTION_GROUPS, optionsSchema } from '#src/config/config.js';
@@ -12,7 +15,6 @@ import {
   unknownVariables,
 } from '#src/config/sources.js';
 import { temporaryFolder } from '../../support/broker.js';
-import { evaluate } from '../../support/cli.js';
 
 describe('resolveOptions', () => {
   test('fills in the defaults, and freezes', () => {
@@ -160,17 +162,32 @@ describe('relative paths', () => {
   });
 });
 
-/** What SOCKET_CONFIG and servers made with it do in a program with these environment variables. */
+/**
+ * What SOCKET_CONFIG and servers made with it do in a program with these environment variables: in a thread, which starts
+ * sooner than a process.
+ */
 async function programWith(
   env: NodeJS.ProcessEnv,
   code: string,
 ): Promise<{ stdout: string; stderr: string }> {
-  return evaluate(
-    `const { SOCKET_CONFIG, SocketManager, resolveOptions } = await import('sluice');
-     const attempt = (options) => { try { return new SocketManager(options).options; } catch (error) { return error.code + ' ' + error.message; } };
-     console.log(JSON.stringify(${code}));`,
-    env,
-  );
+  const program = `import('sluice').then(({ SOCKET_CONFIG, SocketManager }) => {
+    const attempt = (options) => { try { return new SocketManager(options).options; } catch (error) { return error.code + ' ' + error.message; } };
+    console.log(JSON.stringify(${code}));
+  });`;
+  const thread = new Worker(program, {
+    eval: true,
+    env: { ...process.env, ...env },
+    execArgv: [],
+    stdout: true,
+    stderr: true,
+  });
+  const [stdout, stderr, [exitCode]] = await Promise.all([
+    text(thread.stdout),
+    text(thread.stderr),
+    once(thread, 'exit'),
+  ]);
+  expect(exitCode).toBe(0);
+  return { stdout, stderr };
 }
 
 describe('SOCKET_CONFIG', () => {

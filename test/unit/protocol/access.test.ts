@@ -2,7 +2,7 @@ import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { AccessControl, type SocketConnection } from 'sluice';
 import { describe, expect, test } from 'vitest';
-import { shareBroker, startBroker, temporaryFolder, until } from '../../support/broker.js';
+import { shareBroker, startPlainBroker, temporaryFolder, until } from '../../support/broker.js';
 import { line, VALID } from '../../support/messages.js';
 import type { Peer } from '../../support/peer.js';
 
@@ -86,7 +86,7 @@ describe('with tokens', () => {
   });
 
   test('where crawlers have tokens too, one without is closed at its first message, and nothing is forwarded', async () => {
-    const { manager, connect } = await startBroker(CRAWLERS_TOO);
+    const { manager, connect } = await startPlainBroker(CRAWLERS_TOO);
     const monitor = await (await greet(await connect(), 'monitor', MONITOR)).subscribe();
     const stranger = await connect();
     stranger.write(beat.repeat(3));
@@ -147,7 +147,7 @@ test('a rejected message makes its sender nobody: no owner of a job, no crawler 
 });
 
 test('tokens that are wanted from now on put out who was at work without one, and nobody else', async () => {
-  const { manager, connect } = await startBroker();
+  const { manager, connect } = await startPlainBroker();
   const greeted = await (await greet(await connect(), 'app')).subscribe();
   const listener = await (await connect()).subscribe();
   const crawler = await connect();
@@ -167,7 +167,7 @@ test('tokens that are wanted from now on put out who was at work without one, an
 });
 
 test('tokens for applications alone leave crawlers where they are', async () => {
-  const { manager, connect } = await startBroker();
+  const { manager, connect } = await startPlainBroker();
   const crawler = await connect();
   crawler.write(beat);
   await crawler.settled();
@@ -231,7 +231,7 @@ describe('a file of tokens', () => {
 
 describe('limits of one connection', () => {
   test('more than maxMessagesPerSecond are rejected and counted; the rest and all others pass', async () => {
-    const { manager, connect } = await startBroker({ maxMessagesPerSecond: 100 });
+    const { manager, connect } = await startPlainBroker({ maxMessagesPerSecond: 100 });
     const monitor = await (await connect()).subscribe();
     const [fast, slow] = [await connect(), await connect()];
     const startedAt = performance.now();
@@ -252,7 +252,7 @@ describe('limits of one connection', () => {
   });
 
   test('a message whose end does not come closes the connection after partialMessageTimeout', async () => {
-    const { connect } = await startBroker({ partialMessageTimeout: 50, healthCheckInterval: 20 });
+    const { connect } = await startPlainBroker({ partialMessageTimeout: 50, healthCheckInterval: 20 });
     const [patient, slow] = [await connect(), await connect()];
     patient.write(beat);
     slow.write(beat + beat.slice(0, 20));
@@ -263,7 +263,7 @@ describe('limits of one connection', () => {
 
   test('so does one that is too long, and is skipped; blanks after a message do not', async () => {
     const limits = { maxMessageSize: 1000, partialMessageTimeout: 50, healthCheckInterval: 20 };
-    const { manager, connect } = await startBroker(limits);
+    const { manager, connect } = await startPlainBroker(limits);
     let checks = 0;
     manager.on('health_summary', () => checks++);
     const [patient, endless] = [await connect(), await connect()];

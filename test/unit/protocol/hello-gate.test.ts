@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { shareBroker, startBroker } from '../../support/broker.js';
+import { shareBroker, startPlainBroker } from '../../support/broker.js';
 import { line, VALID } from '../../support/messages.js';
 import type { Peer } from '../../support/peer.js';
 
@@ -60,7 +60,7 @@ describe('where crawlers need a token, a peer that has not sent hello', () => {
 });
 
 test('a peer that stays silent, or sends blanks, is closed after helloTimeout; others are not', async () => {
-  const { manager, connect } = await startBroker({ auth: { tokens }, helloTimeout: 100 });
+  const { manager, connect } = await startPlainBroker({ auth: { tokens }, helloTimeout: 100 });
   const crawler = await connect();
   crawler.write(hello(CRAWLER));
   await crawler.next('welcome');
@@ -74,7 +74,7 @@ test('a peer that stays silent, or sends blanks, is closed after helloTimeout; o
 });
 
 test('who needs no token may stay silent', async () => {
-  const { manager, connect } = await startBroker({ auth: { tokens: { app: [APP] } }, helloTimeout: 20 });
+  const { manager, connect } = await startPlainBroker({ auth: { tokens: { app: [APP] } }, helloTimeout: 20 });
   const removed: string[] = [];
   manager.on('connection_removed', ({ reason }) => removed.push(reason));
   const peer = await connect();
@@ -84,7 +84,7 @@ test('who needs no token may stay silent', async () => {
 });
 
 test('after too many wrong tokens in one second, further ones are rate-limited, and a right one is accepted', async () => {
-  const { connect } = await startBroker({ auth: { tokens } });
+  const { connect } = await startPlainBroker({ auth: { tokens } });
   const tries = async (token: string): Promise<Peer> => {
     const peer = await connect();
     peer.write(hello(token));

@@ -74,14 +74,15 @@ describe('framing', () => {
     ]) {
       const bytes = Buffer.from(text);
       const whole = parse(bytes);
+      const validator = new MessageValidator();
       for (let cut = 0; cut <= bytes.length; cut++) {
-        const parser = new MessageParser();
-        const results = [
+        const parser = new MessageParser({ validator });
+        const results = summary([
           ...parser.push(bytes.subarray(0, cut)),
           ...parser.push(bytes.subarray(cut)),
           ...parser.end(),
-        ];
-        expect(summary(results)).toEqual(whole);
+        ]);
+        if (results.join() !== whole.join()) expect({ cut, results }).toEqual({ cut, results: whole });
       }
     }
   });
@@ -96,8 +97,8 @@ describe('framing', () => {
 
   test('takes undelimited messages by the thousand, in linear time', () => {
     const traffic = new Traffic({ seed: 7 });
-    const text = Array.from({ length: 5000 }, () => traffic.nextLine()).join('');
-    expect(parse(text)).toHaveLength(5000);
+    const text = Array.from({ length: 3000 }, () => traffic.nextLine()).join('');
+    expect(parse(text)).toHaveLength(3000);
   });
 
   test('does not keep the bytes that it was given', () => {

@@ -230,7 +230,7 @@ describe('redact', () => {
 
   test('takes linear time on hostile input', { timeout: 60_000 }, () => {
     const input = (pump: string, length: number) => pump.repeat(Math.ceil(length / pump.length));
-    const [short, long] = [16 * 1024, 256 * 1024];
+    const [short, long] = [8 * 1024, 128 * 1024];
     const pumps = [
       'token:',
       'token:"',

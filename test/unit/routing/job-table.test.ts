@@ -7,6 +7,10 @@ describe('JobTable', () => {
     const table = new JobTable(capacity);
     /** Entries by key, the oldest first. */
     const model = new Map<number, number>();
+    const differences: unknown[] = [];
+    const compare = (step: number, name: string, actual: unknown, expected: unknown) => {
+      if (actual !== expected) differences.push({ step, name, actual, expected });
+    };
     let random = 1;
     for (let step = 0; step < 50_000; step++) {
       random = (random * 48271) % 0x7fffffff;
@@ -15,20 +19,21 @@ describe('JobTable', () => {
       const [low, high] = [key % 7, key];
       if (random % 5 === 0) {
         const entry = table.find(low, high);
-        expect(entry).toBe(model.get(key) ?? -1);
+        compare(step, 'found', entry, model.get(key) ?? -1);
         if (entry !== -1) table.remove(entry);
         model.delete(key);
       } else {
         const entry = table.set(low, high);
-        expect(table.isNew).toBe(!model.has(key));
-        if (!table.isNew) expect(entry).toBe(model.get(key));
+        compare(step, 'isNew', table.isNew, !model.has(key));
+        if (!table.isNew) compare(step, 'set', entry, model.get(key));
         model.delete(key);
         if (model.size === capacity) model.delete(model.keys().next().value ?? -1);
         model.set(key, entry);
       }
-      expect(table.size).toBe(model.size);
-      expect(table.oldest).toBe(model.values().next().value ?? -1);
+      compare(step, 'size', table.size, model.size);
+      compare(step, 'oldest', table.oldest, model.values().next().value ?? -1);
     }
+    expect(differences).toEqual([]);
     const entries: number[] = [];
     for (let entry = table.oldest; entry !== -1; entry = table.newer(entry)) entries.push(entry);
     expect(entries).toEqual([...model.values()]);
