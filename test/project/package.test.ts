@@ -5,6 +5,7 @@ import {
   copyFileSync,
   cpSync,
   existsSync,
+  lstatSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -94,11 +95,12 @@ const run = (command: string, args: readonly string[], cwd: string) =>
 
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'sluice-install-'));
-  // What is packed is what was built before the tests.
-  run('npm', ['pack', '--ignore-scripts', '--pack-destination', folder], packageRoot);
   writeFileSync(join(folder, 'package.json'), '{ "name": "user", "type": "module", "private": true }');
-  const tarball = readdirSync(folder).find((name) => name.endsWith('.tgz')) ?? '';
-  run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline', `./${tarball}`], folder);
+  // Packs the folder, as `npm pack` does, and installs what is packed: what was built before the tests.
+  const options = ['--install-links', '--no-audit', '--no-fund', '--prefer-offline'];
+  run('npm', ['install', ...options, packageRoot], folder);
+  expect(lstatSync(join(folder, 'node_modules/sluice')).isSymbolicLink()).toBe(false);
+  expect(existsSync(join(folder, 'node_modules/sluice/src'))).toBe(false);
   const readme = readFileSync(join(packageRoot, 'README.md'), 'utf8');
   const blocks = [...readme.matchAll(/^```(?:ts|js)\n(.*?)^```/gms)].map(([, text = '']) => text);
   expect(blocks).toHaveLength(PROGRAMS.length);
@@ -123,7 +125,7 @@ beforeAll(() => {
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-describe('an install from npm pack', () => {
+describe('an install of the packed package', () => {
   test.each(['es2021', 'esnext'])('compiles against the types with lib %s', (lib) => {
     const tsc = join(packageRoot, 'node_modules/typescript/bin/tsc');
     const types = join(packageRoot, 'node_modules/@types');
@@ -258,7 +260,8 @@ describe('an install from npm pack', () => {
   test('runs the command', async () => {
     const bin = join(folder, 'node_modules/sluice/dist/src/cli/main.js');
     expect(run(join(folder, 'node_modules/.bin/sluice'), ['--version'], folder)).toMatch(/^\d/);
-    const demo = runNode(bin, ['demo', '--duration', '1', '--crawlers', '1', '--workers', '1'], {}, folder);
+    const options = ['--duration', '1', '--crawlers', '1', '--rate', '100', '--workers', '1'];
+    const demo = runNode(bin, ['demo', ...options], {}, folder);
     expect(await demo.exited).toBe(0);
   });
 

@@ -93,10 +93,11 @@ export async function runSluice(args: readonly string[], env: NodeJS.ProcessEnv 
 /**
  * Like `runSluice`, but in one process for all tests of a file: for tests of a command's output and exit code. At the
  * end, nothing that the commands left behind may keep the process from exiting.
+ * @param script the program. Default: `sluice`.
  */
-export function shareSluice(): (args: readonly string[]) => Promise<EndedRun> {
+export function shareSluice(script = cliScript): (args: readonly string[]) => Promise<EndedRun> {
   const shared = share((whenOver) => {
-    const runner = fork(join(packageRoot, 'test/support/command-runner.mjs'), [cliScript]);
+    const runner = fork(join(packageRoot, 'test/support/command-runner.mjs'), [script]);
     const left = new AbortController();
     const exited = once(runner, 'exit').finally(() => left.abort());
     whenOver(async () => {

@@ -88,27 +88,39 @@ describe('a checked stream', () => {
     ]);
   });
 
-  test.each([
-    ['blank lines', `\n\n${good}\n\n\nbad\n`, ['6 INVALID_JSON']],
-    ['CRLF', `${good}\r\nbad\r\n\r\nbad\r\n`, ['2 INVALID_JSON', '4 INVALID_JSON']],
-    [
-      'objects with nothing between them',
-      `${good}${good}{"type":"x"}\n{"type":"y"}${good}`,
-      ['1 UNKNOWN_TYPE', '2 UNKNOWN_TYPE'],
-    ],
-    ['no newline at the end', `${good}\nbad`, ['2 INVALID_JSON']],
-    [
-      'a message over several lines',
-      '{\n"type"\n:1}\n',
-      ['1 INVALID_JSON', '2 SCHEMA_VIOLATION', '3 INVALID_JSON'],
-    ],
-    [
-      'bytes that are no UTF-8',
-      Buffer.concat([Buffer.from(`${good}\n`), Buffer.from([0xff, 0x0a])]),
-      ['2 INVALID_UTF8'],
-    ],
-  ])('has the right line numbers with %s', async (_, text, expected) => {
-    expect(places((await check(text, { patterns: 'on' })).findings)).toEqual(expected);
+  test('has the right line numbers, whatever its lines are', async () => {
+    const parts: [name: string, text: string, expected: string[]][] = [
+      ['blank lines', `\n\n${good}\n\n\nbad\n`, ['6 INVALID_JSON']],
+      ['CRLF', `${good}\r\nbad\r\n\r\nbad\r\n`, ['2 INVALID_JSON', '4 INVALID_JSON']],
+      [
+        'objects with nothing between them',
+        `${good}${good}{"type":"x"}\n{"type":"y"}${good}\n`,
+        ['1 UNKNOWN_TYPE', '2 UNKNOWN_TYPE'],
+      ],
+      [
+        'a message over several lines',
+        '{\n"type"\n:1}\n',
+        ['1 INVALID_JSON', '2 SCHEMA_VIOLATION', '3 INVALID_JSON'],
+      ],
+      ['no newline at the end', `${good}\nbad`, ['2 INVALID_JSON']],
+    ];
+    const { checker, findings } = await startChecker({ patterns: 'on' });
+    for (const [, text] of parts) await checker.write(Buffer.from(text));
+    await checker.end();
+    let before = 0;
+    const found = parts.map(([name, text]) => {
+      const first = before;
+      before += text.split('\n').length - 1;
+      const isLast = text === parts.at(-1)?.[1];
+      const within = findings.filter(({ line: at }) => at > first && (isLast || at <= before));
+      return [name, places(within.map((finding) => ({ ...finding, line: finding.line - first })))];
+    });
+    expect(found).toEqual(parts.map(([name, , expected]) => [name, expected]));
+  });
+
+  test('has the right line numbers with bytes that are no UTF-8', async () => {
+    const bytes = Buffer.concat([Buffer.from(`${good}\n`), Buffer.from([0xff, 0x0a])]);
+    expect(places((await check(bytes, { patterns: 'on' })).findings)).toEqual(['2 INVALID_UTF8']);
   });
 
   test('has the right line numbers after a message that is too long', async () => {

@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { MessageRegistry } from 'sluice';
 import { describe, expect, test } from 'vitest';
@@ -8,7 +7,7 @@ import { dumpPattern, dumpScanLoop } from '#scripts/pattern-dump.js';
 import type { MessageType } from '#src/messages/message-registry.js';
 import { type Code, f64, i8x16, i32, i64 } from '#src/pattern/wasm/expressions.js';
 import { ModuleWriter } from '#src/pattern/wasm/module-writer.js';
-import { CliRun, packageRoot } from '../../support/cli.js';
+import { packageRoot, shareSluice } from '../../support/cli.js';
 
 const FEATURES = { simd: true, sat_float_to_int: true };
 
@@ -19,9 +18,6 @@ function typeOf(name: string, registry = MessageRegistry.builtin()): MessageType
 }
 
 const wasmOf = (dump: string): string => dump.slice(dump.indexOf('(module'));
-
-const run = (args: readonly string[]) =>
-  new CliRun(spawn(process.execPath, [join(packageRoot, 'dist/scripts/pattern-dump.js'), ...args]));
 
 describe('the dump of a pattern', () => {
   test('contains the keys and the names of functions, locals and globals', async () => {
@@ -110,19 +106,21 @@ object
 });
 
 describe('npm run pattern:dump', () => {
+  const run = shareSluice(join(packageRoot, 'dist/scripts/pattern-dump.js'));
+
   test('prints the dump of a type, also of a schema module', async () => {
-    const builtin = run(['job_request']);
-    expect(await builtin.exited).toBe(0);
+    const builtin = await run(['job_request']);
+    expect(builtin.code).toBe(0);
     expect(builtin.stdout).toBe(await dumpPattern(typeOf('job_request')));
     const schemas = join(packageRoot, 'test/support/custom-schemas.mjs');
-    const custom = run(['page_fetched', '--schemas', schemas]);
-    expect(await custom.exited).toBe(0);
+    const custom = await run(['page_fetched', '--schemas', schemas]);
+    expect(custom.code).toBe(0);
     expect(custom.stdout).toBe('page_fetched: declined: its rule is a function\n');
   });
 
   test('an unknown type is an error that lists the names', async () => {
-    const unknown = run(['no_such_type']);
-    expect(await unknown.exited).toBe(64);
+    const unknown = await run(['no_such_type']);
+    expect(unknown.code).toBe(64);
     expect(unknown.stdout).toBe('');
     expect(unknown.stderr).toContain("Unknown message type 'no_such_type'");
     for (const { name } of MessageRegistry.builtin().types.slice(1)) {
@@ -131,8 +129,8 @@ describe('npm run pattern:dump', () => {
   });
 
   test('no type is an error with the usage', async () => {
-    const none = run([]);
-    expect(await none.exited).toBe(64);
+    const none = await run([]);
+    expect(none.code).toBe(64);
     expect(none.stderr).toContain('npm run pattern:dump TYPE');
   });
 });
