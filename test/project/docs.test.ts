@@ -11,7 +11,7 @@ import { OPTION_SPECS } from '#src/config/sources.js';
 import { LOCAL_ERRORS, WIRE_ERRORS } from '#src/errors.js';
 import { metricsOfUse, shareAdminBroker } from '../support/admin.js';
 import { temporaryFolder } from '../support/broker.js';
-import { packageRoot, runNode } from '../support/cli.js';
+import { evaluate, packageRoot } from '../support/cli.js';
 
 const protocol = readFileSync(join(packageRoot, 'docs/protocol.md'), 'utf8');
 const readme = readFileSync(join(packageRoot, 'README.md'), 'utf8');
@@ -123,11 +123,8 @@ describe('docs/operations.md', () => {
       const states = [first, second].map((server) => server.getStatus().state);
       console.log(JSON.stringify([...states, first === second]));
       await second.stop();`;
-    const script = join(folder, 'program.mjs');
-    writeFileSync(script, program);
-    const run = runNode(script, [], { NODE_ENV: environment });
-    await run.exited;
-    expect(JSON.parse(run.stdout.split('\n').find((line) => line.startsWith('[')) ?? '')).toEqual(expected);
+    const { stdout } = await evaluate(program, { NODE_ENV: environment });
+    expect(JSON.parse(stdout.split('\n').find((line) => line.startsWith('[')) ?? '')).toEqual(expected);
   });
 });
 

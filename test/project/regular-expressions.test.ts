@@ -68,7 +68,7 @@ function pumpsFor({ source }: RegExp): string[] {
 function growthOf(expression: RegExp, pump: string): { factor: number; time: number } {
   const input = (length: number) => `${pump.repeat(Math.ceil(length / pump.length))}\n\0`;
   const [short, long] = [input(SHORT), input(LONG)];
-  const time = shortestTime(() => void long.replace(expression, ''));
+  const time = shortestTime(() => void long.replace(expression, ''), MIN_TIME);
   if (time < MIN_TIME) return { factor: 0, time };
   return { factor: time / shortestTime(() => void short.replace(expression, '')), time };
 }

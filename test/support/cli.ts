@@ -1,10 +1,11 @@
 // Runs the command line as a user does, in a separate process, and captures its output and exit code.
 
-import { type ChildProcessWithoutNullStreams, fork, spawn } from 'node:child_process';
+import { type ChildProcessWithoutNullStreams, execFile, fork, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { expect, onTestFinished } from 'vitest';
 import { share, type WhenOver } from './share.js';
 
@@ -68,6 +69,15 @@ export function runNode(
     spawn(process.execPath, [script, ...args], { env: { ...process.env, ...env }, ...(cwd ? { cwd } : {}) }),
     whenOver,
   );
+}
+
+/** Runs code, as an ES module that can import the package, to completion. Rejects if it fails. */
+export function evaluate(
+  code: string,
+  env: NodeJS.ProcessEnv = {},
+): Promise<{ stdout: string; stderr: string }> {
+  const args = ['--input-type=module', '-e', code];
+  return promisify(execFile)(process.execPath, args, { cwd: packageRoot, env: { ...process.env, ...env } });
 }
 
 /** Starts `sluice` with arguments. */

@@ -61,7 +61,7 @@ describe.each([
     const lines = messages.map(write);
     expect(parse(lines.slice(0, 100))).toMatchObject({ rejected: 0 });
     parse(lines);
-    const { matched, parsed, rejected } = parse(lines);
+    const { matched, parsed, rejected } = parse(lines.slice(0, 3000));
     expect(rejected).toBe(0);
     expect(matched / (matched + parsed)).toBeGreaterThan(0.97);
     expect(patterns.layoutsLearned).toBeGreaterThanOrEqual(7);
@@ -238,11 +238,11 @@ describe('bounds', () => {
 describe('when the number of scans no longer fits 32 bits', () => {
   const go = goMarshal(VALID.heartbeat);
 
-  test.each([-20_000, -5000, -1000, -300, -1, 0])('counted from 2^32 - 1 %i, layouts in use stay', (from) => {
+  test.each([-12_000, -5000, -1000, -300, -1, 0])('counted from 2^32 - 1 %i, layouts in use stay', (from) => {
     const { patterns, parse } = learner({ firstScan: 2 ** 32 - 1 + from });
     parse(repeat(PYTHON, 250));
     // Past the end, and longer than a layout that no longer comes is kept.
-    const rounds = Math.max(9000, -from);
+    const rounds = Math.max(8500, -from);
     const { matched } = parse(Array.from({ length: 2 * rounds }, (_, index) => (index % 2 ? ODD : PYTHON)));
     expect(matched).toBe(rounds);
     expect(patterns.scans).toBeLessThan(2 * rounds + 500);
