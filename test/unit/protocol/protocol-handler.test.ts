@@ -146,7 +146,7 @@ describe('control messages', () => {
     const { manager, connect } = sharedBroker();
     const peer = await connect();
     peer.socket.pause();
-    const count = 30_000;
+    const count = 50_000;
     const pings = Buffer.from('{"type":"ping"}\n'.repeat(count));
     peer.write(pings);
     await until(() => manager.getConnectionPool().all()[0]?.isPaused === true);
