@@ -32,7 +32,7 @@ export interface ScanLoopOptions {
 
 export interface RuntimeOptions extends Pick<ScanLoopOptions, 'names' | 'maxPatterns'> {
   /** The result of {@link compileScanLoop} for the same options. */
-  readonly scanLoop: WebAssembly.Module;
+  readonly scanLoop: object;
   /** Whether a timestamp is neither too old nor in the future. If `undefined`, all timestamps are accepted. */
   readonly isTimely: ((timestamp: string) => boolean) | undefined;
   /** Initial value of the scan counter, for tests. Default: 0. */
@@ -107,7 +107,7 @@ export class PatternRuntime {
    * @param head the text that all its messages begin with, up to the first value
    * @returns `undefined` if the module is too large for the address space
    */
-  add(module: WebAssembly.Module, type: { name: string; index: number }, head: string): Pattern | undefined {
+  add(module: object, type: { name: string; index: number }, head: string): Pattern | undefined {
     const match = this.#tryInstantiate(module);
     if (match === undefined) return undefined;
     const tableIndex = this.#freeIndices.pop() ?? this.#table.grow(1);
@@ -190,7 +190,7 @@ export class PatternRuntime {
     return this.#words[address / WORD] ?? 0;
   }
 
-  #tryInstantiate(module: WebAssembly.Module): Match | undefined {
+  #tryInstantiate(module: object): Match | undefined {
     try {
       return this.#instantiate<Match>(module, 'match');
     } catch (error) {
@@ -199,7 +199,7 @@ export class PatternRuntime {
     }
   }
 
-  #instantiate<F>(module: WebAssembly.Module, name: string): F {
+  #instantiate<F>(module: object, name: string): F {
     const env = { memory: this.#memory, table: this.#table, isTimely: this.#isTimely };
     const { exports } = new WebAssembly.Instance(module, { env });
     // The generated modules export functions with the types declared here.

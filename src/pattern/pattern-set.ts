@@ -39,9 +39,12 @@ export interface PatternOptions {
   onUnavailable?: ((reason: string) => void) | undefined;
 }
 
-/** The compiled patterns of a registry. They can be sent to other threads. */
+/**
+ * The compiled patterns of a registry. They can be sent to other threads. Modules have the type `object`, since the
+ * compilers of users may not know the namespace `WebAssembly`.
+ */
 export interface PatternModules {
-  readonly scanLoop: WebAssembly.Module;
+  readonly scanLoop: object;
   /** By type name, for the types that can have patterns. */
   readonly results: ReadonlyMap<string, PatternResult>;
 }
@@ -49,7 +52,7 @@ export interface PatternModules {
 /** The pattern of a message type, or why it has none. */
 export type PatternResult =
   | {
-      readonly module: WebAssembly.Module;
+      readonly module: object;
       /** The text that all messages begin with, up to the first value. */
       readonly head: string;
       /** Parts of the schema that the pattern does not match, with the reason. */
@@ -252,10 +255,7 @@ export function compileResults(
  * Compiles the patterns of a registry's types.
  * @returns the reason if patterns cannot be used here
  */
-export function compilePatterns(
-  registry: TypeTable,
-  options: PatternOptions = {},
-): PatternModules | string {
+export function compilePatterns(registry: TypeTable, options: PatternOptions = {}): PatternModules | string {
   const { framing = 'auto', delimiter = NEWLINE, maxMessageSize = 1024 * 1024, jobSeed = NO_SEED } = options;
   const settings = { framing, delimiter, maxMessageSize, jobSeed, ...sizeOf(registry, options) };
   return unlessUnavailable(() => ({
