@@ -1,7 +1,7 @@
 // Drives the installed Chromium. Tests that need it are skipped without it, and say so in their name.
 
 import { existsSync } from 'node:fs';
-import { type BrowserContextOptions, chromium, type Page } from 'playwright-core';
+import { type ConsoleMessage, chromium, type Page, type Request } from 'playwright-core';
 import { onTestFinished } from 'vitest';
 import { share } from './share.js';
 
@@ -23,23 +23,37 @@ export interface OpenPage {
   requested: string[];
 }
 
-/** One browser for all tests of a describe block. The returned function opens a URL in a separate context. */
-export function shareBrowser(): (url: string, options?: BrowserContextOptions) => Promise<OpenPage> {
+/** How a page is shown. */
+export interface View {
+  readonly width?: number;
+  readonly colorScheme?: 'light' | 'dark';
+}
+
+/**
+ * One page for all tests of a describe block, since a new one costs as much as four navigations. The returned function
+ * opens a URL in it, 1280 pixels wide and with light colours by default.
+ */
+export function sharePage(): (url: string, view?: View) => Promise<OpenPage> {
   const shared = share(async (whenOver) => {
     // Chromium's sandbox does not work in containers, where tests run as root; the page is our own.
     const browser = await chromium.launch({ executablePath: browserPath ?? '', args: ['--no-sandbox'] });
     whenOver(() => browser.close());
-    return browser;
+    return browser.newPage();
   });
-  return async (url, options = {}) => {
-    const context = await shared().newContext(options);
-    onTestFinished(() => context.close());
-    const page = await context.newPage();
+  return async (url, { width = 1280, colorScheme = 'light' } = {}) => {
+    const page = shared();
     const complaints: string[] = [];
     const requested: string[] = [];
-    page.on('console', (message) => complaints.push(message.text()));
-    page.on('pageerror', (error) => complaints.push(String(error)));
-    page.on('request', (request) => requested.push(request.url()));
+    const onConsole = (message: ConsoleMessage) => complaints.push(message.text());
+    const onError = (error: Error) => complaints.push(String(error));
+    const onRequest = (request: Request) => requested.push(request.url());
+    page.on('console', onConsole).on('pageerror', onError).on('request', onRequest);
+    onTestFinished(async () => {
+      page.off('console', onConsole).off('pageerror', onError).off('request', onRequest);
+      await page.goto('about:blank');
+    });
+    await page.setViewportSize({ width, height: 800 });
+    await page.emulateMedia({ colorScheme });
     await page.goto(url);
     return { page, complaints, requested };
   };

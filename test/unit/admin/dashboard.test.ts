@@ -2,9 +2,7 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { createServer, get, request } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { join } from 'node:path';
-import type { SluiceOptions } from 'sluice';
+import { type AddressInfo, connect, createServer as createTcpServer, type Socket } from 'node:net';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import {
   type AdminBroker,
@@ -13,9 +11,8 @@ import {
   shareAdminBroker,
   startAdminBroker,
 } from '../../support/admin.js';
-import { LIGHT, temporaryFolder } from '../../support/broker.js';
-import { browserPath, shareBrowser } from '../../support/browser.js';
-import { sluice } from '../../support/cli.js';
+import { LIGHT } from '../../support/broker.js';
+import { browserPath, sharePage } from '../../support/browser.js';
 import { changed, line, VALID } from '../../support/messages.js';
 
 const FILES = [
@@ -163,16 +160,15 @@ describe('the files of the dashboard', () => {
 });
 
 const SETTINGS = { ...LIGHT, admin: '127.0.0.1:0' } as const;
+/** Room for many connections, and soon none in the outbox of a peer that does not read. */
+const SHARED_SETTINGS = { ...SETTINGS, maxPendingBytes: 64 * 1024, maxConnections: 300 };
 
 const suite =
   browserPath === undefined ? 'the dashboard in a browser: skipped, no Chromium found' : 'the dashboard';
 
 describe.skipIf(browserPath === undefined)(suite, () => {
-  const openPage = shareBrowser();
-  const shared = shareAdminBroker(SETTINGS);
-
-  const start = async (options: SluiceOptions = {}) =>
-    withCrawlers(await startAdminBroker({ ...SETTINGS, ...options }));
+  const openPage = sharePage();
+  const shared = shareAdminBroker(SHARED_SETTINGS);
 
   function withCrawlers(broker: AdminBroker) {
     const url = `http://${broker.manager.getStatus().admin}/`;
@@ -186,7 +182,7 @@ describe.skipIf(browserPath === undefined)(suite, () => {
   }
 
   test('shows what goes on, as it goes on, and asks nobody but the broker', async () => {
-    const { url, addCrawler } = await start();
+    const { url, addCrawler } = withCrawlers(shared());
     const { page, complaints, requested } = await openPage(url);
     await page.getByRole('status').getByText('running').waitFor();
     await page.locator('#rejections').getByText('None so far').waitFor();
@@ -233,7 +229,7 @@ describe.skipIf(browserPath === undefined)(suite, () => {
   });
 
   test('shows where rejected messages are wrong, not their content', async () => {
-    const { url, addCrawler } = await start();
+    const { url, addCrawler } = withCrawlers(shared());
     const crawler = await addCrawler('<b>crawler</b>');
     crawler.say(
       'job_progress',
@@ -269,30 +265,37 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     expect(await page.locator(':focus').textContent()).toBe('Role');
   });
 
-  test.each([390, 768, 1280])('needs no scrolling sideways at %i px', async (width) => {
+  test('needs no scrolling sideways', async () => {
     const { url, addCrawler } = withCrawlers(shared());
-    const name = `${'a-crawler-with-a-long-name-'.repeat(4)}${width}`;
+    const name = 'a-crawler-with-a-long-name-'.repeat(4);
     const crawler = await addCrawler(name);
     crawler.write(line({ type: 'nonsense' }));
     await crawler.settled();
-    const { page } = await openPage(url, { viewport: { width, height: 800 } });
+    const { page } = await openPage(url);
     await page.getByRole('cell', { name, exact: true }).waitFor();
     await page.locator('#rejections').getByText(name).first().waitFor();
-    expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(width);
+    for (const width of [390, 768, 1280]) {
+      await page.setViewportSize({ width, height: 800 });
+      await expect.poll(() => page.evaluate('innerWidth')).toBe(width);
+      expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(width);
+    }
   });
 
-  test.each(['light', 'dark'] as const)('has text that can be read, %s', async (colorScheme) => {
+  test('has text that can be read', async () => {
     const { url } = withCrawlers(shared());
-    const { page } = await openPage(url, { colorScheme });
+    const { page } = await openPage(url);
     await page.getByRole('status').getByText('running').waitFor();
-    for (const selector of ['h1', 'h2', '.quiet', '.pill', 'th button', '.nothing']) {
-      const colours = (await page.evaluate(COLOURS_OF(selector))) as [string, string];
-      expect(contrast(...colours), `${selector}: ${colours}`).toBeGreaterThanOrEqual(4.5);
+    for (const colorScheme of ['light', 'dark'] as const) {
+      await page.emulateMedia({ colorScheme });
+      for (const selector of ['h1', 'h2', '.quiet', '.pill', 'th button', '.nothing']) {
+        const colours = (await page.evaluate(COLOURS_OF(selector))) as [string, string];
+        expect(contrast(...colours), `${colorScheme}, ${selector}: ${colours}`).toBeGreaterThanOrEqual(4.5);
+      }
     }
   });
 
   test('shows each of the peers that do not keep up, when they have one name', async () => {
-    const { url, connect, addCrawler } = await start({ maxPendingBytes: 1024 * 1024 });
+    const { url, connect, addCrawler } = withCrawlers(shared());
     for (let number = 1; number <= 2; number++) {
       // Only crawlers have a name of their own.
       const peer = await connect();
@@ -301,7 +304,7 @@ describe.skipIf(browserPath === undefined)(suite, () => {
       peer.socket.pause();
     }
     const crawler = await addCrawler('crawler-2');
-    crawler.write(line(VALID.heartbeat).repeat(20_000));
+    crawler.write(line(VALID.heartbeat).repeat(5000));
     await crawler.settled();
     const { page } = await openPage(url);
     const bars = page.locator('#slow .bar');
@@ -313,16 +316,17 @@ describe.skipIf(browserPath === undefined)(suite, () => {
   });
 
   test('shows what is dropped, and for whom, though 250 others are busier', async () => {
-    const { url, connect, addCrawler } = await start({ maxPendingBytes: 64 * 1024, maxConnections: 300 });
+    const { url, connect, addCrawler } = withCrawlers(shared());
     const stuck = await addCrawler('stuck');
     await stuck.subscribe({ overflow: 'drop-newest' });
     stuck.socket.pause();
-    const { page, complaints } = await openPage(url, { viewport: { width: 1280, height: 800 } });
+    const { page, complaints } = await openPage(url);
     const crawlers = await Promise.all(Array.from({ length: 250 }, () => connect()));
-    const send = () => {
-      for (const crawler of crawlers) crawler.write(line(VALID.job_progress).repeat(100));
+    const send = (count: number) => {
+      for (const crawler of crawlers) crawler.write(line(VALID.job_progress).repeat(count));
     };
-    const timer = setInterval(send, 500);
+    send(40);
+    const timer = setInterval(send, 500, 1);
     onTestFinished(() => clearInterval(timer));
     const slow = page.locator('#slow');
     await slow.getByText(/ dropped, .* behind$/).waitFor();
@@ -339,12 +343,12 @@ describe.skipIf(browserPath === undefined)(suite, () => {
   });
 
   test('shows what the schemas do not know, and who sends it', async () => {
-    const { url, addCrawler } = await start();
+    const { url, addCrawler } = withCrawlers(shared());
     const [one, two] = [await addCrawler('crawler-1'), await addCrawler('crawler-2')];
     one.write(line(changed('heartbeat', { gpuUsage: 1 })));
     await one.settled();
     const { page, complaints } = await openPage(url);
-    const entry = page.locator('#drift li');
+    const entry = page.locator('#drift li', { hasText: 'data.gpuUsage' });
     await entry.getByText('crawler-1, since').waitFor();
     await expect(entry.textContent()).resolves.toMatch(/unknown key.*heartbeat data\.gpuUsage$/);
     two.write(line(changed('heartbeat', { gpuUsage: 1 })));
@@ -354,13 +358,13 @@ describe.skipIf(browserPath === undefined)(suite, () => {
   });
 
   test('is updated in place: what is selected stays selected', async () => {
-    const { url, addCrawler } = await start();
+    const { url, addCrawler } = withCrawlers(shared());
     const crawler = await addCrawler('crawler-to-copy');
     crawler.write(line({ type: 'nonsense' }));
     await crawler.settled();
     const { page } = await openPage(url);
     await page.getByRole('cell', { name: 'crawler-to-copy', exact: true }).waitFor();
-    await page.locator('#rejections .code').waitFor();
+    await page.locator('#rejections .code').first().waitFor();
     await page.evaluate(`(() => {
       window.kept = ['#rows tr', '#rejections li', '#codes li', '#internals div'].map((selector) =>
         document.querySelector(selector),
@@ -371,7 +375,7 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     const busy = await addCrawler('a-busier-one');
     for (let round = 0; round < 2; round++) {
       const shown = await page.locator('#about').textContent();
-      busy.write(line(VALID.heartbeat).repeat(1000));
+      busy.write(line(VALID.heartbeat).repeat(100));
       await expect.poll(() => page.locator('#about').textContent()).not.toBe(shown);
     }
     await page.getByRole('cell', { name: 'a-busier-one', exact: true }).waitFor();
@@ -379,15 +383,15 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     expect(await page.evaluate('window.kept.every((element) => element.isConnected)')).toBe(true);
     // Without a selection, the busiest is first again.
     await page.evaluate('getSelection().removeAllRanges()');
-    const timer = setInterval(() => busy.write(line(VALID.heartbeat).repeat(100)), 200);
+    const timer = setInterval(() => busy.write(line(VALID.heartbeat).repeat(10)), 200);
     onTestFinished(() => clearInterval(timer));
     await expect.poll(() => page.locator('#rows td').first().textContent()).toBe('a-busier-one');
   });
 
   test('shows since when there is no data, and goes on with a gap when the broker is back', async () => {
-    const first = await start();
+    const first = withCrawlers(await startAdminBroker(SETTINGS));
     const { socketPath } = first;
-    const { page } = await openPage(first.url, { colorScheme: 'light' });
+    const { page } = await openPage(first.url);
     await page.getByRole('status').getByText('running').waitFor();
     const crawler = await first.addCrawler('crawler-1');
     crawler.write(line(VALID.heartbeat).repeat(5000));
@@ -398,11 +402,13 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     expect(await page.locator('#stale').isVisible()).toBe(false);
     const admin = String(first.manager.getStatus().admin);
     await first.manager.stop();
+    await page.getByRole('status').getByText('no answer from the broker').waitFor();
     await page
       .getByRole('alert')
       .getByText(/No data from the broker since \d\d:\d\d:\d\d/)
       .waitFor();
     expect(await page.evaluate("getComputedStyle(document.querySelector('main')).opacity")).toBe('0.6');
+    await page.evaluate(SKIP_TIME);
     await expect.poll(() => page.locator('#stale-age').textContent()).toMatch(/\([3-9] s ago\)/);
     expect(await page.title()).toBe('Sluice – no answer');
 
@@ -428,21 +434,20 @@ describe.skipIf(browserPath === undefined)(suite, () => {
   });
 
   test('notices that the broker hangs, and that it goes on', async () => {
-    const admin = `127.0.0.1:${await freePort()}`;
-    const args = ['serve', '--socket', join(temporaryFolder(), 'b.sock'), '--workers', '1', '--admin', admin];
-    const run = sluice(args);
-    await run.says('"msg":"listening"');
-    const { page } = await openPage(`http://${admin}/`);
+    const { manager } = shared();
+    const broker = await startSuspendable(String(manager.getStatus().admin));
+    const { page } = await openPage(broker.url);
     await page.getByRole('status').getByText('running').waitFor();
-    run.child.kill('SIGSTOP');
+    broker.suspend();
+    await page.evaluate(SKIP_TIME);
     await page.getByRole('alert').getByText('No data from the broker since').waitFor();
-    run.child.kill('SIGCONT');
+    broker.resume();
     await page.getByRole('status').getByText('running').waitFor();
   });
 
-  test.each([390, 1280])('no two time labels of a chart are the same, at %i px', async (width) => {
+  test('no two time labels of a chart are the same', async () => {
     const { url } = withCrawlers(shared());
-    const { page } = await openPage(url, { viewport: { width, height: 800 } });
+    const { page } = await openPage(url, { width: 390 });
     await page.evaluate(`(() => {
       const { clearRect, fillText } = CanvasRenderingContext2D.prototype;
       window.labels = [];
@@ -456,10 +461,13 @@ describe.skipIf(browserPath === undefined)(suite, () => {
       };
     })()`);
     // The first drawing may come before the first snapshot, the last one may be unfinished.
-    const drawings = async () => ((await page.evaluate('window.labels')) as string[][]).slice(0, -1);
-    await expect
-      .poll(async () => (await drawings()).filter(({ length }) => length > 0).length)
-      .toBeGreaterThan(1);
+    const drawings = async () =>
+      ((await page.evaluate('window.labels')) as string[][]).slice(0, -1).filter(({ length }) => length > 0);
+    for (const width of [390, 1280]) {
+      await page.setViewportSize({ width, height: 800 });
+      const before = (await drawings()).length;
+      await expect.poll(async () => (await drawings()).length).toBeGreaterThan(before + 1);
+    }
     for (const labels of await drawings()) expect(new Set(labels).size, String(labels)).toBe(labels.length);
   });
 
@@ -476,15 +484,13 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     leave();
     await page.getByRole('status').getByText('running').waitFor();
   });
-
-  test('shows that the broker has ended', async () => {
-    const { url, manager } = await start();
-    const { page } = await openPage(url);
-    await page.getByRole('status').getByText('running').waitFor();
-    await manager.stop();
-    await page.getByRole('status').getByText('no answer from the broker').waitFor();
-  });
 });
+
+/** Puts the page's clock forward by as long as data may stay away. */
+const SKIP_TIME = `(() => {
+  const { now } = Date;
+  Date.now = () => now() + 3000;
+})()`;
 
 /** The number of gaps in the line of received messages: columns without its colour, between those that have it. */
 const GAPS = `(() => {
@@ -500,14 +506,45 @@ const GAPS = `(() => {
   return columns.join('').trim().split(/ {8,}/).length - 1;
 })()`;
 
-/** A port that nobody listens on. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
+interface Suspendable {
+  /** Of the dashboard. */
+  readonly url: string;
+  /** From here on, connections are accepted as by a process that is stopped: nothing is read or written. */
+  readonly suspend: () => void;
+  readonly resume: () => void;
+}
+
+/** Makes an admin server available at another port, where it can be suspended. */
+async function startSuspendable(admin: string): Promise<Suspendable> {
+  const [host, port] = admin.split(':');
+  const sockets: Socket[] = [];
+  let isSuspended = false;
+  const server = createTcpServer((client) => {
+    const upstream = connect(Number(port), host);
+    sockets.push(client, upstream);
+    for (const [from, to] of [
+      [client, upstream],
+      [upstream, client],
+    ] as const) {
+      from.on('data', (bytes) => to.write(bytes));
+      from.on('error', () => {}).on('close', () => to.destroy());
+      if (isSuspended) from.pause();
+    }
+  });
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  onTestFinished(() => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  });
+  const set = (suspended: boolean) => {
+    isSuspended = suspended;
+    for (const socket of sockets) suspended ? socket.pause() : socket.resume();
+  };
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,
+    suspend: () => set(true),
+    resume: () => set(false),
+  };
 }
 
 /** Starts a reverse proxy that serves an admin server below a path prefix. @returns the URL of the dashboard */
