@@ -238,7 +238,7 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     );
     await crawler.settled();
     const { page, complaints } = await openPage(url);
-    const rejection = page.locator('#rejections li').first();
+    const rejection = page.locator('#rejections li', { hasText: '<b>crawler</b>' });
     await rejection.getByText('SCHEMA_VIOLATION').waitFor();
     const text = (await rejection.textContent()) ?? '';
     expect(text).toContain('<b>crawler</b>, line 2');
@@ -329,7 +329,8 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     const timer = setInterval(send, 500, 1);
     onTestFinished(() => clearInterval(timer));
     const slow = page.locator('#slow');
-    await slow.getByText(/ dropped, .* behind$/).waitFor();
+    const entry = slow.locator('li', { hasText: /^stuck/ });
+    await entry.getByText(/ dropped, .* behind$/).waitFor();
     await expect(slow.textContent()).resolves.toMatch(/^stuck[\d,.]+ k? ?dropped/);
     const row = page.locator('#rows tr', { has: page.getByRole('cell', { name: 'stuck', exact: true }) });
     await expect.poll(() => row.locator('td:nth-child(3)').textContent()).toBe('dropping');
