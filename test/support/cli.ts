@@ -105,7 +105,9 @@ export async function runSluice(args: readonly string[], env: NodeJS.ProcessEnv 
  * end, nothing that the commands left behind may keep the process from exiting.
  * @param script the program. Default: `sluice`.
  */
-export function shareSluice(script = cliScript): (args: readonly string[]) => Promise<EndedRun> {
+export function shareSluice(
+  script = cliScript,
+): (args: readonly string[], env?: NodeJS.ProcessEnv, input?: string) => Promise<EndedRun> {
   const shared = share((whenOver) => {
     const runner = fork(join(packageRoot, 'test/support/command-runner.mjs'), [script]);
     const left = new AbortController();
@@ -116,9 +118,9 @@ export function shareSluice(script = cliScript): (args: readonly string[]) => Pr
     });
     return { runner, signal: left.signal };
   });
-  return async (args) => {
+  return async (args, env = {}, input = '') => {
     const { runner, signal } = shared();
-    runner.send(args);
+    runner.send({ args, env, input });
     const [run]: EndedRun[] = await once(runner, 'message', { signal });
     if (run === undefined) throw new Error('no answer');
     return run;
