@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
 import { startAdminBroker } from '../support/admin.js';
-import { temporaryFolder } from '../support/broker.js';
+import { LIGHT, temporaryFolder } from '../support/broker.js';
 import { cliScript } from '../support/cli.js';
 
 const run = promisify(execFile);
@@ -60,7 +60,7 @@ test('sluice reports a disk that becomes full in the middle of the output', asyn
 });
 
 test('the commands that ask a broker do so, too', async () => {
-  const { adminPath, socketPath } = await startAdminBroker();
+  const { adminPath, socketPath } = await startAdminBroker(LIGHT);
   const runs = [
     ['status', '--admin', adminPath],
     ['top', '--admin', adminPath],

@@ -7,7 +7,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { ask, startAdminBroker } from '../support/admin.js';
-import { startBroker, temporaryFolder, until } from '../support/broker.js';
+import { LIGHT, startPlainBroker, temporaryFolder, until } from '../support/broker.js';
 import { CliRun, childrenOf, cliScript, sluice, sluiceInTerminal } from '../support/cli.js';
 import { line, VALID } from '../support/messages.js';
 import { Peer } from '../support/peer.js';
@@ -29,7 +29,7 @@ interface Broker {
 function paths(): { socketPath: string; adminPath: string; args: string[] } {
   const folder = temporaryFolder();
   const [socketPath, adminPath] = [join(folder, 'broker.sock'), join(folder, 'admin.sock')];
-  const args = ['serve', '--socket', socketPath, '--admin', adminPath, '--workers', '1'];
+  const args = ['serve', '--socket', socketPath, '--admin', adminPath, '--workers', '1', '--patterns', 'off'];
   return { socketPath, adminPath, args };
 }
 
@@ -180,7 +180,7 @@ describe('a broker whose log cannot be written', () => {
 
 describe(`commands in a terminal that nobody reads${without(missing)}`, () => {
   test.skipIf(skipped)('sluice sub ends on SIGTERM', async () => {
-    const { manager, socketPath, connect } = await startBroker();
+    const { manager, socketPath, connect } = await startPlainBroker();
     const run = sluiceInTerminal(['sub', '--socket', socketPath, '--overflow', 'block']);
     await until(() => (manager.getMetrics().protocol.subscriptions ?? 0) > 0);
     readerOf(run).pause();
@@ -199,7 +199,7 @@ describe(`commands in a terminal that nobody reads${without(missing)}`, () => {
   });
 
   test.skipIf(skipped)('sluice top goes on asking the broker, and ends on SIGTERM', async () => {
-    const { adminPath, connect } = await startAdminBroker();
+    const { adminPath, connect } = await startAdminBroker(LIGHT);
     // One screen is more than a terminal holds.
     await Promise.all(Array.from({ length: 300 }, connect));
     const run = sluiceInTerminal(['top', '--admin', adminPath], { lines: 400, columns: 200 });
@@ -211,7 +211,7 @@ describe(`commands in a terminal that nobody reads${without(missing)}`, () => {
     };
     subscribe('http.server.request.start', onRequest);
     onTestFinished(() => void unsubscribe('http.server.request.start', onRequest));
-    await until(() => requests >= 6);
+    await until(() => requests >= 4);
     await endsOnSigterm(run);
   });
 });

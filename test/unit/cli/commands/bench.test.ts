@@ -1,6 +1,6 @@
 import type { SocketManager } from 'sluice';
 import { describe, expect, test } from 'vitest';
-import { shareBroker, startBroker, until } from '../../../support/broker.js';
+import { shareBroker, startPlainBroker, until } from '../../../support/broker.js';
 import { childrenOf, shareSluice, sluice } from '../../../support/cli.js';
 import { line, VALID } from '../../../support/messages.js';
 
@@ -9,6 +9,7 @@ const CRAWLER_TOKEN = 'a-token-of-a-crawler';
 
 const runShared = shareSluice();
 const bench = (...args: readonly string[]) => runShared(['bench', ...args]);
+const benchWith = (env: NodeJS.ProcessEnv, ...args: readonly string[]) => runShared(['bench', ...args], env);
 
 /** The application messages that a broker has accepted. */
 function acceptedBy(manager: SocketManager): number {
@@ -74,12 +75,12 @@ describe('sluice bench', () => {
   });
 
   test('goes in with the tokens of both roles, and puts them where no other user can read them', async () => {
-    const { socketPath, manager } = await startBroker({
+    const { socketPath, manager } = await startPlainBroker({
       auth: { tokens: { crawler: [CRAWLER_TOKEN], app: [APP_TOKEN] } },
     });
-    const args = ['bench', '--socket', socketPath, '--role', 'app', '--msgs', '100'];
+    const args = ['--socket', socketPath, '--role', 'app', '--msgs', '100'];
     const tokens = { SLUICE_TOKEN: APP_TOKEN, SLUICE_CRAWLER_TOKEN: CRAWLER_TOKEN };
-    const run = sluice(args, tokens);
+    const run = sluice(['bench', ...args], tokens);
     const commandLines: string[] = [];
     manager.on('connection_added', () => {
       // Both processes of peers are there, and wait for this broker.
@@ -92,21 +93,22 @@ describe('sluice bench', () => {
       expect(commandLine).toContain('bench-peers.js');
       expect(commandLine).not.toContain('a-token');
     }
-    const wrong = sluice(args, { ...tokens, SLUICE_TOKEN: CRAWLER_TOKEN });
-    expect(await wrong.exited).toBe(1);
+    const wrong = await benchWith({ ...tokens, SLUICE_TOKEN: CRAWLER_TOKEN }, ...args);
+    expect(wrong.code).toBe(1);
     expect(wrong.stderr).toContain('UNAUTHORIZED');
   });
 
   test('fails when the broker rejects the messages, or ends', async () => {
-    const { socketPath } = await startBroker({ maxMessagesPerSecond: 1 });
-    const rejected = sluice(['bench', '--socket', socketPath, '--msgs', '1000']);
-    expect(await rejected.exited).toBe(1);
+    const { socketPath } = await startPlainBroker({ maxMessagesPerSecond: 1 });
+    const rejected = await bench('--socket', socketPath, '--msgs', '1000');
+    expect(rejected.code).toBe(1);
     expect(rejected.stderr).toContain('RATE_LIMITED');
-    const { socketPath: other, manager } = await startBroker();
-    const left = sluice(['bench', '--socket', other, '--latency', '100', '--msgs', '100000']);
+    const { socketPath: other, manager } = await startPlainBroker();
+    const running = bench('--socket', other, '--latency', '100', '--msgs', '100000');
     await until(() => manager.getConnectionPool().size === 2);
     await manager.stop();
-    expect(await left.exited).toBe(1);
+    const left = await running;
+    expect(left.code).toBe(1);
     expect(left.stderr).toMatch(/CONNECTION_CLOSED|SHUTTING_DOWN/);
   });
 

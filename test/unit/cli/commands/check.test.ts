@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { Traffic } from '#src/traffic/traffic.js';
 import { temporaryFolder } from '../../../support/broker.js';
-import { cliScript, packageRoot, runNode, shareSluice, sluice } from '../../../support/cli.js';
+import { cliScript, packageRoot, runNode, shareSluice } from '../../../support/cli.js';
 import { changed, line, VALID } from '../../../support/messages.js';
 
 const shell = promisify(execFile);
@@ -47,8 +47,9 @@ describe('sluice check', () => {
     expect(run.stdout + run.stderr).not.toContain('CANARY');
   });
 
-  test('few messages make no rate, and one is not many', async () => {
-    const run = await check(fileOf(line(VALID.heartbeat)));
+  test('few messages make no rate, and one is not many; it needs no newline at its end', async () => {
+    const run = await check(fileOf(JSON.stringify(VALID.heartbeat)));
+    expect(run.code).toBe(0);
     expect(run.stderr).toMatch(/^checked 1 message, 0 rejected \(\d+ B in [\d.]+ s\)$/m);
   });
 
@@ -86,14 +87,13 @@ describe('sluice check', () => {
   });
 
   test('reads standard input without a file', async () => {
-    const run = sluice(CHECK);
-    run.child.stdin.end(BAD);
-    expect(await run.exited).toBe(1);
+    const run = await runShared(CHECK, {}, BAD);
+    expect(run.code).toBe(1);
     expect(run.stdout).toContain('stdin:3: - INVALID_JSON');
   });
 
   test('reads standard input for -, and --json names it alike in findings and summary', async () => {
-    const run = sluice([...CHECK, '--json', '-']);
+    const run = runNode(cliScript, [...CHECK, '--json', '-']);
     run.child.stdin.end(BAD);
     expect(await run.exited).toBe(1);
     const [finding, second, { summary }] = run.stdout
@@ -104,10 +104,8 @@ describe('sluice check', () => {
     expect([second.file, summary.file]).toEqual(['stdin', 'stdin']);
   });
 
-  test('an empty file, and one without a newline at its end, are fine', async () => {
-    for (const text of ['', JSON.stringify(VALID.heartbeat)]) {
-      expect((await check(fileOf(text))).code).toBe(0);
-    }
+  test('an empty file is fine', async () => {
+    expect((await check(fileOf(''))).code).toBe(0);
   });
 
   test('escapes control and format characters in the texts of rules', async () => {
@@ -162,7 +160,7 @@ describe('sluice check', () => {
   });
 
   test('works in a pipe: head ends it quietly', async () => {
-    const file = fileOf('bad\n'.repeat(30_000));
+    const file = fileOf('bad\n'.repeat(10_000));
     const { stdout, stderr } = await shell('bash', [
       '-c',
       `"${process.execPath}" "${cliScript}" ${CHECK.join(' ')} "${file}" | head -n 2; echo "exit code \${PIPESTATUS[0]}"`,
@@ -178,9 +176,13 @@ describe('sluice check', () => {
     const block = new Traffic({ seed: 2 }).block(20_000);
     const broken = Buffer.from(`${'{"type":"heartbeat","timestamp":1}\n'.repeat(100)}`);
     const output = openSync(file, 'w');
+    // Most bytes are in long messages, which are soon checked.
+    const long = Buffer.from(line({ ...VALID.heartbeat, note: 'x'.repeat(100_000) }).repeat(300));
     let size = 0;
     let blocks = 0;
-    for (; size < 150e6; blocks++) size += writeSync(output, block) + writeSync(output, broken);
+    for (; size < 150e6; blocks++) {
+      for (const part of [block, broken, long]) size += writeSync(output, part);
+    }
     closeSync(output);
     const watched = join(packageRoot, 'test/support/peak-memory.mjs');
     const run = runNode(cliScript, [...CHECK, '--json', file], { NODE_OPTIONS: `--import=${watched}` });

@@ -17,7 +17,7 @@ async function statsAt(admin: string): Promise<Stats> {
 
 describe('sluice demo', () => {
   test('shows a broker at work, and sums up', async () => {
-    const run = sluice(['demo', '--crawlers', '3', '--rate', '2000', '--duration', '3', '--workers', '1']);
+    const run = sluice(['demo', '--crawlers', '3', '--rate', '3000', '--duration', '2', '--workers', '1']);
     expect(await run.exited).toBe(0);
     expect(run.stdout).toContain('3 crawlers');
     const numbers = /checked +([\d,]{4,}) messages, ([1-9]\d*) of them rejected/.exec(run.stdout) ?? [];
@@ -45,17 +45,18 @@ describe('sluice demo', () => {
   test('has room for as many crawlers as it is asked for', async () => {
     const admin = join(temporaryFolder(), 'admin.sock');
     // With the subscriber, one more than a broker has room for by default.
-    const fleet = ['--crawlers', '1024', '--rate', '100', '--duration', '60', '--workers', '1'];
+    const fleet = ['--crawlers', '1024', '--rate', '10', '--duration', '60', '--workers', '1'];
     const run = sluice(['demo', ...fleet, '--admin', admin]);
     await run.says('The dashboard');
-    await expect.poll(async () => (await statsAt(admin)).connections.open).toBe(1025);
+    await expect.poll(async () => (await statsAt(admin)).connections.open, { interval: 200 }).toBe(1025);
     run.child.kill('SIGINT');
     expect(await run.exited).toBe(0);
   });
 
   test('as fast as it goes, ends on SIGINT', async () => {
     const admin = join(temporaryFolder(), 'admin.sock');
-    const run = sluice(['demo', '--rate', '0', '--duration', '60', '--crawlers', '2', '--admin', admin]);
+    const fleet = ['--crawlers', '2', '--rate', '0', '--duration', '60', '--workers', '1'];
+    const run = sluice(['demo', ...fleet, '--admin', admin]);
     await run.says('The dashboard');
     await expect.poll(async () => (await statsAt(admin)).totals.messagesReceived).toBeGreaterThan(20_000);
     run.child.kill('SIGINT');

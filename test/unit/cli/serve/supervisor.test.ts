@@ -8,6 +8,7 @@ import { CliRun, packageRoot, sluice } from '../../../support/cli.js';
 import { missingTools, without } from '../../../support/tools.js';
 
 const missing = missingTools('systemd-notify', 'python3');
+const SERVE = ['serve', '--workers', '1', '--patterns', 'off'];
 const silent = pino({ level: 'silent' });
 
 /** Reads what is told, in the place of systemd. */
@@ -25,9 +26,7 @@ test.skipIf(missing.length > 0)(
   `serve notifies systemd when it is ready, reloads and stops${without(missing)}`,
   async () => {
     const { reader, path } = await startReader();
-    const run = sluice(['serve', '--socket', join(temporaryFolder(), 'x.sock'), '--workers', '1'], {
-      NOTIFY_SOCKET: path,
-    });
+    const run = sluice([...SERVE, '--socket', join(temporaryFolder(), 'x.sock')], { NOTIFY_SOCKET: path });
     await reader.says('READY=1');
     expect(run.stdout).toContain('"msg":"listening"');
     run.child.kill('SIGHUP');
@@ -63,7 +62,7 @@ test.skipIf(missing.length > 0)(
 
 test('where there is no systemd-notify, or nobody listens, the broker goes on and logs it', async () => {
   const socketPath = join(temporaryFolder(), 'x.sock');
-  const run = sluice(['serve', '--socket', socketPath, '--workers', '1'], {
+  const run = sluice([...SERVE, '--socket', socketPath], {
     NOTIFY_SOCKET: '/nowhere/notify',
     PATH: '/nowhere',
   });
