@@ -1,14 +1,17 @@
-// For `node --import`: writes the URL of each loaded module as a line to the file IMPORTS_FILE. Modules that a CommonJS
-// package requires are not included.
+// For `node --import`: on exit, writes the URL of each loaded ES module as a line to the file IMPORTS_FILE. Observes the
+// modules as a debugger does, since a loader hook would run in a thread of its own.
 
-import { appendFileSync } from 'node:fs';
-import { register } from 'node:module';
+import { writeFileSync } from 'node:fs';
+import { Session } from 'node:inspector';
 import { isMainThread } from 'node:worker_threads';
 
-// Node calls the hook in a thread of its own, which loads this file again.
-if (isMainThread) register(import.meta.url);
-
-export async function load(url, context, nextLoad) {
-  appendFileSync(process.env.IMPORTS_FILE, `${url}\n`);
-  return nextLoad(url, context);
+if (isMainThread) {
+  const urls = [];
+  const session = new Session();
+  session.connect();
+  session.on('Debugger.scriptParsed', ({ params }) => {
+    if (params.isModule) urls.push(params.url);
+  });
+  session.post('Debugger.enable');
+  process.on('exit', () => writeFileSync(process.env.IMPORTS_FILE, `${urls.join('\n')}\n`));
 }
