@@ -58,7 +58,9 @@ describe('sluice demo', () => {
     const fleet = ['--crawlers', '2', '--rate', '0', '--duration', '60', '--workers', '1'];
     const run = sluice(['demo', ...fleet, '--admin', admin]);
     await run.says('The dashboard');
-    await expect.poll(async () => (await statsAt(admin)).totals.messagesReceived).toBeGreaterThan(20_000);
+    await expect
+      .poll(async () => (await statsAt(admin)).totals.messagesReceived, { interval: 200 })
+      .toBeGreaterThan(20_000);
     run.child.kill('SIGINT');
     expect(await run.exited).toBe(0);
     const rate = (name: string) =>
