@@ -191,8 +191,9 @@ describe(`commands in a terminal that nobody reads${without(missing)}`, () => {
         .getConnectionPool()
         .all()
         .some(({ outbox }) => outbox.pendingBytes > 0);
+    const block = line({ ...VALID.heartbeat, note: 'x'.repeat(10_000) }).repeat(10);
     do {
-      crawler.write(line(VALID.heartbeat).repeat(1000));
+      crawler.write(block);
       await crawler.settled();
     } while (!waiting());
     await endsOnSigterm(run);

@@ -227,7 +227,12 @@ describe('/readyz', () => {
   test('while the workers start, there are no figures either', async () => {
     const adminPath = join(temporaryFolder(), 'admin.sock');
     const socketPath = join(temporaryFolder(), 'b.sock');
-    const manager = new SocketManager({ socketPath, admin: adminPath, logLevel: 'silent' });
+    const manager = new SocketManager({
+      ...LIGHT,
+      socketPath,
+      admin: adminPath,
+      logLevel: 'silent',
+    });
     onTestFinished(() => manager.stop());
     const started = manager.start();
     let answers = 0;
@@ -248,7 +253,7 @@ describe('/readyz', () => {
     const app = await (await connect()).subscribe();
     app.socket.pause();
     const crawler = await connect();
-    crawler.write(line(VALID.job_progress).repeat(4000));
+    crawler.write(line(VALID.job_progress).repeat(3000));
     await crawler.settled();
     const stopping = once(manager, 'server_stopping');
     const stopped = manager.stop();

@@ -104,7 +104,10 @@ describe.skipIf(missing.length > 0)(`in a terminal${without(missing)}`, () => {
   });
 
   test('demo fits a low terminal, and Ctrl-C sums up', async () => {
-    const run = sluiceInTerminal(['demo', '--crawlers', '1', '--workers', '1'], { lines: 6, columns: 100 });
+    const run = sluiceInTerminal(['demo', '--crawlers', '1', '--rate', '100', '--workers', '1'], {
+      lines: 6,
+      columns: 100,
+    });
     await run.says(' s of 15');
     await run.says('\u001b[5A');
     run.child.stdin.write(CTRL_C);
