@@ -1,9 +1,14 @@
-// A forwarded message as an event for code in this process. Parsed lazily.
+// A forwarded message as an event for code in this process. Parsed lazily, or not at all if only projected fields are
+// read.
 
 import type { FrameRun } from '../delivery/frame-run.js';
+import { NO_VALUES, NOT_A_SPAN, type Numbers, SPAN } from '../dispatch/verdict.js';
+import { segmentsOf, valueAt } from '../messages/field-paths.js';
 import type { MessageRegistry, MessageType } from '../messages/message-registry.js';
 import type { MessageMap } from '../messages/messages.js';
 import { parseAs } from '../messages/schema-functions.js';
+import type { ProjectedField, Projection } from '../pattern/projection.js';
+import { readJson } from './read-json.js';
 import type { SocketConnection } from './socket-connection.js';
 
 /** A message of a type that a schema module added. */
@@ -12,40 +17,116 @@ export interface CustomMessage {
   readonly [key: string]: unknown;
 }
 
+/** What the events of a run have in common. It is valid for as long as one of them is kept. */
+interface EventRun {
+  /** A copy of the run's bytes. */
+  readonly bytes: Buffer;
+  /** Offset of these bytes in their arena. */
+  readonly base: number;
+  readonly firstSequence: number;
+  readonly isValid: boolean;
+  /** The spans of each message, with offsets in the arena, and the values that rows of spans refer to. */
+  readonly spans: Numbers | undefined;
+  readonly spanWords: number;
+  readonly values: readonly (readonly unknown[])[];
+}
+
 export class MessageEvent {
   readonly connection: SocketConnection;
-  /** Number of the message among its connection's accepted messages, from 1. */
-  readonly sequence: number;
-  /** The bytes as received, without the delimiter. */
-  readonly raw: Buffer;
-  /** False if the message breaks the schemas or rules and was forwarded because of `validation: "report"`. */
-  readonly isValid: boolean;
   /** The message's type. Available without parsing. */
   readonly type: string;
-  /** The type, if parsing by its schema changes the value. */
-  readonly #transforming: MessageType | undefined;
+  readonly #run: EventRun;
+  readonly #messageType: MessageType;
+  /** The projected fields, by path. */
+  readonly #fields: ReadonlyMap<string, ProjectedField> | undefined;
+  /** Position in the run, and offsets in its bytes. */
+  readonly #index: number;
+  readonly #start: number;
+  readonly #end: number;
+  #raw: Buffer | undefined;
   #message: CustomMessage | undefined;
 
-  /** @internal @param run the run that contains the message */
-  constructor(connection: SocketConnection, type: MessageType, run: FrameRun, index: number, raw: Buffer) {
+  /** @internal */
+  constructor(
+    connection: SocketConnection,
+    type: string,
+    run: EventRun,
+    messageType: MessageType,
+    fields: ReadonlyMap<string, ProjectedField> | undefined,
+    index: number,
+    start: number,
+    end: number,
+  ) {
     this.connection = connection;
-    this.sequence = run.firstSequence + index;
-    this.raw = raw;
-    this.isValid = run.isValid;
-    this.type = run.unknownType ?? type.name;
-    this.#transforming = run.isValid && type.transformsInput ? type : undefined;
+    this.type = type;
+    this.#run = run;
+    this.#messageType = messageType;
+    this.#fields = fields;
+    this.#index = index;
+    this.#start = start;
+    this.#end = end;
+    this.#raw = undefined;
+    this.#message = undefined;
+  }
+
+  /** Number of the message among its connection's accepted messages, from 1. */
+  get sequence(): number {
+    return this.#run.firstSequence + this.#index;
+  }
+
+  /** The bytes as received, without the delimiter. */
+  get raw(): Buffer {
+    this.#raw ??= this.#run.bytes.subarray(this.#start, this.#end);
+    return this.#raw;
+  }
+
+  /** False if the message breaks the schemas or rules and was forwarded because of `validation: "report"`. */
+  get isValid(): boolean {
+    return this.#run.isValid;
+  }
+
+  /** @internal Length of `raw`. */
+  get size(): number {
+    return this.#end - this.#start;
   }
 
   /** The parsed message, with the schema's defaults filled in if it is valid. Parsed once, on first access. */
   get message(): CustomMessage {
     if (this.#message === undefined) {
-      const value: unknown = JSON.parse(this.raw.toString());
+      const { bytes, isValid } = this.#run;
+      const value: unknown = JSON.parse(bytes.toString('utf8', this.#start, this.#end));
       // A worker has accepted these bytes: unless the schema transforms its input, they parse to the schema's type.
-      this.#message = (
-        this.#transforming === undefined ? value : parseAs(this.#transforming, value)
-      ) as CustomMessage;
+      const isTransformed = isValid && this.#messageType.transformsInput;
+      this.#message = (isTransformed ? parseAs(this.#messageType, value) : value) as CustomMessage;
     }
     return this.#message;
+  }
+
+  /**
+   * The value at a path in `message`, such as `data.processed` or `data.items.0.url`: keys and array indices, separated
+   * by dots. Only own members of objects and elements of arrays are found. If the path is one of the `fields` of a
+   * handler of this type, or was passed to `projectFields`, before the server started, the value is read without
+   * parsing the message; otherwise, the message is parsed. Do not change a returned object: it may be shared with
+   * `message` or with other calls.
+   * @returns `undefined` if there is no such value
+   */
+  get(path: string): unknown {
+    const field = this.#message === undefined ? this.#fields?.get(path) : undefined;
+    if (field === undefined) return valueAt(this.message, segmentsOf(path));
+    const { spans, spanWords, values, bytes, base } = this.#run;
+    const row = this.#index * spanWords;
+    if (spans === undefined) return valueAt(this.message, field.segments);
+    if (spans[row + SPAN.START] === NOT_A_SPAN) {
+      const valuesRow = spans[row + SPAN.END] ?? NO_VALUES;
+      return valuesRow === NO_VALUES
+        ? valueAt(this.message, field.segments)
+        : values[valuesRow]?.[field.index];
+    }
+    const at = row + field.span * SPAN.SIZE;
+    const start = spans[at + SPAN.START] ?? 0;
+    if (start === 0) return undefined;
+    const value = readJson(bytes, start - base, (spans[at + SPAN.END] ?? 0) - base);
+    return field.depth === field.segments.length ? value : valueAt(value, field.segments, field.depth);
   }
 
   /**
@@ -64,22 +145,38 @@ export class MessageEvent {
   }
 }
 
-/** The messages of a run, in order, as events. Parses nothing: each event parses its message on first access. */
+/**
+ * The messages of a run, in order, as events. Parses nothing: each event parses its message on first access.
+ * @param projection the fields that workers deliver
+ */
 export function messageEvents(
   registry: MessageRegistry,
   connection: SocketConnection,
   run: FrameRun,
+  projection: Projection | undefined,
 ): MessageEvent[] {
-  // One copy per run, so that an event stays valid for as long as a listener keeps it.
+  const maxSpans = projection?.maxSpans ?? 0;
   const base = run.start(0);
-  const bytes = Buffer.from(run.bytes);
+  const eventRun: EventRun = {
+    // One copy per run, so that an event stays valid for as long as a listener keeps it.
+    bytes: Buffer.from(run.bytes),
+    base,
+    firstSequence: run.firstSequence,
+    isValid: run.isValid,
+    spans: projection && run.verdict.spans(run.first, run.count, maxSpans),
+    spanWords: maxSpans * SPAN.SIZE,
+    values: run.verdict.values,
+  };
+  const { unknownType, isValid } = run;
   const events: MessageEvent[] = [];
   for (let index = 0; index < run.count; index++) {
     const type = registry.types[run.typeIndex(index)];
     if (type === undefined) continue;
-    const start = run.start(index) - base;
-    const end = run.end(index) - base;
-    events.push(new MessageEvent(connection, type, run, index, bytes.subarray(start, end)));
+    const fields = isValid ? projection?.types[type.index]?.byPath : undefined;
+    const [start, end] = [run.start(index) - base, run.end(index) - base];
+    events.push(
+      new MessageEvent(connection, unknownType ?? type.name, eventRun, type, fields, index, start, end),
+    );
   }
   return events;
 }

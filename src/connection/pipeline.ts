@@ -16,11 +16,13 @@ import type { WireErrorCode } from '../errors.js';
 import { CopyPool } from '../memory/copy-pool.js';
 import type { FrameRange } from '../memory/slab-pool.js';
 import { SlabPool } from '../memory/slab-pool.js';
+import type { FieldPaths } from '../messages/field-paths.js';
 import { jobKey, randomJobSeed } from '../messages/job-key.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import { assignedJobIds, NO_TRAITS } from '../messages/message-traits.js';
 import { MAX_CONTROL_BYTES, type OutgoingMessage } from '../messages/messages.js';
 import type { PatternModules } from '../pattern/pattern-set.js';
+import { createProjection, type Projection } from '../pattern/projection.js';
 import { AccessControl } from '../protocol/access.js';
 import { MessageValidator } from '../protocol/message-validator.js';
 import { encodeMessage, errorLine } from '../protocol/outgoing.js';
@@ -90,6 +92,8 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
   readonly partials: PartialBudget;
   readonly subscriptions: Subscriptions;
   readonly access: AccessControl;
+  /** The fields that workers deliver. */
+  readonly projection: Projection | undefined;
   readonly totals: PipelineTotals = {
     bytesReceived: 0,
     messagesSent: 0,
@@ -108,12 +112,16 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
   readonly #unflushed = new Set<SocketConnection>();
   #flushTimer: NodeJS.Immediate | undefined;
 
-  /** @param hasListener whether rejected messages and presence are reported to anyone other than subscribers */
+  /**
+   * @param hasListener whether rejected messages and presence are reported to anyone other than subscribers
+   * @param fields the fields that workers deliver to code in this process
+   */
   constructor(
     options: ResolvedOptions,
     registry: MessageRegistry,
     pool: ConnectionPool,
     hasListener: (event: 'rejected' | 'presence') => boolean,
+    fields: FieldPaths,
   ) {
     super();
     const { maxMessageSize, framing, workers } = options;
@@ -174,7 +182,8 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
       connection.flush();
       void connection.disconnect('partial_message');
     });
-    const settings = parserSettings(options, this.#jobSeed);
+    const settings = parserSettings(options, this.#jobSeed, fields);
+    this.projection = createProjection(registry, fields);
     const modules = compileModules(registry, settings);
     this.dispatcher = new Dispatcher({
       ...workers,
@@ -205,7 +214,13 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
     const onUnavailable = (reason: string) => void this.emit('patterns_unavailable', reason);
     const parser = createParser(registry, settings, onUnavailable, modules);
     if (parser.patterns === undefined) return undefined;
-    const validator = new BatchValidator(parser, settings.delimiter, undefined, settings.validation);
+    const validator = new BatchValidator(
+      parser,
+      settings.delimiter,
+      undefined,
+      settings.validation,
+      this.projection,
+    );
     return { maxBytes: inlineBytes, validator };
   }
 

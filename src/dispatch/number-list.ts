@@ -45,6 +45,17 @@ export class NumberList {
     this.#values[this.#length++] = d;
   }
 
+  /** Appends numbers with undefined content, to be {@link set}. @returns the index of the first */
+  extend(count: number): number {
+    this.#reserve(count);
+    this.#length += count;
+    return this.#length - count;
+  }
+
+  set(index: number, value: number): void {
+    this.#values[index] = value;
+  }
+
   /** The values, until the next change. */
   get values(): Uint32Array {
     return this.#values.subarray(0, this.#length);

@@ -11,6 +11,7 @@ import {
   type RejectedFrame,
   type RejectionReason,
   RUN,
+  SPAN,
   type Verdict,
 } from './verdict.js';
 
@@ -23,8 +24,11 @@ export class VerdictReader {
   readonly #addresses: readonly MessageAddress[];
   readonly #rejections: readonly RejectionReason[];
   readonly #drift: readonly RangeDrift[];
+  readonly #spans: Numbers;
+  /** Values of the fields of messages that no pattern has matched, by row. */
+  readonly values: readonly (readonly unknown[])[];
 
-  constructor({ chunks, runs, frames, jobs, addresses, rejections, drift }: Verdict) {
+  constructor({ chunks, runs, frames, jobs, spans, values, addresses, rejections, drift }: Verdict) {
     this.#chunks = chunks;
     this.#runs = runs;
     this.#frames = frames;
@@ -32,6 +36,8 @@ export class VerdictReader {
     this.#addresses = addresses;
     this.#rejections = rejections;
     this.#drift = drift;
+    this.#spans = spans;
+    this.values = values;
   }
 
   /** Number of messages in all ranges. */
@@ -107,6 +113,12 @@ export class VerdictReader {
   /** The upper half of a job's key. */
   jobHigh(job: number): number {
     return at(this.#jobs, job * JOB.SIZE + JOB.HIGH);
+  }
+
+  /** A copy of the spans of consecutive messages. @param maxSpans number of spans of each message */
+  spans(frame: number, count: number, maxSpans: number): Numbers {
+    const words = maxSpans * SPAN.SIZE;
+    return this.#spans.slice(frame * words, (frame + count) * words);
   }
 
   /** The address of a message from an application. */

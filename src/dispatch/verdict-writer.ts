@@ -1,14 +1,18 @@
 // Writes a verdict, range by range and message by message. Reuses its memory for the next verdict.
 
+import type { Matches } from '../pattern/matches.js';
 import { NumberList, plainNumbers } from './number-list.js';
 import {
   type DriftFact,
   JOB,
   type MessageAddress,
+  NO_VALUES,
+  NOT_A_SPAN,
   type RangeDrift,
   type RejectionReason,
   RUN,
   RunKind,
+  SPAN,
   type Verdict,
 } from './verdict.js';
 
@@ -23,6 +27,10 @@ export class VerdictWriter {
   readonly #runs = new NumberList();
   readonly #frames = new NumberList();
   readonly #jobs = new NumberList();
+  readonly #spans = new NumberList();
+  /** Numbers per message in `#spans`. */
+  readonly #spanWords: number;
+  #values: (readonly unknown[])[] = [];
   /** By the lowest bits of a job's key: the job's latest row. Valid only if that row still contains the job. */
   readonly #jobRows = new Uint32Array(JOB_SLOTS);
   readonly #accepted: Uint32Array;
@@ -45,9 +53,13 @@ export class VerdictWriter {
   #runFirst = 0;
   #lastEnd = 0;
 
-  /** @param types number of message types */
-  constructor(types: number) {
+  /**
+   * @param types number of message types
+   * @param maxSpans number of spans of each message. Default: 0.
+   */
+  constructor(types: number, maxSpans = 0) {
     this.#accepted = new Uint32Array(types);
+    this.#spanWords = maxSpans * SPAN.SIZE;
   }
 
   /** Index of the current range. */
@@ -62,7 +74,8 @@ export class VerdictWriter {
 
   /** Starts a new verdict. The previous one may be unfinished. */
   reset(): void {
-    for (const list of [this.#chunks, this.#runs, this.#frames, this.#jobs]) list.clear();
+    for (const list of this.#lists) list.clear();
+    this.#values = [];
     this.#firstJob = 0;
     this.#rejections = [];
     this.#sharedRejections.clear();
@@ -78,8 +91,12 @@ export class VerdictWriter {
     this.#isReported = false;
   }
 
+  get #lists(): readonly NumberList[] {
+    return [this.#chunks, this.#runs, this.#frames, this.#jobs, this.#spans];
+  }
+
   /**
-   * Adds an accepted message.
+   * Adds an accepted message. If messages have spans, its spans or values must be added next.
    * @param kind one of `RunKind`
    * @param payload the row of its job plus 1, or 0 if it has none; for an `ADDRESSED` message, the index of its address
    */
@@ -111,6 +128,23 @@ export class VerdictWriter {
     this.#extendRun(kind, start, end);
     this.#frames.push4(start, end, line, this.#rejectionIndex(reason));
     this.#frame++;
+    this.addValues(undefined);
+  }
+
+  /** Adds the spans of the message that was added last. @param index of its match */
+  addSpans(matches: Matches, index: number): void {
+    const words = this.#spanWords;
+    if (words === 0) return;
+    const row = this.#spans.extend(words);
+    for (let word = 0; word < words; word++) this.#spans.set(row + word, matches.spanWord(index, word));
+  }
+
+  /** Adds the fields of the message that was added last; `undefined` if they are not delivered. */
+  addValues(values: readonly unknown[] | undefined): void {
+    if (this.#spanWords === 0) return;
+    const row = this.#spans.extend(this.#spanWords);
+    this.#spans.set(row + SPAN.START, NOT_A_SPAN);
+    this.#spans.set(row + SPAN.END, values === undefined ? NO_VALUES : this.#values.push(values) - 1);
   }
 
   /** Adds a difference between a message of the current range and the contract. */
@@ -174,6 +208,8 @@ export class VerdictWriter {
       runs: take(this.#runs.values),
       frames: take(this.#frames.values),
       jobs: take(this.#jobs.values),
+      spans: take(this.#spans.values),
+      values: this.#values,
       accepted: take(this.#accepted),
       rejections: this.#rejections,
       addresses: this.#addresses,
@@ -221,8 +257,9 @@ export class VerdictWriter {
 
   /** Copies all numbers into one buffer, which can be transferred to another thread as a whole. */
   #copier(): (values: Uint32Array) => Uint32Array {
-    const lists = [this.#chunks, this.#runs, this.#frames, this.#jobs];
-    const numbers = new Uint32Array(lists.reduce((sum, list) => sum + list.length, this.#accepted.length));
+    const numbers = new Uint32Array(
+      this.#lists.reduce((sum, list) => sum + list.length, this.#accepted.length),
+    );
     let at = 0;
     return (values) => {
       numbers.set(values, at);

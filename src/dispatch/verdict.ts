@@ -3,6 +3,7 @@
 
 import type { WireErrorCode } from '../errors.js';
 import type { FrameRange } from '../memory/slab-pool.js';
+import type { FieldPaths } from '../messages/field-paths.js';
 import type { Issue } from '../messages/issues.js';
 import type { AssignedJob, JobKey, JobSeed } from '../messages/job-key.js';
 import type { PatternModules } from '../pattern/pattern-set.js';
@@ -25,6 +26,8 @@ export interface ParserSettings {
   readonly validation: 'enforce' | 'report';
   /** Seed of the job keys: the same in all workers of a broker. */
   readonly jobSeed: JobSeed;
+  /** The fields to deliver with verdicts. Default: none. */
+  readonly fields?: FieldPaths | undefined;
 }
 
 /** The `workerData` of a worker. */
@@ -103,6 +106,13 @@ export interface Verdict {
   /** {@link JOB} numbers per job mentioned in a range, range by range. A range may have several rows for one job. */
   readonly jobs: Numbers;
   /**
+   * The fields to deliver: for each message, {@link SPAN} numbers per span, with the same number of spans for all
+   * messages. Empty if there are no fields to deliver.
+   */
+  readonly spans: Numbers;
+  /** Values of the fields of messages that no pattern has matched: a row per message, in the order of the fields. */
+  readonly values: readonly (readonly unknown[])[];
+  /**
    * Reasons for rejections. Messages without issues share one entry for each offset, since a batch may have thousands of rejections.
    */
   readonly rejections: readonly RejectionReason[];
@@ -173,6 +183,14 @@ export const FRAME = {
   REJECTION: 3,
   SIZE: 4,
 } as const;
+/**
+ * Start and end of a span in {@link Verdict.spans}, both 0 if its member is absent. If the first span of a message starts
+ * at {@link NOT_A_SPAN}, its end is a row of {@link Verdict.values}, or {@link NO_VALUES} if the fields are not delivered.
+ */
+export { SPAN } from '../pattern/memory-layout.js';
+export const NOT_A_SPAN = 0xffff_ffff;
+export const NO_VALUES = 0xffff_ffff;
+
 /** Fields of a job in {@link Verdict.jobs}: its {@link JobKey}. */
 export const JOB = { LOW: 0, HIGH: 1, SIZE: 2 } as const;
 

@@ -5,7 +5,7 @@
 // stands for the code of a literal text (#compare) or of another node, which includes its branches to `fail`. The texts
 // ',' and ':' stand for the separators of the pattern's spacing.
 
-import { choice, type Member, type PatternNode, SCALAR, type Spacing } from './ir.js';
+import { choice, hasSpans, type Member, type PatternNode, SCALAR, type Spacing } from './ir.js';
 import { Scanners } from './scanners.js';
 import { type Code, call, F64, f64, getGlobal, getLocal, i32, i64 } from './wasm/expressions.js';
 import { advance, type FunctionWriter, type Label } from './wasm/function-writer.js';
@@ -67,6 +67,8 @@ export class PatternContext {
 export class NodeWriter {
   /** By path of a captured string: the locals with its address and length, which are 0 if the string is absent. */
   readonly strings = new Map<string, { readonly start: number; readonly length: number }>();
+  /** By index of a span: the locals with its start and end address, which are 0 if the member is absent. */
+  readonly spans = new Map<number, { readonly start: number; readonly end: number }>();
   readonly #values = new Map<string, number>();
   readonly #context: PatternContext;
   readonly #writer: FunctionWriter;
@@ -290,16 +292,18 @@ export class NodeWriter {
    *     // an optional member before the first required one:
    *     if (text is '"key":') { match value; matchTrailingComma(); }
    *     match '}';
+   *
+   * Literal text is never left to a comparison behind the start of a span that an absent member would leave set.
    */
   #object(members: readonly Member[], fail: Label): void {
     const { comma, colon } = this.#context.spacing;
     let needsComma = false;
     this.#expect('{', fail);
-    for (const { key, value, isOptional } of members) {
+    for (const { key, value, isOptional, span } of members) {
       const name = (needsComma ? comma : '') + JSON.stringify(key) + colon;
       if (!isOptional) {
         this.#expect(name, fail);
-        this.write(value, fail);
+        this.#memberValue(value, span, fail);
         needsComma = true;
         continue;
       }
@@ -307,12 +311,31 @@ export class NodeWriter {
       // Keys are unique: if the key matches and the value does not, no other member can match.
       this.#writer.block((isMissing) => {
         this.#expect(name, isMissing);
-        this.write(value, fail);
+        if (span !== undefined || hasSpans(value)) this.flush(isMissing);
+        this.#memberValue(value, span, fail);
         this.flush(fail);
         if (!needsComma) this.#matchTrailingComma(fail);
       });
     }
     this.#expect('}', fail);
+  }
+
+  /**
+   * Matches the value of a member, and captures its text if it has a span. Pending text is part of both addresses.
+   *
+   *     spanStart = at;
+   *     match value;
+   *     spanEnd = at;
+   */
+  #memberValue(value: PatternNode, span: number | undefined, fail: Label): void {
+    if (span === undefined) return this.write(value, fail);
+    const writer = this.#writer;
+    const [start, end] = [writer.local(`span${span}.start`), writer.local(`span${span}.end`)];
+    const position = (): Code => i32.add(at, i32.const(this.#expected.length));
+    writer.set(start, position());
+    this.write(value, fail);
+    writer.set(end, position());
+    this.spans.set(span, { start, end });
   }
 
   /**

@@ -59,6 +59,8 @@ export interface Member {
   readonly value: PatternNode;
   /** Whether messages without the member match too. */
   readonly isOptional: boolean;
+  /** Index of the span in which the text of the value is captured; `undefined` if it is not. Never within a choice. */
+  readonly span: number | undefined;
 }
 
 /** The separators in objects and arrays. */
@@ -85,6 +87,13 @@ export function depthOf(node: PatternNode): number {
     default:
       return 0;
   }
+}
+
+/** Whether the text of a member of the node is captured. */
+export function hasSpans(node: PatternNode): boolean {
+  return (
+    node.kind === 'object' && node.members.some(({ value, span }) => span !== undefined || hasSpans(value))
+  );
 }
 
 /** Whether the node contains a timestamp whose age is checked. */

@@ -1,6 +1,6 @@
 // Reads the results of a scan from the memory that the generated code writes them to.
 
-import { MATCH, MAX_MATCHES, NO_HEARTBEAT, SLOT, STOP } from './memory-layout.js';
+import { MATCH, MAX_MATCHES, NO_HEARTBEAT, SLOT, SPAN, STOP } from './memory-layout.js';
 
 const WORD = Uint32Array.BYTES_PER_ELEMENT;
 const NO_WORDS = new Uint32Array(0);
@@ -11,19 +11,28 @@ export class Matches {
   scanEnd = 0;
   #words: Uint32Array = NO_WORDS;
   #records: Uint32Array = NO_WORDS;
+  #spans: Uint32Array = NO_WORDS;
+  readonly #spanWords: number;
   #shift = 0;
+
+  /** @param maxSpans number of spans of each match */
+  constructor(maxSpans: number) {
+    this.#spanWords = maxSpans * SPAN.SIZE;
+  }
 
   /**
    * Sets where to read from. Called when a text has been loaded.
    * @param words the memory
    * @param address of the first record
+   * @param spans address of the first span
    * @param shift the difference between addresses and offsets in the loaded bytes
    */
-  reset(words: Uint32Array, address: number, shift: number): void {
+  reset(words: Uint32Array, address: number, spans: number, shift: number): void {
     this.#shift = shift;
     if (words === this.#words) return;
     this.#words = words;
     this.#records = words.subarray(address / WORD, address / WORD + MAX_MATCHES * MATCH.SIZE);
+    this.#spans = words.subarray(spans / WORD, spans / WORD + MAX_MATCHES * this.#spanWords);
   }
 
   /** Number of messages. */
@@ -64,6 +73,16 @@ export class Matches {
   /** The upper half of the key of a message's job; 0 if and only if the message has no job. */
   jobHigh(index: number): number {
     return this.#records[index * MATCH.SIZE + MATCH.JOB_HIGH] ?? 0;
+  }
+
+  /**
+   * Start or end of a span of a message in the loaded bytes; 0 if the member is absent. Undefined content if the
+   * message's type has fewer spans.
+   * @param word twice the index of the span, plus 1 for its end
+   */
+  spanWord(index: number, word: number): number {
+    const address = this.#spans[index * this.#spanWords + word] ?? 0;
+    return address === 0 ? 0 : address - this.#shift;
   }
 
   /** Returns and clears `activeJobs` of the latest heartbeat among them; {@link NO_HEARTBEAT} if there was none. */

@@ -1,6 +1,6 @@
 // The layout of the WebAssembly memory that patterns use: addresses and sizes in bytes.
 //
-//   slots │ buckets │ lists │ matches │ example │ text to scan …
+//   slots │ buckets │ lists │ matches │ spans │ example │ text to scan …
 
 /** Addresses of 32-bit variables that the generated code and its caller share. */
 export const SLOT = {
@@ -17,6 +17,8 @@ export const SLOT = {
   STOP: 20,
   /** Number of the current scan, written to the entry of each pattern that matches. */
   LAST_SCAN: 24,
+  /** Address of the spans of the message that is being matched. */
+  SPANS: 28,
   SIZE: 64,
 } as const;
 
@@ -34,6 +36,8 @@ export const STOP = {
 /** A match, in 32-bit words: start and end address, type index, and job key (0 and 0 if there is no job). */
 export const MATCH = { START: 0, END: 1, TYPE: 2, JOB_LOW: 3, JOB_HIGH: 4, SIZE: 5 } as const;
 export const MAX_MATCHES = 4096;
+/** The text of a member's value, in 32-bit words: start and end address, both 0 if the member is absent. */
+export const SPAN = { START: 0, END: 1, SIZE: 2 } as const;
 
 /** A pattern in a bucket's list: its index in the function table (0 ends the list), type index and last scan. */
 export const ENTRY = { FUNCTION: 0, TYPE: 4, LAST_SCAN: 8, SIZE: 12 } as const;
@@ -55,12 +59,17 @@ export interface MemoryMap {
   readonly buckets: number;
   readonly lists: number;
   readonly matches: number;
+  /** The spans of each match. */
+  readonly spans: number;
   readonly example: number;
   readonly text: number;
 }
 
-/** @param maxPatterns maximum number of patterns in all lists together */
-export function memoryMap(maxPatterns: number): MemoryMap {
+/**
+ * @param maxPatterns maximum number of patterns in all lists together
+ * @param maxSpans number of spans of each match
+ */
+export function memoryMap(maxPatterns: number, maxSpans: number): MemoryMap {
   let end: number = SLOT.SIZE;
   const reserve = (bytes: number): number => {
     const start = end;
@@ -71,11 +80,13 @@ export function memoryMap(maxPatterns: number): MemoryMap {
   // Each list has a terminating entry. The very first entry is the empty list.
   const lists = reserve((maxPatterns + BUCKETS.COUNT + 1) * ENTRY.SIZE);
   const matches = reserve(MAX_MATCHES * MATCH.SIZE * 4);
+  const spans = reserve(MAX_MATCHES * maxSpans * SPAN.SIZE * 4);
   const example = reserve(MAX_EXAMPLE + PADDING);
   return {
     buckets,
     lists,
     matches,
+    spans,
     example,
     text: end,
   };

@@ -3,8 +3,9 @@
 
 import { NodeWriter, PatternContext } from './codegen.js';
 import { hasCheckedTime, type PatternNode, type Spacing } from './ir.js';
-import { SLOT } from './memory-layout.js';
+import { SLOT, SPAN } from './memory-layout.js';
 import { type Code, f64, getLocal, i32, select } from './wasm/expressions.js';
+import type { FunctionWriter } from './wasm/function-writer.js';
 import { ModuleWriter } from './wasm/module-writer.js';
 
 /** The input of the code generator. */
@@ -18,6 +19,8 @@ export interface PatternSource {
   readonly withinTotal: readonly (readonly [count: string, total: string])[];
   /** Path of a number to write to {@link SLOT.HEARTBEAT}. */
   readonly activeJobs: string | undefined;
+  /** Number of spans to write to the table of spans. */
+  readonly spans: number;
 }
 
 /** The largest `activeJobs` that the slot can hold; larger values are clamped to it. */
@@ -35,6 +38,7 @@ const setSlot = (offset: number, value: Code): Code => i32.store(NOTHING, value,
  *       if (total != 0 && count > total) return 0;  // for each pair of withinTotal; false if one is NaN
  *       JOB_START = address of the job id;          // 0 if there is none
  *       JOB_LENGTH = its length;
+ *       for (span of spans) SPANS[span] = { start, end };                // 0 and 0 if the member is absent
  *       if (activeJobs is not NaN) HEARTBEAT = min(trunc(activeJobs), MAX_ACTIVE_JOBS);
  *       return at;
  *     }
@@ -45,6 +49,7 @@ export function generatePattern({
   spacing,
   withinTotal,
   activeJobs,
+  spans,
 }: PatternSource): ModuleWriter {
   const module = new ModuleWriter(name);
   const isTimely = hasCheckedTime(node) ? module.importFunction('isTimely', 2) : undefined;
@@ -61,6 +66,7 @@ export function generatePattern({
       }
       writer.emit(setSlot(SLOT.JOB_START, jobId(message, 'start')));
       writer.emit(setSlot(SLOT.JOB_LENGTH, jobId(message, 'length')));
+      writeSpans(message, writer, spans);
       if (jobs !== undefined) {
         const count = i32.trunc_sat_f64_u(jobs);
         const isTooMany = i32.gt_u(count, i32.const(MAX_ACTIVE_JOBS));
@@ -76,10 +82,28 @@ export function generatePattern({
   return module;
 }
 
+function writeSpans(message: NodeWriter, writer: FunctionWriter, count: number): void {
+  if (count === 0) return;
+  const row = writer.local('row');
+  writer.set(row, i32.load(NOTHING, SLOT.SPANS));
+  for (let span = 0; span < count; span++) {
+    const captured = message.spans.get(span);
+    writer.emit(
+      i32.store(getLocal(row), localOrZero(captured?.start), span * SPAN.SIZE * 4 + SPAN.START * 4),
+    );
+    writer.emit(i32.store(getLocal(row), localOrZero(captured?.end), span * SPAN.SIZE * 4 + SPAN.END * 4));
+  }
+}
+
+/** The value of a local that is only written if the pattern has its member. */
+function localOrZero(local: number | undefined): Code {
+  return local === undefined ? NOTHING : getLocal(local);
+}
+
 /** The address or length of the job id: of `jobId`, or of the older key `job_id` if `jobId` is absent. */
 function jobId({ strings }: NodeWriter, part: 'start' | 'length'): Code {
   const [newer, older] = [strings.get('jobId'), strings.get('job_id')];
-  const partOf = (locals: typeof newer) => (locals === undefined ? NOTHING : getLocal(locals[part]));
+  const partOf = (locals: typeof newer) => localOrZero(locals?.[part]);
   if (newer === undefined) return partOf(older);
   return older === undefined ? partOf(newer) : select(partOf(newer), partOf(older), getLocal(newer.start));
 }

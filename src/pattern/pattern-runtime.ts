@@ -28,9 +28,11 @@ export interface ScanLoopOptions {
   readonly maxPatterns: number;
   /** Seed of the job keys. */
   readonly jobSeed: JobSeed;
+  /** The largest number of spans of a type. */
+  readonly maxSpans: number;
 }
 
-export interface RuntimeOptions extends Pick<ScanLoopOptions, 'names' | 'maxPatterns'> {
+export interface RuntimeOptions extends Pick<ScanLoopOptions, 'names' | 'maxPatterns' | 'maxSpans'> {
   /** The result of {@link compileScanLoop} for the same options. */
   readonly scanLoop: object;
   /** Whether a timestamp is neither too old nor in the future. If `undefined`, all timestamps are accepted. */
@@ -63,7 +65,7 @@ const MAX_SCAN = 0xffff_ffff;
 
 export class PatternRuntime {
   /** The matches of the latest scan. */
-  readonly matches = new Matches();
+  readonly matches: Matches;
   readonly #map: MemoryMap;
   readonly #memory: WebAssembly.Memory;
   readonly #table: WebAssembly.Table;
@@ -87,9 +89,10 @@ export class PatternRuntime {
   }
 
   /** @throws RangeError if the address space is too small */
-  constructor({ scanLoop, names, maxPatterns, isTimely, firstScan = 0 }: RuntimeOptions) {
+  constructor({ scanLoop, names, maxPatterns, maxSpans, isTimely, firstScan = 0 }: RuntimeOptions) {
     this.#scans = firstScan;
-    this.#map = memoryMap(maxPatterns);
+    this.#map = memoryMap(maxPatterns, maxSpans);
+    this.matches = new Matches(maxSpans);
     this.#keyOffset = keyOffsetOf(names);
     this.#memory = new WebAssembly.Memory({ initial: Math.ceil((this.#map.text + PAGE + PADDING) / PAGE) });
     this.#table = new WebAssembly.Table({ element: 'anyfunc', initial: 1 });
@@ -100,6 +103,8 @@ export class PatternRuntime {
     this.#scan = this.#instantiate<Scan>(scanLoop, 'scan');
     this.#words.fill(this.#map.lists, this.#map.buckets / WORD, this.#map.buckets / WORD + BUCKETS.COUNT);
     this.#words[SLOT.ACTIVE_JOBS / WORD] = NO_HEARTBEAT;
+    // A pattern that is tried on an example writes its spans too.
+    this.#words[SLOT.SPANS / WORD] = this.#map.spans;
   }
 
   /**
@@ -171,7 +176,7 @@ export class PatternRuntime {
     this.#bytes.fill(0, this.#textEnd, this.#textEnd + PADDING);
     // The value of the previous text may not have been read.
     this.#words[SLOT.ACTIVE_JOBS / WORD] = NO_HEARTBEAT;
-    this.matches.reset(this.#words, this.#map.matches, this.#shift);
+    this.matches.reset(this.#words, this.#map.matches, this.#map.spans, this.#shift);
   }
 
   /**
@@ -265,7 +270,9 @@ export class PatternRuntime {
  */
 export function compileScanLoop(options: ScanLoopOptions): WebAssembly.Module {
   const settings = { ...options, keyOffset: keyOffsetOf(options.names) };
-  return new WebAssembly.Module(generateScanLoop(memoryMap(options.maxPatterns), settings).bytes());
+  return new WebAssembly.Module(
+    generateScanLoop(memoryMap(options.maxPatterns, options.maxSpans), settings).bytes(),
+  );
 }
 
 /** The offset at which the largest group of names with the same character is smallest. */

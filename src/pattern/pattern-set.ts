@@ -12,6 +12,7 @@ import type { Matches } from './matches.js';
 import { MAX_EXAMPLE } from './memory-layout.js';
 import { generatePattern } from './pattern-module.js';
 import { compileScanLoop, type Pattern, PatternRuntime } from './pattern-runtime.js';
+import type { Projection } from './projection.js';
 import { type CompiledPattern, type CompileResult, compilePattern, TIMESTAMP } from './schema-to-ir.js';
 import type { ModuleWriter } from './wasm/module-writer.js';
 
@@ -30,6 +31,8 @@ export interface PatternOptions {
   jobSeed?: JobSeed;
   /** Initial value of the scan counter, for tests. Default: 0. */
   firstScan?: number;
+  /** The fields whose text patterns capture. Default: none. */
+  projection?: Projection | undefined;
   /**
    * The result of {@link compilePatterns} for the same registry and options, possibly in another thread. Default:
    * compiled anew.
@@ -85,6 +88,7 @@ export class PatternSet {
   readonly #runtime: PatternRuntime;
   readonly #checksAge: boolean;
   readonly #maxLearned: number;
+  readonly #projection: Projection | undefined;
   /** Learned layouts and learners, by type index. */
   readonly #learned: Learned[][];
   readonly #learners: LayoutLearner[];
@@ -110,7 +114,8 @@ export class PatternSet {
 
   /** @throws RangeError if the address space is too small */
   private constructor(registry: TypeTable, compiled: PatternModules, options: PatternOptions) {
-    const { isTimely, firstScan, maxLearnedLayouts = DEFAULT_LEARNED_LAYOUTS } = options;
+    const { isTimely, firstScan, maxLearnedLayouts = DEFAULT_LEARNED_LAYOUTS, projection } = options;
+    this.#projection = projection;
     const { scanLoop, results } = compiled;
     this.results = results;
     this.#runtime = new PatternRuntime({ scanLoop, ...sizeOf(registry, options), isTimely, firstScan });
@@ -188,7 +193,7 @@ export class PatternSet {
       replaced = known;
       break;
     }
-    const result = compileModule(type, this.#checksAge, layout);
+    const result = compileModule(type, this.#checksAge, spansOf(this.#projection, type), layout);
     const pattern = 'module' in result ? this.#runtime.add(result.module, type, result.head) : undefined;
     if (pattern === undefined) return false;
     // A pattern that does not match the message it was learned from is useless.
@@ -263,27 +268,38 @@ export function compilePatterns(registry: TypeTable, options: PatternOptions = {
     results: new Map(
       registry.types
         .filter(canHavePattern)
-        .map((type) => [type.name, compileModule(type, options.isTimely !== undefined)]),
+        .map((type) => [
+          type.name,
+          compileModule(type, options.isTimely !== undefined, spansOf(options.projection, type)),
+        ]),
     ),
   }));
 }
 
-/** Which types may have patterns, and how many patterns there may be at a time. */
-function sizeOf(
-  registry: TypeTable,
-  { maxLearnedLayouts = DEFAULT_LEARNED_LAYOUTS }: PatternOptions,
-): { names: string[]; maxPatterns: number } {
-  const names = registry.types.filter(canHavePattern).map(({ name }) => name);
-  // One more, for a new pattern that is being tried.
-  return { names, maxPatterns: names.length * (1 + maxLearnedLayouts) + 1 };
+/** The keys that lead to each member of a type whose text is captured. */
+function spansOf(projection: Projection | undefined, { index }: MessageType): Spans {
+  return projection?.types[index]?.spans ?? [];
 }
 
-function compileModule(type: MessageType, checksAge: boolean, layout?: Layout): PatternResult {
-  const result = compileType(type, checksAge, layout);
+type Spans = readonly (readonly string[])[];
+
+/** Which types may have patterns, how many patterns there may be at a time, and how many spans a match has. */
+function sizeOf(
+  registry: TypeTable,
+  { maxLearnedLayouts = DEFAULT_LEARNED_LAYOUTS, projection }: PatternOptions,
+): { names: string[]; maxPatterns: number; maxSpans: number } {
+  const names = registry.types.filter(canHavePattern).map(({ name }) => name);
+  // One more, for a new pattern that is being tried.
+  const maxPatterns = names.length * (1 + maxLearnedLayouts) + 1;
+  return { names, maxPatterns, maxSpans: projection?.maxSpans ?? 0 };
+}
+
+function compileModule(type: MessageType, checksAge: boolean, spans: Spans, layout?: Layout): PatternResult {
+  const result = compileType(type, checksAge, layout, spans);
   if ('declined' in result) return result;
   try {
     const { head, omitted } = result;
-    return { module: new WebAssembly.Module(moduleOf(type, result).bytes()), head, omitted };
+    return { module: new WebAssembly.Module(moduleOf(type, result, spans.length).bytes()), head, omitted };
   } catch (error) {
     if (error instanceof WebAssembly.CompileError || error instanceof RangeError) return TOO_LARGE;
     throw error;
@@ -311,22 +327,29 @@ export function canHavePattern({ index, direction }: MessageType): boolean {
  * Compiles the pattern of a message type, with all values that the broker needs of its messages.
  * @param checksAge whether the pattern checks the age of the timestamp
  * @param layout default: as `JSON.stringify` writes the messages, in the schema's order
+ * @param spans the keys that lead to each member whose text is captured. Default: none.
  */
-export function compileType(type: MessageType, checksAge: boolean, layout?: Layout): CompileResult {
+export function compileType(
+  type: MessageType,
+  checksAge: boolean,
+  layout?: Layout,
+  spans: Spans = [],
+): CompileResult {
   const required = [...(type.traits.reportsWorkload ? [ACTIVE_JOBS] : []), ...(checksAge ? [TIMESTAMP] : [])];
-  const result = compilePattern(type, required, layout);
+  const result = compilePattern(type, required, layout, spans);
   if ('declined' in result) return result;
   const missing = required.find((path) => !result.captures.has(path));
   return missing === undefined ? result : { declined: `its pattern cannot read ${missing}` };
 }
 
-/** Generates the WebAssembly module of a type's pattern. */
-export function moduleOf(type: MessageType, { node, spacing }: CompiledPattern): ModuleWriter {
+/** Generates the WebAssembly module of a type's pattern. @param spans number of spans. Default: 0. */
+export function moduleOf(type: MessageType, { node, spacing }: CompiledPattern, spans = 0): ModuleWriter {
   return generatePattern({
     name: type.name,
     node,
     spacing,
     withinTotal: type.conditions?.withinTotal ?? [],
     activeJobs: type.traits.reportsWorkload ? ACTIVE_JOBS : undefined,
+    spans,
   });
 }

@@ -12,6 +12,7 @@ import {
   type MemoryMap,
   NO_HEARTBEAT,
   SLOT,
+  SPAN,
   STOP,
 } from './memory-layout.js';
 import { type Code, call, callIndirect, drop, getLocal, i32 } from './wasm/expressions.js';
@@ -28,6 +29,8 @@ export interface ScanLoopSettings {
   readonly keyOffset: number;
   /** Seed of the job id hash. */
   readonly jobSeed: JobSeed;
+  /** Number of spans of each match. */
+  readonly maxSpans: number;
 }
 
 /** Text before the type's name if the type is the first key, as `JSON.stringify` and Python's `json.dumps` write it. */
@@ -67,6 +70,7 @@ export function generateScanLoop(map: MemoryMap, settings: ScanLoopSettings): Mo
  *       matches = 0, lines = 0, reason = UNKNOWN;
  *       while (at < end) {
  *         if (matches == MAX_MATCHES) { reason = FULL; break; }
+ *         SPANS = &spans[matches * maxSpans];              // only if there are any; the pattern writes them
  *         first = entry = findList(at);
  *         while (entry->function != 0 && (matchEnd = table[entry->function](at)) == 0) entry++;
  *         if (entry->function == 0) break;            // no pattern matches
@@ -93,7 +97,7 @@ export function generateScanLoop(map: MemoryMap, settings: ScanLoopSettings): Mo
 function writeScan(
   writer: FunctionWriter,
   map: MemoryMap,
-  { framing, delimiter, maxMessageSize, keyOffset }: ScanLoopSettings,
+  { framing, delimiter, maxMessageSize, keyOffset, maxSpans }: ScanLoopSettings,
   matchType: number,
   hash: number,
 ): Code {
@@ -115,6 +119,10 @@ function writeScan(
         writer.set(reason, i32.const(STOP.FULL));
         writer.branch(exit);
       });
+      if (maxSpans > 0) {
+        const offset = i32.mul(getLocal(matches), i32.const(maxSpans * SPAN.SIZE * 4));
+        writer.emit(setSlot(SLOT.SPANS, i32.add(i32.const(map.spans), offset)));
+      }
       findList(writer, first, map.buckets, keyOffset);
       writer.set(entry, getLocal(first));
       writer.block((found) => {

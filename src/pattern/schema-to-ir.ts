@@ -68,15 +68,17 @@ export type CompileResult = CompiledPattern | { readonly declined: string };
  * @param captured dotted paths to capture in addition to job ids and the operands of rules: numbers, and the timestamp
  *   if its age is checked. Default: none.
  * @param layout key order and spacing of the messages. Default: as `JSON.stringify` writes them, in the schema's order.
+ * @param spans the keys that lead to each member whose text is captured. Default: none.
  */
 export function compilePattern(
   type: MessageType,
   captured: readonly string[] = [],
   layout: Layout = COMPACT,
+  spans: readonly (readonly string[])[] = [],
 ): CompileResult {
   if (type.rule !== undefined && type.conditions === undefined) return { declined: 'its rule is a function' };
   try {
-    return new PatternCompiler(type, captured, layout).compile();
+    return new PatternCompiler(type, captured, layout, spans).compile();
   } catch (error) {
     if (error instanceof Declined) return { declined: error.message };
     throw error;
@@ -97,6 +99,10 @@ class PatternCompiler {
   readonly #requiredJobIdKey: string | undefined;
   /** Path of the timestamp whose age is checked. */
   readonly #checkedTime: string | undefined;
+  /** Indices of spans, by the path of their member. */
+  readonly #spans = new Map<string, number>();
+  /** Paths of the objects around those members. */
+  readonly #spanParents = new Set<string>();
   /** Schemas being compiled, to detect recursion. */
   readonly #inProgress = new Set<Schema>();
   readonly #captures = new Set<string>();
@@ -105,7 +111,12 @@ class PatternCompiler {
   /** Rules that the pattern checks, in the form `integer data.activeJobs`. */
   readonly #appliedRules = new Set<string>();
 
-  constructor(type: MessageType, captured: readonly string[], layout: Layout) {
+  constructor(
+    type: MessageType,
+    captured: readonly string[],
+    layout: Layout,
+    spans: readonly (readonly string[])[],
+  ) {
     this.#type = type;
     this.#rules = type.conditions ?? {};
     this.#layout = layout;
@@ -115,6 +126,11 @@ class PatternCompiler {
       this.#requiredJobIdKey === undefined ? JOB_IDS : [this.#requiredJobIdKey];
     this.#checkedTime = captured.find((path) => path === TIMESTAMP);
     this.#pathsToCapture = new Set([...jobIds, ...captured, ...(this.#rules.withinTotal ?? []).flat()]);
+    for (const [index, keys] of spans.entries()) {
+      const paths = keys.map((_, last) => keys.slice(0, last + 1).reduce(memberPath, ''));
+      this.#spans.set(paths.pop() ?? '', index);
+      for (const path of paths) this.#spanParents.add(path);
+    }
   }
 
   compile(): CompiledPattern {
@@ -262,7 +278,8 @@ class PatternCompiler {
     if (schema !== undefined && !key) throw new Declined('an empty key');
     const value: PatternNode = schema === undefined ? { kind: 'flat' } : this.#node(schema, field);
     if (isJobId(field) && value.kind !== 'ascii') throw new Declined('a job id that is not a string');
-    return { key, value };
+    if (this.#spanParents.has(field) && value.kind !== 'object') throw new Declined('a span within a value');
+    return { key, value, span: this.#spans.get(field) };
   }
 
   /** Captures the value at this path if that is requested and a message has at most one. @returns whether it does */

@@ -37,6 +37,13 @@ export type HandlerFunction<T extends string> = (event: EventOf<T>, context: Han
 export interface MessageHandler<T extends string> {
   /** Handlers with a higher priority run first, equal ones in order of registration. Default: 0. */
   readonly priority?: number;
+  /**
+   * Paths of the fields that the handler reads with `event.get`, such as `jobId` and `data.processed`. If the handler is
+   * registered before the server starts, the workers deliver these fields, and the main thread does not parse the
+   * messages. Fields of handlers that are registered later are read by parsing, until the server starts again. At most 16
+   * different fields per type of message, including those of handlers for `*`, of at most 256 characters each.
+   */
+  readonly fields?: readonly string[];
   /** Whether to handle this message. If omitted, all messages of the type are handled. */
   canHandle?(event: EventOf<T>): boolean;
   /** A returned promise is awaited; other return values are ignored. */

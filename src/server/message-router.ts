@@ -63,6 +63,8 @@ export interface RouterStatistics {
 
 type AnyHandler = MessageHandler<string>;
 
+type FieldsListener = (type: string, fields: readonly string[]) => void;
+
 /** Estimated memory of an event in addition to its bytes, in bytes. */
 const EVENT_OVERHEAD = 256;
 
@@ -87,19 +89,23 @@ export class MessageRouter extends SafeEmitter<RouterEvents> {
   #unhandled = 0;
   #errors = 0;
 
-  readonly #onRegistered: (type: string) => void;
+  readonly #onRegistered: FieldsListener;
+  readonly #onUnregistered: FieldsListener;
 
   /**
-   * @param onRegistered called with each type that a handler is registered for
+   * @param onRegistered called with each type that a handler is registered for, and the fields that it names
+   * @param onUnregistered called in the same way when a handler is removed
    * @throws SluiceError `INVALID_OPTION`
    */
   constructor(
     options: RouterOptions = {},
     middleware: MiddlewareChain = new MiddlewareChain(),
-    onRegistered: (type: string) => void = () => {},
+    onRegistered: FieldsListener = () => {},
+    onUnregistered: FieldsListener = () => {},
   ) {
     super();
     this.#onRegistered = onRegistered;
+    this.#onUnregistered = onUnregistered;
     const { maxConcurrent = 64, maxQueuedBytes = 1024 * 1024 } = options;
     for (const [name, value] of Object.entries({ maxConcurrent, maxQueuedBytes })) {
       if (!(value > 0)) throw new SluiceError('INVALID_OPTION', `${name}: must be more than 0`);
@@ -127,12 +133,13 @@ export class MessageRouter extends SafeEmitter<RouterEvents> {
   /**
    * Registers a handler. It may be registered for several types.
    * @param type a message type, or `*` for all
+   * @throws SluiceError `INVALID_OPTION` if the handler's fields exceed a limit
    */
   registerHandler<T extends HandledType>(type: T, handler: MessageHandler<T> | HandlerFunction<T>): this {
-    const list = [...(this.#handlers.get(type) ?? []), this.#asObject(handler)];
-    this.#handlers.set(type, list);
+    const object = this.#asObject(handler);
+    this.#onRegistered(type, object.fields ?? []);
+    this.#handlers.set(type, [...(this.#handlers.get(type) ?? []), object]);
     this.#plans.clear();
-    this.#onRegistered(type);
     return this;
   }
 
@@ -142,8 +149,10 @@ export class MessageRouter extends SafeEmitter<RouterEvents> {
     handler: MessageHandler<T> | HandlerFunction<T>,
   ): boolean {
     const list = this.#handlers.get(type) ?? [];
-    const at = list.indexOf(this.#asObject(handler));
+    const object = this.#asObject(handler);
+    const at = list.indexOf(object);
     if (at === -1) return false;
+    this.#onUnregistered(type, object.fields ?? []);
     this.#handlers.set(type, list.toSpliced(at, 1));
     this.#plans.clear();
     return true;
@@ -165,7 +174,7 @@ export class MessageRouter extends SafeEmitter<RouterEvents> {
     }
     this.#statisticsOf(event).received++;
     const handling = new Handling(event, plan, this.#send);
-    this.#queues.push(event.connection, handling, event.raw.length + EVENT_OVERHEAD);
+    this.#queues.push(event.connection, handling, event.size + EVENT_OVERHEAD);
   }
 
   /** Resolves when all dispatched messages are handled. */

@@ -30,7 +30,9 @@ import { closePartial, closeStalled, pingWaiting } from '../connection/stalled-p
 import type { FrameRun } from '../delivery/frame-run.js';
 import { describeForLog, SluiceError } from '../errors.js';
 import { importInstalled } from '../installed.js';
+import { FieldTable } from '../messages/field-paths.js';
 import { MessageRegistry } from '../messages/message-registry.js';
+import type { Projection } from '../pattern/projection.js';
 import { AccessControl } from '../protocol/access.js';
 import type { DriftEntry } from '../protocol/drift-report.js';
 import { errorLine } from '../protocol/outgoing.js';
@@ -65,6 +67,8 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
   #starting: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
   #registry: MessageRegistry | undefined;
+  /** @internal Fields of handlers and of {@link projectFields}. Those that are added later wait for the next start. */
+  readonly fieldTable = new FieldTable();
   /** Types that handlers are registered for. */
   readonly #expectedTypes = new Set<string>();
   #changedOptions: Pick<ResolvedOptions, 'auth'> | undefined;
@@ -203,6 +207,19 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     this.#changedOptions = { auth };
   }
 
+  /**
+   * Lets workers deliver fields of messages to this process, so that `event.get` reads them without parsing
+   * the message. Call it before {@link start}; fields of registered handlers need no call.
+   * @param type a message type, or `*` for all types that crawlers send
+   * @param paths such as `jobId` and `data.processed`: at most 16 different ones per type, including those of handlers
+   *   and of `*`, of at most 256 characters
+   * @throws SluiceError `ALREADY_RUNNING`; `INVALID_OPTION` if there are too many paths, or one is too long
+   */
+  projectFields(type: string, paths: readonly string[]): void {
+    if (this.#state !== 'stopped') throw new SluiceError('ALREADY_RUNNING');
+    this.fieldTable.add(type, paths);
+  }
+
   /** Whether messages can be processed: the server and at least one worker are running. */
   isHealthy(): boolean {
     return this.#state === 'running' && (this.#pipeline?.dispatcher.statistics.threads ?? 0) > 0;
@@ -273,8 +290,15 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     const options = { ...this.options, ...this.#changedOptions };
     const hasListener = (event: 'rejected' | 'presence') =>
       this.listenerCount(event) > 0 || (event === 'rejected' && this.#admin !== undefined);
-    return new Pipeline(options, registry, this.#pool, hasListener)
-      .on('messages', (connection, run) => this.#emitMessages(registry, connection, run))
+    const pipeline = new Pipeline(
+      options,
+      registry,
+      this.#pool,
+      hasListener,
+      this.fieldTable.resolve(registry),
+    );
+    return pipeline
+      .on('messages', (connection, run) => this.#emitMessages(registry, pipeline.projection, connection, run))
       .on('rejected', (rejection) => {
         this.#admin?.recordRejection(rejection);
         this.emitSafely('rejected', rejection);
@@ -344,9 +368,15 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     this.#pipeline.expectHello(connection);
   }
 
-  #emitMessages(registry: MessageRegistry, connection: SocketConnection, run: FrameRun): void {
+  #emitMessages(
+    registry: MessageRegistry,
+    projection: Projection | undefined,
+    connection: SocketConnection,
+    run: FrameRun,
+  ): void {
     if (this.listenerCount('message') === 0) return;
-    for (const event of messageEvents(registry, connection, run)) this.emitSafely('message', event);
+    for (const event of messageEvents(registry, connection, run, projection))
+      this.emitSafely('message', event);
   }
 
   /** @internal */

@@ -75,9 +75,16 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
     super();
     const { defaultHandlers = true } = settings;
     this.manager = new SocketManager(options, settings);
-    this.router = new MessageRouter(settings, this.#middleware, (type) => {
-      if (type !== '*') this.manager.expectType(type);
-    });
+    const { fieldTable } = this.manager;
+    this.router = new MessageRouter(
+      settings,
+      this.#middleware,
+      (type, fields) => {
+        fieldTable.add(type, fields);
+        if (type !== '*') this.manager.expectType(type);
+      },
+      (type, fields) => fieldTable.remove(type, fields),
+    );
     this.fleet = new FleetState(settings);
     if (defaultHandlers) {
       // Safe cast: the parameter's type checks that name and event match, which the bound function's type does not.

@@ -13,12 +13,14 @@ import {
 } from '../dispatch/verdict.js';
 import { VerdictWriter } from '../dispatch/verdict-writer.js';
 import type { WireErrorCode } from '../errors.js';
+import { valueAt } from '../messages/field-paths.js';
 import { NO_JOB } from '../messages/job-key.js';
 import type { MessageRegistry, MessageType } from '../messages/message-registry.js';
 import { assignedJobIds } from '../messages/message-traits.js';
 import { MAX_CONTROL_BYTES } from '../messages/messages.js';
 import { RESERVED_TYPES } from '../messages/type-patterns.js';
 import type { Matches } from '../pattern/matches.js';
+import type { Projection } from '../pattern/projection.js';
 import type { FrameSink } from '../protocol/frame-sink.js';
 import type { MessageParser } from '../protocol/message-parser.js';
 import { type Rejection, reject } from '../protocol/message-validator.js';
@@ -40,6 +42,7 @@ export class BatchValidator implements FrameSink {
   readonly #verdict: VerdictWriter;
   readonly #registry: MessageRegistry;
   readonly #isReporting: boolean;
+  readonly #projection: Projection | undefined;
   readonly #drift = new DriftDetector();
   /** `RunKind` of a delimited crawler message, by type index. */
   readonly #crawlerKinds: Uint8Array;
@@ -60,13 +63,16 @@ export class BatchValidator implements FrameSink {
   /**
    * @param onProgress called at the start of each range, and for each message on the slow path
    * @param validation `report`: accepts messages that break the contract, and reports them. Default: `enforce`.
+   * @param projection the fields to deliver: the one of the parser's patterns, if it has patterns. Default: none.
    */
   constructor(
     parser: MessageParser,
     delimiter: number,
     onProgress: (range: number, start: number, end: number) => void = () => {},
     validation: ParserSettings['validation'] = 'enforce',
+    projection?: Projection,
   ) {
+    this.#projection = projection;
     this.#isReporting = validation === 'report';
     this.#onProgress = onProgress;
     this.#parser = parser;
@@ -76,7 +82,7 @@ export class BatchValidator implements FrameSink {
     this.#crawlerKinds = Uint8Array.from(types, ({ traits }) =>
       traits.requestsJob ? RunKind.REQUEST : RunKind.DELIMITED,
     );
-    this.#verdict = new VerdictWriter(types.length);
+    this.#verdict = new VerdictWriter(types.length, projection?.maxSpans);
   }
 
   /** Validates every message of a batch. */
@@ -98,21 +104,21 @@ export class BatchValidator implements FrameSink {
 
   onMessage(type: MessageType, value: object, start: number, end: number, line: number): void {
     for (const fact of this.#drift.inKeys(type, value)) this.#verdict.addDrift(fact);
-    this.#acceptMessage(type, value, start, end, line);
+    if (type.direction === 'control' && end - start > MAX_CONTROL_BYTES) {
+      return this.onRejection(reject('MESSAGE_TOO_LARGE', type.name), start, end, line);
+    }
+    this.#acceptMessage(type, value, start, end);
+    this.#verdict.addValues(this.#fieldsOf(type, value, end - start));
   }
 
-  #acceptMessage(type: MessageType, value: object, start: number, end: number, line: number): void {
-    const { name, index, direction, traits } = type;
+  /** Adds a message without its fields. */
+  #acceptMessage(type: MessageType, value: object, start: number, end: number): void {
+    const { index, direction, traits } = type;
     if (direction === 'app') {
       const address = this.#verdict.addAddress(this.#addressOf(type, value));
       return this.#accept(index, RunKind.ADDRESSED, address, start, end);
     }
-    if (direction === 'control') {
-      if (end - start > MAX_CONTROL_BYTES) {
-        return this.onRejection(reject('MESSAGE_TOO_LARGE', name), start, end, line);
-      }
-      return this.#accept(index, RunKind.CONTROL, 0, start, end);
-    }
+    if (direction === 'control') return this.#accept(index, RunKind.CONTROL, 0, start, end);
     if (traits.reportsWorkload) this.#activeJobs = activeJobsOf(value) ?? this.#activeJobs;
     const { low, high } = this.#parser.jobOf(value);
     const job = high === 0 ? 0 : this.#verdict.jobRow(low, high);
@@ -129,7 +135,19 @@ export class BatchValidator implements FrameSink {
       const job = jobHigh === 0 ? 0 : this.#verdict.jobRow(matches.jobLow(index), jobHigh);
       const kind = this.#crawlerKinds[type] ?? RunKind.DELIMITED;
       this.#accept(type, kind, job, matches.start(index), matches.end(index));
+      this.#verdict.addSpans(matches, index);
     }
+  }
+
+  /** The values of the fields to deliver; `undefined` if there are none, or they are large. @param size in bytes */
+  #fieldsOf({ index }: MessageType, message: object, size: number): unknown[] | undefined {
+    const fields = this.#projection?.types[index]?.fields;
+    if (fields === undefined) return undefined;
+    const values = fields.map(({ segments }) => valueAt(message, segments));
+    // Fields may overlap, so that their values may be larger than the message.
+    const isSmall =
+      size * fields.length <= MAX_VALUES_SIZE || sizeUpTo(values, MAX_VALUES_SIZE) <= MAX_VALUES_SIZE;
+    return isSmall ? values : undefined;
   }
 
   onSlowPath(start: number, end: number): void {
@@ -171,7 +189,8 @@ export class BatchValidator implements FrameSink {
     if (type === undefined) this.#verdict.reject(rejection, start, end, line);
     else {
       this.#verdict.report({ ...rejection, unknownType }, start, end, line);
-      this.#acceptMessage(type, value as object, start, end, line);
+      this.#acceptMessage(type, value as object, start, end);
+      this.#verdict.addValues(undefined);
     }
     this.#rejected++;
   }
@@ -255,6 +274,23 @@ export class BatchValidator implements FrameSink {
     this.#bytes = NO_BYTES;
     return verdict;
   }
+}
+
+/** The largest size of the fields of a message that are delivered as values: they are copied on both threads. */
+const MAX_VALUES_SIZE = 64 * 1024;
+/** Approximate size of a value that is not a string, in characters of JSON. */
+const SCALAR_SIZE = 8;
+
+/** The approximate size of a value in characters of JSON, not counted beyond the limit. */
+function sizeUpTo(value: unknown, limit: number): number {
+  if (typeof value === 'string') return value.length;
+  if (typeof value !== 'object' || value === null) return SCALAR_SIZE;
+  let size = 0;
+  for (const [key, member] of Object.entries(value)) {
+    size += key.length + sizeUpTo(member, limit - size);
+    if (size > limit) break;
+  }
+  return size;
 }
 
 /**

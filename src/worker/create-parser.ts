@@ -2,6 +2,7 @@
 
 import type { ResolvedOptions } from '../config/config.js';
 import type { ParserSettings } from '../dispatch/verdict.js';
+import type { FieldPaths } from '../messages/field-paths.js';
 import { type JobSeed, NO_SEED } from '../messages/job-key.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import { moduleUrl } from '../messages/module-url.js';
@@ -11,14 +12,20 @@ import {
   type PatternOptions,
   PatternSet,
 } from '../pattern/pattern-set.js';
+import { createProjection } from '../pattern/projection.js';
 import { MessageParser } from '../protocol/message-parser.js';
 import { MessageValidator } from '../protocol/message-validator.js';
 
 /**
  * The parser settings for these options.
  * @param jobSeed default: {@link NO_SEED}, for callers that do not compare jobs
+ * @param fields the fields to deliver with verdicts. Default: none.
  */
-export function parserSettings(options: ResolvedOptions, jobSeed: JobSeed = NO_SEED): ParserSettings {
+export function parserSettings(
+  options: ResolvedOptions,
+  jobSeed: JobSeed = NO_SEED,
+  fields?: FieldPaths,
+): ParserSettings {
   const { schemas, framing, maxMessageSize, maxMessageAge, maxClockSkew, patterns, maxLearnedLayouts } =
     options;
   return {
@@ -32,6 +39,7 @@ export function parserSettings(options: ResolvedOptions, jobSeed: JobSeed = NO_S
     maxLearnedLayouts,
     validation: options.validation,
     jobSeed,
+    fields,
   };
 }
 
@@ -49,7 +57,7 @@ export function createParser(
 ): MessageParser {
   const { framing, delimiter, jobSeed } = settings;
   const validator = createValidator(registry, settings);
-  const options = { ...patternOptions(settings, validator), onUnavailable, modules };
+  const options = { ...patternOptions(registry, settings, validator), onUnavailable, modules };
   const patterns = settings.patterns === 'off' ? undefined : PatternSet.create(registry, options);
   const verify = settings.patterns === 'verify';
   return new MessageParser({ validator, framing, delimiter, patterns, verify, jobSeed });
@@ -64,7 +72,10 @@ export function compileModules(
   settings: ParserSettings,
 ): PatternModules | undefined {
   if (settings.patterns === 'off') return undefined;
-  const modules = compilePatterns(registry, patternOptions(settings, createValidator(registry, settings)));
+  const modules = compilePatterns(
+    registry,
+    patternOptions(registry, settings, createValidator(registry, settings)),
+  );
   return typeof modules === 'string' ? undefined : modules;
 }
 
@@ -76,8 +87,10 @@ function createValidator(
 }
 
 function patternOptions(
-  { framing, delimiter, maxMessageSize, maxLearnedLayouts, jobSeed }: ParserSettings,
+  registry: MessageRegistry,
+  { framing, delimiter, maxMessageSize, maxLearnedLayouts, jobSeed, fields }: ParserSettings,
   { isTimely }: MessageValidator,
 ): PatternOptions {
-  return { framing, delimiter, maxMessageSize, isTimely, maxLearnedLayouts, jobSeed };
+  const projection = createProjection(registry, fields);
+  return { framing, delimiter, maxMessageSize, isTimely, maxLearnedLayouts, jobSeed, projection };
 }

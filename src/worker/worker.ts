@@ -7,6 +7,7 @@ import { createRequire } from 'node:module';
 import { parentPort, threadId, workerData } from 'node:worker_threads';
 import type { BatchTask, Verdict, WorkerNotice, WorkerSettings } from '../dispatch/verdict.js';
 import { MessageRegistry } from '../messages/message-registry.js';
+import { createProjection } from '../pattern/projection.js';
 import { BatchValidator } from './batch-validator.js';
 import { createParser } from './create-parser.js';
 import { WatchedWorker } from './watched-worker.js';
@@ -28,6 +29,7 @@ const batches = new BatchValidator(
   settings.delimiter,
   (range, start, end) => watched.reach(range, start, end),
   settings.validation,
+  createProjection(registry, settings.fields),
 );
 
 /** For up to this many numbers in a verdict's frames, copying is cheaper than transferring the buffer (about 5 µs). */

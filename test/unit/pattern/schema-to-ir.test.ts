@@ -433,6 +433,7 @@ describe('patterns in the parser', () => {
         end: () => beat.length,
         typeIndex: () => shutdown?.index ?? 0,
         jobLow: () => 0,
+        spanWord: () => 0,
         jobHigh: () => 0,
         scanEnd: from === 0 ? beat.length + 1 : from,
         lines: 1,

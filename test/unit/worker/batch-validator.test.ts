@@ -206,12 +206,13 @@ test('no parsed message is in a verdict: flat arrays, and details of the rejecte
     drift,
     layoutsLearned,
     layoutsEvicted,
+    values,
     ...arrays
   } = verdict;
   expect([matched, mismatches, layoutsLearned, layoutsEvicted]).toEqual([0, [], 0, 0]);
   expect(slowRanges.every(Number.isInteger)).toBe(true);
   for (const array of Object.values(arrays)) expect(array).toBeInstanceOf(Uint32Array);
-  expect([rejections, addresses, drift]).toEqual([[], [], []]);
+  expect([rejections, addresses, drift, values]).toEqual([[], [], [], []]);
   expect([...verdict.accepted].reduce((sum, count) => sum + count)).toBe(2000);
 });
 
