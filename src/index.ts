@@ -100,21 +100,22 @@ export {
 } from './server/default-handlers.js';
 export type { CrawlerRecord, FleetLimits, FleetState, JobRecord } from './server/fleet-state.js';
 export type {
+  BatchHandler,
   EventOf,
   HandledType,
   HandlerContext,
   HandlerFunction,
+  HandlerSettings,
   MessageHandler,
   SentMessage,
 } from './server/handler.js';
-export type { HandlerPhase } from './server/handling.js';
+export type { HandlerPhase, TypeStatistics } from './server/handling.js';
 export {
   type HandlerFailure,
   MessageRouter,
   type RouterEvents,
   type RouterOptions,
   type RouterStatistics,
-  type TypeStatistics,
 } from './server/message-router.js';
 export type { Middleware, ProcessOutcome, SendTarget } from './server/middleware.js';
 export { SocketManager, type SocketManagerDependencies } from './server/socket-manager.js';

@@ -33,8 +33,8 @@ export interface HandlerContext {
 /** A handler as a function. A returned promise is awaited; other return values are ignored. */
 export type HandlerFunction<T extends string> = (event: EventOf<T>, context: HandlerContext) => unknown;
 
-/** A handler as an object. */
-export interface MessageHandler<T extends string> {
+/** What handlers of one message and handlers of many have in common. */
+export interface HandlerSettings<T extends string> {
   /** Handlers with a higher priority run first, equal ones in order of registration. Default: 0. */
   readonly priority?: number;
   /**
@@ -46,6 +46,25 @@ export interface MessageHandler<T extends string> {
   readonly fields?: readonly string[];
   /** Whether to handle this message. If omitted, all messages of the type are handled. */
   canHandle?(event: EventOf<T>): boolean;
+}
+
+/** A handler as an object. */
+export interface MessageHandler<T extends string> extends HandlerSettings<T> {
   /** A returned promise is awaited; other return values are ignored. */
   handle(event: EventOf<T>, context: HandlerContext): unknown;
+  readonly handleBatch?: undefined;
+}
+
+/** A handler of many messages at a time. */
+export interface BatchHandler<T extends string> extends HandlerSettings<T> {
+  /**
+   * Handles consecutive messages of one connection, in order: those that have arrived while earlier ones were handled, at
+   * most 1,000. They are of the type that the handler is registered for; a handler for `*` may get several types
+   * together, but not one that has handlers of its own together with others. If a type has a handler like this, each of
+   * its handlers has done with all these messages before the next one gets them. A returned promise is awaited, and
+   * only then the next messages are handled; if it rejects, that is one error, and all messages have failed.
+   * `context.reply` sends to their sender; `context.stop` skips the remaining handlers for all of them.
+   */
+  handleBatch(events: readonly EventOf<T>[], context: HandlerContext): unknown;
+  readonly handle?: undefined;
 }

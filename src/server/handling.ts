@@ -1,42 +1,84 @@
-// The handling of one message: the functions to call, their order, and the outcome.
+// The handling of messages: the functions to call, their order, and the outcome. A Handling is about one message, a
+// BatchHandling about consecutive messages of one connection.
 
 import type { MessageEvent } from '../connection/message-event.js';
 import type { SocketConnection } from '../connection/socket-connection.js';
 import type { OutgoingMessage } from '../messages/messages.js';
-import type { HandlerContext, MessageHandler } from './handler.js';
+import type { BatchHandler, HandlerContext, MessageHandler } from './handler.js';
 import type { Middleware, ProcessOutcome } from './middleware.js';
 
 /** The function that failed, of a handler or a middleware. */
-export type HandlerPhase = 'beforeProcess' | 'canHandle' | 'handle' | 'afterProcess' | 'afterSend';
+export type HandlerPhase =
+  | 'beforeProcess'
+  | 'canHandle'
+  | 'handle'
+  | 'handleBatch'
+  | 'afterProcess'
+  | 'afterSend';
+
+/** Statistics of one message type. */
+export interface TypeStatistics {
+  /** Messages with a registered handler. */
+  received: number;
+  /** Messages whose handlers have all completed. */
+  handled: number;
+  failed: number;
+  /** Messages whose handlers were skipped by a `beforeProcess`. */
+  skipped: number;
+  /** Total handling time, in ms. The time of messages that were handled together counts once. */
+  duration: number;
+}
+
+/** A registered handler of any type. */
+export type AnyHandler = MessageHandler<string> | BatchHandler<string>;
+
+/** The handlers of a message, in calling order. Types without handlers of their own share one object. */
+export interface HandlerList {
+  readonly handlers: readonly AnyHandler[];
+  /** Whether one of them handles messages together. */
+  readonly hasBatchHandler: boolean;
+  readonly steps: readonly Step[];
+}
 
 /** Calls one function. */
 export type Step = (handling: Handling) => unknown;
 
 /** The functions to call with messages of one type, in order. */
 export interface Plan {
+  readonly list: HandlerList;
   readonly before: readonly Step[];
   readonly handlers: readonly Step[];
   readonly after: readonly Step[];
+  readonly statistics: TypeStatistics;
 }
 
 /** @param handlers in calling order */
+export function handlerList(handlers: readonly AnyHandler[]): HandlerList {
+  const steps = handlers.map((handler): Step => {
+    return (handling) => {
+      handling.phase = 'canHandle';
+      if (handler.canHandle?.(handling.event) === false) return undefined;
+      handling.phase = 'handle';
+      return handler.handle?.(handling.event, handling);
+    };
+  });
+  return { handlers, steps, hasBatchHandler: handlers.some(({ handleBatch }) => handleBatch !== undefined) };
+}
+
 export function makePlan(
-  handlers: readonly MessageHandler<string>[],
+  list: HandlerList,
   middleware: readonly Middleware[],
+  statistics: TypeStatistics,
 ): Plan {
   return {
+    list,
     before: middleware
       .filter(({ beforeProcess }) => beforeProcess)
       .map((one) => (handling) => {
         handling.phase = 'beforeProcess';
         return one.beforeProcess?.(handling.event);
       }),
-    handlers: handlers.map((handler) => (handling) => {
-      handling.phase = 'canHandle';
-      if (handler.canHandle?.(handling.event) === false) return undefined;
-      handling.phase = 'handle';
-      return handler.handle(handling.event, handling);
-    }),
+    handlers: list.steps,
     after: middleware
       .filter(({ afterProcess }) => afterProcess)
       .toReversed()
@@ -44,29 +86,49 @@ export function makePlan(
         handling.phase = 'afterProcess';
         return one.afterProcess?.(handling.event, handling.outcome);
       }),
+    statistics,
   };
 }
 
-export class Handling implements HandlerContext {
-  readonly event: MessageEvent;
-  /** The function that is being called. */
-  phase: HandlerPhase = 'beforeProcess';
-  readonly #plan: Plan;
-  readonly #send: (connection: SocketConnection, message: OutgoingMessage) => Promise<void>;
-  #stage: keyof Plan = 'before';
-  #at = 0;
-  #startedAt = 0;
-  #status: ProcessOutcome['status'] = 'handled';
-  #isStopped = false;
-  #outcome: ProcessOutcome | undefined;
+type Send = (connection: SocketConnection, message: OutgoingMessage) => Promise<void>;
 
-  constructor(
-    event: MessageEvent,
-    plan: Plan,
-    send: (connection: SocketConnection, message: OutgoingMessage) => Promise<void>,
-  ) {
+/** Calls to make one after the other, each when the promise of the one before has settled. */
+export interface Calls {
+  /** The function that is being called. */
+  readonly phase: HandlerPhase;
+  /** The message that it is called with; `undefined` if there are several. */
+  readonly event: MessageEvent | undefined;
+  /** The messages that it is called with, if there are several. */
+  readonly events: readonly MessageEvent[] | undefined;
+  /** Calls the next function. @returns what it returned; {@link FINISHED} if there are no more */
+  callNext(): unknown;
+  /** Records what the function returned, or what its promise resolved with. */
+  settle(value: unknown): void;
+  /** Records that the function threw, or that its promise rejected. The remaining handlers are still called. */
+  fail(): void;
+  /** Adds the outcome to the statistics. */
+  finish(): void;
+}
+
+export const FINISHED = Symbol('finished');
+
+export class Handling implements HandlerContext, Calls {
+  readonly event: MessageEvent;
+  readonly plan: Plan;
+  phase: HandlerPhase = 'beforeProcess';
+  /** In ms of the monotonic clock; 0 before the first call. */
+  startedAt = 0;
+  /** Whether no further handlers are to be called. */
+  isStopped = false;
+  readonly #send: Send;
+  #stage: 'before' | 'handlers' | 'after' = 'before';
+  #at = 0;
+  #status: ProcessOutcome['status'] = 'handled';
+  #outcome: ProcessOutcome | undefined = undefined;
+
+  constructor(event: MessageEvent, plan: Plan, send: Send) {
     this.event = event;
-    this.#plan = plan;
+    this.plan = plan;
     this.#send = send;
   }
 
@@ -74,42 +136,175 @@ export class Handling implements HandlerContext {
     return this.event.connection;
   }
 
+  get events(): undefined {
+    return undefined;
+  }
+
   /** The outcome, once the handlers have finished. */
   get outcome(): ProcessOutcome {
-    this.#outcome ??= { status: this.#status, duration: performance.now() - this.#startedAt };
+    this.#outcome ??= { status: this.#status, duration: performance.now() - this.startedAt };
     return this.#outcome;
   }
 
-  // Arrow functions, because handlers may destructure their context.
-  readonly reply = (message: OutgoingMessage): Promise<void> => this.#send(this.connection, message);
+  // Functions that handlers may destructure from their context. Created when they are read, since few handlers do.
+  get reply(): HandlerContext['reply'] {
+    return (message) => this.#send(this.connection, message as OutgoingMessage);
+  }
 
-  readonly stop = (): void => {
-    this.#isStopped = true;
-  };
+  get stop(): HandlerContext['stop'] {
+    return () => {
+      this.isStopped = true;
+    };
+  }
 
-  /** The next function to call; `undefined` after the last one. */
-  next(): Step | undefined {
-    if (this.#startedAt === 0) this.#startedAt = performance.now();
+  callNext(): unknown {
+    if (this.startedAt === 0) this.startedAt = performance.now();
     for (;;) {
-      const step =
-        this.#isStopped && this.#stage !== 'after' ? undefined : this.#plan[this.#stage][this.#at++];
-      if (step !== undefined || this.#stage === 'after') return step;
+      const isOver = this.isStopped && this.#stage !== 'after';
+      const step = isOver ? undefined : this.plan[this.#stage][this.#at++];
+      if (step !== undefined) return step(this);
+      if (this.#stage === 'after') return FINISHED;
       this.#stage = this.#stage === 'before' ? 'handlers' : 'after';
       this.#at = 0;
     }
   }
 
-  /** Records what a function returned, or what its promise resolved with. */
   settle(value: unknown): void {
     if (value !== false || this.phase !== 'beforeProcess') return;
     this.#status = 'skipped';
-    this.#isStopped = true;
+    this.isStopped = true;
   }
 
-  /** Records that a function threw, or its promise rejected. The remaining handlers are still called. */
   fail(): void {
-    if (this.#stage === 'after') return;
+    if (this.phase === 'afterProcess') return;
     this.#status = 'failed';
-    if (this.#stage === 'before') this.#isStopped = true;
+    if (this.phase === 'beforeProcess') this.isStopped = true;
+  }
+
+  finish(): void {
+    this.count(this.outcome.duration);
+  }
+
+  /** Adds the outcome to the statistics. @param duration in ms */
+  count(duration: number): void {
+    const { statistics } = this.plan;
+    statistics[this.#status]++;
+    statistics.duration += duration;
+  }
+}
+
+/** Maximum number of messages that are handled together. */
+const MAX_BATCH = 1000;
+
+/**
+ * The handling of messages with the same handlers, of which at least one handles them together. Each handler has done
+ * with all messages before the next one gets them.
+ */
+export class BatchHandling implements Calls {
+  phase: HandlerPhase = 'beforeProcess';
+  event: MessageEvent | undefined;
+  events: readonly MessageEvent[] | undefined;
+  readonly list: HandlerList;
+  readonly #send: Send;
+  readonly #all: Handling[] = [];
+  readonly #calls = this.#callAll();
+  /** The messages of the current call. */
+  #current: readonly Handling[] = [];
+  /** What the current function returned. */
+  #result: unknown;
+  #startedAt = 0;
+
+  constructor(list: HandlerList, send: Send) {
+    this.list = list;
+    this.#send = send;
+  }
+
+  get isFull(): boolean {
+    return this.#all.length === MAX_BATCH;
+  }
+
+  add(event: MessageEvent, plan: Plan): void {
+    this.#all.push(new Handling(event, plan, this.#send));
+  }
+
+  callNext(): unknown {
+    const { done, value } = this.#calls.next();
+    return done === true ? FINISHED : value();
+  }
+
+  settle(value: unknown): void {
+    this.#result = value;
+    for (const one of this.#current) one.settle(value);
+  }
+
+  fail(): void {
+    this.#result = undefined;
+    for (const one of this.#current) one.fail();
+  }
+
+  finish(): void {
+    const share = (performance.now() - this.#startedAt) / this.#all.length;
+    for (const one of this.#all) one.count(share);
+  }
+
+  /** The calls to make. Each is made before the next one is requested. */
+  *#callAll(): Generator<() => unknown, void, void> {
+    this.#startedAt = performance.now();
+    for (const one of this.#all) {
+      one.startedAt = this.#startedAt;
+      for (const step of one.plan.before) if (!one.isStopped) yield this.#callWith(one, step);
+    }
+    for (const [index, handler] of this.list.handlers.entries()) {
+      const step = this.list.steps[index];
+      if (handler.handleBatch !== undefined) yield* this.#callBatch(handler);
+      else for (const one of this.#all) if (step && !one.isStopped) yield this.#callWith(one, step);
+    }
+    for (const one of this.#all) for (const step of one.plan.after) yield this.#callWith(one, step);
+  }
+
+  *#callBatch(handler: BatchHandler<string>): Generator<() => unknown, void, void> {
+    const handled: Handling[] = [];
+    for (const one of this.#all) {
+      if (one.isStopped) continue;
+      if (handler.canHandle !== undefined) {
+        yield this.#callWith(one, () => {
+          one.phase = 'canHandle';
+          return handler.canHandle?.(one.event) !== false;
+        });
+        if (this.#result !== true) continue;
+      }
+      handled.push(one);
+    }
+    const [first] = handled;
+    if (first === undefined) return;
+    yield () => {
+      this.phase = 'handleBatch';
+      this.event = undefined;
+      const events = handled.map(({ event }) => event);
+      this.events = events;
+      this.#current = handled;
+      for (const one of handled) one.phase = 'handleBatch';
+      return handler.handleBatch(events, this.#contextOf(handled, first));
+    };
+  }
+
+  #callWith(one: Handling, step: Step): () => unknown {
+    return () => {
+      this.event = one.event;
+      this.events = undefined;
+      this.#current = [one];
+      try {
+        return step(one);
+      } finally {
+        this.phase = one.phase;
+      }
+    };
+  }
+
+  #contextOf(handled: readonly Handling[], { connection, reply }: Handling): HandlerContext {
+    const stop = (): void => {
+      for (const one of handled) one.isStopped = true;
+    };
+    return { connection, reply, stop };
   }
 }

@@ -7,8 +7,20 @@ import type { SocketConnection } from '../connection/socket-connection.js';
 import { SluiceError } from '../errors.js';
 import type { OutgoingMessage } from '../messages/messages.js';
 import { SafeEmitter } from '../safe-emitter.js';
-import type { EventOf, HandledType, HandlerFunction, MessageHandler } from './handler.js';
-import { type HandlerPhase, Handling, makePlan, type Plan } from './handling.js';
+import type { BatchHandler, EventOf, HandledType, HandlerFunction, MessageHandler } from './handler.js';
+import {
+  type AnyHandler,
+  BatchHandling,
+  type Calls,
+  FINISHED,
+  type HandlerList,
+  type HandlerPhase,
+  Handling,
+  handlerList,
+  makePlan,
+  type Plan,
+  type TypeStatistics,
+} from './handling.js';
 import { type Middleware, MiddlewareChain } from './middleware.js';
 import { OrderedQueues } from './ordered-queues.js';
 
@@ -24,27 +36,16 @@ export interface RouterOptions {
 export interface HandlerFailure {
   readonly error: unknown;
   readonly phase: HandlerPhase;
-  /** The handled message; `undefined` for `afterSend`. */
+  /** The handled message; `undefined` for `handleBatch` and `afterSend`. */
   readonly event: MessageEvent | undefined;
+  /** The handled messages, for `handleBatch`. */
+  readonly events?: readonly MessageEvent[] | undefined;
 }
 
 /** Events of a router. */
 export interface RouterEvents {
   /** A handler or middleware threw, or its promise rejected. */
   handler_error: [failure: HandlerFailure];
-}
-
-/** Statistics of one message type. */
-export interface TypeStatistics {
-  /** Messages with a registered handler. */
-  received: number;
-  /** Messages whose handlers have all completed. */
-  handled: number;
-  failed: number;
-  /** Messages whose handlers were skipped by a `beforeProcess`. */
-  skipped: number;
-  /** Total handling time, in ms. */
-  duration: number;
 }
 
 /** Statistics of a router. */
@@ -61,8 +62,6 @@ export interface RouterStatistics {
   readonly running: number;
 }
 
-type AnyHandler = MessageHandler<string>;
-
 type FieldsListener = (type: string, fields: readonly string[]) => void;
 
 /** Estimated memory of an event in addition to its bytes, in bytes. */
@@ -71,7 +70,8 @@ const EVENT_OVERHEAD = 256;
 /**
  * Calls the handlers of each message, by priority, one after the other.
  *
- * Messages of one connection are handled in order of arrival, each after the previous one is done, including promises.
+ * Messages of one connection are handled in order of arrival, each after the previous one is done, including promises;
+ * those with a handler that has `handleBatch`, together.
  * Messages of different connections are handled concurrently, up to `maxConcurrent`. If a connection's messages arrive
  * faster than they are handled, they are queued. At `maxQueuedBytes`, reading from the connection pauses until half of
  * the queue is done: a crawler that is too fast has to wait, and no message is dropped. Data that was read before that
@@ -84,7 +84,9 @@ export class MessageRouter extends SafeEmitter<RouterEvents> {
   /** Handler objects by the function that they wrap. */
   readonly #wrapped = new WeakMap<object, AnyHandler>();
   readonly #plans = new Map<string, Plan | undefined>();
-  readonly #queues: OrderedQueues<SocketConnection, Handling>;
+  /** The handlers for `*`, for types without handlers of their own. */
+  #shared: HandlerList | undefined;
+  readonly #queues: OrderedQueues<SocketConnection, Handling | BatchHandling>;
   readonly #byType = new Map<string, TypeStatistics>();
   #unhandled = 0;
   #errors = 0;
@@ -114,7 +116,7 @@ export class MessageRouter extends SafeEmitter<RouterEvents> {
     this.#queues = new OrderedQueues(
       { maxConcurrent, maxQueued: maxQueuedBytes },
       {
-        run: (handling) => this.#run(handling),
+        run: (calls) => this.#run(calls),
         onFull: (connection, isFull) => connection.setPaused(PAUSE.HANDLERS, isFull),
       },
     );
@@ -133,48 +135,51 @@ export class MessageRouter extends SafeEmitter<RouterEvents> {
   /**
    * Registers a handler. It may be registered for several types.
    * @param type a message type, or `*` for all
-   * @throws SluiceError `INVALID_OPTION` if the handler's fields exceed a limit
+   * @throws SluiceError `INVALID_OPTION` if the handler's fields exceed a limit, or if it does not have exactly one of
+   *   `handle` and `handleBatch`
    */
-  registerHandler<T extends HandledType>(type: T, handler: MessageHandler<T> | HandlerFunction<T>): this {
+  registerHandler<T extends HandledType>(type: T, handler: Handler<T>): this {
     const object = this.#asObject(handler);
+    if ((object.handle === undefined) === (object.handleBatch === undefined)) {
+      throw new SluiceError('INVALID_OPTION', 'handler: must have either handle or handleBatch');
+    }
     this.#onRegistered(type, object.fields ?? []);
     this.#handlers.set(type, [...(this.#handlers.get(type) ?? []), object]);
-    this.#plans.clear();
+    this.#forgetPlans();
     return this;
   }
 
   /** Removes a handler. Messages that are queued already still reach it. @returns whether it was registered */
-  unregisterHandler<T extends HandledType>(
-    type: T,
-    handler: MessageHandler<T> | HandlerFunction<T>,
-  ): boolean {
+  unregisterHandler<T extends HandledType>(type: T, handler: Handler<T>): boolean {
     const list = this.#handlers.get(type) ?? [];
     const object = this.#asObject(handler);
     const at = list.indexOf(object);
     if (at === -1) return false;
     this.#onUnregistered(type, object.fields ?? []);
     this.#handlers.set(type, list.toSpliced(at, 1));
-    this.#plans.clear();
+    this.#forgetPlans();
     return true;
   }
 
   /** Adds middleware around all messages. */
   use(middleware: Middleware): this {
     this.#middleware.use(middleware);
-    this.#plans.clear();
+    this.#forgetPlans();
     return this;
   }
 
   /** Calls the handlers of a message, now or when its turn comes. */
   dispatch(event: MessageEvent): void {
-    const plan = this.#planFor(event.type);
+    const plan = this.#planFor(event);
     if (plan === undefined) {
       this.#unhandled++;
       return;
     }
-    this.#statisticsOf(event).received++;
-    const handling = new Handling(event, plan, this.#send);
-    this.#queues.push(event.connection, handling, event.size + EVENT_OVERHEAD);
+    plan.statistics.received++;
+    const { connection } = event;
+    const size = event.size + EVENT_OVERHEAD;
+    if (plan.list.hasBatchHandler) this.#addToBatch(connection, event, plan, size);
+    else this.#queues.push(connection, new Handling(event, plan, this.#send), size);
   }
 
   /** Resolves when all dispatched messages are handled. */
@@ -199,7 +204,7 @@ export class MessageRouter extends SafeEmitter<RouterEvents> {
   }
 
   /** The handler as an object: always the same one for a function, so that it can be unregistered. */
-  #asObject<T extends string>(handler: MessageHandler<T> | HandlerFunction<T>): AnyHandler {
+  #asObject<T extends string>(handler: Handler<T>): AnyHandler {
     // Safe cast: a handler is only called with events of the types it is registered for.
     if (typeof handler !== 'function') return handler as unknown as AnyHandler;
     const known = this.#wrapped.get(handler);
@@ -218,21 +223,48 @@ export class MessageRouter extends SafeEmitter<RouterEvents> {
       (error) => this.recordError({ error, phase: 'afterSend', event: undefined }),
     );
 
-  /** Kept per type with a handler: peers may make up other types. */
-  #planFor(messageType: string): Plan | undefined {
-    const type = this.#handlers.has(messageType) ? messageType : '*';
-    if (this.#plans.has(type)) return this.#plans.get(type);
-    const own = type === '*' ? [] : (this.#handlers.get(type) ?? []);
-    const registered = [...own, ...(this.#handlers.get('*') ?? [])];
-    const handlers = registered.toSorted((a, b) => (b.priority ?? 0) - (a.priority ?? 0));
-    const plan = handlers.length === 0 ? undefined : makePlan(handlers, this.#middleware.inOrder);
+  /** Kept per type: peers may make up the types of messages that are not valid, so these share the plan of `*`. */
+  #planFor(event: MessageEvent): Plan | undefined {
+    const type = event.isValid || this.#handlers.has(event.type) ? event.type : '*';
+    const known = this.#plans.get(type);
+    if (known !== undefined || this.#plans.has(type)) return known;
+    const list = this.#listOf(type === '*' ? [] : (this.#handlers.get(type) ?? []));
+    const plan =
+      list.handlers.length === 0
+        ? undefined
+        : makePlan(list, this.#middleware.inOrder, this.#statisticsOf(type));
     this.#plans.set(type, plan);
     return plan;
   }
 
-  #statisticsOf(event: MessageEvent): TypeStatistics {
-    // Peers may make up the types of messages that are not valid.
-    const type = event.isValid || this.#handlers.has(event.type) ? event.type : '*';
+  /** @param own the handlers of a type in addition to those of all types */
+  #listOf(own: readonly AnyHandler[]): HandlerList {
+    if (own.length === 0 && this.#shared !== undefined) return this.#shared;
+    const registered = [...own, ...(this.#handlers.get('*') ?? [])];
+    const list = handlerList(registered.toSorted((a, b) => (b.priority ?? 0) - (a.priority ?? 0)));
+    if (own.length === 0) this.#shared = list;
+    return list;
+  }
+
+  #forgetPlans(): void {
+    this.#plans.clear();
+    this.#shared = undefined;
+  }
+
+  /** Adds a message to the last batch of its connection, if that has the same handlers and has not been started. */
+  #addToBatch(connection: SocketConnection, event: MessageEvent, plan: Plan, size: number): void {
+    const last = this.#queues.last(connection);
+    if (last instanceof BatchHandling && last.list === plan.list && !last.isFull) {
+      last.add(event, plan);
+      this.#queues.grow(connection, size);
+      return;
+    }
+    const batch = new BatchHandling(plan.list, this.#send);
+    batch.add(event, plan);
+    this.#queues.pushDeferred(connection, batch, size);
+  }
+
+  #statisticsOf(type: string): TypeStatistics {
     let statistics = this.#byType.get(type);
     if (statistics === undefined) {
       statistics = { received: 0, handled: 0, failed: 0, skipped: 0, duration: 0 };
@@ -242,36 +274,39 @@ export class MessageRouter extends SafeEmitter<RouterEvents> {
   }
 
   /** Calls the functions one after the other. Returns a promise only if one of them does. */
-  #run(handling: Handling): Promise<void> | undefined {
-    for (let step = handling.next(); step !== undefined; step = handling.next()) {
+  #run(calls: Calls): Promise<void> | undefined {
+    for (;;) {
       try {
-        const result = step(handling);
-        if (isThenable(result)) return this.#wait(handling, result);
-        handling.settle(result);
+        const result = calls.callNext();
+        if (result === FINISHED) break;
+        if (isThenable(result)) return this.#wait(calls, result);
+        calls.settle(result);
       } catch (error) {
-        this.#fail(handling, error);
+        this.#fail(calls, error);
       }
     }
-    const statistics = this.#statisticsOf(handling.event);
-    statistics[handling.outcome.status]++;
-    statistics.duration += handling.outcome.duration;
+    calls.finish();
     return undefined;
   }
 
-  async #wait(handling: Handling, result: PromiseLike<unknown>): Promise<void> {
+  async #wait(calls: Calls, result: PromiseLike<unknown>): Promise<void> {
     try {
-      handling.settle(await result);
+      calls.settle(await result);
     } catch (error) {
-      this.#fail(handling, error);
+      this.#fail(calls, error);
     }
-    await this.#run(handling);
+    await this.#run(calls);
   }
 
-  #fail(handling: Handling, error: unknown): void {
-    handling.fail();
-    this.recordError({ error, phase: handling.phase, event: handling.event });
+  #fail(calls: Calls, error: unknown): void {
+    calls.fail();
+    const { phase, event, events } = calls;
+    this.recordError(events === undefined ? { error, phase, event } : { error, phase, event, events });
   }
 }
+
+/** A handler in one of its forms. */
+type Handler<T extends string> = MessageHandler<T> | BatchHandler<T> | HandlerFunction<T>;
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function';

@@ -108,3 +108,67 @@ describe('OrderedQueues', () => {
     expect(queues.queued).toBe(0);
   });
 });
+
+describe('an item that runs at once', () => {
+  test('is finished before those that it pushes, also if it has a promise', async () => {
+    const { work, queues } = make();
+    const run = work.run.bind(work);
+    work.run = (item) => {
+      if (item.startsWith('a1')) {
+        queues.push('a', 'a2', 1);
+        queues.push('b', 'b1!', 1);
+      }
+      return run(item);
+    };
+    queues.push('a', 'a1!', 1);
+    expect(work.started).toEqual(['a1!', 'a2', 'b1!']);
+    await work.end('a2');
+    queues.push('a', 'a1', 1);
+    expect(work.started.slice(3)).toEqual(['a1', 'b1!']);
+    expect(queues).toMatchObject({ running: 1, queued: 1 });
+    await work.end('a1');
+    expect(work.started.slice(5)).toEqual(['a2']);
+    await work.end('a2');
+    await queues.idle();
+  });
+
+  test('is waited for by what it calls itself', async () => {
+    const { work, queues } = make();
+    const run = work.run.bind(work);
+    const log: string[] = [];
+    work.run = (item) => {
+      void queues.idleOf('a').then(() => log.push(`idle after ${item}`));
+      return run(item);
+    };
+    queues.push('a', 'a1', 1);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(log).toEqual([]);
+    await work.end('a1');
+    expect(log).toEqual(['idle after a1']);
+    queues.push('a', 'a2!', 1);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(log).toEqual(['idle after a1', 'idle after a2!']);
+  });
+});
+
+describe('a deferred item', () => {
+  test('runs after the current function, and grows until then', async () => {
+    const { work, queues } = make({ maxQueued: 10 });
+    queues.pushDeferred('a', 'a1', 4);
+    expect(queues.last('a')).toBe('a1');
+    queues.grow('a', 4);
+    queues.push('a', 'a2!', 1);
+    queues.push('b', 'b1!', 1);
+    expect(work.started).toEqual(['b1!']);
+    expect(queues).toMatchObject({ running: 0, queued: 3 });
+    await Promise.resolve();
+    expect(work.started).toEqual(['b1!', 'a1']);
+    expect(queues).toMatchObject({ running: 2, queued: 1 });
+    queues.pushDeferred('a', 'a3!', 10);
+    expect(work.full).toEqual(['a true']);
+    await work.end('a1');
+    expect(work.started).toEqual(['b1!', 'a1', 'a2!', 'a3!']);
+    expect(work.full).toEqual(['a true', 'a false']);
+    expect(queues.last('a')).toBeUndefined();
+  });
+});
