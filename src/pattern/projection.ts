@@ -3,8 +3,8 @@
 
 import { type FieldPaths, segmentsOf } from '../messages/field-paths.js';
 import type { MessageRegistry, MessageType } from '../messages/message-registry.js';
-import { definitionOf, type Schema } from './zod-allow-list.js';
-import { shapeOf, unwrap } from './zod-introspection.js';
+import { type Check, type Definition, definitionOf, isModelled, type Schema } from './zod-allow-list.js';
+import { isInherited, shapeOf, unwrap } from './zod-introspection.js';
 
 /** A field to deliver. */
 export interface ProjectedField {
@@ -43,9 +43,12 @@ export function createProjection(registry: MessageRegistry, fields?: FieldPaths)
 
 function projectType(type: MessageType, paths: readonly string[]): TypeProjection | undefined {
   // The workers see the message before the schema has transformed it.
-  if (paths.length === 0 || type.transformsInput) return undefined;
+  const delivered = paths.filter(
+    (path) => !type.transformsInput || isUntouched(type.definition, segmentsOf(path)),
+  );
+  if (delivered.length === 0) return undefined;
   const spans = new Map<string, { readonly index: number; readonly keys: readonly string[] }>();
-  const fields = paths.map((path, index) => {
+  const fields = delivered.map((path, index) => {
     const segments = segmentsOf(path);
     const keys = segments.slice(0, plainDepth(type.definition, segments));
     const id = JSON.stringify(keys);
@@ -55,7 +58,7 @@ function projectType(type: MessageType, paths: readonly string[]): TypeProjectio
   });
   return {
     fields,
-    byPath: new Map(paths.map((path, index) => [path, fields[index] as ProjectedField])),
+    byPath: new Map(delivered.map((path, index) => [path, fields[index] as ProjectedField])),
     spans: [...spans.values()].map(({ keys }) => keys),
   };
 }
@@ -77,4 +80,55 @@ function plainDepth(definition: Schema, segments: readonly string[]): number {
     depth++;
   }
   return depth;
+}
+
+/** Scalar types, the checks that leave their values as they are, and formats that do. */
+const SCALARS = new Set(['string', 'number', 'boolean', 'null', 'enum', 'literal']);
+const PURE_CHECKS = new Set(['min_length', 'max_length', 'length_equals', 'greater_than', 'less_than']);
+const PURE_FORMATS = new Set([
+  undefined,
+  'datetime',
+  'date',
+  'uuid',
+  'safeint',
+  'int32',
+  'uint32',
+  'float32',
+  'float64',
+]);
+
+/**
+ * Whether a schema that transforms its input leaves the value at this path as it is: a scalar without transformation, or
+ * any value of a key that a loose object does not name, within objects that are not transformed as a whole.
+ */
+function isUntouched(definition: Schema, segments: readonly string[]): boolean {
+  let schema = definition;
+  for (const key of segments) {
+    schema = withoutOptional(schema);
+    const def = definitionOf(schema);
+    if (def.type !== 'object' || !isModelled(schema) || isInherited(key) || !hasPureChecks(def)) return false;
+    const member = Object.hasOwn(shapeOf(schema) ?? {}, key) ? shapeOf(schema)?.[key] : undefined;
+    if (member === undefined) {
+      const catchall = def.catchall as Schema | undefined;
+      return catchall !== undefined && isModelled(catchall) && definitionOf(catchall).type === 'unknown';
+    }
+    schema = member;
+  }
+  schema = withoutOptional(schema);
+  const def = definitionOf(schema);
+  return SCALARS.has(def.type) && isModelled(schema) && def.coerce !== true && hasPureChecks(def);
+}
+
+/** Removes the wrappers that do not change a value. */
+function withoutOptional(schema: Schema): Schema {
+  const def = definitionOf(schema);
+  const isWrapper = def.type === 'optional' || def.type === 'nullable' || def.type === 'readonly';
+  return isWrapper && isModelled(schema) ? withoutOptional(def.innerType as Schema) : schema;
+}
+
+function hasPureChecks({ format, checks = [] }: Definition): boolean {
+  return (
+    PURE_FORMATS.has(format as string | undefined) &&
+    (checks as readonly Check[]).every(({ _zod: { def } }) => PURE_CHECKS.has(def.check))
+  );
 }

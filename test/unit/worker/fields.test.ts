@@ -6,6 +6,7 @@ import { type MessageEvent, MessageRegistry } from 'sluice';
 import { describe, expect, test, vi } from 'vitest';
 import * as z from 'zod';
 import { goMarshal, pythonDumps } from '#bench/layouts.js';
+import { createProjection } from '#src/pattern/projection.js';
 import { Traffic } from '#src/traffic/traffic.js';
 import { line, VALID } from '../../support/messages.js';
 import { ProjectedEvents } from '../../support/projected.js';
@@ -28,8 +29,7 @@ function walk(message: unknown, path: string): unknown {
 function expectSame(events: readonly MessageEvent[], paths: readonly string[]): void {
   for (const event of events) {
     const got = paths.map((path) => event.get(path));
-    const parsed: unknown = JSON.parse(event.raw.toString());
-    const expected = paths.map((path) => walk(parsed, path));
+    const expected = paths.map((path) => walk(event.message, path));
     if (!got.every((value, index) => Object.is(value, expected[index]))) expect(got).toStrictEqual(expected);
   }
 }
@@ -319,15 +319,66 @@ test('no span is left of a member that is absent, whatever the text that follows
 });
 
 describe('messages whose fields are not delivered', () => {
-  test('those of a schema that transforms', () => {
-    const registry = new MessageRegistry({
-      schemas: { t: z.object({ type: z.literal('t'), a: z.string().default('none'), b: z.string().trim() }) },
+  test('those that the schema of a type may change', () => {
+    const inner = z.looseObject({ d: z.number().default(1), n: z.number().min(0).nullable().optional() });
+    const schema = z.looseObject({
+      type: z.literal('t'),
+      a: z.string().default('none'),
+      trimmed: z.string().trim(),
+      url: z.url().optional(),
+      inner,
+      kept: z.object({ s: z.string() }).optional(),
+      refined: z
+        .looseObject({ s: z.string() })
+        .transform(({ s }) => ({ s: `${s}!` }))
+        .optional(),
+      own: z.object({ s: z.string().optional() }).optional(),
+      checked: z
+        .looseObject({ s: z.string() })
+        .check(({ value }) => {
+          value.s = 'changed';
+        })
+        .optional(),
     });
-    const { events, verdict } = new ProjectedEvents(registry, { t: ['a', 'b'] }).events([
-      '{"type":"t","b":" x "}\n',
+    const registry = new MessageRegistry({ schemas: { t: schema } });
+    const paths = [
+      'a',
+      'trimmed',
+      'url',
+      'inner',
+      'inner.d',
+      'inner.n',
+      'inner.x.y',
+      'kept',
+      'kept.s',
+      'kept.x',
+    ];
+    const more = ['refined.s', 'own.s', 'checked.s', 'x', 'constructor', 'type'];
+    const texts = [
+      '{"type":"t","trimmed":" x ","inner":{}}',
+      '{"type":"t","a":"b","trimmed":"x","url":" https://EXAMPLE.com ","inner":{"d":2,"n":-0},"x":{"a":1}}',
+      '{"type":"t","trimmed":"","inner":{"n":null,"x":{"y":[1]}},"kept":{"s":"1","x":2},"refined":{"s":"r"}}',
+      '{"type":"t","trimmed":"","inner":{"n":5},"checked":{"s":"r"},"own":{},"x":"\\n","kept":{"s":"k"}}',
+    ];
+    for (const patterns of ['on', 'off'] as const) {
+      const projected = new ProjectedEvents(registry, { t: [...paths, ...more] }, { patterns });
+      const { events } = projected.events([`${texts.join('\n')}\n`]);
+      expect(events).toHaveLength(texts.length);
+      for (const event of events) {
+        const got = [...paths, ...more].map((path) => event.get(path));
+        expect(got).toStrictEqual([...paths, ...more].map((path) => walk(event.message, path)));
+      }
+    }
+    const delivered = createProjection(registry, new Map([['t', [...paths, ...more]]]));
+    const type = registry.get('t');
+    expect([...(delivered?.types[type?.index ?? 0]?.byPath.keys() ?? [])].sort()).toEqual([
+      'inner.n',
+      'inner.x.y',
+      'kept.s',
+      'own.s',
+      'type',
+      'x',
     ]);
-    expect(events.map((event) => [event.get('a'), event.get('b')])).toEqual([['none', 'x']]);
-    expect(verdict).toMatchObject({ values: [] });
   });
 
   test('those that break the contract and are reported', () => {
