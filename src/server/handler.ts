@@ -59,11 +59,11 @@ export interface MessageHandler<T extends string> extends HandlerSettings<T> {
 export interface BatchHandler<T extends string> extends HandlerSettings<T> {
   /**
    * Handles consecutive messages of one connection, in order: those that have arrived while earlier ones were handled, at
-   * most 1,000. They are of the type that the handler is registered for; a handler for `*` may get several types
-   * together, but not one that has handlers of its own together with others. If a type has a handler like this, each of
-   * its handlers has done with all these messages before the next one gets them. A returned promise is awaited, and
-   * only then the next messages are handled; if it rejects, that is one error, and all messages have failed.
-   * `context.reply` sends to their sender; `context.stop` skips the remaining handlers for all of them.
+   * most 1,000. A handler for `*` gets messages of different types together, as long as these types have no handlers of
+   * their own. A returned promise is awaited before the following messages of the connection are handled. If it rejects,
+   * or the function throws, that is one error, and all the messages have failed. `context.reply` sends to their sender;
+   * `context.stop` skips the remaining handlers for all of them. If a type has several handlers, each one processes all
+   * the messages before the next one is called.
    */
   handleBatch(events: readonly EventOf<T>[], context: HandlerContext): unknown;
   readonly handle?: undefined;

@@ -197,8 +197,8 @@ export class Handling implements HandlerContext, Calls {
 const MAX_BATCH = 1000;
 
 /**
- * The handling of messages with the same handlers, of which at least one handles them together. Each handler has done
- * with all messages before the next one gets them.
+ * The handling of consecutive messages with the same handlers, of which at least one has `handleBatch`. Each handler
+ * processes all messages before the next one is called.
  */
 export class BatchHandling implements Calls {
   phase: HandlerPhase = 'beforeProcess';

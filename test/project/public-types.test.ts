@@ -2,9 +2,11 @@
 // test/client/client-types.test.ts.
 
 import {
+  type BatchHandler,
   type ErrorCode,
   type HandlerContext,
   type MessageEvent,
+  type MessageHandler,
   MessageParser,
   MessageValidator,
   type Rejection,
@@ -14,6 +16,7 @@ import {
   SluiceError,
   type SluiceOptions,
   SOCKET_CONFIG,
+  type SocketConnection,
   SocketManager,
   SocketServer,
   type WireErrorCode,
@@ -96,6 +99,31 @@ describe('sluice', () => {
       expectTypeOf(jobId).toEqualTypeOf<string>();
       expectTypeOf(job.progress?.processed).toEqualTypeOf<number | undefined>();
     });
+  });
+
+  test('a handler names fields, and handles one message or many', () => {
+    const server = new SocketServer();
+    const fields = ['jobId', 'data.processed'];
+    server.router.registerHandler('job_progress', {
+      fields,
+      handle: (event) => expectTypeOf(event.get('data.processed')).toBeUnknown(),
+    });
+    server.router.registerHandler('job_progress', {
+      fields,
+      handleBatch: async (events, { connection }) => {
+        expectTypeOf(events[0]?.message.data.processed).toEqualTypeOf<number | undefined>();
+        expectTypeOf(connection).toEqualTypeOf<SocketConnection>();
+      },
+    });
+    class Own implements MessageHandler<'job_failed'> {
+      readonly fields = ['jobId'] as const;
+      handle(event: MessageEvent): void {
+        event.get('jobId');
+      }
+    }
+    server.router.registerHandler('job_failed', new Own());
+    expectTypeOf(server.manager.projectFields).parameters.toEqualTypeOf<[string, readonly string[]]>();
+    expectTypeOf<MessageHandler<'heartbeat'>>().not.toExtend<BatchHandler<'heartbeat'>>();
   });
 
   test('an event narrows to a type of one’s own, when that is named', () => {
