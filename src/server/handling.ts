@@ -47,8 +47,10 @@ export type Step = (handling: Handling) => unknown;
 export interface Plan {
   readonly list: HandlerList;
   readonly before: readonly Step[];
-  readonly handlers: readonly Step[];
   readonly after: readonly Step[];
+  /** All of them, and the index of the first one after the handlers. */
+  readonly steps: readonly Step[];
+  readonly handlersEnd: number;
   readonly statistics: TypeStatistics;
 }
 
@@ -70,24 +72,25 @@ export function makePlan(
   middleware: readonly Middleware[],
   statistics: TypeStatistics,
 ): Plan {
-  return {
-    list,
-    before: middleware
-      .filter(({ beforeProcess }) => beforeProcess)
-      .map((one) => (handling) => {
+  const before = middleware
+    .filter(({ beforeProcess }) => beforeProcess)
+    .map((one): Step => {
+      return (handling) => {
         handling.phase = 'beforeProcess';
         return one.beforeProcess?.(handling.event);
-      }),
-    handlers: list.steps,
-    after: middleware
-      .filter(({ afterProcess }) => afterProcess)
-      .toReversed()
-      .map((one) => (handling) => {
+      };
+    });
+  const after = middleware
+    .filter(({ afterProcess }) => afterProcess)
+    .toReversed()
+    .map((one): Step => {
+      return (handling) => {
         handling.phase = 'afterProcess';
         return one.afterProcess?.(handling.event, handling.outcome);
-      }),
-    statistics,
-  };
+      };
+    });
+  const steps = [...before, ...list.steps, ...after];
+  return { list, before, after, steps, handlersEnd: steps.length - after.length, statistics };
 }
 
 type Send = (connection: SocketConnection, message: OutgoingMessage) => Promise<void>;
@@ -121,8 +124,8 @@ export class Handling implements HandlerContext, Calls {
   /** Whether no further handlers are to be called. */
   isStopped = false;
   readonly #send: Send;
-  #stage: 'before' | 'handlers' | 'after' = 'before';
-  #at = 0;
+  /** Index of the next step. */
+  #next = 0;
   #status: ProcessOutcome['status'] = 'handled';
   #outcome: ProcessOutcome | undefined = undefined;
 
@@ -159,14 +162,10 @@ export class Handling implements HandlerContext, Calls {
 
   callNext(): unknown {
     if (this.startedAt === 0) this.startedAt = performance.now();
-    for (;;) {
-      const isOver = this.isStopped && this.#stage !== 'after';
-      const step = isOver ? undefined : this.plan[this.#stage][this.#at++];
-      if (step !== undefined) return step(this);
-      if (this.#stage === 'after') return FINISHED;
-      this.#stage = this.#stage === 'before' ? 'handlers' : 'after';
-      this.#at = 0;
-    }
+    const { steps, handlersEnd } = this.plan;
+    if (this.isStopped && this.#next < handlersEnd) this.#next = handlersEnd;
+    const step = steps[this.#next++];
+    return step === undefined ? FINISHED : step(this);
   }
 
   settle(value: unknown): void {

@@ -286,6 +286,13 @@ function sizeUpTo(value: unknown, limit: number): number {
   if (typeof value === 'string') return value.length;
   if (typeof value !== 'object' || value === null) return SCALAR_SIZE;
   let size = 0;
+  if (Array.isArray(value)) {
+    for (const item of value as readonly unknown[]) {
+      size += 1 + sizeUpTo(item, limit - size);
+      if (size > limit) break;
+    }
+    return size;
+  }
   for (const [key, member] of Object.entries(value)) {
     size += key.length + sizeUpTo(member, limit - size);
     if (size > limit) break;
