@@ -205,12 +205,16 @@ export class BatchHandling implements Calls {
   events: readonly MessageEvent[] | undefined;
   readonly list: HandlerList;
   readonly #send: Send;
-  readonly #all: Handling[] = [];
+  readonly #messages: MessageEvent[] = [];
+  readonly #plans: Plan[] = [];
+  /** One for each message; empty if nothing is called with single messages. */
+  #all: readonly Handling[] = [];
   readonly #calls = this.#callAll();
   /** The messages of the current call. */
   #current: readonly Handling[] = [];
   /** What the current function returned. */
   #result: unknown;
+  #hasFailed = false;
   #startedAt = 0;
 
   constructor(list: HandlerList, send: Send) {
@@ -219,11 +223,12 @@ export class BatchHandling implements Calls {
   }
 
   get isFull(): boolean {
-    return this.#all.length === MAX_BATCH;
+    return this.#messages.length === MAX_BATCH;
   }
 
   add(event: MessageEvent, plan: Plan): void {
-    this.#all.push(new Handling(event, plan, this.#send));
+    this.#messages.push(event);
+    this.#plans.push(plan);
   }
 
   callNext(): unknown {
@@ -238,17 +243,29 @@ export class BatchHandling implements Calls {
 
   fail(): void {
     this.#result = undefined;
+    this.#hasFailed = true;
     for (const one of this.#current) one.fail();
   }
 
   finish(): void {
-    const share = (performance.now() - this.#startedAt) / this.#all.length;
+    const share = (performance.now() - this.#startedAt) / this.#messages.length;
     for (const one of this.#all) one.count(share);
+    if (this.#all.length > 0) return;
+    for (const { statistics } of this.#plans) {
+      statistics[this.#hasFailed ? 'failed' : 'handled']++;
+      statistics.duration += share;
+    }
   }
 
   /** The calls to make. Each is made before the next one is requested. */
   *#callAll(): Generator<() => unknown, void, void> {
     this.#startedAt = performance.now();
+    const [only, another] = this.list.handlers;
+    if (only?.handleBatch !== undefined && another === undefined && this.#hasNoSingleCalls(only)) {
+      yield () => this.#call(only, this.#messages, []);
+      return;
+    }
+    this.#all = this.#messages.map((event, index) => new Handling(event, this.#planOf(index), this.#send));
     for (const one of this.#all) {
       one.startedAt = this.#startedAt;
       for (const step of one.plan.before) if (!one.isStopped) yield this.#callWith(one, step);
@@ -274,17 +291,42 @@ export class BatchHandling implements Calls {
       }
       handled.push(one);
     }
-    const [first] = handled;
-    if (first === undefined) return;
-    yield () => {
-      this.phase = 'handleBatch';
-      this.event = undefined;
-      const events = handled.map(({ event }) => event);
-      this.events = events;
-      this.#current = handled;
-      for (const one of handled) one.phase = 'handleBatch';
-      return handler.handleBatch(events, this.#contextOf(handled, first));
-    };
+    if (handled.length === 0) return;
+    const messages = handled.map(({ event }) => event);
+    yield () => this.#call(handler, messages, handled);
+  }
+
+  /** Calls a handler with several messages. @param handled their handlings; empty if there are none */
+  #call(
+    handler: BatchHandler<string>,
+    messages: readonly MessageEvent[],
+    handled: readonly Handling[],
+  ): unknown {
+    const [first] = messages;
+    if (first === undefined) return undefined;
+    this.phase = 'handleBatch';
+    this.event = undefined;
+    this.events = messages;
+    this.#current = handled;
+    for (const one of handled) one.phase = 'handleBatch';
+    const { connection } = first;
+    return handler.handleBatch(messages, {
+      connection,
+      reply: (message) => this.#send(connection, message as OutgoingMessage),
+      stop: () => {
+        for (const one of handled) one.isStopped = true;
+      },
+    });
+  }
+
+  /** Whether neither middleware nor `canHandle` is called with each message. */
+  #hasNoSingleCalls({ canHandle }: BatchHandler<string>): boolean {
+    const { before, after } = this.#planOf(0);
+    return canHandle === undefined && before.length === 0 && after.length === 0;
+  }
+
+  #planOf(index: number): Plan {
+    return this.#plans[index] as Plan;
   }
 
   #callWith(one: Handling, step: Step): () => unknown {
@@ -298,12 +340,5 @@ export class BatchHandling implements Calls {
         this.phase = one.phase;
       }
     };
-  }
-
-  #contextOf(handled: readonly Handling[], { connection, reply }: Handling): HandlerContext {
-    const stop = (): void => {
-      for (const one of handled) one.isStopped = true;
-    };
-    return { connection, reply, stop };
   }
 }
