@@ -18,17 +18,17 @@ export function add(bench: Bench): ReadonlyMap<string, number> {
   const messages = new Map<string, number>();
   for (const jobs of [40, 5000, RUNS * MESSAGES]) {
     const runs = Array.from({ length: RUNS }, (_, at) => runAbout(jobs, at));
-    for (const [label, lastValues] of [
+    for (const [label, maxBytesPerSecond] of [
       ['owners only', undefined],
-      ['with last values', new LastValues(10_000, 16 * MiB, Number.POSITIVE_INFINITY)],
-      ['with last values, beyond the limit', new LastValues(10_000, 16 * MiB, 0)],
+      ['with last values', Number.POSITIVE_INFINITY],
+      ['with last values, beyond the limit', 0],
     ] as const) {
-      const recorder = new RunRecorder(
-        MessageRegistry.builtin(),
-        new JobOwners(100_000),
-        lastValues,
-        NO_SEED,
-      );
+      const owners = new JobOwners(100_000);
+      const lastValues =
+        maxBytesPerSecond === undefined
+          ? undefined
+          : new LastValues(owners, 10_000, 16 * MiB, maxBytesPerSecond);
+      const recorder = new RunRecorder(MessageRegistry.builtin(), owners, lastValues, NO_SEED);
       const sender = { connectionId: 'c-1', crawlerId: 'crawler-1' };
       const name = `${jobs} jobs, ${label}`;
       let at = 0;

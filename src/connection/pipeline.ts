@@ -374,7 +374,11 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
   #newLastValues({ maxLastValues, maxPendingBytes }: ResolvedOptions): LastValues | undefined {
     if (maxLastValues === 0) return undefined;
     // So that a subscriber that receives all of them does not fall behind by that.
-    return new LastValues(maxLastValues, Math.min(MAX_LAST_BYTES, maxPendingBytes * LAST_SHARE));
+    return new LastValues(
+      this.#recipients.owners,
+      maxLastValues,
+      Math.min(MAX_LAST_BYTES, maxPendingBytes * LAST_SHARE),
+    );
   }
 
   #flushSoon(): void {

@@ -46,6 +46,8 @@ export class JobOwners {
   /** The open jobs that contain the job, by entry; `undefined` if the job has ended. */
   readonly #open: (OpenJobs | undefined)[] = [];
   readonly #byCrawlerId = new Map<string, OpenJobs>();
+  /** The number of the latest run about the job, by entry. */
+  readonly #runs: Uint32Array;
   /** 1 for an entry whose ID is kept, or was found to be unknown or too long. */
   readonly #hasId: Uint8Array;
   #latest = -1;
@@ -54,6 +56,7 @@ export class JobOwners {
   constructor(capacity: number) {
     this.#table = new JobTable(capacity);
     this.#hasId = new Uint8Array(capacity);
+    this.#runs = new Uint32Array(capacity);
   }
 
   get size(): number {
@@ -63,10 +66,12 @@ export class JobOwners {
   /**
    * Sets the owner of a job, which is given by its key.
    * @param hasEnded whether the job has ended with the message. Any other message opens it again. Default: false.
+   * @param run number of the run that contains the message. Default: that of the latest one.
    * @returns whether the job's ID is wanted: then pass it to {@link setId}
    */
-  set(low: number, high: number, owner: CrawlerIdentity, hasEnded = false): boolean {
+  set(low: number, high: number, owner: CrawlerIdentity, hasEnded = false, run?: number): boolean {
     const entry = this.#table.set(low, high);
+    if (run !== undefined || this.#table.isNew) this.#runs[entry] = run ?? 0;
     if (this.#owners[entry] !== owner) this.#owners[entry] = owner;
     const isForgotten = this.#table.isNew;
     const before = this.#open[entry];
@@ -117,6 +122,12 @@ export class JobOwners {
   get({ low, high }: JobKey): CrawlerIdentity | undefined {
     const entry = this.#table.find(low, high);
     return entry === -1 ? undefined : this.#owners[entry];
+  }
+
+  /** Number of the latest run about a job; `undefined` if the job is not known. */
+  runOf(low: number, high: number): number | undefined {
+    const entry = this.#table.find(low, high);
+    return entry === -1 ? undefined : this.#runs[entry];
   }
 
   /** A crawler has got its `crawlerId`: it takes over the open jobs of earlier connections with it. */

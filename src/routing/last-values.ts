@@ -1,10 +1,12 @@
 // The latest message of each job, and the latest heartbeat of each crawler, for subscribers that begin with them. Copies
 // the message of a job once per run, however many messages of it the run contains. A copy out of shared memory takes
 // 0.3 µs for 390 bytes, so the bytes copied per second are limited: with one message per job, a full load would otherwise
-// double the time that the main thread spends on it.
+// double the time that the main thread spends on it. Beyond the limit, nothing is done per message: a message is only the
+// latest one if the owners know of no later run about its job.
 
 import { type FrameRun, metaPrefix, metaSequence, WITH_META } from '../delivery/frame-run.js';
 import type { Filter } from './filter.js';
+import type { JobOwners } from './job-owners.js';
 import { JobTable } from './job-table.js';
 
 /** A copied message, and what filters and `meta` need to know about it. */
@@ -13,6 +15,8 @@ interface LastValue {
   bytes: Buffer;
   /** 0 if a later message of the job could not be kept: then this one is not the latest. */
   length: number;
+  /** Number of the run that contained it; `undefined` if its job has no owner. */
+  run: number | undefined;
   typeIndex: number;
   /** Name of its type, if that has no schema. */
   unknownType: string | undefined;
@@ -44,6 +48,7 @@ const SECOND = 1000;
 const PART_BYTES = 256 * 1024;
 
 export class LastValues {
+  readonly #owners: JobOwners;
   readonly #table: JobTable;
   readonly #values: LastValue[] = [];
   readonly #maxBytes: number;
@@ -54,12 +59,19 @@ export class LastValues {
   #copiedBytes = 0;
 
   /**
+   * @param owners know the latest run about each job
    * @param capacity maximum number of messages, 1 or more
    * @param maxBytes maximum memory of their text. A longer message is not kept, nor is the previous one of its job.
    * @param maxBytesPerSecond limit on the bytes copied per second, in which each message counts as 256 bytes longer than
    *   it is. Beyond it, messages are not kept, nor are the previous ones of their jobs. Default: 16 MiB.
    */
-  constructor(capacity: number, maxBytes: number, maxBytesPerSecond: number = MAX_BYTES_PER_SECOND) {
+  constructor(
+    owners: JobOwners,
+    capacity: number,
+    maxBytes: number,
+    maxBytesPerSecond: number = MAX_BYTES_PER_SECOND,
+  ) {
+    this.#owners = owners;
     this.#table = new JobTable(capacity);
     this.#maxBytes = maxBytes;
     this.#maxBytesPerSecond = maxBytesPerSecond;
@@ -78,8 +90,9 @@ export class LastValues {
    * Keeps a message of a run.
    * @param low lower half of the key that it is kept under, of its job or its crawler, as a signed integer
    * @param high upper half of that key
+   * @param number of the run, if the owners record it for the job
    */
-  set(low: number, high: number, run: FrameRun, index: number): void {
+  set(low: number, high: number, run: FrameRun, index: number, number?: number): void {
     const start = run.start(index);
     const length = run.end(index) - start;
     if (length > this.#maxBytes || !this.#takeTime(length, run.chunk.receivedAt)) {
@@ -92,6 +105,7 @@ export class LastValues {
       value = {
         bytes: NO_BYTES,
         length: 0,
+        run: undefined,
         typeIndex: 0,
         unknownType: undefined,
         jobLow: 0,
@@ -108,6 +122,7 @@ export class LastValues {
     run.chunk.slab.arena.bytes.copy(value.bytes, 0, start, start + length);
     const job = run.job(index);
     value.length = length;
+    value.run = number;
     value.typeIndex = run.typeIndex(index);
     value.unknownType = run.unknownType;
     value.jobLow = job === -1 ? 0 : run.verdict.jobLow(job) | 0;
@@ -126,7 +141,7 @@ export class LastValues {
     const selected: LastValue[] = [];
     for (let entry = this.#table.oldest; entry !== -1; entry = this.#table.newer(entry)) {
       const value = this.#values[entry];
-      if (value !== undefined && matches(filter, value)) selected.push(value);
+      if (value !== undefined && matches(filter, value) && this.#isLatest(value)) selected.push(value);
     }
     const parts: LastMessages[] = [];
     let from = 0;
@@ -141,17 +156,27 @@ export class LastValues {
     return parts;
   }
 
+  /** Whether no later message about the job was received without being kept. */
+  #isLatest({ run, jobLow, jobHigh }: LastValue): boolean {
+    return run === undefined || this.#owners.runOf(jobLow, jobHigh) === run;
+  }
+
   #invalidate(entry: number): void {
     const value = entry === -1 ? undefined : this.#values[entry];
     if (value !== undefined) value.length = 0;
   }
 
-  /** Whether there is time to copy a message in this second. */
-  #takeTime(length: number, now: number): boolean {
+  /** Whether there is time to copy another message in this second. @param now in ms of the monotonic clock */
+  hasTime(now: number): boolean {
     if (now - this.#secondStart >= SECOND) {
       this.#secondStart = now;
       this.#copiedBytes = 0;
     }
+    return this.#copiedBytes < this.#maxBytesPerSecond;
+  }
+
+  #takeTime(length: number, now: number): boolean {
+    if (!this.hasTime(now)) return false;
     this.#copiedBytes += length + COPY_OVERHEAD;
     return this.#copiedBytes <= this.#maxBytesPerSecond;
   }

@@ -47,6 +47,9 @@ export class RunRecorder {
   record(run: FrameRun, sender: CrawlerIdentity | undefined): void {
     this.#findLatest(run);
     const { verdict } = run;
+    const runs = this.#runs;
+    const lastValues =
+      this.#lastValues?.hasTime(run.chunk.receivedAt) === true ? this.#lastValues : undefined;
     for (let at = this.#count - 1; at >= 0; at--) {
       const index = this.#latest[at] ?? 0;
       const typeIndex = run.typeIndex(index);
@@ -58,9 +61,13 @@ export class RunRecorder {
       const low = verdict.jobLow(job) | 0;
       const high = verdict.jobHigh(job) | 0;
       const hasEnded = this.#endsJob[typeIndex] === 1;
-      if (sender !== undefined && this.#owners.set(low, high, sender, hasEnded))
+      // A message without an owner has to take the place of an earlier one in any case.
+      const values = sender === undefined ? this.#lastValues : lastValues;
+      // A heartbeat is no message about the job.
+      const number = isHeartbeat ? undefined : runs;
+      if (sender !== undefined && this.#owners.set(low, high, sender, hasEnded, number))
         this.#owners.setId(jobIdIn(run.message(index), low, high, this.#jobSeed));
-      if (!isHeartbeat) this.#lastValues?.set(low, high, run, index);
+      if (!isHeartbeat) values?.set(low, high, run, index, sender === undefined ? undefined : runs);
     }
   }
 

@@ -5,11 +5,11 @@ import { batchTask } from '#src/dispatch/verdict.js';
 import { VerdictReader } from '#src/dispatch/verdict-reader.js';
 import { CopyPool } from '#src/memory/copy-pool.js';
 import { SlabPool } from '#src/memory/slab-pool.js';
-import { NO_SEED } from '#src/messages/job-key.js';
+import { jobKey, NO_SEED } from '#src/messages/job-key.js';
 import { MessageRegistry } from '#src/messages/message-registry.js';
 import { MessageParser } from '#src/protocol/message-parser.js';
 import { Filter } from '#src/routing/filter.js';
-import { JobOwners } from '#src/routing/job-owners.js';
+import { type CrawlerIdentity, JobOwners } from '#src/routing/job-owners.js';
 import { LastValues } from '#src/routing/last-values.js';
 import { RunRecorder } from '#src/routing/run-recorder.js';
 import { BatchValidator } from '#src/worker/batch-validator.js';
@@ -51,33 +51,56 @@ const jobsIn = (values: LastValues): string[] =>
     .flatMap(({ bytes }) => bytes.toString().trim().split('\n'))
     .map((line) => `${JSON.parse(line).jobId} ${JSON.parse(line).data.processed}`);
 
-function record(values: LastValues, jobIds: readonly string[], receivedAt: number): void {
-  new RunRecorder(registry, new JobOwners(100), values, NO_SEED).record(runOf(jobIds, receivedAt), undefined);
+const CRAWLER: CrawlerIdentity = { connectionId: 'c-1', crawlerId: undefined };
+
+/** @param sender owner of all jobs, if any */
+function createValues(limits: [number, number, number?], sender: CrawlerIdentity | undefined = CRAWLER) {
+  const owners = new JobOwners(100);
+  const values = new LastValues(owners, ...limits);
+  const recorder = new RunRecorder(registry, owners, values, NO_SEED);
+  const record = (jobIds: readonly string[], receivedAt: number) =>
+    recorder.record(runOf(jobIds, receivedAt), sender);
+  return { owners, values, record };
 }
 
-test('beyond the bytes per second, messages are not kept, nor are older ones of their jobs', () => {
-  const values = new LastValues(10, 10_000, 1000);
-  record(values, ['job-1', 'job-2'], 5000);
-  expect(jobsIn(values)).toEqual(['job-1 5000', 'job-2 5000']);
-  record(values, ['job-2', 'job-3'], 5999);
-  expect(jobsIn(values)).toEqual(['job-1 5000']);
-  record(values, ['job-3'], 6000);
-  expect(jobsIn(values)).toEqual(['job-1 5000', 'job-3 6000']);
+test.each([
+  ['with owners', CRAWLER],
+  ['without owners', undefined],
+])(
+  'beyond the bytes per second, messages are not kept, nor are older ones of their jobs (%s)',
+  (_, sender) => {
+    const { values, record } = createValues([10, 10_000, 1000], sender);
+    record(['job-1', 'job-2'], 5000);
+    expect(jobsIn(values)).toEqual(['job-1 5000', 'job-2 5000']);
+    record(['job-2', 'job-3'], 5999);
+    expect(jobsIn(values)).toEqual(['job-1 5000']);
+    record(['job-3'], 6000);
+    expect(jobsIn(values)).toEqual(['job-1 5000', 'job-3 6000']);
+  },
+);
+
+test('a message of a job that is forgotten among many, and assigned again, is not the latest one', () => {
+  const { owners, values, record } = createValues([10, 10_000]);
+  record(['job-1', 'job-2'], 5000);
+  const { low, high } = jobKey('job-1', NO_SEED);
+  for (let number = 0; number < 200; number++) owners.set(number, 1, CRAWLER);
+  owners.set(low | 0, high | 0, CRAWLER);
+  expect(jobsIn(values)).toEqual([]);
 });
 
 test('the memory of all messages stays within the limit, and long messages leave none behind', () => {
-  const values = new LastValues(1000, 4096);
+  const { values, record } = createValues([1000, 4096]);
   for (let round = 0; round < 300; round++) {
     const long = `job-${round % 7}-${'x'.repeat((round * 37) % 900)}`;
-    record(values, [long, `job-${round}`], round * 1000);
+    record([long, `job-${round}`], round * 1000);
     expect(values.bytes).toBeLessThanOrEqual(4096);
   }
   expect(values.size).toBeGreaterThan(1);
 });
 
 test('a run of one job is copied once', () => {
-  const values = new LastValues(10, 10_000, 600);
+  const { values, record } = createValues([10, 10_000, 600]);
   const jobIds = Array.from({ length: 100 }, () => 'job-1');
-  record(values, jobIds, 0);
+  record(jobIds, 0);
   expect(jobsIn(values)).toEqual(['job-1 0']);
 });
