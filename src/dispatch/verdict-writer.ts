@@ -67,11 +67,6 @@ export class VerdictWriter {
     return this.#range;
   }
 
-  /** Whether differences between messages and the contract were added. */
-  get hasDrift(): boolean {
-    return this.#drift.length > 0;
-  }
-
   /** Starts a new verdict. The previous one may be unfinished. */
   reset(): void {
     for (const list of this.#lists) list.clear();

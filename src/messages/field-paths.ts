@@ -50,14 +50,12 @@ export class FieldTable {
       );
     }
     const changed = new Set([...this.#pathsOf(type), ...paths]);
-    const others = type === ALL_TYPES ? [...this.#counts.keys()] : [ALL_TYPES];
+    const others = type === ALL_TYPES ? [ALL_TYPES, ...this.#counts.keys()] : [ALL_TYPES];
     for (const other of others) {
       const { size } = new Set([...changed, ...this.#pathsOf(other)]);
       if (size > MAX_PATHS)
         throw new SluiceError('INVALID_OPTION', `fields: more than ${MAX_PATHS} of a type`);
     }
-    if (changed.size > MAX_PATHS)
-      throw new SluiceError('INVALID_OPTION', `fields: more than ${MAX_PATHS} of a type`);
     const counts = this.#counts.get(type) ?? new Map<string, number>();
     this.#counts.set(type, counts);
     for (const path of paths) counts.set(path, (counts.get(path) ?? 0) + 1);

@@ -96,10 +96,7 @@ export class BatchValidator implements FrameSink {
     const isDone = this.#validateRanges(task, (bytes, start, end) =>
       this.#parser.parseByPatterns(bytes, start, end, this),
     );
-    // A verdict in shared memory has no room for drift: then the batch takes the usual path.
-    if (isDone && !this.#verdict.hasDrift) return this.#takeVerdict();
-    this.#drift.repeatSample();
-    return undefined;
+    return isDone ? this.#takeVerdict() : undefined;
   }
 
   onMessage(type: MessageType, value: object, start: number, end: number, line: number): void {

@@ -49,11 +49,6 @@ export class DriftDetector {
     return facts;
   }
 
-  /** Makes the next call of {@link inMatches} a sample, because the result of the last one was discarded. */
-  repeatSample(): void {
-    this.#sampledAt = Number.NEGATIVE_INFINITY;
-  }
-
   /** Values and keys of a rejected message that its schema does not allow or name. @param issues of the message */
   inRejected(type: MessageType, message: unknown, issues: readonly Issue[]): DriftFact[] {
     if (this.#left-- <= 0) return [];
