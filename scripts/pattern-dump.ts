@@ -46,7 +46,7 @@ export async function dumpPattern(type: MessageType): Promise<string> {
 /** @returns the WebAssembly text of the scan loop, with default options */
 export async function dumpScanLoop(): Promise<string> {
   const settings = { framing: 'auto', delimiter: 10, maxMessageSize: 1024 * 1024 } as const;
-  const module = generateScanLoop(memoryMap(1, 0), {
+  const module = generateScanLoop(memoryMap(1, 1, 0), {
     ...settings,
     keyOffset: 0,
     jobSeed: NO_SEED,

@@ -41,6 +41,7 @@ export function runOf({ chunk, verdict, count }: Batch, isUndelimited = false): 
     source: { id: 'c-1', crawlerId: undefined },
     chunk,
     verdict,
+    index: 0,
     first: 0,
     count,
     isUndelimited,

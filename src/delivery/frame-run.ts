@@ -16,6 +16,8 @@ export interface FrameRunFields {
   readonly source: RunSource;
   readonly chunk: Chunk;
   readonly verdict: VerdictReader;
+  /** Index of the run in the verdict. */
+  readonly index: number;
   /** Index of the first message among the frames of the verdict. */
   readonly first: number;
   readonly count: number;
@@ -36,6 +38,7 @@ export class FrameRun implements FrameRunFields {
   readonly source: RunSource;
   readonly chunk: Chunk;
   readonly verdict: VerdictReader;
+  readonly index: number;
   readonly first: number;
   readonly count: number;
   readonly isUndelimited: boolean;
@@ -48,6 +51,7 @@ export class FrameRun implements FrameRunFields {
     this.source = fields.source;
     this.chunk = fields.chunk;
     this.verdict = fields.verdict;
+    this.index = fields.index;
     this.first = fields.first;
     this.count = fields.count;
     this.isUndelimited = fields.isUndelimited;
@@ -79,6 +83,11 @@ export class FrameRun implements FrameRunFields {
   /** Index in the verdict of the job that a crawler's message refers to; -1 if there is none. */
   job(index: number): number {
     return this.verdict.job(this.first + index);
+  }
+
+  /** Whether it contains all messages of the verdict's run. */
+  get isWhole(): boolean {
+    return this.count === this.verdict.frameCount(this.index);
   }
 
   /** Name of the type of an invalid message whose type has no schema; `undefined` for all other runs. */

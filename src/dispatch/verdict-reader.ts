@@ -82,7 +82,22 @@ export class VerdictReader {
 
   /** Number of frames in a run. */
   frameCount(run: number): number {
-    return at(this.#runs, run * RUN.SIZE + RUN.COUNT);
+    return (this.#runs[(run + 1) * RUN.SIZE + RUN.FIRST] ?? this.messages) - this.firstFrame(run);
+  }
+
+  /** The first job of a run. */
+  firstJob(run: number): number {
+    return at(this.#runs, run * RUN.SIZE + RUN.FIRST_JOB);
+  }
+
+  /** The job after the last of a run. */
+  jobsEnd(run: number): number {
+    return this.#runs[(run + 1) * RUN.SIZE + RUN.FIRST_JOB] ?? this.#jobs.length / JOB.SIZE;
+  }
+
+  /** The frame of a run's last message about one of its jobs; {@link NO_FRAME} if only heartbeats mention the job. */
+  latestFrame(job: number): number {
+    return at(this.#jobs, job * JOB.SIZE + JOB.LATEST);
   }
 
   /** Start offset of a message. */

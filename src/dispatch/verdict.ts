@@ -74,23 +74,7 @@ export function batchTask(
   return { id, arenas, ranges, maxDetailedRejections };
 }
 
-/** How the main thread has to process a run of consecutive messages. */
-export const RunKind = {
-  /** Forward: one slice, each message followed by the delimiter. */
-  DELIMITED: 0,
-  /** Forward, adding the delimiter after each message. */
-  UNDELIMITED: 1,
-  /** One `job_request`: forward, and record the requesting crawler. */
-  REQUEST: 2,
-  /** One message from an application: route to its crawlers. */
-  ADDRESSED: 3,
-  /** One control message: process it. */
-  CONTROL: 4,
-  /** Rejected messages: report to the sender; see {@link Verdict.rejections}. */
-  REJECTED: 5,
-  /** The breach of a message that is forwarded all the same: it follows as a run of another kind. */
-  REPORTED: 6,
-} as const;
+export { FRAME, JOB, NO_FRAME, RUN, RunKind } from '../pattern/verdict-layout.js';
 
 /** Numbers of a verdict. A short plain array is cheaper to create, send and read than a typed array. */
 export type Numbers = Uint32Array | readonly number[];
@@ -103,7 +87,7 @@ export interface Verdict {
   readonly runs: Numbers;
   /** {@link FRAME} numbers per message, in order. */
   readonly frames: Numbers;
-  /** {@link JOB} numbers per job mentioned in a range, range by range. A range may have several rows for one job. */
+  /** {@link JOB} numbers per job mentioned in a run, run by run. A run may have several rows for one job. */
   readonly jobs: Numbers;
   /**
    * The fields to deliver: for each message, {@link SPAN} numbers per span, with the same number of spans for all
@@ -165,24 +149,6 @@ export const SLOW_MESSAGE = 50;
  * in its last heartbeat, or {@link NO_HEARTBEAT}.
  */
 export const CHUNK = { RUN_END: 0, LINES: 1, ACTIVE_JOBS: 2, SIZE: 3 } as const;
-/** Fields of a run in {@link Verdict.runs}. */
-export const RUN = { FIRST: 0, COUNT: 1, KIND: 2, SIZE: 3 } as const;
-/**
- * Fields of a message in {@link Verdict.frames}. `JOB` is a row of {@link Verdict.jobs} plus 1, or 0 if there is no
- * job; a message from an application has `ADDRESS` instead, an index into {@link Verdict.addresses}. A rejected message
- * has `LINE`, the number of delimiters before it in its range, and `REJECTION`, an index into {@link
- * Verdict.rejections}.
- */
-export const FRAME = {
-  START: 0,
-  END: 1,
-  TYPE: 2,
-  LINE: 2,
-  JOB: 3,
-  ADDRESS: 3,
-  REJECTION: 3,
-  SIZE: 4,
-} as const;
 /**
  * Start and end of a span in {@link Verdict.spans}, both 0 if its member is absent. If the first span of a message starts
  * at {@link NOT_A_SPAN}, its end is a row of {@link Verdict.values}, or {@link NO_VALUES} if the fields are not delivered.
@@ -190,9 +156,6 @@ export const FRAME = {
 export { SPAN } from '../pattern/memory-layout.js';
 export const NOT_A_SPAN = 0xffff_ffff;
 export const NO_VALUES = 0xffff_ffff;
-
-/** Fields of a job in {@link Verdict.jobs}: its {@link JobKey}. */
-export const JOB = { LOW: 0, HIGH: 1, SIZE: 2 } as const;
 
 /** The address in a message from an application. */
 export interface MessageAddress {

@@ -1,6 +1,7 @@
 // Reads the results of a scan from the memory that the generated code writes them to.
 
-import { MATCH, MAX_MATCHES, NO_HEARTBEAT, SLOT, SPAN, STOP } from './memory-layout.js';
+import { MAX_MATCHES, type MemoryMap, NO_HEARTBEAT, SLOT, SPAN, STOP } from './memory-layout.js';
+import { FRAME, JOB } from './verdict-layout.js';
 
 const WORD = Uint32Array.BYTES_PER_ELEMENT;
 const NO_WORDS = new Uint32Array(0);
@@ -10,28 +11,22 @@ export class Matches {
   /** Offset after the last message and its delimiter. */
   scanEnd = 0;
   #words: Uint32Array = NO_WORDS;
-  #records: Uint32Array = NO_WORDS;
+  #frames: Uint32Array = NO_WORDS;
   #spans: Uint32Array = NO_WORDS;
+  readonly #map: MemoryMap;
   readonly #spanWords: number;
-  #shift = 0;
 
   /** @param maxSpans number of spans of each match */
-  constructor(maxSpans: number) {
+  constructor(map: MemoryMap, maxSpans: number) {
+    this.#map = map;
     this.#spanWords = maxSpans * SPAN.SIZE;
   }
 
-  /**
-   * Sets where to read from. Called when a text has been loaded.
-   * @param words the memory
-   * @param address of the first record
-   * @param spans address of the first span
-   * @param shift the difference between addresses and offsets in the loaded bytes
-   */
-  reset(words: Uint32Array, address: number, spans: number, shift: number): void {
-    this.#shift = shift;
-    if (words === this.#words) return;
+  /** Sets the memory. It changes when it grows. */
+  attach(words: Uint32Array): void {
+    const { frames, spans } = this.#map;
     this.#words = words;
-    this.#records = words.subarray(address / WORD, address / WORD + MAX_MATCHES * MATCH.SIZE);
+    this.#frames = words.subarray(frames / WORD, frames / WORD + MAX_MATCHES * FRAME.SIZE);
     this.#spans = words.subarray(spans / WORD, spans / WORD + MAX_MATCHES * this.#spanWords);
   }
 
@@ -52,27 +47,34 @@ export class Matches {
 
   /** Offset of a message in the loaded bytes. */
   start(index: number): number {
-    return (this.#records[index * MATCH.SIZE + MATCH.START] ?? 0) - this.#shift;
+    return this.#frames[index * FRAME.SIZE + FRAME.START] ?? 0;
   }
 
   /** Offset after a message, without its delimiter. */
   end(index: number): number {
-    return (this.#records[index * MATCH.SIZE + MATCH.END] ?? 0) - this.#shift;
+    return this.#frames[index * FRAME.SIZE + FRAME.END] ?? 0;
   }
 
   /** Index of a message's type in the registry. */
   typeIndex(index: number): number {
-    return this.#records[index * MATCH.SIZE + MATCH.TYPE] ?? 0;
+    return this.#frames[index * FRAME.SIZE + FRAME.TYPE] ?? 0;
   }
 
   /** The lower half of the key of a message's job; 0 if the message has no job. */
   jobLow(index: number): number {
-    return this.#records[index * MATCH.SIZE + MATCH.JOB_LOW] ?? 0;
+    return this.#jobField(index, JOB.LOW);
   }
 
   /** The upper half of the key of a message's job; 0 if and only if the message has no job. */
   jobHigh(index: number): number {
-    return this.#records[index * MATCH.SIZE + MATCH.JOB_HIGH] ?? 0;
+    return this.#jobField(index, JOB.HIGH);
+  }
+
+  #jobField(index: number, field: number): number {
+    const job = this.#frames[index * FRAME.SIZE + FRAME.JOB] ?? 0;
+    if (job === 0) return 0;
+    const row = job - 1 - this.#readSlot(SLOT.JOBS_BEFORE);
+    return this.#words[this.#map.jobs / WORD + row * JOB.SIZE + field] ?? 0;
   }
 
   /**
@@ -82,7 +84,7 @@ export class Matches {
    */
   spanWord(index: number, word: number): number {
     const address = this.#spans[index * this.#spanWords + word] ?? 0;
-    return address === 0 ? 0 : address - this.#shift;
+    return address === 0 ? 0 : address - this.#readSlot(SLOT.SHIFT);
   }
 
   /** Returns and clears `activeJobs` of the latest heartbeat among them; {@link NO_HEARTBEAT} if there was none. */

@@ -1,6 +1,8 @@
 // The layout of the WebAssembly memory that patterns use: addresses and sizes in bytes.
 //
-//   slots │ buckets │ lists │ matches │ spans │ example │ text to scan …
+//   slots │ types │ job slots │ jobs │ runs │ frames │ buckets │ lists │ spans │ example │ text to scan …
+
+import { FRAME, JOB, RUN } from './verdict-layout.js';
 
 /** Addresses of 32-bit variables that the generated code and its caller share. */
 export const SLOT = {
@@ -19,8 +21,28 @@ export const SLOT = {
   LAST_SCAN: 24,
   /** Address of the spans of the message that is being matched. */
   SPANS: 28,
-  SIZE: 64,
+  /** The difference between addresses and offsets in the loaded bytes. */
+  SHIFT: 32,
+  /** Number of messages in the verdict. */
+  FRAMES: 40,
+  /** The run that the next message may join: its kind, or {@link NO_RUN}, and the end offset of its last message. */
+  RUN_KIND: 44,
+  RUN_END: 48,
+  /** First row of that run in the table of jobs. */
+  RUN_JOBS: 52,
+  /** Number of rows in the table of jobs, and of rows of the verdict that were removed from it before. */
+  JOBS: 56,
+  JOBS_BEFORE: 60,
+  /** Number of runs that the latest scan has begun. */
+  RUNS: 64,
+  /** Key of the job of the latest match. */
+  JOB_LOW: 68,
+  JOB_HIGH: 72,
+  SIZE: 80,
 } as const;
+
+/** Value of {@link SLOT.RUN_KIND} if the next message begins a run. */
+export const NO_RUN = 0xffff_ffff;
 
 /** Value of {@link SLOT.ACTIVE_JOBS} and {@link SLOT.HEARTBEAT} if there was no heartbeat. */
 export const NO_HEARTBEAT = 0xffff_ffff;
@@ -33,9 +55,18 @@ export const STOP = {
   FULL: 1,
 } as const;
 
-/** A match, in 32-bit words: start and end address, type index, and job key (0 and 0 if there is no job). */
-export const MATCH = { START: 0, END: 1, TYPE: 2, JOB_LOW: 3, JOB_HIGH: 4, SIZE: 5 } as const;
+/** Maximum number of matches of a scan. */
 export const MAX_MATCHES = 4096;
+/**
+ * Rows in the table of jobs. Rows are removed when there are more than {@link MAX_MATCHES}, and a scan adds up to twice
+ * that number.
+ */
+export const MAX_JOBS = 3 * MAX_MATCHES;
+/** Number of hash slots for jobs. If two jobs share a slot, a run may have several rows for one job. */
+export const JOB_SLOTS = 4096;
+/** What the tables contain for each message type: what it means to the broker, and the number of accepted messages. */
+export const TYPE = { MEANING: 0, ACCEPTED: 1, SIZE: 2 } as const;
+export const MEANING = { NONE: 0, JOB_REQUEST: 1, HEARTBEAT: 2 } as const;
 /** The text of a member's value, in 32-bit words: start and end address, both 0 if the member is absent. */
 export const SPAN = { START: 0, END: 1, SIZE: 2 } as const;
 
@@ -55,39 +86,66 @@ export const MAX_EXAMPLE = 64 * 1024;
 /** WebAssembly's page size. */
 export const PAGE = 64 * 1024;
 
-export interface MemoryMap {
+const WORD = 4;
+
+/** Addresses of the tables of a verdict. */
+export interface TableMap {
+  readonly types: number;
+  readonly jobSlots: number;
+  readonly jobs: number;
+  /** The runs that a scan begins. */
+  readonly runs: number;
+  /** The messages that a scan matches. */
+  readonly frames: number;
+  readonly end: number;
+}
+
+export interface MemoryMap extends TableMap {
   readonly buckets: number;
   readonly lists: number;
-  readonly matches: number;
   /** The spans of each match. */
   readonly spans: number;
   readonly example: number;
   readonly text: number;
 }
 
+function allocator(start: number): (bytes: number) => number {
+  let end = start;
+  return (bytes) => {
+    const address = end;
+    end += Math.ceil(bytes / 16) * 16;
+    return address;
+  };
+}
+
+/** @param types number of message types */
+export function tableMap(types: number): TableMap {
+  const reserve = allocator(SLOT.SIZE);
+  return {
+    types: reserve(types * TYPE.SIZE * WORD),
+    jobSlots: reserve(JOB_SLOTS * WORD),
+    jobs: reserve(MAX_JOBS * JOB.SIZE * WORD),
+    runs: reserve(MAX_MATCHES * RUN.SIZE * WORD),
+    frames: reserve(MAX_MATCHES * FRAME.SIZE * WORD),
+    end: reserve(0),
+  };
+}
+
 /**
+ * @param types number of message types
  * @param maxPatterns maximum number of patterns in all lists together
  * @param maxSpans number of spans of each match
  */
-export function memoryMap(maxPatterns: number, maxSpans: number): MemoryMap {
-  let end: number = SLOT.SIZE;
-  const reserve = (bytes: number): number => {
-    const start = end;
-    end += Math.ceil(bytes / 16) * 16;
-    return start;
-  };
-  const buckets = reserve(BUCKETS.COUNT * 4);
-  // Each list has a terminating entry. The very first entry is the empty list.
-  const lists = reserve((maxPatterns + BUCKETS.COUNT + 1) * ENTRY.SIZE);
-  const matches = reserve(MAX_MATCHES * MATCH.SIZE * 4);
-  const spans = reserve(MAX_MATCHES * maxSpans * SPAN.SIZE * 4);
-  const example = reserve(MAX_EXAMPLE + PADDING);
+export function memoryMap(types: number, maxPatterns: number, maxSpans: number): MemoryMap {
+  const tables = tableMap(types);
+  const reserve = allocator(tables.end);
   return {
-    buckets,
-    lists,
-    matches,
-    spans,
-    example,
-    text: end,
+    ...tables,
+    buckets: reserve(BUCKETS.COUNT * WORD),
+    // Each list has a terminating entry. The very first entry is the empty list.
+    lists: reserve((maxPatterns + BUCKETS.COUNT + 1) * ENTRY.SIZE),
+    spans: reserve(MAX_MATCHES * maxSpans * SPAN.SIZE * WORD),
+    example: reserve(MAX_EXAMPLE + PADDING),
+    text: reserve(0),
   };
 }

@@ -14,6 +14,7 @@ import { generatePattern } from './pattern-module.js';
 import { compileScanLoop, type Pattern, PatternRuntime } from './pattern-runtime.js';
 import type { Projection } from './projection.js';
 import { type CompiledPattern, type CompileResult, compilePattern, TIMESTAMP } from './schema-to-ir.js';
+import type { VerdictTables } from './verdict-tables.js';
 import type { ModuleWriter } from './wasm/module-writer.js';
 
 export interface PatternOptions {
@@ -166,6 +167,11 @@ export class PatternSet {
     return this.#runtime.scans;
   }
 
+  /** The tables of a verdict. Scans write to them. */
+  get tables(): VerdictTables {
+    return this.#runtime.tables;
+  }
+
   /**
    * The keys that schemas do not name in learned layouts whose patterns have matched after a scan.
    * @param scan number of that scan
@@ -287,11 +293,12 @@ type Spans = readonly (readonly string[])[];
 function sizeOf(
   registry: TypeTable,
   { maxLearnedLayouts = DEFAULT_LEARNED_LAYOUTS, projection }: PatternOptions,
-): { names: string[]; maxPatterns: number; maxSpans: number } {
-  const names = registry.types.filter(canHavePattern).map(({ name }) => name);
+): { types: TypeTable['types']; names: string[]; maxPatterns: number; maxSpans: number } {
+  const { types } = registry;
+  const names = types.filter(canHavePattern).map(({ name }) => name);
   // One more, for a new pattern that is being tried.
   const maxPatterns = names.length * (1 + maxLearnedLayouts) + 1;
-  return { names, maxPatterns, maxSpans: projection?.maxSpans ?? 0 };
+  return { types, names, maxPatterns, maxSpans: projection?.maxSpans ?? 0 };
 }
 
 function compileModule(type: MessageType, checksAge: boolean, spans: Spans, layout?: Layout): PatternResult {

@@ -1,21 +1,24 @@
-// The scan loop, as WebAssembly: matches one message after another until no pattern matches, and records the position,
-// type and job key of each. The pseudo-code above each function is C; its capitalized variables are slots in memory
-// (SLOT in memory-layout.ts).
+// The scan loop, as WebAssembly: matches one message after another until no pattern matches, and writes the tables of the
+// verdict as VerdictTables does for other messages. The pseudo-code above each function is C; its capitalized variables
+// are slots in memory (SLOT in memory-layout.ts).
 
 import { JOB_HASH, type JobSeed } from '../messages/job-key.js';
 import type { Framing } from '../wire/framing.js';
 import {
   BUCKETS,
   ENTRY,
-  MATCH,
+  JOB_SLOTS,
   MAX_MATCHES,
+  MEANING,
   type MemoryMap,
   NO_HEARTBEAT,
   SLOT,
   SPAN,
   STOP,
+  TYPE,
 } from './memory-layout.js';
-import { type Code, call, callIndirect, drop, getLocal, i32 } from './wasm/expressions.js';
+import { FRAME, JOB, NO_FRAME, RUN, RunKind } from './verdict-layout.js';
+import { type Code, call, callIndirect, drop, getLocal, i32, select } from './wasm/expressions.js';
 import { advance, type FunctionWriter } from './wasm/function-writer.js';
 import { ModuleWriter } from './wasm/module-writer.js';
 
@@ -55,18 +58,28 @@ export function generateScanLoop(map: MemoryMap, settings: ScanLoopSettings): Mo
   const module = new ModuleWriter('scan-loop');
   module.importTable();
   const hash = addHash(module, settings.jobSeed);
+  const jobRow = addJobRow(module, map);
   const matchType = module.typeOf(1);
   module.export(
-    module.add('scan', ['at', 'end'], (writer) => writeScan(writer, map, settings, matchType, hash)),
+    module.add('scan', ['at', 'end'], (writer) =>
+      writeScan(writer, map, settings, { matchType, hash, jobRow }),
+    ),
   );
   return module;
+}
+
+/** Indexes of the functions that the loop calls, and of the type of those in the table. */
+interface Callees {
+  readonly matchType: number;
+  readonly hash: number;
+  readonly jobRow: number;
 }
 
 /**
  * Scans messages from `at` to the end of the text. Returns the address of the first message that did not match.
  *
  *     scan(at, end) {
- *       HEARTBEAT = NO_HEARTBEAT;
+ *       HEARTBEAT = NO_HEARTBEAT, RUNS = 0;
  *       matches = 0, lines = 0, reason = UNKNOWN;
  *       while (at < end) {
  *         if (matches == MAX_MATCHES) { reason = FULL; break; }
@@ -81,8 +94,17 @@ export function generateScanLoop(map: MemoryMap, settings: ScanLoopSettings): Mo
  *           else if (matchEnd[0] == '\r' && matchEnd[1] == delimiter && matchEnd + 1 < end) next += 2;
  *           else if (framing == ndjson) break;
  *         }
- *         match = { at, matchEnd, entry->type, 0, 0 };   // at index `matches`
- *         if (JOB_START != 0) hash(JOB_START, JOB_LENGTH, match);
+ *         frame = &frames[matches];
+ *         *frame = { at - SHIFT, matchEnd - SHIFT, entry->type, 0 };
+ *         addToRun(frame);
+ *         if (JOB_START != 0) {
+ *           hash(JOB_START, JOB_LENGTH);
+ *           row = jobRow(JOB_LOW, JOB_HIGH);
+ *           if (meaning != HEARTBEAT) jobs[row].latest = FRAMES + matches;
+ *           frame->job = JOBS_BEFORE + row + 1;
+ *         }
+ *         if (meaning == HEARTBEAT) jobs[jobRow(0, 0)].latest = FRAMES + matches;
+ *         types[entry->type].accepted++;
  *         entry->lastScan = LAST_SCAN;
  *         if (entry != first) moveForward(entry);
  *         if (HEARTBEAT != NO_HEARTBEAT) { ACTIVE_JOBS = HEARTBEAT; HEARTBEAT = NO_HEARTBEAT; }
@@ -90,7 +112,7 @@ export function generateScanLoop(map: MemoryMap, settings: ScanLoopSettings): Mo
  *         if (next != matchEnd) lines++;
  *         at = next;
  *       }
- *       MATCHES = matches, LINES = lines, STOP = reason;
+ *       MATCHES = matches, LINES = lines, STOP = reason, FRAMES += matches;
  *       return at;
  *     }
  */
@@ -98,20 +120,20 @@ function writeScan(
   writer: FunctionWriter,
   map: MemoryMap,
   { framing, delimiter, maxMessageSize, keyOffset, maxSpans }: ScanLoopSettings,
-  matchType: number,
-  hash: number,
+  { matchType, hash, jobRow }: Callees,
 ): Code {
   const [AT, END] = [0, 1];
   const [first, entry] = [writer.local('first'), writer.local('entry')];
   const [MATCH_END, next] = [writer.local('matchEnd'), writer.local('next')];
   const [matches, lines, reason] = [writer.local('matches'), writer.local('lines'), writer.local('reason')];
-  const MATCH_AT = writer.local('match');
+  const [type, frame, row] = [writer.local('type'), writer.local('frame'), writer.local('row')];
   const at = getLocal(AT);
   const end = getLocal(END);
   const matchEnd = getLocal(MATCH_END);
   const isDelimiter = (offset: number) => i32.eq(i32.load8_u(matchEnd, offset), i32.const(delimiter));
 
   writer.emit(setSlot(SLOT.HEARTBEAT, noHeartbeat));
+  writer.emit(setSlot(SLOT.RUNS, NOTHING));
   writer.block((exit) => {
     writer.loop((again) => {
       writer.branchIf(exit, i32.ge_u(at, end));
@@ -149,19 +171,37 @@ function writeScan(
         );
         if (framing === 'ndjson') writer.branch(exit);
       });
-      const match = getLocal(MATCH_AT);
-      writer.set(
-        MATCH_AT,
-        i32.add(i32.const(map.matches), i32.mul(getLocal(matches), i32.const(MATCH.SIZE * 4))),
-      );
-      writer.emit(i32.store(match, at, MATCH.START * 4));
-      writer.emit(i32.store(match, matchEnd, MATCH.END * 4));
-      writer.emit(i32.store(match, i32.load(getLocal(entry), ENTRY.TYPE), MATCH.TYPE * 4));
-      writer.emit(i32.store(match, NOTHING, MATCH.JOB_LOW * 4));
-      writer.emit(i32.store(match, NOTHING, MATCH.JOB_HIGH * 4));
+      writer.set(frame, rowAddress(map.frames, getLocal(matches), FRAME.SIZE));
+      writer.set(type, rowAddress(map.types, i32.load(getLocal(entry), ENTRY.TYPE), TYPE.SIZE));
+      const setFrame = (field: number, value: Code) =>
+        writer.emit(i32.store(getLocal(frame), value, field * WORD));
+      setFrame(FRAME.START, i32.sub(at, slot(SLOT.SHIFT)));
+      setFrame(FRAME.END, i32.sub(matchEnd, slot(SLOT.SHIFT)));
+      setFrame(FRAME.TYPE, i32.load(getLocal(entry), ENTRY.TYPE));
+      setFrame(FRAME.JOB, NOTHING);
+      const isFollowed = i32.and(i32.lt_u(matchEnd, end), isDelimiter(0));
+      addToRun(writer, map, { frame, type, matches }, isFollowed);
+      const isHeartbeat = i32.eq(meaningOf(type), i32.const(MEANING.HEARTBEAT));
+      const setLatest = () =>
+        writer.emit(
+          i32.store(
+            rowAddress(map.jobs, getLocal(row), JOB.SIZE),
+            i32.add(slot(SLOT.FRAMES), getLocal(matches)),
+            JOB.LATEST * WORD,
+          ),
+        );
       writer.if(slot(SLOT.JOB_START), () => {
-        writer.emit(drop(call(hash, slot(SLOT.JOB_START), slot(SLOT.JOB_LENGTH), match)));
+        writer.emit(drop(call(hash, slot(SLOT.JOB_START), slot(SLOT.JOB_LENGTH))));
+        writer.set(row, call(jobRow, slot(SLOT.JOB_LOW), slot(SLOT.JOB_HIGH)));
+        writer.if(i32.eqz(isHeartbeat), setLatest);
+        setFrame(FRAME.JOB, i32.add(slot(SLOT.JOBS_BEFORE), i32.add(getLocal(row), ONE)));
       });
+      writer.if(isHeartbeat, () => {
+        writer.set(row, call(jobRow, NOTHING, NOTHING));
+        setLatest();
+      });
+      const accepted = i32.load(getLocal(type), TYPE.ACCEPTED * WORD);
+      writer.emit(i32.store(getLocal(type), i32.add(accepted, ONE), TYPE.ACCEPTED * WORD));
       writer.emit(i32.store(getLocal(entry), slot(SLOT.LAST_SCAN), ENTRY.LAST_SCAN));
       writer.if(i32.ne(getLocal(entry), getLocal(first)), () => moveForward(writer, entry));
       writer.if(i32.ne(slot(SLOT.HEARTBEAT), noHeartbeat), () => {
@@ -178,7 +218,60 @@ function writeScan(
   writer.emit(setSlot(SLOT.MATCHES, getLocal(matches)));
   writer.emit(setSlot(SLOT.LINES, getLocal(lines)));
   writer.emit(setSlot(SLOT.STOP, getLocal(reason)));
+  writer.emit(setSlot(SLOT.FRAMES, i32.add(slot(SLOT.FRAMES), getLocal(matches))));
   return at;
+}
+
+/** The address of a row of a table. @param size of a row, in words */
+function rowAddress(table: number, row: Code, size: number): Code {
+  return i32.add(i32.const(table), i32.mul(row, i32.const(size * WORD)));
+}
+
+/** What the type means to the broker: one of `MEANING`. @param type local with the address of its row */
+function meaningOf(type: number): Code {
+  return i32.load(getLocal(type), TYPE.MEANING * WORD);
+}
+
+/**
+ * Adds the match to the current run, or begins a run with it. Within a scan, a delimited message always directly follows
+ * the one before.
+ *
+ *     kind = meaning == JOB_REQUEST ? REQUEST : isFollowed ? DELIMITED : UNDELIMITED;
+ *     joins = kind == RUN_KIND && (kind == UNDELIMITED || kind == DELIMITED && frame->start == RUN_END + 1);
+ *     if (!joins) {
+ *       RUN_JOBS = JOBS, RUN_KIND = kind;
+ *       runs[RUNS++] = { FRAMES + matches, kind, JOBS_BEFORE + JOBS };
+ *     }
+ *     RUN_END = frame->end;
+ *
+ * @param isFollowed whether the delimiter directly follows the message
+ */
+function addToRun(
+  writer: FunctionWriter,
+  map: MemoryMap,
+  { frame, type, matches }: { frame: number; type: number; matches: number },
+  isFollowed: Code,
+): void {
+  const [kind, run] = [writer.local('kind'), writer.local('run')];
+  const isKind = (value: number) => i32.eq(getLocal(kind), i32.const(value));
+  const delimited = select(i32.const(RunKind.DELIMITED), i32.const(RunKind.UNDELIMITED), isFollowed);
+  const isRequest = i32.eq(meaningOf(type), i32.const(MEANING.JOB_REQUEST));
+  writer.set(kind, select(i32.const(RunKind.REQUEST), delimited, isRequest));
+  const start = i32.load(getLocal(frame), FRAME.START * WORD);
+  const isAdjacent = i32.eq(start, i32.add(slot(SLOT.RUN_END), ONE));
+  const mayJoin = i32.or(isKind(RunKind.UNDELIMITED), i32.and(isKind(RunKind.DELIMITED), isAdjacent));
+  const joins = i32.and(i32.eq(getLocal(kind), slot(SLOT.RUN_KIND)), mayJoin);
+  writer.if(i32.eqz(joins), () => {
+    writer.set(run, rowAddress(map.runs, slot(SLOT.RUNS), RUN.SIZE));
+    const setRun = (field: number, value: Code) => writer.emit(i32.store(getLocal(run), value, field * WORD));
+    setRun(RUN.FIRST, i32.add(slot(SLOT.FRAMES), getLocal(matches)));
+    setRun(RUN.KIND, getLocal(kind));
+    setRun(RUN.FIRST_JOB, i32.add(slot(SLOT.JOBS_BEFORE), slot(SLOT.JOBS)));
+    writer.emit(setSlot(SLOT.RUN_JOBS, slot(SLOT.JOBS)));
+    writer.emit(setSlot(SLOT.RUN_KIND, getLocal(kind)));
+    writer.emit(setSlot(SLOT.RUNS, i32.add(slot(SLOT.RUNS), ONE)));
+  });
+  writer.emit(setSlot(SLOT.RUN_END, i32.load(getLocal(frame), FRAME.END * WORD)));
 }
 
 /**
@@ -223,24 +316,61 @@ function moveForward(writer: FunctionWriter, entry: number): void {
 }
 
 /**
- * Adds the function that hashes a job id as `jobKey` in job-key.ts does, and stores the key in a match. `mix` is
- * described at JOB_HASH.
+ * Adds the function that finds the row of a job of the current run, or adds it.
  *
- *     hash(at, length, match) {
+ *     jobRow(low, high) {
+ *       slot = &jobSlots[low % JOB_SLOTS], row = *slot;
+ *       if (row >= RUN_JOBS && row < JOBS && jobs[row].low == low && jobs[row].high == high) return row;
+ *       jobs[JOBS] = { low, high, NO_FRAME };
+ *       *slot = JOBS;
+ *       return JOBS++;
+ *     }
+ */
+function addJobRow(module: ModuleWriter, map: MemoryMap): number {
+  return module.add('jobRow', ['low', 'high'], (writer) => {
+    const [low, high] = [getLocal(0), getLocal(1)];
+    const [slotAt, row, job] = [writer.local('slot'), writer.local('row'), writer.local('job')];
+    writer.set(slotAt, rowAddress(map.jobSlots, i32.and(low, i32.const(JOB_SLOTS - 1)), 1));
+    writer.set(row, i32.load(getLocal(slotAt)));
+    writer.set(job, rowAddress(map.jobs, getLocal(row), JOB.SIZE));
+    const isCurrent = i32.and(
+      i32.ge_u(getLocal(row), slot(SLOT.RUN_JOBS)),
+      i32.lt_u(getLocal(row), slot(SLOT.JOBS)),
+    );
+    const isSame = i32.and(
+      i32.eq(i32.load(getLocal(job), JOB.LOW * WORD), low),
+      i32.eq(i32.load(getLocal(job), JOB.HIGH * WORD), high),
+    );
+    writer.if(i32.and(isCurrent, isSame), () => writer.return(getLocal(row)));
+    writer.set(row, slot(SLOT.JOBS));
+    writer.set(job, rowAddress(map.jobs, getLocal(row), JOB.SIZE));
+    writer.emit(i32.store(getLocal(job), low, JOB.LOW * WORD));
+    writer.emit(i32.store(getLocal(job), high, JOB.HIGH * WORD));
+    writer.emit(i32.store(getLocal(job), i32.const(NO_FRAME), JOB.LATEST * WORD));
+    writer.emit(i32.store(getLocal(slotAt), getLocal(row)));
+    writer.emit(setSlot(SLOT.JOBS, i32.add(getLocal(row), ONE)));
+    return getLocal(row);
+  });
+}
+
+/**
+ * Adds the function that hashes a job id as `jobKey` in job-key.ts does, and stores the key in JOB_LOW and JOB_HIGH.
+ * `mix` is described at JOB_HASH.
+ *
+ *     hash(at, length) {
  *       low = seedLow ^ length, high = seedHigh, end = at + length;
  *       for (; at + 4 <= end; at += 4) mix(load32(at));
  *       if (at < end) mix(load32(at) & (1 << 8 * (end - at)) - 1);        // without the bytes after the id
  *       for (word = 0; word < FINAL_WORDS; word++) mix(0);
- *       match->jobLow = low, match->jobHigh = high | 1;
+ *       JOB_LOW = low, JOB_HIGH = high | 1;
  *       return 0;
  *     }
  */
 function addHash(module: ModuleWriter, [seedLow, seedHigh]: JobSeed): number {
-  return module.add('hash', ['at', 'length', 'match'], (writer) => {
-    const [AT, LENGTH, MATCH_AT] = [0, 1, 2];
+  return module.add('hash', ['at', 'length'], (writer) => {
+    const [AT, LENGTH] = [0, 1];
     const [low, high, end] = [writer.local('low'), writer.local('high'), writer.local('end')];
     const at = getLocal(AT);
-    const match = getLocal(MATCH_AT);
     const mix = (word: Code): void => {
       const { LOW, HIGH } = JOB_HASH;
       const rotatedLow = i32.rotl(
@@ -271,8 +401,8 @@ function addHash(module: ModuleWriter, [seedLow, seedHigh]: JobSeed): number {
       mix(i32.and(i32.load(at), i32.sub(i32.shl(ONE, bits), ONE)));
     });
     for (let word = 0; word < JOB_HASH.FINAL_WORDS; word++) mix(NOTHING);
-    writer.emit(i32.store(match, getLocal(low), MATCH.JOB_LOW * 4));
-    writer.emit(i32.store(match, i32.or(getLocal(high), ONE), MATCH.JOB_HIGH * 4));
+    writer.emit(setSlot(SLOT.JOB_LOW, getLocal(low)));
+    writer.emit(setSlot(SLOT.JOB_HIGH, i32.or(getLocal(high), ONE)));
     return NOTHING;
   });
 }

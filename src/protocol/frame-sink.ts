@@ -8,8 +8,8 @@ import type { Rejection } from './message-validator.js';
 export interface FrameSink {
   /** A valid message at `[start, end)`. `line` is the number of delimiters before it in the parsed bytes. */
   onMessage(type: MessageType, value: object, start: number, end: number, line: number): void;
-  /** Valid messages that patterns matched without parsing: the matches `[from, to)`. */
-  onMatches?(matches: Matches, from: number, to: number): void;
+  /** Valid messages that patterns matched without parsing. */
+  onMatches?(matches: Matches): void;
   /** A pattern matched a message that the slow path rejects or reads differently. The slow path is authoritative. */
   onMismatch?(type: MessageType): void;
   /** Whether the next rejection includes its issues or its offset: finding them reads the message again. Default: true. */

@@ -168,10 +168,21 @@ export class MessageParser {
         continue;
       }
       this.#lineEnd = -1;
+      /** Up to here, the slow path takes all messages, since patterns disagree with it. */
+      let distrustedEnd = base;
       while (base < blockEnd) {
-        const matches = patterns.scan(base);
-        base = this.#verify ? this.#reportVerified(bytes, matches, sink) : this.#report(matches, sink);
-        if (base === blockEnd || (base === matches.scanEnd && matches.isInterrupted)) continue;
+        if (base >= distrustedEnd) {
+          const matches = this.#scan(patterns, base);
+          if (this.#verify && !this.#agreesWithAll(bytes, matches, sink)) {
+            patterns.tables.discardScan();
+            distrustedEnd = matches.scanEnd;
+          } else {
+            if (matches.count > 0) sink.onMatches?.(matches);
+            this.#line += matches.lines;
+            base = matches.scanEnd;
+            if (base === blockEnd || matches.isInterrupted) continue;
+          }
+        }
         if (patternsOnly) return false;
         base = this.#parseNext(bytes, base, blockEnd, sink);
         if (base < blockEnd && bytes[base] === this.#delimiter) {
@@ -207,38 +218,25 @@ export class MessageParser {
     }
   }
 
-  /** Passes matches to the sink. Returns their end. */
-  #report(matches: Matches, sink: FrameSink): number {
-    const { count } = matches;
-    if (count > 0) {
-      for (let index = 0; index < count; index++) this.validator.countAccepted(matches.typeIndex(index));
-      sink.onMatches?.(matches, 0, count);
-    }
-    this.#line += matches.lines;
-    return matches.scanEnd;
+  #scan(patterns: PatternSet, from: number): Matches {
+    // A scan that may be discarded must not extend a run.
+    if (this.#verify) patterns.tables.closeRun();
+    return patterns.scan(from);
   }
 
-  /**
-   * Passes matches to the sink up to the first one for which the slow path has a different result. Returns the start of
-   * that one, or the end of the matches.
-   */
-  #reportVerified(bytes: Buffer, matches: Matches, sink: FrameSink): number {
-    const { count } = matches;
-    for (let index = 0; index < count; index++) {
-      const [start, end] = [matches.start(index), matches.end(index)];
-      const next = index + 1 < count ? matches.start(index + 1) : matches.scanEnd;
+  /** Whether the slow path has the same result for all matches. Reports those for which it has another. */
+  #agreesWithAll(bytes: Buffer, matches: Matches, sink: FrameSink): boolean {
+    let agrees = true;
+    for (let index = 0; index < matches.count; index++) {
       const typeIndex = matches.typeIndex(index);
+      const message = bytes.subarray(matches.start(index), matches.end(index));
       const job = { low: matches.jobLow(index), high: matches.jobHigh(index) };
-      if (!this.#agrees(bytes.subarray(start, end), typeIndex, job)) {
-        const type = this.validator.registry.types[typeIndex];
-        if (type !== undefined) sink.onMismatch?.(type);
-        return start;
-      }
-      this.validator.countAccepted(typeIndex);
-      sink.onMatches?.(matches, index, index + 1);
-      if (next > end) this.#line++;
+      if (this.#agrees(message, typeIndex, job)) continue;
+      agrees = false;
+      const type = this.validator.registry.types[typeIndex];
+      if (type !== undefined) sink.onMismatch?.(type);
     }
-    return matches.scanEnd;
+    return agrees;
   }
 
   #agrees(message: Buffer, typeIndex: number, { low, high }: JobKey): boolean {

@@ -119,14 +119,11 @@ export class MessageValidator {
 
   /** Adds a result to the statistics. */
   count<R extends ValidationResult>(result: R): R {
-    if (result.ok) this.countAccepted(result.type.index);
-    else this.#rejected.set(result.code, (this.#rejected.get(result.code) ?? 0) + 1);
+    if (result.ok) {
+      const { index } = result.type;
+      this.#accepted[index] = (this.#accepted[index] ?? 0) + 1;
+    } else this.#rejected.set(result.code, (this.#rejected.get(result.code) ?? 0) + 1);
     return result;
-  }
-
-  /** Adds a message that a pattern has accepted to the statistics. */
-  countAccepted(typeIndex: number): void {
-    this.#accepted[typeIndex] = (this.#accepted[typeIndex] ?? 0) + 1;
   }
 
   /** Returns whether `maxMessageAge` and `maxClockSkew` allow a timestamp; `undefined` if both are off. */

@@ -296,6 +296,7 @@ export class ProtocolHandler<P extends Peer> {
       source: connection,
       chunk,
       verdict,
+      index: run,
       first,
       count: admitted,
       isUndelimited: kind !== RunKind.DELIMITED,

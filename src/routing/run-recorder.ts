@@ -1,12 +1,16 @@
 // Records what the forwarded messages of crawlers say about jobs: who owns each, whether it has ended, and its latest
-// message. Visits the messages of a run once, from the last one, and does the work for the last message of each job only.
+// message. Looks only at the last message of a run about each job, which the worker has found.
 
 import type { FrameRun } from '../delivery/frame-run.js';
+import { NO_FRAME } from '../dispatch/verdict.js';
 import { type JobSeed, jobKey } from '../messages/job-key.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import { jobIdIn } from './job-id.js';
 import type { CrawlerIdentity, JobOwners } from './job-owners.js';
 import type { LastValues } from './last-values.js';
+
+/** Stands for the heartbeats of a run. */
+const HEARTBEAT = -2;
 
 export class RunRecorder {
   readonly #owners: JobOwners;
@@ -18,11 +22,10 @@ export class RunRecorder {
   readonly #isHeartbeat: Uint8Array;
   /** 1 for a type that ends its job, by type index. */
   readonly #endsJob: Uint8Array;
-  /** The number of the latest run that contains the job, by its index in the verdict. */
-  #seenIn = new Uint32Array(1024);
+  /** Number of the current run. */
   #runs = 0;
-  /** Messages of the current run to record, the last one first. Beyond `#count`, those of an earlier run. */
-  readonly #latest: number[] = [];
+  /** Indexes of the messages of the current run to record. Beyond `#count`, those of an earlier run. */
+  #latest = new Uint32Array(1024);
   #count = 0;
 
   /** @param lastValues keeps the latest messages. If `undefined`, none are kept. */
@@ -50,7 +53,7 @@ export class RunRecorder {
     const runs = this.#runs;
     const lastValues =
       this.#lastValues?.hasTime(run.chunk.receivedAt) === true ? this.#lastValues : undefined;
-    for (let at = this.#count - 1; at >= 0; at--) {
+    for (let at = 0; at < this.#count; at++) {
       const index = this.#latest[at] ?? 0;
       const typeIndex = run.typeIndex(index);
       const isHeartbeat = this.#isHeartbeat[typeIndex] === 1;
@@ -71,21 +74,32 @@ export class RunRecorder {
     }
   }
 
-  /** Finds the last message of each job, and the last heartbeat. */
+  /** Finds the last message of each job, and the last heartbeat, in the order of receipt. */
   #findLatest(run: FrameRun): void {
-    this.#count = 0;
     this.#runs = (this.#runs + 1) >>> 0;
-    let hasHeartbeat = false;
-    for (let index = run.count - 1; index >= 0; index--) {
-      const job = run.job(index);
-      if (this.#isHeartbeat[run.typeIndex(index)] === 1) {
-        if (!hasHeartbeat) this.#latest[this.#count++] = index;
-        hasHeartbeat = true;
-      } else if (job !== -1 && this.#seenIn[job] !== this.#runs) {
-        if (job >= this.#seenIn.length) this.#growTo(job);
-        this.#seenIn[job] = this.#runs;
-        this.#latest[this.#count++] = index;
-      }
+    this.#count = 0;
+    if (run.isWhole) this.#readLatest(run);
+    else this.#searchLatest(run);
+    const latest = this.#latest.subarray(0, this.#count);
+    if (latest.some((index, at) => at > 0 && index < (latest[at - 1] ?? 0))) latest.sort();
+  }
+
+  #readLatest({ verdict, index, first }: FrameRun): void {
+    const end = verdict.jobsEnd(index);
+    for (let job = verdict.firstJob(index); job < end; job++) {
+      const frame = verdict.latestFrame(job);
+      if (frame !== NO_FRAME) this.#add(frame - first);
+    }
+  }
+
+  /** For a part of a run, whose other messages are not forwarded. */
+  #searchLatest(run: FrameRun): void {
+    const seen = new Set<number>();
+    for (let at = run.count - 1; at >= 0; at--) {
+      const job = this.#isHeartbeat[run.typeIndex(at)] === 1 ? HEARTBEAT : run.job(at);
+      if (job === -1 || seen.has(job)) continue;
+      seen.add(job);
+      this.#add(at);
     }
   }
 
@@ -96,9 +110,12 @@ export class RunRecorder {
     this.#lastValues.set(low | 0, high | 0, run, index);
   }
 
-  #growTo(job: number): void {
-    const grown = new Uint32Array(2 * job);
-    grown.set(this.#seenIn);
-    this.#seenIn = grown;
+  #add(index: number): void {
+    if (this.#count === this.#latest.length) {
+      const larger = new Uint32Array(2 * this.#count);
+      larger.set(this.#latest);
+      this.#latest = larger;
+    }
+    this.#latest[this.#count++] = index;
   }
 }

@@ -21,6 +21,7 @@ import { MAX_CONTROL_BYTES } from '../messages/messages.js';
 import { RESERVED_TYPES } from '../messages/type-patterns.js';
 import type { Matches } from '../pattern/matches.js';
 import type { Projection } from '../pattern/projection.js';
+import { VerdictTables } from '../pattern/verdict-tables.js';
 import type { FrameSink } from '../protocol/frame-sink.js';
 import type { MessageParser } from '../protocol/message-parser.js';
 import { type Rejection, reject } from '../protocol/message-validator.js';
@@ -44,8 +45,6 @@ export class BatchValidator implements FrameSink {
   readonly #isReporting: boolean;
   readonly #projection: Projection | undefined;
   readonly #drift = new DriftDetector();
-  /** `RunKind` of a delimited crawler message, by type index. */
-  readonly #crawlerKinds: Uint8Array;
   /** Number of rejected messages in the current range. */
   #rejected = 0;
   #maxDetailedRejections = 0;
@@ -79,10 +78,10 @@ export class BatchValidator implements FrameSink {
     this.#delimiter = delimiter;
     this.#registry = parser.validator.registry;
     const { types } = this.#registry;
-    this.#crawlerKinds = Uint8Array.from(types, ({ traits }) =>
-      traits.requestsJob ? RunKind.REQUEST : RunKind.DELIMITED,
+    this.#verdict = new VerdictWriter(
+      parser.patterns?.tables ?? new VerdictTables(types),
+      projection?.maxSpans,
     );
-    this.#verdict = new VerdictWriter(types.length, projection?.maxSpans);
   }
 
   /** Validates every message of a batch. */
@@ -113,27 +112,20 @@ export class BatchValidator implements FrameSink {
     const { index, direction, traits } = type;
     if (direction === 'app') {
       const address = this.#verdict.addAddress(this.#addressOf(type, value));
-      return this.#accept(index, RunKind.ADDRESSED, address, start, end);
+      return this.#verdict.acceptOther(index, RunKind.ADDRESSED, address, start, end);
     }
-    if (direction === 'control') return this.#accept(index, RunKind.CONTROL, 0, start, end);
+    if (direction === 'control') return this.#verdict.acceptOther(index, RunKind.CONTROL, 0, start, end);
     if (traits.reportsWorkload) this.#activeJobs = activeJobsOf(value) ?? this.#activeJobs;
-    const { low, high } = this.#parser.jobOf(value);
-    const job = high === 0 ? 0 : this.#verdict.jobRow(low, high);
-    this.#accept(index, this.#crawlerKinds[index] ?? RunKind.DELIMITED, job, start, end);
+    const isDelimited = end < this.#rangeEnd && this.#bytes[end] === this.#delimiter;
+    const kind = isDelimited ? RunKind.DELIMITED : RunKind.UNDELIMITED;
+    const job = this.#parser.jobOf(value);
+    this.#verdict.accept(index, traits.requestsJob ? RunKind.REQUEST : kind, job, start, end);
   }
 
-  onMatches(matches: Matches, from: number, to: number): void {
-    this.#verdict.addMatched(to - from);
+  onMatches(matches: Matches): void {
+    this.#verdict.addMatches(matches);
     const activeJobs = matches.takeActiveJobs();
     if (activeJobs !== NO_HEARTBEAT) this.#activeJobs = activeJobs;
-    for (let index = from; index < to; index++) {
-      const type = matches.typeIndex(index);
-      const jobHigh = matches.jobHigh(index);
-      const job = jobHigh === 0 ? 0 : this.#verdict.jobRow(matches.jobLow(index), jobHigh);
-      const kind = this.#crawlerKinds[type] ?? RunKind.DELIMITED;
-      this.#accept(type, kind, job, matches.start(index), matches.end(index));
-      this.#verdict.addSpans(matches, index);
-    }
   }
 
   /** The values of the fields to deliver; `undefined` if there are none, or they are large. @param size in bytes */
@@ -164,13 +156,6 @@ export class BatchValidator implements FrameSink {
 
   onMismatch({ name }: MessageType): void {
     this.#verdict.addMismatch(name);
-  }
-
-  /** @param kind the message's kind if it is followed by its delimiter */
-  #accept(typeIndex: number, kind: number, job: number, start: number, end: number): void {
-    const isDelimited = end < this.#rangeEnd && this.#bytes[end] === this.#delimiter;
-    const actualKind = kind === RunKind.DELIMITED && !isDelimited ? RunKind.UNDELIMITED : kind;
-    this.#verdict.accept(typeIndex, actualKind, job, start, end);
   }
 
   onRejection(rejection: Rejection, start: number, end: number, line: number, value?: unknown): void {

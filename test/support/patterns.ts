@@ -48,7 +48,7 @@ export function matchFirst(patterns: PatternSet, text: string): OneMatch | undef
 
 /** An `onMatches` callback that calls back for each match. */
 export function eachMatch(see: (match: OneMatch) => void): NonNullable<FrameSink['onMatches']> {
-  return (matches, from, to) => {
-    for (let index = from; index < to; index++) see(matchAt(matches, index));
+  return (matches) => {
+    for (let index = 0; index < matches.count; index++) see(matchAt(matches, index));
   };
 }

@@ -70,6 +70,7 @@ export class ProjectedEvents {
         source: { id: 'c-1', crawlerId: undefined },
         chunk,
         verdict,
+        index: run,
         first: verdict.firstFrame(run),
         count: verdict.frameCount(run),
         isUndelimited: kind !== RunKind.DELIMITED,

@@ -32,8 +32,8 @@ function learner({
     const bytes = Buffer.from(`${lines.join('\n')}\n`);
     const counts = { matched: 0, parsed: 0, rejected: 0 };
     parser.parse(bytes, 0, bytes.length, {
-      onMatches: (_, from, to) => {
-        counts.matched += to - from;
+      onMatches: ({ count }) => {
+        counts.matched += count;
       },
       onMessage: () => counts.parsed++,
       onRejection: () => counts.rejected++,

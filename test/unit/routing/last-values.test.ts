@@ -17,6 +17,7 @@ import { BatchValidator } from '#src/worker/batch-validator.js';
 const NEWLINE = 10;
 const registry = MessageRegistry.builtin();
 const everything = new Filter(registry, { id: 'x', types: ['*'] }, NO_SEED);
+const withMeta = new Filter(registry, { id: 'x', types: ['*'], meta: true }, NO_SEED);
 const slabs = new SlabPool(64 * 1024);
 const copies = new CopyPool(64 * 1024);
 
@@ -41,7 +42,14 @@ function runOf(jobIds: readonly string[], receivedAt: number): FrameRun {
     new BatchValidator(new MessageParser(), NEWLINE).validate(batchTask([chunk])),
   );
   const source = { id: 'c-1', crawlerId: undefined };
-  const place = { first: 0, count: jobIds.length, firstSequence: 1, isUndelimited: false, isValid: true };
+  const place = {
+    index: 0,
+    first: 0,
+    count: jobIds.length,
+    firstSequence: 1,
+    isUndelimited: false,
+    isValid: true,
+  };
   return new FrameRun({ source, chunk, verdict, ...place, delimiter: NEWLINE, copies });
 }
 
@@ -60,7 +68,7 @@ function createValues(limits: [number, number, number?], sender: CrawlerIdentity
   const recorder = new RunRecorder(registry, owners, values, NO_SEED);
   const record = (jobIds: readonly string[], receivedAt: number) =>
     recorder.record(runOf(jobIds, receivedAt), sender);
-  return { owners, values, record };
+  return { owners, values, recorder, record };
 }
 
 test.each([
@@ -96,6 +104,23 @@ test('the memory of all messages stays within the limit, and long messages leave
     expect(values.bytes).toBeLessThanOrEqual(4096);
   }
   expect(values.size).toBeGreaterThan(1);
+});
+
+test('of a part of a run, only its own messages count', () => {
+  const { owners, values, recorder } = createValues([10, 10_000]);
+  const run = runOf(['job-1', 'job-2', 'job-1', 'job-3', 'job-2'], 0);
+  recorder.record(run.part(0, 3), CRAWLER);
+  const sequences = () =>
+    Object.fromEntries(
+      values
+        .select(withMeta, NEWLINE)
+        .flatMap(({ bytes }) => bytes.toString().trim().split('\n'))
+        .map((line) => [JSON.parse(line).message.jobId, JSON.parse(line).seq]),
+    );
+  expect(sequences()).toEqual({ 'job-1': 3, 'job-2': 2 });
+  expect(owners.size).toBe(2);
+  recorder.record(run.part(3, 5), CRAWLER);
+  expect(sequences()).toEqual({ 'job-1': 3, 'job-3': 4, 'job-2': 5 });
 });
 
 test('a run of one job is copied once', () => {

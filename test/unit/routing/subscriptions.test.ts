@@ -72,6 +72,7 @@ function publish(text: string, crawlerId?: string, rounds = 1): void {
       source: { id: 'c-1', crawlerId },
       chunk,
       verdict,
+      index,
       first: verdict.firstFrame(index),
       count,
       isUndelimited: verdict.runKind(index) !== RunKind.DELIMITED,

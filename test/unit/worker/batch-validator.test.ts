@@ -4,7 +4,8 @@ import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import * as z from 'zod';
 import { CHUNK, FRAME, NO_HEARTBEAT, RUN, RunKind, type Verdict } from '#src/dispatch/verdict.js';
 import { VerdictReader } from '#src/dispatch/verdict-reader.js';
-import { jobKey, NO_SEED } from '#src/messages/job-key.js';
+import { type JobKey, jobKey, NO_JOB, NO_SEED } from '#src/messages/job-key.js';
+import { MAX_JOBS } from '#src/pattern/memory-layout.js';
 import { Traffic } from '#src/traffic/traffic.js';
 import { BatchValidator } from '#src/worker/batch-validator.js';
 import { changed, line, VALID } from '../../support/messages.js';
@@ -37,11 +38,22 @@ function validateWith(
   };
 }
 
-function runsOf({ runs }: Verdict): string[] {
-  return Array.from({ length: runs.length / RUN.SIZE }, (_, index) => {
-    const at = index * RUN.SIZE;
-    return `${kinds[runs[at + RUN.KIND] ?? -1]} ${runs[at + RUN.FIRST]}+${runs[at + RUN.COUNT]}`;
+function runsOf(verdict: Verdict): string[] {
+  const reader = new VerdictReader(verdict);
+  return Array.from({ length: verdict.runs.length / RUN.SIZE }, (_, run) => {
+    return `${kinds[reader.runKind(run)]} ${reader.firstFrame(run)}+${reader.frameCount(run)}`;
   });
+}
+
+/** The jobs of each run, with the last message about each. */
+function jobsOf(verdict: Verdict): [JobKey, number][][] {
+  const reader = new VerdictReader(verdict);
+  return Array.from({ length: verdict.runs.length / RUN.SIZE }, (_, run) =>
+    Array.from({ length: reader.jobsEnd(run) - reader.firstJob(run) }, (_, at) => {
+      const job = reader.firstJob(run) + at;
+      return [{ low: reader.jobLow(job), high: reader.jobHigh(job) }, reader.latestFrame(job)];
+    }),
+  );
 }
 
 const field = ({ chunks }: Verdict, chunk: number, name: keyof typeof CHUNK) =>
@@ -167,15 +179,23 @@ describe('frames', () => {
     expect(found).toEqual(texts.map((text) => text.trimEnd()));
   });
 
-  test('jobs are there once for each range, by either spelling', () => {
+  test('jobs are there once for each run, by either spelling, with the last message about each', () => {
     const { verdict } = validate(
       progress('job-a') + progress('job-b') + progress('job-a') + line(VALID.heartbeat),
       line({ ...VALID.job_started, jobId: undefined, job_id: 'job-a' }),
     );
-    const keys = ['job-a', 'job-b', 'job-a'].map((jobId) => jobKey(jobId, NO_SEED));
-    expect([...verdict.jobs]).toEqual(keys.flatMap(({ low, high }) => [low, high]));
+    const [a, b] = ['job-a', 'job-b'].map((jobId) => jobKey(jobId, NO_SEED));
+    // The third row is that of the heartbeat.
+    expect(jobsOf(verdict)).toEqual([
+      [
+        [a, 2],
+        [b, 1],
+        [NO_JOB, 3],
+      ],
+      [[a, 4]],
+    ]);
     const jobs = Array.from({ length: 5 }, (_, frame) => verdict.frames[frame * FRAME.SIZE + FRAME.JOB]);
-    expect(jobs).toEqual([1, 2, 1, 0, 3]);
+    expect(jobs).toEqual([1, 2, 1, 0, 4]);
   });
 
   test('rejections come with code, type, issues and line, and no value', () => {
@@ -214,6 +234,107 @@ test('no parsed message is in a verdict: flat arrays, and details of the rejecte
   for (const array of Object.values(arrays)) expect(array).toBeInstanceOf(Uint32Array);
   expect([rejections, addresses, drift, values]).toEqual([[], [], [], []]);
   expect([...verdict.accepted].reduce((sum, count) => sum + count)).toBe(2000);
+});
+
+describe('the tables are the same, whether patterns match the messages or not', () => {
+  const registry = MessageRegistry.builtin();
+  const withPatterns = { patterns: createPatterns(registry, { maxLearnedLayouts: 0 }) };
+  const parsing = new BatchValidator(new MessageParser(), NEWLINE);
+  const matching = new BatchValidator(new MessageParser(withPatterns), NEWLINE);
+  const verifying = new BatchValidator(new MessageParser({ ...withPatterns, verify: true }), NEWLINE);
+
+  const aboutJob = (type: 'job_progress' | 'job_completed' | 'heartbeat') => (jobId: string) =>
+    JSON.stringify({ ...VALID[type], jobId });
+  const always = (message: object | string) => () =>
+    typeof message === 'string' ? message : JSON.stringify(message);
+  const messages: readonly ((jobId: string) => string)[] = [
+    aboutJob('job_progress'),
+    aboutJob('job_completed'),
+    aboutJob('heartbeat'),
+    always(VALID.heartbeat),
+    (jobId) => JSON.stringify({ extra: 1, ...VALID.job_started, jobId }),
+    always(VALID.job_request),
+    always(VALID.shutdown),
+    always({ type: 'ping' }),
+    always(changed('job_progress', { processed: -1 })),
+    always('junk'),
+  ];
+  const message = fc
+    .tuple(fc.constantFrom(...messages), fc.nat(3), fc.constantFrom('\n', '\n', '\n', '\r\n', '', '\n\n'))
+    .map(([write, job, end]) => write(`job-${job}`) + end);
+  const range = fc.array(message, { maxLength: 12 }).map((parts) => parts.join(''));
+
+  /** What the main thread reads, but for the order of the jobs of a run, which has no meaning. */
+  function contentOf(batches: BatchValidator, texts: readonly string[]) {
+    const { verdict } = validateWith(batches, texts);
+    const reader = new VerdictReader(verdict);
+    const { frames, accepted, addresses, rejections } = verdict;
+    return {
+      runs: runsOf(verdict),
+      ranges: texts.map((_, index) => [reader.runsEnd(index), reader.lines(index), reader.activeJobs(index)]),
+      messages: runsOf(verdict).flatMap((text, run) => {
+        const hasJob = /^(DELIMITED|UNDELIMITED|REQUEST)/.test(text);
+        return Array.from({ length: reader.frameCount(run) }, (_, index) => {
+          const frame = reader.firstFrame(run) + index;
+          const [start, end, type] = frames.slice(frame * FRAME.SIZE, (frame + 1) * FRAME.SIZE);
+          const job = hasJob ? reader.job(frame) : -1;
+          return [start, end, type, reader.jobLow(job), reader.jobHigh(job)];
+        });
+      }),
+      latest: jobsOf(verdict).map((jobs) =>
+        Object.fromEntries(jobs.map(([{ low, high }, latest]) => [`${low} ${high}`, latest])),
+      ),
+      accepted: [...accepted],
+      addresses,
+      rejections,
+    };
+  }
+
+  /** With `verify`, each scan has runs of its own. */
+  const withoutRuns = ({ messages, accepted, addresses, rejections }: ReturnType<typeof contentOf>) => ({
+    messages,
+    accepted,
+    addresses,
+    rejections,
+  });
+
+  test('of any messages', () => {
+    let matched = 0;
+    fc.assert(
+      fc.property(fc.array(range, { minLength: 1, maxLength: 3 }), (texts) => {
+        const expected = contentOf(parsing, texts);
+        expect(contentOf(matching, texts)).toEqual(expected);
+        matched += validateWith(matching, texts).verdict.matched;
+        expect(expected).toMatchObject(withoutRuns(contentOf(verifying, texts)));
+      }),
+      { numRuns: 200 },
+    );
+    expect(matched).toBeGreaterThan(500);
+  });
+
+  test('of more jobs than there is room for', () => {
+    const ids = Array.from({ length: 3 * MAX_JOBS }, (_, index) => `job-${(index * 7) % (2 * MAX_JOBS)}`);
+    const text = ids.map((jobId) => line({ ...VALID.job_started, jobId })).join('');
+    const expected = contentOf(parsing, [text]);
+    expect(contentOf(matching, [text])).toEqual(expected);
+    expect(Object.keys(expected.latest[0] ?? {})).toHaveLength(2 * MAX_JOBS);
+  });
+
+  test('of a pattern that disagrees with the slow path', () => {
+    const lying = createPatterns(
+      new MessageRegistry({ schemas: { job_started: z.looseObject({ type: z.literal('job_started') }) } }),
+      { maxLearnedLayouts: 0 },
+    );
+    const validator = new MessageValidator({ registry });
+    const parser = new MessageParser({ patterns: lying, validator, verify: true });
+    const valid = (jobId: string) => line({ ...VALID.job_started, jobId });
+    const invalid = line({ type: 'job_started', jobId: 'job-1' });
+    const texts = [valid('job-1') + valid('job-2') + invalid + valid('job-3'), invalid];
+    const expected = contentOf(parsing, texts);
+    const actual = contentOf(new BatchValidator(parser, NEWLINE), texts);
+    expect(actual).toMatchObject(withoutRuns(expected));
+    expect(actual.latest.flatMap(Object.values)).toEqual([0, 1, 3]);
+  });
 });
 
 test('ranges with a slow message are reported, those with many fast ones are not', () => {

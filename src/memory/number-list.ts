@@ -45,6 +45,13 @@ export class NumberList {
     this.#values[this.#length++] = d;
   }
 
+  /** Appends `values[from, to)`. */
+  append(values: Uint32Array, from: number, to: number): void {
+    this.#reserve(to - from);
+    this.#values.set(values.subarray(from, to), this.#length);
+    this.#length += to - from;
+  }
+
   /** Appends numbers with undefined content, to be {@link set}. @returns the index of the first */
   extend(count: number): number {
     this.#reserve(count);
@@ -67,7 +74,7 @@ export class NumberList {
 
   #reserve(count: number): void {
     if (this.#length + count <= this.#values.length) return;
-    const larger = new Uint32Array(this.#values.length * 2);
+    const larger = new Uint32Array(Math.max(this.#values.length * 2, this.#length + count));
     larger.set(this.#values);
     this.#values = larger;
   }
