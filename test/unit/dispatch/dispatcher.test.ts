@@ -290,8 +290,15 @@ test.runIf(process.platform === 'linux' && getPriority() < constants.priority.PR
   async () => {
     const { dispatcher, submit } = sharedDeadly();
     const { failedChunks } = dispatcher.statistics;
-    const backgroundThreads = () =>
-      readdirSync('/proc/self/task').filter((thread) => getPriority(Number(thread)) > getPriority());
+    const isInBackground = (thread: string) => {
+      try {
+        return getPriority(Number(thread)) > getPriority();
+      } catch {
+        // It has just ended.
+        return false;
+      }
+    };
+    const backgroundThreads = () => readdirSync('/proc/self/task').filter(isInBackground);
     // Other tests in this process may have some.
     const before = new Set(backgroundThreads());
     submit(line({ type: 'deadly' }));
