@@ -28,13 +28,10 @@ const interval = () => time(1, MAX_TIMER);
 const DEFAULT_THREADS = Math.max(2, Math.floor(availableParallelism() / 2));
 
 const workersSchema = z.strictObject({
-  threads: z
-    .number()
-    .int()
-    .min(1)
-    .max(64)
-    .default(DEFAULT_THREADS)
-    .meta({ description: 'validation worker threads (default: half of the cores, at least 2)' }),
+  threads: z.number().int().min(1).max(64).default(DEFAULT_THREADS).meta({
+    description:
+      'maximum number of validation worker threads: one starts with the broker, others when messages wait for 100 ms (default: half of the cores, at least 2)',
+  }),
   concurrentTasksPerWorker: z
     .number()
     .int()

@@ -2,6 +2,7 @@
 // batch grows; an idle broker dispatches a chunk immediately. Never copies a message, and never loses a chunk: each is
 // either settled, or failed and counted. Nothing may be submitted before it is started.
 
+import { availableParallelism } from 'node:os';
 import { SluiceError } from '../errors.js';
 import { importInstalled } from '../installed.js';
 import type { FrameRange } from '../memory/slab-pool.js';
@@ -79,6 +80,13 @@ const CONFIRMED_DURATION = 60_000;
  */
 const MAX_LOST_WORKERS = 16;
 
+/**
+ * Another worker starts when messages have waited for one without a break for this long, in ms. If there are as many
+ * workers as cores, only if a batch has occupied a worker for as long.
+ */
+const WAIT_FOR_WORKER = 100;
+const CORES = availableParallelism();
+
 /** Limit on the number of batches that the workers get before the next attempt to validate one on the main thread. */
 const MAX_SKIPPED = 64;
 
@@ -97,6 +105,13 @@ export class Dispatcher {
   #toSkip = 0;
   #nextToSkip = 0;
   readonly #quarantine: Quarantine;
+  /** Number of workers that may have batches: grows up to `threads`. */
+  #workers = 1;
+  /** Since when messages wait although all workers have batches, in ms of the monotonic clock; 0 if none wait. */
+  #waitingSince = 0;
+  #waitTimer: NodeJS.Timeout | undefined;
+  /** The batches in flight, the oldest first. */
+  readonly #running = new Set<Batch>();
   /**
    * Batch size as a share of a full batch: reduced while batches take long, since other connections wait for the
    * worker.
@@ -145,8 +160,8 @@ export class Dispatcher {
   }
 
   /**
-   * Waits until the workers are ready.
-   * @throws SluiceError `WORKERS_FAILED` if one fails to start or does not respond within 30 s; `NOT_INSTALLED` if this
+   * Waits until the first worker is ready.
+   * @throws SluiceError `WORKERS_FAILED` if it fails to start or does not respond within 30 s; `NOT_INSTALLED` if this
    *   code is bundled and the workers cannot be found
    */
   async start(): Promise<void> {
@@ -196,13 +211,15 @@ export class Dispatcher {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    clearTimeout(this.#waitTimer);
     await Promise.all([this.#pool?.close(), this.#quarantine.close()]);
   }
 
   /** Limit on batches in flight. While batches take long, it is one per worker, so that none waits behind another. */
   get #capacity(): number {
-    const { threads, concurrentTasksPerWorker } = this.#options;
-    if (this.#batchShare === 1 && !this.#backlog.hasSlowBatches) return threads * concurrentTasksPerWorker;
+    const { concurrentTasksPerWorker } = this.#options;
+    if (this.#batchShare === 1 && !this.#backlog.hasSlowBatches)
+      return this.#workers * concurrentTasksPerWorker;
     return Math.max(1, this.#pool?.threads ?? 0);
   }
 
@@ -215,7 +232,8 @@ export class Dispatcher {
    * so that their chunks share a batch.
    */
   #scheduleFlush(): void {
-    if (this.#flushScheduled || this.#inFlight >= this.#capacity) return;
+    if (this.#flushScheduled) return;
+    if (this.#inFlight >= this.#capacity) return this.#recordWait();
     if (this.#inFlight === 0) return this.#flush();
     this.#flushScheduled = true;
     setImmediate(this.#flush);
@@ -228,9 +246,31 @@ export class Dispatcher {
     if (this.#inFlight === 0) this.#validateInline();
     while (this.#inFlight < this.#capacity) {
       const batch = this.#backlog.take(this.#batchShare, performance.now());
-      if (batch === undefined) return;
+      if (batch === undefined) break;
       void this.#run(pool, batch);
     }
+    if (this.#backlog.isEmpty) this.#waitingSince = 0;
+    else if (this.#inFlight >= this.#capacity) this.#recordWait();
+  };
+
+  /** Called while messages wait and all workers have batches. */
+  #recordWait(): void {
+    if (this.#workers >= this.#options.threads || this.#closed) return;
+    if (this.#waitingSince === 0) this.#waitingSince = performance.now();
+    this.#waitTimer ??= setTimeout(this.#addWorkerIfLate, WAIT_FOR_WORKER).unref();
+  }
+
+  readonly #addWorkerIfLate = (): void => {
+    this.#waitTimer = undefined;
+    if (this.#waitingSince === 0) return;
+    const before = performance.now() - WAIT_FOR_WORKER;
+    const isBusy = this.#workers < CORES && this.#waitingSince <= before;
+    const [oldest] = this.#running;
+    const isHeldUp = oldest !== undefined && oldest.takenAt <= before;
+    if (!isBusy && !isHeldUp) return this.#recordWait();
+    this.#workers++;
+    this.#waitingSince = 0;
+    this.#flush();
   };
 
   /**
@@ -262,11 +302,13 @@ export class Dispatcher {
     const { chunks, isSlow, takenAt } = batch;
     this.#setInFlight(this.#inFlight + 1);
     this.#batches++;
+    this.#running.add(batch);
     const verdict = await pool.run(chunks).catch((error: unknown) => {
       this.#onFailure(chunks, error);
     });
     const answeredAt = performance.now();
     this.#backlog.done(batch, answeredAt);
+    this.#running.delete(batch);
     if (verdict !== undefined) this.#settle(chunks, verdict);
     // A slow batch takes long because of a single message: smaller batches would not help.
     if (!isSlow) this.#adjustBatches(answeredAt - takenAt, performance.now() - answeredAt);
@@ -288,7 +330,7 @@ export class Dispatcher {
   /** Reads the clock twice per batch, which is negligible compared to the 40 µs that a batch costs. */
   #setInFlight(batches: number): void {
     const now = performance.now();
-    this.#busyTime += Math.min(this.#inFlight, this.#options.threads) * (now - this.#busySince);
+    this.#busyTime += Math.min(this.#inFlight, this.#workers) * (now - this.#busySince);
     this.#busySince = now;
     this.#inFlight = batches;
   }

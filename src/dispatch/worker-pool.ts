@@ -20,7 +20,7 @@ import {
 import { type Place, ProcessorClock, Watchdog } from './watchdog.js';
 
 export interface WorkerPoolOptions {
-  /** Worker threads. */
+  /** Maximum number of worker threads. One starts with the pool, others when all of those have enough batches. */
   readonly threads: number;
   /** Batches that one worker may have at a time: with 2, it stays busy while a verdict is in transit. */
   readonly concurrentTasksPerWorker: number;
@@ -86,7 +86,7 @@ export class WorkerPool {
   #lastTask = 0;
   /** Extended message timeouts in ms, by batch number. */
   readonly #extendedTimeouts = new Map<number, number>();
-  /** Whether all workers of the current pool have responded. */
+  /** Whether a worker of the current pool has responded. */
   #isReady = false;
   #waiters: (() => void)[] = [];
   readonly #restartBackoff = new Backoff(RESTART_BACKOFF);
@@ -112,8 +112,8 @@ export class WorkerPool {
   }
 
   /**
-   * Waits until the workers are ready.
-   * @throws SluiceError `WORKERS_FAILED` if one fails to start or does not respond within 30 s
+   * Waits until the first worker is ready.
+   * @throws SluiceError `WORKERS_FAILED` if it fails to start or does not respond within 30 s
    */
   async start(): Promise<void> {
     try {
@@ -174,8 +174,9 @@ export class WorkerPool {
     requireAddressSpace(threads);
     const piscina: Pool = new Piscina({
       filename: new URL('../worker/worker.js', import.meta.url).href,
-      minThreads: threads,
+      minThreads: 1,
       maxThreads: threads,
+      idleTimeout: Infinity,
       concurrentTasksPerWorker,
       atomics: 'sync',
       recordTiming: false,
@@ -198,8 +199,7 @@ export class WorkerPool {
     piscina.on('message', ({ patternsUnavailable }: WorkerNotice) => {
       this.#options.onPatternsUnavailable?.(patternsUnavailable);
     });
-    const probes = Array.from({ length: threads }, () => piscina.run(batchTask([])));
-    await withTimeout(Promise.all(probes), BOOT_TIMEOUT, () => {
+    await withTimeout(piscina.run(batchTask([])), BOOT_TIMEOUT, () => {
       throw new Error(`no response from the workers within ${BOOT_TIMEOUT / 1000} s`);
     });
     this.#isReady = true;

@@ -328,6 +328,24 @@ describe('workers', () => {
     expect(matched - before.matched).toBeGreaterThanOrEqual(MOST_UNTIL_LEARNED);
   });
 
+  test('start one by one, when messages wait although all have batches', async () => {
+    const dispatcher = await startDispatcher({ threads: 2, settings: { ...LIGHT_SETTINGS, schemas } });
+    const [slow, good] = [connectTo(dispatcher), connectTo(dispatcher)];
+    good.submit(beat);
+    await dispatcher.idle();
+    expect(dispatcher.statistics.threads).toBe(1);
+    slow.submit(line({ type: 'slow' }).repeat(30));
+    // As many batches as a worker may have at a time, and one more.
+    for (let round = 0; round < 3; round++) {
+      good.submit(beat);
+      await new Promise(setImmediate);
+    }
+    await until(() => dispatcher.statistics.threads === 2);
+    await dispatcher.idle();
+    const settledBytes = good.settled.reduce((sum, { size }) => sum + size, 0);
+    expect(settledBytes).toBe(4 * beat.length);
+  });
+
   test('that cannot start fail the start', async () => {
     const failing = createDispatcher({ settings: { ...LIGHT_SETTINGS, schemas: 'file:///nowhere.mjs' } });
     await expect(failing).rejects.toMatchObject({ code: 'WORKERS_FAILED' });
