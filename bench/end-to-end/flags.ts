@@ -11,8 +11,8 @@ export const USAGE = `Compares whole systems.
   --rounds N     number of rounds; the report contains medians (default: 3)
   --scale N      factor for the number of messages and seconds (default: 1)
   --only TEXT    only scenarios whose name contains this text, e.g. '4 → 1', 'latency', 'filtered' or 'scaling'
-  --smoke        a quick check that all of it works: every comparison with Sluice, every other system once, one
-                 rate, one scenario of each table; 1 round, scale 0.002
+  --smoke        a quick check that all of it works: every kind of scenario, every system once, no scenarios that
+                 differ from another only in numbers or texts (unless --only selects them); 1 round, scale 0.002
   --out FOLDER   folder for end-to-end.json, end-to-end.md and throughput.svg (default: bench/results)
 
 Any of the following measures one scenario of your own, and no others:

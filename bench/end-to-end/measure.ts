@@ -88,10 +88,10 @@ export async function measureThroughput(
   const settings = loadSettings(system, { ...scenario, content }, phases);
   const arguments_ = isInProcess ? [scenario.handler ?? '', ...milestones(settings)] : options;
   return withBroker(system, arguments_, async (broker, target, adopt) => {
-    const subscriber = isInProcess
-      ? undefined
-      : await startLoad({ ...target, ...settings, role: 'subscriber' }, adopt);
-    const publisher = await startLoad({ ...target, ...settings, role: 'publisher' }, adopt);
+    const [subscriber, publisher] = await Promise.all([
+      isInProcess ? undefined : startLoad({ ...target, ...settings, role: 'subscriber' }, adopt),
+      startLoad({ ...target, ...settings, role: 'publisher' }, adopt),
+    ]);
     const adminPath = system.adminPath?.(target.socketPath);
     if (adminPath !== undefined) await startWatcher(adminPath, adopt);
     const pid = broker.pid as number;

@@ -91,16 +91,20 @@ async function interleave<M>(
   return { name, systems: measured };
 }
 
+/** Omits variants from a smoke run, unless `--only` selects them. */
+const isMeasured = ({ isVariant = false }: Pick<Scenario, 'isVariant'>) =>
+  !isSmoke || only !== '' || !isVariant;
+
 const systemsNamed = (wanted: readonly SystemName[]) => SYSTEMS.filter(({ name }) => wanted.includes(name));
 
 const alreadyMeasured = new Set<System>();
 
-/** Omits from a smoke run what another scenario has shown to work. */
+/** In a smoke run, a scenario is measured with the systems that no other scenario has shown to work, or with Sluice. */
 function toMeasure(systems: readonly System[]): readonly System[] {
   if (!isSmoke) return systems;
-  const left = systems.filter((system) => system.name === 'Sluice' || !alreadyMeasured.has(system));
+  const left = systems.filter((system) => !alreadyMeasured.has(system));
   for (const system of left) alreadyMeasured.add(system);
-  return left;
+  return left.length > 0 ? left : systems.filter(({ name }) => name === 'Sluice');
 }
 
 function throughputOf(scenario: Scenario): Promise<Result<Throughput>> {
@@ -117,7 +121,9 @@ const validation = isWanted('validation') ? measureValidation(scale) : undefined
 if (validation !== undefined) print(`\n${validationTable(validation)}`);
 
 const comparisons: Result<Throughput>[] = [];
-for (const scenario of custom ? [custom] : COMPARISONS.filter(({ name }) => isWanted(name))) {
+for (const scenario of custom
+  ? [custom]
+  : COMPARISONS.filter((scenario) => isWanted(scenario.name) && isMeasured(scenario))) {
   const result = await throughputOf(scenario);
   comparisons.push(result);
   print(`\n${result.name}\n${throughputTable(result)}`);
@@ -134,9 +140,8 @@ if (isWanted(START_UP.name)) {
 }
 
 const latency: Result<Latency>[] = [];
-const [lowestRate] = LATENCY;
 for (const scenario of LATENCY.filter(({ name }) => isWanted(latencyName(name)))) {
-  if (isSmoke && scenario.rate !== lowestRate?.rate) continue;
+  if (!isMeasured(scenario)) continue;
   const result = await interleave(scenario.name, toMeasure(systemsNamed(scenario.systems)), (system) =>
     measureLatency(system, scenario, scale),
   );
@@ -147,8 +152,8 @@ for (const scenario of LATENCY.filter(({ name }) => isWanted(latencyName(name)))
 const rows: Rows[] = [];
 for (const { name, scenarios } of ROWS.filter(({ name }) => isWanted(name))) {
   const results: Result<Throughput>[] = [];
-  for (const scenario of isSmoke ? scenarios.slice(0, 1) : scenarios)
-    results.push(await throughputOf(scenario));
+  for (const scenario of scenarios.filter(isMeasured)) results.push(await throughputOf(scenario));
+  if (results.length === 0) continue;
   rows.push({ name, results });
   print(`\n${name}\n${rowsTable(results)}`);
 }

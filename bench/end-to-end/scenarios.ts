@@ -8,6 +8,8 @@ import { type SystemName, USER_SCHEMAS } from './systems.js';
 export interface Scenario {
   /** Name in the report. */
   readonly name: string;
+  /** Whether it differs from another scenario only in numbers or in the text of messages. A smoke run omits it. */
+  readonly isVariant?: boolean;
   readonly publishers: number;
   /** Number of subscribing connections. */
   readonly subscribers: number;
@@ -37,6 +39,8 @@ export interface Scenario {
 export interface LatencyScenario {
   /** Name in the report. */
   readonly name: string;
+  /** As in {@link Scenario}. */
+  readonly isVariant: boolean;
   /** Messages per second. */
   readonly rate: number;
   /** Whether other messages are sent meanwhile, which the measured subscriber does not receive. */
@@ -78,19 +82,25 @@ export const COMPARISONS: readonly Scenario[] = [
   {
     ...one,
     name: '1 → 1',
+    isVariant: true,
     publishers: 1,
     systems: ['Sluice', 'plain Node server', ...BROKERS, 'Mosquitto', RELAY],
   },
   { ...one, name: '4 → 10', subscribers: 10, systems: [...DEFAULT_SYSTEMS, RELAY] },
-  { ...one, name: '100 → 1', publishers: 100 },
-  { ...one, name: '1 → 100', publishers: 1, subscribers: 100, messages: 60_000 },
-  { ...one, name: '4 → 1, 5,000 jobs, 8 % escapes', content: { jobs: 5000, escaped: 8 }, systems: MAIN },
-  { ...one, name: '4 → 1, a job per message', content: { jobs: 'each' }, systems: MAIN },
-  { ...one, name: '4 → 1, 50 % escapes', content: { escaped: 50 }, systems: MAIN },
-  { ...one, name: '4 → 1, 120 B', content: { size: '120 B' }, messages: 2_000_000 },
-  { ...one, name: '4 → 1, 4 KB', content: { size: '4 KB' }, messages: 200_000 },
+  { ...one, name: '100 → 1', isVariant: true, publishers: 100 },
+  { ...one, name: '1 → 100', isVariant: true, publishers: 1, subscribers: 100, messages: 60_000 },
+  {
+    ...one,
+    name: '4 → 1, 5,000 jobs, 8 % escapes',
+    content: { jobs: 5000, escaped: 8 },
+    systems: MAIN,
+  },
+  { ...one, name: '4 → 1, a job per message', isVariant: true, content: { jobs: 'each' }, systems: MAIN },
+  { ...one, name: '4 → 1, 50 % escapes', isVariant: true, content: { escaped: 50 }, systems: MAIN },
+  { ...one, name: '4 → 1, 120 B', isVariant: true, content: { size: '120 B' }, messages: 2_000_000 },
+  { ...one, name: '4 → 1, 4 KB', isVariant: true, content: { size: '4 KB' }, messages: 200_000 },
   { ...one, name: '4 → 1, 64 KB', content: { size: '64 KB' }, messages: 12_000 },
-  { ...one, name: '4 → 1, 1 % invalid', content: { invalid: 1 } },
+  { ...one, name: '4 → 1, 1 % invalid', isVariant: true, content: { invalid: 1 } },
   {
     ...one,
     name: '4 → 1, 1 % invalid, rejected watched',
@@ -101,14 +111,15 @@ export const COMPARISONS: readonly Scenario[] = [
   {
     ...one,
     name: '4 → 1, 50 % invalid, rejected watched',
+    isVariant: true,
     content: { invalid: 50 },
     watchesRejected: true,
     systems: ['Sluice'],
   },
   { ...one, name: '4 → 1, Python layout', content: { layout: 'python' }, systems: VALIDATING },
-  { ...one, name: '4 → 1, Go layout', content: { layout: 'go' }, systems: MAIN },
-  { ...one, name: '4 → 1, extra keys', content: { layout: 'extra keys' }, systems: MAIN },
-  { ...one, name: '4 → 1, key orders', content: { layout: 'key orders' }, systems: MAIN },
+  { ...one, name: '4 → 1, Go layout', isVariant: true, content: { layout: 'go' }, systems: MAIN },
+  { ...one, name: '4 → 1, extra keys', isVariant: true, content: { layout: 'extra keys' }, systems: MAIN },
+  { ...one, name: '4 → 1, key orders', isVariant: true, content: { layout: 'key orders' }, systems: MAIN },
   {
     ...one,
     name: "4 → 1, users' schemas",
@@ -124,7 +135,7 @@ export const COMPARISONS: readonly Scenario[] = [
   },
   { ...one, name: '4 → group of 10', subscribers: 10, isGroup: true, systems: ['Sluice', 'NATS'] },
   { ...inProcess, name: '4 → handler in process, 3 fields', handler: '3 fields' },
-  { ...inProcess, name: '4 → handler in process, all fields', handler: 'all fields' },
+  { ...inProcess, name: '4 → handler in process, all fields', isVariant: true, handler: 'all fields' },
   {
     ...one,
     name: 'admin server: scraped every second, one dashboard open',
@@ -139,14 +150,16 @@ export const START_UP: Scenario = { ...one, name: 'first 5 seconds', systems: FI
 const LATENCY_SYSTEMS: readonly SystemName[] = ['Sluice', 'plain Node server', ...BROKERS, 'Mosquitto'];
 
 export const LATENCY: readonly LatencyScenario[] = [
-  ...[1000, 10_000, 100_000].map((rate) => ({
+  ...[1000, 10_000, 100_000].map((rate, index) => ({
     name: `${rate.toLocaleString('en-US')} messages/s`,
+    isVariant: index > 0,
     rate,
     hasBackground: false,
     systems: LATENCY_SYSTEMS,
   })),
-  ...[1000, 10_000].map((rate) => ({
+  ...[1000, 10_000].map((rate, index) => ({
     name: `${rate.toLocaleString('en-US')} messages/s, with background load`,
+    isVariant: index > 0,
     rate,
     hasBackground: true,
     // The plain server has no filter.
@@ -162,6 +175,7 @@ function filtered(filter: Filter, subscriptions: number): Scenario {
   return {
     ...one,
     name: `${subscriptions.toLocaleString('en-US')} by ${filter}`,
+    isVariant: subscriptions > 1,
     subscribers: Math.min(subscriptions, MAX_CONNECTIONS),
     filter,
     subscriptions,
@@ -197,6 +211,7 @@ export const ROWS: readonly Row[] = [
         ...one,
         ...sluiceOnly,
         name: `${workers} ${workers === 1 ? 'worker' : 'workers'}`,
+        isVariant: workers > 1,
         options: ['--workers', String(workers)],
       })),
   },
@@ -206,6 +221,7 @@ export const ROWS: readonly Row[] = [
       ...one,
       ...sluiceOnly,
       name: `${publishers} connections`,
+      isVariant: true,
       publishers,
       messages: 2_000_000,
     })),
@@ -216,6 +232,7 @@ export const ROWS: readonly Row[] = [
       ...one,
       ...sluiceOnly,
       name: `${messages.toLocaleString('en-US')} messages`,
+      isVariant: true,
       messages,
     })),
   },

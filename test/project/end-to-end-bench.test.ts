@@ -16,6 +16,14 @@ import {
 } from '#bench/end-to-end/filters.js';
 import { parseFlags } from '#bench/end-to-end/flags.js';
 import { measureThroughput } from '#bench/end-to-end/measure.js';
+import {
+  COMPARISONS,
+  DEFAULT_SYSTEMS,
+  LATENCY,
+  ROWS,
+  type Scenario,
+  START_UP,
+} from '#bench/end-to-end/scenarios.js';
 import { SYSTEMS } from '#bench/end-to-end/systems.js';
 import { schemas } from '#bench/end-to-end/user-schemas.js';
 import { WIRES, type WireName } from '#bench/end-to-end/wires.js';
@@ -286,6 +294,45 @@ describe('the command line', () => {
     [['more'], "Unexpected argument 'more'"],
   ])('%j is an error', (args, message) => {
     expect(() => parseFlags(args)).toThrow(message);
+  });
+});
+
+describe('a smoke run', () => {
+  const all = [...COMPARISONS, START_UP, ...ROWS.flatMap(({ scenarios }) => scenarios)];
+  const measured = all.filter(({ isVariant = false }) => !isVariant);
+  /** What a scenario uses, without the values. */
+  const settingsOf = ({ content, options = [], ...scenario }: Scenario): string[] => [
+    ...Object.keys(scenario),
+    ...Object.keys(content),
+    ...options.filter((option) => option.startsWith('--')),
+  ];
+
+  test('uses every setting, every filter and every system that any scenario uses', () => {
+    const used = (scenarios: readonly Scenario[]) =>
+      new Set(
+        scenarios.flatMap((scenario) => [
+          ...settingsOf(scenario),
+          ...(scenario.systems ?? DEFAULT_SYSTEMS),
+          ...(scenario.filter === undefined ? [] : [`by ${scenario.filter}`]),
+        ]),
+      );
+    const left = [...used(all)].filter((setting) => !used(measured).has(setting));
+    expect(left).toEqual([]);
+    expect(SYSTEMS.filter(({ name }) => !used(measured).has(name))).toEqual([]);
+  });
+
+  test('measures the latency with and without background load', () => {
+    const latency = LATENCY.filter(({ isVariant }) => !isVariant);
+    expect(latency.map(({ hasBackground }) => hasBackground)).toEqual([false, true]);
+  });
+
+  test('fills each table', () => {
+    const names = ROWS.filter(({ scenarios }) => scenarios.some((row) => measured.includes(row)));
+    expect(new Set(names.map(({ name }) => name))).toEqual(new Set(ROWS.map(({ name }) => name)));
+  });
+
+  test('has at most half of the scenarios', () => {
+    expect(measured.length).toBeLessThanOrEqual(all.length / 2);
   });
 });
 
