@@ -1,12 +1,11 @@
 import { test } from 'vitest';
 import { expectNoTraceOf } from '../support/churn.js';
-import { SOAK_DURATION } from './duration.js';
+import { scaled } from './duration.js';
 
-/** 10,000 in a soak of 5 minutes or more; fewer in a shorter one. */
 const VISITS = 10_000;
-const FULL_SOAK = 5 * 60_000;
+/** Connections at a time. */
+const BATCH = 50;
 
 test('connects and disconnects leave no descriptor open, and no memory behind', async () => {
-  const visits = Math.ceil((VISITS / 50) * Math.min(1, SOAK_DURATION / FULL_SOAK)) * 50;
-  await expectNoTraceOf(visits);
+  await expectNoTraceOf(BATCH * scaled(VISITS / BATCH));
 });

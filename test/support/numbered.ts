@@ -15,7 +15,8 @@ export function numberedBlock(producer: number, from: number, to: number): strin
   return block;
 }
 
-const NUMBERED = /"jobId":"producer-(\d+)".*"processed":(\d+)/;
+/** Searching for the shortest match halves the time of a test that reads many messages. */
+const NUMBERED = /"jobId":"producer-(\d+)".*?"processed":(\d+)/;
 
 /** The messages that one subscriber has received from each producer. */
 export class Ledger {
