@@ -55,12 +55,10 @@ const CLOCK_TICKS = 100;
 /** Time in which a system must deliver all messages, in ms. */
 const TIME_LIMIT = 120_000;
 /**
- * Messages of the first two phases together as a multiple of the measured messages; slow systems get fewer of all. With a
- * smaller value, V8 would still be compiling during the measurement.
+ * Messages of the warm-up as a multiple of the measured ones. With fewer, V8 would still be compiling during the
+ * measurement: Sluice reaches its steady rate after two to three million messages.
  */
-const WARM_UP = 1;
-/** Minimum number of messages of the second phase, as a share of the measured messages. */
-const MIN_WARM_UP = 0.25;
+const WARM_UP = { JAVASCRIPT: 2, OTHERS: 0.25 } as const;
 /** Duration of the measurement of the start, in s. */
 const START_UP_SECONDS = 5;
 /** In ms. */
@@ -83,7 +81,8 @@ export async function measureThroughput(
   const content = { ...scenario.content, block: Math.ceil(messages / publishers) };
   const steady = blocksFor(content, publishers, messages);
   const cold = blocksFor(content, publishers, Math.min(COLD_MESSAGES * system.share * scale, messages));
-  const warmUp = Math.max(1, Math.round(Math.max(steady * WARM_UP - cold, steady * MIN_WARM_UP)));
+  const { JAVASCRIPT, OTHERS } = WARM_UP;
+  const warmUp = Math.ceil(steady * (system.isJavaScript === true ? JAVASCRIPT : OTHERS));
   const phases = [cold, warmUp, steady];
   const settings = loadSettings(system, { ...scenario, content }, phases);
   const arguments_ = isInProcess ? [scenario.handler ?? '', ...milestones(settings)] : options;

@@ -29,7 +29,7 @@ export interface Scenario {
   /** Whether the server runs in the application's process, with a handler that receives the messages. */
   readonly isInProcess?: boolean;
   /** What the handler reads: a name in drop-in.ts. */
-  readonly handler?: '3 fields' | 'all fields';
+  readonly handler?: '3 fields' | 'all fields' | '3 fields by name' | '3 fields by name, in batches';
   /** Options for Sluice. */
   readonly options?: readonly string[];
   /** Systems to measure. Default: {@link DEFAULT_SYSTEMS}. */
@@ -136,6 +136,17 @@ export const COMPARISONS: readonly Scenario[] = [
   { ...one, name: '4 → group of 10', subscribers: 10, isGroup: true, systems: ['Sluice', 'NATS'] },
   { ...inProcess, name: '4 → handler in process, 3 fields', handler: '3 fields' },
   { ...inProcess, name: '4 → handler in process, all fields', isVariant: true, handler: 'all fields' },
+  {
+    ...inProcess,
+    name: '4 → handler in process, 3 fields by name',
+    isVariant: true,
+    handler: '3 fields by name',
+  },
+  {
+    ...inProcess,
+    name: '4 → handler in process, 3 fields by name, in batches',
+    handler: '3 fields by name, in batches',
+  },
   {
     ...one,
     name: 'admin server: scraped every second, one dashboard open',

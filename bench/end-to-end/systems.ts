@@ -31,6 +31,8 @@ export interface System {
   readonly validates: boolean;
   /** Share of a scenario's messages; lower for slow systems. */
   readonly share: number;
+  /** Whether V8 runs it, which compiles and optimises code while it runs, so that it needs a longer warm-up. */
+  readonly isJavaScript?: boolean;
   /** Program that must be installed. */
   readonly program?: string;
 }
@@ -50,6 +52,7 @@ function sluice(name: SystemName, ...extra: readonly string[]): System {
     wire: 'lines',
     validates: true,
     share: 1,
+    isJavaScript: true,
   };
 }
 
@@ -74,6 +77,7 @@ const ALL: readonly System[] = [
     wire: 'lines',
     validates: true,
     share: 0.1,
+    isJavaScript: true,
   },
   {
     name: 'NATS',
@@ -161,6 +165,7 @@ export const DROP_IN_SYSTEMS: readonly System[] = (
   wire: 'lines',
   validates: true,
   share,
+  isJavaScript: true,
 }));
 
 // Ignores the exit code: Mosquitto's --help exits with 1. A missing program fails to start.
