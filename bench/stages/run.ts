@@ -28,25 +28,33 @@ const STAGES: readonly (readonly [name: string, stage: Stage])[] = [
   ['deliver', deliver],
 ];
 
+/** Duration of each measurement, in ms, unless it is given. */
+const DEFAULT_TIME = 500;
+/** Minimum number of runs of each task in that time; proportionally fewer in a shorter one. */
+const ITERATIONS = 64;
+/** Time and runs of the warm-up, as a share of the measurement's. */
+const WARM_UP = 1 / 5;
+
 const USAGE = `Measures each stage separately.
 
   npm run bench -- [--time MS] [--only STAGE] [--out FOLDER]
 
-  --time MS      duration of each measurement (default: 500)
+  --time MS      duration of each measurement (default: ${DEFAULT_TIME})
   --only STAGE   one of ${STAGES.map(([name]) => name).join(', ')}
   --out FOLDER   folder for stages.json (default: bench/results)
 `;
 
 const { values } = parseArgs({
   options: {
-    time: { type: 'string', default: '500' },
+    time: { type: 'string', default: String(DEFAULT_TIME) },
     only: { type: 'string' },
     out: { type: 'string', default: 'bench/results' },
     help: { type: 'boolean', short: 'h' },
   },
 });
+const time = Number(values.time);
 const chosen = STAGES.filter(([name]) => values.only === undefined || values.only === name);
-if (values.help || !(Number(values.time) > 0) || chosen.length === 0) {
+if (values.help || !(time > 0) || chosen.length === 0) {
   process.stdout.write(USAGE);
   process.exit(values.help ? 0 : 64);
 }
@@ -60,9 +68,15 @@ interface Row {
   readonly margin: number;
 }
 
+const iterations = Math.ceil(ITERATIONS * Math.min(1, time / DEFAULT_TIME));
 const rows: Row[] = [];
 for (const [name, stage] of chosen) {
-  const bench = new Bench({ time: Number(values.time), warmupTime: Number(values.time) / 5 });
+  const bench = new Bench({
+    time,
+    iterations,
+    warmupTime: time * WARM_UP,
+    warmupIterations: Math.ceil(iterations * WARM_UP),
+  });
   const messages = await stage.add(bench);
   await bench.run();
   await stage.close?.();
