@@ -16,7 +16,7 @@ import { type JobSeed, NO_SEED } from '../messages/job-key.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import { matchesType, RESERVED_TYPES } from '../messages/type-patterns.js';
 import { Filter, type SubscribeData, subscriptionBytes } from './filter.js';
-import { FilterIndex } from './filter-index.js';
+import { FilterIndex, type IndexedFilter } from './filter-index.js';
 
 /** One subscriber may use at most this fraction of the memory for subscriptions: 1/16. */
 const SHARES = 16;
@@ -55,15 +55,26 @@ interface GroupMember extends Assignee {
   readonly subscriber: Subscriber;
   readonly subscriptionId: string;
   readonly filter: Filter;
+  /** Its index in the group. */
+  position: number;
 }
 
 interface QueueGroup extends Target {
   /** Replaced on every change: a member may leave during routing, when it is disconnected for being slow. */
   members: readonly GroupMember[];
-  /** The members' filters, of which equal ones are indexed once, by key. */
-  readonly filters: Map<string, { readonly filter: Filter; uses: number }>;
+  /** The members by the key of their filter: equal filters are indexed once. */
+  readonly filters: Map<string, MembersOfFilter>;
+  /** Finds the filters of the group that match a message. */
+  readonly index: FilterIndex<MembersOfFilter>;
   /** Index of the member whose turn it is. */
   next: number;
+}
+
+/** The members of a queue group with equal filters. */
+interface MembersOfFilter {
+  readonly filter: Filter;
+  /** In the order of their positions. */
+  members: readonly GroupMember[];
 }
 
 /** The messages of a run that are assigned to a member. */
@@ -180,7 +191,8 @@ export class Subscriptions {
       const group = this.#groups.get(data.group) ?? newQueueGroup();
       this.#groups.set(data.group, group);
       const assignee = { groupName: data.group, filterKey: filter.key, hasMeta: filter.mark === WITH_META };
-      this.#join(group, { ...assignee, subscriber, subscriptionId: data.id, filter });
+      const { length: position } = group.members;
+      this.#join(group, { ...assignee, subscriber, subscriptionId: data.id, filter, position });
     }
   }
 
@@ -306,17 +318,13 @@ export class Subscriptions {
     for (let at = 0; at < selection.count; at++) {
       const index = selection.index(at);
       const bytes = run.end(index) - run.start(index) + overhead;
-      const preferred = group.next + Math.floor(at / part);
-      let assignee: GroupMember | undefined;
-      for (let step = 0; step < members.length; step++) {
-        const member = members[(preferred + step) % members.length];
-        if (member === undefined || !matches(member.filter, run, index)) continue;
-        // If no member has room, the overflow policy of the first one applies.
-        assignee ??= member;
-        if (isScarce && !hasRoom(member.subscriber, bytes, assigned.get(member)?.bytes ?? 0)) continue;
-        assignee = member;
-        break;
-      }
+      const preferred = (group.next + Math.floor(at / part)) % members.length;
+      const hasRoomFor = (member: GroupMember) =>
+        hasRoom(member.subscriber, bytes, assigned.get(member)?.bytes ?? 0);
+      // If no member has room, the overflow policy of the first one applies.
+      const assignee =
+        (isScarce ? nextMember(group, run, index, preferred, hasRoomFor) : undefined) ??
+        nextMember(group, run, index, preferred);
       if (assignee === undefined) continue;
       if (assignee !== latest || assignment === undefined) {
         latest = assignee;
@@ -409,9 +417,14 @@ export class Subscriptions {
   #join(group: QueueGroup, member: GroupMember): void {
     const { filter } = member;
     group.members = [...group.members, member];
-    const indexed = group.filters.get(filter.key) ?? { filter, uses: 0 };
-    if (indexed.uses++ > 0) return;
-    group.filters.set(filter.key, indexed);
+    const known = group.filters.get(filter.key);
+    if (known !== undefined) {
+      known.members = [...known.members, member];
+      return;
+    }
+    const ofFilter = { filter, members: [member] };
+    group.filters.set(filter.key, ofFilter);
+    group.index.add(filter, ofFilter);
     this.#groupIndex.add(filter, group);
   }
 
@@ -422,17 +435,83 @@ export class Subscriptions {
     );
     if (group === undefined || left === undefined) return;
     group.members = group.members.filter((member) => member !== left);
+    group.members.forEach((member, position) => {
+      member.position = position;
+    });
     group.next = 0;
     if (group.members.length === 0) this.#groups.delete(name);
-    const indexed = group.filters.get(left.filter.key);
-    if (indexed === undefined || --indexed.uses > 0) return;
+    const ofFilter = group.filters.get(left.filter.key);
+    if (ofFilter === undefined) return;
+    ofFilter.members = ofFilter.members.filter((member) => member !== left);
+    if (ofFilter.members.length > 0) return;
     group.filters.delete(left.filter.key);
-    this.#groupIndex.remove(indexed.filter, group);
+    group.index.remove(ofFilter.filter, ofFilter);
+    this.#groupIndex.remove(ofFilter.filter, group);
   }
 }
 
 function newQueueGroup(): QueueGroup {
-  return { members: [], filters: new Map(), next: 0, selection: undefined };
+  return { members: [], filters: new Map(), index: new FilterIndex(), next: 0, selection: undefined };
+}
+
+/**
+ * The next member whose filter matches a message, in turn.
+ * @param index of the message in the run. At least one filter of the group must match it.
+ * @param from position of the first member to consider
+ * @param accepts whether a member comes into question. Default: always.
+ */
+function nextMember(
+  group: QueueGroup,
+  run: FrameRun,
+  index: number,
+  from: number,
+  accepts?: (member: GroupMember) => boolean,
+): GroupMember | undefined {
+  const { members, filters } = group;
+  if (filters.size === 1) return nextOf(members, from, accepts);
+  const distance = ({ position }: GroupMember) => (position - from + members.length) % members.length;
+  let next: GroupMember | undefined;
+  for (const entries of indexedFilters(group.index, run, index)) {
+    for (const { filter, target } of entries) {
+      if (!matches(filter, run, index)) continue;
+      const member = nextOf(target.members, from, accepts);
+      if (member !== undefined && (next === undefined || distance(member) < distance(next))) next = member;
+    }
+  }
+  return next;
+}
+
+/** The filters of an index that may match a message. @param at index of the message in the run */
+function indexedFilters<T>(
+  index: FilterIndex<T>,
+  run: FrameRun,
+  at: number,
+): readonly (readonly IndexedFilter<T>[])[] {
+  const job = index.hasJobs ? run.job(at) : -1;
+  const ofJob = job === -1 ? [] : index.ofJob(run.verdict.jobLow(job));
+  return [index.others, index.ofCrawler(run.source.crawlerId), ofJob];
+}
+
+/**
+ * The first accepted member from a position on, in turn.
+ * @param members in the order of their positions
+ */
+function nextOf(
+  members: readonly GroupMember[],
+  from: number,
+  accepts?: (member: GroupMember) => boolean,
+): GroupMember | undefined {
+  let [first, end] = [0, members.length];
+  while (first < end) {
+    const middle = (first + end) >> 1;
+    if ((members[middle]?.position ?? 0) < from) first = middle + 1;
+    else end = middle;
+  }
+  for (let step = 0; step < members.length; step++) {
+    const member = members[(first + step) % members.length];
+    if (member !== undefined && accepts?.(member) !== false) return member;
+  }
+  return undefined;
 }
 
 /** Whether a filter matches a message of a run. @param index of the message in the run */

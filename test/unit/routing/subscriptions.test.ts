@@ -263,15 +263,31 @@ describe('groups', () => {
     expect(members.map(({ types }) => types.length)).toEqual([10, 11, 11, 11]);
   });
 
-  test('a message costs the same however many members there are', () => {
+  test.each([
+    ['without filters', () => ({})],
+    ['each of one job', (index: number) => ({ jobIds: [`job-${index}`] })],
+    ['each of one crawler', (index: number) => ({ crawlerIds: [`crawler-${index}`] })],
+  ])('a message costs the same however many members there are, %s', (_, filter) => {
+    const messages = Array.from({ length: 3000 }, (_, index) => progress(`job-${index % 10}`)).join('');
     const time = (members: number): number => {
       subscriptions = new Subscriptions(MessageRegistry.builtin());
-      for (let index = 0; index < members; index++) subscriber({ group: 'g' });
-      return shortestTime(() => publish(beat.repeat(3000), undefined, 3));
+      for (let index = 0; index < members; index++) subscriber({ group: 'g', ...filter(index) });
+      return shortestTime(() => publish(messages, 'crawler-1', 3));
     };
     time(10);
-    // Not even five times the time for fifty times the members: each looks at its own messages only.
-    expect(time(500)).toBeLessThan(5 * time(10));
+    // Not even three times the time for fifty times the members: each looks at its own messages only.
+    expect(time(500)).toBeLessThan(3 * time(10));
+  });
+
+  test('members with filters of their own get the same number of the messages that several of them want', () => {
+    const ofJobs = ['job-1', 'job-2'].map((jobId) => subscriber({ group: 'g', jobIds: [jobId, 'shared'] }));
+    const all = subscriber({ group: 'g' });
+    publish(progress('shared').repeat(300));
+    const counts = [...ofJobs, all].map(({ types }) => types.length);
+    expect(counts).toEqual([100, 100, 100]);
+    publish(progress('job-1').repeat(10) + progress('job-3').repeat(10));
+    expect(all.types.length).toBeGreaterThanOrEqual(110);
+    expect(ofJobs[1]?.types).toHaveLength(100);
   });
 
   test('who leaves takes no more; the last one ends the group', () => {
