@@ -34,7 +34,7 @@ test
     'completion bash',
     '--help',
     '--version',
-    'check --json /dev/null',
+    'check --json --workers 1 --patterns off /dev/null',
   ])(
   `sluice %s reports a full disk in one line${hasFullDevice ? '' : ' (skipped: this machine has no /dev/full)'}`,
   async (command) => {

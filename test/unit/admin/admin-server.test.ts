@@ -272,7 +272,7 @@ describe('/readyz', () => {
   });
 
   test('returns 503 when reading has been paused for long', async () => {
-    const { connect, get } = await startAdminBroker({ maxPendingBytes: 1024 });
+    const { connect, get } = await startAdminBroker({ ...LIGHT, maxPendingBytes: 1024 });
     const app = await (await connect()).subscribe({ overflow: 'block' });
     app.socket.pause();
     const crawler = await connect();
@@ -362,6 +362,7 @@ describe('/api', () => {
 
   test('a peer for which messages are dropped is not healthy, even among many that are busier', async () => {
     const { connect, read, get, manager, adminPath } = await startAdminBroker({
+      ...LIGHT,
       maxPendingBytes: 64 * 1024,
       maxConnections: 300,
       healthCheckInterval: 50,
@@ -432,7 +433,7 @@ describe('/api', () => {
 
 describe('/events', () => {
   test('sends a snapshot at once, with what was rejected but not its contents', async () => {
-    const { connect, adminPath } = await startAdminBroker();
+    const { connect, adminPath } = await startAdminBroker(LIGHT);
     const crawler = await connect();
     crawler.say('hello', { role: 'crawler', crawlerId: 'crawler-1' });
     crawler.say(

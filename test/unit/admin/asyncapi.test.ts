@@ -6,8 +6,10 @@ import { describe, expect, test } from 'vitest';
 import * as z from 'zod';
 import { asyncApiDocument } from '#src/admin/asyncapi.js';
 import { type SchemaEntry, schemaEntries } from '#src/admin/json-schemas.js';
-import { startAdminBroker } from '../../support/admin.js';
+import { shareAdminBroker, startAdminBroker } from '../../support/admin.js';
+import { LIGHT } from '../../support/broker.js';
 import { VALID } from '../../support/messages.js';
+import { share } from '../../support/share.js';
 
 const { resolve } = createRequire(import.meta.url);
 /** AsyncAPI's own JSON Schema of its documents. */
@@ -30,17 +32,23 @@ function targetOf(document: unknown, reference: string): unknown {
 }
 
 describe('/asyncapi.json', () => {
+  const shared = shareAdminBroker(LIGHT);
+  // Compiling AsyncAPI's own schema takes long.
+  const compiled = share(() =>
+    new Ajv({ ...options, meta: false, validateSchema: false }).compile(specification),
+  );
+
   test.each(['/run/sluice.sock', '127.0.0.1:7000', undefined])(
     'is a valid AsyncAPI 3 document for a broker at %s',
     (address) => {
-      const validate = new Ajv({ ...options, meta: false, validateSchema: false }).compile(specification);
+      const validate = compiled();
       validate(asyncApiDocument(MessageRegistry.builtin(), address, '1.2.3'));
       expect(validate.errors).toBeNull();
     },
   );
 
   test('refers to nothing that is not there, and has each message in one channel', async () => {
-    const { read } = await startAdminBroker();
+    const { read } = shared();
     const { channels, operations, components } = await read<Document>('/asyncapi.json');
     const referred = Object.values(channels).flatMap(({ messages }) =>
       Object.values(messages).map(({ $ref }) => $ref),
@@ -85,6 +93,7 @@ describe('/asyncapi.json', () => {
 
   test('has the types of a schema module', async () => {
     const { read } = await startAdminBroker({
+      ...LIGHT,
       schemas: new URL('../../support/custom-schemas.mjs', import.meta.url),
     });
     const own = Object.keys((await read<Document>('/asyncapi.json')).components.messages);
@@ -111,7 +120,7 @@ describe('the JSON Schema of a message', () => {
   });
 
   test('contains what may be omitted, and who sends it', async () => {
-    const { read } = await startAdminBroker();
+    const { read } = await startAdminBroker(LIGHT);
     const schemas = await read<Record<string, SchemaEntry>>('/api/schemas');
     expect(schemas.job_assignment?.direction).toBe('app');
     expect(JSON.stringify(schemas.job_assignment)).not.toMatch(/"required":\[[^\]]*"priority"/);

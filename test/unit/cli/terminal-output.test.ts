@@ -17,6 +17,8 @@ const missing = missingTools('python3');
 /** More than `check` reads, and `pub` sends, at a time: the progress is shown before the end. */
 const BLOCK = line({ ...VALID.heartbeat, note: 'x'.repeat(5000) }).repeat(500);
 const BAR = /\[[#.]{30}\]|B, [\d,]+ (?:lines?|rejected)$/m;
+/** A check that starts soon. */
+const CHECK = ['check', '--workers', '1', '--patterns', 'off'];
 const CTRL_C = '\u0003';
 
 /** A pipe with a name, as input that does not end. */
@@ -40,7 +42,7 @@ describe.skipIf(missing.length > 0)(`in a terminal${without(missing)}`, () => {
   test('check shows every finding, also the last, and no bar at the end', async () => {
     const file = join(temporaryFolder(), 'messages.ndjson');
     writeFileSync(file, `bad\n${BLOCK}bad\n${BLOCK}bad`);
-    const run = sluiceInTerminal(['check', '--workers', '1', file], { lines: 30, columns: 200 });
+    const run = sluiceInTerminal([...CHECK, file], { lines: 30, columns: 200 });
     expect(await run.exited).toBe(1);
     expect(run.stdout).toMatch(BAR);
     const shown = screen(run);
@@ -54,7 +56,7 @@ describe.skipIf(missing.length > 0)(`in a terminal${without(missing)}`, () => {
   });
 
   test.each([
-    ['check', (file: string) => ['check', '--workers', '1', file]],
+    ['check', (file: string) => [...CHECK, file]],
     ['pub', (file: string) => ['pub', '--socket', shared().socketPath, file]],
   ])('%s leaves no progress behind when Ctrl-C ends it', async (_, argsOf) => {
     const { file, input } = await openPipe();
@@ -130,7 +132,7 @@ describe.skipIf(missing.length > 0)(`in a terminal${without(missing)}`, () => {
   });
 
   test.each([
-    ['check', () => ['check', '--workers', '1']],
+    ['check', () => CHECK],
     ['pub', () => ['pub', '--socket', shared().socketPath]],
   ])('%s shows that it reads from the keyboard', async (command, argsOf) => {
     const run = sluiceInTerminal(argsOf());

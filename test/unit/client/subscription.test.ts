@@ -4,7 +4,7 @@ import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { ReceivedMessage as Message } from '#src/client/received-message.js';
 import { Subscription } from '#src/client/subscription.js';
 import { PAUSE } from '#src/connection/connection-state.js';
-import { shareBroker, startPlainBroker, until } from '../../support/broker.js';
+import { shareBroker, until } from '../../support/broker.js';
 import { line, VALID } from '../../support/messages.js';
 
 async function connectApp(socketPath: string): Promise<SluiceClient> {
@@ -20,7 +20,7 @@ const sharedBroker = shareBroker();
 
 describe('Subscription', () => {
   test('is a loop over messages, in order; leaving it unsubscribes', async () => {
-    const { socketPath, connect, manager } = await startPlainBroker();
+    const { socketPath, connect, manager } = sharedBroker();
     const app = await connectApp(socketPath);
     const subscription = await app.subscribe({ types: ['job_*'] });
     const crawler = await connect();
@@ -37,7 +37,7 @@ describe('Subscription', () => {
   });
 
   test('a slow loop stops reading: the broker sees a slow subscriber, and nothing is lost', async () => {
-    const { socketPath, connect, manager } = await startPlainBroker();
+    const { socketPath, connect, manager } = sharedBroker();
     const app = await connectApp(socketPath);
     const subscription = await app.subscribe({ overflow: 'block', maxQueuedBytes: 10_000 });
     const crawler = await connect();
@@ -115,7 +115,7 @@ describe('Subscription', () => {
   });
 
   test('a slow loop stops reading again when the answer has come', async () => {
-    const { socketPath, connect, manager } = await startPlainBroker();
+    const { socketPath, connect, manager } = sharedBroker();
     const app = await connectApp(socketPath);
     const slow = await app.subscribe({ types: ['heartbeat'], overflow: 'block', maxQueuedBytes: 1 });
     const crawler = await connect();
@@ -129,7 +129,7 @@ describe('Subscription', () => {
   });
 
   test('notices that the broker has ended although nothing is read', async () => {
-    const { socketPath, connect, manager } = await startPlainBroker();
+    const { socketPath, connect, manager } = sharedBroker();
     const app = new SluiceClient({ socketPath, hello: { role: 'app' }, reconnect: false });
     await app.connect();
     vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
@@ -196,7 +196,7 @@ describe('Subscription', () => {
   });
 
   test('does not get what was sent for another one that has just ended', async () => {
-    const { socketPath, connect, manager } = await startPlainBroker();
+    const { socketPath, connect, manager } = sharedBroker();
     const app = await connectApp(socketPath);
     const got: string[] = [];
     await app.subscribe({ types: ['job_failed'] }, ({ type }) => got.push(type));
@@ -212,7 +212,7 @@ describe('Subscription', () => {
   });
 
   test('that is not confirmed in time is taken back, and nothing of it reaches another one', async () => {
-    const { socketPath, manager } = await startPlainBroker();
+    const { socketPath, manager } = sharedBroker();
     const app = new SluiceClient({ socketPath, hello: { role: 'app' }, requestTimeout: 200 });
     onTestFinished(() => void app.close(0));
     await app.connect();

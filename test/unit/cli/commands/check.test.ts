@@ -10,8 +10,8 @@ import { changed, line, VALID } from '../../../support/messages.js';
 
 const shell = promisify(execFile);
 const runShared = shareSluice();
-/** One worker: how many there are is not what these tests are about. */
-const CHECK = ['check', '--workers', '1'];
+/** How many workers there are, and how they validate, is not what most of these tests are about. */
+const CHECK = ['check', '--workers', '1', '--patterns', 'off'];
 const check = (...args: readonly string[]) => runShared([...CHECK, ...args]);
 
 function fileOf(text: string | Buffer): string {
@@ -24,7 +24,7 @@ const BAD = `${line(VALID.heartbeat)}\nCANARY\n${line(changed('job_progress', { 
 
 describe('sluice check', () => {
   test('finds nothing in a good file: exits 0, sums up on standard error', async () => {
-    const run = await check(fileOf(new Traffic({ seed: 1 }).block(3000)));
+    const run = await check('--patterns', 'on', fileOf(new Traffic({ seed: 1 }).block(3000)));
     expect(run.code).toBe(0);
     expect(run.stdout).toBe('');
     expect(run.stderr).toMatch(
@@ -93,9 +93,8 @@ describe('sluice check', () => {
   });
 
   test('reads standard input for -, and --json names it alike in findings and summary', async () => {
-    const run = runNode(cliScript, [...CHECK, '--json', '-']);
-    run.child.stdin.end(BAD);
-    expect(await run.exited).toBe(1);
+    const run = await runShared([...CHECK, '--json', '-'], {}, BAD);
+    expect(run.code).toBe(1);
     const [finding, second, { summary }] = run.stdout
       .trim()
       .split('\n')
@@ -181,7 +180,7 @@ describe('sluice check', () => {
     for (; size < 150e6; blocks++) size += writeSync(output, block) + writeSync(output, broken);
     closeSync(output);
     const watched = join(packageRoot, 'test/support/peak-memory.mjs');
-    const run = runNode(cliScript, [...CHECK, '--json', file], { NODE_OPTIONS: `--import=${watched}` });
+    const run = runNode(cliScript, [...CHECK, '--patterns', 'on', '--json', file], { NODE_OPTIONS: `--import=${watched}` });
     expect(await run.exited).toBe(1);
     const { summary } = JSON.parse(run.stdout.trim().split('\n').at(-1) ?? '{}');
     expect(summary).toMatchObject({
