@@ -22,7 +22,7 @@ describe('SIGTERM under full load', () => {
       async (producer) => new Flood(await Peer.connect(broker.socketPath), producer),
     );
     const publishers = (await Promise.all(floods)).map(({ peer }) => peer);
-    await subscribers[0]?.count(5000);
+    await subscribers[0]?.count(2000);
     broker.run.child.kill('SIGTERM');
     await broker.run.says('"stopping"');
     await until(() => !existsSync(broker.socketPath));

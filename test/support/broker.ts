@@ -67,9 +67,16 @@ export function shareIdle<T extends TestBroker>(start: (whenOver: WhenOver) => P
   };
 }
 
-/** Resolves when the condition holds. Checks it in each turn of the event loop. */
+/** How often `until` checks its condition: often at first, and less often if it takes long, because checks cost, in ms. */
+const [SHORT_INTERVAL, LONG_INTERVAL] = [2, 8];
+const SHORT_CHECKS = 50;
+
+/** Resolves when the condition holds. Checks it every few milliseconds. */
 export async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 2));
+  for (let checks = 0; !condition(); checks++) {
+    const interval = checks < SHORT_CHECKS ? SHORT_INTERVAL : LONG_INTERVAL;
+    await new Promise((resolve) => setTimeout(resolve, interval));
+  }
 }
 
 /** The increase of each counter. Unchanged counters are omitted. */

@@ -7,7 +7,7 @@ import {
 } from 'sluice';
 import { describe, expect, expectTypeOf, test } from 'vitest';
 import { line, VALID } from '../../support/messages.js';
-import { startServer } from '../../support/server.js';
+import { shareServer, startServer } from '../../support/server.js';
 
 const bare = { defaultHandlers: false };
 const started = (jobId: string) => line({ ...VALID.job_started, jobId });
@@ -32,6 +32,8 @@ class Batches {
 }
 
 describe('handleBatch', () => {
+  const shared = shareServer(bare);
+
   test('gets all messages in order, at most 1,000 at a time, and one batch of a connection after the other', async () => {
     const { server, connect } = await startServer(bare);
     const batches = new Batches();
@@ -57,7 +59,7 @@ describe('handleBatch', () => {
   });
 
   test('counts messages, not batches, that are queued and running', async () => {
-    const { server, connect } = await startServer(bare);
+    const { server, connect } = shared();
     const batches = new Batches();
     const running: number[] = [];
     server.router.registerHandler('job_started', {
@@ -78,7 +80,7 @@ describe('handleBatch', () => {
   });
 
   test('gets no messages of other types in between, and keeps their order', async () => {
-    const { server, connect } = await startServer(bare);
+    const { server, connect } = shared();
     const log: string[] = [];
     server.router
       .registerHandler('job_started', { handleBatch: (events) => log.push(`started ${events.length}`) })
@@ -181,7 +183,7 @@ describe('handleBatch', () => {
   });
 
   test('can reply to the sender, and stop the other handlers', async () => {
-    const { server, connect } = await startServer(bare);
+    const { server, connect } = shared();
     const later: unknown[] = [];
     server.router.registerHandler('token_refresh_request', {
       priority: 1,

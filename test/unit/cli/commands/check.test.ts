@@ -180,7 +180,9 @@ describe('sluice check', () => {
     for (; size < 150e6; blocks++) size += writeSync(output, block) + writeSync(output, broken);
     closeSync(output);
     const watched = join(packageRoot, 'test/support/peak-memory.mjs');
-    const run = runNode(cliScript, [...CHECK, '--patterns', 'on', '--json', file], { NODE_OPTIONS: `--import=${watched}` });
+    const run = runNode(cliScript, [...CHECK, '--patterns', 'on', '--json', file], {
+      NODE_OPTIONS: `--import=${watched}`,
+    });
     expect(await run.exited).toBe(1);
     const { summary } = JSON.parse(run.stdout.trim().split('\n').at(-1) ?? '{}');
     expect(summary).toMatchObject({
