@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import type { ClientOptions } from '../../client/client-options.js';
 import { describeError, type ErrorCode, SluiceError } from '../../errors.js';
 import { type ConnectFault, connectFaultOf } from '../common/connection-hint.js';
-import { exitWithParent, receiveFromParent, sendToParent } from '../common/parent-process.js';
+import { receiveFromParent, runPeer, sendToParent } from '../common/parent-process.js';
 import { BenchConnection, errorCodeIn } from './bench-connection.js';
 import { CLOCK_SIZE, findClocks, makeBlock, makeClock, planOf, sharedNow, shareOf } from './bench-content.js';
 
@@ -185,10 +185,6 @@ function sum(values: readonly number[]): number {
   return values.reduce((total, value) => total + value, 0);
 }
 
-exitWithParent();
-const settings = await receiveFromParent<BenchSettings>();
-try {
-  await (settings.role === 'publishers' ? publish(settings) : subscribe(settings));
-} catch (error) {
-  fail(error);
-}
+await runPeer<BenchSettings>((settings) =>
+  (settings.role === 'publishers' ? publish(settings) : subscribe(settings)).catch(fail),
+);

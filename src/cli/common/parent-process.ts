@@ -2,11 +2,30 @@
 // only the command handles it.
 
 import { once } from 'node:events';
+import { setTimeout as delay } from 'node:timers/promises';
 
 /** Makes this process exit with code 0 when the command exits, and ignore SIGINT. */
-export function exitWithParent(): void {
+function exitWithParent(): void {
   process.on('disconnect', () => process.exit());
   process.on('SIGINT', () => {});
+}
+
+/** Time in which a command that is exiting closes the channel, in ms. */
+const EXIT_TIME = 1000;
+
+/**
+ * Runs a peer process with the settings that the command sends first. It exits with the command, without an error: when
+ * the command exits, its broker is gone a moment before the channel to the command is closed.
+ */
+export async function runPeer<Settings>(run: (settings: Settings) => Promise<void>): Promise<void> {
+  exitWithParent();
+  const settings = await receiveFromParent<Settings>();
+  try {
+    await run(settings);
+  } catch (error) {
+    await delay(EXIT_TIME);
+    throw error;
+  }
 }
 
 /** Sends a message to the command. */

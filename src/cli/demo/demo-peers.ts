@@ -3,7 +3,7 @@
 
 import { SluiceClient } from '../../client/sluice-client.js';
 import { Traffic } from '../../traffic/traffic.js';
-import { exitWithParent, receiveFromParent, sendToParent } from '../common/parent-process.js';
+import { receiveFromParent, runPeer, sendToParent } from '../common/parent-process.js';
 
 /** The first message from the demo to a peer process. */
 export interface PeerSettings {
@@ -99,6 +99,6 @@ async function runSubscriber({ socketPath }: PeerSettings): Promise<void> {
   sendToParent(report);
 }
 
-exitWithParent();
-const settings = await receiveFromParent<PeerSettings>();
-await (settings.role === 'fleet' ? runFleet(settings) : runSubscriber(settings));
+await runPeer<PeerSettings>((settings) =>
+  settings.role === 'fleet' ? runFleet(settings) : runSubscriber(settings),
+);

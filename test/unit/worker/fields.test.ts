@@ -64,7 +64,7 @@ const PATHS = [
 ];
 const fieldsOf = (paths: readonly string[]) => Object.fromEntries(crawlerTypes.map((type) => [type, paths]));
 const traffic = new Traffic({ seed: 11 });
-const messages = Array.from({ length: 1000 }, () => traffic.next());
+const messages = Array.from({ length: 3000 }, () => traffic.next());
 const lines = (write: (message: object) => string) => messages.map((message) => `${write(message)}\n`);
 
 describe.each([
