@@ -145,11 +145,14 @@ export class Field {
     const stopped = await (await Peer.connect(socketPath)).subscribe({ overflow });
     stopped.socket.pause();
     const trickle = subscribeByteByByte(socketPath, overflow);
-    const round = this.round();
+    let isOver = false;
+    const round = this.round().finally(() => {
+      isOver = true;
+    });
     if (overflow === 'disconnect') {
       // By then it is behind. It has a second to read the error before it is closed; a round may take longer on a busy
-      // machine.
-      await until(() => this.received > 2 * MAX_PENDING);
+      // machine, or end between two checks on a fast one.
+      await until(() => isOver || this.received > 2 * MAX_PENDING);
       stopped.socket.resume();
     }
     const result = await round;
