@@ -1,9 +1,11 @@
-// A child process that is busy while its parent exits, and then tries to send a message.
-import { exitWithParent, receiveFromParent, sendToParent } from '#src/cli/common/parent-process.js';
+// A child process that is busy while its parent exits, and then tries to send a message. With 0 ms, it fails instead, as
+// when its parent has taken along what it was about to connect to.
+import { runPeer, sendToParent } from '#src/cli/common/parent-process.js';
 
-exitWithParent();
-const busy = await receiveFromParent();
-sendToParent({ busy });
-await new Promise(setImmediate);
-Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, busy);
-sendToParent({ busy });
+await runPeer(async (busy) => {
+  sendToParent({ busy });
+  await new Promise(setImmediate);
+  if (busy === 0) throw new Error('there is nothing to connect to');
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, busy);
+  sendToParent({ busy });
+});
