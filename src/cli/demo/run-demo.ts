@@ -198,10 +198,12 @@ function summary(metrics: ServerMetrics, received: PeerReport, { startedAt, peak
     `In ${seconds.toFixed(1)} s:`,
     ...rows(metrics, received).slice(2),
     ...(isMeasurable(checked(metrics), seconds)
-      ? [row('average', `${formatCount(average)} messages/s`)]
+      ? [
+          row('average', `${formatCount(average)} messages/s`),
+          // The rate is only measured now and then: it may have been higher in between.
+          row('peak', `${formatCount(Math.max(peak, average))} messages/s`),
+        ]
       : []),
-    // The rate is only measured now and then: on a busy machine, it may have been higher in between.
-    ...(peak > 0 ? [row('peak', `${formatCount(Math.max(peak, average))} messages/s`)] : []),
     row('memory', `${formatBytes(process.memoryUsage.rss())} resident, including the broker's workers`),
   ];
 }
