@@ -269,6 +269,7 @@ export class Dispatcher {
     const isHeldUp = oldest !== undefined && oldest.takenAt <= before;
     if (!isBusy && !isHeldUp) return this.#recordWait();
     this.#workers++;
+    this.#pool?.addWorker();
     this.#waitingSince = 0;
     this.#flush();
   };

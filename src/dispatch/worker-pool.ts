@@ -20,7 +20,7 @@ import {
 import { type Place, ProcessorClock, Watchdog } from './watchdog.js';
 
 export interface WorkerPoolOptions {
-  /** Maximum number of worker threads. One starts with the pool, others when all of those have enough batches. */
+  /** Maximum number of worker threads. One starts with the pool; see {@link WorkerPool.addWorker}. */
   readonly threads: number;
   /** Batches that one worker may have at a time: with 2, it stays busy while a verdict is in transit. */
   readonly concurrentTasksPerWorker: number;
@@ -86,6 +86,10 @@ export class WorkerPool {
   #lastTask = 0;
   /** Extended message timeouts in ms, by batch number. */
   readonly #extendedTimeouts = new Map<number, number>();
+  /** Number of workers that should be running. */
+  #wanted = 1;
+  /** Number of tasks in the current pool. */
+  #tasks = 0;
   /** Whether a worker of the current pool has responded. */
   #isReady = false;
   #waiters: (() => void)[] = [];
@@ -145,11 +149,39 @@ export class WorkerPool {
     const task = this.#lastTask;
     if (messageTimeout !== undefined) this.#extendedTimeouts.set(task, messageTimeout);
     try {
-      return await piscina.run(batchTask(batch, this.#options.maxDetailedRejections?.(), task));
+      return await this.#send(piscina, batchTask(batch, this.#options.maxDetailedRejections?.(), task));
     } catch (error) {
       throw new BatchFailure(error, this.#watchdog.locate(task));
     } finally {
       this.#extendedTimeouts.delete(task);
+    }
+  }
+
+  /** Starts another worker, up to `threads`. */
+  addWorker(): void {
+    this.#wanted = Math.min(this.#wanted + 1, this.#options.threads);
+    this.#startMissing();
+  }
+
+  /**
+   * Starts a worker if there are fewer than there should be. Piscina starts one when all workers have as many tasks as
+   * they may have: they get empty ones.
+   */
+  #startMissing(): void {
+    const piscina = this.#piscina;
+    if (piscina === undefined || !this.#isReady) return;
+    const { length } = piscina.threads;
+    if (length === 0 || length >= this.#wanted) return;
+    const free = length * this.#options.concurrentTasksPerWorker - this.#tasks;
+    for (let count = 0; count <= free; count++) void this.#send(piscina, batchTask([])).catch(() => {});
+  }
+
+  async #send(piscina: Pool, task: BatchTask): Promise<Verdict> {
+    this.#tasks++;
+    try {
+      return await piscina.run(task);
+    } finally {
+      if (piscina === this.#piscina) this.#tasks--;
     }
   }
 
@@ -195,6 +227,7 @@ export class WorkerPool {
       } satisfies WorkerSettings,
     });
     this.#piscina = piscina;
+    this.#tasks = 0;
     piscina.on('error', onError);
     piscina.on('message', ({ patternsUnavailable }: WorkerNotice) => {
       this.#options.onPatternsUnavailable?.(patternsUnavailable);
@@ -215,7 +248,8 @@ export class WorkerPool {
   }
 
   /**
-   * Terminates hung workers, and replaces a pool without workers: Piscina does not retry when a worker fails to start.
+   * Terminates hung workers, and replaces those that have exited, and a pool without workers: Piscina does not retry when
+   * a worker fails to start.
    */
   #check(): void {
     const now = this.#clock.read();
@@ -226,6 +260,7 @@ export class WorkerPool {
       void worker.terminate();
     }
     if (workers.length === 0) void this.#rebuild();
+    else this.#startMissing();
   }
 
   readonly #timeoutFor = (task: number, bytes: number): number => {

@@ -328,25 +328,35 @@ describe('workers', () => {
     expect(matched - before.matched).toBeGreaterThanOrEqual(MOST_UNTIL_LEARNED);
   });
 
-  test('start one by one, when messages wait although all have batches', async () => {
+  /** A dispatcher with two workers, of which the second one has started because messages waited. */
+  async function startTwoWorkers() {
     const dispatcher = await startDispatcher({ threads: 2, settings: { ...LIGHT_SETTINGS, schemas } });
-    const good = connectTo(dispatcher);
+    const [slow, good] = [connectTo(dispatcher), connectTo(dispatcher)];
     good.submit(beat);
     await dispatcher.idle();
     expect(dispatcher.statistics.threads).toBe(1);
-    let beats = 1;
-    // On a busy machine, a slow message may take too long, and its connection goes into quarantine.
-    while (dispatcher.statistics.threads < 2) {
-      connectTo(dispatcher).submit(line({ type: 'slow' }).repeat(10));
-      // As many batches as a worker may have at a time, and one more.
-      for (let round = 0; round < 3; round++, beats++) {
-        good.submit(beat);
-        await new Promise(setImmediate);
-      }
-      await dispatcher.idle();
-    }
-    const settledBytes = good.settled.reduce((sum, { size }) => sum + size, 0);
-    expect(settledBytes).toBe(beats * beat.length);
+    // After a slow message, each worker that is running has at most one batch.
+    slow.submit(line({ type: 'slow' }));
+    await dispatcher.idle();
+    slow.submit(line({ type: 'slow' }).repeat(30));
+    good.submit(beat);
+    await until(() => dispatcher.statistics.threads === 2);
+    await dispatcher.idle();
+    expect(good.settled.reduce((sum, { size }) => sum + size, 0)).toBe(2 * beat.length);
+    return dispatcher;
+  }
+
+  test('start one by one, when messages wait although all have batches', async () => {
+    await startTwoWorkers();
+  });
+
+  test('that exit are replaced, all of those that were needed', async () => {
+    const dispatcher = await startTwoWorkers();
+    const { retries } = dispatcher.statistics;
+    connectTo(dispatcher).submit(line({ type: 'deadly' }));
+    await until(() => dispatcher.statistics.retries > retries);
+    await dispatcher.idle();
+    await until(() => dispatcher.statistics.threads === 2);
   });
 
   test('that cannot start fail the start', async () => {
