@@ -18,6 +18,7 @@ const LAYERS = [
   'dispatch',
   'delivery',
   'routing',
+  'log',
   'protocol',
   'worker',
   'connection',

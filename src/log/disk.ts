@@ -1,0 +1,150 @@
+// The folder of a log, as the log uses it. Everything that must survive a power failure goes through this interface, so
+// that tests can put a simulated disk in its place.
+
+import { constants } from 'node:fs';
+import { type FileHandle, mkdir, open, readdir, rename, rm, statfs } from 'node:fs/promises';
+import { join } from 'node:path';
+
+/** An open file of a log. */
+export interface LogFile {
+  /** Size in bytes. */
+  size(): Promise<number>;
+  /**
+   * Reads into a buffer, as much as there is.
+   * @returns number of bytes read; fewer than the buffer has room for only at the end of the file
+   */
+  read(buffer: Buffer, position: number): Promise<number>;
+  /** Writes all bytes of the buffers. Not durable before {@link sync}. */
+  write(buffers: readonly Buffer[], position: number): Promise<void>;
+  /** Makes everything written to this file durable, its size included. */
+  sync(): Promise<void>;
+  truncate(size: number): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface LogDisk {
+  /** Names of the files. */
+  list(): Promise<string[]>;
+  /** Opens a file to read and write it. Creates it if it does not exist. */
+  open(name: string): Promise<LogFile>;
+  /** Replaces a file of the new name, if there is one. Not durable before {@link syncFolder}. */
+  rename(from: string, to: string): Promise<void>;
+  /** Not durable before {@link syncFolder}. */
+  remove(name: string): Promise<void>;
+  /** Makes created, renamed and removed names durable. */
+  syncFolder(): Promise<void>;
+  /** Bytes that can still be written. */
+  free(): Promise<number>;
+}
+
+/** Only the broker's user may read what crawlers have sent. */
+const FOLDER_MODE = 0o700;
+const FILE_MODE = 0o600;
+/** Buffers per system call: the smallest limit of common systems (IOV_MAX). */
+const MAX_BUFFERS = 1024;
+
+/** A folder of the file system. */
+export class FolderDisk implements LogDisk {
+  readonly #path: string;
+
+  private constructor(path: string) {
+    this.#path = path;
+  }
+
+  /** Creates the folder if it does not exist. */
+  static async open(path: string): Promise<FolderDisk> {
+    await mkdir(path, { recursive: true, mode: FOLDER_MODE });
+    return new FolderDisk(path);
+  }
+
+  list(): Promise<string[]> {
+    return readdir(this.#path);
+  }
+
+  async open(name: string): Promise<LogFile> {
+    const { O_RDWR, O_CREAT, O_NOFOLLOW } = constants;
+    return new FolderFile(await open(join(this.#path, name), O_RDWR | O_CREAT | O_NOFOLLOW, FILE_MODE));
+  }
+
+  rename(from: string, to: string): Promise<void> {
+    return rename(join(this.#path, from), join(this.#path, to));
+  }
+
+  remove(name: string): Promise<void> {
+    return rm(join(this.#path, name), { force: true });
+  }
+
+  async syncFolder(): Promise<void> {
+    const folder = await open(this.#path, constants.O_RDONLY);
+    try {
+      await folder.sync();
+    } finally {
+      await folder.close();
+    }
+  }
+
+  async free(): Promise<number> {
+    const { bavail, bsize } = await statfs(this.#path);
+    return bavail * bsize;
+  }
+}
+
+class FolderFile implements LogFile {
+  readonly #handle: FileHandle;
+
+  constructor(handle: FileHandle) {
+    this.#handle = handle;
+  }
+
+  async size(): Promise<number> {
+    return (await this.#handle.stat()).size;
+  }
+
+  async read(buffer: Buffer, position: number): Promise<number> {
+    let length = 0;
+    while (length < buffer.length) {
+      const { bytesRead } = await this.#handle.read(
+        buffer,
+        length,
+        buffer.length - length,
+        position + length,
+      );
+      if (bytesRead === 0) break;
+      length += bytesRead;
+    }
+    return length;
+  }
+
+  async write(buffers: readonly Buffer[], position: number): Promise<void> {
+    let at = position;
+    for (let left = [...buffers]; left.length > 0; ) {
+      // A write may end early: a short count comes before ENOSPC.
+      const { bytesWritten } = await this.#handle.writev(left.slice(0, MAX_BUFFERS), at);
+      if (bytesWritten === 0) throw Object.assign(new Error('nothing was written'), { code: 'EIO' });
+      at += bytesWritten;
+      left = after(left, bytesWritten);
+    }
+  }
+
+  sync(): Promise<void> {
+    return this.#handle.datasync();
+  }
+
+  truncate(size: number): Promise<void> {
+    return this.#handle.truncate(size);
+  }
+
+  close(): Promise<void> {
+    return this.#handle.close();
+  }
+}
+
+/** What is left of buffers without their first bytes. */
+function after(buffers: readonly Buffer[], bytes: number): Buffer[] {
+  let skip = bytes;
+  for (const [index, buffer] of buffers.entries()) {
+    if (skip < buffer.length) return [buffer.subarray(skip), ...buffers.slice(index + 1)];
+    skip -= buffer.length;
+  }
+  return [];
+}

@@ -1,0 +1,153 @@
+// The segments of a log on its disk: finds those that are there, and recovers the end of the newest one.
+
+import { randomBytes } from 'node:crypto';
+import type { LogDisk, LogFile } from './disk.js';
+import { decodeSegmentHeader, FORMAT_VERSION, SEGMENT_HEADER, type SegmentHeader } from './format.js';
+import { SegmentScanner } from './segment-scanner.js';
+
+const EXTENSION = '.seg';
+const DIGITS = 20;
+const SEGMENT_NAME = new RegExp(`^\\d{${DIGITS}}\\${EXTENSION}$`);
+const SPARE_NAME = /^spare-[0-9a-f]+\.seg$/;
+
+/** The log was written by another version of Sluice. */
+export class LogFormatError extends Error {
+  override readonly name = 'LogFormatError';
+}
+
+/** A segment on the disk. */
+export interface Segment {
+  readonly name: string;
+  readonly header: SegmentHeader;
+  /** Size of its file in bytes. */
+  readonly size: number;
+}
+
+/** A file that is kept to be overwritten, since to allocate new blocks costs more. */
+export interface Spare {
+  readonly name: string;
+  /** In bytes. */
+  readonly size: number;
+}
+
+/** What is in a folder when a log is opened. */
+export interface FoundLog {
+  /** In the order of their messages. */
+  readonly segments: readonly Segment[];
+  /** Files to write new segments to. */
+  readonly spares: readonly Spare[];
+  /** Offset of the message that will be written next. */
+  readonly end: number;
+  /** Bytes of records that were not written completely, which were cut off. */
+  readonly cutBytes: number;
+}
+
+export function segmentName(first: number): string {
+  return `${String(first).padStart(DIGITS, '0')}${EXTENSION}`;
+}
+
+/** The segments of a folder, in order, without changing anything. */
+export async function listSegments(disk: LogDisk): Promise<Segment[]> {
+  return (await inspect(disk)).segments;
+}
+
+/**
+ * Finds the segments of a log, and cuts off what was not written completely when the broker stopped.
+ * @throws LogFormatError if a segment has a newer format
+ */
+export async function recoverSegments(disk: LogDisk): Promise<FoundLog> {
+  const { segments, unused, spares } = await inspect(disk);
+  const newest = segments.pop();
+  let [end, cutBytes] = [0, 0];
+  if (newest !== undefined) {
+    const recovered = await withFile(disk, newest.name, (file) => recoverEnd(file, newest));
+    ({ end, cutBytes } = recovered);
+    // Otherwise the next segment would have the same name.
+    if (end === newest.header.first) unused.push(newest.name);
+    else segments.push({ ...newest, size: recovered.size });
+  }
+  for (const name of unused) spares.push(await makeSpare(disk, name));
+  return { segments, spares, end, cutBytes };
+}
+
+interface Inspection {
+  readonly segments: Segment[];
+  /** Names of files that were about to become segments when the broker stopped. */
+  readonly unused: string[];
+  readonly spares: Spare[];
+}
+
+/** Makes a file spare. */
+export async function makeSpare(disk: LogDisk, name: string): Promise<Spare> {
+  const spare = `spare-${randomBytes(8).toString('hex')}${EXTENSION}`;
+  await disk.rename(name, spare);
+  return { name: spare, size: await withFile(disk, spare, (file) => file.size()) };
+}
+
+async function inspect(disk: LogDisk): Promise<Inspection> {
+  const names = (await disk.list()).sort();
+  const segments: Segment[] = [];
+  const unused: string[] = [];
+  for (const name of names.filter((name) => SEGMENT_NAME.test(name))) {
+    const bytes = Buffer.alloc(SEGMENT_HEADER);
+    const size = await withFile(disk, name, async (file) => {
+      await file.read(bytes, 0);
+      return file.size();
+    });
+    const header = decodeSegmentHeader(bytes);
+    if (typeof header === 'number') {
+      throw new LogFormatError(
+        `${name} has format version ${header}; this version of Sluice reads ${FORMAT_VERSION}`,
+      );
+    }
+    if (header === undefined) {
+      // A new file is empty until its header is durable. Anything else is damage, and kept.
+      if (bytes.every((byte) => byte === 0)) unused.push(name);
+    } else if (segmentName(header.first) === name) segments.push({ name, header, size });
+    // A spare file that has its new name, and still the header of its previous use.
+    else unused.push(name);
+  }
+  const spares: Spare[] = [];
+  for (const name of names.filter((name) => SPARE_NAME.test(name)))
+    spares.push({ name, size: await withFile(disk, name, (file) => file.size()) });
+  return { segments, unused, spares };
+}
+
+/**
+ * Finds the end of the newest segment. A record that is not whole was being written when the broker stopped, and so were
+ * those after it: all of them are cut off, since none was confirmed. It is different if a later record says that the
+ * segment was durable beyond it: then the disk has damaged it.
+ */
+async function recoverEnd(
+  file: LogFile,
+  { header, size }: Segment,
+): Promise<{ size: number; end: number; cutBytes: number }> {
+  let end = SEGMENT_HEADER;
+  let next = header.first;
+  /** The first part that is no record, with the end of what was before it. */
+  let torn: { readonly end: number; readonly next: number } | undefined;
+  for await (const part of new SegmentScanner(file, header).scan()) {
+    if (part.isDamaged) {
+      torn ??= { end, next };
+      continue;
+    }
+    if (torn !== undefined && part.header.durable > torn.end) torn = undefined;
+    end = part.end;
+    next = part.header.first + part.header.count;
+  }
+  if (torn !== undefined) [end, next] = [torn.end, torn.next];
+  // Zeros or remains of an earlier use are cut off as well: the segment gets no more records.
+  const cutBytes = torn === undefined ? 0 : size - end;
+  await file.truncate(end);
+  await file.sync();
+  return { size: end, end: next, cutBytes };
+}
+
+async function withFile<T>(disk: LogDisk, name: string, use: (file: LogFile) => Promise<T>): Promise<T> {
+  const file = await disk.open(name);
+  try {
+    return await use(file);
+  } finally {
+    await file.close();
+  }
+}

@@ -1,0 +1,17 @@
+// Appends numbered messages to the log in a folder, and prints how many are durable, until it is killed.
+import { FolderDisk } from '#src/log/disk.js';
+import { LogStore } from '#src/log/log-store.js';
+
+const disk = await FolderDisk.open(process.argv[2] ?? '');
+const log = await LogStore.open(disk, { segmentBytes: 256 * 1024, maxBytes: 1024 * 1024 });
+const source = { number: 1, id: 'c-1', crawlerId: undefined };
+process.stdout.write(`${log.durable}\n`);
+for (;;) {
+  for (let round = 0; round < 20; round++) {
+    const body = Buffer.from(`${JSON.stringify({ offset: log.end, text: 'x'.repeat(log.end % 3000) })}\n`);
+    const fields = { count: 1, time: Date.now(), sequence: 1, session: 0, line: 0 };
+    log.append({ source, fields, index: Buffer.alloc(16), body });
+  }
+  await log.whenDurable();
+  process.stdout.write(`${log.durable}\n`);
+}

@@ -1,0 +1,83 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { expect, test } from 'vitest';
+import { FolderDisk } from '#src/log/disk.js';
+import { readLog } from '#src/log/log-reader.js';
+import { LogStore } from '#src/log/log-store.js';
+import { temporaryFolder } from '../../support/broker.js';
+import { packageRoot } from '../../support/cli.js';
+
+const modeOf = (path: string) => statSync(path).mode & 0o777;
+
+test('a writer that is killed loses nothing that was durable, and writes nothing twice', async () => {
+  const folder = join(temporaryFolder(), 'log');
+  const script = join(packageRoot, 'test/support/log-writer.mjs');
+  let before = 0;
+  for (let round = 0; round < 6; round++) {
+    const child = spawn(process.execPath, [script, folder], { stdio: ['ignore', 'pipe', 'inherit'] });
+    let output = '';
+    child.stdout.on('data', (text: Buffer) => {
+      output += text.toString();
+    });
+    // After the start, at any time.
+    while (output.split('\n').length < 3) await delay(5);
+    await delay(round * 20);
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+    const durable = Number(output.split('\n').at(-2));
+    const disk = await FolderDisk.open(folder);
+    const log = await LogStore.open(disk);
+    expect(log.end).toBeGreaterThanOrEqual(durable);
+    expect(durable).toBeGreaterThan(before);
+    let next: number | undefined;
+    for await (const part of readLog(disk)) {
+      if ('to' in part) throw new Error(`messages ${part.from} to ${part.to} are missing`);
+      const { first } = part.header;
+      expect(first).toBe(next ?? first);
+      expect(JSON.parse(part.body.toString())).toMatchObject({ offset: first });
+      next = first + 1;
+    }
+    expect(next).toBe(log.end);
+    expect(log.bytes).toBeLessThanOrEqual(1024 * 1024);
+    before = log.end;
+  }
+});
+
+test('the files belong to the user of the broker alone', async () => {
+  const folder = join(temporaryFolder(), 'new', 'log');
+  const disk = await FolderDisk.open(folder);
+  const log = await LogStore.open(disk);
+  const source = { number: 1, id: 'c-1', crawlerId: undefined };
+  const fields = { count: 1, time: 0, sequence: 1, session: 0, line: 0 };
+  log.append({ source, fields, index: Buffer.alloc(16), body: Buffer.from('{}\n') });
+  expect(await log.close()).toBe(true);
+  expect(modeOf(folder)).toBe(0o700);
+  const names = readdirSync(folder);
+  expect(names).toHaveLength(1);
+  for (const name of names) expect(modeOf(join(folder, name))).toBe(0o600);
+});
+
+test('a link in the folder is not followed', async () => {
+  const folder = temporaryFolder();
+  const target = join(folder, 'target');
+  writeFileSync(target, 'content');
+  symlinkSync(target, join(folder, '00000000000000000000.seg'));
+  const disk = await FolderDisk.open(folder);
+  await expect(LogStore.open(disk)).rejects.toMatchObject({ code: 'ELOOP' });
+});
+
+test('a write of more buffers than a system call takes is whole', async () => {
+  const disk = await FolderDisk.open(temporaryFolder());
+  const file = await disk.open('a');
+  const buffers = Array.from({ length: 3000 }, (_, number) => Buffer.from(`${number} `));
+  await file.write(buffers, 10);
+  const expected = Buffer.concat(buffers);
+  const bytes = Buffer.alloc(expected.length + 100);
+  const length = await file.read(bytes, 10);
+  expect(bytes.subarray(0, length)).toEqual(expected);
+  expect(await file.size()).toBe(10 + expected.length);
+  await file.close();
+});

@@ -1,0 +1,310 @@
+// FUZZ_CASES changes the number of crashes.
+
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { INDEX_ENTRY, SEGMENT_HEADER } from '#src/log/format.js';
+import { type LogGap, type LoggedRun, readLog } from '#src/log/log-reader.js';
+import { type LogEntry, LogStore, type LogStoreOptions } from '#src/log/log-store.js';
+import { LogFormatError } from '#src/log/segments.js';
+import { until } from '../../support/broker.js';
+import { type Choose, SimulatedDisk } from '../../support/simulated-disk.js';
+
+const CRASHES = Number(process.env.FUZZ_CASES ?? 90);
+const SEED = Number(process.env.FUZZ_SEED ?? 7);
+
+/** Small, so that segments are full, removed and reused often. */
+const OPTIONS: LogStoreOptions = { segmentBytes: 4096, maxBytes: 64 * 1024, types: ['unknown', 'a'] };
+
+function entryOf(messages: readonly string[], source = 1): LogEntry {
+  return {
+    source: { number: source, id: `c-${source}`, crawlerId: undefined },
+    fields: { count: messages.length, time: 1000, sequence: 1, session: 0, line: 0 },
+    index: Buffer.alloc(messages.length * INDEX_ENTRY),
+    body: Buffer.from(messages.map((message) => `${message}\n`).join('')),
+  };
+}
+
+/** All messages by their offset, and the gaps. */
+async function contentOf(disk: SimulatedDisk, from = 0) {
+  const messages = new Map<number, string>();
+  const gaps: LogGap[] = [];
+  for await (const part of readLog(disk, from)) {
+    if (isGap(part)) gaps.push({ ...part });
+    else {
+      const { first } = part.header;
+      part.body
+        .toString()
+        .trimEnd()
+        .split('\n')
+        .forEach((message, index) => {
+          const offset = first + index;
+          expect(messages.has(offset)).toBe(false);
+          messages.set(offset, message);
+        });
+    }
+  }
+  return { messages, gaps };
+}
+
+const isGap = (part: LoggedRun | LogGap): part is LogGap => 'to' in part;
+
+function choices(seed: number): Choose {
+  let state = (seed % 2_147_483_646) + 1;
+  return (limit) => {
+    state = (state * 48_271) % 2_147_483_647;
+    return state % limit;
+  };
+}
+
+/**
+ * Writes to a log until the power fails, several times in a row.
+ * @param failures number of calls of the disk until each power failure
+ */
+async function crash(seed: number, failures: readonly number[], options: LogStoreOptions = OPTIONS) {
+  const choose = choices(seed);
+  let disk = new SimulatedDisk();
+  let expected: string[] = [];
+  let number = 0;
+  for (const calls of failures) {
+    disk.callsLeft = calls;
+    let confirmed = 0;
+    let hasPower = true;
+    const write = async () => {
+      const log = await LogStore.open(disk, options);
+      // Of what was not confirmed, anything may be missing at the end.
+      expected = expected.slice(0, log.end);
+      confirmed = log.durable;
+      while (hasPower) {
+        const messages = Array.from({ length: 1 + choose(4) }, () => {
+          return JSON.stringify({ number: number++, text: 'x'.repeat(choose(700)) });
+        });
+        expected.push(...messages);
+        const end = log.append(entryOf(messages, 1 + choose(3)));
+        const pause = choose(4);
+        if (pause < 2) {
+          await log.whenDurable(end);
+          expect(log.durable).toBeGreaterThanOrEqual(end);
+        } else if (pause === 2) await new Promise(setImmediate);
+        confirmed = log.durable;
+      }
+    };
+    await Promise.race([write(), disk.powerFailure]);
+    hasPower = false;
+    disk = disk.afterPowerFailure(choose);
+    const log = await LogStore.open(disk, options);
+    expect(log.end).toBeGreaterThanOrEqual(confirmed);
+    expect(log.end).toBeLessThanOrEqual(expected.length);
+    const { messages, gaps } = await contentOf(disk);
+    expect(gaps).toEqual([]);
+    const [first = log.end] = messages.keys();
+    // Older ones were removed to make room.
+    expect([...messages.keys()]).toEqual(
+      Array.from({ length: log.end - first }, (_, index) => first + index),
+    );
+    for (const [offset, message] of messages) expect(message).toBe(expected[offset]);
+    if (first > 0) expect(log.bytes).toBeGreaterThan((options.maxBytes ?? 0) / 2);
+    expect(log.bytes).toBeLessThanOrEqual(options.maxBytes ?? 0);
+  }
+}
+
+/** A log with this many messages, closed, and its disk. */
+async function write(messages: readonly string[], options: LogStoreOptions = OPTIONS) {
+  const disk = new SimulatedDisk();
+  const log = await LogStore.open(disk, options);
+  for (const message of messages) {
+    log.append(entryOf([message]));
+    await log.whenDurable();
+  }
+  await log.close();
+  return disk;
+}
+
+const numbered = (count: number, length = 100) =>
+  Array.from({ length: count }, (_, number) => `${number}-${'x'.repeat(length)}`);
+
+describe('a damaged log', () => {
+  const messages = numbered(12);
+  const name = '00000000000000000000.seg';
+
+  test('of which any byte is another one: lacks at most what the byte belongs to', async () => {
+    const intact = await write(messages);
+    const size = intact.contentOf(name).length;
+    for (let at = SEGMENT_HEADER; at < size; at += 31) {
+      const disk = intact.afterPowerFailure(() => 0);
+      const bytes = Buffer.from(disk.contentOf(name));
+      bytes[at] = (bytes[at] ?? 0) ^ 0x10;
+      disk.setContent(name, bytes);
+      const { messages: found, gaps } = await contentOf(disk);
+      const missing = messages.filter((_, offset) => !found.has(offset));
+      // In padding and definitions, the byte has no meaning for any message.
+      expect(missing.length).toBeLessThanOrEqual(1);
+      for (const [offset, message] of found) expect(message).toBe(messages[offset]);
+      const lastIsMissing = !found.has(messages.length - 1);
+      expect(gaps.length).toBe(lastIsMissing ? 0 : missing.length);
+    }
+  });
+
+  test('that ends anywhere in its last records: has all before', async () => {
+    const intact = await write(messages);
+    const { length } = intact.contentOf(name);
+    for (let size = length; size > length - 500; size -= 3) {
+      const disk = intact.afterPowerFailure(() => 0);
+      disk.setContent(name, intact.contentOf(name).subarray(0, size));
+      const log = await LogStore.open(disk, OPTIONS);
+      const { messages: found, gaps } = await contentOf(disk);
+      expect([...found.values()]).toEqual(messages.slice(0, log.end));
+      expect(gaps).toEqual([]);
+      expect(log.end).toBeGreaterThanOrEqual(messages.length - 4);
+      expect(log.end === messages.length).toBe(size === length);
+    }
+  });
+
+  test('of which the disk has damaged a part in the middle: has the rest, and a gap', async () => {
+    const disk = await write(messages);
+    const bytes = Buffer.from(disk.contentOf(name));
+    bytes.fill(0, 1000, 1400);
+    disk.setContent(name, bytes);
+    const log = await LogStore.open(disk, OPTIONS);
+    expect(log.end).toBe(messages.length);
+    const { messages: found, gaps } = await contentOf(disk);
+    expect(gaps).toHaveLength(1);
+    const [{ from, to }] = gaps as [LogGap];
+    expect([...found.keys()]).toEqual([...messages.keys()].filter((offset) => offset < from || offset >= to));
+  });
+
+  test('without one of its segments: has the others, and a gap', async () => {
+    const many = numbered(100);
+    const disk = await write(many);
+    const names = (await disk.list()).sort();
+    expect(names.length).toBeGreaterThan(3);
+    await disk.remove(names[1] ?? '');
+    const { messages: found, gaps } = await contentOf(disk);
+    expect(gaps).toEqual([
+      { from: Number.parseInt(names[1] ?? '', 10), to: Number.parseInt(names[2] ?? '', 10) },
+    ]);
+    expect(found.size).toBeGreaterThan(60);
+    expect((await LogStore.open(disk, OPTIONS)).end).toBe(100);
+  });
+
+  test('records of an earlier use of a file are not those of the segment, whatever their offsets', async () => {
+    const earlier = await write(numbered(12, 200));
+    const disk = await write(['0', '1']);
+    const stale = earlier.contentOf(name);
+    const bytes = disk.contentOf(name);
+    // After the two messages, the file has whole records with the offsets that come next.
+    disk.setContent(name, Buffer.concat([bytes, stale.subarray(bytes.length)]));
+    const log = await LogStore.open(disk, OPTIONS);
+    expect(log.end).toBe(2);
+    expect((await contentOf(disk)).messages.size).toBe(2);
+  });
+
+  test('of a newer format is not touched', async () => {
+    const disk = await write(messages);
+    const bytes = Buffer.from(disk.contentOf(name));
+    bytes.writeUInt32LE(2, 8);
+    disk.setContent(name, bytes);
+    await expect(LogStore.open(disk, OPTIONS)).rejects.toThrow(LogFormatError);
+    expect(disk.contentOf(name)).toEqual(bytes);
+  });
+});
+
+describe('a disk that fails', () => {
+  /** Fails calls of a kind: from the n-th one on, this many. */
+  function failCalls(disk: SimulatedDisk, kind: string, from: number, count: number): void {
+    let calls = 0;
+    disk.onCall = (called) => {
+      if (called !== kind) return;
+      calls++;
+      if (calls >= from && calls < from + count) throw Object.assign(new Error(kind), { code: 'EIO' });
+    };
+  }
+
+  test.each([
+    ['sync', 1],
+    ['sync', 3],
+    ['write', 3],
+    ['syncFolder', 1],
+    ['rename', 1],
+  ] as const)(
+    'once (%s, call %d): everything is confirmed, and there after a power failure',
+    async (kind, from) => {
+      const disk = new SimulatedDisk();
+      failCalls(disk, kind, from, 2);
+      const errors: unknown[] = [];
+      const options = { ...OPTIONS, maxBytes: 16 * 1024, onError: (error: unknown) => errors.push(error) };
+      const log = await LogStore.open(disk, options);
+      const messages = numbered(200);
+      for (const message of messages) {
+        log.append(entryOf([message]));
+        await log.whenDurable();
+      }
+      expect(log.isAvailable).toBe(true);
+      expect(errors).toHaveLength(2);
+      const after = disk.afterPowerFailure(() => 0);
+      const { messages: found, gaps } = await contentOf(after);
+      expect(gaps).toEqual([]);
+      expect(found.get(199)).toBe(messages[199]);
+      for (const [offset, message] of found) expect(message).toBe(messages[offset]);
+    },
+  );
+
+  test('for a long time: nothing is confirmed, and everything once it works again', async () => {
+    const disk = new SimulatedDisk();
+    let isBroken = true;
+    disk.onCall = (kind) => {
+      if (isBroken && kind === 'sync') throw Object.assign(new Error(kind), { code: 'EIO' });
+    };
+    const released: string[] = [];
+    const log = await LogStore.open(disk, OPTIONS);
+    const messages = numbered(5);
+    for (const message of messages)
+      log.append({ ...entryOf([message]), release: () => void released.push(message) });
+    const durable = log.whenDurable();
+    await until(() => !log.isAvailable);
+    expect([log.durable, released.length]).toEqual([0, 0]);
+    expect(log.pendingBytes).toBeGreaterThan(500);
+    isBroken = false;
+    await durable;
+    expect([log.isAvailable, log.durable, log.pendingBytes]).toEqual([true, 5, 0]);
+    expect(released).toEqual(messages);
+    expect([...(await contentOf(disk)).messages.values()]).toEqual(messages);
+  });
+
+  test('since it is full: the oldest messages make room for the new ones', async () => {
+    const disk = new SimulatedDisk();
+    disk.capacity = 20_000;
+    const log = await LogStore.open(disk, { ...OPTIONS, maxBytes: Number.POSITIVE_INFINITY });
+    const messages = numbered(500);
+    for (const message of messages) {
+      log.append(entryOf([message]));
+      await log.whenDurable();
+    }
+    const { messages: found, gaps } = await contentOf(disk.afterPowerFailure(() => 0));
+    expect(gaps).toEqual([]);
+    expect(found.size).toBeGreaterThan(40);
+    expect([...found.keys()].at(-1)).toBe(499);
+  });
+});
+
+test('segments whose messages are too old are removed', async () => {
+  const disk = new SimulatedDisk();
+  let time = 0;
+  const log = await LogStore.open(disk, { ...OPTIONS, maxAge: 1000, now: () => time });
+  for (const message of numbered(100)) {
+    time += 100;
+    log.append(entryOf([message]));
+    await log.whenDurable();
+  }
+  const { messages } = await contentOf(disk);
+  expect(messages.size).toBeGreaterThanOrEqual(10);
+  expect(messages.size).toBeLessThan(60);
+  expect([...messages.keys()].at(-1)).toBe(99);
+});
+
+test('after power failures, all that was confirmed is there, once and in order', async () => {
+  const failures = fc.array(fc.nat(150), { minLength: 1, maxLength: 4 });
+  await fc.assert(
+    fc.asyncProperty(fc.nat(), failures, (seed, calls) => crash(seed, calls)),
+    { numRuns: CRASHES / 3, seed: SEED },
+  );
+});
