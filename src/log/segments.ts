@@ -7,7 +7,7 @@ import { SegmentScanner } from './segment-scanner.js';
 
 const EXTENSION = '.seg';
 const DIGITS = 20;
-const SEGMENT_NAME = new RegExp(`^\\d{${DIGITS}}\\${EXTENSION}$`);
+const SEGMENT_NAME = /^\d{20}\.seg$/;
 const SPARE_NAME = /^spare-[0-9a-f]+\.seg$/;
 
 /** The log was written by another version of Sluice. */
