@@ -100,9 +100,10 @@ export function metadataOf(source: MetadataSource): ConnectionMetadata {
   return { id, crawlerId, role, connectedAt, lastActivity, lastHeartbeat, version, capabilities, tags };
 }
 
-/** Converts a monotonic time to a wall-clock time. */
+/** Converts a monotonic time to a wall-clock time. Rounds up: `Date.now` is up to 1 ms in the past. */
 function wallClock(monotonic: number): Date {
-  return new Date(Date.now() - (performance.now() - monotonic));
+  const elapsed = performance.now() - monotonic;
+  return new Date(Math.ceil(Date.now() - elapsed));
 }
 
 /** Counters of one connection. */
