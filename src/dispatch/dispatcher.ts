@@ -105,8 +105,6 @@ export class Dispatcher {
   #toSkip = 0;
   #nextToSkip = 0;
   readonly #quarantine: Quarantine;
-  /** Number of workers that may have batches: grows up to `threads`. */
-  #workers = 1;
   /** Since when messages wait although all workers have batches, in ms of the monotonic clock; 0 if none wait. */
   #waitingSince = 0;
   #waitTimer: NodeJS.Timeout | undefined;
@@ -118,7 +116,6 @@ export class Dispatcher {
    */
   #batchShare = 1;
   readonly #backlog: Backlog;
-  #inFlight = 0;
   #busyTime = 0;
   #busySince = 0;
   #flushScheduled = false;
@@ -144,7 +141,7 @@ export class Dispatcher {
   }
 
   get statistics(): DispatchStatistics {
-    this.#setInFlight(this.#inFlight);
+    this.#countBusyTime();
     return {
       batches: this.#batches,
       inlineBatches: this.#inlineBatches,
@@ -152,7 +149,7 @@ export class Dispatcher {
       failedChunks: this.#failedChunks,
       outOfOrder: this.#outOfOrder,
       queuedBytes: this.#backlog.bytes,
-      batchesInFlight: this.#inFlight,
+      batchesInFlight: this.#running.size,
       busyTime: this.#busyTime,
       threads: this.#pool?.threads ?? 0,
       workerRestarts: this.#pool?.restarts ?? 0,
@@ -215,6 +212,11 @@ export class Dispatcher {
     await Promise.all([this.#pool?.close(), this.#quarantine.close()]);
   }
 
+  /** Number of workers that may have batches. */
+  get #workers(): number {
+    return this.#pool?.targetThreads ?? 1;
+  }
+
   /** Limit on batches in flight. While batches take long, it is one per worker, so that none waits behind another. */
   get #capacity(): number {
     const { concurrentTasksPerWorker } = this.#options;
@@ -224,7 +226,7 @@ export class Dispatcher {
   }
 
   #isIdle(): boolean {
-    return this.#inFlight === 0 && this.#backlog.isEmpty && this.#quarantine.isEmpty;
+    return this.#running.size === 0 && this.#backlog.isEmpty && this.#quarantine.isEmpty;
   }
 
   /**
@@ -233,8 +235,8 @@ export class Dispatcher {
    */
   #scheduleFlush(): void {
     if (this.#flushScheduled) return;
-    if (this.#inFlight >= this.#capacity) return this.#recordWait();
-    if (this.#inFlight === 0) return this.#flush();
+    if (this.#running.size >= this.#capacity) return this.#recordWait();
+    if (this.#running.size === 0) return this.#flush();
     this.#flushScheduled = true;
     setImmediate(this.#flush);
   }
@@ -243,14 +245,14 @@ export class Dispatcher {
     this.#flushScheduled = false;
     const pool = this.#pool;
     if (this.#closed || pool === undefined) return;
-    if (this.#inFlight === 0) this.#validateInline();
-    while (this.#inFlight < this.#capacity) {
+    if (this.#running.size === 0) this.#validateInline();
+    while (this.#running.size < this.#capacity) {
       const batch = this.#backlog.take(this.#batchShare, performance.now());
       if (batch === undefined) break;
       void this.#run(pool, batch);
     }
     if (this.#backlog.isEmpty) this.#waitingSince = 0;
-    else if (this.#inFlight >= this.#capacity) this.#recordWait();
+    else if (this.#running.size >= this.#capacity) this.#recordWait();
   };
 
   /** Called while messages wait and all workers have batches. */
@@ -268,7 +270,6 @@ export class Dispatcher {
     const [oldest] = this.#running;
     const isHeldUp = oldest !== undefined && oldest.takenAt <= before;
     if (!isBusy && !isHeldUp) return this.#recordWait();
-    this.#workers++;
     this.#pool?.addWorker();
     this.#waitingSince = 0;
     this.#flush();
@@ -301,7 +302,7 @@ export class Dispatcher {
 
   async #run(pool: WorkerPool, batch: Batch): Promise<void> {
     const { chunks, isSlow, takenAt } = batch;
-    this.#setInFlight(this.#inFlight + 1);
+    this.#countBusyTime();
     this.#batches++;
     this.#running.add(batch);
     const verdict = await pool.run(chunks).catch((error: unknown) => {
@@ -309,11 +310,11 @@ export class Dispatcher {
     });
     const answeredAt = performance.now();
     this.#backlog.done(batch, answeredAt);
-    this.#running.delete(batch);
     if (verdict !== undefined) this.#settle(chunks, verdict);
     // A slow batch takes long because of a single message: smaller batches would not help.
     if (!isSlow) this.#adjustBatches(answeredAt - takenAt, performance.now() - answeredAt);
-    this.#setInFlight(this.#inFlight - 1);
+    this.#countBusyTime();
+    this.#running.delete(batch);
     this.#flush();
     this.#resolveIdle();
   }
@@ -328,12 +329,14 @@ export class Dispatcher {
     else if (longest < SHORT_BATCH) this.#batchShare = Math.min(1, this.#batchShare * 2);
   }
 
-  /** Reads the clock twice per batch, which is negligible compared to the 40 µs that a batch costs. */
-  #setInFlight(batches: number): void {
+  /**
+   * Must be called before the number of batches in flight changes. Reads the clock twice per batch, which is negligible
+   * compared to the 40 µs that a batch costs.
+   */
+  #countBusyTime(): void {
     const now = performance.now();
-    this.#busyTime += Math.min(this.#inFlight, this.#workers) * (now - this.#busySince);
+    this.#busyTime += Math.min(this.#running.size, this.#workers) * (now - this.#busySince);
     this.#busySince = now;
-    this.#inFlight = batches;
   }
 
   #resolveIdle(): void {

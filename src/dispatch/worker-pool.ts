@@ -86,8 +86,7 @@ export class WorkerPool {
   #lastTask = 0;
   /** Extended message timeouts in ms, by batch number. */
   readonly #extendedTimeouts = new Map<number, number>();
-  /** Number of workers that should be running. */
-  #wanted = 1;
+  #targetThreads = 1;
   /** Number of tasks in the current pool. */
   #tasks = 0;
   /** Whether a worker of the current pool has responded. */
@@ -108,6 +107,11 @@ export class WorkerPool {
   /** Workers that are running. */
   get threads(): number {
     return this.#isReady ? this.#watchdog.countStarted(this.#piscina?.threads ?? []) : 0;
+  }
+
+  /** Number of workers that should be running. */
+  get targetThreads(): number {
+    return this.#targetThreads;
   }
 
   /** How often the whole pool was recreated since the start. */
@@ -159,7 +163,7 @@ export class WorkerPool {
 
   /** Starts another worker, up to `threads`. */
   addWorker(): void {
-    this.#wanted = Math.min(this.#wanted + 1, this.#options.threads);
+    this.#targetThreads = Math.min(this.#targetThreads + 1, this.#options.threads);
     this.#startMissing();
   }
 
@@ -171,7 +175,7 @@ export class WorkerPool {
     const piscina = this.#piscina;
     if (piscina === undefined || !this.#isReady) return;
     const { length } = piscina.threads;
-    if (length === 0 || length >= this.#wanted) return;
+    if (length === 0 || length >= this.#targetThreads) return;
     const free = length * this.#options.concurrentTasksPerWorker - this.#tasks;
     for (let count = 0; count <= free; count++) void this.#send(piscina, batchTask([])).catch(() => {});
   }
