@@ -2,10 +2,10 @@
 
 const INITIAL_CAPACITY = 1024;
 
-/** The numbers in `values[from, to)` as a plain array. */
-export function plainNumbers(values: Uint32Array, from = 0, to: number = values.length): number[] {
+/** The numbers as a plain array. */
+export function plainNumbers(values: Uint32Array): number[] {
   const array: number[] = [];
-  for (let index = from; index < to; index++) array.push(values[index] ?? 0);
+  for (let index = 0; index < values.length; index++) array.push(values[index] ?? 0);
   return array;
 }
 
@@ -17,17 +17,9 @@ export class NumberList {
     return this.#length;
   }
 
-  /** The value at an index; undefined beyond the end. */
-  at(index: number): number | undefined {
-    return index < this.#length ? this.#values[index] : undefined;
-  }
-
-  /** @returns the new length */
-  push2(a: number, b: number): number {
-    this.#reserve(2);
-    this.#values[this.#length++] = a;
-    this.#values[this.#length++] = b;
-    return this.#length;
+  push(value: number): void {
+    this.#reserve(1);
+    this.#values[this.#length++] = value;
   }
 
   push3(a: number, b: number, c: number): void {

@@ -1,6 +1,6 @@
 // The layout of the WebAssembly memory that patterns use: addresses and sizes in bytes.
 //
-//   slots │ types │ job slots │ jobs │ runs │ frames │ buckets │ lists │ spans │ example │ text to scan …
+//   slots │ meanings │ accepted │ job slots │ jobs │ runs │ frames │ buckets │ lists │ spans │ example │ text to scan …
 
 import { FRAME, JOB, RUN } from './verdict-layout.js';
 
@@ -64,8 +64,7 @@ export const MAX_MATCHES = 4096;
 export const MAX_JOBS = 3 * MAX_MATCHES;
 /** Number of hash slots for jobs. If two jobs share a slot, a run may have several rows for one job. */
 export const JOB_SLOTS = 4096;
-/** What the tables contain for each message type: what it means to the broker, and the number of accepted messages. */
-export const TYPE = { MEANING: 0, ACCEPTED: 1, SIZE: 2 } as const;
+/** What a message type means to the broker. */
 export const MEANING = { NONE: 0, JOB_REQUEST: 1, HEARTBEAT: 2 } as const;
 /** The text of a member's value, in 32-bit words: start and end address, both 0 if the member is absent. */
 export const SPAN = { START: 0, END: 1, SIZE: 2 } as const;
@@ -90,7 +89,9 @@ const WORD = 4;
 
 /** Addresses of the tables of a verdict. */
 export interface TableMap {
-  readonly types: number;
+  /** {@link MEANING} and the number of accepted messages, by type index. */
+  readonly meanings: number;
+  readonly accepted: number;
   readonly jobSlots: number;
   readonly jobs: number;
   /** The runs that a scan begins. */
@@ -122,7 +123,8 @@ function allocator(start: number): (bytes: number) => number {
 export function tableMap(types: number): TableMap {
   const reserve = allocator(SLOT.SIZE);
   return {
-    types: reserve(types * TYPE.SIZE * WORD),
+    meanings: reserve(types * WORD),
+    accepted: reserve(types * WORD),
     jobSlots: reserve(JOB_SLOTS * WORD),
     jobs: reserve(MAX_JOBS * JOB.SIZE * WORD),
     runs: reserve(MAX_MATCHES * RUN.SIZE * WORD),

@@ -15,7 +15,6 @@ import {
   SLOT,
   SPAN,
   STOP,
-  TYPE,
 } from './memory-layout.js';
 import { FRAME, JOB, NO_FRAME, RUN, RunKind } from './verdict-layout.js';
 import { type Code, call, callIndirect, drop, getLocal, i32, select } from './wasm/expressions.js';
@@ -96,7 +95,8 @@ interface Callees {
  *         }
  *         frame = &frames[matches];
  *         *frame = { at - SHIFT, matchEnd - SHIFT, entry->type, 0 };
- *         addToRun(frame);
+ *         meaning = meanings[entry->type];
+ *         addToRun(frame, next == matchEnd + 1);
  *         if (JOB_START != 0) {
  *           hash(JOB_START, JOB_LENGTH);
  *           row = jobRow(JOB_LOW, JOB_HIGH);
@@ -104,7 +104,7 @@ interface Callees {
  *           frame->job = JOBS_BEFORE + row + 1;
  *         }
  *         if (meaning == HEARTBEAT) jobs[jobRow(0, 0)].latest = FRAMES + matches;
- *         types[entry->type].accepted++;
+ *         accepted[entry->type]++;
  *         entry->lastScan = LAST_SCAN;
  *         if (entry != first) moveForward(entry);
  *         if (HEARTBEAT != NO_HEARTBEAT) { ACTIVE_JOBS = HEARTBEAT; HEARTBEAT = NO_HEARTBEAT; }
@@ -126,7 +126,8 @@ function writeScan(
   const [first, entry] = [writer.local('first'), writer.local('entry')];
   const [MATCH_END, next] = [writer.local('matchEnd'), writer.local('next')];
   const [matches, lines, reason] = [writer.local('matches'), writer.local('lines'), writer.local('reason')];
-  const [type, frame, row] = [writer.local('type'), writer.local('frame'), writer.local('row')];
+  const [type, meaning] = [writer.local('type'), writer.local('meaning')];
+  const [frame, row] = [writer.local('frame'), writer.local('row')];
   const at = getLocal(AT);
   const end = getLocal(END);
   const matchEnd = getLocal(MATCH_END);
@@ -172,16 +173,16 @@ function writeScan(
         if (framing === 'ndjson') writer.branch(exit);
       });
       writer.set(frame, rowAddress(map.frames, getLocal(matches), FRAME.SIZE));
-      writer.set(type, rowAddress(map.types, i32.load(getLocal(entry), ENTRY.TYPE), TYPE.SIZE));
+      writer.set(type, i32.load(getLocal(entry), ENTRY.TYPE));
       const setFrame = (field: number, value: Code) =>
         writer.emit(i32.store(getLocal(frame), value, field * WORD));
       setFrame(FRAME.START, i32.sub(at, slot(SLOT.SHIFT)));
       setFrame(FRAME.END, i32.sub(matchEnd, slot(SLOT.SHIFT)));
-      setFrame(FRAME.TYPE, i32.load(getLocal(entry), ENTRY.TYPE));
+      setFrame(FRAME.TYPE, getLocal(type));
       setFrame(FRAME.JOB, NOTHING);
-      const isFollowed = i32.and(i32.lt_u(matchEnd, end), isDelimiter(0));
-      addToRun(writer, map, { frame, type, matches }, isFollowed);
-      const isHeartbeat = i32.eq(meaningOf(type), i32.const(MEANING.HEARTBEAT));
+      writer.set(meaning, i32.load(rowAddress(map.meanings, getLocal(type), 1)));
+      addToRun(writer, map, { frame, meaning, matches }, i32.eq(getLocal(next), i32.add(matchEnd, ONE)));
+      const isHeartbeat = i32.eq(getLocal(meaning), i32.const(MEANING.HEARTBEAT));
       const setLatest = () =>
         writer.emit(
           i32.store(
@@ -200,8 +201,8 @@ function writeScan(
         writer.set(row, call(jobRow, NOTHING, NOTHING));
         setLatest();
       });
-      const accepted = i32.load(getLocal(type), TYPE.ACCEPTED * WORD);
-      writer.emit(i32.store(getLocal(type), i32.add(accepted, ONE), TYPE.ACCEPTED * WORD));
+      const accepted = rowAddress(map.accepted, getLocal(type), 1);
+      writer.emit(i32.store(accepted, i32.add(i32.load(accepted), ONE)));
       writer.emit(i32.store(getLocal(entry), slot(SLOT.LAST_SCAN), ENTRY.LAST_SCAN));
       writer.if(i32.ne(getLocal(entry), getLocal(first)), () => moveForward(writer, entry));
       writer.if(i32.ne(slot(SLOT.HEARTBEAT), noHeartbeat), () => {
@@ -227,11 +228,6 @@ function rowAddress(table: number, row: Code, size: number): Code {
   return i32.add(i32.const(table), i32.mul(row, i32.const(size * WORD)));
 }
 
-/** What the type means to the broker: one of `MEANING`. @param type local with the address of its row */
-function meaningOf(type: number): Code {
-  return i32.load(getLocal(type), TYPE.MEANING * WORD);
-}
-
 /**
  * Adds the match to the current run, or begins a run with it. Within a scan, a delimited message always directly follows
  * the one before.
@@ -249,13 +245,13 @@ function meaningOf(type: number): Code {
 function addToRun(
   writer: FunctionWriter,
   map: MemoryMap,
-  { frame, type, matches }: { frame: number; type: number; matches: number },
+  { frame, meaning, matches }: { frame: number; meaning: number; matches: number },
   isFollowed: Code,
 ): void {
   const [kind, run] = [writer.local('kind'), writer.local('run')];
   const isKind = (value: number) => i32.eq(getLocal(kind), i32.const(value));
   const delimited = select(i32.const(RunKind.DELIMITED), i32.const(RunKind.UNDELIMITED), isFollowed);
-  const isRequest = i32.eq(meaningOf(type), i32.const(MEANING.JOB_REQUEST));
+  const isRequest = i32.eq(getLocal(meaning), i32.const(MEANING.JOB_REQUEST));
   writer.set(kind, select(i32.const(RunKind.REQUEST), delimited, isRequest));
   const start = i32.load(getLocal(frame), FRAME.START * WORD);
   const isAdjacent = i32.eq(start, i32.add(slot(SLOT.RUN_END), ONE));

@@ -4,22 +4,14 @@
 import { NumberList } from '../memory/number-list.js';
 import { type JobKey, NO_JOB } from '../messages/job-key.js';
 import type { MessageType } from '../messages/message-registry.js';
-import {
-  JOB_SLOTS,
-  MAX_MATCHES,
-  MEANING,
-  NO_RUN,
-  SLOT,
-  type TableMap,
-  TYPE,
-  tableMap,
-} from './memory-layout.js';
+import { JOB_SLOTS, MAX_MATCHES, MEANING, NO_RUN, SLOT, type TableMap, tableMap } from './memory-layout.js';
 import { FRAME, JOB, NO_FRAME, RUN, RunKind } from './verdict-layout.js';
 
 const WORD = Uint32Array.BYTES_PER_ELEMENT;
 
 export class VerdictTables {
-  readonly #types: readonly Pick<MessageType, 'traits'>[];
+  /** Number of message types. */
+  readonly #types: number;
   readonly #map: TableMap;
   #words: Uint32Array;
   /** The messages and runs so far, and the jobs that were removed from the memory. */
@@ -39,7 +31,7 @@ export class VerdictTables {
     map: TableMap = tableMap(types.length),
     words: Uint32Array = new Uint32Array(map.end / WORD),
   ) {
-    this.#types = types;
+    this.#types = types.length;
     this.#map = map;
     this.#words = words;
     types.forEach(({ traits }, index) => {
@@ -48,7 +40,7 @@ export class VerdictTables {
         : traits.requestsJob
           ? MEANING.JOB_REQUEST
           : MEANING.NONE;
-      this.#setType(index, TYPE.MEANING, meaning);
+      this.#words[map.meanings / WORD + index] = meaning;
     });
     this.reset();
   }
@@ -66,7 +58,7 @@ export class VerdictTables {
     for (const slot of [SLOT.FRAMES, SLOT.JOBS, SLOT.JOBS_BEFORE, SLOT.RUN_JOBS, SLOT.RUNS])
       this.#set(slot, 0);
     this.closeRun();
-    for (let type = 0; type < this.#types.length; type++) this.#setType(type, TYPE.ACCEPTED, 0);
+    this.#words.fill(0, this.#acceptedAt, this.#acceptedAt + this.#types);
   }
 
   /** Number of messages. */
@@ -92,9 +84,9 @@ export class VerdictTables {
     return this.#jobs.values;
   }
 
-  /** Accepted messages by type index. */
+  /** Accepted messages by type index, until the next change. */
   get accepted(): Uint32Array {
-    return Uint32Array.from(this.#types, (_, index) => this.#words[this.#typeAt(index) + TYPE.ACCEPTED] ?? 0);
+    return this.#words.subarray(this.#acceptedAt, this.#acceptedAt + this.#types);
   }
 
   /**
@@ -116,7 +108,7 @@ export class VerdictTables {
   addOfCrawler(typeIndex: number, kind: number, { low, high }: JobKey, start: number, end: number): void {
     this.#extendRun(kind, start, end);
     this.#makeRoom();
-    const isHeartbeat = this.#words[this.#typeAt(typeIndex) + TYPE.MEANING] === MEANING.HEARTBEAT;
+    const isHeartbeat = this.#words[this.#map.meanings / WORD + typeIndex] === MEANING.HEARTBEAT;
     let job = 0;
     if (high !== 0) {
       const row = this.#jobRow(low, high);
@@ -133,7 +125,7 @@ export class VerdictTables {
   }
 
   countAccepted(typeIndex: number, count = 1): void {
-    const at = this.#typeAt(typeIndex) + TYPE.ACCEPTED;
+    const at = this.#acceptedAt + typeIndex;
     this.#words[at] = (this.#words[at] ?? 0) + count;
   }
 
@@ -226,12 +218,8 @@ export class VerdictTables {
     this.#words[slot / WORD] = value;
   }
 
-  #typeAt(index: number): number {
-    return this.#map.types / WORD + index * TYPE.SIZE;
-  }
-
-  #setType(index: number, field: number, value: number): void {
-    this.#words[this.#typeAt(index) + field] = value;
+  get #acceptedAt(): number {
+    return this.#map.accepted / WORD;
   }
 
   #jobAt(row: number): number {

@@ -3,6 +3,7 @@
 
 import type { FrameRun } from '../delivery/frame-run.js';
 import { NO_FRAME } from '../dispatch/verdict.js';
+import { NumberList } from '../memory/number-list.js';
 import { type JobSeed, jobKey } from '../messages/job-key.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import { jobIdIn } from './job-id.js';
@@ -24,9 +25,8 @@ export class RunRecorder {
   readonly #endsJob: Uint8Array;
   /** Number of the current run. */
   #runs = 0;
-  /** Indexes of the messages of the current run to record. Beyond `#count`, those of an earlier run. */
-  #latest = new Uint32Array(1024);
-  #count = 0;
+  /** Indexes of the messages of the current run to record. */
+  readonly #latest = new NumberList();
 
   /** @param lastValues keeps the latest messages. If `undefined`, none are kept. */
   constructor(
@@ -53,8 +53,7 @@ export class RunRecorder {
     const runs = this.#runs;
     const lastValues =
       this.#lastValues?.hasTime(run.chunk.receivedAt) === true ? this.#lastValues : undefined;
-    for (let at = 0; at < this.#count; at++) {
-      const index = this.#latest[at] ?? 0;
+    for (const index of this.#latest.values) {
       const typeIndex = run.typeIndex(index);
       const isHeartbeat = this.#isHeartbeat[typeIndex] === 1;
       if (isHeartbeat) this.#keepHeartbeat(run, index);
@@ -77,10 +76,10 @@ export class RunRecorder {
   /** Finds the last message of each job, and the last heartbeat, in the order of receipt. */
   #findLatest(run: FrameRun): void {
     this.#runs = (this.#runs + 1) >>> 0;
-    this.#count = 0;
+    this.#latest.clear();
     if (run.isWhole) this.#readLatest(run);
     else this.#searchLatest(run);
-    const latest = this.#latest.subarray(0, this.#count);
+    const latest = this.#latest.values;
     if (latest.some((index, at) => at > 0 && index < (latest[at - 1] ?? 0))) latest.sort();
   }
 
@@ -88,7 +87,7 @@ export class RunRecorder {
     const end = verdict.jobsEnd(index);
     for (let job = verdict.firstJob(index); job < end; job++) {
       const frame = verdict.latestFrame(job);
-      if (frame !== NO_FRAME) this.#add(frame - first);
+      if (frame !== NO_FRAME) this.#latest.push(frame - first);
     }
   }
 
@@ -99,7 +98,7 @@ export class RunRecorder {
       const job = this.#isHeartbeat[run.typeIndex(at)] === 1 ? HEARTBEAT : run.job(at);
       if (job === -1 || seen.has(job)) continue;
       seen.add(job);
-      this.#add(at);
+      this.#latest.push(at);
     }
   }
 
@@ -108,14 +107,5 @@ export class RunRecorder {
     const { id, crawlerId } = run.source;
     const { low, high } = jobKey(crawlerId ?? id, this.#crawlerSeed);
     this.#lastValues.set(low | 0, high | 0, run, index);
-  }
-
-  #add(index: number): void {
-    if (this.#count === this.#latest.length) {
-      const larger = new Uint32Array(2 * this.#count);
-      larger.set(this.#latest);
-      this.#latest = larger;
-    }
-    this.#latest[this.#count++] = index;
   }
 }

@@ -319,12 +319,13 @@ export class Subscriptions {
       const index = selection.index(at);
       const bytes = run.end(index) - run.start(index) + overhead;
       const preferred = (group.next + Math.floor(at / part)) % members.length;
-      const hasRoomFor = (member: GroupMember) =>
-        hasRoom(member.subscriber, bytes, assigned.get(member)?.bytes ?? 0);
       // If no member has room, the overflow policy of the first one applies.
       const assignee =
-        (isScarce ? nextMember(group, run, index, preferred, hasRoomFor) : undefined) ??
-        nextMember(group, run, index, preferred);
+        (isScarce
+          ? nextMember(group, run, index, preferred, (member) =>
+              hasRoom(member.subscriber, bytes, assigned.get(member)?.bytes ?? 0),
+            )
+          : undefined) ?? nextMember(group, run, index, preferred);
       if (assignee === undefined) continue;
       if (assignee !== latest || assignment === undefined) {
         latest = assignee;
