@@ -2,7 +2,7 @@
 // that tests can put a simulated disk in its place.
 
 import { constants } from 'node:fs';
-import { type FileHandle, mkdir, open, readdir, rename, rm, statfs } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
 /** An open file of a log. */
@@ -33,8 +33,6 @@ export interface LogDisk {
   remove(name: string): Promise<void>;
   /** Makes created, renamed and removed names durable. */
   syncFolder(): Promise<void>;
-  /** Bytes that can still be written. */
-  free(): Promise<number>;
 }
 
 /** Only the broker's user may read what crawlers have sent. */
@@ -81,11 +79,6 @@ export class FolderDisk implements LogDisk {
     } finally {
       await folder.close();
     }
-  }
-
-  async free(): Promise<number> {
-    const { bavail, bsize } = await statfs(this.#path);
-    return bavail * bsize;
   }
 }
 

@@ -27,12 +27,9 @@ export interface ScannedRecord {
   readonly body: Buffer;
 }
 
-/** Bytes that are no record, although one follows them, or more messages should. */
+/** Bytes that are no record, although one follows them. */
 export interface DamagedPart {
   readonly isDamaged: true;
-  readonly start: number;
-  /** Start of the next record. */
-  readonly end: number;
 }
 
 export class SegmentScanner {
@@ -47,28 +44,16 @@ export class SegmentScanner {
     this.#header = header;
   }
 
-  /**
-   * The records from a position on, with the damaged parts between them. Ends at the last record.
-   * @param start position of a record. Default: of the first one.
-   * @param first offset of the messages that follow. Default: the first one of the segment.
-   */
-  async *scan(
-    start: number = SEGMENT_HEADER,
-    first: number = this.#header.first,
-  ): AsyncGenerator<ScannedRecord | DamagedPart, void> {
-    let [position, expected] = [start, first];
+  /** The records, with the damaged parts between them. Ends at the last record. */
+  async *scan(): AsyncGenerator<ScannedRecord | DamagedPart, void> {
+    let [position, expected] = [SEGMENT_HEADER, this.#header.first];
     for (;;) {
-      const record = await this.#read(position, expected);
-      if (record !== undefined) {
-        yield record;
-        position = record.end;
-        expected = record.header.first + record.header.count;
-        continue;
-      }
-      const next = await this.#findNext(position + ALIGNMENT, expected);
-      if (next === undefined) return;
-      yield { isDamaged: true, start: position, end: next };
-      position = next;
+      const record = (await this.#read(position, expected)) ?? (await this.#findNext(position, expected));
+      if (record === undefined) return;
+      if (record.start > position) yield { isDamaged: true };
+      yield record;
+      position = record.end;
+      expected = record.header.first + record.header.count;
     }
   }
 
@@ -87,13 +72,12 @@ export class SegmentScanner {
     return { isDamaged: false, start: position, end, header, index, body };
   }
 
-  /** Position of the next record from a position on. */
-  async #findNext(from: number, expected: number): Promise<number | undefined> {
-    for (let position = from; ; position += ALIGNMENT) {
-      const head = await this.#bytes(position, RECORD_HEADER);
-      if (head.length < RECORD_HEADER) return undefined;
-      if (decodeRecordHeader(head, 0, this.#header.id) === undefined) continue;
-      if ((await this.#read(position, expected)) !== undefined) return position;
+  /** The next record after a position. */
+  async #findNext(after: number, expected: number): Promise<ScannedRecord | undefined> {
+    for (let position = after + ALIGNMENT; ; position += ALIGNMENT) {
+      if ((await this.#bytes(position, RECORD_HEADER)).length < RECORD_HEADER) return undefined;
+      const record = await this.#read(position, expected);
+      if (record !== undefined) return record;
     }
   }
 

@@ -38,8 +38,6 @@ export interface FoundLog {
   readonly spares: readonly Spare[];
   /** Offset of the message that will be written next. */
   readonly end: number;
-  /** Bytes of records that were not written completely, which were cut off. */
-  readonly cutBytes: number;
 }
 
 export function segmentName(first: number): string {
@@ -58,16 +56,16 @@ export async function listSegments(disk: LogDisk): Promise<Segment[]> {
 export async function recoverSegments(disk: LogDisk): Promise<FoundLog> {
   const { segments, unused, spares } = await inspect(disk);
   const newest = segments.pop();
-  let [end, cutBytes] = [0, 0];
+  let end = 0;
   if (newest !== undefined) {
     const recovered = await withFile(disk, newest.name, (file) => recoverEnd(file, newest));
-    ({ end, cutBytes } = recovered);
+    end = recovered.end;
     // Otherwise the next segment would have the same name.
     if (end === newest.header.first) unused.push(newest.name);
     else segments.push({ ...newest, size: recovered.size });
   }
   for (const name of unused) spares.push(await makeSpare(disk, name));
-  return { segments, spares, end, cutBytes };
+  return { segments, spares, end };
 }
 
 interface Inspection {
@@ -118,10 +116,7 @@ async function inspect(disk: LogDisk): Promise<Inspection> {
  * those after it: all of them are cut off, since none was confirmed. It is different if a later record says that the
  * segment was durable beyond it: then the disk has damaged it.
  */
-async function recoverEnd(
-  file: LogFile,
-  { header, size }: Segment,
-): Promise<{ size: number; end: number; cutBytes: number }> {
+async function recoverEnd(file: LogFile, { header }: Segment): Promise<{ size: number; end: number }> {
   let end = SEGMENT_HEADER;
   let next = header.first;
   /** The first part that is no record, with the end of what was before it. */
@@ -137,10 +132,9 @@ async function recoverEnd(
   }
   if (torn !== undefined) [end, next] = [torn.end, torn.next];
   // Zeros or remains of an earlier use are cut off as well: the segment gets no more records.
-  const cutBytes = torn === undefined ? 0 : size - end;
   await file.truncate(end);
   await file.sync();
-  return { size: end, end: next, cutBytes };
+  return { size: end, end: next };
 }
 
 async function withFile<T>(disk: LogDisk, name: string, use: (file: LogFile) => Promise<T>): Promise<T> {

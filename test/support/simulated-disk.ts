@@ -77,10 +77,6 @@ export class SimulatedDisk implements LogDisk {
     this.#folderStates = [];
   }
 
-  async free(): Promise<number> {
-    return this.capacity - this.size;
-  }
-
   get size(): number {
     return [...this.#names.values()].reduce((sum, { content }) => sum + content.length, 0);
   }

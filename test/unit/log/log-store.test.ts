@@ -6,6 +6,7 @@ import { INDEX_ENTRY, SEGMENT_HEADER } from '#src/log/format.js';
 import { type LogGap, type LoggedRun, readLog } from '#src/log/log-reader.js';
 import { type LogEntry, LogStore, type LogStoreOptions } from '#src/log/log-store.js';
 import { LogFormatError } from '#src/log/segments.js';
+import { randomNumbers } from '#src/traffic/traffic.js';
 import { until } from '../../support/broker.js';
 import { type Choose, SimulatedDisk } from '../../support/simulated-disk.js';
 
@@ -49,11 +50,8 @@ async function contentOf(disk: SimulatedDisk, from = 0) {
 const isGap = (part: LoggedRun | LogGap): part is LogGap => 'to' in part;
 
 function choices(seed: number): Choose {
-  let state = (seed % 2_147_483_646) + 1;
-  return (limit) => {
-    state = (state * 48_271) % 2_147_483_647;
-    return state % limit;
-  };
+  const random = randomNumbers(seed);
+  return (limit) => Math.floor(random() * limit);
 }
 
 /**
