@@ -136,12 +136,16 @@ describe('sluice top', () => {
   ])(
     `fits a terminal of %i × %i, shows the number of further connections, and leaves the terminal as it was on Ctrl-C${without(missing)}`,
     async (width, height) => {
-      const { adminPath, connect } = sharedBroker();
+      const { adminPath, connect, read } = sharedBroker();
       for (let number = 1; number <= 20; number++) {
         const crawler = await connect();
         crawler.say('hello', { role: 'crawler', crawlerId: `crawler-${'x'.repeat(60)}-${number}` });
         await crawler.settled();
       }
+      // The broker may answer with what it sampled before, for 400 ms.
+      await expect
+        .poll(async () => (await read<{ total: number }>('/api/connections?limit=1')).total)
+        .toBe(20);
       const run = sluiceInTerminal(['top', '--admin', adminPath, '--interval', '60'], {
         lines: height,
         columns: width,
