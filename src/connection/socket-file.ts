@@ -2,7 +2,6 @@
 // peer can reach it, and moved to its path once it listens and has its permissions. The umask, which belongs to the
 // whole process, plays no part in this.
 
-import { createHash } from 'node:crypto';
 import {
   type BigIntStats,
   chmodSync,
@@ -16,18 +15,11 @@ import {
   unlinkSync,
   utimesSync,
 } from 'node:fs';
-import { connect, createServer, type Server } from 'node:net';
-import { dirname, join, relative, resolve } from 'node:path';
-import { fitsSocketPath } from '../config/defaults.js';
+import type { Server } from 'node:net';
+import { dirname, join, resolve } from 'node:path';
+import { isListening, listenExclusively, lockPath, pathDigest } from '../config/unix-socket.js';
 import { describeError, SluiceError } from '../errors.js';
 
-/**
- * If a server at the path neither accepts nor rejects a connection within this time, it counts as live but busy. In ms.
- */
-const PROBE_TIMEOUT = 1000;
-/** How long to wait while another server is starting at the same path, and the polling interval, in ms. */
-const LOCK_TIMEOUT = 3000;
-const LOCK_INTERVAL = 20;
 /** Permission bits. */
 const [STICKY, WRITABLE_BY_ALL] = [0o1000, 0o002];
 /**
@@ -96,7 +88,7 @@ export async function listenAtPath(
   const absolute = resolve(path);
   const group = options.socketGroup === undefined ? undefined : groupId(options.socketGroup);
   requireSafeFolder(absolute);
-  const unlock = await lock(absolute);
+  const unlock = await lockPath(absolute);
   try {
     await requireFree(absolute);
     return await createSocket(server, absolute, options, group);
@@ -127,7 +119,7 @@ async function createSocket(
   }
   try {
     // On close, Node removes the path that it listened on: the temporary name, so never a successor's socket.
-    await listen(server, temporary, backlog);
+    await listenExclusively(server, temporary, backlog);
     if (group !== undefined) chownSync(temporary, process.geteuid?.() ?? 0, group);
     chmodSync(temporary, Number.parseInt(socketMode, 8) | KEEP);
     const file = new SocketFile(path, lstatSync(temporary, { bigint: true }));
@@ -149,7 +141,7 @@ async function createSocket(
  * unique to it, and has a short name, because the length of socket paths is limited.
  */
 export function temporaryName(path: string): string {
-  return join(dirname(path), `.${digest(path, 'base64url').slice(0, 4)}`, 's');
+  return join(dirname(path), `.${pathDigest(path, 'base64url').slice(0, 4)}`, 's');
 }
 
 /** Removes what a start that was killed has left behind. */
@@ -173,10 +165,6 @@ function removeFolder(path: string): void {
   }
 }
 
-function digest(path: string, encoding: 'hex' | 'base64url'): string {
-  return createHash('sha256').update(path).digest(encoding);
-}
-
 async function requireFree(path: string): Promise<void> {
   const found = statOf(path);
   if (found === undefined) return;
@@ -185,7 +173,7 @@ async function requireFree(path: string): Promise<void> {
   if (user !== undefined && user !== 0 && Number(found.uid) !== user) {
     throw new SluiceError('SOCKET_PATH_INVALID', `${path} belongs to another user`);
   }
-  if (await isAlive(path)) throw new SluiceError('ADDRESS_IN_USE', path);
+  if (await isListening(path)) throw new SluiceError('ADDRESS_IN_USE', path);
 }
 
 /** In a world-writable folder without the sticky bit, any user could replace the socket with their own. */
@@ -198,28 +186,6 @@ function requireSafeFolder(path: string): void {
       'SOCKET_PATH_INVALID',
       `${path}: its folder is world-writable; run chmod +t or chmod o-w on it`,
     );
-  }
-}
-
-/**
- * Prevents two servers from checking the same path at the same time. The lock is an abstract socket, which the kernel
- * releases when the process exits. Only Linux has abstract sockets; on other systems there is no lock.
- * @returns a function that releases the lock
- */
-async function lock(path: string): Promise<() => void> {
-  if (process.platform !== 'linux') return () => {};
-  const name = `\0sluice-${digest(path, 'hex').slice(0, 32)}`;
-  const startedAt = performance.now();
-  for (;;) {
-    const server = createServer((socket) => socket.destroy());
-    const isLocked = await new Promise<boolean>((done) => {
-      server.once('error', () => done(false));
-      // Exclusive: in a worker of node:cluster, the primary would otherwise listen for all workers at once.
-      server.listen({ path: name, exclusive: true }, () => done(true));
-    });
-    if (isLocked) return () => server.close();
-    if (performance.now() - startedAt > LOCK_TIMEOUT) throw new SluiceError('ADDRESS_IN_USE', path);
-    await new Promise((done) => setTimeout(done, LOCK_INTERVAL));
   }
 }
 
@@ -240,42 +206,4 @@ function groupId(group: string): number {
  */
 function statOf(path: string): BigIntStats | undefined {
   return lstatSync(path, { bigint: true, throwIfNoEntry: false });
-}
-
-/** Whether a server listens at the path. Every outcome but ECONNREFUSED and ENOENT counts as a live server. */
-function isAlive(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const probe = connect(addressable(path));
-    const settle = (alive: boolean) => {
-      probe.destroy();
-      resolve(alive);
-    };
-    probe.setTimeout(PROBE_TIMEOUT, () => settle(true));
-    probe.once('connect', () => settle(true));
-    probe.once('error', (error: NodeJS.ErrnoException) =>
-      settle(!['ECONNREFUSED', 'ENOENT'].includes(error.code ?? '')),
-    );
-  });
-}
-
-function listen(server: Server, path: string, backlog: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', reject);
-    // Exclusive: in a worker of node:cluster, the primary would otherwise listen.
-    server.listen({ path: addressable(path), backlog, exclusive: true }, () => {
-      server.off('error', reject);
-      resolve();
-    });
-  });
-}
-
-/**
- * A name of the file that fits into a socket address: the absolute path or, if that is too long, the path from the
- * working directory.
- * @throws SluiceError `SOCKET_PATH_INVALID` if both are too long
- */
-function addressable(path: string): string {
-  const name = fitsSocketPath(path) ? path : relative(process.cwd(), path);
-  if (fitsSocketPath(name)) return name;
-  throw new SluiceError('SOCKET_PATH_INVALID', `${path}: the path of its folder is too long`);
 }
