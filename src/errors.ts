@@ -38,6 +38,7 @@ export const WIRE_ERRORS = Object.freeze({
   MAX_CONNECTIONS: entry('access', 'error', 'The broker has reached maxConnections'),
   RATE_LIMITED: entry('access', 'warning', 'The connection has exceeded a limit'),
   SLOW_CONSUMER: entry('delivery', 'error', 'The subscriber does not keep up with its messages'),
+  LOG_UNAVAILABLE: entry('delivery', 'error', 'The durable log cannot be written'),
   SHUTTING_DOWN: entry('lifecycle', 'warning', 'The broker is shutting down'),
   REPLACED: entry('lifecycle', 'error', 'A newer connection with the same crawlerId has taken over'),
 });
@@ -60,6 +61,8 @@ export const LOCAL_ERRORS = Object.freeze({
     'error',
     'A worker took too long to validate one message and was terminated',
   ),
+  LOG_UNUSABLE: entry('configuration', 'fatal', 'The folder of the durable log cannot be used'),
+  LOG_IN_USE: entry('lifecycle', 'fatal', 'Another broker is using the folder of the durable log'),
   PATTERN_MISMATCH: entry(
     'validation',
     'error',

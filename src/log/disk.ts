@@ -25,8 +25,8 @@ export interface LogFile {
 export interface LogDisk {
   /** Names of the files. */
   list(): Promise<string[]>;
-  /** Opens a file to read and write it. Creates it if it does not exist. */
-  open(name: string): Promise<LogFile>;
+  /** @param purpose `create`: write it, and create it if it does not exist */
+  open(name: string, purpose: 'read' | 'write' | 'create'): Promise<LogFile>;
   /** Replaces a file of the new name, if there is one. Not durable before {@link syncFolder}. */
   rename(from: string, to: string): Promise<void>;
   /** Not durable before {@link syncFolder}. */
@@ -38,6 +38,8 @@ export interface LogDisk {
 /** Only the broker's user may read what crawlers have sent. */
 const FOLDER_MODE = 0o700;
 const FILE_MODE = 0o600;
+const { O_RDONLY, O_RDWR, O_CREAT } = constants;
+const FLAGS = { read: O_RDONLY, write: O_RDWR, create: O_RDWR | O_CREAT } as const;
 /** Buffers per system call: the smallest limit of common systems (IOV_MAX). */
 const MAX_BUFFERS = 1024;
 
@@ -45,12 +47,12 @@ const MAX_BUFFERS = 1024;
 export class FolderDisk implements LogDisk {
   readonly #path: string;
 
-  private constructor(path: string) {
+  constructor(path: string) {
     this.#path = path;
   }
 
   /** Creates the folder if it does not exist. */
-  static async open(path: string): Promise<FolderDisk> {
+  static async create(path: string): Promise<FolderDisk> {
     await mkdir(path, { recursive: true, mode: FOLDER_MODE });
     return new FolderDisk(path);
   }
@@ -59,9 +61,9 @@ export class FolderDisk implements LogDisk {
     return readdir(this.#path);
   }
 
-  async open(name: string): Promise<LogFile> {
-    const { O_RDWR, O_CREAT, O_NOFOLLOW } = constants;
-    return new FolderFile(await open(join(this.#path, name), O_RDWR | O_CREAT | O_NOFOLLOW, FILE_MODE));
+  async open(name: string, purpose: 'read' | 'write' | 'create'): Promise<LogFile> {
+    const flags = FLAGS[purpose] | constants.O_NOFOLLOW;
+    return new FolderFile(await open(join(this.#path, name), flags, FILE_MODE));
   }
 
   rename(from: string, to: string): Promise<void> {

@@ -6,7 +6,10 @@
 // The checksums of records begin with the segment's random ID: bytes that remain in a file from an earlier use never have
 // a valid checksum.
 
+import { endianness } from 'node:os';
 import { crc32 } from 'node:zlib';
+
+const IS_BIG_ENDIAN = endianness() === 'BE';
 
 /** "SLUICELG" */
 const SEGMENT_MAGIC = 0x474c_4543_4955_4c53n;
@@ -14,10 +17,21 @@ export const FORMAT_VERSION = 1;
 export const SEGMENT_HEADER = 64;
 /** "SLRC" */
 const RECORD_MAGIC = 0x4352_4c53;
+const RECORD_MAGIC_BYTES = Buffer.from('SLRC');
 export const RECORD_HEADER = 80;
 export const ALIGNMENT = 8;
 /** Bytes of a message in the index of its record. */
 export const INDEX_ENTRY = 16;
+/**
+ * Words of a message in the index: the end of the message in the body, without its delimiter; the index of its type, with
+ * flags; and the key of its job.
+ */
+export const INDEX = { END: 0, TYPE: 1, JOB_LOW: 2, JOB_HIGH: 3, SIZE: 4 } as const;
+/** The message refers to a job. */
+export const HAS_JOB = 0x8000_0000;
+/** The message breaks the contract and was forwarded all the same. */
+export const IS_INVALID = 0x4000_0000;
+export const TYPE_MASK = 0xffff;
 
 /** Offsets in the header of a segment. */
 const SEGMENT = {
@@ -206,6 +220,34 @@ export function decodeRecordHeader(bytes: Buffer, at: number, segmentId: number)
     session: header.readUInt32LE(RECORD.SESSION),
     durable: header.readUInt32LE(RECORD.DURABLE),
   };
+}
+
+/**
+ * Finds the first header of a record of the segment.
+ * @returns its position, a multiple of 8; -1 if there is none
+ */
+export function findRecordHeader(bytes: Buffer, segmentId: number): number {
+  let at = bytes.indexOf(RECORD_MAGIC_BYTES);
+  while (at !== -1) {
+    if (at % ALIGNMENT === 0 && decodeRecordHeader(bytes, at, segmentId) !== undefined) return at;
+    at = bytes.indexOf(RECORD_MAGIC_BYTES, at + 1);
+  }
+  return -1;
+}
+
+/** The words of an index; see {@link INDEX}. */
+export function readIndex(index: Buffer): Uint32Array {
+  const isAligned = index.byteOffset % Uint32Array.BYTES_PER_ELEMENT === 0;
+  // A copy has an offset of 0 or is aligned by Node's pool.
+  const bytes = isAligned && !IS_BIG_ENDIAN ? index : Buffer.from(index);
+  if (IS_BIG_ENDIAN) bytes.swap32();
+  return new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / Uint32Array.BYTES_PER_ELEMENT);
+}
+
+/** The bytes of an index. The words are used as memory for it. */
+export function encodeIndex(words: Uint32Array<ArrayBuffer>): Buffer {
+  const bytes = Buffer.from(words.buffer);
+  return IS_BIG_ENDIAN ? bytes.swap32() : bytes;
 }
 
 /** Whether the index and the body are those that the header was written for. */

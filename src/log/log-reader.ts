@@ -1,20 +1,31 @@
 // Reads the messages of a log in order, also while a broker is writing it.
 
-import type { LogDisk } from './disk.js';
-import { type RecordHeader, RecordKind } from './format.js';
+import type { LogDisk, LogFile } from './disk.js';
+import { type RecordHeader, RecordKind, type SegmentHeader } from './format.js';
 import { SegmentScanner } from './segment-scanner.js';
-import { listSegments, type Segment } from './segments.js';
+import { findSegments } from './segments.js';
 
 /** The sender of messages. */
 export interface LoggedSource {
   /** Connection ID. */
   readonly id: string;
-  readonly crawlerId: string | null;
+  readonly crawlerId?: string | null | undefined;
 }
 
-/** Messages of one connection. The buffers are valid until the next ones are read. */
+/** What the process that has written a segment knows of it, so that its readers need not begin with its first record. */
+export interface WrittenSegment {
+  /** The senders by their numbers. */
+  readonly sources: ReadonlyMap<number, LoggedSource>;
+  /** Names of the message types, by index. */
+  readonly types: readonly string[];
+  /** Positions of some records, with their offsets, in order. */
+  readonly checkpoints: readonly { readonly offset: number; readonly position: number }[];
+}
+
+/** Messages of one connection. */
 export interface LoggedRun {
   readonly header: RecordHeader;
+  /** See `INDEX`. */
   readonly index: Buffer;
   /** The messages, each with its delimiter. */
   readonly body: Buffer;
@@ -28,52 +39,174 @@ export interface LogGap {
   /** Offsets of the first missing message and of the next one that is there. */
   readonly from: number;
   readonly to: number;
+  /** `removed`: they were too old, or there was no room for them. `damaged`: the disk has lost them. */
+  readonly reason: 'removed' | 'damaged';
 }
 
-/**
- * The messages of a log, and where some are missing.
- * @param from offset of the first message. Runs are not cut: the first one may begin before it. Default: 0.
- * @throws LogFormatError
- */
-export async function* readLog(disk: LogDisk, from = 0): AsyncGenerator<LoggedRun | LogGap, void> {
-  const segments = await listSegments(disk);
-  let expected = segments[0]?.header.first ?? 0;
-  for (const [index, segment] of segments.entries()) {
-    const end = segments[index + 1]?.header.first ?? Number.POSITIVE_INFINITY;
-    if (end <= from) {
-      expected = end;
-      continue;
+/** A segment, as far as it may be read. */
+export interface ReadableSegment {
+  readonly name: string;
+  readonly header: SegmentHeader;
+  /** Position from which on its file may still change. */
+  readonly limit: number;
+  /** If it was written by this process. */
+  readonly written?: WrittenSegment | undefined;
+}
+
+/** The file of a segment, for a reader. */
+export type SegmentFile = Pick<LogFile, 'read' | 'close'>;
+export type OpenFile = (segment: ReadableSegment) => Promise<SegmentFile>;
+
+/** The segments of a log, in order. Called again for each read, since a broker adds and removes segments. */
+export type SegmentList = () => readonly ReadableSegment[];
+
+/** The segment that is being read. */
+class OpenSegment {
+  readonly #id: number;
+  readonly #file: SegmentFile;
+  readonly #scanner: SegmentScanner;
+  /** As read, if the segment was not written by this process. */
+  readonly #sources = new Map<number, LoggedSource>();
+  #types: readonly string[] = [];
+  readonly #written: WrittenSegment | undefined;
+
+  /** @param offset of the first message to read */
+  constructor({ header, written }: ReadableSegment, file: SegmentFile, offset: number) {
+    this.#id = header.id;
+    this.#file = file;
+    this.#written = written;
+    const checkpoint = written?.checkpoints.findLast((known) => known.offset <= offset);
+    this.#scanner = new SegmentScanner(file, header, checkpoint?.position);
+  }
+
+  /** Whether this is the segment: its file may have been used again for another one. */
+  is({ header }: ReadableSegment): boolean {
+    return header.id === this.#id;
+  }
+
+  /** The next messages. @param limit position from which on the file may still change */
+  async next(limit: number): Promise<LoggedRun | undefined> {
+    for (;;) {
+      const record = await this.#scanner.next(limit);
+      if (record === undefined) return undefined;
+      const { header, index, body } = record;
+      // The broker has written these, and their checksum is valid.
+      if (header.kind === RecordKind.TYPES) this.#types = JSON.parse(body.toString()) as string[];
+      else if (header.kind === RecordKind.SOURCE)
+        this.#sources.set(header.source, JSON.parse(body.toString()) as LoggedSource);
+      else if (header.kind === RecordKind.RUN) {
+        const { sources, types } = this.#written ?? { sources: this.#sources, types: this.#types };
+        return { header, index, body, source: sources.get(header.source), types };
+      }
     }
-    for await (const run of readSegment(disk, segment)) {
-      const { first, count } = run.header;
-      // What was written again elsewhere, after a failure of the disk.
-      if (first >= end) break;
-      if (first > expected) yield { from: expected, to: first };
-      expected = first + count;
-      if (expected > from) yield run;
-    }
-    if (end !== Number.POSITIVE_INFINITY && expected < end) {
-      yield { from: expected, to: end };
-      expected = end;
-    }
+  }
+
+  release(): void {
+    this.#scanner.release();
+  }
+
+  close(): Promise<void> {
+    return this.#file.close();
   }
 }
 
-async function* readSegment(disk: LogDisk, { name, header }: Segment): AsyncGenerator<LoggedRun, void> {
-  const file = await disk.open(name);
-  const sources = new Map<number, LoggedSource>();
-  let types: readonly string[] = [];
-  try {
-    for await (const part of new SegmentScanner(file, header).scan()) {
-      if (part.isDamaged) continue;
-      const { kind, source } = part.header;
-      // The broker has written these, and their checksum is valid.
-      if (kind === RecordKind.TYPES) types = JSON.parse(part.body.toString()) as string[];
-      else if (kind === RecordKind.SOURCE)
-        sources.set(source, JSON.parse(part.body.toString()) as LoggedSource);
-      else if (kind === RecordKind.RUN) yield { ...part, source: sources.get(source), types };
+export class LogReader {
+  readonly #openFile: OpenFile;
+  readonly #segments: SegmentList;
+  #offset: number;
+  #open: OpenSegment | undefined;
+  /** Messages that were read, although those before them are missing. */
+  #unread: LoggedRun | undefined;
+
+  /** @param from offset of the first message. Runs are not cut: the first one may begin before it. */
+  constructor(openFile: OpenFile, segments: SegmentList, from: number) {
+    this.#openFile = openFile;
+    this.#segments = segments;
+    this.#offset = from;
+  }
+
+  /** Offset of the next message. */
+  get offset(): number {
+    return this.#offset;
+  }
+
+  /** The next messages, or that some are missing; `undefined` if there are none yet. */
+  async next(): Promise<LoggedRun | LogGap | undefined> {
+    for (;;) {
+      const run = this.#unread ?? (await this.#read());
+      this.#unread = undefined;
+      if (run === undefined || 'to' in run) return run;
+      const { first, count } = run.header;
+      if (first > this.#offset) {
+        this.#unread = run;
+        return this.#skipTo(first, 'damaged');
+      }
+      if (first + count <= this.#offset) continue;
+      this.#offset = first + count;
+      return run;
     }
+  }
+
+  /** Releases the memory that it has read into. */
+  release(): void {
+    this.#open?.release();
+  }
+
+  async close(): Promise<void> {
+    const open = this.#open;
+    this.#open = undefined;
+    await open?.close();
+  }
+
+  async #read(): Promise<LoggedRun | LogGap | undefined> {
+    const segments = this.#segments();
+    const at = segments.findLastIndex(({ header }) => header.first <= this.#offset);
+    const segment = segments[at];
+    const end = segments[at + 1]?.header.first;
+    if (segment === undefined) return end === undefined ? undefined : this.#skipTo(end, 'removed');
+    const open = await this.#openSegment(segment);
+    const run = await open?.next(segment.limit);
+    // The same messages may follow in the next segment: what was not durable when the disk failed is written there.
+    if (run !== undefined && run.header.first < (end ?? Number.POSITIVE_INFINITY)) return run;
+    if (end === undefined) return undefined;
+    const isThere = open !== undefined && this.#segments().some((other) => open.is(other));
+    return this.#skipTo(end, isThere ? 'damaged' : 'removed');
+  }
+
+  /** @returns `undefined` if its file was removed in the meantime */
+  async #openSegment(segment: ReadableSegment): Promise<OpenSegment | undefined> {
+    if (this.#open?.is(segment) === true) return this.#open;
+    await this.close();
+    try {
+      this.#open = new OpenSegment(segment, await this.#openFile(segment), this.#offset);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    }
+    return this.#open;
+  }
+
+  #skipTo(to: number, reason: LogGap['reason']): LogGap {
+    const from = this.#offset;
+    this.#offset = to;
+    return { from, to, reason };
+  }
+}
+
+/**
+ * The messages of a log as it is now, and where some are missing.
+ * @param from offset of the first message. Runs are not cut: the first one may begin before it. Default: the oldest one.
+ * @throws LogFormatError
+ */
+export async function* readLog(disk: LogDisk, from = 0): AsyncGenerator<LoggedRun | LogGap, void> {
+  const { segments } = await findSegments(disk);
+  const [oldest] = segments;
+  if (oldest === undefined) return;
+  const readable = segments.map((segment) => ({ ...segment, limit: Number.POSITIVE_INFINITY }));
+  const openFile: OpenFile = ({ name }) => disk.open(name, 'read');
+  const reader = new LogReader(openFile, () => readable, Math.max(from, oldest.header.first));
+  try {
+    for (let part = await reader.next(); part !== undefined; part = await reader.next()) yield part;
   } finally {
-    await file.close();
+    await reader.close();
   }
 }

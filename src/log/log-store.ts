@@ -19,7 +19,16 @@ import {
   SEGMENT_HEADER,
   type SegmentHeader,
 } from './format.js';
-import { makeSpare, recoverSegments, type Segment, type Spare, segmentName } from './segments.js';
+import { LogReader, type ReadableSegment, type WrittenSegment } from './log-reader.js';
+import {
+  type FoundLog,
+  makeSpare,
+  recoverSegments,
+  type Segment,
+  type Spare,
+  segmentName,
+} from './segments.js';
+import { SharedFiles } from './shared-files.js';
 
 export interface LogStoreOptions {
   /** Size at which a segment is full, in bytes. Default: 64 MiB. */
@@ -40,6 +49,8 @@ export interface LogStoreOptions {
   readonly now?: () => number;
   /** Called when the disk has failed. The log continues in another segment, as soon as it can. */
   readonly onError?: (error: unknown) => void;
+  /** Called whenever more messages are durable, after their content was released. */
+  readonly onDurable?: () => void;
 }
 
 /** A sender of messages. */
@@ -66,7 +77,7 @@ interface Pending {
 
 interface Waiter {
   readonly offset: number;
-  readonly resolve: () => void;
+  readonly callback: () => void;
 }
 
 const MiB = 1024 * 1024;
@@ -77,6 +88,10 @@ const MAX_GROUP = 4 * MiB;
 /** Bytes that are written before the next sync, if nobody waits for one. */
 const MAX_UNSYNCED = 8 * MiB;
 const MAX_SPARES = 2;
+/** Bytes of a segment between two checkpoints. */
+const CHECKPOINT_BYTES = 1 * MiB;
+/** Time that one write or sync may take until the disk counts as stalled, in ms. */
+const STALLED = 10_000;
 const RETRY = { initialDelay: 20, maxDelay: 1000 } as const;
 const PADDING = Buffer.alloc(ALIGNMENT);
 const NO_BYTES = Buffer.alloc(0);
@@ -94,8 +109,23 @@ interface Active {
   durable: number;
   /** Size of the file if it was used before. */
   readonly fileSize: number;
-  /** Numbers of the sources that it contains. */
-  readonly sources: Set<number>;
+  readonly written: Written;
+}
+
+/** What this process knows of a segment that it has written. */
+interface Written extends WrittenSegment {
+  /** The senders that it contains. */
+  readonly sources: Map<number, LogSource>;
+  readonly checkpoints: Checkpoint[];
+}
+
+interface Checkpoint {
+  readonly offset: number;
+  readonly position: number;
+}
+
+interface StoredSegment extends Segment {
+  readonly written?: Written;
 }
 
 interface LogRecord {
@@ -121,13 +151,19 @@ class RecordBatch {
 
 export class LogStore {
   readonly #disk: LogDisk;
+  /** For readers. */
+  readonly #files: SharedFiles;
   readonly #options: Required<Omit<LogStoreOptions, 'jobSeed'>>;
   /** Changes when confirmed messages may be missing. */
   readonly epoch: bigint;
   readonly jobSeed: readonly [number, number];
   /** Complete segments, the oldest first. */
-  #segments: Segment[];
+  readonly #segments: StoredSegment[];
+  /** The segments for readers, until they change. */
+  #readable: readonly ReadableSegment[] | undefined;
   readonly #spares: Spare[];
+  /** Name of a segment without messages, which remains of an earlier use. */
+  readonly #empty: string | undefined;
   #active: Active | undefined;
   /** Not durable yet: written first, then the others. */
   #pending: Pending[] = [];
@@ -135,21 +171,27 @@ export class LogStore {
   #pendingBytes = 0;
   #end: number;
   #durable: number;
-  #waiters: Waiter[] = [];
+  readonly #waiters = new Set<Waiter>();
+  /** Messages before this offset are to become durable without delay. */
+  #syncTarget = 0;
   #syncTimer: NodeJS.Timeout | undefined;
   #isSyncDue = false;
+  /** Wall clock at the latest message, in ms. */
+  #appendedAt: number;
+  #isRetentionDue = false;
+  #syncs = 0;
+  #syncTime = 0;
+  #failures = 0;
   #draining: Promise<void> | undefined;
   #isAvailable = true;
+  /** Since when the disk has been busy with one write or sync, in ms of the monotonic clock; 0 if it is idle. */
+  #busySince = 0;
   #closed = false;
 
-  private constructor(
-    disk: LogDisk,
-    options: LogStoreOptions,
-    segments: Segment[],
-    spares: Spare[],
-    end: number,
-  ) {
+  private constructor(disk: LogDisk, options: LogStoreOptions, found: FoundLog) {
+    const { identity, segments, spares, empty, end } = found;
     this.#disk = disk;
+    this.#files = new SharedFiles(disk);
     this.#options = {
       segmentBytes: SEGMENT_BYTES,
       maxBytes: Number.POSITIVE_INFINITY,
@@ -159,13 +201,15 @@ export class LogStore {
       delimiter: 0x0a,
       now: Date.now,
       onError: () => {},
+      onDurable: () => {},
       ...options,
     };
-    const newest = segments.at(-1)?.header;
-    this.epoch = newest?.epoch ?? randomBytes(8).readBigUInt64LE();
-    this.jobSeed = newest?.jobSeed ?? options.jobSeed ?? [random32(), random32()];
-    this.#segments = segments;
-    this.#spares = spares;
+    this.epoch = identity?.epoch ?? randomBytes(8).readBigUInt64LE();
+    this.jobSeed = identity?.jobSeed ?? options.jobSeed ?? [random32(), random32()];
+    this.#segments = [...segments];
+    this.#spares = [...spares];
+    this.#empty = empty;
+    this.#appendedAt = this.#options.now();
     this.#end = end;
     this.#durable = end;
   }
@@ -175,8 +219,12 @@ export class LogStore {
    * @throws LogFormatError
    */
   static async open(disk: LogDisk, options: LogStoreOptions = {}): Promise<LogStore> {
-    const { segments, spares, end } = await recoverSegments(disk);
-    return new LogStore(disk, options, [...segments], [...spares], end);
+    return new LogStore(disk, options, await recoverSegments(disk));
+  }
+
+  /** Offset of the oldest message. */
+  get first(): number {
+    return (this.#segments[0] ?? this.#active)?.header.first ?? this.#end;
   }
 
   /** Offset of the next message. */
@@ -194,9 +242,24 @@ export class LogStore {
     return this.#pendingBytes;
   }
 
-  /** Whether the disk works. */
+  /** Whether the disk works: it has not failed, and is not taking longer than 10 s for what it is doing. */
   get isAvailable(): boolean {
-    return this.#isAvailable;
+    const isStalled = this.#busySince > 0 && performance.now() - this.#busySince > STALLED;
+    return this.#isAvailable && !isStalled;
+  }
+
+  /** Number of syncs, and the time that they took in total, in ms. */
+  get syncs(): number {
+    return this.#syncs;
+  }
+
+  get syncTime(): number {
+    return this.#syncTime;
+  }
+
+  /** How often the disk has failed. */
+  get failures(): number {
+    return this.#failures;
   }
 
   /** Bytes that the log occupies on the disk. */
@@ -208,22 +271,51 @@ export class LogStore {
     );
   }
 
+  /** An offset before which all messages were received before a time. @param time in ms since 1970 */
+  offsetBefore(time: number): number {
+    const segments = this.#listReadable();
+    return segments.findLast(({ header }) => header.created < time)?.header.first ?? this.first;
+  }
+
+  /** Reads what is durable. @param from offset of the first message */
+  reader(from: number): LogReader {
+    return new LogReader(this.#files.open, this.#listReadable, from);
+  }
+
   /** Appends an entry. @returns the offset after its last message */
   append(entry: LogEntry): number {
     this.#pending.push({ entry, first: this.#end });
+    this.#appendedAt = this.#options.now();
     this.#pendingBytes += sizeOf(entry);
     this.#end += entry.fields.count;
     this.#drain();
     return this.#end;
   }
 
-  /** Resolves when all messages before an offset are durable. */
+  /** Makes all messages before an offset durable without delay, since somebody waits for it. */
+  sync(offset: number): void {
+    this.#syncTarget = Math.max(this.#syncTarget, offset);
+    this.#drain();
+  }
+
+  /** Resolves when all messages before an offset are durable, which happens without delay. */
   whenDurable(offset: number = this.#end): Promise<void> {
-    if (offset <= this.#durable) return Promise.resolve();
     return new Promise((resolve) => {
-      this.#waiters.push({ offset, resolve });
-      this.#drain();
+      if (offset <= this.#durable) resolve();
+      else this.onceDurable(offset, resolve);
     });
+  }
+
+  /**
+   * Calls back once all messages before an offset are durable, which happens without delay.
+   * @param offset of a message that is not durable yet
+   * @returns cancels it
+   */
+  onceDurable(offset: number, callback: () => void): () => void {
+    const waiter: Waiter = { offset, callback };
+    this.#waiters.add(waiter);
+    this.sync(offset);
+    return () => this.#waiters.delete(waiter);
   }
 
   /**
@@ -241,6 +333,28 @@ export class LogStore {
     return this.#pending.length === 0;
   }
 
+  readonly #listReadable = (): readonly ReadableSegment[] => {
+    if (this.#readable !== undefined) return this.#readable;
+    const readable: ReadableSegment[] = this.#segments.map((segment) => ({
+      ...segment,
+      limit: segment.size,
+    }));
+    const active = this.#active;
+    if (active !== undefined) {
+      const { name, header, written } = active;
+      readable.push({
+        name,
+        header,
+        written,
+        get limit() {
+          return active.durable;
+        },
+      });
+    }
+    this.#readable = readable;
+    return readable;
+  };
+
   #drain(): void {
     if (this.#draining !== undefined || this.#closed) return;
     this.#draining = this.#run().finally(() => {
@@ -250,12 +364,12 @@ export class LogStore {
   }
 
   get #hasWork(): boolean {
-    return this.#written < this.#pending.length || this.#mustSync;
+    return this.#written < this.#pending.length || this.#mustSync || this.#isRetentionDue;
   }
 
   get #mustSync(): boolean {
     if (this.#written === 0) return false;
-    return this.#isSyncDue || this.#waiters.length > 0 || this.#unsyncedBytes >= MAX_UNSYNCED;
+    return this.#isSyncDue || this.#syncTarget > this.#durable || this.#unsyncedBytes >= MAX_UNSYNCED;
   }
 
   get #unsyncedBytes(): number {
@@ -268,25 +382,30 @@ export class LogStore {
     // What is appended in this turn of the event loop belongs to the same group.
     await null;
     while (this.#hasWork && !this.#closed) {
+      this.#busySince = performance.now();
       try {
         if (this.#mustSync) await this.#sync();
-        else await this.#writeGroup();
+        else if (this.#written < this.#pending.length) await this.#writeGroup();
+        else await this.#removeOld();
         this.#isAvailable = true;
         backoff.reset();
       } catch (error) {
         this.#isAvailable = false;
+        this.#failures++;
         this.#options.onError(error);
         await this.#abandon();
         const hasRoom = isFull(error) && (await this.#removeOldest().catch(() => false));
         if (!hasRoom) await sleep(backoff.next());
       }
     }
+    this.#busySince = 0;
   }
 
   /** Writes the next entries, up to a limit. */
   async #writeGroup(): Promise<void> {
     const active = await this.#activeFor(this.#pending[this.#written] as Pending);
     const batch = new RecordBatch();
+    const { first } = this.#pending[this.#written] as Pending;
     let written = this.#written;
     for (; written < this.#pending.length; written++) {
       const pending = this.#pending[written] as Pending;
@@ -294,10 +413,12 @@ export class LogStore {
       const size = batch.size + sizeOfAll(records);
       const isFull = active.position + size > this.#options.segmentBytes || size > MAX_GROUP;
       if (isFull && written > this.#written) break;
-      active.sources.add(pending.entry.source.number);
+      const { source } = pending.entry;
+      active.written.sources.set(source.number, source);
       for (const { fields, content } of records) batch.add(fields, content, active.header.id);
     }
     await active.file.write(batch.buffers, active.position);
+    addCheckpoint(active, first);
     active.position += batch.size;
     this.#written = written;
     this.#syncTimer ??= setTimeout(() => {
@@ -310,7 +431,7 @@ export class LogStore {
   /** The record of an entry, after those of what it refers to, unless the segment already contains them. */
   #recordsOf(
     { entry, first }: Pending,
-    { sources, durable }: Pick<Active, 'sources' | 'durable'>,
+    { written: { sources }, durable }: Pick<Active, 'written' | 'durable'>,
   ): LogRecord[] {
     const { source, fields } = entry;
     const common = { first, durable, source: source.number };
@@ -332,7 +453,10 @@ export class LogStore {
     const active = this.#active as Active;
     const [position, written] = [active.position, this.#written];
     this.#isSyncDue = false;
+    const startedAt = performance.now();
     await active.file.sync();
+    this.#syncs++;
+    this.#syncTime += performance.now() - startedAt;
     active.durable = position;
     this.#confirm(written);
   }
@@ -345,9 +469,11 @@ export class LogStore {
       entry.release?.();
     }
     this.#written -= count;
-    const waiting = this.#waiters;
-    this.#waiters = waiting.filter(({ offset }) => offset > this.#durable);
-    for (const { offset, resolve } of waiting) if (offset <= this.#durable) resolve();
+    for (const waiter of [...this.#waiters]) {
+      if (waiter.offset > this.#durable || !this.#waiters.delete(waiter)) continue;
+      waiter.callback();
+    }
+    this.#options.onDurable();
   }
 
   /** The segment for an entry: the current one if it has room, else a new one. */
@@ -361,23 +487,48 @@ export class LogStore {
       if (this.#written > 0) await this.#sync();
       await this.#retire(active);
     }
-    await this.removeExpired();
+    await this.#makeRoom();
     this.#active = await this.#createSegment(pending.first);
+    this.#readable = undefined;
     return this.#active;
+  }
+
+  /** Removes segments that are too old, also if no new one is needed. */
+  removeExpired(): void {
+    this.#isRetentionDue = true;
+    this.#drain();
+  }
+
+  async #removeOld(): Promise<void> {
+    this.#isRetentionDue = false;
+    const active = this.#active;
+    const { maxAge, now } = this.#options;
+    if (active !== undefined && active.position > SEGMENT_HEADER && now() - this.#appendedAt > maxAge) {
+      // The new segment must not be durable before the old one is.
+      if (this.#written > 0) await this.#sync();
+      // A new segment first: without any, the log would begin anew after a restart.
+      const next = await this.#createSegment(this.#pending[this.#written]?.first ?? this.#end);
+      await this.#retire(active);
+      this.#active = next;
+      this.#readable = undefined;
+    }
+    await this.#makeRoom();
   }
 
   async #retire(active: Active): Promise<void> {
     this.#active = undefined;
-    const { name, header, position, fileSize } = active;
-    this.#segments.push({ name, header, size: Math.max(position, fileSize) });
+    const { name, header, position, fileSize, written } = active;
+    this.#segments.push({ name, header, size: Math.max(position, fileSize), written });
+    this.#readable = undefined;
     await active.file.close();
   }
 
   async #createSegment(first: number): Promise<Active> {
     const name = segmentName(first);
-    const spare = this.#spares.shift();
+    // An empty segment is overwritten in place: whenever the power fails, it says what the log is.
+    const spare = name === this.#empty ? undefined : this.#spares.shift();
     if (spare !== undefined) await this.#disk.rename(spare.name, name);
-    const file = await this.#disk.open(name);
+    const file = await this.#disk.open(name, 'create');
     try {
       const { delimiter, now } = this.#options;
       const { epoch, jobSeed } = this;
@@ -393,7 +544,7 @@ export class LogStore {
         position: SEGMENT_HEADER,
         durable: SEGMENT_HEADER,
         fileSize: spare?.size ?? 0,
-        sources: new Set(),
+        written: { sources: new Map(), types: this.#options.types, checkpoints: [] },
       };
     } catch (error) {
       await file.close().catch(() => {});
@@ -411,13 +562,14 @@ export class LogStore {
     this.#written = 0;
     if (active === undefined) return;
     // Without messages, the next segment will have its name.
-    if (active.header.first < this.#durable)
-      this.#segments.push({ name: active.name, header: active.header, size: active.durable });
+    const { name, header, written } = active;
+    if (header.first < this.#durable) this.#segments.push({ name, header, size: active.durable, written });
+    this.#readable = undefined;
     await active.file.close().catch(() => {});
   }
 
   /** Removes segments that are too old, or that leave no room for another one. */
-  async removeExpired(): Promise<void> {
+  async #makeRoom(): Promise<void> {
     while (this.#segments.length > 0) {
       const [spare] = this.#spares.slice(1);
       if (this.#hasExpired || (!this.#hasRoom && spare === undefined)) await this.#removeOldest();
@@ -450,8 +602,15 @@ export class LogStore {
     else await this.#disk.remove(oldest.name);
     // Not before: if the disk fails, the next attempt must find it.
     this.#segments.shift();
+    this.#readable = undefined;
     return true;
   }
+}
+
+/** Notes where a record begins, unless that is near the latest one that was noted. */
+function addCheckpoint({ written: { checkpoints }, position }: Active, offset: number): void {
+  if (position - (checkpoints.at(-1)?.position ?? 0) >= CHECKPOINT_BYTES)
+    checkpoints.push({ offset, position });
 }
 
 /** Of records that define something. */

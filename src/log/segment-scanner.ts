@@ -4,6 +4,7 @@ import type { LogFile } from './disk.js';
 import {
   ALIGNMENT,
   decodeRecordHeader,
+  findRecordHeader,
   hasContent,
   RECORD_HEADER,
   type RecordHeader,
@@ -16,76 +17,90 @@ import {
 const READ_SIZE = 512 * 1024;
 const NO_BYTES = Buffer.alloc(0);
 
-/** A record as read. Its buffers are valid until the next one is read. */
+/** A record as read. Its buffers stay as they are. */
 export interface ScannedRecord {
-  readonly isDamaged: false;
   /** Positions in the segment. */
   readonly start: number;
   readonly end: number;
+  /** Whether bytes before it are no record. */
+  readonly isAfterDamage: boolean;
   readonly header: RecordHeader;
   readonly index: Buffer;
   readonly body: Buffer;
 }
 
-/** Bytes that are no record, although one follows them. */
-export interface DamagedPart {
-  readonly isDamaged: true;
-}
-
 export class SegmentScanner {
-  readonly #file: LogFile;
+  readonly #file: Pick<LogFile, 'read'>;
   readonly #header: SegmentHeader;
+  /** Position of the next record, and the smallest offset that it may have. */
+  #position: number;
+  #expected: number;
   #window = NO_BYTES;
   /** Position of the window in the file. */
   #from = 0;
 
-  constructor(file: LogFile, header: SegmentHeader) {
+  /** @param position of the first record to read. Default: of the first one. */
+  constructor(file: Pick<LogFile, 'read'>, header: SegmentHeader, position: number = SEGMENT_HEADER) {
     this.#file = file;
     this.#header = header;
+    this.#position = position;
+    this.#expected = header.first;
   }
 
-  /** The records, with the damaged parts between them. Ends at the last record. */
-  async *scan(): AsyncGenerator<ScannedRecord | DamagedPart, void> {
-    let [position, expected] = [SEGMENT_HEADER, this.#header.first];
-    for (;;) {
-      const record = (await this.#read(position, expected)) ?? (await this.#findNext(position, expected));
-      if (record === undefined) return;
-      if (record.start > position) yield { isDamaged: true };
-      yield record;
-      position = record.end;
-      expected = record.header.first + record.header.count;
-    }
+  /**
+   * The next record; `undefined` if there is none, or not yet.
+   * @param limit position from which on the file may still change. Default: the end of the file.
+   */
+  async next(limit: number = Number.POSITIVE_INFINITY): Promise<ScannedRecord | undefined> {
+    const record = (await this.#read(this.#position, limit)) ?? (await this.#findNext(limit));
+    if (record === undefined) return undefined;
+    this.#position = record.end;
+    this.#expected = record.header.first + record.header.count;
+    return record;
+  }
+
+  /** Releases the memory that it has read into. */
+  release(): void {
+    this.#window = NO_BYTES;
   }
 
   /** The record at a position; `undefined` if there is none, or it is damaged, or older than it should be. */
-  async #read(position: number, expected: number): Promise<ScannedRecord | undefined> {
-    const head = await this.#bytes(position, RECORD_HEADER);
+  async #read(position: number, limit: number): Promise<ScannedRecord | undefined> {
+    const head = await this.#bytes(position, RECORD_HEADER, limit);
     const header = decodeRecordHeader(head, 0, this.#header.id);
-    if (header === undefined || header.first < expected) return undefined;
+    if (header === undefined || header.first < this.#expected) return undefined;
     const end = position + recordSize(header);
     const bodyStart = RECORD_HEADER + header.indexLength;
-    const bytes = await this.#bytes(position, bodyStart + header.bodyLength);
+    const bytes = await this.#bytes(position, bodyStart + header.bodyLength, limit);
     const index = bytes.subarray(RECORD_HEADER, bodyStart);
     const body = bytes.subarray(bodyStart);
     if (body.length < header.bodyLength || !hasContent(header, { index, body }, this.#header.id))
       return undefined;
-    return { isDamaged: false, start: position, end, header, index, body };
+    return { start: position, end, isAfterDamage: position > this.#position, header, index, body };
   }
 
-  /** The next record after a position. */
-  async #findNext(after: number, expected: number): Promise<ScannedRecord | undefined> {
-    for (let position = after + ALIGNMENT; ; position += ALIGNMENT) {
-      if ((await this.#bytes(position, RECORD_HEADER)).length < RECORD_HEADER) return undefined;
-      const record = await this.#read(position, expected);
+  /** The next record after what is not one. */
+  async #findNext(limit: number): Promise<ScannedRecord | undefined> {
+    for (let position = this.#position + ALIGNMENT; ; ) {
+      await this.#bytes(position, RECORD_HEADER, limit);
+      const bytes = this.#window.subarray(position - this.#from);
+      if (bytes.length < RECORD_HEADER) return undefined;
+      const at = findRecordHeader(bytes, this.#header.id);
+      const record = at === -1 ? undefined : await this.#read(position + at, limit);
       if (record !== undefined) return record;
+      // No header begins in these bytes, except in those at the end, which are too few.
+      const last = Math.floor((bytes.length - RECORD_HEADER) / ALIGNMENT) * ALIGNMENT;
+      position += (at === -1 ? last : at) + ALIGNMENT;
     }
   }
 
-  /** Bytes of the file; fewer at its end. */
-  async #bytes(position: number, length: number): Promise<Buffer> {
+  /** Bytes of the file; fewer at its end, or at the limit. */
+  async #bytes(position: number, length: number, limit: number): Promise<Buffer> {
     const at = position - this.#from;
     if (at < 0 || at + length > this.#window.length) {
-      const window = Buffer.allocUnsafe(Math.max(READ_SIZE, length));
+      const size = Math.min(Math.max(READ_SIZE, length), Math.max(0, limit - position));
+      // Not reused, since the records that were returned are parts of it.
+      const window = Buffer.allocUnsafe(size);
       this.#window = window.subarray(0, await this.#file.read(window, position));
       this.#from = position;
     }

@@ -32,10 +32,14 @@ export interface Spare {
 
 /** What is in a folder when a log is opened. */
 export interface FoundLog {
+  /** The header of the newest segment, also if that contains no messages; `undefined` if there is none. */
+  readonly identity: Pick<SegmentHeader, 'epoch' | 'jobSeed'> | undefined;
   /** In the order of their messages. */
   readonly segments: readonly Segment[];
   /** Files to write new segments to. */
   readonly spares: readonly Spare[];
+  /** Name of the newest segment if that contains no messages: the next one gets the same name. */
+  readonly empty: string | undefined;
   /** Offset of the message that will be written next. */
   readonly end: number;
 }
@@ -44,31 +48,27 @@ export function segmentName(first: number): string {
   return `${String(first).padStart(DIGITS, '0')}${EXTENSION}`;
 }
 
-/** The segments of a folder, in order, without changing anything. */
-export async function listSegments(disk: LogDisk): Promise<Segment[]> {
-  return (await inspect(disk)).segments;
-}
-
 /**
  * Finds the segments of a log, and cuts off what was not written completely when the broker stopped.
  * @throws LogFormatError if a segment has a newer format
  */
 export async function recoverSegments(disk: LogDisk): Promise<FoundLog> {
-  const { segments, unused, spares } = await inspect(disk);
+  const { segments, unused, spares } = await findSegments(disk);
   const newest = segments.pop();
   let end = 0;
   if (newest !== undefined) {
-    const recovered = await withFile(disk, newest.name, (file) => recoverEnd(file, newest));
+    const recovered = await withFile(disk, newest.name, 'write', (file) => recoverEnd(file, newest));
     end = recovered.end;
-    // Otherwise the next segment would have the same name.
-    if (end === newest.header.first) unused.push(newest.name);
-    else segments.push({ ...newest, size: recovered.size });
+    if (end > newest.header.first) segments.push({ ...newest, size: recovered.size });
   }
   for (const name of unused) spares.push(await makeSpare(disk, name));
-  return { segments, spares, end };
+  const empty = newest === undefined || end > newest.header.first ? undefined : newest.name;
+  return { identity: newest?.header, segments, spares, empty, end };
 }
 
-interface Inspection {
+/** Files of a log. */
+export interface Inspection {
+  /** In the order of their messages. */
   readonly segments: Segment[];
   /** Names of files that were about to become segments when the broker stopped. */
   readonly unused: string[];
@@ -79,16 +79,17 @@ interface Inspection {
 export async function makeSpare(disk: LogDisk, name: string): Promise<Spare> {
   const spare = `spare-${randomBytes(8).toString('hex')}${EXTENSION}`;
   await disk.rename(name, spare);
-  return { name: spare, size: await withFile(disk, spare, (file) => file.size()) };
+  return { name: spare, size: await withFile(disk, spare, 'read', (file) => file.size()) };
 }
 
-async function inspect(disk: LogDisk): Promise<Inspection> {
+/** The files of a log, without changing anything. @throws LogFormatError */
+export async function findSegments(disk: LogDisk): Promise<Inspection> {
   const names = (await disk.list()).sort();
   const segments: Segment[] = [];
   const unused: string[] = [];
   for (const name of names.filter((name) => SEGMENT_NAME.test(name))) {
     const bytes = Buffer.alloc(SEGMENT_HEADER);
-    const size = await withFile(disk, name, async (file) => {
+    const size = await withFile(disk, name, 'read', async (file) => {
       await file.read(bytes, 0);
       return file.size();
     });
@@ -107,7 +108,7 @@ async function inspect(disk: LogDisk): Promise<Inspection> {
   }
   const spares: Spare[] = [];
   for (const name of names.filter((name) => SPARE_NAME.test(name)))
-    spares.push({ name, size: await withFile(disk, name, (file) => file.size()) });
+    spares.push({ name, size: await withFile(disk, name, 'read', (file) => file.size()) });
   return { segments, unused, spares };
 }
 
@@ -121,14 +122,12 @@ async function recoverEnd(file: LogFile, { header }: Segment): Promise<{ size: n
   let next = header.first;
   /** The first part that is no record, with the end of what was before it. */
   let torn: { readonly end: number; readonly next: number } | undefined;
-  for await (const part of new SegmentScanner(file, header).scan()) {
-    if (part.isDamaged) {
-      torn ??= { end, next };
-      continue;
-    }
-    if (torn !== undefined && part.header.durable > torn.end) torn = undefined;
-    end = part.end;
-    next = part.header.first + part.header.count;
+  const scanner = new SegmentScanner(file, header);
+  for (let record = await scanner.next(); record !== undefined; record = await scanner.next()) {
+    if (record.isAfterDamage) torn ??= { end, next };
+    if (torn !== undefined && record.header.durable > torn.end) torn = undefined;
+    end = record.end;
+    next = record.header.first + record.header.count;
   }
   if (torn !== undefined) [end, next] = [torn.end, torn.next];
   // Zeros or remains of an earlier use are cut off as well: the segment gets no more records.
@@ -137,8 +136,13 @@ async function recoverEnd(file: LogFile, { header }: Segment): Promise<{ size: n
   return { size: end, end: next };
 }
 
-async function withFile<T>(disk: LogDisk, name: string, use: (file: LogFile) => Promise<T>): Promise<T> {
-  const file = await disk.open(name);
+async function withFile<T>(
+  disk: LogDisk,
+  name: string,
+  purpose: 'read' | 'write',
+  use: (file: LogFile) => Promise<T>,
+): Promise<T> {
+  const file = await disk.open(name, purpose);
   try {
     return await use(file);
   } finally {

@@ -2,7 +2,7 @@
 import { FolderDisk } from '#src/log/disk.js';
 import { LogStore } from '#src/log/log-store.js';
 
-const disk = await FolderDisk.open(process.argv[2] ?? '');
+const disk = await FolderDisk.create(process.argv[2] ?? '');
 const log = await LogStore.open(disk, { segmentBytes: 256 * 1024, maxBytes: 1024 * 1024 });
 const source = { number: 1, id: 'c-1', crawlerId: undefined };
 process.stdout.write(`${log.durable}\n`);

@@ -46,10 +46,11 @@ export class SimulatedDisk implements LogDisk {
     return [...this.#names.keys()];
   }
 
-  async open(name: string): Promise<LogFile> {
+  async open(name: string, purpose: 'read' | 'write' | 'create'): Promise<LogFile> {
     await this.call('open');
     let state = this.#names.get(name);
     if (state === undefined) {
+      if (purpose !== 'create') throw Object.assign(new Error('no such file'), { code: 'ENOENT' });
       state = { content: NO_BYTES, durable: NO_BYTES, hasLost: false };
       this.#names.set(name, state);
       this.#recordChange();

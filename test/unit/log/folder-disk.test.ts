@@ -23,12 +23,12 @@ test('a writer that is killed loses nothing that was durable, and writes nothing
       output += text.toString();
     });
     // After the start, at any time.
-    while (output.split('\n').length < 3) await delay(5);
+    while (output.split('\n').length < 3 && child.exitCode === null) await delay(5);
     await delay(round * 20);
     child.kill('SIGKILL');
     await once(child, 'exit');
     const durable = Number(output.split('\n').at(-2));
-    const disk = await FolderDisk.open(folder);
+    const disk = await FolderDisk.create(folder);
     const log = await LogStore.open(disk);
     expect(log.end).toBeGreaterThanOrEqual(durable);
     expect(durable).toBeGreaterThan(before);
@@ -48,7 +48,7 @@ test('a writer that is killed loses nothing that was durable, and writes nothing
 
 test('the files belong to the user of the broker alone', async () => {
   const folder = join(temporaryFolder(), 'new', 'log');
-  const disk = await FolderDisk.open(folder);
+  const disk = await FolderDisk.create(folder);
   const log = await LogStore.open(disk);
   const source = { number: 1, id: 'c-1', crawlerId: undefined };
   const fields = { count: 1, time: 0, sequence: 1, session: 0, line: 0 };
@@ -65,13 +65,13 @@ test('a link in the folder is not followed', async () => {
   const target = join(folder, 'target');
   writeFileSync(target, 'content');
   symlinkSync(target, join(folder, '00000000000000000000.seg'));
-  const disk = await FolderDisk.open(folder);
+  const disk = await FolderDisk.create(folder);
   await expect(LogStore.open(disk)).rejects.toMatchObject({ code: 'ELOOP' });
 });
 
 test('a write of more buffers than a system call takes is whole', async () => {
-  const disk = await FolderDisk.open(temporaryFolder());
-  const file = await disk.open('a');
+  const disk = await FolderDisk.create(temporaryFolder());
+  const file = await disk.open('a', 'create');
   const buffers = Array.from({ length: 3000 }, (_, number) => Buffer.from(`${number} `));
   await file.write(buffers, 10);
   const expected = Buffer.concat(buffers);

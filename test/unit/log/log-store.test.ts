@@ -178,7 +178,11 @@ describe('a damaged log', () => {
     await disk.remove(names[1] ?? '');
     const { messages: found, gaps } = await contentOf(disk);
     expect(gaps).toEqual([
-      { from: Number.parseInt(names[1] ?? '', 10), to: Number.parseInt(names[2] ?? '', 10) },
+      {
+        from: Number.parseInt(names[1] ?? '', 10),
+        to: Number.parseInt(names[2] ?? '', 10),
+        reason: 'damaged',
+      },
     ]);
     expect(found.size).toBeGreaterThan(60);
     expect((await LogStore.open(disk, OPTIONS)).end).toBe(100);

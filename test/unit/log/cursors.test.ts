@@ -1,0 +1,86 @@
+import { expect, test } from 'vitest';
+import { Cursors, MAX_CURSORS } from '#src/log/cursors.js';
+import { SimulatedDisk } from '../../support/simulated-disk.js';
+
+const EPOCH = '0123456789abcdef';
+const noError = (error: unknown) => {
+  throw error;
+};
+
+test('cursors are there after a restart, whatever their names are', async () => {
+  const disk = new SimulatedDisk();
+  const cursors = await Cursors.open(disk, noError);
+  const names = ['a', '__proto__', 'ü "quoted"', '1'];
+  for (const [offset, name] of names.entries()) cursors.set(name, { epoch: EPOCH, offset });
+  cursors.set('b', { epoch: EPOCH, offset: 5 });
+  cursors.delete('b');
+  await cursors.close();
+  const again = await Cursors.open(
+    disk.afterPowerFailure(() => 0),
+    noError,
+  );
+  expect(again.size).toBe(names.length);
+  for (const [offset, name] of names.entries()) expect(again.get(name)).toEqual({ epoch: EPOCH, offset });
+});
+
+test('after a power failure at any moment, they are those of one of the last saves', async () => {
+  for (let calls = 0; calls < 40; calls++) {
+    const disk = new SimulatedDisk();
+    const cursors = await Cursors.open(disk, noError);
+    cursors.set('a', { epoch: EPOCH, offset: 1 });
+    await cursors.close();
+    disk.callsLeft = calls;
+    const save = async () => {
+      for (let offset = 2; offset < 6; offset++) {
+        cursors.set('a', { epoch: EPOCH, offset });
+        await cursors.close();
+      }
+    };
+    await Promise.race([save(), disk.powerFailure]);
+    for (const seed of [0, 1, 2, 3]) {
+      const after = await Cursors.open(
+        disk.afterPowerFailure((limit) => seed % limit),
+        noError,
+      );
+      expect(after.get('a')?.offset).toBeGreaterThanOrEqual(1);
+      expect(after.get('a')?.offset).toBeLessThanOrEqual(5);
+    }
+  }
+});
+
+test('an unreadable file is kept, reported, and replaced', async () => {
+  const disk = new SimulatedDisk();
+  disk.setContent('cursors.json', Buffer.from('{"version":1,"cur'));
+  const errors: unknown[] = [];
+  const cursors = await Cursors.open(disk, (error) => errors.push(error));
+  expect(cursors.size).toBe(0);
+  expect(errors).toHaveLength(1);
+  expect(disk.contentOf('cursors.damaged').toString()).toBe('{"version":1,"cur');
+  cursors.set('a', { epoch: EPOCH, offset: 1 });
+  await cursors.close();
+  expect((await Cursors.open(disk, noError)).size).toBe(1);
+});
+
+test('if they cannot be written, that is reported once, and tried until it works', async () => {
+  const disk = new SimulatedDisk();
+  const errors: unknown[] = [];
+  const cursors = await Cursors.open(disk, (error) => errors.push(error));
+  let failures = 3;
+  disk.onCall = (kind) => {
+    if (kind === 'rename' && failures-- > 0) throw Object.assign(new Error('simulated'), { code: 'ENOSPC' });
+  };
+  cursors.set('a', { epoch: EPOCH, offset: 1 });
+  await expect.poll(() => failures).toBe(-1);
+  expect(errors).toHaveLength(1);
+  await cursors.close();
+  expect((await Cursors.open(disk, noError)).get('a')?.offset).toBe(1);
+});
+
+test('their number is limited', async () => {
+  const cursors = await Cursors.open(new SimulatedDisk(), noError);
+  for (let number = 0; number < MAX_CURSORS; number++)
+    cursors.set(`c-${number}`, { epoch: EPOCH, offset: 0 });
+  expect(cursors.hasRoomFor('another')).toBe(false);
+  expect(cursors.hasRoomFor('c-1')).toBe(true);
+  await cursors.close();
+});
