@@ -148,9 +148,54 @@ const COUNTERS: readonly MetricEntry[] = [
     help: 'Log lines dropped because the log was not read or could not be written',
     collect: ({ log }) => log.linesDropped,
   },
+  {
+    name: 'sluice_durable_log_messages_total',
+    help: 'Messages that are on the disk, since the log was begun',
+    collect: ({ durableLog }) => durableLog?.durable ?? 0,
+  },
+  {
+    name: 'sluice_durable_log_messages_passed_total',
+    help: 'Messages forwarded without being stored, while the disk had failed',
+    collect: ({ durableLog }) => durableLog?.messagesPassed ?? 0,
+  },
+  {
+    name: 'sluice_durable_log_syncs_total',
+    help: 'Syncs of the durable log',
+    collect: ({ durableLog }) => durableLog?.syncs ?? 0,
+  },
+  {
+    name: 'sluice_durable_log_sync_seconds_total',
+    help: 'Time that the syncs took; its rate divided by that of the syncs is the time of one',
+    collect: ({ durableLog }) => (durableLog?.syncTime ?? 0) / 1000,
+  },
+  {
+    name: 'sluice_durable_log_failures_total',
+    help: 'How often the disk of the durable log has failed',
+    collect: ({ durableLog }) => durableLog?.failures ?? 0,
+  },
 ];
 
 const GAUGES: readonly MetricEntry[] = [
+  {
+    name: 'sluice_durable_log_available',
+    help: '1 while the disk of the durable log works; 0 also without a durable log',
+    collect: ({ durableLog }) => Number(durableLog?.isAvailable ?? false),
+  },
+  {
+    name: 'sluice_durable_log_bytes',
+    help: 'Bytes of the durable log on the disk',
+    collect: ({ durableLog }) => durableLog?.bytes ?? 0,
+  },
+  {
+    name: 'sluice_durable_log_waiting_bytes',
+    help: 'Bytes that wait for the disk',
+    collect: ({ durableLog }) => durableLog?.pendingBytes ?? 0,
+  },
+  {
+    name: 'sluice_durable_log_stored_messages',
+    help: 'Messages in the durable log',
+    collect: ({ durableLog }) => (durableLog === undefined ? 0 : durableLog.durable - durableLog.first),
+  },
   {
     name: 'sluice_workers',
     help: 'Validation workers that have started',

@@ -12,6 +12,7 @@ export interface Readiness {
     | 'stopped'
     | 'unreachable: the socket file was removed or replaced'
     | 'no validation workers are running'
+    | 'the disk of the durable log does not work'
     | 'saturated: reading is paused'
     | 'saturated: maxConnections is reached';
 }
@@ -32,6 +33,7 @@ function reasonOf(source: AdminSource): Readiness['reason'] {
   if (metrics === undefined) return 'starting';
   if (!isReachable) return 'unreachable: the socket file was removed or replaced';
   if (metrics.dispatch.threads === 0) return 'no validation workers are running';
+  if (metrics.durableLog?.isAvailable === false) return 'the disk of the durable log does not work';
   if (metrics.flow.pausedFor > LONG_PAUSE) return 'saturated: reading is paused';
   return source.pool.isFull ? 'saturated: maxConnections is reached' : 'running';
 }

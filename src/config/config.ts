@@ -20,6 +20,7 @@ import { size, time } from './quantities.js';
 const KiB = 1024;
 const MiB = 1024 * KiB;
 const SECOND = 1000;
+const HOUR = 3600 * SECOND;
 
 const milliseconds = () => time(0, MAX_TIMER);
 const interval = () => time(1, MAX_TIMER);
@@ -289,6 +290,39 @@ const GROUPS = {
           'while the workers are idle, batches of up to this many bytes are checked by patterns on the main thread, for lower latency; 0: never',
       }),
   },
+  'Durable log': {
+    log: z.string().min(1).optional().meta({
+      description:
+        'folder of the durable log: the broker confirms messages of crawlers only once they are on disk, and keeps them (default: none)',
+      path: true,
+    }),
+    logMaxBytes: size(1 * MiB, 1024 * 1024 * MiB)
+      .optional()
+      .meta({
+        description:
+          'maximum bytes of the log; the oldest messages are removed (default: a tenth of the free space, at most 16 GiB)',
+      }),
+    logMaxAge: time(1, Number.MAX_SAFE_INTEGER)
+      .default(24 * HOUR)
+      .meta({ description: 'ms after which messages are removed from the log' }),
+    logSegmentBytes: size(64 * KiB, 1024 * MiB)
+      .default(64 * MiB)
+      .meta({
+        description:
+          'size of a file of the log, in bytes; whole files are removed; at most a quarter of logMaxBytes',
+      }),
+    logSyncInterval: interval().default(50).meta({
+      description: 'ms after which messages are on disk at the latest if nobody waits for their confirmation',
+    }),
+    logExcludedTypes: z.array(z.string().min(1).max(256)).readonly().default([]).meta({
+      description:
+        'message types that are not stored, such as heartbeat, or job_* for all with this prefix; comma-separated in the environment',
+    }),
+    logFailure: z.enum(['stop', 'pass']).default('stop').meta({
+      description:
+        'if the disk fails: stop reads no more messages until it works again; pass forwards them without storing or confirming them',
+    }),
+  },
   'Schemas and patterns': {
     schemas: z
       .union([z.string().min(1), z.instanceof(URL)])
@@ -343,6 +377,7 @@ export const optionsSchema = z.strictObject({
   ...GROUPS['Limits and backpressure'],
   ...GROUPS.Timeouts,
   ...GROUPS.Validation,
+  ...GROUPS['Durable log'],
   ...GROUPS['Schemas and patterns'],
   ...GROUPS['Admin server'],
   ...GROUPS['Logging and metrics'],
@@ -404,8 +439,9 @@ function requireLocalAdmin({ admin, adminAllowRemote }: z.output<typeof optionsS
 
 /** Makes the options independent of later changes of the working directory. */
 function makePathsAbsolute(options: z.output<typeof optionsSchema>, folder: string): void {
-  const { socketPath, auth, schemas, admin } = options;
+  const { socketPath, auth, schemas, admin, log } = options;
   if (socketPath !== undefined) options.socketPath = absoluteSocketPath(folder, socketPath);
+  if (log !== undefined) options.log = resolve(folder, log);
   if (auth.file !== undefined) auth.file = resolve(folder, auth.file);
   if (typeof schemas === 'string' && !isModuleUrl(schemas)) options.schemas = resolve(folder, schemas);
   const address = admin === undefined ? undefined : parseAdminAddress(admin);

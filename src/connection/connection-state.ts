@@ -74,8 +74,11 @@ export interface EventsOf<C> {
  */
 export type DeliveryState = 'current' | 'slow' | 'dropping';
 
-/** Why forwarded messages were dropped: an overflow policy (`block` drops none), or the peer had disconnected. */
-export type DropCause = OverflowPolicy | 'closed';
+/**
+ * Why forwarded messages were dropped: an overflow policy (`block` drops none, and `log` counts as `disconnect`), or the
+ * peer had disconnected.
+ */
+export type DropCause = Exclude<OverflowPolicy, 'log'> | 'closed';
 
 export interface ConnectionOptions extends MessageBufferOptions {
   readonly receive: 'slab' | 'copy';
@@ -85,7 +88,15 @@ export interface ConnectionOptions extends MessageBufferOptions {
 }
 
 /** Reasons to pause reading, as bit flags: several may apply at a time. */
-export const PAUSE = { CONNECTION: 1, SERVER: 2, CLOSING: 4, UNREAD: 8, HANDLERS: 16, PARTIAL: 32 } as const;
+export const PAUSE = {
+  CONNECTION: 1,
+  SERVER: 2,
+  CLOSING: 4,
+  UNREAD: 8,
+  HANDLERS: 16,
+  PARTIAL: 32,
+  WITHHELD: 64,
+} as const;
 
 /** The source of {@link ConnectionMetadata}, with times of the monotonic clock in ms. */
 interface MetadataSource extends Omit<ConnectionMetadata, 'lastActivity' | 'lastHeartbeat'> {

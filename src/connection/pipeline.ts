@@ -13,11 +13,12 @@ import { Dispatcher, type InlineValidation } from '../dispatch/dispatcher.js';
 import type { Chunk } from '../dispatch/lane.js';
 import type { ParserSettings, RejectedFrame } from '../dispatch/verdict.js';
 import type { WireErrorCode } from '../errors.js';
+import { type MessageLog, type MessageLogListener, NEVER } from '../log/message-log.js';
 import { CopyPool } from '../memory/copy-pool.js';
 import type { FrameRange } from '../memory/slab-pool.js';
 import { SlabPool } from '../memory/slab-pool.js';
 import type { FieldPaths } from '../messages/field-paths.js';
-import { jobKey, randomJobSeed } from '../messages/job-key.js';
+import { type JobSeed, jobKey, randomJobSeed } from '../messages/job-key.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import { assignedJobIds, NO_TRAITS } from '../messages/message-traits.js';
 import { MAX_CONTROL_BYTES, type OutgoingMessage } from '../messages/messages.js';
@@ -33,6 +34,7 @@ import type { RejectedMessage } from '../protocol/rejection.js';
 import { CrawlerRouter } from '../routing/crawler-router.js';
 import { LastValues } from '../routing/last-values.js';
 import { Subscriptions } from '../routing/subscriptions.js';
+import { withTimeout } from '../timeout.js';
 import { BatchValidator } from '../worker/batch-validator.js';
 import { compileModules, createParser, parserSettings } from '../worker/create-parser.js';
 import type { ConnectionPool } from './connection-pool.js';
@@ -64,6 +66,10 @@ export interface PipelineEvents {
   listener_error: [error: unknown];
   /** A pattern of this message type matched a message that the slow path rejects or interprets differently. */
   mismatch: [type: string];
+  /** The disk of the durable log has failed, or works again. */
+  log_availability: [isAvailable: boolean, error: unknown];
+  /** The durable log cannot be read for a subscriber. */
+  log_unreadable: [error: unknown];
   closed: [connection: SocketConnection, reason: string];
 }
 
@@ -92,6 +98,8 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
   readonly partials: PartialBudget;
   readonly subscriptions: Subscriptions;
   readonly access: AccessControl;
+  /** The durable log. If `undefined`, messages are only in memory. */
+  readonly log: MessageLog | undefined;
   /** The fields that workers deliver. */
   readonly projection: Projection | undefined;
   readonly totals: PipelineTotals = {
@@ -107,7 +115,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
   readonly #pool: ConnectionPool;
   readonly #helloTimeout: number;
   readonly #recipients: CrawlerRouter<SocketConnection>;
-  readonly #jobSeed = randomJobSeed();
+  readonly #jobSeed: JobSeed;
   /** Connections to flush at the end of this turn of the event loop. */
   readonly #unflushed = new Set<SocketConnection>();
   #flushTimer: NodeJS.Immediate | undefined;
@@ -115,6 +123,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
   /**
    * @param hasListener whether rejected messages and presence are reported to anyone other than subscribers
    * @param fields the fields that workers deliver to code in this process
+   * @param log the durable log, if there is one
    */
   constructor(
     options: ResolvedOptions,
@@ -122,8 +131,13 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
     pool: ConnectionPool,
     hasListener: (event: 'rejected' | 'presence') => boolean,
     fields: FieldPaths,
+    log?: MessageLog,
   ) {
     super();
+    this.log = log;
+    // Keys of jobs are in the log.
+    this.#jobSeed = log?.jobSeed ?? randomJobSeed();
+    if (log !== undefined) log.listener = this.#logListener;
     const { maxMessageSize, framing, workers } = options;
     const delimiter = options.messageDelimiter.charCodeAt(0);
     this.#pool = pool;
@@ -166,16 +180,18 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
         hasListener,
         onPresence: (change) => this.emit('presence', change),
         onMessages: (connection, run) => this.emit('messages', connection, run),
+        onLogUnreadable: (error) => this.emit('log_unreadable', error),
         onRejected: (rejection) => this.emit('rejected', rejection),
         identify: (connection, crawlerId) => pool.identify(connection, crawlerId),
         onRejectedCount: (connection, code, count, details) =>
           this.emit('rejected_count', connection, code, count, details),
       },
       this.copies,
-      { lastValues: this.#newLastValues(options), jobSeed: this.#jobSeed },
+      { lastValues: this.#newLastValues(options), jobSeed: this.#jobSeed, log },
       this.access,
     );
-    this.flow = new FlowControl(options, () => this.heldBytes, pool);
+    const heldBytes = () => (log?.isFull === true ? Number.POSITIVE_INFINITY : this.heldBytes);
+    this.flow = new FlowControl(options, heldBytes, pool);
     const partialBytes = Math.min(options.maxPartialBytes, options.maxBufferedBytes * PARTIAL_SHARE);
     this.partials = new PartialBudget(partialBytes, maxMessageSize, (connection) => {
       this.protocol.replyError(connection, 'RATE_LIMITED');
@@ -226,7 +242,8 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
 
   /** Bytes held for messages not yet delivered. */
   get heldBytes(): number {
-    return this.slabs.heldBytes + this.copies.slabs.heldBytes + this.copied.waiting;
+    const logged = this.log?.copiedBytes ?? 0;
+    return this.slabs.heldBytes + this.copies.slabs.heldBytes + this.copied.waiting + logged;
   }
 
   /**
@@ -332,6 +349,11 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
     this.totals.dropped[cause] += messages;
   }
 
+  /** Resolves when all pings of a connection are answered, or after `sendTimeout`. */
+  async whenAnswered(connection: SocketConnection): Promise<void> {
+    await withTimeout(this.protocol.whenAnswered(connection), this.options.sendTimeout, () => {});
+  }
+
   reportListenerError(error: unknown): void {
     this.emit('listener_error', error);
   }
@@ -368,7 +390,30 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
       connection.flush();
     }
     await this.dispatcher.drain();
+    await this.log?.whenDurable();
     await Promise.all(this.#pool.all().map(({ outbox }) => outbox.drained()));
+  }
+
+  readonly #logListener: MessageLogListener = {
+    onDurable: () => {
+      this.protocol.confirmDurable();
+      this.#flush();
+      this.flow.update();
+    },
+    onAvailability: (isAvailable, error) => {
+      if (isAvailable) this.#closeUnconfirmed();
+      this.emit('log_availability', isAvailable, error);
+    },
+  };
+
+  /** Closes connections with messages that were not stored while the disk had failed: their senders send them again. */
+  #closeUnconfirmed(): void {
+    for (const connection of this.#pool) {
+      if (connection.loggedEnd !== NEVER) continue;
+      this.protocol.replyError(connection, 'LOG_UNAVAILABLE');
+      connection.flush();
+      void connection.disconnect('LOG_UNAVAILABLE');
+    }
   }
 
   #newLastValues({ maxLastValues, maxPendingBytes }: ResolvedOptions): LastValues | undefined {

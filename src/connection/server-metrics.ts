@@ -1,6 +1,7 @@
 // Server metrics: totals of every stage, and rates over the latest interval.
 
 import type { DispatchStatistics } from '../dispatch/dispatcher.js';
+import type { LogStatistics } from '../log/message-log.js';
 import type { ProtocolStatistics } from '../protocol/protocol-statistics.js';
 import type { PoolStatistics } from './connection-pool.js';
 import type { PipelineTotals } from './connection-state.js';
@@ -49,6 +50,8 @@ export interface ServerMetrics {
     /** Bytes of partial messages copied from one slab to the next. */
     readonly copiedBytes: number;
   };
+  /** The durable log, if there is one. */
+  readonly durableLog: LogStatistics | undefined;
   /** Time from receipt to verdict, measured per chunk. */
   readonly latency: LatencyCounts;
   readonly rates: Rates;
@@ -95,6 +98,7 @@ export function collectMetrics(
       allocatedBytes: slabs.allocatedBytes + copies.slabs.allocatedBytes,
       copiedBytes: slabs.copiedBytes,
     },
+    durableLog: pipeline.log?.statistics,
     latency: pipeline.latency.counts,
     rates,
     log,

@@ -33,6 +33,8 @@ const SLOW_WRITE = 1000;
 const SLOW_SHARE = 0.5;
 /** A peer counts as dropping messages for this long after the last one, in ms. */
 const DROPPING_PERIOD = 60_000;
+/** Withheld pongs above which reading stops. `SluiceClient` sends a ping per 64 KiB. */
+const MAX_WITHHELD = 4096;
 /** How long a slow consumer may take to read the error before its connection is closed, in ms. */
 const SLOW_GRACE = 1000;
 
@@ -56,6 +58,9 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   isHelloAccepted = false;
   /** @internal Whether the peer has sent a `ping`. */
   hasPinged = false;
+  /** @internal Offset in the durable log after its latest message; 0 if none is stored. */
+  loggedEnd = 0;
+  #withheldPongs = 0;
   /** @internal Called when the peer has closed its side: the connection ends once the returned promise settles. */
   beforeEnd: (() => Promise<void>) | undefined;
   readonly #pipeline: Pipeline;
@@ -129,7 +134,8 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
     const events: OutboxEvents = {
       onSlow: (messages, piece, member) => this.#closeSlow(messages, piece, member),
       onDropped: (messages) => {
-        this.#countDropped(messages, this.outbox.policy);
+        const { policy } = this.outbox;
+        this.#countDropped(messages, policy === 'log' ? 'disconnect' : policy);
         pipeline.protocol.replyError(this, 'SLOW_CONSUMER');
       },
       onBlocked: (isBlocked) => pipeline.flow.setBlocked(this, isBlocked),
@@ -199,6 +205,17 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   /** @internal */
   set latency(latency: number) {
     this.#latency = latency;
+  }
+
+  /** @internal Number of its pings that are not answered yet, since its messages are not durable. */
+  get withheldPongs(): number {
+    return this.#withheldPongs;
+  }
+
+  /** @internal */
+  set withheldPongs(pongs: number) {
+    this.#withheldPongs = pongs;
+    this.setPaused(PAUSE.WITHHELD, pongs > MAX_WITHHELD);
   }
 
   get role(): PeerRole {
@@ -479,8 +496,9 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
     });
     this.#buffer.end();
     this.lane.after(() => {
-      const answered = this.beforeEnd?.() ?? Promise.resolve();
-      void answered.finally(() => this.disconnect('peer'));
+      const handled = this.beforeEnd?.() ?? Promise.resolve();
+      const answered = this.#pipeline.whenAnswered(this);
+      void Promise.allSettled([handled, answered]).then(() => this.disconnect('peer'));
     });
   };
 

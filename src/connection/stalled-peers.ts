@@ -7,7 +7,7 @@ import { connectionLogger } from './broker-logger.js';
 import type { SocketConnection } from './socket-connection.js';
 
 /**
- * Closes peers that do not read what they are sent, except for those with overflow policy `block`.
+ * Closes peers that do not read what they are sent, except for those with overflow policy `block` or `log`.
  * @param timeout ms that one write may take; 0 disables the limit
  */
 export function closeStalled(connections: Iterable<SocketConnection>, timeout: number, log: Logger): void {
@@ -15,7 +15,7 @@ export function closeStalled(connections: Iterable<SocketConnection>, timeout: n
   const now = performance.now();
   for (const connection of [...connections]) {
     const { policy, pendingBytes } = connection.outbox;
-    if (policy === 'block' || connection.outbox.stalledFor(now) <= timeout) continue;
+    if (policy === 'block' || policy === 'log' || connection.outbox.stalledFor(now) <= timeout) continue;
     connectionLogger(log, connection).warn({ pendingBytes }, 'connection stalled');
     connection.recordError('SLOW_CONSUMER');
     connection.destroy('SLOW_CONSUMER');
@@ -46,14 +46,14 @@ export function closePartial(
 }
 
 /**
- * Pings peers whose messages are not read or not validated yet. They get no `pong` in the meantime, and a client that
+ * Pings peers whose messages are not read, not validated or not durable yet. They get no `pong` in the meantime, and a client that
  * receives nothing would consider the broker dead. Skips peers that already have bytes to receive, and plain crawlers,
  * which do not know the broker's own messages.
  */
 export function pingWaiting(connections: Iterable<SocketConnection>, delimiter: number): void {
   for (const connection of connections) {
-    const { isPaused, lane, hasPinged, version, outbox } = connection;
-    if (!isPaused && lane.pendingBytes === 0) continue;
+    const { isPaused, lane, hasPinged, version, outbox, withheldPongs } = connection;
+    if (!isPaused && lane.pendingBytes === 0 && withheldPongs === 0) continue;
     if ((!hasPinged && version === undefined) || outbox.pendingBytes > 0) continue;
     connection.reply(brokerLine('ping', {}, delimiter));
     connection.flush();

@@ -248,7 +248,11 @@ export function metaPrefix({ id, crawlerId }: RunSource): string {
   return `{"from":${from},"crawlerId":${crawler},"seq":`;
 }
 
-/** The part of a wrapper between {@link metaPrefix} and the message. */
-export function metaSequence(sequence: number): string {
-  return `${sequence},"message":`;
+/**
+ * The part of a wrapper between {@link metaPrefix} and the message.
+ * @param offset of the message in the durable log, if it is from there
+ */
+export function metaSequence(sequence: number, offset?: number): string {
+  const position = offset === undefined ? '' : `"offset":${offset},`;
+  return `${sequence},${position}"message":`;
 }

@@ -62,6 +62,12 @@ export interface OutboxEvents {
   onWritten(bytes: number, messages: number, control: number): void;
 }
 
+/**
+ * `forwarded`: messages that the overflow policy may drop. `own`: a message of this process. `stored`: messages from the
+ * durable log. They are queued only while few bytes wait, so the overflow policy neither drops nor counts them.
+ */
+type EntryKind = 'forwarded' | 'own' | 'stored';
+
 interface Entry {
   readonly bytes: Buffer;
   readonly slab: Slab | undefined;
@@ -70,13 +76,17 @@ interface Entry {
   readonly isControl: boolean;
   /** The copy that `bytes` belongs to, if other outboxes may hold it too. */
   readonly copy: SharedCopy | undefined;
-  /** Whether the overflow policy may drop it: a forwarded message, not a message of this process. */
-  readonly droppable: boolean;
+  readonly kind: EntryKind;
   readonly done: ((error?: Error) => void) | undefined;
   /** The member of a queue group that the messages were assigned to. */
   readonly member: GroupMember | undefined;
   /** Whether it was taken over from another member. */
   readonly isTakenOver: boolean;
+}
+
+interface RoomWaiter {
+  readonly bytes: number;
+  readonly resolve: () => void;
 }
 
 /** Bytes of undroppable messages that may be pending before reading from the peer pauses. */
@@ -109,6 +119,8 @@ export class Outbox {
   readonly #blocked: Watermark;
   /** Watermark of the undroppable bytes. */
   readonly #unread = new Watermark(MAX_UNDROPPABLE_BYTES, LOW_SHARE);
+  #storedBytes = 0;
+  #roomWaiters: RoomWaiter[] = [];
   #closed = false;
   #writingSince = 0;
   #drainWaiters: (() => void)[] = [];
@@ -186,17 +198,31 @@ export class Outbox {
       done?.(new SluiceError('CONNECTION_CLOSED'));
       return;
     }
-    this.#push(undroppable(bytes, 1, false, done));
+    this.#push(unassigned('own', bytes, 1, false, done));
   }
 
-  /** Queues a message of the broker itself: an answer, an error, a ping. */
-  reply(bytes: Buffer): void {
-    if (!this.#closed) this.#push(undroppable(bytes, 1, true, undefined));
+  /**
+   * Queues a message of the broker itself: an answer, an error, a ping.
+   * @param done called once, when it is written or has failed
+   */
+  reply(bytes: Buffer, done?: (error?: Error) => void): void {
+    if (!this.#closed) this.#push(unassigned('own', bytes, 1, true, done));
   }
 
   /** Queues forwarded messages that the peer has requested: the overflow policy does not apply to them. */
   answer(bytes: Buffer, messages: number): void {
-    if (!this.#closed) this.#push(undroppable(bytes, messages, false, undefined));
+    if (!this.#closed) this.#push(unassigned('own', bytes, messages, false, undefined));
+  }
+
+  /** Queues messages from the durable log. Wait for {@link whenBelow} first. */
+  deliverStored(bytes: Buffer, messages: number): void {
+    if (!this.#closed) this.#push(unassigned('stored', bytes, messages, false, undefined));
+  }
+
+  /** Resolves when at most `bytes` are pending, or the outbox is closed. */
+  whenBelow(bytes: number): Promise<void> {
+    if (this.#pendingBytes <= bytes || this.#closed) return Promise.resolve();
+    return new Promise((resolve) => this.#roomWaiters.push({ bytes, resolve }));
   }
 
   /**
@@ -296,6 +322,7 @@ export class Outbox {
     const lost = this.#discardEntries(this.#writing) + this.discard();
     this.#writing = [];
     this.#resolveWaiters();
+    this.#resolveRoomWaiters();
     return lost;
   }
 
@@ -317,7 +344,8 @@ export class Outbox {
     if (entry.slab === undefined && (entry.copy === undefined || entry.copy.holders++ === 0)) {
       this.#copied.waiting += entry.bytes.length;
     }
-    if (!entry.droppable) this.#undroppableBytes += entry.bytes.length;
+    if (entry.kind === 'own') this.#undroppableBytes += entry.bytes.length;
+    if (entry.kind === 'stored') this.#storedBytes += entry.bytes.length;
     if (entry.isTakenOver) this.#takenOverBytes += entry.bytes.length;
     this.#updateMarks();
   }
@@ -337,6 +365,7 @@ export class Outbox {
     this.#writing = [];
     this.#events.onWritten(bytes, messages, control);
     this.#updateMarks();
+    this.#resolveRoomWaiters();
     if (this.#pendingBytes === 0) this.#resolveWaiters();
     else this.flush(performance.now());
   };
@@ -347,6 +376,7 @@ export class Outbox {
       case 'block':
         return true;
       case 'disconnect':
+      case 'log':
         this.#events.onSlow(piece.messages, piece, member);
         return false;
       case 'drop-newest':
@@ -364,7 +394,7 @@ export class Outbox {
     while (!this.#fits(piece)) {
       const entry = this.#queue.shift();
       if (entry === undefined) break;
-      if (!entry.droppable) kept.push(entry);
+      if (entry.kind !== 'forwarded') kept.push(entry);
       else {
         dropped += entry.messages;
         this.#settle(entry);
@@ -383,11 +413,11 @@ export class Outbox {
 
   /** The pending bytes that the overflow policy counts. */
   get #ownBytes(): number {
-    return this.#pendingBytes - this.#takenOverBytes;
+    return this.#pendingBytes - this.#takenOverBytes - this.#storedBytes;
   }
 
   #updateMarks(): void {
-    const blockingBytes = this.#policy === 'block' ? this.#pendingBytes : 0;
+    const blockingBytes = this.#policy === 'block' ? this.#pendingBytes - this.#storedBytes : 0;
     if (this.#blocked.update(blockingBytes)) this.#events.onBlocked(this.#blocked.isHigh);
     if (this.#unread.update(this.#undroppableBytes)) this.#events.onUnread(this.#unread.isHigh);
   }
@@ -398,7 +428,8 @@ export class Outbox {
     if (entry.slab === undefined && (entry.copy === undefined || --entry.copy.holders === 0)) {
       this.#copied.waiting -= entry.bytes.length;
     }
-    if (!entry.droppable) this.#undroppableBytes -= entry.bytes.length;
+    if (entry.kind === 'own') this.#undroppableBytes -= entry.bytes.length;
+    if (entry.kind === 'stored') this.#storedBytes -= entry.bytes.length;
     if (entry.isTakenOver) this.#takenOverBytes -= entry.bytes.length;
     entry.slab?.release();
     entry.done?.(error);
@@ -408,9 +439,17 @@ export class Outbox {
     let lost = 0;
     for (const entry of entries) {
       this.#settle(entry, new SluiceError('CONNECTION_CLOSED'));
-      if (entry.droppable) lost += entry.messages;
+      if (entry.kind === 'forwarded') lost += entry.messages;
     }
     return lost;
+  }
+
+  #resolveRoomWaiters(): void {
+    if (this.#roomWaiters.length === 0) return;
+    const waiting = this.#roomWaiters;
+    const hasRoomFor = ({ bytes }: RoomWaiter) => this.#closed || this.#pendingBytes <= bytes;
+    this.#roomWaiters = waiting.filter((waiter) => !hasRoomFor(waiter));
+    for (const waiter of waiting) if (hasRoomFor(waiter)) waiter.resolve();
   }
 
   #resolveWaiters(): void {
@@ -423,17 +462,24 @@ function forwarded(
   member: GroupMember | undefined,
   isTakenOver: boolean,
 ): Entry {
-  return { bytes, slab, messages, isControl, copy, droppable: true, done: undefined, member, isTakenOver };
+  return { bytes, slab, messages, isControl, copy, kind: 'forwarded', done: undefined, member, isTakenOver };
 }
 
-function undroppable(bytes: Buffer, messages: number, isControl: boolean, done: Entry['done']): Entry {
+/** An entry with bytes of its own. */
+function unassigned(
+  kind: EntryKind,
+  bytes: Buffer,
+  messages: number,
+  isControl: boolean,
+  done: Entry['done'],
+): Entry {
   return {
     bytes,
     slab: undefined,
     messages,
     isControl,
     copy: undefined,
-    droppable: false,
+    kind,
     done,
     member: undefined,
     isTakenOver: false,

@@ -10,6 +10,9 @@ export const PROTOCOL_VERSION = '1.0.0';
 /** Maximum bytes of a control message. They are parsed on the main thread, which handles all traffic. */
 export const MAX_CONTROL_BYTES = 64 * 1024;
 
+/** A position in the durable log: its epoch and an offset, such as `0123456789abcdef:42`. */
+const POSITION = /^[0-9a-f]{16}:\d{1,15}$/;
+
 export const entityType = z.enum([
   'areas',
   'project',
@@ -218,8 +221,18 @@ export const controlSchemas = {
     overflow: overflowPolicy.optional(),
     meta: z.boolean().optional(),
     last: z.boolean().optional(),
+    from: z
+      .union([
+        z.enum(['new', 'first']),
+        z.looseObject({ offset: z.string().regex(POSITION) }),
+        z.looseObject({ time: timestamp }),
+      ])
+      .optional(),
+    cursor: z.string().min(1).max(256).optional(),
+    ack: z.enum(['auto', 'manual']).optional(),
   }),
   unsubscribe: control('unsubscribe', { id: z.string().min(1).max(256) }),
+  ack: control('ack', { id: z.string().min(1).max(256), position: z.string().regex(POSITION) }),
   ping: controlWithoutData('ping'),
   pong: controlWithoutData('pong'),
 };
@@ -233,13 +246,22 @@ export const brokerSchemas = {
     heartbeatInterval: z.number(),
     heartbeatTimeout: z.number(),
     serverVersion: z.string(),
+    durable: z.looseObject({ epoch: z.string() }).optional(),
   }),
   subscribed: control('subscribed', {
     id: z.string(),
     unknownTypes: z.array(z.string()).optional(),
     lastValues: z.number().optional(),
+    position: z.string().optional(),
   }),
   unsubscribed: control('unsubscribed', { id: z.string() }),
+  position: control('position', { id: z.string(), position: z.string() }),
+  gap: control('gap', {
+    id: z.string(),
+    from: z.string(),
+    to: z.string(),
+    reason: z.enum(['removed', 'damaged', 'epoch']),
+  }),
   error: control('error', {
     code: z.string(),
     message: z.string(),

@@ -3,11 +3,18 @@
 import type { WireErrorCode } from '../errors.js';
 import type { Issue } from '../messages/issues.js';
 import type { MessageType } from '../messages/message-registry.js';
-import { type ControlMessage, type MessageMap, PROTOCOL_VERSION } from '../messages/messages.js';
+import {
+  type ControlMessage,
+  type MessageMap,
+  type PeerRole,
+  PROTOCOL_VERSION,
+} from '../messages/messages.js';
 import type { LastMessages, LastValues } from '../routing/last-values.js';
 import type { Subscriptions } from '../routing/subscriptions.js';
 import { SERVER_VERSION } from '../version.js';
 import type { AccessControl } from './access.js';
+import type { Confirmations } from './confirmations.js';
+import { isStored, type LogSubscriptions } from './log-subscriptions.js';
 import { brokerLine, errorLine } from './outgoing.js';
 import type { Peer } from './peer.js';
 import type { ReplyLimiter } from './reply-limiter.js';
@@ -41,6 +48,8 @@ export class ControlHandler<P extends Peer> {
   readonly #subscriptions: Subscriptions;
   readonly #replies: ReplyLimiter;
   readonly #access: AccessControl;
+  readonly #confirmations: Confirmations<P>;
+  readonly #logSubscriptions: LogSubscriptions<P> | undefined;
   readonly #lastValues: LastValues | undefined;
   /** Subscriptions that begin with the last values. */
   readonly #replays: SecondLimiter<Peer>;
@@ -52,10 +61,14 @@ export class ControlHandler<P extends Peer> {
     lastValues: LastValues | undefined,
     replies: ReplyLimiter,
     access: AccessControl,
+    confirmations: Confirmations<P>,
+    logSubscriptions: LogSubscriptions<P> | undefined,
     listener: ControlListener<P>,
   ) {
     this.#settings = settings;
     this.#access = access;
+    this.#confirmations = confirmations;
+    this.#logSubscriptions = logSubscriptions;
     this.#listener = listener;
     this.#lastValues = lastValues;
     // All subscriptions of a connection may begin with them, once per second.
@@ -76,9 +89,11 @@ export class ControlHandler<P extends Peer> {
         return this.#subscribe(connection, message);
       case 'unsubscribe':
         return this.#unsubscribe(connection, message);
+      case 'ack':
+        return this.#acknowledge(connection, message);
       case 'ping':
         connection.hasPinged = true;
-        return connection.reply(brokerLine('pong', {}, this.#settings.delimiter));
+        return this.#confirmations.answer(connection);
       case 'pong':
         return;
     }
@@ -105,6 +120,7 @@ export class ControlHandler<P extends Peer> {
     connection.capabilities = data.capabilities ?? [];
     connection.setState('authenticated');
     const { maxMessageSize, heartbeatInterval, heartbeatTimeout, delimiter } = this.#settings;
+    const { epoch } = this.#confirmations;
     connection.reply(
       brokerLine(
         'welcome',
@@ -115,6 +131,7 @@ export class ControlHandler<P extends Peer> {
           heartbeatInterval,
           heartbeatTimeout,
           serverVersion: SERVER_VERSION,
+          ...(epoch === undefined ? {} : { durable: { epoch } }),
         },
         delimiter,
       ),
@@ -126,7 +143,7 @@ export class ControlHandler<P extends Peer> {
     void replaced?.disconnect('REPLACED');
   }
 
-  #subscribe(connection: Peer, { data }: MessageMap['subscribe']): void {
+  #subscribe(connection: P, { data }: MessageMap['subscribe']): void {
     // The peer may have disconnected while a worker validated the message.
     if (!connection.isOpen) return;
     // Crawlers do not subscribe, so a subscriber that has sent no hello is an application.
@@ -148,6 +165,7 @@ export class ControlHandler<P extends Peer> {
       this.#reject(connection, 'RATE_LIMITED', 'subscribe');
       return;
     }
+    if (isStored(data)) return this.#subscribeToLog(connection, role, data);
     const lastMessages = data.last === true ? this.#lastMessages(connection, data) : [];
     if (lastMessages === undefined) {
       this.#reject(connection, 'RATE_LIMITED', 'subscribe');
@@ -156,15 +174,44 @@ export class ControlHandler<P extends Peer> {
     connection.role = role;
     this.#subscriptions.add(connection, data);
     if (data.overflow !== undefined) connection.outbox.policy = data.overflow;
-    const { forwardsUnknownTypes = false } = this.#settings;
-    const unknownTypes = this.#subscriptions.unknownTypes(data.types, forwardsUnknownTypes);
     const answer = {
       id: data.id,
-      ...(unknownTypes.length === 0 ? {} : { unknownTypes }),
+      ...this.#unknownTypes(data),
       ...(data.last === true ? { lastValues: lastMessages.reduce((sum, { count }) => sum + count, 0) } : {}),
     };
     connection.reply(brokerLine('subscribed', answer, this.#settings.delimiter));
     for (const { bytes, count } of lastMessages) connection.outbox.answer(bytes, count);
+  }
+
+  #subscribeToLog(connection: P, role: PeerRole, data: MessageMap['subscribe']['data']): void {
+    const log = this.#logSubscriptions;
+    const fault = log === undefined ? NO_LOG : log.faultOf(data);
+    if (log === undefined || fault !== undefined) {
+      if (fault === 'RATE_LIMITED') this.#reject(connection, fault, 'subscribe');
+      else this.#reject(connection, 'RULE_VIOLATION', 'subscribe', [fault ?? NO_LOG]);
+      return;
+    }
+    connection.role = role;
+    this.#subscriptions.remove(connection, data.id);
+    const { subscription, position, replaced } = log.create(
+      connection,
+      data,
+      this.#subscriptions.filterOf(data),
+    );
+    this.#subscriptions.add(connection, data, subscription);
+    if (data.overflow !== undefined) connection.outbox.policy = data.overflow;
+    const { delimiter } = this.#settings;
+    const unknownTypes = this.#unknownTypes(data);
+    connection.reply(brokerLine('subscribed', { id: data.id, position, ...unknownTypes }, delimiter));
+    replaced?.reply(errorLine('REPLACED', {}, delimiter));
+    void replaced?.disconnect('REPLACED');
+    void subscription.run();
+  }
+
+  #unknownTypes({ types }: MessageMap['subscribe']['data']): { unknownTypes?: string[] } {
+    const { forwardsUnknownTypes = false } = this.#settings;
+    const unknownTypes = this.#subscriptions.unknownTypes(types, forwardsUnknownTypes);
+    return unknownTypes.length === 0 ? {} : { unknownTypes };
   }
 
   /** The latest messages that a subscription begins with; `undefined` if the peer requests too many of them. */
@@ -192,6 +239,12 @@ export class ControlHandler<P extends Peer> {
     this.#replies.reply(connection, code, { messageType, issues });
   }
 
+  #acknowledge(connection: P, { data }: MessageMap['ack']): void {
+    const log = this.#logSubscriptions;
+    const fault = log === undefined ? NO_LOG : log.acknowledge(connection, data);
+    if (fault !== undefined) this.#reject(connection, 'RULE_VIOLATION', 'ack', [fault]);
+  }
+
   #unsubscribe(connection: Peer, { data }: MessageMap['unsubscribe']): void {
     this.#subscriptions.remove(connection, data.id);
     connection.reply(brokerLine('unsubscribed', { id: data.id }, this.#settings.delimiter));
@@ -202,6 +255,12 @@ const RESERVED_ID: Issue = {
   path: 'data.crawlerId',
   code: 'reserved',
   message: "is * or any, or has the form of this broker's connection IDs, and is ignored",
+};
+
+const NO_LOG: Issue = {
+  path: 'data',
+  code: 'no_log',
+  message: 'needs a broker with a durable log, whose option log is set',
 };
 
 const LAST_WITH_GROUP: Issue = {

@@ -13,8 +13,12 @@ export interface Peer {
   /** @internal */
   readonly outbox: {
     policy: OverflowPolicy;
+    readonly pendingBytes: number;
     /** Queues forwarded messages that the peer has requested. */
     answer(bytes: Buffer, messages: number): void;
+    reply(line: Buffer, done: (error?: Error) => void): void;
+    deliverStored(bytes: Buffer, messages: number): void;
+    whenBelow(bytes: number): Promise<void>;
   };
   /** Whether messages can still be sent to the peer. */
   readonly isOpen: boolean;
@@ -41,6 +45,10 @@ export interface Peer {
   isHelloAccepted: boolean;
   /** @internal Whether the peer has sent a `ping`. */
   hasPinged: boolean;
+  /** @internal Offset in the durable log after its latest message; 0 if none is stored. */
+  loggedEnd: number;
+  /** @internal Number of its pings that are not answered yet, since its messages are not durable. */
+  withheldPongs: number;
   /** @internal Protocol version of its `hello`. */
   version: string | undefined;
   /** @internal */
@@ -55,6 +63,8 @@ export interface Peer {
   recordRejected(code: string, count?: number): void;
   /** @internal Queues a message of the broker itself. */
   reply(line: Buffer): void;
+  /** @internal Writes queued bytes to the socket. */
+  flush(): void;
   /** @internal Whether `bytes` can be queued, after `ahead` other bytes, without the peer falling behind. */
   hasRoom(bytes: number, ahead: number): boolean;
   /** @internal Queues forwarded messages. */

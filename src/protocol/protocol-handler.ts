@@ -6,6 +6,7 @@ import type { Chunk } from '../dispatch/lane.js';
 import { type RejectedFrame, RunKind, type Verdict } from '../dispatch/verdict.js';
 import type { VerdictReader } from '../dispatch/verdict-reader.js';
 import type { WireErrorCode } from '../errors.js';
+import type { MessageLog } from '../log/message-log.js';
 import type { CopyPool } from '../memory/copy-pool.js';
 import type { FrameRange } from '../memory/slab-pool.js';
 import { type JobSeed, NO_SEED } from '../messages/job-key.js';
@@ -17,10 +18,12 @@ import { RunRecorder } from '../routing/run-recorder.js';
 import type { Subscriptions } from '../routing/subscriptions.js';
 import type { Framing } from '../wire/framing.js';
 import { AccessControl } from './access.js';
+import { Confirmations } from './confirmations.js';
 import { ControlHandler, type ControlSettings, type Identify } from './control-handler.js';
 import { DriftReport } from './drift-report.js';
 import { Gate } from './gate.js';
 import { HelloGate } from './hello-gate.js';
+import { LogSubscriptions } from './log-subscriptions.js';
 import type { MessageValidator } from './message-validator.js';
 import type { ErrorDetails } from './outgoing.js';
 import type { Peer } from './peer.js';
@@ -53,6 +56,8 @@ export interface ProtocolListener<P extends Peer> extends PresenceListener<P> {
     count: number,
     details: RejectedFrame | undefined,
   ): void;
+  /** The durable log cannot be read for a subscriber. */
+  onLogUnreadable(error: unknown): void;
   /** Whether these events have a listener. */
   hasListener(event: 'rejected' | 'presence'): boolean;
   readonly identify: Identify<P>;
@@ -63,15 +68,17 @@ interface ReportedFrame extends RejectedFrame {
   readonly isForwarded?: boolean;
 }
 
-/** What is kept about jobs. */
-export interface JobMemory {
-  /** If `undefined`, no messages are kept. */
+/** What is kept of messages. */
+export interface MessageMemory {
+  /** If `undefined`, no latest messages are kept. */
   readonly lastValues: LastValues | undefined;
+  /** If `undefined`, nothing is durable. */
+  readonly log?: MessageLog | undefined;
   /** Seed of the job keys in verdicts. */
   readonly jobSeed: JobSeed;
 }
 
-const NO_MEMORY: JobMemory = { lastValues: undefined, jobSeed: NO_SEED };
+const NO_MEMORY: MessageMemory = { lastValues: undefined, jobSeed: NO_SEED };
 const TIMEOUT_KEY = '"timeout_ms"';
 /** Failed chunks tolerated per connection. One more closes it. */
 const MAX_FAILED_CHUNKS = 5;
@@ -90,6 +97,8 @@ export class ProtocolHandler<P extends Peer> {
   /** Memory for messages that are copied for delivery. */
   readonly #copies: CopyPool;
   readonly #recorder: RunRecorder;
+  readonly #log: MessageLog | undefined;
+  readonly #confirmations: Confirmations<P>;
   readonly #presence: Presence<P>;
   readonly #access: AccessControl;
   readonly #gate: Gate;
@@ -125,7 +134,7 @@ export class ProtocolHandler<P extends Peer> {
     router: CrawlerRouter<P>,
     listener: ProtocolListener<P>,
     copies: CopyPool,
-    memory: JobMemory = NO_MEMORY,
+    memory: MessageMemory = NO_MEMORY,
     access: AccessControl = new AccessControl(),
   ) {
     this.#copies = copies;
@@ -137,13 +146,24 @@ export class ProtocolHandler<P extends Peer> {
     this.#router = router;
     this.#listener = listener;
     this.#replies = new ReplyLimiter(settings.maxErrorReplies, settings.delimiter);
-    const { lastValues, jobSeed } = memory;
+    const { lastValues, jobSeed, log } = memory;
+    this.#log = log;
+    this.#confirmations = new Confirmations(log, settings.delimiter);
     this.#recorder = new RunRecorder(validator.registry, router.owners, lastValues, jobSeed);
     this.#presence = new Presence(subscriptions, router.owners, listener, settings.delimiter);
-    this.#control = new ControlHandler(settings, subscriptions, lastValues, this.#replies, access, {
-      identify: listener.identify,
-      onCrawlerHello: (connection, replaced) => this.#presence.onHello(connection, replaced),
-    });
+    this.#control = new ControlHandler(
+      settings,
+      subscriptions,
+      lastValues,
+      this.#replies,
+      access,
+      this.#confirmations,
+      this.#newLogSubscriptions(),
+      {
+        identify: listener.identify,
+        onCrawlerHello: (connection, replaced) => this.#presence.onHello(connection, replaced),
+      },
+    );
     this.#gate = new Gate(access, this.#replies, settings.maxMessagesPerSecond, (connection, code, count) => {
       this.#countRejected(connection, code, count);
       this.#rejectedByGate += count;
@@ -157,6 +177,16 @@ export class ProtocolHandler<P extends Peer> {
     });
     this.#reportsWorkload = registry.types.map(({ traits }) => traits.reportsWorkload);
     this.#accepted = registry.types.map(() => 0);
+  }
+
+  #newLogSubscriptions(): LogSubscriptions<P> | undefined {
+    if (this.#log === undefined) return undefined;
+    const { delimiter } = this.#settings;
+    return new LogSubscriptions<P>(this.#log, this.#registry, delimiter, (connection, error) => {
+      this.#listener.onLogUnreadable(error);
+      this.#replies.reply(connection, 'LOG_UNAVAILABLE', { messageType: 'subscribe' });
+      void connection.disconnect('LOG_UNAVAILABLE');
+    });
   }
 
   get statistics(): ProtocolStatistics {
@@ -256,6 +286,16 @@ export class ProtocolHandler<P extends Peer> {
     this.#presence.onClosed(connection, reason);
   }
 
+  /** @internal Confirms messages that are durable now. */
+  confirmDurable(): void {
+    this.#confirmations.release();
+  }
+
+  /** @internal Resolves when all pings of a connection are answered, or it is closed. */
+  whenAnswered(connection: P): Promise<void> {
+    return this.#confirmations.whenAnswered(connection);
+  }
+
   /** @internal Removes a closed connection. */
   forget(connection: P): void {
     const suppressed = this.#suppressed.get(connection);
@@ -264,6 +304,7 @@ export class ProtocolHandler<P extends Peer> {
     }
     this.#suppressed.delete(connection);
     this.#subscriptions.removeAll(connection);
+    this.#confirmations.forget(connection);
     this.#router.forget(connection.id);
   }
 
@@ -323,6 +364,7 @@ export class ProtocolHandler<P extends Peer> {
 
   #forward(connection: P, run: FrameRun): void {
     this.#recorder.record(run, connection.role === 'crawler' ? connection.identity : undefined);
+    if (this.#log !== undefined) connection.loggedEnd = Math.max(connection.loggedEnd, this.#log.append(run));
     this.#subscriptions.route(run);
     this.#listener.onMessages(connection, run);
   }

@@ -84,8 +84,14 @@ interface Assignment {
   bytes: number;
 }
 
+/** Reads messages for a subscription that gets them from elsewhere, and not as they are received. */
+export interface SubscriptionReader {
+  stop(): void;
+}
+
 interface Subscription {
   readonly filter: Filter;
+  readonly reader: SubscriptionReader | undefined;
   readonly group: string | undefined;
   readonly bytes: number;
 }
@@ -167,12 +173,20 @@ export class Subscriptions {
     return this.#entries.get(subscriber)?.subscriptions.size ?? 0;
   }
 
+  /** What reads the messages of a subscription, if anything does. */
+  readerOf(subscriber: Subscriber, id: string): SubscriptionReader | undefined {
+    return this.#entries.get(subscriber)?.subscriptions.get(id)?.reader;
+  }
+
   has(subscriber: Subscriber, id: string): boolean {
     return this.#entries.get(subscriber)?.subscriptions.has(id) ?? false;
   }
 
-  /** Adds a subscription. Replaces one with the same ID. */
-  add(subscriber: Subscriber, data: SubscribeData): void {
+  /**
+   * Adds a subscription. Replaces one with the same ID.
+   * @param reader if the subscription gets its messages elsewhere; stopped when it is removed
+   */
+  add(subscriber: Subscriber, data: SubscribeData, reader?: SubscriptionReader): void {
     this.remove(subscriber, data.id);
     const entry: SubscriberEntry = this.#entries.get(subscriber) ?? {
       bytes: 0,
@@ -184,7 +198,7 @@ export class Subscriptions {
     this.#bytes += bytes;
     this.#entries.set(subscriber, entry);
     const filter = this.filterOf(data);
-    entry.subscriptions.set(data.id, { filter, group: data.group, bytes });
+    entry.subscriptions.set(data.id, { filter, reader, group: data.group, bytes });
     this.#updateReserved(subscriber, entry);
     if (data.group === undefined) this.#updateFilterGroup(subscriber, entry);
     else {
@@ -209,6 +223,7 @@ export class Subscriptions {
     entry.subscriptions.delete(id);
     entry.bytes -= subscription.bytes;
     this.#bytes -= subscription.bytes;
+    subscription.reader?.stop();
     this.#updateReserved(subscriber, entry);
     if (subscription.group === undefined) this.#updateFilterGroup(subscriber, entry);
     else this.#leave(subscription.group, subscriber, id);
@@ -392,7 +407,7 @@ export class Subscriptions {
     old?.subscribers.delete(subscriber);
     if (old?.subscribers.size === 0) this.#removeFilterGroup(entry.filterGroupKey ?? '', old);
     const filters = [...entry.subscriptions.values()]
-      .filter(({ group }) => group === undefined)
+      .filter(({ group, reader }) => group === undefined && reader === undefined)
       .map(({ filter }) => filter);
     entry.filterGroupKey = filters.length === 0 ? undefined : filters.map(({ key }) => key).join('\n');
     if (entry.filterGroupKey === undefined) return;

@@ -30,6 +30,7 @@ import { closePartial, closeStalled, pingWaiting } from '../connection/stalled-p
 import type { FrameRun } from '../delivery/frame-run.js';
 import { describeForLog, SluiceError } from '../errors.js';
 import { importInstalled } from '../installed.js';
+import { MessageLog } from '../log/message-log.js';
 import { FieldTable } from '../messages/field-paths.js';
 import { MessageRegistry } from '../messages/message-registry.js';
 import type { Projection } from '../pattern/projection.js';
@@ -39,6 +40,9 @@ import { errorLine } from '../protocol/outgoing.js';
 import { SafeEmitter } from '../safe-emitter.js';
 import { withTimeout } from '../timeout.js';
 import { SERVER_VERSION } from '../version.js';
+
+/** Time until a durable log whose disk does not answer is closed all the same, in ms. */
+const LOG_CLOSE_TIMEOUT = 5000;
 
 export interface SocketManagerDependencies {
   /** Default: writes JSON lines to standard error at `logLevel`; drops lines while nobody reads them. */
@@ -72,6 +76,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
   /** Types that handlers are registered for. */
   readonly #expectedTypes = new Set<string>();
   #changedOptions: Pick<ResolvedOptions, 'auth'> | undefined;
+  #messageLog: MessageLog | undefined;
   #pipeline: Pipeline | undefined;
   #admin: AdminServer | undefined;
   #listeners: Listener[] = [];
@@ -220,9 +225,10 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     this.fieldTable.add(type, paths);
   }
 
-  /** Whether messages can be processed: the server and at least one worker are running. */
+  /** Whether messages can be processed: the server and at least one worker are running, and the durable log works. */
   isHealthy(): boolean {
-    return this.#state === 'running' && (this.#pipeline?.dispatcher.statistics.threads ?? 0) > 0;
+    const hasWorkers = (this.#pipeline?.dispatcher.statistics.threads ?? 0) > 0;
+    return this.#state === 'running' && hasWorkers && (this.#messageLog?.isAvailable ?? true);
   }
 
   /**
@@ -257,6 +263,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     if (this.#registry === undefined)
       for (const type of this.#expectedTypes) this.#warnIfUnknown(type, registry);
     this.#registry = registry;
+    this.#messageLog = await this.#openMessageLog(registry);
     this.#pipeline = this.#createPipeline(registry);
     await this.#pipeline.dispatcher.start();
     await this.#listen();
@@ -264,6 +271,26 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     this.#startedAt = { wall: new Date(), monotonic: performance.now() };
     this.#health.start();
     this.#startTimers();
+  }
+
+  async #openMessageLog(registry: MessageRegistry): Promise<MessageLog | undefined> {
+    const { options } = this;
+    if (options.log === undefined) return undefined;
+    const log = await MessageLog.open({
+      folder: options.log,
+      segmentBytes: options.logSegmentBytes,
+      maxBytes: options.logMaxBytes,
+      maxAge: options.logMaxAge,
+      syncInterval: options.logSyncInterval,
+      excludedTypes: options.logExcludedTypes,
+      onFailure: options.logFailure,
+      onCursorError: (error) => this.#onLogError(error),
+      delimiter: this.#delimiter,
+      registry,
+    });
+    const { first, end, bytes } = log.statistics;
+    this.#log.info({ folder: options.log, first, end, bytes }, 'durable log is open');
+    return log;
   }
 
   async #listen(): Promise<void> {
@@ -296,6 +323,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
       this.#pool,
       hasListener,
       this.fieldTable.resolve(registry),
+      this.#messageLog,
     );
     return pipeline
       .on('messages', (connection, run) => this.#emitMessages(registry, pipeline.projection, connection, run))
@@ -312,6 +340,8 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
       .once('patterns_unavailable', (reason) => this.#log.warn({ reason }, 'validating without patterns'))
       .on('listener_error', this.#onServerError)
       .on('mismatch', (type) => this.#onServerError(new SluiceError('PATTERN_MISMATCH', type)))
+      .on('log_availability', (isAvailable, error) => this.#reportLog(isAvailable, error))
+      .on('log_unreadable', (error) => this.#onLogError(error))
       .on('closed', (connection, reason) => this.#pool.remove(connection.id, reason));
   }
 
@@ -322,8 +352,27 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     await this.#closeAdmin();
     await this.#pipeline?.dispatcher.close();
     this.#pipeline = undefined;
+    await this.#closeMessageLog();
     this.#state = 'stopped';
     throw error;
+  }
+
+  /** @param error why the disk has failed, if known */
+  #reportLog(isAvailable: boolean, error: unknown): void {
+    if (isAvailable) this.#log.info('the disk of the durable log works again');
+    else this.#onLogError(error);
+  }
+
+  #onLogError(error: unknown): void {
+    const detail = error === undefined ? 'the disk does not answer' : describeForLog(error);
+    this.#onServerError(new SluiceError('LOG_UNAVAILABLE', detail, { cause: error }));
+  }
+
+  async #closeMessageLog(): Promise<void> {
+    const unstored = await this.#messageLog?.close(LOG_CLOSE_TIMEOUT);
+    this.#messageLog = undefined;
+    if (unstored !== undefined && unstored > 0)
+      this.#onServerError(new SluiceError('LOG_UNAVAILABLE', `${unstored} messages were not stored`));
   }
 
   /** Starts before everything else, so that `/readyz` can report that the broker is starting. */
@@ -447,6 +496,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
   }
 
   #cleanUp(): void {
+    this.#messageLog?.removeExpired();
     this.#pool.cleanup();
     this.#pipeline?.slabs.trim();
     this.#pipeline?.copies.slabs.trim();
@@ -470,6 +520,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     const unsettledBytes = this.#pool.all().reduce((sum, { lane }) => sum + lane.pendingBytes, 0);
     await Promise.all(this.#pool.all().map((connection) => this.#closeConnection(connection)));
     await pipeline.dispatcher.close();
+    await this.#closeMessageLog();
     const undelivered = pipeline.totals.messagesDropped - droppedBefore;
     await this.#closeAdmin();
     this.#state = 'stopped';

@@ -371,7 +371,7 @@ test('the specifications have the choices and kinds of the schema', () => {
   expect(specs.patterns).toMatchObject({ kind: 'string', choices: ['on', 'off', 'verify'] });
   expect(specs.host).toMatchObject({ kind: 'string', choices: undefined });
   const namesOf = (kind: string) => OPTION_SPECS.filter((spec) => spec.kind === kind).map(({ name }) => name);
-  expect(namesOf('path')).toEqual(['socketPath', 'auth.file', 'schemas']);
+  expect(namesOf('path')).toEqual(['socketPath', 'auth.file', 'log', 'schemas']);
   expect(namesOf('boolean')).toEqual(['adminAllowRemote', 'enableMetrics']);
 });
 

@@ -1,0 +1,370 @@
+// The log of a broker: what is forwarded to subscribers, as records of the durable log.
+
+import { statfs } from 'node:fs/promises';
+import { type FrameRun, type RunSource, wholeRun } from '../delivery/frame-run.js';
+import { describeError, SluiceError } from '../errors.js';
+import type { JobSeed } from '../messages/job-key.js';
+import type { MessageRegistry } from '../messages/message-registry.js';
+import { matchesType } from '../messages/type-patterns.js';
+import { withTimeout } from '../timeout.js';
+import { Watermark } from '../watermark.js';
+import { Cursors } from './cursors.js';
+import { FolderDisk, type LogDisk } from './disk.js';
+import { FolderLock } from './folder-lock.js';
+import { encodeIndex, HAS_JOB, INDEX, IS_INVALID, TYPE_MASK } from './format.js';
+import type { LogReader } from './log-reader.js';
+import { type LogSource, LogStore, type LogStoreOptions } from './log-store.js';
+import { findSegments, LogFormatError } from './segments.js';
+
+export interface MessageLogOptions
+  extends Required<Pick<LogStoreOptions, 'segmentBytes' | 'maxAge' | 'syncInterval'>> {
+  /** Path of the folder. */
+  readonly folder: string;
+  /** Maximum bytes of the log. Default: a tenth of the free space, at most 16 GiB. */
+  readonly maxBytes: number | undefined;
+  /** Patterns of message types that are not stored. */
+  readonly excludedTypes: readonly string[];
+  /**
+   * What happens if the disk fails: `stop` stops reading from publishers until it works again; `pass` forwards their
+   * messages without storing them, and confirms none of them.
+   */
+  readonly onFailure: 'stop' | 'pass';
+  /** Called if the cursors are unreadable, or cannot be written. */
+  readonly onCursorError: (error: unknown) => void;
+  readonly delimiter: number;
+  readonly registry: MessageRegistry;
+}
+
+/** What the log tells the rest of the broker. */
+export interface MessageLogListener {
+  /** More messages are durable, or their memory was released. */
+  onDurable(): void;
+  /** The disk has failed, or works again. */
+  onAvailability(isAvailable: boolean, error: unknown): void;
+}
+
+const MiB = 1024 * 1024;
+const GiB = 1024 * MiB;
+/** Default of the option `maxBytes`. */
+const MAX_BYTES = 16 * GiB;
+const FREE_SHARE = 0.1;
+/** Shorter runs are copied, so that they do not hold the slab that they are a small part of. */
+const MIN_HELD = 2048;
+/** Bytes that wait for the disk: above it, the log is full. */
+const MAX_PENDING = 32 * MiB;
+const LOW_SHARE = 0.75;
+/** How often the disk is checked, in ms. */
+const CHECK_INTERVAL = 1000;
+/** A log has at least this many segments: if it is small, they are too. */
+const MIN_SEGMENTS = 4;
+
+/** The offset after messages that were not stored: it is never durable. */
+export const NEVER = Number.POSITIVE_INFINITY;
+
+export interface LogStatistics {
+  /** Offsets of the oldest message and of the next one. */
+  readonly first: number;
+  readonly end: number;
+  /** All messages before this offset are durable. */
+  readonly durable: number;
+  /** Bytes on the disk. */
+  readonly bytes: number;
+  /** Bytes that wait for the disk. */
+  readonly pendingBytes: number;
+  /** Whether the disk works. */
+  readonly isAvailable: boolean;
+  readonly syncs: number;
+  /** Total time of the syncs, in ms. */
+  readonly syncTime: number;
+  /** How often the disk has failed. */
+  readonly failures: number;
+  /** Messages that were forwarded without being stored, while the disk had failed. */
+  readonly messagesPassed: number;
+}
+
+export class MessageLog {
+  readonly #store: LogStore;
+  readonly #lock: FolderLock;
+  readonly cursors: Cursors;
+  readonly #onFailure: 'stop' | 'pass';
+  /** 1 for a type that is not stored, by type index. */
+  readonly #isExcluded: Uint8Array;
+  readonly #hasExcluded: boolean;
+  /** The latest record of each sender. */
+  readonly #sources = new WeakMap<RunSource, LogSource>();
+  #sourceCount = 0;
+  #copiedBytes = 0;
+  readonly #pending = new Watermark(MAX_PENDING, LOW_SHARE);
+  #messagesPassed = 0;
+  #listener: MessageLogListener | undefined;
+  #wasAvailable = true;
+  readonly #checkTimer: NodeJS.Timeout;
+
+  private constructor(store: LogStore, cursors: Cursors, lock: FolderLock, options: MessageLogOptions) {
+    this.#store = store;
+    this.cursors = cursors;
+    this.#lock = lock;
+    this.#onFailure = options.onFailure;
+    const { types } = options.registry;
+    const isExcluded = ({ name }: { readonly name: string }) =>
+      options.excludedTypes.some((pattern) => matchesType(pattern, name));
+    this.#isExcluded = Uint8Array.from(types, (type) => (isExcluded(type) ? 1 : 0));
+    this.#hasExcluded = this.#isExcluded.includes(1);
+    this.#checkTimer = setInterval(() => this.#checkAvailability(), CHECK_INTERVAL).unref();
+  }
+
+  /**
+   * Opens the log in a folder, or begins one.
+   * @throws SluiceError `LOG_IN_USE`, `LOG_UNUSABLE`
+   */
+  static async open(options: MessageLogOptions): Promise<MessageLog> {
+    const { folder, segmentBytes, maxAge, syncInterval, delimiter, registry } = options;
+    let lock: FolderLock | undefined;
+    let log: MessageLog | undefined;
+    try {
+      const disk = await FolderDisk.create(folder);
+      lock = await FolderLock.acquire(folder);
+      const maxBytes = options.maxBytes ?? (await defaultMaxBytes(folder, disk));
+      const store = await LogStore.open(disk, {
+        segmentBytes: Math.min(segmentBytes, Math.floor(maxBytes / MIN_SEGMENTS)),
+        maxBytes,
+        maxAge,
+        syncInterval,
+        delimiter,
+        types: registry.types.map(({ name }) => name),
+        onDurable: () => {
+          if (log !== undefined) log.#onDurable();
+        },
+        onError: (error) => {
+          if (log !== undefined) log.#checkAvailability(error);
+        },
+      });
+      const cursors = await Cursors.open(disk, options.onCursorError);
+      log = new MessageLog(store, cursors, lock, options);
+      return log;
+    } catch (error) {
+      lock?.release();
+      throw asSluiceError(error, folder);
+    }
+  }
+
+  set listener(listener: MessageLogListener) {
+    this.#listener = listener;
+  }
+
+  get jobSeed(): JobSeed {
+    return this.#store.jobSeed;
+  }
+
+  /** Changes if messages may be missing that were durable. 16 hexadecimal digits. */
+  get epoch(): string {
+    return this.#store.epoch.toString(16).padStart(16, '0');
+  }
+
+  /** All messages before this offset are durable. */
+  get durable(): number {
+    return this.#store.durable;
+  }
+
+  /** Bytes of memory that the log holds in addition to the slabs of its messages. */
+  get copiedBytes(): number {
+    return this.#copiedBytes;
+  }
+
+  /** Whether too many bytes wait for the disk. */
+  get isFull(): boolean {
+    return this.#pending.isHigh && !this.#mustPass;
+  }
+
+  /** Whether the disk works. */
+  get isAvailable(): boolean {
+    return this.#store.isAvailable;
+  }
+
+  get statistics(): LogStatistics {
+    const { end, durable, bytes, pendingBytes, isAvailable, first, syncs, syncTime, failures } = this.#store;
+    const messagesPassed = this.#messagesPassed;
+    return {
+      first,
+      end,
+      durable,
+      bytes,
+      pendingBytes,
+      isAvailable,
+      syncs,
+      syncTime,
+      failures,
+      messagesPassed,
+    };
+  }
+
+  /**
+   * Stores messages, except those of excluded types.
+   * @returns the offset after them: once it is durable, so are they; 0 if none is stored
+   */
+  append(run: FrameRun): number {
+    if (!this.#hasExcluded) return this.#append(run);
+    let end = 0;
+    let from = 0;
+    const appendUpTo = (to: number): void => {
+      if (to > from) end = this.#append(run.part(from, to));
+    };
+    for (let index = 0; index < run.count; index++) {
+      if (this.#isExcluded[run.typeIndex(index)] !== 1) continue;
+      appendUpTo(index);
+      from = index + 1;
+    }
+    appendUpTo(run.count);
+    return end;
+  }
+
+  /** Makes messages durable without delay, since somebody waits for it. @param offset the end of the messages */
+  sync(offset: number): void {
+    if (offset !== NEVER) this.#store.sync(offset);
+  }
+
+  /** Reads what is durable. @param from offset of the first message */
+  reader(from: number): LogReader {
+    return this.#store.reader(from);
+  }
+
+  /** An offset before which all messages were received before a time. @param time in ms since 1970 */
+  offsetBefore(time: number): number {
+    return this.#store.offsetBefore(time);
+  }
+
+  /** Offsets of the oldest message and of the next one. */
+  get first(): number {
+    return this.#store.first;
+  }
+
+  get end(): number {
+    return this.#store.end;
+  }
+
+  /**
+   * Calls back once a message is durable, which happens without delay when there is one.
+   * @param offset of the message, which is not durable yet
+   * @returns cancels it
+   */
+  onceStored(offset: number, callback: () => void): () => void {
+    return this.#store.onceDurable(offset + 1, callback);
+  }
+
+  /** Removes messages that are too old. */
+  removeExpired(): void {
+    this.#store.removeExpired();
+  }
+
+  /** Resolves when everything is durable. */
+  whenDurable(): Promise<void> {
+    return this.#store.whenDurable();
+  }
+
+  /**
+   * Makes everything durable, and closes the log.
+   * @param timeout ms after which it is closed in any case
+   * @returns number of messages that are not durable
+   */
+  async close(timeout: number): Promise<number> {
+    clearInterval(this.#checkTimer);
+    await withTimeout(this.cursors.close(), timeout, () => {});
+    await this.#store.close(timeout);
+    this.#lock.release();
+    return this.#store.end - this.#store.durable;
+  }
+
+  #append(run: FrameRun): number {
+    if (this.#pending.isHigh && this.#mustPass) {
+      this.#messagesPassed += run.count;
+      return NEVER;
+    }
+    const { bytes, slab } = wholeRun(run);
+    const isHeld = slab !== undefined && bytes.length >= MIN_HELD;
+    if (isHeld) slab.hold();
+    const body = isHeld || slab === undefined ? bytes : Buffer.from(bytes);
+    const index = indexOf(run);
+    const copied = index.length + (isHeld ? 0 : body.length);
+    this.#copiedBytes += copied;
+    const end = this.#store.append({
+      source: this.#sourceOf(run.source),
+      fields: { count: run.count, time: Date.now(), sequence: run.firstSequence, session: 0, line: 0 },
+      index,
+      body,
+      release: () => {
+        this.#copiedBytes -= copied;
+        if (isHeld) slab.release();
+      },
+    });
+    this.#pending.update(this.#store.pendingBytes);
+    return end;
+  }
+
+  /** The number of a sender. It changes with the crawlerId. */
+  #sourceOf(source: RunSource): LogSource {
+    const { id, crawlerId } = source;
+    const known = this.#sources.get(source);
+    if (known !== undefined && known.crawlerId === crawlerId) return known;
+    const changed: LogSource = { number: ++this.#sourceCount, id, crawlerId };
+    this.#sources.set(source, changed);
+    return changed;
+  }
+
+  /** Whether messages that the disk does not accept are forwarded all the same. */
+  get #mustPass(): boolean {
+    return this.#onFailure === 'pass' && !this.#store.isAvailable;
+  }
+
+  #onDurable(): void {
+    this.#pending.update(this.#store.pendingBytes);
+    this.#checkAvailability();
+    this.#listener?.onDurable();
+  }
+
+  #checkAvailability(error?: unknown): void {
+    const { isAvailable } = this.#store;
+    if (isAvailable === this.#wasAvailable) return;
+    this.#wasAvailable = isAvailable;
+    this.#listener?.onAvailability(isAvailable, error);
+  }
+}
+
+/** What the verdict says of each message, as stored; see {@link INDEX}. */
+function indexOf(run: FrameRun): Buffer {
+  const { verdict } = run;
+  const words = new Uint32Array(run.count * INDEX.SIZE);
+  const flags = run.isValid ? 0 : IS_INVALID;
+  let end = 0;
+  for (let at = 0, word = 0; at < run.count; at++, word += INDEX.SIZE) {
+    end = run.isUndelimited ? end + (run.end(at) - run.start(at)) : run.end(at) - run.start(0);
+    const job = run.job(at);
+    words[word + INDEX.END] = end;
+    words[word + INDEX.TYPE] = (run.typeIndex(at) & TYPE_MASK) | flags | (job === -1 ? 0 : HAS_JOB);
+    if (job !== -1) {
+      words[word + INDEX.JOB_LOW] = verdict.jobLow(job);
+      words[word + INDEX.JOB_HIGH] = verdict.jobHigh(job);
+    }
+    // The delimiter that was added.
+    if (run.isUndelimited) end++;
+  }
+  return encodeIndex(words);
+}
+
+async function defaultMaxBytes(folder: string, disk: LogDisk): Promise<number> {
+  const { bavail, bsize } = await statfs(folder);
+  // What the log already occupies counts as free, so that the limit stays the same.
+  return Math.min(MAX_BYTES, (bavail * bsize + (await sizeOf(disk))) * FREE_SHARE);
+}
+
+async function sizeOf(disk: LogDisk): Promise<number> {
+  const { segments, spares } = await findSegments(disk);
+  return [...segments, ...spares].reduce((sum, { size }) => sum + size, 0);
+}
+
+function asSluiceError(cause: unknown, folder: string): unknown {
+  if (cause instanceof SluiceError) return cause;
+  const { syscall } = cause as NodeJS.ErrnoException;
+  // Errors of the system contain only paths.
+  if (!(cause instanceof LogFormatError) && syscall === undefined) return cause;
+  return new SluiceError('LOG_UNUSABLE', `${folder}: ${describeError(cause)}`, { cause });
+}

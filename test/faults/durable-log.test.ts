@@ -1,0 +1,279 @@
+// Brokers with a durable log: what they confirm, and what they do when the disk hangs, fails or is used by another one.
+
+import { once } from 'node:events';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { SluiceOptions } from 'sluice';
+import { SluiceClient } from 'sluice/client';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { FolderDisk } from '#src/log/disk.js';
+import { readLog } from '#src/log/log-reader.js';
+import { startPlainBroker, temporaryFolder, until } from '../support/broker.js';
+import { FaultyDisk } from '../support/faulty-disk.js';
+import { line, VALID } from '../support/messages.js';
+import { ledgerOf, numbered, numberedBlock } from '../support/numbered.js';
+
+const PING = '{"type":"ping","data":{}}\n';
+
+async function startDurable(options: SluiceOptions = {}) {
+  const folder = options.log ?? join(temporaryFolder(), 'log');
+  const errors: unknown[] = [];
+  const broker = await startPlainBroker({ log: folder, ...options });
+  broker.manager.on('server_error', ({ error }) => errors.push(error));
+  return { ...broker, folder, errors };
+}
+
+/** All stored messages, in order. */
+async function storedIn(folder: string): Promise<string[]> {
+  const lines: string[] = [];
+  for await (const part of readLog(new FolderDisk(folder))) {
+    if ('to' in part) throw new Error(`messages ${part.from} to ${part.to} are missing`);
+    lines.push(...part.body.toString().split('\n').slice(0, -1));
+  }
+  return lines;
+}
+
+const pongsOf = ({ lines }: { readonly lines: readonly string[] }) =>
+  lines.filter((text) => text.startsWith('{"type":"pong"')).length;
+
+describe('a pong', () => {
+  test('is withheld until the messages before it are on disk; other answers are not', async () => {
+    const disk = FaultyDisk.install();
+    const { connect, folder } = await startDurable();
+    const peer = await connect();
+    peer.write(PING);
+    await peer.next('pong');
+    disk.hang();
+    peer.write(`${line(VALID.heartbeat)}${PING}${PING}{"type":"nonsense"}\n`);
+    await peer.next('error');
+    expect(pongsOf(peer)).toBe(1);
+    const other = await connect();
+    other.write(PING);
+    // It has sent nothing that has to be stored.
+    await other.next('pong');
+    await peer.subscribe();
+    expect(pongsOf(peer)).toBe(1);
+    disk.work();
+    await until(() => pongsOf(peer) === 3);
+    expect(await storedIn(folder)).toEqual([JSON.stringify(VALID.heartbeat)]);
+  });
+
+  test('is sent to a peer that has closed its side', async () => {
+    const disk = FaultyDisk.install();
+    const { connect } = await startDurable();
+    const peer = await connect();
+    disk.hang();
+    peer.socket.end(line(VALID.heartbeat) + PING);
+    await until(() => disk.waiting > 0);
+    disk.work();
+    await peer.closed;
+    expect(pongsOf(peer)).toBe(1);
+  });
+
+  test('for each of many withheld ones is sent, and their number is bounded', async () => {
+    const disk = FaultyDisk.install();
+    const { connect, manager } = await startDurable({ maxConnectionBytes: 64 * 1024 });
+    const peer = await connect();
+    disk.hang();
+    peer.write(line(VALID.heartbeat));
+    const pings = 60_000;
+    peer.write(PING.repeat(pings));
+    const [connection] = [...manager.getConnectionPool().all()];
+    await until(() => connection?.isPaused === true && connection.withheldPongs > 0);
+    await until(() => connection?.lane.pendingBytes === 0);
+    expect(connection?.withheldPongs).toBeLessThan(20_000);
+    disk.work();
+    await until(() => pongsOf(peer) === pings);
+  });
+
+  test('tells the epoch of the log in welcome', async () => {
+    const { connect, manager, socketPath, folder } = await startDurable();
+    const epochOf = async (peer: Awaited<ReturnType<typeof connect>>) => {
+      peer.say('hello', { role: 'app' });
+      return (await peer.next('welcome')).data.durable as { epoch: string };
+    };
+    const { epoch } = await epochOf(await connect());
+    expect(epoch).toMatch(/^[0-9a-f]{16}$/);
+    const peer = await connect();
+    peer.write(line(VALID.heartbeat));
+    await peer.settled();
+    await manager.stop();
+    const next = await startDurable({ socketPath, log: folder });
+    expect(await epochOf(await next.connect())).toEqual({ epoch });
+    const plain = await startPlainBroker();
+    expect(await epochOf(await plain.connect())).toBeUndefined();
+  });
+});
+
+test('stopping waits until everything is stored', async () => {
+  const disk = FaultyDisk.install();
+  const { connect, manager, folder } = await startDurable();
+  const peer = await connect();
+  disk.hang();
+  peer.write(numberedBlock(0, 0, 100) + PING);
+  await until(() => disk.waiting > 0);
+  const stopped = manager.stop();
+  await peer.next('error');
+  disk.work();
+  await stopped;
+  await peer.closed;
+  expect(pongsOf(peer)).toBe(1);
+  expect(await storedIn(folder)).toHaveLength(100);
+});
+
+test('messages of all kinds of framing are stored as they are delivered', async () => {
+  const { connect, folder } = await startDurable();
+  const app = await (await connect()).subscribe();
+  const crawler = await connect();
+  const big = { ...VALID.job_failed, data: { ...VALID.job_failed.data, stackTrace: 'x'.repeat(5000) } };
+  crawler.write(JSON.stringify(VALID.heartbeat) + JSON.stringify(big));
+  crawler.write(`${line(VALID.job_progress)}\r\n\n\ufeff${line(VALID.job_started)}{"type":"nonsense"}\n`);
+  crawler.write(line(big).repeat(3));
+  // Messages for crawlers contain tokens.
+  const sender = await connect();
+  sender.say('hello', { role: 'app' });
+  sender.write(line(VALID.job_assignment));
+  await crawler.settled();
+  await sender.settled();
+  await app.count(8);
+  const delivered = app.lines.filter((text) => !/^\{"type":"(subscribed|pong)"/.test(text));
+  expect(delivered).toHaveLength(7);
+  expect(await storedIn(folder)).toEqual(delivered);
+});
+
+test('excluded types are not stored; the others are', async () => {
+  const { connect, folder } = await startDurable({ logExcludedTypes: ['heartbeat', 'job_s*'] });
+  const app = await (await connect()).subscribe();
+  const crawler = await connect();
+  const { heartbeat, job_started, job_progress, job_request } = VALID;
+  crawler.write(
+    [heartbeat, job_progress, job_started, job_progress, job_request, heartbeat].map(line).join(''),
+  );
+  await crawler.settled();
+  await app.count(7);
+  expect(await storedIn(folder)).toEqual(
+    [job_progress, job_progress, job_request].map((m) => JSON.stringify(m)),
+  );
+});
+
+describe('a disk that hangs', () => {
+  test('stops reading once much is waiting for it; nobody is closed, and nothing is lost', async () => {
+    const disk = FaultyDisk.install();
+    const { connect, manager, folder } = await startDurable({ maxBufferedBytes: 1024 * 1024 * 1024 });
+    const peer = await connect();
+    disk.hang();
+    const text = 'x'.repeat(100_000);
+    const message = (number: number) =>
+      line({ ...VALID.job_failed, data: { error: text, isRecoverable: true, retryCount: number } });
+    const count = 600;
+    for (let number = 0; number < count; number++) peer.write(message(number));
+    await until(() => manager.getMetrics().flow.isPaused);
+    const { pendingBytes } = manager.getMetrics().durableLog ?? { pendingBytes: 0 };
+    // What was read before the pause comes on top.
+    expect(pendingBytes).toBeGreaterThan(32 * 1024 * 1024);
+    expect(pendingBytes).toBeLessThan(44 * 1024 * 1024);
+    disk.work();
+    await peer.settled();
+    expect(manager.getMetrics().flow.isPaused).toBe(false);
+    expect((await storedIn(folder)).map((stored) => JSON.parse(stored).data.retryCount)).toEqual(
+      Array.from({ length: count }, (_, number) => number),
+    );
+    await until(() => manager.getMetrics().memory.heldBytes === 0);
+  });
+
+  test('for long: the broker is not healthy, and pings peers that wait', async () => {
+    const disk = FaultyDisk.install();
+    const { connect, manager, errors } = await startDurable({ healthCheckInterval: 20 });
+    const peer = await connect();
+    disk.hang();
+    peer.write(line(VALID.heartbeat) + PING);
+    await until(() => disk.waiting > 0);
+    await peer.next('ping');
+    expect(manager.isHealthy()).toBe(true);
+    const real = performance.now.bind(performance);
+    const now = vi.spyOn(performance, 'now').mockImplementation(() => real() + 11_000);
+    onTestFinished(() => now.mockRestore());
+    await until(() => !manager.isHealthy());
+    await until(() => errors.length > 0);
+    expect(errors).toEqual([expect.objectContaining({ code: 'LOG_UNAVAILABLE' })]);
+    now.mockRestore();
+    disk.work();
+    await peer.next('pong');
+    expect(manager.isHealthy()).toBe(true);
+  });
+});
+
+describe('a disk that fails', () => {
+  test('for a while: nothing is confirmed meanwhile, and everything is stored once it works', async () => {
+    const disk = FaultyDisk.install();
+    const { connect, manager, folder, errors } = await startDurable();
+    const app = await (await connect()).subscribe();
+    const peer = await connect();
+    peer.write(numberedBlock(0, 0, 10));
+    await peer.settled();
+    disk.fail();
+    peer.write(numberedBlock(0, 10, 20) + PING);
+    await until(() => !manager.isHealthy());
+    expect(errors).toEqual([expect.objectContaining({ code: 'LOG_UNAVAILABLE' })]);
+    expect(String(errors[0])).toContain('EIO');
+    const before = pongsOf(peer);
+    // Live subscribers do not wait for the disk.
+    await until(() => ledgerOf(app).total === 20);
+    disk.work();
+    await until(() => pongsOf(peer) > before);
+    expect(manager.isHealthy()).toBe(true);
+    const lines = await storedIn(folder);
+    expect(ledgerOf({ lines }).faults(0, 20)).toEqual([]);
+  });
+
+  test('pass: much is forwarded without being stored, and its senders send it again', async () => {
+    const disk = FaultyDisk.install();
+    const { connect, manager, socketPath, folder } = await startDurable({ logFailure: 'pass' });
+    const app = await (await connect()).subscribe({ overflow: 'block' });
+    const client = new SluiceClient({ socketPath, maxOutboxBytes: 1 << 30, reconnect: { initialDelay: 5 } });
+    onTestFinished(() => void client.close(0));
+    await client.connect();
+    disk.fail();
+    const text = 'x'.repeat(200_000);
+    const count = 300;
+    for (let number = 0; number < count; number++) {
+      const data = { ...VALID.job_progress.data, processed: number, total: undefined, message: text };
+      client.publishRaw(line({ ...VALID.job_progress, jobId: 'producer-0', data }));
+    }
+    await until(() => ledgerOf(app).total === count);
+    expect(manager.getMetrics().durableLog?.messagesPassed).toBeGreaterThan(0);
+    expect(client.statistics.confirmed).toBe(0);
+    const lost = once(client, 'disconnected');
+    disk.work();
+    const [{ error }] = await lost;
+    expect(error).toMatchObject({ code: 'LOG_UNAVAILABLE' });
+    await client.flush();
+    const numbers = new Set((await storedIn(folder)).map((stored) => JSON.parse(stored).data.processed));
+    expect(numbers.size).toBe(count);
+  });
+});
+
+describe('a folder', () => {
+  test('is used by one broker at a time', async () => {
+    const { folder, manager } = await startDurable();
+    await expect(startDurable({ log: folder })).rejects.toMatchObject({ code: 'LOG_IN_USE' });
+    await manager.stop();
+    expect(readdirSync(folder)).not.toContain('lock');
+    await startDurable({ log: folder });
+  });
+
+  test('that cannot be used is an error, and the broker can be started with another one', async () => {
+    await expect(startDurable({ log: '/dev/null/log' })).rejects.toMatchObject({ code: 'LOG_UNUSABLE' });
+  });
+});
+
+test('a stored message can be read by its number', async () => {
+  const { connect, folder } = await startDurable();
+  const peer = await connect();
+  for (let number = 0; number < 5; number++) {
+    peer.write(numbered(0, number));
+    await peer.settled();
+  }
+  const lines = await storedIn(folder);
+  expect(ledgerOf({ lines }).faults(0, 5)).toEqual([]);
+});

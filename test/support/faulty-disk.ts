@@ -1,0 +1,77 @@
+// The disk of a broker's durable log, which hangs or fails on command.
+
+import { onTestFinished, vi } from 'vitest';
+import { FolderDisk, type LogDisk, type LogFile } from '#src/log/disk.js';
+
+export class FaultyDisk {
+  /** Number of writes and syncs that hang. */
+  waiting = 0;
+  #error: Error | undefined;
+  #hang: Promise<void> | undefined;
+  #release: () => void = () => {};
+
+  /** The disks of all logs that are opened during the test. */
+  static install(): FaultyDisk {
+    const faulty = new FaultyDisk();
+    const { create } = FolderDisk;
+    const spy = vi.spyOn(FolderDisk, 'create').mockImplementation(async (path) => {
+      // As far as the log uses it.
+      return faulty.#wrap(await create(path)) as unknown as FolderDisk;
+    });
+    onTestFinished(() => {
+      faulty.work();
+      spy.mockRestore();
+    });
+    return faulty;
+  }
+
+  /** Writes and syncs hang from now on. */
+  hang(): void {
+    this.#hang = new Promise((resolve) => {
+      this.#release = resolve;
+    });
+  }
+
+  /** Writes and syncs fail from now on. */
+  fail(code = 'EIO'): void {
+    this.#error = Object.assign(new Error(`${code}: simulated`), { code, syscall: 'fdatasync' });
+  }
+
+  /** Those that hang continue. */
+  work(): void {
+    this.#error = undefined;
+    this.#hang = undefined;
+    this.#release();
+  }
+
+  async #pass<T>(call: () => Promise<T>): Promise<T> {
+    if (this.#hang !== undefined) {
+      this.waiting++;
+      await this.#hang;
+      this.waiting--;
+    }
+    if (this.#error !== undefined) throw this.#error;
+    return call();
+  }
+
+  #wrap(disk: LogDisk): LogDisk {
+    return {
+      list: () => disk.list(),
+      open: async (name, purpose) => this.#wrapFile(await disk.open(name, purpose)),
+      rename: (from, to) => disk.rename(from, to),
+      remove: (name) => disk.remove(name),
+      syncFolder: () => this.#pass(() => disk.syncFolder()),
+    };
+  }
+
+  #wrapFile(file: LogFile): LogFile {
+    return {
+      size: () => file.size(),
+      read: (buffer, position) => file.read(buffer, position),
+      truncate: (size) => file.truncate(size),
+      close: () => file.close(),
+      write: (buffers, position) => this.#pass(() => file.write(buffers, position)),
+      sync: () => this.#pass(() => file.sync()),
+    };
+  }
+}
