@@ -23,12 +23,15 @@ export interface Forwarded {
   readonly from?: string;
   readonly crawlerId?: string | null;
   readonly seq?: number;
+  readonly offset?: number | undefined;
 }
 
 const ownMessage = z.discriminatedUnion('type', [
   brokerSchemas.welcome,
   brokerSchemas.subscribed,
   brokerSchemas.unsubscribed,
+  brokerSchemas.position,
+  brokerSchemas.gap,
   brokerSchemas.error,
   controlSchemas.ping,
   controlSchemas.pong,
@@ -47,7 +50,8 @@ const OWN_START = new RegExp(`^\\{"type":"(?:${[...OWN_TYPES].join('|')})"`);
 const OWN_START_LENGTH = 32;
 
 /** Matches the beginning of a wrapper, as sent for a subscription with `meta`. */
-const META = /^\{"from":"[^"]*","crawlerId":(?:null|"(?:[^"\\]|\\.)*"),"seq":\d+,"message":/;
+const META =
+  /^\{"from":"[^"]*","crawlerId":(?:null|"(?:[^"\\]|\\.)*"),"seq":\d+,(?:"offset":\d+,)?"message":/;
 const META_START = '{"from":';
 /** Longer than any {@link META}: IDs have at most 256 characters, of at most six bytes each when escaped. */
 export const META_LENGTH = 8192;
@@ -87,8 +91,8 @@ export function readForwarded(line: Buffer): Forwarded | undefined {
   // A crawler's message may contain the same keys, but it also has a `type`, which a wrapper has not.
   if (isMessage(value)) return { message: withDefaults(value), rawAt: 0 };
   if (prefix === null || !isWrapper(value)) return undefined;
-  const { from, crawlerId, seq, message } = value;
-  return { from, crawlerId, seq, message: withDefaults(message), rawAt: prefix[0].length };
+  const { from, crawlerId, seq, offset, message } = value;
+  return { from, crawlerId, seq, offset, message: withDefaults(message), rawAt: prefix[0].length };
 }
 
 export function protocolError(detail: string): SluiceError {
@@ -110,9 +114,10 @@ function isMessage(value: unknown): value is AnyMessage {
 
 function isWrapper(value: unknown): value is Required<Omit<Forwarded, 'rawAt'>> {
   if (!isObject(value) || value.type !== undefined) return false;
-  const { from, crawlerId, seq, message } = value;
+  const { from, crawlerId, seq, offset, message } = value;
   const isCrawlerId = crawlerId === null || typeof crawlerId === 'string';
-  return typeof from === 'string' && isCrawlerId && typeof seq === 'number' && isMessage(message);
+  const isOffset = offset === undefined || typeof offset === 'number';
+  return typeof from === 'string' && isCrawlerId && typeof seq === 'number' && isOffset && isMessage(message);
 }
 
 function withDefaults(message: AnyMessage): AnyMessage {

@@ -15,9 +15,16 @@ import { ReceivedMessage } from './received-message.js';
 /** The broker's `error` message. */
 export type BrokerError = MessageMap['error']['data'];
 
+/** Missing messages of the durable log. */
+export type LogGap = MessageMap['gap']['data'];
+
 export interface SessionListener {
   /** A forwarded message. */
   onMessage(event: ReceivedMessage): void;
+  /** All messages before a position in the durable log were sent. */
+  onPosition(position: MessageMap['position']['data']): void;
+  /** Messages of the durable log are missing. */
+  onGap(gap: LogGap): void;
   /** `error.line` counts published lines. */
   onRejected(error: BrokerError): void;
   /** The socket accepts more data again. */
@@ -49,6 +56,7 @@ const CLOSING_CODES = [
   'SHUTTING_DOWN',
   'SLOW_CONSUMER',
   'REPLACED',
+  'LOG_UNAVAILABLE',
 ] as const;
 
 export class BrokerSession implements OutboxSink {
@@ -221,6 +229,10 @@ export class BrokerSession implements OutboxSink {
         return this.#onPong();
       case 'welcome':
         return this.#onWelcome(message.data);
+      case 'position':
+        return this.#listener.onPosition(message.data);
+      case 'gap':
+        return this.#listener.onGap(message.data);
       case 'subscribed':
         return this.#requests.answer(message.type, message.data.id, message.data);
       case 'unsubscribed':

@@ -2,7 +2,7 @@
 
 import type { SluiceError } from '../errors.js';
 import type { MessageMap } from '../messages/messages.js';
-import type { BrokerError } from './broker-session.js';
+import type { BrokerError, LogGap } from './broker-session.js';
 import type { ReceivedMessage } from './received-message.js';
 
 /**
@@ -38,6 +38,13 @@ export interface ClientEvents {
    * Without a listener, the client emits a warning of the process (`SLUICE_UNKNOWN_TYPE`), which Node prints.
    */
   unknown_types: [event: { types: readonly string[] }];
+  /**
+   * Messages between two positions of the broker's durable log are missing. `reason`: `removed` because they were too old
+   * or there was no room for them, `damaged` on the disk, `epoch` because the position belongs to another log. `id` is
+   * that of the subscription. Without a listener, the client emits a warning of the process (`SLUICE_GAP`), which Node
+   * prints.
+   */
+  gap: [gap: LogGap];
   /** There is room in the outbox again after `publish` returned false. */
   drain: [];
   /** A forwarded message as the broker sent it, without the newline. */

@@ -8,7 +8,13 @@ import { withTimeout } from '../timeout.js';
 import type { BrokerSession } from './broker-session.js';
 import type { Settle } from './pending-requests.js';
 import type { ReceivedMessage } from './received-message.js';
-import { Subscription, type SubscriptionFilter, type SubscriptionOwner, wireFilter } from './subscription.js';
+import {
+  isStored,
+  Subscription,
+  type SubscriptionFilter,
+  type SubscriptionOwner,
+  wireFilter,
+} from './subscription.js';
 
 /** The client, as seen by its subscriptions. */
 export interface SubscriptionTransport {
@@ -95,8 +101,24 @@ export class ClientSubscriptions implements SubscriptionOwner {
     this.#transport.onReadingChanged();
   }
 
+  acknowledge({ id }: Subscription, position: string): void {
+    this.#transport.session?.sendControl('ack', { id, position });
+  }
+
+  /** The position after the messages of a subscription that were received. */
+  onPosition({ id, position }: { readonly id: string; readonly position: string }): void {
+    this.#find(id)?.onPosition(position);
+  }
+
+  /** The subscription with an ID, as long as it is not ended. */
+  #find(id: string): Subscription | undefined {
+    for (const subscription of this.#subscriptions) if (subscription.id === id) return subscription;
+    return undefined;
+  }
+
   /** The connection is lost, and with it the broker's record of all subscriptions. */
   onLost(): void {
+    for (const subscription of this.#subscriptions) subscription.rewind();
     this.#unsubscribing.clear();
     this.#replay = undefined;
   }
@@ -125,11 +147,21 @@ export class ClientSubscriptions implements SubscriptionOwner {
     this.#full.clear();
   }
 
-  /** @throws SluiceError `INVALID_OPTION`, also for a group and others: its messages could not be distinguished */
+  /** @throws SluiceError `INVALID_OPTION`, also for a group, or the log, and others: its messages could not be distinguished */
   #add(filter: SubscriptionFilter, listener?: (event: ReceivedMessage) => void): Subscription {
-    const group = [...this.#subscriptions, { filter }].find((one) => one.filter.group !== undefined);
-    if (group !== undefined && this.#subscriptions.size > 0) {
-      throw new SluiceError('INVALID_OPTION', 'group: needs a client without other subscriptions');
+    const filters = [...this.#subscriptions].map((subscription) => subscription.filter);
+    const needsClient = [...filters, filter].some((one) => one.group !== undefined || isStored(one));
+    if (needsClient && filters.length > 0) {
+      throw new SluiceError(
+        'INVALID_OPTION',
+        'group, from, cursor and overflow log: need a client without other subscriptions',
+      );
+    }
+    if (isStored(filter) && (filter.group !== undefined || filter.last === true)) {
+      throw new SluiceError('INVALID_OPTION', 'from, cursor and overflow log: not with group or last');
+    }
+    if (filter.ack !== undefined && filter.cursor === undefined) {
+      throw new SluiceError('INVALID_OPTION', 'ack: needs cursor');
     }
     if (filter.last === true && filter.group !== undefined) {
       throw new SluiceError('INVALID_OPTION', 'last: cannot be combined with group');
@@ -143,8 +175,12 @@ export class ClientSubscriptions implements SubscriptionOwner {
   }
 
   #request(session: BrokerSession, subscription: Subscription): void {
-    const settle: Settle = (error, { unknownTypes = [], lastValues = 0 } = { id: subscription.id }) => {
+    const settle: Settle = (
+      error,
+      { unknownTypes = [], lastValues = 0, position } = { id: subscription.id },
+    ) => {
       if (error === undefined) {
+        if (position !== undefined) subscription.onStart(position);
         if (lastValues > 0) this.#replay = { subscription, left: lastValues };
         const known = new Set(subscription.unknownTypes);
         subscription.unknownTypes = unknownTypes;

@@ -61,6 +61,11 @@ export class ReceivedMessage {
     return this.#mayBeWrapped ? this.#content.seq : undefined;
   }
 
+  /** Its offset in the broker's durable log; only with `meta`, and only for subscriptions that read the log. */
+  get offset(): number | undefined {
+    return this.#mayBeWrapped ? this.#content.offset : undefined;
+  }
+
   /** Narrows to one of the protocol's own types: `if (event.is('heartbeat')) event.message.data.activeJobs`. */
   is<T extends keyof MessageMap>(type: T): this is ReceivedMessage & { readonly message: MessageMap[T] };
   /** Narrows to a type of a schema module, passed as type argument: `if (event.is<PageFetched>('page_fetched'))`. */

@@ -7,7 +7,7 @@ import { type BrokerError, BrokerSession, type SessionListener } from './broker-
 import type { ResolvedClientOptions } from './client-options.js';
 import type { ReceivedMessage } from './received-message.js';
 
-export interface ReconnectorListener {
+export interface ReconnectorListener extends Pick<SessionListener, 'onPosition' | 'onGap'> {
   /** Number of confirmed published lines: the next connection continues from there. */
   readonly confirmedLines: number;
   /** A forwarded message. */
@@ -61,6 +61,8 @@ export class Reconnector {
     this.#backoff = new Backoff(options.reconnect ?? { initialDelay: 0, maxDelay: 0 }, Math.random);
     this.#events = {
       onMessage: (event) => listener.onMessage(event),
+      onPosition: (position) => listener.onPosition(position),
+      onGap: (gap) => listener.onGap(gap),
       onRejected: (error) => this.#onRejected(error),
       onDrain: () => listener.onDrain(),
       onRead: () => listener.onRead(),

@@ -8,6 +8,7 @@ import type { BrokerError } from './broker-session.js';
 const CONNECTION_CODES: ReadonlySet<string> = new Set<WireErrorCode>([
   'MAX_CONNECTIONS',
   'REPLACED',
+  'LOG_UNAVAILABLE',
   'SHUTTING_DOWN',
   'SLOW_CONSUMER',
   'UNSUPPORTED_VERSION',

@@ -9,7 +9,7 @@ import { SluiceError } from '../errors.js';
 import type { MessageMap } from '../messages/messages.js';
 import { SafeEmitter } from '../safe-emitter.js';
 import { withTimeout } from '../timeout.js';
-import type { BrokerError, BrokerSession } from './broker-session.js';
+import type { BrokerError, BrokerSession, LogGap } from './broker-session.js';
 import type { ClientEvents, ClientState, ClientStatistics } from './client-events.js';
 import { rethrowLater } from './client-events.js';
 import { type ClientOptions, type ResolvedClientOptions, resolveClientOptions } from './client-options.js';
@@ -74,6 +74,8 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Safe
         return outbox.confirmedLines;
       },
       onMessage: (event) => this.#onMessage(event),
+      onPosition: (position) => this.#subscriptions.onPosition(position),
+      onGap: (gap) => this.#onGap(gap),
       onRejected: (error) => this.#onRejected(error),
       onDrain: () => outbox.pump(),
       onRead: () => {
@@ -106,6 +108,14 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Safe
   /** The broker's reply to `hello` on the current connection. */
   get welcome(): MessageMap['welcome']['data'] | undefined {
     return this.#reconnector.session?.welcome;
+  }
+
+  /**
+   * Whether the broker confirms messages only once they are on its disk: it has a durable log. Known on a connection on
+   * which `hello` was sent, else false.
+   */
+  get isDurable(): boolean {
+    return this.welcome?.durable !== undefined;
   }
 
   get statistics(): ClientStatistics {
@@ -314,6 +324,13 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Safe
     if (this.listenerCount('unknown_types') > 0) return this.emitSafely('unknown_types', { types });
     process.emitWarning(`The broker knows no crawler message of type ${types.join(', ')}`, {
       code: 'SLUICE_UNKNOWN_TYPE',
+    });
+  }
+
+  #onGap(gap: LogGap): void {
+    if (this.listenerCount('gap') > 0) return this.emitSafely('gap', gap);
+    process.emitWarning(`Messages ${gap.from} to ${gap.to} are missing: ${gap.reason}`, {
+      code: 'SLUICE_GAP',
     });
   }
 

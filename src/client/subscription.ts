@@ -32,6 +32,23 @@ export interface SubscriptionFilter {
    * Not with `group`. Default: false.
    */
   readonly last?: boolean;
+  /**
+   * Where to begin in the broker's durable log: at `new` messages, at the `first` one that it has, after a
+   * {@link Subscription.position}, or at a time (ISO 8601, or a `Date`). Needs a broker with a durable log, and a client
+   * without other subscriptions. After a reconnect, the subscription continues where it was: messages that were received
+   * after the latest position are repeated. Default: `new`, without the log.
+   */
+  readonly from?: 'new' | 'first' | { readonly offset: string } | { readonly time: string | Date };
+  /**
+   * Name under which the broker remembers the position, so that the next subscription with this name begins there, and not
+   * at `from`. One connection at a time: the newer one takes over, and the older one is closed with `REPLACED`.
+   */
+  readonly cursor?: string;
+  /**
+   * When the cursor moves. `auto`: as soon as the loop has asked for the next message, or the listener has returned.
+   * `manual`: when {@link Subscription.ack} is called. Default: `auto`.
+   */
+  readonly ack?: 'auto' | 'manual';
   /** Bytes of messages that may be queued for the loop before the client stops reading its socket. Default: 1 MiB. */
   readonly maxQueuedBytes?: number;
 }
@@ -41,6 +58,7 @@ export interface SubscriptionOwner {
   /** The queue crossed its high (true) or low (false) watermark. */
   onFull(subscription: Subscription, isFull: boolean): void;
   unsubscribe(subscription: Subscription): Promise<void>;
+  acknowledge(subscription: Subscription, position: string): void;
 }
 
 interface Waiter {
@@ -74,7 +92,10 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   readonly confirmed: Promise<void>;
   readonly #owner: SubscriptionOwner;
   readonly #listener: ((event: ReceivedMessage) => void) | undefined;
-  readonly #queue = new Fifo<ReceivedMessage>();
+  /** Messages, and the positions between them. */
+  readonly #queue = new Fifo<ReceivedMessage | string>();
+  #position: string | undefined;
+  #acknowledged: string | undefined;
   #bytes = 0;
   readonly #fullness: Watermark;
   #waiters: Waiter[] = [];
@@ -116,6 +137,81 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   }
 
   /**
+   * The position in the broker's durable log after all messages that were handled: the loop has asked for the next one, or
+   * the listener has returned. Store it with what you made of the messages, and begin there next time:
+   * `from: { offset: position }`. It moves about once per 64 KiB, and whenever no more messages are there yet.
+   * `undefined` without a durable log.
+   */
+  get position(): string | undefined {
+    return this.#position;
+  }
+
+  /**
+   * Moves the cursor.
+   * @param position all messages before it are done. Default: {@link position}.
+   * @throws SluiceError `INVALID_OPTION` unless the subscription has a cursor and `ack: 'manual'`
+   */
+  ack(position: string | undefined = this.#position): void {
+    if (this.filter.cursor === undefined || this.filter.ack !== 'manual')
+      throw new SluiceError('INVALID_OPTION', "ack: needs a subscription with cursor and ack: 'manual'");
+    if (position !== undefined) this.#acknowledge(position);
+  }
+
+  /**
+   * Records where the broker has begun.
+   * @internal
+   */
+  onStart(position: string): void {
+    this.#position ??= position;
+  }
+
+  /**
+   * Records the position after the messages that were received.
+   * @internal
+   */
+  onPosition(position: string): void {
+    if (this.#isEnded) return;
+    if (this.#queue.length === 0 && (this.#listener !== undefined || this.#waiters.length > 0))
+      this.#onHandled(position);
+    else this.#queue.push(position);
+  }
+
+  /**
+   * Another connection begins: messages after the latest position will be received again.
+   * @internal
+   */
+  rewind(): void {
+    if (!isStored(this.filter)) return;
+    // With a cursor, the broker begins with the first message that was not acknowledged.
+    const items = this.filter.cursor === undefined ? [...this.#queue] : [];
+    const positions = items.map((item) => typeof item === 'string');
+    const kept = items.slice(0, positions.lastIndexOf(true) + 1);
+    this.#queue.clear();
+    this.#queue.unshift(...kept);
+    this.#setBytes(kept.reduce((sum, item) => sum + (typeof item === 'string' ? 0 : item.line.length), 0));
+  }
+
+  /**
+   * The position after all messages that were received and not discarded.
+   * @internal
+   */
+  get received(): string | undefined {
+    return [...this.#queue].findLast((item) => typeof item === 'string') ?? this.#position;
+  }
+
+  #onHandled(position: string): void {
+    this.#position = position;
+    const { cursor, ack } = this.filter;
+    if (cursor !== undefined && ack !== 'manual') this.#acknowledge(position);
+  }
+
+  #acknowledge(position: string): void {
+    if (position === this.#acknowledged) return;
+    this.#acknowledged = position;
+    this.#owner.acknowledge(this, position);
+  }
+
+  /**
    * Resolves `confirmed`.
    * @internal
    */
@@ -142,7 +238,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
 
   /** @throws SluiceError the reason if the client gave up, after all queued messages are consumed */
   next(): Promise<IteratorResult<ReceivedMessage, undefined>> {
-    const event = this.#queue.shift();
+    const event = this.#nextMessage();
     if (event === undefined) {
       if (this.#error !== undefined) return Promise.reject(this.#error);
       if (this.#isEnded) return Promise.resolve({ done: true, value: undefined });
@@ -189,6 +285,15 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
     }
   }
 
+  /** The next message. The positions before it are those of messages that were handled. */
+  #nextMessage(): ReceivedMessage | undefined {
+    for (;;) {
+      const item = this.#queue.shift();
+      if (typeof item !== 'string') return item;
+      this.#onHandled(item);
+    }
+  }
+
   #callListener(listener: (event: ReceivedMessage) => void, event: ReceivedMessage): void {
     try {
       listener(event);
@@ -210,7 +315,20 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
 }
 
 /** The filter as sent to the broker. With `crawlerIds`, the client needs `meta` to match messages to subscriptions. */
-export function wireFilter({ id, filter }: Subscription): Record<string, unknown> {
+export function wireFilter(subscription: Subscription): Record<string, unknown> {
+  const { id, filter } = subscription;
   const { maxQueuedBytes: _, ...wire } = filter;
-  return filter.crawlerIds === undefined ? { id, ...wire } : { id, ...wire, meta: true };
+  return {
+    id,
+    ...wire,
+    ...(filter.crawlerIds === undefined ? {} : { meta: true }),
+    // The client itself says what was handled.
+    ...(filter.cursor === undefined ? {} : { ack: 'manual' }),
+    ...(subscription.received === undefined ? {} : { from: { offset: subscription.received } }),
+  };
+}
+
+/** Whether the messages come from the broker's durable log. */
+export function isStored({ from, cursor, overflow }: SubscriptionFilter): boolean {
+  return from !== undefined || cursor !== undefined || overflow === 'log';
 }
