@@ -26,6 +26,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<{ definition: CommandDefin
   top: () => import('./commands/top.js'),
   status: () => import('./commands/status.js'),
   drift: () => import('./commands/drift.js'),
+  log: () => import('./commands/log.js'),
   bench: () => import('./commands/bench.js'),
   completion: () => import('./commands/completion.js'),
 };

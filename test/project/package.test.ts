@@ -119,7 +119,7 @@ beforeAll(() => {
       },
     ),
   );
-  expect(snippets).toHaveLength(4);
+  expect(snippets).toHaveLength(5);
   copyFileSync(join(packageRoot, 'test/support/crawler-app.ts'), join(folder, 'crawler-app.mts'));
 });
 

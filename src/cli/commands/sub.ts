@@ -25,6 +25,8 @@ interface SubFlags {
   overflow?: NonNullable<SubscriptionFilter['overflow']>;
   meta?: boolean;
   last?: boolean;
+  from?: string;
+  cursor?: string;
 }
 
 export const definition: CommandDefinition = {
@@ -45,6 +47,18 @@ export const definition: CommandDefinition = {
             'begin with the latest message of each job and the latest heartbeat of each crawler; not with --group',
           ).conflicts('group'),
         )
+        .addOption(
+          new Option(
+            '--from <start>',
+            "begin in the broker's durable log: new, first, a position such as 0123456789abcdef:42, or a time such as 2026-01-31T12:00Z",
+          ).conflicts(['group', 'last']),
+        )
+        .addOption(
+          new Option(
+            '--cursor <name>',
+            'let the broker remember what was printed, and begin there next time; needs a durable log',
+          ).conflicts(['group', 'last']),
+        )
         .option('--meta', 'wrap each message in an object with its sender and sequence number'),
       'monitor',
     )
@@ -58,6 +72,10 @@ export const definition: CommandDefinition = {
     ['sluice sub', 'print all messages from crawlers'],
     ["sluice sub --types 'job_*' | jq .data", 'only messages about jobs'],
     ["sluice sub --last --types 'job_*'", 'the latest message about each job, then all further ones'],
+    [
+      'sluice sub --from first --cursor archive >> archive.ndjson',
+      'all messages of the log; the next time, from there on',
+    ],
     ['sluice sub --types presence', 'which crawlers connect and disconnect'],
     ['sluice sub --types rejected', 'rejected messages, and why they were rejected'],
     [
@@ -119,12 +137,16 @@ async function untilClosed(client: SluiceClient, address: string, flags: SubFlag
   return EXIT.FAILURE;
 }
 
-/** Combines queued messages into one write, and reads no further messages while standard output is full. */
+/**
+ * Combines queued messages into one write, and reads no further messages while standard output is full. With a cursor, each
+ * message is written before the next one is taken: that is what moves the cursor.
+ */
 async function printLines(subscription: Subscription, withMeta: boolean): Promise<void> {
   let text = '';
   for await (const { line, raw } of subscription) {
     text += `${withMeta ? line : raw}\n`;
-    if (subscription.queuedBytes > 0 && text.length < WRITE_SIZE) continue;
+    const mayWait = subscription.filter.cursor === undefined && subscription.queuedBytes > 0;
+    if (mayWait && text.length < WRITE_SIZE) continue;
     // Programs get the messages as they are; in a terminal, their text must not have an effect.
     const canContinue = process.stdout.write(process.stdout.isTTY ? printableLines(text) : text);
     text = '';
@@ -141,6 +163,13 @@ function describeFilter({ types, jobIds, crawlerIds, group }: SubscriptionFilter
     group && `shared with group ${group}`,
   ];
   return `sluice sub: receiving ${parts.filter(Boolean).join(', ')}, from ${address}; Ctrl-C ends`;
+}
+
+const POSITION = /^[0-9a-f]{16}:\d+$/;
+
+function startOf(text: string): NonNullable<SubscriptionFilter['from']> {
+  if (text === 'new' || text === 'first') return text;
+  return POSITION.test(text) ? { offset: text } : { time: text };
 }
 
 function addressOf({ socketPath, host, port }: ClientOptions): string {
@@ -160,5 +189,7 @@ function filterOf(flags: SubFlags): SubscriptionFilter {
     ...(flags.overflow === undefined ? {} : { overflow: flags.overflow }),
     ...(flags.meta === undefined ? {} : { meta: flags.meta }),
     ...(flags.last === undefined ? {} : { last: flags.last }),
+    ...(flags.from === undefined ? {} : { from: startOf(flags.from) }),
+    ...(flags.cursor === undefined ? {} : { cursor: flags.cursor }),
   };
 }

@@ -88,6 +88,7 @@ const ALL = [
   'completion',
   'demo',
   'drift',
+  'log',
   'pub',
   'schemas',
   'serve',

@@ -1,0 +1,128 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { startPlainBroker, temporaryFolder } from '../../../support/broker.js';
+import { shareSluice } from '../../../support/cli.js';
+import { line, VALID } from '../../../support/messages.js';
+import { Peer } from '../../../support/peer.js';
+import { share, type WhenOver } from '../../../support/share.js';
+
+const run = shareSluice();
+
+/** A log with 3 heartbeats and 3 messages of two jobs, and a cursor after the second message. */
+async function writeLog(whenOver: WhenOver) {
+  const log = join(temporaryFolder(whenOver), 'log');
+  const { manager, socketPath } = await startPlainBroker({ log }, whenOver);
+  const peer = await Peer.connect(socketPath);
+  const { heartbeat, job_started } = VALID;
+  peer.say('hello', { role: 'crawler', crawlerId: 'c-1' });
+  const job = (jobId: string) => line({ ...job_started, jobId });
+  peer.write(
+    line(heartbeat) + job('job-1') + line(heartbeat) + job('job-2') + line(heartbeat) + job('job-1'),
+  );
+  await peer.settled();
+  const app = await Peer.connect(socketPath);
+  await app.subscribe({ id: 'a', cursor: 'database', ack: 'manual', from: 'first' });
+  const { position } = (await app.next('position')).data as { position: string };
+  const [epoch] = position.split(':');
+  app.say('ack', { id: 'a', position: `${epoch}:2` });
+  await app.settled();
+  await manager.stop();
+  return { log, epoch };
+}
+
+/** A broker whose log has 12 messages in several files. */
+async function startWithFiles() {
+  const log = join(temporaryFolder(), 'log');
+  const { manager, connect } = await startPlainBroker({ log, logSegmentBytes: 65_536 });
+  const peer = await connect();
+  const big = line({ ...VALID.job_failed, data: { error: 'x'.repeat(20_000), isRecoverable: true } });
+  for (let count = 0; count < 12; count++) {
+    peer.write(big);
+    await peer.settled();
+  }
+  return { log, manager };
+}
+
+describe('sluice log', () => {
+  const shared = share(writeLog);
+
+  test('ls: files, size, cursors', async () => {
+    const { log, epoch } = shared();
+    const { code, stdout } = await run(['log', 'ls', log]);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(new RegExp(`^epoch ${epoch}, offsets 0 to 6, [\\d.]+ kB\n`));
+    expect(stdout).toMatch(/^0{20}\.seg {2}6 {9}/m);
+    expect(stdout).toMatch(new RegExp(`^database  ${epoch}:2  4 behind$`, 'm'));
+    const json = JSON.parse((await run(['log', 'ls', log, '--json'])).stdout);
+    expect(json).toMatchObject({ epoch, first: 0, end: 6, cursors: [{ name: 'database', behind: 4 }] });
+  });
+
+  test('cat: messages, by type, job, crawler and position', async () => {
+    const { log, epoch } = shared();
+    const cat = async (...flags: string[]) =>
+      (await run(['log', 'cat', log, ...flags])).stdout.split('\n').slice(0, -1);
+    expect(await cat()).toHaveLength(6);
+    expect((await cat())[0]).toBe(JSON.stringify(VALID.heartbeat));
+    expect(await cat('--types', 'job_*')).toHaveLength(3);
+    expect(await cat('--job', 'job-1')).toHaveLength(2);
+    expect(await cat('--crawler', 'c-2')).toHaveLength(0);
+    expect(await cat('--from', '1', '--to', `${epoch}:4`)).toHaveLength(3);
+    expect((await cat('--job', 'job-2', '--meta'))[0]).toMatch(
+      /^\{"from":"[^"]+","crawlerId":"c-1","seq":5,"offset":3,"message":\{/,
+    );
+  });
+
+  test('verify: whether all of it is intact', async () => {
+    const { log, epoch } = shared();
+    const { code, stdout } = await run(['log', 'verify', log]);
+    expect(stdout).toMatch(/^6 messages \([\d.]+ k?B\) in 1 file: intact\n$/);
+    expect(code).toBe(0);
+    expect(JSON.parse((await run(['log', 'verify', log, '--json'])).stdout)).toMatchObject({
+      epoch,
+      messages: 6,
+      gaps: [],
+    });
+  });
+
+  test('verify: a damaged file', async () => {
+    const { log, manager } = await startWithFiles();
+    await manager.stop();
+    const file = join(log, '00000000000000000000.seg');
+    const bytes = readFileSync(file);
+    bytes[1000] = (bytes[1000] ?? 0) ^ 1;
+    writeFileSync(file, bytes);
+    const { code, stdout } = await run(['log', 'verify', log]);
+    expect(stdout).toMatch(/^messages 0 to 0 are missing: damaged\n11 messages \(.*\) in \d files: 1 gap\n$/);
+    expect(code).toBe(1);
+    const { stderr } = await run(['log', 'cat', log]);
+    expect(stderr).toBe('sluice log: messages 0 to 0 are missing: damaged\n');
+  });
+
+  test('wrong arguments and folders are errors', async () => {
+    const { log } = shared();
+    expect(await run(['log', 'ls', join(log, 'none')])).toMatchObject({
+      code: 78,
+      stderr: expect.stringContaining('LOG_UNUSABLE'),
+    });
+    expect(await run(['log', 'list', log])).toMatchObject({ code: 64 });
+    expect(await run(['log', 'cat', log, '--from', 'x'])).toMatchObject({ code: 78 });
+    expect(await run(['log', 'cat', log, '--from', '00000000000000ff:1'])).toMatchObject({ code: 78 });
+    expect(await run(['log', 'truncate', log])).toMatchObject({ code: 78 });
+  });
+
+  test('truncate: removes whole files, and not while a broker is using them', async () => {
+    const { log, manager } = await startWithFiles();
+    expect(await run(['log', 'truncate', log, '--to', '5'])).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('LOG_IN_USE'),
+    });
+    await manager.stop();
+    const { stdout } = await run(['log', 'truncate', log, '--to', '5']);
+    expect(stdout).toMatch(/^removed 1 file, /);
+    expect(JSON.parse((await run(['log', 'verify', log, '--json'])).stdout)).toMatchObject({
+      messages: 9,
+      gaps: [],
+    });
+  });
+});
