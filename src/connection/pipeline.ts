@@ -198,7 +198,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
       connection.flush();
       void connection.disconnect('partial_message');
     });
-    const settings = parserSettings(options, this.#jobSeed, fields);
+    const settings = parserSettings(options, this.#jobSeed, fields, log !== undefined);
     this.projection = createProjection(registry, fields);
     const modules = compileModules(registry, settings);
     this.dispatcher = new Dispatcher({
@@ -230,13 +230,8 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
     const onUnavailable = (reason: string) => void this.emit('patterns_unavailable', reason);
     const parser = createParser(registry, settings, onUnavailable, modules);
     if (parser.patterns === undefined) return undefined;
-    const validator = new BatchValidator(
-      parser,
-      settings.delimiter,
-      undefined,
-      settings.validation,
-      this.projection,
-    );
+    const { projection } = this;
+    const validator = new BatchValidator(parser, settings.delimiter, { ...settings, projection });
     return { maxBytes: inlineBytes, validator };
   }
 

@@ -70,6 +70,21 @@ export class VerdictReader {
     return activeJobs === NO_HEARTBEAT ? undefined : activeJobs;
   }
 
+  /** CRC-32 of the bytes of a range, if verdicts contain checksums. */
+  checksum(range: number): number {
+    return at(this.#chunks, range * CHUNK.SIZE + CHUNK.CHECKSUM);
+  }
+
+  /** Copies the words of consecutive messages. @param to their place in `target` */
+  copyFrames(target: Uint32Array, to: number, first: number, count: number): void {
+    target.set(part(this.#frames, first * FRAME.SIZE, (first + count) * FRAME.SIZE), to);
+  }
+
+  /** Copies the words of consecutive jobs. @param to their place in `target` */
+  copyJobs(target: Uint32Array, to: number, first: number, count: number): void {
+    target.set(part(this.#jobs, first * JOB.SIZE, (first + count) * JOB.SIZE), to);
+  }
+
   /** One of `RunKind`. */
   runKind(run: number): number {
     return at(this.#runs, run * RUN.SIZE + RUN.KIND);
@@ -155,6 +170,10 @@ export class VerdictReader {
     const reason = this.rejectionReason(frame);
     return reason && { ...reason, line: at(this.#frames, frame * FRAME.SIZE + FRAME.LINE) };
   }
+}
+
+function part(numbers: Numbers, from: number, to: number): Numbers {
+  return numbers instanceof Uint32Array ? numbers.subarray(from, to) : numbers.slice(from, to);
 }
 
 function at(numbers: Numbers, index: number): number {

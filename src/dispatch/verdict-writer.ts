@@ -160,10 +160,11 @@ export class VerdictWriter {
    * Ends the current range.
    * @param lines number of its delimiters
    * @param activeJobs the value in its last heartbeat, or `NO_HEARTBEAT`
+   * @param checksum of its bytes
    */
-  endRange(lines: number, activeJobs: number): void {
+  endRange(lines: number, activeJobs: number, checksum: number): void {
     this.#tables.closeRun();
-    this.#chunks.push3(this.#tables.runCount, lines, activeJobs);
+    this.#chunks.push4(this.#tables.runCount, lines, activeJobs, checksum);
     this.#range++;
   }
 

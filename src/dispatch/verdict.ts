@@ -24,6 +24,8 @@ export interface ParserSettings {
   readonly maxLearnedLayouts: number;
   /** `report`: messages that break the contract are forwarded and reported instead of rejected. */
   readonly validation: 'enforce' | 'report';
+  /** Whether verdicts contain a checksum of each range. Default: false. */
+  readonly checksums?: boolean;
   /** Seed of the job keys: the same in all workers of a broker. */
   readonly jobSeed: JobSeed;
   /** The fields to deliver with verdicts. Default: none. */
@@ -146,9 +148,9 @@ export const SLOW_MESSAGE = 50;
 /**
  * Fields of a range in {@link Verdict.chunks}. `RUN_END` is the row of {@link Verdict.runs} after its last run; its first
  * run is the one after the previous range's. `LINES` is the number of delimiters in the range. `ACTIVE_JOBS` is the value
- * in its last heartbeat, or {@link NO_HEARTBEAT}.
+ * in its last heartbeat, or {@link NO_HEARTBEAT}. `CHECKSUM` is the CRC-32 of its bytes, if checksums are wanted.
  */
-export const CHUNK = { RUN_END: 0, LINES: 1, ACTIVE_JOBS: 2, SIZE: 3 } as const;
+export const CHUNK = { RUN_END: 0, LINES: 1, ACTIVE_JOBS: 2, CHECKSUM: 3, SIZE: 4 } as const;
 /**
  * Start and end of a span in {@link Verdict.spans}, both 0 if its member is absent. If the first span of a message starts
  * at {@link NOT_A_SPAN}, its end is a row of {@link Verdict.values}, or {@link NO_VALUES} if the fields are not delivered.

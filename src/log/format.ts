@@ -3,8 +3,8 @@
 //   segment = header, record, record, …
 //   record  = header, index, body, padding to a multiple of 8 bytes
 //
-// The checksums of records begin with the segment's random ID: bytes that remain in a file from an earlier use never have
-// a valid checksum.
+// The checksum of a record's header begins with the segment's random ID, and covers the checksums of its content: bytes that
+// remain in a file from an earlier use never have a valid checksum.
 
 import { endianness } from 'node:os';
 import { crc32 } from 'node:zlib';
@@ -17,21 +17,17 @@ export const FORMAT_VERSION = 1;
 export const SEGMENT_HEADER = 64;
 /** "SLRC" */
 const RECORD_MAGIC = 0x4352_4c53;
+const TWO_TO_32 = 2 ** 32;
 const RECORD_MAGIC_BYTES = Buffer.from('SLRC');
 export const RECORD_HEADER = 80;
 export const ALIGNMENT = 8;
-/** Bytes of a message in the index of its record. */
-export const INDEX_ENTRY = 16;
+
 /**
- * Words of a message in the index: the end of the message in the body, without its delimiter; the index of its type, with
- * flags; and the key of its job.
+ * The index of a record of messages, in 32-bit words: two bases, then {@link FRAME} words of each message and {@link JOB}
+ * words of each job, both as they are in verdicts. The position of a message in the body is its start less the first base;
+ * its job is at the row less the second base.
  */
-export const INDEX = { END: 0, TYPE: 1, JOB_LOW: 2, JOB_HIGH: 3, SIZE: 4 } as const;
-/** The message refers to a job. */
-export const HAS_JOB = 0x8000_0000;
-/** The message breaks the contract and was forwarded all the same. */
-export const IS_INVALID = 0x4000_0000;
-export const TYPE_MASK = 0xffff;
+export const INDEX = { POSITION_BASE: 0, JOB_BASE: 1, FRAMES: 2 } as const;
 
 /** Offsets in the header of a segment. */
 const SEGMENT = {
@@ -50,21 +46,21 @@ const SEGMENT = {
 /** Offsets in the header of a record. */
 const RECORD = {
   MAGIC: 0,
-  /** Of everything after it in the header. */
+  /** Of everything after it in the header, beginning with the segment's ID. */
   CHECKSUM: 4,
-  /** Of the index and the body. */
-  CONTENT_CHECKSUM: 8,
-  KIND: 12,
-  INDEX_LENGTH: 16,
-  BODY_LENGTH: 20,
-  COUNT: 24,
-  SOURCE: 28,
+  INDEX_CHECKSUM: 8,
+  BODY_CHECKSUM: 12,
+  KIND: 16,
+  INDEX_LENGTH: 20,
+  BODY_LENGTH: 24,
+  COUNT: 28,
   FIRST: 32,
   TIME: 40,
   SEQUENCE: 48,
   LINE: 56,
-  SESSION: 64,
-  DURABLE: 68,
+  SOURCE: 64,
+  SESSION: 68,
+  DURABLE: 72,
 } as const;
 
 /** What a segment is about. */
@@ -86,6 +82,8 @@ export interface SegmentHeader {
 export const RecordKind = {
   /** Messages of one connection. */
   RUN: 1,
+  /** The same, of messages that break the contract and were forwarded all the same. */
+  INVALID_RUN: 4,
   /** The names of message types: the body is a JSON array, in the order of their indexes. */
   TYPES: 2,
   /** A sender: the body is a JSON object. `source` is the number that records refer to it by. */
@@ -116,7 +114,8 @@ export interface RecordFields {
 export interface RecordHeader extends RecordFields {
   readonly indexLength: number;
   readonly bodyLength: number;
-  readonly contentChecksum: number;
+  readonly indexChecksum: number;
+  readonly bodyChecksum: number;
 }
 
 /** Size of a record in its segment. */
@@ -166,34 +165,47 @@ export function decodeSegmentHeader(bytes: Buffer): SegmentHeader | number | und
   };
 }
 
-/** The content of a record: its parts one after the other, without padding. */
+/** A record in memory. */
 export interface RecordContent {
-  readonly index: Buffer;
+  /** Room for the header, and the index. */
+  readonly head: Buffer;
   readonly body: Buffer;
+  /** CRC-32 of the body, if it is known. Default: computed. */
+  readonly bodyChecksum?: number | undefined;
 }
 
-/** @param segmentId of the segment that the record is written to */
+/** Writes the header of a record. @param segmentId of the segment that the record is written to */
 export function encodeRecordHeader(
+  { head, body, bodyChecksum }: RecordContent,
   fields: RecordFields,
-  { index, body }: RecordContent,
   segmentId: number,
-): Buffer {
-  const bytes = Buffer.alloc(RECORD_HEADER);
-  bytes.writeUInt32LE(RECORD_MAGIC, RECORD.MAGIC);
-  bytes.writeUInt32LE(crc32(body, crc32(index, segmentId)), RECORD.CONTENT_CHECKSUM);
-  bytes.writeUInt32LE(fields.kind, RECORD.KIND);
-  bytes.writeUInt32LE(index.length, RECORD.INDEX_LENGTH);
-  bytes.writeUInt32LE(body.length, RECORD.BODY_LENGTH);
-  bytes.writeUInt32LE(fields.count, RECORD.COUNT);
-  bytes.writeUInt32LE(fields.source, RECORD.SOURCE);
-  bytes.writeBigUInt64LE(BigInt(fields.first), RECORD.FIRST);
-  bytes.writeBigUInt64LE(BigInt(fields.time), RECORD.TIME);
-  bytes.writeBigUInt64LE(BigInt(fields.sequence), RECORD.SEQUENCE);
-  bytes.writeBigUInt64LE(BigInt(fields.line), RECORD.LINE);
-  bytes.writeUInt32LE(fields.session, RECORD.SESSION);
-  bytes.writeUInt32LE(fields.durable, RECORD.DURABLE);
-  bytes.writeUInt32LE(crc32(bytes.subarray(RECORD.CONTENT_CHECKSUM), segmentId), RECORD.CHECKSUM);
-  return bytes;
+): void {
+  head.writeUInt32LE(RECORD_MAGIC, RECORD.MAGIC);
+  head.writeUInt32LE(crc32(head.subarray(RECORD_HEADER)), RECORD.INDEX_CHECKSUM);
+  head.writeUInt32LE(bodyChecksum ?? crc32(body), RECORD.BODY_CHECKSUM);
+  head.writeUInt32LE(fields.kind, RECORD.KIND);
+  head.writeUInt32LE(head.length - RECORD_HEADER, RECORD.INDEX_LENGTH);
+  head.writeUInt32LE(body.length, RECORD.BODY_LENGTH);
+  head.writeUInt32LE(fields.count, RECORD.COUNT);
+  writeNumber(head, fields.first, RECORD.FIRST);
+  writeNumber(head, fields.time, RECORD.TIME);
+  writeNumber(head, fields.sequence, RECORD.SEQUENCE);
+  writeNumber(head, fields.line, RECORD.LINE);
+  head.writeUInt32LE(fields.source, RECORD.SOURCE);
+  head.writeUInt32LE(fields.session, RECORD.SESSION);
+  head.writeUInt32LE(fields.durable, RECORD.DURABLE);
+  head.writeUInt32LE(0, RECORD.DURABLE + 4);
+  head.writeUInt32LE(crc32(head.subarray(RECORD.INDEX_CHECKSUM, RECORD_HEADER), segmentId), RECORD.CHECKSUM);
+}
+
+/** Writes an integer of up to 53 bits as one of 64. */
+function writeNumber(bytes: Buffer, value: number, at: number): void {
+  bytes.writeUInt32LE(value % TWO_TO_32, at);
+  bytes.writeUInt32LE(Math.floor(value / TWO_TO_32), at + 4);
+}
+
+function readNumber(bytes: Buffer, at: number): number {
+  return bytes.readUInt32LE(at) + bytes.readUInt32LE(at + 4) * TWO_TO_32;
 }
 
 /**
@@ -204,19 +216,20 @@ export function decodeRecordHeader(bytes: Buffer, at: number, segmentId: number)
   if (at + RECORD_HEADER > bytes.length) return undefined;
   const header = bytes.subarray(at, at + RECORD_HEADER);
   if (header.readUInt32LE(RECORD.MAGIC) !== RECORD_MAGIC) return undefined;
-  const checksum = crc32(header.subarray(RECORD.CONTENT_CHECKSUM), segmentId);
+  const checksum = crc32(header.subarray(RECORD.INDEX_CHECKSUM), segmentId);
   if (checksum !== header.readUInt32LE(RECORD.CHECKSUM)) return undefined;
   return {
-    contentChecksum: header.readUInt32LE(RECORD.CONTENT_CHECKSUM),
+    indexChecksum: header.readUInt32LE(RECORD.INDEX_CHECKSUM),
+    bodyChecksum: header.readUInt32LE(RECORD.BODY_CHECKSUM),
     kind: header.readUInt32LE(RECORD.KIND),
     indexLength: header.readUInt32LE(RECORD.INDEX_LENGTH),
     bodyLength: header.readUInt32LE(RECORD.BODY_LENGTH),
     count: header.readUInt32LE(RECORD.COUNT),
+    first: readNumber(header, RECORD.FIRST),
+    time: readNumber(header, RECORD.TIME),
+    sequence: readNumber(header, RECORD.SEQUENCE),
+    line: readNumber(header, RECORD.LINE),
     source: header.readUInt32LE(RECORD.SOURCE),
-    first: Number(header.readBigUInt64LE(RECORD.FIRST)),
-    time: Number(header.readBigUInt64LE(RECORD.TIME)),
-    sequence: Number(header.readBigUInt64LE(RECORD.SEQUENCE)),
-    line: Number(header.readBigUInt64LE(RECORD.LINE)),
     session: header.readUInt32LE(RECORD.SESSION),
     durable: header.readUInt32LE(RECORD.DURABLE),
   };
@@ -238,23 +251,29 @@ export function findRecordHeader(bytes: Buffer, segmentId: number): number {
 /** The words of an index; see {@link INDEX}. */
 export function readIndex(index: Buffer): Uint32Array {
   const isAligned = index.byteOffset % Uint32Array.BYTES_PER_ELEMENT === 0;
-  // A copy has an offset of 0 or is aligned by Node's pool.
+  // A copy is aligned.
   const bytes = isAligned && !IS_BIG_ENDIAN ? index : Buffer.from(index);
   if (IS_BIG_ENDIAN) bytes.swap32();
   return new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / Uint32Array.BYTES_PER_ELEMENT);
 }
 
-/** The bytes of an index. The words are used as memory for it. */
-export function encodeIndex(words: Uint32Array<ArrayBuffer>): Buffer {
-  const bytes = Buffer.from(words.buffer);
-  return IS_BIG_ENDIAN ? bytes.swap32() : bytes;
+/**
+ * The head of a record with an index.
+ * @param words number of words of the index
+ * @param fill writes the index
+ */
+export function createHead(words: number, fill: (index: Uint32Array) => void): Buffer {
+  const head = Buffer.allocUnsafe(RECORD_HEADER + words * Uint32Array.BYTES_PER_ELEMENT);
+  fill(new Uint32Array(head.buffer, head.byteOffset + RECORD_HEADER, words));
+  if (IS_BIG_ENDIAN) head.subarray(RECORD_HEADER).swap32();
+  return head;
 }
 
 /** Whether the index and the body are those that the header was written for. */
 export function hasContent(
-  { contentChecksum }: RecordHeader,
-  { index, body }: RecordContent,
-  segmentId: number,
+  { indexChecksum, bodyChecksum }: RecordHeader,
+  index: Buffer,
+  body: Buffer,
 ): boolean {
-  return crc32(body, crc32(index, segmentId)) === contentChecksum;
+  return crc32(index) === indexChecksum && crc32(body) === bodyChecksum;
 }

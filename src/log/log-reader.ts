@@ -94,7 +94,7 @@ class OpenSegment {
       if (header.kind === RecordKind.TYPES) this.#types = JSON.parse(body.toString()) as string[];
       else if (header.kind === RecordKind.SOURCE)
         this.#sources.set(header.source, JSON.parse(body.toString()) as LoggedSource);
-      else if (header.kind === RecordKind.RUN) {
+      else if (header.kind === RecordKind.RUN || header.kind === RecordKind.INVALID_RUN) {
         const { sources, types } = this.#written ?? { sources: this.#sources, types: this.#types };
         return { header, index, body, source: sources.get(header.source), types };
       }

@@ -65,7 +65,7 @@ export interface LogSource {
 /** Messages of one connection to append. The log holds the content until it is durable. */
 export interface LogEntry extends RecordContent {
   readonly source: LogSource;
-  readonly fields: Pick<RecordFields, 'count' | 'time' | 'sequence' | 'session' | 'line'>;
+  readonly fields: Pick<RecordFields, 'kind' | 'count' | 'time' | 'sequence' | 'session' | 'line'>;
   /** Called once the content is no longer needed. */
   release?(): void;
 }
@@ -83,7 +83,8 @@ interface Waiter {
 const MiB = 1024 * 1024;
 const SEGMENT_BYTES = 64 * MiB;
 const SYNC_INTERVAL = 50;
-/** Bytes of a group. */
+/** Bytes of a group, if nobody waits for it, and at most. */
+const MIN_GROUP = 1 * MiB;
 const MAX_GROUP = 4 * MiB;
 /** Bytes that are written before the next sync, if nobody waits for one. */
 const MAX_UNSYNCED = 8 * MiB;
@@ -94,7 +95,6 @@ const CHECKPOINT_BYTES = 1 * MiB;
 const STALLED = 10_000;
 const RETRY = { initialDelay: 20, maxDelay: 1000 } as const;
 const PADDING = Buffer.alloc(ALIGNMENT);
-const NO_BYTES = Buffer.alloc(0);
 /** Time until a log that cannot be written is closed all the same, in ms. */
 const CLOSE_TIMEOUT = 5000;
 
@@ -140,11 +140,12 @@ class RecordBatch {
   size = 0;
 
   add(fields: RecordFields, content: RecordContent, segmentId: number): void {
-    const { index, body } = content;
+    const { head, body } = content;
     const size = sizeOf(content);
-    const padding = PADDING.subarray(0, size - RECORD_HEADER - index.length - body.length);
-    const parts = [encodeRecordHeader(fields, content, segmentId), index, body, padding];
-    this.buffers.push(...parts.filter(({ length }) => length > 0));
+    encodeRecordHeader(content, fields, segmentId);
+    this.buffers.push(head, body);
+    const padding = size - head.length - body.length;
+    if (padding > 0) this.buffers.push(PADDING.subarray(0, padding));
     this.size += size;
   }
 }
@@ -175,7 +176,11 @@ export class LogStore {
   /** Messages before this offset are to become durable without delay. */
   #syncTarget = 0;
   #syncTimer: NodeJS.Timeout | undefined;
-  #isSyncDue = false;
+  /** Messages before this offset are due to become durable. */
+  #due = 0;
+  /** The next sync makes at least the messages before this offset durable. */
+  #round = 0;
+  #unwrittenBytes = 0;
   /** Wall clock at the latest message, in ms. */
   #appendedAt: number;
   #isRetentionDue = false;
@@ -286,7 +291,14 @@ export class LogStore {
   append(entry: LogEntry): number {
     this.#pending.push({ entry, first: this.#end });
     this.#appendedAt = this.#options.now();
-    this.#pendingBytes += sizeOf(entry);
+    const size = sizeOf(entry);
+    this.#pendingBytes += size;
+    this.#unwrittenBytes += size;
+    this.#syncTimer ??= setTimeout(() => {
+      this.#syncTimer = undefined;
+      this.#due = this.#end;
+      this.#drain();
+    }, this.#options.syncInterval).unref();
     this.#end += entry.fields.count;
     this.#drain();
     return this.#end;
@@ -356,7 +368,7 @@ export class LogStore {
   };
 
   #drain(): void {
-    if (this.#draining !== undefined || this.#closed) return;
+    if (this.#draining !== undefined || this.#closed || !this.#hasWork) return;
     this.#draining = this.#run().finally(() => {
       this.#draining = undefined;
       if (this.#hasWork) this.#drain();
@@ -364,17 +376,24 @@ export class LogStore {
   }
 
   get #hasWork(): boolean {
-    return this.#written < this.#pending.length || this.#mustSync || this.#isRetentionDue;
+    return this.#goal > this.#durable || this.#unwrittenBytes >= MIN_GROUP || this.#isRetentionDue;
   }
 
-  get #mustSync(): boolean {
-    if (this.#written === 0) return false;
-    return this.#isSyncDue || this.#syncTarget > this.#durable || this.#unsyncedBytes >= MAX_UNSYNCED;
+  /** Messages before this offset have to become durable now. */
+  get #goal(): number {
+    const isMuch = this.#unsyncedBytes >= MAX_UNSYNCED;
+    return Math.max(this.#due, Math.min(this.#syncTarget, this.#end), isMuch ? this.#writtenEnd : 0);
   }
 
   get #unsyncedBytes(): number {
     const { position = 0, durable = 0 } = this.#active ?? {};
     return position - durable;
+  }
+
+  /** Offset after the messages that are written. */
+  get #writtenEnd(): number {
+    const latest = this.#pending[this.#written - 1];
+    return latest === undefined ? this.#durable : latest.first + latest.entry.fields.count;
   }
 
   async #run(): Promise<void> {
@@ -384,9 +403,7 @@ export class LogStore {
     while (this.#hasWork && !this.#closed) {
       this.#busySince = performance.now();
       try {
-        if (this.#mustSync) await this.#sync();
-        else if (this.#written < this.#pending.length) await this.#writeGroup();
-        else await this.#removeOld();
+        await this.#step();
         this.#isAvailable = true;
         backoff.reset();
       } catch (error) {
@@ -399,6 +416,21 @@ export class LogStore {
       }
     }
     this.#busySince = 0;
+  }
+
+  /**
+   * Writes or syncs. Everything that is to become durable when a round begins is written before its sync; what arrives
+   * meanwhile is for the next round.
+   */
+  async #step(): Promise<void> {
+    if (this.#round <= this.#durable) this.#round = this.#goal;
+    if (this.#round <= this.#durable) {
+      if (this.#unwrittenBytes >= MIN_GROUP) await this.#writeGroup();
+      else await this.#removeOld();
+      return;
+    }
+    if (this.#writtenEnd < this.#round && this.#unsyncedBytes < MAX_UNSYNCED) return this.#writeGroup();
+    await this.#sync();
   }
 
   /** Writes the next entries, up to a limit. */
@@ -420,12 +452,9 @@ export class LogStore {
     await active.file.write(batch.buffers, active.position);
     addCheckpoint(active, first);
     active.position += batch.size;
+    for (const { entry } of this.#pending.slice(this.#written, written))
+      this.#unwrittenBytes -= sizeOf(entry);
     this.#written = written;
-    this.#syncTimer ??= setTimeout(() => {
-      this.#syncTimer = undefined;
-      this.#isSyncDue = true;
-      this.#drain();
-    }, this.#options.syncInterval).unref();
   }
 
   /** The record of an entry, after those of what it refers to, unless the segment already contains them. */
@@ -437,7 +466,7 @@ export class LogStore {
     const common = { first, durable, source: source.number };
     const definition = (kind: number, value: unknown) => ({
       fields: { ...common, ...NO_MESSAGES, kind, time: fields.time },
-      content: { index: NO_BYTES, body: Buffer.from(JSON.stringify(value)) },
+      content: { head: Buffer.alloc(RECORD_HEADER), body: Buffer.from(JSON.stringify(value)) },
     });
     const records: LogRecord[] = [];
     if (sources.size === 0) records.push(definition(RecordKind.TYPES, this.#options.types));
@@ -445,14 +474,13 @@ export class LogStore {
       const { id, crawlerId = null } = source;
       records.push(definition(RecordKind.SOURCE, { id, crawlerId }));
     }
-    records.push({ fields: { ...common, ...fields, kind: RecordKind.RUN }, content: entry });
+    records.push({ fields: { ...common, ...fields }, content: entry });
     return records;
   }
 
   async #sync(): Promise<void> {
     const active = this.#active as Active;
     const [position, written] = [active.position, this.#written];
-    this.#isSyncDue = false;
     const startedAt = performance.now();
     await active.file.sync();
     this.#syncs++;
@@ -560,6 +588,7 @@ export class LogStore {
     const active = this.#active;
     this.#active = undefined;
     this.#written = 0;
+    this.#unwrittenBytes = this.#pendingBytes;
     if (active === undefined) return;
     // Without messages, the next segment will have its name.
     const { name, header, written } = active;
@@ -616,8 +645,8 @@ function addCheckpoint({ written: { checkpoints }, position }: Active, offset: n
 /** Of records that define something. */
 const NO_MESSAGES = { count: 0, sequence: 0, session: 0, line: 0 } as const;
 
-function sizeOf({ index, body }: RecordContent): number {
-  return align(RECORD_HEADER + index.length + body.length);
+function sizeOf({ head, body }: RecordContent): number {
+  return align(head.length + body.length);
 }
 
 function sizeOfAll(records: readonly LogRecord[]): number {

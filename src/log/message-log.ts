@@ -1,7 +1,7 @@
 // The log of a broker: what is forwarded to subscribers, as records of the durable log.
 
 import { statfs } from 'node:fs/promises';
-import { type FrameRun, type RunSource, wholeRun } from '../delivery/frame-run.js';
+import type { FrameRun, RunSource } from '../delivery/frame-run.js';
 import { describeError, SluiceError } from '../errors.js';
 import type { JobSeed } from '../messages/job-key.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
@@ -11,9 +11,9 @@ import { Watermark } from '../watermark.js';
 import { Cursors } from './cursors.js';
 import { FolderDisk, type LogDisk } from './disk.js';
 import { FolderLock } from './folder-lock.js';
-import { encodeIndex, HAS_JOB, INDEX, IS_INVALID, TYPE_MASK } from './format.js';
 import type { LogReader } from './log-reader.js';
 import { type LogSource, LogStore, type LogStoreOptions } from './log-store.js';
+import { RunRecord } from './run-record.js';
 import { findSegments, LogFormatError } from './segments.js';
 
 export interface MessageLogOptions
@@ -48,8 +48,6 @@ const GiB = 1024 * MiB;
 /** Default of the option `maxBytes`. */
 const MAX_BYTES = 16 * GiB;
 const FREE_SHARE = 0.1;
-/** Shorter runs are copied, so that they do not hold the slab that they are a small part of. */
-const MIN_HELD = 2048;
 /** Bytes that wait for the disk: above it, the log is full. */
 const MAX_PENDING = 32 * MiB;
 const LOW_SHARE = 0.75;
@@ -93,6 +91,8 @@ export class MessageLog {
   /** The latest record of each sender. */
   readonly #sources = new WeakMap<RunSource, LogSource>();
   #sourceCount = 0;
+  /** The latest messages, while others may follow in the same record. */
+  #open: RunRecord | undefined;
   #copiedBytes = 0;
   readonly #pending = new Watermark(MAX_PENDING, LOW_SHARE);
   #messagesPassed = 0;
@@ -274,30 +274,45 @@ export class MessageLog {
     return this.#store.end - this.#store.durable;
   }
 
+  /** Call when the chunk of the latest messages is settled: only messages of one chunk share a record. */
+  endChunk(): void {
+    const record = this.#open;
+    if (record === undefined) return;
+    this.#open = undefined;
+    const { source, firstSequence } = record.first;
+    const { slab, ...content } = record.finish();
+    slab?.hold();
+    const copied = content.head.length + (slab === undefined ? content.body.length : 0);
+    this.#copiedBytes += copied;
+    this.#store.append({
+      ...content,
+      source: this.#sourceOf(source),
+      fields: {
+        kind: record.kind,
+        count: record.count,
+        time: Date.now(),
+        sequence: firstSequence,
+        session: 0,
+        line: 0,
+      },
+      release: () => {
+        this.#copiedBytes -= copied;
+        slab?.release();
+      },
+    });
+    this.#pending.update(this.#store.pendingBytes);
+  }
+
   #append(run: FrameRun): number {
     if (this.#pending.isHigh && this.#mustPass) {
       this.#messagesPassed += run.count;
       return NEVER;
     }
-    const { bytes, slab } = wholeRun(run);
-    const isHeld = slab !== undefined && bytes.length >= MIN_HELD;
-    if (isHeld) slab.hold();
-    const body = isHeld || slab === undefined ? bytes : Buffer.from(bytes);
-    const index = indexOf(run);
-    const copied = index.length + (isHeld ? 0 : body.length);
-    this.#copiedBytes += copied;
-    const end = this.#store.append({
-      source: this.#sourceOf(run.source),
-      fields: { count: run.count, time: Date.now(), sequence: run.firstSequence, session: 0, line: 0 },
-      index,
-      body,
-      release: () => {
-        this.#copiedBytes -= copied;
-        if (isHeld) slab.release();
-      },
-    });
-    this.#pending.update(this.#store.pendingBytes);
-    return end;
+    if (this.#open?.add(run) !== true) {
+      this.endChunk();
+      this.#open = new RunRecord(run);
+    }
+    return this.#store.end + this.#open.count;
   }
 
   /** The number of a sender. It changes with the crawlerId. */
@@ -327,27 +342,6 @@ export class MessageLog {
     this.#wasAvailable = isAvailable;
     this.#listener?.onAvailability(isAvailable, error);
   }
-}
-
-/** What the verdict says of each message, as stored; see {@link INDEX}. */
-function indexOf(run: FrameRun): Buffer {
-  const { verdict } = run;
-  const words = new Uint32Array(run.count * INDEX.SIZE);
-  const flags = run.isValid ? 0 : IS_INVALID;
-  let end = 0;
-  for (let at = 0, word = 0; at < run.count; at++, word += INDEX.SIZE) {
-    end = run.isUndelimited ? end + (run.end(at) - run.start(at)) : run.end(at) - run.start(0);
-    const job = run.job(at);
-    words[word + INDEX.END] = end;
-    words[word + INDEX.TYPE] = (run.typeIndex(at) & TYPE_MASK) | flags | (job === -1 ? 0 : HAS_JOB);
-    if (job !== -1) {
-      words[word + INDEX.JOB_LOW] = verdict.jobLow(job);
-      words[word + INDEX.JOB_HIGH] = verdict.jobHigh(job);
-    }
-    // The delimiter that was added.
-    if (run.isUndelimited) end++;
-  }
-  return encodeIndex(words);
 }
 
 async function defaultMaxBytes(folder: string, disk: LogDisk): Promise<number> {

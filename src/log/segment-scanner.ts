@@ -74,8 +74,7 @@ export class SegmentScanner {
     const bytes = await this.#bytes(position, bodyStart + header.bodyLength, limit);
     const index = bytes.subarray(RECORD_HEADER, bodyStart);
     const body = bytes.subarray(bodyStart);
-    if (body.length < header.bodyLength || !hasContent(header, { index, body }, this.#header.id))
-      return undefined;
+    if (body.length < header.bodyLength || !hasContent(header, index, body)) return undefined;
     return { start: position, end, isAfterDamage: position > this.#position, header, index, body };
   }
 

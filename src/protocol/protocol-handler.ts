@@ -232,6 +232,7 @@ export class ProtocolHandler<P extends Peer> {
     const runsEnd = verdict.runsEnd(index);
     for (let run = verdict.firstRun(index); run < runsEnd; run++)
       this.#handleRun(connection, chunk, verdict, run);
+    this.#log?.endChunk();
     connection.line += verdict.lines(index);
     this.#recordDrift(connection, verdict, index);
     // After the messages, since a hello among them may have set the role. Reports of other roles are ignored.

@@ -1,12 +1,12 @@
 // Selects messages from the durable log for a subscription, without parsing them.
 
 import { metaPrefix, metaSequence, WITH_META } from '../delivery/frame-run.js';
-import { HAS_JOB, INDEX, IS_INVALID, readIndex, TYPE_MASK } from '../log/format.js';
+import { FRAME, JOB } from '../dispatch/verdict.js';
+import { INDEX, RecordKind, readIndex } from '../log/format.js';
 import type { LoggedRun } from '../log/log-reader.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import type { Filter } from '../routing/filter.js';
 
-const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = Buffer.from('}');
 
 /** Messages to deliver, each followed by the delimiter. */
@@ -43,33 +43,34 @@ export class StoredMessageFilter {
     const parts: Buffer[] = [];
     let count = 0;
     const words = readIndex(run.index);
+    const base = words[INDEX.POSITION_BASE] ?? 0;
     const end = Math.min(header.count, to - header.first);
     for (let at = Math.max(0, from - header.first); at < end; at++) {
-      const start = at === 0 ? 0 : wordAt(words, at - 1, INDEX.END) + 1;
-      const messageEnd = wordAt(words, at, INDEX.END);
-      if (!this.#matches(run, words, at, start, messageEnd)) continue;
+      if (!this.#matches(run, words, at)) continue;
       count++;
-      if (mark === WITH_META)
-        parts.push(...this.#withMeta(run, at, body.subarray(body.indexOf(OPEN_BRACE, start), messageEnd)));
+      const start = frameWord(words, at, FRAME.START) - base;
+      const messageEnd = frameWord(words, at, FRAME.END) - base;
+      if (mark === WITH_META) parts.push(...this.#withMeta(run, at, body.subarray(start, messageEnd)));
       else parts.push(body.subarray(start, messageEnd + 1));
     }
     return count === 0 ? undefined : { bytes: joined(parts), count };
   }
 
-  #matches(run: LoggedRun, words: Uint32Array, at: number, start: number, end: number): boolean {
-    const word = wordAt(words, at, INDEX.TYPE);
-    const typeIndex = word & TYPE_MASK;
-    if (run.types !== this.#types) this.#prepare(run.types);
-    const isUnknown = (word & IS_INVALID) !== 0 && typeIndex === 0;
+  #matches(run: LoggedRun, words: Uint32Array, at: number): boolean {
+    const { header, types } = run;
+    const typeIndex = frameWord(words, at, FRAME.TYPE);
+    if (types !== this.#types) this.#prepare(types);
     // Rare: only with `validation: 'report'`.
+    const isUnknown = header.kind === RecordKind.INVALID_RUN && typeIndex === 0;
     const matches = isUnknown
-      ? this.#filter.matchesType(typeIndex, typeOf(run.body.subarray(start, end)))
+      ? this.#filter.matchesType(typeIndex, typeOf(run.body))
       : this.#matchesType[typeIndex] === true;
     if (!matches || this.#filter.jobs === undefined) return matches;
-    const hasJob = (word & HAS_JOB) !== 0;
-    return (
-      hasJob && this.#filter.matchesJob(wordAt(words, at, INDEX.JOB_LOW), wordAt(words, at, INDEX.JOB_HIGH))
-    );
+    const row = frameWord(words, at, FRAME.JOB);
+    if (row === 0) return false;
+    const job =
+      INDEX.FRAMES + header.count * FRAME.SIZE + (row - 1 - (words[INDEX.JOB_BASE] ?? 0)) * JOB.SIZE;
+    return this.#filter.matchesJob(words[job + JOB.LOW] ?? 0, words[job + JOB.HIGH] ?? 0);
   }
 
   #prepare(types: readonly string[]): void {
@@ -88,8 +89,8 @@ export class StoredMessageFilter {
   }
 }
 
-function wordAt(words: Uint32Array, at: number, field: number): number {
-  return words[at * INDEX.SIZE + field] ?? 0;
+function frameWord(words: Uint32Array, at: number, field: number): number {
+  return words[INDEX.FRAMES + at * FRAME.SIZE + field] ?? 0;
 }
 
 function joined(parts: readonly Buffer[]): Buffer {
@@ -97,7 +98,7 @@ function joined(parts: readonly Buffer[]): Buffer {
   return parts.length === 1 && first !== undefined ? first : Buffer.concat(parts);
 }
 
-/** The type of a message that is valid JSON. */
+/** The type of the only message of a record. */
 function typeOf(message: Buffer): string {
   return (JSON.parse(message.toString()) as { type: string }).type;
 }

@@ -1,6 +1,7 @@
 // Validates a batch: runs the parser over each range and writes the verdict. Must not keep any reference to a batch
 // after that.
 
+import { crc32 } from 'node:zlib';
 import {
   type BatchTask,
   type MessageAddress,
@@ -36,6 +37,14 @@ const REPORTABLE: ReadonlySet<WireErrorCode> = new Set([
   'RULE_VIOLATION',
   'UNKNOWN_TYPE',
 ]);
+
+export interface BatchOptions extends Partial<Pick<ParserSettings, 'validation' | 'checksums'>> {
+  /** The fields to deliver: those of the parser's patterns, if it has patterns. Default: none. */
+  readonly projection?: Projection | undefined;
+  /** Called at the start of each range, and for each message on the slow path. */
+  readonly onProgress?: (range: number, start: number, end: number) => void;
+}
+
 export class BatchValidator implements FrameSink {
   readonly #parser: MessageParser;
   readonly #delimiter: number;
@@ -44,6 +53,7 @@ export class BatchValidator implements FrameSink {
   readonly #registry: MessageRegistry;
   readonly #isReporting: boolean;
   readonly #projection: Projection | undefined;
+  readonly #hasChecksums: boolean;
   readonly #drift = new DriftDetector();
   /** Number of rejected messages in the current range. */
   #rejected = 0;
@@ -59,19 +69,10 @@ export class BatchValidator implements FrameSink {
   #rangeEnd = 0;
   #activeJobs = NO_HEARTBEAT;
 
-  /**
-   * @param onProgress called at the start of each range, and for each message on the slow path
-   * @param validation `report`: accepts messages that break the contract, and reports them. Default: `enforce`.
-   * @param projection the fields to deliver: the one of the parser's patterns, if it has patterns. Default: none.
-   */
-  constructor(
-    parser: MessageParser,
-    delimiter: number,
-    onProgress: (range: number, start: number, end: number) => void = () => {},
-    validation: ParserSettings['validation'] = 'enforce',
-    projection?: Projection,
-  ) {
+  constructor(parser: MessageParser, delimiter: number, options: BatchOptions = {}) {
+    const { validation = 'enforce', checksums = false, projection, onProgress = () => {} } = options;
     this.#projection = projection;
+    this.#hasChecksums = checksums;
     this.#isReporting = validation === 'report';
     this.#onProgress = onProgress;
     this.#parser = parser;
@@ -218,7 +219,8 @@ export class BatchValidator implements FrameSink {
       if (lines === undefined) return false;
       if (this.#reachedAt !== 0) this.#recordIfSlow(performance.now());
       this.#recordDriftSince(scan);
-      this.#verdict.endRange(lines, this.#activeJobs);
+      const checksum = this.#hasChecksums ? crc32(this.#bytes.subarray(ranges[at + 1] ?? 0, end)) : 0;
+      this.#verdict.endRange(lines, this.#activeJobs, checksum);
     }
     return true;
   }

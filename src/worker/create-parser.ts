@@ -20,11 +20,13 @@ import { MessageValidator } from '../protocol/message-validator.js';
  * The parser settings for these options.
  * @param jobSeed default: {@link NO_SEED}, for callers that do not compare jobs
  * @param fields the fields to deliver with verdicts. Default: none.
+ * @param checksums whether verdicts contain checksums. Default: false.
  */
 export function parserSettings(
   options: ResolvedOptions,
   jobSeed: JobSeed = NO_SEED,
   fields?: FieldPaths,
+  checksums = false,
 ): ParserSettings {
   const { schemas, framing, maxMessageSize, maxMessageAge, maxClockSkew, patterns, maxLearnedLayouts } =
     options;
@@ -40,6 +42,7 @@ export function parserSettings(
     validation: options.validation,
     jobSeed,
     fields,
+    checksums,
   };
 }
 

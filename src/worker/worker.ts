@@ -24,13 +24,11 @@ const parser = createParser(registry, settings, onUnavailable, settings.modules)
 process.on('unhandledRejection', () => {});
 
 const watched = new WatchedWorker(settings.watch, threadId);
-const batches = new BatchValidator(
-  parser,
-  settings.delimiter,
-  (range, start, end) => watched.reach(range, start, end),
-  settings.validation,
-  createProjection(registry, settings.fields),
-);
+const batches = new BatchValidator(parser, settings.delimiter, {
+  ...settings,
+  projection: createProjection(registry, settings.fields),
+  onProgress: (range, start, end) => watched.reach(range, start, end),
+});
 
 /** For up to this many numbers in a verdict's frames, copying is cheaper than transferring the buffer (about 5 µs). */
 const FEW_NUMBERS = 2048;

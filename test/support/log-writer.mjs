@@ -1,5 +1,6 @@
 // Appends numbered messages to the log in a folder, and prints how many are durable, until it is killed.
 import { FolderDisk } from '#src/log/disk.js';
+import { createHead, RecordKind } from '#src/log/format.js';
 import { LogStore } from '#src/log/log-store.js';
 
 const disk = await FolderDisk.create(process.argv[2] ?? '');
@@ -9,8 +10,8 @@ process.stdout.write(`${log.durable}\n`);
 for (;;) {
   for (let round = 0; round < 20; round++) {
     const body = Buffer.from(`${JSON.stringify({ offset: log.end, text: 'x'.repeat(log.end % 3000) })}\n`);
-    const fields = { count: 1, time: Date.now(), sequence: 1, session: 0, line: 0 };
-    log.append({ source, fields, index: Buffer.alloc(16), body });
+    const fields = { kind: RecordKind.RUN, count: 1, time: Date.now(), sequence: 1, session: 0, line: 0 };
+    log.append({ source, fields, head: createHead(4, () => {}), body });
   }
   await log.whenDurable();
   process.stdout.write(`${log.durable}\n`);

@@ -32,7 +32,7 @@ export class ProjectedEvents {
     this.#registry = registry;
     this.#projection = createProjection(registry, all.fields);
     const parser = createParser(registry, all);
-    this.#validator = new BatchValidator(parser, 10, undefined, all.validation, this.#projection);
+    this.#validator = new BatchValidator(parser, 10, { ...all, projection: this.#projection });
   }
 
   /** The events of valid messages, range by range. @param inline whether only patterns are used */

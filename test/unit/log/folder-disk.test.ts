@@ -9,6 +9,7 @@ import { readLog } from '#src/log/log-reader.js';
 import { LogStore } from '#src/log/log-store.js';
 import { temporaryFolder } from '../../support/broker.js';
 import { packageRoot } from '../../support/cli.js';
+import { logEntry } from '../../support/log-entry.js';
 
 const modeOf = (path: string) => statSync(path).mode & 0o777;
 
@@ -50,9 +51,7 @@ test('the files belong to the user of the broker alone', async () => {
   const folder = join(temporaryFolder(), 'new', 'log');
   const disk = await FolderDisk.create(folder);
   const log = await LogStore.open(disk);
-  const source = { number: 1, id: 'c-1', crawlerId: undefined };
-  const fields = { count: 1, time: 0, sequence: 1, session: 0, line: 0 };
-  log.append({ source, fields, index: Buffer.alloc(16), body: Buffer.from('{}\n') });
+  log.append(logEntry(['{}']));
   expect(await log.close()).toBe(true);
   expect(modeOf(folder)).toBe(0o700);
   const names = readdirSync(folder);

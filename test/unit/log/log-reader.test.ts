@@ -1,24 +1,16 @@
 import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { encodeRecordHeader, RECORD_HEADER, RecordKind, SEGMENT_HEADER } from '#src/log/format.js';
+import { createHead, encodeRecordHeader, RECORD_HEADER, SEGMENT_HEADER } from '#src/log/format.js';
 import { LogStore } from '#src/log/log-store.js';
 import { SegmentScanner } from '#src/log/segment-scanner.js';
 import { SharedFiles } from '#src/log/shared-files.js';
 import { randomNumbers } from '#src/traffic/traffic.js';
+import { logEntry } from '../../support/log-entry.js';
 import { SimulatedDisk } from '../../support/simulated-disk.js';
 
 const CASES = Number(process.env.FUZZ_CASES ?? 90);
 const SEED = Number(process.env.FUZZ_SEED ?? 7);
-
-function entryOf(messages: readonly string[]) {
-  return {
-    source: { number: 1, id: 'c-1', crawlerId: undefined },
-    fields: { count: messages.length, time: 1000, sequence: 1, session: 0, line: 0 },
-    index: Buffer.alloc(0),
-    body: Buffer.from(messages.map((message) => `${message}\n`).join('')),
-  };
-}
 
 /** Reads a log while it is written and its oldest messages are removed. Returns what a reader got by offset. */
 async function readWhileWriting(seed: number, isSlow: boolean) {
@@ -35,7 +27,7 @@ async function readWhileWriting(seed: number, isSlow: boolean) {
         (_, at) => `${written.length + at}-${'x'.repeat(choose(200))}`,
       );
       written.push(...messages);
-      log.append(entryOf(messages));
+      log.append(logEntry(messages));
       if (choose(3) === 0) await log.whenDurable();
       if (choose(4) === 0) await new Promise(setImmediate);
     }
@@ -100,20 +92,12 @@ describe('a scanner', () => {
   test('reads a file that was used before once, however many old records follow the last one', async () => {
     const disk = new SimulatedDisk();
     const header = { id: 7, delimiter: 10, epoch: 1n, first: 0, created: 0, jobSeed: [1, 2] as const };
-    const content = { index: Buffer.alloc(0), body: randomBytes(40) };
-    const fields = {
-      kind: RecordKind.RUN,
-      count: 1,
-      first: 0,
-      time: 0,
-      source: 1,
-      sequence: 1,
-      session: 0,
-      line: 0,
-      durable: 0,
+    const fields = { first: 0, source: 1, durable: 0, ...logEntry(['a']).fields };
+    const record = (segmentId: number) => {
+      const content = { head: createHead(0, () => {}), body: randomBytes(40) };
+      encodeRecordHeader(content, fields, segmentId);
+      return Buffer.concat([content.head, content.body]);
     };
-    const record = (segmentId: number) =>
-      Buffer.concat([encodeRecordHeader(fields, content, segmentId), content.body]);
     const current = record(7);
     expect(current.length).toBe(RECORD_HEADER + 40);
     const stale = Buffer.concat(Array.from({ length: 20_000 }, () => record(6)));

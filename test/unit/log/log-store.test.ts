@@ -2,12 +2,13 @@
 
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { INDEX_ENTRY, SEGMENT_HEADER } from '#src/log/format.js';
+import { SEGMENT_HEADER } from '#src/log/format.js';
 import { type LogGap, type LoggedRun, readLog } from '#src/log/log-reader.js';
-import { type LogEntry, LogStore, type LogStoreOptions } from '#src/log/log-store.js';
+import { LogStore, type LogStoreOptions } from '#src/log/log-store.js';
 import { LogFormatError } from '#src/log/segments.js';
 import { randomNumbers } from '#src/traffic/traffic.js';
 import { until } from '../../support/broker.js';
+import { logEntry } from '../../support/log-entry.js';
 import { type Choose, SimulatedDisk } from '../../support/simulated-disk.js';
 
 const CRASHES = Number(process.env.FUZZ_CASES ?? 90);
@@ -15,15 +16,6 @@ const SEED = Number(process.env.FUZZ_SEED ?? 7);
 
 /** Small, so that segments are full, removed and reused often. */
 const OPTIONS: LogStoreOptions = { segmentBytes: 4096, maxBytes: 64 * 1024, types: ['unknown', 'a'] };
-
-function entryOf(messages: readonly string[], source = 1): LogEntry {
-  return {
-    source: { number: source, id: `c-${source}`, crawlerId: undefined },
-    fields: { count: messages.length, time: 1000, sequence: 1, session: 0, line: 0 },
-    index: Buffer.alloc(messages.length * INDEX_ENTRY),
-    body: Buffer.from(messages.map((message) => `${message}\n`).join('')),
-  };
-}
 
 /** All messages by their offset, and the gaps. */
 async function contentOf(disk: SimulatedDisk, from = 0) {
@@ -77,7 +69,7 @@ async function crash(seed: number, failures: readonly number[], options: LogStor
           return JSON.stringify({ number: number++, text: 'x'.repeat(choose(700)) });
         });
         expected.push(...messages);
-        const end = log.append(entryOf(messages, 1 + choose(3)));
+        const end = log.append(logEntry(messages, 1 + choose(3)));
         const pause = choose(4);
         if (pause < 2) {
           await log.whenDurable(end);
@@ -110,7 +102,7 @@ async function write(messages: readonly string[], options: LogStoreOptions = OPT
   const disk = new SimulatedDisk();
   const log = await LogStore.open(disk, options);
   for (const message of messages) {
-    log.append(entryOf([message]));
+    log.append(logEntry([message]));
     await log.whenDurable();
   }
   await log.close();
@@ -145,6 +137,7 @@ describe('a damaged log', () => {
   test('that ends anywhere in its last records: has all before', async () => {
     const intact = await write(messages);
     const { length } = intact.contentOf(name);
+    const lastEnd = intact.contentOf(name).lastIndexOf('\n') + 1;
     for (let size = length; size > length - 500; size -= 3) {
       const disk = intact.afterPowerFailure(() => 0);
       disk.setContent(name, intact.contentOf(name).subarray(0, size));
@@ -153,7 +146,7 @@ describe('a damaged log', () => {
       expect([...found.values()]).toEqual(messages.slice(0, log.end));
       expect(gaps).toEqual([]);
       expect(log.end).toBeGreaterThanOrEqual(messages.length - 4);
-      expect(log.end === messages.length).toBe(size === length);
+      expect(log.end === messages.length).toBe(size >= lastEnd);
     }
   });
 
@@ -237,7 +230,7 @@ describe('a disk that fails', () => {
       const log = await LogStore.open(disk, options);
       const messages = numbered(200);
       for (const message of messages) {
-        log.append(entryOf([message]));
+        log.append(logEntry([message]));
         await log.whenDurable();
       }
       expect(log.isAvailable).toBe(true);
@@ -260,7 +253,7 @@ describe('a disk that fails', () => {
     const log = await LogStore.open(disk, OPTIONS);
     const messages = numbered(5);
     for (const message of messages)
-      log.append({ ...entryOf([message]), release: () => void released.push(message) });
+      log.append({ ...logEntry([message]), release: () => void released.push(message) });
     const durable = log.whenDurable();
     await until(() => !log.isAvailable);
     expect([log.durable, released.length]).toEqual([0, 0]);
@@ -278,7 +271,7 @@ describe('a disk that fails', () => {
     const log = await LogStore.open(disk, { ...OPTIONS, maxBytes: Number.POSITIVE_INFINITY });
     const messages = numbered(500);
     for (const message of messages) {
-      log.append(entryOf([message]));
+      log.append(logEntry([message]));
       await log.whenDurable();
     }
     const { messages: found, gaps } = await contentOf(disk.afterPowerFailure(() => 0));
@@ -294,7 +287,7 @@ test('segments whose messages are too old are removed', async () => {
   const log = await LogStore.open(disk, { ...OPTIONS, maxAge: 1000, now: () => time });
   for (const message of numbered(100)) {
     time += 100;
-    log.append(entryOf([message]));
+    log.append(logEntry([message]));
     await log.whenDurable();
   }
   const { messages } = await contentOf(disk);

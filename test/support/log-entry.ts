@@ -1,0 +1,14 @@
+// Entries of a log, for tests of the log alone: their index is empty.
+
+import { createHead, RecordKind } from '#src/log/format.js';
+import type { LogEntry } from '#src/log/log-store.js';
+
+/** Messages of one connection, one per line. */
+export function logEntry(messages: readonly string[], source = 1): LogEntry {
+  return {
+    source: { number: source, id: `c-${source}`, crawlerId: undefined },
+    fields: { kind: RecordKind.RUN, count: messages.length, time: 1000, sequence: 1, session: 0, line: 0 },
+    head: createHead(messages.length, (index) => index.fill(7)),
+    body: Buffer.from(messages.map((message) => `${message}\n`).join('')),
+  };
+}
