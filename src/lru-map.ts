@@ -95,12 +95,17 @@ export class LruMap<K, V> {
 
   /** From the oldest to the most recently set. */
   values(): V[] {
-    const values: V[] = [];
+    return this.entries().map(([, value]) => value);
+  }
+
+  /** From the oldest to the most recently set. */
+  entries(): [K, V][] {
+    const entries: [K, V][] = [];
     for (let entry = this.#newest?.newer; entry !== undefined; entry = entry.newer) {
-      values.push(entry.value);
+      entries.push([entry.key, entry.value]);
       if (entry === this.#newest) break;
     }
-    return values;
+    return entries;
   }
 
   #add(key: K, value: V, weight: number): void {

@@ -67,7 +67,7 @@ export class BrokerSession implements OutboxSink {
   readonly #reader: LineReader;
   readonly #keepAlive: KeepAlive;
   /** Unanswered pings with their line numbers. */
-  #pings: { line: number; onPong: () => void }[] = [];
+  #pings: { line: number; onPong: (line?: number) => void }[] = [];
   #welcome: MessageMap['welcome']['data'] | undefined;
   /** Code of the broker's latest message, if that error may be its reason to close. */
   #closingCode: (typeof CLOSING_CODES)[number] | undefined;
@@ -136,7 +136,11 @@ export class BrokerSession implements OutboxSink {
     this.#socket.write(bytes);
   }
 
-  ping(onPong: () => void): void {
+  skipPublished(lines: number): void {
+    this.#lineNumbers.skipPublished(lines);
+  }
+
+  ping(onPong: (line?: number) => void): void {
     this.#pings.push({ line: this.sendControl('ping', {}), onPong });
   }
 
@@ -226,7 +230,7 @@ export class BrokerSession implements OutboxSink {
       case 'ping':
         return this.#pong();
       case 'pong':
-        return this.#onPong();
+        return this.#onPong(message.data?.line);
       case 'welcome':
         return this.#onWelcome(message.data);
       case 'position':
@@ -278,11 +282,11 @@ export class BrokerSession implements OutboxSink {
     this.#listener.onRejected(published === undefined ? others : { ...others, line: published });
   }
 
-  #onPong(): void {
+  #onPong(sessionLine: number | undefined): void {
     const ping = this.#pings.shift();
     if (ping === undefined) return;
     this.#lineNumbers.settle(ping.line);
-    ping.onPong();
+    ping.onPong(sessionLine);
   }
 
   #onClosed(cause: Error | undefined): void {

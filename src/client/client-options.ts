@@ -1,5 +1,6 @@
 // Options of a client and their defaults.
 
+import { randomUUID } from 'node:crypto';
 import type { BackoffOptions } from '../backoff.js';
 import { absoluteSocketPath, DEFAULT_SOCKET_PATH, MAX_TIMER } from '../config/defaults.js';
 import { SluiceError } from '../errors.js';
@@ -91,7 +92,8 @@ export function resolveClientOptions(options: ClientOptions): ResolvedClientOpti
   return Object.freeze({
     // Absolute, so that the client can reconnect after a change of the working directory.
     address: { socketPath: path && absoluteSocketPath(process.cwd(), path), host, port: port ?? 0 },
-    hello,
+    // So that a broker with a durable log knows what it has from earlier connections.
+    hello: hello && { session: randomUUID(), ...hello },
     heartbeat,
     reconnect:
       reconnect === false ? undefined : { initialDelay, maxDelay: Math.min(maxDelay, MAX_TIMER), retries },

@@ -14,13 +14,24 @@ export interface OutboxSink {
   readonly isBusy: boolean;
   /** @param lines number of lines in the bytes */
   write(bytes: Buffer, lines: number): void;
-  /** Sends a ping. `onPong` is called once the broker has checked everything written before it. */
-  ping(onPong: () => void): void;
+  /**
+   * Sends a ping. `onPong` is called once the broker has checked everything written before it.
+   * `line` is the number of messages of the session that are decided then, if the broker counts them.
+   */
+  ping(onPong: (line?: number) => void): void;
+  /** Published lines that need not be written, since the broker has them from an earlier connection. */
+  skipPublished(lines: number): void;
 }
 
 interface Entry {
   readonly bytes: Buffer;
   readonly lines: number;
+}
+
+/** Messages of the client itself that were sent after a number of entries, counted over the lifetime of the outbox. */
+interface OwnRun {
+  readonly after: number;
+  count: number;
 }
 
 interface Waiter {
@@ -60,6 +71,16 @@ export class ClientOutbox {
   /** Callers that wait for room. */
   #drainWaiters: Waiter[] = [];
   #closeReason: Error | undefined;
+  /**
+   * Number of messages of the session that were decided when the last pong was sent; `undefined` if the broker does not
+   * count them.
+   */
+  #sessionLine: number | undefined = 0;
+  /** Messages of the client itself since then, in order. A client that only sends heartbeats keeps a single run. */
+  #ownRuns: OwnRun[] = [];
+  /** Number of the client's own messages, in total and since then. */
+  #ownTotal = 0;
+  #ownSince = 0;
 
   /**
    * @param maxBytes limit of unconfirmed bytes; a single entry may exceed it if the outbox is empty
@@ -118,17 +139,85 @@ export class ClientOutbox {
 
   /**
    * Switches to a new connection, starting with the entries that the previous one did not confirm.
+   * @param sessionLine number of messages of the session that the broker has decided on earlier connections: those are not
+   *   sent again. Default: unknown.
+   * @param ownMessages number of messages that the client itself has already sent on this connection. Default: 0.
    * @returns number of entries that are resent
    */
-  attach(sink: OutboxSink): number {
+  attach(sink: OutboxSink, sessionLine?: number, ownMessages = 0): number {
     this.detach();
+    if (sessionLine !== undefined) sink.skipPublished(this.#skipDecided(sessionLine));
+    this.#sessionLine = sessionLine;
     const resent = this.#written;
     this.#resent += resent;
     this.#written = 0;
+    this.#dropOwn(this.#ownSince);
+    this.#addOwn(ownMessages);
     this.#bytesSincePing = 0;
     this.#sink = sink;
     this.pump();
     return resent;
+  }
+
+  /** Records that the client itself has sent a message which counts in the session. */
+  addOwnMessage(): void {
+    this.#addOwn(1);
+  }
+
+  #addOwn(count: number): void {
+    if (count === 0) return;
+    const after = this.#confirmed + this.#written;
+    const latest = this.#ownRuns.at(-1);
+    if (latest?.after === after) latest.count += count;
+    else this.#ownRuns.push({ after, count });
+    this.#ownTotal += count;
+    this.#ownSince += count;
+  }
+
+  /** Forgets the first of the client's own messages. */
+  #dropOwn(count: number): void {
+    this.#ownSince -= count;
+    for (let left = count; left > 0; ) {
+      const run = this.#ownRuns[0] as OwnRun;
+      const dropped = Math.min(left, run.count);
+      run.count -= dropped;
+      left -= dropped;
+      if (run.count === 0) this.#ownRuns.shift();
+    }
+  }
+
+  /** Removes the entries that were decided on the previous connection. @returns number of their lines */
+  #skipDecided(sessionLine: number): number {
+    const before = this.#confirmedLines;
+    let left = this.#sessionLine === undefined ? 0 : sessionLine - this.#sessionLine;
+    while (left > 0 && this.#written > 0) {
+      const [own] = this.#ownRuns;
+      if (own !== undefined && own.after <= this.#confirmed) {
+        this.#dropOwn(1);
+        left--;
+        continue;
+      }
+      const lines = messagesOf(this.#entries.peek());
+      // What is not certain is sent again.
+      if (lines === undefined) break;
+      if (lines.length <= left) {
+        left -= lines.length;
+        this.#confirm(this.#confirmed + 1);
+      } else {
+        this.#cutFirst(lines, left);
+        left = 0;
+      }
+    }
+    return this.#confirmedLines - before;
+  }
+
+  /** Removes the first messages of the first entry. */
+  #cutFirst(lines: readonly Buffer[], count: number): void {
+    const entry = this.#entries.shift();
+    const bytes = Buffer.concat(lines.slice(count));
+    this.#entries.unshift({ bytes, lines: lines.length - count });
+    this.#bytes += bytes.length - (entry?.bytes.length ?? 0);
+    this.#confirmedLines += (entry?.lines ?? 0) - (lines.length - count);
   }
 
   /** Stops writing. Confirmations of what was written still count. */
@@ -192,7 +281,13 @@ export class ClientOutbox {
     if (this.#sink === undefined) return;
     this.#bytesSincePing = 0;
     const mark = this.#confirmed + this.#written;
-    this.#sink.ping(() => this.#confirm(mark));
+    const ownBefore = this.#ownTotal;
+    this.#sink.ping((line) => {
+      this.#confirm(mark);
+      this.#sessionLine = line;
+      // Without those that were sent after the ping.
+      this.#dropOwn(this.#ownSince - (this.#ownTotal - ownBefore));
+    });
   }
 
   /** The broker has checked the first `mark` entries, counted over the lifetime of the outbox. */
@@ -211,4 +306,26 @@ export class ClientOutbox {
     for (const { resolve } of this.#drainWaiters.splice(0)) resolve();
     this.#onDrain();
   }
+}
+
+const NEWLINE = 0x0a;
+
+/** The messages of an entry, each with its newline; `undefined` unless each of its lines is one. */
+function messagesOf(entry: Entry | undefined): Buffer[] | undefined {
+  if (entry === undefined) return undefined;
+  const lines: Buffer[] = [];
+  const { bytes } = entry;
+  for (let start = 0; start < bytes.length; ) {
+    const end = bytes.indexOf(NEWLINE, start) + 1;
+    const line = bytes.subarray(start, end);
+    const text = line.toString();
+    try {
+      if (text.trim() !== '') JSON.parse(text);
+    } catch {
+      return undefined;
+    }
+    if (text.trim() !== '') lines.push(line);
+    start = end;
+  }
+  return lines;
 }

@@ -9,7 +9,7 @@ interface Run {
 
 export class LineNumberMap {
   /** Number of lines published on earlier connections. */
-  readonly #offset: number;
+  #offset: number;
   #lines = 0;
   /** The client's own lines that may precede a line still to be rejected, in order. */
   #own: Run[] = [];
@@ -19,6 +19,11 @@ export class LineNumberMap {
   /** @param offset number of lines published on earlier connections */
   constructor(offset: number) {
     this.#offset = offset;
+  }
+
+  /** Records lines that were published on earlier connections. */
+  skipPublished(lines: number): void {
+    this.#offset += lines;
   }
 
   /** Records published lines. */

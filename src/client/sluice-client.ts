@@ -33,9 +33,9 @@ import { checkTimeout } from './timeouts.js';
 /**
  * A client of the broker.
  *
- * Published messages are kept in an outbox until the broker confirms that it has read and checked them. Unconfirmed
- * messages are resent after a reconnect: from client to broker, delivery is **at least once, in order**, and the
- * broker may get messages twice. Confirmed does not mean accepted (rejections are `rejected` events) or delivered: a
+ * Published messages are kept in an outbox until the broker confirms that it has read and checked them, or, if it has a
+ * durable log, that they are on its disk. Unconfirmed messages are resent after a reconnect: from client to broker, delivery
+ * is **at least once, in order**, and a broker without a durable log may get messages twice. Confirmed does not mean accepted (rejections are `rejected` events) or delivered: a
  * broker that is killed loses messages that it had not delivered yet; a broker that is stopped with SIGTERM delivers
  * what it has read. Messages that have no subscriber at that time are discarded.
  *
@@ -65,9 +65,12 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Safe
     this.#outbox = new ClientOutbox(maxOutboxBytes, () => this.emitSafely('drain'));
     this.#heartbeats =
       heartbeat &&
-      new Heartbeats(heartbeat, (data, done) =>
-        this.#reconnector.session?.sendControl('heartbeat', data, done),
-      );
+      new Heartbeats(heartbeat, (data, done) => {
+        const { session } = this.#reconnector;
+        if (session === undefined) return;
+        this.#outbox.addOwnMessage();
+        session.sendControl('heartbeat', data, done);
+      });
     const outbox = this.#outbox;
     const reconnector = new Reconnector(this.#options, {
       get confirmedLines() {
@@ -241,7 +244,10 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Safe
     const kept = this.#jobs.shift();
     if (kept !== undefined) return kept;
     const answer = this.#jobs.add(timeout);
-    if (this.#reconnector.session !== undefined) sendJobRequest(this.#reconnector.session, timeout);
+    if (this.#reconnector.session !== undefined) {
+      this.#outbox.addOwnMessage();
+      sendJobRequest(this.#reconnector.session, timeout);
+    }
     return answer;
   }
 
@@ -292,8 +298,9 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Safe
   #onConnected(session: BrokerSession, isReconnect: boolean): void {
     if (this.#state !== 'closing') this.#state = 'connected';
     this.#subscriptions.resume(session);
-    for (const timeout of this.#jobs.timeouts) sendJobRequest(session, timeout);
-    const resent = this.#outbox.attach(session);
+    const requests = [...this.#jobs.timeouts];
+    for (const timeout of requests) sendJobRequest(session, timeout);
+    const resent = this.#outbox.attach(session, session.welcome?.session?.line, requests.length);
     this.#updateReading();
     // Listeners run once everything is restored.
     process.nextTick(() => {

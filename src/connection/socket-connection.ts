@@ -7,6 +7,7 @@ import { Lane } from '../dispatch/lane.js';
 import { SluiceError } from '../errors.js';
 import type { OutgoingMessage, PeerRole } from '../messages/messages.js';
 import { errorLine } from '../protocol/outgoing.js';
+import type { Session } from '../protocol/sessions.js';
 import type { CrawlerIdentity } from '../routing/job-owners.js';
 import { SafeEmitter } from '../safe-emitter.js';
 import {
@@ -60,6 +61,8 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   hasPinged = false;
   /** @internal Offset in the durable log after its latest message; 0 if none is stored. */
   loggedEnd = 0;
+  /** @internal Its session, if it has one and there is a durable log. */
+  session: Session | undefined;
   #withheldPongs = 0;
   /** @internal Called when the peer has closed its side: the connection ends once the returned promise settles. */
   beforeEnd: (() => Promise<void>) | undefined;

@@ -59,8 +59,7 @@ const RECORD = {
   SEQUENCE: 48,
   LINE: 56,
   SOURCE: 64,
-  SESSION: 68,
-  DURABLE: 72,
+  DURABLE: 68,
 } as const;
 
 /** What a segment is about. */
@@ -84,11 +83,19 @@ export const RecordKind = {
   RUN: 1,
   /** The same, of messages that break the contract and were forwarded all the same. */
   INVALID_RUN: 4,
-  /** The names of message types: the body is a JSON array, in the order of their indexes. */
-  TYPES: 2,
+  /** The first record of a segment: the body is an {@link Opening}. */
+  OPENING: 2,
   /** A sender: the body is a JSON object. `source` is the number that records refer to it by. */
   SOURCE: 3,
 } as const;
+
+/** What the records of a segment refer to. */
+export interface Opening {
+  /** Names of the message types, by index. */
+  readonly types: readonly string[];
+  /** How many messages of each session are in earlier segments, or were rejected between them. */
+  readonly sessions: Readonly<Record<string, number>>;
+}
 
 /** What a record is about, apart from its content. */
 export interface RecordFields {
@@ -104,8 +111,7 @@ export interface RecordFields {
   readonly source: number;
   /** Sequence number of the first message among those of its sender. */
   readonly sequence: number;
-  /** Number of the sender's session in this segment, 0 if it has none, and the line of the first message in it. */
-  readonly session: number;
+  /** Number of messages of the sender's session before the first message. */
   readonly line: number;
   /** The segment is durable up to this position. */
   readonly durable: number;
@@ -192,9 +198,8 @@ export function encodeRecordHeader(
   writeNumber(head, fields.sequence, RECORD.SEQUENCE);
   writeNumber(head, fields.line, RECORD.LINE);
   head.writeUInt32LE(fields.source, RECORD.SOURCE);
-  head.writeUInt32LE(fields.session, RECORD.SESSION);
   head.writeUInt32LE(fields.durable, RECORD.DURABLE);
-  head.writeUInt32LE(0, RECORD.DURABLE + 4);
+  head.fill(0, RECORD.DURABLE + 4, RECORD_HEADER);
   head.writeUInt32LE(crc32(head.subarray(RECORD.INDEX_CHECKSUM, RECORD_HEADER), segmentId), RECORD.CHECKSUM);
 }
 
@@ -230,7 +235,6 @@ export function decodeRecordHeader(bytes: Buffer, at: number, segmentId: number)
     sequence: readNumber(header, RECORD.SEQUENCE),
     line: readNumber(header, RECORD.LINE),
     source: header.readUInt32LE(RECORD.SOURCE),
-    session: header.readUInt32LE(RECORD.SESSION),
     durable: header.readUInt32LE(RECORD.DURABLE),
   };
 }

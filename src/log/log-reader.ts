@@ -1,7 +1,7 @@
 // Reads the messages of a log in order, also while a broker is writing it.
 
 import type { LogDisk, LogFile } from './disk.js';
-import { type RecordHeader, RecordKind, type SegmentHeader } from './format.js';
+import { type Opening, type RecordHeader, RecordKind, type SegmentHeader } from './format.js';
 import { SegmentScanner } from './segment-scanner.js';
 import { findSegments } from './segments.js';
 
@@ -10,6 +10,8 @@ export interface LoggedSource {
   /** Connection ID. */
   readonly id: string;
   readonly crawlerId?: string | null | undefined;
+  /** ID of its session, if it has one. */
+  readonly session?: string | undefined;
 }
 
 /** What the process that has written a segment knows of it, so that its readers need not begin with its first record. */
@@ -91,7 +93,7 @@ class OpenSegment {
       if (record === undefined) return undefined;
       const { header, index, body } = record;
       // The broker has written these, and their checksum is valid.
-      if (header.kind === RecordKind.TYPES) this.#types = JSON.parse(body.toString()) as string[];
+      if (header.kind === RecordKind.OPENING) this.#types = (JSON.parse(body.toString()) as Opening).types;
       else if (header.kind === RecordKind.SOURCE)
         this.#sources.set(header.source, JSON.parse(body.toString()) as LoggedSource);
       else if (header.kind === RecordKind.RUN || header.kind === RecordKind.INVALID_RUN) {

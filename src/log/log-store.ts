@@ -5,6 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Backoff } from '../backoff.js';
+import { LruMap } from '../lru-map.js';
 import { withTimeout } from '../timeout.js';
 import type { LogDisk, LogFile } from './disk.js';
 import {
@@ -12,6 +13,7 @@ import {
   align,
   encodeRecordHeader,
   encodeSegmentHeader,
+  type Opening,
   RECORD_HEADER,
   type RecordContent,
   type RecordFields,
@@ -60,12 +62,14 @@ export interface LogSource {
   /** Connection ID. */
   readonly id: string;
   readonly crawlerId: string | undefined;
+  /** ID of its session, if it has one. */
+  readonly session?: string | undefined;
 }
 
 /** Messages of one connection to append. The log holds the content until it is durable. */
 export interface LogEntry extends RecordContent {
   readonly source: LogSource;
-  readonly fields: Pick<RecordFields, 'kind' | 'count' | 'time' | 'sequence' | 'session' | 'line'>;
+  readonly fields: Pick<RecordFields, 'kind' | 'count' | 'time' | 'sequence' | 'line'>;
   /** Called once the content is no longer needed. */
   release?(): void;
 }
@@ -91,6 +95,8 @@ const MAX_UNSYNCED = 8 * MiB;
 const MAX_SPARES = 2;
 /** Bytes of a segment between two checkpoints. */
 const CHECKPOINT_BYTES = 1 * MiB;
+/** Sessions that are remembered: those with the latest messages. */
+const MAX_SESSIONS = 10_000;
 /** Time that one write or sync may take until the disk counts as stalled, in ms. */
 const STALLED = 10_000;
 const RETRY = { initialDelay: 20, maxDelay: 1000 } as const;
@@ -188,13 +194,15 @@ export class LogStore {
   #syncTime = 0;
   #failures = 0;
   #draining: Promise<void> | undefined;
+  /** Number of durable messages of each session, or that were rejected between them. */
+  readonly #sessions = new LruMap<string, number>(MAX_SESSIONS);
   #isAvailable = true;
   /** Since when the disk has been busy with one write or sync, in ms of the monotonic clock; 0 if it is idle. */
   #busySince = 0;
   #closed = false;
 
   private constructor(disk: LogDisk, options: LogStoreOptions, found: FoundLog) {
-    const { identity, segments, spares, empty, end } = found;
+    const { identity, segments, spares, empty, end, sessions } = found;
     this.#disk = disk;
     this.#files = new SharedFiles(disk);
     this.#options = {
@@ -214,6 +222,7 @@ export class LogStore {
     this.#segments = [...segments];
     this.#spares = [...spares];
     this.#empty = empty;
+    for (const [session, line] of sessions) this.#sessions.set(session, line);
     this.#appendedAt = this.#options.now();
     this.#end = end;
     this.#durable = end;
@@ -251,6 +260,11 @@ export class LogStore {
   get isAvailable(): boolean {
     const isStalled = this.#busySince > 0 && performance.now() - this.#busySince > STALLED;
     return this.#isAvailable && !isStalled;
+  }
+
+  /** Number of messages of a session that are durable, or were rejected between those; 0 if the session is unknown. */
+  sessionLine(session: string): number {
+    return this.#sessions.get(session) ?? 0;
   }
 
   /** Number of syncs, and the time that they took in total, in ms. */
@@ -464,15 +478,12 @@ export class LogStore {
   ): LogRecord[] {
     const { source, fields } = entry;
     const common = { first, durable, source: source.number };
-    const definition = (kind: number, value: unknown) => ({
-      fields: { ...common, ...NO_MESSAGES, kind, time: fields.time },
-      content: { head: Buffer.alloc(RECORD_HEADER), body: Buffer.from(JSON.stringify(value)) },
-    });
     const records: LogRecord[] = [];
-    if (sources.size === 0) records.push(definition(RecordKind.TYPES, this.#options.types));
     if (!sources.has(source.number)) {
-      const { id, crawlerId = null } = source;
-      records.push(definition(RecordKind.SOURCE, { id, crawlerId }));
+      const { id, crawlerId = null, session } = source;
+      records.push(
+        definition({ ...common, time: fields.time }, RecordKind.SOURCE, { id, crawlerId, session }),
+      );
     }
     records.push({ fields: { ...common, ...fields }, content: entry });
     return records;
@@ -494,6 +505,8 @@ export class LogStore {
     for (const { entry, first } of this.#pending.splice(0, count)) {
       this.#durable = first + entry.fields.count;
       this.#pendingBytes -= sizeOf(entry);
+      const { session } = entry.source;
+      if (session !== undefined) this.#sessions.set(session, entry.fields.line + entry.fields.count);
       entry.release?.();
     }
     this.#written -= count;
@@ -508,7 +521,7 @@ export class LogStore {
   async #activeFor(pending: Pending): Promise<Active> {
     const active = this.#active;
     if (active !== undefined) {
-      const isEmpty = active.position === SEGMENT_HEADER;
+      const isEmpty = active.written.sources.size === 0;
       const size = sizeOfAll(this.#recordsOf(pending, active));
       if (isEmpty || active.position + size <= this.#options.segmentBytes) return active;
       // The new segment must not be durable before the old one is.
@@ -531,7 +544,7 @@ export class LogStore {
     this.#isRetentionDue = false;
     const active = this.#active;
     const { maxAge, now } = this.#options;
-    if (active !== undefined && active.position > SEGMENT_HEADER && now() - this.#appendedAt > maxAge) {
+    if (active !== undefined && active.written.sources.size > 0 && now() - this.#appendedAt > maxAge) {
       // The new segment must not be durable before the old one is.
       if (this.#written > 0) await this.#sync();
       // A new segment first: without any, the log would begin anew after a restart.
@@ -563,14 +576,22 @@ export class LogStore {
       const header = { id: random32(), delimiter, epoch, first, created: now(), jobSeed };
       // First of all, or a removed segment might still have its name after a power failure, but no longer its content.
       await this.#disk.syncFolder();
-      await file.write([encodeSegmentHeader(header)], 0);
+      const batch = new RecordBatch();
+      const { fields, content } = definition(
+        { first, durable: SEGMENT_HEADER, source: 0, time: header.created },
+        RecordKind.OPENING,
+        this.#opening(),
+      );
+      batch.add(fields, content, header.id);
+      await file.write([encodeSegmentHeader(header), ...batch.buffers], 0);
       await file.sync();
+      const position = SEGMENT_HEADER + batch.size;
       return {
         name,
         header,
         file,
-        position: SEGMENT_HEADER,
-        durable: SEGMENT_HEADER,
+        position,
+        durable: position,
         fileSize: spare?.size ?? 0,
         written: { sources: new Map(), types: this.#options.types, checkpoints: [] },
       };
@@ -578,6 +599,10 @@ export class LogStore {
       await file.close().catch(() => {});
       throw error;
     }
+  }
+
+  #opening(): Opening {
+    return { types: this.#options.types, sessions: Object.fromEntries(this.#sessions.entries()) };
   }
 
   /**
@@ -642,8 +667,17 @@ function addCheckpoint({ written: { checkpoints }, position }: Active, offset: n
     checkpoints.push({ offset, position });
 }
 
-/** Of records that define something. */
-const NO_MESSAGES = { count: 0, sequence: 0, session: 0, line: 0 } as const;
+/** A record that later ones refer to. */
+function definition(
+  fields: Pick<RecordFields, 'first' | 'durable' | 'source' | 'time'>,
+  kind: number,
+  value: unknown,
+): LogRecord {
+  return {
+    fields: { ...fields, kind, count: 0, sequence: 0, line: 0 },
+    content: { head: Buffer.alloc(RECORD_HEADER), body: Buffer.from(JSON.stringify(value)) },
+  };
+}
 
 function sizeOf({ head, body }: RecordContent): number {
   return align(head.length + body.length);

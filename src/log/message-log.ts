@@ -59,6 +59,13 @@ const MIN_SEGMENTS = 4;
 /** The offset after messages that were not stored: it is never durable. */
 export const NEVER = Number.POSITIVE_INFINITY;
 
+/** The session of a sender, as far as the log is concerned. */
+export interface SenderSession {
+  readonly id: string;
+  /** Number of messages of the session before one of the current run. @param sequence of the message */
+  lineBefore(sequence: number): number;
+}
+
 export interface LogStatistics {
   /** Offsets of the oldest message and of the next one. */
   readonly first: number;
@@ -93,6 +100,8 @@ export class MessageLog {
   #sourceCount = 0;
   /** The latest messages, while others may follow in the same record. */
   #open: RunRecord | undefined;
+  /** The session of its sender. */
+  #session: string | undefined;
   #copiedBytes = 0;
   readonly #pending = new Watermark(MAX_PENDING, LOW_SHARE);
   #messagesPassed = 0;
@@ -200,14 +209,15 @@ export class MessageLog {
 
   /**
    * Stores messages, except those of excluded types.
+   * @param session of their sender, if it has one
    * @returns the offset after them: once it is durable, so are they; 0 if none is stored
    */
-  append(run: FrameRun): number {
-    if (!this.#hasExcluded) return this.#append(run);
+  append(run: FrameRun, session?: SenderSession): number {
+    if (!this.#hasExcluded) return this.#append(run, session);
     let end = 0;
     let from = 0;
     const appendUpTo = (to: number): void => {
-      if (to > from) end = this.#append(run.part(from, to));
+      if (to > from) end = this.#append(run.part(from, to), session);
     };
     for (let index = 0; index < run.count; index++) {
       if (this.#isExcluded[run.typeIndex(index)] !== 1) continue;
@@ -221,6 +231,11 @@ export class MessageLog {
   /** Makes messages durable without delay, since somebody waits for it. @param offset the end of the messages */
   sync(offset: number): void {
     if (offset !== NEVER) this.#store.sync(offset);
+  }
+
+  /** Number of messages of a session that are durable, or were rejected between those; 0 if the session is unknown. */
+  sessionLine(session: string): number {
+    return this.#store.sessionLine(session);
   }
 
   /** Reads what is durable. @param from offset of the first message */
@@ -286,14 +301,13 @@ export class MessageLog {
     this.#copiedBytes += copied;
     this.#store.append({
       ...content,
-      source: this.#sourceOf(source),
+      source: this.#sourceOf(source, this.#session),
       fields: {
         kind: record.kind,
         count: record.count,
         time: Date.now(),
         sequence: firstSequence,
-        session: 0,
-        line: 0,
+        line: record.line,
       },
       release: () => {
         this.#copiedBytes -= copied;
@@ -303,24 +317,25 @@ export class MessageLog {
     this.#pending.update(this.#store.pendingBytes);
   }
 
-  #append(run: FrameRun): number {
+  #append(run: FrameRun, session: SenderSession | undefined): number {
     if (this.#pending.isHigh && this.#mustPass) {
       this.#messagesPassed += run.count;
       return NEVER;
     }
     if (this.#open?.add(run) !== true) {
       this.endChunk();
-      this.#open = new RunRecord(run);
+      this.#session = session?.id;
+      this.#open = new RunRecord(run, session?.lineBefore(run.firstSequence) ?? 0);
     }
     return this.#store.end + this.#open.count;
   }
 
-  /** The number of a sender. It changes with the crawlerId. */
-  #sourceOf(source: RunSource): LogSource {
+  /** The number of a sender. It changes with the crawlerId and the session. */
+  #sourceOf(source: RunSource, session: string | undefined): LogSource {
     const { id, crawlerId } = source;
     const known = this.#sources.get(source);
-    if (known !== undefined && known.crawlerId === crawlerId) return known;
-    const changed: LogSource = { number: ++this.#sourceCount, id, crawlerId };
+    if (known !== undefined && known.crawlerId === crawlerId && known.session === session) return known;
+    const changed: LogSource = { number: ++this.#sourceCount, id, crawlerId, session };
     this.#sources.set(source, changed);
     return changed;
   }

@@ -17,13 +17,16 @@ export interface FinishedRecord extends RecordContent {
 
 export class RunRecord {
   readonly first: FrameRun;
+  /** Number of messages of its sender's session before it. */
+  readonly line: number;
   #last: FrameRun;
   /** Whether its messages can stay where they are. */
   readonly #isInPlace: boolean;
   #count: number;
 
-  constructor(run: FrameRun) {
+  constructor(run: FrameRun, line: number) {
     this.first = run;
+    this.line = line;
     this.#last = run;
     this.#count = run.count;
     this.#isInPlace = isInPlace(run);

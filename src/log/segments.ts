@@ -2,8 +2,15 @@
 
 import { randomBytes } from 'node:crypto';
 import type { LogDisk, LogFile } from './disk.js';
-import { decodeSegmentHeader, FORMAT_VERSION, SEGMENT_HEADER, type SegmentHeader } from './format.js';
-import { SegmentScanner } from './segment-scanner.js';
+import {
+  decodeSegmentHeader,
+  FORMAT_VERSION,
+  type Opening,
+  RecordKind,
+  SEGMENT_HEADER,
+  type SegmentHeader,
+} from './format.js';
+import { type ScannedRecord, SegmentScanner } from './segment-scanner.js';
 
 const EXTENSION = '.seg';
 const DIGITS = 20;
@@ -42,6 +49,8 @@ export interface FoundLog {
   readonly empty: string | undefined;
   /** Offset of the message that will be written next. */
   readonly end: number;
+  /** Number of messages of each session that are in the log, or were rejected between those. */
+  readonly sessions: ReadonlyMap<string, number>;
 }
 
 export function segmentName(first: number): string {
@@ -56,14 +65,20 @@ export async function recoverSegments(disk: LogDisk): Promise<FoundLog> {
   const { segments, unused, spares } = await findSegments(disk);
   const newest = segments.pop();
   let end = 0;
+  const sessions = new SessionLines();
   if (newest !== undefined) {
     const recovered = await withFile(disk, newest.name, 'write', (file) => recoverEnd(file, newest));
     end = recovered.end;
+    const previous = segments.at(-1);
+    // A power failure may leave the header of a new segment alone.
+    if (!recovered.isOpened && previous !== undefined)
+      await withFile(disk, previous.name, 'read', (file) => readSessions(file, previous, sessions));
+    await withFile(disk, newest.name, 'read', (file) => readSessions(file, newest, sessions));
     if (end > newest.header.first) segments.push({ ...newest, size: recovered.size });
   }
   for (const name of unused) spares.push(await makeSpare(disk, name));
   const empty = newest === undefined || end > newest.header.first ? undefined : newest.name;
-  return { identity: newest?.header, segments, spares, empty, end };
+  return { identity: newest?.header, segments, spares, empty, end, sessions: sessions.lines };
 }
 
 /** Files of a log. */
@@ -117,15 +132,17 @@ export async function findSegments(disk: LogDisk): Promise<Inspection> {
  * those after it: all of them are cut off, since none was confirmed. It is different if a later record says that the
  * segment was durable beyond it: then the disk has damaged it.
  */
-async function recoverEnd(file: LogFile, { header }: Segment): Promise<{ size: number; end: number }> {
+async function recoverEnd(file: LogFile, { header }: Segment): Promise<RecoveredEnd> {
   let end = SEGMENT_HEADER;
   let next = header.first;
   /** The first part that is no record, with the end of what was before it. */
   let torn: { readonly end: number; readonly next: number } | undefined;
   const scanner = new SegmentScanner(file, header);
+  let isOpened = false;
   for (let record = await scanner.next(); record !== undefined; record = await scanner.next()) {
     if (record.isAfterDamage) torn ??= { end, next };
     if (torn !== undefined && record.header.durable > torn.end) torn = undefined;
+    isOpened ||= record.header.kind === RecordKind.OPENING;
     end = record.end;
     next = record.header.first + record.header.count;
   }
@@ -133,7 +150,42 @@ async function recoverEnd(file: LogFile, { header }: Segment): Promise<{ size: n
   // Zeros or remains of an earlier use are cut off as well: the segment gets no more records.
   await file.truncate(end);
   await file.sync();
-  return { size: end, end: next };
+  return { size: end, end: next, isOpened };
+}
+
+interface RecoveredEnd {
+  readonly size: number;
+  /** Offset after the last message. */
+  readonly end: number;
+  /** Whether its first record is there. */
+  readonly isOpened: boolean;
+}
+
+/** How far each session is, as read from records in their order. */
+class SessionLines {
+  readonly lines = new Map<string, number>();
+  /** The sessions of senders, by the numbers of these. */
+  readonly #bySource = new Map<number, string>();
+
+  read({ header, body }: ScannedRecord): void {
+    if (header.kind === RecordKind.OPENING) {
+      const { sessions } = JSON.parse(body.toString()) as Opening;
+      for (const [session, line] of Object.entries(sessions)) this.lines.set(session, line);
+    } else if (header.kind === RecordKind.SOURCE) {
+      const { session } = JSON.parse(body.toString()) as { session?: string };
+      if (session === undefined) this.#bySource.delete(header.source);
+      else this.#bySource.set(header.source, session);
+    } else {
+      const session = this.#bySource.get(header.source);
+      if (session !== undefined) this.lines.set(session, header.line + header.count);
+    }
+  }
+}
+
+async function readSessions(file: LogFile, { header }: Segment, sessions: SessionLines): Promise<void> {
+  const scanner = new SegmentScanner(file, header);
+  for (let record = await scanner.next(); record !== undefined; record = await scanner.next())
+    sessions.read(record);
 }
 
 async function withFile<T>(

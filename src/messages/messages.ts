@@ -211,6 +211,7 @@ export const controlSchemas = {
     protocolVersion: z.string().max(64).optional(),
     token: z.string().optional(),
     capabilities: z.array(z.string().max(256)).max(64).optional(),
+    session: z.string().min(1).max(256).optional(),
   }),
   subscribe: control('subscribe', {
     id: z.string().min(1).max(256),
@@ -234,7 +235,11 @@ export const controlSchemas = {
   unsubscribe: control('unsubscribe', { id: z.string().min(1).max(256) }),
   ack: control('ack', { id: z.string().min(1).max(256), position: z.string().regex(POSITION) }),
   ping: controlWithoutData('ping'),
-  pong: controlWithoutData('pong'),
+  pong: z.looseObject({
+    type: z.literal('pong'),
+    timestamp: timestamp.optional(),
+    data: z.looseObject({ line: z.number().optional() }).optional(),
+  }),
 };
 
 /** Broker → peer: messages that a client may receive in addition to those it subscribed to. */
@@ -247,6 +252,7 @@ export const brokerSchemas = {
     heartbeatTimeout: z.number(),
     serverVersion: z.string(),
     durable: z.looseObject({ epoch: z.string() }).optional(),
+    session: z.looseObject({ line: z.number() }).optional(),
   }),
   subscribed: control('subscribed', {
     id: z.string(),

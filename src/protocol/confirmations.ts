@@ -9,6 +9,8 @@ import type { Peer } from './peer.js';
 interface Withheld {
   /** Offset after the messages. */
   readonly end: number;
+  /** Number of messages of the session before the pings. */
+  readonly line: number | undefined;
   pings: number;
 }
 
@@ -33,14 +35,15 @@ export class Confirmations<P extends Peer> {
 
   /** Answers a ping, now or later. */
   answer(connection: P): void {
-    const { loggedEnd } = connection;
+    const { loggedEnd, session } = connection;
+    const line = session?.line;
     const waiting = this.#withheld.get(connection);
     if (this.#log === undefined || (waiting === undefined && loggedEnd <= this.#log.durable))
-      return this.#reply(connection, 1);
+      return this.#reply(connection, { end: loggedEnd, line, pings: 1 });
     const latest = waiting?.at(-1);
-    if (latest?.end === loggedEnd) latest.pings++;
-    else if (waiting !== undefined) waiting.push({ end: loggedEnd, pings: 1 });
-    else this.#withheld.set(connection, [{ end: loggedEnd, pings: 1 }]);
+    if (latest?.end === loggedEnd && latest.line === line) latest.pings++;
+    else if (waiting !== undefined) waiting.push({ end: loggedEnd, line, pings: 1 });
+    else this.#withheld.set(connection, [{ end: loggedEnd, line, pings: 1 }]);
     connection.withheldPongs++;
     this.#log.sync(loggedEnd);
   }
@@ -51,10 +54,10 @@ export class Confirmations<P extends Peer> {
     for (const [connection, waiting] of this.#withheld) {
       const next = waiting.findIndex(({ end }) => end > durable);
       const released = waiting.splice(0, next === -1 ? waiting.length : next);
-      const pings = released.reduce((sum, withheld) => sum + withheld.pings, 0);
-      if (pings === 0) continue;
-      this.#reply(connection, pings);
-      connection.withheldPongs -= pings;
+      for (const withheld of released) {
+        this.#reply(connection, withheld);
+        connection.withheldPongs -= withheld.pings;
+      }
       if (waiting.length === 0) this.forget(connection);
     }
   }
@@ -73,8 +76,8 @@ export class Confirmations<P extends Peer> {
     this.#waiters.delete(connection);
   }
 
-  #reply(connection: P, pongs: number): void {
-    const line = brokerLine('pong', {}, this.#delimiter);
-    for (let sent = 0; sent < pongs; sent++) connection.reply(line);
+  #reply(connection: P, { line, pings }: Withheld): void {
+    const pong = brokerLine('pong', line === undefined ? {} : { line }, this.#delimiter);
+    for (let sent = 0; sent < pings; sent++) connection.reply(pong);
   }
 }

@@ -19,6 +19,7 @@ import { brokerLine, errorLine } from './outgoing.js';
 import type { Peer } from './peer.js';
 import type { ReplyLimiter } from './reply-limiter.js';
 import { SecondLimiter } from './second-limiter.js';
+import type { Session, Sessions } from './sessions.js';
 
 export interface ControlSettings {
   readonly delimiter: number;
@@ -50,6 +51,7 @@ export class ControlHandler<P extends Peer> {
   readonly #access: AccessControl;
   readonly #confirmations: Confirmations<P>;
   readonly #logSubscriptions: LogSubscriptions<P> | undefined;
+  readonly #sessions: Sessions<P> | undefined;
   readonly #lastValues: LastValues | undefined;
   /** Subscriptions that begin with the last values. */
   readonly #replays: SecondLimiter<Peer>;
@@ -63,12 +65,14 @@ export class ControlHandler<P extends Peer> {
     access: AccessControl,
     confirmations: Confirmations<P>,
     logSubscriptions: LogSubscriptions<P> | undefined,
+    sessions: Sessions<P> | undefined,
     listener: ControlListener<P>,
   ) {
     this.#settings = settings;
     this.#access = access;
     this.#confirmations = confirmations;
     this.#logSubscriptions = logSubscriptions;
+    this.#sessions = sessions;
     this.#listener = listener;
     this.#lastValues = lastValues;
     // All subscriptions of a connection may begin with them, once per second.
@@ -119,6 +123,32 @@ export class ControlHandler<P extends Peer> {
     connection.version = version;
     connection.capabilities = data.capabilities ?? [];
     connection.setState('authenticated');
+    const { delimiter } = this.#settings;
+    if (data.session === undefined || this.#sessions === undefined) this.#welcome(connection);
+    else this.#resume(connection, data.session);
+    if (isReserved) this.#reject(connection, 'RULE_VIOLATION', 'hello', [RESERVED_ID]);
+    if (data.role === 'crawler') this.#listener.onCrawlerHello(connection, replaced);
+    // Not limited by maxErrorReplies: a client that does not receive this would reconnect and take the ID back.
+    replaced?.reply(errorLine('REPLACED', {}, delimiter));
+    void replaced?.disconnect('REPLACED');
+  }
+
+  /** Welcomes a client once it is known how much of its session is decided. */
+  #resume(connection: P, id: string): void {
+    const onReady = (session: Session<P>): void => {
+      // It may have closed meanwhile, or another one has the session now.
+      if (session.connection !== connection) return;
+      connection.session = session;
+      this.#welcome(connection, session);
+      connection.flush();
+    };
+    this.#sessions?.resume(id, connection, onReady, (previous) => {
+      previous.reply(errorLine('REPLACED', {}, this.#settings.delimiter));
+      void previous.disconnect('REPLACED');
+    });
+  }
+
+  #welcome(connection: P, session?: Session<P>): void {
     const { maxMessageSize, heartbeatInterval, heartbeatTimeout, delimiter } = this.#settings;
     const { epoch } = this.#confirmations;
     connection.reply(
@@ -132,15 +162,11 @@ export class ControlHandler<P extends Peer> {
           heartbeatTimeout,
           serverVersion: SERVER_VERSION,
           ...(epoch === undefined ? {} : { durable: { epoch } }),
+          ...(session === undefined ? {} : { session: { line: session.line } }),
         },
         delimiter,
       ),
     );
-    if (isReserved) this.#reject(connection, 'RULE_VIOLATION', 'hello', [RESERVED_ID]);
-    if (data.role === 'crawler') this.#listener.onCrawlerHello(connection, replaced);
-    // Not limited by maxErrorReplies: a client that does not receive this would reconnect and take the ID back.
-    replaced?.reply(errorLine('REPLACED', {}, delimiter));
-    void replaced?.disconnect('REPLACED');
   }
 
   #subscribe(connection: P, { data }: MessageMap['subscribe']): void {

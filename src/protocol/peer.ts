@@ -4,6 +4,7 @@ import type { Piece } from '../delivery/outbox.js';
 import type { Lane } from '../dispatch/lane.js';
 import type { OverflowPolicy, PeerRole } from '../messages/messages.js';
 import type { CrawlerIdentity } from '../routing/job-owners.js';
+import type { Session } from './sessions.js';
 
 /** A connection, as far as the protocol is concerned: in applications, always a `SocketConnection`. */
 export interface Peer {
@@ -47,6 +48,8 @@ export interface Peer {
   hasPinged: boolean;
   /** @internal Offset in the durable log after its latest message; 0 if none is stored. */
   loggedEnd: number;
+  /** @internal Its session, if it has one and there is a durable log. */
+  session: Session | undefined;
   /** @internal Number of its pings that are not answered yet, since its messages are not durable. */
   withheldPongs: number;
   /** @internal Protocol version of its `hello`. */

@@ -6,7 +6,7 @@ import type { Chunk } from '../dispatch/lane.js';
 import { type RejectedFrame, RunKind, type Verdict } from '../dispatch/verdict.js';
 import type { VerdictReader } from '../dispatch/verdict-reader.js';
 import type { WireErrorCode } from '../errors.js';
-import type { MessageLog } from '../log/message-log.js';
+import { type MessageLog, NEVER } from '../log/message-log.js';
 import type { CopyPool } from '../memory/copy-pool.js';
 import type { FrameRange } from '../memory/slab-pool.js';
 import { type JobSeed, NO_SEED } from '../messages/job-key.js';
@@ -33,6 +33,7 @@ import { SAMPLE_BYTES } from './redaction.js';
 import { MAX_DETAILED_REJECTIONS, RejectedMessage, rejectionPiece } from './rejection.js';
 import { ReplyLimiter } from './reply-limiter.js';
 import { SecondLimiter } from './second-limiter.js';
+import { Sessions } from './sessions.js';
 
 export interface ProtocolSettings extends ControlSettings {
   readonly framing: Framing;
@@ -99,6 +100,7 @@ export class ProtocolHandler<P extends Peer> {
   readonly #recorder: RunRecorder;
   readonly #log: MessageLog | undefined;
   readonly #confirmations: Confirmations<P>;
+  readonly #sessions: Sessions<P> | undefined;
   readonly #presence: Presence<P>;
   readonly #access: AccessControl;
   readonly #gate: Gate;
@@ -149,6 +151,7 @@ export class ProtocolHandler<P extends Peer> {
     const { lastValues, jobSeed, log } = memory;
     this.#log = log;
     this.#confirmations = new Confirmations(log, settings.delimiter);
+    this.#sessions = log && new Sessions(log);
     this.#recorder = new RunRecorder(validator.registry, router.owners, lastValues, jobSeed);
     this.#presence = new Presence(subscriptions, router.owners, listener, settings.delimiter);
     this.#control = new ControlHandler(
@@ -159,6 +162,7 @@ export class ProtocolHandler<P extends Peer> {
       access,
       this.#confirmations,
       this.#newLogSubscriptions(),
+      this.#sessions,
       {
         identify: listener.identify,
         onCrawlerHello: (connection, replaced) => this.#presence.onHello(connection, replaced),
@@ -275,6 +279,7 @@ export class ProtocolHandler<P extends Peer> {
   /** @internal Rejects a message whose end has not been received and which already exceeds `maxMessageSize`. */
   rejectOversize(connection: P): void {
     this.#reject(connection, { code: 'MESSAGE_TOO_LARGE', type: undefined, issues: [], line: 0 }, undefined);
+    connection.session?.begin(0, 1);
   }
 
   /** @internal Sends an error to a peer, unless `maxErrorReplies` is reached. */
@@ -313,6 +318,7 @@ export class ProtocolHandler<P extends Peer> {
     const first = verdict.firstFrame(run);
     const count = verdict.frameCount(run);
     const kind = verdict.runKind(run);
+    this.#countInSession(connection, verdict, first, count, kind);
     if (kind === RunKind.REJECTED) return this.#rejectRun(connection, chunk, verdict, first, count);
     if (kind === RunKind.REPORTED) return this.#reportRun(connection, chunk, verdict, first, count);
     connection.markActive();
@@ -363,11 +369,45 @@ export class ProtocolHandler<P extends Peer> {
     else this.#forward(connection, forwarded);
   }
 
+  /** Counts the messages of a run in the session of their sender, except for control messages. */
+  #countInSession(
+    { session, sequence }: P,
+    verdict: VerdictReader,
+    first: number,
+    count: number,
+    kind: number,
+  ): void {
+    if (session === undefined || kind === RunKind.CONTROL || kind === RunKind.REPORTED) return;
+    let counted = count;
+    if (kind === RunKind.REJECTED) {
+      for (let frame = first; frame < first + count; frame++) {
+        const { type = '' } = verdict.rejectionReason(frame) ?? {};
+        if (this.#registry.get(type)?.direction === 'control') counted--;
+      }
+    }
+    session.begin(sequence + 1, counted);
+  }
+
   #forward(connection: P, run: FrameRun): void {
     this.#recorder.record(run, connection.role === 'crawler' ? connection.identity : undefined);
-    if (this.#log !== undefined) connection.loggedEnd = Math.max(connection.loggedEnd, this.#log.append(run));
+    if (this.#log !== undefined) this.#store(connection, run, this.#log);
     this.#subscriptions.route(run);
     this.#listener.onMessages(connection, run);
+  }
+
+  #store(connection: P, run: FrameRun, log: MessageLog): void {
+    const { session } = connection;
+    const end = log.append(run, session);
+    connection.loggedEnd = Math.max(connection.loggedEnd, end);
+    if (session === undefined) return;
+    if (end === NEVER) this.#forgetSession(connection);
+    else session.loggedEnd = connection.loggedEnd;
+  }
+
+  /** Ends a session whose messages can no longer be counted: its client will send again what is not confirmed. */
+  #forgetSession(connection: P): void {
+    if (connection.session !== undefined) this.#sessions?.forget(connection.session.id);
+    connection.session = undefined;
   }
 
   /** Forwards a run without heartbeats that follow sooner than `minHeartbeatInterval`. */
@@ -540,6 +580,8 @@ export class ProtocolHandler<P extends Peer> {
 
   /** Rejects a chunk that no worker could validate. */
   #rejectChunk(connection: P, chunk: Chunk): void {
+    // It is not known how many messages it has.
+    this.#forgetSession(connection);
     const bytes = chunk.slab.arena.bytes.subarray(chunk.start, chunk.end);
     const { delimiter } = this.#settings;
     let lines = 0;

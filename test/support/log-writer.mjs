@@ -10,7 +10,7 @@ process.stdout.write(`${log.durable}\n`);
 for (;;) {
   for (let round = 0; round < 20; round++) {
     const body = Buffer.from(`${JSON.stringify({ offset: log.end, text: 'x'.repeat(log.end % 3000) })}\n`);
-    const fields = { kind: RecordKind.RUN, count: 1, time: Date.now(), sequence: 1, session: 0, line: 0 };
+    const fields = { kind: RecordKind.RUN, count: 1, time: Date.now(), sequence: 1, line: 0 };
     log.append({ source, fields, head: createHead(4, () => {}), body });
   }
   await log.whenDurable();

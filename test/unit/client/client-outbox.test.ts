@@ -4,19 +4,24 @@ import { ClientOutbox, type OutboxSink } from '#src/client/client-outbox.js';
 class FakeConnection implements OutboxSink {
   isBusy = false;
   readonly written: string[] = [];
-  readonly #pings: (() => void)[] = [];
+  readonly #pings: ((line?: number) => void)[] = [];
+  skipped = 0;
+
+  skipPublished(lines: number): void {
+    this.skipped += lines;
+  }
 
   write(bytes: Buffer): void {
     this.written.push(bytes.toString());
   }
 
-  ping(onPong: () => void): void {
+  ping(onPong: (line?: number) => void): void {
     this.written.push('ping');
     this.#pings.push(onPong);
   }
 
-  pong(): void {
-    this.#pings.shift()?.();
+  pong(line?: number): void {
+    this.#pings.shift()?.(line);
   }
 }
 
@@ -174,5 +179,83 @@ describe('ClientOutbox', () => {
     expect(await waiting).toMatchObject([{ reason: error }, { reason: error }]);
     await expect(outbox.flush()).rejects.toBe(error);
     await expect(outbox.drained()).rejects.toBe(error);
+  });
+});
+
+describe('a session', () => {
+  const message = (number: number) => bytes(`{"number":${number}}\n`);
+  const textOf = (...numbers: number[]) => numbers.map((number) => message(number).toString());
+
+  function outboxWith(...entries: Buffer[]) {
+    const outbox = new ClientOutbox(10_000, () => {});
+    const first = new FakeConnection();
+    outbox.attach(first, 0);
+    for (const entry of entries) outbox.add(entry, entry.toString().split('\n').length - 1);
+    return { outbox, first };
+  }
+
+  /** What is written to the next connection. */
+  function resumed(outbox: ClientOutbox, line: number | undefined) {
+    const next = new FakeConnection();
+    outbox.attach(next, line);
+    return next;
+  }
+
+  test('continues after the messages that the broker has', () => {
+    const { outbox } = outboxWith(message(1), message(2), message(3));
+    const next = resumed(outbox, 2);
+    expect(next.written).toEqual(textOf(3));
+    expect(next.skipped).toBe(2);
+    expect(outbox.confirmed).toBe(2);
+  });
+
+  test('continues in the middle of a block', () => {
+    const { outbox } = outboxWith(
+      message(1),
+      Buffer.concat([message(2), bytes('\n'), message(3), message(4)]),
+    );
+    const next = resumed(outbox, 3);
+    expect(next.written).toEqual(textOf(4));
+    expect(next.skipped).toBe(4);
+    expect(outbox.bytes).toBe(message(4).length);
+  });
+
+  test("counts the client's own messages where they were sent", () => {
+    const { outbox } = outboxWith(message(1));
+    outbox.addOwnMessage();
+    outbox.addOwnMessage();
+    outbox.add(message(2), 1);
+    outbox.addOwnMessage();
+    outbox.add(message(3), 1);
+    expect(resumed(outbox, 3).written).toEqual(textOf(2, 3));
+    outbox.addOwnMessage();
+    // Since then: 2, 3 and one of its own.
+    expect(resumed(outbox, 5).written).toEqual([]);
+    expect(outbox.unconfirmed).toBe(0);
+  });
+
+  test('is counted from the latest pong', () => {
+    const { outbox, first } = outboxWith(message(1), message(2));
+    outbox.addOwnMessage();
+    void outbox.flush();
+    outbox.add(message(3), 1);
+    outbox.addOwnMessage();
+    outbox.add(message(4), 1);
+    // The broker knows better than the client: one of its lines was not a message.
+    first.pong(7);
+    expect(outbox.confirmed).toBe(2);
+    expect(resumed(outbox, 9).written).toEqual(textOf(4));
+  });
+
+  test('unknown to the broker, or behind: everything that is not confirmed is sent again', () => {
+    for (const line of [undefined, 0]) {
+      const { outbox } = outboxWith(message(1), message(2));
+      expect(resumed(outbox, line).written).toEqual(textOf(1, 2));
+    }
+  });
+
+  test('does not skip what it cannot count', () => {
+    const { outbox } = outboxWith(message(1), bytes('{"a":1}{"b":2}\n'), message(2));
+    expect(resumed(outbox, 3).written).toEqual(['{"a":1}{"b":2}\n', ...textOf(2)]);
   });
 });

@@ -1,0 +1,79 @@
+// Sessions: how many messages of a client are decided, over several connections, so that it does not send them again.
+
+import type { MessageLog } from '../log/message-log.js';
+import { LruMap } from '../lru-map.js';
+import type { Peer } from './peer.js';
+
+/** A client, over several connections. */
+export class Session<P extends Peer = Peer> {
+  readonly id: string;
+  /** Number of messages that are decided: stored, or rejected. Control messages do not count. */
+  line: number;
+  /** Offset in the log after its latest message; 0 if none is stored. */
+  loggedEnd = 0;
+  /** The latest connection. */
+  connection: P | undefined;
+  /** The current run: its first sequence number, and the number of messages before it. */
+  #sequence = 0;
+  #before = 0;
+
+  constructor(id: string, line: number) {
+    this.id = id;
+    this.line = line;
+  }
+
+  /** Counts the messages of a run. @param firstSequence of those that will be accepted */
+  begin(firstSequence: number, count: number): void {
+    this.#sequence = firstSequence;
+    this.#before = this.line;
+    this.line += count;
+  }
+
+  /** Number of messages before one of the current run. @param sequence of the message */
+  lineBefore(sequence: number): number {
+    return this.#before + sequence - this.#sequence;
+  }
+}
+
+/** Sessions that are remembered: the latest ones. */
+const MAX_SESSIONS = 10_000;
+
+/** @typeParam P the type of connections */
+export class Sessions<P extends Peer> {
+  readonly #log: MessageLog;
+  readonly #sessions = new LruMap<string, Session<P>>(MAX_SESSIONS);
+
+  constructor(log: MessageLog) {
+    this.#log = log;
+  }
+
+  /**
+   * Continues a session, or begins one, on a new connection. An older connection of it is closed.
+   * @param onReady called once everything that an older connection has sent is decided and durable
+   * @param onReplaced called with the older connection, if it is still open
+   */
+  resume(
+    id: string,
+    connection: P,
+    onReady: (session: Session<P>) => void,
+    onReplaced: (previous: P) => void,
+  ): void {
+    const session = this.#sessions.get(id) ?? new Session<P>(id, this.#log.sessionLine(id));
+    this.#sessions.set(id, session);
+    const previous = session.connection;
+    session.connection = connection;
+    if (previous === undefined || previous === connection) return onReady(session);
+    if (previous.isOpen) onReplaced(previous);
+    previous.lane.after(() => {
+      previous.session = undefined;
+      // What is not durable may still be lost, and the client must then send it again.
+      if (session.loggedEnd <= this.#log.durable) onReady(session);
+      else this.#log.onceStored(session.loggedEnd - 1, () => onReady(session));
+    });
+  }
+
+  /** A session whose messages can no longer be counted exactly: its client has to send again what is not confirmed. */
+  forget(id: string): void {
+    this.#sessions.delete(id);
+  }
+}
