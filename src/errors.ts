@@ -38,6 +38,7 @@ export const WIRE_ERRORS = Object.freeze({
   MAX_CONNECTIONS: entry('access', 'error', 'The broker has reached maxConnections'),
   RATE_LIMITED: entry('access', 'warning', 'The connection has exceeded a limit'),
   SLOW_CONSUMER: entry('delivery', 'error', 'The subscriber does not keep up with its messages'),
+  LOG_FULL: entry('delivery', 'warning', 'The durable log has no room for the message'),
   LOG_UNAVAILABLE: entry('delivery', 'error', 'The durable log cannot be written'),
   SHUTTING_DOWN: entry('lifecycle', 'warning', 'The broker is shutting down'),
   REPLACED: entry('lifecycle', 'error', 'A newer connection with the same crawlerId has taken over'),

@@ -318,6 +318,14 @@ const GROUPS = {
       description:
         'message types that are not stored, such as heartbeat, or job_* for all with this prefix; comma-separated in the environment',
     }),
+    logKeep: z.enum(['recent', 'unread']).default('recent').meta({
+      description:
+        'recent: messages are removed after logMaxAge; unread: not before every cursor has read them, as long as there is room',
+    }),
+    logFull: z.enum(['drop-oldest', 'block', 'reject']).default('drop-oldest').meta({
+      description:
+        'if there is no room for new messages, and unread ones are to be kept: drop-oldest removes them all the same; block reads no more messages; reject rejects them with LOG_FULL',
+    }),
     logFailure: z.enum(['stop', 'pass']).default('stop').meta({
       description:
         'if the disk fails: stop reads no more messages until it works again; pass forwards them without storing or confirming them',

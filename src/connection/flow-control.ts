@@ -14,6 +14,8 @@ export interface FlowLimits {
 /** The part of a connection that flow control uses. */
 export interface PausableConnection {
   readonly lane: { readonly pendingBytes: number };
+  /** Whether it reads the durable log, or may be about to: others may wait for its acknowledgements. Default: false. */
+  readonly isLogReader?: boolean;
   /** Stops or resumes reading, for one reason of {@link PAUSE}. */
   setPaused(reason: number, isPaused: boolean): void;
 }
@@ -77,7 +79,12 @@ export class FlowControl {
 
   /** Registers a new connection. */
   add(connection: PausableConnection): void {
-    if (this.#held.isHigh) connection.setPaused(PAUSE.SERVER, true);
+    this.#pauseByServer(connection);
+  }
+
+  /** Those who read the log are not paused: a log that is full would otherwise stay full. */
+  #pauseByServer(connection: PausableConnection): void {
+    connection.setPaused(PAUSE.SERVER, this.#held.isHigh && connection.isLogReader !== true);
   }
 
   /** Forgets a closed connection. */
@@ -96,6 +103,7 @@ export class FlowControl {
 
   /** Checks one connection's own budget. Called after it has received or settled messages. */
   updateConnection(connection: PausableConnection): void {
+    if (this.#held.isHigh) this.#pauseByServer(connection);
     const pending = connection.lane.pendingBytes;
     if (pending > 0) this.#waiting.add(connection);
     else this.#waiting.delete(connection);
@@ -115,7 +123,7 @@ export class FlowControl {
       this.#pauses++;
       this.#pausedAt = performance.now();
     }
-    for (const connection of this.#connections) connection.setPaused(PAUSE.SERVER, isPaused);
+    for (const connection of this.#connections) this.#pauseByServer(connection);
   }
 
   #pendingOf(connection: PausableConnection): Watermark {

@@ -190,7 +190,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
       { lastValues: this.#newLastValues(options), jobSeed: this.#jobSeed, log },
       this.access,
     );
-    const heldBytes = () => (log?.isFull === true ? Number.POSITIVE_INFINITY : this.heldBytes);
+    const heldBytes = () => (log?.isBehind === true ? Number.POSITIVE_INFINITY : this.heldBytes);
     this.flow = new FlowControl(options, heldBytes, pool);
     const partialBytes = Math.min(options.maxPartialBytes, options.maxBufferedBytes * PARTIAL_SHARE);
     this.partials = new PartialBudget(partialBytes, maxMessageSize, (connection) => {

@@ -5,7 +5,7 @@ import type { Socket } from 'node:net';
 import { type GroupMember, Outbox, type OutboxEvents, type Piece } from '../delivery/outbox.js';
 import { Lane } from '../dispatch/lane.js';
 import { SluiceError } from '../errors.js';
-import type { OutgoingMessage, PeerRole } from '../messages/messages.js';
+import { MAX_CONTROL_BYTES, type OutgoingMessage, type PeerRole } from '../messages/messages.js';
 import { errorLine } from '../protocol/outgoing.js';
 import type { Session } from '../protocol/sessions.js';
 import type { CrawlerIdentity } from '../routing/job-owners.js';
@@ -61,6 +61,8 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   hasPinged = false;
   /** @internal Offset in the durable log after its latest message; 0 if none is stored. */
   loggedEnd = 0;
+  /** @internal Number of its subscriptions to the durable log. */
+  logSubscriptions = 0;
   /** @internal Its session, if it has one and there is a durable log. */
   session: Session | undefined;
   #withheldPongs = 0;
@@ -208,6 +210,14 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   /** @internal */
   set latency(latency: number) {
     this.#latency = latency;
+  }
+
+  /** @internal Whether it reads the durable log, and has sent nothing that is not durable yet, or may be about to. */
+  get isLogReader(): boolean {
+    const { log } = this.#pipeline;
+    if (log === undefined) return false;
+    if (this.#buffer.statistics.bytes < MAX_CONTROL_BYTES) return true;
+    return this.logSubscriptions > 0 && this.loggedEnd <= log.durable;
   }
 
   /** @internal Number of its pings that are not answered yet, since its messages are not durable. */

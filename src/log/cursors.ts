@@ -29,6 +29,8 @@ interface CursorFile {
 export class Cursors {
   readonly #disk: LogDisk;
   readonly #onError: (error: unknown) => void;
+  /** Called when a cursor has changed. */
+  onChange: () => void = () => {};
   readonly #positions: Map<string, Position>;
   #timer: NodeJS.Timeout | undefined;
   #saving: Promise<void> | undefined;
@@ -77,6 +79,14 @@ export class Cursors {
     return this.#positions;
   }
 
+  /** The lowest offset of the cursors of a log; `Infinity` if there are none. */
+  lowest(epoch: string): number {
+    let lowest = Number.POSITIVE_INFINITY;
+    for (const position of this.#positions.values())
+      if (position.epoch === epoch) lowest = Math.min(lowest, position.offset);
+    return lowest;
+  }
+
   /** Whether there is a cursor of this name, or room for another one. */
   hasRoomFor(name: string): boolean {
     return this.#positions.has(name) || this.#positions.size < MAX_CURSORS;
@@ -86,6 +96,7 @@ export class Cursors {
   set(name: string, position: Position): void {
     this.#positions.set(name, position);
     this.#schedule();
+    this.onChange();
   }
 
   delete(name: string): void {

@@ -39,6 +39,13 @@ export interface LogStoreOptions {
   readonly maxBytes?: number;
   /** Maximum age of the newest message of a segment, in ms. Older segments are removed. Default: no limit. */
   readonly maxAge?: number;
+  /**
+   * Whether messages before an offset may be removed because of their age. Default: always.
+   * @param end an offset
+   */
+  readonly mayRemove?: (end: number) => boolean;
+  /** Whether they are removed all the same if there is no room for new ones. Default: true. */
+  readonly dropsOldest?: boolean;
   /** Time until messages that nobody waits for become durable, in ms. Default: 50. */
   readonly syncInterval?: number;
   /** Names of the message types, by index. Default: none. */
@@ -95,6 +102,10 @@ const MAX_UNSYNCED = 8 * MiB;
 const MAX_SPARES = 2;
 /** Bytes of a segment between two checkpoints. */
 const CHECKPOINT_BYTES = 1 * MiB;
+/** Thrown if there is no room, and nothing may be removed. */
+const FULL = new Error('the log is full');
+/** At the latest after this time, it is checked whether there is room again, in ms. */
+const FULL_INTERVAL = 100;
 /** Sessions that are remembered: those with the latest messages. */
 const MAX_SESSIONS = 10_000;
 /** Time that one write or sync may take until the disk counts as stalled, in ms. */
@@ -123,6 +134,8 @@ interface Written extends WrittenSegment {
   /** The senders that it contains. */
   readonly sources: Map<number, LogSource>;
   readonly checkpoints: Checkpoint[];
+  /** Wall clock when its latest message was written, in ms. */
+  writtenAt: number;
 }
 
 interface Checkpoint {
@@ -187,8 +200,6 @@ export class LogStore {
   /** The next sync makes at least the messages before this offset durable. */
   #round = 0;
   #unwrittenBytes = 0;
-  /** Wall clock at the latest message, in ms. */
-  #appendedAt: number;
   #isRetentionDue = false;
   #syncs = 0;
   #syncTime = 0;
@@ -197,6 +208,8 @@ export class LogStore {
   /** Number of durable messages of each session, or that were rejected between them. */
   readonly #sessions = new LruMap<string, number>(MAX_SESSIONS);
   #isAvailable = true;
+  #isFull = false;
+  #onRemovable: () => void = () => {};
   /** Since when the disk has been busy with one write or sync, in ms of the monotonic clock; 0 if it is idle. */
   #busySince = 0;
   #closed = false;
@@ -209,6 +222,8 @@ export class LogStore {
       segmentBytes: SEGMENT_BYTES,
       maxBytes: Number.POSITIVE_INFINITY,
       maxAge: Number.POSITIVE_INFINITY,
+      mayRemove: () => true,
+      dropsOldest: true,
       syncInterval: SYNC_INTERVAL,
       types: [],
       delimiter: 0x0a,
@@ -223,7 +238,6 @@ export class LogStore {
     this.#spares = [...spares];
     this.#empty = empty;
     for (const [session, line] of sessions) this.#sessions.set(session, line);
-    this.#appendedAt = this.#options.now();
     this.#end = end;
     this.#durable = end;
   }
@@ -249,6 +263,11 @@ export class LogStore {
   /** All messages before this offset are durable. */
   get durable(): number {
     return this.#durable;
+  }
+
+  /** Whether new messages wait until others may be removed. */
+  get isFull(): boolean {
+    return this.#isFull;
   }
 
   /** Bytes in memory that are not durable yet. */
@@ -304,7 +323,6 @@ export class LogStore {
   /** Appends an entry. @returns the offset after its last message */
   append(entry: LogEntry): number {
     this.#pending.push({ entry, first: this.#end });
-    this.#appendedAt = this.#options.now();
     const size = sizeOf(entry);
     this.#pendingBytes += size;
     this.#unwrittenBytes += size;
@@ -419,13 +437,19 @@ export class LogStore {
       try {
         await this.#step();
         this.#isAvailable = true;
+        this.#isFull = false;
         backoff.reset();
       } catch (error) {
+        if (error === FULL) {
+          await this.#waitForRoom();
+          continue;
+        }
         this.#isAvailable = false;
         this.#failures++;
         this.#options.onError(error);
         await this.#abandon();
-        const hasRoom = isFull(error) && (await this.#removeOldest().catch(() => false));
+        const mayDrop = isFull(error) && this.#mayDropOldest;
+        const hasRoom = mayDrop && (await this.#removeOldest().catch(() => false));
         if (!hasRoom) await sleep(backoff.next());
       }
     }
@@ -465,6 +489,7 @@ export class LogStore {
     }
     await active.file.write(batch.buffers, active.position);
     addCheckpoint(active, first);
+    active.written.writtenAt = this.#options.now();
     active.position += batch.size;
     for (const { entry } of this.#pending.slice(this.#written, written))
       this.#unwrittenBytes -= sizeOf(entry);
@@ -544,7 +569,11 @@ export class LogStore {
     this.#isRetentionDue = false;
     const active = this.#active;
     const { maxAge, now } = this.#options;
-    if (active !== undefined && active.written.sources.size > 0 && now() - this.#appendedAt > maxAge) {
+    if (
+      active !== undefined &&
+      active.written.sources.size > 0 &&
+      now() - active.written.writtenAt > maxAge
+    ) {
       // The new segment must not be durable before the old one is.
       if (this.#written > 0) await this.#sync();
       // A new segment first: without any, the log would begin anew after a restart.
@@ -593,7 +622,12 @@ export class LogStore {
         position,
         durable: position,
         fileSize: spare?.size ?? 0,
-        written: { sources: new Map(), types: this.#options.types, checkpoints: [] },
+        written: {
+          sources: new Map(),
+          types: this.#options.types,
+          checkpoints: [],
+          writtenAt: header.created,
+        },
       };
     } catch (error) {
       await file.close().catch(() => {});
@@ -626,19 +660,51 @@ export class LogStore {
   async #makeRoom(): Promise<void> {
     while (this.#segments.length > 0) {
       const [spare] = this.#spares.slice(1);
-      if (this.#hasExpired || (!this.#hasRoom && spare === undefined)) await this.#removeOldest();
-      else if (!this.#hasRoom && spare !== undefined) {
+      if (this.#hasExpired) await this.#removeOldest();
+      else if (this.#hasRoom) return;
+      else if (spare !== undefined) {
         await this.#disk.remove(spare.name);
         this.#spares.splice(this.#spares.indexOf(spare), 1);
-      } else return;
+      } else if (this.#mayDropOldest) await this.#removeOldest();
+      else throw FULL;
     }
   }
 
-  /** Whether the newest message of the oldest segment is too old: it is older than the next segment. */
+  /** Waits for a while: what has to be kept may be removed later. */
+  async #waitForRoom(): Promise<void> {
+    this.#isFull = true;
+    this.#busySince = 0;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, FULL_INTERVAL);
+      this.#onRemovable = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  /** Call when more messages may be removed: a full log then has room at once. */
+  checkRoom(): void {
+    this.#onRemovable();
+  }
+
+  /** Whether the oldest segment may be removed to make room. */
+  get #mayDropOldest(): boolean {
+    return this.#options.dropsOldest || this.#options.mayRemove(this.#oldestEnd);
+  }
+
+  /** Offset after the messages of the oldest segment. */
+  get #oldestEnd(): number {
+    return (this.#segments[1] ?? this.#active)?.header.first ?? this.#end;
+  }
+
+  /** Whether the newest message of the oldest segment is too old, and it may be removed. */
   get #hasExpired(): boolean {
-    const { maxAge, now } = this.#options;
-    const next = this.#segments[1]?.header ?? this.#active?.header;
-    return next !== undefined && now() - next.created > maxAge;
+    const { maxAge, now, mayRemove } = this.#options;
+    const [oldest, next = this.#active] = this.#segments;
+    // At the latest, it was written when the next segment began.
+    const writtenAt = oldest?.written?.writtenAt ?? next?.header.created;
+    return writtenAt !== undefined && now() - writtenAt > maxAge && mayRemove(this.#oldestEnd);
   }
 
   /** Whether another segment fits. */

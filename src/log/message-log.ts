@@ -29,6 +29,10 @@ export interface MessageLogOptions
    * messages without storing them, and confirms none of them.
    */
   readonly onFailure: 'stop' | 'pass';
+  /** Whether messages are kept until every cursor has read them. */
+  readonly keepsUnread: boolean;
+  /** What happens to new messages if there is no room, and unread ones are kept. */
+  readonly onFull: 'drop-oldest' | 'block' | 'reject';
   /** Called if the cursors are unreadable, or cannot be written. */
   readonly onCursorError: (error: unknown) => void;
   readonly delimiter: number;
@@ -92,6 +96,7 @@ export class MessageLog {
   readonly #lock: FolderLock;
   readonly cursors: Cursors;
   readonly #onFailure: 'stop' | 'pass';
+  readonly #rejectsIfFull: boolean;
   /** 1 for a type that is not stored, by type index. */
   readonly #isExcluded: Uint8Array;
   readonly #hasExcluded: boolean;
@@ -114,6 +119,7 @@ export class MessageLog {
     this.cursors = cursors;
     this.#lock = lock;
     this.#onFailure = options.onFailure;
+    this.#rejectsIfFull = options.onFull === 'reject';
     const { types } = options.registry;
     const isExcluded = ({ name }: { readonly name: string }) =>
       options.excludedTypes.some((pattern) => matchesType(pattern, name));
@@ -134,7 +140,10 @@ export class MessageLog {
       const disk = await FolderDisk.create(folder);
       lock = await FolderLock.acquire(folder);
       const maxBytes = options.maxBytes ?? (await defaultMaxBytes(folder, disk));
+      const cursors = await Cursors.open(disk, options.onCursorError);
       const store = await LogStore.open(disk, {
+        mayRemove: (end) => log === undefined || !options.keepsUnread || end <= cursors.lowest(log.epoch),
+        dropsOldest: options.onFull === 'drop-oldest',
         segmentBytes: Math.min(segmentBytes, Math.floor(maxBytes / MIN_SEGMENTS)),
         maxBytes,
         maxAge,
@@ -148,7 +157,7 @@ export class MessageLog {
           if (log !== undefined) log.#checkAvailability(error);
         },
       });
-      const cursors = await Cursors.open(disk, options.onCursorError);
+      cursors.onChange = () => store.checkRoom();
       log = new MessageLog(store, cursors, lock, options);
       return log;
     } catch (error) {
@@ -180,8 +189,13 @@ export class MessageLog {
     return this.#copiedBytes;
   }
 
+  /** Whether new messages are to be rejected, since there is no room for them. */
+  get mustReject(): boolean {
+    return this.#rejectsIfFull && this.#store.isFull;
+  }
+
   /** Whether too many bytes wait for the disk. */
-  get isFull(): boolean {
+  get isBehind(): boolean {
     return this.#pending.isHigh && !this.#mustPass;
   }
 

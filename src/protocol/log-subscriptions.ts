@@ -66,11 +66,13 @@ export class LogSubscriptions<P extends Peer> {
         if (cursor !== undefined && ack !== 'manual') this.#move(cursor, offset);
       },
       onStopped: () => {
+        connection.logSubscriptions--;
         if (cursor !== undefined && this.#uses.get(cursor)?.subscription === subscription)
           this.#uses.delete(cursor);
       },
       onError: (error) => this.#onUnreadable(connection, error),
     });
+    connection.logSubscriptions++;
     const position = { epoch: this.#log.epoch, offset: start.offset };
     let replaced: P | undefined;
     if (cursor !== undefined) {

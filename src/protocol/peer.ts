@@ -50,6 +50,8 @@ export interface Peer {
   loggedEnd: number;
   /** @internal Its session, if it has one and there is a durable log. */
   session: Session | undefined;
+  /** @internal Number of its subscriptions to the durable log. */
+  logSubscriptions: number;
   /** @internal Number of its pings that are not answered yet, since its messages are not durable. */
   withheldPongs: number;
   /** @internal Protocol version of its `hello`. */

@@ -116,8 +116,8 @@ export class ProtocolHandler<P extends Peer> {
   readonly #reported = new Map<WireErrorCode, number>();
   /** @internal */
   readonly drift = new DriftReport();
-  /** Messages that were counted as accepted before the gate rejected them. */
-  #rejectedByGate = 0;
+  /** Messages that were counted as accepted before the gate or a full log rejected them. */
+  #rejectedLater = 0;
   /** Consecutive oversize messages, by connection. */
   readonly #framingErrors = new WeakMap<P, number>();
   /** Time of receipt of the last forwarded heartbeat, by connection. */
@@ -170,7 +170,7 @@ export class ProtocolHandler<P extends Peer> {
     );
     this.#gate = new Gate(access, this.#replies, settings.maxMessagesPerSecond, (connection, code, count) => {
       this.#countRejected(connection, code, count);
-      this.#rejectedByGate += count;
+      this.#rejectedLater += count;
     });
     const { framing, delimiter } = settings;
     this.#helloGate = new HelloGate({ framing, delimiter }, validator, this.#control, {
@@ -201,7 +201,7 @@ export class ProtocolHandler<P extends Peer> {
       if (count > 0) (direction === 'control' ? control : accepted)[name] = count;
     });
     return {
-      received: sum(Object.values(accepted)) + sum(this.#rejected.values()) - this.#rejectedByGate,
+      received: sum(Object.values(accepted)) + sum(this.#rejected.values()) - this.#rejectedLater,
       accepted,
       control,
       ...this.#patternCounts,
@@ -389,6 +389,14 @@ export class ProtocolHandler<P extends Peer> {
   }
 
   #forward(connection: P, run: FrameRun): void {
+    if (this.#log?.mustReject === true) {
+      this.#countRejected(connection, 'LOG_FULL', run.count);
+      this.#rejectedLater += run.count;
+      this.#replies.reply(connection, 'LOG_FULL', {
+        messageType: this.#registry.types[run.typeIndex(0)]?.name,
+      });
+      return;
+    }
     this.#recorder.record(run, connection.role === 'crawler' ? connection.identity : undefined);
     if (this.#log !== undefined) this.#store(connection, run, this.#log);
     this.#subscriptions.route(run);

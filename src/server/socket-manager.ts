@@ -284,6 +284,8 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
       syncInterval: options.logSyncInterval,
       excludedTypes: options.logExcludedTypes,
       onFailure: options.logFailure,
+      keepsUnread: options.logKeep === 'unread',
+      onFull: options.logFull,
       onCursorError: (error) => this.#onLogError(error),
       delimiter: this.#delimiter,
       registry,

@@ -12,6 +12,7 @@ import { startPlainBroker, temporaryFolder, until } from '../support/broker.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
 import { line, VALID } from '../support/messages.js';
 import { ledgerOf, numbered, numberedBlock } from '../support/numbered.js';
+import type { Line, Peer } from '../support/peer.js';
 
 const PING = '{"type":"ping","data":{}}\n';
 
@@ -250,6 +251,92 @@ describe('a disk that fails', () => {
     await client.flush();
     const numbers = new Set((await storedIn(folder)).map((stored) => JSON.parse(stored).data.processed));
     expect(numbers.size).toBe(count);
+  });
+});
+
+describe('a log without room, whose messages a cursor has not read', () => {
+  const SMALL = { logKeep: 'unread', logMaxBytes: '1M', logSegmentBytes: '64k' } as const;
+  const text = 'x'.repeat(50_000);
+  const numberedBig = (number: number) =>
+    line({
+      ...VALID.job_progress,
+      data: { ...VALID.job_progress.data, processed: number, total: undefined, message: text },
+    });
+
+  /** A subscriber with a cursor at the beginning, which it moves only when told. */
+  async function readerOf(connect: () => Promise<Peer>): Promise<Peer> {
+    return (await connect()).subscribe({
+      id: 'a',
+      cursor: 'slow',
+      ack: 'manual',
+      from: 'first',
+      types: ['none'],
+    });
+  }
+
+  /** Moves the cursor to each position that its reader gets. */
+  async function acknowledgeUntil(reader: Peer, isOver: () => boolean): Promise<void> {
+    let acknowledged = 0;
+    while (!isOver()) {
+      const positions = reader.lines.filter((text) => text.startsWith('{"type":"position"'));
+      const latest = positions.at(-1);
+      if (positions.length > acknowledged && latest !== undefined)
+        reader.say('ack', { id: 'a', position: (JSON.parse(latest) as Line).data.position });
+      acknowledged = positions.length;
+      await new Promise((resolve) => setTimeout(resolve, 2));
+    }
+  }
+
+  test('removes them all the same by default, and tells its reader', async () => {
+    const { connect, manager } = await startDurable(SMALL);
+    const reader = await readerOf(connect);
+    await reader.close();
+    const peer = await connect();
+    for (let number = 0; number < 60; number++) peer.write(numberedBig(number));
+    await peer.settled();
+    const { first = 0, end } = manager.getMetrics().durableLog ?? {};
+    expect(first).toBeGreaterThan(0);
+    expect(end).toBe(60);
+    const next = await readerOf(connect);
+    const { data } = await next.next('gap');
+    expect(data).toMatchObject({ id: 'a', reason: 'removed' });
+    expect(String(data.to)).toMatch(new RegExp(`:${first}$`));
+  });
+
+  test('reject: rejects new ones, until it has', async () => {
+    const { connect, manager } = await startDurable({ ...SMALL, logFull: 'reject' });
+    const reader = await readerOf(connect);
+    const peer = await connect();
+    let number = 0;
+    const isFull = () => peer.errors.includes('LOG_FULL');
+    while (!isFull()) {
+      peer.write(numberedBig(number++));
+      await new Promise(setImmediate);
+    }
+    await until(() => Object.keys(manager.getMetrics().protocol.rejected).includes('LOG_FULL'));
+    expect(manager.getMetrics().durableLog?.first).toBe(0);
+    expect(manager.isHealthy()).toBe(true);
+    // Those that were accepted before are confirmed once there is room for them.
+    await Promise.all([peer.settled(), acknowledgeUntil(reader, () => pongsOf(peer) > 0)]);
+    const rejected = manager.getMetrics().protocol.rejected.LOG_FULL ?? 0;
+    expect(manager.getMetrics().durableLog?.end).toBe(number - rejected);
+    expect(manager.getMetrics().durableLog?.first).toBeGreaterThan(0);
+  });
+
+  test('block: reads no more, until it has; nothing is lost', async () => {
+    const { connect, manager } = await startDurable({ ...SMALL, logFull: 'block' });
+    const first = await readerOf(connect);
+    const peer = await connect();
+    const count = 900;
+    for (let number = 0; number < count; number++) peer.write(numberedBig(number));
+    await until(() => manager.getMetrics().flow.isPaused);
+    expect(manager.getMetrics().durableLog?.first).toBe(0);
+    // Its reader may have to connect first.
+    await first.close();
+    const reader = await readerOf(connect);
+    await Promise.all([peer.settled(), acknowledgeUntil(reader, () => pongsOf(peer) > 0)]);
+    expect(manager.getMetrics().durableLog?.end).toBe(count);
+    expect(reader.messages.filter(({ type }) => type === 'gap')).toEqual([]);
   });
 });
 

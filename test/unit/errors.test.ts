@@ -66,6 +66,7 @@ test('the codes of the wire are those of the protocol', () => {
       'SLOW_CONSUMER',
       'VALIDATION_FAILED',
       'SHUTTING_DOWN',
+      'LOG_FULL',
       'LOG_UNAVAILABLE',
       'MAX_CONNECTIONS',
     ].sort(),

@@ -5,16 +5,17 @@ import type { CommandDefinition } from '../common/command-definition.js';
 import { exitWithoutTerminal } from '../common/output.js';
 import type { LogFlags } from '../log/log-actions.js';
 
-const ACTIONS = ['ls', 'cat', 'verify', 'truncate'] as const;
+const ACTIONS = ['ls', 'cat', 'verify', 'truncate', 'forget'] as const;
 
 export const definition: CommandDefinition = {
   description: 'show, print, check or shorten the durable log in a folder; exit 1 if it is damaged',
   define: (command) =>
     command
       .addArgument(
-        new Argument('<action>', 'ls: files and cursors; cat: messages; verify: check all; truncate').choices(
-          ACTIONS,
-        ),
+        new Argument(
+          '<action>',
+          'ls: files and cursors; cat: messages; verify: check all; truncate; forget: a cursor',
+        ).choices(ACTIONS),
       )
       .argument('<folder>', 'folder of the log')
       .option('--from <position>', 'cat: begin here: an offset, or a position such as 0123456789abcdef:42')
@@ -23,6 +24,7 @@ export const definition: CommandDefinition = {
       .option('--job <id>', 'cat: only messages of this job; may be repeated', collect)
       .option('--crawler <id>', 'cat: only messages of this crawler; may be repeated', collect)
       .option('--meta', 'cat: wrap each message in an object with its sender, sequence number and offset')
+      .option('--cursor <name>', 'forget: the cursor to remove')
       .option('--json', 'ls, verify: print the result as JSON')
       .action(log),
   examples: [
@@ -32,7 +34,7 @@ export const definition: CommandDefinition = {
     ['sluice log truncate /var/lib/sluice/log --to 1000000', 'remove files with older messages only'],
   ],
   notes: [
-    'A broker may be using the folder, except for truncate. Messages are printed as they were received.',
+    'A broker may be using the folder, except for truncate and forget. Messages are printed as they were received.',
   ],
 };
 

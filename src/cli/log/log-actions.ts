@@ -1,4 +1,4 @@
-// The actions of `sluice log`. All but `truncate` only read.
+// The actions of `sluice log`. All but `truncate` and `forget` only read.
 
 import { once } from 'node:events';
 import { describeError, SluiceError } from '../../errors.js';
@@ -23,6 +23,7 @@ export interface LogFlags {
   job?: string[];
   crawler?: string[];
   meta?: boolean;
+  cursor?: string;
   json?: boolean;
 }
 
@@ -138,6 +139,25 @@ export async function truncate(folder: string, flags: LogFlags): Promise<number>
     lock.release();
   }
   return EXIT.OK;
+}
+
+/** Removes a cursor. */
+export async function forget(folder: string, { cursor }: LogFlags): Promise<number> {
+  if (cursor === undefined) throw new SluiceError('INVALID_OPTION', '--cursor: forget needs a name');
+  const { disk } = await findLog(folder);
+  const lock = await FolderLock.acquire(folder);
+  try {
+    const cursors = await Cursors.open(disk, (error) => {
+      throw error;
+    });
+    const isKnown = cursors.get(cursor) !== undefined;
+    cursors.delete(cursor);
+    await cursors.close();
+    print(isKnown ? 'removed 1 cursor\n' : 'there is no such cursor\n');
+    return isKnown ? EXIT.OK : EXIT.FAILURE;
+  } finally {
+    lock.release();
+  }
 }
 
 /** @throws SluiceError `LOG_UNUSABLE` */

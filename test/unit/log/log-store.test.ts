@@ -296,6 +296,66 @@ test('segments whose messages are too old are removed', async () => {
   expect([...messages.keys()].at(-1)).toBe(99);
 });
 
+test('segments that are to be kept are not removed, however old they are, until they may be', async () => {
+  const disk = new SimulatedDisk();
+  let time = 0;
+  let read = 0;
+  const options = { ...OPTIONS, maxAge: 1000, now: () => time, mayRemove: (end: number) => end <= read };
+  const log = await LogStore.open(disk, options);
+  const write = async (count: number) => {
+    for (const message of numbered(count)) {
+      time += 100;
+      log.append(logEntry([message]));
+      await log.whenDurable();
+    }
+  };
+  await write(100);
+  expect(log.first).toBe(0);
+  read = 60;
+  log.removeExpired();
+  await until(() => log.first > 0);
+  expect(log.first).toBeLessThanOrEqual(60);
+});
+
+test('messages that are too old are removed although no others come; offsets go on', async () => {
+  const disk = new SimulatedDisk();
+  let time = 0;
+  const options = { ...OPTIONS, maxAge: 1000, now: () => time };
+  const log = await LogStore.open(disk, options);
+  for (const message of numbered(10)) log.append(logEntry([message]));
+  await log.whenDurable();
+  time = 5000;
+  log.removeExpired();
+  await until(() => log.first === 10);
+  const { epoch } = log;
+  await log.close();
+  const again = await LogStore.open(
+    disk.afterPowerFailure(() => 0),
+    options,
+  );
+  expect(again.end).toBe(10);
+  expect(again.epoch).toBe(epoch);
+});
+
+test('sessions are known after a power failure, however many segments were written since', async () => {
+  let disk = new SimulatedDisk();
+  for (let round = 0; round < 5; round++) {
+    const log = await LogStore.open(disk, OPTIONS);
+    expect(log.sessionLine('a')).toBe(round === 0 ? 0 : 7);
+    expect(log.sessionLine('b')).toBe(round * 40);
+    const entryOf = (session: string, source: number, line: number) => {
+      const entry = logEntry(numbered(1), source);
+      return { ...entry, source: { ...entry.source, session }, fields: { ...entry.fields, line } };
+    };
+    if (round === 0) log.append(entryOf('a', 1, 6));
+    for (let line = 0; line < 40; line++) log.append(entryOf('b', 2, round * 40 + line));
+    await log.whenDurable();
+    // Not durable.
+    log.append(entryOf('a', 3, 100));
+    disk = disk.afterPowerFailure(() => 0);
+  }
+});
+
 test('after power failures, all that was confirmed is there, once and in order', async () => {
   const failures = fc.array(fc.nat(150), { minLength: 1, maxLength: 4 });
   await fc.assert(

@@ -111,6 +111,14 @@ describe('sluice log', () => {
     expect(await run(['log', 'truncate', log])).toMatchObject({ code: 78 });
   });
 
+  test('forget: removes a cursor', async () => {
+    const { log } = shared();
+    expect(await run(['log', 'forget', log])).toMatchObject({ code: 78 });
+    expect(await run(['log', 'forget', log, '--cursor', 'none'])).toMatchObject({ code: 1 });
+    expect(await run(['log', 'forget', log, '--cursor', 'database'])).toMatchObject({ code: 0 });
+    expect(JSON.parse((await run(['log', 'ls', log, '--json'])).stdout)).toMatchObject({ cursors: [] });
+  });
+
   test('truncate: removes whole files, and not while a broker is using them', async () => {
     const { log, manager } = await startWithFiles();
     expect(await run(['log', 'truncate', log, '--to', '5'])).toMatchObject({
