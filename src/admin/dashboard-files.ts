@@ -19,6 +19,7 @@ const OWN_FILES = {
   'charts.js': SCRIPT,
   'connection-table.js': SCRIPT,
   'drift.js': SCRIPT,
+  'durable-log.js': SCRIPT,
   'elements.js': SCRIPT,
   'rejections.js': SCRIPT,
 };

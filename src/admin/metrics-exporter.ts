@@ -197,6 +197,17 @@ const GAUGES: readonly MetricEntry[] = [
     collect: ({ durableLog }) => (durableLog === undefined ? 0 : durableLog.durable - durableLog.first),
   },
   {
+    name: 'sluice_durable_log_cursors',
+    help: 'Cursors of the durable log',
+    collect: ({ durableLog }) => durableLog?.cursorsTotal ?? 0,
+  },
+  {
+    // Without a label: clients choose the names of cursors.
+    name: 'sluice_durable_log_max_lag_messages',
+    help: 'Largest number of messages that a cursor is behind; 0 without cursors',
+    collect: ({ durableLog }) => durableLog?.cursors[0]?.behind ?? 0,
+  },
+  {
     name: 'sluice_workers',
     help: 'Validation workers that have started',
     collect: ({ dispatch }) => dispatch.threads,

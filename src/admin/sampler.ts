@@ -24,6 +24,9 @@ interface Counters {
   readonly accepted: Readonly<Record<string, number>>;
   readonly latency: LatencyCounts;
   readonly busyTime: number;
+  /** Of the durable log, the time in ms. */
+  readonly syncs: number;
+  readonly syncTime: number;
 }
 
 /** The state of the broker at one point in time. */
@@ -139,6 +142,7 @@ export class Sampler {
       },
       patterns: patternsOf(metrics),
       flow,
+      durableLog: durableLogOf(metrics, previous),
       memory: { heldBytes: metrics.memory.heldBytes, rss: memory.rss, heapUsed: memory.heapUsed },
       // In nanoseconds; NaN before the first measurement.
       eventLoopDelay: Math.max(0, (this.#eventLoopDelay.percentile(99) || 0) / 1e6 - DELAY_RESOLUTION),
@@ -146,7 +150,8 @@ export class Sampler {
   }
 }
 
-function countersOf({ totals, protocol, latency, dispatch }: ServerMetrics, at: number): Counters {
+function countersOf(metrics: ServerMetrics, at: number): Counters {
+  const { totals, protocol, latency, dispatch, durableLog } = metrics;
   const { messagesReceived, controlReceived, bytesReceived } = totals;
   const { messagesSent, controlSent, bytesSent, messagesDropped } = totals;
   return {
@@ -164,6 +169,8 @@ function countersOf({ totals, protocol, latency, dispatch }: ServerMetrics, at: 
     accepted: protocol.accepted,
     latency,
     busyTime: dispatch.busyTime,
+    syncs: durableLog?.syncs ?? 0,
+    syncTime: durableLog?.syncTime ?? 0,
   };
 }
 
@@ -191,6 +198,29 @@ function ratesOf(
         (count - (Object.hasOwn(previous.accepted, type) ? (previous.accepted[type] ?? 0) : 0)) / seconds,
       ]),
     ),
+  };
+}
+
+/** @param previous the counters that the average time of a sync is measured from */
+function durableLogOf(
+  { durableLog }: ServerMetrics,
+  previous: Counters | undefined,
+): BrokerStats['durableLog'] {
+  if (durableLog === undefined) return undefined;
+  const { first, durable, bytes, pendingBytes, isAvailable, syncs, syncTime } = durableLog;
+  const { failures, messagesPassed, cursorsTotal, cursors } = durableLog;
+  const latest = previous === undefined ? 0 : syncs - previous.syncs;
+  return {
+    messages: durable - first,
+    bytes,
+    pendingBytes,
+    isAvailable,
+    syncTime: latest === 0 ? null : (syncTime - (previous?.syncTime ?? 0)) / latest,
+    syncs,
+    failures,
+    messagesPassed,
+    cursorsTotal,
+    cursors,
   };
 }
 

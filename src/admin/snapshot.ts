@@ -71,6 +71,29 @@ export interface BrokerStats {
     readonly pauses: number;
     readonly blockedSubscribers: number;
   };
+  /** The durable log; absent without one. */
+  readonly durableLog:
+    | {
+        /** Number of messages that can be read. */
+        readonly messages: number;
+        /** Bytes on the disk. */
+        readonly bytes: number;
+        /** Bytes that wait for the disk. */
+        readonly pendingBytes: number;
+        /** Whether the disk works. */
+        readonly isAvailable: boolean;
+        /** Average time of a sync, over `interval`; null if there was none. */
+        readonly syncTime: number | null;
+        readonly syncs: number;
+        /** How often the disk has failed. */
+        readonly failures: number;
+        /** Messages that were forwarded without being stored, while the disk had failed. */
+        readonly messagesPassed: number;
+        readonly cursorsTotal: number;
+        /** At most 100: those that are furthest behind, the furthest first. `behind` is a number of messages. */
+        readonly cursors: readonly { readonly name: string; readonly behind: number }[];
+      }
+    | undefined;
   readonly memory: {
     /** Bytes of undelivered messages. */
     readonly heldBytes: number;

@@ -60,6 +60,9 @@ const CHECK_INTERVAL = 1000;
 /** A log has at least this many segments: if it is small, they are too. */
 const MIN_SEGMENTS = 4;
 
+/** Maximum number of cursors that the statistics list. */
+const MAX_LISTED_CURSORS = 100;
+
 /** The offset after messages that were not stored: it is never durable. */
 export const NEVER = Number.POSITIVE_INFINITY;
 
@@ -89,6 +92,13 @@ export interface LogStatistics {
   readonly failures: number;
   /** Messages that were forwarded without being stored, while the disk had failed. */
   readonly messagesPassed: number;
+  /** Number of cursors. */
+  readonly cursorsTotal: number;
+  /**
+   * At most 100 cursors: those that are furthest behind, the furthest first. `behind` is the number of messages after the
+   * cursor; if it refers to a log that no longer exists, the number of all messages.
+   */
+  readonly cursors: readonly { readonly name: string; readonly behind: number }[];
 }
 
 export class MessageLog {
@@ -218,6 +228,8 @@ export class MessageLog {
       syncTime,
       failures,
       messagesPassed,
+      cursorsTotal: this.cursors.size,
+      cursors: this.#furthestCursors(),
     };
   }
 
@@ -352,6 +364,28 @@ export class MessageLog {
     const changed: LogSource = { number: ++this.#sourceCount, id, crawlerId, session };
     this.#sources.set(source, changed);
     return changed;
+  }
+
+  /** For the statistics. Never sorts all cursors, since there may be thousands. */
+  #furthestCursors(): LogStatistics['cursors'] {
+    const { epoch } = this;
+    const { first, end } = this.#store;
+    const furthest: { name: string; behind: number }[] = [];
+    const keepFurthest = (): void => {
+      furthest.sort((a, b) => b.behind - a.behind).splice(MAX_LISTED_CURSORS);
+    };
+    // Cursors that are no further behind cannot be among those listed.
+    let least = -1;
+    for (const [name, { epoch: epochOf, offset }] of this.cursors.entries()) {
+      const behind = end - (epochOf === epoch && offset <= end ? offset : first);
+      if (behind <= least) continue;
+      furthest.push({ name, behind });
+      if (furthest.length < 2 * MAX_LISTED_CURSORS) continue;
+      keepFurthest();
+      least = furthest.at(-1)?.behind ?? least;
+    }
+    keepFurthest();
+    return furthest;
   }
 
   /** Whether messages that the disk does not accept are forwarded all the same. */

@@ -55,6 +55,23 @@ export function createList(parent, { keyOf, create, update }) {
   };
 }
 
+/**
+ * A list of terms and their values.
+ * @param {HTMLElement} list a `dl`
+ * @returns a function that shows these pairs: `[name, value]`
+ */
+export function createFigures(list) {
+  return createList(list, {
+    keyOf: ([name]) => name,
+    create: ([name]) => {
+      const pair = element('div');
+      pair.append(element('dt', name), element('dd'));
+      return pair;
+    },
+    update: (pair, [, value]) => setText(pair.lastChild, value),
+  });
+}
+
 function arrange(parent, children) {
   let at = parent.firstChild;
   for (const child of children) {

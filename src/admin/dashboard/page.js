@@ -4,7 +4,8 @@ import { createBars } from './bars.js';
 import { createChart } from './charts.js';
 import { createTable } from './connection-table.js';
 import { createDrift } from './drift.js';
-import { createList, element, setText } from './elements.js';
+import { createDurableLog } from './durable-log.js';
+import { createFigures, setText } from './elements.js';
 import {
   formatAge,
   formatBytes,
@@ -51,15 +52,13 @@ const showCodes = createBars(byId('codes'), 'No rejected messages');
 const showSlow = createBars(byId('slow'), 'No slow consumers');
 const showRejections = createRejections(byId('rejections'));
 const showDrift = createDrift(byId('drift'));
-const showInternalRows = createList(byId('internals'), {
-  keyOf: ([name]) => name,
-  create: ([name]) => {
-    const pair = element('div');
-    pair.append(element('dt', name), element('dd'));
-    return pair;
-  },
-  update: (pair, [, value]) => setText(pair.lastChild, value),
+const showDurableLog = createDurableLog({
+  section: byId('durable-log'),
+  figures: byId('durable-log-figures'),
+  cursors: byId('cursors'),
+  note: byId('cursors-note'),
 });
+const showInternalRows = createFigures(byId('internals'));
 
 function showState(text, tone) {
   show('state', text);
@@ -158,6 +157,7 @@ function showSnapshot({ stats, connections, rejections, drift }) {
   showTiles(stats);
   showInternals(stats);
   showBars(stats, connections.rows);
+  showDurableLog(stats.durableLog);
   showRows(connections.rows);
   const { total, rows } = connections;
   show(

@@ -89,7 +89,7 @@ function slowPeers({ slow, dropping }: BrokerStats['connections']): string {
 
 /** A summary of the broker in a few lines. */
 export function summaryLines(stats: BrokerStats): string[] {
-  const { rates, totals, connections, workers, latency, flow, memory, readiness } = stats;
+  const { rates, totals, connections, workers, latency, flow, memory, readiness, durableLog } = stats;
   const roles = Object.entries(connections.byRole).map(([role, count]) => `${count} ${role}`);
   return [
     row('broker', `${readiness.reason}, ${stats.version}, ${stats.address ?? ''}`),
@@ -105,7 +105,23 @@ export function summaryLines(stats: BrokerStats): string[] {
       'memory',
       `${formatBytes(memory.rss)}, ${formatBytes(memory.heldBytes)} not delivered yet${flow.isPaused ? ', reading paused' : ''}`,
     ),
+    ...(durableLog === undefined ? [] : [row('log', durableLogText(durableLog))]),
   ];
+}
+
+/** `1,234,567 messages, 1.2 GB, disk works; 2 cursors, furthest 12 behind`. */
+export function durableLogText(log: NonNullable<BrokerStats['durableLog']>): string {
+  const waiting = `${formatBytes(log.pendingBytes)} waiting`;
+  const disk = log.isAvailable ? 'disk works' : `disk does not work, ${waiting}`;
+  return `${formatCount(log.messages)} messages, ${formatBytes(log.bytes)}, ${disk}; ${cursorsText(log)}`;
+}
+
+function cursorsText({ cursorsTotal, cursors: [furthest] }: NonNullable<BrokerStats['durableLog']>): string {
+  if (furthest === undefined) return 'no cursors';
+  const behind = `${formatCount(furthest.behind)} behind`;
+  return cursorsTotal === 1
+    ? `1 cursor, ${behind}`
+    : `${formatCount(cursorsTotal)} cursors, furthest ${behind}`;
 }
 
 /**

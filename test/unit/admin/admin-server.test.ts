@@ -427,6 +427,7 @@ describe('/api', () => {
     });
     expect(stats.latency.p50).toBeGreaterThan(0);
     expect(stats.accepted).not.toHaveProperty('ping');
+    expect(stats).not.toHaveProperty('durableLog');
     expect(stats.patterns).toMatchObject({ hits: 10, misses: 0 });
   });
 });

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { createServer, get, request } from 'node:http';
 import { type AddressInfo, connect, createServer as createTcpServer, type Socket } from 'node:net';
+import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import {
   type AdminBroker,
@@ -11,7 +12,7 @@ import {
   shareAdminBroker,
   startAdminBroker,
 } from '../../support/admin.js';
-import { LIGHT } from '../../support/broker.js';
+import { LIGHT, shareIdle, temporaryFolder } from '../../support/broker.js';
 import { browserPath, sharePage } from '../../support/browser.js';
 import { changed, line, VALID } from '../../support/messages.js';
 
@@ -25,6 +26,7 @@ const FILES = [
   ['/dashboard/charts.js', 'text/javascript'],
   ['/dashboard/connection-table.js', 'text/javascript'],
   ['/dashboard/drift.js', 'text/javascript'],
+  ['/dashboard/durable-log.js', 'text/javascript'],
   ['/dashboard/elements.js', 'text/javascript'],
   ['/dashboard/formats.js', 'text/javascript'],
   ['/dashboard/rejections.js', 'text/javascript'],
@@ -168,7 +170,9 @@ const suite =
 
 describe.skipIf(browserPath === undefined)(suite, () => {
   const openPage = sharePage();
-  const shared = shareAdminBroker(SHARED_SETTINGS);
+  const shared = shareIdle((whenOver) =>
+    startAdminBroker({ ...SHARED_SETTINGS, log: join(temporaryFolder(whenOver), 'log') }, whenOver),
+  );
 
   function withCrawlers(broker: AdminBroker) {
     const url = `http://${broker.manager.getStatus().admin}/`;
@@ -182,7 +186,7 @@ describe.skipIf(browserPath === undefined)(suite, () => {
   }
 
   test('shows what goes on, as it goes on, and asks nobody but the broker', async () => {
-    const { url, addCrawler } = withCrawlers(shared());
+    const { url, addCrawler, connect, manager } = withCrawlers(shared());
     const { page, complaints, requested } = await openPage(url);
     await page.getByRole('status').getByText('running').waitFor();
     await page.locator('#rejections').getByText('None so far').waitFor();
@@ -193,6 +197,18 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     await page.locator('#types').getByText('heartbeat').waitFor();
     expect(await page.locator('#chart-rates canvas').count()).toBe(1);
     await expect.poll(() => page.locator('#chart-rates').getAttribute('aria-label')).toContain('received');
+
+    const log = page.getByRole('region', { name: 'Durable log', exact: true });
+    await log.getByText('No cursors').waitFor();
+    const app = await connect();
+    await app.subscribe({ id: 'a', cursor: '<b>reports</b>\u202e', ack: 'manual', from: 'first' });
+    await log.getByRole('cell', { name: '<b>reports</b>\\u{202e}', exact: true }).waitFor();
+    const { end = 0 } = manager.getMetrics().durableLog ?? {};
+    expect(await log.locator('tbody td').allTextContents()).toEqual(['<b>reports</b>\\u{202e}', String(end)]);
+    const figures = await log.locator('dl div').allTextContents();
+    expect(figures).toEqual(
+      expect.arrayContaining(['Diskworks', `Stored messages${end}`, 'Waiting for the disk0 B']),
+    );
     expect(complaints).toEqual([]);
     expect(requested.every((address) => address.startsWith(url))).toBe(true);
   });
@@ -401,6 +417,7 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     await expect.poll(() => chart.getAttribute('aria-label')).toMatch(/received [1-9]/);
     await expect.poll(() => page.evaluate(GAPS)).toBe(0);
     expect(await page.locator('#stale').isVisible()).toBe(false);
+    expect(await page.locator('#durable-log').isVisible()).toBe(false);
     const admin = String(first.manager.getStatus().admin);
     await first.manager.stop();
     await page.getByRole('status').getByText('no answer from the broker').waitFor();

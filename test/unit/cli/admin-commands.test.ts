@@ -43,6 +43,7 @@ describe('sluice status', () => {
     expect(run.stdout).toMatch(/^broker +running, /);
     expect(run.stdout).toMatch(/^rejected +1 \(UNKNOWN_TYPE 1\)$/m);
     expect(run.stdout).toMatch(/^peers +1, 1 crawler, 0 slow$/m);
+    expect(run.stdout).not.toMatch(/^log /m);
     await (await connect()).settled();
     // The statistics may be as old as the shortest interval between two samples.
     await expect

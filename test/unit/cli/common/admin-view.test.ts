@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import type { ConnectionRow } from '#src/admin/snapshot.js';
-import { connectionLines } from '#src/cli/common/admin-view.js';
+import type { BrokerStats, ConnectionRow } from '#src/admin/snapshot.js';
+import { connectionLines, durableLogText } from '#src/cli/common/admin-view.js';
 import { isMeasurable } from '#src/cli/common/terminal.js';
 import { formatBytes, formatShort } from '#src/formats.js';
 
@@ -85,4 +85,30 @@ test('where there is room, the dropped messages are shown', () => {
     'PEER         ROLE    HEALTH      IN/s   OUT/s  PENDING   BEAT  LATENCY DROPPED*  REJECTED',
     'c-1          app     dropping       0       5   1.0 MB      –     0 ms   25.0 k         0',
   ]);
+});
+
+test('the durable log is described in one line of 80 characters', () => {
+  const log: NonNullable<BrokerStats['durableLog']> = {
+    messages: 1_234_567,
+    bytes: 1.2e9,
+    pendingBytes: 3.4e6,
+    isAvailable: true,
+    syncTime: null,
+    syncs: 1,
+    failures: 0,
+    messagesPassed: 0,
+    cursorsTotal: 2,
+    cursors: [
+      { name: 'a', behind: 12 },
+      { name: 'b', behind: 0 },
+    ],
+  };
+  const stored = '1,234,567 messages, 1.2 GB';
+  expect(durableLogText(log)).toBe(`${stored}, disk works; 2 cursors, furthest 12 behind`);
+  expect(durableLogText({ ...log, cursorsTotal: 1, cursors: [{ name: 'b', behind: 0 }] })).toBe(
+    `${stored}, disk works; 1 cursor, 0 behind`,
+  );
+  expect(durableLogText({ ...log, isAvailable: false, cursorsTotal: 0, cursors: [] })).toBe(
+    `${stored}, disk does not work, 3.4 MB waiting; no cursors`,
+  );
 });
