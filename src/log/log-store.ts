@@ -48,6 +48,8 @@ export interface LogStoreOptions {
   readonly dropsOldest?: boolean;
   /** Time until messages that nobody waits for become durable, in ms. Default: 50. */
   readonly syncInterval?: number;
+  /** Bytes that are collected before they are written, if nobody waits for them. Default: 1 MiB. */
+  readonly groupBytes?: number;
   /** Names of the message types, by index. Default: none. */
   readonly types?: readonly string[];
   /** The byte after each message. Default: 10, `\n`. */
@@ -225,6 +227,7 @@ export class LogStore {
       mayRemove: () => true,
       dropsOldest: true,
       syncInterval: SYNC_INTERVAL,
+      groupBytes: MIN_GROUP,
       types: [],
       delimiter: 0x0a,
       now: Date.now,
@@ -252,7 +255,7 @@ export class LogStore {
 
   /** Offset of the oldest message. */
   get first(): number {
-    return (this.#segments[0] ?? this.#active)?.header.first ?? this.#end;
+    return (this.#segments[0] ?? this.#active)?.header.first ?? this.#pending[0]?.first ?? this.#end;
   }
 
   /** Offset of the next message. */
@@ -408,7 +411,9 @@ export class LogStore {
   }
 
   get #hasWork(): boolean {
-    return this.#goal > this.#durable || this.#unwrittenBytes >= MIN_GROUP || this.#isRetentionDue;
+    return (
+      this.#goal > this.#durable || this.#unwrittenBytes >= this.#options.groupBytes || this.#isRetentionDue
+    );
   }
 
   /** Messages before this offset have to become durable now. */
@@ -444,13 +449,13 @@ export class LogStore {
           await this.#waitForRoom();
           continue;
         }
+        await this.#abandon();
+        const mayDrop = isFull(error) && this.#mayDropOldest;
+        if (mayDrop && (await this.#removeOldest().catch(() => false))) continue;
         this.#isAvailable = false;
         this.#failures++;
         this.#options.onError(error);
-        await this.#abandon();
-        const mayDrop = isFull(error) && this.#mayDropOldest;
-        const hasRoom = mayDrop && (await this.#removeOldest().catch(() => false));
-        if (!hasRoom) await sleep(backoff.next());
+        await sleep(backoff.next());
       }
     }
     this.#busySince = 0;
@@ -463,7 +468,7 @@ export class LogStore {
   async #step(): Promise<void> {
     if (this.#round <= this.#durable) this.#round = this.#goal;
     if (this.#round <= this.#durable) {
-      if (this.#unwrittenBytes >= MIN_GROUP) await this.#writeGroup();
+      if (this.#unwrittenBytes >= this.#options.groupBytes) await this.#writeGroup();
       else await this.#removeOld();
       return;
     }

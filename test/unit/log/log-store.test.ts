@@ -15,7 +15,12 @@ const CRASHES = Number(process.env.FUZZ_CASES ?? 90);
 const SEED = Number(process.env.FUZZ_SEED ?? 7);
 
 /** Small, so that segments are full, removed and reused often. */
-const OPTIONS: LogStoreOptions = { segmentBytes: 4096, maxBytes: 64 * 1024, types: ['unknown', 'a'] };
+const OPTIONS: LogStoreOptions = {
+  segmentBytes: 4096,
+  maxBytes: 64 * 1024,
+  groupBytes: 500,
+  types: ['unknown', 'a'],
+};
 
 /** All messages by their offset, and the gaps. */
 async function contentOf(disk: SimulatedDisk, from = 0) {
@@ -335,6 +340,11 @@ test('messages that are too old are removed although no others come; offsets go 
   );
   expect(again.end).toBe(10);
   expect(again.epoch).toBe(epoch);
+});
+
+test('a log that is begun anew has another epoch, so that positions of the old one are no longer valid', async () => {
+  const epochs = await Promise.all([1, 2].map(async () => (await LogStore.open(new SimulatedDisk())).epoch));
+  expect(epochs[0]).not.toBe(epochs[1]);
 });
 
 test('sessions are known after a power failure, however many segments were written since', async () => {
