@@ -59,6 +59,7 @@ export {
   SluiceError,
   type WireErrorCode,
 } from './errors.js';
+export type { LogStatistics } from './log/message-log.js';
 export { type FrameRange, Slab, SlabPool } from './memory/slab-pool.js';
 export type { Extension } from './messages/extension.js';
 export type { Issue, ReportIssue, Rule } from './messages/issues.js';
