@@ -148,7 +148,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
 
   /**
    * Moves the cursor.
-   * @param position all messages before it are done. Default: {@link position}.
+   * @param position all messages before it are done. Default: {@link Subscription.position}.
    * @throws SluiceError `INVALID_OPTION` unless the subscription has a cursor and `ack: 'manual'`
    */
   ack(position: string | undefined = this.#position): void {

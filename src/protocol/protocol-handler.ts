@@ -289,6 +289,7 @@ export class ProtocolHandler<P extends Peer> {
 
   /** @internal Reports that a crawler is gone. Called when its connection is closed and its messages are settled. */
   reportGone(connection: P, reason: string): void {
+    this.#sessions?.release(connection);
     this.#presence.onClosed(connection, reason);
   }
 

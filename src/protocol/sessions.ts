@@ -62,14 +62,21 @@ export class Sessions<P extends Peer> {
     this.#sessions.set(id, session);
     const previous = session.connection;
     session.connection = connection;
-    if (previous === undefined || previous === connection) return onReady(session);
-    if (previous.isOpen) onReplaced(previous);
-    previous.lane.after(() => {
-      previous.session = undefined;
+    const onDecided = (): void => {
+      if (previous !== connection && previous !== undefined) previous.session = undefined;
       // What is not durable may still be lost, and the client must then send it again.
       if (session.loggedEnd <= this.#log.durable) onReady(session);
       else this.#log.onceStored(session.loggedEnd - 1, () => onReady(session));
-    });
+    };
+    if (previous === undefined || previous === connection) return onDecided();
+    if (previous.isOpen) onReplaced(previous);
+    previous.lane.after(onDecided);
+  }
+
+  /** Forgets a closed connection, all of whose messages are settled. */
+  release(connection: P): void {
+    const session = connection.session && this.#sessions.get(connection.session.id);
+    if (session?.connection === connection) session.connection = undefined;
   }
 
   /** A session whose messages can no longer be counted exactly: its client has to send again what is not confirmed. */
