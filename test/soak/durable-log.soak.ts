@@ -1,6 +1,9 @@
 import { test } from 'vitest';
 import { killUnderLoad } from '../support/durable-kills.js';
+import { scaled } from './duration.js';
 
-test('what was confirmed is there after 100 kills, once and in order, and no cursor skips a message', async () => {
-  await killUnderLoad(100);
+const kills = scaled(100, 3);
+
+test(`what was confirmed is there after ${kills} kills, once and in order, and no cursor skips a message`, async () => {
+  await killUnderLoad(kills);
 });
