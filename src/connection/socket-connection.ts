@@ -7,7 +7,7 @@ import { Lane } from '../dispatch/lane.js';
 import { SluiceError } from '../errors.js';
 import { MAX_CONTROL_BYTES, type OutgoingMessage, type PeerRole } from '../messages/messages.js';
 import { errorLine } from '../protocol/outgoing.js';
-import type { Session } from '../protocol/sessions.js';
+import type { PeerSession } from '../protocol/peer.js';
 import type { CrawlerIdentity } from '../routing/job-owners.js';
 import { SafeEmitter } from '../safe-emitter.js';
 import {
@@ -64,7 +64,7 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   /** @internal Number of its subscriptions to the durable log. */
   logSubscriptions = 0;
   /** @internal Its session, if it has one and there is a durable log. */
-  session: Session | undefined;
+  session: PeerSession | undefined;
   #withheldPongs = 0;
   /** @internal Called when the peer has closed its side: the connection ends once the returned promise settles. */
   beforeEnd: (() => Promise<void>) | undefined;

@@ -4,7 +4,19 @@ import type { Piece } from '../delivery/outbox.js';
 import type { Lane } from '../dispatch/lane.js';
 import type { OverflowPolicy, PeerRole } from '../messages/messages.js';
 import type { CrawlerIdentity } from '../routing/job-owners.js';
-import type { Session } from './sessions.js';
+
+/** The session of a peer: its messages that are decided, over several connections. */
+export interface PeerSession {
+  readonly id: string;
+  /** Number of messages that are decided: stored, or rejected. Control messages do not count. */
+  readonly line: number;
+  /** Offset in the log after its latest message; 0 if none is stored. */
+  loggedEnd: number;
+  /** Counts the messages of a run. @param firstSequence of those that will be accepted */
+  begin(firstSequence: number, count: number): void;
+  /** Number of messages before one of the current run. @param sequence of the message */
+  lineBefore(sequence: number): number;
+}
 
 /** A connection, as far as the protocol is concerned: in applications, always a `SocketConnection`. */
 export interface Peer {
@@ -49,7 +61,7 @@ export interface Peer {
   /** @internal Offset in the durable log after its latest message; 0 if none is stored. */
   loggedEnd: number;
   /** @internal Its session, if it has one and there is a durable log. */
-  session: Session | undefined;
+  session: PeerSession | undefined;
   /** @internal Number of its subscriptions to the durable log. */
   logSubscriptions: number;
   /** @internal Number of its pings that are not answered yet, since its messages are not durable. */

@@ -2,10 +2,10 @@
 
 import type { MessageLog } from '../log/message-log.js';
 import { LruMap } from '../lru-map.js';
-import type { Peer } from './peer.js';
+import type { Peer, PeerSession } from './peer.js';
 
 /** A client, over several connections. */
-export class Session<P extends Peer = Peer> {
+export class Session<P extends Peer> implements PeerSession {
   readonly id: string;
   /** Number of messages that are decided: stored, or rejected. Control messages do not count. */
   line: number;
