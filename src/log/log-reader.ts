@@ -45,6 +45,10 @@ export interface LogGap {
   readonly reason: 'removed' | 'damaged';
 }
 
+export function isGap(part: LoggedRun | LogGap): part is LogGap {
+  return 'to' in part;
+}
+
 /** A segment, as far as it may be read. */
 export interface ReadableSegment {
   readonly name: string;
@@ -137,7 +141,7 @@ export class LogReader {
     for (;;) {
       const run = this.#unread ?? (await this.#read());
       this.#unread = undefined;
-      if (run === undefined || 'to' in run) return run;
+      if (run === undefined || isGap(run)) return run;
       const { first, count } = run.header;
       if (first > this.#offset) {
         this.#unread = run;

@@ -109,7 +109,7 @@ const FULL = new Error('the log is full');
 /** At the latest after this time, it is checked whether there is room again, in ms. */
 const FULL_INTERVAL = 100;
 /** Sessions that are remembered: those with the latest messages. */
-const MAX_SESSIONS = 10_000;
+export const MAX_SESSIONS = 10_000;
 /** Time that one write or sync may take until the disk counts as stalled, in ms. */
 const STALLED = 10_000;
 const RETRY = { initialDelay: 20, maxDelay: 1000 } as const;
@@ -482,6 +482,7 @@ export class LogStore {
     const batch = new RecordBatch();
     const { first } = this.#pending[this.#written] as Pending;
     let written = this.#written;
+    let bytes = 0;
     for (; written < this.#pending.length; written++) {
       const pending = this.#pending[written] as Pending;
       const records = this.#recordsOf(pending, active);
@@ -490,14 +491,14 @@ export class LogStore {
       if (isFull && written > this.#written) break;
       const { source } = pending.entry;
       active.written.sources.set(source.number, source);
+      bytes += sizeOf(pending.entry);
       for (const { fields, content } of records) batch.add(fields, content, active.header.id);
     }
     await active.file.write(batch.buffers, active.position);
     addCheckpoint(active, first);
     active.written.writtenAt = this.#options.now();
     active.position += batch.size;
-    for (const { entry } of this.#pending.slice(this.#written, written))
-      this.#unwrittenBytes -= sizeOf(entry);
+    this.#unwrittenBytes -= bytes;
     this.#written = written;
   }
 

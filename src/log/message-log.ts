@@ -8,7 +8,7 @@ import type { MessageRegistry } from '../messages/message-registry.js';
 import { matchesType } from '../messages/type-patterns.js';
 import { withTimeout } from '../timeout.js';
 import { Watermark } from '../watermark.js';
-import { Cursors } from './cursors.js';
+import { Cursors, formatEpoch } from './cursors.js';
 import { FolderDisk, type LogDisk } from './disk.js';
 import { FolderLock } from './folder-lock.js';
 import type { LogReader } from './log-reader.js';
@@ -52,7 +52,7 @@ const GiB = 1024 * MiB;
 /** Default of the option `maxBytes`. */
 const MAX_BYTES = 16 * GiB;
 const FREE_SHARE = 0.1;
-/** Bytes that wait for the disk: above it, the log is full. */
+/** Bytes that wait for the disk: above it, the log is behind. */
 const MAX_PENDING = 32 * MiB;
 const LOW_SHARE = 0.75;
 /** How often the disk is checked, in ms. */
@@ -110,7 +110,7 @@ export class MessageLog {
   /** 1 for a type that is not stored, by type index. */
   readonly #isExcluded: Uint8Array;
   readonly #hasExcluded: boolean;
-  /** The latest record of each sender. */
+  /** What the latest record of each sender refers to. */
   readonly #sources = new WeakMap<RunSource, LogSource>();
   #sourceCount = 0;
   /** The latest messages, while others may follow in the same record. */
@@ -186,7 +186,7 @@ export class MessageLog {
 
   /** Changes if messages may be missing that were durable. 16 hexadecimal digits. */
   get epoch(): string {
-    return this.#store.epoch.toString(16).padStart(16, '0');
+    return formatEpoch(this.#store.epoch);
   }
 
   /** All messages before this offset are durable. */

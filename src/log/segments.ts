@@ -65,15 +65,18 @@ export async function recoverSegments(disk: LogDisk): Promise<FoundLog> {
   const { segments, unused, spares } = await findSegments(disk);
   const newest = segments.pop();
   let end = 0;
-  const sessions = new SessionLines();
+  let sessions = new SessionLines();
   if (newest !== undefined) {
-    const recovered = await withFile(disk, newest.name, 'write', (file) => recoverEnd(file, newest));
+    const recovered = await withFile(disk, newest.name, 'write', (file) => {
+      return recoverEnd(file, newest, sessions);
+    });
     end = recovered.end;
-    const previous = segments.at(-1);
-    // A power failure may leave the header of a new segment alone.
-    if (!recovered.isOpened && previous !== undefined)
-      await withFile(disk, previous.name, 'read', (file) => readSessions(file, previous, sessions));
-    await withFile(disk, newest.name, 'read', (file) => readSessions(file, newest, sessions));
+    if (!recovered.hasSessions) {
+      sessions = new SessionLines();
+      const previous = segments.at(-1);
+      for (const segment of previous === undefined ? [newest] : [previous, newest])
+        await withFile(disk, segment.name, 'read', (file) => readSessions(file, segment, sessions));
+    }
     if (end > newest.header.first) segments.push({ ...newest, size: recovered.size });
   }
   for (const name of unused) spares.push(await makeSpare(disk, name));
@@ -132,7 +135,7 @@ export async function findSegments(disk: LogDisk): Promise<Inspection> {
  * those after it: all of them are cut off, since none was confirmed. It is different if a later record says that the
  * segment was durable beyond it: then the disk has damaged it.
  */
-async function recoverEnd(file: LogFile, { header }: Segment): Promise<RecoveredEnd> {
+async function recoverEnd(file: LogFile, { header }: Segment, sessions: SessionLines): Promise<RecoveredEnd> {
   let end = SEGMENT_HEADER;
   let next = header.first;
   /** The first part that is no record, with the end of what was before it. */
@@ -143,6 +146,7 @@ async function recoverEnd(file: LogFile, { header }: Segment): Promise<Recovered
     if (record.isAfterDamage) torn ??= { end, next };
     if (torn !== undefined && record.header.durable > torn.end) torn = undefined;
     isOpened ||= record.header.kind === RecordKind.OPENING;
+    sessions.read(record);
     end = record.end;
     next = record.header.first + record.header.count;
   }
@@ -150,15 +154,16 @@ async function recoverEnd(file: LogFile, { header }: Segment): Promise<Recovered
   // Zeros or remains of an earlier use are cut off as well: the segment gets no more records.
   await file.truncate(end);
   await file.sync();
-  return { size: end, end: next, isOpened };
+  // A power failure may leave the header of a new segment alone.
+  return { size: end, end: next, hasSessions: isOpened && torn === undefined };
 }
 
 interface RecoveredEnd {
   readonly size: number;
   /** Offset after the last message. */
   readonly end: number;
-  /** Whether its first record is there. */
-  readonly isOpened: boolean;
+  /** Whether what was read of sessions is right: its first record is there, and nothing was cut off. */
+  readonly hasSessions: boolean;
 }
 
 /** How far each session is, as read from records in their order. */

@@ -1,8 +1,8 @@
 // A subscription that gets its messages from the durable log: past ones, and new ones as soon as they are durable. It never
 // holds more than a few of them in memory, however far its subscriber is behind.
 
-import type { Position } from '../log/cursors.js';
-import type { LogGap, LoggedRun, LogReader } from '../log/log-reader.js';
+import { formatPosition, type Position } from '../log/cursors.js';
+import { isGap, type LogGap, type LoggedRun, type LogReader } from '../log/log-reader.js';
 import type { MessageLog } from '../log/message-log.js';
 import type { SubscriptionReader } from '../routing/subscriptions.js';
 import { brokerLine } from './outgoing.js';
@@ -84,7 +84,7 @@ export class LogSubscription<P extends Peer> implements SubscriptionReader {
         const part = await this.#reader.next();
         if (this.#isStopped) break;
         if (part === undefined) await this.#waitForMore();
-        else if ('to' in part) this.#skip(part);
+        else if (isGap(part)) this.#skip(part);
         else await this.#deliver(part);
       }
     } catch (error) {
@@ -166,14 +166,4 @@ export class LogSubscription<P extends Peer> implements SubscriptionReader {
     this.#positioned = to;
     this.#connection.reply(brokerLine('gap', gap, delimiter));
   }
-}
-
-export function formatPosition({ epoch, offset }: Position): string {
-  return `${epoch}:${offset}`;
-}
-
-/** @param text that the schema of a position has accepted */
-export function parsePosition(text: string): Position {
-  const [epoch = '', offset] = text.split(':');
-  return { epoch, offset: Number(offset) };
 }

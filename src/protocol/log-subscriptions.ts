@@ -1,12 +1,12 @@
 // Subscriptions to the durable log: where each begins, and what happens to its cursor.
 
-import type { Position } from '../log/cursors.js';
+import { formatPosition, type Position, parsePosition } from '../log/cursors.js';
 import type { MessageLog } from '../log/message-log.js';
 import type { Issue } from '../messages/issues.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import type { MessageMap } from '../messages/messages.js';
 import type { Filter, SubscribeData } from '../routing/filter.js';
-import { formatPosition, type LogStart, LogSubscription, parsePosition } from './log-subscription.js';
+import { type LogStart, LogSubscription } from './log-subscription.js';
 import type { Peer } from './peer.js';
 import { StoredMessageFilter } from './stored-messages.js';
 
@@ -30,6 +30,7 @@ export class LogSubscriptions<P extends Peer> {
   readonly #onUnreadable: (connection: P, error: unknown) => void;
   /** By the name of the cursor. */
   readonly #uses = new Map<string, CursorUse<P>>();
+
   /** @param onUnreadable called if the log cannot be read for a subscriber */
   constructor(
     log: MessageLog,

@@ -2,20 +2,18 @@
 
 import type { Piece } from '../delivery/outbox.js';
 import type { Lane } from '../dispatch/lane.js';
+import type { SenderSession } from '../log/message-log.js';
 import type { OverflowPolicy, PeerRole } from '../messages/messages.js';
 import type { CrawlerIdentity } from '../routing/job-owners.js';
 
 /** The session of a peer: its messages that are decided, over several connections. */
-export interface PeerSession {
-  readonly id: string;
+export interface PeerSession extends SenderSession {
   /** Number of messages that are decided: stored, or rejected. Control messages do not count. */
   readonly line: number;
   /** Offset in the log after its latest message; 0 if none is stored. */
   loggedEnd: number;
   /** Counts the messages of a run. @param firstSequence of those that will be accepted */
   begin(firstSequence: number, count: number): void;
-  /** Number of messages before one of the current run. @param sequence of the message */
-  lineBefore(sequence: number): number;
 }
 
 /** A connection, as far as the protocol is concerned: in applications, always a `SocketConnection`. */

@@ -1,5 +1,6 @@
 // Sessions: how many messages of a client are decided, over several connections, so that it does not send them again.
 
+import { MAX_SESSIONS } from '../log/log-store.js';
 import type { MessageLog } from '../log/message-log.js';
 import { LruMap } from '../lru-map.js';
 import type { Peer, PeerSession } from './peer.js';
@@ -34,9 +35,6 @@ export class Session<P extends Peer> implements PeerSession {
     return this.#before + sequence - this.#sequence;
   }
 }
-
-/** Sessions that are remembered: the latest ones. */
-const MAX_SESSIONS = 10_000;
 
 /** @typeParam P the type of connections */
 export class Sessions<P extends Peer> {

@@ -2,6 +2,7 @@
 
 import { Argument } from 'commander';
 import type { CommandDefinition } from '../common/command-definition.js';
+import { collect } from '../common/flags.js';
 import { exitWithoutTerminal } from '../common/output.js';
 import type { LogFlags } from '../log/log-actions.js';
 
@@ -37,10 +38,6 @@ export const definition: CommandDefinition = {
     'A broker may be using the folder, except for truncate and forget. Messages are printed as they were received.',
   ],
 };
-
-function collect(value: string, values: string[] = []): string[] {
-  return [...values, value];
-}
 
 async function log(action: (typeof ACTIONS)[number], folder: string, flags: LogFlags): Promise<void> {
   const actions = await import('../log/log-actions.js');

@@ -11,7 +11,7 @@ import { OVERFLOW_POLICIES } from '../../messages/choices.js';
 import { printableLines } from '../../printable.js';
 import type { CommandDefinition } from '../common/command-definition.js';
 import { EXIT } from '../common/exit-codes.js';
-import { addConnectOptions, type ConnectFlags, TOKEN_NOTE } from '../common/flags.js';
+import { addConnectOptions, type ConnectFlags, collect, TOKEN_NOTE, typeList } from '../common/flags.js';
 import { exitWithoutTerminal, printError } from '../common/output.js';
 
 /** Output is written at the latest when it has this many characters. */
@@ -85,10 +85,6 @@ export const definition: CommandDefinition = {
   ],
   notes: [TOKEN_NOTE],
 };
-
-function collect(value: string, values: string[] = []): string[] {
-  return [...values, value];
-}
 
 /** @returns the exit code */
 async function sub(flags: SubFlags & ConnectFlags): Promise<number> {
@@ -177,12 +173,9 @@ function addressOf({ socketPath, host, port }: ClientOptions): string {
 }
 
 function filterOf(flags: SubFlags): SubscriptionFilter {
-  const types = flags.types
-    ?.split(',')
-    .map((type) => type.trim())
-    .filter((type) => type !== '');
+  const types = typeList(flags.types);
   return {
-    ...(types === undefined || types.length === 0 ? {} : { types }),
+    ...(types === undefined ? {} : { types }),
     ...(flags.job === undefined ? {} : { jobIds: flags.job }),
     ...(flags.crawler === undefined ? {} : { crawlerIds: flags.crawler }),
     ...(flags.group === undefined ? {} : { group: flags.group }),

@@ -55,3 +55,17 @@ export function atLeast(minimum: number, maximum = Number.POSITIVE_INFINITY): (t
     throw new InvalidArgumentError(`Expected an integer${range}.`);
   };
 }
+
+/** A parser of flags that may be repeated. */
+export function collect(value: string, values: string[] = []): string[] {
+  return [...values, value];
+}
+
+/** The names in a comma-separated list; `undefined` if there are none. */
+export function typeList(text: string | undefined): string[] | undefined {
+  const types = text
+    ?.split(',')
+    .map((type) => type.trim())
+    .filter((type) => type !== '');
+  return types?.length === 0 ? undefined : types;
+}

@@ -3,16 +3,17 @@
 import { once } from 'node:events';
 import { describeError, SluiceError } from '../../errors.js';
 import { formatBytes, formatCount } from '../../formats.js';
-import { Cursors, type Position } from '../../log/cursors.js';
+import { Cursors, formatEpoch, formatPosition, type Position } from '../../log/cursors.js';
 import { FolderDisk } from '../../log/disk.js';
 import { FolderLock } from '../../log/folder-lock.js';
-import { type LogGap, type LoggedRun, readLog } from '../../log/log-reader.js';
+import { isGap, type LogGap, readLog } from '../../log/log-reader.js';
 import { findSegments, type Segment } from '../../log/segments.js';
 import { MessageRegistry } from '../../messages/message-registry.js';
 import { printable, printableLines } from '../../printable.js';
 import { StoredMessageFilter } from '../../protocol/stored-messages.js';
 import { Filter } from '../../routing/filter.js';
 import { EXIT } from '../common/exit-codes.js';
+import { typeList } from '../common/flags.js';
 import { printError } from '../common/output.js';
 import { counted } from '../common/terminal.js';
 
@@ -44,7 +45,7 @@ export async function ls(folder: string, { json = false }: LogFlags): Promise<nu
   });
   const cursors = [...(await cursorsOf(disk))].map(([name, position]) => {
     const behind = position.epoch === epoch ? end - position.offset : undefined;
-    return { name, position: `${position.epoch}:${position.offset}`, behind };
+    return { name, position: formatPosition(position), behind };
   });
   const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
   const first = files[0]?.first ?? end;
@@ -73,10 +74,7 @@ export async function cat(folder: string, flags: LogFlags): Promise<number> {
   if (oldest === undefined) return EXIT.OK;
   const { delimiter, jobSeed } = oldest.header;
   const registry = MessageRegistry.builtin();
-  const types = flags.types
-    ?.split(',')
-    .map((type) => type.trim())
-    .filter((type) => type !== '') ?? ['*'];
+  const types = typeList(flags.types) ?? ['*'];
   const filter = new Filter(
     registry,
     { id: 'cat', types, jobIds: flags.job, crawlerIds: flags.crawler, meta: flags.meta },
@@ -166,7 +164,7 @@ async function findLog(folder: string): Promise<FoundLog> {
   try {
     const { segments } = await findSegments(disk);
     const epoch = segments.at(-1)?.header.epoch ?? 0n;
-    return { disk, segments, epoch: epoch.toString(16).padStart(16, '0') };
+    return { disk, segments, epoch: formatEpoch(epoch) };
   } catch (cause) {
     throw new SluiceError('LOG_UNUSABLE', `${folder}: ${describeError(cause)}`, { cause });
   }
@@ -198,10 +196,6 @@ function offsetOf(flag: string, text: string, epoch: string): number {
     throw new SluiceError('INVALID_OPTION', `${flag}: must be an offset or a position`);
   if (ofLog !== epoch) throw new SluiceError('INVALID_OPTION', `${flag}: is a position of another log`);
   return Number(offset);
-}
-
-function isGap(part: LoggedRun | LogGap): part is LogGap {
-  return 'to' in part;
 }
 
 function describeGap({ from, to, reason }: LogGap): string {
