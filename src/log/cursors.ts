@@ -1,6 +1,7 @@
 // Cursors: the positions up to which named consumers have read the log, in one small file. If it is lost, messages are
 // delivered again; none is lost.
 
+import * as z from 'zod';
 import type { LogDisk } from './disk.js';
 
 /** A position in a log. */
@@ -41,6 +42,14 @@ interface CursorFile {
   readonly version: number;
   readonly cursors: Readonly<Record<string, Position>>;
 }
+
+/** Entries, since zod leaves out a key `__proto__`. */
+const cursorEntries = z.array(
+  z.tuple([
+    z.string(),
+    z.object({ epoch: z.string().regex(/^[0-9a-f]{16}$/), offset: z.int().nonnegative() }),
+  ]),
+);
 
 export class Cursors {
   readonly #disk: LogDisk;
@@ -169,9 +178,11 @@ async function readFile(disk: LogDisk): Promise<Map<string, Position>> {
   try {
     const bytes = Buffer.alloc(await file.size());
     await file.read(bytes, 0);
-    const { version, cursors } = JSON.parse(bytes.toString()) as CursorFile;
+    const { version, cursors } = JSON.parse(bytes.toString()) as Partial<CursorFile>;
     if (version !== VERSION) throw new Error(`${NAME} has format version ${version}`);
-    return new Map(Object.entries(cursors));
+    const { success, data } = cursorEntries.safeParse(Object.entries(cursors ?? {}));
+    if (!success) throw new Error(`${NAME} is damaged`);
+    return new Map(data);
   } finally {
     await file.close();
   }

@@ -48,14 +48,21 @@ test('after a power failure at any moment, they are those of one of the last sav
   }
 });
 
-test('an unreadable file is kept, reported, and replaced', async () => {
+test.each([
+  '{"version":1,"cur',
+  '[]',
+  '{"version":2,"cursors":{}}',
+  '{"version":1,"cursors":{"a":7}}',
+  `{"version":1,"cursors":{"a":{"epoch":"${EPOCH}","offset":-1}}}`,
+  '{"version":1,"cursors":{"a":{"epoch":"none","offset":1}}}',
+])('an unreadable file is kept, reported, and replaced: %s', async (content) => {
   const disk = new SimulatedDisk();
-  disk.setContent('cursors.json', Buffer.from('{"version":1,"cur'));
+  disk.setContent('cursors.json', Buffer.from(content));
   const errors: unknown[] = [];
   const cursors = await Cursors.open(disk, (error) => errors.push(error));
   expect(cursors.size).toBe(0);
   expect(errors).toHaveLength(1);
-  expect(disk.contentOf('cursors.damaged').toString()).toBe('{"version":1,"cur');
+  expect(disk.contentOf('cursors.damaged').toString()).toBe(content);
   cursors.set('a', { epoch: EPOCH, offset: 1 });
   await cursors.close();
   expect((await Cursors.open(disk, noError)).size).toBe(1);
