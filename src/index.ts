@@ -99,6 +99,14 @@ export {
   type JobEvent,
   type JobStateEvent,
 } from './server/default-handlers.js';
+export type {
+  BatchDurableHandler,
+  DurableGap,
+  DurableHandler,
+  DurableHandlerSettings,
+  SingleDurableHandler,
+} from './server/durable-handler.js';
+export { DurableMessage } from './server/durable-message.js';
 export type { CrawlerRecord, FleetLimits, FleetState, JobRecord } from './server/fleet-state.js';
 export type {
   BatchHandler,

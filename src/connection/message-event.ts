@@ -94,10 +94,7 @@ export class MessageEvent {
   get message(): CustomMessage {
     if (this.#message === undefined) {
       const { bytes, isValid } = this.#run;
-      const value: unknown = JSON.parse(bytes.toString('utf8', this.#start, this.#end));
-      // A worker has accepted these bytes: unless the schema transforms its input, they parse to the schema's type.
-      const isTransformed = isValid && this.#messageType.transformsInput;
-      this.#message = (isTransformed ? parseAs(this.#messageType, value) : value) as CustomMessage;
+      this.#message = parseMessage(this.#messageType, bytes, this.#start, this.#end, isValid);
     }
     return this.#message;
   }
@@ -143,6 +140,19 @@ export class MessageEvent {
   is(type: string): boolean {
     return this.type === type;
   }
+}
+
+/** Parses a message that was accepted, with the schema's defaults filled in if it is valid. */
+export function parseMessage(
+  type: MessageType,
+  bytes: Buffer,
+  start: number,
+  end: number,
+  isValid: boolean,
+): CustomMessage {
+  const value: unknown = JSON.parse(bytes.toString('utf8', start, end));
+  // A worker has accepted these bytes: unless the schema transforms its input, they parse to the schema's type.
+  return (isValid && type.transformsInput ? parseAs(type, value) : value) as CustomMessage;
 }
 
 /**

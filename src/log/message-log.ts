@@ -105,6 +105,8 @@ export class MessageLog {
   readonly #store: LogStore;
   readonly #lock: FolderLock;
   readonly cursors: Cursors;
+  /** Names of cursors that handlers in this process move. */
+  readonly handlerCursors = new Set<string>();
   readonly #onFailure: 'stop' | 'pass';
   readonly #rejectsIfFull: boolean;
   /** 1 for a type that is not stored, by type index. */
@@ -290,6 +292,14 @@ export class MessageLog {
    */
   onceStored(offset: number, callback: () => void): () => void {
     return this.#store.onceDurable(offset + 1, callback);
+  }
+
+  /** Moves a cursor to an offset. It never moves backwards. */
+  moveCursor(name: string, offset: number): void {
+    const { cursors, epoch } = this;
+    const known = cursors.get(name);
+    if (known !== undefined && known.epoch === epoch && known.offset >= offset) return;
+    cursors.set(name, { epoch, offset });
   }
 
   /** Removes messages that are too old. */

@@ -211,7 +211,7 @@ export class ControlHandler<P extends Peer> {
 
   #subscribeToLog(connection: P, role: PeerRole, data: MessageMap['subscribe']['data']): void {
     const log = this.#logSubscriptions;
-    const fault = log === undefined ? NO_LOG : log.faultOf(data);
+    const fault = log === undefined ? NO_LOG : log.faultOf(connection, data);
     if (log === undefined || fault !== undefined) {
       if (fault === 'RATE_LIMITED') this.#reject(connection, fault, 'subscribe');
       else this.#reject(connection, 'RULE_VIOLATION', 'subscribe', [fault ?? NO_LOG]);

@@ -3,21 +3,12 @@
 
 import { formatPosition, type Position } from '../log/cursors.js';
 import { isGap, type LogGap, type LoggedRun, type LogReader } from '../log/log-reader.js';
+import type { LogStart } from '../log/log-start.js';
 import type { MessageLog } from '../log/message-log.js';
 import type { SubscriptionReader } from '../routing/subscriptions.js';
 import { brokerLine } from './outgoing.js';
 import type { Peer } from './peer.js';
 import type { StoredMessageFilter } from './stored-messages.js';
-
-/** Where a subscription begins. */
-export interface LogStart {
-  /** Offset of the first message. */
-  readonly offset: number;
-  /** Messages that were received earlier are skipped, in ms since 1970. Default: none. */
-  readonly time?: number | undefined;
-  /** The position that was requested, if it belongs to another log. */
-  readonly lost?: Position | undefined;
-}
 
 export interface LogSubscriptionOptions {
   readonly id: string;

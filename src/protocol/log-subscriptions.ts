@@ -1,12 +1,13 @@
 // Subscriptions to the durable log: where each begins, and what happens to its cursor.
 
-import { formatPosition, type Position, parsePosition } from '../log/cursors.js';
+import { formatPosition, parsePosition } from '../log/cursors.js';
+import { startOf } from '../log/log-start.js';
 import type { MessageLog } from '../log/message-log.js';
 import type { Issue } from '../messages/issues.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import type { MessageMap } from '../messages/messages.js';
 import type { Filter, SubscribeData } from '../routing/filter.js';
-import { type LogStart, LogSubscription } from './log-subscription.js';
+import { LogSubscription } from './log-subscription.js';
 import type { Peer } from './peer.js';
 import { StoredMessageFilter } from './stored-messages.js';
 
@@ -45,10 +46,17 @@ export class LogSubscriptions<P extends Peer> {
   }
 
   /** Why a subscription is impossible, if it is. */
-  faultOf({ last, group, cursor, ack }: SubscribeData): Issue | 'RATE_LIMITED' | undefined {
+  faultOf(
+    connection: P,
+    { id, last, group, cursor, ack }: SubscribeData,
+  ): Issue | 'RATE_LIMITED' | undefined {
     if (last === true || group !== undefined) return WITH_LAST_OR_GROUP;
     if (ack === 'manual' && cursor === undefined) return ACK_WITHOUT_CURSOR;
-    return cursor === undefined || this.#log.cursors.hasRoomFor(cursor) ? undefined : 'RATE_LIMITED';
+    if (cursor === undefined) return undefined;
+    if (this.#log.handlerCursors.has(cursor)) return CURSOR_OF_HANDLER;
+    const user = this.#uses.get(cursor)?.subscription;
+    if (user !== undefined && user.connection === connection && user.id !== id) return CURSOR_IN_USE;
+    return this.#log.cursors.hasRoomFor(cursor) ? undefined : 'RATE_LIMITED';
   }
 
   /**
@@ -57,14 +65,14 @@ export class LogSubscriptions<P extends Peer> {
    */
   create(connection: P, data: SubscribeData, filter: Filter) {
     const { id, cursor, ack } = data;
-    const start = this.#startOf(data);
+    const start = startOf(this.#log, data);
     const stored = new StoredMessageFilter(this.#registry, filter, this.#delimiter);
     const subscription: LogSubscription<P> = new LogSubscription(connection, this.#log, stored, {
       id,
       start,
       delimiter: this.#delimiter,
       onWritten: (offset) => {
-        if (cursor !== undefined && ack !== 'manual') this.#move(cursor, offset);
+        if (cursor !== undefined && ack !== 'manual') this.#log.moveCursor(cursor, offset);
       },
       onStopped: () => {
         connection.logSubscriptions--;
@@ -93,38 +101,10 @@ export class LogSubscriptions<P extends Peer> {
       const { epoch, offset } = parsePosition(position);
       if (!isManual) return ACK_NOT_MANUAL;
       if (epoch !== this.#log.epoch || offset > subscription.offset) return ACK_UNKNOWN_POSITION;
-      this.#move(name, offset);
+      this.#log.moveCursor(name, offset);
       return undefined;
     }
     return ACK_UNKNOWN_ID;
-  }
-
-  /** A cursor never moves backwards: acknowledgements are cumulative. */
-  #move(cursor: string, offset: number): void {
-    const { cursors, epoch } = this.#log;
-    const known = cursors.get(cursor);
-    if (known !== undefined && known.epoch === epoch && known.offset >= offset) return;
-    cursors.set(cursor, { epoch, offset });
-  }
-
-  #startOf({ from = 'new', cursor }: SubscribeData): LogStart {
-    const { first, end } = this.#log;
-    const known = cursor === undefined ? undefined : this.#log.cursors.get(cursor);
-    if (known !== undefined) return this.#startAt(known);
-    if (from === 'first') return { offset: first };
-    if (from === 'new') return { offset: end };
-    if ('time' in from) {
-      const time = Date.parse(String(from.time));
-      return { offset: this.#log.offsetBefore(time), time };
-    }
-    return this.#startAt(parsePosition(String(from.offset)));
-  }
-
-  #startAt(position: Position): LogStart {
-    const { epoch, first, end } = this.#log;
-    if (position.epoch === epoch && position.offset <= end) return { offset: position.offset };
-    // What it refers to does not exist any more: everything that does is delivered.
-    return { offset: first, lost: position };
   }
 }
 
@@ -134,6 +114,8 @@ const WITH_LAST_OR_GROUP = conflict(
   'from, cursor, ack and overflow log cannot be combined with last or group',
 );
 const ACK_WITHOUT_CURSOR = conflict('data.ack', 'manual needs a cursor');
+const CURSOR_IN_USE = conflict('data.cursor', 'is used by another subscription of this connection');
+const CURSOR_OF_HANDLER = conflict('data.cursor', 'is used by a handler in the process of the broker');
 const ACK_NOT_MANUAL = conflict('data.id', 'is not a subscription with ack manual');
 const ACK_UNKNOWN_ID = conflict('data.id', 'is not a subscription with a cursor');
 const ACK_UNKNOWN_POSITION = conflict('data.position', 'was not sent for this subscription');

@@ -35,34 +35,56 @@ export class StoredMessageFilter {
    * @param to offset of the first message after them. Default: all.
    */
   select(run: LoggedRun, from: number, to: number = Number.POSITIVE_INFINITY): StoredMessages | undefined {
-    const { header, body, source } = run;
+    const { header, body } = run;
     const isWithin = header.first >= from && header.first + header.count <= to;
     const { matchesAll, mark } = this.#filter;
-    if (!this.#filter.matchesCrawler(source?.crawlerId ?? undefined)) return undefined;
+    if (!this.#matchesSource(run)) return undefined;
     if (matchesAll && mark !== WITH_META && isWithin) return { bytes: body, count: header.count };
     const parts: Buffer[] = [];
-    let count = 0;
+    const count = this.visit(run, from, to, (at, start, end) => {
+      if (mark === WITH_META) parts.push(...this.#withMeta(run, at, body.subarray(start, end)));
+      else parts.push(body.subarray(start, end + 1));
+    });
+    return count === 0 ? undefined : { bytes: joined(parts), count };
+  }
+
+  /**
+   * Visits the matching messages of a run, in order.
+   * @param from offset of the first message to consider
+   * @param to offset of the first message after them
+   * @param visit called with the index of a message in the run, and where it is in the body, without its delimiter
+   * @returns how many there are
+   */
+  visit(
+    run: LoggedRun,
+    from: number,
+    to: number,
+    visit: (at: number, start: number, end: number, typeIndex: number) => void,
+  ): number {
+    if (!this.#matchesSource(run)) return 0;
+    const { header } = run;
     const words = readIndex(run.index);
     const base = words[INDEX.POSITION_BASE] ?? 0;
-    const end = Math.min(header.count, to - header.first);
-    for (let at = Math.max(0, from - header.first); at < end; at++) {
+    const last = Math.min(header.count, to - header.first);
+    let count = 0;
+    for (let at = Math.max(0, from - header.first); at < last; at++) {
       if (!this.#matches(run, words, at)) continue;
       count++;
-      const start = frameWord(words, at, FRAME.START) - base;
-      const messageEnd = frameWord(words, at, FRAME.END) - base;
-      if (mark === WITH_META) parts.push(...this.#withMeta(run, at, body.subarray(start, messageEnd)));
-      else parts.push(body.subarray(start, messageEnd + 1));
+      const [start, end] = [frameWord(words, at, FRAME.START), frameWord(words, at, FRAME.END)];
+      visit(at, start - base, end - base, frameWord(words, at, FRAME.TYPE));
     }
-    return count === 0 ? undefined : { bytes: joined(parts), count };
+    return count;
+  }
+
+  #matchesSource({ source }: LoggedRun): boolean {
+    return this.#filter.matchesCrawler(source?.crawlerId ?? undefined);
   }
 
   #matches(run: LoggedRun, words: Uint32Array, at: number): boolean {
     const { header, types } = run;
     const typeIndex = frameWord(words, at, FRAME.TYPE);
     if (types !== this.#types) this.#prepare(types);
-    // Rare: only with `validation: 'report'`.
-    const isUnknown = header.kind === RecordKind.INVALID_RUN && typeIndex === 0;
-    const matches = isUnknown
+    const matches = isUnknownType(run, typeIndex)
       ? this.#filter.matchesType(typeIndex, typeOf(run.body))
       : this.#matchesType[typeIndex] === true;
     if (!matches || this.#filter.jobs === undefined) return matches;
@@ -96,6 +118,16 @@ function frameWord(words: Uint32Array, at: number, field: number): number {
 function joined(parts: readonly Buffer[]): Buffer {
   const [first] = parts;
   return parts.length === 1 && first !== undefined ? first : Buffer.concat(parts);
+}
+
+/** The name of a message's type. @param typeIndex its index in the run */
+export function typeNameOf(run: LoggedRun, typeIndex: number): string {
+  return isUnknownType(run, typeIndex) ? typeOf(run.body) : (run.types[typeIndex] ?? '');
+}
+
+/** Whether the type of a record's only message had no schema. Rare: only with `validation: 'report'`. */
+function isUnknownType({ header }: LoggedRun, typeIndex: number): boolean {
+  return header.kind === RecordKind.INVALID_RUN && typeIndex === 0;
 }
 
 /** The type of the only message of a record. */

@@ -13,6 +13,7 @@ export type HandlerPhase =
   | 'canHandle'
   | 'handle'
   | 'handleBatch'
+  | 'handleGap'
   | 'afterProcess'
   | 'afterSend';
 

@@ -7,6 +7,7 @@ import type { SocketConnection } from '../connection/socket-connection.js';
 import { SluiceError } from '../errors.js';
 import type { OutgoingMessage } from '../messages/messages.js';
 import { SafeEmitter } from '../safe-emitter.js';
+import type { DurableMessage } from './durable-message.js';
 import type { BatchHandler, EventOf, HandledType, HandlerFunction, MessageHandler } from './handler.js';
 import {
   type AnyHandler,
@@ -36,10 +37,12 @@ export interface RouterOptions {
 export interface HandlerFailure {
   readonly error: unknown;
   readonly phase: HandlerPhase;
-  /** The handled message; `undefined` for `handleBatch` and `afterSend`. */
+  /** The handled message; `undefined` for `handleBatch`, `afterSend`, and durable handlers. */
   readonly event: MessageEvent | undefined;
   /** The handled messages, for `handleBatch`. */
   readonly events?: readonly MessageEvent[] | undefined;
+  /** The handled messages of a durable handler. */
+  readonly durable?: readonly DurableMessage[] | undefined;
 }
 
 /** Events of a router. */

@@ -40,6 +40,9 @@ import { errorLine } from '../protocol/outgoing.js';
 import { SafeEmitter } from '../safe-emitter.js';
 import { withTimeout } from '../timeout.js';
 import { SERVER_VERSION } from '../version.js';
+import type { DurableHandler } from './durable-handler.js';
+import { DurableHandlers } from './durable-handlers.js';
+import type { DurableFailure } from './durable-reader.js';
 
 /** Time until a durable log whose disk does not answer is closed all the same, in ms. */
 const LOG_CLOSE_TIMEOUT = 5000;
@@ -73,6 +76,9 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
   #registry: MessageRegistry | undefined;
   /** @internal Fields of handlers and of {@link projectFields}. Those that are added later wait for the next start. */
   readonly fieldTable = new FieldTable();
+  readonly #durableHandlers = new DurableHandlers();
+  /** @internal Called when a durable handler has failed. */
+  onDurableFailure: (failure: DurableFailure) => void = ({ error }) => this.#onServerError(error);
   /** Types that handlers are registered for. */
   readonly #expectedTypes = new Set<string>();
   #changedOptions: Pick<ResolvedOptions, 'auth'> | undefined;
@@ -225,6 +231,20 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     this.fieldTable.add(type, paths);
   }
 
+  /**
+   * Registers a handler of messages in the durable log, before the server starts. It continues where it was: messages
+   * that it has not handled yet are not lost when the process ends.
+   * @throws SluiceError `ALREADY_RUNNING`; `INVALID_OPTION` if the handler is invalid, its cursor belongs to another one,
+   *   or the server has no option `log`
+   */
+  registerDurableHandler(handler: DurableHandler): void {
+    if (this.#state !== 'stopped') throw new SluiceError('ALREADY_RUNNING');
+    if (this.options.log === undefined)
+      throw new SluiceError('INVALID_OPTION', 'durable handler: needs the option log');
+    this.#durableHandlers.add(handler);
+    for (const type of handler.types ?? []) if (!type.includes('*')) this.expectType(type);
+  }
+
   /** Whether messages can be processed: the server and at least one worker are running, and the durable log works. */
   isHealthy(): boolean {
     const hasWorkers = (this.#pipeline?.dispatcher.statistics.threads ?? 0) > 0;
@@ -267,6 +287,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     this.#pipeline = this.#createPipeline(registry);
     await this.#pipeline.dispatcher.start();
     await this.#listen();
+    this.#durableHandlers.run();
     this.#state = 'running';
     this.#startedAt = { wall: new Date(), monotonic: performance.now() };
     this.#health.start();
@@ -292,6 +313,11 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     });
     const { first, end, bytes } = log.statistics;
     this.#log.info({ folder: options.log, first, end, bytes }, 'durable log is open');
+    this.#durableHandlers.open(log, registry, this.#delimiter, {
+      onFailure: (failure) => this.onDurableFailure(failure),
+      onGap: (gap) => this.#log.warn({ ...gap }, 'messages for a durable handler are missing'),
+      onUnreadable: (error) => this.#onLogError(error),
+    });
     return log;
   }
 
@@ -354,6 +380,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     await this.#closeAdmin();
     await this.#pipeline?.dispatcher.close();
     this.#pipeline = undefined;
+    await this.#durableHandlers.stop(0);
     await this.#closeMessageLog();
     this.#state = 'stopped';
     throw error;
@@ -516,12 +543,14 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     this.emitSafely('server_stopping', { reason });
     this.#health.stop();
     for (const timer of this.#timers) clearInterval(timer);
+    const handled = this.#durableHandlers.stop(this.options.drainTimeout);
     await this.#closeListeners();
     await withTimeout(pipeline.drain(), this.options.drainTimeout, () => {});
     const droppedBefore = pipeline.totals.messagesDropped;
     const unsettledBytes = this.#pool.all().reduce((sum, { lane }) => sum + lane.pendingBytes, 0);
     await Promise.all(this.#pool.all().map((connection) => this.#closeConnection(connection)));
     await pipeline.dispatcher.close();
+    await handled;
     await this.#closeMessageLog();
     const undelivered = pipeline.totals.messagesDropped - droppedBefore;
     await this.#closeAdmin();

@@ -14,6 +14,7 @@ import { SluiceError } from '../errors.js';
 import type { OutgoingMessage } from '../messages/messages.js';
 import { withTimeout } from '../timeout.js';
 import { type FleetEvents, registerDefaultHandlers } from './default-handlers.js';
+import type { DurableHandler } from './durable-handler.js';
 import { type FleetLimits, FleetState } from './fleet-state.js';
 import type { SentMessage } from './handler.js';
 import {
@@ -91,6 +92,8 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
       const emit = (this as EventEmitter).emit.bind(this);
       registerDefaultHandlers(this.router, this.fleet, emit);
     }
+    this.manager.onDurableFailure = ({ error, phase, messages }) =>
+      this.router.recordError({ error, phase, event: undefined, durable: messages });
     this.router.on('handler_error', (failure) => this.emit('handler_error', failure));
     this.manager.on('message', (event) => this.router.dispatch(event));
     this.manager.on('connection_added', ({ connection }) => {
@@ -124,6 +127,17 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
   /** Stops at the end of the block, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.stop();
+  }
+
+  /**
+   * Registers a handler of messages in the durable log (option `log`), before the server starts. It continues where it
+   * was: messages that it has not handled yet are not lost when the process ends. Middleware does not run for it.
+   * @throws SluiceError `ALREADY_RUNNING`; `INVALID_OPTION` if the handler is invalid, its cursor belongs to another one,
+   *   or the server has no option `log`
+   */
+  registerDurableHandler(handler: DurableHandler): this {
+    this.manager.registerDurableHandler(handler);
+    return this;
   }
 
   /** Adds middleware around all handled and sent messages. */

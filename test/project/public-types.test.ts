@@ -3,6 +3,8 @@
 
 import {
   type BatchHandler,
+  type DurableHandler,
+  type DurableMessage,
   type ErrorCode,
   type HandlerContext,
   type MessageEvent,
@@ -99,6 +101,25 @@ describe('sluice', () => {
       expectTypeOf(jobId).toEqualTypeOf<string>();
       expectTypeOf(job.progress?.processed).toEqualTypeOf<number | undefined>();
     });
+  });
+
+  test('a durable handler handles one message or many, of the log', () => {
+    const server = new SocketServer({ log: 'log' });
+    server.registerDurableHandler({
+      cursor: 'c',
+      handle: (message) => {
+        if (message.is('heartbeat')) expectTypeOf(message.message.data.activeJobs).toEqualTypeOf<number>();
+        if (message.is<PageFetched>('page_fetched')) expectTypeOf(message.message.url).toBeString();
+      },
+    });
+    server.registerDurableHandler({
+      from: { time: '2026-01-01T00:00:00Z' },
+      handleBatch: async (messages) => {
+        expectTypeOf(messages).toEqualTypeOf<readonly DurableMessage[]>();
+      },
+      handleGap: ({ reason }) => expectTypeOf(reason).toEqualTypeOf<'removed' | 'damaged' | 'epoch'>(),
+    });
+    expectTypeOf<{ cursor: 'c' }>().not.toExtend<DurableHandler>();
   });
 
   test('a handler names fields, and handles one message or many', () => {

@@ -242,7 +242,7 @@ describe('a cursor', () => {
     await until(() => numbers.length === 1);
   });
 
-  test('cannot be moved to a position that was not sent', async () => {
+  test('cannot be moved to a position that was not sent, nor used twice by one connection', async () => {
     const { connect, publish } = await startDurable();
     await publish(numberedBlock(0, 0, 10));
     const peer = await connect();
@@ -252,12 +252,13 @@ describe('a cursor', () => {
     peer.say('ack', { id: 'a', position: `${epoch}:11` });
     peer.say('ack', { id: 'b', position });
     peer.say('ack', { id: 'a', position: `00000000000000ff:1` });
+    peer.say('subscribe', { id: 'twice', cursor: 'db' });
     peer.say('ack', { id: 'a', position });
     await peer.settled();
     const issues = peer.messages
       .filter(({ type }) => type === 'error')
       .map(({ data }) => (data.issues as { path: string }[])[0]?.path);
-    expect(issues).toEqual(['data.position', 'data.id', 'data.position']);
+    expect(issues).toEqual(['data.position', 'data.id', 'data.position', 'data.cursor']);
   });
 });
 

@@ -1,0 +1,36 @@
+// Where a reader of the durable log begins: at its cursor, or where it wants to.
+
+import type { MessageMap } from '../messages/messages.js';
+import { type Position, parsePosition } from './cursors.js';
+import type { MessageLog } from './message-log.js';
+
+/** Where reading begins. */
+export interface LogStart {
+  /** Offset of the first message. */
+  readonly offset: number;
+  /** Messages that were received earlier are skipped, in ms since 1970. Default: none. */
+  readonly time?: number | undefined;
+  /** The position that was requested, if it belongs to another log. */
+  readonly lost?: Position | undefined;
+}
+
+type StartData = Pick<MessageMap['subscribe']['data'], 'from' | 'cursor'>;
+
+/** A cursor that exists determines the start; else `from` does. Default: `new`. */
+export function startOf(log: MessageLog, { from = 'new', cursor }: StartData): LogStart {
+  const known = cursor === undefined ? undefined : log.cursors.get(cursor);
+  if (known !== undefined) return startAt(log, known);
+  if (from === 'first') return { offset: log.first };
+  if (from === 'new') return { offset: log.end };
+  if ('time' in from) {
+    const time = Date.parse(String(from.time));
+    return { offset: log.offsetBefore(time), time };
+  }
+  return startAt(log, parsePosition(String(from.offset)));
+}
+
+function startAt({ epoch, first, end }: MessageLog, position: Position): LogStart {
+  if (position.epoch === epoch && position.offset <= end) return { offset: position.offset };
+  // What it refers to does not exist any more: everything that does is delivered.
+  return { offset: first, lost: position };
+}

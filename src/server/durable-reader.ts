@@ -1,0 +1,235 @@
+// Calls a durable handler with the messages of the log, and moves its cursor. Holds at most about one batch in memory,
+// however far the handler is behind.
+
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Backoff } from '../backoff.js';
+import { formatPosition } from '../log/cursors.js';
+import { isGap, type LogGap, type LoggedRun, type LogReader } from '../log/log-reader.js';
+import { type LogStart, startOf } from '../log/log-start.js';
+import type { MessageLog } from '../log/message-log.js';
+import type { MessageRegistry } from '../messages/message-registry.js';
+import { StoredMessageFilter, typeNameOf } from '../protocol/stored-messages.js';
+import { Filter, type SubscribeData } from '../routing/filter.js';
+import type { DurableGap, DurableHandler } from './durable-handler.js';
+import { DurableMessage, type DurableSource } from './durable-message.js';
+
+/** A call of a durable handler that has failed. It is repeated. */
+export interface DurableFailure {
+  readonly error: unknown;
+  readonly phase: 'handle' | 'handleBatch' | 'handleGap';
+  /** The messages that it was called with. */
+  readonly messages: readonly DurableMessage[];
+}
+
+export interface DurableReaderListener {
+  onFailure(failure: DurableFailure): void;
+  /** Messages are missing. */
+  onGap(gap: DurableGap): void;
+  /** The log cannot be read. It is tried again. */
+  onUnreadable(error: unknown): void;
+}
+
+/** Maximum number of messages that are handled together. */
+const MAX_BATCH = 1000;
+/** Bytes of messages after which no more are added to those that are handled together. */
+const MAX_BATCH_BYTES = 512 * 1024;
+/** Bytes that are read, whether they match or not, before the cursor moves on. */
+const MAX_READ = 8 * 1024 * 1024;
+const RETRY = { initialDelay: 100, maxDelay: 10_000 } as const;
+
+export class DurableReader {
+  readonly #handler: DurableHandler;
+  readonly #cursor: string | undefined;
+  readonly #log: MessageLog;
+  readonly #source: DurableSource;
+  readonly #filter: StoredMessageFilter;
+  readonly #listener: DurableReaderListener;
+  readonly #start: LogStart;
+  #reader: LogReader;
+  /** Messages that were read and are not handled yet. */
+  #queue: DurableMessage[] = [];
+  #queuedBytes = 0;
+  /** What is missing after them. */
+  #gap: LogGap | undefined;
+  readonly #stopping = new AbortController();
+  #isDetached = false;
+  #running: Promise<void> | undefined;
+
+  /** Determines where to begin: messages that are stored from now on count as new. */
+  constructor(
+    handler: DurableHandler,
+    data: SubscribeData,
+    log: MessageLog,
+    registry: MessageRegistry,
+    delimiter: number,
+    listener: DurableReaderListener,
+  ) {
+    this.#handler = handler;
+    this.#cursor = data.cursor;
+    this.#log = log;
+    this.#source = { registry, epoch: log.epoch };
+    this.#filter = new StoredMessageFilter(registry, new Filter(registry, data, log.jobSeed), delimiter);
+    this.#listener = listener;
+    this.#start = startOf(log, data);
+    this.#reader = log.reader(this.#start.offset);
+    if (data.cursor === undefined) return;
+    log.handlerCursors.add(data.cursor);
+    if (log.cursors.get(data.cursor) === undefined) this.#moveCursor(this.#start.offset);
+  }
+
+  /** Handles messages until it is stopped. */
+  run(): void {
+    this.#running = this.#run();
+  }
+
+  /** Stops after the current call. @returns resolves when that has returned, and its cursor has moved */
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await this.#running;
+  }
+
+  /** From now on, the log is not used any more. */
+  detach(): void {
+    this.#isDetached = true;
+    if (this.#cursor !== undefined) this.#log.handlerCursors.delete(this.#cursor);
+  }
+
+  async #run(): Promise<void> {
+    const { lost, offset } = this.#start;
+    if (lost !== undefined) await this.#handleGap(formatPosition(lost), offset, 'epoch');
+    const backoff = new Backoff(RETRY);
+    while (!this.#isStopped) {
+      const isAtEnd = await this.#read().catch(async (error: unknown) => {
+        this.#listener.onUnreadable(error);
+        await this.#openAgain();
+        await this.#pause(backoff.next());
+        return undefined;
+      });
+      if (isAtEnd !== undefined) backoff.reset();
+      await this.#handleQueued();
+      if (this.#isStopped) break;
+      if (isAtEnd === true) await this.#waitForMore();
+    }
+    await this.#reader.close().catch(() => {});
+  }
+
+  get #isStopped(): boolean {
+    return this.#stopping.signal.aborted;
+  }
+
+  /** Reads the next messages to handle. @returns whether there are no more yet */
+  async #read(): Promise<boolean> {
+    let bytesRead = 0;
+    while (this.#queue.length < MAX_BATCH && this.#queuedBytes < MAX_BATCH_BYTES && bytesRead < MAX_READ) {
+      const part = await this.#reader.next();
+      if (part === undefined) return true;
+      if (isGap(part)) {
+        this.#gap = part;
+        return false;
+      }
+      this.#enqueue(part);
+      bytesRead += part.body.length;
+    }
+    return false;
+  }
+
+  #enqueue(run: LoggedRun): void {
+    const { offset, time = 0 } = this.#start;
+    if (run.header.time < time) return;
+    this.#filter.visit(run, offset, Number.POSITIVE_INFINITY, (at, start, end, typeIndex) => {
+      const raw = run.body.subarray(start, end);
+      this.#queue.push(new DurableMessage(this.#source, run, at, raw, typeNameOf(run, typeIndex)));
+      this.#queuedBytes += raw.length;
+    });
+  }
+
+  /** Handles what was read. The cursor moves after each call. */
+  async #handleQueued(): Promise<void> {
+    const queue = this.#queue;
+    const gap = this.#gap;
+    this.#queue = [];
+    this.#queuedBytes = 0;
+    this.#gap = undefined;
+    const { phase, size, handle } = callsOf(this.#handler);
+    for (let at = 0; at < queue.length; at += size) {
+      const messages = queue.slice(at, at + size);
+      if (!(await this.#call(phase, messages, () => handle(messages)))) return;
+      this.#moveCursor((messages.at(-1) as DurableMessage).offset + 1);
+    }
+    if (gap !== undefined) await this.#handleGap(this.#positionAt(gap.from), gap.to, gap.reason);
+    if (!this.#isStopped) this.#moveCursor(this.#reader.offset);
+  }
+
+  async #handleGap(from: string, to: number, reason: DurableGap['reason']): Promise<void> {
+    const gap = { from, to: this.#positionAt(to), reason };
+    this.#listener.onGap(gap);
+    await this.#call('handleGap', [], () => this.#handler.handleGap?.(gap));
+  }
+
+  /** Calls a function until it succeeds. @returns false if it is stopped before */
+  async #call(
+    phase: DurableFailure['phase'],
+    messages: readonly DurableMessage[],
+    call: () => unknown,
+  ): Promise<boolean> {
+    const backoff = new Backoff(RETRY);
+    while (!this.#isStopped) {
+      try {
+        await call();
+        return true;
+      } catch (error) {
+        this.#listener.onFailure({ error, phase, messages });
+        await this.#pause(backoff.next());
+      }
+    }
+    return false;
+  }
+
+  async #waitForMore(): Promise<void> {
+    this.#reader.release();
+    const { offset } = this.#reader;
+    if (offset < this.#log.durable) return;
+    const { signal } = this.#stopping;
+    await new Promise<void>((resolve) => {
+      const cancel = this.#log.onceStored(offset, () => {
+        signal.removeEventListener('abort', stop);
+        resolve();
+      });
+      const stop = (): void => {
+        cancel();
+        resolve();
+      };
+      signal.addEventListener('abort', stop, { once: true });
+    });
+  }
+
+  /** Waits, unless it is stopped. @param delay in ms */
+  async #pause(delay: number): Promise<void> {
+    await sleep(delay, undefined, { signal: this.#stopping.signal }).catch(() => {});
+  }
+
+  /** Reads on with another reader. */
+  async #openAgain(): Promise<void> {
+    const { offset } = this.#reader;
+    await this.#reader.close().catch(() => {});
+    this.#reader = this.#log.reader(offset);
+  }
+
+  #positionAt(offset: number): string {
+    return formatPosition({ epoch: this.#log.epoch, offset });
+  }
+
+  #moveCursor(offset: number): void {
+    if (this.#cursor !== undefined && !this.#isDetached) this.#log.moveCursor(this.#cursor, offset);
+  }
+}
+
+/** How a handler is called: with how many messages, and by which function. */
+function callsOf(handler: DurableHandler) {
+  if (handler.handle === undefined) {
+    const handle = (messages: readonly DurableMessage[]) => handler.handleBatch(messages);
+    return { phase: 'handleBatch', size: MAX_BATCH, handle } as const;
+  }
+  const handle = (messages: readonly DurableMessage[]) => handler.handle(messages[0] as DurableMessage);
+  return { phase: 'handle', size: 1, handle } as const;
+}
