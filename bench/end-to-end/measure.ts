@@ -237,11 +237,11 @@ async function startBackground(
   return { failed };
 }
 
-type Adopt = (child: ChildProcess) => ChildProcess;
+export type Adopt = (child: ChildProcess) => ChildProcess;
 
 /** Runs a measurement on a new broker. Always terminates all processes. */
-async function withBroker<T>(
-  system: System,
+export async function withBroker<T>(
+  system: Pick<System, 'command' | 'ready'> & { readonly port?: number },
   options: readonly string[],
   run: (broker: ChildProcess, target: Target, adopt: Adopt) => Promise<T>,
 ): Promise<T> {
@@ -309,11 +309,11 @@ async function startLoad(settings: LoadSettings, adopt: Adopt): Promise<ChildPro
   return child;
 }
 
-function nextReport(child: ChildProcess): Promise<LoadReport> {
+export function nextReport<R = LoadReport>(child: ChildProcess): Promise<R> {
   return new Promise((resolve, reject) => {
     const onExit = (code: number | null) => reject(new Error(`a load generator exited with code ${code}`));
     child.once('exit', onExit);
-    child.once('message', (report: LoadReport) => {
+    child.once('message', (report: R) => {
       child.off('exit', onExit);
       resolve(report);
     });
@@ -341,13 +341,13 @@ function nextOutput(child: ChildProcess, text: string): Promise<undefined> {
  * User and system time of a process, or of one of its threads: fields 14 and 15 of its stat, counted after the name in
  * parentheses. The main thread has the ID of the process.
  */
-function cpuSecondsOf(pid: number, thread?: number): number {
+export function cpuSecondsOf(pid: number, thread?: number): number {
   const stat = readFileSync(`/proc/${pid}/${thread === undefined ? '' : `task/${thread}/`}stat`, 'utf8');
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   return (Number(fields[11]) + Number(fields[12])) / CLOCK_TICKS;
 }
 
-function peakRssOf(pid: number): number {
+export function peakRssOf(pid: number): number {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');
   return Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1] ?? 0) * 1024;
 }

@@ -1,14 +1,16 @@
 // The results of a run: medians of the rounds, Markdown tables, and the type of the JSON report.
 
 import type { Latency, StartUp, Throughput } from './measure.js';
+import type { Confirming, Replaying, Storing } from './measure-stores.js';
+import type { StoreName } from './stores.js';
 import type { SystemName } from './systems.js';
 import type { ValidationCost } from './validation.js';
 
 /** The measurements of each system, in the order of the rounds. */
-export interface Result<M> {
+export interface Result<M, N extends string = SystemName> {
   readonly name: string;
   readonly systems: readonly {
-    readonly system: SystemName;
+    readonly system: N;
     readonly rounds: readonly M[];
     readonly failed?: string;
   }[];
@@ -25,6 +27,15 @@ export interface Report {
   readonly startUp: readonly Result<StartUp>[];
   readonly latency: readonly Result<Latency>[];
   readonly rows: readonly Rows[];
+  readonly stores: Stores;
+}
+
+/** The durable scenarios, as far as they were measured. */
+export interface Stores {
+  storing?: Result<Storing, StoreName>;
+  confirming?: Result<Confirming, StoreName>;
+  disk?: Confirming;
+  replaying?: Result<Replaying, StoreName>;
 }
 
 /** Scenarios in one table. */
@@ -158,6 +169,66 @@ export function rowsTable(results: readonly Result<Throughput>[]): string {
   return table([head, ...rows]);
 }
 
+/** How many messages were stored and confirmed. The last column is the rate of the durable Sluice divided by this one. */
+export function storingTable({ systems }: Result<Storing, StoreName>): string {
+  const ratio = ratioTo(systems, ({ messagesPerSecond }) => messagesPerSecond);
+  const head = ['', 'messages/s', 'MB/s', 'CPU-s per million', 'peak RSS, MB', 'Sluice, durable ÷ this'];
+  return systemTable(systems, head, (median) => [
+    rounded(median.messagesPerSecond),
+    rounded(median.megabytesPerSecond),
+    median.cpuPerMillion.toFixed(2),
+    rounded(median.peakRss),
+    ratio(median),
+  ]);
+}
+
+/** From publishing a message to its confirmation. @param disk the same for the disk alone */
+export function confirmingTable({ systems }: Result<Confirming, StoreName>, disk?: Confirming): string {
+  const head = ['', 'p50, µs', 'p99, µs'];
+  const row = ({ p50, p99 }: Confirming) => [rounded(p50), rounded(p99)];
+  const measured = systemTable(systems, head, row);
+  return disk === undefined
+    ? measured
+    : `${measured}\n\nThe disk alone, writing and syncing: p50 ${rounded(disk.p50)} µs, p99 ${rounded(disk.p99)} µs.`;
+}
+
+/** How fast one reader gets everything again. */
+export function replayingTable({ systems }: Result<Replaying, StoreName>): string {
+  const ratio = ratioTo(systems, ({ messagesPerSecond }) => messagesPerSecond);
+  const head = ['', 'messages/s', 'MB/s', 'CPU-s per million', 'Sluice, durable ÷ this'];
+  return systemTable(systems, head, (median) => [
+    rounded(median.messagesPerSecond),
+    rounded(median.megabytesPerSecond),
+    median.cpuPerMillion.toFixed(2),
+    ratio(median),
+  ]);
+}
+
+type Measured<M> = Result<M, StoreName>['systems'];
+
+/** @returns the figure of the durable Sluice divided by that of a system */
+function ratioTo<M extends object>(
+  systems: Measured<M>,
+  figure: (median: M) => number,
+): (median: M) => string {
+  const rounds = systems.find(({ system }) => system === 'Sluice, durable')?.rounds ?? [];
+  const ours = rounds.length === 0 ? undefined : figure(medianOf(rounds));
+  return (median) => (ours === undefined ? '' : (ours / figure(median)).toFixed(2));
+}
+
+function systemTable<M extends object>(
+  systems: Measured<M>,
+  head: readonly string[],
+  row: (median: M) => readonly string[],
+): string {
+  const rows = systems.map(({ system, rounds, failed }) =>
+    rounds.length === 0
+      ? [system, `failed: ${failed}`, ...head.slice(2).map(() => '')]
+      : [system, ...row(medianOf(rounds))],
+  );
+  return table([head, ...rows]);
+}
+
 export function validationTable({ patterns, slowPath, parseAndZod }: ValidationCost): string {
   const row = (name: string, cost: number) => [name, rounded(cost), (cost / patterns).toFixed(1)];
   return table([
@@ -173,6 +244,7 @@ const capitalized = (name: string) => name.charAt(0).toUpperCase() + name.slice(
 /** The whole report as Markdown. */
 export function markdown(report: Report): string {
   const { node, cores, rounds, scale, validation, comparisons, startUp, latency, rows } = report;
+  const { storing, confirming, disk, replaying } = report.stores;
   const parts = [
     `${cores} cores, Node ${node}, medians of ${rounds} interleaved rounds${scale === 1 ? '' : `, scaled by ${scale}`}.`,
     ...(validation === undefined ? [] : ['### Validation', validationTable(validation)]),
@@ -180,6 +252,11 @@ export function markdown(report: Report): string {
     ...startUp.flatMap((result) => [`### ${capitalized(result.name)}`, startUpTable(result)]),
     ...latency.flatMap((result) => [`### Latency at ${result.name}`, latencyTable(result)]),
     ...rows.flatMap(({ name, results }) => [`### ${capitalized(name)}`, rowsTable(results)]),
+    ...(storing === undefined ? [] : [`### ${capitalized(storing.name)}`, storingTable(storing)]),
+    ...(confirming === undefined
+      ? []
+      : [`### ${capitalized(confirming.name)}`, confirmingTable(confirming, disk)]),
+    ...(replaying === undefined ? [] : [`### ${capitalized(replaying.name)}`, replayingTable(replaying)]),
   ];
   return `${parts.join('\n\n')}\n`;
 }

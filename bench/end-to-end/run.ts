@@ -14,18 +14,24 @@ import {
   type StartUp,
   type Throughput,
 } from './measure.js';
+import { measureConfirming, measureDisk, measureReplaying, measureStoring } from './measure-stores.js';
 import {
+  confirmingTable,
   latencyTable,
   markdown,
   type Report,
   type Result,
   type Rows,
+  replayingTable,
   rowsTable,
+  type Stores,
   startUpTable,
+  storingTable,
   throughputTable,
   validationTable,
 } from './report.js';
 import { COMPARISONS, DEFAULT_SYSTEMS, LATENCY, ROWS, type Scenario, START_UP } from './scenarios.js';
+import { STORES, type Store } from './stores.js';
 import { DROP_IN_SYSTEMS, MISSING, SYSTEMS, type System, type SystemName } from './systems.js';
 import { measureValidation } from './validation.js';
 
@@ -50,6 +56,10 @@ function readFlags(): Flags {
 
 const print = (text: string) => process.stdout.write(`${text}\n`);
 const isWanted = (name: string) => custom === undefined && name.toLowerCase().includes(only.toLowerCase());
+/** The durable scenarios. */
+const STORING = 'durable: 4 publishers, each message confirmed';
+const CONFIRMING = 'durable: publishing one message and its confirmation';
+const REPLAYING = 'durable: one reader of everything';
 const latencyName = (name: string) => `latency at ${name}`;
 const names = new Set([
   'validation',
@@ -58,6 +68,9 @@ const names = new Set([
   'latency',
   ...LATENCY.map(({ name }) => latencyName(name)),
   ...ROWS.map(({ name }) => name),
+  STORING,
+  CONFIRMING,
+  REPLAYING,
 ]);
 if (custom === undefined && ![...names].some(isWanted)) {
   process.stderr.write(`No scenario name contains '${only}'. Scenarios:\n`);
@@ -70,12 +83,16 @@ process.once('SIGTERM', () => process.exit(143));
 let failures = 0;
 
 /** Measures the systems alternately, round by round, so that fluctuations of the machine affect all of them. */
-async function interleave<M>(
+async function interleave<M, S extends { readonly name: string }>(
   name: string,
-  systems: readonly System[],
-  measure: (system: System) => Promise<M>,
-): Promise<Result<M>> {
-  const measured = systems.map(({ name: system }) => ({ system, rounds: [] as M[], failed: '' }));
+  systems: readonly S[],
+  measure: (system: S) => Promise<M>,
+): Promise<Result<M, S['name']>> {
+  const measured = systems.map(({ name: system }) => ({
+    system: system as S['name'],
+    rounds: [] as M[],
+    failed: '',
+  }));
   for (let round = 0; round < rounds; round++) {
     for (const [index, system] of systems.entries()) {
       try {
@@ -158,6 +175,26 @@ for (const { name, scenarios } of ROWS.filter(({ name }) => isWanted(name))) {
   print(`\n${name}\n${rowsTable(results)}`);
 }
 
+const isDurableSluice = ({ name }: Store) => name === 'Sluice, durable';
+const storing = STORES.filter(({ isStoring }) => isStoring);
+const stores: Stores = {};
+if (isWanted(STORING)) {
+  const measured = isSmoke ? STORES.filter(isDurableSluice) : STORES;
+  stores.storing = await interleave(STORING, measured, (store) => measureStoring(store, scale));
+  print(`\n${STORING}\n${storingTable(stores.storing)}`);
+}
+if (isWanted(CONFIRMING)) {
+  const measured = isSmoke ? STORES.filter(isDurableSluice) : STORES;
+  stores.disk = measureDisk();
+  stores.confirming = await interleave(CONFIRMING, measured, (store) => measureConfirming(store, scale));
+  print(`\n${CONFIRMING}\n${confirmingTable(stores.confirming, stores.disk)}`);
+}
+if (isWanted(REPLAYING)) {
+  const measured = isSmoke ? storing.filter(({ name }) => name !== 'Redis Streams, everysec') : storing;
+  stores.replaying = await interleave(REPLAYING, measured, (store) => measureReplaying(store, scale));
+  print(`\n${REPLAYING}\n${replayingTable(stores.replaying)}`);
+}
+
 const report: Report = {
   node: process.version,
   cores: availableParallelism(),
@@ -168,6 +205,7 @@ const report: Report = {
   startUp,
   latency,
   rows,
+  stores,
 };
 mkdirSync(out, { recursive: true });
 writeFileSync(join(out, 'end-to-end.json'), `${JSON.stringify(report, undefined, 2)}\n`);

@@ -149,6 +149,12 @@ export const COMPARISONS: readonly Scenario[] = [
   },
   {
     ...one,
+    name: '4 → 1, with the durable log',
+    messages: 3_000_000,
+    systems: ['Sluice', 'Sluice, durable'],
+  },
+  {
+    ...one,
     name: 'admin server: scraped every second, one dashboard open',
     messages: 10_000_000,
     systems: ['Sluice', 'Sluice, watched'],

@@ -9,6 +9,7 @@ import type { WireName } from './wires.js';
 export type SystemName =
   | 'Sluice'
   | 'Sluice, watched'
+  | 'Sluice, durable'
   | 'Sluice, patterns off'
   | 'plain Node server'
   | 'NATS'
@@ -39,15 +40,22 @@ export interface System {
 
 const script = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 
+export function sluiceCommand(socketPath: string, ...options: readonly string[]): string[] {
+  return [process.execPath, script('../../src/cli/main.js'), 'serve', '--socket', socketPath, ...options];
+}
+
+/** Less than a measurement writes, so that most of it is written to files that are used again. */
+const LOG_BYTES = '512M';
+
+export function durableCommand(socketPath: string, ...options: readonly string[]): string[] {
+  const log = ['--log', `${socketPath}.log`, '--log-max-bytes', LOG_BYTES];
+  return sluiceCommand(socketPath, ...log, ...options);
+}
+
 function sluice(name: SystemName, ...extra: readonly string[]): System {
   return {
     name,
-    command: (socketPath, options = []) => [
-      process.execPath,
-      script('../../src/cli/main.js'),
-      'serve',
-      ...['--socket', socketPath, ...extra, ...options],
-    ],
+    command: (socketPath, options = []) => sluiceCommand(socketPath, ...extra, ...options),
     ready: 'listening',
     wire: 'lines',
     validates: true,
@@ -59,7 +67,11 @@ function sluice(name: SystemName, ...extra: readonly string[]): System {
 const adminPathOf = (socketPath: string) => `${socketPath}.admin`;
 
 /** On the loopback interface, because NATS does not support Unix sockets. */
-const NATS_PORT = 14_222;
+export const NATS_PORT = 14_222;
+
+export function natsCommand(config: string): string[] {
+  return ['nats-server', '--addr', '127.0.0.1', '--port', String(NATS_PORT), '--config', config];
+}
 
 const ALL: readonly System[] = [
   sluice('Sluice'),
@@ -68,6 +80,10 @@ const ALL: readonly System[] = [
     command: (socketPath, options = []) =>
       sluice('Sluice').command(socketPath, [...options, '--admin', adminPathOf(socketPath)]),
     adminPath: adminPathOf,
+  },
+  {
+    ...sluice('Sluice, durable'),
+    command: (socketPath, options = []) => durableCommand(socketPath, ...options),
   },
   { ...sluice('Sluice, patterns off', '--patterns', 'off'), share: 0.25 },
   {
@@ -86,7 +102,7 @@ const ALL: readonly System[] = [
       const config = `${socketPath}.conf`;
       // The closest equivalent of Sluice's block policy in NATS: buffers for all messages in flight.
       writeFileSync(config, 'max_pending: 1073741824\nwrite_deadline: "60s"\n');
-      return ['nats-server', '--addr', '127.0.0.1', '--port', String(NATS_PORT), '--config', config];
+      return natsCommand(config);
     },
     ready: 'Server is ready',
     port: NATS_PORT,
@@ -169,7 +185,7 @@ export const DROP_IN_SYSTEMS: readonly System[] = (
 }));
 
 // Ignores the exit code: Mosquitto's --help exits with 1. A missing program fails to start.
-const isInstalled = (program: string) => spawnSync(program, ['--help']).error === undefined;
+export const isInstalled = (program: string) => spawnSync(program, ['--help']).error === undefined;
 
 /** The installed systems. */
 export const SYSTEMS: readonly System[] = ALL.filter(

@@ -33,7 +33,7 @@ export const SUBSCRIBE_REJECTED = jsonLine('subscribe', {
   types: ['rejected'],
 });
 
-function jsonLine(type: string, data: object): Buffer {
+export function jsonLine(type: string, data: object): Buffer {
   return Buffer.from(`${JSON.stringify({ type, timestamp: '2026-01-01T00:00:00Z', data })}\n`);
 }
 
@@ -97,9 +97,9 @@ const mqttSubscribe = (topics: readonly string[]) =>
 /** Subscription IDs of a connection have one length. */
 const natsId = (index: number) => 100 + index;
 
-const natsConnect = Buffer.from(`CONNECT {"verbose":false,"pedantic":false}${CRLF}`);
+export const natsConnect = Buffer.from(`CONNECT {"verbose":false,"pedantic":false}${CRLF}`);
 
-function redisCommand(...words: readonly string[]): Buffer {
+export function redisCommand(...words: readonly string[]): Buffer {
   const lines = words.flatMap((word) => [`$${Buffer.byteLength(word)}`, word]);
   return Buffer.from([`*${words.length}`, ...lines, ''].join(CRLF));
 }

@@ -215,8 +215,10 @@ export class Outbox {
   }
 
   /** Queues messages from the durable log. Wait for {@link whenBelow} first. */
-  deliverStored(bytes: Buffer, messages: number): void {
-    if (!this.#closed) this.#push(unassigned('stored', bytes, messages, false, undefined));
+  deliverStored({ bytes, slab, messages }: Piece): void {
+    if (this.#closed) return;
+    slab?.hold();
+    this.#push({ ...unassigned('stored', bytes, messages, false, undefined), slab });
   }
 
   /** Resolves when at most `bytes` are pending, or the outbox is closed. */

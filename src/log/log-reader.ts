@@ -1,5 +1,6 @@
 // Reads the messages of a log in order, also while a broker is writing it.
 
+import type { Slab, SlabPool } from '../memory/slab-pool.js';
 import type { LogDisk, LogFile } from './disk.js';
 import { type Opening, type RecordHeader, RecordKind, type SegmentHeader } from './format.js';
 import { SegmentScanner } from './segment-scanner.js';
@@ -31,6 +32,8 @@ export interface LoggedRun {
   readonly index: Buffer;
   /** The messages, each with its delimiter. */
   readonly body: Buffer;
+  /** The memory of index and body. Hold it to use them after the next read. Without one, they stay as they are. */
+  readonly slab: Slab | undefined;
   readonly source: LoggedSource | undefined;
   /** Names of the message types, by the indexes in this run. */
   readonly types: readonly string[];
@@ -77,12 +80,17 @@ class OpenSegment {
   readonly #written: WrittenSegment | undefined;
 
   /** @param offset of the first message to read */
-  constructor({ header, written }: ReadableSegment, file: SegmentFile, offset: number) {
+  constructor(
+    { header, written }: ReadableSegment,
+    file: SegmentFile,
+    memory: SlabPool | undefined,
+    offset: number,
+  ) {
     this.#id = header.id;
     this.#file = file;
     this.#written = written;
     const checkpoint = written?.checkpoints.findLast((known) => known.offset <= offset);
-    this.#scanner = new SegmentScanner(file, header, checkpoint?.position);
+    this.#scanner = new SegmentScanner(file, header, memory, checkpoint?.position);
   }
 
   /** Whether this is the segment: its file may have been used again for another one. */
@@ -95,14 +103,14 @@ class OpenSegment {
     for (;;) {
       const record = await this.#scanner.next(limit);
       if (record === undefined) return undefined;
-      const { header, index, body } = record;
+      const { header, index, body, slab } = record;
       // The broker has written these, and their checksum is valid.
       if (header.kind === RecordKind.OPENING) this.#types = (JSON.parse(body.toString()) as Opening).types;
       else if (header.kind === RecordKind.SOURCE)
         this.#sources.set(header.source, JSON.parse(body.toString()) as LoggedSource);
       else if (header.kind === RecordKind.RUN || header.kind === RecordKind.INVALID_RUN) {
         const { sources, types } = this.#written ?? { sources: this.#sources, types: this.#types };
-        return { header, index, body, source: sources.get(header.source), types };
+        return { header, index, body, slab, source: sources.get(header.source), types };
       }
     }
   }
@@ -112,11 +120,13 @@ class OpenSegment {
   }
 
   close(): Promise<void> {
+    this.release();
     return this.#file.close();
   }
 }
 
 export class LogReader {
+  readonly #memory: SlabPool | undefined;
   readonly #openFile: OpenFile;
   readonly #segments: SegmentList;
   #offset: number;
@@ -124,8 +134,12 @@ export class LogReader {
   /** Messages that were read, although those before them are missing. */
   #unread: LoggedRun | undefined;
 
-  /** @param from offset of the first message. Runs are not cut: the first one may begin before it. */
-  constructor(openFile: OpenFile, segments: SegmentList, from: number) {
+  /**
+   * @param from offset of the first message. Runs are not cut: the first one may begin before it.
+   * @param memory to read into. Default: new memory for each read.
+   */
+  constructor(openFile: OpenFile, segments: SegmentList, from: number, memory?: SlabPool) {
+    this.#memory = memory;
     this.#openFile = openFile;
     this.#segments = segments;
     this.#offset = from;
@@ -153,7 +167,7 @@ export class LogReader {
     }
   }
 
-  /** Releases the memory that it has read into. */
+  /** Releases the memory that it has read into. What it has returned may change then, unless its slab is held. */
   release(): void {
     this.#open?.release();
   }
@@ -184,7 +198,7 @@ export class LogReader {
     if (this.#open?.is(segment) === true) return this.#open;
     await this.close();
     try {
-      this.#open = new OpenSegment(segment, await this.#openFile(segment), this.#offset);
+      this.#open = new OpenSegment(segment, await this.#openFile(segment), this.#memory, this.#offset);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
     }

@@ -6,6 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Backoff } from '../backoff.js';
 import { LruMap } from '../lru-map.js';
+import { SlabPool } from '../memory/slab-pool.js';
 import { withTimeout } from '../timeout.js';
 import type { LogDisk, LogFile } from './disk.js';
 import {
@@ -22,6 +23,7 @@ import {
   type SegmentHeader,
 } from './format.js';
 import { LogReader, type ReadableSegment, type WrittenSegment } from './log-reader.js';
+import { READ_SIZE } from './segment-scanner.js';
 import {
   type FoundLog,
   makeSpare,
@@ -175,6 +177,8 @@ export class LogStore {
   readonly #disk: LogDisk;
   /** For readers. */
   readonly #files: SharedFiles;
+  /** Readers share it. */
+  readonly #readMemory = new SlabPool(READ_SIZE);
   readonly #options: Required<Omit<LogStoreOptions, 'jobSeed'>>;
   /** Changes when confirmed messages may be missing. */
   readonly epoch: bigint;
@@ -273,6 +277,11 @@ export class LogStore {
     return this.#isFull;
   }
 
+  /** Bytes of memory with messages that were read and are being delivered. */
+  get readBytes(): number {
+    return this.#readMemory.heldBytes;
+  }
+
   /** Bytes in memory that are not durable yet. */
   get pendingBytes(): number {
     return this.#pendingBytes;
@@ -320,7 +329,7 @@ export class LogStore {
 
   /** Reads what is durable. @param from offset of the first message */
   reader(from: number): LogReader {
-    return new LogReader(this.#files.open, this.#listReadable, from);
+    return new LogReader(this.#files.open, this.#listReadable, from, this.#readMemory);
   }
 
   /** Appends an entry. @returns the offset after its last message */
@@ -565,8 +574,9 @@ export class LogStore {
     return this.#active;
   }
 
-  /** Removes segments that are too old, also if no new one is needed. */
+  /** Removes segments that are too old, also if no new one is needed, and memory that is not used. */
   removeExpired(): void {
+    this.#readMemory.trim();
     this.#isRetentionDue = true;
     this.#drain();
   }

@@ -196,9 +196,9 @@ export class MessageLog {
     return this.#store.durable;
   }
 
-  /** Bytes of memory that the log holds in addition to the slabs of its messages. */
-  get copiedBytes(): number {
-    return this.#copiedBytes;
+  /** Bytes of memory that the log and its readers hold in addition to the slabs of received messages. */
+  get heldBytes(): number {
+    return this.#copiedBytes + this.#store.readBytes;
   }
 
   /** Whether new messages are to be rejected, since there is no room for them. */
@@ -266,7 +266,10 @@ export class MessageLog {
     return this.#store.sessionLine(session);
   }
 
-  /** Reads what is durable. @param from offset of the first message */
+  /**
+   * Reads what is durable. What it returns is valid until the next read, unless its slab is held.
+   * @param from offset of the first message
+   */
   reader(from: number): LogReader {
     return this.#store.reader(from);
   }

@@ -1,5 +1,6 @@
 // Reads the records of a segment in order. What is no record is skipped up to the next one, and reported.
 
+import type { Slab, SlabPool } from '../memory/slab-pool.js';
 import type { LogFile } from './disk.js';
 import {
   ALIGNMENT,
@@ -14,10 +15,10 @@ import {
 } from './format.js';
 
 /** Bytes read at a time. */
-const READ_SIZE = 512 * 1024;
+export const READ_SIZE = 512 * 1024;
 const NO_BYTES = Buffer.alloc(0);
 
-/** A record as read. Its buffers stay as they are. */
+/** A record as read. */
 export interface ScannedRecord {
   /** Positions in the segment. */
   readonly start: number;
@@ -27,6 +28,8 @@ export interface ScannedRecord {
   readonly header: RecordHeader;
   readonly index: Buffer;
   readonly body: Buffer;
+  /** The memory of index and body. Hold it to use them after the next record is read. Without one, they stay as they are. */
+  readonly slab: Slab | undefined;
 }
 
 export class SegmentScanner {
@@ -35,14 +38,26 @@ export class SegmentScanner {
   /** Position of the next record, and the smallest offset that it may have. */
   #position: number;
   #expected: number;
-  #window = NO_BYTES;
+  readonly #memory: SlabPool | undefined;
+  #window: Buffer = NO_BYTES;
+  /** The memory of the window. */
+  #slab: Slab | undefined;
   /** Position of the window in the file. */
   #from = 0;
 
-  /** @param position of the first record to read. Default: of the first one. */
-  constructor(file: Pick<LogFile, 'read'>, header: SegmentHeader, position: number = SEGMENT_HEADER) {
+  /**
+   * @param memory to read into. Default: new memory for each read.
+   * @param position of the first record to read. Default: of the first one.
+   */
+  constructor(
+    file: Pick<LogFile, 'read'>,
+    header: SegmentHeader,
+    memory?: SlabPool,
+    position: number = SEGMENT_HEADER,
+  ) {
     this.#file = file;
     this.#header = header;
+    this.#memory = memory;
     this.#position = position;
     this.#expected = header.first;
   }
@@ -62,6 +77,8 @@ export class SegmentScanner {
   /** Releases the memory that it has read into. */
   release(): void {
     this.#window = NO_BYTES;
+    this.#slab?.close();
+    this.#slab = undefined;
   }
 
   /** The record at a position; `undefined` if there is none, or it is damaged, or older than it should be. */
@@ -75,7 +92,8 @@ export class SegmentScanner {
     const index = bytes.subarray(RECORD_HEADER, bodyStart);
     const body = bytes.subarray(bodyStart);
     if (body.length < header.bodyLength || !hasContent(header, index, body)) return undefined;
-    return { start: position, end, isAfterDamage: position > this.#position, header, index, body };
+    const isAfterDamage = position > this.#position;
+    return { start: position, end, isAfterDamage, header, index, body, slab: this.#slab };
   }
 
   /** The next record after what is not one. */
@@ -97,12 +115,19 @@ export class SegmentScanner {
   async #bytes(position: number, length: number, limit: number): Promise<Buffer> {
     const at = position - this.#from;
     if (at < 0 || at + length > this.#window.length) {
-      const size = Math.min(Math.max(READ_SIZE, length), Math.max(0, limit - position));
-      // Not reused, since the records that were returned are parts of it.
-      const window = Buffer.allocUnsafe(size);
+      const window = this.#allocate(Math.min(Math.max(READ_SIZE, length), Math.max(0, limit - position)));
       this.#window = window.subarray(0, await this.#file.read(window, position));
       this.#from = position;
     }
     return this.#window.subarray(position - this.#from, position - this.#from + length);
+  }
+
+  /** Memory for another window. */
+  #allocate(size: number): Buffer {
+    this.release();
+    if (this.#memory === undefined) return Buffer.allocUnsafe(size);
+    const slab = this.#memory.acquire(size);
+    this.#slab = slab;
+    return slab.arena.bytes.subarray(slab.base, slab.base + size);
   }
 }

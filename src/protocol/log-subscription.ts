@@ -119,7 +119,7 @@ export class LogSubscription<P extends Peer> implements SubscriptionReader {
         await outbox.whenBelow(MAX_WAITING);
         if (this.#isStopped) return;
       }
-      outbox.deliverStored(messages.bytes, messages.count);
+      outbox.deliverStored(messages);
       this.#bytesDelivered += messages.bytes.length;
     }
     if (this.#bytesDelivered < POSITION_BYTES && this.#bytesRead < POSITION_READ) return;

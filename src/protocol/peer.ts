@@ -28,7 +28,7 @@ export interface Peer {
     /** Queues forwarded messages that the peer has requested. */
     answer(bytes: Buffer, messages: number): void;
     reply(line: Buffer, done: (error?: Error) => void): void;
-    deliverStored(bytes: Buffer, messages: number): void;
+    deliverStored(piece: Piece): void;
     whenBelow(bytes: number): Promise<void>;
   };
   /** Whether messages can still be sent to the peer. */

@@ -1,6 +1,7 @@
 // Selects messages from the durable log for a subscription, without parsing them.
 
 import { metaPrefix, metaSequence, WITH_META } from '../delivery/frame-run.js';
+import type { Piece } from '../delivery/outbox.js';
 import { FRAME, JOB } from '../dispatch/verdict.js';
 import { INDEX, RecordKind, readIndex } from '../log/format.js';
 import type { LoggedRun } from '../log/log-reader.js';
@@ -8,12 +9,6 @@ import type { MessageRegistry } from '../messages/message-registry.js';
 import type { Filter } from '../routing/filter.js';
 
 const CLOSE_BRACE = Buffer.from('}');
-
-/** Messages to deliver, each followed by the delimiter. */
-export interface StoredMessages {
-  readonly bytes: Buffer;
-  readonly count: number;
-}
 
 export class StoredMessageFilter {
   readonly #registry: MessageRegistry;
@@ -30,22 +25,23 @@ export class StoredMessageFilter {
   }
 
   /**
-   * The matching messages of a run.
+   * The matching messages of a run, each followed by the delimiter.
    * @param from offset of the first message to consider
    * @param to offset of the first message after them. Default: all.
    */
-  select(run: LoggedRun, from: number, to: number = Number.POSITIVE_INFINITY): StoredMessages | undefined {
-    const { header, body } = run;
+  select(run: LoggedRun, from: number, to: number = Number.POSITIVE_INFINITY): Piece | undefined {
+    const { header, body, slab } = run;
     const isWithin = header.first >= from && header.first + header.count <= to;
     const { matchesAll, mark } = this.#filter;
     if (!this.#matchesSource(run)) return undefined;
-    if (matchesAll && mark !== WITH_META && isWithin) return { bytes: body, count: header.count };
+    if (matchesAll && mark !== WITH_META && isWithin) return { bytes: body, slab, messages: header.count };
     const parts: Buffer[] = [];
     const count = this.visit(run, from, to, (at, start, end) => {
       if (mark === WITH_META) parts.push(...this.#withMeta(run, at, body.subarray(start, end)));
       else parts.push(body.subarray(start, end + 1));
     });
-    return count === 0 ? undefined : { bytes: joined(parts), count };
+    // Copied, since the rest of the slab may be much larger.
+    return count === 0 ? undefined : { bytes: Buffer.concat(parts), slab: undefined, messages: count };
   }
 
   /**
@@ -113,11 +109,6 @@ export class StoredMessageFilter {
 
 function frameWord(words: Uint32Array, at: number, field: number): number {
   return words[INDEX.FRAMES + at * FRAME.SIZE + field] ?? 0;
-}
-
-function joined(parts: readonly Buffer[]): Buffer {
-  const [first] = parts;
-  return parts.length === 1 && first !== undefined ? first : Buffer.concat(parts);
 }
 
 /** The name of a message's type. @param typeIndex its index in the run */

@@ -17,7 +17,8 @@ export interface DurableSource {
 export class DurableMessage {
   /** Number of the message in the log. */
   readonly offset: number;
-  /** The bytes as received, without the delimiter. They keep about 0.5 MiB in memory: copy them to keep them. */
+  /** The bytes as received, without the delimiter. They share memory with other messages: copy them to keep few of
+   * many for long. */
   readonly raw: Buffer;
   /** The message's type. Available without parsing. */
   readonly type: string;

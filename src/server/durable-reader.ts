@@ -136,8 +136,11 @@ export class DurableReader {
   #enqueue(run: LoggedRun): void {
     const { offset, time = 0 } = this.#start;
     if (run.header.time < time) return;
+    let body: Buffer | undefined;
     this.#filter.visit(run, offset, Number.POSITIVE_INFINITY, (at, start, end, typeIndex) => {
-      const raw = run.body.subarray(start, end);
+      // Handlers may keep messages.
+      body ??= Buffer.from(run.body);
+      const raw = body.subarray(start, end);
       this.#queue.push(new DurableMessage(this.#source, run, at, raw, typeNameOf(run, typeIndex)));
       this.#queuedBytes += raw.length;
     });
