@@ -46,6 +46,11 @@ const NEWLINE = 0x0a;
 /** Number of bytes that the patterns scan at a time. */
 const BLOCK_SIZE = 64 * 1024;
 const CARRIAGE_RETURN = 0x0d;
+/** How clients write a ping, and the size in bytes up to which a line with one is short. */
+const PING_START = Buffer.from('{"type":"ping"');
+const SHORT_PING = 128;
+/** Short pings in one call that are taken although only patterns are allowed. */
+const MAX_PINGS = 16;
 /** Lines up to this many bytes are first parsed as one message. Longer ones, which may contain many, are split. */
 const LONG_LINE = 16 * 1024;
 
@@ -137,9 +142,10 @@ export class MessageParser {
   }
 
   /**
-   * Batch use if nothing may take long: like {@link parse}, but only with patterns.
-   * @returns the number of delimiters; `undefined` if a message matches no pattern, or there are no patterns: then the
-   *   results that the sink has received must be discarded
+   * Batch use if nothing may take long: like {@link parse}, but only with patterns, except for a few short pings, whose
+   * senders wait for the answer.
+   * @returns the number of delimiters; `undefined` if another message matches no pattern, or there are no patterns: then
+   *   the results that the sink has received must be discarded
    */
   parseByPatterns(bytes: Buffer, from: number, to: number, sink: FrameSink): number | undefined {
     this.#line = 0;
@@ -149,7 +155,7 @@ export class MessageParser {
 
   /**
    * Scans the range with the patterns, part by part. Messages that match no pattern take the slow path or, with
-   * `patternsOnly`, end the scan; the result is then false.
+   * `patternsOnly`, end the scan, except for a few short pings; the result is then false.
    */
   #parseWithPatterns(
     bytes: Buffer,
@@ -159,6 +165,7 @@ export class MessageParser {
     patternsOnly: boolean,
     sink: FrameSink,
   ): boolean {
+    let pings = MAX_PINGS;
     for (let base = from; base < to; ) {
       const blockEnd = this.#blockEnd(bytes, base, to);
       if (!patterns.load(bytes, base, blockEnd)) {
@@ -183,7 +190,7 @@ export class MessageParser {
             if (base === blockEnd || matches.isInterrupted) continue;
           }
         }
-        if (patternsOnly) return false;
+        if (patternsOnly && (pings-- === 0 || !this.#isShortPing(bytes, base, blockEnd))) return false;
         base = this.#parseNext(bytes, base, blockEnd, sink);
         if (base < blockEnd && bytes[base] === this.#delimiter) {
           this.#line++;
@@ -192,6 +199,14 @@ export class MessageParser {
       }
     }
     return true;
+  }
+
+  /** Whether the next line is a ping that takes some microseconds on the slow path. */
+  #isShortPing(bytes: Buffer, from: number, to: number): boolean {
+    return (
+      bytes.compare(PING_START, 0, PING_START.length, from, Math.min(from + PING_START.length, to)) === 0 &&
+      this.#nextDelimiter(bytes, from, to) - from <= SHORT_PING
+    );
   }
 
   /** End of the next part to scan: it fits the cache and ends with a message, unless no message ends early enough. */

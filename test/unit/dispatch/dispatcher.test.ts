@@ -223,6 +223,24 @@ describe('checking on the main thread', () => {
     expect(manager.getMetrics().memory.heldBytes).toBe(0);
   });
 
+  test('a few short pings go past the workers too, since their senders wait; others do not', async () => {
+    const { manager, connect } = await startBroker();
+    const crawler = await connect();
+    const dispatch = () => manager.getMetrics().dispatch;
+    const { batches } = dispatch();
+    for (let round = 1; round <= 10; round++) {
+      crawler.write(`${beat}{"type":"ping","data":{}}\n${beat}`);
+      await until(() => crawler.messages.filter(({ type }) => type === 'pong').length === round);
+    }
+    expect(manager.getMetrics().protocol.accepted.heartbeat).toBe(20);
+    expect(dispatch().batches).toBe(batches);
+    for (const pings of ['{"type":"ping"}\n'.repeat(17), line({ type: 'ping', pad: 'x'.repeat(120) })]) {
+      const before = dispatch().batches;
+      crawler.write(pings);
+      await until(() => dispatch().batches > before);
+    }
+  });
+
   test('one message after another: delivered, counted and answered like all others, in order', async () => {
     const { manager, connect } = await startBroker();
     const subscriber = await (await connect()).subscribe();
