@@ -8,30 +8,12 @@ import { Backoff } from '../backoff.js';
 import { LruMap } from '../lru-map.js';
 import { SlabPool } from '../memory/slab-pool.js';
 import { withTimeout } from '../timeout.js';
-import type { LogDisk, LogFile } from './disk.js';
-import {
-  ALIGNMENT,
-  align,
-  encodeRecordHeader,
-  encodeSegmentHeader,
-  type Opening,
-  RECORD_HEADER,
-  type RecordContent,
-  type RecordFields,
-  RecordKind,
-  SEGMENT_HEADER,
-  type SegmentHeader,
-} from './format.js';
-import { LogReader, type ReadableSegment, type WrittenSegment } from './log-reader.js';
+import { ActiveSegment, type LogEntry, type PendingEntry, sizeOf } from './active-segment.js';
+import type { LogDisk } from './disk.js';
+import { LogReader } from './log-reader.js';
+import { FULL, RetainedSegments } from './retention.js';
 import { READ_SIZE } from './segment-scanner.js';
-import {
-  type FoundLog,
-  makeSpare,
-  recoverSegments,
-  type Segment,
-  type Spare,
-  segmentName,
-} from './segments.js';
+import { type FoundLog, recoverSegments, segmentName } from './segments.js';
 import { SharedFiles } from './shared-files.js';
 
 export interface LogStoreOptions {
@@ -66,30 +48,6 @@ export interface LogStoreOptions {
   readonly onDurable?: () => void;
 }
 
-/** A sender of messages. */
-export interface LogSource {
-  /** Unique since the start, from 1. */
-  readonly number: number;
-  /** Connection ID. */
-  readonly id: string;
-  readonly crawlerId: string | undefined;
-  /** ID of its session, if it has one. */
-  readonly session?: string | undefined;
-}
-
-/** Messages of one connection to append. The log holds the content until it is durable. */
-export interface LogEntry extends RecordContent {
-  readonly source: LogSource;
-  readonly fields: Pick<RecordFields, 'kind' | 'count' | 'time' | 'sequence' | 'line'>;
-  /** Called once the content is no longer needed. */
-  release?(): void;
-}
-
-interface Pending {
-  readonly entry: LogEntry;
-  readonly first: number;
-}
-
 interface Waiter {
   readonly offset: number;
   readonly callback: () => void;
@@ -98,16 +56,10 @@ interface Waiter {
 const MiB = 1024 * 1024;
 const SEGMENT_BYTES = 64 * MiB;
 const SYNC_INTERVAL = 50;
-/** Bytes of a group, if nobody waits for it, and at most. */
+/** Bytes of a group, if nobody waits for it. */
 const MIN_GROUP = 1 * MiB;
-const MAX_GROUP = 4 * MiB;
 /** Bytes that are written before the next sync, if nobody waits for one. */
 const MAX_UNSYNCED = 8 * MiB;
-const MAX_SPARES = 2;
-/** Bytes of a segment between two checkpoints. */
-const CHECKPOINT_BYTES = 1 * MiB;
-/** Thrown if there is no room, and nothing may be removed. */
-const FULL = new Error('the log is full');
 /** At the latest after this time, it is checked whether there is room again, in ms. */
 const FULL_INTERVAL = 100;
 /** Sessions that are remembered: those with the latest messages. */
@@ -115,63 +67,8 @@ export const MAX_SESSIONS = 10_000;
 /** Time that one write or sync may take until the disk counts as stalled, in ms. */
 const STALLED = 10_000;
 const RETRY = { initialDelay: 20, maxDelay: 1000 } as const;
-const PADDING = Buffer.alloc(ALIGNMENT);
 /** Time until a log that cannot be written is closed all the same, in ms. */
 const CLOSE_TIMEOUT = 5000;
-
-/** The segment that is being written. */
-interface Active {
-  readonly name: string;
-  readonly header: SegmentHeader;
-  readonly file: LogFile;
-  /** Position of the next record. */
-  position: number;
-  /** Position up to which it is durable. */
-  durable: number;
-  /** Size of the file if it was used before. */
-  readonly fileSize: number;
-  readonly written: Written;
-}
-
-/** What this process knows of a segment that it has written. */
-interface Written extends WrittenSegment {
-  /** The senders that it contains. */
-  readonly sources: Map<number, LogSource>;
-  readonly checkpoints: Checkpoint[];
-  /** Wall clock when its latest message was written, in ms. */
-  writtenAt: number;
-}
-
-interface Checkpoint {
-  readonly offset: number;
-  readonly position: number;
-}
-
-interface StoredSegment extends Segment {
-  readonly written?: Written;
-}
-
-interface LogRecord {
-  readonly fields: RecordFields;
-  readonly content: RecordContent;
-}
-
-/** Records to be written one after the other. */
-class RecordBatch {
-  readonly buffers: Buffer[] = [];
-  /** In bytes. */
-  size = 0;
-
-  add(fields: RecordFields, content: RecordContent, segmentId: number): void {
-    const { head, body } = content;
-    const size = sizeOf(content);
-    encodeRecordHeader(content, fields, segmentId);
-    this.buffers.push(head, body);
-    const padding = size - head.length - body.length;
-    if (padding > 0) this.buffers.push(PADDING.subarray(0, padding));
-    this.size += size;
-  }
-}
 
 export class LogStore {
   readonly #disk: LogDisk;
@@ -183,16 +80,11 @@ export class LogStore {
   /** Changes when confirmed messages may be missing. */
   readonly epoch: bigint;
   readonly jobSeed: readonly [number, number];
-  /** Complete segments, the oldest first. */
-  readonly #segments: StoredSegment[];
-  /** The segments for readers, until they change. */
-  #readable: readonly ReadableSegment[] | undefined;
-  readonly #spares: Spare[];
+  readonly #segments: RetainedSegments;
   /** Name of a segment without messages, which remains of an earlier use. */
   readonly #empty: string | undefined;
-  #active: Active | undefined;
   /** Not durable yet: written first, then the others. */
-  #pending: Pending[] = [];
+  #pending: PendingEntry[] = [];
   #written = 0;
   #pendingBytes = 0;
   #end: number;
@@ -241,8 +133,7 @@ export class LogStore {
     };
     this.epoch = identity?.epoch ?? randomBytes(8).readBigUInt64LE();
     this.jobSeed = identity?.jobSeed ?? options.jobSeed ?? [random32(), random32()];
-    this.#segments = [...segments];
-    this.#spares = [...spares];
+    this.#segments = new RetainedSegments(disk, segments, spares, { ...this.#options, end: () => this.#end });
     this.#empty = empty;
     for (const [session, line] of sessions) this.#sessions.set(session, line);
     this.#end = end;
@@ -259,7 +150,7 @@ export class LogStore {
 
   /** Offset of the oldest message. */
   get first(): number {
-    return (this.#segments[0] ?? this.#active)?.header.first ?? this.#pending[0]?.first ?? this.#end;
+    return this.#segments.first ?? this.#pending[0]?.first ?? this.#end;
   }
 
   /** Offset of the next message. */
@@ -314,22 +205,18 @@ export class LogStore {
 
   /** Bytes that the log occupies on the disk. */
   get bytes(): number {
-    const { position = 0, fileSize = 0 } = this.#active ?? {};
-    return [...this.#segments, ...this.#spares].reduce(
-      (sum, { size }) => sum + size,
-      Math.max(position, fileSize),
-    );
+    return this.#segments.bytes;
   }
 
   /** An offset before which all messages were received before a time. @param time in ms since 1970 */
   offsetBefore(time: number): number {
-    const segments = this.#listReadable();
+    const segments = this.#segments.list();
     return segments.findLast(({ header }) => header.created < time)?.header.first ?? this.first;
   }
 
   /** Reads what is durable. @param from offset of the first message */
   reader(from: number): LogReader {
-    return new LogReader(this.#files.open, this.#listReadable, from, this.#readMemory);
+    return new LogReader(this.#files.open, this.#segments.list, from, this.#readMemory);
   }
 
   /** Appends an entry. @returns the offset after its last message */
@@ -384,32 +271,10 @@ export class LogStore {
     this.#closed = true;
     clearTimeout(this.#syncTimer);
     await withTimeout(this.#draining ?? Promise.resolve(), timeout, () => {});
-    await this.#active?.file.close().catch(() => {});
-    this.#active = undefined;
+    await this.#segments.active?.close().catch(() => {});
+    this.#segments.active = undefined;
     return this.#pending.length === 0;
   }
-
-  readonly #listReadable = (): readonly ReadableSegment[] => {
-    if (this.#readable !== undefined) return this.#readable;
-    const readable: ReadableSegment[] = this.#segments.map((segment) => ({
-      ...segment,
-      limit: segment.size,
-    }));
-    const active = this.#active;
-    if (active !== undefined) {
-      const { name, header, written } = active;
-      readable.push({
-        name,
-        header,
-        written,
-        get limit() {
-          return active.durable;
-        },
-      });
-    }
-    this.#readable = readable;
-    return readable;
-  };
 
   #drain(): void {
     if (this.#draining !== undefined || this.#closed || !this.#hasWork) return;
@@ -432,8 +297,7 @@ export class LogStore {
   }
 
   get #unsyncedBytes(): number {
-    const { position = 0, durable = 0 } = this.#active ?? {};
-    return position - durable;
+    return this.#segments.active?.unsyncedBytes ?? 0;
   }
 
   /** Offset after the messages that are written. */
@@ -459,8 +323,8 @@ export class LogStore {
           continue;
         }
         await this.#abandon();
-        const mayDrop = isFull(error) && this.#mayDropOldest;
-        if (mayDrop && (await this.#removeOldest().catch(() => false))) continue;
+        const mayDrop = isFull(error) && this.#segments.mayDropOldest;
+        if (mayDrop && (await this.#segments.removeOldest().catch(() => false))) continue;
         this.#isAvailable = false;
         this.#failures++;
         this.#options.onError(error);
@@ -487,56 +351,20 @@ export class LogStore {
 
   /** Writes the next entries, up to a limit. */
   async #writeGroup(): Promise<void> {
-    const active = await this.#activeFor(this.#pending[this.#written] as Pending);
-    const batch = new RecordBatch();
-    const { first } = this.#pending[this.#written] as Pending;
-    let written = this.#written;
-    let bytes = 0;
-    for (; written < this.#pending.length; written++) {
-      const pending = this.#pending[written] as Pending;
-      const records = this.#recordsOf(pending, active);
-      const size = batch.size + sizeOfAll(records);
-      const isFull = active.position + size > this.#options.segmentBytes || size > MAX_GROUP;
-      if (isFull && written > this.#written) break;
-      const { source } = pending.entry;
-      active.written.sources.set(source.number, source);
-      bytes += sizeOf(pending.entry);
-      for (const { fields, content } of records) batch.add(fields, content, active.header.id);
-    }
-    await active.file.write(batch.buffers, active.position);
-    addCheckpoint(active, first);
-    active.written.writtenAt = this.#options.now();
-    active.position += batch.size;
-    this.#unwrittenBytes -= bytes;
-    this.#written = written;
-  }
-
-  /** The record of an entry, after those of what it refers to, unless the segment already contains them. */
-  #recordsOf(
-    { entry, first }: Pending,
-    { written: { sources }, durable }: Pick<Active, 'written' | 'durable'>,
-  ): LogRecord[] {
-    const { source, fields } = entry;
-    const common = { first, durable, source: source.number };
-    const records: LogRecord[] = [];
-    if (!sources.has(source.number)) {
-      const { id, crawlerId = null, session } = source;
-      records.push(
-        definition({ ...common, time: fields.time }, RecordKind.SOURCE, { id, crawlerId, session }),
-      );
-    }
-    records.push({ fields: { ...common, ...fields }, content: entry });
-    return records;
+    const { segmentBytes, now } = this.#options;
+    const active = await this.#activeFor(this.#pending[this.#written] as PendingEntry);
+    const group = this.#pending.slice(this.#written);
+    const count = await active.write(group, segmentBytes, now);
+    for (const { entry } of group.slice(0, count)) this.#unwrittenBytes -= sizeOf(entry);
+    this.#written += count;
   }
 
   async #sync(): Promise<void> {
-    const active = this.#active as Active;
-    const [position, written] = [active.position, this.#written];
+    const written = this.#written;
     const startedAt = performance.now();
-    await active.file.sync();
+    await this.#segments.active?.sync();
     this.#syncs++;
     this.#syncTime += performance.now() - startedAt;
-    active.durable = position;
     this.#confirm(written);
   }
 
@@ -558,20 +386,18 @@ export class LogStore {
   }
 
   /** The segment for an entry: the current one if it has room, else a new one. */
-  async #activeFor(pending: Pending): Promise<Active> {
-    const active = this.#active;
+  async #activeFor(pending: PendingEntry): Promise<ActiveSegment> {
+    const { active } = this.#segments;
     if (active !== undefined) {
-      const isEmpty = active.written.sources.size === 0;
-      const size = sizeOfAll(this.#recordsOf(pending, active));
-      if (isEmpty || active.position + size <= this.#options.segmentBytes) return active;
+      if (active.isEmpty || active.hasRoomFor(pending, this.#options.segmentBytes)) return active;
       // The new segment must not be durable before the old one is.
       if (this.#written > 0) await this.#sync();
-      await this.#retire(active);
+      await this.#segments.complete();
     }
-    await this.#makeRoom();
-    this.#active = await this.#createSegment(pending.first);
-    this.#readable = undefined;
-    return this.#active;
+    await this.#segments.makeRoom();
+    const next = await this.#createSegment(pending.first);
+    this.#segments.active = next;
+    return next;
   }
 
   /** Removes segments that are too old, also if no new one is needed, and memory that is not used. */
@@ -583,107 +409,35 @@ export class LogStore {
 
   async #removeOld(): Promise<void> {
     this.#isRetentionDue = false;
-    const active = this.#active;
-    const { maxAge, now } = this.#options;
-    if (
-      active !== undefined &&
-      active.written.sources.size > 0 &&
-      now() - active.written.writtenAt > maxAge
-    ) {
+    if (this.#segments.isActiveExpired) {
       // The new segment must not be durable before the old one is.
       if (this.#written > 0) await this.#sync();
       // A new segment first: without any, the log would begin anew after a restart.
       const next = await this.#createSegment(this.#pending[this.#written]?.first ?? this.#end);
-      await this.#retire(active);
-      this.#active = next;
-      this.#readable = undefined;
+      await this.#segments.complete(next);
     }
-    await this.#makeRoom();
+    await this.#segments.makeRoom();
   }
 
-  async #retire(active: Active): Promise<void> {
-    this.#active = undefined;
-    const { name, header, position, fileSize, written } = active;
-    this.#segments.push({ name, header, size: Math.max(position, fileSize), written });
-    this.#readable = undefined;
-    await active.file.close();
-  }
-
-  async #createSegment(first: number): Promise<Active> {
+  async #createSegment(first: number): Promise<ActiveSegment> {
     const name = segmentName(first);
     // An empty segment is overwritten in place: whenever the power fails, it says what the log is.
-    const spare = name === this.#empty ? undefined : this.#spares.shift();
+    const spare = name === this.#empty ? undefined : this.#segments.takeSpare();
     if (spare !== undefined) await this.#disk.rename(spare.name, name);
-    const file = await this.#disk.open(name, 'create');
-    try {
-      const { delimiter, now } = this.#options;
-      const { epoch, jobSeed } = this;
-      const header = { id: random32(), delimiter, epoch, first, created: now(), jobSeed };
-      // First of all, or a removed segment might still have its name after a power failure, but no longer its content.
-      await this.#disk.syncFolder();
-      const batch = new RecordBatch();
-      const { fields, content } = definition(
-        { first, durable: SEGMENT_HEADER, source: 0, time: header.created },
-        RecordKind.OPENING,
-        this.#opening(),
-      );
-      batch.add(fields, content, header.id);
-      await file.write([encodeSegmentHeader(header), ...batch.buffers], 0);
-      await file.sync();
-      const position = SEGMENT_HEADER + batch.size;
-      return {
-        name,
-        header,
-        file,
-        position,
-        durable: position,
-        fileSize: spare?.size ?? 0,
-        written: {
-          sources: new Map(),
-          types: this.#options.types,
-          checkpoints: [],
-          writtenAt: header.created,
-        },
-      };
-    } catch (error) {
-      await file.close().catch(() => {});
-      throw error;
-    }
-  }
-
-  #opening(): Opening {
-    return { types: this.#options.types, sessions: Object.fromEntries(this.#sessions.entries()) };
+    const { delimiter, now, types } = this.#options;
+    const { epoch, jobSeed } = this;
+    const header = { id: random32(), delimiter, epoch, first, created: now(), jobSeed };
+    const opening = { types, sessions: Object.fromEntries(this.#sessions.entries()) };
+    return ActiveSegment.create(this.#disk, name, spare?.size ?? 0, header, opening);
   }
 
   /**
-   * Gives up the current segment after a failure: what the disk has of it is unknown. What was not durable is written
-   * again, to another one.
+   * Gives up the current segment after a failure. What was not durable is written again, to another one.
    */
   async #abandon(): Promise<void> {
-    const active = this.#active;
-    this.#active = undefined;
     this.#written = 0;
     this.#unwrittenBytes = this.#pendingBytes;
-    if (active === undefined) return;
-    // Without messages, the next segment will have its name.
-    const { name, header, written } = active;
-    if (header.first < this.#durable) this.#segments.push({ name, header, size: active.durable, written });
-    this.#readable = undefined;
-    await active.file.close().catch(() => {});
-  }
-
-  /** Removes segments that are too old, or that leave no room for another one. */
-  async #makeRoom(): Promise<void> {
-    while (this.#segments.length > 0) {
-      const [spare] = this.#spares.slice(1);
-      if (this.#hasExpired) await this.#removeOldest();
-      else if (this.#hasRoom) return;
-      else if (spare !== undefined) {
-        await this.#disk.remove(spare.name);
-        this.#spares.splice(this.#spares.indexOf(spare), 1);
-      } else if (this.#mayDropOldest) await this.#removeOldest();
-      else throw FULL;
-    }
+    await this.#segments.abandon(this.#durable);
   }
 
   /** Waits for a while: what has to be kept may be removed later. */
@@ -703,70 +457,6 @@ export class LogStore {
   checkRoom(): void {
     this.#onRemovable();
   }
-
-  /** Whether the oldest segment may be removed to make room. */
-  get #mayDropOldest(): boolean {
-    return this.#options.dropsOldest || this.#options.mayRemove(this.#oldestEnd);
-  }
-
-  /** Offset after the messages of the oldest segment. */
-  get #oldestEnd(): number {
-    return (this.#segments[1] ?? this.#active)?.header.first ?? this.#end;
-  }
-
-  /** Whether the newest message of the oldest segment is too old, and it may be removed. */
-  get #hasExpired(): boolean {
-    const { maxAge, now, mayRemove } = this.#options;
-    const [oldest, next = this.#active] = this.#segments;
-    // At the latest, it was written when the next segment began.
-    const writtenAt = oldest?.written?.writtenAt ?? next?.header.created;
-    return writtenAt !== undefined && now() - writtenAt > maxAge && mayRemove(this.#oldestEnd);
-  }
-
-  /** Whether another segment fits. */
-  get #hasRoom(): boolean {
-    const { segmentBytes, maxBytes } = this.#options;
-    return this.bytes + Math.max(0, segmentBytes - (this.#spares[0]?.size ?? 0)) <= maxBytes;
-  }
-
-  /** @returns whether there was a segment to remove */
-  async #removeOldest(): Promise<boolean> {
-    const [oldest] = this.#segments;
-    if (oldest === undefined) return false;
-    const isReusable = this.#spares.length < MAX_SPARES && oldest.size >= this.#options.segmentBytes / 2;
-    if (isReusable) this.#spares.push(await makeSpare(this.#disk, oldest.name));
-    else await this.#disk.remove(oldest.name);
-    // Not before: if the disk fails, the next attempt must find it.
-    this.#segments.shift();
-    this.#readable = undefined;
-    return true;
-  }
-}
-
-/** Notes where a record begins, unless that is near the latest one that was noted. */
-function addCheckpoint({ written: { checkpoints }, position }: Active, offset: number): void {
-  if (position - (checkpoints.at(-1)?.position ?? 0) >= CHECKPOINT_BYTES)
-    checkpoints.push({ offset, position });
-}
-
-/** A record that later ones refer to. */
-function definition(
-  fields: Pick<RecordFields, 'first' | 'durable' | 'source' | 'time'>,
-  kind: number,
-  value: unknown,
-): LogRecord {
-  return {
-    fields: { ...fields, kind, count: 0, sequence: 0, line: 0 },
-    content: { head: Buffer.alloc(RECORD_HEADER), body: Buffer.from(JSON.stringify(value)) },
-  };
-}
-
-function sizeOf({ head, body }: RecordContent): number {
-  return align(head.length + body.length);
-}
-
-function sizeOfAll(records: readonly LogRecord[]): number {
-  return records.reduce((sum, { content }) => sum + sizeOf(content), 0);
 }
 
 function random32(): number {

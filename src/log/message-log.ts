@@ -8,11 +8,12 @@ import type { MessageRegistry } from '../messages/message-registry.js';
 import { matchesType } from '../messages/type-patterns.js';
 import { withTimeout } from '../timeout.js';
 import { Watermark } from '../watermark.js';
+import type { LogSource } from './active-segment.js';
 import { Cursors, formatEpoch } from './cursors.js';
 import { FolderDisk, type LogDisk } from './disk.js';
 import { FolderLock } from './folder-lock.js';
 import type { LogReader } from './log-reader.js';
-import { type LogSource, LogStore, type LogStoreOptions } from './log-store.js';
+import { LogStore, type LogStoreOptions } from './log-store.js';
 import { RunRecord } from './run-record.js';
 import { findSegments, LogFormatError } from './segments.js';
 

@@ -1,7 +1,7 @@
 // Entries of a log, for tests of the log alone: their index is empty.
 
+import type { LogEntry } from '#src/log/active-segment.js';
 import { createHead, RecordKind } from '#src/log/format.js';
-import type { LogEntry } from '#src/log/log-store.js';
 
 /** Messages of one connection, one per line. */
 export function logEntry(messages: readonly string[], source = 1): LogEntry {

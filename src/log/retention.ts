@@ -1,0 +1,184 @@
+// The segments of a log on the disk: the complete ones, spare files, and the one that is being written. Removes the oldest
+// ones if they are too old, or if there is no room for a new one.
+
+import type { ActiveSegment, StoredSegment } from './active-segment.js';
+import type { LogDisk } from './disk.js';
+import type { ReadableSegment } from './log-reader.js';
+import { makeSpare, type Spare } from './segments.js';
+
+export interface RetentionOptions {
+  /** Size at which a segment is full, in bytes. */
+  readonly segmentBytes: number;
+  /** Maximum bytes of all segments. */
+  readonly maxBytes: number;
+  /** Maximum age of the newest message of a segment, in ms. */
+  readonly maxAge: number;
+  /** Whether messages before an offset may be removed because of their age. */
+  readonly mayRemove: (end: number) => boolean;
+  /** Whether they are removed all the same if there is no room for new ones. */
+  readonly dropsOldest: boolean;
+  /** Offset of the next message. */
+  readonly end: () => number;
+  /** Wall clock, in ms since 1970. */
+  readonly now: () => number;
+}
+
+const MAX_SPARES = 2;
+/** Thrown if there is no room, and nothing may be removed. */
+export const FULL = new Error('the log is full');
+
+export class RetainedSegments {
+  readonly #disk: LogDisk;
+  readonly #options: RetentionOptions;
+  /** Complete segments, the oldest first. */
+  readonly #complete: StoredSegment[];
+  readonly #spares: Spare[];
+  #active: ActiveSegment | undefined;
+  /** The segments for readers, until they change. */
+  #readable: readonly ReadableSegment[] | undefined;
+
+  constructor(
+    disk: LogDisk,
+    complete: readonly StoredSegment[],
+    spares: readonly Spare[],
+    options: RetentionOptions,
+  ) {
+    this.#disk = disk;
+    this.#complete = [...complete];
+    this.#spares = [...spares];
+    this.#options = options;
+  }
+
+  /** The segment that is being written. */
+  get active(): ActiveSegment | undefined {
+    return this.#active;
+  }
+
+  set active(active: ActiveSegment | undefined) {
+    this.#active = active;
+    this.#readable = undefined;
+  }
+
+  /** Offset of the oldest message; `undefined` if there is no segment. */
+  get first(): number | undefined {
+    return (this.#complete[0] ?? this.#active)?.header.first;
+  }
+
+  /** Bytes on the disk. */
+  get bytes(): number {
+    return [...this.#complete, ...this.#spares].reduce(
+      (sum, { size }) => sum + size,
+      this.#active?.size ?? 0,
+    );
+  }
+
+  /** The segments as readers may read them. */
+  readonly list = (): readonly ReadableSegment[] => {
+    this.#readable ??= [
+      ...this.#complete.map((segment) => ({ ...segment, limit: segment.size })),
+      ...(this.#active === undefined ? [] : [readableOf(this.#active)]),
+    ];
+    return this.#readable;
+  };
+
+  /** Whether the newest message of the active segment is too old. */
+  get isActiveExpired(): boolean {
+    const { maxAge, now } = this.#options;
+    const active = this.#active;
+    return active !== undefined && !active.isEmpty && now() - active.written.writtenAt > maxAge;
+  }
+
+  /** The active segment is complete. @param next the one after it, if it is there already */
+  async complete(next?: ActiveSegment): Promise<void> {
+    const active = this.#active;
+    this.active = next;
+    if (active === undefined) return;
+    const { name, header, size, written } = active;
+    this.#complete.push({ name, header, size, written });
+    await active.close();
+  }
+
+  /**
+   * Gives up the active segment after a failure: what the disk has of it is unknown, but for what is durable.
+   * @param durable all messages before this offset are
+   */
+  async abandon(durable: number): Promise<void> {
+    const active = this.#active;
+    this.active = undefined;
+    if (active === undefined) return;
+    const { name, header, written } = active;
+    // Without messages, the next segment will have its name.
+    if (header.first < durable) this.#complete.push({ name, header, size: active.durable, written });
+    await active.close().catch(() => {});
+  }
+
+  /** A file that can be overwritten, if there is one. It is no longer spare then. */
+  takeSpare(): Spare | undefined {
+    return this.#spares.shift();
+  }
+
+  /** Removes segments that are too old, or that leave no room for another one. @throws FULL */
+  async makeRoom(): Promise<void> {
+    while (this.#complete.length > 0) {
+      const [spare] = this.#spares.slice(1);
+      if (this.#hasExpired) await this.removeOldest();
+      else if (this.#hasRoom) return;
+      else if (spare !== undefined) {
+        await this.#disk.remove(spare.name);
+        this.#spares.splice(this.#spares.indexOf(spare), 1);
+      } else if (this.mayDropOldest) await this.removeOldest();
+      else throw FULL;
+    }
+  }
+
+  /** Whether the oldest segment may be removed to make room. */
+  get mayDropOldest(): boolean {
+    const { dropsOldest, mayRemove } = this.#options;
+    return dropsOldest || mayRemove(this.#oldestEnd);
+  }
+
+  /** @returns whether there was a segment to remove */
+  async removeOldest(): Promise<boolean> {
+    const [oldest] = this.#complete;
+    if (oldest === undefined) return false;
+    const isReusable = this.#spares.length < MAX_SPARES && oldest.size >= this.#options.segmentBytes / 2;
+    if (isReusable) this.#spares.push(await makeSpare(this.#disk, oldest.name));
+    else await this.#disk.remove(oldest.name);
+    // Not before: if the disk fails, the next attempt must find it.
+    this.#complete.shift();
+    this.#readable = undefined;
+    return true;
+  }
+
+  /** Offset after the messages of the oldest segment. */
+  get #oldestEnd(): number {
+    return (this.#complete[1] ?? this.#active)?.header.first ?? this.#options.end();
+  }
+
+  /** Whether the newest message of the oldest segment is too old, and it may be removed. */
+  get #hasExpired(): boolean {
+    const { maxAge, now, mayRemove } = this.#options;
+    const [oldest, next = this.#active] = this.#complete;
+    // At the latest, it was written when the next segment began.
+    const writtenAt = oldest?.written?.writtenAt ?? next?.header.created;
+    return writtenAt !== undefined && now() - writtenAt > maxAge && mayRemove(this.#oldestEnd);
+  }
+
+  /** Whether another segment fits. */
+  get #hasRoom(): boolean {
+    const { segmentBytes, maxBytes } = this.#options;
+    return this.bytes + Math.max(0, segmentBytes - (this.#spares[0]?.size ?? 0)) <= maxBytes;
+  }
+}
+
+function readableOf(active: ActiveSegment): ReadableSegment {
+  const { name, header, written } = active;
+  return {
+    name,
+    header,
+    written,
+    get limit() {
+      return active.durable;
+    },
+  };
+}
