@@ -23,6 +23,8 @@ export interface BenchSettings {
   readonly size: number | undefined;
   /** Messages per second of the only publisher, each a clock. If `undefined`, blocks as fast as possible. */
   readonly rate: number | undefined;
+  /** Whether the only publisher sends clocks one after another, each when the one before it is confirmed. */
+  readonly isConfirming: boolean;
   /** Bytes that each subscriber waits for: all that the publishers will send. 0 for publishers. */
   readonly expectedBytes: number;
 }
@@ -52,6 +54,8 @@ export type BenchReport =
 const REPORT_INTERVAL = 100;
 /** Maximum number of entries of a list in a `subscribe`. */
 const MAX_LIST = 256;
+const NO_BYTES = Buffer.alloc(0);
+const PING = Buffer.from('{"type":"ping","data":{}}\n');
 /** How often a publisher with a fixed rate sends the messages that are due, in ms. */
 const TICK = 1;
 /** Maximum number of samples. When it is reached, half of them are discarded, and so is every second new one. */
@@ -62,7 +66,7 @@ function report(message: BenchReport): void {
 }
 
 async function publish(settings: BenchSettings): Promise<void> {
-  const { connections, messages, size, rate } = settings;
+  const { connections, messages, size, rate, isConfirming } = settings;
   const publishers = Array.from({ length: connections }, (_, index) => {
     const block = makeBlock(index, size);
     return { block, plan: planOf(block, shareOf(messages, connections, index)) };
@@ -78,30 +82,52 @@ async function publish(settings: BenchSettings): Promise<void> {
     failOnClose(connection);
     opened.push(connection);
   }
-  const total = rate === undefined ? sum(publishers.map(({ plan }) => plan.bytes)) : messages * CLOCK_SIZE;
+  const isClocked = rate !== undefined || isConfirming;
+  const total = !isClocked ? sum(publishers.map(({ plan }) => plan.bytes)) : messages * CLOCK_SIZE;
   report({ event: 'ready', bytes: total });
   await receiveFromParent<'go'>();
   const startedAt = performance.now();
+  const latencies: number[] = [];
   const times = await Promise.all(
     opened.map(async (connection, index) => {
       const publisher = publishers[index] as (typeof publishers)[number];
-      if (rate === undefined) await sendBlocks(connection, publisher);
+      if (isConfirming) await timeConfirmations(connection, messages, latencies);
+      else if (rate === undefined) await sendBlocks(connection, publisher);
       else await sendPaced(connection, messages, rate);
-      // The `pong` confirms that everything before the `ping` was read and validated. Errors arrive before it.
-      const onBytes = connection.onBytes;
-      await new Promise<void>((resolve) => {
-        let tail = '';
-        connection.onBytes = (bytes) => {
-          onBytes(bytes);
-          tail = (tail + bytes.toString('latin1')).slice(-1024);
-          if (tail.includes('"type":"pong"')) resolve();
-        };
-        connection.socket.write('{"type":"ping","data":{}}\n');
-      });
+      await confirm(connection);
       return performance.now() - startedAt;
     }),
   );
-  report({ event: 'done', bytes: total, times, latencies: [], rejectedWith });
+  report({ event: 'done', bytes: total, times, latencies, rejectedWith });
+}
+
+/** Resolves when the broker has read and validated everything sent before. Errors arrive before that. */
+function confirm(connection: BenchConnection, message: Buffer = NO_BYTES): Promise<void> {
+  const { onBytes } = connection;
+  return new Promise((resolve) => {
+    let tail = '';
+    connection.onBytes = (bytes) => {
+      onBytes(bytes);
+      tail = (tail + bytes.toString('latin1')).slice(-1024);
+      if (!tail.includes('"type":"pong"')) return;
+      connection.onBytes = onBytes;
+      resolve();
+    };
+    connection.socket.write(Buffer.concat([message, PING]));
+  });
+}
+
+/** Sends clocks, each when the one before it is confirmed. @param times receives how long each took, in µs */
+async function timeConfirmations(
+  connection: BenchConnection,
+  messages: number,
+  times: number[],
+): Promise<void> {
+  for (let sent = 0; sent < messages; sent++) {
+    const sentAt = performance.now();
+    await confirm(connection, makeClock());
+    times.push((performance.now() - sentAt) * 1000);
+  }
 }
 
 async function sendBlocks(

@@ -66,8 +66,13 @@ export function resultOf({
   };
 }
 
-/** The result as lines of text. */
-export function tableOf(result: BenchResult, publishers: number, subscribers: number): string[] {
+/** The result as lines of text. @param timed what the latencies are called */
+export function tableOf(
+  result: BenchResult,
+  publishers: number,
+  subscribers: number,
+  timed: 'latency' | 'confirmation',
+): string[] {
   const { published, publisher, delivered, latency } = result;
   const average = formatBytes(result.bytes / result.messages);
   const lines = [
@@ -85,7 +90,7 @@ export function tableOf(result: BenchResult, publishers: number, subscribers: nu
   if (latency !== undefined) {
     const { p50, p99, p999, samples } = latency;
     const times = `p50 ${formatTime(p50)}, p99 ${formatTime(p99)}, p99.9 ${formatTime(p999)}`;
-    lines.push(`  latency        ${times} (${formatCount(samples)} samples)`);
+    lines.push(`  ${timed.padEnd(14)} ${times} (${formatCount(samples)} samples)`);
   }
   return lines;
 }

@@ -23,6 +23,8 @@ export interface BenchFlags {
   size?: number;
   /** Messages per second of one publisher, to measure the latency of each. If omitted, as fast as possible. */
   latency?: number;
+  /** Whether to send one message after another, and measure the confirmation of each. */
+  confirm?: boolean;
   json?: boolean;
 }
 
@@ -34,6 +36,8 @@ const STALL_TIMEOUT_MS = 10_000;
 const DEFAULT_MESSAGES = 1_000_000;
 /** Duration of sending with `--latency` and without `--msgs`, in s. */
 const DEFAULT_LATENCY_SECONDS = 5;
+/** Number of messages with `--confirm` and without `--msgs`. */
+const DEFAULT_CONFIRMED = 10_000;
 
 /** @returns the exit code */
 export async function runBench(given: Partial<BenchFlags> & ConnectFlags): Promise<number> {
@@ -44,7 +48,13 @@ export async function runBench(given: Partial<BenchFlags> & ConnectFlags): Promi
   makeBlock(0, flags.size);
   const name = `bench-${randomUUID()}`;
   const crawlerIds = Array.from({ length: flags.pub }, (_, index) => `${name}-${index}`);
-  const common = { messages: flags.msgs, size: flags.size, rate: flags.latency, crawlerIds };
+  const common = {
+    messages: flags.msgs,
+    size: flags.size,
+    rate: flags.latency,
+    isConfirming: flags.confirm === true,
+    crawlerIds,
+  };
   const peers: Peers[] = [];
   try {
     const publishers = new Peers({
@@ -74,9 +84,12 @@ export async function runBench(given: Partial<BenchFlags> & ConnectFlags): Promi
         time,
       })),
       subscriberTimes: received?.times ?? [],
-      latencies: received?.latencies ?? [],
+      latencies: flags.confirm === true ? sent.latencies : (received?.latencies ?? []),
     });
-    const text = flags.json ? JSON.stringify(result) : tableOf(result, flags.pub, flags.sub).join('\n');
+    const timed = flags.confirm === true ? 'confirmation' : 'latency';
+    const text = flags.json
+      ? JSON.stringify(result)
+      : tableOf(result, flags.pub, flags.sub, timed).join('\n');
     process.stdout.write(`${text}\n`);
     return EXIT.OK;
   } finally {
@@ -85,7 +98,8 @@ export async function runBench(given: Partial<BenchFlags> & ConnectFlags): Promi
 }
 
 function withDefaults(given: Partial<BenchFlags>): BenchFlags {
-  const { latency } = given;
+  const { latency, confirm } = given;
+  if (confirm === true) return { ...given, pub: 1, sub: 0, msgs: given.msgs ?? DEFAULT_CONFIRMED };
   const msgs = given.msgs ?? (latency === undefined ? DEFAULT_MESSAGES : latency * DEFAULT_LATENCY_SECONDS);
   return { pub: 1, sub: 1, ...given, msgs, ...(latency === undefined ? {} : { pub: 1 }) };
 }

@@ -31,6 +31,12 @@ export const definition: CommandDefinition = {
             .argParser(atLeast(1))
             .conflicts(['size', 'mix']),
         )
+        .addOption(
+          new Option(
+            '--confirm',
+            'send small messages one after another from one publisher, and time the confirmation of each (10000, without --msgs)',
+          ).conflicts(['latency', 'size', 'mix', 'pub', 'sub']),
+        )
         .option('--json', 'print the result as JSON'),
       'monitor',
     ).action(bench),
@@ -38,6 +44,10 @@ export const definition: CommandDefinition = {
     ['sluice bench', 'a million messages from one publisher to one subscriber'],
     ['sluice bench --pub 4 --sub 10 --msgs 200000', 'four publishers, ten subscribers'],
     ['sluice bench --size 4096', 'messages of 4 KiB instead of the crawler mix'],
+    [
+      'sluice bench --confirm',
+      'from sending a message to its confirmation: with a durable log, it is on the disk then',
+    ],
     ['sluice bench --latency 1000', 'latency of single messages, at 1,000 per second'],
   ],
   notes: [

@@ -74,6 +74,17 @@ describe('sluice bench', () => {
     expect(other.errors).toEqual([]);
   });
 
+  test('--confirm times the confirmation of each message', async () => {
+    const { socketPath } = sharedBroker();
+    const json = await bench('--socket', socketPath, '--confirm', '--msgs', '50', '--json');
+    const { latency, delivered, messages } = JSON.parse(json.stdout);
+    expect({ samples: latency.samples, delivered, messages }).toEqual({ samples: 50, messages: 50 });
+    expect(latency.p50).toBeGreaterThan(0);
+    const text = await bench('--socket', socketPath, '--confirm', '--msgs', '50');
+    expect(text.stdout).toMatch(/confirmation +p50 .*\(50 samples\)/);
+    expect((await bench('--socket', socketPath, '--confirm', '--sub', '2')).code).toBe(64);
+  });
+
   test('goes in with the tokens of both roles, and puts them where no other user can read them', async () => {
     const { socketPath, manager } = await startPlainBroker({
       auth: { tokens: { crawler: [CRAWLER_TOKEN], app: [APP_TOKEN] } },
