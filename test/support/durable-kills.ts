@@ -7,11 +7,18 @@ import { type ReceivedMessage, SluiceClient } from 'sluice/client';
 import { expect, onTestFinished } from 'vitest';
 import { FolderDisk } from '#src/log/disk.js';
 import { readLog } from '#src/log/log-reader.js';
+import { findSegments } from '#src/log/segments.js';
 import { temporaryFolder, until } from './broker.js';
 import { sluice } from './cli.js';
 import { numbered } from './numbered.js';
 
 const QUICK = { initialDelay: 5, maxDelay: 50 };
+
+/** The least that a log can be limited to, in bytes. */
+const LOG_BYTES = 1024 * 1024;
+
+/** With so many kills, the clients publish more than that. */
+const MANY_KILLS = 20;
 
 /** Publishes numbered messages until it is stopped. */
 class Producer {
@@ -57,6 +64,8 @@ class Producer {
 class Consumer {
   readonly #client: SluiceClient;
   readonly offsets: number[] = [];
+  /** By offset: the producer of a message, and its number. */
+  readonly messages = new Map<number, string>();
   readonly gaps: unknown[] = [];
 
   constructor(socketPath: string) {
@@ -67,13 +76,21 @@ class Consumer {
 
   async run(cursor: string): Promise<void> {
     await this.#client.connect();
-    const handle = ({ offset }: ReceivedMessage) => void this.offsets.push(offset ?? -1);
+    const handle = ({ offset = -1, message }: ReceivedMessage): void => {
+      const { jobId, data } = message as { jobId?: string; data?: { processed?: number } };
+      const content = `${jobId?.split('-')[1]}:${data?.processed}`;
+      expect(this.messages.get(offset) ?? content).toBe(content);
+      this.messages.set(offset, content);
+      this.offsets.push(offset);
+    };
     await this.#client.subscribe({ from: 'first', cursor, meta: true }, handle);
   }
 }
 
 async function startBroker(socketPath: string, log: string) {
   const flags = ['--workers', '1', '--patterns', 'off', '--log', log, '--log-segment-bytes', '65536'];
+  // What both cursors have passed is removed soon.
+  flags.push('--log-max-bytes', String(LOG_BYTES), '--log-keep', 'unread', '--log-full', 'block');
   const run = sluice(['serve', '--socket', socketPath, ...flags]);
   await run.says('listening');
   return run;
@@ -81,7 +98,7 @@ async function startBroker(socketPath: string, log: string) {
 
 /**
  * Kills a broker with a durable log again and again, while three clients publish and two read with cursors. Checks that each
- * published message is stored once and in order, and that no cursor skips any.
+ * published message is stored once and in order, that no cursor skips any, and that the log keeps within its limit.
  */
 export async function killUnderLoad(kills: number): Promise<void> {
   const folder = temporaryFolder();
@@ -101,18 +118,26 @@ export async function killUnderLoad(kills: number): Promise<void> {
   }
   for (const producer of producers) producer.stop();
   await Promise.all(runs);
-  const stored = new Map<number, number[]>();
+  let first: number | undefined;
   let end = 0;
   for await (const part of readLog(new FolderDisk(log))) {
     if ('to' in part) throw new Error(`messages ${part.from} to ${part.to} are missing: ${part.reason}`);
-    for (const text of part.body.toString().split('\n').slice(0, -1)) {
-      const { jobId, data } = JSON.parse(text) as { jobId: string; data: { processed: number } };
-      const producer = Number(jobId.split('-')[1]);
-      const numbers = stored.get(producer) ?? [];
-      stored.set(producer, numbers);
-      numbers.push(data.processed);
-    }
+    first ??= part.header.first;
     end = part.header.first + part.header.count;
+  }
+  await until(() => consumers.every(({ offsets }) => offsets.at(-1) === end - 1));
+  const { segments, spares } = await findSegments(new FolderDisk(log));
+  expect([...segments, ...spares].reduce((sum, { size }) => sum + size, 0)).toBeLessThanOrEqual(LOG_BYTES);
+  // Old messages were removed meanwhile, or this would not show that none is removed too early.
+  if (kills >= MANY_KILLS) expect(first).toBeGreaterThan(0);
+  const stored = new Map<number, number[]>();
+  for (let offset = 0; offset < end; offset++) {
+    const contents = consumers.map(({ messages }) => messages.get(offset));
+    expect(contents[1]).toBe(contents[0]);
+    const [producer = -1, number = -1] = (contents[0] ?? '').split(':').map(Number);
+    const numbers = stored.get(producer) ?? [];
+    stored.set(producer, numbers);
+    numbers.push(number);
   }
   for (const [producer, { published, confirmed }] of producers.entries()) {
     expect(confirmed).toBe(published);
@@ -121,7 +146,6 @@ export async function killUnderLoad(kills: number): Promise<void> {
     expect(numbers.findIndex((number, index) => number !== index)).toBe(-1);
     expect(numbers.length).toBe(published);
   }
-  await until(() => consumers.every(({ offsets }) => offsets.at(-1) === end - 1));
   for (const { offsets, gaps } of consumers) {
     expect(gaps).toEqual([]);
     let next = 0;
