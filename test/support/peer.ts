@@ -58,6 +58,11 @@ export class Peer {
     return this.#partial;
   }
 
+  /** Number of answers to pings. */
+  get pongs(): number {
+    return this.#pongs;
+  }
+
   get messages(): Line[] {
     return this.lines.map((_, index) => this.#messageAt(index));
   }
