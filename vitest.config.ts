@@ -1,4 +1,5 @@
 import { defineConfig } from 'vitest/config';
+import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 /** Tests that leave much memory behind, of which a process that starts others could not be copied. */
 const PATTERNS = ['test/unit/pattern/*.test.ts'];
@@ -8,6 +9,35 @@ const ALONE = [
   'test/unit/{connection/message-buffer,memory/slab-pool}.test.ts',
   'test/end-to-end/streams.test.ts',
 ];
+/** Small files that take long. */
+const LONG = [
+  'end-to-end/durable-log',
+  'faults/clocks',
+  'faults/closed-pipe',
+  'faults/memory-limits',
+  'faults/stopping',
+  'unit/cli/commands/demo',
+  'unit/cli/loading',
+  'unit/cli/serve/inherited-sockets',
+  'unit/cli/terminal-output',
+];
+
+/** Starts long files first, so that none runs alone at the end. On its own, Vitest starts large files first. */
+class LongFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const sorted = await super.sort(files);
+    // The files of a project stay together, because they share processes.
+    const isShared = ({ project }: TestSpecification) => project.name === 'together';
+    const isLong = ({ moduleId }: TestSpecification) =>
+      LONG.some((name) => moduleId.endsWith(`/test/${name}.test.ts`));
+    const shared = sorted.filter(isShared);
+    return [
+      ...sorted.filter((file) => !isShared(file)),
+      ...shared.filter(isLong),
+      ...shared.filter((file) => !isLong(file)),
+    ];
+  }
+}
 
 // Tests run the compiled code in dist/, as users do: the validation workers need JavaScript.
 const shared = {
@@ -23,6 +53,7 @@ export default defineConfig({
   test: {
     // One more than the processors of a small machine: tests wait for processes and timers now and then.
     maxWorkers: 3,
+    sequence: { sequencer: LongFirst },
     projects: [
       { test: { ...shared, name: 'alone', include: ALONE } },
       { test: { ...shared, name: 'patterns', include: PATTERNS, isolate: false } },
