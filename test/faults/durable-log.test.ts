@@ -74,7 +74,7 @@ describe('a pong', () => {
     const peer = await connect();
     disk.hang();
     peer.write(line(VALID.heartbeat));
-    const pings = 60_000;
+    const pings = 30_000;
     peer.write(PING.repeat(pings));
     const [connection] = [...manager.getConnectionPool().all()];
     await until(() => connection?.isPaused === true && connection.withheldPongs > 0);
@@ -233,7 +233,8 @@ describe('a disk that fails', () => {
     await client.connect();
     disk.fail();
     const text = 'x'.repeat(200_000);
-    const count = 300;
+    // More than may wait for the disk.
+    const count = 200;
     for (let number = 0; number < count; number++) {
       const data = { ...VALID.job_progress.data, processed: number, total: undefined, message: text };
       client.publishRaw(line({ ...VALID.job_progress, jobId: 'producer-0', data }));

@@ -346,8 +346,7 @@ describe('workers', () => {
     expect(matched - before.matched).toBeGreaterThanOrEqual(MOST_UNTIL_LEARNED);
   });
 
-  /** A dispatcher with two workers, of which the second one has started because messages waited. */
-  async function startTwoWorkers() {
+  test('start one by one, when messages wait although all have batches; all that exit are replaced', async () => {
     const dispatcher = await startDispatcher({ threads: 2, settings: { ...LIGHT_SETTINGS, schemas } });
     const [slow, good] = [connectTo(dispatcher), connectTo(dispatcher)];
     good.submit(beat);
@@ -361,15 +360,7 @@ describe('workers', () => {
     await until(() => dispatcher.statistics.threads === 2);
     await dispatcher.idle();
     expect(good.settled.reduce((sum, { size }) => sum + size, 0)).toBe(2 * beat.length);
-    return dispatcher;
-  }
 
-  test('start one by one, when messages wait although all have batches', async () => {
-    await startTwoWorkers();
-  });
-
-  test('that exit are replaced, all of those that were needed', async () => {
-    const dispatcher = await startTwoWorkers();
     const { retries } = dispatcher.statistics;
     connectTo(dispatcher).submit(line({ type: 'deadly' }));
     await until(() => dispatcher.statistics.retries > retries);

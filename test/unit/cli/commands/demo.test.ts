@@ -17,7 +17,7 @@ async function statsAt(admin: string): Promise<Stats> {
 
 describe('sluice demo', () => {
   test('shows a broker at work, and sums up', async () => {
-    const run = sluice(['demo', '--crawlers', '3', '--rate', '3000', '--duration', '2', '--workers', '1']);
+    const run = sluice(['demo', '--crawlers', '3', '--rate', '6000', '--duration', '2', '--workers', '1']);
     expect(await run.exited).toBe(0);
     expect(run.stdout).toContain('3 crawlers');
     const numbers = /checked +([\d,]{4,}) messages, ([1-9]\d*) of them rejected/.exec(run.stdout) ?? [];
