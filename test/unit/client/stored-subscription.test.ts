@@ -2,11 +2,13 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { type ReceivedMessage, SluiceClient, type SubscriptionFilter } from 'sluice/client';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { shareBroker, startPlainBroker, temporaryFolder, until } from '../../support/broker.js';
+import { LIGHT, shareBroker, startPlainBroker, temporaryFolder, until } from '../../support/broker.js';
 import { line, VALID } from '../../support/messages.js';
 import { numbered, numberedBlock } from '../../support/numbered.js';
+import { Peer } from '../../support/peer.js';
+import { share, type WhenOver } from '../../support/share.js';
 
-const shared = shareBroker();
+const shared = shareBroker(LIGHT);
 
 async function connectApp(socketPath: string): Promise<SluiceClient> {
   const client = new SluiceClient({
@@ -18,13 +20,14 @@ async function connectApp(socketPath: string): Promise<SluiceClient> {
   return client.connect();
 }
 
-async function startDurable() {
-  const log = join(temporaryFolder(), 'log');
-  const broker = await startPlainBroker({ log });
+async function startDurable(whenOver?: WhenOver) {
+  const log = join(temporaryFolder(whenOver), 'log');
+  const broker = await startPlainBroker({ log }, whenOver);
   const publish = async (text: string) => {
-    const peer = await broker.connect();
+    const peer = await Peer.connect(broker.socketPath);
     peer.write(text);
     await peer.settled();
+    await peer.close();
   };
   return { ...broker, log, publish };
 }
@@ -42,6 +45,13 @@ async function take(client: SluiceClient, filter: SubscriptionFilter, count: num
 const range = (from: number, to: number) => Array.from({ length: to - from }, (_, index) => from + index);
 
 describe('from', () => {
+  /** A broker with 50 messages in its log, to which no test adds any. */
+  const withFifty = share(async (whenOver) => {
+    const broker = await startDurable(whenOver);
+    await broker.publish(numberedBlock(0, 0, 50));
+    return broker;
+  });
+
   test('first: all messages of the log, then new ones, each once and in order', async () => {
     const { socketPath, publish } = await startDurable();
     await publish(numberedBlock(0, 0, 50));
@@ -68,8 +78,7 @@ describe('from', () => {
   });
 
   test('an offset: begins in the middle of what one crawler has sent at once', async () => {
-    const { socketPath, publish } = await startDurable();
-    await publish(numberedBlock(0, 0, 50));
+    const { socketPath } = withFifty();
     const app = await connectApp(socketPath);
     const first = await app.subscribe({ from: 'first' }, () => {});
     await until(() => first.position !== undefined);
@@ -89,8 +98,7 @@ describe('from', () => {
   });
 
   test('a position of another log: a gap is told, and everything that is there follows', async () => {
-    const { socketPath, publish } = await startDurable();
-    await publish(numberedBlock(0, 0, 5));
+    const { socketPath } = withFifty();
     const app = await connectApp(socketPath);
     const gaps: object[] = [];
     app.on('gap', (gap) => gaps.push(gap));
@@ -99,7 +107,7 @@ describe('from', () => {
   });
 
   test('without a durable log: is rejected', async () => {
-    const { socketPath } = await startPlainBroker();
+    const { socketPath } = shared();
     const app = await connectApp(socketPath);
     await expect(app.subscribe({ from: 'first' })).rejects.toMatchObject({ code: 'RULE_VIOLATION' });
   });
