@@ -26,7 +26,8 @@ export class Peer {
     this.socket = socket;
     socket.setEncoding('utf8');
     socket.on('data', (text: string) => {
-      const parts = (this.#partial + text).split('\n');
+      // Splitting at each part of a long line would copy its beginning again and again.
+      const parts = text.includes('\n') ? (this.#partial + text).split('\n') : [this.#partial + text];
       this.#partial = parts.pop() ?? '';
       for (const line of parts) {
         this.lines.push(line);
