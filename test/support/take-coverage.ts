@@ -2,7 +2,7 @@
 // when done.
 //
 // The threads and processes that tests start write their own, which takes each of them up to 0.2 s of CPU time. Only
-// those of unit tests do so: those of the other tests run the same code again.
+// those of unit tests do so: the code that the others run is mostly the same.
 
 import { takeCoverage } from 'node:v8';
 import { afterAll, beforeAll, expect } from 'vitest';
