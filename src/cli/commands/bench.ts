@@ -44,10 +44,7 @@ export const definition: CommandDefinition = {
     ['sluice bench', 'a million messages from one publisher to one subscriber'],
     ['sluice bench --pub 4 --sub 10 --msgs 200000', 'four publishers, ten subscribers'],
     ['sluice bench --size 4096', 'messages of 4 KiB instead of the crawler mix'],
-    [
-      'sluice bench --confirm',
-      'from sending a message to its confirmation: with a durable log, it is on the disk then',
-    ],
+    ['sluice bench --confirm', 'how long confirmations take: with a durable log, until it is on disk'],
     ['sluice bench --latency 1000', 'latency of single messages, at 1,000 per second'],
   ],
   notes: [

@@ -510,7 +510,10 @@ const SKIP_TIME = `(() => {
   Date.now = () => now() + 3000;
 })()`;
 
-/** The number of gaps in the line of received messages: columns without its colour, between those that have it. */
+/**
+ * The number of gaps in the line of received messages: columns without its colour, between those that have it; -1 if there
+ * is no line yet.
+ */
 const GAPS = `(() => {
   const canvas = document.querySelector('#chart-rates canvas');
   const { width, height } = canvas;
@@ -520,8 +523,9 @@ const GAPS = `(() => {
     for (let y = 0; y < height; y++) if (isLine((y * width + x) * 4)) return '#';
     return ' ';
   });
+  const line = columns.join('').trim();
   // A gap of at least a second.
-  return columns.join('').trim().split(/ {8,}/).length - 1;
+  return line === '' ? -1 : line.split(/ {8,}/).length - 1;
 })()`;
 
 interface Suspendable {
