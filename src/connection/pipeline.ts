@@ -237,7 +237,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
 
   /** Bytes held for messages not yet delivered. */
   get heldBytes(): number {
-    const logged = this.log?.heldBytes ?? 0;
+    const logged = this.log?.copiedBytes ?? 0;
     return this.slabs.heldBytes + this.copies.slabs.heldBytes + this.copied.waiting + logged;
   }
 

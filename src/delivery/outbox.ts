@@ -40,7 +40,10 @@ export interface GroupMember {
   readonly hasMeta: boolean;
 }
 
-/** Total bytes queued without a slab, in all outboxes that share this object. The slab pool does not count them. */
+/**
+ * Total bytes queued without a slab, in all outboxes that share this object. The slab pool does not count them. Messages
+ * from the durable log are not included: they have a limit of their own.
+ */
 export interface CopiedBytes {
   waiting: number;
 }
@@ -343,11 +346,10 @@ export class Outbox {
   #push(entry: Entry): void {
     this.#queue.push(entry);
     this.#pendingBytes += entry.bytes.length;
-    if (entry.slab === undefined && (entry.copy === undefined || entry.copy.holders++ === 0)) {
-      this.#copied.waiting += entry.bytes.length;
-    }
-    if (entry.kind === 'own') this.#undroppableBytes += entry.bytes.length;
     if (entry.kind === 'stored') this.#storedBytes += entry.bytes.length;
+    else if (entry.slab === undefined && (entry.copy === undefined || entry.copy.holders++ === 0))
+      this.#copied.waiting += entry.bytes.length;
+    if (entry.kind === 'own') this.#undroppableBytes += entry.bytes.length;
     if (entry.isTakenOver) this.#takenOverBytes += entry.bytes.length;
     this.#updateMarks();
   }
@@ -427,11 +429,10 @@ export class Outbox {
   /** Removes an entry from the counts after it was written, dropped or discarded. */
   #settle(entry: Entry, error?: Error): void {
     this.#pendingBytes -= entry.bytes.length;
-    if (entry.slab === undefined && (entry.copy === undefined || --entry.copy.holders === 0)) {
-      this.#copied.waiting -= entry.bytes.length;
-    }
-    if (entry.kind === 'own') this.#undroppableBytes -= entry.bytes.length;
     if (entry.kind === 'stored') this.#storedBytes -= entry.bytes.length;
+    else if (entry.slab === undefined && (entry.copy === undefined || --entry.copy.holders === 0))
+      this.#copied.waiting -= entry.bytes.length;
+    if (entry.kind === 'own') this.#undroppableBytes -= entry.bytes.length;
     if (entry.isTakenOver) this.#takenOverBytes -= entry.bytes.length;
     entry.slab?.release();
     entry.done?.(error);

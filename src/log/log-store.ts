@@ -168,11 +168,6 @@ export class LogStore {
     return this.#isFull;
   }
 
-  /** Bytes of memory with messages that were read and are being delivered. */
-  get readBytes(): number {
-    return this.#readMemory.heldBytes;
-  }
-
   /** Bytes in memory that are not durable yet. */
   get pendingBytes(): number {
     return this.#pendingBytes;

@@ -197,9 +197,12 @@ export class MessageLog {
     return this.#store.durable;
   }
 
-  /** Bytes of memory that the log and its readers hold in addition to the slabs of received messages. */
-  get heldBytes(): number {
-    return this.#copiedBytes + this.#store.readBytes;
+  /**
+   * Bytes of memory that the log holds in addition to the slabs of its messages. Those of its readers are not included:
+   * reading less from publishers would not release them.
+   */
+  get copiedBytes(): number {
+    return this.#copiedBytes;
   }
 
   /** Whether new messages are to be rejected, since there is no room for them. */

@@ -115,7 +115,9 @@ export class SegmentScanner {
   async #bytes(position: number, length: number, limit: number): Promise<Buffer> {
     const at = position - this.#from;
     if (at < 0 || at + length > this.#window.length) {
-      const window = this.#allocate(Math.min(Math.max(READ_SIZE, length), Math.max(0, limit - position)));
+      // Less if there are very many readers.
+      const readSize = this.#memory?.sizeFor(READ_SIZE) ?? READ_SIZE;
+      const window = this.#allocate(Math.min(Math.max(readSize, length), Math.max(0, limit - position)));
       this.#window = window.subarray(0, await this.#file.read(window, position));
       this.#from = position;
     }

@@ -17,13 +17,18 @@ export interface LogSubscriptionOptions {
   /** Called with the offset after messages that were written to the subscriber. */
   readonly onWritten: (offset: number) => void;
   readonly onStopped: () => void;
+  /** Number of all subscriptions to the log. */
+  readonly count: () => number;
   /** Called if the log cannot be read. */
   readonly onError: (error: unknown) => void;
 }
 
 const KiB = 1024;
-/** Bytes that may wait for the subscriber before the log is read on. */
+/** Bytes that may wait for a subscriber before the log is read on for it. */
 const MAX_WAITING = 512 * KiB;
+/** The same for all subscribers together, unless there are so many of them that each has the minimum. */
+const TOTAL_WAITING = 64 * 1024 * KiB;
+const MIN_WAITING = 16 * KiB;
 /** Bytes of messages after which the subscriber gets a position, even if more messages follow at once. */
 const POSITION_BYTES = 64 * KiB;
 /** Bytes of messages that were read, whether they match or not, after which it gets one. */
@@ -114,9 +119,11 @@ export class LogSubscription<P extends Peer> implements SubscriptionReader {
     this.#bytesRead += run.body.length;
     if (messages !== undefined) {
       const { outbox } = this.#connection;
-      if (outbox.pendingBytes > MAX_WAITING) {
+      const share = TOTAL_WAITING / this.#options.count();
+      const maxWaiting = Math.max(MIN_WAITING, Math.min(MAX_WAITING, share));
+      if (outbox.pendingBytes > maxWaiting) {
         this.#connection.flush();
-        await outbox.whenBelow(MAX_WAITING);
+        await outbox.whenBelow(maxWaiting);
         if (this.#isStopped) return;
       }
       outbox.deliverStored(messages);

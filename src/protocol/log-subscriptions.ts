@@ -29,6 +29,7 @@ export class LogSubscriptions<P extends Peer> {
   readonly #registry: MessageRegistry;
   readonly #delimiter: number;
   readonly #onUnreadable: (connection: P, error: unknown) => void;
+  #count = 0;
   /** By the name of the cursor. */
   readonly #uses = new Map<string, CursorUse<P>>();
 
@@ -74,7 +75,9 @@ export class LogSubscriptions<P extends Peer> {
       onWritten: (offset) => {
         if (cursor !== undefined && ack !== 'manual') this.#log.moveCursor(cursor, offset);
       },
+      count: () => this.#count,
       onStopped: () => {
+        this.#count--;
         connection.logSubscriptions--;
         if (cursor !== undefined && this.#uses.get(cursor)?.subscription === subscription)
           this.#uses.delete(cursor);
@@ -82,6 +85,7 @@ export class LogSubscriptions<P extends Peer> {
       onError: (error) => this.#onUnreadable(connection, error),
     });
     connection.logSubscriptions++;
+    this.#count++;
     const position = { epoch: this.#log.epoch, offset: start.offset };
     let replaced: P | undefined;
     if (cursor !== undefined) {

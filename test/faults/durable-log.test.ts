@@ -254,6 +254,25 @@ describe('a disk that fails', () => {
   });
 });
 
+test('subscribers of the log that do not read hold up nobody, however many they are', async () => {
+  const { connect, manager } = await startDurable({ maxBufferedBytes: '1M' });
+  for (let count = 0; count < 4; count++) {
+    const reader = await (await connect()).subscribe({ from: 'first' });
+    reader.socket.pause();
+  }
+  const app = await (await connect()).subscribe({ overflow: 'block' });
+  const peer = await connect();
+  const data = { ...VALID.job_progress.data, message: 'x'.repeat(50_000) };
+  const count = 100;
+  for (let sent = 0; sent < count; sent++) {
+    peer.write(line({ ...VALID.job_progress, data }));
+    // The answer to its subscription, and the messages.
+    await app.count(1 + sent + 1);
+  }
+  await peer.settled();
+  expect(manager.getMetrics().durableLog?.end).toBe(count);
+});
+
 describe('a log without room, whose messages a cursor has not read', () => {
   const SMALL = { logKeep: 'unread', logMaxBytes: '1M', logSegmentBytes: '64k' } as const;
   const text = 'x'.repeat(50_000);

@@ -199,8 +199,8 @@ test.each(SOAK_DURATION < WARM_UP ? [true] : [false, true])(
       ...log,
       schemas: fileURLToPath(new URL('../support/deadly-schemas.mjs', import.meta.url)),
       maxPendingBytes: 4 * 1024 * 1024,
-    // Each visit has a job of its own: the table of jobs is full long before the second half.
-    maxJobOwners: 10_000,
+      // Each visit has a job of its own: the table of jobs is full long before the second half.
+      maxJobOwners: 10_000,
       workers: { threads: 1 },
       cleanupInterval: 5000,
     });
