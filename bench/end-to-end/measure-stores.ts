@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Adopt, cpuSecondsOf, nextReport, peakRssOf, withBroker } from './measure.js';
 import type { StoreLoadReport, StoreLoadSettings } from './store-load.js';
-import type { Store } from './stores.js';
+import { BLOCK, type Store } from './stores.js';
 
 export interface Storing {
   /** Messages that were stored and confirmed. */
@@ -38,7 +38,6 @@ const MESSAGES = 2_000_000;
 /** As many as fit into the log. */
 const REPLAYED = 800_000;
 const PUBLISHERS = 4;
-const BLOCK = 1000;
 /** Of the measured messages. V8 optimises code meanwhile. */
 const WARM_UP = { JAVASCRIPT: 1.5, OTHERS: 0.25 } as const;
 const SAMPLES = 1000;
@@ -51,14 +50,8 @@ export function measureStoring(store: Store, scale: number): Promise<Storing> {
     const warmUp = Math.ceil(steady * (store.isJavaScript ? WARM_UP.JAVASCRIPT : WARM_UP.OTHERS));
     const publishers = await start({ role: 'store', publishers: PUBLISHERS, phases: [warmUp, steady] });
     await run(publishers);
-    const cpuBefore = cpuSecondsOf(pid);
-    const { seconds, messages, bytes } = await run(publishers);
-    return {
-      messagesPerSecond: messages / seconds,
-      megabytesPerSecond: bytes / seconds / 1e6,
-      cpuPerMillion: ((cpuSecondsOf(pid) - cpuBefore) / messages) * 1e6,
-      peakRss: peakRssOf(pid) / 1e6,
-    };
+    const rates = await rateOf(pid, publishers);
+    return { ...rates, peakRss: peakRssOf(pid) / 1e6 };
   });
 }
 
@@ -86,13 +79,7 @@ export function measureReplaying(store: Store, scale: number): Promise<Replaying
     // Once to warm up.
     await run(reading);
     reading = await start({ role: 'replay', messages: stored.messages });
-    const cpuBefore = cpuSecondsOf(pid);
-    const { seconds, messages, bytes } = await run(reading);
-    return {
-      messagesPerSecond: messages / seconds,
-      megabytesPerSecond: bytes / seconds / 1e6,
-      cpuPerMillion: ((cpuSecondsOf(pid) - cpuBefore) / messages) * 1e6,
-    };
+    return rateOf(pid, reading);
   });
 }
 
@@ -139,6 +126,17 @@ async function startStoreLoad(settings: object, adopt: Adopt): Promise<ChildProc
   const child = adopt(fork(new URL('./store-load.js', import.meta.url), [JSON.stringify(settings)]));
   await nextReport<StoreLoadReport>(child);
   return child;
+}
+
+/** The next phase of a load, with what it costs the broker. */
+async function rateOf(pid: number, child: ChildProcess): Promise<Replaying> {
+  const cpuBefore = cpuSecondsOf(pid);
+  const { seconds, messages, bytes } = await run(child);
+  return {
+    messagesPerSecond: messages / seconds,
+    megabytesPerSecond: bytes / seconds / 1e6,
+    cpuPerMillion: ((cpuSecondsOf(pid) - cpuBefore) / messages) * 1e6,
+  };
 }
 
 /** The next phase of a load. */

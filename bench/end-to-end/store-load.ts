@@ -4,7 +4,7 @@
 import type { Socket } from 'node:net';
 import { open, type Target } from './connect.js';
 import { blockOf } from './content.js';
-import { STORE_WIRES, type StoreWire, type StoreWireName } from './stores.js';
+import { BLOCK, STORE_WIRES, type StoreWire, type StoreWireName } from './stores.js';
 
 /** The first argument, as JSON. */
 export type StoreLoadSettings = Target & { readonly wire: StoreWireName } & (
@@ -23,8 +23,6 @@ export interface StoreLoadReport {
   readonly latencies?: readonly number[];
 }
 
-/** Messages of a block. */
-const BLOCK = 1000;
 /** Blocks of a publisher that may be unconfirmed. */
 const WINDOW = 4;
 const READ_SIZE = 512 * 1024;

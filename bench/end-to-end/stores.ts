@@ -114,6 +114,8 @@ export interface StoreWire {
   readonly last?: Buffer;
 }
 
+/** Messages of a block. */
+export const BLOCK = 1000;
 const STREAM = 'S';
 const SUBJECT = 'c';
 const ACK_INBOX = 'a';

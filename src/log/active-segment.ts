@@ -158,19 +158,26 @@ export class ActiveSegment {
   }
 
   /**
-   * Writes the next of these entries, as many as fit into one call and into the segment, but at least one.
+   * Writes entries, as many as fit into one call and into the segment, but at least one.
+   * @param from index of the first one
    * @param now wall clock, in ms
-   * @returns how many
+   * @returns index after the last one
    */
-  async write(pending: readonly PendingEntry[], segmentBytes: number, now: () => number): Promise<number> {
+  async write(
+    pending: readonly PendingEntry[],
+    from: number,
+    segmentBytes: number,
+    now: () => number,
+  ): Promise<number> {
     const buffers: Buffer[] = [];
     let size = 0;
-    let count = 0;
-    for (const next of pending) {
+    let to = from;
+    for (; to < pending.length; to++) {
+      const next = pending[to] as PendingEntry;
       const records = this.#recordsOf(next);
       const sizeWith = size + sizeOfAll(records);
       const isFull = this.#position + sizeWith > segmentBytes || sizeWith > MAX_GROUP;
-      if (isFull && count > 0) break;
+      if (isFull && to > from) break;
       const { source } = next.entry;
       this.written.sources.set(source.number, source);
       for (const { fields, content } of records) {
@@ -178,13 +185,12 @@ export class ActiveSegment {
         buffers.push(...padded(content));
       }
       size = sizeWith;
-      count++;
     }
     await this.#file.write(buffers, this.#position);
-    if (pending[0] !== undefined) this.#addCheckpoint(pending[0].first);
+    this.#addCheckpoint((pending[from] as PendingEntry).first);
     this.written.writtenAt = now();
     this.#position += size;
-    return count;
+    return to;
   }
 
   /** Makes everything durable that is written. */

@@ -348,10 +348,10 @@ export class LogStore {
   async #writeGroup(): Promise<void> {
     const { segmentBytes, now } = this.#options;
     const active = await this.#activeFor(this.#pending[this.#written] as PendingEntry);
-    const group = this.#pending.slice(this.#written);
-    const count = await active.write(group, segmentBytes, now);
-    for (const { entry } of group.slice(0, count)) this.#unwrittenBytes -= sizeOf(entry);
-    this.#written += count;
+    const from = this.#written;
+    const to = await active.write(this.#pending, from, segmentBytes, now);
+    for (const { entry } of this.#pending.slice(from, to)) this.#unwrittenBytes -= sizeOf(entry);
+    this.#written = to;
   }
 
   async #sync(): Promise<void> {
