@@ -222,7 +222,7 @@ export class MessageBuffer {
 
   /**
    * Sizes the next slab at 2 × the partial message. Above the largest pooled size: maxMessageSize / 4^n, so that the
-   * slabs that a growing message leaves for the garbage collector total at most a third of the last one.
+   * slabs that a growing message leaves behind total at most a third of the last one.
    */
   #roomFor(partial: number): number {
     let room = this.#maxPartial + MIN_READ_SIZE;

@@ -21,7 +21,7 @@ export class CopyPool {
   /** Slabs taken in this turn of the event loop, released at its end: by then, each queued piece holds its slab. */
   #takenThisTurn: Slab[] = [];
 
-  /** @param largest size in bytes of the largest pooled slab; longer copies get memory that is not reused */
+  /** @param largest size in bytes of the largest pooled slab; longer copies get slabs of their own */
   constructor(largest: number) {
     this.slabs = new SlabPool(largest, SMALLEST, GROWTH);
   }

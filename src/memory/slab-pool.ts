@@ -2,8 +2,16 @@
 // validates it in place, and the main thread writes slices of it to subscribers. Slabs are reference-counted and reused
 // when the last holder has released them.
 
+const MiB = 1024 * 1024;
 /** Size in bytes of the shared buffers that slabs are carved from. A larger slab gets its own buffer. */
-const ARENA_SIZE = 1024 * 1024;
+const ARENA_SIZE = 1 * MiB;
+/**
+ * Maximum bytes of free slabs above the largest pooled size that are kept for reuse; if a slab is larger, this share of
+ * its size: the slabs that its message has outgrown, while it was received, are a third of it. The garbage collector does
+ * not know how much memory dropped ones occupy, and would let gigabytes of them accumulate.
+ */
+const MAX_SPARE_BYTES = 32 * MiB;
+const SPARE_SHARE = 1.5;
 /** Smallest slab size in bytes, used by idle connections. */
 export const MIN_SLAB_SIZE = 8 * 1024;
 /** Factor between consecutive slab sizes, up to the largest: 8 KiB, 64 KiB, 512 KiB. */
@@ -13,7 +21,7 @@ const GROWTH = 8;
  * When this many bytes of one slab size are in use, connections get the next smaller size: the read buffers of a
  * thousand busy connections must not occupy a gigabyte.
  */
-const BUSY_BYTES = 128 * 1024 * 1024;
+const BUSY_BYTES = 128 * MiB;
 
 /** A SharedArrayBuffer with a Buffer over all of it. Message offsets are relative to its start. */
 export interface Arena {
@@ -95,6 +103,9 @@ export class SlabPool {
   /** Bytes of partial messages copied from the end of one slab to the start of the next, since the pool was created. */
   copiedBytes = 0;
   readonly #classes: readonly SizeClass[];
+  /** Free slabs above the largest pooled size, the latest last. */
+  #spare: Slab[] = [];
+  #spareBytes = 0;
   #allocatedBytes = 0;
 
   /**
@@ -136,29 +147,56 @@ export class SlabPool {
     return this.#classes.find((sizeClass) => sizeClass.size > size)?.size ?? size;
   }
 
-  /** A slab of at least `size` bytes. Above the largest pooled size, a new one is allocated and not reused. */
+  /** A slab of at least `size` bytes. */
   acquire(size: number): Slab {
     const sizeClass = this.#classes.find((candidate) => candidate.size >= size);
-    if (sizeClass === undefined) return new Slab(this, this.#allocate(size), 0, size);
+    if (sizeClass === undefined) return this.#acquireLarge(size);
     const slab = sizeClass.free.pop() ?? this.#carve(sizeClass);
     sizeClass.used++;
     slab.open();
     return slab;
   }
 
+  /** A slab above the largest pooled size: a spare one that is at most twice as large as necessary, or a new one. */
+  #acquireLarge(size: number): Slab {
+    const at = this.#spare.findLastIndex((spare) => spare.size >= size && spare.size <= 2 * size);
+    const [spare] = at === -1 ? [] : this.#spare.splice(at, 1);
+    if (spare === undefined) {
+      // Rounded up, so that slabs for content of similar size are interchangeable.
+      const rounded = Math.ceil(size / this.largest) * this.largest;
+      return new Slab(this, this.#allocate(rounded), 0, rounded);
+    }
+    this.#spareBytes -= spare.size;
+    spare.open();
+    return spare;
+  }
+
   /** Returns an unused slab to the pool. Called only by {@link Slab}. */
   reclaim(slab: Slab): void {
     const sizeClass = this.#classes.find(({ size }) => size === slab.size);
-    if (sizeClass === undefined) {
-      this.#allocatedBytes -= slab.size;
-      return;
-    }
+    if (sizeClass === undefined) return this.#keepSpare(slab);
     sizeClass.used--;
     sizeClass.free.push(slab);
   }
 
+  /** Keeps a slab above the largest pooled size for reuse, instead of the oldest ones if there are too many. */
+  #keepSpare(slab: Slab): void {
+    this.#spare.push(slab);
+    this.#spareBytes += slab.size;
+    const largest = Math.max(...this.#spare.map(({ size }) => size));
+    while (this.#spareBytes > Math.max(MAX_SPARE_BYTES, largest * SPARE_SHARE)) this.#discardSpare();
+  }
+
+  /** Discards the oldest spare slab. */
+  #discardSpare(): void {
+    const { size } = this.#spare.shift() as Slab;
+    this.#spareBytes -= size;
+    this.#allocatedBytes -= size;
+  }
+
   /** Discards the free slabs. The memory of an arena is freed when none of its slabs is in use. */
   trim(): void {
+    while (this.#spare.length > 0) this.#discardSpare();
     for (const sizeClass of this.#classes) {
       for (const slab of sizeClass.free.splice(0)) this.#retire(slab.arena, slab.size);
       const { arena, carved, size } = sizeClass;

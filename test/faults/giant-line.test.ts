@@ -1,5 +1,9 @@
+import { once } from 'node:events';
 import { describe, expect, test } from 'vitest';
+import { BrokerProcess } from '../support/broker-process.js';
 import { growthFromGiant, MAX_MESSAGE_SIZE } from '../support/giant.js';
+import { line, VALID } from '../support/messages.js';
+import { Peer } from '../support/peer.js';
 
 const LENGTH = 64 * 1024 * 1024;
 
@@ -15,4 +19,21 @@ describe('a line of 64 MiB', () => {
       }
     },
   );
+});
+
+test('long messages, one after another, use the same memory', async () => {
+  const size = 40 * 1024 * 1024;
+  const broker = await BrokerProcess.start(['--max-message-size', String(size)]);
+  const sender = await Peer.connect(broker.socketPath);
+  const idle = broker.peakRss;
+  const { data } = VALID.job_progress;
+  const message = line({ ...VALID.job_progress, data: { ...data, message: 'x'.repeat(0.9 * size) } });
+  for (let sent = 0; sent < 24; sent++) {
+    if (!sender.socket.write(message)) await once(sender.socket, 'drain');
+  }
+  await sender.settled();
+  expect(sender.errors).toEqual([]);
+  expect(broker.peakRss - idle).toBeLessThan(10 * size);
+  await sender.close();
+  expect(await broker.stop()).toBe(0);
 });

@@ -25,6 +25,35 @@ describe('SlabPool', () => {
     expect(pool.sizeFor(512 * KiB)).toBe(512 * KiB);
   });
 
+  test('uses the memory of large slabs again, for content of similar size', () => {
+    const pool = new SlabPool(512 * KiB);
+    for (let bytes = 513; bytes <= 1024; bytes++) {
+      const slab = pool.acquire(bytes * KiB);
+      expect(slab.size).toBeGreaterThanOrEqual(bytes * KiB);
+      slab.close();
+    }
+    expect(pool.allocatedBytes).toBe(1 * MiB);
+    // Not for much smaller content, and not while it is in use.
+    const held = pool.acquire(8 * MiB);
+    expect([pool.acquire(2 * MiB).arena, pool.acquire(8 * MiB).arena]).not.toContain(held.arena);
+    expect(pool.allocatedBytes).toBe(19 * MiB);
+  });
+
+  test('keeps the latest free large slabs: 32 MiB, or 1.5 times the largest one; none when it is trimmed', () => {
+    const pool = new SlabPool(512 * KiB);
+    const freeAll = (...sizes: number[]): number => {
+      const slabs = sizes.map((size) => pool.acquire(size * MiB));
+      for (const slab of slabs) slab.close();
+      return pool.allocatedBytes / MiB;
+    };
+    expect(freeAll(16, 12, 12)).toBe(24);
+    expect(freeAll(64)).toBe(88);
+    expect(freeAll(64)).toBe(88);
+    expect(freeAll(30)).toBe(94);
+    pool.trim();
+    expect(pool.allocatedBytes).toBe(0);
+  });
+
   test('gives free memory up when it is trimmed, and what is in use when it is free', () => {
     const pool = new SlabPool(512 * KiB);
     const slabs = Array.from({ length: 5 }, () => pool.acquire(512 * KiB));

@@ -1,0 +1,127 @@
+// Selects messages from the durable log for a subscription, without parsing them.
+
+import { metaPrefix, metaSequence, WITH_META } from '../delivery/frame-run.js';
+import type { Piece } from '../delivery/outbox.js';
+import { FRAME, JOB } from '../dispatch/verdict.js';
+import { INDEX, RecordKind, readIndex } from './format.js';
+import type { LoggedRun } from './log-reader.js';
+import type { MessageRegistry } from '../messages/message-registry.js';
+import type { Filter } from '../routing/filter.js';
+
+const CLOSE_BRACE = Buffer.from('}');
+
+export class StoredMessageFilter {
+  readonly #registry: MessageRegistry;
+  readonly #filter: Filter;
+  readonly #delimiter: Buffer;
+  /** Whether types match, by their index in a segment. Segments that were written by one process have the same types. */
+  #types: readonly string[] | undefined;
+  #matchesType: readonly boolean[] = [];
+
+  constructor(registry: MessageRegistry, filter: Filter, delimiter: number) {
+    this.#registry = registry;
+    this.#filter = filter;
+    this.#delimiter = Buffer.of(delimiter);
+  }
+
+  /**
+   * The matching messages of a run, each followed by the delimiter.
+   * @param from offset of the first message to consider
+   * @param to offset of the first message after them. Default: all.
+   */
+  select(run: LoggedRun, from: number, to: number = Number.POSITIVE_INFINITY): Piece | undefined {
+    const { header, body, slab } = run;
+    const isWithin = header.first >= from && header.first + header.count <= to;
+    const { matchesAll, mark } = this.#filter;
+    if (!this.#matchesSource(run)) return undefined;
+    if (matchesAll && mark !== WITH_META && isWithin) return { bytes: body, slab, messages: header.count };
+    const parts: Buffer[] = [];
+    const count = this.visit(run, from, to, (at, start, end) => {
+      if (mark === WITH_META) parts.push(...this.#withMeta(run, at, body.subarray(start, end)));
+      else parts.push(body.subarray(start, end + 1));
+    });
+    // Copied, since the rest of the slab may be much larger.
+    return count === 0 ? undefined : { bytes: Buffer.concat(parts), slab: undefined, messages: count };
+  }
+
+  /**
+   * Visits the matching messages of a run, in order.
+   * @param from offset of the first message to consider
+   * @param to offset of the first message after them
+   * @param visit called with the index of a message in the run, and where it is in the body, without its delimiter
+   * @returns how many there are
+   */
+  visit(
+    run: LoggedRun,
+    from: number,
+    to: number,
+    visit: (at: number, start: number, end: number, typeIndex: number) => void,
+  ): number {
+    if (!this.#matchesSource(run)) return 0;
+    const { header } = run;
+    const words = readIndex(run.index);
+    const base = words[INDEX.POSITION_BASE] ?? 0;
+    const last = Math.min(header.count, to - header.first);
+    let count = 0;
+    for (let at = Math.max(0, from - header.first); at < last; at++) {
+      if (!this.#matches(run, words, at)) continue;
+      count++;
+      const [start, end] = [frameWord(words, at, FRAME.START), frameWord(words, at, FRAME.END)];
+      visit(at, start - base, end - base, frameWord(words, at, FRAME.TYPE));
+    }
+    return count;
+  }
+
+  #matchesSource({ source }: LoggedRun): boolean {
+    return this.#filter.matchesCrawler(source?.crawlerId ?? undefined);
+  }
+
+  #matches(run: LoggedRun, words: Uint32Array, at: number): boolean {
+    const { header, types } = run;
+    const typeIndex = frameWord(words, at, FRAME.TYPE);
+    if (types !== this.#types) this.#prepare(types);
+    const matches = isUnknownType(run, typeIndex)
+      ? this.#filter.matchesType(typeIndex, typeOf(run.body))
+      : this.#matchesType[typeIndex] === true;
+    if (!matches || this.#filter.jobs === undefined) return matches;
+    const row = frameWord(words, at, FRAME.JOB);
+    if (row === 0) return false;
+    const job =
+      INDEX.FRAMES + header.count * FRAME.SIZE + (row - 1 - (words[INDEX.JOB_BASE] ?? 0)) * JOB.SIZE;
+    return this.#filter.matchesJob(words[job + JOB.LOW] ?? 0, words[job + JOB.HIGH] ?? 0);
+  }
+
+  #prepare(types: readonly string[]): void {
+    this.#types = types;
+    this.#matchesType = types.map((name) => {
+      const type = this.#registry.get(name);
+      return this.#filter.matchesType(type?.index ?? 0, type === undefined ? name : undefined);
+    });
+  }
+
+  #withMeta({ header, source }: LoggedRun, at: number, message: Buffer): Buffer[] {
+    const { id = '', crawlerId } = source ?? {};
+    const prefix = metaPrefix({ id, crawlerId: crawlerId ?? undefined });
+    const position = metaSequence(header.sequence + at, header.first + at);
+    return [Buffer.from(prefix + position), message, CLOSE_BRACE, this.#delimiter];
+  }
+}
+
+function frameWord(words: Uint32Array, at: number, field: number): number {
+  return words[INDEX.FRAMES + at * FRAME.SIZE + field] ?? 0;
+}
+
+/** The name of a message's type. @param typeIndex its index in the run */
+export function typeNameOf(run: LoggedRun, typeIndex: number): string {
+  return isUnknownType(run, typeIndex) ? typeOf(run.body) : (run.types[typeIndex] ?? '');
+}
+
+/** Whether the type of a record's only message had no schema. Rare: only with `validation: 'report'`. */
+function isUnknownType({ header }: LoggedRun, typeIndex: number): boolean {
+  return header.kind === RecordKind.INVALID_RUN && typeIndex === 0;
+}
+
+/** The type of the only message of a record. */
+function typeOf(message: Buffer): string {
+  return (JSON.parse(message.toString()) as { type: string }).type;
+}
