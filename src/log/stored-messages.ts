@@ -3,10 +3,10 @@
 import { metaPrefix, metaSequence, WITH_META } from '../delivery/frame-run.js';
 import type { Piece } from '../delivery/outbox.js';
 import { FRAME, JOB } from '../dispatch/verdict.js';
-import { INDEX, RecordKind, readIndex } from './format.js';
-import type { LoggedRun } from './log-reader.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import type { Filter } from '../routing/filter.js';
+import { INDEX, RecordKind, readIndex } from './format.js';
+import type { LoggedRun } from './log-reader.js';
 
 const CLOSE_BRACE = Buffer.from('}');
 

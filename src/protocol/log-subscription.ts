@@ -5,10 +5,10 @@ import { formatPosition, type Position } from '../log/cursors.js';
 import { isGap, type LogGap, type LoggedRun, type LogReader } from '../log/log-reader.js';
 import type { LogStart } from '../log/log-start.js';
 import type { MessageLog } from '../log/message-log.js';
+import type { StoredMessageFilter } from '../log/stored-messages.js';
 import type { SubscriptionReader } from '../routing/subscriptions.js';
 import { brokerLine } from './outgoing.js';
 import type { Peer } from './peer.js';
-import type { StoredMessageFilter } from './stored-messages.js';
 
 export interface LogSubscriptionOptions {
   readonly id: string;

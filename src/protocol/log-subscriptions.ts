@@ -3,13 +3,13 @@
 import { formatPosition, parsePosition } from '../log/cursors.js';
 import { startOf } from '../log/log-start.js';
 import type { MessageLog } from '../log/message-log.js';
+import { StoredMessageFilter } from '../log/stored-messages.js';
 import type { Issue } from '../messages/issues.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import type { MessageMap } from '../messages/messages.js';
 import type { Filter, SubscribeData } from '../routing/filter.js';
 import { LogSubscription } from './log-subscription.js';
 import type { Peer } from './peer.js';
-import { StoredMessageFilter } from './stored-messages.js';
 
 /** Whether a subscription gets its messages from the durable log. */
 export function isStored({ from, cursor, ack, overflow }: SubscribeData): boolean {

@@ -13,8 +13,8 @@ import {
   SEGMENT_HEADER,
 } from '#src/log/format.js';
 import { isGap, type LoggedRun, readLog } from '#src/log/log-reader.js';
+import { StoredMessageFilter } from '#src/log/stored-messages.js';
 import { jobKey } from '#src/messages/job-key.js';
-import { StoredMessageFilter } from '#src/protocol/stored-messages.js';
 import { Filter } from '#src/routing/filter.js';
 import { SimulatedDisk } from '../../support/simulated-disk.js';
 
