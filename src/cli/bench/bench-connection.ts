@@ -73,31 +73,37 @@ export class BenchConnection {
     });
   }
 
+  /** Sends a control message. */
+  send(type: string, data: object): void {
+    const message = { type, timestamp: new Date().toISOString(), data };
+    this.socket.write(`${JSON.stringify(message)}\n`);
+  }
+
   /**
    * Sends a control message and waits for a reply of type `replyType`. Until then, `onBytes` receives nothing.
+   * @returns the text that contains the reply
    * @throws SluiceError `REQUEST_TIMEOUT`, `CONNECTION_CLOSED`, or the code with which the broker rejects the message
    */
-  async request(type: string, data: object, replyType: string): Promise<void> {
+  async request(type: string, data: object, replyType: string): Promise<string> {
     const { socket } = this;
     const previousOnBytes = this.onBytes;
     let text = '';
     let onClose: (() => void) | undefined;
     try {
-      const answered = new Promise<void>((resolve, reject) => {
+      const answered = new Promise<string>((resolve, reject) => {
         onClose = () => reject(new SluiceError('CONNECTION_CLOSED', type));
         socket.once('close', onClose);
         this.onBytes = (bytes) => {
           text += bytes.toString('latin1');
           const code = errorCodeIn(text);
           if (code !== undefined) reject(new SluiceError(code));
-          else if (text.includes(`"type":"${replyType}"`)) resolve();
+          else if (text.includes(`"type":"${replyType}"`)) resolve(text);
           // Keeps the incomplete last line, to be searched again with the next bytes.
           text = text.slice(text.lastIndexOf('\n') + 1);
         };
-        const message = { type, timestamp: new Date().toISOString(), data };
-        socket.write(`${JSON.stringify(message)}\n`);
+        this.send(type, data);
       });
-      await withTimeout(answered, TIMEOUT, () => {
+      return await withTimeout(answered, TIMEOUT, () => {
         throw new SluiceError('REQUEST_TIMEOUT', type);
       });
     } finally {

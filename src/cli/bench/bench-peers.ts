@@ -25,6 +25,8 @@ export interface BenchSettings {
   readonly rate: number | undefined;
   /** Whether the only publisher sends clocks one after another, each when the one before it is confirmed. */
   readonly isConfirming: boolean;
+  /** Whether subscribers read from the durable log what was published before. */
+  readonly isReplaying: boolean;
   /** Bytes that each subscriber waits for: all that the publishers will send. 0 for publishers. */
   readonly expectedBytes: number;
 }
@@ -52,6 +54,9 @@ export type BenchReport =
     };
 
 const REPORT_INTERVAL = 100;
+/** At least the bytes of a `position` message: one follows the last message that is read from the log. */
+const TAIL_SIZE = 256;
+const POSITION = /"position":"([^"]+)"/;
 /** Maximum number of entries of a list in a `subscribe`. */
 const MAX_LIST = 256;
 const NO_BYTES = Buffer.alloc(0);
@@ -198,6 +203,67 @@ async function subscribe(settings: BenchSettings): Promise<void> {
   setInterval(() => report({ event: 'progress', bytes }), REPORT_INTERVAL);
 }
 
+/** Reads from the durable log what is published between `ready` and `go`. */
+async function replay(settings: BenchSettings): Promise<void> {
+  const { connections, expectedBytes } = settings;
+  const start = await endOfLog(settings.connection);
+  report({ event: 'ready', bytes: 0 });
+  await receiveFromParent<'go'>();
+  const end = await endOfLog(settings.connection);
+  const times: number[] = [];
+  let bytes = 0;
+  const opened: BenchConnection[] = [];
+  for (let index = 0; index < connections; index++) {
+    const connection = await BenchConnection.open(settings.connection);
+    failOnClose(connection);
+    opened.push(connection);
+  }
+  const startedAt = performance.now();
+  for (const connection of opened) {
+    let received = 0;
+    let tail = '';
+    connection.onBytes = (chunk) => {
+      received += chunk.length;
+      bytes += chunk.length;
+      tail = (tail + chunk.toString('latin1', Math.max(0, chunk.length - TAIL_SIZE))).slice(-TAIL_SIZE);
+      if (positionIn(tail) < end.offset) return;
+      connection.onBytes = () => {};
+      if (received < expectedBytes) fail(new Error('the log has no room for that many messages'));
+      times.push(performance.now() - startedAt);
+      if (times.length === connections)
+        report({ event: 'done', bytes, times, latencies: [], rejectedWith: undefined });
+    };
+    connection.send('subscribe', { id: 'bench', from: { offset: start.position } });
+  }
+  setInterval(() => report({ event: 'progress', bytes }), REPORT_INTERVAL);
+}
+
+/**
+ * The position of the next message in the durable log.
+ * @throws SluiceError `RULE_VIOLATION` if the broker has none
+ */
+async function endOfLog(options: ClientOptions): Promise<{ position: string; offset: number }> {
+  const connection = await BenchConnection.open(options);
+  const request = connection.request('subscribe', { id: 'bench', from: 'new' }, 'subscribed');
+  const reply = await request.catch((error: unknown) => {
+    if (!(error instanceof SluiceError && error.code === 'RULE_VIOLATION')) throw error;
+    throw new SluiceError(error.code, 'the broker has no durable log');
+  });
+  connection.socket.destroy();
+  const position = POSITION.exec(reply)?.[1] ?? '';
+  return { position, offset: offsetIn(position) };
+}
+
+/** The offset in the latest `position` message, at the end of text from the broker; -1 if there is none. */
+function positionIn(tail: string): number {
+  const at = tail.lastIndexOf('{"type":"position"');
+  return at === -1 ? -1 : offsetIn(POSITION.exec(tail.slice(at))?.[1] ?? '');
+}
+
+function offsetIn(position: string): number {
+  return Number(/:(\d+)$/.exec(position)?.[1] ?? -1);
+}
+
 function failOnClose({ socket }: BenchConnection): void {
   socket.once('close', () => fail(new SluiceError('CONNECTION_CLOSED', 'by the broker')));
 }
@@ -211,6 +277,9 @@ function sum(values: readonly number[]): number {
   return values.reduce((total, value) => total + value, 0);
 }
 
-await runPeer<BenchSettings>((settings) =>
-  (settings.role === 'publishers' ? publish(settings) : subscribe(settings)).catch(fail),
-);
+function peerOf({ role, isReplaying }: BenchSettings): (settings: BenchSettings) => Promise<void> {
+  if (role === 'publishers') return publish;
+  return isReplaying ? replay : subscribe;
+}
+
+await runPeer<BenchSettings>((settings) => peerOf(settings)(settings).catch(fail));

@@ -66,14 +66,20 @@ export function resultOf({
   };
 }
 
-/** The result as lines of text. @param timed what the latencies are called */
-export function tableOf(
-  result: BenchResult,
-  publishers: number,
-  subscribers: number,
-  timed: 'latency' | 'confirmation',
-): string[] {
+/** What was measured, as far as the names of the results depend on it. */
+export interface BenchKind {
+  /** Number of publishers. */
+  readonly pub: number;
+  /** Number of subscribers. */
+  readonly sub: number;
+  readonly confirm?: boolean;
+  readonly replay?: boolean;
+}
+
+/** The result as lines of text. */
+export function tableOf(result: BenchResult, kind: BenchKind): string[] {
   const { published, publisher, delivered, latency } = result;
+  const { pub: publishers, sub: subscribers } = kind;
   const average = formatBytes(result.bytes / result.messages);
   const lines = [
     `${counted(result.messages, 'message')} of ${average}, ${publishers} → ${subscribers}`,
@@ -86,10 +92,14 @@ export function tableOf(
       `  each           min ${formatCount(min)}, avg ${formatCount(avg)}, max ${formatCount(max)} messages/s`,
     );
   }
-  if (delivered !== undefined) lines.push(row('delivered', delivered, result.messages * subscribers));
+  if (delivered !== undefined)
+    lines.push(
+      row(kind.replay === true ? 'replayed' : 'delivered', delivered, result.messages * subscribers),
+    );
   if (latency !== undefined) {
     const { p50, p99, p999, samples } = latency;
     const times = `p50 ${formatTime(p50)}, p99 ${formatTime(p99)}, p99.9 ${formatTime(p999)}`;
+    const timed = kind.confirm === true ? 'confirmation' : 'latency';
     lines.push(`  ${timed.padEnd(14)} ${times} (${formatCount(samples)} samples)`);
   }
   return lines;

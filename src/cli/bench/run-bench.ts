@@ -25,6 +25,8 @@ export interface BenchFlags {
   latency?: number;
   /** Whether to send one message after another, and measure the confirmation of each. */
   confirm?: boolean;
+  /** Whether the subscribers read the messages from the durable log once all are stored. */
+  replay?: boolean;
   json?: boolean;
 }
 
@@ -44,6 +46,8 @@ export async function runBench(given: Partial<BenchFlags> & ConnectFlags): Promi
   const flags = withDefaults(given);
   const publisherConnection = resolvePublisher(given);
   const subscriberConnection = resolveConnection(given, 'monitor');
+  if (flags.replay === true && flags.sub === 0)
+    throw new SluiceError('INVALID_OPTION', '--replay: needs a subscriber');
   // Fails early if no message can be that small.
   makeBlock(0, flags.size);
   const name = `bench-${randomUUID()}`;
@@ -53,6 +57,7 @@ export async function runBench(given: Partial<BenchFlags> & ConnectFlags): Promi
     size: flags.size,
     rate: flags.latency,
     isConfirming: flags.confirm === true,
+    isReplaying: flags.replay === true,
     crawlerIds,
   };
   const peers: Peers[] = [];
@@ -86,10 +91,7 @@ export async function runBench(given: Partial<BenchFlags> & ConnectFlags): Promi
       subscriberTimes: received?.times ?? [],
       latencies: flags.confirm === true ? sent.latencies : (received?.latencies ?? []),
     });
-    const timed = flags.confirm === true ? 'confirmation' : 'latency';
-    const text = flags.json
-      ? JSON.stringify(result)
-      : tableOf(result, flags.pub, flags.sub, timed).join('\n');
+    const text = flags.json ? JSON.stringify(result) : tableOf(result, flags).join('\n');
     process.stdout.write(`${text}\n`);
     return EXIT.OK;
   } finally {
@@ -115,7 +117,8 @@ async function run(
   subscribers: Peers,
 ): Promise<[Done, Done | undefined]> {
   const progress = new Progress(bytes * flags.sub);
-  subscribers.go();
+  const isReplaying = flags.replay === true;
+  if (!isReplaying) subscribers.go();
   publishers.go();
   let latest = 0;
   let changedAt = performance.now();
@@ -123,7 +126,8 @@ async function run(
   let timer: NodeJS.Timeout | undefined;
   const stalled = new Promise<never>((_, reject) => {
     timer = setInterval(() => {
-      if (subscribers.bytes !== latest || flags.sub === 0) changedAt = performance.now();
+      if (subscribers.bytes !== latest || flags.sub === 0 || (isReplaying && !isSent))
+        changedAt = performance.now();
       latest = subscribers.bytes;
       progress.update(latest, () => `${formatCount((latest / bytes) * flags.msgs)} messages delivered`);
       if (performance.now() - changedAt > STALL_TIMEOUT_MS) {
@@ -141,6 +145,7 @@ async function run(
     isSent = true;
     // Rejected messages never arrive, so waiting for them would be useless.
     if (done.rejectedWith !== undefined) throw new SluiceError(done.rejectedWith);
+    if (isReplaying) subscribers.go();
     return done;
   });
   try {

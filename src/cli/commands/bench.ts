@@ -37,6 +37,12 @@ export const definition: CommandDefinition = {
             'send small messages one after another from one publisher, and time the confirmation of each (10000, without --msgs)',
           ).conflicts(['latency', 'size', 'mix', 'pub', 'sub']),
         )
+        .addOption(
+          new Option(
+            '--replay',
+            'store all messages in the durable log of the broker, then read them from there',
+          ).conflicts(['latency', 'confirm']),
+        )
         .option('--json', 'print the result as JSON'),
       'monitor',
     ).action(bench),
@@ -45,6 +51,7 @@ export const definition: CommandDefinition = {
     ['sluice bench --pub 4 --sub 10 --msgs 200000', 'four publishers, ten subscribers'],
     ['sluice bench --size 4096', 'messages of 4 KiB instead of the crawler mix'],
     ['sluice bench --confirm', 'how long confirmations take: with a durable log, until it is on disk'],
+    ['sluice bench --replay', 'how fast messages are stored in the durable log, and read from it'],
     ['sluice bench --latency 1000', 'latency of single messages, at 1,000 per second'],
   ],
   notes: [

@@ -1,5 +1,8 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { SocketManager } from 'sluice';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { shareBroker, startPlainBroker, until } from '../../../support/broker.js';
 import { childrenOf, shareSluice, sluice } from '../../../support/cli.js';
 import { line, VALID } from '../../../support/messages.js';
@@ -85,6 +88,38 @@ describe('sluice bench', () => {
     expect((await bench('--socket', socketPath, '--confirm', '--sub', '2')).code).toBe(64);
   });
 
+  test('--replay reads all messages from the durable log once they are stored', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'sluice-bench-'));
+    onTestFinished(() => rm(folder, { recursive: true }));
+    const { socketPath, manager } = await startPlainBroker({ log: join(folder, 'log') });
+    const args = ['--socket', socketPath, '--replay', '--pub', '2', '--sub', '2', '--msgs', '3001'];
+    // Only what it has published itself is read.
+    await bench(...args);
+    const run = await bench(...args);
+    expect(run.code).toBe(0);
+    expect(run.stdout).toMatch(/^3,001 messages of \d+ B, 2 → 2\n\n/);
+    expect(run.stdout).toMatch(/^ {2}replayed +[\d,]+ messages\/s/m);
+    expect(run.stdout).not.toContain('latency');
+    const { messages, bytes } = JSON.parse((await bench(...args, '--json')).stdout);
+    expect(messages).toBe(3001);
+    expect(manager.getMetrics().totals.bytesSent).toBeGreaterThan(3 * 2 * bytes);
+    expect(manager.getMetrics().totals.bytesSent).toBeLessThan(3.1 * 2 * bytes);
+    expect((await bench(...args, '--confirm')).code).toBe(64);
+  });
+
+  test('--replay fails if there is no log, or it has no room for the messages', async () => {
+    const { socketPath } = sharedBroker();
+    const without = await bench('--socket', socketPath, '--replay');
+    expect(without.code).toBe(1);
+    expect(without.stderr).toContain('the broker has no durable log');
+    const folder = await mkdtemp(join(tmpdir(), 'sluice-bench-'));
+    onTestFinished(() => rm(folder, { recursive: true }));
+    const small = await startPlainBroker({ log: join(folder, 'log'), logMaxBytes: 4 * 1024 * 1024 });
+    const overrun = await bench('--socket', small.socketPath, '--replay', '--msgs', '50000');
+    expect(overrun.code).toBe(1);
+    expect(overrun.stderr).toContain('the log has no room for that many messages');
+  });
+
   test('goes in with the tokens of both roles, and puts them where no other user can read them', async () => {
     const { socketPath, manager } = await startPlainBroker({
       auth: { tokens: { crawler: [CRAWLER_TOKEN], app: [APP_TOKEN] } },
@@ -128,6 +163,7 @@ describe('sluice bench', () => {
     [['--size', '20'], 78, '--size: must be at least'],
     [['--size', '2000', '--mix'], 64, 'cannot be used with'],
     [['--latency', '10', '--size', '2000'], 64, 'cannot be used with'],
+    [['--replay', '--sub', '0'], 78, '--replay: needs a subscriber'],
     [['--pub', '0'], 64, 'Expected an integer, 1 or more.'],
   ])('%j exits %i', async (args, code, text) => {
     const run = await bench(...args);
