@@ -1,5 +1,5 @@
-// Cursors: the positions up to which named consumers have read the log, in one small file. If it is lost, messages are
-// delivered again; none is lost.
+// Cursors: the positions up to which named consumers have read, in one small file of the log's folder. If it is lost,
+// messages are delivered again; none is lost.
 
 import * as z from 'zod';
 import type { LogDisk } from './disk.js';
@@ -28,41 +28,50 @@ export function formatEpoch(epoch: bigint): string {
   return epoch.toString(16).padStart(16, '0');
 }
 
-const NAME = 'cursors.json';
-const TEMPORARY = 'cursors.tmp';
-/** An unreadable file is kept under this name. */
-const DAMAGED = 'cursors.damaged';
+/** A file of cursors, and what their positions look like there. @typeParam T a position */
+export interface CursorFormat<T> {
+  /** Name of the file, without its suffix: `.json`; `.tmp` while it is written; `.damaged` if it was unreadable. */
+  readonly name: string;
+  readonly position: z.ZodType<T>;
+}
+
+/** The cursors of the log itself. */
+export const LOG_CURSORS: CursorFormat<Position> = {
+  name: 'cursors',
+  position: z.object({ epoch: z.string().regex(/^[0-9a-f]{16}$/), offset: z.int().nonnegative() }),
+};
+
 const VERSION = 1;
 /** The file is written at most once in this time, in ms. */
 const SAVE_INTERVAL = 100;
 /** Since each cursor takes memory, and all of them are written together. */
 export const MAX_CURSORS = 10_000;
 
-interface CursorFile {
+interface CursorFile<T> {
   readonly version: number;
-  readonly cursors: Readonly<Record<string, Position>>;
+  readonly cursors: Readonly<Record<string, T>>;
 }
 
-/** Entries, since zod leaves out a key `__proto__`. */
-const cursorEntries = z.array(
-  z.tuple([
-    z.string(),
-    z.object({ epoch: z.string().regex(/^[0-9a-f]{16}$/), offset: z.int().nonnegative() }),
-  ]),
-);
-
-export class Cursors {
+/** @typeParam T a position */
+export class Cursors<T> {
+  readonly #format: CursorFormat<T>;
   readonly #disk: LogDisk;
   readonly #onError: (error: unknown) => void;
   /** Called when a cursor has changed. */
   onChange: () => void = () => {};
-  readonly #positions: Map<string, Position>;
+  readonly #positions: Map<string, T>;
   #timer: NodeJS.Timeout | undefined;
   #saving: Promise<void> | undefined;
   #isChanged = false;
   #hasFailed = false;
 
-  private constructor(disk: LogDisk, positions: Map<string, Position>, onError: (error: unknown) => void) {
+  private constructor(
+    format: CursorFormat<T>,
+    disk: LogDisk,
+    positions: Map<string, T>,
+    onError: (error: unknown) => void,
+  ) {
+    this.#format = format;
     this.#disk = disk;
     this.#positions = positions;
     this.#onError = onError;
@@ -72,13 +81,17 @@ export class Cursors {
    * Reads the cursors of a log. If their file is unreadable, it is kept under another name, and there are none.
    * @param onError called if the file is unreadable, or when it can no longer be written. Writing is tried again.
    */
-  static async open(disk: LogDisk, onError: (error: unknown) => void): Promise<Cursors> {
+  static async open<T>(
+    format: CursorFormat<T>,
+    disk: LogDisk,
+    onError: (error: unknown) => void,
+  ): Promise<Cursors<T>> {
     try {
-      return new Cursors(disk, await Cursors.read(disk), onError);
+      return new Cursors(format, disk, await Cursors.read(format, disk), onError);
     } catch (error) {
-      await disk.rename(NAME, DAMAGED);
+      await disk.rename(`${format.name}.json`, `${format.name}.damaged`);
       onError(error);
-      return new Cursors(disk, new Map(), onError);
+      return new Cursors(format, disk, new Map(), onError);
     }
   }
 
@@ -86,30 +99,22 @@ export class Cursors {
    * The cursors of a log, by name.
    * @throws an error if their file is unreadable
    */
-  static async read(disk: LogDisk): Promise<Map<string, Position>> {
+  static async read<T>(format: CursorFormat<T>, disk: LogDisk): Promise<Map<string, T>> {
     const names = await disk.list();
-    return names.includes(NAME) ? readFile(disk) : new Map();
+    return names.includes(`${format.name}.json`) ? readFile(format, disk) : new Map();
   }
 
   get size(): number {
     return this.#positions.size;
   }
 
-  get(name: string): Position | undefined {
+  get(name: string): T | undefined {
     return this.#positions.get(name);
   }
 
   /** All cursors, by name. */
-  entries(): Iterable<[string, Position]> {
+  entries(): Iterable<[string, T]> {
     return this.#positions;
-  }
-
-  /** The lowest offset of the cursors of a log; `Infinity` if there are none. */
-  lowest(epoch: string): number {
-    let lowest = Number.POSITIVE_INFINITY;
-    for (const position of this.#positions.values())
-      if (position.epoch === epoch) lowest = Math.min(lowest, position.offset);
-    return lowest;
   }
 
   /** Whether there is a cursor of this name, or room for another one. */
@@ -118,7 +123,7 @@ export class Cursors {
   }
 
   /** Sets a cursor. It is durable within 100 ms if the disk works. */
-  set(name: string, position: Position): void {
+  set(name: string, position: T): void {
     this.#positions.set(name, position);
     this.#schedule();
     this.onChange();
@@ -151,10 +156,11 @@ export class Cursors {
   /** Replaces the file as a whole: after a power failure, it is the old one or the new one. */
   async #save(): Promise<void> {
     this.#isChanged = false;
-    const content: CursorFile = { version: VERSION, cursors: Object.fromEntries(this.#positions) };
+    const content: CursorFile<T> = { version: VERSION, cursors: Object.fromEntries(this.#positions) };
     const bytes = Buffer.from(JSON.stringify(content));
+    const temporary = `${this.#format.name}.tmp`;
     try {
-      const file = await this.#disk.open(TEMPORARY, 'create');
+      const file = await this.#disk.open(temporary, 'create');
       try {
         await file.truncate(0);
         await file.write([bytes], 0);
@@ -162,7 +168,7 @@ export class Cursors {
       } finally {
         await file.close();
       }
-      await this.#disk.rename(TEMPORARY, NAME);
+      await this.#disk.rename(temporary, `${this.#format.name}.json`);
       await this.#disk.syncFolder();
       this.#hasFailed = false;
     } catch (error) {
@@ -173,15 +179,25 @@ export class Cursors {
   }
 }
 
-async function readFile(disk: LogDisk): Promise<Map<string, Position>> {
-  const file = await disk.open(NAME, 'read');
+/** The lowest offset of the cursors of a log; `Infinity` if there are none. */
+export function lowestOffset(cursors: Cursors<Position>, epoch: string): number {
+  let lowest = Number.POSITIVE_INFINITY;
+  for (const [, position] of cursors.entries())
+    if (position.epoch === epoch) lowest = Math.min(lowest, position.offset);
+  return lowest;
+}
+
+async function readFile<T>({ name, position }: CursorFormat<T>, disk: LogDisk): Promise<Map<string, T>> {
+  const file = await disk.open(`${name}.json`, 'read');
   try {
     const bytes = Buffer.alloc(await file.size());
     await file.read(bytes, 0);
-    const { version, cursors } = JSON.parse(bytes.toString()) as Partial<CursorFile>;
-    if (version !== VERSION) throw new Error(`${NAME} has format version ${version}`);
-    const { success, data } = cursorEntries.safeParse(Object.entries(cursors ?? {}));
-    if (!success) throw new Error(`${NAME} is damaged`);
+    const { version, cursors } = JSON.parse(bytes.toString()) as Partial<CursorFile<T>>;
+    if (version !== VERSION) throw new Error(`${name}.json has format version ${version}`);
+    // Entries, since zod leaves out a key `__proto__`.
+    const entries = z.array(z.tuple([z.string(), position]));
+    const { success, data } = entries.safeParse(Object.entries(cursors ?? {}));
+    if (!success) throw new Error(`${name}.json is damaged`);
     return new Map(data);
   } finally {
     await file.close();

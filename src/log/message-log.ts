@@ -9,7 +9,14 @@ import { matchesType } from '../messages/type-patterns.js';
 import { withTimeout } from '../timeout.js';
 import { Watermark } from '../watermark.js';
 import type { LogSource } from './active-segment.js';
-import { Cursors, formatEpoch } from './cursors.js';
+import {
+  type CursorFormat,
+  Cursors,
+  formatEpoch,
+  LOG_CURSORS,
+  lowestOffset,
+  type Position,
+} from './cursors.js';
 import { FolderDisk, type LogDisk } from './disk.js';
 import { FolderLock } from './folder-lock.js';
 import type { LogReader } from './log-reader.js';
@@ -105,9 +112,13 @@ export interface LogStatistics {
 export class MessageLog {
   readonly #store: LogStore;
   readonly #lock: FolderLock;
-  readonly cursors: Cursors;
+  readonly cursors: Cursors<Position>;
   /** Names of cursors that handlers in this process move. */
   readonly handlerCursors = new Set<string>();
+  /** Cursors in other files. */
+  readonly #moreCursors: Pick<Cursors<unknown>, 'close'>[] = [];
+  readonly #disk: LogDisk;
+  readonly #onCursorError: (error: unknown) => void;
   readonly #onFailure: 'stop' | 'pass';
   readonly #rejectsIfFull: boolean;
   /** 1 for a type that is not stored, by type index. */
@@ -127,7 +138,15 @@ export class MessageLog {
   #wasAvailable = true;
   readonly #checkTimer: NodeJS.Timeout;
 
-  private constructor(store: LogStore, cursors: Cursors, lock: FolderLock, options: MessageLogOptions) {
+  private constructor(
+    disk: LogDisk,
+    store: LogStore,
+    cursors: Cursors<Position>,
+    lock: FolderLock,
+    options: MessageLogOptions,
+  ) {
+    this.#disk = disk;
+    this.#onCursorError = options.onCursorError;
     this.#store = store;
     this.cursors = cursors;
     this.#lock = lock;
@@ -153,9 +172,10 @@ export class MessageLog {
       const disk = await FolderDisk.create(folder);
       lock = await FolderLock.acquire(folder);
       const maxBytes = options.maxBytes ?? (await defaultMaxBytes(folder, disk));
-      const cursors = await Cursors.open(disk, options.onCursorError);
+      const cursors = await Cursors.open(LOG_CURSORS, disk, options.onCursorError);
       const store = await LogStore.open(disk, {
-        mayRemove: (end) => log === undefined || !options.keepsUnread || end <= cursors.lowest(log.epoch),
+        mayRemove: (end) =>
+          log === undefined || !options.keepsUnread || end <= lowestOffset(cursors, log.epoch),
         dropsOldest: options.onFull === 'drop-oldest',
         segmentBytes: Math.min(segmentBytes, Math.floor(maxBytes / MIN_SEGMENTS)),
         maxBytes,
@@ -171,7 +191,7 @@ export class MessageLog {
         },
       });
       cursors.onChange = () => store.checkRoom();
-      log = new MessageLog(store, cursors, lock, options);
+      log = new MessageLog(disk, store, cursors, lock, options);
       return log;
     } catch (error) {
       lock?.release();
@@ -309,6 +329,13 @@ export class MessageLog {
     cursors.set(name, { epoch, offset });
   }
 
+  /** Opens cursors of other positions, in a file of their own beside the log. They are closed with it. */
+  async openCursors<T>(format: CursorFormat<T>): Promise<Cursors<T>> {
+    const cursors = await Cursors.open(format, this.#disk, this.#onCursorError);
+    this.#moreCursors.push(cursors);
+    return cursors;
+  }
+
   /** Removes messages that are too old. */
   removeExpired(): void {
     this.#store.removeExpired();
@@ -326,7 +353,8 @@ export class MessageLog {
    */
   async close(timeout: number): Promise<number> {
     clearInterval(this.#checkTimer);
-    await withTimeout(this.cursors.close(), timeout, () => {});
+    const closing = [this.cursors, ...this.#moreCursors].map((cursors) => cursors.close());
+    await withTimeout(Promise.all(closing), timeout, () => []);
     await this.#store.close(timeout);
     this.#lock.release();
     return this.#store.end - this.#store.durable;

@@ -3,7 +3,7 @@
 import { once } from 'node:events';
 import { describeError, SluiceError } from '../../errors.js';
 import { formatBytes, formatCount } from '../../formats.js';
-import { Cursors, formatEpoch, formatPosition, type Position } from '../../log/cursors.js';
+import { Cursors, formatEpoch, formatPosition, LOG_CURSORS, type Position } from '../../log/cursors.js';
 import { FolderDisk } from '../../log/disk.js';
 import { FolderLock } from '../../log/folder-lock.js';
 import { isGap, type LogGap, readLog } from '../../log/log-reader.js';
@@ -145,7 +145,7 @@ export async function forget(folder: string, { cursor }: LogFlags): Promise<numb
   const { disk } = await findLog(folder);
   const lock = await FolderLock.acquire(folder);
   try {
-    const cursors = await Cursors.open(disk, (error) => {
+    const cursors = await Cursors.open(LOG_CURSORS, disk, (error) => {
       throw error;
     });
     const isKnown = cursors.get(cursor) !== undefined;
@@ -180,7 +180,7 @@ async function endOf(disk: FolderDisk, segments: readonly Segment[]): Promise<nu
 
 async function cursorsOf(disk: FolderDisk): Promise<ReadonlyMap<string, Position>> {
   try {
-    return await Cursors.read(disk);
+    return await Cursors.read(LOG_CURSORS, disk);
   } catch (error) {
     printError(`sluice log: the cursors are unreadable: ${describeError(error)}`);
     return new Map();

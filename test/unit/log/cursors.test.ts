@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { Cursors, MAX_CURSORS } from '#src/log/cursors.js';
+import { Cursors, LOG_CURSORS, MAX_CURSORS } from '#src/log/cursors.js';
 import { SimulatedDisk } from '../../support/simulated-disk.js';
 
 const EPOCH = '0123456789abcdef';
@@ -9,13 +9,14 @@ const noError = (error: unknown) => {
 
 test('cursors are there after a restart, whatever their names are', async () => {
   const disk = new SimulatedDisk();
-  const cursors = await Cursors.open(disk, noError);
+  const cursors = await Cursors.open(LOG_CURSORS, disk, noError);
   const names = ['a', '__proto__', 'ü "quoted"', '1'];
   for (const [offset, name] of names.entries()) cursors.set(name, { epoch: EPOCH, offset });
   cursors.set('b', { epoch: EPOCH, offset: 5 });
   cursors.delete('b');
   await cursors.close();
   const again = await Cursors.open(
+    LOG_CURSORS,
     disk.afterPowerFailure(() => 0),
     noError,
   );
@@ -26,7 +27,7 @@ test('cursors are there after a restart, whatever their names are', async () => 
 test('after a power failure at any moment, they are those of one of the last saves', async () => {
   for (let calls = 0; calls < 40; calls++) {
     const disk = new SimulatedDisk();
-    const cursors = await Cursors.open(disk, noError);
+    const cursors = await Cursors.open(LOG_CURSORS, disk, noError);
     cursors.set('a', { epoch: EPOCH, offset: 1 });
     await cursors.close();
     disk.callsLeft = calls;
@@ -39,6 +40,7 @@ test('after a power failure at any moment, they are those of one of the last sav
     await Promise.race([save(), disk.powerFailure]);
     for (const seed of [0, 1, 2, 3]) {
       const after = await Cursors.open(
+        LOG_CURSORS,
         disk.afterPowerFailure((limit) => seed % limit),
         noError,
       );
@@ -59,19 +61,19 @@ test.each([
   const disk = new SimulatedDisk();
   disk.setContent('cursors.json', Buffer.from(content));
   const errors: unknown[] = [];
-  const cursors = await Cursors.open(disk, (error) => errors.push(error));
+  const cursors = await Cursors.open(LOG_CURSORS, disk, (error) => errors.push(error));
   expect(cursors.size).toBe(0);
   expect(errors).toHaveLength(1);
   expect(disk.contentOf('cursors.damaged').toString()).toBe(content);
   cursors.set('a', { epoch: EPOCH, offset: 1 });
   await cursors.close();
-  expect((await Cursors.open(disk, noError)).size).toBe(1);
+  expect((await Cursors.open(LOG_CURSORS, disk, noError)).size).toBe(1);
 });
 
 test('if they cannot be written, that is reported once, and tried until it works', async () => {
   const disk = new SimulatedDisk();
   const errors: unknown[] = [];
-  const cursors = await Cursors.open(disk, (error) => errors.push(error));
+  const cursors = await Cursors.open(LOG_CURSORS, disk, (error) => errors.push(error));
   let failures = 3;
   disk.onCall = (kind) => {
     if (kind === 'rename' && failures-- > 0) throw Object.assign(new Error('simulated'), { code: 'ENOSPC' });
@@ -80,11 +82,11 @@ test('if they cannot be written, that is reported once, and tried until it works
   await expect.poll(() => failures).toBe(-1);
   expect(errors).toHaveLength(1);
   await cursors.close();
-  expect((await Cursors.open(disk, noError)).get('a')?.offset).toBe(1);
+  expect((await Cursors.open(LOG_CURSORS, disk, noError)).get('a')?.offset).toBe(1);
 });
 
 test('their number is limited', async () => {
-  const cursors = await Cursors.open(new SimulatedDisk(), noError);
+  const cursors = await Cursors.open(LOG_CURSORS, new SimulatedDisk(), noError);
   for (let number = 0; number < MAX_CURSORS; number++)
     cursors.set(`c-${number}`, { epoch: EPOCH, offset: 0 });
   expect(cursors.hasRoomFor('another')).toBe(false);
