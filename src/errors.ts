@@ -64,6 +64,13 @@ export const LOCAL_ERRORS = Object.freeze({
   ),
   LOG_UNUSABLE: entry('configuration', 'fatal', 'The folder of the durable log cannot be used'),
   LOG_IN_USE: entry('lifecycle', 'fatal', 'Another broker is using the folder of the durable log'),
+  FLEET_CLIENT_MISSING: entry(
+    'configuration',
+    'fatal',
+    'The option fleet needs packages that are not installed',
+  ),
+  FLEET_HOST_IN_USE: entry('lifecycle', 'error', 'Another broker of the fleet has the same fleetHost'),
+  FLEET_UNAVAILABLE: entry('lifecycle', 'error', 'The engine of the fleet cannot be used'),
   PATTERN_MISMATCH: entry(
     'validation',
     'error',

@@ -59,6 +59,8 @@ export {
   SluiceError,
   type WireErrorCode,
 } from './errors.js';
+export type { FleetStatistics } from './fleet/fleet.js';
+export type { ForwarderStatistics } from './fleet/forwarder.js';
 export type { LogStatistics } from './log/message-log.js';
 export { type FrameRange, Slab, SlabPool } from './memory/slab-pool.js';
 export type { Extension } from './messages/extension.js';

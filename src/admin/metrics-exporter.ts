@@ -173,9 +173,54 @@ const COUNTERS: readonly MetricEntry[] = [
     help: 'How often the disk of the durable log has failed',
     collect: ({ durableLog }) => durableLog?.failures ?? 0,
   },
+  {
+    name: 'sluice_fleet_messages_forwarded_total',
+    help: 'Messages that the engine of the fleet has stored for this host',
+    collect: ({ fleet }) => fleet?.messages ?? 0,
+  },
+  {
+    name: 'sluice_fleet_bytes_forwarded_total',
+    help: 'Bytes of these messages',
+    collect: ({ fleet }) => fleet?.bytes ?? 0,
+  },
+  {
+    name: 'sluice_fleet_batches_forwarded_total',
+    help: 'Batches that these messages were stored in',
+    collect: ({ fleet }) => fleet?.batches ?? 0,
+  },
+  {
+    name: 'sluice_fleet_messages_too_long_total',
+    help: 'Messages that were not forwarded, since the engine does not accept messages that long',
+    collect: ({ fleet }) => fleet?.tooLong ?? 0,
+  },
+  {
+    name: 'sluice_fleet_messages_rejected_total',
+    help: 'Messages of the fleet that were rejected here',
+    collect: ({ fleet }) => fleet?.rejected ?? 0,
+  },
+  {
+    name: 'sluice_fleet_invalid_batches_total',
+    help: 'Batches in the engine that are not those of a broker',
+    collect: ({ fleet }) => fleet?.invalidBatches ?? 0,
+  },
 ];
 
 const GAUGES: readonly MetricEntry[] = [
+  {
+    name: 'sluice_fleet_connected',
+    help: '1 while the engine of the fleet is connected; 0 also without a fleet',
+    collect: ({ fleet }) => Number(fleet?.isConnected ?? false),
+  },
+  {
+    name: 'sluice_fleet_lag_messages',
+    help: 'Durable messages that are not forwarded yet, as far as it is known',
+    collect: ({ fleet }) => fleet?.lag ?? 0,
+  },
+  {
+    name: 'sluice_fleet_feeds',
+    help: 'Readers of the stream of the fleet: one for all live subscriptions, and one for each other one',
+    collect: ({ fleet }) => fleet?.feeds ?? 0,
+  },
   {
     name: 'sluice_durable_log_available',
     help: '1 while the disk of the durable log works; 0 also without a durable log',

@@ -143,6 +143,7 @@ export class Sampler {
       patterns: patternsOf(metrics),
       flow,
       durableLog: durableLogOf(metrics, previous),
+      fleet: metrics.fleet,
       memory: { heldBytes: metrics.memory.heldBytes, rss: memory.rss, heapUsed: memory.heapUsed },
       // In nanoseconds; NaN before the first measurement.
       eventLoopDelay: Math.max(0, (this.#eventLoopDelay.percentile(99) || 0) / 1e6 - DELAY_RESOLUTION),

@@ -3,6 +3,7 @@
 
 import type { HealthStatus } from '../connection/health-monitor.js';
 import type { Rates } from '../connection/server-metrics.js';
+import type { FleetStatistics } from '../fleet/fleet.js';
 import type { DriftEntry } from '../protocol/drift-report.js';
 import type { Readiness } from './readiness.js';
 import type { RejectionRecord } from './rejection-log.js';
@@ -94,6 +95,8 @@ export interface BrokerStats {
         readonly cursors: readonly { readonly name: string; readonly behind: number }[];
       }
     | undefined;
+  /** What joins the broker to other hosts; absent unless it is part of a fleet. */
+  readonly fleet: FleetStatistics | undefined;
   readonly memory: {
     /** Bytes of undelivered messages. */
     readonly heldBytes: number;

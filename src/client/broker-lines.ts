@@ -24,6 +24,7 @@ export interface Forwarded {
   readonly crawlerId?: string | null;
   readonly seq?: number;
   readonly offset?: number | undefined;
+  readonly host?: string | undefined;
 }
 
 const ownMessage = z.discriminatedUnion('type', [
@@ -51,7 +52,7 @@ const OWN_START_LENGTH = 32;
 
 /** Matches the beginning of a wrapper, as sent for a subscription with `meta`. */
 const META =
-  /^\{"from":"[^"]*","crawlerId":(?:null|"(?:[^"\\]|\\.)*"),"seq":\d+,(?:"offset":\d+,)?"message":/;
+  /^\{"from":"[^"]*","crawlerId":(?:null|"(?:[^"\\]|\\.)*"),(?:"host":"[\w-]+",)?"seq":\d+,(?:"offset":\d+,)?"message":/;
 const META_START = '{"from":';
 /** Longer than any {@link META}: IDs have at most 256 characters, of at most six bytes each when escaped. */
 export const META_LENGTH = 8192;
@@ -91,8 +92,8 @@ export function readForwarded(line: Buffer): Forwarded | undefined {
   // A crawler's message may contain the same keys, but it also has a `type`, which a wrapper has not.
   if (isMessage(value)) return { message: withDefaults(value), rawAt: 0 };
   if (prefix === null || !isWrapper(value)) return undefined;
-  const { from, crawlerId, seq, offset, message } = value;
-  return { from, crawlerId, seq, offset, message: withDefaults(message), rawAt: prefix[0].length };
+  const { from, crawlerId, host, seq, offset, message } = value;
+  return { from, crawlerId, host, seq, offset, message: withDefaults(message), rawAt: prefix[0].length };
 }
 
 export function protocolError(detail: string): SluiceError {
@@ -114,10 +115,12 @@ function isMessage(value: unknown): value is AnyMessage {
 
 function isWrapper(value: unknown): value is Required<Omit<Forwarded, 'rawAt'>> {
   if (!isObject(value) || value.type !== undefined) return false;
-  const { from, crawlerId, seq, offset, message } = value;
+  const { from, crawlerId, host, seq, offset, message } = value;
   const isCrawlerId = crawlerId === null || typeof crawlerId === 'string';
   const isOffset = offset === undefined || typeof offset === 'number';
-  return typeof from === 'string' && isCrawlerId && typeof seq === 'number' && isOffset && isMessage(message);
+  const isHost = host === undefined || typeof host === 'string';
+  const isSender = typeof from === 'string' && isCrawlerId && isHost && typeof seq === 'number';
+  return isSender && isOffset && isMessage(message);
 }
 
 function withDefaults(message: AnyMessage): AnyMessage {

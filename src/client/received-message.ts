@@ -56,6 +56,11 @@ export class ReceivedMessage {
     return this.#mayBeWrapped ? (this.#content.crawlerId ?? undefined) : undefined;
   }
 
+  /** Name of the host that received it; only with `meta`, and only for subscriptions to the fleet. */
+  get host(): string | undefined {
+    return this.#mayBeWrapped ? this.#content.host : undefined;
+  }
+
   /** Its number among the accepted messages of the sender's connection, from 1; only with `meta`. */
   get sequence(): number | undefined {
     return this.#mayBeWrapped ? this.#content.seq : undefined;

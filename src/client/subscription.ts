@@ -49,6 +49,12 @@ export interface SubscriptionFilter {
    * `manual`: when {@link Subscription.ack} is called. Default: `auto`.
    */
   readonly ack?: 'auto' | 'manual';
+  /**
+   * Whose messages: those of the crawlers of the broker's `host`, or of all hosts of the `fleet` that it is part of. With
+   * `fleet`, `from`, `cursor` and `position` refer to the stream of the fleet, which has what the brokers' durable logs
+   * have; not with `group`, `last` and `overflow: 'log'`. Default: `host`.
+   */
+  readonly scope?: 'host' | 'fleet';
   /** Bytes of messages that may be queued for the loop before the client stops reading its socket. Default: 1 MiB. */
   readonly maxQueuedBytes?: number;
 }

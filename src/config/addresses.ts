@@ -1,4 +1,4 @@
-// Listen addresses as users write them: `host:port`, `:port`, or the path of a Unix socket.
+// Addresses as users write them: `host:port`, `:port`, or the path of a Unix socket; URLs of NATS servers.
 
 import { BlockList, isIP } from 'node:net';
 import { fitsSocketPath, MAX_SOCKET_PATH } from './defaults.js';
@@ -53,6 +53,18 @@ export function isLoopback(host: string): boolean {
   const family = isIP(host);
   if (family === 0) return /^localhost\.?$/i.test(host);
   return LOOPBACK_ADDRESSES.check(host, family === 4 ? 'ipv4' : 'ipv6');
+}
+
+/** Whether text is the address of a NATS server. Without credentials: other users can read command lines. */
+export function isEngineAddress(text: string): boolean {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url === undefined || !['nats:', 'tls:'].includes(url.protocol)) return false;
+  return url.hostname !== '' && url.username === '' && url.password === '' && url.pathname.length <= 1;
+}
+
+/** The host in the address of a NATS server, without the brackets of an IPv6 address. */
+export function engineHost(address: string): string {
+  return new URL(address).hostname.replace(/^\[(.*)\]$/, '$1');
 }
 
 /** The URL of an admin server for a browser on this machine; `undefined` for a Unix socket, which no browser opens. */

@@ -7,7 +7,13 @@ import * as z from 'zod';
 import { closestName } from '../closest-name.js';
 import { SluiceError } from '../errors.js';
 import { isModuleUrl } from '../messages/module-url.js';
-import { adminAddressFault, isLoopback, parseAdminAddress } from './addresses.js';
+import {
+  adminAddressFault,
+  engineHost,
+  isEngineAddress,
+  isLoopback,
+  parseAdminAddress,
+} from './addresses.js';
 import {
   absoluteSocketPath,
   DEFAULT_SOCKET_PATH,
@@ -75,6 +81,10 @@ const authSchema = z.strictObject({
     path: true,
   }),
 });
+
+/** Part of a subject of NATS. */
+const subjectToken = () =>
+  z.string().regex(/^[\w-]{1,64}$/, { error: 'must consist of 1 to 64 letters, digits, _ and -' });
 
 /** The options by group: the heading of each group, and its options. */
 const GROUPS = {
@@ -331,6 +341,63 @@ const GROUPS = {
         'if the disk fails: stop reads no more messages until it works again; pass forwards them without storing or confirming them',
     }),
   },
+  Fleet: {
+    fleet: z
+      .array(
+        z.string().max(2048).refine(isEngineAddress, {
+          error: 'must be an address such as nats://host:4222 or tls://host:4222',
+        }),
+      )
+      .readonly()
+      .optional()
+      .meta({
+        description:
+          'addresses of NATS servers with JetStream that join this broker to those of other hosts, such as nats://host:4222, or tls://host:4222 for TLS; comma-separated in the environment; needs log (default: none)',
+      }),
+    fleetName: subjectToken().default('main').meta({ description: 'name of the fleet' }),
+    fleetHost: subjectToken().optional().meta({
+      description: 'name of this host, which no other host of the fleet may have (default: the host name)',
+    }),
+    fleetCredentials: z
+      .string()
+      .min(1)
+      .optional()
+      .meta({ description: 'file with NATS credentials, accessible only to its owner', path: true }),
+    fleetCa: z.string().min(1).optional().meta({
+      description: 'PEM file with the authorities that NATS certificates are verified with',
+      path: true,
+    }),
+    fleetCert: z
+      .string()
+      .min(1)
+      .optional()
+      .meta({ description: 'PEM file with a client certificate for NATS; needs fleetKey', path: true }),
+    fleetKey: z
+      .string()
+      .min(1)
+      .optional()
+      .meta({ description: 'PEM file with the key of fleetCert', path: true }),
+    fleetInsecure: z.boolean().default(false).meta({
+      description: 'allow addresses of other machines without TLS: messages may contain access tokens',
+    }),
+    fleetMaxBytes: size(1 * MiB, 1024 * 1024 * MiB)
+      .optional()
+      .meta({
+        description: 'if the stream has to be created in the engine: its maximum bytes (default: no limit)',
+      }),
+    fleetMaxAge: time(1, Number.MAX_SAFE_INTEGER)
+      .default(7 * 24 * HOUR)
+      .meta({
+        description: 'if the stream has to be created: ms after which the engine removes messages',
+      }),
+    fleetReplicas: z
+      .number()
+      .int()
+      .min(1)
+      .max(5)
+      .default(1)
+      .meta({ description: 'if the stream has to be created: on how many servers it is stored' }),
+  },
   'Schemas and patterns': {
     schemas: z
       .union([z.string().min(1), z.instanceof(URL)])
@@ -386,6 +453,7 @@ export const optionsSchema = z.strictObject({
   ...GROUPS.Timeouts,
   ...GROUPS.Validation,
   ...GROUPS['Durable log'],
+  ...GROUPS.Fleet,
   ...GROUPS['Schemas and patterns'],
   ...GROUPS['Admin server'],
   ...GROUPS['Logging and metrics'],
@@ -423,6 +491,7 @@ export function resolveOptions(input: SluiceOptions, folder: string = process.cw
     throw new SluiceError('INVALID_OPTION', 'heartbeatTimeout: must be longer than heartbeatInterval');
   }
   requireLocalAdmin(options);
+  requireUsableFleet(options);
   makePathsAbsolute(options, folder);
   Object.freeze(options.workers);
   Object.freeze(options.auth);
@@ -445,11 +514,33 @@ function requireLocalAdmin({ admin, adminAllowRemote }: z.output<typeof optionsS
   );
 }
 
+function requireUsableFleet(options: z.output<typeof optionsSchema>): void {
+  const { fleet, fleetInsecure, fleetCert, fleetKey, log, messageDelimiter } = options;
+  if ((fleetCert === undefined) !== (fleetKey === undefined))
+    throw new SluiceError('INVALID_OPTION', 'fleetCert: needs fleetKey, and fleetKey needs fleetCert');
+  if (fleet === undefined) return;
+  if (fleet.length === 0) throw new SluiceError('INVALID_OPTION', 'fleet: must contain an address');
+  if (log === undefined)
+    throw new SluiceError('INVALID_OPTION', 'fleet: needs the option log, from which messages are forwarded');
+  if (messageDelimiter !== '\n')
+    throw new SluiceError('INVALID_OPTION', 'fleet: needs the default messageDelimiter');
+  const isExposed = fleet.some((address) => !address.startsWith('tls:') && !isLoopback(engineHost(address)));
+  if (isExposed && !fleetInsecure)
+    throw new SluiceError(
+      'INVALID_OPTION',
+      'fleet: messages may contain access tokens; use tls:// for other machines, or set fleetInsecure',
+    );
+}
+
 /** Makes the options independent of later changes of the working directory. */
 function makePathsAbsolute(options: z.output<typeof optionsSchema>, folder: string): void {
   const { socketPath, auth, schemas, admin, log } = options;
   if (socketPath !== undefined) options.socketPath = absoluteSocketPath(folder, socketPath);
   if (log !== undefined) options.log = resolve(folder, log);
+  for (const name of ['fleetCredentials', 'fleetCa', 'fleetCert', 'fleetKey'] as const) {
+    const path = options[name];
+    if (path !== undefined) options[name] = resolve(folder, path);
+  }
   if (auth.file !== undefined) auth.file = resolve(folder, auth.file);
   if (typeof schemas === 'string' && !isModuleUrl(schemas)) options.schemas = resolve(folder, schemas);
   const address = admin === undefined ? undefined : parseAdminAddress(admin);

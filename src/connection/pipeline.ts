@@ -9,10 +9,11 @@ import { EventEmitter } from 'node:events';
 import type { ResolvedOptions } from '../config/config.js';
 import type { FrameRun } from '../delivery/frame-run.js';
 import type { CopiedBytes, GroupMember, Piece } from '../delivery/outbox.js';
-import { Dispatcher, type InlineValidation } from '../dispatch/dispatcher.js';
+import { Dispatcher } from '../dispatch/dispatcher.js';
 import type { Chunk } from '../dispatch/lane.js';
-import type { ParserSettings, RejectedFrame } from '../dispatch/verdict.js';
+import type { RejectedFrame } from '../dispatch/verdict.js';
 import type { WireErrorCode } from '../errors.js';
+import type { Fleet } from '../fleet/fleet.js';
 import { type MessageLog, type MessageLogListener, NEVER } from '../log/message-log.js';
 import { CopyPool } from '../memory/copy-pool.js';
 import type { FrameRange } from '../memory/slab-pool.js';
@@ -22,7 +23,6 @@ import { type JobSeed, jobKey, randomJobSeed } from '../messages/job-key.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import { assignedJobIds, NO_TRAITS } from '../messages/message-traits.js';
 import { MAX_CONTROL_BYTES, type OutgoingMessage } from '../messages/messages.js';
-import type { PatternModules } from '../pattern/pattern-set.js';
 import { createProjection, type Projection } from '../pattern/projection.js';
 import { AccessControl } from '../protocol/access.js';
 import { MessageValidator } from '../protocol/message-validator.js';
@@ -35,8 +35,8 @@ import { CrawlerRouter } from '../routing/crawler-router.js';
 import { LastValues } from '../routing/last-values.js';
 import { Subscriptions } from '../routing/subscriptions.js';
 import { withTimeout } from '../timeout.js';
-import { BatchValidator } from '../worker/batch-validator.js';
-import { compileModules, createParser, parserSettings } from '../worker/create-parser.js';
+import { compileModules, parserSettings } from '../worker/create-parser.js';
+import { createInlineValidation } from '../worker/inline-validation.js';
 import type { ConnectionPool } from './connection-pool.js';
 import {
   type ConnectionOptions,
@@ -100,6 +100,8 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
   readonly access: AccessControl;
   /** The durable log. If `undefined`, messages are only in memory. */
   readonly log: MessageLog | undefined;
+  /** What joins the broker to others. If `undefined`, it is alone. */
+  readonly fleet: Fleet | undefined;
   /** The fields that workers deliver. */
   readonly projection: Projection | undefined;
   readonly totals: PipelineTotals = {
@@ -124,6 +126,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
    * @param hasListener whether rejected messages and presence are reported to anyone other than subscribers
    * @param fields the fields that workers deliver to code in this process
    * @param log the durable log, if there is one
+   * @param fleet what joins the broker to others, if it is not alone
    */
   constructor(
     options: ResolvedOptions,
@@ -132,9 +135,11 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
     hasListener: (event: 'rejected' | 'presence') => boolean,
     fields: FieldPaths,
     log?: MessageLog,
+    fleet?: Fleet,
   ) {
     super();
     this.log = log;
+    this.fleet = fleet;
     // Keys of jobs are in the log.
     this.#jobSeed = log?.jobSeed ?? randomJobSeed();
     if (log !== undefined) log.listener = this.#logListener;
@@ -187,7 +192,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
           this.emit('rejected_count', connection, code, count, details),
       },
       this.copies,
-      { lastValues: this.#newLastValues(options), jobSeed: this.#jobSeed, log },
+      { lastValues: this.#newLastValues(options), jobSeed: this.#jobSeed, log, fleet },
       this.access,
     );
     const heldBytes = () => (log?.isBehind === true ? Number.POSITIVE_INFINITY : this.heldBytes);
@@ -207,7 +212,17 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
       settings,
       modules,
       maxDetailedRejections: () => this.protocol.maxDetailedRejections,
-      createInline: () => this.#inlineValidator(options, registry, settings, modules),
+      createInline: () =>
+        createInlineValidation(
+          options.inlineBytes,
+          registry,
+          settings,
+          modules,
+          this.projection,
+          (reason) => {
+            this.emit('patterns_unavailable', reason);
+          },
+        ),
       onVerdict: (verdict) => {
         this.protocol.count(verdict);
         for (const type of verdict.mismatches) this.emit('mismatch', type);
@@ -216,23 +231,6 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
       onWorkerError: (error) => this.emit('worker_error', error),
       onPatternsUnavailable: (reason) => this.emit('patterns_unavailable', reason),
     });
-  }
-
-  /** The validator for small batches on the main thread, or `undefined` if inline validation is disabled. */
-  #inlineValidator(
-    { inlineBytes }: ResolvedOptions,
-    registry: MessageRegistry,
-    settings: ParserSettings,
-    modules: PatternModules | undefined,
-  ): InlineValidation | undefined {
-    // With `verify`, the slow path has to check every match.
-    if (inlineBytes === 0 || settings.patterns !== 'on') return undefined;
-    const onUnavailable = (reason: string) => void this.emit('patterns_unavailable', reason);
-    const parser = createParser(registry, settings, onUnavailable, modules);
-    if (parser.patterns === undefined) return undefined;
-    const { projection } = this;
-    const validator = new BatchValidator(parser, settings.delimiter, { ...settings, projection });
-    return { maxBytes: inlineBytes, validator };
   }
 
   /** Bytes held for messages not yet delivered. */

@@ -1,6 +1,7 @@
 // Server metrics: totals of every stage, and rates over the latest interval.
 
 import type { DispatchStatistics } from '../dispatch/dispatcher.js';
+import type { FleetStatistics } from '../fleet/fleet.js';
 import type { LogStatistics } from '../log/message-log.js';
 import type { ProtocolStatistics } from '../protocol/protocol-statistics.js';
 import type { PoolStatistics } from './connection-pool.js';
@@ -52,6 +53,8 @@ export interface ServerMetrics {
   };
   /** The durable log, if there is one. */
   readonly durableLog: LogStatistics | undefined;
+  /** What joins the broker to other hosts, if it is part of a fleet. */
+  readonly fleet: FleetStatistics | undefined;
   /** Time from receipt to verdict, measured per chunk. */
   readonly latency: LatencyCounts;
   readonly rates: Rates;
@@ -99,6 +102,7 @@ export function collectMetrics(
       copiedBytes: slabs.copiedBytes,
     },
     durableLog: pipeline.log?.statistics,
+    fleet: pipeline.fleet?.statistics,
     latency: pipeline.latency.counts,
     rates,
     log,

@@ -10,6 +10,8 @@ import type { Piece } from './outbox.js';
 export interface RunSource {
   readonly id: string;
   readonly crawlerId: string | undefined;
+  /** Name of its host, if the message was received through a fleet. */
+  readonly host?: string | undefined;
 }
 
 export interface FrameRunFields {
@@ -239,13 +241,14 @@ export function metaBytes(run: FrameRun): number {
 const CLOSE_BRACE = 0x7d;
 
 /** The beginning of a wrapper. ASCII only, so that its length is its size in bytes. */
-export function metaPrefix({ id, crawlerId }: RunSource): string {
+export function metaPrefix({ id, crawlerId, host }: RunSource): string {
   const from = JSON.stringify(id);
+  const of = host === undefined ? '' : `"host":${JSON.stringify(host)},`;
   const crawler = JSON.stringify(crawlerId ?? null).replace(
     /[^\x20-\x7e]/g,
     (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );
-  return `{"from":${from},"crawlerId":${crawler},"seq":`;
+  return `{"from":${from},"crawlerId":${crawler},${of}"seq":`;
 }
 
 /**

@@ -1,6 +1,6 @@
 // Where a reader of the durable log begins: at its cursor, or where it wants to.
 
-import type { MessageMap } from '../messages/messages.js';
+import { FLEET_POSITION, type MessageMap } from '../messages/messages.js';
 import { type Position, parsePosition } from './cursors.js';
 import type { MessageLog } from './message-log.js';
 
@@ -15,6 +15,11 @@ export interface LogStart {
 }
 
 type StartData = Pick<MessageMap['subscribe']['data'], 'from' | 'cursor'>;
+
+/** Whether it is a position in the messages of a fleet, which the log of one host does not have. */
+export function isFleetPosition(from: StartData['from']): boolean {
+  return typeof from === 'object' && 'offset' in from && FLEET_POSITION.test(String(from.offset));
+}
 
 /** A cursor that exists determines the start; else `from` does. Default: `new`. */
 export function startOf(log: MessageLog, { from = 'new', cursor }: StartData): LogStart {

@@ -12,6 +12,10 @@ export const MAX_CONTROL_BYTES = 64 * 1024;
 
 /** A position in the durable log: its epoch and an offset, such as `0123456789abcdef:42`. */
 const POSITION = /^[0-9a-f]{16}:\d{1,15}$/;
+/** A position in the messages of a fleet: in the stream of the engine, and of each host. */
+export const FLEET_POSITION =
+  /^fleet:\d{1,15}:\d{1,15}:(?:[\w-]{1,64}=[0-9a-f]{16}:\d{1,15}(?:,[\w-]{1,64}=[0-9a-f]{16}:\d{1,15})*)?$/;
+const position = z.union([z.string().regex(POSITION), z.string().regex(FLEET_POSITION)]);
 
 export const entityType = z.enum([
   'areas',
@@ -225,15 +229,16 @@ export const controlSchemas = {
     from: z
       .union([
         z.enum(['new', 'first']),
-        z.looseObject({ offset: z.string().regex(POSITION) }),
+        z.looseObject({ offset: position }),
         z.looseObject({ time: timestamp }),
       ])
       .optional(),
     cursor: z.string().min(1).max(256).optional(),
     ack: z.enum(['auto', 'manual']).optional(),
+    scope: z.enum(['host', 'fleet']).optional(),
   }),
   unsubscribe: control('unsubscribe', { id: z.string().min(1).max(256) }),
-  ack: control('ack', { id: z.string().min(1).max(256), position: z.string().regex(POSITION) }),
+  ack: control('ack', { id: z.string().min(1).max(256), position }),
   ping: controlWithoutData('ping'),
   pong: z.looseObject({
     type: z.literal('pong'),
@@ -267,6 +272,7 @@ export const brokerSchemas = {
     from: z.string(),
     to: z.string(),
     reason: z.enum(['removed', 'damaged', 'epoch']),
+    host: z.string().optional(),
   }),
   error: control('error', {
     code: z.string(),

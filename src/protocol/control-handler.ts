@@ -14,6 +14,7 @@ import type { Subscriptions } from '../routing/subscriptions.js';
 import { SERVER_VERSION } from '../version.js';
 import type { AccessControl } from './access.js';
 import type { Confirmations } from './confirmations.js';
+import type { FleetSubscriptions } from './fleet-subscriptions.js';
 import { isStored, type LogSubscriptions } from './log-subscriptions.js';
 import { brokerLine, errorLine } from './outgoing.js';
 import type { Peer } from './peer.js';
@@ -51,6 +52,7 @@ export class ControlHandler<P extends Peer> {
   readonly #access: AccessControl;
   readonly #confirmations: Confirmations<P>;
   readonly #logSubscriptions: LogSubscriptions<P> | undefined;
+  readonly #fleetSubscriptions: FleetSubscriptions<P> | undefined;
   readonly #sessions: Sessions<P> | undefined;
   readonly #lastValues: LastValues | undefined;
   /** Subscriptions that begin with the last values. */
@@ -65,6 +67,7 @@ export class ControlHandler<P extends Peer> {
     access: AccessControl,
     confirmations: Confirmations<P>,
     logSubscriptions: LogSubscriptions<P> | undefined,
+    fleetSubscriptions: FleetSubscriptions<P> | undefined,
     sessions: Sessions<P> | undefined,
     listener: ControlListener<P>,
   ) {
@@ -72,6 +75,7 @@ export class ControlHandler<P extends Peer> {
     this.#access = access;
     this.#confirmations = confirmations;
     this.#logSubscriptions = logSubscriptions;
+    this.#fleetSubscriptions = fleetSubscriptions;
     this.#sessions = sessions;
     this.#listener = listener;
     this.#lastValues = lastValues;
@@ -123,14 +127,12 @@ export class ControlHandler<P extends Peer> {
     connection.version = version;
     connection.capabilities = data.capabilities ?? [];
     connection.setState('authenticated');
-    const { delimiter } = this.#settings;
     if (data.session === undefined || this.#sessions === undefined) this.#welcome(connection);
     else this.#resume(connection, data.session);
     if (isReserved) this.#reject(connection, 'RULE_VIOLATION', 'hello', [RESERVED_ID]);
     if (data.role === 'crawler') this.#listener.onCrawlerHello(connection, replaced);
     // Not limited by maxErrorReplies: a client that does not receive this would reconnect and take the ID back.
-    replaced?.reply(errorLine('REPLACED', {}, delimiter));
-    void replaced?.disconnect('REPLACED');
+    this.#replace(replaced);
   }
 
   /** Welcomes a client once it is known how much of its session is decided. */
@@ -143,8 +145,7 @@ export class ControlHandler<P extends Peer> {
       connection.flush();
     };
     this.#sessions?.resume(id, connection, onReady, (previous) => {
-      previous.reply(errorLine('REPLACED', {}, this.#settings.delimiter));
-      void previous.disconnect('REPLACED');
+      this.#replace(previous);
     });
   }
 
@@ -191,6 +192,7 @@ export class ControlHandler<P extends Peer> {
       this.#reject(connection, 'RATE_LIMITED', 'subscribe');
       return;
     }
+    if (data.scope === 'fleet') return this.#subscribeToFleet(connection, role, data);
     if (isStored(data)) return this.#subscribeToLog(connection, role, data);
     const lastMessages = data.last === true ? this.#lastMessages(connection, data) : [];
     if (lastMessages === undefined) {
@@ -226,12 +228,51 @@ export class ControlHandler<P extends Peer> {
     );
     this.#subscriptions.add(connection, data, subscription);
     if (data.overflow !== undefined) connection.outbox.policy = data.overflow;
-    const { delimiter } = this.#settings;
-    const unknownTypes = this.#unknownTypes(data);
-    connection.reply(brokerLine('subscribed', { id: data.id, position, ...unknownTypes }, delimiter));
-    replaced?.reply(errorLine('REPLACED', {}, delimiter));
-    void replaced?.disconnect('REPLACED');
+    this.#confirmSubscription(connection, data, position);
+    this.#replace(replaced);
     void subscription.run();
+  }
+
+  #subscribeToFleet(connection: P, role: PeerRole, data: MessageMap['subscribe']['data']): void {
+    const fleet = this.#fleetSubscriptions;
+    const fault = fleet === undefined ? NO_FLEET : fleet.faultOf(connection, data);
+    if (fleet === undefined || fault !== undefined) {
+      if (fault === 'RATE_LIMITED') this.#reject(connection, fault, 'subscribe');
+      else this.#reject(connection, 'RULE_VIOLATION', 'subscribe', [fault ?? NO_FLEET]);
+      return;
+    }
+    connection.role = role;
+    this.#subscriptions.remove(connection, data.id);
+    const { subscription, isReady, replaced } = fleet.create(
+      connection,
+      data,
+      this.#subscriptions.filterOf(data),
+    );
+    this.#subscriptions.add(connection, data, subscription);
+    if (data.overflow !== undefined) connection.outbox.policy = data.overflow;
+    this.#replace(replaced);
+    // What other hosts send after the confirmation must arrive.
+    void isReady.then(() => {
+      if (!connection.isOpen) return;
+      this.#confirmSubscription(connection, data);
+      connection.flush();
+    });
+  }
+
+  /** @param position where it begins in the durable log, if it does */
+  #confirmSubscription(connection: P, data: MessageMap['subscribe']['data'], position?: string): void {
+    const answer = {
+      id: data.id,
+      ...(position === undefined ? {} : { position }),
+      ...this.#unknownTypes(data),
+    };
+    connection.reply(brokerLine('subscribed', answer, this.#settings.delimiter));
+  }
+
+  /** Closes a connection whose place another one has taken. */
+  #replace(connection: P | undefined): void {
+    connection?.reply(errorLine('REPLACED', {}, this.#settings.delimiter));
+    void connection?.disconnect('REPLACED');
   }
 
   #unknownTypes({ types }: MessageMap['subscribe']['data']): { unknownTypes?: string[] } {
@@ -266,7 +307,8 @@ export class ControlHandler<P extends Peer> {
   }
 
   #acknowledge(connection: P, { data }: MessageMap['ack']): void {
-    const log = this.#logSubscriptions;
+    const fleet = this.#fleetSubscriptions;
+    const log = fleet?.has(connection, data.id) === true ? fleet : this.#logSubscriptions;
     const fault = log === undefined ? NO_LOG : log.acknowledge(connection, data);
     if (fault !== undefined) this.#reject(connection, 'RULE_VIOLATION', 'ack', [fault]);
   }
@@ -287,6 +329,12 @@ const NO_LOG: Issue = {
   path: 'data',
   code: 'no_log',
   message: 'needs a broker with a durable log, whose option log is set',
+};
+
+const NO_FLEET: Issue = {
+  path: 'data.scope',
+  code: 'no_fleet',
+  message: 'fleet needs a broker that is part of a fleet: its option fleet is set',
 };
 
 const LAST_WITH_GROUP: Issue = {

@@ -1,7 +1,7 @@
 // Subscriptions to the durable log: where each begins, and what happens to its cursor.
 
 import { formatPosition, parsePosition } from '../log/cursors.js';
-import { startOf } from '../log/log-start.js';
+import { isFleetPosition, startOf } from '../log/log-start.js';
 import type { MessageLog } from '../log/message-log.js';
 import { StoredMessageFilter } from '../log/stored-messages.js';
 import type { Issue } from '../messages/issues.js';
@@ -49,10 +49,11 @@ export class LogSubscriptions<P extends Peer> {
   /** Why a subscription is impossible, if it is. */
   faultOf(
     connection: P,
-    { id, last, group, cursor, ack }: SubscribeData,
+    { id, last, group, cursor, ack, from }: SubscribeData,
   ): Issue | 'RATE_LIMITED' | undefined {
     if (last === true || group !== undefined) return WITH_LAST_OR_GROUP;
     if (ack === 'manual' && cursor === undefined) return ACK_WITHOUT_CURSOR;
+    if (isFleetPosition(from)) return POSITION_OF_FLEET;
     if (cursor === undefined) return undefined;
     if (this.#log.handlerCursors.has(cursor)) return CURSOR_OF_HANDLER;
     const user = this.#uses.get(cursor)?.subscription;
@@ -117,6 +118,7 @@ const WITH_LAST_OR_GROUP = conflict(
   'data',
   'from, cursor, ack and overflow log cannot be combined with last or group',
 );
+const POSITION_OF_FLEET = conflict('data.from', 'is a position of scope fleet');
 const ACK_WITHOUT_CURSOR = conflict('data.ack', 'manual needs a cursor');
 const CURSOR_IN_USE = conflict('data.cursor', 'is used by another subscription of this connection');
 const CURSOR_OF_HANDLER = conflict('data.cursor', 'is used by a handler in the process of the broker');

@@ -6,6 +6,7 @@ import type { Chunk } from '../dispatch/lane.js';
 import { type RejectedFrame, RunKind, type Verdict } from '../dispatch/verdict.js';
 import type { VerdictReader } from '../dispatch/verdict-reader.js';
 import type { WireErrorCode } from '../errors.js';
+import type { Fleet } from '../fleet/fleet.js';
 import { type MessageLog, NEVER } from '../log/message-log.js';
 import type { CopyPool } from '../memory/copy-pool.js';
 import type { FrameRange } from '../memory/slab-pool.js';
@@ -21,6 +22,7 @@ import { AccessControl } from './access.js';
 import { Confirmations } from './confirmations.js';
 import { ControlHandler, type ControlSettings, type Identify } from './control-handler.js';
 import { DriftReport } from './drift-report.js';
+import { FleetSubscriptions } from './fleet-subscriptions.js';
 import { Gate } from './gate.js';
 import { HelloGate } from './hello-gate.js';
 import { LogSubscriptions } from './log-subscriptions.js';
@@ -75,6 +77,8 @@ export interface MessageMemory {
   readonly lastValues: LastValues | undefined;
   /** If `undefined`, nothing is durable. */
   readonly log?: MessageLog | undefined;
+  /** If `undefined`, there are no other hosts. */
+  readonly fleet?: Fleet | undefined;
   /** Seed of the job keys in verdicts. */
   readonly jobSeed: JobSeed;
 }
@@ -148,7 +152,7 @@ export class ProtocolHandler<P extends Peer> {
     this.#router = router;
     this.#listener = listener;
     this.#replies = new ReplyLimiter(settings.maxErrorReplies, settings.delimiter);
-    const { lastValues, jobSeed, log } = memory;
+    const { lastValues, jobSeed, log, fleet } = memory;
     this.#log = log;
     this.#confirmations = new Confirmations(log, settings.delimiter);
     this.#sessions = log && new Sessions(log);
@@ -162,6 +166,7 @@ export class ProtocolHandler<P extends Peer> {
       access,
       this.#confirmations,
       this.#newLogSubscriptions(),
+      fleet && new FleetSubscriptions<P>(fleet, settings.delimiter),
       this.#sessions,
       {
         identify: listener.identify,

@@ -1,7 +1,7 @@
 // The filter of one subscription, prepared for fast matching: a flag per message type, sets for the rest.
 
 import { createHash } from 'node:crypto';
-import { SELECTED, WITH_META } from '../delivery/frame-run.js';
+import { type FrameRun, SELECTED, WITH_META } from '../delivery/frame-run.js';
 import { type JobSeed, jobKey } from '../messages/job-key.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import type { MessageMap } from '../messages/messages.js';
@@ -60,6 +60,15 @@ export class Filter {
   matchesJob(low: number, high: number): boolean {
     return this.jobs === undefined || this.jobs.has(low, high);
   }
+}
+
+/** Whether a filter matches a message of a run. @param index of the message in the run */
+export function matchesMessage(filter: Filter, run: FrameRun, index: number): boolean {
+  if (!filter.matchesType(run.typeIndex(index), run.unknownType)) return false;
+  if (!filter.matchesCrawler(run.source.crawlerId)) return false;
+  if (filter.jobs === undefined) return true;
+  const job = run.job(index);
+  return job !== -1 && filter.matchesJob(run.verdict.jobLow(job), run.verdict.jobHigh(job));
 }
 
 /** A set of jobs, by their keys. */

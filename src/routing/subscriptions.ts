@@ -15,7 +15,7 @@ import type { GroupMember as Assignee, Piece } from '../delivery/outbox.js';
 import { type JobSeed, NO_SEED } from '../messages/job-key.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import { matchesType, RESERVED_TYPES } from '../messages/type-patterns.js';
-import { Filter, type SubscribeData, subscriptionBytes } from './filter.js';
+import { Filter, matchesMessage, type SubscribeData, subscriptionBytes } from './filter.js';
 import { FilterIndex, type IndexedFilter } from './filter-index.js';
 
 /** One subscriber may use at most this fraction of the memory for subscriptions: 1/16. */
@@ -489,7 +489,7 @@ function nextMember(
   let next: GroupMember | undefined;
   for (const entries of indexedFilters(group.index, run, index)) {
     for (const { filter, target } of entries) {
-      if (!matches(filter, run, index)) continue;
+      if (!matchesMessage(filter, run, index)) continue;
       const member = nextOf(target.members, from, accepts);
       if (member !== undefined && (next === undefined || distance(member) < distance(next))) next = member;
     }
@@ -528,15 +528,6 @@ function nextOf(
     if (member !== undefined && accepts?.(member) !== false) return member;
   }
   return undefined;
-}
-
-/** Whether a filter matches a message of a run. @param index of the message in the run */
-function matches(filter: Filter, run: FrameRun, index: number): boolean {
-  if (!filter.matchesType(run.typeIndex(index), run.unknownType)) return false;
-  if (!filter.matchesCrawler(run.source.crawlerId)) return false;
-  if (filter.jobs === undefined) return true;
-  const job = run.job(index);
-  return job !== -1 && filter.matchesJob(run.verdict.jobLow(job), run.verdict.jobHigh(job));
 }
 
 /** Whether all messages are delivered unchanged: a filter matches everything, and none adds `meta`. */

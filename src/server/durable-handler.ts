@@ -1,6 +1,7 @@
 // Durable handlers: functions of an application in the broker's process that get messages from the durable log.
 
 import { SluiceError } from '../errors.js';
+import { isFleetPosition } from '../log/log-start.js';
 import { controlSchemas } from '../messages/messages.js';
 import type { SubscribeData } from '../routing/filter.js';
 import type { DurableMessage } from './durable-message.js';
@@ -75,6 +76,8 @@ export function subscriptionOf(handler: DurableHandler): SubscribeData {
   const { cursor, from, types, jobIds, crawlerIds } = handler;
   const data = { id: 'handler', cursor, from, types, jobIds, crawlerIds };
   const parsed = controlSchemas.subscribe.safeParse({ type: 'subscribe', data });
+  if (isFleetPosition(from))
+    throw new SluiceError('INVALID_OPTION', 'durable handler: from: is a position of scope fleet');
   if (parsed.success) return parsed.data.data;
   const [issue] = parsed.error.issues;
   const name = issue?.path.slice(1).join('.');

@@ -29,6 +29,7 @@ import { SocketConnection } from '../connection/socket-connection.js';
 import { closePartial, closeStalled, pingWaiting } from '../connection/stalled-peers.js';
 import type { FrameRun } from '../delivery/frame-run.js';
 import { describeForLog, SluiceError } from '../errors.js';
+import type { Fleet } from '../fleet/fleet.js';
 import { importInstalled } from '../installed.js';
 import { MessageLog } from '../log/message-log.js';
 import { FieldTable } from '../messages/field-paths.js';
@@ -46,6 +47,8 @@ import type { DurableFailure } from './durable-reader.js';
 
 /** Time until a durable log whose disk does not answer is closed all the same, in ms. */
 const LOG_CLOSE_TIMEOUT = 5000;
+/** Time until the connection to the engine of the fleet is given up, in ms. */
+const FLEET_CLOSE_TIMEOUT = 5000;
 
 export interface SocketManagerDependencies {
   /** Default: writes JSON lines to standard error at `logLevel`; drops lines while nobody reads them. */
@@ -83,6 +86,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
   readonly #expectedTypes = new Set<string>();
   #changedOptions: Pick<ResolvedOptions, 'auth'> | undefined;
   #messageLog: MessageLog | undefined;
+  #fleet: Fleet | undefined;
   #pipeline: Pipeline | undefined;
   #admin: AdminServer | undefined;
   #listeners: Listener[] = [];
@@ -284,6 +288,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
       for (const type of this.#expectedTypes) this.#warnIfUnknown(type, registry);
     this.#registry = registry;
     this.#messageLog = await this.#openMessageLog(registry);
+    this.#fleet = await this.#openFleet(registry, this.#messageLog);
     this.#pipeline = this.#createPipeline(registry);
     await this.#pipeline.dispatcher.start();
     await this.#listen();
@@ -321,6 +326,19 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     return log;
   }
 
+  async #openFleet(registry: MessageRegistry, log: MessageLog | undefined): Promise<Fleet | undefined> {
+    const { options } = this;
+    if (options.fleet === undefined || log === undefined) return undefined;
+    const { openFleet } = await importInstalled<typeof import('./open-fleet.js')>('server/open-fleet.js');
+    return openFleet(options.fleet, options, log, registry, {
+      onError: (error) => this.#onServerError(error),
+      onRecovered: () => this.#log.info('messages are forwarded to the fleet again'),
+      onWorkerError: (error) => this.#onWorkerError(error),
+      onInfo: (details, message) => this.#log.info(details, message),
+      onWarning: (details, message) => this.#log.warn(details, message),
+    });
+  }
+
   async #listen(): Promise<void> {
     const { socketPath, host, port = 0 } = this.options;
     const address = socketPath === undefined ? { host, port } : { path: socketPath };
@@ -352,6 +370,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
       hasListener,
       this.fieldTable.resolve(registry),
       this.#messageLog,
+      this.#fleet,
     );
     return pipeline
       .on('messages', (connection, run) => this.#emitMessages(registry, pipeline.projection, connection, run))
@@ -381,6 +400,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     await this.#pipeline?.dispatcher.close();
     this.#pipeline = undefined;
     await this.#durableHandlers.stop(0);
+    await this.#closeFleet();
     await this.#closeMessageLog();
     this.#state = 'stopped';
     throw error;
@@ -395,6 +415,11 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
   #onLogError(error: unknown): void {
     const detail = error === undefined ? 'the disk does not answer' : describeForLog(error);
     this.#onServerError(new SluiceError('LOG_UNAVAILABLE', detail, { cause: error }));
+  }
+
+  async #closeFleet(): Promise<void> {
+    await withTimeout(this.#fleet?.close() ?? Promise.resolve(), FLEET_CLOSE_TIMEOUT, () => {});
+    this.#fleet = undefined;
   }
 
   async #closeMessageLog(): Promise<void> {
@@ -526,6 +551,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
 
   #cleanUp(): void {
     this.#messageLog?.removeExpired();
+    this.#fleet?.trim();
     this.#pool.cleanup();
     this.#pipeline?.slabs.trim();
     this.#pipeline?.copies.slabs.trim();
@@ -551,6 +577,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     await Promise.all(this.#pool.all().map((connection) => this.#closeConnection(connection)));
     await pipeline.dispatcher.close();
     await handled;
+    await this.#closeFleet();
     await this.#closeMessageLog();
     const undelivered = pipeline.totals.messagesDropped - droppedBefore;
     await this.#closeAdmin();

@@ -19,6 +19,7 @@ const LAYERS = [
   'delivery',
   'routing',
   'log',
+  'fleet',
   'protocol',
   'worker',
   'connection',

@@ -27,6 +27,7 @@ interface SubFlags {
   last?: boolean;
   from?: string;
   cursor?: string;
+  fleet?: boolean;
 }
 
 export const definition: CommandDefinition = {
@@ -57,6 +58,12 @@ export const definition: CommandDefinition = {
           new Option(
             '--cursor <name>',
             'let the broker remember what was printed, and begin there next time; needs a durable log',
+          ).conflicts(['group', 'last']),
+        )
+        .addOption(
+          new Option(
+            '--fleet',
+            'messages of all hosts of the fleet that the broker is part of; --from and --cursor refer to its stream',
           ).conflicts(['group', 'last']),
         )
         .option('--meta', 'wrap each message in an object with its sender and sequence number'),
@@ -151,17 +158,21 @@ async function printLines(subscription: Subscription, withMeta: boolean): Promis
 }
 
 /** What the terminal shows while no message has arrived. */
-function describeFilter({ types, jobIds, crawlerIds, group }: SubscriptionFilter, address: string): string {
+function describeFilter(
+  { types, jobIds, crawlerIds, group, scope }: SubscriptionFilter,
+  address: string,
+): string {
   const parts = [
     types === undefined ? 'all messages' : `messages of type ${types.join(', ')}`,
     jobIds && `of job ${jobIds.join(', ')}`,
     crawlerIds && `from crawler ${crawlerIds.join(', ')}`,
+    scope === 'fleet' && 'of all hosts of the fleet',
     group && `shared with group ${group}`,
   ];
   return `sluice sub: receiving ${parts.filter(Boolean).join(', ')}, from ${address}; Ctrl-C ends`;
 }
 
-const POSITION = /^[0-9a-f]{16}:\d+$/;
+const POSITION = /^(?:[0-9a-f]{16}:\d+|fleet:\d+:\d+:.*)$/;
 
 function startOf(text: string): NonNullable<SubscriptionFilter['from']> {
   if (text === 'new' || text === 'first') return text;
@@ -184,5 +195,6 @@ function filterOf(flags: SubFlags): SubscriptionFilter {
     ...(flags.last === undefined ? {} : { last: flags.last }),
     ...(flags.from === undefined ? {} : { from: startOf(flags.from) }),
     ...(flags.cursor === undefined ? {} : { cursor: flags.cursor }),
+    ...(flags.fleet === true ? { scope: 'fleet' } : {}),
   };
 }

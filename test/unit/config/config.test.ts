@@ -371,8 +371,9 @@ test('the specifications have the choices and kinds of the schema', () => {
   expect(specs.patterns).toMatchObject({ kind: 'string', choices: ['on', 'off', 'verify'] });
   expect(specs.host).toMatchObject({ kind: 'string', choices: undefined });
   const namesOf = (kind: string) => OPTION_SPECS.filter((spec) => spec.kind === kind).map(({ name }) => name);
-  expect(namesOf('path')).toEqual(['socketPath', 'auth.file', 'log', 'schemas']);
-  expect(namesOf('boolean')).toEqual(['adminAllowRemote', 'enableMetrics']);
+  const fleet = ['fleetCredentials', 'fleetCa', 'fleetCert', 'fleetKey'];
+  expect(namesOf('path')).toEqual(['socketPath', 'auth.file', 'log', ...fleet, 'schemas']);
+  expect(namesOf('boolean')).toEqual(['fleetInsecure', 'adminAllowRemote', 'enableMetrics']);
 });
 
 describe('a file', () => {

@@ -1,0 +1,178 @@
+// Reads the batches of all hosts from the engine, leaves out what was read before, and delivers their messages. Goes on
+// where it was when the connection to the engine was lost, even if the engine has lost its latest batches meanwhile.
+
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Backoff } from '../backoff.js';
+import type { FrameRun } from '../delivery/frame-run.js';
+import type { Position } from '../log/cursors.js';
+import { type Batch, endOf } from './batch.js';
+import type { FleetEngine, StoredBatch, StreamStart } from './engine.js';
+import type { FleetPosition } from './fleet-position.js';
+import type { FeedValidator } from './fleet-validation.js';
+
+/** Messages of a host that are missing. */
+export interface FleetGap {
+  readonly host: string;
+  /** Positions of the first missing message, and of the next one that is there. */
+  readonly from: Position;
+  readonly to: Position;
+  /** `removed`: they were too old, or there was no room for them. `epoch`: the log of the host was deleted. */
+  readonly reason: 'removed' | 'epoch';
+}
+
+/** What receives the messages of a feed. */
+export interface FeedTarget {
+  /** Consecutive messages of one sender. Valid until the call returns. */
+  deliver(run: FrameRun): void;
+  onGap(gap: FleetGap): void;
+  /** A batch was delivered. @returns resolves when the next one may be read */
+  afterBatch(feed: FleetFeed): Promise<void> | undefined;
+}
+
+/** Where a feed begins: after a position, at new or the oldest batches, or at a time in ms since 1970. */
+export type FeedStart = FleetPosition | 'new' | 'first' | { readonly time: number };
+
+export interface FeedOptions {
+  readonly engine: FleetEngine;
+  readonly validator: FeedValidator;
+  readonly start: FeedStart;
+  /** Called with the first error of an interruption. */
+  onError(error: unknown): void;
+  /** A batch contradicts itself, or is none. It is left out. */
+  onInvalidBatch(): void;
+}
+
+const RETRY = { initialDelay: 100, maxDelay: 5000 } as const;
+
+export class FleetFeed {
+  readonly targets = new Set<FeedTarget>();
+  /** Resolves when all batches stored from now on will be delivered. */
+  readonly ready: Promise<void>;
+  readonly #options: FeedOptions;
+  readonly #stopping = new AbortController();
+  readonly #running: Promise<void>;
+  #resolveReady: () => void = () => {};
+  #start: FeedStart | undefined;
+  #sequence = 0;
+  #time = 0;
+  readonly #hosts = new Map<string, Position>();
+  /**
+   * While the stream is read again from its beginning, since the engine has lost batches: the last sequence number of the
+   * stream at that time, and the hosts of which a batch of the known log was found.
+   */
+  #reread: { readonly until: number; readonly found: Set<string> } | undefined;
+
+  constructor(options: FeedOptions) {
+    this.#options = options;
+    this.#start = options.start;
+    this.ready = new Promise((resolve) => {
+      this.#resolveReady = resolve;
+    });
+    this.#running = this.#run();
+  }
+
+  /** After the batches that were delivered. */
+  get position(): FleetPosition {
+    return { sequence: this.#sequence, time: this.#time, hosts: this.#hosts };
+  }
+
+  /** Stops after the batch that is being delivered. */
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    this.#resolveReady();
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stopping;
+    const { engine } = this.#options;
+    const backoff = new Backoff(RETRY);
+    let hasFailed = false;
+    while (!signal.aborted) {
+      try {
+        await engine.whenConnected(signal);
+        if (signal.aborted) return;
+        const start = await this.#findStart();
+        for await (const stored of engine.read(start, signal, this.#resolveReady)) {
+          backoff.reset();
+          hasFailed = false;
+          if (signal.aborted) return;
+          await this.#accept(stored);
+        }
+      } catch (error) {
+        // A lost connection is reported by the engine itself.
+        if (engine.isConnected && !hasFailed) this.#options.onError(error);
+        hasFailed ||= engine.isConnected;
+        await sleep(backoff.next(), undefined, { signal }).catch(() => {});
+      }
+    }
+  }
+
+  /** Where to read on in the stream. */
+  async #findStart(): Promise<StreamStart> {
+    const { engine } = this.#options;
+    const { first, last } = await engine.bounds();
+    const start = this.#start;
+    if (start === 'first') return { sequence: first };
+    if (start === 'new') {
+      this.#sequence = last;
+      this.#time = (last === 0 ? undefined : await engine.batchAt(last))?.time ?? 0;
+    } else if (start !== undefined) {
+      if (!('hosts' in start)) return start;
+      for (const [host, position] of start.hosts) this.#hosts.set(host, position);
+      this.#sequence = start.sequence;
+      this.#time = start.time;
+    }
+    this.#start = undefined;
+    if (await this.#isSameStream(first, last)) return { sequence: this.#sequence + 1 };
+    this.#reread = { until: last, found: new Set() };
+    return { sequence: first };
+  }
+
+  /** Whether the stream still has the batches that were read, as far as it is known. */
+  async #isSameStream(first: number, last: number): Promise<boolean> {
+    if (this.#sequence > last) return false;
+    // None was read, or the latest one is too old to be compared.
+    if (this.#sequence === 0 || this.#sequence < first) return true;
+    return (await this.#options.engine.batchAt(this.#sequence))?.time === this.#time;
+  }
+
+  async #accept({ sequence, time, batch }: StoredBatch): Promise<void> {
+    if (batch === undefined) this.#options.onInvalidBatch();
+    else if (!this.#isOld(batch, sequence)) await this.#deliver(batch);
+    this.#start = undefined;
+    this.#sequence = sequence;
+    this.#time = time;
+    for (const target of this.targets) await target.afterBatch(this);
+  }
+
+  /** Whether a batch was read before. */
+  #isOld(batch: Batch, sequence: number): boolean {
+    const known = this.#hosts.get(batch.host);
+    const { epoch } = batch.start;
+    const reread = this.#reread;
+    if (reread !== undefined && sequence > reread.until) this.#reread = undefined;
+    if (known === undefined) return false;
+    if (known.epoch === epoch) {
+      reread?.found.add(batch.host);
+      return endOf(batch).offset <= known.offset;
+    }
+    // Of an earlier log of the host, unless a batch of the known one came before.
+    return this.#reread !== undefined && !this.#reread.found.has(batch.host);
+  }
+
+  async #deliver(batch: Batch): Promise<void> {
+    const { host, start } = batch;
+    const known = this.#hosts.get(host);
+    const isSameLog = known?.epoch === start.epoch;
+    if (known !== undefined && (!isSameLog || start.offset > known.offset)) {
+      const gap = { host, from: known, to: start, reason: isSameLog ? 'removed' : 'epoch' } as const;
+      for (const target of this.targets) target.onGap(gap);
+    }
+    const skipped = isSameLog && known !== undefined ? Math.max(0, known.offset - start.offset) : 0;
+    await this.#options.validator.validate(batch, skipped, (run) => {
+      for (const target of this.targets) target.deliver(run);
+    });
+    this.#hosts.set(host, endOf(batch));
+  }
+}

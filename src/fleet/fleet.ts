@@ -1,0 +1,169 @@
+// The part of a broker that joins it to a fleet: forwards its durable log to the engine, and reads those of all hosts.
+
+import { randomUUID } from 'node:crypto';
+import * as z from 'zod';
+import { SluiceError, type WireErrorCode } from '../errors.js';
+import type { Cursors } from '../log/cursors.js';
+import type { MessageLog } from '../log/message-log.js';
+import type { MessageRegistry } from '../messages/message-registry.js';
+import { FLEET_POSITION } from '../messages/messages.js';
+import type { FleetEngine } from './engine.js';
+import { type FeedStart, FleetFeed } from './fleet-feed.js';
+import type { FleetValidation } from './fleet-validation.js';
+import { Forwarder, type ForwarderStatistics } from './forwarder.js';
+
+export interface FleetOptions {
+  readonly engine: FleetEngine;
+  /** Name of this host. */
+  readonly host: string;
+  readonly log: MessageLog;
+  readonly registry: MessageRegistry;
+  readonly delimiter: number;
+  readonly validation: FleetValidation;
+  readonly listener: FleetListener;
+}
+
+export interface FleetListener {
+  onError(error: unknown): void;
+  /** Forwarding works again. */
+  onRecovered(): void;
+}
+
+export interface FleetStatistics extends ForwarderStatistics {
+  readonly host: string;
+  /** Whether the engine is connected. */
+  readonly isConnected: boolean;
+  /** Feeds that read the batches of all hosts: one for live subscriptions, and one for each other one. */
+  readonly feeds: number;
+  /** Batches that were not valid, and messages in batches that were rejected. */
+  readonly invalidBatches: number;
+  readonly rejected: number;
+}
+
+/** Positions of cursors are kept as on the wire. */
+const FLEET_CURSORS = { name: 'fleet-cursors', position: z.string().regex(FLEET_POSITION) };
+/** How long a broker waits for the engine when it starts, in ms. */
+const JOIN_TIMEOUT = 1000;
+/** How long the other broker with the name of this host may take to answer, in ms. */
+const CLAIM_TIMEOUT = 1000;
+
+export class Fleet {
+  readonly cursors: Cursors<string>;
+  readonly host: string;
+  readonly #options: FleetOptions;
+  readonly #validation: FleetValidation;
+  readonly #feeds = new Set<FleetFeed>();
+  readonly #forwarder: Forwarder;
+  /** Tells this broker from another one with the name of its host. */
+  readonly #instance = Buffer.from(randomUUID());
+  /** Whether this broker uses the name of its host. */
+  #hasHost = false;
+  #invalidBatches = 0;
+  #rejected = 0;
+
+  private constructor(options: FleetOptions, cursors: Cursors<string>) {
+    this.#options = options;
+    this.host = options.host;
+    this.#validation = options.validation;
+    this.cursors = cursors;
+    const { engine, log, registry, delimiter, host, listener } = options;
+    this.#forwarder = new Forwarder(engine, {
+      log,
+      registry,
+      delimiter,
+      host,
+      requireHost: () => this.#requireHost(),
+      onError: (error) => this.#report(error),
+      onRecovered: () => listener.onRecovered(),
+    });
+  }
+
+  /**
+   * Joins the fleet. If the engine is not connected soon, the broker works without it until it is.
+   * @throws SluiceError `FLEET_HOST_IN_USE`
+   */
+  static async join(options: FleetOptions): Promise<Fleet> {
+    const { engine, log } = options;
+    const cursors = await log.openCursors(FLEET_CURSORS);
+    await engine.whenConnected(AbortSignal.timeout(JOIN_TIMEOUT));
+    const fleet = new Fleet(options, cursors);
+    try {
+      if (engine.isConnected) await fleet.#requireHost();
+    } catch (error) {
+      await fleet.close();
+      throw error;
+    }
+    fleet.#forwarder.start();
+    return fleet;
+  }
+
+  get statistics(): FleetStatistics {
+    const { engine, host } = this.#options;
+    const [feeds, invalidBatches, rejected] = [this.#feeds.size, this.#invalidBatches, this.#rejected];
+    return {
+      ...this.#forwarder.statistics,
+      host,
+      isConnected: engine.isConnected,
+      feeds,
+      invalidBatches,
+      rejected,
+    };
+  }
+
+  /** Counts messages of a host that were rejected here. */
+  countRejected(_host: string, _code: WireErrorCode, count: number): void {
+    this.#rejected += count;
+  }
+
+  /** A feed of the batches of all hosts. Stop it when it is no longer used. */
+  openFeed(start: FeedStart): FleetFeed {
+    const feed: FleetFeed = new FleetFeed({
+      engine: this.#options.engine,
+      validator: this.#validation.open((error) => this.#report(error)),
+      start,
+      onError: (error) => this.#report(error),
+      onInvalidBatch: () => {
+        this.#invalidBatches++;
+      },
+    });
+    this.#feeds.add(feed);
+    return feed;
+  }
+
+  async closeFeed(feed: FleetFeed): Promise<void> {
+    this.#feeds.delete(feed);
+    await feed.stop();
+  }
+
+  /** Frees memory that is not used. */
+  trim(): void {
+    this.#validation.trim();
+  }
+
+  /** Stops after the batches that are being stored and delivered. */
+  async close(): Promise<void> {
+    await Promise.all([this.#forwarder.stop(), ...[...this.#feeds].map((feed) => feed.stop())]);
+    await this.#validation.close();
+    await this.#options.engine.close();
+  }
+
+  /**
+   * Forwarding needs a name that no other broker uses: their batches would be mixed.
+   * @throws SluiceError `FLEET_HOST_IN_USE`
+   */
+  async #requireHost(): Promise<void> {
+    const { engine, host } = this.#options;
+    const subject = `host.${host}`;
+    const other = await engine.request(subject, new Uint8Array(), CLAIM_TIMEOUT);
+    // Both may use it if they have asked at the same time: then one of them goes on.
+    this.#hasHost = other === undefined || (this.#hasHost && this.#instance.compare(other) < 0);
+    engine.handle(subject, () => (this.#hasHost ? this.#instance : undefined));
+    if (!this.#hasHost) throw new SluiceError('FLEET_HOST_IN_USE', host);
+  }
+
+  #report(cause: unknown): void {
+    if (cause instanceof SluiceError) return this.#options.listener.onError(cause);
+    const detail = cause instanceof Error ? cause.message : undefined;
+    this.#options.listener.onError(new SluiceError('FLEET_UNAVAILABLE', detail, { cause }));
+  }
+}

@@ -1,0 +1,178 @@
+// Forwards the durable log of this host to the engine, batch by batch. The engine knows how far it is: after each
+// connection, the forwarder goes on after the last batch that the engine has, whatever was confirmed before.
+
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Backoff } from '../backoff.js';
+import type { Position } from '../log/cursors.js';
+import type { MessageLog } from '../log/message-log.js';
+import type { MessageRegistry } from '../messages/message-registry.js';
+import { type Batch, endOf } from './batch.js';
+import { BatchReader } from './batch-reader.js';
+import { type FleetEngine, OutOfSequenceError } from './engine.js';
+
+export interface ForwarderOptions {
+  readonly log: MessageLog;
+  readonly registry: MessageRegistry;
+  readonly delimiter: number;
+  readonly host: string;
+  /** Throws if another broker uses the name of this host. */
+  requireHost(): Promise<void>;
+  /** Called with the first error of an interruption. Forwarding is tried again. */
+  onError(error: unknown): void;
+  /** Forwarding works again. */
+  onRecovered(): void;
+}
+
+export interface ForwarderStatistics {
+  /** Messages, bytes and batches that the engine has stored since the start. */
+  readonly messages: number;
+  readonly bytes: number;
+  readonly batches: number;
+  /** Messages that are too long for the engine, and were left out. */
+  readonly tooLong: number;
+  /** Number of durable messages that are not forwarded yet; `undefined` until the engine has said how far it is. */
+  readonly lag: number | undefined;
+}
+
+/**
+ * Name of the cursor up to which messages need not be kept for the engine. It follows the forwarded ones after
+ * {@link KEEP_TIME}: an engine that is restored to an older state gets them again.
+ */
+export const FORWARD_CURSOR = '$fleet';
+const KEEP_TIME = 10 * 60_000;
+/** How often the cursor moves, in ms. */
+const CURSOR_INTERVAL = 10_000;
+const RETRY = { initialDelay: 100, maxDelay: 5000 } as const;
+
+export class Forwarder {
+  readonly #engine: FleetEngine;
+  readonly #options: ForwarderOptions;
+  readonly #stopping = new AbortController();
+  #running: Promise<void> | undefined;
+  /** Memory for the batch that is being stored, and for the next one. */
+  readonly #memory: [Buffer, Buffer];
+  /** Offset after the forwarded messages. */
+  #offset: number | undefined;
+  /** Offsets up to which messages were forwarded, the oldest first, in ms of the monotonic clock. */
+  readonly #forwarded: { readonly time: number; readonly offset: number }[] = [];
+  #messages = 0;
+  #bytes = 0;
+  #batches = 0;
+  #tooLong = 0;
+
+  constructor(engine: FleetEngine, options: ForwarderOptions) {
+    this.#engine = engine;
+    this.#options = options;
+    this.#memory = [
+      Buffer.allocUnsafeSlow(engine.maxBatchBytes),
+      Buffer.allocUnsafeSlow(engine.maxBatchBytes),
+    ];
+    options.log.handlerCursors.add(FORWARD_CURSOR);
+  }
+
+  /** Forwards until it is stopped. */
+  start(): void {
+    this.#running = this.#run();
+  }
+
+  get statistics(): ForwarderStatistics {
+    const lag = this.#offset === undefined ? undefined : this.#options.log.durable - this.#offset;
+    const [messages, bytes, batches, tooLong] = [this.#messages, this.#bytes, this.#batches, this.#tooLong];
+    return { messages, bytes, batches, tooLong, lag };
+  }
+
+  /** Stops after the batch that is being stored. */
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stopping;
+    const backoff = new Backoff(RETRY);
+    let hasFailed = false;
+    const onForwarded = (): void => {
+      backoff.reset();
+      if (hasFailed) this.#options.onRecovered();
+      hasFailed = false;
+    };
+    while (!signal.aborted) {
+      try {
+        await this.#engine.whenConnected(signal);
+        if (signal.aborted) return;
+        await this.#options.requireHost();
+        await this.#forward(signal, onForwarded);
+      } catch (error) {
+        if (!(error instanceof OutOfSequenceError)) {
+          if (!hasFailed) this.#options.onError(error);
+          hasFailed = true;
+        }
+        await sleep(backoff.next(), undefined, { signal }).catch(() => {});
+      }
+    }
+  }
+
+  /** Forwards from where the engine is. @throws an error if it does not store a batch */
+  async #forward(stopping: AbortSignal, onForwarded: () => void): Promise<void> {
+    const { log, registry, delimiter, host } = this.#options;
+    const last = await this.#engine.lastBatch(host);
+    const from = this.#startAfter(last?.batch && endOf(last.batch));
+    this.#offset = from;
+    // So that a read that waits for more messages ends when storing has failed.
+    const reading = new AbortController();
+    const signal = AbortSignal.any([stopping, reading.signal]);
+    const onTooLong = (): void => {
+      this.#tooLong++;
+    };
+    const { maxBatchBytes: maxBytes } = this.#engine;
+    const reader = new BatchReader({ log, registry, delimiter, host, from, maxBytes, onTooLong });
+    let [memory, other] = this.#memory;
+    let sequence: number | undefined = last?.sequence ?? 0;
+    let next: Promise<Batch | undefined> | undefined;
+    try {
+      for (;;) {
+        const batch = await (next ?? reader.next(memory, signal));
+        next = undefined;
+        if (batch === undefined) return;
+        const stored = this.#engine.publish(batch, sequence);
+        [memory, other] = [other, memory];
+        // If there is more, it is read meanwhile.
+        if (reader.hasMore) next = reader.next(memory, signal);
+        const storedAt = await stored;
+        sequence = this.#engine.mayLoseBatches ? storedAt : undefined;
+        this.#record(batch);
+        onForwarded();
+      }
+    } finally {
+      reading.abort();
+      await next?.catch(() => {});
+      await reader.close();
+    }
+  }
+
+  /** Offset of the first message to forward. @param previous position after the last batch of this host */
+  #startAfter(previous: Position | undefined): number {
+    const { log } = this.#options;
+    const { epoch, first, end } = log;
+    if (previous !== undefined) return previous.epoch === epoch ? Math.min(previous.offset, end) : first;
+    // A new engine gets everything; one that has already removed the batches of this host, what may not have arrived.
+    const cursor = log.cursors.get(FORWARD_CURSOR);
+    return cursor?.epoch === epoch ? Math.max(first, cursor.offset) : first;
+  }
+
+  #record(batch: Batch): void {
+    this.#batches++;
+    this.#messages += batch.count;
+    this.#bytes += batch.body.length;
+    const { offset } = endOf(batch);
+    this.#offset = offset;
+    const time = performance.now();
+    const latest = this.#forwarded.at(-1);
+    if (latest === undefined || time - latest.time > CURSOR_INTERVAL) this.#forwarded.push({ time, offset });
+    const isSafe = ({ time: then }: { readonly time: number }) => time - then > KEEP_TIME;
+    const safe = this.#forwarded.findLastIndex(isSafe);
+    if (safe === -1) return;
+    const [last] = this.#forwarded.splice(0, safe + 1).slice(-1);
+    if (last !== undefined) this.#options.log.moveCursor(FORWARD_CURSOR, last.offset);
+  }
+}

@@ -1,0 +1,101 @@
+// A subscription to the messages of all hosts of a fleet, as one of the targets of a feed.
+
+import { cutRun, type FrameRun, Selection, WITH_META, wholeRun } from '../delivery/frame-run.js';
+import type { FeedTarget, FleetFeed, FleetGap } from '../fleet/fleet-feed.js';
+import { formatFleetPosition } from '../fleet/fleet-position.js';
+import { formatPosition } from '../log/cursors.js';
+import { type Filter, matchesMessage } from '../routing/filter.js';
+import { brokerLine } from './outgoing.js';
+import type { Peer } from './peer.js';
+
+export interface FleetSubscriptionOptions {
+  readonly id: string;
+  readonly delimiter: number;
+  /** Whether it waits for its subscriber, and tells it positions. Else it is live. */
+  readonly isPaced: boolean;
+  /** A position was written to the subscriber's socket. */
+  onWritten(position: string): void;
+  /** Called once. */
+  onStopped(): void;
+}
+
+/** Bytes that may wait in the outbox of a subscriber that is waited for. */
+const MAX_WAITING = 512 * 1024;
+/** Minimum time between two positions, in ms: they name all hosts. */
+const POSITION_INTERVAL = 100;
+
+/** @typeParam P the type of connections */
+export class FleetSubscription<P extends Peer> implements FeedTarget {
+  readonly connection: P;
+  readonly #filter: Filter;
+  readonly #options: FleetSubscriptionOptions;
+  readonly #selection = new Selection();
+  #positionedAt = Number.NEGATIVE_INFINITY;
+  #positionTimer: NodeJS.Timeout | undefined;
+  #isStopped = false;
+
+  constructor(connection: P, filter: Filter, options: FleetSubscriptionOptions) {
+    this.connection = connection;
+    this.#filter = filter;
+    this.#options = options;
+  }
+
+  get id(): string {
+    return this.#options.id;
+  }
+
+  deliver(run: FrameRun): void {
+    if (this.#isStopped) return;
+    const { connection } = this;
+    for (const piece of this.#select(run)) {
+      if (this.#options.isPaced) connection.outbox.deliverStored(piece);
+      else connection.deliver(piece);
+    }
+  }
+
+  onGap({ host, from, to, reason }: FleetGap): void {
+    const { id, delimiter } = this.#options;
+    const gap = { id, from: formatPosition(from), to: formatPosition(to), reason, host };
+    if (!this.#isStopped) this.connection.reply(brokerLine('gap', gap, delimiter));
+  }
+
+  afterBatch(feed: FleetFeed): Promise<void> | undefined {
+    if (this.#isStopped) return undefined;
+    this.connection.flush();
+    if (!this.#options.isPaced) return undefined;
+    const wait = this.#positionedAt + POSITION_INTERVAL - performance.now();
+    if (wait <= 0) this.#tellPosition(feed);
+    else this.#positionTimer ??= setTimeout(() => this.#tellPosition(feed), wait);
+    return this.connection.outbox.whenBelow(MAX_WAITING);
+  }
+
+  stop(): void {
+    if (this.#isStopped) return;
+    this.#isStopped = true;
+    clearTimeout(this.#positionTimer);
+    this.#options.onStopped();
+  }
+
+  #select(run: FrameRun): ReturnType<typeof cutRun> {
+    const filter = this.#filter;
+    if (filter.matchesAll && filter.mark !== WITH_META) return [wholeRun(run)];
+    this.#selection.clear();
+    for (let at = 0; at < run.count; at++)
+      if (matchesMessage(filter, run, at)) this.#selection.add(at, filter.mark);
+    return cutRun(run, this.#selection);
+  }
+
+  /** Tells the position after all messages that were delivered. */
+  #tellPosition(feed: FleetFeed): void {
+    clearTimeout(this.#positionTimer);
+    this.#positionTimer = undefined;
+    if (this.#isStopped || !this.connection.isOpen) return;
+    this.#positionedAt = performance.now();
+    const { id, delimiter, onWritten } = this.#options;
+    const position = formatFleetPosition(feed.position);
+    this.connection.outbox.reply(brokerLine('position', { id, position }, delimiter), (error) => {
+      if (error === undefined && !this.#isStopped) onWritten(position);
+    });
+    this.connection.flush();
+  }
+}

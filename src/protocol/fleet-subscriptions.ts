@@ -1,0 +1,122 @@
+// Subscriptions to the messages of all hosts: where each begins, what feeds it, and what happens to its cursor.
+
+import type { Fleet } from '../fleet/fleet.js';
+import type { FeedStart, FleetFeed } from '../fleet/fleet-feed.js';
+import { parseFleetPosition } from '../fleet/fleet-position.js';
+import { isFleetPosition } from '../log/log-start.js';
+import type { Issue } from '../messages/issues.js';
+import { FLEET_POSITION, type MessageMap } from '../messages/messages.js';
+import type { Filter, SubscribeData } from '../routing/filter.js';
+import { FleetSubscription } from './fleet-subscription.js';
+import type { Peer } from './peer.js';
+
+/** A cursor that a subscription moves. */
+interface CursorUse<P extends Peer> {
+  readonly name: string;
+  readonly isManual: boolean;
+  readonly subscription: FleetSubscription<P>;
+  readonly feed: FleetFeed;
+}
+
+/** @typeParam P the type of connections */
+export class FleetSubscriptions<P extends Peer> {
+  readonly #fleet: Fleet;
+  readonly #delimiter: number;
+  /** What live subscriptions share, while there are any. */
+  #live: FleetFeed | undefined;
+  /** By the name of the cursor. */
+  readonly #uses = new Map<string, CursorUse<P>>();
+
+  constructor(fleet: Fleet, delimiter: number) {
+    this.#fleet = fleet;
+    this.#delimiter = delimiter;
+  }
+
+  /** Why a subscription is impossible, if it is. */
+  faultOf(connection: P, data: SubscribeData): Issue | 'RATE_LIMITED' | undefined {
+    const { id, last, group, cursor, ack, from, overflow } = data;
+    if (last === true || group !== undefined || overflow === 'log') return WITH_OTHERS;
+    if (ack === 'manual' && cursor === undefined) return ACK_WITHOUT_CURSOR;
+    if (typeof from === 'object' && 'offset' in from && !isFleetPosition(from)) return NO_FLEET_POSITION;
+    if (cursor === undefined) return undefined;
+    const user = this.#uses.get(cursor)?.subscription;
+    if (user !== undefined && user.connection === connection && user.id !== id) return CURSOR_IN_USE;
+    return this.#fleet.cursors.hasRoomFor(cursor) ? undefined : 'RATE_LIMITED';
+  }
+
+  /**
+   * Creates a subscription. Its messages follow once it is started.
+   * @returns the subscription, the connection that used its cursor until now, and a promise that resolves when what is
+   *   stored from then on will arrive: at once if the engine is not connected
+   */
+  create(connection: P, data: SubscribeData, filter: Filter) {
+    const { id, cursor, ack, from } = data;
+    const isPaced = from !== undefined || cursor !== undefined;
+    const previous = cursor === undefined ? undefined : this.#uses.get(cursor)?.subscription;
+    previous?.stop();
+    const feed = isPaced ? this.#fleet.openFeed(this.#startOf(data)) : this.#liveFeed();
+    const subscription: FleetSubscription<P> = new FleetSubscription(connection, filter, {
+      id,
+      delimiter: this.#delimiter,
+      isPaced,
+      onWritten: (position) => {
+        if (cursor !== undefined && ack !== 'manual') this.#fleet.cursors.set(cursor, position);
+      },
+      onStopped: () => {
+        feed.targets.delete(subscription);
+        if (cursor !== undefined && this.#uses.get(cursor)?.subscription === subscription)
+          this.#uses.delete(cursor);
+        if (feed.targets.size > 0) return;
+        if (this.#live === feed) this.#live = undefined;
+        void this.#fleet.closeFeed(feed);
+      },
+    });
+    feed.targets.add(subscription);
+    if (cursor !== undefined)
+      this.#uses.set(cursor, { name: cursor, isManual: ack === 'manual', subscription, feed });
+    const replaced = previous?.connection === connection ? undefined : previous?.connection;
+    const isReady = this.#fleet.statistics.isConnected ? feed.ready : Promise.resolve();
+    return { subscription, isReady, replaced };
+  }
+
+  /** Moves the cursor of a subscription. @returns why that is impossible, if it is */
+  acknowledge(connection: P, { id, position }: MessageMap['ack']['data']): Issue | undefined {
+    for (const { name, subscription, isManual, feed } of this.#uses.values()) {
+      if (subscription.connection !== connection || subscription.id !== id) continue;
+      if (!isManual) return ACK_NOT_MANUAL;
+      if (!FLEET_POSITION.test(position)) return NO_FLEET_POSITION;
+      if (parseFleetPosition(position).sequence > feed.position.sequence) return ACK_UNKNOWN_POSITION;
+      this.#fleet.cursors.set(name, position);
+      return undefined;
+    }
+    return ACK_UNKNOWN_ID;
+  }
+
+  /** Whether a subscription of this ID uses a cursor of the fleet. */
+  has(connection: P, id: string): boolean {
+    for (const { subscription } of this.#uses.values())
+      if (subscription.connection === connection && subscription.id === id) return true;
+    return false;
+  }
+
+  #liveFeed(): FleetFeed {
+    this.#live ??= this.#fleet.openFeed('new');
+    return this.#live;
+  }
+
+  #startOf({ cursor, from = 'new' }: SubscribeData): FeedStart {
+    const known = cursor === undefined ? undefined : this.#fleet.cursors.get(cursor);
+    if (known !== undefined) return parseFleetPosition(known);
+    if (from === 'new' || from === 'first') return from;
+    return 'time' in from ? { time: Date.parse(String(from.time)) } : parseFleetPosition(String(from.offset));
+  }
+}
+
+const conflict = (path: string, message: string): Issue => ({ path, code: 'conflict', message });
+const WITH_OTHERS = conflict('data.scope', 'fleet cannot be combined with last, group or overflow log');
+const NO_FLEET_POSITION = conflict('data.from', 'scope fleet needs a position that begins with fleet:');
+const ACK_WITHOUT_CURSOR = conflict('data.ack', 'manual needs a cursor');
+const CURSOR_IN_USE = conflict('data.cursor', 'is used by another subscription of this connection');
+const ACK_NOT_MANUAL = conflict('data.id', 'is not a subscription with ack manual');
+const ACK_UNKNOWN_ID = conflict('data.id', 'is not a subscription with a cursor');
+const ACK_UNKNOWN_POSITION = conflict('data.position', 'was not sent for this subscription');

@@ -1,0 +1,111 @@
+// Joins a broker to a fleet, as its options say. Loaded only if there is one.
+
+import { hostname } from 'node:os';
+import type { ResolvedOptions } from '../config/config.js';
+import { requirePrivate } from '../config/private-file.js';
+import { Dispatcher } from '../dispatch/dispatcher.js';
+import { describeError, SluiceError, type WireErrorCode } from '../errors.js';
+import { Fleet, type FleetListener } from '../fleet/fleet.js';
+import { FleetValidation } from '../fleet/fleet-validation.js';
+import { NatsEngine } from '../fleet/nats-engine.js';
+import type { MessageLog } from '../log/message-log.js';
+import { CopyPool } from '../memory/copy-pool.js';
+import type { MessageRegistry } from '../messages/message-registry.js';
+import { compileModules, parserSettings } from '../worker/create-parser.js';
+import { createInlineValidation } from '../worker/inline-validation.js';
+
+export interface OpenFleetListener extends FleetListener {
+  onWorkerError(error: unknown): void;
+  /** What the user should know, for the log. */
+  onInfo(details: Record<string, unknown>, message: string): void;
+  onWarning(details: Record<string, unknown>, message: string): void;
+}
+
+/**
+ * @param servers the option `fleet`
+ * @throws SluiceError `FLEET_CLIENT_MISSING`, `FLEET_HOST_IN_USE`, `CONFIG_UNREADABLE`
+ */
+export async function openFleet(
+  servers: readonly string[],
+  options: ResolvedOptions,
+  log: MessageLog,
+  registry: MessageRegistry,
+  listener: OpenFleetListener,
+): Promise<Fleet> {
+  const { fleetName, fleetCredentials, fleetMaxAge, fleetReplicas } = options;
+  if (fleetCredentials !== undefined) requirePrivate(fleetCredentials);
+  const engine = await NatsEngine.load({
+    servers,
+    name: fleetName,
+    credentials: fleetCredentials,
+    tls: tlsOf(servers, options),
+    maxBytes: options.fleetMaxBytes ?? -1,
+    maxAge: fleetMaxAge,
+    replicas: fleetReplicas,
+    onError: (cause) =>
+      listener.onError(new SluiceError('FLEET_UNAVAILABLE', describeError(cause), { cause })),
+    onStream: ({ name, replicas, isNew }) => {
+      listener.onInfo(
+        { stream: name, replicas },
+        isNew ? 'the stream of the fleet was created' : 'joined the fleet',
+      );
+      if (replicas > 1) return;
+      listener.onWarning(
+        { stream: name },
+        'the engine has one copy of the stream, and by default writes it to disk every 2 minutes: what it loses, the hosts send again, for 10 minutes',
+      );
+    },
+  });
+  const host = options.fleetHost ?? defaultHost();
+  let fleet: Fleet | undefined;
+  const validation = new FleetValidation({
+    dispatcher: dispatcherOf(options, log, registry, listener),
+    delimiter: options.messageDelimiter.charCodeAt(0),
+    copies: new CopyPool(options.messageBufferSize * 2),
+    onRejected: (from: string, code: WireErrorCode, count: number) => fleet?.countRejected(from, code, count),
+  });
+  const delimiter = options.messageDelimiter.charCodeAt(0);
+  engine.start();
+  fleet = await Fleet.join({ engine, host, log, registry, delimiter, validation, listener });
+  return fleet;
+}
+
+function tlsOf(servers: readonly string[], { fleetCa: ca, fleetCert: cert, fleetKey: key }: ResolvedOptions) {
+  const isRequired = servers.some((address) => address.startsWith('tls:'));
+  return isRequired || ca !== undefined || cert !== undefined ? { ca, cert, key } : undefined;
+}
+
+/** The host name. Other characters have a meaning in subjects. */
+function defaultHost(): string {
+  return (
+    hostname()
+      .replace(/[^\w-]/g, '-')
+      .slice(0, 64) || 'host'
+  );
+}
+
+/** Validates like the broker itself, except for the age of messages: theirs was checked when they were received. */
+function dispatcherOf(
+  options: ResolvedOptions,
+  log: MessageLog,
+  registry: MessageRegistry,
+  { onWorkerError, onWarning }: OpenFleetListener,
+): Dispatcher {
+  const settings = parserSettings({ ...options, maxMessageAge: 0, maxClockSkew: 0 }, log.jobSeed);
+  const modules = compileModules(registry, settings);
+  const onUnavailable = (reason: string): void => onWarning({ reason }, 'validating without patterns');
+  return new Dispatcher({
+    ...options.workers,
+    threads: 1,
+    validationTimeout: options.validationTimeout,
+    settings,
+    modules,
+    maxDetailedRejections: () => 0,
+    createInline: () =>
+      createInlineValidation(options.inlineBytes, registry, settings, modules, undefined, onUnavailable),
+    onVerdict: () => {},
+    onSettled: () => {},
+    onWorkerError,
+    onPatternsUnavailable: onUnavailable,
+  });
+}

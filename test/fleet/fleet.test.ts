@@ -1,0 +1,363 @@
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { SluiceClient, type Subscription, type SubscriptionFilter } from 'sluice/client';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { startPlainBroker, type TestBroker, temporaryFolder, until } from '../support/broker.js';
+import { BrokerProcess } from '../support/broker-process.js';
+import { line, VALID } from '../support/messages.js';
+import { hasNatsServer, NatsServer } from '../support/nats-server.js';
+import { Ledger, numbered, numberedBlock } from '../support/numbered.js';
+import { Peer } from '../support/peer.js';
+
+const QUICK = { initialDelay: 5, maxDelay: 50 };
+const hello = (crawlerId: string) => line({ type: 'hello', data: { role: 'crawler', crawlerId } });
+
+interface Host extends TestBroker {
+  readonly errors: string[];
+}
+
+async function startHost(
+  engine: NatsServer,
+  fleetHost: string,
+  options: Parameters<typeof startPlainBroker>[0] = {},
+): Promise<Host> {
+  const log = join(temporaryFolder(), 'log');
+  const broker = await startPlainBroker({ log, fleet: [engine.address], fleetHost, ...options });
+  const errors: string[] = [];
+  broker.manager.on('server_error', ({ error }) => errors.push((error as { code: string }).code));
+  return { ...broker, errors };
+}
+
+/** An application that subscribes to all hosts. */
+class Application {
+  readonly ledger = new Ledger();
+  readonly gaps: unknown[] = [];
+  readonly hosts = new Set<string | undefined>();
+  readonly client: SluiceClient;
+  /** Number of messages. */
+  received = 0;
+  subscription: Subscription | undefined;
+
+  constructor(socketPath: string) {
+    this.client = new SluiceClient({ socketPath, reconnect: QUICK });
+    this.client.on('gap', (gap) => this.gaps.push(gap));
+    onTestFinished(() => void this.client.close(0));
+  }
+
+  static async start(socketPath: string, filter: SubscriptionFilter = {}): Promise<Application> {
+    const application = new Application(socketPath);
+    await application.client.connect();
+    application.subscription = await application.client.subscribe(
+      { scope: 'fleet', meta: true, ...filter },
+      (event) => {
+        application.received++;
+        application.hosts.add(event.host);
+        application.ledger.readLine(event.line.toString());
+      },
+    );
+    return application;
+  }
+
+  /** Waits for a producer's first messages. @returns the faults */
+  async faults(producer: number, count: number): Promise<string[]> {
+    await until(() => this.ledger.of(producer).length >= count);
+    return this.ledger.faults(producer, count);
+  }
+}
+
+/** Sends numbered messages, and waits until they are durable. */
+async function publish(socketPath: string, producer: number, from: number, to: number): Promise<void> {
+  const peer = await Peer.connect(socketPath);
+  peer.write(hello(`crawler-${producer}`) + numberedBlock(producer, from, to));
+  await peer.settled();
+  await peer.close();
+}
+
+describe.skipIf(!hasNatsServer)('a fleet (needs nats-server)', () => {
+  test('subscribers get the messages of all hosts, once and in order', async () => {
+    const engine = await NatsServer.start();
+    const hosts = [
+      await startHost(engine, 'host-0'),
+      await startHost(engine, 'host-1'),
+      await startHost(engine, 'host-2'),
+    ];
+    const live = await Promise.all(hosts.map(({ socketPath }) => Application.start(socketPath)));
+    await Promise.all(hosts.map(({ socketPath }, number) => publish(socketPath, number, 0, 3000)));
+    for (const application of live)
+      for (const producer of [0, 1, 2]) expect(await application.faults(producer, 3000)).toEqual([]);
+    expect([...(live[0]?.hosts ?? [])].sort()).toEqual(['host-0', 'host-1', 'host-2']);
+    // Others read everything from the engine afterwards.
+    const later = await Application.start(hosts[1]?.socketPath ?? '', { from: 'first' });
+    for (const producer of [0, 1, 2]) expect(await later.faults(producer, 3000)).toEqual([]);
+    expect(later.gaps).toEqual([]);
+    for (const { errors } of hosts) expect(errors).toEqual([]);
+  });
+
+  test('subscribers to one host get nothing of others, and filters apply to all hosts', async () => {
+    const engine = await NatsServer.start();
+    const [a, b] = [await startHost(engine, 'a'), await startHost(engine, 'b')];
+    const local = await Application.start(a.socketPath, { scope: 'host' });
+    const ofJob = await Application.start(a.socketPath, { jobIds: ['producer-1'] });
+    const ofCrawler = await Application.start(b.socketPath, { crawlerIds: ['crawler-2'] });
+    const ofType = await Application.start(b.socketPath, { types: ['heartbeat'], meta: false });
+    await publish(b.socketPath, 1, 0, 10);
+    await publish(a.socketPath, 2, 0, 10);
+    expect(await local.faults(2, 10)).toEqual([]);
+    expect(await ofJob.faults(1, 10)).toEqual([]);
+    expect(await ofCrawler.faults(2, 10)).toEqual([]);
+    const sender = await b.connect();
+    sender.write(line(VALID.heartbeat));
+    await until(() => ofType.received === 1);
+    expect([local.ledger.total, ofJob.ledger.total, ofCrawler.ledger.total]).toEqual([10, 10, 10]);
+  });
+
+  test('meta names the host, the connection and the number of a message', async () => {
+    const engine = await NatsServer.start();
+    const [a, b] = [await startHost(engine, 'a'), await startHost(engine, 'b')];
+    const application = await b.connect();
+    application.say('subscribe', { id: 'all', scope: 'fleet', meta: true });
+    await application.next('subscribed');
+    const crawler = await a.connect();
+    crawler.write(hello('ä"\\') + line(VALID.heartbeat) + line(VALID.job_progress));
+    const welcome = await crawler.next('welcome');
+    const received = await application.next(({ seq }) => seq === 3);
+    expect(received).toMatchObject({ from: welcome.data.connectionId, crawlerId: 'ä"\\', host: 'a', seq: 3 });
+  });
+
+  test('a cursor goes on where it was, on another host of the fleet too if the application knows its position', async () => {
+    const engine = await NatsServer.start();
+    const [a, b] = [await startHost(engine, 'a'), await startHost(engine, 'b')];
+    const first = await Application.start(a.socketPath, { cursor: 'writer' });
+    await publish(a.socketPath, 1, 0, 100);
+    await publish(b.socketPath, 2, 0, 100);
+    for (const producer of [1, 2]) expect(await first.faults(producer, 100)).toEqual([]);
+    await until(() => first.subscription?.position?.includes('b=') === true);
+    const { position = '' } = first.subscription ?? {};
+    await until(() => /a=\w+:100/.test(first.subscription?.position ?? ''));
+    await first.client.close();
+    await publish(b.socketPath, 2, 100, 200);
+    const second = await Application.start(a.socketPath, { cursor: 'writer' });
+    await until(() => second.ledger.of(2).length >= 100);
+    expect([second.ledger.of(2)[0], second.ledger.of(2).length]).toEqual([100, 100]);
+    const elsewhere = await Application.start(b.socketPath, { from: { offset: position } });
+    await until(() => elsewhere.ledger.of(2).at(-1) === 199);
+    expect(elsewhere.gaps).toEqual([]);
+    expect(elsewhere.ledger.of(2).length).toBeLessThanOrEqual(200);
+  });
+
+  test('with ack manual, a cursor moves when the application says so', async () => {
+    const engine = await NatsServer.start();
+    const a = await startHost(engine, 'a');
+    const first = await Application.start(a.socketPath, { cursor: 'writer', ack: 'manual', from: 'first' });
+    await publish(a.socketPath, 1, 0, 10);
+    expect(await first.faults(1, 10)).toEqual([]);
+    await until(() => first.subscription?.position?.includes('a=') === true);
+    await first.client.close();
+    const second = await Application.start(a.socketPath, { cursor: 'writer', ack: 'manual', from: 'first' });
+    expect(await second.faults(1, 10)).toEqual([]);
+    await until(() => /a=\w+:10$/.test(second.subscription?.position ?? ''));
+    second.subscription?.ack();
+    await second.client.close();
+    await publish(a.socketPath, 1, 10, 20);
+    const third = await Application.start(a.socketPath, { cursor: 'writer', ack: 'manual' });
+    await until(() => third.ledger.total >= 10);
+    expect(third.ledger.of(1)[0]).toBe(10);
+  });
+
+  test('while the engine is away, hosts serve on, and nothing is lost or repeated', async () => {
+    const engine = await NatsServer.start();
+    const [a, b] = [await startHost(engine, 'a'), await startHost(engine, 'b')];
+    const local = await Application.start(a.socketPath, { scope: 'host' });
+    const fleet = await Application.start(a.socketPath);
+    await publish(b.socketPath, 1, 0, 100);
+    expect(await fleet.faults(1, 100)).toEqual([]);
+    await engine.kill();
+    await publish(b.socketPath, 1, 100, 1000);
+    await publish(a.socketPath, 2, 0, 1000);
+    expect(await local.faults(2, 1000)).toEqual([]);
+    expect(a.manager.getMetrics().fleet).toMatchObject({ isConnected: false });
+    // A subscription begins when the engine is back.
+    const late = await Application.start(b.socketPath, { from: 'first' });
+    await engine.start();
+    for (const application of [fleet, late]) {
+      expect(await application.faults(1, 1000)).toEqual([]);
+      expect(await application.faults(2, 1000)).toEqual([]);
+      expect(application.gaps).toEqual([]);
+    }
+    await until(() => a.manager.getMetrics().fleet?.lag === 0);
+    for (const { errors } of [a, b]) expect(new Set(errors)).toEqual(new Set(['FLEET_UNAVAILABLE']));
+  });
+
+  test('what an engine loses that is put back to an older state, it gets again', async () => {
+    const engine = await NatsServer.start();
+    const [a, b] = [await startHost(engine, 'a'), await startHost(engine, 'b')];
+    const fleet = await Application.start(a.socketPath);
+    const cursor = await Application.start(b.socketPath, { cursor: 'writer', from: 'first' });
+    const sendAll = async (from: number, to: number): Promise<void> => {
+      // Several batches, of both hosts in turn.
+      for (let at = from; at < to; at += 50) {
+        await publish(a.socketPath, 1, at, at + 50);
+        await publish(b.socketPath, 2, at, at + 50);
+      }
+      for (const application of [fleet, cursor])
+        for (const producer of [1, 2]) expect(await application.faults(producer, to)).toEqual([]);
+    };
+    await sendAll(0, 500);
+    await engine.kill();
+    engine.save();
+    await engine.start();
+    await sendAll(500, 1000);
+    await engine.kill();
+    engine.restore();
+    await engine.start();
+    await sendAll(1000, 1500);
+    const later = await Application.start(a.socketPath, { from: 'first' });
+    for (const producer of [1, 2]) expect(await later.faults(producer, 1500)).toEqual([]);
+    for (const { gaps } of [fleet, cursor, later]) expect(gaps).toEqual([]);
+  });
+
+  test('a broker that is killed while it forwards loses and repeats nothing', async () => {
+    const engine = await NatsServer.start();
+    const reader = await startHost(engine, 'reader');
+    const fleet = await Application.start(reader.socketPath);
+    const [socketPath, log] = [join(temporaryFolder(), 's'), join(temporaryFolder(), 'log')];
+    const flags = ['--log', log, '--fleet', engine.address, '--fleet-host', 'killed', '--patterns', 'off'];
+    let broker = await BrokerProcess.start(flags, socketPath);
+    const client = new SluiceClient({
+      socketPath,
+      hello: { role: 'crawler', crawlerId: 'c-1' },
+      reconnect: QUICK,
+    });
+    onTestFinished(() => void client.close(0));
+    await client.connect();
+    let published = 0;
+    for (let kill = 0; kill < 5; kill++) {
+      for (let burst = 0; burst < 200; burst++) client.publishRaw(numbered(1, published++));
+      await until(() => client.statistics.confirmed > published - 100);
+      broker.run.child.kill('SIGKILL');
+      await once(broker.run.child, 'exit');
+      broker = await BrokerProcess.start(flags, socketPath);
+    }
+    await client.flush();
+    expect(await fleet.faults(1, published)).toEqual([]);
+    expect(fleet.gaps).toEqual([]);
+  });
+
+  test('messages that the engine does not accept are left out and counted, and all others arrive', async () => {
+    const engine = await NatsServer.start('max_payload: 65536');
+    const a = await startHost(engine, 'a');
+    const fleet = await Application.start(a.socketPath);
+    const sender = await a.connect();
+    const { data } = VALID.job_progress;
+    const long = line({ ...VALID.job_progress, data: { ...data, message: 'x'.repeat(60_000) } });
+    sender.write(numberedBlock(1, 0, 1000) + long + numberedBlock(1, 1000, 2000) + long);
+    await sender.settled();
+    sender.write(numberedBlock(1, 2000, 2001));
+    expect(await fleet.faults(1, 2001)).toEqual([]);
+    expect(a.manager.getMetrics().fleet).toMatchObject({ tooLong: 2 });
+    expect(fleet.gaps).toMatchObject([
+      { host: 'a', reason: 'removed' },
+      { host: 'a', reason: 'removed' },
+    ]);
+  });
+
+  test('what the engine has removed is a gap', async () => {
+    const engine = await NatsServer.start();
+    const a = await startHost(engine, 'a', { fleetMaxBytes: 1024 * 1024 });
+    const first = await Application.start(a.socketPath, { cursor: 'writer' });
+    await publish(a.socketPath, 1, 0, 100);
+    expect(await first.faults(1, 100)).toEqual([]);
+    await until(() => /a=\w+:100$/.test(first.subscription?.position ?? ''));
+    await first.client.close();
+    for (let at = 100; at < 10_100; at += 1000) await publish(a.socketPath, 1, at, at + 1000);
+    await until(() => a.manager.getMetrics().fleet?.lag === 0);
+    const second = await Application.start(a.socketPath, { cursor: 'writer' });
+    await until(() => second.ledger.of(1).at(-1) === 10_099);
+    const [from = 0] = second.ledger.of(1);
+    expect(from).toBeGreaterThan(100);
+    expect(second.gaps).toMatchObject([
+      { host: 'a', reason: 'removed', from: expect.stringMatching(/:100$/) },
+    ]);
+    expect(second.ledger.of(1)).toEqual(Array.from({ length: 10_100 - from }, (_, index) => from + index));
+  });
+
+  test('of two brokers with the same name, the second one does not start', async () => {
+    const engine = await NatsServer.start();
+    await startHost(engine, 'same');
+    await expect(startHost(engine, 'same')).rejects.toMatchObject({ code: 'FLEET_HOST_IN_USE' });
+  });
+
+  test('if they started without the engine, one of them forwards, and the other one takes its place', async () => {
+    const engine = await NatsServer.start();
+    await engine.kill();
+    const hosts = [await startHost(engine, 'same'), await startHost(engine, 'same')] as const;
+    await Promise.all(hosts.map(({ socketPath }, number) => publish(socketPath, number, 0, 10)));
+    await engine.start();
+    await until(() => hosts.some(({ errors }) => errors.includes('FLEET_HOST_IN_USE')));
+    const waits = hosts.findIndex(({ errors }) => errors.includes('FLEET_HOST_IN_USE'));
+    const [waiting, forwarding] = waits === 0 ? hosts : ([hosts[1], hosts[0]] as const);
+    const fleet = await Application.start(waiting.socketPath, { from: 'first' });
+    expect(await fleet.faults(1 - waits, 10)).toEqual([]);
+    expect(waiting.manager.getMetrics().fleet).toMatchObject({ messages: 0 });
+    await forwarding.manager.stop();
+    expect(await fleet.faults(waits, 10)).toEqual([]);
+    expect(fleet.gaps).toMatchObject([{ host: 'same', reason: 'epoch' }]);
+  });
+
+  test('a batch that is none, or has invalid messages, harms nobody', async () => {
+    const engine = await NatsServer.start();
+    const a = await startHost(engine, 'a');
+    const fleet = await Application.start(a.socketPath);
+    const { connect, headers } = await import('@nats-io/transport-node');
+    const nats = await connect({ servers: engine.address.slice('nats://'.length) });
+    onTestFinished(() => nats.close());
+    const publishBatch = (body: string, runs: string, count: number): void => {
+      const fields = headers();
+      for (const [name, value] of Object.entries({
+        'Sluice-Format': '1',
+        'Sluice-Start': '0123456789abcdef:0',
+        'Sluice-Count': String(count),
+        'Sluice-Senders': '[["evil-1",null]]',
+        'Sluice-Runs': runs,
+      }))
+        fields.set(name, value);
+      nats.publish('sluice.main.batches.evil', body, { headers: fields });
+    };
+    nats.publish('sluice.main.batches.evil', 'not a batch');
+    publishBatch('{}\n', '7,1,1,3', 1);
+    publishBatch('{}\n', '0,1,1,4', 1);
+    const bad = `{"type":"hello","data":{"role":"app"}}\n${line({ type: 'heartbeat', data: 1 })}{]\n\n`;
+    const good = numberedBlock(1, 0, 3);
+    publishBatch(bad + good, `0,1,7,${bad.length + good.length}`, 7);
+    await publish(a.socketPath, 2, 0, 10);
+    expect(await fleet.faults(1, 3)).toEqual([]);
+    expect(await fleet.faults(2, 10)).toEqual([]);
+    expect(a.manager.getMetrics().fleet).toMatchObject({ invalidBatches: 3, rejected: 3 });
+  });
+
+  test('needs a fleet, and excludes what only a host has', async () => {
+    const plain = await startPlainBroker();
+    const engine = await NatsServer.start();
+    const a = await startHost(engine, 'a');
+    const issueOf = async (broker: TestBroker, data: object) => {
+      const peer = await broker.connect();
+      peer.say('subscribe', { id: 'x', scope: 'fleet', ...data });
+      return (await peer.next('error')).data;
+    };
+    expect(await issueOf(plain, {})).toMatchObject({
+      code: 'RULE_VIOLATION',
+      issues: [{ path: 'data.scope', code: 'no_fleet' }],
+    });
+    for (const data of [{ group: 'g' }, { last: true }, { overflow: 'log' }, { ack: 'manual' }])
+      expect(await issueOf(a, data)).toMatchObject({
+        code: 'RULE_VIOLATION',
+        issues: [{ code: 'conflict' }],
+      });
+    expect(await issueOf(a, { from: { offset: '0123456789abcdef:1' } })).toMatchObject({
+      issues: [{ path: 'data.from' }],
+    });
+    expect(await issueOf(a, { scope: 'host', from: { offset: 'fleet:1:1:' } })).toMatchObject({
+      issues: [{ path: 'data.from' }],
+    });
+  });
+});
