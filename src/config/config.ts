@@ -380,6 +380,12 @@ const GROUPS = {
     fleetInsecure: z.boolean().default(false).meta({
       description: 'allow addresses of other machines without TLS: messages may contain access tokens',
     }),
+    fleetRequestTimeout: interval()
+      .default(2 * SECOND)
+      .meta({
+        description:
+          'ms that a message to a crawler of another host may take; if no host has the crawler, its sender gets NO_RECIPIENT',
+      }),
     fleetMaxBytes: size(1 * MiB, 1024 * 1024 * MiB)
       .optional()
       .meta({

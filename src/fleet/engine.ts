@@ -52,6 +52,8 @@ export interface FleetEngine {
   read(start: StreamStart, signal: AbortSignal, onReady: () => void): AsyncIterable<StoredBatch>;
   /** Answers requests of other hosts about a subject. There is one handler for each subject: the first one. */
   handle(subject: string, handler: RequestHandler): void;
+  /** Tells the other hosts something, if the engine is connected. */
+  notify(subject: string, data: Uint8Array): void;
   /** Asks the other hosts. @returns the first answer; `undefined` if there is none within `timeout` ms */
   request(subject: string, data: Uint8Array, timeout: number): Promise<Uint8Array | undefined>;
   close(): Promise<void>;

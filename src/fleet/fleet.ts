@@ -7,7 +7,7 @@ import type { Cursors } from '../log/cursors.js';
 import type { MessageLog } from '../log/message-log.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import { FLEET_POSITION } from '../messages/messages.js';
-import type { FleetEngine } from './engine.js';
+import type { FleetEngine, RequestHandler } from './engine.js';
 import { type FeedStart, FleetFeed } from './fleet-feed.js';
 import type { FleetValidation } from './fleet-validation.js';
 import { Forwarder, type ForwarderStatistics } from './forwarder.js';
@@ -20,6 +20,8 @@ export interface FleetOptions {
   readonly registry: MessageRegistry;
   readonly delimiter: number;
   readonly validation: FleetValidation;
+  /** How long a message to a crawler of another host may take, in ms. */
+  readonly requestTimeout: number;
   readonly listener: FleetListener;
 }
 
@@ -133,6 +135,30 @@ export class Fleet {
   async closeFeed(feed: FleetFeed): Promise<void> {
     this.#feeds.delete(feed);
     await feed.stop();
+  }
+
+  /** How long a message to a crawler of another host may take, in ms. */
+  get requestTimeout(): number {
+    return this.#options.requestTimeout;
+  }
+
+  /** Answers requests of other hosts about a subject, and learns what they tell. */
+  handle(subject: string, handler: RequestHandler): void {
+    this.#options.engine.handle(subject, handler);
+  }
+
+  /** Tells the other hosts something, if the engine is connected. */
+  notify(subject: string, data: Uint8Array): void {
+    this.#options.engine.notify(subject, data);
+  }
+
+  /**
+   * Asks the other hosts.
+   * @returns the first answer; `undefined` if there is none within `timeout` ms
+   * @throws an error if the engine is not connected
+   */
+  request(subject: string, data: Uint8Array, timeout: number): Promise<Uint8Array | undefined> {
+    return this.#options.engine.request(subject, data, timeout);
   }
 
   /** Frees memory that is not used. */

@@ -233,6 +233,10 @@ export class NatsEngine implements FleetEngine {
     if (this.#connected !== undefined) this.#listen(this.#connected.connection, subject, handler);
   }
 
+  notify(subject: string, data: Uint8Array): void {
+    this.#connected?.connection.publish(this.#callSubject(subject), data);
+  }
+
   async request(subject: string, data: Uint8Array, timeout: number): Promise<Uint8Array | undefined> {
     const { connection } = this.#require();
     try {
@@ -271,6 +275,7 @@ export class NatsEngine implements FleetEngine {
         hasFailed = false;
         const lost = new AbortController();
         this.#connected = { ...connected, lost };
+        for (const [subject, handler] of this.#handlers) this.#listen(connected.connection, subject, handler);
         for (const resolve of this.#waiters.splice(0)) resolve();
         await this.#untilLost(connected.connection);
         this.#connected = undefined;
@@ -303,7 +308,6 @@ export class NatsEngine implements FleetEngine {
     try {
       const manager = await this.#jetStream.jetstreamManager(connection, { timeout: REQUEST_TIMEOUT });
       const replicas = await this.#requireStream(manager);
-      for (const [subject, handler] of this.#handlers) this.#listen(connection, subject, handler);
       const client = this.#jetStream.jetstream(connection, { timeout: REQUEST_TIMEOUT });
       return { connection, manager, client, isReplicated: replicas > 1 };
     } catch (error) {

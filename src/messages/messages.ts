@@ -284,6 +284,7 @@ export const brokerSchemas = {
   }),
   presence: control('presence', {
     event: presenceEvent,
+    host: z.string().optional(),
     connectionId: z.string(),
     crawlerId: z.string().nullable(),
     reason: z.string().optional(),

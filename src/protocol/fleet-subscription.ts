@@ -27,6 +27,7 @@ const POSITION_INTERVAL = 100;
 /** @typeParam P the type of connections */
 export class FleetSubscription<P extends Peer> implements FeedTarget {
   readonly connection: P;
+  readonly reportsPresence = true;
   readonly #filter: Filter;
   readonly #options: FleetSubscriptionOptions;
   readonly #selection = new Selection();
@@ -51,6 +52,14 @@ export class FleetSubscription<P extends Peer> implements FeedTarget {
       if (this.#options.isPaced) connection.outbox.deliverStored(piece);
       else connection.deliver(piece);
     }
+  }
+
+  /** Delivers a report about the presence of a crawler, as a line. */
+  deliverPresence(line: Buffer, crawlerId: string | undefined): void {
+    const filter = this.#filter;
+    if (this.#isStopped || !filter.matchesPresence || !filter.matchesCrawler(crawlerId)) return;
+    this.connection.deliver({ bytes: line, slab: undefined, messages: 1, isControl: true });
+    this.connection.flush();
   }
 
   onGap({ host, from, to, reason }: FleetGap): void {

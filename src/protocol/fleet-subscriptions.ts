@@ -5,10 +5,14 @@ import type { FeedStart, FleetFeed } from '../fleet/fleet-feed.js';
 import { parseFleetPosition } from '../fleet/fleet-position.js';
 import { isFleetPosition } from '../log/log-start.js';
 import type { Issue } from '../messages/issues.js';
-import { FLEET_POSITION, type MessageMap } from '../messages/messages.js';
+import { brokerSchemas, FLEET_POSITION, type MessageMap } from '../messages/messages.js';
+import { PRESENCE } from '../messages/type-patterns.js';
 import type { Filter, SubscribeData } from '../routing/filter.js';
+import { decodeJsonText, MAX_DEPTH } from '../wire/safe-json.js';
 import { FleetSubscription } from './fleet-subscription.js';
+import { brokerLine } from './outgoing.js';
 import type { Peer } from './peer.js';
+import type { PresenceReport } from './presence.js';
 
 /** A cursor that a subscription moves. */
 interface CursorUse<P extends Peer> {
@@ -24,12 +28,33 @@ export class FleetSubscriptions<P extends Peer> {
   readonly #delimiter: number;
   /** What live subscriptions share, while there are any. */
   #live: FleetFeed | undefined;
+  readonly #subscriptions = new Set<FleetSubscription<P>>();
   /** By the name of the cursor. */
   readonly #uses = new Map<string, CursorUse<P>>();
 
   constructor(fleet: Fleet, delimiter: number) {
     this.#fleet = fleet;
     this.#delimiter = delimiter;
+    fleet.handle(PRESENCE, (data) => {
+      const report = presenceIn(data);
+      if (report !== undefined) this.#deliverPresence(report);
+      return undefined;
+    });
+  }
+
+  /** Tells the subscribers of all hosts that a crawler of this one has come or gone. */
+  reportPresence(report: PresenceReport): void {
+    const { host } = this.#fleet;
+    const ofHost = { ...report, host };
+    this.#fleet.notify(PRESENCE, Buffer.from(JSON.stringify(ofHost)));
+    this.#deliverPresence(ofHost);
+  }
+
+  #deliverPresence(report: PresenceReport): void {
+    if (this.#subscriptions.size === 0) return;
+    const line = brokerLine(PRESENCE, report, this.#delimiter);
+    for (const subscription of this.#subscriptions)
+      subscription.deliverPresence(line, report.crawlerId ?? undefined);
   }
 
   /** Why a subscription is impossible, if it is. */
@@ -63,6 +88,7 @@ export class FleetSubscriptions<P extends Peer> {
         if (cursor !== undefined && ack !== 'manual') this.#fleet.cursors.set(cursor, position);
       },
       onStopped: () => {
+        this.#subscriptions.delete(subscription);
         feed.targets.delete(subscription);
         if (cursor !== undefined && this.#uses.get(cursor)?.subscription === subscription)
           this.#uses.delete(cursor);
@@ -72,6 +98,7 @@ export class FleetSubscriptions<P extends Peer> {
       },
     });
     feed.targets.add(subscription);
+    this.#subscriptions.add(subscription);
     if (cursor !== undefined)
       this.#uses.set(cursor, { name: cursor, isManual: ack === 'manual', subscription, feed });
     const replaced = previous?.connection === connection ? undefined : previous?.connection;
@@ -110,6 +137,13 @@ export class FleetSubscriptions<P extends Peer> {
     if (from === 'new' || from === 'first') return from;
     return 'time' in from ? { time: Date.parse(String(from.time)) } : parseFleetPosition(String(from.offset));
   }
+}
+
+/** What another host tells of a crawler; `undefined` if it is nothing of the kind. */
+function presenceIn(data: Uint8Array): PresenceReport | undefined {
+  const decoded = decodeJsonText(Buffer.from(data).toString(), MAX_DEPTH);
+  const parsed = brokerSchemas.presence.shape.data.safeParse(decoded.ok ? decoded.value : undefined);
+  return parsed.success ? parsed.data : undefined;
 }
 
 const conflict = (path: string, message: string): Issue => ({ path, code: 'conflict', message });

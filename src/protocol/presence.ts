@@ -38,6 +38,9 @@ export interface PresenceListener<P> {
   onPresence(change: PresenceChange<P>): void;
 }
 
+/** As subscribers receive it. */
+export type PresenceReport = MessageMap['presence']['data'];
+
 const NO_JOBS = { ids: [], total: 0 };
 
 export class Presence<P extends Peer> {
@@ -45,6 +48,7 @@ export class Presence<P extends Peer> {
   readonly #owners: JobOwners;
   readonly #listener: PresenceListener<P>;
   readonly #delimiter: number;
+  readonly #onReport: ((report: PresenceReport) => void) | undefined;
   /** Whether a connection is present: true once it is reported as connected, false from when that has ended. */
   readonly #isPresent = new WeakMap<P, boolean>();
 
@@ -53,7 +57,9 @@ export class Presence<P extends Peer> {
     owners: JobOwners,
     listener: PresenceListener<P>,
     delimiter: number,
+    onReport?: (report: PresenceReport) => void,
   ) {
+    this.#onReport = onReport;
     this.#subscriptions = subscriptions;
     this.#owners = owners;
     this.#listener = listener;
@@ -89,20 +95,22 @@ export class Presence<P extends Peer> {
 
   #report(event: PresenceChange<P>['event'], connection: P, reason?: string): void {
     const isObserved = this.#listener.hasListener('presence');
-    if (!isObserved && !this.#subscriptions.hasPresenceSubscribers) return;
+    const onReport = this.#onReport;
+    if (!isObserved && onReport === undefined && !this.#subscriptions.hasPresenceSubscribers) return;
     const { id, crawlerId, identity } = connection;
     const subscribers = this.#subscriptions.presenceSubscribers(crawlerId);
-    if (!isObserved && subscribers.length === 0) return;
+    if (!isObserved && onReport === undefined && subscribers.length === 0) return;
     const { ids: jobs, total: jobsTotal } = event === 'gone' ? this.#owners.openJobsOf(identity) : NO_JOBS;
+    const data: PresenceReport = {
+      event,
+      connectionId: id,
+      crawlerId: crawlerId ?? null,
+      ...(reason === undefined ? {} : { reason }),
+      jobs: [...jobs],
+      jobsTotal,
+    };
+    onReport?.(data);
     if (subscribers.length > 0) {
-      const data = {
-        event,
-        connectionId: id,
-        crawlerId: crawlerId ?? null,
-        ...(reason === undefined ? {} : { reason }),
-        jobs: [...jobs],
-        jobsTotal,
-      };
       const bytes = brokerLine(PRESENCE, data, this.#delimiter);
       const piece: Piece = { bytes, slab: undefined, messages: 1, isControl: true };
       for (const subscriber of subscribers) subscriber.deliver(piece);

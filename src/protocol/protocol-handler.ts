@@ -22,6 +22,7 @@ import { AccessControl } from './access.js';
 import { Confirmations } from './confirmations.js';
 import { ControlHandler, type ControlSettings, type Identify } from './control-handler.js';
 import { DriftReport } from './drift-report.js';
+import { FleetCommands } from './fleet-commands.js';
 import { FleetSubscriptions } from './fleet-subscriptions.js';
 import { Gate } from './gate.js';
 import { HelloGate } from './hello-gate.js';
@@ -106,6 +107,7 @@ export class ProtocolHandler<P extends Peer> {
   readonly #confirmations: Confirmations<P>;
   readonly #sessions: Sessions<P> | undefined;
   readonly #presence: Presence<P>;
+  readonly #fleetCommands: FleetCommands<P> | undefined;
   readonly #access: AccessControl;
   readonly #gate: Gate;
   readonly #helloGate: HelloGate<P>;
@@ -157,7 +159,15 @@ export class ProtocolHandler<P extends Peer> {
     this.#confirmations = new Confirmations(log, settings.delimiter);
     this.#sessions = log && new Sessions(log);
     this.#recorder = new RunRecorder(validator.registry, router.owners, lastValues, jobSeed);
-    this.#presence = new Presence(subscriptions, router.owners, listener, settings.delimiter);
+    const fleetSubscriptions = fleet && new FleetSubscriptions<P>(fleet, settings.delimiter);
+    this.#fleetCommands = fleet && new FleetCommands(fleet, router, validator, jobSeed, settings.delimiter);
+    this.#presence = new Presence(
+      subscriptions,
+      router.owners,
+      listener,
+      settings.delimiter,
+      fleetSubscriptions && ((report) => fleetSubscriptions.reportPresence(report)),
+    );
     this.#control = new ControlHandler(
       settings,
       subscriptions,
@@ -166,7 +176,7 @@ export class ProtocolHandler<P extends Peer> {
       access,
       this.#confirmations,
       this.#newLogSubscriptions(),
-      fleet && new FleetSubscriptions<P>(fleet, settings.delimiter),
+      fleetSubscriptions,
       this.#sessions,
       {
         identify: listener.identify,
@@ -446,20 +456,37 @@ export class ProtocolHandler<P extends Peer> {
   }
 
   /** Sends an application message to the crawlers that it is addressed to. */
-  #forwardToCrawlers(connection: P, { name, traits }: MessageType, run: FrameRun): void {
+  #forwardToCrawlers(connection: P, type: MessageType, run: FrameRun): void {
+    const { traits } = type;
     const { to, job, assigned = [] } = run.verdict.address(run.first) ?? {};
-    const recipients = this.#router.find({ traits, to, job, assigned }, connection.id);
+    const address = { traits, to, job, assigned };
+    const isForAll = this.#fleetCommands !== undefined && this.#router.isForAll(address);
+    const recipients = this.#router.find(address, connection.id);
     const piece = wholeRun(run);
     for (const recipient of recipients) {
       recipient.deliver(piece);
       recipient.workload += assigned.length;
     }
-    if (recipients.length === 0) {
-      this.#undeliverable++;
-      connection.recordError('NO_RECIPIENT');
-      this.#replies.reply(connection, 'NO_RECIPIENT', { messageType: name });
+    const hasRecipient = recipients.length > 0;
+    if (isForAll || !hasRecipient) {
+      const sent = this.#fleetCommands?.send(connection, type, run, isForAll);
+      if (sent !== undefined)
+        void sent.then((isSent) => this.#onSentToFleet(connection, type, hasRecipient || isSent));
+      else if (!hasRecipient) this.#replyUndeliverable(connection, type);
     }
     this.#listener.onMessages(connection, run);
+  }
+
+  #onSentToFleet(connection: P, type: MessageType, hasRecipient: boolean): void {
+    if (hasRecipient || !connection.isOpen) return;
+    this.#replyUndeliverable(connection, type);
+    connection.flush();
+  }
+
+  #replyUndeliverable(connection: P, { name }: MessageType): void {
+    this.#undeliverable++;
+    connection.recordError('NO_RECIPIENT');
+    this.#replies.reply(connection, 'NO_RECIPIENT', { messageType: name });
   }
 
   /** Rejects messages in order. Those without reply and report are counted together, since there may be thousands. */

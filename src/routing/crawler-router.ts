@@ -73,6 +73,28 @@ export class CrawlerRouter<R extends Recipient> {
     return found;
   }
 
+  /** Whether a message is for every crawler, and not only for those of this host. */
+  isForAll({ traits, to, job }: Address): boolean {
+    if (to !== undefined) return to === '*';
+    return traits.fallback === 'all' && (job === undefined || this.owners.get(job) === undefined);
+  }
+
+  /**
+   * Whether a crawler can receive a message.
+   * @param mustWait whether it has to wait for a job, if any crawler would do
+   */
+  hasRecipient(address: Address, mustWait: boolean): boolean {
+    const [first] = this.#find(address, undefined);
+    if (first === undefined) return false;
+    return !mustWait || this.#isFor(address, first) || this.#waiting.has(first.id);
+  }
+
+  /** Whether a message is for this crawler alone, and not for any. */
+  #isFor({ to, job }: Address, { identity }: R): boolean {
+    if (to !== undefined) return to !== 'any';
+    return job !== undefined && this.owners.get(job) === identity;
+  }
+
   /** Records that code in this process has sent a crawler a message. */
   onSent({ id, identity }: R, traits: MessageTraits, assigned: readonly AssignedJob[]): void {
     if (traits.answersJobRequest) this.#waiting.delete(id);

@@ -86,6 +86,8 @@ interface Assignment {
 
 /** Reads messages for a subscription that gets them from elsewhere, and not as they are received. */
 export interface SubscriptionReader {
+  /** Whether it also delivers reports of presence. Default: false. */
+  readonly reportsPresence?: boolean;
   stop(): void;
 }
 
@@ -394,10 +396,12 @@ export class Subscriptions {
 
   /** Updates the subscribers of reserved types. Every member of a queue group receives these messages. */
   #updateReserved(subscriber: Subscriber, { subscriptions }: SubscriberEntry): void {
-    const filters = [...subscriptions.values()].map(({ filter }) => filter);
-    if (filters.some(({ matchesRejected }) => matchesRejected)) this.#rejected.add(subscriber);
+    const all = [...subscriptions.values()];
+    if (all.some(({ filter }) => filter.matchesRejected)) this.#rejected.add(subscriber);
     else this.#rejected.delete(subscriber);
-    const ofPresence = filters.filter(({ matchesPresence }) => matchesPresence);
+    const ofPresence = all
+      .filter(({ filter, reader }) => filter.matchesPresence && reader?.reportsPresence !== true)
+      .map(({ filter }) => filter);
     if (ofPresence.length > 0) this.#presence.set(subscriber, ofPresence);
     else this.#presence.delete(subscriber);
   }

@@ -66,7 +66,16 @@ export async function openFleet(
   });
   const delimiter = options.messageDelimiter.charCodeAt(0);
   engine.start();
-  fleet = await Fleet.join({ engine, host, log, registry, delimiter, validation, listener });
+  fleet = await Fleet.join({
+    engine,
+    host,
+    log,
+    registry,
+    delimiter,
+    validation,
+    requestTimeout: options.fleetRequestTimeout,
+    listener,
+  });
   return fleet;
 }
 
