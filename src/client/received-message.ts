@@ -66,7 +66,10 @@ export class ReceivedMessage {
     return this.#mayBeWrapped ? this.#content.seq : undefined;
   }
 
-  /** Its offset in the broker's durable log; only with `meta`, and only for subscriptions that read the log. */
+  /**
+   * Its offset in the durable log of the broker, or of its {@link host}; only with `meta`, and only for subscriptions that
+   * read the log or the fleet.
+   */
   get offset(): number | undefined {
     return this.#mayBeWrapped ? this.#content.offset : undefined;
   }

@@ -29,6 +29,8 @@ export interface FrameRunFields {
   readonly isValid: boolean;
   /** Sequence number of the first message among those of its sender, from 1. */
   readonly firstSequence: number;
+  /** Offset of the first message in the durable log of its host, if it was received through a fleet. */
+  readonly firstOffset?: number | undefined;
   /** The byte after each message. */
   readonly delimiter: number;
   /** Memory for copied pieces. */
@@ -46,6 +48,7 @@ export class FrameRun implements FrameRunFields {
   readonly isUndelimited: boolean;
   readonly isValid: boolean;
   readonly firstSequence: number;
+  readonly firstOffset: number | undefined;
   readonly delimiter: number;
   readonly copies: CopyPool;
 
@@ -59,6 +62,7 @@ export class FrameRun implements FrameRunFields {
     this.isUndelimited = fields.isUndelimited;
     this.isValid = fields.isValid;
     this.firstSequence = fields.firstSequence;
+    this.firstOffset = fields.firstOffset;
     this.delimiter = fields.delimiter;
     this.copies = fields.copies;
   }
@@ -110,7 +114,14 @@ export class FrameRun implements FrameRunFields {
   /** The messages `[from, to)` as a run. */
   part(from: number, to: number): FrameRun {
     const [first, firstSequence] = [this.first + from, this.firstSequence + from];
-    return new FrameRun({ ...this, first, count: to - from, firstSequence });
+    const firstOffset = this.firstOffset === undefined ? undefined : this.firstOffset + from;
+    return new FrameRun({ ...this, first, count: to - from, firstSequence, firstOffset });
+  }
+
+  /** What `meta` says of a message, besides its sender. */
+  position(index: number): string {
+    const offset = this.firstOffset === undefined ? undefined : this.firstOffset + index;
+    return metaSequence(this.firstSequence + index, offset);
   }
 }
 
@@ -215,7 +226,7 @@ function gather(run: FrameRun, selection: Selection | undefined): Piece {
     size += run.end(index) - run.start(index) + 1;
     if (selection?.mark(at) !== WITH_META) continue;
     head ||= metaPrefix(run.source);
-    size += head.length + metaSequence(run.firstSequence + index).length + 1;
+    size += head.length + run.position(index).length + 1;
   }
   const { bytes: gathered, slab } = run.copies.take(size);
   let end = 0;
@@ -224,7 +235,7 @@ function gather(run: FrameRun, selection: Selection | undefined): Piece {
     const isWithMeta = selection?.mark(at) === WITH_META;
     if (isWithMeta) {
       end += gathered.write(head, end, 'latin1');
-      end += gathered.write(metaSequence(run.firstSequence + index), end, 'latin1');
+      end += gathered.write(run.position(index), end, 'latin1');
     }
     end += bytes.copy(gathered, end, run.start(index), run.end(index));
     if (isWithMeta) gathered[end++] = CLOSE_BRACE;
@@ -235,7 +246,7 @@ function gather(run: FrameRun, selection: Selection | undefined): Piece {
 
 /** The largest number of bytes that `meta` adds to a message of a run. */
 export function metaBytes(run: FrameRun): number {
-  return metaPrefix(run.source).length + metaSequence(run.firstSequence + run.count - 1).length + 1;
+  return metaPrefix(run.source).length + run.position(run.count - 1).length + 1;
 }
 
 const CLOSE_BRACE = 0x7d;

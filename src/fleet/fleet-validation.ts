@@ -145,6 +145,7 @@ export class FeedValidator {
               isUndelimited: kind !== RunKind.DELIMITED,
               isValid: index === 0 || verdict.runKind(index - 1) !== RunKind.REPORTED,
               firstSequence: sequence + left,
+              firstOffset: batch.start.offset + sender.messages + left,
               delimiter: this.#options.delimiter,
               copies: this.#options.copies,
             }),

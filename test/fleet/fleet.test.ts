@@ -57,7 +57,13 @@ describe.skipIf(!hasNatsServer)('a fleet (needs nats-server)', () => {
     crawler.write(hello('ä"\\') + line(VALID.heartbeat) + line(VALID.job_progress));
     const welcome = await crawler.next('welcome');
     const received = await application.next(({ seq }) => seq === 3);
-    expect(received).toMatchObject({ from: welcome.data.connectionId, crawlerId: 'ä"\\', host: 'a', seq: 3 });
+    expect(received).toMatchObject({
+      from: welcome.data.connectionId,
+      crawlerId: 'ä"\\',
+      host: 'a',
+      seq: 3,
+      offset: 1,
+    });
   });
 
   test('a cursor goes on where it was, on another host of the fleet too if the application knows its position', async () => {
