@@ -5,7 +5,7 @@ import type { BackoffOptions } from '../backoff.js';
 import { absoluteSocketPath, DEFAULT_SOCKET_PATH, MAX_TIMER } from '../config/defaults.js';
 import { SluiceError } from '../errors.js';
 import type { MessageInputMap } from '../messages/messages.js';
-import type { BrokerAddress } from './client-socket.js';
+import type { BrokerAddress, ClientTls } from './client-socket.js';
 import type { HeartbeatOptions } from './heartbeats.js';
 import { checkDelay, checkTimeout } from './timeouts.js';
 
@@ -27,6 +27,8 @@ export interface ClientOptions {
   readonly host?: string | undefined;
   /** TCP port of the broker, 1 to 65,535. */
   readonly port?: number | undefined;
+  /** Encrypts the TCP connection: `true`, or what it is verified with. Default: not encrypted. */
+  readonly tls?: ClientTls | boolean | undefined;
   /** Data of the `hello` message. If omitted, none is sent, and the broker treats the client as a crawler. */
   readonly hello?: MessageInputMap['hello']['data'] | undefined;
   /** Sends heartbeats automatically while connected. If omitted, none are sent. */
@@ -73,7 +75,7 @@ const MAX_PORT = 65_535;
  * @throws SluiceError `INVALID_OPTION`
  */
 export function resolveClientOptions(options: ClientOptions): ResolvedClientOptions {
-  const { socketPath, host = '127.0.0.1', port, hello, heartbeat, reconnect = {} } = options;
+  const { socketPath, host = '127.0.0.1', port, tls, hello, heartbeat, reconnect = {} } = options;
   const { maxOutboxBytes = 16 * 1024 * 1024, requestTimeout = 10_000 } = options;
   const { pingInterval = 15_000, pingTimeout = 10_000 } = options;
   const { initialDelay = 100, maxDelay = 10_000, retries = Number.POSITIVE_INFINITY } = reconnect || {};
@@ -88,10 +90,18 @@ export function resolveClientOptions(options: ClientOptions): ResolvedClientOpti
   if (port !== undefined && !(Number.isInteger(port) && port > 0 && port <= MAX_PORT)) {
     throw new SluiceError('INVALID_OPTION', `port: must be from 1 to ${MAX_PORT}`);
   }
+  const encryption = tls === true ? {} : tls === false ? undefined : tls;
+  if (encryption !== undefined && (port === undefined || socketPath !== undefined))
+    throw new SluiceError('INVALID_OPTION', 'tls: needs port, since Unix sockets are not encrypted');
   const path = socketPath ?? (port === undefined ? DEFAULT_SOCKET_PATH : undefined);
   return Object.freeze({
     // Absolute, so that the client can reconnect after a change of the working directory.
-    address: { socketPath: path && absoluteSocketPath(process.cwd(), path), host, port: port ?? 0 },
+    address: {
+      socketPath: path && absoluteSocketPath(process.cwd(), path),
+      host,
+      port: port ?? 0,
+      tls: encryption,
+    },
     // So that a broker with a durable log knows what it has from earlier connections.
     hello: hello && { session: randomUUID(), ...hello },
     heartbeat,

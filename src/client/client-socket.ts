@@ -10,6 +10,19 @@ export interface BrokerAddress {
   readonly socketPath: string | undefined;
   readonly host: string;
   readonly port: number;
+  /** How to encrypt the connection; `undefined`: not at all. */
+  readonly tls?: ClientTls | undefined;
+}
+
+/** TLS of a connection to a broker. Contents of PEM files. */
+export interface ClientTls {
+  /** Authorities that the broker's certificate is verified with. Default: those that Node trusts. */
+  readonly ca?: string | Buffer | undefined;
+  /** The client's certificate and its key, if the broker requires one. */
+  readonly cert?: string | Buffer | undefined;
+  readonly key?: string | Buffer | undefined;
+  /** Name in the broker's certificate. Default: the host. */
+  readonly serverName?: string | undefined;
 }
 
 export interface ClientSocketListener {
@@ -53,7 +66,7 @@ export class ClientSocket {
     timeout: number,
     signal?: AbortSignal,
   ): Promise<ClientSocket> {
-    const { socketPath, host, port } = address;
+    const { socketPath, host, port, tls } = address;
     const target = socketPath ?? `${host}:${port}`;
     let opened: ClientSocket | undefined;
     const onread = {
@@ -63,7 +76,11 @@ export class ClientSocket {
         return true;
       },
     };
-    const socket = connect(socketPath === undefined ? { host, port, onread } : { path: socketPath, onread });
+    const socket =
+      tls === undefined
+        ? connect(socketPath === undefined ? { host, port, onread } : { path: socketPath, onread })
+        : await connectTls(host, port, tls);
+    if (tls !== undefined) socket.on('data', (bytes: Buffer) => opened?.onRead(bytes));
     opened = new ClientSocket(socket, listener);
     signal?.addEventListener('abort', () => socket.destroy(new Error('aborted')), { once: true });
     await new Promise<void>((resolve, reject) => {
@@ -74,7 +91,7 @@ export class ClientSocket {
       };
       const timer = startTimeout(timeout, () => fail(new Error(`no answer within ${timeout} ms`)));
       socket.once('error', fail);
-      socket.once('connect', () => {
+      socket.once(tls === undefined ? 'connect' : 'secureConnect', () => {
         clearTimeout(timer);
         socket.off('error', fail);
         resolve();
@@ -164,4 +181,22 @@ export class ClientSocket {
     if (this.#quietTurns++ >= QUIET_TURNS) this.destroy();
     else setImmediate(this.#closeWhenQuiet);
   };
+}
+
+async function connectTls(
+  host: string,
+  port: number,
+  { ca, cert, key, serverName }: ClientTls,
+): Promise<Socket> {
+  // Loaded on demand, since it takes a few milliseconds.
+  const { connect: connectEncrypted } = await import('node:tls');
+  return connectEncrypted({
+    host,
+    port,
+    minVersion: 'TLSv1.2',
+    ...(ca === undefined ? {} : { ca }),
+    ...(cert === undefined ? {} : { cert }),
+    ...(key === undefined ? {} : { key }),
+    ...(serverName === undefined ? {} : { servername: serverName }),
+  });
 }

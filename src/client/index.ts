@@ -5,6 +5,7 @@ export type { AnyMessage } from './broker-lines.js';
 export type { BrokerError } from './broker-session.js';
 export type { ClientEvents, ClientState, ClientStatistics } from './client-events.js';
 export type { ClientOptions, ReconnectOptions } from './client-options.js';
+export type { ClientTls } from './client-socket.js';
 export type { HeartbeatData, HeartbeatOptions } from './heartbeats.js';
 export type { JobMessage } from './job-requests.js';
 export type { CustomPublishedMessage, PublishedMessage } from './published-message.js';

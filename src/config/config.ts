@@ -110,6 +110,21 @@ const GROUPS = {
       .max(65_535)
       .optional()
       .meta({ description: 'TCP port to listen on instead of a Unix socket; 0: any free port' }),
+    tlsCert: z.string().min(1).optional().meta({
+      description:
+        'PEM file with a certificate: peers on the TCP port have to use TLS; needs tlsKey and port',
+      path: true,
+    }),
+    tlsKey: z
+      .string()
+      .min(1)
+      .optional()
+      .meta({ description: 'PEM file with the key of tlsCert, accessible only to its owner', path: true }),
+    tlsClientCa: z.string().min(1).optional().meta({
+      description:
+        'PEM file with authorities: peers on the TCP port have to present a certificate of one of them; needs tlsCert',
+      path: true,
+    }),
     backlog: z
       .number()
       .int()
@@ -498,6 +513,7 @@ export function resolveOptions(input: SluiceOptions, folder: string = process.cw
   }
   requireLocalAdmin(options);
   requireUsableFleet(options);
+  requireUsableTls(options);
   makePathsAbsolute(options, folder);
   Object.freeze(options.workers);
   Object.freeze(options.auth);
@@ -538,12 +554,21 @@ function requireUsableFleet(options: z.output<typeof optionsSchema>): void {
     );
 }
 
+function requireUsableTls({ tlsCert, tlsKey, tlsClientCa, port }: z.output<typeof optionsSchema>): void {
+  if ((tlsCert === undefined) !== (tlsKey === undefined))
+    throw new SluiceError('INVALID_OPTION', 'tlsCert: needs tlsKey, and tlsKey needs tlsCert');
+  if (tlsClientCa !== undefined && tlsCert === undefined)
+    throw new SluiceError('INVALID_OPTION', 'tlsClientCa: needs tlsCert');
+  if (tlsCert !== undefined && port === undefined)
+    throw new SluiceError('INVALID_OPTION', 'tlsCert: needs port, since Unix sockets are not encrypted');
+}
+
 /** Makes the options independent of later changes of the working directory. */
 function makePathsAbsolute(options: z.output<typeof optionsSchema>, folder: string): void {
   const { socketPath, auth, schemas, admin, log } = options;
   if (socketPath !== undefined) options.socketPath = absoluteSocketPath(folder, socketPath);
   if (log !== undefined) options.log = resolve(folder, log);
-  for (const name of ['fleetCredentials', 'fleetCa', 'fleetCert', 'fleetKey'] as const) {
+  for (const name of PATHS) {
     const path = options[name];
     if (path !== undefined) options[name] = resolve(folder, path);
   }
@@ -566,6 +591,17 @@ function invalidOption(error: z.ZodError): SluiceError {
   }
   return new SluiceError('INVALID_OPTION', `${issue?.path.join('.')}: ${issue?.message}`);
 }
+
+/** Further options that are paths. */
+const PATHS = [
+  'tlsCert',
+  'tlsKey',
+  'tlsClientCa',
+  'fleetCredentials',
+  'fleetCa',
+  'fleetCert',
+  'fleetKey',
+] as const;
 
 /** The names of all options, by themselves and by their last part: `workers.threads`, `threads`. */
 const OPTION_NAMES: ReadonlyMap<string, string> = new Map(

@@ -38,7 +38,8 @@ export function attachSocket(
 ): Socket {
   const internals = accepted as unknown as SocketInternals;
   const handle = internals._handle;
-  if (mode === 'copy' || typeof handle?.useUserBuffer !== 'function') {
+  // What the kernel reads of an encrypted connection is not what its peer has sent.
+  if (mode === 'copy' || 'encrypted' in accepted || typeof handle?.useUserBuffer !== 'function') {
     accepted.on('data', (bytes: Buffer) => {
       onBytes();
       target.write(bytes);

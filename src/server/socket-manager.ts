@@ -3,7 +3,7 @@
 
 import '../async-dispose.js';
 import { randomBytes } from 'node:crypto';
-import { createServer, type Socket } from 'node:net';
+import { createServer, type Server, type Socket } from 'node:net';
 import type { Logger } from 'pino';
 import type { AdminServer } from '../admin/admin-server.js';
 import type { AdminSource } from '../admin/admin-source.js';
@@ -27,6 +27,7 @@ import type { ServerEvents, ServerState, ServerStatus } from '../connection/serv
 import { collectMetrics, RateMeter, type ServerMetrics } from '../connection/server-metrics.js';
 import { SocketConnection } from '../connection/socket-connection.js';
 import { closePartial, closeStalled, pingWaiting } from '../connection/stalled-peers.js';
+import type { TlsFiles, TlsServer } from '../connection/tls-server.js';
 import type { FrameRun } from '../delivery/frame-run.js';
 import { describeForLog, SluiceError } from '../errors.js';
 import type { Fleet } from '../fleet/fleet.js';
@@ -90,6 +91,8 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
   #pipeline: Pipeline | undefined;
   #admin: AdminServer | undefined;
   #listeners: Listener[] = [];
+  readonly #tls: TlsFiles | undefined;
+  #tlsServers: TlsServer[] = [];
   #startedAt: { wall: Date; monotonic: number } | undefined;
   #meter = new RateMeter(0);
   #timers: NodeJS.Timeout[] = [];
@@ -109,6 +112,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     const { listenFd } = this.options;
     this.#listenFds = dependencies.listenFds ?? (listenFd === undefined ? [] : [listenFd]);
     this.#adminFd = dependencies.adminFd;
+    this.#tls = tlsFilesOf(this.options);
     this.#pool = new ConnectionPool(this.options.maxConnections, {
       encode: (sent) => this.#pipeline?.encode(sent),
       onListenerError: this.#onServerError,
@@ -220,6 +224,14 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     if (this.#pipeline === undefined) AccessControl.load(auth);
     else this.#pipeline.setAuth(auth);
     this.#changedOptions = { auth };
+  }
+
+  /**
+   * Reads the files of `tlsCert`, `tlsKey` and `tlsClientCa` again, for connections from now on.
+   * @throws SluiceError `CONFIG_UNREADABLE`; the certificates are then unchanged
+   */
+  reloadCertificates(): void {
+    for (const server of this.#tlsServers) server.reload();
   }
 
   /**
@@ -347,11 +359,29 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
   }
 
   async #listenAt(target: ListenTarget, name: string): Promise<void> {
-    const accepting = { pauseOnConnect: true, allowHalfOpen: true };
-    const server = createServer(accepting, (socket) => this.#accept(socket));
+    const server = await this.#createServer(target);
     const listener = new Listener(server, target, name, this.options, this.#listenerEvents);
     await listener.open();
     this.#listeners.push(listener);
+  }
+
+  async #createServer(target: ListenTarget): Promise<Server> {
+    const { helloTimeout: handshakeTimeout } = this.options;
+    if (this.#tls === undefined || !('port' in target)) {
+      const accepting = { pauseOnConnect: true, allowHalfOpen: true };
+      return createServer(accepting, (socket) => this.#accept(socket));
+    }
+    // Loaded on demand, since it takes a few milliseconds.
+    const { createTlsServer } =
+      await importInstalled<typeof import('../connection/tls-server.js')>('connection/tls-server.js');
+    const encrypting = createTlsServer({
+      ...this.#tls,
+      handshakeTimeout,
+      onConnection: (socket) => this.#accept(socket),
+      onFailure: ({ code }, address) => this.#log.warn({ code, address }, 'TLS handshake failed'),
+    });
+    this.#tlsServers.push(encrypting);
+    return encrypting.server;
   }
 
   readonly #listenerEvents: ListenerEvents = {
@@ -396,6 +426,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
   async #undoStart(error: unknown): Promise<never> {
     await this.#closeListeners();
     this.#listeners = [];
+    this.#tlsServers = [];
     await this.#closeAdmin();
     await this.#pipeline?.dispatcher.close();
     this.#pipeline = undefined;
@@ -584,6 +615,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     this.#state = 'stopped';
     this.#startedAt = undefined;
     this.#listeners = [];
+    this.#tlsServers = [];
     this.#rejectionLogger?.flush();
     this.#log.info({ reason, undelivered, unsettledBytes }, 'stopped');
     this.emitSafely('server_stopped', { reason, undelivered, unsettledBytes });
@@ -598,4 +630,12 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     if (connection.outbox.pendingBytes > 0) connection.destroy('SHUTTING_DOWN');
     return closed;
   }
+}
+
+function tlsFilesOf({
+  tlsCert: cert,
+  tlsKey: key,
+  tlsClientCa: clientCa,
+}: ResolvedOptions): TlsFiles | undefined {
+  return cert === undefined || key === undefined ? undefined : { cert, key, clientCa };
 }

@@ -1,14 +1,13 @@
 // `sluice pub`: sends NDJSON from a file or from standard input, and reports rejected messages.
 
 import type { CommandDefinition } from '../common/command-definition.js';
-import { addConnectOptions, type ConnectFlags, TOKEN_NOTE } from '../common/flags.js';
+import { addConnectOptions, addTlsOptions, type ConnectFlags, TOKEN_NOTE } from '../common/flags.js';
 
 export const definition: CommandDefinition = {
   description: 'send NDJSON messages; report rejected messages on standard error and exit 1 if there are any',
   define: (command) =>
-    addConnectOptions(
-      command.argument('[file]', 'input file, or - for standard input', '-'),
-      'crawler',
+    addTlsOptions(
+      addConnectOptions(command.argument('[file]', 'input file, or - for standard input', '-'), 'crawler'),
     ).action(pub),
   examples: [
     ['sluice pub messages.ndjson', 'send a file'],

@@ -11,7 +11,14 @@ import { OVERFLOW_POLICIES } from '../../messages/choices.js';
 import { printableLines } from '../../printable.js';
 import type { CommandDefinition } from '../common/command-definition.js';
 import { EXIT } from '../common/exit-codes.js';
-import { addConnectOptions, type ConnectFlags, collect, TOKEN_NOTE, typeList } from '../common/flags.js';
+import {
+  addConnectOptions,
+  addTlsOptions,
+  type ConnectFlags,
+  collect,
+  TOKEN_NOTE,
+  typeList,
+} from '../common/flags.js';
 import { exitWithoutTerminal, printError } from '../common/output.js';
 
 /** Output is written at the latest when it has this many characters. */
@@ -33,41 +40,43 @@ interface SubFlags {
 export const definition: CommandDefinition = {
   description: 'print messages, one per line, until interrupted; exit 1 if the broker closes the connection',
   define: (command) =>
-    addConnectOptions(
-      command
-        .option(
-          '--types <list>',
-          'comma-separated message types; job_* matches every type with the prefix job_ (default: all)',
-        )
-        .option('--job <id>', 'only messages of this job; may be repeated', collect)
-        .option('--crawler <id>', 'only messages of this crawler; may be repeated', collect)
-        .option('--group <name>', 'share the messages among all subscribers of this group')
-        .addOption(
-          new Option(
-            '--last',
-            'begin with the latest message of each job and the latest heartbeat of each crawler; not with --group',
-          ).conflicts('group'),
-        )
-        .addOption(
-          new Option(
-            '--from <start>',
-            "begin in the broker's durable log: new, first, a position such as 0123456789abcdef:42, or a time such as 2026-01-31T12:00Z",
-          ).conflicts(['group', 'last']),
-        )
-        .addOption(
-          new Option(
-            '--cursor <name>',
-            'let the broker remember what was printed, and begin there next time; needs a durable log',
-          ).conflicts(['group', 'last']),
-        )
-        .addOption(
-          new Option(
-            '--fleet',
-            'messages of all hosts of the fleet that the broker is part of; --from and --cursor refer to its stream',
-          ).conflicts(['group', 'last']),
-        )
-        .option('--meta', 'wrap each message in an object with its sender and sequence number'),
-      'monitor',
+    addTlsOptions(
+      addConnectOptions(
+        command
+          .option(
+            '--types <list>',
+            'comma-separated message types; job_* matches every type with the prefix job_ (default: all)',
+          )
+          .option('--job <id>', 'only messages of this job; may be repeated', collect)
+          .option('--crawler <id>', 'only messages of this crawler; may be repeated', collect)
+          .option('--group <name>', 'share the messages among all subscribers of this group')
+          .addOption(
+            new Option(
+              '--last',
+              'begin with the latest message of each job and the latest heartbeat of each crawler; not with --group',
+            ).conflicts('group'),
+          )
+          .addOption(
+            new Option(
+              '--from <start>',
+              "begin in the broker's durable log: new, first, a position such as 0123456789abcdef:42, or a time such as 2026-01-31T12:00Z",
+            ).conflicts(['group', 'last']),
+          )
+          .addOption(
+            new Option(
+              '--cursor <name>',
+              'let the broker remember what was printed, and begin there next time; needs a durable log',
+            ).conflicts(['group', 'last']),
+          )
+          .addOption(
+            new Option(
+              '--fleet',
+              'messages of all hosts of the fleet that the broker is part of; --from and --cursor refer to its stream',
+            ).conflicts(['group', 'last']),
+          )
+          .option('--meta', 'wrap each message in an object with its sender and sequence number'),
+        'monitor',
+      ),
     )
       .addOption(
         new Option('--overflow <policy>', 'overflow policy for when this subscriber falls behind').choices(

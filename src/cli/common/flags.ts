@@ -11,6 +11,10 @@ export interface ConnectFlags {
   host?: string;
   port?: string;
   role?: PeerRole;
+  tls?: boolean;
+  tlsCa?: string;
+  tlsCert?: string;
+  tlsKey?: string;
 }
 
 /** @param defaultRole the role without `--role`, for the help */
@@ -25,6 +29,15 @@ export function addConnectOptions(command: Command, defaultRole: PeerRole): Comm
         `role of this peer (default: ${defaultRole}; token, if the broker requires one: env SLUICE_TOKEN)`,
       ).choices(PEER_ROLES),
     );
+}
+
+/** The flags of commands that can encrypt their connection. */
+export function addTlsOptions(command: Command): Command {
+  return command
+    .option('--tls', 'encrypt the TCP connection')
+    .option('--tls-ca <file>', "PEM file with the authorities of the broker's certificate; implies --tls")
+    .option('--tls-cert <file>', 'PEM file with a certificate of this peer; implies --tls')
+    .option('--tls-key <file>', 'PEM file with the key of --tls-cert');
 }
 
 export const TOKEN_NOTE =

@@ -9,7 +9,8 @@ import {
   optionsFromEnvironment,
   setOption,
 } from '../../config/sources.js';
-import { SluiceError } from '../../errors.js';
+import { readText } from '../../config/text-file.js';
+import { describeError, SluiceError } from '../../errors.js';
 import type { PeerRole } from '../../messages/messages.js';
 import { withoutGiven } from './broker-options.js';
 import type { ConnectFlags } from './flags.js';
@@ -25,7 +26,7 @@ export function resolveConnection(flags: ConnectFlags, defaultRole?: PeerRole): 
   const fromFlags: Record<string, unknown> = {};
   const given: OptionSpec[] = [];
   for (const spec of CONNECT_OPTIONS) {
-    const text = flags[spec.flag.slice(2) as keyof ConnectFlags];
+    const text = flags[spec.flag.slice(2) as 'socket' | 'host' | 'port'];
     if (text === undefined) continue;
     setOption(fromFlags, spec, text, spec.flag);
     given.push(spec);
@@ -38,9 +39,26 @@ export function resolveConnection(flags: ConnectFlags, defaultRole?: PeerRole): 
   const token = process.env.SLUICE_TOKEN;
   const role = flags.role ?? defaultRole ?? (token ? 'crawler' : undefined);
   const hello = role && { hello: { role, ...(token ? { token } : {}) } };
+  const tls = tlsOf(flags);
+  if (tls !== undefined && options.port === undefined)
+    throw new SluiceError('INVALID_OPTION', '--tls: needs --port');
   return options.socketPath === undefined
-    ? { host: options.host, port: options.port ?? 0, ...hello }
+    ? { host: options.host, port: options.port ?? 0, tls, ...hello }
     : { socketPath: options.socketPath, ...hello };
+}
+
+function tlsOf({ tls, tlsCa, tlsCert, tlsKey }: ConnectFlags): ClientOptions['tls'] {
+  if (tls !== true && tlsCa === undefined && tlsCert === undefined && tlsKey === undefined) return undefined;
+  return { ca: readPem(tlsCa), cert: readPem(tlsCert), key: readPem(tlsKey) };
+}
+
+/** @throws SluiceError `CONFIG_UNREADABLE` */
+function readPem(path: string | undefined): string | undefined {
+  try {
+    return path === undefined ? undefined : readText(path);
+  } catch (cause) {
+    throw new SluiceError('CONFIG_UNREADABLE', `${path}: ${describeError(cause)}`, { cause });
+  }
 }
 
 /**

@@ -22,8 +22,9 @@ export function reload(
   try {
     const fresh = read();
     const changed = changedOptions(options, fresh);
-    // Always applied: the contents of the token file may have changed under the same name.
+    // Always applied: the contents of files may have changed under the same names.
     manager.setAuth(fresh.auth);
+    manager.reloadCertificates();
     manager.setLogLevel(fresh.logLevel);
     log.level = fresh.logLevel;
     const needRestart = changed.filter((name) => !RELOADABLE.has(name));

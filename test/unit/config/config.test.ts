@@ -372,7 +372,8 @@ test('the specifications have the choices and kinds of the schema', () => {
   expect(specs.host).toMatchObject({ kind: 'string', choices: undefined });
   const namesOf = (kind: string) => OPTION_SPECS.filter((spec) => spec.kind === kind).map(({ name }) => name);
   const fleet = ['fleetCredentials', 'fleetCa', 'fleetCert', 'fleetKey'];
-  expect(namesOf('path')).toEqual(['socketPath', 'auth.file', 'log', ...fleet, 'schemas']);
+  const tls = ['tlsCert', 'tlsKey', 'tlsClientCa'];
+  expect(namesOf('path')).toEqual(['socketPath', ...tls, 'auth.file', 'log', ...fleet, 'schemas']);
   expect(namesOf('boolean')).toEqual(['fleetInsecure', 'adminAllowRemote', 'enableMetrics']);
 });
 

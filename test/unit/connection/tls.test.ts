@@ -1,0 +1,195 @@
+import { once } from 'node:events';
+import { chmodSync, copyFileSync, readFileSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { connect as connectEncrypted } from 'node:tls';
+import { SluiceClient } from 'sluice/client';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { startPlainBroker, temporaryFolder, until } from '../../support/broker.js';
+import { packageRoot, sluice } from '../../support/cli.js';
+import { line, VALID } from '../../support/messages.js';
+import { Ledger, numberedBlock } from '../../support/numbered.js';
+import { Peer } from '../../support/peer.js';
+
+const certificates = join(packageRoot, 'test/support/certificates');
+const pem = (name: string) => readFileSync(join(certificates, name));
+
+/** Copies of the files, with the permissions that a key needs. */
+function filesOf(...names: readonly string[]): string[] {
+  const folder = temporaryFolder();
+  return names.map((name) => {
+    const path = join(folder, name);
+    copyFileSync(join(certificates, name), path);
+    chmodSync(path, 0o600);
+    return path;
+  });
+}
+
+async function startEncrypted(options: Parameters<typeof startPlainBroker>[0] = {}) {
+  const [tlsCert, tlsKey] = filesOf('server.pem', 'server.key');
+  const broker = await startPlainBroker({ port: 0, tlsCert, tlsKey, ...options, socketPath: undefined });
+  const address = broker.manager.getStatus().address ?? '';
+  return { ...broker, tlsCert, tlsKey, port: Number(address.slice(address.lastIndexOf(':') + 1)) };
+}
+
+async function clientOf(options: ConstructorParameters<typeof SluiceClient>[0]): Promise<SluiceClient> {
+  const client = new SluiceClient({ reconnect: false, ...options });
+  onTestFinished(() => void client.close(0));
+  return client.connect();
+}
+
+describe('a TCP port with TLS', () => {
+  test('takes and delivers messages like any other', async () => {
+    const { port } = await startEncrypted();
+    const tls = { ca: pem('ca.pem') };
+    const app = await clientOf({ port, tls, hello: { role: 'app' } });
+    const ledger = new Ledger();
+    await app.subscribe({ types: ['*'] }, (event) => ledger.readLine(event.line.toString()));
+    const crawler = await clientOf({ port, tls, hello: { role: 'crawler', crawlerId: 'c' } });
+    crawler.publishRaw(numberedBlock(1, 0, 20_000));
+    await crawler.flush();
+    await until(() => ledger.total === 20_000);
+    expect(ledger.faults(1, 20_000)).toEqual([]);
+    await crawler.close();
+    await app.close();
+  });
+
+  test('is rejected by clients that do not trust its certificate, or expect another name', async () => {
+    const { port } = await startEncrypted();
+    const fails = (options: object) =>
+      expect(clientOf({ port, ...options })).rejects.toMatchObject({ code: 'CONNECTION_FAILED' });
+    await fails({ tls: true });
+    await fails({ tls: { ca: pem('other.pem') } });
+    await fails({ tls: { ca: pem('ca.pem'), serverName: 'example.org' } });
+  });
+
+  test('with tlsClientCa, needs a valid certificate of an authority', async () => {
+    const [tlsClientCa] = filesOf('ca.pem');
+    const { port } = await startEncrypted({ tlsClientCa });
+    const ca = pem('ca.pem');
+    const isAccepted = async (name: string | undefined): Promise<boolean> => {
+      const tls = name === undefined ? { ca } : { ca, cert: pem(`${name}.pem`), key: pem(`${name}.key`) };
+      // With TLS 1.3, a client learns after the handshake that it was rejected.
+      const client = await clientOf({ port, tls, hello: { role: 'app' } }).catch(() => undefined);
+      await client?.close();
+      return client !== undefined;
+    };
+    expect(await isAccepted('client')).toBe(true);
+    expect(await isAccepted(undefined)).toBe(false);
+    expect(await isAccepted('other')).toBe(false);
+    expect(await isAccepted('expired')).toBe(false);
+    expect(await isAccepted('client')).toBe(true);
+  });
+
+  test('closes a peer that does not begin, and one that speaks something else', async () => {
+    const { port, manager } = await startEncrypted({ helloTimeout: 200 });
+    const silent = connect(port, '127.0.0.1');
+    const plain = connect(port, '127.0.0.1');
+    plain.write(line(VALID.heartbeat));
+    for (const socket of [silent, plain]) socket.on('error', () => {}).resume();
+    await Promise.all([once(silent, 'close'), once(plain, 'close')]);
+    expect(manager.getConnectionPool().size).toBe(0);
+  });
+
+  test('has at most 256 peers that have not completed their handshake', async () => {
+    const { port } = await startEncrypted({ helloTimeout: 60_000 });
+    const sockets: Socket[] = [];
+    onTestFinished(() => {
+      for (const socket of sockets) socket.destroy();
+    });
+    for (let count = 0; count < 300; count++)
+      sockets.push(
+        connect(port, '127.0.0.1')
+          .on('error', () => {})
+          .resume(),
+      );
+    await until(() => sockets.filter(({ destroyed }) => destroyed).length === 44);
+    for (const socket of sockets.slice(0, 200)) socket.destroy();
+    // Those that end make room.
+    await expect
+      .poll(() =>
+        clientOf({ port, tls: { ca: pem('ca.pem') }, hello: { role: 'app' } }).then(
+          () => true,
+          () => false,
+        ),
+      )
+      .toBe(true);
+  });
+
+  test('a long message, a slow reader and a peer that closes its side are served', async () => {
+    const { port, manager } = await startEncrypted();
+    const socket = connectEncrypted({ port, host: '127.0.0.1', ca: pem('ca.pem') });
+    await once(socket, 'secureConnect');
+    const reader = connectEncrypted({ port, host: '127.0.0.1', ca: pem('ca.pem') });
+    await once(reader, 'secureConnect');
+    reader.write(line({ type: 'subscribe', data: { id: 'x', overflow: 'block' } }));
+    await once(reader, 'data');
+    reader.pause();
+    const { data } = VALID.job_progress;
+    const long = line({ ...VALID.job_progress, data: { ...data, message: 'x'.repeat(900_000) } });
+    for (let count = 0; count < 20; count++) socket.write(long);
+    socket.end();
+    let received = 0;
+    reader.on('data', (bytes: Buffer) => {
+      received += bytes.length;
+    });
+    reader.resume();
+    await until(() => received >= 20 * long.length);
+    expect(received).toBe(20 * long.length);
+    reader.destroy();
+    await until(() => manager.getConnectionPool().size === 0);
+  });
+
+  test('presents another certificate once the files are read again', async () => {
+    const { port, manager, tlsCert, tlsKey } = await startEncrypted();
+    const subjectOf = async (): Promise<string> => {
+      const socket = connectEncrypted({ port, host: '127.0.0.1', rejectUnauthorized: false });
+      await once(socket, 'secureConnect');
+      const { CN } = socket.getPeerCertificate().subject;
+      socket.destroy();
+      return String(CN);
+    };
+    expect(await subjectOf()).toBe('localhost');
+    copyFileSync(join(certificates, 'other.pem'), tlsCert ?? '');
+    copyFileSync(join(certificates, 'other.key'), tlsKey ?? '');
+    expect(await subjectOf()).toBe('localhost');
+    manager.reloadCertificates();
+    expect(await subjectOf()).toBe('Another authority');
+    copyFileSync(join(certificates, 'ca.pem'), tlsKey ?? '');
+    expect(() => manager.reloadCertificates()).toThrow();
+    expect(await subjectOf()).toBe('Another authority');
+  });
+
+  test('is used by the commands', async () => {
+    const { port } = await startEncrypted();
+    const [ca] = filesOf('ca.pem');
+    const args = ['--host', '127.0.0.1', '--port', String(port)];
+    const run = sluice(['pub', ...args, '--tls-ca', ca ?? '']);
+    run.child.stdin?.end(line(VALID.heartbeat));
+    expect(await run.exited).toBe(0);
+    const wrong = sluice(['pub', ...args, '--tls']);
+    wrong.child.stdin?.end(line(VALID.heartbeat));
+    expect(await wrong.exited).toBe(69);
+    expect(wrong.stderr).toContain('certificate');
+    const withoutPort = sluice(['pub', '--tls']);
+    expect(await withoutPort.exited).toBe(78);
+  });
+
+  test('needs both files, and a port', async () => {
+    const [tlsCert, tlsKey, tlsClientCa] = filesOf('server.pem', 'server.key', 'ca.pem');
+    const fails = (options: object, text: string) =>
+      expect(startPlainBroker(options)).rejects.toMatchObject({ message: expect.stringContaining(text) });
+    await fails({ port: 0, tlsCert }, 'needs tlsKey');
+    await fails({ tlsCert, tlsKey }, 'needs port');
+    await fails({ port: 0, tlsClientCa }, 'needs tlsCert');
+    chmodSync(tlsKey ?? '', 0o644);
+    await fails({ port: 0, socketPath: undefined, tlsCert, tlsKey }, 'chmod 600');
+    await fails({ port: 0, socketPath: undefined, tlsCert: '/nowhere.pem', tlsKey: tlsCert }, 'nowhere');
+  });
+});
+
+test('a Unix socket is not encrypted', async () => {
+  const { socketPath } = await startPlainBroker();
+  await expect(clientOf({ socketPath, tls: true })).rejects.toMatchObject({ code: 'INVALID_OPTION' });
+  await (await Peer.connect(socketPath)).close();
+});
