@@ -61,6 +61,7 @@ export {
 } from './errors.js';
 export type { FleetStatistics } from './fleet/fleet.js';
 export type { ForwarderStatistics } from './fleet/forwarder.js';
+export type { FleetHost, HostReport } from './fleet/host-table.js';
 export type { LogStatistics } from './log/message-log.js';
 export { type FrameRange, Slab, SlabPool } from './memory/slab-pool.js';
 export type { Extension } from './messages/extension.js';

@@ -21,6 +21,7 @@ const OWN_FILES = {
   'drift.js': SCRIPT,
   'durable-log.js': SCRIPT,
   'elements.js': SCRIPT,
+  'fleet.js': SCRIPT,
   'rejections.js': SCRIPT,
 };
 

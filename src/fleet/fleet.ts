@@ -11,6 +11,7 @@ import type { FleetEngine, RequestHandler } from './engine.js';
 import { type FeedStart, FleetFeed } from './fleet-feed.js';
 import type { FleetValidation } from './fleet-validation.js';
 import { Forwarder, type ForwarderStatistics } from './forwarder.js';
+import { type FleetHost, type HostReport, HostTable, REPORT_INTERVAL } from './host-table.js';
 
 export interface FleetOptions {
   readonly engine: FleetEngine;
@@ -23,6 +24,8 @@ export interface FleetOptions {
   /** How long a message to a crawler of another host may take, in ms. */
   readonly requestTimeout: number;
   readonly listener: FleetListener;
+  /** What this broker reports of itself to the others. */
+  describe(): Omit<HostReport, 'host' | 'lag'>;
 }
 
 export interface FleetListener {
@@ -37,6 +40,8 @@ export interface FleetStatistics extends ForwarderStatistics {
   readonly isConnected: boolean;
   /** Feeds that read the batches of all hosts: one for live subscriptions, and one for each other one. */
   readonly feeds: number;
+  /** All hosts that have reported themselves within 5 minutes, this one included, by name. */
+  readonly hosts: readonly FleetHost[];
   /** Batches that were not valid, and messages in batches that were rejected. */
   readonly invalidBatches: number;
   readonly rejected: number;
@@ -44,6 +49,8 @@ export interface FleetStatistics extends ForwarderStatistics {
 
 /** Positions of cursors are kept as on the wire. */
 const FLEET_CURSORS = { name: 'fleet-cursors', position: z.string().regex(FLEET_POSITION) };
+/** Subject of the reports of hosts. */
+const HOSTS = 'hosts';
 /** How long a broker waits for the engine when it starts, in ms. */
 const JOIN_TIMEOUT = 1000;
 /** How long the other broker with the name of this host may take to answer, in ms. */
@@ -55,6 +62,8 @@ export class Fleet {
   readonly #options: FleetOptions;
   readonly #validation: FleetValidation;
   readonly #feeds = new Set<FleetFeed>();
+  readonly #hosts = new HostTable();
+  readonly #reportTimer: NodeJS.Timeout;
   readonly #forwarder: Forwarder;
   /** Tells this broker from another one with the name of its host. */
   readonly #instance = Buffer.from(randomUUID());
@@ -68,6 +77,11 @@ export class Fleet {
     this.host = options.host;
     this.#validation = options.validation;
     this.cursors = cursors;
+    this.#reportTimer = setInterval(() => this.#reportHost(), REPORT_INTERVAL).unref();
+    options.engine.handle(HOSTS, (data) => {
+      this.#hosts.read(data);
+      return undefined;
+    });
     const { engine, log, registry, delimiter, host, listener } = options;
     this.#forwarder = new Forwarder(engine, {
       log,
@@ -99,14 +113,22 @@ export class Fleet {
     return fleet;
   }
 
+  /** Whether the engine is connected. */
+  get isConnected(): boolean {
+    return this.#options.engine.isConnected;
+  }
+
   get statistics(): FleetStatistics {
     const { engine, host } = this.#options;
     const [feeds, invalidBatches, rejected] = [this.#feeds.size, this.#invalidBatches, this.#rejected];
+    this.#hosts.set(this.#ownReport());
+    const hosts = this.#hosts.list();
     return {
       ...this.#forwarder.statistics,
       host,
       isConnected: engine.isConnected,
       feeds,
+      hosts,
       invalidBatches,
       rejected,
     };
@@ -168,6 +190,7 @@ export class Fleet {
 
   /** Stops after the batches that are being stored and delivered. */
   async close(): Promise<void> {
+    clearInterval(this.#reportTimer);
     await Promise.all([this.#forwarder.stop(), ...[...this.#feeds].map((feed) => feed.stop())]);
     await this.#validation.close();
     await this.#options.engine.close();
@@ -185,6 +208,15 @@ export class Fleet {
     this.#hasHost = other === undefined || (this.#hasHost && this.#instance.compare(other) < 0);
     engine.handle(subject, () => (this.#hasHost ? this.#instance : undefined));
     if (!this.#hasHost) throw new SluiceError('FLEET_HOST_IN_USE', host);
+  }
+
+  #ownReport(): HostReport {
+    const { lag = null } = this.#forwarder.statistics;
+    return { host: this.host, ...this.#options.describe(), lag };
+  }
+
+  #reportHost(): void {
+    this.notify(HOSTS, Buffer.from(JSON.stringify(this.#ownReport())));
   }
 
   #report(cause: unknown): void {

@@ -102,7 +102,7 @@ export class FleetSubscriptions<P extends Peer> {
     if (cursor !== undefined)
       this.#uses.set(cursor, { name: cursor, isManual: ack === 'manual', subscription, feed });
     const replaced = previous?.connection === connection ? undefined : previous?.connection;
-    const isReady = this.#fleet.statistics.isConnected ? feed.ready : Promise.resolve();
+    const isReady = this.#fleet.isConnected ? feed.ready : Promise.resolve();
     return { subscription, isReady, replaced };
   }
 

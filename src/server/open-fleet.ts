@@ -11,10 +11,13 @@ import { NatsEngine } from '../fleet/nats-engine.js';
 import type { MessageLog } from '../log/message-log.js';
 import { CopyPool } from '../memory/copy-pool.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
+import { SERVER_VERSION } from '../version.js';
 import { compileModules, parserSettings } from '../worker/create-parser.js';
 import { createInlineValidation } from '../worker/inline-validation.js';
 
 export interface OpenFleetListener extends FleetListener {
+  /** What the other hosts learn of this one. */
+  describe(): { readonly uptime: number; readonly connections: number; readonly rate: number };
   onWorkerError(error: unknown): void;
   /** What the user should know, for the log. */
   onInfo(details: Record<string, unknown>, message: string): void;
@@ -75,6 +78,7 @@ export async function openFleet(
     validation,
     requestTimeout: options.fleetRequestTimeout,
     listener,
+    describe: () => ({ version: SERVER_VERSION, ...listener.describe() }),
   });
   return fleet;
 }

@@ -343,6 +343,11 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     if (options.fleet === undefined || log === undefined) return undefined;
     const { openFleet } = await importInstalled<typeof import('./open-fleet.js')>('server/open-fleet.js');
     return openFleet(options.fleet, options, log, registry, {
+      describe: () => ({
+        uptime: this.#startedAt === undefined ? 0 : performance.now() - this.#startedAt.monotonic,
+        connections: this.#pool.size,
+        rate: this.#meter.rates.messagesReceived,
+      }),
       onError: (error) => this.#onServerError(error),
       onRecovered: () => this.#log.info('messages are forwarded to the fleet again'),
       onWorkerError: (error) => this.#onWorkerError(error),

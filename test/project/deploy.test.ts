@@ -1,11 +1,12 @@
 // The files of deploy/ fit the program and the tools that read them.
 
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, readFileSync } from 'node:fs';
+import { copyFileSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { resolveOptions } from 'sluice';
 import { describe, expect, test } from 'vitest';
 import { EXIT } from '#src/cli/common/exit-codes.js';
+import { OPTION_SPECS } from '#src/config/sources.js';
 import { metricsOfUse, startAdminBroker } from '../support/admin.js';
 import { temporaryFolder } from '../support/broker.js';
 import { packageRoot } from '../support/cli.js';
@@ -45,6 +46,14 @@ test('the image is healthy if the broker is ready, at the address of its admin s
   expect(dockerfile).toMatch(/^STOPSIGNAL SIGTERM$/m);
   const timeout = Number(/--stop-timeout (\d+)/.exec(dockerfile)?.[1]) * 1000;
   expect(timeout).toBeGreaterThan(resolveOptions({}).drainTimeout);
+});
+
+test('the files set only options that there are', () => {
+  const known = new Set(OPTION_SPECS.map(({ environment }) => environment));
+  for (const name of readdirSync(deploy('.'))) {
+    const names = [...read(name).matchAll(/\bSLUICE_[A-Z][A-Z_]*[A-Z]\b/g)].map(([text]) => text);
+    expect(names.filter((text) => !known.has(text))).toEqual([]);
+  }
 });
 
 test('the program starts with any env, without flags of node', () => {

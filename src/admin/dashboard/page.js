@@ -6,6 +6,7 @@ import { createTable } from './connection-table.js';
 import { createDrift } from './drift.js';
 import { createDurableLog } from './durable-log.js';
 import { createFigures, setText } from './elements.js';
+import { createFleet } from './fleet.js';
 import {
   formatAge,
   formatBytes,
@@ -57,6 +58,11 @@ const showDurableLog = createDurableLog({
   figures: byId('durable-log-figures'),
   cursors: byId('cursors'),
   note: byId('cursors-note'),
+});
+const showFleet = createFleet({
+  section: byId('fleet'),
+  figures: byId('fleet-figures'),
+  hosts: byId('hosts'),
 });
 const showInternalRows = createFigures(byId('internals'));
 
@@ -158,6 +164,7 @@ function showSnapshot({ stats, connections, rejections, drift }) {
   showInternals(stats);
   showBars(stats, connections.rows);
   showDurableLog(stats.durableLog);
+  showFleet(stats.fleet);
   showRows(connections.rows);
   const { total, rows } = connections;
   show(

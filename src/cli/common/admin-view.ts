@@ -2,6 +2,7 @@
 
 import type { Readiness } from '../../admin/readiness.js';
 import type { BrokerStats, ConnectionList, ConnectionRow, SortColumn } from '../../admin/snapshot.js';
+import type { FleetHost } from '../../fleet/host-table.js';
 import {
   formatAge,
   formatBytes,
@@ -89,7 +90,7 @@ function slowPeers({ slow, dropping }: BrokerStats['connections']): string {
 
 /** A summary of the broker in a few lines. */
 export function summaryLines(stats: BrokerStats): string[] {
-  const { rates, totals, connections, workers, latency, flow, memory, readiness, durableLog } = stats;
+  const { rates, totals, connections, workers, latency, flow, memory, readiness, durableLog, fleet } = stats;
   const roles = Object.entries(connections.byRole).map(([role, count]) => `${count} ${role}`);
   return [
     row('broker', `${readiness.reason}, ${stats.version}, ${stats.address ?? ''}`),
@@ -106,7 +107,47 @@ export function summaryLines(stats: BrokerStats): string[] {
       `${formatBytes(memory.rss)}, ${formatBytes(memory.heldBytes)} not delivered yet${flow.isPaused ? ', reading paused' : ''}`,
     ),
     ...(durableLog === undefined ? [] : [row('log', durableLogText(durableLog))]),
+    ...(fleet === undefined ? [] : fleetLines(fleet)),
   ];
+}
+
+/** Maximum number of hosts that are shown. */
+const MAX_HOSTS = 20;
+
+/** The engine, then a line for each host. Those that are furthest behind come first if there are many. */
+export function fleetLines({
+  isConnected,
+  hosts,
+  invalidBatches,
+  rejected,
+}: NonNullable<BrokerStats['fleet']>): string[] {
+  const faults = [
+    invalidBatches === 0 ? '' : `, ${formatCount(invalidBatches)} invalid batches`,
+    rejected === 0 ? '' : `, ${formatCount(rejected)} messages rejected`,
+  ];
+  const engine = isConnected ? 'engine connected' : 'engine not connected';
+  const count = hosts.length === 1 ? '1 host' : `${formatCount(hosts.length)} hosts`;
+  const isPartial = hosts.length > MAX_HOSTS;
+  const shown = isPartial
+    ? [...hosts].sort((a, b) => (b.lag ?? 0) - (a.lag ?? 0)).slice(0, MAX_HOSTS)
+    : hosts;
+  return [
+    row(
+      'fleet',
+      `${engine}, ${count}${isPartial ? `, ${MAX_HOSTS} shown: the furthest behind` : ''}${faults.join('')}`,
+    ),
+    ...shown.map((host) => row('', hostText(host))),
+  ];
+}
+
+/** Reports come every 2 s. */
+const SILENT = 10_000;
+
+/** `host-1: 1,234 messages/s, 12 connections, 0 behind`. */
+function hostText({ host, rate, connections, lag, silentFor }: FleetHost): string {
+  const silent = silentFor < SILENT ? '' : `, silent for ${(silentFor / 1000).toFixed(0)} s`;
+  const behind = lag === null ? 'not forwarding' : `${formatCount(lag)} behind`;
+  return `${host}: ${formatCount(rate)} messages/s, ${formatCount(connections)} connections, ${behind}${silent}`;
 }
 
 /** `1,234,567 messages, 1.2 GB, disk works; 2 cursors, furthest 12 behind`. */

@@ -28,6 +28,7 @@ const FILES = [
   ['/dashboard/drift.js', 'text/javascript'],
   ['/dashboard/durable-log.js', 'text/javascript'],
   ['/dashboard/elements.js', 'text/javascript'],
+  ['/dashboard/fleet.js', 'text/javascript'],
   ['/dashboard/formats.js', 'text/javascript'],
   ['/dashboard/rejections.js', 'text/javascript'],
   ['/dashboard/uPlot.esm.js', 'text/javascript'],
