@@ -102,13 +102,13 @@ export function measureDisk(): Confirming {
   }
 }
 
-function quantilesOf(sorted: readonly number[]): Confirming {
+export function quantilesOf(sorted: readonly number[]): Confirming {
   const quantile = (share: number) => sorted[Math.floor(share * (sorted.length - 1))] ?? 0;
   return { p50: quantile(0.5), p99: quantile(0.99) };
 }
 
-/** Blocks of each publisher. */
-const blocksOf = (messages: number) => Math.max(1, Math.ceil(messages / PUBLISHERS / BLOCK));
+/** Blocks of each of the four publishers. */
+export const blocksOf = (messages: number) => Math.max(1, Math.ceil(messages / PUBLISHERS / BLOCK));
 
 type Without<T, K extends string> = T extends unknown ? Omit<T, K> : never;
 type Start = (settings: Without<StoreLoadSettings, 'wire' | 'socketPath' | 'port'>) => Promise<ChildProcess>;
@@ -122,7 +122,7 @@ function withStore<T>(store: Store, measure: (pid: number, start: Start) => Prom
   );
 }
 
-async function startStoreLoad(settings: object, adopt: Adopt): Promise<ChildProcess> {
+export async function startStoreLoad(settings: object, adopt: Adopt): Promise<ChildProcess> {
   const child = adopt(fork(new URL('./store-load.js', import.meta.url), [JSON.stringify(settings)]));
   await nextReport<StoreLoadReport>(child);
   return child;
@@ -140,7 +140,7 @@ async function rateOf(pid: number, child: ChildProcess): Promise<Replaying> {
 }
 
 /** The next phase of a load. */
-async function run(child: ChildProcess): Promise<StoreLoadReport & { readonly seconds: number }> {
+export async function run(child: ChildProcess): Promise<StoreLoadReport & { readonly seconds: number }> {
   const done = nextReport<StoreLoadReport>(child);
   const startedAt = performance.now();
   child.send('go');

@@ -1,6 +1,7 @@
 // The results of a run: medians of the rounds, Markdown tables, and the type of the JSON report.
 
 import type { Latency, StartUp, Throughput } from './measure.js';
+import type { Forwarding } from './measure-fleet.js';
 import type { Confirming, Replaying, Storing } from './measure-stores.js';
 import type { StoreName } from './stores.js';
 import type { SystemName } from './systems.js';
@@ -28,6 +29,13 @@ export interface Report {
   readonly latency: readonly Result<Latency>[];
   readonly rows: readonly Rows[];
   readonly stores: Stores;
+  readonly fleet: FleetResults;
+}
+
+/** The scenarios of fleets, as far as they were measured. */
+export interface FleetResults {
+  forwarding?: Result<Forwarding, StoreName>;
+  crossing?: Result<Confirming, StoreName>;
 }
 
 /** The durable scenarios, as far as they were measured. */
@@ -204,6 +212,17 @@ export function replayingTable({ systems }: Result<Replaying, StoreName>): strin
   ]);
 }
 
+/** How fast messages get into the engine. */
+export function forwardingTable({ systems }: Result<Forwarding, StoreName>): string {
+  const head = ['', 'messages/s', 'MB/s', 'CPU-s per million', 'CPU-s per million, engine'];
+  return systemTable(systems, head, (median) => [
+    rounded(median.messagesPerSecond),
+    rounded(median.megabytesPerSecond),
+    median.cpuPerMillion.toFixed(2),
+    median.engineCpuPerMillion.toFixed(2),
+  ]);
+}
+
 type Measured<M> = Result<M, StoreName>['systems'];
 
 /** @returns the figure of the durable Sluice divided by that of a system */
@@ -245,6 +264,7 @@ const capitalized = (name: string) => name.charAt(0).toUpperCase() + name.slice(
 export function markdown(report: Report): string {
   const { node, cores, rounds, scale, validation, comparisons, startUp, latency, rows } = report;
   const { storing, confirming, disk, replaying } = report.stores;
+  const { forwarding, crossing } = report.fleet;
   const parts = [
     `${cores} cores, Node ${node}, medians of ${rounds} interleaved rounds${scale === 1 ? '' : `, scaled by ${scale}`}.`,
     ...(validation === undefined ? [] : ['### Validation', validationTable(validation)]),
@@ -257,6 +277,8 @@ export function markdown(report: Report): string {
       ? []
       : [`### ${capitalized(confirming.name)}`, confirmingTable(confirming, disk)]),
     ...(replaying === undefined ? [] : [`### ${capitalized(replaying.name)}`, replayingTable(replaying)]),
+    ...(forwarding === undefined ? [] : [`### ${capitalized(forwarding.name)}`, forwardingTable(forwarding)]),
+    ...(crossing === undefined ? [] : [`### ${capitalized(crossing.name)}`, confirmingTable(crossing)]),
   ];
   return `${parts.join('\n\n')}\n`;
 }

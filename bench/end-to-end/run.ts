@@ -14,9 +14,12 @@ import {
   type StartUp,
   type Throughput,
 } from './measure.js';
+import { fleetSystems, measureCrossing, measureForwarding } from './measure-fleet.js';
 import { measureConfirming, measureDisk, measureReplaying, measureStoring } from './measure-stores.js';
 import {
   confirmingTable,
+  type FleetResults,
+  forwardingTable,
   latencyTable,
   markdown,
   type Report,
@@ -31,7 +34,7 @@ import {
   validationTable,
 } from './report.js';
 import { COMPARISONS, DEFAULT_SYSTEMS, LATENCY, ROWS, type Scenario, START_UP } from './scenarios.js';
-import { STORES, type Store } from './stores.js';
+import { ENGINE, STORES, type Store } from './stores.js';
 import { DROP_IN_SYSTEMS, MISSING, SYSTEMS, type System, type SystemName } from './systems.js';
 import { measureValidation } from './validation.js';
 
@@ -60,6 +63,9 @@ const isWanted = (name: string) => custom === undefined && name.toLowerCase().in
 const STORING = 'durable: 4 publishers, each message confirmed';
 const CONFIRMING = 'durable: publishing one message and its confirmation';
 const REPLAYING = 'durable: one reader of everything';
+/** The scenarios of fleets. */
+const FORWARDING = 'fleet: the log of a host, forwarded to the engine';
+const CROSSING = 'fleet: one message from a host to another';
 const latencyName = (name: string) => `latency at ${name}`;
 const names = new Set([
   'validation',
@@ -68,6 +74,8 @@ const names = new Set([
   'latency',
   ...LATENCY.map(({ name }) => latencyName(name)),
   ...ROWS.map(({ name }) => name),
+  FORWARDING,
+  CROSSING,
   STORING,
   CONFIRMING,
   REPLAYING,
@@ -195,6 +203,17 @@ if (isWanted(REPLAYING)) {
   print(`\n${REPLAYING}\n${replayingTable(stores.replaying)}`);
 }
 
+const fleet: FleetResults = {};
+const fleets = ENGINE === undefined ? [] : fleetSystems(ENGINE).slice(0, isSmoke ? 1 : 2);
+if (fleets.length > 0 && isWanted(FORWARDING)) {
+  fleet.forwarding = await interleave(FORWARDING, fleets, (system) => measureForwarding(system, scale));
+  print(`\n${FORWARDING}\n${forwardingTable(fleet.forwarding)}`);
+}
+if (fleets.length > 0 && isWanted(CROSSING)) {
+  fleet.crossing = await interleave(CROSSING, fleets, (system) => measureCrossing(system, scale));
+  print(`\n${CROSSING}\n${confirmingTable(fleet.crossing)}`);
+}
+
 const report: Report = {
   node: process.version,
   cores: availableParallelism(),
@@ -206,6 +225,7 @@ const report: Report = {
   latency,
   rows,
   stores,
+  fleet,
 };
 mkdirSync(out, { recursive: true });
 writeFileSync(join(out, 'end-to-end.json'), `${JSON.stringify(report, undefined, 2)}\n`);

@@ -2,6 +2,7 @@
 // single confirmations, or reads all stored messages.
 
 import type { Socket } from 'node:net';
+import { setTimeout } from 'node:timers/promises';
 import { open, type Target } from './connect.js';
 import { blockOf } from './content.js';
 import { BLOCK, STORE_WIRES, type StoreWire, type StoreWireName } from './stores.js';
@@ -10,6 +11,13 @@ import { BLOCK, STORE_WIRES, type StoreWire, type StoreWireName } from './stores
 export type StoreLoadSettings = Target & { readonly wire: StoreWireName } & (
     | { readonly role: 'store'; readonly publishers: number; readonly phases: readonly number[] }
     | { readonly role: 'confirm'; readonly samples: number; readonly warmUp: number }
+    | {
+        readonly role: 'deliver';
+        /** Where the reader connects. */
+        readonly reader: Target;
+        readonly samples: number;
+        readonly warmUp: number;
+      }
     | { readonly role: 'replay'; readonly messages: number }
   );
 
@@ -162,6 +170,45 @@ async function confirm(target: Target, wire: StoreWire, samples: number, warmUp:
   report({ event: 'done', messages: samples, bytes: samples * bytes.length, latencies });
 }
 
+/** One message at a time, each sent when the one before it has arrived at another connection. */
+async function deliver(
+  target: Target,
+  wire: StoreWire,
+  reader: Target,
+  samples: number,
+  warmUp: number,
+): Promise<void> {
+  const client = await StoreClient.connect(target, wire);
+  const socket = await open(reader);
+  const arrived = new ConfirmationCounter(Buffer.from('"timestamp"'));
+  let wake: () => void = () => {};
+  socket.on('data', (bytes: Buffer) => {
+    arrived.add(bytes);
+    wake();
+  });
+  socket.write(wire.follow);
+  // Until it is subscribed.
+  await setTimeout(1000);
+  const [message] = blockOf({ size: 'fixed' }, 0, 1);
+  if (message === undefined) throw new Error('there is no message');
+  const bytes = wire.encode(message.line);
+  report({ event: 'ready', messages: 0, bytes: 0 });
+  await nextCommand();
+  const before = arrived.count;
+  const latencies: number[] = [];
+  for (let sent = 1; sent <= warmUp + samples; sent++) {
+    const startedAt = performance.now();
+    client.write(bytes);
+    while (arrived.count < before + sent)
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+    if (sent > warmUp) latencies.push((performance.now() - startedAt) * 1000);
+  }
+  latencies.sort((a, b) => a - b);
+  report({ event: 'done', messages: samples, bytes: samples * bytes.length, latencies });
+}
+
 async function replay(target: Target, wire: StoreWire, messages: number): Promise<void> {
   const buffer = Buffer.allocUnsafe(READ_SIZE);
   let tail = '';
@@ -201,4 +248,6 @@ process.on('disconnect', () => process.exit());
 const wire = STORE_WIRES[settings.wire];
 if (settings.role === 'store') await store(settings, wire, settings.publishers, settings.phases);
 else if (settings.role === 'confirm') await confirm(settings, wire, settings.samples, settings.warmUp);
+else if (settings.role === 'deliver')
+  await deliver(settings, wire, settings.reader, settings.samples, settings.warmUp);
 else await replay(settings, wire, settings.messages);

@@ -9,6 +9,7 @@ import { jsonLine, natsConnect, redisCommand } from './wires.js';
 export type StoreName =
   | 'Sluice, in memory'
   | 'Sluice, durable'
+  | 'Sluice, fleet'
   | 'NATS JetStream'
   | 'Redis Streams, everysec'
   | 'Redis Streams, always';
@@ -50,6 +51,22 @@ function redisStore(name: StoreName, policy: string, share: number): Store {
   };
 }
 
+const JET_STREAM: Store = {
+  name: 'NATS JetStream',
+  program: 'nats-server',
+  command: (socketPath) => {
+    const config = `${socketPath}.conf`;
+    writeFileSync(config, `max_pending: 1073741824\njetstream { store_dir: "${dirname(socketPath)}" }\n`);
+    return natsCommand(config);
+  },
+  ready: 'Server is ready',
+  port: NATS_PORT,
+  wire: 'jetstream',
+  isStoring: true,
+  isJavaScript: false,
+  share: 0.2,
+};
+
 const ALL: readonly Store[] = [
   {
     name: 'Sluice, in memory',
@@ -69,21 +86,7 @@ const ALL: readonly Store[] = [
     isJavaScript: true,
     share: 1,
   },
-  {
-    name: 'NATS JetStream',
-    program: 'nats-server',
-    command: (socketPath) => {
-      const config = `${socketPath}.conf`;
-      writeFileSync(config, `max_pending: 1073741824\njetstream { store_dir: "${dirname(socketPath)}" }\n`);
-      return natsCommand(config);
-    },
-    ready: 'Server is ready',
-    port: NATS_PORT,
-    wire: 'jetstream',
-    isStoring: true,
-    isJavaScript: false,
-    share: 0.2,
-  },
+  JET_STREAM,
   redisStore('Redis Streams, everysec', 'everysec', 0.3),
   redisStore('Redis Streams, always', 'always', 0.1),
 ];
@@ -92,6 +95,9 @@ const ALL: readonly Store[] = [
 export const STORES: readonly Store[] = ALL.filter(
   ({ program }) => program === undefined || isInstalled(program),
 );
+
+/** The engine of fleets, if it is installed. */
+export const ENGINE = STORES.find((store) => store === JET_STREAM);
 
 /** How a publisher and a reader speak with a store. */
 export interface StoreWire {
@@ -104,6 +110,8 @@ export interface StoreWire {
   readonly confirmation: Buffer;
   /** First bytes of a reader of everything. */
   readonly read: Buffer;
+  /** First bytes of a reader of new messages: of all hosts of a fleet, if it is one. */
+  readonly follow: Buffer;
   /**
    * What the end of the stored messages contains when all of them are there.
    * @param total number of messages
@@ -145,6 +153,7 @@ export const STORE_WIRES: Readonly<Record<StoreWireName, StoreWire>> = {
     afterBlock: jsonLine('ping', {}),
     confirmation: Buffer.from('"type":"pong"'),
     read: jsonLine('subscribe', { id: 'bench', from: 'first' }),
+    follow: jsonLine('subscribe', { id: 'bench', scope: 'fleet' }),
     end: (total) => `:${total}"}}\n`,
   },
   jetstream: {
@@ -155,6 +164,7 @@ export const STORE_WIRES: Readonly<Record<StoreWireName, StoreWire>> = {
     encode: (line) => Buffer.from(`PUB ${SUBJECT} ${ACK_INBOX} ${Buffer.byteLength(line)}\r\n${line}\r\n`),
     confirmation: Buffer.from('"seq":'),
     read: Buffer.concat([natsConnect, Buffer.from(`SUB d 1\r\n${createConsumer}`)]),
+    follow: Buffer.concat([natsConnect, Buffer.from(`SUB d 1\r\n${createConsumer}`)]),
     // Of the reply subject of the last message: its number in the stream, and that of the delivery.
     end: (total) => `.${total}.${total}.`,
   },
@@ -163,6 +173,7 @@ export const STORE_WIRES: Readonly<Record<StoreWireName, StoreWire>> = {
     // The second line of each answer is an ID: milliseconds and a number.
     confirmation: Buffer.from('-'),
     read: redisCommand('XRANGE', STREAM, '-', '+'),
+    follow: redisCommand('XREAD', 'BLOCK', '0', 'STREAMS', STREAM, '$'),
     last: redisCommand('XREVRANGE', STREAM, '+', '-', 'COUNT', '1'),
     end: (_, answer) => /\d+-\d+/.exec(answer)?.[0] ?? '',
   },

@@ -15,6 +15,8 @@ export interface ForwarderOptions {
   readonly registry: MessageRegistry;
   readonly delimiter: number;
   readonly host: string;
+  /** Minimum time between the beginnings of two batches, in ms, unless they are large. */
+  batchInterval(): number;
   /** Throws if another broker uses the name of this host. */
   requireHost(): Promise<void>;
   /** Called with the first error of an interruption. Forwarding is tried again. */
@@ -40,6 +42,8 @@ export interface ForwarderStatistics {
  */
 export const FORWARD_CURSOR = '$fleet';
 const KEEP_TIME = 10 * 60_000;
+/** A batch of at least this share of the largest size is large. */
+const LARGE_SHARE = 0.5;
 /** How often the cursor moves, in ms. */
 const CURSOR_INTERVAL = 10_000;
 const RETRY = { initialDelay: 100, maxDelay: 5000 } as const;
@@ -134,14 +138,18 @@ export class Forwarder {
         const batch = await (next ?? reader.next(memory, signal));
         next = undefined;
         if (batch === undefined) return;
+        const startedAt = performance.now();
         const stored = this.#engine.publish(batch, sequence);
         [memory, other] = [other, memory];
-        // If there is more, it is read meanwhile.
-        if (reader.hasMore) next = reader.next(memory, signal);
+        const isLarge = batch.body.length > maxBytes * LARGE_SHARE;
+        // If there is much more, it is read meanwhile.
+        if (isLarge && reader.hasMore) next = reader.next(memory, signal);
         const storedAt = await stored;
         sequence = this.#engine.mayLoseBatches ? storedAt : undefined;
         this.#record(batch);
         onForwarded();
+        const wait = startedAt + this.#options.batchInterval() - performance.now();
+        if (!isLarge && wait > 0) await sleep(wait, undefined, { signal }).catch(() => {});
       }
     } finally {
       reading.abort();

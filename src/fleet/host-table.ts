@@ -47,6 +47,11 @@ export class HostTable {
     this.#now = now;
   }
 
+  /** Number of hosts, as far as it is known. */
+  get size(): number {
+    return this.#hosts.size;
+  }
+
   /** Reads the report of a host. What is none is ignored. */
   read(data: Uint8Array): void {
     const decoded = decodeJsonText(Buffer.from(data).toString(), MAX_DEPTH);
