@@ -52,7 +52,7 @@ export interface SubscriptionFilter {
   /**
    * Whose messages: those of the crawlers of the broker's `host`, or of all hosts of the `fleet` that it is part of. With
    * `fleet`, `from`, `cursor` and `position` refer to the stream of the fleet, which has what the brokers' durable logs
-   * have; not with `group`, `last` and `overflow: 'log'`. Default: `host`.
+   * have; not with `group` and `overflow: 'log'`. Default: `host`.
    */
   readonly scope?: 'host' | 'fleet';
   /** Bytes of messages that may be queued for the loop before the client stops reading its socket. Default: 1 MiB. */

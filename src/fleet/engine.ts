@@ -16,8 +16,8 @@ export interface StoredBatch {
 /** Where to begin to read the stream: at a sequence number, or at a time in ms since 1970. */
 export type StreamStart = { readonly sequence: number } | { readonly time: number };
 
-/** Answers a request of another host. @returns the answer; `undefined` leaves the request to others */
-export type RequestHandler = (data: Uint8Array) => Uint8Array | undefined;
+/** Answers a request of another host. @returns the answer, or several; `undefined` leaves the request to others */
+export type RequestHandler = (data: Uint8Array) => Uint8Array | readonly Uint8Array[] | undefined;
 
 export interface FleetEngine {
   readonly isConnected: boolean;
@@ -56,6 +56,8 @@ export interface FleetEngine {
   notify(subject: string, data: Uint8Array): void;
   /** Asks the other hosts. @returns the first answer; `undefined` if there is none within `timeout` ms */
   request(subject: string, data: Uint8Array, timeout: number): Promise<Uint8Array | undefined>;
+  /** Asks the other hosts. @returns all answers that arrive within `timeout` ms */
+  requestAll(subject: string, data: Uint8Array, timeout: number): AsyncIterable<Uint8Array>;
   close(): Promise<void>;
 }
 

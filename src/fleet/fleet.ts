@@ -189,6 +189,20 @@ export class Fleet {
     return this.#options.engine.request(subject, data, timeout);
   }
 
+  /**
+   * Asks the other hosts for several answers each.
+   * @param end the last answer of each host, which is not returned
+   * @returns the answers, until all hosts that are known have answered, or {@link requestTimeout}
+   */
+  async *requestAll(subject: string, data: Uint8Array, end: Buffer): AsyncGenerator<Uint8Array, void> {
+    let missing = this.#hosts.list().filter(({ host }) => host !== this.host).length;
+    if (missing === 0) return;
+    for await (const answer of this.#options.engine.requestAll(subject, data, this.requestTimeout)) {
+      if (!end.equals(answer)) yield answer;
+      else if (--missing === 0) return;
+    }
+  }
+
   /** Frees memory that is not used. */
   trim(): void {
     this.#validation.trim();

@@ -243,11 +243,28 @@ export class NatsEngine implements FleetEngine {
       const reply = await connection.request(this.#callSubject(subject), data, { timeout });
       return reply.data;
     } catch (error) {
-      const { NoRespondersError, TimeoutError, RequestError } = this.#nats.errors;
-      const cause = error instanceof RequestError ? error.cause : error;
-      if (cause instanceof NoRespondersError || cause instanceof TimeoutError) return undefined;
+      if (this.#isUnanswered(error)) return undefined;
       throw error;
     }
+  }
+
+  async *requestAll(subject: string, data: Uint8Array, timeout: number): AsyncGenerator<Uint8Array, void> {
+    if (this.#connected === undefined) return;
+    const { connection } = this.#connected;
+    const options = { strategy: 'timer', maxWait: timeout, noMux: true } as const;
+    try {
+      for await (const reply of await connection.requestMany(this.#callSubject(subject), data, options))
+        yield reply.data;
+    } catch (error) {
+      if (!this.#isUnanswered(error)) throw error;
+    }
+  }
+
+  /** Whether a request has failed since no host answers it. */
+  #isUnanswered(error: unknown): boolean {
+    const { NoRespondersError, TimeoutError, RequestError } = this.#nats.errors;
+    const cause = error instanceof RequestError ? error.cause : error;
+    return cause instanceof NoRespondersError || cause instanceof TimeoutError;
   }
 
   #callSubject(subject: string): string {
@@ -259,7 +276,8 @@ export class NatsEngine implements FleetEngine {
       callback: (error, message) => {
         if (error !== null) return;
         const reply = handler(message.data);
-        if (reply !== undefined) message.respond(reply);
+        const replies = reply === undefined || reply instanceof Uint8Array ? [reply] : reply;
+        for (const one of replies) if (one !== undefined) message.respond(one);
       },
     });
   }

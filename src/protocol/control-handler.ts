@@ -14,6 +14,7 @@ import type { Subscriptions } from '../routing/subscriptions.js';
 import { SERVER_VERSION } from '../version.js';
 import type { AccessControl } from './access.js';
 import type { Confirmations } from './confirmations.js';
+import type { FleetLastValues } from './fleet-last-values.js';
 import type { FleetSubscriptions } from './fleet-subscriptions.js';
 import { isStored, type LogSubscriptions } from './log-subscriptions.js';
 import { brokerLine, errorLine } from './outgoing.js';
@@ -44,6 +45,9 @@ export interface ControlListener<P extends Peer> {
   onCrawlerHello(connection: P, replaced: P | undefined): void;
 }
 
+/** Maximum bytes of the latest messages of a fleet that a subscription begins with: more are left out. */
+const MAX_LAST_BYTES = 32 * 1024 * 1024;
+
 /** @typeParam P the type of connections */
 export class ControlHandler<P extends Peer> {
   readonly #settings: ControlSettings;
@@ -53,6 +57,7 @@ export class ControlHandler<P extends Peer> {
   readonly #confirmations: Confirmations<P>;
   readonly #logSubscriptions: LogSubscriptions<P> | undefined;
   readonly #fleetSubscriptions: FleetSubscriptions<P> | undefined;
+  readonly #fleetLastValues: FleetLastValues | undefined;
   readonly #sessions: Sessions<P> | undefined;
   readonly #lastValues: LastValues | undefined;
   /** Subscriptions that begin with the last values. */
@@ -68,6 +73,7 @@ export class ControlHandler<P extends Peer> {
     confirmations: Confirmations<P>,
     logSubscriptions: LogSubscriptions<P> | undefined,
     fleetSubscriptions: FleetSubscriptions<P> | undefined,
+    fleetLastValues: FleetLastValues | undefined,
     sessions: Sessions<P> | undefined,
     listener: ControlListener<P>,
   ) {
@@ -76,6 +82,7 @@ export class ControlHandler<P extends Peer> {
     this.#confirmations = confirmations;
     this.#logSubscriptions = logSubscriptions;
     this.#fleetSubscriptions = fleetSubscriptions;
+    this.#fleetLastValues = fleetLastValues;
     this.#sessions = sessions;
     this.#listener = listener;
     this.#lastValues = lastValues;
@@ -228,14 +235,16 @@ export class ControlHandler<P extends Peer> {
     );
     this.#subscriptions.add(connection, data, subscription);
     if (data.overflow !== undefined) connection.outbox.policy = data.overflow;
-    this.#confirmSubscription(connection, data, position);
+    this.#confirmSubscription(connection, data, { position });
     this.#replace(replaced);
     void subscription.run();
   }
 
   #subscribeToFleet(connection: P, role: PeerRole, data: MessageMap['subscribe']['data']): void {
     const fleet = this.#fleetSubscriptions;
-    const fault = fleet === undefined ? NO_FLEET : fleet.faultOf(connection, data);
+    const isLimited = data.last === true && !this.#replays.take(connection);
+    const fault =
+      fleet === undefined ? NO_FLEET : isLimited ? 'RATE_LIMITED' : fleet.faultOf(connection, data);
     if (fleet === undefined || fault !== undefined) {
       if (fault === 'RATE_LIMITED') this.#reject(connection, fault, 'subscribe');
       else this.#reject(connection, 'RULE_VIOLATION', 'subscribe', [fault ?? NO_FLEET]);
@@ -252,20 +261,34 @@ export class ControlHandler<P extends Peer> {
     if (data.overflow !== undefined) connection.outbox.policy = data.overflow;
     this.#replace(replaced);
     // What other hosts send after the confirmation must arrive.
-    void isReady.then(() => {
+    void isReady.then(async () => {
+      const lastMessages = data.last === true ? await this.#lastMessagesOfFleet(data) : [];
       if (!connection.isOpen) return;
-      this.#confirmSubscription(connection, data);
+      const size = lastMessages.reduce((sum, { bytes }) => sum + bytes.length, 0);
+      if (connection.hasRoom(size, 0)) {
+        const lastValues = lastMessages.reduce((sum, { count }) => sum + count, 0);
+        this.#confirmSubscription(connection, data, data.last === true ? { lastValues } : {});
+        for (const { bytes, count } of lastMessages) connection.outbox.answer(bytes, count);
+      } else {
+        this.#subscriptions.remove(connection, data.id);
+        this.#reject(connection, 'RATE_LIMITED', 'subscribe');
+      }
       connection.flush();
     });
   }
 
-  /** @param position where it begins in the durable log, if it does */
-  #confirmSubscription(connection: P, data: MessageMap['subscribe']['data'], position?: string): void {
-    const answer = {
-      id: data.id,
-      ...(position === undefined ? {} : { position }),
-      ...this.#unknownTypes(data),
-    };
+  async #lastMessagesOfFleet(data: MessageMap['subscribe']['data']): Promise<LastMessages[]> {
+    const values = await this.#fleetLastValues?.collect(data, MAX_LAST_BYTES).catch(() => []);
+    return values ?? [];
+  }
+
+  /** @param start where it begins in the durable log, or with how many messages it begins */
+  #confirmSubscription(
+    connection: P,
+    data: MessageMap['subscribe']['data'],
+    start: { readonly position?: string; readonly lastValues?: number },
+  ): void {
+    const answer = { id: data.id, ...start, ...this.#unknownTypes(data) };
     connection.reply(brokerLine('subscribed', answer, this.#settings.delimiter));
   }
 

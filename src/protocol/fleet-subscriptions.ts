@@ -60,7 +60,8 @@ export class FleetSubscriptions<P extends Peer> {
   /** Why a subscription is impossible, if it is. */
   faultOf(connection: P, data: SubscribeData): Issue | 'RATE_LIMITED' | undefined {
     const { id, last, group, cursor, ack, from, overflow } = data;
-    if (last === true || group !== undefined || overflow === 'log') return WITH_OTHERS;
+    if (group !== undefined || overflow === 'log') return WITH_OTHERS;
+    if (last === true && (from !== undefined || cursor !== undefined)) return LAST_WITH_START;
     if (ack === 'manual' && cursor === undefined) return ACK_WITHOUT_CURSOR;
     if (typeof from === 'object' && 'offset' in from && !isFleetPosition(from)) return NO_FLEET_POSITION;
     if (cursor === undefined) return undefined;
@@ -147,7 +148,8 @@ function presenceIn(data: Uint8Array): PresenceReport | undefined {
 }
 
 const conflict = (path: string, message: string): Issue => ({ path, code: 'conflict', message });
-const WITH_OTHERS = conflict('data.scope', 'fleet cannot be combined with last, group or overflow log');
+const WITH_OTHERS = conflict('data.scope', 'fleet cannot be combined with group or overflow log');
+const LAST_WITH_START = conflict('data.last', 'cannot be combined with from or cursor');
 const NO_FLEET_POSITION = conflict('data.from', 'scope fleet needs a position that begins with fleet:');
 const ACK_WITHOUT_CURSOR = conflict('data.ack', 'manual needs a cursor');
 const CURSOR_IN_USE = conflict('data.cursor', 'is used by another subscription of this connection');

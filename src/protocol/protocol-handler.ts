@@ -23,6 +23,7 @@ import { Confirmations } from './confirmations.js';
 import { ControlHandler, type ControlSettings, type Identify } from './control-handler.js';
 import { DriftReport } from './drift-report.js';
 import { FleetCommands } from './fleet-commands.js';
+import { FleetLastValues } from './fleet-last-values.js';
 import { FleetSubscriptions } from './fleet-subscriptions.js';
 import { Gate } from './gate.js';
 import { HelloGate } from './hello-gate.js';
@@ -177,6 +178,8 @@ export class ProtocolHandler<P extends Peer> {
       this.#confirmations,
       this.#newLogSubscriptions(),
       fleetSubscriptions,
+      fleet &&
+        new FleetLastValues(fleet, lastValues, (data) => subscriptions.filterOf(data), settings.delimiter),
       this.#sessions,
       {
         identify: listener.identify,

@@ -136,8 +136,9 @@ export class LastValues {
   /**
    * The messages that a filter matches, in the order of receipt, in parts.
    * @param delimiter the byte after each message
+   * @param host name of this host, for `meta`. Default: none.
    */
-  select(filter: Filter, delimiter: number): LastMessages[] {
+  select(filter: Filter, delimiter: number, host?: string): LastMessages[] {
     const selected: LastValue[] = [];
     for (let entry = this.#table.oldest; entry !== -1; entry = this.#table.newer(entry)) {
       const value = this.#values[entry];
@@ -149,7 +150,7 @@ export class LastValues {
     selected.forEach(({ length }, at) => {
       size += length;
       if (size < PART_BYTES && at + 1 < selected.length) return;
-      parts.push(join(selected.slice(from, at + 1), filter, delimiter));
+      parts.push(join(selected.slice(from, at + 1), filter, delimiter, host));
       from = at + 1;
       size = 0;
     });
@@ -206,9 +207,14 @@ function matches(filter: Filter, value: LastValue): boolean {
   return filter.matchesCrawler(crawlerId) && filter.matchesJob(jobLow, jobHigh >>> 0);
 }
 
-function join(values: readonly LastValue[], { mark }: Filter, delimiter: number): LastMessages {
+function join(
+  values: readonly LastValue[],
+  { mark }: Filter,
+  delimiter: number,
+  host: string | undefined,
+): LastMessages {
   const heads = values.map(({ from, crawlerId, sequence }) =>
-    mark === WITH_META ? metaPrefix({ id: from, crawlerId }) + metaSequence(sequence) : '',
+    mark === WITH_META ? metaPrefix({ id: from, crawlerId, host }) + metaSequence(sequence) : '',
   );
   const size = values.reduce((sum, { length }, at) => sum + length + (heads[at]?.length ?? 0) + 2, 0);
   const bytes = Buffer.allocUnsafeSlow(size);

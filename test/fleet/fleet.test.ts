@@ -4,6 +4,7 @@ import { SluiceClient } from 'sluice/client';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { startPlainBroker, type TestBroker, temporaryFolder, until } from '../support/broker.js';
 import { BrokerProcess } from '../support/broker-process.js';
+import { packageRoot } from '../support/cli.js';
 import { Application, hello, publish, QUICK, startHost } from '../support/fleet.js';
 import { line, VALID } from '../support/messages.js';
 import { hasNatsServer, NatsServer } from '../support/nats-server.js';
@@ -277,6 +278,78 @@ describe.skipIf(!hasNatsServer)('a fleet (needs nats-server)', () => {
     expect(a.manager.getMetrics().fleet).toMatchObject({ invalidBatches: 3, rejected: 3 });
   });
 
+  test('begins with the latest message of each job and crawler of all hosts', async () => {
+    const engine = await NatsServer.start();
+    const [a, b] = [await startHost(engine, 'a'), await startHost(engine, 'b')];
+    await publish(a.socketPath, 1, 0, 10);
+    await publish(b.socketPath, 2, 0, 20);
+    await until(() => [a, b].every(({ manager }) => manager.getMetrics().fleet?.hosts.length === 2));
+    const subscribe = async (data: object) => {
+      const app = await b.connect();
+      app.say('subscribe', { id: 'x', scope: 'fleet', last: true, ...data });
+      const lastValues = Number((await app.next('subscribed')).data.lastValues);
+      await until(() => app.lines.length > lastValues);
+      return app.messages.filter(({ type }) => type !== 'subscribed');
+    };
+    const all = await subscribe({ meta: true });
+    expect(all.map(({ host, message }) => [host, (message as { jobId: string }).jobId]).sort()).toEqual([
+      ['a', 'producer-1'],
+      ['b', 'producer-2'],
+    ]);
+    expect(await subscribe({ jobIds: ['producer-1'] })).toMatchObject([{ data: { processed: 9 } }]);
+    expect(await subscribe({ crawlerIds: ['nobody'] })).toEqual([]);
+    // A host that does not answer only takes time.
+    await a.manager.stop();
+    expect(await subscribe({})).toMatchObject([{ data: { processed: 19 } }]);
+  });
+
+  test('the engine may need TLS and a certificate of the broker', async () => {
+    const certificates = join(packageRoot, 'test/support/certificates');
+    const files = ['server.pem', 'server.key', 'ca.pem'].map((name) =>
+      JSON.stringify(join(certificates, name)),
+    );
+    const engine = await NatsServer.start(
+      `tls { cert_file: ${files[0]}, key_file: ${files[1]}, ca_file: ${files[2]}, verify: true }`,
+    );
+    const fleet = [engine.address.replace('nats:', 'tls:')];
+    const fleetCa = join(certificates, 'ca.pem');
+    const withCertificate = { fleet, fleetCa, fleetCert: join(certificates, 'client.pem') };
+    const a = await startHost(engine, 'a', {
+      ...withCertificate,
+      fleetKey: join(certificates, 'client.key'),
+    });
+    expect(a.manager.getMetrics().fleet).toMatchObject({ isConnected: true });
+    const reader = await Application.start(a.socketPath);
+    await publish(a.socketPath, 1, 0, 100);
+    expect(await reader.faults(1, 100)).toEqual([]);
+    for (const options of [{ fleet, fleetCa }, { fleet }]) {
+      const other = await startHost(engine, 'b', options);
+      await until(
+        () =>
+          other.errors.includes('FLEET_UNAVAILABLE') ||
+          other.manager.getMetrics().fleet?.isConnected === false,
+      );
+      expect(other.manager.getMetrics().fleet).toMatchObject({ isConnected: false });
+      await other.manager.stop();
+    }
+  });
+
+  test('options that cannot be right are rejected', async () => {
+    const log = join(temporaryFolder(), 'log');
+    const fails = (options: object, text: string) =>
+      expect(startPlainBroker({ log, ...options })).rejects.toMatchObject({
+        message: expect.stringContaining(text),
+      });
+    await fails({ fleet: ['nats://localhost:1'], log: undefined }, 'needs the option log');
+    await fails({ fleet: ['http://localhost:1'] }, 'must be an address');
+    await fails({ fleet: ['nats://user:secret@localhost:1'] }, 'must be an address');
+    await fails({ fleet: ['nats://example.org:4222'] }, 'access tokens');
+    await fails({ fleet: [] }, 'must contain an address');
+    await fails({ fleet: ['nats://localhost:1'], fleetHost: 'a.b' }, 'fleetHost');
+    await fails({ fleet: ['nats://localhost:1'], fleetCert: 'x' }, 'needs fleetKey');
+    await fails({ fleet: ['nats://localhost:1'], messageDelimiter: '\0' }, 'messageDelimiter');
+  });
+
   test('needs a fleet, and excludes what only a host has', async () => {
     const plain = await startPlainBroker();
     const engine = await NatsServer.start();
@@ -290,7 +363,12 @@ describe.skipIf(!hasNatsServer)('a fleet (needs nats-server)', () => {
       code: 'RULE_VIOLATION',
       issues: [{ path: 'data.scope', code: 'no_fleet' }],
     });
-    for (const data of [{ group: 'g' }, { last: true }, { overflow: 'log' }, { ack: 'manual' }])
+    for (const data of [
+      { group: 'g' },
+      { last: true, from: 'first' },
+      { overflow: 'log' },
+      { ack: 'manual' },
+    ])
       expect(await issueOf(a, data)).toMatchObject({
         code: 'RULE_VIOLATION',
         issues: [{ code: 'conflict' }],
