@@ -143,20 +143,7 @@ export class BatchReader {
 
   async #waitForMore(signal: AbortSignal): Promise<void> {
     this.#reader.release();
-    const { log } = this.#options;
-    const { offset } = this.#reader;
-    if (offset < log.durable) return;
-    await new Promise<void>((resolve) => {
-      const cancel = log.onceStored(offset, () => {
-        signal.removeEventListener('abort', stop);
-        resolve();
-      });
-      const stop = (): void => {
-        cancel();
-        resolve();
-      };
-      signal.addEventListener('abort', stop, { once: true });
-    });
+    await this.#options.log.whenStored(this.#reader.offset, signal);
   }
 }
 

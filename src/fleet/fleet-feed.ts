@@ -42,6 +42,8 @@ export interface FeedOptions {
   onInvalidBatch(): void;
 }
 
+/** Each position names all hosts, and subscribers send positions back: a message of theirs has at most 64 KiB. */
+const MAX_HOSTS = 500;
 const RETRY = { initialDelay: 100, maxDelay: 5000 } as const;
 
 export class FleetFeed {
@@ -138,12 +140,16 @@ export class FleetFeed {
   }
 
   async #accept({ sequence, time, batch }: StoredBatch): Promise<void> {
-    if (batch === undefined) this.#options.onInvalidBatch();
+    if (batch === undefined || !this.#hasRoomFor(batch)) this.#options.onInvalidBatch();
     else if (!this.#isOld(batch, sequence)) await this.#deliver(batch);
     this.#start = undefined;
     this.#sequence = sequence;
     this.#time = time;
     for (const target of this.targets) await target.afterBatch(this);
+  }
+
+  #hasRoomFor({ host }: Batch): boolean {
+    return this.#hosts.has(host) || this.#hosts.size < MAX_HOSTS;
   }
 
   /** Whether a batch was read before. */

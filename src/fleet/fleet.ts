@@ -54,6 +54,8 @@ const FLEET_CURSORS = { name: 'fleet-cursors', position: z.string().regex(FLEET_
  * message waits for up to 10 ms.
  */
 const BATCHES_PER_SECOND = 5000;
+/** Since each has a few batches in memory, and makes the engine read the stream. */
+const MAX_FEEDS = 64;
 /** Subject of the reports of hosts. */
 const HOSTS = 'hosts';
 /** How long a broker waits for the engine when it starts, in ms. */
@@ -143,6 +145,11 @@ export class Fleet {
   /** Counts messages of a host that were rejected here. */
   countRejected(_host: string, _code: WireErrorCode, count: number): void {
     this.#rejected += count;
+  }
+
+  /** Whether another feed may be opened. */
+  get hasRoomForFeed(): boolean {
+    return this.#feeds.size < MAX_FEEDS;
   }
 
   /** A feed of the batches of all hosts. Stop it when it is no longer used. */

@@ -3,7 +3,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Backoff } from '../backoff.js';
-import type { Position } from '../log/cursors.js';
+import { OWN_CURSOR, type Position } from '../log/cursors.js';
 import type { MessageLog } from '../log/message-log.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import { type Batch, endOf } from './batch.js';
@@ -40,7 +40,7 @@ export interface ForwarderStatistics {
  * Name of the cursor up to which messages need not be kept for the engine. It follows the forwarded ones after
  * {@link KEEP_TIME}: an engine that is restored to an older state gets them again.
  */
-export const FORWARD_CURSOR = '$fleet';
+const FORWARD_CURSOR = `${OWN_CURSOR}fleet`;
 const KEEP_TIME = 10 * 60_000;
 /** A batch of at least this share of the largest size is large. */
 const LARGE_SHARE = 0.5;
@@ -71,7 +71,9 @@ export class Forwarder {
       Buffer.allocUnsafeSlow(engine.maxBatchBytes),
       Buffer.allocUnsafeSlow(engine.maxBatchBytes),
     ];
-    options.log.handlerCursors.add(FORWARD_CURSOR);
+    const { log } = options;
+    // So that nothing is removed before it is forwarded.
+    if (log.cursors.get(FORWARD_CURSOR) === undefined) log.moveCursor(FORWARD_CURSOR, log.first);
   }
 
   /** Forwards until it is stopped. */

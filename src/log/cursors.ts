@@ -44,6 +44,8 @@ export const LOG_CURSORS: CursorFormat<Position> = {
 const VERSION = 1;
 /** The file is written at most once in this time, in ms. */
 const SAVE_INTERVAL = 100;
+/** Names of cursors that the broker moves for itself begin with this. They are not listed, and nobody else uses them. */
+export const OWN_CURSOR = '$';
 /** Since each cursor takes memory, and all of them are written together. */
 export const MAX_CURSORS = 10_000;
 

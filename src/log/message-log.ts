@@ -15,6 +15,7 @@ import {
   formatEpoch,
   LOG_CURSORS,
   lowestOffset,
+  OWN_CURSOR,
   type Position,
 } from './cursors.js';
 import { FolderDisk, type LogDisk } from './disk.js';
@@ -254,8 +255,7 @@ export class MessageLog {
       syncTime,
       failures,
       messagesPassed,
-      cursorsTotal: this.cursors.size,
-      cursors: this.#furthestCursors(),
+      ...this.#furthestCursors(),
     };
   }
 
@@ -319,6 +319,22 @@ export class MessageLog {
    */
   onceStored(offset: number, callback: () => void): () => void {
     return this.#store.onceDurable(offset + 1, callback);
+  }
+
+  /** Resolves once a message is durable, which happens without delay when there is one, or `signal` is aborted. */
+  async whenStored(offset: number, signal: AbortSignal): Promise<void> {
+    if (offset < this.durable || signal.aborted) return;
+    await new Promise<void>((resolve) => {
+      const cancel = this.onceStored(offset, () => {
+        signal.removeEventListener('abort', stop);
+        resolve();
+      });
+      const stop = (): void => {
+        cancel();
+        resolve();
+      };
+      signal.addEventListener('abort', stop, { once: true });
+    });
   }
 
   /** Moves a cursor to an offset. It never moves backwards. */
@@ -412,7 +428,8 @@ export class MessageLog {
   }
 
   /** For the statistics. Never sorts all cursors, since there may be thousands. */
-  #furthestCursors(): LogStatistics['cursors'] {
+  #furthestCursors(): Pick<LogStatistics, 'cursors' | 'cursorsTotal'> {
+    let cursorsTotal = 0;
     const { epoch } = this;
     const { first, end } = this.#store;
     const furthest: { name: string; behind: number }[] = [];
@@ -422,6 +439,8 @@ export class MessageLog {
     // Cursors that are no further behind cannot be among those listed.
     let least = -1;
     for (const [name, { epoch: epochOf, offset }] of this.cursors.entries()) {
+      if (name.startsWith(OWN_CURSOR)) continue;
+      cursorsTotal++;
       const behind = end - (epochOf === epoch && offset <= end ? offset : first);
       if (behind <= least) continue;
       furthest.push({ name, behind });
@@ -430,7 +449,7 @@ export class MessageLog {
       least = furthest.at(-1)?.behind ?? least;
     }
     keepFurthest();
-    return furthest;
+    return { cursors: furthest, cursorsTotal };
   }
 
   /** Whether messages that the disk does not accept are forwarded all the same. */

@@ -64,6 +64,8 @@ export class FleetSubscriptions<P extends Peer> {
     if (last === true && (from !== undefined || cursor !== undefined)) return LAST_WITH_START;
     if (ack === 'manual' && cursor === undefined) return ACK_WITHOUT_CURSOR;
     if (typeof from === 'object' && 'offset' in from && !isFleetPosition(from)) return NO_FLEET_POSITION;
+    const needsFeed = from !== undefined || cursor !== undefined || this.#live === undefined;
+    if (needsFeed && !this.#fleet.hasRoomForFeed) return 'RATE_LIMITED';
     if (cursor === undefined) return undefined;
     const user = this.#uses.get(cursor)?.subscription;
     if (user !== undefined && user.connection === connection && user.id !== id) return CURSOR_IN_USE;

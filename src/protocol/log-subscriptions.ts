@@ -1,6 +1,6 @@
 // Subscriptions to the durable log: where each begins, and what happens to its cursor.
 
-import { formatPosition, parsePosition } from '../log/cursors.js';
+import { formatPosition, OWN_CURSOR, parsePosition } from '../log/cursors.js';
 import { isFleetPosition, startOf } from '../log/log-start.js';
 import type { MessageLog } from '../log/message-log.js';
 import { StoredMessageFilter } from '../log/stored-messages.js';
@@ -56,6 +56,7 @@ export class LogSubscriptions<P extends Peer> {
     if (isFleetPosition(from)) return POSITION_OF_FLEET;
     if (cursor === undefined) return undefined;
     if (this.#log.handlerCursors.has(cursor)) return CURSOR_OF_HANDLER;
+    if (cursor.startsWith(OWN_CURSOR)) return CURSOR_OF_BROKER;
     const user = this.#uses.get(cursor)?.subscription;
     if (user !== undefined && user.connection === connection && user.id !== id) return CURSOR_IN_USE;
     return this.#log.cursors.hasRoomFor(cursor) ? undefined : 'RATE_LIMITED';
@@ -122,6 +123,7 @@ const POSITION_OF_FLEET = conflict('data.from', 'is a position of scope fleet');
 const ACK_WITHOUT_CURSOR = conflict('data.ack', 'manual needs a cursor');
 const CURSOR_IN_USE = conflict('data.cursor', 'is used by another subscription of this connection');
 const CURSOR_OF_HANDLER = conflict('data.cursor', 'is used by a handler in the process of the broker');
+const CURSOR_OF_BROKER = conflict('data.cursor', `begins with ${OWN_CURSOR}, as those of the broker itself`);
 const ACK_NOT_MANUAL = conflict('data.id', 'is not a subscription with ack manual');
 const ACK_UNKNOWN_ID = conflict('data.id', 'is not a subscription with a cursor');
 const ACK_UNKNOWN_POSITION = conflict('data.position', 'was not sent for this subscription');

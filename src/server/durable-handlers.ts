@@ -1,6 +1,7 @@
 // The durable handlers of a server: they run while it does.
 
 import { SluiceError } from '../errors.js';
+import { OWN_CURSOR } from '../log/cursors.js';
 import type { MessageLog } from '../log/message-log.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import type { SubscribeData } from '../routing/filter.js';
@@ -16,6 +17,8 @@ export class DurableHandlers {
   add(handler: DurableHandler): void {
     const data = subscriptionOf(handler);
     const { cursor } = data;
+    if (cursor?.startsWith(OWN_CURSOR) === true)
+      throw new SluiceError('INVALID_OPTION', `durable handler: cursor: must not begin with ${OWN_CURSOR}`);
     if (cursor !== undefined && this.#registered.some((other) => other.data.cursor === cursor))
       throw new SluiceError('INVALID_OPTION', 'durable handler: cursor: belongs to another handler');
     this.#registered.push({ handler, data });

@@ -190,20 +190,7 @@ export class DurableReader {
 
   async #waitForMore(): Promise<void> {
     this.#reader.release();
-    const { offset } = this.#reader;
-    if (offset < this.#log.durable) return;
-    const { signal } = this.#stopping;
-    await new Promise<void>((resolve) => {
-      const cancel = this.#log.onceStored(offset, () => {
-        signal.removeEventListener('abort', stop);
-        resolve();
-      });
-      const stop = (): void => {
-        cancel();
-        resolve();
-      };
-      signal.addEventListener('abort', stop, { once: true });
-    });
+    await this.#log.whenStored(this.#reader.offset, this.#stopping.signal);
   }
 
   /** Waits, unless it is stopped. @param delay in ms */

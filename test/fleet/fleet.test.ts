@@ -131,6 +131,28 @@ describe.skipIf(!hasNatsServer)('a fleet (needs nats-server)', () => {
     for (const { errors } of [a, b]) expect(new Set(errors)).toEqual(new Set(['FLEET_UNAVAILABLE']));
   });
 
+  test('with logKeep unread, nothing is removed before it is forwarded', async () => {
+    const engine = await NatsServer.start();
+    const options = {
+      logKeep: 'unread',
+      logMaxAge: 1,
+      logSegmentBytes: 65_536,
+      cleanupInterval: 20,
+    } as const;
+    const a = await startHost(engine, 'a', options);
+    await engine.kill();
+    await publish(a.socketPath, 1, 0, 3000);
+    // Another cursor that has read everything does not change that.
+    const other = await Application.start(a.socketPath, { scope: 'host', from: 'first', cursor: 'other' });
+    expect(await other.faults(1, 3000)).toEqual([]);
+    await publish(a.socketPath, 1, 3000, 6000);
+    expect(await other.faults(1, 6000)).toEqual([]);
+    await engine.start();
+    const fleet = await Application.start(a.socketPath, { from: 'first' });
+    expect(await fleet.faults(1, 6000)).toEqual([]);
+    expect(fleet.gaps).toEqual([]);
+  });
+
   test('what an engine loses that is put back to an older state, it gets again', async () => {
     const engine = await NatsServer.start();
     const [a, b] = [await startHost(engine, 'a'), await startHost(engine, 'b')];
@@ -276,6 +298,20 @@ describe.skipIf(!hasNatsServer)('a fleet (needs nats-server)', () => {
     expect(await fleet.faults(1, 3)).toEqual([]);
     expect(await fleet.faults(2, 10)).toEqual([]);
     expect(a.manager.getMetrics().fleet).toMatchObject({ invalidBatches: 3, rejected: 3 });
+  });
+
+  test('has at most 64 readers', async () => {
+    const engine = await NatsServer.start();
+    const a = await startHost(engine, 'a', { maxSubscriptions: 100 });
+    const app = await a.connect();
+    for (let number = 0; number < 66; number++)
+      app.say('subscribe', { id: `${number}`, scope: 'fleet', from: 'new' });
+    await until(() => app.lines.length === 66);
+    expect(app.errors).toEqual(['RATE_LIMITED', 'RATE_LIMITED']);
+    expect(a.manager.getMetrics().fleet?.feeds).toBe(64);
+    await app.close();
+    await until(() => a.manager.getMetrics().fleet?.feeds === 0);
+    await Application.start(a.socketPath, { from: 'first' });
   });
 
   test('begins with the latest message of each job and crawler of all hosts', async () => {

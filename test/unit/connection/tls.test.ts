@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { chmodSync, copyFileSync, readFileSync } from 'node:fs';
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { connect as connectEncrypted } from 'node:tls';
@@ -19,10 +19,14 @@ function filesOf(...names: readonly string[]): string[] {
   const folder = temporaryFolder();
   return names.map((name) => {
     const path = join(folder, name);
-    copyFileSync(join(certificates, name), path);
-    chmodSync(path, 0o600);
+    put(name, path);
     return path;
   });
+}
+
+/** Puts one of the files at a path. */
+function put(name: string, path: string | undefined): void {
+  writeFileSync(path ?? '', pem(name), { mode: 0o600 });
 }
 
 async function startEncrypted(options: Parameters<typeof startPlainBroker>[0] = {}) {
@@ -150,12 +154,12 @@ describe('a TCP port with TLS', () => {
       return String(CN);
     };
     expect(await subjectOf()).toBe('localhost');
-    copyFileSync(join(certificates, 'other.pem'), tlsCert ?? '');
-    copyFileSync(join(certificates, 'other.key'), tlsKey ?? '');
+    put('other.pem', tlsCert);
+    put('other.key', tlsKey);
     expect(await subjectOf()).toBe('localhost');
     manager.reloadCertificates();
     expect(await subjectOf()).toBe('Another authority');
-    copyFileSync(join(certificates, 'ca.pem'), tlsKey ?? '');
+    put('ca.pem', tlsKey);
     expect(() => manager.reloadCertificates()).toThrow();
     expect(await subjectOf()).toBe('Another authority');
   });
