@@ -5,6 +5,7 @@ import { createServer as createPlainServer, type Server } from 'node:net';
 import { createServer, type SecureContextOptions, type TLSSocket } from 'node:tls';
 import { requirePrivate } from '../config/private-file.js';
 import { describeError, SluiceError } from '../errors.js';
+import { SecondLimiter } from '../protocol/second-limiter.js';
 
 /** Paths of PEM files. */
 export interface TlsFiles {
@@ -18,12 +19,15 @@ export interface TlsServerOptions extends TlsFiles {
   /** How long the handshake of a peer may take, in ms. */
   readonly handshakeTimeout: number;
   onConnection(socket: TLSSocket): void;
-  /** A handshake has failed. */
+  /** A handshake has failed. Called at most 10 times per second. */
   onFailure(error: NodeJS.ErrnoException, address: string | undefined): void;
 }
 
 /** Peers whose handshake is not complete: more are disconnected, since anyone can begin one. */
 const MAX_HANDSHAKES = 256;
+
+/** Failures per second that are reported. */
+const MAX_FAILURES = 10;
 
 /** Accepts encrypted connections. */
 export interface TlsServer {
@@ -47,6 +51,7 @@ export function createTlsServer(options: TlsServerOptions): TlsServer {
     handshakeTimeout,
     minVersion: 'TLSv1.2',
   });
+  const failures = new SecondLimiter<object>(MAX_FAILURES);
   // Each handshake ends with one of these events.
   let handshakes = 0;
   encrypting.on('secureConnection', (socket) => {
@@ -57,7 +62,7 @@ export function createTlsServer(options: TlsServerOptions): TlsServer {
   });
   encrypting.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
     handshakes--;
-    onFailure(error, socket.remoteAddress);
+    if (failures.take(encrypting)) onFailure(error, socket.remoteAddress);
     socket.destroy();
   });
   const server = createPlainServer((socket) => {
