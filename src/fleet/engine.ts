@@ -21,6 +21,8 @@ export type RequestHandler = (data: Uint8Array) => Uint8Array | readonly Uint8Ar
 
 export interface FleetEngine {
   readonly isConnected: boolean;
+  /** Aborted when the current connection is lost; `undefined` if there is none. The next one may be to an older state. */
+  readonly lost: AbortSignal | undefined;
   /** Maximum bytes of the body of a batch. */
   readonly maxBatchBytes: number;
   /** Resolves when the engine is connected, or `signal` is aborted. */

@@ -121,12 +121,15 @@ export class Forwarder {
   /** Forwards from where the engine is. @throws an error if it does not store a batch */
   async #forward(stopping: AbortSignal, onForwarded: () => void): Promise<void> {
     const { log, registry, delimiter, host } = this.#options;
+    const { lost } = this.#engine;
+    if (lost === undefined) return;
     const last = await this.#engine.lastBatch(host);
     const from = this.#startAfter(last?.batch && endOf(last.batch));
     this.#offset = from;
-    // So that a read that waits for more messages ends when storing has failed.
+    // So that a read that waits for more messages ends when storing has failed, or another connection begins: the engine
+    // may have lost batches meanwhile.
     const reading = new AbortController();
-    const signal = AbortSignal.any([stopping, reading.signal]);
+    const signal = AbortSignal.any([stopping, lost, reading.signal]);
     const onTooLong = (): void => {
       this.#tooLong++;
     };
@@ -139,7 +142,7 @@ export class Forwarder {
       for (;;) {
         const batch = await (next ?? reader.next(memory, signal));
         next = undefined;
-        if (batch === undefined) return;
+        if (batch === undefined || lost.aborted) return;
         const startedAt = performance.now();
         const stored = this.#engine.publish(batch, sequence);
         [memory, other] = [other, memory];

@@ -98,6 +98,10 @@ export class NatsEngine implements FleetEngine {
     return this.#connected !== undefined;
   }
 
+  get lost(): AbortSignal | undefined {
+    return this.#connected?.lost.signal;
+  }
+
   get mayLoseBatches(): boolean {
     // A single server loses none while it runs. Of several, another one may take over which does not have all.
     return this.#connected?.isReplicated === true;

@@ -175,6 +175,8 @@ describe.skipIf(!hasNatsServer)('a fleet (needs nats-server)', () => {
     await engine.kill();
     engine.restore();
     await engine.start();
+    // The brokers have nothing to forward, and notice all the same.
+    await until(() => [a, b].every(({ manager }) => manager.getMetrics().fleet?.isConnected === true));
     await sendAll(1000, 1500);
     const later = await Application.start(a.socketPath, { from: 'first' });
     for (const producer of [1, 2]) expect(await later.faults(producer, 1500)).toEqual([]);
