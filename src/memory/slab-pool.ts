@@ -27,8 +27,6 @@ const BUSY_BYTES = 128 * MiB;
 export interface Arena {
   readonly memory: SharedArrayBuffer;
   readonly bytes: Buffer;
-  /** Bytes that the pool will not reuse. */
-  retiredBytes: number;
 }
 
 export class Slab {
@@ -83,7 +81,10 @@ export class Slab {
 /** The free slabs of one size, and the arena from which new ones are carved. */
 interface SizeClass {
   readonly size: number;
-  readonly free: Slab[];
+  /** The latest last. */
+  free: Slab[];
+  /** The smallest number of free slabs since the pool was trimmed: as many, the oldest, were not needed. */
+  idle: number;
   arena: Arena | undefined;
   carved: number;
   /** Slabs that are not free. */
@@ -106,6 +107,8 @@ export class SlabPool {
   /** Free slabs above the largest pooled size, the latest last. */
   #spare: Slab[] = [];
   #spareBytes = 0;
+  /** As {@link SizeClass.idle}, of the spare slabs. */
+  #idleSpares = 0;
   #allocatedBytes = 0;
 
   /**
@@ -117,7 +120,7 @@ export class SlabPool {
     const sizes: number[] = [];
     for (let size = smallest; size < largest; size *= growth) sizes.push(size);
     sizes.push(largest);
-    this.#classes = sizes.map((size) => ({ size, free: [], arena: undefined, carved: 0, used: 0 }));
+    this.#classes = sizes.map((size) => ({ size, free: [], idle: 0, arena: undefined, carved: 0, used: 0 }));
   }
 
   /** Size in bytes of the largest pooled slabs. */
@@ -152,6 +155,7 @@ export class SlabPool {
     const sizeClass = this.#classes.find((candidate) => candidate.size >= size);
     if (sizeClass === undefined) return this.#acquireLarge(size);
     const slab = sizeClass.free.pop() ?? this.#carve(sizeClass);
+    sizeClass.idle = Math.min(sizeClass.idle, sizeClass.free.length);
     sizeClass.used++;
     slab.open();
     return slab;
@@ -166,6 +170,7 @@ export class SlabPool {
       const rounded = Math.ceil(size / this.largest) * this.largest;
       return new Slab(this, this.#allocate(rounded), 0, rounded);
     }
+    this.#idleSpares = Math.min(this.#idleSpares, at);
     this.#spareBytes -= spare.size;
     spare.open();
     return spare;
@@ -190,31 +195,40 @@ export class SlabPool {
   /** Discards the oldest spare slab. */
   #discardSpare(): void {
     const { size } = this.#spare.shift() as Slab;
+    this.#idleSpares = Math.max(0, this.#idleSpares - 1);
     this.#spareBytes -= size;
     this.#allocatedBytes -= size;
   }
 
-  /** Discards the free slabs. The memory of an arena is freed when none of its slabs is in use. */
+  /**
+   * Gives up memory that was free since the last call: what is used again and again would be allocated anew each time, and
+   * accumulate until the garbage collector finds out.
+   */
   trim(): void {
-    while (this.#spare.length > 0) this.#discardSpare();
-    for (const sizeClass of this.#classes) {
-      for (const slab of sizeClass.free.splice(0)) this.#retire(slab.arena, slab.size);
-      const { arena, carved, size } = sizeClass;
-      if (arena === undefined) continue;
-      sizeClass.arena = undefined;
-      const rest = arena.memory.byteLength - carved * size;
-      if (rest > 0) this.#retire(arena, rest);
-    }
+    for (let left = this.#idleSpares; left > 0; left--) this.#discardSpare();
+    this.#idleSpares = this.#spare.length;
+    for (const sizeClass of this.#classes) this.#trimClass(sizeClass);
   }
 
-  #retire(arena: Arena, bytes: number): void {
-    arena.retiredBytes += bytes;
-    if (arena.retiredBytes === arena.memory.byteLength) this.#allocatedBytes -= arena.memory.byteLength;
+  /** Discards the arenas of which all slabs were free. */
+  #trimClass(sizeClass: SizeClass): void {
+    const idle = new Map<Arena, number>();
+    for (const { arena } of sizeClass.free.slice(0, sizeClass.idle))
+      idle.set(arena, (idle.get(arena) ?? 0) + 1);
+    const isDiscarded = ({ arena }: Slab): boolean =>
+      idle.get(arena) === (arena === sizeClass.arena ? sizeClass.carved : slabsPerArena(sizeClass.size));
+    const discarded = new Set(sizeClass.free.filter(isDiscarded).map(({ arena }) => arena));
+    sizeClass.free = sizeClass.free.filter(({ arena }) => !discarded.has(arena));
+    sizeClass.idle = sizeClass.free.length;
+    for (const arena of discarded) {
+      if (arena === sizeClass.arena) sizeClass.arena = undefined;
+      this.#allocatedBytes -= arena.memory.byteLength;
+    }
   }
 
   #carve(sizeClass: SizeClass): Slab {
     const { size } = sizeClass;
-    const perArena = Math.max(1, Math.floor(ARENA_SIZE / size));
+    const perArena = slabsPerArena(size);
     if (sizeClass.arena === undefined || sizeClass.carved === perArena) {
       sizeClass.arena = this.#allocate(perArena * size);
       sizeClass.carved = 0;
@@ -225,8 +239,12 @@ export class SlabPool {
   #allocate(size: number): Arena {
     const memory = new SharedArrayBuffer(size);
     this.#allocatedBytes += size;
-    return { memory, bytes: Buffer.from(memory), retiredBytes: 0 };
+    return { memory, bytes: Buffer.from(memory) };
   }
+}
+
+function slabsPerArena(size: number): number {
+  return Math.max(1, Math.floor(ARENA_SIZE / size));
 }
 
 function isScarce(sizeClass: SizeClass | undefined): boolean {

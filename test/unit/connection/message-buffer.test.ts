@@ -233,6 +233,8 @@ describe('slabs', () => {
     expect(frames).toBe(30_000);
     expect(pool.allocatedBytes).toBeLessThan(100e6);
     for (const buffer of buffers) buffer.close();
+    // What was in use before the first call is free between the two.
+    pool.trim();
     pool.trim();
     expect(pool.allocatedBytes).toBe(0);
   });
