@@ -373,6 +373,10 @@ const GROUPS = {
     fleetHost: subjectToken().optional().meta({
       description: 'name of this host, which no other host of the fleet may have (default: the host name)',
     }),
+    fleetMode: z.enum(['batches', 'messages']).default('batches').meta({
+      description:
+        'batches: NATS stores many messages together; messages: each by itself, with its type and job in its subject, for programs that know nothing of Sluice: much slower',
+    }),
     fleetCredentials: z
       .string()
       .min(1)

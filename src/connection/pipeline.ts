@@ -37,6 +37,7 @@ import { Subscriptions } from '../routing/subscriptions.js';
 import { withTimeout } from '../timeout.js';
 import { compileModules, parserSettings } from '../worker/create-parser.js';
 import { createInlineValidation } from '../worker/inline-validation.js';
+import { createLocalValidation } from '../worker/local-validation.js';
 import type { ConnectionPool } from './connection-pool.js';
 import {
   type ConnectionOptions,
@@ -78,6 +79,16 @@ const MAX_LAST_BYTES = 16 * 1024 * 1024;
 const LAST_SHARE = 0.5;
 /** The largest share of `maxBufferedBytes` that partial messages may use. */
 const PARTIAL_SHARE = 0.25;
+
+/** What a broker may have besides its connections. */
+export interface PipelineParts {
+  /** The durable log. If omitted, messages are only in memory. */
+  readonly log?: MessageLog | undefined;
+  /** What joins the broker to others. If omitted, it is alone. */
+  readonly fleet?: Fleet | undefined;
+  /** Whether this thread validates all messages, instead of workers. Default: false. */
+  readonly validatesLocally?: boolean;
+}
 
 /** States of a peer that has sent a valid message. Other peers may still send `hello`. */
 const WORKING_STATES: ReadonlySet<ConnectionState> = new Set(['active', 'idle']);
@@ -125,8 +136,6 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
   /**
    * @param hasListener whether rejected messages and presence are reported to anyone other than subscribers
    * @param fields the fields that workers deliver to code in this process
-   * @param log the durable log, if there is one
-   * @param fleet what joins the broker to others, if it is not alone
    */
   constructor(
     options: ResolvedOptions,
@@ -134,8 +143,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
     pool: ConnectionPool,
     hasListener: (event: 'rejected' | 'presence') => boolean,
     fields: FieldPaths,
-    log?: MessageLog,
-    fleet?: Fleet,
+    { log, fleet, validatesLocally = false }: PipelineParts = {},
   ) {
     super();
     this.log = log;
@@ -206,12 +214,18 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
     const settings = parserSettings(options, this.#jobSeed, fields, log !== undefined);
     this.projection = createProjection(registry, fields);
     const modules = compileModules(registry, settings);
+    const onUnavailable = (reason: string): void => {
+      this.emit('patterns_unavailable', reason);
+    };
     this.dispatcher = new Dispatcher({
       ...workers,
       validationTimeout: options.validationTimeout,
       settings,
       modules,
       maxDetailedRejections: () => this.protocol.maxDetailedRejections,
+      createLocal: validatesLocally
+        ? () => createLocalValidation(registry, settings, modules, onUnavailable)
+        : undefined,
       createInline: () =>
         createInlineValidation(
           options.inlineBytes,
@@ -219,9 +233,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
           settings,
           modules,
           this.projection,
-          (reason) => {
-            this.emit('patterns_unavailable', reason);
-          },
+          onUnavailable,
         ),
       onVerdict: (verdict) => {
         this.protocol.count(verdict);
@@ -229,7 +241,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
       },
       onSettled: () => this.#afterBatch(),
       onWorkerError: (error) => this.emit('worker_error', error),
-      onPatternsUnavailable: (reason) => this.emit('patterns_unavailable', reason),
+      onPatternsUnavailable: onUnavailable,
     });
   }
 
@@ -274,6 +286,23 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
    */
   encode(message: OutgoingMessage): Buffer {
     return encodeMessage(message, this.validator, this.delimiter);
+  }
+
+  /**
+   * Sends a message of code in this process to a crawler of another host.
+   * @returns whether it receives it
+   * @throws SluiceError `INVALID_MESSAGE`
+   */
+  async sendToFleet(crawler: string, message: OutgoingMessage): Promise<boolean> {
+    return this.protocol.sendToFleet(crawler, message.type, this.encode(message).subarray(0, -1));
+  }
+
+  /**
+   * Sends a message of code in this process to the crawlers of all other hosts.
+   * @throws SluiceError `INVALID_MESSAGE`
+   */
+  broadcastToFleet(message: OutgoingMessage): void {
+    if (this.fleet !== undefined) this.protocol.broadcastToFleet(this.encode(message).subarray(0, -1));
   }
 
   /** Processes whole messages that a connection has received. */

@@ -8,6 +8,7 @@ import { importInstalled } from '../installed.js';
 import type { FrameRange } from '../memory/slab-pool.js';
 import { Backlog, type BacklogOptions, type Batch } from './backlog.js';
 import { Chunk, type Lane } from './lane.js';
+import { LocalPool, type ValidationPool } from './local-pool.js';
 import { placeOf, Quarantine } from './quarantine.js';
 import { type BatchTask, batchTask, type Verdict } from './verdict.js';
 import { VerdictReader } from './verdict-reader.js';
@@ -27,6 +28,11 @@ export interface DispatcherOptions
    * idle; `undefined` if the workers validate everything. Default: the workers validate everything.
    */
   createInline?: () => InlineValidation | undefined;
+  /**
+   * Creates what validates all batches on this thread, which begins at once but holds up the event loop. Default: workers
+   * validate them.
+   */
+  createLocal?: (() => { validate(task: BatchTask): Verdict }) | undefined;
   /** Called with each verdict before its chunks are settled. */
   onVerdict: (verdict: Verdict) => void;
   /** Called after the chunks of a batch are settled, to write the resulting output. */
@@ -99,7 +105,7 @@ export class Dispatcher {
   /** The class of the pools, loaded by {@link start}. */
   #poolClass: typeof WorkerPool | undefined;
   /** Created by {@link start}. */
-  #pool: WorkerPool | undefined;
+  #pool: ValidationPool | undefined;
   #inline: InlineValidation | undefined;
   /** Batches that go to the workers in any case, now and after the next batch that inline validation cannot handle. */
   #toSkip = 0;
@@ -162,15 +168,20 @@ export class Dispatcher {
    *   code is bundled and the workers cannot be found
    */
   async start(): Promise<void> {
-    const { WorkerPool } =
-      await importInstalled<typeof import('./worker-pool.js')>('dispatch/worker-pool.js');
-    this.#poolClass = WorkerPool;
+    const { createLocal, createInline } = this.#options;
+    if (createLocal === undefined) {
+      const { WorkerPool } =
+        await importInstalled<typeof import('./worker-pool.js')>('dispatch/worker-pool.js');
+      this.#poolClass = WorkerPool;
+    }
     this.#pool = this.#createPool();
     await this.#pool.start();
-    this.#inline = this.#options.createInline?.();
+    if (createLocal === undefined) this.#inline = createInline?.();
   }
 
-  #createPool(own: Partial<WorkerPoolOptions> = {}): WorkerPool {
+  #createPool(own: Partial<WorkerPoolOptions> = {}): ValidationPool {
+    const { createLocal, maxDetailedRejections } = this.#options;
+    if (createLocal !== undefined) return new LocalPool(createLocal(), maxDetailedRejections);
     if (this.#poolClass === undefined || this.#closed) throw new SluiceError('NOT_RUNNING');
     return new this.#poolClass({ ...this.#options, onError: this.#options.onWorkerError, ...own });
   }
@@ -300,7 +311,7 @@ export class Dispatcher {
     this.#resolveIdle();
   }
 
-  async #run(pool: WorkerPool, batch: Batch): Promise<void> {
+  async #run(pool: ValidationPool, batch: Batch): Promise<void> {
     const { chunks, isSlow, takenAt } = batch;
     this.#countBusyTime();
     this.#batches++;

@@ -5,15 +5,16 @@
 import { Backoff } from '../backoff.js';
 import { messageEnds } from '../wire/framing.js';
 import type { Chunk, Lane } from './lane.js';
+import type { ValidationPool } from './local-pool.js';
 import type { ParserSettings, Verdict } from './verdict.js';
 import type { Place } from './watchdog.js';
-import type { BatchFailure, WorkerPool, WorkerPoolOptions } from './worker-pool.js';
+import type { BatchFailure, WorkerPoolOptions } from './worker-pool.js';
 
 /** What the quarantine needs of its dispatcher. */
 export interface QuarantineOwner {
   createPool(
     own: Pick<WorkerPoolOptions, 'threads' | 'concurrentTasksPerWorker' | 'isBackground'>,
-  ): WorkerPool;
+  ): ValidationPool;
   /** A chunk has its verdict. */
   onVerdict(chunk: Chunk, verdict: Verdict): void;
   /** The chunk is a single message that has made a worker fail twice. */
@@ -54,7 +55,7 @@ export class Quarantine {
   readonly #timeout: number;
   readonly #owner: QuarantineOwner;
   readonly #onError: (error: unknown) => void;
-  #pool: WorkerPool | undefined;
+  #pool: ValidationPool | undefined;
   /**
    * Waiting chunks by connection, in order, because a chunk cannot be settled before earlier ones of its connection.
    */
@@ -208,7 +209,7 @@ export class Quarantine {
   }
 
   /** Created on first use. A failure to start is not the fault of the chunk, which waits until the pool runs. */
-  #openPool(): WorkerPool {
+  #openPool(): ValidationPool {
     if (this.#pool === undefined) {
       this.#pool = this.#owner.createPool({ threads: 1, concurrentTasksPerWorker: 1, isBackground: true });
       this.#pool.open();

@@ -16,6 +16,8 @@ export interface BatchReaderOptions {
   readonly from: number;
   /** Maximum bytes of a body. */
   readonly maxBytes: number;
+  /** Maximum number of messages of a batch. */
+  readonly maxMessages: number;
   /** Called for each message that is too long for a batch, and is left out. */
   onTooLong(): void;
 }
@@ -52,13 +54,14 @@ export class BatchReader {
    * @param memory for its body, which is valid until the memory is used again
    */
   async next(memory: Buffer, signal: AbortSignal): Promise<Batch | undefined> {
-    const builder = new BatchBuilder(memory.subarray(0, this.#options.maxBytes));
+    const { maxBytes, maxMessages } = this.#options;
+    const builder = new BatchBuilder(memory.subarray(0, maxBytes), maxMessages);
     while (!signal.aborted) {
       const run = this.#rest ?? (await this.#read());
       if (run === undefined) {
         if (!builder.isEmpty) return this.#finish(builder);
         await this.#waitForMore(signal);
-      } else if (!this.#add(builder, run)) return this.#finish(builder);
+      } else if (!this.#add(builder, run) && !builder.isEmpty) return this.#finish(builder);
     }
     return undefined;
   }
@@ -89,7 +92,7 @@ export class BatchReader {
     }
     if (builder.isEmpty) builder.start = this.#next;
     const sender = { id: run.source?.id ?? '', crawlerId: run.source?.crawlerId ?? undefined };
-    if (isWhole && body.length <= builder.roomFor(sender)) {
+    if (isWhole && header.count <= builder.messagesLeft && body.length <= builder.roomFor(sender)) {
       builder.add(sender, header.sequence, header.count, body);
       this.#next = end;
     } else this.#addPart(builder, run, sender);
@@ -102,8 +105,9 @@ export class BatchReader {
     const { header, body } = run;
     const room = builder.roomFor(sender);
     let [from, to, count] = [0, 0, 0];
+    const limit = this.#next + builder.messagesLeft;
     let isFull = false;
-    this.#all.visit(run, this.#next, Number.POSITIVE_INFINITY, (at, start, end) => {
+    this.#all.visit(run, this.#next, limit, (at, start, end) => {
       if (isFull) return;
       const offset = header.first + at;
       // The first message, which is alone too long for a batch, is left out.
@@ -125,7 +129,8 @@ export class BatchReader {
     const first = this.#next;
     if (count > 0)
       builder.add(sender, header.sequence + first - header.first, count, body.subarray(from, to));
-    this.#next = isFull ? first + count : header.first + header.count;
+    const isAtEnd = !isFull && header.first + header.count <= limit;
+    this.#next = isAtEnd ? header.first + header.count : first + count;
   }
 
   #keep(run: LoggedRun | undefined): void {
@@ -152,6 +157,7 @@ class BatchBuilder {
   /** Offset of the first message. */
   start = 0;
   readonly #memory: Buffer;
+  readonly #maxMessages: number;
   readonly #runs: BatchRun[] = [];
   /** By their description, so that equal ones are the same. */
   readonly #senders = new Map<string, BatchSender>();
@@ -159,8 +165,9 @@ class BatchBuilder {
   #bytes = 0;
   #count = 0;
 
-  constructor(memory: Buffer) {
+  constructor(memory: Buffer, maxMessages: number) {
     this.#memory = memory;
+    this.#maxMessages = maxMessages;
   }
 
   get isEmpty(): boolean {
@@ -174,6 +181,11 @@ class BatchBuilder {
   /** Offset after the last message. */
   get end(): number {
     return this.start + this.#count;
+  }
+
+  /** Number of messages for which there is room. */
+  get messagesLeft(): number {
+    return this.#maxMessages - this.#count;
   }
 
   /** Number of bytes of a sender's messages for which there is room. */

@@ -13,6 +13,14 @@ export interface StoredBatch {
   readonly batch: Batch | undefined;
 }
 
+/** The latest batch of a host, of which the next one is the continuation. */
+export interface LastBatch {
+  /** `undefined` if there is none, or something else. */
+  readonly batch: Batch | undefined;
+  /** What {@link FleetEngine.publish} expects to be the latest one. */
+  readonly previous: number;
+}
+
 /** Where to begin to read the stream: at a sequence number, or at a time in ms since 1970. */
 export type StreamStart = { readonly sequence: number } | { readonly time: number };
 
@@ -25,10 +33,12 @@ export interface FleetEngine {
   readonly lost: AbortSignal | undefined;
   /** Maximum bytes of the body of a batch. */
   readonly maxBatchBytes: number;
+  /** Maximum number of messages of a batch. */
+  readonly maxBatchMessages: number;
   /** Resolves when the engine is connected, or `signal` is aborted. */
   whenConnected(signal: AbortSignal): Promise<void>;
   /** The latest batch of a host. */
-  lastBatch(host: string): Promise<StoredBatch | undefined>;
+  lastBatch(host: string): Promise<LastBatch>;
   /**
    * Whether it may lose stored batches while it stays connected. If not, only the first batch of a connection has to be
    * stored with `previous`.
@@ -36,8 +46,8 @@ export interface FleetEngine {
   readonly mayLoseBatches: boolean;
   /**
    * Stores a batch.
-   * @param previous sequence number of the latest batch of its host; 0 if there is none; `undefined` if that need not be
-   *   checked, which takes the engine as long as storing
+   * @param previous as {@link LastBatch.previous}, or what the latest call returned; `undefined` if that need not be checked,
+   *   which takes the engine as long as storing
    * @returns its sequence number
    * @throws OutOfSequenceError if another batch is the latest one of its host; nothing is stored then
    */

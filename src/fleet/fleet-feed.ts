@@ -20,10 +20,18 @@ export interface FleetGap {
   readonly reason: 'removed' | 'epoch';
 }
 
+/** Where messages come from. */
+export interface BatchOrigin {
+  /** Of the log of their host. */
+  readonly epoch: string;
+  /** When the engine stored them, in ms since 1970. */
+  readonly time: number;
+}
+
 /** What receives the messages of a feed. */
 export interface FeedTarget {
   /** Consecutive messages of one sender. Valid until the call returns. */
-  deliver(run: FrameRun): void;
+  deliver(run: FrameRun, origin: BatchOrigin): void;
   onGap(gap: FleetGap): void;
   /** A batch was delivered. @returns resolves when the next one may be read */
   afterBatch(feed: FleetFeed): Promise<void> | undefined;
@@ -73,8 +81,9 @@ export class FleetFeed {
     this.#running = this.#run();
   }
 
-  /** After the batches that were delivered. */
-  get position(): FleetPosition {
+  /** After the batches that were delivered; `undefined` until it is known where the first one is. */
+  get position(): FleetPosition | undefined {
+    if (this.#start !== undefined) return undefined;
     return { sequence: this.#sequence, time: this.#time, hosts: this.#hosts };
   }
 
@@ -141,7 +150,7 @@ export class FleetFeed {
 
   async #accept({ sequence, time, batch }: StoredBatch): Promise<void> {
     if (batch === undefined || !this.#hasRoomFor(batch)) this.#options.onInvalidBatch();
-    else if (!this.#isOld(batch, sequence)) await this.#deliver(batch);
+    else if (!this.#isOld(batch, sequence)) await this.#deliver(batch, time);
     this.#start = undefined;
     this.#sequence = sequence;
     this.#time = time;
@@ -167,7 +176,7 @@ export class FleetFeed {
     return this.#reread !== undefined && !this.#reread.found.has(batch.host);
   }
 
-  async #deliver(batch: Batch): Promise<void> {
+  async #deliver(batch: Batch, time: number): Promise<void> {
     const { host, start } = batch;
     const known = this.#hosts.get(host);
     const isSameLog = known?.epoch === start.epoch;
@@ -176,8 +185,9 @@ export class FleetFeed {
       for (const target of this.targets) target.onGap(gap);
     }
     const skipped = isSameLog && known !== undefined ? Math.max(0, known.offset - start.offset) : 0;
+    const origin = { epoch: start.epoch, time };
     await this.#options.validator.validate(batch, skipped, (run) => {
-      for (const target of this.targets) target.deliver(run);
+      for (const target of this.targets) target.deliver(run, origin);
     });
     this.#hosts.set(host, endOf(batch));
   }

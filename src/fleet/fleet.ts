@@ -6,9 +6,10 @@ import { SluiceError, type WireErrorCode } from '../errors.js';
 import type { Cursors } from '../log/cursors.js';
 import type { MessageLog } from '../log/message-log.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
-import { FLEET_POSITION } from '../messages/messages.js';
+import { FLEET_POSITION, type MessageMap } from '../messages/messages.js';
 import type { FleetEngine, RequestHandler } from './engine.js';
 import { type FeedStart, FleetFeed } from './fleet-feed.js';
+import { parseFleetPosition } from './fleet-position.js';
 import type { FleetValidation } from './fleet-validation.js';
 import { Forwarder, type ForwarderStatistics } from './forwarder.js';
 import { type FleetHost, type HostReport, HostTable, REPORT_INTERVAL } from './host-table.js';
@@ -65,6 +66,8 @@ const CLAIM_TIMEOUT = 1000;
 
 export class Fleet {
   readonly cursors: Cursors<string>;
+  /** Names of cursors that handlers in this process move. */
+  readonly handlerCursors = new Set<string>();
   readonly host: string;
   readonly #options: FleetOptions;
   readonly #validation: FleetValidation;
@@ -152,6 +155,14 @@ export class Fleet {
     return this.#feeds.size < MAX_FEEDS;
   }
 
+  /** Where a feed for a subscription begins: at its cursor, or where it wants to. Default: `new`. */
+  startOf({ cursor, from = 'new' }: Pick<MessageMap['subscribe']['data'], 'cursor' | 'from'>): FeedStart {
+    const known = cursor === undefined ? undefined : this.cursors.get(cursor);
+    if (known !== undefined) return parseFleetPosition(known);
+    if (from === 'new' || from === 'first') return from;
+    return 'time' in from ? { time: Date.parse(String(from.time)) } : parseFleetPosition(String(from.offset));
+  }
+
   /** A feed of the batches of all hosts. Stop it when it is no longer used. */
   openFeed(start: FeedStart): FleetFeed {
     const feed: FleetFeed = new FleetFeed({
@@ -184,7 +195,12 @@ export class Fleet {
 
   /** Tells the other hosts something, if the engine is connected. */
   notify(subject: string, data: Uint8Array): void {
-    this.#options.engine.notify(subject, data);
+    try {
+      this.#options.engine.notify(subject, data);
+    } catch (error) {
+      // It is too long for the engine.
+      this.#report(error);
+    }
   }
 
   /**

@@ -42,7 +42,7 @@ export interface ForwarderStatistics {
  */
 const FORWARD_CURSOR = `${OWN_CURSOR}fleet`;
 const KEEP_TIME = 10 * 60_000;
-/** A batch of at least this share of the largest size is large. */
+/** A batch of at least this share of the largest size is large, as is one with the maximum number of messages. */
 const LARGE_SHARE = 0.5;
 /** How often the cursor moves, in ms. */
 const CURSOR_INTERVAL = 10_000;
@@ -124,7 +124,7 @@ export class Forwarder {
     const { lost } = this.#engine;
     if (lost === undefined) return;
     const last = await this.#engine.lastBatch(host);
-    const from = this.#startAfter(last?.batch && endOf(last.batch));
+    const from = this.#startAfter(last.batch && endOf(last.batch));
     this.#offset = from;
     // So that a read that waits for more messages ends when storing has failed, or another connection begins: the engine
     // may have lost batches meanwhile.
@@ -133,10 +133,19 @@ export class Forwarder {
     const onTooLong = (): void => {
       this.#tooLong++;
     };
-    const { maxBatchBytes: maxBytes } = this.#engine;
-    const reader = new BatchReader({ log, registry, delimiter, host, from, maxBytes, onTooLong });
+    const { maxBatchBytes: maxBytes, maxBatchMessages: maxMessages } = this.#engine;
+    const reader = new BatchReader({
+      log,
+      registry,
+      delimiter,
+      host,
+      from,
+      maxBytes,
+      maxMessages,
+      onTooLong,
+    });
     let [memory, other] = this.#memory;
-    let sequence: number | undefined = last?.sequence ?? 0;
+    let previous: number | undefined = last.previous;
     let next: Promise<Batch | undefined> | undefined;
     try {
       for (;;) {
@@ -144,13 +153,13 @@ export class Forwarder {
         next = undefined;
         if (batch === undefined || lost.aborted) return;
         const startedAt = performance.now();
-        const stored = this.#engine.publish(batch, sequence);
+        const stored = this.#engine.publish(batch, previous);
         [memory, other] = [other, memory];
-        const isLarge = batch.body.length > maxBytes * LARGE_SHARE;
+        const isLarge = batch.body.length > maxBytes * LARGE_SHARE || batch.count === maxMessages;
         // If there is much more, it is read meanwhile.
         if (isLarge && reader.hasMore) next = reader.next(memory, signal);
         const storedAt = await stored;
-        sequence = this.#engine.mayLoseBatches ? storedAt : undefined;
+        previous = this.#engine.mayLoseBatches ? storedAt : undefined;
         this.#record(batch);
         onForwarded();
         const wait = startedAt + this.#options.batchInterval() - performance.now();

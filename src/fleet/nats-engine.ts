@@ -6,9 +6,11 @@ import type * as JetStream from '@nats-io/jetstream';
 import type * as Nats from '@nats-io/transport-node';
 import { Backoff } from '../backoff.js';
 import { SluiceError } from '../errors.js';
+import { formatPosition } from '../log/cursors.js';
 import { type Batch, type BatchHeaders, decodeBatch, encodeHeaders, HEADER } from './batch.js';
 import {
   type FleetEngine,
+  type LastBatch,
   OutOfSequenceError,
   type RequestHandler,
   type StoredBatch,
@@ -26,6 +28,8 @@ export interface NatsOptions {
   readonly tls:
     | { readonly ca: string | undefined; readonly cert: string | undefined; readonly key: string | undefined }
     | undefined;
+  /** Whether each message is stored by itself, with a subject that says its type and job, instead of in batches. */
+  readonly storesMessages: boolean;
   /** Limits of the stream, if it has to be created. `maxAge` is in ms. */
   readonly maxBytes: number;
   readonly maxAge: number;
@@ -52,6 +56,10 @@ const INACTIVE_TIMEOUT = 60_000;
 const RETRY = { initialDelay: 250, maxDelay: 10_000 } as const;
 /** JetStream's error codes. */
 const STREAM_NOT_FOUND = 10_059;
+/** Maximum number of characters of a type or job ID in a subject, whose length the server limits. */
+const MAX_TOKEN = 200;
+/** Stands for a missing job ID: a subject cannot have an empty part. */
+const NO_JOB = '_';
 const WRONG_LAST_SEQUENCE = 10_071;
 const NO_MESSAGE_FOUND = 10_037;
 
@@ -116,8 +124,18 @@ export class NatsEngine implements FleetEngine {
     return `sluice-${this.#options.name}`;
   }
 
-  #subjectOf(host: string): string {
-    return `sluice.${this.#options.name}.batches.${host}`;
+  get maxBatchMessages(): number {
+    return this.#options.storesMessages ? 1 : Number.POSITIVE_INFINITY;
+  }
+
+  /** The subject of batches; with that of single messages, the type and the job follow. */
+  #subjectOf(kind: 'batches' | 'messages', host: string): string {
+    return `sluice.${this.#options.name}.${kind}.${host}`;
+  }
+
+  #messageSubject(host: string, message: Uint8Array): string {
+    const { type, job } = subjectParts(message);
+    return `${this.#subjectOf('messages', host)}.${type}.${job}`;
   }
 
   /** Connects, and again whenever the connection is lost, until it is closed. */
@@ -143,8 +161,13 @@ export class NatsEngine implements FleetEngine {
     await this.#running;
   }
 
-  async lastBatch(host: string): Promise<StoredBatch | undefined> {
-    return this.#get({ last_by_subj: this.#subjectOf(host) });
+  async lastBatch(host: string): Promise<LastBatch> {
+    const subjects = [this.#subjectOf('batches', host), `${this.#subjectOf('messages', host)}.>`];
+    const found = await Promise.all(subjects.map((subject) => this.#get({ last_by_subj: subject })));
+    const [batch, message] = found;
+    const previous = batch?.sequence ?? 0;
+    // A host may have changed from one to the other.
+    return { batch: (message?.sequence ?? 0) > previous ? message?.batch : batch?.batch, previous };
   }
 
   batchAt(sequence: number): Promise<StoredBatch | undefined> {
@@ -155,16 +178,20 @@ export class NatsEngine implements FleetEngine {
     const { client } = this.#require();
     const headers = this.#nats.headers();
     for (const [name, value] of Object.entries(encodeHeaders(batch))) headers.set(name, value);
+    const options = { headers, timeout: REQUEST_TIMEOUT, retries: 0 };
+    const streamName = this.#stream;
     try {
-      const { seq } = await client.publish(this.#subjectOf(batch.host), batch.body, {
-        headers,
-        expect: {
-          streamName: this.#stream,
-          ...(previous === undefined ? {} : { lastSubjectSequence: previous }),
-        },
-        timeout: REQUEST_TIMEOUT,
-        retries: 0,
-      });
+      const { seq } = this.#options.storesMessages
+        ? // Each has a subject of its own, so that only its ID can tell that an earlier connection has stored it.
+          await client.publish(this.#messageSubject(batch.host, batch.body), batch.body, {
+            ...options,
+            msgID: `${batch.host}:${formatPosition(batch.start)}`,
+            expect: { streamName },
+          })
+        : await client.publish(this.#subjectOf('batches', batch.host), batch.body, {
+            ...options,
+            expect: { streamName, ...(previous === undefined ? {} : { lastSubjectSequence: previous }) },
+          });
       return seq;
     } catch (error) {
       if (codeOf(error) === WRONG_LAST_SEQUENCE) throw new OutOfSequenceError();
@@ -223,7 +250,6 @@ export class NatsEngine implements FleetEngine {
     const { name } = await manager.consumers.add(this.#stream, {
       ...from,
       ack_policy: AckPolicy.None,
-      filter_subject: this.#subjectOf('*'),
       mem_storage: true,
       num_replicas: 1,
       inactive_threshold: nanos(INACTIVE_TIMEOUT),
@@ -340,17 +366,21 @@ export class NatsEngine implements FleetEngine {
 
   /** Creates the stream if there is none. An existing one is never changed. @returns on how many servers it is stored */
   async #requireStream(manager: JetStream.JetStreamManager): Promise<number> {
-    const { name, maxBytes, maxAge, replicas, onStream } = this.#options;
+    const { name, storesMessages, maxBytes, maxAge, replicas, onStream } = this.#options;
     const stream = this.#stream;
+    const subjects = [this.#subjectOf('batches', '*'), `${this.#subjectOf('messages', '*')}.>`];
     try {
       const { config } = await manager.streams.info(stream);
+      const missing = subjects[storesMessages ? 1 : 0] ?? '';
+      if (!config.subjects.includes(missing) && !config.subjects.includes(`sluice.${name}.>`))
+        throw new Error(`the stream ${stream} does not have the subject ${missing}: add it`);
       onStream({ name: stream, replicas: config.num_replicas, isNew: false });
       return config.num_replicas;
     } catch (error) {
       if (codeOf(error) !== STREAM_NOT_FOUND) throw error;
       await manager.streams.add({
         name: stream,
-        subjects: [`sluice.${name}.batches.*`],
+        subjects,
         max_bytes: maxBytes,
         max_age: this.#nats.nanos(maxAge),
         num_replicas: replicas,
@@ -389,7 +419,7 @@ export class NatsEngine implements FleetEngine {
     headers: Nats.MsgHdrs | undefined,
     body: Uint8Array,
   ): StoredBatch {
-    const host = subject.slice(this.#subjectOf('').length);
+    const [, , , host = ''] = subject.split('.');
     const found: BatchHeaders = Object.fromEntries(
       Object.values(HEADER).flatMap((name) => {
         const value = headers?.get(name) ?? '';
@@ -403,6 +433,21 @@ export class NatsEngine implements FleetEngine {
     if (this.#connected === undefined) throw new Error('the engine is not connected');
     return this.#connected;
   }
+}
+
+/** The type and the job of a message, as they are in its subject. */
+function subjectParts(message: Uint8Array): { readonly type: string; readonly job: string } {
+  const { type, jobId, job_id } = JSON.parse(Buffer.from(message).toString()) as Record<string, unknown>;
+  const job = jobId ?? job_id;
+  return { type: subjectToken(String(type)), job: typeof job === 'string' ? subjectToken(job) : NO_JOB };
+}
+
+/** A text as part of a subject. Other characters are encoded as in a URL. */
+function subjectToken(text: string): string {
+  // Half of a surrogate pair, which a JSON escape can be, cannot be encoded.
+  const wellFormed = Buffer.from(text).toString();
+  const encoded = encodeURIComponent(wellFormed).replace(/[.*]/g, (one) => (one === '.' ? '%2E' : '%2A'));
+  return encoded.slice(0, MAX_TOKEN) || NO_JOB;
 }
 
 function tlsOptions({ ca, cert, key }: NonNullable<NatsOptions['tls']>): Nats.TlsOptions {

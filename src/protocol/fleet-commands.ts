@@ -3,7 +3,7 @@
 
 import type { FrameRun } from '../delivery/frame-run.js';
 import type { Fleet } from '../fleet/fleet.js';
-import { type JobSeed, jobKey } from '../messages/job-key.js';
+import { type AssignedJob, type JobSeed, jobKey } from '../messages/job-key.js';
 import type { MessageType } from '../messages/message-registry.js';
 import { assignedJobIds } from '../messages/message-traits.js';
 import type { Address, CrawlerRouter } from '../routing/crawler-router.js';
@@ -14,6 +14,8 @@ import type { Peer } from './peer.js';
 /** Whom a message is for, as one host asks the others. */
 interface Question {
   readonly type: string;
+  /** A crawler's ID or connection ID, if code in the process of the broker names it. */
+  readonly crawler?: string | undefined;
   readonly to?: string | undefined;
   readonly job?: string | undefined;
   /** Whether only a crawler that waits for a job comes into question, if any crawler would do. */
@@ -26,7 +28,11 @@ const MAX_PENDING = 1000;
 const WAITING_SHARE = 0.25;
 const DELIVERED = Buffer.from('1');
 const FIND = 'find';
+/** Messages that say for whom they are. */
 const DELIVER = 'deliver';
+/** Messages after a line that says for whom they are, as JSON: a crawler's ID or connection ID, or `null` for all. */
+const DELIVER_TO = 'deliver-to';
+const NEWLINE = 10;
 
 /** @typeParam P the type of connections */
 export class FleetCommands<P extends Peer> {
@@ -36,7 +42,7 @@ export class FleetCommands<P extends Peer> {
   readonly #jobSeed: JobSeed;
   readonly #delimiter: number;
   /** What each sender's next message waits for, so that they stay in order. */
-  readonly #latest = new WeakMap<P, Promise<unknown>>();
+  readonly #latest = new WeakMap<object, Promise<unknown>>();
   #pending = 0;
 
   constructor(
@@ -52,8 +58,10 @@ export class FleetCommands<P extends Peer> {
     this.#jobSeed = jobSeed;
     this.#delimiter = delimiter;
     fleet.handle(FIND, (data) => this.#answer(data));
-    fleet.handle(DELIVER, (data) => this.#deliver(data));
-    fleet.handle(`${DELIVER}.${fleet.host}`, (data) => this.#deliver(data));
+    for (const subject of [DELIVER, `${DELIVER}.${fleet.host}`])
+      fleet.handle(subject, (data) => this.#deliver(Buffer.from(data)));
+    for (const subject of [DELIVER_TO, `${DELIVER_TO}.${fleet.host}`])
+      fleet.handle(subject, (data) => this.#deliverTo(Buffer.from(data)));
   }
 
   /**
@@ -62,12 +70,30 @@ export class FleetCommands<P extends Peer> {
    * @returns whether a crawler receives it; `undefined` at once if too many messages are on their way
    */
   send(sender: P, type: MessageType, run: FrameRun, isForAll: boolean): Promise<boolean> | undefined {
-    if (this.#pending >= MAX_PENDING) return undefined;
-    this.#pending++;
     // Copied, since its slab is used again.
     const message = Buffer.from(run.message(0));
+    return this.#enqueue(sender, () => this.#send(type, message, isForAll));
+  }
+
+  /**
+   * Sends a message of code in this process to a crawler of another host, after the earlier ones.
+   * @param crawler its ID or connection ID
+   * @returns whether it receives it; `undefined` at once if too many messages are on their way
+   */
+  sendTo(crawler: string, type: string, message: Buffer): Promise<boolean> | undefined {
+    return this.#enqueue(this, () => this.#sendTo(crawler, type, message));
+  }
+
+  /** Sends a message of code in this process to the crawlers of all other hosts that are connected to the engine. */
+  broadcast(message: Buffer): void {
+    this.#fleet.notify(DELIVER_TO, addressed(null, message));
+  }
+
+  #enqueue(sender: object, send: () => Promise<boolean>): Promise<boolean> | undefined {
+    if (this.#pending >= MAX_PENDING) return undefined;
+    this.#pending++;
     const sent = (this.#latest.get(sender) ?? Promise.resolve())
-      .then(() => this.#send(type, message, isForAll))
+      .then(send)
       .catch(() => false)
       .finally(() => {
         this.#pending--;
@@ -78,56 +104,107 @@ export class FleetCommands<P extends Peer> {
 
   async #send(type: MessageType, message: Buffer, isForAll: boolean): Promise<boolean> {
     const { requestTimeout } = this.#fleet;
-    if (isForAll) return (await this.#fleet.request(DELIVER, message, requestTimeout)) !== undefined;
+    if (isForAll) return this.#request(DELIVER, message);
     const { to, job } = addressIn(type, message);
     for (const isWaiting of [true, false]) {
-      const question: Question = { type: type.name, to, job, isWaiting };
       const timeout = isWaiting ? requestTimeout * WAITING_SHARE : requestTimeout * (1 - WAITING_SHARE);
-      const host = await this.#fleet.request(FIND, Buffer.from(JSON.stringify(question)), timeout);
-      if (host === undefined) continue;
-      const subject = `${DELIVER}.${Buffer.from(host).toString()}`;
-      if ((await this.#fleet.request(subject, message, requestTimeout)) !== undefined) return true;
+      const host = await this.#find({ type: type.name, to, job, isWaiting }, timeout);
+      if (host !== undefined && (await this.#request(`${DELIVER}.${host}`, message))) return true;
     }
     return false;
+  }
+
+  async #sendTo(crawler: string, type: string, message: Buffer): Promise<boolean> {
+    const host = await this.#find({ type, crawler, isWaiting: false }, this.#fleet.requestTimeout);
+    return host !== undefined && this.#request(`${DELIVER_TO}.${host}`, addressed(crawler, message));
+  }
+
+  /** The name of a host that has a recipient. @param timeout in ms */
+  async #find(question: Question, timeout: number): Promise<string | undefined> {
+    const host = await this.#fleet.request(FIND, Buffer.from(JSON.stringify(question)), timeout);
+    return host && Buffer.from(host).toString();
+  }
+
+  async #request(subject: string, message: Buffer): Promise<boolean> {
+    return (await this.#fleet.request(subject, message, this.#fleet.requestTimeout)) !== undefined;
   }
 
   /** Answers another host. @returns the name of this one if it has a recipient */
   #answer(data: Uint8Array): Uint8Array | undefined {
     const decoded = decodeJsonText(Buffer.from(data).toString(), MAX_DEPTH);
-    const { type: name, to, job, isWaiting } = (decoded.ok ? decoded.value : {}) as Partial<Question>;
+    const question = (decoded.ok ? decoded.value : {}) as Partial<Question>;
+    return this.#hasRecipient(question) ? Buffer.from(this.#fleet.host) : undefined;
+  }
+
+  #hasRecipient({ type: name, crawler, to, job, isWaiting }: Partial<Question>): boolean {
     const type = typeof name === 'string' ? this.#validator.registry.get(name) : undefined;
-    if (type?.direction !== 'app') return undefined;
+    if (type?.direction !== 'app') return false;
+    if (typeof crawler === 'string') return this.#router.crawler(crawler) !== undefined;
     const address = {
       traits: type.traits,
       to: typeof to === 'string' ? to : undefined,
       job: typeof job === 'string' ? jobKey(job, this.#jobSeed) : undefined,
       assigned: [],
     };
-    return this.#router.hasRecipient(address, isWaiting === true) ? Buffer.from(this.#fleet.host) : undefined;
+    return this.#router.hasRecipient(address, isWaiting === true);
   }
 
   /** Delivers a message of another host's application. @returns an answer if a crawler receives it */
-  #deliver(data: Uint8Array): Uint8Array | undefined {
-    const message = Buffer.from(data);
-    const result = this.#validator.validate(message, false);
-    if (!result.ok || result.type.direction !== 'app') return undefined;
-    const { traits } = result.type;
-    const { to, job, assigned } = addressIn(result.type, message);
+  #deliver(message: Buffer): Uint8Array | undefined {
+    const type = this.#typeOf(message);
+    if (type === undefined) return undefined;
+    const { traits } = type;
+    const { to, job, assigned } = addressIn(type, message);
     const address: Address = {
       traits,
       to,
       job: job === undefined ? undefined : jobKey(job, this.#jobSeed),
-      assigned: assigned.map((id) => ({ ...jobKey(id, this.#jobSeed), id })),
+      assigned: this.#jobsOf(assigned),
     };
-    const recipients = this.#router.find(address, undefined);
+    return this.#deliverAll(this.#router.find(address, undefined), message, assigned.length);
+  }
+
+  /** Delivers a message of code in another host's broker. @returns an answer if a crawler receives it */
+  #deliverTo(data: Buffer): Uint8Array | undefined {
+    const end = data.indexOf(NEWLINE);
+    const decoded = decodeJsonText(data.subarray(0, end).toString(), MAX_DEPTH);
+    const message = data.subarray(end + 1);
+    const type = this.#typeOf(message);
+    const name = decoded.ok ? decoded.value : undefined;
+    if (type === undefined || (typeof name !== 'string' && name !== null)) return undefined;
+    if (name === null) return this.#deliverAll(this.#router.crawlers(), message, 0);
+    const crawler = this.#router.crawler(name);
+    if (crawler === undefined) return undefined;
+    const { assigned } = addressIn(type, message);
+    this.#router.onSent(crawler, type.traits, this.#jobsOf(assigned));
+    return this.#deliverAll([crawler], message, assigned.length);
+  }
+
+  /** @param assigned number of jobs that the message assigns */
+  #deliverAll(recipients: readonly P[], message: Buffer, assigned: number): Uint8Array | undefined {
     const bytes = Buffer.concat([message, Buffer.of(this.#delimiter)]);
     for (const recipient of recipients) {
       recipient.deliver({ bytes, slab: undefined, messages: 1 });
-      recipient.workload += assigned.length;
+      recipient.workload += assigned;
       recipient.flush();
     }
     return recipients.length === 0 ? undefined : DELIVERED;
   }
+
+  /** The type of an application's message, if it is valid. */
+  #typeOf(message: Buffer): MessageType | undefined {
+    const result = this.#validator.validate(message, false);
+    return result.ok && result.type.direction === 'app' ? result.type : undefined;
+  }
+
+  #jobsOf(ids: readonly string[]): AssignedJob[] {
+    return ids.map((id) => ({ ...jobKey(id, this.#jobSeed), id }));
+  }
+}
+
+/** @param crawler `null` for all */
+function addressed(crawler: string | null, message: Buffer): Buffer {
+  return Buffer.concat([Buffer.from(`${JSON.stringify(crawler)}\n`), message]);
 }
 
 /** Whom a valid message is for, and the IDs of its jobs. */

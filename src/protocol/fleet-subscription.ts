@@ -98,10 +98,11 @@ export class FleetSubscription<P extends Peer> implements FeedTarget {
   #tellPosition(feed: FleetFeed): void {
     clearTimeout(this.#positionTimer);
     this.#positionTimer = undefined;
-    if (this.#isStopped || !this.connection.isOpen) return;
+    const reached = feed.position;
+    if (this.#isStopped || !this.connection.isOpen || reached === undefined) return;
     this.#positionedAt = performance.now();
     const { id, delimiter, onWritten } = this.#options;
-    const position = formatFleetPosition(feed.position);
+    const position = formatFleetPosition(reached);
     this.connection.outbox.reply(brokerLine('position', { id, position }, delimiter), (error) => {
       if (error === undefined && !this.#isStopped) onWritten(position);
     });

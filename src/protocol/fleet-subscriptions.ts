@@ -1,7 +1,7 @@
 // Subscriptions to the messages of all hosts: where each begins, what feeds it, and what happens to its cursor.
 
 import type { Fleet } from '../fleet/fleet.js';
-import type { FeedStart, FleetFeed } from '../fleet/fleet-feed.js';
+import type { FleetFeed } from '../fleet/fleet-feed.js';
 import { parseFleetPosition } from '../fleet/fleet-position.js';
 import { isFleetPosition } from '../log/log-start.js';
 import type { Issue } from '../messages/issues.js';
@@ -67,6 +67,7 @@ export class FleetSubscriptions<P extends Peer> {
     const needsFeed = from !== undefined || cursor !== undefined || this.#live === undefined;
     if (needsFeed && !this.#fleet.hasRoomForFeed) return 'RATE_LIMITED';
     if (cursor === undefined) return undefined;
+    if (this.#fleet.handlerCursors.has(cursor)) return CURSOR_OF_HANDLER;
     const user = this.#uses.get(cursor)?.subscription;
     if (user !== undefined && user.connection === connection && user.id !== id) return CURSOR_IN_USE;
     return this.#fleet.cursors.hasRoomFor(cursor) ? undefined : 'RATE_LIMITED';
@@ -82,7 +83,7 @@ export class FleetSubscriptions<P extends Peer> {
     const isPaced = from !== undefined || cursor !== undefined;
     const previous = cursor === undefined ? undefined : this.#uses.get(cursor)?.subscription;
     previous?.stop();
-    const feed = isPaced ? this.#fleet.openFeed(this.#startOf(data)) : this.#liveFeed();
+    const feed = isPaced ? this.#fleet.openFeed(this.#fleet.startOf(data)) : this.#liveFeed();
     const subscription: FleetSubscription<P> = new FleetSubscription(connection, filter, {
       id,
       delimiter: this.#delimiter,
@@ -115,7 +116,8 @@ export class FleetSubscriptions<P extends Peer> {
       if (subscription.connection !== connection || subscription.id !== id) continue;
       if (!isManual) return ACK_NOT_MANUAL;
       if (!FLEET_POSITION.test(position)) return NO_FLEET_POSITION;
-      if (parseFleetPosition(position).sequence > feed.position.sequence) return ACK_UNKNOWN_POSITION;
+      const { sequence = 0 } = feed.position ?? {};
+      if (parseFleetPosition(position).sequence > sequence) return ACK_UNKNOWN_POSITION;
       this.#fleet.cursors.set(name, position);
       return undefined;
     }
@@ -133,13 +135,6 @@ export class FleetSubscriptions<P extends Peer> {
     this.#live ??= this.#fleet.openFeed('new');
     return this.#live;
   }
-
-  #startOf({ cursor, from = 'new' }: SubscribeData): FeedStart {
-    const known = cursor === undefined ? undefined : this.#fleet.cursors.get(cursor);
-    if (known !== undefined) return parseFleetPosition(known);
-    if (from === 'new' || from === 'first') return from;
-    return 'time' in from ? { time: Date.parse(String(from.time)) } : parseFleetPosition(String(from.offset));
-  }
 }
 
 /** What another host tells of a crawler; `undefined` if it is nothing of the kind. */
@@ -155,6 +150,7 @@ const LAST_WITH_START = conflict('data.last', 'cannot be combined with from or c
 const NO_FLEET_POSITION = conflict('data.from', 'scope fleet needs a position that begins with fleet:');
 const ACK_WITHOUT_CURSOR = conflict('data.ack', 'manual needs a cursor');
 const CURSOR_IN_USE = conflict('data.cursor', 'is used by another subscription of this connection');
+const CURSOR_OF_HANDLER = conflict('data.cursor', 'is used by a handler in the process of the broker');
 const ACK_NOT_MANUAL = conflict('data.id', 'is not a subscription with ack manual');
 const ACK_UNKNOWN_ID = conflict('data.id', 'is not a subscription with a cursor');
 const ACK_UNKNOWN_POSITION = conflict('data.position', 'was not sent for this subscription');

@@ -480,6 +480,20 @@ export class ProtocolHandler<P extends Peer> {
     this.#listener.onMessages(connection, run);
   }
 
+  /**
+   * Sends a message of code in this process to a crawler of another host.
+   * @param message a valid message, without delimiter
+   * @returns whether it receives it
+   */
+  async sendToFleet(crawler: string, type: string, message: Buffer): Promise<boolean> {
+    return (await this.#fleetCommands?.sendTo(crawler, type, message)) ?? false;
+  }
+
+  /** Sends a message of code in this process to the crawlers of all other hosts. */
+  broadcastToFleet(message: Buffer): void {
+    this.#fleetCommands?.broadcast(message);
+  }
+
   #onSentToFleet(connection: P, type: MessageType, hasRecipient: boolean): void {
     if (hasRecipient || !connection.isOpen) return;
     this.#replyUndeliverable(connection, type);

@@ -59,6 +59,16 @@ export class CrawlerRouter<R extends Recipient> {
     this.#waiting.set(connectionId, Math.max(until, this.#waiting.get(connectionId) ?? 0));
   }
 
+  /** All crawlers that can receive a message. */
+  crawlers(): R[] {
+    return this.#directory.crawlers();
+  }
+
+  /** A crawler that can receive a message, by its connection ID or its crawlerId. */
+  crawler(id: string): R | undefined {
+    return this.#directory.crawlerByConnection(id) ?? this.#directory.crawlerById(id);
+  }
+
   /** Removes a closed connection. */
   forget(connectionId: string): void {
     this.#waiting.delete(connectionId);
@@ -109,7 +119,7 @@ export class CrawlerRouter<R extends Recipient> {
     if (to === '*') return this.#all(senderId);
     if (to === 'any') return this.#any(senderId);
     if (to !== undefined) {
-      const named = this.#directory.crawlerByConnection(to) ?? this.#directory.crawlerById(to);
+      const named = this.crawler(to);
       return named === undefined || named.id === senderId ? [] : [named];
     }
     const { fallback } = traits;

@@ -1,6 +1,7 @@
 // Durable handlers: functions of an application in the broker's process that get messages from the durable log.
 
 import { SluiceError } from '../errors.js';
+import { OWN_CURSOR } from '../log/cursors.js';
 import { isFleetPosition } from '../log/log-start.js';
 import { controlSchemas } from '../messages/messages.js';
 import type { SubscribeData } from '../routing/filter.js';
@@ -8,9 +9,11 @@ import type { DurableMessage } from './durable-message.js';
 
 /** Messages that are missing in the durable log. */
 export interface DurableGap {
-  /** Positions of the first missing message, and of the next one that is there. */
+  /** Positions, in the log of their host, of the first missing message, and of the next one that is there. */
   readonly from: string;
   readonly to: string;
+  /** Name of their host, with scope `fleet`. */
+  readonly host?: string;
   /**
    * `removed`: they were too old, or there was no room for them. `damaged`: the disk has lost them. `epoch`: the log was
    * deleted, and another one begun.
@@ -20,6 +23,8 @@ export interface DurableGap {
 
 /** Which messages a durable handler gets. A message must match every field that is set. */
 export interface DurableHandlerSettings {
+  /** `fleet`: messages of all hosts (option `fleet`). They are in order for each host. Default: `host`, those of this one. */
+  readonly scope?: 'host' | 'fleet';
   /**
    * Name under which the broker remembers up to where messages were handled. If it knows the name, it continues there,
    * and not at `from`. Without a cursor, the handler begins at `from` at every start. A cursor belongs to one handler;
@@ -28,7 +33,7 @@ export interface DurableHandlerSettings {
   readonly cursor?: string;
   /**
    * Where to begin: at `new` messages, at the `first` one that the log has, at a {@link DurableMessage.position}, or at a
-   * time (ISO 8601). Default: `new`.
+   * time (ISO 8601). Default: `new`. With scope `fleet`, `first` is the first one that the engine has.
    */
   readonly from?: 'new' | 'first' | { readonly offset: string } | { readonly time: string };
   /** Message types; `job_*` matches a prefix. Default: `['*']`, all types. */
@@ -60,10 +65,10 @@ export interface BatchDurableHandler extends DurableHandlerSettings {
 }
 
 /**
- * A handler of messages in the durable log. Messages are handled in the order of the log, those that arrived while the
- * process was not running included. The cursor moves when the handler has returned, or its promise has resolved. If it
- * fails, the same messages are handled again after a while, until that succeeds: none is skipped. If the process is killed
- * before the cursor is on the disk (within 0.1 s), they are handled again after the restart.
+ * A handler of messages in the durable log, or in those of all hosts. Messages are handled in the order of the log, those
+ * that arrived while the process was not running included. The cursor moves when the handler has returned, or its promise
+ * has resolved. If it fails, the same messages are handled again after a while, until that succeeds: none is skipped. If
+ * the process is killed before the cursor is on the disk (within 0.2 s), they are handled again after the restart.
  */
 export type DurableHandler = SingleDurableHandler | BatchDurableHandler;
 
@@ -73,16 +78,23 @@ export type DurableHandler = SingleDurableHandler | BatchDurableHandler;
  */
 export function subscriptionOf(handler: DurableHandler): SubscribeData {
   if ((handler.handle === undefined) === (handler.handleBatch === undefined)) throw WITHOUT_FUNCTION();
-  const { cursor, from, types, jobIds, crawlerIds } = handler;
-  const data = { id: 'handler', cursor, from, types, jobIds, crawlerIds };
+  const { cursor, from, types, jobIds, crawlerIds, scope } = handler;
+  const data = { id: 'handler', cursor, from, types, jobIds, crawlerIds, scope };
   const parsed = controlSchemas.subscribe.safeParse({ type: 'subscribe', data });
-  if (isFleetPosition(from))
-    throw new SluiceError('INVALID_OPTION', 'durable handler: from: is a position of scope fleet');
-  if (parsed.success) return parsed.data.data;
-  const [issue] = parsed.error.issues;
-  const name = issue?.path.slice(1).join('.');
-  throw new SluiceError('INVALID_OPTION', `durable handler: ${name}: ${issue?.message}`);
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues;
+    throw invalidHandler(`${issue?.path.slice(1).join('.')}: ${issue?.message}`);
+  }
+  if (typeof from === 'object' && 'offset' in from && isFleetPosition(from) !== (scope === 'fleet'))
+    throw invalidHandler('from: is a position of another scope');
+  if (cursor?.startsWith(OWN_CURSOR) === true)
+    throw invalidHandler(`cursor: must not begin with ${OWN_CURSOR}`);
+  return parsed.data.data;
 }
 
-const WITHOUT_FUNCTION = () =>
-  new SluiceError('INVALID_OPTION', 'durable handler: must have either handle or handleBatch');
+/** @param detail what is wrong with a handler */
+export function invalidHandler(detail: string): SluiceError {
+  return new SluiceError('INVALID_OPTION', `durable handler: ${detail}`);
+}
+
+const WITHOUT_FUNCTION = () => invalidHandler('must have either handle or handleBatch');

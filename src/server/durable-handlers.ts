@@ -1,34 +1,48 @@
 // The durable handlers of a server: they run while it does.
 
-import { SluiceError } from '../errors.js';
-import { OWN_CURSOR } from '../log/cursors.js';
+import type { Fleet } from '../fleet/fleet.js';
 import type { MessageLog } from '../log/message-log.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
-import type { SubscribeData } from '../routing/filter.js';
+import { Filter, type SubscribeData } from '../routing/filter.js';
 import { withTimeout } from '../timeout.js';
-import { type DurableHandler, subscriptionOf } from './durable-handler.js';
+import { type DurableHandler, invalidHandler, subscriptionOf } from './durable-handler.js';
 import { DurableReader, type DurableReaderListener } from './durable-reader.js';
+import { FleetReader } from './fleet-reader.js';
+
+/** Where the messages of durable handlers come from. */
+export interface DurableSources {
+  readonly log: MessageLog;
+  readonly fleet: Fleet | undefined;
+  readonly registry: MessageRegistry;
+  readonly delimiter: number;
+}
+
+/** Since each has a reader of the engine of its own, and subscribers need some too. */
+const MAX_FLEET_HANDLERS = 32;
 
 export class DurableHandlers {
   readonly #registered: { readonly handler: DurableHandler; readonly data: SubscribeData }[] = [];
-  #readers: DurableReader[] = [];
+  #readers: (DurableReader | FleetReader)[] = [];
 
   /** @throws SluiceError `INVALID_OPTION` */
   add(handler: DurableHandler): void {
     const data = subscriptionOf(handler);
-    const { cursor } = data;
-    if (cursor?.startsWith(OWN_CURSOR) === true)
-      throw new SluiceError('INVALID_OPTION', `durable handler: cursor: must not begin with ${OWN_CURSOR}`);
-    if (cursor !== undefined && this.#registered.some((other) => other.data.cursor === cursor))
-      throw new SluiceError('INVALID_OPTION', 'durable handler: cursor: belongs to another handler');
+    const ofScope = this.#registered.filter((other) => other.data.scope === data.scope);
+    if (data.cursor !== undefined && ofScope.some((other) => other.data.cursor === data.cursor))
+      throw invalidHandler('cursor: belongs to another handler');
+    if (data.scope === 'fleet' && ofScope.length === MAX_FLEET_HANDLERS)
+      throw invalidHandler(`scope: at most ${MAX_FLEET_HANDLERS} handlers can have fleet`);
     this.#registered.push({ handler, data });
   }
 
   /** Determines where each handler begins: messages that are stored from now on are new. */
-  open(log: MessageLog, registry: MessageRegistry, delimiter: number, listener: DurableReaderListener): void {
-    this.#readers = this.#registered.map(
-      ({ handler, data }) => new DurableReader(handler, data, log, registry, delimiter, listener),
-    );
+  open({ log, fleet, registry, delimiter }: DurableSources, listener: DurableReaderListener): void {
+    this.#readers = this.#registered.map(({ handler, data }) => {
+      if (data.scope !== 'fleet' || fleet === undefined)
+        return new DurableReader(handler, data, log, registry, delimiter, listener);
+      const filter = new Filter(registry, data, log.jobSeed);
+      return new FleetReader(handler, data, filter, fleet, registry, listener);
+    });
   }
 
   /** Begins to call the handlers. */

@@ -1,69 +1,73 @@
-// A message of the durable log, as a durable handler gets it. Parsed lazily.
+// A message of a durable log, as a durable handler gets it. Parsed lazily.
 
 import { type CustomMessage, parseMessage } from '../connection/message-event.js';
-import { formatPosition } from '../log/cursors.js';
-import { RecordKind } from '../log/format.js';
-import type { LoggedRun } from '../log/log-reader.js';
 import { segmentsOf, valueAt } from '../messages/field-paths.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import type { MessageMap } from '../messages/messages.js';
 
-/** The log that a message is in. */
+/** What consecutive messages of one connection have in common. */
 export interface DurableSource {
   readonly registry: MessageRegistry;
-  readonly epoch: string;
+  readonly connectionId: string | undefined;
+  readonly crawlerId: string | undefined;
+  readonly host: string | undefined;
+  /** When they were stored, in ms since 1970. */
+  readonly time: number;
+  readonly isValid: boolean;
+  /** The position after the message with an offset. */
+  positionAfter(offset: number): string;
 }
 
 export class DurableMessage {
-  /** Number of the message in the log. */
+  /** Number of the message in the log of its host. */
   readonly offset: number;
+  /** Number of the message among its connection's accepted messages, from 1. */
+  readonly sequence: number;
   /** The bytes as received, without the delimiter. They share memory with other messages: copy them to keep few of
    * many for long. */
   readonly raw: Buffer;
   /** The message's type. Available without parsing. */
   readonly type: string;
-  readonly #log: DurableSource;
-  readonly #run: LoggedRun;
+  readonly #source: DurableSource;
   #message: CustomMessage | undefined;
 
-  /** @internal @param at index of the message in the run */
-  constructor(log: DurableSource, run: LoggedRun, at: number, raw: Buffer, type: string) {
-    this.offset = run.header.first + at;
+  /** @internal */
+  constructor(source: DurableSource, offset: number, sequence: number, raw: Buffer, type: string) {
+    this.offset = offset;
+    this.sequence = sequence;
     this.raw = raw;
     this.type = type;
-    this.#log = log;
-    this.#run = run;
+    this.#source = source;
     this.#message = undefined;
   }
 
   /** Where the next message begins: pass it as `from.offset` to continue there. */
   get position(): string {
-    return formatPosition({ epoch: this.#log.epoch, offset: this.offset + 1 });
+    return this.#source.positionAfter(this.offset);
   }
 
-  /** When the broker stored it. */
+  /** When the broker stored it; with scope `fleet`, when the engine did. */
   get receivedAt(): Date {
-    return new Date(this.#run.header.time);
+    return new Date(this.#source.time);
+  }
+
+  /** Name of the host that received it, with scope `fleet`. */
+  get host(): string | undefined {
+    return this.#source.host;
   }
 
   /** ID of the connection that sent it, which may have been closed long ago. */
   get connectionId(): string | undefined {
-    return this.#run.source?.id;
+    return this.#source.connectionId;
   }
 
   get crawlerId(): string | undefined {
-    return this.#run.source?.crawlerId ?? undefined;
-  }
-
-  /** Number of the message among its connection's accepted messages, from 1. */
-  get sequence(): number {
-    const { first, sequence } = this.#run.header;
-    return sequence + this.offset - first;
+    return this.#source.crawlerId;
   }
 
   /** False if the message broke the schemas or rules and was forwarded because of `validation: "report"`. */
   get isValid(): boolean {
-    return this.#run.header.kind !== RecordKind.INVALID_RUN;
+    return this.#source.isValid;
   }
 
   /**
@@ -94,7 +98,7 @@ export class DurableMessage {
   }
 
   #parse(): CustomMessage {
-    const type = this.#log.registry.get(this.type);
+    const type = this.#source.registry.get(this.type);
     if (type !== undefined && this.isValid && type.transformsInput) {
       try {
         return parseMessage(type, this.raw, 0, this.raw.length, true);

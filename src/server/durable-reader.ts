@@ -1,47 +1,34 @@
 // Calls a durable handler with the messages of the log, and moves its cursor. Holds at most about one batch in memory,
 // however far the handler is behind.
 
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Backoff } from '../backoff.js';
 import { formatPosition } from '../log/cursors.js';
+import { RecordKind } from '../log/format.js';
 import { isGap, type LogGap, type LoggedRun, type LogReader } from '../log/log-reader.js';
 import { type LogStart, startOf } from '../log/log-start.js';
 import type { MessageLog } from '../log/message-log.js';
 import { StoredMessageFilter, typeNameOf } from '../log/stored-messages.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import { Filter, type SubscribeData } from '../routing/filter.js';
+import { DurableCalls, type DurableCallsListener, MAX_HANDLED, RETRY } from './durable-calls.js';
 import type { DurableGap, DurableHandler } from './durable-handler.js';
 import { DurableMessage, type DurableSource } from './durable-message.js';
 
-/** A call of a durable handler that has failed. It is repeated. */
-export interface DurableFailure {
-  readonly error: unknown;
-  readonly phase: 'handle' | 'handleBatch' | 'handleGap';
-  /** The messages that it was called with. */
-  readonly messages: readonly DurableMessage[];
-}
-
-export interface DurableReaderListener {
-  onFailure(failure: DurableFailure): void;
-  /** Messages are missing. */
-  onGap(gap: DurableGap): void;
+export interface DurableReaderListener extends DurableCallsListener {
   /** The log cannot be read. It is tried again. */
   onUnreadable(error: unknown): void;
 }
 
-/** Maximum number of messages that are handled together. */
-const MAX_BATCH = 1000;
 /** Bytes of messages after which no more are added to those that are handled together. */
 const MAX_BATCH_BYTES = 512 * 1024;
 /** Bytes that are read, whether they match or not, before the cursor moves on. */
 const MAX_READ = 8 * 1024 * 1024;
-const RETRY = { initialDelay: 100, maxDelay: 10_000 } as const;
 
 export class DurableReader {
-  readonly #handler: DurableHandler;
+  readonly #calls: DurableCalls;
   readonly #cursor: string | undefined;
   readonly #log: MessageLog;
-  readonly #source: DurableSource;
+  readonly #registry: MessageRegistry;
   readonly #filter: StoredMessageFilter;
   readonly #listener: DurableReaderListener;
   readonly #start: LogStart;
@@ -64,10 +51,10 @@ export class DurableReader {
     delimiter: number,
     listener: DurableReaderListener,
   ) {
-    this.#handler = handler;
+    this.#calls = new DurableCalls(handler, listener, this.#stopping.signal);
     this.#cursor = data.cursor;
     this.#log = log;
-    this.#source = { registry, epoch: log.epoch };
+    this.#registry = registry;
     this.#filter = new StoredMessageFilter(registry, new Filter(registry, data, log.jobSeed), delimiter);
     this.#listener = listener;
     this.#start = startOf(log, data);
@@ -102,7 +89,7 @@ export class DurableReader {
       const isAtEnd = await this.#read().catch(async (error: unknown) => {
         this.#listener.onUnreadable(error);
         await this.#openAgain();
-        await this.#pause(backoff.next());
+        await this.#calls.pause(backoff.next());
         return undefined;
       });
       if (isAtEnd !== undefined) backoff.reset();
@@ -120,7 +107,7 @@ export class DurableReader {
   /** Reads the next messages to handle. @returns whether there are no more yet */
   async #read(): Promise<boolean> {
     let bytesRead = 0;
-    while (this.#queue.length < MAX_BATCH && this.#queuedBytes < MAX_BATCH_BYTES && bytesRead < MAX_READ) {
+    while (this.#queue.length < MAX_HANDLED && this.#queuedBytes < MAX_BATCH_BYTES && bytesRead < MAX_READ) {
       const part = await this.#reader.next();
       if (part === undefined) return true;
       if (isGap(part)) {
@@ -136,14 +123,28 @@ export class DurableReader {
   #enqueue(run: LoggedRun): void {
     const { offset, time = 0 } = this.#start;
     if (run.header.time < time) return;
-    let body: Buffer | undefined;
+    const { first, sequence } = run.header;
+    let copied: { readonly body: Buffer; readonly source: DurableSource } | undefined;
     this.#filter.visit(run, offset, Number.POSITIVE_INFINITY, (at, start, end, typeIndex) => {
       // Handlers may keep messages.
-      body ??= Buffer.from(run.body);
-      const raw = body.subarray(start, end);
-      this.#queue.push(new DurableMessage(this.#source, run, at, raw, typeNameOf(run, typeIndex)));
+      copied ??= { body: Buffer.from(run.body), source: this.#sourceOf(run) };
+      const raw = copied.body.subarray(start, end);
+      const type = typeNameOf(run, typeIndex);
+      this.#queue.push(new DurableMessage(copied.source, first + at, sequence + at, raw, type));
       this.#queuedBytes += raw.length;
     });
+  }
+
+  #sourceOf({ header, source }: LoggedRun): DurableSource {
+    return {
+      registry: this.#registry,
+      connectionId: source?.id,
+      crawlerId: source?.crawlerId ?? undefined,
+      host: undefined,
+      time: header.time,
+      isValid: header.kind !== RecordKind.INVALID_RUN,
+      positionAfter: (offset) => this.#positionAt(offset + 1),
+    };
   }
 
   /** Handles what was read. The cursor moves after each call. */
@@ -153,49 +154,19 @@ export class DurableReader {
     this.#queue = [];
     this.#queuedBytes = 0;
     this.#gap = undefined;
-    const { phase, size, handle } = callsOf(this.#handler);
-    for (let at = 0; at < queue.length; at += size) {
-      const messages = queue.slice(at, at + size);
-      if (!(await this.#call(phase, messages, () => handle(messages)))) return;
-      this.#moveCursor((messages.at(-1) as DurableMessage).offset + 1);
-    }
+    const isHandled = await this.#calls.handle(queue, ({ offset }) => this.#moveCursor(offset + 1));
+    if (!isHandled) return;
     if (gap !== undefined) await this.#handleGap(this.#positionAt(gap.from), gap.to, gap.reason);
     if (!this.#isStopped) this.#moveCursor(this.#reader.offset);
   }
 
   async #handleGap(from: string, to: number, reason: DurableGap['reason']): Promise<void> {
-    const gap = { from, to: this.#positionAt(to), reason };
-    this.#listener.onGap(gap);
-    await this.#call('handleGap', [], () => this.#handler.handleGap?.(gap));
-  }
-
-  /** Calls a function until it succeeds. @returns false if it is stopped before */
-  async #call(
-    phase: DurableFailure['phase'],
-    messages: readonly DurableMessage[],
-    call: () => unknown,
-  ): Promise<boolean> {
-    const backoff = new Backoff(RETRY);
-    while (!this.#isStopped) {
-      try {
-        await call();
-        return true;
-      } catch (error) {
-        this.#listener.onFailure({ error, phase, messages });
-        await this.#pause(backoff.next());
-      }
-    }
-    return false;
+    await this.#calls.handleGap({ from, to: this.#positionAt(to), reason });
   }
 
   async #waitForMore(): Promise<void> {
     this.#reader.release();
     await this.#log.whenStored(this.#reader.offset, this.#stopping.signal);
-  }
-
-  /** Waits, unless it is stopped. @param delay in ms */
-  async #pause(delay: number): Promise<void> {
-    await sleep(delay, undefined, { signal: this.#stopping.signal }).catch(() => {});
   }
 
   /** Reads on with another reader. */
@@ -212,14 +183,4 @@ export class DurableReader {
   #moveCursor(offset: number): void {
     if (this.#cursor !== undefined && !this.#isDetached) this.#log.moveCursor(this.#cursor, offset);
   }
-}
-
-/** How a handler is called: with how many messages, and by which function. */
-function callsOf(handler: DurableHandler) {
-  if (handler.handle === undefined) {
-    const handle = (messages: readonly DurableMessage[]) => handler.handleBatch(messages);
-    return { phase: 'handleBatch', size: MAX_BATCH, handle } as const;
-  }
-  const handle = (messages: readonly DurableMessage[]) => handler.handle(messages[0] as DurableMessage);
-  return { phase: 'handle', size: 1, handle } as const;
 }

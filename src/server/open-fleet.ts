@@ -14,6 +14,7 @@ import type { MessageRegistry } from '../messages/message-registry.js';
 import { SERVER_VERSION } from '../version.js';
 import { compileModules, parserSettings } from '../worker/create-parser.js';
 import { createInlineValidation } from '../worker/inline-validation.js';
+import { createLocalValidation } from '../worker/local-validation.js';
 
 export interface OpenFleetListener extends FleetListener {
   /** What the other hosts learn of this one. */
@@ -26,6 +27,7 @@ export interface OpenFleetListener extends FleetListener {
 
 /**
  * @param servers the option `fleet`
+ * @param validatesLocally whether this thread validates messages, instead of a worker
  * @throws SluiceError `FLEET_CLIENT_MISSING`, `FLEET_HOST_IN_USE`, `CONFIG_UNREADABLE`
  */
 export async function openFleet(
@@ -33,6 +35,7 @@ export async function openFleet(
   options: ResolvedOptions,
   log: MessageLog,
   registry: MessageRegistry,
+  validatesLocally: boolean,
   listener: OpenFleetListener,
 ): Promise<Fleet> {
   const { fleetName, fleetCredentials, fleetMaxAge, fleetReplicas } = options;
@@ -42,6 +45,7 @@ export async function openFleet(
     name: fleetName,
     credentials: fleetCredentials,
     tls: tlsOf(servers, options),
+    storesMessages: options.fleetMode === 'messages',
     maxBytes: options.fleetMaxBytes ?? -1,
     maxAge: fleetMaxAge,
     replicas: fleetReplicas,
@@ -62,7 +66,7 @@ export async function openFleet(
   const host = options.fleetHost ?? defaultHost();
   let fleet: Fleet | undefined;
   const validation = new FleetValidation({
-    dispatcher: dispatcherOf(options, log, registry, listener),
+    dispatcher: dispatcherOf(options, log, registry, validatesLocally, listener),
     delimiter: options.messageDelimiter.charCodeAt(0),
     copies: new CopyPool(options.messageBufferSize * 2),
     onRejected: (from: string, code: WireErrorCode, count: number) => fleet?.countRejected(from, code, count),
@@ -102,6 +106,7 @@ function dispatcherOf(
   options: ResolvedOptions,
   log: MessageLog,
   registry: MessageRegistry,
+  validatesLocally: boolean,
   { onWorkerError, onWarning }: OpenFleetListener,
 ): Dispatcher {
   const settings = parserSettings({ ...options, maxMessageAge: 0, maxClockSkew: 0 }, log.jobSeed);
@@ -114,6 +119,9 @@ function dispatcherOf(
     settings,
     modules,
     maxDetailedRejections: () => 0,
+    createLocal: validatesLocally
+      ? () => createLocalValidation(registry, settings, modules, onUnavailable)
+      : undefined,
     createInline: () =>
       createInlineValidation(options.inlineBytes, registry, settings, modules, undefined, onUnavailable),
     onVerdict: () => {},

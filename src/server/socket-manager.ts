@@ -35,6 +35,7 @@ import { importInstalled } from '../installed.js';
 import { MessageLog } from '../log/message-log.js';
 import { FieldTable } from '../messages/field-paths.js';
 import { MessageRegistry } from '../messages/message-registry.js';
+import type { OutgoingMessage } from '../messages/messages.js';
 import type { Projection } from '../pattern/projection.js';
 import { AccessControl } from '../protocol/access.js';
 import type { DriftEntry } from '../protocol/drift-report.js';
@@ -42,9 +43,9 @@ import { errorLine } from '../protocol/outgoing.js';
 import { SafeEmitter } from '../safe-emitter.js';
 import { withTimeout } from '../timeout.js';
 import { SERVER_VERSION } from '../version.js';
-import type { DurableHandler } from './durable-handler.js';
+import type { DurableFailure } from './durable-calls.js';
+import { type DurableHandler, invalidHandler } from './durable-handler.js';
 import { DurableHandlers } from './durable-handlers.js';
-import type { DurableFailure } from './durable-reader.js';
 
 /** Time until a durable log whose disk does not answer is closed all the same, in ms. */
 const LOG_CLOSE_TIMEOUT = 5000;
@@ -60,6 +61,11 @@ export interface SocketManagerDependencies {
   listenFds?: readonly number[];
   /** File descriptor of an inherited listening socket for the admin server. Default: the option `admin`. */
   adminFd?: number | undefined;
+  /**
+   * Whether this thread validates messages, instead of workers. The server then starts at once, but a message that takes
+   * long holds it up: for tests. Default: false.
+   */
+  validatesLocally?: boolean;
 }
 
 export class SocketManager extends SafeEmitter<ServerEvents> {
@@ -70,6 +76,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
   #rejectionLogger: RejectionLogger | undefined;
   readonly #listenFds: readonly number[];
   readonly #adminFd: number | undefined;
+  readonly #validatesLocally: boolean;
   readonly #pool: ConnectionPool;
   readonly #health: HealthMonitor<SocketConnection>;
   readonly #idPrefix = randomBytes(3).toString('hex');
@@ -112,6 +119,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     const { listenFd } = this.options;
     this.#listenFds = dependencies.listenFds ?? (listenFd === undefined ? [] : [listenFd]);
     this.#adminFd = dependencies.adminFd;
+    this.#validatesLocally = dependencies.validatesLocally ?? false;
     this.#tls = tlsFilesOf(this.options);
     this.#pool = new ConnectionPool(this.options.maxConnections, {
       encode: (sent) => this.#pipeline?.encode(sent),
@@ -251,14 +259,31 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
    * Registers a handler of messages in the durable log, before the server starts. It continues where it was: messages
    * that it has not handled yet are not lost when the process ends.
    * @throws SluiceError `ALREADY_RUNNING`; `INVALID_OPTION` if the handler is invalid, its cursor belongs to another one,
-   *   or the server has no option `log`
+   *   or the server has no option `log`, or `fleet` for a handler with scope `fleet`
    */
   registerDurableHandler(handler: DurableHandler): void {
     if (this.#state !== 'stopped') throw new SluiceError('ALREADY_RUNNING');
-    if (this.options.log === undefined)
-      throw new SluiceError('INVALID_OPTION', 'durable handler: needs the option log');
+    if (this.options.log === undefined) throw invalidHandler('needs the option log');
+    if (handler.scope === 'fleet' && this.options.fleet === undefined)
+      throw invalidHandler('scope: fleet needs the option fleet');
     this.#durableHandlers.add(handler);
     for (const type of handler.types ?? []) if (!type.includes('*')) this.expectType(type);
+  }
+
+  /**
+   * @internal Sends a message to a crawler of another host. @returns whether it receives it
+   * @throws SluiceError `INVALID_MESSAGE`
+   */
+  async sendToFleet(crawler: string, message: OutgoingMessage): Promise<boolean> {
+    return (await this.#pipeline?.sendToFleet(crawler, message)) ?? false;
+  }
+
+  /**
+   * @internal Sends a message to the crawlers of all other hosts.
+   * @throws SluiceError `INVALID_MESSAGE`
+   */
+  broadcastToFleet(message: OutgoingMessage): void {
+    this.#pipeline?.broadcastToFleet(message);
   }
 
   /** Whether messages can be processed: the server and at least one worker are running, and the durable log works. */
@@ -301,6 +326,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     this.#registry = registry;
     this.#messageLog = await this.#openMessageLog(registry);
     this.#fleet = await this.#openFleet(registry, this.#messageLog);
+    if (this.#messageLog !== undefined) this.#openDurableHandlers(registry, this.#messageLog);
     this.#pipeline = this.#createPipeline(registry);
     await this.#pipeline.dispatcher.start();
     await this.#listen();
@@ -330,19 +356,23 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     });
     const { first, end, bytes } = log.statistics;
     this.#log.info({ folder: options.log, first, end, bytes }, 'durable log is open');
-    this.#durableHandlers.open(log, registry, this.#delimiter, {
+    return log;
+  }
+
+  #openDurableHandlers(registry: MessageRegistry, log: MessageLog): void {
+    const sources = { log, fleet: this.#fleet, registry, delimiter: this.#delimiter };
+    this.#durableHandlers.open(sources, {
       onFailure: (failure) => this.onDurableFailure(failure),
       onGap: (gap) => this.#log.warn({ ...gap }, 'messages for a durable handler are missing'),
       onUnreadable: (error) => this.#onLogError(error),
     });
-    return log;
   }
 
   async #openFleet(registry: MessageRegistry, log: MessageLog | undefined): Promise<Fleet | undefined> {
     const { options } = this;
     if (options.fleet === undefined || log === undefined) return undefined;
     const { openFleet } = await importInstalled<typeof import('./open-fleet.js')>('server/open-fleet.js');
-    return openFleet(options.fleet, options, log, registry, {
+    return openFleet(options.fleet, options, log, registry, this.#validatesLocally, {
       describe: () => ({
         uptime: this.#startedAt === undefined ? 0 : performance.now() - this.#startedAt.monotonic,
         connections: this.#pool.size,
@@ -404,8 +434,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
       this.#pool,
       hasListener,
       this.fieldTable.resolve(registry),
-      this.#messageLog,
-      this.#fleet,
+      { log: this.#messageLog, fleet: this.#fleet, validatesLocally: this.#validatesLocally },
     );
     return pipeline
       .on('messages', (connection, run) => this.#emitMessages(registry, pipeline.projection, connection, run))

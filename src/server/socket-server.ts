@@ -133,7 +133,7 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
    * Registers a handler of messages in the durable log (option `log`), before the server starts. It continues where it
    * was: messages that it has not handled yet are not lost when the process ends. Middleware does not run for it.
    * @throws SluiceError `ALREADY_RUNNING`; `INVALID_OPTION` if the handler is invalid, its cursor belongs to another one,
-   *   or the server has no option `log`
+   *   or the server has no option `log`, or `fleet` for a handler with scope `fleet`
    */
   registerDurableHandler(handler: DurableHandler): this {
     this.manager.registerDurableHandler(handler);
@@ -161,7 +161,8 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
   }
 
   /**
-   * Sends a message to one crawler. Resolves when its socket has accepted it.
+   * Sends a message to one crawler. Resolves when its socket has accepted it. In a fleet, the crawler may be on another
+   * host: then it resolves when that host has sent it.
    * @param crawlerId the `crawlerId` of the crawler's `hello`, or its connection ID
    * @throws SluiceError `NOT_RUNNING`; `INVALID_MESSAGE`; `NO_RECIPIENT` if the crawler is not connected, or has not
    *   accepted the message; errors of `beforeSend`
@@ -170,6 +171,8 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
     return this.#send(message, { kind: 'crawler', crawlerId }, async (outgoing) => {
       const pool = this.manager.getConnectionPool();
       const crawler = pool.getCrawlerByConnection(crawlerId) ?? pool.getCrawler(crawlerId);
+      if (crawler === undefined && (await this.manager.sendToFleet(crawlerId, outgoing)))
+        return { delivered: 1, failed: [] };
       const result = await pool.sendTo({ where: (connection) => connection === crawler }, outgoing);
       if (result.delivered === 0) throw new SluiceError('NO_RECIPIENT');
       return result;
@@ -177,13 +180,15 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
   }
 
   /**
-   * Sends a message to every crawler. Resolves when each socket has accepted it or failed.
+   * Sends a message to every crawler. Resolves when each socket has accepted it or failed. In a fleet, it is also sent to
+   * the crawlers of other hosts, if the engine is connected; the result is about those of this host.
    * @throws SluiceError `NOT_RUNNING`; `INVALID_MESSAGE`; errors of `beforeSend`
    */
   broadcast<T extends string>(message: SentMessage<T>): Promise<BroadcastResult> {
-    return this.#send(message, { kind: 'broadcast' }, (outgoing) =>
-      this.manager.getConnectionPool().broadcastToCrawlers(outgoing),
-    );
+    return this.#send(message, { kind: 'broadcast' }, (outgoing) => {
+      this.manager.broadcastToFleet(outgoing);
+      return this.manager.getConnectionPool().broadcastToCrawlers(outgoing);
+    });
   }
 
   #withinDrainTimeout(handled: Promise<void>): Promise<void> {

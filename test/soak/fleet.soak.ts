@@ -81,6 +81,7 @@ async function publishAs(number: number, address: string, until: number): Promis
     name: 'main',
     credentials: undefined,
     tls: undefined,
+    storesMessages: false,
     maxBytes: -1,
     maxAge: 3_600_000,
     replicas: 1,
@@ -94,8 +95,8 @@ async function publishAs(number: number, address: string, until: number): Promis
     try {
       await engine.whenConnected(AbortSignal.timeout(60_000));
       const last = await engine.lastBatch(host);
-      published = last?.batch === undefined ? 0 : endOf(last.batch).offset;
-      let sequence = last?.sequence ?? 0;
+      published = last.batch === undefined ? 0 : endOf(last.batch).offset;
+      let sequence = last.previous;
       while (performance.now() < until || published === 0) {
         const count = 1 + Math.floor(20 * Math.random());
         const body = Buffer.from(numberedBlock(number, published, published + count));

@@ -25,11 +25,12 @@ export interface TestBroker {
 export async function startBroker(
   options: SluiceOptions = {},
   whenOver: WhenOver = onTestFinished,
+  validatesLocally = false,
 ): Promise<TestBroker> {
   const socketPath = options.socketPath ?? join(temporaryFolder(whenOver), 'broker.sock');
   const manager = new SocketManager(
     { socketPath, ...options, workers: { threads: 1, ...options.workers } },
-    { logger: pino({ level: 'silent' }) },
+    { logger: pino({ level: 'silent' }), validatesLocally },
   );
   await manager.start();
   whenOver(() => manager.stop());
@@ -44,9 +45,9 @@ export async function startBroker(
 /** For brokers that validate few messages: without patterns, they start in half the time. */
 export const LIGHT = { workers: { threads: 1 }, patterns: 'off' } as const;
 
-/** Like `startBroker`, for tests that do not depend on how messages are validated. */
+/** Like `startBroker`, for tests that do not depend on how messages are validated: without workers, it starts at once. */
 export function startPlainBroker(options: SluiceOptions = {}, whenOver?: WhenOver): Promise<TestBroker> {
-  return startBroker({ ...LIGHT, ...options }, whenOver);
+  return startBroker({ ...LIGHT, ...options }, whenOver, true);
 }
 
 /** One broker for all tests of a describe block or file. Each test starts without connections and listeners. */

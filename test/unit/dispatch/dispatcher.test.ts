@@ -7,7 +7,7 @@ import { Dispatcher, type DispatcherOptions } from '#src/dispatch/dispatcher.js'
 import { type Chunk, Lane } from '#src/dispatch/lane.js';
 import { FRAME } from '#src/dispatch/verdict.js';
 import { BatchValidator } from '#src/worker/batch-validator.js';
-import { shareBroker, startBroker, startPlainBroker, until } from '../../support/broker.js';
+import { LIGHT, shareBroker, startBroker, startPlainBroker, until } from '../../support/broker.js';
 import { changed, line, VALID } from '../../support/messages.js';
 import { share, type WhenOver } from '../../support/share.js';
 import { WORKER_SETTINGS } from '../../support/worker-settings.js';
@@ -374,7 +374,7 @@ describe('workers', () => {
   });
 
   test('that die have their batch tried again; what kills twice is rejected, and the rest delivered', async () => {
-    const { manager, connect } = await startPlainBroker({ schemas });
+    const { manager, connect } = await startBroker({ ...LIGHT, schemas });
     const errors: unknown[] = [];
     manager.on('pool_error', ({ error }) => errors.push(error));
     const subscriber = await (await connect()).subscribe();

@@ -42,6 +42,7 @@ async function batchesOf(
   log: MessageLog,
   maxBytes: number,
   from = 0,
+  maxMessages = Number.POSITIVE_INFINITY,
 ): Promise<{ batches: Batch[]; tooLong: number }> {
   let tooLong = 0;
   const reader = new BatchReader({
@@ -51,6 +52,7 @@ async function batchesOf(
     host: 'host',
     from,
     maxBytes,
+    maxMessages,
     onTooLong: () => tooLong++,
   });
   const batches: Batch[] = [];
@@ -97,6 +99,21 @@ test('whatever fits into a batch, each message is in one, in order', async () =>
   await log.close(1000);
 });
 
+test('a batch has at most a number of messages, if there is a limit', async () => {
+  const sizes = [5, 1, 7];
+  const log = await logOf(sizes.map((size, producer) => numberedBlock(producer, 0, size)));
+  for (const [maxMessages, batchSizes] of [
+    [1, Array.from({ length: 11 }, () => 1)],
+    [3, [3, 3, 3, 2]],
+    [11, [11]],
+  ] as const) {
+    const { batches } = await batchesOf(log, 5000, 2, maxMessages);
+    check(batches, 5000, 2);
+    expect(batches.map(({ count }) => count)).toEqual(batchSizes);
+  }
+  await log.close(1000);
+});
+
 test('messages that are too long are left out, wherever they are', async () => {
   const { data } = VALID.job_progress;
   const long = line({ ...VALID.job_progress, data: { ...data, message: 'x'.repeat(2000) } });
@@ -118,6 +135,9 @@ test('messages that are too long are left out, wherever they are', async () => {
   // Their offsets are those in the log.
   expect(batches[0]?.start.offset).toBe(1);
   expect(batches.map(({ start, count }) => start.offset + count).at(-1)).toBe(46);
+  // One by one, too.
+  const single = await batchesOf(log, 1000, 0, 1);
+  expect([single.tooLong, single.batches.length]).toEqual([6, 40]);
   await log.close(1000);
 });
 

@@ -5,7 +5,14 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import { type MessageEvent, type ServerEvents, SocketManager } from 'sluice';
 import { describe, expect, expectTypeOf, test } from 'vitest';
-import { LIGHT, shareBroker, startPlainBroker, temporaryFolder, until } from '../../support/broker.js';
+import {
+  LIGHT,
+  shareBroker,
+  startBroker,
+  startPlainBroker,
+  temporaryFolder,
+  until,
+} from '../../support/broker.js';
 import { changed, line, VALID } from '../../support/messages.js';
 import { Peer } from '../../support/peer.js';
 
@@ -194,7 +201,7 @@ describe('code in the same process', () => {
 
   test('that throws when a worker fails loses nothing, and the message that it died of is answered', async () => {
     const schemas = new URL('../../support/deadly-schemas.mjs', import.meta.url);
-    const { manager, connect } = await startPlainBroker({ schemas });
+    const { manager, connect } = await startBroker({ ...LIGHT, schemas });
     const errors = throwingListener(manager, 'pool_error');
     const subscriber = await (await connect()).subscribe();
     const crawler = await connect();

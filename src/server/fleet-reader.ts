@@ -1,0 +1,179 @@
+// Calls a durable handler with the messages of all hosts, and moves its cursor. Holds at most one batch of a host in
+// memory: the next one is read when it has been handled.
+
+import type { FrameRun } from '../delivery/frame-run.js';
+import type { Fleet } from '../fleet/fleet.js';
+import type { BatchOrigin, FeedTarget, FleetFeed, FleetGap } from '../fleet/fleet-feed.js';
+import { type FleetPosition, formatFleetPosition } from '../fleet/fleet-position.js';
+import { formatPosition } from '../log/cursors.js';
+import type { MessageRegistry } from '../messages/message-registry.js';
+import { type Filter, matchesMessage, type SubscribeData } from '../routing/filter.js';
+import { DurableCalls, type DurableCallsListener } from './durable-calls.js';
+import type { DurableHandler } from './durable-handler.js';
+import { DurableMessage, type DurableSource } from './durable-message.js';
+
+/** A batch that is not handled yet, or in part. */
+interface CurrentBatch {
+  /** `undefined` if it is the first one, wherever that is. */
+  readonly before: FleetPosition | undefined;
+  gap: FleetGap | undefined;
+  readonly messages: DurableMessage[];
+  /** The latest message that was handled. */
+  last: DurableMessage | undefined;
+}
+
+/** Minimum time between two changes of the cursor, in ms: its position names all hosts. */
+const CURSOR_INTERVAL = 100;
+
+export class FleetReader implements FeedTarget {
+  readonly #calls: DurableCalls;
+  readonly #data: SubscribeData;
+  readonly #filter: Filter;
+  readonly #fleet: Fleet;
+  readonly #registry: MessageRegistry;
+  readonly #stopping = new AbortController();
+  #feed: FleetFeed | undefined;
+  #batch: CurrentBatch | undefined;
+  #handling: Promise<void> | undefined;
+  /** Lets the feed go on, or stop. */
+  #resume: () => void = () => {};
+  #cursorTimer: NodeJS.Timeout | undefined;
+
+  constructor(
+    handler: DurableHandler,
+    data: SubscribeData,
+    filter: Filter,
+    fleet: Fleet,
+    registry: MessageRegistry,
+    listener: DurableCallsListener,
+  ) {
+    this.#calls = new DurableCalls(handler, listener, this.#stopping.signal);
+    this.#data = data;
+    this.#filter = filter;
+    this.#fleet = fleet;
+    this.#registry = registry;
+    if (data.cursor !== undefined) fleet.handlerCursors.add(data.cursor);
+  }
+
+  /** Handles messages until it is stopped. */
+  run(): void {
+    this.#feed = this.#fleet.openFeed(this.#fleet.startOf(this.#data));
+    this.#feed.targets.add(this);
+    // So that it begins there again, even if there is no message before the process ends.
+    void this.#feed.ready.then(() => this.#moveCursorSoon());
+  }
+
+  /** Stops after the current call. @returns resolves when that has returned, and its cursor has moved */
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    this.#resume();
+    await this.#handling;
+    this.#moveCursor();
+  }
+
+  /** From now on, the fleet is not used any more. */
+  detach(): void {
+    clearTimeout(this.#cursorTimer);
+    const { cursor } = this.#data;
+    if (cursor !== undefined) this.#fleet.handlerCursors.delete(cursor);
+    if (this.#feed !== undefined) void this.#fleet.closeFeed(this.#feed);
+    this.#feed = undefined;
+  }
+
+  deliver(run: FrameRun, origin: BatchOrigin): void {
+    let copied: { readonly bytes: Buffer; readonly source: DurableSource } | undefined;
+    const base = run.start(0);
+    for (let at = 0; at < run.count && !this.#isStopped; at++) {
+      if (!matchesMessage(this.#filter, run, at)) continue;
+      this.#batch ??= this.#newBatch();
+      // Handlers may keep messages.
+      copied ??= { bytes: Buffer.from(run.bytes), source: this.#sourceOf(run, origin, this.#batch) };
+      const raw = copied.bytes.subarray(run.start(at) - base, run.end(at) - base);
+      const type = run.unknownType ?? this.#registry.types[run.typeIndex(at)]?.name ?? '';
+      const [offset, sequence] = [(run.firstOffset ?? 0) + at, run.firstSequence + at];
+      this.#batch.messages.push(new DurableMessage(copied.source, offset, sequence, raw, type));
+    }
+  }
+
+  onGap(gap: FleetGap): void {
+    if (this.#isStopped) return;
+    this.#batch = this.#newBatch();
+    this.#batch.gap = gap;
+  }
+
+  afterBatch(): Promise<void> | undefined {
+    if (this.#isStopped) return undefined;
+    this.#moveCursorSoon();
+    const batch = this.#batch;
+    if (batch === undefined) return undefined;
+    return new Promise((resolve) => {
+      this.#resume = resolve;
+      this.#handling = this.#handle(batch).finally(resolve);
+    });
+  }
+
+  get #isStopped(): boolean {
+    return this.#stopping.signal.aborted;
+  }
+
+  #newBatch(): CurrentBatch {
+    return { before: this.#feedPosition, gap: undefined, messages: [], last: undefined };
+  }
+
+  /** Where the feed is: before the current batch while that is being delivered. */
+  get #feedPosition(): FleetPosition | undefined {
+    const position = this.#feed?.position;
+    return position && { ...position, hosts: new Map(position.hosts) };
+  }
+
+  async #handle(batch: CurrentBatch): Promise<void> {
+    const { gap, messages } = batch;
+    if (gap !== undefined) {
+      const { host, from, to, reason } = gap;
+      const told = { from: formatPosition(from), to: formatPosition(to), host, reason };
+      if (!(await this.#calls.handleGap(told))) return;
+    }
+    const isHandled = await this.#calls.handle(messages, (last) => {
+      batch.last = last;
+      this.#moveCursorSoon();
+    });
+    if (isHandled) this.#batch = undefined;
+  }
+
+  #sourceOf(run: FrameRun, { epoch, time }: BatchOrigin, { before }: CurrentBatch): DurableSource {
+    const { id, crawlerId, host = '' } = run.source;
+    return {
+      registry: this.#registry,
+      connectionId: id,
+      crawlerId,
+      host,
+      time,
+      isValid: run.isValid,
+      positionAfter: (offset) => {
+        const hosts = new Map(before?.hosts).set(host, { epoch, offset: offset + 1 });
+        return formatFleetPosition({ sequence: 0, time: 0, ...before, hosts });
+      },
+    };
+  }
+
+  /** Moves the cursor after what was handled, unless it has just moved: then soon. */
+  #moveCursorSoon(): void {
+    if (this.#data.cursor === undefined || this.#isStopped) return;
+    this.#cursorTimer ??= setTimeout(() => {
+      this.#cursorTimer = undefined;
+      this.#moveCursor();
+    }, CURSOR_INTERVAL).unref();
+  }
+
+  #moveCursor(): void {
+    const { cursor } = this.#data;
+    const handled = this.#batch?.last?.position ?? this.#formatted(this.#batch);
+    if (cursor !== undefined && handled !== undefined) this.#fleet.cursors.set(cursor, handled);
+  }
+
+  /** The position before a batch; without one, that of the feed. */
+  #formatted(batch: CurrentBatch | undefined): string | undefined {
+    const position = batch === undefined ? this.#feed?.position : batch.before;
+    return position && formatFleetPosition(position);
+  }
+}
