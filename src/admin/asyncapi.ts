@@ -3,7 +3,7 @@
 
 import type { MessageDirection, MessageRegistry, MessageType } from '../messages/message-registry.js';
 import { PROTOCOL_VERSION } from '../messages/messages.js';
-import { type JsonSchema, jsonSchemaOf, wireTypes } from './json-schemas.js';
+import { type JsonSchema, jsonSchemaOf, pointerPart, rebaseRefs, wireTypes } from './json-schemas.js';
 
 interface ChannelPlan {
   readonly name: string;
@@ -106,21 +106,7 @@ function messageOf(type: MessageType): JsonSchema {
   return { name: type.name, contentType: 'application/json', payload: rebaseRefs(payload, pointer) };
 }
 
-/** Rewrites a schema's references to itself for its position in the document. */
-function rebaseRefs(schema: unknown, pointer: string): unknown {
-  if (Array.isArray(schema)) return schema.map((part) => rebaseRefs(part, pointer));
-  if (typeof schema !== 'object' || schema === null) return schema;
-  return Object.fromEntries(
-    Object.entries(schema).map(([key, value]) => [
-      key,
-      key === '$ref' && typeof value === 'string'
-        ? value.replace(/^#/, () => pointer)
-        : rebaseRefs(value, pointer),
-    ]),
-  );
-}
-
-/** The position of a message in the document, as a JSON pointer in a URI. Type names may contain any characters. */
+/** The position of a message in the document, as a JSON pointer in a URI. */
 function messagePointer(name: string): string {
-  return `#/components/messages/${encodeURIComponent(name.replaceAll('~', '~0').replaceAll('/', '~1'))}`;
+  return `#/components/messages/${pointerPart(name)}`;
 }

@@ -35,3 +35,52 @@ export function schemaEntries(registry: MessageRegistry): Record<string, SchemaE
     ]),
   );
 }
+
+/** All messages that peers send, as one schema with a definition for each type. */
+export function schemaDocument(registry: MessageRegistry): JsonSchema {
+  const types = wireTypes(registry).filter(({ direction }) => direction !== 'broker');
+  const definitions = types.map((type) => {
+    const { $schema: _, ...schema } = jsonSchemaOf(type, 'draft-2020-12');
+    const description = DESCRIPTIONS[type.direction];
+    return [type.name, { title: type.name, description, ...rebaseRefs(schema, pointerOf(type)) }];
+  });
+  return {
+    $schema: 'https://json-schema.org/draft/2020-12/schema',
+    title: 'Message',
+    oneOf: types.map((type) => ({ $ref: pointerOf(type) })),
+    $defs: Object.fromEntries(definitions) as JsonSchema,
+  };
+}
+
+const DESCRIPTIONS: Readonly<Record<MessageType['direction'], string>> = {
+  crawler: 'Sent by crawlers to applications.',
+  app: 'Sent by applications to crawlers.',
+  control: 'Sent to the broker.',
+  broker: 'Sent by the broker.',
+};
+
+function pointerOf({ name }: MessageType): string {
+  return `#/$defs/${pointerPart(name)}`;
+}
+
+/** A name in a JSON pointer in a URI. Type names may contain any characters. */
+export function pointerPart(name: string): string {
+  return encodeURIComponent(name.replaceAll('~', '~0').replaceAll('/', '~1'));
+}
+
+/** Rewrites a schema's references to itself for its position in a document. */
+export function rebaseRefs(schema: JsonSchema, pointer: string): JsonSchema {
+  return Object.fromEntries(
+    Object.entries(schema).map(([key, value]) => [
+      key,
+      key === '$ref' && typeof value === 'string'
+        ? value.replace(/^#/, () => pointer)
+        : rebased(value, pointer),
+    ]),
+  );
+}
+
+function rebased(value: unknown, pointer: string): unknown {
+  if (Array.isArray(value)) return value.map((part) => rebased(part, pointer));
+  return typeof value === 'object' && value !== null ? rebaseRefs(value as JsonSchema, pointer) : value;
+}

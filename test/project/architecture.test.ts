@@ -28,6 +28,7 @@ const LAYERS = [
   'drop-in',
   'check',
   'client',
+  'testing',
   'traffic',
   'cli',
 ];

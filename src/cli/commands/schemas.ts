@@ -1,4 +1,4 @@
-// `sluice schemas`: lists the message types, whether each has a pattern, and if not, why.
+// `sluice schemas`: lists the message types, whether each has a pattern, and if not, why; or prints them as JSON Schema.
 
 import type { PatternResult } from '../../pattern/pattern-set.js';
 import type { BrokerFlags } from '../common/broker-options.js';
@@ -9,23 +9,33 @@ import { warn } from '../common/output.js';
 export const definition: CommandDefinition = {
   description: 'list the message types and whether each has a compiled pattern',
   brokerOptions: ['schemas', 'maxMessageAge', 'maxClockSkew'],
-  define: (command) => command.option(...CONFIG_FLAG).action(schemas),
+  define: (command) =>
+    command
+      .option(...CONFIG_FLAG)
+      .option('--json', 'print the messages as one JSON Schema, for code generators')
+      .action(schemas),
   examples: [
     ['sluice schemas', 'the built-in types'],
     ['sluice schemas --schemas ./my-schemas.mjs', 'also your own types, and why some have no pattern'],
+    ['sluice schemas --json > messages.schema.json', 'for Pydantic, Go and other languages'],
   ],
 };
 
 const NAME_WIDTH = 26;
 const COLUMN_WIDTH = 10;
 
-async function schemas(flags: BrokerFlags): Promise<void> {
+async function schemas(flags: BrokerFlags & { readonly json?: boolean }): Promise<void> {
   const { resolveFlags } = await import('../common/broker-options.js');
   const { MessageRegistry } = await import('../../messages/message-registry.js');
   const { compileResults } = await import('../../pattern/pattern-set.js');
   const { createParser, parserSettings } = await import('../../worker/create-parser.js');
   const options = resolveFlags(flags);
   const registry = await MessageRegistry.load(options.schemas);
+  if (flags.json === true) {
+    const { schemaDocument } = await import('../../admin/json-schemas.js');
+    process.stdout.write(`${JSON.stringify(schemaDocument(registry), null, 2)}\n`);
+    return;
+  }
   let reason: string | undefined;
   const { patterns } = createParser(
     registry,

@@ -1,0 +1,67 @@
+// What tests wait for.
+
+import type { MessageMap } from '../messages/messages.js';
+import type { Inbox } from './inbox.js';
+import { type ExpectedRejection, matchesRejection, type Rejection } from './rejection.js';
+import type { ScriptedCrawler } from './scripted-crawler.js';
+import type { TestBroker } from './test-broker.js';
+
+export interface WaitOptions {
+  /** In ms. Default: 5,000. */
+  readonly timeout?: number;
+}
+
+/** A message that has arrived. */
+export interface ArrivedMessage {
+  readonly type: string;
+  readonly [key: string]: unknown;
+}
+
+const TIMEOUT = 5000;
+
+/**
+ * Waits for a message: one that a test broker has accepted, or that a scripted crawler has got. One that came before the
+ * call counts too, unless an earlier call has returned it. The latest 10,000 are kept.
+ * @param match its type, or what it must fulfil
+ * @returns the message, parsed, with the schema's defaults
+ * @throws SluiceError `REQUEST_TIMEOUT`; its message names the types that came instead
+ */
+export function waitForMessage<T extends keyof MessageMap>(
+  source: TestBroker | ScriptedCrawler,
+  match: T,
+  options?: WaitOptions,
+): Promise<MessageMap[T]>;
+export function waitForMessage<M extends ArrivedMessage = ArrivedMessage>(
+  source: TestBroker | ScriptedCrawler,
+  match: string | ((message: ArrivedMessage) => boolean),
+  options?: WaitOptions,
+): Promise<M>;
+export function waitForMessage(
+  source: TestBroker | ScriptedCrawler,
+  match: string | ((message: ArrivedMessage) => boolean),
+  { timeout = TIMEOUT }: WaitOptions = {},
+): Promise<ArrivedMessage> {
+  const [what, matches] =
+    typeof match === 'string'
+      ? [`message of type ${match}`, ({ type }: ArrivedMessage) => type === match]
+      : ['message that matches', match];
+  const messages: Inbox<ArrivedMessage> = source.messages;
+  return messages.take(matches, what, timeout);
+}
+
+/**
+ * Waits until a message is rejected: any that a test broker got, or one of a scripted crawler. One that was rejected before
+ * the call counts too, unless an earlier call has returned it.
+ * @param expected what it is about. Default: anything.
+ * @returns the rejection
+ * @throws SluiceError `REQUEST_TIMEOUT`; its message names the rejections that came instead
+ */
+export function expectRejected(
+  source: TestBroker | ScriptedCrawler,
+  expected: ExpectedRejection = {},
+  { timeout = TIMEOUT }: WaitOptions = {},
+): Promise<Rejection> {
+  const details = Object.entries(expected).map(([name, value]) => `${name} ${value}`);
+  const what = ['rejection', ...details].join(' ');
+  return source.rejections.take((rejection) => matchesRejection(expected, rejection), what, timeout);
+}

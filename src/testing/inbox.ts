@@ -1,0 +1,70 @@
+// What has arrived during a test, for code that waits for some of it. Each item is taken once.
+
+import { SluiceError } from '../errors.js';
+
+interface Waiter<T> {
+  matches(item: T): boolean;
+  resolve(item: T): void;
+}
+
+/** More items than this are not kept: the oldest ones are dropped. */
+const MAX_ITEMS = 10_000;
+
+/** @typeParam T what arrives */
+export class Inbox<T> {
+  readonly #items: T[] = [];
+  readonly #waiters = new Set<Waiter<T>>();
+  readonly #nameOf: (item: T) => string;
+
+  /** @param nameOf what an item is called if another one is missing */
+  constructor(nameOf: (item: T) => string) {
+    this.#nameOf = nameOf;
+  }
+
+  add(item: T): void {
+    for (const waiter of this.#waiters) {
+      if (!waiter.matches(item)) continue;
+      this.#waiters.delete(waiter);
+      return waiter.resolve(item);
+    }
+    this.#items.push(item);
+    if (this.#items.length > MAX_ITEMS) this.#items.shift();
+  }
+
+  /**
+   * Takes the first item that matches, now or later.
+   * @param what it is called if it does not arrive
+   * @param timeout in ms
+   * @throws SluiceError `REQUEST_TIMEOUT`; its message names what has arrived instead
+   */
+  take(matches: (item: T) => boolean, what: string, timeout: number): Promise<T> {
+    const at = this.#items.findIndex(matches);
+    const [known] = at === -1 ? [] : this.#items.splice(at, 1);
+    if (known !== undefined) return Promise.resolve(known);
+    return new Promise((resolve, reject) => {
+      const waiter: Waiter<T> = {
+        matches,
+        resolve: (item) => {
+          clearTimeout(timer);
+          resolve(item);
+        },
+      };
+      const timer = setTimeout(() => {
+        this.#waiters.delete(waiter);
+        const detail = `no ${what} within ${timeout} ms; there is: ${this.#content}`;
+        reject(new SluiceError('REQUEST_TIMEOUT', detail));
+      }, timeout);
+      this.#waiters.add(waiter);
+    });
+  }
+
+  /** The names of all items, with their numbers. */
+  get #content(): string {
+    const counts = new Map<string, number>();
+    for (const item of this.#items) {
+      const name = this.#nameOf(item);
+      counts.set(name, (counts.get(name) ?? 0) + 1);
+    }
+    return [...counts].map(([name, count]) => `${count} × ${name}`).join(', ') || 'nothing';
+  }
+}

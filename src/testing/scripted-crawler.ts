@@ -1,0 +1,108 @@
+// A crawler that does what a test says.
+
+import '../async-dispose.js';
+import type { AnyMessage } from '../client/broker-lines.js';
+import type { PublishedMessage } from '../client/published-message.js';
+import { SluiceClient } from '../client/sluice-client.js';
+import { SluiceError } from '../errors.js';
+import { Inbox } from './inbox.js';
+import type { Rejection } from './rejection.js';
+
+/** A message that a scripted crawler sends: one of the protocol's, or of a type of a schema module. */
+export type ScriptedMessage = PublishedMessage | { readonly type: string; readonly [key: string]: unknown };
+
+/** What a crawler sends when it gets a message. A returned promise is awaited. */
+export type Answer = (
+  message: AnyMessage,
+) =>
+  | ScriptedMessage
+  | readonly ScriptedMessage[]
+  | undefined
+  | Promise<ScriptedMessage | readonly ScriptedMessage[] | undefined>;
+
+export interface CrawlerScript {
+  /** Default: `crawler`. */
+  readonly crawlerId?: string;
+  /** The token of its `hello`, if the broker requires one. */
+  readonly token?: string;
+  /** What it answers, by the type of the message that it gets. */
+  readonly answers?: Readonly<Record<string, Answer>>;
+}
+
+/** A crawler that does what a test says. */
+export class ScriptedCrawler {
+  /** Its connection, for what the methods here do not do. */
+  readonly client: SluiceClient<{ readonly type: string; readonly [key: string]: unknown }>;
+  /** @internal Messages that were sent to it. */
+  readonly messages = new Inbox<AnyMessage>(({ type }) => type);
+  /** @internal */
+  readonly rejections = new Inbox<Rejection>(
+    ({ code, messageType = 'no type' }) => `${code} (${messageType})`,
+  );
+  #latest: Rejection | undefined;
+
+  /** @internal */
+  constructor(socketPath: string, { crawlerId = 'crawler', token, answers = {} }: CrawlerScript) {
+    const hello = { role: 'crawler', crawlerId, ...(token === undefined ? {} : { token }) } as const;
+    this.client = new SluiceClient({ socketPath, reconnect: false, hello });
+    this.client.on('message', ({ message }) => {
+      this.messages.add(message);
+      const { type } = message;
+      if (Object.hasOwn(answers, type)) void this.#answer(message, answers[type] as Answer);
+    });
+    this.client.on('rejected', ({ code, messageType, issues = [], line }) => {
+      const rejection = { code, messageType, issues, line };
+      this.#latest = rejection;
+      this.rejections.add(rejection);
+    });
+  }
+
+  /**
+   * Sends messages. Resolves when the broker has accepted them.
+   * @throws SluiceError with the code of the rejection, such as `SCHEMA_VIOLATION`, if one was rejected
+   */
+  async send(...messages: readonly ScriptedMessage[]): Promise<void> {
+    this.#latest = undefined;
+    for (const message of messages) this.client.publish(message);
+    await this.client.flush();
+    const rejected = this.#latest as Rejection | undefined;
+    if (rejected === undefined) return;
+    const issues = rejected.issues.map(({ path, message }) => `${path} ${message}`);
+    throw new SluiceError(rejected.code as SluiceError['code'], [rejected.messageType, ...issues].join('; '));
+  }
+
+  /** Sends text as it is, such as lines that are not valid. Resolves when the broker has checked them. */
+  async sendRaw(text: string | Buffer): Promise<void> {
+    this.client.publishRaw(text);
+    await this.client.flush();
+  }
+
+  /** Disconnects, when the broker has checked what was sent. */
+  async close(): Promise<void> {
+    await this.client.close();
+  }
+
+  /** Disconnects at the end of the block, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #answer(message: AnyMessage, answer: Answer): Promise<void> {
+    const answers = (await answer(message)) ?? [];
+    for (const one of 'type' in answers ? [answers] : answers) this.client.publish(one);
+  }
+}
+
+/**
+ * Connects a crawler to a broker.
+ * @param broker a test broker, or any other, by its socket
+ * @throws SluiceError as {@link SluiceClient.connect}
+ */
+export async function scriptedCrawler(
+  broker: { readonly socketPath: string },
+  script: CrawlerScript = {},
+): Promise<ScriptedCrawler> {
+  const crawler = new ScriptedCrawler(broker.socketPath, script);
+  await crawler.client.connect();
+  return crawler;
+}

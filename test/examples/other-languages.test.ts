@@ -1,0 +1,204 @@
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { startPlainBroker, temporaryFolder, until } from '../support/broker.js';
+import { BrokerProcess } from '../support/broker-process.js';
+import { packageRoot } from '../support/cli.js';
+import { line, VALID } from '../support/messages.js';
+import { Ledger } from '../support/numbered.js';
+import { Peer } from '../support/peer.js';
+import { share, type WhenOver } from '../support/share.js';
+import { missingTools, without } from '../support/tools.js';
+
+interface Language {
+  readonly name: string;
+  readonly tool: string;
+  /** The command that runs its driver. */
+  prepare(whenOver: WhenOver): readonly string[];
+}
+
+const drivers = join(packageRoot, 'test/support/clients');
+const LANGUAGES: readonly Language[] = [
+  { name: 'Python', tool: 'python3', prepare: () => ['python3', join(drivers, 'driver.py')] },
+  {
+    name: 'Go',
+    tool: 'go',
+    prepare: (whenOver) => {
+      const folder = temporaryFolder(whenOver);
+      mkdirSync(join(folder, 'sluice'));
+      copyFileSync(join(packageRoot, 'examples/go/sluice.go'), join(folder, 'sluice/sluice.go'));
+      copyFileSync(join(drivers, 'driver.go'), join(folder, 'driver.go'));
+      writeFileSync(join(folder, 'go.mod'), 'module example.com/driver\n\ngo 1.19\n');
+      const env = { ...process.env, GOFLAGS: '-mod=mod', GOTOOLCHAIN: 'local', GOPROXY: 'off' };
+      execFileSync('go', ['vet', './...'], { cwd: folder, env });
+      execFileSync('go', ['build', '-o', 'driver', '.'], { cwd: folder, env });
+      return [join(folder, 'driver')];
+    },
+  },
+];
+
+/** A program that uses a client, and does what it is told. */
+class Driver {
+  readonly rejected: string[] = [];
+  readonly #child: ChildProcess;
+  readonly #answers: unknown[] = [];
+
+  constructor(
+    [command = '', ...args]: readonly string[],
+    socketPath: string,
+    env: Record<string, string> = {},
+  ) {
+    const clientFolder = join(packageRoot, 'examples/python');
+    const child = spawn(command, args, {
+      env: {
+        ...process.env,
+        SOCKET_PATH: socketPath,
+        CLIENT_FOLDER: clientFolder,
+        PYTHONDONTWRITEBYTECODE: '1',
+        ...env,
+      },
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    this.#child = child;
+    onTestFinished(() => void child.kill('SIGKILL'));
+    createInterface({ input: child.stdout }).on('line', (text) => {
+      const { answer, rejected } = JSON.parse(text) as { answer?: unknown; rejected?: string };
+      if (rejected === undefined) this.#answers.push(answer);
+      else this.rejected.push(rejected);
+    });
+  }
+
+  send(command: string): void {
+    this.#child.stdin?.write(`${command}\n`);
+  }
+
+  /** The answer to the oldest command that has not been awaited. */
+  async answer(): Promise<unknown> {
+    await until(() => this.#answers.length > 0);
+    return this.#answers.shift();
+  }
+
+  get hasAnswer(): boolean {
+    return this.#answers.length > 0;
+  }
+
+  do(command: string): Promise<unknown> {
+    this.send(command);
+    return this.answer();
+  }
+}
+
+/** Reads what a subscriber receives. */
+function read(peer: Peer, ledger: Ledger): void {
+  peer.socket.on('data', () => {
+    for (const text of peer.lines.splice(0)) ledger.readLine(text);
+  });
+}
+
+describe.each(LANGUAGES)('the $name client', ({ tool, prepare }) => {
+  const missing = missingTools(tool);
+  const driver = missing.length === 0 ? share(async (whenOver) => prepare(whenOver)) : () => [];
+  const run = (socketPath: string, env: Record<string, string> = {}) => new Driver(driver(), socketPath, env);
+
+  test.skipIf(missing.length > 0)(
+    `sends heartbeats, gets confirmations and messages, and is told what is rejected${without(missing)}`,
+    async () => {
+      const broker = await startPlainBroker({ heartbeatInterval: 100 });
+      const types: string[] = [];
+      broker.manager.on('message', ({ type }) => types.push(type));
+      const client = run(broker.socketPath);
+      await client.do('publish 0 100');
+      expect(await client.do('flush 30')).toBe('flushed');
+      expect(types.filter((type) => type === 'job_progress')).toHaveLength(100);
+      await until(() => types.filter((type) => type === 'heartbeat').length > 2);
+      const application = await broker.connect();
+      application.write(line({ ...VALID.job_assignment, to: 'crawler-1' }));
+      expect(await client.do('next')).toBe('job_assignment');
+      await client.do('invalid');
+      await client.do('flush 30');
+      expect(client.rejected).toEqual(['RULE_VIOLATION']);
+      expect(await client.do('statistics')).toEqual({ rejected: 1, resent: 0, connections: 1 });
+      // Longer than any read, and than the broker accepts.
+      await client.do('large 0 400000');
+      expect(await client.do('large 1 600000')).toBe('ValueError');
+      await client.do('flush 30');
+      expect(types.filter((type) => type === 'job_progress')).toHaveLength(101);
+      expect(await client.do('close')).toBe(0);
+    },
+  );
+
+  test.skipIf(missing.length > 0)(
+    `loses and repeats nothing when a broker with a durable log is killed${without(missing)}`,
+    async () => {
+      const log = join(temporaryFolder(), 'log');
+      const socketPath = join(temporaryFolder(), 'broker.sock');
+      let broker = await BrokerProcess.start(['--log', log], socketPath);
+      const client = run(socketPath);
+      for (let kill = 0; kill < 3; kill++) {
+        // All of it is in the client's memory, and some of it has arrived.
+        await client.do(`publish ${kill * 20_000} ${(kill + 1) * 20_000}`);
+        broker.run.child.kill('SIGKILL');
+        await broker.run.exited;
+        broker = await BrokerProcess.start(['--log', log], socketPath);
+        expect(await client.do('flush 60')).toBe('flushed');
+      }
+      expect(await client.do('statistics')).toMatchObject({ rejected: 0, connections: 4 });
+      const ledger = new Ledger();
+      const reader = await Peer.connect(socketPath);
+      read(reader, ledger);
+      reader.say('subscribe', { id: 's', from: 'first', types: ['job_progress'] });
+      await until(() => ledger.total >= 60_000);
+      expect(ledger.faults(1, 60_000)).toEqual([]);
+      await reader.close();
+      expect(await client.do('close')).toBe(0);
+    },
+  );
+
+  test.skipIf(missing.length > 0)(
+    `sends again what a broker without a log has not confirmed, and waits while the broker is behind${without(missing)}`,
+    async () => {
+      const socketPath = join(temporaryFolder(), 'broker.sock');
+      const options = { socketPath, maxPendingBytes: 1024 * 1024 };
+      const broker = await startPlainBroker(options);
+      const ledger = new Ledger();
+      const subscriber = await (await broker.connect()).subscribe({
+        overflow: 'block',
+        types: ['job_progress'],
+      });
+      subscriber.socket.pause();
+      const client = run(socketPath, { MAX_UNCONFIRMED: String(1024 * 1024) });
+      client.send('publish 0 100000');
+      client.send('flush 60');
+      // It cannot publish all of it while nobody reads.
+      await until(() => broker.manager.getMetrics().flow.blockedSubscribers > 0);
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      expect(client.hasAnswer).toBe(false);
+      read(subscriber, ledger);
+      subscriber.socket.resume();
+      expect([await client.answer(), await client.answer()]).toEqual(['published', 'flushed']);
+      await until(() => ledger.total >= 100_000);
+      expect(ledger.faults(1, 100_000)).toEqual([]);
+      await broker.manager.stop();
+      await client.do('publish 100000 100010');
+      expect(await client.do('flush 0.2')).toBe('TimeoutError');
+      const second = await startPlainBroker(options);
+      const received = await (await second.connect()).subscribe({ types: ['job_progress'] });
+      expect(await client.do('flush 30')).toBe('flushed');
+      await received.settled();
+      expect(await client.do('close')).toBe(0);
+    },
+  );
+
+  test.skipIf(missing.length > 0)(`ends if its token is wrong${without(missing)}`, async () => {
+    const broker = await startPlainBroker({ auth: { tokens: { crawler: ['the-token-of-crawlers'] } } });
+    const client = run(broker.socketPath, { TOKEN: 'another-token-than-that' });
+    await client.do('publish 0 1');
+    expect(await client.do('flush 60')).toBe('UNAUTHORIZED');
+    expect(await client.do('publish 0 1')).toBe('UNAUTHORIZED');
+    const right = run(broker.socketPath, { TOKEN: 'the-token-of-crawlers' });
+    await right.do('publish 0 1');
+    expect(await right.do('close')).toBe(0);
+  });
+});

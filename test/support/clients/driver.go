@@ -1,0 +1,88 @@
+// Does what lines on standard input say with the Go client, and prints an answer to each.
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"example.com/driver/sluice"
+)
+
+type progress struct {
+	Stage      string `json:"stage"`
+	EntityType string `json:"entityType"`
+	Processed  int    `json:"processed"`
+	Message    string `json:"message,omitempty"`
+}
+
+func main() {
+	maxUnconfirmed, _ := strconv.Atoi(os.Getenv("MAX_UNCONFIRMED"))
+	client := sluice.New("unix", os.Getenv("SOCKET_PATH"), sluice.Options{
+		CrawlerID: "crawler-1",
+		Token:     os.Getenv("TOKEN"),
+		Heartbeat: func() any {
+			return map[string]any{"activeJobs": 1, "totalProcessed": 2, "systemStatus": "crawling"}
+		},
+		OnRejected:     func(err *sluice.Error) { print(map[string]any{"rejected": err.Code}) },
+		MaxUnconfirmed: maxUnconfirmed,
+	})
+	publish := func(number int, text string) error {
+		return client.Publish("job_progress", "producer-1", progress{"fetching", "issue", number, text})
+	}
+	number := func(text string) int {
+		value, _ := strconv.Atoi(text)
+		return value
+	}
+	commands := bufio.NewScanner(os.Stdin)
+	for commands.Scan() {
+		words := strings.Fields(commands.Text())
+		var err error
+		var answer any = "published"
+		switch words[0] {
+		case "publish":
+			for at := number(words[1]); at < number(words[2]) && err == nil; at++ {
+				err = publish(at, "")
+			}
+		case "large":
+			err = publish(number(words[1]), strings.Repeat("ä", number(words[2])))
+		case "invalid":
+			err = publish(-1, "")
+		case "flush":
+			seconds, _ := strconv.ParseFloat(words[1], 64)
+			answer, err = "flushed", client.Flush(time.Duration(seconds*float64(time.Second)))
+		case "next":
+			answer = (<-client.Messages).Type
+		case "statistics":
+			statistics := client.Statistics()
+			answer = map[string]any{
+				"rejected": statistics.Rejected, "resent": statistics.Resent, "connections": statistics.Connections,
+			}
+		default:
+			answer = client.Close(30 * time.Second)
+		}
+		var refused *sluice.Error
+		switch {
+		case errors.As(err, &refused):
+			answer = refused.Code
+		case errors.Is(err, sluice.ErrTimeout):
+			answer = "TimeoutError"
+		case err != nil:
+			answer = "ValueError"
+		}
+		print(map[string]any{"answer": answer})
+		if words[0] == "close" {
+			return
+		}
+	}
+}
+
+func print(value map[string]any) {
+	line, _ := json.Marshal(value)
+	fmt.Println(string(line))
+}

@@ -1,0 +1,55 @@
+"""Does what lines on standard input say with the Python client, and prints an answer to each."""
+
+import json
+import os
+import sys
+
+sys.path.insert(0, os.environ["CLIENT_FOLDER"])
+from sluice_client import SluiceClient, SluiceError  # noqa: E402
+
+client = SluiceClient(
+    os.environ["SOCKET_PATH"],
+    crawler_id="crawler-1",
+    token=os.environ.get("TOKEN"),
+    heartbeat=lambda: {"activeJobs": 1, "totalProcessed": 2, "systemStatus": "crawling"},
+    on_rejected=lambda error: print(json.dumps({"rejected": error["code"]}), flush=True),
+    max_unconfirmed=int(os.environ.get("MAX_UNCONFIRMED", 16 * 1024 * 1024)),
+)
+
+
+def publish(number, text=None):
+    data = {"stage": "fetching", "entityType": "issue", "processed": number, "message": text}
+    client.publish("job_progress", data, job_id="producer-1")
+
+
+def statistics():
+    return {"rejected": client.rejected, "resent": client.resent, "connections": client.connections}
+
+
+for line in sys.stdin:
+    command, *args = line.split()
+    try:
+        if command == "publish":
+            for number in range(int(args[0]), int(args[1])):
+                publish(number)
+            answer = "published"
+        elif command == "large":
+            publish(int(args[0]), "ä" * int(args[1]))
+            answer = "published"
+        elif command == "invalid":
+            publish(-1)
+            answer = "published"
+        elif command == "flush":
+            client.flush(float(args[0]))
+            answer = "flushed"
+        elif command == "next":
+            answer = client.next_message(timeout=30)["type"]
+        elif command == "statistics":
+            answer = statistics()
+        else:
+            answer = client.close(timeout=30)
+    except (SluiceError, TimeoutError, ValueError) as error:
+        answer = getattr(error, "code", type(error).__name__)
+    print(json.dumps({"answer": answer}), flush=True)
+    if command == "close":
+        break

@@ -1,0 +1,169 @@
+import { execFile } from 'node:child_process';
+import { existsSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
+import { MessageRegistry } from 'sluice';
+import { SluiceClient } from 'sluice/client';
+import {
+  expectRejected,
+  scriptedCrawler,
+  startTestBroker,
+  validMessage,
+  waitForMessage,
+} from 'sluice/testing';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { FIXTURES, type FixtureType } from '#src/testing/fixtures.js';
+import { temporaryFolder } from '../../support/broker.js';
+import { packageRoot } from '../../support/cli.js';
+
+async function startBroker(options: Parameters<typeof startTestBroker>[0] = {}) {
+  const broker = await startTestBroker(options);
+  onTestFinished(() => broker.close());
+  return broker;
+}
+
+describe('a test broker', () => {
+  test('is there for a block of code, and leaves nothing behind', async () => {
+    let folder = '';
+    {
+      await using broker = await startTestBroker();
+      folder = dirname(broker.socketPath);
+      expect(existsSync(broker.socketPath)).toBe(true);
+      expect(broker.manager.isHealthy()).toBe(true);
+    }
+    expect(existsSync(folder)).toBe(false);
+  });
+
+  test('starts no worker, unless it is told to', async () => {
+    const [plain, real] = [await startBroker(), await startBroker({ workerThreads: true })];
+    for (const broker of [plain, real]) {
+      const crawler = await scriptedCrawler(broker);
+      await crawler.send(validMessage('heartbeat'));
+      await expect(crawler.send({ type: 'heartbeat' })).rejects.toMatchObject({ code: 'SCHEMA_VIOLATION' });
+      await crawler.close();
+    }
+    expect(plain.manager.options.patterns).toBe('off');
+    expect(real.manager.options.patterns).toBe('on');
+  });
+
+  test('cannot start with wrong options, and then leaves nothing behind', async () => {
+    await expect(startTestBroker({ maxConnections: -1 })).rejects.toMatchObject({ code: 'INVALID_OPTION' });
+    await expect(startTestBroker({ schemas: './none.mjs' })).rejects.toMatchObject({
+      code: 'SCHEMA_MODULE_INVALID',
+    });
+  });
+});
+
+describe('waitForMessage', () => {
+  test('returns messages that came before and after, each once, by type or by content', async () => {
+    const broker = await startBroker();
+    const crawler = await scriptedCrawler(broker, { crawlerId: 'c-1' });
+    const progress = (processed: number) => validMessage('job_progress', { data: { processed } });
+    await crawler.send(progress(1), progress(2), validMessage('heartbeat'));
+    const second = await waitForMessage(
+      broker,
+      ({ data }) => (data as { processed?: number }).processed === 2,
+    );
+    expect(second.type).toBe('job_progress');
+    const first = await waitForMessage(broker, 'job_progress');
+    expect(first.data.processed).toBe(1);
+    const third = waitForMessage(broker, 'job_progress');
+    await crawler.send(progress(3));
+    expect((await third).data.processed).toBe(3);
+  });
+
+  test('says what came instead, without content', async () => {
+    const broker = await startBroker();
+    const crawler = await scriptedCrawler(broker);
+    await crawler.send(validMessage('heartbeat'), validMessage('heartbeat'), validMessage('job_started'));
+    await expect(waitForMessage(broker, 'job_failed', { timeout: 10 })).rejects.toMatchObject({
+      code: 'REQUEST_TIMEOUT',
+      message:
+        'The request timed out: no message of type job_failed within 10 ms; there is: 2 × heartbeat, 1 × job_started',
+    });
+    await expect(waitForMessage(crawler, () => true, { timeout: 10 })).rejects.toThrow('there is: nothing');
+  });
+});
+
+describe('a scripted crawler', () => {
+  test('answers what an application sends', async () => {
+    const broker = await startBroker();
+    const crawler = await scriptedCrawler(broker, {
+      crawlerId: 'c-1',
+      answers: {
+        job_assignment: async () => [validMessage('job_started'), validMessage('job_completed')],
+        job_cancel: () => undefined,
+      },
+    });
+    await crawler.send(validMessage('job_request'));
+    const application = new SluiceClient({ socketPath: broker.socketPath, hello: { role: 'app' } });
+    onTestFinished(() => void application.close());
+    await application.connect();
+    application.publish(validMessage('job_assignment'));
+    application.publish(validMessage('job_cancel'));
+    expect((await waitForMessage(crawler, 'job_assignment')).data.job_id).toBe('job-1');
+    await waitForMessage(broker, 'job_completed');
+    await waitForMessage(crawler, 'job_cancel');
+  });
+
+  test('needs the token of the broker', async () => {
+    const broker = await startBroker({ auth: { tokens: { crawler: ['the-token-of-crawlers'] } } });
+    await expect(scriptedCrawler(broker)).rejects.toMatchObject({ code: 'UNAUTHORIZED' });
+    const crawler = await scriptedCrawler(broker, { token: 'the-token-of-crawlers' });
+    await crawler.send(validMessage('heartbeat'));
+  });
+});
+
+describe('expectRejected', () => {
+  test('returns what is wrong with a message, at the broker and at the crawler', async () => {
+    const broker = await startBroker();
+    const crawler = await scriptedCrawler(broker);
+    await crawler.sendRaw('not JSON\n');
+    await crawler.sendRaw(JSON.stringify(validMessage('job_progress', { data: { processed: 'many' } })));
+    const expected = { messageType: 'job_progress', path: 'data.processed' };
+    for (const source of [broker, crawler]) {
+      const rejection = await expectRejected(source, expected);
+      expect(rejection).toMatchObject({ code: 'SCHEMA_VIOLATION', issues: [{ path: 'data.processed' }] });
+      expect(await expectRejected(source)).toMatchObject({ code: 'INVALID_JSON', issues: [] });
+    }
+    await expect(expectRejected(broker, { code: 'INVALID_UTF8' }, { timeout: 10 })).rejects.toThrow(
+      'no rejection code INVALID_UTF8 within 10 ms; there is: nothing',
+    );
+  });
+});
+
+test('there is a valid message of every type that crawlers and applications send', async () => {
+  const broker = await startBroker();
+  const types = MessageRegistry.builtin().types.filter(({ direction }) => /crawler|app/.test(direction));
+  expect(Object.keys(FIXTURES).sort()).toEqual(types.map(({ name }) => name).sort());
+  const crawler = await scriptedCrawler(broker);
+  await crawler.sendRaw(
+    types.map(({ name }) => JSON.stringify(validMessage(name as FixtureType))).join('\n'),
+  );
+  await expect(expectRejected(broker, { code: 'SCHEMA_VIOLATION' }, { timeout: 10 })).rejects.toThrow(
+    'no rejection',
+  );
+});
+
+test('works with the test runner of Node', async () => {
+  const folder = temporaryFolder();
+  const file = join(folder, 'crawler.test.mjs');
+  const url = JSON.stringify(new URL(`file://${packageRoot}/dist/src/testing/index.js`));
+  writeFileSync(
+    file,
+    `import { test } from 'node:test';
+import { scriptedCrawler, startTestBroker, validMessage, waitForMessage } from ${url};
+
+test('a crawler', async () => {
+  const broker = await startTestBroker();
+  const crawler = await scriptedCrawler(broker);
+  await crawler.send(validMessage('heartbeat'));
+  await waitForMessage(broker, 'heartbeat');
+  await crawler.close();
+  await broker.close();
+});
+`,
+  );
+  const { stdout } = await promisify(execFile)(process.execPath, ['--test', file]);
+  expect(stdout).toMatch(/pass 1/);
+});
