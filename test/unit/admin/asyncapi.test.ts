@@ -5,7 +5,7 @@ import { MessageRegistry } from 'sluice';
 import { describe, expect, test } from 'vitest';
 import * as z from 'zod';
 import { asyncApiDocument } from '#src/admin/asyncapi.js';
-import { type SchemaEntry, schemaEntries } from '#src/admin/json-schemas.js';
+import { type SchemaEntry, schemaDocument, schemaEntries } from '#src/admin/json-schemas.js';
 import { shareAdminBroker, startAdminBroker } from '../../support/admin.js';
 import { LIGHT } from '../../support/broker.js';
 import { VALID } from '../../support/messages.js';
@@ -30,6 +30,15 @@ function targetOf(document: unknown, reference: string): unknown {
     .map((step) => decodeURIComponent(step).replaceAll('~1', '/').replaceAll('~0', '~'))
     .reduce((part, step) => (part as Record<string, unknown> | undefined)?.[step], document);
 }
+
+test('the schema of all messages accepts each valid message, and no other, references included', () => {
+  const tree: z.ZodType = z.object({ children: z.array(z.lazy(() => tree)) });
+  const schemas = { 'a/b~c': z.object({ type: z.literal('a/b~c'), tree }) };
+  const validate = new Ajv2020(options).compile(schemaDocument(new MessageRegistry({ schemas })));
+  const messages = [...Object.values(VALID), { type: 'a/b~c', tree: { children: [{ children: [] }] } }];
+  for (const message of messages) expect(validate(message), message.type).toBe(true);
+  for (const { type } of messages) expect(validate({ type, tree: { children: [1] } }), type).toBe(false);
+});
 
 describe('/asyncapi.json', () => {
   const shared = shareAdminBroker(LIGHT);

@@ -258,6 +258,18 @@ describe('sluice schemas', () => {
     expect(listed.stdout).toMatch(/^job_assignment +app +none +always parsed/m);
     expect(listed.stdout).toMatch(/^page_fetched +crawler +none +its rule is a function$/m);
   });
+
+  test('prints all messages that peers send as one JSON Schema', async () => {
+    const schemas = join(packageRoot, 'test/support/custom-schemas.mjs');
+    const { code, stdout } = await run(['schemas', '--json', '--schemas', schemas]);
+    expect(code).toBe(0);
+    const { $defs, oneOf } = JSON.parse(stdout) as { $defs: Record<string, object>; oneOf: object[] };
+    expect(Object.keys($defs)).toEqual(
+      expect.arrayContaining(['heartbeat', 'job_assignment', 'page_fetched']),
+    );
+    expect(Object.keys($defs)).not.toContain('welcome');
+    expect(oneOf).toContainEqual({ $ref: '#/$defs/page_fetched' });
+  });
 });
 
 describe('sluice pub and sub', () => {

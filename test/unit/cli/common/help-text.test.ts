@@ -14,7 +14,8 @@ async function help(...words: string[]): Promise<string> {
 
 test('the help of schemas offers what it reads, and no more', async () => {
   const options = [...(await help('schemas')).matchAll(/^ {2}(?:-h, )?(--[\w-]+)/gm)].map(([, flag]) => flag);
-  expect(options).toEqual(['--config', '--max-message-age', '--max-clock-skew', '--schemas', '--help']);
+  const own = ['--config', '--json', '--max-message-age', '--max-clock-skew', '--schemas', '--help'];
+  expect(options).toEqual(own);
 });
 
 test('help serve prints what serve --help does', async () => {
