@@ -1,5 +1,5 @@
 // The read-only HTTP server for people and monitoring, on the loopback interface or a Unix socket. Of a message, it
-// shows only the type, the size, and the code and field paths of its rejection.
+// shows only the type, the size, and the code and field paths of its rejection, unless the feed is on.
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { isLoopback, parseAdminAddress } from '../config/addresses.js';
@@ -9,6 +9,7 @@ import type { Peer } from '../protocol/peer.js';
 import type { RejectedMessage } from '../protocol/rejection.js';
 import { AdminRoutes } from './admin-routes.js';
 import type { AdminSource } from './admin-source.js';
+import { FEED_PATH, FeedRoute } from './feed-route.js';
 import { RejectionLog } from './rejection-log.js';
 import { json, type Reply } from './reply.js';
 import { Sampler } from './sampler.js';
@@ -43,6 +44,7 @@ export class AdminServer {
   readonly #sampler: Sampler;
   readonly #rejections = new RejectionLog();
   readonly #routes: AdminRoutes;
+  readonly #feed: FeedRoute;
   readonly #server: Server;
   readonly #target: ListenTarget;
   readonly #listener: Listener;
@@ -68,6 +70,7 @@ export class AdminServer {
     if (target === undefined) throw new SluiceError('INVALID_OPTION', 'admin');
     this.#sampler = new Sampler(source);
     this.#routes = new AdminRoutes(source, this.#sampler, this.#rejections);
+    this.#feed = new FeedRoute(source);
     // HTTP/1.0 clients, such as the health checks of load balancers, send no Host header.
     this.#server = createServer({ ...limits, requireHostHeader: false }, (request, response) => {
       void this.#answer(request, response);
@@ -138,6 +141,7 @@ export class AdminServer {
     // Only the path and the query matter; the parser needs a base.
     const { url = '/' } = request;
     const target = URL.canParse(url, 'http://admin') ? new URL(url, 'http://admin') : undefined;
+    if (target?.pathname === FEED_PATH) return this.#feed.answer(request, response, target.searchParams);
     const route = target && this.#routes.find(target.pathname);
     if (target === undefined || route === undefined) return json(404, { error: 'not found' });
     if (request.method !== 'GET' && request.method !== 'HEAD') {

@@ -4,6 +4,7 @@ import type { ResolvedOptions } from '../config/config.js';
 import type { ConnectionPool } from '../connection/connection-pool.js';
 import type { ServerStatus } from '../connection/server-events.js';
 import type { ServerMetrics } from '../connection/server-metrics.js';
+import type { Feeds } from '../feed/feeds.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import type { DriftEntry } from '../protocol/drift-report.js';
 
@@ -18,6 +19,12 @@ export interface AdminSource {
    * @param count maximum number of entries. Default: all.
    */
   drift(count?: number): DriftEntry[] | undefined;
+  /** The streams of messages; `undefined` until the stages exist. */
+  feeds(): Feeds | undefined;
+  /** Whether a token is one of the role `monitor` or `app`, or none is needed. */
+  verifyToken(token: string | undefined): boolean;
+  /** Whether there were too many wrong tokens in this second. */
+  isTokenLimitReached(): boolean;
   /** The message types; `undefined` until the schema module is loaded. */
   registry(): MessageRegistry | undefined;
 }

@@ -57,6 +57,8 @@ function readFiles(): Map<string, Reply> {
     const path = name === 'page.html' ? '/' : `/dashboard/${name}`;
     files.set(path, fileReply(readFileSync(new URL(`./dashboard/${name}`, import.meta.url)), type));
   }
+  const feed = readFileSync(new URL('../browser/sluice-feed.js', import.meta.url));
+  files.set('/sluice-feed.js', fileReply(feed, SCRIPT));
   // Also the command line's.
   files.set(
     '/dashboard/formats.js',

@@ -451,6 +451,20 @@ const GROUPS = {
         description:
           'address of the admin server (metrics, health checks, dashboard): host:port, :port or a socket path (default: none)',
       }),
+    feed: z.boolean().default(false).meta({
+      description:
+        'serve the contents of messages to web pages at /api/stream of the admin server, to peers with a token of the role monitor or app if there are tokens',
+    }),
+    feedOrigins: z
+      .array(
+        z.string().regex(/^(?:\*|https?:\/\/[^/]+)$/, 'must be an origin such as https://example.com, or *'),
+      )
+      .readonly()
+      .default([])
+      .meta({
+        description:
+          'origins of pages that may read the feed from another origin, such as https://example.com; * for all; comma-separated in the environment',
+      }),
     adminAllowRemote: z.boolean().default(false).meta({
       description:
         'allow an admin address that other machines can reach; the admin server has neither passwords nor encryption',

@@ -32,7 +32,8 @@ import type { PresenceChange } from '../protocol/presence.js';
 import { ProtocolHandler } from '../protocol/protocol-handler.js';
 import type { RejectedMessage } from '../protocol/rejection.js';
 import { CrawlerRouter } from '../routing/crawler-router.js';
-import { LastValues } from '../routing/last-values.js';
+import type { Filter } from '../routing/filter.js';
+import { type LastMessages, LastValues } from '../routing/last-values.js';
 import { Subscriptions } from '../routing/subscriptions.js';
 import { withTimeout } from '../timeout.js';
 import { compileModules, parserSettings } from '../worker/create-parser.js';
@@ -129,6 +130,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
   readonly #helloTimeout: number;
   readonly #recipients: CrawlerRouter<SocketConnection>;
   readonly #jobSeed: JobSeed;
+  readonly #lastValues: LastValues | undefined;
   /** Connections to flush at the end of this turn of the event loop. */
   readonly #unflushed = new Set<SocketConnection>();
   #flushTimer: NodeJS.Immediate | undefined;
@@ -172,6 +174,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
       options.maxJobOwners,
     );
     this.access = AccessControl.load(options.auth);
+    this.#lastValues = this.#newLastValues(options);
     this.protocol = new ProtocolHandler(
       {
         maxMessageSize,
@@ -200,7 +203,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
           this.emit('rejected_count', connection, code, count, details),
       },
       this.copies,
-      { lastValues: this.#newLastValues(options), jobSeed: this.#jobSeed, log, fleet },
+      { lastValues: this.#lastValues, jobSeed: this.#jobSeed, log, fleet },
       this.access,
     );
     const heldBytes = () => (log?.isBehind === true ? Number.POSITIVE_INFINITY : this.heldBytes);
@@ -303,6 +306,16 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
    */
   broadcastToFleet(message: OutgoingMessage): void {
     if (this.fleet !== undefined) this.protocol.broadcastToFleet(this.encode(message).subarray(0, -1));
+  }
+
+  /** Whether a token belongs to someone who may read messages, or none is needed. */
+  verifyReader(token: string | undefined): boolean {
+    return this.access.verifyToken('monitor', token) || this.access.verifyToken('app', token);
+  }
+
+  /** The latest messages of jobs and crawlers that a filter matches. */
+  lastMessages(filter: Filter): LastMessages[] {
+    return this.#lastValues?.select(filter, this.delimiter) ?? [];
   }
 
   /** Processes whole messages that a connection has received. */

@@ -3,6 +3,7 @@
 import { metaPrefix, metaSequence, WITH_META } from '../delivery/frame-run.js';
 import type { Piece } from '../delivery/outbox.js';
 import { FRAME, JOB } from '../dispatch/verdict.js';
+import type { JobKey } from '../messages/job-key.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import type { Filter } from '../routing/filter.js';
 import { INDEX, RecordKind, readIndex } from './format.js';
@@ -72,23 +73,27 @@ export class StoredMessageFilter {
     return count;
   }
 
+  /** Key of the job of a message; `undefined` if it has none. @param at index of the message in the run */
+  jobOf(run: LoggedRun, at: number): JobKey | undefined {
+    const words = readIndex(run.index);
+    const job = jobAt(run, words, at);
+    return job === -1 ? undefined : { low: words[job + JOB.LOW] ?? 0, high: words[job + JOB.HIGH] ?? 0 };
+  }
+
   #matchesSource({ source }: LoggedRun): boolean {
     return this.#filter.matchesCrawler(source?.crawlerId ?? undefined);
   }
 
   #matches(run: LoggedRun, words: Uint32Array, at: number): boolean {
-    const { header, types } = run;
+    const { types } = run;
     const typeIndex = frameWord(words, at, FRAME.TYPE);
     if (types !== this.#types) this.#prepare(types);
     const matches = isUnknownType(run, typeIndex)
       ? this.#filter.matchesType(typeIndex, typeOf(run.body))
       : this.#matchesType[typeIndex] === true;
     if (!matches || this.#filter.jobs === undefined) return matches;
-    const row = frameWord(words, at, FRAME.JOB);
-    if (row === 0) return false;
-    const job =
-      INDEX.FRAMES + header.count * FRAME.SIZE + (row - 1 - (words[INDEX.JOB_BASE] ?? 0)) * JOB.SIZE;
-    return this.#filter.matchesJob(words[job + JOB.LOW] ?? 0, words[job + JOB.HIGH] ?? 0);
+    const job = jobAt(run, words, at);
+    return job !== -1 && this.#filter.matchesJob(words[job + JOB.LOW] ?? 0, words[job + JOB.HIGH] ?? 0);
   }
 
   #prepare(types: readonly string[]): void {
@@ -105,6 +110,13 @@ export class StoredMessageFilter {
     const position = metaSequence(header.sequence + at, header.first + at);
     return [Buffer.from(prefix + position), message, CLOSE_BRACE, this.#delimiter];
   }
+}
+
+/** Where the job of a message is in the words of the index; -1 if it has none. */
+function jobAt({ header }: LoggedRun, words: Uint32Array, at: number): number {
+  const row = frameWord(words, at, FRAME.JOB);
+  if (row === 0) return -1;
+  return INDEX.FRAMES + header.count * FRAME.SIZE + (row - 1 - (words[INDEX.JOB_BASE] ?? 0)) * JOB.SIZE;
 }
 
 function frameWord(words: Uint32Array, at: number, field: number): number {

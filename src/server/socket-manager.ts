@@ -30,6 +30,7 @@ import { closePartial, closeStalled, pingWaiting } from '../connection/stalled-p
 import type { TlsFiles, TlsServer } from '../connection/tls-server.js';
 import type { FrameRun } from '../delivery/frame-run.js';
 import { describeForLog, SluiceError } from '../errors.js';
+import { Feeds } from '../feed/feeds.js';
 import type { Fleet } from '../fleet/fleet.js';
 import { importInstalled } from '../installed.js';
 import { MessageLog } from '../log/message-log.js';
@@ -96,6 +97,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
   #messageLog: MessageLog | undefined;
   #fleet: Fleet | undefined;
   #pipeline: Pipeline | undefined;
+  #feeds: Feeds | undefined;
   #admin: AdminServer | undefined;
   #listeners: Listener[] = [];
   readonly #tls: TlsFiles | undefined;
@@ -271,6 +273,19 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
   }
 
   /**
+   * Answers a web page with a stream of messages (server-sent events), for a route of the application: it decides who may
+   * read it. Each update has the latest message of each job, at most one per job and interval. `sluice/feed` reads it.
+   * @param request with the query parameters `types`, `jobs`, `crawlers`, `every` and `last`; the stream ends when it is
+   *   aborted
+   * @returns the stream; status 400 if a parameter is wrong, 503 if there are too many streams
+   * @throws SluiceError `NOT_RUNNING`
+   */
+  feed(request: Request): Response {
+    if (this.#feeds === undefined || this.#state !== 'running') throw new SluiceError('NOT_RUNNING');
+    return this.#feeds.respond(request);
+  }
+
+  /**
    * @internal Sends a message to a crawler of another host. @returns whether it receives it
    * @throws SluiceError `INVALID_MESSAGE`
    */
@@ -328,6 +343,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     this.#fleet = await this.#openFleet(registry, this.#messageLog);
     if (this.#messageLog !== undefined) this.#openDurableHandlers(registry, this.#messageLog);
     this.#pipeline = this.#createPipeline(registry);
+    this.#feeds = this.#createFeeds(registry, this.#pipeline);
     await this.#pipeline.dispatcher.start();
     await this.#listen();
     this.#durableHandlers.run();
@@ -456,6 +472,23 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
       .on('closed', (connection, reason) => this.#pool.remove(connection.id, reason));
   }
 
+  #createFeeds(registry: MessageRegistry, pipeline: Pipeline): Feeds {
+    let listener: ((connection: SocketConnection, run: FrameRun) => void) | undefined;
+    return new Feeds({
+      registry,
+      delimiter: this.#delimiter,
+      log: this.#messageLog,
+      filterOf: (data) => pipeline.subscriptions.filterOf(data),
+      lastMessages: (filter) => pipeline.lastMessages(filter),
+      listen: (onMessages) => {
+        if (listener !== undefined) pipeline.off('messages', listener);
+        listener = onMessages && ((_, run) => onMessages(run));
+        if (listener !== undefined) pipeline.on('messages', listener);
+      },
+      onError: (error) => this.#onLogError(error),
+    });
+  }
+
   /** Cleans up after a failed start, so that the server can be started again. */
   async #undoStart(error: unknown): Promise<never> {
     await this.#closeListeners();
@@ -509,6 +542,9 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
       metrics: () => (this.#state === 'starting' ? undefined : this.#pipeline && this.getMetrics()),
       registry: () => this.#registry,
       drift: (count) => this.#pipeline?.protocol.drift.latest(count),
+      feeds: () => (this.#state === 'running' ? this.#feeds : undefined),
+      verifyToken: (token) => this.#pipeline?.verifyReader(token) ?? false,
+      isTokenLimitReached: () => this.#pipeline?.access.isFailureLimitReached(performance.now()) ?? false,
     };
     this.#admin = new AdminServer(source, listenTo, this.#listenerEvents);
     await this.#admin.start();
@@ -633,6 +669,8 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     this.#log.info({ reason }, 'stopping');
     this.emitSafely('server_stopping', { reason });
     this.#health.stop();
+    this.#feeds?.close();
+    this.#feeds = undefined;
     for (const timer of this.#timers) clearInterval(timer);
     const handled = this.#durableHandlers.stop(this.options.drainTimeout);
     await this.#closeListeners();

@@ -191,6 +191,15 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
     });
   }
 
+  /**
+   * Answers a web page with a stream of messages (server-sent events), for a route of the application.
+   * @see SocketManager.feed
+   * @throws SluiceError `NOT_RUNNING`
+   */
+  feed(request: Request): Response {
+    return this.manager.feed(request);
+  }
+
   #withinDrainTimeout(handled: Promise<void>): Promise<void> {
     return withTimeout(handled, this.manager.options.drainTimeout, () => {});
   }

@@ -10,6 +10,7 @@ const source = join(packageRoot, 'src');
 
 /** The folders of `src`, each above all that it may import. Files outside of folders import none, but for `index.ts`. */
 const LAYERS = [
+  'browser',
   'messages',
   'wire',
   'memory',
@@ -21,6 +22,7 @@ const LAYERS = [
   'log',
   'fleet',
   'protocol',
+  'feed',
   'worker',
   'connection',
   'admin',

@@ -99,6 +99,9 @@ describe('the admin server', () => {
       metrics: broken,
       registry: broken,
       drift: broken,
+      feeds: () => undefined,
+      verifyToken: () => true,
+      isTokenLimitReached: () => false,
     };
     const adminPath = join(temporaryFolder(), 'admin.sock');
     const errors: unknown[] = [];
@@ -164,6 +167,9 @@ describe('the admin server', () => {
       status: () => manager.getStatus(),
       metrics: () => manager.getMetrics(),
       registry: () => undefined,
+      feeds: () => undefined,
+      verifyToken: () => true,
+      isTokenLimitReached: () => false,
       drift: () => [],
     };
     const adminPath = join(temporaryFolder(), 'admin.sock');

@@ -19,6 +19,9 @@ test('the event loop is looked at only while somebody asks', async () => {
     status: () => manager.getStatus(),
     metrics: () => manager.getMetrics(),
     registry: () => undefined,
+    feeds: () => undefined,
+    verifyToken: () => true,
+    isTokenLimitReached: () => false,
     drift: () => [],
   });
   onTestFinished(() => sampler.stop());

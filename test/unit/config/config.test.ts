@@ -374,7 +374,7 @@ test('the specifications have the choices and kinds of the schema', () => {
   const fleet = ['fleetCredentials', 'fleetCa', 'fleetCert', 'fleetKey'];
   const tls = ['tlsCert', 'tlsKey', 'tlsClientCa'];
   expect(namesOf('path')).toEqual(['socketPath', ...tls, 'auth.file', 'log', ...fleet, 'schemas']);
-  expect(namesOf('boolean')).toEqual(['fleetInsecure', 'adminAllowRemote', 'enableMetrics']);
+  expect(namesOf('boolean')).toEqual(['fleetInsecure', 'feed', 'adminAllowRemote', 'enableMetrics']);
 });
 
 describe('a file', () => {

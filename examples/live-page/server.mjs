@@ -1,0 +1,53 @@
+// A web application that shows jobs live: the crawlers' server in its process, and a page that reads the feed.
+//
+//   node examples/live-page/server.mjs
+//   sluice demo --socket /tmp/live.sock    # or any crawlers
+//
+// Crawlers connect to SOCKET_PATH (default: Sluice's default path). PORT is the port of the page (default: 8080; 0: any free port).
+// The route of the feed is the place for the application's own login.
+
+import { readFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { Readable } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+import { SOCKET_CONFIG, SocketServer } from 'sluice';
+
+const crawlers = new SocketServer({ ...SOCKET_CONFIG, logLevel: 'warn' });
+
+const files = {
+  '/': [new URL('page.html', import.meta.url), 'text/html; charset=utf-8'],
+  '/page.js': [new URL('page.js', import.meta.url), 'text/javascript'],
+  '/sluice-feed.js': [import.meta.resolve('sluice/feed'), 'text/javascript'],
+};
+
+const web = createServer(async (request, response) => {
+  const { pathname } = new URL(request.url ?? '/', 'http://page');
+  if (pathname === '/feed') return stream(request, response);
+  if (!Object.hasOwn(files, pathname)) return response.writeHead(404).end();
+  const [file, type] = files[pathname];
+  response.writeHead(200, { 'content-type': type }).end(await readFile(fileURLToPath(file)));
+});
+
+/** With a framework whose routes take a Request and return a Response, this is `return crawlers.feed(request)`. */
+function stream(request, response) {
+  const stopping = new AbortController();
+  response.on('close', () => stopping.abort());
+  const { signal } = stopping;
+  const feed = crawlers.feed(new Request(`http://page${request.url}`, { headers: request.headers, signal }));
+  response.writeHead(feed.status, Object.fromEntries(feed.headers));
+  Readable.fromWeb(feed.body)
+    .on('error', () => response.destroy())
+    .pipe(response);
+}
+
+await crawlers.start();
+web.listen(Number(process.env.PORT ?? 8080), () =>
+  console.log(`page: http://localhost:${web.address().port}`),
+);
+for (const signal of ['SIGINT', 'SIGTERM']) {
+  process.once(signal, async () => {
+    web.close();
+    await crawlers.stop();
+    web.closeAllConnections();
+  });
+}

@@ -1,0 +1,79 @@
+// `/api/stream`: the feed, for pages of other origins too. Unlike the other routes, it shows the content of messages: it is
+// off unless the option `feed` is set, and needs a token if the broker has any.
+
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { Readable } from 'node:stream';
+import type { ReadableStream as NodeReadableStream } from 'node:stream/web';
+import { SluiceError } from '../errors.js';
+import type { AdminSource } from './admin-source.js';
+import { json, type Reply } from './reply.js';
+
+export const FEED_PATH = '/api/stream';
+/** How long a browser may remember what it may send, in s. */
+const PREFLIGHT_AGE = 600;
+
+export class FeedRoute {
+  readonly #source: AdminSource;
+
+  constructor(source: AdminSource) {
+    this.#source = source;
+  }
+
+  /** Answers a request, or streams the feed. */
+  answer(request: IncomingMessage, response: ServerResponse, query: URLSearchParams): Reply | undefined {
+    const { feed, feedOrigins } = this.#source.options;
+    if (!feed) return json(404, { error: 'the feed is off: set the option feed' });
+    const { origin } = request.headers;
+    response.setHeader('vary', 'origin');
+    if (origin !== undefined && (feedOrigins.includes(origin) || feedOrigins.includes('*'))) {
+      response.setHeader('access-control-allow-origin', origin);
+      response.setHeader('cross-origin-resource-policy', 'cross-origin');
+    }
+    if (request.method === 'OPTIONS') return preflight(request);
+    if (request.method !== 'GET') {
+      response.setHeader('allow', 'GET, OPTIONS');
+      return json(405, { error: 'method not allowed' });
+    }
+    if (!this.#isAllowed(request)) return this.#refuse();
+    const feeds = this.#source.feeds();
+    if (feeds === undefined) return json(503, { error: 'the broker is starting' });
+    try {
+      const lastEventId = request.headers['last-event-id'];
+      const { stream } = feeds.open(query, Array.isArray(lastEventId) ? lastEventId[0] : lastEventId);
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      // The same class, by another name.
+      const events = Readable.fromWeb(stream as NodeReadableStream<Uint8Array>);
+      response.on('close', () => events.destroy());
+      events.on('error', () => response.destroy()).pipe(response);
+      return undefined;
+    } catch (error) {
+      if (!(error instanceof SluiceError)) throw error;
+      return json(error.code === 'INVALID_OPTION' ? 400 : 503, { error: error.message });
+    }
+  }
+
+  #isAllowed({ headers: { authorization = '' } }: IncomingMessage): boolean {
+    const [, token] = /^Bearer (\S+)$/i.exec(authorization) ?? [];
+    return this.#source.verifyToken(token);
+  }
+
+  #refuse(): Reply {
+    if (this.#source.isTokenLimitReached()) return json(429, { error: 'too many wrong tokens' });
+    const error = 'a token of the role monitor or app is required: Authorization: Bearer TOKEN';
+    return json(401, { error });
+  }
+}
+
+function preflight(request: IncomingMessage): Reply {
+  const isToPrivateNetwork = request.headers['access-control-request-private-network'] === 'true';
+  return {
+    status: 204,
+    headers: {
+      'access-control-allow-methods': 'GET',
+      'access-control-allow-headers': 'authorization, last-event-id',
+      'access-control-max-age': String(PREFLIGHT_AGE),
+      ...(isToPrivateNetwork ? { 'access-control-allow-private-network': 'true' } : {}),
+    },
+    body: '',
+  };
+}

@@ -1,0 +1,127 @@
+// Reads the feed of a broker in a web page. Without dependencies, for browsers and everything else that has `fetch`.
+
+/** A message, and who sent it. */
+export interface FeedEvent {
+  readonly message: { readonly type: string; readonly [key: string]: unknown };
+  readonly crawlerId: string | null;
+  /** ID of the sender's connection. */
+  readonly from: string;
+  readonly seq: number;
+}
+
+/** Options of a feed. All are optional. */
+export interface SluiceFeedOptions {
+  /** Message types; `job_*` matches a prefix. Default: all. */
+  readonly types?: readonly string[];
+  readonly jobs?: readonly string[];
+  readonly crawlers?: readonly string[];
+  /** Minimum time between two updates of a job, such as `250ms`. Default: 250 ms. */
+  readonly every?: string | number;
+  /** Whether to begin with the latest message of each job and crawler. Default: false. */
+  readonly last?: boolean;
+  /** Of the role `monitor` or `app`, if the broker requires one. */
+  readonly token?: string;
+  /** Called when the feed is connected, waits for the next attempt, or has ended: `error` says why. */
+  readonly onState?: (state: 'open' | 'waiting' | 'closed', error?: Error) => void;
+  /** Called if messages are missing: they were removed from the log, or there were too many. */
+  readonly onGap?: () => void;
+}
+
+const [FIRST_RETRY, LAST_RETRY] = [1000, 30_000];
+
+export class SluiceFeed {
+  readonly #url: URL;
+  readonly #onMessage: (event: FeedEvent) => void;
+  readonly #options: SluiceFeedOptions;
+  readonly #stopping = new AbortController();
+  #lastEventId = '';
+
+  /**
+   * Connects, and again whenever the connection is lost, until it is closed.
+   * @param url of `/api/stream`, or of a route that answers with `server.feed(request)`; relative to the page
+   */
+  constructor(url: string | URL, onMessage: (event: FeedEvent) => void, options: SluiceFeedOptions = {}) {
+    const page = (globalThis as { readonly location?: { readonly href: string } }).location?.href;
+    this.#url = new URL(url, page);
+    this.#onMessage = onMessage;
+    this.#options = options;
+    for (const name of ['types', 'jobs', 'crawlers'] as const)
+      for (const value of options[name] ?? []) this.#url.searchParams.append(name, value);
+    for (const name of ['every', 'last'] as const)
+      if (options[name] !== undefined) this.#url.searchParams.set(name, String(options[name]));
+    void this.#run();
+  }
+
+  close(): void {
+    this.#stopping.abort();
+  }
+
+  async #run(): Promise<void> {
+    const { onState = () => {} } = this.#options;
+    const { signal } = this.#stopping;
+    let retry = FIRST_RETRY;
+    while (!signal.aborted) {
+      try {
+        const response = await this.#connect();
+        onState('open');
+        retry = FIRST_RETRY;
+        await this.#read(response);
+      } catch (error) {
+        if (error instanceof RefusedError) return onState('closed', error);
+      }
+      if (signal.aborted) break;
+      onState('waiting');
+      // Half of it is random, so that not all pages return at once.
+      const delay = retry * (0.5 + Math.random() / 2);
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, delay);
+        signal.addEventListener('abort', () => resolve(clearTimeout(timer)), { once: true });
+      });
+      retry = Math.min(2 * retry, LAST_RETRY);
+    }
+    onState('closed');
+  }
+
+  async #connect(): Promise<Response> {
+    const { token } = this.#options;
+    const headers: Record<string, string> = { accept: 'text/event-stream' };
+    if (token !== undefined) headers.authorization = `Bearer ${token}`;
+    if (this.#lastEventId !== '') headers['last-event-id'] = this.#lastEventId;
+    const response = await fetch(this.#url, { headers, signal: this.#stopping.signal });
+    if (response.ok && response.body !== null) return response;
+    const text = await response.text();
+    // Of other answers, a later attempt may get another one.
+    if (response.status < 500 && response.status !== 429)
+      throw new RefusedError(`the feed was refused: ${response.status} ${text}`);
+    throw new Error(text);
+  }
+
+  async #read({ body }: Response): Promise<void> {
+    const reader = body?.getReader();
+    const decoder = new TextDecoder();
+    let text = '';
+    for (;;) {
+      const { done, value } = (await reader?.read()) ?? { done: true, value: undefined };
+      if (done) return;
+      const events = (text + decoder.decode(value, { stream: true })).split('\n\n');
+      text = events.pop() ?? '';
+      for (const event of events) this.#dispatch(event);
+    }
+  }
+
+  #dispatch(event: string): void {
+    let [name, data] = ['message', ''];
+    for (const line of event.split('\n')) {
+      const at = line.indexOf(':');
+      const value = line.slice(at + 1).trimStart();
+      if (line.startsWith('data:')) data = value;
+      else if (line.startsWith('event:')) name = value;
+      else if (line.startsWith('id:')) this.#lastEventId = value;
+    }
+    if (data === '') return;
+    if (name === 'message') this.#onMessage(JSON.parse(data) as FeedEvent);
+    else this.#options.onGap?.();
+  }
+}
+
+class RefusedError extends Error {}

@@ -1,0 +1,65 @@
+// What a reader of the feed asks for, in the query of its address and the header Last-Event-ID.
+
+import { time } from '../config/quantities.js';
+import { SluiceError } from '../errors.js';
+import { type Position, parsePosition } from '../log/cursors.js';
+import { controlSchemas } from '../messages/messages.js';
+import type { SubscribeData } from '../routing/filter.js';
+
+export interface FeedRequest {
+  readonly data: SubscribeData;
+  /** Minimum time between two updates, in ms. */
+  readonly every: number;
+  /** Whether it begins with the latest message of each job and crawler. */
+  readonly last: boolean;
+  /** Where it was before. */
+  readonly resume: Position | undefined;
+}
+
+const SECOND = 1000;
+const [MIN_EVERY, MAX_EVERY, DEFAULT_EVERY] = [50, 60 * SECOND, 250];
+const everySchema = time(MIN_EVERY, MAX_EVERY);
+const PARAMETERS: ReadonlySet<string> = new Set(['types', 'jobs', 'crawlers', 'every', 'last', 'token']);
+const POSITION = /^[0-9a-f]{16}:\d{1,15}$/;
+
+/**
+ * @param lastEventId of the header, if there is one
+ * @throws SluiceError `INVALID_OPTION`, with the name of the parameter
+ */
+export function parseFeedRequest(query: URLSearchParams, lastEventId: string | undefined): FeedRequest {
+  for (const name of query.keys())
+    if (!PARAMETERS.has(name)) throw invalid(name, 'there is no such parameter');
+  const list = (name: string) => {
+    const values = query.getAll(name).flatMap((value) => value.split(','));
+    return values.length === 0 ? undefined : values;
+  };
+  const [types, jobIds, crawlerIds] = [list('types'), list('jobs'), list('crawlers')];
+  const data = { id: 'feed', types, jobIds, crawlerIds, meta: true };
+  const parsed = controlSchemas.subscribe.safeParse({ type: 'subscribe', data });
+  if (!parsed.success) {
+    const [, name = ''] = parsed.error.issues[0]?.path ?? [];
+    throw invalid(NAMES[String(name)] ?? String(name), 'has an entry that is empty or too long, or too many');
+  }
+  const last = query.get('last') ?? 'false';
+  if (last !== 'true' && last !== 'false') throw invalid('last', 'must be true or false');
+  const isKnown = lastEventId !== undefined && POSITION.test(lastEventId);
+  return {
+    data: parsed.data.data,
+    every: everyOf(query.get('every')),
+    last: last === 'true',
+    resume: isKnown ? parsePosition(lastEventId) : undefined,
+  };
+}
+
+const NAMES: Readonly<Record<string, string>> = { jobIds: 'jobs', crawlerIds: 'crawlers' };
+
+function everyOf(text: string | null): number {
+  if (text === null) return DEFAULT_EVERY;
+  const parsed = everySchema.safeParse(/^\d+$/.test(text) ? Number(text) : text);
+  if (!parsed.success) throw invalid('every', `must be ${MIN_EVERY}ms to ${MAX_EVERY / SECOND}s`);
+  return parsed.data;
+}
+
+function invalid(name: string, detail: string): SluiceError {
+  return new SluiceError('INVALID_OPTION', `${name}: ${detail}`);
+}

@@ -1,0 +1,97 @@
+// The streams of the feed that are open.
+
+import type { FrameRun } from '../delivery/frame-run.js';
+import { SluiceError } from '../errors.js';
+import type { MessageLog } from '../log/message-log.js';
+import type { MessageRegistry } from '../messages/message-registry.js';
+import type { Filter, SubscribeData } from '../routing/filter.js';
+import type { LastMessages } from '../routing/last-values.js';
+import { Feed } from './feed.js';
+import { parseFeedRequest } from './feed-request.js';
+
+/** What the feed needs of the broker. */
+export interface FeedSource {
+  readonly registry: MessageRegistry;
+  readonly delimiter: number;
+  readonly log: MessageLog | undefined;
+  filterOf(data: SubscribeData): Filter;
+  /** The latest messages that a filter matches. */
+  lastMessages(filter: Filter): readonly LastMessages[];
+  /** Calls a function with all forwarded messages, or no longer. */
+  listen(onMessages: ((run: FrameRun) => void) | undefined): void;
+  onError(error: unknown): void;
+}
+
+/** Each takes memory for the latest messages of all its jobs. */
+const MAX_FEEDS = 100;
+const HEADERS = {
+  'content-type': 'text/event-stream',
+  'cache-control': 'no-store',
+  // nginx would collect events otherwise.
+  'x-accel-buffering': 'no',
+};
+
+export class Feeds {
+  readonly #source: FeedSource;
+  readonly #feeds = new Set<Feed>();
+
+  constructor(source: FeedSource) {
+    this.#source = source;
+  }
+
+  /**
+   * Opens a stream.
+   * @throws SluiceError `INVALID_OPTION` if a parameter is wrong; `RATE_LIMITED` if there are too many streams
+   */
+  open(query: URLSearchParams, lastEventId: string | undefined): Feed {
+    const { data, every, last, resume } = parseFeedRequest(query, lastEventId);
+    if (this.#feeds.size >= MAX_FEEDS) throw new SluiceError('RATE_LIMITED', `${MAX_FEEDS} streams are open`);
+    const { registry, delimiter, log } = this.#source;
+    const filter = this.#source.filterOf(data);
+    // What it goes on with contains the latest messages.
+    const isResumed = log !== undefined && resume !== undefined;
+    const first = last && !isResumed ? this.#source.lastMessages(filter) : [];
+    const feed: Feed = new Feed({
+      filter,
+      registry,
+      delimiter,
+      every,
+      first: first.map(({ bytes }) => bytes),
+      log,
+      resume,
+      onClosed: () => this.#remove(feed),
+      onError: (error) => this.#source.onError(error),
+    });
+    if (this.#feeds.size === 0)
+      this.#source.listen((run) => {
+        for (const open of this.#feeds) open.take(run);
+      });
+    this.#feeds.add(feed);
+    return feed;
+  }
+
+  /** Answers a request with a stream, or with what is wrong with it. */
+  respond(request: Request): Response {
+    try {
+      const feed = this.open(
+        new URL(request.url).searchParams,
+        request.headers.get('last-event-id') ?? undefined,
+      );
+      request.signal.addEventListener('abort', () => feed.close(), { once: true });
+      return new Response(feed.stream, { headers: HEADERS });
+    } catch (error) {
+      if (!(error instanceof SluiceError)) throw error;
+      return Response.json({ error: error.message }, { status: error.code === 'INVALID_OPTION' ? 400 : 503 });
+    }
+  }
+
+  /** Ends all streams. */
+  close(): void {
+    for (const feed of [...this.#feeds]) feed.close();
+  }
+
+  #remove(feed: Feed): void {
+    this.#feeds.delete(feed);
+    if (this.#feeds.size === 0) this.#source.listen(undefined);
+  }
+}

@@ -1,0 +1,301 @@
+import { get, request as httpRequest } from 'node:http';
+import { join } from 'node:path';
+import { SluiceError, type SluiceOptions } from 'sluice';
+import { type FeedEvent, SluiceFeed } from 'sluice/feed';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { startPlainBroker, type TestBroker, temporaryFolder, until } from '../../support/broker.js';
+import { hello } from '../../support/fleet.js';
+import { line, VALID } from '../../support/messages.js';
+
+interface ServerEvent {
+  readonly name: string;
+  readonly id: string | undefined;
+  readonly data: { readonly [key: string]: unknown; readonly message?: Record<string, unknown> };
+}
+
+/** A stream of a feed, and its events so far. */
+class Reader {
+  readonly events: ServerEvent[] = [];
+  /** The numbers of events that came together. */
+  readonly updates: number[] = [];
+  readonly response: Response;
+  readonly #stopping: AbortController;
+  isDone = false;
+
+  constructor({ manager }: TestBroker, query: string, lastEventId?: string) {
+    this.#stopping = new AbortController();
+    const headers: Record<string, string> = lastEventId === undefined ? {} : { 'last-event-id': lastEventId };
+    const { signal } = this.#stopping;
+    this.response = manager.feed(new Request(`http://page/stream?${query}`, { headers, signal }));
+    onTestFinished(() => this.close());
+  }
+
+  async read(): Promise<void> {
+    for await (const chunk of this.response.body ?? []) this.#take(Buffer.from(chunk).toString());
+    this.isDone = true;
+  }
+
+  close(): void {
+    this.#stopping.abort();
+  }
+
+  get messages(): Record<string, unknown>[] {
+    return this.events.flatMap(({ data: { message } }) => (message === undefined ? [] : [message]));
+  }
+
+  #take(text: string): void {
+    const before = this.events.length;
+    for (const event of text.split('\n\n')) {
+      const field = (name: string) => new RegExp(`^${name}: ?(.*)$`, 'm').exec(event)?.[1];
+      const data = field('data');
+      if (data === undefined) continue;
+      this.events.push({ name: field('event') ?? 'message', id: field('id'), data: JSON.parse(data) });
+    }
+    if (this.events.length > before) this.updates.push(this.events.length - before);
+  }
+}
+
+function open(broker: TestBroker, query = '', lastEventId?: string): Reader {
+  const reader = new Reader(broker, query, lastEventId);
+  void reader.read();
+  return reader;
+}
+
+const progress = (jobId: string, processed: number) =>
+  line({ ...VALID.job_progress, jobId, data: { ...VALID.job_progress.data, processed, total: undefined } });
+const processedOf = ({ data }: Record<string, unknown>) => (data as { processed?: number }).processed;
+
+describe('the feed', () => {
+  test('has the latest message of each job, at most one per interval, with its sender', async () => {
+    const broker = await startPlainBroker();
+    const reader = open(broker, 'every=100ms&types=job_progress');
+    const crawler = await broker.connect();
+    crawler.write(hello('crawler-1'));
+    for (let processed = 0; processed <= 1000; processed++) {
+      crawler.write(progress(`job-${processed % 2}`, processed));
+      if (processed % 100 === 0) await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    await until(() => reader.messages.some((message) => processedOf(message) === 1000));
+    await until(() => reader.messages.some((message) => processedOf(message) === 999));
+    for (const count of reader.updates) expect(count).toBeLessThanOrEqual(2);
+    expect(reader.messages.length).toBeLessThan(100);
+    const latest = reader.events.at(-1)?.data;
+    expect(latest).toMatchObject({
+      crawlerId: 'crawler-1',
+      from: expect.any(String),
+      seq: expect.any(Number),
+    });
+  });
+
+  test('selects by type, job and crawler, and never shows what applications send', async () => {
+    const broker = await startPlainBroker();
+    const readers = ['types=heartbeat', 'jobs=job-1,job-3', 'crawlers=b', ''].map((query) =>
+      open(broker, `every=50&${query}`),
+    );
+    for (const name of ['a', 'b']) {
+      const crawler = await broker.connect();
+      crawler.write(hello(name) + line(VALID.heartbeat) + progress(`job-${name === 'a' ? 1 : 2}`, 1));
+      await crawler.settled();
+    }
+    (await broker.connect()).write(line(VALID.job_assignment));
+    await until(() => readers[3]?.messages.length === 4);
+    const summaries = readers.map(({ events }) =>
+      events.map(({ data }) => `${data.crawlerId} ${data.message?.type}`).sort(),
+    );
+    expect(summaries).toEqual([
+      ['a heartbeat', 'b heartbeat'],
+      ['a job_progress'],
+      ['b heartbeat', 'b job_progress'],
+      ['a heartbeat', 'a job_progress', 'b heartbeat', 'b job_progress'],
+    ]);
+  });
+
+  test('begins with the last values, and goes on without a gap', async () => {
+    const broker = await startPlainBroker();
+    const crawler = await broker.connect();
+    crawler.write(hello('c') + progress('job-1', 1) + progress('job-1', 2) + progress('job-2', 3));
+    await crawler.settled();
+    const reader = open(broker, 'last=true&every=50');
+    crawler.write(progress('job-1', 4));
+    await until(() => reader.messages.some((message) => processedOf(message) === 4));
+    expect(reader.messages.map(processedOf)).toEqual([2, 3, 4]);
+  });
+
+  test('with a durable log, goes on where it was, with the latest message of each job since', async () => {
+    const broker = await startPlainBroker({ log: join(temporaryFolder(), 'log') });
+    const crawler = await broker.connect();
+    crawler.write(hello('c') + progress('job-1', 1));
+    await crawler.settled();
+    const first = open(broker, 'every=50');
+    crawler.write(progress('job-1', 2) + progress('job-2', 3));
+    await until(() => first.messages.length === 2);
+    const { id } = first.events.at(-1) ?? {};
+    expect(id).toMatch(/^[0-9a-f]{16}:3$/);
+    first.close();
+    await until(() => first.isDone);
+    for (let processed = 4; processed < 500; processed++) crawler.write(progress('job-2', processed));
+    crawler.write(progress('job-3', 500));
+    await crawler.settled();
+    const second = open(broker, 'every=50', id);
+    crawler.write(progress('job-4', 501));
+    await until(() => second.messages.some((message) => processedOf(message) === 501));
+    expect(second.messages.map(processedOf).sort()).toEqual([499, 500, 501]);
+    // What it refers to does not exist any more.
+    const third = open(broker, 'every=50', 'ffffffffffffffff:7');
+    await until(() => third.messages.length === 4);
+    expect(third.events[0]).toMatchObject({ name: 'gap', data: { reason: 'epoch' } });
+  });
+
+  test('a reader that takes nothing gets the latest of everything when it does, and holds up nobody', async () => {
+    const broker = await startPlainBroker();
+    const reader = new Reader(broker, 'every=50&types=job_*');
+    const crawler = await broker.connect();
+    for (let processed = 0; processed < 20_000; processed++)
+      crawler.write(progress(`job-${processed % 7}`, processed));
+    await crawler.settled();
+    void reader.read();
+    const isComplete = () => new Set(reader.messages.map(({ jobId }) => jobId)).size === 7;
+    await until(() => isComplete() && reader.messages.some((message) => processedOf(message) === 19_999));
+    expect(reader.messages.length).toBeLessThan(50);
+  });
+
+  test('drops what exceeds its memory, and says so', async () => {
+    const broker = await startPlainBroker();
+    const reader = new Reader(broker, 'every=60s&types=job_progress');
+    const fast = new Reader(broker, 'every=50&types=job_progress');
+    const crawler = await broker.connect();
+    crawler.write(Array.from({ length: 25_000 }, (_, index) => progress(`job-${index}`, index)).join(''));
+    await crawler.settled();
+    void fast.read();
+    await until(() => fast.messages.some((message) => processedOf(message) === 24_999));
+    const dropped = fast.events
+      .filter(({ name }) => name === 'dropped')
+      .map(({ data }) => Number(data.count));
+    expect(dropped.reduce((sum, count) => sum + count, 0) + fast.messages.length).toBe(25_000);
+    reader.close();
+  });
+
+  test('white space in a message is not the end of an event', async () => {
+    const broker = await startPlainBroker({ messageDelimiter: '\u0000' });
+    const reader = open(broker, 'every=50');
+    const crawler = await broker.connect();
+    const text = JSON.stringify(VALID.heartbeat, undefined, 1).replaceAll('\n', '\r\n');
+    crawler.write(`${text}\u0000`);
+    await until(() => reader.messages.length === 1);
+    expect(reader.messages[0]).toEqual(VALID.heartbeat);
+  });
+
+  test('says what is wrong with a request', async () => {
+    const broker = await startPlainBroker();
+    for (const [query, name] of [
+      ['every=1ms', 'every'],
+      ['every=soon', 'every'],
+      ['last=yes', 'last'],
+      ['types=', 'types'],
+      [`jobs=${'x'.repeat(300)}`, 'jobs'],
+      ['type=heartbeat', 'type'],
+    ]) {
+      const { response } = new Reader(broker, query ?? '');
+      expect(response.status).toBe(400);
+      expect(((await response.json()) as { error: string }).error).toContain(`${name}: `);
+    }
+  });
+
+  test('has at most 100 streams, and needs a broker that runs', async () => {
+    const broker = await startPlainBroker();
+    const readers = Array.from({ length: 100 }, () => open(broker));
+    expect(new Reader(broker, '').response.status).toBe(503);
+    readers[0]?.close();
+    expect(new Reader(broker, '').response.status).toBe(200);
+    await broker.manager.stop();
+    await until(() => readers.every(({ isDone }) => isDone));
+    expect(() => broker.manager.feed(new Request('http://page/'))).toThrow(SluiceError);
+  });
+});
+
+describe('/api/stream', () => {
+  async function start(options: SluiceOptions = {}) {
+    const broker = await startPlainBroker({ admin: '127.0.0.1:0', feed: true, ...options });
+    return { ...broker, url: `http://${broker.manager.getStatus().admin}/api/stream` };
+  }
+
+  const status = (url: string, headers: Record<string, string> = {}) =>
+    new Promise<number | undefined>((resolve, reject) => {
+      const request = get(url, { headers }, ({ statusCode }) => {
+        resolve(statusCode);
+        request.destroy();
+      });
+      request.on('error', reject);
+    });
+
+  test('is off by default, and needs a token of the right role if there are tokens', async () => {
+    const off = await start({ feed: false });
+    expect(await status(off.url)).toBe(404);
+    const tokens = { app: ['a-token-of-an-application'], crawler: ['a-token-of-a-crawler'] };
+    const { url } = await start({ auth: { tokens } });
+    expect(await status(url)).toBe(401);
+    expect(await status(url, { authorization: 'Bearer a-token-of-a-crawler' })).toBe(401);
+    expect(await status(url, { authorization: 'Bearer a-token-of-an-application' })).toBe(200);
+    for (let attempt = 0; attempt < 60; attempt++) await status(url, { authorization: 'Bearer wrong' });
+    expect([401, 429]).toContain(await status(url));
+  });
+
+  test('is for pages of the allowed origins, with a preflight', async () => {
+    const { url } = await start({ feedOrigins: ['https://page.example'] });
+    const ask = (method: string, origin: string) =>
+      new Promise<Record<string, unknown>>((resolve, reject) => {
+        const headers = { origin, 'access-control-request-private-network': 'true' };
+        const request = httpRequest(url, { method, headers }, (response) => {
+          resolve({ status: response.statusCode, ...response.headers });
+          request.destroy();
+        });
+        request.on('error', reject).end();
+      });
+    expect(await ask('OPTIONS', 'https://page.example')).toMatchObject({
+      status: 204,
+      'access-control-allow-origin': 'https://page.example',
+      'access-control-allow-headers': 'authorization, last-event-id',
+      'access-control-allow-private-network': 'true',
+    });
+    expect(await ask('GET', 'https://page.example')).toMatchObject({
+      status: 200,
+      'content-type': 'text/event-stream',
+      'access-control-allow-origin': 'https://page.example',
+    });
+    expect(await ask('GET', 'https://other.example')).not.toHaveProperty('access-control-allow-origin');
+    expect((await ask('POST', 'https://page.example')).status).toBe(405);
+  });
+
+  test('SluiceFeed reads it, and goes on after the broker has restarted', async () => {
+    const options = { log: join(temporaryFolder(), 'log'), socketPath: join(temporaryFolder(), 's') };
+    const first = await start(options);
+    const events: FeedEvent[] = [];
+    const states: string[] = [];
+    const feed = new SluiceFeed(first.url, (event) => events.push(event), {
+      types: ['job_progress'],
+      every: '50ms',
+      onState: (state) => states.push(state),
+    });
+    onTestFinished(() => feed.close());
+    await until(() => states.includes('open'));
+    const crawler = await first.connect();
+    crawler.write(hello('c') + progress('job-1', 1));
+    await until(() => events.length === 1);
+    expect(events[0]).toMatchObject({ crawlerId: 'c', message: { jobId: 'job-1' } });
+    const { port } = new URL(first.url);
+    await first.manager.stop();
+    const second = await start({ ...options, admin: `127.0.0.1:${port}` });
+    const again = await second.connect();
+    again.write(hello('c') + progress('job-2', 2));
+    await until(() => events.length === 2);
+    expect(states).toEqual(['open', 'waiting', 'open']);
+    feed.close();
+    await until(() => states.at(-1) === 'closed');
+    const refused = await new Promise<Error | undefined>((resolve) => {
+      new SluiceFeed(`${first.url}?no=1`, () => {}, {
+        onState: (state, error) => state === 'closed' && resolve(error),
+      });
+    });
+    expect(refused?.message).toContain('no: there is no such parameter');
+  });
+});
