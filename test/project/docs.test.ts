@@ -91,7 +91,8 @@ describe('docs/monitoring.md', () => {
     const { get } = broker();
     const paths = [...inside.matchAll(/^\| `(\/\S*)` \|/gm)].map(([, path = '']) => path);
     expect(paths.length).toBe(12);
-    for (const path of paths.filter((name) => name !== '/events' && name !== '/api/stream')) expect((await get(path)).status).toBe(200);
+    for (const path of paths.filter((name) => name !== '/events' && name !== '/api/stream'))
+      expect((await get(path)).status).toBe(200);
   });
 });
 
