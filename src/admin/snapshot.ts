@@ -113,6 +113,8 @@ export interface ConnectionRow {
   readonly role: string;
   /** The peer's own name, from `hello`. */
   readonly crawlerId: string | null;
+  /** Name of the program, from its `hello`. */
+  readonly name: string | null;
   readonly state: string;
   readonly health: HealthStatus;
   readonly uptime: number;

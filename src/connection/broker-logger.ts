@@ -77,12 +77,13 @@ export function brokerLogger(logger: Logger): Logger {
  */
 export function connectionLogger(
   log: Logger,
-  { id, role, crawlerId }: Pick<Peer, 'id' | 'role' | 'crawlerId'>,
+  { id, role, crawlerId, name }: Pick<Peer, 'id' | 'role' | 'crawlerId' | 'name'>,
 ): Logger {
   return log.child({
     connection: id,
     role,
     ...(crawlerId === undefined ? {} : { crawlerId: printable(crawlerId) }),
+    ...(name === undefined ? {} : { program: printable(name) }),
   });
 }
 

@@ -24,6 +24,8 @@ export const CLOSING_STATES: ReadonlySet<ConnectionState> = new Set([
 export interface ConnectionMetadata {
   readonly id: string;
   readonly crawlerId: string | undefined;
+  /** Name of the program, from its `hello`. */
+  readonly name: string | undefined;
   readonly role: PeerRole;
   readonly connectedAt: Date;
   readonly lastActivity: Date;
@@ -105,10 +107,11 @@ interface MetadataSource extends Omit<ConnectionMetadata, 'lastActivity' | 'last
 }
 
 export function metadataOf(source: MetadataSource): ConnectionMetadata {
-  const { id, crawlerId, role, connectedAt, version, capabilities, tags } = source;
+  const { id, crawlerId, name, role, connectedAt, version, capabilities, tags } = source;
   const lastHeartbeat = source.lastHeartbeatAt === undefined ? undefined : wallClock(source.lastHeartbeatAt);
   const lastActivity = wallClock(source.lastActivityAt);
-  return { id, crawlerId, role, connectedAt, lastActivity, lastHeartbeat, version, capabilities, tags };
+  const times = { connectedAt, lastActivity, lastHeartbeat };
+  return { id, crawlerId, name, role, ...times, version, capabilities, tags };
 }
 
 /** Converts a monotonic time to a wall-clock time. Rounds up: `Date.now` is up to 1 ms in the past. */

@@ -79,6 +79,7 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   #latency = 0;
   #role: PeerRole = 'crawler';
   #version: string | undefined;
+  #name: string | undefined;
   #capabilities: readonly string[] = [];
   #state: ConnectionState = 'connecting';
   #pauses = 0;
@@ -248,6 +249,16 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   /** @internal */
   set version(version: string) {
     this.#version = version;
+  }
+
+  /** Name of the program, from its `hello`. */
+  get name(): string | undefined {
+    return this.#name;
+  }
+
+  /** @internal */
+  set name(name: string | undefined) {
+    this.#name = name;
   }
 
   get capabilities(): readonly string[] {

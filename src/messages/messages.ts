@@ -211,6 +211,7 @@ export const appSchemas = {
 export const controlSchemas = {
   hello: control('hello', {
     role: peerRole,
+    name: z.string().min(1).max(64).optional(),
     crawlerId: z.string().min(1).max(256).optional(),
     protocolVersion: z.string().max(64).optional(),
     token: z.string().optional(),

@@ -132,6 +132,7 @@ export class ControlHandler<P extends Peer> {
     const isReserved = data.crawlerId !== undefined && isReservedId(data.crawlerId, connection);
     const replaced = this.#listener.identify(connection, isReserved ? undefined : data.crawlerId);
     connection.version = version;
+    connection.name = data.name;
     connection.capabilities = data.capabilities ?? [];
     connection.setState('authenticated');
     if (data.session === undefined || this.#sessions === undefined) this.#welcome(connection);

@@ -66,6 +66,8 @@ export interface Peer {
   withheldPongs: number;
   /** @internal Protocol version of its `hello`. */
   version: string | undefined;
+  /** @internal Name of the program, from its `hello`. */
+  name: string | undefined;
   /** @internal */
   capabilities: readonly string[];
   /** @internal */

@@ -16,7 +16,7 @@ const SEVERITIES = Object.keys(TONES);
 
 /** `key` is the field to sort by. Columns with `isMinor` are hidden on narrow screens. */
 const COLUMNS = [
-  { key: 'crawlerId', title: 'Peer', isText: true, text: (row) => row.crawlerId ?? row.id },
+  { key: 'crawlerId', title: 'Peer', isText: true, text: (row) => row.crawlerId ?? row.name ?? row.id },
   { key: 'role', title: 'Role', isText: true, isMinor: true, text: (row) => row.role },
   {
     key: 'health',

@@ -127,7 +127,7 @@ function showBars({ accepted, rates, rejected, connections }, rows) {
   showSlow(
     slow.map((row) => ({
       key: row.id,
-      name: row.crawlerId ?? `${row.role} ${row.id}`,
+      name: row.crawlerId ?? row.name ?? `${row.role} ${row.id}`,
       value: row.pendingBytes,
       text: [
         row.isDropping ? `${formatShort(row.messagesDropped)} dropped` : '',

@@ -33,7 +33,7 @@ export interface ViewColumn {
  */
 const VIEW_COLUMNS: readonly ViewColumn[] = [
   // The first column takes the remaining width.
-  column('PEER', 'n', 'crawlerId', 12, (row) => row.crawlerId ?? row.id),
+  column('PEER', 'n', 'crawlerId', 12, (row) => row.crawlerId ?? row.name ?? row.id),
   column('ROLE', 'r', 'role', 7, (row) => row.role),
   column('HEALTH', 's', 'health', 9, (row) => row.health),
   column('IN/s', 'i', 'rateIn', 6, (row) => formatShort(row.rateIn), 'in'),

@@ -18,6 +18,9 @@ import { warn } from './output.js';
 
 const CONNECT_OPTIONS = OPTION_SPECS.filter(({ name }) => ['socketPath', 'host', 'port'].includes(name));
 
+/** Shown to the people who operate the broker. */
+const NAME = 'sluice';
+
 /**
  * @param defaultRole the role without `--role`. If omitted and no token is set, no `hello` is sent.
  * @throws SluiceError `INVALID_OPTION`
@@ -38,7 +41,7 @@ export function resolveConnection(flags: ConnectFlags, defaultRole?: PeerRole): 
   }
   const token = process.env.SLUICE_TOKEN;
   const role = flags.role ?? defaultRole ?? (token ? 'crawler' : undefined);
-  const hello = role && { hello: { role, ...(token ? { token } : {}) } };
+  const hello = role && { hello: { role, name: NAME, ...(token ? { token } : {}) } };
   const tls = tlsOf(flags);
   if (tls !== undefined && options.port === undefined)
     throw new SluiceError('INVALID_OPTION', '--tls: needs --port');

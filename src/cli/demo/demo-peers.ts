@@ -89,7 +89,7 @@ function nextLine(traffic: Traffic, index: number, brokenEvery: number): string 
 }
 
 async function runSubscriber({ socketPath }: PeerSettings): Promise<void> {
-  const hello = { role: 'app' } as const;
+  const hello = { role: 'app', name: 'dashboard' } as const;
   const client = await new SluiceClient({ socketPath, hello, reconnect: false }).connect();
   const report: PeerReport = { messages: 0 };
   await client.subscribe({ overflow: 'block' }, () => {

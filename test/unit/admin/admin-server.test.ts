@@ -346,8 +346,11 @@ describe('/api', () => {
       crawler.write(line(VALID.heartbeat));
       await crawler.settled();
     }
-    await (await connect()).subscribe();
+    const application = await connect();
+    application.say('hello', { role: 'app', name: 'web application' });
+    await application.subscribe();
     const list = await read<ConnectionList>('/api/connections?sort=crawlerId');
+    expect(list.rows.map(({ name }) => name)).toEqual([null, null, 'web application']);
     expect(list.rows.map(({ crawlerId }) => crawlerId)).toEqual(['crawler-a', 'crawler-b', null]);
     expect(list.rows[0]).toMatchObject({
       role: 'crawler',
