@@ -47,6 +47,7 @@ import {
   PAUSE,
   type PipelineTotals,
 } from './connection-state.js';
+import { publishRejected, publishWorkerFailed } from './diagnostics.js';
 import { FlowControl } from './flow-control.js';
 import { LatencyHistogram } from './latency-histogram.js';
 import { PartialBudget } from './partial-budget.js';
@@ -199,8 +200,11 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
         onLogUnreadable: (error) => this.emit('log_unreadable', error),
         onRejected: (rejection) => this.emit('rejected', rejection),
         identify: (connection, crawlerId) => pool.identify(connection, crawlerId),
-        onRejectedCount: (connection, code, count, details) =>
-          this.emit('rejected_count', connection, code, count, details),
+        onRejectedCount: (connection, code, count, details) => {
+          const { id: connectionId, crawlerId } = connection;
+          publishRejected({ connectionId, crawlerId, code, count, messageType: details?.type });
+          this.emit('rejected_count', connection, code, count, details);
+        },
       },
       this.copies,
       { lastValues: this.#lastValues, jobSeed: this.#jobSeed, log, fleet },
@@ -243,7 +247,10 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
         for (const type of verdict.mismatches) this.emit('mismatch', type);
       },
       onSettled: () => this.#afterBatch(),
-      onWorkerError: (error) => this.emit('worker_error', error),
+      onWorkerError: (error) => {
+        publishWorkerFailed({ error });
+        this.emit('worker_error', error);
+      },
       onPatternsUnavailable: onUnavailable,
     });
   }

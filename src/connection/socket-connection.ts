@@ -22,6 +22,7 @@ import {
   metadataOf,
   PAUSE,
 } from './connection-state.js';
+import { publishDropped } from './diagnostics.js';
 import { MessageBuffer } from './message-buffer.js';
 import type { Pipeline } from './pipeline.js';
 import { attachSocket, beforeDestroy, keepReadingAfterWriteError, unwrittenBytes } from './slab-socket.js';
@@ -484,6 +485,7 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
     this.#counters.messagesDropped += messages;
     this.#droppedAt = performance.now();
     this.#pipeline.countDropped(messages, cause);
+    publishDropped({ connectionId: this.id, crawlerId: this.crawlerId, cause, count: messages });
     this.emitSafely('dropped', { connection: this, messages });
   }
 

@@ -67,6 +67,26 @@ test('the service keeps the folder of its socket, and is not started again with 
   expect(read('sluice.service')).toContain(`\nRestartPreventExitStatus=${EXIT.USAGE} ${EXIT.CONFIG}\n`);
 });
 
+describe('the alerts', () => {
+  test('ask for metrics that a broker has', async () => {
+    const body = await metricsOfUse(await startAdminBroker());
+    const expressions = read('alerts.yml').matchAll(/expr: (?:>-\n)?((?:.+\n {10}.+)|.+)/g);
+    const names = [...expressions].flatMap(([, text = '']) => text.match(/\bsluice_\w+/g) ?? []);
+    expect(new Set(names).size).toBeGreaterThan(10);
+    for (const name of names) expect(body).toMatch(new RegExp(`^${name}[ {]`, 'm'));
+  });
+
+  test('and the scrape configuration are valid, where promtool can tell', () => {
+    for (const args of [
+      ['check', 'rules', deploy('alerts.yml')],
+      ['check', 'config', deploy('prometheus.yml')],
+    ]) {
+      const { status, stdout, error } = spawnSync('promtool', args, { encoding: 'utf8' });
+      if (error === undefined) expect([status, stdout]).toEqual([0, expect.stringContaining('SUCCESS')]);
+    }
+  });
+});
+
 describe('the Grafana dashboard', () => {
   const dashboard = JSON.parse(read('grafana-dashboard.json'));
   const expressions: string[] = dashboard.panels.flatMap((panel: { targets: { expr: string }[] }) =>
@@ -76,7 +96,7 @@ describe('the Grafana dashboard', () => {
   test('asks for metrics and labels that a broker has', async () => {
     const body = await metricsOfUse(await startAdminBroker());
     const selectors = expressions.flatMap((text) => [
-      ...text.matchAll(/(?:by \(([\w, ]+)\) \(\w*\(?)?\b((?:sluice|nodejs)_\w+)\{([^}]*)\}/g),
+      ...text.matchAll(/(?:by \(([\w, ]+)\) \(\w*\(?)?\b((?:sluice|nodejs|process)_\w+)\{([^}]*)\}/g),
     ]);
     expect(selectors.length).toBeGreaterThan(expressions.length);
     for (const [text, grouping = '', name = '', matchers = ''] of selectors) {
