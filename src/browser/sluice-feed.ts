@@ -73,10 +73,7 @@ export class SluiceFeed {
       onState('waiting');
       // Half of it is random, so that not all pages return at once.
       const delay = retry * (0.5 + Math.random() / 2);
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, delay);
-        signal.addEventListener('abort', () => resolve(clearTimeout(timer)), { once: true });
-      });
+      await pause(delay, signal);
       retry = Math.min(2 * retry, LAST_RETRY);
     }
     onState('closed');
@@ -125,3 +122,16 @@ export class SluiceFeed {
 }
 
 class RefusedError extends Error {}
+
+/** Waits, unless it is aborted. @param delay in ms */
+function pause(delay: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
+    const timer = setTimeout(done, delay);
+    signal.addEventListener('abort', done);
+  });
+}

@@ -78,6 +78,7 @@ export class Feeds {
         request.headers.get('last-event-id') ?? undefined,
       );
       request.signal.addEventListener('abort', () => feed.close(), { once: true });
+      if (request.signal.aborted) feed.close();
       return new Response(feed.stream, { headers: HEADERS });
     } catch (error) {
       if (!(error instanceof SluiceError)) throw error;

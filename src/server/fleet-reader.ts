@@ -35,6 +35,8 @@ export class FleetReader implements FeedTarget {
   #feed: FleetFeed | undefined;
   #batch: CurrentBatch | undefined;
   #handling: Promise<void> | undefined;
+  /** Where the feed was when this was stopped: it may go on meanwhile. */
+  #stoppedAt: FleetPosition | undefined;
   /** Lets the feed go on, or stop. */
   #resume: () => void = () => {};
   #cursorTimer: NodeJS.Timeout | undefined;
@@ -65,6 +67,7 @@ export class FleetReader implements FeedTarget {
 
   /** Stops after the current call. @returns resolves when that has returned, and its cursor has moved */
   async stop(): Promise<void> {
+    this.#stoppedAt = this.#feedPosition;
     this.#stopping.abort();
     this.#resume();
     await this.#handling;
@@ -167,13 +170,16 @@ export class FleetReader implements FeedTarget {
 
   #moveCursor(): void {
     const { cursor } = this.#data;
-    const handled = this.#batch?.last?.position ?? this.#formatted(this.#batch);
+    const handled = this.#handledPosition();
     if (cursor !== undefined && handled !== undefined) this.#fleet.cursors.set(cursor, handled);
   }
 
-  /** The position before a batch; without one, that of the feed. */
-  #formatted(batch: CurrentBatch | undefined): string | undefined {
-    const position = batch === undefined ? this.#feed?.position : batch.before;
+  /** After everything that was handled; `undefined` if that is not known yet. */
+  #handledPosition(): string | undefined {
+    const batch = this.#batch;
+    if (batch?.last !== undefined) return batch.last.position;
+    const reached = this.#isStopped ? this.#stoppedAt : this.#feed?.position;
+    const position = batch === undefined ? reached : batch.before;
     return position && formatFleetPosition(position);
   }
 }

@@ -117,6 +117,41 @@ describe.skipIf(!hasNatsServer)('a server that is a host of a fleet (needs nats-
     expect(offsets).toEqual(Array.from({ length: 20 }, (_, offset) => offset));
   });
 
+  test('that is stopped during a call skips nothing of what comes meanwhile', async () => {
+    const engine = await NatsServer.start();
+    const other = await startHost(engine, 'other');
+    const folder = temporaryFolder();
+    const offsets: number[] = [];
+    let goOn: (() => void) | undefined;
+    const handler: DurableHandler = {
+      scope: 'fleet',
+      cursor: 'c',
+      from: 'first',
+      handleBatch: async (messages) => {
+        if (offsets.length === 0)
+          await new Promise<void>((resolve) => {
+            goOn = resolve;
+          });
+        offsets.push(...messages.map(({ offset }) => offset));
+      },
+    };
+    const first = newServer(engine, folder).registerDurableHandler(handler);
+    await first.start();
+    await publish(other.socketPath, 1, 0, 10);
+    await until(() => goOn !== undefined);
+    const stopped = first.stop();
+    await publish(other.socketPath, 1, 10, 20);
+    await until(() => other.manager.getMetrics().fleet?.lag === 0);
+    // The feed has time to go on.
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    goOn?.();
+    await stopped;
+    const second = newServer(engine, folder).registerDurableHandler(handler);
+    await second.start();
+    await until(() => offsets.includes(19));
+    expect(offsets).toEqual(Array.from({ length: 20 }, (_, offset) => offset));
+  });
+
   test('is told what is missing, with its host', async () => {
     const engine = await NatsServer.start();
     const folder = temporaryFolder();
