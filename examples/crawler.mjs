@@ -25,6 +25,7 @@ client.on('rejected', ({ code, messageType }) => console.error(`rejected: ${code
 client.on('message', (event) => {
   if (event.is('token_refresh_response')) console.log('received a new token');
   if (event.is('shutdown')) stop();
+  if (event.is('job_cancel')) cancelled.add(event.message.data.job_id);
   if (event.is('job_response') || event.is('job_assignment')) pushed.push(event.message);
 });
 process.once('SIGTERM', stop);
@@ -32,6 +33,8 @@ process.once('SIGINT', stop);
 
 /** Jobs that arrived without a request, or after the request timed out. They are processed next. */
 const pushed = [];
+/** IDs of jobs to stop. */
+const cancelled = new Set();
 let isStopping = false;
 async function stop() {
   isStopping = true;
@@ -43,6 +46,10 @@ async function crawl(jobId, entityType) {
   await client.publishAsync({ type: 'job_started', jobId, data: { entityType } });
   for (let page = 1; page <= PAGES; page++) {
     await sleep(DELAY);
+    if (cancelled.delete(jobId)) {
+      activeJobs--;
+      return console.log(`${jobId} cancelled`);
+    }
     totalProcessed += PAGE_SIZE;
     await client.publishAsync({
       type: 'job_progress',
