@@ -5,7 +5,7 @@ import { SluiceError } from '../errors.js';
 import { appSchemas } from '../messages/messages.js';
 import { matchesType, PRESENCE, REJECTED } from '../messages/type-patterns.js';
 import { withTimeout } from '../timeout.js';
-import type { BrokerSession } from './broker-session.js';
+import type { BrokerSession, LogGap } from './broker-session.js';
 import type { Settle } from './pending-requests.js';
 import type { ReceivedMessage } from './received-message.js';
 import {
@@ -108,6 +108,11 @@ export class ClientSubscriptions implements SubscriptionOwner {
   /** The position after the messages of a subscription that were received. */
   onPosition({ id, position }: { readonly id: string; readonly position: string }): void {
     this.#find(id)?.onPosition(position);
+  }
+
+  /** Messages are missing before the ones that follow. */
+  onGap({ id, reason, host }: LogGap): void {
+    if (reason === 'epoch') this.#find(id)?.onNewLog(host);
   }
 
   /** The subscription with an ID, as long as it is not ended. */

@@ -335,6 +335,7 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Safe
   }
 
   #onGap(gap: LogGap): void {
+    this.#subscriptions.onGap(gap);
     if (this.listenerCount('gap') > 0) return this.emitSafely('gap', gap);
     process.emitWarning(`Messages ${gap.from} to ${gap.to} are missing: ${gap.reason}`, {
       code: 'SLUICE_GAP',

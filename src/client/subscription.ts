@@ -7,6 +7,7 @@ import type { OverflowPolicy } from '../messages/messages.js';
 import { Watermark } from '../watermark.js';
 import { rethrowLater } from './client-events.js';
 import type { ReceivedMessage } from './received-message.js';
+import { Repeats } from './repeats.js';
 
 /** Which messages to receive. A message must match every field that is set. */
 export interface SubscriptionFilter {
@@ -36,7 +37,8 @@ export interface SubscriptionFilter {
    * Where to begin in the broker's durable log: at `new` messages, at the `first` one that it has, after a
    * {@link Subscription.position}, or at a time (ISO 8601, or a `Date`). Needs a broker with a durable log, and a client
    * without other subscriptions. After a reconnect, the subscription continues where it was: messages that were received
-   * after the latest position are repeated. Default: `new`, without the log.
+   * after the latest position are repeated, unless it has `meta` and its `ack` is not `manual`: then they are recognised,
+   * and left out. Default: `new`, without the log.
    */
   readonly from?: 'new' | 'first' | { readonly offset: string } | { readonly time: string | Date };
   /**
@@ -100,6 +102,8 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   readonly #listener: ((event: ReceivedMessage) => void) | undefined;
   /** Messages, and the positions between them. */
   readonly #queue = new Fifo<ReceivedMessage | string>();
+  /** If messages can be recognised, and are not repeated on purpose. */
+  readonly #repeats: Repeats | undefined;
   #position: string | undefined;
   #acknowledged: string | undefined;
   #bytes = 0;
@@ -125,6 +129,8 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
     this.#owner = owner;
     this.#listener = listener;
     this.#fullness = new Watermark(filter.maxQueuedBytes ?? DEFAULT_QUEUED_BYTES, LOW_SHARE);
+    this.#repeats =
+      isStored(filter) && filter.meta === true && filter.ack !== 'manual' ? new Repeats() : undefined;
     this.confirmed = new Promise((resolve, reject) => {
       this.#resolveConfirmed = resolve;
       this.#rejectConfirmed = reject;
@@ -183,6 +189,14 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   }
 
   /**
+   * Records that the log of a host was deleted, and another one begun.
+   * @internal
+   */
+  onNewLog(host: string | undefined): void {
+    this.#repeats?.onNewLog(host);
+  }
+
+  /**
    * Another connection begins: messages after the latest position will be received again.
    * @internal
    */
@@ -230,10 +244,14 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
    * @internal
    */
   push(event: ReceivedMessage): void {
-    if (this.#isEnded) return;
-    if (this.#listener !== undefined) return this.#callListener(this.#listener, event);
+    if (this.#isEnded || this.#repeats?.has(event) === true) return;
+    if (this.#listener !== undefined) {
+      this.#repeats?.add(event);
+      return this.#callListener(this.#listener, event);
+    }
     const waiter = this.#waiters.shift();
     if (waiter !== undefined) {
+      this.#repeats?.add(event);
       waiter.resolve({ done: false, value: event });
       return;
     }
@@ -250,6 +268,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
       if (this.#isEnded) return Promise.resolve({ done: true, value: undefined });
       return new Promise((resolve, reject) => this.#waiters.push({ resolve, reject }));
     }
+    this.#repeats?.add(event);
     this.#setBytes(this.#bytes - event.line.length);
     return Promise.resolve({ done: false, value: event });
   }

@@ -174,7 +174,7 @@ test.skipIf(!hasNatsServer)(
     const engine = await NatsServer.start();
     const hosts = Array.from({ length: BROKERS }, (_, number) => new BrokerHost(number, engine));
     for (const host of hosts) await host.start();
-    // The broker of the first one is not killed: nothing at all is repeated there.
+    // The broker of the second one is killed now and then.
     const subscribers = hosts.slice(0, 2).map(({ socketPath }) => new Subscriber(socketPath));
     for (const subscriber of subscribers) await subscriber.start();
     const start = performance.now();
@@ -204,11 +204,11 @@ test.skipIf(!hasNatsServer)(
       expect(subscriber.faults).toEqual([]);
       expect(subscriber.gaps).toEqual([]);
       expect(subscriber.total).toBe(published.reduce((sum, count) => sum + count, 0));
+      expect(subscriber.repeated).toBe(0);
     }
-    expect(subscribers[0]?.repeated).toBe(0);
     const kills = hosts.reduce((sum, host) => sum + host.kills, 0);
     console.log(
-      `fleet: ${BROKERS} brokers and ${PUBLISHERS} publishers, ${subscribers[0]?.total} messages, ${kills} brokers killed, ${subscribers[1]?.repeated} repeated to a subscriber of a killed one`,
+      `fleet: ${BROKERS} brokers and ${PUBLISHERS} publishers, ${subscribers[0]?.total} messages, ${kills} brokers killed`,
     );
   },
 );

@@ -6,6 +6,7 @@ import { LIGHT, shareBroker, startPlainBroker, temporaryFolder, until } from '..
 import { line, VALID } from '../../support/messages.js';
 import { numbered, numberedBlock } from '../../support/numbered.js';
 import { Peer } from '../../support/peer.js';
+import { answerAsBroker, ScriptedBroker } from '../../support/scripted-broker.js';
 import { share, type WhenOver } from '../../support/share.js';
 
 const shared = shareBroker(LIGHT);
@@ -194,6 +195,86 @@ describe('after a reconnect', () => {
     await reconnected;
     for await (const event of subscription) if (numbers.push(numberOf(event)) >= 2000) break;
     expect(numbers).toEqual(range(0, 2000));
+  });
+});
+
+describe('messages that the broker sends again after a reconnect', () => {
+  const event = (offset: number, host?: string) => {
+    const of = host === undefined ? '' : `"host":"${host}",`;
+    return `{"from":"c","crawlerId":null,${of}"seq":1,"offset":${offset},"message":${line(VALID.heartbeat).trim()}}`;
+  };
+
+  /** What a subscriber gets that loses its connection. Each list is sent on one connection, after `subscribed`. */
+  async function received(filter: SubscriptionFilter, ...sent: readonly (readonly string[])[]) {
+    const broker = await ScriptedBroker.start();
+    broker.answer = (message, connection) => {
+      const answer = answerAsBroker(message);
+      if (message.type !== 'subscribe') return answer;
+      const lines = sent[broker.connections.length - 1] ?? [];
+      setImmediate(() => {
+        connection.write(
+          lines.map((text) => `${text.replace('"ID"', JSON.stringify(message.data.id))}\n`).join(''),
+        );
+        if (broker.connections.length < sent.length) connection.end();
+      });
+      return answer;
+    };
+    const client = new SluiceClient({
+      socketPath: broker.socketPath,
+      hello: { role: 'app' },
+      reconnect: { initialDelay: 1, maxDelay: 5 },
+    });
+    onTestFinished(() => void client.close(0));
+    client.on('gap', () => {});
+    await client.connect();
+    const events: string[] = [];
+    const subscription = await client.subscribe(filter, ({ host = '', offset }) =>
+      events.push(`${host}${offset}`),
+    );
+    await until(() => subscription.position?.endsWith(':9') === true);
+    return events;
+  }
+
+  const end = '{"type":"position","data":{"id":"ID","position":"0123456789abcdef:9"}}';
+  const gap = (host?: string) =>
+    JSON.stringify({
+      type: 'gap',
+      data: { id: 'ID', from: '0123456789abcdef:1', to: 'fedcba9876543210:0', reason: 'epoch', host },
+    });
+
+  test('are left out if they can be recognised', async () => {
+    const sent = [
+      [event(0), event(1), event(2)],
+      [event(1), event(2), event(3)],
+      [event(2), event(3), event(4), end],
+    ];
+    expect(await received({ from: 'first', meta: true }, ...sent)).toEqual(['0', '1', '2', '3', '4']);
+    expect(await received({ cursor: 'c', meta: true }, ...sent)).toEqual(['0', '1', '2', '3', '4']);
+    expect(await received({ cursor: 'c', meta: true, ack: 'manual' }, ...sent)).toHaveLength(9);
+  });
+
+  test('are recognised by their host', async () => {
+    const sent = [
+      [event(5, 'a'), event(1, 'b')],
+      [event(5, 'a'), event(1, 'b'), event(2, 'b'), event(6, 'a'), end],
+    ];
+    const events = await received({ scope: 'fleet', from: 'first', meta: true }, ...sent);
+    expect(events).toEqual(['a5', 'b1', 'b2', 'a6']);
+  });
+
+  test('those of a log that has begun anew are none of them', async () => {
+    const sent = [
+      [event(0), event(7)],
+      [event(7), gap(), event(0), event(1)],
+      [event(1), event(2), end],
+    ];
+    expect(await received({ from: 'first', meta: true }, ...sent)).toEqual(['0', '7', '0', '1', '1', '2']);
+    const fleet = [
+      [event(7, 'a'), event(7, 'b')],
+      [gap('a'), event(7, 'b'), event(0, 'a'), end],
+    ];
+    const events = await received({ scope: 'fleet', from: 'first', meta: true }, ...fleet);
+    expect(events).toEqual(['a7', 'b7', 'a0']);
   });
 });
 
