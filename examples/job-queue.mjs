@@ -153,7 +153,7 @@ server.router.registerHandler('token_refresh_request', async ({ message }, { rep
 });
 
 /** Gives the jobs of a crawler that is away to others, unless it comes back in time. */
-function expect(crawler) {
+function startLease(crawler) {
   clearTimeout(leases.get(crawler));
   const lease = setTimeout(() => {
     leases.delete(crawler);
@@ -171,7 +171,7 @@ server.manager.on('presence', ({ event, connection }) => {
     waiting.delete(crawler);
     // Without a crawler ID, nobody can come back.
     if (connection.crawlerId === undefined) for (const job of store.of(crawler)) requeue(job, 0);
-    else expect(crawler);
+    else startLease(crawler);
   }
 });
 server.on('handler_error', ({ phase, error }) => console.error(`${phase} failed: ${error?.message}`));
@@ -193,7 +193,7 @@ const jobs = file
   : [1, 2, 3, 4, 5].map((n) => ({ entityType: 'project', entityId: String(n) }));
 for (const [index, job] of jobs.entries()) add(`job-${String(index + 1).padStart(4, '0')}`, job);
 // Crawlers that had jobs when the queue was killed may come back.
-for (const crawler of new Set(store.assigned().map((job) => job.crawler))) expect(crawler);
+for (const crawler of new Set(store.assigned().map((job) => job.crawler))) startLease(crawler);
 
 await server.start();
 console.log(`${store.count('queued')} jobs, crawlers: ${server.getStatus().address}`);

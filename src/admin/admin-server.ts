@@ -141,7 +141,7 @@ export class AdminServer {
     // Only the path and the query matter; the parser needs a base.
     const { url = '/' } = request;
     const target = URL.canParse(url, 'http://admin') ? new URL(url, 'http://admin') : undefined;
-    if (target?.pathname === FEED_PATH) return this.#feed.answer(request, response, target.searchParams);
+    if (target?.pathname === FEED_PATH) return this.#feed.answer(request, response);
     const route = target && this.#routes.find(target.pathname);
     if (target === undefined || route === undefined) return json(404, { error: 'not found' });
     if (request.method !== 'GET' && request.method !== 'HEAD') {

@@ -4,7 +4,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Readable } from 'node:stream';
 import type { ReadableStream as NodeReadableStream } from 'node:stream/web';
-import { SluiceError } from '../errors.js';
 import type { AdminSource } from './admin-source.js';
 import { json, type Reply } from './reply.js';
 
@@ -20,7 +19,7 @@ export class FeedRoute {
   }
 
   /** Answers a request, or streams the feed. */
-  answer(request: IncomingMessage, response: ServerResponse, query: URLSearchParams): Reply | undefined {
+  answer(request: IncomingMessage, response: ServerResponse): Reply | undefined {
     const { feed, feedOrigins } = this.#source.options;
     if (!feed) return json(404, { error: 'the feed is off: set the option feed' });
     const { origin } = request.headers;
@@ -37,19 +36,8 @@ export class FeedRoute {
     if (!this.#isAllowed(request)) return this.#refuse();
     const feeds = this.#source.feeds();
     if (feeds === undefined) return json(503, { error: 'the broker is starting' });
-    try {
-      const lastEventId = request.headers['last-event-id'];
-      const { stream } = feeds.open(query, Array.isArray(lastEventId) ? lastEventId[0] : lastEventId);
-      response.writeHead(200, { 'content-type': 'text/event-stream' });
-      // The same class, by another name.
-      const events = Readable.fromWeb(stream as NodeReadableStream<Uint8Array>);
-      response.on('close', () => events.destroy());
-      events.on('error', () => response.destroy()).pipe(response);
-      return undefined;
-    } catch (error) {
-      if (!(error instanceof SluiceError)) throw error;
-      return json(error.code === 'INVALID_OPTION' ? 400 : 503, { error: error.message });
-    }
+    stream(feeds.respond(webRequest(request)), response);
+    return undefined;
   }
 
   #isAllowed({ headers: { authorization = '' } }: IncomingMessage): boolean {
@@ -62,6 +50,22 @@ export class FeedRoute {
     const error = 'a token of the role monitor or app is required: Authorization: Bearer TOKEN';
     return json(401, { error });
   }
+}
+
+/** What the feed needs of a request. */
+function webRequest({ url = '', headers: { 'last-event-id': id } }: IncomingMessage): Request {
+  const headers = typeof id === 'string' ? { 'last-event-id': id } : {};
+  // Only the query matters; the parser needs a base.
+  return new Request(new URL(url, 'http://admin'), { headers });
+}
+
+function stream({ status, headers, body }: Response, response: ServerResponse): void {
+  response.writeHead(status, Object.fromEntries(headers));
+  if (body === null) return void response.end();
+  // The same class, by another name.
+  const content = Readable.fromWeb(body as NodeReadableStream<Uint8Array>);
+  response.on('close', () => content.destroy());
+  content.on('error', () => response.destroy()).pipe(response);
 }
 
 function preflight(request: IncomingMessage): Reply {

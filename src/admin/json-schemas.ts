@@ -39,16 +39,16 @@ export function schemaEntries(registry: MessageRegistry): Record<string, SchemaE
 /** All messages that peers send, as one schema with a definition for each type. */
 export function schemaDocument(registry: MessageRegistry): JsonSchema {
   const types = wireTypes(registry).filter(({ direction }) => direction !== 'broker');
-  const definitions = types.map((type) => {
+  const definitions = types.map((type): [string, unknown] => {
     const { $schema: _, ...schema } = jsonSchemaOf(type, 'draft-2020-12');
     const description = DESCRIPTIONS[type.direction];
-    return [type.name, { title: type.name, description, ...rebaseRefs(schema, pointerOf(type)) }];
+    return [type.name, rebaseRefs({ title: type.name, description, ...schema }, pointerOf(type))];
   });
   return {
     $schema: 'https://json-schema.org/draft/2020-12/schema',
     title: 'Message',
     oneOf: types.map((type) => ({ $ref: pointerOf(type) })),
-    $defs: Object.fromEntries(definitions) as JsonSchema,
+    $defs: Object.fromEntries(definitions),
   };
 }
 
@@ -69,18 +69,15 @@ export function pointerPart(name: string): string {
 }
 
 /** Rewrites a schema's references to itself for its position in a document. */
-export function rebaseRefs(schema: JsonSchema, pointer: string): JsonSchema {
+export function rebaseRefs(schema: unknown, pointer: string): unknown {
+  if (Array.isArray(schema)) return schema.map((part) => rebaseRefs(part, pointer));
+  if (typeof schema !== 'object' || schema === null) return schema;
   return Object.fromEntries(
     Object.entries(schema).map(([key, value]) => [
       key,
       key === '$ref' && typeof value === 'string'
         ? value.replace(/^#/, () => pointer)
-        : rebased(value, pointer),
+        : rebaseRefs(value, pointer),
     ]),
   );
-}
-
-function rebased(value: unknown, pointer: string): unknown {
-  if (Array.isArray(value)) return value.map((part) => rebased(part, pointer));
-  return typeof value === 'object' && value !== null ? rebaseRefs(value as JsonSchema, pointer) : value;
 }

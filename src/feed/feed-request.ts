@@ -19,7 +19,7 @@ export interface FeedRequest {
 const SECOND = 1000;
 const [MIN_EVERY, MAX_EVERY, DEFAULT_EVERY] = [50, 60 * SECOND, 250];
 const everySchema = time(MIN_EVERY, MAX_EVERY);
-const PARAMETERS: ReadonlySet<string> = new Set(['types', 'jobs', 'crawlers', 'every', 'last', 'token']);
+const PARAMETERS: ReadonlySet<string> = new Set(['types', 'jobs', 'crawlers', 'every', 'last']);
 const POSITION = /^[0-9a-f]{16}:\d{1,15}$/;
 
 /**

@@ -5,7 +5,7 @@ import { type FrameRun, metaPrefix, metaSequence } from '../delivery/frame-run.j
 import { formatPosition, type Position } from '../log/cursors.js';
 import { isGap, type LoggedRun } from '../log/log-reader.js';
 import type { MessageLog } from '../log/message-log.js';
-import { StoredMessageFilter } from '../log/stored-messages.js';
+import { jobsOf, StoredMessageFilter } from '../log/stored-messages.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import { type Filter, matchesMessage } from '../routing/filter.js';
 
@@ -226,8 +226,9 @@ export class Feed {
     const { header, source, body } = run;
     const { id = '', crawlerId } = source ?? {};
     const prefix = metaPrefix({ id, crawlerId: crawlerId ?? undefined });
+    const jobOf = jobsOf(run);
     stored.visit(run, from, to, (at, start, end, typeIndex) => {
-      const job = stored.jobOf(run, at);
+      const job = jobOf(at);
       const key = job === undefined ? `${id} ${typeIndex}` : `${job.low}:${job.high}`;
       const sequence = metaSequence(header.sequence + at);
       this.#add(key, dataOf(prefix + sequence, body.subarray(start, end)), false);
@@ -246,7 +247,7 @@ export class Feed {
 function dataOf(prefix: string, message: Buffer, isWrapped = true): Buffer {
   const data = Buffer.concat([Buffer.from(prefix), message, ...(isWrapped ? [CLOSE_BRACE] : [])]);
   // In JSON, these are white space between tokens; in an event, they would end its line.
-  for (let at = 0; at < data.length; at++)
-    if (data[at] === LINE_FEED || data[at] === CARRIAGE_RETURN) data[at] = SPACE;
+  for (const byte of [LINE_FEED, CARRIAGE_RETURN])
+    for (let at = data.indexOf(byte); at !== -1; at = data.indexOf(byte, at + 1)) data[at] = SPACE;
   return data;
 }

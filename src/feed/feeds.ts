@@ -39,11 +39,8 @@ export class Feeds {
     this.#source = source;
   }
 
-  /**
-   * Opens a stream.
-   * @throws SluiceError `INVALID_OPTION` if a parameter is wrong; `RATE_LIMITED` if there are too many streams
-   */
-  open(query: URLSearchParams, lastEventId: string | undefined): Feed {
+  /** @throws SluiceError `INVALID_OPTION` if a parameter is wrong; `RATE_LIMITED` if there are too many streams */
+  #open(query: URLSearchParams, lastEventId: string | undefined): Feed {
     const { data, every, last, resume } = parseFeedRequest(query, lastEventId);
     if (this.#feeds.size >= MAX_FEEDS) throw new SluiceError('RATE_LIMITED', `${MAX_FEEDS} streams are open`);
     const { registry, delimiter, log } = this.#source;
@@ -73,7 +70,7 @@ export class Feeds {
   /** Answers a request with a stream, or with what is wrong with it. */
   respond(request: Request): Response {
     try {
-      const feed = this.open(
+      const feed = this.#open(
         new URL(request.url).searchParams,
         request.headers.get('last-event-id') ?? undefined,
       );

@@ -178,20 +178,22 @@ export class NatsEngine implements FleetEngine {
     const { client } = this.#require();
     const headers = this.#nats.headers();
     for (const [name, value] of Object.entries(encodeHeaders(batch))) headers.set(name, value);
-    const options = { headers, timeout: REQUEST_TIMEOUT, retries: 0 };
-    const streamName = this.#stream;
+    const { host, body, start } = batch;
+    const { storesMessages } = this.#options;
+    const isChecked = previous !== undefined && !storesMessages;
     try {
-      const { seq } = this.#options.storesMessages
-        ? // Each has a subject of its own, so that only its ID can tell that an earlier connection has stored it.
-          await client.publish(this.#messageSubject(batch.host, batch.body), batch.body, {
-            ...options,
-            msgID: `${batch.host}:${formatPosition(batch.start)}`,
-            expect: { streamName },
-          })
-        : await client.publish(this.#subjectOf('batches', batch.host), batch.body, {
-            ...options,
-            expect: { streamName, ...(previous === undefined ? {} : { lastSubjectSequence: previous }) },
-          });
+      const { seq } = await client.publish(
+        storesMessages ? this.#messageSubject(host, body) : this.#subjectOf('batches', host),
+        body,
+        {
+          headers,
+          // Each message has a subject of its own, so that only its ID can tell that an earlier connection has stored it.
+          ...(storesMessages ? { msgID: `${host}:${formatPosition(start)}` } : {}),
+          expect: { streamName: this.#stream, ...(isChecked ? { lastSubjectSequence: previous } : {}) },
+          timeout: REQUEST_TIMEOUT,
+          retries: 0,
+        },
+      );
       return seq;
     } catch (error) {
       if (codeOf(error) === WRONG_LAST_SEQUENCE) throw new OutOfSequenceError();

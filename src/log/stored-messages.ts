@@ -73,13 +73,6 @@ export class StoredMessageFilter {
     return count;
   }
 
-  /** Key of the job of a message; `undefined` if it has none. @param at index of the message in the run */
-  jobOf(run: LoggedRun, at: number): JobKey | undefined {
-    const words = readIndex(run.index);
-    const job = jobAt(run, words, at);
-    return job === -1 ? undefined : { low: words[job + JOB.LOW] ?? 0, high: words[job + JOB.HIGH] ?? 0 };
-  }
-
   #matchesSource({ source }: LoggedRun): boolean {
     return this.#filter.matchesCrawler(source?.crawlerId ?? undefined);
   }
@@ -110,6 +103,15 @@ export class StoredMessageFilter {
     const position = metaSequence(header.sequence + at, header.first + at);
     return [Buffer.from(prefix + position), message, CLOSE_BRACE, this.#delimiter];
   }
+}
+
+/** Returns the key of the job of a message, by its index in the run; `undefined` if it has none. */
+export function jobsOf(run: LoggedRun): (at: number) => JobKey | undefined {
+  const words = readIndex(run.index);
+  return (at) => {
+    const job = jobAt(run, words, at);
+    return job === -1 ? undefined : { low: words[job + JOB.LOW] ?? 0, high: words[job + JOB.HIGH] ?? 0 };
+  };
 }
 
 /** Where the job of a message is in the words of the index; -1 if it has none. */

@@ -13,6 +13,11 @@ export interface Rejection {
   readonly line?: number | undefined;
 }
 
+/** What a rejection is called in a list. */
+export function nameOfRejection({ code, messageType = 'no type' }: Rejection): string {
+  return `${code} (${messageType})`;
+}
+
 /** What a rejection is expected to be about. */
 export interface ExpectedRejection {
   readonly code?: string;

@@ -6,7 +6,7 @@ import type { PublishedMessage } from '../client/published-message.js';
 import { SluiceClient } from '../client/sluice-client.js';
 import { SluiceError } from '../errors.js';
 import { Inbox } from './inbox.js';
-import type { Rejection } from './rejection.js';
+import { nameOfRejection, type Rejection } from './rejection.js';
 
 /** A message that a scripted crawler sends: one of the protocol's, or of a type of a schema module. */
 export type ScriptedMessage = PublishedMessage | { readonly type: string; readonly [key: string]: unknown };
@@ -36,10 +36,9 @@ export class ScriptedCrawler {
   /** @internal Messages that were sent to it. */
   readonly messages = new Inbox<AnyMessage>(({ type }) => type);
   /** @internal */
-  readonly rejections = new Inbox<Rejection>(
-    ({ code, messageType = 'no type' }) => `${code} (${messageType})`,
-  );
-  #latest: Rejection | undefined;
+  readonly rejections = new Inbox<Rejection>(nameOfRejection);
+  /** Those since the latest {@link send} began. */
+  #rejected: Rejection[] = [];
 
   /** @internal */
   constructor(socketPath: string, { crawlerId = 'crawler', token, answers = {} }: CrawlerScript) {
@@ -52,7 +51,7 @@ export class ScriptedCrawler {
     });
     this.client.on('rejected', ({ code, messageType, issues = [], line }) => {
       const rejection = { code, messageType, issues, line };
-      this.#latest = rejection;
+      this.#rejected.push(rejection);
       this.rejections.add(rejection);
     });
   }
@@ -62,10 +61,10 @@ export class ScriptedCrawler {
    * @throws SluiceError with the code of the rejection, such as `SCHEMA_VIOLATION`, if one was rejected
    */
   async send(...messages: readonly ScriptedMessage[]): Promise<void> {
-    this.#latest = undefined;
+    this.#rejected = [];
     for (const message of messages) this.client.publish(message);
     await this.client.flush();
-    const rejected = this.#latest as Rejection | undefined;
+    const [rejected] = this.#rejected;
     if (rejected === undefined) return;
     const issues = rejected.issues.map(({ path, message }) => `${path} ${message}`);
     throw new SluiceError(rejected.code as SluiceError['code'], [rejected.messageType, ...issues].join('; '));

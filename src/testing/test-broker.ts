@@ -8,7 +8,7 @@ import type { SluiceOptions } from '../config/config.js';
 import type { CustomMessage } from '../connection/message-event.js';
 import { SocketManager } from '../server/socket-manager.js';
 import { Inbox } from './inbox.js';
-import type { Rejection } from './rejection.js';
+import { nameOfRejection, type Rejection } from './rejection.js';
 
 /** Options of a test broker: those of a broker. */
 export interface TestBrokerOptions extends SluiceOptions {
@@ -27,9 +27,7 @@ export class TestBroker {
   /** @internal Messages of crawlers and applications that it has accepted. */
   readonly messages = new Inbox<CustomMessage>(({ type }) => type);
   /** @internal */
-  readonly rejections = new Inbox<Rejection>(
-    ({ code, messageType = 'no type' }) => `${code} (${messageType})`,
-  );
+  readonly rejections = new Inbox<Rejection>(nameOfRejection);
   readonly #folder: string;
   #closing: Promise<void> | undefined;
 
