@@ -97,17 +97,22 @@ describe('the feed', () => {
       crawler.write(hello(name) + line(VALID.heartbeat) + progress(`job-${name === 'a' ? 1 : 2}`, 1));
       await crawler.settled();
     }
-    (await broker.connect()).write(line(VALID.job_assignment));
-    await until(() => readers[3]?.messages.length === 4);
+    // What follows the assignment on its connection shows that the assignment has been through.
+    (await broker.connect()).write(line(VALID.job_assignment) + line(VALID.heartbeat));
+    const expected = [
+      ['a heartbeat', 'b heartbeat', 'null heartbeat'],
+      ['a job_progress'],
+      ['b heartbeat', 'b job_progress'],
+      ['a heartbeat', 'a job_progress', 'b heartbeat', 'b job_progress', 'null heartbeat'],
+    ];
+    // Each reader has an interval of its own.
+    await until(() =>
+      readers.every(({ messages }, index) => messages.length >= (expected[index]?.length ?? 0)),
+    );
     const summaries = readers.map(({ events }) =>
       events.map(({ data }) => `${data.crawlerId} ${data.message?.type}`).sort(),
     );
-    expect(summaries).toEqual([
-      ['a heartbeat', 'b heartbeat'],
-      ['a job_progress'],
-      ['b heartbeat', 'b job_progress'],
-      ['a heartbeat', 'a job_progress', 'b heartbeat', 'b job_progress'],
-    ]);
+    expect(summaries).toEqual(expected);
   });
 
   test('begins with the last values, and goes on without a gap', async () => {
