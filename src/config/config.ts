@@ -351,6 +351,16 @@ const GROUPS = {
       description:
         'if there is no room for new messages, and unread ones are to be kept: drop-oldest removes them all the same; block reads no more messages; reject rejects them with LOG_FULL',
     }),
+    deadLetterMaxBytes: size(1 * MiB, 1024 * 1024 * MiB)
+      .default(64 * MiB)
+      .meta({
+        description:
+          'maximum bytes of the dead letters, in the folder of the log: messages that failed too often in a group, and rejected ones; the oldest are removed',
+      }),
+    rejectedBytes: z.enum(['sample', 'full']).default('sample').meta({
+      description:
+        'what the dead letters keep of a rejected message: sample is its beginning, with what looks like a secret masked; full is all of it',
+    }),
     logFailure: z.enum(['stop', 'pass']).default('stop').meta({
       description:
         'if the disk fails: stop reads no more messages until it works again; pass forwards them without storing or confirming them',

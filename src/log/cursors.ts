@@ -2,7 +2,7 @@
 // messages are delivered again; none is lost.
 
 import * as z from 'zod';
-import type { LogDisk } from './disk.js';
+import { type LogDisk, readFile, replaceFile } from './disk.js';
 
 /** A position in a log. */
 export interface Position {
@@ -30,7 +30,7 @@ export function formatEpoch(epoch: bigint): string {
 
 /** A file of cursors, and what their positions look like there. @typeParam T a position */
 export interface CursorFormat<T> {
-  /** Name of the file, without its suffix: `.json`; `.tmp` while it is written; `.damaged` if it was unreadable. */
+  /** Name of the file, without its suffix: `.json`; `.damaged` if it was unreadable. */
   readonly name: string;
   readonly position: z.ZodType<T>;
 }
@@ -103,7 +103,7 @@ export class Cursors<T> {
    */
   static async read<T>(format: CursorFormat<T>, disk: LogDisk): Promise<Map<string, T>> {
     const names = await disk.list();
-    return names.includes(`${format.name}.json`) ? readFile(format, disk) : new Map();
+    return names.includes(`${format.name}.json`) ? readCursors(format, disk) : new Map();
   }
 
   get size(): number {
@@ -155,23 +155,12 @@ export class Cursors<T> {
     }, SAVE_INTERVAL).unref();
   }
 
-  /** Replaces the file as a whole: after a power failure, it is the old one or the new one. */
   async #save(): Promise<void> {
     this.#isChanged = false;
     const content: CursorFile<T> = { version: VERSION, cursors: Object.fromEntries(this.#positions) };
     const bytes = Buffer.from(JSON.stringify(content));
-    const temporary = `${this.#format.name}.tmp`;
     try {
-      const file = await this.#disk.open(temporary, 'create');
-      try {
-        await file.truncate(0);
-        await file.write([bytes], 0);
-        await file.sync();
-      } finally {
-        await file.close();
-      }
-      await this.#disk.rename(temporary, `${this.#format.name}.json`);
-      await this.#disk.syncFolder();
+      await replaceFile(this.#disk, `${this.#format.name}.json`, bytes);
       this.#hasFailed = false;
     } catch (error) {
       this.#isChanged = true;
@@ -189,19 +178,14 @@ export function lowestOffset(cursors: Cursors<Position>, epoch: string): number 
   return lowest;
 }
 
-async function readFile<T>({ name, position }: CursorFormat<T>, disk: LogDisk): Promise<Map<string, T>> {
-  const file = await disk.open(`${name}.json`, 'read');
-  try {
-    const bytes = Buffer.alloc(await file.size());
-    await file.read(bytes, 0);
-    const { version, cursors } = JSON.parse(bytes.toString()) as Partial<CursorFile<T>>;
-    if (version !== VERSION) throw new Error(`${name}.json has format version ${version}`);
-    // Entries, since zod leaves out a key `__proto__`.
-    const entries = z.array(z.tuple([z.string(), position]));
-    const { success, data } = entries.safeParse(Object.entries(cursors ?? {}));
-    if (!success) throw new Error(`${name}.json is damaged`);
-    return new Map(data);
-  } finally {
-    await file.close();
-  }
+async function readCursors<T>({ name, position }: CursorFormat<T>, disk: LogDisk): Promise<Map<string, T>> {
+  const { version, cursors } = JSON.parse((await readFile(disk, `${name}.json`)).toString()) as Partial<
+    CursorFile<T>
+  >;
+  if (version !== VERSION) throw new Error(`${name}.json has format version ${version}`);
+  // Entries, since zod leaves out a key `__proto__`.
+  const entries = z.array(z.tuple([z.string(), position]));
+  const { success, data } = entries.safeParse(Object.entries(cursors ?? {}));
+  if (!success) throw new Error(`${name}.json is damaged`);
+  return new Map(data);
 }

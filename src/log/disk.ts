@@ -143,3 +143,30 @@ function after(buffers: readonly Buffer[], bytes: number): Buffer[] {
   }
   return [];
 }
+
+/** Reads a small file as a whole. */
+export async function readFile(disk: LogDisk, name: string): Promise<Buffer> {
+  const file = await disk.open(name, 'read');
+  try {
+    const bytes = Buffer.alloc(await file.size());
+    await file.read(bytes, 0);
+    return bytes;
+  } finally {
+    await file.close();
+  }
+}
+
+/** Replaces a small file as a whole: after a power failure, it is the old one or the new one. */
+export async function replaceFile(disk: LogDisk, name: string, bytes: Buffer): Promise<void> {
+  const temporary = `${name.replace(/\.json$/, '')}.tmp`;
+  const file = await disk.open(temporary, 'create');
+  try {
+    await file.truncate(0);
+    await file.write([bytes], 0);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await disk.rename(temporary, name);
+  await disk.syncFolder();
+}

@@ -18,6 +18,7 @@ import {
   OWN_CURSOR,
   type Position,
 } from './cursors.js';
+import { DeadLetters, type DeadLettersOptions } from './dead-letters.js';
 import { FolderDisk, type LogDisk } from './disk.js';
 import { FolderLock } from './folder-lock.js';
 import type { LogReader } from './log-reader.js';
@@ -42,6 +43,7 @@ export interface MessageLogOptions
   readonly keepsUnread: boolean;
   /** What happens to new messages if there is no room, and unread ones are kept. */
   readonly onFull: 'drop-oldest' | 'block' | 'reject';
+  readonly deadLetters: DeadLettersOptions;
   /** Called if the cursors are unreadable, or cannot be written. */
   readonly onCursorError: (error: unknown) => void;
   readonly delimiter: number;
@@ -113,6 +115,7 @@ export interface LogStatistics {
 export class MessageLog {
   readonly #store: LogStore;
   readonly #lock: FolderLock;
+  readonly deadLetters: DeadLetters;
   readonly cursors: Cursors<Position>;
   /** Names of cursors that handlers in this process move. */
   readonly handlerCursors = new Set<string>();
@@ -143,6 +146,7 @@ export class MessageLog {
     disk: LogDisk,
     store: LogStore,
     cursors: Cursors<Position>,
+    deadLetters: DeadLetters,
     lock: FolderLock,
     options: MessageLogOptions,
   ) {
@@ -150,6 +154,7 @@ export class MessageLog {
     this.#onCursorError = options.onCursorError;
     this.#store = store;
     this.cursors = cursors;
+    this.deadLetters = deadLetters;
     this.#lock = lock;
     this.#onFailure = options.onFailure;
     this.#rejectsIfFull = options.onFull === 'reject';
@@ -174,6 +179,7 @@ export class MessageLog {
       lock = await FolderLock.acquire(folder);
       const maxBytes = options.maxBytes ?? (await defaultMaxBytes(folder, disk));
       const cursors = await Cursors.open(LOG_CURSORS, disk, options.onCursorError);
+      const deadLetters = await DeadLetters.open(folder, options.deadLetters);
       const store = await LogStore.open(disk, {
         mayRemove: (end) =>
           log === undefined || !options.keepsUnread || end <= lowestOffset(cursors, log.epoch),
@@ -192,7 +198,7 @@ export class MessageLog {
         },
       });
       cursors.onChange = () => store.checkRoom();
-      log = new MessageLog(disk, store, cursors, lock, options);
+      log = new MessageLog(disk, store, cursors, deadLetters, lock, options);
       return log;
     } catch (error) {
       lock?.release();
@@ -355,6 +361,7 @@ export class MessageLog {
   /** Removes messages that are too old. */
   removeExpired(): void {
     this.#store.removeExpired();
+    this.deadLetters.removeExpired();
   }
 
   /** Resolves when everything is durable. */
@@ -371,7 +378,7 @@ export class MessageLog {
     clearInterval(this.#checkTimer);
     const closing = [this.cursors, ...this.#moreCursors].map((cursors) => cursors.close());
     await withTimeout(Promise.all(closing), timeout, () => []);
-    await this.#store.close(timeout);
+    await Promise.all([this.#store.close(timeout), this.deadLetters.close(timeout)]);
     this.#lock.release();
     return this.#store.end - this.#store.durable;
   }

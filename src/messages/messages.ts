@@ -15,6 +15,8 @@ const POSITION = /^[0-9a-f]{16}:\d{1,15}$/;
 /** A position in the messages of a fleet: in the stream of the engine, and of each host. */
 export const FLEET_POSITION =
   /^fleet:\d{1,15}:\d{1,15}:(?:[\w-]{1,64}=[0-9a-f]{16}:\d{1,15}(?:,[\w-]{1,64}=[0-9a-f]{16}:\d{1,15})*)?$/;
+/** Maximum time for a message of a group, and delay before it is delivered again, in ms: a day. */
+const MAX_ACK_TIME = 86_400_000;
 const position = z.union([z.string().regex(POSITION), z.string().regex(FLEET_POSITION)]);
 
 export const entityType = z.enum([
@@ -236,10 +238,19 @@ export const controlSchemas = {
       .optional(),
     cursor: z.string().min(1).max(256).optional(),
     ack: z.enum(['auto', 'manual']).optional(),
+    ackWait: z.int().min(100).max(MAX_ACK_TIME).optional(),
+    maxDeliveries: z.int().min(1).max(1000).optional(),
+    maxUnacked: z.int().min(1).max(10_000).optional(),
     scope: z.enum(['host', 'fleet']).optional(),
   }),
   unsubscribe: control('unsubscribe', { id: z.string().min(1).max(256) }),
   ack: control('ack', { id: z.string().min(1).max(256), position }),
+  nack: control('nack', {
+    id: z.string().min(1).max(256),
+    position: z.string().regex(POSITION),
+    to: z.string().regex(POSITION).optional(),
+    delay: z.int().min(0).max(MAX_ACK_TIME).optional(),
+  }),
   ping: controlWithoutData('ping'),
   pong: z.looseObject({
     type: z.literal('pong'),

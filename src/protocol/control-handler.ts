@@ -1,6 +1,7 @@
 // Handles messages addressed to the broker itself: hello, subscribe, unsubscribe, ping. One function per type.
 
 import type { WireErrorCode } from '../errors.js';
+import { parsePosition } from '../log/cursors.js';
 import type { Issue } from '../messages/issues.js';
 import type { MessageType } from '../messages/message-registry.js';
 import {
@@ -22,6 +23,8 @@ import type { Peer } from './peer.js';
 import type { ReplyLimiter } from './reply-limiter.js';
 import { SecondLimiter } from './second-limiter.js';
 import type { Session, Sessions } from './sessions.js';
+import { GroupMember } from './work-group.js';
+import { isWorkGroup, type WorkGroupData, type WorkGroups } from './work-groups.js';
 
 export interface ControlSettings {
   readonly delimiter: number;
@@ -56,6 +59,7 @@ export class ControlHandler<P extends Peer> {
   readonly #access: AccessControl;
   readonly #confirmations: Confirmations<P>;
   readonly #logSubscriptions: LogSubscriptions<P> | undefined;
+  readonly #workGroups: WorkGroups<P> | undefined;
   readonly #fleetSubscriptions: FleetSubscriptions<P> | undefined;
   readonly #fleetLastValues: FleetLastValues | undefined;
   readonly #sessions: Sessions<P> | undefined;
@@ -72,6 +76,7 @@ export class ControlHandler<P extends Peer> {
     access: AccessControl,
     confirmations: Confirmations<P>,
     logSubscriptions: LogSubscriptions<P> | undefined,
+    workGroups: WorkGroups<P> | undefined,
     fleetSubscriptions: FleetSubscriptions<P> | undefined,
     fleetLastValues: FleetLastValues | undefined,
     sessions: Sessions<P> | undefined,
@@ -81,6 +86,7 @@ export class ControlHandler<P extends Peer> {
     this.#access = access;
     this.#confirmations = confirmations;
     this.#logSubscriptions = logSubscriptions;
+    this.#workGroups = workGroups;
     this.#fleetSubscriptions = fleetSubscriptions;
     this.#fleetLastValues = fleetLastValues;
     this.#sessions = sessions;
@@ -106,6 +112,8 @@ export class ControlHandler<P extends Peer> {
         return this.#unsubscribe(connection, message);
       case 'ack':
         return this.#acknowledge(connection, message);
+      case 'nack':
+        return this.#giveBack(connection, message);
       case 'ping':
         connection.hasPinged = true;
         return this.#confirmations.answer(connection);
@@ -201,6 +209,7 @@ export class ControlHandler<P extends Peer> {
       return;
     }
     if (data.scope === 'fleet') return this.#subscribeToFleet(connection, role, data);
+    if (isWorkGroup(data)) return this.#joinWorkGroup(connection, role, data);
     if (isStored(data)) return this.#subscribeToLog(connection, role, data);
     const lastMessages = data.last === true ? this.#lastMessages(connection, data) : [];
     if (lastMessages === undefined) {
@@ -239,6 +248,24 @@ export class ControlHandler<P extends Peer> {
     this.#confirmSubscription(connection, data, { position });
     this.#replace(replaced);
     void subscription.run();
+  }
+
+  #joinWorkGroup(connection: P, role: PeerRole, data: WorkGroupData): void {
+    const groups = this.#workGroups;
+    const filter = this.#subscriptions.filterOf(data);
+    const isCursorUsed = this.#logSubscriptions?.uses(data.group) === true;
+    const fault = groups === undefined ? NO_LOG : groups.faultOf(data, filter, isCursorUsed);
+    if (groups === undefined || fault !== undefined) {
+      if (fault === 'RATE_LIMITED') this.#reject(connection, fault, 'subscribe');
+      else this.#reject(connection, 'RULE_VIOLATION', 'subscribe', [fault ?? NO_LOG]);
+      return;
+    }
+    connection.role = role;
+    this.#subscriptions.remove(connection, data.id);
+    const { member, position } = groups.join(connection, data, filter);
+    this.#subscriptions.add(connection, data, member);
+    this.#confirmSubscription(connection, data, { position });
+    member.group.start();
   }
 
   #subscribeToFleet(connection: P, role: PeerRole, data: MessageMap['subscribe']['data']): void {
@@ -331,10 +358,28 @@ export class ControlHandler<P extends Peer> {
   }
 
   #acknowledge(connection: P, { data }: MessageMap['ack']): void {
+    const member = this.#subscriptions.readerOf(connection, data.id);
+    if (member instanceof GroupMember) {
+      const { epoch, offset } = parsePosition(data.position);
+      if (epoch === this.#confirmations.epoch) member.acknowledge(offset);
+      else this.#reject(connection, 'RULE_VIOLATION', 'ack', [POSITION_OF_OTHER_LOG]);
+      return;
+    }
     const fleet = this.#fleetSubscriptions;
     const log = fleet?.has(connection, data.id) === true ? fleet : this.#logSubscriptions;
     const fault = log === undefined ? NO_LOG : log.acknowledge(connection, data);
     if (fault !== undefined) this.#reject(connection, 'RULE_VIOLATION', 'ack', [fault]);
+  }
+
+  #giveBack(connection: P, { data }: MessageMap['nack']): void {
+    const member = this.#subscriptions.readerOf(connection, data.id);
+    const from = parsePosition(data.position);
+    const to = data.to === undefined ? { ...from, offset: from.offset + 1 } : parsePosition(data.to);
+    const { epoch } = this.#confirmations;
+    if (!(member instanceof GroupMember)) this.#reject(connection, 'RULE_VIOLATION', 'nack', [NO_MEMBER]);
+    else if (from.epoch !== epoch || to.epoch !== epoch)
+      this.#reject(connection, 'RULE_VIOLATION', 'nack', [POSITION_OF_OTHER_LOG]);
+    else member.giveBack(from.offset, to.offset, data.delay);
   }
 
   #unsubscribe(connection: Peer, { data }: MessageMap['unsubscribe']): void {
@@ -359,6 +404,18 @@ const NO_FLEET: Issue = {
   path: 'data.scope',
   code: 'no_fleet',
   message: 'fleet needs a broker that is part of a fleet: its option fleet is set',
+};
+
+const POSITION_OF_OTHER_LOG: Issue = {
+  path: 'data.position',
+  code: 'conflict',
+  message: "is not of this broker's log",
+};
+
+const NO_MEMBER: Issue = {
+  path: 'data.id',
+  code: 'conflict',
+  message: 'is not a subscription to a group with ack manual',
 };
 
 const LAST_WITH_GROUP: Issue = {

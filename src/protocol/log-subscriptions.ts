@@ -29,20 +29,26 @@ export class LogSubscriptions<P extends Peer> {
   readonly #registry: MessageRegistry;
   readonly #delimiter: number;
   readonly #onUnreadable: (connection: P, error: unknown) => void;
+  readonly #groups: { has(name: string): boolean };
   #count = 0;
   /** By the name of the cursor. */
   readonly #uses = new Map<string, CursorUse<P>>();
 
-  /** @param onUnreadable called if the log cannot be read for a subscriber */
+  /**
+   * @param groups the work groups, which have cursors too
+   * @param onUnreadable called if the log cannot be read for a subscriber
+   */
   constructor(
     log: MessageLog,
     registry: MessageRegistry,
     delimiter: number,
+    groups: { has(name: string): boolean },
     onUnreadable: (connection: P, error: unknown) => void,
   ) {
     this.#log = log;
     this.#registry = registry;
     this.#delimiter = delimiter;
+    this.#groups = groups;
     this.#onUnreadable = onUnreadable;
   }
 
@@ -59,6 +65,7 @@ export class LogSubscriptions<P extends Peer> {
     if (cursor.startsWith(OWN_CURSOR)) return CURSOR_OF_BROKER;
     const user = this.#uses.get(cursor)?.subscription;
     if (user !== undefined && user.connection === connection && user.id !== id) return CURSOR_IN_USE;
+    if (this.#groups.has(cursor)) return CURSOR_OF_GROUP;
     return this.#log.cursors.hasRoomFor(cursor) ? undefined : 'RATE_LIMITED';
   }
 
@@ -100,6 +107,11 @@ export class LogSubscriptions<P extends Peer> {
     return { subscription, position: formatPosition(position), replaced };
   }
 
+  /** Whether a subscription moves the cursor of this name. */
+  uses(cursor: string): boolean {
+    return this.#uses.has(cursor);
+  }
+
   /** Moves the cursor of a subscription. @returns why that is impossible, if it is */
   acknowledge(connection: P, { id, position }: MessageMap['ack']['data']): Issue | undefined {
     for (const { name, subscription, isManual } of this.#uses.values()) {
@@ -117,11 +129,12 @@ export class LogSubscriptions<P extends Peer> {
 const conflict = (path: string, message: string): Issue => ({ path, code: 'conflict', message });
 const WITH_LAST_OR_GROUP = conflict(
   'data',
-  'from, cursor, ack and overflow log cannot be combined with last or group',
+  'cursor and overflow log cannot be combined with last or group, from and ack not with last',
 );
 const POSITION_OF_FLEET = conflict('data.from', 'is a position of scope fleet');
 const ACK_WITHOUT_CURSOR = conflict('data.ack', 'manual needs a cursor');
 const CURSOR_IN_USE = conflict('data.cursor', 'is used by another subscription of this connection');
+const CURSOR_OF_GROUP = conflict('data.cursor', 'is used by a group');
 const CURSOR_OF_HANDLER = conflict('data.cursor', 'is used by a handler in the process of the broker');
 const CURSOR_OF_BROKER = conflict('data.cursor', `begins with ${OWN_CURSOR}, as those of the broker itself`);
 const ACK_NOT_MANUAL = conflict('data.id', 'is not a subscription with ack manual');

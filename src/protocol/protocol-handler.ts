@@ -21,6 +21,7 @@ import type { Framing } from '../wire/framing.js';
 import { AccessControl } from './access.js';
 import { Confirmations } from './confirmations.js';
 import { ControlHandler, type ControlSettings, type Identify } from './control-handler.js';
+import { deadLetterOf, deadLetterOfRejected } from './dead-letter.js';
 import { DriftReport } from './drift-report.js';
 import { FleetCommands } from './fleet-commands.js';
 import { FleetLastValues } from './fleet-last-values.js';
@@ -38,6 +39,7 @@ import { MAX_DETAILED_REJECTIONS, RejectedMessage, rejectionPiece } from './reje
 import { ReplyLimiter } from './reply-limiter.js';
 import { SecondLimiter } from './second-limiter.js';
 import { Sessions } from './sessions.js';
+import { WorkGroups } from './work-groups.js';
 
 export interface ProtocolSettings extends ControlSettings {
   readonly framing: Framing;
@@ -105,6 +107,7 @@ export class ProtocolHandler<P extends Peer> {
   readonly #copies: CopyPool;
   readonly #recorder: RunRecorder;
   readonly #log: MessageLog | undefined;
+  readonly #workGroups: WorkGroups<P> | undefined;
   readonly #confirmations: Confirmations<P>;
   readonly #sessions: Sessions<P> | undefined;
   readonly #presence: Presence<P>;
@@ -169,6 +172,7 @@ export class ProtocolHandler<P extends Peer> {
       settings.delimiter,
       fleetSubscriptions && ((report) => fleetSubscriptions.reportPresence(report)),
     );
+    this.#workGroups = log && this.#newWorkGroups(log);
     this.#control = new ControlHandler(
       settings,
       subscriptions,
@@ -177,6 +181,7 @@ export class ProtocolHandler<P extends Peer> {
       access,
       this.#confirmations,
       this.#newLogSubscriptions(),
+      this.#workGroups,
       fleetSubscriptions,
       fleet &&
         new FleetLastValues(fleet, lastValues, (data) => subscriptions.filterOf(data), settings.delimiter),
@@ -202,13 +207,32 @@ export class ProtocolHandler<P extends Peer> {
   }
 
   #newLogSubscriptions(): LogSubscriptions<P> | undefined {
-    if (this.#log === undefined) return undefined;
+    if (this.#log === undefined || this.#workGroups === undefined) return undefined;
     const { delimiter } = this.#settings;
-    return new LogSubscriptions<P>(this.#log, this.#registry, delimiter, (connection, error) => {
-      this.#listener.onLogUnreadable(error);
-      this.#replies.reply(connection, 'LOG_UNAVAILABLE', { messageType: 'subscribe' });
-      void connection.disconnect('LOG_UNAVAILABLE');
+    return new LogSubscriptions<P>(
+      this.#log,
+      this.#registry,
+      delimiter,
+      this.#workGroups,
+      (connection, error) => this.#onLogUnreadable(connection, error),
+    );
+  }
+
+  #newWorkGroups(log: MessageLog): WorkGroups<P> {
+    return new WorkGroups<P>({
+      log,
+      registry: this.#registry,
+      delimiter: this.#settings.delimiter,
+      bury: (message) => log.deadLetters.add(deadLetterOf(message, log.epoch)),
+      onUnreadable: (connection, error) => this.#onLogUnreadable(connection, error),
+      onError: (error) => this.#listener.onLogUnreadable(error),
     });
+  }
+
+  #onLogUnreadable(connection: P, error: unknown): void {
+    this.#listener.onLogUnreadable(error);
+    this.#replies.reply(connection, 'LOG_UNAVAILABLE', { messageType: 'subscribe' });
+    void connection.disconnect('LOG_UNAVAILABLE');
   }
 
   get statistics(): ProtocolStatistics {
@@ -575,7 +599,11 @@ export class ProtocolHandler<P extends Peer> {
 
   /** Whether rejected messages are reported to anyone other than their sender. */
   get #hasRejectionListener(): boolean {
-    return this.#subscriptions.rejectedSubscribers.size > 0 || this.#listener.hasListener('rejected');
+    return (
+      this.#subscriptions.rejectedSubscribers.size > 0 ||
+      this.#log?.deadLetters.hasRoom === true ||
+      this.#listener.hasListener('rejected')
+    );
   }
 
   /** @internal Maximum number of rejected messages with issues per range: more would be neither sent nor reported. */
@@ -621,6 +649,8 @@ export class ProtocolHandler<P extends Peer> {
       const piece = rejectionPiece(rejection, this.#settings.delimiter);
       for (const subscriber of rejectedSubscribers) subscriber.deliver(piece);
     }
+    const deadLetters = isForwarded ? undefined : this.#log?.deadLetters;
+    deadLetters?.addRejected(deadLetterOfRejected(rejection, deadLetters.keepsContent ? message : undefined));
     this.#listener.onRejected(rejection);
   }
 

@@ -200,15 +200,17 @@ export class Subscriptions {
     this.#bytes += bytes;
     this.#entries.set(subscriber, entry);
     const filter = this.filterOf(data);
-    entry.subscriptions.set(data.id, { filter, reader, group: data.group, bytes });
+    // Groups that read the log share their messages elsewhere.
+    const group = reader === undefined ? data.group : undefined;
+    entry.subscriptions.set(data.id, { filter, reader, group, bytes });
     this.#updateReserved(subscriber, entry);
-    if (data.group === undefined) this.#updateFilterGroup(subscriber, entry);
+    if (group === undefined) this.#updateFilterGroup(subscriber, entry);
     else {
-      const group = this.#groups.get(data.group) ?? newQueueGroup();
-      this.#groups.set(data.group, group);
-      const assignee = { groupName: data.group, filterKey: filter.key, hasMeta: filter.mark === WITH_META };
-      const { length: position } = group.members;
-      this.#join(group, { ...assignee, subscriber, subscriptionId: data.id, filter, position });
+      const queueGroup = this.#groups.get(group) ?? newQueueGroup();
+      this.#groups.set(group, queueGroup);
+      const assignee = { groupName: group, filterKey: filter.key, hasMeta: filter.mark === WITH_META };
+      const { length: position } = queueGroup.members;
+      this.#join(queueGroup, { ...assignee, subscriber, subscriptionId: data.id, filter, position });
     }
   }
 

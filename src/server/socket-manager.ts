@@ -366,6 +366,11 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
       onFailure: options.logFailure,
       keepsUnread: options.logKeep === 'unread',
       onFull: options.logFull,
+      deadLetters: {
+        maxBytes: options.deadLetterMaxBytes,
+        keepsContent: options.rejectedBytes === 'full',
+        onError: (error) => this.#onLogError(error),
+      },
       onCursorError: (error) => this.#onLogError(error),
       delimiter: this.#delimiter,
       registry,

@@ -31,6 +31,7 @@ async function logOf(blocks: readonly string[], logSegmentBytes?: number): Promi
     onFailure: 'stop',
     keepsUnread: false,
     onFull: 'drop-oldest',
+    deadLetters: { maxBytes: 1024 * 1024, keepsContent: false, onError: () => {} },
     onCursorError: () => {},
     delimiter: 10,
     registry: MessageRegistry.builtin(),

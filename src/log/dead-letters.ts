@@ -1,0 +1,198 @@
+// Messages that could not be handled: those that failed too often in a work group, and samples of rejected ones. They are in
+// a small log of the same format, in a folder of the durable log. The oldest ones are removed.
+
+import { join } from 'node:path';
+import * as z from 'zod';
+import { FRAME } from '../dispatch/verdict.js';
+import type { LogSource } from './active-segment.js';
+import { formatEpoch } from './cursors.js';
+import { FolderDisk, type LogDisk, readFile, replaceFile } from './disk.js';
+import { createHead, INDEX, RecordKind } from './format.js';
+import { isGap, readLog } from './log-reader.js';
+import { LogStore } from './log-store.js';
+import { findSegments } from './segments.js';
+
+/** Name of the folder, in that of the durable log. */
+const FOLDER = 'dead-letters';
+/** Name of the file with the IDs of those that were dropped. */
+const DROPPED = 'dropped.json';
+const DELIMITER = 0x0a;
+const DAY = 24 * 60 * 60 * 1000;
+/** How long they are kept, in ms. */
+const MAX_AGE = 30 * DAY;
+const SECOND = 1000;
+/** Rejected messages, and their bytes, that are kept in one second: a faulty peer must not occupy the disk. */
+const MAX_REJECTED = 100;
+const MAX_REJECTED_BYTES = 1024 * 1024;
+/** A log has at least this many segments. */
+const MIN_SEGMENTS = 4;
+
+const deadLetterSchema = z.object({
+  /** When it was stored, in ms since 1970. */
+  at: z.number(),
+  /** Code of the error. */
+  reason: z.string(),
+  /** The work group in which it failed. */
+  group: z.string().optional(),
+  /** Its position in the durable log. */
+  position: z.string().optional(),
+  messageType: z.string().optional(),
+  /** Its sender. */
+  connectionId: z.string(),
+  crawlerId: z.string().optional(),
+  /** Size of the message. */
+  bytes: z.number(),
+  issues: z.array(z.object({ path: z.string(), code: z.string() })).optional(),
+  /** Its beginning, with anything that looks like a secret masked. */
+  sample: z.string().optional(),
+  /** The whole message in base64, if it is kept. */
+  content: z.string().optional(),
+});
+
+/** A message that could not be handled. */
+export type DeadLetter = z.infer<typeof deadLetterSchema>;
+
+/** One that is stored. */
+export interface StoredDeadLetter extends DeadLetter {
+  /** Unique as long as the durable log exists. */
+  readonly id: number;
+}
+
+export interface DeadLettersOptions {
+  readonly maxBytes: number;
+  /** Whether rejected messages are kept whole, and not as a sample. */
+  readonly keepsContent: boolean;
+  /** Called when the disk has failed. Writing is tried again. */
+  readonly onError: (error: unknown) => void;
+}
+
+/** Writes dead letters. */
+export class DeadLetters {
+  readonly #store: LogStore;
+  /** Whether rejected messages are kept whole. */
+  readonly keepsContent: boolean;
+  readonly #now: () => number;
+  #second = { startedAt: Number.NEGATIVE_INFINITY, count: 0, bytes: 0 };
+  #omitted = 0;
+
+  private constructor(store: LogStore, keepsContent: boolean, now: () => number) {
+    this.#store = store;
+    this.keepsContent = keepsContent;
+    this.#now = now;
+  }
+
+  /**
+   * @param folder of the durable log
+   * @param now monotonic clock in ms. Default: `performance.now`.
+   * @throws LogFormatError, or an error of the system
+   */
+  static async open(
+    folder: string,
+    { maxBytes, keepsContent, onError }: DeadLettersOptions,
+    now: () => number = () => performance.now(),
+  ): Promise<DeadLetters> {
+    const disk = await FolderDisk.create(join(folder, FOLDER));
+    const store = await LogStore.open(disk, {
+      maxBytes,
+      segmentBytes: Math.floor(maxBytes / MIN_SEGMENTS),
+      maxAge: MAX_AGE,
+      delimiter: DELIMITER,
+      types: ['dead_letter'],
+      onError,
+    });
+    return new DeadLetters(store, keepsContent, now);
+  }
+
+  /** Number of dead letters since the first one, and how many rejected messages were left out, to protect the disk. */
+  get statistics(): { readonly stored: number; readonly omitted: number } {
+    return { stored: this.#store.end, omitted: this.#omitted };
+  }
+
+  /** Whether another rejected message would be kept in this second. */
+  get hasRoom(): boolean {
+    const { startedAt, count, bytes } = this.#second;
+    return this.#now() - startedAt >= SECOND || (count < MAX_REJECTED && bytes < MAX_REJECTED_BYTES);
+  }
+
+  /** Keeps a rejected message, unless there are too many in this second: then it is only counted. */
+  addRejected(letter: DeadLetter): void {
+    if (!this.hasRoom) {
+      this.#omitted++;
+      return;
+    }
+    const now = this.#now();
+    if (now - this.#second.startedAt >= SECOND) this.#second = { startedAt: now, count: 0, bytes: 0 };
+    this.#second.count++;
+    this.#second.bytes += this.#append(letter);
+  }
+
+  /** Keeps a message that has failed too often. Resolves when it is durable. */
+  add(letter: DeadLetter): Promise<void> {
+    this.#append(letter);
+    return this.#store.whenDurable();
+  }
+
+  removeExpired(): void {
+    this.#store.removeExpired();
+  }
+
+  async close(timeout: number): Promise<void> {
+    await this.#store.close(timeout);
+  }
+
+  /** @returns its size in bytes */
+  #append(letter: DeadLetter): number {
+    const body = Buffer.from(`${JSON.stringify(letter)}\n`);
+    const head = createHead(INDEX.FRAMES + FRAME.SIZE, (index) => {
+      index.fill(0);
+      index[INDEX.FRAMES + FRAME.END] = body.length - 1;
+    });
+    const fields = { kind: RecordKind.RUN, count: 1, time: letter.at, sequence: 1, line: 0 };
+    this.#store.append({ head, body, bodyChecksum: undefined, source: BROKER, fields });
+    return body.length;
+  }
+}
+
+/** All are written by the broker itself. */
+const BROKER: LogSource = { number: 1, id: 'broker', crawlerId: undefined };
+
+/** The folder of the dead letters. @param folder of the durable log */
+export function deadLetterDisk(folder: string): LogDisk {
+  return new FolderDisk(join(folder, FOLDER));
+}
+
+/**
+ * The dead letters that were not dropped, the oldest first.
+ * @throws LogFormatError, or an error of the system
+ */
+export async function* readDeadLetters(disk: LogDisk): AsyncGenerator<StoredDeadLetter, void> {
+  const dropped = await readDropped(disk);
+  for await (const part of readLog(disk)) {
+    // Those that are missing were the oldest ones, or the disk has lost them.
+    if (isGap(part) || dropped.ids.has(part.header.first)) continue;
+    const letter = deadLetterSchema.safeParse(JSON.parse(part.body.toString()));
+    if (letter.success) yield { id: part.header.first, ...letter.data };
+  }
+}
+
+/** Drops dead letters: they are no longer listed. Their bytes are removed with the oldest ones. */
+export async function dropDeadLetters(disk: LogDisk, ids: Iterable<number>): Promise<void> {
+  const { epoch, first, ids: before } = await readDropped(disk);
+  const dropped = [...new Set([...before, ...ids])].filter((id) => id >= first);
+  await replaceFile(disk, DROPPED, Buffer.from(JSON.stringify({ epoch, ids: dropped })));
+}
+
+const droppedSchema = z.object({ epoch: z.string(), ids: z.array(z.int().nonnegative()) });
+
+/** What was dropped, of the log that is there now. */
+async function readDropped(disk: LogDisk) {
+  const { segments } = await findSegments(disk);
+  const [oldest] = segments;
+  const epoch = formatEpoch(oldest?.header.epoch ?? 0n);
+  const first = oldest?.header.first ?? 0;
+  const isThere = (await disk.list()).includes(DROPPED);
+  const dropped = isThere
+    ? droppedSchema.parse(JSON.parse((await readFile(disk, DROPPED)).toString()))
+    : undefined;
+  return { epoch, first, ids: new Set(dropped?.epoch === epoch ? dropped.ids : []) };
+}

@@ -1,0 +1,204 @@
+// Who works on which messages of a log, for the members of one work group, and which messages wait to be delivered again.
+// Bookkeeping only: it has no clock, and reads nothing.
+
+/** Messages that were delivered together, and are acknowledged or given back together or in parts. */
+export interface Lease {
+  /** Their offsets, ascending. All that match the filter of the group, from the first one to the last. */
+  readonly offsets: readonly number[];
+  /** How often working on them has failed. */
+  readonly failures: number;
+}
+
+/** A lease that nobody has. @typeParam M the members */
+export interface WaitingLease<M> extends Lease {
+  /** When it may be delivered again, by the clock of the caller. */
+  readonly notBefore: number;
+  /** The member that may still acknowledge it: it took too long, and may just be slow. */
+  readonly previous: M | undefined;
+}
+
+/** What happens to messages after a failure. */
+export interface RetryPolicy {
+  /** Failures after which messages are searched for the one that cannot be handled. */
+  readonly maxFailures: number;
+  /** When they may be delivered again. */
+  notBefore(failures: number): number;
+}
+
+/** @typeParam M the members */
+export class LeaseTable<M> {
+  #end: number;
+  /** The leases of each member, ascending. */
+  readonly #held = new Map<M, Lease[]>();
+  /** Ascending. */
+  #waiting: WaitingLease<M>[] = [];
+  /** Offsets of messages that failed too often. */
+  readonly #dead = new Set<number>();
+
+  /** @param start offset of the first message */
+  constructor(start: number) {
+    this.#end = start;
+  }
+
+  /** Offset of the first message that was not considered yet. */
+  get end(): number {
+    return this.#end;
+  }
+
+  /** All messages before this offset are settled: acknowledged, or removed because they failed too often. */
+  get settled(): number {
+    let settled = Math.min(this.#end, firstOf(this.#waiting[0]));
+    for (const [lease] of this.#held.values()) settled = Math.min(settled, firstOf(lease));
+    for (const offset of this.#dead) settled = Math.min(settled, offset);
+    return settled;
+  }
+
+  /** Leases that nobody has, the oldest messages first. */
+  get waiting(): readonly WaitingLease<M>[] {
+    return this.#waiting;
+  }
+
+  /** Offsets of messages that failed too often, until they are {@link remove}d. */
+  get dead(): ReadonlySet<number> {
+    return this.#dead;
+  }
+
+  /** Number of messages that members have. */
+  get held(): number {
+    let count = 0;
+    for (const member of this.#held.keys()) count += this.countOf(member);
+    return count;
+  }
+
+  leasesOf(member: M): readonly Lease[] {
+    return this.#held.get(member) ?? [];
+  }
+
+  /** Number of messages that a member has. */
+  countOf(member: M): number {
+    return this.leasesOf(member).reduce((sum, { offsets }) => sum + offsets.length, 0);
+  }
+
+  /** All messages before an offset were considered. */
+  advance(end: number): void {
+    this.#end = end;
+  }
+
+  /** A member gets messages that were not considered yet. */
+  add(member: M, offsets: readonly number[]): void {
+    this.#hold(member, { offsets, failures: 0 });
+    this.#end = (offsets.at(-1) ?? this.#end - 1) + 1;
+  }
+
+  /** A member gets a waiting lease. */
+  take(member: M, lease: WaitingLease<M>): void {
+    this.#remove(lease);
+    const { offsets, failures } = lease;
+    this.#hold(member, { offsets, failures });
+  }
+
+  /** Messages of a waiting lease do not exist any more. @param before those before this offset */
+  forget(lease: WaitingLease<M>, before: number): void {
+    this.#remove(lease);
+    for (const rest of from(lease, before)) this.#wait(rest);
+  }
+
+  /**
+   * A member is done with its messages before an offset, also with those that were taken away from it because it took too
+   * long, unless another one has them now.
+   */
+  acknowledge(member: M, position: number): void {
+    this.#setHeld(
+      member,
+      this.leasesOf(member).flatMap((lease) => from(lease, position)),
+    );
+    if (!this.#waiting.some(({ previous }) => previous === member)) return;
+    this.#waiting = this.#waiting.flatMap((lease) =>
+      lease.previous === member ? from(lease, position) : [lease],
+    );
+  }
+
+  /** A member could not handle its messages from one offset up to another. */
+  fail(member: M, from: number, to: number, policy: RetryPolicy): void {
+    const kept: Lease[] = [];
+    for (const { offsets, failures } of this.leasesOf(member)) {
+      const before = offsets.filter((offset) => offset < from);
+      const failed = offsets.filter((offset) => offset >= from && offset < to);
+      const after = offsets.filter((offset) => offset >= to);
+      if (before.length > 0) kept.push({ offsets: before, failures });
+      if (failed.length > 0) this.#putBack({ offsets: failed, failures: failures + 1 }, policy, undefined);
+      if (after.length > 0) kept.push({ offsets: after, failures });
+    }
+    this.#setHeld(member, kept);
+  }
+
+  /**
+   * Takes all messages away from a member. It was working on its oldest lease, which counts as failed; the others can be
+   * delivered again at once.
+   * @param policy if omitted, no lease counts as failed
+   * @param isLate whether the member is still there, and may acknowledge them later
+   */
+  release(member: M, policy: RetryPolicy | undefined, isLate = false): void {
+    const previous = isLate ? member : undefined;
+    for (const [index, lease] of this.leasesOf(member).entries()) {
+      if (index > 0 || policy === undefined) this.#wait({ ...lease, notBefore: 0, previous });
+      else this.#putBack({ ...lease, failures: lease.failures + 1 }, policy, previous);
+    }
+    this.#held.delete(member);
+  }
+
+  /** A message that failed too often is stored elsewhere. */
+  remove(offset: number): void {
+    this.#dead.delete(offset);
+  }
+
+  #hold(member: M, lease: Lease): void {
+    this.#setHeld(
+      member,
+      [...this.leasesOf(member), lease].sort((a, b) => firstOf(a) - firstOf(b)),
+    );
+  }
+
+  #setHeld(member: M, leases: Lease[]): void {
+    if (leases.length === 0) this.#held.delete(member);
+    else this.#held.set(member, leases);
+  }
+
+  /**
+   * After too many failures, the lease is split, until the message that cannot be handled is alone: then the messages around
+   * it have been handled. The first message is alone at once: members that work in order have failed there. The others are
+   * halved, for members that handle many messages together.
+   */
+  #putBack(lease: Lease, policy: RetryPolicy, previous: M | undefined): void {
+    const { offsets, failures } = lease;
+    const notBefore = policy.notBefore(failures);
+    if (failures < policy.maxFailures) this.#wait({ ...lease, notBefore, previous });
+    else if (offsets.length === 1) for (const offset of offsets) this.#dead.add(offset);
+    else {
+      const middle = Math.ceil((offsets.length + 1) / 2);
+      for (const part of [offsets.slice(0, 1), offsets.slice(1, middle), offsets.slice(middle)])
+        if (part.length > 0) this.#wait({ offsets: part, failures, notBefore, previous });
+    }
+  }
+
+  #wait(lease: WaitingLease<M>): void {
+    const at = this.#waiting.findIndex((other) => firstOf(other) > firstOf(lease));
+    this.#waiting.splice(at === -1 ? this.#waiting.length : at, 0, lease);
+  }
+
+  #remove(lease: WaitingLease<M>): void {
+    this.#waiting.splice(this.#waiting.indexOf(lease), 1);
+  }
+}
+
+/** What is left of a lease from an offset on, if anything. */
+function from<L extends Lease>(lease: L, position: number): L[] {
+  if (firstOf(lease) >= position) return [lease];
+  const offsets = lease.offsets.filter((offset) => offset >= position);
+  return offsets.length === 0 ? [] : [{ ...lease, offsets }];
+}
+
+/** Offset of the first message of a lease; `Infinity` without one. */
+function firstOf(lease: Lease | undefined): number {
+  return lease?.offsets[0] ?? Number.POSITIVE_INFINITY;
+}

@@ -1,0 +1,493 @@
+// A work group: its members share the messages of the durable log, each message goes to one of them, and comes again, to this
+// or another member, until one acknowledges it. A message that fails too often goes to the dead letters.
+
+import type { Piece } from '../delivery/outbox.js';
+import { formatPosition } from '../log/cursors.js';
+import { LeaseTable, type RetryPolicy, type WaitingLease } from '../log/lease-table.js';
+import { isGap, type LogGap, type LoggedRun, type LogReader } from '../log/log-reader.js';
+import type { MessageLog } from '../log/message-log.js';
+import { StoredMessageFilter } from '../log/stored-messages.js';
+import type { MessageRegistry } from '../messages/message-registry.js';
+import type { Filter } from '../routing/filter.js';
+import type { SubscriptionReader } from '../routing/subscriptions.js';
+import { brokerLine } from './outgoing.js';
+import type { Peer } from './peer.js';
+
+/** How a member works. */
+export interface MemberOptions {
+  /** Time without progress after which its messages are taken away, in ms. */
+  readonly ackWait: number;
+  /** Failures after which a message goes to the dead letters. */
+  readonly maxDeliveries: number;
+  /** Messages that it may have without acknowledging them. */
+  readonly maxUnacked: number;
+}
+
+/** A message that failed too often. */
+export interface FailedMessage {
+  readonly group: string;
+  /** The record that contains it, and its index there. */
+  readonly run: LoggedRun;
+  readonly index: number;
+  /** Where it is in the body of the record. */
+  readonly start: number;
+  readonly end: number;
+  readonly typeIndex: number;
+}
+
+/** What a group needs of the broker. */
+export interface WorkGroupContext<P extends Peer> {
+  readonly log: MessageLog;
+  readonly registry: MessageRegistry;
+  readonly delimiter: number;
+  /** Stores a message that failed too often. Resolves when it is durable. */
+  bury(message: FailedMessage): Promise<void>;
+  /** The log cannot be read for a member. */
+  onUnreadable(connection: P, error: unknown): void;
+  /** A message that failed too often cannot be stored. It is tried again. */
+  onError(error: unknown): void;
+}
+
+const KiB = 1024;
+/** Bytes that may wait for a member before it gets no more. */
+const MAX_WAITING_BYTES = 512 * KiB;
+/** Messages and bytes of a lease. */
+const MAX_LEASE = 128;
+const MAX_LEASE_BYTES = 256 * KiB;
+/** A member gets more when it has fewer messages than this share of those that it may have. */
+const LOW_SHARE = 0.75;
+/** Leases that wait to be delivered again. Above it, there are no new ones. */
+const MAX_WAITING_LEASES = 10_000;
+/** Delays of a message that has failed, in ms: doubled each time. */
+const [FIRST_DELAY, MAX_DELAY] = [1000, 60_000];
+/** How often it is checked whether members make progress, in ms: more often with a short `ackWait`. */
+const [MIN_TICK, MAX_TICK, TICKS] = [50, 1000, 10];
+/** Delay before something that has failed is tried again, in ms. */
+const RETRY_DELAY = 1000;
+
+/** One subscription of a connection to a group. @typeParam P the type of connections */
+export class GroupMember<P extends Peer> implements SubscriptionReader {
+  readonly group: WorkGroup<P>;
+  readonly connection: P;
+  /** Of the subscription. */
+  readonly id: string;
+  readonly options: MemberOptions;
+  /** Time without progress while nothing waits to be sent to it, in ms. */
+  idleFor = 0;
+  /** Whether it took too long. It gets nothing until it acknowledges something. */
+  isLate = false;
+  /** Whether the group is waiting for its connection to accept more bytes. */
+  isAwaited = false;
+
+  constructor(group: WorkGroup<P>, connection: P, id: string, options: MemberOptions) {
+    this.group = group;
+    this.connection = connection;
+    this.id = id;
+    this.options = options;
+  }
+
+  /** All messages before a position are done. Repeating it shows that the member is still working. */
+  acknowledge(offset: number): void {
+    this.group.acknowledge(this, offset);
+  }
+
+  /**
+   * Messages could not be handled.
+   * @param from offset of the first one
+   * @param to offset after the last one
+   * @param delay ms after which they are delivered again. Default: longer each time.
+   */
+  giveBack(from: number, to: number, delay: number | undefined): void {
+    this.group.giveBack(this, from, to, delay);
+  }
+
+  stop(): void {
+    this.group.leave(this);
+  }
+}
+
+/** Messages of a record that nobody has got yet. */
+interface Undelivered {
+  readonly run: LoggedRun;
+  /** Offsets, and sizes in bytes. */
+  readonly offsets: readonly number[];
+  readonly sizes: readonly number[];
+  next: number;
+}
+
+/** @typeParam P the type of connections */
+export class WorkGroup<P extends Peer> {
+  readonly name: string;
+  readonly #context: WorkGroupContext<P>;
+  #filter: StoredMessageFilter;
+  #filterKey: string;
+  /** Messages that were received earlier are left out, in ms since 1970. */
+  readonly #since: number;
+  readonly #table: LeaseTable<GroupMember<P>>;
+  readonly #members = new Set<GroupMember<P>>();
+  #reader: LogReader | undefined;
+  #undelivered: Undelivered | undefined;
+  /** Gets nothing new, since messages that have failed wait for a member without others. */
+  #reserved: GroupMember<P> | undefined;
+  #running: Promise<void> | undefined;
+  /** Whether something has happened since the latest look at what there is to do. */
+  #isAwake = false;
+  #wakeUp: (() => void) | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  /** @param since messages that were received earlier are left out, in ms since 1970 */
+  constructor(name: string, context: WorkGroupContext<P>, filter: Filter, start: number, since: number) {
+    this.name = name;
+    this.#context = context;
+    this.#filter = this.#stored(filter);
+    this.#filterKey = filter.key;
+    this.#since = since;
+    this.#table = new LeaseTable(start);
+  }
+
+  get size(): number {
+    return this.#members.size;
+  }
+
+  /** All messages before this offset are done. */
+  get settled(): number {
+    return this.#table.settled;
+  }
+
+  get statistics(): { name: string; members: number; held: number; waiting: number } {
+    const waiting = this.#table.waiting.reduce((sum, { offsets }) => sum + offsets.length, 0);
+    return { name: this.name, members: this.#members.size, held: this.#table.held, waiting };
+  }
+
+  /** Whether members can have this filter: all have the same one. Without members, it may change. */
+  accepts(filter: Filter): boolean {
+    return filter.key === this.#filterKey || (this.#members.size === 0 && this.#running === undefined);
+  }
+
+  /** @param filter that the group {@link accepts} */
+  join(connection: P, id: string, filter: Filter, options: MemberOptions): GroupMember<P> {
+    if (filter.key !== this.#filterKey) {
+      this.#filter = this.#stored(filter);
+      this.#filterKey = filter.key;
+    }
+    connection.logSubscriptions++;
+    const member = new GroupMember(this, connection, id, options);
+    this.#members.add(member);
+    return member;
+  }
+
+  /** Delivers messages to a member, once it knows of its subscription. */
+  start(): void {
+    this.#schedule();
+    this.#wake();
+    this.#running ??= this.#run().finally(() => {
+      this.#running = undefined;
+      // Another member may have joined while the last one left.
+      if (this.#members.size > 0) this.start();
+    });
+  }
+
+  leave(member: GroupMember<P>): void {
+    if (!this.#members.delete(member)) return;
+    member.connection.logSubscriptions--;
+    // A member that unsubscribes is not failing; one whose connection ends may have failed because of a message.
+    this.#table.release(member, member.connection.isOpen ? undefined : this.#policyOf(member));
+    if (this.#reserved === member) this.#reserved = undefined;
+    this.#schedule();
+    this.#wake();
+  }
+
+  acknowledge(member: GroupMember<P>, offset: number): void {
+    this.#progress(member);
+    this.#table.acknowledge(member, offset);
+  }
+
+  giveBack(member: GroupMember<P>, from: number, to: number, delay: number | undefined): void {
+    this.#progress(member);
+    const now = performance.now();
+    this.#table.fail(member, from, to, {
+      maxFailures: member.options.maxDeliveries,
+      notBefore: (failures) => now + (delay ?? retryDelay(failures)),
+    });
+  }
+
+  #stored(filter: Filter): StoredMessageFilter {
+    return new StoredMessageFilter(this.#context.registry, filter, this.#context.delimiter);
+  }
+
+  #progress(member: GroupMember<P>): void {
+    member.idleFor = 0;
+    member.isLate = false;
+    this.#wake();
+  }
+
+  /** After a connection has closed, or a member took too long: at once the first time, then less and less often. */
+  #policyOf({ options: { maxDeliveries: maxFailures } }: GroupMember<P>): RetryPolicy {
+    const now = performance.now();
+    // The search for the message that cannot be handled has few steps: they need no delay.
+    const isAtOnce = (failures: number) => failures === 1 || failures >= maxFailures;
+    return {
+      maxFailures,
+      notBefore: (failures) => now + (isAtOnce(failures) ? 0 : retryDelay(failures - 1)),
+    };
+  }
+
+  async #run(): Promise<void> {
+    while (this.#members.size > 0) {
+      this.#isAwake = false;
+      try {
+        while (await this.#step());
+      } catch (error) {
+        for (const member of [...this.#members]) this.#context.onUnreadable(member.connection, error);
+      }
+      this.#context.log.moveCursor(this.name, this.#table.settled);
+      if (this.#members.size > 0) await this.#wait();
+    }
+    const reader = this.#reader;
+    this.#reader = undefined;
+    this.#undelivered = undefined;
+    await reader?.close();
+  }
+
+  /** Does the next thing that there is to do. @returns whether there was any */
+  async #step(): Promise<boolean> {
+    for (const offset of this.#table.dead) return this.#bury(offset);
+    const now = performance.now();
+    const due = this.#table.waiting.find(({ notBefore }) => notBefore <= now);
+    if (due === undefined) this.#reserved = undefined;
+    else {
+      const member = due.failures === 0 ? this.#memberWithRoom() : this.#memberWithoutWork();
+      if (member !== undefined) return this.#deliverAgain(member, due);
+    }
+    if (this.#table.waiting.length >= MAX_WAITING_LEASES) return false;
+    const member = this.#memberWithRoom();
+    if (member === undefined) return false;
+    this.#undelivered ??= await this.#read();
+    // It may have left meanwhile.
+    if (this.#undelivered !== undefined && this.#members.has(member))
+      this.#deliver(member, this.#undelivered);
+    return this.#undelivered !== undefined;
+  }
+
+  /** The member with the fewest messages, of those that can get more. */
+  #memberWithRoom(): GroupMember<P> | undefined {
+    let best: GroupMember<P> | undefined;
+    let least = Number.POSITIVE_INFINITY;
+    for (const member of this.#members) {
+      if (member === this.#reserved || !this.#canGetMore(member)) continue;
+      const count = this.#table.countOf(member);
+      if (count > member.options.maxUnacked * LOW_SHARE || count >= least) continue;
+      best = member;
+      least = count;
+    }
+    return best;
+  }
+
+  /** A member without messages. If all have some, one of them gets no more until it has none. */
+  #memberWithoutWork(): GroupMember<P> | undefined {
+    let best: GroupMember<P> | undefined;
+    let least = Number.POSITIVE_INFINITY;
+    for (const member of this.#members) {
+      const count = this.#table.countOf(member);
+      if (member.isLate || count >= least) continue;
+      best = member;
+      least = count;
+    }
+    if (least === 0) return best !== undefined && this.#canGetMore(best) ? best : undefined;
+    if (this.#reserved === undefined || this.#reserved.isLate) this.#reserved = best;
+    return undefined;
+  }
+
+  #canGetMore(member: GroupMember<P>): boolean {
+    const { isLate, isAwaited, connection } = member;
+    if (isLate || isAwaited) return false;
+    // What has failed is delivered alone, so that it is known what fails.
+    if (this.#table.leasesOf(member).some(({ failures }) => failures > 0)) return false;
+    if (connection.outbox.pendingBytes <= MAX_WAITING_BYTES) return true;
+    member.isAwaited = true;
+    void connection.outbox.whenBelow(MAX_WAITING_BYTES).then(() => {
+      member.isAwaited = false;
+      this.#wake();
+    });
+    return false;
+  }
+
+  /** The next messages of the log that match; `undefined` if there are none yet. */
+  async #read(): Promise<Undelivered | undefined> {
+    const { log } = this.#context;
+    this.#reader ??= log.reader(this.#table.end);
+    for (;;) {
+      const part = await this.#reader.next();
+      if (part === undefined) {
+        this.#reader.release();
+        return undefined;
+      }
+      if (isGap(part)) {
+        this.#reportGap(part);
+        this.#table.advance(part.to);
+        continue;
+      }
+      const { first, count, time } = part.header;
+      const offsets: number[] = [];
+      const sizes: number[] = [];
+      if (time >= this.#since)
+        this.#filter.visit(part, this.#table.end, Number.POSITIVE_INFINITY, (at, start, end) => {
+          offsets.push(first + at);
+          sizes.push(end - start);
+        });
+      if (offsets.length > 0) return { run: part, offsets, sizes, next: 0 };
+      this.#table.advance(first + count);
+    }
+  }
+
+  /** Delivers the next messages of a record to a member: as many as it may have. */
+  #deliver(member: GroupMember<P>, undelivered: Undelivered): void {
+    const { run, offsets, sizes, next } = undelivered;
+    const max = Math.min(MAX_LEASE, member.options.maxUnacked - this.#table.countOf(member));
+    let bytes = sizes[next] ?? 0;
+    let to = next + 1;
+    for (; to < offsets.length && to - next < max; to++) {
+      bytes += sizes[to] ?? 0;
+      if (bytes > MAX_LEASE_BYTES) break;
+    }
+    const leased = offsets.slice(next, to);
+    undelivered.next = to;
+    this.#table.add(member, leased);
+    if (to === offsets.length) {
+      this.#undelivered = undefined;
+      this.#table.advance(run.header.first + run.header.count);
+    }
+    const messages = this.#select(run, leased);
+    if (messages !== undefined) this.#send(member, messages, leased);
+  }
+
+  /** Delivers messages again. If they do not exist any more, that is reported. */
+  async #deliverAgain(member: GroupMember<P>, lease: WaitingLease<GroupMember<P>>): Promise<boolean> {
+    const reader = this.#context.log.reader(lease.offsets[0] ?? 0);
+    try {
+      const part = await reader.next();
+      // Meanwhile, the member may have left, or a member that took too long may have acknowledged some of them.
+      if (!this.#table.waiting.includes(lease) || !this.#members.has(member)) return true;
+      if (part === undefined) throw new Error('the log ends before messages that were read');
+      if (isGap(part)) {
+        this.#reportGap(part);
+        this.#table.forget(lease, part.to);
+      } else {
+        this.#reserved = undefined;
+        const messages = this.#select(part, lease.offsets);
+        // If none match, the group has had another filter.
+        if (messages === undefined) this.#table.forget(lease, Number.POSITIVE_INFINITY);
+        else {
+          this.#table.take(member, lease);
+          this.#send(member, messages, lease.offsets);
+        }
+      }
+      return true;
+    } finally {
+      await reader.close();
+    }
+  }
+
+  #select(run: LoggedRun, offsets: readonly number[]): Piece | undefined {
+    return this.#filter.select(run, offsets[0] ?? 0, endOf(offsets));
+  }
+
+  #send(member: GroupMember<P>, messages: Piece, offsets: readonly number[]): void {
+    const { connection, id } = member;
+    const { log, delimiter } = this.#context;
+    // Its first messages: the time until it is done with them begins now.
+    if (this.#table.countOf(member) === offsets.length) member.idleFor = 0;
+    connection.outbox.deliverStored(messages);
+    const position = formatPosition({ epoch: log.epoch, offset: endOf(offsets) });
+    connection.reply(brokerLine('position', { id, position }, delimiter));
+    connection.flush();
+  }
+
+  /** Stores a message that failed too often. @returns whether to go on */
+  async #bury(offset: number): Promise<boolean> {
+    const { log, bury, onError } = this.#context;
+    const reader = log.reader(offset);
+    try {
+      const part = await reader.next();
+      // If it does not exist any more, there is nothing to keep.
+      if (part !== undefined && !isGap(part)) {
+        const found: Omit<FailedMessage, 'group'>[] = [];
+        this.#filter.visit(part, offset, offset + 1, (index, start, end, typeIndex) =>
+          found.push({ run: part, index, start, end, typeIndex }),
+        );
+        for (const message of found) await bury({ group: this.name, ...message });
+      }
+      this.#table.remove(offset);
+      return true;
+    } catch (error) {
+      onError(error);
+      setTimeout(() => this.#wake(), RETRY_DELAY).unref();
+      return false;
+    } finally {
+      await reader.close();
+    }
+  }
+
+  #reportGap({ from, to, reason }: LogGap): void {
+    const { log, delimiter } = this.#context;
+    const at = (offset: number) => formatPosition({ epoch: log.epoch, offset });
+    for (const { connection, id } of this.#members)
+      connection.reply(brokerLine('gap', { id, from: at(from), to: at(to), reason }, delimiter));
+  }
+
+  /** Waits until something has happened, there are more messages, or some may be delivered again. */
+  async #wait(): Promise<void> {
+    const { log } = this.#context;
+    const { end, waiting } = this.#table;
+    if (this.#isAwake) return;
+    const now = performance.now();
+    const due = waiting.map(({ notBefore }) => notBefore).filter((time) => time > now);
+    const timer =
+      due.length === 0 ? undefined : setTimeout(() => this.#wake(), Math.min(...due) - now + 1).unref();
+    const hasUnread = this.#undelivered !== undefined || end < log.durable;
+    const cancel = hasUnread ? () => {} : log.onceStored(end, () => this.#wake());
+    await new Promise<void>((resolve) => {
+      this.#wakeUp = resolve;
+    });
+    this.#wakeUp = undefined;
+    clearTimeout(timer);
+    cancel();
+  }
+
+  #wake(): void {
+    this.#isAwake = true;
+    this.#wakeUp?.();
+  }
+
+  /** Checks regularly whether the members make progress, as long as there are some. */
+  #schedule(): void {
+    clearInterval(this.#timer);
+    if (this.#members.size === 0) return;
+    const shortest = Math.min(...[...this.#members].map(({ options }) => options.ackWait));
+    const interval = Math.min(MAX_TICK, Math.max(MIN_TICK, shortest / TICKS));
+    this.#timer = setInterval(() => this.#checkProgress(interval), interval).unref();
+  }
+
+  /** Whoever has made no progress for too long loses its messages. Time in which the broker is blocked does not count. */
+  #checkProgress(interval: number): void {
+    for (const member of this.#members) {
+      const isReceiving = member.connection.outbox.pendingBytes > 0;
+      if (isReceiving || this.#table.leasesOf(member).length === 0) continue;
+      member.idleFor += interval;
+      if (member.idleFor < member.options.ackWait) continue;
+      member.isLate = true;
+      this.#table.release(member, this.#policyOf(member), true);
+      this.#wake();
+    }
+  }
+}
+
+/** The offset after the last of some messages. */
+function endOf(offsets: readonly number[]): number {
+  return (offsets.at(-1) ?? -1) + 1;
+}
+
+/** @param count of the delays, with this one */
+function retryDelay(count: number): number {
+  return Math.min(MAX_DELAY, FIRST_DELAY * 2 ** (count - 1));
+}

@@ -1,0 +1,88 @@
+// The work groups of a broker, by name. Each has a cursor of its name: everything before it is settled.
+
+import { formatPosition, OWN_CURSOR } from '../log/cursors.js';
+import { isFleetPosition, startOf } from '../log/log-start.js';
+import type { Issue } from '../messages/issues.js';
+import type { Filter, SubscribeData } from '../routing/filter.js';
+import type { Peer } from './peer.js';
+import { type GroupMember, WorkGroup, type WorkGroupContext } from './work-group.js';
+
+/** A subscription to a work group. */
+export type WorkGroupData = SubscribeData & { readonly group: string };
+
+/** Whether a subscription shares the messages of the durable log with others. */
+export function isWorkGroup(data: SubscribeData): data is WorkGroupData {
+  return data.group !== undefined && (data.ack !== undefined || data.from !== undefined);
+}
+
+/** Groups that are remembered, also without members. Each with members may hold memory for what it has read. */
+const MAX_GROUPS = 256;
+const [ACK_WAIT, MAX_DELIVERIES, MAX_UNACKED] = [30_000, 5, 1000];
+
+/** @typeParam P the type of connections */
+export class WorkGroups<P extends Peer> {
+  readonly #context: WorkGroupContext<P>;
+  /** Those whose members have left keep what they know of failures. */
+  readonly #groups = new Map<string, WorkGroup<P>>();
+
+  constructor(context: WorkGroupContext<P>) {
+    this.#context = context;
+  }
+
+  get statistics() {
+    return [...this.#groups.values()].map(({ statistics }) => statistics);
+  }
+
+  /** Whether a cursor of this name belongs to a group with members. */
+  has(name: string): boolean {
+    return (this.#groups.get(name)?.size ?? 0) > 0;
+  }
+
+  /**
+   * Why a subscription is impossible, if it is.
+   * @param isCursorUsed whether a subscription moves the cursor of this name
+   */
+  faultOf(data: WorkGroupData, filter: Filter, isCursorUsed: boolean): Issue | 'RATE_LIMITED' | undefined {
+    const { group: name, cursor, last, overflow, ack, from } = data;
+    if (cursor !== undefined || last === true || overflow === 'log') return WITH_CURSOR;
+    if (ack !== 'manual') return NEEDS_ACK;
+    if (isFleetPosition(from)) return POSITION_OF_FLEET;
+    const { log } = this.#context;
+    if (name.startsWith(OWN_CURSOR) || isCursorUsed || log.handlerCursors.has(name)) return NAME_IN_USE;
+    const group = this.#groups.get(name);
+    if (group !== undefined) return group.accepts(filter) ? undefined : OTHER_FILTER;
+    return log.cursors.hasRoomFor(name) && this.#makeRoom() ? undefined : 'RATE_LIMITED';
+  }
+
+  /** Adds a member. Call `group.start` once its subscriber knows of it. @returns the member, and its first position */
+  join(connection: P, data: WorkGroupData, filter: Filter): { member: GroupMember<P>; position: string } {
+    const group = this.#groups.get(data.group) ?? this.#create(data, filter);
+    const { ackWait = ACK_WAIT, maxDeliveries = MAX_DELIVERIES, maxUnacked = MAX_UNACKED } = data;
+    const member = group.join(connection, data.id, filter, { ackWait, maxDeliveries, maxUnacked });
+    return { member, position: formatPosition({ epoch: this.#context.log.epoch, offset: group.settled }) };
+  }
+
+  #create(data: WorkGroupData, filter: Filter): WorkGroup<P> {
+    const { log } = this.#context;
+    const { group: name, from } = data;
+    const { offset, time = 0 } = startOf(log, { from, cursor: name });
+    const group = new WorkGroup(name, this.#context, filter, offset, time);
+    this.#groups.set(name, group);
+    log.cursors.set(name, { epoch: log.epoch, offset });
+    return group;
+  }
+
+  /** @returns whether there is room for another group */
+  #makeRoom(): boolean {
+    if (this.#groups.size < MAX_GROUPS) return true;
+    for (const [name, group] of this.#groups) if (group.size === 0) return this.#groups.delete(name);
+    return false;
+  }
+}
+
+const conflict = (path: string, message: string): Issue => ({ path, code: 'conflict', message });
+const WITH_CURSOR = conflict('data', 'group with ack cannot be combined with cursor, last and overflow log');
+const NEEDS_ACK = conflict('data.ack', 'must be manual for a group that reads the durable log');
+const POSITION_OF_FLEET = conflict('data.from', 'is a position of scope fleet');
+const NAME_IN_USE = conflict('data.group', 'is the name of a cursor that is used otherwise');
+const OTHER_FILTER = conflict('data', 'all members of a group must have the same filter, and the same meta');

@@ -1,0 +1,260 @@
+// Work groups: each message of the durable log goes to one member, until one has acknowledged it.
+
+import { join } from 'node:path';
+import type { SluiceOptions } from 'sluice';
+import { describe, expect, test } from 'vitest';
+import { deadLetterDisk, readDeadLetters, type StoredDeadLetter } from '#src/log/dead-letters.js';
+import { startPlainBroker, type TestBroker, temporaryFolder, until } from '../support/broker.js';
+import { line, VALID } from '../support/messages.js';
+import type { Line, Peer } from '../support/peer.js';
+
+const GROUP = {
+  id: '1',
+  group: 'workers',
+  ack: 'manual',
+  from: 'first',
+  types: ['job_progress'],
+  meta: true,
+};
+
+async function start(options: SluiceOptions = {}) {
+  const folder = options.log ?? join(temporaryFolder(), 'log');
+  return { folder, ...(await startPlainBroker({ log: folder, ...options })) };
+}
+
+const numbered = (processed: number) =>
+  line({ ...VALID.job_progress, data: { ...VALID.job_progress.data, processed, total: undefined } });
+
+/** Stores messages with these numbers. */
+async function store(broker: TestBroker, from: number, to: number): Promise<void> {
+  const crawler = await broker.connect();
+  for (let number = from; number < to; number++) crawler.write(numbered(number));
+  await crawler.settled();
+  crawler.socket.destroy();
+}
+
+async function joinGroup(broker: TestBroker, options: object = {}): Promise<Peer> {
+  const member = await broker.connect();
+  member.say('subscribe', { ...GROUP, ...options });
+  await member.next('subscribed');
+  return member;
+}
+
+const numberOf = ({ message }: Line) => (message as { data?: { processed: number } })?.data?.processed;
+const numbersOf = (member: Peer) => member.messages.map(numberOf).filter((number) => number !== undefined);
+const deliveries = (member: Peer, number: number) =>
+  numbersOf(member).filter((other) => other === number).length;
+const epochOf = (member: Peer) =>
+  String(member.messages.find(({ type }) => type === 'subscribed')?.data.position).split(':')[0];
+const positionOf = (member: Peer, offset: number) => `${epochOf(member)}:${offset}`;
+const acknowledge = (member: Peer, offset: number) =>
+  member.say('ack', { id: '1', position: positionOf(member, offset) });
+const giveBack = (member: Peer, offset: number, more: object = {}) =>
+  member.say('nack', { id: '1', position: positionOf(member, offset), ...more });
+const range = (from: number, to: number) => Array.from({ length: to - from }, (_, index) => from + index);
+
+async function deadLettersIn(folder: string): Promise<StoredDeadLetter[]> {
+  const letters: StoredDeadLetter[] = [];
+  for await (const letter of readDeadLetters(deadLetterDisk(folder))) letters.push(letter);
+  return letters;
+}
+
+describe('a work group', () => {
+  test('shares messages among its members, each to one, and no member gets more than it may have', async () => {
+    const broker = await start();
+    await store(broker, 0, 100);
+    const members = [
+      await joinGroup(broker, { maxUnacked: 10 }),
+      await joinGroup(broker, { maxUnacked: 10 }),
+    ];
+    await until(() => members.every((member) => numbersOf(member).length >= 8));
+    const all = () => members.flatMap(numbersOf).sort((a, b) => a - b);
+    expect(all().length).toBeLessThanOrEqual(20);
+    for (const [index, member] of members.entries()) {
+      await until(() => {
+        const last = Math.max(...numbersOf(member));
+        acknowledge(member, last + 1);
+        return index === 0 || all().length === 100;
+      });
+    }
+    await until(() => {
+      for (const member of members) acknowledge(member, 100);
+      return all().length === 100;
+    });
+    expect(all()).toEqual(range(0, 100));
+  });
+
+  test('gives what a closed member had to the others, at once, and remembers what was acknowledged', async () => {
+    const broker = await start();
+    await store(broker, 0, 20);
+    const first = await joinGroup(broker);
+    await until(() => numbersOf(first).length === 20);
+    acknowledge(first, 5);
+    await first.settled();
+    const second = await joinGroup(broker);
+    first.socket.destroy();
+    await until(() => numbersOf(second).length === 15);
+    expect(numbersOf(second)).toEqual(range(5, 20));
+    acknowledge(second, 20);
+    await second.settled();
+    second.socket.destroy();
+    await until(() => broker.manager.getConnectionPool().size === 0);
+    await broker.manager.stop();
+    // Another process.
+    const again = await start({ log: broker.folder });
+    await store(again, 20, 22);
+    const third = await joinGroup(again);
+    await until(() => numbersOf(third).length === 2);
+    expect(numbersOf(third)).toEqual([20, 21]);
+  });
+
+  test('a member without progress loses its messages, and gets more when it acknowledges', async () => {
+    const broker = await start();
+    await store(broker, 0, 10);
+    const slow = await joinGroup(broker, { ackWait: 200 });
+    await until(() => numbersOf(slow).length === 10);
+    const other = await joinGroup(broker);
+    await until(() => numbersOf(other).length === 10);
+    await store(broker, 10, 20);
+    // The slow one has shown no sign of life.
+    acknowledge(other, 10);
+    await until(() => numbersOf(other).length === 20);
+    expect(numbersOf(slow)).toHaveLength(10);
+    acknowledge(slow, 10);
+    await slow.settled();
+    await other.settled();
+    acknowledge(other, 20);
+    await store(broker, 20, 30);
+    other.socket.destroy();
+    await until(() => numbersOf(slow).length >= 20);
+  });
+
+  test('repeating an acknowledgement shows that a member is still working', async () => {
+    const broker = await start();
+    await store(broker, 0, 1);
+    const busy = await joinGroup(broker, { ackWait: 300 });
+    const idle = await joinGroup(broker);
+    await until(() => numbersOf(busy).length + numbersOf(idle).length === 1);
+    const [worker, other] = numbersOf(busy).length === 1 ? [busy, idle] : [idle, busy];
+    for (let times = 0; times < 20; times++) {
+      acknowledge(worker, 0);
+      await worker.settled();
+      await new Promise((resolve) => setTimeout(resolve, 25));
+    }
+    expect(numbersOf(other)).toEqual([]);
+  });
+
+  test('a message that is given back comes again, after its delay, and the others are not held up', async () => {
+    const broker = await start();
+    await store(broker, 0, 5);
+    const member = await joinGroup(broker);
+    await until(() => numbersOf(member).length === 5);
+    giveBack(member, 2, { delay: 50 });
+    acknowledge(member, 5);
+    await until(() => deliveries(member, 2) === 2);
+    expect(numbersOf(member)).toEqual([0, 1, 2, 3, 4, 2]);
+    acknowledge(member, 5);
+    await store(broker, 5, 7);
+    await until(() => numbersOf(member).length === 8);
+  });
+
+  test('a message that closes whoever gets it ends in the dead letters, and all others are handled', async () => {
+    const broker = await start();
+    await store(broker, 0, 300);
+    const handled = new Set<number>();
+    const poison = 137;
+    let isDone = false;
+    const work = async (): Promise<void> => {
+      while (!isDone) {
+        const member = await joinGroup(broker, { maxDeliveries: 2, maxUnacked: 200 });
+        let seen = 0;
+        await until(() => {
+          for (; seen < member.lines.length; seen++) {
+            const message = member.messages[seen];
+            const number = message && numberOf(message);
+            if (number === undefined) continue;
+            if (number === poison) {
+              member.socket.destroy();
+              return true;
+            }
+            handled.add(number);
+            acknowledge(member, number + 1);
+          }
+          return isDone;
+        });
+        member.socket.destroy();
+      }
+    };
+    const workers = [work(), work()];
+    await until(() => handled.size === 299);
+    let letters: StoredDeadLetter[] = [];
+    for (; letters.length === 0; letters = await deadLettersIn(broker.folder))
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    isDone = true;
+    await Promise.all(workers);
+    expect(letters).toHaveLength(1);
+    expect(letters[0]).toMatchObject({
+      reason: 'MAX_DELIVERIES',
+      group: 'workers',
+      messageType: 'job_progress',
+    });
+    const content = Buffer.from(letters[0]?.content ?? '', 'base64').toString();
+    expect(`${content}\n`).toBe(numbered(poison));
+  });
+
+  test('says what is wrong with a subscription or an acknowledgement', async () => {
+    const broker = await start();
+    await store(broker, 0, 1);
+    const member = await joinGroup(broker);
+    const other = await broker.connect();
+    other.say('subscribe', { id: 'cursor', cursor: 'used', types: ['heartbeat'] });
+    await other.next('subscribed');
+    for (const data of [
+      { ...GROUP, types: ['heartbeat'] },
+      { ...GROUP, cursor: 'x' },
+      { ...GROUP, last: true },
+      { ...GROUP, ack: 'auto' },
+      { ...GROUP, ack: undefined },
+      { ...GROUP, group: 'used' },
+      { ...GROUP, group: '$own' },
+      { id: '2', cursor: 'workers' },
+    ]) {
+      other.lines.length = 0;
+      other.say('subscribe', data);
+      expect(await other.next('error')).toMatchObject({ data: { code: 'RULE_VIOLATION' } });
+    }
+    for (const [type, data] of [
+      ['nack', { id: 'cursor', position: positionOf(member, 0) }],
+      ['ack', { id: 'cursor', position: positionOf(member, 0) }],
+    ] as const) {
+      other.lines.length = 0;
+      other.say(type, data);
+      expect(await other.next('error')).toMatchObject({ data: { code: 'RULE_VIOLATION' } });
+    }
+    member.lines.length = 0;
+    member.say('ack', { id: '1', position: 'ffffffffffffffff:1' });
+    expect(await member.next('error')).toMatchObject({ data: { code: 'RULE_VIOLATION' } });
+    const plain = await startPlainBroker();
+    const peer = await plain.connect();
+    peer.say('subscribe', GROUP);
+    expect(await peer.next('error')).toMatchObject({ data: { issues: [{ code: 'no_log' }] } });
+  });
+});
+
+describe('the dead letters', () => {
+  test.each(['sample', 'full'] as const)('keep rejected messages: %s', async (rejectedBytes) => {
+    const broker = await start({ rejectedBytes });
+    const crawler = await broker.connect();
+    const text = '{"type":"heartbeat","data":{"access_token":"glpat-abcdefgh12345678"}}';
+    crawler.write(`${text}\n`);
+    await crawler.next('error');
+    await broker.manager.stop();
+    const letters = await deadLettersIn(broker.folder);
+    expect(letters).toMatchObject([{ reason: 'SCHEMA_VIOLATION', messageType: 'heartbeat' }]);
+    expect(letters[0]?.sample).not.toContain('glpat-abc');
+    const content = letters[0]?.content;
+    expect(content && Buffer.from(content, 'base64').toString()).toBe(
+      rejectedBytes === 'full' ? text : undefined,
+    );
+  });
+});

@@ -1,0 +1,131 @@
+// Every message of a group is settled once, whatever its members do, and none is settled too early.
+
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { LeaseTable, type RetryPolicy } from '#src/log/lease-table.js';
+
+const policy = (maxFailures: number): RetryPolicy => ({ maxFailures, notBefore: () => 0 });
+const range = (from: number, to: number) => Array.from({ length: to - from }, (_, index) => from + index);
+const waitingIn = (table: LeaseTable<string>) => table.waiting.map(({ offsets }) => offsets);
+
+describe('a lease table', () => {
+  test('settles what is acknowledged, up to the oldest message that is not', () => {
+    const table = new LeaseTable<string>(5);
+    table.add('a', range(5, 10));
+    table.add('b', range(10, 15));
+    table.advance(20);
+    table.acknowledge('b', 15);
+    expect(table.settled).toBe(5);
+    table.acknowledge('a', 8);
+    expect(table.settled).toBe(8);
+    table.acknowledge('a', 100);
+    expect(table.settled).toBe(20);
+  });
+
+  test('when a member goes, only its oldest lease has failed', () => {
+    const table = new LeaseTable<string>(0);
+    table.add('a', range(0, 4));
+    table.add('a', range(4, 8));
+    table.acknowledge('a', 2);
+    table.release('a', policy(5));
+    expect(table.waiting).toMatchObject([
+      { offsets: [2, 3], failures: 1 },
+      { offsets: [4, 5, 6, 7], failures: 0 },
+    ]);
+    expect(table.settled).toBe(2);
+  });
+
+  test('gives back single messages, and keeps those around them', () => {
+    const table = new LeaseTable<string>(0);
+    table.add('a', range(0, 5));
+    table.fail('a', 2, 3, policy(5));
+    expect(waitingIn(table)).toEqual([[2]]);
+    expect(table.countOf('a')).toBe(4);
+    table.acknowledge('a', 5);
+    expect(table.settled).toBe(2);
+  });
+
+  test('a late acknowledgement counts for messages that nobody else has', () => {
+    const table = new LeaseTable<string>(0);
+    table.add('a', range(0, 4));
+    table.add('a', range(4, 6));
+    table.release('a', policy(5), true);
+    const [first] = table.waiting;
+    if (first !== undefined) table.take('b', first);
+    table.acknowledge('a', 5);
+    expect(table.settled).toBe(0);
+    expect(waitingIn(table)).toEqual([[5]]);
+    table.acknowledge('b', 4);
+    expect(table.settled).toBe(5);
+  });
+
+  test('finds the one message that cannot be handled, whatever its place, and loses no other', () => {
+    const sizes = fc.integer({ min: 1, max: 300 });
+    fc.assert(
+      fc.property(sizes, fc.nat(), fc.integer({ min: 1, max: 6 }), (size, place, maxFailures) => {
+        const table = new LeaseTable<string>(0);
+        const poison = place % size;
+        table.add('a', range(0, size));
+        let deliveries = 0;
+        const work = (): void => {
+          for (const { offsets } of [...table.leasesOf('a')]) {
+            if (!offsets.includes(poison)) table.acknowledge('a', (offsets.at(-1) ?? 0) + 1);
+            else {
+              deliveries++;
+              // Those before it are done.
+              table.acknowledge('a', poison);
+              table.release('a', policy(maxFailures));
+            }
+          }
+        };
+        work();
+        for (let [lease] = table.waiting; lease !== undefined; [lease] = table.waiting) {
+          table.take('a', lease);
+          work();
+        }
+        expect([...table.dead]).toEqual([poison]);
+        expect(table.settled).toBe(poison);
+        expect(deliveries).toBeLessThanOrEqual(maxFailures + Math.ceil(Math.log2(size)));
+        table.remove(poison);
+        expect(table.settled).toBe(size);
+      }),
+    );
+  });
+
+  test('every message has one place at any time, whatever the members do', () => {
+    const members = ['a', 'b', 'c'];
+    const member = fc.constantFrom(...members);
+    const action = fc.oneof(
+      fc.record({ kind: fc.constant('add' as const), member, count: fc.integer({ min: 1, max: 9 }) }),
+      fc.record({ kind: fc.constant('acknowledge' as const), member, at: fc.nat(60) }),
+      fc.record({ kind: fc.constant('fail' as const), member, at: fc.nat(60), count: fc.nat(5) }),
+      fc.record({ kind: fc.constant('release' as const), member, isLate: fc.boolean() }),
+      fc.record({ kind: fc.constant('take' as const), member, at: fc.nat(10) }),
+    );
+    fc.assert(
+      fc.property(fc.array(action, { maxLength: 60 }), (actions) => {
+        const table = new LeaseTable<string>(0);
+        const settled = new Set<number>();
+        let before = 0;
+        for (const step of actions) {
+          if (step.kind === 'add') table.add(step.member, range(table.end, table.end + step.count));
+          else if (step.kind === 'acknowledge') table.acknowledge(step.member, step.at);
+          else if (step.kind === 'fail') table.fail(step.member, step.at, step.at + step.count, policy(2));
+          else if (step.kind === 'release') table.release(step.member, policy(2), step.isLate);
+          else {
+            const lease = table.waiting[step.at % Math.max(1, table.waiting.length)];
+            if (lease !== undefined) table.take(step.member, lease);
+          }
+          const leases = [...table.waiting, ...members.flatMap((name) => table.leasesOf(name))];
+          const places = [...leases.flatMap(({ offsets }) => offsets), ...table.dead];
+          expect(new Set(places).size).toBe(places.length);
+          for (const offset of places) expect(settled.has(offset)).toBe(false);
+          for (const offset of range(0, table.end)) if (!places.includes(offset)) settled.add(offset);
+          expect(table.settled).toBe(Math.min(table.end, ...places));
+          expect(table.settled).toBeGreaterThanOrEqual(before);
+          before = table.settled;
+        }
+      }),
+    );
+  });
+});
