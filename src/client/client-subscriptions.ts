@@ -10,6 +10,7 @@ import type { Settle } from './pending-requests.js';
 import type { ReceivedMessage } from './received-message.js';
 import {
   isStored,
+  isWorkGroup,
   Subscription,
   type SubscriptionFilter,
   type SubscriptionOwner,
@@ -105,6 +106,10 @@ export class ClientSubscriptions implements SubscriptionOwner {
     this.#transport.session?.sendControl('ack', { id, position });
   }
 
+  giveBack({ id }: Subscription, position: string, delay: number | undefined): void {
+    this.#transport.session?.sendControl('nack', { id, position, delay });
+  }
+
   /** The position after the messages of a subscription that were received. */
   onPosition({ id, position }: { readonly id: string; readonly position: string }): void {
     this.#find(id)?.onPosition(position);
@@ -162,12 +167,8 @@ export class ClientSubscriptions implements SubscriptionOwner {
         'group, from, cursor and overflow log: need a client without other subscriptions',
       );
     }
-    if (isStored(filter) && (filter.group !== undefined || filter.last === true)) {
-      throw new SluiceError('INVALID_OPTION', 'from, cursor and overflow log: not with group or last');
-    }
-    if (filter.ack !== undefined && filter.cursor === undefined) {
-      throw new SluiceError('INVALID_OPTION', 'ack: needs cursor');
-    }
+    const fault = faultOf(filter);
+    if (fault !== undefined) throw new SluiceError('INVALID_OPTION', fault);
     if (filter.last === true && filter.group !== undefined) {
       throw new SluiceError('INVALID_OPTION', 'last: cannot be combined with group');
     }
@@ -213,6 +214,21 @@ export class ClientSubscriptions implements SubscriptionOwner {
     this.#subscriptions.delete(subscription);
     this.#full.delete(subscription);
   }
+}
+
+/** What cannot be combined in a filter, if anything is. */
+function faultOf(filter: SubscriptionFilter): string | undefined {
+  const { group, last, cursor, overflow, ack, ackWait, maxDeliveries, maxUnacked } = filter;
+  if (isWorkGroup(filter)) {
+    const isValid = cursor === undefined && last !== true && overflow !== 'log' && filter.scope !== 'fleet';
+    return isValid ? undefined : 'group with ack: not with cursor, last, overflow log or scope fleet';
+  }
+  if (isStored(filter) && (group !== undefined || last === true))
+    return 'from, cursor and overflow log: not with last, and with group only if ack is set';
+  if (ack !== undefined && cursor === undefined) return 'ack: needs cursor or group';
+  if (ackWait !== undefined || maxDeliveries !== undefined || maxUnacked !== undefined)
+    return 'ackWait, maxDeliveries and maxUnacked: need group and ack';
+  return undefined;
 }
 
 function matchesFilter(

@@ -8,6 +8,7 @@ import { Watermark } from '../watermark.js';
 import { rethrowLater } from './client-events.js';
 import type { ReceivedMessage } from './received-message.js';
 import { Repeats } from './repeats.js';
+import { Unacknowledged } from './unacknowledged.js';
 
 /** Which messages to receive. A message must match every field that is set. */
 export interface SubscriptionFilter {
@@ -20,7 +21,11 @@ export interface SubscriptionFilter {
   readonly crawlerIds?: readonly string[];
   /**
    * Shares the messages among all subscribers of this group: each goes to one. Requires a separate client. Messages that
-   * this client has received and not handled when it closes are not passed on.
+   * this client has received and not handled when it closes are not passed on, unless it has `ack`.
+   *
+   * With `ack`, it is a work group: the messages come from the broker's durable log, and each comes again, to this or
+   * another member, until one has acknowledged it. The group begins at `from`, and then where it was. All members have the
+   * same filter.
    */
   readonly group?: string;
   /** Policy when this client falls `maxPendingBytes` behind. Applies to the whole client. Default: `disconnect`. */
@@ -48,9 +53,21 @@ export interface SubscriptionFilter {
   readonly cursor?: string;
   /**
    * When the cursor moves. `auto`: as soon as the loop has asked for the next message, or the listener has returned.
-   * `manual`: when {@link Subscription.ack} is called. Default: `auto`.
+   * `manual`: when {@link Subscription.ack} is called. Default: `auto`. In a work group: when a message counts as done.
    */
   readonly ack?: 'auto' | 'manual';
+  /**
+   * In a work group: time without an acknowledgement after which the messages of this client go to others, in ms. It runs
+   * while the client has messages and all of them have reached it. Default: 30,000.
+   */
+  readonly ackWait?: number;
+  /**
+   * In a work group: failures after which a message goes to the broker's dead letters: it was given back, or the client
+   * disconnected or took too long while it was its oldest one. Default: 5.
+   */
+  readonly maxDeliveries?: number;
+  /** In a work group: messages that this client may have without acknowledging them. Default: 1000. */
+  readonly maxUnacked?: number;
   /**
    * Whose messages: those of the crawlers of the broker's `host`, or of all hosts of the `fleet` that it is part of. With
    * `fleet`, `from`, `cursor` and `position` refer to the stream of the fleet, which has what the brokers' durable logs
@@ -67,6 +84,7 @@ export interface SubscriptionOwner {
   onFull(subscription: Subscription, isFull: boolean): void;
   unsubscribe(subscription: Subscription): Promise<void>;
   acknowledge(subscription: Subscription, position: string): void;
+  giveBack(subscription: Subscription, position: string, delay: number | undefined): void;
 }
 
 interface Waiter {
@@ -104,6 +122,14 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   readonly #queue = new Fifo<ReceivedMessage | string>();
   /** If messages can be recognised, and are not repeated on purpose. */
   readonly #repeats: Repeats | undefined;
+  /** In a work group. */
+  readonly #unacknowledged: Unacknowledged | undefined;
+  /** The message that the loop is working on, with `ack: 'auto'`. */
+  #current: ReceivedMessage | undefined;
+  /** Of the broker's log. */
+  #epoch = '';
+  /** The latest position to acknowledge, at the end of this turn of the event loop. */
+  #toAcknowledge: string | undefined;
   #position: string | undefined;
   #acknowledged: string | undefined;
   #bytes = 0;
@@ -131,6 +157,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
     this.#fullness = new Watermark(filter.maxQueuedBytes ?? DEFAULT_QUEUED_BYTES, LOW_SHARE);
     this.#repeats =
       isStored(filter) && filter.meta === true && filter.ack !== 'manual' ? new Repeats() : undefined;
+    this.#unacknowledged = isWorkGroup(filter) ? new Unacknowledged() : undefined;
     this.confirmed = new Promise((resolve, reject) => {
       this.#resolveConfirmed = resolve;
       this.#rejectConfirmed = reject;
@@ -159,14 +186,47 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   }
 
   /**
-   * Moves the cursor.
-   * @param position all messages before it are done. Default: {@link Subscription.position}.
-   * @throws SluiceError `INVALID_OPTION` unless the subscription has a cursor and `ack: 'manual'`
+   * Moves the cursor; in a work group, marks a message as done. Those of a group may be done in any order.
+   * @param done with a cursor: all messages before this position are done. Default: {@link Subscription.position}. In a
+   *   group: the message. Default: all that were handed out.
+   * @throws SluiceError `INVALID_OPTION` unless the subscription has a cursor or a group, and `ack: 'manual'`
    */
-  ack(position: string | undefined = this.#position): void {
-    if (this.filter.cursor === undefined || this.filter.ack !== 'manual')
-      throw new SluiceError('INVALID_OPTION', "ack: needs a subscription with cursor and ack: 'manual'");
-    if (position !== undefined) this.#acknowledge(position);
+  ack(done?: string | ReceivedMessage): void {
+    const unacknowledged = this.#unacknowledged;
+    const isMessage = typeof done === 'object';
+    if (this.filter.ack !== 'manual' || (unacknowledged === undefined && this.filter.cursor === undefined))
+      throw new SluiceError(
+        'INVALID_OPTION',
+        "ack: needs a subscription with cursor or group, and ack: 'manual'",
+      );
+    if (unacknowledged === undefined) {
+      if (isMessage) throw new SluiceError('INVALID_OPTION', 'ack: needs a position, unless it is a group');
+      const position = done ?? this.#position;
+      if (position !== undefined) this.#acknowledge(position);
+    } else if (isMessage) this.#settle(done);
+    else if (done !== undefined) this.#acknowledgeSoon(done);
+    else this.#acknowledgeOffset(unacknowledged.settleAll());
+  }
+
+  /**
+   * Gives a message of a work group back: it comes again, to this or another member, or goes to the dead letters after
+   * `maxDeliveries` failures.
+   * @param options `delay`: time until then, in ms. Default: 1000, doubled with each failure, at most 60,000.
+   * @throws SluiceError `INVALID_OPTION` unless the subscription has a group and `ack: 'manual'`
+   */
+  nack(event: ReceivedMessage, options: { readonly delay?: number } = {}): void {
+    if (this.#unacknowledged === undefined || this.filter.ack !== 'manual')
+      throw new SluiceError('INVALID_OPTION', "nack: needs a subscription with group and ack: 'manual'");
+    const { offset } = event;
+    if (offset === undefined) return;
+    this.#owner.giveBack(this, `${this.#epoch}:${offset}`, options.delay);
+    this.#acknowledgeOffset(this.#unacknowledged.giveBack(offset));
+  }
+
+  /** Shows the broker that a message takes long, so that it does not go to another member after `ackWait`. */
+  working(): void {
+    // A position before which it has no messages.
+    if (this.#unacknowledged !== undefined) this.#owner.acknowledge(this, `${this.#epoch}:0`);
   }
 
   /**
@@ -174,6 +234,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
    * @internal
    */
   onStart(position: string): void {
+    this.#epoch = position.slice(0, position.indexOf(':'));
     this.#position ??= position;
   }
 
@@ -202,8 +263,13 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
    */
   rewind(): void {
     if (!isStored(this.filter)) return;
-    // With a cursor, the broker begins with the first message that was not acknowledged.
-    const items = this.filter.cursor === undefined ? [...this.#queue] : [];
+    this.#unacknowledged?.clear();
+    // The broker may not have got the latest one.
+    this.#acknowledged = undefined;
+    this.#toAcknowledge = undefined;
+    // With a cursor or a group, the broker begins with the first message that was not acknowledged.
+    const isRemembered = this.filter.cursor !== undefined || this.#unacknowledged !== undefined;
+    const items = isRemembered ? [] : [...this.#queue];
     const positions = items.map((item) => typeof item === 'string');
     const kept = items.slice(0, positions.lastIndexOf(true) + 1);
     this.#queue.clear();
@@ -223,6 +289,27 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
     this.#position = position;
     const { cursor, ack } = this.filter;
     if (cursor !== undefined && ack !== 'manual') this.#acknowledge(position);
+  }
+
+  /** A message of a group is done. */
+  #settle({ offset }: ReceivedMessage): void {
+    if (offset !== undefined) this.#acknowledgeOffset(this.#unacknowledged?.settle(offset));
+  }
+
+  #acknowledgeOffset(offset: number | undefined): void {
+    if (offset !== undefined) this.#acknowledgeSoon(`${this.#epoch}:${offset}`);
+  }
+
+  /** Many messages may be done in one turn of the event loop: the broker needs only the latest position. */
+  #acknowledgeSoon(position: string): void {
+    if (this.#toAcknowledge === undefined) setImmediate(() => this.#sendAcknowledgement());
+    this.#toAcknowledge = position;
+  }
+
+  #sendAcknowledgement(): void {
+    const position = this.#toAcknowledge;
+    this.#toAcknowledge = undefined;
+    if (position !== undefined) this.#owner.acknowledge(this, position);
   }
 
   #acknowledge(position: string): void {
@@ -245,13 +332,14 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
    */
   push(event: ReceivedMessage): void {
     if (this.#isEnded || this.#repeats?.has(event) === true) return;
+    if (event.offset !== undefined) this.#unacknowledged?.add(event.offset);
     if (this.#listener !== undefined) {
       this.#repeats?.add(event);
       return this.#callListener(this.#listener, event);
     }
     const waiter = this.#waiters.shift();
     if (waiter !== undefined) {
-      this.#repeats?.add(event);
+      this.#handOut(event);
       waiter.resolve({ done: false, value: event });
       return;
     }
@@ -262,15 +350,29 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
 
   /** @throws SluiceError the reason if the client gave up, after all queued messages are consumed */
   next(): Promise<IteratorResult<ReceivedMessage, undefined>> {
+    this.#finishCurrent();
     const event = this.#nextMessage();
     if (event === undefined) {
       if (this.#error !== undefined) return Promise.reject(this.#error);
       if (this.#isEnded) return Promise.resolve({ done: true, value: undefined });
       return new Promise((resolve, reject) => this.#waiters.push({ resolve, reject }));
     }
-    this.#repeats?.add(event);
+    this.#handOut(event);
     this.#setBytes(this.#bytes - event.line.length);
     return Promise.resolve({ done: false, value: event });
+  }
+
+  /** The loop gets a message. */
+  #handOut(event: ReceivedMessage): void {
+    this.#repeats?.add(event);
+    if (this.#unacknowledged !== undefined && this.filter.ack !== 'manual') this.#current = event;
+  }
+
+  /** The loop is done with its message. */
+  #finishCurrent(): void {
+    const event = this.#current;
+    this.#current = undefined;
+    if (event !== undefined) this.#settle(event);
   }
 
   /** Ends the loop and unsubscribes. Does not throw if the broker fails to confirm that. */
@@ -301,6 +403,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
    */
   end(error?: SluiceError): void {
     if (this.#isEnded) return;
+    this.#sendAcknowledgement();
     this.#isEnded = true;
     this.#error = error;
     this.#rejectConfirmed(error ?? new SluiceError('CONNECTION_CLOSED'));
@@ -325,6 +428,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
     } catch (error) {
       rethrowLater(error);
     }
+    if (this.filter.ack !== 'manual') this.#settle(event);
   }
 
   #discardQueue(): void {
@@ -343,17 +447,25 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
 export function wireFilter(subscription: Subscription): Record<string, unknown> {
   const { id, filter } = subscription;
   const { maxQueuedBytes: _, ...wire } = filter;
+  const isGroup = isWorkGroup(filter);
   return {
     id,
     ...wire,
-    ...(filter.crawlerIds === undefined ? {} : { meta: true }),
+    // In a work group, it needs the offsets.
+    ...(filter.crawlerIds === undefined && !isGroup ? {} : { meta: true }),
     // The client itself says what was handled.
-    ...(filter.cursor === undefined ? {} : { ack: 'manual' }),
-    ...(subscription.received === undefined ? {} : { from: { offset: subscription.received } }),
+    ...(filter.cursor === undefined && !isGroup ? {} : { ack: 'manual' }),
+    ...(subscription.received === undefined || isGroup ? {} : { from: { offset: subscription.received } }),
   };
 }
 
 /** Whether the messages come from the broker's durable log. */
-export function isStored({ from, cursor, overflow }: SubscriptionFilter): boolean {
-  return from !== undefined || cursor !== undefined || overflow === 'log';
+export function isStored(filter: SubscriptionFilter): boolean {
+  const { from, cursor, overflow } = filter;
+  return from !== undefined || cursor !== undefined || overflow === 'log' || isWorkGroup(filter);
+}
+
+/** Whether it shares the messages of the durable log with others, each until it is acknowledged. */
+export function isWorkGroup({ group, ack }: SubscriptionFilter): boolean {
+  return group !== undefined && ack !== undefined;
 }

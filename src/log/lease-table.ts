@@ -7,6 +7,10 @@ export interface Lease {
   readonly offsets: readonly number[];
   /** How often working on them has failed. */
   readonly failures: number;
+  /** Number of the latest delivery, of all deliveries of the group. */
+  readonly delivery: number;
+  /** The offset after the last message of that delivery: more messages may have been delivered than are left. */
+  readonly end: number;
 }
 
 /** A lease that nobody has. @typeParam M the members */
@@ -28,9 +32,10 @@ export interface RetryPolicy {
 /** @typeParam M the members */
 export class LeaseTable<M> {
   #end: number;
-  /** The leases of each member, ascending. */
+  #deliveries = 0;
+  /** The leases of each member, in the order in which it got them. */
   readonly #held = new Map<M, Lease[]>();
-  /** Ascending. */
+  /** The oldest messages first. */
   #waiting: WaitingLease<M>[] = [];
   /** Offsets of messages that failed too often. */
   readonly #dead = new Set<number>();
@@ -48,7 +53,8 @@ export class LeaseTable<M> {
   /** All messages before this offset are settled: acknowledged, or removed because they failed too often. */
   get settled(): number {
     let settled = Math.min(this.#end, firstOf(this.#waiting[0]));
-    for (const [lease] of this.#held.values()) settled = Math.min(settled, firstOf(lease));
+    for (const leases of this.#held.values())
+      for (const lease of leases) settled = Math.min(settled, firstOf(lease));
     for (const offset of this.#dead) settled = Math.min(settled, offset);
     return settled;
   }
@@ -86,15 +92,14 @@ export class LeaseTable<M> {
 
   /** A member gets messages that were not considered yet. */
   add(member: M, offsets: readonly number[]): void {
-    this.#hold(member, { offsets, failures: 0 });
-    this.#end = (offsets.at(-1) ?? this.#end - 1) + 1;
+    this.#hold(member, offsets, 0);
+    this.#end = endOf(offsets);
   }
 
   /** A member gets a waiting lease. */
   take(member: M, lease: WaitingLease<M>): void {
     this.#remove(lease);
-    const { offsets, failures } = lease;
-    this.#hold(member, { offsets, failures });
+    this.#hold(member, lease.offsets, lease.failures);
   }
 
   /** Messages of a waiting lease do not exist any more. @param before those before this offset */
@@ -104,30 +109,35 @@ export class LeaseTable<M> {
   }
 
   /**
-   * A member is done with its messages before an offset, also with those that were taken away from it because it took too
-   * long, unless another one has them now.
+   * A member is done with the message before an offset, and with all that it got before that one: also with those that were
+   * taken away from it because it took too long, unless another one has them now. Not with messages that it got later,
+   * even if their offsets are lower.
    */
   acknowledge(member: M, position: number): void {
-    this.#setHeld(
-      member,
-      this.leasesOf(member).flatMap((lease) => from(lease, position)),
-    );
-    if (!this.#waiting.some(({ previous }) => previous === member)) return;
-    this.#waiting = this.#waiting.flatMap((lease) =>
-      lease.previous === member ? from(lease, position) : [lease],
-    );
+    const leases = this.leasesOf(member);
+    const late = this.#waiting.filter(({ previous }) => previous === member);
+    const lease = [...leases, ...late].find((one) => firstOf(one) < position && position <= one.end);
+    if (lease === undefined) return;
+    const isEarlier = ({ delivery }: Lease) => delivery < lease.delivery;
+    const left = <L extends Lease>(one: L) =>
+      one.delivery === lease.delivery ? from(one, position) : isEarlier(one) ? [] : [one];
+    this.#setHeld(member, leases.flatMap(left));
+    if (late.length > 0)
+      this.#waiting = this.#waiting.flatMap((one) => (one.previous === member ? left(one) : [one]));
   }
 
   /** A member could not handle its messages from one offset up to another. */
   fail(member: M, from: number, to: number, policy: RetryPolicy): void {
     const kept: Lease[] = [];
-    for (const { offsets, failures } of this.leasesOf(member)) {
+    for (const lease of this.leasesOf(member)) {
+      const { offsets, failures } = lease;
       const before = offsets.filter((offset) => offset < from);
       const failed = offsets.filter((offset) => offset >= from && offset < to);
       const after = offsets.filter((offset) => offset >= to);
-      if (before.length > 0) kept.push({ offsets: before, failures });
-      if (failed.length > 0) this.#putBack({ offsets: failed, failures: failures + 1 }, policy, undefined);
-      if (after.length > 0) kept.push({ offsets: after, failures });
+      if (before.length > 0) kept.push({ ...lease, offsets: before });
+      if (failed.length > 0)
+        this.#putBack({ ...lease, offsets: failed, failures: failures + 1 }, policy, undefined);
+      if (after.length > 0) kept.push({ ...lease, offsets: after });
     }
     this.#setHeld(member, kept);
   }
@@ -152,11 +162,9 @@ export class LeaseTable<M> {
     this.#dead.delete(offset);
   }
 
-  #hold(member: M, lease: Lease): void {
-    this.#setHeld(
-      member,
-      [...this.leasesOf(member), lease].sort((a, b) => firstOf(a) - firstOf(b)),
-    );
+  #hold(member: M, offsets: readonly number[], failures: number): void {
+    const lease = { offsets, failures, delivery: ++this.#deliveries, end: endOf(offsets) };
+    this.#setHeld(member, [...this.leasesOf(member), lease]);
   }
 
   #setHeld(member: M, leases: Lease[]): void {
@@ -177,7 +185,7 @@ export class LeaseTable<M> {
     else {
       const middle = Math.ceil((offsets.length + 1) / 2);
       for (const part of [offsets.slice(0, 1), offsets.slice(1, middle), offsets.slice(middle)])
-        if (part.length > 0) this.#wait({ offsets: part, failures, notBefore, previous });
+        if (part.length > 0) this.#wait({ ...lease, offsets: part, notBefore, previous });
     }
   }
 
@@ -201,4 +209,9 @@ function from<L extends Lease>(lease: L, position: number): L[] {
 /** Offset of the first message of a lease; `Infinity` without one. */
 function firstOf(lease: Lease | undefined): number {
   return lease?.offsets[0] ?? Number.POSITIVE_INFINITY;
+}
+
+/** The offset after the last of some messages. */
+export function endOf(offsets: readonly number[]): number {
+  return (offsets.at(-1) ?? -1) + 1;
 }

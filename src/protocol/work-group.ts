@@ -3,7 +3,7 @@
 
 import type { Piece } from '../delivery/outbox.js';
 import { formatPosition } from '../log/cursors.js';
-import { LeaseTable, type RetryPolicy, type WaitingLease } from '../log/lease-table.js';
+import { endOf, LeaseTable, type RetryPolicy, type WaitingLease } from '../log/lease-table.js';
 import { isGap, type LogGap, type LoggedRun, type LogReader } from '../log/log-reader.js';
 import type { MessageLog } from '../log/message-log.js';
 import { StoredMessageFilter } from '../log/stored-messages.js';
@@ -133,6 +133,8 @@ export class WorkGroup<P extends Peer> {
   /** Whether something has happened since the latest look at what there is to do. */
   #isAwake = false;
   #wakeUp: (() => void) | undefined;
+  /** When it was last looked for messages that may be delivered again, by the monotonic clock. */
+  #checkedAt = 0;
   #timer: NodeJS.Timeout | undefined;
 
   /** @param since messages that were received earlier are left out, in ms since 1970 */
@@ -253,6 +255,7 @@ export class WorkGroup<P extends Peer> {
   async #step(): Promise<boolean> {
     for (const offset of this.#table.dead) return this.#bury(offset);
     const now = performance.now();
+    this.#checkedAt = now;
     const due = this.#table.waiting.find(({ notBefore }) => notBefore <= now);
     if (due === undefined) this.#reserved = undefined;
     else {
@@ -440,10 +443,12 @@ export class WorkGroup<P extends Peer> {
     const { log } = this.#context;
     const { end, waiting } = this.#table;
     if (this.#isAwake) return;
-    const now = performance.now();
-    const due = waiting.map(({ notBefore }) => notBefore).filter((time) => time > now);
+    const later = waiting.map(({ notBefore }) => notBefore).filter((time) => time > this.#checkedAt);
+    const next = later.reduce((least, time) => Math.min(least, time), Number.POSITIVE_INFINITY);
     const timer =
-      due.length === 0 ? undefined : setTimeout(() => this.#wake(), Math.min(...due) - now + 1).unref();
+      later.length === 0
+        ? undefined
+        : setTimeout(() => this.#wake(), Math.max(0, next - performance.now()) + 1).unref();
     const hasUnread = this.#undelivered !== undefined || end < log.durable;
     const cancel = hasUnread ? () => {} : log.onceStored(end, () => this.#wake());
     await new Promise<void>((resolve) => {
@@ -480,11 +485,6 @@ export class WorkGroup<P extends Peer> {
       this.#wake();
     }
   }
-}
-
-/** The offset after the last of some messages. */
-function endOf(offsets: readonly number[]): number {
-  return (offsets.at(-1) ?? -1) + 1;
 }
 
 /** @param count of the delays, with this one */

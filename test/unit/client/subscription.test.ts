@@ -62,6 +62,7 @@ describe('Subscription', () => {
       onFull: (_: Subscription, isFull: boolean) => full.push(isFull),
       unsubscribe: async () => {},
       acknowledge: () => {},
+      giveBack: () => {},
     };
     const subscription = new Subscription('s1', { maxQueuedBytes: 100 }, owner);
     for (const size of [1, 48, 1, 50]) subscription.push(new Message(Buffer.alloc(size)));

@@ -18,7 +18,7 @@ describe('a lease table', () => {
     expect(table.settled).toBe(5);
     table.acknowledge('a', 8);
     expect(table.settled).toBe(8);
-    table.acknowledge('a', 100);
+    table.acknowledge('a', 10);
     expect(table.settled).toBe(20);
   });
 
@@ -57,6 +57,22 @@ describe('a lease table', () => {
     expect(waitingIn(table)).toEqual([[5]]);
     table.acknowledge('b', 4);
     expect(table.settled).toBe(5);
+  });
+
+  test('an acknowledgement does not cover what a member got later, although its offsets are lower', () => {
+    const table = new LeaseTable<string>(0);
+    table.add('b', range(0, 3));
+    table.add('a', range(3, 6));
+    table.release('b', undefined);
+    const [lease] = table.waiting;
+    if (lease !== undefined) table.take('a', lease);
+    table.acknowledge('a', 6);
+    expect(table.settled).toBe(0);
+    // Again, as a member that is still working does.
+    table.acknowledge('a', 6);
+    expect(table.settled).toBe(0);
+    table.acknowledge('a', 3);
+    expect(table.settled).toBe(6);
   });
 
   test('finds the one message that cannot be handled, whatever its place, and loses no other', () => {

@@ -1,0 +1,161 @@
+// A client in a work group: what it acknowledges, and what it gives back.
+
+import { join } from 'node:path';
+import { type ReceivedMessage, SluiceClient, type SubscriptionFilter } from 'sluice/client';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { Unacknowledged } from '#src/client/unacknowledged.js';
+import { startPlainBroker, type TestBroker, temporaryFolder, until } from '../../support/broker.js';
+import { numberedBlock } from '../../support/numbered.js';
+
+const GROUP: SubscriptionFilter = { group: 'workers', ack: 'manual', from: 'first', types: ['job_progress'] };
+const range = (from: number, to: number) => Array.from({ length: to - from }, (_, index) => from + index);
+const numberOf = ({ message }: ReceivedMessage) => (message.data as { processed: number }).processed;
+
+async function connectApp({ socketPath }: TestBroker): Promise<SluiceClient> {
+  const client = new SluiceClient({
+    socketPath,
+    hello: { role: 'app' },
+    reconnect: { initialDelay: 5, maxDelay: 20 },
+  });
+  onTestFinished(() => void client.close(0));
+  return client.connect();
+}
+
+async function start(count: number): Promise<TestBroker> {
+  const broker = await startPlainBroker({ log: join(temporaryFolder(), 'log') });
+  const crawler = await broker.connect();
+  crawler.write(numberedBlock(0, 0, count));
+  await crawler.settled();
+  return broker;
+}
+
+/** The position of the group, in messages. */
+const settledIn = ({ manager }: TestBroker) => {
+  const { end = 0, cursors = [] } = manager.getMetrics().durableLog ?? {};
+  return end - (cursors.find(({ name }) => name === 'workers')?.behind ?? Number.NaN);
+};
+
+describe('unacknowledged messages', () => {
+  test('are done up to the first one that is not, in the order in which they came', () => {
+    const messages = new Unacknowledged();
+    for (const offset of [5, 6, 7, 2]) messages.add(offset);
+    expect(messages.settle(6)).toBeUndefined();
+    expect(messages.settle(5)).toBe(7);
+    expect(messages.settle(2)).toBeUndefined();
+    expect(messages.giveBack(7)).toBe(3);
+    messages.add(9);
+    messages.add(9);
+    expect(messages.settleAll()).toBe(10);
+    expect(messages.settle(9)).toBeUndefined();
+  });
+});
+
+describe('a work group', () => {
+  test('messages may be done in any order; those of a client that closes go to another one', async () => {
+    const broker = await start(20);
+    const [first, second] = [await connectApp(broker), await connectApp(broker)];
+    const subscription = await first.subscribe(GROUP);
+    const events: ReceivedMessage[] = [];
+    for await (const event of subscription) if (events.push(event) === 20) break;
+    // Leaving the loop has unsubscribed.
+    expect(events.map(numberOf)).toEqual(range(0, 20));
+    const again = await first.subscribe(GROUP);
+    const received: ReceivedMessage[] = [];
+    for (let index = 0; index < 20; index++) {
+      const { value } = await again.next();
+      if (value !== undefined) received.push(value);
+    }
+    for (const index of [3, 1, 0, 2, 7]) {
+      const event = received[index];
+      if (event !== undefined) again.ack(event);
+    }
+    await until(() => settledIn(broker) === 4);
+    const others: number[] = [];
+    await second.subscribe(GROUP, (event) => void others.push(numberOf(event)));
+    await first.close();
+    await until(() => others.length === 16);
+    expect(others).toEqual(range(4, 20));
+  });
+
+  test('acknowledges by itself what the loop is done with, or the listener has returned from', async () => {
+    const broker = await start(10);
+    const client = await connectApp(broker);
+    const subscription = await client.subscribe({ ...GROUP, ack: 'auto' });
+    for (let index = 0; index < 4; index++) await subscription.next();
+    await until(() => settledIn(broker) === 3);
+    await client.close();
+    const other = await connectApp(broker);
+    const numbers: number[] = [];
+    await other.subscribe({ ...GROUP, ack: 'auto' }, (event) => void numbers.push(numberOf(event)));
+    await until(() => settledIn(broker) === 10);
+    expect(numbers).toEqual(range(3, 10));
+  });
+
+  test('a message that is given back comes again; after too many failures, it does not', async () => {
+    const broker = await start(6);
+    const client = await connectApp(broker);
+    const subscription = await client.subscribe({ ...GROUP, maxDeliveries: 3 });
+    const numbers: number[] = [];
+    const work = (async () => {
+      for await (const event of subscription) {
+        numbers.push(numberOf(event));
+        if (numberOf(event) === 2) subscription.nack(event, { delay: 10 });
+        else subscription.ack(event);
+      }
+    })();
+    await until(() => settledIn(broker) === 6);
+    await client.close();
+    await work;
+    expect(numbers).toEqual([0, 1, 2, 3, 4, 5, 2, 2]);
+  });
+
+  test('goes on after a lost connection, also with what was acknowledged but never confirmed', async () => {
+    const broker = await start(10);
+    const client = await connectApp(broker);
+    const subscription = await client.subscribe(GROUP);
+    const numbers: number[] = [];
+    void (async () => {
+      for await (const event of subscription) {
+        numbers.push(numberOf(event));
+        if (numbers.length === 5)
+          for (const connection of broker.manager.getConnectionPool()) void connection.disconnect('TEST');
+        else subscription.ack(event);
+      }
+    })();
+    await until(() => settledIn(broker) === 10);
+    expect([...new Set(numbers)].sort((a, b) => a - b)).toEqual(range(0, 10));
+  });
+
+  test('a message that takes long stays with its client as long as that shows that it is working', async () => {
+    const broker = await start(1);
+    const [first, second] = [await connectApp(broker), await connectApp(broker)];
+    const subscription = await first.subscribe({ ...GROUP, ackWait: 300 });
+    const { value } = await subscription.next();
+    const others: ReceivedMessage[] = [];
+    await second.subscribe(GROUP, (event) => void others.push(event));
+    for (let times = 0; times < 20; times++) {
+      subscription.working();
+      await new Promise((resolve) => setTimeout(resolve, 25));
+    }
+    expect(others).toEqual([]);
+    if (value !== undefined) subscription.ack(value);
+    await until(() => settledIn(broker) === 1);
+  });
+
+  test('says what cannot be combined', async () => {
+    const client = await connectApp(await start(0));
+    const wrong: SubscriptionFilter[] = [
+      { ...GROUP, cursor: 'x' },
+      { ...GROUP, last: true },
+      { ...GROUP, scope: 'fleet' },
+      { group: 'workers', from: 'first' },
+      { group: 'workers', maxUnacked: 5 },
+      { ack: 'manual' },
+    ];
+    for (const filter of wrong)
+      await expect(client.subscribe(filter)).rejects.toMatchObject({ code: 'INVALID_OPTION' });
+    const subscription = await client.subscribe({ types: ['heartbeat'] });
+    expect(() => subscription.ack()).toThrow('ack');
+    expect(() => subscription.nack({} as ReceivedMessage)).toThrow('nack');
+  });
+});
