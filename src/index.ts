@@ -62,6 +62,7 @@ export {
 export type { FleetStatistics } from './fleet/fleet.js';
 export type { ForwarderStatistics } from './fleet/forwarder.js';
 export type { FleetHost, HostReport } from './fleet/host-table.js';
+export type { DeadLetterStatistics } from './log/dead-letters.js';
 export type { LogStatistics } from './log/message-log.js';
 export { type FrameRange, Slab, SlabPool } from './memory/slab-pool.js';
 export type { Extension } from './messages/extension.js';
@@ -95,6 +96,7 @@ export type { PresenceChange } from './protocol/presence.js';
 export { ProtocolHandler } from './protocol/protocol-handler.js';
 export type { ProtocolStatistics } from './protocol/protocol-statistics.js';
 export type { RejectedMessage, RejectionDetails } from './protocol/rejection.js';
+export type { WorkGroupStatistics } from './protocol/work-group.js';
 export {
   DEFAULT_HANDLER_PRIORITY,
   type FleetEvent,

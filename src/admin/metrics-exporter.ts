@@ -154,6 +154,12 @@ const COUNTERS: readonly MetricEntry[] = [
     collect: ({ durableLog }) => durableLog?.durable ?? 0,
   },
   {
+    name: 'sluice_dead_letters_total',
+    help: 'Messages in the dead letters since the start: failed too often in a work group, rejected, or rejected and not kept',
+    label: 'kind',
+    collect: ({ durableLog }) => ({ failed: 0, rejected: 0, omitted: 0, ...durableLog?.deadLetters }),
+  },
+  {
     name: 'sluice_durable_log_messages_passed_total',
     help: 'Messages forwarded without being stored, while the disk had failed',
     collect: ({ durableLog }) => durableLog?.messagesPassed ?? 0,
@@ -253,6 +259,20 @@ const GAUGES: readonly MetricEntry[] = [
     collect: ({ durableLog }) => durableLog?.cursors[0]?.behind ?? 0,
   },
   {
+    name: 'sluice_work_group_messages',
+    help: 'Messages of work groups that members have and have not acknowledged, or that wait to be delivered again',
+    label: 'kind',
+    collect: ({ protocol }) => ({
+      held: sum(protocol.workGroups, ({ held }) => held),
+      waiting: sum(protocol.workGroups, ({ waiting }) => waiting),
+    }),
+  },
+  {
+    name: 'sluice_work_group_members',
+    help: 'Subscriptions to work groups',
+    collect: ({ protocol }) => sum(protocol.workGroups, ({ members }) => members),
+  },
+  {
     name: 'sluice_workers',
     help: 'Validation workers that have started',
     collect: ({ dispatch }) => dispatch.threads,
@@ -334,9 +354,12 @@ export class MetricsExporter {
     });
   }
 
-  #addGauge({ name, help, collect }: MetricEntry): void {
-    const gauge = new Gauge({ name, help, registers: [this.#registry] });
-    this.#updates.push((metrics, registry) => gauge.set(Number(collect(metrics, registry))));
+  #addGauge({ name, help, label, collect }: MetricEntry): void {
+    const labelNames = label === undefined ? [] : [label];
+    const gauge = new Gauge({ name, help, labelNames, registers: [this.#registry] });
+    this.#updates.push((metrics, registry) => {
+      for (const [labels, value] of labelled(label, collect(metrics, registry))) gauge.set(labels, value);
+    });
   }
 
   /** Metrics that need an iteration over all connections, in a single pass. */
@@ -456,4 +479,8 @@ function histogramText(name: string, help: string, { bounds, counts, sum }: Late
     `${name}_count ${total}`,
     '',
   ].join('\n');
+}
+
+function sum<T>(items: readonly T[], countOf: (item: T) => number): number {
+  return items.reduce((total, item) => total + countOf(item), 0);
 }

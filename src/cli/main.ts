@@ -27,6 +27,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<{ definition: CommandDefin
   status: () => import('./commands/status.js'),
   drift: () => import('./commands/drift.js'),
   log: () => import('./commands/log.js'),
+  dead: () => import('./commands/dead.js'),
   bench: () => import('./commands/bench.js'),
   completion: () => import('./commands/completion.js'),
 };

@@ -66,6 +66,16 @@ export interface DeadLettersOptions {
   readonly onError: (error: unknown) => void;
 }
 
+/** What was kept since the start. */
+export interface DeadLetterStatistics {
+  /** Messages that failed too often in a work group. */
+  readonly failed: number;
+  /** Rejected messages. */
+  readonly rejected: number;
+  /** Rejected messages that were not kept, since there were too many in one second. */
+  readonly omitted: number;
+}
+
 /** Writes dead letters. */
 export class DeadLetters {
   readonly #store: LogStore;
@@ -73,6 +83,8 @@ export class DeadLetters {
   readonly keepsContent: boolean;
   readonly #now: () => number;
   #second = { startedAt: Number.NEGATIVE_INFINITY, count: 0, bytes: 0 };
+  #failed = 0;
+  #rejected = 0;
   #omitted = 0;
 
   private constructor(store: LogStore, keepsContent: boolean, now: () => number) {
@@ -103,9 +115,8 @@ export class DeadLetters {
     return new DeadLetters(store, keepsContent, now);
   }
 
-  /** Number of dead letters since the first one, and how many rejected messages were left out, to protect the disk. */
-  get statistics(): { readonly stored: number; readonly omitted: number } {
-    return { stored: this.#store.end, omitted: this.#omitted };
+  get statistics(): DeadLetterStatistics {
+    return { failed: this.#failed, rejected: this.#rejected, omitted: this.#omitted };
   }
 
   /** Whether another rejected message would be kept in this second. */
@@ -123,11 +134,13 @@ export class DeadLetters {
     const now = this.#now();
     if (now - this.#second.startedAt >= SECOND) this.#second = { startedAt: now, count: 0, bytes: 0 };
     this.#second.count++;
+    this.#rejected++;
     this.#second.bytes += this.#append(letter);
   }
 
   /** Keeps a message that has failed too often. Resolves when it is durable. */
   add(letter: DeadLetter): Promise<void> {
+    this.#failed++;
     this.#append(letter);
     return this.#store.whenDurable();
   }

@@ -18,7 +18,7 @@ import {
   OWN_CURSOR,
   type Position,
 } from './cursors.js';
-import { DeadLetters, type DeadLettersOptions } from './dead-letters.js';
+import { type DeadLetterStatistics, DeadLetters, type DeadLettersOptions } from './dead-letters.js';
 import { FolderDisk, type LogDisk } from './disk.js';
 import { FolderLock } from './folder-lock.js';
 import type { LogReader } from './log-reader.js';
@@ -103,6 +103,7 @@ export interface LogStatistics {
   readonly failures: number;
   /** Messages that were forwarded without being stored, while the disk had failed. */
   readonly messagesPassed: number;
+  readonly deadLetters: DeadLetterStatistics;
   /** Number of cursors. */
   readonly cursorsTotal: number;
   /**
@@ -261,6 +262,7 @@ export class MessageLog {
       syncTime,
       failures,
       messagesPassed,
+      deadLetters: this.deadLetters.statistics,
       ...this.#furthestCursors(),
     };
   }

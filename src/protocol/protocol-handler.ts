@@ -254,6 +254,7 @@ export class ProtocolHandler<P extends Peer> {
       errorReplies: this.#replies.sent,
       errorsUnanswered: this.#replies.suppressed,
       subscriptions: this.#subscriptions.size,
+      workGroups: this.#workGroups?.statistics ?? [],
       jobOwners: this.#router.owners.size,
     };
   }

@@ -1,5 +1,7 @@
 // The statistics of the protocol handler.
 
+import type { WorkGroupStatistics } from './work-group.js';
+
 export interface ProtocolStatistics {
   /** Application messages accepted, and all messages rejected, each counted once. */
   readonly received: number;
@@ -30,5 +32,7 @@ export interface ProtocolStatistics {
   /** Errors without a reply, because `maxErrorReplies` was reached. */
   readonly errorsUnanswered: number;
   readonly subscriptions: number;
+  /** At most 256 work groups; without members, too. */
+  readonly workGroups: readonly WorkGroupStatistics[];
   readonly jobOwners: number;
 }

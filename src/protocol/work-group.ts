@@ -65,6 +65,15 @@ const [MIN_TICK, MAX_TICK, TICKS] = [50, 1000, 10];
 /** Delay before something that has failed is tried again, in ms. */
 const RETRY_DELAY = 1000;
 
+export interface WorkGroupStatistics {
+  readonly name: string;
+  readonly members: number;
+  /** Messages that members have and have not acknowledged. */
+  readonly held: number;
+  /** Messages that wait to be delivered again. */
+  readonly waiting: number;
+}
+
 /** One subscription of a connection to a group. @typeParam P the type of connections */
 export class GroupMember<P extends Peer> implements SubscriptionReader {
   readonly group: WorkGroup<P>;
@@ -156,7 +165,7 @@ export class WorkGroup<P extends Peer> {
     return this.#table.settled;
   }
 
-  get statistics(): { name: string; members: number; held: number; waiting: number } {
+  get statistics(): WorkGroupStatistics {
     const waiting = this.#table.waiting.reduce((sum, { offsets }) => sum + offsets.length, 0);
     return { name: this.name, members: this.#members.size, held: this.#table.held, waiting };
   }

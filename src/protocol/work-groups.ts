@@ -5,7 +5,12 @@ import { isFleetPosition, startOf } from '../log/log-start.js';
 import type { Issue } from '../messages/issues.js';
 import type { Filter, SubscribeData } from '../routing/filter.js';
 import type { Peer } from './peer.js';
-import { type GroupMember, WorkGroup, type WorkGroupContext } from './work-group.js';
+import {
+  type GroupMember,
+  WorkGroup,
+  type WorkGroupContext,
+  type WorkGroupStatistics,
+} from './work-group.js';
 
 /** A subscription to a work group. */
 export type WorkGroupData = SubscribeData & { readonly group: string };
@@ -29,7 +34,7 @@ export class WorkGroups<P extends Peer> {
     this.#context = context;
   }
 
-  get statistics() {
+  get statistics(): WorkGroupStatistics[] {
     return [...this.#groups.values()].map(({ statistics }) => statistics);
   }
 

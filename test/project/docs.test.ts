@@ -9,6 +9,7 @@ import { optionsPage } from '#scripts/options-page.js';
 import { OPTION_GROUPS } from '#src/config/config.js';
 import { OPTION_SPECS } from '#src/config/sources.js';
 import { LOCAL_ERRORS, WIRE_ERRORS } from '#src/errors.js';
+import { controlSchemas } from '#src/messages/messages.js';
 import { metricsOfUse, shareAdminBroker } from '../support/admin.js';
 import { temporaryFolder } from '../support/broker.js';
 import { evaluate, packageRoot } from '../support/cli.js';
@@ -57,7 +58,8 @@ describe('docs/protocol.md', () => {
   });
 
   test('speaks of options that there are', () => {
-    const names = new Set(OPTION_SPECS.map(({ name }) => name));
+    const fields = Object.keys(controlSchemas.subscribe.shape.data.shape);
+    const names = new Set([...OPTION_SPECS.map(({ name }) => name), ...fields]);
     const mentioned = [
       ...`${protocol}${readme}${inside}`.matchAll(
         /`((?:max|min|heartbeat|connection|stall|drain|send)[A-Z]\w+)`/g,

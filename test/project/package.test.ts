@@ -77,6 +77,7 @@ declare const allowed: ReadonlySet<string>;
 declare const histogram: { observe(labels: object, value: number): void };
 declare function currentTrace(): string;
 declare function count(code: string): void;
+declare function handle(message: unknown): Promise<void>;
 `;
 
 /** The parts of package.json that say where the types are. */
@@ -119,7 +120,7 @@ beforeAll(() => {
       },
     ),
   );
-  expect(snippets).toHaveLength(5);
+  expect(snippets).toHaveLength(6);
   copyFileSync(join(packageRoot, 'test/support/crawler-app.ts'), join(folder, 'crawler-app.mts'));
 });
 

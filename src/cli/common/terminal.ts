@@ -121,3 +121,12 @@ export class LiveView {
 export function atOffset(offset: number | undefined): string {
   return offset === undefined ? '' : ` at byte ${offset}`;
 }
+
+/** Rows as lines with aligned columns. */
+export function columns(rows: readonly (readonly string[])[]): string {
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  return rows
+    .map((row) => `${row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')}`.trimEnd())
+    .map((line) => `${line}\n`)
+    .join('');
+}

@@ -15,7 +15,7 @@ import { Filter } from '../../routing/filter.js';
 import { EXIT } from '../common/exit-codes.js';
 import { typeList } from '../common/flags.js';
 import { printError } from '../common/output.js';
-import { counted } from '../common/terminal.js';
+import { columns, counted } from '../common/terminal.js';
 
 export interface LogFlags {
   from?: string;
@@ -200,14 +200,6 @@ function offsetOf(flag: string, text: string, epoch: string): number {
 
 function describeGap({ from, to, reason }: LogGap): string {
   return `messages ${from} to ${to - 1} are missing: ${reason}`;
-}
-
-function columns(rows: readonly (readonly string[])[]): string {
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
-  return rows
-    .map((row) => `${row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')}`.trimEnd())
-    .map((line) => `${line}\n`)
-    .join('');
 }
 
 function print(text: string): void {

@@ -86,6 +86,7 @@ const ALL = [
   'bench',
   'check',
   'completion',
+  'dead',
   'demo',
   'drift',
   'log',

@@ -1,0 +1,53 @@
+// `sluice dead`: lists dead letters, shows them, sends them again, and drops them.
+
+import { Argument } from 'commander';
+import type { CommandDefinition } from '../common/command-definition.js';
+import { addConnectOptions, addTlsOptions, TOKEN_NOTE } from '../common/flags.js';
+import { exitWithoutTerminal } from '../common/output.js';
+import type { DeadFlags } from '../dead/dead-actions.js';
+
+const ACTIONS = ['ls', 'show', 'retry', 'drop'] as const;
+
+export const definition: CommandDefinition = {
+  description: 'list, show, send again or drop messages that could not be handled: the dead letters',
+  define: (command) =>
+    addTlsOptions(
+      addConnectOptions(
+        command
+          .addArgument(
+            new Argument(
+              '<action>',
+              'ls: all; show: with content; retry: send again, then drop; drop: no longer list',
+            ).choices(ACTIONS),
+          )
+          .argument('<folder>', 'folder of the durable log')
+          .argument('[ids...]', 'show, retry, drop: IDs, as ls prints them')
+          .option('--all', 'show, retry, drop: all that match, instead of IDs')
+          .option('--group <name>', 'only those of this work group')
+          .option('--reason <code>', 'only those with this code, such as MAX_DELIVERIES or SCHEMA_VIOLATION')
+          .option('--json', 'ls, show: print one JSON object per line'),
+        'crawler',
+      ),
+    ).action(dead),
+  examples: [
+    ['sluice dead ls /var/lib/sluice/log', 'what could not be handled, and why'],
+    ['sluice dead show /var/lib/sluice/log 17', 'one of them, with its content'],
+    ['sluice dead retry /var/lib/sluice/log 17 18', 'send two of them to the broker again'],
+    ['sluice dead drop /var/lib/sluice/log --all --reason INVALID_JSON', 'drop some of them'],
+  ],
+  notes: [
+    'A broker may be using the folder. A message that is sent again gets a new position, and all subscribers receive it.',
+    'Of rejected messages, only the beginning is kept, unless the broker has rejectedBytes full: they cannot be sent again.',
+    TOKEN_NOTE,
+  ],
+};
+
+async function dead(
+  action: (typeof ACTIONS)[number],
+  folder: string,
+  ids: readonly string[],
+  flags: DeadFlags,
+): Promise<void> {
+  const actions = await import('../dead/dead-actions.js');
+  exitWithoutTerminal(await actions[action](folder, ids, flags));
+}

@@ -1,0 +1,175 @@
+// The actions of `sluice dead`.
+
+import { once } from 'node:events';
+import type { BrokerError } from '../../client/broker-session.js';
+import { SluiceClient } from '../../client/sluice-client.js';
+import { describeError, SluiceError } from '../../errors.js';
+import { formatBytes } from '../../formats.js';
+import {
+  deadLetterDisk,
+  dropDeadLetters,
+  readDeadLetters,
+  type StoredDeadLetter,
+} from '../../log/dead-letters.js';
+import { printable, printableLines } from '../../printable.js';
+import { EXIT } from '../common/exit-codes.js';
+import type { ConnectFlags } from '../common/flags.js';
+import { printError } from '../common/output.js';
+import { resolveConnection } from '../common/resolve-connection.js';
+import { columns, counted } from '../common/terminal.js';
+
+export interface DeadFlags extends ConnectFlags {
+  all?: boolean;
+  group?: string;
+  reason?: string;
+  json?: boolean;
+}
+
+type Matches = (letter: StoredDeadLetter) => boolean;
+
+/** Rows of the list that are aligned together. */
+const PAGE = 1000;
+
+/** Lists them, the oldest first. @returns the exit code, as all actions do */
+export async function ls(folder: string, ids: readonly string[], flags: DeadFlags): Promise<number> {
+  if (ids.length > 0) throw new SluiceError('INVALID_OPTION', 'ls: lists all, see show');
+  const head = ['id', 'stored', 'reason', 'type', 'sender', 'group', 'size'];
+  let rows = [head];
+  for await (const letter of find(folder, matchesFlags(flags))) {
+    const { content: _, ...details } = letter;
+    if (flags.json === true) await print(`${JSON.stringify(details)}\n`);
+    else rows.push(rowOf(letter));
+    if (rows.length < PAGE) continue;
+    await print(columns(rows));
+    rows = [];
+  }
+  if (flags.json !== true) await print(rows[0] === head && rows.length === 1 ? 'none\n' : columns(rows));
+  return EXIT.OK;
+}
+
+/** Prints them with their content. */
+export async function show(folder: string, ids: readonly string[], flags: DeadFlags): Promise<number> {
+  const selected = select(ids, flags);
+  for await (const { content, ...letter } of find(folder, selected.matches)) {
+    const text = content === undefined ? undefined : Buffer.from(content, 'base64').toString();
+    if (flags.json === true) await print(`${JSON.stringify({ ...letter, content: text })}\n`);
+    else await print(describe(letter, text));
+  }
+  return selected.exitCode();
+}
+
+/** Sends them to the broker again, and drops those that it has confirmed. */
+export async function retry(folder: string, ids: readonly string[], flags: DeadFlags): Promise<number> {
+  const selected = select(ids, flags);
+  const client = new SluiceClient({ ...resolveConnection(flags), reconnect: false });
+  let rejection: BrokerError | undefined;
+  client.on('rejected', (error) => {
+    rejection = error;
+  });
+  // What is rejected again becomes another dead letter, which is not sent a third time.
+  const wanted = new Set<number>();
+  for await (const { id } of find(folder, selected.matches)) wanted.add(id);
+  const sent: number[] = [];
+  let failed = 0;
+  try {
+    await client.connect();
+    for await (const { id, content } of find(folder, (letter) => wanted.has(letter.id))) {
+      rejection = undefined;
+      if (content !== undefined) {
+        client.publishRaw(Buffer.from(content, 'base64'));
+        await client.flush();
+      }
+      const fault = content === undefined ? NO_CONTENT : rejection && describeRejection(rejection);
+      if (fault === undefined) sent.push(id);
+      else {
+        failed++;
+        printError(`sluice dead: ${id}: ${fault}`);
+      }
+    }
+  } finally {
+    await client.close();
+    if (sent.length > 0) await dropDeadLetters(deadLetterDisk(folder), sent);
+  }
+  await print(`sent ${counted(sent.length, 'message')}\n`);
+  return failed > 0 ? EXIT.FAILURE : selected.exitCode();
+}
+
+const NO_CONTENT = 'only its beginning was kept: see the option rejectedBytes';
+
+function describeRejection({ code, message }: BrokerError): string {
+  return `the broker has rejected it: ${code}: ${message}`;
+}
+
+/** Drops them. */
+export async function drop(folder: string, ids: readonly string[], flags: DeadFlags): Promise<number> {
+  const selected = select(ids, flags);
+  const found: number[] = [];
+  for await (const { id } of find(folder, selected.matches)) found.push(id);
+  if (found.length > 0) await dropDeadLetters(deadLetterDisk(folder), found);
+  await print(`dropped ${counted(found.length, 'message')}\n`);
+  return selected.exitCode();
+}
+
+/** @throws SluiceError `LOG_UNUSABLE` */
+async function* find(folder: string, matches: Matches): AsyncGenerator<StoredDeadLetter, void> {
+  try {
+    for await (const letter of readDeadLetters(deadLetterDisk(folder))) if (matches(letter)) yield letter;
+  } catch (cause) {
+    if (cause instanceof SluiceError) throw cause;
+    throw new SluiceError('LOG_UNUSABLE', `${folder}: ${describeError(cause)}`, { cause });
+  }
+}
+
+function matchesFlags({ group, reason }: DeadFlags): Matches {
+  return (letter) =>
+    (group === undefined || letter.group === group) && (reason === undefined || letter.reason === reason);
+}
+
+/**
+ * Those with one of the IDs, or all that match the flags.
+ * @throws SluiceError `INVALID_OPTION`
+ */
+function select(ids: readonly string[], flags: DeadFlags): { readonly matches: Matches; exitCode(): number } {
+  if (ids.length > 0 === (flags.all === true))
+    throw new SluiceError('INVALID_OPTION', 'needs either IDs, as sluice dead ls prints them, or --all');
+  const isWanted = matchesFlags(flags);
+  if (ids.length === 0) return { matches: isWanted, exitCode: () => EXIT.OK };
+  const missing = new Set(ids.map(parseId));
+  return {
+    matches: (letter) => isWanted(letter) && missing.delete(letter.id),
+    exitCode: () => {
+      for (const id of missing) printError(`sluice dead: there is no dead letter ${id}`);
+      return missing.size === 0 ? EXIT.OK : EXIT.FAILURE;
+    },
+  };
+}
+
+function parseId(text: string): number {
+  if (!/^\d{1,15}$/.test(text)) throw new SluiceError('INVALID_OPTION', 'an ID is a number');
+  return Number(text);
+}
+
+function rowOf({ id, at, reason, messageType, crawlerId, connectionId, group, bytes }: StoredDeadLetter) {
+  const sender = crawlerId ?? connectionId;
+  const names = [reason, messageType ?? '-', sender, group ?? '-'].map((name) => printable(name, '?'));
+  return [String(id), new Date(at).toISOString(), ...names, formatBytes(bytes)];
+}
+
+function describe(letter: Omit<StoredDeadLetter, 'content'>, content: string | undefined): string {
+  const { id, at, issues = [], sample, position, ...details } = letter;
+  const lines = [
+    `${id}  ${new Date(at).toISOString()}`,
+    ...Object.entries({ ...details, position })
+      .filter(([, value]) => value !== undefined)
+      .map(([name, value]) => `  ${name}: ${printable(String(value), '?')}`),
+    ...issues.map(({ path, code }) => `  issue: ${printable(path, '?') || 'message'} ${code}`),
+    content === undefined
+      ? `  beginning: ${printableLines(sample ?? '')}`
+      : `  content: ${printableLines(content)}`,
+  ];
+  return `${lines.join('\n')}\n`;
+}
+
+async function print(text: string): Promise<void> {
+  if (!process.stdout.write(text)) await once(process.stdout, 'drain');
+}

@@ -1,0 +1,110 @@
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { deadLetterDisk, readDeadLetters } from '#src/log/dead-letters.js';
+import { startPlainBroker, temporaryFolder } from '../../../support/broker.js';
+import { shareSluice } from '../../../support/cli.js';
+import { line, VALID } from '../../../support/messages.js';
+
+const run = shareSluice();
+const FAILED = line({ ...VALID.job_started, jobId: 'job-13' });
+
+/** A broker with two dead letters: a rejected message, and one that a group could not handle. */
+async function start(rejectedBytes: 'sample' | 'full' = 'sample') {
+  const log = join(temporaryFolder(), 'log');
+  const broker = await startPlainBroker({ log, rejectedBytes });
+  const crawler = await broker.connect();
+  crawler.say('hello', { role: 'crawler', crawlerId: 'crawler-7' });
+  crawler.write(`{"type":"heartbeat","data":{"password":"hunter2-hunter2"}}\n${FAILED}`);
+  await crawler.settled();
+  const member = await broker.connect();
+  const group = { id: 'g', group: 'workers', ack: 'manual', from: 'first', maxDeliveries: 1 };
+  member.say('subscribe', group);
+  const { position } = (await member.next('position')).data as { position: string };
+  const [epoch, end] = position.split(':');
+  member.say('nack', { id: 'g', position: `${epoch}:${Number(end) - 1}` });
+  // They are on the disk a little later than they are counted.
+  let found = 0;
+  while (found < 2) {
+    found = 0;
+    for await (const _ of readDeadLetters(deadLetterDisk(log))) found++;
+  }
+  expect(broker.manager.getMetrics().durableLog?.deadLetters).toEqual({ failed: 1, rejected: 1, omitted: 0 });
+  return { ...broker, log };
+}
+
+describe('sluice dead', () => {
+  test('lists them, shows one, and drops one, while the broker is running', async () => {
+    const { log } = await start();
+    const { code, stdout } = await run(['dead', 'ls', log]);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^id {2}stored/);
+    expect(stdout).toMatch(/^0 {3}\S+Z {2}SCHEMA_VIOLATION {2}heartbeat {4}crawler-7 {2}- {8}\d+ B$/m);
+    expect(stdout).toMatch(/^1 {3}\S+Z {2}MAX_DELIVERIES {4}job_started {2}crawler-7 {2}workers {2}\d+ B$/m);
+    expect(stdout).not.toContain('hunter2');
+
+    const shown = await run(['dead', 'show', log, '1']);
+    expect(shown.stdout).toContain(`content: ${FAILED.trim()}\n`);
+    expect(shown.stdout).toContain('  group: workers\n');
+    const rejected = await run(['dead', 'show', log, '0', '--json']);
+    expect(JSON.parse(rejected.stdout)).toMatchObject({
+      id: 0,
+      reason: 'SCHEMA_VIOLATION',
+      issues: expect.any(Array),
+    });
+    expect(rejected.stdout).not.toContain('hunter2');
+
+    expect(await run(['dead', 'drop', log, '0'])).toMatchObject({ code: 0, stdout: 'dropped 1 message\n' });
+    const left = await run(['dead', 'ls', log, '--json']);
+    expect(
+      left.stdout
+        .trim()
+        .split('\n')
+        .map((text) => JSON.parse(text).id),
+    ).toEqual([1]);
+    expect(await run(['dead', 'ls', log, '--group', 'others'])).toMatchObject({ stdout: 'none\n' });
+  });
+
+  test('sends one again; what the broker rejects stays', async () => {
+    const broker = await start('full');
+    const { log, socketPath } = broker;
+    const app = await broker.connect();
+    await app.subscribe({ id: '1', types: ['job_started'] });
+    const { code, stdout, stderr } = await run(['dead', 'retry', log, '--all', '--socket', socketPath]);
+    expect(stdout).toBe('sent 1 message\n');
+    expect(stderr).toMatch(/^sluice dead: 0: the broker has rejected it: SCHEMA_VIOLATION/);
+    expect(code).toBe(1);
+    expect(`${JSON.stringify(await app.next('job_started'))}\n`).toBe(FAILED);
+    // Then all dead letters are on the disk.
+    await broker.manager.stop();
+    const left = (await run(['dead', 'ls', log, '--json'])).stdout.trim().split('\n');
+    // The second one is the rejected message, which was rejected again.
+    expect(left.map((text) => JSON.parse(text).id)).toEqual([0, 2]);
+  });
+
+  test('only the beginning of a rejected message is kept, which cannot be sent again', async () => {
+    const { log, socketPath } = await start();
+    const { code, stderr } = await run(['dead', 'retry', log, '0', '--socket', socketPath]);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/^sluice dead: 0: only its beginning was kept/);
+  });
+
+  test.each([
+    [['show'], 78, 'needs either IDs'],
+    [['drop', '1', '--all'], 78, 'needs either IDs'],
+    [['drop', 'x'], 78, 'an ID is a number'],
+    [['ls', '1'], 78, 'ls: lists all'],
+    [['ls'], 78, 'LOG_UNUSABLE'],
+  ] as const)('%s: says what is wrong', async ([action, ...rest], exitCode, text) => {
+    const { code, stderr } = await run(['dead', action, join(temporaryFolder(), 'none'), ...rest]);
+    expect(stderr).toContain(text);
+    expect(code).toBe(exitCode);
+  });
+
+  test('an ID that does not exist is an error', async () => {
+    const { log } = await start();
+    expect(await run(['dead', 'show', log, '99'])).toMatchObject({
+      code: 1,
+      stderr: 'sluice dead: there is no dead letter 99\n',
+    });
+  });
+});
