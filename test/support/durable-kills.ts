@@ -21,7 +21,7 @@ const LOG_BYTES = 1024 * 1024;
 const MANY_KILLS = 20;
 
 /** Publishes numbered messages until it is stopped. */
-class Producer {
+export class Producer {
   readonly #client: SluiceClient;
   readonly #number: number;
   #isStopped = false;
@@ -89,9 +89,9 @@ class Consumer {
   }
 }
 
-async function startBroker(socketPath: string, log: string) {
+/** Starts a broker with a small log. What all cursors have passed is removed soon, and nothing else. */
+export async function startDurableBroker(socketPath: string, log: string) {
   const flags = ['--workers', '1', '--patterns', 'off', '--log', log, '--log-segment-bytes', '65536'];
-  // What both cursors have passed is removed soon.
   flags.push('--log-max-bytes', String(LOG_BYTES), '--log-keep', 'unread', '--log-full', 'block');
   const run = sluice(['serve', '--socket', socketPath, ...flags]);
   await run.says('listening');
@@ -105,7 +105,7 @@ async function startBroker(socketPath: string, log: string) {
 export async function killUnderLoad(kills: number): Promise<void> {
   const folder = temporaryFolder();
   const [socketPath, log] = [join(folder, 's'), join(folder, 'log')];
-  let broker = await startBroker(socketPath, log);
+  let broker = await startDurableBroker(socketPath, log);
   const producers = [0, 1, 2].map((number) => new Producer(socketPath, number));
   const consumers = [new Consumer(socketPath), new Consumer(socketPath)];
   await Promise.all(consumers.map((consumer, number) => consumer.run(`cursor-${number}`)));
@@ -116,7 +116,7 @@ export async function killUnderLoad(kills: number): Promise<void> {
     await delay(Math.random() * 100);
     broker.child.kill('SIGKILL');
     await once(broker.child, 'exit');
-    broker = await startBroker(socketPath, log);
+    broker = await startDurableBroker(socketPath, log);
   }
   for (const producer of producers) producer.stop();
   await Promise.all(runs);
