@@ -95,12 +95,12 @@ export function isSortColumn(name: string): name is SortColumn {
 
 /** Returns the rows sorted: the worst health first, numbers descending, text ascending, unknown values last. */
 export function sortRows(rows: readonly ConnectionRow[], column: SortColumn): ConnectionRow[] {
-  const compareCells =
+  const compareRows =
     column === 'health'
       ? (a: ConnectionRow, b: ConnectionRow) =>
           HEALTH_STATES.indexOf(a.health) - HEALTH_STATES.indexOf(b.health)
-      : (a: ConnectionRow, b: ConnectionRow) => compare(a[column], b[column]);
-  return [...rows].sort((a, b) => compareCells(a, b) || compare(a.id, b.id));
+      : (a: ConnectionRow, b: ConnectionRow) => compareCells(a[column], b[column]);
+  return [...rows].sort((a, b) => compareRows(a, b) || compareCells(a.id, b.id));
 }
 
 /**
@@ -114,9 +114,10 @@ export function notableRows(rows: readonly ConnectionRow[], limit: number): Conn
   return [...rows].sort((a, b) => severity(b) - severity(a) || traffic(b) - traffic(a)).slice(0, limit);
 }
 
-type Cell = ConnectionRow[SortColumn];
+export type Cell = ConnectionRow[SortColumn];
 
-function compare(a: Cell, b: Cell): number {
+/** Numbers descending, text ascending, unknown values last. */
+export function compareCells(a: Cell, b: Cell): number {
   if (a === null || b === null) return Number(a === null) - Number(b === null);
   return typeof a === 'string' ? a.localeCompare(String(b)) : Number(b) - Number(a);
 }

@@ -1,64 +1,10 @@
 // Broker statistics as lines of text, for `sluice top` and `sluice status`.
 
 import type { Readiness } from '../../admin/readiness.js';
-import type { BrokerStats, ConnectionList, ConnectionRow, SortColumn } from '../../admin/snapshot.js';
+import type { BrokerStats } from '../../admin/snapshot.js';
 import type { FleetHost } from '../../fleet/host-table.js';
-import {
-  formatAge,
-  formatBytes,
-  formatClock,
-  formatCount,
-  formatLatency,
-  formatShort,
-} from '../../formats.js';
+import { formatBytes, formatClock, formatCount, formatLatency } from '../../formats.js';
 import { printable } from '../../printable.js';
-
-/** A column of the connection table. */
-export interface ViewColumn {
-  readonly title: string;
-  readonly sort: SortColumn;
-  /** The key that sorts the table by this column. */
-  readonly key: string;
-  /** Label of the key in the footer. */
-  readonly label: string;
-  readonly width: number;
-  readonly text: (row: ConnectionRow) => string;
-  /** Whether it is shown only if there is room for all columns. */
-  readonly isMinor?: boolean;
-}
-
-/**
- * With the first column at its minimum width, those that are not minor fit in 80 characters. No number is wider than its
- * column.
- */
-const VIEW_COLUMNS: readonly ViewColumn[] = [
-  // The first column takes the remaining width.
-  column('PEER', 'n', 'crawlerId', 12, (row) => row.crawlerId ?? row.name ?? row.id),
-  column('ROLE', 'r', 'role', 7, (row) => row.role),
-  column('HEALTH', 's', 'health', 9, (row) => row.health),
-  column('IN/s', 'i', 'rateIn', 6, (row) => formatShort(row.rateIn), 'in'),
-  column('OUT/s', 'o', 'rateOut', 7, (row) => formatShort(row.rateOut), 'out'),
-  column('PENDING', 'p', 'pendingBytes', 8, (row) => formatBytes(row.pendingBytes)),
-  column('BEAT', 'h', 'heartbeatAge', 6, (row) => formatAge(row.heartbeatAge)),
-  column('LATENCY', 'l', 'latency', 8, (row) => formatLatency(row.latency)),
-  {
-    ...column('DROPPED', 'd', 'messagesDropped', 8, (row) => formatShort(row.messagesDropped)),
-    isMinor: true,
-  },
-  column('REJECTED', 'e', 'messagesRejected', 9, (row) => formatShort(row.messagesRejected)),
-];
-const MAX_PEER_WIDTH = 40;
-
-function column(
-  title: string,
-  key: string,
-  sort: SortColumn,
-  width: number,
-  text: ViewColumn['text'],
-  label: string = title.toLowerCase(),
-): ViewColumn {
-  return { title, key, sort, width, text, label };
-}
 
 /** The only line for a broker that has no statistics yet. */
 export function readinessLine({ reason }: Readiness): string {
@@ -88,13 +34,12 @@ function slowPeers({ slow, dropping }: BrokerStats['connections']): string {
   return dropping === 0 ? `${slow} slow` : `${slow} slow, ${dropping} of them dropping messages`;
 }
 
-/** A summary of the broker in a few lines. */
+/** A summary of the broker in a few lines, of which the first ones are the most important. */
 export function summaryLines(stats: BrokerStats): string[] {
   const { rates, totals, connections, workers, latency, flow, memory, readiness, durableLog, fleet } = stats;
   const roles = Object.entries(connections.byRole).map(([role, count]) => `${count} ${role}`);
   return [
     row('broker', `${readiness.reason}, ${stats.version}, ${stats.address ?? ''}`),
-    row('up', `${(stats.uptime / 1000).toFixed(0)} s`),
     row('in', traffic(rates.messagesReceived, rates.bytesReceived, rates.controlReceived)),
     row('out', traffic(rates.messagesSent, rates.bytesSent, rates.controlSent)),
     row('rejected', `${formatCount(totals.messagesRejected)}${namesOf(stats.rejected)}`),
@@ -106,6 +51,7 @@ export function summaryLines(stats: BrokerStats): string[] {
       'memory',
       `${formatBytes(memory.rss)}, ${formatBytes(memory.heldBytes)} not delivered yet${flow.isPaused ? ', reading paused' : ''}`,
     ),
+    row('up', `${(stats.uptime / 1000).toFixed(0)} s`),
     ...(durableLog === undefined ? [] : [row('log', durableLogText(durableLog))]),
     ...(fleet === undefined ? [] : fleetLines(fleet)),
   ];
@@ -163,48 +109,6 @@ function cursorsText({ cursorsTotal, cursors: [furthest] }: NonNullable<BrokerSt
   return cursorsTotal === 1
     ? `1 cursor, ${behind}`
     : `${formatCount(cursorsTotal)} cursors, furthest ${behind}`;
-}
-
-/**
- * The connections as a table.
- * @param sorted the sort column, which is marked in the header
- * @param width available width in characters
- */
-export function connectionLines(
-  { total, rows }: ConnectionList,
-  sorted: SortColumn,
-  width: number,
-): string[] {
-  const columns = columnsThatFit(width);
-  const widths = columnWidths(columns, width);
-  const line = (textOf: (column: ViewColumn) => string) =>
-    columns
-      .map((one, index) => cell(textOf(one), widths[index] ?? 0, one.sort))
-      .join(' ')
-      .trimEnd();
-  const header = line(({ title, sort }) => (sort === sorted ? `${title}*` : title));
-  const footer = total > rows.length ? [`and ${formatCount(total - rows.length)} more`] : [];
-  return [header, ...rows.map((one) => line(({ text }) => text(one))), ...footer];
-}
-
-/** The columns to show on a screen of this width. */
-export function columnsThatFit(width: number): readonly ViewColumn[] {
-  const needed = VIEW_COLUMNS.reduce((sum, one) => sum + one.width + 1, -1);
-  return width >= needed ? VIEW_COLUMNS : VIEW_COLUMNS.filter(({ isMinor }) => isMinor !== true);
-}
-
-function columnWidths(columns: readonly ViewColumn[], width: number): number[] {
-  const [minimum = 0, ...others] = columns.map((one) => one.width);
-  const used = others.reduce((sum, one) => sum + one + 1, 0);
-  return [Math.min(MAX_PEER_WIDTH, Math.max(minimum, width - used)), ...others];
-}
-
-const TEXT_COLUMNS: ReadonlySet<SortColumn> = new Set(['crawlerId', 'role', 'health']);
-
-/** Crawler IDs are arbitrary text. */
-function cell(text: string, width: number, column: SortColumn): string {
-  const shown = printable(text, '?').slice(0, width);
-  return TEXT_COLUMNS.has(column) ? shown.padEnd(width) : shown.padStart(width);
 }
 
 function namesOf(counts: Readonly<Record<string, number>>): string {

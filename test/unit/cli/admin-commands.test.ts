@@ -1,11 +1,13 @@
-import { writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { readlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { ask, shareAdminBroker, startAdminBroker, startSlowBroker } from '../../support/admin.js';
 import { LIGHT, temporaryFolder } from '../../support/broker.js';
-import { shareSluice, sluice, sluiceInTerminal } from '../../support/cli.js';
+import { childrenOf, shareSluice, sluice, sluiceInTerminal } from '../../support/cli.js';
 import { changed, line, VALID } from '../../support/messages.js';
 import { Peer } from '../../support/peer.js';
+import { screenOf } from '../../support/screen.js';
 import { missingTools, without } from '../../support/tools.js';
 
 const missing = missingTools('python3');
@@ -112,7 +114,7 @@ describe('sluice top', () => {
       const run = sluiceInTerminal(['top', '--admin', adminPath, '--interval', '60']);
       await run.says('IN/s*');
       await run.says('q quit');
-      expect(run.stdout).toContain('sort by n peer r role');
+      expect(run.stdout).toContain('sort by n peer k role');
       expect(run.stdout.startsWith('\u001b[?1049h')).toBe(true);
       for (const [key, head] of [
         ['n', 'PEER*'],
@@ -135,7 +137,7 @@ describe('sluice top', () => {
     // A terminal that does not know its size.
     [0, 0],
   ])(
-    `fits a terminal of %i × %i, shows the number of further connections, and leaves the terminal as it was on Ctrl-C${without(missing)}`,
+    `fits a terminal of %i × %i, shows which of the connections it shows, and leaves the terminal as it was on Ctrl-C${without(missing)}`,
     async (width, height) => {
       const { adminPath, connect, read } = sharedBroker();
       for (let number = 1; number <= 20; number++) {
@@ -161,16 +163,76 @@ describe('sluice top', () => {
       expect(lines.length).toBe(height || 24);
       for (const line of lines) expect(line.length, line).toBeLessThanOrEqual(columns);
       const rows = lines.filter((line) => line.startsWith('crawler-x'));
-      expect(lines).toContain(`and ${20 - rows.length} more`);
+      expect(lines).toContain(`1–${rows.length} of 20`);
       expect(rows.length).toBe((height || 24) - 16);
       expect(rows[0]?.split(' ')[0]?.length).toBe(columns === 80 ? 12 : 40);
       expect(lines.find((line) => line.startsWith('PEER'))).toMatch(/ REJECTED$/);
-      expect(lines.slice(-2)).toEqual([expect.stringMatching(/^sort by n peer .* e rejected$/), 'q quit']);
+      expect(lines.slice(-2)).toEqual([
+        expect.stringMatching(/^sort by n peer .* e rejected$/),
+        expect.stringMatching(/^q quit {2}\? help .* space pause$/),
+      ]);
       run.child.stdin.write('\u0003');
       expect(await run.exited).toBe(0);
       expect(run.stdout.trimEnd().endsWith('\u001b[?1049l')).toBe(true);
     },
   );
+
+  describe.skipIf(missing.length > 0)(`in a terminal${without(missing)}`, () => {
+    /** A terminal with a list of crawlers, `crawler-01` to `crawler-20`, sorted by their names. */
+    async function listCrawlers(size?: { lines: number; columns: number }) {
+      const { adminPath, connect, read } = sharedBroker();
+      for (let number = 1; number <= 20; number++) {
+        const crawler = await connect();
+        crawler.say('hello', { role: 'crawler', crawlerId: `crawler-${String(number).padStart(2, '0')}` });
+        await crawler.settled();
+      }
+      await expect
+        .poll(async () => (await read<{ total: number }>('/api/connections?limit=1')).total)
+        .toBe(20);
+      const run = sluiceInTerminal(['top', '--admin', adminPath, '--interval', '60'], size);
+      await run.says('q quit');
+      run.child.stdin.write('n');
+      await run.says('PEER*');
+      const [{ pid } = { pid: 0 }] = childrenOf(run.child.pid ?? 0);
+      return { run, pid, lastFrame: () => screenOf(run.stdout.slice(run.stdout.lastIndexOf('\u001b[H'))) };
+    }
+
+    test('scrolls, filters, lists the types and shows its keys', async () => {
+      const { run, lastFrame } = await listCrawlers({ lines: 24, columns: 80 });
+      const press = async (keys: string, text: string) => {
+        run.child.stdin.write(keys);
+        await expect.poll(() => lastFrame().join('\n')).toContain(text);
+      };
+      await press('\u001b[6~', '9–16 of 20');
+      await press('\u001b[F', '13–20 of 20');
+      await press('\u001b[A', '12–19 of 20');
+      await press('\u001b[H', '1–8 of 20');
+      await press('r', '1–8 of 20, reversed');
+      expect(lastFrame().join('\n')).toContain('crawler-20');
+      await press('/-0\u0007', 'filter: -0_');
+      await press('\r', '1–8 of 9, reversed, filter: -0');
+      await press('\u001b', '1–8 of 20, reversed');
+      await press('t', 'TYPE ');
+      await press('?', 'sort by accepted');
+      run.child.stdin.write('q');
+      expect(await run.exited).toBe(0);
+    });
+
+    test('follows the size of the terminal', async () => {
+      const { pid, lastFrame } = await listCrawlers({ lines: 24, columns: 80 });
+      execFileSync('stty', ['-F', readlinkSync(`/proc/${pid}/fd/0`), 'rows', '10', 'cols', '40']);
+      await expect.poll(() => lastFrame()).toContain('1–4 of 20');
+      expect(lastFrame()).toHaveLength(10);
+      expect(lastFrame()).toContain('PEER*           HEALTH      IN/s   OUT/s');
+    });
+
+    test.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)('restores the terminal on %s', async (signal) => {
+      const { run, pid } = await listCrawlers();
+      process.kill(pid, signal);
+      expect(await run.exited).toBe(0);
+      expect(run.stdout.trimEnd().endsWith('\u001b[?25h\u001b[?1049l')).toBe(true);
+    });
+  });
 });
 
 describe('sluice serve with an admin server at a Unix socket', () => {

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import type { BrokerStats, ConnectionRow } from '#src/admin/snapshot.js';
-import { connectionLines, durableLogText } from '#src/cli/common/admin-view.js';
+import type { BrokerStats } from '#src/admin/snapshot.js';
+import { durableLogText } from '#src/cli/common/admin-view.js';
 import { isMeasurable } from '#src/cli/common/terminal.js';
 import { formatBytes, formatShort } from '#src/formats.js';
 
@@ -23,44 +23,6 @@ test('sizes never take more than 8 characters', () => {
   }
 });
 
-test('names of peers have no effect on a terminal', () => {
-  const row = { id: 'c-1', crawlerId: 'a\u001b[2J\u009b2J\u202e\u200b', role: 'crawler', health: 'healthy' };
-  const figures = {
-    rateIn: 1,
-    rateOut: 1,
-    pendingBytes: 1,
-    heartbeatAge: null,
-    latency: 1,
-    messagesRejected: 1,
-    messagesDropped: 1,
-  };
-  const list = { total: 1, rows: [{ ...row, ...figures } as unknown as ConnectionRow] };
-  const [, shown] = connectionLines(list, 'rateIn', 120);
-  expect(shown).toMatch(/^a\?\[2J\?2J\?\? +crawler /);
-});
-
-test('no figure is cut, in 80 columns', () => {
-  const figures = {
-    rateIn: 1_234_567,
-    rateOut: 999_999,
-    pendingBytes: 999_960,
-    heartbeatAge: 35_000_000,
-    latency: 9999,
-    messagesRejected: 123_456_789,
-  };
-  const row = { id: 'c-1', crawlerId: null, role: 'crawler', health: 'unhealthy', isSlow: false, ...figures };
-  const lines = connectionLines(
-    { total: 3, rows: [row as unknown as ConnectionRow] },
-    'messagesRejected',
-    80,
-  );
-  expect(lines).toEqual([
-    'PEER         ROLE    HEALTH      IN/s   OUT/s  PENDING   BEAT  LATENCY REJECTED*',
-    'c-1          crawler unhealthy 1.23 M  1.00 M   1.0 MB    9 h   10.0 s     123 M',
-    'and 2 more',
-  ]);
-});
-
 test('a rate needs messages, or fewer and some time', () => {
   expect([isMeasurable(1, 0.00002), isMeasurable(1, 60), isMeasurable(999, 0.9)]).toEqual([
     false,
@@ -68,23 +30,6 @@ test('a rate needs messages, or fewer and some time', () => {
     false,
   ]);
   expect([isMeasurable(1000, 0.001), isMeasurable(100, 1)]).toEqual([true, true]);
-});
-
-test('where there is room, the dropped messages are shown', () => {
-  const row = { id: 'c-1', crawlerId: null, role: 'app', health: 'dropping', messagesDropped: 25_000 };
-  const others = {
-    rateIn: 0,
-    rateOut: 5,
-    pendingBytes: 1e6,
-    heartbeatAge: null,
-    latency: 0,
-    messagesRejected: 0,
-  };
-  const list = { total: 1, rows: [{ ...row, ...others } as unknown as ConnectionRow] };
-  expect(connectionLines(list, 'messagesDropped', 89)).toEqual([
-    'PEER         ROLE    HEALTH      IN/s   OUT/s  PENDING   BEAT  LATENCY DROPPED*  REJECTED',
-    'c-1          app     dropping       0       5   1.0 MB      –     0 ms   25.0 k         0',
-  ]);
 });
 
 test('the durable log is described in one line of 80 characters', () => {
