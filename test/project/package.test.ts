@@ -1,4 +1,4 @@
-// The package as users get it: packed, installed into an empty folder, imported, and run with the programs of README.md.
+// The package as users get it: packed, installed into an empty folder, imported, and run with the programs of its pages.
 
 import { execFileSync } from 'node:child_process';
 import {
@@ -22,15 +22,13 @@ import { packageRoot, runNode } from '../support/cli.js';
 import { line, VALID } from '../support/messages.js';
 import { Peer } from '../support/peer.js';
 
-/** The programs of README.md, in the order they come. */
-const PROGRAMS = [
-  'broker.mts',
-  'manager.mts',
-  'server.mts',
-  'client.mts',
-  'my-schemas.mjs',
-  'more-names.mjs',
-];
+/** The programs of pages that consist of programs, in the order they come. */
+const PROGRAMS: Readonly<Record<string, readonly string[]>> = {
+  'README.md': ['first.mts'],
+  'docs/broker.md': ['manager.mts', 'server.mts'],
+  'docs/client.md': ['client.mts'],
+  'docs/schemas.md': ['my-schemas.mjs', 'more-names.mjs'],
+};
 
 const IMPORTS = `
 import { MessageParser, MessageValidator } from 'sluice';
@@ -88,7 +86,7 @@ interface PackageTypes {
 }
 
 let folder: string;
-/** The files with the TypeScript of the pages in docs/. */
+/** The files with the TypeScript of the other pages in docs/. */
 let snippets: string[];
 
 const run = (command: string, args: readonly string[], cwd: string) =>
@@ -102,16 +100,19 @@ beforeAll(() => {
   run('npm', ['install', ...options, packageRoot], folder);
   expect(lstatSync(join(folder, 'node_modules/sluice')).isSymbolicLink()).toBe(false);
   expect(existsSync(join(folder, 'node_modules/sluice/src'))).toBe(false);
-  const readme = readFileSync(join(packageRoot, 'README.md'), 'utf8');
-  const blocks = [...readme.matchAll(/^```(?:ts|js)\n(.*?)^```/gms)].map(([, text = '']) => text);
-  expect(blocks).toHaveLength(PROGRAMS.length);
-  // Where sockets go is all that is changed.
-  PROGRAMS.forEach((name, index) => {
-    writeFileSync(join(folder, name), (blocks[index] ?? '').replaceAll("'/run/", `'${folder}/`));
-  });
+  for (const [page, names] of Object.entries(PROGRAMS)) {
+    const text = readFileSync(join(packageRoot, page), 'utf8');
+    const blocks = [...text.matchAll(/^```(?:ts|js)\n(.*?)^```/gms)].map(([, code = '']) => code);
+    expect(blocks, page).toHaveLength(names.length);
+    // Where sockets go is all that is changed.
+    names.forEach((name, index) => {
+      writeFileSync(join(folder, name), (blocks[index] ?? '').replaceAll("'/run/", `'${folder}/`));
+    });
+  }
   writeFileSync(join(folder, 'imports.mts'), IMPORTS);
   writeFileSync(join(folder, 'readers-code.d.ts'), READERS_CODE);
-  snippets = readdirSync(join(packageRoot, 'docs')).flatMap((page) =>
+  const pages = readdirSync(join(packageRoot, 'docs')).filter((page) => !(`docs/${page}` in PROGRAMS));
+  snippets = pages.flatMap((page) =>
     [...readFileSync(join(packageRoot, 'docs', page), 'utf8').matchAll(/^```ts\n(.*?)^```/gms)].map(
       ([, text = ''], index) => {
         const name = `${page.replace('.md', '')}-${index + 1}.mts`;
@@ -148,7 +149,9 @@ describe('an install of the packed package', () => {
       // Each further thread checks the declarations of the dependencies anew.
       '--singleThreaded',
     ];
-    const programs = PROGRAMS.filter((name) => name.endsWith('.mts'));
+    const programs = Object.values(PROGRAMS)
+      .flat()
+      .filter((name) => name.endsWith('.mts'));
     const files = [...programs, ...snippets, 'readers-code.d.ts', 'imports.mts', 'crawler-app.mts'];
     expect(run(process.execPath, [tsc, ...options, ...files], folder)).toBe('');
   });
@@ -186,17 +189,12 @@ describe('an install of the packed package', () => {
   });
 
   test('runs the README’s first program', async () => {
-    const program = runNode(join(folder, 'broker.mjs'), [], {}, folder);
-    await program.says('"msg":"listening"');
-    const peer = await Peer.connect(join(folder, 'sluice.sock'));
-    peer.say('job_failed', { ...VALID.job_failed.data, errorType: 'timeout' }, { jobId: 'job-1' });
-    await program.says('job-1 timeout');
-    await peer.close();
-    program.child.kill('SIGTERM');
-    await program.exited;
+    const program = runNode(join(folder, 'first.mjs'), [], {}, folder);
+    expect(await program.exited).toBe(0);
+    expect(program.stdout).toMatch(/^received \{\s+type: 'job_started',[^}]*jobId: 'job-1'/m);
   });
 
-  test('runs the README’s SocketManager', async () => {
+  test('runs the SocketManager of docs/broker.md', async () => {
     const socketPath = join(folder, 'manager.sock');
     const env = { SOCKET_PATH: socketPath, SOCKET_WORKERS_THREADS: '1', SOCKET_PATTERNS: 'off' };
     const program = runNode(join(folder, 'manager.mjs'), [], env, folder);
@@ -208,7 +206,7 @@ describe('an install of the packed package', () => {
     await peer.close();
   });
 
-  test('runs the README’s SocketServer', async () => {
+  test('runs the SocketServer of docs/broker.md', async () => {
     const program = runNode(join(folder, 'server.mjs'), [], {}, folder);
     await program.says('"msg":"listening"');
     const crawler = await Peer.connect(join(folder, 'crawlers.sock'));
@@ -220,7 +218,7 @@ describe('an install of the packed package', () => {
     await crawler.close();
   });
 
-  test('runs the README’s clients', async () => {
+  test('runs the clients of docs/client.md', async () => {
     const { manager, connect } = await startPlainBroker({ socketPath: join(folder, 'sluice.sock') });
     const app = await (await connect()).subscribe({ types: ['job_request', 'job_started'] });
     const program = runNode(join(folder, 'client.mjs'), [], {}, folder);
@@ -235,7 +233,7 @@ describe('an install of the packed package', () => {
     expect(program.stderr).toBe('');
   });
 
-  test('serves the README’s schema module, and the dashboard', async () => {
+  test('serves the schema module of docs/schemas.md, and the dashboard', async () => {
     const [socketPath, admin] = [join(folder, 'schemas.sock'), join(folder, 'admin.sock')];
     const bin = join(folder, 'node_modules/sluice/dist/src/cli/main.js');
     const options = ['--socket', socketPath, '--admin', admin, '--schemas', './my-schemas.mjs'];

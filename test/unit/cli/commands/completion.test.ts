@@ -53,7 +53,7 @@ describe.skipIf(missing('bash').length > 0)(`bash completes${without(missing('ba
     expect(await complete(['x'])).toEqual([]);
   });
 
-  test('as README.md has the script read', async () => {
+  test('as docs/broker.md has the script read', async () => {
     const source = 'source <("$0" "$1" completion bash)';
     expect(await complete(['comp'], { source })).toEqual(['completion']);
   });
