@@ -7,7 +7,7 @@ import type { ScriptedCrawler } from './scripted-crawler.js';
 import type { TestBroker } from './test-broker.js';
 
 export interface WaitOptions {
-  /** In ms. Default: 5,000. */
+  /** In ms. Default: 4,000. */
   readonly timeout?: number;
 }
 
@@ -17,14 +17,15 @@ export interface ArrivedMessage {
   readonly [key: string]: unknown;
 }
 
-const TIMEOUT = 5000;
+/** Less than the 5 s after which vitest and jest end a test, without the reason that the error here has. */
+const TIMEOUT = 4000;
 
 /**
  * Waits for a message: one that a test broker has accepted, or that a scripted crawler has got. One that came before the
  * call counts too, unless an earlier call has returned it. The latest 10,000 are kept.
  * @param match its type, or what it must fulfil
  * @returns the message, parsed, with the schema's defaults
- * @throws SluiceError `REQUEST_TIMEOUT`; its message names the types that came instead
+ * @throws SluiceError `REQUEST_TIMEOUT`; its message names the types that came instead, and what was rejected
  */
 export function waitForMessage<T extends keyof MessageMap>(
   source: TestBroker | ScriptedCrawler,
@@ -46,7 +47,10 @@ export function waitForMessage(
       ? [`message of type ${match}`, ({ type }: ArrivedMessage) => type === match]
       : ['message that matches', match];
   const messages: Inbox<ArrivedMessage> = source.messages;
-  return messages.take(matches, what, timeout);
+  return messages.take(matches, what, timeout, () => {
+    const rejected = source.rejections.content;
+    return rejected === '' ? '' : `; rejected: ${rejected}`;
+  });
 }
 
 /**

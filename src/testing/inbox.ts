@@ -35,9 +35,15 @@ export class Inbox<T> {
    * Takes the first item that matches, now or later.
    * @param what it is called if it does not arrive
    * @param timeout in ms
+   * @param hint more about what has arrived, for the error
    * @throws SluiceError `REQUEST_TIMEOUT`; its message names what has arrived instead
    */
-  take(matches: (item: T) => boolean, what: string, timeout: number): Promise<T> {
+  take(
+    matches: (item: T) => boolean,
+    what: string,
+    timeout: number,
+    hint: () => string = () => '',
+  ): Promise<T> {
     const at = this.#items.findIndex(matches);
     const [known] = at === -1 ? [] : this.#items.splice(at, 1);
     if (known !== undefined) return Promise.resolve(known);
@@ -51,20 +57,20 @@ export class Inbox<T> {
       };
       const timer = setTimeout(() => {
         this.#waiters.delete(waiter);
-        const detail = `no ${what} within ${timeout} ms; there is: ${this.#content}`;
+        const detail = `no ${what} within ${timeout} ms; there is: ${this.content || 'nothing'}${hint()}`;
         reject(new SluiceError('REQUEST_TIMEOUT', detail));
       }, timeout);
       this.#waiters.add(waiter);
     });
   }
 
-  /** The names of all items, with their numbers. */
-  get #content(): string {
+  /** The names of all items, with their numbers: `2 × heartbeat, 1 × job_started`. */
+  get content(): string {
     const counts = new Map<string, number>();
     for (const item of this.#items) {
       const name = this.#nameOf(item);
       counts.set(name, (counts.get(name) ?? 0) + 1);
     }
-    return [...counts].map(([name, count]) => `${count} × ${name}`).join(', ') || 'nothing';
+    return [...counts].map(([name, count]) => `${count} × ${name}`).join(', ');
   }
 }

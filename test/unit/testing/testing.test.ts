@@ -82,6 +82,11 @@ describe('waitForMessage', () => {
         'The request timed out: no message of type job_failed within 10 ms; there is: 2 × heartbeat, 1 × job_started',
     });
     await expect(waitForMessage(crawler, () => true, { timeout: 10 })).rejects.toThrow('there is: nothing');
+    await crawler.sendRaw(JSON.stringify(validMessage('job_failed', { jobId: 'j' })));
+    await expectRejected(crawler, { messageType: 'job_failed' });
+    await expect(waitForMessage(broker, 'job_failed', { timeout: 10 })).rejects.toThrow(
+      /1 × job_started; rejected: 1 × .*RULE_VIOLATION/,
+    );
   });
 });
 
