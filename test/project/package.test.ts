@@ -121,7 +121,7 @@ beforeAll(() => {
       },
     ),
   );
-  expect(snippets).toHaveLength(6);
+  expect(snippets).toHaveLength(7);
   copyFileSync(join(packageRoot, 'test/support/crawler-app.ts'), join(folder, 'crawler-app.mts'));
 });
 
