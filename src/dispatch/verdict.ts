@@ -40,9 +40,11 @@ export interface WorkerSettings extends ParserSettings {
   readonly watch: SharedArrayBuffer;
   /** Whether the worker runs at a lower priority than other threads. */
   readonly isBackground: boolean;
+  /** One number in shared memory: 0 while there is nothing to validate, so that workers need not load the schemas. */
+  readonly needed: SharedArrayBuffer;
 }
 
-/** What a worker sends unasked while it starts. */
+/** What a worker sends unasked while it loads the schemas. */
 export interface WorkerNotice {
   /** Why the worker validates without patterns. */
   readonly patternsUnavailable: string;

@@ -45,6 +45,11 @@ export interface WorkerPoolOptions {
  */
 const BOOT_TIMEOUT = 25_000;
 const TEAR_DOWN_TIMEOUT = 5000;
+/**
+ * Time after the start at which the first worker loads the schemas, in ms, unless there are messages before that: loading
+ * them takes longer than all else of a start.
+ */
+const LOAD_DELAY = 1000;
 /** Delay before a pool that failed to start is recreated. */
 const RESTART_BACKOFF = { initialDelay: 100, maxDelay: 5000 } as const;
 /** Interval between checks of the workers, in ms. */
@@ -83,6 +88,9 @@ export class WorkerPool {
   readonly #options: WorkerPoolOptions;
   readonly #watchdog: Watchdog;
   #piscina: Pool | undefined;
+  /** Whether workers load what validation needs as soon as they start; see {@link WorkerSettings.needed}. */
+  readonly #needed = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT)).fill(1);
+  #loadTimer: NodeJS.Timeout | undefined;
   #lastTask = 0;
   /** Extended message timeouts in ms, by batch number. */
   readonly #extendedTimeouts = new Map<number, number>();
@@ -120,17 +128,35 @@ export class WorkerPool {
   }
 
   /**
-   * Waits until the first worker is ready.
+   * Waits until the first worker is ready. It loads the protocol's own schemas later, but those of a module now, since
+   * they may fail to load.
    * @throws SluiceError `WORKERS_FAILED` if it fails to start or does not respond within 30 s
    */
   async start(): Promise<void> {
+    const isDeferred = this.#options.settings.schemas === undefined;
+    if (isDeferred) this.#needed[0] = 0;
     try {
       await this.#build();
     } catch (cause) {
       await this.close();
       throw new SluiceError('WORKERS_FAILED', describeError(cause), { cause });
     }
+    if (isDeferred) this.#loadTimer = setTimeout(() => this.#load(), LOAD_DELAY).unref();
     this.#watch();
+  }
+
+  /** Lets the first worker load the schemas while it is idle. */
+  #load(): void {
+    const piscina = this.#piscina;
+    if (piscina === undefined || this.#needed[0] !== 0) return;
+    this.#requireLoaded();
+    void this.#send(piscina, batchTask([])).catch((error: unknown) => {
+      if (!this.#closed) this.#options.onError(error);
+    });
+  }
+
+  #requireLoaded(): void {
+    Atomics.store(this.#needed, 0, 1);
   }
 
   /**
@@ -149,6 +175,7 @@ export class WorkerPool {
    */
   async run(batch: readonly FrameRange[], messageTimeout?: number): Promise<Verdict> {
     const piscina = await this.#readyPool();
+    this.#requireLoaded();
     this.#lastTask = (this.#lastTask % MAX_TASK) + 1;
     const task = this.#lastTask;
     if (messageTimeout !== undefined) this.#extendedTimeouts.set(task, messageTimeout);
@@ -200,6 +227,7 @@ export class WorkerPool {
     this.#closed = true;
     clearInterval(this.#checkTimer);
     clearTimeout(this.#restartTimer);
+    clearTimeout(this.#loadTimer);
     this.#wake();
     await this.#tearDown();
   }
@@ -228,6 +256,7 @@ export class WorkerPool {
         modules,
         watch: this.#watchdog.memory,
         isBackground,
+        needed: this.#needed.buffer,
       } satisfies WorkerSettings,
     });
     this.#piscina = piscina;
@@ -275,6 +304,7 @@ export class WorkerPool {
 
   async #rebuild(): Promise<void> {
     this.#isReady = false;
+    this.#requireLoaded();
     // Batches that wait in the old pool are rejected, and their senders retry them.
     await this.#tearDown();
     if (this.#closed) return;

@@ -1,5 +1,6 @@
 import { Piscina } from 'piscina';
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import type { WorkerSettings } from '#src/dispatch/verdict.js';
 import { WorkerPool, type WorkerPoolOptions } from '#src/dispatch/worker-pool.js';
 
 /** What a runtime does whose workers do not start or do not terminate. */
@@ -44,6 +45,31 @@ describe('on a runtime whose workers neither start nor terminate', () => {
     await vi.advanceTimersByTimeAsync(5000);
     await closed;
     await terminateWorkers(destroy.mock.contexts);
+  });
+});
+
+describe('the first worker loads the schemas', () => {
+  /** Starts a pool. Returns the number of tasks that its worker has got, and whether workers load what they need. */
+  async function startPool(settings: object) {
+    const run = vi.spyOn(Piscina.prototype, 'run').mockResolvedValue({});
+    const pool = new WorkerPool({ ...options, settings } as unknown as WorkerPoolOptions);
+    await pool.start();
+    onTestFinished(() => pool.close());
+    const { options: used } = run.mock.contexts[0] as Piscina;
+    const { needed } = used.workerData as WorkerSettings;
+    return () => ({ tasks: run.mock.calls.length, needed: new Int32Array(needed)[0] });
+  }
+
+  test('a second after the start, if they are those of the protocol', async () => {
+    const state = await startPool({ maxMessageSize: 1024 });
+    expect(state()).toEqual({ tasks: 1, needed: 0 });
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(state()).toEqual({ tasks: 2, needed: 1 });
+  });
+
+  test('at the start, if they are in a module, which may fail to load', async () => {
+    const state = await startPool({ maxMessageSize: 1024, schemas: 'file:///schemas.mjs' });
+    expect(state()).toEqual({ tasks: 1, needed: 1 });
   });
 });
 

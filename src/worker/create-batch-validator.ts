@@ -1,0 +1,23 @@
+// What a worker loads to validate batches: the schemas, the patterns and the slow path. Takes most of the time in which a
+// worker starts.
+
+import type { WorkerSettings } from '../dispatch/verdict.js';
+import { MessageRegistry } from '../messages/message-registry.js';
+import { createProjection } from '../pattern/projection.js';
+import { type BatchOptions, BatchValidator } from './batch-validator.js';
+import { createParser } from './create-parser.js';
+
+/**
+ * @param onUnavailable called with the reason if patterns cannot be used here
+ * @throws SluiceError `SCHEMA_MODULE_INVALID`
+ */
+export async function createBatchValidator(
+  settings: WorkerSettings,
+  onUnavailable: (reason: string) => void,
+  onProgress: NonNullable<BatchOptions['onProgress']>,
+): Promise<BatchValidator> {
+  const registry = await MessageRegistry.load(settings.schemas);
+  const parser = createParser(registry, settings, onUnavailable, settings.modules);
+  const projection = createProjection(registry, settings.fields);
+  return new BatchValidator(parser, settings.delimiter, { ...settings, projection, onProgress });
+}
