@@ -10,6 +10,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -78,6 +79,9 @@ declare function count(code: string): void;
 declare function handle(message: unknown): Promise<void>;
 `;
 
+/** In bytes, compressed: somewhat more than it has now. */
+const MAX_SIZE = 580_000;
+
 /** The parts of package.json that say where the types are. */
 interface PackageTypes {
   readonly types: string;
@@ -86,18 +90,29 @@ interface PackageTypes {
 }
 
 let folder: string;
+let tarball: string;
 /** The files with the TypeScript of the other pages in docs/. */
 let snippets: string[];
 
 const run = (command: string, args: readonly string[], cwd: string) =>
   execFileSync(command, args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 
+/** Packs a copy of what was built before the tests, as `npm pack` does. Returns the path of the packed package. */
+function pack(copy: string): string {
+  const { files } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as {
+    readonly files: readonly string[];
+  };
+  for (const path of ['package.json', ...files.filter((name) => !name.startsWith('!'))])
+    cpSync(join(packageRoot, path), join(copy, path), { recursive: true });
+  run(process.execPath, [join(packageRoot, 'dist/scripts/bundle-package.js'), copy], copy);
+  return join(copy, run('npm', ['pack', '--ignore-scripts', '--silent'], copy).trim());
+}
+
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'sluice-install-'));
   writeFileSync(join(folder, 'package.json'), '{ "name": "user", "type": "module", "private": true }');
-  // Packs the folder, as `npm pack` does, and installs what is packed: what was built before the tests.
-  const options = ['--install-links', '--no-audit', '--no-fund', '--prefer-offline'];
-  run('npm', ['install', ...options, packageRoot], folder);
+  tarball = pack(join(folder, 'packed'));
+  run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline', tarball], folder);
   expect(lstatSync(join(folder, 'node_modules/sluice')).isSymbolicLink()).toBe(false);
   expect(existsSync(join(folder, 'node_modules/sluice/src'))).toBe(false);
   for (const [page, names] of Object.entries(PROGRAMS)) {
@@ -126,6 +141,21 @@ beforeAll(() => {
 });
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+describe('the packed package', () => {
+  test('is small', () => {
+    expect(statSync(tarball).size).toBeLessThan(MAX_SIZE);
+  });
+
+  test.each([
+    ['attw', ['--profile', 'esm-only']],
+    ['publint', ['--strict']],
+  ])('has no problem that %s finds', (command, options) => {
+    expect(() =>
+      run(join(packageRoot, 'node_modules/.bin', command), [...options, tarball], folder),
+    ).not.toThrow();
+  });
+});
 
 describe('an install of the packed package', () => {
   test.each(['es2021', 'esnext'])('compiles against the types with lib %s', (lib) => {
