@@ -18,7 +18,7 @@ const QUICK = { initialDelay: 5, maxDelay: 50 };
 const LOG_BYTES = 1024 * 1024;
 
 /** With so many kills, the clients publish more than that. */
-const MANY_KILLS = 20;
+const MANY_KILLS = 8;
 
 /** Publishes numbered messages until it is stopped. */
 export class Producer {
@@ -42,7 +42,7 @@ export class Producer {
   async run(): Promise<void> {
     await this.#client.connect();
     while (!this.#isStopped) {
-      const burst = 1 + Math.floor(Math.random() * 50);
+      const burst = 1 + Math.floor(Math.random() * 200);
       for (let index = 0; index < burst; index++) {
         this.#client.publishRaw(numbered(this.#number, this.published++));
         // A publication is one message.
