@@ -22,7 +22,7 @@ describe('a line of 64 MiB', () => {
 });
 
 test('long messages, one after another, use the same memory', async () => {
-  const size = 40 * 1024 * 1024;
+  const size = 20 * 1024 * 1024;
   const broker = await BrokerProcess.start(['--max-message-size', String(size)]);
   const sender = await Peer.connect(broker.socketPath);
   const idle = broker.peakRss;
