@@ -63,7 +63,7 @@ async function bundle(published: readonly string[]): Promise<void> {
     metafile: true,
     write: false,
   });
-  requireSameFolders(metafile);
+  requireSamePaths(metafile);
   for (const path of filesIn(source, '.js')) if (!FOR_BROWSERS.test(path)) rmSync(join(source, path));
   for (const { path, contents } of outputFiles) {
     mkdirSync(dirname(path), { recursive: true });
@@ -71,17 +71,23 @@ async function bundle(published: readonly string[]): Promise<void> {
   }
 }
 
-/** Modules that use URLs relative to their own must be bundled into a file of the same folder. @throws Error if not */
-function requireSameFolders({ outputs }: Metafile): void {
+/**
+ * A module that uses URLs relative to its own must be bundled into a file of the same folder, and what is loaded by its
+ * path must keep it. @throws Error if LOADED_BY_PATH misses one
+ */
+function requireSamePaths({ outputs }: Metafile): void {
   for (const [output, { inputs }] of Object.entries(outputs)) {
     for (const input of Object.keys(inputs)) {
-      const isRelative = /new URL\([^)]*, import\.meta\.url\)/.test(
-        readFileSync(join(source, input), 'utf8'),
-      );
-      if (isRelative && dirname(input) !== dirname(output))
-        throw new Error(
-          `${input} uses relative URLs and is bundled into ${output}: add it to LOADED_BY_PATH`,
-        );
+      const code = readFileSync(join(source, input), 'utf8');
+      const relative = [...code.matchAll(/new URL\('([^']+\.js)', import\.meta\.url\)/g)];
+      if (relative.length > 0 && dirname(input) !== dirname(output))
+        throw new Error(`${input} uses relative URLs, and is bundled into ${output}`);
+      const targets = [
+        ...relative.map(([, target = '']) => join(dirname(input), target)),
+        ...[...code.matchAll(/importInstalled\('([^']+)'\)/g)].map(([, target = '']) => target),
+      ];
+      const lost = targets.find((path) => outputs[path] === undefined && !FOR_BROWSERS.test(path));
+      if (lost !== undefined) throw new Error(`${input} loads ${lost}, which is bundled into another file`);
     }
   }
 }

@@ -36,9 +36,10 @@ import { MessageParser, MessageValidator } from 'sluice';
 import { SluiceClient } from 'sluice/client';
 import dropIn, { ConnectionState, type CrawlerMessage, type MessageHandler } from 'sluice/drop-in';
 import { crawlerSchemas, type MessageMap } from 'sluice/messages';
+import { validMessage } from 'sluice/testing';
 const heartbeat: MessageMap['heartbeat']['data']['systemStatus'] = 'idle';
 console.log(typeof MessageParser, typeof MessageValidator, typeof SluiceClient, Object.keys(crawlerSchemas).length, heartbeat);
-console.log(Object.keys(dropIn).join(), ConnectionState.ACTIVE);
+console.log(Object.keys(dropIn).join(), ConnectionState.ACTIVE, validMessage('heartbeat').type);
 export const handler: MessageHandler<number> = {
   canHandle: ({ type }: CrawlerMessage) => type === 'job_request',
   handle: async (message, connection) => ({ success: connection.isActive(), data: message.type.length }),
@@ -214,7 +215,7 @@ describe('an install of the packed package', () => {
   test('imports from each entry point', () => {
     expect(run(process.execPath, ['imports.mjs'], folder)).toBe(
       'function function function 9 idle\n' +
-        'SocketServer,MessageRouter,createDefaultRouter,createSocketServer,config active\n',
+        'SocketServer,MessageRouter,createDefaultRouter,createSocketServer,config active heartbeat\n',
     );
   });
 
