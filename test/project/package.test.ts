@@ -81,7 +81,7 @@ declare function handle(message: unknown): Promise<void>;
 `;
 
 /** In bytes, compressed: somewhat more than it has now. */
-const MAX_SIZE = 580_000;
+const MAX_SIZE = 600_000;
 
 /** The parts of package.json that say where the types are. */
 interface PackageTypes {
