@@ -2,9 +2,10 @@
 // or another member, until one acknowledges it. A message that fails too often goes to the dead letters.
 
 import type { Piece } from '../delivery/outbox.js';
-import { formatPosition } from '../log/cursors.js';
+import { formatPosition, type Position } from '../log/cursors.js';
 import { endOf, LeaseTable, type RetryPolicy, type WaitingLease } from '../log/lease-table.js';
 import { isGap, type LogGap, type LoggedRun, type LogReader } from '../log/log-reader.js';
+import type { LogStart } from '../log/log-start.js';
 import type { MessageLog } from '../log/message-log.js';
 import { StoredMessageFilter } from '../log/stored-messages.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
@@ -132,6 +133,8 @@ export class WorkGroup<P extends Peer> {
   #filterKey: string;
   /** Messages that were received earlier are left out, in ms since 1970. */
   readonly #since: number;
+  /** Where it was in a log that does not exist any more, until its members know that. */
+  #lost: Position | undefined;
   readonly #table: LeaseTable<GroupMember<P>>;
   readonly #members = new Set<GroupMember<P>>();
   #reader: LogReader | undefined;
@@ -146,14 +149,14 @@ export class WorkGroup<P extends Peer> {
   #checkedAt = 0;
   #timer: NodeJS.Timeout | undefined;
 
-  /** @param since messages that were received earlier are left out, in ms since 1970 */
-  constructor(name: string, context: WorkGroupContext<P>, filter: Filter, start: number, since: number) {
+  constructor(name: string, context: WorkGroupContext<P>, filter: Filter, start: LogStart) {
     this.name = name;
     this.#context = context;
     this.#filter = this.#stored(filter);
     this.#filterKey = filter.key;
-    this.#since = since;
-    this.#table = new LeaseTable(start);
+    this.#since = start.time ?? 0;
+    this.#lost = start.lost;
+    this.#table = new LeaseTable(start.offset);
   }
 
   get size(): number {
@@ -189,6 +192,8 @@ export class WorkGroup<P extends Peer> {
 
   /** Delivers messages to a member, once it knows of its subscription. */
   start(): void {
+    if (this.#lost !== undefined) this.#reportGap(this.#lost, this.#table.end, 'epoch');
+    this.#lost = undefined;
     this.#schedule();
     this.#wake();
     this.#running ??= this.#run().finally(() => {
@@ -335,7 +340,7 @@ export class WorkGroup<P extends Peer> {
         return undefined;
       }
       if (isGap(part)) {
-        this.#reportGap(part);
+        this.#skip(part);
         this.#table.advance(part.to);
         continue;
       }
@@ -382,7 +387,7 @@ export class WorkGroup<P extends Peer> {
       if (!this.#table.waiting.includes(lease) || !this.#members.has(member)) return true;
       if (part === undefined) throw new Error('the log ends before messages that were read');
       if (isGap(part)) {
-        this.#reportGap(part);
+        this.#skip(part);
         this.#table.forget(lease, part.to);
       } else {
         this.#reserved = undefined;
@@ -440,11 +445,16 @@ export class WorkGroup<P extends Peer> {
     }
   }
 
-  #reportGap({ from, to, reason }: LogGap): void {
+  #skip({ from, to, reason }: LogGap): void {
+    this.#reportGap({ epoch: this.#context.log.epoch, offset: from }, to, reason);
+  }
+
+  /** Tells all members that messages are missing. */
+  #reportGap(from: Position, to: number, reason: LogGap['reason'] | 'epoch'): void {
     const { log, delimiter } = this.#context;
-    const at = (offset: number) => formatPosition({ epoch: log.epoch, offset });
+    const end = formatPosition({ epoch: log.epoch, offset: to });
     for (const { connection, id } of this.#members)
-      connection.reply(brokerLine('gap', { id, from: at(from), to: at(to), reason }, delimiter));
+      connection.reply(brokerLine('gap', { id, from: formatPosition(from), to: end, reason }, delimiter));
   }
 
   /** Waits until something has happened, there are more messages, or some may be delivered again. */

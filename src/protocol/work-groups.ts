@@ -70,10 +70,10 @@ export class WorkGroups<P extends Peer> {
   #create(data: WorkGroupData, filter: Filter): WorkGroup<P> {
     const { log } = this.#context;
     const { group: name, from } = data;
-    const { offset, time = 0 } = startOf(log, { from, cursor: name });
-    const group = new WorkGroup(name, this.#context, filter, offset, time);
+    const start = startOf(log, { from, cursor: name });
+    const group = new WorkGroup(name, this.#context, filter, start);
     this.#groups.set(name, group);
-    log.cursors.set(name, { epoch: log.epoch, offset });
+    log.cursors.set(name, { epoch: log.epoch, offset: start.offset });
     return group;
   }
 

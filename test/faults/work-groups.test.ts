@@ -1,5 +1,6 @@
 // Work groups: each message of the durable log goes to one member, until one has acknowledged it.
 
+import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { SluiceOptions } from 'sluice';
 import { describe, expect, test } from 'vitest';
@@ -200,6 +201,29 @@ describe('a work group', () => {
     });
     const content = Buffer.from(letters[0]?.content ?? '', 'base64').toString();
     expect(`${content}\n`).toBe(numbered(poison));
+  });
+
+  test('says that messages are missing: the log was deleted, or they were removed', async () => {
+    const broker = await start({ logSegmentBytes: 65_536, logMaxBytes: 1024 * 1024 });
+    await store(broker, 0, 10);
+    const first = await joinGroup(broker);
+    await until(() => numbersOf(first).length === 10);
+    acknowledge(first, 5);
+    await first.settled();
+    first.socket.destroy();
+    await broker.manager.stop();
+    for (const name of readdirSync(broker.folder))
+      if (name.endsWith('.seg')) rmSync(join(broker.folder, name));
+    const again = await start({ log: broker.folder, logSegmentBytes: 65_536, logMaxBytes: 1024 * 1024 });
+    await store(again, 10, 12);
+    const second = await joinGroup(again, { maxUnacked: 1 });
+    expect(await second.next('gap')).toMatchObject({ data: { id: '1', reason: 'epoch' } });
+    await until(() => numbersOf(second).length === 1);
+    expect(numbersOf(second)).toEqual([10]);
+    // What it has is still there, and removed from the log before it is given back.
+    await store(again, 12, 12_000);
+    giveBack(second, 0, { delay: 0 });
+    await until(() => second.messages.some(({ type, data }) => type === 'gap' && data.reason === 'removed'));
   });
 
   test('says what is wrong with a subscription or an acknowledgement', async () => {
