@@ -9,12 +9,13 @@ import type { Filter } from '../routing/filter.js';
 import { INDEX, RecordKind, readIndex } from './format.js';
 import type { LoggedRun } from './log-reader.js';
 
-const CLOSE_BRACE = Buffer.from('}');
+const CLOSE_BRACE = 0x7d;
 
 export class StoredMessageFilter {
   readonly #registry: MessageRegistry;
   readonly #filter: Filter;
-  readonly #delimiter: Buffer;
+  /** The end of a wrapper, and the delimiter. */
+  readonly #end: Buffer;
   /** Whether types match, by their index in a segment. Segments that were written by one process have the same types. */
   #types: readonly string[] | undefined;
   #matchesType: readonly boolean[] = [];
@@ -22,7 +23,7 @@ export class StoredMessageFilter {
   constructor(registry: MessageRegistry, filter: Filter, delimiter: number) {
     this.#registry = registry;
     this.#filter = filter;
-    this.#delimiter = Buffer.of(delimiter);
+    this.#end = Buffer.of(CLOSE_BRACE, delimiter);
   }
 
   /**
@@ -37,9 +38,11 @@ export class StoredMessageFilter {
     if (!this.#matchesSource(run)) return undefined;
     if (matchesAll && mark !== WITH_META && isWithin) return { bytes: body, slab, messages: header.count };
     const parts: Buffer[] = [];
+    const prefix = mark === WITH_META ? prefixOf(run) : '';
     const count = this.visit(run, from, to, (at, start, end) => {
-      if (mark === WITH_META) parts.push(...this.#withMeta(run, at, body.subarray(start, end)));
-      else parts.push(body.subarray(start, end + 1));
+      if (mark !== WITH_META) return void parts.push(body.subarray(start, end + 1));
+      const position = metaSequence(header.sequence + at, header.first + at);
+      parts.push(Buffer.from(prefix + position), body.subarray(start, end), this.#end);
     });
     // Copied, since the rest of the slab may be much larger.
     return count === 0 ? undefined : { bytes: Buffer.concat(parts), slab: undefined, messages: count };
@@ -96,13 +99,12 @@ export class StoredMessageFilter {
       return this.#filter.matchesType(type?.index ?? 0, type === undefined ? name : undefined);
     });
   }
+}
 
-  #withMeta({ header, source }: LoggedRun, at: number, message: Buffer): Buffer[] {
-    const { id = '', crawlerId } = source ?? {};
-    const prefix = metaPrefix({ id, crawlerId: crawlerId ?? undefined });
-    const position = metaSequence(header.sequence + at, header.first + at);
-    return [Buffer.from(prefix + position), message, CLOSE_BRACE, this.#delimiter];
-  }
+/** The beginning of the wrapper of a run's messages, with their sender. */
+function prefixOf({ source }: LoggedRun): string {
+  const { id = '', crawlerId } = source ?? {};
+  return metaPrefix({ id, crawlerId: crawlerId ?? undefined });
 }
 
 /** Returns the key of the job of a message, by its index in the run; `undefined` if it has none. */
