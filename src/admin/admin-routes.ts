@@ -6,6 +6,7 @@ import { asyncApiDocument } from './asyncapi.js';
 import { isSortColumn, notableRows, sortRows } from './connection-rows.js';
 import { DASHBOARD_FILES } from './dashboard-files.js';
 import { EventStream } from './event-stream.js';
+import { type History, MAX_MINUTES } from './history.js';
 import { schemaEntries } from './json-schemas.js';
 import { MetricsExporter } from './metrics-exporter.js';
 import { readinessOf } from './readiness.js';
@@ -35,6 +36,7 @@ const EVENT_ROWS = 200;
 export class AdminRoutes {
   readonly #source: AdminSource;
   readonly #sampler: Sampler;
+  readonly #history: History;
   readonly #rejections: RejectionLog;
   readonly #exporter: MetricsExporter;
   readonly #events = new EventStream(() => this.#snapshot());
@@ -50,6 +52,7 @@ export class AdminRoutes {
       failure: 'failed to collect statistics',
     },
     '/api/connections': { reply: (query) => this.#connections(query), failure: 'failed to list connections' },
+    '/api/history': { reply: (query) => this.#hour(query), failure: 'failed to read the history' },
     '/api/drift': { reply: () => this.#drift(), failure: 'failed to list the drift' },
     '/api/schemas': { reply: () => this.#schemas(), failure: 'failed to generate the JSON Schemas' },
     '/asyncapi.json': { reply: () => this.#asyncApi(), failure: 'failed to generate the AsyncAPI document' },
@@ -59,9 +62,10 @@ export class AdminRoutes {
     },
   };
 
-  constructor(source: AdminSource, sampler: Sampler, rejections: RejectionLog) {
+  constructor(source: AdminSource, sampler: Sampler, history: History, rejections: RejectionLog) {
     this.#source = source;
     this.#sampler = sampler;
+    this.#history = history;
     this.#rejections = rejections;
     this.#exporter = new MetricsExporter(source);
   }
@@ -99,6 +103,13 @@ export class AdminRoutes {
     }
     if (!isSortColumn(sort)) return json(400, { error: 'sort: unknown column' });
     return this.#sampled(({ rows }) => connectionList(rows, sort, limit));
+  }
+
+  #hour(query: URLSearchParams): Reply {
+    const minutes = Number(query.get('minutes') ?? MAX_MINUTES);
+    if (!Number.isInteger(minutes) || minutes < 1 || minutes > MAX_MINUTES)
+      return json(400, { error: `minutes: must be 1 to ${MAX_MINUTES}` });
+    return json(200, this.#history.latest(minutes));
   }
 
   #drift(): Reply {

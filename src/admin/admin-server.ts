@@ -10,6 +10,7 @@ import type { RejectedMessage } from '../protocol/rejection.js';
 import { AdminRoutes } from './admin-routes.js';
 import type { AdminSource } from './admin-source.js';
 import { FEED_PATH, FeedRoute } from './feed-route.js';
+import { History } from './history.js';
 import { RejectionLog } from './rejection-log.js';
 import { json, type Reply } from './reply.js';
 import { Sampler } from './sampler.js';
@@ -42,6 +43,7 @@ const SAFE_HEADERS = {
 
 export class AdminServer {
   readonly #sampler: Sampler;
+  readonly #history: History;
   readonly #rejections = new RejectionLog();
   readonly #routes: AdminRoutes;
   readonly #feed: FeedRoute;
@@ -69,7 +71,8 @@ export class AdminServer {
       typeof address === 'string' ? parseAdminAddress(address) : address;
     if (target === undefined) throw new SluiceError('INVALID_OPTION', 'admin');
     this.#sampler = new Sampler(source);
-    this.#routes = new AdminRoutes(source, this.#sampler, this.#rejections);
+    this.#history = new History(source, () => this.#sampler.eventLoopDelay);
+    this.#routes = new AdminRoutes(source, this.#sampler, this.#history, this.#rejections);
     this.#feed = new FeedRoute(source);
     // HTTP/1.0 clients, such as the health checks of load balancers, send no Host header.
     this.#server = createServer({ ...limits, requireHostHeader: false }, (request, response) => {
@@ -99,6 +102,7 @@ export class AdminServer {
     await this.#listener.open();
     const host = this.#host();
     this.#isOnLoopback = host !== undefined && isLoopback(host);
+    this.#history.start();
     if (host === undefined || this.#isOnLoopback || this.#allowRemote) return;
     await this.stop();
     throw new SluiceError('INVALID_OPTION', REMOTE_ADMIN);
@@ -106,6 +110,7 @@ export class AdminServer {
 
   /** Closes all connections and stops listening. */
   async stop(): Promise<void> {
+    this.#history.stop();
     this.#sampler.stop();
     this.#routes.close();
     await this.#listener.close();

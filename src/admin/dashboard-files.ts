@@ -16,6 +16,7 @@ const OWN_FILES = {
   'table.css': CSS,
   'page.js': SCRIPT,
   'bars.js': SCRIPT,
+  'chart-group.js': SCRIPT,
   'charts.js': SCRIPT,
   'connection-table.js': SCRIPT,
   'drift.js': SCRIPT,

@@ -3,11 +3,12 @@
 
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { HealthIssue } from '../connection/health-monitor.js';
-import { type LatencyCounts, percentile } from '../connection/latency-histogram.js';
+import { percentile } from '../connection/latency-histogram.js';
 import type { ServerMetrics } from '../connection/server-metrics.js';
 import type { SocketConnection } from '../connection/socket-connection.js';
 import type { AdminSource } from './admin-source.js';
 import { rowOf, type Traffic, trafficOf } from './connection-rows.js';
+import { type Counters, countersOf, sumOf } from './counters.js';
 import { readinessOf } from './readiness.js';
 import type { BrokerStats, ConnectionRow } from './snapshot.js';
 
@@ -17,17 +18,6 @@ const MIN_INTERVAL = 400;
 const MAX_INTERVAL = 10_000;
 /** Sampling interval of the event-loop delay, in ms. */
 const DELAY_RESOLUTION = 20;
-
-interface Counters {
-  readonly at: number;
-  readonly totals: BrokerStats['totals'];
-  readonly accepted: Readonly<Record<string, number>>;
-  readonly latency: LatencyCounts;
-  readonly busyTime: number;
-  /** Of the durable log, the time in ms. */
-  readonly syncs: number;
-  readonly syncTime: number;
-}
 
 /** The state of the broker at one point in time. */
 export interface Sample {
@@ -52,6 +42,12 @@ export class Sampler {
   stop(): void {
     clearTimeout(this.#idleTimer);
     this.#eventLoopDelay.disable();
+  }
+
+  /** Delay of the event loop in the latest sample, in ms; `undefined` unless there is a recent one. */
+  get eventLoopDelay(): number | undefined {
+    if (this.#latest === undefined || performance.now() - this.#latest.at > MAX_INTERVAL) return undefined;
+    return this.#latest.sample.stats.eventLoopDelay;
   }
 
   /** The current state, at most {@link MIN_INTERVAL} old; `undefined` until the broker's stages exist. */
@@ -151,30 +147,6 @@ export class Sampler {
   }
 }
 
-function countersOf(metrics: ServerMetrics, at: number): Counters {
-  const { totals, protocol, latency, dispatch, durableLog } = metrics;
-  const { messagesReceived, controlReceived, bytesReceived } = totals;
-  const { messagesSent, controlSent, bytesSent, messagesDropped } = totals;
-  return {
-    at,
-    totals: {
-      messagesReceived,
-      controlReceived,
-      bytesReceived,
-      messagesSent,
-      controlSent,
-      bytesSent,
-      messagesRejected: sumOf(protocol.rejected),
-      messagesDropped,
-    },
-    accepted: protocol.accepted,
-    latency,
-    busyTime: dispatch.busyTime,
-    syncs: durableLog?.syncs ?? 0,
-    syncTime: durableLog?.syncTime ?? 0,
-  };
-}
-
 /** Rates since the previous sample; without one, the rates that the broker itself measured last. */
 function ratesOf(
   { rates }: ServerMetrics,
@@ -234,8 +206,4 @@ export function patternsOf({ protocol }: ServerMetrics): BrokerStats['patterns']
     learned: layoutsLearned,
     evicted: layoutsEvicted,
   };
-}
-
-function sumOf(counts: Readonly<Record<string, number>>): number {
-  return Object.values(counts).reduce((sum, count) => sum + count, 0);
 }

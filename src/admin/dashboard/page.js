@@ -1,7 +1,7 @@
 // The page: receives one snapshot per second from /events and shows it.
 
 import { createBars } from './bars.js';
-import { createChart } from './charts.js';
+import { createCharts } from './chart-group.js';
 import { createTable } from './connection-table.js';
 import { createDrift } from './drift.js';
 import { createDurableLog } from './durable-log.js';
@@ -30,23 +30,7 @@ const MAX_SLOW = 20;
 const byId = (id) => document.getElementById(id);
 const show = (id, text) => setText(byId(id), text);
 
-const addRates = createChart(
-  byId('chart-rates'),
-  [
-    { name: 'received', color: '--blue' },
-    { name: 'delivered', color: '--green', isDashed: true },
-  ],
-  formatShort,
-);
-const addLatency = createChart(
-  byId('chart-latency'),
-  [
-    { name: 'p50', color: '--blue' },
-    { name: 'p90', color: '--amber' },
-    { name: 'p99', color: '--red' },
-  ],
-  formatLatency,
-);
+const charts = createCharts(byId, byId('ranges'), byId('pause'));
 const showRows = createTable(byId('columns'), byId('rows'));
 const showTypes = createBars(byId('types'), 'No messages yet');
 const showCodes = createBars(byId('codes'), 'No rejected messages');
@@ -146,19 +130,14 @@ let latest;
 let arrivedAt;
 
 function showSnapshot({ stats, connections, rejections, drift }) {
-  // After an outage or a restart of the broker, nothing is known about the time between.
-  const isContinuous =
-    latest !== undefined && stats.uptime >= latest.uptime && stats.at - latest.at < STALE_AFTER;
+  // After an outage, the broker knows what was in between; after its restart, nobody does.
+  const isSameBroker = latest !== undefined && stats.uptime >= latest.uptime;
+  const isContinuous = isSameBroker && stats.at - latest.at < STALE_AFTER;
+  if (latest === undefined || (isSameBroker && !isContinuous)) void charts.load();
   latest = stats;
   arrivedAt = Date.now();
   showFresh();
-  const time = stats.at / 1000;
-  // Rates need an earlier sample.
-  const isMeasured = stats.interval > 0;
-  const { rates, latency } = stats;
-  const points = (...values) => values.map((value) => (isMeasured ? value : null));
-  addRates(time, points(rates.messagesReceived, rates.messagesSent), isContinuous);
-  addLatency(time, points(latency.p50, latency.p90, latency.p99), isContinuous);
+  charts.add(stats, isContinuous);
   showHeader(stats);
   showTiles(stats);
   showInternals(stats);

@@ -5,6 +5,7 @@ import { createServer, get, request } from 'node:http';
 import { type AddressInfo, connect, createServer as createTcpServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import type { HistoryColumns } from '#src/admin/history.js';
 import {
   type AdminBroker,
   type AdminReply,
@@ -23,6 +24,7 @@ const FILES = [
   ['/dashboard/uPlot.min.css', 'text/css'],
   ['/dashboard/page.js', 'text/javascript'],
   ['/dashboard/bars.js', 'text/javascript'],
+  ['/dashboard/chart-group.js', 'text/javascript'],
   ['/dashboard/charts.js', 'text/javascript'],
   ['/dashboard/connection-table.js', 'text/javascript'],
   ['/dashboard/drift.js', 'text/javascript'],
@@ -221,7 +223,7 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     await page.getByRole('status').getByText('running').waitFor();
     await expect.poll(() => page.locator('#chart-rates').getAttribute('aria-label')).toContain('received');
     const paths = requested.map((address) => address.replace(url, '/'));
-    expect(paths.sort()).toEqual([...FILES.map(([path]) => path), '/events'].sort());
+    expect(paths.sort()).toEqual([...FILES.map(([path]) => path), '/api/history', '/events'].sort());
     expect(complaints).toEqual([]);
   });
 
@@ -464,6 +466,63 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     await page.getByRole('status').getByText('running').waitFor();
   });
 
+  test('begins with the history, and shows the values at the cursor', async () => {
+    const { url } = withCrawlers(shared());
+    const { page, complaints } = await openPage('about:blank');
+    await page.route('**/api/history', (route) => route.fulfill({ json: historyOf(10) }));
+    onTestFinished(() => page.unroute('**/api/history'));
+    await page.goto(url);
+    const chart = page.locator('#chart-rates');
+    const legend = page.locator('#legend-rates');
+    await page.getByRole('button', { name: '1 h' }).click();
+    await chart.focus();
+    // The first of 120 points of 5 s.
+    await expect
+      .poll(async () => {
+        await page.keyboard.press('Home');
+        return legend.textContent();
+      })
+      .toMatch(/^received1,000delivered500\d\d:\d\d:\d\d$/);
+    await page.keyboard.press('ArrowRight');
+    await expect.poll(() => legend.textContent()).toMatch(/^received1,001delivered500\d\d:\d\d:\d\d$/);
+    expect(await chart.getAttribute('aria-label')).toMatch(
+      /^Messages per second at \d\d:\d\d:\d\d: received 1,001, delivered 500$/,
+    );
+    // It stays there with the next snapshots.
+    const shown = await page.locator('#about').textContent();
+    await expect.poll(() => page.locator('#about').textContent()).not.toBe(shown);
+    expect(await legend.textContent()).toContain('received1,001');
+    expect(await page.locator('#legend-memory').textContent()).toMatch(/^resident100.0 MB\d\d:\d\d:\d\d$/);
+    // The five minutes that it shows otherwise are the second half.
+    await page.getByRole('button', { name: '5 min', exact: true }).click();
+    await page.keyboard.press('Escape');
+    await chart.focus();
+    await page.keyboard.press('Home');
+    await expect.poll(() => legend.textContent()).toMatch(/^received1,06\d/);
+    await page.keyboard.press('Escape');
+    await expect.poll(() => legend.textContent()).toMatch(/^received0delivered0$/);
+    // Under the pointer, in all charts.
+    await chart.hover({ position: { x: 200, y: 60 } });
+    await expect.poll(() => legend.textContent()).toMatch(/^received1,0\d\ddelivered500\d\d:\d\d:\d\d$/);
+    await expect.poll(() => page.locator('#legend-memory').textContent()).toContain('100.0 MB');
+    expect(complaints).toEqual([]);
+  });
+
+  test('keeps its charts as they are while they are paused', async () => {
+    const { url, addCrawler } = withCrawlers(shared());
+    const { page } = await openPage(url);
+    await page.getByRole('status').getByText('running').waitFor();
+    const pause = page.getByRole('button', { name: 'Pause charts' });
+    await pause.click();
+    expect(await pause.getAttribute('aria-pressed')).toBe('true');
+    const paused = await page.locator('#legend-connections').textContent();
+    await addCrawler('crawler-1');
+    await page.getByRole('cell', { name: 'crawler-1', exact: true }).waitFor();
+    expect(await page.locator('#legend-connections').textContent()).toBe(paused);
+    await pause.click();
+    await expect.poll(() => page.locator('#legend-connections').textContent()).toBe('open1');
+  });
+
   test('no two time labels of a chart are the same', async () => {
     const { url } = withCrawlers(shared());
     const { page } = await openPage(url, { width: 390 });
@@ -504,6 +563,23 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     await page.getByRole('status').getByText('running').waitFor();
   });
 });
+
+/** What `/api/history` may return: more received messages with each point, everything else constant. */
+function historyOf(minutes: number): HistoryColumns {
+  const count = minutes * 12;
+  const of = (value: (at: number) => number) => Array.from({ length: count }, (_, at) => value(at));
+  const constant = { delivered: 500, rejected: 1, dropped: 0, p50: 1, p90: 2, p99: 3, utilization: 0.5 };
+  const figures = { ...constant, connections: 3, rss: 100e6, eventLoopDelay: 1 };
+  const columns = Object.entries(figures).map(([name, value]) => [name, of(() => value)] as const);
+  return {
+    interval: 5000,
+    columns: {
+      at: of((at) => Date.now() - (count - at) * 5000),
+      received: of((at) => 1000 + at),
+      ...Object.fromEntries(columns),
+    },
+  };
+}
 
 /** Puts the page's clock forward by as long as data may stay away. */
 const SKIP_TIME = `(() => {
