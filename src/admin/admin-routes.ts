@@ -3,17 +3,20 @@
 import type { ServerResponse } from 'node:http';
 import type { AdminSource } from './admin-source.js';
 import { asyncApiDocument } from './asyncapi.js';
-import { isSortColumn, notableRows, sortRows } from './connection-rows.js';
+import { isSortColumn, listRows, notableRows, ORDERS, SORT_COLUMNS } from './connection-rows.js';
+import { csv } from './csv.js';
 import { DASHBOARD_FILES } from './dashboard-files.js';
 import { EventStream } from './event-stream.js';
 import { type History, MAX_MINUTES } from './history.js';
 import { schemaEntries } from './json-schemas.js';
+import { choiceOf, integerOf, parseListQuery } from './list-query.js';
 import { MetricsExporter } from './metrics-exporter.js';
 import { readinessOf } from './readiness.js';
+import type { RejectionGroups } from './rejection-groups.js';
 import type { RejectionLog } from './rejection-log.js';
-import { json, type Reply } from './reply.js';
+import { json, type Reply, RequestError } from './reply.js';
 import type { Sample, Sampler } from './sampler.js';
-import type { ConnectionList, ConnectionRow, Snapshot, SortColumn } from './snapshot.js';
+import type { ConnectionDetail, Rejections, Snapshot } from './snapshot.js';
 
 export interface Route {
   /** Returns the reply, or `undefined` if it writes the response itself. */
@@ -25,19 +28,23 @@ export interface Route {
   readonly failure: string;
 }
 
-/** Default and maximum of `limit` in `/api/connections`, in rows. */
-const DEFAULT_LIMIT = 500;
-const MAX_LIMIT = 10_000;
+/** The path of one connection. */
+const CONNECTION_PATH = /^\/api\/connections\/([^/]+)$/;
+/** Maximum number of subscriptions of a connection that are described. */
+const MAX_SUBSCRIPTIONS = 100;
 /** Entries of the drift report in an event: the latest. */
 const EVENT_DRIFT = 12;
 /** Rows of an event: the peers that do not keep up, and the busiest ones. */
 const EVENT_ROWS = 200;
+/** Groups of rejected messages in an event: the largest. */
+const EVENT_GROUPS = 20;
 
 export class AdminRoutes {
   readonly #source: AdminSource;
   readonly #sampler: Sampler;
   readonly #history: History;
   readonly #rejections: RejectionLog;
+  readonly #groups: RejectionGroups;
   readonly #exporter: MetricsExporter;
   readonly #events = new EventStream(() => this.#snapshot());
   /** Cached: these replies are large and do not change while the broker runs. */
@@ -53,6 +60,10 @@ export class AdminRoutes {
     },
     '/api/connections': { reply: (query) => this.#connections(query), failure: 'failed to list connections' },
     '/api/history': { reply: (query) => this.#hour(query), failure: 'failed to read the history' },
+    '/api/rejections': {
+      reply: () => json(200, this.#rejected()),
+      failure: 'failed to list rejected messages',
+    },
     '/api/drift': { reply: () => this.#drift(), failure: 'failed to list the drift' },
     '/api/schemas': { reply: () => this.#schemas(), failure: 'failed to generate the JSON Schemas' },
     '/asyncapi.json': { reply: () => this.#asyncApi(), failure: 'failed to generate the AsyncAPI document' },
@@ -62,17 +73,27 @@ export class AdminRoutes {
     },
   };
 
-  constructor(source: AdminSource, sampler: Sampler, history: History, rejections: RejectionLog) {
+  constructor(
+    source: AdminSource,
+    sampler: Sampler,
+    history: History,
+    rejections: RejectionLog,
+    groups: RejectionGroups,
+  ) {
     this.#source = source;
     this.#sampler = sampler;
     this.#history = history;
     this.#rejections = rejections;
+    this.#groups = groups;
     this.#exporter = new MetricsExporter(source);
   }
 
   find(path: string): Route | undefined {
     const file = DASHBOARD_FILES.get(path);
     if (file !== undefined) return { reply: () => file, failure: 'failed to read the file' };
+    const [, id] = CONNECTION_PATH.exec(path) ?? [];
+    if (id !== undefined)
+      return { reply: () => this.#connection(id), failure: 'failed to read the connection' };
     return Object.hasOwn(this.#table, path) ? this.#table[path] : undefined;
   }
 
@@ -96,20 +117,36 @@ export class AdminRoutes {
   }
 
   #connections(query: URLSearchParams): Reply {
-    const limit = Number(query.get('limit') ?? DEFAULT_LIMIT);
+    const list = parseListQuery(query);
+    const order = choiceOf(query, 'order', ORDERS);
     const sort = query.get('sort') ?? 'rateIn';
-    if (!Number.isInteger(limit) || limit < 1 || limit > MAX_LIMIT) {
-      return json(400, { error: `limit: must be 1 to ${MAX_LIMIT}` });
-    }
-    if (!isSortColumn(sort)) return json(400, { error: 'sort: unknown column' });
-    return this.#sampled(({ rows }) => connectionList(rows, sort, limit));
+    if (!isSortColumn(sort)) throw new RequestError(400, 'sort: unknown column');
+    const sample = this.#sampler.sample();
+    if (sample === undefined) return startingReply();
+    const found = listRows(sample.rows, sort, order, list);
+    return list.format === 'csv' ? csv('connections', SORT_COLUMNS, found.rows) : json(200, found);
+  }
+
+  #connection(id: string): Reply {
+    const connection = this.#source.pool.get(id);
+    if (connection === undefined) throw new RequestError(404, 'there is no such connection');
+    const subscriptions = this.#source.subscriptionsOf(connection);
+    const detail: ConnectionDetail = {
+      ...this.#sampler.row(connection),
+      rejected: connection.rejectedByCode,
+      subscriptions: subscriptions.slice(0, MAX_SUBSCRIPTIONS),
+      subscriptionsTotal: subscriptions.length,
+    };
+    return json(200, detail);
   }
 
   #hour(query: URLSearchParams): Reply {
-    const minutes = Number(query.get('minutes') ?? MAX_MINUTES);
-    if (!Number.isInteger(minutes) || minutes < 1 || minutes > MAX_MINUTES)
-      return json(400, { error: `minutes: must be 1 to ${MAX_MINUTES}` });
-    return json(200, this.#history.latest(minutes));
+    return json(200, this.#history.latest(integerOf(query, 'minutes', MAX_MINUTES, 1, MAX_MINUTES)));
+  }
+
+  /** @param count maximum number of groups. Default: all. */
+  #rejected(count?: number): Rejections {
+    return { groups: this.#groups.list().slice(0, count), latest: this.#rejections.latest };
   }
 
   #drift(): Reply {
@@ -147,15 +184,11 @@ export class AdminRoutes {
       sample && {
         stats: sample.stats,
         connections: { total: sample.rows.length, rows: notableRows(sample.rows, EVENT_ROWS) },
-        rejections: this.#rejections.latest,
+        rejections: this.#rejected(EVENT_GROUPS),
         drift: this.#source.drift(EVENT_DRIFT) ?? [],
       }
     );
   }
-}
-
-function connectionList(rows: readonly ConnectionRow[], sort: SortColumn, limit: number): ConnectionList {
-  return { total: rows.length, rows: sortRows(rows, sort).slice(0, limit) };
 }
 
 function startingReply(): Reply {

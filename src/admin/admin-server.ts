@@ -11,8 +11,9 @@ import { AdminRoutes } from './admin-routes.js';
 import type { AdminSource } from './admin-source.js';
 import { FEED_PATH, FeedRoute } from './feed-route.js';
 import { History } from './history.js';
+import { RejectionGroups } from './rejection-groups.js';
 import { RejectionLog } from './rejection-log.js';
-import { json, type Reply } from './reply.js';
+import { json, type Reply, RequestError } from './reply.js';
 import { Sampler } from './sampler.js';
 
 /** Maximum number of connections: a few browsers, scrapers and terminals. */
@@ -45,6 +46,7 @@ export class AdminServer {
   readonly #sampler: Sampler;
   readonly #history: History;
   readonly #rejections = new RejectionLog();
+  readonly #groups = new RejectionGroups();
   readonly #routes: AdminRoutes;
   readonly #feed: FeedRoute;
   readonly #server: Server;
@@ -72,7 +74,7 @@ export class AdminServer {
     if (target === undefined) throw new SluiceError('INVALID_OPTION', 'admin');
     this.#sampler = new Sampler(source);
     this.#history = new History(source, () => this.#sampler.eventLoopDelay);
-    this.#routes = new AdminRoutes(source, this.#sampler, this.#history, this.#rejections);
+    this.#routes = new AdminRoutes(source, this.#sampler, this.#history, this.#rejections, this.#groups);
     this.#feed = new FeedRoute(source);
     // HTTP/1.0 clients, such as the health checks of load balancers, send no Host header.
     this.#server = createServer({ ...limits, requireHostHeader: false }, (request, response) => {
@@ -120,6 +122,7 @@ export class AdminServer {
   /** Records a rejected message's code and position, for the dashboard. */
   recordRejection(rejection: RejectedMessage<Peer>): void {
     this.#rejections.add(rejection);
+    this.#groups.add(rejection);
   }
 
   /** The host that it listens on; `undefined` for a Unix socket. */
@@ -156,6 +159,7 @@ export class AdminServer {
     try {
       return await route.reply(target.searchParams, response);
     } catch (error) {
+      if (error instanceof RequestError) return json(error.status, { error: error.message });
       // The error is not shown to the client.
       if (response.headersSent) throw error;
       this.#onError(error);

@@ -4,9 +4,11 @@ import type { ResolvedOptions } from '../config/config.js';
 import type { ConnectionPool } from '../connection/connection-pool.js';
 import type { ServerStatus } from '../connection/server-events.js';
 import type { ServerMetrics } from '../connection/server-metrics.js';
+import type { SocketConnection } from '../connection/socket-connection.js';
 import type { Feeds } from '../feed/feeds.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import type { DriftEntry } from '../protocol/drift-report.js';
+import type { SubscriptionDescription } from '../routing/subscriptions.js';
 
 export interface AdminSource {
   readonly options: ResolvedOptions;
@@ -19,6 +21,8 @@ export interface AdminSource {
    * @param count maximum number of entries. Default: all.
    */
   drift(count?: number): DriftEntry[] | undefined;
+  /** The subscriptions of a connection. */
+  subscriptionsOf(connection: SocketConnection): SubscriptionDescription[];
   /** The streams of messages; `undefined` until the stages exist. */
   feeds(): Feeds | undefined;
   /** Whether a token is one of the role `monitor` or `app`, or none is needed. */

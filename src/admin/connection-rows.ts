@@ -2,7 +2,8 @@
 
 import { HEALTH_STATES, type HealthIssue, statusOf } from '../connection/health-monitor.js';
 import type { SocketConnection } from '../connection/socket-connection.js';
-import type { ConnectionRow, SortColumn } from './snapshot.js';
+import { type ListQuery, matchesSearch } from './list-query.js';
+import type { ConnectionList, ConnectionRow, SortColumn } from './snapshot.js';
 
 /** Counters from which the rates of a connection are computed. */
 export interface Traffic {
@@ -93,14 +94,38 @@ export function isSortColumn(name: string): name is SortColumn {
   return Object.hasOwn(COLUMNS, name);
 }
 
-/** Returns the rows sorted: the worst health first, numbers descending, text ascending, unknown values last. */
-export function sortRows(rows: readonly ConnectionRow[], column: SortColumn): ConnectionRow[] {
-  const compareRows =
-    column === 'health'
-      ? (a: ConnectionRow, b: ConnectionRow) =>
-          HEALTH_STATES.indexOf(a.health) - HEALTH_STATES.indexOf(b.health)
-      : (a: ConnectionRow, b: ConnectionRow) => compareCells(a[column], b[column]);
-  return [...rows].sort((a, b) => compareRows(a, b) || compareCells(a.id, b.id));
+export const SORT_COLUMNS: readonly SortColumn[] = Object.keys(COLUMNS).filter(isSortColumn);
+
+/** Default: text from A, health from the worst, numbers from the largest. */
+export const ORDERS = ['asc', 'desc'] as const;
+export type Order = (typeof ORDERS)[number];
+
+/** Returns the rows sorted, unknown values last. `asc` is from the worst health. */
+export function sortRows(rows: readonly ConnectionRow[], column: SortColumn, order?: Order): ConnectionRow[] {
+  const cellOf = ({ [column]: value }: ConnectionRow) =>
+    // Only the health is one of these.
+    column === 'health' ? HEALTH_STATES.findIndex((state) => state === value) : value;
+  return [...rows].sort((a, b) => {
+    const [first, second] = [cellOf(a), cellOf(b)];
+    if (first === null || second === null)
+      return Number(first === null) - Number(second === null) || compare(a.id, b.id);
+    const usual = typeof first === 'string' || column === 'health' ? 'asc' : 'desc';
+    const direction = (order ?? usual) === 'asc' ? 1 : -1;
+    return compare(first, second) * direction || compare(a.id, b.id);
+  });
+}
+
+/** The connections whose names contain the text that is searched, sorted, and of these the wanted part. */
+export function listRows(
+  rows: readonly ConnectionRow[],
+  column: SortColumn,
+  order: Order | undefined,
+  { search, offset, limit }: ListQuery,
+): ConnectionList {
+  const found = rows.filter(({ id, crawlerId, name, role }) =>
+    matchesSearch(search, [id, crawlerId, name, role]),
+  );
+  return { total: found.length, rows: sortRows(found, column, order).slice(offset, offset + limit) };
 }
 
 /**
@@ -114,10 +139,6 @@ export function notableRows(rows: readonly ConnectionRow[], limit: number): Conn
   return [...rows].sort((a, b) => severity(b) - severity(a) || traffic(b) - traffic(a)).slice(0, limit);
 }
 
-export type Cell = ConnectionRow[SortColumn];
-
-/** Numbers descending, text ascending, unknown values last. */
-export function compareCells(a: Cell, b: Cell): number {
-  if (a === null || b === null) return Number(a === null) - Number(b === null);
-  return typeof a === 'string' ? a.localeCompare(String(b)) : Number(b) - Number(a);
+function compare(a: string | number | boolean, b: string | number | boolean): number {
+  return typeof a === 'string' ? a.localeCompare(String(b)) : Number(a) - Number(b);
 }

@@ -19,10 +19,13 @@ const OWN_FILES = {
   'chart-group.js': SCRIPT,
   'charts.js': SCRIPT,
   'connection-table.js': SCRIPT,
+  'connections.js': SCRIPT,
+  'detail.js': SCRIPT,
   'drift.js': SCRIPT,
   'durable-log.js': SCRIPT,
   'elements.js': SCRIPT,
   'fleet.js': SCRIPT,
+  'rejection-groups.js': SCRIPT,
   'rejections.js': SCRIPT,
 };
 

@@ -69,6 +69,17 @@ export class Sampler {
     return sample;
   }
 
+  /** A connection as in the current sample; without rates if it is newer than that. */
+  row(connection: SocketConnection): ConnectionRow {
+    const issues = this.#source
+      .status()
+      .health.issues.filter(({ connectionId }) => connectionId === connection.id);
+    return (
+      this.sample()?.rows.find(({ id }) => id === connection.id) ??
+      rowOf(connection, { now: performance.now(), interval: 0, previous: undefined, issues })
+    );
+  }
+
   /** @param interval ms since the previous sample; 0: there is no recent one */
   #rows(now: number, interval: number): ConnectionRow[] {
     const { pool } = this.#source;

@@ -5,7 +5,9 @@ import type { HealthStatus } from '../connection/health-monitor.js';
 import type { Rates } from '../connection/server-metrics.js';
 import type { FleetStatistics } from '../fleet/fleet.js';
 import type { DriftEntry } from '../protocol/drift-report.js';
+import type { SubscriptionDescription } from '../routing/subscriptions.js';
 import type { Readiness } from './readiness.js';
+import type { RejectionGroup } from './rejection-groups.js';
 import type { RejectionRecord } from './rejection-log.js';
 
 /** The response of `/api/stats`. */
@@ -147,12 +149,28 @@ export interface ConnectionRow {
   readonly lastError: string | null;
 }
 
+/** One connection, as `/api/connections/ID` returns it. */
+export interface ConnectionDetail extends ConnectionRow {
+  /** Rejected messages, by code. */
+  readonly rejected: Readonly<Record<string, number>>;
+  /** At most 100. */
+  readonly subscriptions: readonly SubscriptionDescription[];
+  readonly subscriptionsTotal: number;
+}
+
+/** The response of `/api/rejections`. */
+export interface Rejections {
+  readonly groups: readonly RejectionGroup[];
+  /** The latest 50, the newest first. */
+  readonly latest: readonly RejectionRecord[];
+}
+
 /** The columns that connections can be sorted by. */
 export type SortColumn = keyof ConnectionRow;
 
 /** The response of `/api/connections`, and a part of each `/events` event. */
 export interface ConnectionList {
-  /** Number of connections; `rows` may contain fewer. */
+  /** Number of connections, or of those that match the search; `rows` may contain fewer. */
   readonly total: number;
   readonly rows: readonly ConnectionRow[];
 }
@@ -161,7 +179,7 @@ export interface ConnectionList {
 export interface Snapshot {
   readonly stats: BrokerStats;
   readonly connections: ConnectionList;
-  readonly rejections: readonly RejectionRecord[];
+  readonly rejections: Rejections;
   /** Differences between messages and schemas: the latest. */
   readonly drift: readonly DriftEntry[];
 }

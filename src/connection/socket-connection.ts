@@ -88,6 +88,8 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   /** Monotonic time at which messages for the peer were last dropped, in ms. */
   #droppedAt = Number.NEGATIVE_INFINITY;
   readonly #counters = new ConnectionCounters();
+  /** By code; a bounded set. */
+  readonly #rejected = new Map<string, number>();
   #closeReason: string | undefined;
   /** Nothing can be sent to the peer any more; data that it has sent is still read. */
   #isWriteClosed = false;
@@ -325,6 +327,11 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
     };
   }
 
+  /** @internal Rejected messages by code. */
+  get rejectedByCode(): Readonly<Record<string, number>> {
+    return Object.fromEntries(this.#rejected);
+  }
+
   /** @internal Changes the state. A closing connection never becomes open again. */
   setState(to: ConnectionState): void {
     const from = this.#state;
@@ -347,6 +354,7 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   /** @internal Counts rejected messages of the peer. */
   recordRejected(code: string, count = 1): void {
     this.#counters.messagesRejected += count;
+    this.#rejected.set(code, (this.#rejected.get(code) ?? 0) + count);
     this.recordError(code, count);
   }
 

@@ -23,6 +23,8 @@ const SHARES = 16;
 /** Maximum number of selections kept for reuse, and of messages that each of them may have memory for. */
 const MAX_SPARE = 1024;
 const MAX_SPARE_CAPACITY = 4096;
+/** Maximum number of entries of a list in a description. */
+const MAX_LISTED = 20;
 
 /** A connection that subscribes. */
 export interface Subscriber {
@@ -91,7 +93,27 @@ export interface SubscriptionReader {
   stop(): void;
 }
 
+/** At most 20 entries of a list. */
+export interface ListExcerpt {
+  readonly values: readonly string[];
+  readonly total: number;
+}
+
+/** A subscription, for operators. */
+export interface SubscriptionDescription {
+  readonly id: string;
+  /** Type patterns. */
+  readonly types: ListExcerpt;
+  /** The only jobs and crawlers that it is about; null: it is about all. */
+  readonly jobIds: ListExcerpt | null;
+  readonly crawlerIds: ListExcerpt | null;
+  /** Its queue group, and its cursor in the durable log. */
+  readonly group: string | null;
+  readonly cursor: string | null;
+}
+
 interface Subscription {
+  readonly description: SubscriptionDescription;
   readonly filter: Filter;
   readonly reader: SubscriptionReader | undefined;
   readonly group: string | undefined;
@@ -175,6 +197,12 @@ export class Subscriptions {
     return this.#entries.get(subscriber)?.subscriptions.size ?? 0;
   }
 
+  /** The subscriptions of one subscriber, for operators. */
+  describe(subscriber: Subscriber): SubscriptionDescription[] {
+    const subscriptions = this.#entries.get(subscriber)?.subscriptions.values() ?? [];
+    return Array.from(subscriptions, ({ description }) => description);
+  }
+
   /** What reads the messages of a subscription, if anything does. */
   readerOf(subscriber: Subscriber, id: string): SubscriptionReader | undefined {
     return this.#entries.get(subscriber)?.subscriptions.get(id)?.reader;
@@ -200,9 +228,10 @@ export class Subscriptions {
     this.#bytes += bytes;
     this.#entries.set(subscriber, entry);
     const filter = this.filterOf(data);
+    const description = descriptionOf(data);
     // Groups that read the log share their messages elsewhere.
     const group = reader === undefined ? data.group : undefined;
-    entry.subscriptions.set(data.id, { filter, reader, group, bytes });
+    entry.subscriptions.set(data.id, { description, filter, reader, group, bytes });
     this.#updateReserved(subscriber, entry);
     if (group === undefined) this.#updateFilterGroup(subscriber, entry);
     else {
@@ -470,6 +499,28 @@ export class Subscriptions {
     group.index.remove(ofFilter.filter, ofFilter);
     this.#groupIndex.remove(ofFilter.filter, group);
   }
+}
+
+function descriptionOf({
+  id,
+  types,
+  jobIds,
+  crawlerIds,
+  group,
+  cursor,
+}: SubscribeData): SubscriptionDescription {
+  return {
+    id,
+    types: excerptOf(types),
+    jobIds: jobIds === undefined ? null : excerptOf(jobIds),
+    crawlerIds: crawlerIds === undefined ? null : excerptOf(crawlerIds),
+    group: group ?? null,
+    cursor: cursor ?? null,
+  };
+}
+
+function excerptOf(list: readonly string[]): ListExcerpt {
+  return { values: list.slice(0, MAX_LISTED), total: list.length };
 }
 
 function newQueueGroup(): QueueGroup {

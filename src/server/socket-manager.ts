@@ -546,6 +546,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
       status: () => this.getStatus(),
       metrics: () => (this.#state === 'starting' ? undefined : this.#pipeline && this.getMetrics()),
       registry: () => this.#registry,
+      subscriptionsOf: (connection) => this.#pipeline?.subscriptions.describe(connection) ?? [],
       drift: (count) => this.#pipeline?.protocol.drift.latest(count),
       feeds: () => (this.#state === 'running' ? this.#feeds : undefined),
       verifyToken: (token) => this.#pipeline?.verifyReader(token) ?? false,

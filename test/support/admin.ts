@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import { type SluiceOptions, SocketManager } from 'sluice';
 import { onTestFinished } from 'vitest';
+import type { AdminSource } from '#src/admin/admin-source.js';
 import { shareIdle, startBroker, type TestBroker, temporaryFolder, until } from './broker.js';
 import { line, VALID } from './messages.js';
 import type { WhenOver } from './share.js';
@@ -43,6 +44,23 @@ export interface AdminBroker extends TestBroker {
   get: (path: string) => Promise<AdminReply>;
   /** The JSON at a path. */
   read: <T>(path: string) => Promise<T>;
+}
+
+/** A broker as an admin server sees it that a test makes by itself. */
+export function adminSourceOf(manager: SocketManager, changes: Partial<AdminSource> = {}): AdminSource {
+  return {
+    options: manager.options,
+    pool: manager.getConnectionPool(),
+    status: () => manager.getStatus(),
+    metrics: () => manager.getMetrics(),
+    registry: () => undefined,
+    drift: () => [],
+    subscriptionsOf: () => [],
+    feeds: () => undefined,
+    verifyToken: () => true,
+    isTokenLimitReached: () => false,
+    ...changes,
+  };
 }
 
 export async function startAdminBroker(

@@ -1,6 +1,7 @@
-// The table of connections. The button in a column header sorts by that column; pressing it again reverses the order.
+// The table of connections. The button in a column header sorts by that column; pressing it again reverses the order. A
+// click on a row opens the connection.
 
-import { createList, element, setClass, setText } from './elements.js';
+import { createList, element, nothingRow, setClass, setText } from './elements.js';
 import { formatAge, formatBytes, formatLatency, formatShort } from './formats.js';
 
 /** The colour of each health, from worst to best. */
@@ -46,16 +47,25 @@ const COLUMNS = [
   { key: 'activeJobs', title: 'Jobs', isMinor: true, text: (row) => formatShort(row.activeJobs) },
 ];
 
+/** The row of an empty table. */
+const NOTHING = { id: '' };
+
 /**
  * @param {HTMLElement} head the header row
  * @param {HTMLElement} body
- * @returns a function that updates the rows
+ * @param {() => void} onSort called when the order has changed
  */
-export function createTable(head, body) {
-  let rows = [];
+export function createTable(head, body, onSort) {
   let sorting = { key: 'rateIn', descending: true };
-  const showRows = createList(body, { keyOf: ({ id }) => id, create: createRow, update: updateRow });
-  const show = () => showRows(sorted(rows, sorting));
+  let emptyText = '';
+  const showRows = createList(body, {
+    keyOf: ({ id }) => id,
+    create: (row) => (row === NOTHING ? nothingRow(emptyText, COLUMNS.length) : createRow(row)),
+    update: (child, row) => {
+      if (row === NOTHING) setText(child.firstChild, emptyText);
+      else updateRow(child, row);
+    },
+  });
   const heads = COLUMNS.map((column) => {
     const cell = element('th', '', classOf(column));
     cell.scope = 'col';
@@ -65,7 +75,7 @@ export function createTable(head, body) {
       const descending = sorting.key === column.key ? !sorting.descending : !column.isText;
       sorting = { key: column.key, descending };
       markSorted();
-      show();
+      onSort();
     });
     cell.append(button);
     return cell;
@@ -78,9 +88,16 @@ export function createTable(head, body) {
   };
   head.replaceChildren(...heads);
   markSorted();
-  return (latest) => {
-    rows = latest;
-    show();
+  return {
+    /** The column and direction: `{ key, descending }`. */
+    get sorting() {
+      return sorting;
+    },
+    /** Shows these rows, in order. @param emptyText shown if there are none */
+    show(rows, textIfEmpty = 'No connections') {
+      emptyText = textIfEmpty;
+      showRows(rows.length === 0 ? [NOTHING] : sorted(rows, sorting));
+    },
   };
 }
 
@@ -96,16 +113,24 @@ function compare(a, b) {
   return typeof a === 'string' ? a.localeCompare(b, 'en', { numeric: true }) : a - b;
 }
 
-function createRow() {
-  const row = element('tr');
+function createRow({ id }) {
+  const row = element('tr', '', 'link');
   row.append(...COLUMNS.map(() => element('td')));
+  const link = element('a');
+  link.href = `#connection=${encodeURIComponent(id)}`;
+  row.firstChild.append(link);
+  row.addEventListener('click', () => {
+    // Not at the end of a selection.
+    if (getSelection()?.isCollapsed !== false) link.click();
+  });
+  link.addEventListener('click', (event) => event.stopPropagation());
   return row;
 }
 
 function updateRow({ cells }, row) {
   COLUMNS.forEach((column, index) => {
     const tone = column.tone?.(row);
-    setText(cells[index], column.text(row));
+    setText(index === 0 ? cells[0].firstChild : cells[index], column.text(row));
     setClass(cells[index], [classOf(column), tone && `tone-${tone}`].filter(Boolean).join(' '));
   });
   const title = `${row.role} ${row.id}`;

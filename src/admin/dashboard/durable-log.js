@@ -1,6 +1,6 @@
 // The durable log: what is stored, whether the disk works, and how far the cursors are behind.
 
-import { createFigures, createList, element, setClass, setText } from './elements.js';
+import { createFigures, createList, element, nothingRow, setClass, setText } from './elements.js';
 import { formatBytes, formatCount, formatLatency, formatShort } from './formats.js';
 
 /** The entry of an empty list. */
@@ -15,7 +15,7 @@ export function createDurableLog({ section, figures, cursors, note }) {
   const showCursors = createList(cursors, {
     // Names are not empty.
     keyOf: ({ name = '' }) => name,
-    create: (cursor) => (cursor === NOTHING ? emptyRow() : rowOf(cursor)),
+    create: (cursor) => (cursor === NOTHING ? nothingRow('No cursors', 2) : rowOf(cursor)),
     update: (row, cursor) => {
       if (cursor !== NOTHING) setText(row.lastChild, formatCount(cursor.behind));
     },
@@ -48,13 +48,5 @@ function rowOf({ name }) {
   const cell = element('td', name, 'text');
   cell.title = cell.textContent;
   row.append(cell, element('td'));
-  return row;
-}
-
-function emptyRow() {
-  const row = element('tr');
-  const cell = element('td', 'No cursors', 'text tone-idle');
-  cell.colSpan = 2;
-  row.append(cell);
   return row;
 }

@@ -55,6 +55,15 @@ export function createList(parent, { keyOf, create, update }) {
   };
 }
 
+/** The only row of a table that is empty. */
+export function nothingRow(text, columns) {
+  const row = element('tr');
+  const cell = element('td', text, 'text tone-idle');
+  cell.colSpan = columns;
+  row.append(cell);
+  return row;
+}
+
 /**
  * A list of terms and their values.
  * @param {HTMLElement} list a `dl`

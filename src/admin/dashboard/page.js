@@ -2,7 +2,8 @@
 
 import { createBars } from './bars.js';
 import { createCharts } from './chart-group.js';
-import { createTable } from './connection-table.js';
+import { createConnections } from './connections.js';
+import { createDetail } from './detail.js';
 import { createDrift } from './drift.js';
 import { createDurableLog } from './durable-log.js';
 import { createFigures, setText } from './elements.js';
@@ -16,6 +17,7 @@ import {
   formatShort,
   UNKNOWN,
 } from './formats.js';
+import { createRejectionGroups } from './rejection-groups.js';
 import { createRejections } from './rejections.js';
 
 /** Snapshots arrive every second. Without one for this long, in ms, the page is out of date. */
@@ -31,10 +33,29 @@ const byId = (id) => document.getElementById(id);
 const show = (id, text) => setText(byId(id), text);
 
 const charts = createCharts(byId, byId('ranges'), byId('pause'));
-const showRows = createTable(byId('columns'), byId('rows'));
+const showConnections = createConnections({
+  head: byId('columns'),
+  body: byId('rows'),
+  note: byId('connections-note'),
+  search: byId('connections-search'),
+  all: byId('connections-all'),
+  previous: byId('connections-previous'),
+  next: byId('connections-next'),
+  download: byId('connections-download'),
+});
+createDetail({
+  dialog: byId('detail'),
+  title: byId('detail-title'),
+  note: byId('detail-note'),
+  figures: byId('detail-figures'),
+  codes: byId('detail-codes'),
+  subscriptions: byId('detail-subscriptions'),
+  close: byId('detail-close'),
+});
 const showTypes = createBars(byId('types'), 'No messages yet');
 const showCodes = createBars(byId('codes'), 'No rejected messages');
 const showSlow = createBars(byId('slow'), 'No slow consumers');
+const showRejectionGroups = createRejectionGroups(byId('rejection-groups'));
 const showRejections = createRejections(byId('rejections'));
 const showDrift = createDrift(byId('drift'));
 const showDurableLog = createDurableLog({
@@ -144,13 +165,9 @@ function showSnapshot({ stats, connections, rejections, drift }) {
   showBars(stats, connections.rows);
   showDurableLog(stats.durableLog);
   showFleet(stats.fleet);
-  showRows(connections.rows);
-  const { total, rows } = connections;
-  show(
-    'connections-note',
-    total > rows.length ? `${rows.length} of ${formatShort(total)}: slow consumers and the busiest` : '',
-  );
-  showRejections(rejections);
+  showConnections(connections);
+  showRejectionGroups(rejections.groups);
+  showRejections(rejections.latest);
   showDrift(drift);
 }
 

@@ -1,7 +1,8 @@
 // Rows as a table of text: the columns that fit, in the order of one of them.
 
-import { type Cell, compareCells } from '../../admin/connection-rows.js';
 import { printable } from '../../printable.js';
+
+type Cell = string | number | boolean | null;
 
 export interface Column<Row> {
   readonly title: string;
@@ -79,4 +80,10 @@ function columnWidths<Row>(columns: readonly Column<Row>[], width: number): numb
 function cell(text: string, width: number, isText: boolean): string {
   const shown = printable(text, '?').slice(0, width);
   return isText ? shown.padEnd(width) : shown.padStart(width);
+}
+
+/** Numbers descending, text ascending, unknown values last. */
+function compareCells(a: Cell, b: Cell): number {
+  if (a === null || b === null) return Number(a === null) - Number(b === null);
+  return typeof a === 'string' ? a.localeCompare(String(b)) : Number(b) - Number(a);
 }

@@ -6,9 +6,9 @@ import { join } from 'node:path';
 import { type SluiceError, SocketManager } from 'sluice';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { AdminServer, REQUEST_LIMITS } from '#src/admin/admin-server.js';
-import type { AdminSource } from '#src/admin/admin-source.js';
 import type { BrokerStats, ConnectionList, Snapshot } from '#src/admin/snapshot.js';
 import {
+  adminSourceOf,
   ask,
   metricValue,
   shareAdminBroker,
@@ -92,17 +92,12 @@ describe('the admin server', () => {
     const broken = () => {
       throw failure;
     };
-    const source: AdminSource = {
-      options: manager.options,
-      pool: manager.getConnectionPool(),
+    const source = adminSourceOf(manager, {
       status: () => (isBroken ? broken() : manager.getStatus()),
       metrics: broken,
       registry: broken,
       drift: broken,
-      feeds: () => undefined,
-      verifyToken: () => true,
-      isTokenLimitReached: () => false,
-    };
+    });
     const adminPath = join(temporaryFolder(), 'admin.sock');
     const errors: unknown[] = [];
     const events = { onError: (error: unknown) => errors.push(error), onRestored: () => {} };
@@ -161,17 +156,7 @@ describe('the admin server', () => {
 
   test('gives up on a request that does not come to its end', async () => {
     const { manager } = shared();
-    const source: AdminSource = {
-      options: manager.options,
-      pool: manager.getConnectionPool(),
-      status: () => manager.getStatus(),
-      metrics: () => manager.getMetrics(),
-      registry: () => undefined,
-      feeds: () => undefined,
-      verifyToken: () => true,
-      isTokenLimitReached: () => false,
-      drift: () => [],
-    };
+    const source = adminSourceOf(manager);
     const adminPath = join(temporaryFolder(), 'admin.sock');
     const limits = { requestTimeout: 200, connectionsCheckingInterval: 20 };
     const events = { onError: () => {}, onRestored: () => {} };
@@ -454,7 +439,8 @@ describe('/events', () => {
     await crawler.settled();
     const snapshot = await firstSnapshot(adminPath);
     expect(JSON.stringify(snapshot)).not.toContain('secret stage');
-    expect(snapshot.rejections).toMatchObject([
+    expect(snapshot.rejections.groups).toMatchObject([{ path: 'data.stage', total: 1 }]);
+    expect(snapshot.rejections.latest).toMatchObject([
       {
         crawlerId: 'crawler-1',
         code: 'SCHEMA_VIOLATION',

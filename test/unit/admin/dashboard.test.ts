@@ -27,11 +27,14 @@ const FILES = [
   ['/dashboard/chart-group.js', 'text/javascript'],
   ['/dashboard/charts.js', 'text/javascript'],
   ['/dashboard/connection-table.js', 'text/javascript'],
+  ['/dashboard/connections.js', 'text/javascript'],
+  ['/dashboard/detail.js', 'text/javascript'],
   ['/dashboard/drift.js', 'text/javascript'],
   ['/dashboard/durable-log.js', 'text/javascript'],
   ['/dashboard/elements.js', 'text/javascript'],
   ['/dashboard/fleet.js', 'text/javascript'],
   ['/dashboard/formats.js', 'text/javascript'],
+  ['/dashboard/rejection-groups.js', 'text/javascript'],
   ['/dashboard/rejections.js', 'text/javascript'],
   ['/dashboard/uPlot.esm.js', 'text/javascript'],
 ] as const;
@@ -263,6 +266,14 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     expect(text).toContain('<b>crawler</b>, line 2');
     expect(text).toContain('job_progress – data.stage');
     expect(await page.content()).not.toContain('glpat');
+    const group = page.locator('#rejection-groups tr', { hasText: 'data.stage' });
+    expect((await group.locator('td').allTextContents()).slice(0, 3)).toEqual([
+      'SCHEMA_VIOLATION',
+      'job_progress',
+      'data.stage: invalid_value',
+    ]);
+    expect(await group.getByRole('img').getAttribute('aria-label')).toMatch(/^\d+ in the last hour/);
+    expect(await group.locator('path').getAttribute('d')).toMatch(/^M0\.5 15\.0L.*59\.5 1\.0$/);
     expect(complaints).toEqual([]);
   });
 
@@ -282,6 +293,63 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     await expect.poll(names).toEqual(['crawler-10', 'crawler-2', 'crawler-1']);
     await page.keyboard.press('Tab');
     expect(await page.locator(':focus').textContent()).toBe('Role');
+  });
+
+  test('finds any connection, and shows all of them by pages', async () => {
+    const { url, connect, addCrawler } = withCrawlers(shared());
+    await addCrawler('needle');
+    await Promise.all(Array.from({ length: 204 }, () => connect()));
+    const { page, complaints } = await openPage(url);
+    await page.getByText('200 of 205: slow consumers and the busiest').waitFor();
+    const names = () => page.locator('#rows td:first-child').allTextContents();
+    await page.getByRole('searchbox', { name: 'Search the connections' }).fill('NEEDLE');
+    await expect.poll(names).toEqual(['needle']);
+    await page.getByText('1 to 1 of 1').waitFor();
+    await page.getByRole('searchbox').fill('nobody');
+    await page.getByText('No connection matches the search').waitFor();
+    await page.getByRole('searchbox').fill('');
+    await page.getByRole('button', { name: 'All connections' }).click();
+    await page.getByText('1 to 100 of 205').waitFor();
+    const previous = page.getByRole('button', { name: 'Previous' });
+    expect(await previous.isDisabled()).toBe(true);
+    await page.getByRole('button', { name: 'Next' }).click();
+    await page.getByRole('button', { name: 'Next' }).click();
+    await page.getByText('201 to 205 of 205').waitFor();
+    expect((await names()).length).toBe(5);
+    expect(await page.getByRole('button', { name: 'Next' }).isDisabled()).toBe(true);
+    await previous.click();
+    await page.getByText('101 to 200 of 205').waitFor();
+    await page.getByRole('button', { name: 'All connections' }).click();
+    await page.getByText('200 of 205: slow consumers and the busiest').waitFor();
+    expect(complaints).toEqual([]);
+  });
+
+  test('shows one connection, which can be linked, and closes it with Back or Escape', async () => {
+    const { url, addCrawler } = withCrawlers(shared());
+    const crawler = await addCrawler('crawler-1');
+    crawler.write(line({ type: 'nonsense' }));
+    await crawler.subscribe({ id: 'reports', types: ['job_*'], jobIds: ['job-1', 'job-2'] });
+    const { page, complaints } = await openPage(url);
+    await page.getByRole('cell', { name: 'crawler-1', exact: true }).click();
+    const detail = page.getByRole('dialog', { name: 'crawler-1' });
+    await detail.getByRole('cell', { name: 'job-1, job-2' }).waitFor();
+    await detail.locator('#detail-codes').getByText('UNKNOWN_TYPE').waitFor();
+    await expect(detail.locator('dl').textContent()).resolves.toMatch(/Rolecrawler.*Rejected1/);
+    expect(page.url()).toMatch(/#connection=[\w-]+$/);
+    const linked = page.url();
+    await page.goBack();
+    await detail.waitFor({ state: 'hidden' });
+    await page.goForward();
+    await detail.getByText('Active jobs').waitFor();
+    await page.keyboard.press('Escape');
+    await detail.waitFor({ state: 'hidden' });
+    expect(page.url()).toBe(url);
+    await page.goto('about:blank');
+    await page.goto(linked);
+    await detail.getByRole('cell', { name: 'job-1, job-2' }).waitFor();
+    await crawler.close();
+    await detail.getByText('This connection is closed.').waitFor();
+    expect(complaints.filter((text) => !text.includes('404'))).toEqual([]);
   });
 
   test('needs no scrolling sideways', async () => {

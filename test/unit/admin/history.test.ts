@@ -2,7 +2,7 @@ import type { SocketManager } from 'sluice';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { AdminSource } from '#src/admin/admin-source.js';
 import { History, type HistoryColumns } from '#src/admin/history.js';
-import { shareAdminBroker } from '../../support/admin.js';
+import { adminSourceOf, shareAdminBroker } from '../../support/admin.js';
 import { LIGHT } from '../../support/broker.js';
 import { line, VALID } from '../../support/messages.js';
 
@@ -13,17 +13,7 @@ function historyOf(
   manager: SocketManager,
   metrics: AdminSource['metrics'] = () => manager.getMetrics(),
 ): History {
-  const source: AdminSource = {
-    options: manager.options,
-    pool: manager.getConnectionPool(),
-    status: () => manager.getStatus(),
-    metrics,
-    registry: () => undefined,
-    drift: () => undefined,
-    feeds: () => undefined,
-    verifyToken: () => true,
-    isTokenLimitReached: () => false,
-  };
+  const source = adminSourceOf(manager, { metrics });
   vi.useFakeTimers({ toFake: ['Date', 'setInterval', 'clearInterval'] });
   onTestFinished(() => void vi.useRealTimers());
   const history = new History(source, () => undefined, Date.now);

@@ -1,5 +1,6 @@
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { Sampler } from '#src/admin/sampler.js';
+import { adminSourceOf } from '../../support/admin.js';
 import { startPlainBroker } from '../../support/broker.js';
 
 /** Keeps the event loop from turning, so that its delay is seen when it turns again. */
@@ -13,17 +14,7 @@ async function stall(ms: number): Promise<void> {
 
 test('the event loop is looked at only while somebody asks', async () => {
   const { manager } = await startPlainBroker();
-  const sampler = new Sampler({
-    options: manager.options,
-    pool: manager.getConnectionPool(),
-    status: () => manager.getStatus(),
-    metrics: () => manager.getMetrics(),
-    registry: () => undefined,
-    feeds: () => undefined,
-    verifyToken: () => true,
-    isTokenLimitReached: () => false,
-    drift: () => [],
-  });
+  const sampler = new Sampler(adminSourceOf(manager));
   onTestFinished(() => sampler.stop());
   await stall(50);
   expect(sampler.sample()?.stats.eventLoopDelay).toBe(0);
