@@ -97,6 +97,7 @@ export { ProtocolHandler } from './protocol/protocol-handler.js';
 export type { ProtocolStatistics } from './protocol/protocol-statistics.js';
 export type { RejectedMessage, RejectionDetails } from './protocol/rejection.js';
 export type { WorkGroupStatistics } from './protocol/work-group.js';
+export type { DashboardHandler, DashboardOptions } from './server/dashboard-handler.js';
 export {
   DEFAULT_HANDLER_PRIORITY,
   type FleetEvent,

@@ -102,9 +102,8 @@ export type Order = (typeof ORDERS)[number];
 
 /** Returns the rows sorted, unknown values last. `asc` is from the worst health. */
 export function sortRows(rows: readonly ConnectionRow[], column: SortColumn, order?: Order): ConnectionRow[] {
-  const cellOf = ({ [column]: value }: ConnectionRow) =>
-    // Only the health is one of these.
-    column === 'health' ? HEALTH_STATES.findIndex((state) => state === value) : value;
+  const cellOf = (row: ConnectionRow) =>
+    column === 'health' ? HEALTH_STATES.indexOf(row.health) : row[column];
   return [...rows].sort((a, b) => {
     const [first, second] = [cellOf(a), cellOf(b)];
     if (first === null || second === null)

@@ -5,6 +5,7 @@ import '../async-dispose.js';
 import { randomBytes } from 'node:crypto';
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Logger } from 'pino';
+import type { AdminHandler } from '../admin/admin-handler.js';
 import type { AdminServer } from '../admin/admin-server.js';
 import type { AdminSource } from '../admin/admin-source.js';
 import { howToOpenAdmin } from '../config/addresses.js';
@@ -44,6 +45,7 @@ import { errorLine } from '../protocol/outgoing.js';
 import { SafeEmitter } from '../safe-emitter.js';
 import { withTimeout } from '../timeout.js';
 import { SERVER_VERSION } from '../version.js';
+import { createDashboardHandler, type DashboardHandler, type DashboardOptions } from './dashboard-handler.js';
 import type { DurableFailure } from './durable-calls.js';
 import { type DurableHandler, invalidHandler } from './durable-handler.js';
 import { DurableHandlers } from './durable-handlers.js';
@@ -99,6 +101,10 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
   #pipeline: Pipeline | undefined;
   #feeds: Feeds | undefined;
   #admin: AdminServer | undefined;
+  #adminHandler: AdminHandler | undefined;
+  #adminHandlerLoading: Promise<AdminHandler> | undefined;
+  /** Whether the application serves what the admin server would. */
+  #servesDashboard = false;
   #listeners: Listener[] = [];
   readonly #tls: TlsFiles | undefined;
   #tlsServers: TlsServer[] = [];
@@ -286,6 +292,19 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
   }
 
   /**
+   * Serves everything that the admin server does, for a server of the application, which decides who may reach it: with
+   * Express, `app.use('/sluice', server.dashboardHandler())`. It may be called before the start.
+   * @throws SluiceError `INVALID_OPTION` if the prefix is not a path
+   */
+  dashboardHandler(options: DashboardOptions = {}): DashboardHandler {
+    const handler = createDashboardHandler(() => this.#adminHandlerLoading, options);
+    this.#servesDashboard = true;
+    // Its requests report the error.
+    if (this.#state !== 'stopped') this.#openAdminHandler().catch(() => {});
+    return handler;
+  }
+
+  /**
    * @internal Sends a message to a crawler of another host. @returns whether it receives it
    * @throws SluiceError `INVALID_MESSAGE`
    */
@@ -448,7 +467,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
   #createPipeline(registry: MessageRegistry): Pipeline {
     const options = { ...this.options, ...this.#changedOptions };
     const hasListener = (event: 'rejected' | 'presence') =>
-      this.listenerCount(event) > 0 || (event === 'rejected' && this.#admin !== undefined);
+      this.listenerCount(event) > 0 || (event === 'rejected' && this.#adminHandler !== undefined);
     const pipeline = new Pipeline(
       options,
       registry,
@@ -460,7 +479,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     return pipeline
       .on('messages', (connection, run) => this.#emitMessages(registry, pipeline.projection, connection, run))
       .on('rejected', (rejection) => {
-        this.#admin?.recordRejection(rejection);
+        this.#adminHandler?.recordRejection(rejection);
         this.emitSafely('rejected', rejection);
       })
       .on('presence', (change) => this.emitSafely('presence', change))
@@ -536,10 +555,26 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
   async #openAdmin(): Promise<void> {
     const { admin } = this.options;
     const listenTo = this.#adminFd === undefined ? admin : { fd: this.#adminFd };
+    if (listenTo === undefined && !this.#servesDashboard) return;
+    const handler = await this.#openAdminHandler();
     if (listenTo === undefined) return;
-    // Loaded on demand: prom-client and the page cost memory and startup time.
     const { AdminServer } =
       await importInstalled<typeof import('../admin/admin-server.js')>('admin/admin-server.js');
+    this.#admin = new AdminServer(handler, this.options, listenTo, this.#listenerEvents);
+    await this.#admin.start();
+    const { address = '' } = this.#admin;
+    this.#log.info({ admin: address, open: howToOpenAdmin(address) }, 'admin server is up');
+  }
+
+  /** Loaded on demand: prom-client and the page cost memory and startup time. */
+  #openAdminHandler(): Promise<AdminHandler> {
+    this.#adminHandlerLoading ??= this.#loadAdminHandler();
+    return this.#adminHandlerLoading;
+  }
+
+  async #loadAdminHandler(): Promise<AdminHandler> {
+    const { AdminHandler } =
+      await importInstalled<typeof import('../admin/admin-handler.js')>('admin/admin-handler.js');
     const source: AdminSource = {
       options: this.options,
       pool: this.#pool,
@@ -552,13 +587,17 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
       verifyToken: (token) => this.#pipeline?.verifyReader(token) ?? false,
       isTokenLimitReached: () => this.#pipeline?.access.isFailureLimitReached(performance.now()) ?? false,
     };
-    this.#admin = new AdminServer(source, listenTo, this.#listenerEvents);
-    await this.#admin.start();
-    const { address = '' } = this.#admin;
-    this.#log.info({ admin: address, open: howToOpenAdmin(address) }, 'admin server is up');
+    const handler = new AdminHandler(source, this.#onServerError);
+    handler.start();
+    this.#adminHandler = handler;
+    return handler;
   }
 
   async #closeAdmin(): Promise<void> {
+    const handler = await this.#adminHandlerLoading?.catch(() => undefined);
+    this.#adminHandlerLoading = undefined;
+    this.#adminHandler = undefined;
+    handler?.stop();
     await this.#admin?.stop();
     this.#admin = undefined;
   }

@@ -13,6 +13,7 @@ import type { ServerStatus } from '../connection/server-events.js';
 import { SluiceError } from '../errors.js';
 import type { OutgoingMessage } from '../messages/messages.js';
 import { withTimeout } from '../timeout.js';
+import type { DashboardHandler, DashboardOptions } from './dashboard-handler.js';
 import { type FleetEvents, registerDefaultHandlers } from './default-handlers.js';
 import type { DurableHandler } from './durable-handler.js';
 import { type FleetLimits, FleetState } from './fleet-state.js';
@@ -198,6 +199,15 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
    */
   feed(request: Request): Response {
     return this.manager.feed(request);
+  }
+
+  /**
+   * Serves the dashboard and everything else of the admin server, for a server of the application.
+   * @see SocketManager.dashboardHandler
+   * @throws SluiceError `INVALID_OPTION`
+   */
+  dashboardHandler(options: DashboardOptions = {}): DashboardHandler {
+    return this.manager.dashboardHandler(options);
   }
 
   #withinDrainTimeout(handled: Promise<void>): Promise<void> {

@@ -5,6 +5,7 @@ import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { type SluiceError, SocketManager } from 'sluice';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { AdminHandler } from '#src/admin/admin-handler.js';
 import { AdminServer, REQUEST_LIMITS } from '#src/admin/admin-server.js';
 import type { BrokerStats, ConnectionList, Snapshot } from '#src/admin/snapshot.js';
 import {
@@ -101,7 +102,12 @@ describe('the admin server', () => {
     const adminPath = join(temporaryFolder(), 'admin.sock');
     const errors: unknown[] = [];
     const events = { onError: (error: unknown) => errors.push(error), onRestored: () => {} };
-    const server = new AdminServer(source, adminPath, events);
+    const server = new AdminServer(
+      new AdminHandler(source, events.onError),
+      manager.options,
+      adminPath,
+      events,
+    );
     await server.start();
     onTestFinished(() => server.stop());
     isBroken = true;
@@ -160,7 +166,13 @@ describe('the admin server', () => {
     const adminPath = join(temporaryFolder(), 'admin.sock');
     const limits = { requestTimeout: 200, connectionsCheckingInterval: 20 };
     const events = { onError: () => {}, onRestored: () => {} };
-    const server = new AdminServer(source, adminPath, events, limits);
+    const server = new AdminServer(
+      new AdminHandler(source, events.onError),
+      manager.options,
+      adminPath,
+      events,
+      limits,
+    );
     await server.start();
     onTestFinished(() => server.stop());
     const socket = connect(adminPath);

@@ -1,0 +1,135 @@
+import { once } from 'node:events';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { type DashboardHandler, type SluiceError, SocketManager, SocketServer } from 'sluice';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import type { BrokerStats } from '#src/admin/snapshot.js';
+import { LIGHT, shareIdle, startBroker, temporaryFolder } from '../../support/broker.js';
+import { browserPath, sharePage } from '../../support/browser.js';
+import { line } from '../../support/messages.js';
+
+const shared = shareIdle(async (whenOver) => {
+  const broker = await startBroker(LIGHT, whenOver);
+  // Loaded while the broker runs, as the application does it.
+  return { ...broker, handler: broker.manager.dashboardHandler({ prefix: '/sluice' }) };
+});
+
+/** Serves a handler by plain `node:http`. @returns the URL of the server, without a slash at its end */
+async function serve(handler: (request: IncomingMessage, response: ServerResponse) => void): Promise<string> {
+  const server = createServer(handler);
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+/** Removes the path that a handler is mounted at, as `app.use` of Express does. */
+function mounted(path: string, handler: DashboardHandler) {
+  return (request: IncomingMessage & { originalUrl?: string }, response: ServerResponse) => {
+    const { url = '' } = request;
+    request.originalUrl = url;
+    const rest = url.slice(path.length);
+    request.url = rest.startsWith('/') ? rest : `/${rest}`;
+    const next = (error?: unknown) => response.writeHead(error === undefined ? 418 : 500).end('next');
+    handler(request, response, next);
+  };
+}
+
+describe('the handler of the dashboard', () => {
+  test('serves every path below a prefix, under any name of the host', async () => {
+    const { handler } = shared();
+    const url = await serve(handler);
+    for (const path of ['/', '/dashboard/page.js', '/metrics', '/readyz', '/api/stats', '/api/history']) {
+      const { status } = await fetch(`${url}/sluice${path}`, { headers: { host: 'app.example' } });
+      expect([path, status]).toEqual([path, 200]);
+    }
+    const { version } = (await (await fetch(`${url}/sluice/api/stats`)).json()) as BrokerStats;
+    expect(version).toMatch(/^\d/);
+    for (const path of ['/', '/sluice/nothing', '/sluices/', '/api/stats', '/slui']) {
+      const reply = await fetch(`${url}${path}`);
+      expect([path, reply.status, await reply.json()]).toEqual([path, 404, { error: 'not found' }]);
+    }
+    const posted = await fetch(`${url}/sluice/api/stats`, { method: 'POST' });
+    expect([posted.status, posted.headers.get('allow')]).toEqual([405, 'GET, HEAD']);
+  });
+
+  test.each([
+    ['with the prefix', (handler: DashboardHandler) => handler, '/sluice'],
+    ['stripped of it', (handler: DashboardHandler) => mounted('/admin/sluice', handler), '/admin/sluice'],
+  ])('redirects the path without a slash at its end, %s', async (_, wrap, path) => {
+    const { manager, handler } = shared();
+    const url = await serve(wrap(path === '/sluice' ? handler : manager.dashboardHandler()));
+    for (const query of ['', '?a=b/']) {
+      const reply = await fetch(`${url}${path}${query}`, { redirect: 'manual' });
+      expect([reply.status, reply.headers.get('location')]).toEqual([302, `./sluice/${query}`]);
+      expect(await (await fetch(`${url}${path}${query}`)).text()).toContain('<title>Sluice</title>');
+    }
+    const direct = await fetch(`${url}${path}/?a=b`, { redirect: 'manual' });
+    expect([direct.status, direct.headers.get('content-type')]).toEqual([200, 'text/html; charset=utf-8']);
+  });
+
+  test('leaves other paths to the application', async () => {
+    const { manager } = shared();
+    const url = await serve(mounted('/sluice', manager.dashboardHandler()));
+    const reply = await fetch(`${url}/sluice/nothing`);
+    expect([reply.status, await reply.text()]).toEqual([418, 'next']);
+    expect(reply.headers.get('content-security-policy')).toBeNull();
+  });
+
+  test('counts what is rejected, without an admin server', async () => {
+    const { connect, handler } = shared();
+    const peer = await connect();
+    peer.write(line({ type: 'nonsense' }));
+    await peer.settled();
+    const url = await serve(handler);
+    const { groups } = (await (await fetch(`${url}/sluice/api/rejections`)).json()) as { groups: unknown[] };
+    expect(groups).toMatchObject([{ code: 'UNKNOWN_TYPE', total: 1 }]);
+  });
+
+  test('may be made before the start, and is there as long as the broker runs', async () => {
+    const server = new SocketServer({ ...LIGHT, socketPath: `${temporaryFolder()}/broker.sock` });
+    const url = await serve(server.dashboardHandler());
+    const stopped = await fetch(`${url}/readyz`);
+    expect([stopped.status, await stopped.json()]).toEqual([503, { error: 'the broker is not running' }]);
+    await server.start();
+    expect((await fetch(`${url}/readyz`)).status).toBe(200);
+    const events = await fetch(`${url}/events`);
+    const reader = events.body?.getReader();
+    await reader?.read();
+    await server.stop();
+    while (!(await reader?.read())?.done);
+    expect((await fetch(`${url}/readyz`)).status).toBe(503);
+  });
+
+  test.each(['sluice', '/a b', '//evil.example', 'https://evil.example'])(
+    'rejects %s as a prefix',
+    (prefix) => {
+      const manager = new SocketManager();
+      let thrown: unknown;
+      try {
+        manager.dashboardHandler({ prefix });
+      } catch (error) {
+        thrown = error;
+      }
+      expect((thrown as SluiceError).code).toBe('INVALID_OPTION');
+    },
+  );
+});
+
+const suite = browserPath === undefined ? 'in a browser: skipped, no Chromium found' : 'in a browser';
+
+describe.skipIf(browserPath === undefined)(suite, () => {
+  const openPage = sharePage();
+
+  test('the dashboard works below a path of the application', async () => {
+    const { manager } = shared();
+    const url = await serve(mounted('/admin/sluice', manager.dashboardHandler()));
+    const { page, complaints, requested } = await openPage(`${url}/admin/sluice`);
+    await page.getByRole('status').getByText('running').waitFor();
+    expect(page.url()).toBe(`${url}/admin/sluice/`);
+    expect(requested.every((address) => address.startsWith(`${url}/admin/sluice`))).toBe(true);
+    expect(complaints).toEqual([]);
+  });
+});
