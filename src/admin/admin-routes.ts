@@ -16,7 +16,7 @@ import type { RejectionGroups } from './rejection-groups.js';
 import type { RejectionLog } from './rejection-log.js';
 import { json, type Reply, RequestError } from './reply.js';
 import type { Sample, Sampler } from './sampler.js';
-import type { ConnectionDetail, Rejections, Snapshot } from './snapshot.js';
+import type { ConnectionDetail, Jobs, Rejections, Snapshot } from './snapshot.js';
 
 export interface Route {
   /** Returns the reply, or `undefined` if it writes the response itself. */
@@ -32,6 +32,7 @@ export interface Route {
 const CONNECTION_PATH = /^\/api\/connections\/([^/]+)$/;
 /** Maximum number of subscriptions of a connection that are described. */
 const MAX_SUBSCRIPTIONS = 100;
+const JOB_COLUMNS = ['jobId', 'state', 'type', 'owner', 'processed', 'total', 'age'] as const;
 /** Entries of the drift report in an event: the latest. */
 const EVENT_DRIFT = 12;
 /** Rows of an event: the peers that do not keep up, and the busiest ones. */
@@ -59,6 +60,7 @@ export class AdminRoutes {
       failure: 'failed to collect statistics',
     },
     '/api/connections': { reply: (query) => this.#connections(query), failure: 'failed to list connections' },
+    '/api/jobs': { reply: (query) => this.#jobs(query), failure: 'failed to list jobs' },
     '/api/history': { reply: (query) => this.#hour(query), failure: 'failed to read the history' },
     '/api/rejections': {
       reply: () => json(200, this.#rejected()),
@@ -138,6 +140,16 @@ export class AdminRoutes {
       subscriptionsTotal: subscriptions.length,
     };
     return json(200, detail);
+  }
+
+  #jobs(query: URLSearchParams): Reply {
+    const list = parseListQuery(query);
+    if (this.#source.registry() === undefined) return startingReply();
+    const found = this.#source.jobs(list);
+    if (list.format === 'csv') return csv('jobs', JOB_COLUMNS, found?.rows ?? []);
+    const none = { total: 0, isComplete: true, rows: [] };
+    const jobs: Jobs = { isKept: found !== undefined, ...(found ?? none) };
+    return json(200, jobs);
   }
 
   #hour(query: URLSearchParams): Reply {

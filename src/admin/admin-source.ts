@@ -8,6 +8,7 @@ import type { SocketConnection } from '../connection/socket-connection.js';
 import type { Feeds } from '../feed/feeds.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import type { DriftEntry } from '../protocol/drift-report.js';
+import type { JobList, JobQuery } from '../routing/job-list.js';
 import type { SubscriptionDescription } from '../routing/subscriptions.js';
 
 export interface AdminSource {
@@ -23,6 +24,8 @@ export interface AdminSource {
   drift(count?: number): DriftEntry[] | undefined;
   /** The subscriptions of a connection. */
   subscriptionsOf(connection: SocketConnection): SubscriptionDescription[];
+  /** The jobs whose latest messages are kept; `undefined` if none are, or the stages do not exist. */
+  jobs(query: JobQuery): JobList | undefined;
   /** The streams of messages; `undefined` until the stages exist. */
   feeds(): Feeds | undefined;
   /** Whether a token is one of the role `monitor` or `app`, or none is needed. */

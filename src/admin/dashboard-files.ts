@@ -25,6 +25,8 @@ const OWN_FILES = {
   'durable-log.js': SCRIPT,
   'elements.js': SCRIPT,
   'fleet.js': SCRIPT,
+  'jobs.js': SCRIPT,
+  'pages.js': SCRIPT,
   'rejection-groups.js': SCRIPT,
   'rejections.js': SCRIPT,
 };

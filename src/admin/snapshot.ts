@@ -5,6 +5,7 @@ import type { HealthStatus } from '../connection/health-monitor.js';
 import type { Rates } from '../connection/server-metrics.js';
 import type { FleetStatistics } from '../fleet/fleet.js';
 import type { DriftEntry } from '../protocol/drift-report.js';
+import type { JobList } from '../routing/job-list.js';
 import type { SubscriptionDescription } from '../routing/subscriptions.js';
 import type { Readiness } from './readiness.js';
 import type { RejectionGroup } from './rejection-groups.js';
@@ -156,6 +157,12 @@ export interface ConnectionDetail extends ConnectionRow {
   /** At most 100. */
   readonly subscriptions: readonly SubscriptionDescription[];
   readonly subscriptionsTotal: number;
+}
+
+/** The response of `/api/jobs`. */
+export interface Jobs extends JobList {
+  /** Whether the broker keeps the latest messages of jobs: without them, it knows none. */
+  readonly isKept: boolean;
 }
 
 /** The response of `/api/rejections`. */

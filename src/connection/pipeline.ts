@@ -33,6 +33,7 @@ import { ProtocolHandler } from '../protocol/protocol-handler.js';
 import type { RejectedMessage } from '../protocol/rejection.js';
 import { CrawlerRouter } from '../routing/crawler-router.js';
 import type { Filter } from '../routing/filter.js';
+import { type JobList, JobLister, type JobQuery } from '../routing/job-list.js';
 import { type LastMessages, LastValues } from '../routing/last-values.js';
 import { Subscriptions } from '../routing/subscriptions.js';
 import { withTimeout } from '../timeout.js';
@@ -318,6 +319,13 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
   /** Whether a token belongs to someone who may read messages, or none is needed. */
   verifyReader(token: string | undefined): boolean {
     return this.access.verifyToken('monitor', token) || this.access.verifyToken('app', token);
+  }
+
+  /** The jobs whose latest messages are kept; `undefined` if none are. */
+  jobs(query: JobQuery): JobList | undefined {
+    const { registry } = this.validator;
+    if (this.#lastValues === undefined) return undefined;
+    return new JobLister(registry, this.#recipients.owners, this.#lastValues, this.#jobSeed).list(query);
   }
 
   /** The latest messages of jobs and crawlers that a filter matches. */

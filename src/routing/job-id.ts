@@ -6,19 +6,24 @@ import { MAX_CONTROL_BYTES } from '../messages/messages.js';
 const PREFIX = Buffer.from('"jobId":"');
 const QUOTE = 0x22;
 
+/** The job ID of a message if it is written as usual, found without parsing. The parameters are those of {@link jobIdIn}. */
+export function quickJobIdIn(message: Buffer, low: number, high: number, seed: JobSeed): string | undefined {
+  const start = message.indexOf(PREFIX) + PREFIX.length;
+  if (start < PREFIX.length) return undefined;
+  const id = message.toString('utf8', start, message.indexOf(QUOTE, start));
+  const found = jobKey(id, seed);
+  // Otherwise it is another key of this name, or has escapes.
+  return (found.low | 0) === low && (found.high | 0) === high ? id : undefined;
+}
+
 /**
  * The job ID in the envelope of a valid message; `undefined` if it cannot be found without parsing much.
  * @param low lower half of the job's key, as a signed integer
  * @param high upper half of that key
  */
 export function jobIdIn(message: Buffer, low: number, high: number, seed: JobSeed): string | undefined {
-  const start = message.indexOf(PREFIX) + PREFIX.length;
-  if (start >= PREFIX.length) {
-    const id = message.toString('utf8', start, message.indexOf(QUOTE, start));
-    const found = jobKey(id, seed);
-    // Otherwise it is another key of this name, or has escapes.
-    if ((found.low | 0) === low && (found.high | 0) === high) return id;
-  }
+  const found = quickJobIdIn(message, low, high, seed);
+  if (found !== undefined) return found;
   if (message.length > MAX_CONTROL_BYTES) return undefined;
   const { jobId, job_id } = JSON.parse(message.toString()) as { jobId?: unknown; job_id?: unknown };
   const id = jobId ?? job_id;

@@ -52,6 +52,16 @@ export class JobTable {
     return entry === this.#newest ? NONE : this.#field(entry, ENTRY.NEWER);
   }
 
+  /** The entry of the job that was set last; -1 if there is none. */
+  get newest(): number {
+    return this.#newest;
+  }
+
+  /** The entry that was set before this one; -1 if it is the oldest. */
+  older(entry: number): number {
+    return entry === this.oldest ? NONE : this.#field(entry, ENTRY.OLDER);
+  }
+
   /** The entry of a job, which is given by its key; -1 if it is not in the table. */
   find(low: number, high: number): number {
     for (let slot = low & this.#mask; ; slot = (slot + 1) & this.#mask) {

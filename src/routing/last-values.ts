@@ -27,7 +27,14 @@ interface LastValue {
   from: string;
   crawlerId: string | undefined;
   sequence: number;
+  /** Monotonic time in ms. */
+  receivedAt: number;
 }
+
+/** A kept message. */
+export type LatestMessage = Readonly<
+  Pick<LastValue, 'bytes' | 'length' | 'typeIndex' | 'unknownType' | 'jobLow' | 'jobHigh' | 'receivedAt'>
+>;
 
 /** Whole messages, each with its delimiter. */
 export interface LastMessages {
@@ -113,6 +120,7 @@ export class LastValues {
         from: '',
         crawlerId: undefined,
         sequence: 0,
+        receivedAt: 0,
       };
       this.#values[entry] = value;
     }
@@ -130,6 +138,7 @@ export class LastValues {
     value.from = source.id;
     value.crawlerId = source.crawlerId;
     value.sequence = run.firstSequence + index;
+    value.receivedAt = run.chunk.receivedAt;
     while (this.#bytes > this.#maxBytes) this.#remove(this.#table.oldest);
   }
 
@@ -155,6 +164,14 @@ export class LastValues {
       size = 0;
     });
     return parts;
+  }
+
+  /** The messages that are the latest ones, the newest first. They must be used before the next one is set. */
+  *newestFirst(): Generator<LatestMessage> {
+    for (let entry = this.#table.newest; entry !== -1; entry = this.#table.older(entry)) {
+      const value = this.#values[entry];
+      if (value !== undefined && value.length > 0 && this.#isLatest(value)) yield value;
+    }
   }
 
   /** Whether no later message about the job was received without being kept. */

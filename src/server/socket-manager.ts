@@ -581,6 +581,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
       status: () => this.getStatus(),
       metrics: () => (this.#state === 'starting' ? undefined : this.#pipeline && this.getMetrics()),
       registry: () => this.#registry,
+      jobs: (query) => this.#pipeline?.jobs(query),
       subscriptionsOf: (connection) => this.#pipeline?.subscriptions.describe(connection) ?? [],
       drift: (count) => this.#pipeline?.protocol.drift.latest(count),
       feeds: () => (this.#state === 'running' ? this.#feeds : undefined),

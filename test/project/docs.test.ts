@@ -92,7 +92,7 @@ describe('docs/monitoring.md', () => {
   test('lists every path, and no other', async () => {
     const { get } = broker();
     const paths = [...inside.matchAll(/^\| `(\/\S*)` \|/gm)].map(([, path = '']) => path);
-    expect(paths.length).toBe(14);
+    expect(paths.length).toBe(15);
     for (const path of paths.filter((name) => name !== '/events' && name !== '/api/stream'))
       expect((await get(path)).status).toBe(200);
   });

@@ -55,6 +55,7 @@ export function adminSourceOf(manager: SocketManager, changes: Partial<AdminSour
     metrics: () => manager.getMetrics(),
     registry: () => undefined,
     drift: () => [],
+    jobs: () => undefined,
     subscriptionsOf: () => [],
     feeds: () => undefined,
     verifyToken: () => true,

@@ -17,6 +17,7 @@ import {
   formatShort,
   UNKNOWN,
 } from './formats.js';
+import { createJobs } from './jobs.js';
 import { createRejectionGroups } from './rejection-groups.js';
 import { createRejections } from './rejections.js';
 
@@ -42,6 +43,13 @@ const showConnections = createConnections({
   previous: byId('connections-previous'),
   next: byId('connections-next'),
   download: byId('connections-download'),
+});
+createJobs(byId('jobs'), {
+  note: byId('jobs-note'),
+  search: byId('jobs-search'),
+  previous: byId('jobs-previous'),
+  next: byId('jobs-next'),
+  download: byId('jobs-download'),
 });
 createDetail({
   dialog: byId('detail'),

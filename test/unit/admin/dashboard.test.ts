@@ -34,6 +34,8 @@ const FILES = [
   ['/dashboard/elements.js', 'text/javascript'],
   ['/dashboard/fleet.js', 'text/javascript'],
   ['/dashboard/formats.js', 'text/javascript'],
+  ['/dashboard/jobs.js', 'text/javascript'],
+  ['/dashboard/pages.js', 'text/javascript'],
   ['/dashboard/rejection-groups.js', 'text/javascript'],
   ['/dashboard/rejections.js', 'text/javascript'],
   ['/dashboard/uPlot.esm.js', 'text/javascript'],
@@ -225,8 +227,10 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     const { page, complaints, requested } = await openPage(url);
     await page.getByRole('status').getByText('running').waitFor();
     await expect.poll(() => page.locator('#chart-rates').getAttribute('aria-label')).toContain('received');
-    const paths = requested.map((address) => address.replace(url, '/'));
-    expect(paths.sort()).toEqual([...FILES.map(([path]) => path), '/api/history', '/events'].sort());
+    const paths = requested.map((address) => address.replace(url, '/').replace(/\?.*/, ''));
+    expect(paths.sort()).toEqual(
+      [...FILES.map(([path]) => path), '/api/history', '/api/jobs', '/events'].sort(),
+    );
     expect(complaints).toEqual([]);
   });
 
@@ -302,12 +306,13 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     const { page, complaints } = await openPage(url);
     await page.getByText('200 of 205: slow consumers and the busiest').waitFor();
     const names = () => page.locator('#rows td:first-child').allTextContents();
-    await page.getByRole('searchbox', { name: 'Search the connections' }).fill('NEEDLE');
+    const search = page.getByRole('searchbox', { name: 'Search the connections' });
+    await search.fill('NEEDLE');
     await expect.poll(names).toEqual(['needle']);
     await page.getByText('1 to 1 of 1').waitFor();
-    await page.getByRole('searchbox').fill('nobody');
+    await search.fill('nobody');
     await page.getByText('No connection matches the search').waitFor();
-    await page.getByRole('searchbox').fill('');
+    await search.fill('');
     await page.getByRole('button', { name: 'All connections' }).click();
     await page.getByText('1 to 100 of 205').waitFor();
     const previous = page.getByRole('button', { name: 'Previous' });
@@ -321,6 +326,27 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     await page.getByText('101 to 200 of 205').waitFor();
     await page.getByRole('button', { name: 'All connections' }).click();
     await page.getByText('200 of 205: slow consumers and the busiest').waitFor();
+    expect(complaints).toEqual([]);
+  });
+
+  test('shows the jobs, with their progress', async () => {
+    const { url, addCrawler } = withCrawlers(shared());
+    const crawler = await addCrawler('crawler-1');
+    const progress = changed('job_progress', { processed: 10, total: 40 });
+    for (const jobId of ['<b>job</b>', 'job-2']) crawler.write(line({ ...progress, jobId }));
+    await crawler.settled();
+    const { page, complaints } = await openPage(url);
+    const row = page.locator('#jobs tr', { hasText: '<b>job</b>' });
+    await row.getByText('10 of 40 (25 %)').waitFor();
+    expect((await row.locator('td').allTextContents()).slice(0, 4)).toEqual([
+      '<b>job</b>',
+      'open',
+      'job_progress',
+      'crawler-1',
+    ]);
+    await page.getByRole('searchbox', { name: 'Search the jobs' }).fill('job-2');
+    await row.waitFor({ state: 'detached' });
+    await page.locator('#jobs').getByText('job-2').waitFor();
     expect(complaints).toEqual([]);
   });
 

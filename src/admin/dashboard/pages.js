@@ -1,0 +1,93 @@
+// Pages of a list that the broker keeps, with a search: read again every few seconds while they are shown.
+
+import { setText } from './elements.js';
+import { formatCount } from './formats.js';
+
+/** Rows of a page. */
+const PAGE_ROWS = 100;
+/** ms between two requests for the same page. */
+const INTERVAL = 2000;
+/** ms after the latest key until a search begins. */
+const TYPING_DELAY = 250;
+
+/**
+ * @param {string} path
+ * @param {{ note: HTMLElement, search: HTMLInputElement, previous: HTMLButtonElement, next: HTMLButtonElement,
+ *   download: HTMLAnchorElement }} parts
+ * @param {(list) => void} show called with each reply: `rows`, `total` and what else it has
+ * @param {() => Record<string, string>} parameters further ones of a request
+ */
+export function createPages(path, { note, search, previous, next, download }, show, parameters = () => ({})) {
+  let offset = 0;
+  let timer;
+  let isShown = false;
+  /** Counts the requests: only the reply to the latest is shown. */
+  let latest = 0;
+
+  const query = (part) =>
+    new URLSearchParams({
+      ...(search.value === '' ? {} : { search: search.value }),
+      ...parameters(),
+      ...part,
+    });
+
+  const read = async () => {
+    clearTimeout(timer);
+    const request = ++latest;
+    download.href = `${path}?${query({ format: 'csv', limit: 10_000 })}`;
+    // If there is no answer, the page says so elsewhere.
+    const reply = document.hidden
+      ? undefined
+      : await fetch(`${path}?${query({ offset, limit: PAGE_ROWS })}`).catch(() => undefined);
+    const list = reply?.ok === true ? await reply.json() : undefined;
+    if (request !== latest || !isShown) return;
+    timer = setTimeout(read, INTERVAL);
+    if (list !== undefined) showPage(list);
+  };
+
+  const showPage = (list) => {
+    const { rows, total } = list;
+    if (rows.length === 0 && offset > 0) {
+      turnTo(Math.max(0, Math.ceil(total / PAGE_ROWS) - 1) * PAGE_ROWS);
+      return;
+    }
+    const isOnlyPage = total <= PAGE_ROWS;
+    previous.hidden = isOnlyPage;
+    next.hidden = isOnlyPage;
+    previous.disabled = offset === 0;
+    next.disabled = offset + rows.length >= total;
+    const range = `${formatCount(offset + 1)} to ${formatCount(offset + rows.length)} of `;
+    setText(note, `${rows.length === 0 ? '' : range}${formatCount(total)}`);
+    show(list);
+  };
+
+  const turnTo = (first) => {
+    offset = first;
+    void read();
+  };
+  previous.addEventListener('click', () => turnTo(Math.max(0, offset - PAGE_ROWS)));
+  next.addEventListener('click', () => turnTo(offset + PAGE_ROWS));
+  return {
+    /** Shows the first page, or the current one again. */
+    open(first = offset) {
+      isShown = true;
+      turnTo(first);
+    },
+    close() {
+      isShown = false;
+      clearTimeout(timer);
+      latest++;
+      previous.hidden = true;
+      next.hidden = true;
+      download.href = `${path}?${query({ format: 'csv', limit: 10_000 })}`;
+    },
+    /** Calls a function soon after the search has changed. */
+    onSearch(listener) {
+      search.addEventListener('input', () => {
+        clearTimeout(timer);
+        latest++;
+        timer = setTimeout(listener, TYPING_DELAY);
+      });
+    },
+  };
+}
