@@ -12,6 +12,7 @@ import { RejectionGroups } from './rejection-groups.js';
 import { RejectionLog } from './rejection-log.js';
 import { json, type Reply, RequestError } from './reply.js';
 import { Sampler } from './sampler.js';
+import { TAIL_PATH, TailRoute } from './tail-route.js';
 
 /** Sent with every reply, unless it has its own: forbids use by other sites, in frames and in caches. */
 const SAFE_HEADERS = {
@@ -29,6 +30,7 @@ export class AdminHandler {
   readonly #groups = new RejectionGroups();
   readonly #routes: AdminRoutes;
   readonly #feed: FeedRoute;
+  readonly #tail: TailRoute;
   readonly #onError: (error: unknown) => void;
 
   /** @param onError receives the errors of requests that failed */
@@ -37,6 +39,7 @@ export class AdminHandler {
     this.#history = new History(source, () => this.#sampler.eventLoopDelay);
     this.#routes = new AdminRoutes(source, this.#sampler, this.#history, this.#rejections, this.#groups);
     this.#feed = new FeedRoute(source);
+    this.#tail = new TailRoute(source);
     this.#onError = onError;
   }
 
@@ -66,14 +69,9 @@ export class AdminHandler {
   async answer(request: IncomingMessage, response: ServerResponse, url: string): Promise<boolean> {
     // Only the path and the query matter; the parser needs a base.
     const target = URL.canParse(url, 'http://admin') ? new URL(url, 'http://admin') : undefined;
-    const isFeed = target?.pathname === FEED_PATH;
-    const route = target && this.#routes.find(target.pathname);
-    if (target === undefined || (route === undefined && !isFeed)) return false;
-    await this.reply(request, response, () =>
-      route === undefined
-        ? this.#feed.answer(request, response)
-        : this.#follow(route, target.searchParams, request, response),
-    );
+    const createReply = target && this.#replyAt(target, request, response);
+    if (createReply === undefined) return false;
+    await this.reply(request, response, createReply);
     return true;
   }
 
@@ -89,9 +87,22 @@ export class AdminHandler {
       const reply = await createReply();
       if (reply !== undefined) send(request, response, reply);
     } catch (error) {
+      if (error instanceof RequestError)
+        return send(request, response, json(error.status, { error: error.message }));
       this.#onError(error);
       response.destroy();
     }
+  }
+
+  #replyAt(
+    { pathname, searchParams }: URL,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): (() => Reply | undefined | Promise<Reply | undefined>) | undefined {
+    if (pathname === FEED_PATH) return () => this.#feed.answer(request, response);
+    if (pathname === TAIL_PATH) return () => this.#tail.answer(searchParams, request, response);
+    const route = this.#routes.find(pathname);
+    return route && (() => this.#follow(route, searchParams, request, response));
   }
 
   async #follow(
@@ -107,9 +118,8 @@ export class AdminHandler {
     try {
       return await route.reply(query, response);
     } catch (error) {
-      if (error instanceof RequestError) return json(error.status, { error: error.message });
       // The error is not shown to the client.
-      if (response.headersSent) throw error;
+      if (error instanceof RequestError || response.headersSent) throw error;
       this.#onError(error);
       return json(500, { error: route.failure });
     }

@@ -6,6 +6,7 @@ import type { ServerStatus } from '../connection/server-events.js';
 import type { ServerMetrics } from '../connection/server-metrics.js';
 import type { SocketConnection } from '../connection/socket-connection.js';
 import type { Feeds } from '../feed/feeds.js';
+import type { Tails } from '../feed/tail.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import type { DriftEntry } from '../protocol/drift-report.js';
 import type { JobList, JobQuery } from '../routing/job-list.js';
@@ -28,7 +29,9 @@ export interface AdminSource {
   jobs(query: JobQuery): JobList | undefined;
   /** The streams of messages; `undefined` until the stages exist. */
   feeds(): Feeds | undefined;
-  /** Whether a token is one of the role `monitor` or `app`, or none is needed. */
+  /** The live tails; `undefined` until the stages exist. */
+  tails(): Tails | undefined;
+  /** Whether a token is one of the role `monitor` or `app`, or an admin token, or none is needed. */
   verifyToken(token: string | undefined): boolean;
   /** Whether there were too many wrong tokens in this second. */
   isTokenLimitReached(): boolean;

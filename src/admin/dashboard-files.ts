@@ -29,6 +29,8 @@ const OWN_FILES = {
   'pages.js': SCRIPT,
   'rejection-groups.js': SCRIPT,
   'rejections.js': SCRIPT,
+  'tail.js': SCRIPT,
+  'token.js': SCRIPT,
 };
 
 /** Content types of the files from the package uplot. */

@@ -5,6 +5,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Readable } from 'node:stream';
 import type { ReadableStream as NodeReadableStream } from 'node:stream/web';
 import type { AdminSource } from './admin-source.js';
+import { requireReader } from './bearer-token.js';
 import { json, type Reply } from './reply.js';
 
 export const FEED_PATH = '/api/stream';
@@ -18,7 +19,10 @@ export class FeedRoute {
     this.#source = source;
   }
 
-  /** Answers a request, or streams the feed. */
+  /**
+   * Answers a request, or streams the feed.
+   * @throws RequestError
+   */
   answer(request: IncomingMessage, response: ServerResponse): Reply | undefined {
     const { feed, feedOrigins } = this.#source.options;
     if (!feed) return json(404, { error: 'the feed is off: set the option feed' });
@@ -33,22 +37,11 @@ export class FeedRoute {
       response.setHeader('allow', 'GET, OPTIONS');
       return json(405, { error: 'method not allowed' });
     }
-    if (!this.#isAllowed(request)) return this.#refuse();
+    requireReader(this.#source, request);
     const feeds = this.#source.feeds();
     if (feeds === undefined) return json(503, { error: 'the broker is starting' });
     stream(feeds.respond(webRequest(request)), response);
     return undefined;
-  }
-
-  #isAllowed({ headers: { authorization = '' } }: IncomingMessage): boolean {
-    const [, token] = /^Bearer (\S+)$/i.exec(authorization) ?? [];
-    return this.#source.verifyToken(token);
-  }
-
-  #refuse(): Reply {
-    if (this.#source.isTokenLimitReached()) return json(429, { error: 'too many wrong tokens' });
-    const error = 'a token of the role monitor or app is required: Authorization: Bearer TOKEN';
-    return json(401, { error });
   }
 }
 

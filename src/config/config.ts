@@ -463,7 +463,7 @@ const GROUPS = {
       }),
     feed: z.boolean().default(false).meta({
       description:
-        'serve the contents of messages to web pages at /api/stream of the admin server, to peers with a token of the role monitor or app if there are tokens',
+        'serve the contents of messages to web pages at /api/stream and /api/tail of the admin server, to peers with a token of the role monitor or app if there are tokens',
     }),
     feedOrigins: z
       .array(

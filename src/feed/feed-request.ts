@@ -27,28 +27,44 @@ const POSITION = /^[0-9a-f]{16}:\d{1,15}$/;
  * @throws SluiceError `INVALID_OPTION`, with the name of the parameter
  */
 export function parseFeedRequest(query: URLSearchParams, lastEventId: string | undefined): FeedRequest {
+  requireParameters(query, PARAMETERS);
+  const data = filterDataOf(query, 'feed');
+  const last = query.get('last') ?? 'false';
+  if (last !== 'true' && last !== 'false') throw invalidParameter('last', 'must be true or false');
+  const isKnown = lastEventId !== undefined && POSITION.test(lastEventId);
+  return {
+    data,
+    every: everyOf(query.get('every')),
+    last: last === 'true',
+    resume: isKnown ? parsePosition(lastEventId) : undefined,
+  };
+}
+
+/**
+ * Requires that there are no other parameters than these.
+ * @throws SluiceError `INVALID_OPTION`
+ */
+export function requireParameters(query: URLSearchParams, known: ReadonlySet<string>): void {
   for (const name of query.keys())
-    if (!PARAMETERS.has(name)) throw invalid(name, 'there is no such parameter');
+    if (!known.has(name)) throw invalidParameter(name, 'there is no such parameter');
+}
+
+/**
+ * The subscription that the parameters `types`, `jobs` and `crawlers` stand for.
+ * @throws SluiceError `INVALID_OPTION`, with the name of the parameter
+ */
+export function filterDataOf(query: URLSearchParams, id: string): SubscribeData {
   const list = (name: string) => {
     const values = query.getAll(name).flatMap((value) => value.split(','));
     return values.length === 0 ? undefined : values;
   };
   const [types, jobIds, crawlerIds] = [list('types'), list('jobs'), list('crawlers')];
-  const data = { id: 'feed', types, jobIds, crawlerIds, meta: true };
+  const data = { id, types, jobIds, crawlerIds, meta: true };
   const parsed = controlSchemas.subscribe.safeParse({ type: 'subscribe', data });
-  if (!parsed.success) {
-    const [, name = ''] = parsed.error.issues[0]?.path ?? [];
-    throw invalid(NAMES[String(name)] ?? String(name), 'has an entry that is empty or too long, or too many');
-  }
-  const last = query.get('last') ?? 'false';
-  if (last !== 'true' && last !== 'false') throw invalid('last', 'must be true or false');
-  const isKnown = lastEventId !== undefined && POSITION.test(lastEventId);
-  return {
-    data: parsed.data.data,
-    every: everyOf(query.get('every')),
-    last: last === 'true',
-    resume: isKnown ? parsePosition(lastEventId) : undefined,
-  };
+  if (parsed.success) return parsed.data.data;
+  const [, name = ''] = parsed.error.issues[0]?.path ?? [];
+  const detail = 'has an entry that is empty or too long, or too many';
+  throw invalidParameter(NAMES[String(name)] ?? String(name), detail);
 }
 
 const NAMES: Readonly<Record<string, string>> = { jobIds: 'jobs', crawlerIds: 'crawlers' };
@@ -56,10 +72,10 @@ const NAMES: Readonly<Record<string, string>> = { jobIds: 'jobs', crawlerIds: 'c
 function everyOf(text: string | null): number {
   if (text === null) return DEFAULT_EVERY;
   const parsed = everySchema.safeParse(/^\d+$/.test(text) ? Number(text) : text);
-  if (!parsed.success) throw invalid('every', `must be ${MIN_EVERY}ms to ${MAX_EVERY / SECOND}s`);
+  if (!parsed.success) throw invalidParameter('every', `must be ${MIN_EVERY}ms to ${MAX_EVERY / SECOND}s`);
   return parsed.data;
 }
 
-function invalid(name: string, detail: string): SluiceError {
+export function invalidParameter(name: string, detail: string): SluiceError {
   return new SluiceError('INVALID_OPTION', `${name}: ${detail}`);
 }

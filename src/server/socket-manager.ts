@@ -32,6 +32,7 @@ import type { TlsFiles, TlsServer } from '../connection/tls-server.js';
 import type { FrameRun } from '../delivery/frame-run.js';
 import { describeForLog, SluiceError } from '../errors.js';
 import { Feeds } from '../feed/feeds.js';
+import { Tails } from '../feed/tail.js';
 import type { Fleet } from '../fleet/fleet.js';
 import { importInstalled } from '../installed.js';
 import { MessageLog } from '../log/message-log.js';
@@ -100,6 +101,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
   #fleet: Fleet | undefined;
   #pipeline: Pipeline | undefined;
   #feeds: Feeds | undefined;
+  #tails: Tails | undefined;
   #admin: AdminServer | undefined;
   #adminHandler: AdminHandler | undefined;
   #adminHandlerLoading: Promise<AdminHandler> | undefined;
@@ -363,6 +365,9 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     if (this.#messageLog !== undefined) this.#openDurableHandlers(registry, this.#messageLog);
     this.#pipeline = this.#createPipeline(registry);
     this.#feeds = this.#createFeeds(registry, this.#pipeline);
+    const { subscriptions } = this.#pipeline;
+    const filterOf = subscriptions.filterOf.bind(subscriptions);
+    this.#tails = new Tails({ registry, filterOf, listen: listenerOf(this.#pipeline) });
     await this.#pipeline.dispatcher.start();
     await this.#listen();
     this.#durableHandlers.run();
@@ -497,18 +502,13 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
   }
 
   #createFeeds(registry: MessageRegistry, pipeline: Pipeline): Feeds {
-    let listener: ((connection: SocketConnection, run: FrameRun) => void) | undefined;
     return new Feeds({
       registry,
       delimiter: this.#delimiter,
       log: this.#messageLog,
       filterOf: (data) => pipeline.subscriptions.filterOf(data),
       lastMessages: (filter) => pipeline.lastMessages(filter),
-      listen: (onMessages) => {
-        if (listener !== undefined) pipeline.off('messages', listener);
-        listener = onMessages && ((_, run) => onMessages(run));
-        if (listener !== undefined) pipeline.on('messages', listener);
-      },
+      listen: listenerOf(pipeline),
       onError: (error) => this.#onLogError(error),
     });
   }
@@ -585,6 +585,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
       subscriptionsOf: (connection) => this.#pipeline?.subscriptions.describe(connection) ?? [],
       drift: (count) => this.#pipeline?.protocol.drift.latest(count),
       feeds: () => (this.#state === 'running' ? this.#feeds : undefined),
+      tails: () => (this.#state === 'running' ? this.#tails : undefined),
       verifyToken: (token) => this.#pipeline?.verifyReader(token) ?? false,
       isTokenLimitReached: () => this.#pipeline?.access.isFailureLimitReached(performance.now()) ?? false,
     };
@@ -717,6 +718,8 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     this.#health.stop();
     this.#feeds?.close();
     this.#feeds = undefined;
+    this.#tails?.close();
+    this.#tails = undefined;
     for (const timer of this.#timers) clearInterval(timer);
     const handled = this.#durableHandlers.stop(this.options.drainTimeout);
     await this.#closeListeners();
@@ -748,6 +751,16 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     if (connection.outbox.pendingBytes > 0) connection.destroy('SHUTTING_DOWN');
     return closed;
   }
+}
+
+/** A function that calls another one with all forwarded messages, or no longer. */
+function listenerOf(pipeline: Pipeline): (onMessages: ((run: FrameRun) => void) | undefined) => void {
+  let listener: ((connection: SocketConnection, run: FrameRun) => void) | undefined;
+  return (onMessages) => {
+    if (listener !== undefined) pipeline.off('messages', listener);
+    listener = onMessages && ((_, run) => onMessages(run));
+    if (listener !== undefined) pipeline.on('messages', listener);
+  };
 }
 
 function tlsFilesOf({

@@ -58,6 +58,7 @@ export function adminSourceOf(manager: SocketManager, changes: Partial<AdminSour
     jobs: () => undefined,
     subscriptionsOf: () => [],
     feeds: () => undefined,
+    tails: () => undefined,
     verifyToken: () => true,
     isTokenLimitReached: () => false,
     ...changes,

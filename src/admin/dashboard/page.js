@@ -20,6 +20,8 @@ import {
 import { createJobs } from './jobs.js';
 import { createRejectionGroups } from './rejection-groups.js';
 import { createRejections } from './rejections.js';
+import { createTail } from './tail.js';
+import { useTokenOf } from './token.js';
 
 /** Snapshots arrive every second. Without one for this long, in ms, the page is out of date. */
 const STALE_AFTER = 3000;
@@ -50,6 +52,13 @@ createJobs(byId('jobs'), {
   previous: byId('jobs-previous'),
   next: byId('jobs-next'),
   download: byId('jobs-download'),
+});
+useTokenOf(byId('token'));
+createTail({
+  form: byId('tail-form'),
+  start: byId('tail-start'),
+  note: byId('tail-note'),
+  list: byId('tail'),
 });
 createDetail({
   dialog: byId('detail'),

@@ -38,6 +38,8 @@ const FILES = [
   ['/dashboard/pages.js', 'text/javascript'],
   ['/dashboard/rejection-groups.js', 'text/javascript'],
   ['/dashboard/rejections.js', 'text/javascript'],
+  ['/dashboard/tail.js', 'text/javascript'],
+  ['/dashboard/token.js', 'text/javascript'],
   ['/dashboard/uPlot.esm.js', 'text/javascript'],
 ] as const;
 
@@ -201,7 +203,7 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     const crawler = await addCrawler('crawler-1');
     crawler.write(line(VALID.heartbeat).repeat(500));
     await crawler.settled();
-    await page.getByRole('cell', { name: 'crawler-1', exact: true }).waitFor();
+    await page.locator('#rows').getByRole('cell', { name: 'crawler-1', exact: true }).waitFor();
     await page.locator('#types').getByText('heartbeat').waitFor();
     expect(await page.locator('#chart-rates canvas').count()).toBe(1);
     await expect.poll(() => page.locator('#chart-rates').getAttribute('aria-label')).toContain('received');
@@ -350,13 +352,37 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     expect(complaints).toEqual([]);
   });
 
+  test('shows messages as they come, if the feed is on and the token is right', async () => {
+    const off = await openPage(withCrawlers(shared()).url);
+    await off.page.getByRole('button', { name: 'Start' }).click();
+    await off.page.getByText('the tail is off: set the option feed').waitFor();
+    const token = 'monitor-token-0123456789';
+    const { url, connect } = withCrawlers(
+      await startAdminBroker({ ...SETTINGS, feed: true, auth: { tokens: { monitor: [token] } } }),
+    );
+    const { page } = await openPage(url);
+    await page.getByRole('button', { name: 'Start' }).click();
+    await page.getByText('a token of the role monitor or app').waitFor();
+    await page.getByLabel('Token for the live tail').fill(token);
+    await page.getByLabel('Types').fill('heartbeat, job_*');
+    await page.getByRole('button', { name: 'Start' }).click();
+    await page.locator('#tail-note').getByText('running').waitFor();
+    const crawler = await connect();
+    crawler.write(line(changed('job_progress', { message: '<b>password: hunter2</b>' })));
+    const entry = page.locator('#tail li', { hasText: 'job_progress' });
+    await entry.getByText('<b>password: ***').waitFor();
+    expect(await page.content()).not.toContain('hunter2');
+    await page.getByRole('button', { name: 'Pause', exact: true }).click();
+    await page.locator('#tail-note').getByText('paused').waitFor();
+  });
+
   test('shows one connection, which can be linked, and closes it with Back or Escape', async () => {
     const { url, addCrawler } = withCrawlers(shared());
     const crawler = await addCrawler('crawler-1');
     crawler.write(line({ type: 'nonsense' }));
     await crawler.subscribe({ id: 'reports', types: ['job_*'], jobIds: ['job-1', 'job-2'] });
     const { page, complaints } = await openPage(url);
-    await page.getByRole('cell', { name: 'crawler-1', exact: true }).click();
+    await page.locator('#rows').getByRole('cell', { name: 'crawler-1', exact: true }).click();
     const detail = page.getByRole('dialog', { name: 'crawler-1' });
     await detail.getByRole('cell', { name: 'job-1, job-2' }).waitFor();
     await detail.locator('#detail-codes').getByText('UNKNOWN_TYPE').waitFor();
@@ -611,7 +637,7 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     expect(await pause.getAttribute('aria-pressed')).toBe('true');
     const paused = await page.locator('#legend-connections').textContent();
     await addCrawler('crawler-1');
-    await page.getByRole('cell', { name: 'crawler-1', exact: true }).waitFor();
+    await page.locator('#rows').getByRole('cell', { name: 'crawler-1', exact: true }).waitFor();
     expect(await page.locator('#legend-connections').textContent()).toBe(paused);
     await pause.click();
     await expect.poll(() => page.locator('#legend-connections').textContent()).toBe('open1');

@@ -1,0 +1,25 @@
+// The token of a request, in its header `Authorization`.
+
+import type { IncomingMessage } from 'node:http';
+import type { AdminSource } from './admin-source.js';
+import { RequestError } from './reply.js';
+
+export function bearerToken({ headers: { authorization = '' } }: IncomingMessage): string | undefined {
+  const [, token] = /^Bearer (\S+)$/i.exec(authorization) ?? [];
+  return token;
+}
+
+/**
+ * Requires a token of someone who may read messages, if the broker has tokens.
+ * @throws RequestError
+ */
+export function requireReader(source: AdminSource, request: IncomingMessage): void {
+  if (!source.verifyToken(bearerToken(request)))
+    rejectToken(source, 'a token of the role monitor or app, or an admin token, is required');
+}
+
+/** @throws RequestError 401, or 429 if there were too many wrong tokens */
+export function rejectToken(source: AdminSource, error: string): never {
+  if (source.isTokenLimitReached()) throw new RequestError(429, 'too many wrong tokens');
+  throw new RequestError(401, `${error}: Authorization: Bearer TOKEN`);
+}
