@@ -4,6 +4,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Peer } from '../protocol/peer.js';
 import type { RejectedMessage } from '../protocol/rejection.js';
+import { ActionRoute } from './action-route.js';
 import { AdminRoutes, type Route } from './admin-routes.js';
 import type { AdminSource } from './admin-source.js';
 import { FEED_PATH, FeedRoute } from './feed-route.js';
@@ -30,6 +31,7 @@ export class AdminHandler {
   readonly #groups = new RejectionGroups();
   readonly #routes: AdminRoutes;
   readonly #feed: FeedRoute;
+  readonly #actions: ActionRoute;
   readonly #tail: TailRoute;
   readonly #onError: (error: unknown) => void;
 
@@ -39,6 +41,7 @@ export class AdminHandler {
     this.#history = new History(source, () => this.#sampler.eventLoopDelay);
     this.#routes = new AdminRoutes(source, this.#sampler, this.#history, this.#rejections, this.#groups);
     this.#feed = new FeedRoute(source);
+    this.#actions = new ActionRoute(source);
     this.#tail = new TailRoute(source);
     this.#onError = onError;
   }
@@ -101,6 +104,7 @@ export class AdminHandler {
   ): (() => Reply | undefined | Promise<Reply | undefined>) | undefined {
     if (pathname === FEED_PATH) return () => this.#feed.answer(request, response);
     if (pathname === TAIL_PATH) return () => this.#tail.answer(searchParams, request, response);
+    if (this.#actions.has(pathname)) return () => this.#actions.answer(pathname, request, response);
     const route = this.#routes.find(pathname);
     return route && (() => this.#follow(route, searchParams, request, response));
   }

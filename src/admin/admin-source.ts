@@ -33,6 +33,10 @@ export interface AdminSource {
   tails(): Tails | undefined;
   /** Whether a token is one of the role `monitor` or `app`, or an admin token, or none is needed. */
   verifyToken(token: string | undefined): boolean;
+  /** Whether a token is an admin token; `undefined` if there are none. */
+  verifyAdminToken(token: string | undefined): boolean | undefined;
+  /** Writes an action to the log. @param connectionId the connection that it was about, if it was about one */
+  logAction(what: string, connectionId: string | undefined): void;
   /** Whether there were too many wrong tokens in this second. */
   isTokenLimitReached(): boolean;
   /** The message types; `undefined` until the schema module is loaded. */

@@ -72,6 +72,11 @@ export const authTokensSchema = z.strictObject({
   crawler: tokenList('crawler'),
   app: tokenList('app'),
   monitor: tokenList('monitor'),
+  admin: tokenList('admin').meta({
+    description:
+      'tokens for actions in the admin server, such as closing a connection, 16 to 1024 characters each; not a role of peers; comma-separated in the environment',
+    secret: true,
+  }),
 });
 
 const authSchema = z.strictObject({

@@ -98,6 +98,7 @@ export const PAUSE = {
   HANDLERS: 16,
   PARTIAL: 32,
   WITHHELD: 64,
+  ADMIN: 128,
 } as const;
 
 /** The source of {@link ConnectionMetadata}, with times of the monotonic clock in ms. */

@@ -316,11 +316,6 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
     if (this.fleet !== undefined) this.protocol.broadcastToFleet(this.encode(message).subarray(0, -1));
   }
 
-  /** Whether a token belongs to someone who may read messages, or none is needed. */
-  verifyReader(token: string | undefined): boolean {
-    return this.access.verifyToken('monitor', token) || this.access.verifyToken('app', token);
-  }
-
   /** The jobs whose latest messages are kept; `undefined` if none are. */
   jobs(query: JobQuery): JobList | undefined {
     const { registry } = this.validator;

@@ -8,8 +8,11 @@ import { readText } from '../config/text-file.js';
 import { describeJsonError, SluiceError } from '../errors.js';
 import type { PeerRole } from '../messages/messages.js';
 
+/** What a token is for: a role of peers, or `admin` for actions in the admin server, which no peer can be. */
+type TokenRole = PeerRole | 'admin';
+
 /** Tokens by role. A role may have several, so that they can be rotated without downtime. */
-export type AuthTokens = { readonly [R in PeerRole]?: readonly string[] | undefined };
+export type AuthTokens = { readonly [R in TokenRole]?: readonly string[] | undefined };
 
 /** `report`: send crawler messages. `subscribe`: receive them. `command`: send application messages. */
 export type AccessAction = 'report' | 'subscribe' | 'command';
@@ -26,14 +29,16 @@ const ALLOWED: Readonly<Record<PeerRole, ReadonlySet<AccessAction>>> = {
   app: new Set(['subscribe', 'command']),
   monitor: new Set(['subscribe']),
 };
-const ROLES = ['crawler', 'app', 'monitor'] as const;
+const ROLES = ['crawler', 'app', 'monitor', 'admin'] as const;
+/** Whose tokens may read messages by HTTP. */
+const READERS = ['monitor', 'app', 'admin'] as const;
 /** Wrong tokens of all peers in one second; peers that send more are rejected with `RATE_LIMITED`. */
 const MAX_FAILURES = 100;
 const SECOND = 1000;
 
 export class AccessControl {
   /** HMACs of the tokens under a random key of this process: equal in length, and no secrets in memory dumps. */
-  #digests: ReadonlyMap<PeerRole, readonly Buffer[]>;
+  #digests: ReadonlyMap<TokenRole, readonly Buffer[]>;
   #key = randomBytes(32);
   #isEnabled: boolean;
   #failures = 0;
@@ -42,7 +47,8 @@ export class AccessControl {
   constructor(tokens: AuthTokens = {}) {
     const entries = ROLES.map((role) => [role, tokens[role] ?? []] as const);
     this.#digests = new Map(entries.map(([role, list]) => [role, list.map((token) => this.#digest(token))]));
-    this.#isEnabled = entries.some(([, list]) => list.length > 0);
+    // Admin tokens are not for peers.
+    this.#isEnabled = entries.some(([role, list]) => role !== 'admin' && list.length > 0);
   }
 
   /**
@@ -72,11 +78,27 @@ export class AccessControl {
   /** Whether a peer may assume this role. The duration does not depend on whether the token is right. */
   verifyToken(role: PeerRole, token: string | undefined): boolean {
     if (!this.#isEnabled) return true;
-    const known = this.#digests.get(role) ?? [];
-    if (known.length === 0) return role === 'crawler';
+    if ((this.#digests.get(role)?.length ?? 0) === 0) return role === 'crawler';
+    return this.#isKnown([role], token);
+  }
+
+  /** Whether a token belongs to someone who may read messages, or none is needed. */
+  verifyReader(token: string | undefined): boolean {
+    return !this.#isEnabled || this.#isKnown(READERS, token);
+  }
+
+  /** Whether a token is an admin token; `undefined` if there are none. */
+  verifyAdmin(token: string | undefined): boolean | undefined {
+    return (this.#digests.get('admin')?.length ?? 0) === 0 ? undefined : this.#isKnown(['admin'], token);
+  }
+
+  /** Counts a wrong token. */
+  #isKnown(roles: readonly TokenRole[], token: string | undefined): boolean {
     const presented = this.#digest(token ?? '');
     let isKnown = false;
-    for (const digest of known) if (timingSafeEqual(digest, presented)) isKnown = true;
+    for (const role of roles)
+      for (const digest of this.#digests.get(role) ?? [])
+        if (timingSafeEqual(digest, presented)) isKnown = true;
     if (!isKnown) this.#failures++;
     return isKnown;
   }

@@ -586,7 +586,11 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
       drift: (count) => this.#pipeline?.protocol.drift.latest(count),
       feeds: () => (this.#state === 'running' ? this.#feeds : undefined),
       tails: () => (this.#state === 'running' ? this.#tails : undefined),
-      verifyToken: (token) => this.#pipeline?.verifyReader(token) ?? false,
+      verifyToken: (token) => this.#pipeline?.access.verifyReader(token) ?? false,
+      // Before the start, no token is known.
+      verifyAdminToken: (token) =>
+        this.#pipeline === undefined ? false : this.#pipeline.access.verifyAdmin(token),
+      logAction: (what, connectionId) => this.#log.info({ who: 'admin', what, connectionId }, 'admin action'),
       isTokenLimitReached: () => this.#pipeline?.access.isFailureLimitReached(performance.now()) ?? false,
     };
     const handler = new AdminHandler(source, this.#onServerError);

@@ -21,7 +21,7 @@ export interface AdminReply {
 export function ask(
   socketPath: string,
   path: string,
-  options: { method?: string; headers?: Record<string, string> } = {},
+  { body: sentBody, ...options }: { method?: string; headers?: Record<string, string>; body?: string } = {},
 ): Promise<AdminReply> {
   return new Promise((resolve, reject) => {
     const sent = request({ socketPath, path, ...options }, (response) => {
@@ -35,7 +35,7 @@ export function ask(
       );
     });
     sent.on('error', reject);
-    sent.end();
+    sent.end(sentBody);
   });
 }
 
@@ -60,6 +60,8 @@ export function adminSourceOf(manager: SocketManager, changes: Partial<AdminSour
     feeds: () => undefined,
     tails: () => undefined,
     verifyToken: () => true,
+    verifyAdminToken: () => undefined,
+    logAction: () => {},
     isTokenLimitReached: () => false,
     ...changes,
   };

@@ -4,6 +4,7 @@
 import { createBars } from './bars.js';
 import { createFigures, createList, element, nothingRow, setText } from './elements.js';
 import { formatAge, formatBytes, formatCount, formatLatency, formatShort } from './formats.js';
+import { authorization } from './token.js';
 
 const FRAGMENT = /^#connection=([^&]+)$/;
 /** ms between two requests. */
@@ -13,9 +14,9 @@ const NOTHING = { id: '' };
 
 /**
  * @param {{ dialog: HTMLDialogElement, title: HTMLElement, note: HTMLElement, figures: HTMLElement, codes: HTMLElement,
- *   subscriptions: HTMLElement, close: HTMLButtonElement }} parts
+ *   subscriptions: HTMLElement, close: HTMLButtonElement, actions: HTMLFormElement, result: HTMLElement }} parts
  */
-export function createDetail({ dialog, title, note, figures, codes, subscriptions, close }) {
+export function createDetail({ dialog, title, note, figures, codes, subscriptions, close, actions, result }) {
   const showFigures = createFigures(figures);
   const showCodes = createBars(codes, 'No rejected messages');
   const showSubscriptions = createList(subscriptions, {
@@ -76,6 +77,18 @@ export function createDetail({ dialog, title, note, figures, codes, subscription
     );
   };
 
+  const act = async (action) => {
+    setText(result, '');
+    const reply = await fetch(`api/connections/${encodeURIComponent(id)}/${action}`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', ...authorization() },
+    }).catch(() => undefined);
+    const { error } = reply === undefined ? { error: 'No answer from the broker' } : await reply.json();
+    setText(result, error ?? `Done: ${action}`);
+  };
+  for (const button of actions.querySelectorAll('button'))
+    button.addEventListener('click', () => void act(button.value));
+
   const open = () => {
     clearTimeout(timer);
     const [, encoded] = FRAGMENT.exec(location.hash) ?? [];
@@ -83,6 +96,7 @@ export function createDetail({ dialog, title, note, figures, codes, subscription
     if (id === undefined) return dialog.close();
     setText(title, id);
     setText(note, '');
+    setText(result, '');
     showFigures([]);
     showCodes([]);
     showSubscriptions([]);

@@ -53,7 +53,7 @@ createJobs(byId('jobs'), {
   next: byId('jobs-next'),
   download: byId('jobs-download'),
 });
-useTokenOf(byId('token'));
+useTokenOf(byId('token'), byId('detail-token'));
 createTail({
   form: byId('tail-form'),
   start: byId('tail-start'),
@@ -68,6 +68,8 @@ createDetail({
   codes: byId('detail-codes'),
   subscriptions: byId('detail-subscriptions'),
   close: byId('detail-close'),
+  actions: byId('detail-actions'),
+  result: byId('detail-result'),
 });
 const showTypes = createBars(byId('types'), 'No messages yet');
 const showCodes = createBars(byId('codes'), 'No rejected messages');

@@ -2,12 +2,15 @@
 
 let token = '';
 
-/** @param {HTMLInputElement} input */
-export function useTokenOf(input) {
-  input.addEventListener('input', () => {
-    token = input.value.trim();
-  });
-  input.form.addEventListener('submit', (event) => event.preventDefault());
+/** @param {HTMLInputElement[]} inputs all of them show the token that was entered in one */
+export function useTokenOf(...inputs) {
+  for (const input of inputs) {
+    input.addEventListener('input', () => {
+      token = input.value.trim();
+      for (const other of inputs) if (other !== input) other.value = input.value;
+    });
+    input.form.addEventListener('submit', (event) => event.preventDefault());
+  }
 }
 
 /** The headers of a request with the token, if there is one. */

@@ -1,0 +1,113 @@
+// What an operator can do: close a connection, pause and resume reading from it, and send a message to crawlers. Needs an
+// admin token, unlike everything else, which only shows. Each action is logged, without content.
+
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { PAUSE } from '../connection/connection-state.js';
+import type { SocketConnection } from '../connection/socket-connection.js';
+import { SluiceError } from '../errors.js';
+import type { OutgoingMessage } from '../messages/messages.js';
+import type { AdminSource } from './admin-source.js';
+import { bearerToken, rejectToken } from './bearer-token.js';
+import { json, type Reply, RequestError } from './reply.js';
+
+const CONNECTION_ACTION = /^\/api\/connections\/([^/]+)\/(close|pause|resume)$/;
+const MESSAGES_PATH = '/api/messages';
+/** Maximum size of a body, in bytes. */
+const MAX_BODY = 64 * 1024;
+
+const CONNECTION_ACTIONS: Readonly<Record<string, (connection: SocketConnection) => void>> = {
+  close: (connection) => void connection.disconnect('admin'),
+  pause: (connection) => connection.setPaused(PAUSE.ADMIN, true),
+  resume: (connection) => connection.setPaused(PAUSE.ADMIN, false),
+};
+
+export class ActionRoute {
+  readonly #source: AdminSource;
+
+  constructor(source: AdminSource) {
+    this.#source = source;
+  }
+
+  /** Whether there is an action at this path. */
+  has(path: string): boolean {
+    return path === MESSAGES_PATH || CONNECTION_ACTION.test(path);
+  }
+
+  /**
+   * Takes an action.
+   * @throws RequestError
+   */
+  async answer(path: string, request: IncomingMessage, response: ServerResponse): Promise<Reply> {
+    if (request.method !== 'POST') {
+      response.setHeader('allow', 'POST');
+      return json(405, { error: 'method not allowed' });
+    }
+    this.#requireAdmin(request);
+    if (!/^application\/json\s*(?:;|$)/i.test(request.headers['content-type'] ?? ''))
+      throw new RequestError(415, 'the content type must be application/json');
+    const body = await readBody(request);
+    const [, id, action = ''] = CONNECTION_ACTION.exec(path) ?? [];
+    if (id === undefined) return this.#send(body);
+    const connection = this.#source.pool.get(id);
+    if (connection === undefined) throw new RequestError(404, 'there is no such connection');
+    CONNECTION_ACTIONS[action]?.(connection);
+    this.#source.logAction(action, id);
+    return json(200, { action, connectionId: id });
+  }
+
+  #requireAdmin(request: IncomingMessage): void {
+    const isAdmin = this.#source.verifyAdminToken(bearerToken(request));
+    if (isAdmin === undefined)
+      throw new RequestError(403, 'actions need an admin token: set the option auth.tokens.admin');
+    if (!isAdmin) rejectToken(this.#source, 'an admin token is required');
+  }
+
+  async #send(body: unknown): Promise<Reply> {
+    const { crawlerId, message } = (body ?? {}) as {
+      readonly crawlerId?: unknown;
+      readonly message?: unknown;
+    };
+    if (crawlerId !== undefined && typeof crawlerId !== 'string')
+      throw new RequestError(400, 'crawlerId: must be a string');
+    if (typeof message !== 'object' || message === null)
+      throw new RequestError(400, 'message: must be an object');
+    if (this.#source.metrics() === undefined) throw new RequestError(503, 'the broker is starting');
+    const { pool } = this.#source;
+    const crawler = crawlerId === undefined ? undefined : pool.getCrawler(crawlerId);
+    if (crawlerId !== undefined && crawler === undefined)
+      throw new RequestError(404, 'there is no such crawler');
+    // Validated when it is encoded.
+    const outgoing = message as OutgoingMessage;
+    try {
+      if (crawler !== undefined) {
+        await crawler.send(outgoing);
+        this.#source.logAction('send', crawler.id);
+        return json(200, { delivered: 1, failed: 0 });
+      }
+      const { delivered, failed } = await pool.broadcastToCrawlers(outgoing);
+      this.#source.logAction('broadcast', undefined);
+      return json(200, { delivered, failed: failed.length });
+    } catch (error) {
+      if (!(error instanceof SluiceError)) throw error;
+      throw new RequestError(error.code === 'INVALID_MESSAGE' ? 400 : 503, error.message);
+    }
+  }
+}
+
+/** The value of a body in JSON; `undefined` if it is empty. A framework may have parsed it before. */
+async function readBody(request: IncomingMessage & { readonly body?: unknown }): Promise<unknown> {
+  if (request.body !== undefined) return request.body;
+  const parts: Buffer[] = [];
+  let size = 0;
+  for await (const part of request as AsyncIterable<Buffer>) {
+    size += part.length;
+    if (size > MAX_BODY) throw new RequestError(413, `the body must have at most ${MAX_BODY} bytes`);
+    parts.push(part);
+  }
+  if (size === 0) return undefined;
+  try {
+    return JSON.parse(Buffer.concat(parts).toString());
+  } catch {
+    throw new RequestError(400, 'the body must be JSON');
+  }
+}
