@@ -100,6 +100,18 @@ describe('docs/monitoring.md', () => {
   });
 });
 
+test('docs/http-api.md lists the paths that docs/monitoring.md lists, and those of the actions', () => {
+  const paths = firstColumn('HTTP API', page('http-api.md').replace(/^# /, '## '));
+  const listed = [...inside.matchAll(/^\| `(\/\S*)` \|/gm)].map(([, path = '']) => path);
+  expect(paths.filter((path) => path.startsWith('/') && !path.includes('ID')).sort()).toEqual(listed.sort());
+  expect(firstColumn('Actions', page('http-api.md'))).toEqual([
+    '/api/connections/ID/close',
+    '/api/connections/ID/pause',
+    '/api/connections/ID/resume',
+    '/api/messages',
+  ]);
+});
+
 describe('docs/operations.md', () => {
   test.each([
     ['To peers', WIRE_ERRORS],

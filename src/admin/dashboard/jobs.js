@@ -42,7 +42,7 @@ function createRow() {
     element('td', '', 'text'),
     element('td', '', 'text'),
     element('td', '', 'text minor'),
-    element('td', '', 'text'),
+    element('td', '', 'text minor'),
     element('td'),
     element('td'),
   );
