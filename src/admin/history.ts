@@ -1,5 +1,5 @@
 // The latest hour of the broker in figures of the whole: one point every 5 s, while the admin server runs. A point costs
-// 0.1 ms of processor time with 1,000 connections: no row of a connection is read for it.
+// 0.13 ms of processor time with 1,000 connections: no row of a connection is read for it.
 
 import { percentile } from '../connection/latency-histogram.js';
 import type { AdminSource } from './admin-source.js';

@@ -8,11 +8,13 @@ import { readText } from '../config/text-file.js';
 import { describeJsonError, SluiceError } from '../errors.js';
 import type { PeerRole } from '../messages/messages.js';
 
-/** What a token is for: a role of peers, or `admin` for actions in the admin server, which no peer can be. */
-type TokenRole = PeerRole | 'admin';
+/**
+ * Tokens by role. A role may have several, so that they can be rotated without downtime. `admin` is no role of peers: its
+ * tokens are for actions in the admin server.
+ */
+export type AuthTokens = { readonly [R in PeerRole | 'admin']?: readonly string[] | undefined };
 
-/** Tokens by role. A role may have several, so that they can be rotated without downtime. */
-export type AuthTokens = { readonly [R in TokenRole]?: readonly string[] | undefined };
+type TokenRole = keyof AuthTokens;
 
 /** `report`: send crawler messages. `subscribe`: receive them. `command`: send application messages. */
 export type AccessAction = 'report' | 'subscribe' | 'command';

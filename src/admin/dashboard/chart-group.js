@@ -101,6 +101,8 @@ export function createCharts(byId, ranges, pause) {
     pause.setAttribute('aria-pressed', String(isPaused));
     for (const { chart } of charts) chart.isPaused = isPaused;
   });
+  /** Whether nothing is known about the time before the next point. */
+  let hasGap = false;
   return {
     /** Reads the points that the broker has kept. */
     async load() {
@@ -112,14 +114,16 @@ export function createCharts(byId, ranges, pause) {
       for (const { chart, lines } of charts)
         chart.load([times, ...lines.map(({ column }) => read(columns[column]))]);
     },
-    /** Adds a snapshot. @param isContinuous whether the broker answered since the point before */
+    /** Adds a snapshot. @param isContinuous whether it is from the same broker as the one before */
     add(stats, isContinuous) {
+      hasGap ||= !isContinuous;
       // Rates need an earlier sample.
-      const isMeasured = stats.interval > 0;
+      if (stats.interval === 0) return;
       for (const { chart, lines } of charts) {
-        const values = lines.map(({ value }) => (isMeasured ? value(stats) : null));
-        chart.add(stats.at / 1000, values, isContinuous);
+        const values = lines.map(({ value }) => value(stats));
+        chart.add(stats.at / 1000, values, !hasGap);
       }
+      hasGap = false;
     },
   };
 }

@@ -172,12 +172,13 @@ let arrivedAt;
 function showSnapshot({ stats, connections, rejections, drift }) {
   // After an outage, the broker knows what was in between; after its restart, nobody does.
   const isSameBroker = latest !== undefined && stats.uptime >= latest.uptime;
-  const isContinuous = isSameBroker && stats.at - latest.at < STALE_AFTER;
-  if (latest === undefined || (isSameBroker && !isContinuous)) void charts.load();
+  const isLate = isSameBroker && stats.at - latest.at >= STALE_AFTER;
+  const isRestarted = latest !== undefined && !isSameBroker;
+  if (latest === undefined || isLate) void charts.load();
   latest = stats;
   arrivedAt = Date.now();
   showFresh();
-  charts.add(stats, isContinuous);
+  charts.add(stats, !isRestarted);
   showHeader(stats);
   showTiles(stats);
   showInternals(stats);

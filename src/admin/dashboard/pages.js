@@ -56,8 +56,8 @@ export function createPages(path, { note, search, previous, next, download }, sh
     next.hidden = isOnlyPage;
     previous.disabled = offset === 0;
     next.disabled = offset + rows.length >= total;
-    const range = `${formatCount(offset + 1)} to ${formatCount(offset + rows.length)} of `;
-    setText(note, `${rows.length === 0 ? '' : range}${formatCount(total)}`);
+    const range = `${formatCount(offset + 1)} to ${formatCount(offset + rows.length)}`;
+    setText(note, rows.length === 0 ? '' : `${range} of ${formatCount(total)}`);
     show(list);
   };
 
