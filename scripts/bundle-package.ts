@@ -8,6 +8,7 @@ import { build, type Metafile } from 'esbuild';
 
 /** Files that are loaded by their path at run time, beside the entry points of package.json. */
 const LOADED_BY_PATH = [
+  'admin/admin-handler.js',
   'admin/admin-server.js',
   'cli/bench/bench-peers.js',
   'cli/bench/run-bench.js',
