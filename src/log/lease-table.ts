@@ -29,12 +29,19 @@ export interface RetryPolicy {
   notBefore(failures: number): number;
 }
 
+/** What a member has. */
+interface Holding {
+  /** In the order in which it got them. */
+  readonly leases: Lease[];
+  /** Number of messages. */
+  count: number;
+}
+
 /** @typeParam M the members */
 export class LeaseTable<M> {
   #end: number;
   #deliveries = 0;
-  /** The leases of each member, in the order in which it got them. */
-  readonly #held = new Map<M, Lease[]>();
+  readonly #held = new Map<M, Holding>();
   /** The oldest messages first. */
   #waiting: WaitingLease<M>[] = [];
   /** Offsets of messages that failed too often. */
@@ -53,7 +60,7 @@ export class LeaseTable<M> {
   /** All messages before this offset are settled: acknowledged, or removed because they failed too often. */
   get settled(): number {
     let settled = Math.min(this.#end, firstOf(this.#waiting[0]));
-    for (const leases of this.#held.values())
+    for (const { leases } of this.#held.values())
       for (const lease of leases) settled = Math.min(settled, firstOf(lease));
     for (const offset of this.#dead) settled = Math.min(settled, offset);
     return settled;
@@ -71,18 +78,18 @@ export class LeaseTable<M> {
 
   /** Number of messages that members have. */
   get held(): number {
-    let count = 0;
-    for (const member of this.#held.keys()) count += this.countOf(member);
-    return count;
+    let total = 0;
+    for (const { count } of this.#held.values()) total += count;
+    return total;
   }
 
   leasesOf(member: M): readonly Lease[] {
-    return this.#held.get(member) ?? [];
+    return this.#held.get(member)?.leases ?? [];
   }
 
   /** Number of messages that a member has. */
   countOf(member: M): number {
-    return this.leasesOf(member).reduce((sum, { offsets }) => sum + offsets.length, 0);
+    return this.#held.get(member)?.count ?? 0;
   }
 
   /** All messages before an offset were considered. */
@@ -116,12 +123,15 @@ export class LeaseTable<M> {
   acknowledge(member: M, position: number): void {
     const leases = this.leasesOf(member);
     const late = this.#waiting.filter(({ previous }) => previous === member);
-    const lease = [...leases, ...late].find((one) => firstOf(one) < position && position <= one.end);
+    const contains = (one: Lease) => firstOf(one) < position && position <= one.end;
+    const lease = leases.find(contains) ?? late.find(contains);
     if (lease === undefined) return;
-    const isEarlier = ({ delivery }: Lease) => delivery < lease.delivery;
-    const left = <L extends Lease>(one: L) =>
-      one.delivery === lease.delivery ? from(one, position) : isEarlier(one) ? [] : [one];
-    this.#setHeld(member, leases.flatMap(left));
+    const left = <L extends Lease>(one: L) => {
+      if (one.delivery !== lease.delivery) return one.delivery < lease.delivery ? [] : [one];
+      return from(one, position);
+    };
+    const later = leases.findIndex(({ delivery }) => delivery > lease.delivery);
+    this.#replace(member, later === -1 ? leases.length : later, left);
     if (late.length > 0)
       this.#waiting = this.#waiting.flatMap((one) => (one.previous === member ? left(one) : [one]));
   }
@@ -164,12 +174,26 @@ export class LeaseTable<M> {
 
   #hold(member: M, offsets: readonly number[], failures: number): void {
     const lease = { offsets, failures, delivery: ++this.#deliveries, end: endOf(offsets) };
-    this.#setHeld(member, [...this.leasesOf(member), lease]);
+    const holding = this.#held.get(member) ?? { leases: [], count: 0 };
+    holding.leases.push(lease);
+    holding.count += offsets.length;
+    this.#held.set(member, holding);
+  }
+
+  /** Replaces the first leases of a member. Those after them stay where they are: when it has many, most of them. */
+  #replace(member: M, count: number, replacement: (lease: Lease) => Lease[]): void {
+    const holding = this.#held.get(member);
+    if (holding === undefined) return;
+    const before = holding.leases.slice(0, count);
+    const after = before.flatMap(replacement);
+    holding.leases.splice(0, count, ...after);
+    holding.count += messagesIn(after) - messagesIn(before);
+    if (holding.leases.length === 0) this.#held.delete(member);
   }
 
   #setHeld(member: M, leases: Lease[]): void {
     if (leases.length === 0) this.#held.delete(member);
-    else this.#held.set(member, leases);
+    else this.#held.set(member, { leases, count: messagesIn(leases) });
   }
 
   /**
@@ -197,6 +221,10 @@ export class LeaseTable<M> {
   #remove(lease: WaitingLease<M>): void {
     this.#waiting.splice(this.#waiting.indexOf(lease), 1);
   }
+}
+
+function messagesIn(leases: readonly Lease[]): number {
+  return leases.reduce((sum, { offsets }) => sum + offsets.length, 0);
 }
 
 /** What is left of a lease from an offset on, if anything. */
