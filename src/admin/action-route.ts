@@ -1,5 +1,5 @@
-// What an operator can do: close a connection, pause and resume reading from it, and send a message to crawlers. Needs an
-// admin token, unlike everything else, which only shows. Each action is logged, without content.
+// What an operator can do: close a connection, pause and resume reading from it, send a message to crawlers, and drop dead
+// letters. Needs an admin token, unlike everything else, which only shows. Each action is logged, without content.
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { PAUSE } from '../connection/connection-state.js';
@@ -8,10 +8,14 @@ import { SluiceError } from '../errors.js';
 import type { OutgoingMessage } from '../messages/messages.js';
 import type { AdminSource } from './admin-source.js';
 import { bearerToken, rejectToken } from './bearer-token.js';
+import type { DeadLetterStore } from './dead-letter-store.js';
 import { json, type Reply, RequestError } from './reply.js';
 
 const CONNECTION_ACTION = /^\/api\/connections\/([^/]+)\/(close|pause|resume)$/;
 const MESSAGES_PATH = '/api/messages';
+const DROP_PATH = '/api/dead-letters/drop';
+/** Maximum number of dead letters that are dropped at once. */
+const MAX_DROPPED = 100;
 /** Maximum size of a body, in bytes. */
 const MAX_BODY = 64 * 1024;
 
@@ -23,14 +27,16 @@ const CONNECTION_ACTIONS: Readonly<Record<string, (connection: SocketConnection)
 
 export class ActionRoute {
   readonly #source: AdminSource;
+  readonly #deadLetters: DeadLetterStore;
 
-  constructor(source: AdminSource) {
+  constructor(source: AdminSource, deadLetters: DeadLetterStore) {
     this.#source = source;
+    this.#deadLetters = deadLetters;
   }
 
   /** Whether there is an action at this path. */
   has(path: string): boolean {
-    return path === MESSAGES_PATH || CONNECTION_ACTION.test(path);
+    return path === MESSAGES_PATH || path === DROP_PATH || CONNECTION_ACTION.test(path);
   }
 
   /**
@@ -46,6 +52,7 @@ export class ActionRoute {
     if (!/^application\/json\s*(?:;|$)/i.test(request.headers['content-type'] ?? ''))
       throw new RequestError(415, 'the content type must be application/json');
     const body = await readBody(request);
+    if (path === DROP_PATH) return this.#drop(body);
     const [, id, action = ''] = CONNECTION_ACTION.exec(path) ?? [];
     if (id === undefined) return this.#send(body);
     const connection = this.#source.pool.get(id);
@@ -60,6 +67,13 @@ export class ActionRoute {
     if (isAdmin === undefined)
       throw new RequestError(403, 'actions need an admin token: set the option auth.tokens.admin');
     if (!isAdmin) rejectToken(this.#source, 'an admin token is required');
+  }
+
+  async #drop(body: unknown): Promise<Reply> {
+    const dropped = await this.#deadLetters.drop(idsIn(body));
+    if (dropped.length === 0) throw new RequestError(404, 'there are no such dead letters');
+    this.#source.logAction('drop_dead_letters', undefined, dropped);
+    return json(200, { action: 'drop', dropped });
   }
 
   async #send(body: unknown): Promise<Reply> {
@@ -92,6 +106,18 @@ export class ActionRoute {
       throw new RequestError(error.code === 'INVALID_MESSAGE' ? 400 : 503, error.message);
     }
   }
+}
+
+/** @throws RequestError */
+function idsIn(body: unknown): ReadonlySet<number> {
+  const { ids } = (body ?? {}) as { readonly ids?: unknown };
+  if (!Array.isArray(ids) || ids.length === 0 || ids.length > MAX_DROPPED || !ids.every(isId))
+    throw new RequestError(400, `ids: must be a list of 1 to ${MAX_DROPPED} IDs`);
+  return new Set(ids);
+}
+
+function isId(id: unknown): id is number {
+  return Number.isSafeInteger(id) && Number(id) >= 0;
 }
 
 /** The value of a body in JSON; `undefined` if it is empty. A framework may have parsed it before. */

@@ -7,6 +7,7 @@ import type { RejectedMessage } from '../protocol/rejection.js';
 import { ActionRoute } from './action-route.js';
 import { AdminRoutes, type Route } from './admin-routes.js';
 import type { AdminSource } from './admin-source.js';
+import { DeadLetterStore } from './dead-letter-store.js';
 import { FEED_PATH, FeedRoute } from './feed-route.js';
 import { History } from './history.js';
 import { RejectionGroups } from './rejection-groups.js';
@@ -39,9 +40,14 @@ export class AdminHandler {
   constructor(source: AdminSource, onError: (error: unknown) => void) {
     this.#sampler = new Sampler(source);
     this.#history = new History(source, () => this.#sampler.eventLoopDelay);
-    this.#routes = new AdminRoutes(source, this.#sampler, this.#history, this.#rejections, this.#groups);
+    const deadLetters = new DeadLetterStore(source);
+    this.#routes = new AdminRoutes(source, this.#sampler, this.#history, {
+      rejections: this.#rejections,
+      groups: this.#groups,
+      deadLetters,
+    });
     this.#feed = new FeedRoute(source);
-    this.#actions = new ActionRoute(source);
+    this.#actions = new ActionRoute(source, deadLetters);
     this.#tail = new TailRoute(source);
     this.#onError = onError;
   }
@@ -120,7 +126,7 @@ export class AdminHandler {
       return json(405, { error: 'method not allowed' });
     }
     try {
-      return await route.reply(query, response);
+      return await route.reply(query, response, request);
     } catch (error) {
       // The error is not shown to the client.
       if (error instanceof RequestError || response.headersSent) throw error;

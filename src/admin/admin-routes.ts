@@ -1,11 +1,13 @@
 // The routes of the admin server. All are GET and read-only.
 
-import type { ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AdminSource } from './admin-source.js';
 import { asyncApiDocument } from './asyncapi.js';
+import { bearerToken } from './bearer-token.js';
 import { isSortColumn, listRows, notableRows, ORDERS, SORT_COLUMNS } from './connection-rows.js';
 import { csv } from './csv.js';
 import { DASHBOARD_FILES } from './dashboard-files.js';
+import { DEAD_LETTER_LIMITS, type DeadLetterStore } from './dead-letter-store.js';
 import { EventStream } from './event-stream.js';
 import { type History, MAX_MINUTES } from './history.js';
 import { schemaEntries } from './json-schemas.js';
@@ -23,6 +25,7 @@ export interface Route {
   readonly reply: (
     query: URLSearchParams,
     response: ServerResponse,
+    request: IncomingMessage,
   ) => Reply | undefined | Promise<Reply | undefined>;
   /** Sent to the client if `reply` throws. */
   readonly failure: string;
@@ -33,6 +36,18 @@ const CONNECTION_PATH = /^\/api\/connections\/([^/]+)$/;
 /** Maximum number of subscriptions of a connection that are described. */
 const MAX_SUBSCRIPTIONS = 100;
 const JOB_COLUMNS = ['jobId', 'state', 'type', 'owner', 'processed', 'total', 'age'] as const;
+const DEAD_LETTER_COLUMNS = [
+  'id',
+  'at',
+  'reason',
+  'messageType',
+  'crawlerId',
+  'connectionId',
+  'group',
+  'position',
+  'bytes',
+  'isWhole',
+] as const;
 /** Entries of the drift report in an event: the latest. */
 const EVENT_DRIFT = 12;
 /** Rows of an event: the peers that do not keep up, and the busiest ones. */
@@ -40,12 +55,20 @@ const EVENT_ROWS = 200;
 /** Groups of rejected messages in an event: the largest. */
 const EVENT_GROUPS = 20;
 
+/** What could not be handled, and where it is kept. */
+interface Failures {
+  readonly rejections: RejectionLog;
+  readonly groups: RejectionGroups;
+  readonly deadLetters: DeadLetterStore;
+}
+
 export class AdminRoutes {
   readonly #source: AdminSource;
   readonly #sampler: Sampler;
   readonly #history: History;
   readonly #rejections: RejectionLog;
   readonly #groups: RejectionGroups;
+  readonly #deadLetters: DeadLetterStore;
   readonly #exporter: MetricsExporter;
   readonly #events = new EventStream(() => this.#snapshot());
   /** Cached: these replies are large and do not change while the broker runs. */
@@ -61,6 +84,10 @@ export class AdminRoutes {
     },
     '/api/connections': { reply: (query) => this.#connections(query), failure: 'failed to list connections' },
     '/api/jobs': { reply: (query) => this.#jobs(query), failure: 'failed to list jobs' },
+    '/api/dead-letters': {
+      reply: (query, _, request) => this.#listDeadLetters(query, request),
+      failure: 'failed to read the dead letters',
+    },
     '/api/history': { reply: (query) => this.#hour(query), failure: 'failed to read the history' },
     '/api/rejections': {
       reply: () => json(200, this.#rejected()),
@@ -79,14 +106,14 @@ export class AdminRoutes {
     source: AdminSource,
     sampler: Sampler,
     history: History,
-    rejections: RejectionLog,
-    groups: RejectionGroups,
+    { rejections, groups, deadLetters }: Failures,
   ) {
     this.#source = source;
     this.#sampler = sampler;
     this.#history = history;
     this.#rejections = rejections;
     this.#groups = groups;
+    this.#deadLetters = deadLetters;
     this.#exporter = new MetricsExporter(source);
   }
 
@@ -150,6 +177,18 @@ export class AdminRoutes {
     const none = { total: 0, isComplete: true, rows: [] };
     const jobs: Jobs = { isKept: found !== undefined, ...(found ?? none) };
     return json(200, jobs);
+  }
+
+  async #listDeadLetters(query: URLSearchParams, request: IncomingMessage): Promise<Reply> {
+    const list = parseListQuery(query, DEAD_LETTER_LIMITS);
+    const found = await this.#deadLetters.list({
+      ...list,
+      group: query.get('group'),
+      reason: query.get('reason'),
+      // As in the live tail.
+      showsSamples: this.#source.options.feed && this.#source.verifyToken(bearerToken(request)),
+    });
+    return list.format === 'csv' ? csv('dead-letters', DEAD_LETTER_COLUMNS, found.rows) : json(200, found);
   }
 
   #hour(query: URLSearchParams): Reply {

@@ -35,8 +35,12 @@ export interface AdminSource {
   verifyToken(token: string | undefined): boolean;
   /** Whether a token is an admin token; `undefined` if there are none. */
   verifyAdminToken(token: string | undefined): boolean | undefined;
-  /** Writes an action to the log. @param connectionId the connection that it was about, if it was about one */
-  logAction(what: string, connectionId: string | undefined): void;
+  /**
+   * Writes an action to the log.
+   * @param connectionId the connection that it was about, if it was about one
+   * @param ids the dead letters that it was about, if it was about some
+   */
+  logAction(what: string, connectionId: string | undefined, ids?: readonly number[]): void;
   /** Whether there were too many wrong tokens in this second. */
   isTokenLimitReached(): boolean;
   /** The message types; `undefined` until the schema module is loaded. */

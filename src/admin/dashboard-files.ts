@@ -20,6 +20,8 @@ const OWN_FILES = {
   'charts.js': SCRIPT,
   'connection-table.js': SCRIPT,
   'connections.js': SCRIPT,
+  'dead-letter.js': SCRIPT,
+  'dead-letters.js': SCRIPT,
   'detail.js': SCRIPT,
   'drift.js': SCRIPT,
   'durable-log.js': SCRIPT,
@@ -31,6 +33,7 @@ const OWN_FILES = {
   'rejections.js': SCRIPT,
   'tail.js': SCRIPT,
   'token.js': SCRIPT,
+  'work-groups.js': SCRIPT,
 };
 
 /** Content types of the files from the package uplot. */

@@ -18,15 +18,24 @@ export interface ListQuery {
   readonly format: (typeof FORMATS)[number];
 }
 
+/** Maxima of the parameters `offset` and `limit`. */
+export interface ListLimits {
+  readonly maxOffset: number;
+  readonly maxLimit: number;
+}
+
 /** @throws RequestError */
-export function parseListQuery(query: URLSearchParams): ListQuery {
+export function parseListQuery(
+  query: URLSearchParams,
+  { maxOffset, maxLimit }: ListLimits = { maxOffset: MAX_OFFSET, maxLimit: MAX_LIMIT },
+): ListQuery {
   const search = query.get('search') ?? '';
   if (search.length > MAX_SEARCH)
     throw new RequestError(400, `search: must have at most ${MAX_SEARCH} characters`);
   return {
     search: search.toLowerCase(),
-    offset: integerOf(query, 'offset', 0, 0, MAX_OFFSET),
-    limit: integerOf(query, 'limit', DEFAULT_LIMIT, 1, MAX_LIMIT),
+    offset: integerOf(query, 'offset', 0, 0, maxOffset),
+    limit: integerOf(query, 'limit', DEFAULT_LIMIT, 1, maxLimit),
     format: choiceOf(query, 'format', FORMATS) ?? 'json',
   };
 }

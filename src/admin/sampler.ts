@@ -6,6 +6,7 @@ import type { HealthIssue } from '../connection/health-monitor.js';
 import { percentile } from '../connection/latency-histogram.js';
 import type { ServerMetrics } from '../connection/server-metrics.js';
 import type { SocketConnection } from '../connection/socket-connection.js';
+import type { WorkGroupStatistics } from '../protocol/work-group.js';
 import type { AdminSource } from './admin-source.js';
 import { rowOf, type Traffic, trafficOf } from './connection-rows.js';
 import { type Counters, countersOf, sumOf } from './counters.js';
@@ -18,6 +19,8 @@ const MIN_INTERVAL = 400;
 const MAX_INTERVAL = 10_000;
 /** Sampling interval of the event-loop delay, in ms. */
 const DELAY_RESOLUTION = 20;
+/** Maximum number of work groups that are listed. */
+const MAX_WORK_GROUPS = 100;
 
 /** The state of the broker at one point in time. */
 export interface Sample {
@@ -187,12 +190,12 @@ function ratesOf(
 
 /** @param previous the counters that the average time of a sync is measured from */
 function durableLogOf(
-  { durableLog }: ServerMetrics,
+  { durableLog, protocol: { workGroups } }: ServerMetrics,
   previous: Counters | undefined,
 ): BrokerStats['durableLog'] {
   if (durableLog === undefined) return undefined;
   const { first, durable, bytes, pendingBytes, isAvailable, syncs, syncTime } = durableLog;
-  const { failures, messagesPassed, cursorsTotal, cursors } = durableLog;
+  const { failures, messagesPassed, cursorsTotal, cursors, deadLetters } = durableLog;
   const latest = previous === undefined ? 0 : syncs - previous.syncs;
   return {
     messages: durable - first,
@@ -205,7 +208,15 @@ function durableLogOf(
     messagesPassed,
     cursorsTotal,
     cursors,
+    workGroupsTotal: workGroups.length,
+    workGroups: [...workGroups].sort((a, b) => openOf(b) - openOf(a)).slice(0, MAX_WORK_GROUPS),
+    deadLetters,
   };
+}
+
+/** Messages that a group has begun with, and that are not done. */
+function openOf({ held, waiting }: WorkGroupStatistics): number {
+  return held + waiting;
 }
 
 /** Pattern statistics: hits and misses among the accepted application messages. */

@@ -4,7 +4,9 @@
 import type { HealthStatus } from '../connection/health-monitor.js';
 import type { Rates } from '../connection/server-metrics.js';
 import type { FleetStatistics } from '../fleet/fleet.js';
+import type { DeadLetter, DeadLetterStatistics } from '../log/dead-letters.js';
 import type { DriftEntry } from '../protocol/drift-report.js';
+import type { WorkGroupStatistics } from '../protocol/work-group.js';
 import type { JobList } from '../routing/job-list.js';
 import type { SubscriptionDescription } from '../routing/subscriptions.js';
 import type { Readiness } from './readiness.js';
@@ -96,6 +98,11 @@ export interface BrokerStats {
         readonly cursorsTotal: number;
         /** At most 100: those that are furthest behind, the furthest first. `behind` is a number of messages. */
         readonly cursors: readonly { readonly name: string; readonly behind: number }[];
+        readonly workGroupsTotal: number;
+        /** At most 100: those with the most messages that are not done, the most first. */
+        readonly workGroups: readonly WorkGroupStatistics[];
+        /** Messages that were kept as dead letters since the start. */
+        readonly deadLetters: DeadLetterStatistics;
       }
     | undefined;
   /** What joins the broker to other hosts; absent unless it is part of a fleet. */
@@ -163,6 +170,27 @@ export interface ConnectionDetail extends ConnectionRow {
 export interface Jobs extends JobList {
   /** Whether the broker keeps the latest messages of jobs: without them, it knows none. */
   readonly isKept: boolean;
+}
+
+/** One dead letter, as `/api/dead-letters` lists it. */
+export interface DeadLetterRow
+  extends Pick<DeadLetter, 'at' | 'reason' | 'connectionId' | 'bytes' | 'sample'> {
+  readonly id: number;
+  readonly messageType: string | null;
+  readonly crawlerId: string | null;
+  readonly group: string | null;
+  readonly position: string | null;
+  /** Whether the whole message is kept. */
+  readonly isWhole: boolean;
+  readonly issues: NonNullable<DeadLetter['issues']>;
+}
+
+/** The response of `/api/dead-letters`. */
+export interface DeadLetterList {
+  /** Number of dead letters that match. */
+  readonly total: number;
+  /** The newest first. */
+  readonly rows: readonly DeadLetterRow[];
 }
 
 /** The response of `/api/rejections`. */

@@ -590,7 +590,8 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
       // Before the start, no token is known.
       verifyAdminToken: (token) =>
         this.#pipeline === undefined ? false : this.#pipeline.access.verifyAdmin(token),
-      logAction: (what, connectionId) => this.#log.info({ who: 'admin', what, connectionId }, 'admin action'),
+      logAction: (what, connectionId, ids) =>
+        this.#log.info({ who: 'admin', what, connectionId, ids }, 'admin action'),
       isTokenLimitReached: () => this.#pipeline?.access.isFailureLimitReached(performance.now()) ?? false,
     };
     const handler = new AdminHandler(source, this.#onServerError);

@@ -92,9 +92,9 @@ describe('docs/monitoring.md', () => {
   test('lists every path, and no other', async () => {
     const { get } = broker();
     const paths = [...inside.matchAll(/^\| `(\/\S*)` \|/gm)].map(([, path = '']) => path);
-    expect(paths.length).toBe(16);
+    expect(paths.length).toBe(17);
     for (const path of paths.filter(
-      (name) => name !== '/events' && !['/api/stream', '/api/tail'].includes(name),
+      (name) => !['/events', '/api/stream', '/api/tail', '/api/dead-letters'].includes(name),
     ))
       expect((await get(path)).status).toBe(200);
   });
@@ -109,6 +109,7 @@ test('docs/http-api.md lists the paths that docs/monitoring.md lists, and those 
     '/api/connections/ID/pause',
     '/api/connections/ID/resume',
     '/api/messages',
+    '/api/dead-letters/drop',
   ]);
 });
 

@@ -13,13 +13,13 @@ import { createPages } from './pages.js';
 export function createConnections({ head, body, all, ...parts }) {
   const { note, search } = parts;
   const table = createTable(head, body, () => show());
-  const sorting = () => {
+  const parameters = () => {
     const { key, descending } = table.sorting;
     return { sort: key, order: descending ? 'desc' : 'asc' };
   };
   const showPage = ({ rows }) =>
     table.show(rows, search.value === '' ? undefined : 'No connection matches the search');
-  const pages = createPages('api/connections', parts, showPage, sorting);
+  const pages = createPages('api/connections', parts, showPage, { parameters });
   /** The connections of the latest snapshot. */
   let notable = { total: 0, rows: [] };
   let isAll = false;

@@ -4,7 +4,7 @@
 import { createBars } from './bars.js';
 import { createFigures, createList, element, nothingRow, setText } from './elements.js';
 import { formatAge, formatBytes, formatCount, formatLatency, formatShort } from './formats.js';
-import { authorization } from './token.js';
+import { post } from './token.js';
 
 const FRAGMENT = /^#connection=([^&]+)$/;
 /** ms between two requests. */
@@ -79,11 +79,7 @@ export function createDetail({ dialog, title, note, figures, codes, subscription
 
   const act = async (action) => {
     setText(result, '');
-    const reply = await fetch(`api/connections/${encodeURIComponent(id)}/${action}`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json', ...authorization() },
-    }).catch(() => undefined);
-    const { error } = reply === undefined ? { error: 'No answer from the broker' } : await reply.json();
+    const { error } = await post(`api/connections/${encodeURIComponent(id)}/${action}`);
     setText(result, error ?? `Done: ${action}`);
   };
   for (const button of actions.querySelectorAll('button'))

@@ -3,6 +3,7 @@
 import { createBars } from './bars.js';
 import { createCharts } from './chart-group.js';
 import { createConnections } from './connections.js';
+import { createDeadLetters } from './dead-letters.js';
 import { createDetail } from './detail.js';
 import { createDrift } from './drift.js';
 import { createDurableLog } from './durable-log.js';
@@ -22,6 +23,7 @@ import { createRejectionGroups } from './rejection-groups.js';
 import { createRejections } from './rejections.js';
 import { createTail } from './tail.js';
 import { useTokenOf } from './token.js';
+import { createWorkGroups } from './work-groups.js';
 
 /** Snapshots arrive every second. Without one for this long, in ms, the page is out of date. */
 const STALE_AFTER = 3000;
@@ -53,7 +55,7 @@ createJobs(byId('jobs'), {
   next: byId('jobs-next'),
   download: byId('jobs-download'),
 });
-useTokenOf(byId('token'), byId('detail-token'));
+useTokenOf(byId('token'), byId('detail-token'), byId('dead-letter-token'));
 createTail({
   form: byId('tail-form'),
   start: byId('tail-start'),
@@ -83,6 +85,33 @@ const showDurableLog = createDurableLog({
   cursors: byId('cursors'),
   note: byId('cursors-note'),
 });
+const showWorkGroups = createWorkGroups({
+  section: byId('work-groups-section'),
+  body: byId('work-groups'),
+  note: byId('work-groups-note'),
+});
+const showDeadLetters = createDeadLetters(
+  {
+    section: byId('dead-letters-section'),
+    body: byId('dead-letters'),
+    note: byId('dead-letters-note'),
+    search: byId('dead-letters-search'),
+    previous: byId('dead-letters-previous'),
+    next: byId('dead-letters-next'),
+    download: byId('dead-letters-download'),
+  },
+  {
+    dialog: byId('dead-letter'),
+    title: byId('dead-letter-title'),
+    figures: byId('dead-letter-figures'),
+    issues: byId('dead-letter-issues'),
+    sample: byId('dead-letter-sample'),
+    commands: byId('dead-letter-commands'),
+    close: byId('dead-letter-close'),
+    drop: byId('dead-letter-drop'),
+    result: byId('dead-letter-result'),
+  },
+);
 const showFleet = createFleet({
   section: byId('fleet'),
   figures: byId('fleet-figures'),
@@ -184,6 +213,8 @@ function showSnapshot({ stats, connections, rejections, drift }) {
   showInternals(stats);
   showBars(stats, connections.rows);
   showDurableLog(stats.durableLog);
+  showWorkGroups(stats.durableLog);
+  showDeadLetters(stats.durableLog !== undefined);
   showFleet(stats.fleet);
   showConnections(connections);
   showRejectionGroups(rejections.groups);

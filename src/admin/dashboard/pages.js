@@ -7,6 +7,8 @@ import { formatCount } from './formats.js';
 const PAGE_ROWS = 100;
 /** ms between two requests for the same page. */
 const INTERVAL = 2000;
+/** Maximum number of rows to download. */
+const MAX_DOWNLOAD = 10_000;
 /** ms after the latest key until a search begins. */
 const TYPING_DELAY = 250;
 
@@ -15,9 +17,22 @@ const TYPING_DELAY = 250;
  * @param {{ note: HTMLElement, search: HTMLInputElement, previous: HTMLButtonElement, next: HTMLButtonElement,
  *   download: HTMLAnchorElement }} parts
  * @param {(list) => void} show called with each reply: `rows`, `total` and what else it has
- * @param {() => Record<string, string>} parameters further ones of a request
+ * @param {{ parameters?: () => Record<string, string>, headers?: () => Record<string, string>, interval?: number,
+ *   maxOffset?: number, maxDownload?: number }} options further parameters and headers of a request; what the path
+ *   allows, if less than the others
  */
-export function createPages(path, { note, search, previous, next, download }, show, parameters = () => ({})) {
+export function createPages(
+  path,
+  { note, search, previous, next, download },
+  show,
+  {
+    parameters = () => ({}),
+    headers = () => ({}),
+    interval = INTERVAL,
+    maxOffset = Number.POSITIVE_INFINITY,
+    maxDownload = MAX_DOWNLOAD,
+  } = {},
+) {
   let offset = 0;
   let timer;
   let isShown = false;
@@ -34,14 +49,16 @@ export function createPages(path, { note, search, previous, next, download }, sh
   const read = async () => {
     clearTimeout(timer);
     const request = ++latest;
-    download.href = `${path}?${query({ format: 'csv', limit: 10_000 })}`;
+    download.href = `${path}?${query({ format: 'csv', limit: maxDownload })}`;
     // If there is no answer, the page says so elsewhere.
     const reply = document.hidden
       ? undefined
-      : await fetch(`${path}?${query({ offset, limit: PAGE_ROWS })}`).catch(() => undefined);
+      : await fetch(`${path}?${query({ offset, limit: PAGE_ROWS })}`, { headers: headers() }).catch(
+          () => undefined,
+        );
     const list = reply?.ok === true ? await reply.json() : undefined;
     if (request !== latest || !isShown) return;
-    timer = setTimeout(read, INTERVAL);
+    timer = setTimeout(read, interval);
     if (list !== undefined) showPage(list);
   };
 
@@ -55,7 +72,7 @@ export function createPages(path, { note, search, previous, next, download }, sh
     previous.hidden = isOnlyPage;
     next.hidden = isOnlyPage;
     previous.disabled = offset === 0;
-    next.disabled = offset + rows.length >= total;
+    next.disabled = offset + rows.length >= total || offset + PAGE_ROWS > maxOffset;
     const range = `${formatCount(offset + 1)} to ${formatCount(offset + rows.length)}`;
     setText(note, rows.length === 0 ? '' : `${range} of ${formatCount(total)}`);
     show(list);
@@ -79,7 +96,7 @@ export function createPages(path, { note, search, previous, next, download }, sh
       latest++;
       previous.hidden = true;
       next.hidden = true;
-      download.href = `${path}?${query({ format: 'csv', limit: 10_000 })}`;
+      download.href = `${path}?${query({ format: 'csv', limit: maxDownload })}`;
     },
     /** Calls a function soon after the search has changed. */
     onSearch(listener) {

@@ -17,3 +17,16 @@ export function useTokenOf(...inputs) {
 export function authorization() {
   return token === '' ? {} : { authorization: `Bearer ${token}` };
 }
+
+/**
+ * Takes an action, with the token.
+ * @returns the reply, or `{ error }`
+ */
+export async function post(path, body) {
+  const reply = await fetch(path, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', ...authorization() },
+    body: body === undefined ? undefined : JSON.stringify(body),
+  }).catch(() => undefined);
+  return reply === undefined ? { error: 'No answer from the broker' } : reply.json();
+}

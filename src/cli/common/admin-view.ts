@@ -5,6 +5,7 @@ import type { BrokerStats } from '../../admin/snapshot.js';
 import type { FleetHost } from '../../fleet/host-table.js';
 import { formatBytes, formatClock, formatCount, formatLatency } from '../../formats.js';
 import { printable } from '../../printable.js';
+import { counted } from './terminal.js';
 
 /** The only line for a broker that has no statistics yet. */
 export function readinessLine({ reason }: Readiness): string {
@@ -52,7 +53,7 @@ export function summaryLines(stats: BrokerStats): string[] {
       `${formatBytes(memory.rss)}, ${formatBytes(memory.heldBytes)} not delivered yet${flow.isPaused ? ', reading paused' : ''}`,
     ),
     row('up', `${(stats.uptime / 1000).toFixed(0)} s`),
-    ...(durableLog === undefined ? [] : [row('log', durableLogText(durableLog))]),
+    ...(durableLog === undefined ? [] : durableLogLines(durableLog)),
     ...(fleet === undefined ? [] : fleetLines(fleet)),
   ];
 }
@@ -96,6 +97,11 @@ function hostText({ host, rate, connections, lag, silentFor }: FleetHost): strin
   return `${host}: ${formatCount(rate)} messages/s, ${formatCount(connections)} connections, ${behind}${silent}`;
 }
 
+function durableLogLines(log: NonNullable<BrokerStats['durableLog']>): string[] {
+  const groups = workGroupsText(log);
+  return [row('log', durableLogText(log)), ...(groups === undefined ? [] : [row('groups', groups)])];
+}
+
 /** `1,234,567 messages, 1.2 GB, disk works; 2 cursors, furthest 12 behind`. */
 export function durableLogText(log: NonNullable<BrokerStats['durableLog']>): string {
   const waiting = `${formatBytes(log.pendingBytes)} waiting`;
@@ -109,6 +115,30 @@ function cursorsText({ cursorsTotal, cursors: [furthest] }: NonNullable<BrokerSt
   return cursorsTotal === 1
     ? `1 cursor, ${behind}`
     : `${formatCount(cursorsTotal)} cursors, furthest ${behind}`;
+}
+
+/** `2 groups, busiest 12 held, 4 waiting; no dead letters`. `undefined` if there are neither. */
+export function workGroupsText(log: NonNullable<BrokerStats['durableLog']>): string | undefined {
+  const { failed, rejected } = log.deadLetters;
+  const hasNoLetters = failed + rejected === 0;
+  if (log.workGroupsTotal === 0 && hasNoLetters) return undefined;
+  const letters = hasNoLetters
+    ? 'no dead letters'
+    : `dead letters since the start: ${formatCount(failed)} failed, ${formatCount(rejected)} rejected`;
+  return `${groupsText(log)}; ${letters}`;
+}
+
+/** The busiest group comes first. */
+function groupsText({
+  workGroupsTotal,
+  workGroups: [busiest],
+}: NonNullable<BrokerStats['durableLog']>): string {
+  if (busiest === undefined) return 'no groups';
+  const { members, held, waiting } = busiest;
+  const messages = `${formatCount(held)} held, ${formatCount(waiting)} waiting`;
+  return workGroupsTotal === 1
+    ? `1 group, ${counted(members, 'member')}, ${messages}`
+    : `${counted(workGroupsTotal, 'group')}, busiest ${messages}`;
 }
 
 function namesOf(counts: Readonly<Record<string, number>>): string {

@@ -15,6 +15,7 @@ import {
 } from '../../support/admin.js';
 import { LIGHT, shareIdle, temporaryFolder } from '../../support/broker.js';
 import { browserPath, sharePage } from '../../support/browser.js';
+import { makeDeadLetters } from '../../support/dead-letters.js';
 import { changed, line, VALID } from '../../support/messages.js';
 
 const FILES = [
@@ -28,6 +29,8 @@ const FILES = [
   ['/dashboard/charts.js', 'text/javascript'],
   ['/dashboard/connection-table.js', 'text/javascript'],
   ['/dashboard/connections.js', 'text/javascript'],
+  ['/dashboard/dead-letter.js', 'text/javascript'],
+  ['/dashboard/dead-letters.js', 'text/javascript'],
   ['/dashboard/detail.js', 'text/javascript'],
   ['/dashboard/drift.js', 'text/javascript'],
   ['/dashboard/durable-log.js', 'text/javascript'],
@@ -41,6 +44,7 @@ const FILES = [
   ['/dashboard/tail.js', 'text/javascript'],
   ['/dashboard/token.js', 'text/javascript'],
   ['/dashboard/uPlot.esm.js', 'text/javascript'],
+  ['/dashboard/work-groups.js', 'text/javascript'],
 ] as const;
 
 describe('the files of the dashboard', () => {
@@ -104,9 +108,10 @@ describe('the files of the dashboard', () => {
       etag: expect.stringMatching(/^"[\w-]{43}"$/),
     });
     const head = await ask(adminPath, path, { method: 'HEAD' });
-    const withoutDate = ({ date, ...others }: AdminReply['headers']) => others;
+    // Without those that depend on the time, or on how many requests the HTTP connection has had.
+    const lasting = ({ date, connection, 'keep-alive': _, ...others }: AdminReply['headers']) => others;
     expect([head.status, head.body]).toEqual([200, '']);
-    expect(withoutDate(head.headers)).toEqual(withoutDate(headers));
+    expect(lasting(head.headers)).toEqual(lasting(headers));
     const posted = await ask(adminPath, path, { method: 'POST' });
     expect([posted.status, posted.headers.allow]).toEqual([405, 'GET, HEAD']);
   });
@@ -231,7 +236,7 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     await expect.poll(() => page.locator('#chart-rates').getAttribute('aria-label')).toContain('received');
     const paths = requested.map((address) => address.replace(url, '/').replace(/\?.*/, ''));
     expect(paths.sort()).toEqual(
-      [...FILES.map(([path]) => path), '/api/history', '/api/jobs', '/events'].sort(),
+      [...FILES.map(([path]) => path), '/api/dead-letters', '/api/history', '/api/jobs', '/events'].sort(),
     );
     expect(complaints).toEqual([]);
   });
@@ -311,7 +316,7 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     const search = page.getByRole('searchbox', { name: 'Search the connections' });
     await search.fill('NEEDLE');
     await expect.poll(names).toEqual(['needle']);
-    await page.getByText('1 to 1 of 1').waitFor();
+    await page.locator('#connections-note').getByText('1 to 1 of 1').waitFor();
     await search.fill('nobody');
     await page.getByText('No connection matches the search').waitFor();
     await search.fill('');
@@ -350,6 +355,53 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     await row.waitFor({ state: 'detached' });
     await page.locator('#jobs').getByText('job-2').waitFor();
     expect(complaints).toEqual([]);
+  });
+
+  test('shows work groups and dead letters, and drops one with an admin token', async () => {
+    const log = join(temporaryFolder(), 'log');
+    const token = 'admin-token-0123456789';
+    const broker = await startAdminBroker({ ...SETTINGS, log, auth: { tokens: { admin: [token] } } });
+    const { page, complaints } = await openPage(withCrawlers(broker).url);
+    const letters = page.getByRole('region', { name: 'Dead letters', exact: true }).first();
+    await letters.getByText('None').waitFor();
+    await makeDeadLetters(broker, log);
+    const groups = page.getByRole('region', { name: 'Work groups', exact: true }).first();
+    await groups.getByRole('cell', { name: 'workers', exact: true }).waitFor();
+    expect(await groups.locator('tbody td').allTextContents()).toEqual(['workers', '1', '0', '0']);
+
+    await page.getByRole('searchbox', { name: 'Search the dead letters' }).fill('workers');
+    const row = letters.locator('tbody tr', { hasText: 'MAX_DELIVERIES' });
+    await letters.getByText('1 to 1 of 1').waitFor();
+    expect((await row.locator('td').allTextContents()).slice(1, 5)).toEqual([
+      'MAX_DELIVERIES',
+      'job_started',
+      'crawler-7',
+      'workers',
+    ]);
+    await row.click();
+    const detail = page.getByRole('dialog', { name: 'Dead letter 1' });
+    await detail.getByText('Shown only if the broker has the option feed').waitFor();
+    await detail.getByText('sluice dead retry FOLDER 1').waitFor();
+    await detail.getByRole('button', { name: 'Drop' }).click();
+    await detail.getByText('an admin token is required').waitFor();
+    await detail.getByLabel('Admin token').fill(token);
+    await detail.getByRole('button', { name: 'Drop' }).click();
+    await detail.getByText('Done: drop').waitFor();
+    await page.keyboard.press('Escape');
+    await letters.getByText('None').waitFor();
+    await page.getByRole('searchbox', { name: 'Search the dead letters' }).fill('');
+    await letters.getByRole('cell', { name: 'SCHEMA_VIOLATION' }).waitFor();
+    expect(await page.content()).not.toContain('hunter2');
+    expect(complaints.filter((text) => !text.includes('401'))).toEqual([]);
+  });
+
+  test('has neither without a durable log', async () => {
+    const { page, requested } = await openPage(withCrawlers(await startAdminBroker(SETTINGS)).url);
+    await page.getByRole('status').getByText('running').waitFor();
+    await page.locator('#connections-note').waitFor({ state: 'attached' });
+    for (const name of ['Dead letters', 'Work groups', 'Durable log'])
+      expect(await page.getByRole('region', { name, exact: true }).count()).toBe(0);
+    expect(requested.filter((address) => address.includes('dead-letters?'))).toEqual([]);
   });
 
   test('shows messages as they come, if the feed is on and the token is right', async () => {

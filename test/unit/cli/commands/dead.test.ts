@@ -1,33 +1,16 @@
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { deadLetterDisk, readDeadLetters } from '#src/log/dead-letters.js';
 import { startPlainBroker, temporaryFolder } from '../../../support/broker.js';
 import { shareSluice } from '../../../support/cli.js';
-import { line, VALID } from '../../../support/messages.js';
+import { FAILED, makeDeadLetters } from '../../../support/dead-letters.js';
 
 const run = shareSluice();
-const FAILED = line({ ...VALID.job_started, jobId: 'job-13' });
 
 /** A broker with two dead letters: a rejected message, and one that a group could not handle. */
 async function start(rejectedBytes: 'sample' | 'full' = 'sample') {
   const log = join(temporaryFolder(), 'log');
   const broker = await startPlainBroker({ log, rejectedBytes });
-  const crawler = await broker.connect();
-  crawler.say('hello', { role: 'crawler', crawlerId: 'crawler-7' });
-  crawler.write(`{"type":"heartbeat","data":{"password":"hunter2-hunter2"}}\n${FAILED}`);
-  await crawler.settled();
-  const member = await broker.connect();
-  const group = { id: 'g', group: 'workers', ack: 'manual', from: 'first', maxDeliveries: 1 };
-  member.say('subscribe', group);
-  const { position } = (await member.next('position')).data as { position: string };
-  const [epoch, end] = position.split(':');
-  member.say('nack', { id: 'g', position: `${epoch}:${Number(end) - 1}` });
-  // They are on the disk a little later than they are counted.
-  let found = 0;
-  while (found < 2) {
-    found = 0;
-    for await (const _ of readDeadLetters(deadLetterDisk(log))) found++;
-  }
+  await makeDeadLetters(broker, log);
   expect(broker.manager.getMetrics().durableLog?.deadLetters).toEqual({ failed: 1, rejected: 1, omitted: 0 });
   return { ...broker, log };
 }

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { BrokerStats } from '#src/admin/snapshot.js';
-import { durableLogText } from '#src/cli/common/admin-view.js';
+import { durableLogText, workGroupsText } from '#src/cli/common/admin-view.js';
 import { isMeasurable } from '#src/cli/common/terminal.js';
 import { formatBytes, formatShort } from '#src/formats.js';
 
@@ -32,22 +32,27 @@ test('a rate needs messages, or fewer and some time', () => {
   expect([isMeasurable(1000, 0.001), isMeasurable(100, 1)]).toEqual([true, true]);
 });
 
+const LOG: NonNullable<BrokerStats['durableLog']> = {
+  messages: 1_234_567,
+  bytes: 1.2e9,
+  pendingBytes: 3.4e6,
+  isAvailable: true,
+  syncTime: null,
+  syncs: 1,
+  failures: 0,
+  messagesPassed: 0,
+  cursorsTotal: 2,
+  cursors: [
+    { name: 'a', behind: 12 },
+    { name: 'b', behind: 0 },
+  ],
+  workGroupsTotal: 0,
+  workGroups: [],
+  deadLetters: { failed: 0, rejected: 0, omitted: 3 },
+};
+
 test('the durable log is described in one line of 80 characters', () => {
-  const log: NonNullable<BrokerStats['durableLog']> = {
-    messages: 1_234_567,
-    bytes: 1.2e9,
-    pendingBytes: 3.4e6,
-    isAvailable: true,
-    syncTime: null,
-    syncs: 1,
-    failures: 0,
-    messagesPassed: 0,
-    cursorsTotal: 2,
-    cursors: [
-      { name: 'a', behind: 12 },
-      { name: 'b', behind: 0 },
-    ],
-  };
+  const log = LOG;
   const stored = '1,234,567 messages, 1.2 GB';
   expect(durableLogText(log)).toBe(`${stored}, disk works; 2 cursors, furthest 12 behind`);
   expect(durableLogText({ ...log, cursorsTotal: 1, cursors: [{ name: 'b', behind: 0 }] })).toBe(
@@ -55,5 +60,24 @@ test('the durable log is described in one line of 80 characters', () => {
   );
   expect(durableLogText({ ...log, isAvailable: false, cursorsTotal: 0, cursors: [] })).toBe(
     `${stored}, disk does not work, 3.4 MB waiting; no cursors`,
+  );
+});
+
+test('work groups and dead letters are described in one line, if there are any', () => {
+  expect(workGroupsText(LOG)).toBeUndefined();
+  const group = { name: 'workers', members: 1, held: 12, waiting: 4 };
+  expect(workGroupsText({ ...LOG, workGroupsTotal: 1, workGroups: [group] })).toBe(
+    '1 group, 1 member, 12 held, 4 waiting; no dead letters',
+  );
+  expect(
+    workGroupsText({
+      ...LOG,
+      workGroupsTotal: 1200,
+      workGroups: [group],
+      deadLetters: { failed: 1200, rejected: 34, omitted: 0 },
+    }),
+  ).toBe('1,200 groups, busiest 12 held, 4 waiting; dead letters since the start: 1,200 failed, 34 rejected');
+  expect(workGroupsText({ ...LOG, deadLetters: { failed: 0, rejected: 1, omitted: 0 } })).toBe(
+    'no groups; dead letters since the start: 0 failed, 1 rejected',
   );
 });

@@ -1,0 +1,117 @@
+// The dead letters, for operators: which there are, without their content, and the drop of some. They are read from the
+// disk for each request, since `sluice dead` changes them, too.
+
+import {
+  deadLetterDisk,
+  dropDeadLetters,
+  readDeadLetters,
+  type StoredDeadLetter,
+} from '../log/dead-letters.js';
+import type { LogDisk } from '../log/disk.js';
+import type { AdminSource } from './admin-source.js';
+import { type ListQuery, matchesSearch } from './list-query.js';
+import { RequestError } from './reply.js';
+import type { DeadLetterList, DeadLetterRow } from './snapshot.js';
+
+/** A request keeps as many rows as it leaves out and returns. */
+export const DEAD_LETTER_LIMITS = { maxOffset: 10_000, maxLimit: 500 } as const;
+/** Requests that read at once: each reads as much as there is, at most `deadLetterMaxBytes`. */
+const MAX_READS = 2;
+
+export interface DeadLetterQuery extends ListQuery {
+  /** If it is null, those of all groups and of none. */
+  readonly group: string | null;
+  /** Null: all. */
+  readonly reason: string | null;
+  /** Whether to return the beginnings of messages. */
+  readonly showsSamples: boolean;
+}
+
+export class DeadLetterStore {
+  readonly #source: AdminSource;
+  #reads = 0;
+  /** The latest drop: each one reads and replaces the same file. */
+  #dropped: Promise<unknown> = Promise.resolve();
+
+  constructor(source: AdminSource) {
+    this.#source = source;
+  }
+
+  /**
+   * The newest first.
+   * @throws RequestError
+   */
+  list(query: DeadLetterQuery): Promise<DeadLetterList> {
+    const { offset, limit, showsSamples } = query;
+    return this.#read(async (disk) => {
+      // The newest ones are read last.
+      const size = offset + limit;
+      const latest: DeadLetterRow[] = [];
+      let total = 0;
+      for await (const letter of readDeadLetters(disk))
+        if (matches(letter, query)) latest[total++ % size] = rowOf(letter, showsSamples);
+      const count = Math.max(0, Math.min(limit, total - offset));
+      const places = Array.from({ length: count }, (_, index) => (total - 1 - offset - index) % size);
+      return { total, rows: places.flatMap((place) => latest[place] ?? []) };
+    });
+  }
+
+  /**
+   * @returns the IDs of those that were there
+   * @throws RequestError
+   */
+  drop(ids: ReadonlySet<number>): Promise<number[]> {
+    return this.#read((disk) => {
+      const drop = this.#dropped.then(() => dropThoseThatExist(disk, ids));
+      this.#dropped = drop.catch(() => {});
+      return drop;
+    });
+  }
+
+  async #read<T>(use: (disk: LogDisk) => Promise<T>): Promise<T> {
+    const { log } = this.#source.options;
+    if (log === undefined) throw new RequestError(404, 'there are no dead letters: set the option log');
+    if (this.#source.metrics() === undefined) throw new RequestError(503, 'the broker is starting');
+    if (this.#reads >= MAX_READS)
+      throw new RequestError(503, 'too many requests read the dead letters: try it again');
+    this.#reads++;
+    try {
+      return await use(deadLetterDisk(log));
+    } finally {
+      this.#reads--;
+    }
+  }
+}
+
+/** An ID that is not there yet must not be dropped: a later message would get it. */
+async function dropThoseThatExist(disk: LogDisk, ids: ReadonlySet<number>): Promise<number[]> {
+  const found: number[] = [];
+  for await (const { id } of readDeadLetters(disk)) if (ids.has(id)) found.push(id);
+  if (found.length > 0) await dropDeadLetters(disk, found);
+  return found;
+}
+
+function matches(letter: StoredDeadLetter, { search, group, reason }: DeadLetterQuery): boolean {
+  const { messageType = null, crawlerId = null, connectionId } = letter;
+  if (group !== null && letter.group !== group) return false;
+  if (reason !== null && letter.reason !== reason) return false;
+  return matchesSearch(search, [letter.reason, messageType, crawlerId, connectionId, letter.group ?? null]);
+}
+
+function rowOf(letter: StoredDeadLetter, showsSample: boolean): DeadLetterRow {
+  const { id, at, reason, connectionId, bytes, issues = [], sample, content } = letter;
+  return {
+    id,
+    at,
+    reason,
+    messageType: letter.messageType ?? null,
+    crawlerId: letter.crawlerId ?? null,
+    connectionId,
+    group: letter.group ?? null,
+    position: letter.position ?? null,
+    bytes,
+    isWhole: content !== undefined,
+    issues,
+    ...(showsSample && sample !== undefined ? { sample } : {}),
+  };
+}

@@ -1,0 +1,158 @@
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { DeadLetterStore } from '#src/admin/dead-letter-store.js';
+import { parseListQuery } from '#src/admin/list-query.js';
+import type { BrokerStats, DeadLetterList } from '#src/admin/snapshot.js';
+import { adminSourceOf, ask, startAdminBroker } from '../../support/admin.js';
+import { LIGHT, temporaryFolder } from '../../support/broker.js';
+import { makeDeadLetters } from '../../support/dead-letters.js';
+
+const ADMIN = 'admin-token-0123456789';
+const PATH = '/api/dead-letters';
+
+async function start(options: object = {}) {
+  const log = join(temporaryFolder(), 'log');
+  const broker = await startAdminBroker({ ...LIGHT, log, ...options });
+  await makeDeadLetters(broker, log);
+  const list = async (query = '', headers = {}) => {
+    const { body } = await ask(broker.adminPath, `${PATH}?${query}`, { headers });
+    return JSON.parse(body) as DeadLetterList;
+  };
+  const idsAt = async (query: string) => (await list(query)).rows.map(({ id }) => id);
+  const drop = async (body: unknown, token = ADMIN) => {
+    const reply = await ask(broker.adminPath, `${PATH}/drop`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', authorization: `Bearer ${token}` },
+      body: JSON.stringify(body),
+    });
+    return [reply.status, JSON.parse(reply.body)];
+  };
+  return { ...broker, log, list, idsAt, drop };
+}
+
+test('the dead letters are listed, the newest first, without their content', async () => {
+  const { list, get } = await start();
+  const { total, rows } = await list();
+  expect(total).toBe(2);
+  expect(rows).toEqual([
+    {
+      id: 1,
+      at: expect.any(Number),
+      reason: 'MAX_DELIVERIES',
+      messageType: 'job_started',
+      crawlerId: 'crawler-7',
+      connectionId: expect.any(String),
+      group: 'workers',
+      position: expect.stringMatching(/^[\da-f]{16}:0$/),
+      bytes: expect.any(Number),
+      isWhole: true,
+      issues: [],
+    },
+    expect.objectContaining({
+      id: 0,
+      reason: 'SCHEMA_VIOLATION',
+      messageType: 'heartbeat',
+      group: null,
+      position: null,
+      isWhole: false,
+      issues: expect.arrayContaining([{ path: expect.any(String), code: expect.any(String) }]),
+    }),
+  ]);
+  expect((await get(PATH)).body).not.toMatch(/job-13|password/);
+});
+
+test('they are found by a part of a name, by group and by reason, by pages, and in CSV', async () => {
+  const { list, idsAt, get } = await start();
+  expect(await idsAt('search=JOB_')).toEqual([1]);
+  expect(await idsAt('search=crawler-7')).toEqual([1, 0]);
+  expect(await idsAt('group=workers')).toEqual([1]);
+  expect(await idsAt('group=work')).toEqual([]);
+  expect(await idsAt('reason=SCHEMA_VIOLATION')).toEqual([0]);
+  expect(await idsAt('limit=1')).toEqual([1]);
+  expect(await idsAt('offset=1&limit=1')).toEqual([0]);
+  expect(await list('offset=2')).toEqual({ total: 2, rows: [] });
+  for (const query of ['limit=501', 'offset=10001', 'format=xml'])
+    expect((await get(`${PATH}?${query}`)).status).toBe(400);
+  const { headers, body } = await get(`${PATH}?format=csv&reason=MAX_DELIVERIES`);
+  expect(headers['content-disposition']).toBe('attachment; filename="dead-letters.csv"');
+  expect(body).toMatch(
+    /^id,at,reason,messageType,.*\r\n1,\d+,MAX_DELIVERIES,job_started,crawler-7,.*,workers,\S+,true\r\n$/,
+  );
+});
+
+test('the beginning of a message is shown to those who may see the live tail', async () => {
+  const monitor = 'monitor-token-0123456789';
+  const log = join(temporaryFolder(), 'log');
+  // Peers need no token: those of an admin do not change that.
+  const open = await startAdminBroker({ ...LIGHT, log, feed: true });
+  await makeDeadLetters(open, log);
+  const shown = await open.read<DeadLetterList>(PATH);
+  expect(shown.rows[0]?.sample).toContain('job-13');
+  expect(JSON.stringify(shown)).not.toContain('hunter2');
+  await open.manager.stop();
+  const closed = await startAdminBroker({
+    ...LIGHT,
+    log,
+    feed: true,
+    auth: { tokens: { monitor: [monitor] } },
+  });
+  for (const [headers, sample] of [
+    [{}, undefined],
+    [{ authorization: 'Bearer wrong-token-0123456789' }, undefined],
+    [{ authorization: `Bearer ${monitor}` }, shown.rows[0]?.sample],
+  ] as const) {
+    const { body } = await ask(closed.adminPath, PATH, { headers });
+    expect((JSON.parse(body) as DeadLetterList).rows[0]?.sample).toBe(sample);
+  }
+});
+
+test('without a durable log, the answer says which option is needed', async () => {
+  const { get } = await startAdminBroker(LIGHT);
+  const { status, body } = await get(PATH);
+  expect([status, JSON.parse(body)]).toEqual([
+    404,
+    { error: 'there are no dead letters: set the option log' },
+  ]);
+});
+
+test('an admin token drops those that are there, and never one that comes later', async () => {
+  const { drop, idsAt, connect } = await start({ auth: { tokens: { admin: [ADMIN] } } });
+  expect(await drop({ ids: [1, 2] }, 'wrong-token-0123456789')).toEqual([401, expect.anything()]);
+  const tooMany = Array.from({ length: 101 }, (_, id) => id);
+  for (const ids of [undefined, [], ['1'], [-1], [0.5], tooMany])
+    expect(await drop({ ids })).toEqual([400, { error: 'ids: must be a list of 1 to 100 IDs' }]);
+  expect(await drop({ ids: [2] })).toEqual([404, { error: 'there are no such dead letters' }]);
+  expect(await drop({ ids: [1, 2] })).toEqual([200, { action: 'drop', dropped: [1] }]);
+  expect(await idsAt('')).toEqual([0]);
+  const crawler = await connect();
+  crawler.write('{"type":"nonsense"}\n');
+  await expect.poll(() => idsAt('')).toEqual([2, 0]);
+});
+
+test('two drops at once both count, and a third request at once is rejected', async () => {
+  const { manager, idsAt } = await start();
+  const store = new DeadLetterStore(adminSourceOf(manager));
+  const query = parseListQuery(new URLSearchParams());
+  const drops = [store.drop(new Set([0])), store.drop(new Set([1]))];
+  await expect(
+    store.list({ ...query, group: null, reason: null, showsSamples: false }),
+  ).rejects.toMatchObject({ status: 503 });
+  expect(await Promise.all(drops)).toEqual([[0], [1]]);
+  expect(await idsAt('')).toEqual([]);
+});
+
+test('the statistics have the work groups, and count the dead letters', async () => {
+  const { read, connect } = await start();
+  const second = await connect();
+  await second.subscribe({ id: 'g', group: 'idle', ack: 'manual' });
+  await expect
+    .poll(async () => (await read<BrokerStats>('/api/stats')).durableLog)
+    .toMatchObject({
+      workGroupsTotal: 2,
+      workGroups: [
+        { name: 'workers', members: 1, held: 0, waiting: 0 },
+        { name: 'idle', members: 1, held: 0, waiting: 0 },
+      ],
+      deadLetters: { failed: 1, rejected: 1, omitted: 0 },
+    });
+});
