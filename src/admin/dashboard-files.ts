@@ -32,6 +32,7 @@ const OWN_FILES = {
   'rejection-groups.js': SCRIPT,
   'rejections.js': SCRIPT,
   'tail.js': SCRIPT,
+  'test-message.js': SCRIPT,
   'token.js': SCRIPT,
   'work-groups.js': SCRIPT,
 };

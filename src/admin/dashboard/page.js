@@ -22,6 +22,7 @@ import { createJobs } from './jobs.js';
 import { createRejectionGroups } from './rejection-groups.js';
 import { createRejections } from './rejections.js';
 import { createTail } from './tail.js';
+import { createTestMessage } from './test-message.js';
 import { useTokenOf } from './token.js';
 import { createWorkGroups } from './work-groups.js';
 
@@ -61,6 +62,11 @@ createTail({
   start: byId('tail-start'),
   note: byId('tail-note'),
   list: byId('tail'),
+});
+createTestMessage({
+  section: byId('test-message-section'),
+  form: byId('test-message'),
+  note: byId('test-message-note'),
 });
 createDetail({
   dialog: byId('detail'),

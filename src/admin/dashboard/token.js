@@ -1,6 +1,7 @@
 // The token for what needs one. It is kept in memory only: another page, or this one after a reload, does not have it.
 
 let token = '';
+const listeners = [];
 
 /** @param {HTMLInputElement[]} inputs all of them show the token that was entered in one */
 export function useTokenOf(...inputs) {
@@ -8,9 +9,15 @@ export function useTokenOf(...inputs) {
     input.addEventListener('input', () => {
       token = input.value.trim();
       for (const other of inputs) if (other !== input) other.value = input.value;
+      for (const listener of listeners) listener(token !== '');
     });
     input.form.addEventListener('submit', (event) => event.preventDefault());
   }
+}
+
+/** @param {(hasToken: boolean) => void} listener called when a token was entered or removed */
+export function onToken(listener) {
+  listeners.push(listener);
 }
 
 /** The headers of a request with the token, if there is one. */

@@ -42,6 +42,7 @@ const FILES = [
   ['/dashboard/rejection-groups.js', 'text/javascript'],
   ['/dashboard/rejections.js', 'text/javascript'],
   ['/dashboard/tail.js', 'text/javascript'],
+  ['/dashboard/test-message.js', 'text/javascript'],
   ['/dashboard/token.js', 'text/javascript'],
   ['/dashboard/uPlot.esm.js', 'text/javascript'],
   ['/dashboard/work-groups.js', 'text/javascript'],
@@ -393,6 +394,35 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     await letters.getByRole('cell', { name: 'SCHEMA_VIOLATION' }).waitFor();
     expect(await page.content()).not.toContain('hunter2');
     expect(complaints.filter((text) => !text.includes('401'))).toEqual([]);
+  });
+
+  test('sends a test message, once a token is entered', async () => {
+    const token = 'admin-token-0123456789';
+    const broker = withCrawlers(
+      await startAdminBroker({ ...SETTINGS, auth: { tokens: { admin: [token] } } }),
+    );
+    const crawler = await broker.addCrawler('crawler-1');
+    const { page } = await openPage(broker.url);
+    await page.getByRole('status').getByText('running').waitFor();
+    const form = page.getByRole('region', { name: 'Test message', exact: true });
+    expect(await form.count()).toBe(0);
+    await page.getByLabel('Token for the live tail').fill(token);
+    const send = form.getByRole('button', { name: 'Send' });
+    await form.getByLabel('Message, in JSON').fill('{');
+    await send.click();
+    await form.getByText('The message must be JSON').waitFor();
+    await form.getByLabel('Message, in JSON').fill(JSON.stringify(VALID.job_cancel));
+    await form.getByLabel('Crawler ID').fill('nobody');
+    await send.click();
+    await form.getByText('there is no such crawler').waitFor();
+    for (const crawlerId of ['crawler-1', '']) {
+      await form.getByLabel('Crawler ID').fill(crawlerId);
+      await send.click();
+      expect(await crawler.next('job_cancel')).toMatchObject({ type: 'job_cancel' });
+      await form.getByText('Sent to 1 crawler').waitFor();
+    }
+    await page.getByLabel('Token for the live tail').fill('');
+    await form.waitFor({ state: 'hidden' });
   });
 
   test('has neither without a durable log', async () => {
