@@ -99,7 +99,8 @@ export class AdminHandler {
       if (error instanceof RequestError)
         return send(request, response, json(error.status, { error: error.message }));
       this.#onError(error);
-      response.destroy();
+      if (response.headersSent) response.destroy();
+      else send(request, response, json(500, { error: 'failed: the log of the broker says why' }));
     }
   }
 

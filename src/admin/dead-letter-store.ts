@@ -1,6 +1,7 @@
 // The dead letters, for operators: which there are, without their content, and the drop of some. They are read from the
 // disk for each request, since `sluice dead` changes them, too.
 
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import {
   deadLetterDisk,
   dropDeadLetters,
@@ -17,6 +18,8 @@ import type { DeadLetterList, DeadLetterRow } from './snapshot.js';
 export const DEAD_LETTER_LIMITS = { maxOffset: 10_000, maxLimit: 500 } as const;
 /** Requests that read at once: each reads as much as there is, at most `deadLetterMaxBytes`. */
 const MAX_READS = 2;
+/** Number of dead letters after which other work of the main thread gets its turn. */
+const TURN = 100;
 
 export interface DeadLetterQuery extends ListQuery {
   /** If it is null, those of all groups and of none. */
@@ -48,7 +51,7 @@ export class DeadLetterStore {
       const size = offset + limit;
       const latest: DeadLetterRow[] = [];
       let total = 0;
-      for await (const letter of readDeadLetters(disk))
+      for await (const letter of lettersOf(disk))
         if (matches(letter, query)) latest[total++ % size] = rowOf(letter, showsSamples);
       const count = Math.max(0, Math.min(limit, total - offset));
       const places = Array.from({ length: count }, (_, index) => (total - 1 - offset - index) % size);
@@ -83,10 +86,18 @@ export class DeadLetterStore {
   }
 }
 
+async function* lettersOf(disk: LogDisk): AsyncGenerator<StoredDeadLetter, void> {
+  let count = 0;
+  for await (const letter of readDeadLetters(disk)) {
+    if (++count % TURN === 0) await nextTurn();
+    yield letter;
+  }
+}
+
 /** An ID that is not there yet must not be dropped: a later message would get it. */
 async function dropThoseThatExist(disk: LogDisk, ids: ReadonlySet<number>): Promise<number[]> {
   const found: number[] = [];
-  for await (const { id } of readDeadLetters(disk)) if (ids.has(id)) found.push(id);
+  for await (const { id } of lettersOf(disk)) if (ids.has(id)) found.push(id);
   if (found.length > 0) await dropDeadLetters(disk, found);
   return found;
 }

@@ -7,6 +7,8 @@ import { formatCount } from './formats.js';
 const PAGE_ROWS = 100;
 /** ms between two requests for the same page. */
 const INTERVAL = 2000;
+/** A request that took long is repeated after this many times as long, so that an open page costs little. */
+const PAUSE_RATIO = 20;
 /** Maximum number of rows to download. */
 const MAX_DOWNLOAD = 10_000;
 /** ms after the latest key until a search begins. */
@@ -49,6 +51,7 @@ export function createPages(
   const read = async () => {
     clearTimeout(timer);
     const request = ++latest;
+    const startedAt = performance.now();
     download.href = `${path}?${query({ format: 'csv', limit: maxDownload })}`;
     // If there is no answer, the page says so elsewhere.
     const reply = document.hidden
@@ -58,7 +61,7 @@ export function createPages(
         );
     const list = reply?.ok === true ? await reply.json() : undefined;
     if (request !== latest || !isShown) return;
-    timer = setTimeout(read, interval);
+    timer = setTimeout(read, Math.max(interval, PAUSE_RATIO * (performance.now() - startedAt)));
     if (list !== undefined) showPage(list);
   };
 

@@ -1,14 +1,20 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
+import { AdminHandler } from '#src/admin/admin-handler.js';
+import type { AdminSource } from '#src/admin/admin-source.js';
 import { DeadLetterStore } from '#src/admin/dead-letter-store.js';
 import { parseListQuery } from '#src/admin/list-query.js';
 import type { BrokerStats, DeadLetterList } from '#src/admin/snapshot.js';
 import { adminSourceOf, ask, startAdminBroker } from '../../support/admin.js';
 import { LIGHT, temporaryFolder } from '../../support/broker.js';
+import { shareSluice } from '../../support/cli.js';
 import { makeDeadLetters } from '../../support/dead-letters.js';
 
 const ADMIN = 'admin-token-0123456789';
 const PATH = '/api/dead-letters';
+const run = shareSluice();
 
 async function start(options: object = {}) {
   const log = join(temporaryFolder(), 'log');
@@ -83,7 +89,7 @@ test('they are found by a part of a name, by group and by reason, by pages, and 
 test('the beginning of a message is shown to those who may see the live tail', async () => {
   const monitor = 'monitor-token-0123456789';
   const log = join(temporaryFolder(), 'log');
-  // Peers need no token: those of an admin do not change that.
+  // Peers need no token.
   const open = await startAdminBroker({ ...LIGHT, log, feed: true });
   await makeDeadLetters(open, log);
   const shown = await open.read<DeadLetterList>(PATH);
@@ -141,8 +147,48 @@ test('two drops at once both count, and a third request at once is rejected', as
   expect(await idsAt('')).toEqual([]);
 });
 
-test('the statistics have the work groups, and count the dead letters', async () => {
-  const { read, connect } = await start();
+test('a drop is logged with the IDs; errors of the disk are, too, and the client gets none of their text', async () => {
+  const { manager } = await start();
+  const actions: unknown[] = [];
+  const errors: unknown[] = [];
+  const serve = async (options: Partial<AdminSource>) => {
+    const source = adminSourceOf(manager, {
+      verifyAdminToken: () => true,
+      logAction: (...action) => actions.push(action),
+      ...options,
+    });
+    const handler = new AdminHandler(source, (error) => errors.push(error));
+    const socketPath = join(temporaryFolder(), 'admin.sock');
+    const server = createServer((request, response) =>
+      handler.answer(request, response, request.url ?? '/'),
+    ).listen(socketPath);
+    onTestFinished(() => {
+      handler.stop();
+      server.close();
+    });
+    await once(server, 'listening');
+    const headers = { 'content-type': 'application/json' };
+    return (path: string, body?: string) =>
+      ask(socketPath, path, body === undefined ? {} : { method: 'POST', headers, body });
+  };
+  const request = await serve({});
+  expect((await request(`${PATH}/drop`, '{"ids":[0]}')).status).toBe(200);
+  expect(actions).toEqual([['drop_dead_letters', undefined, [0]]]);
+
+  const log = join(temporaryFolder(), 'none');
+  const failing = await serve({ options: { ...manager.options, log } });
+  for (const [path, body, error] of [
+    [PATH, undefined, 'failed to read the dead letters'],
+    [`${PATH}/drop`, '{"ids":[0]}', 'failed: the log of the broker says why'],
+  ] as const) {
+    const reply = await failing(path, body);
+    expect([reply.status, JSON.parse(reply.body)]).toEqual([500, { error }]);
+  }
+  expect(errors).toMatchObject([{ code: 'ENOENT' }, { code: 'ENOENT' }]);
+});
+
+test('the statistics and sluice status have the work groups, and count the dead letters', async () => {
+  const { read, connect, adminPath } = await start();
   const second = await connect();
   await second.subscribe({ id: 'g', group: 'idle', ack: 'manual' });
   await expect
@@ -155,4 +201,8 @@ test('the statistics have the work groups, and count the dead letters', async ()
       ],
       deadLetters: { failed: 1, rejected: 1, omitted: 0 },
     });
+  const { stdout } = await run(['status', '--admin', adminPath]);
+  expect(stdout).toMatch(
+    /^groups {4}2 groups, busiest 0 held, 0 waiting; dead letters since the start: 1 failed, 1 rejected$/m,
+  );
 });
