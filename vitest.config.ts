@@ -47,7 +47,8 @@ const shared = {
   // A test waits for what is to happen, not for a time: only one that hangs ends by this.
   testTimeout: 240_000,
   hookTimeout: 240_000,
-  expect: { poll: { timeout: 60_000 } },
+  // Somewhat less, so that what is polled in vain is named.
+  expect: { poll: { timeout: 200_000 } },
   setupFiles: process.env.NODE_V8_COVERAGE === undefined ? [] : ['test/support/take-coverage.ts'],
   server: { deps: { external: [/\/dist\//] } },
 };

@@ -3,7 +3,7 @@ import { existsSync, renameSync, statSync, unlinkSync } from 'node:fs';
 import { request } from 'node:http';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
-import { type SluiceError, SocketManager } from 'sluice';
+import { type HealthIssue, type SluiceError, SocketManager } from 'sluice';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { AdminHandler } from '#src/admin/admin-handler.js';
 import { AdminServer, REQUEST_LIMITS } from '#src/admin/admin-server.js';
@@ -376,12 +376,15 @@ describe('/api', () => {
     const stuck = await connect();
     await stuck.subscribe({ overflow: 'drop-oldest' });
     stuck.socket.pause();
-    const warning = once(manager, 'health_warning');
+    const warnings: HealthIssue[] = [];
+    manager.on('health_warning', (issue) => warnings.push(issue));
     const crawlers = await Promise.all(Array.from({ length: 220 }, () => connect()));
     for (const crawler of crawlers) crawler.write(line(VALID.job_progress).repeat(60));
     await Promise.all(crawlers.map((crawler) => crawler.settled()));
-    const [issue] = await warning;
-    expect(issue).toMatchObject({ severity: 'warning', kind: expect.stringMatching(/dropped|slow/) });
+    // On a busy machine, a crawler's latency may be reported before.
+    const isExpected = ({ kind, severity }: HealthIssue) =>
+      severity === 'warning' && (kind === 'messages_dropped' || kind === 'slow_consumer');
+    await until(() => warnings.some(isExpected));
     const { rows } = await read<ConnectionList>('/api/connections?sort=health&limit=1');
     expect(rows).toMatchObject([
       {

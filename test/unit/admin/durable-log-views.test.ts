@@ -86,9 +86,7 @@ describe('the durable log', () => {
       .toBeGreaterThan(0);
     const total = manager.getMetrics().durableLog?.syncTime;
     expect(stats.durableLog?.syncTime).toBeLessThan(total ?? 0);
-    await expect
-      .poll(async () => (await read<BrokerStats>('/api/stats')).durableLog?.syncTime, { timeout: 5000 })
-      .toBe(null);
+    await expect.poll(async () => (await read<BrokerStats>('/api/stats')).durableLog?.syncTime).toBe(null);
   });
 
   test('has metrics of its cursors, without their names', async () => {
