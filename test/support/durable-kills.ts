@@ -18,19 +18,22 @@ const QUICK = { initialDelay: 5, maxDelay: 50 };
 const LOG_BYTES = 1024 * 1024;
 
 /** With so many kills, the clients publish more than that. */
-const MANY_KILLS = 8;
+const MANY_KILLS = 5;
 
 /** Publishes numbered messages until it is stopped. */
 export class Producer {
   readonly #client: SluiceClient;
   readonly #number: number;
+  readonly #burst: number;
   #isStopped = false;
   published = 0;
   /** All messages with smaller numbers are confirmed. */
   confirmed = 0;
 
-  constructor(socketPath: string, number: number) {
+  /** @param burst the most messages that it publishes at once */
+  constructor(socketPath: string, number: number, burst: number) {
     this.#number = number;
+    this.#burst = burst;
     this.#client = new SluiceClient({
       socketPath,
       hello: { role: 'crawler', crawlerId: `c-${number}` },
@@ -42,7 +45,7 @@ export class Producer {
   async run(): Promise<void> {
     await this.#client.connect();
     while (!this.#isStopped) {
-      const burst = 1 + Math.floor(Math.random() * 200);
+      const burst = 1 + Math.floor(Math.random() * this.#burst);
       for (let index = 0; index < burst; index++) {
         this.#client.publishRaw(numbered(this.#number, this.published++));
         // A publication is one message.
@@ -106,7 +109,7 @@ export async function killUnderLoad(kills: number): Promise<void> {
   const folder = temporaryFolder();
   const [socketPath, log] = [join(folder, 's'), join(folder, 'log')];
   let broker = await startDurableBroker(socketPath, log);
-  const producers = [0, 1, 2].map((number) => new Producer(socketPath, number));
+  const producers = [0, 1, 2].map((number) => new Producer(socketPath, number, 500));
   const consumers = [new Consumer(socketPath), new Consumer(socketPath)];
   await Promise.all(consumers.map((consumer, number) => consumer.run(`cursor-${number}`)));
   const runs = producers.map((producer) => producer.run());

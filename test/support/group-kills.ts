@@ -98,7 +98,7 @@ export async function killGroupUnderLoad(kills: number): Promise<void> {
   const folder = temporaryFolder();
   const [socketPath, log] = [join(folder, 's'), join(folder, 'log')];
   let broker = await startDurableBroker(socketPath, log);
-  const producers = [0, 1].map((number) => new Producer(socketPath, number));
+  const producers = [0, 1].map((number) => new Producer(socketPath, number, 200));
   const group = new Group(socketPath);
   const running = group.run();
   const runs = producers.map((producer) => producer.run());
