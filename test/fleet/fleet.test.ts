@@ -198,7 +198,7 @@ describe.skipIf(!hasNatsServer)('a fleet (needs nats-server)', () => {
     onTestFinished(() => void client.close(0));
     await client.connect();
     let published = 0;
-    for (let kill = 0; kill < 3; kill++) {
+    for (let kill = 0; kill < 2; kill++) {
       for (let burst = 0; burst < 200; burst++) client.publishRaw(numbered(1, published++));
       await until(() => client.statistics.confirmed > published - 100);
       broker.run.child.kill('SIGKILL');
