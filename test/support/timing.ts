@@ -1,8 +1,11 @@
 // Measures durations for tests that compare two times within one run: for linear or constant growth.
 
 const ROUNDS = 5;
-/** Comparisons need more rounds, because a disturbance of one of the two would look like a difference. */
-const COMPARED_ROUNDS = 9;
+/**
+ * Comparisons need more rounds, because a disturbance of one of the two would look like a difference: threads of V8 that
+ * compile or collect count, too. A real difference stays, however many rounds there are.
+ */
+const [COMPARED_ROUNDS, MAX_COMPARED_ROUNDS] = [9, 40];
 
 /** CPU time of a run, in ms: excludes the other load of the machine. */
 function timeOf(run: () => void): number {
@@ -23,10 +26,14 @@ export function shortestTime(run: () => void, enough = 0): number {
   return shortest;
 }
 
-/** Ratio of the shortest times of two functions, which run alternately. */
-export function timeRatio(run: () => void, other: () => void): number {
+/**
+ * Ratio of the shortest times of two functions, which run alternately.
+ * @param limit while the ratio is above it, there are more rounds, up to 40. Default: as few as possible.
+ */
+export function timeRatio(run: () => void, other: () => void, limit = Number.POSITIVE_INFINITY): number {
   let [shortest, shortestOther] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
-  for (let round = 0; round < COMPARED_ROUNDS; round++) {
+  const mayBeDisturbed = () => shortest / shortestOther >= limit;
+  for (let round = 0; round < COMPARED_ROUNDS || (round < MAX_COMPARED_ROUNDS && mayBeDisturbed()); round++) {
     shortest = Math.min(shortest, timeOf(run));
     shortestOther = Math.min(shortestOther, timeOf(other));
   }
