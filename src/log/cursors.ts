@@ -59,9 +59,11 @@ export class Cursors<T> {
   readonly #format: CursorFormat<T>;
   readonly #disk: LogDisk;
   readonly #onError: (error: unknown) => void;
-  /** Called when a cursor has changed. */
-  onChange: () => void = () => {};
+  /** Called when changes of cursors are on the disk. */
+  onSaved: () => void = () => {};
   readonly #positions: Map<string, T>;
+  /** As on the disk. */
+  #saved: ReadonlyMap<string, T>;
   #timer: NodeJS.Timeout | undefined;
   #saving: Promise<void> | undefined;
   #isChanged = false;
@@ -76,6 +78,7 @@ export class Cursors<T> {
     this.#format = format;
     this.#disk = disk;
     this.#positions = positions;
+    this.#saved = new Map(positions);
     this.#onError = onError;
   }
 
@@ -119,6 +122,15 @@ export class Cursors<T> {
     return this.#positions;
   }
 
+  /** All positions that a cursor has now, or may have after a crash. */
+  *positions(): Iterable<T> {
+    for (const [name, position] of this.#positions) {
+      yield position;
+      const saved = this.#saved.get(name);
+      if (saved !== undefined) yield saved;
+    }
+  }
+
   /** Whether there is a cursor of this name, or room for another one. */
   hasRoomFor(name: string): boolean {
     return this.#positions.has(name) || this.#positions.size < MAX_CURSORS;
@@ -128,7 +140,6 @@ export class Cursors<T> {
   set(name: string, position: T): void {
     this.#positions.set(name, position);
     this.#schedule();
-    this.onChange();
   }
 
   delete(name: string): void {
@@ -157,11 +168,14 @@ export class Cursors<T> {
 
   async #save(): Promise<void> {
     this.#isChanged = false;
-    const content: CursorFile<T> = { version: VERSION, cursors: Object.fromEntries(this.#positions) };
+    const positions = new Map(this.#positions);
+    const content: CursorFile<T> = { version: VERSION, cursors: Object.fromEntries(positions) };
     const bytes = Buffer.from(JSON.stringify(content));
     try {
       await replaceFile(this.#disk, `${this.#format.name}.json`, bytes);
       this.#hasFailed = false;
+      this.#saved = positions;
+      this.onSaved();
     } catch (error) {
       this.#isChanged = true;
       if (!this.#hasFailed) this.#onError(error);
@@ -170,10 +184,10 @@ export class Cursors<T> {
   }
 }
 
-/** The lowest offset of the cursors of a log; `Infinity` if there are none. */
+/** The lowest offset that a cursor of a log has, or may have after a crash; `Infinity` if there are none. */
 export function lowestOffset(cursors: Cursors<Position>, epoch: string): number {
   let lowest = Number.POSITIVE_INFINITY;
-  for (const [, position] of cursors.entries())
+  for (const position of cursors.positions())
     if (position.epoch === epoch) lowest = Math.min(lowest, position.offset);
   return lowest;
 }

@@ -198,7 +198,7 @@ export class MessageLog {
           if (log !== undefined) log.#checkAvailability(error);
         },
       });
-      cursors.onChange = () => store.checkRoom();
+      cursors.onSaved = () => store.checkRoom();
       log = new MessageLog(disk, store, cursors, deadLetters, lock, options);
       return log;
     } catch (error) {

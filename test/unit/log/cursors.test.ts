@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { Cursors, LOG_CURSORS, MAX_CURSORS } from '#src/log/cursors.js';
+import { Cursors, LOG_CURSORS, lowestOffset, MAX_CURSORS } from '#src/log/cursors.js';
 import { SimulatedDisk } from '../../support/simulated-disk.js';
 
 const EPOCH = '0123456789abcdef';
@@ -91,5 +91,23 @@ test('their number is limited', async () => {
     cursors.set(`c-${number}`, { epoch: EPOCH, offset: 0 });
   expect(cursors.hasRoomFor('another')).toBe(false);
   expect(cursors.hasRoomFor('c-1')).toBe(true);
+  await cursors.close();
+});
+
+test('what a cursor has passed counts as read only once that is on the disk', async () => {
+  const cursors = await Cursors.open(LOG_CURSORS, new SimulatedDisk(), noError);
+  const lowest: number[] = [];
+  const saved = new Promise<void>((resolve) => {
+    cursors.onSaved = () => {
+      lowest.push(lowestOffset(cursors, EPOCH));
+      if (lowest.at(-1) === 9) resolve();
+    };
+  });
+  cursors.set('a', { epoch: EPOCH, offset: 3 });
+  await cursors.close();
+  cursors.set('a', { epoch: EPOCH, offset: 9 });
+  expect(lowestOffset(cursors, EPOCH)).toBe(3);
+  await saved;
+  expect(lowest).toEqual([3, 9]);
   await cursors.close();
 });
