@@ -124,7 +124,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   readonly #repeats: Repeats | undefined;
   /** In a work group. */
   readonly #unacknowledged: Unacknowledged | undefined;
-  /** The message that the loop is working on, with `ack: 'auto'`. */
+  /** The message that the loop or the listener is working on, with `ack: 'auto'`. */
   #current: ReceivedMessage | undefined;
   /** Of the broker's log. */
   #epoch = '';
@@ -332,9 +332,8 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
    */
   push(event: ReceivedMessage): void {
     if (this.#isEnded || this.#repeats?.has(event) === true) return;
-    if (event.offset !== undefined) this.#unacknowledged?.add(event.offset);
     if (this.#listener !== undefined) {
-      this.#repeats?.add(event);
+      this.#handOut(event);
       return this.#callListener(this.#listener, event);
     }
     const waiter = this.#waiters.shift();
@@ -362,13 +361,14 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
     return Promise.resolve({ done: false, value: event });
   }
 
-  /** The loop gets a message. */
+  /** The loop or the listener gets a message. */
   #handOut(event: ReceivedMessage): void {
     this.#repeats?.add(event);
+    if (event.offset !== undefined) this.#unacknowledged?.add(event.offset);
     if (this.#unacknowledged !== undefined && this.filter.ack !== 'manual') this.#current = event;
   }
 
-  /** The loop is done with its message. */
+  /** The loop or the listener is done with its message. */
   #finishCurrent(): void {
     const event = this.#current;
     this.#current = undefined;
@@ -428,7 +428,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
     } catch (error) {
       rethrowLater(error);
     }
-    if (this.filter.ack !== 'manual') this.#settle(event);
+    this.#finishCurrent();
   }
 
   #discardQueue(): void {

@@ -77,6 +77,17 @@ describe('a work group', () => {
     expect(others).toEqual(range(4, 20));
   });
 
+  test('all that were handed out can be acknowledged together, and none that is queued', async () => {
+    const broker = await start(10);
+    const client = await connectApp(broker);
+    const subscription = await client.subscribe(GROUP);
+    for (let index = 0; index < 3; index++) await subscription.next();
+    await until(() => subscription.queuedBytes > 0);
+    subscription.ack();
+    await until(() => settledIn(broker) > 0);
+    expect(settledIn(broker)).toBe(3);
+  });
+
   test('acknowledges by itself what the loop is done with, or the listener has returned from', async () => {
     const broker = await start(10);
     const client = await connectApp(broker);
