@@ -230,12 +230,9 @@ export class ControlHandler<P extends Peer> {
 
   #subscribeToLog(connection: P, role: PeerRole, data: MessageMap['subscribe']['data']): void {
     const log = this.#logSubscriptions;
-    const fault = log === undefined ? NO_LOG : log.faultOf(connection, data);
-    if (log === undefined || fault !== undefined) {
-      if (fault === 'RATE_LIMITED') this.#reject(connection, fault, 'subscribe');
-      else this.#reject(connection, 'RULE_VIOLATION', 'subscribe', [fault ?? NO_LOG]);
-      return;
-    }
+    if (log === undefined) return this.#rejectSubscription(connection, NO_LOG);
+    const fault = log.faultOf(connection, data);
+    if (fault !== undefined) return this.#rejectSubscription(connection, fault);
     connection.role = role;
     this.#subscriptions.remove(connection, data.id);
     const { subscription, position, replaced } = log.create(
@@ -252,14 +249,11 @@ export class ControlHandler<P extends Peer> {
 
   #joinWorkGroup(connection: P, role: PeerRole, data: WorkGroupData): void {
     const groups = this.#workGroups;
+    if (groups === undefined) return this.#rejectSubscription(connection, NO_LOG);
     const filter = this.#subscriptions.filterOf(data);
     const isCursorUsed = this.#logSubscriptions?.uses(data.group) === true;
-    const fault = groups === undefined ? NO_LOG : groups.faultOf(data, filter, isCursorUsed);
-    if (groups === undefined || fault !== undefined) {
-      if (fault === 'RATE_LIMITED') this.#reject(connection, fault, 'subscribe');
-      else this.#reject(connection, 'RULE_VIOLATION', 'subscribe', [fault ?? NO_LOG]);
-      return;
-    }
+    const fault = groups.faultOf(data, filter, isCursorUsed);
+    if (fault !== undefined) return this.#rejectSubscription(connection, fault);
     connection.role = role;
     this.#subscriptions.remove(connection, data.id);
     const { member, position } = groups.join(connection, data, filter);
@@ -270,14 +264,10 @@ export class ControlHandler<P extends Peer> {
 
   #subscribeToFleet(connection: P, role: PeerRole, data: MessageMap['subscribe']['data']): void {
     const fleet = this.#fleetSubscriptions;
+    if (fleet === undefined) return this.#rejectSubscription(connection, NO_FLEET);
     const isLimited = data.last === true && !this.#replays.take(connection);
-    const fault =
-      fleet === undefined ? NO_FLEET : isLimited ? 'RATE_LIMITED' : fleet.faultOf(connection, data);
-    if (fleet === undefined || fault !== undefined) {
-      if (fault === 'RATE_LIMITED') this.#reject(connection, fault, 'subscribe');
-      else this.#reject(connection, 'RULE_VIOLATION', 'subscribe', [fault ?? NO_FLEET]);
-      return;
-    }
+    const fault = isLimited ? 'RATE_LIMITED' : fleet.faultOf(connection, data);
+    if (fault !== undefined) return this.#rejectSubscription(connection, fault);
     connection.role = role;
     this.#subscriptions.remove(connection, data.id);
     const { subscription, isReady, replaced } = fleet.create(
@@ -339,6 +329,11 @@ export class ControlHandler<P extends Peer> {
     const messages = this.#lastValues.select(this.#subscriptions.filterOf(data), this.#settings.delimiter);
     const size = messages.reduce((sum, { bytes }) => sum + bytes.length, 0);
     return connection.hasRoom(size, 0) ? messages : undefined;
+  }
+
+  #rejectSubscription(connection: P, fault: Issue | 'RATE_LIMITED'): void {
+    if (fault === 'RATE_LIMITED') this.#reject(connection, fault, 'subscribe');
+    else this.#reject(connection, 'RULE_VIOLATION', 'subscribe', [fault]);
   }
 
   /** Rejects a message of an unauthenticated peer and disconnects it. */
