@@ -1,10 +1,12 @@
 // Makes the package smaller and faster to load before it is packed: bundles the compiled modules of dist/src into a few
-// files, and removes the declarations that no entry point needs. Every file that is loaded by its path keeps that path.
+// files, and their declarations into those of the entry points. Every file that is loaded by its path keeps that path.
 // Dependencies are not bundled.
 
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
-import { build, type Metafile } from 'esbuild';
+import { dirname, join, relative, resolve } from 'node:path';
+import { type OutputChunk, type OutputOptions, rolldown } from 'rolldown';
+import { minifySync } from 'rolldown/utils';
+import { dts } from 'rolldown-plugin-dts';
 
 /** Files that are loaded by their path at run time, beside the entry points of package.json. */
 const LOADED_BY_PATH = [
@@ -21,10 +23,12 @@ const LOADED_BY_PATH = [
   // Has to be evaluated before everything else, and only modules are evaluated in order.
   'cli/common/small-heap.js',
 ];
-/** The relative paths that a declaration imports. */
-const IMPORTS = /(?:from |import |import\()['"](\.[^'"]+)\.js['"]/g;
 /** Files that browsers load. */
 const FOR_BROWSERS = /^(admin\/dashboard\/.*|browser\/.*|formats\.js)$/;
+/** Names of dependencies. */
+const EXTERNAL = /^[^./]/;
+/** Functions and classes keep their names, since stack traces contain them. */
+const MINIFIED = { compress: true, mangle: { keepNames: true }, codegen: true } as const;
 
 interface Manifest {
   readonly bin: Readonly<Record<string, string>>;
@@ -38,70 +42,95 @@ const { bin, exports } = JSON.parse(readFileSync(join(root, 'package.json'), 'ut
 const entries = Object.values(exports).filter((entry) => typeof entry !== 'string');
 
 await bundle([...Object.values(bin), ...entries.map((entry) => entry.default)]);
-keepDeclarations(entries.map(({ types }) => join(root, types)));
+minifyForBrowsers();
+await bundleDeclarations(entries.map(({ types }) => types));
 
 /** Replaces the modules by bundles. @param published paths of the modules that users load, relative to the package */
 async function bundle(published: readonly string[]): Promise<void> {
-  const entryPoints = [
-    ...published.map((path) => join(root, path)),
-    ...LOADED_BY_PATH.map((path) => join(source, path)),
-  ].filter((path) => !FOR_BROWSERS.test(path.slice(source.length + 1)));
-  const { outputFiles, metafile } = await build({
-    entryPoints,
-    absWorkingDir: source,
-    outbase: source,
-    outdir: source,
-    bundle: true,
-    splitting: true,
-    format: 'esm',
+  const modules = [...published.map((path) => relative(source, join(root, path))), ...LOADED_BY_PATH].filter(
+    (path) => !FOR_BROWSERS.test(path),
+  );
+  const chunks = await generate(modules, '.js', { minify: MINIFIED });
+  requireSamePaths(chunks);
+  replace('.js', chunks);
+}
+
+/** Replaces the declarations by those of the entry points. @param published their paths, relative to the package */
+async function bundleDeclarations(published: readonly string[]): Promise<void> {
+  const declarations = published.map((path) => relative(source, join(root, path)));
+  const chunks = await generate(declarations, '.d.ts', {}, dts({ dtsInput: true, tsconfig: false }));
+  replace('.d.ts', chunks);
+}
+
+/**
+ * Bundles files, each into one of the same path, and what they share into others.
+ * @param paths relative to dist/src
+ * @param extension of all of them
+ */
+async function generate(
+  paths: readonly string[],
+  extension: string,
+  options: OutputOptions,
+  plugins: ReturnType<typeof dts> = [],
+): Promise<OutputChunk[]> {
+  const bundled = await rolldown({
+    input: Object.fromEntries(paths.map((path) => [path.slice(0, -extension.length), join(source, path)])),
+    cwd: root,
+    external: EXTERNAL,
     platform: 'node',
-    target: 'node20',
-    packages: 'external',
-    // Names stay as they are, since stack traces contain them.
-    minifyWhitespace: true,
-    minifySyntax: true,
-    charset: 'utf8',
-    metafile: true,
-    write: false,
+    plugins,
   });
-  requireSamePaths(metafile);
-  for (const path of filesIn(source, '.js')) if (!FOR_BROWSERS.test(path)) rmSync(join(source, path));
-  for (const { path, contents } of outputFiles) {
-    mkdirSync(dirname(path), { recursive: true });
-    writeFileSync(path, contents);
+  const { output } = await bundled.generate({
+    ...options,
+    format: 'esm',
+    entryFileNames: `[name]${extension}`,
+    chunkFileNames: `chunk-[hash]${extension}`,
+  });
+  return output.filter((file) => file.type === 'chunk');
+}
+
+/** Replaces all files with an extension, except those for browsers. */
+function replace(extension: string, chunks: readonly OutputChunk[]): void {
+  for (const path of filesIn(source, extension)) if (!isForBrowsers(path)) rmSync(join(source, path));
+  for (const { fileName, code } of chunks) {
+    mkdirSync(dirname(join(source, fileName)), { recursive: true });
+    writeFileSync(join(source, fileName), code);
   }
+}
+
+/** Minifies what browsers load, file by file: the dashboard's files are served by their names. */
+function minifyForBrowsers(): void {
+  for (const path of filesIn(source, '.js').filter(isForBrowsers)) {
+    const { code, errors } = minifySync(path, readFileSync(join(source, path), 'utf8'), MINIFIED);
+    if (errors.length > 0) throw new Error(`${path}: ${errors[0]?.message}`);
+    writeFileSync(join(source, path), code);
+  }
+}
+
+function isForBrowsers(path: string): boolean {
+  return FOR_BROWSERS.test(path) && path.endsWith('.js');
 }
 
 /**
  * A module that uses URLs relative to its own must be bundled into a file of the same folder, and what is loaded by its
  * path must keep it. @throws Error if LOADED_BY_PATH misses one
  */
-function requireSamePaths({ outputs }: Metafile): void {
-  for (const [output, { inputs }] of Object.entries(outputs)) {
-    for (const input of Object.keys(inputs)) {
-      const code = readFileSync(join(source, input), 'utf8');
-      const relative = [...code.matchAll(/new URL\('([^']+\.js)', import\.meta\.url\)/g)];
-      if (relative.length > 0 && dirname(input) !== dirname(output))
-        throw new Error(`${input} uses relative URLs, and is bundled into ${output}`);
+function requireSamePaths(chunks: readonly OutputChunk[]): void {
+  const names = new Set(chunks.map(({ fileName }) => fileName));
+  for (const { fileName, moduleIds } of chunks) {
+    for (const module of moduleIds.map((id) => relative(source, id))) {
+      const code = readFileSync(join(source, module), 'utf8');
+      const urls = [...code.matchAll(/new URL\('([^']+\.js)', import\.meta\.url\)/g)];
+      if (urls.length > 0 && dirname(module) !== dirname(fileName))
+        throw new Error(`${module} uses relative URLs, and is bundled into ${fileName}`);
       const targets = [
-        ...relative.map(([, target = '']) => join(dirname(input), target)),
+        ...urls.map(([, target = '']) => join(dirname(module), target)),
         ...[...code.matchAll(/importInstalled\('([^']+)'\)/g)].map(([, target = '']) => target),
       ];
-      const lost = targets.find((path) => outputs[path] === undefined && !FOR_BROWSERS.test(path));
-      if (lost !== undefined) throw new Error(`${input} loads ${lost}, which is bundled into another file`);
+      const lost = targets.find((path) => !names.has(path) && !FOR_BROWSERS.test(path));
+      if (lost !== undefined) throw new Error(`${module} loads ${lost}, which is bundled into another file`);
     }
   }
-}
-
-/** Removes the declarations that these do not import, directly or through others. @param published absolute paths */
-function keepDeclarations(published: readonly string[]): void {
-  const kept = new Set(published);
-  // Also visits what is added meanwhile.
-  for (const path of kept) {
-    for (const [, target = ''] of readFileSync(path, 'utf8').matchAll(IMPORTS))
-      kept.add(join(dirname(path), `${target}.d.ts`));
-  }
-  for (const path of filesIn(source, '.d.ts')) if (!kept.has(join(source, path))) rmSync(join(source, path));
 }
 
 /** The files with this extension, relative to the folder. */

@@ -15,7 +15,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ask } from '../support/admin.js';
 import { startPlainBroker, until } from '../support/broker.js';
@@ -80,8 +80,10 @@ declare function count(code: string): void;
 declare function handle(message: unknown): Promise<void>;
 `;
 
-/** In bytes, compressed: somewhat more than it has now. */
-const MAX_SIZE = 600_000;
+/** What pages link to and the package does not contain: pictures, figures, and pages for those who change the code. */
+const ONLY_IN_REPOSITORY = /^(CONTRIBUTING\.md|docs\/architecture\.md|docs\/dashboard\.png|bench\/.*)$/;
+/** In bytes, compressed. */
+const MAX_SIZE = 400_000;
 
 /** The parts of package.json that say where the types are. */
 interface PackageTypes {
@@ -209,7 +211,8 @@ describe('an install of the packed package', () => {
         .filter((target) => !existsSync(target)),
     );
     expect(pages.length).toBeGreaterThan(8);
-    expect(broken).toEqual([]);
+    const others = broken.map((target) => relative(installed, target));
+    expect(others.filter((target) => !ONLY_IN_REPOSITORY.test(target))).toEqual([]);
   });
 
   test('imports from each entry point', () => {
