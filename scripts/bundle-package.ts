@@ -5,7 +5,7 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { type OutputChunk, type OutputOptions, rolldown } from 'rolldown';
-import { minifySync } from 'rolldown/utils';
+import { minifySync, parseSync } from 'rolldown/utils';
 import { dts } from 'rolldown-plugin-dts';
 
 /** Files that are loaded by their path at run time, beside the entry points of package.json. */
@@ -29,6 +29,10 @@ const FOR_BROWSERS = /^(admin\/dashboard\/.*|browser\/.*|formats\.js)$/;
 const EXTERNAL = /^[^./]/;
 /** Functions and classes keep their names, since stack traces contain them. */
 const MINIFIED = { compress: true, mangle: { keepNames: true }, codegen: true } as const;
+/** Longer lines are broken, in characters: Node prints the line of an error that nobody catches. */
+const LINE_LENGTH = 240;
+/** Lists in a syntax tree with parts that may each begin a line. */
+const LISTS = ['body', 'declarations', 'properties'];
 
 interface Manifest {
   readonly bin: Readonly<Record<string, string>>;
@@ -52,7 +56,10 @@ async function bundle(published: readonly string[]): Promise<void> {
   );
   const chunks = await generate(modules, '.js', { minify: MINIFIED });
   requireSamePaths(chunks);
-  replace('.js', chunks);
+  replace(
+    '.js',
+    chunks.map(({ fileName, code }) => ({ fileName, code: breakLines(fileName, code) })),
+  );
 }
 
 /** Replaces the declarations by those of the entry points. @param published their paths, relative to the package */
@@ -90,7 +97,7 @@ async function generate(
 }
 
 /** Replaces all files with an extension, except those for browsers. */
-function replace(extension: string, chunks: readonly OutputChunk[]): void {
+function replace(extension: string, chunks: readonly Pick<OutputChunk, 'fileName' | 'code'>[]): void {
   for (const path of filesIn(source, extension)) if (!isForBrowsers(path)) rmSync(join(source, path));
   for (const { fileName, code } of chunks) {
     mkdirSync(dirname(join(source, fileName)), { recursive: true });
@@ -105,6 +112,33 @@ function minifyForBrowsers(): void {
     if (errors.length > 0) throw new Error(`${path}: ${errors[0]?.message}`);
     writeFileSync(join(source, path), code);
   }
+}
+
+/** Breaks minified code into lines, between statements and the like. */
+function breakLines(name: string, code: string): string {
+  const starts = startsIn(parseSync(name, code).program).sort((a, b) => a - b);
+  const lines: string[] = [];
+  let from = 0;
+  for (const start of starts) {
+    if (start - from < LINE_LENGTH) continue;
+    lines.push(code.slice(from, start));
+    from = start;
+  }
+  return [...lines, code.slice(from)].join('\n');
+}
+
+/** Where the parts of {@link LISTS} start. */
+function startsIn(node: object): number[] {
+  return Object.entries(node).flatMap(([name, value]: [string, unknown]) => {
+    if (value === null || typeof value !== 'object') return [];
+    const parts: unknown[] = Array.isArray(value) ? value : [value];
+    const isBreakable = Array.isArray(value) && LISTS.includes(name);
+    return parts.flatMap((part) => {
+      if (part === null || typeof part !== 'object') return [];
+      const own = isBreakable && 'start' in part && typeof part.start === 'number' ? [part.start] : [];
+      return [...own, ...startsIn(part)];
+    });
+  });
 }
 
 function isForBrowsers(path: string): boolean {
