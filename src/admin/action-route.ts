@@ -1,5 +1,5 @@
 // What an operator can do: close a connection, pause and resume reading from it, send a message to crawlers, and drop dead
-// letters. Needs an admin token, unlike everything else, which only shows. Each action is logged, without content.
+// letters or send them again. Needs an admin token, unlike everything else, which only shows. Each action is logged, without content.
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { PAUSE } from '../connection/connection-state.js';
@@ -14,10 +14,13 @@ import { json, type Reply, RequestError } from './reply.js';
 const CONNECTION_ACTION = /^\/api\/connections\/([^/]+)\/(close|pause|resume)$/;
 const MESSAGES_PATH = '/api/messages';
 const DROP_PATH = '/api/dead-letters/drop';
-/** Maximum number of dead letters that are dropped at once. */
-const MAX_DROPPED = 100;
+const RETRY_PATH = '/api/dead-letters/retry';
+/** Maximum number of dead letters of one action. */
+const MAX_IDS = 100;
 /** Maximum size of a body, in bytes. */
 const MAX_BODY = 64 * 1024;
+
+const NO_LETTERS = 'there are no such dead letters';
 
 const CONNECTION_ACTIONS: Readonly<Record<string, (connection: SocketConnection) => void>> = {
   close: (connection) => void connection.disconnect('admin'),
@@ -36,7 +39,7 @@ export class ActionRoute {
 
   /** Whether there is an action at this path. */
   has(path: string): boolean {
-    return path === MESSAGES_PATH || path === DROP_PATH || CONNECTION_ACTION.test(path);
+    return [MESSAGES_PATH, DROP_PATH, RETRY_PATH].includes(path) || CONNECTION_ACTION.test(path);
   }
 
   /**
@@ -53,6 +56,7 @@ export class ActionRoute {
       throw new RequestError(415, 'the content type must be application/json');
     const body = await readBody(request);
     if (path === DROP_PATH) return this.#drop(body);
+    if (path === RETRY_PATH) return this.#retry(body);
     const [, id, action = ''] = CONNECTION_ACTION.exec(path) ?? [];
     if (id === undefined) return this.#send(body);
     const connection = this.#source.pool.get(id);
@@ -71,9 +75,16 @@ export class ActionRoute {
 
   async #drop(body: unknown): Promise<Reply> {
     const dropped = await this.#deadLetters.drop(idsIn(body));
-    if (dropped.length === 0) throw new RequestError(404, 'there are no such dead letters');
+    if (dropped.length === 0) throw new RequestError(404, NO_LETTERS);
     this.#source.logAction('drop_dead_letters', undefined, dropped);
     return json(200, { action: 'drop', dropped });
+  }
+
+  async #retry(body: unknown): Promise<Reply> {
+    const { sent, failed } = await this.#deadLetters.retry(idsIn(body));
+    if (sent.length + failed.length === 0) throw new RequestError(404, NO_LETTERS);
+    this.#source.logAction('retry_dead_letters', undefined, sent);
+    return json(200, { action: 'retry', sent, failed });
   }
 
   async #send(body: unknown): Promise<Reply> {
@@ -111,8 +122,8 @@ export class ActionRoute {
 /** @throws RequestError */
 function idsIn(body: unknown): ReadonlySet<number> {
   const { ids } = (body ?? {}) as { readonly ids?: unknown };
-  if (!Array.isArray(ids) || ids.length === 0 || ids.length > MAX_DROPPED || !ids.every(isId))
-    throw new RequestError(400, `ids: must be a list of 1 to ${MAX_DROPPED} IDs`);
+  if (!Array.isArray(ids) || ids.length === 0 || ids.length > MAX_IDS || !ids.every(isId))
+    throw new RequestError(400, `ids: must be a list of 1 to ${MAX_IDS} IDs`);
   return new Set(ids);
 }
 

@@ -1,4 +1,4 @@
-// The broker as the admin server sees it: read-only.
+// The broker as the admin server sees it.
 
 import type { ResolvedOptions } from '../config/config.js';
 import type { ConnectionPool } from '../connection/connection-pool.js';
@@ -11,6 +11,18 @@ import type { MessageRegistry } from '../messages/message-registry.js';
 import type { DriftEntry } from '../protocol/drift-report.js';
 import type { JobList, JobQuery } from '../routing/job-list.js';
 import type { SubscriptionDescription } from '../routing/subscriptions.js';
+
+/** Sends messages to the broker as a crawler does. */
+export interface MessageSender {
+  /**
+   * Sends a message. Resolves when the broker has processed it; with a durable log, when it is on the disk.
+   * @param message without its delimiter
+   * @returns why the broker has rejected it; `undefined` if it has not
+   * @throws SluiceError
+   */
+  send(message: Buffer): Promise<string | undefined>;
+  close(): void;
+}
 
 export interface AdminSource {
   readonly options: ResolvedOptions;
@@ -41,6 +53,8 @@ export interface AdminSource {
    * @param ids the dead letters that it was about, if it was about some
    */
   logAction(what: string, connectionId: string | undefined, ids?: readonly number[]): void;
+  /** Opens a connection that needs no token. */
+  openSender(): Promise<MessageSender>;
   /** Whether there were too many wrong tokens in this second. */
   isTokenLimitReached(): boolean;
   /** The message types; `undefined` until the schema module is loaded. */

@@ -1,7 +1,8 @@
-// The dead letters, for operators: which there are, without their content, and the drop of some. They are read from the
-// disk for each request, since `sluice dead` changes them, too.
+// The dead letters, for operators: which there are, without their content; some are dropped, or sent again. They are read
+// from the disk for each request, since `sluice dead` changes them, too.
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { SluiceError } from '../errors.js';
 import {
   deadLetterDisk,
   dropDeadLetters,
@@ -9,7 +10,7 @@ import {
   type StoredDeadLetter,
 } from '../log/dead-letters.js';
 import type { LogDisk } from '../log/disk.js';
-import type { AdminSource } from './admin-source.js';
+import type { AdminSource, MessageSender } from './admin-source.js';
 import { type ListQuery, matchesSearch } from './list-query.js';
 import { RequestError } from './reply.js';
 import type { DeadLetterList, DeadLetterRow } from './snapshot.js';
@@ -30,11 +31,20 @@ export interface DeadLetterQuery extends ListQuery {
   readonly showsSamples: boolean;
 }
 
+/** What became of dead letters that were sent again. */
+export interface RetryResult {
+  /** IDs of those that the broker has accepted, which are no longer listed. */
+  readonly sent: number[];
+  readonly failed: { readonly id: number; readonly error: string }[];
+}
+
+const NO_CONTENT = 'only its beginning was kept: see the option rejectedBytes';
+
 export class DeadLetterStore {
   readonly #source: AdminSource;
   #reads = 0;
-  /** The latest drop: each one reads and replaces the same file. */
-  #dropped: Promise<unknown> = Promise.resolve();
+  /** The latest change: each one reads and replaces the same file. */
+  #changed: Promise<unknown> = Promise.resolve();
 
   constructor(source: AdminSource) {
     this.#source = source;
@@ -64,10 +74,38 @@ export class DeadLetterStore {
    * @throws RequestError
    */
   drop(ids: ReadonlySet<number>): Promise<number[]> {
+    return this.#change((disk) => dropThoseThatExist(disk, ids));
+  }
+
+  /**
+   * Sends those that are there to the broker again, and drops those that it has accepted.
+   * @throws RequestError
+   */
+  retry(ids: ReadonlySet<number>): Promise<RetryResult> {
+    return this.#change(async (disk) => {
+      const sender = await this.#source.openSender();
+      const result: RetryResult = { sent: [], failed: [] };
+      try {
+        for await (const { id, content } of lettersOf(disk)) {
+          if (!ids.has(id)) continue;
+          const error = content === undefined ? NO_CONTENT : await sendAgain(sender, content);
+          if (error === undefined) result.sent.push(id);
+          else result.failed.push({ id, error });
+        }
+      } finally {
+        sender.close();
+        if (result.sent.length > 0) await dropDeadLetters(disk, result.sent);
+      }
+      return result;
+    });
+  }
+
+  /** One change after another. */
+  #change<T>(change: (disk: LogDisk) => Promise<T>): Promise<T> {
     return this.#read((disk) => {
-      const drop = this.#dropped.then(() => dropThoseThatExist(disk, ids));
-      this.#dropped = drop.catch(() => {});
-      return drop;
+      const changed = this.#changed.then(() => change(disk));
+      this.#changed = changed.catch(() => {});
+      return changed;
     });
   }
 
@@ -91,6 +129,16 @@ async function* lettersOf(disk: LogDisk): AsyncGenerator<StoredDeadLetter, void>
   for await (const letter of readDeadLetters(disk)) {
     if (++count % TURN === 0) await nextTurn();
     yield letter;
+  }
+}
+
+/** @returns why it was not accepted, if it was not */
+async function sendAgain(sender: MessageSender, content: string): Promise<string | undefined> {
+  try {
+    return await sender.send(Buffer.from(content, 'base64'));
+  } catch (error) {
+    if (!(error instanceof SluiceError)) throw error;
+    return `${error.code}: ${error.message}`;
   }
 }
 

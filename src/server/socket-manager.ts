@@ -7,7 +7,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import type { Logger } from 'pino';
 import type { AdminHandler } from '../admin/admin-handler.js';
 import type { AdminServer } from '../admin/admin-server.js';
-import type { AdminSource } from '../admin/admin-source.js';
+import type { AdminSource, MessageSender } from '../admin/admin-source.js';
 import { howToOpenAdmin } from '../config/addresses.js';
 import { type ResolvedOptions, resolveOptions, type SluiceOptions } from '../config/config.js';
 import {
@@ -592,12 +592,19 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
         this.#pipeline === undefined ? false : this.#pipeline.access.verifyAdmin(token),
       logAction: (what, connectionId, ids) =>
         this.#log.info({ who: 'admin', what, connectionId, ids }, 'admin action'),
+      openSender: () => this.#openSender(),
       isTokenLimitReached: () => this.#pipeline?.access.isFailureLimitReached(performance.now()) ?? false,
     };
     const handler = new AdminHandler(source, this.#onServerError);
     handler.start();
     this.#adminHandler = handler;
     return handler;
+  }
+
+  /** Loaded on demand. */
+  async #openSender(): Promise<MessageSender> {
+    const { OwnPeer } = await import('./own-peer.js');
+    return OwnPeer.open((socket) => this.#accept(socket, true), this.#delimiter, this.options.sendTimeout);
   }
 
   async #closeAdmin(): Promise<void> {
@@ -609,7 +616,8 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     this.#admin = undefined;
   }
 
-  #accept(socket: Socket): void {
+  /** @param isOwn whether the peer is code in this process, which needs no token. Default: false. */
+  #accept(socket: Socket, isOwn = false): void {
     if (this.#pipeline === undefined || this.#pool.isFull || this.#state !== 'running') {
       const code = this.#state === 'stopping' ? 'SHUTTING_DOWN' : 'MAX_CONNECTIONS';
       if (code === 'MAX_CONNECTIONS') this.#pool.reject();
@@ -619,6 +627,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
       return;
     }
     const connection = new SocketConnection(`${this.#idPrefix}-${this.#nextId++}`, socket, this.#pipeline);
+    connection.isHelloAccepted = isOwn;
     this.#pipeline.flow.add(connection);
     this.#pool.add(connection);
     this.#pipeline.expectHello(connection);

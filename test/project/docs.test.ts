@@ -110,6 +110,7 @@ test('docs/http-api.md lists the paths that docs/monitoring.md lists, and those 
     '/api/connections/ID/resume',
     '/api/messages',
     '/api/dead-letters/drop',
+    '/api/dead-letters/retry',
   ]);
 });
 

@@ -62,6 +62,7 @@ export function adminSourceOf(manager: SocketManager, changes: Partial<AdminSour
     verifyToken: () => true,
     verifyAdminToken: () => undefined,
     logAction: () => {},
+    openSender: () => Promise.reject(new Error('not expected')),
     isTokenLimitReached: () => false,
     ...changes,
   };

@@ -9,12 +9,13 @@ const NO_SAMPLE = 'Shown only if the broker has the option feed, with a token if
 
 /**
  * @param {{ dialog: HTMLDialogElement, title: HTMLElement, figures: HTMLElement, issues: HTMLElement, sample: HTMLElement,
- *   commands: HTMLElement, close: HTMLButtonElement, drop: HTMLButtonElement, result: HTMLElement }} parts
- * @param {() => void} onDropped
+ *   commands: HTMLElement, close: HTMLButtonElement, retry: HTMLButtonElement, drop: HTMLButtonElement,
+ *   result: HTMLElement }} parts
+ * @param {() => void} onRemoved
  * @returns a function that opens a dead letter
  */
-export function createDeadLetter(parts, onDropped) {
-  const { dialog, title, figures, issues, sample, commands, close, drop, result } = parts;
+export function createDeadLetter(parts, onRemoved) {
+  const { dialog, title, figures, issues, sample, commands, close, retry, drop, result } = parts;
   const showFigures = createFigures(figures);
   /** The one that is shown. */
   let id;
@@ -24,6 +25,8 @@ export function createDeadLetter(parts, onDropped) {
     setText(title, `Dead letter ${id}`);
     setText(result, '');
     drop.disabled = false;
+    // What is not kept whole cannot be sent again.
+    retry.disabled = !letter.isWhole;
     showFigures([
       ['Time', TIME.format(letter.at)],
       ['Reason', letter.reason],
@@ -39,21 +42,27 @@ export function createDeadLetter(parts, onDropped) {
     issues.replaceChildren(...(found.length === 0 ? ['None'] : found).map((text) => element('li', text)));
     setText(sample, letter.sample ?? NO_SAMPLE);
     setClass(sample, letter.sample === undefined ? 'quiet' : 'sample');
-    // What is not kept whole cannot be sent again.
     const actions = letter.isWhole ? ['show', 'retry'] : ['show'];
     commands.replaceChildren(...actions.map((action) => commandOf(action, id)));
     dialog.showModal();
   };
 
-  drop.addEventListener('click', async () => {
-    const dropped = id;
+  /** @param {'drop' | 'retry'} action */
+  const take = async (action) => {
+    const taken = id;
     setText(result, '');
-    const { error } = await post('api/dead-letters/drop', { ids: [dropped] });
-    if (error === undefined) onDropped();
-    if (dropped !== id) return;
-    drop.disabled = error === undefined;
-    setText(result, error ?? 'Done: drop');
-  });
+    const { error, failed = [] } = await post(`api/dead-letters/${action}`, { ids: [taken] });
+    const reason = error ?? failed[0]?.error;
+    if (reason === undefined) onRemoved();
+    if (taken !== id) return;
+    if (reason === undefined) {
+      drop.disabled = true;
+      retry.disabled = true;
+    }
+    setText(result, reason ?? `Done: ${action}`);
+  };
+  drop.addEventListener('click', () => take('drop'));
+  retry.addEventListener('click', () => take('retry'));
   close.addEventListener('click', () => dialog.close());
   // A click beside it.
   dialog.addEventListener('click', ({ target }) => {

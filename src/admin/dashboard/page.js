@@ -114,6 +114,7 @@ const showDeadLetters = createDeadLetters(
     sample: byId('dead-letter-sample'),
     commands: byId('dead-letter-commands'),
     close: byId('dead-letter-close'),
+    retry: byId('dead-letter-retry'),
     drop: byId('dead-letter-drop'),
     result: byId('dead-letter-result'),
   },

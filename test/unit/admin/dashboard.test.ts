@@ -293,7 +293,7 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     const { url, addCrawler } = withCrawlers(shared());
     for (const name of ['crawler-2', 'crawler-10', 'crawler-1']) await addCrawler(name);
     const { page } = await openPage(url);
-    await page.getByRole('cell', { name: 'crawler-10', exact: true }).waitFor();
+    await page.locator('#rows').getByRole('cell', { name: 'crawler-10', exact: true }).waitFor();
     const names = () => page.locator('#rows td:first-child').allTextContents();
     await page.getByRole('button', { name: 'Peer' }).focus();
     await page.keyboard.press('Enter');
@@ -358,7 +358,7 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     expect(complaints).toEqual([]);
   });
 
-  test('shows work groups and dead letters, and drops one with an admin token', async () => {
+  test('shows work groups and dead letters; with an admin token, sends one again and drops one', async () => {
     const log = join(temporaryFolder(), 'log');
     const token = 'admin-token-0123456789';
     const broker = await startAdminBroker({ ...SETTINGS, log, auth: { tokens: { admin: [token] } } });
@@ -383,15 +383,25 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     const detail = page.getByRole('dialog', { name: 'Dead letter 1' });
     await detail.getByText('Shown only if the broker has the option feed').waitFor();
     await detail.getByText('sluice dead retry FOLDER 1').waitFor();
-    await detail.getByRole('button', { name: 'Drop' }).click();
+    const [again, drop] = ['Send again', 'Drop'].map((name) => detail.getByRole('button', { name }));
+    await again?.click();
     await detail.getByText('an admin token is required').waitFor();
     await detail.getByLabel('Admin token').fill(token);
-    await detail.getByRole('button', { name: 'Drop' }).click();
-    await detail.getByText('Done: drop').waitFor();
+    await again?.click();
+    await detail.getByText('Done: retry').waitFor();
+    expect(await drop?.isDisabled()).toBe(true);
     await page.keyboard.press('Escape');
     await letters.getByText('None').waitFor();
+
     await page.getByRole('searchbox', { name: 'Search the dead letters' }).fill('');
-    await letters.getByRole('cell', { name: 'SCHEMA_VIOLATION' }).waitFor();
+    await letters.getByRole('cell', { name: 'SCHEMA_VIOLATION' }).click();
+    const other = page.getByRole('dialog', { name: 'Dead letter 0' });
+    // Only its beginning was kept.
+    expect(await other.getByRole('button', { name: 'Send again' }).isDisabled()).toBe(true);
+    await other.getByRole('button', { name: 'Drop' }).click();
+    await other.getByText('Done: drop').waitFor();
+    await page.keyboard.press('Escape');
+    await letters.getByText('None').waitFor();
     expect(await page.content()).not.toContain('hunter2');
     expect(complaints.filter((text) => !text.includes('401'))).toEqual([]);
   });
@@ -493,7 +503,7 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     crawler.write(line({ type: 'nonsense' }));
     await crawler.settled();
     const { page } = await openPage(url);
-    await page.getByRole('cell', { name, exact: true }).waitFor();
+    await page.locator('#rows').getByRole('cell', { name, exact: true }).waitFor();
     await page.locator('#rejections').getByText(name).first().waitFor();
     for (const width of [390, 768, 1280]) {
       await page.setViewportSize({ width, height: 800 });
@@ -585,7 +595,7 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     crawler.write(line({ type: 'nonsense' }));
     await crawler.settled();
     const { page } = await openPage(url);
-    await page.getByRole('cell', { name: 'crawler-to-copy', exact: true }).waitFor();
+    await page.locator('#rows').getByRole('cell', { name: 'crawler-to-copy', exact: true }).waitFor();
     await page.locator('#rejections .code').first().waitFor();
     await page.evaluate(`(() => {
       window.kept = ['#rows tr', '#rejections li', '#codes li', '#internals div'].map((selector) =>
@@ -600,7 +610,7 @@ describe.skipIf(browserPath === undefined)(suite, () => {
       busy.write(line(VALID.heartbeat).repeat(100));
       await expect.poll(() => page.locator('#about').textContent()).not.toBe(shown);
     }
-    await page.getByRole('cell', { name: 'a-busier-one', exact: true }).waitFor();
+    await page.locator('#rows').getByRole('cell', { name: 'a-busier-one', exact: true }).waitFor();
     expect(await page.evaluate('getSelection().toString()')).toBe('crawler-to-copy');
     expect(await page.evaluate('window.kept.every((element) => element.isConnected)')).toBe(true);
     // Without a selection, the busiest is first again.

@@ -1,7 +1,8 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
-import { expect, onTestFinished, test } from 'vitest';
+import { SluiceError } from 'sluice';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { AdminHandler } from '#src/admin/admin-handler.js';
 import type { AdminSource } from '#src/admin/admin-source.js';
 import { DeadLetterStore } from '#src/admin/dead-letter-store.js';
@@ -133,6 +134,66 @@ test('an admin token drops those that are there, and never one that comes later'
   const crawler = await connect();
   crawler.write('{"type":"nonsense"}\n');
   await expect.poll(() => idsAt('')).toEqual([2, 0]);
+});
+
+describe('sent again, with an admin token', () => {
+  const retry = async (adminPath: string, ids: readonly number[]) => {
+    const headers = { 'content-type': 'application/json', authorization: `Bearer ${ADMIN}` };
+    const body = JSON.stringify({ ids });
+    const reply = await ask(adminPath, `${PATH}/retry`, { method: 'POST', headers, body });
+    return [reply.status, JSON.parse(reply.body)];
+  };
+  const BEGINNING = 'only its beginning was kept: see the option rejectedBytes';
+
+  test('a message is received again, although peers need tokens, and no longer listed', async () => {
+    const { manager, log } = await start();
+    await manager.stop();
+    const tokens = { admin: [ADMIN], crawler: ['crawler-token-0123456789'], app: ['app-token-0123456789'] };
+    const { adminPath, connect, read } = await startAdminBroker({ ...LIGHT, log, auth: { tokens } });
+    const app = await connect();
+    app.say('hello', { role: 'app', token: 'app-token-0123456789' });
+    await app.subscribe({ id: 'all' });
+    expect(await retry(adminPath, [0, 1, 7])).toEqual([
+      200,
+      { action: 'retry', sent: [1], failed: [{ id: 0, error: BEGINNING }] },
+    ]);
+    expect(await app.next('job_started')).toMatchObject({ jobId: 'job-13' });
+    expect((await read<DeadLetterList>(PATH)).rows.map(({ id }) => id)).toEqual([0]);
+    expect(await retry(adminPath, [1])).toEqual([404, { error: 'there are no such dead letters' }]);
+    // The broker's own connection is closed.
+    await expect.poll(async () => (await read<{ rows: unknown[] }>('/api/connections')).rows).toHaveLength(1);
+  });
+
+  test('what the broker rejects again stays, and is another dead letter', async () => {
+    const { connect, adminPath, idsAt } = await start({
+      rejectedBytes: 'full',
+      auth: { tokens: { admin: [ADMIN] } },
+    });
+    const crawler = await connect();
+    crawler.write('{"type":"nonsense"}\n');
+    await expect.poll(() => idsAt('')).toEqual([2, 1, 0]);
+    const [status, { sent, failed }] = await retry(adminPath, [1, 2]);
+    expect([status, sent]).toEqual([200, [1]]);
+    expect(failed).toEqual([{ id: 2, error: expect.stringMatching(/^UNKNOWN_TYPE: /) }]);
+    await expect.poll(() => idsAt('')).toEqual([3, 2, 0]);
+  });
+
+  test('a broker that confirms nothing, or closes, is an error of each message', async () => {
+    const { manager } = await start();
+    const source = adminSourceOf(manager, {
+      openSender: async () => ({
+        send: () => Promise.reject(new SluiceError('SEND_TIMEOUT')),
+        close: () => {},
+      }),
+    });
+    expect(await new DeadLetterStore(source).retry(new Set([0, 1]))).toEqual({
+      sent: [],
+      failed: [
+        { id: 0, error: BEGINNING },
+        { id: 1, error: expect.stringMatching(/^SEND_TIMEOUT: /) },
+      ],
+    });
+  });
 });
 
 test('two drops at once both count, and a third request at once is rejected', async () => {
