@@ -1,14 +1,25 @@
-// Gives each job a small number, its entry, by which others keep their data about the job in arrays. Bounded: the least
-// recently set job is removed first. Every operation takes constant time and creates no objects, since each message may
-// refer to a new job. Measured with 100,000 jobs: 0.1 µs, where a Map of strings takes 0.6 µs.
+// Gives each job a small number, its entry, by which others keep their data about the job. Bounded: the least recently set
+// job is removed first. Every operation takes constant time and creates no objects, since each message may refer to a new
+// job. With very many jobs, nearly all of that time is spent on waiting for memory. So a job is one slot and one row, which
+// also has room for data; and what is known to be needed is read before, so that the processor waits for many at once.
 
-/** Fields of an entry. `NEWER` and `OLDER` form a circular list: `NEWER` of the newest entry is the oldest one. */
-const ENTRY = { LOW: 0, HIGH: 1, NEWER: 2, OLDER: 3, SIZE: 4 } as const;
+/**
+ * Fields of an entry. `NEWER` and `OLDER` form a circular list: `NEWER` of the newest entry is the oldest one. `LINKED`:
+ * number of the link that put it into its place of the list. `DATA`: numbers of the table's user, 0 for a new job.
+ */
+const ENTRY = { LOW: 0, HIGH: 1, NEWER: 2, OLDER: 3, LINKED: 4, DATA: 5, SIZE: 8 } as const;
 /** Fields of a hash slot: the entry plus 1, or 0 if free; the lower half of its key, which saves reading the entry. */
 const SLOT = { ENTRY: 0, LOW: 1, SIZE: 2 } as const;
 /** Minimum number of slots per entry, so that few entries collide. */
 const SLOTS_PER_ENTRY = 2;
 const NONE = -1;
+
+/** The keys of several jobs, in signed integers. */
+export interface JobKeys {
+  readonly lows: Int32Array;
+  readonly highs: Int32Array;
+  readonly count: number;
+}
 
 export class JobTable {
   readonly #capacity: number;
@@ -22,10 +33,19 @@ export class JobTable {
   #size = 0;
   #newest = NONE;
   #isNew = false;
+  readonly #lag: number;
+  /** Number of the latest link, a signed integer that overflows. */
+  #links = 0;
+  /** Depends on all that was read in advance, so that it is read. */
+  #prepared = 0;
 
-  /** @param capacity maximum number of jobs, 1 or more */
-  constructor(capacity: number) {
+  /**
+   * @param capacity maximum number of jobs, 1 or more
+   * @param lag number of other jobs that may be newer than a job that is set again, which then keeps its place. Default: 0.
+   */
+  constructor(capacity: number, lag = 0) {
     this.#capacity = capacity;
+    this.#lag = lag;
     const slots = 2 ** Math.ceil(Math.log2(capacity * SLOTS_PER_ENTRY));
     this.#mask = slots - 1;
     // Pages are only allocated when they are written.
@@ -76,18 +96,66 @@ export class JobTable {
     }
   }
 
+  /** A number of the table's user about a job. @param index 0 to 2 */
+  data(entry: number, index: number): number {
+    return this.#field(entry, ENTRY.DATA + index);
+  }
+
+  /** @param value a signed integer */
+  setData(entry: number, index: number, value: number): void {
+    this.#entries[entry * ENTRY.SIZE + ENTRY.DATA + index] = value;
+  }
+
   /**
-   * Makes a job the newest, and adds it if necessary. At capacity, it replaces the oldest and gets its entry.
+   * Reads what {@link set} will need for these jobs, which takes a third of the time that it would take there.
+   * @param entries gets the entry of each job; -1 if it is not found at once
+   */
+  prepare({ lows, highs, count }: JobKeys, entries: Int32Array): void {
+    const [slots, rows, mask] = [this.#slots, this.#entries, this.#mask];
+    // Nearly always the first slot: the rest is left to find().
+    for (let at = 0; at < count; at++)
+      entries[at] = (slots[((lows[at] ?? 0) & mask) * SLOT.SIZE + SLOT.ENTRY] ?? 0) - 1;
+    let missing = 0;
+    for (let at = 0; at < count; at++) {
+      const row = (entries[at] ?? NONE) * ENTRY.SIZE;
+      if (row >= 0 && rows[row + ENTRY.LOW] === lows[at] && rows[row + ENTRY.HIGH] === highs[at]) continue;
+      entries[at] = NONE;
+      missing++;
+    }
+    // So many will be replaced.
+    let entry = this.oldest;
+    for (let left = missing + this.#size - this.#capacity; left > 0 && entry !== NONE; left--) {
+      this.#prepared ^= this.#number(
+        this.#slots,
+        (this.#field(entry, ENTRY.LOW) & this.#mask) * SLOT.SIZE + SLOT.ENTRY,
+      );
+      entry = this.newer(entry);
+    }
+  }
+
+  /** Whether an entry is that of a job. */
+  isEntryOf(entry: number, low: number, high: number): boolean {
+    return this.#field(entry, ENTRY.LOW) === low && this.#field(entry, ENTRY.HIGH) === high;
+  }
+
+  /** As {@link set}, of a job whose entry is known. */
+  renew(entry: number): void {
+    this.#isNew = false;
+    if (entry === this.#newest || this.#linksSince(entry) <= this.#lag) return;
+    this.#unlink(entry);
+    this.#link(entry);
+  }
+
+  /**
+   * Makes a job the newest, or one of the newest, and adds it if necessary. At capacity, it replaces the oldest and gets its entry.
    * @returns its entry
    */
   set(low: number, high: number): number {
     let entry = this.find(low, high);
-    this.#isNew = entry === NONE;
-    if (entry === NONE) entry = this.#add(low, high);
-    else if (entry !== this.#newest) {
-      this.#unlink(entry);
-      this.#link(entry);
-    }
+    if (entry === NONE) {
+      entry = this.#add(low, high);
+      this.#isNew = true;
+    } else this.renew(entry);
     return entry;
   }
 
@@ -113,10 +181,13 @@ export class JobTable {
       // The oldest entry becomes the newest: in a circular list, nothing has to move.
       entry = this.#field(this.#newest, ENTRY.NEWER);
       this.#newest = entry;
+      this.#recordLink(entry);
       this.#freeSlotOf(entry);
     }
     this.#entries[entry * ENTRY.SIZE + ENTRY.LOW] = low;
     this.#entries[entry * ENTRY.SIZE + ENTRY.HIGH] = high;
+    for (let field: number = ENTRY.DATA; field < ENTRY.SIZE; field++)
+      this.#entries[entry * ENTRY.SIZE + field] = 0;
     let slot = low & this.#mask;
     while (this.#slots[slot * SLOT.SIZE + SLOT.ENTRY] !== 0) slot = (slot + 1) & this.#mask;
     this.#slots[slot * SLOT.SIZE + SLOT.ENTRY] = entry + 1;
@@ -164,6 +235,17 @@ export class JobTable {
     this.#entries[older * ENTRY.SIZE + ENTRY.NEWER] = entry;
     this.#entries[newer * ENTRY.SIZE + ENTRY.OLDER] = entry;
     this.#newest = entry;
+    this.#recordLink(entry);
+  }
+
+  /** Number of links since an entry was put into its place: so many entries, or fewer, are newer. */
+  #linksSince(entry: number): number {
+    return (this.#links - this.#field(entry, ENTRY.LINKED)) >>> 0;
+  }
+
+  #recordLink(entry: number): void {
+    this.#links = (this.#links + 1) | 0;
+    this.#entries[entry * ENTRY.SIZE + ENTRY.LINKED] = this.#links;
   }
 
   #field(entry: number, field: number): number {

@@ -7,11 +7,22 @@ import { NumberList } from '../memory/number-list.js';
 import { type JobSeed, jobKey } from '../messages/job-key.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import { jobIdIn } from './job-id.js';
-import type { CrawlerIdentity, JobOwners } from './job-owners.js';
+import { type CrawlerIdentity, JOB_STATE, type JobOwners, type JobReports } from './job-owners.js';
 import type { LastValues } from './last-values.js';
 
 /** Stands for the heartbeats of a run. */
 const HEARTBEAT = -2;
+
+/** Jobs of a run, with the indexes of the messages that are about them. Beyond `count`, those of an earlier run. */
+interface Reports extends JobReports {
+  readonly indexes: Uint32Array;
+  count: number;
+  /** Index of the last heartbeat; -1 if there is none. */
+  heartbeat: number;
+}
+
+const INITIAL_CAPACITY = 1024;
+const NONE = -1;
 
 export class RunRecorder {
   readonly #owners: JobOwners;
@@ -23,10 +34,11 @@ export class RunRecorder {
   readonly #isHeartbeat: Uint8Array;
   /** 1 for a type that ends its job, by type index. */
   readonly #endsJob: Uint8Array;
-  /** Number of the current run. */
+  /** Number of the current run, a signed integer that overflows. */
   #runs = 0;
   /** Indexes of the messages of the current run to record. */
   readonly #latest = new NumberList();
+  #reports = newReports(INITIAL_CAPACITY);
 
   /** @param lastValues keeps the latest messages. If `undefined`, none are kept. */
   constructor(
@@ -49,33 +61,64 @@ export class RunRecorder {
    */
   record(run: FrameRun, sender: CrawlerIdentity | undefined): void {
     this.#findLatest(run);
+    const reports = this.#readReports(run);
+    const { indexes, lows, highs } = reports;
+    if (sender !== undefined) {
+      this.#owners.setAll(reports, sender, this.#runs, (at) =>
+        jobIdIn(run.message(indexes[at] ?? 0), lows[at] ?? 0, highs[at] ?? 0, this.#jobSeed),
+      );
+    }
+    if (this.#lastValues !== undefined)
+      this.#keepLatest(run, reports, this.#lastValues, sender !== undefined);
+  }
+
+  /** Keeps the latest messages, and the heartbeat, in the order of receipt. */
+  #keepLatest(run: FrameRun, reports: Reports, lastValues: LastValues, hasOwner: boolean): void {
+    const { indexes, lows, highs, states } = reports;
+    let { heartbeat } = reports;
+    // A message without an owner has to take the place of an earlier one in any case.
+    const count = !hasOwner || lastValues.hasTime(run.chunk.receivedAt) ? reports.count : 0;
+    for (let at = 0; at < count; at++) {
+      const index = indexes[at] ?? 0;
+      if (heartbeat !== NONE && index > heartbeat) {
+        this.#keepHeartbeat(run, heartbeat, lastValues);
+        heartbeat = NONE;
+      }
+      // A heartbeat is no message about the job.
+      if (states[at] === JOB_STATE.MENTIONED) continue;
+      lastValues.set(lows[at] ?? 0, highs[at] ?? 0, run, index, hasOwner ? this.#runs : undefined);
+    }
+    if (heartbeat !== NONE) this.#keepHeartbeat(run, heartbeat, lastValues);
+  }
+
+  /** Reads what the messages to record say about jobs. */
+  #readReports(run: FrameRun): Reports {
     const { verdict } = run;
-    const runs = this.#runs;
-    const lastValues =
-      this.#lastValues?.hasTime(run.chunk.receivedAt) === true ? this.#lastValues : undefined;
-    for (const index of this.#latest.values) {
+    const latest = this.#latest.values;
+    if (latest.length > this.#reports.indexes.length) this.#reports = newReports(2 * latest.length);
+    const reports = this.#reports;
+    reports.heartbeat = NONE;
+    let count = 0;
+    for (const index of latest) {
       const typeIndex = run.typeIndex(index);
       const isHeartbeat = this.#isHeartbeat[typeIndex] === 1;
-      if (isHeartbeat) this.#keepHeartbeat(run, index);
+      if (isHeartbeat) reports.heartbeat = index;
       const job = run.job(index);
-      if (job === -1) continue;
-      // Signed, since V8 passes small signed integers without an object.
-      const low = verdict.jobLow(job) | 0;
-      const high = verdict.jobHigh(job) | 0;
-      const hasEnded = this.#endsJob[typeIndex] === 1;
-      // A message without an owner has to take the place of an earlier one in any case.
-      const values = sender === undefined ? this.#lastValues : lastValues;
-      // A heartbeat is no message about the job.
-      const number = isHeartbeat ? undefined : runs;
-      if (sender !== undefined && this.#owners.set(low, high, sender, hasEnded, number))
-        this.#owners.setId(jobIdIn(run.message(index), low, high, this.#jobSeed));
-      if (!isHeartbeat) values?.set(low, high, run, index, sender === undefined ? undefined : runs);
+      if (job === NONE) continue;
+      reports.indexes[count] = index;
+      reports.lows[count] = verdict.jobLow(job);
+      reports.highs[count] = verdict.jobHigh(job);
+      const state = this.#endsJob[typeIndex] === 1 ? JOB_STATE.ENDED : JOB_STATE.OPEN;
+      reports.states[count] = isHeartbeat ? JOB_STATE.MENTIONED : state;
+      count++;
     }
+    reports.count = count;
+    return reports;
   }
 
   /** Finds the last message of each job, and the last heartbeat, in the order of receipt. */
   #findLatest(run: FrameRun): void {
-    this.#runs = (this.#runs + 1) >>> 0;
+    this.#runs = (this.#runs + 1) | 0;
     this.#latest.clear();
     if (run.isWhole) this.#readLatest(run);
     else this.#searchLatest(run);
@@ -102,10 +145,20 @@ export class RunRecorder {
     }
   }
 
-  #keepHeartbeat(run: FrameRun, index: number): void {
-    if (this.#lastValues === undefined) return;
+  #keepHeartbeat(run: FrameRun, index: number, lastValues: LastValues): void {
     const { id, crawlerId } = run.source;
     const { low, high } = jobKey(crawlerId ?? id, this.#crawlerSeed);
-    this.#lastValues.set(low | 0, high | 0, run, index);
+    lastValues.set(low | 0, high | 0, run, index);
   }
+}
+
+function newReports(capacity: number): Reports {
+  return {
+    indexes: new Uint32Array(capacity),
+    lows: new Int32Array(capacity),
+    highs: new Int32Array(capacity),
+    states: new Uint8Array(capacity),
+    count: 0,
+    heartbeat: NONE,
+  };
 }
