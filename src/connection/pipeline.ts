@@ -83,6 +83,14 @@ const LAST_SHARE = 0.5;
 /** The largest share of `maxBufferedBytes` that partial messages may use. */
 const PARTIAL_SHARE = 0.25;
 
+/**
+ * Batches are that large, in bytes, while very much is received. Then fewer bytes for a connection than these wait for more
+ * before they are written, for at most this time in ms.
+ */
+const LARGE_BATCH = 128 * 1024;
+const FEW_BYTES = 16 * 1024;
+const MAX_FEW_DELAY = 4;
+
 /** What a broker may have besides its connections. */
 export interface PipelineParts {
   /** The durable log. If omitted, messages are only in memory. */
@@ -136,6 +144,9 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
   /** Connections to flush at the end of this turn of the event loop. */
   readonly #unflushed = new Set<SocketConnection>();
   #flushTimer: NodeJS.Immediate | undefined;
+  /** Since when few bytes wait for some connections, in ms of the monotonic clock; 0 if they do not. */
+  #fewSince = 0;
+  #fewTimer: NodeJS.Timeout | undefined;
 
   /**
    * @param hasListener whether rejected messages and presence are reported to anyone other than subscribers
@@ -247,7 +258,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
         this.protocol.count(verdict);
         for (const type of verdict.mismatches) this.emit('mismatch', type);
       },
-      onSettled: () => this.#afterBatch(),
+      onSettled: (bytes) => this.#afterBatch(bytes),
       onWorkerError: (error) => {
         publishWorkerFailed({ error });
         this.emit('worker_error', error);
@@ -478,8 +489,10 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
     });
   }
 
-  #afterBatch(): void {
-    this.#flush();
+  /** @param bytes of the batch */
+  #afterBatch(bytes: number): void {
+    if (bytes >= LARGE_BATCH) this.#flushMany();
+    else this.#flush();
     this.flow.update();
   }
 
@@ -487,5 +500,28 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
     this.copies.endTurn();
     for (const connection of this.#unflushed) connection.flush();
     this.#unflushed.clear();
+    this.#fewSince = 0;
+  }
+
+  /** Few bytes wait for more, since a write takes as long as routing several messages. */
+  #flushMany(): void {
+    const now = performance.now();
+    if (this.#fewSince !== 0 && now - this.#fewSince >= MAX_FEW_DELAY) return this.#flush();
+    this.copies.endTurn();
+    for (const connection of this.#unflushed) {
+      if (connection.outbox.pendingBytes < FEW_BYTES) continue;
+      connection.flush();
+      this.#unflushed.delete(connection);
+    }
+    if (this.#unflushed.size === 0) {
+      this.#fewSince = 0;
+      return;
+    }
+    if (this.#fewSince === 0) this.#fewSince = now;
+    // The next batch may take long.
+    this.#fewTimer ??= setTimeout(() => {
+      this.#fewTimer = undefined;
+      this.#flush();
+    }, MAX_FEW_DELAY).unref();
   }
 }

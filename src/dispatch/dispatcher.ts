@@ -36,7 +36,7 @@ export interface DispatcherOptions
   /** Called with each verdict before its chunks are settled. */
   onVerdict: (verdict: Verdict) => void;
   /** Called after the chunks of a batch are settled, to write the resulting output. */
-  onSettled: () => void;
+  onSettled: (bytes: number) => void;
   /** Called when a worker fails. Its batch is retried, divided into smaller parts. */
   onWorkerError: (error: unknown) => void;
 }
@@ -357,9 +357,11 @@ export class Dispatcher {
   #settle(chunks: Chunk[], verdict: Verdict): void {
     this.#options.onVerdict(verdict);
     const reader = new VerdictReader(verdict);
+    let bytes = 0;
     chunks.forEach((chunk, index) => {
       chunk.verdict = reader;
       chunk.index = index;
+      bytes += chunk.end - chunk.start;
     });
     for (const index of verdict.slowRanges) {
       const lane = chunks[index]?.lane;
@@ -369,7 +371,7 @@ export class Dispatcher {
       if (!chunk.lane.isNext(chunk)) this.#outOfOrder++;
       chunk.lane.advance();
     }
-    this.#options.onSettled();
+    this.#options.onSettled(bytes);
   }
 
   /**
@@ -426,6 +428,6 @@ export class Dispatcher {
     this.#failedChunks++;
     chunk.failed = true;
     chunk.lane.advance();
-    this.#options.onSettled();
+    this.#options.onSettled(chunk.end - chunk.start);
   }
 }

@@ -9,12 +9,23 @@ export interface IndexedFilter<T> {
   readonly target: T;
 }
 
+/** A filter that has a job. It contains what is needed to match a message, since each object more costs a cache miss. */
+export interface JobFilter<T> extends IndexedFilter<T> {
+  /** The upper half of the job's key, as a signed integer. */
+  readonly high: number;
+  /** Whether it matches all messages about the job: it has neither types nor crawler IDs. */
+  readonly matchesAll: boolean;
+  readonly mark: number;
+}
+
 /** @typeParam T what filters select messages for */
 export class FilterIndex<T> {
   #others: readonly IndexedFilter<T>[] = [];
   readonly #byCrawler = new Map<string, IndexedFilter<T>[]>();
   /** By lower half of the job's key, which is signed, since V8 stores small signed integers without an object. */
-  readonly #byJob = new Map<number, IndexedFilter<T>[]>();
+  readonly #byJob = new Map<number, JobFilter<T>[]>();
+  /** Marks the jobs with filters. Created by the first of them. */
+  #marks: JobMarks | undefined;
 
   /** Filters with neither job IDs nor crawler IDs. */
   get others(): readonly IndexedFilter<T>[] {
@@ -35,14 +46,21 @@ export class FilterIndex<T> {
    * Filters with a job of this key; they may also have crawler IDs. Includes those of other jobs with the same lower half.
    * @param low the lower half of the key
    */
-  ofJob(low: number): readonly IndexedFilter<T>[] {
-    return this.#byJob.get(low | 0) ?? NONE;
+  ofJob(low: number): readonly JobFilter<T>[] {
+    return this.mayHaveJob(low) ? (this.#byJob.get(low | 0) ?? NONE) : NONE;
+  }
+
+  /** Whether there may be filters with a job of this key: much faster than {@link ofJob}, and nearly always right. */
+  mayHaveJob(low: number): boolean {
+    return this.#marks?.has(low) === true;
   }
 
   add(filter: Filter, target: T): void {
     const entry = { filter, target };
-    const { jobs, crawlerIds } = filter;
-    if (jobs !== undefined) for (const low of jobs.lows()) append(this.#byJob, low, entry);
+    const { jobs, crawlerIds, mark, matchesAllTypes } = filter;
+    const matchesAll = matchesAllTypes && crawlerIds === undefined;
+    if (jobs !== undefined)
+      for (const [low, high] of jobs.keys()) this.#addJob(low, { filter, target, high, matchesAll, mark });
     else if (crawlerIds !== undefined) for (const id of crawlerIds) append(this.#byCrawler, id, entry);
     else this.#others = [...this.#others, entry];
   }
@@ -50,9 +68,53 @@ export class FilterIndex<T> {
   remove(filter: Filter, target: T): void {
     const isOther = (entry: IndexedFilter<T>) => entry.filter !== filter || entry.target !== target;
     const { jobs, crawlerIds } = filter;
-    if (jobs !== undefined) for (const low of jobs.lows()) keep(this.#byJob, low, isOther);
+    if (jobs !== undefined) for (const [low] of jobs.keys()) this.#keepOfJob(low, isOther);
     else if (crawlerIds !== undefined) for (const id of crawlerIds) keep(this.#byCrawler, id, isOther);
     else this.#others = this.#others.filter(isOther);
+  }
+
+  #addJob(low: number, entry: JobFilter<T>): void {
+    this.#marks ??= new JobMarks();
+    if (!this.#byJob.has(low)) this.#marks.add(low);
+    append(this.#byJob, low, entry);
+  }
+
+  #keepOfJob(low: number, isKept: (entry: IndexedFilter<T>) => boolean): void {
+    if (!this.#byJob.has(low)) return;
+    keep(this.#byJob, low, isKept);
+    if (!this.#byJob.has(low)) this.#marks?.delete(low);
+    if (this.#byJob.size === 0) this.#marks = undefined;
+  }
+}
+
+const MARKS = 65_536;
+const BITS = 32;
+
+/** A bit for each job, by the end of its key: jobs may share one. Small enough for the caches of a processor. */
+class JobMarks {
+  readonly #bits = new Int32Array(MARKS / BITS);
+  /** Number of jobs, by bit. */
+  readonly #counts = new Uint32Array(MARKS);
+
+  has(low: number): boolean {
+    const bit = low & (MARKS - 1);
+    return ((this.#bits[bit >> 5] ?? 0) & (1 << (bit % BITS))) !== 0;
+  }
+
+  add(low: number): void {
+    this.#count(low, 1);
+  }
+
+  delete(low: number): void {
+    this.#count(low, -1);
+  }
+
+  #count(low: number, change: number): void {
+    const bit = low & (MARKS - 1);
+    const count = (this.#counts[bit] ?? 0) + change;
+    this.#counts[bit] = count;
+    const others = (this.#bits[bit >> 5] ?? 0) & ~(1 << (bit % BITS));
+    this.#bits[bit >> 5] = count > 0 ? others | (1 << (bit % BITS)) : others;
   }
 }
 

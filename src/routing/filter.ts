@@ -18,6 +18,8 @@ export class Filter {
   readonly matchesPresence: boolean;
   /** Whether it matches every message. */
   readonly matchesAll: boolean;
+  /** Whether it matches messages of all types, those without a schema included. */
+  readonly matchesAllTypes: boolean;
   /** 1 for a matching type, by type index. */
   readonly #types: Uint8Array;
   readonly #patterns: readonly string[];
@@ -40,7 +42,8 @@ export class Filter {
     this.mark = meta === true ? WITH_META : SELECTED;
     this.matchesRejected = types.includes(REJECTED);
     this.matchesPresence = types.includes(PRESENCE);
-    this.matchesAll = types.includes('*') && jobIds === undefined && crawlerIds === undefined;
+    this.matchesAllTypes = types.includes('*');
+    this.matchesAll = this.matchesAllTypes && jobIds === undefined && crawlerIds === undefined;
     const content = JSON.stringify([selected.join(''), types, jobIds, crawlerIds, this.mark]);
     this.key = createHash('sha256').update(content).digest('base64');
   }
@@ -79,7 +82,8 @@ class JobSet {
   constructor(jobIds: readonly string[], seed: JobSeed) {
     for (const jobId of jobIds) {
       const { low, high } = jobKey(jobId, seed);
-      this.#keys.set(low | 0, [...(this.#keys.get(low | 0) ?? []), high]);
+      const highs = this.#keys.get(low | 0) ?? [];
+      if (!highs.includes(high)) this.#keys.set(low | 0, [...highs, high]);
     }
   }
 
@@ -87,9 +91,9 @@ class JobSet {
     return this.#keys.get(low | 0)?.includes(high) ?? false;
   }
 
-  /** The lower halves of the keys, as signed integers, each once. */
-  lows(): Iterable<number> {
-    return this.#keys.keys();
+  /** The keys, as pairs of signed integers: the lower and the upper half. */
+  *keys(): Generator<readonly [number, number]> {
+    for (const [low, highs] of this.#keys) for (const high of highs) yield [low, high | 0];
   }
 }
 

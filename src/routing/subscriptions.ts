@@ -311,7 +311,8 @@ export class Subscriptions {
     const { crawlerId } = run.source;
     const { others, hasJobs } = index;
     const ofCrawler = index.ofCrawler(crawlerId);
-    if (others.length === 0 && ofCrawler.length === 0 && !hasJobs) return;
+    const ofJobs = hasJobs && mayMatchJobs(index, run);
+    if (others.length === 0 && ofCrawler.length === 0 && !ofJobs) return;
     const targets: T[] = [];
     const { unknownType } = run;
     for (let at = 0; at < run.count; at++) {
@@ -322,13 +323,19 @@ export class Subscriptions {
       for (const { filter, target } of ofCrawler) {
         if (filter.matchesType(typeIndex, unknownType)) this.#add(target, at, filter.mark, targets);
       }
-      const job = hasJobs ? run.job(at) : -1;
+      const job = ofJobs ? run.job(at) : -1;
       if (job === -1) continue;
       const low = run.verdict.jobLow(job);
-      for (const { filter, target } of index.ofJob(low)) {
-        if (!filter.matchesType(typeIndex, unknownType) || !filter.matchesJob(low, run.verdict.jobHigh(job)))
-          continue;
-        if (filter.matchesCrawler(crawlerId)) this.#add(target, at, filter.mark, targets);
+      if (!index.mayHaveJob(low)) continue;
+      const high = run.verdict.jobHigh(job) | 0;
+      for (const entry of index.ofJob(low)) {
+        if (entry.high !== high) continue;
+        const { filter } = entry;
+        if (
+          entry.matchesAll ||
+          (filter.matchesType(typeIndex, unknownType) && filter.matchesCrawler(crawlerId))
+        )
+          this.#add(entry.target, at, entry.mark, targets);
       }
     }
     // Afterwards, since subscriptions may be removed while messages are delivered: a slow subscriber is disconnected.
@@ -499,6 +506,14 @@ export class Subscriptions {
     group.index.remove(ofFilter.filter, ofFilter);
     this.#groupIndex.remove(ofFilter.filter, group);
   }
+}
+
+/** Whether a run may contain messages about jobs with filters. */
+function mayMatchJobs<T>(index: FilterIndex<T>, { verdict, index: runIndex }: FrameRun): boolean {
+  const end = verdict.jobsEnd(runIndex);
+  for (let job = verdict.firstJob(runIndex); job < end; job++)
+    if (index.mayHaveJob(verdict.jobLow(job))) return true;
+  return false;
 }
 
 function descriptionOf({

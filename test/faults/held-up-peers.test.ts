@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { PAUSE } from '#src/connection/connection-state.js';
 import { startBroker, until } from '../support/broker.js';
-import { VALID } from '../support/messages.js';
+import { line, VALID } from '../support/messages.js';
 
 test('pings peers that it does not read from, but for plain crawlers, until it reads again', async () => {
   const { manager, connect } = await startBroker({ healthCheckInterval: 5 });
@@ -36,4 +36,18 @@ test('pings peers that it does not read from, but for plain crawlers, until it r
   const before = app.lines.length;
   await more(3);
   expect(app.lines).toHaveLength(before);
+});
+
+test('few bytes for a peer, among very many for others, do not wait until there are more', async () => {
+  const { connect } = await startBroker();
+  const [everything, one, crawler] = [await connect(), await connect(), await connect()];
+  await everything.subscribe();
+  await one.subscribe({ jobIds: ['job-wanted'] });
+  const many = line({ ...VALID.job_progress, jobId: 'job-other' }).repeat(4000);
+  for (let round = 0; round < 20; round++) {
+    one.lines.length = 0;
+    // Nothing follows the message that it waits for.
+    crawler.write(many + line({ ...VALID.job_started, jobId: 'job-wanted' }));
+    await one.next('job_started');
+  }
 });

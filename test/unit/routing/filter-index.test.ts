@@ -1,0 +1,58 @@
+import { MessageRegistry } from 'sluice';
+import { beforeAll, expect, test } from 'vitest';
+import { jobKey, NO_SEED } from '#src/messages/job-key.js';
+import { Filter } from '#src/routing/filter.js';
+import { FilterIndex } from '#src/routing/filter-index.js';
+
+let registry: MessageRegistry;
+
+beforeAll(async () => {
+  registry = await MessageRegistry.load();
+});
+
+const filterOf = (...jobIds: string[]) => new Filter(registry, { id: 'a', types: ['*'], jobIds }, NO_SEED);
+const lowOf = (jobId: string) => jobKey(jobId, NO_SEED).low;
+
+test('finds the filters of a job, as often as any are added and removed', () => {
+  const index = new FilterIndex<string>();
+  const names = Array.from({ length: 3000 }, (_, number) => `job-${number}`);
+  const filters = names.map((name, number) => filterOf(name, names[(number + 1) % names.length] ?? ''));
+  expect(index.hasJobs).toBe(false);
+  for (let round = 0; round < 3; round++) {
+    names.forEach((name, number) => {
+      const filter = filters[number];
+      if (filter !== undefined) index.add(filter, name);
+    });
+    for (const name of names) expect(index.ofJob(lowOf(name))).toHaveLength(2);
+    names.forEach((name, number) => {
+      const filter = filters[number];
+      if (number % 2 === 0 && filter !== undefined) index.remove(filter, name);
+    });
+    // Each of the others is found, though half of those that share its mark are gone.
+    for (const name of names) expect(index.ofJob(lowOf(name))).toHaveLength(1);
+    names.forEach((name, number) => {
+      const filter = filters[number];
+      if (number % 2 === 1 && filter !== undefined) index.remove(filter, name);
+    });
+    expect(index.hasJobs).toBe(false);
+    expect(names.some((name) => index.mayHaveJob(lowOf(name)))).toBe(false);
+  }
+});
+
+test('most jobs without filters are told apart at once', () => {
+  const index = new FilterIndex<string>();
+  const names = Array.from({ length: 1000 }, (_, number) => `job-${number}`);
+  index.add(filterOf(...names.slice(0, 100)), 'a');
+  const others = names.slice(100).filter((name) => index.mayHaveJob(lowOf(name)));
+  expect(others.length).toBeLessThan(20);
+  expect(names.slice(0, 100).every((name) => index.mayHaveJob(lowOf(name)))).toBe(true);
+});
+
+test('a job that a filter lists twice is found once', () => {
+  const index = new FilterIndex<string>();
+  const filter = filterOf('job-1', 'job-1');
+  index.add(filter, 'a');
+  expect(index.ofJob(lowOf('job-1'))).toEqual([
+    { filter, target: 'a', high: jobKey('job-1', NO_SEED).high | 0, matchesAll: true, mark: filter.mark },
+  ]);
+});
