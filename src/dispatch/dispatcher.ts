@@ -35,7 +35,7 @@ export interface DispatcherOptions
   createLocal?: (() => { validate(task: BatchTask): Verdict }) | undefined;
   /** Called with each verdict before its chunks are settled. */
   onVerdict: (verdict: Verdict) => void;
-  /** Called after the chunks of a batch are settled, to write the resulting output. */
+  /** Called after the chunks of a batch are settled, to write the resulting output. @param bytes of the batch */
   onSettled: (bytes: number) => void;
   /** Called when a worker fails. Its batch is retried, divided into smaller parts. */
   onWorkerError: (error: unknown) => void;
