@@ -93,6 +93,13 @@ const MAX_LOST_WORKERS = 16;
 const WAIT_FOR_WORKER = 100;
 const CORES = availableParallelism();
 
+/**
+ * While a batch is on its way, fewer bytes than these wait until it is done, but at most for this time in ms: a batch takes
+ * about as long as validating 100 KiB.
+ */
+const FEW_BYTES = 128 * 1024;
+const MAX_FEW_DELAY = 2;
+
 /** Limit on the number of batches that the workers get before the next attempt to validate one on the main thread. */
 const MAX_SKIPPED = 64;
 
@@ -114,6 +121,7 @@ export class Dispatcher {
   /** Since when messages wait although all workers have batches, in ms of the monotonic clock; 0 if none wait. */
   #waitingSince = 0;
   #waitTimer: NodeJS.Timeout | undefined;
+  #fewTimer: NodeJS.Timeout | undefined;
   /** The batches in flight, the oldest first. */
   readonly #running = new Set<Batch>();
   /**
@@ -220,6 +228,7 @@ export class Dispatcher {
     if (this.#closed) return;
     this.#closed = true;
     clearTimeout(this.#waitTimer);
+    clearTimeout(this.#fewTimer);
     await Promise.all([this.#pool?.close(), this.#quarantine.close()]);
   }
 
@@ -257,7 +266,7 @@ export class Dispatcher {
     const pool = this.#pool;
     if (this.#closed || pool === undefined) return;
     if (this.#running.size === 0) this.#validateInline();
-    while (this.#running.size < this.#capacity) {
+    while (this.#running.size < this.#capacity && !this.#awaitsMore()) {
       const batch = this.#backlog.take(this.#batchShare, performance.now());
       if (batch === undefined) break;
       void this.#run(pool, batch);
@@ -265,6 +274,22 @@ export class Dispatcher {
     if (this.#backlog.isEmpty) this.#waitingSince = 0;
     else if (this.#running.size >= this.#capacity) this.#recordWait();
   };
+
+  /** Whether few bytes wait for a batch that will soon be done, to share the next one with what comes until then. */
+  #awaitsMore(): boolean {
+    const { bytes, isEmpty } = this.#backlog;
+    if (isEmpty || bytes >= Math.min(FEW_BYTES, this.#options.maxBatchBytes * this.#batchShare)) return false;
+    const since = performance.now() - MAX_FEW_DELAY;
+    for (const { isSlow, takenAt } of this.#running) {
+      if (isSlow || takenAt <= since) continue;
+      this.#fewTimer ??= setTimeout(() => {
+        this.#fewTimer = undefined;
+        this.#flush();
+      }, MAX_FEW_DELAY).unref();
+      return true;
+    }
+    return false;
+  }
 
   /** Called while messages wait and all workers have batches. */
   #recordWait(): void {
