@@ -201,6 +201,10 @@ func (c *Client) Flush(timeout time.Duration) error {
 	defer cancel()
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
+	// Nothing can be published to a client that the broker has rejected, and nothing was confirmed.
+	if err := c.closed(); err != nil {
+		return err
+	}
 	for end := c.confirmed + int64(len(c.sent)+len(c.unsent)); c.confirmed < end; {
 		if err := c.wait(ctx); errors.Is(err, context.DeadlineExceeded) {
 			return ErrTimeout

@@ -144,6 +144,8 @@ class SluiceClient:
         """Waits until the broker has confirmed everything published so far. Raises TimeoutError, SluiceError."""
         deadline = _deadline(timeout)
         with self._changed:
+            # Nothing can be published to a client that the broker has rejected, and nothing was confirmed.
+            self._require_open()
             end = self._confirmed + len(self._sent) + len(self._unsent)
             while self._confirmed < end:
                 self._wait(deadline)

@@ -212,6 +212,8 @@ describe.each(LANGUAGES)('the $name client', ({ tool, prepare }) => {
     await client.do('publish 0 1');
     expect(await client.do('flush 60')).toBe('UNAUTHORIZED');
     expect(await client.do('publish 0 1')).toBe('UNAUTHORIZED');
+    // Also if nothing could be published.
+    expect(await client.do('flush 60')).toBe('UNAUTHORIZED');
     const right = run(broker.socketPath, { TOKEN: 'the-token-of-crawlers' });
     await right.do('publish 0 1');
     expect(await right.do('close')).toBe(0);
