@@ -5,6 +5,7 @@ import type { DriftEntry } from '../../protocol/drift-report.js';
 import type { CommandDefinition } from '../common/command-definition.js';
 import { EXIT } from '../common/exit-codes.js';
 import { ADMIN_FLAG, ADMIN_NOTE } from '../common/flags.js';
+import { counted } from '../common/terminal.js';
 
 interface DriftFlags {
   /** Address of the admin server. */
@@ -54,7 +55,7 @@ function linesOf(entry: DriftEntry): string[] {
   );
   if (entry.hasMoreSources) sources.push('  and more');
   return [
-    `${TITLES[kind]}: ${subject} (seen ${sightings} times from ${timeOf(firstSeen)} to ${timeOf(lastSeen)})`,
+    `${TITLES[kind]}: ${subject} (seen ${counted(sightings, 'time')} from ${timeOf(firstSeen)} to ${timeOf(lastSeen)})`,
     ...sources,
   ];
 }

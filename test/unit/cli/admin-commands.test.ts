@@ -27,7 +27,7 @@ test('sluice drift prints what the schemas do not know, and exits with 1 if ther
   const run = await runShared(['drift', '--admin', adminPath]);
   expect(run.code).toBe(1);
   expect(run.stdout).toMatch(
-    /^unknown value: job_progress data\.entityType = wiki \(seen 1 times from .*Z to .*Z\)$/m,
+    /^unknown value: job_progress data\.entityType = wiki \(seen 1 time from .*Z to .*Z\)$/m,
   );
   expect(run.stdout).toMatch(/^ {2}crawler\?-1, since .*Z$/m);
   const json = await runShared(['drift', '--json', '--admin', adminPath]);
