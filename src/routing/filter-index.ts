@@ -24,8 +24,14 @@ export class FilterIndex<T> {
   readonly #byCrawler = new Map<string, IndexedFilter<T>[]>();
   /** By lower half of the job's key, which is signed, since V8 stores small signed integers without an object. */
   readonly #byJob = new Map<number, JobFilter<T>[]>();
-  /** Marks the jobs with filters. Created by the first of them. */
+  readonly #marksJobs: boolean;
+  /** Created by the first filter with jobs. */
   #marks: JobMarks | undefined;
+
+  /** @param marksJobs whether jobs with filters are marked, which takes 264 KiB. Default: false. */
+  constructor(marksJobs = false) {
+    this.#marksJobs = marksJobs;
+  }
 
   /** Filters with neither job IDs nor crawler IDs. */
   get others(): readonly IndexedFilter<T>[] {
@@ -50,9 +56,12 @@ export class FilterIndex<T> {
     return this.mayHaveJob(low) ? (this.#byJob.get(low | 0) ?? NONE) : NONE;
   }
 
-  /** Whether there may be filters with a job of this key: much faster than {@link ofJob}, and nearly always right. */
+  /**
+   * Whether there may be filters with a job of this key. If jobs are marked, this is much faster than
+   * {@link ofJob}, and nearly always right.
+   */
   mayHaveJob(low: number): boolean {
-    return this.#marks?.has(low) === true;
+    return this.#marksJobs ? this.#marks?.has(low) === true : this.hasJobs;
   }
 
   add(filter: Filter, target: T): void {
@@ -74,8 +83,8 @@ export class FilterIndex<T> {
   }
 
   #addJob(low: number, entry: JobFilter<T>): void {
-    this.#marks ??= new JobMarks();
-    if (!this.#byJob.has(low)) this.#marks.add(low);
+    if (this.#marksJobs) this.#marks ??= new JobMarks();
+    if (!this.#byJob.has(low)) this.#marks?.add(low);
     append(this.#byJob, low, entry);
   }
 
@@ -83,7 +92,6 @@ export class FilterIndex<T> {
     if (!this.#byJob.has(low)) return;
     keep(this.#byJob, low, isKept);
     if (!this.#byJob.has(low)) this.#marks?.delete(low);
-    if (this.#byJob.size === 0) this.#marks = undefined;
   }
 }
 

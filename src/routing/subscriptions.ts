@@ -132,9 +132,9 @@ export class Subscriptions {
   readonly #filterGroups = new Map<string, FilterGroup>();
   /** Filter groups that receive every run unchanged. The others are indexed. */
   readonly #unfiltered = new Set<FilterGroup>();
-  readonly #filterIndex = new FilterIndex<FilterGroup>();
+  readonly #filterIndex = new FilterIndex<FilterGroup>(true);
   readonly #groups = new Map<string, QueueGroup>();
-  readonly #groupIndex = new FilterIndex<QueueGroup>();
+  readonly #groupIndex = new FilterIndex<QueueGroup>(true);
   readonly #rejected = new Set<Subscriber>();
   /** Subscribers of presence, with their filters that match it. */
   readonly #presence = new Map<Subscriber, readonly Filter[]>();

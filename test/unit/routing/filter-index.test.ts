@@ -14,7 +14,7 @@ const filterOf = (...jobIds: string[]) => new Filter(registry, { id: 'a', types:
 const lowOf = (jobId: string) => jobKey(jobId, NO_SEED).low;
 
 test('finds the filters of a job, as often as any are added and removed', () => {
-  const index = new FilterIndex<string>();
+  const index = new FilterIndex<string>(true);
   const names = Array.from({ length: 3000 }, (_, number) => `job-${number}`);
   const filters = names.map((name, number) => filterOf(name, names[(number + 1) % names.length] ?? ''));
   expect(index.hasJobs).toBe(false);
@@ -40,7 +40,7 @@ test('finds the filters of a job, as often as any are added and removed', () => 
 });
 
 test('most jobs without filters are told apart at once', () => {
-  const index = new FilterIndex<string>();
+  const index = new FilterIndex<string>(true);
   const names = Array.from({ length: 1000 }, (_, number) => `job-${number}`);
   index.add(filterOf(...names.slice(0, 100)), 'a');
   const others = names.slice(100).filter((name) => index.mayHaveJob(lowOf(name)));
@@ -48,8 +48,16 @@ test('most jobs without filters are told apart at once', () => {
   expect(names.slice(0, 100).every((name) => index.mayHaveJob(lowOf(name)))).toBe(true);
 });
 
-test('a job that a filter lists twice is found once', () => {
+test('without marks, any job may have filters', () => {
   const index = new FilterIndex<string>();
+  expect(index.mayHaveJob(lowOf('job-2'))).toBe(false);
+  index.add(filterOf('job-1'), 'a');
+  expect([index.mayHaveJob(lowOf('job-2')), index.ofJob(lowOf('job-2')).length]).toEqual([true, 0]);
+  expect(index.ofJob(lowOf('job-1'))).toHaveLength(1);
+});
+
+test('a job that a filter lists twice is found once', () => {
+  const index = new FilterIndex<string>(true);
   const filter = filterOf('job-1', 'job-1');
   index.add(filter, 'a');
   expect(index.ofJob(lowOf('job-1'))).toEqual([
