@@ -30,7 +30,7 @@ const EXTERNAL = /^[^./]/;
 /** Functions and classes keep their names, since stack traces contain them. */
 const MINIFIED = { compress: true, mangle: { keepNames: true }, codegen: true } as const;
 /** Longer lines are broken, in characters: Node prints the line of an error that nobody catches. */
-const LINE_LENGTH = 240;
+const LINE_LENGTH = 500;
 /** Lists in a syntax tree with parts that may each begin a line. */
 const LISTS = ['body', 'declarations', 'properties'];
 

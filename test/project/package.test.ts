@@ -81,7 +81,8 @@ declare function handle(message: unknown): Promise<void>;
 `;
 
 /** What pages link to and the package does not contain: pictures, figures, and pages for those who change the code. */
-const ONLY_IN_REPOSITORY = /^(CONTRIBUTING\.md|docs\/architecture\.md|docs\/dashboard\.png|bench\/.*)$/;
+const ONLY_IN_REPOSITORY =
+  /^((CONTRIBUTING|SECURITY)\.md|docs\/architecture\.md|docs\/dashboard\.png|bench\/.*)$/;
 /** In bytes, compressed. */
 const MAX_SIZE = 400_000;
 
