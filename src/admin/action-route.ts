@@ -1,5 +1,6 @@
 // What an operator can do: close a connection, pause and resume reading from it, send a message to crawlers, and drop dead
-// letters or send them again. Needs an admin token, unlike everything else, which only shows. Each action is logged, without content.
+// letters or send them again. Needs an admin token, unlike everything else, which only shows. Each action is logged, without
+// content.
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { PAUSE } from '../connection/connection-state.js';

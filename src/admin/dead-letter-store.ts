@@ -6,6 +6,7 @@ import { SluiceError } from '../errors.js';
 import {
   deadLetterDisk,
   dropDeadLetters,
+  NO_CONTENT,
   readDeadLetters,
   type StoredDeadLetter,
 } from '../log/dead-letters.js';
@@ -37,8 +38,6 @@ export interface RetryResult {
   readonly sent: number[];
   readonly failed: { readonly id: number; readonly error: string }[];
 }
-
-const NO_CONTENT = 'only its beginning was kept: see the option rejectedBytes';
 
 export class DeadLetterStore {
   readonly #source: AdminSource;
@@ -83,17 +82,21 @@ export class DeadLetterStore {
    */
   retry(ids: ReadonlySet<number>): Promise<RetryResult> {
     return this.#change(async (disk) => {
-      const sender = await this.#source.openSender();
+      let sender: MessageSender | undefined;
       const result: RetryResult = { sent: [], failed: [] };
       try {
         for await (const { id, content } of lettersOf(disk)) {
           if (!ids.has(id)) continue;
-          const error = content === undefined ? NO_CONTENT : await sendAgain(sender, content);
+          let error: string | undefined = NO_CONTENT;
+          if (content !== undefined) {
+            sender ??= await this.#source.openSender();
+            error = await sendAgain(sender, content);
+          }
           if (error === undefined) result.sent.push(id);
           else result.failed.push({ id, error });
         }
       } finally {
-        sender.close();
+        sender?.close();
         if (result.sent.length > 0) await dropDeadLetters(disk, result.sent);
       }
       return result;

@@ -169,6 +169,9 @@ export class DeadLetters {
 /** All are written by the broker itself. */
 const BROKER: LogSource = { number: 1, id: 'broker', crawlerId: undefined };
 
+/** Why a dead letter without content cannot be sent again. */
+export const NO_CONTENT = 'only its beginning was kept: see the option rejectedBytes';
+
 /** The folder of the dead letters. @param folder of the durable log */
 export function deadLetterDisk(folder: string): LogDisk {
   return new FolderDisk(join(folder, FOLDER));

@@ -1,5 +1,6 @@
 // Maps each job to its owner: the crawler that last sent a message about it or was assigned it. Lists the jobs that each
-// crawler owns and has not completed. Bounded: of many jobs, one of those that were updated least recently is forgotten first.
+// crawler owns and has not completed. Bounded: of many jobs, one of those that were updated least recently is forgotten
+// first.
 
 import type { JobKey } from '../messages/job-key.js';
 import { type JobKeys, JobTable } from './job-table.js';

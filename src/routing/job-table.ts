@@ -147,7 +147,8 @@ export class JobTable {
   }
 
   /**
-   * Makes a job the newest, or one of the newest, and adds it if necessary. At capacity, it replaces the oldest and gets its entry.
+   * Makes a job the newest, or one of the newest, and adds it if necessary. At capacity, it replaces the oldest and gets
+   * its entry.
    * @returns its entry
    */
   set(low: number, high: number): number {

@@ -8,6 +8,7 @@ import { formatBytes } from '../../formats.js';
 import {
   deadLetterDisk,
   dropDeadLetters,
+  NO_CONTENT,
   readDeadLetters,
   type StoredDeadLetter,
 } from '../../log/dead-letters.js';
@@ -93,8 +94,6 @@ export async function retry(folder: string, ids: readonly string[], flags: DeadF
   await print(`sent ${counted(sent.length, 'message')}\n`);
   return failed > 0 ? EXIT.FAILURE : selected.exitCode();
 }
-
-const NO_CONTENT = 'only its beginning was kept: see the option rejectedBytes';
 
 function describeRejection({ code, message }: BrokerError): string {
   return `the broker has rejected it: ${code}: ${message}`;
