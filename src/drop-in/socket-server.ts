@@ -171,7 +171,8 @@ export class SocketServer {
     const { connection: broker } = event;
     const connection = this.#connections.get(broker);
     // Applications that connect to the socket send messages to crawlers, not to the handlers.
-    if (connection === undefined || broker.role !== 'crawler') return;
+    const isReport = broker.role === 'crawler' || broker.role === 'relay';
+    if (connection === undefined || !isReport) return;
     // With `validation: "report"`, peers may make up types, which the router would log.
     if (!event.isValid && this.router.getHandlerCount(event.type) === 0) return;
     // A worker has validated the message. Those of a schema module have other types; handlers read the type first.

@@ -9,10 +9,12 @@ import { describeJsonError, SluiceError } from '../errors.js';
 import type { PeerRole } from '../messages/messages.js';
 
 /**
- * Tokens by role. A role may have several, so that they can be rotated without downtime. `admin` is no role of peers: its
- * tokens are for actions in the admin server.
+ * Tokens by role. A role may have several, so that they can be rotated without downtime. A relay needs one of `crawler`.
+ * `admin` is no role of peers: its tokens are for actions in the admin server.
  */
-export type AuthTokens = { readonly [R in PeerRole | 'admin']?: readonly string[] | undefined };
+export type AuthTokens = {
+  readonly [R in Exclude<PeerRole, 'relay'> | 'admin']?: readonly string[] | undefined;
+};
 
 type TokenRole = keyof AuthTokens;
 
@@ -28,6 +30,7 @@ export interface AccessSubject {
 
 const ALLOWED: Readonly<Record<PeerRole, ReadonlySet<AccessAction>>> = {
   crawler: new Set(['report']),
+  relay: new Set(['report']),
   app: new Set(['subscribe', 'command']),
   monitor: new Set(['subscribe']),
 };
@@ -80,8 +83,9 @@ export class AccessControl {
   /** Whether a peer may assume this role. The duration does not depend on whether the token is right. */
   verifyToken(role: PeerRole, token: string | undefined): boolean {
     if (!this.#isEnabled) return true;
-    if ((this.#digests.get(role)?.length ?? 0) === 0) return role === 'crawler';
-    return this.#isKnown([role], token);
+    const owner = role === 'relay' ? 'crawler' : role;
+    if ((this.#digests.get(owner)?.length ?? 0) === 0) return owner === 'crawler';
+    return this.#isKnown([owner], token);
   }
 
   /** Whether a token belongs to someone who may read messages, or none is needed. */

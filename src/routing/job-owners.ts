@@ -137,6 +137,16 @@ export class JobOwners {
     }
   }
 
+  /** Ends those of the jobs that have ended. Their owners, and those of the others, remain. */
+  endAll({ lows, highs, states, count }: JobReports): void {
+    for (let at = 0; at < count; at++) {
+      if (states[at] !== JOB_STATE.ENDED) continue;
+      const entry = this.#table.find(lows[at] ?? 0, highs[at] ?? 0);
+      const owner = entry === NONE ? undefined : this.#owners[entry];
+      if (owner !== undefined) this.#change(entry, owner, true, false);
+    }
+  }
+
   #set(entry: number, owner: CrawlerIdentity, hasEnded: boolean, run: number | undefined): boolean {
     const table = this.#table;
     const isForgotten = table.isNew;

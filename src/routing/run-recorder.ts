@@ -57,17 +57,17 @@ export class RunRecorder {
 
   /**
    * Records a run. A heartbeat does not count as a message of a job, but its sender owns the job that the last one names.
-   * @param sender the crawler that sent the messages. If `undefined`, no owners are recorded.
+   * @param sender the crawler that sent the messages. If `undefined`, jobs keep their owners, and end if a message says so.
    */
   record(run: FrameRun, sender: CrawlerIdentity | undefined): void {
     this.#findLatest(run);
     const reports = this.#readReports(run);
     const { indexes, lows, highs } = reports;
-    if (sender !== undefined) {
+    if (sender === undefined) this.#owners.endAll(reports);
+    else
       this.#owners.setAll(reports, sender, this.#runs, (at) =>
         jobIdIn(run.message(indexes[at] ?? 0), lows[at] ?? 0, highs[at] ?? 0, this.#jobSeed),
       );
-    }
     if (this.#lastValues !== undefined)
       this.#keepLatest(run, reports, this.#lastValues, sender !== undefined);
   }

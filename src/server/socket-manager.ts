@@ -627,7 +627,11 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
       return;
     }
     const connection = new SocketConnection(`${this.#idPrefix}-${this.#nextId++}`, socket, this.#pipeline);
-    connection.isHelloAccepted = isOwn;
+    if (isOwn) {
+      connection.isHelloAccepted = true;
+      // It sends what crawlers have sent before.
+      connection.role = 'relay';
+    }
     this.#pipeline.flow.add(connection);
     this.#pool.add(connection);
     this.#pipeline.expectHello(connection);

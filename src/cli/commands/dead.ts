@@ -26,7 +26,7 @@ export const definition: CommandDefinition = {
           .option('--group <name>', 'only those of this work group')
           .option('--reason <code>', 'only those with this code, such as MAX_DELIVERIES or SCHEMA_VIOLATION')
           .option('--json', 'ls, show: print one JSON object per line'),
-        'crawler',
+        'relay',
       ),
     ).action(dead),
   examples: [

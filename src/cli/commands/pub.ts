@@ -12,6 +12,7 @@ export const definition: CommandDefinition = {
   examples: [
     ['sluice pub messages.ndjson', 'send a file'],
     ['tail -f crawler.log | sluice pub', 'send lines as they are written'],
+    ['sluice pub --role relay saved.ndjson', 'send what crawlers have sent before; their jobs stay theirs'],
     ['SLUICE_TOKEN=… sluice pub --role app assignments.ndjson', 'send assignments to crawlers'],
   ],
   notes: [

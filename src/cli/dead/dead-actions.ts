@@ -62,7 +62,7 @@ export async function show(folder: string, ids: readonly string[], flags: DeadFl
 /** Sends them to the broker again, and drops those that it has confirmed. */
 export async function retry(folder: string, ids: readonly string[], flags: DeadFlags): Promise<number> {
   const selected = select(ids, flags);
-  const client = new SluiceClient({ ...resolveConnection(flags), reconnect: false });
+  const client = new SluiceClient({ ...resolveConnection(flags, 'relay'), reconnect: false });
   let rejection: BrokerError | undefined;
   client.on('rejected', (error) => {
     rejection = error;

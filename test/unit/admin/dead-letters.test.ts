@@ -152,7 +152,7 @@ describe('sent again, with an admin token', () => {
     const { adminPath, connect, read } = await startAdminBroker({ ...LIGHT, log, auth: { tokens } });
     const app = await connect();
     app.say('hello', { role: 'app', token: 'app-token-0123456789' });
-    await app.subscribe({ id: 'all' });
+    await app.subscribe({ id: 'all', types: ['*', 'presence'] });
     expect(await retry(adminPath, [0, 1, 7])).toEqual([
       200,
       { action: 'retry', sent: [1], failed: [{ id: 0, error: BEGINNING }] },
@@ -162,6 +162,9 @@ describe('sent again, with an admin token', () => {
     expect(await retry(adminPath, [1])).toEqual([404, { error: 'there are no such dead letters' }]);
     // The broker's own connection is closed.
     await expect.poll(async () => (await read<{ rows: unknown[] }>('/api/connections')).rows).toHaveLength(1);
+    // It does not count as a crawler, which would leave the job behind.
+    await app.settled();
+    expect(app.messages.filter(({ type }) => type === 'presence')).toEqual([]);
   });
 
   test('what the broker rejects again stays, and is another dead letter', async () => {

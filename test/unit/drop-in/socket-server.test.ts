@@ -301,6 +301,17 @@ describe('a running server', () => {
     expect(process.mock.calls.map(([{ type }]) => type)).toEqual(['heartbeat']);
   });
 
+  test('handles the messages of a relay', async () => {
+    const { server } = await empty();
+    const process = vi.spyOn(server.router, 'processMessage');
+    onTestFinished(() => process.mockRestore());
+    const relay = await connectTo(shared());
+    relay.say('hello', { role: 'relay' });
+    relay.write(line(VALID.job_started));
+    await until(() => process.mock.calls.length > 0);
+    expect(process.mock.calls.map(([{ type }]) => type)).toEqual(['job_started']);
+  });
+
   test('a pool has the statistics of the replaced one', async () => {
     const { server } = await empty();
     const before = server.connectionPool.getPoolStats();

@@ -214,6 +214,7 @@ describe('a file of tokens', () => {
     // A role without tokens is closed, but for crawlers.
     expect(access.verifyToken('monitor', APP)).toBe(false);
     expect(access.verifyToken('crawler', undefined)).toBe(true);
+    expect(access.verifyToken('relay', undefined)).toBe(true);
   });
 
   test.each([

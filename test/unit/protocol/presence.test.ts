@@ -112,6 +112,43 @@ describe('presence', () => {
   });
 });
 
+describe('a relay', () => {
+  test('is not reported, and the jobs of its messages stay with their crawler, unless they have ended', async () => {
+    const broker = shared();
+    const app = await (await broker.connect()).subscribe({ types: ['presence', 'job_*'], last: true });
+    const peer = await crawler(broker, 'crawler-r');
+    for (const jobId of ['r-1', 'r-2']) peer.say('job_progress', progress, { jobId });
+    await peer.settled();
+    const relay = await broker.connect();
+    relay.say('hello', { role: 'relay' });
+    for (const jobId of ['r-1', 'r-unknown']) relay.say('job_progress', progress, { jobId });
+    for (const jobId of ['r-2', 'r-other']) relay.say('job_completed', completed, { jobId });
+    await relay.settled();
+    await relay.close();
+    await app.next(({ type, jobId }) => type === 'job_completed' && jobId === 'r-other');
+    await peer.close();
+    expect((await next(app, 'gone', 'crawler-r')).data.jobs).toEqual(['r-1']);
+    expect(presenceOf(app)).toHaveLength(2);
+  });
+
+  test('does not take the place of a crawler with its ID, and gets no commands', async () => {
+    const broker = shared();
+    const peer = await crawler(broker, 'crawler-s');
+    const relay = await broker.connect();
+    relay.say('hello', { role: 'relay', crawlerId: 'crawler-s' });
+    relay.say('job_progress', progress, { jobId: 's-1' });
+    await relay.settled();
+    const app = await broker.connect();
+    app.say('hello', { role: 'app' });
+    app.say('shutdown', {});
+    app.say('job_cancel', { job_id: 's-1' }, { to: 'crawler-s' });
+    await peer.next('shutdown');
+    await peer.next('job_cancel');
+    await Promise.all([app.settled(), relay.settled()]);
+    expect([app.errors, relay.forwarded]).toEqual([[], []]);
+  });
+});
+
 describe('a newer connection with the same crawlerId', () => {
   test('is reported as connected after the older as replaced, which is not reported as gone', async () => {
     const broker = shared();

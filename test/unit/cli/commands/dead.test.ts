@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { startPlainBroker, temporaryFolder } from '../../../support/broker.js';
+import { startPlainBroker, temporaryFolder, until } from '../../../support/broker.js';
 import { shareSluice } from '../../../support/cli.js';
 import { FAILED, makeDeadLetters } from '../../../support/dead-letters.js';
 
@@ -51,12 +51,16 @@ describe('sluice dead', () => {
     const broker = await start('full');
     const { log, socketPath } = broker;
     const app = await broker.connect();
-    await app.subscribe({ id: '1', types: ['job_started'] });
+    await app.subscribe({ id: '1', types: ['job_started', 'presence'] });
     const { code, stdout, stderr } = await run(['dead', 'retry', log, '--all', '--socket', socketPath]);
     expect(stdout).toBe('sent 1 message\n');
     expect(stderr).toMatch(/^sluice dead: 0: the broker has rejected it: SCHEMA_VIOLATION/);
     expect(code).toBe(1);
     expect(`${JSON.stringify(await app.next('job_started'))}\n`).toBe(FAILED);
+    // The command does not count as a crawler, which would leave the job behind.
+    await until(() => broker.manager.getMetrics().connections.byRole.relay === undefined);
+    await app.settled();
+    expect(app.messages.filter(({ type }) => type === 'presence')).toEqual([]);
     // Then all dead letters are on the disk.
     await broker.manager.stop();
     const left = (await run(['dead', 'ls', log, '--json'])).stdout.trim().split('\n');
