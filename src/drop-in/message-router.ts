@@ -2,7 +2,7 @@
 
 import type { Logger } from 'pino';
 import { brokerLogger, defaultLog } from '../connection/broker-logger.js';
-import { describeError } from '../errors.js';
+import { describeError, describeForLog } from '../errors.js';
 import type {
   CrawlerMessage,
   MessageHandler,
@@ -179,7 +179,7 @@ export class MessageRouter {
     connection: SocketConnection,
   ): MessageProcessingResult {
     const where = { type, connection: connection.id, phase, owner };
-    this.#logger.error({ ...where, ...placeOf(error) }, 'a message handler or middleware failed');
+    this.#logger.error({ ...where, error: describeForLog(error) }, 'a message handler or middleware failed');
     return failure(error);
   }
 
@@ -196,11 +196,4 @@ export function createDefaultRouter(): MessageRouter {
 
 function failure(error: unknown): MessageProcessingResult {
   return { success: false, error: describeError(error) };
-}
-
-/** The name and place of a thrown error, without its text. */
-function placeOf(error: unknown): { error: string; at?: string | undefined } {
-  if (!(error instanceof Error)) return { error: typeof error };
-  const at = /^ +at .+$/m.exec(error.stack ?? '')?.[0].trim();
-  return { error: error.name, at };
 }

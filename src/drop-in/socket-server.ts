@@ -4,7 +4,7 @@ import type { Logger } from 'pino';
 import { brokerLogger, defaultLog } from '../connection/broker-logger.js';
 import type { MessageEvent } from '../connection/message-event.js';
 import type { SocketConnection as BrokerConnection } from '../connection/socket-connection.js';
-import { describeError, SluiceError } from '../errors.js';
+import { describeError, describeForLog, SluiceError } from '../errors.js';
 import { SocketServer as BrokerServer } from '../server/socket-server.js';
 import { resolveConfig, type SocketServerConfig } from './config.js';
 import { CrawlerConnection } from './connection.js';
@@ -185,7 +185,7 @@ export class SocketServer {
   }
 
   readonly #onListenerError = (error: unknown): void => {
-    this.#log.error({ error: asError(error).name }, 'a listener of an event failed');
+    this.#log.error({ error: describeForLog(error) }, 'a listener of an event failed');
   };
 }
 

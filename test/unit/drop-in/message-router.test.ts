@@ -1,5 +1,6 @@
 import { Writable } from 'node:stream';
 import { pino } from 'pino';
+import { SluiceError } from 'sluice';
 import {
   type CrawlerMessage,
   createDefaultRouter,
@@ -155,10 +156,20 @@ describe('handlers', () => {
     expect(await router.processMessage(heartbeat, connection)).toEqual({ success: true, data: 'reached' });
 
     const where = { type: 'heartbeat', connection: 'c-1' };
-    expect(lines[0]).toMatchObject({ ...where, phase: 'handle', owner: 'Broken', error: 'TypeError' });
-    expect(lines[0]?.at).toMatch(/^at .*message-router\.test\.ts/);
-    expect(lines[2]).toMatchObject({ ...where, phase: 'canHandle', error: 'string' });
+    expect(lines[0]).toMatchObject({ ...where, phase: 'handle', owner: 'Broken' });
+    expect(lines[0]?.error).toMatch(/^TypeError at .*message-router\.test\.ts/);
+    expect(lines[2]).toMatchObject({ ...where, phase: 'canHandle', error: 'a thrown string' });
     expect(JSON.stringify(lines)).not.toContain('CANARY');
+  });
+
+  test("that fail with one of Sluice's own errors: the log says which", async () => {
+    const { router, lines } = loggedRouter();
+    const failing = handler(1, () => {
+      throw new SluiceError('INVALID_MESSAGE', 'data.jobs.0.id expected string');
+    });
+    router.registerHandler('heartbeat', failing);
+    await router.processMessage(heartbeat, connection);
+    expect(lines[0]?.error).toBe('The message to send is invalid: data.jobs.0.id expected string');
   });
 });
 
