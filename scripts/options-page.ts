@@ -31,6 +31,8 @@ Set either \`port\` or \`socketPath\`. If two sources disagree, the higher one w
 1024 bytes. **Times** are in milliseconds, or have a unit: \`500ms\`, \`10s\`, \`2m\` (minutes), \`1h\`, \`1d\`. In JSON and in
 a program, values with a unit are strings: \`{ "maxMessageSize": "256k" }\`.
 
+**Booleans** are \`true\` or \`false\`. A flag without a value means \`true\`: \`--feed\`.
+
 **Relative paths** are relative to the working directory at the start of \`sluice\` or, in a program, at the construction
 of the server, even those in a file. Files are in UTF-8, with or without a byte order mark.
 

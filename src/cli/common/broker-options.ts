@@ -19,13 +19,13 @@ import { warn } from './output.js';
 export type BrokerFlags = Readonly<Record<string, unknown>>;
 
 const PLACEHOLDERS: Readonly<Record<OptionSpec['kind'], string>> = {
-  string: 'text',
-  number: 'n',
-  size: 'size',
-  time: 'time',
-  boolean: 'true|false',
-  list: 'a,b',
-  path: 'path',
+  string: '<text>',
+  number: '<n>',
+  size: '<size>',
+  time: '<time>',
+  boolean: '[true|false]',
+  list: '<a,b>',
+  path: '<path>',
 };
 
 /** The flag of a broker option. Its value is validated by the options schema, not by commander. */
@@ -40,8 +40,9 @@ export class BrokerOption extends Option {
         : [`default: ${JSON.stringify(spec.default)}`],
       [`env: ${spec.environment}`],
     ].flat();
-    super(`${spec.flag} <${PLACEHOLDERS[spec.kind]}>`, `${spec.description} (${notes.join('; ')})`);
+    super(`${spec.flag} ${PLACEHOLDERS[spec.kind]}`, `${spec.description} (${notes.join('; ')})`);
     this.spec = spec;
+    if (spec.kind === 'boolean') this.preset('true');
   }
 }
 

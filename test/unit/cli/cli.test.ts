@@ -203,6 +203,15 @@ describe('sluice serve', () => {
     });
   });
 
+  test.each([
+    [['--feed', '--backlog', '3'], true],
+    [['--feed=false'], false],
+    [['--feed', 'true'], true],
+  ])('%j: a boolean flag needs no value', async (flags, feed) => {
+    const printed = await run(['serve', '--print-config', ...flags], { SLUICE_FEED: String(!feed) });
+    expect(JSON.parse(printed.stdout)).toMatchObject({ feed });
+  });
+
   test('--print-config prints a file that --config reads, without tokens', async () => {
     const folder = temporaryFolder();
     const [first, second] = [join(folder, 'first.json'), join(folder, 'second.json')];
