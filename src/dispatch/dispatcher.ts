@@ -60,7 +60,7 @@ export interface DispatchStatistics {
   /** Bytes that wait for a free worker. */
   readonly queuedBytes: number;
   readonly batchesInFlight: number;
-  /** Total time during which workers had batches, summed over the workers, in ms. */
+  /** Total time that workers have spent on batches, summed over the workers, in ms. */
   readonly busyTime: number;
   /** Workers that are running. */
   readonly threads: number;
@@ -131,7 +131,6 @@ export class Dispatcher {
   #batchShare = 1;
   readonly #backlog: Backlog;
   #busyTime = 0;
-  #busySince = 0;
   #flushScheduled = false;
   #closed = false;
   #batches = 0;
@@ -155,7 +154,6 @@ export class Dispatcher {
   }
 
   get statistics(): DispatchStatistics {
-    this.#countBusyTime();
     return {
       batches: this.#batches,
       inlineBatches: this.#inlineBatches,
@@ -295,12 +293,13 @@ export class Dispatcher {
   #recordWait(): void {
     if (this.#workers >= this.#options.threads || this.#closed) return;
     if (this.#waitingSince === 0) this.#waitingSince = performance.now();
-    this.#waitTimer ??= setTimeout(this.#addWorkerIfLate, WAIT_FOR_WORKER).unref();
+    // After the event loop has read verdicts: it may have been blocked, while the workers were waiting.
+    this.#waitTimer ??= setTimeout(() => setImmediate(this.#addWorkerIfLate), WAIT_FOR_WORKER).unref();
   }
 
   readonly #addWorkerIfLate = (): void => {
     this.#waitTimer = undefined;
-    if (this.#waitingSince === 0) return;
+    if (this.#waitingSince === 0 || this.#closed) return;
     const before = performance.now() - WAIT_FOR_WORKER;
     const isBusy = this.#workers < CORES && this.#waitingSince <= before;
     const [oldest] = this.#running;
@@ -338,7 +337,6 @@ export class Dispatcher {
 
   async #run(pool: ValidationPool, batch: Batch): Promise<void> {
     const { chunks, isSlow, takenAt } = batch;
-    this.#countBusyTime();
     this.#batches++;
     this.#running.add(batch);
     const verdict = await pool.run(chunks).catch((error: unknown) => {
@@ -346,33 +344,25 @@ export class Dispatcher {
     });
     const answeredAt = performance.now();
     this.#backlog.done(batch, answeredAt);
+    // Not until when the verdict was read: the main thread may have had other work, whatever the size of the batch.
+    const { duration } = verdict ?? { duration: answeredAt - takenAt };
+    this.#busyTime += duration;
     if (verdict !== undefined) this.#settle(chunks, verdict);
     // A slow batch takes long because of a single message: smaller batches would not help.
-    if (!isSlow) this.#adjustBatches(answeredAt - takenAt, performance.now() - answeredAt);
-    this.#countBusyTime();
+    if (!isSlow) this.#adjustBatches(duration, performance.now() - answeredAt);
     this.#running.delete(batch);
     this.#flush();
     this.#resolveIdle();
   }
 
   /**
-   * @param elapsed ms from dispatch of a batch to its verdict
+   * @param validating ms for which a batch occupied a worker
    * @param settling ms for which settling it occupied the main thread
    */
-  #adjustBatches(elapsed: number, settling: number): void {
-    const longest = Math.max(elapsed, settling);
+  #adjustBatches(validating: number, settling: number): void {
+    const longest = Math.max(validating, settling);
     if (longest > LONG_BATCH) this.#batchShare = Math.max(MIN_SHARE, this.#batchShare / 2);
     else if (longest < SHORT_BATCH) this.#batchShare = Math.min(1, this.#batchShare * 2);
-  }
-
-  /**
-   * Must be called before the number of batches in flight changes. Reads the clock twice per batch, which is negligible
-   * compared to the 40 µs that a batch costs.
-   */
-  #countBusyTime(): void {
-    const now = performance.now();
-    this.#busyTime += Math.min(this.#running.size, this.#workers) * (now - this.#busySince);
-    this.#busySince = now;
   }
 
   #resolveIdle(): void {

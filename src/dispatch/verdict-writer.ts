@@ -169,7 +169,7 @@ export class VerdictWriter {
   }
 
   /** Builds the verdict with one object literal: with object spread, V8 would create a new hidden class each time. */
-  finish(layoutsLearned: number, layoutsEvicted: number): Verdict {
+  finish(layoutsLearned: number, layoutsEvicted: number, duration: number): Verdict {
     const { count, runs, frames, jobs, accepted } = this.#tables;
     const chunks = this.#chunks.values;
     const spans = this.#spans.values;
@@ -190,6 +190,7 @@ export class VerdictWriter {
       slowRanges: this.#slowRanges,
       layoutsLearned,
       layoutsEvicted,
+      duration,
     };
   }
 

@@ -122,6 +122,8 @@ export interface Verdict {
    */
   readonly layoutsLearned: number;
   readonly layoutsEvicted: number;
+  /** How long the validation took, in ms: without the time for which the batch or the verdict waited for a thread. */
+  readonly duration: number;
 }
 
 /** A difference between what a peer sends and what the contract says. */

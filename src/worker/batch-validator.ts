@@ -87,16 +87,18 @@ export class BatchValidator implements FrameSink {
 
   /** Validates every message of a batch. */
   validate(task: BatchTask): Verdict {
+    const startedAt = performance.now();
     this.#validateRanges(task, (bytes, start, end) => this.#parser.parse(bytes, start, end, this));
-    return this.#takeVerdict();
+    return this.#takeVerdict(startedAt);
   }
 
   /** Validates a batch by patterns alone. Returns `undefined` if any of it matches no pattern. */
   validateByPatterns(task: BatchTask): Verdict | undefined {
+    const startedAt = performance.now();
     const isDone = this.#validateRanges(task, (bytes, start, end) =>
       this.#parser.parseByPatterns(bytes, start, end, this),
     );
-    return isDone ? this.#takeVerdict() : undefined;
+    return isDone ? this.#takeVerdict(startedAt) : undefined;
   }
 
   onMessage(type: MessageType, value: object, start: number, end: number, line: number): void {
@@ -247,11 +249,13 @@ export class BatchValidator implements FrameSink {
     };
   }
 
-  #takeVerdict(): Verdict {
+  /** @param startedAt in ms of the monotonic clock */
+  #takeVerdict(startedAt: number): Verdict {
     const { layoutsLearned = 0, layoutsEvicted = 0 } = this.#parser.patterns ?? {};
     const verdict = this.#verdict.finish(
       layoutsLearned - this.#layoutsLearned,
       layoutsEvicted - this.#layoutsEvicted,
+      performance.now() - startedAt,
     );
     this.#layoutsLearned = layoutsLearned;
     this.#layoutsEvicted = layoutsEvicted;

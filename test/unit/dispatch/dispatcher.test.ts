@@ -123,6 +123,28 @@ describe('batches', () => {
     expect(dispatcher.statistics.batches).toBeGreaterThan(5);
   });
 
+  test('keep their size while the main thread has other work, and the workers are not busy meanwhile', async () => {
+    const still = new Int32Array(new SharedArrayBuffer(4));
+    const { dispatcher, settled, submit } = await createDispatcher({ maxBatchBytes: 64 * beat.length });
+    let isOver = false;
+    let blocked = 0;
+    const block = () => {
+      if (isOver) return;
+      // Longer than batches may take. Verdicts are read after it.
+      Atomics.wait(still, 0, 0, 40);
+      blocked++;
+      setImmediate(block);
+    };
+    for (let index = 0; index < 640; index++) submit(beat);
+    setImmediate(block);
+    await dispatcher.idle();
+    isOver = true;
+    expect(settled).toHaveLength(640);
+    // The first chunk goes alone, and a busy machine may make some smaller; with the smallest ones, it would be hundreds.
+    expect(dispatcher.statistics.batches).toBeLessThan(40);
+    expect(dispatcher.statistics.busyTime).toBeLessThan((blocked * 40) / 2);
+  });
+
   test('a connection counts as slow once a single message of its took long', async () => {
     const { dispatcher, lane, submit } = sharedDeadly();
     // Together, they take as long. One of them may, too, if the machine has no time for the worker: not every time.

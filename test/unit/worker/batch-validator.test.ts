@@ -226,11 +226,13 @@ test('no parsed message is in a verdict: flat arrays, and details of the rejecte
     drift,
     layoutsLearned,
     layoutsEvicted,
+    duration,
     values,
     ...arrays
   } = verdict;
   expect([matched, mismatches, layoutsLearned, layoutsEvicted]).toEqual([0, [], 0, 0]);
   expect(slowRanges.every(Number.isInteger)).toBe(true);
+  expect(duration).toBeGreaterThan(0);
   for (const array of Object.values(arrays)) expect(array).toBeInstanceOf(Uint32Array);
   expect([rejections, addresses, drift, values]).toEqual([[], [], [], []]);
   expect([...verdict.accepted].reduce((sum, count) => sum + count)).toBe(2000);
@@ -411,7 +413,7 @@ test('keeps nothing from one batch to the next', () => {
   const end = Buffer.from(memory).write(`${progress('abc')}junk\n`);
   const task = { id: 0, arenas: [memory], ranges: [0, 0, end], maxDetailedRejections: 8 };
   // How long a message takes depends on the machine.
-  const { slowRanges: _, ...first } = batches.validate(task);
+  const { slowRanges: _, duration: __, ...first } = batches.validate(task);
   expect(batches.validate(task)).toMatchObject(first);
 });
 
@@ -478,7 +480,7 @@ describe('with patterns', () => {
             const verdict = validateWith(fast, texts).verdict;
             matched += verdict.matched;
             // How long a message took is not the same twice.
-            const { layoutsLearned, layoutsEvicted, slowRanges } = verdict;
+            const { layoutsLearned, layoutsEvicted, slowRanges, duration } = verdict;
             const expected = validateWith(slow, texts).verdict;
             expect(verdict).toEqual({
               ...expected,
@@ -486,6 +488,7 @@ describe('with patterns', () => {
               layoutsLearned,
               layoutsEvicted,
               slowRanges,
+              duration,
             });
           }
         },
