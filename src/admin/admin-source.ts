@@ -53,8 +53,11 @@ export interface AdminSource {
    * @param ids the dead letters that it was about, if it was about some
    */
   logAction(what: string, connectionId: string | undefined, ids?: readonly number[]): void;
-  /** Opens a connection that needs no token. */
-  openSender(): Promise<MessageSender>;
+  /**
+   * Opens a connection that needs no token.
+   * @param crawlerId of the crawler whose messages it sends again, if that had one
+   */
+  openSender(crawlerId: string | undefined): Promise<MessageSender>;
   /** Whether there were too many wrong tokens in this second. */
   isTokenLimitReached(): boolean;
   /** The message types; `undefined` until the schema module is loaded. */

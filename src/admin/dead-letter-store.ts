@@ -83,13 +83,18 @@ export class DeadLetterStore {
   retry(ids: ReadonlySet<number>): Promise<RetryResult> {
     return this.#change(async (disk) => {
       let sender: MessageSender | undefined;
+      let sendsFor: string | undefined;
       const result: RetryResult = { sent: [], failed: [] };
       try {
-        for await (const { id, content } of lettersOf(disk)) {
+        for await (const { id, content, crawlerId } of lettersOf(disk)) {
           if (!ids.has(id)) continue;
           let error: string | undefined = NO_CONTENT;
           if (content !== undefined) {
-            sender ??= await this.#source.openSender();
+            if (sender === undefined || crawlerId !== sendsFor) {
+              sender?.close();
+              sender = await this.#source.openSender(crawlerId);
+              sendsFor = crawlerId;
+            }
             error = await sendAgain(sender, content);
           }
           if (error === undefined) result.sent.push(id);

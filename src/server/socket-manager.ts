@@ -592,7 +592,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
         this.#pipeline === undefined ? false : this.#pipeline.access.verifyAdmin(token),
       logAction: (what, connectionId, ids) =>
         this.#log.info({ who: 'admin', what, connectionId, ids }, 'admin action'),
-      openSender: () => this.#openSender(),
+      openSender: (crawlerId) => this.#openSender(crawlerId),
       isTokenLimitReached: () => this.#pipeline?.access.isFailureLimitReached(performance.now()) ?? false,
     };
     const handler = new AdminHandler(source, this.#onServerError);
@@ -602,9 +602,10 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
   }
 
   /** Loaded on demand. */
-  async #openSender(): Promise<MessageSender> {
+  async #openSender(crawlerId: string | undefined): Promise<MessageSender> {
     const { OwnPeer } = await import('./own-peer.js');
-    return OwnPeer.open((socket) => this.#accept(socket, true), this.#delimiter, this.options.sendTimeout);
+    const accept = (socket: Socket) => this.#accept(socket, { crawlerId });
+    return OwnPeer.open(accept, this.#delimiter, this.options.sendTimeout);
   }
 
   async #closeAdmin(): Promise<void> {
@@ -616,8 +617,8 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     this.#admin = undefined;
   }
 
-  /** @param isOwn whether the peer is code in this process, which needs no token. Default: false. */
-  #accept(socket: Socket, isOwn = false): void {
+  /** @param own if the peer is code in this process: it needs no token, and sends what this crawler has sent before */
+  #accept(socket: Socket, own?: { readonly crawlerId: string | undefined }): void {
     if (this.#pipeline === undefined || this.#pool.isFull || this.#state !== 'running') {
       const code = this.#state === 'stopping' ? 'SHUTTING_DOWN' : 'MAX_CONNECTIONS';
       if (code === 'MAX_CONNECTIONS') this.#pool.reject();
@@ -627,10 +628,10 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
       return;
     }
     const connection = new SocketConnection(`${this.#idPrefix}-${this.#nextId++}`, socket, this.#pipeline);
-    if (isOwn) {
+    if (own !== undefined) {
       connection.isHelloAccepted = true;
-      // It sends what crawlers have sent before.
       connection.role = 'relay';
+      connection.identity.crawlerId = own.crawlerId;
     }
     this.#pipeline.flow.add(connection);
     this.#pool.add(connection);

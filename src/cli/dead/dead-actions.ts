@@ -2,6 +2,7 @@
 
 import { once } from 'node:events';
 import type { BrokerError } from '../../client/broker-session.js';
+import type { ClientOptions } from '../../client/client-options.js';
 import { SluiceClient } from '../../client/sluice-client.js';
 import { describeError, SluiceError } from '../../errors.js';
 import { formatBytes } from '../../formats.js';
@@ -62,23 +63,35 @@ export async function show(folder: string, ids: readonly string[], flags: DeadFl
 /** Sends them to the broker again, and drops those that it has confirmed. */
 export async function retry(folder: string, ids: readonly string[], flags: DeadFlags): Promise<number> {
   const selected = select(ids, flags);
-  const client = new SluiceClient({ ...resolveConnection(flags, 'relay'), reconnect: false });
+  const connection = resolveConnection(flags, 'relay');
+  let client: SluiceClient | undefined;
+  let sendsFor: string | undefined;
   let rejection: BrokerError | undefined;
-  client.on('rejected', (error) => {
-    rejection = error;
-  });
+  /** Connects to send what a crawler has sent before. */
+  const connectFor = async (crawlerId: string | undefined): Promise<SluiceClient> => {
+    if (client !== undefined && crawlerId === sendsFor) return client;
+    await client?.close();
+    client = new SluiceClient({ ...connection, hello: helloFor(crawlerId, connection), reconnect: false });
+    client.on('rejected', (error) => {
+      rejection = error;
+    });
+    sendsFor = crawlerId;
+    await client.connect();
+    return client;
+  };
   // What is rejected again becomes another dead letter, which is not sent a third time.
   const wanted = new Set<number>();
   for await (const { id } of find(folder, selected.matches)) wanted.add(id);
   const sent: number[] = [];
   let failed = 0;
   try {
-    await client.connect();
-    for await (const { id, content } of find(folder, (letter) => wanted.has(letter.id))) {
+    await connectFor(undefined);
+    for await (const { id, content, crawlerId } of find(folder, (letter) => wanted.has(letter.id))) {
       rejection = undefined;
       if (content !== undefined) {
-        client.publishRaw(Buffer.from(content, 'base64'));
-        await client.flush();
+        const sender = await connectFor(crawlerId);
+        sender.publishRaw(Buffer.from(content, 'base64'));
+        await sender.flush();
       }
       const fault = content === undefined ? NO_CONTENT : rejection && describeRejection(rejection);
       if (fault === undefined) sent.push(id);
@@ -88,11 +101,16 @@ export async function retry(folder: string, ids: readonly string[], flags: DeadF
       }
     }
   } finally {
-    await client.close();
+    await client?.close();
     if (sent.length > 0) await dropDeadLetters(deadLetterDisk(folder), sent);
   }
   await print(`sent ${counted(sent.length, 'message')}\n`);
   return failed > 0 ? EXIT.FAILURE : selected.exitCode();
+}
+
+/** Only a relay may have the ID of a crawler without taking its place. */
+function helloFor(crawlerId: string | undefined, { hello }: ClientOptions): ClientOptions['hello'] {
+  return hello?.role === 'relay' ? { ...hello, crawlerId } : hello;
 }
 
 function describeRejection({ code, message }: BrokerError): string {

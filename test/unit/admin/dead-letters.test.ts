@@ -152,12 +152,14 @@ describe('sent again, with an admin token', () => {
     const { adminPath, connect, read } = await startAdminBroker({ ...LIGHT, log, auth: { tokens } });
     const app = await connect();
     app.say('hello', { role: 'app', token: 'app-token-0123456789' });
-    await app.subscribe({ id: 'all', types: ['*', 'presence'] });
+    await app.subscribe({ id: 'all', types: ['*', 'presence'], crawlerIds: ['crawler-7'], meta: true });
     expect(await retry(adminPath, [0, 1, 7])).toEqual([
       200,
       { action: 'retry', sent: [1], failed: [{ id: 0, error: BEGINNING }] },
     ]);
-    expect(await app.next('job_started')).toMatchObject({ jobId: 'job-13' });
+    // As a message of its crawler.
+    const received = await app.next(({ crawlerId }) => crawlerId === 'crawler-7');
+    expect(received).toMatchObject({ message: { jobId: 'job-13' } });
     expect((await read<DeadLetterList>(PATH)).rows.map(({ id }) => id)).toEqual([0]);
     expect(await retry(adminPath, [1])).toEqual([404, { error: 'there are no such dead letters' }]);
     // The broker's own connection is closed.

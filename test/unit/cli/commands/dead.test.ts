@@ -51,7 +51,7 @@ describe('sluice dead', () => {
     const broker = await start('full');
     const { log, socketPath } = broker;
     const app = await broker.connect();
-    await app.subscribe({ id: '1', types: ['job_started', 'presence'] });
+    await app.subscribe({ id: '1', types: ['job_started', 'presence'], crawlerIds: ['crawler-7'] });
     const { code, stdout, stderr } = await run(['dead', 'retry', log, '--all', '--socket', socketPath]);
     expect(stdout).toBe('sent 1 message\n');
     expect(stderr).toMatch(/^sluice dead: 0: the broker has rejected it: SCHEMA_VIOLATION/);
