@@ -2,7 +2,7 @@
 // messages are delivered again; none is lost.
 
 import * as z from 'zod';
-import { type LogDisk, readFile, replaceFile } from './disk.js';
+import { isDiskFull, type LogDisk, readFile, replaceFile } from './disk.js';
 
 /** A position in a log. */
 export interface Position {
@@ -68,6 +68,8 @@ export class Cursors<T> {
   #saving: Promise<void> | undefined;
   #isChanged = false;
   #hasFailed = false;
+  /** Whether the disk has no room for the cursors. */
+  #needsRoom = false;
 
   private constructor(
     format: CursorFormat<T>,
@@ -122,11 +124,14 @@ export class Cursors<T> {
     return this.#positions;
   }
 
-  /** All positions that a cursor has now, or may have after a crash. */
+  /**
+   * All positions that a cursor has now, or may have after a crash. If the disk is too full to save the cursors, only those
+   * that they have now: otherwise, nothing could ever be removed to make room for them.
+   */
   *positions(): Iterable<T> {
     for (const [name, position] of this.#positions) {
       yield position;
-      const saved = this.#saved.get(name);
+      const saved = this.#needsRoom ? undefined : this.#saved.get(name);
       if (saved !== undefined) yield saved;
     }
   }
@@ -174,10 +179,12 @@ export class Cursors<T> {
     try {
       await replaceFile(this.#disk, `${this.#format.name}.json`, bytes);
       this.#hasFailed = false;
+      this.#needsRoom = false;
       this.#saved = positions;
       this.onSaved();
     } catch (error) {
       this.#isChanged = true;
+      this.#needsRoom = isDiskFull(error);
       if (!this.#hasFailed) this.#onError(error);
       this.#hasFailed = true;
     }

@@ -170,3 +170,9 @@ export async function replaceFile(disk: LogDisk, name: string, bytes: Buffer): P
   await disk.rename(temporary, name);
   await disk.syncFolder();
 }
+
+/** Whether the disk, or the share of it that this user has, is full. */
+export function isDiskFull(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException;
+  return code === 'ENOSPC' || code === 'EDQUOT';
+}

@@ -9,7 +9,7 @@ import { LruMap } from '../lru-map.js';
 import { SlabPool } from '../memory/slab-pool.js';
 import { withTimeout } from '../timeout.js';
 import { ActiveSegment, type LogEntry, type PendingEntry, sizeOf } from './active-segment.js';
-import type { LogDisk } from './disk.js';
+import { isDiskFull, type LogDisk } from './disk.js';
 import { LogReader } from './log-reader.js';
 import { FULL, RetainedSegments } from './retention.js';
 import { READ_SIZE } from './segment-scanner.js';
@@ -318,7 +318,7 @@ export class LogStore {
           continue;
         }
         await this.#abandon();
-        const mayDrop = isFull(error) && this.#segments.mayDropOldest;
+        const mayDrop = isDiskFull(error) && this.#segments.mayDropOldest;
         if (mayDrop && (await this.#segments.removeOldest().catch(() => false))) continue;
         this.#isAvailable = false;
         this.#failures++;
@@ -456,9 +456,4 @@ export class LogStore {
 
 function random32(): number {
   return randomBytes(4).readUInt32LE();
-}
-
-function isFull(error: unknown): boolean {
-  const { code } = error as NodeJS.ErrnoException;
-  return code === 'ENOSPC' || code === 'EDQUOT';
 }

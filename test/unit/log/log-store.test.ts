@@ -2,6 +2,7 @@
 
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { Cursors, formatEpoch, LOG_CURSORS, lowestOffset } from '#src/log/cursors.js';
 import { SEGMENT_HEADER } from '#src/log/format.js';
 import { type LogGap, type LoggedRun, readLog } from '#src/log/log-reader.js';
 import { LogStore, type LogStoreOptions } from '#src/log/log-store.js';
@@ -285,6 +286,36 @@ describe('a disk that fails', () => {
     expect(gaps).toEqual([]);
     expect(found.size).toBeGreaterThan(40);
     expect([...found.keys()].at(-1)).toBe(499);
+  });
+
+  test('since it is full, even for cursors: what they have passed makes room, and nothing else', async () => {
+    const disk = new SimulatedDisk();
+    disk.capacity = 20_000;
+    const cursors = await Cursors.open(LOG_CURSORS, disk, () => {});
+    let epoch = '';
+    const log = await LogStore.open(disk, {
+      ...OPTIONS,
+      maxBytes: Number.POSITIVE_INFINITY,
+      dropsOldest: false,
+      mayRemove: (end) => end <= lowestOffset(cursors, epoch),
+    });
+    epoch = formatEpoch(log.epoch);
+    const saved = async () => (await Cursors.read(LOG_CURSORS, disk)).get('reader')?.offset;
+    cursors.set('reader', { epoch, offset: 0 });
+    await expect.poll(saved).toBe(0);
+    for (const message of numbered(500)) log.append(logEntry([message]));
+    void log.whenDurable();
+    await until(() => log.failures > 1);
+    expect(log.first).toBe(0);
+    const stored = log.durable;
+    cursors.set('reader', { epoch, offset: stored });
+    await until(() => log.durable > stored);
+    const { messages: found, gaps } = await contentOf(disk, stored);
+    expect([found.has(stored), gaps]).toEqual([true, []]);
+    cursors.set('reader', { epoch, offset: 500 });
+    await log.whenDurable();
+    await expect.poll(saved).toBe(500);
+    await log.close();
   });
 });
 
