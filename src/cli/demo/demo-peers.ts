@@ -21,6 +21,20 @@ export interface PeerReport {
   messages: number;
 }
 
+/** A simulated crawler. */
+interface Crawler {
+  readonly client: SluiceClient;
+  readonly traffic: Traffic;
+  /** Time from which it sends at its rate, in ms of the monotonic clock. */
+  readonly startedAt: number;
+  /** Messages that it has sent. */
+  sent: number;
+  /** Whether its outbox is full. */
+  isBehind: boolean;
+}
+
+/** Crawlers that connect at a time. */
+const CONNECTING = 32;
 const TICK = 20;
 const REPORT_INTERVAL = 100;
 /** Maximum number of messages that a crawler sends at a time. At full speed, it repeats one block of this size. */
@@ -32,49 +46,53 @@ const BROKEN = { stage: 'fetching', entityType: 'issue', processed: -1 };
 async function runFleet(settings: PeerSettings): Promise<void> {
   const { crawlers, rate, socketPath } = settings;
   const stopped = receiveFromParent<'stop'>();
-  const clients: SluiceClient[] = [];
-  for (let number = 1; number <= crawlers; number++) {
-    const hello = { role: 'crawler', crawlerId: `crawler-${number}` } as const;
-    const client = await new SluiceClient({ socketPath, hello, reconnect: false }).connect();
-    // Some messages are broken on purpose.
-    client.on('rejected', () => {});
-    clients.push(client);
-    const traffic = new Traffic({ seed: number, crawler: `crawler-${number}` });
+  const fleet: Crawler[] = [];
+  if (rate > 0) sendPaced(fleet, settings);
+  for (let first = 1; first <= crawlers; first += CONNECTING) {
+    const count = Math.min(CONNECTING, crawlers - first + 1);
+    const connected = await Promise.all(
+      Array.from({ length: count }, (_, index) => connectCrawler(socketPath, first + index)),
+    );
+    fleet.push(...connected);
     // Rejects when the connection closes, at the end of the demo.
-    if (rate === 0) sendBlocks(client, traffic, settings).catch(() => {});
-    else sendPaced(client, traffic, settings);
+    if (rate === 0) for (const crawler of connected) sendBlocks(crawler, settings).catch(() => {});
   }
   await stopped;
-  await Promise.all(clients.map((client) => client.close()));
+  await Promise.all(fleet.map(({ client }) => client.close()));
   process.exit();
 }
 
-function sendPaced(
-  client: SluiceClient,
-  traffic: Traffic,
-  { rate, crawlers, brokenEvery }: PeerSettings,
-): void {
-  const startedAt = performance.now();
-  let sent = 0;
-  let isBehind = false;
+async function connectCrawler(socketPath: string, number: number): Promise<Crawler> {
+  const crawlerId = `crawler-${number}`;
+  const hello = { role: 'crawler', crawlerId } as const;
+  const client = await new SluiceClient({ socketPath, hello, reconnect: false }).connect();
+  // Some messages are broken on purpose.
+  client.on('rejected', () => {});
+  const traffic = new Traffic({ seed: number, crawler: crawlerId });
+  const crawler = { client, traffic, startedAt: performance.now(), sent: 0, isBehind: false };
   client.on('drain', () => {
-    isBehind = false;
+    crawler.isBehind = false;
   });
+  return crawler;
+}
+
+/** Sends what is due, with one timer for all crawlers, also for those that connect later. */
+function sendPaced(fleet: readonly Crawler[], { rate, crawlers, brokenEvery }: PeerSettings): void {
   setInterval(() => {
-    if (isBehind || client.state !== 'connected') return;
-    const wanted = Math.floor((((performance.now() - startedAt) / 1000) * rate) / crawlers);
-    const due = Math.min(wanted, sent + BLOCK);
-    const lines: string[] = [];
-    for (; sent < due; sent++) lines.push(nextLine(traffic, sent, brokenEvery));
-    isBehind = !client.publishRaw(lines.join(''));
+    for (const crawler of fleet) {
+      const { client, traffic, startedAt, sent, isBehind } = crawler;
+      if (isBehind || client.state !== 'connected') continue;
+      const wanted = Math.floor((((performance.now() - startedAt) / 1000) * rate) / crawlers);
+      const due = Math.min(wanted, sent + BLOCK);
+      if (due === sent) continue;
+      const lines: string[] = [];
+      for (; crawler.sent < due; crawler.sent++) lines.push(nextLine(traffic, crawler.sent, brokenEvery));
+      crawler.isBehind = !client.publishRaw(lines.join(''));
+    }
   }, TICK);
 }
 
-async function sendBlocks(
-  client: SluiceClient,
-  traffic: Traffic,
-  { brokenEvery }: PeerSettings,
-): Promise<void> {
+async function sendBlocks({ client, traffic }: Crawler, { brokenEvery }: PeerSettings): Promise<void> {
   const block = Buffer.from(
     Array.from({ length: BLOCK }, (_, index) => nextLine(traffic, index, brokenEvery)).join(''),
   );

