@@ -15,8 +15,10 @@ import type { BrokerStats, ConnectionRow } from './snapshot.js';
 
 /** Requests within this time, in ms, get the same sample. */
 const MIN_INTERVAL = 400;
-/** Maximum age of the previous sample for computing rates, in ms. */
-const MAX_INTERVAL = 10_000;
+/** Maximum age of the previous sample for computing rates, in ms: monitors ask once per minute, or more often. */
+const MAX_INTERVAL = 90_000;
+/** Maximum age of the event-loop delay that counts as the current one, in ms. */
+const MAX_DELAY_AGE = 10_000;
 /** Sampling interval of the event-loop delay, in ms. */
 const DELAY_RESOLUTION = 20;
 /** Maximum number of work groups that are listed. */
@@ -49,7 +51,7 @@ export class Sampler {
 
   /** Delay of the event loop in the latest sample, in ms; `undefined` unless there is a recent one. */
   get eventLoopDelay(): number | undefined {
-    if (this.#latest === undefined || performance.now() - this.#latest.at > MAX_INTERVAL) return undefined;
+    if (this.#latest === undefined || performance.now() - this.#latest.at > MAX_DELAY_AGE) return undefined;
     return this.#latest.sample.stats.eventLoopDelay;
   }
 
