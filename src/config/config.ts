@@ -278,7 +278,7 @@ const GROUPS = {
     }),
     maxMessagesPerSecond: z.number().int().min(0).default(0).meta({
       description:
-        'maximum messages per second of one connection, including control messages and rejected ones; further ones are rejected; 0: no limit',
+        'maximum messages per second of one connection, and as many at once after a pause, including control messages and rejected ones; further ones are rejected; 0: no limit',
     }),
     maxErrorReplies: z.number().int().min(0).default(10).meta({
       description: 'maximum error replies per second and connection; further errors are only counted',

@@ -49,7 +49,11 @@ class Tail {
   readonly #registry: MessageRegistry;
   readonly #rate: number;
   readonly #reader: TailReader;
-  /** Messages that may still be sent; as many as in one second at most. */
+  /** Ring of the times at which the latest `rate` messages were sent. */
+  readonly #sentAt: Float64Array;
+  /** Index of the oldest one. */
+  #oldest = 0;
+  /** Grows by `rate` per second, so that messages are spread over each second if there are more than may be sent. */
   #allowance: number;
   #allowedAt = performance.now();
   #leftOut = 0;
@@ -59,6 +63,7 @@ class Tail {
     this.#registry = registry;
     this.#rate = rate;
     this.#reader = reader;
+    this.#sentAt = new Float64Array(rate).fill(Number.NEGATIVE_INFINITY);
     this.#allowance = rate;
   }
 
@@ -68,13 +73,23 @@ class Tail {
     this.#allowedAt = now;
     for (let at = 0; at < run.count; at++) {
       if (!matchesMessage(this.#filter, run, at)) continue;
-      if (this.#allowance < 1 || this.#reader.isBehind) {
+      if (this.#reader.isBehind || !this.#hasRoom(now)) {
         this.#leftOut++;
         continue;
       }
       this.#allowance--;
+      this.#sentAt[this.#oldest] = now;
+      this.#oldest = (this.#oldest + 1) % this.#rate;
       this.#reader.write(`data: ${JSON.stringify(this.#describe(run, at))}\n\n`);
     }
+  }
+
+  /** Whether one more message may be sent: any second has at most `rate` of them. */
+  #hasRoom(now: number): boolean {
+    if (now - (this.#sentAt[this.#oldest] ?? 0) >= SECOND) return this.#allowance >= 1;
+    // The next second does not begin with as many at once.
+    this.#allowance = Math.min(1, this.#allowance);
+    return false;
   }
 
   /** Called once per second. */

@@ -1,4 +1,5 @@
-// Limits events per key and second. The first event of a key opens a window of one second.
+// Limits events per key and second. The first event of a key opens a window of one second. A second that spans two windows
+// may have twice as many: this limits costs, and needs no exact maximum.
 
 const SECOND = 1000;
 

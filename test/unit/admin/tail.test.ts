@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { request } from 'node:http';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { TailMessage } from '#src/feed/tail.js';
 import { type AdminBroker, ask, shareAdminBroker, startAdminBroker } from '../../support/admin.js';
 import { LIGHT } from '../../support/broker.js';
@@ -76,6 +76,31 @@ describe('/api/tail', () => {
     await crawler.settled();
     // In the second in which they came, the rest: it has grown by a few at most.
     expect(await tail.leftOut()).toBeGreaterThan(150);
+  });
+
+  test('sends no more in any second, and spreads them over it while there are more', async () => {
+    const broker = shared();
+    const crawler = await broker.connect();
+    // Whole, so that sums are exact.
+    const start = Math.ceil(performance.now());
+    const clock = vi.spyOn(performance, 'now').mockReturnValue(start);
+    onTestFinished(() => clock.mockRestore());
+    const tail = await openTail(broker, '?rate=5');
+    const rounds = [
+      [0, 'heartbeat'],
+      [500, 'job_progress'],
+      [999, 'job_progress'],
+      [1000, 'job_started'],
+      [1200, 'discovery'],
+    ] as const;
+    for (const [at, type] of rounds) {
+      clock.mockReturnValue(start + at);
+      crawler.write(line(VALID[type]).repeat(10));
+      await crawler.settled();
+    }
+    const types: string[] = [];
+    while (types.length < 7) types.push((await tail.message()).type);
+    expect(types).toEqual([...Array(5).fill('heartbeat'), 'job_started', 'discovery']);
   });
 
   test('looks at no message without a tail', async () => {
