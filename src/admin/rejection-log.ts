@@ -9,14 +9,14 @@ export interface RejectionRecord {
   /** ms since 1970. */
   readonly at: number;
   readonly connectionId: string;
-  readonly crawlerId: string | undefined;
+  readonly crawlerId: string | null;
   readonly code: string;
-  readonly messageType: string | undefined;
+  readonly messageType: string | null;
   /** Line number in the connection's stream, from 1. */
   readonly line: number;
   readonly bytes: number;
   /** Where the message stops being JSON or UTF-8, in bytes from its start. */
-  readonly offset: number | undefined;
+  readonly offset: number | null;
   /** Paths and codes of the issues. Paths contain only keys that schemas name, and `*` for others. */
   readonly issues: readonly Pick<Issue, 'path' | 'code'>[];
 }
@@ -40,12 +40,12 @@ export class RejectionLog {
     this.#records[this.#next] = {
       at: Date.now(),
       connectionId: connection.id,
-      crawlerId: connection.crawlerId,
+      crawlerId: connection.crawlerId ?? null,
       code,
-      messageType,
+      messageType: messageType ?? null,
       line,
       bytes,
-      offset,
+      offset: offset ?? null,
       issues: issues.slice(0, MAX_ISSUES).map(({ path, code: issueCode }) => ({ path, code: issueCode })),
     };
     this.#next = (this.#next + 1) % CAPACITY;

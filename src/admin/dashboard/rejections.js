@@ -27,7 +27,7 @@ function itemOf({ at, code, messageType, crawlerId, connectionId, line, offset, 
   const item = element('li');
   const time = element('time', formatClock(at));
   time.dateTime = new Date(at).toISOString();
-  const place = offset === undefined ? '' : `at byte ${offset.toLocaleString('en-US')}`;
+  const place = offset === null ? '' : `at byte ${offset.toLocaleString('en-US')}`;
   const details = issues.map((issue) => `${issue.path || 'the message'}: ${issue.code}`).join(', ');
   item.append(
     time,

@@ -94,4 +94,9 @@ test('/api/rejections has the groups and the latest messages', async () => {
     'UNKNOWN_TYPE',
     'UNKNOWN_TYPE',
   ]);
+  expect(latest[0]).toMatchObject({ crawlerId: null, messageType: 'heartbeat', offset: null });
+  peer.write('{"a":1,}\n');
+  await peer.settled();
+  const [invalid] = (await read<Rejections>('/api/rejections')).latest;
+  expect(invalid).toMatchObject({ code: 'INVALID_JSON', crawlerId: null, messageType: null, offset: 7 });
 });
