@@ -27,19 +27,20 @@ export function adminAddressFault(text: string): string | undefined {
   const address = parseAdminAddress(text);
   if (address === undefined) {
     const hint = text.includes('://') ? ', not a URL' : '';
-    return `must be host:port, :port or the path of a Unix socket${hint}`;
+    return `must be host:port, :port or the path of a Unix socket, such as ./admin.sock${hint}`;
   }
   if (!('path' in address) || fitsSocketPath(address.path)) return undefined;
   return `must be at most ${MAX_SOCKET_PATH} bytes long if it is a path`;
 }
 
 /**
- * Parses an address. The host defaults to the loopback interface. Text with a `/` is a path, unless it is a URL.
+ * Parses an address. The host defaults to the loopback interface. Text with a `/` is a path, unless it is a URL, and so is a
+ * name that ends with `.sock`.
  * @returns `undefined` if the text is neither an address nor a path
  */
 export function parseAdminAddress(text: string): AdminAddress | undefined {
   if (text.includes('://')) return undefined;
-  if (text.includes('/')) return { path: text };
+  if (text.includes('/') || text.endsWith('.sock')) return { path: text };
   const [, bracketed, name, port] = HOST_AND_PORT.exec(text) ?? [];
   if (port === undefined || Number(port) > 65_535) return undefined;
   return { host: bracketed || name || LOOPBACK, port: Number(port) };

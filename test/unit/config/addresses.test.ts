@@ -10,6 +10,7 @@ describe('an address of an admin server', () => {
     ['[::1]:80', { host: '::1', port: 80 }],
     ['/run/admin.sock', { path: '/run/admin.sock' }],
     ['./admin.sock', { path: './admin.sock' }],
+    ['admin.sock', { path: 'admin.sock' }],
   ])('%s', (text, address) => {
     expect(parseAdminAddress(text)).toEqual(address);
   });
