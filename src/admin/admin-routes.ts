@@ -11,7 +11,7 @@ import { DEAD_LETTER_LIMITS, type DeadLetterStore } from './dead-letter-store.js
 import { EventStream } from './event-stream.js';
 import { type History, MAX_MINUTES } from './history.js';
 import { schemaEntries } from './json-schemas.js';
-import { choiceOf, integerOf, parseListQuery } from './list-query.js';
+import { choiceOf, integerOf, parseListQuery, requireParameters } from './list-query.js';
 import { MetricsExporter } from './metrics-exporter.js';
 import { readinessOf } from './readiness.js';
 import type { RejectionGroups } from './rejection-groups.js';
@@ -146,7 +146,7 @@ export class AdminRoutes {
   }
 
   #connections(query: URLSearchParams): Reply {
-    const list = parseListQuery(query);
+    const list = parseListQuery(query, ['sort', 'order']);
     const order = choiceOf(query, 'order', ORDERS);
     const sort = query.get('sort') ?? 'rateIn';
     if (!isSortColumn(sort)) throw new RequestError(400, 'sort: unknown column');
@@ -180,7 +180,7 @@ export class AdminRoutes {
   }
 
   async #listDeadLetters(query: URLSearchParams, request: IncomingMessage): Promise<Reply> {
-    const list = parseListQuery(query, DEAD_LETTER_LIMITS);
+    const list = parseListQuery(query, ['group', 'reason'], DEAD_LETTER_LIMITS);
     const found = await this.#deadLetters.list({
       ...list,
       group: query.get('group'),
@@ -192,6 +192,7 @@ export class AdminRoutes {
   }
 
   #hour(query: URLSearchParams): Reply {
+    requireParameters(query, ['minutes']);
     return json(200, this.#history.latest(integerOf(query, 'minutes', MAX_MINUTES, 1, MAX_MINUTES)));
   }
 

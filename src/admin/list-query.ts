@@ -9,6 +9,7 @@ const MAX_OFFSET = 1_000_000_000;
 /** Maximum length of `search`, in characters. */
 const MAX_SEARCH = 256;
 const FORMATS = ['json', 'csv'] as const;
+const PARAMETERS = ['search', 'offset', 'limit', 'format'];
 
 export interface ListQuery {
   /** In small letters; empty: everything is listed. */
@@ -24,11 +25,16 @@ export interface ListLimits {
   readonly maxLimit: number;
 }
 
-/** @throws RequestError */
+/**
+ * @param others the parameters of the path besides those of all lists
+ * @throws RequestError
+ */
 export function parseListQuery(
   query: URLSearchParams,
+  others: readonly string[] = [],
   { maxOffset, maxLimit }: ListLimits = { maxOffset: MAX_OFFSET, maxLimit: MAX_LIMIT },
 ): ListQuery {
+  requireParameters(query, [...PARAMETERS, ...others]);
   const search = query.get('search') ?? '';
   if (search.length > MAX_SEARCH)
     throw new RequestError(400, `search: must have at most ${MAX_SEARCH} characters`);
@@ -38,6 +44,15 @@ export function parseListQuery(
     limit: integerOf(query, 'limit', DEFAULT_LIMIT, 1, maxLimit),
     format: choiceOf(query, 'format', FORMATS) ?? 'json',
   };
+}
+
+/**
+ * Requires that there are no other parameters than these.
+ * @throws RequestError
+ */
+export function requireParameters(query: URLSearchParams, known: readonly string[]): void {
+  for (const name of query.keys())
+    if (!known.includes(name)) throw new RequestError(400, `${name}: there is no such parameter`);
 }
 
 /** @throws RequestError */

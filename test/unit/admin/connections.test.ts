@@ -89,6 +89,7 @@ describe('/api/connections', () => {
     ['order=up', 'order: must be asc or desc'],
     ['format=xml', 'format: must be json or csv'],
     ['sort=nothing', 'sort: unknown column'],
+    ['serach=x', 'serach: there is no such parameter'],
     [`search=${'x'.repeat(257)}`, 'search: must have at most 256 characters'],
   ])('rejects %s', async (query, error) => {
     const { status, body } = await shared().get(`/api/connections?${query}`);

@@ -78,7 +78,7 @@ test('they are found by a part of a name, by group and by reason, by pages, and 
   expect(await idsAt('limit=1')).toEqual([1]);
   expect(await idsAt('offset=1&limit=1')).toEqual([0]);
   expect(await list('offset=2')).toEqual({ total: 2, rows: [] });
-  for (const query of ['limit=501', 'offset=10001', 'format=xml'])
+  for (const query of ['limit=501', 'offset=10001', 'format=xml', 'sort=id'])
     expect((await get(`${PATH}?${query}`)).status).toBe(400);
   const { headers, body } = await get(`${PATH}?format=csv&reason=MAX_DELIVERIES`);
   expect(headers['content-disposition']).toBe('attachment; filename="dead-letters.csv"');

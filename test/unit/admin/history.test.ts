@@ -88,5 +88,6 @@ describe('the history', () => {
       const { status, body } = await get(`/api/history?minutes=${minutes}`);
       expect([status, JSON.parse(body)]).toEqual([400, { error: 'minutes: must be 1 to 60' }]);
     }
+    expect((await get('/api/history?hours=1')).status).toBe(400);
   });
 });
