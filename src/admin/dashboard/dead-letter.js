@@ -12,13 +12,18 @@ const NO_SAMPLE = 'Shown only if the broker has the option feed, with a token if
  *   commands: HTMLElement, close: HTMLButtonElement, retry: HTMLButtonElement, drop: HTMLButtonElement,
  *   result: HTMLElement }} parts
  * @param {() => void} onRemoved
- * @returns a function that opens a dead letter
+ * @returns functions that open a dead letter, and update it if it is the one that is shown
  */
 export function createDeadLetter(parts, onRemoved) {
   const { dialog, title, figures, issues, sample, commands, close, retry, drop, result } = parts;
   const showFigures = createFigures(figures);
   /** The one that is shown. */
   let id;
+
+  const showSample = (letter) => {
+    setText(sample, letter.sample ?? NO_SAMPLE);
+    setClass(sample, letter.sample === undefined ? 'quiet' : 'sample');
+  };
 
   const show = (letter) => {
     id = letter.id;
@@ -40,8 +45,7 @@ export function createDeadLetter(parts, onRemoved) {
     ]);
     const found = letter.issues.map(({ path, code }) => `${path || 'the message'}: ${code}`);
     issues.replaceChildren(...(found.length === 0 ? ['None'] : found).map((text) => element('li', text)));
-    setText(sample, letter.sample ?? NO_SAMPLE);
-    setClass(sample, letter.sample === undefined ? 'quiet' : 'sample');
+    showSample(letter);
     const actions = letter.isWhole ? ['show', 'retry'] : ['show'];
     commands.replaceChildren(...actions.map((action) => commandOf(action, id)));
     dialog.showModal();
@@ -68,7 +72,12 @@ export function createDeadLetter(parts, onRemoved) {
   dialog.addEventListener('click', ({ target }) => {
     if (target === dialog) dialog.close();
   });
-  return show;
+  return {
+    open: show,
+    update: (letter) => {
+      if (letter.id === id) showSample(letter);
+    },
+  };
 }
 
 function commandOf(action, id) {

@@ -4,7 +4,7 @@ import { createDeadLetter } from './dead-letter.js';
 import { createList, element, nothingRow } from './elements.js';
 import { formatBytes } from './formats.js';
 import { createPages } from './pages.js';
-import { authorization } from './token.js';
+import { authorization, onToken } from './token.js';
 
 /** The row of an empty table. */
 const NOTHING = {};
@@ -29,13 +29,15 @@ const TIME = new Intl.DateTimeFormat('en', {
  */
 export function createDeadLetters({ section, body, ...parts }, detail) {
   let isShown = false;
-  const open = createDeadLetter(detail, () => pages.open());
+  const { open, update } = createDeadLetter(detail, () => pages.open());
   const showRows = createList(body, {
     keyOf: ({ id = '' }) => String(id),
     create: (letter) => (letter === NOTHING ? nothingRow('None', 6) : rowOf(letter)),
     update: (row, letter) => {
+      if (letter === NOTHING) return;
       // It may now have its beginning, with the token.
-      if (letter !== NOTHING) row.querySelector('button').onclick = () => open(letter);
+      row.querySelector('button').onclick = () => open(letter);
+      update(letter);
     },
   });
   const show = ({ rows }) => showRows(rows.length === 0 ? [NOTHING] : rows);
@@ -45,6 +47,7 @@ export function createDeadLetters({ section, body, ...parts }, detail) {
     ...LIMITS,
   });
   pages.onSearch(() => pages.open(0));
+  onToken(() => pages.refresh());
   return (hasLog) => {
     if (hasLog === isShown) return;
     isShown = hasLog;

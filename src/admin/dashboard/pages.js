@@ -11,7 +11,7 @@ const INTERVAL = 2000;
 const PAUSE_RATIO = 20;
 /** Maximum number of rows to download. */
 const MAX_DOWNLOAD = 10_000;
-/** ms after the latest key until a search begins. */
+/** ms after the latest key until a request. */
 const TYPING_DELAY = 250;
 
 /**
@@ -81,6 +81,12 @@ export function createPages(
     show(list);
   };
 
+  const soon = (listener) => {
+    clearTimeout(timer);
+    latest++;
+    timer = setTimeout(listener, TYPING_DELAY);
+  };
+
   const turnTo = (first) => {
     offset = first;
     void read();
@@ -103,11 +109,11 @@ export function createPages(
     },
     /** Calls a function soon after the search has changed. */
     onSearch(listener) {
-      search.addEventListener('input', () => {
-        clearTimeout(timer);
-        latest++;
-        timer = setTimeout(listener, TYPING_DELAY);
-      });
+      search.addEventListener('input', () => soon(listener));
+    },
+    /** Reads the current page again, soon after the latest call. */
+    refresh() {
+      if (isShown) soon(read);
     },
   };
 }

@@ -406,6 +406,21 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     expect(complaints.filter((text) => !text.includes('401'))).toEqual([]);
   });
 
+  test('shows the beginning of an open dead letter once a token is entered', async () => {
+    const log = join(temporaryFolder(), 'log');
+    const broker = await startAdminBroker({ ...SETTINGS, log, feed: true });
+    await makeDeadLetters(broker, log);
+    const token = 'monitor-token-0123456789';
+    broker.manager.setAuth({ tokens: { monitor: [token] } });
+    const { page } = await openPage(withCrawlers(broker).url);
+    await page.getByRole('cell', { name: 'MAX_DELIVERIES' }).click();
+    const detail = page.getByRole('dialog', { name: 'Dead letter 1' });
+    await detail.getByText('Shown only if the broker has the option feed').waitFor();
+    await detail.getByLabel('Admin token').fill(token);
+    await detail.getByText('"type":"job_started"').waitFor();
+    expect(await page.content()).not.toContain('hunter2');
+  });
+
   test('sends a test message, once a token is entered', async () => {
     const token = 'admin-token-0123456789';
     const broker = withCrawlers(
