@@ -19,7 +19,7 @@ export interface SluiceFeedOptions {
   readonly every?: string | number;
   /** Whether to begin with the latest message of each job and crawler. Default: false. */
   readonly last?: boolean;
-  /** Of the role `monitor` or `app`, if the broker requires one. */
+  /** Of the role `monitor` or `app`, or an admin token, if the broker requires one. */
   readonly token?: string;
   /** Called when the feed is connected, waits for the next attempt, or has ended: `error` says why. */
   readonly onState?: (state: 'open' | 'waiting' | 'closed', error?: Error) => void;
