@@ -6,7 +6,7 @@
 
 import './common/small-heap.js';
 
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { SluiceError } from '../errors.js';
 import { printableLines } from '../printable.js';
 import { SERVER_VERSION } from '../version.js';
@@ -32,10 +32,12 @@ const COMMANDS: Readonly<Record<string, () => Promise<{ definition: CommandDefin
   completion: () => import('./commands/completion.js'),
 };
 
+const HELP_HINT = '(add --help for usage)';
+
 const program = new Command('sluice')
   .description('A message broker for crawler fleets: checks, routes and forwards JSON messages.')
   .version(SERVER_VERSION)
-  .showHelpAfterError('(add --help for usage)')
+  .showHelpAfterError(HELP_HINT)
   .configureHelp(HELP_CONFIGURATION)
   // The value of a mistyped option may be a token, and errors may be logged.
   .configureOutput({
@@ -107,7 +109,9 @@ process.stderr.on('error', () => {});
 try {
   await program.parseAsync(isHelpMistyped ? [topic] : args, { from: 'user' });
 } catch (error) {
-  if (!(error instanceof CommanderError)) {
+  // Thrown by an action. Those that commander has found are printed already.
+  if (error instanceof InvalidArgumentError) printError(`error: ${error.message}\n${HELP_HINT}`);
+  else if (!(error instanceof CommanderError)) {
     const text = error instanceof SluiceError ? `${error.code}: ${error.message}` : String(error);
     printError(`sluice: ${text}`);
     process.stderr.write(await hintFor(error));

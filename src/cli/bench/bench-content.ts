@@ -1,7 +1,7 @@
 // The messages of `sluice bench`: blocks that are generated once, and between them clocks. A clock is a message that
 // contains the time of sending, from which the receiving process computes the latency.
 
-import { SluiceError } from '../../errors.js';
+import { InvalidArgumentError } from 'commander';
 import { Traffic } from '../../traffic/traffic.js';
 
 /** Messages that are generated once and sent repeatedly. */
@@ -19,7 +19,7 @@ const TIMESTAMP = new Date().toISOString();
 /**
  * Generates the block of one publisher.
  * @param size bytes per message without its newline. If `undefined`, a mix of crawler messages, 394 bytes on average.
- * @throws SluiceError `INVALID_OPTION` if no message can be that small
+ * @throws InvalidArgumentError if no message can be that small
  */
 export function makeBlock(publisher: number, size: number | undefined): Block {
   const traffic = new Traffic({ seed: publisher, crawler: `bench-${publisher}` });
@@ -46,7 +46,7 @@ function padded(publisher: number, size: number): string {
       data: { stage: 'fetching', entityType: 'issue', processed: 1, total: 2, message: text },
     });
   const padding = size - message('').length;
-  if (padding < 0) throw new SluiceError('INVALID_OPTION', `--size: must be at least ${message('').length}`);
+  if (padding < 0) throw new InvalidArgumentError(`--size: must be at least ${message('').length}`);
   return message('x'.repeat(padding));
 }
 

@@ -2,6 +2,7 @@
 
 import { type ChildProcess, fork } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
+import { InvalidArgumentError } from 'commander';
 import { ERRORS, SluiceError } from '../../errors.js';
 import { formatCount } from '../../formats.js';
 import { EXIT } from '../common/exit-codes.js';
@@ -47,7 +48,7 @@ export async function runBench(given: Partial<BenchFlags> & ConnectFlags): Promi
   const publisherConnection = resolvePublisher(given);
   const subscriberConnection = resolveConnection(given, 'monitor');
   if (flags.replay === true && flags.sub === 0)
-    throw new SluiceError('INVALID_OPTION', '--replay: needs a subscriber');
+    throw new InvalidArgumentError('--replay: needs a subscriber');
   // Fails early if no message can be that small.
   makeBlock(0, flags.size);
   const name = `bench-${randomUUID()}`;

@@ -1,5 +1,6 @@
 // Resolves the connection of a client command from flags and environment variables, which the broker has as well.
 
+import { InvalidArgumentError } from 'commander';
 import type { ClientOptions } from '../../client/client-options.js';
 import { resolveOptions } from '../../config/config.js';
 import {
@@ -23,7 +24,7 @@ const NAME = 'sluice';
 
 /**
  * @param defaultRole the role without `--role`. If omitted and no token is set, no `hello` is sent.
- * @throws SluiceError `INVALID_OPTION`
+ * @throws SluiceError `INVALID_OPTION`; InvalidArgumentError if flags need others
  */
 export function resolveConnection(flags: ConnectFlags, defaultRole?: PeerRole): ClientOptions {
   const fromFlags: Record<string, unknown> = {};
@@ -37,14 +38,13 @@ export function resolveConnection(flags: ConnectFlags, defaultRole?: PeerRole): 
   const environment = optionsFromEnvironment(process.env, withoutGiven(CONNECT_OPTIONS, given), warn);
   const options = resolveOptions(mergeOptions(environment, fromFlags));
   if (flags.host !== undefined && options.port === undefined) {
-    throw new SluiceError('INVALID_OPTION', '--host: needs --port');
+    throw new InvalidArgumentError('--host: needs --port');
   }
   const token = process.env.SLUICE_TOKEN;
   const role = flags.role ?? defaultRole ?? (token ? 'crawler' : undefined);
   const hello = role && { hello: { role, name: NAME, ...(token ? { token } : {}) } };
   const tls = tlsOf(flags);
-  if (tls !== undefined && options.port === undefined)
-    throw new SluiceError('INVALID_OPTION', '--tls: needs --port');
+  if (tls !== undefined && options.port === undefined) throw new InvalidArgumentError('--tls: needs --port');
   return options.socketPath === undefined
     ? { host: options.host, port: options.port ?? 0, tls, ...hello }
     : { socketPath: options.socketPath, ...hello };
@@ -67,7 +67,7 @@ function readPem(path: string | undefined): string | undefined {
 /**
  * Resolves how the publishers of a command connect if its `--role` and SLUICE_TOKEN are for its subscribers: as
  * crawlers, with the token SLUICE_CRAWLER_TOKEN if it is set.
- * @throws SluiceError `INVALID_OPTION`
+ * @throws SluiceError `INVALID_OPTION`; InvalidArgumentError if flags need others
  */
 export function resolvePublisher(flags: ConnectFlags): ClientOptions {
   const { hello: _, ...address } = resolveConnection(flags);

@@ -1,6 +1,7 @@
 // The actions of `sluice dead`.
 
 import { once } from 'node:events';
+import { InvalidArgumentError } from 'commander';
 import type { BrokerError } from '../../client/broker-session.js';
 import type { ClientOptions } from '../../client/client-options.js';
 import { SluiceClient } from '../../client/sluice-client.js';
@@ -34,7 +35,7 @@ const PAGE = 1000;
 
 /** Lists them, the oldest first. @returns the exit code, as all actions do */
 export async function ls(folder: string, ids: readonly string[], flags: DeadFlags): Promise<number> {
-  if (ids.length > 0) throw new SluiceError('INVALID_OPTION', 'ls: lists all, see show');
+  if (ids.length > 0) throw new InvalidArgumentError('ls: lists all, see show');
   const head = ['id', 'stored', 'reason', 'type', 'sender', 'group', 'size'];
   let rows = [head];
   for await (const letter of find(folder, matchesFlags(flags))) {
@@ -144,11 +145,11 @@ function matchesFlags({ group, reason }: DeadFlags): Matches {
 
 /**
  * Those with one of the IDs, or all that match the flags.
- * @throws SluiceError `INVALID_OPTION`
+ * @throws InvalidArgumentError
  */
 function select(ids: readonly string[], flags: DeadFlags): { readonly matches: Matches; exitCode(): number } {
   if (ids.length > 0 === (flags.all === true))
-    throw new SluiceError('INVALID_OPTION', 'needs either IDs, as sluice dead ls prints them, or --all');
+    throw new InvalidArgumentError('needs either IDs, as sluice dead ls prints them, or --all');
   const isWanted = matchesFlags(flags);
   if (ids.length === 0) return { matches: isWanted, exitCode: () => EXIT.OK };
   const missing = new Set(ids.map(parseId));
@@ -162,7 +163,7 @@ function select(ids: readonly string[], flags: DeadFlags): { readonly matches: M
 }
 
 function parseId(text: string): number {
-  if (!/^\d{1,15}$/.test(text)) throw new SluiceError('INVALID_OPTION', 'an ID is a number');
+  if (!/^\d{1,15}$/.test(text)) throw new InvalidArgumentError('an ID is a number');
   return Number(text);
 }
 

@@ -1,6 +1,7 @@
 // The actions of `sluice log`. All but `truncate` and `forget` only read.
 
 import { once } from 'node:events';
+import { InvalidArgumentError } from 'commander';
 import { describeError, SluiceError } from '../../errors.js';
 import { formatBytes, formatCount } from '../../formats.js';
 import { Cursors, formatEpoch, formatPosition, LOG_CURSORS, type Position } from '../../log/cursors.js';
@@ -122,7 +123,7 @@ export async function verify(folder: string, { json = false }: LogFlags): Promis
 
 /** Removes files that contain only messages before a position. The newest file stays. */
 export async function truncate(folder: string, flags: LogFlags): Promise<number> {
-  if (flags.to === undefined) throw new SluiceError('INVALID_OPTION', '--to: truncate needs a position');
+  if (flags.to === undefined) throw new InvalidArgumentError('--to: truncate needs a position');
   await findLog(folder);
   const lock = await FolderLock.acquire(folder);
   try {
@@ -141,7 +142,7 @@ export async function truncate(folder: string, flags: LogFlags): Promise<number>
 
 /** Removes a cursor. */
 export async function forget(folder: string, { cursor }: LogFlags): Promise<number> {
-  if (cursor === undefined) throw new SluiceError('INVALID_OPTION', '--cursor: forget needs a name');
+  if (cursor === undefined) throw new InvalidArgumentError('--cursor: forget needs a name');
   const { disk } = await findLog(folder);
   const lock = await FolderLock.acquire(folder);
   try {
@@ -189,12 +190,11 @@ async function cursorsOf(disk: FolderDisk): Promise<ReadonlyMap<string, Position
 
 const POSITION = /^(?:([0-9a-f]{16}):)?(\d{1,15})$/;
 
-/** @throws SluiceError `INVALID_OPTION` */
+/** @throws InvalidArgumentError */
 function offsetOf(flag: string, text: string, epoch: string): number {
   const [, ofLog = epoch, offset] = POSITION.exec(text) ?? [];
-  if (offset === undefined)
-    throw new SluiceError('INVALID_OPTION', `${flag}: must be an offset or a position`);
-  if (ofLog !== epoch) throw new SluiceError('INVALID_OPTION', `${flag}: is a position of another log`);
+  if (offset === undefined) throw new InvalidArgumentError(`${flag}: must be an offset or a position`);
+  if (ofLog !== epoch) throw new InvalidArgumentError(`${flag}: is a position of another log`);
   return Number(offset);
 }
 

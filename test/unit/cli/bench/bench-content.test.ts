@@ -1,4 +1,4 @@
-import { MessageValidator, SluiceError } from 'sluice';
+import { MessageValidator } from 'sluice';
 import { describe, expect, test } from 'vitest';
 import {
   CLOCK_SIZE,
@@ -29,7 +29,7 @@ describe('a block of the bench', () => {
   });
 
   test('cannot have messages smaller than there are', () => {
-    expect(() => makeBlock(0, 20)).toThrow(SluiceError);
+    expect(() => makeBlock(0, 20)).toThrow('--size: must be at least');
   });
 });
 

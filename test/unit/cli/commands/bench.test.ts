@@ -160,10 +160,10 @@ describe('sluice bench', () => {
 
   test.each([
     [['--socket', '/nowhere.sock'], 69, '/nowhere.sock'],
-    [['--size', '20'], 78, '--size: must be at least'],
+    [['--size', '20'], 64, '--size: must be at least'],
     [['--size', '2000', '--mix'], 64, 'cannot be used with'],
     [['--latency', '10', '--size', '2000'], 64, 'cannot be used with'],
-    [['--replay', '--sub', '0'], 78, '--replay: needs a subscriber'],
+    [['--replay', '--sub', '0'], 64, '--replay: needs a subscriber'],
     [['--pub', '0'], 64, 'Expected an integer, 1 or more.'],
   ])('%j exits %i', async (args, code, text) => {
     const run = await bench(...args);

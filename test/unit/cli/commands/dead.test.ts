@@ -76,10 +76,10 @@ describe('sluice dead', () => {
   });
 
   test.each([
-    [['show'], 78, 'needs either IDs'],
-    [['drop', '1', '--all'], 78, 'needs either IDs'],
-    [['drop', 'x'], 78, 'an ID is a number'],
-    [['ls', '1'], 78, 'ls: lists all'],
+    [['show'], 64, 'needs either IDs'],
+    [['drop', '1', '--all'], 64, 'needs either IDs'],
+    [['drop', 'x'], 64, 'an ID is a number'],
+    [['ls', '1'], 64, 'ls: lists all'],
     [['ls'], 78, 'LOG_UNUSABLE'],
   ] as const)('%s: says what is wrong', async ([action, ...rest], exitCode, text) => {
     const { code, stderr } = await run(['dead', action, join(temporaryFolder(), 'none'), ...rest]);

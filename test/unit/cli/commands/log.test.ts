@@ -106,14 +106,17 @@ describe('sluice log', () => {
       stderr: expect.stringContaining('LOG_UNUSABLE'),
     });
     expect(await run(['log', 'list', log])).toMatchObject({ code: 64 });
-    expect(await run(['log', 'cat', log, '--from', 'x'])).toMatchObject({ code: 78 });
-    expect(await run(['log', 'cat', log, '--from', '00000000000000ff:1'])).toMatchObject({ code: 78 });
-    expect(await run(['log', 'truncate', log])).toMatchObject({ code: 78 });
+    expect(await run(['log', 'cat', log, '--from', 'x'])).toMatchObject({ code: 64 });
+    expect(await run(['log', 'cat', log, '--from', '00000000000000ff:1'])).toMatchObject({ code: 64 });
+    expect(await run(['log', 'truncate', log])).toMatchObject({
+      code: 64,
+      stderr: 'error: --to: truncate needs a position\n(add --help for usage)\n',
+    });
   });
 
   test('forget: removes a cursor', async () => {
     const { log } = shared();
-    expect(await run(['log', 'forget', log])).toMatchObject({ code: 78 });
+    expect(await run(['log', 'forget', log])).toMatchObject({ code: 64 });
     expect(await run(['log', 'forget', log, '--cursor', 'none'])).toMatchObject({ code: 1 });
     expect(await run(['log', 'forget', log, '--cursor', 'database'])).toMatchObject({ code: 0 });
     expect(JSON.parse((await run(['log', 'ls', log, '--json'])).stdout)).toMatchObject({ cursors: [] });
