@@ -22,6 +22,21 @@ async function startWatchedHost(admin?: string) {
 }
 
 describe.skipIf(!hasNatsServer)('a fleet (needs nats-server)', () => {
+  test('is what sluice sub --fleet --last begins with: the latest message of each job of all hosts', async () => {
+    const { watched, other } = await startWatchedHost();
+    await publish(other.socketPath, 2, 0, 5);
+    const sub = sluice(['sub', '--fleet', '--last', '--socket', watched.socketPath]);
+    await sub.says('"producer-2"');
+    await sub.says('"producer-1"');
+    const jobs = sub.stdout
+      .trim()
+      .split('\n')
+      .map((text) => JSON.parse(text));
+    expect(jobs).toHaveLength(2);
+    sub.child.kill('SIGTERM');
+    expect(await sub.exited).toBe(0);
+  });
+
   test('is in the statistics, the metrics and sluice status, with all hosts', async () => {
     const { engine, watched, other } = await startWatchedHost();
     const { fleet } = await watched.read<BrokerStats>('/api/stats');

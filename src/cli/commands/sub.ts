@@ -53,7 +53,7 @@ export const definition: CommandDefinition = {
           .addOption(
             new Option(
               '--last',
-              'begin with the latest message of each job and the latest heartbeat of each crawler; not with --group',
+              'begin with the latest message of each job and the latest heartbeat of each crawler; not with --group, --from or --cursor',
             ).conflicts('group'),
           )
           .addOption(
@@ -72,7 +72,7 @@ export const definition: CommandDefinition = {
             new Option(
               '--fleet',
               'messages of all hosts of the fleet that the broker is part of; --from and --cursor refer to its stream',
-            ).conflicts(['group', 'last']),
+            ).conflicts('group'),
           )
           .option('--meta', 'wrap each message in an object with its sender and sequence number'),
         'monitor',
