@@ -148,6 +148,15 @@ export class LogStore {
     return new LogStore(disk, options, await recoverSegments(disk));
   }
 
+  /**
+   * Writes a segment without messages if there is none, so that a log that has not received any keeps its epoch, which
+   * cursors refer to. If the disk fails, the first messages do that.
+   */
+  async begin(): Promise<void> {
+    if (this.#empty !== undefined || this.#segments.list().length > 0) return;
+    this.#segments.active = await this.#createSegment(this.#end).catch(() => undefined);
+  }
+
   /** Offset of the oldest message. */
   get first(): number {
     return this.#segments.first ?? this.#pending[0]?.first ?? this.#end;

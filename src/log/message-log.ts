@@ -198,6 +198,7 @@ export class MessageLog {
           if (log !== undefined) log.#checkAvailability(error);
         },
       });
+      await store.begin();
       cursors.onSaved = () => store.checkRoom();
       log = new MessageLog(disk, store, cursors, deadLetters, lock, options);
       return log;

@@ -373,6 +373,19 @@ describe('a folder', () => {
   });
 });
 
+test('a cursor from before the first message is valid after a restart', async () => {
+  const { connect, manager, folder } = await startDurable();
+  const subscription = { id: 'all', cursor: 'reports', from: 'first' };
+  await (await connect()).subscribe(subscription);
+  await manager.stop();
+  const next = await startDurable({ log: folder });
+  const peer = await next.connect();
+  await peer.subscribe(subscription);
+  peer.write(line(VALID.heartbeat));
+  await peer.next('heartbeat');
+  expect(peer.messages.filter(({ type }) => type === 'gap')).toEqual([]);
+});
+
 test('a stored message can be read by its number', async () => {
   const { connect, folder } = await startDurable();
   const peer = await connect();

@@ -164,8 +164,9 @@ async function findLog(folder: string): Promise<FoundLog> {
   const disk = new FolderDisk(folder);
   try {
     const { segments } = await findSegments(disk);
-    const epoch = segments.at(-1)?.header.epoch ?? 0n;
-    return { disk, segments, epoch: formatEpoch(epoch) };
+    const newest = segments.at(-1);
+    if (newest === undefined) throw new Error('there is no durable log in this folder');
+    return { disk, segments, epoch: formatEpoch(newest.header.epoch) };
   } catch (cause) {
     throw new SluiceError('LOG_UNUSABLE', `${folder}: ${describeError(cause)}`, { cause });
   }

@@ -114,6 +114,42 @@ describe('sluice log', () => {
     });
   });
 
+  test('a folder that is no log is an error of all actions', async () => {
+    const empty = temporaryFolder();
+    const other = temporaryFolder();
+    writeFileSync(join(other, 'notes.txt'), 'x');
+    for (const folder of [empty, other]) {
+      for (const args of [
+        ['ls'],
+        ['cat'],
+        ['verify'],
+        ['truncate', '--to', '1'],
+        ['forget', '--cursor', 'a'],
+      ]) {
+        const [action = '', ...flags] = args;
+        expect(await run(['log', action, folder, ...flags])).toEqual({
+          code: 78,
+          stdout: '',
+          stderr: expect.stringMatching(/LOG_UNUSABLE: .*: there is no durable log in this folder\n$/),
+        });
+      }
+    }
+  });
+
+  test('a log without messages is shown, with its cursors', async () => {
+    const log = join(temporaryFolder(), 'log');
+    const { manager, connect } = await startPlainBroker({ log });
+    await (await connect()).subscribe({ id: 'a', cursor: 'database', from: 'first' });
+    await manager.stop();
+    const { code, stdout } = await run(['log', 'ls', log]);
+    expect(stdout).toMatch(/^database {2}\w{16}:0 {2}0 behind$/m);
+    expect(code).toBe(0);
+    expect((await run(['log', 'verify', log])).stdout).toBe('0 messages (0 B) in 1 file: intact\n');
+    expect(await run(['log', 'cat', log])).toEqual({ code: 0, stdout: '', stderr: '' });
+    expect(await run(['log', 'truncate', log, '--to', '0'])).toMatchObject({ code: 0 });
+    expect(await run(['log', 'forget', log, '--cursor', 'database'])).toMatchObject({ code: 0 });
+  });
+
   test('forget: removes a cursor', async () => {
     const { log } = shared();
     expect(await run(['log', 'forget', log])).toMatchObject({ code: 64 });
