@@ -100,9 +100,10 @@ export class FleetFeed {
     const backoff = new Backoff(RETRY);
     let hasFailed = false;
     while (!signal.aborted) {
+      await engine.whenConnected(signal);
+      if (signal.aborted) return;
+      const { lost } = engine;
       try {
-        await engine.whenConnected(signal);
-        if (signal.aborted) return;
         const start = await this.#findStart();
         for await (const stored of engine.read(start, signal, this.#resolveReady)) {
           backoff.reset();
@@ -111,10 +112,11 @@ export class FleetFeed {
           await this.#accept(stored);
         }
       } catch (error) {
-        // A lost connection is reported by the engine itself.
-        if (engine.isConnected && !hasFailed) this.#options.onError(error);
-        hasFailed ||= engine.isConnected;
         await sleep(backoff.next(), undefined, { signal }).catch(() => {});
+        // A lost connection is reported by the engine itself, which may notice it later.
+        if (lost === undefined || lost.aborted) continue;
+        if (!hasFailed) this.#options.onError(error);
+        hasFailed = true;
       }
     }
   }

@@ -103,17 +103,18 @@ export class Forwarder {
       hasFailed = false;
     };
     while (!signal.aborted) {
+      await this.#engine.whenConnected(signal);
+      if (signal.aborted) return;
+      const { lost } = this.#engine;
       try {
-        await this.#engine.whenConnected(signal);
-        if (signal.aborted) return;
         await this.#options.requireHost();
         await this.#forward(signal, onForwarded);
       } catch (error) {
-        if (!(error instanceof OutOfSequenceError)) {
-          if (!hasFailed) this.#options.onError(error);
-          hasFailed = true;
-        }
         await sleep(backoff.next(), undefined, { signal }).catch(() => {});
+        // A lost connection is reported by the engine itself, which may notice it later.
+        if (error instanceof OutOfSequenceError || lost === undefined || lost.aborted) continue;
+        if (!hasFailed) this.#options.onError(error);
+        hasFailed = true;
       }
     }
   }

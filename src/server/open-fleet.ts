@@ -40,6 +40,7 @@ export async function openFleet(
 ): Promise<Fleet> {
   const { fleetName, fleetCredentials, fleetMaxAge, fleetReplicas } = options;
   if (fleetCredentials !== undefined) requirePrivate(fleetCredentials);
+  let hasJoined = false;
   const engine = await NatsEngine.load({
     servers,
     name: fleetName,
@@ -56,7 +57,8 @@ export async function openFleet(
         { stream: name, replicas },
         isNew ? 'the stream of the fleet was created' : 'joined the fleet',
       );
-      if (replicas > 1) return;
+      if (replicas > 1 || hasJoined) return;
+      hasJoined = true;
       listener.onWarning(
         { stream: name },
         'the engine has one copy of the stream, and by default writes it to disk every 2 minutes: what it loses, the hosts send again, for 10 minutes',

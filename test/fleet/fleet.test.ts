@@ -1,8 +1,10 @@
 import { once } from 'node:events';
 import { join } from 'node:path';
+import { pino } from 'pino';
+import { SocketManager } from 'sluice';
 import { SluiceClient } from 'sluice/client';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { startPlainBroker, type TestBroker, temporaryFolder, until } from '../support/broker.js';
+import { LIGHT, startPlainBroker, type TestBroker, temporaryFolder, until } from '../support/broker.js';
 import { BrokerProcess } from '../support/broker-process.js';
 import { packageRoot } from '../support/cli.js';
 import { Application, hello, publish, QUICK, startHost } from '../support/fleet.js';
@@ -129,6 +131,33 @@ describe.skipIf(!hasNatsServer)('a fleet (needs nats-server)', () => {
     }
     await until(() => a.manager.getMetrics().fleet?.lag === 0);
     for (const { errors } of [a, b]) expect(new Set(errors)).toEqual(new Set(['FLEET_UNAVAILABLE']));
+  });
+
+  test('an interruption is one error and one line in the log, and its end one more line', async () => {
+    const engine = await NatsServer.start();
+    const folder = temporaryFolder();
+    const socketPath = join(folder, 'broker.sock');
+    const lines: string[] = [];
+    const manager = new SocketManager(
+      { ...LIGHT, socketPath, log: join(folder, 'log'), fleet: [engine.address], fleetHost: 'a' },
+      { logger: pino({}, { write: (text: string) => lines.push(JSON.parse(text).msg) }) },
+    );
+    onTestFinished(() => manager.stop());
+    await manager.start();
+    const errors: unknown[] = [];
+    manager.on('server_error', ({ error }) => errors.push(error));
+    const reader = await Application.start(socketPath, { cursor: 'reports' });
+    await publish(socketPath, 1, 0, 10);
+    expect(await reader.faults(1, 10)).toEqual([]);
+    const before = lines.length;
+    // It tells the reader before it closes the connection.
+    await engine.stop();
+    await until(() => errors.length > 0);
+    await engine.start();
+    await publish(socketPath, 1, 10, 20);
+    expect(await reader.faults(1, 20)).toEqual([]);
+    expect(errors).toMatchObject([{ code: 'FLEET_UNAVAILABLE' }]);
+    expect(lines.slice(before)).toEqual(['server error', 'joined the fleet']);
   });
 
   test('with logKeep unread, nothing is removed before it is forwarded', async () => {
