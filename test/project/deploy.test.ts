@@ -30,6 +30,12 @@ describe('the systemd units', () => {
     expect({ status, stdout, stderr }).toEqual({ status: 0, stdout: '', stderr: '' });
   });
 
+  test('let a broker of a fleet reach its engine', () => {
+    expect(read('sluice.service')).toContain('\nIPAddressDeny=any\n');
+    expect(read('sluice-fleet.conf')).toMatch(/^Environment=SLUICE_FLEET=/m);
+    expect(read('sluice-fleet.conf')).toMatch(/^IPAddressAllow=\S/m);
+  });
+
   test('start the program where the package has it, and wait longer than it drains', () => {
     const { bin } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8'));
     expect(read('sluice.service')).toContain(`/node_modules/sluice/${bin.sluice} serve`);
