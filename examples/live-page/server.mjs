@@ -1,10 +1,11 @@
 // A web application that shows jobs live: the crawlers' server in its process, and a page that reads the feed.
 //
 //   node examples/live-page/server.mjs
-//   sluice demo --socket /tmp/live.sock    # or any crawlers
+//   echo '{"type":"job_started","timestamp":"2026-01-01T00:00:00Z","jobId":"job-1","data":{"entityType":"group"}}' |
+//     npx sluice pub                       # in another terminal: a message of a crawler
 //
-// Crawlers connect to SOCKET_PATH (default: Sluice's default path). PORT is the port of the page (default: 8080; 0: any free port).
-// The route of the feed is the place for the application's own login.
+// Crawlers connect to SLUICE_SOCKET_PATH (default: Sluice's default path). PORT is the port of the page (default: 8080;
+// 0: any free port). The route of the feed is the place for the application's own login.
 
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
