@@ -42,7 +42,6 @@ export class BrokerOption extends Option {
     ].flat();
     super(`${spec.flag} ${PLACEHOLDERS[spec.kind]}`, `${spec.description} (${notes.join('; ')})`);
     this.spec = spec;
-    if (spec.kind === 'boolean') this.preset('true');
   }
 }
 
@@ -69,7 +68,9 @@ export function resolveFlags(flags: BrokerFlags, folder: string = process.cwd())
   const fromFlags: NestedOptions = {};
   const given: OptionSpec[] = [];
   for (const spec of OPTION_SPECS) {
-    const text = flags[new BrokerOption(spec).attributeName()];
+    const value = flags[new BrokerOption(spec).attributeName()];
+    // A flag without a value.
+    const text = value === true ? 'true' : value;
     if (typeof text !== 'string') continue;
     setOption(fromFlags, spec, text, spec.flag);
     given.push(spec);

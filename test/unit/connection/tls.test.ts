@@ -176,7 +176,7 @@ describe('a TCP port with TLS', () => {
     expect(await wrong.exited).toBe(69);
     expect(wrong.stderr).toContain('certificate');
     const withoutPort = sluice(['pub', '--tls']);
-    expect(await withoutPort.exited).toBe(78);
+    expect(await withoutPort.exited).toBe(64);
   });
 
   test('needs both files, and a port', async () => {

@@ -26,7 +26,7 @@ test('help serve prints what serve --help does', async () => {
 
 test('the help of serve contains each default once', async () => {
   const text = (await help('serve')).replaceAll(/\s+/g, ' ');
-  for (const option of text.split(/ (?=--[a-z-]+ <)/)) {
+  for (const option of text.split(/ (?=--[a-z-]+ [<[])/)) {
     expect(option.split('default: ').length, option).toBeLessThanOrEqual(2);
   }
 });
