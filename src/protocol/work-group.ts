@@ -55,7 +55,7 @@ const MAX_WAITING_BYTES = 512 * KiB;
 /** Messages and bytes of a lease. */
 const MAX_LEASE = 128;
 const MAX_LEASE_BYTES = 256 * KiB;
-/** A member gets more when it has fewer messages than this share of those that it may have. */
+/** A member that had as many messages as it may have gets more once it has no more than this share of them. */
 const LOW_SHARE = 0.75;
 /** Leases that wait to be delivered again. Above it, there are no new ones. */
 const MAX_WAITING_LEASES = 10_000;
@@ -84,6 +84,8 @@ export class GroupMember<P extends Peer> implements SubscriptionReader {
   readonly options: MemberOptions;
   /** Time without progress while nothing waits to be sent to it, in ms. */
   idleFor = 0;
+  /** Whether it has had as many messages as it may have, and not yet acknowledged enough of them to get more. */
+  isFull = false;
   /** Whether it took too long. It gets nothing until it acknowledges something. */
   isLate = false;
   /** Whether the group is waiting for its connection to accept more bytes. */
@@ -293,7 +295,9 @@ export class WorkGroup<P extends Peer> {
     for (const member of this.#members) {
       if (member === this.#reserved || !this.#canGetMore(member)) continue;
       const count = this.#table.countOf(member);
-      if (count > member.options.maxUnacked * LOW_SHARE || count >= least) continue;
+      const { maxUnacked } = member.options;
+      member.isFull = count >= maxUnacked || (member.isFull && count > maxUnacked * LOW_SHARE);
+      if (member.isFull || count >= least) continue;
       best = member;
       least = count;
     }
@@ -461,14 +465,16 @@ export class WorkGroup<P extends Peer> {
   async #wait(): Promise<void> {
     const { log } = this.#context;
     const { end, waiting } = this.#table;
-    if (this.#isAwake) return;
+    const hasUnread = this.#undelivered !== undefined || end < log.durable;
+    const isFull = waiting.length >= MAX_WAITING_LEASES;
+    // If a member has room, they have become durable since the log was read.
+    if (this.#isAwake || (hasUnread && !isFull && this.#memberWithRoom() !== undefined)) return;
     const later = waiting.map(({ notBefore }) => notBefore).filter((time) => time > this.#checkedAt);
     const next = later.reduce((least, time) => Math.min(least, time), Number.POSITIVE_INFINITY);
     const timer =
       later.length === 0
         ? undefined
         : setTimeout(() => this.#wake(), Math.max(0, next - performance.now()) + 1).unref();
-    const hasUnread = this.#undelivered !== undefined || end < log.durable;
     const cancel = hasUnread ? () => {} : log.onceStored(end, () => this.#wake());
     await new Promise<void>((resolve) => {
       this.#wakeUp = resolve;

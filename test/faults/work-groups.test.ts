@@ -2,6 +2,7 @@
 
 import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import type { SluiceOptions } from 'sluice';
 import { describe, expect, test } from 'vitest';
 import { deadLetterDisk, readDeadLetters, type StoredDeadLetter } from '#src/log/dead-letters.js';
@@ -83,6 +84,26 @@ describe('a work group', () => {
       return all().length === 100;
     });
     expect(all()).toEqual(range(0, 100));
+  });
+
+  test('gives a member that acknowledges none of them as many messages as it may have', async () => {
+    const broker = await start();
+    const member = await joinGroup(broker, { maxUnacked: 199 });
+    const crawler = await broker.connect();
+    for (let number = 0; number < 200; number++) {
+      crawler.write(numbered(number));
+      // Some become durable while the log is read for the group.
+      crawler.say('ping');
+      await pause(number % 7);
+    }
+    await until(() => numbersOf(member).length === 199);
+    await member.settled();
+    expect(numbersOf(member)).toHaveLength(199);
+    acknowledge(member, 199);
+    await until(() => numbersOf(member).length === 200);
+    acknowledge(member, 200);
+    await member.settled();
+    expect(broker.manager.getMetrics().protocol.workGroups).toMatchObject([{ held: 0 }]);
   });
 
   test('gives what a closed member had to the others, at once, and remembers what was acknowledged', async () => {
