@@ -11,6 +11,7 @@ import { StoredMessageFilter } from '../log/stored-messages.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import type { Filter } from '../routing/filter.js';
 import type { SubscriptionReader } from '../routing/subscriptions.js';
+import { Watermark } from '../watermark.js';
 import { brokerLine } from './outgoing.js';
 import type { Peer } from './peer.js';
 
@@ -84,8 +85,8 @@ export class GroupMember<P extends Peer> implements SubscriptionReader {
   readonly options: MemberOptions;
   /** Time without progress while nothing waits to be sent to it, in ms. */
   idleFor = 0;
-  /** Whether it has had as many messages as it may have, and not yet acknowledged enough of them to get more. */
-  isFull = false;
+  /** High once it has as many messages as it may have, until it has acknowledged enough of them to get more. */
+  readonly fullness: Watermark;
   /** Whether it took too long. It gets nothing until it acknowledges something. */
   isLate = false;
   /** Whether the group is waiting for its connection to accept more bytes. */
@@ -96,6 +97,7 @@ export class GroupMember<P extends Peer> implements SubscriptionReader {
     this.connection = connection;
     this.id = id;
     this.options = options;
+    this.fullness = new Watermark(options.maxUnacked - 1, LOW_SHARE);
   }
 
   /** All messages before a position are done. Repeating it shows that the member is still working. */
@@ -295,9 +297,8 @@ export class WorkGroup<P extends Peer> {
     for (const member of this.#members) {
       if (member === this.#reserved || !this.#canGetMore(member)) continue;
       const count = this.#table.countOf(member);
-      const { maxUnacked } = member.options;
-      member.isFull = count >= maxUnacked || (member.isFull && count > maxUnacked * LOW_SHARE);
-      if (member.isFull || count >= least) continue;
+      member.fullness.update(count);
+      if (member.fullness.isHigh || count >= least) continue;
       best = member;
       least = count;
     }
