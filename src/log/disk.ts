@@ -42,6 +42,8 @@ const { O_RDONLY, O_RDWR, O_CREAT } = constants;
 const FLAGS = { read: O_RDONLY, write: O_RDWR, create: O_RDWR | O_CREAT } as const;
 /** Buffers per system call: the smallest limit of common systems (IOV_MAX). */
 const MAX_BUFFERS = 1024;
+/** Smaller buffers, in bytes, are copied into one: each system call takes a turn of the event loop. */
+const MIN_BUFFER = 4096;
 
 /** A folder of the file system. */
 export class FolderDisk implements LogDisk {
@@ -112,7 +114,7 @@ class FolderFile implements LogFile {
 
   async write(buffers: readonly Buffer[], position: number): Promise<void> {
     let at = position;
-    for (let left = [...buffers]; left.length > 0; ) {
+    for (let left = gather(buffers); left.length > 0; ) {
       // A write may end early: a short count comes before ENOSPC.
       const { bytesWritten } = await this.#handle.writev(left.slice(0, MAX_BUFFERS), at);
       if (bytesWritten === 0) throw Object.assign(new Error('nothing was written'), { code: 'EIO' });
@@ -132,6 +134,26 @@ class FolderFile implements LogFile {
   close(): Promise<void> {
     return this.#handle.close();
   }
+}
+
+/** The same bytes in fewer buffers. */
+function gather(buffers: readonly Buffer[]): Buffer[] {
+  const gathered: Buffer[] = [];
+  let small: Buffer[] = [];
+  const flush = (): void => {
+    if (small.length > 1) gathered.push(Buffer.concat(small));
+    else gathered.push(...small);
+    small = [];
+  };
+  for (const buffer of buffers) {
+    if (buffer.length < MIN_BUFFER) small.push(buffer);
+    else {
+      flush();
+      gathered.push(buffer);
+    }
+  }
+  flush();
+  return gathered;
 }
 
 /** What is left of buffers without their first bytes. */

@@ -1,9 +1,10 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { FolderDisk } from '#src/log/disk.js';
 import { readLog } from '#src/log/log-reader.js';
 import { LogStore } from '#src/log/log-store.js';
@@ -78,5 +79,23 @@ test('a write of more buffers than a system call takes is whole', async () => {
   const length = await file.read(bytes, 10);
   expect(bytes.subarray(0, length)).toEqual(expected);
   expect(await file.size()).toBe(10 + expected.length);
+  await file.close();
+});
+
+test('very many small buffers are written at once, between large ones', async () => {
+  const disk = await FolderDisk.create(temporaryFolder());
+  const file = await disk.open('many', 'create');
+  const handle = await open(import.meta.filename);
+  const writev = vi.spyOn(Object.getPrototypeOf(handle), 'writev');
+  onTestFinished(() => writev.mockRestore());
+  await handle.close();
+  const small = Array.from({ length: 20_000 }, (_, index) => Buffer.from(`${index} `));
+  const large = Buffer.alloc(10_000, 'x');
+  const buffers = [large, ...small, large, large, Buffer.from('y'), large];
+  await file.write(buffers, 3);
+  expect(writev).toHaveBeenCalledOnce();
+  const content = Buffer.alloc(await file.size());
+  await file.read(content, 0);
+  expect(content.equals(Buffer.concat([Buffer.alloc(3), ...buffers]))).toBe(true);
   await file.close();
 });
