@@ -78,7 +78,10 @@ describe.skipIf(!hasNatsServer)('a fleet (needs nats-server)', () => {
     for (const producer of [1, 2]) expect(await first.faults(producer, 100)).toEqual([]);
     await until(() => first.subscription?.position?.includes('b=') === true);
     const { position = '' } = first.subscription ?? {};
-    await until(() => /a=\w+:100/.test(first.subscription?.position ?? ''));
+    await until(() => {
+      const reached = first.subscription?.position ?? '';
+      return /a=\w+:100\b/.test(reached) && /b=\w+:100\b/.test(reached);
+    });
     await first.client.close();
     await publish(b.socketPath, 2, 100, 200);
     const second = await Application.start(a.socketPath, { cursor: 'writer' });

@@ -7,12 +7,18 @@ import sys
 sys.path.insert(0, os.environ["CLIENT_FOLDER"])
 from sluice_client import SluiceClient, SluiceError  # noqa: E402
 
+
+def say(value):
+    # One write: the thread of the client and this one may print at the same time.
+    os.write(sys.stdout.fileno(), (json.dumps(value) + "\n").encode())
+
+
 client = SluiceClient(
     os.environ["SOCKET_PATH"],
     crawler_id="crawler-1",
     token=os.environ.get("TOKEN"),
     heartbeat=lambda: {"activeJobs": 1, "totalProcessed": 2, "systemStatus": "crawling"},
-    on_rejected=lambda error: print(json.dumps({"rejected": error["code"]}), flush=True),
+    on_rejected=lambda error: say({"rejected": error["code"]}),
     max_unconfirmed=int(os.environ.get("MAX_UNCONFIRMED", 16 * 1024 * 1024)),
 )
 
@@ -50,6 +56,6 @@ for line in sys.stdin:
             answer = client.close(timeout=30)
     except (SluiceError, TimeoutError, ValueError) as error:
         answer = getattr(error, "code", type(error).__name__)
-    print(json.dumps({"answer": answer}), flush=True)
+    say({"answer": answer})
     if command == "close":
         break
