@@ -344,7 +344,7 @@ export class Dispatcher {
     });
     const answeredAt = performance.now();
     this.#backlog.done(batch, answeredAt);
-    // Not until when the verdict was read: the main thread may have had other work, whatever the size of the batch.
+    // How long the verdict waited to be read does not count: that is other work of this thread, whatever the batch.
     const { duration } = verdict ?? { duration: answeredAt - takenAt };
     this.#busyTime += duration;
     if (verdict !== undefined) this.#settle(chunks, verdict);
