@@ -3,10 +3,8 @@
 
 import '../async-dispose.js';
 import { randomBytes } from 'node:crypto';
-import { createServer, type Server, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
-import type { AdminHandler } from '../admin/admin-handler.js';
-import type { AdminServer } from '../admin/admin-server.js';
 import type { AdminSource, MessageSender } from '../admin/admin-source.js';
 import { howToOpenAdmin } from '../config/addresses.js';
 import { type ResolvedOptions, resolveOptions, type SluiceOptions } from '../config/config.js';
@@ -20,15 +18,14 @@ import {
 } from '../connection/broker-logger.js';
 import { ConnectionPool } from '../connection/connection-pool.js';
 import { type HealthIssue, HealthMonitor, type HealthSummary } from '../connection/health-monitor.js';
-import { Listener, type ListenerEvents, type ListenTarget } from '../connection/listener.js';
+import { Listeners } from '../connection/listeners.js';
 import { messageEvents } from '../connection/message-event.js';
 import { Pipeline } from '../connection/pipeline.js';
 import { RejectionLogger } from '../connection/rejection-logger.js';
-import type { ServerEvents, ServerState, ServerStatus } from '../connection/server-events.js';
+import type { ServerAddress, ServerEvents, ServerState, ServerStatus } from '../connection/server-events.js';
 import { collectMetrics, RateMeter, type ServerMetrics } from '../connection/server-metrics.js';
 import { SocketConnection } from '../connection/socket-connection.js';
 import { closePartial, closeStalled, pingWaiting } from '../connection/stalled-peers.js';
-import type { TlsFiles, TlsServer } from '../connection/tls-server.js';
 import type { FrameRun } from '../delivery/frame-run.js';
 import { describeForLog, SluiceError } from '../errors.js';
 import { Feeds } from '../feed/feeds.js';
@@ -46,7 +43,8 @@ import { errorLine } from '../protocol/outgoing.js';
 import { SafeEmitter } from '../safe-emitter.js';
 import { withTimeout } from '../timeout.js';
 import { SERVER_VERSION } from '../version.js';
-import { createDashboardHandler, type DashboardHandler, type DashboardOptions } from './dashboard-handler.js';
+import { AdminAccess } from './admin-access.js';
+import type { DashboardHandler, DashboardOptions } from './dashboard-handler.js';
 import type { DurableFailure } from './durable-calls.js';
 import { type DurableHandler, invalidHandler } from './durable-handler.js';
 import { DurableHandlers } from './durable-handlers.js';
@@ -79,7 +77,6 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
   #openedLog: BrokerLog | undefined;
   #rejectionLogger: RejectionLogger | undefined;
   readonly #listenFds: readonly number[];
-  readonly #adminFd: number | undefined;
   readonly #validatesLocally: boolean;
   readonly #pool: ConnectionPool;
   readonly #health: HealthMonitor<SocketConnection>;
@@ -102,14 +99,8 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
   #pipeline: Pipeline | undefined;
   #feeds: Feeds | undefined;
   #tails: Tails | undefined;
-  #admin: AdminServer | undefined;
-  #adminHandler: AdminHandler | undefined;
-  #adminHandlerLoading: Promise<AdminHandler> | undefined;
-  /** Whether the application serves what the admin server would. */
-  #servesDashboard = false;
-  #listeners: Listener[] = [];
-  readonly #tls: TlsFiles | undefined;
-  #tlsServers: TlsServer[] = [];
+  readonly #admin: AdminAccess;
+  #listeners: Listeners | undefined;
   #startedAt: { wall: Date; monotonic: number } | undefined;
   #meter = new RateMeter(0);
   #timers: NodeJS.Timeout[] = [];
@@ -128,12 +119,14 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
       logger === undefined ? defaultLog(this.options.logLevel) : { logger, droppedLogLines };
     const { listenFd } = this.options;
     this.#listenFds = dependencies.listenFds ?? (listenFd === undefined ? [] : [listenFd]);
-    this.#adminFd = dependencies.adminFd;
     this.#validatesLocally = dependencies.validatesLocally ?? false;
-    this.#tls = tlsFilesOf(this.options);
     this.#pool = new ConnectionPool(this.options.maxConnections, {
       encode: (sent) => this.#pipeline?.encode(sent),
       onListenerError: this.#onServerError,
+    });
+    this.#admin = new AdminAccess(this.#adminSource(), dependencies.adminFd, {
+      onError: this.#onServerError,
+      onRestored: this.#onRestored,
     });
     this.#pool.on('connection_added', (event) => {
       logOpened(this.#log, event.connection);
@@ -164,11 +157,12 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     this.#state = 'starting';
     this.#starting = this.#start().catch((error: unknown) => this.#undoStart(error));
     await this.#starting;
-    for (const { address = '' } of this.#listeners) {
+    const addresses = this.#listeners?.addresses ?? [];
+    for (const address of addresses) {
       this.#log.info({ address, workers: this.options.workers.threads }, 'listening');
       this.emitSafely('server_listening', { address });
     }
-    this.emitSafely('server_started', { address: this.#listeners[0]?.address ?? '' });
+    this.emitSafely('server_started', { address: addresses[0] ?? '' });
   }
 
   /**
@@ -194,9 +188,9 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
   getStatus(): ServerStatus {
     return {
       state: this.#state,
-      address: this.#listeners[0]?.address,
-      isReachable: this.#state === 'running' && this.#listeners.every(({ isReachable }) => isReachable),
-      admin: this.#admin?.address,
+      address: this.#listeners?.addresses[0],
+      isReachable: this.#state === 'running' && (this.#listeners?.isReachable ?? false),
+      admin: this.#admin.address,
       version: SERVER_VERSION,
       startedAt: this.#startedAt?.wall,
       uptime: this.#startedAt === undefined ? 0 : performance.now() - this.#startedAt.monotonic,
@@ -249,7 +243,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
    * @throws SluiceError `CONFIG_UNREADABLE`; the certificates are then unchanged
    */
   reloadCertificates(): void {
-    for (const server of this.#tlsServers) server.reload();
+    this.#listeners?.reloadCertificates();
   }
 
   /**
@@ -299,11 +293,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
    * @throws SluiceError `INVALID_OPTION` if the prefix is not a path
    */
   dashboardHandler(options: DashboardOptions = {}): DashboardHandler {
-    const handler = createDashboardHandler(() => this.#adminHandlerLoading, options);
-    this.#servesDashboard = true;
-    // Its requests report the error.
-    if (this.#state !== 'stopped') this.#openAdminHandler().catch(() => {});
-    return handler;
+    return this.#admin.createHandler(options);
   }
 
   /**
@@ -369,7 +359,13 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     const filterOf = subscriptions.filterOf.bind(subscriptions);
     this.#tails = new Tails({ registry, filterOf, listen: listenerOf(this.#pipeline) });
     await this.#pipeline.dispatcher.start();
-    await this.#listen();
+    this.#listeners = new Listeners(this.options, this.#listenFds, {
+      onError: this.#onServerError,
+      onRestored: this.#onRestored,
+      onConnection: (socket) => this.#accept(socket),
+      onHandshakeFailure: ({ code }, address) => this.#log.warn({ code, address }, 'TLS handshake failed'),
+    });
+    await this.#listeners.open();
     this.#durableHandlers.run();
     this.#state = 'running';
     this.#startedAt = { wall: new Date(), monotonic: performance.now() };
@@ -431,48 +427,14 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     });
   }
 
-  async #listen(): Promise<void> {
-    const { socketPath, host, port = 0 } = this.options;
-    const address = socketPath === undefined ? { host, port } : { path: socketPath };
-    if (this.#listenFds.length === 0) await this.#listenAt(address, `${host}:${port}`);
-    for (const fd of this.#listenFds) await this.#listenAt({ fd }, `fd ${fd}`);
-  }
-
-  async #listenAt(target: ListenTarget, name: string): Promise<void> {
-    const server = await this.#createServer(target);
-    const listener = new Listener(server, target, name, this.options, this.#listenerEvents);
-    await listener.open();
-    this.#listeners.push(listener);
-  }
-
-  async #createServer(target: ListenTarget): Promise<Server> {
-    const { helloTimeout: handshakeTimeout } = this.options;
-    if (this.#tls === undefined || !('port' in target)) {
-      const accepting = { pauseOnConnect: true, allowHalfOpen: true };
-      return createServer(accepting, (socket) => this.#accept(socket));
-    }
-    // Loaded on demand, since it takes a few milliseconds.
-    const { createTlsServer } =
-      await importInstalled<typeof import('../connection/tls-server.js')>('connection/tls-server.js');
-    const encrypting = createTlsServer({
-      ...this.#tls,
-      handshakeTimeout,
-      onConnection: (socket) => this.#accept(socket),
-      onFailure: ({ code }, address) => this.#log.warn({ code, address }, 'TLS handshake failed'),
-    });
-    this.#tlsServers.push(encrypting);
-    return encrypting.server;
-  }
-
-  readonly #listenerEvents: ListenerEvents = {
-    onError: (error) => this.#onServerError(error),
-    onRestored: (address) => this.#log.info({ address }, 'listening again'),
+  readonly #onRestored = (address: ServerAddress): void => {
+    this.#log.info({ address }, 'listening again');
   };
 
   #createPipeline(registry: MessageRegistry): Pipeline {
     const options = { ...this.options, ...this.#changedOptions };
     const hasListener = (event: 'rejected' | 'presence') =>
-      this.listenerCount(event) > 0 || (event === 'rejected' && this.#adminHandler !== undefined);
+      this.listenerCount(event) > 0 || (event === 'rejected' && this.#admin.isOpen);
     const pipeline = new Pipeline(
       options,
       registry,
@@ -484,7 +446,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     return pipeline
       .on('messages', (connection, run) => this.#emitMessages(registry, pipeline.projection, connection, run))
       .on('rejected', (rejection) => {
-        this.#adminHandler?.recordRejection(rejection);
+        this.#admin.recordRejection(rejection);
         this.emitSafely('rejected', rejection);
       })
       .on('presence', (change) => this.emitSafely('presence', change))
@@ -515,10 +477,9 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
 
   /** Cleans up after a failed start, so that the server can be started again. */
   async #undoStart(error: unknown): Promise<never> {
-    await this.#closeListeners();
-    this.#listeners = [];
-    this.#tlsServers = [];
-    await this.#closeAdmin();
+    await this.#listeners?.close();
+    this.#listeners = undefined;
+    await this.#admin.close();
     await this.#pipeline?.dispatcher.close();
     this.#pipeline = undefined;
     await this.#durableHandlers.stop(0);
@@ -551,31 +512,15 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
       this.#onServerError(new SluiceError('LOG_UNAVAILABLE', `${unstored} messages were not stored`));
   }
 
-  /** Starts before everything else, so that `/readyz` can report that the broker is starting. */
+  /** Opens before everything else, so that `/readyz` can report that the broker is starting. */
   async #openAdmin(): Promise<void> {
-    const { admin } = this.options;
-    const listenTo = this.#adminFd === undefined ? admin : { fd: this.#adminFd };
-    if (listenTo === undefined && !this.#servesDashboard) return;
-    const handler = await this.#openAdminHandler();
-    if (listenTo === undefined) return;
-    const { AdminServer } =
-      await importInstalled<typeof import('../admin/admin-server.js')>('admin/admin-server.js');
-    this.#admin = new AdminServer(handler, this.options, listenTo, this.#listenerEvents);
-    await this.#admin.start();
+    if (!(await this.#admin.open())) return;
     const { address = '' } = this.#admin;
     this.#log.info({ admin: address, open: howToOpenAdmin(address) }, 'admin server is up');
   }
 
-  /** Loaded on demand: prom-client and the page cost memory and startup time. */
-  #openAdminHandler(): Promise<AdminHandler> {
-    this.#adminHandlerLoading ??= this.#loadAdminHandler();
-    return this.#adminHandlerLoading;
-  }
-
-  async #loadAdminHandler(): Promise<AdminHandler> {
-    const { AdminHandler } =
-      await importInstalled<typeof import('../admin/admin-handler.js')>('admin/admin-handler.js');
-    const source: AdminSource = {
+  #adminSource(): AdminSource {
+    return {
       options: this.options,
       pool: this.#pool,
       status: () => this.getStatus(),
@@ -595,10 +540,6 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
       openSender: (crawlerId) => this.#openSender(crawlerId),
       isTokenLimitReached: () => this.#pipeline?.access.isFailureLimitReached(performance.now()) ?? false,
     };
-    const handler = new AdminHandler(source, this.#onServerError);
-    handler.start();
-    this.#adminHandler = handler;
-    return handler;
   }
 
   /** Loaded on demand. */
@@ -606,15 +547,6 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     const { OwnPeer } = await import('./own-peer.js');
     const accept = (socket: Socket) => this.#accept(socket, { crawlerId });
     return OwnPeer.open(accept, this.#delimiter, this.options.sendTimeout);
-  }
-
-  async #closeAdmin(): Promise<void> {
-    const handler = await this.#adminHandlerLoading?.catch(() => undefined);
-    this.#adminHandlerLoading = undefined;
-    this.#adminHandler = undefined;
-    handler?.stop();
-    await this.#admin?.stop();
-    this.#admin = undefined;
   }
 
   /** @param own if the peer is code in this process: it needs no token, and sends what this crawler has sent before */
@@ -741,7 +673,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     this.#tails = undefined;
     for (const timer of this.#timers) clearInterval(timer);
     const handled = this.#durableHandlers.stop(this.options.drainTimeout);
-    await this.#closeListeners();
+    await this.#listeners?.close();
     await withTimeout(pipeline.drain(), this.options.drainTimeout, () => {});
     const droppedBefore = pipeline.totals.messagesDropped;
     const unsettledBytes = this.#pool.all().reduce((sum, { lane }) => sum + lane.pendingBytes, 0);
@@ -751,18 +683,13 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     await this.#closeFleet();
     await this.#closeMessageLog();
     const undelivered = pipeline.totals.messagesDropped - droppedBefore;
-    await this.#closeAdmin();
+    await this.#admin.close();
     this.#state = 'stopped';
     this.#startedAt = undefined;
-    this.#listeners = [];
-    this.#tlsServers = [];
+    this.#listeners = undefined;
     this.#rejectionLogger?.flush();
     this.#log.info({ reason, undelivered, unsettledBytes }, 'stopped');
     this.emitSafely('server_stopped', { reason, undelivered, unsettledBytes });
-  }
-
-  async #closeListeners(): Promise<void> {
-    await Promise.all(this.#listeners.map((listener) => listener.close().catch(this.#onServerError)));
   }
 
   #closeConnection(connection: SocketConnection): Promise<void> {
@@ -780,12 +707,4 @@ function listenerOf(pipeline: Pipeline): (onMessages: ((run: FrameRun) => void) 
     listener = onMessages && ((_, run) => onMessages(run));
     if (listener !== undefined) pipeline.on('messages', listener);
   };
-}
-
-function tlsFilesOf({
-  tlsCert: cert,
-  tlsKey: key,
-  tlsClientCa: clientCa,
-}: ResolvedOptions): TlsFiles | undefined {
-  return cert === undefined || key === undefined ? undefined : { cert, key, clientCa };
 }
