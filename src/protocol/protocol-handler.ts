@@ -21,7 +21,7 @@ import type { Framing } from '../wire/framing.js';
 import { AccessControl } from './access.js';
 import { Confirmations } from './confirmations.js';
 import { ControlHandler, type ControlSettings, type Identify } from './control-handler.js';
-import { deadLetterOf, deadLetterOfRejected } from './dead-letter.js';
+import { deadLetterOf } from './dead-letter.js';
 import { DriftReport } from './drift-report.js';
 import { FleetCommands } from './fleet-commands.js';
 import { FleetLastValues } from './fleet-last-values.js';
@@ -34,10 +34,8 @@ import type { ErrorDetails } from './outgoing.js';
 import type { Peer } from './peer.js';
 import { Presence, type PresenceListener } from './presence.js';
 import type { ProtocolStatistics } from './protocol-statistics.js';
-import { SAMPLE_BYTES } from './redaction.js';
-import { MAX_DETAILED_REJECTIONS, RejectedMessage, rejectionPiece } from './rejection.js';
+import { type RejectionListener, Rejections } from './rejections.js';
 import { ReplyLimiter } from './reply-limiter.js';
-import { SecondLimiter } from './second-limiter.js';
 import { Sessions } from './sessions.js';
 import { WorkGroups } from './work-groups.js';
 
@@ -50,29 +48,13 @@ export interface ProtocolSettings extends ControlSettings {
 }
 
 /** Code in this process that receives messages. */
-export interface ProtocolListener<P extends Peer> extends PresenceListener<P> {
+export interface ProtocolListener<P extends Peer> extends PresenceListener<P>, RejectionListener<P> {
   onMessages(connection: P, run: FrameRun): void;
-  onRejected(rejection: RejectedMessage<P>): void;
-  /**
-   * Messages of one connection were rejected with the same code, whether or not they are reported individually.
-   * @param details of the last of them, if they are known
-   */
-  onRejectedCount(
-    connection: Peer,
-    code: WireErrorCode,
-    count: number,
-    details: RejectedFrame | undefined,
-  ): void;
   /** The durable log cannot be read for a subscriber. */
   onLogUnreadable(error: unknown): void;
   /** Whether these events have a listener. */
   hasListener(event: 'rejected' | 'presence'): boolean;
   readonly identify: Identify<P>;
-}
-
-/** A rejected message, or one that is forwarded all the same. */
-interface ReportedFrame extends RejectedFrame {
-  readonly isForwarded?: boolean;
 }
 
 /** What is kept of messages. */
@@ -116,14 +98,10 @@ export class ProtocolHandler<P extends Peer> {
   readonly #gate: Gate;
   readonly #helloGate: HelloGate<P>;
   readonly #replies: ReplyLimiter;
-  readonly #detailed = new SecondLimiter<P>(MAX_DETAILED_REJECTIONS);
-  /** Rejected messages that were only counted since the last reported one, by connection. */
-  readonly #suppressed = new Map<P, { count: number; latest: ReportedFrame }>();
+  readonly #rejections: Rejections<P>;
   /** Whether messages report a workload, by type index. */
   readonly #reportsWorkload: readonly boolean[];
   readonly #accepted: number[];
-  readonly #rejected = new Map<WireErrorCode, number>();
-  readonly #reported = new Map<WireErrorCode, number>();
   /** @internal */
   readonly drift = new DriftReport();
   /** Messages that were counted as accepted before the gate or a full log rejected them. */
@@ -160,6 +138,7 @@ export class ProtocolHandler<P extends Peer> {
     this.#replies = new ReplyLimiter(settings.maxErrorReplies, settings.delimiter);
     const { lastValues, jobSeed, log, fleet } = memory;
     this.#log = log;
+    this.#rejections = new Rejections(settings, subscriptions, log?.deadLetters, this.#replies, listener);
     this.#confirmations = new Confirmations(log, settings.delimiter);
     this.#sessions = log && new Sessions(log);
     this.#recorder = new RunRecorder(validator.registry, router.owners, lastValues, jobSeed);
@@ -192,7 +171,7 @@ export class ProtocolHandler<P extends Peer> {
       },
     );
     this.#gate = new Gate(access, this.#replies, settings.maxMessagesPerSecond, (connection, code, count) => {
-      this.#countRejected(connection, code, count);
+      this.#rejections.count(connection, code, count);
       this.#rejectedLater += count;
     });
     const { framing, delimiter } = settings;
@@ -242,13 +221,14 @@ export class ProtocolHandler<P extends Peer> {
       const count = this.#accepted[index] ?? 0;
       if (count > 0) (direction === 'control' ? control : accepted)[name] = count;
     });
+    const { rejected, reported } = this.#rejections.statistics;
     return {
-      received: sum(Object.values(accepted)) + sum(this.#rejected.values()) - this.#rejectedLater,
+      received: sum(Object.values(accepted)) + sum(Object.values(rejected)) - this.#rejectedLater,
       accepted,
       control,
       ...this.#patternCounts,
-      rejected: Object.fromEntries(this.#rejected),
-      reported: Object.fromEntries(this.#reported),
+      rejected,
+      reported,
       undeliverable: this.#undeliverable,
       heartbeatsDropped: this.#heartbeatsDropped,
       errorReplies: this.#replies.sent,
@@ -309,14 +289,8 @@ export class ProtocolHandler<P extends Peer> {
   /** @internal Disconnects a peer that has not sent the required `hello` first. */
   rejectUnauthenticated(connection: Peer, messageType?: string): void {
     if (!connection.isOpen) return;
-    this.#rejectUnreported(connection, 'UNAUTHORIZED', messageType);
+    this.#rejections.refuse(connection, 'UNAUTHORIZED', messageType);
     void connection.disconnect('UNAUTHORIZED');
-  }
-
-  /** Rejects a message that its sender was not permitted to send. Sends an error reply, but reports no rejection. */
-  #rejectUnreported(connection: Peer, code: WireErrorCode, messageType: string | undefined): void {
-    this.#countRejected(connection, code, 1);
-    this.#replies.reply(connection, code, { messageType });
   }
 
   /** @internal Rejects a message whose end has not been received and which already exceeds `maxMessageSize`. */
@@ -348,11 +322,7 @@ export class ProtocolHandler<P extends Peer> {
 
   /** @internal Removes a closed connection. */
   forget(connection: P): void {
-    const suppressed = this.#suppressed.get(connection);
-    if (suppressed !== undefined && this.#hasRejectionListener) {
-      this.#report(connection, suppressed.latest, undefined, suppressed.count - 1);
-    }
-    this.#suppressed.delete(connection);
+    this.#rejections.forget(connection);
     this.#subscriptions.removeAll(connection);
     this.#confirmations.forget(connection);
     this.#router.forget(connection.id);
@@ -434,11 +404,9 @@ export class ProtocolHandler<P extends Peer> {
 
   #forward(connection: P, run: FrameRun): void {
     if (this.#log?.mustReject === true) {
-      this.#countRejected(connection, 'LOG_FULL', run.count);
+      const messageType = this.#registry.types[run.typeIndex(0)]?.name;
+      this.#rejections.refuse(connection, 'LOG_FULL', messageType, run.count);
       this.#rejectedLater += run.count;
-      this.#replies.reply(connection, 'LOG_FULL', {
-        messageType: this.#registry.types[run.typeIndex(0)]?.name,
-      });
       return;
     }
     this.#recorder.record(run, connection.role === 'crawler' ? connection.identity : undefined);
@@ -539,23 +507,20 @@ export class ProtocolHandler<P extends Peer> {
     let repeated = 0;
     for (let frame = first; frame < end; frame++) {
       const details = verdict.rejectionReason(frame);
-      isDetailed &&=
-        this.#replies.hasRoom(connection) ||
-        (this.#hasRejectionListener && this.#detailed.hasRoom(connection));
+      isDetailed &&= this.#rejections.hasRoom(connection);
       if (isDetailed || details?.code === 'MESSAGE_TOO_LARGE') {
         const rejection = verdict.rejectedFrame(frame);
-        // The bytes are only used for reports.
-        const message = this.#hasRejectionListener ? frameBytes(chunk, verdict, frame) : undefined;
-        if (rejection !== undefined) this.#reject(connection, rejection, message);
+        if (rejection !== undefined) this.#reject(connection, rejection, frameBytes(chunk, verdict, frame));
         continue;
       }
       repeated++;
       if (frame + 1 < end && verdict.rejectionReason(frame + 1) === details) continue;
-      this.#countSuppressed(connection, verdict.rejectedFrame(frame), repeated);
+      const last = verdict.rejectedFrame(frame);
+      if (last !== undefined) this.#rejections.suppress(connection, last, repeated);
       repeated = 0;
     }
     for (let frame = end; frame < first + count; frame++) {
-      this.#rejectUnreported(connection, 'RATE_LIMITED', verdict.rejectionReason(frame)?.type);
+      this.#rejections.refuse(connection, 'RATE_LIMITED', verdict.rejectionReason(frame)?.type);
     }
   }
 
@@ -565,100 +530,19 @@ export class ProtocolHandler<P extends Peer> {
       return;
     for (let frame = first; frame < first + count; frame++) {
       const reported = verdict.rejectedFrame(frame);
-      if (reported === undefined) continue;
-      this.#reported.set(reported.code, (this.#reported.get(reported.code) ?? 0) + 1);
-      if (!this.#hasRejectionListener) continue;
-      const line = connection.line + reported.line + 1;
-      this.#reportOrCount(
-        connection,
-        { ...reported, line, isForwarded: true },
-        frameBytes(chunk, verdict, frame),
-      );
+      if (reported !== undefined)
+        this.#rejections.reportForwarded(connection, reported, frameBytes(chunk, verdict, frame));
     }
   }
 
-  /** Counts messages rejected for the same reason, without replies or reports. @param last the last of them */
-  #countSuppressed(connection: P, last: RejectedFrame | undefined, count: number): void {
-    if (last === undefined) return;
-    const latest = { ...last, line: connection.line + last.line + 1 };
-    this.#countRejected(connection, last.code, count, latest);
-    this.#replies.suppress(count);
-    if (!this.#hasRejectionListener) return;
-    const suppressed = this.#suppressed.get(connection);
-    this.#suppressed.set(connection, { count: (suppressed?.count ?? 0) + count, latest });
-  }
-
   #reject(connection: P, rejection: RejectedFrame, message: Buffer | undefined): void {
-    const { code, type, issues, offset } = rejection;
-    const line = connection.line + rejection.line + 1;
-    const details = { ...rejection, line };
-    this.#countRejected(connection, code, 1, details);
-    this.#replies.reply(connection, code, { messageType: type, line, offset, issues });
-    if (this.#hasRejectionListener) this.#reportOrCount(connection, details, message);
-    if (code === 'MESSAGE_TOO_LARGE') this.#countFramingError(connection);
-  }
-
-  /** Whether rejected messages are reported to anyone other than their sender. */
-  get #hasRejectionListener(): boolean {
-    return (
-      this.#subscriptions.rejectedSubscribers.size > 0 ||
-      this.#log?.deadLetters.hasRoom === true ||
-      this.#listener.hasListener('rejected')
-    );
+    this.#rejections.reject(connection, rejection, message);
+    if (rejection.code === 'MESSAGE_TOO_LARGE') this.#countFramingError(connection);
   }
 
   /** @internal Maximum number of rejected messages with issues per range: more would be neither sent nor reported. */
   get maxDetailedRejections(): number {
-    return this.#hasRejectionListener ? MAX_DETAILED_REJECTIONS : this.#settings.maxErrorReplies;
-  }
-
-  /** Reports a rejected message, or counts it beyond the limit: a faulty peer must not occupy the broker. */
-  #reportOrCount(connection: P, rejection: ReportedFrame, message: Buffer | undefined): void {
-    const suppressed = this.#suppressed.get(connection);
-    if (this.#detailed.take(connection)) {
-      this.#suppressed.delete(connection);
-      this.#report(connection, rejection, message, suppressed?.count ?? 0);
-    } else if (suppressed === undefined) this.#suppressed.set(connection, { count: 1, latest: rejection });
-    else {
-      suppressed.count++;
-      suppressed.latest = rejection;
-    }
-  }
-
-  #report(
-    connection: P,
-    { code, type, issues, offset, line, isForwarded = false }: ReportedFrame,
-    message: Buffer | undefined,
-    suppressed: number,
-  ): void {
-    const { rejectedSubscribers } = this.#subscriptions;
-    const bytes = message?.length ?? this.#settings.maxMessageSize;
-    const details = {
-      connection,
-      code,
-      messageType: type,
-      issues,
-      offset,
-      bytes,
-      line,
-      suppressed,
-      isForwarded,
-    };
-    // Copied, because the slab may be reused before the sample is read.
-    const rejection = new RejectedMessage(details, Buffer.from(message?.subarray(0, SAMPLE_BYTES) ?? []));
-    if (rejectedSubscribers.size > 0) {
-      const piece = rejectionPiece(rejection, this.#settings.delimiter);
-      for (const subscriber of rejectedSubscribers) subscriber.deliver(piece);
-    }
-    const deadLetters = isForwarded ? undefined : this.#log?.deadLetters;
-    deadLetters?.addRejected(deadLetterOfRejected(rejection, deadLetters.keepsContent ? message : undefined));
-    this.#listener.onRejected(rejection);
-  }
-
-  #countRejected(connection: Peer, code: WireErrorCode, count: number, details?: RejectedFrame): void {
-    this.#rejected.set(code, (this.#rejected.get(code) ?? 0) + count);
-    connection.recordRejected(code, count);
-    this.#listener.onRejectedCount(connection, code, count, details);
+    return this.#rejections.maxDetailed;
   }
 
   #countFramingError(connection: P): void {
