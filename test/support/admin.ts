@@ -7,7 +7,7 @@ import { pino } from 'pino';
 import { type SluiceOptions, SocketManager } from 'sluice';
 import { onTestFinished } from 'vitest';
 import type { AdminSource } from '#src/admin/admin-source.js';
-import { shareIdle, startBroker, type TestBroker, temporaryFolder, until } from './broker.js';
+import { LIGHT, shareIdle, startBroker, type TestBroker, temporaryFolder, until } from './broker.js';
 import { line, VALID } from './messages.js';
 import type { WhenOver } from './share.js';
 
@@ -71,18 +71,32 @@ export function adminSourceOf(manager: SocketManager, changes: Partial<AdminSour
 export async function startAdminBroker(
   options: SluiceOptions = {},
   whenOver: WhenOver = onTestFinished,
+  validatesLocally = false,
 ): Promise<AdminBroker> {
   const adminPath = options.admin ?? join(temporaryFolder(whenOver), 'admin.sock');
-  const broker = await startBroker({ ...options, admin: adminPath }, whenOver);
+  const broker = await startBroker({ ...options, admin: adminPath }, whenOver, validatesLocally);
   const get = (path: string) => ask(adminPath, path);
   // The calling test checks the type of the response.
   const read = async <T>(path: string) => JSON.parse((await get(path)).body) as T;
   return { ...broker, adminPath, get, read };
 }
 
+/** Like `startPlainBroker`, with an admin server. */
+export function startPlainAdminBroker(
+  options: SluiceOptions = {},
+  whenOver?: WhenOver,
+): Promise<AdminBroker> {
+  return startAdminBroker({ ...LIGHT, ...options }, whenOver, true);
+}
+
 /** One broker for all tests of a describe block or file. Each test starts without connections. */
 export function shareAdminBroker(options: SluiceOptions = {}): () => AdminBroker {
   return shareIdle((whenOver) => startAdminBroker(options, whenOver));
+}
+
+/** Like `shareAdminBroker`, without workers. */
+export function sharePlainAdminBroker(options: SluiceOptions = {}): () => AdminBroker {
+  return shareIdle((whenOver) => startPlainAdminBroker(options, whenOver));
 }
 
 /** A broker that is starting: its schema module does not finish loading until `open` is called. */

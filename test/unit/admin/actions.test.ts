@@ -1,13 +1,12 @@
 import { once } from 'node:events';
 import { describe, expect, test } from 'vitest';
-import { ask, shareAdminBroker, startAdminBroker } from '../../support/admin.js';
-import { LIGHT, until } from '../../support/broker.js';
+import { ask, sharePlainAdminBroker, startPlainAdminBroker } from '../../support/admin.js';
+import { until } from '../../support/broker.js';
 import { line, VALID } from '../../support/messages.js';
 
 const ADMIN = 'admin-token-0123456789';
 const MONITOR = 'monitor-token-0123456789';
-const shared = shareAdminBroker({
-  ...LIGHT,
+const shared = sharePlainAdminBroker({
   feed: true,
   auth: { tokens: { admin: [ADMIN], monitor: [MONITOR] } },
 });
@@ -81,7 +80,7 @@ describe('actions', () => {
   });
 
   test('are forbidden without admin tokens, and the answer says how to configure one', async () => {
-    const { adminPath } = await startAdminBroker(LIGHT);
+    const { adminPath } = await startPlainAdminBroker();
     const { status, body } = await post(adminPath, '/api/messages', '{}');
     expect([status, JSON.parse(body)]).toEqual([
       403,
@@ -91,7 +90,7 @@ describe('actions', () => {
 });
 
 test('an admin token is not one of a peer, and does not make peers need one', async () => {
-  const { connect } = await startAdminBroker({ ...LIGHT, auth: { tokens: { admin: [ADMIN] } } });
+  const { connect } = await startPlainAdminBroker({ auth: { tokens: { admin: [ADMIN] } } });
   const peer = await connect();
   peer.say('hello', { role: 'app' });
   await peer.next('welcome');

@@ -13,7 +13,9 @@ import {
   ask,
   metricValue,
   shareAdminBroker,
+  sharePlainAdminBroker,
   startAdminBroker,
+  startPlainAdminBroker,
   startSlowBroker,
 } from '../../support/admin.js';
 import { LIGHT, temporaryFolder, until } from '../../support/broker.js';
@@ -24,7 +26,7 @@ const shared = shareAdminBroker();
 const runShared = shareSluice();
 
 describe('the admin server', () => {
-  const sharedTcp = shareAdminBroker({ ...LIGHT, admin: '127.0.0.1:0' });
+  const sharedTcp = sharePlainAdminBroker({ admin: '127.0.0.1:0' });
 
   test('is not there unless it is asked for', async () => {
     const manager = new SocketManager({ socketPath: join(temporaryFolder(), 'broker.sock') });
@@ -33,7 +35,7 @@ describe('the admin server', () => {
   });
 
   test('on a Unix socket, is for its owner only, leaves no file behind, and can be started again', async () => {
-    const { adminPath, manager, get } = await startAdminBroker(LIGHT);
+    const { adminPath, manager, get } = await startPlainAdminBroker();
     expect(statSync(adminPath).mode & 0o777).toBe(0o600);
     expect(manager.getStatus().admin).toBe(adminPath);
     await manager.stop();
@@ -132,7 +134,7 @@ describe('the admin server', () => {
   });
 
   test('makes its socket file again', async () => {
-    const { manager, adminPath, get } = await startAdminBroker({ ...LIGHT, healthCheckInterval: 20 });
+    const { manager, adminPath, get } = await startPlainAdminBroker({ healthCheckInterval: 20 });
     const lost = once(manager, 'server_error');
     unlinkSync(adminPath);
     const [{ error }] = await lost;
@@ -252,7 +254,7 @@ describe('/readyz', () => {
   });
 
   test('returns 503 while the broker drains', async () => {
-    const { manager, connect, get } = await startAdminBroker({ ...LIGHT, drainTimeout: 60_000 });
+    const { manager, connect, get } = await startPlainAdminBroker({ drainTimeout: 60_000 });
     const app = await (await connect()).subscribe();
     app.socket.pause();
     const crawler = await connect();
@@ -267,7 +269,7 @@ describe('/readyz', () => {
   });
 
   test('returns 503 while the broker accepts no more connections', async () => {
-    const { connect, get } = await startAdminBroker({ ...LIGHT, maxConnections: 1 });
+    const { connect, get } = await startPlainAdminBroker({ maxConnections: 1 });
     const peer = await connect();
     await peer.settled();
     const { status, body } = await get('/readyz');
@@ -275,7 +277,7 @@ describe('/readyz', () => {
   });
 
   test('returns 503 when reading has been paused for long', async () => {
-    const { connect, get } = await startAdminBroker({ ...LIGHT, maxPendingBytes: 1024 });
+    const { connect, get } = await startPlainAdminBroker({ maxPendingBytes: 1024 });
     const app = await (await connect()).subscribe({ overflow: 'block' });
     app.socket.pause();
     const crawler = await connect();
@@ -289,10 +291,7 @@ describe('/readyz', () => {
 
 describe('/readyz and the socket file', () => {
   test('says 503 when the file is gone; it is made again, and connections stay', async () => {
-    const { manager, socketPath, connect, get } = await startAdminBroker({
-      ...LIGHT,
-      healthCheckInterval: 500,
-    });
+    const { manager, socketPath, connect, get } = await startPlainAdminBroker({ healthCheckInterval: 500 });
     const early = await connect();
     await early.settled();
     const lost = once(manager, 'server_error');
@@ -306,10 +305,7 @@ describe('/readyz and the socket file', () => {
   });
 
   test('says 503 as long as another live server has the path', async () => {
-    const { manager, socketPath, connect, get } = await startAdminBroker({
-      ...LIGHT,
-      healthCheckInterval: 20,
-    });
+    const { manager, socketPath, connect, get } = await startPlainAdminBroker({ healthCheckInterval: 20 });
     const early = await connect();
     await early.settled();
     expect(metricValue((await get('/metrics')).body, 'sluice_reachable')).toBe(1);
@@ -374,8 +370,7 @@ describe('/api', () => {
   });
 
   test('a peer for which messages are dropped is not healthy, even among many that are busier', async () => {
-    const { connect, read, get, manager, adminPath } = await startAdminBroker({
-      ...LIGHT,
+    const { connect, read, get, manager, adminPath } = await startPlainAdminBroker({
       maxPendingBytes: 64 * 1024,
       maxConnections: 300,
       healthCheckInterval: 50,
@@ -450,7 +445,7 @@ describe('/api', () => {
 
 describe('/events', () => {
   test('sends a snapshot at once, with what was rejected but not its contents', async () => {
-    const { connect, adminPath } = await startAdminBroker(LIGHT);
+    const { connect, adminPath } = await startPlainAdminBroker();
     const crawler = await connect();
     crawler.say('hello', { role: 'crawler', crawlerId: 'crawler-1' });
     crawler.say(

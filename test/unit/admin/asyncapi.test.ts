@@ -6,8 +6,7 @@ import { describe, expect, test } from 'vitest';
 import * as z from 'zod';
 import { asyncApiDocument } from '#src/admin/asyncapi.js';
 import { type SchemaEntry, schemaDocument, schemaEntries } from '#src/admin/json-schemas.js';
-import { shareAdminBroker, startAdminBroker } from '../../support/admin.js';
-import { LIGHT } from '../../support/broker.js';
+import { sharePlainAdminBroker, startPlainAdminBroker } from '../../support/admin.js';
 import { VALID } from '../../support/messages.js';
 import { share } from '../../support/share.js';
 
@@ -41,7 +40,7 @@ test('the schema of all messages accepts each valid message, and no other, refer
 });
 
 describe('/asyncapi.json', () => {
-  const shared = shareAdminBroker(LIGHT);
+  const shared = sharePlainAdminBroker();
   // Compiling AsyncAPI's own schema takes long.
   const compiled = share(() =>
     new Ajv({ ...options, meta: false, validateSchema: false }).compile(specification),
@@ -101,8 +100,7 @@ describe('/asyncapi.json', () => {
   });
 
   test('has the types of a schema module', async () => {
-    const { read } = await startAdminBroker({
-      ...LIGHT,
+    const { read } = await startPlainAdminBroker({
       schemas: new URL('../../support/custom-schemas.mjs', import.meta.url),
     });
     const own = Object.keys((await read<Document>('/asyncapi.json')).components.messages);
@@ -129,7 +127,7 @@ describe('the JSON Schema of a message', () => {
   });
 
   test('contains what may be omitted, and who sends it', async () => {
-    const { read } = await startAdminBroker(LIGHT);
+    const { read } = await startPlainAdminBroker();
     const schemas = await read<Record<string, SchemaEntry>>('/api/schemas');
     expect(schemas.job_assignment?.direction).toBe('app');
     expect(JSON.stringify(schemas.job_assignment)).not.toMatch(/"required":\[[^\]]*"priority"/);

@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest';
 import { sortRows } from '#src/admin/connection-rows.js';
 import type { ConnectionDetail, ConnectionList } from '#src/admin/snapshot.js';
-import { shareAdminBroker } from '../../support/admin.js';
-import { LIGHT, until } from '../../support/broker.js';
+import { sharePlainAdminBroker } from '../../support/admin.js';
+import { until } from '../../support/broker.js';
 import { line, VALID } from '../../support/messages.js';
 
-const shared = shareAdminBroker(LIGHT);
+const shared = sharePlainAdminBroker();
 
 async function withPeers(names: readonly string[]) {
   const broker = shared();

@@ -8,8 +8,8 @@ import type { AdminSource } from '#src/admin/admin-source.js';
 import { DeadLetterStore } from '#src/admin/dead-letter-store.js';
 import { parseListQuery } from '#src/admin/list-query.js';
 import type { BrokerStats, DeadLetterList } from '#src/admin/snapshot.js';
-import { adminSourceOf, ask, startAdminBroker } from '../../support/admin.js';
-import { LIGHT, temporaryFolder } from '../../support/broker.js';
+import { adminSourceOf, ask, startPlainAdminBroker } from '../../support/admin.js';
+import { temporaryFolder } from '../../support/broker.js';
 import { shareSluice } from '../../support/cli.js';
 import { makeDeadLetters } from '../../support/dead-letters.js';
 
@@ -19,7 +19,7 @@ const run = shareSluice();
 
 async function start(options: object = {}) {
   const log = join(temporaryFolder(), 'log');
-  const broker = await startAdminBroker({ ...LIGHT, log, ...options });
+  const broker = await startPlainAdminBroker({ log, ...options });
   await makeDeadLetters(broker, log);
   const list = async (query = '', headers = {}) => {
     const { body } = await ask(broker.adminPath, `${PATH}?${query}`, { headers });
@@ -91,18 +91,13 @@ test('the beginning of a message is shown to those who may see the live tail', a
   const monitor = 'monitor-token-0123456789';
   const log = join(temporaryFolder(), 'log');
   // Peers need no token.
-  const open = await startAdminBroker({ ...LIGHT, log, feed: true });
+  const open = await startPlainAdminBroker({ log, feed: true });
   await makeDeadLetters(open, log);
   const shown = await open.read<DeadLetterList>(PATH);
   expect(shown.rows[0]?.sample).toContain('job-13');
   expect(JSON.stringify(shown)).not.toContain('hunter2');
   await open.manager.stop();
-  const closed = await startAdminBroker({
-    ...LIGHT,
-    log,
-    feed: true,
-    auth: { tokens: { monitor: [monitor] } },
-  });
+  const closed = await startPlainAdminBroker({ log, feed: true, auth: { tokens: { monitor: [monitor] } } });
   for (const [headers, sample] of [
     [{}, undefined],
     [{ authorization: 'Bearer wrong-token-0123456789' }, undefined],
@@ -114,7 +109,7 @@ test('the beginning of a message is shown to those who may see the live tail', a
 });
 
 test('without a durable log, the answer says which option is needed', async () => {
-  const { get } = await startAdminBroker(LIGHT);
+  const { get } = await startPlainAdminBroker();
   const { status, body } = await get(PATH);
   expect([status, JSON.parse(body)]).toEqual([
     404,
@@ -149,7 +144,7 @@ describe('sent again, with an admin token', () => {
     const { manager, log } = await start();
     await manager.stop();
     const tokens = { admin: [ADMIN], crawler: ['crawler-token-0123456789'], app: ['app-token-0123456789'] };
-    const { adminPath, connect, read } = await startAdminBroker({ ...LIGHT, log, auth: { tokens } });
+    const { adminPath, connect, read } = await startPlainAdminBroker({ log, auth: { tokens } });
     const app = await connect();
     app.say('hello', { role: 'app', token: 'app-token-0123456789' });
     await app.subscribe({ id: 'all', types: ['*', 'presence'], crawlerIds: ['crawler-7'], meta: true });

@@ -2,11 +2,10 @@ import type { SocketManager } from 'sluice';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { AdminSource } from '#src/admin/admin-source.js';
 import { History, type HistoryColumns } from '#src/admin/history.js';
-import { adminSourceOf, shareAdminBroker } from '../../support/admin.js';
-import { LIGHT } from '../../support/broker.js';
+import { adminSourceOf, sharePlainAdminBroker } from '../../support/admin.js';
 import { line, VALID } from '../../support/messages.js';
 
-const shared = shareAdminBroker(LIGHT);
+const shared = sharePlainAdminBroker();
 
 /** A history of these metrics, by default those of the broker, with a clock that only the test moves. */
 function historyOf(

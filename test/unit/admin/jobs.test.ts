@@ -1,10 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import type { Jobs } from '#src/admin/snapshot.js';
-import { shareAdminBroker, startAdminBroker } from '../../support/admin.js';
-import { LIGHT } from '../../support/broker.js';
+import { sharePlainAdminBroker, startPlainAdminBroker } from '../../support/admin.js';
 import { line, VALID } from '../../support/messages.js';
 
-const shared = shareAdminBroker(LIGHT);
+const shared = sharePlainAdminBroker();
 
 async function withJobs() {
   const broker = shared();
@@ -63,7 +62,7 @@ describe('/api/jobs', () => {
   });
 
   test('says that it knows none if the latest messages are not kept', async () => {
-    const { connect, read } = await startAdminBroker({ ...LIGHT, maxLastValues: 0 });
+    const { connect, read } = await startPlainAdminBroker({ maxLastValues: 0 });
     const peer = await connect();
     peer.write(line(VALID.job_progress));
     await peer.settled();

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { WIRE_ERRORS } from '#src/errors.js';
-import { metricValue, shareAdminBroker, startAdminBroker } from '../../support/admin.js';
-import { growth, LIGHT } from '../../support/broker.js';
+import { metricValue, shareAdminBroker, startPlainAdminBroker } from '../../support/admin.js';
+import { growth } from '../../support/broker.js';
 import { line, VALID } from '../../support/messages.js';
 
 /** The increase of each series. Those that are not numbers are omitted. */
@@ -140,7 +140,7 @@ describe('/metrics', () => {
   });
 
   test('has the counters of every type and code from the start, so that a rate sees the first one', async () => {
-    const { get } = await startAdminBroker(LIGHT);
+    const { get } = await startPlainAdminBroker();
     const { body } = await get('/metrics');
     for (const type of Object.keys(VALID)) {
       expect(metricValue(body, `sluice_messages_received_total{type="${type}"}`), type).toBe(0);

@@ -3,12 +3,11 @@ import { RejectionGroups } from '#src/admin/rejection-groups.js';
 import type { Rejections } from '#src/admin/snapshot.js';
 import type { Peer } from '#src/protocol/peer.js';
 import { RejectedMessage } from '#src/protocol/rejection.js';
-import { shareAdminBroker } from '../../support/admin.js';
-import { LIGHT } from '../../support/broker.js';
+import { sharePlainAdminBroker } from '../../support/admin.js';
 import { line } from '../../support/messages.js';
 
 const MINUTE = 60_000;
-const shared = shareAdminBroker(LIGHT);
+const shared = sharePlainAdminBroker();
 
 describe('the groups of rejected messages', () => {
   beforeEach(() => void vi.useFakeTimers({ toFake: ['Date'], now: 1000 * MINUTE }));

@@ -2,11 +2,10 @@ import { once } from 'node:events';
 import { request } from 'node:http';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { TailMessage } from '#src/feed/tail.js';
-import { type AdminBroker, ask, shareAdminBroker, startAdminBroker } from '../../support/admin.js';
-import { LIGHT } from '../../support/broker.js';
+import { type AdminBroker, ask, sharePlainAdminBroker, startPlainAdminBroker } from '../../support/admin.js';
 import { changed, line, VALID } from '../../support/messages.js';
 
-const shared = shareAdminBroker({ ...LIGHT, feed: true });
+const shared = sharePlainAdminBroker({ feed: true });
 const TOKENS = {
   crawler: ['crawler-token-0123456789'],
   app: ['app-token-0123456789abc'],
@@ -130,13 +129,13 @@ describe('/api/tail', () => {
   });
 
   test('is off unless the feed is on', async () => {
-    const { get } = await startAdminBroker(LIGHT);
+    const { get } = await startPlainAdminBroker();
     const { status, body } = await get('/api/tail');
     expect([status, JSON.parse(body)]).toEqual([404, { error: 'the tail is off: set the option feed' }]);
   });
 
   test('needs a token of someone who may read, if there are tokens', async () => {
-    const broker = await startAdminBroker({ ...LIGHT, feed: true, auth: { tokens: TOKENS } });
+    const broker = await startPlainAdminBroker({ feed: true, auth: { tokens: TOKENS } });
     const statusOf = async (token: string) => {
       const headers = token === '' ? {} : { authorization: `Bearer ${token}` };
       const sent = request({ socketPath: broker.adminPath, path: '/api/tail', headers }).end();
