@@ -55,6 +55,11 @@ export function shareBroker(options: SluiceOptions = {}): () => TestBroker {
   return shareIdle((whenOver) => startBroker(options, whenOver));
 }
 
+/** Like `shareBroker`, without workers. */
+export function sharePlainBroker(options: SluiceOptions = {}): () => TestBroker {
+  return shareIdle((whenOver) => startPlainBroker(options, whenOver));
+}
+
 /** Like `share`, for a broker whose connections and listeners are removed after each test. */
 export function shareIdle<T extends TestBroker>(start: (whenOver: WhenOver) => Promise<T>): () => T {
   const shared = share(start);

@@ -4,12 +4,12 @@ import type { AddressInfo } from 'node:net';
 import { type DashboardHandler, type SluiceError, SocketManager, SocketServer } from 'sluice';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import type { BrokerStats } from '#src/admin/snapshot.js';
-import { LIGHT, shareIdle, startBroker, temporaryFolder } from '../../support/broker.js';
+import { LIGHT, shareIdle, startPlainBroker, temporaryFolder } from '../../support/broker.js';
 import { browserPath, sharePage } from '../../support/browser.js';
 import { line } from '../../support/messages.js';
 
 const shared = shareIdle(async (whenOver) => {
-  const broker = await startBroker(LIGHT, whenOver);
+  const broker = await startPlainBroker({}, whenOver);
   // Loaded while the broker runs, as the application does it.
   return { ...broker, handler: broker.manager.dashboardHandler({ prefix: '/sluice' }) };
 });
@@ -89,7 +89,10 @@ describe('the handler of the dashboard', () => {
   });
 
   test('may be made before the start, and is there as long as the broker runs', async () => {
-    const server = new SocketServer({ ...LIGHT, socketPath: `${temporaryFolder()}/broker.sock` });
+    const server = new SocketServer(
+      { ...LIGHT, socketPath: `${temporaryFolder()}/broker.sock`, logLevel: 'silent' },
+      { validatesLocally: true },
+    );
     const url = await serve(server.dashboardHandler());
     const stopped = await fetch(`${url}/readyz`);
     expect([stopped.status, await stopped.json()]).toEqual([503, { error: 'the broker is not running' }]);

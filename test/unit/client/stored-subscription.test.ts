@@ -2,14 +2,14 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { type ReceivedMessage, SluiceClient, type SubscriptionFilter } from 'sluice/client';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { LIGHT, shareBroker, startPlainBroker, temporaryFolder, until } from '../../support/broker.js';
+import { sharePlainBroker, startPlainBroker, temporaryFolder, until } from '../../support/broker.js';
 import { line, VALID } from '../../support/messages.js';
 import { numbered, numberedBlock } from '../../support/numbered.js';
 import { Peer } from '../../support/peer.js';
 import { answerAsBroker, ScriptedBroker } from '../../support/scripted-broker.js';
 import { share, type WhenOver } from '../../support/share.js';
 
-const shared = shareBroker(LIGHT);
+const shared = sharePlainBroker();
 
 async function connectApp(socketPath: string): Promise<SluiceClient> {
   const client = new SluiceClient({

@@ -5,7 +5,7 @@ import { pino } from 'pino';
 import { SocketServer } from 'sluice';
 import { SluiceClient } from 'sluice/client';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { LIGHT, shareBroker, startBroker, temporaryFolder, until } from '../../support/broker.js';
+import { LIGHT, sharePlainBroker, startPlainBroker, temporaryFolder, until } from '../../support/broker.js';
 import { packageRoot, sluice } from '../../support/cli.js';
 import { Peer } from '../../support/peer.js';
 
@@ -18,7 +18,7 @@ async function connectTo(socketPath: string): Promise<SluiceClient> {
 }
 
 describe('a subscription', () => {
-  const shared = shareBroker(LIGHT);
+  const shared = sharePlainBroker();
 
   test('names the types that the broker does not know, and only those', async () => {
     const { connect } = shared();
@@ -54,7 +54,7 @@ describe('a subscription', () => {
   });
 
   test('knows the types of a schema module', async () => {
-    const { socketPath } = await startBroker({ ...LIGHT, schemas: CUSTOM });
+    const { socketPath } = await startPlainBroker({ schemas: CUSTOM });
     const client = await connectTo(socketPath);
     expect((await client.subscribe({ types: ['page_fetched'] })).unknownTypes).toEqual([]);
   });
@@ -63,7 +63,10 @@ describe('a subscription', () => {
     const warnings: unknown[] = [];
     const logger = pino({ level: 'warn' }, { write: (text) => void warnings.push(text) });
     const socketPath = join(temporaryFolder(), 'report.sock');
-    const server = new SocketServer({ socketPath, ...LIGHT, validation: 'report' }, { logger });
+    const server = new SocketServer(
+      { socketPath, ...LIGHT, validation: 'report' },
+      { logger, validatesLocally: true },
+    );
     onTestFinished(() => server.stop());
     const handled: string[] = [];
     server.router.registerHandler('typo', ({ type }) => void handled.push(type));
@@ -101,7 +104,10 @@ test('a handler for a type of which there are no messages is logged once', async
     if (entry.level === 40) warnings.push(entry);
   };
   const socketPath = join(temporaryFolder(), 'b.sock');
-  const server = new SocketServer({ socketPath, ...LIGHT, schemas: CUSTOM }, { logger: pino({}, { write }) });
+  const server = new SocketServer(
+    { socketPath, ...LIGHT, schemas: CUSTOM },
+    { logger: pino({}, { write }), validatesLocally: true },
+  );
   onTestFinished(() => server.stop());
   const handle = () => {};
   server.router.registerHandler('typo', handle).registerHandler('typo', handle);

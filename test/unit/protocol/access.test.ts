@@ -2,14 +2,7 @@ import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { AccessControl, type SocketConnection } from 'sluice';
 import { describe, expect, test } from 'vitest';
-import {
-  growth,
-  LIGHT,
-  shareBroker,
-  startPlainBroker,
-  temporaryFolder,
-  until,
-} from '../../support/broker.js';
+import { growth, sharePlainBroker, startPlainBroker, temporaryFolder, until } from '../../support/broker.js';
 import { line, VALID } from '../../support/messages.js';
 import type { Peer } from '../../support/peer.js';
 
@@ -21,9 +14,9 @@ const beat = line(VALID.heartbeat);
 const tokens = { app: [APP], monitor: [MONITOR] };
 const CRAWLERS_TOO = { auth: { tokens: { ...tokens, crawler: [CRAWLER] } } };
 /** A broker where applications and monitors need a token. */
-const guarded = shareBroker({ auth: { tokens } });
+const guarded = sharePlainBroker({ auth: { tokens } });
 /** One where crawlers need one, too. */
-const closed = shareBroker(CRAWLERS_TOO);
+const closed = sharePlainBroker(CRAWLERS_TOO);
 
 async function greet(peer: Peer, role: string, token?: string): Promise<Peer> {
   peer.say('hello', { role, ...(token !== undefined && { token }) });
@@ -239,8 +232,7 @@ describe('a file of tokens', () => {
 });
 
 describe('limits of one connection', () => {
-  const impatient = shareBroker({
-    ...LIGHT,
+  const impatient = sharePlainBroker({
     maxMessageSize: 1000,
     partialMessageTimeout: 50,
     healthCheckInterval: 20,

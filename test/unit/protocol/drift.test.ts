@@ -3,7 +3,7 @@
 import type { DriftEntry, MessageEvent } from 'sluice';
 import { describe, expect, test } from 'vitest';
 import { DriftReport } from '#src/protocol/drift-report.js';
-import { shareBroker, startBroker, until } from '../../support/broker.js';
+import { sharePlainBroker, startBroker, startPlainBroker, until } from '../../support/broker.js';
 import { changed, line, VALID } from '../../support/messages.js';
 
 const NOT_A_NAME = 'glpat-abcdefghijklmnop';
@@ -62,7 +62,7 @@ test('keys, values and types that the schemas do not know are recorded with the 
 });
 
 test('unknown keys are recorded of rejected messages, too, and of those with many', async () => {
-  const { manager, connect } = await startBroker();
+  const { manager, connect } = await startPlainBroker({ patterns: 'on' });
   const crawler = await connect();
   const many = Object.fromEntries(Array.from({ length: 40 }, (_, index) => [`key_${index}`, index]));
   crawler.write(
@@ -82,7 +82,7 @@ test('unknown keys are recorded of rejected messages, too, and of those with man
 });
 
 test('a crawler is recorded too if the layout of its extra keys has been learned from another', async () => {
-  const { manager, connect } = await startBroker();
+  const { manager, connect } = await startPlainBroker({ patterns: 'on' });
   const [one, two] = [await connect(), await connect()];
   one.say('hello', { role: 'crawler', crawlerId: 'crawler-1' });
   two.say('hello', { role: 'crawler', crawlerId: 'crawler-2' });
@@ -119,7 +119,7 @@ test('the report is bounded, in entries and in crawlers of each', () => {
 });
 
 describe('validation: "report"', () => {
-  const shared = shareBroker({ validation: 'report' });
+  const shared = sharePlainBroker({ validation: 'report', patterns: 'on' });
   const invalid = line(changed('job_progress', { entityType: 'wiki' }));
   const broken = line(changed('heartbeat', { activeJobs: -1 }));
   const unknown = '{"type":"wiki_found","jobId":"job-9", "data":[1.0]}\n';

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { shareBroker, startPlainBroker } from '../../support/broker.js';
+import { sharePlainBroker, startPlainBroker } from '../../support/broker.js';
 import { line, VALID } from '../../support/messages.js';
 import type { Peer } from '../../support/peer.js';
 
@@ -9,7 +9,7 @@ const hello = (token: string, role = 'crawler') => line({ type: 'hello', data: {
 const beat = line(VALID.heartbeat);
 
 describe('where crawlers need a token, a peer that has not sent hello', () => {
-  const broker = shareBroker({ auth: { tokens } });
+  const broker = sharePlainBroker({ auth: { tokens } });
 
   test.each([
     ['an invalid message', '{"type":"job_progress","data":{"stage":"CANARY"}}\n'],

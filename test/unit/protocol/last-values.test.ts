@@ -1,6 +1,6 @@
 import { SluiceClient } from 'sluice/client';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { shareBroker, startPlainBroker, until } from '../../support/broker.js';
+import { sharePlainBroker, startPlainBroker, until } from '../../support/broker.js';
 import type { Line, Peer } from '../../support/peer.js';
 
 const progress = (processed: number) => ({ stage: 'fetching', entityType: 'issue', processed });
@@ -22,7 +22,7 @@ async function lastValues(peer: Peer, data: object = {}): Promise<Line[]> {
   return messages.slice(at + 1, at + 1 + count);
 }
 
-const shared = shareBroker({ workers: { threads: 1 }, patterns: 'off', validation: 'report' });
+const shared = sharePlainBroker({ validation: 'report' });
 
 describe('subscribe with last', () => {
   test('first sends the latest message of each job and the latest heartbeat, in the order of receipt', async () => {

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import type { PresenceEvent } from 'sluice';
 import { SluiceClient } from 'sluice/client';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { shareBroker, startPlainBroker, type TestBroker, until } from '../../support/broker.js';
+import { sharePlainBroker, startPlainBroker, type TestBroker, until } from '../../support/broker.js';
 import type { Line, Peer } from '../../support/peer.js';
 
 const progress = { stage: 'fetching', entityType: 'issue', processed: 1 };
@@ -16,7 +16,7 @@ const next = (peer: Peer, event: string, crawlerId: string | null) =>
 
 const sorted = (jobs: unknown): string[] => [...(jobs as string[])].sort();
 
-const shared = shareBroker({ workers: { threads: 1 }, patterns: 'off', maxJobOwners: 5000 });
+const shared = sharePlainBroker({ maxJobOwners: 5000 });
 
 async function crawler({ connect }: TestBroker, crawlerId: string): Promise<Peer> {
   const peer = await connect();

@@ -1,6 +1,6 @@
 import type { RejectedEvent } from 'sluice';
 import { describe, expect, test } from 'vitest';
-import { growth, LIGHT, shareBroker, startPlainBroker, until } from '../../support/broker.js';
+import { growth, shareBroker, sharePlainBroker, startPlainBroker, until } from '../../support/broker.js';
 import { changed, line, VALID } from '../../support/messages.js';
 
 const sharedBroker = shareBroker();
@@ -68,8 +68,7 @@ describe.each(['slab', 'copy'] as const)('messages, received by %s', (receive) =
 });
 
 describe('control messages', () => {
-  const limited = shareBroker({
-    ...LIGHT,
+  const limited = sharePlainBroker({
     maxSubscriptions: 2,
     maxErrorReplies: 3,
     minHeartbeatInterval: 60_000,

@@ -1,11 +1,11 @@
 // Who receives an application's message, and which connection is a crawler's, over real sockets.
 
 import { describe, expect, test } from 'vitest';
-import { LIGHT, shareBroker, startPlainBroker, type TestBroker, until } from '../../support/broker.js';
+import { sharePlainBroker, startPlainBroker, type TestBroker, until } from '../../support/broker.js';
 import { line, VALID } from '../../support/messages.js';
 import type { Peer } from '../../support/peer.js';
 
-const sharedBroker = shareBroker(LIGHT);
+const sharedBroker = sharePlainBroker();
 
 async function crawler({ connect }: TestBroker, crawlerId?: string): Promise<Peer> {
   const peer = await connect();

@@ -16,7 +16,7 @@ import { Peer } from '../../support/peer.js';
 function newServer(folder: string, options: SluiceOptions = {}): SocketServer {
   return new SocketServer(
     { socketPath: join(folder, 's.sock'), log: join(folder, 'log'), workers: { threads: 1 }, ...options },
-    { logger: pino({ level: 'silent' }) },
+    { logger: pino({ level: 'silent' }), validatesLocally: true },
   );
 }
 

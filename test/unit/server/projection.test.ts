@@ -8,7 +8,7 @@ import { Peer } from '../../support/peer.js';
 
 const FIELDS = ['jobId', 'data.processed', 'data.total'];
 const logger = pino({ level: 'silent' });
-const settings = { defaultHandlers: false, logger };
+const settings = { defaultHandlers: false, logger, validatesLocally: true };
 const newOptions = (options: SluiceOptions = {}): SluiceOptions => ({
   socketPath: join(temporaryFolder(), 's.sock'),
   workers: { threads: 1 },
@@ -36,12 +36,12 @@ const progress = (processed: number) =>
 const read = (event: MessageEvent) => FIELDS.map((path) => event.get(path));
 
 describe('the fields of handlers', () => {
-  test.each<[string, SluiceOptions]>([
-    ['inline', {}],
-    ['in workers', { inlineBytes: 0 }],
-    ['without patterns', { patterns: 'off' }],
-  ])('are read without parsing: %s', async (_, options) => {
-    const server = new SocketServer(newOptions(options), settings);
+  test.each<[string, SluiceOptions, boolean]>([
+    ['inline', {}, true],
+    ['in workers', { inlineBytes: 0 }, false],
+    ['without patterns', { patterns: 'off' }, false],
+  ])('are read without parsing: %s', async (_, options, validatesLocally) => {
+    const server = new SocketServer(newOptions(options), { ...settings, validatesLocally });
     const seen: unknown[] = [];
     server.router.registerHandler('job_progress', {
       fields: FIELDS,
@@ -107,7 +107,7 @@ describe('the fields of handlers', () => {
 
 describe('projectFields', () => {
   test('is for listeners of the event message, before the start', async () => {
-    const manager = new SocketManager(newOptions(), { logger });
+    const manager = new SocketManager(newOptions(), settings);
     manager.projectFields('job_progress', FIELDS);
     const seen: unknown[] = [];
     manager.on('message', (event) => seen.push(read(event)));
@@ -119,7 +119,7 @@ describe('projectFields', () => {
   });
 
   test('rejects too many fields', () => {
-    const manager = new SocketManager(newOptions(), { logger });
+    const manager = new SocketManager(newOptions(), settings);
     const many = Array.from({ length: 17 }, (_, index) => `f${index}`);
     expect(() => manager.projectFields('*', many)).toThrow(
       expect.objectContaining({ code: 'INVALID_OPTION' }),

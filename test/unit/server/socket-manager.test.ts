@@ -8,6 +8,7 @@ import { describe, expect, expectTypeOf, test } from 'vitest';
 import {
   LIGHT,
   shareBroker,
+  sharePlainBroker,
   startBroker,
   startPlainBroker,
   temporaryFolder,
@@ -101,7 +102,7 @@ describe('life', () => {
   });
 
   test('listens on TCP when it has a port and no path', async () => {
-    const manager = new SocketManager({ port: 0, ...LIGHT }, { logger });
+    const manager = new SocketManager({ port: 0, ...LIGHT }, { logger, validatesLocally: true });
     await manager.start();
     const [host = '', port] = manager.getStatus().address?.split(':') ?? [];
     const peer = await Peer.connect({ host, port: Number(port) });
@@ -126,7 +127,7 @@ describe('life', () => {
 });
 
 describe('code in the same process', () => {
-  const shared = shareBroker(LIGHT);
+  const shared = sharePlainBroker();
 
   test('gets messages, parsed when it looks, with defaults filled in', async () => {
     const { manager, connect } = shared();

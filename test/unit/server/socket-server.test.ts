@@ -52,11 +52,10 @@ describe('SocketServer', () => {
   });
 
   test('rejects what is sent before it runs, and afterwards', async () => {
-    const server = new SocketServer({
-      socketPath: join(temporaryFolder(), 's.sock'),
-      logLevel: 'silent',
-      ...LIGHT,
-    });
+    const server = new SocketServer(
+      { socketPath: join(temporaryFolder(), 's.sock'), logLevel: 'silent', ...LIGHT },
+      { validatesLocally: true },
+    );
     const rejects = async () => {
       for (const sent of [
         server.sendToCrawler('c1', { ...VALID.shutdown }),
