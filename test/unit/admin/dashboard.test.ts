@@ -10,8 +10,9 @@ import {
   type AdminBroker,
   type AdminReply,
   ask,
-  shareAdminBroker,
+  sharePlainAdminBroker,
   startAdminBroker,
+  startPlainAdminBroker,
 } from '../../support/admin.js';
 import { LIGHT, shareIdle, temporaryFolder } from '../../support/broker.js';
 import { browserPath, sharePage } from '../../support/browser.js';
@@ -49,7 +50,7 @@ const FILES = [
 ] as const;
 
 describe('the files of the dashboard', () => {
-  const shared = shareAdminBroker(LIGHT);
+  const shared = sharePlainAdminBroker();
 
   test('the page loads only files of the dashboard, and runs only their scripts', async () => {
     const { get } = shared();
@@ -177,7 +178,7 @@ describe('the files of the dashboard', () => {
   });
 });
 
-const SETTINGS = { ...LIGHT, admin: '127.0.0.1:0' } as const;
+const SETTINGS = { admin: '127.0.0.1:0' } as const;
 /** Room for many connections, and soon none in the outbox of a peer that does not read. */
 const SHARED_SETTINGS = { ...SETTINGS, maxPendingBytes: 64 * 1024, maxConnections: 300 };
 
@@ -187,7 +188,7 @@ const suite =
 describe.skipIf(browserPath === undefined)(suite, () => {
   const openPage = sharePage();
   const shared = shareIdle((whenOver) =>
-    startAdminBroker({ ...SHARED_SETTINGS, log: join(temporaryFolder(whenOver), 'log') }, whenOver),
+    startAdminBroker({ ...LIGHT, ...SHARED_SETTINGS, log: join(temporaryFolder(whenOver), 'log') }, whenOver),
   );
 
   function withCrawlers(broker: AdminBroker) {
@@ -361,7 +362,7 @@ describe.skipIf(browserPath === undefined)(suite, () => {
   test('shows work groups and dead letters; with an admin token, sends one again and drops one', async () => {
     const log = join(temporaryFolder(), 'log');
     const token = 'admin-token-0123456789';
-    const broker = await startAdminBroker({ ...SETTINGS, log, auth: { tokens: { admin: [token] } } });
+    const broker = await startPlainAdminBroker({ ...SETTINGS, log, auth: { tokens: { admin: [token] } } });
     const { page, complaints } = await openPage(withCrawlers(broker).url);
     const letters = page.getByRole('region', { name: 'Dead letters', exact: true }).first();
     await letters.getByText('None').waitFor();
@@ -408,7 +409,7 @@ describe.skipIf(browserPath === undefined)(suite, () => {
 
   test('shows the beginning of an open dead letter once a token is entered', async () => {
     const log = join(temporaryFolder(), 'log');
-    const broker = await startAdminBroker({ ...SETTINGS, log, feed: true });
+    const broker = await startPlainAdminBroker({ ...SETTINGS, log, feed: true });
     await makeDeadLetters(broker, log);
     const token = 'monitor-token-0123456789';
     broker.manager.setAuth({ tokens: { monitor: [token] } });
@@ -424,7 +425,7 @@ describe.skipIf(browserPath === undefined)(suite, () => {
   test('sends a test message, once a token is entered', async () => {
     const token = 'admin-token-0123456789';
     const broker = withCrawlers(
-      await startAdminBroker({ ...SETTINGS, auth: { tokens: { admin: [token] } } }),
+      await startPlainAdminBroker({ ...SETTINGS, auth: { tokens: { admin: [token] } } }),
     );
     const crawler = await broker.addCrawler('crawler-1');
     const { page } = await openPage(broker.url);
@@ -451,7 +452,7 @@ describe.skipIf(browserPath === undefined)(suite, () => {
   });
 
   test('has neither without a durable log', async () => {
-    const { page, requested } = await openPage(withCrawlers(await startAdminBroker(SETTINGS)).url);
+    const { page, requested } = await openPage(withCrawlers(await startPlainAdminBroker(SETTINGS)).url);
     await page.getByRole('status').getByText('running').waitFor();
     await page.locator('#connections-note').waitFor({ state: 'attached' });
     for (const name of ['Dead letters', 'Work groups', 'Durable log'])
@@ -465,7 +466,7 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     await off.page.getByText('the tail is off: set the option feed').waitFor();
     const token = 'monitor-token-0123456789';
     const { url, connect } = withCrawlers(
-      await startAdminBroker({ ...SETTINGS, feed: true, auth: { tokens: { monitor: [token] } } }),
+      await startPlainAdminBroker({ ...SETTINGS, feed: true, auth: { tokens: { monitor: [token] } } }),
     );
     const { page } = await openPage(url);
     await page.getByRole('button', { name: 'Start' }).click();
@@ -636,7 +637,7 @@ describe.skipIf(browserPath === undefined)(suite, () => {
   });
 
   test('shows since when there is no data, and goes on with a gap when the broker is back', async () => {
-    const first = withCrawlers(await startAdminBroker(SETTINGS));
+    const first = withCrawlers(await startPlainAdminBroker(SETTINGS));
     const { socketPath } = first;
     const { page } = await openPage(first.url);
     await page.getByRole('status').getByText('running').waitFor();
@@ -668,7 +669,7 @@ describe.skipIf(browserPath === undefined)(suite, () => {
         return fillText.call(this, text, ...others);
       };
     })()`);
-    await startAdminBroker({ ...SETTINGS, socketPath, admin });
+    await startPlainAdminBroker({ ...SETTINGS, socketPath, admin });
     await page.getByRole('status').getByText('running').waitFor();
     expect(await page.locator('#stale').isVisible()).toBe(false);
     expect(await page.title()).toBe('Sluice');
