@@ -3,17 +3,17 @@
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { BrokerStats } from '#src/admin/snapshot.js';
-import { metricValue, startAdminBroker } from '../support/admin.js';
-import { LIGHT, temporaryFolder, until } from '../support/broker.js';
+import { metricValue, startPlainAdminBroker } from '../support/admin.js';
+import { temporaryFolder, until } from '../support/broker.js';
 import { browserPath, sharePage } from '../support/browser.js';
-import { sluice } from '../support/cli.js';
+import { shareSluice, sluice } from '../support/cli.js';
 import { publish, startHost } from '../support/fleet.js';
 import { hasNatsServer, NatsServer } from '../support/nats-server.js';
 
 async function startWatchedHost(admin?: string) {
   const engine = await NatsServer.start();
   const log = join(temporaryFolder(), 'log');
-  const watched = await startAdminBroker({ ...LIGHT, log, fleet: [engine.address], fleetHost: 'a', admin });
+  const watched = await startPlainAdminBroker({ log, fleet: [engine.address], fleetHost: 'a', admin });
   const other = await startHost(engine, 'b');
   await publish(watched.socketPath, 1, 0, 1234);
   await until(() => watched.manager.getMetrics().fleet?.messages === 1234);
@@ -22,6 +22,8 @@ async function startWatchedHost(admin?: string) {
 }
 
 describe.skipIf(!hasNatsServer)('a fleet (needs nats-server)', () => {
+  const run = shareSluice();
+
   test('is what sluice sub --fleet --last begins with: the latest message of each job of all hosts', async () => {
     const { watched, other } = await startWatchedHost();
     await publish(other.socketPath, 2, 0, 5);
@@ -50,8 +52,8 @@ describe.skipIf(!hasNatsServer)('a fleet (needs nats-server)', () => {
     expect(metricValue(metrics, 'sluice_fleet_messages_forwarded_total')).toBe(1234);
     expect(metricValue(metrics, 'sluice_fleet_lag_messages')).toBe(0);
     const admin = String(watched.manager.getStatus().admin);
-    const status = sluice(['status', '--admin', admin]);
-    expect(await status.exited).toBe(0);
+    const status = await run(['status', '--admin', admin]);
+    expect(status.code).toBe(0);
     expect(status.stdout).toMatch(
       /^fleet +engine connected, 2 hosts\n +a: [\d,]+ messages\/s, 0 connections, 0 behind\n +b: /m,
     );
@@ -61,8 +63,8 @@ describe.skipIf(!hasNatsServer)('a fleet (needs nats-server)', () => {
     await expect
       .poll(async () => (await watched.read<BrokerStats>('/api/stats')).fleet?.isConnected)
       .toBe(false);
-    const away = sluice(['status', '--admin', admin]);
-    expect(await away.exited).toBe(0);
+    const away = await run(['status', '--admin', admin]);
+    expect(away.code).toBe(0);
     expect(away.stdout).toContain('engine not connected');
   });
 });
