@@ -128,8 +128,8 @@ export function shareSluice(
 }
 
 /** Starts `sluice` in a terminal: the screen is on standard output, and standard input is the keyboard. */
-export function sluiceInTerminal(args: readonly string[], size?: TerminalSize): CliRun {
-  return inTerminal([process.execPath, cliScript, ...args], size);
+export function sluiceInTerminal(args: readonly string[], size?: TerminalSize, whenOver?: WhenOver): CliRun {
+  return inTerminal([process.execPath, cliScript, ...args], size, undefined, whenOver);
 }
 
 interface TerminalSize {
@@ -142,10 +142,11 @@ export function inTerminal(
   command: readonly string[],
   { lines, columns }: TerminalSize = { lines: 30, columns: 100 },
   cwd?: string,
+  whenOver?: WhenOver,
 ): CliRun {
   const terminal = join(packageRoot, 'test/support/terminal.py');
   const args = [terminal, String(lines), String(columns), ...command];
-  return new CliRun(spawn('python3', args, cwd ? { cwd } : {}));
+  return new CliRun(spawn('python3', args, cwd ? { cwd } : {}), whenOver);
 }
 
 /** The running child processes of a process, with their command lines, which any user can read. */
