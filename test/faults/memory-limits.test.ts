@@ -26,18 +26,12 @@ function fileOfMessages(): string {
   return path;
 }
 
-test.each([
-  [4 * GiB, '1'],
-  [8 * GiB, '2'],
-])(
-  'with %i KiB and %s workers, check works without patterns, and reports that once',
-  async (limit, workers) => {
-    const run = limited(limit, ['check', '--workers', workers, fileOfMessages()]);
-    expect(await run.exited).toBe(0);
-    expect(run.stderr).toMatch(/^checked 1 message, 0 rejected/m);
-    expect(run.stderr.split(`sluice check: validating without patterns: ${NO_PATTERNS}\n`)).toHaveLength(2);
-  },
-);
+test('check works without patterns, and reports that once', async () => {
+  const run = limited(4 * GiB, ['check', '--workers', '2', fileOfMessages()]);
+  expect(await run.exited).toBe(0);
+  expect(run.stderr).toMatch(/^checked 1 message, 0 rejected/m);
+  expect(run.stderr.split(`sluice check: validating without patterns: ${NO_PATTERNS}\n`)).toHaveLength(2);
+});
 
 test('schemas lists no pattern, and the reason', async () => {
   const run = limited(8 * GiB, ['schemas']);
