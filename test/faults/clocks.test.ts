@@ -57,13 +57,13 @@ describe('a main thread that stands still, longer than the timeouts', () => {
     };
     const delays: number[] = [];
     manager.on('health_summary', ({ delay }) => delays.push(delay));
-    const flood = line(VALID.job_progress).repeat(8000);
+    const flood = line({ ...VALID.job_progress, note: 'x'.repeat(2000) }).repeat(1000);
     if (where === 'in a listener') {
       manager.on('message', (event) => event.is('job_failed') && stall());
       publisher.write(flood + line(VALID.job_failed));
     } else {
       publisher.write(flood);
-      await until(() => (protocol().accepted.job_progress ?? 0) > 2000);
+      await until(() => (protocol().accepted.job_progress ?? 0) > 250);
       setTimeout(stall, 1);
     }
     await until(() => Math.max(0, ...delays) > stallMs / 2);
