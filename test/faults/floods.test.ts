@@ -10,7 +10,7 @@ import { line, VALID } from '../support/messages.js';
 import { Peer } from '../support/peer.js';
 
 /** Connections after which a broker needs no more memory than before. */
-const WARM_UP = 4000;
+const WARM_UP = 3000;
 
 const openFiles = (pid: number | 'self' = 'self'): number => readdirSync(`/proc/${pid}/fd`).length;
 
