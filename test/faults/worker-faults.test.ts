@@ -1,7 +1,6 @@
 import { once } from 'node:events';
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { SluiceError } from 'sluice';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { Watchdog } from '#src/dispatch/watchdog.js';
 import { WatchedWorker } from '#src/worker/watched-worker.js';
@@ -40,6 +39,8 @@ describe.each([
     expect(bad.errors).toEqual(['VALIDATION_FAILED']);
     expect(manager.getMetrics().dispatch.failedChunks).toBe(failed + 1);
     expect(errors.length).toBeGreaterThanOrEqual(2);
+    if (type === 'looping')
+      expect(errors).toContainEqual(expect.objectContaining({ code: 'VALIDATION_TIMEOUT' }));
 
     // And it goes on as if nothing had been.
     await until(() => manager.isHealthy());
@@ -83,16 +84,6 @@ test('a refinement whose promise is rejected later costs its message, and no wor
   expect(errors).toEqual([]);
   const { failedChunks, retries } = manager.getMetrics().dispatch;
   expect({ failedChunks, retries }).toEqual({ failedChunks: before.failedChunks, retries: before.retries });
-});
-
-test('a hung worker is terminated after validationTimeout, and that is reported', async () => {
-  const { manager, connect } = shared();
-  const codes: unknown[] = [];
-  manager.on('pool_error', ({ error }) => codes.push(error instanceof SluiceError ? error.code : undefined));
-  const crawler = await connect();
-  crawler.write(line({ type: 'stuck' }));
-  await crawler.next('error');
-  expect(codes).toContain('VALIDATION_TIMEOUT');
 });
 
 test('a connection that keeps hanging validators waits ever longer, after others in quarantine, and is closed', async () => {
@@ -176,7 +167,7 @@ describe('a broker that gives messages all the time they want', () => {
 
   test('a wave of messages that hang keeps no other connection waiting for what becomes of them', async () => {
     const { connect } = endless();
-    const bad = await Promise.all(Array.from({ length: 4 }, connect));
+    const bad = await Promise.all(Array.from({ length: 2 }, connect));
     const good = await Promise.all(Array.from({ length: 10 }, connect));
     await Promise.all([...bad, ...good].map((peer) => peer.settled()));
     const { message } = held();
