@@ -64,7 +64,7 @@ class RestartedBroker {
       this.confirmed = this.publisher.statistics.confirmed;
     });
     const publishing = this.#publish(count);
-    await until(() => this.before.length > 2000);
+    await until(() => this.before.length > 1000);
     unlinkSync(this.link);
     broker.child.kill(signal);
     await broker.exited;
@@ -83,7 +83,7 @@ class RestartedBroker {
   }
 }
 
-const COUNT = 15_000;
+const COUNT = 9000;
 const range = (from: number, to: number) => Array.from({ length: to - from }, (_, index) => from + index);
 
 describe('a broker that is restarted under load', () => {
