@@ -6,7 +6,7 @@ import { temporaryFolder } from '../../../support/broker.js';
 import { childrenOf, sluice } from '../../../support/cli.js';
 
 interface Stats {
-  readonly connections: { readonly open: number };
+  readonly connections: { readonly capacity: number };
   readonly totals: { readonly messagesReceived: number };
 }
 
@@ -42,15 +42,18 @@ describe('sluice demo', () => {
     expect(readdirSync(folder)).toEqual([]);
   });
 
+  // That they all connect is tested in test/soak/demo.soak.ts.
   test('has room for as many crawlers as it is asked for', async () => {
-    const admin = join(temporaryFolder(), 'admin.sock');
+    const folder = temporaryFolder();
+    const admin = join(folder, 'admin.sock');
     // With the subscriber, one more than a broker has room for by default.
-    const fleet = ['--crawlers', '1024', '--rate', '10', '--duration', '60', '--workers', '1'];
-    const run = sluice(['demo', ...fleet, '--admin', admin]);
+    const fleet = ['--crawlers', '1024', '--duration', '60', '--workers', '1'];
+    const run = sluice(['demo', ...fleet, '--admin', admin], { TMPDIR: folder });
     await run.says('The dashboard');
-    await expect.poll(async () => (await statsAt(admin)).connections.open, { interval: 200 }).toBe(1025);
-    run.child.kill('SIGINT');
-    expect(await run.exited).toBe(0);
+    expect((await statsAt(admin)).connections.capacity).toBeGreaterThanOrEqual(1025);
+    // Before the crawlers connect, which costs much.
+    run.child.kill('SIGKILL');
+    expect(await run.exited).toBe('SIGKILL');
   });
 
   test('as fast as it goes, ends on SIGINT', async () => {
@@ -59,8 +62,8 @@ describe('sluice demo', () => {
     const run = sluice(['demo', ...fleet, '--admin', admin]);
     await run.says('The dashboard');
     await expect
-      .poll(async () => (await statsAt(admin)).totals.messagesReceived, { interval: 200 })
-      .toBeGreaterThan(20_000);
+      .poll(async () => (await statsAt(admin)).totals.messagesReceived, { interval: 50 })
+      .toBeGreaterThan(5000);
     run.child.kill('SIGINT');
     expect(await run.exited).toBe(0);
     const rate = (name: string) =>
