@@ -5,17 +5,18 @@ import { promisify } from 'node:util';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { OPTION_SPECS } from '#src/config/sources.js';
 import { temporaryFolder } from '../../../support/broker.js';
-import { cliScript, inTerminal, packageRoot, sluice } from '../../../support/cli.js';
+import { cliScript, inTerminal, packageRoot, shareSluice } from '../../../support/cli.js';
 import { share } from '../../../support/share.js';
 import { missingTools, without } from '../../../support/tools.js';
 
 const run = promisify(execFile);
+const runSluice = shareSluice();
 const missing = (shell: string) => missingTools(shell);
 const scripts: Record<string, string> = {};
 
 beforeAll(async () => {
   for (const shell of ['bash', 'zsh', 'fish']) {
-    scripts[shell] = (await run(process.execPath, [cliScript, 'completion', shell])).stdout;
+    scripts[shell] = (await runSluice(['completion', shell])).stdout;
   }
 });
 
@@ -141,8 +142,8 @@ describe('the scripts', () => {
   });
 
   test('are there for no other shell', async () => {
-    const tried = sluice(['completion', 'tcsh']);
-    expect(await tried.exited).toBe(64);
+    const tried = await runSluice(['completion', 'tcsh']);
+    expect(tried.code).toBe(64);
     expect(tried.stderr).toContain('Allowed choices are bash, zsh, fish');
   });
 });
