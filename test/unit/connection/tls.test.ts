@@ -6,11 +6,12 @@ import { connect as connectEncrypted } from 'node:tls';
 import { SluiceClient } from 'sluice/client';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { startPlainBroker, temporaryFolder, until } from '../../support/broker.js';
-import { packageRoot, sluice } from '../../support/cli.js';
+import { packageRoot, shareSluice } from '../../support/cli.js';
 import { line, VALID } from '../../support/messages.js';
 import { Ledger, numberedBlock } from '../../support/numbered.js';
 import { Peer } from '../../support/peer.js';
 
+const run = shareSluice();
 const certificates = join(packageRoot, 'test/support/certificates');
 const pem = (name: string) => readFileSync(join(certificates, name));
 
@@ -50,10 +51,10 @@ describe('a TCP port with TLS', () => {
     const ledger = new Ledger();
     await app.subscribe({ types: ['*'] }, (event) => ledger.readLine(event.line.toString()));
     const crawler = await clientOf({ port, tls, hello: { role: 'crawler', crawlerId: 'c' } });
-    crawler.publishRaw(numberedBlock(1, 0, 20_000));
+    crawler.publishRaw(numberedBlock(1, 0, 5000));
     await crawler.flush();
-    await until(() => ledger.total === 20_000);
-    expect(ledger.faults(1, 20_000)).toEqual([]);
+    await until(() => ledger.total === 5000);
+    expect(ledger.faults(1, 5000)).toEqual([]);
     await crawler.close();
     await app.close();
   });
@@ -168,15 +169,11 @@ describe('a TCP port with TLS', () => {
     const { port } = await startEncrypted();
     const [ca] = filesOf('ca.pem');
     const args = ['--host', '127.0.0.1', '--port', String(port)];
-    const run = sluice(['pub', ...args, '--tls-ca', ca ?? '']);
-    run.child.stdin?.end(line(VALID.heartbeat));
-    expect(await run.exited).toBe(0);
-    const wrong = sluice(['pub', ...args, '--tls']);
-    wrong.child.stdin?.end(line(VALID.heartbeat));
-    expect(await wrong.exited).toBe(69);
+    const input = line(VALID.heartbeat);
+    expect((await run(['pub', ...args, '--tls-ca', ca ?? ''], {}, input)).code).toBe(0);
+    const wrong = await run(['pub', ...args, '--tls'], {}, input);
+    expect(wrong.code).toBe(69);
     expect(wrong.stderr).toContain('certificate');
-    const withoutPort = sluice(['pub', '--tls']);
-    expect(await withoutPort.exited).toBe(64);
   });
 
   test('needs both files, and a port', async () => {
