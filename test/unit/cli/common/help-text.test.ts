@@ -81,7 +81,6 @@ const missing = missingTools('python3');
 
 describe.skipIf(missing.length > 0)(`in a terminal${without(missing)}`, () => {
   test.each([
-    [80, 80],
     [100, 100],
     [200, 120],
   ])('of %i columns, the help of serve uses %i', async (columns, width) => {
