@@ -26,13 +26,15 @@ const logger = pino({ level: 'silent' });
 const MODE_0600 = { backlog: 10, socketMode: '0600' };
 const missing = missingTools('systemd-tmpfiles');
 
-/** A program that starts two brokers at one path, the second one in another worker, until its input ends. */
+/**
+ * A program that starts two brokers at one path, the second one in another worker, until its input ends. Only these
+ * workers load the package.
+ */
 function programInWorker(kind: string, socketPath: string): string {
   const options = { socketPath, socketMode: '0660', logLevel: 'silent', ...LIGHT };
   return `
     import cluster from 'node:cluster';
     import { isMainThread, parentPort, Worker } from 'node:worker_threads';
-    import { SocketManager } from '${join(packageRoot, 'dist/src/index.js')}';
     const start = () => ${kind === 'cluster' ? 'cluster.fork()' : 'new Worker(new URL(import.meta.url))'};
     if (${kind === 'cluster' ? 'cluster.isPrimary' : 'isMainThread && parentPort === null'}) {
       const first = start();
@@ -45,6 +47,7 @@ function programInWorker(kind: string, socketPath: string): string {
       const port = parentPort ?? process;
       const send = (text) => (parentPort === null ? process.send(text) : parentPort.postMessage(text));
       const exit = () => (parentPort === null ? process.disconnect() : parentPort.close());
+      const { SocketManager } = await import('${join(packageRoot, 'dist/src/index.js')}');
       const manager = new SocketManager(${JSON.stringify(options)});
       port.once('message', () => manager.stop().then(exit));
       manager.start().then(() => send('ready'), ({ code }) => { send(code); exit(); });
