@@ -27,15 +27,15 @@ describe('sluice bench', () => {
   test('measures publishers and subscribers, and loses nothing', async () => {
     const { socketPath, manager } = sharedBroker();
     const before = acceptedBy(manager);
-    const run = await bench('--socket', socketPath, '--pub', '3', '--sub', '2', '--msgs', '5001');
+    const run = await bench('--socket', socketPath, '--pub', '3', '--sub', '2', '--msgs', '2001');
     expect(run.code).toBe(0);
-    expect(run.stdout).toMatch(/^5,001 messages of \d+ B, 3 → 2\n\n/);
+    expect(run.stdout).toMatch(/^2,001 messages of \d+ B, 3 → 2\n\n/);
     expect(run.stdout).toMatch(/^ {2}published +[\d,]+ messages\/s, [\d.]+ [kMG]B\/s$/m);
     expect(run.stdout).toMatch(/^ {2}each +min [\d,]+, avg [\d,]+, max [\d,]+ messages\/s$/m);
     expect(run.stdout).toMatch(/^ {2}delivered +[\d,]+ messages\/s/m);
     expect(run.stdout).toMatch(/^ {2}latency +p50 [\d.]+ [µm]s, p99 [\d.]+ [µm]s, p99\.9 [\d.]+ [µm]s/m);
     expect(run.stderr).toBe('');
-    expect(acceptedBy(manager) - before).toBe(5001);
+    expect(acceptedBy(manager) - before).toBe(2001);
   });
 
   test('--json, --size and no subscribers', async () => {
@@ -46,15 +46,15 @@ describe('sluice bench', () => {
       '--sub',
       '0',
       '--msgs',
-      '5000',
+      '1000',
       '--size',
       '2000',
       '--json',
     );
     expect(run.code).toBe(0);
     const result = JSON.parse(run.stdout);
-    expect(result).toMatchObject({ messages: 5000, published: { messagesPerSecond: expect.any(Number) } });
-    expect(result.bytes / 5000).toBeGreaterThan(1900);
+    expect(result).toMatchObject({ messages: 1000, published: { messagesPerSecond: expect.any(Number) } });
+    expect(result.bytes / 1000).toBeGreaterThan(1900);
     expect(result.delivered).toBeUndefined();
   });
 
@@ -63,12 +63,12 @@ describe('sluice bench', () => {
     const other = await connect();
     const heartbeat = line({ ...VALID.heartbeat, timestamp: new Date().toISOString() });
     const timer = setInterval(() => other.write(heartbeat.repeat(20)), 5);
-    const run = await bench('--socket', socketPath, '--latency', '500', '--msgs', '300', '--json').finally(
+    const run = await bench('--socket', socketPath, '--latency', '500', '--msgs', '200', '--json').finally(
       () => clearInterval(timer),
     );
     expect(run.code).toBe(0);
     const { latency, published } = JSON.parse(run.stdout);
-    expect(latency.samples).toBe(300);
+    expect(latency.samples).toBe(200);
     expect(latency.p50).toBeGreaterThan(0);
     expect(latency.p50).toBeLessThanOrEqual(latency.p99);
     expect(published.messagesPerSecond).toBeLessThan(600);
@@ -79,12 +79,11 @@ describe('sluice bench', () => {
 
   test('--confirm times the confirmation of each message', async () => {
     const { socketPath } = sharedBroker();
-    const json = await bench('--socket', socketPath, '--confirm', '--msgs', '50', '--json');
-    const { latency, delivered, messages } = JSON.parse(json.stdout);
-    expect({ samples: latency.samples, delivered, messages }).toEqual({ samples: 50, messages: 50 });
-    expect(latency.p50).toBeGreaterThan(0);
-    const text = await bench('--socket', socketPath, '--confirm', '--msgs', '50');
-    expect(text.stdout).toMatch(/confirmation +p50 .*\(50 samples\)/);
+    const run = await bench('--socket', socketPath, '--confirm', '--msgs', '50');
+    expect(run.code).toBe(0);
+    expect(run.stdout).toMatch(/^50 messages of /);
+    expect(run.stdout).not.toContain('delivered');
+    expect(run.stdout).toMatch(/^ {2}confirmation +p50 [\d.]*[1-9][\d.]* .*\(50 samples\)$/m);
     expect((await bench('--socket', socketPath, '--confirm', '--sub', '2')).code).toBe(64);
   });
 
@@ -93,17 +92,16 @@ describe('sluice bench', () => {
     onTestFinished(() => rm(folder, { recursive: true }));
     const { socketPath, manager } = await startPlainBroker({ log: join(folder, 'log') });
     const args = ['--socket', socketPath, '--replay', '--pub', '2', '--sub', '2', '--msgs', '3001'];
-    // Only what it has published itself is read.
-    await bench(...args);
     const run = await bench(...args);
     expect(run.code).toBe(0);
     expect(run.stdout).toMatch(/^3,001 messages of \d+ B, 2 → 2\n\n/);
     expect(run.stdout).toMatch(/^ {2}replayed +[\d,]+ messages\/s/m);
     expect(run.stdout).not.toContain('latency');
+    // Only what it has published itself is read.
     const { messages, bytes } = JSON.parse((await bench(...args, '--json')).stdout);
     expect(messages).toBe(3001);
-    expect(manager.getMetrics().totals.bytesSent).toBeGreaterThan(3 * 2 * bytes);
-    expect(manager.getMetrics().totals.bytesSent).toBeLessThan(3.1 * 2 * bytes);
+    expect(manager.getMetrics().totals.bytesSent).toBeGreaterThan(2 * 2 * bytes);
+    expect(manager.getMetrics().totals.bytesSent).toBeLessThan(2.1 * 2 * bytes);
     expect((await bench(...args, '--confirm')).code).toBe(64);
   });
 
@@ -115,7 +113,7 @@ describe('sluice bench', () => {
     const folder = await mkdtemp(join(tmpdir(), 'sluice-bench-'));
     onTestFinished(() => rm(folder, { recursive: true }));
     const small = await startPlainBroker({ log: join(folder, 'log'), logMaxBytes: 4 * 1024 * 1024 });
-    const overrun = await bench('--socket', small.socketPath, '--replay', '--msgs', '50000');
+    const overrun = await bench('--socket', small.socketPath, '--replay', '--msgs', '20000');
     expect(overrun.code).toBe(1);
     expect(overrun.stderr).toContain('the log has no room for that many messages');
   });
