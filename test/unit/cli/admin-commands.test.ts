@@ -132,13 +132,13 @@ describe('sluice top', () => {
   );
 
   test.skipIf(missing.length > 0).each([
-    [80, 24],
-    [120, 30],
+    [80, 24, 'SIGTERM'],
+    [120, 30, 'SIGINT'],
     // A terminal that does not know its size.
-    [0, 0],
-  ])(
-    `fits a terminal of %i × %i, shows which of the connections it shows, and leaves the terminal as it was on Ctrl-C${without(missing)}`,
-    async (width, height) => {
+    [0, 0, 'SIGHUP'],
+  ] as const)(
+    `fits a terminal of %i × %i, shows which of the connections it shows, and restores the terminal on %s${without(missing)}`,
+    async (width, height, signal) => {
       const { adminPath, connect, read } = sharedBroker();
       for (let number = 1; number <= 20; number++) {
         const crawler = await connect();
@@ -171,9 +171,10 @@ describe('sluice top', () => {
         expect.stringMatching(/^sort by n peer .* e rejected$/),
         expect.stringMatching(/^q quit {2}\? help .* space pause$/),
       ]);
-      run.child.stdin.write('\u0003');
+      const [{ pid } = { pid: 0 }] = childrenOf(run.child.pid ?? 0);
+      process.kill(pid, signal);
       expect(await run.exited).toBe(0);
-      expect(run.stdout.trimEnd().endsWith('\u001b[?1049l')).toBe(true);
+      expect(run.stdout.trimEnd().endsWith('\u001b[?25h\u001b[?1049l')).toBe(true);
     },
   );
 
@@ -218,17 +219,13 @@ describe('sluice top', () => {
       expect(await run.exited).toBe(0);
     });
 
-    test('follows the size of the terminal', async () => {
-      const { pid, lastFrame } = await listCrawlers({ lines: 24, columns: 80 });
+    test('follows the size of the terminal, and leaves it as it was on Ctrl-C', async () => {
+      const { run, pid, lastFrame } = await listCrawlers({ lines: 24, columns: 80 });
       execFileSync('stty', ['-F', readlinkSync(`/proc/${pid}/fd/0`), 'rows', '10', 'cols', '40']);
       await expect.poll(() => lastFrame()).toContain('1–4 of 20');
       expect(lastFrame()).toHaveLength(10);
       expect(lastFrame()).toContain('PEER*           HEALTH      IN/s   OUT/s');
-    });
-
-    test.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)('restores the terminal on %s', async (signal) => {
-      const { run, pid } = await listCrawlers();
-      process.kill(pid, signal);
+      run.child.stdin.write('\u0003');
       expect(await run.exited).toBe(0);
       expect(run.stdout.trimEnd().endsWith('\u001b[?25h\u001b[?1049l')).toBe(true);
     });
