@@ -61,11 +61,16 @@ test.each([
   expect(run.code).toBe(code);
 });
 
-test('serve loads no workers before the schemas, and no printer for a terminal that is not there', async () => {
+test('serve without its schemas exits 78 and says why; it loads no workers before them, and no printer for a terminal', async () => {
   const { run, packages } = await loadedBy(['serve', '--schemas', '/nowhere.mjs']);
   // The log is a CommonJS package, which is not recorded.
   expect(packages).toEqual(['commander', 'zod']);
-  expect(run.code).toBe(78);
+  expect(run).toMatchObject({
+    code: 78,
+    stdout: '',
+    stderr: expect.stringContaining('SCHEMA_MODULE_INVALID'),
+  });
+  expect(run.stderr.trim().split('\n').length).toBeLessThanOrEqual(2);
 });
 
 test('serve works with linked packages, as pnpm installs them, and with its output in a pipe', async () => {
