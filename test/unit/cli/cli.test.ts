@@ -321,11 +321,11 @@ describe('sluice pub and sub', () => {
   });
 
   test.skipIf(missing.length > 0)(
-    `sub escapes control and format characters in a terminal${without(missing)}`,
+    `sub in a terminal shows what it receives, and escapes control and format characters${without(missing)}`,
     async () => {
-      const { manager, socketPath, connect } = sharedBroker();
+      const { socketPath, connect } = sharedBroker();
       const sub = sluiceInTerminal(['sub', '--socket', socketPath]);
-      await until(() => manager.getMetrics().protocol.subscriptions === 1);
+      await sub.says(`receiving all messages, from ${socketPath}; Ctrl-C ends`);
       const crawler = await connect();
       crawler.write(line({ ...VALID.heartbeat, note: '<\u009b2J\u202e\u007f>' }));
       await sub.says('<\\u009b2J\\u202e\\u007f>');
