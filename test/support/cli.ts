@@ -145,7 +145,8 @@ export function inTerminal(
   whenOver?: WhenOver,
 ): CliRun {
   const terminal = join(packageRoot, 'test/support/terminal.py');
-  const args = [terminal, String(lines), String(columns), ...command];
+  // Without site packages, Python starts sooner.
+  const args = ['-I', '-S', terminal, String(lines), String(columns), ...command];
   return new CliRun(spawn('python3', args, cwd ? { cwd } : {}), whenOver);
 }
 

@@ -14,7 +14,9 @@ const silent = pino({ level: 'silent' });
 /** Reads what is told, in the place of systemd. */
 async function startReader(): Promise<{ reader: CliRun; path: string }> {
   const path = join(temporaryFolder(), 'notify.sock');
-  const reader = new CliRun(spawn('python3', [join(packageRoot, 'test/support/notify-socket.py'), path]));
+  const reader = new CliRun(
+    spawn('python3', ['-I', '-S', join(packageRoot, 'test/support/notify-socket.py'), path]),
+  );
   await reader.says('bound');
   return { reader, path };
 }
