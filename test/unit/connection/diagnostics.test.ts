@@ -30,7 +30,7 @@ test('rejected and dropped messages are published, without their contents', asyn
       messageType: 'job_failed',
     },
   ]);
-  crawler.write(line(VALID.job_progress).repeat(20_000));
+  crawler.write(line(VALID.job_progress).repeat(5000));
   await until(() => dropped.length > 0);
   expect(dropped[0]).toMatchObject({ crawlerId: undefined, cause: 'drop-oldest', count: expect.any(Number) });
 });
