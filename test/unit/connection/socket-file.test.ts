@@ -16,12 +16,13 @@ import { SocketManager } from 'sluice';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { MAX_SOCKET_PATH } from '#src/config/defaults.js';
 import { listenAtPath, temporaryName } from '#src/connection/socket-file.js';
-import { LIGHT, shareBroker, startPlainBroker, temporaryFolder } from '../../support/broker.js';
+import { LIGHT, shareIdle, startPlainBroker, temporaryFolder } from '../../support/broker.js';
 import { packageRoot, runNode } from '../../support/cli.js';
 import { Peer } from '../../support/peer.js';
 import { missingTools, without } from '../../support/tools.js';
 
-const logger = pino({ level: 'silent' });
+/** Without workers, brokers start at once. */
+const LOCAL = { logger: pino({ level: 'silent' }), validatesLocally: true };
 
 const MODE_0600 = { backlog: 10, socketMode: '0600' };
 const missing = missingTools('systemd-tmpfiles');
@@ -69,11 +70,11 @@ async function listen(path: string): Promise<void> {
 }
 
 describe('the socket file', () => {
-  const shared = shareBroker(LIGHT);
+  const shared = shareIdle((whenOver) => startPlainBroker({}, whenOver));
 
   test('of a live broker is left alone', async () => {
     const { socketPath, connect } = shared();
-    const second = new SocketManager({ socketPath, ...LIGHT }, { logger });
+    const second = new SocketManager({ socketPath, ...LIGHT }, LOCAL);
     await expect(second.start()).rejects.toMatchObject({
       code: 'ADDRESS_IN_USE',
       message: expect.stringContaining(socketPath),
@@ -119,7 +120,7 @@ describe('the socket file', () => {
     const open = await startPlainBroker({ socketMode: '0660', socketGroup: String(group) });
     expect(lstatSync(open.socketPath)).toMatchObject({ gid: group });
     expect(lstatSync(open.socketPath).mode & 0o777).toBe(0o660);
-    const unknown = new SocketManager({ ...LIGHT, socketGroup: 'no-such-group' }, { logger });
+    const unknown = new SocketManager({ ...LIGHT, socketGroup: 'no-such-group' }, LOCAL);
     await expect(unknown.start()).rejects.toMatchObject({ code: 'INVALID_OPTION' });
   });
 
@@ -191,7 +192,7 @@ describe('the socket file', () => {
     const before = process.cwd();
     process.chdir(folder);
     try {
-      const manager = new SocketManager({ socketPath: 's.sock', ...LIGHT }, { logger });
+      const manager = new SocketManager({ socketPath: 's.sock', ...LIGHT }, LOCAL);
       await manager.start();
       process.chdir(before);
       await (await Peer.connect(join(folder, 's.sock'))).close();
@@ -247,7 +248,7 @@ describe('the socket file', () => {
   );
 
   test('in a folder that is not there is rejected', async () => {
-    const manager = new SocketManager({ socketPath: '/nowhere/at/all.sock', ...LIGHT }, { logger });
+    const manager = new SocketManager({ socketPath: '/nowhere/at/all.sock', ...LIGHT }, LOCAL);
     await expect(manager.start()).rejects.toMatchObject({
       code: 'LISTEN_FAILED',
       message: expect.stringMatching(/\/nowhere\/at\/all\.sock: its folder does not exist$/),
@@ -259,7 +260,7 @@ describe('the socket file', () => {
     const log = pino({ level: 'info' }, { write: (text: string) => lines.push(JSON.parse(text)) });
     const socketPath = join(temporaryFolder(), 'broker.sock');
     const options = { socketPath, healthCheckInterval: 20, ...LIGHT };
-    await using manager = new SocketManager(options, { logger: log });
+    await using manager = new SocketManager(options, { ...LOCAL, logger: log });
     await manager.start();
     unlinkSync(socketPath);
     await expect.poll(() => lines.map(({ msg }) => msg)).toContain('listening again');
@@ -274,7 +275,7 @@ describe('the socket file', () => {
     // So rarely checked that it is not made again meanwhile.
     const { manager, socketPath } = await startPlainBroker({ healthCheckInterval: 3_600_000 });
     unlinkSync(socketPath);
-    const successor = new SocketManager({ socketPath, ...LIGHT }, { logger });
+    const successor = new SocketManager({ socketPath, ...LIGHT }, LOCAL);
     await successor.start();
     await manager.stop();
     expect(existsSync(socketPath)).toBe(true);
