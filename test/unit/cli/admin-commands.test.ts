@@ -61,7 +61,7 @@ describe('sluice status', () => {
   });
 
   test('reports that the broker is starting, and so does top', async () => {
-    const { adminPath, open } = await startSlowBroker();
+    const { adminPath, open } = await startSlowBroker(LIGHT);
     for (const args of [['status'], ['top']]) {
       const run = await runShared([...args, '--admin', adminPath]);
       expect(run.code).toBe(1);

@@ -72,7 +72,7 @@ test('a broker logs rejections of every kind, without content, and connections w
   const { log, lines } = logOf('debug');
   const socketPath = join(temporaryFolder(), 'broker.sock');
   const options = { socketPath, ...LIGHT, auth: { tokens: { app: ['app-token-0123456789'] } } };
-  const manager = new SocketManager(options, { logger: log });
+  const manager = new SocketManager(options, { logger: log, validatesLocally: true });
   await manager.start();
   onTestFinished(() => manager.stop());
   const peer = await Peer.connect(socketPath);
