@@ -150,8 +150,8 @@ describe.each(LANGUAGES)('the $name client', ({ tool, prepare }) => {
       let next = 1;
       for (let kill = 0; kill < 2; kill++) {
         // All of it is in the client's memory, and some of it has arrived.
-        await client.do(`publish ${next} ${next + 5000}`);
-        next += 5000;
+        await client.do(`publish ${next} ${next + 1000}`);
+        next += 1000;
         broker.run.child.kill('SIGKILL');
         await broker.run.exited;
         broker = await BrokerProcess.start(flags, socketPath);
@@ -184,7 +184,7 @@ describe.each(LANGUAGES)('the $name client', ({ tool, prepare }) => {
       });
       subscriber.socket.pause();
       const client = run(socketPath, { MAX_UNCONFIRMED: String(256 * 1024) });
-      client.send('publish 0 20000');
+      client.send('publish 0 8000');
       client.send('flush 60');
       // It cannot publish all of it while nobody reads.
       await until(() => broker.manager.getMetrics().flow.blockedSubscribers > 0);
@@ -193,10 +193,10 @@ describe.each(LANGUAGES)('the $name client', ({ tool, prepare }) => {
       read(subscriber, ledger);
       subscriber.socket.resume();
       expect([await client.answer(), await client.answer()]).toEqual(['published', 'flushed']);
-      await until(() => ledger.total >= 20_000);
-      expect(ledger.faults(1, 20_000)).toEqual([]);
+      await until(() => ledger.total >= 8000);
+      expect(ledger.faults(1, 8000)).toEqual([]);
       await broker.manager.stop();
-      await client.do('publish 20000 20010');
+      await client.do('publish 8000 8010');
       expect(await client.do('flush 0.2')).toBe('TimeoutError');
       const second = await startPlainBroker(options);
       const received = await (await second.connect()).subscribe({ types: ['job_progress'] });
