@@ -4,14 +4,17 @@ import { describe, expect, test } from 'vitest';
 import { startBroker } from '../support/broker.js';
 import { describeStreams, expectAllReceived, shareStreams } from '../support/streams.js';
 
+/** So many that what a broker kept of them would exceed the memory that it may use. */
 const MESSAGES = 100_000;
+/** For what does not depend on their number. */
+const FEWER_MESSAGES = 20_000;
 const MiB = 1024 * 1024;
 
-const streams = shareStreams(MESSAGES);
+describeStreams(MESSAGES, shareStreams(MESSAGES));
 
-describeStreams(MESSAGES, streams);
+describe('20,000 messages', () => {
+  const streams = shareStreams(FEWER_MESSAGES);
 
-describe('100,000 messages', () => {
   test('keep their order when two workers finish out of order', async () => {
     const { manager, socketPath } = await startBroker({
       schemas: new URL('../support/slow-schemas.mjs', import.meta.url),
@@ -27,7 +30,7 @@ describe('100,000 messages', () => {
     const { manager, socketPath } = await startBroker();
     expectAllReceived(await streams()(socketPath));
     const { memory, totals } = manager.getMetrics();
-    expect(totals.bytesReceived).toBeGreaterThan(30 * MiB);
+    expect(totals.bytesReceived).toBeGreaterThan(6 * MiB);
     expect(memory.copiedBytes).toBeGreaterThan(0);
     expect(memory.copiedBytes / totals.bytesReceived).toBeLessThanOrEqual(0.02);
   });
