@@ -21,7 +21,7 @@ function walk(message: unknown, path: string): unknown {
   return path.split('.').reduce<unknown>((value, segment) => {
     if (Array.isArray(value)) return /^(0|[1-9]\d*)$/.test(segment) ? value[Number(segment)] : undefined;
     if (typeof value !== 'object' || value === null) return undefined;
-    return Object.entries(value).find(([key]) => key === segment)?.[1];
+    return Object.hasOwn(value, segment) ? (value as Record<string, unknown>)[segment] : undefined;
   }, message);
 }
 
