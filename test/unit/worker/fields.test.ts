@@ -80,8 +80,8 @@ describe.each([
   const all = lines(write);
   test.each(['on', 'off', 'verify'] as const)('with patterns %s', (patterns) => {
     const projected = new ProjectedEvents(builtin, fieldsOf(PATHS), { patterns });
-    for (let from = 0; from < 1500; from += 500) {
-      const part = all.slice(from, from + 500);
+    for (let from = 0; from < 900; from += 300) {
+      const part = all.slice(from, from + 300);
       const { events } = projected.events([part.slice(0, 100).join(''), part.slice(100).join('')]);
       expect(events).toHaveLength(part.length);
       expectSame(events, PATHS);
