@@ -1,7 +1,7 @@
 // What the members of a queue group receive when one of them falls behind or closes.
 
 import { describe, expect, test } from 'vitest';
-import { shareIdle, startPlainBroker, type TestBroker, until } from '../support/broker.js';
+import { sharePlainBroker, type TestBroker, until } from '../support/broker.js';
 import { line, VALID } from '../support/messages.js';
 import type { Peer } from '../support/peer.js';
 
@@ -10,7 +10,7 @@ const PAD = 'x'.repeat(4000);
 const MESSAGES = 1000;
 const messageOf = (index: number) => line({ ...VALID.job_started, jobId: `job-${index}`, pad: PAD });
 
-const sharedBroker = shareIdle((whenOver) => startPlainBroker({}, whenOver));
+const sharedBroker = sharePlainBroker();
 
 /** The numbers of the messages that a peer has received, in order. */
 const numbersOf = (peer: Peer): number[] =>
@@ -122,8 +122,8 @@ describe('what is queued for a member that closes goes to another one, once and 
 });
 
 describe('a member that is behind', () => {
-  const tight = shareIdle((whenOver) => startPlainBroker({ maxPendingBytes: 200_000 }, whenOver));
-  const roomy = shareIdle((whenOver) => startPlainBroker({ maxPendingBytes: 600_000 }, whenOver));
+  const tight = sharePlainBroker({ maxPendingBytes: 200_000 });
+  const roomy = sharePlainBroker({ maxPendingBytes: 600_000 });
 
   test.each(['disconnect', 'drop-oldest', 'drop-newest', 'block'] as const)(
     '%s: gets no more while another one has room, and nothing is lost',

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { Traffic } from '#src/traffic/traffic.js';
-import { shareIdle, startPlainBroker, temporaryFolder, until } from '../../support/broker.js';
+import { sharePlainBroker, startPlainBroker, temporaryFolder, until } from '../../support/broker.js';
 import {
   childrenOf,
   cliScript,
@@ -283,13 +283,11 @@ describe('sluice schemas', () => {
 });
 
 describe('sluice pub and sub', () => {
-  const sharedBroker = shareIdle((whenOver) => startPlainBroker({}, whenOver));
-  const strictBroker = shareIdle((whenOver) =>
-    startPlainBroker(
-      { maxMessagesPerSecond: 3, auth: { tokens: { app: ['a-token-of-an-application'] } } },
-      whenOver,
-    ),
-  );
+  const sharedBroker = sharePlainBroker();
+  const strictBroker = sharePlainBroker({
+    maxMessagesPerSecond: 3,
+    auth: { tokens: { app: ['a-token-of-an-application'] } },
+  });
 
   test('carry a file through, byte for byte', async () => {
     const { socketPath, manager } = sharedBroker();

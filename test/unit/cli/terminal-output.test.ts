@@ -7,7 +7,7 @@ import { createWriteStream, type WriteStream, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { startAdminBroker } from '../../support/admin.js';
-import { LIGHT, shareIdle, startPlainBroker, temporaryFolder } from '../../support/broker.js';
+import { LIGHT, sharePlainBroker, temporaryFolder } from '../../support/broker.js';
 import { type CliRun, cliScript, inTerminal, sluiceInTerminal } from '../../support/cli.js';
 import { line, VALID } from '../../support/messages.js';
 import { screenOf } from '../../support/screen.js';
@@ -37,7 +37,7 @@ function screen(run: CliRun): string[] {
 }
 
 describe.skipIf(missing.length > 0)(`in a terminal${without(missing)}`, () => {
-  const shared = shareIdle((whenOver) => startPlainBroker({}, whenOver));
+  const shared = sharePlainBroker();
 
   test('check shows every finding, also the last, and no bar at the end', async () => {
     const file = join(temporaryFolder(), 'messages.ndjson');

@@ -2,7 +2,7 @@ import { Writable } from 'node:stream';
 import { type Logger, pino } from 'pino';
 import { describe, expect, test } from 'vitest';
 import { brokerLogger, connectionLogger, logClosed } from '#src/connection/broker-logger.js';
-import { shareIdle, startPlainBroker } from '../../support/broker.js';
+import { sharePlainBroker } from '../../support/broker.js';
 
 /** A caller's logger, and the lines that it has written. */
 function callersLogger(level = 'info'): {
@@ -26,7 +26,7 @@ function callersLogger(level = 'info'): {
 }
 
 describe('the logger of a broker', () => {
-  const shared = shareIdle((whenOver) => startPlainBroker({}, whenOver));
+  const shared = sharePlainBroker();
 
   test('blanks what a key calls secret, on top and one level down', () => {
     const { logger, lines } = callersLogger();

@@ -16,7 +16,7 @@ import { SocketManager } from 'sluice';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { MAX_SOCKET_PATH } from '#src/config/defaults.js';
 import { listenAtPath, temporaryName } from '#src/connection/socket-file.js';
-import { LIGHT, shareIdle, startPlainBroker, temporaryFolder } from '../../support/broker.js';
+import { LIGHT, sharePlainBroker, startPlainBroker, temporaryFolder } from '../../support/broker.js';
 import { packageRoot, runNode } from '../../support/cli.js';
 import { Peer } from '../../support/peer.js';
 import { missingTools, without } from '../../support/tools.js';
@@ -70,7 +70,7 @@ async function listen(path: string): Promise<void> {
 }
 
 describe('the socket file', () => {
-  const shared = shareIdle((whenOver) => startPlainBroker({}, whenOver));
+  const shared = sharePlainBroker();
 
   test('of a live broker is left alone', async () => {
     const { socketPath, connect } = shared();

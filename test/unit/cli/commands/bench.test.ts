@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { SocketManager } from 'sluice';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { shareIdle, startPlainBroker, until } from '../../../support/broker.js';
+import { sharePlainBroker, startPlainBroker, until } from '../../../support/broker.js';
 import { childrenOf, shareSluice, sluice } from '../../../support/cli.js';
 import { line, VALID } from '../../../support/messages.js';
 
@@ -22,7 +22,7 @@ function acceptedBy(manager: SocketManager): number {
 
 describe('sluice bench', () => {
   // Old messages are rejected there: those of a bench are of now.
-  const sharedBroker = shareIdle((whenOver) => startPlainBroker({ maxMessageAge: 60_000 }, whenOver));
+  const sharedBroker = sharePlainBroker({ maxMessageAge: 60_000 });
 
   test('measures publishers and subscribers, and loses nothing', async () => {
     const { socketPath, manager } = sharedBroker();
