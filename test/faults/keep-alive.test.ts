@@ -168,11 +168,15 @@ describe('SluiceClient', () => {
 
   test('stays when its own event loop has stood still for longer than both times', async () => {
     const { socketPath } = brokerProcess();
-    const client = await connect({ socketPath, hello: { role: 'app' }, pingTimeout: 200 });
+    // So long that a busy broker answers in what is left of it.
+    const pingTimeout = 2000;
+    const client = await connect({ socketPath, hello: { role: 'app' }, pingTimeout });
     const lost = vi.fn();
     client.on('disconnected', lost);
-    for (let turn = 0; turn < 6; turn++) {
-      block(300);
+    // Each is longer than the interval of pings; the last ones, than the time in which they must be answered.
+    const tooLong = pingTimeout + 100;
+    for (const time of [60, 60, 60, 60, 60, tooLong, tooLong]) {
+      block(time);
       await new Promise((resolve) => setImmediate(resolve));
     }
     await client.subscribe();

@@ -134,7 +134,7 @@ export class Peer {
 
   /** Received messages that the broker forwarded. */
   get forwarded(): Line[] {
-    const own = ['welcome', 'subscribed', 'unsubscribed', 'pong', 'error'];
+    const own = ['welcome', 'subscribed', 'unsubscribed', 'ping', 'pong', 'error'];
     return this.messages.filter(({ type }) => !own.includes(type));
   }
 

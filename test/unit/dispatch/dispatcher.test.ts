@@ -6,7 +6,9 @@ import { pythonDumps } from '#bench/layouts.js';
 import { Dispatcher, type DispatcherOptions } from '#src/dispatch/dispatcher.js';
 import { type Chunk, Lane } from '#src/dispatch/lane.js';
 import { FRAME } from '#src/dispatch/verdict.js';
+import { MessageRegistry } from '#src/messages/message-registry.js';
 import { BatchValidator } from '#src/worker/batch-validator.js';
+import { createLocalValidation } from '#src/worker/local-validation.js';
 import { LIGHT, shareBroker, startBroker, startPlainBroker, until } from '../../support/broker.js';
 import { changed, line, VALID } from '../../support/messages.js';
 import { share, type WhenOver } from '../../support/share.js';
@@ -174,10 +176,15 @@ describe('batches', () => {
   });
 
   test('while the workers are busy, batches grow up to their limit', async () => {
-    // Batches that took long on a busy machine would make the next ones smaller.
+    // Batches that took long on a busy machine would make the next ones smaller. So the clock stands still, and batches are
+    // validated on this thread, whose clock it is.
     const clock = vi.spyOn(performance, 'now').mockReturnValue(1);
     onTestFinished(() => clock.mockRestore());
-    const { dispatcher, settled, submit } = await createDispatcher({ maxBatchBytes: 4 * beat.length });
+    const registry = await MessageRegistry.load();
+    const { dispatcher, settled, submit } = await createDispatcher({
+      maxBatchBytes: 4 * beat.length,
+      createLocal: () => createLocalValidation(registry, LIGHT_SETTINGS, undefined, () => {}),
+    });
     for (let index = 0; index < 12; index++) submit(beat);
     await dispatcher.idle();
     expect(settled).toHaveLength(12);

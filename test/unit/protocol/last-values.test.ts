@@ -15,7 +15,8 @@ async function lastValues(peer: Peer, data: object = {}): Promise<Line[]> {
   const before = peer.messages.length;
   peer.say('subscribe', { id: 'last', last: true, ...data });
   await peer.settled();
-  const messages = peer.messages.slice(before);
+  // On a busy machine, the broker may ask whether the peer is still there.
+  const messages = peer.messages.slice(before).filter(({ type }) => type !== 'ping');
   const at = messages.findIndex(({ type }) => type === 'subscribed');
   const count = Number(messages[at]?.data.lastValues);
   expect(messages.slice(0, at).map(({ type }) => type)).toEqual([]);
