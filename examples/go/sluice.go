@@ -132,6 +132,8 @@ type Client struct {
 	maxMessage  int
 	statistics  Statistics
 	failure     error
+	// Whether it is about to end.
+	ending bool
 }
 
 // Statistics of a client.
@@ -217,6 +219,10 @@ func (c *Client) Flush(timeout time.Duration) error {
 
 // Close waits until everything is confirmed, and disconnects. It returns the number of messages that are not confirmed.
 func (c *Client) Close(timeout time.Duration) int {
+	c.mutex.Lock()
+	// No more heartbeats: they would follow those that are waited for.
+	c.ending = true
+	c.mutex.Unlock()
 	_ = c.Flush(timeout)
 	c.cancel()
 	<-c.done
@@ -471,7 +477,9 @@ func (s *connectionState) write(heartbeatInterval time.Duration, failed <-chan e
 				return err
 			}
 			c.mutex.Lock()
-			c.add(line)
+			if !c.ending {
+				c.add(line)
+			}
 			c.mutex.Unlock()
 		}
 		out, end := c.take()

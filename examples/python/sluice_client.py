@@ -102,6 +102,7 @@ class SluiceClient:
         self._confirmed = 0
         # Number of messages of the session that were decided before the first of them; None if the broker does not say.
         self._session_line = 0
+        self._is_ending = False
         self._is_closing = False
         self._failure = None
         # Wakes the thread that waits for the socket.
@@ -161,6 +162,9 @@ class SluiceClient:
 
     def close(self, timeout=10.0):
         """Waits until everything is confirmed, and disconnects. Returns the number of messages that are not confirmed."""
+        with self._changed:
+            # No more heartbeats: they would follow those that are waited for.
+            self._is_ending = True
         try:
             self.flush(timeout)
         except (TimeoutError, SluiceError):
@@ -353,7 +357,8 @@ class _Session:
             self._heartbeat_at = now + interval / 2
             heartbeat = {"type": "heartbeat", "timestamp": _now(), "data": self._client._heartbeat()}
             with self._client._changed:
-                self._client._add(_line(heartbeat))
+                if not self._client._is_ending:
+                    self._client._add(_line(heartbeat))
         silence = now - self._heard_at
         if silence > 2 * SILENCE:
             raise ConnectionError("the broker does not answer")

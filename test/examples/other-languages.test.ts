@@ -112,7 +112,7 @@ describe.each(LANGUAGES)('the $name client', ({ tool, prepare }) => {
   test.skipIf(missing.length > 0)(
     `sends heartbeats, gets confirmations and messages, and is told what is rejected${without(missing)}`,
     async () => {
-      const broker = await startPlainBroker({ heartbeatInterval: 100 });
+      const broker = await startPlainBroker({ heartbeatInterval: 2 });
       const types: string[] = [];
       broker.manager.on('message', ({ type }) => types.push(type));
       const client = run(broker.socketPath);
