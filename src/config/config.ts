@@ -37,7 +37,7 @@ const DEFAULT_THREADS = Math.max(2, Math.floor(availableParallelism() / 2));
 const workersSchema = z.strictObject({
   threads: z.number().int().min(1).max(64).default(DEFAULT_THREADS).meta({
     description:
-      'maximum number of validation worker threads: one starts with the broker, others when messages wait for 100 ms (default: half of the cores, at least 2)',
+      'maximum number of validation worker threads: one starts with the broker, others when messages wait for 100 ms and a core is left (default: half of the cores, at least 2)',
   }),
   concurrentTasksPerWorker: z
     .number()

@@ -2,7 +2,6 @@
 // batch grows; an idle broker dispatches a chunk immediately. Never copies a message, and never loses a chunk: each is
 // either settled, or failed and counted. Nothing may be submitted before it is started.
 
-import { availableParallelism } from 'node:os';
 import { SluiceError } from '../errors.js';
 import { importInstalled } from '../installed.js';
 import type { FrameRange } from '../memory/slab-pool.js';
@@ -13,6 +12,7 @@ import { placeOf, Quarantine } from './quarantine.js';
 import { type BatchTask, batchTask, type Verdict } from './verdict.js';
 import { VerdictReader } from './verdict-reader.js';
 import type { Place } from './watchdog.js';
+import { WorkerDemand } from './worker-demand.js';
 import type { WorkerPool, WorkerPoolOptions } from './worker-pool.js';
 
 export interface DispatcherOptions
@@ -87,13 +87,6 @@ const CONFIRMED_DURATION = 60_000;
 const MAX_LOST_WORKERS = 16;
 
 /**
- * Another worker starts when messages have waited for one without a break for this long, in ms. If there are as many
- * workers as cores, only if a batch has occupied a worker for as long.
- */
-const WAIT_FOR_WORKER = 100;
-const CORES = availableParallelism();
-
-/**
  * While a batch is on its way, fewer bytes than these wait until it is done, but at most for this time in ms: a batch takes
  * about as long as validating 100 KiB.
  */
@@ -118,9 +111,17 @@ export class Dispatcher {
   #toSkip = 0;
   #nextToSkip = 0;
   readonly #quarantine: Quarantine;
-  /** Since when messages wait although all workers have batches, in ms of the monotonic clock; 0 if none wait. */
-  #waitingSince = 0;
-  #waitTimer: NodeJS.Timeout | undefined;
+  readonly #demand = new WorkerDemand({
+    workers: () => this.#workers,
+    oldestSince: () => {
+      const [oldest] = this.#running;
+      return oldest?.takenAt;
+    },
+    onDemand: () => {
+      this.#pool?.addWorker();
+      this.#flush();
+    },
+  });
   #fewTimer: NodeJS.Timeout | undefined;
   /** The batches in flight, the oldest first. */
   readonly #running = new Set<Batch>();
@@ -225,7 +226,7 @@ export class Dispatcher {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    clearTimeout(this.#waitTimer);
+    this.#demand.close();
     clearTimeout(this.#fewTimer);
     await Promise.all([this.#pool?.close(), this.#quarantine.close()]);
   }
@@ -269,7 +270,7 @@ export class Dispatcher {
       if (batch === undefined) break;
       void this.#run(pool, batch);
     }
-    if (this.#backlog.isEmpty) this.#waitingSince = 0;
+    if (this.#backlog.isEmpty) this.#demand.endWait();
     else if (this.#running.size >= this.#capacity) this.#recordWait();
   };
 
@@ -291,24 +292,8 @@ export class Dispatcher {
 
   /** Called while messages wait and all workers have batches. */
   #recordWait(): void {
-    if (this.#workers >= this.#options.threads || this.#closed) return;
-    if (this.#waitingSince === 0) this.#waitingSince = performance.now();
-    // After the event loop has read verdicts: it may have been blocked, while the workers were waiting.
-    this.#waitTimer ??= setTimeout(() => setImmediate(this.#addWorkerIfLate), WAIT_FOR_WORKER).unref();
+    if (this.#workers < this.#options.threads && !this.#closed) this.#demand.wait();
   }
-
-  readonly #addWorkerIfLate = (): void => {
-    this.#waitTimer = undefined;
-    if (this.#waitingSince === 0 || this.#closed) return;
-    const before = performance.now() - WAIT_FOR_WORKER;
-    const isBusy = this.#workers < CORES && this.#waitingSince <= before;
-    const [oldest] = this.#running;
-    const isHeldUp = oldest !== undefined && oldest.takenAt <= before;
-    if (!isBusy && !isHeldUp) return this.#recordWait();
-    this.#pool?.addWorker();
-    this.#waitingSince = 0;
-    this.#flush();
-  };
 
   /**
    * Validates a small amount of data on the main thread, which saves two thread switches. After messages that match no

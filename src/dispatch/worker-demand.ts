@@ -1,0 +1,74 @@
+// Decides when another worker starts: when messages wait for the workers, and not for this thread. A worker costs memory,
+// and the time to compile everything once more.
+
+import { availableParallelism } from 'node:os';
+
+/** In ms. */
+const WAIT = 100;
+/** The share of another worker's core that this thread may use: so much of a core is gained. */
+const SHARED_CORE = 0.5;
+
+export interface WorkerDemandOptions {
+  /** Number of cores. Default: those that this process may use. */
+  readonly cores?: number;
+  /** Number of workers that may have batches. */
+  readonly workers: () => number;
+  /** Since when the oldest batch has occupied a worker, in ms of the monotonic clock; `undefined` if there is none. */
+  readonly oldestSince: () => number | undefined;
+  /**
+   * Called when messages have waited for 100 ms without a break, if a core is left for another worker or the oldest batch
+   * has occupied a worker for as long.
+   */
+  readonly onDemand: () => void;
+}
+
+export class WorkerDemand {
+  readonly #options: WorkerDemandOptions;
+  readonly #cores: number;
+  /** Since when messages wait although all workers have batches, in ms of the monotonic clock; `undefined` if none wait. */
+  #since: number | undefined;
+  /** The utilization of the event loop until the latest check. */
+  #utilization = performance.eventLoopUtilization();
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: WorkerDemandOptions) {
+    this.#options = options;
+    this.#cores = options.cores ?? availableParallelism();
+  }
+
+  /** Messages wait, and all workers have batches. */
+  wait(): void {
+    this.#since ??= performance.now();
+    if (this.#timer !== undefined) return;
+    this.#utilization = performance.eventLoopUtilization();
+    // After the event loop has read verdicts: it may have been blocked, while the workers were waiting.
+    this.#timer = setTimeout(() => setImmediate(this.#check), WAIT).unref();
+  }
+
+  /** No messages wait. */
+  endWait(): void {
+    this.#since = undefined;
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+    this.endWait();
+  }
+
+  readonly #check = (): void => {
+    this.#timer = undefined;
+    if (this.#since === undefined) return;
+    const before = performance.now() - WAIT;
+    const isBusy = this.#since <= before && this.#hasCore();
+    const isHeldUp = (this.#options.oldestSince() ?? Number.POSITIVE_INFINITY) <= before;
+    if (!isBusy && !isHeldUp) return this.wait();
+    this.endWait();
+    this.#options.onDemand();
+  };
+
+  /** Whether another worker would have a core. Where this thread needs it, that is what the messages wait for. */
+  #hasCore(): boolean {
+    const { utilization } = performance.eventLoopUtilization(this.#utilization);
+    return this.#options.workers() + 1 + utilization <= this.#cores + SHARED_CORE;
+  }
+}
