@@ -20,8 +20,6 @@ const LOADED_BY_PATH = [
   'dispatch/worker-pool.js',
   'server/open-fleet.js',
   'worker/worker.js',
-  // Has to be evaluated before everything else, and only modules are evaluated in order.
-  'cli/common/small-heap.js',
 ];
 /** Files that browsers load. */
 const FOR_BROWSERS = /^(admin\/dashboard\/.*|browser\/.*|formats\.js)$/;

@@ -4,8 +4,6 @@
 // The file of a command is loaded only when the command is called, or for the help and the completion of all commands.
 // Keep the static imports of this file small.
 
-import './common/small-heap.js';
-
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { SluiceError } from '../errors.js';
 import { printableLines } from '../printable.js';

@@ -1,6 +1,7 @@
 // Runs the broker as a process of its own.
 
 import { isatty } from 'node:tty';
+import { setFlagsFromString } from 'node:v8';
 import type { Logger } from 'pino';
 import { howToOpenAdmin, shellWord } from '../../config/addresses.js';
 import type { ResolvedOptions } from '../../config/config.js';
@@ -46,6 +47,7 @@ export async function runBroker(flags: BrokerFlags): Promise<void> {
     exitSoon();
     throw error;
   }
+  stopHeapGrowth();
   if (process.stdout.isTTY) writer.write(welcome(options, manager.getStatus().admin));
 }
 
@@ -68,6 +70,14 @@ function inheritedSockets({
   }
   const listenFds = fds.filter((fd) => !isForAdmin(fd));
   return listenFd !== undefined || listenFds.length === 0 ? { adminFd } : { adminFd, listenFds };
+}
+
+/**
+ * Keeps V8's young generation from growing further: a loaded broker then uses less memory, with no measurable loss of
+ * speed. Not before the start, since V8 compiles Node's own modules anew after any change of its flags.
+ */
+function stopHeapGrowth(): void {
+  setFlagsFromString('--semi-space-growth-factor=1');
 }
 
 function isInTerminal(): boolean {
