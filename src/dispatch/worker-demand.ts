@@ -7,6 +7,8 @@ import { availableParallelism } from 'node:os';
 const WAIT = 100;
 /** The share of another worker's core that this thread may use: so much of a core is gained. */
 const SHARED_CORE = 0.5;
+/** Bun and Deno do not measure the utilization of the event loop: there, this thread counts as idle. */
+const IS_MEASURED = typeof performance.eventLoopUtilization === 'function';
 
 export interface WorkerDemandOptions {
   /** Number of cores. Default: those that this process may use. */
@@ -27,8 +29,8 @@ export class WorkerDemand {
   readonly #cores: number;
   /** Since when messages wait although all workers have batches, in ms of the monotonic clock; `undefined` if none wait. */
   #since: number | undefined;
-  /** The utilization of the event loop until the latest check. */
-  #utilization = performance.eventLoopUtilization();
+  /** The utilization of the event loop until the latest check; `undefined` if it is not measured. */
+  #utilization: ReturnType<typeof performance.eventLoopUtilization> | undefined;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(options: WorkerDemandOptions) {
@@ -40,7 +42,7 @@ export class WorkerDemand {
   wait(): void {
     this.#since ??= performance.now();
     if (this.#timer !== undefined) return;
-    this.#utilization = performance.eventLoopUtilization();
+    if (IS_MEASURED) this.#utilization = performance.eventLoopUtilization();
     // After the event loop has read verdicts: it may have been blocked, while the workers were waiting.
     this.#timer = setTimeout(() => setImmediate(this.#check), WAIT).unref();
   }
@@ -68,7 +70,8 @@ export class WorkerDemand {
 
   /** Whether another worker would have a core. Where this thread needs it, that is what the messages wait for. */
   #hasCore(): boolean {
-    const { utilization } = performance.eventLoopUtilization(this.#utilization);
+    const before = this.#utilization;
+    const utilization = before === undefined ? 0 : performance.eventLoopUtilization(before).utilization;
     return this.#options.workers() + 1 + utilization <= this.#cores + SHARED_CORE;
   }
 }
