@@ -6,7 +6,7 @@ import type { Peer } from './peer.js';
 
 const MESSAGES_PER_WRITE = 200;
 /** A message for which the rule in slow-schemas.mjs takes long. */
-const SLOW = line({ ...VALID.job_failed, data: { ...VALID.job_failed.data, retryCount: 0 } });
+export const SLOW = line({ ...VALID.job_failed, data: { ...VALID.job_failed.data, retryCount: 0 } });
 
 export class Flood {
   readonly peer: Peer;
