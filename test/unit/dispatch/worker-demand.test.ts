@@ -54,8 +54,7 @@ test('not when this thread needs the last core, until it no longer does', async 
   demand.wait();
   await work(3 * LONG);
   expect(count()).toBe(0);
-  await sleep(LONG);
-  expect(count()).toBe(1);
+  await expect.poll(count).toBe(1);
 });
 
 test('although this thread is busy, if there is another core', async () => {
