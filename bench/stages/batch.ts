@@ -1,6 +1,7 @@
 // A batch after validation: a chunk in a slab, and its verdict.
 
 import { FrameRun } from '../../src/delivery/frame-run.js';
+import { Gatherer } from '../../src/delivery/gatherer.js';
 import { Chunk, Lane } from '../../src/dispatch/lane.js';
 import { batchTask } from '../../src/dispatch/verdict.js';
 import { VerdictReader } from '../../src/dispatch/verdict-reader.js';
@@ -11,7 +12,7 @@ import { BatchValidator } from '../../src/worker/batch-validator.js';
 
 export const NEWLINE = 10;
 
-const copies = new CopyPool(1024 * 1024);
+const gatherer = new Gatherer(new CopyPool(1024 * 1024));
 
 export interface Batch {
   readonly chunk: Chunk;
@@ -48,6 +49,6 @@ export function runOf({ chunk, verdict, count }: Batch, isUndelimited = false): 
     isValid: true,
     firstSequence: 1,
     delimiter: NEWLINE,
-    copies,
+    gatherer,
   });
 }

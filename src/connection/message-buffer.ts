@@ -7,6 +7,7 @@
 //    sent │ whole messages│ partial    │ next read     │   slab
 //   ──────┴───────────────┴────────────┴───────────────┘
 
+import { copyBytes } from '../memory/copy-bytes.js';
 import { type FrameRange, MIN_SLAB_SIZE, type Slab, type SlabPool } from '../memory/slab-pool.js';
 import { FrameBoundary, type Framing, MARK_SIZE, messageStart, SIZE_SLACK } from '../wire/framing.js';
 
@@ -124,7 +125,7 @@ export class MessageBuffer {
     for (let at = 0; at < bytes.length && !this.#closed; ) {
       const target = this.writable();
       const length = Math.min(target.length, bytes.length - at);
-      target.set(bytes.subarray(at, at + length));
+      copyBytes(bytes, at, at + length, target, 0);
       this.commit(length);
       at += length;
     }
@@ -236,7 +237,7 @@ export class MessageBuffer {
     const partial = this.#end - this.#start;
     const old = this.#slab;
     const slab = this.#pool.acquire(Math.max(this.#pool.sizeFor(wanted), this.#roomFor(partial)));
-    old.arena.bytes.copy(slab.arena.bytes, slab.base, this.#start, this.#end);
+    copyBytes(old.arena.bytes, this.#start, this.#end, slab.arena.bytes, slab.base);
     this.#copiedBytes += partial;
     this.#pool.copiedBytes += partial;
     this.#slab = slab;

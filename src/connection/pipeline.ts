@@ -8,6 +8,7 @@
 import { EventEmitter } from 'node:events';
 import type { ResolvedOptions } from '../config/config.js';
 import type { FrameRun } from '../delivery/frame-run.js';
+import { Gatherer } from '../delivery/gatherer.js';
 import type { CopiedBytes, GroupMember, Piece } from '../delivery/outbox.js';
 import { Dispatcher } from '../dispatch/dispatcher.js';
 import type { Chunk } from '../dispatch/lane.js';
@@ -110,6 +111,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
   readonly slabs: SlabPool;
   /** Slabs for outgoing copies. */
   readonly copies: CopyPool;
+  readonly #gatherer: Gatherer;
   readonly copied: CopiedBytes = { waiting: 0 };
   readonly validator: MessageValidator;
   readonly delimiter: number;
@@ -176,6 +178,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
     this.slabs = new SlabPool(options.messageBufferSize);
     // Twice the size, because delimiters and envelopes are added to the content of a receive slab.
     this.copies = new CopyPool(options.messageBufferSize * 2);
+    this.#gatherer = new Gatherer(this.copies);
     this.validator = new MessageValidator({ registry, maxMessageSize });
     this.subscriptions = new Subscriptions(registry, options.maxSubscriptionBytes, this.#jobSeed);
     this.#recipients = new CrawlerRouter(
@@ -218,7 +221,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
           this.emit('rejected_count', connection, code, count, details);
         },
       },
-      this.copies,
+      this.#gatherer,
       { lastValues: this.#lastValues, jobSeed: this.#jobSeed, log, fleet },
       this.access,
     );
@@ -497,7 +500,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
   }
 
   #flush(): void {
-    this.copies.endTurn();
+    this.#gatherer.endTurn();
     for (const connection of this.#unflushed) connection.flush();
     this.#unflushed.clear();
     this.#fewSince = 0;
@@ -507,7 +510,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
   #flushMany(): void {
     const now = performance.now();
     if (this.#fewSince !== 0 && now - this.#fewSince >= MAX_FEW_DELAY) return this.#flush();
-    this.copies.endTurn();
+    this.#gatherer.endTurn();
     for (const connection of this.#unflushed) {
       if (connection.outbox.pendingBytes < FEW_BYTES) continue;
       connection.flush();

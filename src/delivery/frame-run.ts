@@ -3,7 +3,6 @@
 
 import type { Chunk } from '../dispatch/lane.js';
 import type { VerdictReader } from '../dispatch/verdict-reader.js';
-import type { CopyPool } from '../memory/copy-pool.js';
 import type { Piece } from './outbox.js';
 
 /** The sender of a message, as reported in `meta`. */
@@ -33,8 +32,16 @@ export interface FrameRunFields {
   readonly firstOffset?: number | undefined;
   /** The byte after each message. */
   readonly delimiter: number;
-  /** Memory for copied pieces. */
-  readonly copies: CopyPool;
+  readonly gatherer: RunGatherer;
+}
+
+/** Copies messages of runs. */
+export interface RunGatherer {
+  /**
+   * Copies the selected messages (all, if there is no selection) into one buffer, with `meta` and delimiters.
+   * @param selected number of messages that are selected for all subscribers together
+   */
+  gather(run: FrameRun, selection: Selection | undefined, selected: number): Piece;
 }
 
 /** Consecutive messages of one connection to forward. Offsets are relative to the start of the chunk's arena. */
@@ -50,7 +57,7 @@ export class FrameRun implements FrameRunFields {
   readonly firstSequence: number;
   readonly firstOffset: number | undefined;
   readonly delimiter: number;
-  readonly copies: CopyPool;
+  readonly gatherer: RunGatherer;
 
   constructor(fields: FrameRunFields) {
     this.source = fields.source;
@@ -64,7 +71,7 @@ export class FrameRun implements FrameRunFields {
     this.firstSequence = fields.firstSequence;
     this.firstOffset = fields.firstOffset;
     this.delimiter = fields.delimiter;
-    this.copies = fields.copies;
+    this.gatherer = fields.gatherer;
   }
 
   /** Start offset of a message. @param index of the message in the run, from 0, as in all methods */
@@ -175,12 +182,15 @@ const MIN_SLICED_SHARE = 0.5;
 
 /** All messages of a run as one piece. */
 export function wholeRun(run: FrameRun): Piece {
-  if (run.isUndelimited) return gather(run, undefined);
+  if (run.isUndelimited) return run.gatherer.gather(run, undefined, run.count);
   return { bytes: run.bytes, slab: run.chunk.slab, messages: run.count };
 }
 
-/** The selected messages of a run as pieces, in order. */
-export function cutRun(run: FrameRun, selection: Selection): Piece[] {
+/**
+ * The selected messages of a run as pieces, in order.
+ * @param selected number of messages that are selected for all subscribers together. Default: those of this selection.
+ */
+export function cutRun(run: FrameRun, selection: Selection, selected = selection.count): Piece[] {
   const { count } = selection;
   if (count === 0) return [];
   let bytes = 0;
@@ -195,7 +205,7 @@ export function cutRun(run: FrameRun, selection: Selection): Piece[] {
     previous = index;
   }
   if (needsCopy || bytes < slices * MIN_SLICE_BYTES || bytes < run.span * MIN_SLICED_SHARE)
-    return [gather(run, selection)];
+    return [run.gatherer.gather(run, selection, selected)];
   return slice(run, selection);
 }
 
@@ -215,41 +225,10 @@ function slice(run: FrameRun, selection: Selection): Piece[] {
   return pieces;
 }
 
-/** Copies the selected messages (all, if there is no selection) into one buffer, with `meta` and delimiters. */
-function gather(run: FrameRun, selection: Selection | undefined): Piece {
-  const { bytes } = run.chunk.slab.arena;
-  const messages = selection?.count ?? run.count;
-  let head = '';
-  let size = 0;
-  for (let at = 0; at < messages; at++) {
-    const index = selection?.index(at) ?? at;
-    size += run.end(index) - run.start(index) + 1;
-    if (selection?.mark(at) !== WITH_META) continue;
-    head ||= metaPrefix(run.source);
-    size += head.length + run.position(index).length + 1;
-  }
-  const { bytes: gathered, slab } = run.copies.take(size);
-  let end = 0;
-  for (let at = 0; at < messages; at++) {
-    const index = selection?.index(at) ?? at;
-    const isWithMeta = selection?.mark(at) === WITH_META;
-    if (isWithMeta) {
-      end += gathered.write(head, end, 'latin1');
-      end += gathered.write(run.position(index), end, 'latin1');
-    }
-    end += bytes.copy(gathered, end, run.start(index), run.end(index));
-    if (isWithMeta) gathered[end++] = CLOSE_BRACE;
-    gathered[end++] = run.delimiter;
-  }
-  return { bytes: gathered.subarray(0, end), slab, messages };
-}
-
 /** The largest number of bytes that `meta` adds to a message of a run. */
 export function metaBytes(run: FrameRun): number {
   return metaPrefix(run.source).length + run.position(run.count - 1).length + 1;
 }
-
-const CLOSE_BRACE = 0x7d;
 
 /** The beginning of a wrapper. ASCII only, so that its length is its size in bytes. */
 export function metaPrefix({ id, crawlerId, host }: RunSource): string {

@@ -4,6 +4,7 @@
 import type { Writable } from 'node:stream';
 import { SluiceError } from '../errors.js';
 import { Fifo } from '../fifo.js';
+import { cloneBytes } from '../memory/copy-bytes.js';
 import type { Slab } from '../memory/slab-pool.js';
 import type { OverflowPolicy } from '../messages/messages.js';
 import { withTimeout } from '../timeout.js';
@@ -186,7 +187,7 @@ export class Outbox {
     const { bytes, slab, messages } = piece;
     const isCopied = slab === undefined || (this.#writing.length > 0 && bytes.length < SMALL_SLICE);
     if (isCopied) {
-      piece.copy ??= { bytes: slab === undefined ? bytes : Buffer.from(bytes), holders: 0 };
+      piece.copy ??= { bytes: slab === undefined ? bytes : cloneBytes(bytes), holders: 0 };
       const { copy } = piece;
       this.#push(forwarded({ ...piece, bytes: copy.bytes, slab: undefined, copy }, member, isTakenOver));
     } else {

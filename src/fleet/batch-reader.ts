@@ -3,6 +3,7 @@
 import { isGap, type LoggedRun, type LogReader } from '../log/log-reader.js';
 import type { MessageLog } from '../log/message-log.js';
 import { StoredMessageFilter } from '../log/stored-messages.js';
+import { copyBytes } from '../memory/copy-bytes.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import { Filter } from '../routing/filter.js';
 import type { Batch, BatchRun, BatchSender } from './batch.js';
@@ -198,8 +199,7 @@ class BatchBuilder {
 
   /** Adds messages for which there is room. @param sequence of the first one */
   add(sender: BatchSender, sequence: number, count: number, body: Buffer): void {
-    this.#memory.set(body, this.#bytes);
-    this.#bytes += body.length;
+    this.#bytes += copyBytes(body, 0, body.length, this.#memory, this.#bytes);
     this.#count += count;
     const known = this.#sender(sender);
     const latest = this.#runs.at(-1);

@@ -3,12 +3,13 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { FrameRun } from '../delivery/frame-run.js';
+import type { Gatherer } from '../delivery/gatherer.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
 import { type Chunk, Lane } from '../dispatch/lane.js';
 import { RunKind } from '../dispatch/verdict.js';
 import type { VerdictReader } from '../dispatch/verdict-reader.js';
 import type { WireErrorCode } from '../errors.js';
-import type { CopyPool } from '../memory/copy-pool.js';
+import { copyBytes } from '../memory/copy-bytes.js';
 import { SlabPool } from '../memory/slab-pool.js';
 import type { Batch, BatchRun } from './batch.js';
 
@@ -16,8 +17,8 @@ export interface FleetValidationOptions {
   /** Started when the first batch is validated. */
   readonly dispatcher: Dispatcher;
   readonly delimiter: number;
-  /** Memory for messages that are copied for delivery. */
-  readonly copies: CopyPool;
+  /** Copies messages for delivery. */
+  readonly gatherer: Gatherer;
   /** Messages of a host were rejected. */
   onRejected(host: string, code: WireErrorCode, count: number): void;
 }
@@ -90,8 +91,8 @@ export class FeedValidator {
     while (this.#slabs.heldBytes > MAX_HELD) await sleep(CHECK_INTERVAL);
     const { body } = batch;
     const slab = this.#slabs.acquire(body.length);
-    slab.arena.bytes.set(body, slab.base);
-    const { dispatcher, copies } = this.#options;
+    copyBytes(body, 0, body.length, slab.arena.bytes, slab.base);
+    const { dispatcher, gatherer } = this.#options;
     const senders = new SenderCursor(batch.runs, slab.base);
     this.#settle = (chunk) => {
       const { verdict } = chunk;
@@ -105,7 +106,7 @@ export class FeedValidator {
     );
     slab.close();
     await new Promise<void>((resolve) => this.#lane.after(resolve));
-    copies.endTurn();
+    gatherer.endTurn();
   }
 
   #deliverRuns(
@@ -147,7 +148,7 @@ export class FeedValidator {
               firstSequence: sequence + left,
               firstOffset: batch.start.offset + sender.messages + left,
               delimiter: this.#options.delimiter,
-              copies: this.#options.copies,
+              gatherer: this.#options.gatherer,
             }),
           );
         }

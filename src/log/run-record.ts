@@ -3,6 +3,7 @@
 
 import { type FrameRun, wholeRun } from '../delivery/frame-run.js';
 import { FRAME, JOB } from '../dispatch/verdict.js';
+import { cloneBytes } from '../memory/copy-bytes.js';
 import type { Slab } from '../memory/slab-pool.js';
 import { createHead, INDEX, type RecordContent, RecordKind } from './format.js';
 
@@ -66,7 +67,7 @@ export class RunRecord {
     const isWholeChunk = start === chunk.start && end === chunk.end;
     return {
       head: this.#createHead(start, () => {}),
-      body: isHeld ? bytes : Buffer.from(bytes),
+      body: isHeld ? bytes : cloneBytes(bytes),
       bodyChecksum: isWholeChunk ? verdict.checksum(chunk.index) : undefined,
       slab: isHeld ? chunk.slab : undefined,
     };

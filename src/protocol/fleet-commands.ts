@@ -3,6 +3,7 @@
 
 import type { FrameRun } from '../delivery/frame-run.js';
 import type { Fleet } from '../fleet/fleet.js';
+import { cloneBytes } from '../memory/copy-bytes.js';
 import { type AssignedJob, type JobSeed, jobKey } from '../messages/job-key.js';
 import type { MessageType } from '../messages/message-registry.js';
 import { assignedJobIds } from '../messages/message-traits.js';
@@ -71,7 +72,7 @@ export class FleetCommands<P extends Peer> {
    */
   send(sender: P, type: MessageType, run: FrameRun, isForAll: boolean): Promise<boolean> | undefined {
     // Copied, since its slab is used again.
-    const message = Buffer.from(run.message(0));
+    const message = cloneBytes(run.message(0));
     return this.#enqueue(sender, () => this.#send(type, message, isForAll));
   }
 

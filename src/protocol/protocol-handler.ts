@@ -1,14 +1,13 @@
 // Processes the verdicts of each connection's chunks in order, run by run: handles control messages, replies to
 // rejected ones, and routes all others. Most chunks consist of a single run.
 
-import { FrameRun, wholeRun } from '../delivery/frame-run.js';
+import { FrameRun, type RunGatherer, wholeRun } from '../delivery/frame-run.js';
 import type { Chunk } from '../dispatch/lane.js';
 import { type RejectedFrame, RunKind, type Verdict } from '../dispatch/verdict.js';
 import type { VerdictReader } from '../dispatch/verdict-reader.js';
 import type { WireErrorCode } from '../errors.js';
 import type { Fleet } from '../fleet/fleet.js';
 import { type MessageLog, NEVER } from '../log/message-log.js';
-import type { CopyPool } from '../memory/copy-pool.js';
 import type { FrameRange } from '../memory/slab-pool.js';
 import { type JobSeed, NO_SEED } from '../messages/job-key.js';
 import type { MessageRegistry, MessageType } from '../messages/message-registry.js';
@@ -86,7 +85,7 @@ export class ProtocolHandler<P extends Peer> {
   readonly #listener: ProtocolListener<P>;
   readonly #control: ControlHandler<P>;
   /** Memory for messages that are copied for delivery. */
-  readonly #copies: CopyPool;
+  readonly #gatherer: RunGatherer;
   readonly #recorder: RunRecorder;
   readonly #log: MessageLog | undefined;
   readonly #workGroups: WorkGroups<P> | undefined;
@@ -123,11 +122,11 @@ export class ProtocolHandler<P extends Peer> {
     subscriptions: Subscriptions,
     router: CrawlerRouter<P>,
     listener: ProtocolListener<P>,
-    copies: CopyPool,
+    gatherer: RunGatherer,
     memory: MessageMemory = NO_MEMORY,
     access: AccessControl = new AccessControl(),
   ) {
-    this.#copies = copies;
+    this.#gatherer = gatherer;
     this.#access = access;
     this.#settings = settings;
     const { registry } = validator;
@@ -365,7 +364,7 @@ export class ProtocolHandler<P extends Peer> {
       isValid: run === 0 || verdict.runKind(run - 1) !== RunKind.REPORTED,
       firstSequence,
       delimiter: this.#settings.delimiter,
-      copies: this.#copies,
+      gatherer: this.#gatherer,
     });
     if (type !== undefined && kind === RunKind.ADDRESSED) {
       this.#forwardToCrawlers(connection, type, forwarded);

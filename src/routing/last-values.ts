@@ -5,6 +5,7 @@
 // latest one if the owners know of no later run about its job.
 
 import { type FrameRun, metaPrefix, metaSequence, WITH_META } from '../delivery/frame-run.js';
+import { copyBytes } from '../memory/copy-bytes.js';
 import type { Filter } from './filter.js';
 import type { JobOwners } from './job-owners.js';
 import { JobTable } from './job-table.js';
@@ -127,7 +128,7 @@ export class LastValues {
     const { source } = run;
     if (length > value.bytes.length || length * MAX_SLACK + BYTES_STEP < value.bytes.length)
       this.#resize(value, length);
-    run.chunk.slab.arena.bytes.copy(value.bytes, 0, start, start + length);
+    copyBytes(run.chunk.slab.arena.bytes, start, start + length, value.bytes, 0);
     const job = run.job(index);
     value.length = length;
     value.run = number;

@@ -295,18 +295,21 @@ export class Subscriptions {
       for (const { subscribers } of this.#unfiltered)
         for (const subscriber of subscribers) subscriber.deliver(whole);
     }
-    this.#select(run, this.#filterIndex, ({ subscribers }, selection) => {
-      const pieces = cutRun(run, selection);
+    this.#select(run, this.#filterIndex, ({ subscribers }, selection, selected) => {
+      const pieces = cutRun(run, selection, selected);
       for (const subscriber of subscribers) for (const piece of pieces) subscriber.deliver(piece);
     });
     this.#select(run, this.#groupIndex, (group, selection) => this.#distribute(run, group, selection));
   }
 
-  /** Selects the messages of a run for each target with a matching filter, then delivers them. */
+  /**
+   * Selects the messages of a run for each target with a matching filter, then delivers them.
+   * @param deliver gets the number of messages that are selected for all targets together, too
+   */
   #select<T extends Target>(
     run: FrameRun,
     index: FilterIndex<T>,
-    deliver: (target: T, selection: Selection) => void,
+    deliver: (target: T, selection: Selection, selected: number) => void,
   ): void {
     const { crawlerId } = run.source;
     const { others, hasJobs } = index;
@@ -338,12 +341,13 @@ export class Subscriptions {
           this.#add(entry.target, at, entry.mark, targets);
       }
     }
+    const selected = targets.reduce((sum, { selection }) => sum + (selection?.count ?? 0), 0);
     // Afterwards, since subscriptions may be removed while messages are delivered: a slow subscriber is disconnected.
     for (const target of targets) {
       const { selection } = target;
       target.selection = undefined;
       if (selection === undefined) continue;
-      deliver(target, selection);
+      deliver(target, selection, selected);
       this.#release(selection);
     }
   }

@@ -8,6 +8,7 @@ import { isGap, type LogGap, type LoggedRun, type LogReader } from '../log/log-r
 import { type LogStart, startOf } from '../log/log-start.js';
 import type { MessageLog } from '../log/message-log.js';
 import { StoredMessageFilter, typeNameOf } from '../log/stored-messages.js';
+import { cloneBytes } from '../memory/copy-bytes.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import { Filter, type SubscribeData } from '../routing/filter.js';
 import { DurableCalls, type DurableCallsListener, MAX_HANDLED, RETRY } from './durable-calls.js';
@@ -127,7 +128,7 @@ export class DurableReader {
     let copied: { readonly body: Buffer; readonly source: DurableSource } | undefined;
     this.#filter.visit(run, offset, Number.POSITIVE_INFINITY, (at, start, end, typeIndex) => {
       // Handlers may keep messages.
-      copied ??= { body: Buffer.from(run.body), source: this.#sourceOf(run) };
+      copied ??= { body: cloneBytes(run.body), source: this.#sourceOf(run) };
       const raw = copied.body.subarray(start, end);
       const type = typeNameOf(run, typeIndex);
       this.#queue.push(new DurableMessage(copied.source, first + at, sequence + at, raw, type));

@@ -6,6 +6,7 @@ import type { Fleet } from '../fleet/fleet.js';
 import type { BatchOrigin, FeedTarget, FleetFeed, FleetGap } from '../fleet/fleet-feed.js';
 import { type FleetPosition, formatFleetPosition } from '../fleet/fleet-position.js';
 import { formatPosition } from '../log/cursors.js';
+import { cloneBytes } from '../memory/copy-bytes.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import { type Filter, matchesMessage, type SubscribeData } from '../routing/filter.js';
 import { DurableCalls, type DurableCallsListener } from './durable-calls.js';
@@ -90,7 +91,7 @@ export class FleetReader implements FeedTarget {
       if (!matchesMessage(this.#filter, run, at)) continue;
       this.#batch ??= this.#newBatch();
       // Handlers may keep messages.
-      copied ??= { bytes: Buffer.from(run.bytes), source: this.#sourceOf(run, origin, this.#batch) };
+      copied ??= { bytes: cloneBytes(run.bytes), source: this.#sourceOf(run, origin, this.#batch) };
       const raw = copied.bytes.subarray(run.start(at) - base, run.end(at) - base);
       const type = run.unknownType ?? this.#registry.types[run.typeIndex(at)]?.name ?? '';
       const [offset, sequence] = [(run.firstOffset ?? 0) + at, run.firstSequence + at];

@@ -3,6 +3,7 @@
 import { hostname } from 'node:os';
 import type { ResolvedOptions } from '../config/config.js';
 import { requirePrivate } from '../config/private-file.js';
+import { Gatherer } from '../delivery/gatherer.js';
 import { Dispatcher } from '../dispatch/dispatcher.js';
 import { describeError, SluiceError, type WireErrorCode } from '../errors.js';
 import { Fleet, type FleetListener } from '../fleet/fleet.js';
@@ -70,7 +71,7 @@ export async function openFleet(
   const validation = new FleetValidation({
     dispatcher: dispatcherOf(options, log, registry, validatesLocally, listener),
     delimiter: options.messageDelimiter.charCodeAt(0),
-    copies: new CopyPool(options.messageBufferSize * 2),
+    gatherer: new Gatherer(new CopyPool(options.messageBufferSize * 2)),
     onRejected: (from: string, code: WireErrorCode, count: number) => fleet?.countRejected(from, code, count),
   });
   const delimiter = options.messageDelimiter.charCodeAt(0);

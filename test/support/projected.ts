@@ -3,6 +3,7 @@
 import type { MessageEvent, MessageRegistry, SocketConnection } from 'sluice';
 import { messageEvents } from '#src/connection/message-event.js';
 import { FrameRun } from '#src/delivery/frame-run.js';
+import { Gatherer } from '#src/delivery/gatherer.js';
 import { Chunk, Lane } from '#src/dispatch/lane.js';
 import { type ParserSettings, RunKind, type Verdict } from '#src/dispatch/verdict.js';
 import { VerdictReader } from '#src/dispatch/verdict-reader.js';
@@ -77,7 +78,7 @@ export class ProjectedEvents {
         isValid: run === 0 || verdict.runKind(run - 1) !== RunKind.REPORTED,
         firstSequence: 1,
         delimiter: 10,
-        copies: new CopyPool(1024 * 1024),
+        gatherer: new Gatherer(new CopyPool(1024 * 1024)),
       });
       const connection = { id: 'c-1' } as SocketConnection;
       events.push(...messageEvents(this.#registry, connection, forwarded, this.#projection));

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { FrameRun } from '#src/delivery/frame-run.js';
+import { Gatherer } from '#src/delivery/gatherer.js';
 import { Chunk, Lane } from '#src/dispatch/lane.js';
 import { batchTask } from '#src/dispatch/verdict.js';
 import { VerdictReader } from '#src/dispatch/verdict-reader.js';
@@ -19,7 +20,7 @@ const registry = MessageRegistry.builtin();
 const everything = new Filter(registry, { id: 'x', types: ['*'] }, NO_SEED);
 const withMeta = new Filter(registry, { id: 'x', types: ['*'], meta: true }, NO_SEED);
 const slabs = new SlabPool(64 * 1024);
-const copies = new CopyPool(64 * 1024);
+const gatherer = new Gatherer(new CopyPool(64 * 1024));
 
 /** Messages of these jobs that were received at a time in ms. */
 function runOf(jobIds: readonly string[], receivedAt: number): FrameRun {
@@ -50,7 +51,7 @@ function runOf(jobIds: readonly string[], receivedAt: number): FrameRun {
     isUndelimited: false,
     isValid: true,
   };
-  return new FrameRun({ source, chunk, verdict, ...place, delimiter: NEWLINE, copies });
+  return new FrameRun({ source, chunk, verdict, ...place, delimiter: NEWLINE, gatherer });
 }
 
 const jobsIn = (values: LastValues): string[] =>

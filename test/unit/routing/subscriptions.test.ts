@@ -1,14 +1,9 @@
-import { MessageParser, MessageRegistry, SlabPool } from 'sluice';
+import { MessageRegistry } from 'sluice';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { FrameRun } from '#src/delivery/frame-run.js';
 import type { Piece } from '#src/delivery/outbox.js';
-import { Chunk, Lane } from '#src/dispatch/lane.js';
-import { RunKind } from '#src/dispatch/verdict.js';
-import { VerdictReader } from '#src/dispatch/verdict-reader.js';
-import { CopyPool } from '#src/memory/copy-pool.js';
 import { type Subscriber, Subscriptions } from '#src/routing/subscriptions.js';
-import { BatchValidator } from '#src/worker/batch-validator.js';
 import { line, VALID } from '../../support/messages.js';
+import { runsOf } from '../../support/runs.js';
 import { share } from '../../support/share.js';
 import { shortestTime, timeRatio } from '../../support/timing.js';
 
@@ -51,48 +46,7 @@ function subscriber(data: { id?: string; types?: string[]; [key: string]: unknow
 
 /** Sends lines as one crawler, the way a settled chunk is routed. */
 function publish(text: string, crawlerId?: string): void {
-  for (const run of runsOf(text, crawlerId)) subscriptions.route(run);
-}
-
-/** The runs of lines that one crawler has sent. */
-function runsOf(text: string, crawlerId?: string): FrameRun[] {
-  const pool = new SlabPool(256 * 1024);
-  const slab = pool.acquire(text.length);
-  const end = slab.base + slab.arena.bytes.write(text, slab.base);
-  const chunk = new Chunk(
-    new Lane(
-      () => {},
-      () => {},
-    ),
-    { slab, start: slab.base, end },
-    0,
-  );
-  const batches = new BatchValidator(new MessageParser(), 10);
-  const ranges = [0, slab.base, end];
-  const task = { id: 0, arenas: [slab.arena.memory], ranges, maxDetailedRejections: 0 };
-  const verdict = new VerdictReader(batches.validate(task));
-  const runs: FrameRun[] = [];
-  let firstSequence = 1;
-  for (let index = 0; index < verdict.runsEnd(0); index++) {
-    const count = verdict.frameCount(index);
-    runs.push(
-      new FrameRun({
-        source: { id: 'c-1', crawlerId },
-        chunk,
-        verdict,
-        index,
-        first: verdict.firstFrame(index),
-        count,
-        isUndelimited: verdict.runKind(index) !== RunKind.DELIMITED,
-        isValid: true,
-        firstSequence,
-        delimiter: 10,
-        copies: new CopyPool(1024 * 1024),
-      }),
-    );
-    firstSequence += count;
-  }
-  return runs;
+  for (const run of runsOf(text, { source: { crawlerId } })) subscriptions.route(run);
 }
 
 const beat = line(VALID.heartbeat);
@@ -226,7 +180,9 @@ describe('meta', () => {
 describe('groups', () => {
   /** One run of so many messages that handing a piece to each of 500 members costs less than they do. */
   const longRun = share(() =>
-    runsOf(Array.from({ length: 24_000 }, (_, index) => progress(`job-${index % 10}`)).join(''), 'crawler-1'),
+    runsOf(Array.from({ length: 24_000 }, (_, index) => progress(`job-${index % 10}`)).join(''), {
+      source: { crawlerId: 'crawler-1' },
+    }),
   );
 
   test('each message goes to one member, evenly', () => {
@@ -418,7 +374,7 @@ describe('many subscriptions', () => {
     ['jobs, in groups of their own', (index: number) => ({ jobIds: [`other-${index}`], group: `g${index}` })],
     ['crawlers', (index: number) => ({ crawlerIds: [`other-${index}`] })],
   ])('a message costs the same however many want other %s', (_, wanted) => {
-    const runs = runsOf((beat + progress('job-1')).repeat(1000), 'crawler-1');
+    const runs = runsOf((beat + progress('job-1')).repeat(1000), { source: { crawlerId: 'crawler-1' } });
     const route = (others: number) => {
       const routed = new Subscriptions(MessageRegistry.builtin());
       for (let index = 0; index < others; index++) {

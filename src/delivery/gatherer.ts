@@ -1,0 +1,175 @@
+// Copies messages of a run into one buffer. Each call that copies from one buffer to another costs 0.2 to 0.5 µs, more than
+// a message of average size takes to copy; within one buffer, 0.05 µs. So a run is first copied as a whole to memory where
+// its messages are put together.
+
+import { copyBytes } from '../memory/copy-bytes.js';
+import type { CopyPool } from '../memory/copy-pool.js';
+import {
+  type FrameRun,
+  metaPrefix,
+  metaSequence,
+  type RunGatherer,
+  type Selection,
+  WITH_META,
+} from './frame-run.js';
+import type { Piece } from './outbox.js';
+
+/** Size in bytes of the memory for a run, and of that for its messages. What is larger is copied message by message. */
+const RUN_BYTES = 512 * 1024;
+const OUTPUT_BYTES = 1024 * 1024;
+/** Up to this many bytes of a run for each selected message, copying the run as a whole takes less time. */
+const MAX_BYTES_PER_MESSAGE = 1500;
+/** Copies are several times as fast if source and target are aligned alike: the size of a cache line. */
+const ALIGNMENT = 64;
+
+const CLOSE_BRACE = 0x7d;
+const ZERO = 0x30;
+/** Length of {@link metaSequence} without an offset, besides its digits. */
+const SEQUENCE_FRAME = metaSequence(0).length - 1;
+
+/** Where the messages of a run are copied from, and to. */
+interface Places {
+  readonly source: Buffer;
+  /** Subtracted from the offsets of messages. */
+  readonly shift: number;
+  readonly target: Buffer;
+  readonly at: number;
+}
+
+export class Gatherer implements RunGatherer {
+  readonly #copies: CopyPool;
+  #memory: Buffer | undefined;
+  /** The run in {@link #memory}, and the offset of its first byte there. */
+  #run: FrameRun | undefined;
+  #shift = 0;
+
+  /** @param copies memory for the results */
+  constructor(copies: CopyPool) {
+    this.#copies = copies;
+  }
+
+  gather(run: FrameRun, selection: Selection | undefined, selected: number): Piece {
+    const messages = selection?.count ?? run.count;
+    const size = gatheredSize(run, selection);
+    const { bytes, slab } = this.#copies.take(size);
+    const memory = this.#load(run, size, selected);
+    if (memory === undefined)
+      write(run, selection, { source: run.chunk.slab.arena.bytes, shift: 0, target: bytes, at: 0 });
+    else {
+      write(run, selection, { source: memory, shift: this.#shift, target: memory, at: RUN_BYTES });
+      copyBytes(memory, RUN_BYTES, RUN_BYTES + size, bytes, 0);
+    }
+    return { bytes, slab, messages };
+  }
+
+  /** Call at the end of an event-loop turn, when all pieces of the turn are queued. */
+  endTurn(): void {
+    this.#run = undefined;
+    this.#copies.endTurn();
+  }
+
+  /** Copies a run to the memory where its messages are put together, unless they should be copied one by one. */
+  #load(run: FrameRun, size: number, selected: number): Buffer | undefined {
+    if (size > OUTPUT_BYTES) return undefined;
+    if (this.#run === run) return this.#memory;
+    const start = run.start(0);
+    const end = run.end(run.count - 1) + (run.isUndelimited ? 0 : 1);
+    const from = start - (start % ALIGNMENT);
+    if (end - from > RUN_BYTES || end - from > selected * MAX_BYTES_PER_MESSAGE) return undefined;
+    this.#memory ??= Buffer.allocUnsafeSlow(RUN_BYTES + OUTPUT_BYTES);
+    copyBytes(run.chunk.slab.arena.bytes, from, end, this.#memory, 0);
+    this.#run = run;
+    this.#shift = from;
+    return this.#memory;
+  }
+}
+
+function gatheredSize(run: FrameRun, selection: Selection | undefined): number {
+  const messages = selection?.count ?? run.count;
+  let size = 0;
+  let headLength = 0;
+  for (let at = 0; at < messages; at++) {
+    const index = selection?.index(at) ?? at;
+    size += run.end(index) - run.start(index) + 1;
+    if (selection?.mark(at) !== WITH_META) continue;
+    headLength ||= metaPrefix(run.source).length;
+    size += headLength + positionLength(run, index) + 1;
+  }
+  return size;
+}
+
+/** Length of {@link FrameRun.position}. */
+function positionLength(run: FrameRun, index: number): number {
+  if (run.firstOffset !== undefined) return run.position(index).length;
+  const sequence = run.firstSequence + index;
+  let digits = 1;
+  for (let limit = 10; sequence >= limit; limit *= 10) digits++;
+  return SEQUENCE_FRAME + digits;
+}
+
+/** Writes the selected messages (all, if there is no selection), with `meta` and delimiters. */
+function write(run: FrameRun, selection: Selection | undefined, { source, shift, target, at }: Places): void {
+  const messages = selection?.count ?? run.count;
+  let end = at;
+  // Messages that follow each other are copied together, with their delimiters: `[from, to)` is still to be copied.
+  let [from, to] = [0, 0];
+  let prefix: Prefix | undefined;
+  for (let message = 0; message < messages; message++) {
+    const index = selection?.index(message) ?? message;
+    const isWithMeta = selection?.mark(message) === WITH_META;
+    const start = run.start(index) - shift;
+    if (isWithMeta || run.isUndelimited || start !== to) {
+      end += copyBytes(source, from, to, target, end);
+      [from, to] = [start, start];
+    }
+    to = run.end(index) - shift + 1;
+    if (!isWithMeta && !run.isUndelimited) continue;
+    if (isWithMeta) {
+      prefix ??= new Prefix(run, target);
+      end += prefix.write(index, end);
+    }
+    end += copyBytes(source, start, to - 1, target, end);
+    if (isWithMeta) target[end++] = CLOSE_BRACE;
+    target[end++] = run.delimiter;
+    from = to;
+  }
+  copyBytes(source, from, to, target, end);
+}
+
+/** Writes what precedes messages with `meta`. */
+class Prefix {
+  readonly #run: FrameRun;
+  readonly #target: Buffer;
+  readonly #head: string;
+  /** Where the latest one is, and its length. */
+  #at = 0;
+  #length = 0;
+
+  constructor(run: FrameRun, target: Buffer) {
+    this.#run = run;
+    this.#target = target;
+    this.#head = metaPrefix(run.source);
+  }
+
+  /** @returns the number of bytes */
+  write(index: number, at: number): number {
+    const length = this.#head.length + positionLength(this.#run, index);
+    if (length === this.#length && this.#run.firstOffset === undefined) this.#repeat(index, at);
+    else this.#target.write(this.#head + this.#run.position(index), at, 'latin1');
+    this.#at = at;
+    this.#length = length;
+    return length;
+  }
+
+  /** Writes the latest one with another sequence number, which has as many digits. */
+  #repeat(index: number, at: number): void {
+    const target = this.#target;
+    copyBytes(target, this.#at, this.#at + this.#length, target, at);
+    let digit = at + this.#head.length + positionLength(this.#run, index) - SEQUENCE_FRAME - 1;
+    for (let rest = this.#run.firstSequence + index; rest > 0; digit--) {
+      const tens = Math.floor(rest / 10);
+      target[digit] = ZERO + rest - tens * 10;
+      rest = tens;
+    }
+  }
+}
