@@ -20,8 +20,8 @@ describe('20,000 messages', () => {
     const { manager, socketPath, connect } = await startBroker({
       schemas: new URL('../support/slow-schemas.mjs', import.meta.url),
       // Small chunks: most of them have no slow message, and overtake those that have.
-      messageBufferSize: 32 * 1024,
-      workers: { threads: 2, maxBatchBytes: 16 * 1024 },
+      messageBufferSize: 16 * 1024,
+      workers: { threads: 2, maxBatchBytes: 8 * 1024 },
     });
     // The second one starts when messages wait for the first one.
     const crawlers = await Promise.all(Array.from({ length: 6 }, () => connect()));
@@ -29,7 +29,7 @@ describe('20,000 messages', () => {
     await until(() => manager.getMetrics().dispatch.threads === 2);
     await Promise.all(crawlers.map((crawler) => crawler.settled()));
     expectAllReceived(await streams()(socketPath));
-    expect(manager.getMetrics().dispatch.outOfOrder).toBeGreaterThan(0);
+    expect(manager.getMetrics().dispatch.outOfOrder).toBeGreaterThan(10);
   });
 
   test('are hardly copied on their way: at most 2 % of the bytes', async () => {
