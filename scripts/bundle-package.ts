@@ -44,7 +44,7 @@ const { bin, exports } = JSON.parse(readFileSync(join(root, 'package.json'), 'ut
 const entries = Object.values(exports).filter((entry) => typeof entry !== 'string');
 
 await bundle([...Object.values(bin), ...entries.map((entry) => entry.default)]);
-minifyForBrowsers();
+shrinkForBrowsers();
 await bundleDeclarations(entries.map(({ types }) => types));
 
 /** Replaces the modules by bundles. @param published paths of the modules that users load, relative to the package */
@@ -103,13 +103,16 @@ function replace(extension: string, chunks: readonly Pick<OutputChunk, 'fileName
   }
 }
 
-/** Minifies what browsers load, file by file: the dashboard's files are served by their names. */
-function minifyForBrowsers(): void {
+/** Makes what browsers load smaller, file by file: the dashboard's files are served by their names. */
+function shrinkForBrowsers(): void {
   for (const path of filesIn(source, '.js').filter(isForBrowsers)) {
     const { code, errors } = minifySync(path, readFileSync(join(source, path), 'utf8'), MINIFIED);
     if (errors.length > 0) throw new Error(`${path}: ${errors[0]?.message}`);
     writeFileSync(join(source, path), code);
   }
+  // No text of them depends on its indentation.
+  for (const path of [...filesIn(source, '.html'), ...filesIn(source, '.css')])
+    writeFileSync(join(source, path), readFileSync(join(source, path), 'utf8').replace(/^ +/gm, ''));
 }
 
 /** Breaks minified code into lines, between statements and the like. */
