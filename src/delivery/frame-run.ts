@@ -35,17 +35,32 @@ export interface FrameRunFields {
   readonly gatherer: RunGatherer;
 }
 
+/** Consecutive messages of one sender, by their index, from 0. */
+export interface MessageRun {
+  readonly source: RunSource;
+  /** What offsets refer to. */
+  readonly memory: Buffer;
+  readonly count: number;
+  readonly isUndelimited: boolean;
+  readonly firstSequence: number;
+  readonly firstOffset?: number | undefined;
+  readonly delimiter: number;
+  start(index: number): number;
+  /** Without its delimiter. */
+  end(index: number): number;
+}
+
 /** Copies messages of runs. */
 export interface RunGatherer {
   /**
    * Copies the selected messages (all, if there is no selection) into one buffer, with `meta` and delimiters.
    * @param selected number of messages that are selected for all subscribers together
    */
-  gather(run: FrameRun, selection: Selection | undefined, selected: number): Piece;
+  gather(run: MessageRun, selection: Selection | undefined, selected: number): Piece;
 }
 
 /** Consecutive messages of one connection to forward. Offsets are relative to the start of the chunk's arena. */
-export class FrameRun implements FrameRunFields {
+export class FrameRun implements FrameRunFields, MessageRun {
   readonly source: RunSource;
   readonly chunk: Chunk;
   readonly verdict: VerdictReader;
@@ -82,6 +97,10 @@ export class FrameRun implements FrameRunFields {
   /** End offset of a message, without its delimiter. */
   end(index: number): number {
     return this.verdict.end(this.first + index);
+  }
+
+  get memory(): Buffer {
+    return this.chunk.slab.arena.bytes;
   }
 
   /** The bytes of a message in its slab, without its delimiter. */

@@ -3,9 +3,9 @@
 // its messages are put together.
 
 import { copyBytes } from '../memory/copy-bytes.js';
-import type { CopyPool } from '../memory/copy-pool.js';
+import type { CopyMemory } from '../memory/copy-pool.js';
 import {
-  type FrameRun,
+  type MessageRun,
   metaPrefix,
   metaSequence,
   type RunGatherer,
@@ -24,8 +24,9 @@ const ALIGNMENT = 64;
 
 const CLOSE_BRACE = 0x7d;
 const ZERO = 0x30;
-/** Length of {@link metaSequence} without an offset, besides its digits. */
-const SEQUENCE_FRAME = metaSequence(0).length - 1;
+/** Length of what follows the last number of {@link metaSequence}, and of what precedes an offset. */
+const SEQUENCE_END = metaSequence(0).length - 1;
+const OFFSET_START = metaSequence(0, 0).length - metaSequence(0).length - 1;
 
 /** Where the messages of a run are copied from, and to. */
 interface Places {
@@ -37,24 +38,23 @@ interface Places {
 }
 
 export class Gatherer implements RunGatherer {
-  readonly #copies: CopyPool;
+  readonly #copies: CopyMemory;
   #memory: Buffer | undefined;
   /** The run in {@link #memory}, and the offset of its first byte there. */
-  #run: FrameRun | undefined;
+  #run: MessageRun | undefined;
   #shift = 0;
 
   /** @param copies memory for the results */
-  constructor(copies: CopyPool) {
+  constructor(copies: CopyMemory) {
     this.#copies = copies;
   }
 
-  gather(run: FrameRun, selection: Selection | undefined, selected: number): Piece {
+  gather(run: MessageRun, selection: Selection | undefined, selected: number): Piece {
     const messages = selection?.count ?? run.count;
     const size = gatheredSize(run, selection);
     const { bytes, slab } = this.#copies.take(size);
     const memory = this.#load(run, size, selected);
-    if (memory === undefined)
-      write(run, selection, { source: run.chunk.slab.arena.bytes, shift: 0, target: bytes, at: 0 });
+    if (memory === undefined) write(run, selection, { source: run.memory, shift: 0, target: bytes, at: 0 });
     else {
       write(run, selection, { source: memory, shift: this.#shift, target: memory, at: RUN_BYTES });
       copyBytes(memory, RUN_BYTES, RUN_BYTES + size, bytes, 0);
@@ -69,7 +69,7 @@ export class Gatherer implements RunGatherer {
   }
 
   /** Copies a run to the memory where its messages are put together, unless they should be copied one by one. */
-  #load(run: FrameRun, size: number, selected: number): Buffer | undefined {
+  #load(run: MessageRun, size: number, selected: number): Buffer | undefined {
     if (size > OUTPUT_BYTES) return undefined;
     if (this.#run === run) return this.#memory;
     const start = run.start(0);
@@ -77,14 +77,14 @@ export class Gatherer implements RunGatherer {
     const from = start - (start % ALIGNMENT);
     if (end - from > RUN_BYTES || end - from > selected * MAX_BYTES_PER_MESSAGE) return undefined;
     this.#memory ??= Buffer.allocUnsafeSlow(RUN_BYTES + OUTPUT_BYTES);
-    copyBytes(run.chunk.slab.arena.bytes, from, end, this.#memory, 0);
+    copyBytes(run.memory, from, end, this.#memory, 0);
     this.#run = run;
     this.#shift = from;
     return this.#memory;
   }
 }
 
-function gatheredSize(run: FrameRun, selection: Selection | undefined): number {
+function gatheredSize(run: MessageRun, selection: Selection | undefined): number {
   const messages = selection?.count ?? run.count;
   let size = 0;
   let headLength = 0;
@@ -98,17 +98,25 @@ function gatheredSize(run: FrameRun, selection: Selection | undefined): number {
   return size;
 }
 
-/** Length of {@link FrameRun.position}. */
-function positionLength(run: FrameRun, index: number): number {
-  if (run.firstOffset !== undefined) return run.position(index).length;
-  const sequence = run.firstSequence + index;
+/** Length of what {@link metaSequence} returns for a message. */
+function positionLength({ firstSequence, firstOffset }: MessageRun, index: number): number {
+  const length = digitsOf(firstSequence + index) + SEQUENCE_END;
+  return firstOffset === undefined ? length : length + OFFSET_START + digitsOf(firstOffset + index);
+}
+
+/** Number of decimal digits. */
+function digitsOf(number: number): number {
   let digits = 1;
-  for (let limit = 10; sequence >= limit; limit *= 10) digits++;
-  return SEQUENCE_FRAME + digits;
+  for (let limit = 10; number >= limit; limit *= 10) digits++;
+  return digits;
 }
 
 /** Writes the selected messages (all, if there is no selection), with `meta` and delimiters. */
-function write(run: FrameRun, selection: Selection | undefined, { source, shift, target, at }: Places): void {
+function write(
+  run: MessageRun,
+  selection: Selection | undefined,
+  { source, shift, target, at }: Places,
+): void {
   const messages = selection?.count ?? run.count;
   let end = at;
   // Messages that follow each other are copied together, with their delimiters: `[from, to)` is still to be copied.
@@ -138,14 +146,15 @@ function write(run: FrameRun, selection: Selection | undefined, { source, shift,
 
 /** Writes what precedes messages with `meta`. */
 class Prefix {
-  readonly #run: FrameRun;
+  readonly #run: MessageRun;
   readonly #target: Buffer;
   readonly #head: string;
-  /** Where the latest one is, and its length. */
+  /** Where the latest one is, its length, and the index of its message. */
   #at = 0;
   #length = 0;
+  #index = 0;
 
-  constructor(run: FrameRun, target: Buffer) {
+  constructor(run: MessageRun, target: Buffer) {
     this.#run = run;
     this.#target = target;
     this.#head = metaPrefix(run.source);
@@ -153,23 +162,31 @@ class Prefix {
 
   /** @returns the number of bytes */
   write(index: number, at: number): number {
+    const { firstSequence, firstOffset } = this.#run;
+    const [sequence, offset] = [
+      firstSequence + index,
+      firstOffset === undefined ? undefined : firstOffset + index,
+    ];
     const length = this.#head.length + positionLength(this.#run, index);
-    if (length === this.#length && this.#run.firstOffset === undefined) this.#repeat(index, at);
-    else this.#target.write(this.#head + this.#run.position(index), at, 'latin1');
+    // Numbers only increase: if the length is the same, both have as many digits as before.
+    if (length === this.#length) {
+      copyBytes(this.#target, this.#at, this.#at + length, this.#target, at);
+      this.#add(index - this.#index, at + this.#head.length + digitsOf(sequence));
+      if (offset !== undefined) this.#add(index - this.#index, at + length - SEQUENCE_END);
+    } else this.#target.write(this.#head + metaSequence(sequence, offset), at, 'latin1');
     this.#at = at;
     this.#length = length;
+    this.#index = index;
     return length;
   }
 
-  /** Writes the latest one with another sequence number, which has as many digits. */
-  #repeat(index: number, at: number): void {
-    const target = this.#target;
-    copyBytes(target, this.#at, this.#at + this.#length, target, at);
-    let digit = at + this.#head.length + positionLength(this.#run, index) - SEQUENCE_FRAME - 1;
-    for (let rest = this.#run.firstSequence + index; rest > 0; digit--) {
-      const tens = Math.floor(rest / 10);
-      target[digit] = ZERO + rest - tens * 10;
-      rest = tens;
+  /** Adds to the decimal number that ends before `end`, digit by digit: nearly always, only the last one changes. */
+  #add(amount: number, end: number): void {
+    let carry = amount;
+    for (let at = end - 1; carry > 0; at--) {
+      const sum = (this.#target[at] ?? 0) - ZERO + carry;
+      carry = Math.floor(sum / 10);
+      this.#target[at] = ZERO + sum - carry * 10;
     }
   }
 }

@@ -1,21 +1,25 @@
 // Selects messages from the durable log for a subscription, without parsing them.
 
-import { metaPrefix, metaSequence, WITH_META } from '../delivery/frame-run.js';
+import { type MessageRun, type RunSource, Selection, WITH_META } from '../delivery/frame-run.js';
+import { Gatherer } from '../delivery/gatherer.js';
 import type { Piece } from '../delivery/outbox.js';
 import { FRAME, JOB } from '../dispatch/verdict.js';
+import { SEPARATE_COPIES } from '../memory/copy-pool.js';
 import type { JobKey } from '../messages/job-key.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import type { Filter } from '../routing/filter.js';
 import { INDEX, RecordKind, readIndex } from './format.js';
 import type { LoggedRun } from './log-reader.js';
 
-const CLOSE_BRACE = 0x7d;
+/** Shared, since there may be thousands of subscriptions. */
+const gatherer = new Gatherer(SEPARATE_COPIES);
 
 export class StoredMessageFilter {
   readonly #registry: MessageRegistry;
   readonly #filter: Filter;
-  /** The end of a wrapper, and the delimiter. */
-  readonly #end: Buffer;
+  readonly #delimiter: number;
+  /** Messages of a run that match, for reuse. */
+  readonly #selection = new Selection();
   /** Whether types match, by their index in a segment. Segments that were written by one process have the same types. */
   #types: readonly string[] | undefined;
   #matchesType: readonly boolean[] = [];
@@ -23,7 +27,7 @@ export class StoredMessageFilter {
   constructor(registry: MessageRegistry, filter: Filter, delimiter: number) {
     this.#registry = registry;
     this.#filter = filter;
-    this.#end = Buffer.of(CLOSE_BRACE, delimiter);
+    this.#delimiter = delimiter;
   }
 
   /**
@@ -37,15 +41,13 @@ export class StoredMessageFilter {
     const { matchesAll, mark } = this.#filter;
     if (!this.#matchesSource(run)) return undefined;
     if (matchesAll && mark !== WITH_META && isWithin) return { bytes: body, slab, messages: header.count };
-    const parts: Buffer[] = [];
-    const prefix = mark === WITH_META ? prefixOf(run) : '';
-    const count = this.visit(run, from, to, (at, start, end) => {
-      if (mark !== WITH_META) return void parts.push(body.subarray(start, end + 1));
-      const position = metaSequence(header.sequence + at, header.first + at);
-      parts.push(Buffer.from(prefix + position), body.subarray(start, end), this.#end);
-    });
+    this.#selection.clear();
+    const count = this.visit(run, from, to, (at) => this.#selection.add(at, mark));
+    if (count === 0) return undefined;
     // Copied, since the rest of the slab may be much larger.
-    return count === 0 ? undefined : { bytes: Buffer.concat(parts), slab: undefined, messages: count };
+    const piece = gatherer.gather(new StoredRun(run, this.#delimiter), this.#selection, count);
+    gatherer.endTurn();
+    return piece;
   }
 
   /**
@@ -101,10 +103,36 @@ export class StoredMessageFilter {
   }
 }
 
-/** The beginning of the wrapper of a run's messages, with their sender. */
-function prefixOf({ source }: LoggedRun): string {
-  const { id = '', crawlerId } = source ?? {};
-  return metaPrefix({ id, crawlerId: crawlerId ?? undefined });
+/** A run as its messages are delivered. */
+class StoredRun implements MessageRun {
+  readonly source: RunSource;
+  readonly memory: Buffer;
+  readonly count: number;
+  readonly isUndelimited = false;
+  readonly firstSequence: number;
+  readonly firstOffset: number;
+  readonly delimiter: number;
+  readonly #words: Uint32Array;
+  readonly #base: number;
+
+  constructor({ header, body, index, source }: LoggedRun, delimiter: number) {
+    this.source = { id: source?.id ?? '', crawlerId: source?.crawlerId ?? undefined };
+    this.memory = body;
+    this.count = header.count;
+    this.firstSequence = header.sequence;
+    this.firstOffset = header.first;
+    this.delimiter = delimiter;
+    this.#words = readIndex(index);
+    this.#base = this.#words[INDEX.POSITION_BASE] ?? 0;
+  }
+
+  start(index: number): number {
+    return frameWord(this.#words, index, FRAME.START) - this.#base;
+  }
+
+  end(index: number): number {
+    return frameWord(this.#words, index, FRAME.END) - this.#base;
+  }
 }
 
 /** Returns the key of the job of a message, by its index in the run; `undefined` if it has none. */

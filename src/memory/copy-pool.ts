@@ -10,13 +10,27 @@ export interface CopyTarget {
   readonly slab: Slab | undefined;
 }
 
+/** Where memory for copies comes from. */
+export interface CopyMemory {
+  /** Memory for a copy of `size` bytes. Valid until {@link endTurn}, and beyond that while its slab is held. */
+  take(size: number): CopyTarget;
+  /** Call at the end of an event-loop turn, when all pieces of the turn are queued: releases the slabs taken in it. */
+  endTurn(): void;
+}
+
+/** Separate buffers. */
+export const SEPARATE_COPIES: CopyMemory = {
+  take: (size) => ({ bytes: Buffer.allocUnsafe(size), slab: undefined }),
+  endTurn: () => {},
+};
+
 /** Smallest slab size in bytes. Each size is twice the previous one, so that at most half of a slab is unused. */
 const SMALLEST = 64 * 1024;
 const GROWTH = 2;
 /** Copies with fewer bytes get a separate buffer: each would occupy a slab that has room for many of them. */
 const MIN_COPY = SMALLEST / GROWTH;
 
-export class CopyPool {
+export class CopyPool implements CopyMemory {
   readonly slabs: SlabPool;
   /** Slabs taken in this turn of the event loop, released at its end: by then, each queued piece holds its slab. */
   #takenThisTurn: Slab[] = [];
@@ -26,7 +40,6 @@ export class CopyPool {
     this.slabs = new SlabPool(largest, SMALLEST, GROWTH);
   }
 
-  /** Memory for a copy of `size` bytes. Valid until {@link endTurn}, and beyond that while its slab is held. */
   take(size: number): CopyTarget {
     if (size < MIN_COPY) return { bytes: Buffer.allocUnsafe(size), slab: undefined };
     const slab = this.slabs.acquire(size);
@@ -36,7 +49,6 @@ export class CopyPool {
     return { bytes: slab.arena.bytes.subarray(slab.base, slab.base + size), slab };
   }
 
-  /** Call at the end of an event-loop turn, when all pieces of the turn are queued: releases the slabs taken in it. */
   endTurn(): void {
     if (this.#takenThisTurn.length === 0) return;
     for (const slab of this.#takenThisTurn) slab.release();
