@@ -45,6 +45,8 @@ export interface ParsedMessage {
 const NEWLINE = 0x0a;
 /** Number of bytes that the patterns scan at a time. */
 const BLOCK_SIZE = 64 * 1024;
+/** If a message is longer, in bytes, a part may be up to twice as long. */
+const SHORT_MESSAGE = 8 * 1024;
 const CARRIAGE_RETURN = 0x0d;
 /** How clients write a ping, and the size in bytes up to which a line with one is short. */
 const PING_START = Buffer.from('{"type":"ping"');
@@ -213,7 +215,13 @@ export class MessageParser {
   #blockEnd(bytes: Buffer, from: number, to: number): number {
     const limit = from + BLOCK_SIZE;
     if (to <= limit) return to;
-    const newline = bytes.subarray(from, limit).lastIndexOf(this.#delimiter);
+    const near = limit - SHORT_MESSAGE;
+    const nearest = bytes.subarray(near, limit).lastIndexOf(this.#delimiter);
+    if (nearest !== -1) return near + nearest + 1;
+    // A longer message: searching for its end takes less time than searching backwards for its start.
+    const end = bytes.subarray(limit, Math.min(to, limit + BLOCK_SIZE)).indexOf(this.#delimiter);
+    if (end !== -1) return limit + end + 1;
+    const newline = bytes.subarray(from, near).lastIndexOf(this.#delimiter);
     if (newline !== -1) return from + newline + 1;
     const seam = this.#framing === 'auto' ? lastSeam(bytes, from, limit) : -1;
     if (seam !== -1) return seam;
