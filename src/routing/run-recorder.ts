@@ -22,6 +22,8 @@ interface Reports extends JobReports {
 }
 
 const INITIAL_CAPACITY = 1024;
+/** Up to this many messages of a run for each one to record, passing through all takes less time than sorting these. */
+const MESSAGES_PER_SORTED = 16;
 const NONE = -1;
 
 export class RunRecorder {
@@ -39,6 +41,8 @@ export class RunRecorder {
   /** Indexes of the messages of the current run to record. */
   readonly #latest = new NumberList();
   #reports = newReports(INITIAL_CAPACITY);
+  /** 1 for the messages to record, while they are sorted; else 0. */
+  #isLatest = new Uint8Array(INITIAL_CAPACITY);
 
   /** @param lastValues keeps the latest messages. If `undefined`, none are kept. */
   constructor(
@@ -123,7 +127,22 @@ export class RunRecorder {
     if (run.isWhole) this.#readLatest(run);
     else this.#searchLatest(run);
     const latest = this.#latest.values;
-    if (latest.some((index, at) => at > 0 && index < (latest[at - 1] ?? 0))) latest.sort();
+    if (latest.some((index, at) => at > 0 && index < (latest[at - 1] ?? 0))) this.#sortLatest(run.count);
+  }
+
+  /** @param count number of messages of the run */
+  #sortLatest(count: number): void {
+    const latest = this.#latest.values;
+    if (count > latest.length * MESSAGES_PER_SORTED) return void latest.sort();
+    if (count > this.#isLatest.length) this.#isLatest = new Uint8Array(2 * count);
+    const isLatest = this.#isLatest;
+    for (const index of latest) isLatest[index] = 1;
+    this.#latest.clear();
+    for (let index = 0; index < count; index++) {
+      if (isLatest[index] === 0) continue;
+      isLatest[index] = 0;
+      this.#latest.push(index);
+    }
   }
 
   #readLatest({ verdict, index, first }: FrameRun): void {
