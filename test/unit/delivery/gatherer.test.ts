@@ -59,6 +59,21 @@ describe('messages in one piece', () => {
     expectGathered(run, 1);
   });
 
+  test('some with `meta`, others without', () => {
+    const [run] = runsOf(messages(60));
+    if (run === undefined) throw new Error('no run');
+    const selection = new Selection();
+    let text = '';
+    for (let index = 0; index < run.count; index++) {
+      if (index % 5 === 4) continue;
+      const mark = index % 3 === 0 ? WITH_META : SELECTED;
+      selection.add(index, mark);
+      text += expected(run, [index], mark);
+    }
+    for (const selected of [run.count, 1])
+      expect(run.gatherer.gather(run, selection, selected).bytes.toString()).toBe(text);
+  });
+
   test('several subscribers of one run, and of the next one', () => {
     const gatherer = new Gatherer(new CopyPool(64 * 1024));
     for (const count of [10, 200, 1]) {
