@@ -495,7 +495,7 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     await detail.getByRole('cell', { name: 'job-1, job-2' }).waitFor();
     await detail.locator('#detail-codes').getByText('UNKNOWN_TYPE').waitFor();
     await expect(detail.locator('dl').textContent()).resolves.toMatch(/Rolecrawler.*Rejected1/);
-    expect(page.url()).toMatch(/#connection=[\w-]+$/);
+    await page.waitForURL(/#connection=[\w-]+$/);
     const linked = page.url();
     await page.goBack();
     await detail.waitFor({ state: 'hidden' });
@@ -503,7 +503,8 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     await detail.getByText('Active jobs').waitFor();
     await page.keyboard.press('Escape');
     await detail.waitFor({ state: 'hidden' });
-    expect(page.url()).toBe(url);
+    // The dialog is hidden first.
+    await page.waitForURL(url);
     await page.goto('about:blank');
     await page.goto(linked);
     await detail.getByRole('cell', { name: 'job-1, job-2' }).waitFor();
