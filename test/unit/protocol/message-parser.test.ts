@@ -9,7 +9,7 @@ import {
 import { describe, expect, test } from 'vitest';
 import { Traffic } from '#src/traffic/traffic.js';
 import { VALID } from '../../support/messages.js';
-import { createPatterns, eachMatch } from '../../support/patterns.js';
+import { createPatterns, eachMatch, onlyTypes } from '../../support/patterns.js';
 
 type Result = ParsedMessage | Rejection;
 const summary = (results: Result[]) => results.map((result) => (result.ok ? result.type : result.code));
@@ -279,4 +279,35 @@ describe('bad bytes', () => {
     const text = request.replace('{}', `{"a":"${'['.repeat(200)}"}`);
     expect(parse(text)).toEqual(['job_request']);
   });
+});
+
+describe('parts that the patterns scan', () => {
+  const patterns = createPatterns(onlyTypes(MessageRegistry.builtin(), ['job_failed', 'heartbeat']));
+  const failed = (length: number) =>
+    JSON.stringify({
+      ...VALID.job_failed,
+      data: { ...VALID.job_failed.data, stackTrace: 'x'.repeat(length) },
+    });
+  const lengths = [10, 5000, 9000, 30_000, 64_000, 66_000, 70_000, 140_000, 200_000];
+
+  test.each(['\n', ''])(
+    'messages of any length are found where they are, with %j between them',
+    (delimiter) => {
+      for (const first of lengths)
+        for (const second of lengths) {
+          const texts = [first, second, 10, second, first, 10].flatMap((length) => [failed(length), beat]);
+          const bytes = Buffer.from(texts.map((text) => text + delimiter).join(''));
+          const found: string[] = [];
+          new MessageParser({ patterns }).parse(bytes, 0, bytes.length, {
+            onMessage: (_type, _value, start, end) => void found.push(bytes.toString('latin1', start, end)),
+            onRejection: ({ code }) => void found.push(code),
+            onMatches: eachMatch(({ start, end }) => void found.push(bytes.toString('latin1', start, end))),
+          });
+          // As a comparison of booleans, since a difference would be printed for minutes.
+          expect(found.length === texts.length && found.every((text, index) => text === texts[index])).toBe(
+            true,
+          );
+        }
+    },
+  );
 });
