@@ -105,7 +105,7 @@ export class FrameRun implements FrameRunFields, MessageRun {
 
   /** The bytes of a message in its slab, without its delimiter. */
   message(index: number): Buffer {
-    return this.chunk.slab.arena.bytes.subarray(this.start(index), this.end(index));
+    return this.memory.subarray(this.start(index), this.end(index));
   }
 
   typeIndex(index: number): number {
@@ -134,7 +134,7 @@ export class FrameRun implements FrameRunFields, MessageRun {
 
   /** The bytes of the run in its slab, including those between its messages and the last delimiter. */
   get bytes(): Buffer {
-    return this.chunk.slab.arena.bytes.subarray(this.start(0), this.end(this.count - 1) + 1);
+    return this.memory.subarray(this.start(0), this.end(this.count - 1) + 1);
   }
 
   /** The messages `[from, to)` as a run. */

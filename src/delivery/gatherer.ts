@@ -51,12 +51,14 @@ export class Gatherer implements RunGatherer {
 
   gather(run: MessageRun, selection: Selection | undefined, selected: number): Piece {
     const messages = selection?.count ?? run.count;
-    const size = gatheredSize(run, selection);
+    const prefix = new Prefix(run);
+    const size = gatheredSize(run, selection, prefix);
     const { bytes, slab } = this.#copies.take(size);
     const memory = this.#load(run, size, selected);
-    if (memory === undefined) write(run, selection, { source: run.memory, shift: 0, target: bytes, at: 0 });
+    if (memory === undefined)
+      write(run, selection, prefix, { source: run.memory, shift: 0, target: bytes, at: 0 });
     else {
-      write(run, selection, { source: memory, shift: this.#shift, target: memory, at: RUN_BYTES });
+      write(run, selection, prefix, { source: memory, shift: this.#shift, target: memory, at: RUN_BYTES });
       copyBytes(memory, RUN_BYTES, RUN_BYTES + size, bytes, 0);
     }
     return { bytes, slab, messages };
@@ -84,44 +86,28 @@ export class Gatherer implements RunGatherer {
   }
 }
 
-function gatheredSize(run: MessageRun, selection: Selection | undefined): number {
+function gatheredSize(run: MessageRun, selection: Selection | undefined, prefix: Prefix): number {
   const messages = selection?.count ?? run.count;
   let size = 0;
-  let headLength = 0;
   for (let at = 0; at < messages; at++) {
     const index = selection?.index(at) ?? at;
     size += run.end(index) - run.start(index) + 1;
-    if (selection?.mark(at) !== WITH_META) continue;
-    headLength ||= metaPrefix(run.source).length;
-    size += headLength + positionLength(run, index) + 1;
+    if (selection?.mark(at) === WITH_META) size += prefix.length(index) + 1;
   }
   return size;
-}
-
-/** Length of what {@link metaSequence} returns for a message. */
-function positionLength({ firstSequence, firstOffset }: MessageRun, index: number): number {
-  const length = digitsOf(firstSequence + index) + SEQUENCE_END;
-  return firstOffset === undefined ? length : length + OFFSET_START + digitsOf(firstOffset + index);
-}
-
-/** Number of decimal digits. */
-function digitsOf(number: number): number {
-  let digits = 1;
-  for (let limit = 10; number >= limit; limit *= 10) digits++;
-  return digits;
 }
 
 /** Writes the selected messages (all, if there is no selection), with `meta` and delimiters. */
 function write(
   run: MessageRun,
   selection: Selection | undefined,
+  prefix: Prefix,
   { source, shift, target, at }: Places,
 ): void {
   const messages = selection?.count ?? run.count;
   let end = at;
   // Messages that follow each other are copied together, with their delimiters: `[from, to)` is still to be copied.
   let [from, to] = [0, 0];
-  let prefix: Prefix | undefined;
   for (let message = 0; message < messages; message++) {
     const index = selection?.index(message) ?? message;
     const isWithMeta = selection?.mark(message) === WITH_META;
@@ -132,10 +118,7 @@ function write(
     }
     to = run.end(index) - shift + 1;
     if (!isWithMeta && !run.isUndelimited) continue;
-    if (isWithMeta) {
-      prefix ??= new Prefix(run, target);
-      end += prefix.write(index, end);
-    }
+    if (isWithMeta) end += prefix.write(index, target, end);
     end += copyBytes(source, start, to - 1, target, end);
     if (isWithMeta) target[end++] = CLOSE_BRACE;
     target[end++] = run.delimiter;
@@ -144,49 +127,63 @@ function write(
   copyBytes(source, from, to, target, end);
 }
 
-/** Writes what precedes messages with `meta`. */
+/** What precedes the messages of a piece that have `meta`. */
 class Prefix {
   readonly #run: MessageRun;
-  readonly #target: Buffer;
-  readonly #head: string;
+  #head = '';
   /** Where the latest one is, its length, and the index of its message. */
   #at = 0;
   #length = 0;
   #index = 0;
 
-  constructor(run: MessageRun, target: Buffer) {
+  constructor(run: MessageRun) {
     this.#run = run;
-    this.#target = target;
-    this.#head = metaPrefix(run.source);
   }
 
-  /** @returns the number of bytes */
-  write(index: number, at: number): number {
+  /** Number of bytes. */
+  length(index: number): number {
+    const { source, firstSequence, firstOffset } = this.#run;
+    this.#head ||= metaPrefix(source);
+    const length = this.#head.length + digitsOf(firstSequence + index) + SEQUENCE_END;
+    return firstOffset === undefined ? length : length + OFFSET_START + digitsOf(firstOffset + index);
+  }
+
+  /**
+   * @param target always the same one
+   * @returns the number of bytes
+   */
+  write(index: number, target: Buffer, at: number): number {
     const { firstSequence, firstOffset } = this.#run;
-    const [sequence, offset] = [
-      firstSequence + index,
-      firstOffset === undefined ? undefined : firstOffset + index,
-    ];
-    const length = this.#head.length + positionLength(this.#run, index);
+    const sequence = firstSequence + index;
+    const offset = firstOffset === undefined ? undefined : firstOffset + index;
+    const length = this.length(index);
     // Numbers only increase: if the length is the same, both have as many digits as before.
     if (length === this.#length) {
-      copyBytes(this.#target, this.#at, this.#at + length, this.#target, at);
-      this.#add(index - this.#index, at + this.#head.length + digitsOf(sequence));
-      if (offset !== undefined) this.#add(index - this.#index, at + length - SEQUENCE_END);
-    } else this.#target.write(this.#head + metaSequence(sequence, offset), at, 'latin1');
+      copyBytes(target, this.#at, this.#at + length, target, at);
+      const amount = index - this.#index;
+      add(target, at + this.#head.length + digitsOf(sequence), amount);
+      if (offset !== undefined) add(target, at + length - SEQUENCE_END, amount);
+    } else target.write(this.#head + metaSequence(sequence, offset), at, 'latin1');
     this.#at = at;
     this.#length = length;
     this.#index = index;
     return length;
   }
+}
 
-  /** Adds to the decimal number that ends before `end`, digit by digit: nearly always, only the last one changes. */
-  #add(amount: number, end: number): void {
-    let carry = amount;
-    for (let at = end - 1; carry > 0; at--) {
-      const sum = (this.#target[at] ?? 0) - ZERO + carry;
-      carry = Math.floor(sum / 10);
-      this.#target[at] = ZERO + sum - carry * 10;
-    }
+/** Number of decimal digits. */
+function digitsOf(number: number): number {
+  let digits = 1;
+  for (let limit = 10; number >= limit; limit *= 10) digits++;
+  return digits;
+}
+
+/** Adds to the decimal number that ends before `end`, digit by digit: nearly always, only the last one changes. */
+function add(bytes: Buffer, end: number, amount: number): void {
+  let carry = amount;
+  for (let at = end - 1; carry > 0; at--) {
+    const sum = (bytes[at] ?? 0) - ZERO + carry;
+    carry = Math.floor(sum / 10);
+    bytes[at] = ZERO + sum - carry * 10;
   }
 }

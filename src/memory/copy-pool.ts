@@ -41,7 +41,7 @@ export class CopyPool implements CopyMemory {
   }
 
   take(size: number): CopyTarget {
-    if (size < MIN_COPY) return { bytes: Buffer.allocUnsafe(size), slab: undefined };
+    if (size < MIN_COPY) return SEPARATE_COPIES.take(size);
     const slab = this.slabs.acquire(size);
     slab.hold();
     slab.close();

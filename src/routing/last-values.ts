@@ -128,7 +128,7 @@ export class LastValues {
     const { source } = run;
     if (length > value.bytes.length || length * MAX_SLACK + BYTES_STEP < value.bytes.length)
       this.#resize(value, length);
-    copyBytes(run.chunk.slab.arena.bytes, start, start + length, value.bytes, 0);
+    copyBytes(run.memory, start, start + length, value.bytes, 0);
     const job = run.job(index);
     value.length = length;
     value.run = number;

@@ -11,6 +11,7 @@ import { BatchValidator } from '#src/worker/batch-validator.js';
 
 const NEWLINE = 10;
 const LARGEST_SLAB = 1024 * 1024;
+const slabs = new SlabPool(256 * 1024);
 
 export interface RunsOptions {
   /** Default: a connection without a crawler ID. */
@@ -19,22 +20,24 @@ export interface RunsOptions {
   readonly firstSequence?: number;
   readonly firstOffset?: number;
   readonly gatherer?: Gatherer;
+  /** Monotonic time in ms. Default: 0. */
+  readonly receivedAt?: number;
   /** Number of bytes before the messages in their slab. Default: 0. */
   readonly padding?: number;
 }
 
 /** The runs of lines that one crawler has sent. */
 export function runsOf(text: string, options: RunsOptions = {}): FrameRun[] {
-  const { source, firstOffset, padding = 0 } = options;
+  const { source, firstOffset, receivedAt = 0, padding = 0 } = options;
   const { gatherer = new Gatherer(new CopyPool(LARGEST_SLAB)) } = options;
-  const slab = new SlabPool(256 * 1024).acquire(padding + Buffer.byteLength(text));
+  const slab = slabs.acquire(padding + Buffer.byteLength(text));
   const start = slab.base + padding;
   const end = start + slab.arena.bytes.write(text, start);
   const lane = new Lane(
     () => {},
     () => {},
   );
-  const chunk = new Chunk(lane, { slab, start, end }, 0);
+  const chunk = new Chunk(lane, { slab, start, end }, receivedAt);
   const batches = new BatchValidator(new MessageParser(), NEWLINE);
   const task = { id: 0, arenas: [slab.arena.memory], ranges: [0, start, end], maxDetailedRejections: 0 };
   const verdict = new VerdictReader(batches.validate(task));
@@ -61,4 +64,11 @@ export function runsOf(text: string, options: RunsOptions = {}): FrameRun[] {
     firstSequence += count;
   }
   return runs;
+}
+
+/** The only run of these lines. */
+export function runOf(text: string, options?: RunsOptions): FrameRun {
+  const [run, ...others] = runsOf(text, options);
+  if (run === undefined || others.length > 0) throw new Error('not one run');
+  return run;
 }

@@ -4,7 +4,7 @@ import { Gatherer } from '#src/delivery/gatherer.js';
 import { CopyPool } from '#src/memory/copy-pool.js';
 import { Traffic } from '#src/traffic/traffic.js';
 import { line, VALID } from '../../support/messages.js';
-import { runsOf } from '../../support/runs.js';
+import { runOf } from '../../support/runs.js';
 
 /** What a subscriber should get, put together without any of the code under test. */
 function expected(run: FrameRun, indexes: readonly number[], mark: number): string {
@@ -52,16 +52,14 @@ describe('messages in one piece', () => {
     ['offsets', { firstOffset: 98, firstSequence: 5 }],
     ['any alignment in the slab', { padding: 13 }],
   ])('%s', (_name, options) => {
-    const [run] = runsOf(messages(120), options);
-    if (run === undefined) throw new Error('no run');
+    const run = runOf(messages(120), options);
     expectGathered(run);
     // Message by message, since few are selected.
     expectGathered(run, 1);
   });
 
   test('some with `meta`, others without', () => {
-    const [run] = runsOf(messages(60));
-    if (run === undefined) throw new Error('no run');
+    const run = runOf(messages(60));
     const selection = new Selection();
     let text = '';
     for (let index = 0; index < run.count; index++) {
@@ -77,8 +75,7 @@ describe('messages in one piece', () => {
   test('several subscribers of one run, and of the next one', () => {
     const gatherer = new Gatherer(new CopyPool(64 * 1024));
     for (const count of [10, 200, 1]) {
-      const [run] = runsOf(messages(count), { gatherer });
-      if (run === undefined) throw new Error('no run');
+      const run = runOf(messages(count), { gatherer });
       expectGathered(run);
       expectGathered(run);
       gatherer.endTurn();
@@ -90,8 +87,7 @@ describe('messages in one piece', () => {
       ...VALID.job_progress,
       data: { ...VALID.job_progress.data, message: 'x'.repeat(30_000) },
     });
-    const [run] = runsOf((long + messages(3)).repeat(30));
-    if (run === undefined) throw new Error('no run');
+    const run = runOf((long + messages(3)).repeat(30));
     expect(run.span).toBeGreaterThan(800 * 1024);
     expectGathered(run);
   });
@@ -99,22 +95,19 @@ describe('messages in one piece', () => {
   test('short messages, whose sender and number take more bytes than the memory for the result holds', () => {
     const beat = line(VALID.heartbeat);
     const crawlerId = 'c'.repeat(1000);
-    const [run] = runsOf(beat.repeat(1200), { source: { crawlerId } });
-    if (run === undefined) throw new Error('no run');
+    const run = runOf(beat.repeat(1200), { source: { crawlerId } });
     expectGathered(run);
   });
 
   test('undelimited messages get delimiters', () => {
-    const [run] = runsOf(messages(50).replaceAll('\n', ''));
-    if (run === undefined) throw new Error('no run');
+    const run = runOf(messages(50).replaceAll('\n', ''));
     expect(run.isUndelimited).toBe(true);
     expect(wholeRun(run).bytes.toString()).toBe(messages(50));
     expectGathered(run);
   });
 
   test('a piece does not change with the next one', () => {
-    const [run] = runsOf(messages(100));
-    if (run === undefined) throw new Error('no run');
+    const run = runOf(messages(100));
     const [first] = cutRun(run, selectionOf([1, 3, 5], SELECTED));
     const text = first?.bytes.toString();
     cutRun(run, selectionOf([2, 4, 6, 8], WITH_META));

@@ -1,29 +1,20 @@
 import { expect, test } from 'vitest';
-import { FrameRun } from '#src/delivery/frame-run.js';
-import { Gatherer } from '#src/delivery/gatherer.js';
-import { Chunk, Lane } from '#src/dispatch/lane.js';
-import { batchTask } from '#src/dispatch/verdict.js';
-import { VerdictReader } from '#src/dispatch/verdict-reader.js';
-import { CopyPool } from '#src/memory/copy-pool.js';
-import { SlabPool } from '#src/memory/slab-pool.js';
+import type { FrameRun } from '#src/delivery/frame-run.js';
 import { jobKey, NO_SEED } from '#src/messages/job-key.js';
 import { MessageRegistry } from '#src/messages/message-registry.js';
-import { MessageParser } from '#src/protocol/message-parser.js';
 import { Filter } from '#src/routing/filter.js';
 import { type CrawlerIdentity, JobOwners } from '#src/routing/job-owners.js';
 import { LastValues } from '#src/routing/last-values.js';
 import { RunRecorder } from '#src/routing/run-recorder.js';
-import { BatchValidator } from '#src/worker/batch-validator.js';
+import { runOf } from '../../support/runs.js';
 
 const NEWLINE = 10;
 const registry = MessageRegistry.builtin();
 const everything = new Filter(registry, { id: 'x', types: ['*'] }, NO_SEED);
 const withMeta = new Filter(registry, { id: 'x', types: ['*'], meta: true }, NO_SEED);
-const slabs = new SlabPool(64 * 1024);
-const gatherer = new Gatherer(new CopyPool(64 * 1024));
 
 /** Messages of these jobs that were received at a time in ms. */
-function runOf(jobIds: readonly string[], receivedAt: number): FrameRun {
+function runOfJobs(jobIds: readonly string[], receivedAt: number): FrameRun {
   const line = (jobId: string) =>
     JSON.stringify({
       type: 'job_progress',
@@ -31,27 +22,7 @@ function runOf(jobIds: readonly string[], receivedAt: number): FrameRun {
       jobId,
       data: { stage: 'fetching', entityType: 'issue', processed: receivedAt },
     });
-  const bytes = Buffer.from(jobIds.map((jobId) => `${line(jobId)}\n`).join(''));
-  const slab = slabs.acquire(bytes.length);
-  bytes.copy(slab.arena.bytes, slab.base);
-  const lane = new Lane(
-    () => {},
-    () => {},
-  );
-  const chunk = new Chunk(lane, { slab, start: slab.base, end: slab.base + bytes.length }, receivedAt);
-  const verdict = new VerdictReader(
-    new BatchValidator(new MessageParser(), NEWLINE).validate(batchTask([chunk])),
-  );
-  const source = { id: 'c-1', crawlerId: undefined };
-  const place = {
-    index: 0,
-    first: 0,
-    count: jobIds.length,
-    firstSequence: 1,
-    isUndelimited: false,
-    isValid: true,
-  };
-  return new FrameRun({ source, chunk, verdict, ...place, delimiter: NEWLINE, gatherer });
+  return runOf(jobIds.map((jobId) => `${line(jobId)}\n`).join(''), { receivedAt });
 }
 
 const jobsIn = (values: LastValues): string[] =>
@@ -68,7 +39,7 @@ function createValues(limits: [number, number, number?], sender: CrawlerIdentity
   const values = new LastValues(owners, ...limits);
   const recorder = new RunRecorder(registry, owners, values, NO_SEED);
   const record = (jobIds: readonly string[], receivedAt: number) =>
-    recorder.record(runOf(jobIds, receivedAt), sender);
+    recorder.record(runOfJobs(jobIds, receivedAt), sender);
   return { owners, values, recorder, record };
 }
 
@@ -109,7 +80,7 @@ test('the memory of all messages stays within the limit, and long messages leave
 
 test('of a part of a run, only its own messages count', () => {
   const { owners, values, recorder } = createValues([10, 10_000]);
-  const run = runOf(['job-1', 'job-2', 'job-1', 'job-3', 'job-2'], 0);
+  const run = runOfJobs(['job-1', 'job-2', 'job-1', 'job-3', 'job-2'], 0);
   recorder.record(run.part(0, 3), CRAWLER);
   const sequences = () =>
     Object.fromEntries(
