@@ -35,6 +35,7 @@ export async function dumpPattern(type: MessageType): Promise<string> {
   const lines = [
     `${name}: ${result.omitted.length === 0 ? 'compiled' : 'partial'}`,
     ...result.omitted.map((field) => `  omitted: ${field}`),
+    ...result.checked.map((field) => `  checked: ${field}`),
     '',
     ...irLines('', result.node),
     '',
@@ -81,12 +82,18 @@ function irLines(label: string, node: PatternNode): string[] {
         node.options.flatMap((option) => irLines('', option)),
       );
     }
+    case 'checked': {
+      const [first, ...rest] = irLines(label, node.node);
+      return [`${first}, checked`, ...rest];
+    }
     default:
       return [label + leaf(node)];
   }
 }
 
-function leaf(node: Exclude<PatternNode, { kind: 'object' | 'list' | 'record' | 'choice' }>): string {
+function leaf(
+  node: Exclude<PatternNode, { kind: 'object' | 'list' | 'record' | 'choice' | 'checked' }>,
+): string {
   switch (node.kind) {
     case 'text':
       return `text ${node.text}`;

@@ -1,6 +1,6 @@
 // Detects hung workers, and the message at which a worker failed. Each worker has a slot in shared memory: its thread
-// id, a counter that is odd while it is busy and grows with each message on the slow path, and its place in the batch.
-// No clock is shared.
+// id, a counter that is odd while it is busy and grows with each message that is decoded or checked, and its place in
+// the batch. No clock is shared.
 
 /** Fields of a slot: thread id (0 if free), counter, batch number, and the fields of a {@link Place}. */
 export const SLOT = { THREAD: 0, COUNTER: 1, TASK: 2, RANGE: 3, START: 4, END: 5, SIZE: 6 } as const;

@@ -2,7 +2,9 @@
 
 import * as z from 'zod';
 
-interface SchemaFacts {
+export interface SchemaFacts {
+  /** The schema, and every schema in it, in the order of its definition. */
+  readonly parts: readonly z.core.$ZodType[];
   /** All object keys that the schema defines: safe to show in the path of an error. */
   readonly keys: ReadonlySet<string>;
   /** Whether the output of parsing can differ from its input (a default, a transform, coercion). */
@@ -22,6 +24,7 @@ const TRANSFORMING_TYPES = new Set(['default', 'prefault', 'catch', 'transform',
 
 /** Visits the schema and every schema reachable from its definition, each once. */
 export function inspectSchema(schema: z.core.$ZodType): SchemaFacts {
+  const parts: z.core.$ZodType[] = [];
   const keys = new Set<string>();
   const seen = new Set<unknown>();
   let [transformsInput, isOtherVersion, hasCustomClass] = [false, false, false];
@@ -32,15 +35,17 @@ export function inspectSchema(schema: z.core.$ZodType): SchemaFacts {
     if (typeof node !== 'object' || node === null || seen.has(node)) return;
     seen.add(node);
     if ('_zod' in node) {
-      const { def, version, traits } = (node as z.core.$ZodType)._zod;
+      const part = node as z.core.$ZodType;
+      const { def, version, traits } = part._zod;
       // `check` is the function that was passed to `.check()`.
       visit((node as Partial<z.core.$ZodCheck>)._zod?.check);
       if (def.type === 'promise') isAsync = true;
       // Only schemas have a version; checks do not.
+      if ('type' in def) parts.push(part);
       if ('type' in def && !isThisVersion(version)) isOtherVersion = true;
       if ('type' in def && !isOfKnownClass(traits)) hasCustomClass = true;
       if (TRANSFORMING_TYPES.has(def.type) || 'coerce' in def) transformsInput = true;
-      for (const part of Object.values(def)) visit(part);
+      for (const inner of Object.values(def)) visit(inner);
       if ('shape' in def) {
         const shape = def.shape as z.core.$ZodShape;
         for (const key of Object.keys(shape)) keys.add(key);
@@ -53,7 +58,7 @@ export function inspectSchema(schema: z.core.$ZodType): SchemaFacts {
     }
   };
   visit(schema);
-  return { keys, transformsInput, isOtherVersion, hasCustomClass, hasZod3Part, isAsync };
+  return { parts, keys, transformsInput, isOtherVersion, hasCustomClass, hasZod3Part, isAsync };
 }
 
 /** Whether a value is a schema of zod 3. Those of zod 4 also have `_def`, without a `typeName`. */

@@ -6,6 +6,7 @@
 // ',' and ':' stand for the separators of the pattern's spacing.
 
 import { choice, hasSpans, type Member, type PatternNode, SCALAR, type Spacing } from './ir.js';
+import { CHECK, CHECKS, MAX_CHECKS, SLOT } from './memory-layout.js';
 import { Scanners } from './scanners.js';
 import { type Code, call, F64, f64, getGlobal, getLocal, i32, i64 } from './wasm/expressions.js';
 import { advance, type FunctionWriter, type Label } from './wasm/function-writer.js';
@@ -13,6 +14,7 @@ import type { ModuleWriter } from './wasm/module-writer.js';
 import type { NumberRange } from './zod-introspection.js';
 
 const QUOTE = 0x22;
+const WORD = 4;
 /** The parameter of each function: the address, which the code advances. */
 const AT = 0;
 const at = getLocal(AT);
@@ -125,6 +127,8 @@ export class NodeWriter {
         return this.#record(node.value, fail);
       case 'choice':
         return this.#choice(node.options, fail);
+      case 'checked':
+        return this.#checked(node, fail);
     }
   }
 
@@ -380,6 +384,32 @@ export class NodeWriter {
       if (max !== undefined) writer.branchIf(fail, i32.gt_u(getLocal(count), i32.const(max)));
     }
     this.#expect(']', fail);
+  }
+
+  /**
+   * Adds a row to the table of checks.
+   *
+   *     valueStart = at;
+   *     match node;
+   *     if (CHECKS == MAX_CHECKS) goto fail;
+   *     checks[CHECKS++] = { part, valueStart, at };
+   */
+  #checked({ node, part }: PatternNode & { kind: 'checked' }, fail: Label): void {
+    const writer = this.#writer;
+    const [start, row] = [writer.local('valueStart'), writer.local('check')];
+    const count = i32.load(i32.const(0), SLOT.CHECKS);
+    this.flush(fail);
+    writer.set(start, at);
+    this.write(node, fail);
+    this.flush(fail);
+    writer.branchIf(fail, i32.eq(count, i32.const(MAX_CHECKS)));
+    writer.set(row, i32.mul(count, i32.const(CHECK.SIZE * WORD)));
+    const set = (field: number, value: Code) =>
+      writer.emit(i32.store(getLocal(row), value, CHECKS + field * WORD));
+    set(CHECK.PART, i32.const(part));
+    set(CHECK.START, getLocal(start));
+    set(CHECK.END, at);
+    writer.emit(i32.store(i32.const(0), i32.add(count, ONE), SLOT.CHECKS));
   }
 
   /**

@@ -52,7 +52,14 @@ export type PatternNode =
     }
   /** An object with arbitrary keys, except `__proto__`, written without escapes. */
   | { readonly kind: 'record'; readonly value: PatternNode }
-  | { readonly kind: 'choice'; readonly options: readonly PatternNode[] };
+  | { readonly kind: 'choice'; readonly options: readonly PatternNode[] }
+  /** Text that the node matches, and whose value a part of the schema accepts. */
+  | {
+      readonly kind: 'checked';
+      readonly node: Exclude<PatternNode, { kind: 'checked' }>;
+      /** Index of that part among those of the message type. */
+      readonly part: number;
+    };
 
 export interface Member {
   readonly key: string;
@@ -84,6 +91,8 @@ export function depthOf(node: PatternNode): number {
       return Math.max(...node.options.map(depthOf));
     case 'flat':
       return 1;
+    case 'checked':
+      return depthOf(node.node);
     default:
       return 0;
   }
@@ -91,9 +100,31 @@ export function depthOf(node: PatternNode): number {
 
 /** Whether the text of a member of the node is captured. */
 export function hasSpans(node: PatternNode): boolean {
+  const inner = uncheckedNode(node);
   return (
-    node.kind === 'object' && node.members.some(({ value, span }) => span !== undefined || hasSpans(value))
+    inner.kind === 'object' && inner.members.some(({ value, span }) => span !== undefined || hasSpans(value))
   );
+}
+
+/** The node that matches the text, without the check of its value. */
+export function uncheckedNode(node: PatternNode): Exclude<PatternNode, { kind: 'checked' }> {
+  return node.kind === 'checked' ? node.node : node;
+}
+
+/** Whether the node contains one whose value is checked. */
+export function hasChecks(node: PatternNode): boolean {
+  switch (node.kind) {
+    case 'object':
+      return node.members.some(({ value }) => hasChecks(value));
+    case 'list':
+      return hasChecks(node.element);
+    case 'record':
+      return hasChecks(node.value);
+    case 'choice':
+      return node.options.some(hasChecks);
+    default:
+      return node.kind === 'checked';
+  }
 }
 
 /** Whether the node contains a timestamp whose age is checked. */
@@ -103,6 +134,8 @@ export function hasCheckedTime(node: PatternNode): boolean {
       return node.members.some(({ value }) => hasCheckedTime(value));
     case 'choice':
       return node.options.some(hasCheckedTime);
+    case 'checked':
+      return hasCheckedTime(node.node);
     default:
       return node.kind === 'dateTime' && node.isChecked;
   }
@@ -113,6 +146,7 @@ export const choice = (options: readonly PatternNode[]): PatternNode =>
   options.length === 1 && options[0] !== undefined ? options[0] : { kind: 'choice', options };
 export const BOOLEAN: PatternNode = choice([text('true'), text('false')]);
 export const STRING: PatternNode = { kind: 'string', prefix: '' };
+export const FLAT: PatternNode = { kind: 'flat' };
 export const SCALAR: PatternNode = choice([
   STRING,
   { kind: 'number' },

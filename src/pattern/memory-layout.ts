@@ -1,6 +1,6 @@
 // The layout of the WebAssembly memory that patterns use: addresses and sizes in bytes.
 //
-//   slots │ meanings │ accepted │ job slots │ jobs │ runs │ frames │ buckets │ lists │ spans │ example │ text to scan …
+//   slots │ checks │ meanings │ accepted │ job slots │ jobs │ runs │ frames │ buckets │ lists │ spans │ example │ text to scan …
 
 import { FRAME, JOB, RUN } from './verdict-layout.js';
 
@@ -38,6 +38,8 @@ export const SLOT = {
   /** Key of the job of the latest match. */
   JOB_LOW: 68,
   JOB_HIGH: 72,
+  /** Number of rows in the table of checks: values of the latest match that the schema has to accept. 0 in between. */
+  CHECKS: 76,
   SIZE: 80,
 } as const;
 
@@ -68,6 +70,13 @@ export const JOB_SLOTS = 4096;
 export const MEANING = { NONE: 0, JOB_REQUEST: 1, HEARTBEAT: 2 } as const;
 /** The text of a member's value, in 32-bit words: start and end address, both 0 if the member is absent. */
 export const SPAN = { START: 0, END: 1, SIZE: 2 } as const;
+
+/** A value to check, in 32-bit words: the part of the schema that checks it, and the start and end of its text. */
+export const CHECK = { PART: 0, START: 1, END: 2, SIZE: 3 } as const;
+/** Maximum number of checked values of a message. A pattern does not match messages with more. */
+export const MAX_CHECKS = 256;
+/** Address of the table of checks, which does not depend on the number of types. */
+export const CHECKS = SLOT.SIZE;
 
 /** A pattern in a bucket's list: its index in the function table (0 ends the list), type index and last scan. */
 export const ENTRY = { FUNCTION: 0, TYPE: 4, LAST_SCAN: 8, SIZE: 12 } as const;
@@ -121,7 +130,7 @@ function allocator(start: number): (bytes: number) => number {
 
 /** @param types number of message types */
 export function tableMap(types: number): TableMap {
-  const reserve = allocator(SLOT.SIZE);
+  const reserve = allocator(CHECKS + MAX_CHECKS * CHECK.SIZE * WORD);
   return {
     meanings: reserve(types * WORD),
     accepted: reserve(types * WORD),

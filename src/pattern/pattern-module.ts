@@ -2,7 +2,7 @@
 // message and returns the address after it, or 0 if the text does not match. Captured values are written to memory.
 
 import { NodeWriter, PatternContext } from './codegen.js';
-import { hasCheckedTime, type PatternNode, type Spacing } from './ir.js';
+import { hasCheckedTime, hasChecks, type PatternNode, type Spacing } from './ir.js';
 import { SLOT, SPAN } from './memory-layout.js';
 import { type Code, f64, getLocal, i32, select } from './wasm/expressions.js';
 import type { FunctionWriter } from './wasm/function-writer.js';
@@ -34,7 +34,7 @@ const setSlot = (offset: number, value: Code): Code => i32.store(NOTHING, value,
  *
  *     match(at) {
  *       captured numbers = NaN;
- *       match node;                                 // on failure: return 0
+ *       match node;                                 // on failure: CHECKS = 0; return 0
  *       if (total != 0 && count > total) return 0;  // for each pair of withinTotal; false if one is NaN
  *       JOB_START = address of the job id;          // 0 if there is none
  *       JOB_LENGTH = its length;
@@ -76,6 +76,7 @@ export function generatePattern({
       }
       writer.return(getLocal(0));
     });
+    if (hasChecks(node)) writer.emit(setSlot(SLOT.CHECKS, NOTHING));
     return NOTHING;
   });
   module.export(match);

@@ -7,6 +7,8 @@ import type { Framing } from '../wire/framing.js';
 import { Matches } from './matches.js';
 import {
   BUCKETS,
+  CHECK,
+  CHECKS,
   ENTRY,
   MAX_EXAMPLE,
   type MemoryMap,
@@ -42,6 +44,8 @@ export interface RuntimeOptions
   readonly scanLoop: object;
   /** Whether a timestamp is neither too old nor in the future. If `undefined`, all timestamps are accepted. */
   readonly isTimely: ((timestamp: string) => boolean) | undefined;
+  /** Whether a part of a type's schema accepts a value, given as JSON text. */
+  readonly accepts: (typeIndex: number, part: number, text: string) => boolean;
   /** Initial value of the scan counter, for tests. Default: 0. */
   readonly firstScan?: number | undefined;
 }
@@ -61,6 +65,9 @@ interface Entry {
   readonly lastScan: number;
 }
 
+/** Called with the offsets of a message whose values are about to be checked. */
+export type OnCheck = (start: number, end: number) => void;
+
 type Match = (address: number) => number;
 type Scan = (address: number, end: number) => number;
 
@@ -78,6 +85,7 @@ export class PatternRuntime {
   readonly #table: WebAssembly.Table;
   readonly #scan: Scan;
   readonly #isTimely: (start: number, end: number) => number;
+  readonly #acceptsValue: RuntimeOptions['accepts'];
   readonly #keyOffset: number;
   readonly #lists = new Map<number, Pattern[]>();
   /** Table indices of removed patterns. */
@@ -89,6 +97,8 @@ export class PatternRuntime {
   #shift = 0;
   /** Number of the latest scan: a 32-bit counter. */
   #scans: number;
+  /** As for the current scan. */
+  #onCheck: OnCheck | undefined;
 
   /** Number of scans so far. */
   get scans(): number {
@@ -96,8 +106,10 @@ export class PatternRuntime {
   }
 
   /** @throws RangeError if the address space is too small */
-  constructor({ scanLoop, types, names, maxPatterns, maxSpans, isTimely, firstScan = 0 }: RuntimeOptions) {
+  constructor(options: RuntimeOptions) {
+    const { scanLoop, types, names, maxPatterns, maxSpans, isTimely, firstScan = 0 } = options;
     this.#scans = firstScan;
+    this.#acceptsValue = options.accepts;
     this.#map = memoryMap(types.length, maxPatterns, maxSpans);
     this.matches = new Matches(this.#map, maxSpans);
     this.#keyOffset = keyOffsetOf(names);
@@ -157,7 +169,10 @@ export class PatternRuntime {
     if (entry !== undefined) this.#words[(entry.address + ENTRY.LAST_SCAN) / WORD] = 0;
   }
 
-  /** Whether a pattern matches exactly this text. Does not affect the loaded text. */
+  /**
+   * Whether a pattern matches exactly this text, which the slow path has accepted: values are not checked again. Does not
+   * affect the loaded text.
+   */
   matchesExactly(pattern: Pattern, text: Buffer): boolean {
     if (text.length > MAX_EXAMPLE) return false;
     const start = this.#map.example;
@@ -165,7 +180,9 @@ export class PatternRuntime {
     this.#bytes.set(text, start);
     this.#bytes.fill(0, end, end + PADDING);
     const match = this.#table.get(pattern.tableIndex) as Match;
-    return match(start) === end;
+    const matchEnd = match(start);
+    this.#words[SLOT.CHECKS / WORD] = 0;
+    return matchEnd === end;
   }
 
   /** Copies `bytes[from, to)`, which must be valid UTF-8, into memory to be scanned. */
@@ -193,14 +210,30 @@ export class PatternRuntime {
   /**
    * Matches messages from `from` on, until no pattern matches.
    * @param from offset in the loaded bytes
+   * @param onCheck if omitted, no message with values to check matches
    */
-  scan(from: number): Matches {
+  scan(from: number, onCheck?: OnCheck): Matches {
+    this.#onCheck = onCheck;
     if (this.#scans === MAX_SCAN) this.#renumberScans();
     this.#scans++;
     this.tables.prepareScan();
     this.#words[SLOT.LAST_SCAN / WORD] = this.#scans;
     this.matches.scanEnd = this.#scan(from + this.#shift, this.#textEnd) - this.#shift;
     return this.matches;
+  }
+
+  /** Whether the schema accepts the values of a message that its pattern has listed. */
+  #accepts(typeIndex: number, start: number, end: number): boolean {
+    if (this.#onCheck === undefined) return false;
+    this.#onCheck(start - this.#shift, end - this.#shift);
+    const count = this.#readWord(SLOT.CHECKS);
+    for (let row = 0; row < count; row++) {
+      const at = CHECKS + row * CHECK.SIZE * WORD;
+      const [from, to] = [this.#readWord(at + CHECK.START * WORD), this.#readWord(at + CHECK.END * WORD)];
+      const text = this.#bytes.toString('utf8', from, to);
+      if (!this.#acceptsValue(typeIndex, this.#readWord(at + CHECK.PART * WORD), text)) return false;
+    }
+    return true;
   }
 
   #readWord(address: number): number {
@@ -217,7 +250,9 @@ export class PatternRuntime {
   }
 
   #instantiate<F>(module: object, name: string): F {
-    const env = { memory: this.#memory, table: this.#table, isTimely: this.#isTimely };
+    const accepts = (typeIndex: number, start: number, end: number) =>
+      this.#accepts(typeIndex, start, end) ? 1 : 0;
+    const env = { memory: this.#memory, table: this.#table, isTimely: this.#isTimely, accepts };
     const { exports } = new WebAssembly.Instance(module, { env });
     // The generated modules export functions with the types declared here.
     return exports[name] as F;

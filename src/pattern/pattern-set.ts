@@ -11,9 +11,10 @@ import { LayoutLearner, type Proposal } from './layout-learner.js';
 import type { Matches } from './matches.js';
 import { MAX_EXAMPLE } from './memory-layout.js';
 import { generatePattern } from './pattern-module.js';
-import { compileScanLoop, type Pattern, PatternRuntime } from './pattern-runtime.js';
+import { compileScanLoop, type OnCheck, type Pattern, PatternRuntime } from './pattern-runtime.js';
 import type { Projection } from './projection.js';
 import { type CompiledPattern, type CompileResult, compilePattern, TIMESTAMP } from './schema-to-ir.js';
+import { ValueChecks } from './value-checks.js';
 import type { VerdictTables } from './verdict-tables.js';
 import type { ModuleWriter } from './wasm/module-writer.js';
 
@@ -61,6 +62,8 @@ export type PatternResult =
       readonly head: string;
       /** Parts of the schema that the pattern does not match, with the reason. */
       readonly omitted: readonly string[];
+      /** Parts of the schema that check each value themselves, with the reason. */
+      readonly checked: readonly string[];
     }
   | { readonly declined: string };
 
@@ -119,7 +122,15 @@ export class PatternSet {
     this.#projection = projection;
     const { scanLoop, results } = compiled;
     this.results = results;
-    this.#runtime = new PatternRuntime({ scanLoop, ...sizeOf(registry, options), isTimely, firstScan });
+    const checks = new ValueChecks(registry.types);
+    const accepts: ValueChecks['accepts'] = (...value) => checks.accepts(...value);
+    this.#runtime = new PatternRuntime({
+      scanLoop,
+      ...sizeOf(registry, options),
+      isTimely,
+      accepts,
+      firstScan,
+    });
     this.#checksAge = isTimely !== undefined;
     this.#maxLearned = maxLearnedLayouts;
     for (const type of registry.types) {
@@ -141,9 +152,11 @@ export class PatternSet {
   /**
    * Matches one message after another until no pattern matches.
    * @param from offset in the loaded bytes
+   * @param onCheck called before the schema checks values of a message, which may take long or never end. If omitted, no
+   *   message with such values matches.
    */
-  scan(from: number): Matches {
-    return this.#runtime.scan(from);
+  scan(from: number, onCheck?: OnCheck): Matches {
+    return this.#runtime.scan(from, onCheck);
   }
 
   /**
@@ -305,8 +318,9 @@ function compileModule(type: MessageType, checksAge: boolean, spans: Spans, layo
   const result = compileType(type, checksAge, layout, spans);
   if ('declined' in result) return result;
   try {
-    const { head, omitted } = result;
-    return { module: new WebAssembly.Module(moduleOf(type, result, spans.length).bytes()), head, omitted };
+    const { head, omitted, checked } = result;
+    const module = new WebAssembly.Module(moduleOf(type, result, spans.length).bytes());
+    return { module, head, omitted, checked };
   } catch (error) {
     if (error instanceof WebAssembly.CompileError || error instanceof RangeError) return TOO_LARGE;
     throw error;

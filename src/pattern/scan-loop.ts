@@ -52,16 +52,17 @@ const noHeartbeat = i32.const(NO_HEARTBEAT);
 const slot = (offset: number): Code => i32.load(NOTHING, offset);
 const setSlot = (offset: number, value: Code): Code => i32.store(NOTHING, value, offset);
 
-/** Generates the module. It imports `env.memory` and `env.table`, and exports `scan`. */
+/** Generates the module. It imports `env.memory`, `env.table` and `env.accepts`, and exports `scan`. */
 export function generateScanLoop(map: MemoryMap, settings: ScanLoopSettings): ModuleWriter {
   const module = new ModuleWriter('scan-loop');
   module.importTable();
+  const accepts = module.importFunction('accepts', 3);
   const hash = addHash(module, settings.jobSeed);
   const jobRow = addJobRow(module, map);
   const matchType = module.typeOf(1);
   module.export(
     module.add('scan', ['at', 'end'], (writer) =>
-      writeScan(writer, map, settings, { matchType, hash, jobRow }),
+      writeScan(writer, map, settings, { matchType, accepts, hash, jobRow }),
     ),
   );
   return module;
@@ -70,6 +71,7 @@ export function generateScanLoop(map: MemoryMap, settings: ScanLoopSettings): Mo
 /** Indexes of the functions that the loop calls, and of the type of those in the table. */
 interface Callees {
   readonly matchType: number;
+  readonly accepts: number;
   readonly hash: number;
   readonly jobRow: number;
 }
@@ -78,7 +80,7 @@ interface Callees {
  * Scans messages from `at` to the end of the text. Returns the address of the first message that did not match.
  *
  *     scan(at, end) {
- *       HEARTBEAT = NO_HEARTBEAT, RUNS = 0;
+ *       HEARTBEAT = NO_HEARTBEAT, RUNS = 0, CHECKS = 0;
  *       matches = 0, lines = 0, reason = UNKNOWN;
  *       while (at < end) {
  *         if (matches == MAX_MATCHES) { reason = FULL; break; }
@@ -92,6 +94,11 @@ interface Callees {
  *           if (matchEnd[0] == delimiter) next += 1;
  *           else if (matchEnd[0] == '\r' && matchEnd[1] == delimiter && matchEnd + 1 < end) next += 2;
  *           else if (framing == ndjson) break;
+ *         }
+ *         if (CHECKS != 0) {                                           // the pattern has listed values to check
+ *           isAccepted = accepts(entry->type, at, matchEnd);
+ *           CHECKS = 0;
+ *           if (!isAccepted) break;
  *         }
  *         frame = &frames[matches];
  *         *frame = { at - SHIFT, matchEnd - SHIFT, entry->type, 0 };
@@ -120,14 +127,14 @@ function writeScan(
   writer: FunctionWriter,
   map: MemoryMap,
   { framing, delimiter, maxMessageSize, keyOffset, maxSpans }: ScanLoopSettings,
-  { matchType, hash, jobRow }: Callees,
+  { matchType, accepts, hash, jobRow }: Callees,
 ): Code {
   const [AT, END] = [0, 1];
   const [first, entry] = [writer.local('first'), writer.local('entry')];
   const [MATCH_END, next] = [writer.local('matchEnd'), writer.local('next')];
   const [matches, lines, reason] = [writer.local('matches'), writer.local('lines'), writer.local('reason')];
   const [type, meaning] = [writer.local('type'), writer.local('meaning')];
-  const [frame, row] = [writer.local('frame'), writer.local('row')];
+  const [frame, row, isAccepted] = [writer.local('frame'), writer.local('row'), writer.local('isAccepted')];
   const at = getLocal(AT);
   const end = getLocal(END);
   const matchEnd = getLocal(MATCH_END);
@@ -135,6 +142,7 @@ function writeScan(
 
   writer.emit(setSlot(SLOT.HEARTBEAT, noHeartbeat));
   writer.emit(setSlot(SLOT.RUNS, NOTHING));
+  writer.emit(setSlot(SLOT.CHECKS, NOTHING));
   writer.block((exit) => {
     writer.loop((again) => {
       writer.branchIf(exit, i32.ge_u(at, end));
@@ -172,8 +180,13 @@ function writeScan(
         );
         if (framing === 'ndjson') writer.branch(exit);
       });
-      writer.set(frame, rowAddress(map.frames, getLocal(matches), FRAME.SIZE));
       writer.set(type, i32.load(getLocal(entry), ENTRY.TYPE));
+      writer.if(slot(SLOT.CHECKS), () => {
+        writer.set(isAccepted, call(accepts, getLocal(type), at, matchEnd));
+        writer.emit(setSlot(SLOT.CHECKS, NOTHING));
+        writer.branchIf(exit, i32.eqz(getLocal(isAccepted)));
+      });
+      writer.set(frame, rowAddress(map.frames, getLocal(matches), FRAME.SIZE));
       const setFrame = (field: number, value: Code) =>
         writer.emit(i32.store(getLocal(frame), value, field * WORD));
       setFrame(FRAME.START, i32.sub(at, slot(SLOT.SHIFT)));

@@ -1,7 +1,8 @@
 // Compiles a zod schema to a pattern (an IR tree) that matches a subset of its valid messages: keys in the order of a
 // layout, whitespace only where the layout has it, strings and numbers in their common forms. The law of patterns:
-// JSON.parse, the schema and the rules accept every text that a pattern matches. A schema for which this cannot be
-// guaranteed is declined, with the reason.
+// JSON.parse, the schema and the rules accept every text that a pattern matches. Where this cannot be guaranteed for a
+// part of a schema, the pattern matches the text of its values, and the part itself checks each value (value-checks.ts).
+// A schema for which this is not possible either is declined, with the reason.
 
 import { type DeclarativeRules, MIN_JOB_ID_LENGTH } from '../messages/declarative-rules.js';
 import type { MessageType } from '../messages/message-registry.js';
@@ -11,6 +12,7 @@ import {
   BOOLEAN,
   choice,
   depthOf,
+  FLAT,
   formatted,
   isPlainAscii,
   type Member,
@@ -19,6 +21,7 @@ import {
   type Spacing,
   STRING,
   text,
+  uncheckedNode,
 } from './ir.js';
 import {
   COMPACT,
@@ -31,7 +34,13 @@ import {
   memberPath,
   valuePath,
 } from './layout.js';
-import { Declined, type Definition, modelledDefinition, type Schema } from './zod-allow-list.js';
+import {
+  Declined,
+  type Definition,
+  definitionOf,
+  modelledDefinition,
+  type Schema,
+} from './zod-allow-list.js';
 import {
   beginsWithTag,
   boundsOf,
@@ -59,6 +68,8 @@ export interface CompiledPattern {
   readonly captures: ReadonlySet<string>;
   /** Optional fields that the pattern omits, with the reason. Messages with such a field take the slow path. */
   readonly omitted: readonly string[];
+  /** Fields whose values their part of the schema checks, with the reason. */
+  readonly checked: readonly string[];
 }
 
 export type CompileResult = CompiledPattern | { readonly declined: string };
@@ -85,6 +96,8 @@ export function compilePattern(
   }
 }
 
+/** Types of which some checks have a node of their own. */
+const TYPES_WITH_CHECKS = new Set(['string', 'number', 'array']);
 const NOT_NEGATIVE = { min: 0 };
 const INTEGER = { isInteger: true };
 export const TIMESTAMP = 'timestamp';
@@ -107,6 +120,9 @@ class PatternCompiler {
   readonly #inProgress = new Set<Schema>();
   readonly #captures = new Set<string>();
   readonly #omitted = new Map<string, string>();
+  readonly #checked = new Map<string, string>();
+  /** Number of parts around the current one that check its value together with their own. */
+  #covers = 0;
   #head = '{';
   /** Rules that the pattern checks, in the form `integer data.activeJobs`. */
   readonly #appliedRules = new Set<string>();
@@ -141,9 +157,9 @@ class PatternCompiler {
     const node = this.#node(schema, '');
     if (depthOf(node) > MAX_DEPTH) throw new Declined(`nesting deeper than ${MAX_DEPTH} levels`);
     this.#requireAllRules();
-    const omitted = [...this.#omitted].map(([field, reason]) => `${field}: ${reason}`);
     const { spacing } = this.#layout;
-    return { node, spacing, head: this.#head, captures: this.#captures, omitted };
+    const [omitted, checked] = [linesOf(this.#omitted), linesOf(this.#checked)];
+    return { node, spacing, head: this.#head, captures: this.#captures, omitted, checked };
   }
 
   /** Declines unless each rule is checked by the pattern, or concerns only fields that the pattern omits. */
@@ -165,16 +181,78 @@ class PatternCompiler {
 
   /** @param path path of the value in the message; see layout.ts */
   #node(schema: Schema, path: string): PatternNode {
-    if (this.#inProgress.has(schema)) throw new Declined('recursion');
+    if (this.#inProgress.has(schema)) {
+      return this.#checkedNode(schema, path, new Declined('recursion'), () => FLAT);
+    }
     this.#inProgress.add(schema);
     try {
-      return this.#nodeOf(modelledDefinition(schema), path);
+      return this.#attempt(() => this.#nodeOf(modelledDefinition(schema), path));
+    } catch (error) {
+      if (!(error instanceof Declined)) throw error;
+      return this.#checkedNode(schema, path, error, () => this.#textOf(definitionOf(schema), path));
     } finally {
       this.#inProgress.delete(schema);
     }
   }
 
+  /** Compiles a part of the schema. If it is declined, what was noted about it is discarded. */
+  #attempt<T>(compile: () => T): T {
+    const [captures, omitted, checked] = [[...this.#captures], [...this.#omitted], [...this.#checked]];
+    try {
+      return compile();
+    } catch (error) {
+      for (const notes of [this.#captures, this.#omitted, this.#checked]) notes.clear();
+      for (const path of captures) this.#captures.add(path);
+      for (const [path, reason] of omitted) this.#omitted.set(path, reason);
+      for (const [path, reason] of checked) this.#checked.set(path, reason);
+      throw error;
+    }
+  }
+
+  /**
+   * Matches the text of a part's values, and has the part check each of them: alone, unless a part around it does so.
+   * @param reason why no node matches exactly the values that the part accepts
+   * @param textOf the node that matches their text
+   * @throws Declined if nothing but the whole schema can check the value, or not in the same way
+   */
+  #checkedNode(schema: Schema, path: string, reason: Declined, textOf: () => PatternNode): PatternNode {
+    const part = this.#type.parts.indexOf(schema);
+    const isCheckable = part !== -1 && path !== '' && path !== 'type' && !this.#type.isOtherVersion;
+    if (!isCheckable && this.#covers === 0) throw reason;
+    this.#covers++;
+    try {
+      const node = uncheckedNode(this.#attempt(textOf));
+      if (this.#covers > 1) return node;
+      this.#checked.set(path, reason.message);
+      return { kind: 'checked', node, part };
+    } finally {
+      this.#covers--;
+    }
+  }
+
+  /** Matches the usual text of the values that a part accepts, whatever it checks beyond its type. */
+  #textOf(def: Definition, path: string): PatternNode {
+    if (def.coerce === true) return FLAT;
+    try {
+      // Not a copy, since a definition may compute its properties.
+      return this.#attempt(() => this.#nodeOf(Object.create(def, { checks: { value: undefined } }), path));
+    } catch (error) {
+      if (!(error instanceof Declined)) throw error;
+    }
+    switch (def.type) {
+      case 'string':
+        return this.#string({ type: 'string' }, path);
+      case 'number':
+        return this.#number({ type: 'number' }, path);
+      case 'pipe':
+        return this.#node(def.in as Schema, path);
+      default:
+        return FLAT;
+    }
+  }
+
   #nodeOf(def: Definition, path: string): PatternNode {
+    if (!TYPES_WITH_CHECKS.has(def.type)) declineChecks(def);
     switch (def.type) {
       case 'object':
         return this.#object(def, path);
@@ -189,21 +267,21 @@ class PatternCompiler {
       case 'union':
         return this.#union(def, path);
       case 'nullable':
-        return withoutChecks(def, choice([this.#node(def.innerType as Schema, path), text('null')]));
+        return choice([this.#node(def.innerType as Schema, path), text('null')]);
       case 'optional':
       case 'default':
       case 'readonly':
-        return withoutChecks(def, this.#node(def.innerType as Schema, path));
+        return this.#node(def.innerType as Schema, path);
       case 'boolean':
-        return withoutChecks(def, BOOLEAN);
+        return BOOLEAN;
       case 'null':
-        return withoutChecks(def, text('null'));
+        return text('null');
       case 'any':
       case 'unknown':
-        return withoutChecks(def, { kind: 'flat' });
+        return FLAT;
       case 'enum':
       case 'literal':
-        return withoutChecks(def, path === 'type' ? this.#typeName(def) : anyOf(valuesOf(def)));
+        return path === 'type' ? this.#typeName(def) : anyOf(valuesOf(def));
       default:
         throw new Declined(`the schema type ${def.type}`);
     }
@@ -228,7 +306,7 @@ class PatternCompiler {
     const [first] = members;
     if (path === '' && first?.isOptional === false)
       this.#head += JSON.stringify(first.key) + this.#layout.spacing.colon;
-    return withoutChecks(def, { kind: 'object', members });
+    return { kind: 'object', members };
   }
 
   /** The members of an object in the layout's order. Keys that the object schema does not define have no schema. */
@@ -261,13 +339,10 @@ class PatternCompiler {
     schema: Schema | undefined,
     field: string,
   ): Omit<Member, 'isOptional'> | undefined {
-    const captures = [...this.#captures];
     try {
-      return this.#member(key, schema, field);
+      return this.#attempt(() => this.#member(key, schema, field));
     } catch (error) {
       if (!(error instanceof Declined)) throw error;
-      this.#captures.clear();
-      for (const path of captures) this.#captures.add(path);
       this.#omitted.set(field, error.message);
       return undefined;
     }
@@ -276,9 +351,10 @@ class PatternCompiler {
   #member(key: string, schema: Schema | undefined, field: string): Omit<Member, 'isOptional'> {
     if (!isPlainAscii(key) || key === '__proto__') throw new Declined('a key that is not plain ASCII');
     if (schema !== undefined && !key) throw new Declined('an empty key');
-    const value: PatternNode = schema === undefined ? { kind: 'flat' } : this.#node(schema, field);
-    if (isJobId(field) && value.kind !== 'ascii') throw new Declined('a job id that is not a string');
-    if (this.#spanParents.has(field) && value.kind !== 'object') throw new Declined('a span within a value');
+    const value = schema === undefined ? FLAT : this.#node(schema, field);
+    const { kind } = uncheckedNode(value);
+    if (isJobId(field) && kind !== 'ascii') throw new Declined('a job id that is not a string');
+    if (this.#spanParents.has(field) && kind !== 'object') throw new Declined('a span within a value');
     return { key, value, span: this.#spans.get(field) };
   }
 
@@ -291,9 +367,12 @@ class PatternCompiler {
 
   #string(def: Definition, path: string): PatternNode {
     if (def.format !== undefined) {
+      // Job ids are captured, which other nodes than those of plain strings do not do.
+      if (isJobId(path)) throw new Declined(`the format ${String(def.format)} of a job id`);
       const node = formatted(def, path === this.#checkedTime);
+      declineChecks(def);
       if (node.kind === 'dateTime' && node.isChecked) this.#captures.add(path);
-      return withoutChecks(def, node);
+      return node;
     }
     const minLength = path === this.#requiredJobIdKey ? MIN_JOB_ID_LENGTH : 0;
     const { min, max, prefix } = boundsOf(def, minLength);
@@ -326,14 +405,14 @@ class PatternCompiler {
     if (!isAnyString(def.keyType as Schema)) throw new Declined('a record with restricted keys');
     const value = def.valueType as Schema;
     if (!this.#applyRule('notNegative', path)) {
-      return withoutChecks(def, { kind: 'record', value: this.#node(value, valuePath(path)) });
+      return { kind: 'record', value: this.#node(value, valuePath(path)) };
     }
     const inner = modelledDefinition(value);
     if (inner.type !== 'number') throw new Declined('a rule on a record whose values are not numbers');
-    return withoutChecks(def, {
+    return {
       kind: 'record',
       value: numberIn(intersect(numberRangeOf(inner), NOT_NEGATIVE), undefined),
-    });
+    };
   }
 
   #union(def: Definition, path: string): PatternNode {
@@ -345,7 +424,11 @@ class PatternCompiler {
       const starts = options.flatMap((option) => [...firstCharactersOf(option)]);
       if (new Set(starts).size < starts.length) throw new Declined('a union whose options begin alike');
     }
-    return withoutChecks(def, choice(nodes));
+    // Its node also matches the text of the others.
+    if (nodes.length > 1 && nodes.some((node) => uncheckedNode(node).kind === 'flat')) {
+      throw new Declined('a union with an option of any form');
+    }
+    return choice(nodes);
   }
 
   /** Whether a rule applies to this path. Records that the pattern checks it. */
@@ -356,8 +439,7 @@ class PatternCompiler {
   }
 }
 
-/** Returns the node of a definition. Declines a definition with checks. */
-function withoutChecks(def: Definition, node: PatternNode): PatternNode {
-  declineChecks(def);
-  return node;
+/** A line for each field, with the reason. */
+function linesOf(notes: ReadonlyMap<string, string>): string[] {
+  return [...notes].map(([field, reason]) => `${field}: ${reason}`);
 }

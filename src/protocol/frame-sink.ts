@@ -14,8 +14,8 @@ export interface FrameSink {
   onMismatch?(type: MessageType): void;
   /** Whether the next rejection includes its issues or its offset: finding them reads the message again. Default: true. */
   readonly wantsIssues?: boolean;
-  /** Called before a message is parsed and validated individually, which may take long or never end. */
-  onSlowPath?(start: number, end: number): void;
+  /** Called before a message is decoded, or its schema or rule runs, which may take long or never end. */
+  onUserCode?(start: number, end: number): void;
   /** A rejected message at `[start, end)`. `value` is the message, if it could be decoded. */
   onRejection(rejection: Rejection, start: number, end: number, line: number, value?: unknown): void;
 }

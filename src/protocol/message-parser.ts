@@ -181,7 +181,7 @@ export class MessageParser {
       let distrustedEnd = base;
       while (base < blockEnd) {
         if (base >= distrustedEnd) {
-          const matches = this.#scan(patterns, base);
+          const matches = this.#scan(patterns, base, patternsOnly ? undefined : sink);
           if (this.#verify && !this.#agreesWithAll(bytes, matches, sink)) {
             patterns.tables.discardScan();
             distrustedEnd = matches.scanEnd;
@@ -241,10 +241,11 @@ export class MessageParser {
     }
   }
 
-  #scan(patterns: PatternSet, from: number): Matches {
+  /** @param sink if omitted, no code of the schema is run */
+  #scan(patterns: PatternSet, from: number, sink: FrameSink | undefined): Matches {
     // A scan that may be discarded must not extend a run.
     if (this.#verify) patterns.tables.closeRun();
-    return patterns.scan(from);
+    return patterns.scan(from, sink && ((start, end) => sink.onUserCode?.(start, end)));
   }
 
   /** Whether the slow path has the same result for all matches. Reports those for which it has another. */
@@ -307,11 +308,11 @@ export class MessageParser {
     if (start === end) return;
     if (this.#framing === 'ndjson') {
       const size = to - skipMark(bytes, from, to) - (bytes[to - 1] === CARRIAGE_RETURN ? 1 : 0);
-      sink.onSlowPath?.(start, end);
+      sink.onUserCode?.(start, end);
       return this.#take(bytes, start, end, this.#decode(bytes, start, end, size, isUtf8Line), sink);
     }
     if (end - start > LONG_LINE) return this.#splitLine(bytes, from, end, isUtf8Line, undefined, sink);
-    sink.onSlowPath?.(start, end);
+    sink.onUserCode?.(start, end);
     const wholeLine = this.#decode(bytes, start, end, end - skipMark(bytes, from, end), isUtf8Line);
     if (wholeLine.ok) return this.#take(bytes, start, end, wholeLine, sink);
     this.#splitLine(bytes, from, end, isUtf8Line, wholeLine, sink);
@@ -348,7 +349,7 @@ export class MessageParser {
     const start = messageStart(bytes, from, to);
     const end = trimBlanks(bytes, start, to);
     if (start === end) return;
-    sink.onSlowPath?.(start, end);
+    sink.onUserCode?.(start, end);
     const frame = decoded ?? this.#decode(bytes, start, end, end - skipMark(bytes, from, end), isUtf8Frame);
     this.#take(bytes, start, end, frame, sink);
   }

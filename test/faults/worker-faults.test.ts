@@ -17,6 +17,7 @@ describe.each([
   ['deadly', 'on'],
   ['hungry', 'off'],
   ['looping', 'off'],
+  ['refined', 'on'],
 ] as const)('a message that makes a worker fail: %s, patterns %s', (type, patterns) => {
   test('is found and rejected; its neighbours and all others are delivered, in order', async () => {
     const { manager, connect } =
@@ -27,20 +28,25 @@ describe.each([
     const subscriber = await (await connect()).subscribe();
     const [good, bad] = [await connect(), await connect()];
 
-    const before = Array.from({ length: 5 }, (_, id) => harmless(id)).join('');
-    const after = Array.from({ length: 6 }, (_, id) => harmless(id + 5)).join('');
-    bad.write(before + line({ type }) + after);
+    const neighbour = (id: number) => (type === 'refined' ? line({ type, id }) : harmless(id));
+    const before = Array.from({ length: 5 }, (_, id) => neighbour(id)).join('');
+    const after = Array.from({ length: 6 }, (_, id) => neighbour(id + 5)).join('');
+    bad.write(before + line({ type, id: -1 }) + after);
     good.write(line(VALID.heartbeat));
 
     expect((await bad.next('error')).data).toMatchObject({ code: 'VALIDATION_FAILED', line: 6 });
     await subscriber.count(13);
-    const ids = subscriber.forwarded.filter((message) => message.type === 'harmless').map(({ id }) => id);
+    const ids = subscriber.forwarded
+      .filter((message) => message.type === 'harmless' || message.type === 'refined')
+      .map(({ id }) => id);
     expect(ids).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
     expect(bad.errors).toEqual(['VALIDATION_FAILED']);
     expect(manager.getMetrics().dispatch.failedChunks).toBe(failed + 1);
     expect(errors.length).toBeGreaterThanOrEqual(2);
     if (type === 'looping')
       expect(errors).toContainEqual(expect.objectContaining({ code: 'VALIDATION_TIMEOUT' }));
+    // The message was known at once.
+    if (type === 'refined') expect(errors).toHaveLength(2);
 
     // And it goes on as if nothing had been.
     await until(() => manager.isHealthy());

@@ -4,6 +4,11 @@ import * as z from 'zod';
 
 const type = (name) => z.looseObject({ type: z.literal(name) });
 
+function refinement(id) {
+  if (id < 0) process.exit(1);
+  return true;
+}
+
 export const schemas = {
   deadly: type('deadly'),
   throwing: type('throwing'),
@@ -13,6 +18,8 @@ export const schemas = {
   held: type('held').extend({ file: z.string() }),
   harmless: type('harmless'),
   slow: type('slow'),
+  // With patterns, its refinement is all that runs.
+  refined: type('refined').extend({ id: z.number().refine(refinement) }),
   // Cannot be detected as an async function: the promise is rejected when nothing awaits it any more.
   promising: type('promising').superRefine(() => Promise.reject(new Error('rejected later'))),
 };

@@ -42,7 +42,7 @@ export function matchAt(matches: Matches, index: number): OneMatch {
 export function matchFirst(patterns: PatternSet, text: string): OneMatch | undefined {
   const bytes = Buffer.from(text, 'latin1');
   if (!patterns.load(bytes, 0, bytes.length)) return undefined;
-  const matches = patterns.scan(0);
+  const matches = patterns.scan(0, () => {});
   return matches.count === 0 ? undefined : matchAt(matches, 0);
 }
 

@@ -16,7 +16,10 @@ export const definition: CommandDefinition = {
       .action(schemas),
   examples: [
     ['sluice schemas', 'the built-in types'],
-    ['sluice schemas --schemas ./my-schemas.mjs', 'also your own types, and why some have no pattern'],
+    [
+      'sluice schemas --schemas ./my-schemas.mjs',
+      'also your own types, and what their patterns cannot check',
+    ],
     ['sluice schemas --json > messages.schema.json', 'for Pydantic, Go and other languages'],
   ],
 };
@@ -62,5 +65,7 @@ async function schemas(flags: BrokerFlags & { readonly json?: boolean }): Promis
 function describe(result: PatternResult | undefined): [state: string, reason: string] {
   if (result === undefined) return ['none', 'always parsed: the broker uses these messages itself'];
   if ('declined' in result) return ['none', result.declined];
-  return result.omitted.length === 0 ? ['compiled', ''] : ['partial', result.omitted.join('; ')];
+  const { omitted, checked } = result;
+  if (omitted.length === 0) return [checked.length === 0 ? 'compiled' : 'checked', checked.join('; ')];
+  return ['partial', [...omitted, ...checked.map((field) => `checked: ${field}`)].join('; ')];
 }

@@ -59,11 +59,13 @@ describe('the dump of a pattern', () => {
       record: z.record(z.string(), z.boolean()),
       choice: z.union([z.number(), z.string()]),
       url: z.url().optional(),
+      clé: z.string().optional(),
     };
     const schemas = { t: z.object({ type: z.literal('t'), ...shape }) };
     const dump = await dumpPattern(typeOf('t', new MessageRegistry({ schemas })));
     expect(dump.split('\n\n(module')[0]).toBe(`t: partial
-  omitted: url: the format url
+  omitted: clé: a key that is not plain ASCII
+  checked: url: the format url
 
 object
   "type": text "t"
@@ -82,7 +84,8 @@ object
     text true | false
   "choice": choice
     number
-    string`);
+    string
+  "url"?: string, checked`);
   });
 
   test('of the scan loop is valid WebAssembly text with names', async () => {
@@ -96,9 +99,9 @@ object
 
   test('gives the reason why there is no pattern', async () => {
     const registry = new MessageRegistry({
-      schemas: { t: z.object({ type: z.literal('t'), url: z.url() }) },
+      schemas: { t: z.object({ type: z.literal('t') }).refine(() => true) },
     });
-    expect(await dumpPattern(typeOf('t', registry))).toBe('t: declined: the format url\n');
+    expect(await dumpPattern(typeOf('t', registry))).toBe('t: declined: a refinement\n');
     expect(await dumpPattern(typeOf('hello'))).toBe(
       'hello: no pattern, since the broker uses these messages itself\n',
     );

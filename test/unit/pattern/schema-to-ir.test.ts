@@ -164,6 +164,14 @@ describe('compiles', () => {
     expect(jobOf('{"type":"t"}')).toEqual(NO_JOB);
     expect(jobOf('{"type":"t","jobId":"\\u0061"}')).toBe('no match');
   });
+
+  test('a job id with a format, which its schema checks', () => {
+    const { patterns, result } = compile({ jobId: z.uuid() });
+    expect(result).toMatchObject({ checked: ['jobId: the format uuid of a job id'] });
+    const id = '0197a1b2-0000-7000-8000-000000000000';
+    expect(matchFirst(patterns, `{"type":"t","jobId":"${id}"}`)?.job).toEqual(jobKey(id, NO_SEED));
+    expect(matchFirst(patterns, '{"type":"t","jobId":"a"}')).toBeUndefined();
+  });
 });
 
 /** zod keeps what it is given; its types allow less. */
@@ -183,59 +191,169 @@ function otherVersion(schema: z.ZodType): z.ZodType {
   return schema;
 }
 
+describe('has the schema check, and gives the reason', () => {
+  test.each<[schema: z.ZodType, reason: string, good: string[], bad: string[]]>([
+    [z.string().regex(/x/), 'the check regex', ['"ax"', '"\\u0078"'], ['"a"']],
+    [z.email(), 'the format email', ['"a@b.cc"'], ['"a"', '1']],
+    [z.string().refine((value) => value === 'é"'), 'a refinement', ['"é\\""', '"\\u00e9\\""'], ['"é"']],
+    [z.string().transform(Number), 'the schema type pipe', ['"1"'], ['1']],
+    [z.string().trim().min(1), 'the check overwrite', ['" a"'], ['" "']],
+    [z.number().multipleOf(5), 'the check multiple_of', ['10'], ['11', '"10"']],
+    [z.float32(), 'the check float32', ['1.5'], ['999999999999999'.repeat(3)]],
+    [
+      z.string().startsWith('é'),
+      'the check starts_with with a length, or with a prefix that is not plain ASCII',
+      ['"éa"'],
+      ['"e"'],
+    ],
+    [z.guid(), 'the format guid', ['"ffffffff-ffff-0fff-0fff-ffffffffffff"'], ['"f"']],
+    [z.coerce.number(), 'coercion', ['1', '"1"', 'true'], ['"x"']],
+    [z.coerce.string(), 'coercion', ['1', '"1"'], []],
+    [z.coerce.boolean(), 'coercion', ['1', 'null'], []],
+    [z.array(z.string()).refine(({ length }) => length === 1), 'a refinement', ['["a"]'], ['[]', '[1]']],
+    [z.object({ n: z.number() }).refine(({ n }) => n > 1), 'a refinement', ['{"n":2}'], ['{"n":1}', '{}']],
+    [
+      z.object({ n: z.object({ m: z.email() }).refine(({ m }) => m < 'b') }).refine(() => true),
+      'a refinement',
+      ['{"n":{"m":"a@b.cc"}}'],
+      ['{"n":{"m":"c@b.cc"}}', '{"n":{"m":"a"}}'],
+    ],
+    [
+      z.record(z.enum(['x']), z.number()),
+      'a record with restricted keys',
+      ['{"x":1}'],
+      ['{"y":1}', '{"x":""}'],
+    ],
+    [
+      z.union([z.object({ x: z.string() }), z.object({ y: z.string() })]),
+      'a union whose options begin alike',
+      ['{"x":""}', '{"y":""}'],
+      ['{}', '{"x":1}'],
+    ],
+    [z.enum(['é']), 'a value that is not plain ASCII', ['"é"'], ['"e"']],
+    [z.tuple([z.string()]), 'the schema type tuple', ['["a"]'], ['[]', '[1]']],
+    [z.lazy(() => z.string()), 'the schema type lazy', ['""'], ['1']],
+    [
+      z.iso.datetime({ precision: 3 }),
+      'a date and time with a fixed precision',
+      ['"2026-01-01T00:00:00.123Z"'],
+      ['"2026-01-01T00:00:00Z"'],
+    ],
+    [z.string().min(5).max(2), 'contradictory bounds', [], ['"abc"']],
+    [fromJsonSchema({ const: { b: 1 } }), 'a value of type object', [], ['1']],
+    [z.literal(['x', [1] as never]), 'a value of type array', ['"x"'], ['[1]']],
+    [z.literal(['x', undefined]), 'the value undefined', ['"x"'], ['null']],
+    [z.literal(Number.NaN), 'the value NaN', [], ['1', 'null']],
+    [z.literal(-0), 'the value -0', [], ['1']],
+    [z.object({ [Symbol('b')]: z.string() }), 'a key that is a symbol', [], ['{"b":""}']],
+    [z.string(UNKNOWN), 'the property pace of the schema type string', ['"a"'], ['1']],
+    [z.object({}, UNKNOWN), 'the property pace of the schema type object', ['{}'], ['1']],
+    [z.string().min(1, UNKNOWN), 'the property pace of the check min_length', ['"a"'], ['""']],
+    [z.string().min(1, CONDITION), 'a custom condition of the check min_length', ['"a"'], ['""']],
+    [z.number().min(1, CONDITION), 'a custom condition of the check greater_than', ['1'], ['0']],
+    [
+      z.string().check(handmade({ check: 'min_length', minimum: 1 })),
+      'a custom class of the check min_length',
+      ['"a"'],
+      ['1'],
+    ],
+    [
+      z.array(z.string()).check(z.startsWith('x') as never),
+      'the check starts_with of an array',
+      [],
+      ['["a"]'],
+    ],
+    [new OwnString({ type: 'string' }) as never, 'a custom schema class', ['"a"'], ['1']],
+    [
+      z.discriminatedUnion('k', [z.object({ k: z.literal('x') }), z.object({ k: z.literal('x') })]),
+      'a union whose options share a tag',
+      [],
+      ['{"k":"x"}'],
+    ],
+    [
+      z.discriminatedUnion('k', [
+        z.object({ k: z.literal('x'), é: z.null() }),
+        z.object({ k: z.literal('y') }),
+      ]),
+      'a union with an option of any form',
+      ['{"k":"x","é":null}', '{"k":"y"}'],
+      ['{"k":"z"}'],
+    ],
+  ])('%#: %j', (schema, reason, good, bad) => {
+    const compiled = compile({ a: schema });
+    expect(compiled.result).toMatchObject({ checked: expect.arrayContaining([`a: ${reason}`]), omitted: [] });
+    expect(good.filter((value) => !takes(compiled, `"a":${value}`))).toEqual([]);
+    expect(bad.filter((value) => takes(compiled, `"a":${value}`))).toEqual([]);
+    // Also where there are none, or many.
+    const list = compile({ a: z.array(schema).optional() });
+    expect(takes(list, '')).toBe(true);
+    expect(good.filter((value) => !takes(list, `"a":[${value},${value}]`))).toEqual([]);
+    expect(bad.filter((value) => takes(list, `"a":[${[...good.slice(0, 1), value].join()}]`))).toEqual([]);
+  });
+
+  test('recursion', () => {
+    const Tree = z.object({
+      name: z.string(),
+      get children() {
+        return z.array(Tree).optional();
+      },
+    });
+    const compiled = compile({ a: Tree });
+    expect(compiled.result).toMatchObject({ checked: ['a.children[]: recursion'] });
+    expect(takes(compiled, '"a":{"name":"","children":[{"name":""},{"name":""}]}')).toBe(true);
+    expect(takes(compiled, '"a":{"name":"","children":[{"name":1}]}')).toBe(false);
+  });
+
+  test('up to 256 values of a message', () => {
+    const compiled = compile({ a: z.array(z.email()) });
+    const emails = (count: number) => `"a":[${Array(count).fill('"a@b.cc"').join()}]`;
+    expect(takes(compiled, emails(256))).toBe(true);
+    expect(takes(compiled, emails(257))).toBe(false);
+    expect(takes(compiled, emails(2))).toBe(true);
+  });
+
+  test('what throws, or is not known in time, is left to the slow path', () => {
+    const throws = () => {
+      throw new Error('no');
+    };
+    for (const code of [
+      throws,
+      () =>
+        Promise.reject(new Error('later'))
+          .catch(throws)
+          .catch(() => true),
+    ]) {
+      const { patterns, result } = compile({ a: z.string().refine(code) });
+      expect(result).toMatchObject({ checked: ['a: a refinement'] });
+      expect(matchFirst(patterns, '{"type":"t","a":""}')).toBeUndefined();
+    }
+  });
+
+  test('no value where nothing may take long', () => {
+    const { patterns } = compile({ a: z.email(), b: z.number().optional() });
+    const bytes = Buffer.from('{"type":"t","a":"a@b.cc"}\n');
+    patterns.load(bytes, 0, bytes.length);
+    expect(patterns.scan(0).count).toBe(0);
+    const seen: number[][] = [];
+    expect(patterns.scan(0, (...offsets) => seen.push(offsets)).count).toBe(1);
+    expect(seen).toEqual([[0, 25]]);
+  });
+
+  test('once per value, even if parts of it are refined too', () => {
+    const seen: unknown[] = [];
+    const see = (value: unknown) => seen.push(value) > 0;
+    const compiled = compile({ a: z.object({ b: z.string().refine(see) }).refine(see), c: z.email() });
+    expect(compiled.result).toMatchObject({ checked: ['a: a refinement', 'c: the format email'] });
+    expect(matchFirst(compiled.patterns, '{"type":"t","a":{"b":"x"},"c":"a@b.cc"}')).toBeDefined();
+    expect(seen).toEqual(['x', { b: 'x' }]);
+  });
+});
+
 describe('declines by name', () => {
   test.each<[Shape, string]>([
-    [{ a: z.string().regex(/x/) }, 'the check regex'],
-    [{ a: z.email() }, 'the format email'],
-    [{ a: z.string().refine(() => true) }, 'a refinement'],
-    [{ a: z.string().transform(Number) }, 'the schema type pipe'],
-    [{ a: z.string().trim() }, 'the check overwrite'],
-    [{ a: z.number().multipleOf(5) }, 'the check multiple_of'],
-    [{ a: z.float32() }, 'the check float32'],
-    [
-      { a: z.string().startsWith('é') },
-      'the check starts_with with a length, or with a prefix that is not plain ASCII',
-    ],
-    [{ a: z.guid() }, 'the format guid'],
-    [{ a: z.coerce.number() }, 'coercion'],
-    [{ a: z.coerce.string() }, 'coercion'],
-    [{ a: z.coerce.boolean() }, 'coercion'],
-    [{ a: z.array(z.string()).refine(() => true) }, 'a refinement'],
-    [{ a: z.object({}).refine(() => true) }, 'a refinement'],
-    [{ a: z.record(z.enum(['x']), z.number()) }, 'a record with restricted keys'],
-    [
-      { a: z.union([z.object({ x: z.string() }), z.object({ y: z.string() })]) },
-      'a union whose options begin alike',
-    ],
-    [{ a: z.enum(['é']) }, 'a value that is not plain ASCII'],
     [{ é: z.string() }, 'a key that is not plain ASCII'],
-    [{ a: z.tuple([z.string()]) }, 'the schema type tuple'],
-    [{ a: z.lazy(() => z.string()) }, 'the schema type lazy'],
-    [{ a: z.iso.datetime({ precision: 3 }) }, 'a date and time with a fixed precision'],
     [{ jobId: z.enum(['a', 'b']) }, 'a job id that is not a string'],
-    [{ a: z.string().min(5).max(2) }, 'contradictory bounds'],
-    [{ a: fromJsonSchema({ const: { b: 1 } }) }, 'a value of type object'],
-    [{ a: z.literal(['x', [1] as never]) }, 'a value of type array'],
-    [{ a: z.literal(['x', undefined]) }, 'the value undefined'],
-    [{ a: z.literal(Number.NaN) }, 'the value NaN'],
-    [{ a: z.literal(-0) }, 'the value -0'],
-    [{ a: z.object({ [Symbol('b')]: z.string() }) }, 'a key that is a symbol'],
-    [{ a: z.string(UNKNOWN) }, 'the property pace of the schema type string'],
-    [{ a: z.object({}, UNKNOWN) }, 'the property pace of the schema type object'],
-    [{ a: z.string().min(1, UNKNOWN) }, 'the property pace of the check min_length'],
-    [{ a: z.string().min(1, CONDITION) }, 'a custom condition of the check min_length'],
-    [{ a: z.number().min(1, CONDITION) }, 'a custom condition of the check greater_than'],
-    [
-      { a: z.string().check(handmade({ check: 'min_length', minimum: 1 })) },
-      'a custom class of the check min_length',
-    ],
-    [{ a: z.array(z.string()).check(z.startsWith('x') as never) }, 'the check starts_with of an array'],
-    [{ a: new OwnString({ type: 'string' }) as never }, 'a custom schema class'],
     [{ a: otherVersion(z.string()) }, 'a schema from another zod version'],
-    [
-      { a: z.discriminatedUnion('k', [z.object({ k: z.literal('x') }), z.object({ k: z.literal('x') })]) },
-      'a union whose options share a tag',
-    ],
   ])('%#: %j', (shape, declined) => {
     expect(compile(shape).result).toEqual({ declined });
     // Where it is optional, only messages that have it take the slow path.
@@ -250,9 +368,8 @@ describe('declines by name', () => {
     expect(compiled.result).toHaveProperty('module');
     expect(takes(compiled, '')).toBe(false);
     expect(takes(compiled, '"constructor":"x"')).toBe(true);
-    expect(compile({ valueOf: z.date().optional() }).result).toEqual({
-      declined: 'the schema type date',
-    });
+    const checked = compile({ valueOf: z.date().optional() });
+    expect(takes(checked, '')).toBe(false);
   });
 
   test('a schema of another version of zod, as a whole', () => {

@@ -504,3 +504,26 @@ describe('with patterns', () => {
     expect(matched).toBeGreaterThan(400);
   });
 });
+
+test('code of users runs in workers, not where a batch is validated by patterns alone', () => {
+  const refine = vi.fn(() => true);
+  const type = z.literal('t');
+  const registry = new MessageRegistry({ schemas: { t: z.object({ type, a: z.string().refine(refine) }) } });
+  const onProgress = vi.fn();
+  const parser = new MessageParser({
+    validator: new MessageValidator({ registry }),
+    patterns: createPatterns(registry),
+  });
+  const batches = new BatchValidator(parser, NEWLINE, { onProgress });
+  const text = line(VALID.heartbeat) + line({ type: 't', a: 'x' });
+  const memory = new SharedArrayBuffer(text.length);
+  Buffer.from(memory).write(text);
+  const task = { id: 0, arenas: [memory], ranges: [0, 0, text.length], maxDetailedRejections: 0 };
+  expect(batches.validateByPatterns(task)).toBeUndefined();
+  expect(refine).not.toHaveBeenCalled();
+  onProgress.mockClear();
+  expect(runsOf(batches.validate(task))).toEqual(['DELIMITED 0+2']);
+  expect(refine.mock.calls.map(([value]: unknown[]) => value)).toEqual(['x']);
+  // The watchdog is told which message it is.
+  expect(onProgress.mock.calls.slice(1)).toEqual([[0, line(VALID.heartbeat).length, text.length - 1]]);
+});
