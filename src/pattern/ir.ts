@@ -1,6 +1,6 @@
 // The intermediate representation of patterns: a tree of nodes, each of which matches a form of JSON text. A node
-// matches only text that JSON.parse accepts. Of the options of a choice, at most one can match beyond its first bytes,
-// so matching takes linear time.
+// matches only text that JSON.parse accepts. Of the options of a choice, at most one can match beyond its first bytes, apart
+// from strings, which are read twice at most. So matching takes linear time.
 
 import { Declined, type Definition } from './zod-allow-list.js';
 import {
@@ -145,7 +145,7 @@ export const text = (characters: string): PatternNode => ({ kind: 'text', text: 
 export const choice = (options: readonly PatternNode[]): PatternNode =>
   options.length === 1 && options[0] !== undefined ? options[0] : { kind: 'choice', options };
 export const BOOLEAN: PatternNode = choice([text('true'), text('false')]);
-export const STRING: PatternNode = { kind: 'string', prefix: '' };
+export const STRING = { kind: 'string', prefix: '' } as const;
 export const FLAT: PatternNode = { kind: 'flat' };
 export const SCALAR: PatternNode = choice([
   STRING,

@@ -186,13 +186,28 @@ class PatternCompiler {
     }
     this.#inProgress.add(schema);
     try {
-      return this.#attempt(() => this.#nodeOf(modelledDefinition(schema), path));
+      const node = this.#attempt(() => this.#nodeOf(modelledDefinition(schema), path));
+      return node.kind === 'ascii' ? this.#boundedString(schema, path, node) : node;
     } catch (error) {
       if (!(error instanceof Declined)) throw error;
       return this.#checkedNode(schema, path, error, () => this.#textOf(definitionOf(schema), path));
     } finally {
       this.#inProgress.delete(schema);
     }
+  }
+
+  /** A string whose length matters. One that is not ASCII, or has escapes, is decoded for its schema to check it. */
+  #boundedString(schema: Schema, path: string, node: PatternNode & { kind: 'ascii' }): PatternNode {
+    if (node.capture !== undefined || isJobId(path)) return node;
+    if (this.#covers > 0) return STRING;
+    const part = this.#partAt(schema, path);
+    return part === undefined ? node : choice([node, { kind: 'checked', node: STRING, part }]);
+  }
+
+  /** The index of a part that can check values on its own; `undefined` if it cannot, or not in the same way. */
+  #partAt(schema: Schema, path: string): number | undefined {
+    const part = this.#type.parts.indexOf(schema);
+    return part === -1 || path === '' || path === 'type' || this.#type.isOtherVersion ? undefined : part;
   }
 
   /** Compiles a part of the schema. If it is declined, what was noted about it is discarded. */
@@ -213,16 +228,15 @@ class PatternCompiler {
    * Matches the text of a part's values, and has the part check each of them: alone, unless a part around it does so.
    * @param reason why no node matches exactly the values that the part accepts
    * @param textOf the node that matches their text
-   * @throws Declined if nothing but the whole schema can check the value, or not in the same way
+   * @throws Declined if the part cannot check its values on its own
    */
   #checkedNode(schema: Schema, path: string, reason: Declined, textOf: () => PatternNode): PatternNode {
-    const part = this.#type.parts.indexOf(schema);
-    const isCheckable = part !== -1 && path !== '' && path !== 'type' && !this.#type.isOtherVersion;
-    if (!isCheckable && this.#covers === 0) throw reason;
+    const part = this.#partAt(schema, path);
+    if (part === undefined && this.#covers === 0) throw reason;
     this.#covers++;
     try {
       const node = uncheckedNode(this.#attempt(textOf));
-      if (this.#covers > 1) return node;
+      if (part === undefined || this.#covers > 1) return node;
       this.#checked.set(path, reason.message);
       return { kind: 'checked', node, part };
     } finally {

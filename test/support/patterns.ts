@@ -38,11 +38,18 @@ export function matchAt(matches: Matches, index: number): OneMatch {
   };
 }
 
-/** The part at the beginning of a text that a pattern matches. The text is encoded as latin1. */
-export function matchFirst(patterns: PatternSet, text: string): OneMatch | undefined {
+/**
+ * The part at the beginning of a text that a pattern matches. The text is encoded as latin1.
+ * @param onCheck default: the schema may check values
+ */
+export function matchFirst(
+  patterns: PatternSet,
+  text: string,
+  onCheck: Parameters<PatternSet['scan']>[1] | null = () => {},
+): OneMatch | undefined {
   const bytes = Buffer.from(text, 'latin1');
   if (!patterns.load(bytes, 0, bytes.length)) return undefined;
-  const matches = patterns.scan(0, () => {});
+  const matches = patterns.scan(0, onCheck ?? undefined);
   return matches.count === 0 ? undefined : matchAt(matches, 0);
 }
 

@@ -69,8 +69,12 @@ describe('the dump of a pattern', () => {
 
 object
   "type": text "t"
-  "ascii": ascii, length 1 to 4
-  "longer": ascii, length >= 2
+  "ascii": choice
+    ascii, length 1 to 4
+    string, checked
+  "longer": choice
+    ascii, length >= 2
+    string, checked
   "prefixed": string, begins with "a"
   "number": number
   "decimal": decimal, > 1, <= 2.5

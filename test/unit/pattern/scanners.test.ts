@@ -9,7 +9,7 @@ type Taker = (json: string) => boolean;
 
 /**
  * Says of each schema whether a pattern takes `{"type":"t0","a":…}` with this JSON, given as latin1, for a value of the
- * schema.
+ * schema, without the schema checking any value.
  */
 function takers(schemas: readonly z.ZodType[]): Taker[] {
   const types = schemas.map(
@@ -20,7 +20,7 @@ function takers(schemas: readonly z.ZodType[]): Taker[] {
   const patterns = createPatterns(onlyTypes(registry, names), { maxLearnedLayouts: 0 });
   return types.map(([name]) => (json) => {
     const text = `{"type":"${name}","a":${json}}`;
-    return matchFirst(patterns, text)?.end === text.length;
+    return matchFirst(patterns, text, null)?.end === text.length;
   });
 }
 

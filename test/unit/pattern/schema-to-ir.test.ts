@@ -48,8 +48,8 @@ describe('compiles', () => {
     [
       'short strings',
       { a: z.string().min(2).max(3) },
-      ['"a":"ab"', '"a":"abc"'],
-      ['"a":"a"', '"a":"abcd"', '"a":"\\n\\n"'],
+      ['"a":"ab"', '"a":"abc"', '"a":"\\n\\n"', '"a":"éé"', '"a":"\\u0061\\u0062\\u0063"'],
+      ['"a":"a"', '"a":"abcd"', '"a":"\\n"', '"a":"é"', '"a":"éééé"', '"a":"\\x"'],
     ],
     ['exact strings', { a: z.string().length(2) }, ['"a":"ab"'], ['"a":"a"', '"a":"abc"']],
     ['numbers', { a: z.number() }, ['"a":0', '"a":-1.5'], ['"a":01', '"a":1e3', '"a":"1"', '"a":-']],
