@@ -120,7 +120,9 @@ export class NodeWriter {
       case 'flat':
         return this.#scan(call(this.#context.flat, at), fail);
       case 'object':
-        return this.#object(node.members, fail);
+        return node.isUnordered
+          ? this.#unorderedObject(node.members, fail)
+          : this.#object(node.members, fail);
       case 'list':
         return this.#list(node, fail);
       case 'record':
@@ -321,6 +323,55 @@ export class NodeWriter {
         if (!needsComma) this.#matchTrailingComma(fail);
       });
     }
+    this.#expect('}', fail);
+  }
+
+  /**
+   * Matches members in any order, each at most once.
+   *
+   *     match '{';
+   *     seen = 0;
+   *     if (*at != '}')
+   *       do {
+   *         for (member of members)                   // unrolled
+   *           if (text is '"key":') {
+   *             if (seen & bit) goto fail;
+   *             seen |= bit;
+   *             match value;
+   *             goto found;
+   *           }
+   *         goto fail;
+   *       found:
+   *       } while (text is ',');
+   *     if ((seen & bits of required members) != those) goto fail;
+   *     match '}';
+   */
+  #unorderedObject(members: readonly Member[], fail: Label): void {
+    const writer = this.#writer;
+    const seen = writer.local('seen');
+    this.#expect('{', fail);
+    this.flush(fail);
+    writer.set(seen, i32.const(0));
+    this.#repeat('}', fail, () => {
+      writer.block((found) => {
+        members.forEach(({ key, value, span }, index) => {
+          const bit = i32.const(1 << index);
+          writer.block((next) => {
+            this.#compare(JSON.stringify(key) + this.#context.spacing.colon, next);
+            writer.branchIf(fail, i32.and(getLocal(seen), bit));
+            writer.set(seen, i32.or(getLocal(seen), bit));
+            this.#memberValue(value, span, fail);
+            this.flush(fail);
+            writer.branch(found);
+          });
+        });
+        writer.branch(fail);
+      });
+    });
+    const required = i32.const(
+      members.reduce((bits, { isOptional }, index) => (isOptional ? bits : bits | (1 << index)), 0),
+    );
+    writer.branchIf(fail, i32.ne(i32.and(getLocal(seen), required), required));
     this.#expect('}', fail);
   }
 

@@ -43,7 +43,12 @@ export type PatternNode =
   | { readonly kind: 'uuid'; readonly version: string | undefined }
   /** Any scalar, or a flat array or object of scalars: the part of arbitrary JSON that a pattern matches. */
   | { readonly kind: 'flat' }
-  | { readonly kind: 'object'; readonly members: readonly Member[] }
+  | {
+      readonly kind: 'object';
+      /** At most {@link MAX_UNORDERED} if they may be in any order. */
+      readonly members: readonly Member[];
+      readonly isUnordered: boolean;
+    }
   | {
       readonly kind: 'list';
       readonly element: PatternNode;
@@ -60,6 +65,9 @@ export type PatternNode =
       /** Index of that part among those of the message type. */
       readonly part: number;
     };
+
+/** Maximum number of members in any order: each has a bit. */
+export const MAX_UNORDERED = 32;
 
 export interface Member {
   readonly key: string;

@@ -6,7 +6,7 @@
 import { LruMap } from '../lru-map.js';
 import type { MessageType } from '../messages/message-registry.js';
 import type { CompileBudget } from './compile-budget.js';
-import { haveNestedExtras, type Layout, layoutOf, mergeLayouts } from './layout.js';
+import { haveNestedExtras, type Layout, layoutOf, mergeLayouts, unordered } from './layout.js';
 
 /** Samples are 1 to 31 accepted messages apart, 16 on average: reading a layout costs as much as the slow path. */
 const MAX_SAMPLE_DISTANCE = 31;
@@ -18,6 +18,8 @@ const ENOUGH_TO_RETURN = 8;
 const BACK_OFF = 4;
 /** Maximum number of layouts that are counted. The least recently seen one is evicted. */
 const MAX_LAYOUTS = 64;
+/** With this many layouts, further ones are taken to have their keys in any order. */
+const MANY_LAYOUTS = 16;
 /** The number of most recent candidates that a new layout can be merged into. */
 const MAX_CANDIDATES = 8;
 
@@ -71,7 +73,8 @@ export class LayoutLearner {
     if (candidate.sightings < candidate.proposeAt || !this.#budget.take(candidate.sightings))
       return undefined;
     this.#proposed = candidate;
-    return candidate.hasFailed ? { layout, isAlone: true } : { layout: candidate.layout, isAlone: false };
+    const isAlone = candidate.hasFailed;
+    return { layout: isAlone && !candidate.layout.isUnordered ? layout : candidate.layout, isAlone };
   }
 
   /** Records whether the latest proposal was learned. */
@@ -93,7 +96,7 @@ export class LayoutLearner {
 
   #candidateOf(layout: Layout): Candidate {
     const key = keyOf(layout);
-    const candidate = this.#seen.get(key) ?? this.#merge(layout) ?? newCandidate(layout);
+    const candidate = this.#seen.get(key) ?? this.#merge(layout) ?? this.#newCandidate(layout);
     this.#seen.set(key, candidate);
     // No layouts are merged into a failed candidate.
     if (!candidate.hasFailed && this.#candidates[0] !== candidate) this.#moveToFront(candidate);
@@ -115,6 +118,15 @@ export class LayoutLearner {
     return undefined;
   }
 
+  #newCandidate(layout: Layout): Candidate {
+    if (this.#seen.size < MANY_LAYOUTS || layout.extra.size > 0) return newCandidate(layout);
+    const anyOrder = unordered(layout.spacing);
+    const key = keyOf(anyOrder);
+    const candidate = this.#seen.get(key) ?? newCandidate(anyOrder);
+    this.#seen.set(key, candidate);
+    return candidate;
+  }
+
   #moveToFront(candidate: Candidate): void {
     const at = this.#candidates.indexOf(candidate);
     if (at !== -1) this.#candidates.splice(at, 1);
@@ -131,8 +143,8 @@ function newCandidate(layout: Layout): Candidate {
   return { layout, sightings: 0, proposeAt: ENOUGH_SIGHTINGS, hasFailed: false };
 }
 
-function keyOf({ spacing, keys }: Layout): string {
-  let key = spacing.comma + spacing.colon;
+function keyOf({ spacing, keys, isUnordered }: Layout): string {
+  let key = `${spacing.comma}${spacing.colon}${isUnordered}`;
   for (const [path, order] of keys) key += `${path}\0${order.join('\0')}\n`;
   return key;
 }

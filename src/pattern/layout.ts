@@ -1,5 +1,6 @@
 // Layouts: the order of keys and the spacing with which a sender writes messages of a type. A program always writes the
-// same few layouts. Python's `json.dumps`, for example, puts a space after each comma and colon.
+// same few layouts. Python's `json.dumps`, for example, puts a space after each comma and colon. Where keys come from a hash
+// table, their order may differ from message to message.
 
 import type { Spacing } from './ir.js';
 import { definitionOf, type Schema } from './zod-allow-list.js';
@@ -11,10 +12,22 @@ export interface Layout {
   readonly keys: ReadonlyMap<string, readonly string[]>;
   /** Paths of the keys that the schema does not define. */
   readonly extra: ReadonlySet<string>;
+  /** Whether the keys may be in any order. */
+  readonly isUnordered: boolean;
 }
 
 /** The layout that `JSON.stringify` writes for an object whose keys are in the schema's order. */
-export const COMPACT: Layout = { spacing: { comma: ',', colon: ':' }, keys: new Map(), extra: new Set() };
+export const COMPACT: Layout = {
+  spacing: { comma: ',', colon: ':' },
+  keys: new Map(),
+  extra: new Set(),
+  isUnordered: false,
+};
+
+/** The layout of messages with some spacing, whose keys are in any order. */
+export function unordered(spacing: Spacing): Layout {
+  return { ...COMPACT, spacing, isUnordered: true };
+}
 
 /** The keys of a job id: the newer one, which takes precedence, and the older one. */
 export const JOB_IDS = ['jobId', 'job_id'] as const;
@@ -54,28 +67,32 @@ export function isSingular(path: string): boolean {
 }
 
 /**
- * The layout of a message that the schema has accepted.
+ * The layout of a message that the schema has accepted. If the key orders of its elements contradict each other, it is
+ * unordered.
  * @param text the message's raw text, or its first {@link SPACING_SAMPLE} characters
- * @returns `undefined` if it has too many or too long extra keys, or elements with contradicting key orders
+ * @returns `undefined` if it has too many or too long extra keys, or any if it is unordered
  */
 export function layoutOf(schema: Schema, message: unknown, text: string): Layout | undefined {
-  const found = { keys: new Map<string, readonly string[]>(), extra: new Set<string>() };
+  const found = newKeys();
   if (!collectKeys(schema, message, '', found)) return undefined;
   // A guess from the first members. If it is wrong, the pattern does not match the message and is not learned.
   const colon = /^\{"[^"]*": /.test(text) ? ': ' : ':';
   const comma = /[^\\]", "/.test(text) || /[\d}\]el], "/.test(text) ? ', ' : ',';
-  return { spacing: { comma, colon }, ...found };
+  const spacing = { comma, colon } as const;
+  if (!found.isUnordered) return { spacing, ...found };
+  return found.extra.size > 0 ? undefined : unordered(spacing);
 }
 
 /** Paths of the first keys of a message, valid or not, that the schema does not define. */
 export function extraKeysOf(schema: Schema, message: unknown): ReadonlySet<string> {
-  const found = { keys: new Map<string, readonly string[]>(), extra: new Set<string>() };
+  const found = newKeys();
   collectKeys(schema, message, '', found);
   return found.extra;
 }
 
 /** A layout that covers both; `undefined` if they contradict each other or have too many extra keys. */
 export function mergeLayouts(a: Layout, b: Layout): Layout | undefined {
+  if (a.isUnordered || b.isUnordered) return undefined;
   if (a.spacing.comma !== b.spacing.comma || a.spacing.colon !== b.spacing.colon) return undefined;
   // Patterns are selected by the beginning of the message.
   if (a.keys.get('')?.[0] !== b.keys.get('')?.[0]) return undefined;
@@ -84,7 +101,7 @@ export function mergeLayouts(a: Layout, b: Layout): Layout | undefined {
   const keys = new Map(a.keys);
   for (const [path, order] of b.keys) if (!mergeInto(keys, path, order)) return undefined;
   const extra = new Set([...a.extra, ...b.extra]);
-  return extra.size > MAX_EXTRA_KEYS ? undefined : { spacing: a.spacing, keys, extra };
+  return extra.size > MAX_EXTRA_KEYS ? undefined : { ...a, keys, extra };
 }
 
 /** Whether the extra keys of one layout are a subset of the other's. */
@@ -97,6 +114,11 @@ export function haveNestedExtras(a: Layout, b: Layout): boolean {
 interface FoundKeys {
   readonly keys: Map<string, readonly string[]>;
   readonly extra: Set<string>;
+  isUnordered: boolean;
+}
+
+function newKeys(): FoundKeys {
+  return { keys: new Map(), extra: new Set(), isUnordered: false };
 }
 
 /** The layout's job id key. If a pattern requires a job id, all its messages have it under the same key. */
@@ -123,7 +145,7 @@ function collectKeys(schema: Schema, value: unknown, path: string, found: FoundK
   const order = Object.keys(members);
   // Otherwise there are too many extra keys, and merging would take quadratic time.
   const isBounded = order.length <= Object.keys(shape).length + MAX_EXTRA_KEYS;
-  if (isBounded && !mergeInto(found.keys, path, order)) return false;
+  if (isBounded && !mergeInto(found.keys, path, order)) found.isUnordered = true;
   for (const key of order) {
     const member = Object.hasOwn(shape, key) ? shape[key] : undefined;
     if (member === undefined) {

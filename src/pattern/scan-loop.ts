@@ -86,8 +86,13 @@ interface Callees {
  *         if (matches == MAX_MATCHES) { reason = FULL; break; }
  *         SPANS = &spans[matches * maxSpans];              // only if there are any; the pattern writes them
  *         first = entry = findList(at);
- *         while (entry->function != 0 && (matchEnd = table[entry->function](at)) == 0) entry++;
- *         if (entry->function == 0) break;            // no pattern matches
+ *       tryNext:
+ *         if (entry->function == 0) {
+ *           if (first == buckets[OTHERS]) break;                         // no pattern matches
+ *           first = entry = buckets[OTHERS];
+ *           goto tryNext;
+ *         }
+ *         if ((matchEnd = table[entry->function](at)) == 0) { entry++; goto tryNext; }
  *         if (matchEnd - at > maxMessageSize) break;
  *         next = matchEnd;
  *         if (matchEnd < end) {
@@ -154,11 +159,17 @@ function writeScan(
         const offset = i32.mul(getLocal(matches), i32.const(maxSpans * SPAN.SIZE * 4));
         writer.emit(setSlot(SLOT.SPANS, i32.add(i32.const(map.spans), offset)));
       }
+      const others = i32.load(NOTHING, map.buckets + BUCKETS.OTHERS * WORD);
       findList(writer, first, map.buckets, keyOffset);
       writer.set(entry, getLocal(first));
       writer.block((found) => {
         writer.loop((tryNext) => {
-          writer.branchIf(exit, i32.eqz(i32.load(getLocal(entry), ENTRY.FUNCTION)));
+          writer.if(i32.eqz(i32.load(getLocal(entry), ENTRY.FUNCTION)), () => {
+            writer.branchIf(exit, i32.eq(getLocal(first), others));
+            writer.set(first, others);
+            writer.set(entry, others);
+            writer.branch(tryNext);
+          });
           writer.set(MATCH_END, callIndirect(matchType, i32.load(getLocal(entry), ENTRY.FUNCTION), at));
           writer.branchIf(found, matchEnd);
           advance(writer, entry, i32.const(ENTRY.SIZE));

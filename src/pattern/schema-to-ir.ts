@@ -15,6 +15,7 @@ import {
   FLAT,
   formatted,
   isPlainAscii,
+  MAX_UNORDERED,
   type Member,
   numberIn,
   type PatternNode,
@@ -317,10 +318,12 @@ class PatternCompiler {
       const member = isOptional ? this.#optionalMember(key, schema, field) : this.#member(key, schema, field);
       if (member !== undefined) members.push({ ...member, isOptional });
     }
+    const { isUnordered, spacing } = this.#layout;
+    if (isUnordered && members.length > MAX_UNORDERED) throw new Declined('too many keys for any order');
     const [first] = members;
-    if (path === '' && first?.isOptional === false)
-      this.#head += JSON.stringify(first.key) + this.#layout.spacing.colon;
-    return { kind: 'object', members };
+    if (path === '' && first?.isOptional === false && !isUnordered)
+      this.#head += JSON.stringify(first.key) + spacing.colon;
+    return { kind: 'object', members, isUnordered };
   }
 
   /** The members of an object in the layout's order. Keys that the object schema does not define have no schema. */

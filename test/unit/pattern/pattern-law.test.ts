@@ -4,8 +4,8 @@
 import fc from 'fast-check';
 import { MessageRegistry } from 'sluice';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { goMarshal, pythonDumps } from '#bench/layouts.js';
-import { Traffic } from '#src/traffic/traffic.js';
+import { goMarshal, pythonDumps, withShuffledKeys } from '#bench/layouts.js';
+import { randomNumbers, Traffic } from '#src/traffic/traffic.js';
 import { BothPaths } from '../../support/law.js';
 import { VALID } from '../../support/messages.js';
 import { createPatterns } from '../../support/patterns.js';
@@ -95,9 +95,11 @@ const messages = [
   ...Object.keys(VALID).flatMap((type) => crawl.filter((message) => message.type === type).slice(0, 8)),
 ];
 
-/** Each message in each layout. */
+const random = randomNumbers(SEED);
+/** Each message in each layout, also with its keys in several orders. */
 const templates = messages.flatMap((message) => [
   JSON.stringify(message),
+  ...Array.from({ length: 4 }, () => JSON.stringify(withShuffledKeys(message, random))),
   pythonDumps(message),
   goMarshal(message),
   JSON.stringify({ id: 1, ...message, extra: { a: [1] }, flat: ['x'] }),
@@ -209,6 +211,11 @@ test('both paths agree on every message of the traffic, and on what surrounds it
 test('the patterns take the traffic: all but what JSON allows and they do not', () => {
   const matched = expectLaw(new Traffic({ seed: 12 }).block(2500));
   expect(matched).toBeGreaterThan(2475);
+});
+
+test('the patterns take keys in any order', () => {
+  const shuffled = messages.map((message) => `${JSON.stringify(withShuffledKeys(message, random))}\n`);
+  expect(expectLaw(Buffer.from(shuffled.join('')))).toBeGreaterThan(shuffled.length / 2);
 });
 
 test(`both paths agree on ${CASES} changed messages`, { timeout: TIME_LIMIT + 60_000 }, () => {
