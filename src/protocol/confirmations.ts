@@ -35,6 +35,8 @@ export class Confirmations<P extends Peer> {
 
   /** Answers a ping, now or later. */
   answer(connection: P): void {
+    // The peer may have disconnected before the ping was settled.
+    if (!connection.isOpen) return;
     const { loggedEnd, session } = connection;
     const line = session?.line;
     const waiting = this.#withheld.get(connection);

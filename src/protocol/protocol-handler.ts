@@ -303,8 +303,12 @@ export class ProtocolHandler<P extends Peer> {
     this.#replies.reply(connection, code, details);
   }
 
-  /** @internal Reports that a crawler is gone. Called when its connection is closed and its messages are settled. */
+  /**
+   * @internal Reports that a crawler is gone, and what was only counted of its rejected messages. Called when its connection
+   * is closed and its messages are settled.
+   */
   reportGone(connection: P, reason: string): void {
+    this.#rejections.forget(connection);
     this.#sessions?.release(connection);
     this.#presence.onClosed(connection, reason);
   }
@@ -319,9 +323,11 @@ export class ProtocolHandler<P extends Peer> {
     return this.#confirmations.whenAnswered(connection);
   }
 
-  /** @internal Removes a closed connection. */
+  /**
+   * @internal Removes a connection to which nothing can be sent any more. Sends nothing to others: it may have been closed
+   * while something was sent to it.
+   */
   forget(connection: P): void {
-    this.#rejections.forget(connection);
     this.#subscriptions.removeAll(connection);
     this.#confirmations.forget(connection);
     this.#router.forget(connection.id);

@@ -134,12 +134,12 @@ export class Rejections<P extends Peer> {
     this.#reportOrCount(connection, { ...placed(connection, frame), isForwarded: true }, message);
   }
 
-  /** Reports what was only counted of a connection that is closed. */
+  /** Reports what was only counted of a closed connection, all of whose messages are settled. */
   forget(connection: P): void {
     const suppressed = this.#suppressed.get(connection);
+    this.#suppressed.delete(connection);
     if (suppressed !== undefined && this.areReported)
       this.#report(connection, suppressed.latest, undefined, suppressed.count - 1);
-    this.#suppressed.delete(connection);
   }
 
   /** Reports a message, or counts it beyond the limit. */

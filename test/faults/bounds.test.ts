@@ -1,6 +1,8 @@
 // Each structure that peers can make grow, driven to its bound.
 
+import { SlabPool } from 'sluice';
 import { describe, expect, test } from 'vitest';
+import { Chunk } from '#src/dispatch/lane.js';
 import { growth, LIGHT, shareBroker, startPlainBroker, until } from '../support/broker.js';
 import { shareBrokerProcess } from '../support/broker-process.js';
 import { line, VALID } from '../support/messages.js';
@@ -236,9 +238,56 @@ describe('subscribers of rejected messages', () => {
     await peer.close();
     await until(() => manager.getConnectionPool().size === 1);
     await watcher.settled();
-    const told = watcher.forwarded.map(({ data }) => Number(data.suppressed ?? 0));
-    expect(told.length).toBeLessThan(10_000);
-    expect(told.length + told.reduce((sum, count) => sum + count)).toBe(10_000);
+    const told = toldTo(watcher);
+    expect(told.reports).toBeLessThan(10_000);
+    expect(told.rejected).toBe(10_000);
     expect(growth(before, manager.getMetrics().protocol.rejected)).toEqual({ SCHEMA_VIOLATION: 10_000 });
   });
+
+  test('learn of messages that are settled after their connection is closed', async () => {
+    const { manager, connect } = shared();
+    const watcher = await (await connect()).subscribe({ types: ['rejected'] });
+    const peer = await connect();
+    const [, connection] = manager.getConnectionPool().all();
+    if (connection === undefined) throw new Error('not connected');
+    // What follows waits until this is settled.
+    const { lane } = connection;
+    const held = new Chunk(lane, { slab: new SlabPool(8192).acquire(1), start: 0, end: 0 }, 0);
+    lane.push(held);
+    peer.write('{}\n'.repeat(3000));
+    await until(() => connection.statistics.bytesReceived === 9000);
+    connection.destroy();
+    await until(() => manager.getConnectionPool().size === 1);
+    held.failed = true;
+    lane.advance();
+    await until(() => lane.pendingBytes === 0);
+    await watcher.settled();
+    expect(toldTo(watcher).rejected).toBe(3001);
+  });
+
+  test('who fall behind, with invalid messages of their own, are closed, and the others lose nothing', async () => {
+    const { manager, connect } = await startPlainBroker({ maxPendingBytes: 300_000 });
+    const slow = await (await connect()).subscribe({ types: ['rejected'] });
+    const watcher = await (await connect()).subscribe();
+    slow.socket.pause();
+    slow.write('{}\n'.repeat(3000));
+    await until(() => manager.getMetrics().protocol.rejected.SCHEMA_VIOLATION === 3000);
+    const [rounds, count] = [4, 100];
+    for (let round = 0; round < rounds; round++) {
+      const peer = await connect();
+      peer.write('{}\n'.repeat(900) + line(VALID.heartbeat).repeat(count));
+      await peer.settled();
+    }
+    await watcher.settled();
+    expect(watcher.forwarded).toHaveLength(rounds * count);
+    expect(manager.getMetrics().protocol.subscriptions).toBe(1);
+    slow.socket.resume();
+    await slow.closed;
+  });
 });
+
+/** Number of reports of rejected messages that a peer has received, and of the messages that they are about. */
+function toldTo({ forwarded }: Peer): { reports: number; rejected: number } {
+  const suppressed = forwarded.reduce((sum, { data }) => sum + Number(data.suppressed ?? 0), 0);
+  return { reports: forwarded.length, rejected: forwarded.length + suppressed };
+}

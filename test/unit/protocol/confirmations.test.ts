@@ -1,0 +1,18 @@
+import { expect, test } from 'vitest';
+import type { MessageLog } from '#src/log/message-log.js';
+import { Confirmations } from '#src/protocol/confirmations.js';
+import type { Peer } from '#src/protocol/peer.js';
+
+test('a ping that is settled after its connection is closed is not kept until its messages are durable', async () => {
+  const log = { durable: 0, sync: () => {} } as unknown as MessageLog;
+  const confirmations = new Confirmations<Peer>(log, 10);
+  const connection = { isOpen: true, loggedEnd: 1, withheldPongs: 0, reply: () => {} };
+  const peer = connection as unknown as Peer;
+  confirmations.answer(peer);
+  expect(connection.withheldPongs).toBe(1);
+  connection.isOpen = false;
+  confirmations.forget(peer);
+  confirmations.answer(peer);
+  expect(connection.withheldPongs).toBe(1);
+  await confirmations.whenAnswered(peer);
+});
