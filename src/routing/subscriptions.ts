@@ -43,8 +43,14 @@ export interface Subscriber {
 
 /** Something that messages of a run are selected for. */
 interface Target {
-  /** The messages selected so far, while a run is being routed. */
+  /** The messages selected so far, while those of a run are being selected. */
   selection: Selection | undefined;
+}
+
+/** The messages of a run that are selected for a target. */
+interface Selected<T extends Target> {
+  readonly target: T;
+  readonly selection: Selection;
 }
 
 /** Subscribers with equal filters, without their subscriptions in queue groups. */
@@ -316,15 +322,15 @@ export class Subscriptions {
     const ofCrawler = index.ofCrawler(crawlerId);
     const ofJobs = hasJobs && mayMatchJobs(index, run);
     if (others.length === 0 && ofCrawler.length === 0 && !ofJobs) return;
-    const targets: T[] = [];
+    const all: Selected<T>[] = [];
     const { unknownType } = run;
     for (let at = 0; at < run.count; at++) {
       const typeIndex = run.typeIndex(at);
       for (const { filter, target } of others) {
-        if (filter.matchesType(typeIndex, unknownType)) this.#add(target, at, filter.mark, targets);
+        if (filter.matchesType(typeIndex, unknownType)) this.#add(target, at, filter.mark, all);
       }
       for (const { filter, target } of ofCrawler) {
-        if (filter.matchesType(typeIndex, unknownType)) this.#add(target, at, filter.mark, targets);
+        if (filter.matchesType(typeIndex, unknownType)) this.#add(target, at, filter.mark, all);
       }
       const job = ofJobs ? run.job(at) : -1;
       if (job === -1) continue;
@@ -338,26 +344,30 @@ export class Subscriptions {
           entry.matchesAll ||
           (filter.matchesType(typeIndex, unknownType) && filter.matchesCrawler(crawlerId))
         )
-          this.#add(entry.target, at, entry.mark, targets);
+          this.#add(entry.target, at, entry.mark, all);
       }
     }
-    const selected = targets.reduce((sum, { selection }) => sum + (selection?.count ?? 0), 0);
-    // Afterwards, since subscriptions may be removed while messages are delivered: a slow subscriber is disconnected.
-    for (const target of targets) {
-      const { selection } = target;
+    let total = 0;
+    for (const { target, selection } of all) {
       target.selection = undefined;
-      if (selection === undefined) continue;
-      deliver(target, selection, selected);
+      total += selection.count;
+    }
+    // Afterwards, since subscriptions may be removed while messages are delivered: a slow subscriber is disconnected. If
+    // one throws, no target may keep its selection, to which the next run would be added.
+    for (const { target, selection } of all) {
+      deliver(target, selection, total);
       this.#release(selection);
     }
   }
 
-  #add<T extends Target>(target: T, at: number, mark: number, targets: T[]): void {
-    if (target.selection === undefined) {
-      target.selection = this.#newSelection();
-      targets.push(target);
+  #add<T extends Target>(target: T, at: number, mark: number, all: Selected<T>[]): void {
+    let { selection } = target;
+    if (selection === undefined) {
+      selection = this.#newSelection();
+      target.selection = selection;
+      all.push({ target, selection });
     }
-    target.selection.add(at, mark);
+    selection.add(at, mark);
   }
 
   /**

@@ -272,6 +272,24 @@ describe('groups', () => {
   });
 });
 
+test.each([
+  ['of plain subscriptions', {}, {}],
+  ['of queue groups', { group: 'g' }, { group: 'h' }],
+])('%s: after one has thrown, all get the next messages', (_, group, other) => {
+  const throwing: Subscriber = {
+    id: 't',
+    deliver: () => {
+      throw new Error('thrown by a subscriber');
+    },
+  };
+  subscriptions.add(throwing, { id: 'x', types: ['job_progress'], ...group });
+  const next = subscriber({ types: ['job_*'], ...other });
+  expect(() => publish(progress('job-1'))).toThrow('thrown by a subscriber');
+  subscriptions.removeAll(throwing);
+  publish(progress('job-2'));
+  expect(next.text).toContain(progress('job-2'));
+});
+
 describe('many subscriptions', () => {
   /** Numbers that look random, the same in each run. */
   let state = 7;
