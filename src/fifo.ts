@@ -49,9 +49,10 @@ export class Fifo<T> implements Iterable<T> {
   }
 
   /** Inserts items before the first one, in the slots of removed items if there are enough. */
-  unshift(...items: readonly T[]): void {
+  unshift(items: readonly T[]): void {
     if (items.length > this.#head) {
-      this.#items.splice(0, this.#head, ...items);
+      // Not as arguments: there may be more than the stack has room for.
+      this.#items = [...items, ...this.#items.slice(this.#head)];
       this.#head = 0;
       return;
     }

@@ -215,7 +215,7 @@ export class ClientOutbox {
   #cutFirst(lines: readonly Buffer[], count: number): void {
     const entry = this.#entries.shift();
     const bytes = Buffer.concat(lines.slice(count));
-    this.#entries.unshift({ bytes, lines: lines.length - count });
+    this.#entries.unshift([{ bytes, lines: lines.length - count }]);
     this.#bytes += bytes.length - (entry?.bytes.length ?? 0);
     this.#confirmedLines += (entry?.lines ?? 0) - (lines.length - count);
   }

@@ -273,7 +273,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
     const positions = items.map((item) => typeof item === 'string');
     const kept = items.slice(0, positions.lastIndexOf(true) + 1);
     this.#queue.clear();
-    this.#queue.unshift(...kept);
+    this.#queue.unshift(kept);
     this.#setBytes(kept.reduce((sum, item) => sum + (typeof item === 'string' ? 0 : item.line.length), 0));
   }
 

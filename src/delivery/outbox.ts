@@ -86,6 +86,8 @@ interface Entry {
   readonly member: GroupMember | undefined;
   /** Whether it was taken over from another member. */
   readonly isTakenOver: boolean;
+  /** Increases from entry to entry, in the order in which they are sent. Set when it is queued. */
+  order: number;
 }
 
 interface RoomWaiter {
@@ -113,7 +115,10 @@ export class Outbox {
   readonly #maxPendingBytes: number;
   readonly #copied: CopiedBytes;
   #policy: OverflowPolicy = 'disconnect';
-  readonly #queue = new Fifo<Entry>();
+  /** The queued entries: those that may be dropped, which are found at once among any number of others, and the others. */
+  readonly #forwarded = new Fifo<Entry>();
+  readonly #others = new Fifo<Entry>();
+  #order = 0;
   #writing: Entry[] = [];
   #pendingBytes = 0;
   #undroppableBytes = 0;
@@ -247,7 +252,7 @@ export class Outbox {
 
   /** Writes queued bytes to the socket, unless an earlier write is unfinished. */
   flush(now: number): void {
-    if (this.#writing.length > 0 || this.#queue.length === 0 || this.#closed) return;
+    if (this.#writing.length > 0 || this.#nextQueue.length === 0 || this.#closed) return;
     if (this.#socket.destroyed) return;
     this.#writing = this.#dequeueWrite();
     this.#writingSince = now;
@@ -275,7 +280,7 @@ export class Outbox {
    */
   passOn(takeOver: (piece: Piece, member: GroupMember) => boolean, delimiter: number, unwritten = 0): void {
     if (unwritten > 0) this.#passOnCurrentWrite(takeOver, delimiter, unwritten);
-    const passedOn = this.#queue.extract(
+    const passedOn = this.#forwarded.extract(
       (entry) => entry.member !== undefined && takeOver(pieceOf(entry), entry.member),
     );
     for (const entry of passedOn) this.#settle(entry);
@@ -311,8 +316,9 @@ export class Outbox {
    * @returns the number of discarded forwarded messages
    */
   discard(): number {
-    const queued = [...this.#queue];
-    this.#queue.clear();
+    const queued = [...this.#forwarded, ...this.#others];
+    this.#forwarded.clear();
+    this.#others.clear();
     const lost = this.#discardEntries(queued);
     this.#updateMarks();
     return lost;
@@ -335,17 +341,29 @@ export class Outbox {
   #dequeueWrite(): Entry[] {
     const group: Entry[] = [];
     let bytes = 0;
-    for (let entry = this.#queue.peek(); entry !== undefined; entry = this.#queue.peek()) {
+    while (group.length < WRITE_PIECES) {
+      const queue = this.#nextQueue;
+      const entry = queue.peek();
+      if (entry === undefined) break;
       bytes += entry.bytes.length;
-      if (group.length === WRITE_PIECES || (group.length > 0 && bytes > WRITE_BYTES)) break;
+      if (group.length > 0 && bytes > WRITE_BYTES) break;
       group.push(entry);
-      this.#queue.shift();
+      queue.shift();
     }
     return group;
   }
 
+  /** The queue with the entry to send next. Empty if both are. */
+  get #nextQueue(): Fifo<Entry> {
+    const forwarded = this.#forwarded.peek();
+    const other = this.#others.peek();
+    if (forwarded === undefined) return this.#others;
+    return other === undefined || forwarded.order < other.order ? this.#forwarded : this.#others;
+  }
+
   #push(entry: Entry): void {
-    this.#queue.push(entry);
+    entry.order = this.#order++;
+    (entry.kind === 'forwarded' ? this.#forwarded : this.#others).push(entry);
     this.#pendingBytes += entry.bytes.length;
     if (entry.kind === 'stored') this.#storedBytes += entry.bytes.length;
     else if (entry.slab === undefined && (entry.copy === undefined || entry.copy.holders++ === 0))
@@ -394,18 +412,13 @@ export class Outbox {
 
   /** Drops forwarded messages from the head of the queue, except those already passed to the socket. */
   #dropOldest(piece: Piece): boolean {
-    const kept: Entry[] = [];
     let dropped = 0;
     while (!this.#fits(piece)) {
-      const entry = this.#queue.shift();
+      const entry = this.#forwarded.shift();
       if (entry === undefined) break;
-      if (entry.kind !== 'forwarded') kept.push(entry);
-      else {
-        dropped += entry.messages;
-        this.#settle(entry);
-      }
+      dropped += entry.messages;
+      this.#settle(entry);
     }
-    this.#queue.unshift(...kept);
     const fits = this.#fits(piece);
     this.#events.onDropped(fits ? dropped : dropped + piece.messages);
     return fits;
@@ -466,7 +479,18 @@ function forwarded(
   member: GroupMember | undefined,
   isTakenOver: boolean,
 ): Entry {
-  return { bytes, slab, messages, isControl, copy, kind: 'forwarded', done: undefined, member, isTakenOver };
+  return {
+    bytes,
+    slab,
+    messages,
+    isControl,
+    copy,
+    kind: 'forwarded',
+    done: undefined,
+    member,
+    isTakenOver,
+    order: 0,
+  };
 }
 
 /** An entry with bytes of its own. */
@@ -487,6 +511,7 @@ function unassigned(
     done,
     member: undefined,
     isTakenOver: false,
+    order: 0,
   };
 }
 

@@ -58,14 +58,14 @@ export class FairQueue {
   /** Puts chunks back at the head of the queue. */
   putBack(chunks: readonly Chunk[]): void {
     for (const { size } of chunks) this.#bytes += size;
-    this.#first.unshift(...chunks);
+    this.#first.unshift(chunks);
   }
 
   /** Puts back the rest of a chunk that was taken: as the first of its connection, which has already had its turn. */
   returnRest(chunk: Chunk): void {
     this.#bytes += chunk.size;
     const others = this.#others.get(chunk.lane);
-    if (others !== undefined) others.unshift(chunk);
+    if (others !== undefined) others.unshift([chunk]);
     else this.#addTurn(chunk.lane, chunk);
   }
 

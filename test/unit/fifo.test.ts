@@ -17,6 +17,12 @@ describe('Fifo', () => {
     expect([fifo.peek(), fifo.peekLast(), fifo.length]).toEqual([undefined, undefined, 0]);
   });
 
+  test('takes back more items than a call has room for arguments', () => {
+    const fifo = fifoOf(1);
+    fifo.unshift(Array.from({ length: 200_000 }, () => 1));
+    expect([fifo.length, fifo.peek(), fifo.peekLast()]).toEqual([200_001, 1, 0]);
+  });
+
   test('behaves like an array', () => {
     const step = fc.record({
       action: fc.constantFrom('push', 'push', 'shift', 'unshift', 'extract', 'clear'),
@@ -35,7 +41,7 @@ describe('Fifo', () => {
           } else if (action === 'shift') {
             for (const _ of items) expect(fifo.shift()).toBe(model.shift());
           } else if (action === 'unshift') {
-            fifo.unshift(...items);
+            fifo.unshift(items);
             model.unshift(...items);
           } else if (action === 'extract') {
             const matches = (item: number) => item % 3 === count % 3;
@@ -60,7 +66,7 @@ describe('Fifo', () => {
         for (let step = 0; step < 5000; step++) {
           fifo.push(step);
           fifo.shift();
-          fifo.unshift(step, step);
+          fifo.unshift([step, step]);
           fifo.shift();
           fifo.shift();
         }

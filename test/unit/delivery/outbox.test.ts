@@ -221,6 +221,22 @@ describe('overflow', () => {
     expect(time(100_000)).toBeLessThan(50 * time(100));
   });
 
+  test('drop-oldest keeps its pace with many of the broker’s own messages in the queue, and drops none', () => {
+    const own = Buffer.from('x');
+    const small = piece('x'.repeat(40));
+    const time = (count: number) => {
+      const { outbox } = createOutbox('drop-oldest', count + 100);
+      for (let index = 0; index < count; index++) outbox.send(own);
+      const taken = shortestTime(() => {
+        for (let index = 0; index < 200; index++) outbox.deliver(small);
+      });
+      expect(outbox.pendingBytes).toBe(count + 80);
+      return taken;
+    };
+    time(100);
+    expect(time(200_000)).toBeLessThan(50 * time(100) + 5);
+  });
+
   test('reports when the broker’s own messages are not read, and when they are again', async () => {
     const { socket, outbox, log } = createOutbox('block', 1 << 30);
     outbox.send(Buffer.alloc(200_000));
