@@ -154,9 +154,6 @@ export class ControlHandler<P extends Peer> {
   /** Welcomes a client once it is known how much of its session is decided. */
   #resume(connection: P, id: string): void {
     const onReady = (session: Session<P>): void => {
-      // It may have closed meanwhile, or another one has the session now.
-      if (session.connection !== connection) return;
-      connection.session = session;
       this.#welcome(connection, session);
       connection.flush();
     };

@@ -14,6 +14,10 @@ export class Session<P extends Peer> implements PeerSession {
   loggedEnd = 0;
   /** The latest connection. */
   connection: P | undefined;
+  /** Number of older connections with messages that are not decided. */
+  undecided = 0;
+  /** Called once there are none. */
+  onDecided: (() => void) | undefined;
   /** The current run: its first sequence number, and the number of messages before it. */
   #sequence = 0;
   #before = 0;
@@ -47,7 +51,8 @@ export class Sessions<P extends Peer> {
 
   /**
    * Continues a session, or begins one, on a new connection. An older connection of it is closed.
-   * @param onReady called once everything that an older connection has sent is decided and durable
+   * @param onReady called once everything that older connections have sent is decided and durable, unless the connection was
+   *   closed meanwhile, or the session continued on another one
    * @param onReplaced called with the older connection, if it is still open
    */
   resume(
@@ -60,15 +65,34 @@ export class Sessions<P extends Peer> {
     this.#sessions.set(id, session);
     const previous = session.connection;
     session.connection = connection;
-    const onDecided = (): void => {
-      if (previous !== connection && previous !== undefined) previous.session = undefined;
-      // What is not durable may still be lost, and the client must then send it again.
-      if (session.loggedEnd <= this.#log.durable) onReady(session);
-      else this.#log.onceStored(session.loggedEnd - 1, () => onReady(session));
+    const begin = (): void => {
+      if (session.connection !== connection) return;
+      if (connection.isOpen) {
+        connection.session = session;
+        onReady(session);
+      } else session.connection = undefined;
     };
-    if (previous === undefined || previous === connection) return onDecided();
+    session.onDecided = () => {
+      // What is not durable may still be lost, and the client must then send it again.
+      if (session.loggedEnd <= this.#log.durable) begin();
+      else this.#log.onceStored(session.loggedEnd - 1, begin);
+    };
+    if (previous === undefined || previous === connection) return this.#decide(session);
+    session.undecided++;
     if (previous.isOpen) onReplaced(previous);
-    previous.lane.after(onDecided);
+    previous.lane.after(() => {
+      previous.session = undefined;
+      session.undecided--;
+      this.#decide(session);
+    });
+  }
+
+  /** A connection of the session begins once all messages of those before it are decided. */
+  #decide(session: Session<P>): void {
+    const { onDecided } = session;
+    if (session.undecided > 0) return;
+    session.onDecided = undefined;
+    onDecided?.();
   }
 
   /** Forgets a closed connection, all of whose messages are settled. */

@@ -1,0 +1,57 @@
+import { SlabPool } from 'sluice';
+import { expect, test } from 'vitest';
+import { Chunk, Lane } from '#src/dispatch/lane.js';
+import type { MessageLog } from '#src/log/message-log.js';
+import type { Peer } from '#src/protocol/peer.js';
+import { type Session, Sessions } from '#src/protocol/sessions.js';
+
+/** A connection of the same session as all others. */
+class Connection {
+  isOpen = true;
+  session: Session<Peer> | undefined;
+  /** `session.line` of its `welcome`. */
+  welcome: number | undefined;
+  readonly lane: Lane = new Lane(
+    () => this.session?.begin(1, 10),
+    () => expect.unreachable(),
+  );
+
+  constructor(sessions: Sessions<Peer>) {
+    const peer = this as unknown as Peer;
+    sessions.resume(
+      's',
+      peer,
+      ({ line }) => {
+        this.welcome = line;
+      },
+      () => expect.unreachable(),
+    );
+  }
+
+  /** Receives 10 messages. @returns settles them */
+  receive(): () => void {
+    const chunk = new Chunk(this.lane, { slab: new SlabPool(8192).acquire(1), start: 0, end: 1 }, 0);
+    this.lane.push(chunk);
+    return () => {
+      chunk.failed = true;
+      this.lane.advance();
+    };
+  }
+}
+
+test('a connection waits for the messages of all before it, also of those that a lost one has waited for', () => {
+  const log = { durable: 0, sessionLine: () => 0 } as unknown as MessageLog;
+  const sessions = new Sessions<Peer>(log);
+  const first = new Connection(sessions);
+  expect(first.welcome).toBe(0);
+  const settle = first.receive();
+  first.isOpen = false;
+  const second = new Connection(sessions);
+  second.isOpen = false;
+  const third = new Connection(sessions);
+  expect(third.welcome).toBeUndefined();
+  settle();
+  expect([second.welcome, third.welcome]).toEqual([undefined, 10]);
+  third.receive()();
+  expect(third.session?.line).toBe(20);
+});
