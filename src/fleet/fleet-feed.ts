@@ -30,6 +30,8 @@ export interface BatchOrigin {
 
 /** What receives the messages of a feed. */
 export interface FeedTarget {
+  /** @returns resolves when a batch may be delivered. If omitted, always. */
+  beforeBatch?(): Promise<void> | undefined;
   /** Consecutive messages of one sender. Valid until the call returns. */
   deliver(run: FrameRun, origin: BatchOrigin): void;
   onGap(gap: FleetGap): void;
@@ -151,6 +153,8 @@ export class FleetFeed {
   }
 
   async #accept({ sequence, time, batch }: StoredBatch): Promise<void> {
+    for (const target of this.targets) await target.beforeBatch?.();
+    if (this.#stopping.signal.aborted) return;
     if (batch === undefined || !this.#hasRoomFor(batch)) this.#options.onInvalidBatch();
     else if (!this.#isOld(batch, sequence)) await this.#deliver(batch, time);
     this.#start = undefined;

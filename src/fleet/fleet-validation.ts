@@ -10,6 +10,7 @@ import { RunKind } from '../dispatch/verdict.js';
 import type { VerdictReader } from '../dispatch/verdict-reader.js';
 import type { WireErrorCode } from '../errors.js';
 import { copyBytes } from '../memory/copy-bytes.js';
+import type { CopyPool } from '../memory/copy-pool.js';
 import { SlabPool } from '../memory/slab-pool.js';
 import type { Batch, BatchRun } from './batch.js';
 
@@ -17,15 +18,16 @@ export interface FleetValidationOptions {
   /** Started when the first batch is validated. */
   readonly dispatcher: Dispatcher;
   readonly delimiter: number;
-  /** Copies messages for delivery. */
+  /** Copies messages for delivery, and the memory for that. */
   readonly gatherer: Gatherer;
+  readonly copies: CopyPool;
   /** Messages of a host were rejected. */
   onRejected(host: string, code: WireErrorCode, count: number): void;
 }
 
 /**
- * Bytes of batches that are not delivered to all subscribers yet, above which no more are validated until some are, and
- * how often that is checked, in ms.
+ * Bytes of batches that are not delivered to all subscribers yet, and of copies of their messages, above which no more are
+ * validated until some are delivered, and how often that is checked, in ms.
  */
 const MAX_HELD = 128 * 1024 * 1024;
 const CHECK_INTERVAL = 10;
@@ -49,6 +51,7 @@ export class FleetValidation {
   /** Frees memory that is not used. */
   trim(): void {
     this.#slabs.trim();
+    this.#options.copies.slabs.trim();
   }
 
   async close(): Promise<void> {
@@ -88,11 +91,11 @@ export class FeedValidator {
    */
   async validate(batch: Batch, skipped: number, deliver: (run: FrameRun) => void): Promise<void> {
     await this.#start();
-    while (this.#slabs.heldBytes > MAX_HELD) await sleep(CHECK_INTERVAL);
+    const { dispatcher, gatherer, copies } = this.#options;
+    while (this.#slabs.heldBytes + copies.slabs.heldBytes > MAX_HELD) await sleep(CHECK_INTERVAL);
     const { body } = batch;
     const slab = this.#slabs.acquire(body.length);
     copyBytes(body, 0, body.length, slab.arena.bytes, slab.base);
-    const { dispatcher, gatherer } = this.#options;
     const senders = new SenderCursor(batch.runs, slab.base);
     this.#settle = (chunk) => {
       const { verdict } = chunk;

@@ -34,6 +34,8 @@ export class FleetSubscription<P extends Peer> implements FeedTarget {
   #positionedAt = Number.NEGATIVE_INFINITY;
   #positionTimer: NodeJS.Timeout | undefined;
   #isStopped = false;
+  /** Ends the current wait for the subscriber. */
+  #resume: () => void = () => {};
 
   constructor(connection: P, filter: Filter, options: FleetSubscriptionOptions) {
     this.connection = connection;
@@ -68,20 +70,32 @@ export class FleetSubscription<P extends Peer> implements FeedTarget {
     if (!this.#isStopped) this.connection.reply(brokerLine('gap', gap, delimiter));
   }
 
-  afterBatch(feed: FleetFeed): Promise<void> | undefined {
-    if (this.#isStopped) return undefined;
+  /** All wait for a live subscriber with `block` that has fallen behind, as for one of this host's messages. */
+  beforeBatch(): Promise<void> | undefined {
+    const { connection } = this;
+    const { outbox } = connection;
+    const mustWait = this.#options.isPaced || (outbox.policy === 'block' && !connection.hasRoom(0, 0));
+    if (this.#isStopped || !mustWait || outbox.pendingBytes <= MAX_WAITING) return undefined;
+    return new Promise((resolve) => {
+      this.#resume = resolve;
+      void outbox.whenBelow(MAX_WAITING).then(resolve);
+    });
+  }
+
+  afterBatch(feed: FleetFeed): undefined {
+    if (this.#isStopped) return;
     this.connection.flush();
-    if (!this.#options.isPaced) return undefined;
+    if (!this.#options.isPaced) return;
     const wait = this.#positionedAt + POSITION_INTERVAL - performance.now();
     if (wait <= 0) this.#tellPosition(feed);
     else this.#positionTimer ??= setTimeout(() => this.#tellPosition(feed), wait);
-    return this.connection.outbox.whenBelow(MAX_WAITING);
   }
 
   stop(): void {
     if (this.#isStopped) return;
     this.#isStopped = true;
     clearTimeout(this.#positionTimer);
+    this.#resume();
     this.#options.onStopped();
   }
 

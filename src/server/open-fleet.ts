@@ -68,10 +68,12 @@ export async function openFleet(
   });
   const host = options.fleetHost ?? defaultHost();
   let fleet: Fleet | undefined;
+  const copies = new CopyPool(options.messageBufferSize * 2);
   const validation = new FleetValidation({
     dispatcher: dispatcherOf(options, log, registry, validatesLocally, listener),
     delimiter: options.messageDelimiter.charCodeAt(0),
-    gatherer: new Gatherer(new CopyPool(options.messageBufferSize * 2)),
+    gatherer: new Gatherer(copies),
+    copies,
     onRejected: (from: string, code: WireErrorCode, count: number) => fleet?.countRejected(from, code, count),
   });
   const delimiter = options.messageDelimiter.charCodeAt(0);

@@ -1,0 +1,87 @@
+import { once } from 'node:events';
+import { MessageRegistry } from 'sluice';
+import { expect, onTestFinished, test } from 'vitest';
+import type { Batch } from '#src/fleet/batch.js';
+import type { FleetEngine } from '#src/fleet/engine.js';
+import { FleetFeed } from '#src/fleet/fleet-feed.js';
+import type { FeedValidator } from '#src/fleet/fleet-validation.js';
+import { NO_SEED } from '#src/messages/job-key.js';
+import { FleetSubscription } from '#src/protocol/fleet-subscription.js';
+import type { Peer } from '#src/protocol/peer.js';
+import { Filter } from '#src/routing/filter.js';
+import { until } from '../../support/broker.js';
+
+const MiB = 1024 * 1024;
+
+/** A feed of batches that make a subscriber fall behind, after two of them; and how many of them it has delivered. */
+function feedTo(isPaced: boolean) {
+  let delivered = 0;
+  let caughtUp: (() => void) | undefined;
+  const outbox = {
+    policy: 'block',
+    get pendingBytes() {
+      return delivered * MiB;
+    },
+    whenBelow: () =>
+      new Promise<void>((resolve) => {
+        caughtUp = resolve;
+      }),
+    reply: () => {},
+  };
+  const connection = { outbox, isOpen: true, flush: () => {}, hasRoom: () => delivered < 2 };
+  const filter = new Filter(MessageRegistry.builtin(), { id: 's', types: ['*'] }, NO_SEED);
+  const subscription = new FleetSubscription(connection as unknown as Peer, filter, {
+    id: 's',
+    delimiter: 10,
+    isPaced,
+    onWritten: () => {},
+    onStopped: () => feed.targets.delete(subscription),
+  });
+  const engine = {
+    whenConnected: async () => {},
+    bounds: async () => ({ first: 1, last: 0 }),
+    async *read(_: unknown, signal: AbortSignal) {
+      for (let sequence = 1; sequence <= 4 && !signal.aborted; sequence++) {
+        const batch = { host: 'other', start: { epoch: '0', offset: sequence }, count: 1 };
+        yield { sequence, time: 1, batch: batch as Batch };
+      }
+      if (!signal.aborted) await once(signal, 'abort');
+    },
+  };
+  const feed: FleetFeed = new FleetFeed({
+    engine: engine as unknown as FleetEngine,
+    validator: { validate: async () => void delivered++ } as unknown as FeedValidator,
+    start: 'new',
+    onError: expect.unreachable,
+    onInvalidBatch: () => expect.unreachable(),
+  });
+  feed.targets.add(subscription);
+  onTestFinished(() => {
+    subscription.stop();
+    return feed.stop();
+  });
+  return {
+    subscription,
+    delivered: () => delivered,
+    isWaiting: () => caughtUp !== undefined,
+    catchUp: () => caughtUp?.(),
+  };
+}
+
+test.each([
+  ['live, with block', false, 2],
+  ['waited for', true, 1],
+])('a subscriber that is %s gets no more while it is behind', async (_, isPaced, expected) => {
+  const { delivered, isWaiting, catchUp } = feedTo(isPaced);
+  await until(() => isWaiting() || delivered() === 4);
+  expect(delivered()).toBe(expected);
+  catchUp();
+  await until(() => delivered() === expected + 1);
+});
+
+test('nothing waits for a subscription that has ended', async () => {
+  const { subscription, delivered, isWaiting } = feedTo(false);
+  await until(isWaiting);
+  subscription.stop();
+  await until(() => delivered() === 4);
+});
