@@ -2,7 +2,7 @@
 // the message of a job once per run, however many messages of it the run contains. A copy out of shared memory takes
 // 0.3 µs for 390 bytes, so the bytes copied per second are limited: with one message per job, a full load would otherwise
 // double the time that the main thread spends on it. Beyond the limit, nothing is done per message: a message is only the
-// latest one if the owners know of no later run about its job.
+// latest one if the owners know of no later run about its job. Only messages of jobs without an owner have to be found.
 
 import { type FrameRun, metaPrefix, metaSequence, WITH_META } from '../delivery/frame-run.js';
 import { copyBytes } from '../memory/copy-bytes.js';
@@ -16,8 +16,10 @@ interface LastValue {
   bytes: Buffer;
   /** 0 if a later message of the job could not be kept: then this one is not the latest. */
   length: number;
-  /** Number of the run that contained it; `undefined` if its job has no owner. */
+  /** Number of the run that contained it; `undefined` if its job has no owner, or it is kept under its crawler. */
   run: number | undefined;
+  /** Whether it is kept under its job, which has no owner. */
+  isOwnerless: boolean;
   typeIndex: number;
   /** Name of its type, if that has no schema. */
   unknownType: string | undefined;
@@ -62,6 +64,7 @@ export class LastValues {
   readonly #maxBytes: number;
   readonly #maxBytesPerSecond: number;
   #bytes = 0;
+  #ownerless = 0;
   /** Start of the current second, in ms of the monotonic clock, and the bytes copied in it. */
   #secondStart = 0;
   #copiedBytes = 0;
@@ -104,7 +107,7 @@ export class LastValues {
     const start = run.start(index);
     const length = run.end(index) - start;
     if (length > this.#maxBytes || !this.#takeTime(length, run.chunk.receivedAt)) {
-      this.#invalidate(this.#table.find(low, high));
+      this.invalidate(low, high);
       return;
     }
     const entry = this.#table.set(low, high);
@@ -114,6 +117,7 @@ export class LastValues {
         bytes: NO_BYTES,
         length: 0,
         run: undefined,
+        isOwnerless: false,
         typeIndex: 0,
         unknownType: undefined,
         jobLow: 0,
@@ -136,6 +140,7 @@ export class LastValues {
     value.unknownType = run.unknownType;
     value.jobLow = job === -1 ? 0 : run.verdict.jobLow(job) | 0;
     value.jobHigh = job === -1 ? 0 : run.verdict.jobHigh(job) | 0;
+    this.#setOwnerless(value, number === undefined && value.jobLow === low && value.jobHigh === high);
     value.from = source.id;
     value.crawlerId = source.crawlerId;
     value.sequence = run.firstSequence + index;
@@ -180,9 +185,27 @@ export class LastValues {
     return run === undefined || this.#owners.runOf(jobLow, jobHigh) === run;
   }
 
-  #invalidate(entry: number): void {
+  /** Whether {@link invalidate} has to be called for a message of a crawler that is not kept. */
+  get hasOwnerless(): boolean {
+    return this.#ownerless > 0;
+  }
+
+  /** A later message about the job was received without being kept. */
+  invalidate(low: number, high: number): void {
+    const entry = this.#table.find(low, high);
     const value = entry === -1 ? undefined : this.#values[entry];
-    if (value !== undefined) value.length = 0;
+    if (value !== undefined) this.#clear(value);
+  }
+
+  #clear(value: LastValue): void {
+    value.length = 0;
+    this.#setOwnerless(value, false);
+  }
+
+  #setOwnerless(value: LastValue, isOwnerless: boolean): void {
+    if (value.isOwnerless === isOwnerless) return;
+    value.isOwnerless = isOwnerless;
+    this.#ownerless += isOwnerless ? 1 : -1;
   }
 
   /** Whether there is time to copy another message in this second. @param now in ms of the monotonic clock */
@@ -212,7 +235,7 @@ export class LastValues {
     if (value !== undefined) {
       this.#bytes -= value.bytes.length;
       value.bytes = NO_BYTES;
-      value.length = 0;
+      this.#clear(value);
     }
     this.#table.remove(entry);
   }

@@ -81,7 +81,8 @@ export class RunRecorder {
     const { indexes, lows, highs, states } = reports;
     let { heartbeat } = reports;
     // A message without an owner has to take the place of an earlier one in any case.
-    const count = !hasOwner || lastValues.hasTime(run.chunk.receivedAt) ? reports.count : 0;
+    const isKept = !hasOwner || lastValues.hasTime(run.chunk.receivedAt);
+    const count = isKept || lastValues.hasOwnerless ? reports.count : 0;
     for (let at = 0; at < count; at++) {
       const index = indexes[at] ?? 0;
       if (heartbeat !== NONE && index > heartbeat) {
@@ -90,7 +91,9 @@ export class RunRecorder {
       }
       // A heartbeat is no message about the job.
       if (states[at] === JOB_STATE.MENTIONED) continue;
-      lastValues.set(lows[at] ?? 0, highs[at] ?? 0, run, index, hasOwner ? this.#runs : undefined);
+      const [low, high] = [lows[at] ?? 0, highs[at] ?? 0];
+      if (isKept) lastValues.set(low, high, run, index, hasOwner ? this.#runs : undefined);
+      else lastValues.invalidate(low, high);
     }
     if (heartbeat !== NONE) this.#keepHeartbeat(run, heartbeat, lastValues);
   }

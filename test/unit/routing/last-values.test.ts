@@ -59,6 +59,20 @@ test.each([
   },
 );
 
+test('beyond the bytes per second, a message of a job without owner is not the latest one after that of its crawler', () => {
+  const { values, record, recorder } = createValues([10, 10_000, 1000]);
+  recorder.record(runOfJobs(['job-1', 'job-2'], 5000), undefined);
+  record(['job-3', 'job-4'], 5100);
+  record(['job-1'], 5200);
+  expect(jobsIn(values)).toEqual(['job-2 5000']);
+  recorder.record(runOfJobs(['job-1'], 6000), undefined);
+  record(['job-2'], 6100);
+  expect(jobsIn(values)).toEqual(['job-1 6000', 'job-2 6100']);
+  expect(values.hasOwnerless).toBe(true);
+  record(['job-1'], 7000);
+  expect(values.hasOwnerless).toBe(false);
+});
+
 test('a message of a job that is forgotten among many, and assigned again, is not the latest one', () => {
   const { owners, values, record } = createValues([10, 10_000]);
   record(['job-1', 'job-2'], 5000);
