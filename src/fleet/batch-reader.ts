@@ -21,6 +21,8 @@ export interface BatchReaderOptions {
   readonly maxMessages: number;
   /** Called for each message that is too long for a batch, and is left out. */
   onTooLong(): void;
+  /** There are no more messages yet. @param offset all before it are in the batches that were returned, or left out */
+  onIdle(offset: number): void;
 }
 
 /** Maximum number of runs of a batch, and of characters that describe their senders: they are in its headers. */
@@ -61,6 +63,7 @@ export class BatchReader {
       const run = this.#rest ?? (await this.#read());
       if (run === undefined) {
         if (!builder.isEmpty) return this.#finish(builder);
+        this.#options.onIdle(this.#next);
         await this.#waitForMore(signal);
       } else if (!this.#add(builder, run) && !builder.isEmpty) return this.#finish(builder);
     }

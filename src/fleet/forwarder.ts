@@ -38,7 +38,7 @@ export interface ForwarderStatistics {
 
 /**
  * Name of the cursor up to which messages need not be kept for the engine. It follows the forwarded ones after
- * {@link KEEP_TIME}: an engine that is restored to an older state gets them again.
+ * {@link KEEP_TIME}: an engine that is restored to an older state gets them again. A log without room does not wait for it.
  */
 const FORWARD_CURSOR = `${OWN_CURSOR}fleet`;
 const KEEP_TIME = 10 * 60_000;
@@ -58,7 +58,7 @@ export class Forwarder {
   /** Offset after the forwarded messages. */
   #offset: number | undefined;
   /** Offsets up to which messages were forwarded, the oldest first, in ms of the monotonic clock. */
-  readonly #forwarded: { readonly time: number; readonly offset: number }[] = [];
+  #forwarded: { readonly time: number; readonly offset: number }[] = [];
   #messages = 0;
   #bytes = 0;
   #batches = 0;
@@ -126,13 +126,22 @@ export class Forwarder {
     if (lost === undefined) return;
     const last = await this.#engine.lastBatch(host);
     const from = this.#startAfter(last.batch && endOf(last.batch));
-    this.#offset = from;
+    this.#setOffset(from);
+    // An engine that was put back to an older state does not have the later ones.
+    this.#forwarded = this.#forwarded.filter(({ offset }) => offset <= from);
     // So that a read that waits for more messages ends when storing has failed, or another connection begins: the engine
     // may have lost batches meanwhile.
     const reading = new AbortController();
     const signal = AbortSignal.any([stopping, lost, reading.signal]);
     const onTooLong = (): void => {
       this.#tooLong++;
+    };
+    let isStoring = false;
+    let idleAt = 0;
+    // The latest messages may have been left out.
+    const onIdle = (offset: number): void => {
+      idleAt = offset;
+      if (!isStoring) this.#setOffset(offset);
     };
     const { maxBatchBytes: maxBytes, maxBatchMessages: maxMessages } = this.#engine;
     const reader = new BatchReader({
@@ -144,16 +153,19 @@ export class Forwarder {
       maxBytes,
       maxMessages,
       onTooLong,
+      onIdle,
     });
     let [memory, other] = this.#memory;
     let previous: number | undefined = last.previous;
     let next: Promise<Batch | undefined> | undefined;
+    const cursorTimer = setInterval(() => this.#moveCursor(), CURSOR_INTERVAL).unref();
     try {
       for (;;) {
         const batch = await (next ?? reader.next(memory, signal));
         next = undefined;
         if (batch === undefined || lost.aborted) return;
         const startedAt = performance.now();
+        isStoring = true;
         const stored = this.#engine.publish(batch, previous);
         [memory, other] = [other, memory];
         const isLarge = batch.body.length > maxBytes * LARGE_SHARE || batch.count === maxMessages;
@@ -161,12 +173,15 @@ export class Forwarder {
         if (isLarge && reader.hasMore) next = reader.next(memory, signal);
         const storedAt = await stored;
         previous = this.#engine.mayLoseBatches ? storedAt : undefined;
+        isStoring = false;
         this.#record(batch);
+        this.#setOffset(Math.max(endOf(batch).offset, idleAt));
         onForwarded();
         const wait = startedAt + this.#options.batchInterval() - performance.now();
         if (!isLarge && wait > 0) await sleep(wait, undefined, { signal }).catch(() => {});
       }
     } finally {
+      clearInterval(cursorTimer);
       reading.abort();
       await next?.catch(() => {});
       await reader.close();
@@ -187,15 +202,23 @@ export class Forwarder {
     this.#batches++;
     this.#messages += batch.count;
     this.#bytes += batch.body.length;
-    const { offset } = endOf(batch);
+  }
+
+  #setOffset(offset: number): void {
     this.#offset = offset;
+    this.#options.log.forwarded = { cursor: FORWARD_CURSOR, offset };
+  }
+
+  /** The cursor follows what was forwarded, also if nothing more is. */
+  #moveCursor(): void {
     const time = performance.now();
-    const latest = this.#forwarded.at(-1);
-    if (latest === undefined || time - latest.time > CURSOR_INTERVAL) this.#forwarded.push({ time, offset });
-    const isSafe = ({ time: then }: { readonly time: number }) => time - then > KEEP_TIME;
-    const safe = this.#forwarded.findLastIndex(isSafe);
-    if (safe === -1) return;
-    const [last] = this.#forwarded.splice(0, safe + 1).slice(-1);
-    if (last !== undefined) this.#options.log.moveCursor(FORWARD_CURSOR, last.offset);
+    const offset = this.#offset;
+    if (offset !== undefined && offset !== this.#forwarded.at(-1)?.offset)
+      this.#forwarded.push({ time, offset });
+    const safe = this.#forwarded.findLastIndex(({ time: then }) => time - then > KEEP_TIME);
+    const last = this.#forwarded[safe];
+    if (last === undefined) return;
+    this.#forwarded.splice(0, safe);
+    this.#options.log.moveCursor(FORWARD_CURSOR, last.offset);
   }
 }

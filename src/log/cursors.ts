@@ -127,9 +127,11 @@ export class Cursors<T> {
   /**
    * All positions that a cursor has now, or may have after a crash. If the disk is too full to save the cursors, only those
    * that they have now: otherwise, nothing could ever be removed to make room for them.
+   * @param except name of a cursor that does not count
    */
-  *positions(): Iterable<T> {
+  *positions(except?: string): Iterable<T> {
     for (const [name, position] of this.#positions) {
+      if (name === except) continue;
       yield position;
       const saved = this.#needsRoom ? undefined : this.#saved.get(name);
       if (saved !== undefined) yield saved;
@@ -192,9 +194,9 @@ export class Cursors<T> {
 }
 
 /** The lowest offset that a cursor of a log has, or may have after a crash; `Infinity` if there are none. */
-export function lowestOffset(cursors: Cursors<Position>, epoch: string): number {
+export function lowestOffset(cursors: Cursors<Position>, epoch: string, except?: string): number {
   let lowest = Number.POSITIVE_INFINITY;
-  for (const position of cursors.positions())
+  for (const position of cursors.positions(except))
     if (position.epoch === epoch) lowest = Math.min(lowest, position.offset);
   return lowest;
 }

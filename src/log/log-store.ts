@@ -26,8 +26,9 @@ export interface LogStoreOptions {
   /**
    * Whether messages before an offset may be removed because of their age. Default: always.
    * @param end an offset
+   * @param isForRoom whether it is to make room for new ones instead
    */
-  readonly mayRemove?: (end: number) => boolean;
+  readonly mayRemove?: (end: number, isForRoom: boolean) => boolean;
   /** Whether they are removed all the same if there is no room for new ones. Default: true. */
   readonly dropsOldest?: boolean;
   /** Time until messages that nobody waits for become durable, in ms. Default: 50. */

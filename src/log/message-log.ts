@@ -120,6 +120,11 @@ export class MessageLog {
   readonly cursors: Cursors<Position>;
   /** Names of cursors that handlers in this process move. */
   readonly handlerCursors = new Set<string>();
+  /**
+   * Up to where messages were forwarded to the engine of a fleet, and the cursor that keeps them for a while. If there is
+   * no room, they are removed all the same.
+   */
+  forwarded: { readonly cursor: string; readonly offset: number } | undefined;
   /** Cursors in other files. */
   readonly #moreCursors: Pick<Cursors<unknown>, 'close'>[] = [];
   readonly #disk: LogDisk;
@@ -182,8 +187,8 @@ export class MessageLog {
       const cursors = await Cursors.open(LOG_CURSORS, disk, options.onCursorError);
       const deadLetters = await DeadLetters.open(folder, options.deadLetters);
       const store = await LogStore.open(disk, {
-        mayRemove: (end) =>
-          log === undefined || !options.keepsUnread || end <= lowestOffset(cursors, log.epoch),
+        mayRemove: (end, isForRoom) =>
+          log === undefined || !options.keepsUnread || end <= log.#lowestKept(isForRoom),
         dropsOldest: options.onFull === 'drop-oldest',
         segmentBytes: Math.min(segmentBytes, Math.floor(maxBytes / MIN_SEGMENTS)),
         maxBytes,
@@ -471,6 +476,12 @@ export class MessageLog {
     this.#pending.update(this.#store.pendingBytes);
     this.#checkAvailability();
     this.#listener?.onDurable();
+  }
+
+  /** Offset of the oldest message that is kept. @param isForRoom whether it could make room for new ones */
+  #lowestKept(isForRoom: boolean): number {
+    const { cursor, offset = Number.POSITIVE_INFINITY } = (isForRoom && this.forwarded) || {};
+    return Math.min(offset, lowestOffset(this.cursors, this.epoch, cursor));
   }
 
   #checkAvailability(error?: unknown): void {

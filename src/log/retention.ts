@@ -13,8 +13,8 @@ export interface RetentionOptions {
   readonly maxBytes: number;
   /** Maximum age of the newest message of a segment, in ms. */
   readonly maxAge: number;
-  /** Whether messages before an offset may be removed because of their age. */
-  readonly mayRemove: (end: number) => boolean;
+  /** Whether messages before an offset may be removed because of their age, or to make room. */
+  readonly mayRemove: (end: number, isForRoom: boolean) => boolean;
   /** Whether they are removed all the same if there is no room for new ones. */
   readonly dropsOldest: boolean;
   /** Offset of the next message. */
@@ -134,7 +134,7 @@ export class RetainedSegments {
   /** Whether the oldest segment may be removed to make room. */
   get mayDropOldest(): boolean {
     const { dropsOldest, mayRemove } = this.#options;
-    return dropsOldest || mayRemove(this.#oldestEnd);
+    return dropsOldest || mayRemove(this.#oldestEnd, true);
   }
 
   /** @returns whether there was a segment to remove */
@@ -161,7 +161,7 @@ export class RetainedSegments {
     const [oldest, next = this.#active] = this.#complete;
     // At the latest, it was written when the next segment began.
     const writtenAt = oldest?.written?.writtenAt ?? next?.header.created;
-    return writtenAt !== undefined && now() - writtenAt > maxAge && mayRemove(this.#oldestEnd);
+    return writtenAt !== undefined && now() - writtenAt > maxAge && mayRemove(this.#oldestEnd, false);
   }
 
   /** Whether another segment fits. */

@@ -38,7 +38,7 @@ export function runsOf(text: string, options: RunsOptions = {}): FrameRun[] {
     () => {},
   );
   const chunk = new Chunk(lane, { slab, start, end }, receivedAt);
-  const batches = new BatchValidator(new MessageParser(), NEWLINE);
+  const batches = new BatchValidator(new MessageParser(), NEWLINE, { checksums: true });
   const task = { id: 0, arenas: [slab.arena.memory], ranges: [0, start, end], maxDetailedRejections: 0 };
   const verdict = new VerdictReader(batches.validate(task));
   const runs: FrameRun[] = [];

@@ -2,9 +2,10 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { Batch } from '#src/fleet/batch.js';
 import { BatchReader } from '#src/fleet/batch-reader.js';
-import { MessageLog } from '#src/log/message-log.js';
+import type { MessageLog } from '#src/log/message-log.js';
 import { MessageRegistry } from '#src/messages/message-registry.js';
 import { startPlainBroker, temporaryFolder } from '../../support/broker.js';
+import { openMessageLog } from '../../support/message-log.js';
 import { line, VALID } from '../../support/messages.js';
 import { Ledger, numberedBlock } from '../../support/numbered.js';
 
@@ -21,21 +22,7 @@ async function logOf(blocks: readonly string[], logSegmentBytes?: number): Promi
     await peer.settled();
   }
   await broker.manager.stop();
-  return await MessageLog.open({
-    folder,
-    segmentBytes: 64 * 1024 * 1024,
-    maxBytes: undefined,
-    maxAge: 1e9,
-    syncInterval: 50,
-    excludedTypes: [],
-    onFailure: 'stop',
-    keepsUnread: false,
-    onFull: 'drop-oldest',
-    deadLetters: { maxBytes: 1024 * 1024, keepsContent: false, onError: () => {} },
-    onCursorError: () => {},
-    delimiter: 10,
-    registry: MessageRegistry.builtin(),
-  });
+  return openMessageLog({ folder });
 }
 
 /** All batches of a log. */
@@ -55,6 +42,7 @@ async function batchesOf(
     maxBytes,
     maxMessages,
     onTooLong: () => tooLong++,
+    onIdle: () => {},
   });
   const batches: Batch[] = [];
   const { signal } = new AbortController();
