@@ -31,7 +31,7 @@ export interface FleetEngine {
   readonly isConnected: boolean;
   /** Aborted when the current connection is lost; `undefined` if there is none. The next one may be to an older state. */
   readonly lost: AbortSignal | undefined;
-  /** Maximum bytes of the body of a batch. */
+  /** Maximum bytes of the body of a batch, or of an answer. */
   readonly maxBatchBytes: number;
   /** Maximum number of messages of a batch. */
   readonly maxBatchMessages: number;

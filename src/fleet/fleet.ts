@@ -183,6 +183,11 @@ export class Fleet {
     await feed.stop();
   }
 
+  /** Maximum bytes of an answer to another host. */
+  get maxAnswerBytes(): number {
+    return this.#options.engine.maxBatchBytes;
+  }
+
   /** How long a message to a crawler of another host may take, in ms. */
   get requestTimeout(): number {
     return this.#options.requestTimeout;

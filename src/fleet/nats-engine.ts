@@ -34,7 +34,7 @@ export interface NatsOptions {
   readonly maxBytes: number;
   readonly maxAge: number;
   readonly replicas: number;
-  /** Called with the first error of an interruption. */
+  /** Called with the first error of an interruption, and of the answers to a kind of request. */
   onError(error: unknown): void;
   /** The stream was created, or is used as it is. */
   onStream(stream: { readonly name: string; readonly replicas: number; readonly isNew: boolean }): void;
@@ -304,12 +304,19 @@ export class NatsEngine implements FleetEngine {
   }
 
   #listen(connection: Nats.NatsConnection, subject: string, handler: RequestHandler): void {
+    let hasFailed = false;
     connection.subscribe(this.#callSubject(subject), {
       callback: (error, message) => {
         if (error !== null) return;
-        const reply = handler(message.data);
-        const replies = reply === undefined || reply instanceof Uint8Array ? [reply] : reply;
-        for (const one of replies) if (one !== undefined) message.respond(one);
+        try {
+          const reply = handler(message.data);
+          const replies = reply === undefined || reply instanceof Uint8Array ? [reply] : reply;
+          for (const one of replies) if (one !== undefined) message.respond(one);
+        } catch (cause) {
+          // It would end all reading from the connection, which stays open. Reported once: others choose what they send.
+          if (!hasFailed) this.#options.onError(new Error(`${subject}: no answer to a request`, { cause }));
+          hasFailed = true;
+        }
       },
     });
   }

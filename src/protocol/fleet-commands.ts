@@ -133,8 +133,8 @@ export class FleetCommands<P extends Peer> {
   /** Answers another host. @returns the name of this one if it has a recipient */
   #answer(data: Uint8Array): Uint8Array | undefined {
     const decoded = decodeJsonText(Buffer.from(data).toString(), MAX_DEPTH);
-    const question = (decoded.ok ? decoded.value : {}) as Partial<Question>;
-    return this.#hasRecipient(question) ? Buffer.from(this.#fleet.host) : undefined;
+    const question = (decoded.ok ? decoded.value : undefined) as Partial<Question> | null | undefined;
+    return this.#hasRecipient(question ?? {}) ? Buffer.from(this.#fleet.host) : undefined;
   }
 
   #hasRecipient({ type: name, crawler, to, job, isWaiting }: Partial<Question>): boolean {

@@ -35,8 +35,10 @@ export class FleetLastValues {
       const decoded = decodeJsonText(Buffer.from(data).toString(), MAX_DEPTH);
       const parsed = controlSchemas.subscribe.shape.data.safeParse(decoded.ok ? decoded.value : undefined);
       if (!parsed.success) return undefined;
-      const messages = this.#answers.take(this) ? this.#own(parsed.data) : [];
-      return [...messages.map(({ bytes }) => bytes), END];
+      const { maxAnswerBytes } = fleet;
+      const messages = this.#answers.take(this) ? this.#own(parsed.data, maxAnswerBytes) : [];
+      // A single message may be longer.
+      return [...messages.map(({ bytes }) => bytes).filter(({ length }) => length <= maxAnswerBytes), END];
     });
   }
 
@@ -57,8 +59,9 @@ export class FleetLastValues {
     return messages;
   }
 
-  #own(data: SubscribeData): LastMessages[] {
-    return this.#lastValues?.select(this.#filterOf(data), this.#delimiter, this.#fleet.host) ?? [];
+  #own(data: SubscribeData, partBytes?: number): LastMessages[] {
+    const { host } = this.#fleet;
+    return this.#lastValues?.select(this.#filterOf(data), this.#delimiter, host, partBytes) ?? [];
   }
 
   #countIn(bytes: Buffer): number {

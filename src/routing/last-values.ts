@@ -34,6 +34,12 @@ interface LastValue {
   receivedAt: number;
 }
 
+interface HeadedValue {
+  /** What precedes it; empty without `meta`. */
+  readonly head: string;
+  readonly value: LastValue;
+}
+
 /** A kept message. */
 export type LatestMessage = Readonly<
   Pick<LastValue, 'bytes' | 'length' | 'typeIndex' | 'unknownType' | 'jobLow' | 'jobHigh' | 'receivedAt'>
@@ -54,7 +60,7 @@ const MAX_SLACK = 4;
 const MAX_BYTES_PER_SECOND = 16 * 1024 * 1024;
 const COPY_OVERHEAD = 256;
 const SECOND = 1000;
-/** Approximate size of the parts in which messages are sent, in bytes. */
+/** Size of the parts in which messages are sent, in bytes. */
 const PART_BYTES = 256 * 1024;
 
 export class LastValues {
@@ -152,23 +158,27 @@ export class LastValues {
    * The messages that a filter matches, in the order of receipt, in parts.
    * @param delimiter the byte after each message
    * @param host name of this host, for `meta`. Default: none.
+   * @param partBytes maximum bytes of a part, unless a single message is longer. Default: 256 KiB.
    */
-  select(filter: Filter, delimiter: number, host?: string): LastMessages[] {
-    const selected: LastValue[] = [];
+  select(filter: Filter, delimiter: number, host?: string, partBytes = PART_BYTES): LastMessages[] {
+    const parts: LastMessages[] = [];
+    let part: HeadedValue[] = [];
+    let size = 0;
+    const endPart = (): void => {
+      if (part.length > 0) parts.push(join(part, size, delimiter));
+      part = [];
+      size = 0;
+    };
     for (let entry = this.#table.oldest; entry !== -1; entry = this.#table.newer(entry)) {
       const value = this.#values[entry];
-      if (value !== undefined && matches(filter, value) && this.#isLatest(value)) selected.push(value);
+      if (value === undefined || !matches(filter, value) || !this.#isLatest(value)) continue;
+      const head = filter.mark === WITH_META ? headOf(value, host) : '';
+      const bytes = head.length + value.length + (head === '' ? 1 : 2);
+      if (size + bytes > partBytes) endPart();
+      part.push({ head, value });
+      size += bytes;
     }
-    const parts: LastMessages[] = [];
-    let from = 0;
-    let size = 0;
-    selected.forEach(({ length }, at) => {
-      size += length;
-      if (size < PART_BYTES && at + 1 < selected.length) return;
-      parts.push(join(selected.slice(from, at + 1), filter, delimiter, host));
-      from = at + 1;
-      size = 0;
-    });
+    endPart();
     return parts;
   }
 
@@ -248,24 +258,19 @@ function matches(filter: Filter, value: LastValue): boolean {
   return filter.matchesCrawler(crawlerId) && filter.matchesJob(jobLow, jobHigh >>> 0);
 }
 
-function join(
-  values: readonly LastValue[],
-  { mark }: Filter,
-  delimiter: number,
-  host: string | undefined,
-): LastMessages {
-  const heads = values.map(({ from, crawlerId, sequence }) =>
-    mark === WITH_META ? metaPrefix({ id: from, crawlerId, host }) + metaSequence(sequence) : '',
-  );
-  const size = values.reduce((sum, { length }, at) => sum + length + (heads[at]?.length ?? 0) + 2, 0);
+/** What precedes a message with `meta`. */
+function headOf({ from: id, crawlerId, sequence }: LastValue, host: string | undefined): string {
+  return metaPrefix({ id, crawlerId, host }) + metaSequence(sequence);
+}
+
+function join(part: readonly HeadedValue[], size: number, delimiter: number): LastMessages {
   const bytes = Buffer.allocUnsafeSlow(size);
   let end = 0;
-  values.forEach((value, at) => {
-    const head = heads[at] ?? '';
+  for (const { head, value } of part) {
     end += bytes.write(head, end, 'latin1');
     end += value.bytes.copy(bytes, end, 0, value.length);
     if (head !== '') end += bytes.write('}', end, 'latin1');
     bytes[end++] = delimiter;
-  });
-  return { bytes: bytes.subarray(0, end), count: values.length };
+  }
+  return { bytes, count: part.length };
 }

@@ -1,9 +1,11 @@
 import { once } from 'node:events';
 import { join } from 'node:path';
+import { connect, headers, type NatsConnection } from '@nats-io/transport-node';
 import { pino } from 'pino';
 import { SocketManager } from 'sluice';
 import { SluiceClient } from 'sluice/client';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { NatsEngine } from '#src/fleet/nats-engine.js';
 import { LIGHT, startPlainBroker, type TestBroker, temporaryFolder, until } from '../support/broker.js';
 import { BrokerProcess } from '../support/broker-process.js';
 import { packageRoot } from '../support/cli.js';
@@ -11,6 +13,12 @@ import { Application, hello, publish, QUICK, startHost } from '../support/fleet.
 import { line, VALID } from '../support/messages.js';
 import { hasNatsServer, NatsServer } from '../support/nats-server.js';
 import { numbered, numberedBlock } from '../support/numbered.js';
+
+async function connectTo(server: NatsServer): Promise<NatsConnection> {
+  const nats = await connect({ servers: new URL(server.address).host });
+  onTestFinished(() => nats.close());
+  return nats;
+}
 
 describe.skipIf(!hasNatsServer)('a fleet (needs nats-server)', () => {
   test('subscribers get the messages of all hosts, once and in order', async () => {
@@ -307,9 +315,7 @@ describe.skipIf(!hasNatsServer)('a fleet (needs nats-server)', () => {
     const engine = await NatsServer.start();
     const a = await startHost(engine, 'a');
     const fleet = await Application.start(a.socketPath);
-    const { connect, headers } = await import('@nats-io/transport-node');
-    const nats = await connect({ servers: engine.address.slice('nats://'.length) });
-    onTestFinished(() => nats.close());
+    const nats = await connectTo(engine);
     const publishBatch = (body: string, runs: string, count: number): void => {
       const fields = headers();
       for (const [name, value] of Object.entries({
@@ -371,6 +377,79 @@ describe.skipIf(!hasNatsServer)('a fleet (needs nats-server)', () => {
     // A host that does not answer only takes time.
     await a.manager.stop();
     expect(await subscribe({})).toMatchObject([{ data: { processed: 19 } }]);
+  });
+
+  test('a host answers with the latest messages that are not too long for the engine, in parts that are not', async () => {
+    const server = await NatsServer.start('max_payload: 65536');
+    const a = await startHost(server, 'a');
+    const crawler = await a.connect();
+    const messageOf = (jobId: string, length: number) =>
+      line({
+        ...VALID.job_progress,
+        jobId,
+        data: { ...VALID.job_progress.data, message: 'x'.repeat(length) },
+      });
+    crawler.write(messageOf('job-a', 30_000) + messageOf('job-b', 30_000) + messageOf('job-c', 60_000));
+    await crawler.settled();
+    const nats = await connectTo(server);
+    const answers = [];
+    const question = JSON.stringify({ id: 'x', meta: true });
+    for await (const { data } of await nats.requestMany('sluice.main.calls.last', question, {
+      strategy: 'sentinel',
+    }))
+      answers.push(Buffer.from(data).toString());
+    expect(answers.map((answer) => /"jobId":"(.*?)"/.exec(answer)?.[1])).toEqual([
+      'job-a',
+      'job-b',
+      undefined,
+    ]);
+    expect(a.errors).toEqual([]);
+  });
+
+  test('a request that a host fails to answer is reported once, and it answers others', async () => {
+    const server = await NatsServer.start();
+    const errors: unknown[] = [];
+    const options = { name: 'main', storesMessages: false, maxBytes: -1, maxAge: 0, replicas: 1 };
+    const engine = await NatsEngine.load({
+      ...options,
+      servers: [server.address],
+      credentials: undefined,
+      tls: undefined,
+      onError: (error) => errors.push(error),
+      onStream: () => {},
+    });
+    onTestFinished(() => engine.close());
+    engine.start();
+    await engine.whenConnected(new AbortController().signal);
+    engine.handle('fails', () => {
+      throw new Error('simulated');
+    });
+    engine.handle('long', () => Buffer.alloc(2 * 1024 * 1024));
+    engine.handle('works', (data) => data);
+    const nats = await connectTo(server);
+    for (const subject of ['fails', 'fails', 'long'])
+      nats.publish(`sluice.main.calls.${subject}`, '', { reply: 'x' });
+    expect((await nats.request('sluice.main.calls.works', 'text')).string()).toBe('text');
+    expect(errors.map(String)).toEqual([
+      'Error: fails: no answer to a request',
+      'Error: long: no answer to a request',
+    ]);
+  });
+
+  test('a question that is none is not answered, and others are', async () => {
+    const server = await NatsServer.start();
+    const a = await startHost(server, 'a');
+    const nats = await connectTo(server);
+    const subjects = ['find', 'deliver', 'deliver.a', 'deliver-to', 'last', 'hosts', 'presence', 'host.a'];
+    for (const subject of subjects)
+      for (const text of ['', 'null', '7', '[]', 'null\nnull', '{"type":null}'])
+        nats.publish(`sluice.main.calls.${subject}`, text, { reply: 'x' });
+    const crawler = await a.connect();
+    crawler.write(hello('crawler-1'));
+    await crawler.settled();
+    const question = JSON.stringify({ type: 'job_cancel', crawler: 'crawler-1', isWaiting: false });
+    expect((await nats.request('sluice.main.calls.find', question)).string()).toBe('a');
+    expect(a.errors).toEqual([]);
   });
 
   test('the engine may need TLS and a certificate of the broker', async () => {
