@@ -71,13 +71,22 @@ export async function recoverSegments(disk: LogDisk): Promise<FoundLog> {
       return recoverEnd(file, newest, sessions);
     });
     end = recovered.end;
+    const previous = segments.at(-1);
+    const isEmpty = end === newest.header.first;
+    // Otherwise, readers stop where the newest segment begins.
+    if (previous !== undefined && (isEmpty || !recovered.hasSessions)) {
+      const cut = (file: LogFile) => cutAt(file, previous, newest.header.first);
+      segments[segments.length - 1] = {
+        ...previous,
+        size: await withFile(disk, previous.name, 'write', cut),
+      };
+    }
     if (!recovered.hasSessions) {
       sessions = new SessionLines();
-      const previous = segments.at(-1);
       for (const segment of previous === undefined ? [newest] : [previous, newest])
         await withFile(disk, segment.name, 'read', (file) => readSessions(file, segment, sessions));
     }
-    if (end > newest.header.first) segments.push({ ...newest, size: recovered.size });
+    if (!isEmpty) segments.push({ ...newest, size: recovered.size });
   }
   for (const name of unused) spares.push(await makeSpare(disk, name));
   const empty = newest === undefined || end > newest.header.first ? undefined : newest.name;
@@ -156,6 +165,22 @@ async function recoverEnd(file: LogFile, { header }: Segment, sessions: SessionL
   await file.sync();
   // A power failure may leave the header of a new segment alone.
   return { size: end, end: next, hasSessions: isOpened && torn === undefined };
+}
+
+/**
+ * Cuts off messages that follow in the next segment: they were written, but not durable when the disk failed.
+ * @param end offset at which the next segment begins
+ * @returns the size of the file
+ */
+async function cutAt(file: LogFile, { header, size }: Segment, end: number): Promise<number> {
+  const scanner = new SegmentScanner(file, header);
+  for (let record = await scanner.next(); record !== undefined; record = await scanner.next()) {
+    if (record.header.first < end) continue;
+    await file.truncate(record.start);
+    await file.sync();
+    return record.start;
+  }
+  return size;
 }
 
 interface RecoveredEnd {

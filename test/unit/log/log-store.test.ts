@@ -273,6 +273,39 @@ describe('a disk that fails', () => {
     expect([...(await contentOf(disk)).messages.values()]).toEqual(messages);
   });
 
+  test.each(['all', 'its header'])(
+    'until the broker is killed: what was not durable is not in the log (of the next file, there is %s)',
+    async (left) => {
+      const disk = new SimulatedDisk();
+      const log = await LogStore.open(disk, OPTIONS);
+      const entryOf = (session: string, source: number) => {
+        const entry = logEntry([session], source);
+        return { ...entry, source: { ...entry.source, session } };
+      };
+      log.append(entryOf('durable', 1));
+      await log.whenDurable();
+      failCalls(disk, 'sync', 1, Number.POSITIVE_INFINITY);
+      log.append(entryOf('lost', 2));
+      void log.whenDurable();
+      await until(() => log.failures > 1);
+      const after = disk.afterPowerFailure(() => 0);
+      const name = '00000000000000000001.seg';
+      if (left === 'its header') after.setContent(name, after.contentOf(name).subarray(0, SEGMENT_HEADER));
+      const again = await LogStore.open(after, OPTIONS);
+      expect([again.end, again.sessionLine('durable'), again.sessionLine('lost')]).toEqual([1, 1, 0]);
+      const reader = again.reader(0);
+      const next = async () => {
+        const part = await reader.next();
+        return part === undefined || isGap(part) ? part : part.body.toString();
+      };
+      expect([await next(), await next()]).toEqual(['durable\n', undefined]);
+      again.append(entryOf('new', 1));
+      await again.whenDurable();
+      expect([await next(), await next()]).toEqual(['new\n', undefined]);
+      await Promise.all([log.close(0), again.close()]);
+    },
+  );
+
   test('since it is full: the oldest messages make room for the new ones', async () => {
     const disk = new SimulatedDisk();
     disk.capacity = 20_000;
