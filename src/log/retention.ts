@@ -142,12 +142,21 @@ export class RetainedSegments {
     const [oldest] = this.#complete;
     if (oldest === undefined) return false;
     const isReusable = this.#spares.length < MAX_SPARES && oldest.size >= this.#options.segmentBytes / 2;
-    if (isReusable) this.#spares.push(await makeSpare(this.#disk, oldest.name));
+    if (isReusable) await this.#reuse(oldest);
     else await this.#disk.remove(oldest.name);
     // Not before: if the disk fails, the next attempt must find it.
     this.#complete.shift();
     this.#readable = undefined;
     return true;
+  }
+
+  async #reuse(segment: StoredSegment): Promise<void> {
+    try {
+      this.#spares.push(await makeSpare(this.#disk, segment));
+    } catch (error) {
+      // Another program has removed it.
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    }
   }
 
   /** Offset after the messages of the oldest segment. */

@@ -88,7 +88,7 @@ export async function recoverSegments(disk: LogDisk): Promise<FoundLog> {
     }
     if (!isEmpty) segments.push({ ...newest, size: recovered.size });
   }
-  for (const name of unused) spares.push(await makeSpare(disk, name));
+  for (const file of unused) spares.push(await makeSpare(disk, file));
   const empty = newest === undefined || end > newest.header.first ? undefined : newest.name;
   return { identity: newest?.header, segments, spares, empty, end, sessions: sessions.lines };
 }
@@ -97,23 +97,23 @@ export async function recoverSegments(disk: LogDisk): Promise<FoundLog> {
 export interface Inspection {
   /** In the order of their messages. */
   readonly segments: Segment[];
-  /** Names of files that were about to become segments when the broker stopped. */
-  readonly unused: string[];
+  /** Files that were about to become segments when the broker stopped. */
+  readonly unused: Spare[];
   readonly spares: Spare[];
 }
 
 /** Makes a file spare. */
-export async function makeSpare(disk: LogDisk, name: string): Promise<Spare> {
+export async function makeSpare(disk: LogDisk, { name, size }: Spare): Promise<Spare> {
   const spare = `spare-${randomBytes(8).toString('hex')}${EXTENSION}`;
   await disk.rename(name, spare);
-  return { name: spare, size: await withFile(disk, spare, 'read', (file) => file.size()) };
+  return { name: spare, size };
 }
 
 /** The files of a log, without changing anything. @throws LogFormatError */
 export async function findSegments(disk: LogDisk): Promise<Inspection> {
   const names = (await disk.list()).sort();
   const segments: Segment[] = [];
-  const unused: string[] = [];
+  const unused: Spare[] = [];
   for (const name of names.filter((name) => SEGMENT_NAME.test(name))) {
     const bytes = Buffer.alloc(SEGMENT_HEADER);
     const size = await withFile(disk, name, 'read', async (file) => {
@@ -128,10 +128,10 @@ export async function findSegments(disk: LogDisk): Promise<Inspection> {
     }
     if (header === undefined) {
       // A new file is empty until its header is durable. Anything else is damage, and kept.
-      if (bytes.every((byte) => byte === 0)) unused.push(name);
+      if (bytes.every((byte) => byte === 0)) unused.push({ name, size });
     } else if (segmentName(header.first) === name) segments.push({ name, header, size });
     // A spare file that has its new name, and still the header of its previous use.
-    else unused.push(name);
+    else unused.push({ name, size });
   }
   const spares: Spare[] = [];
   for (const name of names.filter((name) => SPARE_NAME.test(name)))

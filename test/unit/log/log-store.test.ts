@@ -273,6 +273,22 @@ describe('a disk that fails', () => {
     expect([...(await contentOf(disk)).messages.values()]).toEqual(messages);
   });
 
+  test('to open a file now and then, or lacks one: old messages make room for new ones all the same', async () => {
+    const disk = new SimulatedDisk();
+    let opened = 0;
+    disk.onCall = (kind) => {
+      if (kind === 'open' && ++opened % 3 === 0) throw Object.assign(new Error(kind), { code: 'EMFILE' });
+    };
+    const log = await LogStore.open(disk, { ...OPTIONS, maxBytes: 16 * 1024 });
+    for (const [number, message] of numbered(200).entries()) {
+      log.append(logEntry([message]));
+      await log.whenDurable();
+      if (number === 100) await disk.remove((await disk.list()).sort()[0] ?? '');
+    }
+    expect(log.first).toBeGreaterThan(100);
+    expect(log.failures).toBeGreaterThan(1);
+  });
+
   test.each(['all', 'its header'])(
     'until the broker is killed: what was not durable is not in the log (of the next file, there is %s)',
     async (left) => {
