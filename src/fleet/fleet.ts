@@ -120,7 +120,7 @@ export class Fleet {
       await fleet.close();
       throw error;
     }
-    fleet.#forwarder.start();
+    await fleet.#forwarder.start();
     return fleet;
   }
 

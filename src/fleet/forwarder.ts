@@ -3,6 +3,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Backoff } from '../backoff.js';
+import { SluiceError } from '../errors.js';
 import { OWN_CURSOR, type Position } from '../log/cursors.js';
 import type { MessageLog } from '../log/message-log.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
@@ -55,6 +56,8 @@ export class Forwarder {
   #running: Promise<void> | undefined;
   /** Memory for the batch that is being stored, and for the next one. */
   readonly #memory: [Buffer, Buffer];
+  /** End of the log before this process wrote to it, until it is known that the engine has no later messages. */
+  #initialEnd: number | undefined;
   /** Offset after the forwarded messages. */
   #offset: number | undefined;
   /** Offsets up to which messages were forwarded, the oldest first, in ms of the monotonic clock. */
@@ -72,12 +75,15 @@ export class Forwarder {
       Buffer.allocUnsafeSlow(engine.maxBatchBytes),
     ];
     const { log } = options;
+    this.#initialEnd = log.end;
     // So that nothing is removed before it is forwarded.
     if (log.cursors.get(FORWARD_CURSOR) === undefined) log.moveCursor(FORWARD_CURSOR, log.first);
   }
 
-  /** Forwards until it is stopped. */
-  start(): void {
+  /** Forwards until it is stopped. @returns resolves when new messages may be stored */
+  async start(): Promise<void> {
+    // They must not get offsets that the engine has already. If it fails, that is reported when it is tried again.
+    if (this.#engine.lost !== undefined) await this.#findStart().catch(() => {});
     this.#running = this.#run();
   }
 
@@ -124,8 +130,7 @@ export class Forwarder {
     const { log, registry, delimiter, host } = this.#options;
     const { lost } = this.#engine;
     if (lost === undefined) return;
-    const last = await this.#engine.lastBatch(host);
-    const from = this.#startAfter(last.batch && endOf(last.batch));
+    const { from, ...last } = await this.#findStart();
     this.#setOffset(from);
     // An engine that was put back to an older state does not have the later ones.
     this.#forwarded = this.#forwarded.filter(({ offset }) => offset <= from);
@@ -188,14 +193,41 @@ export class Forwarder {
     }
   }
 
+  /** @returns the offset of the first message to forward, and what the engine expects to be the latest batch */
+  async #findStart(): Promise<{ readonly from: number; readonly previous: number }> {
+    const { batch, previous } = await this.#engine.lastBatch(this.#options.host);
+    const from = this.#startAfter(batch && endOf(batch));
+    this.#initialEnd = undefined;
+    return { from, previous };
+  }
+
   /** Offset of the first message to forward. @param previous position after the last batch of this host */
   #startAfter(previous: Position | undefined): number {
     const { log } = this.#options;
     const { epoch, first, end } = log;
-    if (previous !== undefined) return previous.epoch === epoch ? Math.min(previous.offset, end) : first;
+    if (previous !== undefined && previous.epoch !== epoch) return first;
+    if (previous !== undefined) {
+      const { offset } = previous;
+      if (offset > (this.#initialEnd ?? end)) this.#skipLost(this.#initialEnd ?? end, offset);
+      return offset;
+    }
     // A new engine gets everything; one that has already removed the batches of this host, what may not have arrived.
     const cursor = log.cursors.get(FORWARD_CURSOR);
     return cursor?.epoch === epoch ? Math.max(first, cursor.offset) : first;
+  }
+
+  /**
+   * The log has lost messages that the engine has. Others must not get their offsets: subscribers would leave them out.
+   * @param from offset of the first one
+   * @param to offset after the last one
+   */
+  #skipLost(from: number, to: number): void {
+    const { log, onError } = this.#options;
+    // The engine was away when they were received.
+    const dropped = Math.min(log.end, to) - from;
+    log.skipTo(to);
+    const detail = `${to - from} messages; ${dropped} that were received since are not forwarded`;
+    onError(new SluiceError('LOG_OUTDATED', detail));
   }
 
   #record(batch: Batch): void {

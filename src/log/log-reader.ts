@@ -129,16 +129,25 @@ export class LogReader {
   readonly #memory: SlabPool | undefined;
   readonly #openFile: OpenFile;
   readonly #segments: SegmentList;
+  readonly #durable: () => number;
   #offset: number;
   #open: OpenSegment | undefined;
   /** Messages that were read, although those before them are missing. */
   #unread: LoggedRun | undefined;
 
   /**
+   * @param durable all messages before this offset are in the segments, or missing
    * @param from offset of the first message. Runs are not cut: the first one may begin before it.
    * @param memory to read into. Default: new memory for each read.
    */
-  constructor(openFile: OpenFile, segments: SegmentList, from: number, memory?: SlabPool) {
+  constructor(
+    openFile: OpenFile,
+    segments: SegmentList,
+    durable: () => number,
+    from: number,
+    memory?: SlabPool,
+  ) {
+    this.#durable = durable;
     this.#memory = memory;
     this.#openFile = openFile;
     this.#segments = segments;
@@ -179,16 +188,19 @@ export class LogReader {
   }
 
   async #read(): Promise<LoggedRun | LogGap | undefined> {
+    // Determined first: more may become durable meanwhile.
+    const durable = this.#durable();
     const segments = this.#segments();
     const at = segments.findLastIndex(({ header }) => header.first <= this.#offset);
     const segment = segments[at];
-    const end = segments[at + 1]?.header.first;
-    if (segment === undefined) return end === undefined ? undefined : this.#skipTo(end, 'removed');
+    const next = segments[at + 1]?.header.first;
+    const end = next ?? durable;
+    if (segment === undefined) return end > this.#offset ? this.#skipTo(end, 'removed') : undefined;
     const open = await this.#openSegment(segment);
     const run = await open?.next(segment.limit);
     // The same messages may follow in the next segment: what was not durable when the disk failed is written there.
-    if (run !== undefined && run.header.first < (end ?? Number.POSITIVE_INFINITY)) return run;
-    if (end === undefined) return undefined;
+    if (run !== undefined && run.header.first < (next ?? Number.POSITIVE_INFINITY)) return run;
+    if (end <= this.#offset) return undefined;
     const isThere = open !== undefined && this.#segments().some((other) => open.is(other));
     return this.#skipTo(end, isThere ? 'damaged' : 'removed');
   }
@@ -223,7 +235,9 @@ export async function* readLog(disk: LogDisk, from = 0): AsyncGenerator<LoggedRu
   if (oldest === undefined) return;
   const readable = segments.map((segment) => ({ ...segment, limit: Number.POSITIVE_INFINITY }));
   const openFile: OpenFile = ({ name }) => disk.open(name, 'read');
-  const reader = new LogReader(openFile, () => readable, Math.max(from, oldest.header.first));
+  // Whether messages are missing at the end is not known.
+  const durable = () => 0;
+  const reader = new LogReader(openFile, () => readable, durable, Math.max(from, oldest.header.first));
   try {
     for (let part = await reader.next(); part !== undefined; part = await reader.next()) yield part;
   } finally {

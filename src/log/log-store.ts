@@ -100,6 +100,8 @@ export class LogStore {
   #round = 0;
   #unwrittenBytes = 0;
   #isRetentionDue = false;
+  /** Whether offsets were skipped that no segment shows yet. */
+  #hasSkipped = false;
   #syncs = 0;
   #syncTime = 0;
   #failures = 0;
@@ -221,7 +223,8 @@ export class LogStore {
 
   /** Reads what is durable. @param from offset of the first message */
   reader(from: number): LogReader {
-    return new LogReader(this.#files.open, this.#segments.list, from, this.#readMemory);
+    const durable = () => this.#durable;
+    return new LogReader(this.#files.open, this.#segments.list, durable, from, this.#readMemory);
   }
 
   /** Appends an entry. @returns the offset after its last message */
@@ -238,6 +241,15 @@ export class LogStore {
     this.#end += entry.fields.count;
     this.#drain();
     return this.#end;
+  }
+
+  /** The next message gets this offset, or a higher one. Readers learn that those before it are missing. */
+  skipTo(offset: number): void {
+    if (offset <= this.#end) return;
+    this.#end = offset;
+    if (this.#pending.length === 0) this.#durable = offset;
+    this.#hasSkipped = true;
+    this.removeExpired();
   }
 
   /** Makes all messages before an offset durable without delay, since somebody waits for it. */
@@ -307,8 +319,7 @@ export class LogStore {
 
   /** Offset after the messages that are written. */
   get #writtenEnd(): number {
-    const latest = this.#pending[this.#written - 1];
-    return latest === undefined ? this.#durable : latest.first + latest.entry.fields.count;
+    return this.#pending[this.#written]?.first ?? this.#end;
   }
 
   async #run(): Promise<void> {
@@ -375,14 +386,14 @@ export class LogStore {
 
   /** The first entries are durable. */
   #confirm(count: number): void {
-    for (const { entry, first } of this.#pending.splice(0, count)) {
-      this.#durable = first + entry.fields.count;
+    for (const { entry } of this.#pending.splice(0, count)) {
       this.#pendingBytes -= sizeOf(entry);
       const { session } = entry.source;
       if (session !== undefined) this.#sessions.set(session, entry.fields.line + entry.fields.count);
       entry.release?.();
     }
     this.#written -= count;
+    this.#durable = this.#pending[0]?.first ?? this.#end;
     for (const waiter of [...this.#waiters]) {
       if (waiter.offset > this.#durable || !this.#waiters.delete(waiter)) continue;
       waiter.callback();
@@ -414,7 +425,8 @@ export class LogStore {
 
   async #removeOld(): Promise<void> {
     this.#isRetentionDue = false;
-    if (this.#segments.isActiveExpired) {
+    if (this.#segments.isActiveExpired || (this.#hasSkipped && this.#pending.length === 0)) {
+      this.#hasSkipped = false;
       // The new segment must not be durable before the old one is.
       if (this.#written > 0) await this.#sync();
       // A new segment first: without any, the log would begin anew after a restart.

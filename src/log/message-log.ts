@@ -294,6 +294,13 @@ export class MessageLog {
     return end;
   }
 
+  /** The next message gets this offset, or a higher one. Readers learn that those before it are missing. */
+  skipTo(offset: number): void {
+    // The offsets of messages that wait for others of their chunk are known.
+    this.endChunk();
+    this.#store.skipTo(offset);
+  }
+
   /** Makes messages durable without delay, since somebody waits for it. @param offset the end of the messages */
   sync(offset: number): void {
     if (offset !== NEVER) this.#store.sync(offset);

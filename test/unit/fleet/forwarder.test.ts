@@ -1,10 +1,11 @@
+import { join } from 'node:path';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { Batch } from '#src/fleet/batch.js';
 import type { FleetEngine } from '#src/fleet/engine.js';
 import { Forwarder } from '#src/fleet/forwarder.js';
 import type { MessageLog } from '#src/log/message-log.js';
 import { MessageRegistry } from '#src/messages/message-registry.js';
-import { until } from '../../support/broker.js';
+import { temporaryFolder, until } from '../../support/broker.js';
 import { appendNumbered, openMessageLog } from '../../support/message-log.js';
 import { line, VALID } from '../../support/messages.js';
 import { runOf } from '../../support/runs.js';
@@ -18,13 +19,18 @@ class FakeEngine {
   readonly maxBatchBytes = 64 * 1024;
   readonly maxBatchMessages = Number.POSITIVE_INFINITY;
   readonly mayLoseBatches = false;
-  #lost = new AbortController();
+  #lost: AbortController | undefined = new AbortController();
+  #onConnected: () => void = () => {};
+  #connected: Promise<void> = Promise.resolve();
 
-  get lost(): AbortSignal {
-    return this.#lost.signal;
+  get lost(): AbortSignal | undefined {
+    return this.#lost?.signal;
   }
 
-  async whenConnected(): Promise<void> {}
+  whenConnected(signal: AbortSignal): Promise<void> {
+    const aborted = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
+    return Promise.race([this.#connected, aborted]);
+  }
 
   async lastBatch() {
     return { batch: this.batches.at(-1), previous: this.batches.length };
@@ -34,15 +40,22 @@ class FakeEngine {
     return this.batches.push({ ...batch, body: Buffer.from(batch.body) });
   }
 
-  /** Connects again. */
-  reconnect(): void {
+  disconnect(): void {
+    this.#connected = new Promise((resolve) => {
+      this.#onConnected = resolve;
+    });
     const lost = this.#lost;
+    this.#lost = undefined;
+    lost?.abort();
+  }
+
+  connect(): void {
     this.#lost = new AbortController();
-    lost.abort();
+    this.#onConnected();
   }
 }
 
-function startForwarder(log: MessageLog, engine = new FakeEngine()) {
+async function startForwarder(log: MessageLog, engine = new FakeEngine()) {
   const errors: unknown[] = [];
   const forwarder = new Forwarder(engine as Partial<FleetEngine> as FleetEngine, {
     log,
@@ -54,7 +67,7 @@ function startForwarder(log: MessageLog, engine = new FakeEngine()) {
     onError: (error) => errors.push(error),
     onRecovered: () => {},
   });
-  forwarder.start();
+  await forwarder.start();
   onTestFinished(async () => {
     await forwarder.stop();
     await log.close(1000);
@@ -72,7 +85,7 @@ describe('what was forwarded', () => {
   test('is kept for 10 minutes, and no longer, although nothing more is forwarded', async () => {
     const log = await openMessageLog();
     fakeClock();
-    const { forwarder } = startForwarder(log);
+    const { forwarder } = await startForwarder(log);
     const end = appendNumbered(log, 0, 100);
     await until(() => forwarder.statistics.lag === 0 && log.durable === end);
     vi.advanceTimersByTime(9 * MINUTE);
@@ -84,7 +97,7 @@ describe('what was forwarded', () => {
   test('is kept from anew if the engine was put back to an older state', async () => {
     const log = await openMessageLog();
     fakeClock();
-    const { forwarder, engine } = startForwarder(log);
+    const { forwarder, engine } = await startForwarder(log);
     for (const from of [0, 100]) {
       const end = appendNumbered(log, from, from + 100);
       await until(() => forwarder.statistics.lag === 0 && log.durable === end);
@@ -92,7 +105,8 @@ describe('what was forwarded', () => {
     }
     vi.advanceTimersByTime(8 * MINUTE);
     engine.batches.splice(1);
-    engine.reconnect();
+    engine.disconnect();
+    engine.connect();
     await until(() => engine.batches.length > 1);
     await until(() => forwarder.statistics.lag === 0);
     vi.advanceTimersByTime(9 * MINUTE);
@@ -116,7 +130,7 @@ describe('what was forwarded', () => {
       // By an earlier process.
       if (isForwarded)
         engine.batches.push({ host: 'a', start, count: log.durable, runs: [], body: Buffer.alloc(0) });
-      const { forwarder } = startForwarder(log, engine);
+      const { forwarder } = await startForwarder(log, engine);
       await log.whenDurable();
       await until(() => forwarder.statistics.lag === 0);
       expect(log.first).toBeGreaterThan(0);
@@ -126,7 +140,7 @@ describe('what was forwarded', () => {
 
   test('includes messages at the end that are too long for the engine', async () => {
     const log = await openMessageLog();
-    const { forwarder } = startForwarder(log);
+    const { forwarder } = await startForwarder(log);
     appendNumbered(log, 0, 1);
     await log.whenDurable();
     await until(() => forwarder.statistics.lag === 0);
@@ -135,5 +149,63 @@ describe('what was forwarded', () => {
     log.endChunk();
     await until(() => forwarder.statistics.tooLong === 1);
     await until(() => forwarder.statistics.lag === 0);
+  });
+});
+
+describe('a log that lacks messages which the engine has', () => {
+  /** An engine that has more messages than the log of its host. */
+  async function startOlderLog(isConnected: boolean) {
+    const folder = join(temporaryFolder(), 'log');
+    const log = await openMessageLog({ folder });
+    appendNumbered(log, 0, 4);
+    await log.whenDurable();
+    const engine = new FakeEngine();
+    const start = { epoch: log.epoch, offset: 0 };
+    engine.batches.push({ host: 'a', start, count: 10, runs: [], body: Buffer.alloc(0) });
+    if (!isConnected) engine.disconnect();
+    return { folder, log, ...(await startForwarder(log, engine)) };
+  }
+
+  const batchesOf = ({ batches }: FakeEngine) =>
+    batches.slice(1).map(({ start, count }) => [start.offset, count]);
+
+  test('goes on after them, and tells its readers, also after a restart', async () => {
+    const { folder, log, errors } = await startOlderLog(true);
+    expect(log.end).toBe(10);
+    expect(errors).toMatchObject([
+      { code: 'LOG_OUTDATED', message: expect.stringContaining('6 messages; 0 that') },
+    ]);
+    const reader = log.reader(4);
+    expect(await reader.next()).toEqual({ from: 4, to: 10, reason: 'damaged' });
+    expect(await reader.next()).toBeUndefined();
+    await reader.close();
+    // Nothing was stored since.
+    await log.close(1000);
+    const again = await openMessageLog({ folder });
+    expect(again.end).toBe(10);
+    await again.close(1000);
+  });
+
+  test('forwards what it receives then', async () => {
+    const { log, engine, forwarder } = await startOlderLog(true);
+    appendNumbered(log, 4, 7);
+    await until(() => forwarder.statistics.lag === 0 && engine.batches.length > 1);
+    expect(batchesOf(engine)).toEqual([[10, 3]]);
+  });
+
+  test('reports how much of what it has received without the engine is not forwarded', async () => {
+    const { log, engine, errors, forwarder } = await startOlderLog(false);
+    appendNumbered(log, 4, 12);
+    await log.whenDurable();
+    engine.connect();
+    await until(() => forwarder.statistics.lag === 0);
+    expect(batchesOf(engine)).toEqual([[10, 2]]);
+    expect(errors).toMatchObject([{ message: expect.stringContaining('6 messages; 6 that') }]);
+    // Only what was lost before the start is missing.
+    engine.disconnect();
+    engine.connect();
+    appendNumbered(log, 12, 13);
+    await until(() => engine.batches.length > 2);
+    expect(errors).toHaveLength(1);
   });
 });

@@ -424,6 +424,35 @@ test('messages that are too old are removed although no others come; offsets go 
   expect(again.epoch).toBe(epoch);
 });
 
+test('offsets that are skipped are a gap, whatever waits for the disk meanwhile, also after a power failure', async () => {
+  const disk = new SimulatedDisk();
+  const log = await LogStore.open(disk, OPTIONS);
+  const append = (message: string) => log.append(logEntry([message]));
+  append('0');
+  log.skipTo(10);
+  append('10');
+  await log.whenDurable();
+  log.skipTo(5);
+  log.skipTo(20);
+  expect([log.end, log.durable]).toEqual([20, 20]);
+  append('20');
+  log.skipTo(30);
+  await log.whenDurable();
+  expect(log.durable).toBe(30);
+  log.removeExpired();
+  const reader = log.reader(0);
+  const parts = [];
+  while (reader.offset < log.end) {
+    const part = await reader.next();
+    if (part !== undefined) parts.push(isGap(part) ? [part.from, part.to] : part.header.first);
+  }
+  expect(parts).toEqual([0, [1, 10], 10, [11, 20], 20, [21, 30]]);
+  expect(await reader.next()).toBeUndefined();
+  await log.close();
+  const again = await LogStore.open(disk.afterPowerFailure(() => 0));
+  expect(again.end).toBe(30);
+});
+
 test('a log that is begun anew has another epoch, so that positions of the old one are no longer valid', async () => {
   const epochs = await Promise.all([1, 2].map(async () => (await LogStore.open(new SimulatedDisk())).epoch));
   expect(epochs[0]).not.toBe(epochs[1]);
