@@ -433,7 +433,7 @@ export class LogStore {
       const next = await this.#createSegment(this.#pending[this.#written]?.first ?? this.#end);
       await this.#segments.complete(next);
     }
-    await this.#segments.makeRoom();
+    await this.#segments.removeExpired();
   }
 
   async #createSegment(first: number): Promise<ActiveSegment> {

@@ -117,13 +117,18 @@ export class RetainedSegments {
     return this.#spares.shift();
   }
 
+  /** Removes segments that are too old. */
+  async removeExpired(): Promise<void> {
+    while (this.#hasExpired) await this.removeOldest();
+  }
+
   /** Removes segments that are too old, or that leave no room for another one. @throws FULL */
   async makeRoom(): Promise<void> {
+    await this.removeExpired();
     while (this.#complete.length > 0) {
+      if (this.#hasRoom) return;
       const [spare] = this.#spares.slice(1);
-      if (this.#hasExpired) await this.removeOldest();
-      else if (this.#hasRoom) return;
-      else if (spare !== undefined) {
+      if (spare !== undefined) {
         await this.#disk.remove(spare.name);
         this.#spares.splice(this.#spares.indexOf(spare), 1);
       } else if (this.mayDropOldest) await this.removeOldest();
@@ -169,7 +174,7 @@ export class RetainedSegments {
     const { maxAge, now, mayRemove } = this.#options;
     const [oldest, next = this.#active] = this.#complete;
     // At the latest, it was written when the next segment began.
-    const writtenAt = oldest?.written?.writtenAt ?? next?.header.created;
+    const writtenAt = oldest && (oldest.written?.writtenAt ?? next?.header.created);
     return writtenAt !== undefined && now() - writtenAt > maxAge && mayRemove(this.#oldestEnd, false);
   }
 

@@ -404,6 +404,35 @@ test('segments that are to be kept are not removed, however old they are, until 
   expect(log.first).toBeLessThanOrEqual(60);
 });
 
+test.each([true, false])(
+  'a log is full only once messages wait, whatever is cleaned up (drops the oldest: %s)',
+  async (dropsOldest) => {
+    let read = 0;
+    const disk = new SimulatedDisk();
+    const mayRemove = (end: number) => end <= read;
+    const log = await LogStore.open(disk, { ...OPTIONS, maxBytes: 16 * 1024, dropsOldest, mayRemove });
+    const store = async (message: string) => {
+      log.append(logEntry([message]));
+      await log.whenDurable();
+    };
+    // There is no room for another segment.
+    while (log.bytes < 12 * 1024 + 1000) await store('x'.repeat(500));
+    const { first } = log;
+    log.removeExpired();
+    // The simulated disk needs no more time.
+    await new Promise(setImmediate);
+    expect([log.isFull, log.first]).toEqual([false, first]);
+    if (dropsOldest) return;
+    for (const message of numbered(100)) log.append(logEntry([message]));
+    const durable = log.whenDurable();
+    await until(() => log.isFull);
+    read = log.end;
+    log.checkRoom();
+    await durable;
+    expect(log.isFull).toBe(false);
+  },
+);
+
 test('messages that are too old are removed although no others come; offsets go on', async () => {
   const disk = new SimulatedDisk();
   let time = 0;
