@@ -107,11 +107,14 @@ export class Fleet {
 
   /**
    * Joins the fleet. If the engine is not connected soon, the broker works without it until it is.
-   * @throws SluiceError `FLEET_HOST_IN_USE`
+   * @throws SluiceError `FLEET_HOST_IN_USE`, `LOG_UNUSABLE`
    */
   static async join(options: FleetOptions): Promise<Fleet> {
-    const { engine, log } = options;
-    const cursors = await log.openCursors(FLEET_CURSORS);
+    const { engine, log, validation } = options;
+    const cursors = await log.openCursors(FLEET_CURSORS).catch(async (error: unknown) => {
+      await Promise.all([engine.close(), validation.close()]);
+      throw error;
+    });
     await engine.whenConnected(AbortSignal.timeout(JOIN_TIMEOUT));
     const fleet = new Fleet(options, cursors);
     try {
@@ -155,12 +158,16 @@ export class Fleet {
     return this.#feeds.size < MAX_FEEDS;
   }
 
-  /** Where a feed for a subscription begins: at its cursor, or where it wants to. Default: `new`. */
+  /**
+   * Where a feed for a subscription begins: at its cursor, or where it wants to. Default: `new`. If the cursors were lost, it
+   * may have been anywhere: messages are delivered again then.
+   */
   startOf({ cursor, from = 'new' }: Pick<MessageMap['subscribe']['data'], 'cursor' | 'from'>): FeedStart {
     const known = cursor === undefined ? undefined : this.cursors.get(cursor);
     if (known !== undefined) return parseFleetPosition(known);
-    if (from === 'new' || from === 'first') return from;
-    return 'time' in from ? { time: Date.parse(String(from.time)) } : parseFleetPosition(String(from.offset));
+    if (typeof from === 'object' && 'offset' in from) return parseFleetPosition(String(from.offset));
+    if (cursor !== undefined && this.cursors.wereLost) return 'first';
+    return typeof from === 'object' ? { time: Date.parse(String(from.time)) } : from;
   }
 
   /** A feed of the batches of all hosts. Stop it when it is no longer used. */

@@ -1,5 +1,5 @@
-// Cursors: the positions up to which named consumers have read, in one small file of the log's folder. If it is lost,
-// messages are delivered again; none is lost.
+// Cursors: the positions up to which named consumers have read, in one small file of the log's folder. If it is
+// damaged, messages are delivered again; none is lost.
 
 import * as z from 'zod';
 import { isDiskFull, type LogDisk, readFile, replaceFile } from './disk.js';
@@ -59,6 +59,8 @@ export class Cursors<T> {
   readonly #format: CursorFormat<T>;
   readonly #disk: LogDisk;
   readonly #onError: (error: unknown) => void;
+  /** Whether cursors that are not known may have existed: the file was damaged once, and is still kept. */
+  readonly wereLost: boolean;
   /** Called when changes of cursors are on the disk. */
   onSaved: () => void = () => {};
   readonly #positions: Map<string, T>;
@@ -75,8 +77,10 @@ export class Cursors<T> {
     format: CursorFormat<T>,
     disk: LogDisk,
     positions: Map<string, T>,
+    wereLost: boolean,
     onError: (error: unknown) => void,
   ) {
+    this.wereLost = wereLost;
     this.#format = format;
     this.#disk = disk;
     this.#positions = positions;
@@ -85,21 +89,28 @@ export class Cursors<T> {
   }
 
   /**
-   * Reads the cursors of a log. If their file is unreadable, it is kept under another name, and there are none.
-   * @param onError called if the file is unreadable, or when it can no longer be written. Writing is tried again.
+   * Reads the cursors of a log. If their file is damaged, it is kept under another name, and there are none.
+   * @param onError called if the file is damaged, or when it can no longer be written. Writing is tried again.
+   * @throws an error of the disk
    */
   static async open<T>(
     format: CursorFormat<T>,
     disk: LogDisk,
     onError: (error: unknown) => void,
   ): Promise<Cursors<T>> {
-    try {
-      return new Cursors(format, disk, await Cursors.read(format, disk), onError);
-    } catch (error) {
-      await disk.rename(`${format.name}.json`, `${format.name}.damaged`);
-      onError(error);
-      return new Cursors(format, disk, new Map(), onError);
+    const [name, damaged] = [`${format.name}.json`, `${format.name}.damaged`];
+    const names = await disk.list();
+    if (names.includes(name)) {
+      const content = await readFile(disk, name);
+      try {
+        return new Cursors(format, disk, parseCursors(format, content), names.includes(damaged), onError);
+      } catch (error) {
+        await disk.rename(name, damaged);
+        onError(error);
+        return new Cursors(format, disk, new Map(), true, onError);
+      }
     }
+    return new Cursors(format, disk, new Map(), names.includes(damaged), onError);
   }
 
   /**
@@ -107,8 +118,9 @@ export class Cursors<T> {
    * @throws an error if their file is unreadable
    */
   static async read<T>(format: CursorFormat<T>, disk: LogDisk): Promise<Map<string, T>> {
+    const name = `${format.name}.json`;
     const names = await disk.list();
-    return names.includes(`${format.name}.json`) ? readCursors(format, disk) : new Map();
+    return names.includes(name) ? parseCursors(format, await readFile(disk, name)) : new Map();
   }
 
   get size(): number {
@@ -201,10 +213,8 @@ export function lowestOffset(cursors: Cursors<Position>, epoch: string, except?:
   return lowest;
 }
 
-async function readCursors<T>({ name, position }: CursorFormat<T>, disk: LogDisk): Promise<Map<string, T>> {
-  const { version, cursors } = JSON.parse((await readFile(disk, `${name}.json`)).toString()) as Partial<
-    CursorFile<T>
-  >;
+function parseCursors<T>({ name, position }: CursorFormat<T>, content: Buffer): Map<string, T> {
+  const { version, cursors } = JSON.parse(content.toString()) as Partial<CursorFile<T>>;
   if (version !== VERSION) throw new Error(`${name}.json has format version ${version}`);
   // Entries, since zod leaves out a key `__proto__`.
   const entries = z.array(z.tuple([z.string(), position]));

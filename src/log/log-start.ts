@@ -21,17 +21,19 @@ export function isFleetPosition(from: StartData['from']): boolean {
   return typeof from === 'object' && 'offset' in from && FLEET_POSITION.test(String(from.offset));
 }
 
-/** A cursor that exists determines the start; else `from` does. Default: `new`. */
+/**
+ * A cursor that exists determines the start; else `from` does. Default: `new`. If the cursors were lost, it may have been
+ * anywhere: messages are delivered again then.
+ */
 export function startOf(log: MessageLog, { from = 'new', cursor }: StartData): LogStart {
   const known = cursor === undefined ? undefined : log.cursors.get(cursor);
   if (known !== undefined) return startAt(log, known);
-  if (from === 'first') return { offset: log.first };
+  if (typeof from === 'object' && 'offset' in from) return startAt(log, parsePosition(String(from.offset)));
+  const wasLost = cursor !== undefined && log.cursors.wereLost;
+  if (from === 'first' || wasLost) return { offset: log.first };
   if (from === 'new') return { offset: log.end };
-  if ('time' in from) {
-    const time = Date.parse(String(from.time));
-    return { offset: log.offsetBefore(time), time };
-  }
-  return startAt(log, parsePosition(String(from.offset)));
+  const time = Date.parse(String(from.time));
+  return { offset: log.offsetBefore(time), time };
 }
 
 function startAt({ epoch, first, end }: MessageLog, position: Position): LogStart {

@@ -44,7 +44,7 @@ export interface MessageLogOptions
   /** What happens to new messages if there is no room, and unread ones are kept. */
   readonly onFull: 'drop-oldest' | 'block' | 'reject';
   readonly deadLetters: DeadLettersOptions;
-  /** Called if the cursors are unreadable, or cannot be written. */
+  /** Called if the cursors are damaged, or cannot be written. */
   readonly onCursorError: (error: unknown) => void;
   readonly delimiter: number;
   readonly registry: MessageRegistry;
@@ -127,6 +127,7 @@ export class MessageLog {
   forwarded: { readonly cursor: string; readonly offset: number } | undefined;
   /** Cursors in other files. */
   readonly #moreCursors: Pick<Cursors<unknown>, 'close'>[] = [];
+  readonly #folder: string;
   readonly #disk: LogDisk;
   readonly #onCursorError: (error: unknown) => void;
   readonly #onFailure: 'stop' | 'pass';
@@ -156,6 +157,7 @@ export class MessageLog {
     lock: FolderLock,
     options: MessageLogOptions,
   ) {
+    this.#folder = options.folder;
     this.#disk = disk;
     this.#onCursorError = options.onCursorError;
     this.#store = store;
@@ -366,9 +368,14 @@ export class MessageLog {
     cursors.set(name, { epoch, offset });
   }
 
-  /** Opens cursors of other positions, in a file of their own beside the log. They are closed with it. */
+  /**
+   * Opens cursors of other positions, in a file of their own beside the log. They are closed with it.
+   * @throws SluiceError `LOG_UNUSABLE`
+   */
   async openCursors<T>(format: CursorFormat<T>): Promise<Cursors<T>> {
-    const cursors = await Cursors.open(format, this.#disk, this.#onCursorError);
+    const cursors = await Cursors.open(format, this.#disk, this.#onCursorError).catch((error: unknown) => {
+      throw asSluiceError(error, this.#folder);
+    });
     this.#moreCursors.push(cursors);
     return cursors;
   }

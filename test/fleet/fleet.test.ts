@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { connect, headers, type NatsConnection } from '@nats-io/transport-node';
 import { pino } from 'pino';
@@ -99,6 +100,19 @@ describe.skipIf(!hasNatsServer)('a fleet (needs nats-server)', () => {
     await until(() => elsewhere.ledger.of(2).at(-1) === 199);
     expect(elsewhere.gaps).toEqual([]);
     expect(elsewhere.ledger.of(2).length).toBeLessThanOrEqual(200);
+  });
+
+  test('if the cursors of a host were lost, those that are not known begin with the oldest message', async () => {
+    const engine = await NatsServer.start();
+    const log = join(temporaryFolder(), 'log');
+    const first = await startHost(engine, 'a', { log });
+    await publish(first.socketPath, 1, 0, 10);
+    await until(() => first.manager.getMetrics().fleet?.lag === 0);
+    await first.manager.stop();
+    writeFileSync(join(log, 'fleet-cursors.json'), '');
+    const a = await startHost(engine, 'a', { log });
+    const application = await Application.start(a.socketPath, { cursor: 'writer' });
+    expect(await application.faults(1, 10)).toEqual([]);
   });
 
   test('with ack manual, a cursor moves when the application says so', async () => {

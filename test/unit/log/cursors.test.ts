@@ -62,12 +62,28 @@ test.each([
   disk.setContent('cursors.json', Buffer.from(content));
   const errors: unknown[] = [];
   const cursors = await Cursors.open(LOG_CURSORS, disk, (error) => errors.push(error));
-  expect(cursors.size).toBe(0);
+  expect([cursors.size, cursors.wereLost]).toEqual([0, true]);
   expect(errors).toHaveLength(1);
   expect(disk.contentOf('cursors.damaged').toString()).toBe(content);
   cursors.set('a', { epoch: EPOCH, offset: 1 });
   await cursors.close();
-  expect((await Cursors.open(LOG_CURSORS, disk, noError)).size).toBe(1);
+  const again = await Cursors.open(LOG_CURSORS, disk, noError);
+  expect([again.size, again.wereLost]).toEqual([1, true]);
+  await disk.remove('cursors.damaged');
+  expect((await Cursors.open(LOG_CURSORS, disk, noError)).wereLost).toBe(false);
+});
+
+test('a file that the disk fails to read stays where it is', async () => {
+  const disk = new SimulatedDisk();
+  const content = Buffer.from(`{"version":1,"cursors":{"a":{"epoch":"${EPOCH}","offset":1}}}`);
+  disk.setContent('cursors.json', content);
+  disk.onCall = (kind) => {
+    if (kind === 'open') throw Object.assign(new Error('simulated'), { code: 'EMFILE' });
+  };
+  await expect(Cursors.open(LOG_CURSORS, disk, noError)).rejects.toMatchObject({ code: 'EMFILE' });
+  disk.onCall = () => {};
+  const cursors = await Cursors.open(LOG_CURSORS, disk, noError);
+  expect([cursors.get('a')?.offset, cursors.wereLost]).toEqual([1, false]);
 });
 
 test('if they cannot be written, that is reported once, and tried until it works', async () => {
