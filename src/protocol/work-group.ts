@@ -213,6 +213,8 @@ export class WorkGroup<P extends Peer> {
     // A member that unsubscribes is not failing; one whose connection ends may have failed because of a message.
     this.#table.release(member, member.connection.isOpen ? undefined : this.#policyOf(member));
     if (this.#reserved === member) this.#reserved = undefined;
+    // What it has just acknowledged would have to wait for the next member.
+    this.#saveCursor();
     this.#schedule();
     this.#wake();
   }
@@ -229,6 +231,10 @@ export class WorkGroup<P extends Peer> {
       maxFailures: member.options.maxDeliveries,
       notBefore: (failures) => now + (delay ?? retryDelay(failures)),
     });
+  }
+
+  #saveCursor(): void {
+    this.#context.log.moveCursor(this.name, this.#table.settled);
   }
 
   #stored(filter: Filter): StoredMessageFilter {
@@ -260,7 +266,7 @@ export class WorkGroup<P extends Peer> {
       } catch (error) {
         for (const member of [...this.#members]) this.#context.onUnreadable(member.connection, error);
       }
-      this.#context.log.moveCursor(this.name, this.#table.settled);
+      this.#saveCursor();
       if (this.#members.size > 0) await this.#wait();
     }
     const reader = this.#reader;

@@ -130,6 +130,17 @@ describe('a work group', () => {
     expect(numbersOf(third)).toEqual([20, 21]);
   });
 
+  test('remembers what its last member acknowledged when it left', async () => {
+    const broker = await start();
+    await store(broker, 0, 20);
+    const member = await joinGroup(broker);
+    await until(() => numbersOf(member).length === 20);
+    const acknowledgement = line({ type: 'ack', data: { id: '1', position: positionOf(member, 15) } });
+    member.write(acknowledgement + line({ type: 'unsubscribe', data: { id: '1' } }));
+    await member.next('unsubscribed');
+    expect(broker.manager.getMetrics().durableLog?.cursors).toEqual([{ name: 'workers', behind: 5 }]);
+  });
+
   test('a member without progress loses its messages, and gets more when it acknowledges', async () => {
     const broker = await start();
     await store(broker, 0, 10);
