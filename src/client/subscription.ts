@@ -3,7 +3,7 @@
 
 import { SluiceError } from '../errors.js';
 import { Fifo } from '../fifo.js';
-import type { OverflowPolicy } from '../messages/messages.js';
+import { MAX_ACK_TIME, type OverflowPolicy } from '../messages/messages.js';
 import { Watermark } from '../watermark.js';
 import { rethrowLater } from './client-events.js';
 import type { ReceivedMessage } from './received-message.js';
@@ -211,15 +211,21 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   /**
    * Gives a message of a work group back: it comes again, to this or another member, or goes to the dead letters after
    * `maxDeliveries` failures.
-   * @param options `delay`: time until then, in ms. Default: 1000, doubled with each failure, at most 60,000.
-   * @throws SluiceError `INVALID_OPTION` unless the subscription has a group and `ack: 'manual'`
+   * @param options `delay`: time until then, in ms, at most a day. Default: 1000, doubled with each failure, at most 60,000.
+   * @throws SluiceError `INVALID_OPTION` for another delay, and unless the subscription has a group and `ack: 'manual'`
    */
-  nack(event: ReceivedMessage, options: { readonly delay?: number } = {}): void {
+  nack(event: ReceivedMessage, { delay }: { readonly delay?: number | undefined } = {}): void {
     if (this.#unacknowledged === undefined || this.filter.ack !== 'manual')
       throw new SluiceError('INVALID_OPTION', "nack: needs a subscription with group and ack: 'manual'");
+    if (delay !== undefined && !(delay >= 0 && delay <= MAX_ACK_TIME))
+      throw new SluiceError('INVALID_OPTION', `nack: delay must be 0 to ${MAX_ACK_TIME}`);
     const { offset } = event;
     if (offset === undefined) return;
-    this.#owner.giveBack(this, `${this.#epoch}:${offset}`, options.delay);
+    this.#owner.giveBack(
+      this,
+      `${this.#epoch}:${offset}`,
+      delay === undefined ? undefined : Math.ceil(delay),
+    );
     this.#acknowledgeOffset(this.#unacknowledged.giveBack(offset));
   }
 

@@ -129,6 +129,7 @@ export class Outbox {
   /** Watermark of the undroppable bytes. */
   readonly #unread = new Watermark(MAX_UNDROPPABLE_BYTES, LOW_SHARE);
   #storedBytes = 0;
+  #storedMessages = 0;
   #roomWaiters: RoomWaiter[] = [];
   #closed = false;
   #writingSince = 0;
@@ -154,6 +155,11 @@ export class Outbox {
   /** Bytes that are queued or being written. */
   get pendingBytes(): number {
     return this.#pendingBytes;
+  }
+
+  /** Number of messages from the durable log that were queued so far. */
+  get storedMessages(): number {
+    return this.#storedMessages;
   }
 
   get policy(): OverflowPolicy {
@@ -227,6 +233,7 @@ export class Outbox {
   deliverStored({ bytes, slab, messages }: Piece): void {
     if (this.#closed) return;
     slab?.hold();
+    this.#storedMessages += messages;
     this.#push({ ...unassigned('stored', bytes, messages, false, undefined), slab });
   }
 

@@ -16,7 +16,7 @@ const POSITION = /^[0-9a-f]{16}:\d{1,15}$/;
 export const FLEET_POSITION =
   /^fleet:\d{1,15}:\d{1,15}:(?:[\w-]{1,64}=[0-9a-f]{16}:\d{1,15}(?:,[\w-]{1,64}=[0-9a-f]{16}:\d{1,15})*)?$/;
 /** Maximum time for a message of a group, and delay before it is delivered again, in ms: a day. */
-const MAX_ACK_TIME = 86_400_000;
+export const MAX_ACK_TIME = 86_400_000;
 const position = z.union([z.string().regex(POSITION), z.string().regex(FLEET_POSITION)]);
 
 export const entityType = z.enum([

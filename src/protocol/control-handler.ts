@@ -122,6 +122,17 @@ export class ControlHandler<P extends Peer> {
     }
   }
 
+  /**
+   * A message was rejected. After a `nack`, the peer is disconnected: its next `ack` would cover what it could not handle.
+   * @param type of the message, if it is known
+   */
+  onRejected(connection: P, type: string | undefined, code: WireErrorCode): void {
+    if (type !== 'nack' || connection.logSubscriptions === 0) return;
+    void connection.disconnect(code);
+    // Messages that the peer has sent already are still handled.
+    this.#subscriptions.removeAll(connection);
+  }
+
   #hello(connection: P, { data }: MessageMap['hello']): void {
     const version = data.protocolVersion ?? PROTOCOL_VERSION;
     if (majorOf(version) !== majorOf(PROTOCOL_VERSION)) {
@@ -369,9 +380,10 @@ export class ControlHandler<P extends Peer> {
     const to = data.to === undefined ? { ...from, offset: from.offset + 1 } : parsePosition(data.to);
     const { epoch } = this.#confirmations;
     if (!(member instanceof GroupMember)) this.#reject(connection, 'RULE_VIOLATION', 'nack', [NO_MEMBER]);
-    else if (from.epoch !== epoch || to.epoch !== epoch)
+    else if (from.epoch !== epoch || to.epoch !== epoch) {
       this.#reject(connection, 'RULE_VIOLATION', 'nack', [POSITION_OF_OTHER_LOG]);
-    else member.giveBack(from.offset, to.offset, data.delay);
+      this.onRejected(connection, 'nack', 'RULE_VIOLATION');
+    } else member.giveBack(from.offset, to.offset, data.delay);
   }
 
   #unsubscribe(connection: Peer, { data }: MessageMap['unsubscribe']): void {

@@ -24,6 +24,8 @@ export class Gate {
   readonly #buckets = new WeakMap<Peer, Bucket>();
   /** Separate, so that a peer that publishes too fast still gets confirmations. */
   readonly #controlBuckets = new WeakMap<Peer, Bucket>();
+  /** Number of each `ack` and `nack` that was admitted as the answer to a message. */
+  readonly #answers = new WeakMap<Peer, number>();
 
   /**
    * @param rate messages per second and connection; 0: no limit
@@ -65,15 +67,23 @@ export class Gate {
     return allowed;
   }
 
-  /** Whether a control message is admitted; see {@link pass}. */
+  /**
+   * Whether a control message is admitted; see {@link pass}. As many `ack` and `nack` as the connection has got messages
+   * of the durable log do not count toward its rate.
+   */
   passControl(connection: Peer, messageType: string, now: number): boolean {
-    if (
-      this.#rate === 0 ||
-      take(this.#controlBuckets, connection, 1, now, this.#rate + EXTRA_CONTROL_RATE) === 1
-    )
-      return true;
+    if (this.#rate === 0 || this.#isAnswer(connection, messageType)) return true;
+    if (take(this.#controlBuckets, connection, 1, now, this.#rate + EXTRA_CONTROL_RATE) === 1) return true;
     this.#reject(connection, 'RATE_LIMITED', 1, messageType);
     return false;
+  }
+
+  #isAnswer(connection: Peer, messageType: string): boolean {
+    if (messageType !== 'ack' && messageType !== 'nack') return false;
+    const answers = this.#answers.get(connection) ?? 0;
+    if (answers >= connection.outbox.storedMessages) return false;
+    this.#answers.set(connection, answers + 1);
+    return true;
   }
 
   /** Takes up to `count` messages from a connection's rate. @returns how many the rate allows */

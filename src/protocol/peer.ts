@@ -25,6 +25,8 @@ export interface Peer {
   readonly outbox: {
     policy: OverflowPolicy;
     readonly pendingBytes: number;
+    /** Number of messages from the durable log that were queued so far. */
+    readonly storedMessages: number;
     /** Queues forwarded messages that the peer has requested. */
     answer(bytes: Buffer, messages: number): void;
     reply(line: Buffer, done: (error?: Error) => void): void;

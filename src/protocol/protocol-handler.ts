@@ -346,9 +346,10 @@ export class ProtocolHandler<P extends Peer> {
       connection.sequence++;
       connection.controlReceived++;
       const type = this.#registry.types[verdict.typeIndex(first)];
-      if (type !== undefined && this.#gate.passControl(connection, type.name, chunk.receivedAt)) {
-        this.#control.handle(connection, type, frameBytes(chunk, verdict, first));
-      }
+      if (type === undefined) return;
+      const isAdmitted = this.#gate.passControl(connection, type.name, chunk.receivedAt);
+      if (isAdmitted) this.#control.handle(connection, type, frameBytes(chunk, verdict, first));
+      else this.#control.onRejected(connection, type.name, 'RATE_LIMITED');
       return;
     }
     const action = kind === RunKind.ADDRESSED ? 'command' : 'report';
@@ -526,6 +527,10 @@ export class ProtocolHandler<P extends Peer> {
     }
     for (let frame = end; frame < first + count; frame++) {
       this.#rejections.refuse(connection, 'RATE_LIMITED', verdict.rejectionReason(frame)?.type);
+    }
+    for (let frame = first; frame < first + count; frame++) {
+      const reason = verdict.rejectionReason(frame);
+      if (reason !== undefined) this.#control.onRejected(connection, reason.type, reason.code);
     }
   }
 

@@ -177,6 +177,19 @@ describe('a work group', () => {
     expect(numbersOf(other)).toEqual([]);
   });
 
+  test('a member whose nack is rejected is closed, and what it acknowledges after it is not done', async () => {
+    const broker = await start();
+    await store(broker, 0, 3);
+    const member = await joinGroup(broker);
+    await until(() => numbersOf(member).length === 3);
+    giveBack(member, 1, { delay: 0.5 });
+    acknowledge(member, 3);
+    await member.closed;
+    expect(member.errors[0]).toBe('SCHEMA_VIOLATION');
+    const other = await joinGroup(broker);
+    await until(() => numbersOf(other).length === 3);
+  });
+
   test('a message that is given back comes again, after its delay, and the others are not held up', async () => {
     const broker = await start();
     await store(broker, 0, 5);

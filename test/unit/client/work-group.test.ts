@@ -21,8 +21,8 @@ async function connectApp({ socketPath }: TestBroker): Promise<SluiceClient> {
   return client.connect();
 }
 
-async function start(count: number): Promise<TestBroker> {
-  const broker = await startPlainBroker({ log: join(temporaryFolder(), 'log') });
+async function start(count: number, log = join(temporaryFolder(), 'log')): Promise<TestBroker> {
+  const broker = await startPlainBroker({ log });
   const crawler = await broker.connect();
   crawler.write(numberedBlock(0, 0, count));
   await crawler.settled();
@@ -118,6 +118,43 @@ describe('a work group', () => {
     await client.close();
     await work;
     expect(numbers).toEqual([0, 1, 2, 3, 4, 5, 2, 2]);
+  });
+
+  test('a message can be given back after any time of up to a day, and after no other', async () => {
+    const broker = await start(3);
+    const client = await connectApp(broker);
+    const subscription = await client.subscribe(GROUP);
+    const numbers: number[] = [];
+    for await (const event of subscription) {
+      numbers.push(numberOf(event));
+      if (numbers.length === 4) break;
+      for (const delay of [-1, 86_400_001, Number.NaN, Number.POSITIVE_INFINITY])
+        expect(() => subscription.nack(event, { delay })).toThrow('delay must be 0 to 86400000');
+      if (numbers.length === 2) subscription.nack(event, { delay: 5.5 });
+      else subscription.ack(event);
+    }
+    expect(numbers).toEqual([0, 1, 2, 1]);
+  });
+
+  test('no message is lost if the client gives back more than it may send', async () => {
+    const log = join(temporaryFolder(), 'log');
+    await (await start(100, log)).manager.stop();
+    const broker = await startPlainBroker({ log, maxMessagesPerSecond: 20 });
+    const client = await connectApp(broker);
+    client.on('rejected', () => {});
+    const handled = new Set<number>();
+    const failed = new Set<number>();
+    const subscription = await client.subscribe(GROUP, (event) => {
+      const number = numberOf(event);
+      if (number >= 60 || failed.has(number)) {
+        handled.add(number);
+        subscription.ack(event);
+        return;
+      }
+      failed.add(number);
+      subscription.nack(event, { delay: 0 });
+    });
+    await until(() => handled.size === 100);
   });
 
   test('goes on after a lost connection, also with what was acknowledged but never confirmed', async () => {
