@@ -37,7 +37,8 @@ export class SluiceFeed {
   #lastEventId = '';
 
   /**
-   * Connects, and again whenever the connection is lost, until it is closed.
+   * Connects, and again whenever the connection is lost, until it is closed. What a callback throws is reported like an
+   * uncaught error, and the feed goes on with the next event.
    * @param url of `/api/stream`, or of a route that answers with `server.feed(request)`; relative to the page
    */
   constructor(url: string | URL, onMessage: (event: FeedEvent) => void, options: SluiceFeedOptions = {}) {
@@ -57,7 +58,7 @@ export class SluiceFeed {
   }
 
   async #run(): Promise<void> {
-    const { onState = () => {} } = this.#options;
+    const onState: SluiceFeedOptions['onState'] = (...state) => call(() => this.#options.onState?.(...state));
     const { signal } = this.#stopping;
     let retry = FIRST_RETRY;
     while (!signal.aborted) {
@@ -97,12 +98,21 @@ export class SluiceFeed {
     const reader = body?.getReader();
     const decoder = new TextDecoder();
     let text = '';
-    for (;;) {
-      const { done, value } = (await reader?.read()) ?? { done: true, value: undefined };
-      if (done) return;
-      const events = (text + decoder.decode(value, { stream: true })).split('\n\n');
-      text = events.pop() ?? '';
-      for (const event of events) this.#dispatch(event);
+    try {
+      for (;;) {
+        const { done, value } = (await reader?.read()) ?? { done: true, value: undefined };
+        if (done) return;
+        const events = (text + decoder.decode(value, { stream: true })).split('\n\n');
+        text = events.pop() ?? '';
+        for (const event of events) {
+          // A callback may have closed the feed.
+          if (this.#stopping.signal.aborted) return;
+          this.#dispatch(event);
+        }
+      }
+    } finally {
+      // The next attempt has another stream.
+      void reader?.cancel().catch(() => {});
     }
   }
 
@@ -116,8 +126,20 @@ export class SluiceFeed {
       else if (line.startsWith('id:')) this.#lastEventId = value;
     }
     if (data === '') return;
-    if (name === 'message') this.#onMessage(JSON.parse(data) as FeedEvent);
-    else this.#options.onGap?.();
+    if (name !== 'message') return call(() => this.#options.onGap?.());
+    const message = JSON.parse(data) as FeedEvent;
+    call(() => this.#onMessage(message));
+  }
+}
+
+/** Calls a function of the page. An error is thrown where it ends nothing here. */
+function call(callback: () => void): void {
+  try {
+    callback();
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error;
+    });
   }
 }
 

@@ -1,4 +1,5 @@
-import { get, request as httpRequest } from 'node:http';
+import { createServer, get, request as httpRequest, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { SluiceError, type SluiceOptions } from 'sluice';
 import { type FeedEvent, SluiceFeed } from 'sluice/feed';
@@ -6,6 +7,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { startPlainBroker, type TestBroker, temporaryFolder, until } from '../../support/broker.js';
 import { hello } from '../../support/fleet.js';
 import { line, VALID } from '../../support/messages.js';
+import { collectUncaught } from '../../support/uncaught.js';
 
 interface ServerEvent {
   readonly name: string;
@@ -302,5 +304,74 @@ describe('/api/stream', () => {
       });
     });
     expect(refused?.message).toContain('no: there is no such parameter');
+  });
+});
+
+describe('SluiceFeed', () => {
+  /** A server whose streams begin with these data and stay open, and the streams that are open. */
+  async function serve(...data: readonly string[]) {
+    const streams = new Set<ServerResponse>();
+    const server = createServer((_, response) => {
+      streams.add(response);
+      response.on('close', () => streams.delete(response));
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      response.write(data.map((text) => `data: ${text}\n\n`).join(''));
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    onTestFinished(() => {
+      server.close();
+      server.closeAllConnections();
+    });
+    return { streams, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/` };
+  }
+
+  const numbers = ['{"seq":1}', '{"seq":2}', '{"seq":3}'];
+
+  test('reports what a callback throws, and goes on with the next event of the same stream', async () => {
+    const { streams, url } = await serve(...numbers);
+    const uncaught = collectUncaught();
+    const states: string[] = [];
+    const feed = new SluiceFeed(
+      url,
+      ({ seq }) => {
+        throw new Error(`no ${seq}`);
+      },
+      {
+        onState: (state) => {
+          states.push(state);
+          throw new Error(state);
+        },
+      },
+    );
+    onTestFinished(() => feed.close());
+    await until(() => uncaught.length === 4);
+    expect(uncaught).toEqual(['open', 'no 1', 'no 2', 'no 3']);
+    expect(states).toEqual(['open']);
+    expect(streams.size).toBe(1);
+  });
+
+  test('emits nothing after it was closed in a callback', async () => {
+    const { url } = await serve(...numbers);
+    const seen: number[] = [];
+    await new Promise<void>((resolve) => {
+      const feed: SluiceFeed = new SluiceFeed(
+        url,
+        ({ seq }) => {
+          seen.push(seq);
+          feed.close();
+        },
+        { onState: (state) => state === 'closed' && resolve() },
+      );
+    });
+    expect(seen).toEqual([1]);
+  });
+
+  test('closes a stream that it cannot read', async () => {
+    const { streams, url } = await serve('not JSON');
+    const states: string[] = [];
+    const feed = new SluiceFeed(url, () => {}, { onState: (state) => states.push(state) });
+    onTestFinished(() => feed.close());
+    await until(() => states.includes('waiting'));
+    await until(() => streams.size === 0);
   });
 });
