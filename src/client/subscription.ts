@@ -52,8 +52,9 @@ export interface SubscriptionFilter {
    */
   readonly cursor?: string;
   /**
-   * When the cursor moves. `auto`: as soon as the loop has asked for the next message, or the listener has returned.
-   * `manual`: when {@link Subscription.ack} is called. Default: `auto`. In a work group: when a message counts as done.
+   * When the cursor moves. `auto`: as soon as the loop has asked for the next message, or the listener has returned; a
+   * listener that throws ends the subscription, as a loop does. `manual`: when {@link Subscription.ack} is called. Default:
+   * `auto`. In a work group: when a message counts as done; one whose listener throws is given back.
    */
   readonly ack?: 'auto' | 'manual';
   /**
@@ -177,7 +178,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
 
   /**
    * The position in the broker's durable log after all messages that were handled: the loop has asked for the next one, or
-   * the listener has returned. Store it with what you made of the messages, and begin there next time:
+   * the listener has returned or thrown. Store it with what you made of the messages, and begin there next time:
    * `from: { offset: position }`. It moves about once per 64 KiB, and whenever no more messages are there yet.
    * `undefined` without a durable log.
    */
@@ -300,6 +301,12 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   /** A message of a group is done. */
   #settle({ offset }: ReceivedMessage): void {
     if (offset !== undefined) this.#acknowledgeOffset(this.#unacknowledged?.settle(offset));
+  }
+
+  /** A message of a group has failed. */
+  #giveBack(offset: number, delay: number | undefined): void {
+    this.#owner.giveBack(this, `${this.#epoch}:${offset}`, delay);
+    this.#acknowledgeOffset(this.#unacknowledged?.giveBack(offset));
   }
 
   #acknowledgeOffset(offset: number | undefined): void {
@@ -433,8 +440,19 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
       listener(event);
     } catch (error) {
       rethrowLater(error);
+      return this.#failCurrent();
     }
     this.#finishCurrent();
+  }
+
+  /** The listener has thrown: its message must not count as handled. */
+  #failCurrent(): void {
+    const offset = this.#current?.offset;
+    this.#current = undefined;
+    if (offset !== undefined) this.#giveBack(offset, undefined);
+    // A later position would cover it.
+    else if (this.filter.cursor !== undefined && this.filter.ack !== 'manual')
+      this.unsubscribe().catch(() => {});
   }
 
   #discardQueue(): void {

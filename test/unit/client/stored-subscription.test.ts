@@ -8,6 +8,7 @@ import { numbered, numberedBlock } from '../../support/numbered.js';
 import { Peer } from '../../support/peer.js';
 import { answerAsBroker, ScriptedBroker } from '../../support/scripted-broker.js';
 import { share, type WhenOver } from '../../support/share.js';
+import { collectUncaught } from '../../support/uncaught.js';
 
 const shared = sharePlainBroker();
 
@@ -296,6 +297,24 @@ describe('a cursor', () => {
     const other = await connectApp(socketPath);
     expect(await take(other, { from: 'first', cursor: 'db' }, 5)).toEqual(range(10, 15));
     await next.manager.stop();
+  });
+
+  test('does not move beyond a message whose listener throws: the subscription ends', async () => {
+    const { socketPath, publish } = await startDurable();
+    await publish(numberedBlock(0, 0, 10));
+    const app = await connectApp(socketPath);
+    const uncaught = collectUncaught();
+    const numbers: number[] = [];
+    const filter: SubscriptionFilter = { from: 'first', cursor: 'db' };
+    const subscription = await app.subscribe(filter, (event) => {
+      if (numbers.push(numberOf(event)) === 2) throw new Error('thrown');
+    });
+    await until(() => subscription.isEnded);
+    expect(numbers).toEqual([0, 1]);
+    await app.close();
+    expect(uncaught).toEqual(['thrown']);
+    const other = await connectApp(socketPath);
+    expect(await take(other, filter, 2)).toEqual([0, 1]);
   });
 
   test('with ack manual: moves only when told', async () => {

@@ -6,6 +6,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { Unacknowledged } from '#src/client/unacknowledged.js';
 import { startPlainBroker, type TestBroker, temporaryFolder, until } from '../../support/broker.js';
 import { numberedBlock } from '../../support/numbered.js';
+import { collectUncaught } from '../../support/uncaught.js';
 
 const GROUP: SubscriptionFilter = { group: 'workers', ack: 'manual', from: 'first', types: ['job_progress'] };
 const range = (from: number, to: number) => Array.from({ length: to - from }, (_, index) => from + index);
@@ -100,6 +101,22 @@ describe('a work group', () => {
     await other.subscribe({ ...GROUP, ack: 'auto' }, (event) => void numbers.push(numberOf(event)));
     await until(() => settledIn(broker) === 10);
     expect(numbers).toEqual(range(3, 10));
+  });
+
+  test('gives a message back whose listener throws', async () => {
+    const broker = await start(3);
+    const client = await connectApp(broker);
+    const uncaught = collectUncaught();
+    const numbers: number[] = [];
+    const filter: SubscriptionFilter = { ...GROUP, ack: 'auto', maxDeliveries: 1 };
+    await client.subscribe(filter, (event) => {
+      if (numbers.push(numberOf(event)) === 2) throw new Error('thrown');
+    });
+    // It has failed once: a dead letter.
+    await until(() => settledIn(broker) === 3);
+    expect(numbers).toEqual([0, 1, 2]);
+    expect(uncaught).toEqual(['thrown']);
+    expect(broker.manager.getMetrics().durableLog?.deadLetters.failed).toBe(1);
   });
 
   test('a message that is given back comes again; after too many failures, it does not', async () => {
