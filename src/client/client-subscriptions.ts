@@ -102,8 +102,14 @@ export class ClientSubscriptions implements SubscriptionOwner {
     this.#transport.onReadingChanged();
   }
 
-  acknowledge({ id }: Subscription, position: string): void {
-    this.#transport.session?.sendControl('ack', { id, position });
+  acknowledge({ id }: Subscription, position: string): boolean {
+    const { session } = this.#transport;
+    session?.sendControl('ack', { id, position });
+    return session !== undefined;
+  }
+
+  onAckRejected(): void {
+    for (const subscription of this.#subscriptions) subscription.onAckRejected();
   }
 
   giveBack({ id }: Subscription, position: string, delay: number | undefined): void {

@@ -323,6 +323,7 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Safe
   #onRejected(error: BrokerError): void {
     // An error with a line number is about a published message, not about the client's own request.
     if (error.messageType === 'job_request' && error.line === undefined) this.#jobs.close(rejection(error));
+    if (error.messageType === 'ack' && error.line === undefined) this.#subscriptions.onAckRejected();
     this.#rejections.record(error, this.listenerCount('rejected') > 0);
     this.emitSafely('rejected', error);
   }

@@ -84,7 +84,8 @@ export interface SubscriptionOwner {
   /** The queue crossed its high (true) or low (false) watermark. */
   onFull(subscription: Subscription, isFull: boolean): void;
   unsubscribe(subscription: Subscription): Promise<void>;
-  acknowledge(subscription: Subscription, position: string): void;
+  /** @returns whether there is a connection to send it on */
+  acknowledge(subscription: Subscription, position: string): boolean;
   giveBack(subscription: Subscription, position: string, delay: number | undefined): void;
 }
 
@@ -132,7 +133,12 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   /** The latest position to acknowledge, at the end of this turn of the event loop. */
   #toAcknowledge: string | undefined;
   #position: string | undefined;
+  /** Where the cursor is to be. */
+  #wanted: string | undefined;
+  /** The latest position of the cursor that was sent on this connection. */
   #acknowledged: string | undefined;
+  /** The latest position that the broker has sent on this connection. */
+  #reached: string | undefined;
   #bytes = 0;
   readonly #fullness: Watermark;
   #waiters: Waiter[] = [];
@@ -243,6 +249,8 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   onStart(position: string): void {
     this.#epoch = position.slice(0, position.indexOf(':'));
     this.#position ??= position;
+    this.#reached = position;
+    if (this.#wanted !== undefined && !isBeyond(this.#wanted, position)) this.#wanted = undefined;
   }
 
   /**
@@ -251,9 +259,20 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
    */
   onPosition(position: string): void {
     if (this.#isEnded) return;
+    this.#reached = position;
     if (this.#queue.length === 0 && (this.#listener !== undefined || this.#waiters.length > 0))
       this.#onHandled(position);
     else this.#queue.push(position);
+    this.#moveCursor();
+  }
+
+  /**
+   * The broker has rejected an acknowledgement. It is sent when the application repeats it.
+   * @internal
+   */
+  onAckRejected(): void {
+    this.#wanted = undefined;
+    this.#acknowledged = undefined;
   }
 
   /**
@@ -273,6 +292,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
     this.#unacknowledged?.clear();
     // The broker may not have got the latest one.
     this.#acknowledged = undefined;
+    this.#reached = undefined;
     this.#toAcknowledge = undefined;
     // With a cursor or a group, the broker begins with the first message that was not acknowledged.
     const isRemembered = this.filter.cursor !== undefined || this.#unacknowledged !== undefined;
@@ -326,9 +346,16 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   }
 
   #acknowledge(position: string): void {
-    if (position === this.#acknowledged) return;
-    this.#acknowledged = position;
-    this.#owner.acknowledge(this, position);
+    this.#wanted = position;
+    this.#moveCursor();
+  }
+
+  /** Sends the wanted position, once the broker has sent what is before it on this connection. */
+  #moveCursor(): void {
+    const [wanted, reached] = [this.#wanted, this.#reached];
+    if (wanted === undefined || wanted === this.#acknowledged) return;
+    if (reached === undefined || isBeyond(wanted, reached)) return;
+    if (this.#owner.acknowledge(this, wanted)) this.#acknowledged = wanted;
   }
 
   /**
@@ -481,6 +508,12 @@ export function wireFilter(subscription: Subscription): Record<string, unknown> 
     ...(filter.cursor === undefined && !isGroup ? {} : { ack: 'manual' }),
     ...(subscription.received === undefined || isGroup ? {} : { from: { offset: subscription.received } }),
   };
+}
+
+/** Whether a position is after another one of the same log, or of the same fleet. */
+function isBeyond(position: string, other: string): boolean {
+  const [[log, offset], [otherLog, otherOffset]] = [position.split(':'), other.split(':')];
+  return log === otherLog && Number(offset) > Number(otherOffset);
 }
 
 /** Whether the messages come from the broker's durable log. */

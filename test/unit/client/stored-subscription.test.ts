@@ -336,6 +336,31 @@ describe('a cursor', () => {
     expect(await take(third, filter, 3)).toEqual([4, 5, 6]);
   });
 
+  test('moves to what was acknowledged between two connections', async () => {
+    const { socketPath, publish, manager } = await startDurable();
+    await publish(numberedBlock(0, 0, 3));
+    const app = await connectApp(socketPath);
+    const filter: SubscriptionFilter = { from: 'first', cursor: 'db', ack: 'manual' };
+    const subscription = await app.subscribe(filter, () => {});
+    await until(() => subscription.position?.endsWith(':3') === true);
+    app.once('disconnected', () => subscription.ack());
+    for (const connection of manager.getConnectionPool()) void connection.disconnect('TEST');
+    await until(() => manager.getMetrics().durableLog?.cursors[0]?.behind === 0);
+  });
+
+  test('an acknowledgement that was rejected can be repeated', async () => {
+    const { socketPath } = await startDurable();
+    const app = await connectApp(socketPath);
+    const rejected: string[] = [];
+    app.on('rejected', ({ messageType = '' }) => rejected.push(messageType));
+    const subscription = await app.subscribe({ cursor: 'db', ack: 'manual' }, () => {});
+    for (const count of [1, 2]) {
+      subscription.ack('00000000000000ff:1');
+      await until(() => rejected.length === count);
+    }
+    expect(rejected).toEqual(['ack', 'ack']);
+  });
+
   test('is taken over by a newer connection, and the older one is closed', async () => {
     const { socketPath, publish } = await startDurable();
     const older = await connectApp(socketPath);

@@ -61,7 +61,7 @@ describe('Subscription', () => {
     const owner = {
       onFull: (_: Subscription, isFull: boolean) => full.push(isFull),
       unsubscribe: async () => {},
-      acknowledge: () => {},
+      acknowledge: () => true,
       giveBack: () => {},
     };
     const subscription = new Subscription('s1', { maxQueuedBytes: 100 }, owner);
