@@ -16,6 +16,7 @@ import {
   type SubscriptionOwner,
   wireFilter,
 } from './subscription.js';
+import type { Progress } from './unacknowledged.js';
 
 /** The client, as seen by its subscriptions. */
 export interface SubscriptionTransport {
@@ -102,9 +103,9 @@ export class ClientSubscriptions implements SubscriptionOwner {
     this.#transport.onReadingChanged();
   }
 
-  acknowledge({ id }: Subscription, position: string): boolean {
+  acknowledge({ id }: Subscription, position: string, done: Progress['done'] = []): boolean {
     const { session } = this.#transport;
-    session?.sendControl('ack', { id, position });
+    session?.sendControl('ack', { id, position, ...(done.length === 0 ? {} : { done }) });
     return session !== undefined;
   }
 

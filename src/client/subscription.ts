@@ -3,12 +3,12 @@
 
 import { SluiceError } from '../errors.js';
 import { Fifo } from '../fifo.js';
-import { MAX_ACK_TIME, type OverflowPolicy } from '../messages/messages.js';
+import { DEFAULT_ACK_WAIT, MAX_ACK_RANGES, MAX_ACK_TIME, type OverflowPolicy } from '../messages/messages.js';
 import { Watermark } from '../watermark.js';
 import { rethrowLater } from './client-events.js';
 import type { ReceivedMessage } from './received-message.js';
 import { Repeats } from './repeats.js';
-import { Unacknowledged } from './unacknowledged.js';
+import { type Progress, Unacknowledged } from './unacknowledged.js';
 
 /** Which messages to receive. A message must match every field that is set. */
 export interface SubscriptionFilter {
@@ -59,7 +59,8 @@ export interface SubscriptionFilter {
   readonly ack?: 'auto' | 'manual';
   /**
    * In a work group: time without an acknowledgement after which the messages of this client go to others, in ms. It runs
-   * while the client has messages and all of them have reached it. Default: 30,000.
+   * while the client has messages and all of them have reached it. The client gives a message back that is not acknowledged
+   * for this long although later ones are. Default: 30,000.
    */
   readonly ackWait?: number;
   /**
@@ -84,8 +85,11 @@ export interface SubscriptionOwner {
   /** The queue crossed its high (true) or low (false) watermark. */
   onFull(subscription: Subscription, isFull: boolean): void;
   unsubscribe(subscription: Subscription): Promise<void>;
-  /** @returns whether there is a connection to send it on */
-  acknowledge(subscription: Subscription, position: string): boolean;
+  /**
+   * @param done in a work group, messages after the position that are done: ranges of offsets
+   * @returns whether there is a connection to send it on
+   */
+  acknowledge(subscription: Subscription, position: string, done?: Progress['done']): boolean;
   giveBack(subscription: Subscription, position: string, delay: number | undefined): void;
 }
 
@@ -130,8 +134,12 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   #current: ReceivedMessage | undefined;
   /** Of the broker's log. */
   #epoch = '';
-  /** The latest position to acknowledge, at the end of this turn of the event loop. */
-  #toAcknowledge: string | undefined;
+  /** Whether what is done in a work group is sent at the end of this turn of the event loop. */
+  #isScheduled = false;
+  /** Gives back what was skipped for too long. */
+  #skipTimer: NodeJS.Timeout | undefined;
+  /** When the application has last shown that it is working, in ms. */
+  #workingAt = 0;
   #position: string | undefined;
   /** Where the cursor is to be. */
   #wanted: string | undefined;
@@ -211,8 +219,11 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
       const position = done ?? this.#position;
       if (position !== undefined) this.#acknowledge(position);
     } else if (isMessage) this.#settle(done);
-    else if (done !== undefined) this.#acknowledgeSoon(done);
-    else this.#acknowledgeOffset(unacknowledged.settleAll());
+    else if (done !== undefined) this.#owner.acknowledge(this, done);
+    else {
+      unacknowledged.settleAll();
+      this.#acknowledgeSoon();
+    }
   }
 
   /**
@@ -227,19 +238,14 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
     if (delay !== undefined && !(delay >= 0 && delay <= MAX_ACK_TIME))
       throw new SluiceError('INVALID_OPTION', `nack: delay must be 0 to ${MAX_ACK_TIME}`);
     const { offset } = event;
-    if (offset === undefined) return;
-    this.#owner.giveBack(
-      this,
-      `${this.#epoch}:${offset}`,
-      delay === undefined ? undefined : Math.ceil(delay),
-    );
-    this.#acknowledgeOffset(this.#unacknowledged.giveBack(offset));
+    if (offset !== undefined) this.#giveBack(offset, delay === undefined ? undefined : Math.ceil(delay));
   }
 
   /** Shows the broker that a message takes long, so that it does not go to another member after `ackWait`. */
   working(): void {
-    // A position before which it has no messages.
-    if (this.#unacknowledged !== undefined) this.#owner.acknowledge(this, `${this.#epoch}:0`);
+    if (this.#unacknowledged === undefined) return;
+    this.#workingAt = performance.now();
+    this.#owner.acknowledge(this, this.#positionOf(0));
   }
 
   /**
@@ -293,7 +299,6 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
     // The broker may not have got the latest one.
     this.#acknowledged = undefined;
     this.#reached = undefined;
-    this.#toAcknowledge = undefined;
     // With a cursor or a group, the broker begins with the first message that was not acknowledged.
     const isRemembered = this.filter.cursor !== undefined || this.#unacknowledged !== undefined;
     const items = isRemembered ? [] : [...this.#queue];
@@ -314,35 +319,61 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
 
   #onHandled(position: string): void {
     this.#position = position;
+    this.#unacknowledged?.endDelivery();
     const { cursor, ack } = this.filter;
     if (cursor !== undefined && ack !== 'manual') this.#acknowledge(position);
   }
 
   /** A message of a group is done. */
   #settle({ offset }: ReceivedMessage): void {
-    if (offset !== undefined) this.#acknowledgeOffset(this.#unacknowledged?.settle(offset));
+    if (offset === undefined) return;
+    this.#unacknowledged?.settle(offset);
+    this.#acknowledgeSoon();
   }
 
   /** A message of a group has failed. */
   #giveBack(offset: number, delay: number | undefined): void {
-    this.#owner.giveBack(this, `${this.#epoch}:${offset}`, delay);
-    this.#acknowledgeOffset(this.#unacknowledged?.giveBack(offset));
+    this.#owner.giveBack(this, this.#positionOf(offset), delay);
+    this.#unacknowledged?.giveBack(offset);
+    this.#acknowledgeSoon();
   }
 
-  #acknowledgeOffset(offset: number | undefined): void {
-    if (offset !== undefined) this.#acknowledgeSoon(`${this.#epoch}:${offset}`);
+  #positionOf(offset: number): string {
+    return `${this.#epoch}:${offset}`;
   }
 
-  /** Many messages may be done in one turn of the event loop: the broker needs only the latest position. */
-  #acknowledgeSoon(position: string): void {
-    if (this.#toAcknowledge === undefined) setImmediate(() => this.#sendAcknowledgement());
-    this.#toAcknowledge = position;
+  /** Many messages may be done in one turn of the event loop: the broker is sent them together. */
+  #acknowledgeSoon(): void {
+    if (!this.#isScheduled) setImmediate(() => this.#sendAcknowledgement());
+    this.#isScheduled = true;
   }
 
   #sendAcknowledgement(): void {
-    const position = this.#toAcknowledge;
-    this.#toAcknowledge = undefined;
-    if (position !== undefined) this.#owner.acknowledge(this, position);
+    this.#isScheduled = false;
+    if (this.#unacknowledged === undefined) return;
+    const { position, done } = this.#unacknowledged.take();
+    for (
+      let [from, before] = [0, position];
+      before !== undefined || from < done.length;
+      from += MAX_ACK_RANGES, before = undefined
+    ) {
+      // The position 0 covers no message.
+      const ranges = done.slice(from, from + MAX_ACK_RANGES);
+      this.#owner.acknowledge(this, this.#positionOf(before ?? 0), ranges);
+    }
+    if (done.length > 0) this.#watchSkipped(this.#unacknowledged);
+  }
+
+  /** The broker cannot know that a message was forgotten, as long as others are acknowledged, or none is left. */
+  #watchSkipped(unacknowledged: Unacknowledged): void {
+    const { ackWait = DEFAULT_ACK_WAIT } = this.filter;
+    this.#skipTimer ??= setTimeout(() => {
+      this.#skipTimer = undefined;
+      const before = performance.now() - ackWait;
+      const late = this.#workingAt > before ? [] : unacknowledged.skipped(before);
+      for (const offset of late) this.#giveBack(offset, undefined);
+      if (unacknowledged.skipped().length > 0) this.#watchSkipped(unacknowledged);
+    }, ackWait).unref();
   }
 
   #acknowledge(position: string): void {
@@ -404,7 +435,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   /** The loop or the listener gets a message. */
   #handOut(event: ReceivedMessage): void {
     this.#repeats?.add(event);
-    if (event.offset !== undefined) this.#unacknowledged?.add(event.offset);
+    if (event.offset !== undefined) this.#unacknowledged?.add(event.offset, performance.now());
     if (this.#unacknowledged !== undefined && this.filter.ack !== 'manual') this.#current = event;
   }
 
@@ -444,6 +475,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   end(error?: SluiceError): void {
     if (this.#isEnded) return;
     this.#sendAcknowledgement();
+    clearTimeout(this.#skipTimer);
     this.#isEnded = true;
     this.#error = error;
     this.#rejectConfirmed(error ?? new SluiceError('CONNECTION_CLOSED'));

@@ -136,20 +136,29 @@ export class LeaseTable<M> {
       this.#waiting = this.#waiting.flatMap((one) => (one.previous === member ? left(one) : [one]));
   }
 
+  /** A member is done with its messages from one offset up to another, whichever it got before. Otherwise as `acknowledge`. */
+  settle(member: M, from: number, to: number): void {
+    this.#setHeld(
+      member,
+      this.leasesOf(member).flatMap((lease) => without(lease, from, to)),
+    );
+    this.#waiting = this.#waiting.flatMap((one) =>
+      one.previous === member ? without(one, from, to) : [one],
+    );
+  }
+
   /** A member could not handle its messages from one offset up to another. */
   fail(member: M, from: number, to: number, policy: RetryPolicy): void {
-    const kept: Lease[] = [];
-    for (const lease of this.leasesOf(member)) {
-      const { offsets, failures } = lease;
-      const before = offsets.filter((offset) => offset < from);
-      const failed = offsets.filter((offset) => offset >= from && offset < to);
-      const after = offsets.filter((offset) => offset >= to);
-      if (before.length > 0) kept.push({ ...lease, offsets: before });
-      if (failed.length > 0)
-        this.#putBack({ ...lease, offsets: failed, failures: failures + 1 }, policy, undefined);
-      if (after.length > 0) kept.push({ ...lease, offsets: after });
+    const leases = this.leasesOf(member);
+    this.#setHeld(
+      member,
+      leases.flatMap((lease) => without(lease, from, to)),
+    );
+    for (const lease of leases) {
+      const offsets = lease.offsets.filter((offset) => offset >= from && offset < to);
+      if (offsets.length > 0)
+        this.#putBack({ ...lease, offsets, failures: lease.failures + 1 }, policy, undefined);
     }
-    this.#setHeld(member, kept);
   }
 
   /**
@@ -232,6 +241,13 @@ function from<L extends Lease>(lease: L, position: number): L[] {
   if (firstOf(lease) >= position) return [lease];
   const offsets = lease.offsets.filter((offset) => offset >= position);
   return offsets.length === 0 ? [] : [{ ...lease, offsets }];
+}
+
+/** What is left of a lease without the messages from one offset up to another. */
+function without<L extends Lease>(lease: L, start: number, end: number): L[] {
+  if (firstOf(lease) >= end || endOf(lease.offsets) <= start) return [lease];
+  const before = lease.offsets.filter((offset) => offset < start);
+  return [...(before.length === 0 ? [] : [{ ...lease, offsets: before }]), ...from(lease, end)];
 }
 
 /** Offset of the first message of a lease; `Infinity` without one. */

@@ -17,6 +17,10 @@ export const FLEET_POSITION =
   /^fleet:\d{1,15}:\d{1,15}:(?:[\w-]{1,64}=[0-9a-f]{16}:\d{1,15}(?:,[\w-]{1,64}=[0-9a-f]{16}:\d{1,15})*)?$/;
 /** Maximum time for a message of a group, and delay before it is delivered again, in ms: a day. */
 export const MAX_ACK_TIME = 86_400_000;
+/** Time without an acknowledgement after which the messages of a member of a group go to others, in ms. */
+export const DEFAULT_ACK_WAIT = 30_000;
+/** Maximum ranges in one `ack`. */
+export const MAX_ACK_RANGES = 100;
 const position = z.union([z.string().regex(POSITION), z.string().regex(FLEET_POSITION)]);
 
 export const entityType = z.enum([
@@ -244,7 +248,14 @@ export const controlSchemas = {
     scope: z.enum(['host', 'fleet']).optional(),
   }),
   unsubscribe: control('unsubscribe', { id: z.string().min(1).max(256) }),
-  ack: control('ack', { id: z.string().min(1).max(256), position }),
+  ack: control('ack', {
+    id: z.string().min(1).max(256),
+    position,
+    done: z
+      .array(z.array(z.int().min(0)).length(2))
+      .max(MAX_ACK_RANGES)
+      .optional(),
+  }),
   nack: control('nack', {
     id: z.string().min(1).max(256),
     position: z.string().regex(POSITION),

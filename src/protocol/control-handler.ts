@@ -364,7 +364,7 @@ export class ControlHandler<P extends Peer> {
     const member = this.#subscriptions.readerOf(connection, data.id);
     if (member instanceof GroupMember) {
       const { epoch, offset } = parsePosition(data.position);
-      if (epoch === this.#confirmations.epoch) member.acknowledge(offset);
+      if (epoch === this.#confirmations.epoch) member.acknowledge(offset, data.done);
       else this.#reject(connection, 'RULE_VIOLATION', 'ack', [POSITION_OF_OTHER_LOG]);
       return;
     }

@@ -100,9 +100,12 @@ export class GroupMember<P extends Peer> implements SubscriptionReader {
     this.fullness = new Watermark(options.maxUnacked - 1, LOW_SHARE);
   }
 
-  /** All messages before a position are done. Repeating it shows that the member is still working. */
-  acknowledge(offset: number): void {
-    this.group.acknowledge(this, offset);
+  /**
+   * All messages before a position are done. Repeating it shows that the member is still working.
+   * @param done other messages that are done: the offsets of the first one and after the last one of each range
+   */
+  acknowledge(offset: number, done: readonly (readonly number[])[] = []): void {
+    this.group.acknowledge(this, offset, done);
   }
 
   /**
@@ -219,9 +222,10 @@ export class WorkGroup<P extends Peer> {
     this.#wake();
   }
 
-  acknowledge(member: GroupMember<P>, offset: number): void {
+  acknowledge(member: GroupMember<P>, offset: number, done: readonly (readonly number[])[]): void {
     this.#progress(member);
     this.#table.acknowledge(member, offset);
+    for (const [from = 0, to = 0] of done) this.#table.settle(member, from, to);
   }
 
   giveBack(member: GroupMember<P>, from: number, to: number, delay: number | undefined): void {

@@ -3,6 +3,7 @@
 import { formatPosition, OWN_CURSOR } from '../log/cursors.js';
 import { isFleetPosition, startOf } from '../log/log-start.js';
 import type { Issue } from '../messages/issues.js';
+import { DEFAULT_ACK_WAIT } from '../messages/messages.js';
 import type { Filter, SubscribeData } from '../routing/filter.js';
 import type { Peer } from './peer.js';
 import {
@@ -22,7 +23,7 @@ export function isWorkGroup(data: SubscribeData): data is WorkGroupData {
 
 /** Groups that are remembered, also without members. Each with members may hold memory for what it has read. */
 const MAX_GROUPS = 256;
-const [ACK_WAIT, MAX_DELIVERIES, MAX_UNACKED] = [30_000, 5, 1000];
+const [MAX_DELIVERIES, MAX_UNACKED] = [5, 1000];
 
 /** @typeParam P the type of connections */
 export class WorkGroups<P extends Peer> {
@@ -62,7 +63,7 @@ export class WorkGroups<P extends Peer> {
   /** Adds a member. Call `group.start` once its subscriber knows of it. @returns the member, and its first position */
   join(connection: P, data: WorkGroupData, filter: Filter): { member: GroupMember<P>; position: string } {
     const group = this.#groups.get(data.group) ?? this.#create(data, filter);
-    const { ackWait = ACK_WAIT, maxDeliveries = MAX_DELIVERIES, maxUnacked = MAX_UNACKED } = data;
+    const { ackWait = DEFAULT_ACK_WAIT, maxDeliveries = MAX_DELIVERIES, maxUnacked = MAX_UNACKED } = data;
     const member = group.join(connection, data.id, filter, { ackWait, maxDeliveries, maxUnacked });
     return { member, position: formatPosition({ epoch: this.#context.log.epoch, offset: group.settled }) };
   }

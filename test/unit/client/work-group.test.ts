@@ -39,15 +39,42 @@ const settledIn = ({ manager }: TestBroker) => {
 describe('unacknowledged messages', () => {
   test('are done up to the first one that is not, in the order in which they came', () => {
     const messages = new Unacknowledged();
-    for (const offset of [5, 6, 7, 2]) messages.add(offset);
-    expect(messages.settle(6)).toBeUndefined();
-    expect(messages.settle(5)).toBe(7);
-    expect(messages.settle(2)).toBeUndefined();
-    expect(messages.giveBack(7)).toBe(3);
-    messages.add(9);
-    messages.add(9);
-    expect(messages.settleAll()).toBe(10);
-    expect(messages.settle(9)).toBeUndefined();
+    const take = (...done: readonly number[]) => {
+      for (const offset of done) messages.settle(offset);
+      return messages.take();
+    };
+    for (const offset of [5, 6, 7, 2]) messages.add(offset, 0);
+    expect(take(6)).toEqual({ position: undefined, done: [[6, 7]] });
+    expect(take(5)).toEqual({ position: 7, done: [] });
+    expect(take(2)).toEqual({ position: undefined, done: [[2, 3]] });
+    messages.giveBack(7);
+    expect(take()).toEqual({ position: 3, done: [] });
+    messages.add(9, 0);
+    messages.add(9, 0);
+    messages.settleAll();
+    expect(take()).toEqual({ position: 10, done: [] });
+    expect(take(9)).toEqual({ position: undefined, done: [] });
+  });
+
+  test('ranges of those that are done contain no others, and none of another delivery', () => {
+    const messages = new Unacknowledged();
+    for (const offset of [0, 2, 4, 5, 6]) messages.add(offset, 0);
+    messages.endDelivery();
+    for (const offset of [8, 9, 10]) messages.add(offset, 1);
+    messages.giveBack(5);
+    messages.take();
+    for (const offset of [2, 4, 6, 8, 10]) messages.settle(offset);
+    const done = [
+      [2, 5],
+      [6, 7],
+      [8, 9],
+      [10, 11],
+    ];
+    expect(messages.take()).toEqual({ position: undefined, done });
+    expect(messages.skipped()).toEqual([0, 9]);
+    expect(messages.skipped(0)).toEqual([0]);
+    messages.settle(0);
+    expect(messages.take()).toEqual({ position: 9, done: [] });
   });
 });
 
@@ -72,10 +99,38 @@ describe('a work group', () => {
     }
     await until(() => settledIn(broker) === 4);
     const others: number[] = [];
-    await second.subscribe(GROUP, (event) => void others.push(numberOf(event)));
+    const rest = await second.subscribe(GROUP, (event) => {
+      others.push(numberOf(event));
+      rest.ack(event);
+    });
     await first.close();
-    await until(() => others.length === 16);
-    expect(others).toEqual(range(4, 20));
+    await until(() => settledIn(broker) === 20);
+    expect(others).toEqual([...range(4, 7), ...range(8, 20)]);
+  });
+
+  test('what is done after a message that takes long is done for the broker, too', async () => {
+    const broker = await start(4);
+    const client = await connectApp(broker);
+    const events: ReceivedMessage[] = [];
+    const subscription = await client.subscribe(GROUP, (event) => events.push(event));
+    await until(() => events.length === 4);
+    for (const event of events.slice(1)) subscription.ack(event);
+    const held = () => broker.manager.getMetrics().protocol.workGroups[0]?.held;
+    await until(() => held() === 1);
+    if (events[0] !== undefined) subscription.ack(events[0]);
+    await until(() => held() === 0);
+    expect(settledIn(broker)).toBe(4);
+  });
+
+  test('a message that was forgotten comes again, and holds up no other', async () => {
+    const broker = await start(4);
+    const client = await connectApp(broker);
+    const numbers: number[] = [];
+    const subscription = await client.subscribe({ ...GROUP, ackWait: 100 }, (event) => {
+      if (numbers.push(numberOf(event)) !== 2) subscription.ack(event);
+    });
+    await until(() => settledIn(broker) === 4);
+    expect(numbers).toEqual([0, 1, 2, 3, 1]);
   });
 
   test('all that were handed out can be acknowledged together, and none that is queued', async () => {

@@ -45,6 +45,16 @@ describe('a lease table', () => {
     expect(table.settled).toBe(2);
   });
 
+  test('settles single messages, also late, and keeps those around them', () => {
+    const table = new LeaseTable<string>(0);
+    table.add('a', range(0, 5));
+    table.settle('a', 1, 2);
+    table.release('a', policy(5), true);
+    table.settle('a', 3, 4);
+    table.settle('b', 0, 5);
+    expect(waitingIn(table)).toEqual([[0], [2], [4]]);
+  });
+
   test('a late acknowledgement counts for messages that nobody else has', () => {
     const table = new LeaseTable<string>(0);
     table.add('a', range(0, 4));
@@ -114,7 +124,7 @@ describe('a lease table', () => {
     const action = fc.oneof(
       fc.record({ kind: fc.constant('add' as const), member, count: fc.integer({ min: 1, max: 9 }) }),
       fc.record({ kind: fc.constant('acknowledge' as const), member, at: fc.nat(60) }),
-      fc.record({ kind: fc.constant('fail' as const), member, at: fc.nat(60), count: fc.nat(5) }),
+      fc.record({ kind: fc.constantFrom('fail', 'settle'), member, at: fc.nat(60), count: fc.nat(5) }),
       fc.record({ kind: fc.constant('release' as const), member, isLate: fc.boolean() }),
       fc.record({ kind: fc.constant('take' as const), member, at: fc.nat(10) }),
     );
@@ -126,6 +136,7 @@ describe('a lease table', () => {
         for (const step of actions) {
           if (step.kind === 'add') table.add(step.member, range(table.end, table.end + step.count));
           else if (step.kind === 'acknowledge') table.acknowledge(step.member, step.at);
+          else if (step.kind === 'settle') table.settle(step.member, step.at, step.at + step.count);
           else if (step.kind === 'fail') table.fail(step.member, step.at, step.at + step.count, policy(2));
           else if (step.kind === 'release') table.release(step.member, policy(2), step.isLate);
           else {
