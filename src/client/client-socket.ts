@@ -58,7 +58,7 @@ export class ClientSocket {
    * Connects.
    * @param timeout in ms
    * @param signal destroys the socket, connected or not
-   * @throws SluiceError `CONNECTION_FAILED`
+   * @throws SluiceError `CONNECTION_FAILED`, `INVALID_OPTION` if a PEM file of `tls` cannot be used
    */
   static async open(
     address: BrokerAddress,
@@ -79,7 +79,7 @@ export class ClientSocket {
     const socket =
       tls === undefined
         ? connect(socketPath === undefined ? { host, port, onread } : { path: socketPath, onread })
-        : await connectTls(host, port, tls);
+        : await connectTls(host, port, tls, signal);
     if (tls !== undefined) socket.on('data', (bytes: Buffer) => opened?.onRead(bytes));
     opened = new ClientSocket(socket, listener);
     signal?.addEventListener('abort', () => socket.destroy(new Error('aborted')), { once: true });
@@ -187,16 +187,22 @@ async function connectTls(
   host: string,
   port: number,
   { ca, cert, key, serverName }: ClientTls,
+  signal: AbortSignal | undefined,
 ): Promise<Socket> {
   // Loaded on demand, since it takes a few milliseconds.
   const { connect: connectEncrypted } = await import('node:tls');
-  return connectEncrypted({
-    host,
-    port,
-    minVersion: 'TLSv1.2',
-    ...(ca === undefined ? {} : { ca }),
-    ...(cert === undefined ? {} : { cert }),
-    ...(key === undefined ? {} : { key }),
-    ...(serverName === undefined ? {} : { servername: serverName }),
-  });
+  signal?.throwIfAborted();
+  try {
+    return connectEncrypted({
+      host,
+      port,
+      minVersion: 'TLSv1.2',
+      ...(ca === undefined ? {} : { ca }),
+      ...(cert === undefined ? {} : { cert }),
+      ...(key === undefined ? {} : { key }),
+      ...(serverName === undefined ? {} : { servername: serverName }),
+    });
+  } catch (cause) {
+    throw new SluiceError('INVALID_OPTION', `tls: ${describeError(cause)}`, { cause });
+  }
 }

@@ -138,7 +138,7 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Safe
    * the client reconnects automatically. If this first attempt fails, `connect` may be called again.
    * @throws SluiceError `CONNECTION_FAILED`, `REQUEST_TIMEOUT`, `PROTOCOL_ERROR` if the server is not a broker, the
    *   broker's error code if it rejects the client (such as `UNAUTHORIZED`, `MAX_CONNECTIONS`), `ALREADY_RUNNING` if
-   *   called before, `CONNECTION_CLOSED` after `close`
+   *   called before, `CONNECTION_CLOSED` after `close`, `INVALID_OPTION` if the files of `tls` cannot be used
    */
   async connect(): Promise<this> {
     if (this.#state === 'closed' || this.#state === 'closing') throw new SluiceError('CONNECTION_CLOSED');

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
-import { connect, type Socket } from 'node:net';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { connect as connectEncrypted } from 'node:tls';
 import { SluiceClient } from 'sluice/client';
@@ -163,6 +163,27 @@ describe('a TCP port with TLS', () => {
     put('ca.pem', tlsKey);
     expect(() => manager.reloadCertificates()).toThrow();
     expect(await subjectOf()).toBe('Another authority');
+  });
+
+  test('a client that is closed while it connects makes no connection', async () => {
+    let connections = 0;
+    const server = createServer(() => connections++);
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    onTestFinished(() => void server.close());
+    const { port } = server.address() as AddressInfo;
+    const client = new SluiceClient({ port, tls: true, requestTimeout: Number.POSITIVE_INFINITY });
+    const connecting = client.connect();
+    await client.close();
+    await expect(connecting).rejects.toMatchObject({ code: 'CONNECTION_CLOSED' });
+    expect(connections).toBe(0);
+  });
+
+  test('files of a client that cannot be used are an error with a code', async () => {
+    for (const tls of [
+      { cert: 'x', key: 'y' },
+      { cert: pem('client.pem'), key: pem('other.key') },
+    ])
+      await expect(clientOf({ port: 1, tls })).rejects.toMatchObject({ code: 'INVALID_OPTION' });
   });
 
   test('is used by the commands', async () => {
