@@ -7,7 +7,7 @@ import type { ScriptedCrawler } from './scripted-crawler.js';
 import type { TestBroker } from './test-broker.js';
 
 export interface WaitOptions {
-  /** In ms. Default: 4,000. */
+  /** In ms, or `Infinity`. Default: 4,000. */
   readonly timeout?: number;
 }
 

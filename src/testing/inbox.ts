@@ -1,10 +1,12 @@
 // What has arrived during a test, for code that waits for some of it. Each item is taken once.
 
 import { SluiceError } from '../errors.js';
+import { startTimeout } from '../timeout.js';
 
 interface Waiter<T> {
   matches(item: T): boolean;
   resolve(item: T): void;
+  reject(error: unknown): void;
 }
 
 /** More items than this are not kept: the oldest ones are dropped. */
@@ -23,9 +25,14 @@ export class Inbox<T> {
 
   add(item: T): void {
     for (const waiter of this.#waiters) {
-      if (!waiter.matches(item)) continue;
-      this.#waiters.delete(waiter);
-      return waiter.resolve(item);
+      try {
+        if (!waiter.matches(item)) continue;
+        waiter.resolve(item);
+        return;
+      } catch (error) {
+        // The item is there for others.
+        waiter.reject(error);
+      }
     }
     this.#items.push(item);
     if (this.#items.length > MAX_ITEMS) this.#items.shift();
@@ -36,9 +43,9 @@ export class Inbox<T> {
    * @param what it is called if it does not arrive
    * @param timeout in ms
    * @param hint more about what has arrived, for the error
-   * @throws SluiceError `REQUEST_TIMEOUT`; its message names what has arrived instead
+   * @throws SluiceError `REQUEST_TIMEOUT`; its message names what has arrived instead; or what `matches` throws
    */
-  take(
+  async take(
     matches: (item: T) => boolean,
     what: string,
     timeout: number,
@@ -46,20 +53,27 @@ export class Inbox<T> {
   ): Promise<T> {
     const at = this.#items.findIndex(matches);
     const [known] = at === -1 ? [] : this.#items.splice(at, 1);
-    if (known !== undefined) return Promise.resolve(known);
+    if (known !== undefined) return known;
     return new Promise((resolve, reject) => {
+      const end = (): void => {
+        clearTimeout(timer);
+        this.#waiters.delete(waiter);
+      };
       const waiter: Waiter<T> = {
         matches,
         resolve: (item) => {
-          clearTimeout(timer);
+          end();
           resolve(item);
         },
+        reject: (error) => {
+          end();
+          reject(error);
+        },
       };
-      const timer = setTimeout(() => {
-        this.#waiters.delete(waiter);
+      const timer = startTimeout(timeout, () => {
         const detail = `no ${what} within ${timeout} ms; there is: ${this.content || 'nothing'}${hint()}`;
-        reject(new SluiceError('REQUEST_TIMEOUT', detail));
-      }, timeout);
+        waiter.reject(new SluiceError('REQUEST_TIMEOUT', detail));
+      });
       this.#waiters.add(waiter);
     });
   }

@@ -72,6 +72,22 @@ describe('waitForMessage', () => {
     expect((await third).data.processed).toBe(3);
   });
 
+  test('a function that throws fails its own call, and takes no message', async () => {
+    const broker = await startBroker();
+    const crawler = await scriptedCrawler(broker);
+    const isFirst = ({ data }: { readonly [key: string]: unknown }) =>
+      (data as { entities: unknown[] }).entities.length === 1;
+    const failing = waitForMessage(broker, isFirst);
+    const waiting = waitForMessage(broker, 'heartbeat', { timeout: Number.POSITIVE_INFINITY });
+    await Promise.all([
+      expect(failing).rejects.toThrow(TypeError),
+      crawler.send(validMessage('heartbeat'), validMessage('heartbeat')),
+    ]);
+    await waiting;
+    await expect(waitForMessage(broker, isFirst)).rejects.toThrow(TypeError);
+    await waitForMessage(broker, 'heartbeat');
+  });
+
   test('says what came instead, without content', async () => {
     const broker = await startBroker();
     const crawler = await scriptedCrawler(broker);
