@@ -5,7 +5,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Peer } from '../protocol/peer.js';
 import type { RejectedMessage } from '../protocol/rejection.js';
 import { ActionRoute } from './action-route.js';
-import { AdminRoutes, type Route } from './admin-routes.js';
+import { AdminRoutes, EVENTS_PATH, type Route } from './admin-routes.js';
 import type { AdminSource } from './admin-source.js';
 import { DeadLetterStore } from './dead-letter-store.js';
 import { FEED_PATH, FeedRoute } from './feed-route.js';
@@ -24,6 +24,7 @@ const SAFE_HEADERS = {
   'referrer-policy': 'no-referrer',
   'x-content-type-options': 'nosniff',
 };
+const STREAM_PATHS: ReadonlySet<string> = new Set([EVENTS_PATH, FEED_PATH, TAIL_PATH]);
 
 export class AdminHandler {
   readonly #sampler: Sampler;
@@ -90,6 +91,8 @@ export class AdminHandler {
     response: ServerResponse,
     createReply: () => Reply | undefined | Promise<Reply | undefined>,
   ): Promise<void> {
+    // The client has left: a stream would not notice.
+    if (request.socket.destroyed) return;
     response.on('error', () => {});
     for (const [name, value] of Object.entries(SAFE_HEADERS)) response.setHeader(name, value);
     try {
@@ -109,6 +112,9 @@ export class AdminHandler {
     request: IncomingMessage,
     response: ServerResponse,
   ): (() => Reply | undefined | Promise<Reply | undefined>) | undefined {
+    // Behind another response of its connection, a stream would not notice that the client leaves.
+    if (response.socket === null && STREAM_PATHS.has(pathname))
+      return () => json(400, { error: 'a stream must not be pipelined' });
     if (pathname === FEED_PATH) return () => this.#feed.answer(request, response);
     if (pathname === TAIL_PATH) return () => this.#tail.answer(searchParams, request, response);
     if (this.#actions.has(pathname)) return () => this.#actions.answer(pathname, request, response);

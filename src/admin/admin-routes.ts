@@ -31,6 +31,7 @@ export interface Route {
   readonly failure: string;
 }
 
+export const EVENTS_PATH = '/events';
 /** The path of one connection. */
 const CONNECTION_PATH = /^\/api\/connections\/([^/]+)$/;
 /** Maximum number of subscriptions of a connection that are described. */
@@ -96,7 +97,7 @@ export class AdminRoutes {
     '/api/drift': { reply: () => this.#drift(), failure: 'failed to list the drift' },
     '/api/schemas': { reply: () => this.#schemas(), failure: 'failed to generate the JSON Schemas' },
     '/asyncapi.json': { reply: () => this.#asyncApi(), failure: 'failed to generate the AsyncAPI document' },
-    '/events': {
+    [EVENTS_PATH]: {
       reply: (_, response) => this.#streamEvents(response),
       failure: 'failed to start the events',
     },

@@ -1,15 +1,15 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, connect, type Socket } from 'node:net';
 import { type DashboardHandler, type SluiceError, SocketManager, SocketServer } from 'sluice';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import type { BrokerStats } from '#src/admin/snapshot.js';
-import { LIGHT, shareIdle, startPlainBroker, temporaryFolder } from '../../support/broker.js';
+import { LIGHT, shareIdle, startPlainBroker, temporaryFolder, until } from '../../support/broker.js';
 import { browserPath, sharePage } from '../../support/browser.js';
 import { line } from '../../support/messages.js';
 
 const shared = shareIdle(async (whenOver) => {
-  const broker = await startPlainBroker({}, whenOver);
+  const broker = await startPlainBroker({ feed: true }, whenOver);
   // Loaded while the broker runs, as the application does it.
   return { ...broker, handler: broker.manager.dashboardHandler({ prefix: '/sluice' }) };
 });
@@ -23,6 +23,14 @@ async function serve(handler: (request: IncomingMessage, response: ServerRespons
     server.close();
   });
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+/** Sends requests for paths below `/sluice` on one connection, without waiting for the responses. */
+function send(url: string, ...paths: string[]): Socket {
+  const { hostname, port } = new URL(url);
+  const socket = connect(Number(port), hostname);
+  socket.write(paths.map((path) => `GET /sluice${path} HTTP/1.1\r\nHost: app.example\r\n\r\n`).join(''));
+  return socket;
 }
 
 /** Removes the path that a handler is mounted at, as `app.use` of Express does. */
@@ -104,6 +112,52 @@ describe('the handler of the dashboard', () => {
     await server.stop();
     while (!(await reader?.read())?.done);
     expect((await fetch(`${url}/readyz`)).status).toBe(503);
+  });
+
+  test.each([
+    ['/events', 32],
+    ['/api/tail', 10],
+    ['/api/stream', 100],
+  ])(
+    'opens no stream at %s for clients that left while the application checked them',
+    async (path, limit) => {
+      const { handler } = shared();
+      const waiting: (readonly [IncomingMessage, ServerResponse])[] = [];
+      const url = await serve((...call) => void waiting.push(call));
+      const clients = Array.from({ length: limit }, () => send(url, path));
+      await until(() => waiting.length === limit);
+      for (const client of clients) client.destroy();
+      await until(() => waiting.every(([{ socket }]) => socket.destroyed));
+      for (const [request, response] of waiting) handler(request, response);
+      const reply = await fetch(`${await serve(handler)}/sluice${path}`);
+      expect(reply.status).toBe(200);
+      await reply.body?.cancel();
+    },
+  );
+
+  test('opens no stream behind another response of its connection', async () => {
+    const { handler } = shared();
+    let requests = 0;
+    let connection: Socket | undefined;
+    const url = await serve((request, response) => {
+      handler(request, response);
+      requests++;
+      connection = request.socket;
+    });
+    const client = send(url, '/events', ...Array(10).fill('/api/tail'));
+    await until(() => requests === 11);
+    client.destroy();
+    await until(() => connection?.destroyed === true);
+    const reply = await fetch(`${url}/sluice/api/tail`);
+    expect(reply.status).toBe(200);
+    await reply.body?.cancel();
+    const first = send(url, '/readyz', '/api/tail').setEncoding('utf8');
+    let text = '';
+    for await (const part of first) {
+      text += part;
+      if (text.includes('pipelined')) break;
+    }
+    expect(text.match(/^HTTP\S+ \d+/gm)).toEqual(['HTTP/1.1 200', 'HTTP/1.1 400']);
   });
 
   test.each(['sluice', '/a b', '//evil.example', 'https://evil.example'])(
