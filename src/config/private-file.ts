@@ -10,6 +10,7 @@
 import { readFileSync, realpathSync, type Stats, statSync } from 'node:fs';
 import { relative } from 'node:path';
 import { SluiceError } from '../errors.js';
+import { readConfiguration } from './text-file.js';
 
 /** Permission bits. */
 const GROUP_AND_OTHERS = 0o077;
@@ -29,12 +30,15 @@ export interface SecretPlaces {
 
 /**
  * @param places for tests
- * @throws SluiceError `CONFIG_UNREADABLE` if users other than its owner may read or write the file, unless its
- *   permissions are those that a supervisor gives to secrets
+ * @throws SluiceError `CONFIG_UNREADABLE` if there is no such file, or users other than its owner may read or write it,
+ *   unless its permissions are those that a supervisor gives to secrets
  */
 export function requirePrivate(path: string, places: SecretPlaces = {}): void {
-  const stats = statSync(path);
-  if ((stats.mode & GROUP_AND_OTHERS) === 0 || isHandedOut(realpathSync(path), stats, places)) return;
+  const isPrivate = readConfiguration(path, () => {
+    const stats = statSync(path);
+    return (stats.mode & GROUP_AND_OTHERS) === 0 || isHandedOut(realpathSync(path), stats, places);
+  });
+  if (isPrivate) return;
   throw new SluiceError(
     'CONFIG_UNREADABLE',
     `${path}: contains tokens, but users other than its owner may read or write it; chmod 600 it`,

@@ -1,6 +1,7 @@
 // Configuration files as editors write them.
 
 import { readFileSync } from 'node:fs';
+import { describeError, SluiceError } from '../errors.js';
 
 /** Byte order marks of UTF-16. */
 const UTF_16 = ['fffe', 'feff'];
@@ -17,5 +18,18 @@ export function readText(path: string): string {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch {
     throw new Error('is not encoded in UTF-8');
+  }
+}
+
+/**
+ * Calls a function that reads files.
+ * @param paths the files, for the error
+ * @throws SluiceError `CONFIG_UNREADABLE` if the function throws
+ */
+export function readConfiguration<T>(paths: string, read: () => T): T {
+  try {
+    return read();
+  } catch (cause) {
+    throw new SluiceError('CONFIG_UNREADABLE', `${paths}: ${describeError(cause)}`, { cause });
   }
 }

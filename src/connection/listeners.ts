@@ -48,11 +48,15 @@ export class Listeners {
   }
 
   /**
-   * Reads the certificates again, for connections from now on.
-   * @throws SluiceError `CONFIG_UNREADABLE`; the certificates are then unchanged
+   * Reads the certificates again.
+   * @returns a function that uses them, for connections from now on
+   * @throws SluiceError `CONFIG_UNREADABLE`
    */
-  reloadCertificates(): void {
-    for (const server of this.#tlsServers) server.reload();
+  rereadCertificates(): () => void {
+    const uses = this.#tlsServers.map((server) => server.reread());
+    return () => {
+      for (const use of uses) use();
+    };
   }
 
   /** Stops listening. */

@@ -1,10 +1,11 @@
 // TLS for brokers that listen on TCP: for crawlers on hosts without a broker.
 
+import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createServer as createPlainServer, type Server } from 'node:net';
-import { createServer, type SecureContextOptions, type TLSSocket } from 'node:tls';
+import { createSecureContext, createServer, type SecureContextOptions, type TLSSocket } from 'node:tls';
 import { requirePrivate } from '../config/private-file.js';
-import { describeError, SluiceError } from '../errors.js';
+import { readConfiguration } from '../config/text-file.js';
 import { SecondLimiter } from '../protocol/second-limiter.js';
 
 /** Paths of PEM files. */
@@ -34,10 +35,11 @@ export interface TlsServer {
   /** The one that listens. */
   readonly server: Server;
   /**
-   * Reads the files again, for connections from now on.
-   * @throws SluiceError `CONFIG_UNREADABLE`; nothing is changed then
+   * Reads the files again.
+   * @returns a function that uses them, for connections from now on
+   * @throws SluiceError `CONFIG_UNREADABLE`
    */
-  reload(): void;
+  reread(): () => void;
 }
 
 /** @throws SluiceError `CONFIG_UNREADABLE` */
@@ -70,22 +72,22 @@ export function createTlsServer(options: TlsServerOptions): TlsServer {
     handshakes++;
     encrypting.emit('connection', socket);
   });
-  return { server, reload: () => encrypting.setSecureContext(readContext(options)) };
+  const reread = () => {
+    const context = readContext(options);
+    return () => encrypting.setSecureContext(context);
+  };
+  return { server, reread };
 }
 
+/** @throws SluiceError `CONFIG_UNREADABLE` if OpenSSL cannot use the files */
 function readContext({ cert, key, clientCa }: TlsFiles): SecureContextOptions {
   requirePrivate(key);
-  return {
-    cert: readPem(cert),
-    key: readPem(key),
-    ...(clientCa === undefined ? {} : { ca: readPem(clientCa) }),
-  };
-}
-
-function readPem(path: string): Buffer {
-  try {
-    return readFileSync(path);
-  } catch (cause) {
-    throw new SluiceError('CONFIG_UNREADABLE', `${path}: ${describeError(cause)}`, { cause });
-  }
+  const read = (path: string) => readConfiguration(path, () => readFileSync(path));
+  const context = { cert: read(cert), key: read(key) };
+  readConfiguration(`${cert}, ${key}`, () => createSecureContext(context));
+  if (clientCa === undefined) return context;
+  const ca = read(clientCa);
+  // A context ignores what is no certificate here.
+  readConfiguration(clientCa, () => new X509Certificate(ca));
+  return { ...context, ca };
 }

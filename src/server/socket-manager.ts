@@ -243,7 +243,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
    * @throws SluiceError `CONFIG_UNREADABLE`; the certificates are then unchanged
    */
   reloadCertificates(): void {
-    this.#listeners?.reloadCertificates();
+    this.#listeners?.rereadCertificates()();
   }
 
   /**

@@ -10,8 +10,7 @@ import {
   optionsFromEnvironment,
   setOption,
 } from '../../config/sources.js';
-import { readText } from '../../config/text-file.js';
-import { describeError, SluiceError } from '../../errors.js';
+import { readConfiguration, readText } from '../../config/text-file.js';
 import type { PeerRole } from '../../messages/messages.js';
 import { withoutGiven } from './broker-options.js';
 import type { ConnectFlags } from './flags.js';
@@ -57,11 +56,7 @@ function tlsOf({ tls, tlsCa, tlsCert, tlsKey }: ConnectFlags): ClientOptions['tl
 
 /** @throws SluiceError `CONFIG_UNREADABLE` */
 function readPem(path: string | undefined): string | undefined {
-  try {
-    return path === undefined ? undefined : readText(path);
-  } catch (cause) {
-    throw new SluiceError('CONFIG_UNREADABLE', `${path}: ${describeError(cause)}`, { cause });
-  }
+  return path === undefined ? undefined : readConfiguration(path, () => readText(path));
 }
 
 /**

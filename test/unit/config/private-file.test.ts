@@ -36,6 +36,12 @@ test.each([
   expect(isAccepted(secret(mode))).toBe(expected);
 });
 
+test('a file that is not there is named', () => {
+  expect(() => requirePrivate('/nowhere.key')).toThrow(
+    expect.objectContaining({ code: 'CONFIG_UNREADABLE', message: expect.stringContaining('/nowhere.key') }),
+  );
+});
+
 describe('a file in a folder that a supervisor fills', () => {
   test.each([
     [0o400, true],

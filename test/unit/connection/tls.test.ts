@@ -161,7 +161,12 @@ describe('a TCP port with TLS', () => {
     manager.reloadCertificates();
     expect(await subjectOf()).toBe('Another authority');
     put('ca.pem', tlsKey);
-    expect(() => manager.reloadCertificates()).toThrow();
+    expect(() => manager.reloadCertificates()).toThrow(
+      expect.objectContaining({
+        code: 'CONFIG_UNREADABLE',
+        message: expect.stringContaining(String(tlsKey)),
+      }),
+    );
     expect(await subjectOf()).toBe('Another authority');
   });
 
@@ -195,6 +200,25 @@ describe('a TCP port with TLS', () => {
     const wrong = await run(['pub', ...args, '--tls'], {}, input);
     expect(wrong.code).toBe(69);
     expect(wrong.stderr).toContain('certificate');
+    const unusable = await run(['pub', ...args, '--tls-cert', ca ?? '', '--tls-key', ca ?? ''], {}, input);
+    expect([unusable.code, unusable.stderr]).toEqual([78, expect.stringContaining('tls: ')]);
+  });
+
+  test('is not opened with files that cannot be used: the error names them', async () => {
+    const [cert, key, other, garbage] = filesOf('server.pem', 'server.key', 'other.key', 'ca.pem');
+    writeFileSync(garbage ?? '', 'garbage');
+    for (const [tlsCert, tlsKey, named, tlsClientCa] of [
+      [cert, '/nowhere.key', '/nowhere.key'],
+      ['/nowhere.pem', key, '/nowhere.pem'],
+      [garbage, key, garbage],
+      [cert, garbage, garbage],
+      [cert, other, other],
+      [cert, key, garbage, garbage],
+    ])
+      await expect(startEncrypted({ tlsCert, tlsKey, tlsClientCa })).rejects.toMatchObject({
+        code: 'CONFIG_UNREADABLE',
+        message: expect.stringContaining(`${named}`),
+      });
   });
 
   test('needs both files, and a port', async () => {
