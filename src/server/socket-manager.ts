@@ -247,6 +247,16 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
   }
 
   /**
+   * @internal Replaces the tokens and reads the certificates again: both, or neither.
+   * @throws SluiceError `INVALID_OPTION`, `CONFIG_UNREADABLE`; nothing is changed then
+   */
+  reloadAccess(auth: NonNullable<SluiceOptions['auth']>): void {
+    const useCertificates = this.#listeners?.rereadCertificates();
+    this.setAuth(auth);
+    useCertificates?.();
+  }
+
+  /**
    * Lets workers deliver fields of messages to this process, so that `event.get` reads them without parsing
    * the message. Call it before {@link start}; fields of registered handlers need no call.
    * @param type a message type, or `*` for all types that crawlers send

@@ -9,7 +9,7 @@ import type { SocketManager } from '../../server/socket-manager.js';
 const RELOADABLE: ReadonlySet<string> = new Set(['logLevel', 'auth']);
 
 /**
- * Reloads the options. Invalid options are logged and change nothing.
+ * Reloads the options, and the files that they name. What is invalid is logged; then nothing is changed.
  * @param options the options that the broker was started with
  * @param read returns the current options
  */
@@ -23,8 +23,7 @@ export function reload(
     const fresh = read();
     const changed = changedOptions(options, fresh);
     // Always applied: the contents of files may have changed under the same names.
-    manager.setAuth(fresh.auth);
-    manager.reloadCertificates();
+    manager.reloadAccess(fresh.auth);
     manager.setLogLevel(fresh.logLevel);
     log.level = fresh.logLevel;
     const needRestart = changed.filter((name) => !RELOADABLE.has(name));
