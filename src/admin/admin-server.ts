@@ -11,17 +11,21 @@ import { json } from './reply.js';
 /** Maximum number of connections: a few browsers, scrapers and terminals. */
 const MAX_CONNECTIONS = 128;
 const SOCKET_FILE_OPTIONS = { backlog: 64, socketMode: '0600' };
-/** Requests after which a connection is closed: bounds the memory for replies to pipelined requests. */
-const MAX_REQUESTS = 100;
 
 export interface RequestLimits {
   /** ms that a client has to send its request. */
   readonly requestTimeout: number;
+  /** ms within which a client must read something of what is sent to it. */
+  readonly readTimeout: number;
   /** Interval at which Node closes connections that exceeded it, in ms. */
   readonly connectionsCheckingInterval: number;
 }
 
-export const REQUEST_LIMITS: RequestLimits = { requestTimeout: 10_000, connectionsCheckingInterval: 1000 };
+export const REQUEST_LIMITS: RequestLimits = {
+  requestTimeout: 10_000,
+  readTimeout: 30_000,
+  connectionsCheckingInterval: 1000,
+};
 
 const REMOTE_ADMIN = 'admin: other machines can reach the inherited socket; set adminAllowRemote to allow it';
 
@@ -58,7 +62,7 @@ export class AdminServer {
       void this.#answer(request, response);
     });
     this.#server.maxConnections = MAX_CONNECTIONS;
-    this.#server.maxRequestsPerSocket = MAX_REQUESTS;
+    this.#server.timeout = limits.readTimeout;
     this.#target = target;
     const options = { ...SOCKET_FILE_OPTIONS, healthCheckInterval };
     this.#listener = new Listener(this.#server, target, 'admin', options, events);
@@ -98,6 +102,12 @@ export class AdminServer {
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    // Pipelined: replies would have to be kept until those before them are read.
+    if (response.socket === null) return void request.socket.destroy();
+    // Not if there is nothing to read, as in a stream between two events.
+    response.on('timeout', () => {
+      if (response.writableLength > 0) request.socket.destroy();
+    });
     const isAllowed = this.#isHostAllowed(request);
     if (isAllowed && (await this.#handler.answer(request, response, request.url ?? '/'))) return;
     const reply = isAllowed

@@ -162,26 +162,67 @@ describe('the admin server', () => {
     });
   });
 
-  test('gives up on a request that does not come to its end', async () => {
-    const { manager } = shared();
-    const source = adminSourceOf(manager);
-    const adminPath = join(temporaryFolder(), 'admin.sock');
-    const limits = { requestTimeout: 200, connectionsCheckingInterval: 20 };
-    const events = { onError: () => {}, onRestored: () => {} };
-    const server = new AdminServer(
-      new AdminHandler(source, events.onError),
-      manager.options,
-      adminPath,
-      events,
-      limits,
-    );
-    await server.start();
-    onTestFinished(() => server.stop());
-    const socket = connect(adminPath);
-    socket.write('GET /healthz HTTP/1.1\r\nHost: ');
-    await once(socket.resume(), 'close');
-    // Unless told otherwise it waits for 10 s; Node's own limit is five minutes.
-    expect(REQUEST_LIMITS.requestTimeout).toBe(10_000);
+  describe('with clients that do not behave', () => {
+    const limits = { requestTimeout: 200, readTimeout: 250, connectionsCheckingInterval: 20 };
+
+    /** A server at a Unix socket, and the requests that it received. */
+    async function serve() {
+      const { manager } = shared();
+      // The whole list is longer than what the kernel takes.
+      const drift = (count?: number) => (count === undefined ? ['x'.repeat(4 * 1024 * 1024)] : []) as never;
+      const source = adminSourceOf(manager, { drift });
+      const adminPath = join(temporaryFolder(), 'admin.sock');
+      const events = { onError: () => {}, onRestored: () => {} };
+      const handler = new AdminHandler(source, events.onError);
+      const answer = vi.spyOn(handler, 'answer');
+      const server = new AdminServer(handler, manager.options, adminPath, events, limits);
+      await server.start();
+      onTestFinished(() => server.stop());
+      return { adminPath, answer };
+    }
+
+    test('gives up on a request that does not come to its end', async () => {
+      const { adminPath } = await serve();
+      const socket = connect(adminPath);
+      socket.write('GET /healthz HTTP/1.1\r\nHost: ');
+      await once(socket.resume(), 'close');
+      // Unless told otherwise it waits for 10 s; Node's own limit is five minutes.
+      expect(REQUEST_LIMITS.requestTimeout).toBe(10_000);
+    });
+
+    test('closes connections whose replies are not read, and no others', async () => {
+      const { adminPath, answer } = await serve();
+      const idle = connect(adminPath);
+      idle.write('GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n');
+      await once(idle, 'data');
+      const stalled = connect(adminPath).pause();
+      stalled.write('GET /api/drift HTTP/1.1\r\nHost: localhost\r\n\r\n');
+      onTestFinished(() => {
+        for (const socket of [idle, stalled]) socket.destroy();
+      });
+      await until(() => answer.mock.calls.length === 2);
+      const [events, reply] = answer.mock.calls.map(([{ socket }]) => socket);
+      if (reply?.destroyed === false) await once(reply, 'close');
+      expect(events?.destroyed).toBe(false);
+      expect(REQUEST_LIMITS.readTimeout).toBe(30_000);
+    });
+
+    test('closes a connection with a request before the reply to the one before', async () => {
+      const { adminPath } = await serve();
+      const socket = connect(adminPath);
+      const request = 'GET /api/drift HTTP/1.1\r\nHost: localhost\r\n\r\n';
+      socket.write(request);
+      let replies = 0;
+      let left = 0;
+      for await (const part of socket as AsyncIterable<Buffer>) {
+        const [, length] = /content-length: (\d+)\r\n/i.exec(part.toString('latin1', 0, 4096)) ?? [];
+        if (length !== undefined) left = Number(length) + part.indexOf('\r\n\r\n') + 4;
+        left -= part.length;
+        // One after another, any number are answered.
+        if (left === 0 && ++replies < 4) socket.write(replies < 3 ? request : request.repeat(2));
+      }
+      expect([replies, left]).toEqual([3, 0]);
+    });
   });
 
   test('answers what is not there with 404, and what would change something with 405', async () => {
