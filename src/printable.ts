@@ -20,6 +20,11 @@ export function printableLines(text: string, backslash = '\\'): string {
   return text.replace(UNPRINTABLE_IN_LINES, (character) => escapeOf(character, backslash));
 }
 
+/** JSON with the same value, without unprintable characters. @param indent spaces for each level. Default: one line. */
+export function printableJson(value: unknown, indent?: number): string {
+  return printableLines(JSON.stringify(value, undefined, indent));
+}
+
 /** `\u009b`; one escape for each half of a surrogate pair. */
 function escapeOf(character: string, backslash: string): string {
   return character

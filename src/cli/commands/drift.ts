@@ -1,6 +1,6 @@
 // `sluice drift`: prints how the crawlers' messages differ from the contract.
 
-import { printable } from '../../printable.js';
+import { printable, printableJson } from '../../printable.js';
 import type { DriftEntry } from '../../protocol/drift-report.js';
 import type { CommandDefinition } from '../common/command-definition.js';
 import { EXIT } from '../common/exit-codes.js';
@@ -34,7 +34,7 @@ async function drift(flags: DriftFlags): Promise<void> {
   const { AdminClient } = await import('../common/admin-client.js');
   const entries = (await new AdminClient(flags.admin).get<DriftEntry[]>('/api/drift')) ?? [];
   const lines = entries.length === 0 ? ['no differences found'] : entries.flatMap(linesOf);
-  process.stdout.write(`${flags.json ? JSON.stringify(entries, undefined, 2) : lines.join('\n')}\n`);
+  process.stdout.write(`${flags.json ? printableJson(entries, 2) : lines.join('\n')}\n`);
   process.exitCode = entries.length === 0 ? EXIT.OK : EXIT.FAILURE;
 }
 

@@ -1,7 +1,7 @@
 // `sluice status`: prints the status of a broker.
 
 import type { BrokerStats } from '../../admin/snapshot.js';
-import { printableLines } from '../../printable.js';
+import { printableJson } from '../../printable.js';
 import type { CommandDefinition } from '../common/command-definition.js';
 import { EXIT } from '../common/exit-codes.js';
 import { ADMIN_FLAG, ADMIN_NOTE } from '../common/flags.js';
@@ -35,8 +35,6 @@ async function status(flags: StatusFlags): Promise<void> {
   // A broker that is starting has no statistics yet.
   const readiness = stats?.readiness ?? (await client.readiness());
   const lines = stats === undefined ? [readinessLine(readiness)] : summaryLines(stats);
-  process.stdout.write(
-    `${flags.json ? printableLines(JSON.stringify(stats ?? readiness, undefined, 2)) : lines.join('\n')}\n`,
-  );
+  process.stdout.write(`${flags.json ? printableJson(stats ?? readiness, 2) : lines.join('\n')}\n`);
   process.exitCode = readiness.ready ? EXIT.OK : EXIT.FAILURE;
 }

@@ -14,7 +14,7 @@ import {
   readDeadLetters,
   type StoredDeadLetter,
 } from '../../log/dead-letters.js';
-import { printable, printableLines } from '../../printable.js';
+import { printable, printableJson, printableLines } from '../../printable.js';
 import { EXIT } from '../common/exit-codes.js';
 import type { ConnectFlags } from '../common/flags.js';
 import { printError } from '../common/output.js';
@@ -40,7 +40,7 @@ export async function ls(folder: string, ids: readonly string[], flags: DeadFlag
   let rows = [head];
   for await (const letter of find(folder, matchesFlags(flags))) {
     const { content: _, ...details } = letter;
-    if (flags.json === true) await print(`${JSON.stringify(details)}\n`);
+    if (flags.json === true) await print(`${printableJson(details)}\n`);
     else rows.push(rowOf(letter));
     if (rows.length < PAGE) continue;
     await print(columns(rows));
@@ -55,7 +55,7 @@ export async function show(folder: string, ids: readonly string[], flags: DeadFl
   const selected = select(ids, flags);
   for await (const { content, ...letter } of find(folder, selected.matches)) {
     const text = content === undefined ? undefined : Buffer.from(content, 'base64').toString();
-    if (flags.json === true) await print(`${JSON.stringify({ ...letter, content: text })}\n`);
+    if (flags.json === true) await print(`${printableJson({ ...letter, content: text })}\n`);
     else await print(describe(letter, text));
   }
   return selected.exitCode();

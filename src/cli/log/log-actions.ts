@@ -11,7 +11,7 @@ import { isGap, type LogGap, readLog } from '../../log/log-reader.js';
 import { findSegments, type Segment } from '../../log/segments.js';
 import { StoredMessageFilter } from '../../log/stored-messages.js';
 import { MessageRegistry } from '../../messages/message-registry.js';
-import { printable, printableLines } from '../../printable.js';
+import { printable, printableJson, printableLines } from '../../printable.js';
 import { Filter } from '../../routing/filter.js';
 import { EXIT } from '../common/exit-codes.js';
 import { typeList } from '../common/flags.js';
@@ -50,7 +50,7 @@ export async function ls(folder: string, { json = false }: LogFlags): Promise<nu
   });
   const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
   const first = files[0]?.first ?? end;
-  if (json) print(`${JSON.stringify({ epoch, first, end, bytes, files, cursors }, undefined, 2)}\n`);
+  if (json) print(`${printableJson({ epoch, first, end, bytes, files, cursors }, 2)}\n`);
   else {
     const table = [
       ['file', 'messages', 'size', 'since'],
@@ -111,8 +111,7 @@ export async function verify(folder: string, { json = false }: LogFlags): Promis
       bytes += part.body.length;
     }
   }
-  if (json)
-    print(`${JSON.stringify({ epoch, files: segments.length, messages, bytes, gaps }, undefined, 2)}\n`);
+  if (json) print(`${printableJson({ epoch, files: segments.length, messages, bytes, gaps }, 2)}\n`);
   else {
     for (const gap of gaps) print(`${describeGap(gap)}\n`);
     const content = `${counted(messages, 'message')} (${formatBytes(bytes)}) in ${counted(segments.length, 'file')}`;

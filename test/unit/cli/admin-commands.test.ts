@@ -21,7 +21,7 @@ test('sluice drift prints what the schemas do not know, and exits with 1 if ther
     stdout: 'no differences found\n',
   });
   const crawler = await connect();
-  crawler.say('hello', { role: 'crawler', crawlerId: 'crawler\u001b-1' });
+  crawler.say('hello', { role: 'crawler', crawlerId: 'crawler\u009b\u202e-1' });
   crawler.write(line(changed('job_progress', { entityType: 'wiki' })));
   await crawler.settled();
   const run = await runShared(['drift', '--admin', adminPath]);
@@ -29,9 +29,13 @@ test('sluice drift prints what the schemas do not know, and exits with 1 if ther
   expect(run.stdout).toMatch(
     /^unknown value: job_progress data\.entityType = wiki \(seen 1 time from .*Z to .*Z\)$/m,
   );
-  expect(run.stdout).toMatch(/^ {2}crawler\?-1, since .*Z$/m);
+  expect(run.stdout).toMatch(/^ {2}crawler\?\?-1, since .*Z$/m);
   const json = await runShared(['drift', '--json', '--admin', adminPath]);
-  expect(JSON.parse(json.stdout)).toMatchObject([{ kind: 'unknown_value', value: 'wiki', sightings: 1 }]);
+  const sources = [{ id: 'crawler\u009b\u202e-1' }];
+  expect(JSON.parse(json.stdout)).toMatchObject([
+    { kind: 'unknown_value', value: 'wiki', sightings: 1, sources },
+  ]);
+  expect(json.stdout).toMatch(/^[\u0020-\u007e\n]*$/);
 });
 
 describe('sluice status', () => {

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { startPlainBroker, temporaryFolder, until } from '../../../support/broker.js';
 import { shareSluice } from '../../../support/cli.js';
 import { FAILED, makeDeadLetters } from '../../../support/dead-letters.js';
+import { line } from '../../../support/messages.js';
 
 const run = shareSluice();
 
@@ -45,6 +46,26 @@ describe('sluice dead', () => {
         .map((text) => JSON.parse(text).id),
     ).toEqual([1]);
     expect(await run(['dead', 'ls', log, '--group', 'others'])).toMatchObject({ stdout: 'none\n' });
+  });
+
+  test('JSON has no character that a terminal would act upon, and the same values', async () => {
+    const log = join(temporaryFolder(), 'log');
+    const { manager, connect } = await startPlainBroker({ log, rejectedBytes: 'full' });
+    const crawler = await connect();
+    const crawlerId = 'crawler\u009b\u202e';
+    crawler.say('hello', { role: 'crawler', crawlerId });
+    const message = line({ type: 'heartbeat', data: crawlerId });
+    crawler.write(message);
+    await crawler.settled();
+    await manager.stop();
+    for (const [args, expected] of [
+      [['ls'], { crawlerId }],
+      [['show', '--all'], { crawlerId, content: message.trim() }],
+    ] as const) {
+      const { stdout } = await run(['dead', ...args, log, '--json']);
+      expect(stdout).toMatch(/^[\u0020-\u007e]*\n$/);
+      expect(JSON.parse(stdout)).toMatchObject(expected);
+    }
   });
 
   test('sends one again; what the broker rejects stays', async () => {

@@ -140,10 +140,14 @@ describe('sluice log', () => {
     const log = join(temporaryFolder(), 'log');
     const { manager, connect } = await startPlainBroker({ log });
     await (await connect()).subscribe({ id: 'a', cursor: 'database', from: 'first' });
+    await (await connect()).subscribe({ id: 'a', cursor: '\u009b\u202e', from: 'first' });
     await manager.stop();
     const { code, stdout } = await run(['log', 'ls', log]);
     expect(stdout).toMatch(/^database {2}\w{16}:0 {2}0 behind$/m);
     expect(code).toBe(0);
+    const json = (await run(['log', 'ls', log, '--json'])).stdout;
+    expect(json).toMatch(/^[\u0020-\u007e\n]*$/);
+    expect(JSON.parse(json).cursors.map(({ name }: { name: string }) => name)).toContain('\u009b\u202e');
     expect((await run(['log', 'verify', log])).stdout).toBe('0 messages (0 B) in 1 file: intact\n');
     expect(await run(['log', 'cat', log])).toEqual({ code: 0, stdout: '', stderr: '' });
     expect(await run(['log', 'truncate', log, '--to', '0'])).toMatchObject({ code: 0 });
