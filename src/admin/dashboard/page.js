@@ -248,9 +248,13 @@ function showFresh() {
 
 let events;
 let openedAt = Date.now();
+let visibleAt = openedAt;
 
+/** Only while the page is visible: a browser opens at most 6 connections to the broker, for all its tabs together. */
 function listen() {
   events?.close();
+  events = undefined;
+  if (document.hidden) return;
   openedAt = Date.now();
   events = new EventSource('events');
   events.addEventListener('message', ({ data }) => showSnapshot(JSON.parse(data)));
@@ -262,9 +266,14 @@ function listen() {
 }
 
 listen();
+document.addEventListener('visibilitychange', () => {
+  visibleAt = Date.now();
+  listen();
+});
 // A broker that hangs does not close the connection.
 setInterval(() => {
+  if (document.hidden) return;
   const silence = Date.now() - Math.max(arrivedAt ?? 0, openedAt);
   if (silence > RECONNECT_AFTER) listen();
-  if (Date.now() - (arrivedAt ?? openedAt) > STALE_AFTER) showStale();
+  if (Date.now() - Math.max(arrivedAt ?? 0, visibleAt) > STALE_AFTER) showStale();
 }, 1000);

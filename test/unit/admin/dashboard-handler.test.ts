@@ -189,4 +189,36 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     expect(requested.every((address) => address.startsWith(`${url}/admin/sluice`))).toBe(true);
     expect(complaints).toEqual([]);
   });
+
+  test('a hidden dashboard keeps no stream open, and is up to date soon after it is visible again', async () => {
+    const { handler } = shared();
+    let streams = 0;
+    const url = await serve((request, response) => {
+      if (request.url === '/sluice/events') {
+        streams++;
+        response.on('close', () => streams--);
+      }
+      handler(request, response);
+    });
+    const { page } = await openPage(`${url}/sluice/`);
+    const about = page.locator('#about');
+    const setHidden = (isHidden: boolean) =>
+      page.evaluate(`
+        Object.defineProperty(document, 'hidden', { configurable: true, value: ${isHidden} });
+        document.dispatchEvent(new Event('visibilitychange'));
+      `);
+    await page.getByRole('status').getByText('running').waitFor();
+    expect(streams).toBe(1);
+    await setHidden(true);
+    await until(() => streams === 0);
+    // Its clock goes on, and is checked once per second.
+    await page.evaluate('{ const { now } = Date; Date.now = () => now() + 60_000; }');
+    const shown = await about.textContent();
+    await page.evaluate('new Promise((resolve) => setTimeout(resolve, 1000))');
+    expect(await page.title()).toBe('Sluice');
+    await setHidden(false);
+    await until(() => streams === 1);
+    await expect.poll(() => about.textContent()).not.toBe(shown);
+    expect(await page.locator('#stale').isVisible()).toBe(false);
+  });
 });
