@@ -102,7 +102,7 @@ function durableLogLines(log: NonNullable<BrokerStats['durableLog']>): string[] 
   return [row('log', durableLogText(log)), ...(groups === undefined ? [] : [row('groups', groups)])];
 }
 
-/** `1,234,567 messages, 1.2 GB, disk works; 2 cursors, furthest 12 behind`. */
+/** `1,234,567 messages, 1.2 GB, disk works; 2 cursors, furthest 12 behind: reports`. */
 export function durableLogText(log: NonNullable<BrokerStats['durableLog']>): string {
   const waiting = `${formatBytes(log.pendingBytes)} waiting`;
   const disk = log.isAvailable ? 'disk works' : `disk does not work, ${waiting}`;
@@ -111,7 +111,7 @@ export function durableLogText(log: NonNullable<BrokerStats['durableLog']>): str
 
 function cursorsText({ cursorsTotal, cursors: [furthest] }: NonNullable<BrokerStats['durableLog']>): string {
   if (furthest === undefined) return 'no cursors';
-  const behind = `${formatCount(furthest.behind)} behind`;
+  const behind = `${formatCount(furthest.behind)} behind: ${furthest.name}`;
   return cursorsTotal === 1
     ? `1 cursor, ${behind}`
     : `${formatCount(cursorsTotal)} cursors, furthest ${behind}`;

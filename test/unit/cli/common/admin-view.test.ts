@@ -51,12 +51,12 @@ const LOG: NonNullable<BrokerStats['durableLog']> = {
   deadLetters: { failed: 0, rejected: 0, omitted: 3 },
 };
 
-test('the durable log is described in one line of 80 characters', () => {
+test('the durable log is described in one line of 80 characters, with the cursor that is furthest behind', () => {
   const log = LOG;
   const stored = '1,234,567 messages, 1.2 GB';
-  expect(durableLogText(log)).toBe(`${stored}, disk works; 2 cursors, furthest 12 behind`);
+  expect(durableLogText(log)).toBe(`${stored}, disk works; 2 cursors, furthest 12 behind: a`);
   expect(durableLogText({ ...log, cursorsTotal: 1, cursors: [{ name: 'b', behind: 0 }] })).toBe(
-    `${stored}, disk works; 1 cursor, 0 behind`,
+    `${stored}, disk works; 1 cursor, 0 behind: b`,
   );
   expect(durableLogText({ ...log, isAvailable: false, cursorsTotal: 0, cursors: [] })).toBe(
     `${stored}, disk does not work, 3.4 MB waiting; no cursors`,
