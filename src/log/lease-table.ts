@@ -147,7 +147,10 @@ export class LeaseTable<M> {
     );
   }
 
-  /** A member could not handle its messages from one offset up to another. */
+  /**
+   * A member could not handle its messages from one offset up to another. Those of them that were taken away from it because
+   * it took too long have failed already: it can only not acknowledge them any more.
+   */
   fail(member: M, from: number, to: number, policy: RetryPolicy): void {
     const leases = this.leasesOf(member);
     this.#setHeld(
@@ -158,6 +161,14 @@ export class LeaseTable<M> {
       const offsets = lease.offsets.filter((offset) => offset >= from && offset < to);
       if (offsets.length > 0)
         this.#putBack({ ...lease, offsets, failures: lease.failures + 1 }, policy, undefined);
+    }
+    const late = this.#waiting.filter(({ previous }) => previous === member);
+    for (const lease of late) {
+      const offsets = lease.offsets.filter((offset) => offset >= from && offset < to);
+      if (offsets.length === 0) continue;
+      this.#remove(lease);
+      for (const rest of without(lease, from, to)) this.#wait(rest);
+      this.#wait({ ...lease, offsets, previous: undefined });
     }
   }
 

@@ -130,7 +130,10 @@ describe('a work group', () => {
       if (numbers.push(numberOf(event)) !== 2) subscription.ack(event);
     });
     await until(() => settledIn(broker) === 4);
-    expect(numbers).toEqual([0, 1, 2, 3, 1]);
+    expect(numbers.slice(0, 4)).toEqual([0, 1, 2, 3]);
+    // More than once if it was on its way when it was given back.
+    expect(numbers.slice(4)).toContain(1);
+    expect(new Set(numbers.slice(4))).toEqual(new Set([1]));
   });
 
   test('all that were handed out can be acknowledged together, and none that is queued', async () => {

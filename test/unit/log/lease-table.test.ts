@@ -69,6 +69,18 @@ describe('a lease table', () => {
     expect(table.settled).toBe(5);
   });
 
+  test('a late acknowledgement does not cover what its member has given back late', () => {
+    const table = new LeaseTable<string>(0);
+    table.add('a', range(0, 4));
+    table.release('a', policy(5), true);
+    table.fail('a', 1, 3, policy(5));
+    expect(waitingIn(table)).toEqual([[0], [1, 2], [3]]);
+    table.acknowledge('a', 4);
+    expect(waitingIn(table)).toEqual([[1, 2]]);
+    table.settle('a', 0, 4);
+    expect(waitingIn(table)).toEqual([[1, 2]]);
+  });
+
   test('an acknowledgement does not cover what a member got later, although its offsets are lower', () => {
     const table = new LeaseTable<string>(0);
     table.add('b', range(0, 3));
