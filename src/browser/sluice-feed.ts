@@ -40,6 +40,7 @@ export class SluiceFeed {
    * Connects, and again whenever the connection is lost, until it is closed. What a callback throws is reported like an
    * uncaught error, and the feed goes on with the next event.
    * @param url of `/api/stream`, or of a route that answers with `server.feed(request)`; relative to the page
+   * @throws RangeError if an entry of `types`, `jobs` or `crawlers` has a comma: it would stand for several
    */
   constructor(url: string | URL, onMessage: (event: FeedEvent) => void, options: SluiceFeedOptions = {}) {
     const page = (globalThis as { readonly location?: { readonly href: string } }).location?.href;
@@ -47,7 +48,10 @@ export class SluiceFeed {
     this.#onMessage = onMessage;
     this.#options = options;
     for (const name of ['types', 'jobs', 'crawlers'] as const)
-      for (const value of options[name] ?? []) this.#url.searchParams.append(name, value);
+      for (const value of options[name] ?? []) {
+        if (value.includes(',')) throw new RangeError(`${name}: an entry must not have a comma`);
+        this.#url.searchParams.append(name, value);
+      }
     for (const name of ['every', 'last'] as const)
       if (options[name] !== undefined) this.#url.searchParams.set(name, String(options[name]));
     void this.#run();

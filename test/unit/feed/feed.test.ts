@@ -350,6 +350,13 @@ describe('SluiceFeed', () => {
     expect(streams.size).toBe(1);
   });
 
+  test('selects no ID with a comma, which would stand for several', () => {
+    for (const name of ['types', 'jobs', 'crawlers'])
+      expect(() => new SluiceFeed('http://127.0.0.1:1/', () => {}, { [name]: ['eu,42'] }).close()).toThrow(
+        `${name}: an entry must not have a comma`,
+      );
+  });
+
   test('emits nothing after it was closed in a callback', async () => {
     const { url } = await serve(...numbers);
     const seen: number[] = [];
