@@ -64,7 +64,7 @@ class RestartedBroker {
       this.confirmed = this.publisher.statistics.confirmed;
     });
     const publishing = this.#publish(count);
-    await until(() => this.before.length > 1000);
+    await until(() => this.before.length > 1000 && this.publisher.statistics.confirmed > 0);
     unlinkSync(this.link);
     broker.child.kill(signal);
     await broker.exited;
