@@ -55,6 +55,7 @@ const shared = {
 
 export default defineConfig({
   test: {
+    globalSetup: 'test/support/shared-folder.ts',
     // One more than the processors of a small machine: tests wait for processes and timers now and then.
     maxWorkers: 3,
     sequence: { sequencer: LongFirst },

@@ -4,6 +4,7 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['test/soak/*.soak.ts'],
+    globalSetup: 'test/support/shared-folder.ts',
     testTimeout: 0,
     fileParallelism: false,
     disableConsoleIntercept: true,

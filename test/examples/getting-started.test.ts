@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { startPlainBroker, temporaryFolder, until } from '../support/broker.js';
 import { packageRoot, runNode } from '../support/cli.js';
+import { publishedPackage } from '../support/published.js';
 
 const page = readFileSync(join(packageRoot, 'docs/getting-started.md'), 'utf8');
 
@@ -19,7 +20,7 @@ test('each of ten crawlers gets the job that it asks for, and the application he
   const folder = temporaryFolder();
   const { manager } = await startPlainBroker({ socketPath: join(folder, 'sluice.sock') });
   mkdirSync(join(folder, 'node_modules'));
-  symlinkSync(packageRoot, join(folder, 'node_modules/sluice'));
+  symlinkSync(publishedPackage(), join(folder, 'node_modules/sluice'));
   writeFileSync(join(folder, 'app.mjs'), program('app.mjs'));
   const names = Array.from({ length: 10 }, (_, index) => `crawler-${index + 1}`);
   const crawler = program('crawler.mjs');

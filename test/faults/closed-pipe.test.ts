@@ -11,7 +11,7 @@ const run = promisify(execFile);
 /** Runs a command whose output nobody reads. Rejects when it does not exit with 0. */
 function unread(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<{ stderr: string }> {
   const script = 'set -o pipefail; "$0" "$@" | true';
-  return run('bash', ['-c', script, process.execPath, cliScript, ...args], {
+  return run('bash', ['-c', script, process.execPath, cliScript(), ...args], {
     env: { ...process.env, ...env },
   });
 }
@@ -31,7 +31,7 @@ test.skipIf(!hasFullDevice).each(['--help', 'schemas', 'check --json --workers 1
   `sluice %s reports a full disk in one line${hasFullDevice ? '' : ' (skipped: this machine has no /dev/full)'}`,
   async (command) => {
     const script = 'exec "$0" "$@" > /dev/full';
-    const ended = run('sh', ['-c', script, process.execPath, cliScript, ...command.split(' ')]);
+    const ended = run('sh', ['-c', script, process.execPath, cliScript(), ...command.split(' ')]);
     await expect(ended).rejects.toMatchObject({
       code: 1,
       stderr: expect.stringMatching(/^sluice: .*no space left on device.*\n$/),
@@ -43,7 +43,7 @@ test('sluice reports a disk that becomes full in the middle of the output', asyn
   const file = join(temporaryFolder(), 'output');
   // A limit of 4 KiB on files has the same effect as a disk with 4 KiB left.
   const script = `trap '' XFSZ; ulimit -f 4; exec "$0" "$1" completion bash > "$2"`;
-  const ended = run('bash', ['-c', script, process.execPath, cliScript, file]);
+  const ended = run('bash', ['-c', script, process.execPath, cliScript(), file]);
   await expect(ended).rejects.toMatchObject({
     code: 1,
     stderr: expect.stringMatching(/^sluice: EFBIG.*\n$/),

@@ -161,7 +161,7 @@ describe('a broker whose log cannot be written', () => {
     async () => {
       const { socketPath, args } = paths();
       const command = 'exec "$0" "$@" > /dev/full';
-      const run = new CliRun(spawn('/bin/sh', ['-c', command, process.execPath, cliScript, ...args]));
+      const run = new CliRun(spawn('/bin/sh', ['-c', command, process.execPath, cliScript(), ...args]));
       await run.says('cannot write the log');
       await until(() => existsSync(socketPath));
       await rejectPeers(socketPath, 20);

@@ -17,7 +17,7 @@ const GiB = 1024 * 1024;
 /** Runs `sluice` with a limit on address space, in KiB. */
 function limited(limit: number, args: readonly string[]): CliRun {
   const script = `ulimit -v ${limit}; exec "$0" "$@"`;
-  return new CliRun(spawn('bash', ['-c', script, process.execPath, cliScript, ...args]));
+  return new CliRun(spawn('bash', ['-c', script, process.execPath, cliScript(), ...args]));
 }
 
 function fileOfMessages(): string {
@@ -65,7 +65,7 @@ test('without room for the workers, the command fails with a reason', async () =
 test('without WebAssembly, check works without patterns', async () => {
   const { stderr } = await promisify(execFile)(process.execPath, [
     '--jitless',
-    cliScript,
+    cliScript(),
     'check',
     '--workers',
     '1',

@@ -8,6 +8,7 @@ import { SERVER_VERSION } from '#src/version.js';
 import { LIGHT, shareBroker, temporaryFolder } from '../support/broker.js';
 import { packageRoot, runNode } from '../support/cli.js';
 import { VALID } from '../support/messages.js';
+import { publishedPackage } from '../support/published.js';
 import { share } from '../support/share.js';
 import { without } from '../support/tools.js';
 
@@ -63,7 +64,7 @@ describe.skipIf(missing.length > 0)(`bundled by esbuild${without(missing)}`, () 
     const path = temporaryFolder(whenOver);
     mkdirSync(join(path, 'elsewhere'));
     mkdirSync(join(path, 'app/node_modules'), { recursive: true });
-    symlinkSync(packageRoot, join(path, 'app/node_modules/sluice'));
+    symlinkSync(publishedPackage(), join(path, 'app/node_modules/sluice'));
     const programs = { broker: BROKER, client: CLIENT };
     for (const [name, program] of Object.entries(programs))
       writeFileSync(join(path, `app/${name}.mjs`), program);

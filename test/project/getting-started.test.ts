@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { temporaryFolder, until } from '../support/broker.js';
 import { type CliRun, cliScript, inTerminal, packageRoot } from '../support/cli.js';
+import { publishedPackage } from '../support/published.js';
 import { screenOf } from '../support/screen.js';
 import { missingTools, without } from '../support/tools.js';
 
@@ -42,9 +43,9 @@ function comparable(text: string): string {
 function folderWithPackage(): string {
   const folder = temporaryFolder();
   mkdirSync(join(folder, 'node_modules'));
-  symlinkSync(packageRoot, join(folder, 'node_modules/sluice'));
+  symlinkSync(publishedPackage(), join(folder, 'node_modules/sluice'));
   const npx = join(folder, 'npx');
-  writeFileSync(npx, `#!/bin/sh\nshift\nexec "${process.execPath}" "${cliScript}" "$@"\n`);
+  writeFileSync(npx, `#!/bin/sh\nshift\nexec "${process.execPath}" "${cliScript()}" "$@"\n`);
   chmodSync(npx, 0o755);
   return folder;
 }

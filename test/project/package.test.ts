@@ -22,6 +22,7 @@ import { startPlainBroker, until } from '../support/broker.js';
 import { packageRoot, runNode } from '../support/cli.js';
 import { line, VALID } from '../support/messages.js';
 import { Peer } from '../support/peer.js';
+import { publishedPackage } from '../support/published.js';
 
 /** The programs of pages that consist of programs, in the order they come. */
 const PROGRAMS: Readonly<Record<string, readonly string[]>> = {
@@ -106,21 +107,11 @@ const run = (command: string, args: readonly string[], cwd: string, env: NodeJS.
     env: { ...process.env, ...env },
   });
 
-/** Packs a copy of what was built before the tests, as `npm pack` does. Returns the path of the packed package. */
-function pack(copy: string): string {
-  const { files } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as {
-    readonly files: readonly string[];
-  };
-  for (const path of ['package.json', ...files.filter((name) => !name.startsWith('!'))])
-    cpSync(join(packageRoot, path), join(copy, path), { recursive: true });
-  run(process.execPath, [join(packageRoot, 'dist/scripts/bundle-package.js'), copy], copy);
-  return join(copy, run('npm', ['pack', '--ignore-scripts', '--silent'], copy).trim());
-}
-
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'sluice-install-'));
   writeFileSync(join(folder, 'package.json'), '{ "name": "user", "type": "module", "private": true }');
-  tarball = pack(join(folder, 'packed'));
+  const options = ['--ignore-scripts', '--silent', '--pack-destination', folder];
+  tarball = join(folder, run('npm', ['pack', ...options], publishedPackage()).trim());
   run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline', tarball], folder);
   expect(lstatSync(join(folder, 'node_modules/sluice')).isSymbolicLink()).toBe(false);
   expect(existsSync(join(folder, 'node_modules/sluice/src'))).toBe(false);

@@ -5,9 +5,10 @@ import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../support/broker.js';
-import { CliRun, cliScript, packageRoot } from '../support/cli.js';
+import { CliRun, cliScript } from '../support/cli.js';
 import { line, VALID } from '../support/messages.js';
 import { Peer } from '../support/peer.js';
+import { publishedPackage } from '../support/published.js';
 import { share } from '../support/share.js';
 import { missingTools, without } from '../support/tools.js';
 
@@ -40,7 +41,7 @@ describe.each([
   const folder = share((whenOver) => {
     const path = temporaryFolder(whenOver);
     mkdirSync(join(path, 'node_modules'));
-    symlinkSync(packageRoot, join(path, 'node_modules/sluice'));
+    symlinkSync(publishedPackage(), join(path, 'node_modules/sluice'));
     writeFileSync(join(path, 'package.json'), '{ "type": "module" }');
     writeFileSync(join(path, 'program.mjs'), PROGRAM);
     return path;
@@ -59,7 +60,7 @@ describe.each([
     `the command serves with patterns until SIGTERM${without(missing)}`,
     async () => {
       const socketPath = join(folder(), 'command.sock');
-      const broker = run(cliScript, 'serve', '--socket', socketPath, '--workers', '1');
+      const broker = run(cliScript(), 'serve', '--socket', socketPath, '--workers', '1');
       await broker.says('"msg":"listening"');
       const [app, crawler] = [await Peer.connect(socketPath), await Peer.connect(socketPath)];
       await app.subscribe();

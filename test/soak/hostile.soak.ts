@@ -48,7 +48,7 @@ test('hostile peers delay the honest a little, and lose them nothing', async () 
   // A shutdown need not wait for the messages of hostile peers that hang their validator.
   const flags = [...addresses, '--auth-file', tokens, '--drain-timeout', '1000'];
   const broker = spawn(process.execPath, [
-    cliScript,
+    cliScript(),
     'serve',
     ...flags,
     '--schemas',

@@ -3,17 +3,19 @@
 import { type ChildProcessWithoutNullStreams, execFile, fork, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, onTestFinished } from 'vitest';
+import { packageRoot, publishedPackage } from './published.js';
 import { share, type WhenOver } from './share.js';
 
-/** The folder of this package. */
-export const packageRoot = join(createRequire(import.meta.url).resolve('sluice/package.json'), '..');
+export { packageRoot };
 
-/** The command line, compiled. */
-export const cliScript = join(packageRoot, 'dist/src/cli/main.js');
+/** The command line: as it is published, or, for unit tests, as it is compiled, so that its coverage is measured. */
+export function cliScript(): string {
+  const isUnitTest = expect.getState().testPath?.startsWith(join(packageRoot, 'test/unit/')) ?? false;
+  return join(isUnitTest ? packageRoot : publishedPackage(), 'dist/src/cli/main.js');
+}
 
 export class CliRun {
   readonly child: ChildProcessWithoutNullStreams;
@@ -82,7 +84,7 @@ export function evaluate(
 
 /** Starts `sluice` with arguments. */
 export function sluice(args: readonly string[], env: NodeJS.ProcessEnv = {}, whenOver?: WhenOver): CliRun {
-  return runNode(cliScript, args, env, undefined, whenOver);
+  return runNode(cliScript(), args, env, undefined, whenOver);
 }
 
 /** A finished run of `sluice`. */
@@ -106,10 +108,10 @@ export async function runSluice(args: readonly string[], env: NodeJS.ProcessEnv 
  * @param script the program. Default: `sluice`.
  */
 export function shareSluice(
-  script = cliScript,
+  script?: string,
 ): (args: readonly string[], env?: NodeJS.ProcessEnv, input?: string) => Promise<EndedRun> {
   const shared = share((whenOver) => {
-    const runner = fork(join(packageRoot, 'test/support/command-runner.mjs'), [script]);
+    const runner = fork(join(packageRoot, 'test/support/command-runner.mjs'), [script ?? cliScript()]);
     const left = new AbortController();
     const exited = once(runner, 'exit').finally(() => left.abort());
     whenOver(async () => {
@@ -129,7 +131,7 @@ export function shareSluice(
 
 /** Starts `sluice` in a terminal: the screen is on standard output, and standard input is the keyboard. */
 export function sluiceInTerminal(args: readonly string[], size?: TerminalSize, whenOver?: WhenOver): CliRun {
-  return inTerminal([process.execPath, cliScript, ...args], size, undefined, whenOver);
+  return inTerminal([process.execPath, cliScript(), ...args], size, undefined, whenOver);
 }
 
 interface TerminalSize {
@@ -162,5 +164,5 @@ export function childrenOf(pid: number): { pid: number; commandLine: string }[] 
 /** Starts `sluice` with a limit on file descriptors. */
 export function sluiceWithFiles(openFiles: number, args: readonly string[]): CliRun {
   const command = `ulimit -n ${openFiles}; exec "$0" "$@"`;
-  return new CliRun(spawn('/bin/sh', ['-c', command, process.execPath, cliScript, ...args]));
+  return new CliRun(spawn('/bin/sh', ['-c', command, process.execPath, cliScript(), ...args]));
 }

@@ -2,7 +2,8 @@
 
 import { join } from 'node:path';
 import { temporaryFolder } from './broker.js';
-import { type CliRun, packageRoot, runNode } from './cli.js';
+import { type CliRun, runNode } from './cli.js';
+import { publishedPackage } from './published.js';
 
 export interface RunningExample {
   run: CliRun;
@@ -17,7 +18,7 @@ export async function startExample(
   { args = [], env = {} }: { args?: readonly string[]; env?: NodeJS.ProcessEnv } = {},
 ): Promise<RunningExample> {
   const socketPath = env.SOCKET_PATH ?? join(temporaryFolder(), 'crawlers.sock');
-  const run = runNode(join(packageRoot, 'examples', name), args, {
+  const run = runNode(join(publishedPackage(), 'examples', name), args, {
     SOCKET_WORKERS_THREADS: '1',
     SOCKET_PATTERNS: 'off',
     ...env,

@@ -174,7 +174,7 @@ describe('sluice serve', () => {
     `logs in colours in a terminal, ends with it, and leaves no socket behind${without(missing)}`,
     async () => {
       const socketPath = join(temporaryFolder(), 'x.sock');
-      const broker = [process.execPath, cliScript, ...serve('--socket', socketPath)];
+      const broker = [process.execPath, cliScript(), ...serve('--socket', socketPath)];
       const run = inTerminal([...WITHOUT_COLOUR_VARIABLES, 'TERM=xterm-256color', ...broker]);
       await run.says('Ctrl-C stops the broker');
       expect(run.stdout).toContain('\u001b[');
@@ -250,7 +250,7 @@ describe('sluice serve', () => {
         const [socketPath, admin] = [join(folder, 'x.sock'), join(folder, 'admin.sock')];
         // A broker that ends by itself after the first line of its log.
         const args = serve('--socket', socketPath, '--admin', admin, '--schemas', '/nowhere.mjs');
-        const broker = [process.execPath, cliScript, ...args];
+        const broker = [process.execPath, cliScript(), ...args];
         const terminal = inTerminal([...WITHOUT_COLOUR_VARIABLES, ...variables, ...broker]);
         expect(await terminal.exited).toBe(78);
         expect(terminal.stdout).toContain('admin server is up');

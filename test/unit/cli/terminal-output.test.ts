@@ -85,7 +85,7 @@ describe.skipIf(missing.length > 0)(`in a terminal${without(missing)}`, () => {
   test('pub leaves no progress behind when the broker closes the connection', async () => {
     const { socketPath, manager } = shared();
     const { file, input } = await openPipe();
-    const pub = `"${process.execPath}" "${cliScript}" pub --socket "${socketPath}"`;
+    const pub = `"${process.execPath}" "${cliScript()}" pub --socket "${socketPath}"`;
     const run = inTerminal(['sh', '-c', `cat "${file}" | ${pub}; echo "exit code $?"`]);
     input.write(BLOCK);
     await run.says('B, ');

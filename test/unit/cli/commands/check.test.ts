@@ -166,7 +166,7 @@ describe('sluice check', () => {
     const file = fileOf('bad\n'.repeat(3000));
     const { stdout, stderr } = await shell('bash', [
       '-c',
-      `"${process.execPath}" "${cliScript}" ${CHECK.join(' ')} "${file}" | head -n 2; echo "exit code \${PIPESTATUS[0]}"`,
+      `"${process.execPath}" "${cliScript()}" ${CHECK.join(' ')} "${file}" | head -n 2; echo "exit code \${PIPESTATUS[0]}"`,
     ]);
     expect(stdout.split('\n')).toMatchObject(
       [/:1: /, /:2: /, 'exit code 1', ''].map((text) => expect.stringMatching(text)),
@@ -184,7 +184,7 @@ describe('sluice check', () => {
     for (; size < 80e6; blocks++) size += writeSync(output, block) + writeSync(output, broken);
     closeSync(output);
     const watched = join(packageRoot, 'test/support/peak-memory.mjs');
-    const run = runNode(cliScript, [...CHECK, '--patterns', 'on', '--json', file], {
+    const run = runNode(cliScript(), [...CHECK, '--patterns', 'on', '--json', file], {
       NODE_OPTIONS: `--import=${watched}`,
     });
     expect(await run.exited).toBe(1);

@@ -38,7 +38,7 @@ async function complete(
       '-c',
       `${source}; shift 1; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _sluice; printf '%s\\n' "\${COMPREPLY[@]}"`,
       process.execPath,
-      cliScript,
+      cliScript(),
       'sluice',
       ...words,
     ],

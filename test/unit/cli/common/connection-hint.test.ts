@@ -53,7 +53,7 @@ describe('a failed connection', () => {
     chmodSync(folder, 0o755);
     const { socketPath } = await startPlainBroker({ socketPath: join(folder, 'b.sock'), socketMode: '0660' });
     const pub = (path: string) =>
-      spawnSync(process.execPath, [cliScript, 'pub', '--socket', path], {
+      spawnSync(process.execPath, [cliScript(), 'pub', '--socket', path], {
         uid: NOBODY,
         gid: NOBODY,
         input: '',

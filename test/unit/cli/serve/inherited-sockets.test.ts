@@ -12,7 +12,7 @@ const LIGHT = ['--workers', '1', '--patterns', 'off'];
 /** Starts `sluice serve` with inherited sockets. */
 function activate(paths: readonly string[], names: readonly string[], flags: readonly string[] = []): CliRun {
   const script = join(packageRoot, 'test/support/activate.mjs');
-  return runNode(script, [cliScript, paths.join(':'), names.join(':'), ...LIGHT, ...flags]);
+  return runNode(script, [cliScript(), paths.join(':'), names.join(':'), ...LIGHT, ...flags]);
 }
 
 /** Stops the broker. Resolves with its exit status and the socket files that are left. */
