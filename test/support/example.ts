@@ -21,6 +21,8 @@ export async function startExample(
   const run = runNode(join(publishedPackage(), 'examples', name), args, {
     SOCKET_WORKERS_THREADS: '1',
     SOCKET_PATTERNS: 'off',
+    // For what they store by default.
+    TMPDIR: temporaryFolder(),
     ...env,
     SOCKET_PATH: socketPath,
   });
