@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { ask } from '../support/admin.js';
 import { startPlainBroker, temporaryFolder, until } from '../support/broker.js';
-import { CliRun, childrenOf, cliScript, sluice, sluiceInTerminal } from '../support/cli.js';
+import { CliRun, cliScript, sluice, sluiceInTerminal } from '../support/cli.js';
 import { line, VALID } from '../support/messages.js';
 import { Peer } from '../support/peer.js';
 import { share, type WhenOver } from '../support/share.js';
@@ -42,7 +42,7 @@ async function brokerInPipe(whenOver?: WhenOver): Promise<Broker> {
   return {
     ...rest,
     run,
-    pid: run.child.pid ?? 0,
+    pid: run.pid,
     pause: () => stdout.pause(),
     resume: () => stdout.resume(),
   };
@@ -52,12 +52,7 @@ async function brokerInTerminal(whenOver?: WhenOver): Promise<Broker> {
   const { args, ...rest } = paths(whenOver);
   const run = sluiceInTerminal(args, undefined, whenOver);
   await run.says('Ctrl-C stops the broker');
-  return { ...rest, run, pid: programIn(run), ...readerOf(run) };
-}
-
-/** The program that runs in a terminal. */
-function programIn(run: CliRun): number {
-  return childrenOf(run.child.pid ?? 0)[0]?.pid ?? 0;
+  return { ...rest, run, pid: run.childPid(), ...readerOf(run) };
 }
 
 /** Stops the program that reads the terminal, and lets it go on. */
@@ -225,7 +220,7 @@ describe(`commands in a terminal that nobody reads${without(missing)}`, () => {
 });
 
 async function endsOnSigterm(run: CliRun): Promise<void> {
-  const pid = programIn(run);
+  const pid = run.childPid();
   process.kill(pid, 'SIGTERM');
   await until(() => hasExited(pid));
   readerOf(run).resume();

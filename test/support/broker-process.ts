@@ -30,7 +30,7 @@ export class BrokerProcess {
   }
 
   get pid(): number {
-    return this.run.child.pid ?? 0;
+    return this.run.pid;
   }
 
   /** Resident memory, in bytes. */

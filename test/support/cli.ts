@@ -8,6 +8,7 @@ import { promisify } from 'node:util';
 import { expect, onTestFinished } from 'vitest';
 import { packageRoot, publishedPackage } from './published.js';
 import { share, type WhenOver } from './share.js';
+import { python } from './tools.js';
 
 export { packageRoot };
 
@@ -43,6 +44,22 @@ export class CliRun {
       });
     });
     whenOver(() => void child.kill('SIGKILL'));
+  }
+
+  /** Its process ID. */
+  get pid(): number {
+    return this.#existing(this.child.pid);
+  }
+
+  /** The process ID of a child process, such as the program in a terminal. @param part of its command line */
+  childPid(part = ''): number {
+    return this.#existing(childrenOf(this.pid).find(({ commandLine }) => commandLine.includes(part))?.pid);
+  }
+
+  /** Signals must not go to process 0, which is the group of the caller. */
+  #existing(pid: number | undefined): number {
+    if (pid === undefined) throw new Error(`no such process: ${this.stdout}${this.stderr}`);
+    return pid;
   }
 
   /** Waits until standard output or standard error contains this text. */
@@ -149,7 +166,7 @@ export function inTerminal(
   const terminal = join(packageRoot, 'test/support/terminal.py');
   // Without site packages, Python starts sooner.
   const args = ['-I', '-S', terminal, String(lines), String(columns), ...command];
-  return new CliRun(spawn('python3', args, cwd ? { cwd } : {}), whenOver);
+  return new CliRun(spawn(python(), args, cwd ? { cwd } : {}), whenOver);
 }
 
 /** The running child processes of a process, with their command lines, which any user can read. */

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { ask, shareAdminBroker, startAdminBroker, startSlowBroker } from '../../support/admin.js';
 import { LIGHT, temporaryFolder } from '../../support/broker.js';
-import { childrenOf, shareSluice, sluice, sluiceInTerminal } from '../../support/cli.js';
+import { shareSluice, sluice, sluiceInTerminal } from '../../support/cli.js';
 import { changed, line, VALID } from '../../support/messages.js';
 import { Peer } from '../../support/peer.js';
 import { screenOf } from '../../support/screen.js';
@@ -175,8 +175,7 @@ describe('sluice top', () => {
         expect.stringMatching(/^sort by n peer .* e rejected$/),
         expect.stringMatching(/^q quit {2}\? help .* space pause$/),
       ]);
-      const [{ pid } = { pid: 0 }] = childrenOf(run.child.pid ?? 0);
-      process.kill(pid, signal);
+      process.kill(run.childPid(), signal);
       expect(await run.exited).toBe(0);
       expect(run.stdout.trimEnd().endsWith('\u001b[?25h\u001b[?1049l')).toBe(true);
     },
@@ -198,8 +197,11 @@ describe('sluice top', () => {
       await run.says('q quit');
       run.child.stdin.write('n');
       await run.says('PEER*');
-      const [{ pid } = { pid: 0 }] = childrenOf(run.child.pid ?? 0);
-      return { run, pid, lastFrame: () => screenOf(run.stdout.slice(run.stdout.lastIndexOf('\u001b[H'))) };
+      return {
+        run,
+        pid: run.childPid(),
+        lastFrame: () => screenOf(run.stdout.slice(run.stdout.lastIndexOf('\u001b[H'))),
+      };
     }
 
     test('scrolls, filters, lists the types and shows its keys', async () => {

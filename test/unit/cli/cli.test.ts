@@ -6,7 +6,6 @@ import { describe, expect, test } from 'vitest';
 import { Traffic } from '#src/traffic/traffic.js';
 import { sharePlainBroker, startPlainBroker, temporaryFolder, until } from '../../support/broker.js';
 import {
-  childrenOf,
   cliScript,
   type EndedRun,
   inTerminal,
@@ -178,12 +177,12 @@ describe('sluice serve', () => {
       const run = inTerminal([...WITHOUT_COLOUR_VARIABLES, 'TERM=xterm-256color', ...broker]);
       await run.says('Ctrl-C stops the broker');
       expect(run.stdout).toContain('\u001b[');
-      const [child] = childrenOf(run.child.pid ?? 0);
+      const pid = run.childPid();
       const app = await (await Peer.connect(socketPath)).subscribe();
       run.child.kill('SIGKILL');
       await app.closed;
       expect(app.errors).toEqual(['SHUTTING_DOWN']);
-      await until(() => !existsSync(`/proc/${child?.pid}`));
+      await until(() => !existsSync(`/proc/${pid}`));
       expect(existsSync(socketPath)).toBe(false);
     },
   );

@@ -129,7 +129,7 @@ describe('sluice bench', () => {
     manager.on('connection_added', () => {
       // Both processes of peers are there, and wait for this broker.
       if (manager.getConnectionPool().size < 2 || commandLines.length > 0) return;
-      commandLines.push(...childrenOf(run.child.pid ?? 0).map(({ commandLine }) => commandLine));
+      commandLines.push(...childrenOf(run.pid).map(({ commandLine }) => commandLine));
     });
     expect(await run.exited).toBe(0);
     expect(commandLines.length).toBe(2);

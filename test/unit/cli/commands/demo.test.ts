@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { ask } from '../../../support/admin.js';
 import { temporaryFolder } from '../../../support/broker.js';
-import { childrenOf, sluice } from '../../../support/cli.js';
+import { sluice } from '../../../support/cli.js';
 
 interface Stats {
   readonly connections: { readonly capacity: number };
@@ -29,31 +29,20 @@ describe('sluice demo', () => {
     expect(run.stderr).toBe('');
   });
 
-  test('fails when its peers exit early, and leaves nothing behind', async () => {
+  // That all crawlers connect is tested in test/soak/demo.soak.ts.
+  test('has room for all crawlers, fails when its peers exit early, and leaves nothing behind', async () => {
     const folder = temporaryFolder();
-    const run = sluice(['demo', '--duration', '60', '--workers', '1'], { TMPDIR: folder });
-    await run.says('A broker');
-    const peers = childrenOf(run.child.pid ?? 0).filter(({ commandLine }) =>
-      commandLine.includes('demo-peers'),
-    );
-    process.kill(peers[0]?.pid ?? 0, 'SIGKILL');
-    expect(await run.exited).toBe(1);
-    expect(run.stderr).toMatch(/^sluice: Error: the (subscriber|fleet) exited early with SIGKILL\n$/);
-    expect(readdirSync(folder)).toEqual([]);
-  });
-
-  // That they all connect is tested in test/soak/demo.soak.ts.
-  test('has room for as many crawlers as it is asked for', async () => {
-    const folder = temporaryFolder();
-    const admin = join(folder, 'admin.sock');
+    const admin = join(temporaryFolder(), 'admin.sock');
     // With the subscriber, one more than a broker has room for by default.
     const fleet = ['--crawlers', '1024', '--duration', '60', '--workers', '1'];
     const run = sluice(['demo', ...fleet, '--admin', admin], { TMPDIR: folder });
     await run.says('The dashboard');
     expect((await statsAt(admin)).connections.capacity).toBeGreaterThanOrEqual(1025);
     // Before the crawlers connect, which costs much.
-    run.child.kill('SIGKILL');
-    expect(await run.exited).toBe('SIGKILL');
+    process.kill(run.childPid('demo-peers'), 'SIGKILL');
+    expect(await run.exited).toBe(1);
+    expect(run.stderr).toMatch(/^sluice: Error: the (subscriber|fleet) exited early with SIGKILL\n$/);
+    expect(readdirSync(folder)).toEqual([]);
   });
 
   test('as fast as it goes, ends on SIGINT', async () => {

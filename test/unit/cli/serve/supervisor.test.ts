@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import { Supervisor } from '#src/cli/serve/supervisor.js';
 import { temporaryFolder } from '../../../support/broker.js';
 import { CliRun, packageRoot, sluice } from '../../../support/cli.js';
-import { missingTools, without } from '../../../support/tools.js';
+import { missingTools, python, without } from '../../../support/tools.js';
 
 const missing = missingTools('systemd-notify', 'python3');
 const SERVE = ['serve', '--workers', '1', '--patterns', 'off'];
@@ -15,7 +15,7 @@ const silent = pino({ level: 'silent' });
 async function startReader(): Promise<{ reader: CliRun; path: string }> {
   const path = join(temporaryFolder(), 'notify.sock');
   const reader = new CliRun(
-    spawn('python3', ['-I', '-S', join(packageRoot, 'test/support/notify-socket.py'), path]),
+    spawn(python(), ['-I', '-S', join(packageRoot, 'test/support/notify-socket.py'), path]),
   );
   await reader.says('bound');
   return { reader, path };
