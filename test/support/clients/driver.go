@@ -24,7 +24,7 @@ type progress struct {
 func main() {
 	maxUnconfirmed, _ := strconv.Atoi(os.Getenv("MAX_UNCONFIRMED"))
 	client := sluice.New("unix", os.Getenv("SOCKET_PATH"), sluice.Options{
-		CrawlerID: "crawler-1",
+		CrawlerID: os.Getenv("CRAWLER_ID"),
 		Token:     os.Getenv("TOKEN"),
 		Heartbeat: func() any {
 			return map[string]any{"activeJobs": 1, "totalProcessed": 2, "systemStatus": "crawling"}
@@ -33,7 +33,7 @@ func main() {
 		MaxUnconfirmed: maxUnconfirmed,
 	})
 	publish := func(number int, text string) error {
-		return client.Publish("job_progress", "producer-1", progress{"fetching", "issue", number, text})
+		return client.Publish("job_progress", "producer-"+os.Getenv("PRODUCER"), progress{"fetching", "issue", number, text})
 	}
 	number := func(text string) int {
 		value, _ := strconv.Atoi(text)

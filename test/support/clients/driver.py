@@ -15,7 +15,7 @@ def say(value):
 
 client = SluiceClient(
     os.environ["SOCKET_PATH"],
-    crawler_id="crawler-1",
+    crawler_id=os.environ["CRAWLER_ID"],
     token=os.environ.get("TOKEN"),
     heartbeat=lambda: {"activeJobs": 1, "totalProcessed": 2, "systemStatus": "crawling"},
     on_rejected=lambda error: say({"rejected": error["code"]}),
@@ -25,7 +25,7 @@ client = SluiceClient(
 
 def publish(number, text=None):
     data = {"stage": "fetching", "entityType": "issue", "processed": number, "message": text}
-    client.publish("job_progress", data, job_id="producer-1")
+    client.publish("job_progress", data, job_id="producer-" + os.environ["PRODUCER"])
 
 
 def statistics():
