@@ -5,6 +5,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { Watchdog } from '#src/dispatch/watchdog.js';
 import { WatchedWorker } from '#src/worker/watched-worker.js';
 import { growth, shareBroker, startBroker, temporaryFolder, until } from '../support/broker.js';
+import { eventsOf } from '../support/diagnostics.js';
 import { line, VALID } from '../support/messages.js';
 
 const schemas = new URL('../support/deadly-schemas.mjs', import.meta.url);
@@ -25,6 +26,7 @@ describe.each([
     const failed = manager.getMetrics().dispatch.failedChunks;
     const errors: unknown[] = [];
     manager.on('pool_error', ({ error }) => errors.push(error));
+    const published = eventsOf('sluice:worker-failed');
     const subscriber = await (await connect()).subscribe();
     const [good, bad] = [await connect(), await connect()];
 
@@ -43,6 +45,8 @@ describe.each([
     expect(bad.errors).toEqual(['VALIDATION_FAILED']);
     expect(manager.getMetrics().dispatch.failedChunks).toBe(failed + 1);
     expect(errors.length).toBeGreaterThanOrEqual(2);
+    expect(errors).toEqual(errors.map(() => expect.any(Error)));
+    expect(published).toEqual(errors.map((error) => ({ error })));
     if (type === 'looping')
       expect(errors).toContainEqual(expect.objectContaining({ code: 'VALIDATION_TIMEOUT' }));
     // The message was known at once.
@@ -97,7 +101,7 @@ test('a connection that keeps hanging validators waits ever longer, after others
   const subscriber = await (await connect()).subscribe();
   const [bad, unlucky] = [await connect(), await connect()];
   unlucky.write(line({ type: 'deadly' }));
-  await unlucky.next('error');
+  expect((await unlucky.next('error')).data).toMatchObject({ code: 'VALIDATION_FAILED', line: 1 });
   const { dispatch, protocol } = manager.getMetrics();
   for (const count of [1, 2]) {
     bad.write(line({ type: 'stuck' }));

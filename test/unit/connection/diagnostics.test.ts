@@ -1,17 +1,8 @@
-import { subscribe, unsubscribe } from 'node:diagnostics_channel';
-import { expect, onTestFinished, test } from 'vitest';
-import { LIGHT, startBroker, startPlainBroker, until } from '../../support/broker.js';
+import { expect, test } from 'vitest';
+import { startPlainBroker, until } from '../../support/broker.js';
+import { eventsOf } from '../../support/diagnostics.js';
 import { hello } from '../../support/fleet.js';
 import { line, VALID } from '../../support/messages.js';
-
-/** What a channel publishes during the test. */
-function eventsOf(channel: string): unknown[] {
-  const events: unknown[] = [];
-  const add = (event: unknown) => void events.push(event);
-  subscribe(channel, add);
-  onTestFinished(() => void unsubscribe(channel, add));
-  return events;
-}
 
 test('rejected and dropped messages are published, without their contents', async () => {
   const [rejected, dropped] = [eventsOf('sluice:rejected'), eventsOf('sluice:dropped')];
@@ -33,14 +24,4 @@ test('rejected and dropped messages are published, without their contents', asyn
   crawler.write(line(VALID.job_progress).repeat(5000));
   await until(() => dropped.length > 0);
   expect(dropped[0]).toMatchObject({ crawlerId: undefined, cause: 'drop-oldest', count: expect.any(Number) });
-});
-
-test('workers that fail are published', async () => {
-  const failed = eventsOf('sluice:worker-failed');
-  const schemas = new URL('../../support/deadly-schemas.mjs', import.meta.url);
-  const { connect } = await startBroker({ ...LIGHT, schemas });
-  const crawler = await connect();
-  crawler.write(line({ type: 'deadly' }));
-  await until(() => failed.length > 0);
-  expect(failed[0]).toMatchObject({ error: expect.any(Error) });
 });
