@@ -161,9 +161,7 @@ test('there is a valid message of every type that crawlers and applications send
   await crawler.sendRaw(
     types.map(({ name }) => JSON.stringify(validMessage(name as FixtureType))).join('\n'),
   );
-  await expect(expectRejected(broker, { code: 'SCHEMA_VIOLATION' }, { timeout: 10 })).rejects.toThrow(
-    'no rejection',
-  );
+  expect(broker.manager.getMetrics().protocol.rejected).toEqual({});
 });
 
 test('works with the test runner of Node', async () => {
