@@ -2,7 +2,7 @@ import { Writable } from 'node:stream';
 import { SlabPool } from 'sluice';
 import { describe, expect, test } from 'vitest';
 import { Outbox, type Piece } from '#src/delivery/outbox.js';
-import type { OverflowPolicy } from '../../../src/messages/messages.js';
+import type { OverflowPolicy } from '#src/messages/messages.js';
 import { shortestTime } from '../../support/timing.js';
 
 /** A socket whose writes finish when the test says so. */
