@@ -3,7 +3,6 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { cpSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 import { temporaryFolder } from './broker.js';
@@ -11,6 +10,12 @@ import type { WhenOver } from './share.js';
 
 /** Whether the program is installed. Tests that need it are skipped otherwise. */
 export const hasNatsServer = spawnSync('nats-server', ['--version']).status === 0;
+
+/** Connections take ports from 32,768 on: no one takes that of a server while it is killed. */
+const [MIN_PORT, MAX_PORT] = [10_000, 32_000];
+/** Each process begins elsewhere. */
+const PORTS_OF_PROCESS = 50;
+let lastPort = MIN_PORT + ((process.pid * PORTS_OF_PROCESS) % (MAX_PORT - MIN_PORT));
 
 export class NatsServer {
   readonly #port: number;
@@ -29,10 +34,16 @@ export class NatsServer {
     const folder = temporaryFolder(whenOver);
     const [config, store] = [join(folder, 'nats.conf'), join(folder, 'store')];
     writeFileSync(config, `jetstream { store_dir: ${JSON.stringify(store)} }\n${settings}\n`);
-    const server = new NatsServer(await freePort(), config, store);
-    whenOver(() => server.kill());
-    await server.start();
-    return server;
+    for (;;) {
+      const server = new NatsServer(++lastPort, config, store);
+      whenOver(() => server.kill());
+      try {
+        await server.start();
+        return server;
+      } catch (error) {
+        if (!String(error).includes('address already in use')) throw error;
+      }
+    }
   }
 
   /** For the option `fleet`. */
@@ -81,13 +92,4 @@ export class NatsServer {
     rmSync(this.#store, { recursive: true });
     cpSync(`${this.#store}.saved`, this.#store, { recursive: true });
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  return typeof address === 'object' && address !== null ? address.port : 0;
 }
