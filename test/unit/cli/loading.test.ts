@@ -1,11 +1,11 @@
 // What a command loads before it does anything: the broker, and what it is made with, only where it is needed.
 
-import { cpSync, readFileSync, symlinkSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { expect, test } from 'vitest';
 import { temporaryFolder } from '../../support/broker.js';
-import { type EndedRun, packageRoot, runNode, runSluice } from '../../support/cli.js';
+import { type EndedRun, packageRoot, runSluice } from '../../support/cli.js';
 
 const RECORDER = pathToFileURL(join(packageRoot, 'test/support/record-imports.mjs')).href;
 
@@ -71,20 +71,6 @@ test('serve without its schemas exits 78 and says why; it loads no workers befor
     stderr: expect.stringContaining('SCHEMA_MODULE_INVALID'),
   });
   expect(run.stderr.trim().split('\n').length).toBeLessThanOrEqual(2);
-});
-
-test('serve works with linked packages, as pnpm installs them, and with its output in a pipe', async () => {
-  const folder = temporaryFolder();
-  for (const name of ['package.json', 'dist/src']) {
-    cpSync(join(packageRoot, name), join(folder, name), { recursive: true });
-  }
-  symlinkSync(join(packageRoot, 'node_modules'), join(folder, 'node_modules'));
-  const [socketPath, admin] = [join(folder, 'b.sock'), join(folder, 'a.sock')];
-  const args = ['serve', '--socket', socketPath, '--admin', admin, '--workers', '1', '--patterns', 'off'];
-  const broker = runNode(join(folder, 'dist/src/cli/main.js'), args);
-  await broker.says('"msg":"listening"');
-  broker.child.kill('SIGTERM');
-  expect(await broker.exited).toBe(0);
 });
 
 const ALL = [
