@@ -17,7 +17,8 @@ const FIRST_ISSUE: z.core.ParseContextInternal<z.core.$ZodIssue> = { abortEarly:
 /**
  * The first issues of a value that the schema rejects.
  * @param limit maximum number of issues; at least 1
- * @returns at least one issue if zod finds any; zod's own list if it is shorter than the limit
+ * @returns at least one issue if zod finds any; zod's own list if it is shorter than the limit, unless the options of a
+ *   union have as many issues as the limit: then not all of those around it
  */
 export function findIssues(schema: Schema, value: unknown, limit: number): z.core.$ZodIssue[] {
   const walk = new IssueWalk(limit);
