@@ -44,7 +44,7 @@ export function inspectSchema(schema: z.core.$ZodType): SchemaFacts {
       if ('type' in def) parts.push(part);
       if ('type' in def && !isThisVersion(version)) isOtherVersion = true;
       if ('type' in def && !isOfKnownClass(traits)) hasCustomClass = true;
-      if (TRANSFORMING_TYPES.has(def.type) || 'coerce' in def) transformsInput = true;
+      if (TRANSFORMING_TYPES.has(def.type) || 'coerce' in def || isOverwriting(def)) transformsInput = true;
       for (const inner of Object.values(def)) visit(inner);
       if ('shape' in def) {
         const shape = def.shape as z.core.$ZodShape;
@@ -59,6 +59,11 @@ export function inspectSchema(schema: z.core.$ZodType): SchemaFacts {
   };
   visit(schema);
   return { parts, keys, transformsInput, isOtherVersion, hasCustomClass, hasZod3Part, isAsync };
+}
+
+/** Whether a check, or a format, changes the value: `trim()`, `toLowerCase()`, `normalize` of a URL. */
+function isOverwriting(def: object): boolean {
+  return ('check' in def && def.check === 'overwrite') || ('normalize' in def && def.normalize === true);
 }
 
 /** Whether a value is a schema of zod 3. Those of zod 4 also have `_def`, without a `typeName`. */

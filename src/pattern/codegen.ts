@@ -5,7 +5,7 @@
 // stands for the code of a literal text (#compare) or of another node, which includes its branches to `fail`. The texts
 // ',' and ':' stand for the separators of the pattern's spacing.
 
-import { choice, hasSpans, type Member, type PatternNode, SCALAR, type Spacing } from './ir.js';
+import { choice, hasChecks, hasSpans, type Member, type PatternNode, SCALAR, type Spacing } from './ir.js';
 import { CHECK, CHECKS, MAX_CHECKS, SLOT } from './memory-layout.js';
 import { Scanners } from './scanners.js';
 import { type Code, call, F64, f64, getGlobal, getLocal, i32, i64 } from './wasm/expressions.js';
@@ -18,6 +18,7 @@ const WORD = 4;
 /** The parameter of each function: the address, which the code advances. */
 const AT = 0;
 const at = getLocal(AT);
+const NOTHING = i32.const(0);
 const ONE = i32.const(1);
 const byte = i32.load8_u(at);
 const isByte = (character: string): Code => i32.eq(byte, i32.const(character.charCodeAt(0)));
@@ -448,7 +449,7 @@ export class NodeWriter {
   #checked({ node, part }: PatternNode & { kind: 'checked' }, fail: Label): void {
     const writer = this.#writer;
     const [start, row] = [writer.local('valueStart'), writer.local('check')];
-    const count = i32.load(i32.const(0), SLOT.CHECKS);
+    const count = i32.load(NOTHING, SLOT.CHECKS);
     this.flush(fail);
     writer.set(start, at);
     this.write(node, fail);
@@ -460,7 +461,7 @@ export class NodeWriter {
     set(CHECK.PART, i32.const(part));
     set(CHECK.START, getLocal(start));
     set(CHECK.END, at);
-    writer.emit(i32.store(i32.const(0), i32.add(count, ONE), SLOT.CHECKS));
+    writer.emit(i32.store(NOTHING, i32.add(count, ONE), SLOT.CHECKS));
   }
 
   /**
@@ -503,9 +504,9 @@ export class NodeWriter {
   }
 
   /**
-   *     start = at;
+   *     start = at, checks = CHECKS;
    *     if (first option matches) goto done;
-   *     at = start;
+   *     at = start, CHECKS = checks;                  // without what the first option has listed
    *     …
    *     match last option;                            // fails if no option matches
    *   done:
@@ -515,7 +516,9 @@ export class NodeWriter {
     this.flush(fail);
     const start = writer.local('start');
     const mayAdvance = options.some(({ kind }) => kind !== 'text');
+    const checks = options.some(hasChecks) ? writer.local('checks') : undefined;
     if (mayAdvance) writer.set(start, at);
+    if (checks !== undefined) writer.set(checks, i32.load(NOTHING, SLOT.CHECKS));
     writer.block((done) => {
       options.forEach((option, index) => {
         if (index === options.length - 1) {
@@ -529,6 +532,7 @@ export class NodeWriter {
           writer.branch(done);
         });
         if (mayAdvance) writer.set(AT, getLocal(start));
+        if (checks !== undefined) writer.emit(i32.store(NOTHING, getLocal(checks), SLOT.CHECKS));
       });
     });
   }

@@ -120,11 +120,11 @@ export class LayoutLearner {
 
   #newCandidate(layout: Layout): Candidate {
     if (this.#seen.size < MANY_LAYOUTS || layout.extra.size > 0) return newCandidate(layout);
-    const anyOrder = unordered(layout.spacing);
+    const anyOrder = unordered(layout);
     const key = keyOf(anyOrder);
     const candidate = this.#seen.get(key) ?? newCandidate(anyOrder);
     this.#seen.set(key, candidate);
-    return candidate;
+    return candidate.hasFailed ? newCandidate(layout) : candidate;
   }
 
   #moveToFront(candidate: Candidate): void {
@@ -143,8 +143,8 @@ function newCandidate(layout: Layout): Candidate {
   return { layout, sightings: 0, proposeAt: ENOUGH_SIGHTINGS, hasFailed: false };
 }
 
-function keyOf({ spacing, keys, isUnordered }: Layout): string {
-  let key = `${spacing.comma}${spacing.colon}${isUnordered}`;
+function keyOf({ spacing, keys, isUnordered, jobIdKey }: Layout): string {
+  let key = `${spacing.comma}${spacing.colon}${isUnordered}${jobIdKey}`;
   for (const [path, order] of keys) key += `${path}\0${order.join('\0')}\n`;
   return key;
 }

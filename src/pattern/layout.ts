@@ -14,6 +14,10 @@ export interface Layout {
   readonly extra: ReadonlySet<string>;
   /** Whether the keys may be in any order. */
   readonly isUnordered: boolean;
+  /**
+   * The key of the job id, if there is one. If a pattern requires a job id, all its messages have it under the same key.
+   */
+  readonly jobIdKey: string | undefined;
 }
 
 /** The layout that `JSON.stringify` writes for an object whose keys are in the schema's order. */
@@ -22,11 +26,12 @@ export const COMPACT: Layout = {
   keys: new Map(),
   extra: new Set(),
   isUnordered: false,
+  jobIdKey: undefined,
 };
 
-/** The layout of messages with some spacing, whose keys are in any order. */
-export function unordered(spacing: Spacing): Layout {
-  return { ...COMPACT, spacing, isUnordered: true };
+/** The same layout, but with its keys in any order. */
+export function unordered({ spacing, jobIdKey }: Layout): Layout {
+  return { ...COMPACT, spacing, isUnordered: true, jobIdKey };
 }
 
 /** The keys of a job id: the newer one, which takes precedence, and the older one. */
@@ -72,15 +77,16 @@ export function isSingular(path: string): boolean {
  * @param text the message's raw text, or its first {@link SPACING_SAMPLE} characters
  * @returns `undefined` if it has too many or too long extra keys, or any if it is unordered
  */
-export function layoutOf(schema: Schema, message: unknown, text: string): Layout | undefined {
+export function layoutOf(schema: Schema, message: object, text: string): Layout | undefined {
   const found = newKeys();
   if (!collectKeys(schema, message, '', found)) return undefined;
   // A guess from the first members. If it is wrong, the pattern does not match the message and is not learned.
   const colon = /^\{"[^"]*": /.test(text) ? ': ' : ':';
   const comma = /[^\\]", "/.test(text) || /[\d}\]el], "/.test(text) ? ', ' : ',';
-  const spacing = { comma, colon } as const;
-  if (!found.isUnordered) return { spacing, ...found };
-  return found.extra.size > 0 ? undefined : unordered(spacing);
+  const jobIdKey = JOB_IDS.find((key) => Object.hasOwn(message, key));
+  const layout: Layout = { spacing: { comma, colon }, ...found, jobIdKey };
+  if (!layout.isUnordered) return layout;
+  return layout.extra.size > 0 ? undefined : unordered(layout);
 }
 
 /** Paths of the first keys of a message, valid or not, that the schema does not define. */
@@ -96,12 +102,12 @@ export function mergeLayouts(a: Layout, b: Layout): Layout | undefined {
   if (a.spacing.comma !== b.spacing.comma || a.spacing.colon !== b.spacing.colon) return undefined;
   // Patterns are selected by the beginning of the message.
   if (a.keys.get('')?.[0] !== b.keys.get('')?.[0]) return undefined;
-  const [jobId, other] = [jobIdKeyOf(a), jobIdKeyOf(b)];
-  if (jobId !== other && jobId !== undefined && other !== undefined) return undefined;
+  const jobIdKey = a.jobIdKey ?? b.jobIdKey;
+  if (b.jobIdKey !== undefined && b.jobIdKey !== jobIdKey) return undefined;
   const keys = new Map(a.keys);
   for (const [path, order] of b.keys) if (!mergeInto(keys, path, order)) return undefined;
   const extra = new Set([...a.extra, ...b.extra]);
-  return extra.size > MAX_EXTRA_KEYS ? undefined : { ...a, keys, extra };
+  return extra.size > MAX_EXTRA_KEYS ? undefined : { ...a, keys, extra, jobIdKey };
 }
 
 /** Whether the extra keys of one layout are a subset of the other's. */
@@ -119,11 +125,6 @@ interface FoundKeys {
 
 function newKeys(): FoundKeys {
   return { keys: new Map(), extra: new Set(), isUnordered: false };
-}
-
-/** The layout's job id key. If a pattern requires a job id, all its messages have it under the same key. */
-export function jobIdKeyOf({ keys }: Layout): string | undefined {
-  return JOB_IDS.find((key) => keys.get('')?.includes(key));
 }
 
 function collectKeys(schema: Schema, value: unknown, path: string, found: FoundKeys): boolean {

@@ -30,7 +30,6 @@ import {
   isJobId,
   isSingular,
   JOB_IDS,
-  jobIdKeyOf,
   type Layout,
   memberPath,
   valuePath,
@@ -39,6 +38,7 @@ import {
   Declined,
   type Definition,
   definitionOf,
+  isModelled,
   modelledDefinition,
   type Schema,
 } from './zod-allow-list.js';
@@ -48,6 +48,7 @@ import {
   declineAmbiguousTags,
   declineChecks,
   firstCharactersOf,
+  hasChecks,
   intersect,
   isAnyString,
   isInherited,
@@ -97,6 +98,8 @@ export function compilePattern(
   }
 }
 
+/** Nodes of a pattern beyond which parts of the schema are not compiled: mutually recursive types have very many. */
+const MAX_NODES = 1000;
 /** Types of which some checks have a node of their own. */
 const TYPES_WITH_CHECKS = new Set(['string', 'number', 'array']);
 const NOT_NEGATIVE = { min: 0 };
@@ -119,9 +122,10 @@ class PatternCompiler {
   readonly #spanParents = new Set<string>();
   /** Schemas being compiled, to detect recursion. */
   readonly #inProgress = new Set<Schema>();
-  readonly #captures = new Set<string>();
-  readonly #omitted = new Map<string, string>();
-  readonly #checked = new Map<string, string>();
+  readonly #captures: string[] = [];
+  readonly #omitted: Note[] = [];
+  readonly #checked: Note[] = [];
+  #nodes = 0;
   /** Number of parts around the current one that check its value together with their own. */
   #covers = 0;
   #head = '{';
@@ -138,7 +142,7 @@ class PatternCompiler {
     this.#rules = type.conditions ?? {};
     this.#layout = layout;
     // If a job id is required, the pattern requires the key that the layout uses.
-    this.#requiredJobIdKey = this.#rules.needsJobId ? (jobIdKeyOf(layout) ?? JOB_IDS[0]) : undefined;
+    this.#requiredJobIdKey = this.#rules.needsJobId ? (layout.jobIdKey ?? JOB_IDS[0]) : undefined;
     const jobIds: readonly string[] =
       this.#requiredJobIdKey === undefined ? JOB_IDS : [this.#requiredJobIdKey];
     this.#checkedTime = captured.find((path) => path === TIMESTAMP);
@@ -160,7 +164,7 @@ class PatternCompiler {
     this.#requireAllRules();
     const { spacing } = this.#layout;
     const [omitted, checked] = [linesOf(this.#omitted), linesOf(this.#checked)];
-    return { node, spacing, head: this.#head, captures: this.#captures, omitted, checked };
+    return { node, spacing, head: this.#head, captures: new Set(this.#captures), omitted, checked };
   }
 
   /** Declines unless each rule is checked by the pattern, or concerns only fields that the pattern omits. */
@@ -169,21 +173,23 @@ class PatternCompiler {
     const required = [
       ...integer.map((path) => ({ path, isChecked: this.#appliedRules.has(`integer ${path}`) })),
       ...notNegative.map((path) => ({ path, isChecked: this.#appliedRules.has(`notNegative ${path}`) })),
-      ...withinTotal.flat().map((path) => ({ path, isChecked: this.#captures.has(path) })),
+      ...withinTotal.flat().map((path) => ({ path, isChecked: this.#captures.includes(path) })),
     ];
     for (const { path, isChecked } of required) {
-      if (!isChecked && !this.#omitted.has(path))
+      if (!isChecked && !this.#omitted.some((note) => note.path === path))
         throw new Declined(`a rule on ${path} that a pattern cannot check`);
     }
-    if (this.#requiredJobIdKey !== undefined && !this.#captures.has(this.#requiredJobIdKey)) {
+    if (this.#requiredJobIdKey !== undefined && !this.#captures.includes(this.#requiredJobIdKey)) {
       throw new Declined('a schema without the job id that its rule requires');
     }
   }
 
   /** @param path path of the value in the message; see layout.ts */
   #node(schema: Schema, path: string): PatternNode {
-    if (this.#inProgress.has(schema)) {
-      return this.#checkedNode(schema, path, new Declined('recursion'), () => FLAT);
+    const isRecursive = this.#inProgress.has(schema);
+    if (isRecursive || ++this.#nodes > MAX_NODES) {
+      const reason = isRecursive ? 'recursion' : 'a schema with very many parts';
+      return this.#checkedNode(schema, path, new Declined(reason), () => FLAT);
     }
     this.#inProgress.add(schema);
     try {
@@ -191,7 +197,7 @@ class PatternCompiler {
       return node.kind === 'ascii' ? this.#boundedString(schema, path, node) : node;
     } catch (error) {
       if (!(error instanceof Declined)) throw error;
-      return this.#checkedNode(schema, path, error, () => this.#textOf(definitionOf(schema), path));
+      return this.#checkedNode(schema, path, error, () => this.#textOf(schema, path));
     } finally {
       this.#inProgress.delete(schema);
     }
@@ -213,14 +219,12 @@ class PatternCompiler {
 
   /** Compiles a part of the schema. If it is declined, what was noted about it is discarded. */
   #attempt<T>(compile: () => T): T {
-    const [captures, omitted, checked] = [[...this.#captures], [...this.#omitted], [...this.#checked]];
+    const notes = [this.#captures, this.#omitted, this.#checked];
+    const lengths = notes.map(({ length }) => length);
     try {
       return compile();
     } catch (error) {
-      for (const notes of [this.#captures, this.#omitted, this.#checked]) notes.clear();
-      for (const path of captures) this.#captures.add(path);
-      for (const [path, reason] of omitted) this.#omitted.set(path, reason);
-      for (const [path, reason] of checked) this.#checked.set(path, reason);
+      for (const [index, list] of notes.entries()) list.length = lengths[index] ?? 0;
       throw error;
     }
   }
@@ -238,7 +242,7 @@ class PatternCompiler {
     try {
       const node = uncheckedNode(this.#attempt(textOf));
       if (part === undefined || this.#covers > 1) return node;
-      this.#checked.set(path, reason.message);
+      this.#checked.push({ path, reason: reason.message });
       return { kind: 'checked', node, part };
     } finally {
       this.#covers--;
@@ -246,13 +250,17 @@ class PatternCompiler {
   }
 
   /** Matches the usual text of the values that a part accepts, whatever it checks beyond its type. */
-  #textOf(def: Definition, path: string): PatternNode {
+  #textOf(schema: Schema, path: string): PatternNode {
+    const def = definitionOf(schema);
     if (def.coerce === true) return FLAT;
-    try {
-      // Not a copy, since a definition may compute its properties.
-      return this.#attempt(() => this.#nodeOf(Object.create(def, { checks: { value: undefined } }), path));
-    } catch (error) {
-      if (!(error instanceof Declined)) throw error;
+    // What else was declined would be declined again.
+    if (hasChecks(def) || !isModelled(schema)) {
+      try {
+        // Not a copy, since a definition may compute its properties.
+        return this.#attempt(() => this.#nodeOf(Object.create(def, { checks: { value: undefined } }), path));
+      } catch (error) {
+        if (!(error instanceof Declined)) throw error;
+      }
     }
     switch (def.type) {
       case 'string':
@@ -335,7 +343,7 @@ class PatternCompiler {
     for (const [key, schema] of Object.entries(shape)) {
       if (order.includes(key)) continue;
       if (!isOmittable(schema) || isInherited(key)) throw new Declined(`a layout without ${key}`);
-      this.#omitted.set(memberPath(path, key), 'not in this layout');
+      this.#omitted.push({ path: memberPath(path, key), reason: 'not in this layout' });
     }
     // Keys that the schema does not define are allowed if zod ignores them or passes them through unvalidated. Job ids
     // are not, since they affect routing.
@@ -360,7 +368,7 @@ class PatternCompiler {
       return this.#attempt(() => this.#member(key, schema, field));
     } catch (error) {
       if (!(error instanceof Declined)) throw error;
-      this.#omitted.set(field, error.message);
+      this.#omitted.push({ path: field, reason: error.message });
       return undefined;
     }
   }
@@ -378,7 +386,7 @@ class PatternCompiler {
   /** Captures the value at this path if that is requested and a message has at most one. @returns whether it does */
   #capture(path: string): boolean {
     if (!isSingular(path) || !this.#pathsToCapture.has(path)) return false;
-    this.#captures.add(path);
+    this.#captures.push(path);
     return true;
   }
 
@@ -388,7 +396,7 @@ class PatternCompiler {
       if (isJobId(path)) throw new Declined(`the format ${String(def.format)} of a job id`);
       const node = formatted(def, path === this.#checkedTime);
       declineChecks(def);
-      if (node.kind === 'dateTime' && node.isChecked) this.#captures.add(path);
+      if (node.kind === 'dateTime' && node.isChecked) this.#captures.push(path);
       return node;
     }
     const minLength = path === this.#requiredJobIdKey ? MIN_JOB_ID_LENGTH : 0;
@@ -397,7 +405,8 @@ class PatternCompiler {
     const isAscii = min > 0 || max !== undefined || isJobId(path);
     if (prefix === undefined) {
       if (!isAscii) return STRING;
-      return { kind: 'ascii', min, max, capture: this.#capture(path) ? path : undefined };
+      // Not a timestamp: its age would not be checked.
+      return { kind: 'ascii', min, max, capture: isJobId(path) && this.#capture(path) ? path : undefined };
     }
     if (isAscii || JSON.stringify(prefix) !== `"${prefix}"` || !isPlainAscii(prefix)) {
       throw new Declined('the check starts_with with a length, or with a prefix that is not plain ASCII');
@@ -456,7 +465,12 @@ class PatternCompiler {
   }
 }
 
-/** A line for each field, with the reason. */
-function linesOf(notes: ReadonlyMap<string, string>): string[] {
-  return [...notes].map(([field, reason]) => `${field}: ${reason}`);
+/** A field, and the reason why a pattern omits it, or leaves it to its schema. */
+interface Note {
+  readonly path: string;
+  readonly reason: string;
+}
+
+function linesOf(notes: readonly Note[]): string[] {
+  return notes.map(({ path, reason }) => `${path}: ${reason}`);
 }

@@ -54,7 +54,7 @@ export function isInherited(key: string): boolean {
   return key in Object.prototype;
 }
 
-function hasChecks({ checks }: Definition): boolean {
+export function hasChecks({ checks }: Definition): boolean {
   return Array.isArray(checks) && checks.length > 0;
 }
 

@@ -192,8 +192,12 @@ export class MessageParser {
             if (base === blockEnd || matches.isInterrupted) continue;
           }
         }
-        if (patternsOnly && (pings-- === 0 || !this.#isShortPing(bytes, base, blockEnd))) return false;
-        base = this.#parseNext(bytes, base, blockEnd, sink);
+        if (patternsOnly && pings-- === 0) return false;
+        const end = patternsOnly
+          ? this.#takeShortPing(bytes, base, blockEnd, sink)
+          : this.#parseNext(bytes, base, blockEnd, sink);
+        if (end === undefined) return false;
+        base = end;
         if (base < blockEnd && bytes[base] === this.#delimiter) {
           this.#line++;
           base++;
@@ -203,12 +207,21 @@ export class MessageParser {
     return true;
   }
 
-  /** Whether the next line is a ping that takes some microseconds on the slow path. */
-  #isShortPing(bytes: Buffer, from: number, to: number): boolean {
-    return (
-      bytes.compare(PING_START, 0, PING_START.length, from, Math.min(from + PING_START.length, to)) === 0 &&
-      this.#nextDelimiter(bytes, from, to) - from <= SHORT_PING
-    );
+  /**
+   * Takes the next line if it is a short ping, and nothing else: that takes some microseconds, and no code of users.
+   * @returns its end; `undefined` if it is none
+   */
+  #takeShortPing(bytes: Buffer, from: number, to: number, sink: FrameSink): number | undefined {
+    const startEnd = Math.min(from + PING_START.length, to);
+    if (bytes.compare(PING_START, 0, PING_START.length, from, startEnd) !== 0) return undefined;
+    const lineEnd = this.#nextDelimiter(bytes, from, to);
+    if (lineEnd - from > SHORT_PING) return undefined;
+    const end = trimBlanks(bytes, from, lineEnd);
+    const frame = decodeJson(bytes, from, end, this.validator.maxDepth);
+    // The last of several types counts.
+    if (!frame.ok || (frame.value as { readonly type: unknown }).type !== 'ping') return undefined;
+    this.#take(bytes, from, end, frame, sink);
+    return lineEnd;
   }
 
   /** End of the next part to scan: it fits the cache and ends with a message, unless no message ends early enough. */
@@ -253,7 +266,9 @@ export class MessageParser {
     let agrees = true;
     for (let index = 0; index < matches.count; index++) {
       const typeIndex = matches.typeIndex(index);
-      const message = bytes.subarray(matches.start(index), matches.end(index));
+      const [start, end] = [matches.start(index), matches.end(index)];
+      const message = bytes.subarray(start, end);
+      sink.onUserCode?.(start, end);
       const job = { low: matches.jobLow(index), high: matches.jobHigh(index) };
       if (this.#agrees(message, typeIndex, job)) continue;
       agrees = false;

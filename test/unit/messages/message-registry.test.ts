@@ -278,6 +278,10 @@ describe('inspectSchema', () => {
     [z.object({ a: z.array(z.string().transform(Number)) }), true],
     [z.object({ a: z.coerce.number() }), true],
     [z.object({ a: z.string().catch('x') }), true],
+    [z.string().trim(), true],
+    [z.array(z.string().toLowerCase()), true],
+    [z.url({ normalize: true }), true],
+    [z.url(), false],
   ])('tells whether parsing transformsInput (%#)', (schema, transformsInput) => {
     expect(inspectSchema(schema).transformsInput).toBe(transformsInput);
   });

@@ -9,7 +9,7 @@ test('objects with very many keys are not compared with each other', () => {
     Object.fromEntries(Array.from({ length: 10_000 }, (_, index) => [`${prefix}${index}`, 1]));
   const text = JSON.stringify({ list: [keys('a'), keys('b'), keys('c')] });
   const message: unknown = JSON.parse(text);
-  expect(layoutOf(schema, message, text)).toBeUndefined();
+  expect(layoutOf(schema, message as object, text)).toBeUndefined();
   expect([...extraKeysOf(schema, message)].slice(0, 2)).toEqual(['list[].a0', 'list[].a1']);
   // Comparing them takes 100 times as long as parsing.
   expect(

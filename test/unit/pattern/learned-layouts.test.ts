@@ -320,6 +320,31 @@ describe('the law, where layouts could break it', () => {
     }
   });
 
+  test.each(['jobId', 'job_id'])('keys in any order, with the job id as %s', (key) => {
+    const { parse } = learner({ types: ['job_progress'] });
+    const { jobId, ...rest } = VALID.job_progress;
+    const shuffled = () => JSON.stringify(withShuffledKeys({ ...rest, [key]: jobId }, random));
+    for (let round = 0; round < 1500; round++) parse([shuffled()]);
+    expect(parse(Array.from({ length: 10 }, shuffled))).toEqual({ matched: 10, parsed: 0, rejected: 0 });
+  });
+
+  test('a layout of its own where keys in any order match no pattern', () => {
+    const names = Array.from({ length: 40 }, (_, index) => `k${index}`);
+    const schema = z.object({
+      type: z.literal('many'),
+      ...Object.fromEntries(names.map((name) => [name, z.number()])),
+    });
+    const { parse } = learner({
+      registry: new MessageRegistry({ schemas: { many: schema } }),
+      types: ['many'],
+    });
+    const message = { type: 'many', ...Object.fromEntries(names.map((name, index) => [name, index])) };
+    for (let round = 0; round < 1500; round++) parse([JSON.stringify(withShuffledKeys(message, random))]);
+    const stable = JSON.stringify(withShuffledKeys(message, random));
+    parse(repeat(stable, 500));
+    expect(parse([stable])).toEqual({ matched: 1, parsed: 0, rejected: 0 });
+  });
+
   test('rules hold in learned layouts', () => {
     const { parse } = learner({ types: ['job_progress'] });
     const progress = (processed: number, total: number) =>
@@ -332,7 +357,7 @@ describe('the law, where layouts could break it', () => {
 
 describe('layouts', () => {
   const schema = z.object({ a: z.array(z.object({ x: z.number().optional(), y: z.number().optional() })) });
-  const read = (text: string) => layoutOf(schema, JSON.parse(text), text);
+  const read = (text: string) => layoutOf(schema, JSON.parse(text) as object, text);
 
   test('record the spacing, and the order of keys in every object', () => {
     expect(read('{"b": "1", "a": [{"y": 1, "x": 2}, {"x": 1}]}')).toEqual({

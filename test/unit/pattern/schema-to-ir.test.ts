@@ -339,6 +339,34 @@ describe('has the schema check, and gives the reason', () => {
     expect(seen).toEqual([[0, 25]]);
   });
 
+  test('beyond 1,000 parts, as mutually recursive types have', () => {
+    const types: z.ZodType[] = Array.from({ length: 12 }, () =>
+      z.object({
+        get lists() {
+          return z.object(
+            Object.fromEntries(types.map((type, index) => [`a${index}`, z.array(type).optional()])),
+          );
+        },
+      }),
+    );
+    const compiled = compile({ a: types[0] as z.ZodType });
+    expect(compiled.result).toHaveProperty('module');
+    expect(takes(compiled, '"a":{"lists":{"a1":[{"lists":{}}]}}')).toBe(true);
+    expect(takes(compiled, '"a":{"lists":{"a1":[{"lists":{"a2":1}}]}}')).toBe(false);
+  });
+
+  test('of a union, the values of the option that matches', () => {
+    const option = (name: string, pattern: RegExp) =>
+      z.object({ [name]: z.string().regex(pattern), k: z.literal(name) });
+    const compiled = compile({ a: z.discriminatedUnion('k', [option('x', /^x/), option('y', /^y/)]) });
+    expect(takes(compiled, '"a":{"x":"x1","k":"x"}')).toBe(true);
+    expect(takes(compiled, '"a":{"y":"y1","k":"y"}')).toBe(true);
+    expect(takes(compiled, '"a":{"y":"x1","k":"y"}')).toBe(false);
+    const alike = (name: string) => z.object({ v: z.string().regex(/^x/), k: z.literal(name), w: z.email() });
+    const same = compile({ a: z.discriminatedUnion('k', [alike('x'), alike('y')]) });
+    expect(takes(same, '"a":{"v":"x","k":"y","w":"a@b.cc"}')).toBe(true);
+  });
+
   test('once per value, even if parts of it are refined too', () => {
     const seen: unknown[] = [];
     const see = (value: unknown) => seen.push(value) > 0;

@@ -201,11 +201,17 @@ describe('what zod checks beyond its definition', () => {
     }
   });
 
-  test('a timestamp that may be null, and is old', () => {
-    const schema = z.object({ type: TYPE, timestamp: z.iso.datetime().nullable() });
+  test.each<[name: string, timestamp: z.ZodType]>([
+    ['may be null', z.iso.datetime().nullable()],
+    ['is a string of limited length', z.string().max(40)],
+    ['is refined', z.iso.datetime().refine(() => true)],
+    ['is transformed', z.string().transform((time) => new Date(time))],
+    ['is a number or a string', z.union([z.number(), z.string().min(1)])],
+  ])('a timestamp that %s, and is old', (_, timestamp) => {
+    const schema = z.object({ type: TYPE, timestamp });
     const paths = new BothPaths({ t: schema }, { maxMessageAge: 1000 });
-    for (const timestamp of ['"2020-01-01T00:00:00Z"', 'null', `"${new Date().toISOString()}"`]) {
-      paths.check(Buffer.from(`{"type":"t","timestamp":${timestamp}}\n`));
+    for (const time of ['"2020-01-01T00:00:00Z"', 'null', '0', `"${new Date().toISOString()}"`]) {
+      paths.check(Buffer.from(`{"type":"t","timestamp":${time}}\n`));
     }
   });
 });

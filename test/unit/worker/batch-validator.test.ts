@@ -505,25 +505,56 @@ describe('with patterns', () => {
   });
 });
 
-test('code of users runs in workers, not where a batch is validated by patterns alone', () => {
-  const refine = vi.fn(() => true);
-  const type = z.literal('t');
-  const registry = new MessageRegistry({ schemas: { t: z.object({ type, a: z.string().refine(refine) }) } });
+describe('code of users', () => {
+  const refine = vi.fn<(value: unknown) => boolean>();
   const onProgress = vi.fn();
-  const parser = new MessageParser({
-    validator: new MessageValidator({ registry }),
-    patterns: createPatterns(registry),
+
+  /** @param patterns of the parser */
+  function withCode(verify = false): BatchValidator {
+    refine.mockReset().mockReturnValue(true);
+    onProgress.mockReset();
+    const type = z.literal('t');
+    const registry = new MessageRegistry({
+      schemas: { t: z.object({ type, a: z.string().refine(refine) }) },
+    });
+    const validator = new MessageValidator({ registry });
+    const parser = new MessageParser({ validator, patterns: createPatterns(registry), verify });
+    return new BatchValidator(parser, NEWLINE, { onProgress });
+  }
+
+  function taskOf(text: string) {
+    const memory = new SharedArrayBuffer(text.length);
+    Buffer.from(memory).write(text);
+    return { id: 0, arenas: [memory], ranges: [0, 0, text.length], maxDetailedRejections: 0 };
+  }
+
+  test('runs in workers, which say for which message', () => {
+    const text = line(VALID.heartbeat) + line({ type: 't', a: 'x' });
+    expect(runsOf(withCode().validate(taskOf(text)))).toEqual(['DELIMITED 0+2']);
+    expect(refine.mock.calls).toEqual([['x']]);
+    expect(onProgress.mock.calls.slice(1)).toEqual([[0, line(VALID.heartbeat).length, text.length - 1]]);
   });
-  const batches = new BatchValidator(parser, NEWLINE, { onProgress });
-  const text = line(VALID.heartbeat) + line({ type: 't', a: 'x' });
-  const memory = new SharedArrayBuffer(text.length);
-  Buffer.from(memory).write(text);
-  const task = { id: 0, arenas: [memory], ranges: [0, 0, text.length], maxDetailedRejections: 0 };
-  expect(batches.validateByPatterns(task)).toBeUndefined();
-  expect(refine).not.toHaveBeenCalled();
-  onProgress.mockClear();
-  expect(runsOf(batches.validate(task))).toEqual(['DELIMITED 0+2']);
-  expect(refine.mock.calls.map(([value]: unknown[]) => value)).toEqual(['x']);
-  // The watchdog is told which message it is.
-  expect(onProgress.mock.calls.slice(1)).toEqual([[0, line(VALID.heartbeat).length, text.length - 1]]);
+
+  test('also when the slow path is to verify it', () => {
+    const message = line({ type: 't', a: 'x' });
+    withCode(true).validate(taskOf(message.repeat(3)));
+    const places = [0, 1, 2].map((index) => [0, index * message.length, (index + 1) * message.length - 1]);
+    expect(onProgress.mock.calls.slice(1)).toEqual([...places, ...places]);
+    expect(refine).toHaveBeenCalledTimes(6);
+  });
+
+  test.each([
+    line(VALID.heartbeat) + line({ type: 't', a: 'x' }),
+    '{"type":"ping"}{"type":"t","a":"x"}\n',
+    '{"type":"ping","type":"t","a":"x"}\n',
+    '{"type":"ping"} {"type":"t","a":"x"}',
+  ])('does not run where a batch is validated by patterns alone: %j', (text) => {
+    expect(withCode().validateByPatterns(taskOf(text))).toBeUndefined();
+    expect(refine).not.toHaveBeenCalled();
+  });
+
+  test('keeps nobody from getting a pong where a batch is validated by patterns alone', () => {
+    for (const text of ['{"type":"ping"}\r\n', '{"type":"ping","data":{}} \n'])
+      expect(withCode().validateByPatterns(taskOf(text))).toBeDefined();
+  });
 });
