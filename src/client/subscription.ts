@@ -43,7 +43,7 @@ export interface SubscriptionFilter {
    * {@link Subscription.position}, or at a time (ISO 8601, or a `Date`). Needs a broker with a durable log, and a client
    * without other subscriptions. After a reconnect, the subscription continues where it was: messages that were received
    * after the latest position are repeated, unless it has `meta` and its `ack` is not `manual`: then they are recognised,
-   * and left out. Default: `new`, without the log.
+   * and left out (not in a work group, where messages come again on purpose). Default: `new`, without the log.
    */
   readonly from?: 'new' | 'first' | { readonly offset: string } | { readonly time: string | Date };
   /**
@@ -171,7 +171,9 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
     this.#listener = listener;
     this.#fullness = new Watermark(filter.maxQueuedBytes ?? DEFAULT_QUEUED_BYTES, LOW_SHARE);
     this.#repeats =
-      isStored(filter) && filter.meta === true && filter.ack !== 'manual' ? new Repeats() : undefined;
+      isStored(filter) && filter.meta === true && filter.ack !== 'manual' && !isWorkGroup(filter)
+        ? new Repeats()
+        : undefined;
     this.#unacknowledged = isWorkGroup(filter) ? new Unacknowledged() : undefined;
     this.confirmed = new Promise((resolve, reject) => {
       this.#resolveConfirmed = resolve;

@@ -71,8 +71,10 @@ export class Unacknowledged {
     let first = this.#entries.peek();
     for (; first !== undefined && first.state !== 'open'; first = this.#entries.peek()) {
       this.#entries.shift();
-      if (first.state === 'done') this.#unsent--;
-      if (first.state !== 'given back') position = first.offset + 1;
+      if (first.state !== 'done') continue;
+      this.#unsent--;
+      // Not that of a message that was sent: the broker knows the position by a message that the client still has.
+      position = first.offset + 1;
     }
     return { position, done: this.#unsent === 0 ? [] : this.#takeDone() };
   }

@@ -19,6 +19,8 @@ export interface WaitingLease<M> extends Lease {
   readonly notBefore: number;
   /** The member that may still acknowledge it: it took too long, and may just be slow. */
   readonly previous: M | undefined;
+  /** Whether its latest delivery counts as failed. */
+  readonly isFailed: boolean;
 }
 
 /** What happens to messages after a failure. */
@@ -136,20 +138,24 @@ export class LeaseTable<M> {
       this.#waiting = this.#waiting.flatMap((one) => (one.previous === member ? left(one) : [one]));
   }
 
-  /** A member is done with its messages from one offset up to another, whichever it got before. Otherwise as `acknowledge`. */
-  settle(member: M, from: number, to: number): void {
-    this.#setHeld(
-      member,
-      this.leasesOf(member).flatMap((lease) => without(lease, from, to)),
-    );
-    this.#waiting = this.#waiting.flatMap((one) =>
-      one.previous === member ? without(one, from, to) : [one],
-    );
+  /**
+   * A member is done with these messages, whichever it got before. Otherwise as `acknowledge`.
+   * @param ranges offset of the first message, and after the last one, of each range
+   */
+  settle(member: M, ranges: readonly (readonly number[])[]): void {
+    if (ranges.length === 0) return;
+    const settled = new Ranges(ranges);
+    const leases = this.leasesOf(member);
+    this.#replace(member, leases.length, (lease) => settled.cutFrom(lease));
+    if (this.#waiting.some(({ previous }) => previous === member))
+      this.#waiting = this.#waiting.flatMap((one) =>
+        one.previous === member ? settled.cutFrom(one) : [one],
+      );
   }
 
   /**
-   * A member could not handle its messages from one offset up to another. Those of them that were taken away from it because
-   * it took too long have failed already: it can only not acknowledge them any more.
+   * A member could not handle its messages from one offset up to another: also those that were taken away from it because it
+   * took too long, unless another one has them now. It can not acknowledge them any more.
    */
   fail(member: M, from: number, to: number, policy: RetryPolicy): void {
     const leases = this.leasesOf(member);
@@ -168,7 +174,8 @@ export class LeaseTable<M> {
       if (offsets.length === 0) continue;
       this.#remove(lease);
       for (const rest of without(lease, from, to)) this.#wait(rest);
-      this.#wait({ ...lease, offsets, previous: undefined });
+      const failures = lease.failures + (lease.isFailed ? 0 : 1);
+      this.#putBack({ ...lease, offsets, failures }, policy, undefined);
     }
   }
 
@@ -181,7 +188,8 @@ export class LeaseTable<M> {
   release(member: M, policy: RetryPolicy | undefined, isLate = false): void {
     const previous = isLate ? member : undefined;
     for (const [index, lease] of this.leasesOf(member).entries()) {
-      if (index > 0 || policy === undefined) this.#wait({ ...lease, notBefore: 0, previous });
+      if (index > 0 || policy === undefined)
+        this.#wait({ ...lease, notBefore: 0, previous, isFailed: false });
       else this.#putBack({ ...lease, failures: lease.failures + 1 }, policy, previous);
     }
     this.#held.delete(member);
@@ -224,12 +232,12 @@ export class LeaseTable<M> {
   #putBack(lease: Lease, policy: RetryPolicy, previous: M | undefined): void {
     const { offsets, failures } = lease;
     const notBefore = policy.notBefore(failures);
-    if (failures < policy.maxFailures) this.#wait({ ...lease, notBefore, previous });
+    if (failures < policy.maxFailures) this.#wait({ ...lease, notBefore, previous, isFailed: true });
     else if (offsets.length === 1) for (const offset of offsets) this.#dead.add(offset);
     else {
       const middle = Math.ceil((offsets.length + 1) / 2);
       for (const part of [offsets.slice(0, 1), offsets.slice(1, middle), offsets.slice(middle)])
-        if (part.length > 0) this.#wait({ ...lease, offsets: part, notBefore, previous });
+        if (part.length > 0) this.#wait({ ...lease, offsets: part, notBefore, previous, isFailed: true });
     }
   }
 
@@ -240,6 +248,42 @@ export class LeaseTable<M> {
 
   #remove(lease: WaitingLease<M>): void {
     this.#waiting.splice(this.#waiting.indexOf(lease), 1);
+  }
+}
+
+/** Sets of offsets. A member may have very many leases, of which each acknowledgement concerns a few. */
+class Ranges {
+  /** In order, and apart from each other. */
+  readonly #ranges: (readonly [start: number, end: number])[] = [];
+
+  constructor(ranges: readonly (readonly number[])[]) {
+    for (const [start = 0, end = 0] of ranges.toSorted(([a = 0], [b = 0]) => a - b)) {
+      const last = this.#ranges.at(-1);
+      if (last === undefined || start > last[1]) this.#ranges.push([start, end]);
+      else this.#ranges[this.#ranges.length - 1] = [last[0], Math.max(last[1], end)];
+    }
+  }
+
+  /** What is left of a lease without these messages. */
+  cutFrom<L extends Lease>(lease: L): L[] {
+    const after = endOf(lease.offsets);
+    let left = [lease];
+    for (let at = this.#firstBeyond(firstOf(lease)); (this.#ranges[at]?.[0] ?? after) < after; at++) {
+      const [start, end] = this.#ranges[at] as readonly [number, number];
+      left = left.flatMap((one) => without(one, start, end));
+    }
+    return left;
+  }
+
+  /** Index of the first range that ends after an offset. */
+  #firstBeyond(offset: number): number {
+    let [low, high] = [0, this.#ranges.length];
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((this.#ranges[middle]?.[1] ?? 0) > offset) high = middle;
+      else low = middle + 1;
+    }
+    return low;
   }
 }
 

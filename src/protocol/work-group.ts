@@ -225,7 +225,7 @@ export class WorkGroup<P extends Peer> {
   acknowledge(member: GroupMember<P>, offset: number, done: readonly (readonly number[])[]): void {
     this.#progress(member);
     this.#table.acknowledge(member, offset);
-    for (const [from = 0, to = 0] of done) this.#table.settle(member, from, to);
+    this.#table.settle(member, done);
   }
 
   giveBack(member: GroupMember<P>, from: number, to: number, delay: number | undefined): void {

@@ -3,6 +3,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { LeaseTable, type RetryPolicy } from '#src/log/lease-table.js';
+import { timeRatio } from '../../support/timing.js';
 
 const policy = (maxFailures: number): RetryPolicy => ({ maxFailures, notBefore: () => 0 });
 const range = (from: number, to: number) => Array.from({ length: to - from }, (_, index) => from + index);
@@ -48,10 +49,10 @@ describe('a lease table', () => {
   test('settles single messages, also late, and keeps those around them', () => {
     const table = new LeaseTable<string>(0);
     table.add('a', range(0, 5));
-    table.settle('a', 1, 2);
+    table.settle('a', [[1, 2]]);
     table.release('a', policy(5), true);
-    table.settle('a', 3, 4);
-    table.settle('b', 0, 5);
+    table.settle('a', [[3, 4]]);
+    table.settle('b', [[0, 5]]);
     expect(waitingIn(table)).toEqual([[0], [2], [4]]);
   });
 
@@ -75,10 +76,47 @@ describe('a lease table', () => {
     table.release('a', policy(5), true);
     table.fail('a', 1, 3, policy(5));
     expect(waitingIn(table)).toEqual([[0], [1, 2], [3]]);
+    expect(table.waiting.map(({ failures }) => failures)).toEqual([1, 1, 1]);
     table.acknowledge('a', 4);
     expect(waitingIn(table)).toEqual([[1, 2]]);
-    table.settle('a', 0, 4);
+    table.settle('a', [[0, 4]]);
     expect(waitingIn(table)).toEqual([[1, 2]]);
+  });
+
+  test('what is given back late has failed, and waits as long as its member says', () => {
+    const table = new LeaseTable<string>(0);
+    for (const offset of [0, 1]) table.add('a', [offset]);
+    table.release('a', policy(5), true);
+    table.fail('a', 1, 2, { maxFailures: 5, notBefore: () => 3_600_000 });
+    expect(table.waiting).toMatchObject([
+      { offsets: [0], failures: 1, notBefore: 0 },
+      { offsets: [1], failures: 1, notBefore: 3_600_000 },
+    ]);
+  });
+
+  test('settles many ranges of very many leases in little time', () => {
+    const count = 10_000;
+    const table = new LeaseTable<string>(0);
+    for (let offset = 0; offset < count; offset++) table.add('a', [offset]);
+    const spread = Array.from({ length: 100 }, (_, at) => [at * 100 + 50, at * 100 + 51]);
+    const one = () => table.settle('a', spread.slice(0, 1));
+    one();
+    expect(timeRatio(() => table.settle('a', spread), one, 10)).toBeLessThan(10);
+    expect(table.countOf('a')).toBe(count - 100);
+  });
+
+  test('ranges may overlap, in any order', () => {
+    const table = new LeaseTable<string>(0);
+    table.add('a', range(0, 10));
+    table.settle('a', [
+      [6, 8],
+      [2, 4],
+      [3, 7],
+    ]);
+    expect(table.leasesOf('a').map(({ offsets }) => offsets)).toEqual([
+      [0, 1],
+      [8, 9],
+    ]);
   });
 
   test('an acknowledgement does not cover what a member got later, although its offsets are lower', () => {
@@ -148,7 +186,7 @@ describe('a lease table', () => {
         for (const step of actions) {
           if (step.kind === 'add') table.add(step.member, range(table.end, table.end + step.count));
           else if (step.kind === 'acknowledge') table.acknowledge(step.member, step.at);
-          else if (step.kind === 'settle') table.settle(step.member, step.at, step.at + step.count);
+          else if (step.kind === 'settle') table.settle(step.member, [[step.at, step.at + step.count]]);
           else if (step.kind === 'fail') table.fail(step.member, step.at, step.at + step.count, policy(2));
           else if (step.kind === 'release') table.release(step.member, policy(2), step.isLate);
           else {
