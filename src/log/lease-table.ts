@@ -114,7 +114,7 @@ export class LeaseTable<M> {
   /** Messages of a waiting lease do not exist any more. @param before those before this offset */
   forget(lease: WaitingLease<M>, before: number): void {
     this.#remove(lease);
-    for (const rest of from(lease, before)) this.#wait(rest);
+    this.#wait(from(lease, before));
   }
 
   /**
@@ -158,25 +158,20 @@ export class LeaseTable<M> {
    * took too long, unless another one has them now. It can not acknowledge them any more.
    */
   fail(member: M, from: number, to: number, policy: RetryPolicy): void {
+    const failed: WaitingLease<M>[] = [];
+    const cutFrom = <L extends Lease>(lease: L, isFailed: boolean): L[] => {
+      const offsets = lease.offsets.filter((offset) => offset >= from && offset < to);
+      if (offsets.length === 0) return [lease];
+      const failures = lease.failures + (isFailed ? 0 : 1);
+      failed.push(...this.#putBack({ ...lease, offsets, failures }, policy, undefined));
+      return without(lease, from, to);
+    };
     const leases = this.leasesOf(member);
-    this.#setHeld(
-      member,
-      leases.flatMap((lease) => without(lease, from, to)),
+    this.#replace(member, leases.length, (lease) => cutFrom(lease, false));
+    this.#waiting = this.#waiting.flatMap((one) =>
+      one.previous === member ? cutFrom(one, one.isFailed) : [one],
     );
-    for (const lease of leases) {
-      const offsets = lease.offsets.filter((offset) => offset >= from && offset < to);
-      if (offsets.length > 0)
-        this.#putBack({ ...lease, offsets, failures: lease.failures + 1 }, policy, undefined);
-    }
-    const late = this.#waiting.filter(({ previous }) => previous === member);
-    for (const lease of late) {
-      const offsets = lease.offsets.filter((offset) => offset >= from && offset < to);
-      if (offsets.length === 0) continue;
-      this.#remove(lease);
-      for (const rest of without(lease, from, to)) this.#wait(rest);
-      const failures = lease.failures + (lease.isFailed ? 0 : 1);
-      this.#putBack({ ...lease, offsets, failures }, policy, undefined);
-    }
+    this.#wait(failed);
   }
 
   /**
@@ -187,12 +182,13 @@ export class LeaseTable<M> {
    */
   release(member: M, policy: RetryPolicy | undefined, isLate = false): void {
     const previous = isLate ? member : undefined;
-    for (const [index, lease] of this.leasesOf(member).entries()) {
-      if (index > 0 || policy === undefined)
-        this.#wait({ ...lease, notBefore: 0, previous, isFailed: false });
-      else this.#putBack({ ...lease, failures: lease.failures + 1 }, policy, previous);
-    }
+    const released = this.leasesOf(member).flatMap((lease, index) =>
+      index > 0 || policy === undefined
+        ? [{ ...lease, notBefore: 0, previous, isFailed: false }]
+        : this.#putBack({ ...lease, failures: lease.failures + 1 }, policy, previous),
+    );
     this.#held.delete(member);
+    this.#wait(released);
   }
 
   /** A message that failed too often is stored elsewhere. */
@@ -219,31 +215,29 @@ export class LeaseTable<M> {
     if (holding.leases.length === 0) this.#held.delete(member);
   }
 
-  #setHeld(member: M, leases: Lease[]): void {
-    if (leases.length === 0) this.#held.delete(member);
-    else this.#held.set(member, { leases, count: messagesIn(leases) });
-  }
-
   /**
    * After too many failures, the lease is split, until the message that cannot be handled is alone: then the messages around
    * it have been handled. The first message is alone at once: members that work in order have failed there. The others are
    * halved, for members that handle many messages together.
+   * @returns what waits to be delivered again
    */
-  #putBack(lease: Lease, policy: RetryPolicy, previous: M | undefined): void {
+  #putBack(lease: Lease, policy: RetryPolicy, previous: M | undefined): WaitingLease<M>[] {
     const { offsets, failures } = lease;
-    const notBefore = policy.notBefore(failures);
-    if (failures < policy.maxFailures) this.#wait({ ...lease, notBefore, previous, isFailed: true });
-    else if (offsets.length === 1) for (const offset of offsets) this.#dead.add(offset);
-    else {
-      const middle = Math.ceil((offsets.length + 1) / 2);
-      for (const part of [offsets.slice(0, 1), offsets.slice(1, middle), offsets.slice(middle)])
-        if (part.length > 0) this.#wait({ ...lease, offsets: part, notBefore, previous, isFailed: true });
+    const waiting = { ...lease, notBefore: policy.notBefore(failures), previous, isFailed: true };
+    if (failures < policy.maxFailures) return [waiting];
+    if (offsets.length === 1) {
+      for (const offset of offsets) this.#dead.add(offset);
+      return [];
     }
+    const middle = Math.ceil((offsets.length + 1) / 2);
+    const parts = [offsets.slice(0, 1), offsets.slice(1, middle), offsets.slice(middle)];
+    return parts.flatMap((part) => (part.length > 0 ? [{ ...waiting, offsets: part }] : []));
   }
 
-  #wait(lease: WaitingLease<M>): void {
-    const at = this.#waiting.findIndex((other) => firstOf(other) > firstOf(lease));
-    this.#waiting.splice(at === -1 ? this.#waiting.length : at, 0, lease);
+  #wait(leases: readonly WaitingLease<M>[]): void {
+    if (leases.length === 0) return;
+    // Two sorted lists in a row are sorted in linear time.
+    this.#waiting = [...this.#waiting, ...leases.toSorted(byFirst)].sort(byFirst);
   }
 
   #remove(lease: WaitingLease<M>): void {
@@ -303,6 +297,10 @@ function without<L extends Lease>(lease: L, start: number, end: number): L[] {
   if (firstOf(lease) >= end || endOf(lease.offsets) <= start) return [lease];
   const before = lease.offsets.filter((offset) => offset < start);
   return [...(before.length === 0 ? [] : [{ ...lease, offsets: before }]), ...from(lease, end)];
+}
+
+function byFirst(a: Lease, b: Lease): number {
+  return firstOf(a) - firstOf(b);
 }
 
 /** Offset of the first message of a lease; `Infinity` without one. */

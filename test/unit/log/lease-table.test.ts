@@ -105,6 +105,24 @@ describe('a lease table', () => {
     expect(table.countOf('a')).toBe(count - 100);
   });
 
+  test('takes very many leases from a member in little time', () => {
+    const tableOf = (count: number) => {
+      const table = new LeaseTable<string>(0);
+      for (let offset = 0; offset < count; offset++) table.add('a', [offset]);
+      return table;
+    };
+    const tables = (count: number) => Array.from({ length: 50 }, () => tableOf(count));
+    const [few, many] = [tables(500), tables(5000)];
+    const release = (from: LeaseTable<string>[]) => from.pop()?.release('a', policy(5), true);
+    expect(
+      timeRatio(
+        () => release(many),
+        () => release(few),
+        40,
+      ),
+    ).toBeLessThan(40);
+  });
+
   test('ranges may overlap, in any order', () => {
     const table = new LeaseTable<string>(0);
     table.add('a', range(0, 10));
