@@ -120,7 +120,7 @@ type Client struct {
 	wake             chan struct{}
 
 	mutex sync.Mutex
-	// Closed, and replaced, whenever messages are confirmed or the client ends.
+	// Closed, and replaced, whenever messages are confirmed.
 	changed chan struct{}
 	// Messages that are not confirmed: those that were written to a connection, and those that follow.
 	sent, unsent     [][]byte
@@ -218,14 +218,19 @@ func (c *Client) Flush(timeout time.Duration) error {
 }
 
 // Close waits until everything is confirmed, and disconnects. It returns the number of messages that are not confirmed.
+// After the timeout, it returns even if the broker reads nothing, or a function of the options has not returned.
 func (c *Client) Close(timeout time.Duration) int {
 	c.mutex.Lock()
 	// No more heartbeats: they would follow those that are waited for.
 	c.ending = true
 	c.mutex.Unlock()
+	deadline := time.Now().Add(timeout)
 	_ = c.Flush(timeout)
 	c.cancel()
-	<-c.done
+	select {
+	case <-c.done:
+	case <-time.After(time.Until(deadline)):
+	}
 	return c.Statistics().Unconfirmed
 }
 
@@ -276,6 +281,8 @@ func (c *Client) wait(ctx context.Context) error {
 	select {
 	case <-changed:
 		return nil
+	case <-c.ctx.Done():
+		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -317,20 +324,22 @@ func (c *Client) notify() {
 	}
 }
 
-// Connects until the client is closed.
+// Ends the client for a reason that a new connection would not change.
+func (c *Client) fail(err error) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	if c.ctx.Err() == nil {
+		c.failure = err
+		c.cancel()
+	}
+}
+
+// Connects until the client ends.
 func (c *Client) run() {
 	defer close(c.done)
 	defer close(c.received)
 	for delay := firstRetry; c.ctx.Err() == nil; delay = shorter(2*delay, lastRetry) {
-		isConnected, err := c.serve()
-		if answer := (*Error)(nil); errors.As(err, &answer) && answer.isFatal() {
-			c.mutex.Lock()
-			c.failure = answer
-			c.broadcast()
-			c.mutex.Unlock()
-			return
-		}
-		if isConnected {
+		if c.serve() {
 			delay = firstRetry
 		}
 		select {
@@ -339,15 +348,12 @@ func (c *Client) run() {
 		case <-c.ctx.Done():
 		}
 	}
-	c.mutex.Lock()
-	c.broadcast()
-	c.mutex.Unlock()
 }
 
 func (c *Client) dial() (net.Conn, error) {
 	dialer := &net.Dialer{Timeout: connectTimeout}
 	if c.options.TLS != nil {
-		return tls.DialWithDialer(dialer, c.network, c.address, c.options.TLS)
+		return (&tls.Dialer{NetDialer: dialer, Config: c.options.TLS}).DialContext(c.ctx, c.network, c.address)
 	}
 	return dialer.DialContext(c.ctx, c.network, c.address)
 }
@@ -368,61 +374,62 @@ type welcome struct {
 }
 
 // Sends and receives on one connection until it is lost. Returns whether the broker has welcomed the client.
-func (c *Client) serve() (bool, error) {
+func (c *Client) serve() bool {
 	connection, err := c.dial()
 	if err != nil {
-		return false, err
+		return false
 	}
 	defer connection.Close()
+	ctx, cancel := context.WithCancel(c.ctx)
+	defer cancel()
+	go func() {
+		<-ctx.Done()
+		// Ends a read or write that waits.
+		connection.Close()
+	}()
 	greeting, err := encode(envelope{
 		Type: "hello",
 		Data: hello{"crawler", c.session, c.options.CrawlerID, c.options.Token},
 	})
 	if err != nil {
-		return false, err
+		return false
 	}
 	_ = connection.SetDeadline(time.Now().Add(connectTimeout))
 	if _, err := connection.Write(greeting); err != nil {
-		return false, err
+		return false
 	}
 	reader := bufio.NewReaderSize(connection, writeSize)
-	current := &connectionState{client: c, connection: connection}
+	current := &connectionState{client: c, connection: connection, ctx: ctx}
 	var welcomed welcome
 	for {
 		message, err := readMessage(reader)
 		if err != nil {
-			return false, err
+			return false
 		}
 		if message.Type != "welcome" {
 			if err := current.handle(message); err != nil {
-				return false, err
+				return false
 			}
 			continue
 		}
 		if err := json.Unmarshal(message.Data, &welcomed); err != nil {
-			return false, err
+			return false
 		}
 		break
 	}
 	_ = connection.SetDeadline(time.Time{})
 	c.onWelcome(welcomed)
-	failed := make(chan error, 1)
+	ended := make(chan struct{})
 	go func() {
-		for {
-			_ = connection.SetReadDeadline(time.Now().Add(2 * silence))
-			message, err := readMessage(reader)
-			if err == nil {
-				err = current.handle(message)
-			}
-			if err != nil {
-				failed <- err
-				return
-			}
-		}
+		defer close(ended)
+		defer cancel()
+		current.read(reader)
 	}()
-	err = current.write(time.Duration(welcomed.HeartbeatInterval)*time.Millisecond, failed)
-	connection.Close()
-	return true, err
+	current.write(time.Duration(welcomed.HeartbeatInterval) * time.Millisecond)
+	cancel()
+	// It sends to Messages, and confirms what this connection has written.
+	<-ended
+	return true
 }
 
 func (c *Client) onWelcome(welcomed welcome) {
@@ -452,6 +459,8 @@ func (c *Client) onWelcome(welcomed welcome) {
 type connectionState struct {
 	client     *Client
 	connection net.Conn
+	// Ends when the connection is lost, or the client ends.
+	ctx context.Context
 
 	mutex sync.Mutex
 	// For each ping that is not answered: the number of messages before it.
@@ -462,8 +471,19 @@ type connectionState struct {
 	heardAt time.Time
 }
 
+// Reads until the connection or the client ends, and what has arrived before.
+func (s *connectionState) read(reader *bufio.Reader) {
+	for {
+		_ = s.connection.SetReadDeadline(time.Now().Add(2 * silence))
+		message, err := readMessage(reader)
+		if err != nil || s.handle(message) != nil {
+			return
+		}
+	}
+}
+
 // Writes what is published, until the connection or the client ends.
-func (s *connectionState) write(heartbeatInterval time.Duration, failed <-chan error) error {
+func (s *connectionState) write(heartbeatInterval time.Duration) {
 	c := s.client
 	var unpinged int
 	var unpingedSince, heartbeatAt time.Time
@@ -474,7 +494,7 @@ func (s *connectionState) write(heartbeatInterval time.Duration, failed <-chan e
 			heartbeatAt = now.Add(heartbeatInterval / 2)
 			line, err := encode(envelope{Type: "heartbeat", Data: c.options.Heartbeat()})
 			if err != nil {
-				return err
+				return
 			}
 			c.mutex.Lock()
 			if !c.ending {
@@ -495,7 +515,7 @@ func (s *connectionState) write(heartbeatInterval time.Duration, failed <-chan e
 		out = append(out, s.pong()...)
 		if len(out) > 0 {
 			if _, err := s.connection.Write(out); err != nil {
-				return err
+				return
 			}
 			if len(out) >= writeSize {
 				continue
@@ -509,12 +529,9 @@ func (s *connectionState) write(heartbeatInterval time.Duration, failed <-chan e
 		select {
 		case <-c.wake:
 		case <-timer.C:
-		case err := <-failed:
+		case <-s.ctx.Done():
 			timer.Stop()
-			return err
-		case <-c.ctx.Done():
-			timer.Stop()
-			return nil
+			return
 		}
 		timer.Stop()
 	}
@@ -607,6 +624,7 @@ func (s *connectionState) handle(message Message) error {
 		}
 		// With another type, it is about that message.
 		if answer.isFatal() && (answer.MessageType == "" || answer.MessageType == "hello") {
+			c.fail(answer)
 			return answer
 		}
 		if answer.isOfConnection() {
@@ -621,7 +639,11 @@ func (s *connectionState) handle(message Message) error {
 	default:
 		select {
 		case c.received <- message:
-		case <-c.ctx.Done():
+		default:
+			select {
+			case c.received <- message:
+			case <-s.ctx.Done():
+			}
 		}
 	}
 	return nil

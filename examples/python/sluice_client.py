@@ -161,7 +161,11 @@ class SluiceClient:
         return message
 
     def close(self, timeout=10.0):
-        """Waits until everything is confirmed, and disconnects. Returns the number of messages that are not confirmed."""
+        """Waits until everything is confirmed, and disconnects. Returns the number of messages that are not confirmed.
+
+        After `timeout` seconds, it returns even if the broker does not answer, or a callback has not returned.
+        """
+        deadline = _deadline(timeout)
         with self._changed:
             # No more heartbeats: they would follow those that are waited for.
             self._is_ending = True
@@ -173,14 +177,15 @@ class SluiceClient:
             self._is_closing = True
             self._changed.notify_all()
         self._wake()
-        self._thread.join()
-        return len(self._sent) + len(self._unsent)
+        self._thread.join(_remaining(deadline))
+        with self._changed:
+            return len(self._sent) + len(self._unsent)
 
     # The rest runs with the lock, or on the client's own thread.
 
     def _wait(self, deadline):
         self._require_open()
-        if not self._changed.wait(None if deadline is None else max(0, deadline - time.monotonic())):
+        if not self._changed.wait(_remaining(deadline)):
             raise TimeoutError("the broker has not confirmed in time")
 
     def _require_open(self):
@@ -454,3 +459,7 @@ def _without_none(value):
 
 def _deadline(timeout):
     return None if timeout is None else time.monotonic() + timeout
+
+
+def _remaining(deadline):
+    return None if deadline is None else max(0, deadline - time.monotonic())

@@ -9,6 +9,7 @@ import { packageRoot } from '../support/cli.js';
 import { line, VALID } from '../support/messages.js';
 import { Ledger } from '../support/numbered.js';
 import { Peer } from '../support/peer.js';
+import { answerAsBroker, ScriptedBroker } from '../support/scripted-broker.js';
 import { share, type WhenOver } from '../support/share.js';
 import { missingTools, python, without } from '../support/tools.js';
 
@@ -123,6 +124,18 @@ class Driver {
   }
 }
 
+const MESSAGE = `${JSON.stringify({ type: 'job_cancel', data: {} })}\n`;
+
+const errorLine = (code: string) => JSON.stringify({ type: 'error', data: { code } });
+
+/** Answers like a broker, and sends something with the welcome. */
+function welcomeThen(lines: string): ScriptedBroker['answer'] {
+  return (message) => {
+    const answer = answerAsBroker(message);
+    return message.type === 'hello' ? `${answer}\n${lines}` : answer;
+  };
+}
+
 /** Reads what a subscriber receives. */
 function read(peer: Peer, ledger: Ledger): void {
   peer.socket.on('data', () => {
@@ -207,6 +220,64 @@ describe.each(LANGUAGES)('the $name client', ({ driver, missing }) => {
     await right.do('publish 0 1');
     expect(await right.do('close')).toBe(0);
   });
+
+  test.skipIf(missing.length > 0)(
+    `closes while more messages arrive than it may receive${without(missing)}`,
+    async () => {
+      const broker = await ScriptedBroker.start();
+      broker.answer = welcomeThen(MESSAGE.repeat(1500));
+      const client = run(broker.socketPath, { MAX_RECEIVED: '1' });
+      expect(await client.do('next')).toBe('job_cancel');
+      await client.do('close 0.1');
+      expect(await client.do('statistics')).toMatchObject({ connections: 1 });
+    },
+  );
+
+  test.skipIf(missing.length > 0)(
+    `ends if the broker rejects it after a reconnect, also with messages that nobody takes${without(missing)}`,
+    async () => {
+      const broker = await ScriptedBroker.start();
+      broker.answer = welcomeThen(MESSAGE.repeat(3));
+      const client = run(broker.socketPath, { MAX_RECEIVED: '1' });
+      await client.do('publish 0 1');
+      await until(() => broker.received.some(({ type }) => type === 'ping'));
+      broker.answer = () => errorLine('UNAUTHORIZED');
+      broker.connections[0]?.destroy();
+      await client.do('publish 1 2');
+      await until(() => broker.connections.length > 1);
+      expect(await client.do('flush 30')).toBe('UNAUTHORIZED');
+    },
+  );
+
+  test.skipIf(missing.length > 0)(
+    `does not wait for a broker that reads nothing${without(missing)}`,
+    async () => {
+      const broker = await ScriptedBroker.start();
+      broker.answer = (message, connection) => {
+        connection.pause();
+        return answerAsBroker(message);
+      };
+      const [closing, replaced] = [run(broker.socketPath), run(broker.socketPath)];
+      for (const client of [closing, replaced])
+        for (let number = 0; number < 3; number++) await client.do(`large ${number} 400000`);
+      await until(() => broker.connections.length === 2);
+      expect(await closing.do('close 0.1')).toBeGreaterThanOrEqual(3);
+      for (const connection of broker.connections) connection.write(`${errorLine('REPLACED')}\n`);
+      expect(await replaced.do('flush 30')).toBe('REPLACED');
+    },
+  );
+
+  test.skipIf(missing.length > 0)(
+    `does not wait for a broker that does not answer its hello${without(missing)}`,
+    async () => {
+      const broker = await ScriptedBroker.start();
+      broker.answer = () => undefined;
+      const client = run(broker.socketPath);
+      await client.do('publish 0 1');
+      await until(() => broker.received.length > 0);
+      expect(await client.do('close 0.1')).toBe(1);
+    },
+  );
 });
 
 test.skipIf(installed.length === 0)(

@@ -23,6 +23,7 @@ type progress struct {
 
 func main() {
 	maxUnconfirmed, _ := strconv.Atoi(os.Getenv("MAX_UNCONFIRMED"))
+	maxReceived, _ := strconv.Atoi(os.Getenv("MAX_RECEIVED"))
 	client := sluice.New("unix", os.Getenv("SOCKET_PATH"), sluice.Options{
 		CrawlerID: os.Getenv("CRAWLER_ID"),
 		Token:     os.Getenv("TOKEN"),
@@ -31,6 +32,7 @@ func main() {
 		},
 		OnRejected:     func(err *sluice.Error) { print(map[string]any{"rejected": err.Code}) },
 		MaxUnconfirmed: maxUnconfirmed,
+		MaxReceived:    maxReceived,
 	})
 	publish := func(number int, text string) error {
 		return client.Publish("job_progress", "producer-"+os.Getenv("PRODUCER"), progress{"fetching", "issue", number, text})
@@ -38,6 +40,10 @@ func main() {
 	number := func(text string) int {
 		value, _ := strconv.Atoi(text)
 		return value
+	}
+	seconds := func(text string) time.Duration {
+		value, _ := strconv.ParseFloat(text, 64)
+		return time.Duration(value * float64(time.Second))
 	}
 	commands := bufio.NewScanner(os.Stdin)
 	for commands.Scan() {
@@ -54,17 +60,20 @@ func main() {
 		case "invalid":
 			err = publish(-1, "")
 		case "flush":
-			seconds, _ := strconv.ParseFloat(words[1], 64)
-			answer, err = "flushed", client.Flush(time.Duration(seconds*float64(time.Second)))
+			answer, err = "flushed", client.Flush(seconds(words[1]))
 		case "next":
 			answer = (<-client.Messages).Type
+		case "drain":
+			for range client.Messages {
+			}
+			answer, err = "CONNECTION_CLOSED", client.Err()
 		case "statistics":
 			statistics := client.Statistics()
 			answer = map[string]any{
 				"rejected": statistics.Rejected, "resent": statistics.Resent, "connections": statistics.Connections,
 			}
 		default:
-			answer = client.Close(30 * time.Second)
+			answer = client.Close(seconds(append(words, "30")[1]))
 		}
 		var refused *sluice.Error
 		switch {
@@ -76,9 +85,6 @@ func main() {
 			answer = "ValueError"
 		}
 		print(map[string]any{"answer": answer})
-		if words[0] == "close" {
-			return
-		}
 	}
 }
 

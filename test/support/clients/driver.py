@@ -20,6 +20,7 @@ client = SluiceClient(
     heartbeat=lambda: {"activeJobs": 1, "totalProcessed": 2, "systemStatus": "crawling"},
     on_rejected=lambda error: say({"rejected": error["code"]}),
     max_unconfirmed=int(os.environ.get("MAX_UNCONFIRMED", 16 * 1024 * 1024)),
+    max_received=int(os.environ.get("MAX_RECEIVED", 10_000)),
 )
 
 
@@ -50,12 +51,13 @@ for line in sys.stdin:
             answer = "flushed"
         elif command == "next":
             answer = client.next_message(timeout=30)["type"]
+        elif command == "drain":
+            while True:
+                client.next_message(timeout=30)
         elif command == "statistics":
             answer = statistics()
         else:
-            answer = client.close(timeout=30)
+            answer = client.close(timeout=float(args[0]) if args else 30)
     except (SluiceError, TimeoutError, ValueError) as error:
         answer = getattr(error, "code", type(error).__name__)
     say({"answer": answer})
-    if command == "close":
-        break
