@@ -73,6 +73,8 @@ function miniExpress() {
       response.setHeader('content-type', 'application/json');
       response.end(JSON.stringify(value));
     };
+    if (!URL.canParse(request.url, 'http://localhost'))
+      return response.status(400).json({ error: 'BAD_REQUEST' });
     const { pathname } = new URL(request.url, 'http://localhost');
     const route = routes.find(({ method, pattern }) => method === request.method && pattern.test(pathname));
     if (route === undefined) return response.status(404).json({ error: 'no such page' });

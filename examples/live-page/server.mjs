@@ -21,13 +21,23 @@ const files = {
   '/sluice-feed.js': [import.meta.resolve('sluice/feed'), 'text/javascript'],
 };
 
-const web = createServer(async (request, response) => {
-  const { pathname } = new URL(request.url ?? '/', 'http://page');
+const web = createServer((request, response) => {
+  answer(request, response).catch((error) => {
+    console.error('failed to answer a request:', error);
+    if (response.headersSent) response.destroy();
+    else response.writeHead(500).end();
+  });
+});
+
+async function answer(request, response) {
+  if (!URL.canParse(request.url, 'http://page')) return response.writeHead(400).end();
+  const { pathname } = new URL(request.url, 'http://page');
   if (pathname === '/feed') return stream(request, response);
   if (!Object.hasOwn(files, pathname)) return response.writeHead(404).end();
   const [file, type] = files[pathname];
-  response.writeHead(200, { 'content-type': type }).end(await readFile(fileURLToPath(file)));
-});
+  const content = await readFile(fileURLToPath(file));
+  response.writeHead(200, { 'content-type': type }).end(content);
+}
 
 /** With a framework whose routes take a Request and return a Response, this is `return crawlers.feed(request)`. */
 function stream(request, response) {

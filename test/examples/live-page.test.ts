@@ -14,6 +14,8 @@ describe.skipIf(browserPath === undefined)(`the live page${note}`, () => {
   test('shows the latest message of each job, at most four times a second, also after a reconnect', async () => {
     const { run, socketPath } = await startExample('live-page/server.mjs', 'page: ', { env: { PORT: '0' } });
     const url = /page: (\S+)/.exec(run.stdout)?.[1] ?? '';
+    // A path that is no URL must not end it.
+    expect((await fetch(`${url}//`)).status).toBe(400);
     const crawler = await Peer.connect(socketPath);
     const progress = (jobId: string, processed: number) => {
       const data = { ...VALID.job_progress.data, processed, total: undefined };

@@ -27,6 +27,7 @@ test('the web app shows what crawlers do, and gives them jobs', async () => {
   expect(await get('/jobs')).toMatchObject({ body: [{ id: 'job-1', crawler: 'crawler-1' }] });
   expect(await get('/jobs/job-9')).toMatchObject({ status: 404 });
   expect(await get('/nowhere')).toMatchObject({ status: 404 });
+  expect(await get('//')).toMatchObject({ status: 400 });
   expect(await get('/connections')).toMatchObject({ body: [{ role: 'crawler', state: 'active' }] });
   expect(await get('/status')).toMatchObject({ body: { state: 'running', connections: 1 } });
 
