@@ -486,7 +486,7 @@ func (s *connectionState) read(reader *bufio.Reader) {
 func (s *connectionState) write(heartbeatInterval time.Duration) {
 	c := s.client
 	var unpinged int
-	var unpingedSince, heartbeatAt time.Time
+	var unpingedSince, heartbeatAt, pongAt time.Time
 	s.hear()
 	for {
 		now := time.Now()
@@ -512,7 +512,12 @@ func (s *connectionState) write(heartbeatInterval time.Duration) {
 			out = append(out, s.ping(end)...)
 			unpinged = 0
 		}
-		out = append(out, s.pong()...)
+		// While Messages is full, the broker's pings are not read.
+		isPongDue := len(c.received) == cap(c.received) && !now.Before(pongAt)
+		if isPongDue {
+			pongAt = now.Add(heartbeatInterval / 2)
+		}
+		out = append(out, s.pong(isPongDue)...)
 		if len(out) > 0 {
 			if _, err := s.connection.Write(out); err != nil {
 				return
@@ -560,10 +565,10 @@ func (s *connectionState) ping(end int64) []byte {
 	return line
 }
 
-func (s *connectionState) pong() []byte {
+func (s *connectionState) pong(isDue bool) []byte {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	if !s.owesPong {
+	if !s.owesPong && !isDue {
 		return nil
 	}
 	s.owesPong = false

@@ -295,9 +295,12 @@ class _Session:
         self._unpinged_since = 0.0
         self._end = 0
         self._is_encrypted = isinstance(connection, ssl.SSLSocket)
-        self._heard_at = time.monotonic()
-        self._has_asked = False
         self._heartbeat_at = None
+        # Half of the interval in which the broker wants to hear something.
+        self._interval = 0.0
+        self._owes_pong = False
+        self._pong_at = 0.0
+        self._hear()
 
     def serve(self):
         """Sends and receives until the connection is lost. Raises OSError, SluiceError."""
@@ -314,6 +317,7 @@ class _Session:
                 else:
                     self._handle(message)
         self._client._on_welcome(welcome)
+        self._interval = welcome["heartbeatInterval"] / 2000
         if self._client._heartbeat is not None:
             self._heartbeat_at = time.monotonic()
         self._connection.setblocking(False)
@@ -324,6 +328,11 @@ class _Session:
 
     def _turn(self, selector):
         now = time.monotonic()
+        may_read = self._client._received.qsize() < self._client._max_received
+        if not may_read and now >= self._pong_at:
+            # The broker's pings are not read.
+            self._pong_at = now + self._interval
+            self._owes_pong = True
         self._send_due(now)
         if not self._to_write:
             self._to_write, self._end = self._client._take(WRITE_SIZE)
@@ -332,7 +341,6 @@ class _Session:
             self._unpinged += len(self._to_write)
             if self._unpinged >= CONFIRM_BYTES:
                 self._ping()
-        may_read = self._client._received.qsize() < self._client._max_received
         events = (selectors.EVENT_WRITE if self._to_write else 0) | (selectors.EVENT_READ if may_read else 0)
         # TLS may have read more from the socket than was asked for.
         is_ready = may_read and self._is_encrypted and self._connection.pending() > 0
@@ -352,23 +360,38 @@ class _Session:
         if is_ready or mask & selectors.EVENT_READ:
             for message in self._read():
                 self._handle(message)
+        elif may_read:
+            self._check_silence(now)
+        else:
+            # The broker may have sent something.
+            self._hear()
 
     def _send_due(self, now):
-        """Sends what is due: a ping for what was written, a heartbeat, or a question whether the broker is alive."""
+        """Sends what is due: a ping for what was written, a pong, a heartbeat."""
         if self._unpinged > 0 and now >= self._unpinged_since + CONFIRM_DELAY and not self._to_write:
             self._ping()
+        if self._owes_pong and not self._to_write:
+            self._owes_pong = False
+            self._send_control("pong")
         if self._heartbeat_at is not None and now >= self._heartbeat_at:
-            interval = self._client.welcome["heartbeatInterval"] / 1000
-            self._heartbeat_at = now + interval / 2
+            self._heartbeat_at = now + self._interval
             heartbeat = {"type": "heartbeat", "timestamp": _now(), "data": self._client._heartbeat()}
             with self._client._changed:
                 if not self._client._is_ending:
                     self._client._add(_line(heartbeat))
-        silence = now - self._heard_at
-        if silence > 2 * SILENCE:
-            raise ConnectionError("the broker does not answer")
-        if silence > SILENCE and not self._has_asked:
-            self._has_asked = True
+
+    def _hear(self):
+        self._heard_at = time.monotonic()
+        # When the broker was asked whether it is alive.
+        self._asked_at = None
+
+    def _check_silence(self, now):
+        """Asks whether the broker is alive, or raises ConnectionError. Called when there is nothing to read."""
+        if self._asked_at is not None:
+            if now - self._asked_at > SILENCE:
+                raise ConnectionError("the broker does not answer")
+        elif now - self._heard_at > SILENCE:
+            self._asked_at = time.monotonic()
             self._ping()
 
     def _ping(self):
@@ -401,8 +424,7 @@ class _Session:
             raise
         if not received:
             raise ConnectionError("the broker has closed the connection")
-        self._heard_at = time.monotonic()
-        self._has_asked = False
+        self._hear()
         *lines, rest = received.split(b"\n")
         if lines:
             lines[0] = b"".join([*self._partial, lines[0]])
@@ -418,7 +440,7 @@ class _Session:
             if self._marks:
                 self._client._on_pong(self._marks.popleft(), data.get("line"))
         elif type == "ping":
-            self._send_control("pong")
+            self._owes_pong = True
         elif type == "error":
             self._on_error(data)
         else:

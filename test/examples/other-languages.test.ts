@@ -9,7 +9,7 @@ import { packageRoot } from '../support/cli.js';
 import { line, VALID } from '../support/messages.js';
 import { Ledger } from '../support/numbered.js';
 import { Peer } from '../support/peer.js';
-import { answerAsBroker, ScriptedBroker } from '../support/scripted-broker.js';
+import { answerAsBroker, ScriptedBroker, WELCOME } from '../support/scripted-broker.js';
 import { share, type WhenOver } from '../support/share.js';
 import { missingTools, python, without } from '../support/tools.js';
 
@@ -90,6 +90,8 @@ class Driver {
         CLIENT_FOLDER: clientFolder,
         CRAWLER_ID: 'crawler-1',
         PRODUCER: '1',
+        // For its heartbeats. Empty: it sends none.
+        ACTIVE_JOBS: '1',
         PYTHONDONTWRITEBYTECODE: '1',
         ...env,
       },
@@ -129,11 +131,9 @@ const MESSAGE = `${JSON.stringify({ type: 'job_cancel', data: {} })}\n`;
 const errorLine = (code: string) => JSON.stringify({ type: 'error', data: { code } });
 
 /** Answers like a broker, and sends something with the welcome. */
-function welcomeThen(lines: string): ScriptedBroker['answer'] {
-  return (message) => {
-    const answer = answerAsBroker(message);
-    return message.type === 'hello' ? `${answer}\n${lines}` : answer;
-  };
+function welcomeThen(lines: string, settings: object = {}): ScriptedBroker['answer'] {
+  const welcome = JSON.stringify({ type: 'welcome', data: { ...WELCOME, ...settings } });
+  return (message) => (message.type === 'hello' ? `${welcome}\n${lines}` : answerAsBroker(message));
 }
 
 /** Reads what a subscriber receives. */
@@ -264,6 +264,19 @@ describe.each(LANGUAGES)('the $name client', ({ driver, missing }) => {
       expect(await closing.do('close 0.1')).toBeGreaterThanOrEqual(3);
       for (const connection of broker.connections) connection.write(`${errorLine('REPLACED')}\n`);
       expect(await replaced.do('flush 30')).toBe('REPLACED');
+    },
+  );
+
+  test.skipIf(missing.length > 0)(
+    `keeps its connection while it receives more than it may${without(missing)}`,
+    async () => {
+      const broker = await ScriptedBroker.start();
+      broker.answer = welcomeThen(MESSAGE.repeat(3), { heartbeatInterval: 100 });
+      const client = run(broker.socketPath, { MAX_RECEIVED: '1', SILENCE: '0.2', ACTIVE_JOBS: '' });
+      // It does not read the pings, and the time for which it reads nothing is not the broker's silence.
+      await until(() => broker.received.filter(({ type }) => type === 'pong').length > 1);
+      for (let number = 0; number < 3; number++) expect(await client.do('next')).toBe('job_cancel');
+      expect(await client.do('statistics')).toMatchObject({ connections: 1 });
     },
   );
 

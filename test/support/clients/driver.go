@@ -24,12 +24,17 @@ type progress struct {
 func main() {
 	maxUnconfirmed, _ := strconv.Atoi(os.Getenv("MAX_UNCONFIRMED"))
 	maxReceived, _ := strconv.Atoi(os.Getenv("MAX_RECEIVED"))
+	var heartbeat func() any
+	if activeJobs := os.Getenv("ACTIVE_JOBS"); activeJobs != "" {
+		value, _ := strconv.ParseFloat(activeJobs, 64)
+		heartbeat = func() any {
+			return map[string]any{"activeJobs": value, "totalProcessed": 2, "systemStatus": "crawling"}
+		}
+	}
 	client := sluice.New("unix", os.Getenv("SOCKET_PATH"), sluice.Options{
-		CrawlerID: os.Getenv("CRAWLER_ID"),
-		Token:     os.Getenv("TOKEN"),
-		Heartbeat: func() any {
-			return map[string]any{"activeJobs": 1, "totalProcessed": 2, "systemStatus": "crawling"}
-		},
+		CrawlerID:      os.Getenv("CRAWLER_ID"),
+		Token:          os.Getenv("TOKEN"),
+		Heartbeat:      heartbeat,
 		OnRejected:     func(err *sluice.Error) { print(map[string]any{"rejected": err.Code}) },
 		MaxUnconfirmed: maxUnconfirmed,
 		MaxReceived:    maxReceived,

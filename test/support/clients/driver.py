@@ -5,7 +5,11 @@ import os
 import sys
 
 sys.path.insert(0, os.environ["CLIENT_FOLDER"])
+import sluice_client  # noqa: E402
 from sluice_client import SluiceClient, SluiceError  # noqa: E402
+
+sluice_client.SILENCE = float(os.environ.get("SILENCE", sluice_client.SILENCE))
+active_jobs = os.environ["ACTIVE_JOBS"]
 
 
 def say(value):
@@ -13,11 +17,15 @@ def say(value):
     os.write(sys.stdout.fileno(), (json.dumps(value) + "\n").encode())
 
 
+def heartbeat():
+    return {"activeJobs": float(active_jobs), "totalProcessed": 2, "systemStatus": "crawling"}
+
+
 client = SluiceClient(
     os.environ["SOCKET_PATH"],
     crawler_id=os.environ["CRAWLER_ID"],
     token=os.environ.get("TOKEN"),
-    heartbeat=lambda: {"activeJobs": 1, "totalProcessed": 2, "systemStatus": "crawling"},
+    heartbeat=heartbeat if active_jobs else None,
     on_rejected=lambda error: say({"rejected": error["code"]}),
     max_unconfirmed=int(os.environ.get("MAX_UNCONFIRMED", 16 * 1024 * 1024)),
     max_received=int(os.environ.get("MAX_RECEIVED", 10_000)),
