@@ -244,7 +244,8 @@ func (c *Client) Statistics() Statistics {
 	return statistics
 }
 
-// Err returns why the client has ended by itself, such as an *Error with the code UNAUTHORIZED.
+// Err returns why the client has ended by itself, such as an *Error with the code UNAUTHORIZED, or the error of a heartbeat
+// that cannot be encoded.
 func (c *Client) Err() error {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
@@ -494,6 +495,7 @@ func (s *connectionState) write(heartbeatInterval time.Duration) {
 			heartbeatAt = now.Add(heartbeatInterval / 2)
 			line, err := encode(envelope{Type: "heartbeat", Data: c.options.Heartbeat()})
 			if err != nil {
+				c.fail(err)
 				return
 			}
 			c.mutex.Lock()

@@ -84,6 +84,7 @@ class SluiceClient:
         self._heartbeat = heartbeat
         self._on_rejected = on_rejected
         self._max_unconfirmed = max_unconfirmed
+        # Its last element is None, when the client has ended.
         self._received = queue.Queue()
         self._max_received = max_received
         # The broker counts the messages of a session, so that it can tell a new connection what it has.
@@ -152,11 +153,19 @@ class SluiceClient:
                 self._wait(deadline)
 
     def next_message(self, timeout=None):
-        """The next message that was sent to this crawler, such as a `job_assignment`. Raises TimeoutError."""
+        """The next message that was sent to this crawler, such as a `job_assignment`.
+
+        Raises TimeoutError; when the client has ended, and all messages were taken, SluiceError, or what a callback raised.
+        """
         try:
             message = self._received.get(timeout=timeout)
         except queue.Empty:
             raise TimeoutError("no message arrived") from None
+        if message is None:
+            # For other threads.
+            self._received.put(None)
+            with self._changed:
+                self._require_open()
         self._wake()
         return message
 
@@ -171,8 +180,8 @@ class SluiceClient:
             self._is_ending = True
         try:
             self.flush(timeout)
-        except (TimeoutError, SluiceError):
-            pass
+        except Exception:
+            pass  # The timeout has passed, or the client has ended.
         with self._changed:
             self._is_closing = True
             self._changed.notify_all()
@@ -234,6 +243,7 @@ class SluiceClient:
             raise
         finally:
             self._wake_reader.close()
+            self._received.put(None)
 
     def _fail(self, error):
         with self._changed:

@@ -216,10 +216,24 @@ describe.each(LANGUAGES)('the $name client', ({ driver, missing }) => {
     expect(await client.do('publish 0 1')).toBe('UNAUTHORIZED');
     // Also if nothing could be published.
     expect(await client.do('flush 60')).toBe('UNAUTHORIZED');
+    expect(await client.do('drain')).toBe('UNAUTHORIZED');
     const right = run(broker.socketPath, { TOKEN: 'the-token-of-crawlers' });
     await right.do('publish 0 1');
     expect(await right.do('close')).toBe(0);
+    expect(await right.do('drain')).toBe('CONNECTION_CLOSED');
   });
+
+  test.skipIf(missing.length > 0)(
+    `reports a heartbeat that cannot be encoded, and ends${without(missing)}`,
+    async () => {
+      const broker = await ScriptedBroker.start();
+      const client = run(broker.socketPath, { ACTIVE_JOBS: 'nan' });
+      expect(await client.do('drain')).toBe('ValueError');
+      expect(await client.do('publish 0 1')).toBe('ValueError');
+      expect(await client.do('close')).toBe(0);
+      expect(broker.connections).toHaveLength(1);
+    },
+  );
 
   test.skipIf(missing.length > 0)(
     `closes while more messages arrive than it may receive${without(missing)}`,
@@ -246,6 +260,7 @@ describe.each(LANGUAGES)('the $name client', ({ driver, missing }) => {
       await client.do('publish 1 2');
       await until(() => broker.connections.length > 1);
       expect(await client.do('flush 30')).toBe('UNAUTHORIZED');
+      expect(await client.do('drain')).toBe('UNAUTHORIZED');
     },
   );
 

@@ -3,12 +3,15 @@
 import json
 import os
 import sys
+import threading
 
 sys.path.insert(0, os.environ["CLIENT_FOLDER"])
 import sluice_client  # noqa: E402
 from sluice_client import SluiceClient, SluiceError  # noqa: E402
 
 sluice_client.SILENCE = float(os.environ.get("SILENCE", sluice_client.SILENCE))
+# The failure of the client's thread is the answer to a command.
+threading.excepthook = lambda _: None
 active_jobs = os.environ["ACTIVE_JOBS"]
 
 
