@@ -252,6 +252,7 @@ class Ranges {
 
   constructor(ranges: readonly (readonly number[])[]) {
     for (const [start = 0, end = 0] of ranges.toSorted(([a = 0], [b = 0]) => a - b)) {
+      if (end <= start) continue;
       const last = this.#ranges.at(-1);
       if (last === undefined || start > last[1]) this.#ranges.push([start, end]);
       else this.#ranges[this.#ranges.length - 1] = [last[0], Math.max(last[1], end)];

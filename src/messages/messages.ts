@@ -252,7 +252,12 @@ export const controlSchemas = {
     id: z.string().min(1).max(256),
     position,
     done: z
-      .array(z.array(z.int().min(0)).length(2))
+      .array(
+        z
+          .array(z.int().min(0))
+          .length(2)
+          .refine(([from = 0, to = 0]) => from < to),
+      )
       .max(MAX_ACK_RANGES)
       .optional(),
   }),

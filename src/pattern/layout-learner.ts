@@ -124,7 +124,10 @@ export class LayoutLearner {
     const key = keyOf(anyOrder);
     const candidate = this.#seen.get(key) ?? newCandidate(anyOrder);
     this.#seen.set(key, candidate);
-    return candidate.hasFailed ? newCandidate(layout) : candidate;
+    if (!candidate.hasFailed || candidate.sightings >= candidate.proposeAt) return candidate;
+    // It may have failed because of one message: until it is tried again, each layout has its own candidate, too.
+    candidate.sightings++;
+    return newCandidate(layout);
   }
 
   #moveToFront(candidate: Candidate): void {

@@ -339,7 +339,7 @@ class PatternCompiler {
     const shape = def.shape as Readonly<Record<string, Schema>>;
     if (Object.getOwnPropertySymbols(shape).length > 0) throw new Declined('a key that is a symbol');
     const order = this.#layout.keys.get(path);
-    if (order === undefined) return Object.entries(shape);
+    if (order === undefined) return this.#membersInAnyPlace(shape, path);
     for (const [key, schema] of Object.entries(shape)) {
       if (order.includes(key)) continue;
       if (!isOmittable(schema) || isInherited(key)) throw new Declined(`a layout without ${key}`);
@@ -356,6 +356,17 @@ class PatternCompiler {
       if (catchall !== undefined) declineChecks(catchall);
     }
     return order.map((key) => [key, Object.hasOwn(shape, key) ? shape[key] : undefined]);
+  }
+
+  /** All members, but the newer key of a job id where the older one is required: the newer one would take precedence. */
+  #membersInAnyPlace(shape: Readonly<Record<string, Schema>>, path: string): [string, Schema][] {
+    const [newer, older] = JOB_IDS;
+    const members = Object.entries(shape);
+    const schema = Object.hasOwn(shape, newer) ? shape[newer] : undefined;
+    if (path !== '' || this.#requiredJobIdKey !== older || schema === undefined) return members;
+    if (!isOmittable(schema)) throw new Declined(`a layout without ${newer}`);
+    this.#omitted.push({ path: newer, reason: 'not in this layout' });
+    return members.filter(([key]) => key !== newer);
   }
 
   /** Compiles an optional member, or omits it if it has to be declined. */

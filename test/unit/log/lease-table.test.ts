@@ -129,7 +129,9 @@ describe('a lease table', () => {
     table.settle('a', [
       [6, 8],
       [2, 4],
+      [9, 1],
       [3, 7],
+      [5, 5],
     ]);
     expect(table.leasesOf('a').map(({ offsets }) => offsets)).toEqual([
       [0, 1],

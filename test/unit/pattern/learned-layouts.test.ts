@@ -326,6 +326,27 @@ describe('the law, where layouts could break it', () => {
     const shuffled = () => JSON.stringify(withShuffledKeys({ ...rest, [key]: jobId }, random));
     for (let round = 0; round < 1500; round++) parse([shuffled()]);
     expect(parse(Array.from({ length: 10 }, shuffled))).toEqual({ matched: 10, parsed: 0, rejected: 0 });
+    // The newer key takes precedence.
+    const both = (newer: string) => JSON.stringify({ ...rest, job_id: 'older', jobId: newer });
+    expect(parse([both(''), both('x')])).toEqual({ matched: 0, parsed: 0, rejected: 2 });
+    expect(parse([both('newer')])).toMatchObject({ rejected: 0, matched: key === 'jobId' ? 1 : 0 });
+  });
+
+  test('keys in any order, where a pattern does not match the first messages', () => {
+    const schema = z.object({
+      type: z.literal('odd'),
+      ...Object.fromEntries(['a', 'b', 'c', 'd', 'e', 'f'].map((name) => [name, z.number()])),
+      meta: z.unknown(),
+    });
+    const { parse } = learner({
+      registry: new MessageRegistry({ schemas: { odd: schema } }),
+      types: ['odd'],
+    });
+    const shuffled = (meta: unknown) =>
+      JSON.stringify(withShuffledKeys({ type: 'odd', a: 1, b: 2, c: 3, d: 4, e: 5, f: 6, meta }, random));
+    for (let round = 0; round < 800; round++) parse([shuffled({ not: { flat: 1 } })]);
+    for (let round = 0; round < 4000; round++) parse([shuffled(1)]);
+    expect(parse(Array.from({ length: 10 }, () => shuffled(1)))).toMatchObject({ matched: 10 });
   });
 
   test('a layout of its own where keys in any order match no pattern', () => {
