@@ -95,6 +95,11 @@ export class FilterIndex<T> {
   }
 }
 
+/** Number of keys that the index finds a filter by. */
+export function keysOf({ jobs, crawlerIds }: Filter): number {
+  return jobs?.size ?? crawlerIds?.size ?? 1;
+}
+
 const MARKS = 65_536;
 const BITS = 32;
 

@@ -87,6 +87,11 @@ class JobSet {
     }
   }
 
+  /** Number of keys; those with the same lower half count as one. */
+  get size(): number {
+    return this.#keys.size;
+  }
+
   has(low: number, high: number): boolean {
     return this.#keys.get(low | 0)?.includes(high) ?? false;
   }

@@ -1,5 +1,5 @@
 // Routing: which subscribers receive which messages. Subscribers with equal filters form a filter group, for which a run is
-// cut once; the members of a queue group receive each message once between them. Groups are found through an index of
+// cut once, unless they have many keys; the members of a queue group receive each message once between them. Groups are found through an index of
 // their filters.
 
 import {
@@ -16,10 +16,15 @@ import { type JobSeed, NO_SEED } from '../messages/job-key.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import { matchesType, RESERVED_TYPES } from '../messages/type-patterns.js';
 import { Filter, matchesMessage, type SubscribeData, subscriptionBytes } from './filter.js';
-import { FilterIndex, type IndexedFilter } from './filter-index.js';
+import { FilterIndex, type IndexedFilter, keysOf } from './filter-index.js';
 
 /** One subscriber may use at most this fraction of the memory for subscriptions: 1/16. */
 const SHARES = 16;
+/**
+ * Maximum number of keys, in the index, of filters that subscribers share: to join or leave others, a subscriber adds or
+ * removes all of its filters. With more, it has a group of its own, which is changed by one filter at a time.
+ */
+const MAX_SHARED_KEYS = 256;
 /** Maximum number of selections kept for reuse, and of messages that each of them may have memory for. */
 const MAX_SPARE = 1024;
 const MAX_SPARE_CAPACITY = 4096;
@@ -55,7 +60,7 @@ interface Selected<T extends Target> {
 
 /** Subscribers with equal filters, without their subscriptions in queue groups. */
 interface FilterGroup extends Target {
-  readonly filters: readonly Filter[];
+  filters: readonly Filter[];
   readonly subscribers: Set<Subscriber>;
 }
 
@@ -126,16 +131,19 @@ interface Subscription {
   readonly bytes: number;
 }
 
+/** The keys of the filters, or the only subscriber. */
+type FilterGroupKey = string | Subscriber;
+
 interface SubscriberEntry {
   bytes: number;
   readonly subscriptions: Map<string, Subscription>;
-  filterGroupKey: string | undefined;
+  filterGroupKey: FilterGroupKey | undefined;
 }
 
 export class Subscriptions {
   readonly #registry: MessageRegistry;
   readonly #entries = new Map<Subscriber, SubscriberEntry>();
-  readonly #filterGroups = new Map<string, FilterGroup>();
+  readonly #filterGroups = new Map<FilterGroupKey, FilterGroup>();
   /** Filter groups that receive every run unchanged. The others are indexed. */
   readonly #unfiltered = new Set<FilterGroup>();
   readonly #filterIndex = new FilterIndex<FilterGroup>(true);
@@ -272,8 +280,17 @@ export class Subscriptions {
 
   /** Removes all subscriptions of a subscriber. */
   removeAll(subscriber: Subscriber): void {
-    for (const id of [...(this.#entries.get(subscriber)?.subscriptions.keys() ?? [])]) {
-      this.remove(subscriber, id);
+    const entry = this.#entries.get(subscriber);
+    if (entry === undefined) return;
+    const removed = [...entry.subscriptions];
+    entry.subscriptions.clear();
+    this.#entries.delete(subscriber);
+    this.#bytes -= entry.bytes;
+    this.#updateReserved(subscriber, entry);
+    this.#leaveFilterGroup(subscriber, entry);
+    for (const [id, { reader, group }] of removed) {
+      reader?.stop();
+      if (group !== undefined) this.#leave(group, subscriber, id);
     }
   }
 
@@ -459,31 +476,45 @@ export class Subscriptions {
   }
 
   #updateFilterGroup(subscriber: Subscriber, entry: SubscriberEntry): void {
-    const old = this.#filterGroups.get(entry.filterGroupKey ?? '');
-    old?.subscribers.delete(subscriber);
-    if (old?.subscribers.size === 0) this.#removeFilterGroup(entry.filterGroupKey ?? '', old);
     const filters = [...entry.subscriptions.values()]
       .filter(({ group, reader }) => group === undefined && reader === undefined)
       .map(({ filter }) => filter);
-    entry.filterGroupKey = filters.length === 0 ? undefined : filters.map(({ key }) => key).join('\n');
-    if (entry.filterGroupKey === undefined) return;
-    const group =
-      this.#filterGroups.get(entry.filterGroupKey) ?? this.#addFilterGroup(entry.filterGroupKey, filters);
+    const keys = filters.reduce((sum, filter) => sum + keysOf(filter), 0);
+    const key = keys > MAX_SHARED_KEYS ? subscriber : filters.map((filter) => filter.key).join('\n');
+    if (key !== entry.filterGroupKey) this.#leaveFilterGroup(subscriber, entry);
+    if (filters.length === 0) return;
+    const group = this.#filterGroups.get(key) ?? this.#addFilterGroup(key, filters);
     group.subscribers.add(subscriber);
+    entry.filterGroupKey = key;
+    if (key === subscriber) this.#replaceFilters(group, filters);
   }
 
-  #addFilterGroup(key: string, filters: readonly Filter[]): FilterGroup {
-    const group: FilterGroup = { filters, subscribers: new Set(), selection: undefined };
+  #leaveFilterGroup(subscriber: Subscriber, entry: SubscriberEntry): void {
+    const key = entry.filterGroupKey;
+    entry.filterGroupKey = undefined;
+    const group = key === undefined ? undefined : this.#filterGroups.get(key);
+    if (key === undefined || group === undefined) return;
+    group.subscribers.delete(subscriber);
+    if (group.subscribers.size > 0) return;
+    this.#filterGroups.delete(key);
+    if (!this.#unfiltered.delete(group)) this.#replaceFilters(group, []);
+  }
+
+  #addFilterGroup(key: FilterGroupKey, filters: readonly Filter[]): FilterGroup {
+    const group: FilterGroup = { filters: [], subscribers: new Set(), selection: undefined };
     this.#filterGroups.set(key, group);
-    if (matchesWholeRuns(filters)) this.#unfiltered.add(group);
-    else for (const filter of filters) this.#filterIndex.add(filter, group);
+    // The index always has the filters of a single subscriber: otherwise it would lose all of them for one.
+    if (typeof key === 'string' && matchesWholeRuns(filters)) this.#unfiltered.add(group);
+    else this.#replaceFilters(group, filters);
     return group;
   }
 
-  #removeFilterGroup(key: string, group: FilterGroup): void {
-    this.#filterGroups.delete(key);
-    if (this.#unfiltered.delete(group)) return;
-    for (const filter of group.filters) this.#filterIndex.remove(filter, group);
+  /** Changes the index only by the filters that differ. */
+  #replaceFilters(group: FilterGroup, filters: readonly Filter[]): void {
+    const added = new Set(filters);
+    for (const filter of group.filters) if (!added.delete(filter)) this.#filterIndex.remove(filter, group);
+    for (const filter of added) this.#filterIndex.add(filter, group);
+    group.filters = filters;
   }
 
   #join(group: QueueGroup, member: GroupMember): void {

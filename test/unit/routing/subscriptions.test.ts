@@ -1,6 +1,7 @@
 import { MessageRegistry } from 'sluice';
-import { beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, type MockInstance, onTestFinished, test, vi } from 'vitest';
 import type { Piece } from '#src/delivery/outbox.js';
+import { FilterIndex } from '#src/routing/filter-index.js';
 import { type Subscriber, Subscriptions } from '#src/routing/subscriptions.js';
 import { line, VALID } from '../../support/messages.js';
 import { runsOf } from '../../support/runs.js';
@@ -301,6 +302,7 @@ describe('many subscriptions', () => {
   const TYPES = ['heartbeat', 'job_progress', 'job_completed', 'job_*', '*', 'rejected'];
   const JOBS = ['job-1', 'job-2', 'job-3', 'job-4'];
   const CRAWLERS = ['crawler-1', 'crawler-2'];
+  const OTHER_JOBS = Array.from({ length: 256 }, (_, index) => `other-${index}`);
 
   type Wanted = {
     id: string;
@@ -314,7 +316,8 @@ describe('many subscriptions', () => {
   const randomData = (id: string, group: string | undefined): Wanted => ({
     id,
     types: [TYPES[below(TYPES.length)] as string, ...some(TYPES)],
-    ...(below(2) === 0 && { jobIds: ['job-1', ...some(JOBS)] }),
+    // Some subscribers have more keys than are shared.
+    ...(below(2) === 0 && { jobIds: ['job-1', ...some(JOBS), ...(below(4) === 0 ? OTHER_JOBS : [])] }),
     ...(below(3) === 0 && { crawlerIds: ['crawler-1', ...some(CRAWLERS)] }),
     ...(group !== undefined && { group }),
     ...(below(4) === 0 && { meta: true }),
@@ -385,6 +388,72 @@ describe('many subscriptions', () => {
         expect(left.flat()).toEqual([]);
       }
     }
+  });
+
+  describe('of one subscriber, with many jobs', () => {
+    const COUNT = 64;
+    let index: { readonly added: MockInstance; readonly removed: MockInstance };
+    let large: Recorder;
+    /** Number of filters that a change adds to the index and removes from it. */
+    const changes = (change: () => void): [number, number] => {
+      index.added.mockClear();
+      index.removed.mockClear();
+      change();
+      return [index.added.mock.calls.length, index.removed.mock.calls.length];
+    };
+    const ofJobs = (number: number, owner = large): void => {
+      const jobIds = Array.from({ length: 256 }, (_, job) => `job-${number}-${job}`);
+      subscriptions.add(owner, { id: `s${number}`, types: ['*'], jobIds });
+    };
+
+    beforeEach(() => {
+      index = {
+        added: vi.spyOn(FilterIndex.prototype, 'add'),
+        removed: vi.spyOn(FilterIndex.prototype, 'remove'),
+      };
+      onTestFinished(() => void vi.restoreAllMocks());
+      large = new Recorder('s');
+      for (let number = 0; number < COUNT; number++) ofJobs(number);
+    });
+
+    test('each change of the index is about the filter that was added or removed', () => {
+      expect(changes(() => ofJobs(COUNT))).toEqual([1, 0]);
+      expect(changes(() => subscriptions.remove(large, 's3'))).toEqual([0, 1]);
+      expect(changes(() => subscriptions.add(large, { id: 's4', types: ['heartbeat'] }))).toEqual([1, 1]);
+      expect(changes(() => subscriptions.add(large, { id: 'all', types: ['*'] }))).toEqual([1, 0]);
+      publish(beat + progress('job-0-0'));
+      expect(large.text).toBe(beat + progress('job-0-0'));
+      expect(changes(() => subscriptions.remove(large, 'all'))).toEqual([0, 1]);
+      expect(changes(() => subscriptions.remove(large, 's4'))).toEqual([0, 1]);
+      publish(beat + progress('job-3-0') + progress('job-4-0'));
+      expect(large.text).toBe(beat + progress('job-0-0'));
+    });
+
+    test('nothing changes with a subscription that has a reader', () => {
+      const reader = { stop: () => {} };
+      const small = subscriber();
+      for (const owner of [large, small]) {
+        const data = { id: 'log', types: ['*'] };
+        expect(changes(() => subscriptions.add(owner, data, reader))).toEqual([0, 0]);
+        expect(changes(() => subscriptions.remove(owner, 'log'))).toEqual([0, 0]);
+      }
+    });
+
+    test('nor is it about more if another subscriber has the same ones', () => {
+      const other = new Recorder('other');
+      for (let number = 0; number < COUNT; number++) ofJobs(number, other);
+      expect(changes(() => subscriptions.add(large, { id: 'x', types: ['heartbeat'] }))).toEqual([1, 0]);
+      expect(changes(() => subscriptions.remove(large, 'x'))).toEqual([0, 1]);
+      publish(progress('job-63-255'));
+      expect([large.text, other.text]).toEqual([progress('job-63-255'), progress('job-63-255')]);
+    });
+
+    test('when it disconnects, each filter is removed once', () => {
+      expect(changes(() => subscriptions.removeAll(large))).toEqual([0, COUNT]);
+      publish(progress('job-0-0'));
+      expect(large.text).toBe('');
+      expect([subscriptions.size, subscriptions.bytes]).toEqual([0, 0]);
+    });
   });
 
   test.each([
