@@ -337,9 +337,9 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
     return new JobLister(registry, this.#recipients.owners, this.#lastValues, this.#jobSeed).list(query);
   }
 
-  /** The latest messages of jobs and crawlers that a filter matches. */
-  lastMessages(filter: Filter): LastMessages[] {
-    return this.#lastValues?.select(filter, this.delimiter) ?? [];
+  /** The latest messages of jobs and crawlers that a filter matches; `undefined` if too many are requested. */
+  lastMessages(filter: Filter): LastMessages[] | undefined {
+    return this.protocol.lastMessages(filter);
   }
 
   /** Processes whole messages that a connection has received. */

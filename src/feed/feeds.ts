@@ -15,8 +15,8 @@ export interface FeedSource {
   readonly delimiter: number;
   readonly log: MessageLog | undefined;
   filterOf(data: SubscribeData): Filter;
-  /** The latest messages that a filter matches. */
-  lastMessages(filter: Filter): readonly LastMessages[];
+  /** The latest messages that a filter matches; `undefined` if too many are requested. */
+  lastMessages(filter: Filter): readonly LastMessages[] | undefined;
   /** Calls a function with all forwarded messages, or no longer. */
   listen(onMessages: ((run: FrameRun) => void) | undefined): void;
   onError(error: unknown): void;
@@ -48,6 +48,7 @@ export class Feeds {
     // What it goes on with contains the latest messages.
     const isResumed = log !== undefined && resume !== undefined;
     const first = last && !isResumed ? this.#source.lastMessages(filter) : [];
+    if (first === undefined) throw new SluiceError('RATE_LIMITED', 'too many streams begin with last values');
     const feed: Feed = new Feed({
       filter,
       registry,

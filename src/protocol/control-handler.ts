@@ -10,13 +10,14 @@ import {
   type PeerRole,
   PROTOCOL_VERSION,
 } from '../messages/messages.js';
-import type { LastMessages, LastValues } from '../routing/last-values.js';
+import type { LastMessages } from '../routing/last-values.js';
 import type { Subscriptions } from '../routing/subscriptions.js';
 import { SERVER_VERSION } from '../version.js';
 import type { AccessControl } from './access.js';
 import type { Confirmations } from './confirmations.js';
 import type { FleetLastValues } from './fleet-last-values.js';
 import type { FleetSubscriptions } from './fleet-subscriptions.js';
+import type { LastValueReplay } from './last-value-replay.js';
 import { isStored, type LogSubscriptions } from './log-subscriptions.js';
 import { brokerLine, errorLine } from './outgoing.js';
 import type { Peer } from './peer.js';
@@ -63,7 +64,7 @@ export class ControlHandler<P extends Peer> {
   readonly #fleetSubscriptions: FleetSubscriptions<P> | undefined;
   readonly #fleetLastValues: FleetLastValues | undefined;
   readonly #sessions: Sessions<P> | undefined;
-  readonly #lastValues: LastValues | undefined;
+  readonly #lastValues: LastValueReplay | undefined;
   /** Subscriptions that begin with the last values. */
   readonly #replays: SecondLimiter<Peer>;
   readonly #listener: ControlListener<P>;
@@ -71,7 +72,7 @@ export class ControlHandler<P extends Peer> {
   constructor(
     settings: ControlSettings,
     subscriptions: Subscriptions,
-    lastValues: LastValues | undefined,
+    lastValues: LastValueReplay | undefined,
     replies: ReplyLimiter,
     access: AccessControl,
     confirmations: Confirmations<P>,
@@ -290,8 +291,8 @@ export class ControlHandler<P extends Peer> {
     void isReady.then(async () => {
       const lastMessages = data.last === true ? await this.#lastMessagesOfFleet(data) : [];
       if (!connection.isOpen) return;
-      const size = lastMessages.reduce((sum, { bytes }) => sum + bytes.length, 0);
-      if (connection.hasRoom(size, 0)) {
+      const size = (lastMessages ?? []).reduce((sum, { bytes }) => sum + bytes.length, 0);
+      if (lastMessages !== undefined && connection.hasRoom(size, 0)) {
         const lastValues = lastMessages.reduce((sum, { count }) => sum + count, 0);
         this.#confirmSubscription(connection, data, data.last === true ? { lastValues } : {});
         for (const { bytes, count } of lastMessages) connection.outbox.answer(bytes, count);
@@ -303,9 +304,9 @@ export class ControlHandler<P extends Peer> {
     });
   }
 
-  async #lastMessagesOfFleet(data: MessageMap['subscribe']['data']): Promise<LastMessages[]> {
-    const values = await this.#fleetLastValues?.collect(data, MAX_LAST_BYTES).catch(() => []);
-    return values ?? [];
+  async #lastMessagesOfFleet(data: MessageMap['subscribe']['data']): Promise<LastMessages[] | undefined> {
+    if (this.#fleetLastValues === undefined) return [];
+    return this.#fleetLastValues.collect(data, MAX_LAST_BYTES).catch(() => []);
   }
 
   /** @param start where it begins in the durable log, or with how many messages it begins */
@@ -334,9 +335,7 @@ export class ControlHandler<P extends Peer> {
   #lastMessages(connection: Peer, data: MessageMap['subscribe']['data']): LastMessages[] | undefined {
     if (this.#lastValues === undefined) return [];
     if (!this.#replays.take(connection)) return undefined;
-    const messages = this.#lastValues.select(this.#subscriptions.filterOf(data), this.#settings.delimiter);
-    const size = messages.reduce((sum, { bytes }) => sum + bytes.length, 0);
-    return connection.hasRoom(size, 0) ? messages : undefined;
+    return this.#lastValues.copy(this.#subscriptions.filterOf(data), (bytes) => connection.hasRoom(bytes, 0));
   }
 
   #rejectSubscription(connection: P, fault: Issue | 'RATE_LIMITED'): void {

@@ -3,8 +3,9 @@
 import type { Fleet } from '../fleet/fleet.js';
 import { controlSchemas } from '../messages/messages.js';
 import type { Filter, SubscribeData } from '../routing/filter.js';
-import type { LastMessages, LastValues } from '../routing/last-values.js';
+import type { LastMessages } from '../routing/last-values.js';
 import { decodeJsonText, MAX_DEPTH } from '../wire/safe-json.js';
+import type { LastValueReplay } from './last-value-replay.js';
 import { SecondLimiter } from './second-limiter.js';
 
 const LAST = 'last';
@@ -15,15 +16,15 @@ const END = Buffer.alloc(0);
 
 export class FleetLastValues {
   readonly #fleet: Fleet;
-  readonly #lastValues: LastValues | undefined;
+  readonly #lastValues: LastValueReplay | undefined;
   readonly #filterOf: (data: SubscribeData) => Filter;
   readonly #delimiter: number;
-  /** Answers to other hosts, since each may copy all messages. */
+  /** Answers to other hosts. */
   readonly #answers = new SecondLimiter<FleetLastValues>(MAX_ANSWERS);
 
   constructor(
     fleet: Fleet,
-    lastValues: LastValues | undefined,
+    lastValues: LastValueReplay | undefined,
     filterOf: (data: SubscribeData) => Filter,
     delimiter: number,
   ) {
@@ -36,7 +37,7 @@ export class FleetLastValues {
       const parsed = controlSchemas.subscribe.shape.data.safeParse(decoded.ok ? decoded.value : undefined);
       if (!parsed.success) return undefined;
       const { maxAnswerBytes } = fleet;
-      const messages = this.#answers.take(this) ? this.#own(parsed.data, maxAnswerBytes) : [];
+      const messages = (this.#answers.take(this) && this.#own(parsed.data, maxAnswerBytes)) || [];
       // A single message may be longer.
       return [...messages.map(({ bytes }) => bytes).filter(({ length }) => length <= maxAnswerBytes), END];
     });
@@ -45,9 +46,11 @@ export class FleetLastValues {
   /**
    * The latest messages that a subscription begins with, of the hosts that answer in time.
    * @param maxBytes if there are more, the rest is left out
+   * @returns `undefined` if subscribers request too many of them
    */
-  async collect(data: SubscribeData, maxBytes: number): Promise<LastMessages[]> {
+  async collect(data: SubscribeData, maxBytes: number): Promise<LastMessages[] | undefined> {
     const messages = this.#own(data);
+    if (messages === undefined) return undefined;
     let size = messages.reduce((sum, { bytes }) => sum + bytes.length, 0);
     const question = Buffer.from(JSON.stringify(data));
     for await (const answer of this.#fleet.requestAll(LAST, question, END)) {
@@ -59,9 +62,9 @@ export class FleetLastValues {
     return messages;
   }
 
-  #own(data: SubscribeData, partBytes?: number): LastMessages[] {
-    const { host } = this.#fleet;
-    return this.#lastValues?.select(this.#filterOf(data), this.#delimiter, host, partBytes) ?? [];
+  #own(data: SubscribeData, partBytes?: number): LastMessages[] | undefined {
+    if (this.#lastValues === undefined) return [];
+    return this.#lastValues.copy(this.#filterOf(data), () => true, this.#fleet.host, partBytes);
   }
 
   #countIn(bytes: Buffer): number {

@@ -13,7 +13,8 @@ import { type JobSeed, NO_SEED } from '../messages/job-key.js';
 import type { MessageRegistry, MessageType } from '../messages/message-registry.js';
 import { MAX_CONTROL_BYTES } from '../messages/messages.js';
 import type { CrawlerRouter } from '../routing/crawler-router.js';
-import type { LastValues } from '../routing/last-values.js';
+import type { Filter } from '../routing/filter.js';
+import type { LastMessages, LastValues } from '../routing/last-values.js';
 import { RunRecorder } from '../routing/run-recorder.js';
 import type { Subscriptions } from '../routing/subscriptions.js';
 import type { Framing } from '../wire/framing.js';
@@ -27,6 +28,7 @@ import { FleetLastValues } from './fleet-last-values.js';
 import { FleetSubscriptions } from './fleet-subscriptions.js';
 import { Gate } from './gate.js';
 import { HelloGate } from './hello-gate.js';
+import { LastValueReplay } from './last-value-replay.js';
 import { LogSubscriptions } from './log-subscriptions.js';
 import type { MessageValidator } from './message-validator.js';
 import type { ErrorDetails } from './outgoing.js';
@@ -110,6 +112,7 @@ export class ProtocolHandler<P extends Peer> {
   /** Time of receipt of the last forwarded heartbeat, by connection. */
   readonly #heartbeatAt = new WeakMap<P, number>();
   readonly #patternCounts = { matched: 0, mismatched: 0, layoutsLearned: 0, layoutsEvicted: 0 };
+  readonly #lastValues: LastValueReplay | undefined;
   /** Chunks that no worker could validate, by connection. */
   readonly #failures = new WeakMap<P, number>();
   #undeliverable = 0;
@@ -151,10 +154,11 @@ export class ProtocolHandler<P extends Peer> {
       fleetSubscriptions && ((report) => fleetSubscriptions.reportPresence(report)),
     );
     this.#workGroups = log && this.#newWorkGroups(log);
+    this.#lastValues = lastValues && new LastValueReplay(lastValues, settings.delimiter);
     this.#control = new ControlHandler(
       settings,
       subscriptions,
-      lastValues,
+      this.#lastValues,
       this.#replies,
       access,
       this.#confirmations,
@@ -162,7 +166,12 @@ export class ProtocolHandler<P extends Peer> {
       this.#workGroups,
       fleetSubscriptions,
       fleet &&
-        new FleetLastValues(fleet, lastValues, (data) => subscriptions.filterOf(data), settings.delimiter),
+        new FleetLastValues(
+          fleet,
+          this.#lastValues,
+          (data) => subscriptions.filterOf(data),
+          settings.delimiter,
+        ),
       this.#sessions,
       {
         identify: listener.identify,
@@ -486,6 +495,11 @@ export class ProtocolHandler<P extends Peer> {
    */
   async sendToFleet(crawler: string, type: string, message: Buffer): Promise<boolean> {
     return (await this.#fleetCommands?.sendTo(crawler, type, message)) ?? false;
+  }
+
+  /** @internal The latest messages that a filter matches; `undefined` if too many are requested. */
+  lastMessages(filter: Filter): LastMessages[] | undefined {
+    return this.#lastValues === undefined ? [] : this.#lastValues.copy(filter, () => true);
   }
 
   /** Sends a message of code in this process to the crawlers of all other hosts. */

@@ -51,6 +51,18 @@ export interface LastMessages {
   readonly count: number;
 }
 
+/** Messages that are not copied yet. They must be copied before the next one is set. */
+export interface SelectedMessages {
+  /** Size of the copies. */
+  readonly bytes: number;
+  copy(): LastMessages[];
+}
+
+interface Part {
+  readonly values: HeadedValue[];
+  size: number;
+}
+
 const NO_BYTES = Buffer.alloc(0);
 /** Memory of a message is a multiple of this, since the next message of the job may be a bit longer. In bytes. */
 const BYTES_STEP = 128;
@@ -160,26 +172,24 @@ export class LastValues {
    * @param host name of this host, for `meta`. Default: none.
    * @param partBytes maximum bytes of a part, unless a single message is longer. Default: 256 KiB.
    */
-  select(filter: Filter, delimiter: number, host?: string, partBytes = PART_BYTES): LastMessages[] {
-    const parts: LastMessages[] = [];
-    let part: HeadedValue[] = [];
-    let size = 0;
-    const endPart = (): void => {
-      if (part.length > 0) parts.push(join(part, size, delimiter));
-      part = [];
-      size = 0;
-    };
+  select(filter: Filter, delimiter: number, host?: string, partBytes = PART_BYTES): SelectedMessages {
+    const parts: Part[] = [];
+    let part: Part | undefined;
+    let total = 0;
     for (let entry = this.#table.oldest; entry !== -1; entry = this.#table.newer(entry)) {
       const value = this.#values[entry];
       if (value === undefined || !matches(filter, value) || !this.#isLatest(value)) continue;
       const head = filter.mark === WITH_META ? headOf(value, host) : '';
       const bytes = head.length + value.length + (head === '' ? 1 : 2);
-      if (size + bytes > partBytes) endPart();
-      part.push({ head, value });
-      size += bytes;
+      if (part === undefined || part.size + bytes > partBytes) {
+        part = { values: [], size: 0 };
+        parts.push(part);
+      }
+      part.values.push({ head, value });
+      part.size += bytes;
+      total += bytes;
     }
-    endPart();
-    return parts;
+    return { bytes: total, copy: () => parts.map((each) => join(each, delimiter)) };
   }
 
   /** The messages that are the latest ones, the newest first. They must be used before the next one is set. */
@@ -263,14 +273,14 @@ function headOf({ from: id, crawlerId, sequence }: LastValue, host: string | und
   return metaPrefix({ id, crawlerId, host }) + metaSequence(sequence);
 }
 
-function join(part: readonly HeadedValue[], size: number, delimiter: number): LastMessages {
+function join({ values, size }: Part, delimiter: number): LastMessages {
   const bytes = Buffer.allocUnsafeSlow(size);
   let end = 0;
-  for (const { head, value } of part) {
+  for (const { head, value } of values) {
     end += bytes.write(head, end, 'latin1');
     end += value.bytes.copy(bytes, end, 0, value.length);
     if (head !== '') end += bytes.write('}', end, 'latin1');
     bytes[end++] = delimiter;
   }
-  return { bytes, count: part.length };
+  return { bytes, count: values.length };
 }

@@ -1,5 +1,6 @@
 import { SluiceClient } from 'sluice/client';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { LastValues } from '#src/routing/last-values.js';
 import { sharePlainBroker, startPlainBroker, until } from '../../support/broker.js';
 import type { Line, Peer } from '../../support/peer.js';
 
@@ -215,6 +216,19 @@ describe('limits', () => {
     await app.settled();
     expect(app.messages.filter(({ type }) => type === 'subscribed')).toHaveLength(3);
     expect(app.errors).toEqual(Array.from({ length: 7 }, () => 'RATE_LIMITED'));
+  });
+
+  test('of their bytes per second, 128 MiB for all subscribers', async () => {
+    const copy = vi.fn(() => []);
+    vi.spyOn(LastValues.prototype, 'select').mockReturnValue({ bytes: 48 * 1024 * 1024, copy });
+    onTestFinished(() => void vi.restoreAllMocks());
+    const { connect } = await startPlainBroker();
+    const app = await connect();
+    app.write('{"type":"subscribe","data":{"id":"x","last":true}}\n'.repeat(5));
+    await app.settled();
+    expect(app.messages.filter(({ type }) => type === 'subscribed')).toHaveLength(3);
+    expect(app.errors).toEqual(['RATE_LIMITED', 'RATE_LIMITED']);
+    expect(copy).toHaveBeenCalledTimes(3);
   });
 
   test('they do not count as overflow of the subscriber, whatever its policy', async () => {

@@ -28,6 +28,7 @@ function runOfJobs(jobIds: readonly string[], receivedAt: number): FrameRun {
 const jobsIn = (values: LastValues): string[] =>
   values
     .select(everything, NEWLINE)
+    .copy()
     .flatMap(({ bytes }) => bytes.toString().trim().split('\n'))
     .map((line) => `${JSON.parse(line).jobId} ${JSON.parse(line).data.processed}`);
 
@@ -100,6 +101,7 @@ test('of a part of a run, only its own messages count', () => {
     Object.fromEntries(
       values
         .select(withMeta, NEWLINE)
+        .copy()
         .flatMap(({ bytes }) => bytes.toString().trim().split('\n'))
         .map((line) => [JSON.parse(line).message.jobId, JSON.parse(line).seq]),
     );
@@ -107,6 +109,17 @@ test('of a part of a run, only its own messages count', () => {
   expect(owners.size).toBe(2);
   recorder.record(run.part(3, 5), CRAWLER);
   expect(sequences()).toEqual({ 'job-1': 3, 'job-3': 4, 'job-2': 5 });
+});
+
+test('the size of the messages is known before they are copied', () => {
+  const { values, record } = createValues([10, 10_000]);
+  record(['job-1', 'job-2', 'job-3'], 0);
+  for (const filter of [everything, withMeta]) {
+    const selected = values.select(filter, NEWLINE, 'host-1', 200);
+    const parts = selected.copy();
+    expect(parts.length).toBeGreaterThan(1);
+    expect(selected.bytes).toBe(parts.reduce((sum, { bytes }) => sum + bytes.length, 0));
+  }
 });
 
 test('a run of one job is copied once', () => {
