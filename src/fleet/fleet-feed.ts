@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Backoff } from '../backoff.js';
 import type { FrameRun } from '../delivery/frame-run.js';
 import type { Position } from '../log/cursors.js';
+import { LruMap } from '../lru-map.js';
 import { type Batch, endOf } from './batch.js';
 import type { FleetEngine, StoredBatch, StreamStart } from './engine.js';
 import type { FleetPosition } from './fleet-position.js';
@@ -52,7 +53,10 @@ export interface FeedOptions {
   onInvalidBatch(): void;
 }
 
-/** Each position names all hosts, and subscribers send positions back: a message of theirs has at most 64 KiB. */
+/**
+ * Maximum number of hosts of which the position is known: those with the latest batches. Positions name all of them, and
+ * subscribers send positions back: a message of theirs has at most 64 KiB.
+ */
 const MAX_HOSTS = 500;
 const RETRY = { initialDelay: 100, maxDelay: 5000 } as const;
 
@@ -67,7 +71,7 @@ export class FleetFeed {
   #start: FeedStart | undefined;
   #sequence = 0;
   #time = 0;
-  readonly #hosts = new Map<string, Position>();
+  readonly #hosts = new LruMap<string, Position>(MAX_HOSTS);
   /**
    * While the stream is read again from its beginning, since the engine has lost batches: the last sequence number of the
    * stream at that time, and the hosts of which a batch of the known log was found.
@@ -86,7 +90,7 @@ export class FleetFeed {
   /** After the batches that were delivered; `undefined` until it is known where the first one is. */
   get position(): FleetPosition | undefined {
     if (this.#start !== undefined) return undefined;
-    return { sequence: this.#sequence, time: this.#time, hosts: this.#hosts };
+    return { sequence: this.#sequence, time: this.#time, hosts: new Map(this.#hosts.entries()) };
   }
 
   /** Stops after the batch that is being delivered. */
@@ -155,16 +159,12 @@ export class FleetFeed {
   async #accept({ sequence, time, batch }: StoredBatch): Promise<void> {
     for (const target of this.targets) await target.beforeBatch?.();
     if (this.#stopping.signal.aborted) return;
-    if (batch === undefined || !this.#hasRoomFor(batch)) this.#options.onInvalidBatch();
+    if (batch === undefined) this.#options.onInvalidBatch();
     else if (!this.#isOld(batch, sequence)) await this.#deliver(batch, time);
     this.#start = undefined;
     this.#sequence = sequence;
     this.#time = time;
     for (const target of this.targets) await target.afterBatch(this);
-  }
-
-  #hasRoomFor({ host }: Batch): boolean {
-    return this.#hosts.has(host) || this.#hosts.size < MAX_HOSTS;
   }
 
   /** Whether a batch was read before. */
@@ -196,5 +196,6 @@ export class FleetFeed {
       for (const target of this.targets) target.deliver(run, origin);
     });
     this.#hosts.set(host, endOf(batch));
+    this.#reread?.found.add(host);
   }
 }

@@ -7,7 +7,7 @@ export interface FleetPosition {
   readonly sequence: number;
   /** When the engine stored that batch, in ms since 1970. It shows whether the stream is still the same. */
   readonly time: number;
-  /** Position of the next message, by host. */
+  /** Position of the next message, by host, in the order of their latest batches. */
   readonly hosts: ReadonlyMap<string, Position>;
 }
 

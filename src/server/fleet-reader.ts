@@ -68,7 +68,7 @@ export class FleetReader implements FeedTarget {
 
   /** Stops after the current call. @returns resolves when that has returned, and its cursor has moved */
   async stop(): Promise<void> {
-    this.#stoppedAt = this.#feedPosition;
+    this.#stoppedAt = this.#feed?.position;
     this.#stopping.abort();
     this.#resume();
     await this.#handling;
@@ -121,13 +121,7 @@ export class FleetReader implements FeedTarget {
   }
 
   #newBatch(): CurrentBatch {
-    return { before: this.#feedPosition, gap: undefined, messages: [], last: undefined };
-  }
-
-  /** Where the feed is: before the current batch while that is being delivered. */
-  get #feedPosition(): FleetPosition | undefined {
-    const position = this.#feed?.position;
-    return position && { ...position, hosts: new Map(position.hosts) };
+    return { before: this.#feed?.position, gap: undefined, messages: [], last: undefined };
   }
 
   async #handle(batch: CurrentBatch): Promise<void> {
