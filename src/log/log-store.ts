@@ -68,7 +68,7 @@ export const MAX_SESSIONS = 10_000;
 /** Time that one write or sync may take until the disk counts as stalled, in ms. */
 const STALLED = 10_000;
 const RETRY = { initialDelay: 20, maxDelay: 1000 } as const;
-/** Time until a log that cannot be written is closed all the same, in ms. */
+/** Time until what a disk cannot write is given up, in ms. */
 const CLOSE_TIMEOUT = 5000;
 
 export class LogStore {
@@ -279,15 +279,15 @@ export class LogStore {
   }
 
   /**
-   * Makes everything durable and closes the log.
-   * @param timeout ms after which it is closed in any case. Default: 5000.
+   * Makes everything durable and closes the log. Resolves when the disk has ended its last call.
+   * @param timeout ms after which nothing more is written in any case. Default: 5000.
    * @returns whether everything is durable
    */
   async close(timeout: number = CLOSE_TIMEOUT): Promise<boolean> {
     await withTimeout(this.whenDurable(), timeout, () => {});
     this.#closed = true;
     clearTimeout(this.#syncTimer);
-    await withTimeout(this.#draining ?? Promise.resolve(), timeout, () => {});
+    await this.#draining;
     await this.#segments.active?.close().catch(() => {});
     this.#segments.active = undefined;
     return this.#pending.length === 0;

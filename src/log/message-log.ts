@@ -392,17 +392,21 @@ export class MessageLog {
   }
 
   /**
-   * Makes everything durable, and closes the log.
-   * @param timeout ms after which it is closed in any case
-   * @returns number of messages that are not durable
+   * Makes everything durable, and closes the log. If the disk hangs, the folder stays locked until it has ended its last
+   * call: another log must not write beside it.
+   * @param timeout ms after which nothing more is written; after the same time again, this returns in any case
+   * @returns number of messages that are not durable, and whether the disk hangs
    */
-  async close(timeout: number): Promise<number> {
+  async close(timeout: number): Promise<{ readonly unstored: number; readonly isHung: boolean }> {
     clearInterval(this.#checkTimer);
-    const closing = [this.cursors, ...this.#moreCursors].map((cursors) => cursors.close());
-    await withTimeout(Promise.all(closing), timeout, () => []);
-    await Promise.all([this.#store.close(timeout), this.deadLetters.close(timeout)]);
-    this.#lock.release();
-    return this.#store.end - this.#store.durable;
+    const cursors = [this.cursors, ...this.#moreCursors].map((each) => each.close());
+    const closing = Promise.all([...cursors, this.#store.close(timeout), this.deadLetters.close(timeout)]);
+    const released = closing.then(() => {
+      this.#lock.release();
+      return false;
+    });
+    const isHung = await withTimeout(released, 2 * timeout, () => true);
+    return { unstored: this.#store.end - this.#store.durable, isHung };
   }
 
   /** Call when the chunk of the latest messages is settled: only messages of one chunk share a record. */

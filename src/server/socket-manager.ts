@@ -49,7 +49,7 @@ import type { DurableFailure } from './durable-calls.js';
 import { type DurableHandler, invalidHandler } from './durable-handler.js';
 import { DurableHandlers } from './durable-handlers.js';
 
-/** Time until a durable log whose disk does not answer is closed all the same, in ms. */
+/** Time until what the disk of the durable log has not written is given up, in ms; after it again, nothing is awaited. */
 const LOG_CLOSE_TIMEOUT = 5000;
 /** Time until the connection to the engine of the fleet is given up, in ms. */
 const FLEET_CLOSE_TIMEOUT = 5000;
@@ -516,9 +516,11 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
   }
 
   async #closeMessageLog(): Promise<void> {
-    const unstored = await this.#messageLog?.close(LOG_CLOSE_TIMEOUT);
+    const closed = await this.#messageLog?.close(LOG_CLOSE_TIMEOUT);
     this.#messageLog = undefined;
-    if (unstored !== undefined && unstored > 0)
+    if (closed?.isHung) this.#onLogError(undefined);
+    const { unstored = 0 } = closed ?? {};
+    if (unstored > 0)
       this.#onServerError(new SluiceError('LOG_UNAVAILABLE', `${unstored} messages were not stored`));
   }
 

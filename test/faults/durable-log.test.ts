@@ -1,13 +1,14 @@
 // Brokers with a durable log: what they confirm, and what they do when the disk hangs, fails or is used by another one.
 
 import { once } from 'node:events';
-import { readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { SluiceOptions } from 'sluice';
 import { SluiceClient } from 'sluice/client';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { FolderDisk } from '#src/log/disk.js';
 import { readLog } from '#src/log/log-reader.js';
+import { MessageLog } from '#src/log/message-log.js';
 import { startPlainBroker, temporaryFolder, until } from '../support/broker.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
 import { line, VALID } from '../support/messages.js';
@@ -125,6 +126,30 @@ test('stopping waits until everything is stored', async () => {
   await peer.closed;
   expect(peer.pongs).toBe(1);
   expect(await storedIn(folder)).toHaveLength(100);
+});
+
+test('stopping ends although the disk hangs, and the folder stays locked until it works', async () => {
+  const disk = FaultyDisk.install();
+  const { connect, manager, folder, errors } = await startDurable({ drainTimeout: 50 });
+  const { close } = MessageLog.prototype;
+  const spy = vi.spyOn(MessageLog.prototype, 'close').mockImplementation(function (this: MessageLog) {
+    return close.call(this, 50);
+  });
+  onTestFinished(() => spy.mockRestore());
+  const peer = await connect();
+  disk.hang();
+  peer.write(line(VALID.heartbeat) + PING);
+  await until(() => disk.waiting > 0);
+  await manager.stop();
+  expect(manager.getStatus().state).toBe('stopped');
+  expect(errors.map(String)).toEqual([
+    expect.stringContaining('the disk does not answer'),
+    expect.stringContaining('1 messages were not stored'),
+  ]);
+  await expect(startDurable({ log: folder })).rejects.toMatchObject({ code: 'LOG_IN_USE' });
+  disk.work();
+  await until(() => !existsSync(join(folder, 'lock')));
+  await startDurable({ log: folder });
 });
 
 test('messages of all kinds of framing are stored as they are delivered', async () => {

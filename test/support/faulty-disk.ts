@@ -65,13 +65,23 @@ export class FaultyDisk {
   }
 
   #wrapFile(file: LogFile): LogFile {
+    const calls = new Set<Promise<void>>();
+    const pass = (call: () => Promise<void>): Promise<void> => {
+      const passed = this.#pass(call).finally(() => calls.delete(passed));
+      calls.add(passed);
+      return passed;
+    };
     return {
       size: () => file.size(),
       read: (buffer, position) => file.read(buffer, position),
       truncate: (size) => file.truncate(size),
-      close: () => file.close(),
-      write: (buffers, position) => this.#pass(() => file.write(buffers, position)),
-      sync: () => this.#pass(() => file.sync()),
+      // Like that of Node, after the calls that are in progress.
+      close: async () => {
+        await Promise.allSettled(calls);
+        await file.close();
+      },
+      write: (buffers, position) => pass(() => file.write(buffers, position)),
+      sync: () => pass(() => file.sync()),
     };
   }
 }
