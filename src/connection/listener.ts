@@ -17,7 +17,7 @@ export interface ListenerOptions extends SocketFileOptions {
 }
 
 export interface ListenerEvents {
-  /** The server cannot accept, or its socket file is gone or cannot be made again. */
+  /** The server cannot accept, or its socket file is gone, or cannot be made again or removed. */
   onError(error: unknown): void;
   /** Peers can connect again after the socket file was gone. */
   onRestored(address: ServerAddress): void;
@@ -85,15 +85,18 @@ export class Listener {
 
   /**
    * Stops listening. Removes the socket file, unless another one is at its path. An inherited socket belongs to the
-   * process that created it, and stays.
-   * @throws the system's error if the file cannot be removed
+   * process that created it, and stays. Reports an error if the file cannot be removed.
    */
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#timer);
     await this.#checking;
     if (this.#server.listening) this.#server.close();
-    this.#file?.remove();
+    try {
+      this.#file?.remove();
+    } catch (error) {
+      this.#events.onError(error);
+    }
   }
 
   #checkLater(delay: number): void {

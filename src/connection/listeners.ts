@@ -61,7 +61,7 @@ export class Listeners {
 
   /** Stops listening. */
   async close(): Promise<void> {
-    await Promise.all(this.#listeners.map((listener) => listener.close().catch(this.#events.onError)));
+    await Promise.all(this.#listeners.map((listener) => listener.close()));
   }
 
   async #listenAt(target: ListenTarget, name: string): Promise<void> {

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { existsSync, renameSync, statSync, unlinkSync } from 'node:fs';
+import { existsSync, mkdirSync, renameSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
@@ -43,6 +43,30 @@ describe('the admin server', () => {
     await expect(get('/healthz')).rejects.toMatchObject({ code: 'ENOENT' });
     await manager.start();
     expect((await get('/readyz')).status).toBe(200);
+  });
+
+  test('whose socket file cannot be removed stops all the same, reports that, and can be started again', async () => {
+    const folder = join(temporaryFolder(), 'admin');
+    mkdirSync(folder);
+    const { adminPath, manager } = await startPlainAdminBroker({ admin: join(folder, 'admin.sock') });
+    const errors: unknown[] = [];
+    manager.on('server_error', ({ error }) => errors.push(error));
+    const peer = connect(adminPath)
+      .on('error', () => {})
+      .resume();
+    await once(peer, 'connect');
+    const closed = once(peer, 'close');
+    // Also for root, the system cannot look for the file then.
+    renameSync(folder, `${folder}.moved`);
+    writeFileSync(folder, '');
+    await manager.stop();
+    await closed;
+    expect(errors).toEqual([expect.objectContaining({ code: 'ENOTDIR' })]);
+    expect(manager.getStatus()).toMatchObject({ state: 'stopped', admin: undefined });
+    unlinkSync(folder);
+    mkdirSync(folder);
+    await manager.start();
+    expect(manager.getStatus()).toMatchObject({ state: 'running', admin: adminPath });
   });
 
   test('on TCP, reports its port, and answers only to names of this machine', async () => {
