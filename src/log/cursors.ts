@@ -69,6 +69,7 @@ export class Cursors<T> {
   #timer: NodeJS.Timeout | undefined;
   #saving: Promise<void> | undefined;
   #isChanged = false;
+  #isClosed = false;
   #hasFailed = false;
   /** Whether the disk has no room for the cursors. */
   #needsRoom = false;
@@ -165,15 +166,16 @@ export class Cursors<T> {
     if (this.#positions.delete(name)) this.#schedule();
   }
 
-  /** Writes what has changed. */
+  /** Writes what has changed. What changes from now on is not saved: the file may soon belong to another log. */
   async close(): Promise<void> {
+    this.#isClosed = true;
     clearTimeout(this.#timer);
     await this.#saving;
     if (this.#isChanged) await this.#save();
-    clearTimeout(this.#timer);
   }
 
   #schedule(): void {
+    if (this.#isClosed) return;
     this.#isChanged = true;
     if (this.#saving !== undefined) return;
     this.#timer ??= setTimeout(() => {

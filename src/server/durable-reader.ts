@@ -40,7 +40,6 @@ export class DurableReader {
   /** What is missing after them. */
   #gap: LogGap | undefined;
   readonly #stopping = new AbortController();
-  #isDetached = false;
   #running: Promise<void> | undefined;
 
   /** Determines where to begin: messages that are stored from now on count as new. */
@@ -76,9 +75,8 @@ export class DurableReader {
     await this.#running;
   }
 
-  /** From now on, the log is not used any more. */
+  /** Gives up waiting for the current call. Its cursor still moves while the log is open. */
   detach(): void {
-    this.#isDetached = true;
     if (this.#cursor !== undefined) this.#log.handlerCursors.delete(this.#cursor);
   }
 
@@ -182,6 +180,6 @@ export class DurableReader {
   }
 
   #moveCursor(offset: number): void {
-    if (this.#cursor !== undefined && !this.#isDetached) this.#log.moveCursor(this.#cursor, offset);
+    if (this.#cursor !== undefined) this.#log.moveCursor(this.#cursor, offset);
   }
 }

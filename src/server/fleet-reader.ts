@@ -75,7 +75,7 @@ export class FleetReader implements FeedTarget {
     this.#moveCursor();
   }
 
-  /** From now on, the fleet is not used any more. */
+  /** Gives up waiting for the current call. Its cursor still moves while the log is open. */
   detach(): void {
     clearTimeout(this.#cursorTimer);
     const { cursor } = this.#data;

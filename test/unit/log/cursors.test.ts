@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { Cursors, LOG_CURSORS, lowestOffset, MAX_CURSORS } from '#src/log/cursors.js';
 import { SimulatedDisk } from '../../support/simulated-disk.js';
 
@@ -33,8 +33,9 @@ test('after a power failure at any moment, they are those of one of the last sav
     disk.callsLeft = calls;
     const save = async () => {
       for (let offset = 2; offset < 6; offset++) {
-        cursors.set('a', { epoch: EPOCH, offset });
-        await cursors.close();
+        const again = await Cursors.open(LOG_CURSORS, disk, noError);
+        again.set('a', { epoch: EPOCH, offset });
+        await again.close();
       }
     };
     await Promise.race([save(), disk.powerFailure]);
@@ -115,9 +116,19 @@ test('what a cursor has passed counts as read only once that is on the disk', as
   const lowest: number[] = [];
   cursors.onSaved = () => lowest.push(lowestOffset(cursors, EPOCH));
   cursors.set('a', { epoch: EPOCH, offset: 3 });
-  await cursors.close();
+  await expect.poll(() => lowest).toEqual([3]);
   cursors.set('a', { epoch: EPOCH, offset: 9 });
   expect(lowestOffset(cursors, EPOCH)).toBe(3);
   await cursors.close();
   expect(lowest).toEqual([3, 9]);
+});
+
+test('what changes after the end is not saved: the file may belong to another log then', async () => {
+  const cursors = await Cursors.open(LOG_CURSORS, new SimulatedDisk(), noError);
+  await cursors.close();
+  vi.useFakeTimers();
+  onTestFinished(() => void vi.useRealTimers());
+  cursors.set('a', { epoch: EPOCH, offset: 2 });
+  cursors.delete('a');
+  expect(vi.getTimerCount()).toBe(0);
 });
