@@ -59,9 +59,10 @@ export class Listeners {
     };
   }
 
-  /** Stops listening. */
+  /** Stops listening, and ends handshakes that are in progress. */
   async close(): Promise<void> {
     await Promise.all(this.#listeners.map((listener) => listener.close()));
+    for (const server of this.#tlsServers) server.endHandshakes();
   }
 
   async #listenAt(target: ListenTarget, name: string): Promise<void> {

@@ -2,7 +2,7 @@
 
 import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { createServer as createPlainServer, type Server } from 'node:net';
+import { createServer as createPlainServer, type Server, type Socket } from 'node:net';
 import { createSecureContext, createServer, type SecureContextOptions, type TLSSocket } from 'node:tls';
 import { requirePrivate } from '../config/private-file.js';
 import { readConfiguration } from '../config/text-file.js';
@@ -40,6 +40,8 @@ export interface TlsServer {
    * @throws SluiceError `CONFIG_UNREADABLE`
    */
   reread(): () => void;
+  /** Disconnects the peers whose handshake is not complete. Call it when the server has closed. */
+  endHandshakes(): void;
 }
 
 /** @throws SluiceError `CONFIG_UNREADABLE` */
@@ -54,29 +56,39 @@ export function createTlsServer(options: TlsServerOptions): TlsServer {
     minVersion: 'TLSv1.2',
   });
   const failures = new SecondLimiter<object>(MAX_FAILURES);
-  // Each handshake ends with one of these events.
-  let handshakes = 0;
+  // The sockets beneath those that encrypt, which have the same address.
+  const handshakes = new Map<string, Socket>();
   encrypting.on('secureConnection', (socket) => {
-    handshakes--;
+    handshakes.delete(peerOf(socket));
     // Not before: a peer that disconnects during its handshake is to be closed.
     socket.allowHalfOpen = true;
     onConnection(socket);
   });
   encrypting.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
-    handshakes--;
     if (failures.take(encrypting)) onFailure(error, socket.remoteAddress);
     socket.destroy();
   });
   const server = createPlainServer((socket) => {
-    if (handshakes >= MAX_HANDSHAKES) return void socket.destroy();
-    handshakes++;
+    const peer = peerOf(socket);
+    if (handshakes.size >= MAX_HANDSHAKES) return void socket.destroy();
+    handshakes.set(peer, socket);
+    socket.once('close', () => handshakes.delete(peer));
     encrypting.emit('connection', socket);
   });
   const reread = () => {
     const context = readContext(options);
     return () => encrypting.setSecureContext(context);
   };
-  return { server, reread };
+  const endHandshakes = () => {
+    // These did not fail.
+    encrypting.removeAllListeners('tlsClientError');
+    for (const socket of handshakes.values()) socket.destroy();
+  };
+  return { server, reread, endHandshakes };
+}
+
+function peerOf({ remoteAddress, remotePort }: Socket): string {
+  return `${remoteAddress} ${remotePort}`;
 }
 
 /** @throws SluiceError `CONFIG_UNREADABLE` if OpenSSL cannot use the files */

@@ -564,7 +564,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
   /** @param own if the peer is code in this process: it needs no token, and sends what this crawler has sent before */
   #accept(socket: Socket, own?: { readonly crawlerId: string | undefined }): void {
     if (this.#pipeline === undefined || this.#pool.isFull || this.#state !== 'running') {
-      const code = this.#state === 'stopping' ? 'SHUTTING_DOWN' : 'MAX_CONNECTIONS';
+      const code = this.#state === 'running' ? 'MAX_CONNECTIONS' : 'SHUTTING_DOWN';
       if (code === 'MAX_CONNECTIONS') this.#pool.reject();
       socket.on('error', () => {});
       socket.end(errorLine(code, {}, this.#delimiter), () => socket.destroy());

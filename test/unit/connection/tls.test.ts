@@ -96,6 +96,19 @@ describe('a TCP port with TLS', () => {
     expect(manager.getConnectionPool().size).toBe(0);
   });
 
+  test('closes peers that have not completed their handshake when it stops', async () => {
+    const { port, manager } = await startEncrypted({ helloTimeout: 60_000 });
+    const silent = connect(port, '127.0.0.1')
+      .on('error', () => {})
+      .resume();
+    await once(silent, 'connect');
+    const closed = once(silent, 'close');
+    // Connections are accepted in order.
+    await clientOf({ port, tls: { ca: pem('ca.pem') }, hello: { role: 'app' } });
+    await manager.stop();
+    await closed;
+  });
+
   test('has at most 256 peers that have not completed their handshake', async () => {
     const { port } = await startEncrypted({ helloTimeout: 60_000 });
     const sockets: Socket[] = [];
