@@ -2,20 +2,12 @@
 // once, even if several subscriptions match; the client finds the matching ones here.
 
 import { SluiceError } from '../errors.js';
-import { appSchemas } from '../messages/messages.js';
-import { matchesType, PRESENCE, REJECTED } from '../messages/type-patterns.js';
 import { withTimeout } from '../timeout.js';
 import type { BrokerSession, LogGap } from './broker-session.js';
 import type { Settle } from './pending-requests.js';
 import type { ReceivedMessage } from './received-message.js';
-import {
-  isStored,
-  isWorkGroup,
-  Subscription,
-  type SubscriptionFilter,
-  type SubscriptionOwner,
-  wireFilter,
-} from './subscription.js';
+import { Subscription, type SubscriptionOwner } from './subscription.js';
+import { checkFilter, matchesFilter, type SubscriptionFilter, wireFilter } from './subscription-filter.js';
 import type { Progress } from './unacknowledged.js';
 
 /** The client, as seen by its subscriptions. */
@@ -164,24 +156,12 @@ export class ClientSubscriptions implements SubscriptionOwner {
     this.#full.clear();
   }
 
-  /** @throws SluiceError `INVALID_OPTION`, also for a group, or the log, and others: its messages could not be distinguished */
+  /** @throws SluiceError `INVALID_OPTION` */
   #add(filter: SubscriptionFilter, listener?: (event: ReceivedMessage) => void): Subscription {
-    const filters = [...this.#subscriptions].map((subscription) => subscription.filter);
-    const needsClient = [...filters, filter].some((one) => one.group !== undefined || isStored(one));
-    if (needsClient && filters.length > 0) {
-      throw new SluiceError(
-        'INVALID_OPTION',
-        'group, from, cursor and overflow log: need a client without other subscriptions',
-      );
-    }
-    const fault = faultOf(filter);
-    if (fault !== undefined) throw new SluiceError('INVALID_OPTION', fault);
-    if (filter.last === true && filter.group !== undefined) {
-      throw new SluiceError('INVALID_OPTION', 'last: cannot be combined with group');
-    }
-    if (filter.maxQueuedBytes !== undefined && !(filter.maxQueuedBytes > 0)) {
-      throw new SluiceError('INVALID_OPTION', 'maxQueuedBytes: must be more than 0');
-    }
+    checkFilter(
+      filter,
+      Array.from(this.#subscriptions, (subscription) => subscription.filter),
+    );
     const subscription = new Subscription(`s${this.#nextId++}`, filter, this, listener);
     this.#subscriptions.add(subscription);
     return subscription;
@@ -204,7 +184,8 @@ export class ClientSubscriptions implements SubscriptionOwner {
       // A lost connection is replaced, and the subscription is then requested again.
       if (session.isOpen) this.#fail(subscription, error);
     };
-    session.request('subscribe', wireFilter(subscription), 'subscribed', settle, subscription.id);
+    const { id, filter, received } = subscription;
+    session.request('subscribe', wireFilter(id, filter, received), 'subscribed', settle, id);
     this.#transport.onReadingChanged();
   }
 
@@ -221,38 +202,4 @@ export class ClientSubscriptions implements SubscriptionOwner {
     this.#subscriptions.delete(subscription);
     this.#full.delete(subscription);
   }
-}
-
-/** What cannot be combined in a filter, if anything is. */
-function faultOf(filter: SubscriptionFilter): string | undefined {
-  const { group, last, cursor, overflow, ack, ackWait, maxDeliveries, maxUnacked } = filter;
-  if (isWorkGroup(filter)) {
-    const isValid = cursor === undefined && last !== true && overflow !== 'log' && filter.scope !== 'fleet';
-    return isValid ? undefined : 'group with ack: not with cursor, last, overflow log or scope fleet';
-  }
-  if (isStored(filter) && (group !== undefined || last === true))
-    return 'from, cursor and overflow log: not with last, and with group only if ack is set';
-  if (ack !== undefined && cursor === undefined) return 'ack: needs cursor or group';
-  if (ackWait !== undefined || maxDeliveries !== undefined || maxUnacked !== undefined)
-    return 'ackWait, maxDeliveries and maxUnacked: need group and ack';
-  return undefined;
-}
-
-function matchesFilter(
-  { types = ['*'], jobIds, crawlerIds }: SubscriptionFilter,
-  event: ReceivedMessage,
-): boolean {
-  // Applications' messages never go to subscribers, and those of reserved types only to filters that name the type.
-  if (Object.hasOwn(appSchemas, event.type)) return false;
-  if (event.type === REJECTED) return types.includes(REJECTED);
-  if (event.is(PRESENCE)) {
-    const crawlerId = event.message.data.crawlerId ?? '';
-    return types.includes(PRESENCE) && (crawlerIds === undefined || crawlerIds.includes(crawlerId));
-  }
-  if (!types.some((pattern) => matchesType(pattern, event.type))) return false;
-  if (jobIds !== undefined) {
-    const jobId = event.message.jobId ?? event.message.job_id;
-    if (typeof jobId !== 'string' || !jobIds.includes(jobId)) return false;
-  }
-  return crawlerIds === undefined || crawlerIds.includes(event.crawlerId ?? '');
 }

@@ -11,4 +11,5 @@ export type { JobMessage } from './job-requests.js';
 export type { CustomPublishedMessage, PublishedMessage } from './published-message.js';
 export { ReceivedMessage } from './received-message.js';
 export { SluiceClient } from './sluice-client.js';
-export type { Subscription, SubscriptionFilter } from './subscription.js';
+export type { Subscription } from './subscription.js';
+export type { SubscriptionFilter } from './subscription-filter.js';

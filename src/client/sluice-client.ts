@@ -27,7 +27,8 @@ import {
 import type { ReceivedMessage } from './received-message.js';
 import { Reconnector } from './reconnector.js';
 import { RejectionCounter } from './rejection-counter.js';
-import type { Subscription, SubscriptionFilter } from './subscription.js';
+import type { Subscription } from './subscription.js';
+import type { SubscriptionFilter } from './subscription-filter.js';
 import { checkTimeout } from './timeouts.js';
 
 /**

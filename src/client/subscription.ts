@@ -3,82 +3,15 @@
 
 import { SluiceError } from '../errors.js';
 import { Fifo } from '../fifo.js';
-import { DEFAULT_ACK_WAIT, MAX_ACK_RANGES, MAX_ACK_TIME, type OverflowPolicy } from '../messages/messages.js';
+import { MAX_ACK_TIME } from '../messages/messages.js';
 import { Watermark } from '../watermark.js';
 import { rethrowLater } from './client-events.js';
+import { Cursor } from './cursor.js';
+import { GroupMember, type GroupTransport } from './group-member.js';
 import type { ReceivedMessage } from './received-message.js';
 import { Repeats } from './repeats.js';
-import { type Progress, Unacknowledged } from './unacknowledged.js';
-
-/** Which messages to receive. A message must match every field that is set. */
-export interface SubscriptionFilter {
-  /**
-   * Message types; `job_*` matches a prefix, `rejected` matches rejected messages, `presence` matches reports of crawlers
-   * that connect and disconnect. Default: `['*']`, all types but `rejected` and `presence`.
-   */
-  readonly types?: readonly string[];
-  readonly jobIds?: readonly string[];
-  readonly crawlerIds?: readonly string[];
-  /**
-   * Shares the messages among all subscribers of this group: each goes to one. Requires a separate client. Messages that
-   * this client has received and not handled when it closes are not passed on, unless it has `ack`.
-   *
-   * With `ack`, it is a work group: the messages come from the broker's durable log, and each comes again, to this or
-   * another member, until one has acknowledged it. The group begins at `from`, and then where it was. All members have the
-   * same filter.
-   */
-  readonly group?: string;
-  /** Policy when this client falls `maxPendingBytes` behind. Applies to the whole client. Default: `disconnect`. */
-  readonly overflow?: OverflowPolicy;
-  /** Whether to include the sender: `from`, `crawlerId` and `sequence`. Default: only with `crawlerIds`. */
-  readonly meta?: boolean;
-  /**
-   * Whether to begin with the latest message of each job, and the latest heartbeat of each crawler, that match: those
-   * that the broker keeps (see its option `maxLastValues`). After a reconnect, the subscription begins with them again.
-   * Not with `group`. Default: false.
-   */
-  readonly last?: boolean;
-  /**
-   * Where to begin in the broker's durable log: at `new` messages, at the `first` one that it has, after a
-   * {@link Subscription.position}, or at a time (ISO 8601, or a `Date`). Needs a broker with a durable log, and a client
-   * without other subscriptions. After a reconnect, the subscription continues where it was: messages that were received
-   * after the latest position are repeated, unless it has `meta` and its `ack` is not `manual`: then they are recognised,
-   * and left out (not in a work group, where messages come again on purpose). Default: `new`, without the log.
-   */
-  readonly from?: 'new' | 'first' | { readonly offset: string } | { readonly time: string | Date };
-  /**
-   * Name under which the broker remembers the position, so that the next subscription with this name begins there, and not
-   * at `from`. One connection at a time: the newer one takes over, and the older one is closed with `REPLACED`.
-   */
-  readonly cursor?: string;
-  /**
-   * When the cursor moves. `auto`: as soon as the loop has asked for the next message, or the listener has returned; a
-   * listener that throws ends the subscription, as a loop does. `manual`: when {@link Subscription.ack} is called. Default:
-   * `auto`. In a work group: when a message counts as done; one whose listener throws is given back.
-   */
-  readonly ack?: 'auto' | 'manual';
-  /**
-   * In a work group: time without an acknowledgement after which the messages of this client go to others, in ms. It runs
-   * while the client has messages and all of them have reached it. The client gives a message back that is not acknowledged
-   * for this long although later ones are. Default: 30,000.
-   */
-  readonly ackWait?: number;
-  /**
-   * In a work group: failures after which a message goes to the broker's dead letters: it was given back, or the client
-   * disconnected or took too long while it was its oldest one. Default: 5.
-   */
-  readonly maxDeliveries?: number;
-  /** In a work group: messages that this client may have without acknowledging them. Default: 1000. */
-  readonly maxUnacked?: number;
-  /**
-   * Whose messages: those of the crawlers of the broker's `host`, or of all hosts of the `fleet` that it is part of. With
-   * `fleet`, `from`, `cursor` and `position` refer to the stream of the fleet, which has what the brokers' durable logs
-   * have; not with `group` and `overflow: 'log'`. Default: `host`.
-   */
-  readonly scope?: 'host' | 'fleet';
-  /** Bytes of messages that may be queued for the loop before the client stops reading its socket. Default: 1 MiB. */
-  readonly maxQueuedBytes?: number;
-}
+import { isStored, isWorkGroup, type SubscriptionFilter } from './subscription-filter.js';
+import type { Progress } from './unacknowledged.js';
 
 /** The client, as seen by a subscription. */
 export interface SubscriptionOwner {
@@ -128,25 +61,10 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   readonly #queue = new Fifo<ReceivedMessage | string>();
   /** If messages can be recognised, and are not repeated on purpose. */
   readonly #repeats: Repeats | undefined;
+  readonly #cursor: Cursor | undefined;
   /** In a work group. */
-  readonly #unacknowledged: Unacknowledged | undefined;
-  /** The message that the loop or the listener is working on, with `ack: 'auto'`. */
-  #current: ReceivedMessage | undefined;
-  /** Of the broker's log. */
-  #epoch = '';
-  /** Whether what is done in a work group is sent at the end of this turn of the event loop. */
-  #isScheduled = false;
-  /** Gives back what was skipped for too long. */
-  #skipTimer: NodeJS.Timeout | undefined;
-  /** When the application has last shown that it is working, in ms. */
-  #workingAt = 0;
+  readonly #member: GroupMember | undefined;
   #position: string | undefined;
-  /** Where the cursor is to be. */
-  #wanted: string | undefined;
-  /** The latest position of the cursor that was sent on this connection. */
-  #acknowledged: string | undefined;
-  /** The latest position that the broker has sent on this connection. */
-  #reached: string | undefined;
   #bytes = 0;
   readonly #fullness: Watermark;
   #waiters: Waiter[] = [];
@@ -174,7 +92,15 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
       isStored(filter) && filter.meta === true && filter.ack !== 'manual' && !isWorkGroup(filter)
         ? new Repeats()
         : undefined;
-    this.#unacknowledged = isWorkGroup(filter) ? new Unacknowledged() : undefined;
+    if (filter.cursor !== undefined)
+      this.#cursor = new Cursor((position) => owner.acknowledge(this, position));
+    if (isWorkGroup(filter)) {
+      const transport: GroupTransport = {
+        acknowledge: (position, done) => owner.acknowledge(this, position, done),
+        giveBack: (position, delay) => owner.giveBack(this, position, delay),
+      };
+      this.#member = new GroupMember(transport, filter.ack !== 'manual', filter.ackWait);
+    }
     this.confirmed = new Promise((resolve, reject) => {
       this.#resolveConfirmed = resolve;
       this.#rejectConfirmed = reject;
@@ -209,23 +135,21 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
    * @throws SluiceError `INVALID_OPTION` unless the subscription has a cursor or a group, and `ack: 'manual'`
    */
   ack(done?: string | ReceivedMessage): void {
-    const unacknowledged = this.#unacknowledged;
-    const isMessage = typeof done === 'object';
-    if (this.filter.ack !== 'manual' || (unacknowledged === undefined && this.filter.cursor === undefined))
+    const [cursor, member] = [this.#cursor, this.#member];
+    if (this.filter.ack !== 'manual' || (cursor === undefined && member === undefined))
       throw new SluiceError(
         'INVALID_OPTION',
         "ack: needs a subscription with cursor or group, and ack: 'manual'",
       );
-    if (unacknowledged === undefined) {
-      if (isMessage) throw new SluiceError('INVALID_OPTION', 'ack: needs a position, unless it is a group');
+    if (typeof done === 'object') {
+      if (member === undefined)
+        throw new SluiceError('INVALID_OPTION', 'ack: needs a position, unless it is a group');
+      member.settle(done);
+    } else if (member === undefined) {
       const position = done ?? this.#position;
-      if (position !== undefined) this.#acknowledge(position);
-    } else if (isMessage) this.#settle(done);
-    else if (done !== undefined) this.#owner.acknowledge(this, done);
-    else {
-      unacknowledged.settleAll();
-      this.#acknowledgeSoon();
-    }
+      if (position !== undefined) cursor?.moveTo(position);
+    } else if (done === undefined) member.settleAll();
+    else this.#owner.acknowledge(this, done);
   }
 
   /**
@@ -235,19 +159,16 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
    * @throws SluiceError `INVALID_OPTION` for another delay, and unless the subscription has a group and `ack: 'manual'`
    */
   nack(event: ReceivedMessage, { delay }: { readonly delay?: number | undefined } = {}): void {
-    if (this.#unacknowledged === undefined || this.filter.ack !== 'manual')
+    if (this.#member === undefined || this.filter.ack !== 'manual')
       throw new SluiceError('INVALID_OPTION', "nack: needs a subscription with group and ack: 'manual'");
     if (delay !== undefined && !(delay >= 0 && delay <= MAX_ACK_TIME))
       throw new SluiceError('INVALID_OPTION', `nack: delay must be 0 to ${MAX_ACK_TIME}`);
-    const { offset } = event;
-    if (offset !== undefined) this.#giveBack(offset, delay === undefined ? undefined : Math.ceil(delay));
+    this.#member.giveBack(event, delay === undefined ? undefined : Math.ceil(delay));
   }
 
   /** Shows the broker that a message takes long, so that it does not go to another member after `ackWait`. */
   working(): void {
-    if (this.#unacknowledged === undefined) return;
-    this.#workingAt = performance.now();
-    this.#owner.acknowledge(this, this.#positionOf(0));
+    this.#member?.working();
   }
 
   /**
@@ -255,10 +176,9 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
    * @internal
    */
   onStart(position: string): void {
-    this.#epoch = position.slice(0, position.indexOf(':'));
     this.#position ??= position;
-    this.#reached = position;
-    if (this.#wanted !== undefined && !isBeyond(this.#wanted, position)) this.#wanted = undefined;
+    this.#member?.onStart(position);
+    this.#cursor?.onStart(position);
   }
 
   /**
@@ -267,11 +187,10 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
    */
   onPosition(position: string): void {
     if (this.#isEnded) return;
-    this.#reached = position;
     if (this.#queue.length === 0 && (this.#listener !== undefined || this.#waiters.length > 0))
       this.#onHandled(position);
     else this.#queue.push(position);
-    this.#moveCursor();
+    this.#cursor?.onReached(position);
   }
 
   /**
@@ -279,8 +198,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
    * @internal
    */
   onAckRejected(): void {
-    this.#wanted = undefined;
-    this.#acknowledged = undefined;
+    this.#cursor?.onRejected();
   }
 
   /**
@@ -297,12 +215,10 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
    */
   rewind(): void {
     if (!isStored(this.filter)) return;
-    this.#unacknowledged?.clear();
-    // The broker may not have got the latest one.
-    this.#acknowledged = undefined;
-    this.#reached = undefined;
+    this.#member?.onDisconnected();
+    this.#cursor?.onDisconnected();
     // With a cursor or a group, the broker begins with the first message that was not acknowledged.
-    const isRemembered = this.filter.cursor !== undefined || this.#unacknowledged !== undefined;
+    const isRemembered = this.#cursor !== undefined || this.#member !== undefined;
     const items = isRemembered ? [] : [...this.#queue];
     const positions = items.map((item) => typeof item === 'string');
     const kept = items.slice(0, positions.lastIndexOf(true) + 1);
@@ -319,76 +235,11 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
     return [...this.#queue].findLast((item) => typeof item === 'string') ?? this.#position;
   }
 
+  /** The messages before a position were handled. */
   #onHandled(position: string): void {
     this.#position = position;
-    this.#unacknowledged?.endDelivery();
-    const { cursor, ack } = this.filter;
-    if (cursor !== undefined && ack !== 'manual') this.#acknowledge(position);
-  }
-
-  /** A message of a group is done. */
-  #settle({ offset }: ReceivedMessage): void {
-    if (offset === undefined) return;
-    this.#unacknowledged?.settle(offset);
-    this.#acknowledgeSoon();
-  }
-
-  /** A message of a group has failed. */
-  #giveBack(offset: number, delay: number | undefined): void {
-    this.#owner.giveBack(this, this.#positionOf(offset), delay);
-    this.#unacknowledged?.giveBack(offset);
-    this.#acknowledgeSoon();
-  }
-
-  #positionOf(offset: number): string {
-    return `${this.#epoch}:${offset}`;
-  }
-
-  /** Many messages may be done in one turn of the event loop: the broker is sent them together. */
-  #acknowledgeSoon(): void {
-    if (!this.#isScheduled) setImmediate(() => this.#sendAcknowledgement());
-    this.#isScheduled = true;
-  }
-
-  #sendAcknowledgement(): void {
-    this.#isScheduled = false;
-    if (this.#unacknowledged === undefined) return;
-    const { position, done } = this.#unacknowledged.take();
-    for (
-      let [from, before] = [0, position];
-      before !== undefined || from < done.length;
-      from += MAX_ACK_RANGES, before = undefined
-    ) {
-      // The position 0 covers no message.
-      const ranges = done.slice(from, from + MAX_ACK_RANGES);
-      this.#owner.acknowledge(this, this.#positionOf(before ?? 0), ranges);
-    }
-    if (done.length > 0) this.#watchSkipped(this.#unacknowledged);
-  }
-
-  /** The broker cannot know that a message was forgotten, as long as others are acknowledged, or none is left. */
-  #watchSkipped(unacknowledged: Unacknowledged): void {
-    const { ackWait = DEFAULT_ACK_WAIT } = this.filter;
-    this.#skipTimer ??= setTimeout(() => {
-      this.#skipTimer = undefined;
-      const before = performance.now() - ackWait;
-      const late = this.#workingAt > before ? [] : unacknowledged.skipped(before);
-      for (const offset of late) this.#giveBack(offset, undefined);
-      if (unacknowledged.skipped().length > 0) this.#watchSkipped(unacknowledged);
-    }, ackWait).unref();
-  }
-
-  #acknowledge(position: string): void {
-    this.#wanted = position;
-    this.#moveCursor();
-  }
-
-  /** Sends the wanted position, once the broker has sent what is before it on this connection. */
-  #moveCursor(): void {
-    const [wanted, reached] = [this.#wanted, this.#reached];
-    if (wanted === undefined || wanted === this.#acknowledged) return;
-    if (reached === undefined || isBeyond(wanted, reached)) return;
-    if (this.#owner.acknowledge(this, wanted)) this.#acknowledged = wanted;
+    this.#member?.endDelivery();
+    if (this.filter.ack !== 'manual') this.#cursor?.moveTo(position);
   }
 
   /**
@@ -422,7 +273,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
 
   /** @throws SluiceError the reason if the client gave up, after all queued messages are consumed */
   next(): Promise<IteratorResult<ReceivedMessage, undefined>> {
-    this.#finishCurrent();
+    this.#member?.finishCurrent();
     const event = this.#nextMessage();
     if (event === undefined) {
       if (this.#error !== undefined) return Promise.reject(this.#error);
@@ -437,15 +288,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   /** The loop or the listener gets a message. */
   #handOut(event: ReceivedMessage): void {
     this.#repeats?.add(event);
-    if (event.offset !== undefined) this.#unacknowledged?.add(event.offset, performance.now());
-    if (this.#unacknowledged !== undefined && this.filter.ack !== 'manual') this.#current = event;
-  }
-
-  /** The loop or the listener is done with its message. */
-  #finishCurrent(): void {
-    const event = this.#current;
-    this.#current = undefined;
-    if (event !== undefined) this.#settle(event);
+    this.#member?.handOut(event);
   }
 
   /** Ends the loop and unsubscribes. Does not throw if the broker fails to confirm that. */
@@ -476,8 +319,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
    */
   end(error?: SluiceError): void {
     if (this.#isEnded) return;
-    this.#sendAcknowledgement();
-    clearTimeout(this.#skipTimer);
+    this.#member?.end();
     this.#isEnded = true;
     this.#error = error;
     this.#rejectConfirmed(error ?? new SluiceError('CONNECTION_CLOSED'));
@@ -501,19 +343,12 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
       listener(event);
     } catch (error) {
       rethrowLater(error);
-      return this.#failCurrent();
+      this.#member?.failCurrent();
+      // A later position would cover the message, which must not count as handled.
+      if (this.#cursor !== undefined && this.filter.ack !== 'manual') this.unsubscribe().catch(() => {});
+      return;
     }
-    this.#finishCurrent();
-  }
-
-  /** The listener has thrown: its message must not count as handled. */
-  #failCurrent(): void {
-    const offset = this.#current?.offset;
-    this.#current = undefined;
-    if (offset !== undefined) this.#giveBack(offset, undefined);
-    // A later position would cover it.
-    else if (this.filter.cursor !== undefined && this.filter.ack !== 'manual')
-      this.unsubscribe().catch(() => {});
+    this.#member?.finishCurrent();
   }
 
   #discardQueue(): void {
@@ -526,37 +361,4 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
     this.#bytes = bytes;
     if (this.#fullness.update(bytes)) this.#owner.onFull(this, this.#fullness.isHigh);
   }
-}
-
-/** The filter as sent to the broker. With `crawlerIds`, the client needs `meta` to match messages to subscriptions. */
-export function wireFilter(subscription: Subscription): Record<string, unknown> {
-  const { id, filter } = subscription;
-  const { maxQueuedBytes: _, ...wire } = filter;
-  const isGroup = isWorkGroup(filter);
-  return {
-    id,
-    ...wire,
-    // In a work group, it needs the offsets.
-    ...(filter.crawlerIds === undefined && !isGroup ? {} : { meta: true }),
-    // The client itself says what was handled.
-    ...(filter.cursor === undefined && !isGroup ? {} : { ack: 'manual' }),
-    ...(subscription.received === undefined || isGroup ? {} : { from: { offset: subscription.received } }),
-  };
-}
-
-/** Whether a position is after another one of the same log, or of the same fleet. */
-function isBeyond(position: string, other: string): boolean {
-  const [[log, offset], [otherLog, otherOffset]] = [position.split(':'), other.split(':')];
-  return log === otherLog && Number(offset) > Number(otherOffset);
-}
-
-/** Whether the messages come from the broker's durable log. */
-export function isStored(filter: SubscriptionFilter): boolean {
-  const { from, cursor, overflow } = filter;
-  return from !== undefined || cursor !== undefined || overflow === 'log' || isWorkGroup(filter);
-}
-
-/** Whether it shares the messages of the durable log with others, each until it is acknowledged. */
-export function isWorkGroup({ group, ack }: SubscriptionFilter): boolean {
-  return group !== undefined && ack !== undefined;
 }
