@@ -4,6 +4,7 @@ import { SluiceError, WIRE_ERRORS, type WireErrorCode } from '../errors.js';
 import type { Issue } from '../messages/issues.js';
 import type { BrokerMessage, MessageMap, OutgoingMessage } from '../messages/messages.js';
 import type { MessageValidator } from './message-validator.js';
+import type { Peer } from './peer.js';
 
 type BrokerReply = {
   [M in BrokerMessage | MessageMap['ping' | 'pong'] as M['type']]: { data: NonNullable<M['data']> };
@@ -45,6 +46,15 @@ export function errorLine(code: WireErrorCode, details: ErrorDetails, delimiter:
     ...(issues === undefined || issues.length === 0 ? {} : { issues: issues.map((issue) => ({ ...issue })) }),
   };
   return brokerLine('error', data, delimiter);
+}
+
+/**
+ * Closes a connection whose place another one has taken. Not limited by `maxErrorReplies`: a client that does not receive this
+ * would reconnect and take the place back.
+ */
+export function closeReplaced(connection: Peer | undefined, delimiter: number): void {
+  connection?.reply(errorLine('REPLACED', {}, delimiter));
+  void connection?.disconnect('REPLACED');
 }
 
 /**

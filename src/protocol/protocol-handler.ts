@@ -13,7 +13,7 @@ import { type JobSeed, NO_SEED } from '../messages/job-key.js';
 import type { MessageRegistry, MessageType } from '../messages/message-registry.js';
 import { MAX_CONTROL_BYTES } from '../messages/messages.js';
 import type { CrawlerRouter } from '../routing/crawler-router.js';
-import type { Filter } from '../routing/filter.js';
+import type { Filter, SubscribeData } from '../routing/filter.js';
 import type { LastMessages, LastValues } from '../routing/last-values.js';
 import { RunRecorder } from '../routing/run-recorder.js';
 import type { Subscriptions } from '../routing/subscriptions.js';
@@ -38,9 +38,14 @@ import type { ProtocolStatistics } from './protocol-statistics.js';
 import { type RejectionListener, Rejections } from './rejections.js';
 import { ReplyLimiter } from './reply-limiter.js';
 import { Sessions } from './sessions.js';
+import {
+  SubscriptionHandler,
+  type SubscriptionSettings,
+  type SubscriptionSources,
+} from './subscription-handler.js';
 import { WorkGroups } from './work-groups.js';
 
-export interface ProtocolSettings extends ControlSettings {
+export interface ProtocolSettings extends ControlSettings, SubscriptionSettings {
   readonly framing: Framing;
   readonly maxErrorReplies: number;
   readonly maxFramingErrors: number;
@@ -155,23 +160,21 @@ export class ProtocolHandler<P extends Peer> {
     );
     this.#workGroups = log && this.#newWorkGroups(log);
     this.#lastValues = lastValues && new LastValueReplay(lastValues, settings.delimiter);
+    const filterOf = (data: SubscribeData) => subscriptions.filterOf(data);
+    const sources: SubscriptionSources<P> = {
+      lastValues: this.#lastValues,
+      epoch: log?.epoch,
+      log: this.#newLogSubscriptions(),
+      workGroups: this.#workGroups,
+      fleet: fleetSubscriptions,
+      fleetLastValues: fleet && new FleetLastValues(fleet, this.#lastValues, filterOf, settings.delimiter),
+    };
     this.#control = new ControlHandler(
       settings,
-      subscriptions,
-      this.#lastValues,
-      this.#replies,
       access,
+      this.#replies,
+      new SubscriptionHandler(settings, subscriptions, sources, access, this.#replies),
       this.#confirmations,
-      this.#newLogSubscriptions(),
-      this.#workGroups,
-      fleetSubscriptions,
-      fleet &&
-        new FleetLastValues(
-          fleet,
-          this.#lastValues,
-          (data) => subscriptions.filterOf(data),
-          settings.delimiter,
-        ),
       this.#sessions,
       {
         identify: listener.identify,
@@ -515,8 +518,7 @@ export class ProtocolHandler<P extends Peer> {
 
   #replyUndeliverable(connection: P, { name }: MessageType): void {
     this.#undeliverable++;
-    connection.recordError('NO_RECIPIENT');
-    this.#replies.reply(connection, 'NO_RECIPIENT', { messageType: name });
+    this.#replies.reject(connection, 'NO_RECIPIENT', name);
   }
 
   /** Rejects messages in order. Those without reply and report are counted together, since there may be thousands. */

@@ -2,7 +2,9 @@
 // little. Errors beyond the limit are counted.
 
 import type { WireErrorCode } from '../errors.js';
+import type { Issue } from '../messages/issues.js';
 import { type ErrorDetails, errorLine } from './outgoing.js';
+import type { Peer } from './peer.js';
 import { SecondLimiter } from './second-limiter.js';
 
 /** A connection that accepts replies. */
@@ -51,5 +53,22 @@ export class ReplyLimiter {
     }
     this.#sent++;
     peer.reply(errorLine(code, details, this.#delimiter));
+  }
+
+  /** Rejects a message that its schema has accepted. */
+  reject(
+    peer: Peer,
+    code: WireErrorCode,
+    messageType: string,
+    issues: readonly Issue[] = [],
+  ): void {
+    peer.recordError(code);
+    this.reply(peer, code, { messageType, issues });
+  }
+
+  /** Rejects a message and disconnects its sender. */
+  close(peer: Peer, code: WireErrorCode, messageType: string): void {
+    this.reject(peer, code, messageType);
+    void peer.disconnect(code);
   }
 }
