@@ -85,12 +85,12 @@ const LAST_SHARE = 0.5;
 const PARTIAL_SHARE = 0.25;
 
 /**
- * Batches are that large, in bytes, while very much is received. Then fewer bytes for a connection than these wait for more
- * before they are written, for at most this time in ms.
+ * If the latest batch was at least LARGE_BATCH bytes, a connection with less than MIN_FLUSH_BYTES to write waits for more,
+ * at most MAX_FLUSH_DELAY ms: a write costs as much as routing several messages.
  */
 const LARGE_BATCH = 128 * 1024;
-const FEW_BYTES = 16 * 1024;
-const MAX_FEW_DELAY = 4;
+const MIN_FLUSH_BYTES = 16 * 1024;
+const MAX_FLUSH_DELAY = 4;
 
 /** What a broker may have besides its connections. */
 export interface PipelineParts {
@@ -145,10 +145,10 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
   readonly #lastValues: LastValues | undefined;
   /** Connections to flush at the end of this turn of the event loop. */
   readonly #unflushed = new Set<SocketConnection>();
-  #flushTimer: NodeJS.Immediate | undefined;
-  /** Since when few bytes wait for some connections, in ms of the monotonic clock; 0 if they do not. */
-  #fewSince = 0;
-  #fewTimer: NodeJS.Timeout | undefined;
+  #flushImmediate: NodeJS.Immediate | undefined;
+  /** Since when writes are deferred, in ms of the monotonic clock; 0 if none is. */
+  #deferredSince = 0;
+  #flushTimer: NodeJS.Timeout | undefined;
 
   /**
    * @param hasListener whether rejected messages and presence are reported to anyone other than subscribers
@@ -486,15 +486,15 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
   }
 
   #flushSoon(): void {
-    this.#flushTimer ??= setImmediate(() => {
-      this.#flushTimer = undefined;
+    this.#flushImmediate ??= setImmediate(() => {
+      this.#flushImmediate = undefined;
       this.#flush();
     });
   }
 
   /** @param bytes of the batch */
   #afterBatch(bytes: number): void {
-    if (bytes >= LARGE_BATCH) this.#flushMany();
+    if (bytes >= LARGE_BATCH) this.#flushLarge();
     else this.#flush();
     this.flow.update();
   }
@@ -503,28 +503,28 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
     this.#gatherer.endTurn();
     for (const connection of this.#unflushed) connection.flush();
     this.#unflushed.clear();
-    this.#fewSince = 0;
+    this.#deferredSince = 0;
   }
 
-  /** Few bytes wait for more, since a write takes as long as routing several messages. */
-  #flushMany(): void {
+  /** As {@link #flush}, but connections with fewer bytes than `MIN_FLUSH_BYTES` wait for more. */
+  #flushLarge(): void {
     const now = performance.now();
-    if (this.#fewSince !== 0 && now - this.#fewSince >= MAX_FEW_DELAY) return this.#flush();
+    if (this.#deferredSince !== 0 && now - this.#deferredSince >= MAX_FLUSH_DELAY) return this.#flush();
     this.#gatherer.endTurn();
     for (const connection of this.#unflushed) {
-      if (connection.outbox.pendingBytes < FEW_BYTES) continue;
+      if (connection.outbox.pendingBytes < MIN_FLUSH_BYTES) continue;
       connection.flush();
       this.#unflushed.delete(connection);
     }
     if (this.#unflushed.size === 0) {
-      this.#fewSince = 0;
+      this.#deferredSince = 0;
       return;
     }
-    if (this.#fewSince === 0) this.#fewSince = now;
+    if (this.#deferredSince === 0) this.#deferredSince = now;
     // The next batch may take long.
-    this.#fewTimer ??= setTimeout(() => {
-      this.#fewTimer = undefined;
+    this.#flushTimer ??= setTimeout(() => {
+      this.#flushTimer = undefined;
       this.#flush();
-    }, MAX_FEW_DELAY).unref();
+    }, MAX_FLUSH_DELAY).unref();
   }
 }

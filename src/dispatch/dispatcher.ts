@@ -87,11 +87,11 @@ const CONFIRMED_DURATION = 60_000;
 const MAX_LOST_WORKERS = 16;
 
 /**
- * While a batch is on its way, fewer bytes than these wait until it is done, but at most for this time in ms: a batch takes
- * about as long as validating 100 KiB.
+ * While a batch is being validated, fewer pending bytes than COALESCE_BYTES wait for its verdict, but at most
+ * MAX_COALESCE_DELAY ms. A batch costs about as much as validating 100 KiB.
  */
-const FEW_BYTES = 128 * 1024;
-const MAX_FEW_DELAY = 2;
+const COALESCE_BYTES = 128 * 1024;
+const MAX_COALESCE_DELAY = 2;
 
 /** Limit on the number of batches that the workers get before the next attempt to validate one on the main thread. */
 const MAX_SKIPPED = 64;
@@ -122,7 +122,7 @@ export class Dispatcher {
       this.#flush();
     },
   });
-  #fewTimer: NodeJS.Timeout | undefined;
+  #coalesceTimer: NodeJS.Timeout | undefined;
   /** The batches in flight, the oldest first. */
   readonly #running = new Set<Batch>();
   /**
@@ -227,7 +227,7 @@ export class Dispatcher {
     if (this.#closed) return;
     this.#closed = true;
     this.#demand.close();
-    clearTimeout(this.#fewTimer);
+    clearTimeout(this.#coalesceTimer);
     await Promise.all([this.#pool?.close(), this.#quarantine.close()]);
   }
 
@@ -265,7 +265,7 @@ export class Dispatcher {
     const pool = this.#pool;
     if (this.#closed || pool === undefined) return;
     if (this.#running.size === 0) this.#validateInline();
-    while (this.#running.size < this.#capacity && !this.#awaitsMore()) {
+    while (this.#running.size < this.#capacity && !this.#isCoalescing()) {
       const batch = this.#backlog.take(this.#batchShare, performance.now());
       if (batch === undefined) break;
       void this.#run(pool, batch);
@@ -275,16 +275,17 @@ export class Dispatcher {
   };
 
   /** Whether few bytes wait for a batch that will soon be done, to share the next one with what comes until then. */
-  #awaitsMore(): boolean {
+  #isCoalescing(): boolean {
     const { bytes, isEmpty } = this.#backlog;
-    if (isEmpty || bytes >= Math.min(FEW_BYTES, this.#options.maxBatchBytes * this.#batchShare)) return false;
-    const since = performance.now() - MAX_FEW_DELAY;
+    if (isEmpty || bytes >= Math.min(COALESCE_BYTES, this.#options.maxBatchBytes * this.#batchShare))
+      return false;
+    const since = performance.now() - MAX_COALESCE_DELAY;
     for (const { isSlow, takenAt } of this.#running) {
       if (isSlow || takenAt <= since) continue;
-      this.#fewTimer ??= setTimeout(() => {
-        this.#fewTimer = undefined;
+      this.#coalesceTimer ??= setTimeout(() => {
+        this.#coalesceTimer = undefined;
         this.#flush();
-      }, MAX_FEW_DELAY).unref();
+      }, MAX_COALESCE_DELAY).unref();
       return true;
     }
     return false;
