@@ -1,4 +1,4 @@
-// Types of a connection: its state, metadata, statistics, events and options.
+// State of a connection that others read: pause reasons, counters, metadata; and the totals of all connections.
 
 import type { ErrorCode } from '../errors.js';
 import type { OverflowPolicy, PeerRole } from '../messages/messages.js';
@@ -91,13 +91,21 @@ export interface ConnectionOptions extends MessageBufferOptions {
 
 /** Reasons to pause reading, as bit flags: several may apply at a time. */
 export const PAUSE = {
+  /** Too many of its bytes wait for validation. */
   CONNECTION: 1,
+  /** `maxBufferedBytes` is reached, a subscriber with `block` is behind, or the disk of the durable log is. */
   SERVER: 2,
+  /** It is being closed, or the broker is. */
   CLOSING: 4,
+  /** It does not read its replies. */
   UNREAD: 8,
+  /** Its handlers are behind. */
   HANDLERS: 16,
+  /** It waits for a slot of `maxPartialBytes`. */
   PARTIAL: 32,
+  /** Too many pongs for it are withheld. */
   WITHHELD: 64,
+  /** An operator paused it. */
   ADMIN: 128,
 } as const;
 

@@ -56,7 +56,7 @@ export interface OutboxEvents {
   onDropped(messages: number): void;
   /** `block` policy: the peer has fallen behind (true) or caught up (false). */
   onBlocked(isBlocked: boolean): void;
-  /** The backlog of control replies crossed its high (true) or low (false) watermark. */
+  /** The bytes that no overflow policy may drop crossed the high (true) or low (false) watermark. */
   onUnread(isUnread: boolean): void;
   /**
    * The socket has written bytes.
@@ -500,7 +500,7 @@ function forwarded(
   };
 }
 
-/** An entry with bytes of its own. */
+/** An entry that is not assigned to a member of a queue group. */
 function unassigned(
   kind: EntryKind,
   bytes: Buffer,
