@@ -211,7 +211,7 @@ export class Feed {
         const part = await reader.next();
         if (part === undefined) {
           reader.release();
-          await log.whenStored(reader.offset, this.#stopping.signal);
+          await log.whenMessageDurable(reader.offset, this.#stopping.signal);
         } else if (isGap(part)) this.#tellGap(part.reason);
         else this.#takeStored(stored, part, start, end);
       }

@@ -152,7 +152,7 @@ export class BatchReader {
 
   async #waitForMore(signal: AbortSignal): Promise<void> {
     this.#reader.release();
-    await this.#options.log.whenStored(this.#reader.offset, signal);
+    await this.#options.log.whenMessageDurable(this.#reader.offset, signal);
   }
 }
 

@@ -340,15 +340,15 @@ export class MessageLog {
    * @param offset of the message, which is not durable yet
    * @returns cancels it
    */
-  onceStored(offset: number, callback: () => void): () => void {
+  onceMessageDurable(offset: number, callback: () => void): () => void {
     return this.#store.onceDurable(offset + 1, callback);
   }
 
   /** Resolves once a message is durable, which happens without delay when there is one, or `signal` is aborted. */
-  async whenStored(offset: number, signal: AbortSignal): Promise<void> {
+  async whenMessageDurable(offset: number, signal: AbortSignal): Promise<void> {
     if (offset < this.durable || signal.aborted) return;
     await new Promise<void>((resolve) => {
-      const cancel = this.onceStored(offset, () => {
+      const cancel = this.onceMessageDurable(offset, () => {
         signal.removeEventListener('abort', stop);
         resolve();
       });

@@ -104,7 +104,7 @@ export class LogSubscription<P extends Peer> implements SubscriptionReader {
     const { offset } = this.#reader;
     if (offset < this.#log.durable) return;
     await new Promise<void>((resolve) => {
-      const cancel = this.#log.onceStored(offset, resolve);
+      const cancel = this.#log.onceMessageDurable(offset, resolve);
       this.#wake = () => {
         cancel();
         resolve();

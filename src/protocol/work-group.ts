@@ -486,7 +486,7 @@ export class WorkGroup<P extends Peer> {
       later.length === 0
         ? undefined
         : setTimeout(() => this.#wake(), Math.max(0, next - performance.now()) + 1).unref();
-    const cancel = hasUnread ? () => {} : log.onceStored(end, () => this.#wake());
+    const cancel = hasUnread ? () => {} : log.onceMessageDurable(end, () => this.#wake());
     await new Promise<void>((resolve) => {
       this.#wakeUp = resolve;
     });

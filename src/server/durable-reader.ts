@@ -165,7 +165,7 @@ export class DurableReader {
 
   async #waitForMore(): Promise<void> {
     this.#reader.release();
-    await this.#log.whenStored(this.#reader.offset, this.#stopping.signal);
+    await this.#log.whenMessageDurable(this.#reader.offset, this.#stopping.signal);
   }
 
   /** Reads on with another reader. */
