@@ -12,14 +12,14 @@ import { decodeJsonText, MAX_DEPTH } from '../wire/safe-json.js';
 import type { MessageValidator } from './message-validator.js';
 import type { Peer } from './peer.js';
 
-/** Whom a message is for, as one host asks the others. */
-interface Question {
+/** Recipient of a message, as one host queries the others. They know its fields by their names. */
+interface RecipientQuery {
   readonly type: string;
   /** A crawler's ID or connection ID, if code in the process of the broker names it. */
   readonly crawler?: string | undefined;
   readonly to?: string | undefined;
   readonly job?: string | undefined;
-  /** Whether only a crawler that waits for a job comes into question, if any crawler would do. */
+  /** If any crawler would do: whether it must be waiting for a job. */
   readonly isWaiting: boolean;
 }
 
@@ -121,8 +121,8 @@ export class FleetCommands<P extends Peer> {
   }
 
   /** The name of a host that has a recipient. @param timeout in ms */
-  async #find(question: Question, timeout: number): Promise<string | undefined> {
-    const host = await this.#fleet.request(FIND, Buffer.from(JSON.stringify(question)), timeout);
+  async #find(query: RecipientQuery, timeout: number): Promise<string | undefined> {
+    const host = await this.#fleet.request(FIND, Buffer.from(JSON.stringify(query)), timeout);
     return host && Buffer.from(host).toString();
   }
 
@@ -133,11 +133,11 @@ export class FleetCommands<P extends Peer> {
   /** Answers another host. @returns the name of this one if it has a recipient */
   #answer(data: Uint8Array): Uint8Array | undefined {
     const decoded = decodeJsonText(Buffer.from(data).toString(), MAX_DEPTH);
-    const question = (decoded.ok ? decoded.value : undefined) as Partial<Question> | null | undefined;
-    return this.#hasRecipient(question ?? {}) ? Buffer.from(this.#fleet.host) : undefined;
+    const query = (decoded.ok ? decoded.value : undefined) as Partial<RecipientQuery> | null | undefined;
+    return this.#hasRecipient(query ?? {}) ? Buffer.from(this.#fleet.host) : undefined;
   }
 
-  #hasRecipient({ type: name, crawler, to, job, isWaiting }: Partial<Question>): boolean {
+  #hasRecipient({ type: name, crawler, to, job, isWaiting }: Partial<RecipientQuery>): boolean {
     const type = typeof name === 'string' ? this.#validator.registry.get(name) : undefined;
     if (type?.direction !== 'app') return false;
     if (typeof crawler === 'string') return this.#router.crawler(crawler) !== undefined;
