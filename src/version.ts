@@ -1,4 +1,4 @@
 // This package's version. Not read from package.json, which is not there when this code is bundled; a test compares them.
 
-/** As `sluice --version` prints it and `welcome` tells it. */
+/** Printed by `sluice --version` and sent in `welcome`. */
 export const SERVER_VERSION = '0.2.0';

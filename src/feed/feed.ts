@@ -202,7 +202,7 @@ export class Feed {
     const { filter, registry, delimiter } = this.#options;
     const { end } = log;
     const isSameLog = from.epoch === log.epoch && from.offset <= end;
-    if (!isSameLog) this.#tellGap('epoch');
+    if (!isSameLog) this.#sendGap('epoch');
     const start = isSameLog ? from.offset : log.first;
     const stored = new StoredMessageFilter(registry, filter, delimiter);
     const reader = log.reader(start);
@@ -212,7 +212,7 @@ export class Feed {
         if (part === undefined) {
           reader.release();
           await log.whenMessageDurable(reader.offset, this.#stopping.signal);
-        } else if (isGap(part)) this.#tellGap(part.reason);
+        } else if (isGap(part)) this.#sendGap(part.reason);
         else this.#takeStored(stored, part, start, end);
       }
     } finally {
@@ -235,7 +235,7 @@ export class Feed {
     });
   }
 
-  #tellGap(reason: string): void {
+  #sendGap(reason: string): void {
     this.#notices.push(`event: gap\ndata: {"reason":"${reason}"}\n\n`);
   }
 }

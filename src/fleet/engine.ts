@@ -64,11 +64,14 @@ export interface FleetEngine {
   read(start: StreamStart, signal: AbortSignal, onReady: () => void): AsyncIterable<StoredBatch>;
   /** Answers requests of other hosts about a subject. There is one handler for each subject: the first one. */
   handle(subject: string, handler: RequestHandler): void;
-  /** Tells the other hosts something, if the engine is connected. */
+  /** Publishes a message to the other hosts, if the engine is connected. */
   notify(subject: string, data: Uint8Array): void;
-  /** Asks the other hosts. @returns the first answer; `undefined` if there is none within `timeout` ms */
+  /** Sends a request to the other hosts. @returns the first answer; `undefined` if there is none within `timeout` ms */
   request(subject: string, data: Uint8Array, timeout: number): Promise<Uint8Array | undefined>;
-  /** Asks the other hosts. @returns all answers that arrive within `timeout` ms */
+  /**
+   * Sends a request to which each host may reply several times.
+   * @returns all answers that arrive within `timeout` ms
+   */
   requestAll(subject: string, data: Uint8Array, timeout: number): AsyncIterable<Uint8Array>;
   close(): Promise<void>;
 }

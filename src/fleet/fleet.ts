@@ -75,7 +75,7 @@ export class Fleet {
   readonly #hosts = new HostTable();
   readonly #reportTimer: NodeJS.Timeout;
   readonly #forwarder: Forwarder;
-  /** Tells this broker from another one with the name of its host. */
+  /** Distinguishes this broker from another one with the same host name. */
   readonly #instance = Buffer.from(randomUUID());
   /** Whether this broker uses the name of its host. */
   #hasHost = false;
@@ -200,12 +200,12 @@ export class Fleet {
     return this.#options.requestTimeout;
   }
 
-  /** Answers requests of other hosts about a subject, and learns what they tell. */
+  /** Handles requests and notifications of other hosts on a subject. */
   handle(subject: string, handler: RequestHandler): void {
     this.#options.engine.handle(subject, handler);
   }
 
-  /** Tells the other hosts something, if the engine is connected. */
+  /** Publishes a message to the other hosts, if the engine is connected. */
   notify(subject: string, data: Uint8Array): void {
     try {
       this.#options.engine.notify(subject, data);
@@ -216,7 +216,7 @@ export class Fleet {
   }
 
   /**
-   * Asks the other hosts.
+   * Sends a request to the other hosts.
    * @returns the first answer; `undefined` if there is none within `timeout` ms
    * @throws an error if the engine is not connected
    */
@@ -225,7 +225,7 @@ export class Fleet {
   }
 
   /**
-   * Asks the other hosts for several answers each.
+   * Sends a request to which each host may reply several times.
    * @param end the last answer of each host, which is not returned
    * @returns the answers, until all hosts that are known have answered, or {@link requestTimeout}
    */

@@ -219,7 +219,7 @@ export class ActiveSegment {
     return records;
   }
 
-  /** Notes where a record begins, unless that is near the latest one that was noted. */
+  /** Adds a checkpoint at this record, unless the latest one is near. */
   #addCheckpoint(offset: number): void {
     const { checkpoints } = this.written;
     const position = this.#position;

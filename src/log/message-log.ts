@@ -50,7 +50,7 @@ export interface MessageLogOptions
   readonly registry: MessageRegistry;
 }
 
-/** What the log tells the rest of the broker. */
+/** Events of the log. */
 export interface MessageLogListener {
   /** More messages are durable, or their memory was released. */
   onDurable(): void;

@@ -11,7 +11,7 @@ import type { Peer } from './peer.js';
 export interface FleetSubscriptionOptions {
   readonly id: string;
   readonly delimiter: number;
-  /** Whether it waits for its subscriber, and tells it positions. Else it is live. */
+  /** Whether it waits for its subscriber, and sends it positions. Else it is live. */
   readonly isPaced: boolean;
   /** A position was written to the subscriber's socket. */
   onWritten(position: string): void;
@@ -87,8 +87,8 @@ export class FleetSubscription<P extends Peer> implements FeedTarget {
     this.connection.flush();
     if (!this.#options.isPaced) return;
     const wait = this.#positionedAt + POSITION_INTERVAL - performance.now();
-    if (wait <= 0) this.#tellPosition(feed);
-    else this.#positionTimer ??= setTimeout(() => this.#tellPosition(feed), wait);
+    if (wait <= 0) this.#sendPosition(feed);
+    else this.#positionTimer ??= setTimeout(() => this.#sendPosition(feed), wait);
   }
 
   stop(): void {
@@ -108,8 +108,8 @@ export class FleetSubscription<P extends Peer> implements FeedTarget {
     return cutRun(run, this.#selection);
   }
 
-  /** Tells the position after all messages that were delivered. */
-  #tellPosition(feed: FleetFeed): void {
+  /** Sends the position after all messages that were delivered. */
+  #sendPosition(feed: FleetFeed): void {
     clearTimeout(this.#positionTimer);
     this.#positionTimer = undefined;
     const reached = feed.position;

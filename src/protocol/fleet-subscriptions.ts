@@ -36,13 +36,13 @@ export class FleetSubscriptions<P extends Peer> {
     this.#fleet = fleet;
     this.#delimiter = delimiter;
     fleet.handle(PRESENCE, (data) => {
-      const report = presenceIn(data);
+      const report = parsePresence(data);
       if (report !== undefined) this.#deliverPresence(report);
       return undefined;
     });
   }
 
-  /** Tells the subscribers of all hosts that a crawler of this one has come or gone. */
+  /** Sends presence of this host's crawlers to the subscribers of all hosts. */
   reportPresence(report: PresenceReport): void {
     const { host } = this.#fleet;
     const ofHost = { ...report, host };
@@ -137,8 +137,8 @@ export class FleetSubscriptions<P extends Peer> {
   }
 }
 
-/** What another host tells of a crawler; `undefined` if it is nothing of the kind. */
-function presenceIn(data: Uint8Array): PresenceReport | undefined {
+/** Parses a presence report of another host; `undefined` if it is invalid. */
+function parsePresence(data: Uint8Array): PresenceReport | undefined {
   const decoded = decodeJsonText(Buffer.from(data).toString(), MAX_DEPTH);
   const parsed = brokerSchemas.presence.shape.data.safeParse(decoded.ok ? decoded.value : undefined);
   return parsed.success ? parsed.data : undefined;

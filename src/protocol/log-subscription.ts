@@ -74,7 +74,7 @@ export class LogSubscription<P extends Peer> implements SubscriptionReader {
   /** Delivers messages until it is stopped. */
   async run(): Promise<void> {
     const { lost, offset } = this.#options.start;
-    if (lost !== undefined) this.#tellGap(lost, offset, 'epoch');
+    if (lost !== undefined) this.#sendGap(lost, offset, 'epoch');
     try {
       while (!this.#isStopped) {
         const part = await this.#reader.next();
@@ -98,7 +98,7 @@ export class LogSubscription<P extends Peer> implements SubscriptionReader {
   }
 
   async #waitForMore(): Promise<void> {
-    this.#tellPosition();
+    this.#sendPosition();
     this.#connection.flush();
     this.#reader.release();
     const { offset } = this.#reader;
@@ -130,18 +130,18 @@ export class LogSubscription<P extends Peer> implements SubscriptionReader {
       this.#bytesDelivered += messages.bytes.length;
     }
     if (this.#bytesDelivered < POSITION_BYTES && this.#bytesRead < POSITION_READ) return;
-    this.#tellPosition();
+    this.#sendPosition();
     this.#connection.flush();
   }
 
   #skip({ from, to, reason }: LogGap): void {
     const { epoch } = this.#log;
-    this.#tellPosition(from);
-    this.#tellGap({ epoch, offset: from }, to, reason);
+    this.#sendPosition(from);
+    this.#sendGap({ epoch, offset: from }, to, reason);
   }
 
   /** @param offset of the next message. Default: that of the reader. */
-  #tellPosition(offset: number = this.#reader.offset): void {
+  #sendPosition(offset: number = this.#reader.offset): void {
     this.#bytesDelivered = 0;
     this.#bytesRead = 0;
     if (offset === this.#positioned) return;
@@ -153,7 +153,7 @@ export class LogSubscription<P extends Peer> implements SubscriptionReader {
     });
   }
 
-  #tellGap(from: Position, to: number, reason: LogGap['reason'] | 'epoch'): void {
+  #sendGap(from: Position, to: number, reason: LogGap['reason'] | 'epoch'): void {
     const { id, delimiter } = this.#options;
     const gap = {
       id,

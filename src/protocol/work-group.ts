@@ -464,7 +464,7 @@ export class WorkGroup<P extends Peer> {
     this.#reportGap({ epoch: this.#context.log.epoch, offset: from }, to, reason);
   }
 
-  /** Tells all members that messages are missing. */
+  /** Reports to all members that messages are missing. */
   #reportGap(from: Position, to: number, reason: LogGap['reason'] | 'epoch'): void {
     const { log, delimiter } = this.#context;
     const end = formatPosition({ epoch: log.epoch, offset: to });

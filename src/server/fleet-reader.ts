@@ -125,11 +125,11 @@ export class FleetReader implements FeedTarget {
   }
 
   async #handle(batch: CurrentBatch): Promise<void> {
-    const { gap, messages } = batch;
-    if (gap !== undefined) {
-      const { host, from, to, reason } = gap;
-      const told = { from: formatPosition(from), to: formatPosition(to), host, reason };
-      if (!(await this.#calls.handleGap(told))) return;
+    const { messages } = batch;
+    if (batch.gap !== undefined) {
+      const { host, from, to, reason } = batch.gap;
+      const gap = { from: formatPosition(from), to: formatPosition(to), host, reason };
+      if (!(await this.#calls.handleGap(gap))) return;
     }
     const isHandled = await this.#calls.handle(messages, (last) => {
       batch.last = last;
