@@ -213,7 +213,7 @@ export class ProtocolHandler<P extends Peer> {
       log,
       registry: this.#registry,
       delimiter: this.#settings.delimiter,
-      bury: (message) => log.deadLetters.add(deadLetterOf(message, log.epoch)),
+      addDeadLetter: (message) => log.deadLetters.add(deadLetterOf(message, log.epoch)),
       onUnreadable: (connection, error) => this.#onLogUnreadable(connection, error),
       onError: (error) => this.#listener.onLogUnreadable(error),
     });

@@ -42,8 +42,8 @@ export interface WorkGroupContext<P extends Peer> {
   readonly log: MessageLog;
   readonly registry: MessageRegistry;
   readonly delimiter: number;
-  /** Stores a message that failed too often. Resolves when it is durable. */
-  bury(message: FailedMessage): Promise<void>;
+  /** Stores a message that failed too often as a dead letter. Resolves when it is durable. */
+  addDeadLetter(message: FailedMessage): Promise<void>;
   /** The log cannot be read for a member. */
   onUnreadable(connection: P, error: unknown): void;
   /** A message that failed too often cannot be stored. It is tried again. */
@@ -146,7 +146,7 @@ export class WorkGroup<P extends Peer> {
   readonly #members = new Set<GroupMember<P>>();
   #reader: LogReader | undefined;
   #undelivered: Undelivered | undefined;
-  /** Gets nothing new, since messages that have failed wait for a member without others. */
+  /** Member that gets no new messages until it has none left: failed messages are then delivered to it alone. */
   #reserved: GroupMember<P> | undefined;
   #running: Promise<void> | undefined;
   /** Whether something has happened since the latest look at what there is to do. */
@@ -159,7 +159,7 @@ export class WorkGroup<P extends Peer> {
   constructor(name: string, context: WorkGroupContext<P>, filter: Filter, start: LogStart) {
     this.name = name;
     this.#context = context;
-    this.#filter = this.#stored(filter);
+    this.#filter = this.#storedFilter(filter);
     this.#filterKey = filter.key;
     this.#since = start.time ?? 0;
     this.#lost = start.lost;
@@ -188,7 +188,7 @@ export class WorkGroup<P extends Peer> {
   /** @param filter that the group {@link accepts} */
   join(connection: P, id: string, filter: Filter, options: MemberOptions): GroupMember<P> {
     if (filter.key !== this.#filterKey) {
-      this.#filter = this.#stored(filter);
+      this.#filter = this.#storedFilter(filter);
       this.#filterKey = filter.key;
     }
     connection.logSubscriptions++;
@@ -223,13 +223,13 @@ export class WorkGroup<P extends Peer> {
   }
 
   acknowledge(member: GroupMember<P>, offset: number, done: readonly (readonly number[])[]): void {
-    this.#progress(member);
+    this.#recordProgress(member);
     this.#table.acknowledge(member, offset);
     this.#table.settle(member, done);
   }
 
   giveBack(member: GroupMember<P>, from: number, to: number, delay: number | undefined): void {
-    this.#progress(member);
+    this.#recordProgress(member);
     const now = performance.now();
     this.#table.fail(member, from, to, {
       maxFailures: member.options.maxDeliveries,
@@ -241,11 +241,11 @@ export class WorkGroup<P extends Peer> {
     this.#context.log.moveCursor(this.name, this.#table.settled);
   }
 
-  #stored(filter: Filter): StoredMessageFilter {
+  #storedFilter(filter: Filter): StoredMessageFilter {
     return new StoredMessageFilter(this.#context.registry, filter, this.#context.delimiter);
   }
 
-  #progress(member: GroupMember<P>): void {
+  #recordProgress(member: GroupMember<P>): void {
     member.idleFor = 0;
     member.isLate = false;
     this.#wake();
@@ -281,7 +281,7 @@ export class WorkGroup<P extends Peer> {
 
   /** Does the next thing that there is to do. @returns whether there was any */
   async #step(): Promise<boolean> {
-    for (const offset of this.#table.dead) return this.#bury(offset);
+    for (const offset of this.#table.dead) return this.#storeDeadLetter(offset);
     const now = performance.now();
     this.#checkedAt = now;
     const due = this.#table.waiting.find(({ notBefore }) => notBefore <= now);
@@ -435,9 +435,9 @@ export class WorkGroup<P extends Peer> {
     connection.flush();
   }
 
-  /** Stores a message that failed too often. @returns whether to go on */
-  async #bury(offset: number): Promise<boolean> {
-    const { log, bury, onError } = this.#context;
+  /** Stores a message that failed too often as a dead letter. @returns whether to go on */
+  async #storeDeadLetter(offset: number): Promise<boolean> {
+    const { log, addDeadLetter, onError } = this.#context;
     const reader = log.reader(offset);
     try {
       const part = await reader.next();
@@ -447,7 +447,7 @@ export class WorkGroup<P extends Peer> {
         this.#filter.visit(part, offset, offset + 1, (index, start, end, typeIndex) =>
           found.push({ run: part, index, start, end, typeIndex }),
         );
-        for (const message of found) await bury({ group: this.name, ...message });
+        for (const message of found) await addDeadLetter({ group: this.name, ...message });
       }
       this.#table.remove(offset);
       return true;
