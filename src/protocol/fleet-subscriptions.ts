@@ -57,8 +57,8 @@ export class FleetSubscriptions<P extends Peer> {
       subscription.deliverPresence(line, report.crawlerId ?? undefined);
   }
 
-  /** Why a subscription is impossible, if it is. */
-  faultOf(connection: P, data: SubscribeData): Issue | 'RATE_LIMITED' | undefined {
+  /** The reason to reject the subscription; `undefined` if it is valid. */
+  issueOf(connection: P, data: SubscribeData): Issue | 'RATE_LIMITED' | undefined {
     const { id, last, group, cursor, ack, from, overflow } = data;
     if (group !== undefined || overflow === 'log') return WITH_OTHERS;
     if (last === true && (from !== undefined || cursor !== undefined)) return LAST_WITH_START;

@@ -52,8 +52,8 @@ export class LogSubscriptions<P extends Peer> {
     this.#onUnreadable = onUnreadable;
   }
 
-  /** Why a subscription is impossible, if it is. */
-  faultOf(
+  /** The reason to reject the subscription; `undefined` if it is valid. */
+  issueOf(
     connection: P,
     { id, last, group, cursor, ack, from }: SubscribeData,
   ): Issue | 'RATE_LIMITED' | undefined {

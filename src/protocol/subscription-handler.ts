@@ -40,7 +40,7 @@ export interface SubscriptionSources<P extends Peer> {
 }
 
 /** Why a subscription is rejected. */
-type Fault = Issue | 'RATE_LIMITED' | 'UNAUTHORIZED';
+type SubscriptionIssue = Issue | 'RATE_LIMITED' | 'UNAUTHORIZED';
 
 /** Maximum bytes of the latest messages of a fleet that a subscription begins with: more are left out. */
 const MAX_LAST_BYTES = 32 * 1024 * 1024;
@@ -128,8 +128,8 @@ export class SubscriptionHandler<P extends Peer> {
   #subscribeToLog(connection: P, role: PeerRole, data: SubscribeData): void {
     const log = this.#sources.log;
     if (log === undefined) return this.#rejectSubscription(connection, NO_LOG);
-    const fault = log.faultOf(connection, data);
-    if (fault !== undefined) return this.#rejectSubscription(connection, fault);
+    const issue = log.issueOf(connection, data);
+    if (issue !== undefined) return this.#rejectSubscription(connection, issue);
     this.#subscriptions.remove(connection, data.id);
     const filter = this.#subscriptions.filterOf(data);
     const { subscription, position, replaced } = log.create(connection, data, filter);
@@ -144,8 +144,8 @@ export class SubscriptionHandler<P extends Peer> {
     if (groups === undefined) return this.#rejectSubscription(connection, NO_LOG);
     const filter = this.#subscriptions.filterOf(data);
     const isCursorUsed = this.#sources.log?.uses(data.group) === true;
-    const fault = groups.faultOf(data, filter, isCursorUsed);
-    if (fault !== undefined) return this.#rejectSubscription(connection, fault);
+    const issue = groups.issueOf(data, filter, isCursorUsed);
+    if (issue !== undefined) return this.#rejectSubscription(connection, issue);
     this.#subscriptions.remove(connection, data.id);
     const { member, position } = groups.join(connection, data, filter);
     this.#add(connection, role, data, member);
@@ -157,8 +157,8 @@ export class SubscriptionHandler<P extends Peer> {
     const fleet = this.#sources.fleet;
     if (fleet === undefined) return this.#rejectSubscription(connection, NO_FLEET);
     const isLimited = data.last === true && !this.#replays.take(connection);
-    const fault = isLimited ? 'RATE_LIMITED' : fleet.faultOf(connection, data);
-    if (fault !== undefined) return this.#rejectSubscription(connection, fault);
+    const issue = isLimited ? 'RATE_LIMITED' : fleet.issueOf(connection, data);
+    if (issue !== undefined) return this.#rejectSubscription(connection, issue);
     this.#subscriptions.remove(connection, data.id);
     const filter = this.#subscriptions.filterOf(data);
     const { subscription, isReady, replaced } = fleet.create(connection, data, filter);
@@ -197,9 +197,9 @@ export class SubscriptionHandler<P extends Peer> {
     return this.#sources.lastValues.copy(this.#subscriptions.filterOf(data), (bytes) => connection.hasRoom(bytes, 0));
   }
 
-  #rejectSubscription(connection: P, fault: Fault): void {
-    if (typeof fault === 'string') this.#replies.reject(connection, fault, 'subscribe');
-    else this.#replies.reject(connection, 'RULE_VIOLATION', 'subscribe', [fault]);
+  #rejectSubscription(connection: P, issue: SubscriptionIssue): void {
+    if (typeof issue === 'string') this.#replies.reject(connection, issue, 'subscribe');
+    else this.#replies.reject(connection, 'RULE_VIOLATION', 'subscribe', [issue]);
   }
 
   /** Handles an `ack`. */
@@ -213,8 +213,8 @@ export class SubscriptionHandler<P extends Peer> {
     }
     const fleet = this.#sources.fleet;
     const log = fleet?.has(connection, data.id) === true ? fleet : this.#sources.log;
-    const fault = log === undefined ? NO_LOG : log.acknowledge(connection, data);
-    if (fault !== undefined) this.#replies.reject(connection, 'RULE_VIOLATION', 'ack', [fault]);
+    const issue = log === undefined ? NO_LOG : log.acknowledge(connection, data);
+    if (issue !== undefined) this.#replies.reject(connection, 'RULE_VIOLATION', 'ack', [issue]);
   }
 
   /** Handles a `nack`. */

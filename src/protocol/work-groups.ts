@@ -45,10 +45,10 @@ export class WorkGroups<P extends Peer> {
   }
 
   /**
-   * Why a subscription is impossible, if it is.
+   * The reason to reject the subscription; `undefined` if it is valid.
    * @param isCursorUsed whether a subscription moves the cursor of this name
    */
-  faultOf(data: WorkGroupData, filter: Filter, isCursorUsed: boolean): Issue | 'RATE_LIMITED' | undefined {
+  issueOf(data: WorkGroupData, filter: Filter, isCursorUsed: boolean): Issue | 'RATE_LIMITED' | undefined {
     const { group: name, cursor, last, overflow, ack, from } = data;
     if (cursor !== undefined || last === true || overflow === 'log') return WITH_CURSOR;
     if (ack !== 'manual') return NEEDS_ACK;
