@@ -77,8 +77,8 @@ export class Fleet {
   readonly #forwarder: Forwarder;
   /** Distinguishes this broker from another one with the same host name. */
   readonly #instance = Buffer.from(randomUUID());
-  /** Whether this broker uses the name of its host. */
-  #hasHost = false;
+  /** Whether this broker may use its host name. */
+  #ownsHostName = false;
   #invalidBatches = 0;
   #rejected = 0;
 
@@ -99,7 +99,7 @@ export class Fleet {
       delimiter,
       host,
       batchInterval: () => (this.#hosts.size / BATCHES_PER_SECOND) * 1000,
-      requireHost: () => this.#requireHost(),
+      claimHostName: () => this.#claimHostName(),
       onError: (error) => this.#report(error),
       onRecovered: () => listener.onRecovered(),
     });
@@ -118,7 +118,7 @@ export class Fleet {
     await engine.whenConnected(AbortSignal.timeout(JOIN_TIMEOUT));
     const fleet = new Fleet(options, cursors);
     try {
-      if (engine.isConnected) await fleet.#requireHost();
+      if (engine.isConnected) await fleet.#claimHostName();
     } catch (error) {
       await fleet.close();
       throw error;
@@ -252,17 +252,17 @@ export class Fleet {
   }
 
   /**
-   * Forwarding needs a name that no other broker uses: their batches would be mixed.
+   * Claims the host name for this broker: batches of two brokers with one name would be mixed.
    * @throws SluiceError `FLEET_HOST_IN_USE`
    */
-  async #requireHost(): Promise<void> {
+  async #claimHostName(): Promise<void> {
     const { engine, host } = this.#options;
     const subject = `host.${host}`;
     const other = await engine.request(subject, new Uint8Array(), CLAIM_TIMEOUT);
     // Both may use it if they have asked at the same time: then one of them goes on.
-    this.#hasHost = other === undefined || (this.#hasHost && this.#instance.compare(other) < 0);
-    engine.handle(subject, () => (this.#hasHost ? this.#instance : undefined));
-    if (!this.#hasHost) throw new SluiceError('FLEET_HOST_IN_USE', host);
+    this.#ownsHostName = other === undefined || (this.#ownsHostName && this.#instance.compare(other) < 0);
+    engine.handle(subject, () => (this.#ownsHostName ? this.#instance : undefined));
+    if (!this.#ownsHostName) throw new SluiceError('FLEET_HOST_IN_USE', host);
   }
 
   #ownReport(): HostReport {

@@ -18,8 +18,8 @@ export interface ForwarderOptions {
   readonly host: string;
   /** Minimum time between the beginnings of two batches, in ms, unless they are large. */
   batchInterval(): number;
-  /** Throws if another broker uses the name of this host. */
-  requireHost(): Promise<void>;
+  /** Claims the host name for this broker. @throws SluiceError `FLEET_HOST_IN_USE` if another broker uses it */
+  claimHostName(): Promise<void>;
   /** Called with the first error of an interruption. Forwarding is tried again. */
   onError(error: unknown): void;
   /** Forwarding works again. */
@@ -113,7 +113,7 @@ export class Forwarder {
       if (signal.aborted) return;
       const { lost } = this.#engine;
       try {
-        await this.#options.requireHost();
+        await this.#options.claimHostName();
         await this.#forward(signal, onForwarded);
       } catch (error) {
         await sleep(backoff.next(), undefined, { signal }).catch(() => {});

@@ -63,7 +63,7 @@ async function startForwarder(log: MessageLog, engine = new FakeEngine()) {
     delimiter: 10,
     host: 'a',
     batchInterval: () => 0,
-    requireHost: async () => {},
+    claimHostName: async () => {},
     onError: (error) => errors.push(error),
     onRecovered: () => {},
   });
