@@ -2,8 +2,8 @@
 
 import { time } from '../config/quantities.js';
 import { SluiceError } from '../errors.js';
-import { type Position, parsePosition } from '../log/cursors.js';
-import { controlSchemas } from '../messages/messages.js';
+import { type Position, parsePosition } from '../log/position.js';
+import { controlSchemas, POSITION_PATTERN } from '../messages/messages.js';
 import type { SubscribeData } from '../routing/filter.js';
 
 export interface FeedRequest {
@@ -20,7 +20,6 @@ const SECOND = 1000;
 const [MIN_EVERY, MAX_EVERY, DEFAULT_EVERY] = [50, 60 * SECOND, 250];
 const everySchema = time(MIN_EVERY, MAX_EVERY);
 const PARAMETERS: ReadonlySet<string> = new Set(['types', 'jobs', 'crawlers', 'every', 'last']);
-const POSITION = /^[0-9a-f]{16}:\d{1,15}$/;
 
 /**
  * @param lastEventId of the header, if there is one
@@ -31,7 +30,7 @@ export function parseFeedRequest(query: URLSearchParams, lastEventId: string | u
   const data = filterDataOf(query, 'feed');
   const last = query.get('last') ?? 'false';
   if (last !== 'true' && last !== 'false') throw invalidParameter('last', 'must be true or false');
-  const isKnown = lastEventId !== undefined && POSITION.test(lastEventId);
+  const isKnown = lastEventId !== undefined && POSITION_PATTERN.test(lastEventId);
   return {
     data,
     every: everyOf(query.get('every')),

@@ -2,9 +2,9 @@
 // A reader that is slow gets fewer updates, and never old ones.
 
 import { type FrameRun, metaPrefix, metaSequence } from '../delivery/frame-run.js';
-import { formatPosition, type Position } from '../log/cursors.js';
 import { isGap, type LoggedRun } from '../log/log-reader.js';
 import type { MessageLog } from '../log/message-log.js';
+import { formatPosition, type Position } from '../log/position.js';
 import { jobsOf, StoredMessageFilter } from '../log/stored-messages.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import { type Filter, matchesMessage } from '../routing/filter.js';

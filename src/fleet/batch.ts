@@ -2,7 +2,8 @@
 // programs that know nothing of Sluice can read it; what belongs to the messages is in headers.
 
 import * as z from 'zod';
-import { formatPosition, type Position, parsePosition } from '../log/cursors.js';
+import { formatPosition, type Position, parsePosition } from '../log/position.js';
+import { POSITION_PATTERN } from '../messages/messages.js';
 
 /** The sender of messages. */
 export interface BatchSender {
@@ -69,7 +70,7 @@ export function encodeHeaders({ start, count, runs }: Batch): BatchHeaders {
 const number = z.string().regex(/^\d{1,15}$/);
 const headersSchema = z.object({
   [HEADER.FORMAT]: z.literal(FORMAT),
-  [HEADER.START]: z.string().regex(/^[0-9a-f]{16}:\d{1,15}$/),
+  [HEADER.START]: z.string().regex(POSITION_PATTERN),
   [HEADER.COUNT]: number,
   [HEADER.SENDERS]: z.string(),
   [HEADER.RUNS]: z.string().regex(/^\d{1,15}(?:[,;]\d{1,15})*$/),

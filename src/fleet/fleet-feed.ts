@@ -4,7 +4,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Backoff } from '../backoff.js';
 import type { FrameRun } from '../delivery/frame-run.js';
-import type { Position } from '../log/cursors.js';
+import type { Position } from '../log/position.js';
 import { LruMap } from '../lru-map.js';
 import { type Batch, endOf } from './batch.js';
 import type { FleetEngine, StoredBatch, StreamStart } from './engine.js';

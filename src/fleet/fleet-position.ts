@@ -1,6 +1,6 @@
 // Positions in the messages of a fleet: up to where those of each host were read.
 
-import { formatPosition, type Position, parsePosition } from '../log/cursors.js';
+import { formatPosition, type Position, parsePosition } from '../log/position.js';
 
 export interface FleetPosition {
   /** Sequence number, in the stream of the engine, of the latest batch that was read; 0 if none was. */

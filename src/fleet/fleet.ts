@@ -6,7 +6,7 @@ import { SluiceError, type WireErrorCode } from '../errors.js';
 import type { Cursors } from '../log/cursors.js';
 import type { MessageLog } from '../log/message-log.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
-import { FLEET_POSITION, type MessageMap } from '../messages/messages.js';
+import { FLEET_POSITION_PATTERN, type MessageMap } from '../messages/messages.js';
 import type { FleetEngine, RequestHandler } from './engine.js';
 import { type FeedStart, FleetFeed } from './fleet-feed.js';
 import { parseFleetPosition } from './fleet-position.js';
@@ -49,7 +49,7 @@ export interface FleetStatistics extends ForwarderStatistics {
 }
 
 /** Positions of cursors are kept as on the wire. */
-const FLEET_CURSORS = { name: 'fleet-cursors', position: z.string().regex(FLEET_POSITION) };
+const FLEET_CURSORS = { name: 'fleet-cursors', position: z.string().regex(FLEET_POSITION_PATTERN) };
 /**
  * Batches of all hosts per second, while they have much to send: a feed processes more than twice as many. With 50 hosts, a
  * message waits for up to 10 ms.

@@ -4,8 +4,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Backoff } from '../backoff.js';
 import { SluiceError } from '../errors.js';
-import { OWN_CURSOR, type Position } from '../log/cursors.js';
+import { RESERVED_PREFIX } from '../log/cursors.js';
 import type { MessageLog } from '../log/message-log.js';
+import type { Position } from '../log/position.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import { type Batch, endOf } from './batch.js';
 import { BatchReader } from './batch-reader.js';
@@ -41,7 +42,7 @@ export interface ForwarderStatistics {
  * Name of the cursor up to which messages need not be kept for the engine. It follows the forwarded ones after
  * {@link KEEP_TIME}: an engine that is restored to an older state gets them again. A log without room does not wait for it.
  */
-const FORWARD_CURSOR = `${OWN_CURSOR}fleet`;
+const FORWARD_CURSOR = `${RESERVED_PREFIX}fleet`;
 const KEEP_TIME = 10 * 60_000;
 /** A batch of at least this share of the largest size is large, as is one with the maximum number of messages. */
 const LARGE_SHARE = 0.5;

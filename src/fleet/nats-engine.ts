@@ -6,7 +6,7 @@ import type * as JetStream from '@nats-io/jetstream';
 import type * as Nats from '@nats-io/transport-node';
 import { Backoff } from '../backoff.js';
 import { SluiceError } from '../errors.js';
-import { formatPosition } from '../log/cursors.js';
+import { formatPosition } from '../log/position.js';
 import { type Batch, type BatchHeaders, decodeBatch, encodeHeaders, HEADER } from './batch.js';
 import {
   type FleetEngine,

@@ -3,30 +3,7 @@
 
 import * as z from 'zod';
 import { isDiskFull, type LogDisk, readFile, replaceFile } from './disk.js';
-
-/** A position in a log. */
-export interface Position {
-  /** Of the log that the offset refers to: 16 hexadecimal digits. */
-  readonly epoch: string;
-  /** Offset of the next message. */
-  readonly offset: number;
-}
-
-/** As on the wire and the command line: `0123456789abcdef:42`. */
-export function formatPosition({ epoch, offset }: Position): string {
-  return `${epoch}:${offset}`;
-}
-
-/** @param text that has this form */
-export function parsePosition(text: string): Position {
-  const [epoch = '', offset] = text.split(':');
-  return { epoch, offset: Number(offset) };
-}
-
-/** The epoch of a segment, as in a position. */
-export function formatEpoch(epoch: bigint): string {
-  return epoch.toString(16).padStart(16, '0');
-}
+import type { Position } from './position.js';
 
 /** A file of cursors, and what their positions look like there. @typeParam T a position */
 export interface CursorFormat<T> {
@@ -44,8 +21,8 @@ export const LOG_CURSORS: CursorFormat<Position> = {
 const VERSION = 1;
 /** The file is written at most once in this time, in ms. */
 const SAVE_INTERVAL = 100;
-/** Names of cursors that the broker moves for itself begin with this. They are not listed, and nobody else uses them. */
-export const OWN_CURSOR = '$';
+/** Prefix of the broker's own cursors. They are not listed, and clients cannot use them. */
+export const RESERVED_PREFIX = '$';
 /** Since each cursor takes memory, and all of them are written together. */
 export const MAX_CURSORS = 10_000;
 

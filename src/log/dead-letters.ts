@@ -5,11 +5,11 @@ import { join } from 'node:path';
 import * as z from 'zod';
 import { FRAME } from '../dispatch/verdict.js';
 import type { LogSource } from './active-segment.js';
-import { formatEpoch } from './cursors.js';
 import { FolderDisk, type LogDisk, readFile, replaceFile } from './disk.js';
 import { createHead, INDEX, RecordKind } from './format.js';
 import { isGap, readLog } from './log-reader.js';
 import { LogStore } from './log-store.js';
+import { formatEpoch } from './position.js';
 import { findSegments } from './segments.js';
 
 /** Name of the folder, in that of the durable log. */

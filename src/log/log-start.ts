@@ -1,8 +1,8 @@
 // Where a reader of the durable log begins: at its cursor, or where it wants to.
 
-import { FLEET_POSITION, type MessageMap } from '../messages/messages.js';
-import { type Position, parsePosition } from './cursors.js';
+import { FLEET_POSITION_PATTERN, type MessageMap } from '../messages/messages.js';
 import type { MessageLog } from './message-log.js';
+import { type Position, parsePosition } from './position.js';
 
 /** Where reading begins. */
 export interface LogStart {
@@ -18,7 +18,7 @@ type StartData = Pick<MessageMap['subscribe']['data'], 'from' | 'cursor'>;
 
 /** Whether it is a position in the messages of a fleet, which the log of one host does not have. */
 export function isFleetPosition(from: StartData['from']): boolean {
-  return typeof from === 'object' && 'offset' in from && FLEET_POSITION.test(String(from.offset));
+  return typeof from === 'object' && 'offset' in from && FLEET_POSITION_PATTERN.test(String(from.offset));
 }
 
 /**

@@ -9,20 +9,13 @@ import { matchesType } from '../messages/type-patterns.js';
 import { withTimeout } from '../timeout.js';
 import { Watermark } from '../watermark.js';
 import type { LogSource } from './active-segment.js';
-import {
-  type CursorFormat,
-  Cursors,
-  formatEpoch,
-  LOG_CURSORS,
-  lowestOffset,
-  OWN_CURSOR,
-  type Position,
-} from './cursors.js';
+import { type CursorFormat, Cursors, LOG_CURSORS, lowestOffset, RESERVED_PREFIX } from './cursors.js';
 import { type DeadLetterStatistics, DeadLetters, type DeadLettersOptions } from './dead-letters.js';
 import { FolderDisk, type LogDisk } from './disk.js';
 import { FolderLock } from './folder-lock.js';
 import type { LogReader } from './log-reader.js';
 import { LogStore, type LogStoreOptions } from './log-store.js';
+import { formatEpoch, type Position } from './position.js';
 import { RunRecord } from './run-record.js';
 import { findSegments, LogFormatError } from './segments.js';
 
@@ -472,7 +465,7 @@ export class MessageLog {
     // Cursors that are no further behind cannot be among those listed.
     let least = -1;
     for (const [name, { epoch: epochOf, offset }] of this.cursors.entries()) {
-      if (name.startsWith(OWN_CURSOR)) continue;
+      if (name.startsWith(RESERVED_PREFIX)) continue;
       cursorsTotal++;
       const behind = end - (epochOf === epoch && offset <= end ? offset : first);
       if (behind <= least) continue;

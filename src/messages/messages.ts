@@ -11,9 +11,9 @@ export const PROTOCOL_VERSION = '1.0.0';
 export const MAX_CONTROL_BYTES = 64 * 1024;
 
 /** A position in the durable log: its epoch and an offset, such as `0123456789abcdef:42`. */
-const POSITION = /^[0-9a-f]{16}:\d{1,15}$/;
+export const POSITION_PATTERN = /^[0-9a-f]{16}:\d{1,15}$/;
 /** A position in the messages of a fleet: in the stream of the engine, and of each host. */
-export const FLEET_POSITION =
+export const FLEET_POSITION_PATTERN =
   /^fleet:\d{1,15}:\d{1,15}:(?:[\w-]{1,64}=[0-9a-f]{16}:\d{1,15}(?:,[\w-]{1,64}=[0-9a-f]{16}:\d{1,15})*)?$/;
 /** Maximum time for a message of a group, and delay before it is delivered again, in ms: a day. */
 export const MAX_ACK_TIME = 86_400_000;
@@ -21,7 +21,7 @@ export const MAX_ACK_TIME = 86_400_000;
 export const DEFAULT_ACK_WAIT = 30_000;
 /** Maximum ranges in one `ack`. */
 export const MAX_ACK_RANGES = 100;
-const position = z.union([z.string().regex(POSITION), z.string().regex(FLEET_POSITION)]);
+const position = z.union([z.string().regex(POSITION_PATTERN), z.string().regex(FLEET_POSITION_PATTERN)]);
 
 export const entityType = z.enum([
   'areas',
@@ -263,8 +263,8 @@ export const controlSchemas = {
   }),
   nack: control('nack', {
     id: z.string().min(1).max(256),
-    position: z.string().regex(POSITION),
-    to: z.string().regex(POSITION).optional(),
+    position: z.string().regex(POSITION_PATTERN),
+    to: z.string().regex(POSITION_PATTERN).optional(),
     delay: z.int().min(0).max(MAX_ACK_TIME).optional(),
   }),
   ping: controlWithoutData('ping'),

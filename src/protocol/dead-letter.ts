@@ -1,7 +1,7 @@
 // What the dead letters keep of messages that failed too often, and of rejected ones.
 
-import { formatPosition } from '../log/cursors.js';
 import type { DeadLetter } from '../log/dead-letters.js';
+import { formatPosition } from '../log/position.js';
 import { typeNameOf } from '../log/stored-messages.js';
 import type { Peer } from './peer.js';
 import { redactedSample, SAMPLE_BYTES } from './redaction.js';

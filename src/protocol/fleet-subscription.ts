@@ -3,7 +3,7 @@
 import { cutRun, type FrameRun, Selection, WITH_META, wholeRun } from '../delivery/frame-run.js';
 import type { FeedTarget, FleetFeed, FleetGap } from '../fleet/fleet-feed.js';
 import { formatFleetPosition } from '../fleet/fleet-position.js';
-import { formatPosition } from '../log/cursors.js';
+import { formatPosition } from '../log/position.js';
 import { type Filter, matchesMessage } from '../routing/filter.js';
 import { brokerLine } from './outgoing.js';
 import type { Peer } from './peer.js';

@@ -5,7 +5,7 @@ import type { FleetFeed } from '../fleet/fleet-feed.js';
 import { parseFleetPosition } from '../fleet/fleet-position.js';
 import { isFleetPosition } from '../log/log-start.js';
 import type { Issue } from '../messages/issues.js';
-import { brokerSchemas, FLEET_POSITION, type MessageMap } from '../messages/messages.js';
+import { brokerSchemas, FLEET_POSITION_PATTERN, type MessageMap } from '../messages/messages.js';
 import { PRESENCE } from '../messages/type-patterns.js';
 import type { Filter, SubscribeData } from '../routing/filter.js';
 import { decodeJsonText, MAX_DEPTH } from '../wire/safe-json.js';
@@ -115,7 +115,7 @@ export class FleetSubscriptions<P extends Peer> {
     for (const { name, subscription, isManual, feed } of this.#uses.values()) {
       if (subscription.connection !== connection || subscription.id !== id) continue;
       if (!isManual) return ACK_NOT_MANUAL;
-      if (!FLEET_POSITION.test(position)) return NO_FLEET_POSITION;
+      if (!FLEET_POSITION_PATTERN.test(position)) return NO_FLEET_POSITION;
       const { sequence = 0 } = feed.position ?? {};
       if (parseFleetPosition(position).sequence > sequence) return ACK_UNKNOWN_POSITION;
       this.#fleet.cursors.set(name, position);

@@ -1,10 +1,10 @@
 // A subscription that gets its messages from the durable log: past ones, and new ones as soon as they are durable. It never
 // holds more than a few of them in memory, however far its subscriber is behind.
 
-import { formatPosition, type Position } from '../log/cursors.js';
 import { isGap, type LogGap, type LoggedRun, type LogReader } from '../log/log-reader.js';
 import type { LogStart } from '../log/log-start.js';
 import type { MessageLog } from '../log/message-log.js';
+import { formatPosition, type Position } from '../log/position.js';
 import type { StoredMessageFilter } from '../log/stored-messages.js';
 import type { SubscriptionReader } from '../routing/subscriptions.js';
 import { brokerLine } from './outgoing.js';

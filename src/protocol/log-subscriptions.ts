@@ -1,8 +1,9 @@
 // Subscriptions to the durable log: where each begins, and what happens to its cursor.
 
-import { formatPosition, OWN_CURSOR, parsePosition } from '../log/cursors.js';
+import { RESERVED_PREFIX } from '../log/cursors.js';
 import { isFleetPosition, startOf } from '../log/log-start.js';
 import type { MessageLog } from '../log/message-log.js';
+import { formatPosition, parsePosition } from '../log/position.js';
 import { StoredMessageFilter } from '../log/stored-messages.js';
 import type { Issue } from '../messages/issues.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
@@ -62,7 +63,7 @@ export class LogSubscriptions<P extends Peer> {
     if (isFleetPosition(from)) return POSITION_OF_FLEET;
     if (cursor === undefined) return undefined;
     if (this.#log.handlerCursors.has(cursor)) return CURSOR_OF_HANDLER;
-    if (cursor.startsWith(OWN_CURSOR)) return CURSOR_OF_BROKER;
+    if (cursor.startsWith(RESERVED_PREFIX)) return CURSOR_OF_BROKER;
     const user = this.#uses.get(cursor)?.subscription;
     if (user !== undefined && user.connection === connection && user.id !== id) return CURSOR_IN_USE;
     if (this.#groups.has(cursor)) return CURSOR_OF_GROUP;
@@ -136,7 +137,10 @@ const ACK_WITHOUT_CURSOR = conflict('data.ack', 'manual needs a cursor');
 const CURSOR_IN_USE = conflict('data.cursor', 'is used by another subscription of this connection');
 const CURSOR_OF_GROUP = conflict('data.cursor', 'is used by a group');
 const CURSOR_OF_HANDLER = conflict('data.cursor', 'is used by a handler in the process of the broker');
-const CURSOR_OF_BROKER = conflict('data.cursor', `begins with ${OWN_CURSOR}, as those of the broker itself`);
+const CURSOR_OF_BROKER = conflict(
+  'data.cursor',
+  `begins with ${RESERVED_PREFIX}, as those of the broker itself`,
+);
 const ACK_NOT_MANUAL = conflict('data.id', 'is not a subscription with ack manual');
 const ACK_UNKNOWN_ID = conflict('data.id', 'is not a subscription with a cursor');
 const ACK_UNKNOWN_POSITION = conflict('data.position', 'was not sent for this subscription');

@@ -1,7 +1,7 @@
 // Handles the messages of peers about their subscriptions: subscribe, unsubscribe, ack, nack.
 
 import type { WireErrorCode } from '../errors.js';
-import { parsePosition } from '../log/cursors.js';
+import { parsePosition } from '../log/position.js';
 import type { Issue } from '../messages/issues.js';
 import type { MessageMap, PeerRole } from '../messages/messages.js';
 import type { SubscribeData } from '../routing/filter.js';

@@ -2,11 +2,11 @@
 // or another member, until one acknowledges it. A message that fails too often goes to the dead letters.
 
 import type { Piece } from '../delivery/outbox.js';
-import { formatPosition, type Position } from '../log/cursors.js';
 import { endOf, LeaseTable, type RetryPolicy, type WaitingLease } from '../log/lease-table.js';
 import { isGap, type LogGap, type LoggedRun, type LogReader } from '../log/log-reader.js';
 import type { LogStart } from '../log/log-start.js';
 import type { MessageLog } from '../log/message-log.js';
+import { formatPosition, type Position } from '../log/position.js';
 import { StoredMessageFilter } from '../log/stored-messages.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import type { Filter } from '../routing/filter.js';

@@ -1,7 +1,8 @@
 // The work groups of a broker, by name. Each has a cursor of its name: everything before it is settled.
 
-import { formatPosition, OWN_CURSOR } from '../log/cursors.js';
+import { RESERVED_PREFIX } from '../log/cursors.js';
 import { isFleetPosition, startOf } from '../log/log-start.js';
+import { formatPosition } from '../log/position.js';
 import type { Issue } from '../messages/issues.js';
 import { DEFAULT_ACK_WAIT } from '../messages/messages.js';
 import type { Filter, SubscribeData } from '../routing/filter.js';
@@ -54,7 +55,7 @@ export class WorkGroups<P extends Peer> {
     if (ack !== 'manual') return NEEDS_ACK;
     if (isFleetPosition(from)) return POSITION_OF_FLEET;
     const { log } = this.#context;
-    if (name.startsWith(OWN_CURSOR) || isCursorUsed || log.handlerCursors.has(name)) return NAME_IN_USE;
+    if (name.startsWith(RESERVED_PREFIX) || isCursorUsed || log.handlerCursors.has(name)) return NAME_IN_USE;
     const group = this.#groups.get(name);
     if (group !== undefined) return group.accepts(filter) ? undefined : OTHER_FILTER;
     return log.cursors.hasRoomFor(name) && this.#makeRoom() ? undefined : 'RATE_LIMITED';

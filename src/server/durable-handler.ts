@@ -1,7 +1,7 @@
 // Durable handlers: functions of an application in the broker's process that get messages from the durable log.
 
 import { SluiceError } from '../errors.js';
-import { OWN_CURSOR } from '../log/cursors.js';
+import { RESERVED_PREFIX } from '../log/cursors.js';
 import { isFleetPosition } from '../log/log-start.js';
 import { controlSchemas } from '../messages/messages.js';
 import type { SubscribeData } from '../routing/filter.js';
@@ -87,8 +87,8 @@ export function subscriptionOf(handler: DurableHandler): SubscribeData {
   }
   if (typeof from === 'object' && 'offset' in from && isFleetPosition(from) !== (scope === 'fleet'))
     throw invalidHandler('from: is a position of another scope');
-  if (cursor?.startsWith(OWN_CURSOR) === true)
-    throw invalidHandler(`cursor: must not begin with ${OWN_CURSOR}`);
+  if (cursor?.startsWith(RESERVED_PREFIX) === true)
+    throw invalidHandler(`cursor: must not begin with ${RESERVED_PREFIX}`);
   return parsed.data.data;
 }
 

@@ -2,11 +2,11 @@
 // however far the handler is behind.
 
 import { Backoff } from '../backoff.js';
-import { formatPosition } from '../log/cursors.js';
 import { RecordKind } from '../log/format.js';
 import { isGap, type LogGap, type LoggedRun, type LogReader } from '../log/log-reader.js';
 import { type LogStart, startOf } from '../log/log-start.js';
 import type { MessageLog } from '../log/message-log.js';
+import { formatPosition } from '../log/position.js';
 import { StoredMessageFilter, typeNameOf } from '../log/stored-messages.js';
 import { cloneBytes } from '../memory/copy-bytes.js';
 import type { MessageRegistry } from '../messages/message-registry.js';

@@ -5,7 +5,7 @@ import type { FrameRun } from '../delivery/frame-run.js';
 import type { Fleet } from '../fleet/fleet.js';
 import type { BatchOrigin, FeedTarget, FleetFeed, FleetGap } from '../fleet/fleet-feed.js';
 import { type FleetPosition, formatFleetPosition } from '../fleet/fleet-position.js';
-import { formatPosition } from '../log/cursors.js';
+import { formatPosition } from '../log/position.js';
 import { cloneBytes } from '../memory/copy-bytes.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import { type Filter, matchesMessage, type SubscribeData } from '../routing/filter.js';

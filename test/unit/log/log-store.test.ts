@@ -2,10 +2,11 @@
 
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { Cursors, formatEpoch, LOG_CURSORS, lowestOffset } from '#src/log/cursors.js';
+import { Cursors, LOG_CURSORS, lowestOffset } from '#src/log/cursors.js';
 import { SEGMENT_HEADER } from '#src/log/format.js';
 import { type LogGap, type LoggedRun, readLog } from '#src/log/log-reader.js';
 import { LogStore, type LogStoreOptions } from '#src/log/log-store.js';
+import { formatEpoch } from '#src/log/position.js';
 import { LogFormatError } from '#src/log/segments.js';
 import { randomNumbers } from '#src/traffic/traffic.js';
 import { until } from '../../support/broker.js';
