@@ -8,10 +8,10 @@ import type { FrameRange } from '../memory/slab-pool.js';
 import { Backlog, type BacklogOptions, type Batch } from './backlog.js';
 import { Chunk, type Lane } from './lane.js';
 import { LocalPool, type ValidationPool } from './local-pool.js';
-import { placeOf, Quarantine } from './quarantine.js';
+import { positionOf, Quarantine } from './quarantine.js';
 import { type BatchTask, batchTask, type Verdict } from './verdict.js';
 import { VerdictReader } from './verdict-reader.js';
-import type { Place } from './watchdog.js';
+import type { BatchPosition } from './watchdog.js';
 import { WorkerDemand } from './worker-demand.js';
 import type { WorkerPool, WorkerPoolOptions } from './worker-pool.js';
 
@@ -146,7 +146,7 @@ export class Dispatcher {
     this.#maxQuarantined = options.maxQuarantined ?? MAX_QUARANTINED;
     this.#backlog = new Backlog(options);
     this.#quarantine = new Quarantine(options, {
-      createPool: (own) => this.#createPool(own),
+      createPool: (overrides) => this.#createPool(overrides),
       onVerdict: (chunk, verdict) => this.#settle([chunk], verdict),
       onPoisonMessage: (chunk) => this.#failChunk(chunk),
       onAbandoned: (chunk) => this.#failChunk(chunk),
@@ -186,11 +186,11 @@ export class Dispatcher {
     if (createLocal === undefined) this.#inline = createInline?.();
   }
 
-  #createPool(own: Partial<WorkerPoolOptions> = {}): ValidationPool {
+  #createPool(overrides: Partial<WorkerPoolOptions> = {}): ValidationPool {
     const { createLocal, maxDetailedRejections } = this.#options;
     if (createLocal !== undefined) return new LocalPool(createLocal(), maxDetailedRejections);
     if (this.#poolClass === undefined || this.#closed) throw new SluiceError('NOT_RUNNING');
-    return new this.#poolClass({ ...this.#options, onError: this.#options.onWorkerError, ...own });
+    return new this.#poolClass({ ...this.#options, onError: this.#options.onWorkerError, ...overrides });
   }
 
   /** Queues whole messages of one connection. They are settled through the lane, in order, once they have a verdict. */
@@ -382,14 +382,14 @@ export class Dispatcher {
   #onFailure(chunks: Chunk[], error: unknown): void {
     if (this.#closed) return;
     this.#retries++;
-    const place = placeOf(error);
-    const suspect = place?.range === undefined ? undefined : chunks[place.range];
+    const position = positionOf(error);
+    const suspect = position?.range === undefined ? undefined : chunks[position.range];
     // Before the callback: even if it throws, the chunks get a verdict.
-    if (place === undefined) this.#requeue(chunks);
+    if (position === undefined) this.#requeue(chunks);
     else if (suspect === undefined) this.#quarantine.add(chunks);
     else {
       this.#requeue(chunks.filter((chunk) => chunk !== suspect));
-      if (!suspect.failed) this.#suspect(suspect, place);
+      if (!suspect.failed) this.#suspect(suspect, position);
     }
     this.#options.onWorkerError(error);
   }
@@ -406,14 +406,14 @@ export class Dispatcher {
     this.#quarantine.add(quarantined);
   }
 
-  #suspect(chunk: Chunk, place: Place): void {
+  #suspect(chunk: Chunk, position: BatchPosition): void {
     const { lane } = chunk;
     if (this.#quarantine.connections >= this.#maxQuarantined) {
       lane.mustClose = true;
       for (const waiting of this.#backlog.takeAllOf(lane)) waiting.failed = true;
       this.#failChunk(chunk);
     } else {
-      this.#quarantine.addFailed(chunk, place);
+      this.#quarantine.addFailed(chunk, position);
       this.#isolate(lane, SUSPECT_DURATION);
     }
   }

@@ -7,13 +7,13 @@ import { messageEnds } from '../wire/framing.js';
 import type { Chunk, Lane } from './lane.js';
 import type { ValidationPool } from './local-pool.js';
 import type { ParserSettings, Verdict } from './verdict.js';
-import type { Place } from './watchdog.js';
+import type { BatchPosition } from './watchdog.js';
 import type { BatchFailure, WorkerPoolOptions } from './worker-pool.js';
 
 /** What the quarantine needs of its dispatcher. */
-export interface QuarantineOwner {
+export interface QuarantineContext {
   createPool(
-    own: Pick<WorkerPoolOptions, 'threads' | 'concurrentTasksPerWorker' | 'isBackground'>,
+    overrides: Pick<WorkerPoolOptions, 'threads' | 'concurrentTasksPerWorker' | 'isBackground'>,
   ): ValidationPool;
   /** A chunk has its verdict. */
   onVerdict(chunk: Chunk, verdict: Verdict): void;
@@ -53,7 +53,7 @@ const BACKOFF_RESET_AFTER = 120_000;
 export class Quarantine {
   readonly #settings: ParserSettings;
   readonly #timeout: number;
-  readonly #owner: QuarantineOwner;
+  readonly #context: QuarantineContext;
   readonly #onError: (error: unknown) => void;
   #pool: ValidationPool | undefined;
   /**
@@ -69,11 +69,11 @@ export class Quarantine {
   #isDraining = false;
   #closed = false;
 
-  constructor(options: QuarantineOptions, owner: QuarantineOwner) {
+  constructor(options: QuarantineOptions, context: QuarantineContext) {
     this.#settings = options.settings;
     this.#onError = options.onWorkerError;
     this.#timeout = options.validationTimeout || UNLIMITED_TIMEOUT;
-    this.#owner = owner;
+    this.#context = context;
   }
 
   /** Number of connections with waiting chunks. */
@@ -97,9 +97,9 @@ export class Quarantine {
   }
 
   /** Adds a chunk that made a worker fail. It precedes later chunks of its connection. */
-  addFailed(chunk: Chunk, place: Place): void {
+  addFailed(chunk: Chunk, position: BatchPosition): void {
     const later = this.#waiting.get(chunk.lane) ?? [];
-    this.#waiting.set(chunk.lane, [...this.#cut(chunk, place), ...later]);
+    this.#waiting.set(chunk.lane, [...this.#cut(chunk, position), ...later]);
     this.#wake();
   }
 
@@ -123,11 +123,11 @@ export class Quarantine {
     this.#isWorking = true;
     for (let chunk = this.#next(); chunk !== undefined && !this.#closed; chunk = this.#next()) {
       if (chunk.failed) continue;
-      if (this.#notBefore(chunk) > performance.now()) this.#owner.onAbandoned(chunk);
+      if (this.#notBefore(chunk) > performance.now()) this.#context.onAbandoned(chunk);
       else await this.#examine(chunk);
     }
     this.#isWorking = false;
-    this.#owner.onIdle();
+    this.#context.onIdle();
   }
 
   /**
@@ -186,12 +186,12 @@ export class Quarantine {
       if (this.#closed || chunk.failed) return;
       if (isSuspect) {
         this.#slowDown(chunk.lane);
-        this.#owner.onPoisonMessage(chunk);
-      } else this.addFailed(chunk, placeOf(error) ?? UNKNOWN_PLACE);
+        this.#context.onPoisonMessage(chunk);
+      } else this.addFailed(chunk, positionOf(error) ?? UNKNOWN_POSITION);
       this.#onError(error);
       return;
     }
-    this.#owner.onVerdict(chunk, verdict);
+    this.#context.onVerdict(chunk, verdict);
   }
 
   /** ms that a suspect may take. Many waiting connections share the time. */
@@ -211,14 +211,14 @@ export class Quarantine {
   /** Created on first use. A failure to start is not the fault of the chunk, which waits until the pool runs. */
   #openPool(): ValidationPool {
     if (this.#pool === undefined) {
-      this.#pool = this.#owner.createPool({ threads: 1, concurrentTasksPerWorker: 1, isBackground: true });
+      this.#pool = this.#context.createPool({ threads: 1, concurrentTasksPerWorker: 1, isBackground: true });
       this.#pool.open();
     }
     return this.#pool;
   }
 
   /** Splits a chunk around the message that made the worker fail, or into halves if that message is not known. */
-  #cut(chunk: Chunk, { range, start, end }: Place): Chunk[] {
+  #cut(chunk: Chunk, { range, start, end }: BatchPosition): Chunk[] {
     const { lane, slab } = chunk;
     const { framing, delimiter } = this.#settings;
     if (range === undefined || start === end) {
@@ -249,10 +249,10 @@ export class Quarantine {
   }
 }
 
-/** The place of a failure at an unknown message. */
-const UNKNOWN_PLACE: Place = { range: undefined, start: 0, end: 0 };
+/** Position of a failure whose message is unknown. */
+const UNKNOWN_POSITION: BatchPosition = { range: undefined, start: 0, end: 0 };
 
 /** Where in its batch a worker failed. Not recognized by its class: the pool's code may be a copy outside of a bundle. */
-export function placeOf(error: unknown): Place | undefined {
-  return error instanceof Error ? (error as Partial<BatchFailure>).place : undefined;
+export function positionOf(error: unknown): BatchPosition | undefined {
+  return error instanceof Error ? (error as Partial<BatchFailure>).batchPosition : undefined;
 }

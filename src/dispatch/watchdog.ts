@@ -1,8 +1,8 @@
 // Detects hung workers, and the message at which a worker failed. Each worker has a slot in shared memory: its thread
-// id, a counter that is odd while it is busy and grows with each message that is decoded or checked, and its place in
+// id, a counter that is odd while it is busy and grows with each message that is decoded or checked, and its position in
 // the batch. No clock is shared.
 
-/** Fields of a slot: thread id (0 if free), counter, batch number, and the fields of a {@link Place}. */
+/** Fields of a slot: thread id (0 if free), counter, batch number, and the fields of a {@link BatchPosition}. */
 export const SLOT = { THREAD: 0, COUNTER: 1, TASK: 2, RANGE: 3, START: 4, END: 5, SIZE: 6 } as const;
 /** Additional slots, because those of workers that have just exited are not free yet. */
 const SPARE_SLOTS = 8;
@@ -10,7 +10,7 @@ const SPARE_SLOTS = 8;
 export const DONE = -1;
 
 /** A worker's position in a batch. */
-export interface Place {
+export interface BatchPosition {
   /** Index of the current range; `undefined` if all ranges are done. */
   readonly range: number | undefined;
   /** Offsets of the current message in the range's arena; both are equal if the message is not known. */
@@ -88,8 +88,10 @@ export class Watchdog {
     return workers.filter(({ threadId }) => threads.includes(threadId)).length;
   }
 
-  /** The place of the worker that has begun with a batch; if it has exited, its last place until its slot is freed. */
-  locate(task: number): Place | undefined {
+  /**
+   * The position of the worker that has begun with a batch; if it has exited, its last position until its slot is freed.
+   */
+  locate(task: number): BatchPosition | undefined {
     for (let at = 0; at < this.#slots.length; at += SLOT.SIZE) {
       if (this.#field(at, SLOT.THREAD) === 0 || this.#field(at, SLOT.TASK) !== task) continue;
       const range = this.#field(at, SLOT.RANGE);

@@ -17,7 +17,7 @@ import {
   type WorkerNotice,
   type WorkerSettings,
 } from './verdict.js';
-import { type Place, ProcessorClock, Watchdog } from './watchdog.js';
+import { type BatchPosition, ProcessorClock, Watchdog } from './watchdog.js';
 
 export interface WorkerPoolOptions {
   /** Maximum number of worker threads. One starts with the pool; see {@link WorkerPool.addWorker}. */
@@ -74,11 +74,11 @@ const MiB = 1024 * 1024;
 /** A worker failed while it had a batch. */
 export class BatchFailure extends Error {
   /** Where in the batch it failed; `undefined` if it had not begun. */
-  readonly place: Place | undefined;
+  readonly batchPosition: BatchPosition | undefined;
 
-  constructor(cause: unknown, place: Place | undefined) {
+  constructor(cause: unknown, batchPosition: BatchPosition | undefined) {
     super(describeForLog(cause), { cause });
-    this.place = place;
+    this.batchPosition = batchPosition;
   }
 }
 

@@ -1,4 +1,4 @@
-// The worker's side of the watchdog (dispatch/watchdog.ts): records in shared memory whether it is busy, and its place.
+// The worker's side of the watchdog (dispatch/watchdog.ts): records in shared memory whether it is busy, and its position.
 
 import { DONE, SLOT } from '../dispatch/watchdog.js';
 

@@ -538,8 +538,8 @@ describe('code of users', () => {
   test('also when the slow path is to verify it', () => {
     const message = line({ type: 't', a: 'x' });
     withCode(true).validate(taskOf(message.repeat(3)));
-    const places = [0, 1, 2].map((index) => [0, index * message.length, (index + 1) * message.length - 1]);
-    expect(onProgress.mock.calls.slice(1)).toEqual([...places, ...places]);
+    const positions = [0, 1, 2].map((index) => [0, index * message.length, (index + 1) * message.length - 1]);
+    expect(onProgress.mock.calls.slice(1)).toEqual([...positions, ...positions]);
     expect(refine).toHaveBeenCalledTimes(6);
   });
 
