@@ -144,8 +144,8 @@ export class FrameRun implements FrameRunFields, MessageRun {
     return new FrameRun({ ...this, first, count: to - from, firstSequence, firstOffset });
   }
 
-  /** What `meta` says of a message, besides its sender. */
-  position(index: number): string {
+  /** The part of `meta` that depends on the message: sequence and offset. */
+  metaText(index: number): string {
     const offset = this.firstOffset === undefined ? undefined : this.firstOffset + index;
     return metaSequence(this.firstSequence + index, offset);
   }
@@ -246,7 +246,7 @@ function slice(run: FrameRun, selection: Selection): Piece[] {
 
 /** The largest number of bytes that `meta` adds to a message of a run. */
 export function metaBytes(run: FrameRun): number {
-  return metaPrefix(run.source).length + run.position(run.count - 1).length + 1;
+  return metaPrefix(run.source).length + run.metaText(run.count - 1).length + 1;
 }
 
 /** The beginning of a wrapper. ASCII only, so that its length is its size in bytes. */

@@ -29,7 +29,7 @@ const SEQUENCE_END = metaSequence(0).length - 1;
 const OFFSET_START = metaSequence(0, 0).length - metaSequence(0).length - 1;
 
 /** Where the messages of a run are copied from, and to. */
-interface Places {
+interface CopyRange {
   readonly source: Buffer;
   /** Subtracted from the offsets of messages. */
   readonly shift: number;
@@ -102,7 +102,7 @@ function write(
   run: MessageRun,
   selection: Selection | undefined,
   prefix: Prefix,
-  { source, shift, target, at }: Places,
+  { source, shift, target, at }: CopyRange,
 ): void {
   const messages = selection?.count ?? run.count;
   let end = at;

@@ -99,7 +99,7 @@ export class Feed {
         job === -1
           ? `${run.source.id} ${run.typeIndex(at)}`
           : `${run.verdict.jobLow(job)}:${run.verdict.jobHigh(job)}`;
-      this.#add(key, dataOf(prefix + run.position(at), run.message(at)), true);
+      this.#add(key, dataOf(prefix + run.metaText(at), run.message(at)), true);
     }
   }
 

@@ -102,7 +102,7 @@ export class BatchValidator implements FrameSink {
   }
 
   onMessage(type: MessageType, value: object, start: number, end: number, line: number): void {
-    for (const fact of this.#drift.inKeys(type, value)) this.#verdict.addDrift(fact);
+    for (const fact of this.#drift.unknownKeysOf(type, value)) this.#verdict.addDrift(fact);
     if (type.direction === 'control' && end - start > MAX_CONTROL_BYTES) {
       return this.onRejection(reject('MESSAGE_TOO_LARGE', type.name), start, end, line);
     }
@@ -164,10 +164,10 @@ export class BatchValidator implements FrameSink {
   onRejection(rejection: Rejection, start: number, end: number, line: number, value?: unknown): void {
     const unknownType = this.#unknownTypeOf(rejection, value);
     if (unknownType !== undefined) {
-      for (const fact of this.#drift.inType(unknownType)) this.#verdict.addDrift(fact);
+      for (const fact of this.#drift.factsOfUnknownType(unknownType)) this.#verdict.addDrift(fact);
     } else if (rejection.issues.length > 0) {
       const known = this.#registry.get(rejection.type ?? '');
-      const facts = known === undefined ? [] : this.#drift.inRejected(known, value, rejection.issues);
+      const facts = known === undefined ? [] : this.#drift.factsOfRejected(known, value, rejection.issues);
       for (const fact of facts) this.#verdict.addDrift(fact);
     }
     const type = this.#typeToForward(rejection, unknownType);
@@ -231,7 +231,7 @@ export class BatchValidator implements FrameSink {
   #recordDriftSince(scan: number): void {
     const { patterns } = this.#parser;
     if (patterns === undefined || patterns.layoutsLearned === 0) return;
-    for (const fact of this.#drift.inMatches(patterns, this.#registry.types, scan))
+    for (const fact of this.#drift.sampleMatches(patterns, this.#registry.types, scan))
       this.#verdict.addDrift(fact);
   }
 

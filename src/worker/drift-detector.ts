@@ -1,5 +1,6 @@
-// Finds differences between messages and the contract: keys, values and types that the schemas do not know. Inspects only
-// messages on the slow path, a few per range: a message with something new is there at first.
+// Finds differences between messages and the contract: keys, values and types that the schemas do not know. Inspects
+// mostly messages on the slow path, a few per range. A new key, value or type first arrives on the slow path, because no
+// pattern matches it yet.
 
 import type { DriftFact } from '../dispatch/verdict.js';
 import type { Issue } from '../messages/issues.js';
@@ -30,7 +31,7 @@ export class DriftDetector {
   }
 
   /** Keys of an accepted message that its schema does not name. */
-  inKeys(type: MessageType, message: object): DriftFact[] {
+  unknownKeysOf(type: MessageType, message: object): DriftFact[] {
     return this.#left-- <= 0 ? [] : unknownKeys(type, message);
   }
 
@@ -38,7 +39,7 @@ export class DriftDetector {
    * The same for messages of a range that patterns have matched. Sampled: it takes longer than matching a few messages.
    * @param scan number of the last scan before the range
    */
-  inMatches(patterns: PatternSet, types: readonly MessageType[], scan: number): DriftFact[] {
+  sampleMatches(patterns: PatternSet, types: readonly MessageType[], scan: number): DriftFact[] {
     const now = performance.now();
     if (now - this.#sampledAt < SAMPLE_INTERVAL) return [];
     this.#sampledAt = now;
@@ -50,24 +51,24 @@ export class DriftDetector {
   }
 
   /** Values and keys of a rejected message that its schema does not allow or name. @param issues of the message */
-  inRejected(type: MessageType, message: unknown, issues: readonly Issue[]): DriftFact[] {
+  factsOfRejected(type: MessageType, message: unknown, issues: readonly Issue[]): DriftFact[] {
     if (this.#left-- <= 0) return [];
     const facts: DriftFact[] = [];
     for (const { path, code } of issues) {
-      const place = { messageType: type.name, path: path.replace(/\[\d+\]/g, '[]') };
+      const location = { messageType: type.name, path: path.replace(/\[\d+\]/g, '[]') };
       if (code === 'invalid_value') {
         const value = valueAt(message, path);
         const name = typeof value === 'string' && isName(value) ? value : undefined;
-        facts.push({ kind: 'unknown_value', ...place, value: name });
+        facts.push({ kind: 'unknown_value', ...location, value: name });
       } else if (code === 'invalid_type' && valueAt(message, path) !== undefined) {
-        facts.push({ kind: 'unexpected_type', ...place, value: undefined });
+        facts.push({ kind: 'unexpected_type', ...location, value: undefined });
       }
     }
     return [...facts, ...unknownKeys(type, message)];
   }
 
   /** A message type without a schema. Its name appears only if it looks like one. */
-  inType(name: string): DriftFact[] {
+  factsOfUnknownType(name: string): DriftFact[] {
     if (this.#left-- <= 0) return [];
     return [{ kind: 'unknown_type', messageType: isName(name) ? name : '*', path: '', value: undefined }];
   }
