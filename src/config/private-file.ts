@@ -19,7 +19,7 @@ const GROUP_OR_OTHERS_WRITE = 0o022;
 const ROOT = 0;
 
 /** What the rules depend on besides the file. */
-export interface SecretPlaces {
+export interface SecretLocations {
   /** Folder of the credentials that systemd passes to this service. Default: $CREDENTIALS_DIRECTORY. */
   readonly credentials?: string | undefined;
   /** Folders of secrets in containers. Default: /run/secrets and /var/run/secrets. */
@@ -29,14 +29,14 @@ export interface SecretPlaces {
 }
 
 /**
- * @param places for tests
+ * @param locations for tests
  * @throws SluiceError `CONFIG_UNREADABLE` if there is no such file, or users other than its owner may read or write it,
  *   unless its permissions are those that a supervisor gives to secrets
  */
-export function requirePrivate(path: string, places: SecretPlaces = {}): void {
+export function requirePrivate(path: string, locations: SecretLocations = {}): void {
   const isPrivate = readConfiguration(path, () => {
     const stats = statSync(path);
-    return (stats.mode & GROUP_AND_OTHERS) === 0 || isHandedOut(realpathSync(path), stats, places);
+    return (stats.mode & GROUP_AND_OTHERS) === 0 || isHandedOut(realpathSync(path), stats, locations);
   });
   if (isPrivate) return;
   throw new SluiceError(
@@ -45,12 +45,12 @@ export function requirePrivate(path: string, places: SecretPlaces = {}): void {
   );
 }
 
-function isHandedOut(path: string, stats: Stats, places: SecretPlaces): boolean {
+function isHandedOut(path: string, stats: Stats, locations: SecretLocations): boolean {
   const {
     credentials = process.env.CREDENTIALS_DIRECTORY,
     containerSecrets = ['/run/secrets', '/var/run/secrets'],
     mounts,
-  } = places;
+  } = locations;
   if ((stats.mode & OTHERS_OR_GROUP_WRITES) === 0 && (isGivenToOurGroup(stats) || isBelow(path, credentials)))
     return true;
   if ((stats.mode & GROUP_OR_OTHERS_WRITE) !== 0) return false;

@@ -3,7 +3,7 @@ import { chmodSync, chownSync, mkdirSync, symlinkSync, writeFileSync } from 'nod
 import { dirname, join } from 'node:path';
 import { AccessControl } from 'sluice';
 import { describe, expect, test, vi } from 'vitest';
-import { requirePrivate, type SecretPlaces } from '#src/config/private-file.js';
+import { requirePrivate, type SecretLocations } from '#src/config/private-file.js';
 import { temporaryFolder } from '../../support/broker.js';
 import { packageRoot } from '../../support/cli.js';
 
@@ -14,9 +14,9 @@ function secret(mode: number, folder = temporaryFolder()): string {
   return path;
 }
 
-function isAccepted(path: string, places: SecretPlaces = { mounts: '' }): boolean {
+function isAccepted(path: string, locations: SecretLocations = { mounts: '' }): boolean {
   try {
-    requirePrivate(path, places);
+    requirePrivate(path, locations);
     return true;
   } catch {
     return false;
@@ -69,9 +69,9 @@ describe('a file in a folder that a supervisor fills', () => {
     mkdirSync(join(folder, 'ab'));
     const beside = secret(0o440, join(folder, 'ab'));
     symlinkSync(beside, join(folder, 'a/link'));
-    const places = { credentials: join(folder, 'a'), mounts: '' };
-    expect(isAccepted(beside, places)).toBe(false);
-    expect(isAccepted(join(folder, 'a/link'), places)).toBe(false);
+    const locations = { credentials: join(folder, 'a'), mounts: '' };
+    expect(isAccepted(beside, locations)).toBe(false);
+    expect(isAccepted(join(folder, 'a/link'), locations)).toBe(false);
     expect(isAccepted(beside, { credentials: '/nowhere', mounts: '' })).toBe(false);
   });
 
