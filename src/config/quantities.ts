@@ -12,30 +12,30 @@ export type Size = number | `${number}${SizeUnit}`;
 /** A time in ms: a number, or text such as `500ms`, `10s` or `1.5h`. */
 export type Time = number | `${number}${TimeUnit}`;
 
-type Units = Readonly<Record<string, number>>;
-
 const [KiB, MiB, GiB] = [1024, 1024 ** 2, 1024 ** 3];
 /** Bytes per unit, in lower case. */
-const SIZE_UNITS: Units = {
-  b: 1,
-  ...{ k: KiB, kb: KiB, kib: KiB },
-  ...{ m: MiB, mb: MiB, mib: MiB },
-  ...{ g: GiB, gb: GiB, gib: GiB },
-};
+const SIZE_UNITS = new Map(
+  Object.entries({
+    b: 1,
+    ...{ k: KiB, kb: KiB, kib: KiB },
+    ...{ m: MiB, mb: MiB, mib: MiB },
+    ...{ g: GiB, gb: GiB, gib: GiB },
+  }),
+);
 /** ms per unit. */
-const TIME_UNITS: Units = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+const TIME_UNITS = new Map(Object.entries({ ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }));
 
 const WITH_UNIT = /^([-+]?\d+)(?:\.(\d{1,9}))?\s?([a-z]+)$/i;
 
 /** The schema of an option in bytes. */
 export function size(min: number, max: number): z.ZodType<number, Size> {
-  const parse = (text: string) => parseQuantity(text, (unit) => own(SIZE_UNITS, unit.toLowerCase()));
+  const parse = (text: string) => parseQuantity(text, (unit) => SIZE_UNITS.get(unit.toLowerCase()));
   return quantity<Size>('size', 'a size in bytes, or with a unit such as 64k, 256M or 1GiB', parse, min, max);
 }
 
 /** The schema of an option in ms. */
 export function time(min: number, max: number): z.ZodType<number, Time> {
-  const parse = (text: string) => parseQuantity(text, (unit) => own(TIME_UNITS, unit));
+  const parse = (text: string) => parseQuantity(text, (unit) => TIME_UNITS.get(unit));
   return quantity<Time>('time', 'a time in ms, or with a unit such as 500ms, 10s or 2m', parse, min, max);
 }
 
@@ -79,8 +79,4 @@ function parseQuantity(text: string, factorOf: (unit: string) => number | undefi
   if (whole === undefined || factor === undefined) return undefined;
   // Exact, unlike 1.1 * 1000.
   return (Number(whole + fraction) * factor) / 10 ** fraction.length;
-}
-
-function own(units: Units, unit: string): number | undefined {
-  return Object.hasOwn(units, unit) ? units[unit] : undefined;
 }
