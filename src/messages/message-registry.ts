@@ -58,10 +58,12 @@ export interface SchemaModule {
 const RESERVED = new Set([...Object.keys(controlSchemas), ...Object.keys(brokerSchemas), ...RESERVED_TYPES]);
 
 export class MessageRegistry {
-  readonly types: readonly MessageType[];
-  /** All object keys that schemas define. */
-  readonly knownKeys: ReadonlySet<string>;
+  readonly #types: MessageType[] = [unknownType];
+  readonly #knownKeys = new Set<string>();
   readonly #byName = new Map<string, MessageType>();
+  readonly types: readonly MessageType[] = this.#types;
+  /** All object keys that schemas define. */
+  readonly knownKeys: ReadonlySet<string> = this.#knownKeys;
   static #builtin: MessageRegistry | undefined;
 
   /**
@@ -73,69 +75,68 @@ export class MessageRegistry {
     const replacements = replacementsOf(module.extend, (detail) => {
       throw invalid(source, detail);
     });
-    const knownKeys = new Set<string>();
-    const types: MessageType[] = [unknownType];
-    const add = (
-      direction: MessageDirection,
-      schemas: Readonly<Record<string, z.ZodType>>,
-      rules: RuleTable,
-      declarativeRules: Readonly<Record<string, DeclarativeRules>> = {},
-    ) => {
-      for (const [name, schema] of Object.entries(schemas)) {
-        const facts = inspect(schema, name, source);
-        if (facts.hasZod3Part) {
-          throw invalid(
-            source,
-            `has a schema for type ${name} with a part of zod 3; all of it must be of zod 4`,
-          );
-        }
-        if (facts.isAsync || isAsyncFunction(own(rules, name))) {
-          const part = facts.isAsync ? 'schema' : 'rule';
-          throw invalid(
-            source,
-            `has an asynchronous ${part} for type ${name}; schemas and rules must be synchronous`,
-          );
-        }
-        for (const key of facts.keys) knownKeys.add(key);
-        const known = this.#byName.get(name);
-        const declarative = own(declarativeRules, name);
-        let compiled: z.ZodType | undefined;
-        const type: MessageType = {
-          name,
-          index: known?.index ?? types.length,
-          direction,
-          definition: schema,
-          get schema() {
-            compiled ??= compileSchema(schema, facts);
-            return compiled;
-          },
-          parts: facts.parts,
-          rule: own(rules, name) ?? (declarative && ruleOf(declarative)),
-          conditions: declarative,
-          traits: traitsOf(name),
-          transformsInput: facts.transformsInput,
-          isOtherVersion: facts.isOtherVersion,
-        };
-        types[type.index] = type;
-        this.#byName.set(name, type);
-      }
-    };
     const extended = (schemas: Readonly<Record<string, z.ZodType>>) =>
       replacements.size === 0
         ? schemas
         : Object.fromEntries(
             Object.entries(schemas).map(([name, schema]) => [name, replaceParts(schema, replacements)]),
           );
-    add('crawler', extended(crawlerSchemas), {}, builtinDeclarativeRules);
-    add('app', extended(appSchemas), builtinRules as RuleTable);
-    add('control', controlSchemas, {});
-    add('broker', brokerSchemas, {});
+    this.#add('crawler', extended(crawlerSchemas), source, {}, builtinDeclarativeRules);
+    this.#add('app', extended(appSchemas), source, builtinRules as RuleTable);
+    this.#add('control', controlSchemas, source);
+    this.#add('broker', brokerSchemas, source);
     for (const [name, schema] of Object.entries(module.schemas ?? {})) {
-      const direction = own(module.directions ?? {}, name) ?? 'crawler';
-      add(direction, { [name]: schema }, (module.rules ?? {}) as RuleTable);
+      const direction = ownProperty(module.directions ?? {}, name) ?? 'crawler';
+      this.#add(direction, { [name]: schema }, source, (module.rules ?? {}) as RuleTable);
     }
-    this.types = types;
-    this.knownKeys = knownKeys;
+  }
+
+  /** Adds types, or replaces those of the same names. */
+  #add(
+    direction: MessageDirection,
+    schemas: Readonly<Record<string, z.ZodType>>,
+    source: string,
+    rules: RuleTable = {},
+    declarativeRules: Readonly<Record<string, DeclarativeRules>> = {},
+  ): void {
+    for (const [name, schema] of Object.entries(schemas)) {
+      const facts = inspect(schema, name, source);
+      if (facts.hasZod3Part) {
+        throw invalid(
+          source,
+          `has a schema for type ${name} with a part of zod 3; all of it must be of zod 4`,
+        );
+      }
+      if (facts.isAsync || isAsyncFunction(ownProperty(rules, name))) {
+        const part = facts.isAsync ? 'schema' : 'rule';
+        throw invalid(
+          source,
+          `has an asynchronous ${part} for type ${name}; schemas and rules must be synchronous`,
+        );
+      }
+      for (const key of facts.keys) this.#knownKeys.add(key);
+      const known = this.#byName.get(name);
+      const declarative = ownProperty(declarativeRules, name);
+      let compiled: z.ZodType | undefined;
+      const type: MessageType = {
+        name,
+        index: known?.index ?? this.#types.length,
+        direction,
+        definition: schema,
+        get schema() {
+          compiled ??= compileSchema(schema, facts);
+          return compiled;
+        },
+        parts: facts.parts,
+        rule: ownProperty(rules, name) ?? (declarative && ruleOf(declarative)),
+        conditions: declarative,
+        traits: traitsOf(name),
+        transformsInput: facts.transformsInput,
+        isOtherVersion: facts.isOtherVersion,
+      };
+      this.#types[type.index] = type;
+      this.#byName.set(name, type);
+    }
   }
 
   get(name: string): MessageType | undefined {
@@ -168,7 +169,7 @@ export class MessageRegistry {
 }
 
 /** Looks up an own property, ignoring inherited ones such as `constructor`. */
-function own<V>(table: Readonly<Record<string, V>>, name: string): V | undefined {
+function ownProperty<V>(table: Readonly<Record<string, V>>, name: string): V | undefined {
   return Object.hasOwn(table, name) ? table[name] : undefined;
 }
 
