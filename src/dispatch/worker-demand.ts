@@ -3,8 +3,8 @@
 
 import { availableParallelism } from 'node:os';
 
-/** In ms. */
-const WAIT = 100;
+/** How long messages must wait for workers before another one starts, in ms. */
+const DEMAND_DELAY = 100;
 /** The share of another worker's core that this thread may use: so much of a core is gained. */
 const SHARED_CORE = 0.5;
 /** Bun and Deno do not measure the utilization of the event loop: there, this thread counts as idle. */
@@ -44,7 +44,7 @@ export class WorkerDemand {
     if (this.#timer !== undefined) return;
     if (IS_MEASURED) this.#utilization = performance.eventLoopUtilization();
     // After the event loop has read verdicts: it may have been blocked, while the workers were waiting.
-    this.#timer = setTimeout(() => setImmediate(this.#check), WAIT).unref();
+    this.#timer = setTimeout(() => setImmediate(this.#check), DEMAND_DELAY).unref();
   }
 
   /** No messages wait. */
@@ -60,7 +60,7 @@ export class WorkerDemand {
   readonly #check = (): void => {
     this.#timer = undefined;
     if (this.#since === undefined) return;
-    const before = performance.now() - WAIT;
+    const before = performance.now() - DEMAND_DELAY;
     const isBusy = this.#since <= before && this.#hasCore();
     const isHeldUp = (this.#options.oldestSince() ?? Number.POSITIVE_INFINITY) <= before;
     if (!isBusy && !isHeldUp) return this.wait();

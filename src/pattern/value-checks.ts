@@ -21,7 +21,7 @@ export class ValueChecks {
   }
 
   /**
-   * Whether a part of a type's schema accepts a value. May take long, or not return: schemas contain code of users.
+   * Whether a part of a type's schema accepts a value. May take long, or not return: schemas contain user code.
    * @param text JSON text of the value, which is valid
    * @returns false also if the part throws: the slow path then reports what it throws
    */

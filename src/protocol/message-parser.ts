@@ -45,7 +45,7 @@ export interface ParsedMessage {
 const NEWLINE = 0x0a;
 /** Number of bytes that the patterns scan at a time. */
 const BLOCK_SIZE = 64 * 1024;
-/** If a message is longer, in bytes, a part may be up to twice as long. */
+/** If a message is longer, in bytes, a block may be up to twice as long. */
 const SHORT_MESSAGE = 8 * 1024;
 const CARRIAGE_RETURN = 0x0d;
 /** How clients write a ping, and the size in bytes up to which a line with one is short. */
@@ -156,7 +156,7 @@ export class MessageParser {
   }
 
   /**
-   * Scans the range with the patterns, part by part. Messages that match no pattern take the slow path or, with
+   * Scans the range with the patterns, block by block. Messages that match no pattern take the slow path or, with
    * `patternsOnly`, end the scan, except for a few short pings; the result is then false.
    */
   #parseWithPatterns(
@@ -208,7 +208,7 @@ export class MessageParser {
   }
 
   /**
-   * Takes the next line if it is a short ping, and nothing else: that takes some microseconds, and no code of users.
+   * Takes the next line if it is a short ping, and nothing else: that takes some microseconds, and no user code.
    * @returns its end; `undefined` if it is none
    */
   #takeShortPing(bytes: Buffer, from: number, to: number, sink: FrameSink): number | undefined {
@@ -220,11 +220,11 @@ export class MessageParser {
     const frame = decodeJson(bytes, from, end, this.validator.maxDepth);
     // The last of several types counts.
     if (!frame.ok || (frame.value as { readonly type: unknown }).type !== 'ping') return undefined;
-    this.#take(bytes, from, end, frame, sink);
+    this.#deliver(bytes, from, end, frame, sink);
     return lineEnd;
   }
 
-  /** End of the next part to scan: it fits the cache and ends with a message, unless no message ends early enough. */
+  /** End of the next block to scan: it fits the cache and ends with a message, unless no message ends early enough. */
   #blockEnd(bytes: Buffer, from: number, to: number): number {
     const limit = from + BLOCK_SIZE;
     if (to <= limit) return to;
@@ -324,12 +324,12 @@ export class MessageParser {
     if (this.#framing === 'ndjson') {
       const size = to - skipMark(bytes, from, to) - (bytes[to - 1] === CARRIAGE_RETURN ? 1 : 0);
       sink.onUserCode?.(start, end);
-      return this.#take(bytes, start, end, this.#decode(bytes, start, end, size, isUtf8Line), sink);
+      return this.#deliver(bytes, start, end, this.#decode(bytes, start, end, size, isUtf8Line), sink);
     }
     if (end - start > LONG_LINE) return this.#splitLine(bytes, from, end, isUtf8Line, undefined, sink);
     sink.onUserCode?.(start, end);
     const wholeLine = this.#decode(bytes, start, end, end - skipMark(bytes, from, end), isUtf8Line);
-    if (wholeLine.ok) return this.#take(bytes, start, end, wholeLine, sink);
+    if (wholeLine.ok) return this.#deliver(bytes, start, end, wholeLine, sink);
     this.#splitLine(bytes, from, end, isUtf8Line, wholeLine, sink);
   }
 
@@ -366,7 +366,7 @@ export class MessageParser {
     if (start === end) return;
     sink.onUserCode?.(start, end);
     const frame = decoded ?? this.#decode(bytes, start, end, end - skipMark(bytes, from, end), isUtf8Frame);
-    this.#take(bytes, start, end, frame, sink);
+    this.#deliver(bytes, start, end, frame, sink);
   }
 
   /** @param size of the message and of the whitespace before it, which counts towards the limit */
@@ -376,7 +376,8 @@ export class MessageParser {
     return decodeJson(bytes, start, end, this.validator.maxDepth);
   }
 
-  #take(bytes: Buffer, start: number, end: number, frame: DecodedFrame, sink: FrameSink): void {
+  /** Passes a decoded message, or the reason why it is rejected, to the sink. */
+  #deliver(bytes: Buffer, start: number, end: number, frame: DecodedFrame, sink: FrameSink): void {
     if (!frame.ok) {
       const offset = sink.wantsIssues === false ? undefined : errorOffset(frame.code, bytes, start, end);
       const rejection = reject(frame.code, undefined, [], offset);

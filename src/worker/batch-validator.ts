@@ -41,7 +41,7 @@ const REPORTABLE: ReadonlySet<WireErrorCode> = new Set([
 export interface BatchOptions extends Partial<Pick<ParserSettings, 'validation' | 'checksums'>> {
   /** The fields to deliver: those of the parser's patterns, if it has patterns. Default: none. */
   readonly projection?: Projection | undefined;
-  /** Called at the start of each range, and for each message for which code of users may run. */
+  /** Called at the start of each range, and for each message for which user code may run. */
   readonly onProgress?: (range: number, start: number, end: number) => void;
 }
 
@@ -59,7 +59,8 @@ export class BatchValidator implements FrameSink {
   #rejected = 0;
   #maxDetailedRejections = 0;
   /**
-   * Time at which the latest message of the range for which code of users may run was reached, in ms of the monotonic clock; 0 if none was.
+   * Time at which the latest message of the range for which user code may run was reached, in ms of the monotonic clock;
+   * 0 if none was.
    */
   #reachedAt = 0;
   /** The counters of the patterns as of the latest verdict. */

@@ -505,7 +505,7 @@ describe('with patterns', () => {
   });
 });
 
-describe('code of users', () => {
+describe('user code', () => {
   const refine = vi.fn<(value: unknown) => boolean>();
   const onProgress = vi.fn();
 
