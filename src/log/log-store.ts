@@ -155,7 +155,7 @@ export class LogStore {
    * Writes a segment without messages if there is none, so that a log that has not received any keeps its epoch, which
    * cursors refer to. If the disk fails, the first messages do that.
    */
-  async begin(): Promise<void> {
+  async ensureSegment(): Promise<void> {
     if (this.#empty !== undefined || this.#segments.list().length > 0) return;
     this.#segments.active = await this.#createSegment(this.#end).catch(() => undefined);
   }
@@ -309,8 +309,8 @@ export class LogStore {
 
   /** Messages before this offset have to become durable now. */
   get #goal(): number {
-    const isMuch = this.#unsyncedBytes >= MAX_UNSYNCED;
-    return Math.max(this.#due, Math.min(this.#syncTarget, this.#end), isMuch ? this.#writtenEnd : 0);
+    const hasMuchUnsynced = this.#unsyncedBytes >= MAX_UNSYNCED;
+    return Math.max(this.#due, Math.min(this.#syncTarget, this.#end), hasMuchUnsynced ? this.#writtenEnd : 0);
   }
 
   get #unsyncedBytes(): number {
@@ -470,8 +470,8 @@ export class LogStore {
     });
   }
 
-  /** Call when more messages may be removed: a full log then has room at once. */
-  checkRoom(): void {
+  /** Call when more messages may be removed: writers that wait for room then retry. */
+  notifyRemovable(): void {
     this.#onRemovable();
   }
 }

@@ -198,8 +198,8 @@ export class MessageLog {
           if (log !== undefined) log.#checkAvailability(error);
         },
       });
-      await store.begin();
-      cursors.onSaved = () => store.checkRoom();
+      await store.ensureSegment();
+      cursors.onSaved = () => store.notifyRemovable();
       log = new MessageLog(disk, store, cursors, deadLetters, lock, options);
       return log;
     } catch (error) {

@@ -428,7 +428,7 @@ test.each([true, false])(
     const durable = log.whenDurable();
     await until(() => log.isFull);
     read = log.end;
-    log.checkRoom();
+    log.notifyRemovable();
     await durable;
     expect(log.isFull).toBe(false);
   },
