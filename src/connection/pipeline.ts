@@ -432,7 +432,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
   /** Forgets a closed connection. */
   close(connection: SocketConnection, reason: string): void {
     this.protocol.forget(connection);
-    connection.lane.after(() => this.protocol.reportGone(connection, reason));
+    connection.lane.after(() => this.protocol.finishConnection(connection, reason));
     this.#flushSoon();
     this.flow.forget(connection);
     this.partials.forget(connection);

@@ -319,7 +319,7 @@ export class ProtocolHandler<P extends Peer> {
    * @internal Reports that a crawler is gone, and what was only counted of its rejected messages. Called when its connection
    * is closed and its messages are settled.
    */
-  reportGone(connection: P, reason: string): void {
+  finishConnection(connection: P, reason: string): void {
     this.#rejections.forget(connection);
     this.#sessions?.release(connection);
     this.#presence.onClosed(connection, reason);
