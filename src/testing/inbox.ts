@@ -71,7 +71,7 @@ export class Inbox<T> {
         },
       };
       const timer = startTimeout(timeout, () => {
-        const detail = `no ${what} within ${timeout} ms; there is: ${this.content || 'nothing'}${hint()}`;
+        const detail = `no ${what} within ${timeout} ms; received: ${this.content || 'nothing'}${hint()}`;
         waiter.reject(new SluiceError('REQUEST_TIMEOUT', detail));
       });
       this.#waiters.add(waiter);

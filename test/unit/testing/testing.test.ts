@@ -95,9 +95,9 @@ describe('waitForMessage', () => {
     await expect(waitForMessage(broker, 'job_failed', { timeout: 10 })).rejects.toMatchObject({
       code: 'REQUEST_TIMEOUT',
       message:
-        'The request timed out: no message of type job_failed within 10 ms; there is: 2 × heartbeat, 1 × job_started',
+        'The request timed out: no message of type job_failed within 10 ms; received: 2 × heartbeat, 1 × job_started',
     });
-    await expect(waitForMessage(crawler, () => true, { timeout: 10 })).rejects.toThrow('there is: nothing');
+    await expect(waitForMessage(crawler, () => true, { timeout: 10 })).rejects.toThrow('received: nothing');
     await crawler.sendRaw(JSON.stringify(validMessage('job_failed', { jobId: 'j' })));
     await expectRejected(crawler, { messageType: 'job_failed' });
     await expect(waitForMessage(broker, 'job_failed', { timeout: 10 })).rejects.toThrow(
@@ -148,7 +148,7 @@ describe('expectRejected', () => {
       expect(await expectRejected(source)).toMatchObject({ code: 'INVALID_JSON', issues: [] });
     }
     await expect(expectRejected(broker, { code: 'INVALID_UTF8' }, { timeout: 10 })).rejects.toThrow(
-      'no rejection code INVALID_UTF8 within 10 ms; there is: nothing',
+      'no rejection code INVALID_UTF8 within 10 ms; received: nothing',
     );
   });
 });
