@@ -95,7 +95,7 @@ export type { Peer } from './protocol/peer.js';
 export type { PresenceChange } from './protocol/presence.js';
 export { ProtocolHandler } from './protocol/protocol-handler.js';
 export type { ProtocolStatistics } from './protocol/protocol-statistics.js';
-export type { RejectedMessage, RejectionDetails } from './protocol/rejection.js';
+export type { RejectedMessage, RejectionDetails } from './protocol/rejected-message.js';
 export type { WorkGroupStatistics } from './protocol/work-group.js';
 export type { DashboardHandler, DashboardOptions } from './server/dashboard-handler.js';
 export {

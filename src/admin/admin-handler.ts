@@ -3,7 +3,7 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Peer } from '../protocol/peer.js';
-import type { RejectedMessage } from '../protocol/rejection.js';
+import type { RejectedMessage } from '../protocol/rejected-message.js';
 import { ActionRoute } from './action-route.js';
 import { AdminRoutes, EVENTS_PATH, type Route } from './admin-routes.js';
 import type { AdminSource } from './admin-source.js';

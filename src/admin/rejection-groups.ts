@@ -1,7 +1,7 @@
 // Rejected messages per minute of the last hour, by type, path and code. Bounded, whatever peers send.
 
 import type { Peer } from '../protocol/peer.js';
-import type { RejectedMessage } from '../protocol/rejection.js';
+import type { RejectedMessage } from '../protocol/rejected-message.js';
 
 /** Rejected messages with the same type, code and first issue. */
 export interface RejectionGroup {

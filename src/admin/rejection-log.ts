@@ -2,7 +2,7 @@
 
 import type { Issue } from '../messages/issues.js';
 import type { Peer } from '../protocol/peer.js';
-import type { RejectedMessage } from '../protocol/rejection.js';
+import type { RejectedMessage } from '../protocol/rejected-message.js';
 
 /** A rejected message. */
 export interface RejectionRecord {

@@ -31,7 +31,7 @@ import { encodeMessage, errorLine } from '../protocol/outgoing.js';
 import type { Peer } from '../protocol/peer.js';
 import type { PresenceChange } from '../protocol/presence.js';
 import { ProtocolHandler } from '../protocol/protocol-handler.js';
-import type { RejectedMessage } from '../protocol/rejection.js';
+import type { RejectedMessage } from '../protocol/rejected-message.js';
 import { CrawlerRouter } from '../routing/crawler-router.js';
 import type { Filter } from '../routing/filter.js';
 import { type JobList, JobLister, type JobQuery } from '../routing/job-list.js';

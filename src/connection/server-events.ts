@@ -1,7 +1,7 @@
 // The server's events and status.
 
 import type { PresenceChange } from '../protocol/presence.js';
-import type { RejectedMessage } from '../protocol/rejection.js';
+import type { RejectedMessage } from '../protocol/rejected-message.js';
 import type { HealthIssue, HealthSummary } from './health-monitor.js';
 import type { MessageEvent } from './message-event.js';
 import type { SocketConnection } from './socket-connection.js';

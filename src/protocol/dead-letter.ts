@@ -5,7 +5,7 @@ import { formatPosition } from '../log/position.js';
 import { typeNameOf } from '../log/stored-messages.js';
 import type { Peer } from './peer.js';
 import { redactedSample, SAMPLE_BYTES } from './redaction.js';
-import type { RejectedMessage } from './rejection.js';
+import type { RejectedMessage } from './rejected-message.js';
 import type { FailedMessage } from './work-group.js';
 
 /** The reason of a message that failed too often in a group. */

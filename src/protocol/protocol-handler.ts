@@ -35,7 +35,7 @@ import type { ErrorDetails } from './outgoing.js';
 import type { Peer } from './peer.js';
 import { Presence, type PresenceListener } from './presence.js';
 import type { ProtocolStatistics } from './protocol-statistics.js';
-import { type RejectionListener, Rejections } from './rejections.js';
+import { RejectionHandler, type RejectionListener } from './rejection-handler.js';
 import { ReplyLimiter } from './reply-limiter.js';
 import { Sessions } from './sessions.js';
 import {
@@ -104,7 +104,7 @@ export class ProtocolHandler<P extends Peer> {
   readonly #gate: Gate;
   readonly #helloGate: HelloGate<P>;
   readonly #replies: ReplyLimiter;
-  readonly #rejections: Rejections<P>;
+  readonly #rejections: RejectionHandler<P>;
   /** Whether messages report a workload, by type index. */
   readonly #reportsWorkload: readonly boolean[];
   readonly #accepted: number[];
@@ -145,7 +145,13 @@ export class ProtocolHandler<P extends Peer> {
     this.#replies = new ReplyLimiter(settings.maxErrorReplies, settings.delimiter);
     const { lastValues, jobSeed, log, fleet } = memory;
     this.#log = log;
-    this.#rejections = new Rejections(settings, subscriptions, log?.deadLetters, this.#replies, listener);
+    this.#rejections = new RejectionHandler(
+      settings,
+      subscriptions,
+      log?.deadLetters,
+      this.#replies,
+      listener,
+    );
     this.#confirmations = new Confirmations(log, settings.delimiter);
     this.#sessions = log && new Sessions(log);
     this.#recorder = new RunRecorder(validator.registry, router.owners, lastValues, jobSeed);

@@ -8,7 +8,7 @@ import type { ListenerEvents } from '../connection/listener.js';
 import type { ServerAddress } from '../connection/server-events.js';
 import { importInstalled } from '../installed.js';
 import type { Peer } from '../protocol/peer.js';
-import type { RejectedMessage } from '../protocol/rejection.js';
+import type { RejectedMessage } from '../protocol/rejected-message.js';
 import { createDashboardHandler, type DashboardHandler, type DashboardOptions } from './dashboard-handler.js';
 
 export class AdminAccess {

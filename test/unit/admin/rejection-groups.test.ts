@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { RejectionGroups } from '#src/admin/rejection-groups.js';
 import type { Rejections } from '#src/admin/snapshot.js';
 import type { Peer } from '#src/protocol/peer.js';
-import { RejectedMessage } from '#src/protocol/rejection.js';
+import { RejectedMessage } from '#src/protocol/rejected-message.js';
 import { sharePlainAdminBroker } from '../../support/admin.js';
 import { line } from '../../support/messages.js';
 

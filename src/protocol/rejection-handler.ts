@@ -8,7 +8,7 @@ import type { Subscriptions } from '../routing/subscriptions.js';
 import { deadLetterOfRejected } from './dead-letter.js';
 import type { Peer } from './peer.js';
 import { SAMPLE_BYTES } from './redaction.js';
-import { MAX_DETAILED_REJECTIONS, RejectedMessage, rejectionPiece } from './rejection.js';
+import { MAX_DETAILED_REJECTIONS, RejectedMessage, rejectionPiece } from './rejected-message.js';
 import type { ReplyLimiter } from './reply-limiter.js';
 import { SecondLimiter } from './second-limiter.js';
 
@@ -41,7 +41,7 @@ interface ReportedFrame extends RejectedFrame {
 }
 
 /** @typeParam P the type of connections */
-export class Rejections<P extends Peer> {
+export class RejectionHandler<P extends Peer> {
   readonly #settings: RejectionSettings;
   readonly #subscriptions: Subscriptions;
   readonly #deadLetters: DeadLetters | undefined;
