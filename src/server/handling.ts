@@ -68,26 +68,22 @@ export function handlerList(handlers: readonly AnyHandler[]): HandlerList {
   return { handlers, steps, hasBatchHandler: handlers.some(({ handleBatch }) => handleBatch !== undefined) };
 }
 
-export function makePlan(
-  list: HandlerList,
-  middleware: readonly Middleware[],
-  statistics: TypeStatistics,
-): Plan {
-  const before = middleware
+export function makePlan(list: HandlerList, chain: readonly Middleware[], statistics: TypeStatistics): Plan {
+  const before = chain
     .filter(({ beforeProcess }) => beforeProcess)
-    .map((one): Step => {
+    .map((middleware): Step => {
       return (handling) => {
         handling.phase = 'beforeProcess';
-        return one.beforeProcess?.(handling.event);
+        return middleware.beforeProcess?.(handling.event);
       };
     });
-  const after = middleware
+  const after = chain
     .filter(({ afterProcess }) => afterProcess)
     .toReversed()
-    .map((one): Step => {
+    .map((middleware): Step => {
       return (handling) => {
         handling.phase = 'afterProcess';
-        return one.afterProcess?.(handling.event, handling.outcome);
+        return middleware.afterProcess?.(handling.event, handling.outcome);
       };
     });
   const steps = [...before, ...list.steps, ...after];
@@ -97,7 +93,7 @@ export function makePlan(
 type Send = (connection: SocketConnection, message: OutgoingMessage) => Promise<void>;
 
 /** Calls to make one after the other, each when the promise of the one before has settled. */
-export interface Calls {
+export interface CallSequence {
   /** The function that is being called. */
   readonly phase: HandlerPhase;
   /** The message that it is called with; `undefined` if there are several. */
@@ -116,7 +112,7 @@ export interface Calls {
 
 export const FINISHED = Symbol('finished');
 
-export class Handling implements HandlerContext, Calls {
+export class Handling implements HandlerContext, CallSequence {
   readonly event: MessageEvent;
   readonly plan: Plan;
   phase: HandlerPhase = 'beforeProcess';
@@ -200,7 +196,7 @@ const MAX_BATCH = 1000;
  * The handling of consecutive messages with the same handlers, of which at least one has `handleBatch`. Each handler
  * processes all messages before the next one is called.
  */
-export class BatchHandling implements Calls {
+export class BatchHandling implements CallSequence {
   phase: HandlerPhase = 'beforeProcess';
   event: MessageEvent | undefined;
   events: readonly MessageEvent[] | undefined;
@@ -239,18 +235,18 @@ export class BatchHandling implements Calls {
 
   settle(value: unknown): void {
     this.#result = value;
-    for (const one of this.#current) one.settle(value);
+    for (const handling of this.#current) handling.settle(value);
   }
 
   fail(): void {
     this.#result = undefined;
     this.#hasFailed = true;
-    for (const one of this.#current) one.fail();
+    for (const handling of this.#current) handling.fail();
   }
 
   finish(): void {
     const share = (performance.now() - this.#startedAt) / this.#messages.length;
-    for (const one of this.#all) one.count(share);
+    for (const handling of this.#all) handling.count(share);
     if (this.#all.length > 0) return;
     for (const { statistics } of this.#plans) {
       statistics[this.#hasFailed ? 'failed' : 'handled']++;
@@ -267,30 +263,33 @@ export class BatchHandling implements Calls {
       return;
     }
     this.#all = this.#messages.map((event, index) => new Handling(event, this.#planOf(index), this.#send));
-    for (const one of this.#all) {
-      one.startedAt = this.#startedAt;
-      for (const step of one.plan.before) if (!one.isStopped) yield this.#callWith(one, step);
+    for (const handling of this.#all) {
+      handling.startedAt = this.#startedAt;
+      for (const step of handling.plan.before) if (!handling.isStopped) yield this.#callWith(handling, step);
     }
     for (const [index, handler] of this.list.handlers.entries()) {
       const step = this.list.steps[index];
       if (handler.handleBatch !== undefined) yield* this.#callBatch(handler);
-      else for (const one of this.#all) if (step && !one.isStopped) yield this.#callWith(one, step);
+      else
+        for (const handling of this.#all)
+          if (step && !handling.isStopped) yield this.#callWith(handling, step);
     }
-    for (const one of this.#all) for (const step of one.plan.after) yield this.#callWith(one, step);
+    for (const handling of this.#all)
+      for (const step of handling.plan.after) yield this.#callWith(handling, step);
   }
 
   *#callBatch(handler: BatchHandler<string>): Generator<() => unknown, void, void> {
     const handled: Handling[] = [];
-    for (const one of this.#all) {
-      if (one.isStopped) continue;
+    for (const handling of this.#all) {
+      if (handling.isStopped) continue;
       if (handler.canHandle !== undefined) {
-        yield this.#callWith(one, () => {
-          one.phase = 'canHandle';
-          return handler.canHandle?.(one.event) !== false;
+        yield this.#callWith(handling, () => {
+          handling.phase = 'canHandle';
+          return handler.canHandle?.(handling.event) !== false;
         });
         if (this.#result !== true) continue;
       }
-      handled.push(one);
+      handled.push(handling);
     }
     if (handled.length === 0) return;
     const messages = handled.map(({ event }) => event);
@@ -309,13 +308,13 @@ export class BatchHandling implements Calls {
     this.event = undefined;
     this.events = messages;
     this.#current = handled;
-    for (const one of handled) one.phase = 'handleBatch';
+    for (const handling of handled) handling.phase = 'handleBatch';
     const { connection } = first;
     return handler.handleBatch(messages, {
       connection,
       reply: (message) => this.#send(connection, message as OutgoingMessage),
       stop: () => {
-        for (const one of handled) one.isStopped = true;
+        for (const handling of handled) handling.isStopped = true;
       },
     });
   }
@@ -330,15 +329,15 @@ export class BatchHandling implements Calls {
     return this.#plans[index] as Plan;
   }
 
-  #callWith(one: Handling, step: Step): () => unknown {
+  #callWith(handling: Handling, step: Step): () => unknown {
     return () => {
-      this.event = one.event;
+      this.event = handling.event;
       this.events = undefined;
-      this.#current = [one];
+      this.#current = [handling];
       try {
-        return step(one);
+        return step(handling);
       } finally {
-        this.phase = one.phase;
+        this.phase = handling.phase;
       }
     };
   }

@@ -12,7 +12,7 @@ import type { BatchHandler, EventOf, HandledType, HandlerFunction, MessageHandle
 import {
   type AnyHandler,
   BatchHandling,
-  type Calls,
+  type CallSequence,
   FINISHED,
   type HandlerList,
   type HandlerPhase,
@@ -277,7 +277,7 @@ export class MessageRouter extends SafeEmitter<RouterEvents> {
   }
 
   /** Calls the functions one after the other. Returns a promise only if one of them does. */
-  #run(calls: Calls): Promise<void> | undefined {
+  #run(calls: CallSequence): Promise<void> | undefined {
     for (;;) {
       try {
         const result = calls.callNext();
@@ -292,7 +292,7 @@ export class MessageRouter extends SafeEmitter<RouterEvents> {
     return undefined;
   }
 
-  async #wait(calls: Calls, result: PromiseLike<unknown>): Promise<void> {
+  async #wait(calls: CallSequence, result: PromiseLike<unknown>): Promise<void> {
     try {
       calls.settle(await result);
     } catch (error) {
@@ -301,7 +301,7 @@ export class MessageRouter extends SafeEmitter<RouterEvents> {
     await this.#run(calls);
   }
 
-  #fail(calls: Calls, error: unknown): void {
+  #fail(calls: CallSequence, error: unknown): void {
     calls.fail();
     const { phase, event, events } = calls;
     this.recordError(events === undefined ? { error, phase, event } : { error, phase, event, events });
