@@ -12,7 +12,7 @@ import { haveNestedExtras, type Layout, layoutOf, mergeLayouts, unordered } from
 const MAX_SAMPLE_DISTANCE = 31;
 /** Number of times a layout is sampled before it is proposed. */
 const ENOUGH_SIGHTINGS = 4;
-/** The same for a layout that lost its pattern: higher, so that layouts do not displace each other in turns. */
+/** The same for a layout that lost its pattern: higher, so that layouts do not evict each other in turns. */
 const ENOUGH_TO_RETURN = 8;
 /** After a failure, a layout is proposed again when its number of sightings has grown by this factor. */
 const BACK_OFF = 4;

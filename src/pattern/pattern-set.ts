@@ -76,7 +76,7 @@ interface Learned {
   readonly pattern: Pattern;
 }
 
-/** Unused layouts of a type are removed after every this many slow-path messages of the type. */
+/** Unused layouts of a type are evicted after every this many slow-path messages of the type. */
 const SWEEP_INTERVAL = 4096;
 const DEFAULT_LEARNED_LAYOUTS = 16;
 /** Path of the number that a crawler reports as its load. */
@@ -86,7 +86,7 @@ const NEWLINE = 0x0a;
 export class PatternSet {
   /** The compiled patterns by type name, for the types that can have patterns. */
   readonly results: ReadonlyMap<string, PatternResult>;
-  /** Counters of layouts that were learned, and of those that were removed again. */
+  /** Counters of layouts that were learned, and of those that were evicted. */
   layoutsLearned = 0;
   layoutsEvicted = 0;
   readonly #runtime: PatternRuntime;
@@ -229,7 +229,7 @@ export class PatternSet {
     return true;
   }
 
-  /** Removes the layouts of a type that have not matched since the last sweep. */
+  /** Evicts the layouts of a type that have not matched since the last sweep. */
   #sweep(type: MessageType): void {
     const { index } = type;
     const left = (this.#untilSweep[index] ?? 0) - 1;

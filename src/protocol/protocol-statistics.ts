@@ -18,7 +18,7 @@ export interface ProtocolStatistics {
   readonly mismatched: number;
   /** Message layouts for which workers have learned patterns. */
   readonly layoutsLearned: number;
-  /** Learned layouts that were removed because they were not used. */
+  /** Learned layouts that were evicted because they were not used. */
   readonly layoutsEvicted: number;
   /** Rejected messages, by error code. */
   readonly rejected: Readonly<Record<string, number>>;
