@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type Batch, decodeBatch, encodeHeaders, HEADER } from '#src/fleet/batch.js';
 import { formatFleetPosition, parseFleetPosition } from '#src/fleet/fleet-position.js';
-import { FLEET_POSITION } from '#src/messages/messages.js';
+import { FLEET_POSITION_PATTERN } from '#src/messages/messages.js';
 
 const EPOCH = '0123456789abcdef';
 const senders = [
@@ -63,7 +63,7 @@ test('a position of a fleet is what it was', () => {
       (sequence, time, list) => {
         const hosts = new Map(list.map(([name, offset]) => [name, { epoch: EPOCH, offset }]));
         const text = formatFleetPosition({ sequence, time, hosts });
-        expect(text).toMatch(FLEET_POSITION);
+        expect(text).toMatch(FLEET_POSITION_PATTERN);
         expect(parseFleetPosition(text)).toEqual({ sequence, time, hosts });
       },
     ),
