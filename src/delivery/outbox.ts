@@ -33,7 +33,7 @@ export interface Piece {
  * The member of a queue group to which messages were assigned: what has to be known to let another member take them
  * over. Pieces of ordinary subscriptions have none.
  */
-export interface GroupMember {
+export interface Assignee {
   readonly groupName: string;
   /** Equal for members whose messages are interchangeable: they have equal filters. */
   readonly filterKey: string;
@@ -51,7 +51,7 @@ export interface CopiedBytes {
 
 export interface OutboxEvents {
   /** `disconnect` policy: the peer is too slow. @param messages number of messages in `piece`, which was not queued */
-  onSlow(messages: number, piece: Piece, member: GroupMember | undefined): void;
+  onSlow(messages: number, piece: Piece, member: Assignee | undefined): void;
   /** A `drop-…` policy has dropped messages. */
   onDropped(messages: number): void;
   /** `block` policy: the peer has fallen behind (true) or caught up (false). */
@@ -83,7 +83,7 @@ interface Entry {
   readonly kind: EntryKind;
   readonly done: ((error?: Error) => void) | undefined;
   /** The member of a queue group that the messages were assigned to. */
-  readonly member: GroupMember | undefined;
+  readonly member: Assignee | undefined;
   /** Whether it was taken over from another member. */
   readonly isTakenOver: boolean;
   /** Increases from entry to entry, in the order in which they are sent. Set when it is queued. */
@@ -192,7 +192,7 @@ export class Outbox {
    * @param member the member of a queue group that they are assigned to
    * @param isTakenOver whether they were queued for another member before: then the overflow policy does not apply
    */
-  deliver(piece: Piece, member?: GroupMember, isTakenOver = false): void {
+  deliver(piece: Piece, member?: Assignee, isTakenOver = false): void {
     if (this.#closed) return;
     if (!isTakenOver && !this.#fits(piece) && !this.#makeRoom(piece, member)) return;
     const { bytes, slab, messages } = piece;
@@ -285,7 +285,7 @@ export class Outbox {
    * @param delimiter the byte after each message
    * @param unwritten bytes of the current write that the kernel has not accepted and never will. Default: 0.
    */
-  passOn(takeOver: (piece: Piece, member: GroupMember) => boolean, delimiter: number, unwritten = 0): void {
+  passOn(takeOver: (piece: Piece, member: Assignee) => boolean, delimiter: number, unwritten = 0): void {
     if (unwritten > 0) this.#passOnCurrentWrite(takeOver, delimiter, unwritten);
     const passedOn = this.#forwarded.extract(
       (entry) => entry.member !== undefined && takeOver(pieceOf(entry), entry.member),
@@ -297,7 +297,7 @@ export class Outbox {
 
   /** As {@link passOn}. Messages of queue groups that the kernel has accepted as a whole are not counted as lost. */
   #passOnCurrentWrite(
-    takeOver: (piece: Piece, member: GroupMember) => boolean,
+    takeOver: (piece: Piece, member: Assignee) => boolean,
     delimiter: number,
     unwritten: number,
   ): void {
@@ -401,7 +401,7 @@ export class Outbox {
   };
 
   /** Applies the overflow policy to a piece that exceeds the limit. @returns whether the piece may be queued */
-  #makeRoom(piece: Piece, member: GroupMember | undefined): boolean {
+  #makeRoom(piece: Piece, member: Assignee | undefined): boolean {
     switch (this.#policy) {
       case 'block':
         return true;
@@ -483,7 +483,7 @@ export class Outbox {
 
 function forwarded(
   { bytes, slab, messages, isControl = false, copy }: Piece,
-  member: GroupMember | undefined,
+  member: Assignee | undefined,
   isTakenOver: boolean,
 ): Entry {
   return {
