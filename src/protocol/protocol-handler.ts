@@ -274,7 +274,7 @@ export class ProtocolHandler<P extends Peer> {
     connection.line += verdict.lines(index);
     this.#recordDrift(connection, verdict, index);
     // After the messages, since a hello among them may have set the role. Reports of other roles are ignored.
-    if (!this.#access.isAllowed(connection, 'report')) return;
+    if (!this.#access.isAllowed(connection, 'publish')) return;
     const activeJobs = verdict.activeJobs(index);
     if (activeJobs !== undefined) {
       connection.workload = activeJobs;
@@ -364,7 +364,7 @@ export class ProtocolHandler<P extends Peer> {
       else this.#control.onRejected(connection, type.name, 'RATE_LIMITED');
       return;
     }
-    const action = kind === RunKind.ADDRESSED ? 'command' : 'report';
+    const action = kind === RunKind.ADDRESSED ? 'command' : 'publish';
     // These runs consist of one message. Others may contain several types.
     const isSingleMessage = kind === RunKind.ADDRESSED || kind === RunKind.REQUEST;
     const type = isSingleMessage ? this.#registry.types[verdict.typeIndex(first)] : undefined;
@@ -552,7 +552,7 @@ export class ProtocolHandler<P extends Peer> {
 
   /** Reports messages that break the contract and are forwarded all the same. Their sender gets no reply. */
   #reportRun(connection: P, chunk: Chunk, verdict: VerdictReader, first: number, count: number): void {
-    if (!this.#access.isAllowed(connection, 'report') && !this.#access.isAllowed(connection, 'command'))
+    if (!this.#access.isAllowed(connection, 'publish') && !this.#access.isAllowed(connection, 'command'))
       return;
     for (let frame = first; frame < first + count; frame++) {
       const reported = verdict.rejectedFrame(frame);
