@@ -300,7 +300,7 @@ export class ProtocolHandler<P extends Peer> {
   /** @internal Disconnects a peer that has not sent the required `hello` first. */
   rejectUnauthenticated(connection: Peer, messageType?: string): void {
     if (!connection.isOpen) return;
-    this.#rejections.refuse(connection, 'UNAUTHORIZED', messageType);
+    this.#rejections.rejectUnreported(connection, 'UNAUTHORIZED', messageType);
     void connection.disconnect('UNAUTHORIZED');
   }
 
@@ -423,7 +423,7 @@ export class ProtocolHandler<P extends Peer> {
   #forward(connection: P, run: FrameRun): void {
     if (this.#log?.mustReject === true) {
       const messageType = this.#registry.types[run.typeIndex(0)]?.name;
-      this.#rejections.refuse(connection, 'LOG_FULL', messageType, run.count);
+      this.#rejections.rejectUnreported(connection, 'LOG_FULL', messageType, run.count);
       this.#rejectedLater += run.count;
       return;
     }
@@ -542,7 +542,7 @@ export class ProtocolHandler<P extends Peer> {
       repeated = 0;
     }
     for (let frame = end; frame < first + count; frame++) {
-      this.#rejections.refuse(connection, 'RATE_LIMITED', verdict.rejectionReason(frame)?.type);
+      this.#rejections.rejectUnreported(connection, 'RATE_LIMITED', verdict.rejectionReason(frame)?.type);
     }
     for (let frame = first; frame < first + count; frame++) {
       const reason = verdict.rejectionReason(frame);
