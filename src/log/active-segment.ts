@@ -31,7 +31,7 @@ export interface LogSource {
 /** Messages of one connection to append. The log holds the content until it is durable. */
 export interface LogEntry extends RecordContent {
   readonly source: LogSource;
-  readonly fields: Pick<RecordFields, 'kind' | 'count' | 'time' | 'sequence' | 'line'>;
+  readonly fields: Pick<RecordFields, 'kind' | 'count' | 'time' | 'sequence' | 'decidedBefore'>;
   /** Called once the content is no longer needed. */
   release?(): void;
 }
@@ -251,7 +251,7 @@ function definition(
   value: unknown,
 ): LogRecord {
   return {
-    fields: { ...fields, kind, count: 0, sequence: 0, line: 0 },
+    fields: { ...fields, kind, count: 0, sequence: 0, decidedBefore: 0 },
     content: { head: Buffer.alloc(RECORD_HEADER), body: Buffer.from(JSON.stringify(value)) },
   };
 }

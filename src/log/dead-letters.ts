@@ -160,7 +160,7 @@ export class DeadLetters {
       index.fill(0);
       index[INDEX.FRAMES + FRAME.END] = body.length - 1;
     });
-    const fields = { kind: RecordKind.RUN, count: 1, time: letter.at, sequence: 1, line: 0 };
+    const fields = { kind: RecordKind.RUN, count: 1, time: letter.at, sequence: 1, decidedBefore: 0 };
     this.#store.append({ head, body, bodyChecksum: undefined, source: BROKER, fields });
     return body.length;
   }

@@ -57,7 +57,7 @@ const RECORD = {
   FIRST: 32,
   TIME: 40,
   SEQUENCE: 48,
-  LINE: 56,
+  DECIDED_BEFORE: 56,
   SOURCE: 64,
   DURABLE: 68,
 } as const;
@@ -111,8 +111,8 @@ export interface RecordFields {
   readonly source: number;
   /** Sequence number of the first message among those of its sender. */
   readonly sequence: number;
-  /** Number of messages of the sender's session before the first message. */
-  readonly line: number;
+  /** Number of decided messages of the sender's session before the first message. */
+  readonly decidedBefore: number;
   /** The segment is durable up to this position. */
   readonly durable: number;
 }
@@ -196,7 +196,7 @@ export function encodeRecordHeader(
   writeNumber(head, fields.first, RECORD.FIRST);
   writeNumber(head, fields.time, RECORD.TIME);
   writeNumber(head, fields.sequence, RECORD.SEQUENCE);
-  writeNumber(head, fields.line, RECORD.LINE);
+  writeNumber(head, fields.decidedBefore, RECORD.DECIDED_BEFORE);
   head.writeUInt32LE(fields.source, RECORD.SOURCE);
   head.writeUInt32LE(fields.durable, RECORD.DURABLE);
   head.fill(0, RECORD.DURABLE + 4, RECORD_HEADER);
@@ -233,7 +233,7 @@ export function decodeRecordHeader(bytes: Buffer, at: number, segmentId: number)
     first: readNumber(header, RECORD.FIRST),
     time: readNumber(header, RECORD.TIME),
     sequence: readNumber(header, RECORD.SEQUENCE),
-    line: readNumber(header, RECORD.LINE),
+    decidedBefore: readNumber(header, RECORD.DECIDED_BEFORE),
     source: header.readUInt32LE(RECORD.SOURCE),
     durable: header.readUInt32LE(RECORD.DURABLE),
   };

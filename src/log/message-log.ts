@@ -80,8 +80,8 @@ export const NEVER = Number.POSITIVE_INFINITY;
 /** The session of a sender, as far as the log is concerned. */
 export interface SenderSession {
   readonly id: string;
-  /** Number of messages of the session before one of the current run. @param sequence of the message */
-  lineBefore(sequence: number): number;
+  /** Number of decided messages before one of the current run. @param sequence of the message */
+  decidedBefore(sequence: number): number;
 }
 
 export interface LogStatistics {
@@ -308,9 +308,9 @@ export class MessageLog {
     if (offset !== NEVER) this.#store.sync(offset);
   }
 
-  /** Number of messages of a session that are durable, or were rejected between those; 0 if the session is unknown. */
-  sessionLine(session: string): number {
-    return this.#store.sessionLine(session);
+  /** Number of messages of a session that are durable, or were rejected between those; 0 if it is unknown. */
+  decidedOf(session: string): number {
+    return this.#store.decidedOf(session);
   }
 
   /**
@@ -427,7 +427,7 @@ export class MessageLog {
         count: record.count,
         time: Date.now(),
         sequence: firstSequence,
-        line: record.line,
+        decidedBefore: record.decidedBefore,
       },
       release: () => {
         this.#copiedBytes -= copied;
@@ -445,7 +445,7 @@ export class MessageLog {
     if (this.#open?.add(run) !== true) {
       this.endChunk();
       this.#session = session?.id;
-      this.#open = new RunRecord(run, session?.lineBefore(run.firstSequence) ?? 0);
+      this.#open = new RunRecord(run, session?.decidedBefore(run.firstSequence) ?? 0);
     }
     return this.#store.end + this.#open.count;
   }

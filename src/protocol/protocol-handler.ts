@@ -307,7 +307,7 @@ export class ProtocolHandler<P extends Peer> {
   /** @internal Rejects a message whose end has not been received and which already exceeds `maxMessageSize`. */
   rejectOversize(connection: P): void {
     this.#reject(connection, { code: 'MESSAGE_TOO_LARGE', type: undefined, issues: [], line: 0 }, undefined);
-    connection.session?.begin(0, 1);
+    connection.session?.countRun(0, 1);
   }
 
   /** @internal Sends an error to a peer, unless `maxErrorReplies` is reached. */
@@ -417,7 +417,7 @@ export class ProtocolHandler<P extends Peer> {
         if (this.#registry.get(type)?.direction === 'control') counted--;
       }
     }
-    session.begin(sequence + 1, counted);
+    session.countRun(sequence + 1, counted);
   }
 
   #forward(connection: P, run: FrameRun): void {

@@ -7,7 +7,7 @@ import { createHead, RecordKind } from '#src/log/format.js';
 export function logEntry(messages: readonly string[], source = 1): LogEntry {
   return {
     source: { number: source, id: `c-${source}`, crawlerId: undefined },
-    fields: { kind: RecordKind.RUN, count: messages.length, time: 1000, sequence: 1, line: 0 },
+    fields: { kind: RecordKind.RUN, count: messages.length, time: 1000, sequence: 1, decidedBefore: 0 },
     head: createHead(messages.length, (index) => index.fill(7)),
     body: Buffer.from(messages.map((message) => `${message}\n`).join('')),
   };

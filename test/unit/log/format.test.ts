@@ -52,7 +52,7 @@ function segment(): Buffer {
     source: 1,
     time: 1_767_225_601_000,
     sequence: 0,
-    line: 0,
+    decidedBefore: 0,
   };
   const definition = (kind: number, value: unknown) =>
     record(
@@ -70,7 +70,7 @@ function segment(): Buffer {
     definition(RecordKind.SOURCE, { id: 'c-1', crawlerId: 'alpha', session: 's' }),
     record(
       { head: createHead(words.length, (index) => index.set(words)), body },
-      { kind: RecordKind.RUN, count: 2, sequence: 17, line: 5 },
+      { kind: RecordKind.RUN, count: 2, sequence: 17, decidedBefore: 5 },
     ),
   ]);
 }
@@ -91,7 +91,7 @@ test('a segment of version 1 is read, and its messages are selected by type, cra
     first: 1000,
     count: 2,
     sequence: 17,
-    line: 5,
+    decidedBefore: 5,
     time: 1_767_225_601_000,
   });
   const registry = MessageRegistry.builtin();
