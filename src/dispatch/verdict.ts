@@ -40,8 +40,8 @@ export interface WorkerSettings extends ParserSettings {
   readonly watch: SharedArrayBuffer;
   /** Whether the worker runs at a lower priority than other threads. */
   readonly isBackground: boolean;
-  /** One number in shared memory: 0 while there is nothing to validate, so that workers need not load the schemas. */
-  readonly needed: SharedArrayBuffer;
+  /** Shared flag: 1 once workers must load the schemas; 0 keeps them idle. */
+  readonly loadRequested: SharedArrayBuffer;
 }
 
 /** What a worker sends unasked while it loads the schemas. */

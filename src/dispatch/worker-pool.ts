@@ -88,8 +88,8 @@ export class WorkerPool {
   readonly #options: WorkerPoolOptions;
   readonly #watchdog: Watchdog;
   #piscina: Pool | undefined;
-  /** Whether workers load what validation needs as soon as they start; see {@link WorkerSettings.needed}. */
-  readonly #needed = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT)).fill(1);
+  /** Shared flag: 1 once workers must load the schemas; 0 keeps them idle. */
+  readonly #loadRequested = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT)).fill(1);
   #loadTimer: NodeJS.Timeout | undefined;
   #lastBatchId = 0;
   /** Extended message timeouts in ms, by batch number. */
@@ -134,7 +134,7 @@ export class WorkerPool {
    */
   async start(): Promise<void> {
     const isDeferred = this.#options.settings.schemas === undefined;
-    if (isDeferred) this.#needed[0] = 0;
+    if (isDeferred) this.#loadRequested[0] = 0;
     try {
       await this.#build();
     } catch (cause) {
@@ -148,15 +148,15 @@ export class WorkerPool {
   /** Lets the first worker load the schemas while it is idle. */
   #load(): void {
     const piscina = this.#piscina;
-    if (piscina === undefined || this.#needed[0] !== 0) return;
-    this.#requireLoaded();
+    if (piscina === undefined || this.#loadRequested[0] !== 0) return;
+    this.#requestLoad();
     void this.#send(piscina, batchTask([])).catch((error: unknown) => {
       if (!this.#closed) this.#options.onError(error);
     });
   }
 
-  #requireLoaded(): void {
-    Atomics.store(this.#needed, 0, 1);
+  #requestLoad(): void {
+    Atomics.store(this.#loadRequested, 0, 1);
   }
 
   /**
@@ -175,7 +175,7 @@ export class WorkerPool {
    */
   async run(batch: readonly FrameRange[], messageTimeout?: number): Promise<Verdict> {
     const piscina = await this.#readyPool();
-    this.#requireLoaded();
+    this.#requestLoad();
     this.#lastBatchId = (this.#lastBatchId % MAX_BATCH_ID) + 1;
     const batchId = this.#lastBatchId;
     if (messageTimeout !== undefined) this.#extendedTimeouts.set(batchId, messageTimeout);
@@ -256,7 +256,7 @@ export class WorkerPool {
         modules,
         watch: this.#watchdog.memory,
         isBackground,
-        needed: this.#needed.buffer,
+        loadRequested: this.#loadRequested.buffer,
       } satisfies WorkerSettings,
     });
     this.#piscina = piscina;
@@ -304,7 +304,7 @@ export class WorkerPool {
 
   async #rebuild(): Promise<void> {
     this.#isReady = false;
-    this.#requireLoaded();
+    this.#requestLoad();
     // Batches that wait in the old pool are rejected, and their senders retry them.
     await this.#tearDown();
     if (this.#closed) return;
