@@ -6,10 +6,10 @@ import { Backoff } from '../backoff.js';
 import type { FrameRun } from '../delivery/frame-run.js';
 import type { Position } from '../log/cursors.js';
 import { LruMap } from '../lru-map.js';
-import { type Batch, endOf } from './batch.js';
-import type { FleetEngine, StoredBatch, StreamStart } from './engine.js';
+import type { FleetEngine, StoredStreamBatch, StreamStart } from './engine.js';
 import type { FleetPosition } from './fleet-position.js';
 import type { FeedValidator } from './fleet-validation.js';
+import { endOf, type StreamBatch } from './stream-batch.js';
 
 /** Messages of a host that are missing. */
 export interface FleetGap {
@@ -156,7 +156,7 @@ export class FleetFeed {
     return (await this.#options.engine.batchAt(this.#sequence))?.time === this.#time;
   }
 
-  async #accept({ sequence, time, batch }: StoredBatch): Promise<void> {
+  async #accept({ sequence, time, batch }: StoredStreamBatch): Promise<void> {
     for (const target of this.targets) await target.beforeBatch?.();
     if (this.#stopping.signal.aborted) return;
     if (batch === undefined) this.#options.onInvalidBatch();
@@ -168,7 +168,7 @@ export class FleetFeed {
   }
 
   /** Whether a batch was read before. */
-  #isOld(batch: Batch, sequence: number): boolean {
+  #isOld(batch: StreamBatch, sequence: number): boolean {
     const known = this.#hosts.get(batch.host);
     const { epoch } = batch.start;
     const reread = this.#reread;
@@ -182,7 +182,7 @@ export class FleetFeed {
     return this.#reread !== undefined && !this.#reread.found.has(batch.host);
   }
 
-  async #deliver(batch: Batch, time: number): Promise<void> {
+  async #deliver(batch: StreamBatch, time: number): Promise<void> {
     const { host, start } = batch;
     const known = this.#hosts.get(host);
     const isSameLog = known?.epoch === start.epoch;

@@ -12,7 +12,7 @@ import type { WireErrorCode } from '../errors.js';
 import { copyBytes } from '../memory/copy-bytes.js';
 import type { CopyPool } from '../memory/copy-pool.js';
 import { SlabPool } from '../memory/slab-pool.js';
-import type { Batch, BatchRun } from './batch.js';
+import type { BatchRun, StreamBatch } from './stream-batch.js';
 
 export interface FleetValidationOptions {
   /** Started when the first batch is validated. */
@@ -89,7 +89,7 @@ export class FeedValidator {
    * @param skipped number of messages at its beginning to leave out
    * @param deliver called with the valid messages of one sender at a time, in order
    */
-  async validate(batch: Batch, skipped: number, deliver: (run: FrameRun) => void): Promise<void> {
+  async validate(batch: StreamBatch, skipped: number, deliver: (run: FrameRun) => void): Promise<void> {
     await this.#start();
     const { dispatcher, gatherer, copies } = this.#options;
     while (this.#slabs.heldBytes + copies.slabs.heldBytes > MAX_HELD) await sleep(CHECK_INTERVAL);
@@ -113,7 +113,7 @@ export class FeedValidator {
   }
 
   #deliverRuns(
-    batch: Batch,
+    batch: StreamBatch,
     chunk: Chunk,
     verdict: VerdictReader,
     senders: SenderCursor,

@@ -1,10 +1,10 @@
 import { once } from 'node:events';
 import { expect, onTestFinished, test } from 'vitest';
-import type { Batch } from '#src/fleet/batch.js';
 import type { FleetEngine } from '#src/fleet/engine.js';
 import { FleetFeed, type FleetGap } from '#src/fleet/fleet-feed.js';
 import { type FleetPosition, formatFleetPosition, parseFleetPosition } from '#src/fleet/fleet-position.js';
 import type { FeedValidator } from '#src/fleet/fleet-validation.js';
+import type { StreamBatch } from '#src/fleet/stream-batch.js';
 
 const EPOCH = '0123456789abcdef';
 const NEW_EPOCH = 'fedcba9876543210';
@@ -31,7 +31,7 @@ async function read(stream: readonly Stored[], start: FleetPosition | 'first') {
     batchAt: async () => ({ time: 1 }),
     async *read({ sequence: first }: { sequence: number }, signal: AbortSignal) {
       for (const [index, { host, offset, epoch = EPOCH }] of stream.entries()) {
-        const batch = { host, start: { epoch, offset }, count: 1 } as Batch;
+        const batch = { host, start: { epoch, offset }, count: 1 } as StreamBatch;
         if (index + 1 >= first) yield { sequence: index + 1, time: 1, batch };
       }
       resolve();
@@ -41,7 +41,7 @@ async function read(stream: readonly Stored[], start: FleetPosition | 'first') {
   const feed = new FleetFeed({
     engine: engine as unknown as FleetEngine,
     validator: {
-      validate: async ({ host, start: { offset } }: Batch) => void delivered.push(`${host} ${offset}`),
+      validate: async ({ host, start: { offset } }: StreamBatch) => void delivered.push(`${host} ${offset}`),
     } as unknown as FeedValidator,
     start,
     onError: expect.unreachable,

@@ -1,10 +1,10 @@
 import { once } from 'node:events';
 import { MessageRegistry } from 'sluice';
 import { expect, onTestFinished, test } from 'vitest';
-import type { Batch } from '#src/fleet/batch.js';
 import type { FleetEngine } from '#src/fleet/engine.js';
 import { FleetFeed } from '#src/fleet/fleet-feed.js';
 import type { FeedValidator } from '#src/fleet/fleet-validation.js';
+import type { StreamBatch } from '#src/fleet/stream-batch.js';
 import { NO_SEED } from '#src/messages/job-key.js';
 import { FleetSubscription } from '#src/protocol/fleet-subscription.js';
 import type { Peer } from '#src/protocol/peer.js';
@@ -43,7 +43,7 @@ function feedTo(isPaced: boolean) {
     async *read(_: unknown, signal: AbortSignal) {
       for (let sequence = 1; sequence <= 4 && !signal.aborted; sequence++) {
         const batch = { host: 'other', start: { epoch: '0', offset: sequence }, count: 1 };
-        yield { sequence, time: 1, batch: batch as Batch };
+        yield { sequence, time: 1, batch: batch as StreamBatch };
       }
       if (!signal.aborted) await once(signal, 'abort');
     },
