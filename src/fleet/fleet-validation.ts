@@ -44,8 +44,8 @@ export class FleetValidation {
   }
 
   /** A validator of batches one after the other. @param onError called with what a `deliver` throws */
-  open(onError: (error: unknown) => void): FeedValidator {
-    return new FeedValidator(this.#options, this.#slabs, () => this.#start(), onError);
+  open(onError: (error: unknown) => void): StreamReaderValidator {
+    return new StreamReaderValidator(this.#options, this.#slabs, () => this.#start(), onError);
   }
 
   /** Frees memory that is not used. */
@@ -65,7 +65,7 @@ export class FleetValidation {
   }
 }
 
-export class FeedValidator {
+export class StreamReaderValidator {
   readonly #options: FleetValidationOptions;
   readonly #slabs: SlabPool;
   readonly #start: () => Promise<void>;

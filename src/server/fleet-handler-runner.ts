@@ -3,8 +3,8 @@
 
 import type { FrameRun } from '../delivery/frame-run.js';
 import type { Fleet } from '../fleet/fleet.js';
-import type { BatchOrigin, FeedTarget, FleetFeed, FleetGap } from '../fleet/fleet-feed.js';
 import { type FleetPosition, formatFleetPosition } from '../fleet/fleet-position.js';
+import type { BatchOrigin, FleetGap, StreamReader, StreamTarget } from '../fleet/stream-reader.js';
 import { formatPosition } from '../log/cursors.js';
 import { cloneBytes } from '../memory/copy-bytes.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
@@ -26,19 +26,19 @@ interface CurrentBatch {
 /** Minimum time between two changes of the cursor, in ms: its position names all hosts. */
 const CURSOR_INTERVAL = 100;
 
-export class FleetReader implements FeedTarget {
+export class FleetHandlerRunner implements StreamTarget {
   readonly #calls: DurableCalls;
   readonly #data: SubscribeData;
   readonly #filter: Filter;
   readonly #fleet: Fleet;
   readonly #registry: MessageRegistry;
   readonly #stopping = new AbortController();
-  #feed: FleetFeed | undefined;
+  #reader: StreamReader | undefined;
   #batch: CurrentBatch | undefined;
   #handling: Promise<void> | undefined;
-  /** Where the feed was when this was stopped: it may go on meanwhile. */
+  /** Where the reader was when this was stopped: it may go on meanwhile. */
   #stoppedAt: FleetPosition | undefined;
-  /** Lets the feed go on, or stop. */
+  /** Lets the reader go on, or stop. */
   #resume: () => void = () => {};
   #cursorTimer: NodeJS.Timeout | undefined;
 
@@ -60,15 +60,15 @@ export class FleetReader implements FeedTarget {
 
   /** Handles messages until it is stopped. */
   run(): void {
-    this.#feed = this.#fleet.openFeed(this.#fleet.startOf(this.#data));
-    this.#feed.targets.add(this);
+    this.#reader = this.#fleet.openReader(this.#fleet.startOf(this.#data));
+    this.#reader.targets.add(this);
     // So that it begins there again, even if there is no message before the process ends.
-    void this.#feed.ready.then(() => this.#moveCursorSoon());
+    void this.#reader.ready.then(() => this.#moveCursorSoon());
   }
 
   /** Stops after the current call. @returns resolves when that has returned, and its cursor has moved */
   async stop(): Promise<void> {
-    this.#stoppedAt = this.#feed?.position;
+    this.#stoppedAt = this.#reader?.position;
     this.#stopping.abort();
     this.#resume();
     await this.#handling;
@@ -80,8 +80,8 @@ export class FleetReader implements FeedTarget {
     clearTimeout(this.#cursorTimer);
     const { cursor } = this.#data;
     if (cursor !== undefined) this.#fleet.handlerCursors.delete(cursor);
-    if (this.#feed !== undefined) void this.#fleet.closeFeed(this.#feed);
-    this.#feed = undefined;
+    if (this.#reader !== undefined) void this.#fleet.closeReader(this.#reader);
+    this.#reader = undefined;
   }
 
   deliver(run: FrameRun, origin: BatchOrigin): void {
@@ -121,7 +121,7 @@ export class FleetReader implements FeedTarget {
   }
 
   #newBatch(): CurrentBatch {
-    return { before: this.#feed?.position, gap: undefined, messages: [], last: undefined };
+    return { before: this.#reader?.position, gap: undefined, messages: [], last: undefined };
   }
 
   async #handle(batch: CurrentBatch): Promise<void> {
@@ -173,7 +173,7 @@ export class FleetReader implements FeedTarget {
   #handledPosition(): string | undefined {
     const batch = this.#batch;
     if (batch?.last !== undefined) return batch.last.position;
-    const reached = this.#isStopped ? this.#stoppedAt : this.#feed?.position;
+    const reached = this.#isStopped ? this.#stoppedAt : this.#reader?.position;
     const position = batch === undefined ? reached : batch.before;
     return position && formatFleetPosition(position);
   }

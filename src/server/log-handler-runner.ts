@@ -15,7 +15,7 @@ import { DurableCalls, type DurableCallsListener, MAX_HANDLED, RETRY } from './d
 import type { DurableGap, DurableHandler } from './durable-handler.js';
 import { DurableMessage, type DurableSource } from './durable-message.js';
 
-export interface DurableReaderListener extends DurableCallsListener {
+export interface LogHandlerRunnerListener extends DurableCallsListener {
   /** The log cannot be read. It is tried again. */
   onUnreadable(error: unknown): void;
 }
@@ -25,13 +25,13 @@ const MAX_BATCH_BYTES = 512 * 1024;
 /** Bytes that are read, whether they match or not, before the cursor moves on. */
 const MAX_READ = 8 * 1024 * 1024;
 
-export class DurableReader {
+export class LogHandlerRunner {
   readonly #calls: DurableCalls;
   readonly #cursor: string | undefined;
   readonly #log: MessageLog;
   readonly #registry: MessageRegistry;
   readonly #filter: StoredMessageFilter;
-  readonly #listener: DurableReaderListener;
+  readonly #listener: LogHandlerRunnerListener;
   readonly #start: LogStart;
   #reader: LogReader;
   /** Messages that were read and are not handled yet. */
@@ -49,7 +49,7 @@ export class DurableReader {
     log: MessageLog,
     registry: MessageRegistry,
     delimiter: number,
-    listener: DurableReaderListener,
+    listener: LogHandlerRunnerListener,
   ) {
     this.#calls = new DurableCalls(handler, listener, this.#stopping.signal);
     this.#cursor = data.cursor;

@@ -1,10 +1,10 @@
 import { once } from 'node:events';
 import { expect, onTestFinished, test } from 'vitest';
 import type { FleetEngine } from '#src/fleet/engine.js';
-import { FleetFeed, type FleetGap } from '#src/fleet/fleet-feed.js';
 import { type FleetPosition, formatFleetPosition, parseFleetPosition } from '#src/fleet/fleet-position.js';
-import type { FeedValidator } from '#src/fleet/fleet-validation.js';
+import type { StreamReaderValidator } from '#src/fleet/fleet-validation.js';
 import type { StreamBatch } from '#src/fleet/stream-batch.js';
+import { type FleetGap, StreamReader } from '#src/fleet/stream-reader.js';
 
 const EPOCH = '0123456789abcdef';
 const NEW_EPOCH = 'fedcba9876543210';
@@ -38,19 +38,19 @@ async function read(stream: readonly Stored[], start: FleetPosition | 'first') {
       if (!signal.aborted) await once(signal, 'abort');
     },
   };
-  const feed = new FleetFeed({
+  const reader = new StreamReader({
     engine: engine as unknown as FleetEngine,
     validator: {
       validate: async ({ host, start: { offset } }: StreamBatch) => void delivered.push(`${host} ${offset}`),
-    } as unknown as FeedValidator,
+    } as unknown as StreamReaderValidator,
     start,
     onError: expect.unreachable,
     onInvalidBatch: () => {},
   });
-  feed.targets.add({ deliver: () => {}, onGap: (gap) => gaps.push(gap), afterBatch: () => undefined });
-  onTestFinished(() => feed.stop());
+  reader.targets.add({ deliver: () => {}, onGap: (gap) => gaps.push(gap), afterBatch: () => undefined });
+  onTestFinished(() => reader.stop());
   await reached;
-  return { delivered, gaps, position: feed.position as FleetPosition };
+  return { delivered, gaps, position: reader.position as FleetPosition };
 }
 
 const hosts = (count: number, prefix = 'host'): Stored[] =>
