@@ -8,7 +8,6 @@ import type { Dispatcher } from '../dispatch/dispatcher.js';
 import { type Chunk, Lane } from '../dispatch/lane.js';
 import { RunKind } from '../dispatch/verdict.js';
 import type { VerdictReader } from '../dispatch/verdict-reader.js';
-import type { WireErrorCode } from '../errors.js';
 import { copyBytes } from '../memory/copy-bytes.js';
 import type { CopyPool } from '../memory/copy-pool.js';
 import { SlabPool } from '../memory/slab-pool.js';
@@ -22,7 +21,7 @@ export interface FleetValidationOptions {
   readonly gatherer: Gatherer;
   readonly copies: CopyPool;
   /** Messages of a host were rejected. */
-  onRejected(host: string, code: WireErrorCode, count: number): void;
+  onRejected(count: number): void;
 }
 
 /**
@@ -99,7 +98,7 @@ export class StreamReaderValidator {
     const senders = new SenderCursor(batch.runs, slab.base);
     this.#settle = (chunk) => {
       const { verdict } = chunk;
-      if (verdict === undefined) return this.#options.onRejected(batch.host, 'VALIDATION_FAILED', 1);
+      if (verdict === undefined) return this.#options.onRejected(1);
       this.#deliverRuns(batch, chunk, verdict, senders, skipped, deliver);
     };
     dispatcher.submit(
@@ -127,10 +126,7 @@ export class StreamReaderValidator {
       const first = verdict.firstFrame(index);
       const count = verdict.frameCount(index);
       const isForwarded = kind !== RunKind.REJECTED && kind !== RunKind.CONTROL && kind !== RunKind.ADDRESSED;
-      if (!isForwarded) {
-        const { code = 'UNKNOWN_TYPE' } = verdict.rejectionReason(first) ?? {};
-        this.#options.onRejected(batch.host, code, count);
-      }
+      if (!isForwarded) this.#options.onRejected(count);
       for (let at = 0; at < count; ) {
         const sender = senders.moveTo(verdict.start(first + at));
         let length = 1;

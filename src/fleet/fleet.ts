@@ -2,7 +2,7 @@
 
 import { randomUUID } from 'node:crypto';
 import * as z from 'zod';
-import { SluiceError, type WireErrorCode } from '../errors.js';
+import { SluiceError } from '../errors.js';
 import type { Cursors } from '../log/cursors.js';
 import type { MessageLog } from '../log/message-log.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
@@ -148,8 +148,8 @@ export class Fleet {
     };
   }
 
-  /** Counts messages of a host that were rejected here. */
-  countRejected(_host: string, _code: WireErrorCode, count: number): void {
+  /** Counts messages of other hosts that were rejected here. */
+  countRejected(count: number): void {
     this.#rejected += count;
   }
 
