@@ -95,7 +95,7 @@ export class BatchReader {
       return false;
     }
     if (builder.isEmpty) builder.start = this.#next;
-    const sender = { id: run.source?.id ?? '', crawlerId: run.source?.crawlerId ?? undefined };
+    const sender = { id: run.sender?.id ?? '', crawlerId: run.sender?.crawlerId ?? undefined };
     if (isWhole && header.count <= builder.messagesLeft && body.length <= builder.roomFor(sender)) {
       builder.add(sender, header.sequence, header.count, body);
       this.#next = end;

@@ -136,7 +136,7 @@ export class StreamReaderValidator {
           const { run, sequence } = sender;
           deliver(
             new FrameRun({
-              source: { ...run.sender, host: batch.host },
+              sender: { ...run.sender, host: batch.host },
               chunk,
               verdict,
               index,

@@ -388,9 +388,9 @@ export class LogStore {
   #confirm(count: number): void {
     for (const { entry } of this.#pending.splice(0, count)) {
       this.#pendingBytes -= sizeOf(entry);
-      const { source, fields } = entry;
-      if (source.session !== undefined)
-        this.#sessions.set(source.session, fields.decidedBefore + fields.count);
+      const { sender, fields } = entry;
+      if (sender.session !== undefined)
+        this.#sessions.set(sender.session, fields.decidedBefore + fields.count);
       entry.release?.();
     }
     this.#written -= count;

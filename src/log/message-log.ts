@@ -1,14 +1,14 @@
 // The log of a broker: what is forwarded to subscribers, as records of the durable log.
 
 import { statfs } from 'node:fs/promises';
-import type { FrameRun, RunSource } from '../delivery/frame-run.js';
+import type { FrameRun, RunSender } from '../delivery/frame-run.js';
 import { describeError, SluiceError } from '../errors.js';
 import type { JobSeed } from '../messages/job-key.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import { matchesType } from '../messages/type-patterns.js';
 import { withTimeout } from '../timeout.js';
 import { Watermark } from '../watermark.js';
-import type { LogSource } from './active-segment.js';
+import type { LogSender } from './active-segment.js';
 import {
   type CursorFormat,
   Cursors,
@@ -136,8 +136,8 @@ export class MessageLog {
   readonly #isExcluded: Uint8Array;
   readonly #hasExcluded: boolean;
   /** What the latest record of each sender refers to. */
-  readonly #sources = new WeakMap<RunSource, LogSource>();
-  #sourceCount = 0;
+  readonly #senders = new WeakMap<RunSender, LogSender>();
+  #senderCount = 0;
   /** The latest messages, while others may follow in the same record. */
   #open: RunRecord | undefined;
   /** The session of its sender. */
@@ -414,14 +414,14 @@ export class MessageLog {
     const record = this.#open;
     if (record === undefined) return;
     this.#open = undefined;
-    const { source, firstSequence } = record.first;
+    const { sender, firstSequence } = record.first;
     const { slab, ...content } = record.finish();
     slab?.hold();
     const copied = content.head.length + (slab === undefined ? content.body.length : 0);
     this.#copiedBytes += copied;
     this.#store.append({
       ...content,
-      source: this.#sourceOf(source, this.#session),
+      sender: this.#senderOf(sender, this.#session),
       fields: {
         kind: record.kind,
         count: record.count,
@@ -451,12 +451,12 @@ export class MessageLog {
   }
 
   /** The number of a sender. It changes with the crawlerId and the session. */
-  #sourceOf(source: RunSource, session: string | undefined): LogSource {
-    const { id, crawlerId } = source;
-    const known = this.#sources.get(source);
+  #senderOf(sender: RunSender, session: string | undefined): LogSender {
+    const { id, crawlerId } = sender;
+    const known = this.#senders.get(sender);
     if (known !== undefined && known.crawlerId === crawlerId && known.session === session) return known;
-    const changed: LogSource = { number: ++this.#sourceCount, id, crawlerId, session };
-    this.#sources.set(source, changed);
+    const changed: LogSender = { number: ++this.#senderCount, id, crawlerId, session };
+    this.#senders.set(sender, changed);
     return changed;
   }
 

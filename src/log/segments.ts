@@ -199,18 +199,18 @@ interface RecoveredEnd {
 class SessionCounts {
   readonly counts = new Map<string, number>();
   /** The sessions of senders, by the numbers of these. */
-  readonly #bySource = new Map<number, string>();
+  readonly #bySender = new Map<number, string>();
 
   read({ header, body }: ScannedRecord): void {
     if (header.kind === RecordKind.OPENING) {
       const { sessions } = JSON.parse(body.toString()) as Opening;
       for (const [session, count] of Object.entries(sessions)) this.counts.set(session, count);
-    } else if (header.kind === RecordKind.SOURCE) {
+    } else if (header.kind === RecordKind.SENDER) {
       const { session } = JSON.parse(body.toString()) as { session?: string };
-      if (session === undefined) this.#bySource.delete(header.source);
-      else this.#bySource.set(header.source, session);
+      if (session === undefined) this.#bySender.delete(header.sender);
+      else this.#bySender.set(header.sender, session);
     } else {
-      const session = this.#bySource.get(header.source);
+      const session = this.#bySender.get(header.sender);
       if (session !== undefined) this.counts.set(session, header.decidedBefore + header.count);
     }
   }

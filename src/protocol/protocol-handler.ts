@@ -373,7 +373,7 @@ export class ProtocolHandler<P extends Peer> {
     const firstSequence = connection.sequence + 1;
     connection.sequence += admitted;
     const forwarded = new FrameRun({
-      source: connection,
+      sender: connection,
       chunk,
       verdict,
       index: run,

@@ -207,7 +207,7 @@ function indexedFilters<T>(
 ): readonly (readonly IndexedFilter<T>[])[] {
   const job = index.hasJobs ? run.job(at) : -1;
   const ofJob = job === -1 ? [] : index.ofJob(run.verdict.jobLow(job));
-  return [index.others, index.ofCrawler(run.source.crawlerId), ofJob];
+  return [index.others, index.ofCrawler(run.sender.crawlerId), ofJob];
 }
 
 /**

@@ -168,7 +168,7 @@ export class RunRecorder {
   }
 
   #keepHeartbeat(run: FrameRun, index: number, lastValues: LastValues): void {
-    const { id, crawlerId } = run.source;
+    const { id, crawlerId } = run.sender;
     const { low, high } = jobKey(crawlerId ?? id, this.#crawlerSeed);
     lastValues.set(low | 0, high | 0, run, index);
   }

@@ -11,7 +11,7 @@ import type { MessageRegistry } from '../messages/message-registry.js';
 import { type Filter, matchesMessage, type SubscribeData } from '../routing/filter.js';
 import { DurableCalls, type DurableCallsListener } from './durable-calls.js';
 import type { DurableHandler } from './durable-handler.js';
-import { DurableMessage, type DurableSource } from './durable-message.js';
+import { DurableMessage, type DurableOrigin } from './durable-message.js';
 
 /** A batch that is not handled yet, or in part. */
 interface CurrentBatch {
@@ -85,17 +85,17 @@ export class FleetHandlerRunner implements StreamTarget {
   }
 
   deliver(run: FrameRun, origin: BatchOrigin): void {
-    let copied: { readonly bytes: Buffer; readonly source: DurableSource } | undefined;
+    let copied: { readonly bytes: Buffer; readonly origin: DurableOrigin } | undefined;
     const base = run.start(0);
     for (let at = 0; at < run.count && !this.#isStopped; at++) {
       if (!matchesMessage(this.#filter, run, at)) continue;
       this.#batch ??= this.#newBatch();
       // Handlers may keep messages.
-      copied ??= { bytes: cloneBytes(run.bytes), source: this.#sourceOf(run, origin, this.#batch) };
+      copied ??= { bytes: cloneBytes(run.bytes), origin: this.#originOf(run, origin, this.#batch) };
       const raw = copied.bytes.subarray(run.start(at) - base, run.end(at) - base);
       const type = run.unknownType ?? this.#registry.types[run.typeIndex(at)]?.name ?? '';
       const [offset, sequence] = [(run.firstOffset ?? 0) + at, run.firstSequence + at];
-      this.#batch.messages.push(new DurableMessage(copied.source, offset, sequence, raw, type));
+      this.#batch.messages.push(new DurableMessage(copied.origin, offset, sequence, raw, type));
     }
   }
 
@@ -138,8 +138,8 @@ export class FleetHandlerRunner implements StreamTarget {
     if (isHandled) this.#batch = undefined;
   }
 
-  #sourceOf(run: FrameRun, { epoch, time }: BatchOrigin, { before }: CurrentBatch): DurableSource {
-    const { id, crawlerId, host = '' } = run.source;
+  #originOf(run: FrameRun, { epoch, time }: BatchOrigin, { before }: CurrentBatch): DurableOrigin {
+    const { id, crawlerId, host = '' } = run.sender;
     return {
       registry: this.#registry,
       connectionId: id,

@@ -49,7 +49,7 @@ function segment(): Buffer {
   const fields = {
     first: 1000,
     durable: SEGMENT_HEADER,
-    source: 1,
+    sender: 1,
     time: 1_767_225_601_000,
     sequence: 0,
     decidedBefore: 0,
@@ -67,7 +67,7 @@ function segment(): Buffer {
   return Buffer.concat([
     encodeSegmentHeader(header),
     definition(RecordKind.OPENING, { types: TYPES, sessions: { s: 5 } }),
-    definition(RecordKind.SOURCE, { id: 'c-1', crawlerId: 'alpha', session: 's' }),
+    definition(RecordKind.SENDER, { id: 'c-1', crawlerId: 'alpha', session: 's' }),
     record(
       { head: createHead(words.length, (index) => index.set(words)), body },
       { kind: RecordKind.RUN, count: 2, sequence: 17, decidedBefore: 5 },
@@ -86,7 +86,7 @@ test('a segment of version 1 is read, and its messages are selected by type, cra
   for await (const part of readLog(disk)) if (!isGap(part)) parts.push(part);
   const [run] = parts;
   expect(parts).toHaveLength(1);
-  expect(run?.source).toEqual({ id: 'c-1', crawlerId: 'alpha', session: 's' });
+  expect(run?.sender).toEqual({ id: 'c-1', crawlerId: 'alpha', session: 's' });
   expect(run?.header).toMatchObject({
     first: 1000,
     count: 2,

@@ -294,9 +294,9 @@ describe('a disk that fails', () => {
     async (left) => {
       const disk = new SimulatedDisk();
       const log = await LogStore.open(disk, OPTIONS);
-      const entryOf = (session: string, source: number) => {
-        const entry = logEntry([session], source);
-        return { ...entry, source: { ...entry.source, session } };
+      const entryOf = (session: string, sender: number) => {
+        const entry = logEntry([session], sender);
+        return { ...entry, sender: { ...entry.sender, session } };
       };
       log.append(entryOf('durable', 1));
       await log.whenDurable();
@@ -493,9 +493,9 @@ test('sessions are known after a power failure, however many segments were writt
     const log = await LogStore.open(disk, OPTIONS);
     expect(log.decidedOf('a')).toBe(round === 0 ? 0 : 7);
     expect(log.decidedOf('b')).toBe(round * 40);
-    const entryOf = (session: string, source: number, decidedBefore: number) => {
-      const entry = logEntry(numbered(1), source);
-      return { ...entry, source: { ...entry.source, session }, fields: { ...entry.fields, decidedBefore } };
+    const entryOf = (session: string, sender: number, decidedBefore: number) => {
+      const entry = logEntry(numbered(1), sender);
+      return { ...entry, sender: { ...entry.sender, session }, fields: { ...entry.fields, decidedBefore } };
     };
     if (round === 0) log.append(entryOf('a', 1, 6));
     for (let line = 0; line < 40; line++) log.append(entryOf('b', 2, round * 40 + line));
