@@ -204,6 +204,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
         maxErrorReplies: options.maxErrorReplies,
         maxFramingErrors: options.maxFramingErrors,
         maxMessagesPerSecond: options.maxMessagesPerSecond,
+        jobSeed: this.#jobSeed,
       },
       this.validator,
       this.subscriptions,
@@ -222,7 +223,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
         },
       },
       this.#gatherer,
-      { lastValues: this.#lastValues, jobSeed: this.#jobSeed, log, fleet },
+      { lastValues: this.#lastValues, log, fleet },
       this.access,
     );
     const heldBytes = () => (log?.isBehind === true ? Number.POSITIVE_INFINITY : this.heldBytes);

@@ -9,7 +9,7 @@ import type { WireErrorCode } from '../errors.js';
 import type { Fleet } from '../fleet/fleet.js';
 import { type MessageLog, NEVER } from '../log/message-log.js';
 import type { FrameRange } from '../memory/slab-pool.js';
-import { type JobSeed, NO_SEED } from '../messages/job-key.js';
+import type { JobSeed } from '../messages/job-key.js';
 import type { MessageRegistry, MessageType } from '../messages/message-registry.js';
 import { MAX_CONTROL_BYTES } from '../messages/messages.js';
 import type { CrawlerRouter } from '../routing/crawler-router.js';
@@ -51,6 +51,8 @@ export interface ProtocolSettings extends ControlSettings, SubscriptionSettings 
   readonly maxFramingErrors: number;
   readonly minHeartbeatInterval: number;
   readonly maxMessagesPerSecond: number;
+  /** Seed of the job keys in verdicts. */
+  readonly jobSeed: JobSeed;
 }
 
 /** Code in this process that receives messages. */
@@ -63,19 +65,16 @@ export interface ProtocolListener<P extends Peer> extends PresenceListener<P>, R
   readonly identify: Identify<P>;
 }
 
-/** What is kept of messages. */
-export interface MessageMemory {
+/** Optional stores of the protocol: the latest messages, the durable log, the fleet. */
+export interface ProtocolStorage {
   /** If `undefined`, no latest messages are kept. */
-  readonly lastValues: LastValues | undefined;
+  readonly lastValues?: LastValues | undefined;
   /** If `undefined`, nothing is durable. */
   readonly log?: MessageLog | undefined;
   /** If `undefined`, there are no other hosts. */
   readonly fleet?: Fleet | undefined;
-  /** Seed of the job keys in verdicts. */
-  readonly jobSeed: JobSeed;
 }
 
-const NO_MEMORY: MessageMemory = { lastValues: undefined, jobSeed: NO_SEED };
 const TIMEOUT_KEY = '"timeout_ms"';
 /** Failed chunks tolerated per connection. One more closes it. */
 const MAX_FAILED_CHUNKS = 5;
@@ -131,7 +130,7 @@ export class ProtocolHandler<P extends Peer> {
     router: CrawlerRouter<P>,
     listener: ProtocolListener<P>,
     gatherer: RunGatherer,
-    memory: MessageMemory = NO_MEMORY,
+    storage: ProtocolStorage = {},
     access: AccessControl = new AccessControl(),
   ) {
     this.#gatherer = gatherer;
@@ -143,7 +142,8 @@ export class ProtocolHandler<P extends Peer> {
     this.#router = router;
     this.#listener = listener;
     this.#replies = new ReplyLimiter(settings.maxErrorReplies, settings.delimiter);
-    const { lastValues, jobSeed, log, fleet } = memory;
+    const { jobSeed } = settings;
+    const { lastValues, log, fleet } = storage;
     this.#log = log;
     this.#rejections = new Rejections(settings, subscriptions, log?.deadLetters, this.#replies, listener);
     this.#confirmations = new Confirmations(log, settings.delimiter);
