@@ -43,7 +43,7 @@ import { errorLine } from '../protocol/outgoing.js';
 import { SafeEmitter } from '../safe-emitter.js';
 import { withTimeout } from '../timeout.js';
 import { SERVER_VERSION } from '../version.js';
-import { AdminAccess } from './admin-access.js';
+import { AdminEndpoints } from './admin-endpoints.js';
 import type { DashboardHandler, DashboardOptions } from './dashboard-handler.js';
 import type { DurableFailure } from './durable-calls.js';
 import { type DurableHandler, invalidHandler } from './durable-handler.js';
@@ -99,7 +99,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
   #pipeline: Pipeline | undefined;
   #feeds: Feeds | undefined;
   #tails: Tails | undefined;
-  readonly #admin: AdminAccess;
+  readonly #admin: AdminEndpoints;
   #listeners: Listeners | undefined;
   #startedAt: { wall: Date; monotonic: number } | undefined;
   #meter = new RateMeter(0);
@@ -124,7 +124,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
       encode: (sent) => this.#pipeline?.encode(sent),
       onListenerError: this.#onServerError,
     });
-    this.#admin = new AdminAccess(this.#adminSource(), dependencies.adminFd, {
+    this.#admin = new AdminEndpoints(this.#adminSource(), dependencies.adminFd, {
       onError: this.#onServerError,
       onRestored: this.#onRestored,
     });
@@ -556,13 +556,13 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
 
   /** Loaded on demand. */
   async #openSender(crawlerId: string | undefined): Promise<MessageSender> {
-    const { OwnPeer } = await import('./own-peer.js');
+    const { LoopbackPeer } = await import('./loopback-peer.js');
     const accept = (socket: Socket) => this.#accept(socket, { crawlerId });
-    return OwnPeer.open(accept, this.#delimiter, this.options.sendTimeout);
+    return LoopbackPeer.open(accept, this.#delimiter, this.options.sendTimeout);
   }
 
-  /** @param own if the peer is code in this process: it needs no token, and sends what this crawler has sent before */
-  #accept(socket: Socket, own?: { readonly crawlerId: string | undefined }): void {
+  /** @param loopback if the peer is code in this process: it needs no token, and resends messages of this crawler */
+  #accept(socket: Socket, loopback?: { readonly crawlerId: string | undefined }): void {
     if (this.#pipeline === undefined || this.#pool.isFull || this.#state !== 'running') {
       const code = this.#state === 'running' ? 'MAX_CONNECTIONS' : 'SHUTTING_DOWN';
       if (code === 'MAX_CONNECTIONS') this.#pool.reject();
@@ -572,10 +572,10 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
       return;
     }
     const connection = new SocketConnection(`${this.#idPrefix}-${this.#nextId++}`, socket, this.#pipeline);
-    if (own !== undefined) {
+    if (loopback !== undefined) {
       connection.isHelloAccepted = true;
       connection.role = 'relay';
-      connection.identity.crawlerId = own.crawlerId;
+      connection.identity.crawlerId = loopback.crawlerId;
     }
     this.#pipeline.flow.add(connection);
     this.#pool.add(connection);
