@@ -39,7 +39,7 @@ export function batchOf(bytes: Buffer): Batch {
 /** The batch as one run for delivery. */
 export function runOf({ chunk, verdict, count }: Batch, isUndelimited = false): FrameRun {
   return new FrameRun({
-    source: { id: 'c-1', crawlerId: undefined },
+    sender: { id: 'c-1', crawlerId: undefined },
     chunk,
     verdict,
     index: 0,

@@ -72,7 +72,7 @@ export class SluiceFeed {
         retry = FIRST_RETRY;
         await this.#read(response);
       } catch (error) {
-        if (error instanceof RefusedError) return onState('closed', error);
+        if (error instanceof FeedRejectedError) return onState('closed', error);
       }
       if (signal.aborted) break;
       onState('waiting');
@@ -94,7 +94,7 @@ export class SluiceFeed {
     const text = await response.text();
     // Of other answers, a later attempt may get another one.
     if (response.status < 500 && response.status !== 429)
-      throw new RefusedError(`the feed was refused: ${response.status} ${text}`);
+      throw new FeedRejectedError(`the broker rejected the request: ${response.status} ${text}`);
     throw new Error(text);
   }
 
@@ -147,7 +147,7 @@ function call(callback: () => void): void {
   }
 }
 
-class RefusedError extends Error {}
+class FeedRejectedError extends Error {}
 
 /** Waits, unless it is aborted. @param delay in ms */
 function pause(delay: number, signal: AbortSignal): Promise<void> {

@@ -7,11 +7,11 @@ import { MAX_ACK_TIME } from '../messages/messages.js';
 import { Watermark } from '../watermark.js';
 import { rethrowLater } from './client-events.js';
 import { Cursor } from './cursor.js';
-import { GroupMember, type GroupTransport } from './group-member.js';
 import type { ReceivedMessage } from './received-message.js';
 import { Repeats } from './repeats.js';
 import { isStored, isWorkGroup, type SubscriptionFilter } from './subscription-filter.js';
 import type { Progress } from './unacknowledged.js';
+import { WorkGroupProgress, type WorkGroupTransport } from './work-group-progress.js';
 
 /** The client, as seen by a subscription. */
 export interface SubscriptionOwner {
@@ -62,8 +62,8 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   /** If messages can be recognised, and are not repeated on purpose. */
   readonly #repeats: Repeats | undefined;
   readonly #cursor: Cursor | undefined;
-  /** In a work group. */
-  readonly #member: GroupMember | undefined;
+  /** In a work group: which messages are done. */
+  readonly #progress: WorkGroupProgress | undefined;
   #position: string | undefined;
   #bytes = 0;
   readonly #fullness: Watermark;
@@ -95,11 +95,11 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
     if (filter.cursor !== undefined)
       this.#cursor = new Cursor((position) => owner.acknowledge(this, position));
     if (isWorkGroup(filter)) {
-      const transport: GroupTransport = {
+      const transport: WorkGroupTransport = {
         acknowledge: (position, done) => owner.acknowledge(this, position, done),
         giveBack: (position, delay) => owner.giveBack(this, position, delay),
       };
-      this.#member = new GroupMember(transport, filter.ack !== 'manual', filter.ackWait);
+      this.#progress = new WorkGroupProgress(transport, filter.ack !== 'manual', filter.ackWait);
     }
     this.confirmed = new Promise((resolve, reject) => {
       this.#resolveConfirmed = resolve;
@@ -135,20 +135,20 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
    * @throws SluiceError `INVALID_OPTION` unless the subscription has a cursor or a group, and `ack: 'manual'`
    */
   ack(done?: string | ReceivedMessage): void {
-    const [cursor, member] = [this.#cursor, this.#member];
-    if (this.filter.ack !== 'manual' || (cursor === undefined && member === undefined))
+    const [cursor, progress] = [this.#cursor, this.#progress];
+    if (this.filter.ack !== 'manual' || (cursor === undefined && progress === undefined))
       throw new SluiceError(
         'INVALID_OPTION',
         "ack: needs a subscription with cursor or group, and ack: 'manual'",
       );
     if (typeof done === 'object') {
-      if (member === undefined)
+      if (progress === undefined)
         throw new SluiceError('INVALID_OPTION', 'ack: needs a position, unless it is a group');
-      member.settle(done);
-    } else if (member === undefined) {
+      progress.settle(done);
+    } else if (progress === undefined) {
       const position = done ?? this.#position;
       if (position !== undefined) cursor?.moveTo(position);
-    } else if (done === undefined) member.settleAll();
+    } else if (done === undefined) progress.settleAll();
     else this.#owner.acknowledge(this, done);
   }
 
@@ -159,16 +159,16 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
    * @throws SluiceError `INVALID_OPTION` for another delay, and unless the subscription has a group and `ack: 'manual'`
    */
   nack(event: ReceivedMessage, { delay }: { readonly delay?: number | undefined } = {}): void {
-    if (this.#member === undefined || this.filter.ack !== 'manual')
+    if (this.#progress === undefined || this.filter.ack !== 'manual')
       throw new SluiceError('INVALID_OPTION', "nack: needs a subscription with group and ack: 'manual'");
     if (delay !== undefined && !(delay >= 0 && delay <= MAX_ACK_TIME))
       throw new SluiceError('INVALID_OPTION', `nack: delay must be 0 to ${MAX_ACK_TIME}`);
-    this.#member.giveBack(event, delay === undefined ? undefined : Math.ceil(delay));
+    this.#progress.giveBack(event, delay === undefined ? undefined : Math.ceil(delay));
   }
 
   /** Shows the broker that a message takes long, so that it does not go to another member after `ackWait`. */
   working(): void {
-    this.#member?.working();
+    this.#progress?.working();
   }
 
   /**
@@ -177,7 +177,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
    */
   onStart(position: string): void {
     this.#position ??= position;
-    this.#member?.onStart(position);
+    this.#progress?.onStart(position);
     this.#cursor?.onStart(position);
   }
 
@@ -215,10 +215,10 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
    */
   rewind(): void {
     if (!isStored(this.filter)) return;
-    this.#member?.onDisconnected();
+    this.#progress?.onDisconnected();
     this.#cursor?.onDisconnected();
     // With a cursor or a group, the broker begins with the first message that was not acknowledged.
-    const isRemembered = this.#cursor !== undefined || this.#member !== undefined;
+    const isRemembered = this.#cursor !== undefined || this.#progress !== undefined;
     const items = isRemembered ? [] : [...this.#queue];
     const positions = items.map((item) => typeof item === 'string');
     const kept = items.slice(0, positions.lastIndexOf(true) + 1);
@@ -238,7 +238,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   /** The messages before a position were handled. */
   #onHandled(position: string): void {
     this.#position = position;
-    this.#member?.endDelivery();
+    this.#progress?.endDelivery();
     if (this.filter.ack !== 'manual') this.#cursor?.moveTo(position);
   }
 
@@ -273,7 +273,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
 
   /** @throws SluiceError the reason if the client gave up, after all queued messages are consumed */
   next(): Promise<IteratorResult<ReceivedMessage, undefined>> {
-    this.#member?.finishCurrent();
+    this.#progress?.finishCurrent();
     const event = this.#nextMessage();
     if (event === undefined) {
       if (this.#error !== undefined) return Promise.reject(this.#error);
@@ -288,7 +288,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   /** The loop or the listener gets a message. */
   #handOut(event: ReceivedMessage): void {
     this.#repeats?.add(event);
-    this.#member?.handOut(event);
+    this.#progress?.handOut(event);
   }
 
   /** Ends the loop and unsubscribes. Does not throw if the broker fails to confirm that. */
@@ -319,7 +319,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
    */
   end(error?: SluiceError): void {
     if (this.#isEnded) return;
-    this.#member?.end();
+    this.#progress?.end();
     this.#isEnded = true;
     this.#error = error;
     this.#rejectConfirmed(error ?? new SluiceError('CONNECTION_CLOSED'));
@@ -343,12 +343,12 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
       listener(event);
     } catch (error) {
       rethrowLater(error);
-      this.#member?.failCurrent();
+      this.#progress?.failCurrent();
       // A later position would cover the message, which must not count as handled.
       if (this.#cursor !== undefined && this.filter.ack !== 'manual') this.unsubscribe().catch(() => {});
       return;
     }
-    this.#member?.finishCurrent();
+    this.#progress?.finishCurrent();
   }
 
   #discardQueue(): void {

@@ -6,7 +6,7 @@ import { WIRE_ERRORS } from '../errors.js';
 import { requireInstalled } from '../installed.js';
 import { printable, printableLines } from '../printable.js';
 import type { Peer } from '../protocol/peer.js';
-import { LogWriter } from './log-writer.js';
+import { LineWriter } from './line-writer.js';
 import type { SocketConnection } from './socket-connection.js';
 import { openStandardStream, type StandardFd } from './standard-stream.js';
 
@@ -24,18 +24,20 @@ const SECRETS = [
 const REDACT = { paths: SECRETS.flatMap((key) => [key, `*.${key}`]), censor: '***' };
 
 /** The broker's logger. */
-export interface BrokerLog {
+export interface BrokerLogger {
   readonly logger: Logger;
+  /** Returns how many lines it has dropped. */
   readonly droppedLogLines: () => number;
 }
 
-export interface OwnLog {
+/** A logger whose output the broker opened itself. */
+export interface OwnedLogger {
   readonly logger: Logger;
   /** Writes the logger's lines. */
-  readonly writer: LogWriter;
+  readonly writer: LineWriter;
 }
 
-export interface OwnLogOptions extends LoggerOptions {
+export interface OwnedLoggerOptions extends LoggerOptions {
   /** Formats each line. */
   readonly render?: (line: string) => string;
   /** Called with the first error of the output. */
@@ -45,8 +47,8 @@ export interface OwnLogOptions extends LoggerOptions {
 /**
  * A logger to standard output or error that never blocks: if the log is not read, it drops lines and logs their number.
  */
-export function openLog(fd: StandardFd, { render, onError, ...options }: OwnLogOptions): OwnLog {
-  const writer = new LogWriter(openStandardStream(fd), {
+export function openLogger(fd: StandardFd, { render, onError, ...options }: OwnedLoggerOptions): OwnedLogger {
+  const writer = new LineWriter(openStandardStream(fd), {
     onDropped: (dropped, error) => {
       if (error === undefined) logger.warn({ dropped }, 'log lines dropped: the log was not read');
       else logger.warn({ dropped, error: error.code }, 'log lines dropped: the log could not be written');
@@ -59,14 +61,14 @@ export function openLog(fd: StandardFd, { render, onError, ...options }: OwnLogO
   return { logger, writer };
 }
 
-/** The default log of a broker without a logger option: JSON lines on standard error. */
-export function defaultLog(level: string): BrokerLog {
-  const { logger, writer } = openLog(2, { name: 'sluice', level });
+/** The default logger of a broker without a logger option: JSON lines on standard error. */
+export function defaultLogger(level: string): BrokerLogger {
+  const { logger, writer } = openLogger(2, { name: 'sluice', level });
   return { logger, droppedLogLines: () => writer.droppedLines };
 }
 
-/** A child logger, so that its level can be changed without changing the level of the caller's logger. */
-export function brokerLogger(logger: Logger): Logger {
+/** A child logger with redaction. Changing its level does not change the level of the caller's logger. */
+export function redactingLogger(logger: Logger): Logger {
   return logger.child({}, { redact: REDACT });
 }
 
@@ -76,10 +78,10 @@ export function brokerLogger(logger: Logger): Logger {
  * would escape only some control characters.
  */
 export function connectionLogger(
-  log: Logger,
+  logger: Logger,
   { id, role, crawlerId, name }: Pick<Peer, 'id' | 'role' | 'crawlerId' | 'name'>,
 ): Logger {
-  return log.child({
+  return logger.child({
     connection: id,
     role,
     ...(crawlerId === undefined ? {} : { crawlerId: printable(crawlerId) }),
@@ -88,21 +90,21 @@ export function connectionLogger(
 }
 
 /** Logs a new connection, before it has sent anything. */
-export function logOpened(log: Logger, connection: SocketConnection): void {
-  if (log.isLevelEnabled('debug')) connectionLogger(log, connection).debug('connection opened');
+export function logOpened(logger: Logger, connection: SocketConnection): void {
+  if (logger.isLevelEnabled('debug')) connectionLogger(logger, connection).debug('connection opened');
 }
 
 /**
  * Logs that a connection has closed, with its totals: as a warning if the broker closed it because of an error of the
  * peer.
  */
-export function logClosed(log: Logger, connection: SocketConnection, reason: string): void {
+export function logClosed(logger: Logger, connection: SocketConnection, reason: string): void {
   const level = Object.hasOwn(WIRE_ERRORS, reason) && reason !== 'SHUTTING_DOWN' ? 'warn' : 'debug';
-  if (!log.isLevelEnabled(level)) return;
+  if (!logger.isLevelEnabled(level)) return;
   const { messagesReceived, messagesRejected, messagesSent, messagesDropped, ...others } =
     connection.statistics;
   const { bytesReceived, bytesSent, uptime } = others;
   const messages = { messagesReceived, messagesRejected, messagesSent, messagesDropped };
   const totals = { ...messages, bytesReceived, bytesSent, uptime: Math.round(uptime) };
-  connectionLogger(log, connection)[level]({ reason, ...totals }, 'connection closed');
+  connectionLogger(logger, connection)[level]({ reason, ...totals }, 'connection closed');
 }

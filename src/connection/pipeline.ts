@@ -9,7 +9,7 @@ import { EventEmitter } from 'node:events';
 import type { ResolvedOptions } from '../config/config.js';
 import type { FrameRun } from '../delivery/frame-run.js';
 import { Gatherer } from '../delivery/gatherer.js';
-import type { CopiedBytes, GroupMember, Piece } from '../delivery/outbox.js';
+import type { Assignee, CopiedBytes, Piece } from '../delivery/outbox.js';
 import { Dispatcher } from '../dispatch/dispatcher.js';
 import type { Chunk } from '../dispatch/lane.js';
 import type { RejectedFrame } from '../dispatch/verdict.js';
@@ -204,6 +204,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
         maxErrorReplies: options.maxErrorReplies,
         maxFramingErrors: options.maxFramingErrors,
         maxMessagesPerSecond: options.maxMessagesPerSecond,
+        jobSeed: this.#jobSeed,
       },
       this.validator,
       this.subscriptions,
@@ -222,7 +223,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
         },
       },
       this.#gatherer,
-      { lastValues: this.#lastValues, jobSeed: this.#jobSeed, log, fleet },
+      { lastValues: this.#lastValues, log, fleet },
       this.access,
     );
     const heldBytes = () => (log?.isBehind === true ? Number.POSITIVE_INFINITY : this.heldBytes);
@@ -387,7 +388,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
    * Lets another member of a queue group take over messages that were queued for one that has left it.
    * @returns false if there is none
    */
-  takeOver(piece: Piece, member: GroupMember): boolean {
+  takeOver(piece: Piece, member: Assignee): boolean {
     if (!this.subscriptions.takeOver(piece, member)) return false;
     // Members leave at any time, also while a batch is being processed.
     this.#flushSoon();

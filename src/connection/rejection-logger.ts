@@ -28,11 +28,11 @@ interface CodeState {
 }
 
 export class RejectionLogger {
-  readonly #log: Logger;
+  readonly #logger: Logger;
   readonly #states = new Map<WireErrorCode, CodeState>();
 
-  constructor(log: Logger) {
-    this.#log = log;
+  constructor(logger: Logger) {
+    this.#logger = logger;
   }
 
   /**
@@ -40,7 +40,7 @@ export class RejectionLogger {
    * @param details of the last of them, if they are known
    */
   record(connection: Peer, code: WireErrorCode, count: number, details: RejectedFrame | undefined): void {
-    if (!this.#log.isLevelEnabled('warn')) return;
+    if (!this.#logger.isLevelEnabled('warn')) return;
     let state = this.#states.get(code);
     if (state === undefined) {
       state = { loggedAt: Number.NEGATIVE_INFINITY, unlogged: undefined, timer: undefined };
@@ -74,6 +74,6 @@ export class RejectionLogger {
       .slice(0, MAX_ISSUES)
       .map((issue) => ({ path: issue.path, code: issue.code }));
     const about = details && { messageType: details.type, line: details.line, issues };
-    connectionLogger(this.#log, connection).warn({ code, count, ...about }, 'messages rejected');
+    connectionLogger(this.#logger, connection).warn({ code, count, ...about }, 'messages rejected');
   };
 }

@@ -2,7 +2,7 @@
 // once. Its messages are interpreted by the ProtocolHandler.
 
 import type { Socket } from 'node:net';
-import { type GroupMember, Outbox, type OutboxEvents, type Piece } from '../delivery/outbox.js';
+import { type Assignee, Outbox, type OutboxEvents, type Piece } from '../delivery/outbox.js';
 import { Lane } from '../dispatch/lane.js';
 import { SluiceError } from '../errors.js';
 import { MAX_CONTROL_BYTES, type OutgoingMessage, type PeerRole } from '../messages/messages.js';
@@ -389,7 +389,7 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
    * @param member the member of a queue group that they are assigned to
    * @param isTakenOver whether they were queued for another member before
    */
-  deliver(piece: Piece, member?: GroupMember, isTakenOver?: boolean): void {
+  deliver(piece: Piece, member?: Assignee, isTakenOver?: boolean): void {
     if (!this.isOpen) {
       const isPassedOn = member !== undefined && this.#pipeline.takeOver(piece, member);
       if (!isPassedOn) this.#countDropped(piece.messages, 'closed');
@@ -464,7 +464,7 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   }
 
   /** Drops queued messages, sends the reason to the peer, and closes the connection. */
-  #closeSlow(messages: number, piece: Piece, member: GroupMember | undefined): void {
+  #closeSlow(messages: number, piece: Piece, member: Assignee | undefined): void {
     this.#fail('SLOW_CONSUMER');
     this.#leave();
     const isPassedOn = member !== undefined && this.#pipeline.takeOver(piece, member);

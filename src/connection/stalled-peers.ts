@@ -10,13 +10,13 @@ import type { SocketConnection } from './socket-connection.js';
  * Closes peers that do not read what they are sent, except for those with overflow policy `block` or `log`.
  * @param timeout ms that one write may take; 0 disables the limit
  */
-export function closeStalled(connections: Iterable<SocketConnection>, timeout: number, log: Logger): void {
+export function closeStalled(connections: Iterable<SocketConnection>, timeout: number, logger: Logger): void {
   if (timeout === 0) return;
   const now = performance.now();
   for (const connection of [...connections]) {
     const { policy, pendingBytes } = connection.outbox;
     if (policy === 'block' || policy === 'log' || connection.outbox.stalledFor(now) <= timeout) continue;
-    connectionLogger(log, connection).warn({ pendingBytes }, 'connection stalled');
+    connectionLogger(logger, connection).warn({ pendingBytes }, 'connection stalled');
     connection.recordError('SLOW_CONSUMER');
     connection.destroy('SLOW_CONSUMER');
   }
@@ -30,7 +30,7 @@ export function closeStalled(connections: Iterable<SocketConnection>, timeout: n
 export function closePartial(
   connections: Iterable<SocketConnection>,
   timeout: number,
-  log: Logger,
+  logger: Logger,
   onClosing: (connection: SocketConnection) => void,
 ): void {
   if (timeout === 0) return;
@@ -39,7 +39,7 @@ export function closePartial(
   for (const connection of [...connections]) {
     const { isPaused, partialSince } = connection;
     if (isPaused || (partialSince ?? Number.POSITIVE_INFINITY) > latest) continue;
-    connectionLogger(log, connection).warn({ reason }, 'message not completed in time');
+    connectionLogger(logger, connection).warn({ reason }, 'message not completed in time');
     onClosing(connection);
     void connection.disconnect(reason);
   }

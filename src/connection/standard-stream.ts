@@ -9,7 +9,7 @@
 
 import { fstatSync, write } from 'node:fs';
 import { isatty, WriteStream } from 'node:tty';
-import type { LogOutput } from './log-writer.js';
+import type { LineOutput } from './line-writer.js';
 
 export type StandardFd = 1 | 2;
 
@@ -19,13 +19,13 @@ interface StreamHandle {
   setBlocking?(isBlocking: boolean): number;
 }
 
-const opened = new Map<StandardFd, LogOutput>();
+const opened = new Map<StandardFd, LineOutput>();
 
 /**
  * Opens standard output or standard error; returns the same output each time. If it is a terminal, `process.stdout` and
  * `process.stderr` are not changed.
  */
-export function openStandardStream(fd: StandardFd): LogOutput {
+export function openStandardStream(fd: StandardFd): LineOutput {
   const output = opened.get(fd) ?? open(fd);
   opened.set(fd, output);
   return output;
@@ -36,7 +36,7 @@ export function stopBlocking(stream: NodeJS.WriteStream): void {
   if (stream.isTTY) handleOf(stream)?.setBlocking?.(false);
 }
 
-function open(fd: StandardFd): LogOutput {
+function open(fd: StandardFd): LineOutput {
   if (isatty(fd)) return openTerminal(fd);
   // With 64-bit numbers: after fstatSync of a pipe with doubles, Node 20 no longer resolves the links of packages that
   // it loads (pnpm's, for example), and loads some of them twice.
@@ -45,7 +45,7 @@ function open(fd: StandardFd): LogOutput {
   return streamOutput(fd === 1 ? process.stdout : process.stderr);
 }
 
-function openTerminal(fd: StandardFd): LogOutput {
+function openTerminal(fd: StandardFd): LineOutput {
   const terminal = new WriteStream(fd);
   stopBlocking(terminal);
   // If the terminal cannot be reopened (after `su` it belongs to another user), the stream has the same descriptor.
@@ -58,7 +58,7 @@ function handleOf(stream: object): StreamHandle | undefined {
   return (stream as { _handle?: StreamHandle })._handle;
 }
 
-function streamOutput(stream: NodeJS.WriteStream): LogOutput {
+function streamOutput(stream: NodeJS.WriteStream): LineOutput {
   // Each write also reports its error to its callback.
   stream.on('error', () => {});
   return {
@@ -66,6 +66,6 @@ function streamOutput(stream: NodeJS.WriteStream): LogOutput {
   };
 }
 
-function fileOutput(fd: number): LogOutput {
+function fileOutput(fd: number): LineOutput {
   return { write: (bytes, done) => write(fd, bytes, done) };
 }

@@ -6,7 +6,7 @@ import type { VerdictReader } from '../dispatch/verdict-reader.js';
 import type { Piece } from './outbox.js';
 
 /** The sender of a message, as reported in `meta`. */
-export interface RunSource {
+export interface RunSender {
   readonly id: string;
   readonly crawlerId: string | undefined;
   /** Name of its host, if the message was received through a fleet. */
@@ -14,7 +14,7 @@ export interface RunSource {
 }
 
 export interface FrameRunFields {
-  readonly source: RunSource;
+  readonly sender: RunSender;
   readonly chunk: Chunk;
   readonly verdict: VerdictReader;
   /** Index of the run in the verdict. */
@@ -37,7 +37,7 @@ export interface FrameRunFields {
 
 /** Consecutive messages of one sender, by their index, from 0. */
 export interface MessageRun {
-  readonly source: RunSource;
+  readonly sender: RunSender;
   /** What offsets refer to. */
   readonly memory: Buffer;
   readonly count: number;
@@ -61,7 +61,7 @@ export interface RunGatherer {
 
 /** Consecutive messages of one connection to forward. Offsets are relative to the start of the chunk's arena. */
 export class FrameRun implements FrameRunFields, MessageRun {
-  readonly source: RunSource;
+  readonly sender: RunSender;
   readonly chunk: Chunk;
   readonly verdict: VerdictReader;
   readonly index: number;
@@ -75,7 +75,7 @@ export class FrameRun implements FrameRunFields, MessageRun {
   readonly gatherer: RunGatherer;
 
   constructor(fields: FrameRunFields) {
-    this.source = fields.source;
+    this.sender = fields.sender;
     this.chunk = fields.chunk;
     this.verdict = fields.verdict;
     this.index = fields.index;
@@ -246,11 +246,11 @@ function slice(run: FrameRun, selection: Selection): Piece[] {
 
 /** The largest number of bytes that `meta` adds to a message of a run. */
 export function metaBytes(run: FrameRun): number {
-  return metaPrefix(run.source).length + run.metaText(run.count - 1).length + 1;
+  return metaPrefix(run.sender).length + run.metaText(run.count - 1).length + 1;
 }
 
 /** The beginning of a wrapper. ASCII only, so that its length is its size in bytes. */
-export function metaPrefix({ id, crawlerId, host }: RunSource): string {
+export function metaPrefix({ id, crawlerId, host }: RunSender): string {
   const from = JSON.stringify(id);
   const of = host === undefined ? '' : `"host":${JSON.stringify(host)},`;
   const crawler = JSON.stringify(crawlerId ?? null).replace(

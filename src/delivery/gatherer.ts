@@ -142,8 +142,8 @@ class Prefix {
 
   /** Number of bytes. */
   length(index: number): number {
-    const { source, firstSequence, firstOffset } = this.#run;
-    this.#head ||= metaPrefix(source);
+    const { sender, firstSequence, firstOffset } = this.#run;
+    this.#head ||= metaPrefix(sender);
     const length = this.#head.length + digitsOf(firstSequence + index) + SEQUENCE_END;
     return firstOffset === undefined ? length : length + OFFSET_START + digitsOf(firstOffset + index);
   }

@@ -23,7 +23,7 @@ export interface Piece {
   readonly slab: Slab | undefined;
   /** Number of messages in `bytes`. */
   readonly messages: number;
-  /** Whether they are the broker's own messages. Default: false. */
+  /** Whether they are control messages of the broker. Default: false. */
   readonly isControl?: boolean;
   /** Set by outboxes that queue the bytes without a slab. */
   copy?: SharedCopy;
@@ -33,7 +33,7 @@ export interface Piece {
  * The member of a queue group to which messages were assigned: what has to be known to let another member take them
  * over. Pieces of ordinary subscriptions have none.
  */
-export interface GroupMember {
+export interface Assignee {
   readonly groupName: string;
   /** Equal for members whose messages are interchangeable: they have equal filters. */
   readonly filterKey: string;
@@ -51,7 +51,7 @@ export interface CopiedBytes {
 
 export interface OutboxEvents {
   /** `disconnect` policy: the peer is too slow. @param messages number of messages in `piece`, which was not queued */
-  onSlow(messages: number, piece: Piece, member: GroupMember | undefined): void;
+  onSlow(messages: number, piece: Piece, member: Assignee | undefined): void;
   /** A `drop-…` policy has dropped messages. */
   onDropped(messages: number): void;
   /** `block` policy: the peer has fallen behind (true) or caught up (false). */
@@ -61,29 +61,30 @@ export interface OutboxEvents {
   /**
    * The socket has written bytes.
    * @param messages number of application messages among them: forwarded, or sent by code in this process
-   * @param control number of the broker's own messages among them
+   * @param control number of control messages of the broker among them
    */
   onWritten(bytes: number, messages: number, control: number): void;
 }
 
 /**
- * `forwarded`: messages that the overflow policy may drop. `own`: a message of this process. `stored`: messages from the
- * durable log. They are queued only while few bytes wait, so the overflow policy neither drops nor counts them.
+ * `forwarded`: messages that the overflow policy may drop. `undroppable`: replies, messages of this process and requested
+ * messages; the policy counts their bytes, but does not apply to them. `stored`: messages from the durable log. They are
+ * queued only while few bytes wait, so the policy neither drops nor counts them.
  */
-type EntryKind = 'forwarded' | 'own' | 'stored';
+type EntryKind = 'forwarded' | 'undroppable' | 'stored';
 
 interface Entry {
   readonly bytes: Buffer;
   readonly slab: Slab | undefined;
   readonly messages: number;
-  /** Whether it is a message of the broker itself, such as a reply. */
+  /** Whether it is a control message of the broker, such as a reply. */
   readonly isControl: boolean;
   /** The copy that `bytes` belongs to, if other outboxes may hold it too. */
   readonly copy: SharedCopy | undefined;
   readonly kind: EntryKind;
   readonly done: ((error?: Error) => void) | undefined;
   /** The member of a queue group that the messages were assigned to. */
-  readonly member: GroupMember | undefined;
+  readonly member: Assignee | undefined;
   /** Whether it was taken over from another member. */
   readonly isTakenOver: boolean;
   /** Increases from entry to entry, in the order in which they are sent. Set when it is queued. */
@@ -184,7 +185,7 @@ export class Outbox {
   /** Whether `bytes` can be queued, after `ahead` other bytes, without the peer falling behind. */
   hasRoom(bytes: number, ahead: number): boolean {
     if (this.#pendingBytes === 0 && ahead === 0) return true;
-    return !this.#blocked.isHigh && this.#ownBytes + ahead + bytes <= this.#maxPendingBytes;
+    return !this.#blocked.isHigh && this.#countedBytes + ahead + bytes <= this.#maxPendingBytes;
   }
 
   /**
@@ -192,7 +193,7 @@ export class Outbox {
    * @param member the member of a queue group that they are assigned to
    * @param isTakenOver whether they were queued for another member before: then the overflow policy does not apply
    */
-  deliver(piece: Piece, member?: GroupMember, isTakenOver = false): void {
+  deliver(piece: Piece, member?: Assignee, isTakenOver = false): void {
     if (this.#closed) return;
     if (!isTakenOver && !this.#fits(piece) && !this.#makeRoom(piece, member)) return;
     const { bytes, slab, messages } = piece;
@@ -213,7 +214,7 @@ export class Outbox {
       done?.(new SluiceError('CONNECTION_CLOSED'));
       return;
     }
-    this.#push(unassigned('own', bytes, 1, false, done));
+    this.#push(unassigned('undroppable', bytes, 1, false, done));
   }
 
   /**
@@ -221,12 +222,12 @@ export class Outbox {
    * @param done called once, when it is written or has failed
    */
   reply(bytes: Buffer, done?: (error?: Error) => void): void {
-    if (!this.#closed) this.#push(unassigned('own', bytes, 1, true, done));
+    if (!this.#closed) this.#push(unassigned('undroppable', bytes, 1, true, done));
   }
 
   /** Queues forwarded messages that the peer has requested: the overflow policy does not apply to them. */
   answer(bytes: Buffer, messages: number): void {
-    if (!this.#closed) this.#push(unassigned('own', bytes, messages, false, undefined));
+    if (!this.#closed) this.#push(unassigned('undroppable', bytes, messages, false, undefined));
   }
 
   /** Queues messages from the durable log. Wait for {@link whenBelow} first. */
@@ -285,7 +286,7 @@ export class Outbox {
    * @param delimiter the byte after each message
    * @param unwritten bytes of the current write that the kernel has not accepted and never will. Default: 0.
    */
-  passOn(takeOver: (piece: Piece, member: GroupMember) => boolean, delimiter: number, unwritten = 0): void {
+  passOn(takeOver: (piece: Piece, member: Assignee) => boolean, delimiter: number, unwritten = 0): void {
     if (unwritten > 0) this.#passOnCurrentWrite(takeOver, delimiter, unwritten);
     const passedOn = this.#forwarded.extract(
       (entry) => entry.member !== undefined && takeOver(pieceOf(entry), entry.member),
@@ -297,7 +298,7 @@ export class Outbox {
 
   /** As {@link passOn}. Messages of queue groups that the kernel has accepted as a whole are not counted as lost. */
   #passOnCurrentWrite(
-    takeOver: (piece: Piece, member: GroupMember) => boolean,
+    takeOver: (piece: Piece, member: Assignee) => boolean,
     delimiter: number,
     unwritten: number,
   ): void {
@@ -375,7 +376,7 @@ export class Outbox {
     if (entry.kind === 'stored') this.#storedBytes += entry.bytes.length;
     else if (entry.slab === undefined && (entry.copy === undefined || entry.copy.holders++ === 0))
       this.#copied.waiting += entry.bytes.length;
-    if (entry.kind === 'own') this.#undroppableBytes += entry.bytes.length;
+    if (entry.kind === 'undroppable') this.#undroppableBytes += entry.bytes.length;
     if (entry.isTakenOver) this.#takenOverBytes += entry.bytes.length;
     this.#updateMarks();
   }
@@ -401,7 +402,7 @@ export class Outbox {
   };
 
   /** Applies the overflow policy to a piece that exceeds the limit. @returns whether the piece may be queued */
-  #makeRoom(piece: Piece, member: GroupMember | undefined): boolean {
+  #makeRoom(piece: Piece, member: Assignee | undefined): boolean {
     switch (this.#policy) {
       case 'block':
         return true;
@@ -433,11 +434,11 @@ export class Outbox {
 
   /** One piece may be larger than the limit: a peer with nothing pending is not behind. */
   #fits(piece: Piece): boolean {
-    return this.#pendingBytes === 0 || this.#ownBytes + piece.bytes.length <= this.#maxPendingBytes;
+    return this.#pendingBytes === 0 || this.#countedBytes + piece.bytes.length <= this.#maxPendingBytes;
   }
 
   /** The pending bytes that the overflow policy counts. */
-  get #ownBytes(): number {
+  get #countedBytes(): number {
     return this.#pendingBytes - this.#takenOverBytes - this.#storedBytes;
   }
 
@@ -453,7 +454,7 @@ export class Outbox {
     if (entry.kind === 'stored') this.#storedBytes -= entry.bytes.length;
     else if (entry.slab === undefined && (entry.copy === undefined || --entry.copy.holders === 0))
       this.#copied.waiting -= entry.bytes.length;
-    if (entry.kind === 'own') this.#undroppableBytes -= entry.bytes.length;
+    if (entry.kind === 'undroppable') this.#undroppableBytes -= entry.bytes.length;
     if (entry.isTakenOver) this.#takenOverBytes -= entry.bytes.length;
     entry.slab?.release();
     entry.done?.(error);
@@ -483,7 +484,7 @@ export class Outbox {
 
 function forwarded(
   { bytes, slab, messages, isControl = false, copy }: Piece,
-  member: GroupMember | undefined,
+  member: Assignee | undefined,
   isTakenOver: boolean,
 ): Entry {
   return {

@@ -1,12 +1,12 @@
 // Reads a verdict, and encapsulates the layout of its numbers. The counterpart is verdict-writer.ts.
 
 import {
-  CHUNK,
   FRAME,
   JOB,
   type MessageAddress,
   NO_HEARTBEAT,
   type Numbers,
+  RANGE,
   type RangeDrift,
   type RejectedFrame,
   type RejectionReason,
@@ -17,7 +17,7 @@ import {
 
 /** Ranges, runs, frames and jobs are identified by their index in the verdict. Offsets count from the arena's start. */
 export class VerdictReader {
-  readonly #chunks: Numbers;
+  readonly #ranges: Numbers;
   readonly #runs: Numbers;
   readonly #frames: Numbers;
   readonly #jobs: Numbers;
@@ -28,8 +28,8 @@ export class VerdictReader {
   /** Values of the fields of messages that no pattern has matched, by row. */
   readonly values: readonly (readonly unknown[])[];
 
-  constructor({ chunks, runs, frames, jobs, spans, values, addresses, rejections, drift }: Verdict) {
-    this.#chunks = chunks;
+  constructor({ ranges, runs, frames, jobs, spans, values, addresses, rejections, drift }: Verdict) {
+    this.#ranges = ranges;
     this.#runs = runs;
     this.#frames = frames;
     this.#jobs = jobs;
@@ -51,28 +51,28 @@ export class VerdictReader {
 
   /** The first run of a range. */
   firstRun(range: number): number {
-    return range === 0 ? 0 : at(this.#chunks, (range - 1) * CHUNK.SIZE + CHUNK.RUN_END);
+    return range === 0 ? 0 : at(this.#ranges, (range - 1) * RANGE.SIZE + RANGE.RUN_END);
   }
 
   /** The run after the last of a range. */
   runsEnd(range: number): number {
-    return at(this.#chunks, range * CHUNK.SIZE + CHUNK.RUN_END);
+    return at(this.#ranges, range * RANGE.SIZE + RANGE.RUN_END);
   }
 
   /** Number of delimiters in a range. */
   lines(range: number): number {
-    return at(this.#chunks, range * CHUNK.SIZE + CHUNK.LINES);
+    return at(this.#ranges, range * RANGE.SIZE + RANGE.LINES);
   }
 
   /** `activeJobs` of the last heartbeat in a range; `undefined` if there is none. */
   activeJobs(range: number): number | undefined {
-    const activeJobs = at(this.#chunks, range * CHUNK.SIZE + CHUNK.ACTIVE_JOBS);
+    const activeJobs = at(this.#ranges, range * RANGE.SIZE + RANGE.ACTIVE_JOBS);
     return activeJobs === NO_HEARTBEAT ? undefined : activeJobs;
   }
 
   /** CRC-32 of the bytes of a range, if verdicts contain checksums. */
   checksum(range: number): number {
-    return at(this.#chunks, range * CHUNK.SIZE + CHUNK.CHECKSUM);
+    return at(this.#ranges, range * RANGE.SIZE + RANGE.CHECKSUM);
   }
 
   /** Copies the words of consecutive messages. @param to their place in `target` */

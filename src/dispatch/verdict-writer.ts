@@ -21,7 +21,7 @@ const FEW_MESSAGES = 16;
 
 export class VerdictWriter {
   readonly #tables: VerdictTables;
-  readonly #chunks = new NumberList();
+  readonly #ranges = new NumberList();
   readonly #spans = new NumberList();
   /** Numbers per message in `#spans`. */
   readonly #spanWords: number;
@@ -56,7 +56,7 @@ export class VerdictWriter {
   /** Starts a new verdict. The previous one may be unfinished. */
   reset(): void {
     this.#tables.reset();
-    this.#chunks.clear();
+    this.#ranges.clear();
     this.#spans.clear();
     this.#values = [];
     this.#rejections = [];
@@ -164,18 +164,18 @@ export class VerdictWriter {
    */
   endRange(lines: number, activeJobs: number, checksum: number): void {
     this.#tables.closeRun();
-    this.#chunks.push4(this.#tables.runCount, lines, activeJobs, checksum);
+    this.#ranges.push4(this.#tables.runCount, lines, activeJobs, checksum);
     this.#range++;
   }
 
   /** Builds the verdict with one object literal: with object spread, V8 would create a new hidden class each time. */
   finish(layoutsLearned: number, layoutsEvicted: number, duration: number): Verdict {
     const { count, runs, frames, jobs, accepted } = this.#tables;
-    const chunks = this.#chunks.values;
+    const ranges = this.#ranges.values;
     const spans = this.#spans.values;
-    const take = count <= FEW_MESSAGES ? plainNumbers : copier([chunks, runs, frames, jobs, spans, accepted]);
+    const take = count <= FEW_MESSAGES ? plainNumbers : copier([ranges, runs, frames, jobs, spans, accepted]);
     return {
-      chunks: take(chunks),
+      ranges: take(ranges),
       runs: take(runs),
       frames: take(frames),
       jobs: take(jobs),

@@ -40,8 +40,8 @@ export interface WorkerSettings extends ParserSettings {
   readonly watch: SharedArrayBuffer;
   /** Whether the worker runs at a lower priority than other threads. */
   readonly isBackground: boolean;
-  /** One number in shared memory: 0 while there is nothing to validate, so that workers need not load the schemas. */
-  readonly needed: SharedArrayBuffer;
+  /** Shared flag: 1 once workers must load the schemas; 0 keeps them idle. */
+  readonly loadRequested: SharedArrayBuffer;
 }
 
 /** What a worker sends unasked while it loads the schemas. */
@@ -85,8 +85,8 @@ export type Numbers = Uint32Array | readonly number[];
 
 /** The answer to a {@link BatchTask}. Offsets count from the start of the range's arena. */
 export interface Verdict {
-  /** {@link CHUNK} numbers per range. */
-  readonly chunks: Numbers;
+  /** {@link RANGE} numbers per range. */
+  readonly ranges: Numbers;
   /** {@link RUN} numbers per run, in the order of the messages. */
   readonly runs: Numbers;
   /** {@link FRAME} numbers per message, in order. */
@@ -150,11 +150,11 @@ export interface RangeDrift extends DriftFact {
 export const SLOW_MESSAGE = 50;
 
 /**
- * Fields of a range in {@link Verdict.chunks}. `RUN_END` is the row of {@link Verdict.runs} after its last run; its first
+ * Fields of a range in {@link Verdict.ranges}. `RUN_END` is the row of {@link Verdict.runs} after its last run; its first
  * run is the one after the previous range's. `LINES` is the number of delimiters in the range. `ACTIVE_JOBS` is the value
  * in its last heartbeat, or {@link NO_HEARTBEAT}. `CHECKSUM` is the CRC-32 of its bytes, if checksums are wanted.
  */
-export const CHUNK = { RUN_END: 0, LINES: 1, ACTIVE_JOBS: 2, CHECKSUM: 3, SIZE: 4 } as const;
+export const RANGE = { RUN_END: 0, LINES: 1, ACTIVE_JOBS: 2, CHECKSUM: 3, SIZE: 4 } as const;
 /**
  * Start and end of a span in {@link Verdict.spans}, both 0 if its member is absent. If the first span of a message starts
  * at {@link NOT_A_SPAN}, its end is a row of {@link Verdict.values}, or {@link NO_VALUES} if the fields are not delivered.

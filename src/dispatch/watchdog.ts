@@ -1,11 +1,14 @@
-// Detects hung workers, and the message at which a worker failed. Each worker has a slot in shared memory: its thread
-// id, a counter that is odd while it is busy and grows with each message that is decoded or checked, and its position in
-// the batch. No clock is shared.
+// Detects hung workers, and the message at which a worker failed. Each worker has a progress record in shared memory: its
+// thread id, a counter that is odd while it is busy and grows with each message that is decoded or checked, and its position
+// in the batch. No clock is shared.
 
-/** Fields of a slot: thread id (0 if free), counter, batch number, and the fields of a {@link BatchPosition}. */
-export const SLOT = { THREAD: 0, COUNTER: 1, TASK: 2, RANGE: 3, START: 4, END: 5, SIZE: 6 } as const;
-/** Additional slots, because those of workers that have just exited are not free yet. */
-const SPARE_SLOTS = 8;
+/**
+ * Fields of a worker's progress record: thread id (0 if the record is free), counter, batch number, and the fields of a
+ * {@link BatchPosition}.
+ */
+export const PROGRESS = { THREAD: 0, COUNTER: 1, BATCH: 2, RANGE: 3, START: 4, END: 5, SIZE: 6 } as const;
+/** Additional records, because those of workers that have just exited are not free yet. */
+const SPARE_RECORDS = 8;
 /** Value of the range field once the whole batch is done and only its verdict remains to be sent. */
 export const DONE = -1;
 
@@ -18,9 +21,9 @@ export interface BatchPosition {
   readonly end: number;
 }
 
-/** The latest observation of a slot. */
+/** The latest observation of a record. */
 interface Observation {
-  /** The thread that had the slot; 0 if it was free. */
+  /** The thread that had the record; 0 if it was free. */
   thread: number;
   counter: number;
   /** Time at which the counter was first observed with this value, in ms. */
@@ -29,21 +32,21 @@ interface Observation {
 
 export class Watchdog {
   readonly memory: SharedArrayBuffer;
-  readonly #slots: Int32Array;
+  readonly #records: Int32Array;
   readonly #timeout: number;
   readonly #seen: Observation[];
 
   /** @param timeout ms that one message may take, and a batch apart from its messages; 0 disables the limit */
   constructor(workers: number, timeout: number) {
-    const count = workers * 2 + SPARE_SLOTS;
-    this.memory = new SharedArrayBuffer(count * SLOT.SIZE * Int32Array.BYTES_PER_ELEMENT);
-    this.#slots = new Int32Array(this.memory);
+    const count = workers * 2 + SPARE_RECORDS;
+    this.memory = new SharedArrayBuffer(count * PROGRESS.SIZE * Int32Array.BYTES_PER_ELEMENT);
+    this.#records = new Int32Array(this.memory);
     this.#timeout = timeout;
     this.#seen = Array.from({ length: count }, () => ({ thread: 0, counter: 0, since: 0 }));
   }
 
   /**
-   * Finds workers that have not made progress for longer than allowed, in a message or in a batch. Frees the slots of
+   * Finds workers that have not made progress for longer than allowed, in a message or in a batch. Frees the records of
    * workers that have exited.
    * @param now time of a {@link ProcessorClock}, in ms
    * @param timeoutFor returns the ms that a message of this size may take in the batch with this number. Default: the
@@ -52,21 +55,22 @@ export class Watchdog {
   findHung<W extends { readonly threadId: number }>(
     workers: readonly W[],
     now: number,
-    timeoutFor: (task: number, bytes: number) => number = () => this.#timeout,
+    timeoutFor: (batchId: number, bytes: number) => number = () => this.#timeout,
   ): W[] {
     const hung: W[] = [];
     this.#seen.forEach((seen, index) => {
-      const at = index * SLOT.SIZE;
-      const thread = Atomics.load(this.#slots, at + SLOT.THREAD);
+      const at = index * PROGRESS.SIZE;
+      const thread = Atomics.load(this.#records, at + PROGRESS.THREAD);
       const isSameThread = thread === seen.thread;
       seen.thread = thread;
       if (thread === 0) return;
       const worker = workers.find(({ threadId }) => threadId === thread);
       if (worker === undefined) {
-        for (const field of [SLOT.TASK, SLOT.COUNTER, SLOT.THREAD]) Atomics.store(this.#slots, at + field, 0);
+        for (const field of [PROGRESS.BATCH, PROGRESS.COUNTER, PROGRESS.THREAD])
+          Atomics.store(this.#records, at + field, 0);
         return;
       }
-      const counter = Atomics.load(this.#slots, at + SLOT.COUNTER);
+      const counter = Atomics.load(this.#records, at + PROGRESS.COUNTER);
       // Each thread starts its counter at 0, so counters of different threads cannot be compared.
       if (!isSameThread || counter !== seen.counter) {
         seen.counter = counter;
@@ -74,8 +78,8 @@ export class Watchdog {
         return;
       }
       if (counter % 2 === 0 || this.#timeout === 0) return;
-      const bytes = this.#field(at, SLOT.END) - this.#field(at, SLOT.START);
-      if (now - seen.since <= timeoutFor(this.#field(at, SLOT.TASK), bytes)) return;
+      const bytes = this.#field(at, PROGRESS.END) - this.#field(at, PROGRESS.START);
+      if (now - seen.since <= timeoutFor(this.#field(at, PROGRESS.BATCH), bytes)) return;
       hung.push(worker);
       seen.since = now;
     });
@@ -84,25 +88,25 @@ export class Watchdog {
 
   /** The number of workers that have started. */
   countStarted(workers: readonly { readonly threadId: number }[]): number {
-    const threads = this.#seen.map((_, index) => this.#field(index * SLOT.SIZE, SLOT.THREAD));
+    const threads = this.#seen.map((_, index) => this.#field(index * PROGRESS.SIZE, PROGRESS.THREAD));
     return workers.filter(({ threadId }) => threads.includes(threadId)).length;
   }
 
   /**
-   * The position of the worker that has begun with a batch; if it has exited, its last position until its slot is freed.
+   * The position of the worker that has begun with a batch; if it has exited, its last one until its record is freed.
    */
-  locate(task: number): BatchPosition | undefined {
-    for (let at = 0; at < this.#slots.length; at += SLOT.SIZE) {
-      if (this.#field(at, SLOT.THREAD) === 0 || this.#field(at, SLOT.TASK) !== task) continue;
-      const range = this.#field(at, SLOT.RANGE);
-      const [start, end] = [this.#field(at, SLOT.START), this.#field(at, SLOT.END)];
+  locate(batchId: number): BatchPosition | undefined {
+    for (let at = 0; at < this.#records.length; at += PROGRESS.SIZE) {
+      if (this.#field(at, PROGRESS.THREAD) === 0 || this.#field(at, PROGRESS.BATCH) !== batchId) continue;
+      const range = this.#field(at, PROGRESS.RANGE);
+      const [start, end] = [this.#field(at, PROGRESS.START), this.#field(at, PROGRESS.END)];
       return { range: range === DONE ? undefined : range, start, end };
     }
     return undefined;
   }
 
   #field(at: number, field: number): number {
-    return Atomics.load(this.#slots, at + field);
+    return Atomics.load(this.#records, at + field);
   }
 }
 

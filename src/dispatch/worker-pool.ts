@@ -60,7 +60,7 @@ const CHECK_INTERVAL = 30;
  */
 const SOFT_TIMEOUT = { BASE: 120, PER_BYTE: 0.0005 } as const;
 /** The largest batch number; numbering restarts after it. */
-const MAX_TASK = 0x7fffffff;
+const MAX_BATCH_ID = 0x7fffffff;
 /**
  * Young generation of a worker's heap, in MiB. V8's default of 48 makes the process 16 MB larger and measured no
  * faster: almost no object outlives its batch.
@@ -88,10 +88,10 @@ export class WorkerPool {
   readonly #options: WorkerPoolOptions;
   readonly #watchdog: Watchdog;
   #piscina: Pool | undefined;
-  /** Whether workers load what validation needs as soon as they start; see {@link WorkerSettings.needed}. */
-  readonly #needed = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT)).fill(1);
+  /** Shared flag: 1 once workers must load the schemas; 0 keeps them idle. */
+  readonly #loadRequested = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT)).fill(1);
   #loadTimer: NodeJS.Timeout | undefined;
-  #lastTask = 0;
+  #lastBatchId = 0;
   /** Extended message timeouts in ms, by batch number. */
   readonly #extendedTimeouts = new Map<number, number>();
   #targetThreads = 1;
@@ -134,7 +134,7 @@ export class WorkerPool {
    */
   async start(): Promise<void> {
     const isDeferred = this.#options.settings.schemas === undefined;
-    if (isDeferred) this.#needed[0] = 0;
+    if (isDeferred) this.#loadRequested[0] = 0;
     try {
       await this.#build();
     } catch (cause) {
@@ -148,15 +148,15 @@ export class WorkerPool {
   /** Lets the first worker load the schemas while it is idle. */
   #load(): void {
     const piscina = this.#piscina;
-    if (piscina === undefined || this.#needed[0] !== 0) return;
-    this.#requireLoaded();
+    if (piscina === undefined || this.#loadRequested[0] !== 0) return;
+    this.#requestLoad();
     void this.#send(piscina, batchTask([])).catch((error: unknown) => {
       if (!this.#closed) this.#options.onError(error);
     });
   }
 
-  #requireLoaded(): void {
-    Atomics.store(this.#needed, 0, 1);
+  #requestLoad(): void {
+    Atomics.store(this.#loadRequested, 0, 1);
   }
 
   /**
@@ -175,16 +175,16 @@ export class WorkerPool {
    */
   async run(batch: readonly FrameRange[], messageTimeout?: number): Promise<Verdict> {
     const piscina = await this.#readyPool();
-    this.#requireLoaded();
-    this.#lastTask = (this.#lastTask % MAX_TASK) + 1;
-    const task = this.#lastTask;
-    if (messageTimeout !== undefined) this.#extendedTimeouts.set(task, messageTimeout);
+    this.#requestLoad();
+    this.#lastBatchId = (this.#lastBatchId % MAX_BATCH_ID) + 1;
+    const batchId = this.#lastBatchId;
+    if (messageTimeout !== undefined) this.#extendedTimeouts.set(batchId, messageTimeout);
     try {
-      return await this.#send(piscina, batchTask(batch, this.#options.maxDetailedRejections?.(), task));
+      return await this.#send(piscina, batchTask(batch, this.#options.maxDetailedRejections?.(), batchId));
     } catch (error) {
-      throw new BatchFailure(error, this.#watchdog.locate(task));
+      throw new BatchFailure(error, this.#watchdog.locate(batchId));
     } finally {
-      this.#extendedTimeouts.delete(task);
+      this.#extendedTimeouts.delete(batchId);
     }
   }
 
@@ -256,7 +256,7 @@ export class WorkerPool {
         modules,
         watch: this.#watchdog.memory,
         isBackground,
-        needed: this.#needed.buffer,
+        loadRequested: this.#loadRequested.buffer,
       } satisfies WorkerSettings,
     });
     this.#piscina = piscina;
@@ -296,15 +296,15 @@ export class WorkerPool {
     else this.#startMissing();
   }
 
-  readonly #timeoutFor = (task: number, bytes: number): number => {
+  readonly #timeoutFor = (batchId: number, bytes: number): number => {
     const { validationTimeout } = this.#options;
     const softTimeout = SOFT_TIMEOUT.BASE + SOFT_TIMEOUT.PER_BYTE * bytes;
-    return Math.min(validationTimeout, Math.max(softTimeout, this.#extendedTimeouts.get(task) ?? 0));
+    return Math.min(validationTimeout, Math.max(softTimeout, this.#extendedTimeouts.get(batchId) ?? 0));
   };
 
   async #rebuild(): Promise<void> {
     this.#isReady = false;
-    this.#requireLoaded();
+    this.#requestLoad();
     // Batches that wait in the old pool are rejected, and their senders retry them.
     await this.#tearDown();
     if (this.#closed) return;

@@ -1,7 +1,7 @@
 // The replaced server's router: handlers by message type, each with a result, and middleware around them.
 
 import type { Logger } from 'pino';
-import { brokerLogger, defaultLog } from '../connection/broker-logger.js';
+import { defaultLogger, redactingLogger } from '../connection/broker-logger.js';
 import { describeError, describeForLog } from '../errors.js';
 import type {
   CrawlerMessage,
@@ -31,11 +31,11 @@ export class MessageRouter {
   #middleware: readonly MessageMiddleware[] = [];
   /** Types whose messages had no handler: each is logged once. Their number is limited by that of all types. */
   readonly #unhandled = new Set<string>();
-  #log: Logger | undefined;
+  #openedLogger: Logger | undefined;
   #onRegistered: (messageType: string) => void = () => {};
 
   constructor({ logger }: RouterSettings = {}) {
-    if (logger !== undefined) this.#log = brokerLogger(logger);
+    if (logger !== undefined) this.#openedLogger = redactingLogger(logger);
   }
 
   /**
@@ -44,7 +44,7 @@ export class MessageRouter {
    * @param onRegistered called with each type that a handler is registered for, also with the types so far
    */
   attach(logger: Logger, onRegistered: (messageType: string) => void): void {
-    this.#log ??= logger;
+    this.#openedLogger ??= logger;
     this.#onRegistered = onRegistered;
     for (const messageType of this.#handlers.keys()) onRegistered(messageType);
   }
@@ -184,8 +184,8 @@ export class MessageRouter {
   }
 
   get #logger(): Logger {
-    this.#log ??= brokerLogger(defaultLog('warn').logger);
-    return this.#log;
+    this.#openedLogger ??= redactingLogger(defaultLogger('warn').logger);
+    return this.#openedLogger;
   }
 }
 

@@ -16,7 +16,7 @@ import type {
 export class CrawlerPool extends SafeEmitter<PoolEvents> implements ConnectionPool {
   readonly connections = new Map<string, SocketConnection>();
   readonly #broker: BrokerPool;
-  readonly #log: Logger;
+  readonly #logger: Logger;
   readonly #onListenerError: (error: unknown) => void;
   #handled = 0;
   /** Bytes of closed connections. */
@@ -24,10 +24,10 @@ export class CrawlerPool extends SafeEmitter<PoolEvents> implements ConnectionPo
   #lastActivity = new Date();
 
   /** @param onListenerError called with an error that a listener has thrown */
-  constructor(broker: BrokerPool, log: Logger, onListenerError: (error: unknown) => void) {
+  constructor(broker: BrokerPool, logger: Logger, onListenerError: (error: unknown) => void) {
     super();
     this.#broker = broker;
-    this.#log = log;
+    this.#logger = logger;
     this.#onListenerError = onListenerError;
     broker.on('pool_capacity_reached', ({ capacity }) =>
       this.notify({ type: 'pool_capacity_reached', maxConnections: capacity }),
@@ -146,9 +146,9 @@ export class CrawlerPool extends SafeEmitter<PoolEvents> implements ConnectionPo
     // Encoded once for all of them, and validated even if there are none.
     const { failed } = await this.#broker.sendTo({ where: ({ id }) => ids.has(id) }, message);
     const { type } = message;
-    if (ids.size === 0) this.#log.warn({ type }, 'no active connection to broadcast to');
+    if (ids.size === 0) this.#logger.warn({ type }, 'no active connection to broadcast to');
     for (const { connectionId, code } of failed) {
-      this.#log.warn({ type, connection: connectionId, code }, 'broadcast failed');
+      this.#logger.warn({ type, connection: connectionId, code }, 'broadcast failed');
     }
   }
 

@@ -1,7 +1,7 @@
 // The replaced server, as an adapter of SocketServer: the same methods, with the broker's reading and validation.
 
 import type { Logger } from 'pino';
-import { brokerLogger, defaultLog } from '../connection/broker-logger.js';
+import { defaultLogger, redactingLogger } from '../connection/broker-logger.js';
 import type { MessageEvent } from '../connection/message-event.js';
 import type { SocketConnection as BrokerConnection } from '../connection/socket-connection.js';
 import { describeError, describeForLog, SluiceError } from '../errors.js';
@@ -63,7 +63,7 @@ export class SocketServer {
   /** The connections and their events. */
   readonly connectionPool: ConnectionPool;
   readonly #config: SocketServerConfig;
-  readonly #log: Logger;
+  readonly #logger: Logger;
   readonly #broker: BrokerServer;
   readonly #pool: CrawlerPool;
   /** Messages of a connection may be handled after it has left the pool. */
@@ -75,20 +75,20 @@ export class SocketServer {
    */
   constructor(config: Partial<SocketServerConfig> = {}, { router, logger }: DropInSettings = {}) {
     const resolved = resolveConfig(config);
-    const log = logger === undefined ? defaultLog(resolved.options.logLevel) : { logger };
+    const logging = logger === undefined ? defaultLogger(resolved.options.logLevel) : { logger };
     this.#config = resolved.config;
-    this.#log = brokerLogger(log.logger);
-    this.#broker = new BrokerServer(resolved.options, { ...log, defaultHandlers: false });
+    this.#logger = redactingLogger(logging.logger);
+    this.#broker = new BrokerServer(resolved.options, { ...logging, defaultHandlers: false });
     this.router = router ?? createDefaultRouter();
     const { manager } = this.#broker;
-    this.router.attach(this.#log, (type) => manager.expectType(type));
-    this.#pool = new CrawlerPool(manager.getConnectionPool(), this.#log, this.#onListenerError);
+    this.router.attach(this.#logger, (type) => manager.expectType(type));
+    this.#pool = new CrawlerPool(manager.getConnectionPool(), this.#logger, this.#onListenerError);
     this.connectionPool = this.#pool;
     manager.on('connection_added', ({ connection }) => this.#pool.add(this.#wrap(connection)));
     manager.on('connection_removed', ({ connectionId, reason }) => this.#pool.forget(connectionId, reason));
     manager.on('pool_error', ({ error }) => this.#pool.notify({ type: 'pool_error', error: asError(error) }));
     this.#broker.router.registerHandler('*', (event) => this.#handle(event));
-    for (const warning of resolved.warnings) this.#log.warn(warning);
+    for (const warning of resolved.warnings) this.#logger.warn(warning);
   }
 
   /**
@@ -185,7 +185,7 @@ export class SocketServer {
   }
 
   readonly #onListenerError = (error: unknown): void => {
-    this.#log.error({ error: describeForLog(error) }, 'a listener of an event failed');
+    this.#logger.error({ error: describeForLog(error) }, 'a listener of an event failed');
   };
 }
 

@@ -93,11 +93,11 @@ export class Feed {
     let prefix = '';
     for (let at = 0; at < run.count; at++) {
       if (!matchesMessage(filter, run, at)) continue;
-      prefix ||= metaPrefix(run.source);
+      prefix ||= metaPrefix(run.sender);
       const job = run.job(at);
       const key =
         job === -1
-          ? `${run.source.id} ${run.typeIndex(at)}`
+          ? `${run.sender.id} ${run.typeIndex(at)}`
           : `${run.verdict.jobLow(job)}:${run.verdict.jobHigh(job)}`;
       this.#add(key, dataOf(prefix + run.metaText(at), run.message(at)), true);
     }
@@ -223,8 +223,8 @@ export class Feed {
   }
 
   #takeStored(stored: StoredMessageFilter, run: LoggedRun, from: number, to: number): void {
-    const { header, source, body } = run;
-    const { id = '', crawlerId } = source ?? {};
+    const { header, sender, body } = run;
+    const { id = '', crawlerId } = sender ?? {};
     const prefix = metaPrefix({ id, crawlerId: crawlerId ?? undefined });
     const jobOf = jobsOf(run);
     stored.visit(run, from, to, (at, start, end, typeIndex) => {

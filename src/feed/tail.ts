@@ -109,8 +109,8 @@ class Tail {
     const isCut = message.length > MAX_BYTES;
     return {
       at: Date.now(),
-      connectionId: run.source.id,
-      crawlerId: run.source.crawlerId ?? null,
+      connectionId: run.sender.id,
+      crawlerId: run.sender.crawlerId ?? null,
       type: run.unknownType ?? this.#registry.types[run.typeIndex(at)]?.name ?? '',
       bytes: message.length,
       text: redact(message.toString('utf8', 0, MAX_BYTES), isCut),

@@ -6,7 +6,7 @@ import { StoredMessageFilter } from '../log/stored-messages.js';
 import { copyBytes } from '../memory/copy-bytes.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import { Filter } from '../routing/filter.js';
-import type { Batch, BatchRun, BatchSender } from './batch.js';
+import type { BatchRun, BatchSender, StreamBatch } from './stream-batch.js';
 
 export interface BatchReaderOptions {
   readonly log: MessageLog;
@@ -56,7 +56,7 @@ export class BatchReader {
    * The next batch, once there is one; `undefined` if `signal` is aborted.
    * @param memory for its body, which is valid until the memory is used again
    */
-  async next(memory: Buffer, signal: AbortSignal): Promise<Batch | undefined> {
+  async next(memory: Buffer, signal: AbortSignal): Promise<StreamBatch | undefined> {
     const { maxBytes, maxMessages } = this.#options;
     const builder = new BatchBuilder(memory.subarray(0, maxBytes), maxMessages);
     while (!signal.aborted) {
@@ -95,7 +95,7 @@ export class BatchReader {
       return false;
     }
     if (builder.isEmpty) builder.start = this.#next;
-    const sender = { id: run.source?.id ?? '', crawlerId: run.source?.crawlerId ?? undefined };
+    const sender = { id: run.sender?.id ?? '', crawlerId: run.sender?.crawlerId ?? undefined };
     if (isWhole && header.count <= builder.messagesLeft && body.length <= builder.roomFor(sender)) {
       builder.add(sender, header.sequence, header.count, body);
       this.#next = end;
@@ -144,7 +144,7 @@ export class BatchReader {
     this.#rest = run;
   }
 
-  #finish(builder: BatchBuilder): Batch {
+  #finish(builder: BatchBuilder): StreamBatch {
     const { host, log } = this.#options;
     const start = { epoch: log.epoch, offset: builder.start };
     return { host, start, ...builder.content };
@@ -178,7 +178,7 @@ class BatchBuilder {
     return this.#count === 0;
   }
 
-  get content(): Pick<Batch, 'count' | 'runs' | 'body'> {
+  get content(): Pick<StreamBatch, 'count' | 'runs' | 'body'> {
     return { count: this.#count, runs: this.#runs, body: this.#memory.subarray(0, this.#bytes) };
   }
 

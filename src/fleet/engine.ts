@@ -1,22 +1,22 @@
 // What Sluice needs of the engine that joins the hosts of a fleet: a stream of batches, in which those of each host are in
 // order and stored once.
 
-import type { Batch } from './batch.js';
+import type { StreamBatch } from './stream-batch.js';
 
 /** A batch as stored in the engine. */
-export interface StoredBatch {
+export interface StoredStreamBatch {
   /** Its sequence number in the stream, from 1. Others follow; some may be missing. */
   readonly sequence: number;
   /** When it was stored, in ms since 1970. */
   readonly time: number;
   /** `undefined` if something else was stored. */
-  readonly batch: Batch | undefined;
+  readonly batch: StreamBatch | undefined;
 }
 
 /** The latest batch of a host, of which the next one is the continuation. */
 export interface LastBatch {
   /** `undefined` if there is none, or something else. */
-  readonly batch: Batch | undefined;
+  readonly batch: StreamBatch | undefined;
   /** What {@link FleetEngine.publish} expects to be the latest one. */
   readonly previous: number;
 }
@@ -51,9 +51,9 @@ export interface FleetEngine {
    * @returns its sequence number
    * @throws OutOfSequenceError if another batch is the latest one of its host; nothing is stored then
    */
-  publish(batch: Batch, previous: number | undefined): Promise<number>;
+  publish(batch: StreamBatch, previous: number | undefined): Promise<number>;
   /** A stored batch; `undefined` if the stream has none with this sequence number. */
-  batchAt(sequence: number): Promise<StoredBatch | undefined>;
+  batchAt(sequence: number): Promise<StoredStreamBatch | undefined>;
   /** Sequence numbers of the first and the last batch of the stream. */
   bounds(): Promise<{ readonly first: number; readonly last: number }>;
   /**
@@ -61,7 +61,7 @@ export interface FleetEngine {
    * @param onReady called once it is certain that all batches stored from now on will be read
    * @throws an error when the connection is lost
    */
-  read(start: StreamStart, signal: AbortSignal, onReady: () => void): AsyncIterable<StoredBatch>;
+  read(start: StreamStart, signal: AbortSignal, onReady: () => void): AsyncIterable<StoredStreamBatch>;
   /** Answers requests of other hosts about a subject. There is one handler for each subject: the first one. */
   handle(subject: string, handler: RequestHandler): void;
   /** Publishes a message to the other hosts, if the engine is connected. */

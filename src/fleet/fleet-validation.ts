@@ -8,11 +8,10 @@ import type { Dispatcher } from '../dispatch/dispatcher.js';
 import { type Chunk, Lane } from '../dispatch/lane.js';
 import { RunKind } from '../dispatch/verdict.js';
 import type { VerdictReader } from '../dispatch/verdict-reader.js';
-import type { WireErrorCode } from '../errors.js';
 import { copyBytes } from '../memory/copy-bytes.js';
 import type { CopyPool } from '../memory/copy-pool.js';
 import { SlabPool } from '../memory/slab-pool.js';
-import type { Batch, BatchRun } from './batch.js';
+import type { BatchRun, StreamBatch } from './stream-batch.js';
 
 export interface FleetValidationOptions {
   /** Started when the first batch is validated. */
@@ -22,7 +21,7 @@ export interface FleetValidationOptions {
   readonly gatherer: Gatherer;
   readonly copies: CopyPool;
   /** Messages of a host were rejected. */
-  onRejected(host: string, code: WireErrorCode, count: number): void;
+  onRejected(count: number): void;
 }
 
 /**
@@ -44,8 +43,8 @@ export class FleetValidation {
   }
 
   /** A validator of batches one after the other. @param onError called with what a `deliver` throws */
-  open(onError: (error: unknown) => void): FeedValidator {
-    return new FeedValidator(this.#options, this.#slabs, () => this.#start(), onError);
+  open(onError: (error: unknown) => void): StreamReaderValidator {
+    return new StreamReaderValidator(this.#options, this.#slabs, () => this.#start(), onError);
   }
 
   /** Frees memory that is not used. */
@@ -65,7 +64,7 @@ export class FleetValidation {
   }
 }
 
-export class FeedValidator {
+export class StreamReaderValidator {
   readonly #options: FleetValidationOptions;
   readonly #slabs: SlabPool;
   readonly #start: () => Promise<void>;
@@ -89,7 +88,7 @@ export class FeedValidator {
    * @param skipped number of messages at its beginning to leave out
    * @param deliver called with the valid messages of one sender at a time, in order
    */
-  async validate(batch: Batch, skipped: number, deliver: (run: FrameRun) => void): Promise<void> {
+  async validate(batch: StreamBatch, skipped: number, deliver: (run: FrameRun) => void): Promise<void> {
     await this.#start();
     const { dispatcher, gatherer, copies } = this.#options;
     while (this.#slabs.heldBytes + copies.slabs.heldBytes > MAX_HELD) await sleep(CHECK_INTERVAL);
@@ -99,7 +98,7 @@ export class FeedValidator {
     const senders = new SenderCursor(batch.runs, slab.base);
     this.#settle = (chunk) => {
       const { verdict } = chunk;
-      if (verdict === undefined) return this.#options.onRejected(batch.host, 'VALIDATION_FAILED', 1);
+      if (verdict === undefined) return this.#options.onRejected(1);
       this.#deliverRuns(batch, chunk, verdict, senders, skipped, deliver);
     };
     dispatcher.submit(
@@ -113,7 +112,7 @@ export class FeedValidator {
   }
 
   #deliverRuns(
-    batch: Batch,
+    batch: StreamBatch,
     chunk: Chunk,
     verdict: VerdictReader,
     senders: SenderCursor,
@@ -127,10 +126,7 @@ export class FeedValidator {
       const first = verdict.firstFrame(index);
       const count = verdict.frameCount(index);
       const isForwarded = kind !== RunKind.REJECTED && kind !== RunKind.CONTROL && kind !== RunKind.ADDRESSED;
-      if (!isForwarded) {
-        const { code = 'UNKNOWN_TYPE' } = verdict.rejectionReason(first) ?? {};
-        this.#options.onRejected(batch.host, code, count);
-      }
+      if (!isForwarded) this.#options.onRejected(count);
       for (let at = 0; at < count; ) {
         const sender = senders.moveTo(verdict.start(first + at));
         let length = 1;
@@ -140,7 +136,7 @@ export class FeedValidator {
           const { run, sequence } = sender;
           deliver(
             new FrameRun({
-              source: { ...run.sender, host: batch.host },
+              sender: { ...run.sender, host: batch.host },
               chunk,
               verdict,
               index,

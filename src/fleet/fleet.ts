@@ -2,17 +2,17 @@
 
 import { randomUUID } from 'node:crypto';
 import * as z from 'zod';
-import { SluiceError, type WireErrorCode } from '../errors.js';
+import { SluiceError } from '../errors.js';
 import type { Cursors } from '../log/cursors.js';
 import type { MessageLog } from '../log/message-log.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import { FLEET_POSITION_PATTERN, type MessageMap } from '../messages/messages.js';
 import type { FleetEngine, RequestHandler } from './engine.js';
-import { type FeedStart, FleetFeed } from './fleet-feed.js';
 import { parseFleetPosition } from './fleet-position.js';
 import type { FleetValidation } from './fleet-validation.js';
 import { Forwarder, type ForwarderStatistics } from './forwarder.js';
 import { type FleetHost, type HostReport, HostTable, REPORT_INTERVAL } from './host-table.js';
+import { StreamReader, type StreamReaderStart } from './stream-reader.js';
 
 export interface FleetOptions {
   readonly engine: FleetEngine;
@@ -39,7 +39,7 @@ export interface FleetStatistics extends ForwarderStatistics {
   readonly host: string;
   /** Whether the engine is connected. */
   readonly isConnected: boolean;
-  /** Feeds that read the batches of all hosts: one for live subscriptions, and one for each other one. */
+  /** Readers of the batches of all hosts: one for all live subscriptions, and one for each other one. */
   readonly feeds: number;
   /** All hosts that have reported themselves within 5 minutes, this one included, by name. */
   readonly hosts: readonly FleetHost[];
@@ -51,12 +51,12 @@ export interface FleetStatistics extends ForwarderStatistics {
 /** Positions of cursors are kept as on the wire. */
 const FLEET_CURSORS = { name: 'fleet-cursors', position: z.string().regex(FLEET_POSITION_PATTERN) };
 /**
- * Batches of all hosts per second, while they have much to send: a feed processes more than twice as many. With 50 hosts, a
- * message waits for up to 10 ms.
+ * Batches of all hosts per second, while they have much to send: a reader processes more than twice as many. With 50
+ * hosts, a message waits for up to 10 ms.
  */
 const BATCHES_PER_SECOND = 5000;
 /** Since each has a few batches in memory, and makes the engine read the stream. */
-const MAX_FEEDS = 64;
+const MAX_READERS = 64;
 /** Subject of the reports of hosts. */
 const HOSTS = 'hosts';
 /** How long a broker waits for the engine when it starts, in ms. */
@@ -71,7 +71,7 @@ export class Fleet {
   readonly host: string;
   readonly #options: FleetOptions;
   readonly #validation: FleetValidation;
-  readonly #feeds = new Set<FleetFeed>();
+  readonly #readers = new Set<StreamReader>();
   readonly #hosts = new HostTable();
   readonly #reportTimer: NodeJS.Timeout;
   readonly #forwarder: Forwarder;
@@ -134,7 +134,7 @@ export class Fleet {
 
   get statistics(): FleetStatistics {
     const { engine, host } = this.#options;
-    const [feeds, invalidBatches, rejected] = [this.#feeds.size, this.#invalidBatches, this.#rejected];
+    const [feeds, invalidBatches, rejected] = [this.#readers.size, this.#invalidBatches, this.#rejected];
     this.#hosts.set(this.#ownReport());
     const hosts = this.#hosts.list();
     return {
@@ -148,21 +148,24 @@ export class Fleet {
     };
   }
 
-  /** Counts messages of a host that were rejected here. */
-  countRejected(_host: string, _code: WireErrorCode, count: number): void {
+  /** Counts messages of other hosts that were rejected here. */
+  countRejected(count: number): void {
     this.#rejected += count;
   }
 
-  /** Whether another feed may be opened. */
-  get hasRoomForFeed(): boolean {
-    return this.#feeds.size < MAX_FEEDS;
+  /** Whether another reader may be opened. */
+  get hasRoomForReader(): boolean {
+    return this.#readers.size < MAX_READERS;
   }
 
   /**
-   * Where a feed for a subscription begins: at its cursor, or where it wants to. Default: `new`. If the cursors were lost, it
-   * may have been anywhere: messages are delivered again then.
+   * Where a reader for a subscription begins: at its cursor, or where it wants to. Default: `new`. If the cursors were
+   * lost, it may have been anywhere: messages are delivered again then.
    */
-  startOf({ cursor, from = 'new' }: Pick<MessageMap['subscribe']['data'], 'cursor' | 'from'>): FeedStart {
+  startOf({
+    cursor,
+    from = 'new',
+  }: Pick<MessageMap['subscribe']['data'], 'cursor' | 'from'>): StreamReaderStart {
     const known = cursor === undefined ? undefined : this.cursors.get(cursor);
     if (known !== undefined) return parseFleetPosition(known);
     if (typeof from === 'object' && 'offset' in from) return parseFleetPosition(String(from.offset));
@@ -170,9 +173,9 @@ export class Fleet {
     return typeof from === 'object' ? { time: Date.parse(String(from.time)) } : from;
   }
 
-  /** A feed of the batches of all hosts. Stop it when it is no longer used. */
-  openFeed(start: FeedStart): FleetFeed {
-    const feed: FleetFeed = new FleetFeed({
+  /** A reader of the batches of all hosts. Stop it when it is no longer used. */
+  openReader(start: StreamReaderStart): StreamReader {
+    const reader: StreamReader = new StreamReader({
       engine: this.#options.engine,
       validator: this.#validation.open((error) => this.#report(error)),
       start,
@@ -181,13 +184,13 @@ export class Fleet {
         this.#invalidBatches++;
       },
     });
-    this.#feeds.add(feed);
-    return feed;
+    this.#readers.add(reader);
+    return reader;
   }
 
-  async closeFeed(feed: FleetFeed): Promise<void> {
-    this.#feeds.delete(feed);
-    await feed.stop();
+  async closeReader(reader: StreamReader): Promise<void> {
+    this.#readers.delete(reader);
+    await reader.stop();
   }
 
   /** Maximum bytes of an answer to another host. */
@@ -246,7 +249,7 @@ export class Fleet {
   /** Stops after the batches that are being stored and delivered. */
   async close(): Promise<void> {
     clearInterval(this.#reportTimer);
-    await Promise.all([this.#forwarder.stop(), ...[...this.#feeds].map((feed) => feed.stop())]);
+    await Promise.all([this.#forwarder.stop(), ...[...this.#readers].map((reader) => reader.stop())]);
     await this.#validation.close();
     await this.#options.engine.close();
   }

@@ -8,9 +8,9 @@ import { RESERVED_PREFIX } from '../log/cursors.js';
 import type { MessageLog } from '../log/message-log.js';
 import type { Position } from '../log/position.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
-import { type Batch, endOf } from './batch.js';
 import { BatchReader } from './batch-reader.js';
 import { type FleetEngine, OutOfSequenceError } from './engine.js';
+import { endOf, type StreamBatch } from './stream-batch.js';
 
 export interface ForwarderOptions {
   readonly log: MessageLog;
@@ -163,7 +163,7 @@ export class Forwarder {
     });
     let [memory, other] = this.#memory;
     let previous: number | undefined = last.previous;
-    let next: Promise<Batch | undefined> | undefined;
+    let next: Promise<StreamBatch | undefined> | undefined;
     const cursorTimer = setInterval(() => this.#moveCursor(), CURSOR_INTERVAL).unref();
     try {
       for (;;) {
@@ -231,7 +231,7 @@ export class Forwarder {
     onError(new SluiceError('LOG_OUTDATED', detail));
   }
 
-  #record(batch: Batch): void {
+  #record(batch: StreamBatch): void {
     this.#batches++;
     this.#messages += batch.count;
     this.#bytes += batch.body.length;

@@ -7,15 +7,15 @@ import type * as Nats from '@nats-io/transport-node';
 import { Backoff } from '../backoff.js';
 import { SluiceError } from '../errors.js';
 import { formatPosition } from '../log/position.js';
-import { type Batch, type BatchHeaders, decodeBatch, encodeHeaders, HEADER } from './batch.js';
 import {
   type FleetEngine,
   type LastBatch,
   OutOfSequenceError,
   type RequestHandler,
-  type StoredBatch,
+  type StoredStreamBatch,
   type StreamStart,
 } from './engine.js';
+import { type BatchHeaders, decodeBatch, encodeHeaders, HEADER, type StreamBatch } from './stream-batch.js';
 
 export interface NatsOptions {
   /** Addresses of the servers, such as `nats://localhost:4222`. */
@@ -170,11 +170,11 @@ export class NatsEngine implements FleetEngine {
     return { batch: (message?.sequence ?? 0) > previous ? message?.batch : batch?.batch, previous };
   }
 
-  batchAt(sequence: number): Promise<StoredBatch | undefined> {
+  batchAt(sequence: number): Promise<StoredStreamBatch | undefined> {
     return this.#get({ seq: sequence });
   }
 
-  async publish(batch: Batch, previous: number | undefined): Promise<number> {
+  async publish(batch: StreamBatch, previous: number | undefined): Promise<number> {
     const { client } = this.#require();
     const headers = this.#nats.headers();
     for (const [name, value] of Object.entries(encodeHeaders(batch))) headers.set(name, value);
@@ -211,7 +211,7 @@ export class NatsEngine implements FleetEngine {
     start: StreamStart,
     signal: AbortSignal,
     onReady: () => void,
-  ): AsyncGenerator<StoredBatch, void> {
+  ): AsyncGenerator<StoredStreamBatch, void> {
     const { client, manager, lost } = this.#require();
     const consumerName = await this.#createConsumer(manager, start);
     const ended = AbortSignal.any([signal, lost.signal, this.#closing.signal]);
@@ -409,7 +409,7 @@ export class NatsEngine implements FleetEngine {
     if (!signal.aborted) await Promise.race([closed, closing]);
   }
 
-  async #get(query: { seq: number } | { last_by_subj: string }): Promise<StoredBatch | undefined> {
+  async #get(query: { seq: number } | { last_by_subj: string }): Promise<StoredStreamBatch | undefined> {
     const { manager } = this.#require();
     try {
       const message = await manager.streams.getMessage(this.#stream, query);
@@ -427,7 +427,7 @@ export class NatsEngine implements FleetEngine {
     subject: string,
     headers: Nats.MsgHdrs | undefined,
     body: Uint8Array,
-  ): StoredBatch {
+  ): StoredStreamBatch {
     const [, , , host = ''] = subject.split('.');
     const found: BatchHeaders = Object.fromEntries(
       Object.values(HEADER).flatMap((name) => {

@@ -18,7 +18,7 @@ import type { WrittenSegment } from './log-reader.js';
 import type { Segment } from './segments.js';
 
 /** A sender of messages. */
-export interface LogSource {
+export interface LogSender {
   /** Unique since the start, from 1. */
   readonly number: number;
   /** Connection ID. */
@@ -30,8 +30,8 @@ export interface LogSource {
 
 /** Messages of one connection to append. The log holds the content until it is durable. */
 export interface LogEntry extends RecordContent {
-  readonly source: LogSource;
-  readonly fields: Pick<RecordFields, 'kind' | 'count' | 'time' | 'sequence' | 'line'>;
+  readonly sender: LogSender;
+  readonly fields: Pick<RecordFields, 'kind' | 'count' | 'time' | 'sequence' | 'decidedBefore'>;
   /** Called once the content is no longer needed. */
   release?(): void;
 }
@@ -50,7 +50,7 @@ export interface StoredSegment extends Segment {
 /** What this process knows of a segment that it has written. */
 interface Written extends WrittenSegment {
   /** The senders that it contains. */
-  readonly sources: Map<number, LogSource>;
+  readonly senders: Map<number, LogSender>;
   readonly checkpoints: Checkpoint[];
   /** Wall clock when its latest message was written, in ms. */
   writtenAt: number;
@@ -98,7 +98,7 @@ export class ActiveSegment {
     this.#fileSize = fileSize;
     this.#position = position;
     this.#durable = position;
-    this.written = { sources: new Map(), types, checkpoints: [], writtenAt: header.created };
+    this.written = { senders: new Map(), types, checkpoints: [], writtenAt: header.created };
   }
 
   /**
@@ -117,7 +117,7 @@ export class ActiveSegment {
       // First of all, or a removed segment might still have its name after a power failure, but no longer its content.
       await disk.syncFolder();
       const { fields, content } = definition(
-        { first: header.first, durable: SEGMENT_HEADER, source: 0, time: header.created },
+        { first: header.first, durable: SEGMENT_HEADER, sender: 0, time: header.created },
         RecordKind.OPENING,
         opening,
       );
@@ -149,7 +149,7 @@ export class ActiveSegment {
   }
 
   get isEmpty(): boolean {
-    return this.written.sources.size === 0;
+    return this.written.senders.size === 0;
   }
 
   /** Whether an entry fits. */
@@ -178,8 +178,8 @@ export class ActiveSegment {
       const sizeWith = size + sizeOfAll(records);
       const isFull = this.#position + sizeWith > segmentBytes || sizeWith > MAX_GROUP;
       if (isFull && to > from) break;
-      const { source } = next.entry;
-      this.written.sources.set(source.number, source);
+      const { sender } = next.entry;
+      this.written.senders.set(sender.number, sender);
       for (const { fields, content } of records) {
         encodeRecordHeader(content, fields, this.header.id);
         buffers.push(...padded(content));
@@ -206,13 +206,13 @@ export class ActiveSegment {
 
   /** The record of an entry, after those of what it refers to, unless the segment already contains them. */
   #recordsOf({ entry, first }: PendingEntry): LogRecord[] {
-    const { source, fields } = entry;
-    const common = { first, durable: this.#durable, source: source.number };
+    const { sender, fields } = entry;
+    const common = { first, durable: this.#durable, sender: sender.number };
     const records: LogRecord[] = [];
-    if (!this.written.sources.has(source.number)) {
-      const { id, crawlerId = null, session } = source;
+    if (!this.written.senders.has(sender.number)) {
+      const { id, crawlerId = null, session } = sender;
       records.push(
-        definition({ ...common, time: fields.time }, RecordKind.SOURCE, { id, crawlerId, session }),
+        definition({ ...common, time: fields.time }, RecordKind.SENDER, { id, crawlerId, session }),
       );
     }
     records.push({ fields: { ...common, ...fields }, content: entry });
@@ -246,12 +246,12 @@ function padded(content: RecordContent): Buffer[] {
 
 /** A record that later ones refer to. */
 function definition(
-  fields: Pick<RecordFields, 'first' | 'durable' | 'source' | 'time'>,
+  fields: Pick<RecordFields, 'first' | 'durable' | 'sender' | 'time'>,
   kind: number,
   value: unknown,
 ): LogRecord {
   return {
-    fields: { ...fields, kind, count: 0, sequence: 0, line: 0 },
+    fields: { ...fields, kind, count: 0, sequence: 0, decidedBefore: 0 },
     content: { head: Buffer.alloc(RECORD_HEADER), body: Buffer.from(JSON.stringify(value)) },
   };
 }

@@ -4,7 +4,7 @@
 import { join } from 'node:path';
 import * as z from 'zod';
 import { FRAME } from '../dispatch/verdict.js';
-import type { LogSource } from './active-segment.js';
+import type { LogSender } from './active-segment.js';
 import { FolderDisk, type LogDisk, readFile, replaceFile } from './disk.js';
 import { createHead, INDEX, RecordKind } from './format.js';
 import { isGap, readLog } from './log-reader.js';
@@ -160,14 +160,14 @@ export class DeadLetters {
       index.fill(0);
       index[INDEX.FRAMES + FRAME.END] = body.length - 1;
     });
-    const fields = { kind: RecordKind.RUN, count: 1, time: letter.at, sequence: 1, line: 0 };
-    this.#store.append({ head, body, bodyChecksum: undefined, source: BROKER, fields });
+    const fields = { kind: RecordKind.RUN, count: 1, time: letter.at, sequence: 1, decidedBefore: 0 };
+    this.#store.append({ head, body, bodyChecksum: undefined, sender: BROKER, fields });
     return body.length;
   }
 }
 
 /** All are written by the broker itself. */
-const BROKER: LogSource = { number: 1, id: 'broker', crawlerId: undefined };
+const BROKER: LogSender = { number: 1, id: 'broker', crawlerId: undefined };
 
 /** Why a dead letter without content cannot be sent again. */
 export const NO_CONTENT = 'only its beginning was kept: see the option rejectedBytes';

@@ -57,8 +57,8 @@ const RECORD = {
   FIRST: 32,
   TIME: 40,
   SEQUENCE: 48,
-  LINE: 56,
-  SOURCE: 64,
+  DECIDED_BEFORE: 56,
+  SENDER: 64,
   DURABLE: 68,
 } as const;
 
@@ -85,8 +85,8 @@ export const RecordKind = {
   INVALID_RUN: 4,
   /** The first record of a segment: the body is an {@link Opening}. */
   OPENING: 2,
-  /** A sender: the body is a JSON object. `source` is the number that records refer to it by. */
-  SOURCE: 3,
+  /** A sender: the body is a JSON object. `sender` is the number that records refer to it by. */
+  SENDER: 3,
 } as const;
 
 /** What the records of a segment refer to. */
@@ -108,11 +108,11 @@ export interface RecordFields {
   /** Time of receipt, in ms since 1970. */
   readonly time: number;
   /** Number of the sender in this segment. */
-  readonly source: number;
+  readonly sender: number;
   /** Sequence number of the first message among those of its sender. */
   readonly sequence: number;
-  /** Number of messages of the sender's session before the first message. */
-  readonly line: number;
+  /** Number of decided messages of the sender's session before the first message. */
+  readonly decidedBefore: number;
   /** The segment is durable up to this position. */
   readonly durable: number;
 }
@@ -196,8 +196,8 @@ export function encodeRecordHeader(
   writeNumber(head, fields.first, RECORD.FIRST);
   writeNumber(head, fields.time, RECORD.TIME);
   writeNumber(head, fields.sequence, RECORD.SEQUENCE);
-  writeNumber(head, fields.line, RECORD.LINE);
-  head.writeUInt32LE(fields.source, RECORD.SOURCE);
+  writeNumber(head, fields.decidedBefore, RECORD.DECIDED_BEFORE);
+  head.writeUInt32LE(fields.sender, RECORD.SENDER);
   head.writeUInt32LE(fields.durable, RECORD.DURABLE);
   head.fill(0, RECORD.DURABLE + 4, RECORD_HEADER);
   head.writeUInt32LE(crc32(head.subarray(RECORD.INDEX_CHECKSUM, RECORD_HEADER), segmentId), RECORD.CHECKSUM);
@@ -233,8 +233,8 @@ export function decodeRecordHeader(bytes: Buffer, at: number, segmentId: number)
     first: readNumber(header, RECORD.FIRST),
     time: readNumber(header, RECORD.TIME),
     sequence: readNumber(header, RECORD.SEQUENCE),
-    line: readNumber(header, RECORD.LINE),
-    source: header.readUInt32LE(RECORD.SOURCE),
+    decidedBefore: readNumber(header, RECORD.DECIDED_BEFORE),
+    sender: header.readUInt32LE(RECORD.SENDER),
     durable: header.readUInt32LE(RECORD.DURABLE),
   };
 }

@@ -7,7 +7,7 @@ import { SegmentScanner } from './segment-scanner.js';
 import { findSegments } from './segments.js';
 
 /** The sender of messages. */
-export interface LoggedSource {
+export interface LoggedSender {
   /** Connection ID. */
   readonly id: string;
   readonly crawlerId?: string | null | undefined;
@@ -18,7 +18,7 @@ export interface LoggedSource {
 /** What the process that has written a segment knows of it, so that its readers need not begin with its first record. */
 export interface WrittenSegment {
   /** The senders by their numbers. */
-  readonly sources: ReadonlyMap<number, LoggedSource>;
+  readonly senders: ReadonlyMap<number, LoggedSender>;
   /** Names of the message types, by index. */
   readonly types: readonly string[];
   /** Positions of some records, with their offsets, in order. */
@@ -34,7 +34,7 @@ export interface LoggedRun {
   readonly body: Buffer;
   /** The memory of index and body. Hold it to use them after the next read. Without one, they stay as they are. */
   readonly slab: Slab | undefined;
-  readonly source: LoggedSource | undefined;
+  readonly sender: LoggedSender | undefined;
   /** Names of the message types, by the indexes in this run. */
   readonly types: readonly string[];
 }
@@ -75,7 +75,7 @@ class OpenSegment {
   readonly #file: SegmentFile;
   readonly #scanner: SegmentScanner;
   /** As read, if the segment was not written by this process. */
-  readonly #sources = new Map<number, LoggedSource>();
+  readonly #senders = new Map<number, LoggedSender>();
   #types: readonly string[] = [];
   readonly #written: WrittenSegment | undefined;
 
@@ -106,11 +106,11 @@ class OpenSegment {
       const { header, index, body, slab } = record;
       // The broker has written these, and their checksum is valid.
       if (header.kind === RecordKind.OPENING) this.#types = (JSON.parse(body.toString()) as Opening).types;
-      else if (header.kind === RecordKind.SOURCE)
-        this.#sources.set(header.source, JSON.parse(body.toString()) as LoggedSource);
+      else if (header.kind === RecordKind.SENDER)
+        this.#senders.set(header.sender, JSON.parse(body.toString()) as LoggedSender);
       else if (header.kind === RecordKind.RUN || header.kind === RecordKind.INVALID_RUN) {
-        const { sources, types } = this.#written ?? { sources: this.#sources, types: this.#types };
-        return { header, index, body, slab, source: sources.get(header.source), types };
+        const { senders, types } = this.#written ?? { senders: this.#senders, types: this.#types };
+        return { header, index, body, slab, sender: senders.get(header.sender), types };
       }
     }
   }

@@ -138,7 +138,7 @@ export class LogStore {
     this.jobSeed = identity?.jobSeed ?? options.jobSeed ?? [random32(), random32()];
     this.#segments = new RetainedSegments(disk, segments, spares, { ...this.#options, end: () => this.#end });
     this.#empty = empty;
-    for (const [session, line] of sessions) this.#sessions.set(session, line);
+    for (const [session, count] of sessions) this.#sessions.set(session, count);
     this.#end = end;
     this.#durable = end;
   }
@@ -191,8 +191,8 @@ export class LogStore {
     return this.#isAvailable && !isStalled;
   }
 
-  /** Number of messages of a session that are durable, or were rejected between those; 0 if the session is unknown. */
-  sessionLine(session: string): number {
+  /** Number of messages of a session that are durable, or were rejected between those; 0 if it is unknown. */
+  decidedOf(session: string): number {
     return this.#sessions.get(session) ?? 0;
   }
 
@@ -388,8 +388,9 @@ export class LogStore {
   #confirm(count: number): void {
     for (const { entry } of this.#pending.splice(0, count)) {
       this.#pendingBytes -= sizeOf(entry);
-      const { session } = entry.source;
-      if (session !== undefined) this.#sessions.set(session, entry.fields.line + entry.fields.count);
+      const { sender, fields } = entry;
+      if (sender.session !== undefined)
+        this.#sessions.set(sender.session, fields.decidedBefore + fields.count);
       entry.release?.();
     }
     this.#written -= count;

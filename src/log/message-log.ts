@@ -1,14 +1,14 @@
 // The log of a broker: what is forwarded to subscribers, as records of the durable log.
 
 import { statfs } from 'node:fs/promises';
-import type { FrameRun, RunSource } from '../delivery/frame-run.js';
+import type { FrameRun, RunSender } from '../delivery/frame-run.js';
 import { describeError, SluiceError } from '../errors.js';
 import type { JobSeed } from '../messages/job-key.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import { matchesType } from '../messages/type-patterns.js';
 import { withTimeout } from '../timeout.js';
 import { Watermark } from '../watermark.js';
-import type { LogSource } from './active-segment.js';
+import type { LogSender } from './active-segment.js';
 import { type CursorFormat, Cursors, LOG_CURSORS, lowestOffset, RESERVED_PREFIX } from './cursors.js';
 import { type DeadLetterStatistics, DeadLetters, type DeadLettersOptions } from './dead-letters.js';
 import { FolderDisk, type LogDisk } from './disk.js';
@@ -73,8 +73,8 @@ export const NEVER = Number.POSITIVE_INFINITY;
 /** The session of a sender, as far as the log is concerned. */
 export interface SenderSession {
   readonly id: string;
-  /** Number of messages of the session before one of the current run. @param sequence of the message */
-  lineBefore(sequence: number): number;
+  /** Number of decided messages before one of the current run. @param sequence of the message */
+  decidedBefore(sequence: number): number;
 }
 
 export interface LogStatistics {
@@ -129,8 +129,8 @@ export class MessageLog {
   readonly #isExcluded: Uint8Array;
   readonly #hasExcluded: boolean;
   /** What the latest record of each sender refers to. */
-  readonly #sources = new WeakMap<RunSource, LogSource>();
-  #sourceCount = 0;
+  readonly #senders = new WeakMap<RunSender, LogSender>();
+  #senderCount = 0;
   /** The latest messages, while others may follow in the same record. */
   #open: RunRecord | undefined;
   /** The session of its sender. */
@@ -301,9 +301,9 @@ export class MessageLog {
     if (offset !== NEVER) this.#store.sync(offset);
   }
 
-  /** Number of messages of a session that are durable, or were rejected between those; 0 if the session is unknown. */
-  sessionLine(session: string): number {
-    return this.#store.sessionLine(session);
+  /** Number of messages of a session that are durable, or were rejected between those; 0 if it is unknown. */
+  decidedOf(session: string): number {
+    return this.#store.decidedOf(session);
   }
 
   /**
@@ -407,20 +407,20 @@ export class MessageLog {
     const record = this.#open;
     if (record === undefined) return;
     this.#open = undefined;
-    const { source, firstSequence } = record.first;
+    const { sender, firstSequence } = record.first;
     const { slab, ...content } = record.finish();
     slab?.hold();
     const copied = content.head.length + (slab === undefined ? content.body.length : 0);
     this.#copiedBytes += copied;
     this.#store.append({
       ...content,
-      source: this.#sourceOf(source, this.#session),
+      sender: this.#senderOf(sender, this.#session),
       fields: {
         kind: record.kind,
         count: record.count,
         time: Date.now(),
         sequence: firstSequence,
-        line: record.line,
+        decidedBefore: record.decidedBefore,
       },
       release: () => {
         this.#copiedBytes -= copied;
@@ -438,18 +438,18 @@ export class MessageLog {
     if (this.#open?.add(run) !== true) {
       this.endChunk();
       this.#session = session?.id;
-      this.#open = new RunRecord(run, session?.lineBefore(run.firstSequence) ?? 0);
+      this.#open = new RunRecord(run, session?.decidedBefore(run.firstSequence) ?? 0);
     }
     return this.#store.end + this.#open.count;
   }
 
   /** The number of a sender. It changes with the crawlerId and the session. */
-  #sourceOf(source: RunSource, session: string | undefined): LogSource {
-    const { id, crawlerId } = source;
-    const known = this.#sources.get(source);
+  #senderOf(sender: RunSender, session: string | undefined): LogSender {
+    const { id, crawlerId } = sender;
+    const known = this.#senders.get(sender);
     if (known !== undefined && known.crawlerId === crawlerId && known.session === session) return known;
-    const changed: LogSource = { number: ++this.#sourceCount, id, crawlerId, session };
-    this.#sources.set(source, changed);
+    const changed: LogSender = { number: ++this.#senderCount, id, crawlerId, session };
+    this.#senders.set(sender, changed);
     return changed;
   }
 

@@ -18,16 +18,16 @@ export interface FinishedRecord extends RecordContent {
 
 export class RunRecord {
   readonly first: FrameRun;
-  /** Number of messages of its sender's session before it. */
-  readonly line: number;
+  /** Number of decided messages of its sender's session before it. */
+  readonly decidedBefore: number;
   #last: FrameRun;
   /** Whether its messages can stay where they are. */
   readonly #isInPlace: boolean;
   #count: number;
 
-  constructor(run: FrameRun, line: number) {
+  constructor(run: FrameRun, decidedBefore: number) {
     this.first = run;
-    this.line = line;
+    this.decidedBefore = decidedBefore;
     this.#last = run;
     this.#count = run.count;
     this.#isInPlace = isInPlace(run);

@@ -65,7 +65,7 @@ export async function recoverSegments(disk: LogDisk): Promise<FoundLog> {
   const { segments, unused, spares } = await findSegments(disk);
   const newest = segments.pop();
   let end = 0;
-  let sessions = new SessionLines();
+  let sessions = new SessionCounts();
   if (newest !== undefined) {
     const recovered = await withFile(disk, newest.name, 'write', (file) => {
       return recoverEnd(file, newest, sessions);
@@ -82,7 +82,7 @@ export async function recoverSegments(disk: LogDisk): Promise<FoundLog> {
       };
     }
     if (!recovered.hasSessions) {
-      sessions = new SessionLines();
+      sessions = new SessionCounts();
       for (const segment of previous === undefined ? [newest] : [previous, newest])
         await withFile(disk, segment.name, 'read', (file) => readSessions(file, segment, sessions));
     }
@@ -90,7 +90,7 @@ export async function recoverSegments(disk: LogDisk): Promise<FoundLog> {
   }
   for (const file of unused) spares.push(await makeSpare(disk, file));
   const empty = newest === undefined || end > newest.header.first ? undefined : newest.name;
-  return { identity: newest?.header, segments, spares, empty, end, sessions: sessions.lines };
+  return { identity: newest?.header, segments, spares, empty, end, sessions: sessions.counts };
 }
 
 /** Files of a log. */
@@ -144,7 +144,11 @@ export async function findSegments(disk: LogDisk): Promise<Inspection> {
  * those after it: all of them are cut off, since none was confirmed. It is different if a later record says that the
  * segment was durable beyond it: then the disk has damaged it.
  */
-async function recoverEnd(file: LogFile, { header }: Segment, sessions: SessionLines): Promise<RecoveredEnd> {
+async function recoverEnd(
+  file: LogFile,
+  { header }: Segment,
+  sessions: SessionCounts,
+): Promise<RecoveredEnd> {
   let end = SEGMENT_HEADER;
   let next = header.first;
   /** The first part that is no record, with the end of what was before it. */
@@ -192,27 +196,27 @@ interface RecoveredEnd {
 }
 
 /** How far each session is, as read from records in their order. */
-class SessionLines {
-  readonly lines = new Map<string, number>();
+class SessionCounts {
+  readonly counts = new Map<string, number>();
   /** The sessions of senders, by the numbers of these. */
-  readonly #bySource = new Map<number, string>();
+  readonly #bySender = new Map<number, string>();
 
   read({ header, body }: ScannedRecord): void {
     if (header.kind === RecordKind.OPENING) {
       const { sessions } = JSON.parse(body.toString()) as Opening;
-      for (const [session, line] of Object.entries(sessions)) this.lines.set(session, line);
-    } else if (header.kind === RecordKind.SOURCE) {
+      for (const [session, count] of Object.entries(sessions)) this.counts.set(session, count);
+    } else if (header.kind === RecordKind.SENDER) {
       const { session } = JSON.parse(body.toString()) as { session?: string };
-      if (session === undefined) this.#bySource.delete(header.source);
-      else this.#bySource.set(header.source, session);
+      if (session === undefined) this.#bySender.delete(header.sender);
+      else this.#bySender.set(header.sender, session);
     } else {
-      const session = this.#bySource.get(header.source);
-      if (session !== undefined) this.lines.set(session, header.line + header.count);
+      const session = this.#bySender.get(header.sender);
+      if (session !== undefined) this.counts.set(session, header.decidedBefore + header.count);
     }
   }
 }
 
-async function readSessions(file: LogFile, { header }: Segment, sessions: SessionLines): Promise<void> {
+async function readSessions(file: LogFile, { header }: Segment, sessions: SessionCounts): Promise<void> {
   const scanner = new SegmentScanner(file, header);
   for (let record = await scanner.next(); record !== undefined; record = await scanner.next())
     sessions.read(record);

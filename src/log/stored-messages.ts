@@ -1,6 +1,6 @@
 // Selects messages from the durable log for a subscription, without parsing them.
 
-import { type MessageRun, type RunSource, Selection, WITH_META } from '../delivery/frame-run.js';
+import { type MessageRun, type RunSender, Selection, WITH_META } from '../delivery/frame-run.js';
 import { Gatherer } from '../delivery/gatherer.js';
 import type { Piece } from '../delivery/outbox.js';
 import { FRAME, JOB } from '../dispatch/verdict.js';
@@ -39,7 +39,7 @@ export class StoredMessageFilter {
     const { header, body, slab } = run;
     const isWithin = header.first >= from && header.first + header.count <= to;
     const { matchesAll, mark } = this.#filter;
-    if (!this.#matchesSource(run)) return undefined;
+    if (!this.#matchesSender(run)) return undefined;
     if (matchesAll && mark !== WITH_META && isWithin) return { bytes: body, slab, messages: header.count };
     this.#selection.clear();
     const count = this.visit(run, from, to, (at) => this.#selection.add(at, mark));
@@ -63,7 +63,7 @@ export class StoredMessageFilter {
     to: number,
     visit: (at: number, start: number, end: number, typeIndex: number) => void,
   ): number {
-    if (!this.#matchesSource(run)) return 0;
+    if (!this.#matchesSender(run)) return 0;
     const { header } = run;
     const words = readIndex(run.index);
     const base = words[INDEX.POSITION_BASE] ?? 0;
@@ -78,8 +78,8 @@ export class StoredMessageFilter {
     return count;
   }
 
-  #matchesSource({ source }: LoggedRun): boolean {
-    return this.#filter.matchesCrawler(source?.crawlerId ?? undefined);
+  #matchesSender({ sender }: LoggedRun): boolean {
+    return this.#filter.matchesCrawler(sender?.crawlerId ?? undefined);
   }
 
   #matches(run: LoggedRun, words: Uint32Array, at: number): boolean {
@@ -105,7 +105,7 @@ export class StoredMessageFilter {
 
 /** A run as its messages are delivered. */
 class StoredRun implements MessageRun {
-  readonly source: RunSource;
+  readonly sender: RunSender;
   readonly memory: Buffer;
   readonly count: number;
   readonly isUndelimited = false;
@@ -115,8 +115,8 @@ class StoredRun implements MessageRun {
   readonly #words: Uint32Array;
   readonly #base: number;
 
-  constructor({ header, body, index, source }: LoggedRun, delimiter: number) {
-    this.source = { id: source?.id ?? '', crawlerId: source?.crawlerId ?? undefined };
+  constructor({ header, body, index, sender }: LoggedRun, delimiter: number) {
+    this.sender = { id: sender?.id ?? '', crawlerId: sender?.crawlerId ?? undefined };
     this.memory = body;
     this.count = header.count;
     this.firstSequence = header.sequence;

@@ -30,7 +30,7 @@ export interface MessageType {
   readonly parts: readonly z.core.$ZodType[];
   readonly rule: Rule | undefined;
   /** The declarative form of the rule, if it has one. */
-  readonly conditions: DeclarativeRules | undefined;
+  readonly declarativeRules: DeclarativeRules | undefined;
   /** What the broker does with its messages, besides forwarding them. */
   readonly traits: MessageTraits;
   /** Whether the schema adds or changes values (defaults, transforms), so that `JSON.parse` alone is not enough. */
@@ -129,7 +129,7 @@ export class MessageRegistry {
         },
         parts: facts.parts,
         rule: ownProperty(rules, name) ?? (declarative && ruleOf(declarative)),
-        conditions: declarative,
+        declarativeRules: declarative,
         traits: traitsOf(name),
         transformsInput: facts.transformsInput,
         isOtherVersion: facts.isOtherVersion,
@@ -184,7 +184,7 @@ const unknownType: MessageType = {
   schema: z.never(),
   parts: [],
   rule: undefined,
-  conditions: undefined,
+  declarativeRules: undefined,
   traits: NO_TRAITS,
   transformsInput: false,
   isOtherVersion: false,

@@ -369,7 +369,7 @@ export function moduleOf(type: MessageType, { node, spacing }: CompiledPattern, 
     name: type.name,
     node,
     spacing,
-    withinTotal: type.conditions?.withinTotal ?? [],
+    withinTotal: type.declarativeRules?.withinTotal ?? [],
     activeJobs: type.traits.reportsWorkload ? ACTIVE_JOBS : undefined,
     spans,
   });

@@ -89,7 +89,8 @@ export function compilePattern(
   layout: Layout = COMPACT,
   spans: readonly (readonly string[])[] = [],
 ): CompileResult {
-  if (type.rule !== undefined && type.conditions === undefined) return { declined: 'its rule is a function' };
+  if (type.rule !== undefined && type.declarativeRules === undefined)
+    return { declined: 'its rule is a function' };
   try {
     return new PatternCompiler(type, captured, layout, spans).compile();
   } catch (error) {
@@ -139,7 +140,7 @@ class PatternCompiler {
     spans: readonly (readonly string[])[],
   ) {
     this.#type = type;
-    this.#rules = type.conditions ?? {};
+    this.#rules = type.declarativeRules ?? {};
     this.#layout = layout;
     // If a job id is required, the pattern requires the key that the layout uses.
     this.#requiredJobIdKey = this.#rules.needsJobId ? (layout.jobIdKey ?? JOB_IDS[0]) : undefined;

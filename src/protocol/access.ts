@@ -18,8 +18,8 @@ export type AuthTokens = {
 
 type TokenRole = keyof AuthTokens;
 
-/** `report`: send crawler messages. `subscribe`: receive them. `command`: send application messages. */
-export type AccessAction = 'report' | 'subscribe' | 'command';
+/** `publish`: send messages as a crawler. `subscribe`: receive them. `command`: send messages to crawlers. */
+export type AccessAction = 'publish' | 'subscribe' | 'command';
 
 /** The properties of a connection that access depends on. */
 export interface AccessSubject {
@@ -29,8 +29,8 @@ export interface AccessSubject {
 }
 
 const ALLOWED: Readonly<Record<PeerRole, ReadonlySet<AccessAction>>> = {
-  crawler: new Set(['report']),
-  relay: new Set(['report']),
+  crawler: new Set(['publish']),
+  relay: new Set(['publish']),
   app: new Set(['subscribe', 'command']),
   monitor: new Set(['subscribe']),
 };

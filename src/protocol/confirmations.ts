@@ -9,8 +9,8 @@ import type { Peer } from './peer.js';
 interface Withheld {
   /** Offset after the messages. */
   readonly end: number;
-  /** Number of messages of the session before the pings. */
-  readonly line: number | undefined;
+  /** Number of decided messages of the session before the pings. */
+  readonly decided: number | undefined;
   pings: number;
 }
 
@@ -38,14 +38,14 @@ export class Confirmations<P extends Peer> {
     // The peer may have disconnected before the ping was settled.
     if (!connection.isOpen) return;
     const { loggedEnd, session } = connection;
-    const line = session?.line;
+    const decided = session?.decided;
     const waiting = this.#withheld.get(connection);
     if (this.#log === undefined || (waiting === undefined && loggedEnd <= this.#log.durable))
-      return this.#reply(connection, { end: loggedEnd, line, pings: 1 });
+      return this.#reply(connection, { end: loggedEnd, decided, pings: 1 });
     const latest = waiting?.at(-1);
-    if (latest?.end === loggedEnd && latest.line === line) latest.pings++;
-    else if (waiting !== undefined) waiting.push({ end: loggedEnd, line, pings: 1 });
-    else this.#withheld.set(connection, [{ end: loggedEnd, line, pings: 1 }]);
+    if (latest?.end === loggedEnd && latest.decided === decided) latest.pings++;
+    else if (waiting !== undefined) waiting.push({ end: loggedEnd, decided, pings: 1 });
+    else this.#withheld.set(connection, [{ end: loggedEnd, decided, pings: 1 }]);
     connection.withheldPongs++;
     this.#log.sync(loggedEnd);
   }
@@ -78,8 +78,8 @@ export class Confirmations<P extends Peer> {
     this.#waiters.delete(connection);
   }
 
-  #reply(connection: P, { line, pings }: Withheld): void {
-    const pong = brokerLine('pong', line === undefined ? {} : { line }, this.#delimiter);
+  #reply(connection: P, { decided, pings }: Withheld): void {
+    const pong = brokerLine('pong', decided === undefined ? {} : { line: decided }, this.#delimiter);
     for (let sent = 0; sent < pings; sent++) connection.reply(pong);
   }
 }

@@ -143,7 +143,7 @@ export class ControlHandler<P extends Peer> {
           heartbeatTimeout,
           serverVersion: SERVER_VERSION,
           ...(epoch === undefined ? {} : { durable: { epoch } }),
-          ...(session === undefined ? {} : { session: { line: session.line } }),
+          ...(session === undefined ? {} : { session: { line: session.decided } }),
         },
         delimiter,
       ),

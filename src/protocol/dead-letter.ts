@@ -15,7 +15,7 @@ const MAX_ISSUES = 5;
 
 export function deadLetterOf(message: FailedMessage, epoch: string): DeadLetter {
   const { group, run, index, start, end, typeIndex } = message;
-  const { id = '', crawlerId } = run.source ?? {};
+  const { id = '', crawlerId } = run.sender ?? {};
   const content = run.body.subarray(start, end);
   return {
     at: Date.now(),

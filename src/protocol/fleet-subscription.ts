@@ -1,8 +1,8 @@
-// A subscription to the messages of all hosts of a fleet, as one of the targets of a feed.
+// A subscription to the messages of all hosts of a fleet, as one of the targets of a reader.
 
 import { cutRun, type FrameRun, Selection, WITH_META, wholeRun } from '../delivery/frame-run.js';
-import type { FeedTarget, FleetFeed, FleetGap } from '../fleet/fleet-feed.js';
 import { formatFleetPosition } from '../fleet/fleet-position.js';
+import type { FleetGap, StreamReader, StreamTarget } from '../fleet/stream-reader.js';
 import { formatPosition } from '../log/position.js';
 import { type Filter, matchesMessage } from '../routing/filter.js';
 import { brokerLine } from './outgoing.js';
@@ -25,7 +25,7 @@ const MAX_WAITING = 512 * 1024;
 const POSITION_INTERVAL = 100;
 
 /** @typeParam P the type of connections */
-export class FleetSubscription<P extends Peer> implements FeedTarget {
+export class FleetSubscription<P extends Peer> implements StreamTarget {
   readonly connection: P;
   readonly reportsPresence = true;
   readonly #filter: Filter;
@@ -82,13 +82,13 @@ export class FleetSubscription<P extends Peer> implements FeedTarget {
     });
   }
 
-  afterBatch(feed: FleetFeed): undefined {
+  afterBatch(reader: StreamReader): undefined {
     if (this.#isStopped) return;
     this.connection.flush();
     if (!this.#options.isPaced) return;
     const wait = this.#positionedAt + POSITION_INTERVAL - performance.now();
-    if (wait <= 0) this.#sendPosition(feed);
-    else this.#positionTimer ??= setTimeout(() => this.#sendPosition(feed), wait);
+    if (wait <= 0) this.#sendPosition(reader);
+    else this.#positionTimer ??= setTimeout(() => this.#sendPosition(reader), wait);
   }
 
   stop(): void {
@@ -109,10 +109,10 @@ export class FleetSubscription<P extends Peer> implements FeedTarget {
   }
 
   /** Sends the position after all messages that were delivered. */
-  #sendPosition(feed: FleetFeed): void {
+  #sendPosition(reader: StreamReader): void {
     clearTimeout(this.#positionTimer);
     this.#positionTimer = undefined;
-    const reached = feed.position;
+    const reached = reader.position;
     if (this.#isStopped || !this.connection.isOpen || reached === undefined) return;
     this.#positionedAt = performance.now();
     const { id, delimiter, onWritten } = this.#options;

@@ -1,8 +1,8 @@
-// Subscriptions to the messages of all hosts: where each begins, what feeds it, and what happens to its cursor.
+// Subscriptions to the messages of all hosts: where each begins, which reader it has, and what happens to its cursor.
 
 import type { Fleet } from '../fleet/fleet.js';
-import type { FleetFeed } from '../fleet/fleet-feed.js';
 import { parseFleetPosition } from '../fleet/fleet-position.js';
+import type { StreamReader } from '../fleet/stream-reader.js';
 import { isFleetPosition } from '../log/log-start.js';
 import type { Issue } from '../messages/issues.js';
 import { brokerSchemas, FLEET_POSITION_PATTERN, type MessageMap } from '../messages/messages.js';
@@ -19,7 +19,7 @@ interface CursorUse<P extends Peer> {
   readonly name: string;
   readonly isManual: boolean;
   readonly subscription: FleetSubscription<P>;
-  readonly feed: FleetFeed;
+  readonly reader: StreamReader;
 }
 
 /** @typeParam P the type of connections */
@@ -27,7 +27,7 @@ export class FleetSubscriptions<P extends Peer> {
   readonly #fleet: Fleet;
   readonly #delimiter: number;
   /** What live subscriptions share, while there are any. */
-  #live: FleetFeed | undefined;
+  #live: StreamReader | undefined;
   readonly #subscriptions = new Set<FleetSubscription<P>>();
   /** By the name of the cursor. */
   readonly #uses = new Map<string, CursorUse<P>>();
@@ -64,8 +64,8 @@ export class FleetSubscriptions<P extends Peer> {
     if (last === true && (from !== undefined || cursor !== undefined)) return LAST_WITH_START;
     if (ack === 'manual' && cursor === undefined) return ACK_WITHOUT_CURSOR;
     if (typeof from === 'object' && 'offset' in from && !isFleetPosition(from)) return NO_FLEET_POSITION;
-    const needsFeed = from !== undefined || cursor !== undefined || this.#live === undefined;
-    if (needsFeed && !this.#fleet.hasRoomForFeed) return 'RATE_LIMITED';
+    const needsReader = from !== undefined || cursor !== undefined || this.#live === undefined;
+    if (needsReader && !this.#fleet.hasRoomForReader) return 'RATE_LIMITED';
     if (cursor === undefined) return undefined;
     if (this.#fleet.handlerCursors.has(cursor)) return CURSOR_OF_HANDLER;
     const user = this.#uses.get(cursor)?.subscription;
@@ -83,7 +83,7 @@ export class FleetSubscriptions<P extends Peer> {
     const isPaced = from !== undefined || cursor !== undefined;
     const previous = cursor === undefined ? undefined : this.#uses.get(cursor)?.subscription;
     previous?.stop();
-    const feed = isPaced ? this.#fleet.openFeed(this.#fleet.startOf(data)) : this.#liveFeed();
+    const reader = isPaced ? this.#fleet.openReader(this.#fleet.startOf(data)) : this.#liveReader();
     const subscription: FleetSubscription<P> = new FleetSubscription(connection, filter, {
       id,
       delimiter: this.#delimiter,
@@ -93,30 +93,30 @@ export class FleetSubscriptions<P extends Peer> {
       },
       onStopped: () => {
         this.#subscriptions.delete(subscription);
-        feed.targets.delete(subscription);
+        reader.targets.delete(subscription);
         if (cursor !== undefined && this.#uses.get(cursor)?.subscription === subscription)
           this.#uses.delete(cursor);
-        if (feed.targets.size > 0) return;
-        if (this.#live === feed) this.#live = undefined;
-        void this.#fleet.closeFeed(feed);
+        if (reader.targets.size > 0) return;
+        if (this.#live === reader) this.#live = undefined;
+        void this.#fleet.closeReader(reader);
       },
     });
-    feed.targets.add(subscription);
+    reader.targets.add(subscription);
     this.#subscriptions.add(subscription);
     if (cursor !== undefined)
-      this.#uses.set(cursor, { name: cursor, isManual: ack === 'manual', subscription, feed });
+      this.#uses.set(cursor, { name: cursor, isManual: ack === 'manual', subscription, reader });
     const replaced = previous?.connection === connection ? undefined : previous?.connection;
-    const isReady = this.#fleet.isConnected ? feed.ready : Promise.resolve();
+    const isReady = this.#fleet.isConnected ? reader.ready : Promise.resolve();
     return { subscription, isReady, replaced };
   }
 
   /** Moves the cursor of a subscription. @returns why that is impossible, if it is */
   acknowledge(connection: P, { id, position }: MessageMap['ack']['data']): Issue | undefined {
-    for (const { name, subscription, isManual, feed } of this.#uses.values()) {
+    for (const { name, subscription, isManual, reader } of this.#uses.values()) {
       if (subscription.connection !== connection || subscription.id !== id) continue;
       if (!isManual) return ACK_NOT_MANUAL;
       if (!FLEET_POSITION_PATTERN.test(position)) return NO_FLEET_POSITION;
-      const { sequence = 0 } = feed.position ?? {};
+      const { sequence = 0 } = reader.position ?? {};
       if (parseFleetPosition(position).sequence > sequence) return ACK_UNKNOWN_POSITION;
       this.#fleet.cursors.set(name, position);
       return undefined;
@@ -131,8 +131,8 @@ export class FleetSubscriptions<P extends Peer> {
     return false;
   }
 
-  #liveFeed(): FleetFeed {
-    this.#live ??= this.#fleet.openFeed('new');
+  #liveReader(): StreamReader {
+    this.#live ??= this.#fleet.openReader('new');
     return this.#live;
   }
 }

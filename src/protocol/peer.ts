@@ -8,12 +8,12 @@ import type { CrawlerIdentity } from '../routing/job-owners.js';
 
 /** The session of a peer: its messages that are decided, over several connections. */
 export interface PeerSession extends SenderSession {
-  /** Number of messages that are decided: stored, or rejected. Control messages do not count. */
-  readonly line: number;
+  /** Number of decided messages (stored or rejected), without control messages. On the wire: `line`. */
+  readonly decided: number;
   /** Offset in the log after its latest message; 0 if none is stored. */
   loggedEnd: number;
   /** Counts the messages of a run. @param firstSequence of those that will be accepted */
-  begin(firstSequence: number, count: number): void;
+  countRun(firstSequence: number, count: number): void;
 }
 
 /** A connection, as far as the protocol is concerned: in applications, always a `SocketConnection`. */

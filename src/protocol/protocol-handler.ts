@@ -9,7 +9,7 @@ import type { WireErrorCode } from '../errors.js';
 import type { Fleet } from '../fleet/fleet.js';
 import { type MessageLog, NEVER } from '../log/message-log.js';
 import type { FrameRange } from '../memory/slab-pool.js';
-import { type JobSeed, NO_SEED } from '../messages/job-key.js';
+import type { JobSeed } from '../messages/job-key.js';
 import type { MessageRegistry, MessageType } from '../messages/message-registry.js';
 import { MAX_CONTROL_BYTES } from '../messages/messages.js';
 import type { CrawlerRouter } from '../routing/crawler-router.js';
@@ -51,6 +51,8 @@ export interface ProtocolSettings extends ControlSettings, SubscriptionSettings 
   readonly maxFramingErrors: number;
   readonly minHeartbeatInterval: number;
   readonly maxMessagesPerSecond: number;
+  /** Seed of the job keys in verdicts. */
+  readonly jobSeed: JobSeed;
 }
 
 /** Code in this process that receives messages. */
@@ -63,19 +65,16 @@ export interface ProtocolListener<P extends Peer> extends PresenceListener<P>, R
   readonly identify: Identify<P>;
 }
 
-/** What is kept of messages. */
-export interface MessageMemory {
+/** Optional stores of the protocol: the latest messages, the durable log, the fleet. */
+export interface ProtocolStorage {
   /** If `undefined`, no latest messages are kept. */
-  readonly lastValues: LastValues | undefined;
+  readonly lastValues?: LastValues | undefined;
   /** If `undefined`, nothing is durable. */
   readonly log?: MessageLog | undefined;
   /** If `undefined`, there are no other hosts. */
   readonly fleet?: Fleet | undefined;
-  /** Seed of the job keys in verdicts. */
-  readonly jobSeed: JobSeed;
 }
 
-const NO_MEMORY: MessageMemory = { lastValues: undefined, jobSeed: NO_SEED };
 const TIMEOUT_KEY = '"timeout_ms"';
 /** Failed chunks tolerated per connection. One more closes it. */
 const MAX_FAILED_CHUNKS = 5;
@@ -131,7 +130,7 @@ export class ProtocolHandler<P extends Peer> {
     router: CrawlerRouter<P>,
     listener: ProtocolListener<P>,
     gatherer: RunGatherer,
-    memory: MessageMemory = NO_MEMORY,
+    storage: ProtocolStorage = {},
     access: AccessControl = new AccessControl(),
   ) {
     this.#gatherer = gatherer;
@@ -143,7 +142,8 @@ export class ProtocolHandler<P extends Peer> {
     this.#router = router;
     this.#listener = listener;
     this.#replies = new ReplyLimiter(settings.maxErrorReplies, settings.delimiter);
-    const { lastValues, jobSeed, log, fleet } = memory;
+    const { jobSeed } = settings;
+    const { lastValues, log, fleet } = storage;
     this.#log = log;
     this.#rejections = new RejectionHandler(
       settings,
@@ -280,7 +280,7 @@ export class ProtocolHandler<P extends Peer> {
     connection.line += verdict.lines(index);
     this.#recordDrift(connection, verdict, index);
     // After the messages, since a hello among them may have set the role. Reports of other roles are ignored.
-    if (!this.#access.isAllowed(connection, 'report')) return;
+    if (!this.#access.isAllowed(connection, 'publish')) return;
     const activeJobs = verdict.activeJobs(index);
     if (activeJobs !== undefined) {
       connection.workload = activeJobs;
@@ -306,14 +306,14 @@ export class ProtocolHandler<P extends Peer> {
   /** @internal Disconnects a peer that has not sent the required `hello` first. */
   rejectUnauthenticated(connection: Peer, messageType?: string): void {
     if (!connection.isOpen) return;
-    this.#rejections.refuse(connection, 'UNAUTHORIZED', messageType);
+    this.#rejections.rejectUnreported(connection, 'UNAUTHORIZED', messageType);
     void connection.disconnect('UNAUTHORIZED');
   }
 
   /** @internal Rejects a message whose end has not been received and which already exceeds `maxMessageSize`. */
   rejectOversize(connection: P): void {
     this.#reject(connection, { code: 'MESSAGE_TOO_LARGE', type: undefined, issues: [], line: 0 }, undefined);
-    connection.session?.begin(0, 1);
+    connection.session?.countRun(0, 1);
   }
 
   /** @internal Sends an error to a peer, unless `maxErrorReplies` is reached. */
@@ -370,7 +370,7 @@ export class ProtocolHandler<P extends Peer> {
       else this.#control.onRejected(connection, type.name, 'RATE_LIMITED');
       return;
     }
-    const action = kind === RunKind.ADDRESSED ? 'command' : 'report';
+    const action = kind === RunKind.ADDRESSED ? 'command' : 'publish';
     // These runs consist of one message. Others may contain several types.
     const isSingleMessage = kind === RunKind.ADDRESSED || kind === RunKind.REQUEST;
     const type = isSingleMessage ? this.#registry.types[verdict.typeIndex(first)] : undefined;
@@ -379,7 +379,7 @@ export class ProtocolHandler<P extends Peer> {
     const firstSequence = connection.sequence + 1;
     connection.sequence += admitted;
     const forwarded = new FrameRun({
-      source: connection,
+      sender: connection,
       chunk,
       verdict,
       index: run,
@@ -423,13 +423,13 @@ export class ProtocolHandler<P extends Peer> {
         if (this.#registry.get(type)?.direction === 'control') counted--;
       }
     }
-    session.begin(sequence + 1, counted);
+    session.countRun(sequence + 1, counted);
   }
 
   #forward(connection: P, run: FrameRun): void {
     if (this.#log?.mustReject === true) {
       const messageType = this.#registry.types[run.typeIndex(0)]?.name;
-      this.#rejections.refuse(connection, 'LOG_FULL', messageType, run.count);
+      this.#rejections.rejectUnreported(connection, 'LOG_FULL', messageType, run.count);
       this.#rejectedLater += run.count;
       return;
     }
@@ -548,7 +548,7 @@ export class ProtocolHandler<P extends Peer> {
       repeated = 0;
     }
     for (let frame = end; frame < first + count; frame++) {
-      this.#rejections.refuse(connection, 'RATE_LIMITED', verdict.rejectionReason(frame)?.type);
+      this.#rejections.rejectUnreported(connection, 'RATE_LIMITED', verdict.rejectionReason(frame)?.type);
     }
     for (let frame = first; frame < first + count; frame++) {
       const reason = verdict.rejectionReason(frame);
@@ -558,7 +558,7 @@ export class ProtocolHandler<P extends Peer> {
 
   /** Reports messages that break the contract and are forwarded all the same. Their sender gets no reply. */
   #reportRun(connection: P, chunk: Chunk, verdict: VerdictReader, first: number, count: number): void {
-    if (!this.#access.isAllowed(connection, 'report') && !this.#access.isAllowed(connection, 'command'))
+    if (!this.#access.isAllowed(connection, 'publish') && !this.#access.isAllowed(connection, 'command'))
       return;
     for (let frame = first; frame < first + count; frame++) {
       const reported = verdict.rejectedFrame(frame);

@@ -99,8 +99,8 @@ export class RejectionHandler<P extends Peer> {
     this.#listener.onRejectedCount(connection, code, count, details);
   }
 
-  /** Counts and answers messages that their sender was not permitted to send, but does not report them. */
-  refuse(connection: Peer, code: WireErrorCode, messageType: string | undefined, count = 1): void {
+  /** Counts and answers rejected messages without reporting them to subscribers of `rejected`. */
+  rejectUnreported(connection: Peer, code: WireErrorCode, messageType: string | undefined, count = 1): void {
     this.count(connection, code, count);
     this.#replies.reply(connection, code, { messageType });
   }

@@ -8,8 +8,8 @@ import type { Peer, PeerSession } from './peer.js';
 /** A client, over several connections. */
 export class Session<P extends Peer> implements PeerSession {
   readonly id: string;
-  /** Number of messages that are decided: stored, or rejected. Control messages do not count. */
-  line: number;
+  /** Number of decided messages (stored or rejected), without control messages. On the wire: `line`. */
+  decided: number;
   /** Offset in the log after its latest message; 0 if none is stored. */
   loggedEnd = 0;
   /** The latest connection. */
@@ -18,24 +18,24 @@ export class Session<P extends Peer> implements PeerSession {
   undecided = 0;
   /** Called once there are none. */
   onDecided: (() => void) | undefined;
-  /** The current run: its first sequence number, and the number of messages before it. */
+  /** The current run: its first sequence number, and the number of decided messages before it. */
   #sequence = 0;
   #before = 0;
 
-  constructor(id: string, line: number) {
+  constructor(id: string, decided: number) {
     this.id = id;
-    this.line = line;
+    this.decided = decided;
   }
 
   /** Counts the messages of a run. @param firstSequence of those that will be accepted */
-  begin(firstSequence: number, count: number): void {
+  countRun(firstSequence: number, count: number): void {
     this.#sequence = firstSequence;
-    this.#before = this.line;
-    this.line += count;
+    this.#before = this.decided;
+    this.decided += count;
   }
 
-  /** Number of messages before one of the current run. @param sequence of the message */
-  lineBefore(sequence: number): number {
+  /** Number of decided messages before one of the current run. @param sequence of the message */
+  decidedBefore(sequence: number): number {
     return this.#before + sequence - this.#sequence;
   }
 }
@@ -61,7 +61,7 @@ export class Sessions<P extends Peer> {
     onReady: (session: Session<P>) => void,
     onReplaced: (previous: P) => void,
   ): void {
-    const session = this.#sessions.get(id) ?? new Session<P>(id, this.#log.sessionLine(id));
+    const session = this.#sessions.get(id) ?? new Session<P>(id, this.#log.decidedOf(id));
     this.#sessions.set(id, session);
     const previous = session.connection;
     session.connection = connection;

@@ -16,7 +16,7 @@ import { brokerLine, closeReplaced } from './outgoing.js';
 import type { Peer } from './peer.js';
 import type { ReplyLimiter } from './reply-limiter.js';
 import { SecondLimiter } from './second-limiter.js';
-import { GroupMember } from './work-group.js';
+import { WorkGroupMember } from './work-group.js';
 import { isWorkGroup, type WorkGroupData, type WorkGroups } from './work-groups.js';
 
 export interface SubscriptionSettings {
@@ -205,7 +205,7 @@ export class SubscriptionHandler<P extends Peer> {
   /** Handles an `ack`. */
   acknowledge(connection: P, { data }: MessageMap['ack']): void {
     const member = this.#subscriptions.readerOf(connection, data.id);
-    if (member instanceof GroupMember) {
+    if (member instanceof WorkGroupMember) {
       const { epoch, offset } = parsePosition(data.position);
       if (epoch === this.#sources.epoch) member.acknowledge(offset, data.done);
       else this.#replies.reject(connection, 'RULE_VIOLATION', 'ack', [POSITION_OF_OTHER_LOG]);
@@ -222,7 +222,8 @@ export class SubscriptionHandler<P extends Peer> {
     const member = this.#subscriptions.readerOf(connection, data.id);
     const from = parsePosition(data.position);
     const to = data.to === undefined ? { ...from, offset: from.offset + 1 } : parsePosition(data.to);
-    if (!(member instanceof GroupMember)) this.#replies.reject(connection, 'RULE_VIOLATION', 'nack', [NO_MEMBER]);
+    if (!(member instanceof WorkGroupMember))
+      this.#replies.reject(connection, 'RULE_VIOLATION', 'nack', [NO_MEMBER]);
     else if (from.epoch !== this.#sources.epoch || to.epoch !== this.#sources.epoch) {
       this.#replies.reject(connection, 'RULE_VIOLATION', 'nack', [POSITION_OF_OTHER_LOG]);
       this.onNackRejected(connection, 'RULE_VIOLATION');

@@ -77,7 +77,7 @@ export interface WorkGroupStatistics {
 }
 
 /** One subscription of a connection to a group. @typeParam P the type of connections */
-export class GroupMember<P extends Peer> implements SubscriptionReader {
+export class WorkGroupMember<P extends Peer> implements SubscriptionReader {
   readonly group: WorkGroup<P>;
   readonly connection: P;
   /** Of the subscription. */
@@ -142,12 +142,12 @@ export class WorkGroup<P extends Peer> {
   readonly #since: number;
   /** Where it was in a log that does not exist any more, until its members know that. */
   #lost: Position | undefined;
-  readonly #table: LeaseTable<GroupMember<P>>;
-  readonly #members = new Set<GroupMember<P>>();
+  readonly #table: LeaseTable<WorkGroupMember<P>>;
+  readonly #members = new Set<WorkGroupMember<P>>();
   #reader: LogReader | undefined;
   #undelivered: Undelivered | undefined;
   /** Member that gets no new messages until it has none left: failed messages are then delivered to it alone. */
-  #reserved: GroupMember<P> | undefined;
+  #reserved: WorkGroupMember<P> | undefined;
   #running: Promise<void> | undefined;
   /** Whether something has happened since the latest look at what there is to do. */
   #isAwake = false;
@@ -186,13 +186,13 @@ export class WorkGroup<P extends Peer> {
   }
 
   /** @param filter that the group {@link accepts} */
-  join(connection: P, id: string, filter: Filter, options: MemberOptions): GroupMember<P> {
+  join(connection: P, id: string, filter: Filter, options: MemberOptions): WorkGroupMember<P> {
     if (filter.key !== this.#filterKey) {
       this.#filter = this.#storedFilter(filter);
       this.#filterKey = filter.key;
     }
     connection.logSubscriptions++;
-    const member = new GroupMember(this, connection, id, options);
+    const member = new WorkGroupMember(this, connection, id, options);
     this.#members.add(member);
     return member;
   }
@@ -210,7 +210,7 @@ export class WorkGroup<P extends Peer> {
     });
   }
 
-  leave(member: GroupMember<P>): void {
+  leave(member: WorkGroupMember<P>): void {
     if (!this.#members.delete(member)) return;
     member.connection.logSubscriptions--;
     // A member that unsubscribes is not failing; one whose connection ends may have failed because of a message.
@@ -222,13 +222,13 @@ export class WorkGroup<P extends Peer> {
     this.#wake();
   }
 
-  acknowledge(member: GroupMember<P>, offset: number, done: readonly (readonly number[])[]): void {
+  acknowledge(member: WorkGroupMember<P>, offset: number, done: readonly (readonly number[])[]): void {
     this.#recordProgress(member);
     this.#table.acknowledge(member, offset);
     this.#table.settle(member, done);
   }
 
-  giveBack(member: GroupMember<P>, from: number, to: number, delay: number | undefined): void {
+  giveBack(member: WorkGroupMember<P>, from: number, to: number, delay: number | undefined): void {
     this.#recordProgress(member);
     const now = performance.now();
     this.#table.fail(member, from, to, {
@@ -245,14 +245,14 @@ export class WorkGroup<P extends Peer> {
     return new StoredMessageFilter(this.#context.registry, filter, this.#context.delimiter);
   }
 
-  #recordProgress(member: GroupMember<P>): void {
+  #recordProgress(member: WorkGroupMember<P>): void {
     member.idleFor = 0;
     member.isLate = false;
     this.#wake();
   }
 
   /** After a connection has closed, or a member took too long: at once the first time, then less and less often. */
-  #policyOf({ options: { maxDeliveries: maxFailures } }: GroupMember<P>): RetryPolicy {
+  #policyOf({ options: { maxDeliveries: maxFailures } }: WorkGroupMember<P>): RetryPolicy {
     const now = performance.now();
     // The search for the message that cannot be handled has few steps: they need no delay.
     const isAtOnce = (failures: number) => failures === 1 || failures >= maxFailures;
@@ -301,8 +301,8 @@ export class WorkGroup<P extends Peer> {
   }
 
   /** The member with the fewest messages, of those that can get more. */
-  #memberWithRoom(): GroupMember<P> | undefined {
-    let best: GroupMember<P> | undefined;
+  #memberWithRoom(): WorkGroupMember<P> | undefined {
+    let best: WorkGroupMember<P> | undefined;
     let least = Number.POSITIVE_INFINITY;
     for (const member of this.#members) {
       if (member === this.#reserved || !this.#canGetMore(member)) continue;
@@ -316,8 +316,8 @@ export class WorkGroup<P extends Peer> {
   }
 
   /** A member without messages. If all have some, one of them gets no more until it has none. */
-  #memberWithoutWork(): GroupMember<P> | undefined {
-    let best: GroupMember<P> | undefined;
+  #memberWithoutWork(): WorkGroupMember<P> | undefined {
+    let best: WorkGroupMember<P> | undefined;
     let least = Number.POSITIVE_INFINITY;
     for (const member of this.#members) {
       const count = this.#table.countOf(member);
@@ -330,7 +330,7 @@ export class WorkGroup<P extends Peer> {
     return undefined;
   }
 
-  #canGetMore(member: GroupMember<P>): boolean {
+  #canGetMore(member: WorkGroupMember<P>): boolean {
     const { isLate, isAwaited, connection } = member;
     if (isLate || isAwaited) return false;
     // What has failed is delivered alone, so that it is known what fails.
@@ -373,7 +373,7 @@ export class WorkGroup<P extends Peer> {
   }
 
   /** Delivers the next messages of a record to a member: as many as it may have. */
-  #deliver(member: GroupMember<P>, undelivered: Undelivered): void {
+  #deliver(member: WorkGroupMember<P>, undelivered: Undelivered): void {
     const { run, offsets, sizes, next } = undelivered;
     const max = Math.min(MAX_LEASE, member.options.maxUnacked - this.#table.countOf(member));
     let bytes = sizes[next] ?? 0;
@@ -394,7 +394,7 @@ export class WorkGroup<P extends Peer> {
   }
 
   /** Delivers messages again. If they do not exist any more, that is reported. */
-  async #deliverAgain(member: GroupMember<P>, lease: WaitingLease<GroupMember<P>>): Promise<boolean> {
+  async #deliverAgain(member: WorkGroupMember<P>, lease: WaitingLease<WorkGroupMember<P>>): Promise<boolean> {
     const reader = this.#context.log.reader(lease.offsets[0] ?? 0);
     try {
       const part = await reader.next();
@@ -424,7 +424,7 @@ export class WorkGroup<P extends Peer> {
     return this.#filter.select(run, offsets[0] ?? 0, endOf(offsets));
   }
 
-  #send(member: GroupMember<P>, messages: Piece, offsets: readonly number[]): void {
+  #send(member: WorkGroupMember<P>, messages: Piece, offsets: readonly number[]): void {
     const { connection, id } = member;
     const { log, delimiter } = this.#context;
     // Its first messages: the time until it is done with them begins now.

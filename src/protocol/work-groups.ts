@@ -8,9 +8,9 @@ import { DEFAULT_ACK_WAIT } from '../messages/messages.js';
 import type { Filter, SubscribeData } from '../routing/filter.js';
 import type { Peer } from './peer.js';
 import {
-  type GroupMember,
   WorkGroup,
   type WorkGroupContext,
+  type WorkGroupMember,
   type WorkGroupStatistics,
 } from './work-group.js';
 
@@ -62,7 +62,7 @@ export class WorkGroups<P extends Peer> {
   }
 
   /** Adds a member. Call `group.start` once its subscriber knows of it. @returns the member, and its first position */
-  join(connection: P, data: WorkGroupData, filter: Filter): { member: GroupMember<P>; position: string } {
+  join(connection: P, data: WorkGroupData, filter: Filter): { member: WorkGroupMember<P>; position: string } {
     const group = this.#groups.get(data.group) ?? this.#create(data, filter);
     const { ackWait = DEFAULT_ACK_WAIT, maxDeliveries = MAX_DELIVERIES, maxUnacked = MAX_UNACKED } = data;
     const member = group.join(connection, data.id, filter, { ackWait, maxDeliveries, maxUnacked });

@@ -68,7 +68,7 @@ export class Filter {
 /** Whether a filter matches a message of a run. @param index of the message in the run */
 export function matchesMessage(filter: Filter, run: FrameRun, index: number): boolean {
   if (!filter.matchesType(run.typeIndex(index), run.unknownType)) return false;
-  if (!filter.matchesCrawler(run.source.crawlerId)) return false;
+  if (!filter.matchesCrawler(run.sender.crawlerId)) return false;
   if (filter.jobs === undefined) return true;
   const job = run.job(index);
   return job !== -1 && filter.matchesJob(run.verdict.jobLow(job), run.verdict.jobHigh(job));

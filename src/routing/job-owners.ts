@@ -42,7 +42,7 @@ export interface CrawlerIdentity {
 export const JOB_STATE = { OPEN: 0, ENDED: 1, MENTIONED: 2 } as const;
 
 /** Jobs that messages are about, by their keys, each with one of {@link JOB_STATE}. */
-export interface JobReports extends JobKeys {
+export interface JobUpdates extends JobKeys {
   readonly states: Uint8Array;
 }
 
@@ -111,7 +111,7 @@ export class JobOwners {
    * @param readId reads the ID of one of the jobs; `undefined`: not known
    */
   setAll(
-    jobs: JobReports,
+    jobs: JobUpdates,
     owner: CrawlerIdentity,
     run: number,
     readId: (at: number) => string | undefined,
@@ -138,7 +138,7 @@ export class JobOwners {
   }
 
   /** Ends those of the jobs that have ended. Their owners, and those of the others, remain. */
-  endAll({ lows, highs, states, count }: JobReports): void {
+  endAll({ lows, highs, states, count }: JobUpdates): void {
     for (let at = 0; at < count; at++) {
       if (states[at] !== JOB_STATE.ENDED) continue;
       const entry = this.#table.find(lows[at] ?? 0, highs[at] ?? 0);

@@ -9,7 +9,7 @@
  */
 const ENTRY = { LOW: 0, HIGH: 1, NEWER: 2, OLDER: 3, LINKED: 4, DATA: 5, SIZE: 8 } as const;
 /** Fields of a hash slot: the entry plus 1, or 0 if free; the lower half of its key, which saves reading the entry. */
-const SLOT = { ENTRY: 0, LOW: 1, SIZE: 2 } as const;
+const HASH_SLOT = { ENTRY: 0, LOW: 1, SIZE: 2 } as const;
 /** Minimum number of slots per entry, so that few entries collide. */
 const SLOTS_PER_ENTRY = 2;
 const NONE = -1;
@@ -50,7 +50,7 @@ export class JobTable {
     this.#mask = slots - 1;
     // Pages are only allocated when they are written.
     this.#entries = new Int32Array(capacity * ENTRY.SIZE);
-    this.#slots = new Int32Array(slots * SLOT.SIZE);
+    this.#slots = new Int32Array(slots * HASH_SLOT.SIZE);
   }
 
   get size(): number {
@@ -85,10 +85,10 @@ export class JobTable {
   /** The entry of a job, which is given by its key; -1 if it is not in the table. */
   find(low: number, high: number): number {
     for (let slot = low & this.#mask; ; slot = (slot + 1) & this.#mask) {
-      const entry = this.#number(this.#slots, slot * SLOT.SIZE + SLOT.ENTRY) - 1;
+      const entry = this.#number(this.#slots, slot * HASH_SLOT.SIZE + HASH_SLOT.ENTRY) - 1;
       if (entry === NONE) return NONE;
       if (
-        this.#slots[slot * SLOT.SIZE + SLOT.LOW] === (low | 0) &&
+        this.#slots[slot * HASH_SLOT.SIZE + HASH_SLOT.LOW] === (low | 0) &&
         this.#entries[entry * ENTRY.SIZE + ENTRY.HIGH] === (high | 0)
       ) {
         return entry;
@@ -114,7 +114,7 @@ export class JobTable {
     const [slots, rows, mask] = [this.#slots, this.#entries, this.#mask];
     // Nearly always the first slot: the rest is left to find().
     for (let at = 0; at < count; at++)
-      entries[at] = (slots[((lows[at] ?? 0) & mask) * SLOT.SIZE + SLOT.ENTRY] ?? 0) - 1;
+      entries[at] = (slots[((lows[at] ?? 0) & mask) * HASH_SLOT.SIZE + HASH_SLOT.ENTRY] ?? 0) - 1;
     let missing = 0;
     for (let at = 0; at < count; at++) {
       const row = (entries[at] ?? NONE) * ENTRY.SIZE;
@@ -127,7 +127,7 @@ export class JobTable {
     for (let left = missing + this.#size - this.#capacity; left > 0 && entry !== NONE; left--) {
       this.#prepared ^= this.#number(
         this.#slots,
-        (this.#field(entry, ENTRY.LOW) & this.#mask) * SLOT.SIZE + SLOT.ENTRY,
+        (this.#field(entry, ENTRY.LOW) & this.#mask) * HASH_SLOT.SIZE + HASH_SLOT.ENTRY,
       );
       entry = this.newer(entry);
     }
@@ -190,9 +190,9 @@ export class JobTable {
     for (let field: number = ENTRY.DATA; field < ENTRY.SIZE; field++)
       this.#entries[entry * ENTRY.SIZE + field] = 0;
     let slot = low & this.#mask;
-    while (this.#slots[slot * SLOT.SIZE + SLOT.ENTRY] !== 0) slot = (slot + 1) & this.#mask;
-    this.#slots[slot * SLOT.SIZE + SLOT.ENTRY] = entry + 1;
-    this.#slots[slot * SLOT.SIZE + SLOT.LOW] = low;
+    while (this.#slots[slot * HASH_SLOT.SIZE + HASH_SLOT.ENTRY] !== 0) slot = (slot + 1) & this.#mask;
+    this.#slots[slot * HASH_SLOT.SIZE + HASH_SLOT.ENTRY] = entry + 1;
+    this.#slots[slot * HASH_SLOT.SIZE + HASH_SLOT.LOW] = low;
     return entry;
   }
 
@@ -206,19 +206,19 @@ export class JobTable {
   /** Frees an entry's slot and closes the gap: entries after it must be found without passing a free slot. */
   #freeSlotOf(entry: number): void {
     let gap = this.#field(entry, ENTRY.LOW) & this.#mask;
-    while (this.#slots[gap * SLOT.SIZE + SLOT.ENTRY] !== entry + 1) gap = (gap + 1) & this.#mask;
+    while (this.#slots[gap * HASH_SLOT.SIZE + HASH_SLOT.ENTRY] !== entry + 1) gap = (gap + 1) & this.#mask;
     for (let slot = (gap + 1) & this.#mask; ; slot = (slot + 1) & this.#mask) {
-      const next = this.#number(this.#slots, slot * SLOT.SIZE + SLOT.ENTRY);
+      const next = this.#number(this.#slots, slot * HASH_SLOT.SIZE + HASH_SLOT.ENTRY);
       if (next === 0) break;
-      const low = this.#number(this.#slots, slot * SLOT.SIZE + SLOT.LOW);
+      const low = this.#number(this.#slots, slot * HASH_SLOT.SIZE + HASH_SLOT.LOW);
       // An entry must not move to before the slot where its search begins.
       const distance = (slot - low) & this.#mask;
       if (distance < ((slot - gap) & this.#mask)) continue;
-      this.#slots[gap * SLOT.SIZE + SLOT.ENTRY] = next;
-      this.#slots[gap * SLOT.SIZE + SLOT.LOW] = low;
+      this.#slots[gap * HASH_SLOT.SIZE + HASH_SLOT.ENTRY] = next;
+      this.#slots[gap * HASH_SLOT.SIZE + HASH_SLOT.LOW] = low;
       gap = slot;
     }
-    this.#slots[gap * SLOT.SIZE + SLOT.ENTRY] = 0;
+    this.#slots[gap * HASH_SLOT.SIZE + HASH_SLOT.ENTRY] = 0;
   }
 
   #unlink(entry: number): void {

@@ -147,7 +147,7 @@ export class LastValues {
       };
       this.#values[entry] = value;
     }
-    const { source } = run;
+    const { sender } = run;
     if (length > value.bytes.length || length * MAX_SLACK + BYTES_STEP < value.bytes.length)
       this.#resize(value, length);
     copyBytes(run.memory, start, start + length, value.bytes, 0);
@@ -159,8 +159,8 @@ export class LastValues {
     value.jobLow = job === -1 ? 0 : run.verdict.jobLow(job) | 0;
     value.jobHigh = job === -1 ? 0 : run.verdict.jobHigh(job) | 0;
     this.#setOwnerless(value, number === undefined && value.jobLow === low && value.jobHigh === high);
-    value.from = source.id;
-    value.crawlerId = source.crawlerId;
+    value.from = sender.id;
+    value.crawlerId = sender.crawlerId;
     value.sequence = run.firstSequence + index;
     value.receivedAt = run.chunk.receivedAt;
     while (this.#bytes > this.#maxBytes) this.#remove(this.#table.oldest);

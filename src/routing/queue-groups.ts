@@ -1,13 +1,13 @@
 // Queue groups: the members of each receive a message once between them.
 
 import { cutRun, type FrameRun, metaBytes, type Selection, WITH_META } from '../delivery/frame-run.js';
-import type { GroupMember as Assignee, Piece } from '../delivery/outbox.js';
+import type { Assignee, Piece } from '../delivery/outbox.js';
 import { type Filter, matchesMessage } from './filter.js';
 import { FilterIndex, type IndexedFilter } from './filter-index.js';
 import { type SelectionPool, selectMessages, type Target } from './select-messages.js';
 import { hasRoom, type Subscriber } from './subscriber.js';
 
-interface GroupMember extends Assignee {
+interface QueueMember extends Assignee {
   readonly subscriber: Subscriber;
   readonly subscriptionId: string;
   readonly filter: Filter;
@@ -17,7 +17,7 @@ interface GroupMember extends Assignee {
 
 interface QueueGroup extends Target {
   /** Replaced on every change: a member may leave during routing, when it is disconnected for being slow. */
-  members: readonly GroupMember[];
+  members: readonly QueueMember[];
   /** The members by the key of their filter: equal filters are indexed once. */
   readonly filters: Map<string, MembersOfFilter>;
   /** Finds the filters of the group that match a message. */
@@ -30,7 +30,7 @@ interface QueueGroup extends Target {
 interface MembersOfFilter {
   readonly filter: Filter;
   /** In the order of their positions. */
-  members: readonly GroupMember[];
+  members: readonly QueueMember[];
 }
 
 /** The messages of a run that are assigned to a member. */
@@ -58,7 +58,7 @@ export class QueueGroups {
   join(groupName: string, subscriber: Subscriber, subscriptionId: string, filter: Filter): void {
     const group = this.#groups.get(groupName) ?? newQueueGroup();
     this.#groups.set(groupName, group);
-    const member: GroupMember = {
+    const member: QueueMember = {
       groupName,
       filterKey: filter.key,
       hasMeta: filter.mark === WITH_META,
@@ -110,7 +110,7 @@ export class QueueGroups {
     const group = this.#groups.get(from.groupName);
     if (group === undefined) return false;
     const { members } = group;
-    let taker: GroupMember | undefined;
+    let taker: QueueMember | undefined;
     for (let step = 0; step < members.length; step++) {
       const member = members[(group.next + step) % members.length];
       if (member === undefined || member.subscriber.isOpen === false || !isInterchangeable(member, from))
@@ -134,11 +134,11 @@ export class QueueGroups {
   #distribute(run: FrameRun, group: QueueGroup, selection: Selection): void {
     const { members } = group;
     const part = Math.ceil(selection.count / members.length);
-    const assigned = new Map<GroupMember, Assignment>();
+    const assigned = new Map<QueueMember, Assignment>();
     const overhead = members.some(({ hasMeta }) => hasMeta) ? 1 + metaBytes(run) : 1;
     const runBytes = run.span + run.count * overhead;
     const isScarce = !members.every(({ subscriber }) => hasRoom(subscriber, runBytes, 0));
-    let latest: GroupMember | undefined;
+    let latest: QueueMember | undefined;
     let assignment: Assignment | undefined;
     for (let at = 0; at < selection.count; at++) {
       const index = selection.index(at);
@@ -183,12 +183,12 @@ function nextMember(
   run: FrameRun,
   index: number,
   from: number,
-  accepts?: (member: GroupMember) => boolean,
-): GroupMember | undefined {
+  accepts?: (member: QueueMember) => boolean,
+): QueueMember | undefined {
   const { members, filters } = group;
   if (filters.size === 1) return nextOf(members, from, accepts);
-  const distance = ({ position }: GroupMember) => (position - from + members.length) % members.length;
-  let next: GroupMember | undefined;
+  const distance = ({ position }: QueueMember) => (position - from + members.length) % members.length;
+  let next: QueueMember | undefined;
   for (const entries of indexedFilters(group.index, run, index)) {
     for (const { filter, target } of entries) {
       if (!matchesMessage(filter, run, index)) continue;
@@ -207,7 +207,7 @@ function indexedFilters<T>(
 ): readonly (readonly IndexedFilter<T>[])[] {
   const job = index.hasJobs ? run.job(at) : -1;
   const ofJob = job === -1 ? [] : index.ofJob(run.verdict.jobLow(job));
-  return [index.others, index.ofCrawler(run.source.crawlerId), ofJob];
+  return [index.others, index.ofCrawler(run.sender.crawlerId), ofJob];
 }
 
 /**
@@ -215,10 +215,10 @@ function indexedFilters<T>(
  * @param members in the order of their positions
  */
 function nextOf(
-  members: readonly GroupMember[],
+  members: readonly QueueMember[],
   from: number,
-  accepts?: (member: GroupMember) => boolean,
-): GroupMember | undefined {
+  accepts?: (member: QueueMember) => boolean,
+): QueueMember | undefined {
   let [first, end] = [0, members.length];
   while (first < end) {
     const middle = (first + end) >> 1;
@@ -233,6 +233,6 @@ function nextOf(
 }
 
 /** Whether a member may receive all messages that were assigned to another one, in the same form. */
-function isInterchangeable({ filter, hasMeta }: GroupMember, other: Assignee): boolean {
+function isInterchangeable({ filter, hasMeta }: QueueMember, other: Assignee): boolean {
   return filter.key === other.filterKey || (filter.matchesAll && hasMeta === other.hasMeta);
 }

@@ -7,14 +7,14 @@ import { NumberList } from '../memory/number-list.js';
 import { type JobSeed, jobKey } from '../messages/job-key.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import { jobIdIn } from './job-id.js';
-import { type CrawlerIdentity, JOB_STATE, type JobOwners, type JobReports } from './job-owners.js';
+import { type CrawlerIdentity, JOB_STATE, type JobOwners, type JobUpdates } from './job-owners.js';
 import type { LastValues } from './last-values.js';
 
 /** Stands for the heartbeats of a run. */
 const HEARTBEAT = -2;
 
 /** Jobs of a run, with the indexes of the messages that are about them. Beyond `count`, those of an earlier run. */
-interface Reports extends JobReports {
+interface Updates extends JobUpdates {
   readonly indexes: Uint32Array;
   count: number;
   /** Index of the last heartbeat; -1 if there is none. */
@@ -40,7 +40,7 @@ export class RunRecorder {
   #runs = 0;
   /** Indexes of the messages of the current run to record. */
   readonly #latest = new NumberList();
-  #reports = newReports(INITIAL_CAPACITY);
+  #updates = newUpdates(INITIAL_CAPACITY);
   /** 1 for the messages to record, while they are sorted; else 0. */
   #isLatest = new Uint8Array(INITIAL_CAPACITY);
 
@@ -65,24 +65,24 @@ export class RunRecorder {
    */
   record(run: FrameRun, sender: CrawlerIdentity | undefined): void {
     this.#findLatest(run);
-    const reports = this.#readReports(run);
-    const { indexes, lows, highs } = reports;
-    if (sender === undefined) this.#owners.endAll(reports);
+    const updates = this.#readUpdates(run);
+    const { indexes, lows, highs } = updates;
+    if (sender === undefined) this.#owners.endAll(updates);
     else
-      this.#owners.setAll(reports, sender, this.#runs, (at) =>
+      this.#owners.setAll(updates, sender, this.#runs, (at) =>
         jobIdIn(run.message(indexes[at] ?? 0), lows[at] ?? 0, highs[at] ?? 0, this.#jobSeed),
       );
     if (this.#lastValues !== undefined)
-      this.#keepLatest(run, reports, this.#lastValues, sender !== undefined);
+      this.#keepLatest(run, updates, this.#lastValues, sender !== undefined);
   }
 
   /** Keeps the latest messages, and the heartbeat, in the order of receipt. */
-  #keepLatest(run: FrameRun, reports: Reports, lastValues: LastValues, hasOwner: boolean): void {
-    const { indexes, lows, highs, states } = reports;
-    let { heartbeat } = reports;
+  #keepLatest(run: FrameRun, updates: Updates, lastValues: LastValues, hasOwner: boolean): void {
+    const { indexes, lows, highs, states } = updates;
+    let { heartbeat } = updates;
     // A message without an owner has to take the place of an earlier one in any case.
     const isKept = !hasOwner || lastValues.hasTime(run.chunk.receivedAt);
-    const count = isKept || lastValues.hasOwnerless ? reports.count : 0;
+    const count = isKept || lastValues.hasOwnerless ? updates.count : 0;
     for (let at = 0; at < count; at++) {
       const index = indexes[at] ?? 0;
       if (heartbeat !== NONE && index > heartbeat) {
@@ -99,28 +99,28 @@ export class RunRecorder {
   }
 
   /** Reads what the messages to record say about jobs. */
-  #readReports(run: FrameRun): Reports {
+  #readUpdates(run: FrameRun): Updates {
     const { verdict } = run;
     const latest = this.#latest.values;
-    if (latest.length > this.#reports.indexes.length) this.#reports = newReports(2 * latest.length);
-    const reports = this.#reports;
-    reports.heartbeat = NONE;
+    if (latest.length > this.#updates.indexes.length) this.#updates = newUpdates(2 * latest.length);
+    const updates = this.#updates;
+    updates.heartbeat = NONE;
     let count = 0;
     for (const index of latest) {
       const typeIndex = run.typeIndex(index);
       const isHeartbeat = this.#isHeartbeat[typeIndex] === 1;
-      if (isHeartbeat) reports.heartbeat = index;
+      if (isHeartbeat) updates.heartbeat = index;
       const job = run.job(index);
       if (job === NONE) continue;
-      reports.indexes[count] = index;
-      reports.lows[count] = verdict.jobLow(job);
-      reports.highs[count] = verdict.jobHigh(job);
+      updates.indexes[count] = index;
+      updates.lows[count] = verdict.jobLow(job);
+      updates.highs[count] = verdict.jobHigh(job);
       const state = this.#endsJob[typeIndex] === 1 ? JOB_STATE.ENDED : JOB_STATE.OPEN;
-      reports.states[count] = isHeartbeat ? JOB_STATE.MENTIONED : state;
+      updates.states[count] = isHeartbeat ? JOB_STATE.MENTIONED : state;
       count++;
     }
-    reports.count = count;
-    return reports;
+    updates.count = count;
+    return updates;
   }
 
   /** Finds the last message of each job, and the last heartbeat, in the order of receipt. */
@@ -168,13 +168,13 @@ export class RunRecorder {
   }
 
   #keepHeartbeat(run: FrameRun, index: number, lastValues: LastValues): void {
-    const { id, crawlerId } = run.source;
+    const { id, crawlerId } = run.sender;
     const { low, high } = jobKey(crawlerId ?? id, this.#crawlerSeed);
     lastValues.set(low | 0, high | 0, run, index);
   }
 }
 
-function newReports(capacity: number): Reports {
+function newUpdates(capacity: number): Updates {
   return {
     indexes: new Uint32Array(capacity),
     lows: new Int32Array(capacity),

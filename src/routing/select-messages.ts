@@ -45,7 +45,7 @@ export function selectMessages<T extends Target>(
   pool: SelectionPool,
   deliver: (target: T, selection: Selection, selected: number) => void,
 ): void {
-  const { crawlerId } = run.source;
+  const { crawlerId } = run.sender;
   const { others, hasJobs } = index;
   const ofCrawler = index.ofCrawler(crawlerId);
   const ofJobs = hasJobs && mayMatchJobs(index, run);

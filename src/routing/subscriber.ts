@@ -1,6 +1,6 @@
 // A connection that receives messages, as routing sees it.
 
-import type { GroupMember, Piece } from '../delivery/outbox.js';
+import type { Assignee, Piece } from '../delivery/outbox.js';
 
 export interface Subscriber {
   readonly id: string;
@@ -13,7 +13,7 @@ export interface Subscriber {
    * @param member the member of a queue group that the messages are assigned to
    * @param isTakenOver whether the messages were queued for another member before
    */
-  deliver(piece: Piece, member?: GroupMember, isTakenOver?: boolean): void;
+  deliver(piece: Piece, member?: Assignee, isTakenOver?: boolean): void;
 }
 
 /** Whether a subscriber can queue `bytes`, after `ahead` other bytes, without falling behind. */

@@ -2,7 +2,7 @@
 // presence to those that name these types.
 
 import type { FrameRun } from '../delivery/frame-run.js';
-import type { GroupMember, Piece } from '../delivery/outbox.js';
+import type { Assignee, Piece } from '../delivery/outbox.js';
 import { type JobSeed, NO_SEED } from '../messages/job-key.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import { matchesType, RESERVED_TYPES } from '../messages/type-patterns.js';
@@ -224,7 +224,7 @@ export class Subscriptions {
    * Delivers messages that were queued for a member that has left its queue group to another member, if one may receive them.
    * @returns false if there is no such member
    */
-  takeOver(piece: Piece, from: GroupMember): boolean {
+  takeOver(piece: Piece, from: Assignee): boolean {
     return this.#queueGroups.takeOver(piece, from);
   }
 

@@ -6,8 +6,8 @@ import type { MessageRegistry } from '../messages/message-registry.js';
 import { Filter, type SubscribeData } from '../routing/filter.js';
 import { withTimeout } from '../timeout.js';
 import { type DurableHandler, invalidHandler, subscriptionOf } from './durable-handler.js';
-import { DurableReader, type DurableReaderListener } from './durable-reader.js';
-import { FleetReader } from './fleet-reader.js';
+import { FleetHandlerRunner } from './fleet-handler-runner.js';
+import { LogHandlerRunner, type LogHandlerRunnerListener } from './log-handler-runner.js';
 
 /** Where the messages of durable handlers come from. */
 export interface DurableSources {
@@ -22,7 +22,7 @@ const MAX_FLEET_HANDLERS = 32;
 
 export class DurableHandlers {
   readonly #registered: { readonly handler: DurableHandler; readonly data: SubscribeData }[] = [];
-  #readers: (DurableReader | FleetReader)[] = [];
+  #runners: (LogHandlerRunner | FleetHandlerRunner)[] = [];
 
   /** @throws SluiceError `INVALID_OPTION` */
   add(handler: DurableHandler): void {
@@ -36,25 +36,25 @@ export class DurableHandlers {
   }
 
   /** Determines where each handler begins: messages that are stored from now on are new. */
-  open({ log, fleet, registry, delimiter }: DurableSources, listener: DurableReaderListener): void {
-    this.#readers = this.#registered.map(({ handler, data }) => {
+  open({ log, fleet, registry, delimiter }: DurableSources, listener: LogHandlerRunnerListener): void {
+    this.#runners = this.#registered.map(({ handler, data }) => {
       if (data.scope !== 'fleet' || fleet === undefined)
-        return new DurableReader(handler, data, log, registry, delimiter, listener);
+        return new LogHandlerRunner(handler, data, log, registry, delimiter, listener);
       const filter = new Filter(registry, data, log.jobSeed);
-      return new FleetReader(handler, data, filter, fleet, registry, listener);
+      return new FleetHandlerRunner(handler, data, filter, fleet, registry, listener);
     });
   }
 
   /** Begins to call the handlers. */
   run(): void {
-    for (const reader of this.#readers) reader.run();
+    for (const runner of this.#runners) runner.run();
   }
 
   /** Waits for the current calls, so that their cursors move, and calls no handler any more. @param timeout in ms */
   async stop(timeout: number): Promise<void> {
-    const readers = this.#readers;
-    this.#readers = [];
-    await withTimeout(Promise.all(readers.map((reader) => reader.stop())), timeout, () => []);
-    for (const reader of readers) reader.detach();
+    const runners = this.#runners;
+    this.#runners = [];
+    await withTimeout(Promise.all(runners.map((runner) => runner.stop())), timeout, () => []);
+    for (const runner of runners) runner.detach();
   }
 }

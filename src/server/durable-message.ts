@@ -6,7 +6,7 @@ import type { MessageRegistry } from '../messages/message-registry.js';
 import type { MessageMap } from '../messages/messages.js';
 
 /** What consecutive messages of one connection have in common. */
-export interface DurableSource {
+export interface DurableOrigin {
   readonly registry: MessageRegistry;
   readonly connectionId: string | undefined;
   readonly crawlerId: string | undefined;
@@ -28,46 +28,46 @@ export class DurableMessage {
   readonly raw: Buffer;
   /** The message's type. Available without parsing. */
   readonly type: string;
-  readonly #source: DurableSource;
+  readonly #origin: DurableOrigin;
   #message: CustomMessage | undefined;
 
   /** @internal */
-  constructor(source: DurableSource, offset: number, sequence: number, raw: Buffer, type: string) {
+  constructor(origin: DurableOrigin, offset: number, sequence: number, raw: Buffer, type: string) {
     this.offset = offset;
     this.sequence = sequence;
     this.raw = raw;
     this.type = type;
-    this.#source = source;
+    this.#origin = origin;
     this.#message = undefined;
   }
 
   /** Where the next message begins: pass it as `from.offset` to continue there. */
   get position(): string {
-    return this.#source.positionAfter(this.offset);
+    return this.#origin.positionAfter(this.offset);
   }
 
   /** When the broker stored it; with scope `fleet`, when the engine did. */
   get receivedAt(): Date {
-    return new Date(this.#source.time);
+    return new Date(this.#origin.time);
   }
 
   /** Name of the host that received it, with scope `fleet`. */
   get host(): string | undefined {
-    return this.#source.host;
+    return this.#origin.host;
   }
 
   /** ID of the connection that sent it, which may have been closed long ago. */
   get connectionId(): string | undefined {
-    return this.#source.connectionId;
+    return this.#origin.connectionId;
   }
 
   get crawlerId(): string | undefined {
-    return this.#source.crawlerId;
+    return this.#origin.crawlerId;
   }
 
   /** False if the message broke the schemas or rules and was forwarded because of `validation: "report"`. */
   get isValid(): boolean {
-    return this.#source.isValid;
+    return this.#origin.isValid;
   }
 
   /**
@@ -98,7 +98,7 @@ export class DurableMessage {
   }
 
   #parse(): CustomMessage {
-    const type = this.#source.registry.get(this.type);
+    const type = this.#origin.registry.get(this.type);
     if (type !== undefined && this.isValid && type.transformsInput) {
       try {
         return parseMessage(type, this.raw, 0, this.raw.length, true);

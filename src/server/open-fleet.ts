@@ -5,7 +5,7 @@ import type { ResolvedOptions } from '../config/config.js';
 import { requirePrivate } from '../config/private-file.js';
 import { Gatherer } from '../delivery/gatherer.js';
 import { Dispatcher } from '../dispatch/dispatcher.js';
-import { describeError, SluiceError, type WireErrorCode } from '../errors.js';
+import { describeError, SluiceError } from '../errors.js';
 import { Fleet, type FleetListener } from '../fleet/fleet.js';
 import { FleetValidation } from '../fleet/fleet-validation.js';
 import { NatsEngine } from '../fleet/nats-engine.js';
@@ -74,7 +74,7 @@ export async function openFleet(
     delimiter: options.messageDelimiter.charCodeAt(0),
     gatherer: new Gatherer(copies),
     copies,
-    onRejected: (from: string, code: WireErrorCode, count: number) => fleet?.countRejected(from, code, count),
+    onRejected: (count) => fleet?.countRejected(count),
   });
   const delimiter = options.messageDelimiter.charCodeAt(0);
   engine.start();

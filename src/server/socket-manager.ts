@@ -9,12 +9,12 @@ import type { AdminSource, MessageSender } from '../admin/admin-source.js';
 import { howToOpenAdmin } from '../config/addresses.js';
 import { type ResolvedOptions, resolveOptions, type SluiceOptions } from '../config/config.js';
 import {
-  type BrokerLog,
-  brokerLogger,
+  type BrokerLogger,
   connectionLogger,
-  defaultLog,
+  defaultLogger,
   logClosed,
   logOpened,
+  redactingLogger,
 } from '../connection/broker-logger.js';
 import { ConnectionPool } from '../connection/connection-pool.js';
 import { type HealthIssue, HealthMonitor, type HealthSummary } from '../connection/health-monitor.js';
@@ -43,7 +43,7 @@ import { errorLine } from '../protocol/outgoing.js';
 import { SafeEmitter } from '../safe-emitter.js';
 import { withTimeout } from '../timeout.js';
 import { SERVER_VERSION } from '../version.js';
-import { AdminAccess } from './admin-access.js';
+import { AdminEndpoints } from './admin-endpoints.js';
 import type { DashboardHandler, DashboardOptions } from './dashboard-handler.js';
 import type { DurableFailure } from './durable-calls.js';
 import { type DurableHandler, invalidHandler } from './durable-handler.js';
@@ -73,8 +73,8 @@ export interface SocketManagerDependencies {
 export class SocketManager extends SafeEmitter<ServerEvents> {
   readonly options: ResolvedOptions;
   readonly #delimiter: number;
-  readonly #openLog: () => BrokerLog;
-  #openedLog: BrokerLog | undefined;
+  readonly #openLogger: () => BrokerLogger;
+  #openedLogger: BrokerLogger | undefined;
   #rejectionLogger: RejectionLogger | undefined;
   readonly #listenFds: readonly number[];
   readonly #validatesLocally: boolean;
@@ -99,7 +99,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
   #pipeline: Pipeline | undefined;
   #feeds: Feeds | undefined;
   #tails: Tails | undefined;
-  readonly #admin: AdminAccess;
+  readonly #admin: AdminEndpoints;
   #listeners: Listeners | undefined;
   #startedAt: { wall: Date; monotonic: number } | undefined;
   #meter = new RateMeter(0);
@@ -115,8 +115,8 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     this.options = resolveOptions(options);
     this.#delimiter = this.options.messageDelimiter.charCodeAt(0);
     const { logger, droppedLogLines = () => 0 } = dependencies;
-    this.#openLog = () =>
-      logger === undefined ? defaultLog(this.options.logLevel) : { logger, droppedLogLines };
+    this.#openLogger = () =>
+      logger === undefined ? defaultLogger(this.options.logLevel) : { logger, droppedLogLines };
     const { listenFd } = this.options;
     this.#listenFds = dependencies.listenFds ?? (listenFd === undefined ? [] : [listenFd]);
     this.#validatesLocally = dependencies.validatesLocally ?? false;
@@ -124,16 +124,16 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
       encode: (sent) => this.#pipeline?.encode(sent),
       onListenerError: this.#onServerError,
     });
-    this.#admin = new AdminAccess(this.#adminSource(), dependencies.adminFd, {
+    this.#admin = new AdminEndpoints(this.#adminSource(), dependencies.adminFd, {
       onError: this.#onServerError,
       onRestored: this.#onRestored,
     });
     this.#pool.on('connection_added', (event) => {
-      logOpened(this.#log, event.connection);
+      logOpened(this.#logger, event.connection);
       this.emitSafely('connection_added', event);
     });
     this.#pool.on('connection_removed', (event) => {
-      logClosed(this.#log, event.connection, event.reason);
+      logClosed(this.#logger, event.connection, event.reason);
       this.emitSafely('connection_removed', event);
     });
     this.#health = new HealthMonitor(this.options, {
@@ -159,7 +159,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     await this.#starting;
     const addresses = this.#listeners?.addresses ?? [];
     for (const address of addresses) {
-      this.#log.info({ address, workers: this.options.workers.threads }, 'listening');
+      this.#logger.info({ address, workers: this.options.workers.threads }, 'listening');
       this.emitSafely('server_listening', { address });
     }
     this.emitSafely('server_started', { address: addresses[0] ?? '' });
@@ -205,7 +205,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
    */
   getMetrics(): ServerMetrics {
     if (this.#pipeline === undefined) throw new SluiceError('NOT_RUNNING');
-    const log = { linesDropped: this.#openedLog?.droppedLogLines() ?? 0 };
+    const log = { linesDropped: this.#openedLogger?.droppedLogLines() ?? 0 };
     return collectMetrics(this.#pipeline, this.#pool.statistics, this.#meter.rates, log);
   }
 
@@ -224,7 +224,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
    * @throws SluiceError `INVALID_OPTION`
    */
   setLogLevel(level: ResolvedOptions['logLevel']): void {
-    this.#log.level = resolveOptions({ logLevel: level }).logLevel;
+    this.#logger.level = resolveOptions({ logLevel: level }).logLevel;
   }
 
   /**
@@ -342,16 +342,16 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     const direction = registry.get(type)?.direction;
     const isForwarded = direction === undefined && this.options.validation === 'report';
     if (direction === 'crawler' || direction === 'app' || isForwarded) return;
-    this.#log.warn({ type }, 'a handler is registered for a type of which there are no messages');
+    this.#logger.warn({ type }, 'a handler is registered for a type of which there are no messages');
   }
 
   /** Opened on first use, so that the constructor does not fail if the default logger cannot be loaded. */
-  get #log(): Logger {
-    if (this.#openedLog === undefined) {
-      const { logger, droppedLogLines } = this.#openLog();
-      this.#openedLog = { logger: brokerLogger(logger), droppedLogLines };
+  get #logger(): Logger {
+    if (this.#openedLogger === undefined) {
+      const { logger, droppedLogLines } = this.#openLogger();
+      this.#openedLogger = { logger: redactingLogger(logger), droppedLogLines };
     }
-    return this.#openedLog.logger;
+    return this.#openedLogger.logger;
   }
 
   async #start(): Promise<void> {
@@ -373,7 +373,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
       onError: this.#onServerError,
       onRestored: this.#onRestored,
       onConnection: (socket) => this.#accept(socket),
-      onHandshakeFailure: ({ code }, address) => this.#log.warn({ code, address }, 'TLS handshake failed'),
+      onHandshakeFailure: ({ code }, address) => this.#logger.warn({ code, address }, 'TLS handshake failed'),
     });
     await this.#listeners.open();
     this.#durableHandlers.run();
@@ -406,7 +406,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
       registry,
     });
     const { first, end, bytes } = log.statistics;
-    this.#log.info({ folder: options.log, first, end, bytes }, 'durable log is open');
+    this.#logger.info({ folder: options.log, first, end, bytes }, 'durable log is open');
     return log;
   }
 
@@ -414,7 +414,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     const sources = { log, fleet: this.#fleet, registry, delimiter: this.#delimiter };
     this.#durableHandlers.open(sources, {
       onFailure: (failure) => this.onDurableFailure(failure),
-      onGap: (gap) => this.#log.warn({ ...gap }, 'messages for a durable handler are missing'),
+      onGap: (gap) => this.#logger.warn({ ...gap }, 'messages for a durable handler are missing'),
       onUnreadable: (error) => this.#onLogError(error),
     });
   }
@@ -430,15 +430,15 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
         rate: this.#meter.rates.messagesReceived,
       }),
       onError: (error) => this.#onServerError(error),
-      onRecovered: () => this.#log.info('messages are forwarded to the fleet again'),
+      onRecovered: () => this.#logger.info('messages are forwarded to the fleet again'),
       onWorkerError: (error) => this.#onWorkerError(error),
-      onInfo: (details, message) => this.#log.info(details, message),
-      onWarning: (details, message) => this.#log.warn(details, message),
+      onInfo: (details, message) => this.#logger.info(details, message),
+      onWarning: (details, message) => this.#logger.warn(details, message),
     });
   }
 
   readonly #onRestored = (address: ServerAddress): void => {
-    this.#log.info({ address }, 'listening again');
+    this.#logger.info({ address }, 'listening again');
   };
 
   #createPipeline(registry: MessageRegistry): Pipeline {
@@ -461,11 +461,11 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
       })
       .on('presence', (change) => this.emitSafely('presence', change))
       .on('rejected_count', (...rejected) => {
-        this.#rejectionLogger ??= new RejectionLogger(this.#log);
+        this.#rejectionLogger ??= new RejectionLogger(this.#logger);
         this.#rejectionLogger.record(...rejected);
       })
       .on('worker_error', (error) => this.#onWorkerError(error))
-      .once('patterns_unavailable', (reason) => this.#log.warn({ reason }, 'validating without patterns'))
+      .once('patterns_unavailable', (reason) => this.#logger.warn({ reason }, 'validating without patterns'))
       .on('listener_error', this.#onServerError)
       .on('mismatch', (type) => this.#onServerError(new SluiceError('PATTERN_MISMATCH', type)))
       .on('log_availability', (isAvailable, error) => this.#reportLog(isAvailable, error))
@@ -501,7 +501,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
 
   /** @param error why the disk has failed, if known */
   #reportLog(isAvailable: boolean, error: unknown): void {
-    if (isAvailable) this.#log.info('the disk of the durable log works again');
+    if (isAvailable) this.#logger.info('the disk of the durable log works again');
     else this.#onLogError(error);
   }
 
@@ -528,7 +528,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
   async #openAdmin(): Promise<void> {
     if (!(await this.#admin.open())) return;
     const { address = '' } = this.#admin;
-    this.#log.info({ admin: address, open: howToOpenAdmin(address) }, 'admin server is up');
+    this.#logger.info({ admin: address, open: howToOpenAdmin(address) }, 'admin server is up');
   }
 
   #adminSource(): AdminSource {
@@ -548,7 +548,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
       verifyAdminToken: (token) =>
         this.#pipeline === undefined ? false : this.#pipeline.access.verifyAdmin(token),
       logAction: (what, connectionId, ids) =>
-        this.#log.info({ who: 'admin', what, connectionId, ids }, 'admin action'),
+        this.#logger.info({ who: 'admin', what, connectionId, ids }, 'admin action'),
       openSender: (crawlerId) => this.#openSender(crawlerId),
       isTokenLimitReached: () => this.#pipeline?.access.isFailureLimitReached(performance.now()) ?? false,
     };
@@ -556,13 +556,13 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
 
   /** Loaded on demand. */
   async #openSender(crawlerId: string | undefined): Promise<MessageSender> {
-    const { OwnPeer } = await import('./own-peer.js');
+    const { LoopbackPeer } = await import('./loopback-peer.js');
     const accept = (socket: Socket) => this.#accept(socket, { crawlerId });
-    return OwnPeer.open(accept, this.#delimiter, this.options.sendTimeout);
+    return LoopbackPeer.open(accept, this.#delimiter, this.options.sendTimeout);
   }
 
-  /** @param own if the peer is code in this process: it needs no token, and sends what this crawler has sent before */
-  #accept(socket: Socket, own?: { readonly crawlerId: string | undefined }): void {
+  /** @param loopback if the peer is code in this process: it needs no token, and resends messages of this crawler */
+  #accept(socket: Socket, loopback?: { readonly crawlerId: string | undefined }): void {
     if (this.#pipeline === undefined || this.#pool.isFull || this.#state !== 'running') {
       const code = this.#state === 'running' ? 'MAX_CONNECTIONS' : 'SHUTTING_DOWN';
       if (code === 'MAX_CONNECTIONS') this.#pool.reject();
@@ -572,10 +572,10 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
       return;
     }
     const connection = new SocketConnection(`${this.#idPrefix}-${this.#nextId++}`, socket, this.#pipeline);
-    if (own !== undefined) {
+    if (loopback !== undefined) {
       connection.isHelloAccepted = true;
       connection.role = 'relay';
-      connection.identity.crawlerId = own.crawlerId;
+      connection.identity.crawlerId = loopback.crawlerId;
     }
     this.#pipeline.flow.add(connection);
     this.#pool.add(connection);
@@ -600,22 +600,22 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
 
   readonly #onServerError = (error: unknown): void => {
     const code = error instanceof SluiceError ? error.code : undefined;
-    this.#log.error({ code, error: describeForLog(error) }, 'server error');
+    this.#logger.error({ code, error: describeForLog(error) }, 'server error');
     try {
       this.emit('server_error', { error });
     } catch (second) {
-      this.#log.error({ error: describeForLog(second) }, 'a listener of server_error failed');
+      this.#logger.error({ error: describeForLog(second) }, 'a listener of server_error failed');
     }
   };
 
   #onWorkerError(error: unknown): void {
-    this.#log.error({ error: describeForLog(error) }, 'worker failed');
+    this.#logger.error({ error: describeForLog(error) }, 'worker failed');
     this.emitSafely('pool_error', { error });
   }
 
   #closeDead(connection: SocketConnection, issue: HealthIssue): void {
     const { kind, value, limit } = issue;
-    connectionLogger(this.#log, connection).warn({ kind, value, limit }, 'connection is dead');
+    connectionLogger(this.#logger, connection).warn({ kind, value, limit }, 'connection is dead');
     void connection.disconnect(kind);
   }
 
@@ -632,8 +632,8 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     this.emitSafely('health_summary', summary);
     if (summary.delay > 0) for (const connection of this.#pool) connection.shiftDeadlines(summary.delay);
     const { stallTimeout, partialMessageTimeout } = this.options;
-    closeStalled(this.#pool, stallTimeout, this.#log);
-    closePartial(this.#pool, partialMessageTimeout, this.#log, (connection) => {
+    closeStalled(this.#pool, stallTimeout, this.#logger);
+    closePartial(this.#pool, partialMessageTimeout, this.#logger, (connection) => {
       this.#pipeline?.protocol.replyError(connection, 'INVALID_JSON');
     });
     pingWaiting(this.#pool, this.#delimiter);
@@ -644,7 +644,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     const connection = kind === 'messages_dropped' ? this.#pool.get(connectionId) : undefined;
     if (connection === undefined) return;
     const { policy } = connection.outbox;
-    connectionLogger(this.#log, connection).warn(
+    connectionLogger(this.#logger, connection).warn(
       { dropped: value, policy },
       'peer is too slow: messages dropped',
     );
@@ -670,13 +670,13 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
 
   #measure(): void {
     this.#meter.measure(this.getMetrics().totals, performance.now());
-    this.#log.debug({ rates: this.#meter.rates, connections: this.#pool.size }, 'metrics');
+    this.#logger.debug({ rates: this.#meter.rates, connections: this.#pool.size }, 'metrics');
   }
 
   async #stop(reason: string): Promise<void> {
     const pipeline = this.#pipeline as Pipeline;
     this.#state = 'stopping';
-    this.#log.info({ reason }, 'stopping');
+    this.#logger.info({ reason }, 'stopping');
     this.emitSafely('server_stopping', { reason });
     this.#health.stop();
     this.#feeds?.close();
@@ -700,7 +700,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     this.#startedAt = undefined;
     this.#listeners = undefined;
     this.#rejectionLogger?.flush();
-    this.#log.info({ reason, undelivered, unsettledBytes }, 'stopped');
+    this.#logger.info({ reason, undelivered, unsettledBytes }, 'stopped');
     this.emitSafely('server_stopped', { reason, undelivered, unsettledBytes });
   }
 

@@ -1,4 +1,4 @@
-// The drop-in server of a web application: a SocketManager with handlers instead of events, and the state of the fleet.
+// A SocketManager for web applications: handlers and middleware instead of events, and the state of crawlers and jobs.
 
 import '../async-dispose.js';
 import { EventEmitter } from 'node:events';

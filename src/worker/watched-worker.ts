@@ -1,46 +1,46 @@
 // The worker's side of the watchdog (dispatch/watchdog.ts): records in shared memory whether it is busy, and its position.
 
-import { DONE, SLOT } from '../dispatch/watchdog.js';
+import { DONE, PROGRESS } from '../dispatch/watchdog.js';
 
 export class WatchedWorker {
-  readonly #slots: Int32Array;
+  readonly #records: Int32Array;
   readonly #at: number;
 
-  /** Claims a free slot. */
+  /** Claims a free record. */
   constructor(memory: SharedArrayBuffer, threadId: number) {
-    this.#slots = new Int32Array(memory);
+    this.#records = new Int32Array(memory);
     let at = 0;
-    while (Atomics.compareExchange(this.#slots, at + SLOT.THREAD, 0, threadId) !== 0) {
-      at += SLOT.SIZE;
-      if (at === this.#slots.length) throw new Error('no free watchdog slot');
+    while (Atomics.compareExchange(this.#records, at + PROGRESS.THREAD, 0, threadId) !== 0) {
+      at += PROGRESS.SIZE;
+      if (at === this.#records.length) throw new Error('no free progress record');
     }
     this.#at = at;
   }
 
   /**
    * Runs one batch.
-   * @param task its number; 0 if it has none
+   * @param batchId its number; 0 if it has none
    */
-  run<T>(work: () => T, task = 0): T {
-    this.#slots[this.#at + SLOT.TASK] = task;
+  run<T>(work: () => T, batchId = 0): T {
+    this.#records[this.#at + PROGRESS.BATCH] = batchId;
     this.reach(0, 0, 0);
     try {
       return work();
     } finally {
-      this.#slots[this.#at + SLOT.RANGE] = DONE;
-      Atomics.add(this.#slots, this.#at + SLOT.COUNTER, 1);
+      this.#records[this.#at + PROGRESS.RANGE] = DONE;
+      Atomics.add(this.#records, this.#at + PROGRESS.COUNTER, 1);
     }
   }
 
   /** Records that the worker has reached a message, given by its offsets in the range's arena. */
   reach(range: number, start: number, end: number): void {
-    const slots = this.#slots;
+    const records = this.#records;
     const at = this.#at;
-    slots[at + SLOT.RANGE] = range;
-    slots[at + SLOT.START] = start;
-    slots[at + SLOT.END] = end;
+    records[at + PROGRESS.RANGE] = range;
+    records[at + PROGRESS.START] = start;
+    records[at + PROGRESS.END] = end;
     // The first call for a batch makes the counter odd, which means busy.
-    const isBusy = (slots[at + SLOT.COUNTER] ?? 0) % 2 !== 0;
-    Atomics.add(slots, at + SLOT.COUNTER, isBusy ? 2 : 1);
+    const isBusy = (records[at + PROGRESS.COUNTER] ?? 0) % 2 !== 0;
+    Atomics.add(records, at + PROGRESS.COUNTER, isBusy ? 2 : 1);
   }
 }

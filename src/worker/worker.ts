@@ -10,9 +10,9 @@ import type { BatchValidator } from './batch-validator.js';
 import { WatchedWorker } from './watched-worker.js';
 
 const settings = workerData as WorkerSettings;
-const needed = new Int32Array(settings.needed);
+const loadRequested = new Int32Array(settings.loadRequested);
 
-let batches = isNeeded() ? await load() : undefined;
+let batches = isLoadRequested() ? await load() : undefined;
 let loading: Promise<BatchValidator> | undefined;
 // If a rule returns a promise, the message is rejected and the promise ignored: its rejection must not terminate the
 // worker.
@@ -30,7 +30,7 @@ let piscina: typeof import('piscina') | undefined;
 export default function validateBatch(task: BatchTask): object | Promise<object> {
   if (batches !== undefined) return validate(batches, task);
   // The pool only waits for this worker to start.
-  if (!isNeeded()) return {};
+  if (!isLoadRequested()) return {};
   loading ??= load().catch(terminate);
   return loading.then((loaded) => {
     batches = loaded;
@@ -49,8 +49,8 @@ function validate(validator: BatchValidator, task: BatchTask): object {
   return piscina.move({ [piscina.transferableSymbol]: [frames.buffer], [piscina.valueSymbol]: verdict });
 }
 
-function isNeeded(): boolean {
-  return Atomics.load(needed, 0) !== 0;
+function isLoadRequested(): boolean {
+  return Atomics.load(loadRequested, 0) !== 0;
 }
 
 async function load(): Promise<BatchValidator> {

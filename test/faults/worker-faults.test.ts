@@ -258,12 +258,12 @@ describe('Watchdog', () => {
     }
   });
 
-  test('the time of a worker that has died at work is not held against the next one in its slot', () => {
+  test('the time of a worker that has died at work is not held against the next one with its record', () => {
     for (const isSeenFree of [true, false]) {
       const watchdog = new Watchdog(1, 100);
       new WatchedWorker(watchdog.memory, 7).run(() => {
         expect(watchdog.findHung([worker], 1000)).toEqual([]);
-        // Dies in there: its slot is freed, and its counter is not raised again.
+        // Dies in there: its record is freed, and its counter is not raised again.
         watchdog.findHung([], 1010);
         if (isSeenFree) watchdog.findHung([], 1020);
         const next = { threadId: 8 };
@@ -275,7 +275,7 @@ describe('Watchdog', () => {
     }
   });
 
-  test('slots of workers that have ended are used again', () => {
+  test('records of workers that have ended are used again', () => {
     const watchdog = new Watchdog(1, 100);
     for (let threadId = 1; threadId < 100; threadId++) {
       new WatchedWorker(watchdog.memory, threadId);

@@ -4,10 +4,10 @@ import type { LogEntry } from '#src/log/active-segment.js';
 import { createHead, RecordKind } from '#src/log/format.js';
 
 /** Messages of one connection, one per line. */
-export function logEntry(messages: readonly string[], source = 1): LogEntry {
+export function logEntry(messages: readonly string[], sender = 1): LogEntry {
   return {
-    source: { number: source, id: `c-${source}`, crawlerId: undefined },
-    fields: { kind: RecordKind.RUN, count: messages.length, time: 1000, sequence: 1, line: 0 },
+    sender: { number: sender, id: `c-${sender}`, crawlerId: undefined },
+    fields: { kind: RecordKind.RUN, count: messages.length, time: 1000, sequence: 1, decidedBefore: 0 },
     head: createHead(messages.length, (index) => index.fill(7)),
     body: Buffer.from(messages.map((message) => `${message}\n`).join('')),
   };

@@ -68,7 +68,7 @@ export class ProjectedEvents {
       const kind = verdict.runKind(run);
       if (kind === RunKind.REJECTED || kind === RunKind.REPORTED || kind === RunKind.CONTROL) continue;
       const forwarded = new FrameRun({
-        source: { id: 'c-1', crawlerId: undefined },
+        sender: { id: 'c-1', crawlerId: undefined },
         chunk,
         verdict,
         index: run,

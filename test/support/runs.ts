@@ -1,7 +1,7 @@
 // Runs of messages as the pipeline forwards them, without a connection.
 
 import { MessageParser, SlabPool } from 'sluice';
-import { FrameRun, type RunSource } from '#src/delivery/frame-run.js';
+import { FrameRun, type RunSender } from '#src/delivery/frame-run.js';
 import { Gatherer } from '#src/delivery/gatherer.js';
 import { Chunk, Lane } from '#src/dispatch/lane.js';
 import { RunKind } from '#src/dispatch/verdict.js';
@@ -15,7 +15,7 @@ const slabs = new SlabPool(256 * 1024);
 
 export interface RunsOptions {
   /** Default: a connection without a crawler ID. */
-  readonly source?: Partial<RunSource>;
+  readonly sender?: Partial<RunSender>;
   /** Sequence number of the first message. Default: 1. */
   readonly firstSequence?: number;
   readonly firstOffset?: number;
@@ -28,7 +28,7 @@ export interface RunsOptions {
 
 /** The runs of lines that one crawler has sent. */
 export function runsOf(text: string, options: RunsOptions = {}): FrameRun[] {
-  const { source, firstOffset, receivedAt = 0, padding = 0 } = options;
+  const { sender, firstOffset, receivedAt = 0, padding = 0 } = options;
   const { gatherer = new Gatherer(new CopyPool(LARGEST_SLAB)) } = options;
   const slab = slabs.acquire(padding + Buffer.byteLength(text));
   const start = slab.base + padding;
@@ -47,7 +47,7 @@ export function runsOf(text: string, options: RunsOptions = {}): FrameRun[] {
     const count = verdict.frameCount(index);
     runs.push(
       new FrameRun({
-        source: { id: 'c-1', crawlerId: undefined, ...source },
+        sender: { id: 'c-1', crawlerId: undefined, ...sender },
         chunk,
         verdict,
         index,

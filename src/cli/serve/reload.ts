@@ -15,7 +15,7 @@ const RELOADABLE: ReadonlySet<string> = new Set(['logLevel', 'auth']);
  */
 export function reload(
   manager: SocketManager,
-  log: Logger,
+  logger: Logger,
   options: ResolvedOptions,
   read: () => ResolvedOptions,
 ): void {
@@ -25,11 +25,11 @@ export function reload(
     // Always applied: the contents of files may have changed under the same names.
     manager.reloadAccess(fresh.auth);
     manager.setLogLevel(fresh.logLevel);
-    log.level = fresh.logLevel;
+    logger.level = fresh.logLevel;
     const needRestart = changed.filter((name) => !RELOADABLE.has(name));
-    log.info({ logLevel: fresh.logLevel, needRestart }, 'options reloaded');
+    logger.info({ logLevel: fresh.logLevel, needRestart }, 'options reloaded');
   } catch (error) {
-    log.error({ error: describeError(error) }, 'failed to reload options');
+    logger.error({ error: describeError(error) }, 'failed to reload options');
   }
 }
 

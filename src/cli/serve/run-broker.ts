@@ -5,8 +5,8 @@ import { setFlagsFromString } from 'node:v8';
 import type { Logger } from 'pino';
 import { howToOpenAdmin, shellWord } from '../../config/addresses.js';
 import type { ResolvedOptions } from '../../config/config.js';
-import { type OwnLog, openLog } from '../../connection/broker-logger.js';
-import type { LogWriter } from '../../connection/log-writer.js';
+import { type OwnedLogger, openLogger } from '../../connection/broker-logger.js';
+import type { LineWriter } from '../../connection/line-writer.js';
 import { stopBlocking } from '../../connection/standard-stream.js';
 import { describeError, describeForLog, SluiceError } from '../../errors.js';
 import { printableLines } from '../../printable.js';
@@ -29,17 +29,17 @@ export async function runBroker(flags: BrokerFlags): Promise<void> {
   const folder = process.cwd();
   const read = () => resolveFlags(flags, folder);
   const options = read();
-  const { logger: log, writer } = await createLog(options.logLevel);
+  const { logger, writer } = await createLogger(options.logLevel);
   const manager = new SocketManager(options, {
     ...inheritedSockets(options),
-    logger: log,
+    logger,
     droppedLogLines: () => writer.droppedLines,
   });
-  const supervisor = new Supervisor(log);
+  const supervisor = new Supervisor(logger);
   supervisor.follow(manager);
-  exitOnSignals(manager, supervisor, log, writer);
+  exitOnSignals(manager, supervisor, logger, writer);
   if (!isInTerminal()) {
-    process.on('SIGHUP', () => supervisor.whileReloading(() => reload(manager, log, options, read)));
+    process.on('SIGHUP', () => supervisor.whileReloading(() => reload(manager, logger, options, read)));
   }
   try {
     await manager.start();
@@ -84,24 +84,29 @@ function isInTerminal(): boolean {
   return isatty(0) || isatty(1);
 }
 
-/** Opens the log. A log that is not read or cannot be written (as in a closed terminal) does not stop the broker. */
-async function createLog(level: string): Promise<OwnLog> {
+/** Opens the logger. A log that is not read or cannot be written (as in a closed terminal) does not stop the broker. */
+async function createLogger(level: string): Promise<OwnedLogger> {
   process.stdout.off('error', exitOnOutputError);
   stopBlocking(process.stderr);
   const onError = (error: NodeJS.ErrnoException) => {
     printError(`sluice: cannot write the log: ${describeError(error)}`);
   };
-  if (!process.stdout.isTTY) return openLog(1, { level, onError });
+  if (!process.stdout.isTTY) return openLogger(1, { level, onError });
   const { prettyFactory } = await import('pino-pretty');
   // Respects NO_COLOR, FORCE_COLOR and TERM=dumb.
   const colorize = process.stdout.hasColors();
   const pretty = prettyFactory({ colorize, ignore: 'pid,hostname' });
   // Escaped twice, since it decodes the line.
-  return openLog(1, { level, onError, render: (line) => pretty(printableLines(line, '\\\\')) });
+  return openLogger(1, { level, onError, render: (line) => pretty(printableLines(line, '\\\\')) });
 }
 
 /** The first signal shuts down gracefully, the second exits at once. Both wait briefly for the log to be read. */
-function exitOnSignals(manager: SocketManager, supervisor: Supervisor, log: Logger, writer: LogWriter): void {
+function exitOnSignals(
+  manager: SocketManager,
+  supervisor: Supervisor,
+  logger: Logger,
+  writer: LineWriter,
+): void {
   let isStopping = false;
   const exit = (code: number): void => {
     void writer.flush(OUTPUT_TIMEOUT).then(() => process.exit(code));
@@ -110,7 +115,7 @@ function exitOnSignals(manager: SocketManager, supervisor: Supervisor, log: Logg
     if (isStopping) {
       // A closing terminal may cause two of these signals: from the kernel and from the shell.
       if (signal === 'SIGHUP') return;
-      log.warn({ signal }, 'second signal: exiting immediately');
+      logger.warn({ signal }, 'second signal: exiting immediately');
       exit(EXIT.FAILURE);
       return;
     }
@@ -119,7 +124,7 @@ function exitOnSignals(manager: SocketManager, supervisor: Supervisor, log: Logg
     stopped.then(
       () => exit(EXIT.OK),
       (error: unknown) => {
-        log.fatal({ error: describeForLog(error) }, 'shutdown failed');
+        logger.fatal({ error: describeForLog(error) }, 'shutdown failed');
         exit(EXIT.FAILURE);
       },
     );

@@ -13,14 +13,14 @@ type SupervisorState = keyof typeof STATES;
 
 export class Supervisor {
   readonly #environment: NodeJS.ProcessEnv;
-  readonly #log: Logger;
+  readonly #logger: Logger;
   #sent: Promise<void> = Promise.resolve();
   #isReady = false;
 
   /** @param environment contains NOTIFY_SOCKET, and is passed to systemd-notify */
-  constructor(log: Logger, environment: NodeJS.ProcessEnv = process.env) {
+  constructor(logger: Logger, environment: NodeJS.ProcessEnv = process.env) {
     this.#environment = environment;
-    this.#log = log;
+    this.#logger = logger;
   }
 
   /** Resolves when every notification so far has been received or has failed. */
@@ -60,7 +60,7 @@ export class Supervisor {
   #send(variables: readonly string[]): Promise<void> {
     return new Promise((resolve) => {
       const fail = (error: string) => {
-        this.#log.warn({ error }, 'systemd-notify failed: systemd does not know the state of the broker');
+        this.#logger.warn({ error }, 'systemd-notify failed: systemd does not know the state of the broker');
         resolve();
       };
       // systemd-notify exits when systemd has read the message, so that systemd can still identify the sender.

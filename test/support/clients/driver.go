@@ -80,10 +80,10 @@ func main() {
 		default:
 			answer = client.Close(seconds(append(words, "30")[1]))
 		}
-		var refused *sluice.Error
+		var rejected *sluice.Error
 		switch {
-		case errors.As(err, &refused):
-			answer = refused.Code
+		case errors.As(err, &rejected):
+			answer = rejected.Code
 		case errors.Is(err, sluice.ErrTimeout):
 			answer = "TimeoutError"
 		case err != nil:

@@ -1,7 +1,7 @@
 import { Writable } from 'node:stream';
 import { type Logger, pino } from 'pino';
 import { describe, expect, test } from 'vitest';
-import { brokerLogger, connectionLogger, logClosed } from '#src/connection/broker-logger.js';
+import { connectionLogger, logClosed, redactingLogger } from '#src/connection/broker-logger.js';
 import { sharePlainBroker } from '../../support/broker.js';
 
 /** A caller's logger, and the lines that it has written. */
@@ -30,15 +30,15 @@ describe('the logger of a broker', () => {
 
   test('blanks what a key calls secret, on top and one level down', () => {
     const { logger, lines } = callersLogger();
-    brokerLogger(logger).info({ token: 'a', data: { access_token: 'b', code: 'c' } }, 'text');
+    redactingLogger(logger).info({ token: 'a', data: { access_token: 'b', code: 'c' } }, 'text');
     expect(lines()).toMatchObject([{ token: '***', data: { access_token: '***', code: 'c' }, msg: 'text' }]);
   });
 
   test('has a level of its own', () => {
     const { logger, lines } = callersLogger();
-    const log = brokerLogger(logger);
-    log.level = 'debug';
-    log.debug('heard');
+    const own = redactingLogger(logger);
+    own.level = 'debug';
+    own.debug('heard');
     logger.debug('not heard');
     expect(lines().map(({ msg }) => msg)).toEqual(['heard']);
     expect(logger.level).toBe('info');

@@ -8,7 +8,7 @@ import { runOf } from '../../support/runs.js';
 
 /** What a subscriber should get, put together without any of the code under test. */
 function expected(run: FrameRun, indexes: readonly number[], mark: number): string {
-  const { id, crawlerId = null, host } = run.source;
+  const { id, crawlerId = null, host } = run.sender;
   return indexes
     .map((index) => {
       const message = run.message(index).toString();
@@ -48,7 +48,7 @@ describe('messages in one piece', () => {
   test.each([
     ['numbers that get another digit', { firstSequence: 8 }],
     ['large numbers', { firstSequence: 99_999_999_990 }],
-    ['a crawler and a host', { source: { crawlerId: 'crawler-1', host: 'host-1' } }],
+    ['a crawler and a host', { sender: { crawlerId: 'crawler-1', host: 'host-1' } }],
     ['offsets', { firstOffset: 98, firstSequence: 5 }],
     ['any alignment in the slab', { padding: 13 }],
   ])('%s', (_name, options) => {
@@ -95,7 +95,7 @@ describe('messages in one piece', () => {
   test('short messages, whose sender and number take more bytes than the memory for the result holds', () => {
     const beat = line(VALID.heartbeat);
     const crawlerId = 'c'.repeat(1000);
-    const run = runOf(beat.repeat(1200), { source: { crawlerId } });
+    const run = runOf(beat.repeat(1200), { sender: { crawlerId } });
     expectGathered(run);
   });
 

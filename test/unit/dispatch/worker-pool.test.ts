@@ -56,20 +56,20 @@ describe('the first worker loads the schemas', () => {
     await pool.start();
     onTestFinished(() => pool.close());
     const { options: used } = run.mock.contexts[0] as Piscina;
-    const { needed } = used.workerData as WorkerSettings;
-    return () => ({ tasks: run.mock.calls.length, needed: new Int32Array(needed)[0] });
+    const { loadRequested } = used.workerData as WorkerSettings;
+    return () => ({ tasks: run.mock.calls.length, loadRequested: new Int32Array(loadRequested)[0] });
   }
 
   test('a second after the start, if they are those of the protocol', async () => {
     const state = await startPool({ maxMessageSize: 1024 });
-    expect(state()).toEqual({ tasks: 1, needed: 0 });
+    expect(state()).toEqual({ tasks: 1, loadRequested: 0 });
     await vi.advanceTimersByTimeAsync(1000);
-    expect(state()).toEqual({ tasks: 2, needed: 1 });
+    expect(state()).toEqual({ tasks: 2, loadRequested: 1 });
   });
 
   test('at the start, if they are in a module, which may fail to load', async () => {
     const state = await startPool({ maxMessageSize: 1024, schemas: 'file:///schemas.mjs' });
-    expect(state()).toEqual({ tasks: 1, needed: 1 });
+    expect(state()).toEqual({ tasks: 1, loadRequested: 1 });
   });
 });
 

@@ -298,12 +298,12 @@ describe('/api/stream', () => {
     expect(states).toEqual(['open', 'waiting', 'open']);
     feed.close();
     await until(() => states.at(-1) === 'closed');
-    const refused = await new Promise<Error | undefined>((resolve) => {
+    const rejected = await new Promise<Error | undefined>((resolve) => {
       new SluiceFeed(`${first.url}?no=1`, () => {}, {
         onState: (state, error) => state === 'closed' && resolve(error),
       });
     });
-    expect(refused?.message).toContain('no: there is no such parameter');
+    expect(rejected?.message).toContain('no: there is no such parameter');
   });
 });
 

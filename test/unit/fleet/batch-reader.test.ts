@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import type { Batch } from '#src/fleet/batch.js';
 import { BatchReader } from '#src/fleet/batch-reader.js';
+import type { StreamBatch } from '#src/fleet/stream-batch.js';
 import type { MessageLog } from '#src/log/message-log.js';
 import { MessageRegistry } from '#src/messages/message-registry.js';
 import { startPlainBroker, temporaryFolder } from '../../support/broker.js';
@@ -31,7 +31,7 @@ async function batchesOf(
   maxBytes: number,
   from = 0,
   maxMessages = Number.POSITIVE_INFINITY,
-): Promise<{ batches: Batch[]; tooLong: number }> {
+): Promise<{ batches: StreamBatch[]; tooLong: number }> {
   let tooLong = 0;
   const reader = new BatchReader({
     log,
@@ -44,7 +44,7 @@ async function batchesOf(
     onTooLong: () => tooLong++,
     onIdle: () => {},
   });
-  const batches: Batch[] = [];
+  const batches: StreamBatch[] = [];
   const { signal } = new AbortController();
   while (reader.hasMore) {
     const batch = await reader.next(Buffer.alloc(maxBytes), signal);
@@ -55,7 +55,7 @@ async function batchesOf(
 }
 
 /** Checks that batches follow each other, and what they say of themselves. */
-function check(batches: readonly Batch[], maxBytes: number, first: number): Ledger {
+function check(batches: readonly StreamBatch[], maxBytes: number, first: number): Ledger {
   const ledger = new Ledger();
   let next = first;
   for (const { start, count, runs, body } of batches) {

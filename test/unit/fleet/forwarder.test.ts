@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
-import type { Batch } from '#src/fleet/batch.js';
 import type { FleetEngine } from '#src/fleet/engine.js';
 import { Forwarder } from '#src/fleet/forwarder.js';
+import type { StreamBatch } from '#src/fleet/stream-batch.js';
 import type { MessageLog } from '#src/log/message-log.js';
 import { MessageRegistry } from '#src/messages/message-registry.js';
 import { temporaryFolder, until } from '../../support/broker.js';
@@ -15,7 +15,7 @@ const CURSOR = '$fleet';
 
 /** An engine that stores batches in memory, as far as a forwarder uses it. */
 class FakeEngine {
-  readonly batches: Batch[] = [];
+  readonly batches: StreamBatch[] = [];
   readonly maxBatchBytes = 64 * 1024;
   readonly maxBatchMessages = Number.POSITIVE_INFINITY;
   readonly mayLoseBatches = false;
@@ -36,7 +36,7 @@ class FakeEngine {
     return { batch: this.batches.at(-1), previous: this.batches.length };
   }
 
-  async publish(batch: Batch): Promise<number> {
+  async publish(batch: StreamBatch): Promise<number> {
     return this.batches.push({ ...batch, body: Buffer.from(batch.body) });
   }
 

@@ -49,10 +49,10 @@ function segment(): Buffer {
   const fields = {
     first: 1000,
     durable: SEGMENT_HEADER,
-    source: 1,
+    sender: 1,
     time: 1_767_225_601_000,
     sequence: 0,
-    line: 0,
+    decidedBefore: 0,
   };
   const definition = (kind: number, value: unknown) =>
     record(
@@ -67,10 +67,10 @@ function segment(): Buffer {
   return Buffer.concat([
     encodeSegmentHeader(header),
     definition(RecordKind.OPENING, { types: TYPES, sessions: { s: 5 } }),
-    definition(RecordKind.SOURCE, { id: 'c-1', crawlerId: 'alpha', session: 's' }),
+    definition(RecordKind.SENDER, { id: 'c-1', crawlerId: 'alpha', session: 's' }),
     record(
       { head: createHead(words.length, (index) => index.set(words)), body },
-      { kind: RecordKind.RUN, count: 2, sequence: 17, line: 5 },
+      { kind: RecordKind.RUN, count: 2, sequence: 17, decidedBefore: 5 },
     ),
   ]);
 }
@@ -86,12 +86,12 @@ test('a segment of version 1 is read, and its messages are selected by type, cra
   for await (const part of readLog(disk)) if (!isGap(part)) parts.push(part);
   const [run] = parts;
   expect(parts).toHaveLength(1);
-  expect(run?.source).toEqual({ id: 'c-1', crawlerId: 'alpha', session: 's' });
+  expect(run?.sender).toEqual({ id: 'c-1', crawlerId: 'alpha', session: 's' });
   expect(run?.header).toMatchObject({
     first: 1000,
     count: 2,
     sequence: 17,
-    line: 5,
+    decidedBefore: 5,
     time: 1_767_225_601_000,
   });
   const registry = MessageRegistry.builtin();

@@ -92,7 +92,7 @@ describe('a scanner', () => {
   test('reads a file that was used before once, however many old records follow the last one', async () => {
     const disk = new SimulatedDisk();
     const header = { id: 7, delimiter: 10, epoch: 1n, first: 0, created: 0, jobSeed: [1, 2] as const };
-    const fields = { first: 0, source: 1, durable: 0, ...logEntry(['a']).fields };
+    const fields = { first: 0, sender: 1, durable: 0, ...logEntry(['a']).fields };
     const record = (segmentId: number) => {
       const content = { head: createHead(0, () => {}), body: randomBytes(40) };
       encodeRecordHeader(content, fields, segmentId);

@@ -295,9 +295,9 @@ describe('a disk that fails', () => {
     async (left) => {
       const disk = new SimulatedDisk();
       const log = await LogStore.open(disk, OPTIONS);
-      const entryOf = (session: string, source: number) => {
-        const entry = logEntry([session], source);
-        return { ...entry, source: { ...entry.source, session } };
+      const entryOf = (session: string, sender: number) => {
+        const entry = logEntry([session], sender);
+        return { ...entry, sender: { ...entry.sender, session } };
       };
       log.append(entryOf('durable', 1));
       await log.whenDurable();
@@ -309,7 +309,7 @@ describe('a disk that fails', () => {
       const name = '00000000000000000001.seg';
       if (left === 'its header') after.setContent(name, after.contentOf(name).subarray(0, SEGMENT_HEADER));
       const again = await LogStore.open(after, OPTIONS);
-      expect([again.end, again.sessionLine('durable'), again.sessionLine('lost')]).toEqual([1, 1, 0]);
+      expect([again.end, again.decidedOf('durable'), again.decidedOf('lost')]).toEqual([1, 1, 0]);
       const reader = again.reader(0);
       const next = async () => {
         const part = await reader.next();
@@ -492,11 +492,11 @@ test('sessions are known after a power failure, however many segments were writt
   let disk = new SimulatedDisk();
   for (let round = 0; round < 5; round++) {
     const log = await LogStore.open(disk, OPTIONS);
-    expect(log.sessionLine('a')).toBe(round === 0 ? 0 : 7);
-    expect(log.sessionLine('b')).toBe(round * 40);
-    const entryOf = (session: string, source: number, line: number) => {
-      const entry = logEntry(numbered(1), source);
-      return { ...entry, source: { ...entry.source, session }, fields: { ...entry.fields, line } };
+    expect(log.decidedOf('a')).toBe(round === 0 ? 0 : 7);
+    expect(log.decidedOf('b')).toBe(round * 40);
+    const entryOf = (session: string, sender: number, decidedBefore: number) => {
+      const entry = logEntry(numbered(1), sender);
+      return { ...entry, sender: { ...entry.sender, session }, fields: { ...entry.fields, decidedBefore } };
     };
     if (round === 0) log.append(entryOf('a', 1, 6));
     for (let line = 0; line < 40; line++) log.append(entryOf('b', 2, round * 40 + line));

@@ -66,7 +66,7 @@ describe('a schema module', () => {
       expect(registry.get(name)).toMatchObject({
         direction: 'crawler',
         rule: undefined,
-        conditions: undefined,
+        declarativeRules: undefined,
       });
       expect(validator.validate({ type: name })).toMatchObject({ ok: true });
     }

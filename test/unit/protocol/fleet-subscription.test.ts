@@ -1,10 +1,10 @@
 import { once } from 'node:events';
 import { MessageRegistry } from 'sluice';
 import { expect, onTestFinished, test } from 'vitest';
-import type { Batch } from '#src/fleet/batch.js';
 import type { FleetEngine } from '#src/fleet/engine.js';
-import { FleetFeed } from '#src/fleet/fleet-feed.js';
-import type { FeedValidator } from '#src/fleet/fleet-validation.js';
+import type { StreamReaderValidator } from '#src/fleet/fleet-validation.js';
+import type { StreamBatch } from '#src/fleet/stream-batch.js';
+import { StreamReader } from '#src/fleet/stream-reader.js';
 import { NO_SEED } from '#src/messages/job-key.js';
 import { FleetSubscription } from '#src/protocol/fleet-subscription.js';
 import type { Peer } from '#src/protocol/peer.js';
@@ -13,8 +13,8 @@ import { until } from '../../support/broker.js';
 
 const MiB = 1024 * 1024;
 
-/** A feed of batches that make a subscriber fall behind, after two of them; and how many of them it has delivered. */
-function feedTo(isPaced: boolean) {
+/** A reader of batches that make a subscriber fall behind, after two of them; and how many of them it has delivered. */
+function readerTo(isPaced: boolean) {
   let delivered = 0;
   let caughtUp: (() => void) | undefined;
   const outbox = {
@@ -35,7 +35,7 @@ function feedTo(isPaced: boolean) {
     delimiter: 10,
     isPaced,
     onWritten: () => {},
-    onStopped: () => feed.targets.delete(subscription),
+    onStopped: () => reader.targets.delete(subscription),
   });
   const engine = {
     whenConnected: async () => {},
@@ -43,22 +43,22 @@ function feedTo(isPaced: boolean) {
     async *read(_: unknown, signal: AbortSignal) {
       for (let sequence = 1; sequence <= 4 && !signal.aborted; sequence++) {
         const batch = { host: 'other', start: { epoch: '0', offset: sequence }, count: 1 };
-        yield { sequence, time: 1, batch: batch as Batch };
+        yield { sequence, time: 1, batch: batch as StreamBatch };
       }
       if (!signal.aborted) await once(signal, 'abort');
     },
   };
-  const feed: FleetFeed = new FleetFeed({
+  const reader: StreamReader = new StreamReader({
     engine: engine as unknown as FleetEngine,
-    validator: { validate: async () => void delivered++ } as unknown as FeedValidator,
+    validator: { validate: async () => void delivered++ } as unknown as StreamReaderValidator,
     start: 'new',
     onError: expect.unreachable,
     onInvalidBatch: () => expect.unreachable(),
   });
-  feed.targets.add(subscription);
+  reader.targets.add(subscription);
   onTestFinished(() => {
     subscription.stop();
-    return feed.stop();
+    return reader.stop();
   });
   return {
     subscription,
@@ -72,7 +72,7 @@ test.each([
   ['live, with block', false, 2],
   ['waited for', true, 1],
 ])('a subscriber that is %s gets no more while it is behind', async (_, isPaced, expected) => {
-  const { delivered, isWaiting, catchUp } = feedTo(isPaced);
+  const { delivered, isWaiting, catchUp } = readerTo(isPaced);
   await until(() => isWaiting() || delivered() === 4);
   expect(delivered()).toBe(expected);
   catchUp();
@@ -80,7 +80,7 @@ test.each([
 });
 
 test('nothing waits for a subscription that has ended', async () => {
-  const { subscription, delivered, isWaiting } = feedTo(false);
+  const { subscription, delivered, isWaiting } = readerTo(false);
   await until(isWaiting);
   subscription.stop();
   await until(() => delivered() === 4);

@@ -12,7 +12,7 @@ class Connection {
   /** `session.line` of its `welcome`. */
   welcome: number | undefined;
   readonly lane: Lane = new Lane(
-    () => this.session?.begin(1, 10),
+    () => this.session?.countRun(1, 10),
     () => expect.unreachable(),
   );
 
@@ -21,8 +21,8 @@ class Connection {
     sessions.resume(
       's',
       peer,
-      ({ line }) => {
-        this.welcome = line;
+      ({ decided }) => {
+        this.welcome = decided;
       },
       () => expect.unreachable(),
     );
@@ -40,7 +40,7 @@ class Connection {
 }
 
 test('a connection waits for the messages of all before it, also of those that a lost one has waited for', () => {
-  const log = { durable: 0, sessionLine: () => 0 } as unknown as MessageLog;
+  const log = { durable: 0, decidedOf: () => 0 } as unknown as MessageLog;
   const sessions = new Sessions<Peer>(log);
   const first = new Connection(sessions);
   expect(first.welcome).toBe(0);
@@ -53,5 +53,5 @@ test('a connection waits for the messages of all before it, also of those that a
   settle();
   expect([second.welcome, third.welcome]).toEqual([undefined, 10]);
   third.receive()();
-  expect(third.session?.line).toBe(20);
+  expect(third.session?.decided).toBe(20);
 });

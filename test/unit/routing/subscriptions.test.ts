@@ -48,7 +48,7 @@ function subscriber(data: { id?: string; types?: string[]; [key: string]: unknow
 
 /** Sends lines as one crawler, the way a settled chunk is routed. */
 function publish(text: string, crawlerId?: string): void {
-  for (const run of runsOf(text, { source: { crawlerId } })) subscriptions.route(run);
+  for (const run of runsOf(text, { sender: { crawlerId } })) subscriptions.route(run);
 }
 
 const beat = line(VALID.heartbeat);
@@ -183,7 +183,7 @@ describe('groups', () => {
   /** One run of so many messages that handing a piece to each of 500 members costs less than they do. */
   const longRun = share(() =>
     runsOf(Array.from({ length: 24_000 }, (_, index) => progress(`job-${index % 10}`)).join(''), {
-      source: { crawlerId: 'crawler-1' },
+      sender: { crawlerId: 'crawler-1' },
     }),
   );
 
@@ -462,7 +462,7 @@ describe('many subscriptions', () => {
     ['jobs, in groups of their own', (index: number) => ({ jobIds: [`other-${index}`], group: `g${index}` })],
     ['crawlers', (index: number) => ({ crawlerIds: [`other-${index}`] })],
   ])('a message costs the same however many want other %s', (_, wanted) => {
-    const runs = runsOf((beat + progress('job-1')).repeat(1000), { source: { crawlerId: 'crawler-1' } });
+    const runs = runsOf((beat + progress('job-1')).repeat(1000), { sender: { crawlerId: 'crawler-1' } });
     const route = (others: number) => {
       const routed = new Subscriptions(MessageRegistry.builtin());
       for (let index = 0; index < others; index++) {

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { MessageParser, MessageRegistry, MessageValidator } from 'sluice';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import * as z from 'zod';
-import { CHUNK, FRAME, NO_HEARTBEAT, RUN, RunKind, type Verdict } from '#src/dispatch/verdict.js';
+import { FRAME, NO_HEARTBEAT, RANGE, RUN, RunKind, type Verdict } from '#src/dispatch/verdict.js';
 import { VerdictReader } from '#src/dispatch/verdict-reader.js';
 import { type JobKey, jobKey, NO_JOB, NO_SEED } from '#src/messages/job-key.js';
 import { MAX_JOBS } from '#src/pattern/memory-layout.js';
@@ -62,8 +62,8 @@ function jobsOf(verdict: Verdict): [JobKey, number][][] {
   );
 }
 
-const field = ({ chunks }: Verdict, chunk: number, name: keyof typeof CHUNK) =>
-  chunks[chunk * CHUNK.SIZE + CHUNK[name]];
+const field = ({ ranges }: Verdict, range: number, name: keyof typeof RANGE) =>
+  ranges[range * RANGE.SIZE + RANGE[name]];
 const progress = (jobId: string) => line({ ...VALID.job_progress, jobId });
 
 describe('the workload of a schema that users bring is the same on both paths', () => {
@@ -366,8 +366,8 @@ test('ranges with a slow message are reported, those with many fast ones are not
 });
 
 test('the numbers of a few messages are plain arrays of integers, those of many views of one buffer', () => {
-  const numbersOf = ({ chunks, runs, frames, jobs, accepted }: Verdict) =>
-    [chunks, runs, frames, jobs, accepted] as const;
+  const numbersOf = ({ ranges, runs, frames, jobs, accepted }: Verdict) =>
+    [ranges, runs, frames, jobs, accepted] as const;
   const message = progress('abc');
   const few = numbersOf(validate(message.repeat(16)).verdict);
   const many = numbersOf(validate(message.repeat(17)).verdict);

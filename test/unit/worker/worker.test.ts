@@ -11,15 +11,15 @@ import { WORKER_SETTINGS } from '../../support/worker-settings.js';
 const EMPTY: BatchTask = { id: 0, arenas: [], ranges: [], maxDetailedRejections: 0 };
 const HEARTBEAT = line(VALID.heartbeat);
 
-/** A worker that loads nothing until `needed` is set to 1. */
+/** A worker that loads nothing until `loadRequested` is set to 1. */
 function startWorker(settings: Partial<WorkerSettings> = {}) {
-  const needed = new Int32Array(new SharedArrayBuffer(4));
+  const loadRequested = new Int32Array(new SharedArrayBuffer(4));
   const workerData: WorkerSettings = {
     ...WORKER_SETTINGS,
     modules: undefined,
     watch: new Watchdog(1, 0).memory,
     isBackground: false,
-    needed: needed.buffer,
+    loadRequested: loadRequested.buffer,
     ...settings,
   };
   const worker = new Piscina<BatchTask, Verdict>({
@@ -29,7 +29,7 @@ function startWorker(settings: Partial<WorkerSettings> = {}) {
     workerData,
   });
   onTestFinished(() => worker.destroy());
-  return { worker, needed };
+  return { worker, loadRequested };
 }
 
 /** A batch with this number of heartbeats. */
@@ -40,10 +40,10 @@ function batchOf(heartbeats: number): BatchTask {
 }
 
 test('validates nothing until it is needed; then loads the schemas, and validates all that waits in order', async () => {
-  const { worker, needed } = startWorker();
+  const { worker, loadRequested } = startWorker();
   expect(await worker.run(EMPTY)).toEqual({});
   expect(await worker.run(EMPTY)).toEqual({});
-  needed[0] = 1;
+  loadRequested[0] = 1;
   const settled: number[] = [];
   await Promise.all(
     [1, 2, 3].map(async (heartbeats) => {
@@ -54,12 +54,12 @@ test('validates nothing until it is needed; then loads the schemas, and validate
 });
 
 test('terminates with the error if it cannot load the schemas then', async () => {
-  const { worker, needed } = startWorker({ schemas: 'file:///nowhere.mjs' });
+  const { worker, loadRequested } = startWorker({ schemas: 'file:///nowhere.mjs' });
   // The worker that replaces it fails, too, with no batch that could be rejected.
   worker.on('error', () => {});
   await worker.run(EMPTY);
   const [thread] = worker.threads;
-  needed[0] = 1;
+  loadRequested[0] = 1;
   await expect(worker.run(batchOf(1))).rejects.toMatchObject({ code: 'SCHEMA_MODULE_INVALID' });
   expect(worker.threads).not.toContain(thread);
 });

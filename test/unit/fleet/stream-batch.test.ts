@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type Batch, decodeBatch, encodeHeaders, HEADER } from '#src/fleet/batch.js';
 import { formatFleetPosition, parseFleetPosition } from '#src/fleet/fleet-position.js';
+import { decodeBatch, encodeHeaders, HEADER, type StreamBatch } from '#src/fleet/stream-batch.js';
 import { FLEET_POSITION_PATTERN } from '#src/messages/messages.js';
 
 const EPOCH = '0123456789abcdef';
@@ -10,7 +10,7 @@ const senders = [
   { id: 'c-2', crawlerId: undefined },
 ];
 const body = Buffer.from('{"a":1}\n{"b":2}\n{"c":3}\n');
-const batch: Batch = {
+const batch: StreamBatch = {
   host: 'host-1',
   start: { epoch: EPOCH, offset: 7 },
   count: 3,
@@ -21,7 +21,7 @@ const batch: Batch = {
   body,
 };
 
-describe('a batch', () => {
+describe('a stream batch', () => {
   test('is what it was', () => {
     expect(decodeBatch('host-1', encodeHeaders(batch), body)).toEqual(batch);
   });

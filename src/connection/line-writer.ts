@@ -5,7 +5,7 @@ import { Fifo } from '../fifo.js';
 import { withTimeout } from '../timeout.js';
 
 /** An output for bytes. Must not block the calling thread. */
-export interface LogOutput {
+export interface LineOutput {
   /**
    * Not called again before `done`.
    * @param done called with the number of bytes written, or with an error if none were written
@@ -16,7 +16,7 @@ export interface LogOutput {
   ): void;
 }
 
-export interface LogWriterOptions {
+export interface LineWriterOptions {
   /** Limit on bytes that are queued or being written. Default: 1 MiB. */
   readonly maxBytes?: number;
   /**
@@ -38,9 +38,9 @@ const REPORT_SIZE = 1024;
 const RETRY_BLOCKED = 100;
 const RETRY_FAILED = 1000;
 
-export class LogWriter {
-  readonly #output: LogOutput;
-  readonly #options: LogWriterOptions;
+export class LineWriter {
+  readonly #output: LineOutput;
+  readonly #options: LineWriterOptions;
   readonly #maxBytes: number;
   readonly #queue = new Fifo<Buffer>();
   /** Bytes that are being written or will be retried. */
@@ -53,7 +53,7 @@ export class LogWriter {
   #isWaiting = false;
   #idleWaiters: (() => void)[] = [];
 
-  constructor(output: LogOutput, options: LogWriterOptions = {}) {
+  constructor(output: LineOutput, options: LineWriterOptions = {}) {
     this.#output = output;
     this.#options = options;
     this.#maxBytes = options.maxBytes ?? DEFAULT_MAX_BYTES;

@@ -13,9 +13,9 @@ import type { MessageRegistry } from '../messages/message-registry.js';
 import { Filter, type SubscribeData } from '../routing/filter.js';
 import { DurableCalls, type DurableCallsListener, MAX_HANDLED, RETRY } from './durable-calls.js';
 import type { DurableGap, DurableHandler } from './durable-handler.js';
-import { DurableMessage, type DurableSource } from './durable-message.js';
+import { DurableMessage, type DurableOrigin } from './durable-message.js';
 
-export interface DurableReaderListener extends DurableCallsListener {
+export interface LogHandlerRunnerListener extends DurableCallsListener {
   /** The log cannot be read. It is tried again. */
   onUnreadable(error: unknown): void;
 }
@@ -25,13 +25,13 @@ const MAX_BATCH_BYTES = 512 * 1024;
 /** Bytes that are read, whether they match or not, before the cursor moves on. */
 const MAX_READ = 8 * 1024 * 1024;
 
-export class DurableReader {
+export class LogHandlerRunner {
   readonly #calls: DurableCalls;
   readonly #cursor: string | undefined;
   readonly #log: MessageLog;
   readonly #registry: MessageRegistry;
   readonly #filter: StoredMessageFilter;
-  readonly #listener: DurableReaderListener;
+  readonly #listener: LogHandlerRunnerListener;
   readonly #start: LogStart;
   #reader: LogReader;
   /** Messages that were read and are not handled yet. */
@@ -49,7 +49,7 @@ export class DurableReader {
     log: MessageLog,
     registry: MessageRegistry,
     delimiter: number,
-    listener: DurableReaderListener,
+    listener: LogHandlerRunnerListener,
   ) {
     this.#calls = new DurableCalls(handler, listener, this.#stopping.signal);
     this.#cursor = data.cursor;
@@ -123,22 +123,22 @@ export class DurableReader {
     const { offset, time = 0 } = this.#start;
     if (run.header.time < time) return;
     const { first, sequence } = run.header;
-    let copied: { readonly body: Buffer; readonly source: DurableSource } | undefined;
+    let copied: { readonly body: Buffer; readonly origin: DurableOrigin } | undefined;
     this.#filter.visit(run, offset, Number.POSITIVE_INFINITY, (at, start, end, typeIndex) => {
       // Handlers may keep messages.
-      copied ??= { body: cloneBytes(run.body), source: this.#sourceOf(run) };
+      copied ??= { body: cloneBytes(run.body), origin: this.#originOf(run) };
       const raw = copied.body.subarray(start, end);
       const type = typeNameOf(run, typeIndex);
-      this.#queue.push(new DurableMessage(copied.source, first + at, sequence + at, raw, type));
+      this.#queue.push(new DurableMessage(copied.origin, first + at, sequence + at, raw, type));
       this.#queuedBytes += raw.length;
     });
   }
 
-  #sourceOf({ header, source }: LoggedRun): DurableSource {
+  #originOf({ header, sender }: LoggedRun): DurableOrigin {
     return {
       registry: this.#registry,
-      connectionId: source?.id,
-      crawlerId: source?.crawlerId ?? undefined,
+      connectionId: sender?.id,
+      crawlerId: sender?.crawlerId ?? undefined,
       host: undefined,
       time: header.time,
       isValid: header.kind !== RecordKind.INVALID_RUN,

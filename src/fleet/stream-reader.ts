@@ -6,10 +6,10 @@ import { Backoff } from '../backoff.js';
 import type { FrameRun } from '../delivery/frame-run.js';
 import type { Position } from '../log/position.js';
 import { LruMap } from '../lru-map.js';
-import { type Batch, endOf } from './batch.js';
-import type { FleetEngine, StoredBatch, StreamStart } from './engine.js';
+import type { FleetEngine, StoredStreamBatch, StreamStart } from './engine.js';
 import type { FleetPosition } from './fleet-position.js';
-import type { FeedValidator } from './fleet-validation.js';
+import type { StreamReaderValidator } from './fleet-validation.js';
+import { endOf, type StreamBatch } from './stream-batch.js';
 
 /** Messages of a host that are missing. */
 export interface FleetGap {
@@ -29,24 +29,24 @@ export interface BatchOrigin {
   readonly time: number;
 }
 
-/** What receives the messages of a feed. */
-export interface FeedTarget {
+/** What receives the messages of a reader. */
+export interface StreamTarget {
   /** @returns resolves when a batch may be delivered. If omitted, always. */
   beforeBatch?(): Promise<void> | undefined;
   /** Consecutive messages of one sender. Valid until the call returns. */
   deliver(run: FrameRun, origin: BatchOrigin): void;
   onGap(gap: FleetGap): void;
   /** A batch was delivered. @returns resolves when the next one may be read */
-  afterBatch(feed: FleetFeed): Promise<void> | undefined;
+  afterBatch(reader: StreamReader): Promise<void> | undefined;
 }
 
-/** Where a feed begins: after a position, at new or the oldest batches, or at a time in ms since 1970. */
-export type FeedStart = FleetPosition | 'new' | 'first' | { readonly time: number };
+/** Where a reader begins: after a position, at new or the oldest batches, or at a time in ms since 1970. */
+export type StreamReaderStart = FleetPosition | 'new' | 'first' | { readonly time: number };
 
-export interface FeedOptions {
+export interface StreamReaderOptions {
   readonly engine: FleetEngine;
-  readonly validator: FeedValidator;
-  readonly start: FeedStart;
+  readonly validator: StreamReaderValidator;
+  readonly start: StreamReaderStart;
   /** Called with the first error of an interruption. */
   onError(error: unknown): void;
   /** A batch contradicts itself, or is none. It is left out. */
@@ -60,15 +60,15 @@ export interface FeedOptions {
 const MAX_HOSTS = 500;
 const RETRY = { initialDelay: 100, maxDelay: 5000 } as const;
 
-export class FleetFeed {
-  readonly targets = new Set<FeedTarget>();
+export class StreamReader {
+  readonly targets = new Set<StreamTarget>();
   /** Resolves when all batches stored from now on will be delivered. */
   readonly ready: Promise<void>;
-  readonly #options: FeedOptions;
+  readonly #options: StreamReaderOptions;
   readonly #stopping = new AbortController();
   readonly #running: Promise<void>;
   #resolveReady: () => void = () => {};
-  #start: FeedStart | undefined;
+  #start: StreamReaderStart | undefined;
   #sequence = 0;
   #time = 0;
   readonly #hosts = new LruMap<string, Position>(MAX_HOSTS);
@@ -78,7 +78,7 @@ export class FleetFeed {
    */
   #reread: { readonly until: number; readonly found: Set<string> } | undefined;
 
-  constructor(options: FeedOptions) {
+  constructor(options: StreamReaderOptions) {
     this.#options = options;
     this.#start = options.start;
     this.ready = new Promise((resolve) => {
@@ -156,7 +156,7 @@ export class FleetFeed {
     return (await this.#options.engine.batchAt(this.#sequence))?.time === this.#time;
   }
 
-  async #accept({ sequence, time, batch }: StoredBatch): Promise<void> {
+  async #accept({ sequence, time, batch }: StoredStreamBatch): Promise<void> {
     for (const target of this.targets) await target.beforeBatch?.();
     if (this.#stopping.signal.aborted) return;
     if (batch === undefined) this.#options.onInvalidBatch();
@@ -168,7 +168,7 @@ export class FleetFeed {
   }
 
   /** Whether a batch was read before. */
-  #isOld(batch: Batch, sequence: number): boolean {
+  #isOld(batch: StreamBatch, sequence: number): boolean {
     const known = this.#hosts.get(batch.host);
     const { epoch } = batch.start;
     const reread = this.#reread;
@@ -182,7 +182,7 @@ export class FleetFeed {
     return this.#reread !== undefined && !this.#reread.found.has(batch.host);
   }
 
-  async #deliver(batch: Batch, time: number): Promise<void> {
+  async #deliver(batch: StreamBatch, time: number): Promise<void> {
     const { host, start } = batch;
     const known = this.#hosts.get(host);
     const isSameLog = known?.epoch === start.epoch;

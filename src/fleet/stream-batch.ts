@@ -1,5 +1,5 @@
-// Batches: consecutive messages of one host's durable log, as they are stored in the engine. The body is NDJSON, so that
-// programs that know nothing of Sluice can read it; what belongs to the messages is in headers.
+// Stream batches: consecutive messages of one host's durable log, stored in the engine together. The body is NDJSON, so
+// that programs that know nothing of Sluice can read it; what belongs to the messages is in headers.
 
 import * as z from 'zod';
 import { formatPosition, type Position, parsePosition } from '../log/position.js';
@@ -23,7 +23,7 @@ export interface BatchRun {
   readonly bytes: number;
 }
 
-export interface Batch {
+export interface StreamBatch {
   readonly host: string;
   /** Position of the first message in the log of the host. */
   readonly start: Position;
@@ -35,7 +35,7 @@ export interface Batch {
 }
 
 /** Position after the messages of a batch. */
-export function endOf({ start, count }: Pick<Batch, 'start' | 'count'>): Position {
+export function endOf({ start, count }: Pick<StreamBatch, 'start' | 'count'>): Position {
   return { epoch: start.epoch, offset: start.offset + count };
 }
 
@@ -50,7 +50,7 @@ export const HEADER = {
   RUNS: 'Sluice-Runs',
 } as const;
 
-export function encodeHeaders({ start, count, runs }: Batch): BatchHeaders {
+export function encodeHeaders({ start, count, runs }: StreamBatch): BatchHeaders {
   const senders = new Map<BatchSender, number>();
   const numberOf = (sender: BatchSender): number => {
     const known = senders.get(sender) ?? senders.size;
@@ -81,7 +81,7 @@ const sendersSchema = z.array(z.tuple([z.string().max(256), z.string().max(256).
  * @param body the messages, each with its newline
  * @returns `undefined` if it is no batch, or one that contradicts itself
  */
-export function decodeBatch(host: string, headers: BatchHeaders, body: Uint8Array): Batch | undefined {
+export function decodeBatch(host: string, headers: BatchHeaders, body: Uint8Array): StreamBatch | undefined {
   const parsed = headersSchema.safeParse(headers);
   if (!parsed.success) return undefined;
   const senders = sendersIn(parsed.data[HEADER.SENDERS]);

@@ -3,15 +3,15 @@
 
 import type { FrameRun } from '../delivery/frame-run.js';
 import type { Fleet } from '../fleet/fleet.js';
-import type { BatchOrigin, FeedTarget, FleetFeed, FleetGap } from '../fleet/fleet-feed.js';
 import { type FleetPosition, formatFleetPosition } from '../fleet/fleet-position.js';
+import type { BatchOrigin, FleetGap, StreamReader, StreamTarget } from '../fleet/stream-reader.js';
 import { formatPosition } from '../log/position.js';
 import { cloneBytes } from '../memory/copy-bytes.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import { type Filter, matchesMessage, type SubscribeData } from '../routing/filter.js';
 import { DurableCalls, type DurableCallsListener } from './durable-calls.js';
 import type { DurableHandler } from './durable-handler.js';
-import { DurableMessage, type DurableSource } from './durable-message.js';
+import { DurableMessage, type DurableOrigin } from './durable-message.js';
 
 /** A batch that is not handled yet, or in part. */
 interface CurrentBatch {
@@ -26,19 +26,19 @@ interface CurrentBatch {
 /** Minimum time between two changes of the cursor, in ms: its position names all hosts. */
 const CURSOR_INTERVAL = 100;
 
-export class FleetReader implements FeedTarget {
+export class FleetHandlerRunner implements StreamTarget {
   readonly #calls: DurableCalls;
   readonly #data: SubscribeData;
   readonly #filter: Filter;
   readonly #fleet: Fleet;
   readonly #registry: MessageRegistry;
   readonly #stopping = new AbortController();
-  #feed: FleetFeed | undefined;
+  #reader: StreamReader | undefined;
   #batch: CurrentBatch | undefined;
   #handling: Promise<void> | undefined;
-  /** Where the feed was when this was stopped: it may go on meanwhile. */
+  /** Where the reader was when this was stopped: it may go on meanwhile. */
   #stoppedAt: FleetPosition | undefined;
-  /** Lets the feed go on, or stop. */
+  /** Lets the reader go on, or stop. */
   #resume: () => void = () => {};
   #cursorTimer: NodeJS.Timeout | undefined;
 
@@ -60,15 +60,15 @@ export class FleetReader implements FeedTarget {
 
   /** Handles messages until it is stopped. */
   run(): void {
-    this.#feed = this.#fleet.openFeed(this.#fleet.startOf(this.#data));
-    this.#feed.targets.add(this);
+    this.#reader = this.#fleet.openReader(this.#fleet.startOf(this.#data));
+    this.#reader.targets.add(this);
     // So that it begins there again, even if there is no message before the process ends.
-    void this.#feed.ready.then(() => this.#moveCursorSoon());
+    void this.#reader.ready.then(() => this.#moveCursorSoon());
   }
 
   /** Stops after the current call. @returns resolves when that has returned, and its cursor has moved */
   async stop(): Promise<void> {
-    this.#stoppedAt = this.#feed?.position;
+    this.#stoppedAt = this.#reader?.position;
     this.#stopping.abort();
     this.#resume();
     await this.#handling;
@@ -80,22 +80,22 @@ export class FleetReader implements FeedTarget {
     clearTimeout(this.#cursorTimer);
     const { cursor } = this.#data;
     if (cursor !== undefined) this.#fleet.handlerCursors.delete(cursor);
-    if (this.#feed !== undefined) void this.#fleet.closeFeed(this.#feed);
-    this.#feed = undefined;
+    if (this.#reader !== undefined) void this.#fleet.closeReader(this.#reader);
+    this.#reader = undefined;
   }
 
   deliver(run: FrameRun, origin: BatchOrigin): void {
-    let copied: { readonly bytes: Buffer; readonly source: DurableSource } | undefined;
+    let copied: { readonly bytes: Buffer; readonly origin: DurableOrigin } | undefined;
     const base = run.start(0);
     for (let at = 0; at < run.count && !this.#isStopped; at++) {
       if (!matchesMessage(this.#filter, run, at)) continue;
       this.#batch ??= this.#newBatch();
       // Handlers may keep messages.
-      copied ??= { bytes: cloneBytes(run.bytes), source: this.#sourceOf(run, origin, this.#batch) };
+      copied ??= { bytes: cloneBytes(run.bytes), origin: this.#originOf(run, origin, this.#batch) };
       const raw = copied.bytes.subarray(run.start(at) - base, run.end(at) - base);
       const type = run.unknownType ?? this.#registry.types[run.typeIndex(at)]?.name ?? '';
       const [offset, sequence] = [(run.firstOffset ?? 0) + at, run.firstSequence + at];
-      this.#batch.messages.push(new DurableMessage(copied.source, offset, sequence, raw, type));
+      this.#batch.messages.push(new DurableMessage(copied.origin, offset, sequence, raw, type));
     }
   }
 
@@ -121,7 +121,7 @@ export class FleetReader implements FeedTarget {
   }
 
   #newBatch(): CurrentBatch {
-    return { before: this.#feed?.position, gap: undefined, messages: [], last: undefined };
+    return { before: this.#reader?.position, gap: undefined, messages: [], last: undefined };
   }
 
   async #handle(batch: CurrentBatch): Promise<void> {
@@ -138,8 +138,8 @@ export class FleetReader implements FeedTarget {
     if (isHandled) this.#batch = undefined;
   }
 
-  #sourceOf(run: FrameRun, { epoch, time }: BatchOrigin, { before }: CurrentBatch): DurableSource {
-    const { id, crawlerId, host = '' } = run.source;
+  #originOf(run: FrameRun, { epoch, time }: BatchOrigin, { before }: CurrentBatch): DurableOrigin {
+    const { id, crawlerId, host = '' } = run.sender;
     return {
       registry: this.#registry,
       connectionId: id,
@@ -173,7 +173,7 @@ export class FleetReader implements FeedTarget {
   #handledPosition(): string | undefined {
     const batch = this.#batch;
     if (batch?.last !== undefined) return batch.last.position;
-    const reached = this.#isStopped ? this.#stoppedAt : this.#feed?.position;
+    const reached = this.#isStopped ? this.#stoppedAt : this.#reader?.position;
     const position = batch === undefined ? reached : batch.before;
     return position && formatFleetPosition(position);
   }

@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest';
-import { type LogOutput, LogWriter } from '#src/connection/log-writer.js';
+import { type LineOutput, LineWriter } from '#src/connection/line-writer.js';
 
-type Done = Parameters<LogOutput['write']>[1];
+type Done = Parameters<LineOutput['write']>[1];
 
 /** An output that is read when the test wants it. */
-class SlowOutput implements LogOutput {
+class SlowOutput implements LineOutput {
   attempts = 0;
   readonly #read: Buffer[] = [];
   #waiting: { bytes: Buffer; done: Done } | undefined;
@@ -40,10 +40,10 @@ class SlowOutput implements LogOutput {
   }
 }
 
-describe('the writer of a log', () => {
+describe('the writer of lines', () => {
   test('keeps the order, however much is read at a time', () => {
     const output = new SlowOutput();
-    const writer = new LogWriter(output);
+    const writer = new LineWriter(output);
     const lines = Array.from({ length: 5000 }, (_, index) => `line ${index}, ${'ä'.repeat(index % 50)}\n`);
     for (const line of lines) writer.write(line);
     for (let size = 1; output.read(size); size += 7);
@@ -54,7 +54,7 @@ describe('the writer of a log', () => {
 
   test('never has more than its bytes, and drops the newest lines, whole', () => {
     const output = new SlowOutput();
-    const writer = new LogWriter(output, { maxBytes: 1000 });
+    const writer = new LineWriter(output, { maxBytes: 1000 });
     const kept: string[] = [];
     for (let index = 0; index < 300; index++) {
       const line = `${'é'.repeat(index % 40)}${index}\n`;
@@ -73,7 +73,7 @@ describe('the writer of a log', () => {
 
   test('drops a line that is longer than the bound', () => {
     const output = new SlowOutput();
-    const writer = new LogWriter(output, { maxBytes: 1000 });
+    const writer = new LineWriter(output, { maxBytes: 1000 });
     writer.write(`${'x'.repeat(1000)}\n`);
     expect(writer.droppedLines).toBe(1);
     expect(output.attempts).toBe(0);
@@ -81,7 +81,7 @@ describe('the writer of a log', () => {
 
   test('reports once how many lines were dropped, in their place', () => {
     const output = new SlowOutput();
-    const writer = new LogWriter(output, {
+    const writer = new LineWriter(output, {
       maxBytes: 4000,
       onDropped: (dropped, error) => writer.write(`${dropped} dropped, ${error?.code}\n`),
     });
@@ -105,7 +105,7 @@ describe('the writer of a log', () => {
   test('tries again after an error, and completes the line that was written in part', async () => {
     const output = new SlowOutput();
     const errors: string[] = [];
-    const writer = new LogWriter(output, { onError: ({ code }) => errors.push(code ?? '') });
+    const writer = new LineWriter(output, { onError: ({ code }) => errors.push(code ?? '') });
     writer.write('first line\n');
     output.read(3);
     output.fail('ENOSPC');
@@ -122,7 +122,7 @@ describe('the writer of a log', () => {
   test('names the error when lines were dropped for it', async () => {
     const output = new SlowOutput();
     const reports: unknown[] = [];
-    const writer = new LogWriter(output, {
+    const writer = new LineWriter(output, {
       maxBytes: 2000,
       onDropped: (dropped, error) => reports.push([dropped, error?.code]),
     });
@@ -135,7 +135,7 @@ describe('the writer of a log', () => {
 
   test('flushes as far as it is read', async () => {
     const output = new SlowOutput();
-    const writer = new LogWriter(output);
+    const writer = new LineWriter(output);
     await writer.flush(240_000);
     writer.write('line\n');
     await writer.flush(1);

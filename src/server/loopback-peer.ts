@@ -1,5 +1,5 @@
-// A peer in the broker's own process, so that a message takes the same way as one of a crawler: dead letters are sent
-// again by it. Connected by a Unix socket that nobody else can reach, since the broker may listen on TCP only.
+// A connection of the broker to itself: dead letters are resent through it, on the same path as crawlers' messages. It
+// uses a private Unix socket, because the broker may listen on TCP only.
 
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -11,7 +11,7 @@ import { SluiceError } from '../errors.js';
 import { withTimeout } from '../timeout.js';
 
 /** Sends messages to the broker, one after another. */
-export class OwnPeer implements MessageSender {
+export class LoopbackPeer implements MessageSender {
   readonly #socket: Socket;
   readonly #delimiter: Buffer;
   readonly #timeout: number;
@@ -36,7 +36,11 @@ export class OwnPeer implements MessageSender {
    * @param timeout ms that a message may take
    * @throws the system's error if there is no temporary folder to connect in
    */
-  static async open(accept: (socket: Socket) => void, delimiter: number, timeout: number): Promise<OwnPeer> {
+  static async open(
+    accept: (socket: Socket) => void,
+    delimiter: number,
+    timeout: number,
+  ): Promise<LoopbackPeer> {
     // Only this user may enter it.
     const folder = await mkdtemp(join(tmpdir(), 'sluice-'));
     const server = createServer({ pauseOnConnect: true, allowHalfOpen: true }, accept);
@@ -45,7 +49,7 @@ export class OwnPeer implements MessageSender {
       await once(server.listen(path), 'listening');
       const socket = connect(path);
       await Promise.all([once(socket, 'connect'), once(server, 'connection')]);
-      return new OwnPeer(socket, delimiter, timeout);
+      return new LoopbackPeer(socket, delimiter, timeout);
     } finally {
       server.close();
       await rm(folder, { recursive: true, force: true });

@@ -5,7 +5,7 @@ import type { ReceivedMessage } from './received-message.js';
 import { type Progress, Unacknowledged } from './unacknowledged.js';
 
 /** Sends the broker what became of messages. */
-export interface GroupTransport {
+export interface WorkGroupTransport {
   /**
    * @param position all messages that this client has before it are done
    * @param done messages after it that are done: ranges of offsets. Default: none.
@@ -18,8 +18,8 @@ export interface GroupTransport {
   giveBack(position: string, delay: number | undefined): void;
 }
 
-export class GroupMember {
-  readonly #transport: GroupTransport;
+export class WorkGroupProgress {
+  readonly #transport: WorkGroupTransport;
   readonly #isAutomatic: boolean;
   /** Time without an acknowledgement after which a message counts as failed, in ms. */
   readonly #ackWait: number;
@@ -37,7 +37,7 @@ export class GroupMember {
   #workingAt = 0;
 
   /** @param isAutomatic whether a message is done as soon as the loop asks for the next one, or the listener returns */
-  constructor(transport: GroupTransport, isAutomatic: boolean, ackWait = DEFAULT_ACK_WAIT) {
+  constructor(transport: WorkGroupTransport, isAutomatic: boolean, ackWait = DEFAULT_ACK_WAIT) {
     this.#transport = transport;
     this.#isAutomatic = isAutomatic;
     this.#ackWait = ackWait;

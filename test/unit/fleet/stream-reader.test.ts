@@ -1,10 +1,10 @@
 import { once } from 'node:events';
 import { expect, onTestFinished, test } from 'vitest';
-import type { Batch } from '#src/fleet/batch.js';
 import type { FleetEngine } from '#src/fleet/engine.js';
-import { FleetFeed, type FleetGap } from '#src/fleet/fleet-feed.js';
 import { type FleetPosition, formatFleetPosition, parseFleetPosition } from '#src/fleet/fleet-position.js';
-import type { FeedValidator } from '#src/fleet/fleet-validation.js';
+import type { StreamReaderValidator } from '#src/fleet/fleet-validation.js';
+import type { StreamBatch } from '#src/fleet/stream-batch.js';
+import { type FleetGap, StreamReader } from '#src/fleet/stream-reader.js';
 
 const EPOCH = '0123456789abcdef';
 const NEW_EPOCH = 'fedcba9876543210';
@@ -31,26 +31,26 @@ async function read(stream: readonly Stored[], start: FleetPosition | 'first') {
     batchAt: async () => ({ time: 1 }),
     async *read({ sequence: first }: { sequence: number }, signal: AbortSignal) {
       for (const [index, { host, offset, epoch = EPOCH }] of stream.entries()) {
-        const batch = { host, start: { epoch, offset }, count: 1 } as Batch;
+        const batch = { host, start: { epoch, offset }, count: 1 } as StreamBatch;
         if (index + 1 >= first) yield { sequence: index + 1, time: 1, batch };
       }
       resolve();
       if (!signal.aborted) await once(signal, 'abort');
     },
   };
-  const feed = new FleetFeed({
+  const reader = new StreamReader({
     engine: engine as unknown as FleetEngine,
     validator: {
-      validate: async ({ host, start: { offset } }: Batch) => void delivered.push(`${host} ${offset}`),
-    } as unknown as FeedValidator,
+      validate: async ({ host, start: { offset } }: StreamBatch) => void delivered.push(`${host} ${offset}`),
+    } as unknown as StreamReaderValidator,
     start,
     onError: expect.unreachable,
     onInvalidBatch: () => {},
   });
-  feed.targets.add({ deliver: () => {}, onGap: (gap) => gaps.push(gap), afterBatch: () => undefined });
-  onTestFinished(() => feed.stop());
+  reader.targets.add({ deliver: () => {}, onGap: (gap) => gaps.push(gap), afterBatch: () => undefined });
+  onTestFinished(() => reader.stop());
   await reached;
-  return { delivered, gaps, position: feed.position as FleetPosition };
+  return { delivered, gaps, position: reader.position as FleetPosition };
 }
 
 const hosts = (count: number, prefix = 'host'): Stored[] =>

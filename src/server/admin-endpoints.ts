@@ -1,5 +1,5 @@
-// The ways to what the admin server shows: that server itself, and handlers in servers of the application. Both are loaded
-// on demand: prom-client and the page cost memory and startup time.
+// The admin interface: its own server, or handlers in the application's server. Both are loaded on demand, since
+// prom-client and the dashboard cost memory and startup time.
 
 import type { AdminHandler } from '../admin/admin-handler.js';
 import type { AdminServer } from '../admin/admin-server.js';
@@ -11,7 +11,7 @@ import type { Peer } from '../protocol/peer.js';
 import type { RejectedMessage } from '../protocol/rejected-message.js';
 import { createDashboardHandler, type DashboardHandler, type DashboardOptions } from './dashboard-handler.js';
 
-export class AdminAccess {
+export class AdminEndpoints {
   readonly #source: AdminSource;
   /** File descriptor of an inherited socket. */
   readonly #fd: number | undefined;
