@@ -30,9 +30,6 @@ import type { FrameRun } from '../delivery/frame-run.js';
 import { describeForLog, SluiceError } from '../errors.js';
 import { Feeds } from '../feed/feeds.js';
 import { Tails } from '../feed/tail.js';
-import type { Fleet } from '../fleet/fleet.js';
-import { importInstalled } from '../installed.js';
-import { MessageLog } from '../log/message-log.js';
 import { FieldTable } from '../messages/field-paths.js';
 import { MessageRegistry } from '../messages/message-registry.js';
 import type { OutgoingMessage } from '../messages/messages.js';
@@ -44,15 +41,10 @@ import { SafeEmitter } from '../safe-emitter.js';
 import { withTimeout } from '../timeout.js';
 import { SERVER_VERSION } from '../version.js';
 import { AdminEndpoints } from './admin-endpoints.js';
+import { BrokerStorage, logUnavailable } from './broker-storage.js';
 import type { DashboardHandler, DashboardOptions } from './dashboard-handler.js';
 import type { DurableFailure } from './durable-calls.js';
 import { type DurableHandler, invalidHandler } from './durable-handler.js';
-import { DurableHandlers } from './durable-handlers.js';
-
-/** Time until what the disk of the durable log has not written is given up, in ms; after it again, nothing is awaited. */
-const LOG_CLOSE_TIMEOUT = 5000;
-/** Time until the connection to the engine of the fleet is given up, in ms. */
-const FLEET_CLOSE_TIMEOUT = 5000;
 
 export interface SocketManagerDependencies {
   /** Default: writes JSON lines to standard error at `logLevel`; drops lines while nobody reads them. */
@@ -88,14 +80,12 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
   #registry: MessageRegistry | undefined;
   /** @internal Fields of handlers and of {@link projectFields}. Those that are added later wait for the next start. */
   readonly fieldTable = new FieldTable();
-  readonly #durableHandlers = new DurableHandlers();
+  readonly #storage: BrokerStorage;
   /** @internal Called when a durable handler has failed. */
   onDurableFailure: (failure: DurableFailure) => void = ({ error }) => this.#onServerError(error);
   /** Types that handlers are registered for. */
   readonly #expectedTypes = new Set<string>();
   #changedOptions: Pick<ResolvedOptions, 'auth'> | undefined;
-  #messageLog: MessageLog | undefined;
-  #fleet: Fleet | undefined;
   #pipeline: Pipeline | undefined;
   #feeds: Feeds | undefined;
   #tails: Tails | undefined;
@@ -123,6 +113,18 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     this.#pool = new ConnectionPool(this.options.maxConnections, {
       encode: (sent) => this.#pipeline?.encode(sent),
       onListenerError: this.#onServerError,
+    });
+    this.#storage = new BrokerStorage(this.options, this.#validatesLocally, {
+      describe: () => ({
+        uptime: this.#startedAt === undefined ? 0 : performance.now() - this.#startedAt.monotonic,
+        connections: this.#pool.size,
+        rate: this.#meter.rates.messagesReceived,
+      }),
+      onDurableFailure: (failure) => this.onDurableFailure(failure),
+      onError: this.#onServerError,
+      onWorkerError: (error) => this.#onWorkerError(error),
+      onInfo: (details, message) => this.#logger.info(details, message),
+      onWarning: (details, message) => this.#logger.warn(details, message),
     });
     this.#admin = new AdminEndpoints(this.#adminSource(), dependencies.adminFd, {
       onError: this.#onServerError,
@@ -280,7 +282,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     if (this.options.log === undefined) throw invalidHandler('needs the option log');
     if (handler.scope === 'fleet' && this.options.fleet === undefined)
       throw invalidHandler('scope: fleet needs the option fleet');
-    this.#durableHandlers.add(handler);
+    this.#storage.handlers.add(handler);
     for (const type of handler.types ?? []) if (!type.includes('*')) this.expectType(type);
   }
 
@@ -325,7 +327,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
   /** Whether messages can be processed: the server and at least one worker are running, and the durable log works. */
   isHealthy(): boolean {
     const hasWorkers = (this.#pipeline?.dispatcher.statistics.threads ?? 0) > 0;
-    return this.#state === 'running' && hasWorkers && (this.#messageLog?.isAvailable ?? true);
+    return this.#state === 'running' && hasWorkers && (this.#storage.log?.isAvailable ?? true);
   }
 
   /**
@@ -360,9 +362,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     if (this.#registry === undefined)
       for (const type of this.#expectedTypes) this.#warnIfUnknown(type, registry);
     this.#registry = registry;
-    this.#messageLog = await this.#openMessageLog(registry);
-    this.#fleet = await this.#openFleet(registry, this.#messageLog);
-    if (this.#messageLog !== undefined) this.#openDurableHandlers(registry, this.#messageLog);
+    await this.#storage.open(registry);
     this.#pipeline = this.#createPipeline(registry);
     this.#feeds = this.#createFeeds(registry, this.#pipeline);
     const { subscriptions } = this.#pipeline;
@@ -376,65 +376,11 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
       onHandshakeFailure: ({ code }, address) => this.#logger.warn({ code, address }, 'TLS handshake failed'),
     });
     await this.#listeners.open();
-    this.#durableHandlers.run();
+    this.#storage.handlers.run();
     this.#state = 'running';
     this.#startedAt = { wall: new Date(), monotonic: performance.now() };
     this.#health.start();
     this.#startTimers();
-  }
-
-  async #openMessageLog(registry: MessageRegistry): Promise<MessageLog | undefined> {
-    const { options } = this;
-    if (options.log === undefined) return undefined;
-    const log = await MessageLog.open({
-      folder: options.log,
-      segmentBytes: options.logSegmentBytes,
-      maxBytes: options.logMaxBytes,
-      maxAge: options.logMaxAge,
-      syncInterval: options.logSyncInterval,
-      excludedTypes: options.logExcludedTypes,
-      onFailure: options.logFailure,
-      keepsUnread: options.logKeep === 'unread',
-      onFull: options.logFull,
-      deadLetters: {
-        maxBytes: options.deadLetterMaxBytes,
-        keepsContent: options.rejectedBytes === 'full',
-        onError: (error) => this.#onLogError(error),
-      },
-      onCursorError: (error) => this.#onLogError(error),
-      delimiter: this.#delimiter,
-      registry,
-    });
-    const { first, end, bytes } = log.statistics;
-    this.#logger.info({ folder: options.log, first, end, bytes }, 'durable log is open');
-    return log;
-  }
-
-  #openDurableHandlers(registry: MessageRegistry, log: MessageLog): void {
-    const sources = { log, fleet: this.#fleet, registry, delimiter: this.#delimiter };
-    this.#durableHandlers.open(sources, {
-      onFailure: (failure) => this.onDurableFailure(failure),
-      onGap: (gap) => this.#logger.warn({ ...gap }, 'messages for a durable handler are missing'),
-      onUnreadable: (error) => this.#onLogError(error),
-    });
-  }
-
-  async #openFleet(registry: MessageRegistry, log: MessageLog | undefined): Promise<Fleet | undefined> {
-    const { options } = this;
-    if (options.fleet === undefined || log === undefined) return undefined;
-    const { openFleet } = await importInstalled<typeof import('./open-fleet.js')>('server/open-fleet.js');
-    return openFleet(options.fleet, options, log, registry, this.#validatesLocally, {
-      describe: () => ({
-        uptime: this.#startedAt === undefined ? 0 : performance.now() - this.#startedAt.monotonic,
-        connections: this.#pool.size,
-        rate: this.#meter.rates.messagesReceived,
-      }),
-      onError: (error) => this.#onServerError(error),
-      onRecovered: () => this.#logger.info('messages are forwarded to the fleet again'),
-      onWorkerError: (error) => this.#onWorkerError(error),
-      onInfo: (details, message) => this.#logger.info(details, message),
-      onWarning: (details, message) => this.#logger.warn(details, message),
-    });
   }
 
   readonly #onRestored = (address: ServerAddress): void => {
@@ -451,7 +397,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
       this.#pool,
       hasListener,
       this.fieldTable.resolve(registry),
-      { log: this.#messageLog, fleet: this.#fleet, validatesLocally: this.#validatesLocally },
+      { log: this.#storage.log, fleet: this.#storage.fleet, validatesLocally: this.#validatesLocally },
     );
     return pipeline
       .on('messages', (connection, run) => this.#emitMessages(registry, pipeline.projection, connection, run))
@@ -477,7 +423,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     return new Feeds({
       registry,
       delimiter: this.#delimiter,
-      log: this.#messageLog,
+      log: this.#storage.log,
       filterOf: (data) => pipeline.subscriptions.filterOf(data),
       lastMessages: (filter) => pipeline.lastMessages(filter),
       listen: listenerOf(pipeline),
@@ -492,9 +438,8 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     await this.#admin.close();
     await this.#pipeline?.dispatcher.close();
     this.#pipeline = undefined;
-    await this.#durableHandlers.stop(0);
-    await this.#closeFleet();
-    await this.#closeMessageLog();
+    await this.#storage.handlers.stop(0);
+    await this.#storage.close();
     this.#state = 'stopped';
     throw error;
   }
@@ -506,22 +451,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
   }
 
   #onLogError(error: unknown): void {
-    const detail = error === undefined ? 'the disk does not answer' : describeForLog(error);
-    this.#onServerError(new SluiceError('LOG_UNAVAILABLE', detail, { cause: error }));
-  }
-
-  async #closeFleet(): Promise<void> {
-    await withTimeout(this.#fleet?.close() ?? Promise.resolve(), FLEET_CLOSE_TIMEOUT, () => {});
-    this.#fleet = undefined;
-  }
-
-  async #closeMessageLog(): Promise<void> {
-    const closed = await this.#messageLog?.close(LOG_CLOSE_TIMEOUT);
-    this.#messageLog = undefined;
-    if (closed?.isHung) this.#onLogError(undefined);
-    const { unstored = 0 } = closed ?? {};
-    if (unstored > 0)
-      this.#onServerError(new SluiceError('LOG_UNAVAILABLE', `${unstored} messages were not stored`));
+    this.#onServerError(logUnavailable(error));
   }
 
   /** Opens before everything else, so that `/readyz` can report that the broker is starting. */
@@ -661,8 +591,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
   }
 
   #cleanUp(): void {
-    this.#messageLog?.removeExpired();
-    this.#fleet?.trim();
+    this.#storage.cleanUp();
     this.#pool.cleanup();
     this.#pipeline?.slabs.trim();
     this.#pipeline?.copies.slabs.trim();
@@ -684,7 +613,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     this.#tails?.close();
     this.#tails = undefined;
     for (const timer of this.#timers) clearInterval(timer);
-    const handled = this.#durableHandlers.stop(this.options.drainTimeout);
+    const handled = this.#storage.handlers.stop(this.options.drainTimeout);
     await this.#listeners?.close();
     await withTimeout(pipeline.drain(), this.options.drainTimeout, () => {});
     const droppedBefore = pipeline.totals.messagesDropped;
@@ -692,8 +621,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     await Promise.all(this.#pool.all().map((connection) => this.#closeConnection(connection)));
     await pipeline.dispatcher.close();
     await handled;
-    await this.#closeFleet();
-    await this.#closeMessageLog();
+    await this.#storage.close();
     const undelivered = pipeline.totals.messagesDropped - droppedBefore;
     await this.#admin.close();
     this.#state = 'stopped';
