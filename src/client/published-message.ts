@@ -1,6 +1,7 @@
 // Messages that a client may publish, by type, and their encoding.
 
 import type { appSchemas, crawlerSchemas, MessageInputMap } from '../messages/messages.js';
+import { countDelimiters } from '../wire/framing.js';
 
 /** A message of a schema module's own type. */
 export interface CustomPublishedMessage {
@@ -33,7 +34,5 @@ export function publishedLine(message: CustomPublishedMessage & { timestamp?: un
 export function publishedLines(data: Buffer | string): { bytes: Buffer; lines: number } {
   let bytes = typeof data === 'string' ? Buffer.from(data) : data;
   if (bytes.length > 0 && bytes.at(-1) !== NEWLINE) bytes = Buffer.concat([bytes, Buffer.of(NEWLINE)]);
-  let lines = 0;
-  for (let at = bytes.indexOf(NEWLINE); at !== -1; at = bytes.indexOf(NEWLINE, at + 1)) lines++;
-  return { bytes, lines };
+  return { bytes, lines: countDelimiters(bytes, NEWLINE) };
 }

@@ -9,6 +9,7 @@ import type { Slab } from '../memory/slab-pool.js';
 import type { OverflowPolicy } from '../messages/messages.js';
 import { withTimeout } from '../timeout.js';
 import { Watermark } from '../watermark.js';
+import { countDelimiters } from '../wire/framing.js';
 
 /** Copied bytes that several outboxes may hold. They are counted once. */
 interface SharedCopy {
@@ -539,11 +540,5 @@ function unwrittenMessages(entry: Entry, written: number, delimiter: number): Pi
   const start = bytes[written - 1] === delimiter ? written : bytes.indexOf(delimiter, written) + 1;
   if (start === 0 || start === bytes.length) return undefined;
   const rest = bytes.subarray(start);
-  return { bytes: rest, slab, messages: countMessages(rest, delimiter) };
-}
-
-function countMessages(bytes: Buffer, delimiter: number): number {
-  let messages = 0;
-  for (let at = bytes.indexOf(delimiter); at !== -1; at = bytes.indexOf(delimiter, at + 1)) messages++;
-  return messages;
+  return { bytes: rest, slab, messages: countDelimiters(rest, delimiter) };
 }

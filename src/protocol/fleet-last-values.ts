@@ -4,6 +4,7 @@ import type { Fleet } from '../fleet/fleet.js';
 import { controlSchemas } from '../messages/messages.js';
 import type { Filter, SubscribeData } from '../routing/filter.js';
 import type { LastMessages } from '../routing/last-values.js';
+import { countDelimiters } from '../wire/framing.js';
 import { decodeJsonText, MAX_DEPTH } from '../wire/safe-json.js';
 import type { LastValueReplay } from './last-value-replay.js';
 import { SecondLimiter } from './second-limiter.js';
@@ -57,7 +58,7 @@ export class FleetLastValues {
       const bytes = Buffer.from(answer);
       size += bytes.length;
       if (size > maxBytes) break;
-      messages.push({ bytes, count: this.#countIn(bytes) });
+      messages.push({ bytes, count: countDelimiters(bytes, this.#delimiter) });
     }
     return messages;
   }
@@ -65,12 +66,5 @@ export class FleetLastValues {
   #own(data: SubscribeData, partBytes?: number): LastMessages[] | undefined {
     if (this.#lastValues === undefined) return [];
     return this.#lastValues.copy(this.#filterOf(data), () => true, this.#fleet.host, partBytes);
-  }
-
-  #countIn(bytes: Buffer): number {
-    let count = 0;
-    for (let at = bytes.indexOf(this.#delimiter); at !== -1; at = bytes.indexOf(this.#delimiter, at + 1))
-      count++;
-    return count;
   }
 }

@@ -17,7 +17,7 @@ import type { Filter, SubscribeData } from '../routing/filter.js';
 import type { LastMessages, LastValues } from '../routing/last-values.js';
 import { RunRecorder } from '../routing/run-recorder.js';
 import type { Subscriptions } from '../routing/subscriptions.js';
-import type { Framing } from '../wire/framing.js';
+import { countDelimiters, type Framing } from '../wire/framing.js';
 import { AccessControl } from './access.js';
 import { Confirmations } from './confirmations.js';
 import { ControlHandler, type ControlSettings, type Identify } from './control-handler.js';
@@ -589,8 +589,7 @@ export class ProtocolHandler<P extends Peer> {
     this.#forgetSession(connection);
     const bytes = chunk.slab.arena.bytes.subarray(chunk.start, chunk.end);
     const { delimiter } = this.#settings;
-    let lines = 0;
-    for (let at = bytes.indexOf(delimiter); at !== -1; at = bytes.indexOf(delimiter, at + 1)) lines++;
+    const lines = countDelimiters(bytes, delimiter);
     for (let line = 0; line < Math.max(1, lines); line++) {
       this.#reject(connection, { code: 'VALIDATION_FAILED', type: undefined, issues: [], line }, undefined);
     }

@@ -57,6 +57,13 @@ export function isBlank(byte: number | undefined): boolean {
   return byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09;
 }
 
+/** Number of delimiters in these bytes. */
+export function countDelimiters(bytes: Buffer, delimiter: number): number {
+  let count = 0;
+  for (let at = bytes.indexOf(delimiter); at !== -1; at = bytes.indexOf(delimiter, at + 1)) count++;
+  return count;
+}
+
 /** Offset after a byte order mark at `from`; `from` if there is none. */
 export function skipMark(bytes: Uint8Array, from: number, to: number): number {
   const [first, second, third] = BYTE_ORDER_MARK;
