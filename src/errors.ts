@@ -28,7 +28,11 @@ export const WIRE_ERRORS = Object.freeze({
   MESSAGE_TOO_LARGE: entry('framing', 'warning', 'The message exceeds maxMessageSize'),
   MESSAGE_TOO_DEEP: entry('framing', 'warning', 'The message is nested more than 64 levels deep'),
   FORBIDDEN_KEY: entry('validation', 'warning', 'The message contains a key named __proto__'),
-  UNKNOWN_TYPE: entry('validation', 'warning', 'No schema is registered for the message type'),
+  UNKNOWN_TYPE: entry(
+    'validation',
+    'warning',
+    'The message type has no schema, or only the broker may send it',
+  ),
   SCHEMA_VIOLATION: entry('validation', 'warning', 'The message does not match the schema of its type'),
   RULE_VIOLATION: entry('validation', 'warning', 'The message violates a business rule of its type'),
   VALIDATION_FAILED: entry('validation', 'error', 'The message could not be validated'),
@@ -39,7 +43,7 @@ export const WIRE_ERRORS = Object.freeze({
   RATE_LIMITED: entry('access', 'warning', 'The connection has exceeded a limit'),
   SLOW_CONSUMER: entry('delivery', 'error', 'The subscriber does not keep up with its messages'),
   LOG_FULL: entry('delivery', 'warning', 'The durable log has no room for the message'),
-  LOG_UNAVAILABLE: entry('delivery', 'error', 'The durable log cannot be written'),
+  LOG_UNAVAILABLE: entry('delivery', 'error', 'The durable log is unavailable'),
   SHUTTING_DOWN: entry('lifecycle', 'warning', 'The broker is shutting down'),
   REPLACED: entry('lifecycle', 'error', 'A newer connection with the same crawlerId has taken over'),
 });
@@ -55,7 +59,11 @@ export const LOCAL_ERRORS = Object.freeze({
   SOCKET_FILE_LOST: entry('lifecycle', 'error', 'The socket file was removed or replaced'),
   ALREADY_RUNNING: entry('lifecycle', 'error', 'Already started or connected'),
   NOT_RUNNING: entry('lifecycle', 'error', 'The server is not running'),
-  NOT_INSTALLED: entry('lifecycle', 'fatal', 'This code is bundled and needs the installed package sluice'),
+  NOT_INSTALLED: entry(
+    'lifecycle',
+    'fatal',
+    'Sluice is bundled, and the same version is not installed beside the bundle',
+  ),
   WORKERS_FAILED: entry('lifecycle', 'fatal', 'The validation workers failed to start'),
   VALIDATION_TIMEOUT: entry(
     'validation',

@@ -21,7 +21,7 @@ const MAX_IDS = 100;
 /** Maximum size of a body, in bytes. */
 const MAX_BODY = 64 * 1024;
 
-const NO_LETTERS = 'there are no such dead letters';
+const NO_LETTERS = 'no such dead letters';
 
 const CONNECTION_ACTIONS: Readonly<Record<string, (connection: SocketConnection) => void>> = {
   close: (connection) => void connection.disconnect('admin'),
@@ -61,7 +61,7 @@ export class ActionRoute {
     const [, id, action = ''] = CONNECTION_ACTION.exec(path) ?? [];
     if (id === undefined) return this.#send(body);
     const connection = this.#source.pool.get(id);
-    if (connection === undefined) throw new RequestError(404, 'there is no such connection');
+    if (connection === undefined) throw new RequestError(404, 'no such connection');
     CONNECTION_ACTIONS[action]?.(connection);
     this.#source.logAction(action, id);
     return json(200, { action, connectionId: id });
@@ -100,8 +100,7 @@ export class ActionRoute {
     if (this.#source.metrics() === undefined) throw new RequestError(503, 'the broker is starting');
     const { pool } = this.#source;
     const crawler = crawlerId === undefined ? undefined : pool.getCrawler(crawlerId);
-    if (crawlerId !== undefined && crawler === undefined)
-      throw new RequestError(404, 'there is no such crawler');
+    if (crawlerId !== undefined && crawler === undefined) throw new RequestError(404, 'no such crawler');
     // Validated when it is encoded.
     const outgoing = message as OutgoingMessage;
     try {

@@ -103,7 +103,7 @@ export class AdminHandler {
         return send(request, response, json(error.status, { error: error.message }));
       this.#onError(error);
       if (response.headersSent) response.destroy();
-      else send(request, response, json(500, { error: 'failed: the log of the broker says why' }));
+      else send(request, response, json(500, { error: "failed; see the broker's log" }));
     }
   }
 

@@ -159,7 +159,7 @@ export class AdminRoutes {
 
   #connection(id: string): Reply {
     const connection = this.#source.pool.get(id);
-    if (connection === undefined) throw new RequestError(404, 'there is no such connection');
+    if (connection === undefined) throw new RequestError(404, 'no such connection');
     const subscriptions = this.#source.subscriptionsOf(connection);
     const detail: ConnectionDetail = {
       ...this.#sampler.row(connection),

@@ -52,7 +52,7 @@ export function parseListQuery(
  */
 export function requireParameters(query: URLSearchParams, known: readonly string[]): void {
   for (const name of query.keys())
-    if (!known.includes(name)) throw new RequestError(400, `${name}: there is no such parameter`);
+    if (!known.includes(name)) throw new RequestError(400, `${name}: unknown parameter`);
 }
 
 /** @throws RequestError */

@@ -128,7 +128,7 @@ export class CrawlerConnection extends SafeEmitter<ConnectionEvents> implements 
   }
 
   setState(state: ConnectionState): void {
-    if (!STATES.has(state)) throw new SluiceError('INVALID_OPTION', 'state: there is no such state');
+    if (!STATES.has(state)) throw new SluiceError('INVALID_OPTION', 'state: unknown state');
     if (CLOSING_STATES.has(state)) void this.disconnect('setState');
     else this.#broker.setState(state);
   }

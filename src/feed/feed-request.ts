@@ -44,8 +44,7 @@ export function parseFeedRequest(query: URLSearchParams, lastEventId: string | u
  * @throws SluiceError `INVALID_OPTION`
  */
 export function requireParameters(query: URLSearchParams, known: ReadonlySet<string>): void {
-  for (const name of query.keys())
-    if (!known.has(name)) throw invalidParameter(name, 'there is no such parameter');
+  for (const name of query.keys()) if (!known.has(name)) throw invalidParameter(name, 'unknown parameter');
 }
 
 /**

@@ -62,7 +62,7 @@ export async function openFleet(
       hasJoined = true;
       listener.onWarning(
         { stream: name },
-        'the engine has one copy of the stream, and by default writes it to disk every 2 minutes: what it loses, the hosts send again, for 10 minutes',
+        'the stream has one replica, and JetStream syncs it every 2 minutes by default: after a loss, the hosts send the last 10 minutes again',
       );
     },
   });

@@ -152,7 +152,7 @@ export async function forget(folder: string, { cursor }: LogFlags): Promise<numb
     const isKnown = cursors.get(cursor) !== undefined;
     cursors.delete(cursor);
     await cursors.close();
-    print(isKnown ? 'removed 1 cursor\n' : 'there is no such cursor\n');
+    print(isKnown ? 'removed 1 cursor\n' : 'no such cursor\n');
     return isKnown ? EXIT.OK : EXIT.FAILURE;
   } finally {
     lock.release();

@@ -89,7 +89,7 @@ describe('/api/connections', () => {
     ['order=up', 'order: must be asc or desc'],
     ['format=xml', 'format: must be json or csv'],
     ['sort=nothing', 'sort: unknown column'],
-    ['serach=x', 'serach: there is no such parameter'],
+    ['serach=x', 'serach: unknown parameter'],
     [`search=${'x'.repeat(257)}`, 'search: must have at most 256 characters'],
   ])('rejects %s', async (query, error) => {
     const { status, body } = await shared().get(`/api/connections?${query}`);
@@ -148,7 +148,7 @@ describe('/api/connections/ID', () => {
     '%s is not found',
     async (path) => {
       const { status, body } = await shared().get(path);
-      expect([status, JSON.parse(body)]).toEqual([404, { error: 'there is no such connection' }]);
+      expect([status, JSON.parse(body)]).toEqual([404, { error: 'no such connection' }]);
     },
   );
 });

@@ -453,7 +453,7 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     await form.getByLabel('Message, in JSON').fill(JSON.stringify(VALID.job_cancel));
     await form.getByLabel('Crawler ID').fill('nobody');
     await send.click();
-    await form.getByText('there is no such crawler').waitFor();
+    await form.getByText('no such crawler').waitFor();
     for (const crawlerId of ['crawler-1', '']) {
       await form.getByLabel('Crawler ID').fill(crawlerId);
       await send.click();

@@ -123,7 +123,7 @@ test('an admin token drops those that are there, and never one that comes later'
   const tooMany = Array.from({ length: 101 }, (_, id) => id);
   for (const ids of [undefined, [], ['1'], [-1], [0.5], tooMany])
     expect(await drop({ ids })).toEqual([400, { error: 'ids: must be a list of 1 to 100 IDs' }]);
-  expect(await drop({ ids: [2] })).toEqual([404, { error: 'there are no such dead letters' }]);
+  expect(await drop({ ids: [2] })).toEqual([404, { error: 'no such dead letters' }]);
   expect(await drop({ ids: [1, 2] })).toEqual([200, { action: 'drop', dropped: [1] }]);
   expect(await idsAt('')).toEqual([0]);
   const crawler = await connect();
@@ -156,7 +156,7 @@ describe('sent again, with an admin token', () => {
     const received = await app.next(({ crawlerId }) => crawlerId === 'crawler-7');
     expect(received).toMatchObject({ message: { jobId: 'job-13' } });
     expect((await read<DeadLetterList>(PATH)).rows.map(({ id }) => id)).toEqual([0]);
-    expect(await retry(adminPath, [1])).toEqual([404, { error: 'there are no such dead letters' }]);
+    expect(await retry(adminPath, [1])).toEqual([404, { error: 'no such dead letters' }]);
     // The broker's own connection is closed.
     await expect.poll(async () => (await read<{ rows: unknown[] }>('/api/connections')).rows).toHaveLength(1);
     // It does not count as a crawler, which would leave the job behind.
@@ -240,7 +240,7 @@ test('a drop is logged with the IDs; errors of the disk are, too, and the client
   const failing = await serve({ options: { ...manager.options, log } });
   for (const [path, body, error] of [
     [PATH, undefined, 'failed to read the dead letters'],
-    [`${PATH}/drop`, '{"ids":[0]}', 'failed: the log of the broker says why'],
+    [`${PATH}/drop`, '{"ids":[0]}', "failed; see the broker's log"],
   ] as const) {
     const reply = await failing(path, body);
     expect([reply.status, JSON.parse(reply.body)]).toEqual([500, { error }]);

@@ -121,7 +121,7 @@ describe('/api/tail', () => {
   test.each([
     ['rate=0', 'rate: must be 1 to 100'],
     ['rate=101', 'rate: must be 1 to 100'],
-    ['every=1s', 'every: there is no such parameter'],
+    ['every=1s', 'every: unknown parameter'],
     ['types=', 'types: has an entry that is empty or too long, or too many'],
   ])('rejects %s', async (query, error) => {
     const { status, body } = await shared().get(`/api/tail?${query}`);

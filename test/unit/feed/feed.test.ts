@@ -303,7 +303,7 @@ describe('/api/stream', () => {
         onState: (state, error) => state === 'closed' && resolve(error),
       });
     });
-    expect(rejected?.message).toContain('no: there is no such parameter');
+    expect(rejected?.message).toContain('no: unknown parameter');
   });
 });
 
