@@ -1,5 +1,5 @@
-// Backpressure: when to pause reading and when to resume. Then the kernel's socket buffers fill up, and the crawler has
-// to wait. High watermark: the budget. Low watermark: three quarters of it.
+// Backpressure: decides when reading pauses and resumes. While it is paused, the kernel's socket buffers fill and the
+// crawler's writes block. High watermark: the budget. Low watermark: three quarters of it.
 
 import { Watermark } from '../watermark.js';
 import { PAUSE } from './connection-state.js';

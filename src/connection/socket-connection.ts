@@ -29,9 +29,9 @@ import { attachSocket, beforeDestroy, keepReadingAfterWriteError, unwrittenBytes
 
 export type ConnectionEvents = EventsOf<SocketConnection>;
 
-/** A peer is slow if a write to it has been unfinished for longer than this, in ms, */
+/** A peer is slow if a write has been unfinished for longer than this, in ms. */
 const SLOW_WRITE = 1000;
-/** or if more than this share of `maxPendingBytes` is pending. */
+/** A peer is slow if it has more than this share of `maxPendingBytes` to receive. */
 const SLOW_SHARE = 0.5;
 /** A peer counts as dropping messages for this long after the last one, in ms. */
 const DROPPING_PERIOD = 60_000;

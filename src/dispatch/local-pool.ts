@@ -20,7 +20,7 @@ export class LocalPool implements ValidationPool {
   readonly #maxDetailedRejections: (() => number) | undefined;
   #closed = false;
 
-  /** @param maxDetailedRejections as of workers */
+  /** @param maxDetailedRejections see `WorkerPoolOptions.maxDetailedRejections` */
   constructor(
     validator: { validate(task: BatchTask): Verdict },
     maxDetailedRejections: (() => number) | undefined,

@@ -6,11 +6,11 @@ const MiB = 1024 * 1024;
 /** Size in bytes of the shared buffers that slabs are carved from. A larger slab gets its own buffer. */
 const ARENA_SIZE = 1 * MiB;
 /**
- * Maximum bytes of free slabs above the largest pooled size that are kept for reuse; if a slab is larger, this share of
- * its size: the slabs that its message has outgrown, while it was received, are a third of it. The garbage collector does
- * not know how much memory dropped ones occupy, and would let gigabytes of them accumulate.
+ * Maximum bytes of free slabs above the largest pooled size kept for reuse, or SPARE_SHARE times the largest such slab if
+ * that is more. Dropped slabs would accumulate to gigabytes, because the garbage collector underestimates their memory.
  */
 const MAX_SPARE_BYTES = 32 * MiB;
+/** Leaves room for the slabs that a message outgrows while it is received: at most a third of the size of its last one. */
 const SPARE_SHARE = 1.5;
 /** Smallest slab size in bytes, used by idle connections. */
 export const MIN_SLAB_SIZE = 8 * 1024;
@@ -201,8 +201,8 @@ export class SlabPool {
   }
 
   /**
-   * Gives up memory that was free since the last call: what is used again and again would be allocated anew each time, and
-   * accumulate until the garbage collector finds out.
+   * Frees slabs that were unused since the previous call. Freeing earlier would reallocate slabs in regular use, faster
+   * than the garbage collector frees them.
    */
   trim(): void {
     for (let left = this.#idleSpares; left > 0; left--) this.#discardSpare();

@@ -98,7 +98,7 @@ export class AccessControl {
     return (this.#digests.get('admin')?.length ?? 0) === 0 ? undefined : this.#isKnown(['admin'], token);
   }
 
-  /** Counts a wrong token. */
+  /** Whether the token belongs to one of the roles. Counts a failure otherwise. */
   #isKnown(roles: readonly TokenRole[], token: string | undefined): boolean {
     const presented = this.#digest(token ?? '');
     let isKnown = false;
@@ -110,7 +110,7 @@ export class AccessControl {
   }
 
   /**
-   * Whether the limit of wrong tokens in this second is reached. Right tokens are accepted all the same.
+   * Whether the limit of wrong tokens in this second is reached. Right tokens are accepted anyway.
    * @param now monotonic time in ms
    */
   isFailureLimitReached(now: number): boolean {

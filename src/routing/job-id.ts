@@ -17,7 +17,7 @@ export function quickJobIdIn(message: Buffer, low: number, high: number, seed: J
 }
 
 /**
- * The job ID in the envelope of a valid message; `undefined` if it cannot be found without parsing much.
+ * The job ID in the envelope of a valid message; `undefined` if finding it would require parsing more than 64 KiB.
  * @param low lower half of the job's key, as a signed integer
  * @param high upper half of that key
  */

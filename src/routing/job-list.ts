@@ -9,7 +9,7 @@ import type { LastValues, LatestMessage } from './last-values.js';
 
 /** A job, by its latest message. */
 export interface JobRow {
-  /** Null if it cannot be found without parsing much. */
+  /** Null if finding it would require parsing more than 64 KiB. */
   readonly jobId: string | null;
   /** `ended` by a message that says so, whatever its outcome. */
   readonly state: 'open' | 'ended';
@@ -26,7 +26,7 @@ export interface JobRow {
 
 /** Which jobs are wanted. */
 export interface JobQuery {
-  /** Part of the job ID or of the owner, in small letters; empty: all jobs. */
+  /** Part of the job ID or of the owner, in lower case; empty: all jobs. */
   readonly search: string;
   readonly offset: number;
   readonly limit: number;
@@ -35,15 +35,15 @@ export interface JobQuery {
 export interface JobList {
   /** Number of jobs that match. */
   readonly total: number;
-  /** Whether all jobs were looked at: else `total` is a lower bound. */
+  /** Whether all jobs were examined: else `total` is a lower bound. */
   readonly isComplete: boolean;
   /** The latest first. */
   readonly rows: readonly JobRow[];
 }
 
-/** Maximum number of messages that one request looks at. */
+/** Maximum number of messages that a request examines. */
 const MAX_SCANNED = 100_000;
-/** Longer messages are not parsed, in bytes. */
+/** Longest message that is parsed, in bytes. */
 const MAX_PARSED = 64 * 1024;
 
 export class JobLister {

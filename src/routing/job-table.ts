@@ -1,7 +1,7 @@
-// Gives each job a small number, its entry, by which others keep their data about the job. Bounded: the least recently set
-// job is removed first. Every operation takes constant time and creates no objects, since each message may refer to a new
-// job. With very many jobs, nearly all of that time is spent on waiting for memory. So a job is one slot and one row, which
-// also has room for data; and what is known to be needed is read before, so that the processor waits for many at once.
+// Assigns each job key a small integer, its entry, under which callers store data about the job. Bounded: the least
+// recently set job is removed first. Operations take constant time and allocate nothing, since each message may refer to a
+// new job. With many jobs, memory latency dominates: so a job is one slot and one row, and what will be needed is
+// prefetched.
 
 /**
  * Fields of an entry. `NEWER` and `OLDER` form a circular list: `NEWER` of the newest entry is the oldest one. `LINKED`:

@@ -1,5 +1,4 @@
-// Validates a batch: runs the parser over each range and writes the verdict. Must not keep any reference to a batch
-// after that.
+// Validates a batch: runs the parser over each range and writes the verdict. Keeps no reference to the batch afterwards.
 
 import { crc32 } from 'node:zlib';
 import {

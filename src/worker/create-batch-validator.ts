@@ -1,5 +1,5 @@
-// What a worker loads to validate batches: the schemas, the patterns and the slow path. Takes most of the time in which a
-// worker starts.
+// What a worker loads to validate batches: the schemas, the patterns and the slow path. Loading it is most of a worker's
+// startup time.
 
 import type { WorkerSettings } from '../dispatch/verdict.js';
 import { MessageRegistry } from '../messages/message-registry.js';
