@@ -12,7 +12,7 @@ const FORMATS = ['json', 'csv'] as const;
 const PARAMETERS = ['search', 'offset', 'limit', 'format'];
 
 export interface ListQuery {
-  /** In small letters; empty: everything is listed. */
+  /** In lower case; empty: everything is listed. */
   readonly search: string;
   readonly offset: number;
   readonly limit: number;
@@ -83,7 +83,7 @@ export function choiceOf<T extends string>(
   return choice;
 }
 
-/** Whether one of these names contains the text. @param search in small letters */
+/** Whether one of these names contains the text. @param search in lower case */
 export function matchesSearch(search: string, names: readonly (string | null)[]): boolean {
   return search === '' || names.some((name) => name?.toLowerCase().includes(search));
 }

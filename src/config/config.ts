@@ -354,7 +354,7 @@ const GROUPS = {
     }),
     logFull: z.enum(['drop-oldest', 'block', 'reject']).default('drop-oldest').meta({
       description:
-        'if there is no room for new messages, and unread ones are to be kept: drop-oldest removes them all the same; block reads no more messages; reject rejects them with LOG_FULL',
+        'if the log is full of messages that must be kept: drop-oldest removes them anyway; block stops reading; reject rejects new messages with LOG_FULL',
     }),
     deadLetterMaxBytes: size(1 * MiB, 1024 * 1024 * MiB)
       .default(64 * MiB)
@@ -445,7 +445,7 @@ const GROUPS = {
       .meta({ description: 'ES module with zod schemas and rules for additional message types', path: true }),
     validation: z.enum(['enforce', 'report']).default('enforce').meta({
       description:
-        'enforce: reject messages that break the schemas and rules; report: forward them all the same, and report them',
+        'enforce: reject messages that break the schemas and rules; report: forward them anyway, and report them',
     }),
     patterns: z.enum(['on', 'off', 'verify']).default('on').meta({
       description: 'on: try compiled patterns before parsing; verify: do both and report differences',

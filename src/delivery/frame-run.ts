@@ -24,7 +24,7 @@ export interface FrameRunFields {
   readonly count: number;
   /** Whether a delimiter has to be added after each message. */
   readonly isUndelimited: boolean;
-  /** False for one message that breaks the contract and is forwarded all the same; its report precedes it. */
+  /** False for one message that breaks the contract and is forwarded anyway; its report precedes it. */
   readonly isValid: boolean;
   /** Sequence number of the first message among those of its sender, from 1. */
   readonly firstSequence: number;

@@ -36,7 +36,7 @@ export class VerdictWriter {
   #matched = 0;
   /** Index of the current range. */
   #range = 0;
-  /** Whether the next message breaks the contract and is accepted all the same. */
+  /** Whether the next message breaks the contract and is accepted anyway. */
   #isReported = false;
 
   /**

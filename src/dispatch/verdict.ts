@@ -180,7 +180,7 @@ export interface RejectionReason {
   readonly issues: readonly Issue[];
   /** Where the message stops being JSON or UTF-8, in bytes from its start. */
   readonly offset?: number | undefined;
-  /** Name of an unknown type whose message is forwarded all the same. */
+  /** Name of an unknown type whose message is forwarded anyway. */
   readonly unknownType?: string | undefined;
 }
 

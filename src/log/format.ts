@@ -81,7 +81,7 @@ export interface SegmentHeader {
 export const RecordKind = {
   /** Messages of one connection. */
   RUN: 1,
-  /** The same, of messages that break the contract and were forwarded all the same. */
+  /** The same, of messages that break the contract and were forwarded anyway. */
   INVALID_RUN: 4,
   /** The first record of a segment: the body is an {@link Opening}. */
   OPENING: 2,

@@ -29,7 +29,7 @@ export interface LogStoreOptions {
    * @param isForRoom whether it is to make room for new ones instead
    */
   readonly mayRemove?: (end: number, isForRoom: boolean) => boolean;
-  /** Whether they are removed all the same if there is no room for new ones. Default: true. */
+  /** Whether they are removed anyway if there is no room for new ones. Default: true. */
   readonly dropsOldest?: boolean;
   /** Time until messages that nobody waits for become durable, in ms. Default: 50. */
   readonly syncInterval?: number;

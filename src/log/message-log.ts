@@ -115,7 +115,7 @@ export class MessageLog {
   readonly handlerCursors = new Set<string>();
   /**
    * Up to where messages were forwarded to the engine of a fleet, and the cursor that keeps them for a while. If there is
-   * no room, they are removed all the same.
+   * no room, they are removed anyway.
    */
   forwarded: { readonly cursor: string; readonly offset: number } | undefined;
   /** Cursors in other files. */
@@ -478,7 +478,7 @@ export class MessageLog {
     return { cursors: furthest, cursorsTotal };
   }
 
-  /** Whether messages that the disk does not accept are forwarded all the same. */
+  /** Whether messages that the disk does not accept are forwarded anyway. */
   get #mustPass(): boolean {
     return this.#onFailure === 'pass' && !this.#store.isAvailable;
   }

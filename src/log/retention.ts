@@ -15,7 +15,7 @@ export interface RetentionOptions {
   readonly maxAge: number;
   /** Whether messages before an offset may be removed because of their age, or to make room. */
   readonly mayRemove: (end: number, isForRoom: boolean) => boolean;
-  /** Whether they are removed all the same if there is no room for new ones. */
+  /** Whether they are removed anyway if there is no room for new ones. */
   readonly dropsOldest: boolean;
   /** Offset of the next message. */
   readonly end: () => number;

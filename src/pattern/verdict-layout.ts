@@ -14,7 +14,7 @@ export const RunKind = {
   CONTROL: 4,
   /** Rejected messages: report to the sender; see `Verdict.rejections`. */
   REJECTED: 5,
-  /** The breach of a message that is forwarded all the same: it follows as a run of another kind. */
+  /** The breach of a message that is forwarded anyway: it follows as a run of another kind. */
   REPORTED: 6,
 } as const;
 

@@ -556,7 +556,7 @@ export class ProtocolHandler<P extends Peer> {
     }
   }
 
-  /** Reports messages that break the contract and are forwarded all the same. Their sender gets no reply. */
+  /** Reports messages that break the contract and are forwarded anyway. Their sender gets no reply. */
   #reportRun(connection: P, chunk: Chunk, verdict: VerdictReader, first: number, count: number): void {
     if (!this.#access.isAllowed(connection, 'publish') && !this.#access.isAllowed(connection, 'command'))
       return;

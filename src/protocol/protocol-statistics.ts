@@ -22,7 +22,7 @@ export interface ProtocolStatistics {
   readonly layoutsEvicted: number;
   /** Rejected messages, by error code. */
   readonly rejected: Readonly<Record<string, number>>;
-  /** Messages that broke the contract and were forwarded all the same (`validation: "report"`), by error code. */
+  /** Messages that broke the contract and were forwarded anyway (`validation: "report"`), by error code. */
   readonly reported: Readonly<Record<string, number>>;
   /** Application messages that no crawler could receive. */
   readonly undeliverable: number;

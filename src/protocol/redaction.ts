@@ -329,7 +329,7 @@ class Redactor {
   }
 }
 
-/** A name in small letters, with its words separated: `accessToken` becomes `access_token`. */
+/** A name in lower case, with its words separated: `accessToken` becomes `access_token`. */
 function inWords(name: string): string {
   return /[A-Z]/.test(name) ? name.replace(/([a-z\d])([A-Z])/g, '$1_$2').toLowerCase() : name;
 }

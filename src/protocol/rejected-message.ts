@@ -29,7 +29,7 @@ export interface RejectionDetails<P> {
   readonly line: number;
   /** Rejected messages of the connection before this one that exceeded the limit per second and were only counted. */
   readonly suppressed: number;
-  /** Whether the message was forwarded all the same, because of `validation: "report"`. */
+  /** Whether the message was forwarded anyway, because of `validation: "report"`. */
   readonly isForwarded: boolean;
 }
 

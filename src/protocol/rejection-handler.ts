@@ -35,7 +35,7 @@ export interface RejectionListener<P extends Peer> {
   hasListener(event: 'rejected'): boolean;
 }
 
-/** A rejected message, or one that is forwarded all the same. */
+/** A rejected message, or one that is forwarded anyway. */
 interface ReportedFrame extends RejectedFrame {
   readonly isForwarded?: boolean;
 }
@@ -68,7 +68,7 @@ export class RejectionHandler<P extends Peer> {
     this.#listener = listener;
   }
 
-  /** Number of messages by code: rejected ones, and those that were forwarded all the same. */
+  /** Number of messages by code: rejected ones, and those that were forwarded anyway. */
   get statistics(): { rejected: Record<string, number>; reported: Record<string, number> } {
     return { rejected: Object.fromEntries(this.#rejected), reported: Object.fromEntries(this.#forwarded) };
   }
@@ -127,7 +127,7 @@ export class RejectionHandler<P extends Peer> {
     this.#suppressed.set(connection, { count: (suppressed?.count ?? 0) + count, latest });
   }
 
-  /** Reports a message that breaks the contract and is forwarded all the same. Its sender gets no reply. */
+  /** Reports a message that breaks the contract and is forwarded anyway. Its sender gets no reply. */
   reportForwarded(connection: P, frame: RejectedFrame, message: Buffer): void {
     this.#forwarded.set(frame.code, (this.#forwarded.get(frame.code) ?? 0) + 1);
     if (!this.areReported) return;

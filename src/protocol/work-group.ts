@@ -1,5 +1,5 @@
-// A work group: its members share the messages of the durable log, each message goes to one of them, and comes again, to this
-// or another member, until one acknowledges it. A message that fails too often goes to the dead letters.
+// A work group: its members share the messages of the durable log, each message goes to one of them, and is redelivered, to
+// this or another member, until one acknowledges it. A message that fails too often goes to the dead letters.
 
 import type { Piece } from '../delivery/outbox.js';
 import { endOf, LeaseTable, type RetryPolicy, type WaitingLease } from '../log/lease-table.js';
