@@ -65,12 +65,12 @@ type Issue struct {
 
 func (e *Error) Error() string { return "sluice: " + e.Code + ": " + e.Message }
 
-// Whether a new connection would end in the same way.
+// Whether the error is fatal: reconnecting would not help.
 func (e *Error) isFatal() bool {
 	return e.Code == "REPLACED" || e.Code == "UNAUTHORIZED" || e.Code == "UNSUPPORTED_VERSION"
 }
 
-// Whether it is about the connection, and not about a message.
+// Whether it is an error of the connection, not of one message.
 func (e *Error) isOfConnection() bool {
 	switch e.Code {
 	case "SHUTTING_DOWN", "MAX_CONNECTIONS", "SLOW_CONSUMER", "LOG_UNAVAILABLE":

@@ -34,9 +34,9 @@ READ_SIZE = 256 * 1024
 WRITE_SIZE = 256 * 1024
 # How often the client checks what else is due, in seconds.
 POLL_INTERVAL = 0.5
-# Answers of the broker after which a new connection would end in the same way.
+# Fatal errors: reconnecting would not help.
 FATAL = {"REPLACED", "UNAUTHORIZED", "UNSUPPORTED_VERSION"}
-# Those that are about the connection, and not about a message.
+# Errors of the connection, not of one message.
 OF_CONNECTION = FATAL | {"SHUTTING_DOWN", "MAX_CONNECTIONS", "SLOW_CONSUMER", "LOG_UNAVAILABLE"}
 
 

@@ -19,9 +19,9 @@ export interface SubscriptionFilter {
    * Shares the messages among all subscribers of this group: each goes to one. Requires a separate client. Messages that
    * this client has received and not handled when it closes are not passed on, unless it has `ack`.
    *
-   * With `ack`, it is a work group: the messages come from the broker's durable log, and each comes again, to this or
-   * another member, until one has acknowledged it. The group begins at `from`, and then where it was. All members have the
-   * same filter.
+   * With `ack`, it is a work group: the messages come from the broker's durable log, and each is redelivered, to this or
+   * another member, until one has acknowledged it. The group begins at `from`, and then where it was. All members have
+   * the same filter.
    */
   readonly group?: string;
   /** Policy when this client falls `maxPendingBytes` behind. Applies to the whole client. Default: `disconnect`. */
@@ -39,7 +39,7 @@ export interface SubscriptionFilter {
    * `Subscription.position`, or at a time (ISO 8601, or a `Date`). Needs a broker with a durable log, and a client
    * without other subscriptions. After a reconnect, the subscription continues where it was: messages that were received
    * after the latest position are repeated, unless it has `meta` and its `ack` is not `manual`: then they are recognised,
-   * and left out (not in a work group, where messages come again on purpose). Default: `new`, without the log.
+   * and left out (not in a work group, where messages are redelivered on purpose). Default: `new`, without the log.
    */
   readonly from?: 'new' | 'first' | { readonly offset: string } | { readonly time: string | Date };
   /**

@@ -153,7 +153,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   }
 
   /**
-   * Gives a message of a work group back: it comes again, to this or another member, or goes to the dead letters after
+   * Gives a message of a work group back: it is redelivered, to this or another member, or goes to the dead letters after
    * `maxDeliveries` failures.
    * @param options `delay`: time until then, in ms, at most a day. Default: 1000, doubled with each failure, at most 60,000.
    * @throws SluiceError `INVALID_OPTION` for another delay, and unless the subscription has a group and `ack: 'manual'`

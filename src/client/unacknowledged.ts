@@ -31,7 +31,7 @@ export class Unacknowledged {
 
   /** A message was handed out. @param now in ms */
   add(offset: number, now: number): void {
-    // One that was given back has come again.
+    // One that was given back was redelivered.
     this.#close(offset, 'given back');
     const entry: Entry = { offset, delivery: this.#delivery, since: now, state: 'open' };
     this.#entries.push(entry);

@@ -13,7 +13,7 @@ export interface WorkGroupTransport {
   acknowledge(position: string, done?: Progress['done']): void;
   /**
    * @param position of the message that has failed
-   * @param delay time until it comes again, in ms. Default: that of the broker.
+   * @param delay time until it is redelivered, in ms. Default: that of the broker.
    */
   giveBack(position: string, delay: number | undefined): void;
 }
@@ -91,7 +91,7 @@ export class WorkGroupProgress {
     this.#sendSoon();
   }
 
-  /** A message has failed. @param delay time until it comes again, in ms. Default: that of the broker. */
+  /** A message has failed. @param delay time until it is redelivered, in ms. Default: that of the broker. */
   giveBack({ offset }: ReceivedMessage, delay: number | undefined): void {
     if (offset !== undefined) this.#giveBack(offset, delay);
   }
