@@ -184,7 +184,7 @@ describe('long messages whose end does not come', () => {
     expect(memory()).toMatchObject({ partialBytes: 0, waitingForPartials: 0 });
   });
 
-  test('who holds a place while others wait is closed', async () => {
+  test('a connection that holds a partial slot while others wait is closed', async () => {
     const { manager, connect } = await startPlainBroker({ maxPartialBytes: MiB });
     const begun = `{"type":"x","pad":"${'x'.repeat(100_000)}`;
     const [first, second] = [await connect(), await connect()];

@@ -93,7 +93,7 @@ describe('a pong', () => {
     await until(() => peer.pongs === pings);
   });
 
-  test('tells the epoch of the log in welcome', async () => {
+  test('sends the log epoch in welcome', async () => {
     const { connect, manager, socketPath, folder } = await startDurable();
     const epochOf = async (peer: Awaited<ReturnType<typeof connect>>) => {
       peer.say('hello', { role: 'app' });
@@ -328,7 +328,7 @@ describe('a log without room, whose messages a cursor has not read', () => {
     }
   }
 
-  test('removes them all the same by default, and tells its reader', async () => {
+  test('removes them anyway by default, and reports a gap to the reader', async () => {
     const { connect, manager } = await startDurable(SMALL);
     const reader = await readerOf(connect);
     await reader.close();

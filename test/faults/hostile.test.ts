@@ -51,7 +51,7 @@ describe.each(['on', 'off'] as const)('patterns %s', (patterns) => {
     expect(await attack(broker(), HOSTILE, '\n')).toEqual([]);
   });
 
-  test('without', async () => {
+  test('without newlines', async () => {
     const messages = HOSTILE.filter(closes);
     expect(messages.length).toBeGreaterThan(150);
     expect(await attack(broker(), messages, '')).toEqual([]);

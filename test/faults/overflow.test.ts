@@ -122,7 +122,7 @@ describe('slow subscribers', () => {
     expect(manager.getMetrics().memory.heldBytes).toBe(0);
   });
 
-  test('who takes nothing for stallTimeout is closed', async () => {
+  test('a subscriber that reads nothing for stallTimeout is closed', async () => {
     const { manager, connect } = await startPlainBroker({ stallTimeout: 100, healthCheckInterval: 20 });
     const slow = await (await connect()).subscribe({ overflow: 'drop-newest' });
     slow.socket.pause();

@@ -260,7 +260,7 @@ describe('SluiceClient, when the broker does not want it', () => {
     expect(attempts).toHaveBeenCalledTimes(made);
   });
 
-  test('gives up when it is put out, for want of a hello that is needed from now on', async () => {
+  test('gives up when a new auth setting requires a hello', async () => {
     const { manager, socketPath } = await startPlainBroker();
     const client = await connect({ socketPath });
     const closed = once(client, 'closed');

@@ -190,7 +190,7 @@ describe('a work group', () => {
     await until(() => numbersOf(other).length === 3);
   });
 
-  test('a message that is given back comes again, after its delay, and the others are not held up', async () => {
+  test('a message that is given back is redelivered, after its delay, and the others are not held up', async () => {
     const broker = await start();
     await store(broker, 0, 5);
     const member = await joinGroup(broker);

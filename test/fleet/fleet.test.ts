@@ -229,7 +229,7 @@ describe.skipIf(!hasNatsServer)('a fleet (needs nats-server)', () => {
     await engine.kill();
     engine.restore();
     await engine.start();
-    // The brokers have nothing to forward, and notice all the same.
+    // The brokers have nothing to forward, and notice it anyway.
     await until(() => [a, b].every(({ manager }) => manager.getMetrics().fleet?.isConnected === true));
     await sendAll(1000, 1500);
     const later = await Application.start(a.socketPath, { from: 'first' });

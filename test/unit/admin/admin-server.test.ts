@@ -46,7 +46,7 @@ describe('the admin server', () => {
     expect((await get('/readyz')).status).toBe(200);
   });
 
-  test('whose socket file cannot be removed stops all the same, reports that, and can be started again', async () => {
+  test('whose socket file cannot be removed stops anyway, reports that, and can be started again', async () => {
     const folder = join(temporaryFolder(), 'admin');
     mkdirSync(folder);
     const { adminPath, manager } = await startPlainAdminBroker({ admin: join(folder, 'admin.sock') });

@@ -27,7 +27,7 @@ async function withPeers(names: readonly string[]) {
 }
 
 describe('/api/connections', () => {
-  test('finds connections by a part of their names, in capitals or small letters', async () => {
+  test('finds connections by a part of their names, in any case', async () => {
     const { namesAt, read } = await withPeers(['Alpha-1', 'alpha-2', 'beta']);
     expect((await namesAt('search=ALPHA')).sort()).toEqual(['Alpha-1', 'alpha-2']);
     expect(await namesAt('search=of+BETA')).toEqual(['beta']);

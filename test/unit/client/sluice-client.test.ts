@@ -469,7 +469,7 @@ describe('a crawler', () => {
     expect(activeJobs).toBe(sent);
   });
 
-  test('continues with heartbeats when one cannot be created, and connects all the same', async () => {
+  test('continues with heartbeats when one cannot be created, and connects anyway', async () => {
     const uncaught = collectUncaught();
     const { socketPath, manager } = sharedBroker();
     let beats = 0;

@@ -141,7 +141,7 @@ describe('a work group', () => {
     expect(settledIn(broker)).toBe(4);
   });
 
-  test('a message that has failed comes again, also with `meta`', async () => {
+  test('a message that has failed is redelivered, also with `meta`', async () => {
     const uncaught = collectUncaught();
     const broker = await start(2);
     const client = await connectApp(broker);
@@ -154,7 +154,7 @@ describe('a work group', () => {
     expect(uncaught).toHaveLength(1);
   });
 
-  test('a message that was forgotten comes again, and holds up no other', async () => {
+  test('a message that was forgotten is redelivered, and holds up no other', async () => {
     const broker = await start(4);
     const client = await connectApp(broker);
     const numbers: number[] = [];
@@ -209,7 +209,7 @@ describe('a work group', () => {
     expect(broker.manager.getMetrics().durableLog?.deadLetters.failed).toBe(1);
   });
 
-  test('a message that is given back comes again; after too many failures, it does not', async () => {
+  test('a message that is given back is redelivered; after too many failures, it is not', async () => {
     const broker = await start(6);
     const client = await connectApp(broker);
     const subscription = await client.subscribe({ ...GROUP, maxDeliveries: 3 });

@@ -45,7 +45,7 @@ describe('the pool', () => {
     await (await connect()).settled();
   });
 
-  test('hands on what a listener throws, or throws it where nobody asked for it', () => {
+  test('reports listener errors, or rethrows them without a handler', () => {
     const errors: unknown[] = [];
     const listened = new ConnectionPool(1, { onListenerError: (error) => errors.push(error) });
     const alone = new ConnectionPool(1);

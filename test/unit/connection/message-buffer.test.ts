@@ -92,7 +92,7 @@ describe('framing', () => {
     buffer.close();
   });
 
-  test('hands on whole messages and keeps the partial one', () => {
+  test('emits whole messages and keeps the partial one', () => {
     const { buffer, ranges } = createBuffer();
     buffer.write(Buffer.from('{"a":1}\n{"b":2}\n{"c":'));
     expect(ranges).toEqual(['{"a":1}\n{"b":2}\n']);
@@ -142,7 +142,7 @@ describe('framing', () => {
     expect(pool.copiedBytes).toBe(0);
   });
 
-  test('an end that is put off is seen soon, though nothing follows', async () => {
+  test('finds a deferred message end without further data', async () => {
     const long = `{"long":"${'x'.repeat(5000)}`;
     const { buffer, ranges } = createBuffer();
     buffer.write(Buffer.from(`{"a":1} ${long}`));
@@ -184,7 +184,7 @@ describe('slabs', () => {
     expect(pool.copiedBytes / stream.length).toBeLessThan(0.02);
   });
 
-  test('a quiet connection stays with the smallest slab, and uses it again and again', () => {
+  test('an idle connection keeps reusing the smallest slab', () => {
     const { buffer, pool } = createBuffer();
     for (let index = 0; index < 1000; index++) buffer.write(Buffer.from('{"type":"ping"}\n'));
     expect(buffer.statistics.capacity).toBe(MIN_SLAB_SIZE);

@@ -113,7 +113,7 @@ describe('the socket file', () => {
     await listen(socketPath);
   });
 
-  test('has the mode and group that are asked for, 0600 without', async () => {
+  test('has the configured mode and group; default 0600', async () => {
     const group = process.getegid?.() ?? 0;
     const { socketPath } = shared();
     expect(lstatSync(socketPath).mode & 0o777).toBe(0o600);

@@ -274,7 +274,7 @@ describe('a disk that fails', () => {
     expect([...(await contentOf(disk)).messages.values()]).toEqual(messages);
   });
 
-  test('to open a file now and then, or lacks one: old messages make room for new ones all the same', async () => {
+  test('to open a file now and then, or lacks one: old messages make room for new ones anyway', async () => {
     const disk = new SimulatedDisk();
     let opened = 0;
     disk.onCall = (kind) => {

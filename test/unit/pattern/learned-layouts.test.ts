@@ -221,7 +221,7 @@ describe('bounds', () => {
     expect(parse([PYTHON])).toMatchObject({ matched: 1 });
   });
 
-  test('a layout that no longer comes is evicted, once others have been looked at long enough', () => {
+  test('evicts a layout that no longer occurs', () => {
     const { patterns, parse } = learner();
     parse(repeat(PYTHON, 200));
     expect(patterns.layoutsLearned).toBe(1);

@@ -59,7 +59,7 @@ describe('what zod checks beyond its definition', () => {
     ['a prefault', of(z.string().min(5).prefault('x')), NONE, has('"abcde"')],
     ['a pipe from what may be missing', of(z.string().optional().pipe(z.string())), NONE, has('"x"')],
     ['preprocessing', of(z.preprocess((value) => value, z.string())), NONE, has('"x"')],
-    ['what is there all the same', of(z.string().optional().nonoptional()), NONE, has('"x"')],
+    ['an optional value that is required again', of(z.string().optional().nonoptional()), NONE, has('"x"')],
     ['a date of its own', of(z.stringFormat('date', /^\d{8}$/)), has('"2026-01-01"'), has('"20260101"')],
     ['a UUID of its own', of(z.uuid(OWN)), has(UUID), has('"x"')],
     ['a time of its own', of(z.iso.datetime(OWN)), has('"2026-01-01T00:00:00Z"')],

@@ -35,7 +35,7 @@ describe('with tokens', () => {
     }
   });
 
-  test('who subscribes without a hello is rejected and closed', async () => {
+  test('a subscribe without hello is rejected and closes the connection', async () => {
     const { manager, connect } = guarded();
     const peer = await connect();
     peer.say('subscribe', { id: 'a' });
@@ -127,7 +127,7 @@ describe('a peer that has not sent its token', () => {
   });
 });
 
-test('a rejected message makes its sender nobody: no owner of a job, no crawler at work', async () => {
+test('a rejected message does not identify its sender as a job owner or crawler', async () => {
   const { manager, connect } = closed();
   const [owner, other] = [await connect(), await connect()];
   for (const peer of [owner, other]) await greet(peer, 'crawler', CRAWLER);
@@ -147,7 +147,7 @@ test('a rejected message makes its sender nobody: no owner of a job, no crawler 
   expect(other.forwarded).toEqual([]);
 });
 
-test('tokens that are wanted from now on put out who was at work without one, and nobody else', async () => {
+test('setAuth disconnects active peers that now need a token, and no others', async () => {
   const { manager, connect } = await startPlainBroker();
   const greeted = await (await greet(await connect(), 'app')).subscribe();
   const listener = await (await connect()).subscribe();
@@ -177,7 +177,7 @@ test('tokens for applications alone leave crawlers where they are', async () => 
   expect(crawler.errors).toEqual([]);
 });
 
-test('wrong tokens are limited per second; right ones are accepted all the same', () => {
+test('wrong tokens are limited per second; right ones are accepted anyway', () => {
   const access = new AccessControl({ app: [APP] });
   expect(access.isFailureLimitReached(1000)).toBe(false);
   for (let attempt = 0; attempt < 100; attempt++) expect(access.verifyToken('app', MONITOR)).toBe(false);

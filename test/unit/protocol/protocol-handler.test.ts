@@ -194,7 +194,7 @@ describe('control messages', () => {
     expect(peer.errors).toEqual(Array(4).fill('MESSAGE_TOO_LARGE'));
   });
 
-  test('heartbeats that come too fast are dropped and counted, where that is asked for', async () => {
+  test('drops and counts heartbeats faster than minHeartbeatInterval', async () => {
     const { manager, connect } = limited();
     const before = manager.getMetrics().protocol.heartbeatsDropped;
     const subscriber = await (await connect()).subscribe();
@@ -277,7 +277,7 @@ describe('applications', () => {
     await one.next('job_response');
   });
 
-  test('a message that nobody can take is answered so', async () => {
+  test('answers NO_RECIPIENT if no crawler can take a message', async () => {
     const { manager, connect } = sharedBroker();
     const before = manager.getMetrics().protocol.undeliverable;
     const app = await connect();

@@ -41,7 +41,7 @@ describe('any', () => {
     expect(await received(idle, app)).toEqual([]);
   });
 
-  test('is no connection that has sent nothing, and none that has only sent control messages', async () => {
+  test('excludes connections that have sent only control messages or nothing', async () => {
     const broker = sharedBroker();
     const [app, mute, pinging] = [await application(broker), await broker.connect(), await broker.connect()];
     await pinging.settled();

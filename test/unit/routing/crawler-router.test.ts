@@ -149,12 +149,12 @@ describe('the owner of the job', () => {
     expect(find('job_cancel', undefined, 'job-1')).toEqual(['m']);
   });
 
-  test('is who was assigned it', () => {
+  test('is the crawler that was assigned the job', () => {
     find('job_assignment', 'crawler-c', 'job-9');
     expect(find('token_refresh_response', undefined, 'job-9')).toEqual(['c']);
   });
 
-  test('is nobody when all were assigned it', () => {
+  test('is undefined if the job was assigned to all', () => {
     find('job_assignment', '*', 'job-9');
     expect(router.owners.size).toBe(0);
   });

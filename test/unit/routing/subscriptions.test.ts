@@ -220,7 +220,7 @@ describe('groups', () => {
     expect(everyone.map(({ types }) => types.length)).toEqual([3, 3, 3]);
   });
 
-  test('who is closed in the middle of a deal takes nothing from the others', () => {
+  test('a member closed during distribution takes no messages from the others', () => {
     const members = Array.from({ length: 4 }, () => subscriber({ group: 'g' }));
     const [first] = members as [Recorder];
     const take = first.deliver.bind(first);

@@ -201,7 +201,7 @@ describe('MessageRouter', () => {
     expect(server.router.statistics.errors).toBe(errors + 2);
   });
 
-  test('lets a handler answer who asked', async () => {
+  test('lets a handler reply to the sender', async () => {
     const { server, connect } = shared();
     const { errors } = server.router.statistics;
     server.router.registerHandler('job_request', (_, { reply }) =>

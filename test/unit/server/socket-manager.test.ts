@@ -65,7 +65,7 @@ describe('life', () => {
     await expect(manager.start()).rejects.toMatchObject({ code: 'ALREADY_RUNNING' });
   });
 
-  test('has no figures while it does not run', () => {
+  test('has no metrics while it is stopped', () => {
     const manager = new SocketManager({}, { logger });
     expect(() => manager.getMetrics()).toThrow(expect.objectContaining({ code: 'NOT_RUNNING' }));
   });
