@@ -368,7 +368,7 @@ const GROUPS = {
     }),
     logFailure: z.enum(['stop', 'pass']).default('stop').meta({
       description:
-        'if the disk fails: stop reads no more messages until it works again; pass forwards them without storing or confirming them',
+        'if the disk fails: stop stops reading until it works again; pass forwards messages without storing or confirming them',
     }),
   },
   Fleet: {
@@ -390,7 +390,7 @@ const GROUPS = {
     }),
     fleetMode: z.enum(['batches', 'messages']).default('batches').meta({
       description:
-        'batches: NATS stores many messages together; messages: each by itself, with its type and job in its subject, for programs that know nothing of Sluice: much slower',
+        'batches: NATS stores many messages together; messages: each separately, with its type and job in its subject, for programs that know nothing of Sluice; much slower',
     }),
     fleetCredentials: z
       .string()
@@ -436,7 +436,7 @@ const GROUPS = {
       .min(1)
       .max(5)
       .default(1)
-      .meta({ description: 'if the stream has to be created: on how many servers it is stored' }),
+      .meta({ description: 'if the stream has to be created: number of servers that store it' }),
   },
   'Schemas and patterns': {
     schemas: z
