@@ -6,7 +6,7 @@ import type { CommandDefinition } from '../common/command-definition.js';
 import { addConnectOptions, atLeast, type ConnectFlags } from '../common/flags.js';
 
 export const definition: CommandDefinition = {
-  description: 'measure throughput and latency of a running broker, as its peers see them',
+  description: 'measure throughput and latency of a running broker, as seen by its peers',
   define: (command) =>
     addConnectOptions(
       command
@@ -34,7 +34,7 @@ export const definition: CommandDefinition = {
         .addOption(
           new Option(
             '--confirm',
-            'send small messages one after another from one publisher, and time the confirmation of each (10000, without --msgs)',
+            'send small messages one after another from one publisher, and time the confirmation of each (10000 unless --msgs is set)',
           ).conflicts(['latency', 'size', 'mix', 'pub', 'sub']),
         )
         .addOption(
@@ -55,7 +55,7 @@ export const definition: CommandDefinition = {
     ['sluice bench --latency 1000', 'latency of single messages, at 1,000 per second'],
   ],
   notes: [
-    'All subscribers of the broker receive the messages: do not use a broker in production.',
+    'All subscribers of the broker receive the messages: do not run this against a production broker.',
     'If the broker requires tokens, set SLUICE_TOKEN for the subscribers and SLUICE_CRAWLER_TOKEN for the publishers.',
   ],
 };

@@ -9,7 +9,7 @@ import type { DeadFlags } from '../dead/dead-actions.js';
 const ACTIONS = ['ls', 'show', 'retry', 'drop'] as const;
 
 export const definition: CommandDefinition = {
-  description: 'list, show, send again or drop messages that could not be handled: the dead letters',
+  description: 'list, show, resend or drop dead letters: messages that could not be handled',
   define: (command) =>
     addTlsOptions(
       addConnectOptions(
@@ -17,11 +17,11 @@ export const definition: CommandDefinition = {
           .addArgument(
             new Argument(
               '<action>',
-              'ls: all; show: with content; retry: send again, then drop; drop: no longer list',
+              'ls: list; show: print with content; retry: resend, then drop; drop: no longer list',
             ).choices(ACTIONS),
           )
           .argument('<folder>', 'folder of the durable log')
-          .argument('[ids...]', 'show, retry, drop: IDs, as ls prints them')
+          .argument('[ids...]', 'show, retry, drop: IDs, as printed by ls')
           .option('--all', 'show, retry, drop: all that match, instead of IDs')
           .option('--group <name>', 'only those of this work group')
           .option('--reason <code>', 'only those with this code, such as MAX_DELIVERIES or SCHEMA_VIOLATION')
@@ -30,14 +30,14 @@ export const definition: CommandDefinition = {
       ),
     ).action(dead),
   examples: [
-    ['sluice dead ls /var/lib/sluice/log', 'what could not be handled, and why'],
+    ['sluice dead ls /var/lib/sluice/log', 'which messages could not be handled, and why'],
     ['sluice dead show /var/lib/sluice/log 17', 'one of them, with its content'],
-    ['sluice dead retry /var/lib/sluice/log 17 18', 'send two of them to the broker again'],
+    ['sluice dead retry /var/lib/sluice/log 17 18', 'resend two of them to the broker'],
     ['sluice dead drop /var/lib/sluice/log --all --reason INVALID_JSON', 'drop some of them'],
   ],
   notes: [
-    'A broker may be using the folder. A message that is sent again gets a new position, and all subscribers receive it.',
-    'Of rejected messages, only the beginning is kept, unless the broker has rejectedBytes full: they cannot be sent again.',
+    'A broker may be using the folder. A resent message gets a new position, and all subscribers receive it.',
+    'Rejected messages are kept whole, and can be resent, only if the broker has rejectedBytes full.',
     TOKEN_NOTE,
   ],
 };

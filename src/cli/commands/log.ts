@@ -15,7 +15,7 @@ export const definition: CommandDefinition = {
       .addArgument(
         new Argument(
           '<action>',
-          'ls: files and cursors; cat: messages; verify: check all; truncate; forget: a cursor',
+          'ls: list files and cursors; cat: print messages; verify: check everything; truncate: remove old files; forget: remove a cursor',
         ).choices(ACTIONS),
       )
       .argument('<folder>', 'folder of the log')
@@ -29,9 +29,9 @@ export const definition: CommandDefinition = {
       .option('--json', 'ls, verify: print the result as JSON')
       .action(log),
   examples: [
-    ['sluice log ls /var/lib/sluice/log', 'its files, its size, and how far the cursors are'],
+    ['sluice log ls /var/lib/sluice/log', 'its files, its size, and how far each cursor is behind'],
     ["sluice log cat /var/lib/sluice/log --types 'job_*' | jq .data", 'messages about jobs'],
-    ['sluice log verify /var/lib/sluice/log', 'read everything, and check it'],
+    ['sluice log verify /var/lib/sluice/log', 'read and check everything'],
     ['sluice log truncate /var/lib/sluice/log --to 1000000', 'remove files with older messages only'],
   ],
   notes: [

@@ -12,7 +12,7 @@ export const definition: CommandDefinition = {
   examples: [
     ['sluice pub messages.ndjson', 'send a file'],
     ['tail -f crawler.log | sluice pub', 'send lines as they are written'],
-    ['sluice pub --role relay saved.ndjson', 'send what crawlers have sent before; their jobs stay theirs'],
+    ['sluice pub --role relay saved.ndjson', 'resend saved crawler messages; their jobs keep their owners'],
     ['SLUICE_TOKEN=… sluice pub --role app assignments.ndjson', 'send assignments to crawlers'],
   ],
   notes: [

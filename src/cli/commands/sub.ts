@@ -66,7 +66,7 @@ export const definition: CommandDefinition = {
           .addOption(
             new Option(
               '--cursor <name>',
-              'let the broker remember what was printed, and begin there next time; needs a durable log',
+              'let the broker remember what was printed, and continue there next time; needs a durable log',
             ).conflicts(['group', 'last']),
           )
           .addOption(
@@ -88,10 +88,10 @@ export const definition: CommandDefinition = {
   examples: [
     ['sluice sub', 'print all messages from crawlers'],
     ["sluice sub --types 'job_*' | jq .data", 'only messages about jobs'],
-    ["sluice sub --last --types 'job_*'", 'the latest message about each job, then all further ones'],
+    ["sluice sub --last --types 'job_*'", 'the latest message of each job, then all further ones'],
     [
       'sluice sub --from first --cursor archive >> archive.ndjson',
-      'all messages of the log; the next time, from there on',
+      'all messages of the log; the next run continues where this one ended',
     ],
     ['sluice sub --types presence', 'which crawlers connect and disconnect'],
     ['sluice sub --types rejected', 'rejected messages, and why they were rejected'],

@@ -35,7 +35,7 @@ const PAGE = 1000;
 
 /** Lists them, the oldest first. @returns the exit code, as all actions do */
 export async function ls(folder: string, ids: readonly string[], flags: DeadFlags): Promise<number> {
-  if (ids.length > 0) throw new InvalidArgumentError('ls: lists all, see show');
+  if (ids.length > 0) throw new InvalidArgumentError('ls: takes no IDs; use show');
   const head = ['id', 'stored', 'reason', 'type', 'sender', 'group', 'size'];
   let rows = [head];
   for await (const letter of find(folder, matchesFlags(flags))) {
@@ -149,7 +149,7 @@ function matchesFlags({ group, reason }: DeadFlags): Matches {
  */
 function select(ids: readonly string[], flags: DeadFlags): { readonly matches: Matches; exitCode(): number } {
   if (ids.length > 0 === (flags.all === true))
-    throw new InvalidArgumentError('needs either IDs, as sluice dead ls prints them, or --all');
+    throw new InvalidArgumentError('needs either IDs, as printed by sluice dead ls, or --all');
   const isWanted = matchesFlags(flags);
   if (ids.length === 0) return { matches: isWanted, exitCode: () => EXIT.OK };
   const missing = new Set(ids.map(parseId));
