@@ -28,17 +28,28 @@ export interface SluiceFeedOptions {
 }
 
 const [FIRST_RETRY, LAST_RETRY] = [1000, 30_000];
+/** Time for which a page is hidden before its stream ends, in ms. */
+const HIDDEN_DELAY = 5000;
+
+/** The document of a page. */
+interface Page extends EventTarget {
+  readonly hidden: boolean;
+}
 
 export class SluiceFeed {
   readonly #url: URL;
   readonly #onMessage: (event: FeedEvent) => void;
   readonly #options: SluiceFeedOptions;
   readonly #stopping = new AbortController();
+  readonly #page = (globalThis as { readonly document?: Page }).document;
+  #connection = new AbortController();
+  #hiddenTimer: ReturnType<typeof setTimeout> | undefined;
   #lastEventId = '';
 
   /**
    * Connects, and again whenever the connection is lost, until it is closed. What a callback throws is reported like an
-   * uncaught error, and the feed goes on with the next event.
+   * uncaught error, and the feed goes on with the next event. While the page is hidden, it is not connected, if it can go on
+   * where it was: with `last`, or if the broker has a durable log. Browsers limit the connections of all pages together.
    * @param url of `/api/stream`, or of a route that answers with `server.feed(request)`; relative to the page
    * @throws RangeError if an entry of `types`, `jobs` or `crawlers` has a comma: it would stand for several
    */
@@ -54,11 +65,28 @@ export class SluiceFeed {
       }
     for (const name of ['every', 'last'] as const)
       if (options[name] !== undefined) this.#url.searchParams.set(name, String(options[name]));
+    this.#page?.addEventListener('visibilitychange', this.#onVisibility);
     void this.#run();
   }
 
   close(): void {
     this.#stopping.abort();
+    this.#connection.abort();
+    clearTimeout(this.#hiddenTimer);
+    this.#page?.removeEventListener('visibilitychange', this.#onVisibility);
+  }
+
+  readonly #onVisibility = (): void => {
+    clearTimeout(this.#hiddenTimer);
+    if (this.#page?.hidden !== true) return;
+    this.#hiddenTimer = setTimeout(() => {
+      if (this.#isDormant) this.#connection.abort();
+    }, HIDDEN_DELAY);
+  };
+
+  /** Whether the page is hidden, and loses nothing if it is not connected. */
+  get #isDormant(): boolean {
+    return this.#page?.hidden === true && (this.#lastEventId !== '' || this.#options.last === true);
   }
 
   async #run(): Promise<void> {
@@ -70,6 +98,8 @@ export class SluiceFeed {
         const response = await this.#connect();
         onState('open');
         retry = FIRST_RETRY;
+        // It may have been hidden before.
+        this.#onVisibility();
         await this.#read(response);
       } catch (error) {
         if (error instanceof FeedRejectedError) return onState('closed', error);
@@ -79,6 +109,7 @@ export class SluiceFeed {
       // Half of it is random, so that not all pages return at once.
       const delay = retry * (0.5 + Math.random() / 2);
       await pause(delay, signal);
+      while (this.#page !== undefined && this.#isDormant && !signal.aborted) await nextEvent(this.#page, signal);
       retry = Math.min(2 * retry, LAST_RETRY);
     }
     onState('closed');
@@ -89,7 +120,8 @@ export class SluiceFeed {
     const headers: Record<string, string> = { accept: 'text/event-stream' };
     if (token !== undefined) headers.authorization = `Bearer ${token}`;
     if (this.#lastEventId !== '') headers['last-event-id'] = this.#lastEventId;
-    const response = await fetch(this.#url, { headers, signal: this.#stopping.signal });
+    this.#connection = new AbortController();
+    const response = await fetch(this.#url, { headers, signal: this.#connection.signal });
     if (response.ok && response.body !== null) return response;
     const text = await response.text();
     // Of other answers, a later attempt may get another one.
@@ -148,6 +180,14 @@ function call(callback: () => void): void {
 }
 
 class FeedRejectedError extends Error {}
+
+/** Waits until a page is hidden or shown, unless it is aborted. */
+function nextEvent(page: Page, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    page.addEventListener('visibilitychange', () => resolve(), { once: true, signal });
+    signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}
 
 /** Waits, unless it is aborted. @param delay in ms */
 function pause(delay: number, signal: AbortSignal): Promise<void> {

@@ -253,9 +253,9 @@ export class ConnectionPool extends SafeEmitter<PoolEvents> {
   }
 }
 
-/** Whether a connection is a crawler to which messages can be sent. */
-function canReceive({ role, isOpen, isAuthenticated }: SocketConnection): boolean {
-  return role === 'crawler' && isOpen && isAuthenticated;
+/** Whether a connection is a crawler to which messages can be sent, and that can act on them. */
+function canReceive({ role, isOpen, isAuthenticated, hasEnded }: SocketConnection): boolean {
+  return role === 'crawler' && isOpen && isAuthenticated && !hasEnded;
 }
 
 /** Messages may contain access tokens, so unauthenticated peers must not receive them. */

@@ -30,6 +30,8 @@ interface EventRun {
   readonly spans: Numbers | undefined;
   readonly spanWords: number;
   readonly values: readonly (readonly unknown[])[];
+  /** Bytes between the messages, divided by their number. */
+  readonly gapBytes: number;
 }
 
 export class MessageEvent {
@@ -86,9 +88,9 @@ export class MessageEvent {
     return this.#run.isValid;
   }
 
-  /** @internal Length of `raw`. */
+  /** @internal Bytes that it keeps: the message, and its share of what was between those of its run. */
   get size(): number {
-    return this.#end - this.#start;
+    return this.#end - this.#start + this.#run.gapBytes;
   }
 
   /** The parsed message, with the schema's defaults filled in if it is valid. Parsed once, on first access. */
@@ -168,6 +170,8 @@ export function messageEvents(
 ): MessageEvent[] {
   const maxSpans = projection?.maxSpans ?? 0;
   const base = run.start(0);
+  let gapBytes = run.span;
+  for (let index = 0; index < run.count; index++) gapBytes -= run.end(index) - run.start(index);
   const eventRun: EventRun = {
     bytes: cloneBytes(run.bytes),
     base,
@@ -176,6 +180,7 @@ export function messageEvents(
     spans: projection && run.verdict.spans(run.first, run.count, maxSpans),
     spanWords: maxSpans * SPAN.SIZE,
     values: run.verdict.values,
+    gapBytes: gapBytes / run.count,
   };
   const { unknownType, isValid } = run;
   const events: MessageEvent[] = [];

@@ -67,6 +67,8 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   /** @internal Its session, if it has one and there is a durable log. */
   session: PeerSession | undefined;
   #withheldPongs = 0;
+  /** @internal Whether the peer has closed its side: it sends nothing more, and has probably ended. */
+  hasEnded = false;
   /** @internal Called when the peer has closed its side: the connection ends once the returned promise settles. */
   beforeEnd: (() => Promise<void>) | undefined;
   readonly #pipeline: Pipeline;
@@ -523,6 +525,7 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
 
   /** The peer has closed its side: the connection ends once all its messages are settled and answered. */
   readonly #onEnd = (): void => {
+    this.hasEnded = true;
     // If the peer has disconnected, a write in progress fails before the event loop continues.
     this.#unwritten = unwrittenBytes(this.#socket);
     setImmediate(() => {

@@ -101,8 +101,8 @@ export class SocketServer {
   }
 
   /**
-   * Stops accepting connections, handles what was sent, and closes all connections. Calling it again, or on a stopped
-   * server, has no effect.
+   * Stops accepting connections and reading, handles what was read, and closes all connections. Calling it again, or on
+   * a stopped server, has no effect.
    */
   stop(): Promise<void> {
     return this.#broker.stop();

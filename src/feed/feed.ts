@@ -1,13 +1,14 @@
 // One stream of the feed: server-sent events with the latest message of each job, at most one per job and interval.
 // A reader that is slow gets fewer updates, and never old ones.
 
-import { type FrameRun, metaPrefix, metaSequence } from '../delivery/frame-run.js';
+import { metaPrefix, metaSequence } from '../delivery/frame-run.js';
 import { isGap, type LoggedRun } from '../log/log-reader.js';
 import type { MessageLog } from '../log/message-log.js';
 import { formatPosition, type Position } from '../log/position.js';
-import { jobsOf, StoredMessageFilter } from '../log/stored-messages.js';
+import { jobsOf, StoredMessageFilter, typeNameOf } from '../log/stored-messages.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import { type Filter, matchesMessage } from '../routing/filter.js';
+import { dataOf, type FeedRun, keyOf } from './feed-run.js';
 
 export interface FeedOptions {
   readonly filter: Filter;
@@ -17,10 +18,14 @@ export interface FeedOptions {
   readonly every: number;
   /** Messages to begin with, each with the delimiter, and wrapped. */
   readonly first: readonly Buffer[];
+  /** Messages are missing before the first ones: those that were stored since the reader's last visit are too many. */
+  readonly isBehind: boolean;
   /** The durable log. Without one, a stream cannot go on where it was. */
   readonly log: MessageLog | undefined;
   /** Where to go on. */
   readonly resume: Position | undefined;
+  /** Calls a function when the log may be read: for one stream at a time. */
+  takeTurn(read: () => Promise<void>): Promise<void>;
   /** Called once. */
   onClosed(): void;
   /** The log cannot be read. */
@@ -37,12 +42,13 @@ interface Pending {
 /** Messages that wait for the next update: more are dropped, the oldest first, and counted. */
 const MAX_PENDING = 10_000;
 const MAX_BYTES = 16 * 1024 * 1024;
-/** Without an event for this time, a comment shows that the connection is open, in ms. */
+/** Without an event for this time, the position or a comment shows that the connection is open, in ms. */
 const KEEP_ALIVE = 15_000;
-const [LINE_FEED, CARRIAGE_RETURN, SPACE] = [0x0a, 0x0d, 0x20];
 const DATA = Buffer.from('data: ');
 const END = Buffer.from('\n\n');
-const CLOSE_BRACE = Buffer.from('}');
+const COMMENT = Buffer.from(':\n');
+const LINE_END = Buffer.from('\n');
+const NOTHING = Buffer.alloc(0);
 
 export class Feed {
   readonly stream: ReadableStream<Uint8Array>;
@@ -74,12 +80,16 @@ export class Feed {
       },
       { highWaterMark: 1 },
     );
-    const { first, log, resume, every } = options;
-    this.#controller?.enqueue(Buffer.from(`retry: ${Math.max(1000, every)}\n\n`));
+    const { first, log, resume, every, isBehind } = options;
+    if (isBehind) this.#sendGap('behind');
     for (const [index, lines] of first.entries()) this.#addFirst(lines, index);
+    this.#isCurrent = log === undefined || resume === undefined;
+    this.#controller?.enqueue(
+      Buffer.concat([Buffer.from(`retry: ${Math.max(1000, every)}\n`), this.#position, LINE_END]),
+    );
     if (log !== undefined && resume !== undefined) {
-      this.#isCurrent = false;
-      void this.#catchUp(log, resume).catch((error: unknown) => {
+      const read = () => this.#catchUp(log, resume);
+      void options.takeTurn(read).catch((error: unknown) => {
         options.onError(error);
         this.close();
       });
@@ -88,19 +98,15 @@ export class Feed {
   }
 
   /** Takes forwarded messages. */
-  take(run: FrameRun): void {
-    const { filter } = this.#options;
-    let prefix = '';
-    for (let at = 0; at < run.count; at++) {
-      if (!matchesMessage(filter, run, at)) continue;
-      prefix ||= metaPrefix(run.sender);
-      const job = run.job(at);
-      const key =
-        job === -1
-          ? `${run.sender.id} ${run.typeIndex(at)}`
-          : `${run.verdict.jobLow(job)}:${run.verdict.jobHigh(job)}`;
-      this.#add(key, dataOf(prefix + run.metaText(at), run.message(at)), true);
+  take(run: FeedRun): void {
+    const latest = new Map<string, number>();
+    for (let at = 0; at < run.run.count; at++) {
+      if (!matchesMessage(this.#options.filter, run.run, at)) continue;
+      const key = run.key(at);
+      latest.delete(key);
+      latest.set(key, at);
     }
+    for (const [key, at] of latest) this.#add(key, run.data(at), true);
   }
 
   /** Ends the stream. */
@@ -189,10 +195,23 @@ export class Feed {
     );
   }
 
+  /** The position alone: empty if something is still to be sent, or there is no log. */
+  get #position(): Buffer {
+    const isSent = this.#isCurrent && this.#pending.size === 0 && this.#notices.length === 0;
+    return isSent ? this.#id() : NOTHING;
+  }
+
+  /** Otherwise, a reader that gets few messages would come back with an old position. */
+  #sendPosition(): void {
+    if ((this.#controller?.desiredSize ?? 0) <= 0) return;
+    const position = this.#position;
+    this.#controller?.enqueue(Buffer.concat([position.length === 0 ? COMMENT : position, LINE_END]));
+  }
+
   #keepAlive(): void {
     clearTimeout(this.#keepAliveTimer);
     this.#keepAliveTimer = setTimeout(() => {
-      if ((this.#controller?.desiredSize ?? 0) > 0) this.#controller?.enqueue(Buffer.from(':\n\n'));
+      this.#sendPosition();
       this.#keepAlive();
     }, KEEP_ALIVE).unref();
   }
@@ -219,7 +238,8 @@ export class Feed {
       await reader.close();
     }
     this.#isCurrent = true;
-    this.#update();
+    if (this.#pending.size > 0 || this.#notices.length > 0) this.#update();
+    else this.#sendPosition();
   }
 
   #takeStored(stored: StoredMessageFilter, run: LoggedRun, from: number, to: number): void {
@@ -229,7 +249,7 @@ export class Feed {
     const jobOf = jobsOf(run);
     stored.visit(run, from, to, (at, start, end, typeIndex) => {
       const job = jobOf(at);
-      const key = job === undefined ? `${id} ${typeIndex}` : `${job.low}:${job.high}`;
+      const key = keyOf(job, id, typeNameOf(run, typeIndex));
       const sequence = metaSequence(header.sequence + at);
       this.#add(key, dataOf(prefix + sequence, body.subarray(start, end)), false);
     });
@@ -238,16 +258,4 @@ export class Feed {
   #sendGap(reason: string): void {
     this.#notices.push(`event: gap\ndata: {"reason":"${reason}"}\n\n`);
   }
-}
-
-/**
- * The data of an event: a copy of a message.
- * @param isWrapped whether it gets the end of the wrapper that `prefix` begins. Default: true.
- */
-function dataOf(prefix: string, message: Buffer, isWrapped = true): Buffer {
-  const data = Buffer.concat([Buffer.from(prefix), message, ...(isWrapped ? [CLOSE_BRACE] : [])]);
-  // In JSON, these are white space between tokens; in an event, they would end its line.
-  for (const byte of [LINE_FEED, CARRIAGE_RETURN])
-    for (let at = data.indexOf(byte); at !== -1; at = data.indexOf(byte, at + 1)) data[at] = SPACE;
-  return data;
 }

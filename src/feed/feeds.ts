@@ -3,11 +3,13 @@
 import type { FrameRun } from '../delivery/frame-run.js';
 import { SluiceError } from '../errors.js';
 import type { MessageLog } from '../log/message-log.js';
+import type { Position } from '../log/position.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import type { Filter, SubscribeData } from '../routing/filter.js';
 import type { LastMessages } from '../routing/last-values.js';
 import { Feed } from './feed.js';
 import { parseFeedRequest } from './feed-request.js';
+import { FeedRun } from './feed-run.js';
 
 /** What the feed needs of the broker. */
 export interface FeedSource {
@@ -24,6 +26,8 @@ export interface FeedSource {
 
 /** Each takes memory for the latest messages of all its jobs. */
 const MAX_FEEDS = 100;
+/** Reading stored messages for a reader that comes back takes about 1 µs each on the main thread: no more than these. */
+const MAX_MISSED = 100_000;
 const HEADERS = {
   'content-type': 'text/event-stream',
   'cache-control': 'no-store',
@@ -34,6 +38,8 @@ const HEADERS = {
 export class Feeds {
   readonly #source: FeedSource;
   readonly #feeds = new Set<Feed>();
+  /** Settles when the log is not being read for a stream. */
+  #reading: Promise<void> = Promise.resolve();
 
   constructor(source: FeedSource) {
     this.#source = source;
@@ -45,9 +51,11 @@ export class Feeds {
     if (this.#feeds.size >= MAX_FEEDS) throw new SluiceError('RATE_LIMITED', `${MAX_FEEDS} streams are open`);
     const { registry, delimiter, log } = this.#source;
     const filter = this.#source.filterOf(data);
+    const missed = log === undefined || resume === undefined ? undefined : missedSince(log, resume);
+    const isBehind = missed !== undefined && missed > MAX_MISSED;
     // What it goes on with contains the latest messages.
-    const isResumed = log !== undefined && resume !== undefined;
-    const first = last && !isResumed ? this.#source.lastMessages(filter) : [];
+    const beginsWithLast = isBehind || (last && missed === undefined);
+    const first = beginsWithLast ? this.#source.lastMessages(filter) : [];
     if (first === undefined) throw new SluiceError('RATE_LIMITED', 'too many streams begin with last values');
     const feed: Feed = new Feed({
       filter,
@@ -55,13 +63,16 @@ export class Feeds {
       delimiter,
       every,
       first: first.map(({ bytes }) => bytes),
+      isBehind,
       log,
-      resume,
+      resume: isBehind ? undefined : resume,
+      takeTurn: (read) => this.#takeTurn(read),
       onClosed: () => this.#remove(feed),
       onError: (error) => this.#source.onError(error),
     });
     if (this.#feeds.size === 0)
-      this.#source.listen((run) => {
+      this.#source.listen((forwarded) => {
+        const run = new FeedRun(forwarded, registry);
         for (const open of this.#feeds) open.take(run);
       });
     this.#feeds.add(feed);
@@ -89,8 +100,21 @@ export class Feeds {
     for (const feed of [...this.#feeds]) feed.close();
   }
 
+  /** Many readers come back at once after a restart: they would read the log at once. */
+  #takeTurn(read: () => Promise<void>): Promise<void> {
+    const turn = this.#reading.then(read);
+    this.#reading = turn.catch(() => {});
+    return turn;
+  }
+
   #remove(feed: Feed): void {
     this.#feeds.delete(feed);
     if (this.#feeds.size === 0) this.#source.listen(undefined);
   }
+}
+
+/** Number of messages in the log after a position: all, if it is not of this log. */
+function missedSince(log: MessageLog, { epoch, offset }: Position): number {
+  const isSameLog = epoch === log.epoch && offset <= log.end;
+  return log.end - Math.max(isSameLog ? offset : 0, log.first);
 }

@@ -116,8 +116,8 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
   }
 
   /**
-   * Stops accepting connections, reads what was sent, closes all connections, and waits until the handlers have
-   * finished, but at most for `drainTimeout`. Replies of these last handlers are not delivered.
+   * Stops accepting connections and reading, closes all connections, and waits until the handlers have handled what was
+   * read, but at most for `drainTimeout`. Replies of these last handlers are not delivered.
    * @param reason for the events and the log
    */
   async stop(reason?: string): Promise<void> {

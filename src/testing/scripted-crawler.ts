@@ -39,6 +39,7 @@ export class ScriptedCrawler {
   readonly rejections = new Inbox<Rejection>(nameOfRejection);
   /** Those since the latest {@link send} began. */
   #rejected: Rejection[] = [];
+  #isClosed = false;
 
   /** @internal */
   constructor(socketPath: string, { crawlerId = 'crawler', token, answers = {} }: CrawlerScript) {
@@ -78,6 +79,7 @@ export class ScriptedCrawler {
 
   /** Disconnects, when the broker has checked what was sent. */
   async close(): Promise<void> {
+    this.#isClosed = true;
     await this.client.close();
   }
 
@@ -88,6 +90,8 @@ export class ScriptedCrawler {
 
   async #answer(message: AnyMessage, answer: Answer): Promise<void> {
     const answers = (await answer(message)) ?? [];
+    // A test may end while an answer is awaited.
+    if (this.#isClosed) return;
     for (const one of 'type' in answers ? [answers] : answers) this.client.publish(one);
   }
 }

@@ -1,12 +1,18 @@
 import { createServer, get, request as httpRequest, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import { SluiceError, type SluiceOptions } from 'sluice';
+import { MessageRegistry, SluiceError, type SluiceOptions } from 'sluice';
 import { type FeedEvent, SluiceFeed } from 'sluice/feed';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import type { FrameRun } from '#src/delivery/frame-run.js';
+import { type FeedSource, Feeds } from '#src/feed/feeds.js';
+import type { MessageLog } from '#src/log/message-log.js';
+import { NO_SEED } from '#src/messages/job-key.js';
+import { Filter } from '#src/routing/filter.js';
 import { startPlainBroker, type TestBroker, temporaryFolder, until } from '../../support/broker.js';
 import { hello } from '../../support/fleet.js';
 import { line, VALID } from '../../support/messages.js';
+import { runOf } from '../../support/runs.js';
 import { collectUncaught } from '../../support/uncaught.js';
 
 interface ServerEvent {
@@ -20,6 +26,8 @@ class Reader {
   readonly events: ServerEvent[] = [];
   /** The numbers of events that came together. */
   readonly updates: number[] = [];
+  /** The latest ID, also one without data. */
+  lastId: string | undefined;
   readonly response: Response;
   readonly #stopping: AbortController;
   isDone = false;
@@ -49,6 +57,7 @@ class Reader {
     const before = this.events.length;
     for (const event of text.split('\n\n')) {
       const field = (name: string) => new RegExp(`^${name}: ?(.*)$`, 'm').exec(event)?.[1];
+      this.lastId = field('id') ?? this.lastId;
       const data = field('data');
       if (data === undefined) continue;
       this.events.push({ name: field('event') ?? 'message', id: field('id'), data: JSON.parse(data) });
@@ -61,6 +70,28 @@ function open(broker: TestBroker, query = '', lastEventId?: string): Reader {
   const reader = new Reader(broker, query, lastEventId);
   void reader.read();
   return reader;
+}
+
+const EPOCH = '0123456789abcdef';
+
+/** A broker with nothing but a log that is not read, and one last value. */
+function feedSource(
+  log: { readonly epoch: string; readonly first: number; readonly end: number } | undefined,
+  listen: FeedSource['listen'] = () => {},
+): FeedSource {
+  const registry = MessageRegistry.builtin();
+  return {
+    registry,
+    delimiter: 10,
+    // Only these members are used.
+    log: log as MessageLog | undefined,
+    filterOf: (data) => new Filter(registry, data, NO_SEED),
+    lastMessages: () => [{ bytes: Buffer.from('{"last":1}\n'), count: 1 }],
+    listen,
+    onError: (error) => {
+      throw error;
+    },
+  };
 }
 
 const progress = (jobId: string, processed: number) =>
@@ -151,6 +182,66 @@ describe('the feed', () => {
     const third = open(broker, 'every=50', 'ffffffffffffffff:7');
     await until(() => third.messages.length === 4);
     expect(third.events[0]).toMatchObject({ name: 'gap', data: { reason: 'epoch' } });
+  });
+
+  test('gets a position at the start, and after messages that are not for it', async () => {
+    const broker = await startPlainBroker({ log: join(temporaryFolder(), 'log') });
+    const first = open(broker, 'types=heartbeat');
+    await until(() => first.lastId?.endsWith(':0') === true);
+    const crawler = await broker.connect();
+    for (let processed = 0; processed < 100; processed++) crawler.write(progress('job-1', processed));
+    await crawler.settled();
+    const second = open(broker, 'types=heartbeat', first.lastId);
+    await until(() => second.lastId?.endsWith(':100') === true);
+    expect(second.events).toEqual([]);
+  });
+
+  test('keeps the position of a reader that gets nothing', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const log = { epoch: EPOCH, first: 0, end: 3 };
+    const reader = new Feeds(feedSource(log)).respond(new Request('http://page/')).body?.getReader();
+    const read = async () => Buffer.from((await reader?.read())?.value ?? []).toString();
+    expect(await read()).toBe(`retry: 1000\nid: ${EPOCH}:3\n\n`);
+    log.end = 7;
+    const next = read();
+    await vi.advanceTimersByTimeAsync(20_000);
+    expect(await next).toBe(`id: ${EPOCH}:7\n\n`);
+    await reader?.cancel();
+  });
+
+  test('begins with the last values if there is too much to read', async () => {
+    const feeds = new Feeds(feedSource({ epoch: EPOCH, first: 0, end: 200_000 }));
+    const request = new Request('http://page/', { headers: { 'last-event-id': `${EPOCH}:7` } });
+    const reader = feeds.respond(request).body?.getReader();
+    let text = '';
+    while (!text.includes('data: {"last":1}')) text += Buffer.from((await reader?.read())?.value ?? []);
+    expect(text).toContain('event: gap\ndata: {"reason":"behind"}\n\n');
+    expect(text).toContain(`id: ${EPOCH}:200000\ndata: {"last":1}\n\n`);
+    await reader?.cancel();
+  });
+
+  test('copies a message once for all streams, and only the latest of each job', () => {
+    const run = runOf(Array.from({ length: 1000 }, (_, index) => progress('job-1', index)).join(''));
+    const copied = vi.spyOn(run, 'message');
+    let take: ((run: FrameRun) => void) | undefined;
+    const source = feedSource(undefined, (onMessages) => {
+      take = onMessages;
+    });
+    const feeds = new Feeds(source);
+    for (let stream = 0; stream < 10; stream++) feeds.respond(new Request('http://page/'));
+    take?.(run);
+    expect(copied).toHaveBeenCalledTimes(1);
+    feeds.close();
+  });
+
+  test('a type without a schema is a type of its own', async () => {
+    const broker = await startPlainBroker({ validation: 'report' });
+    const reader = open(broker, 'every=50');
+    const crawler = await broker.connect();
+    crawler.write('{"type":"a"}\n{"type":"b"}\n');
+    await until(() => reader.messages.length === 2);
+    expect(reader.messages.map(({ type }) => type)).toEqual(['a', 'b']);
   });
 
   test('a reader that takes nothing gets the latest of everything when it does, and holds up nobody', async () => {
@@ -371,6 +462,41 @@ describe('SluiceFeed', () => {
       );
     });
     expect(seen).toEqual([1]);
+  });
+
+  test('has no connection while its page is hidden, if it can go on', async () => {
+    const page = Object.assign(new EventTarget(), { hidden: false });
+    vi.stubGlobal('document', page);
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    onTestFinished(() => {
+      vi.useRealTimers();
+      vi.unstubAllGlobals();
+    });
+    const show = (hidden: boolean) => {
+      page.hidden = hidden;
+      page.dispatchEvent(new Event('visibilitychange'));
+    };
+    /** Real time passes, too: sockets have no other clock. */
+    const pass = async (isOver: () => boolean) => {
+      while (!isOver()) await vi.advanceTimersByTimeAsync(100);
+    };
+    const { streams, url } = await serve(...numbers);
+    const states: string[] = [];
+    const received: number[] = [];
+    const feed = new SluiceFeed(url, ({ seq }) => received.push(seq), {
+      last: true,
+      onState: (state) => states.push(state),
+    });
+    onTestFinished(() => feed.close());
+    await pass(() => received.length === 3);
+    show(true);
+    await pass(() => states.length === 2 && streams.size === 0);
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(states).toEqual(['open', 'waiting']);
+    show(false);
+    await pass(() => received.length === 6);
+    expect(states).toEqual(['open', 'waiting', 'open']);
+    expect(streams.size).toBe(1);
   });
 
   test('closes a stream that it cannot read', async () => {

@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { sharePlainBroker, startPlainBroker, type TestBroker, until } from '../../support/broker.js';
 import { line, VALID } from '../../support/messages.js';
 import type { Peer } from '../../support/peer.js';
+import { startServer } from '../../support/server.js';
 
 const sharedBroker = sharePlainBroker();
 
@@ -53,6 +54,27 @@ describe('any', () => {
     app.write(line({ ...VALID.job_assignment, to: 'any' }));
     await mute.next('job_assignment');
     expect(await received(pinging, app)).toEqual([]);
+  });
+
+  test('is not a crawler that has closed its side, while its handlers run', async () => {
+    const { server, connect } = await startServer({ defaultHandlers: false });
+    let finish: () => void = () => {};
+    const finished = new Promise<void>((resolve) => {
+      finish = resolve;
+    });
+    server.router.registerHandler('job_request', () => finished);
+    const [app, ended] = [await connect(), await connect('ended')];
+    app.say('hello', { role: 'app' });
+    await app.next('welcome');
+    ended.say('job_request');
+    ended.socket.end();
+    await until(() => server.router.statistics.running === 1);
+    // The end has been read, too, unless the system needs another turn for it.
+    await app.settled();
+    app.write(line({ ...VALID.job_assignment, to: 'any' }));
+    await app.settled();
+    expect(app.errors).toEqual(['NO_RECIPIENT']);
+    finish();
   });
 
   test('is not a crawler whose request has timed out', async () => {

@@ -145,6 +145,28 @@ describe('MessageRouter', () => {
     expect(connection?.isPaused).toBe(false);
   });
 
+  test('counts what lies between messages as queued, since it is kept, too', async () => {
+    const { server, connect } = await startServer(
+      { ...bare, maxQueuedBytes: 100_000 },
+      { maxConnectionBytes: 128 * 1024 },
+    );
+    let open: () => void = () => {};
+    const opened = new Promise<void>((resolve) => {
+      open = resolve;
+    });
+    server.router.registerHandler('heartbeat', () => opened);
+    const crawler = await connect();
+    const [connection] = server.manager.getConnectionPool().all();
+    const beat = JSON.stringify(VALID.heartbeat);
+    const sent = `${beat}${' '.repeat(50_000)}${beat} `.repeat(100);
+    crawler.write(sent);
+    const isAllRead = () => connection?.statistics.bytesReceived === sent.length;
+    await until(() => isAllRead() || (connection?.isPaused === true && connection.lane.pendingBytes === 0));
+    expect(connection?.statistics.bytesReceived).toBeLessThan(sent.length / 2);
+    open();
+    await until(isAllRead);
+  });
+
   test('catches, counts and emits errors of handlers; later handlers and messages are not affected', async () => {
     const { server, connect } = await startServer(bare);
     const failures: string[] = [];

@@ -6,6 +6,7 @@ import { MessageRegistry } from 'sluice';
 import { SluiceClient } from 'sluice/client';
 import {
   expectRejected,
+  type ScriptedMessage,
   scriptedCrawler,
   startTestBroker,
   validMessage,
@@ -15,6 +16,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { FIXTURES, type FixtureType } from '#src/testing/fixtures.js';
 import { temporaryFolder } from '../../support/broker.js';
 import { packageRoot } from '../../support/cli.js';
+import { collectUncaught } from '../../support/uncaught.js';
 
 async function startBroker(options: Parameters<typeof startTestBroker>[0] = {}) {
   const broker = await startTestBroker(options);
@@ -51,6 +53,24 @@ describe('a test broker', () => {
     await expect(startTestBroker({ schemas: './none.mjs' })).rejects.toMatchObject({
       code: 'SCHEMA_MODULE_INVALID',
     });
+  });
+});
+
+describe('a scripted crawler', () => {
+  test('sends no answer after it was closed', async () => {
+    const broker = await startBroker();
+    const uncaught = collectUncaught();
+    let answer: (message: ScriptedMessage) => void = () => {};
+    const crawler = await scriptedCrawler(broker, {
+      answers: { job_assignment: () => new Promise((resolve) => (answer = resolve)) },
+    });
+    const asked = waitForMessage(crawler, 'job_assignment');
+    await broker.manager.getConnectionPool().broadcast(validMessage('job_assignment'));
+    await asked;
+    await crawler.close();
+    answer(validMessage('heartbeat'));
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(uncaught).toEqual([]);
   });
 });
 
