@@ -109,7 +109,8 @@ export class SluiceFeed {
       // Half of it is random, so that not all pages return at once.
       const delay = retry * (0.5 + Math.random() / 2);
       await pause(delay, signal);
-      while (this.#page !== undefined && this.#isDormant && !signal.aborted) await nextEvent(this.#page, signal);
+      while (this.#page !== undefined && this.#isDormant && !signal.aborted)
+        await nextEvent(this.#page, signal);
       retry = Math.min(2 * retry, LAST_RETRY);
     }
     onState('closed');

@@ -310,7 +310,7 @@ export class Outbox {
       const { member, bytes } = entry;
       if (member === undefined) kept.push(entry);
       else {
-        const sent = countMessages(bytes.subarray(0, Math.max(0, written)), delimiter);
+        const sent = countDelimiters(bytes.subarray(0, Math.max(0, written)), delimiter);
         const rest = unwrittenMessages(entry, written, delimiter);
         const passedOn = rest !== undefined && takeOver(rest, member) ? rest.messages : 0;
         kept.push({ ...entry, messages: entry.messages - sent - passedOn });

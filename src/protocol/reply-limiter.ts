@@ -56,12 +56,7 @@ export class ReplyLimiter {
   }
 
   /** Rejects a message that its schema has accepted. */
-  reject(
-    peer: Peer,
-    code: WireErrorCode,
-    messageType: string,
-    issues: readonly Issue[] = [],
-  ): void {
+  reject(peer: Peer, code: WireErrorCode, messageType: string, issues: readonly Issue[] = []): void {
     peer.recordError(code);
     this.reply(peer, code, { messageType, issues });
   }

@@ -194,7 +194,9 @@ export class SubscriptionHandler<P extends Peer> {
   #lastMessages(connection: Peer, data: SubscribeData): LastMessages[] | undefined {
     if (this.#sources.lastValues === undefined) return [];
     if (!this.#replays.take(connection)) return undefined;
-    return this.#sources.lastValues.copy(this.#subscriptions.filterOf(data), (bytes) => connection.hasRoom(bytes, 0));
+    return this.#sources.lastValues.copy(this.#subscriptions.filterOf(data), (bytes) =>
+      connection.hasRoom(bytes, 0),
+    );
   }
 
   #rejectSubscription(connection: P, issue: SubscriptionIssue): void {

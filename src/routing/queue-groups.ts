@@ -51,7 +51,9 @@ export class QueueGroups {
 
   /** Delivers the messages of a run to one matching member of each group. */
   route(run: FrameRun): void {
-    selectMessages(run, this.#index, this.#pool, (group, selection) => this.#distribute(run, group, selection));
+    selectMessages(run, this.#index, this.#pool, (group, selection) =>
+      this.#distribute(run, group, selection),
+    );
   }
 
   /** Adds a member to the group of this name. */
