@@ -176,7 +176,11 @@ export class Forwarder {
         [memory, other] = [other, memory];
         const isLarge = batch.body.length > maxBytes * LARGE_SHARE || batch.count === maxMessages;
         // If there is much more, it is read meanwhile.
-        if (isLarge && reader.hasMore) next = reader.next(memory, signal);
+        if (isLarge && reader.hasMore) {
+          next = reader.next(memory, signal);
+          // It may fail before it is awaited.
+          next.catch(() => {});
+        }
         const storedAt = await stored;
         previous = this.#engine.mayLoseBatches ? storedAt : undefined;
         isStoring = false;
