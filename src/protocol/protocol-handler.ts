@@ -220,6 +220,9 @@ export class ProtocolHandler<P extends Peer> {
       registry: this.#registry,
       delimiter: this.#settings.delimiter,
       addDeadLetter: (message) => log.deadLetters.add(deadLetterOf(message, log.epoch)),
+      get areDeadLettersBehind() {
+        return log.deadLetters.isBehind;
+      },
       onUnreadable: (connection, error) => this.#onLogUnreadable(connection, error),
       onError: (error) => this.#listener.onLogUnreadable(error),
     });
