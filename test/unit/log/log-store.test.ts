@@ -172,6 +172,28 @@ describe('a damaged log', () => {
     expect([...found.keys()]).toEqual([...messages.keys()].filter((offset) => offset < from || offset >= to));
   });
 
+  test('of which the disk cannot read a part in the middle: has the rest, and a gap', async () => {
+    const many = numbered(100, 400);
+    const disk = await write(many, { ...OPTIONS, segmentBytes: 64 * 1024, maxBytes: 1024 * 1024 });
+    disk.damage(name, 20_000, 20_400);
+    const log = await LogStore.open(disk, OPTIONS);
+    expect(log.end).toBe(many.length);
+    const { messages: found, gaps } = await contentOf(disk);
+    expect(gaps).toHaveLength(1);
+    const [{ from, to }] = gaps as [LogGap];
+    // A disk reads blocks of 4 KiB.
+    expect(to - from).toBeLessThan(12);
+    expect([...found.keys()]).toEqual([...many.keys()].filter((offset) => offset < from || offset >= to));
+  });
+
+  test('of which the disk can read very little: is not skipped, since that may pass', async () => {
+    const disk = await write(numbered(6, 500_000), { ...OPTIONS, segmentBytes: 8 << 20, maxBytes: 64 << 20 });
+    disk.damage(name, 4096, 2 << 20);
+    await expect(contentOf(disk)).rejects.toMatchObject({ code: 'EIO' });
+    disk.damage(name, 4096, 1 << 20);
+    expect((await contentOf(disk)).gaps).toHaveLength(1);
+  });
+
   test('without one of its segments: has the others, and a gap', async () => {
     const many = numbered(100);
     const disk = await write(many);
