@@ -18,7 +18,7 @@ import {
 export const READ_SIZE = 512 * 1024;
 const NO_BYTES = Buffer.alloc(0);
 /** What the disk reads at once: if a byte cannot be read, the others of its block cannot, either. */
-const BLOCK = 4096;
+export const BLOCK = 4096;
 /** If more bytes in a row cannot be read, the disk does not work, which may pass. */
 const MAX_UNREADABLE = 1024 * 1024;
 
