@@ -210,13 +210,13 @@ export class Forwarder {
   #startAfter(previous: Position | undefined): number {
     const { log } = this.#options;
     const { epoch, first, end } = log;
-    if (previous !== undefined && previous.epoch !== epoch) return first;
-    if (previous !== undefined) {
+    if (previous?.epoch === epoch) {
       const { offset } = previous;
       if (offset > (this.#initialEnd ?? end)) this.#skipLost(this.#initialEnd ?? end, offset);
       return offset;
     }
-    // A new engine gets everything; one that has already removed the batches of this host, what may not have arrived.
+    // A new engine gets everything; one that has already removed the batches of this log, or has later ones of another log
+    // with the name of this host, what may not have arrived.
     const cursor = log.cursors.get(FORWARD_CURSOR);
     return cursor?.epoch === epoch ? Math.max(first, cursor.offset) : first;
   }

@@ -144,6 +144,20 @@ test('a read of the log that fails while a batch is being stored is one error, a
   expect(uncaught).toEqual([]);
 });
 
+test('a log that was put back is forwarded from its cursor, although the engine has batches of another one', async () => {
+  const log = await openMessageLog();
+  for (const from of [0, 100]) appendNumbered(log, from, from + 100);
+  await log.whenDurable();
+  log.moveCursor(CURSOR, 150);
+  const engine = new FakeEngine();
+  const start = { epoch: 'ffffffffffffffff', offset: 0 };
+  engine.batches.push({ host: 'a', start, count: 10, runs: [], body: Buffer.alloc(0) });
+  const { forwarder } = await startForwarder(log, engine);
+  await until(() => forwarder.statistics.lag === 0);
+  const forwarded = engine.batches.slice(1).map(({ start: { offset }, count }) => [offset, count]);
+  expect(forwarded).toEqual([[150, 50]]);
+});
+
 describe('a log that lacks messages which the engine has', () => {
   /** An engine that has more messages than the log of its host. */
   async function startOlderLog(isConnected: boolean) {
