@@ -435,7 +435,10 @@ export class MessageLog {
   }
 
   #append(run: FrameRun, session: SenderSession | undefined): number {
-    if ((this.#pending.isHigh && this.#mustPass) || session?.isInterrupted === true) {
+    const mustPass = this.#pending.isHigh && this.#mustPass;
+    // Otherwise, it might not be noticed that the disk works again, if it does so soon.
+    if (mustPass) this.#checkAvailability();
+    if (mustPass || session?.isInterrupted === true) {
       this.#messagesPassed += run.count;
       return NEVER;
     }
