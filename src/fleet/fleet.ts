@@ -261,11 +261,21 @@ export class Fleet {
   async #claimHostName(): Promise<void> {
     const { engine, host } = this.#options;
     const subject = `host.${host}`;
-    const other = await engine.request(subject, new Uint8Array(), CLAIM_TIMEOUT);
+    const claim = this.#ownsHostName ? this.#instance : new Uint8Array();
+    const other = await engine.request(subject, claim, CLAIM_TIMEOUT);
     // Both may use it if they have asked at the same time: then one of them goes on.
     this.#ownsHostName = other === undefined || (this.#ownsHostName && this.#instance.compare(other) < 0);
-    engine.handle(subject, () => (this.#ownsHostName ? this.#instance : undefined));
+    engine.handle(subject, (data) => this.#answerClaim(data));
     if (!this.#ownsHostName) throw new SluiceError('FLEET_HOST_IN_USE', host);
+  }
+
+  /** Another broker asks for the name of this host. @param claim tells it from this one; empty unless it uses the name too */
+  #answerClaim(claim: Uint8Array): Uint8Array | undefined {
+    if (!this.#ownsHostName) return undefined;
+    if (claim.length === 0 || this.#instance.compare(claim) <= 0) return this.#instance;
+    this.#ownsHostName = false;
+    this.#forwarder.onHostLost();
+    return undefined;
   }
 
   #ownReport(): HostReport {

@@ -55,6 +55,8 @@ export class Forwarder {
   readonly #options: ForwarderOptions;
   readonly #stopping = new AbortController();
   #running: Promise<void> | undefined;
+  /** Aborted to stop forwarding over the current connection. */
+  #forwarding = new AbortController();
   /** Memory for the batch that is being stored, and for the next one. */
   readonly #memory: [Buffer, Buffer];
   /** End of the log before this process wrote to it, until it is known that the engine has no later messages. */
@@ -94,6 +96,11 @@ export class Forwarder {
     return { messages, bytes, batches, tooLong, lag };
   }
 
+  /** Another broker has the name of this host now: stops until that is over. */
+  onHostLost(): void {
+    this.#forwarding.abort();
+  }
+
   /** Stops after the batch that is being stored. */
   async stop(): Promise<void> {
     this.#stopping.abort();
@@ -131,14 +138,15 @@ export class Forwarder {
     const { log, registry, delimiter, host } = this.#options;
     const { lost } = this.#engine;
     if (lost === undefined) return;
+    const forwarding = new AbortController();
+    this.#forwarding = forwarding;
     const { from, ...last } = await this.#findStart();
     this.#setOffset(from);
     // An engine that was put back to an older state does not have the later ones.
     this.#forwarded = this.#forwarded.filter(({ offset }) => offset <= from);
     // So that a read that waits for more messages ends when storing has failed, or another connection begins: the engine
     // may have lost batches meanwhile.
-    const reading = new AbortController();
-    const signal = AbortSignal.any([stopping, lost, reading.signal]);
+    const signal = AbortSignal.any([stopping, lost, forwarding.signal]);
     const onTooLong = (): void => {
       this.#tooLong++;
     };
@@ -169,14 +177,18 @@ export class Forwarder {
       for (;;) {
         const batch = await (next ?? reader.next(memory, signal));
         next = undefined;
-        if (batch === undefined || lost.aborted) return;
+        if (batch === undefined || signal.aborted) return;
         const startedAt = performance.now();
         isStoring = true;
         const stored = this.#engine.publish(batch, previous);
         [memory, other] = [other, memory];
         const isLarge = batch.body.length > maxBytes * LARGE_SHARE || batch.count === maxMessages;
         // If there is much more, it is read meanwhile.
-        if (isLarge && reader.hasMore) next = reader.next(memory, signal);
+        if (isLarge && reader.hasMore) {
+          next = reader.next(memory, signal);
+          // It may fail before it is awaited.
+          next.catch(() => {});
+        }
         const storedAt = await stored;
         previous = this.#engine.mayLoseBatches ? storedAt : undefined;
         isStoring = false;
@@ -188,7 +200,7 @@ export class Forwarder {
       }
     } finally {
       clearInterval(cursorTimer);
-      reading.abort();
+      forwarding.abort();
       await next?.catch(() => {});
       await reader.close();
     }
@@ -206,13 +218,13 @@ export class Forwarder {
   #startAfter(previous: Position | undefined): number {
     const { log } = this.#options;
     const { epoch, first, end } = log;
-    if (previous !== undefined && previous.epoch !== epoch) return first;
-    if (previous !== undefined) {
+    if (previous?.epoch === epoch) {
       const { offset } = previous;
       if (offset > (this.#initialEnd ?? end)) this.#skipLost(this.#initialEnd ?? end, offset);
       return offset;
     }
-    // A new engine gets everything; one that has already removed the batches of this host, what may not have arrived.
+    // A new engine gets everything; one that has already removed the batches of this log, or has later ones of another log
+    // with the name of this host, what may not have arrived.
     const cursor = log.cursors.get(FORWARD_CURSOR);
     return cursor?.epoch === epoch ? Math.max(first, cursor.offset) : first;
   }

@@ -24,6 +24,10 @@ const SECOND = 1000;
 /** Rejected messages, and their bytes, that are kept in one second: a faulty peer must not occupy the disk. */
 const MAX_REJECTED = 100;
 const MAX_REJECTED_BYTES = 1024 * 1024;
+/** Bytes of a message that is kept whole: in base64, it has to fit into that. */
+const MAX_CONTENT = 700 * 1024;
+/** Bytes that may wait for the disk. */
+const MAX_PENDING = 4 * 1024 * 1024;
 /** A log has at least this many segments. */
 const MIN_SEGMENTS = 4;
 
@@ -72,15 +76,14 @@ export interface DeadLetterStatistics {
   readonly failed: number;
   /** Rejected messages. */
   readonly rejected: number;
-  /** Rejected messages that were not kept, since there were too many in one second. */
+  /** Rejected messages that were not kept, since there were too many in one second, or too many wait for the disk. */
   readonly omitted: number;
 }
 
 /** Writes dead letters. */
 export class DeadLetters {
   readonly #store: LogStore;
-  /** Whether rejected messages are kept whole. */
-  readonly keepsContent: boolean;
+  readonly #keepsContent: boolean;
   readonly #now: () => number;
   #second = { startedAt: Number.NEGATIVE_INFINITY, count: 0, bytes: 0 };
   #failed = 0;
@@ -89,7 +92,7 @@ export class DeadLetters {
 
   private constructor(store: LogStore, keepsContent: boolean, now: () => number) {
     this.#store = store;
-    this.keepsContent = keepsContent;
+    this.#keepsContent = keepsContent;
     this.#now = now;
   }
 
@@ -119,29 +122,45 @@ export class DeadLetters {
     return { failed: this.#failed, rejected: this.#rejected, omitted: this.#omitted };
   }
 
-  /** Whether another rejected message would be kept in this second. */
-  get hasRoom(): boolean {
-    const { startedAt, count, bytes } = this.#second;
-    return this.#now() - startedAt >= SECOND || (count < MAX_REJECTED && bytes < MAX_REJECTED_BYTES);
+  /** Whether a rejected message of this size is kept whole. */
+  keepsContent(bytes: number): boolean {
+    return this.#keepsContent && bytes <= MAX_CONTENT;
   }
 
-  /** Keeps a rejected message, unless there are too many in this second: then it is only counted. */
+  /** Whether too many of them wait for the disk. */
+  get isBehind(): boolean {
+    return this.#store.pendingBytes > MAX_PENDING;
+  }
+
+  /** Whether another rejected message may be kept in this second. */
+  get hasRoom(): boolean {
+    const { startedAt, count, bytes } = this.#second;
+    const isWithin = count < MAX_REJECTED && bytes < MAX_REJECTED_BYTES;
+    return !this.isBehind && (isWithin || this.#now() - startedAt >= SECOND);
+  }
+
+  /** Keeps a rejected message, unless there are too many: then it is only counted. */
   addRejected(letter: DeadLetter): void {
-    if (!this.hasRoom) {
-      this.#omitted++;
-      return;
-    }
+    if (!this.hasRoom) return this.omit(1);
     const now = this.#now();
     if (now - this.#second.startedAt >= SECOND) this.#second = { startedAt: now, count: 0, bytes: 0 };
+    const body = encode(letter);
+    if (this.#second.bytes + body.length > MAX_REJECTED_BYTES) return this.omit(1);
     this.#second.count++;
+    this.#second.bytes += body.length;
     this.#rejected++;
-    this.#second.bytes += this.#append(letter);
+    this.#append(letter, body);
+  }
+
+  /** Counts rejected messages that are not kept. */
+  omit(count: number): void {
+    this.#omitted += count;
   }
 
   /** Keeps a message that has failed too often. Resolves when it is durable. */
   add(letter: DeadLetter): Promise<void> {
     this.#failed++;
-    this.#append(letter);
+    this.#append(letter, encode(letter));
     return this.#store.whenDurable();
   }
 
@@ -153,17 +172,18 @@ export class DeadLetters {
     await this.#store.close(timeout);
   }
 
-  /** @returns its size in bytes */
-  #append(letter: DeadLetter): number {
-    const body = Buffer.from(`${JSON.stringify(letter)}\n`);
+  #append(letter: DeadLetter, body: Buffer): void {
     const head = createHead(INDEX.FRAMES + FRAME.SIZE, (index) => {
       index.fill(0);
       index[INDEX.FRAMES + FRAME.END] = body.length - 1;
     });
     const fields = { kind: RecordKind.RUN, count: 1, time: letter.at, sequence: 1, decidedBefore: 0 };
     this.#store.append({ head, body, bodyChecksum: undefined, sender: BROKER, fields });
-    return body.length;
   }
+}
+
+function encode(letter: DeadLetter): Buffer {
+  return Buffer.from(`${JSON.stringify(letter)}\n`);
 }
 
 /** All are written by the broker itself. */

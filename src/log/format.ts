@@ -252,6 +252,16 @@ export function findRecordHeader(bytes: Buffer, segmentId: number): number {
   return -1;
 }
 
+/** Whether a header of a record of messages seems to be there, of whatever segment. */
+export function hasMessageHeader(bytes: Buffer): boolean {
+  let at = bytes.indexOf(RECORD_MAGIC_BYTES);
+  for (; at !== -1 && at + RECORD_HEADER <= bytes.length; at = bytes.indexOf(RECORD_MAGIC_BYTES, at + 1)) {
+    const kind = bytes.readUInt32LE(at + RECORD.KIND);
+    if (kind === RecordKind.RUN || kind === RecordKind.INVALID_RUN) return true;
+  }
+  return false;
+}
+
 /** The words of an index; see {@link INDEX}. */
 export function readIndex(index: Buffer): Uint32Array {
   const isAligned = index.byteOffset % Uint32Array.BYTES_PER_ELEMENT === 0;

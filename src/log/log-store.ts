@@ -101,7 +101,7 @@ export class LogStore {
   #unwrittenBytes = 0;
   #isRetentionDue = false;
   /** Whether offsets were skipped that no segment shows yet. */
-  #hasSkipped = false;
+  #hasSkipped: boolean;
   #syncs = 0;
   #syncTime = 0;
   #failures = 0;
@@ -116,7 +116,7 @@ export class LogStore {
   #closed = false;
 
   private constructor(disk: LogDisk, options: LogStoreOptions, found: FoundLog) {
-    const { identity, segments, spares, empty, end, sessions } = found;
+    const { identity, segments, spares, empty, end, hasSkipped, sessions } = found;
     this.#disk = disk;
     this.#files = new SharedFiles(disk);
     this.#options = {
@@ -138,6 +138,7 @@ export class LogStore {
     this.jobSeed = identity?.jobSeed ?? options.jobSeed ?? [random32(), random32()];
     this.#segments = new RetainedSegments(disk, segments, spares, { ...this.#options, end: () => this.#end });
     this.#empty = empty;
+    this.#hasSkipped = hasSkipped;
     for (const [session, count] of sessions) this.#sessions.set(session, count);
     this.#end = end;
     this.#durable = end;

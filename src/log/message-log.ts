@@ -73,6 +73,10 @@ export const NEVER = Number.POSITIVE_INFINITY;
 /** The session of a sender, as far as the log is concerned. */
 export interface SenderSession {
   readonly id: string;
+  /** Offset after its latest message; 0 if none is stored. */
+  loggedEnd: number;
+  /** Whether it stores no more messages: its client sends again what was not stored, and what came after that. */
+  readonly isInterrupted: boolean;
   /** Number of decided messages before one of the current run. @param sequence of the message */
   decidedBefore(sequence: number): number;
 }
@@ -271,7 +275,7 @@ export class MessageLog {
   /**
    * Stores messages, except those of excluded types.
    * @param session of their sender, if it has one
-   * @returns the offset after them: once it is durable, so are they; 0 if none is stored
+   * @returns the offset after them: once it is durable, so are they; 0 if none is stored; `NEVER` if some are not
    */
   append(run: FrameRun, session?: SenderSession): number {
     if (!this.#hasExcluded) return this.#append(run, session);
@@ -431,7 +435,10 @@ export class MessageLog {
   }
 
   #append(run: FrameRun, session: SenderSession | undefined): number {
-    if (this.#pending.isHigh && this.#mustPass) {
+    const mustPass = this.#pending.isHigh && this.#mustPass;
+    // Otherwise, it might not be noticed that the disk works again, if it does so soon.
+    if (mustPass) this.#checkAvailability();
+    if (mustPass || session?.isInterrupted === true) {
       this.#messagesPassed += run.count;
       return NEVER;
     }
@@ -440,7 +447,9 @@ export class MessageLog {
       this.#session = session?.id;
       this.#open = new RunRecord(run, session?.decidedBefore(run.firstSequence) ?? 0);
     }
-    return this.#store.end + this.#open.count;
+    const end = this.#store.end + this.#open.count;
+    if (session !== undefined) session.loggedEnd = end;
+    return end;
   }
 
   /** The number of a sender. It changes with the crawlerId and the session. */

@@ -1,20 +1,23 @@
 // The segments of a log on its disk: finds those that are there, and recovers the end of the newest one.
 
 import { randomBytes } from 'node:crypto';
-import type { LogDisk, LogFile } from './disk.js';
+import { isUnreadable, type LogDisk, type LogFile } from './disk.js';
 import {
   decodeSegmentHeader,
   FORMAT_VERSION,
+  hasMessageHeader,
   type Opening,
   RecordKind,
   SEGMENT_HEADER,
   type SegmentHeader,
 } from './format.js';
-import { type ScannedRecord, SegmentScanner } from './segment-scanner.js';
+import { BLOCK, READ_SIZE, type ScannedRecord, SegmentScanner } from './segment-scanner.js';
 
 const EXTENSION = '.seg';
 const DIGITS = 20;
-const SEGMENT_NAME = /^\d{20}\.seg$/;
+/** Put before the name of a damaged segment, so that it is never overwritten. */
+const DAMAGED = 'damaged-';
+const SEGMENT_NAME = /^(?:damaged-)?(\d{20})\.seg$/;
 const SPARE_NAME = /^spare-[0-9a-f]+\.seg$/;
 
 /** The log was written by another version of Sluice. */
@@ -49,6 +52,8 @@ export interface FoundLog {
   readonly empty: string | undefined;
   /** Offset of the message that will be written next. */
   readonly end: number;
+  /** Whether offsets before it are left out that no segment shows. */
+  readonly hasSkipped: boolean;
   /** Number of messages of each session that are in the log, or were rejected between those. */
   readonly sessions: ReadonlyMap<string, number>;
 }
@@ -62,7 +67,7 @@ export function segmentName(first: number): string {
  * @throws LogFormatError if a segment has a newer format
  */
 export async function recoverSegments(disk: LogDisk): Promise<FoundLog> {
-  const { segments, unused, spares } = await findSegments(disk);
+  const { segments, unused, damaged, spares } = await findSegments(disk);
   const newest = segments.pop();
   let end = 0;
   let sessions = new SessionCounts();
@@ -90,7 +95,21 @@ export async function recoverSegments(disk: LogDisk): Promise<FoundLog> {
   }
   for (const file of unused) spares.push(await makeSpare(disk, file));
   const empty = newest === undefined || end > newest.header.first ? undefined : newest.name;
-  return { identity: newest?.header, segments, spares, empty, end, sessions: sessions.counts };
+  let lostEnd = end;
+  for (const { name, first, size } of damaged) {
+    if (!name.startsWith(DAMAGED)) await disk.rename(name, DAMAGED + name);
+    // Its offsets are not given again. It has fewer messages than bytes.
+    if (first > (newest?.header.first ?? -1)) lostEnd = Math.max(lostEnd, first + size);
+  }
+  return {
+    identity: newest?.header,
+    segments,
+    spares,
+    empty,
+    end: lostEnd,
+    hasSkipped: lostEnd > end,
+    sessions: sessions.counts,
+  };
 }
 
 /** Files of a log. */
@@ -99,7 +118,17 @@ export interface Inspection {
   readonly segments: Segment[];
   /** Files that were about to become segments when the broker stopped. */
   readonly unused: Spare[];
+  /** Segments whose header is damaged, so that nothing can be read of them. */
+  readonly damaged: DamagedSegment[];
   readonly spares: Spare[];
+}
+
+interface DamagedSegment {
+  readonly name: string;
+  /** Offset of its first message. */
+  readonly first: number;
+  /** In bytes. */
+  readonly size: number;
 }
 
 /** Makes a file spare. */
@@ -114,29 +143,58 @@ export async function findSegments(disk: LogDisk): Promise<Inspection> {
   const names = (await disk.list()).sort();
   const segments: Segment[] = [];
   const unused: Spare[] = [];
-  for (const name of names.filter((name) => SEGMENT_NAME.test(name))) {
-    const bytes = Buffer.alloc(SEGMENT_HEADER);
-    const size = await withFile(disk, name, 'read', async (file) => {
-      await file.read(bytes, 0);
-      return file.size();
-    });
-    const header = decodeSegmentHeader(bytes);
-    if (typeof header === 'number') {
-      throw new LogFormatError(
-        `${name} has format version ${header}; this version of Sluice reads ${FORMAT_VERSION}`,
-      );
-    }
-    if (header === undefined) {
-      // A new file is empty until its header is durable. Anything else is damage, and kept.
-      if (bytes.every((byte) => byte === 0)) unused.push({ name, size });
-    } else if (segmentName(header.first) === name) segments.push({ name, header, size });
-    // A spare file that has its new name, and still the header of its previous use.
+  const damaged: DamagedSegment[] = [];
+  for (const name of names) {
+    const first = SEGMENT_NAME.exec(name)?.[1];
+    if (first === undefined) continue;
+    const { size, header } = await withFile(disk, name, 'read', async (file) => ({
+      size: await file.size(),
+      header: name.startsWith(DAMAGED) ? undefined : await readHeader(file, name),
+    }));
+    if (header === undefined) damaged.push({ name, first: Number(first), size });
+    else if (header !== 'new' && segmentName(header.first) === name) segments.push({ name, header, size });
+    // A new file, or a spare one that has its new name and still the header of its previous use.
     else unused.push({ name, size });
   }
   const spares: Spare[] = [];
   for (const name of names.filter((name) => SPARE_NAME.test(name)))
     spares.push({ name, size: await withFile(disk, name, 'read', (file) => file.size()) });
-  return { segments, unused, spares };
+  return { segments, unused, damaged, spares };
+}
+
+/**
+ * The header of a segment; `undefined` if it is damaged.
+ * @returns `new` if it was not durable before the broker stopped: nothing else is in the file then
+ * @throws LogFormatError
+ */
+async function readHeader(file: LogFile, name: string): Promise<SegmentHeader | 'new' | undefined> {
+  const bytes = Buffer.alloc(SEGMENT_HEADER);
+  try {
+    await file.read(bytes, 0);
+  } catch (error) {
+    if (!isUnreadable(error)) throw error;
+    // If the next block is unreadable, too, the disk does not work.
+    await file.read(bytes, BLOCK);
+    return undefined;
+  }
+  const header = decodeSegmentHeader(bytes);
+  if (typeof header === 'number') {
+    throw new LogFormatError(
+      `${name} has format version ${header}; this version of Sluice reads ${FORMAT_VERSION}`,
+    );
+  }
+  if (header !== undefined || bytes.some((byte) => byte !== 0)) return header;
+  return (await hasMessages(file)) ? undefined : 'new';
+}
+
+/** Whether a file without a header contains messages. */
+async function hasMessages(file: LogFile): Promise<boolean> {
+  const bytes = Buffer.alloc(READ_SIZE);
+  for (let position = 0, length = READ_SIZE; length === READ_SIZE; position += length) {
+    length = await file.read(bytes, position);
+    if (hasMessageHeader(bytes.subarray(0, length))) return true;
+  }
+  return false;
 }
 
 /**

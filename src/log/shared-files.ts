@@ -29,7 +29,8 @@ export class SharedFiles {
     const close = async (): Promise<void> => {
       if (--shared.readers > 0) return;
       this.#files.delete(id);
-      await (await shared.file).close();
+      // What was read is right, whether or not it can be closed.
+      await (await shared.file).close().catch(() => {});
     };
     try {
       const file = await shared.file;

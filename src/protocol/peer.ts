@@ -10,8 +10,11 @@ import type { CrawlerIdentity } from '../routing/job-owners.js';
 export interface PeerSession extends SenderSession {
   /** Number of decided messages (stored or rejected), without control messages. On the wire: `line`. */
   readonly decided: number;
-  /** Offset in the log after its latest message; 0 if none is stored. */
-  loggedEnd: number;
+  /**
+   * Whether messages were not stored, or not counted. Its client sends them again, and what came after them: the next
+   * connection goes on after the last one that is stored.
+   */
+  isInterrupted: boolean;
   /** Counts the messages of a run. @param firstSequence of those that will be accepted */
   countRun(firstSequence: number, count: number): void;
 }

@@ -220,6 +220,9 @@ export class ProtocolHandler<P extends Peer> {
       registry: this.#registry,
       delimiter: this.#settings.delimiter,
       addDeadLetter: (message) => log.deadLetters.add(deadLetterOf(message, log.epoch)),
+      get areDeadLettersBehind() {
+        return log.deadLetters.isBehind;
+      },
       onUnreadable: (connection, error) => this.#onLogUnreadable(connection, error),
       onError: (error) => this.#listener.onLogUnreadable(error),
     });
@@ -443,15 +446,7 @@ export class ProtocolHandler<P extends Peer> {
     const { session } = connection;
     const end = log.append(run, session);
     connection.loggedEnd = Math.max(connection.loggedEnd, end);
-    if (session === undefined) return;
-    if (end === NEVER) this.#forgetSession(connection);
-    else session.loggedEnd = connection.loggedEnd;
-  }
-
-  /** Ends a session whose messages can no longer be counted: its client will send again what is not confirmed. */
-  #forgetSession(connection: P): void {
-    if (connection.session !== undefined) this.#sessions?.forget(connection.session.id);
-    connection.session = undefined;
+    if (end === NEVER && session !== undefined) session.isInterrupted = true;
   }
 
   /** Forwards a run without heartbeats that follow sooner than `minHeartbeatInterval`. */
@@ -585,8 +580,12 @@ export class ProtocolHandler<P extends Peer> {
 
   /** Rejects a chunk that no worker could validate. */
   #rejectChunk(connection: P, chunk: Chunk): void {
-    // It is not known how many messages it has.
-    this.#forgetSession(connection);
+    const { session } = connection;
+    // It is not known how many messages it has. What follows is stored all the same, but not counted.
+    if (session?.isInterrupted === false) {
+      session.isInterrupted = true;
+      connection.session = undefined;
+    }
     const bytes = chunk.slab.arena.bytes.subarray(chunk.start, chunk.end);
     const { delimiter } = this.#settings;
     const lines = countDelimiters(bytes, delimiter);

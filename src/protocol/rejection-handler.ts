@@ -115,6 +115,7 @@ export class RejectionHandler<P extends Peer> {
     this.count(connection, code, 1, details);
     this.#replies.reply(connection, code, { messageType: type, line: details.line, offset, issues });
     if (this.areReported) this.#reportOrCount(connection, details, message);
+    else this.#deadLetters?.omit(1);
   }
 
   /** Counts messages rejected for the same reason, without replies or reports. @param last the last of them */
@@ -122,7 +123,7 @@ export class RejectionHandler<P extends Peer> {
     const latest = placed(connection, last);
     this.count(connection, last.code, count, latest);
     this.#replies.suppress(count);
-    if (!this.areReported) return;
+    if (!this.areReported) return this.#deadLetters?.omit(count);
     const suppressed = this.#suppressed.get(connection);
     this.#suppressed.set(connection, { count: (suppressed?.count ?? 0) + count, latest });
   }
@@ -181,7 +182,8 @@ export class RejectionHandler<P extends Peer> {
       for (const subscriber of rejectedSubscribers) subscriber.deliver(piece);
     }
     const deadLetters = isForwarded ? undefined : this.#deadLetters;
-    deadLetters?.addRejected(deadLetterOfRejected(rejection, deadLetters.keepsContent ? message : undefined));
+    const content = deadLetters?.keepsContent(bytes) === true ? message : undefined;
+    deadLetters?.addRejected(deadLetterOfRejected(rejection, content));
     this.#listener.onRejected(rejection);
   }
 }

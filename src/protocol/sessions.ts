@@ -12,6 +12,7 @@ export class Session<P extends Peer> implements PeerSession {
   decided: number;
   /** Offset in the log after its latest message; 0 if none is stored. */
   loggedEnd = 0;
+  isInterrupted = false;
   /** The latest connection. */
   connection: P | undefined;
   /** Number of older connections with messages that are not decided. */
@@ -44,6 +45,8 @@ export class Session<P extends Peer> implements PeerSession {
 export class Sessions<P extends Peer> {
   readonly #log: MessageLog;
   readonly #sessions = new LruMap<string, Session<P>>(MAX_SESSIONS);
+  /** Of connections, also if their messages are no longer counted. */
+  readonly #byConnection = new WeakMap<P, Session<P>>();
 
   constructor(log: MessageLog) {
     this.#log = log;
@@ -65,9 +68,12 @@ export class Sessions<P extends Peer> {
     this.#sessions.set(id, session);
     const previous = session.connection;
     session.connection = connection;
+    this.#byConnection.set(connection, session);
     const begin = (): void => {
       if (session.connection !== connection) return;
       if (connection.isOpen) {
+        if (session.isInterrupted) session.decided = this.#log.decidedOf(id);
+        session.isInterrupted = false;
         connection.session = session;
         onReady(session);
       } else session.connection = undefined;
@@ -97,12 +103,7 @@ export class Sessions<P extends Peer> {
 
   /** Forgets a closed connection, all of whose messages are settled. */
   release(connection: P): void {
-    const session = connection.session && this.#sessions.get(connection.session.id);
+    const session = this.#byConnection.get(connection);
     if (session?.connection === connection) session.connection = undefined;
-  }
-
-  /** A session whose messages can no longer be counted exactly: its client has to send again what is not confirmed. */
-  forget(id: string): void {
-    this.#sessions.delete(id);
   }
 }

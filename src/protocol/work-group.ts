@@ -1,6 +1,7 @@
 // A work group: its members share the messages of the durable log, each message goes to one of them, and is redelivered, to
 // this or another member, until one acknowledges it. A message that fails too often goes to the dead letters.
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Piece } from '../delivery/outbox.js';
 import { endOf, LeaseTable, type RetryPolicy, type WaitingLease } from '../log/lease-table.js';
 import { isGap, type LogGap, type LoggedRun, type LogReader } from '../log/log-reader.js';
@@ -42,11 +43,13 @@ export interface WorkGroupContext<P extends Peer> {
   readonly log: MessageLog;
   readonly registry: MessageRegistry;
   readonly delimiter: number;
-  /** Stores a message that failed too often as a dead letter. Resolves when it is durable. */
+  /** Stores a message that failed too often as a dead letter. Resolves when it is durable; is never rejected. */
   addDeadLetter(message: FailedMessage): Promise<void>;
+  /** Whether too many of them wait for the disk. */
+  readonly areDeadLettersBehind: boolean;
   /** The log cannot be read for a member. */
   onUnreadable(connection: P, error: unknown): void;
-  /** A message that failed too often cannot be stored. It is tried again. */
+  /** A message that failed too often cannot be read, to store it. It is tried again. */
   onError(error: unknown): void;
 }
 
@@ -60,6 +63,10 @@ const MAX_LEASE_BYTES = 256 * KiB;
 const LOW_SHARE = 0.75;
 /** Leases that wait to be delivered again. Above it, there are no new ones. */
 const MAX_WAITING_LEASES = 10_000;
+/** Messages that failed too often and are not stored yet. Above it, nothing is delivered. */
+const MAX_DEAD = 1000;
+/** Of those, how many are being stored. */
+const MAX_BEING_STORED = 4;
 /** Delays of a message that has failed, in ms: doubled each time. */
 const [FIRST_DELAY, MAX_DELAY] = [1000, 60_000];
 /** How often it is checked whether members make progress, in ms: more often with a short `ackWait`. */
@@ -146,6 +153,8 @@ export class WorkGroup<P extends Peer> {
   readonly #members = new Set<WorkGroupMember<P>>();
   #reader: LogReader | undefined;
   #undelivered: Undelivered | undefined;
+  /** Offsets of messages that failed too often and are being stored. */
+  readonly #beingStored = new Set<number>();
   /** Member that gets no new messages until it has none left: failed messages are then delivered to it alone. */
   #reserved: WorkGroupMember<P> | undefined;
   #running: Promise<void> | undefined;
@@ -281,9 +290,10 @@ export class WorkGroup<P extends Peer> {
 
   /** Does the next thing that there is to do. @returns whether there was any */
   async #step(): Promise<boolean> {
-    for (const offset of this.#table.dead) return this.#storeDeadLetter(offset);
+    this.#storeDeadLetters();
     const now = performance.now();
     this.#checkedAt = now;
+    if (this.#table.dead.size >= MAX_DEAD) return false;
     const due = this.#table.waiting.find(({ notBefore }) => notBefore <= now);
     if (due === undefined) this.#reserved = undefined;
     else {
@@ -435,29 +445,44 @@ export class WorkGroup<P extends Peer> {
     connection.flush();
   }
 
-  /** Stores a message that failed too often as a dead letter. @returns whether to go on */
-  async #storeDeadLetter(offset: number): Promise<boolean> {
-    const { log, addDeadLetter, onError } = this.#context;
+  /** Begins to store messages that failed too often. The others do not wait for that. */
+  #storeDeadLetters(): void {
+    for (const offset of this.#table.dead) {
+      if (this.#beingStored.size >= MAX_BEING_STORED) return;
+      if (!this.#beingStored.has(offset)) void this.#storeDeadLetter(offset);
+    }
+  }
+
+  async #storeDeadLetter(offset: number): Promise<void> {
+    this.#beingStored.add(offset);
+    try {
+      while (this.#context.areDeadLettersBehind) await sleep(RETRY_DELAY, undefined, { ref: false });
+      await this.#copyToDeadLetters(offset);
+      this.#table.remove(offset);
+      this.#saveCursor();
+    } catch (error) {
+      this.#context.onError(error);
+      await sleep(RETRY_DELAY, undefined, { ref: false });
+    }
+    this.#beingStored.delete(offset);
+    this.#wake();
+  }
+
+  async #copyToDeadLetters(offset: number): Promise<void> {
+    const { log, addDeadLetter } = this.#context;
     const reader = log.reader(offset);
+    let stored: Promise<void> | undefined;
     try {
       const part = await reader.next();
       // If it does not exist any more, there is nothing to keep.
-      if (part !== undefined && !isGap(part)) {
-        const found: Omit<FailedMessage, 'group'>[] = [];
-        this.#filter.visit(part, offset, offset + 1, (index, start, end, typeIndex) =>
-          found.push({ run: part, index, start, end, typeIndex }),
-        );
-        for (const message of found) await addDeadLetter({ group: this.name, ...message });
-      }
-      this.#table.remove(offset);
-      return true;
-    } catch (error) {
-      onError(error);
-      setTimeout(() => this.#wake(), RETRY_DELAY).unref();
-      return false;
+      if (part !== undefined && !isGap(part))
+        this.#filter.visit(part, offset, offset + 1, (index, start, end, typeIndex) => {
+          stored = addDeadLetter({ group: this.name, run: part, index, start, end, typeIndex });
+        });
     } finally {
       await reader.close();
     }
+    await stored;
   }
 
   #skip({ from, to, reason }: LogGap): void {
@@ -475,9 +500,9 @@ export class WorkGroup<P extends Peer> {
   /** Waits until something has happened, there are more messages, or some may be delivered again. */
   async #wait(): Promise<void> {
     const { log } = this.#context;
-    const { end, waiting } = this.#table;
+    const { end, waiting, dead } = this.#table;
     const hasUnread = this.#undelivered !== undefined || end < log.durable;
-    const isFull = waiting.length >= MAX_WAITING_LEASES;
+    const isFull = waiting.length >= MAX_WAITING_LEASES || dead.size >= MAX_DEAD;
     // If a member has room, they have become durable since the log was read.
     if (this.#isAwake || (hasUnread && !isFull && this.#memberWithRoom() !== undefined)) return;
     const later = waiting.map(({ notBefore }) => notBefore).filter((time) => time > this.#checkedAt);

@@ -7,6 +7,7 @@ import type { SluiceOptions } from 'sluice';
 import { describe, expect, test } from 'vitest';
 import { deadLetterDisk, readDeadLetters, type StoredDeadLetter } from '#src/log/dead-letters.js';
 import { startPlainBroker, type TestBroker, temporaryFolder, until } from '../support/broker.js';
+import { FaultyDisk } from '../support/faulty-disk.js';
 import { line, VALID } from '../support/messages.js';
 import type { Line, Peer } from '../support/peer.js';
 
@@ -248,6 +249,26 @@ describe('a work group', () => {
     expect(`${content}\n`).toBe(numbered(poison));
   });
 
+  test('a message that the dead letters cannot take yet holds up no other one, and is kept until they can', async () => {
+    const disk = FaultyDisk.install((folder) => folder.endsWith('dead-letters'));
+    const broker = await start();
+    await store(broker, 0, 1);
+    const member = await joinGroup(broker, { maxDeliveries: 1 });
+    await until(() => numbersOf(member).length === 1);
+    disk.fail('ENOSPC');
+    giveBack(member, 0);
+    await store(broker, 1, 2);
+    await until(() => numbersOf(member).length === 2);
+    expect(numbersOf(member)).toEqual([0, 1]);
+    acknowledge(member, 2);
+    await member.settled();
+    const cursors = () => broker.manager.getMetrics().durableLog?.cursors;
+    expect(cursors()).toEqual([{ name: 'workers', behind: 2 }]);
+    disk.work();
+    await until(() => cursors()?.[0]?.behind === 0);
+    expect(await deadLettersIn(broker.folder)).toMatchObject([{ reason: 'MAX_DELIVERIES' }]);
+  });
+
   test('says that messages are missing: the log was deleted, or they were removed', async () => {
     const broker = await start({ logSegmentBytes: 65_536, logMaxBytes: 1024 * 1024 });
     await store(broker, 0, 10);
@@ -325,5 +346,15 @@ describe('the dead letters', () => {
     expect(content && Buffer.from(content, 'base64').toString()).toBe(
       rejectedBytes === 'full' ? text : undefined,
     );
+  });
+
+  test('count the rejected messages that they do not keep', async () => {
+    const broker = await start();
+    const crawler = await broker.connect();
+    crawler.write('{"type":"heartbeat","data":{}}\n'.repeat(300));
+    await crawler.settled();
+    const { rejected = 0, omitted = 0 } = broker.manager.getMetrics().durableLog?.deadLetters ?? {};
+    expect(rejected).toBeGreaterThanOrEqual(100);
+    expect(rejected + omitted).toBe(300);
   });
 });

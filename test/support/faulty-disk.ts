@@ -1,22 +1,26 @@
 // The disk of a broker's durable log, which hangs or fails on command.
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import { onTestFinished, vi } from 'vitest';
 import { FolderDisk, type LogDisk, type LogFile } from '#src/log/disk.js';
 
 export class FaultyDisk {
   /** Number of writes and syncs that hang. */
   waiting = 0;
+  /** How long each sync takes at least, in ms. */
+  syncDelay = 0;
   #error: Error | undefined;
   #hang: Promise<void> | undefined;
   #release: () => void = () => {};
 
-  /** The disks of all logs that are opened during the test. */
-  static install(): FaultyDisk {
+  /** The disks of all logs that are opened during the test. @param isFaulty whether that of a folder is. Default: all. */
+  static install(isFaulty: (folder: string) => boolean = () => true): FaultyDisk {
     const faulty = new FaultyDisk();
     const { create } = FolderDisk;
     const spy = vi.spyOn(FolderDisk, 'create').mockImplementation(async (path) => {
+      const disk = await create(path);
       // As far as the log uses it.
-      return faulty.#wrap(await create(path)) as unknown as FolderDisk;
+      return isFaulty(path) ? (faulty.#wrap(disk) as unknown as FolderDisk) : disk;
     });
     onTestFinished(() => {
       faulty.work();
@@ -81,7 +85,7 @@ export class FaultyDisk {
         await file.close();
       },
       write: (buffers, position) => pass(() => file.write(buffers, position)),
-      sync: () => pass(() => file.sync()),
+      sync: () => pass(() => sleep(this.syncDelay).then(() => file.sync())),
     };
   }
 }

@@ -2,15 +2,20 @@
 
 import { onTestFinished } from 'vitest';
 
-/** Messages of uncaught exceptions, from now until the end of the test. */
+/** Messages of uncaught exceptions and unhandled rejections, from now until the end of the test. */
 export function collectUncaught(): string[] {
   const messages: string[] = [];
-  const others = process.listeners('uncaughtException');
-  process.removeAllListeners('uncaughtException');
-  process.on('uncaughtException', ({ message }) => messages.push(message));
-  onTestFinished(() => {
-    process.removeAllListeners('uncaughtException');
-    for (const listener of others) process.on('uncaughtException', listener);
-  });
+  const collect = (error: unknown): void => {
+    messages.push(error instanceof Error ? error.message : String(error));
+  };
+  for (const event of ['uncaughtException', 'unhandledRejection']) {
+    const others = process.rawListeners(event) as ((error: unknown) => void)[];
+    process.removeAllListeners(event);
+    process.on(event, collect);
+    onTestFinished(() => {
+      process.removeAllListeners(event);
+      for (const listener of others) process.on(event, listener);
+    });
+  }
   return messages;
 }

@@ -34,6 +34,8 @@ export interface LogFlags {
 interface FoundLog {
   readonly disk: FolderDisk;
   readonly segments: readonly Segment[];
+  /** Names of damaged segments. */
+  readonly damaged: readonly string[];
   readonly epoch: string;
 }
 
@@ -101,7 +103,7 @@ export async function cat(folder: string, flags: LogFlags): Promise<number> {
 
 /** Reads all messages, and says what is missing. */
 export async function verify(folder: string, { json = false }: LogFlags): Promise<number> {
-  const { disk, segments, epoch } = await findLog(folder);
+  const { disk, segments, damaged, epoch } = await findLog(folder);
   let messages = 0;
   let bytes = 0;
   const gaps: LogGap[] = [];
@@ -112,13 +114,20 @@ export async function verify(folder: string, { json = false }: LogFlags): Promis
       bytes += part.body.length;
     }
   }
-  if (json) print(`${printableJson({ epoch, files: segments.length, messages, bytes, gaps }, 2)}\n`);
+  const files = segments.length;
+  const isIntact = gaps.length === 0 && damaged.length === 0;
+  if (json) print(`${printableJson({ epoch, files, damaged, messages, bytes, gaps }, 2)}\n`);
   else {
     for (const gap of gaps) print(`${describeGap(gap)}\n`);
-    const content = `${counted(messages, 'message')} (${formatBytes(bytes)}) in ${counted(segments.length, 'file')}`;
-    print(`${content}: ${gaps.length === 0 ? 'intact' : counted(gaps.length, 'gap')}\n`);
+    for (const name of damaged) print(`${name} is unreadable: its header is damaged\n`);
+    const content = `${counted(messages, 'message')} (${formatBytes(bytes)}) in ${counted(files, 'file')}`;
+    const faults = [
+      ...(gaps.length > 0 ? [counted(gaps.length, 'gap')] : []),
+      ...(damaged.length > 0 ? [counted(damaged.length, 'damaged file')] : []),
+    ];
+    print(`${content}: ${isIntact ? 'intact' : faults.join(', ')}\n`);
   }
-  return gaps.length === 0 ? EXIT.OK : EXIT.FAILURE;
+  return isIntact ? EXIT.OK : EXIT.FAILURE;
 }
 
 /** Removes files that contain only messages before a position. The newest file stays. */
@@ -163,10 +172,12 @@ export async function forget(folder: string, { cursor }: LogFlags): Promise<numb
 async function findLog(folder: string): Promise<FoundLog> {
   const disk = new FolderDisk(folder);
   try {
-    const { segments } = await findSegments(disk);
+    const { segments, damaged } = await findSegments(disk);
     const newest = segments.at(-1);
+    if (newest === undefined && damaged.length > 0) throw new Error('all files of the log are damaged');
     if (newest === undefined) throw new Error('there is no durable log in this folder');
-    return { disk, segments, epoch: formatEpoch(newest.header.epoch) };
+    const epoch = formatEpoch(newest.header.epoch);
+    return { disk, segments, damaged: damaged.map(({ name }) => name), epoch };
   } catch (cause) {
     throw new SluiceError('LOG_UNUSABLE', `${folder}: ${describeError(cause)}`, { cause });
   }

@@ -2,58 +2,17 @@ import { join } from 'node:path';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { FleetEngine } from '#src/fleet/engine.js';
 import { Forwarder } from '#src/fleet/forwarder.js';
-import type { StreamBatch } from '#src/fleet/stream-batch.js';
 import type { MessageLog } from '#src/log/message-log.js';
 import { MessageRegistry } from '#src/messages/message-registry.js';
 import { temporaryFolder, until } from '../../support/broker.js';
+import { FakeEngine } from '../../support/fake-engine.js';
 import { appendNumbered, openMessageLog } from '../../support/message-log.js';
 import { line, VALID } from '../../support/messages.js';
 import { runOf } from '../../support/runs.js';
+import { collectUncaught } from '../../support/uncaught.js';
 
 const MINUTE = 60_000;
 const CURSOR = '$fleet';
-
-/** An engine that stores batches in memory, as far as a forwarder uses it. */
-class FakeEngine {
-  readonly batches: StreamBatch[] = [];
-  readonly maxBatchBytes = 64 * 1024;
-  readonly maxBatchMessages = Number.POSITIVE_INFINITY;
-  readonly mayLoseBatches = false;
-  #lost: AbortController | undefined = new AbortController();
-  #onConnected: () => void = () => {};
-  #connected: Promise<void> = Promise.resolve();
-
-  get lost(): AbortSignal | undefined {
-    return this.#lost?.signal;
-  }
-
-  whenConnected(signal: AbortSignal): Promise<void> {
-    const aborted = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
-    return Promise.race([this.#connected, aborted]);
-  }
-
-  async lastBatch() {
-    return { batch: this.batches.at(-1), previous: this.batches.length };
-  }
-
-  async publish(batch: StreamBatch): Promise<number> {
-    return this.batches.push({ ...batch, body: Buffer.from(batch.body) });
-  }
-
-  disconnect(): void {
-    this.#connected = new Promise((resolve) => {
-      this.#onConnected = resolve;
-    });
-    const lost = this.#lost;
-    this.#lost = undefined;
-    lost?.abort();
-  }
-
-  connect(): void {
-    this.#lost = new AbortController();
-    this.#onConnected();
-  }
-}
 
 async function startForwarder(log: MessageLog, engine = new FakeEngine()) {
   const errors: unknown[] = [];
@@ -150,6 +109,53 @@ describe('what was forwarded', () => {
     await until(() => forwarder.statistics.tooLong === 1);
     await until(() => forwarder.statistics.lag === 0);
   });
+});
+
+test('a read of the log that fails while a batch is being stored is one error, and all is forwarded', async () => {
+  const uncaught = collectUncaught();
+  const log = await openMessageLog();
+  for (let from = 0; from < 2000; from += 100) appendNumbered(log, from, from + 100);
+  await log.whenDurable();
+  const engine = new FakeEngine();
+  let isStoring = false;
+  let hasFailed = false;
+  engine.beforePublish = async () => {
+    if (engine.batches.length !== 1 || hasFailed) return;
+    isStoring = true;
+    await until(() => hasFailed);
+    // An unhandled rejection is reported before the next turn of the event loop.
+    await new Promise(setImmediate);
+  };
+  const { reader } = log;
+  vi.spyOn(log, 'reader').mockImplementation((from) => {
+    const opened = reader.call(log, from);
+    const { next } = opened;
+    opened.next = async () => {
+      if (!isStoring || hasFailed) return next.call(opened);
+      hasFailed = true;
+      throw Object.assign(new Error('too many open files'), { code: 'EMFILE' });
+    };
+    return opened;
+  });
+  const { forwarder, errors } = await startForwarder(log, engine);
+  await until(() => forwarder.statistics.lag === 0);
+  expect(errors).toMatchObject([{ code: 'EMFILE' }]);
+  expect(engine.batches.reduce((sum, { count }) => sum + count, 0)).toBe(2000);
+  expect(uncaught).toEqual([]);
+});
+
+test('a log that was put back is forwarded from its cursor, although the engine has batches of another one', async () => {
+  const log = await openMessageLog();
+  for (const from of [0, 100]) appendNumbered(log, from, from + 100);
+  await log.whenDurable();
+  log.moveCursor(CURSOR, 150);
+  const engine = new FakeEngine();
+  const start = { epoch: 'ffffffffffffffff', offset: 0 };
+  engine.batches.push({ host: 'a', start, count: 10, runs: [], body: Buffer.alloc(0) });
+  const { forwarder } = await startForwarder(log, engine);
+  await until(() => forwarder.statistics.lag === 0);
+  const forwarded = engine.batches.slice(1).map(({ start: { offset }, count }) => [offset, count]);
+  expect(forwarded).toEqual([[150, 50]]);
 });
 
 describe('a log that lacks messages which the engine has', () => {

@@ -172,6 +172,59 @@ describe('a damaged log', () => {
     expect([...found.keys()]).toEqual([...messages.keys()].filter((offset) => offset < from || offset >= to));
   });
 
+  test('of which the disk cannot read a part in the middle: has the rest, and a gap', async () => {
+    const many = numbered(100, 400);
+    const disk = await write(many, { ...OPTIONS, segmentBytes: 64 * 1024, maxBytes: 1024 * 1024 });
+    disk.damage(name, 20_000, 20_400);
+    const log = await LogStore.open(disk, OPTIONS);
+    expect(log.end).toBe(many.length);
+    const { messages: found, gaps } = await contentOf(disk);
+    expect(gaps).toHaveLength(1);
+    const [{ from, to }] = gaps as [LogGap];
+    // A disk reads blocks of 4 KiB.
+    expect(to - from).toBeLessThan(12);
+    expect([...found.keys()]).toEqual([...many.keys()].filter((offset) => offset < from || offset >= to));
+  });
+
+  test('of which the disk can read very little: is not skipped, since that may pass', async () => {
+    const disk = await write(numbered(6, 500_000), { ...OPTIONS, segmentBytes: 8 << 20, maxBytes: 64 << 20 });
+    disk.damage(name, 4096, 2 << 20);
+    await expect(contentOf(disk)).rejects.toMatchObject({ code: 'EIO' });
+    disk.damage(name, 4096, 1 << 20);
+    expect((await contentOf(disk)).gaps).toHaveLength(1);
+  });
+
+  test.each([
+    [
+      'one byte is another one',
+      (disk: SimulatedDisk, of: string) => void disk.contentOf(of).fill(0xff, 20, 21),
+    ],
+    ['all are zeros', (disk: SimulatedDisk, of: string) => void disk.contentOf(of).fill(0, 0, 512)],
+    ['it is unreadable', (disk: SimulatedDisk, of: string) => disk.damage(of, 0, 64)],
+  ])(
+    'with a damaged header of the newest segment (%s): keeps it, and does not use its offsets again',
+    async (_, damage) => {
+      const disk = await write(numbered(100));
+      const names = (await disk.list()).filter((each) => /^\d/.test(each)).sort();
+      const newest = names.at(-1) ?? '';
+      const from = Number.parseInt(newest, 10);
+      damage(disk, newest);
+      const content = Buffer.from(disk.contentOf(newest));
+      // Nothing is stored the first time.
+      await (await LogStore.open(disk, OPTIONS)).close();
+      const log = await LogStore.open(disk, OPTIONS);
+      expect(log.end).toBeGreaterThan(100);
+      const end = log.append(logEntry(['new']));
+      await log.whenDurable();
+      const { messages: found, gaps } = await contentOf(disk);
+      expect(gaps).toEqual([{ from, to: end - 1, reason: 'damaged' }]);
+      expect([found.size, found.get(end - 1)]).toEqual([from + 1, 'new']);
+      expect(disk.contentOf(`damaged-${newest}`)).toEqual(content);
+      await log.close();
+      expect((await LogStore.open(disk, OPTIONS)).end).toBe(end);
+    },
+  );
+
   test('without one of its segments: has the others, and a gap', async () => {
     const many = numbered(100);
     const disk = await write(many);

@@ -55,3 +55,29 @@ test('a connection waits for the messages of all before it, also of those that a
   third.receive()();
   expect(third.session?.decided).toBe(20);
 });
+
+test('after messages that were not stored, a connection waits until those before them are, and goes on after these', () => {
+  let onDurable: () => void = () => {};
+  const log = {
+    durable: 0,
+    decidedOf: () => log.durable,
+    onceMessageDurable: (_: number, callback: () => void) => {
+      onDurable = callback;
+    },
+  };
+  const sessions = new Sessions<Peer>(log as unknown as MessageLog);
+  const first = new Connection(sessions);
+  first.receive()();
+  const { session } = first;
+  if (session === undefined) return expect.unreachable();
+  // Of 10 messages, 4 are in the log.
+  session.loggedEnd = 4;
+  session.isInterrupted = true;
+  first.isOpen = false;
+  sessions.release(first as unknown as Peer);
+  const second = new Connection(sessions);
+  expect(second.welcome).toBeUndefined();
+  log.durable = 4;
+  onDurable();
+  expect([second.welcome, second.session?.isInterrupted]).toEqual([4, false]);
+});

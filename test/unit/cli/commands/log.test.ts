@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { startPlainBroker, temporaryFolder } from '../../../support/broker.js';
@@ -97,6 +97,31 @@ describe('sluice log', () => {
     expect(code).toBe(1);
     const { stderr } = await run(['log', 'cat', log]);
     expect(stderr).toBe('sluice log: messages 0 to 0 are missing: damaged\n');
+  });
+
+  test('verify: a file whose header is damaged, also once a broker has put it aside', async () => {
+    const { log, manager } = await startWithFiles();
+    await manager.stop();
+    const names = readdirSync(log).filter((each) => each.endsWith('.seg'));
+    const name = names.sort().at(-1) ?? '';
+    const bytes = readFileSync(join(log, name));
+    bytes[20] = (bytes[20] ?? 0) ^ 1;
+    writeFileSync(join(log, name), bytes);
+    const { code, stdout } = await run(['log', 'verify', log]);
+    expect(stdout).toMatch(
+      /^0+\d+\.seg is unreadable: its header is damaged\n\d+ messages \(.*\) in \d files: 1 damaged file\n$/,
+    );
+    expect(code).toBe(1);
+    const again = await startPlainBroker({ log });
+    await again.manager.stop();
+    const { code: codeAgain, stdout: json } = await run(['log', 'verify', log, '--json']);
+    expect(JSON.parse(json)).toMatchObject({ damaged: [`damaged-${name}`] });
+    expect(codeAgain).toBe(1);
+    for (const other of names) if (other !== name) rmSync(join(log, other));
+    expect(await run(['log', 'verify', log])).toMatchObject({
+      code: 78,
+      stderr: expect.stringContaining('all files of the log are damaged'),
+    });
   });
 
   test('wrong arguments and folders are errors', async () => {
