@@ -79,6 +79,8 @@ export class Fleet {
   readonly #instance = Buffer.from(randomUUID());
   /** Whether this broker may use its host name. */
   #ownsHostName = false;
+  /** How often another broker has got the host name. */
+  #losses = 0;
   #invalidBatches = 0;
   #rejected = 0;
 
@@ -262,9 +264,11 @@ export class Fleet {
     const { engine, host } = this.#options;
     const subject = `host.${host}`;
     const claim = this.#ownsHostName ? this.#instance : new Uint8Array();
+    const losses = this.#losses;
     const other = await engine.request(subject, claim, CLAIM_TIMEOUT);
     // Both may use it if they have asked at the same time: then one of them goes on.
-    this.#ownsHostName = other === undefined || (this.#ownsHostName && this.#instance.compare(other) < 0);
+    const isFree = other === undefined || (this.#ownsHostName && this.#instance.compare(other) < 0);
+    this.#ownsHostName = isFree && losses === this.#losses;
     engine.handle(subject, (data) => this.#answerClaim(data));
     if (!this.#ownsHostName) throw new SluiceError('FLEET_HOST_IN_USE', host);
   }
@@ -274,6 +278,7 @@ export class Fleet {
     if (!this.#ownsHostName) return undefined;
     if (claim.length === 0 || this.#instance.compare(claim) <= 0) return this.#instance;
     this.#ownsHostName = false;
+    this.#losses++;
     this.#forwarder.onHostLost();
     return undefined;
   }

@@ -24,8 +24,8 @@ const SECOND = 1000;
 /** Rejected messages, and their bytes, that are kept in one second: a faulty peer must not occupy the disk. */
 const MAX_REJECTED = 100;
 const MAX_REJECTED_BYTES = 1024 * 1024;
-/** Bytes of a message that is kept whole: in base64, it has to fit into that. */
-const MAX_CONTENT = 700 * 1024;
+/** Bytes that a dead letter may have in addition to its content. */
+const MAX_DETAILS = 64 * 1024;
 /** Bytes that may wait for the disk. */
 const MAX_PENDING = 4 * 1024 * 1024;
 /** A log has at least this many segments. */
@@ -122,9 +122,10 @@ export class DeadLetters {
     return { failed: this.#failed, rejected: this.#rejected, omitted: this.#omitted };
   }
 
-  /** Whether a rejected message of this size is kept whole. */
+  /** Whether a rejected message of this size is kept whole: in base64, it has to fit into what is left of this second. */
   keepsContent(bytes: number): boolean {
-    return this.#keepsContent && bytes <= MAX_CONTENT;
+    const used = this.#now() - this.#second.startedAt >= SECOND ? 0 : this.#second.bytes;
+    return this.#keepsContent && Math.ceil((bytes * 4) / 3) + MAX_DETAILS <= MAX_REJECTED_BYTES - used;
   }
 
   /** Whether too many of them wait for the disk. */

@@ -198,8 +198,3 @@ export function isDiskFull(error: unknown): boolean {
   const { code } = error as NodeJS.ErrnoException;
   return code === 'ENOSPC' || code === 'EDQUOT';
 }
-
-/** Whether the disk cannot read what is there. */
-export function isUnreadable(error: unknown): boolean {
-  return (error as NodeJS.ErrnoException).code === 'EIO';
-}

@@ -159,6 +159,8 @@ export class LogStore {
   async ensureSegment(): Promise<void> {
     if (this.#empty !== undefined || this.#segments.list().length > 0) return;
     this.#segments.active = await this.#createSegment(this.#end).catch(() => undefined);
+    // It shows them.
+    if (this.#segments.active !== undefined) this.#hasSkipped = false;
   }
 
   /** Offset of the oldest message. */

@@ -245,12 +245,17 @@ export class MessageLog {
 
   /** Whether too many bytes wait for the disk. */
   get isBehind(): boolean {
-    return this.#pending.isHigh && !this.#mustPass;
+    return this.#pending.isHigh && !this.isPassing;
   }
 
   /** Whether the disk works. */
   get isAvailable(): boolean {
     return this.#store.isAvailable;
+  }
+
+  /** Whether the disk has failed, and messages that do not fit into memory are not stored. */
+  get isPassing(): boolean {
+    return this.#onFailure === 'pass' && !this.#store.isAvailable;
   }
 
   get statistics(): LogStatistics {
@@ -435,7 +440,7 @@ export class MessageLog {
   }
 
   #append(run: FrameRun, session: SenderSession | undefined): number {
-    const mustPass = this.#pending.isHigh && this.#mustPass;
+    const mustPass = this.#pending.isHigh && this.isPassing;
     // Otherwise, it might not be noticed that the disk works again, if it does so soon.
     if (mustPass) this.#checkAvailability();
     if (mustPass || session?.isInterrupted === true) {
@@ -485,11 +490,6 @@ export class MessageLog {
     }
     keepFurthest();
     return { cursors: furthest, cursorsTotal };
-  }
-
-  /** Whether messages that the disk does not accept are forwarded anyway. */
-  get #mustPass(): boolean {
-    return this.#onFailure === 'pass' && !this.#store.isAvailable;
   }
 
   #onDurable(): void {

@@ -1,7 +1,7 @@
-// Reads the records of a segment in order. What is no record, or cannot be read, is skipped up to the next one, and reported.
+// Reads the records of a segment in order. What is no record is skipped up to the next one, and reported.
 
 import type { Slab, SlabPool } from '../memory/slab-pool.js';
-import { isUnreadable, type LogFile } from './disk.js';
+import type { LogFile } from './disk.js';
 import {
   ALIGNMENT,
   decodeRecordHeader,
@@ -17,10 +17,6 @@ import {
 /** Bytes read at a time. */
 export const READ_SIZE = 512 * 1024;
 const NO_BYTES = Buffer.alloc(0);
-/** What the disk reads at once: if a byte cannot be read, the others of its block cannot, either. */
-export const BLOCK = 4096;
-/** If more bytes in a row cannot be read, the disk does not work, which may pass. */
-const MAX_UNREADABLE = 1024 * 1024;
 
 /** A record as read. */
 export interface ScannedRecord {
@@ -48,8 +44,6 @@ export class SegmentScanner {
   #slab: Slab | undefined;
   /** Position of the window in the file. */
   #from = 0;
-  /** Position after the latest bytes that could be read. */
-  #readableEnd: number;
 
   /**
    * @param memory to read into. Default: new memory for each read.
@@ -65,7 +59,6 @@ export class SegmentScanner {
     this.#header = header;
     this.#memory = memory;
     this.#position = position;
-    this.#readableEnd = position;
     this.#expected = header.first;
   }
 
@@ -125,37 +118,10 @@ export class SegmentScanner {
       // Less if there are very many readers.
       const readSize = this.#memory?.sizeFor(READ_SIZE) ?? READ_SIZE;
       const window = this.#allocate(Math.min(Math.max(readSize, length), Math.max(0, limit - position)));
-      this.#window = window.subarray(0, await this.#fill(window, position));
+      this.#window = window.subarray(0, await this.#file.read(window, position));
       this.#from = position;
     }
     return this.#window.subarray(position - this.#from, position - this.#from + length);
-  }
-
-  /** Reads into a buffer, as much as there is. Blocks that cannot be read count as zeros. @returns number of bytes */
-  async #fill(buffer: Buffer, position: number): Promise<number> {
-    try {
-      const length = await this.#file.read(buffer, position);
-      this.#readableEnd = position + length;
-      return length;
-    } catch (error) {
-      if (!isUnreadable(error)) throw error;
-    }
-    let length = 0;
-    while (length < buffer.length) {
-      const at = position + length;
-      const block = buffer.subarray(length, length + BLOCK - (at % BLOCK));
-      try {
-        const read = await this.#file.read(block, at);
-        this.#readableEnd = at + read;
-        length += read;
-        if (read < block.length) break;
-      } catch (error) {
-        const isMuch = at + block.length - this.#readableEnd > MAX_UNREADABLE;
-        if (isMuch || !isUnreadable(error)) throw error;
-        length += block.fill(0).length;
-      }
-    }
-    return length;
   }
 
   /** Memory for another window. */

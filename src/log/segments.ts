@@ -1,7 +1,7 @@
 // The segments of a log on its disk: finds those that are there, and recovers the end of the newest one.
 
 import { randomBytes } from 'node:crypto';
-import { isUnreadable, type LogDisk, type LogFile } from './disk.js';
+import type { LogDisk, LogFile } from './disk.js';
 import {
   decodeSegmentHeader,
   FORMAT_VERSION,
@@ -11,7 +11,7 @@ import {
   SEGMENT_HEADER,
   type SegmentHeader,
 } from './format.js';
-import { BLOCK, READ_SIZE, type ScannedRecord, SegmentScanner } from './segment-scanner.js';
+import { READ_SIZE, type ScannedRecord, SegmentScanner } from './segment-scanner.js';
 
 const EXTENSION = '.seg';
 const DIGITS = 20;
@@ -169,14 +169,7 @@ export async function findSegments(disk: LogDisk): Promise<Inspection> {
  */
 async function readHeader(file: LogFile, name: string): Promise<SegmentHeader | 'new' | undefined> {
   const bytes = Buffer.alloc(SEGMENT_HEADER);
-  try {
-    await file.read(bytes, 0);
-  } catch (error) {
-    if (!isUnreadable(error)) throw error;
-    // If the next block is unreadable, too, the disk does not work.
-    await file.read(bytes, BLOCK);
-    return undefined;
-  }
+  await file.read(bytes, 0);
   const header = decodeSegmentHeader(bytes);
   if (typeof header === 'number') {
     throw new LogFormatError(

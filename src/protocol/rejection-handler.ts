@@ -123,7 +123,8 @@ export class RejectionHandler<P extends Peer> {
     const latest = placed(connection, last);
     this.count(connection, last.code, count, latest);
     this.#replies.suppress(count);
-    if (!this.areReported) return this.#deadLetters?.omit(count);
+    this.#deadLetters?.omit(count);
+    if (!this.areReported) return;
     const suppressed = this.#suppressed.get(connection);
     this.#suppressed.set(connection, { count: (suppressed?.count ?? 0) + count, latest });
   }
@@ -149,11 +150,10 @@ export class RejectionHandler<P extends Peer> {
     if (this.#detailed.take(connection)) {
       this.#suppressed.delete(connection);
       this.#report(connection, rejection, message, suppressed?.count ?? 0);
-    } else if (suppressed === undefined) this.#suppressed.set(connection, { count: 1, latest: rejection });
-    else {
-      suppressed.count++;
-      suppressed.latest = rejection;
+      return;
     }
+    this.#deadLetters?.omit(1);
+    this.#suppressed.set(connection, { count: (suppressed?.count ?? 0) + 1, latest: rejection });
   }
 
   #report(

@@ -1,7 +1,7 @@
 // Sessions: how many messages of a client are decided, over several connections, so that it does not send them again.
 
 import { MAX_SESSIONS } from '../log/log-store.js';
-import type { MessageLog } from '../log/message-log.js';
+import { type MessageLog, NEVER } from '../log/message-log.js';
 import { LruMap } from '../lru-map.js';
 import type { Peer, PeerSession } from './peer.js';
 
@@ -81,6 +81,7 @@ export class Sessions<P extends Peer> {
     session.onDecided = () => {
       // What is not durable may still be lost, and the client must then send it again.
       if (session.loggedEnd <= this.#log.durable) begin();
+      else if (this.#log.isPassing) this.#pass(session, connection, onReady);
       else this.#log.onceMessageDurable(session.loggedEnd - 1, begin);
     };
     if (previous === undefined || previous === connection) return this.#decide(session);
@@ -91,6 +92,19 @@ export class Sessions<P extends Peer> {
       session.undecided--;
       this.#decide(session);
     });
+  }
+
+  /**
+   * The disk has failed: nothing of this connection is stored, and it is closed when the disk works again. Its client then
+   * sends what is not stored by then.
+   */
+  #pass(session: Session<P>, connection: P, onReady: (session: Session<P>) => void): void {
+    session.isInterrupted = true;
+    session.decided = this.#log.decidedOf(session.id);
+    if (!connection.isOpen) return;
+    connection.loggedEnd = NEVER;
+    connection.session = session;
+    onReady(session);
   }
 
   /** A connection of the session begins once all messages of those before it are decided. */

@@ -456,10 +456,14 @@ export class WorkGroup<P extends Peer> {
   async #storeDeadLetter(offset: number): Promise<void> {
     this.#beingStored.add(offset);
     try {
-      while (this.#context.areDeadLettersBehind) await sleep(RETRY_DELAY, undefined, { ref: false });
-      await this.#copyToDeadLetters(offset);
-      this.#table.remove(offset);
-      this.#saveCursor();
+      // Without members, it is tried again for the next one.
+      while (this.#context.areDeadLettersBehind && this.#members.size > 0)
+        await sleep(RETRY_DELAY, undefined, { ref: false });
+      if (!this.#context.areDeadLettersBehind) {
+        await this.#copyToDeadLetters(offset);
+        this.#table.remove(offset);
+        this.#saveCursor();
+      }
     } catch (error) {
       this.#context.onError(error);
       await sleep(RETRY_DELAY, undefined, { ref: false });

@@ -14,8 +14,6 @@ interface FileState {
   durable: Buffer;
   /** Whether a sync has failed: as with Linux, the next ones succeed without writing what was lost. */
   hasLost: boolean;
-  /** Positions of the first byte that cannot be read, and of the next one that can. */
-  unreadable?: readonly [from: number, to: number];
 }
 
 export class SimulatedDisk implements LogDisk {
@@ -95,12 +93,6 @@ export class SimulatedDisk implements LogDisk {
     this.#names.set(name, { content, durable: content, hasLost: false });
   }
 
-  /** Makes a part of a file unreadable. */
-  damage(name: string, from: number, to: number): void {
-    const content = this.contentOf(name);
-    this.#names.set(name, { content, durable: content, hasLost: false, unreadable: [from, to] });
-  }
-
   #recordChange(): void {
     this.#folderStates.push(new Map(this.#names));
   }
@@ -145,9 +137,7 @@ class SimulatedFile implements LogFile {
   }
 
   async read(buffer: Buffer, position: number): Promise<number> {
-    const { content, unreadable: [from, to] = [0, 0] } = this.#state;
-    if (position < to && Math.min(position + buffer.length, content.length) > from)
-      throw Object.assign(new Error('unreadable'), { code: 'EIO' });
+    const { content } = this.#state;
     return position < content.length ? content.copy(buffer, 0, position) : 0;
   }
 

@@ -44,5 +44,5 @@ test('rejected messages of at most 1 MiB are kept in a second', async () => {
   clock.now += SECOND;
   letters.addRejected(letterOf(800 * KiB));
   expect(letters.statistics.rejected).toBe(3);
-  expect([letters.keepsContent(700 * KiB), letters.keepsContent(MiB)]).toEqual([true, false]);
+  expect([letters.keepsContent(100 * KiB), letters.keepsContent(200 * KiB)]).toEqual([true, false]);
 });

@@ -1,13 +1,14 @@
 import { SlabPool } from 'sluice';
 import { expect, test } from 'vitest';
 import { Chunk, Lane } from '#src/dispatch/lane.js';
-import type { MessageLog } from '#src/log/message-log.js';
+import { type MessageLog, NEVER } from '#src/log/message-log.js';
 import type { Peer } from '#src/protocol/peer.js';
 import { type Session, Sessions } from '#src/protocol/sessions.js';
 
 /** A connection of the same session as all others. */
 class Connection {
   isOpen = true;
+  loggedEnd = 0;
   session: Session<Peer> | undefined;
   /** `session.line` of its `welcome`. */
   welcome: number | undefined;
@@ -80,4 +81,17 @@ test('after messages that were not stored, a connection waits until those before
   log.durable = 4;
   onDurable();
   expect([second.welcome, second.session?.isInterrupted]).toEqual([4, false]);
+});
+
+test('while a failed disk lets messages pass, a connection is welcomed, and nothing of it is stored', () => {
+  const log = { durable: 0, decidedOf: () => log.durable, isPassing: true, onceMessageDurable: () => {} };
+  const sessions = new Sessions<Peer>(log as unknown as MessageLog);
+  const first = new Connection(sessions);
+  first.receive()();
+  // Of 10 messages, 4 wait for the disk.
+  if (first.session !== undefined) first.session.loggedEnd = 4;
+  first.isOpen = false;
+  sessions.release(first as unknown as Peer);
+  const second = new Connection(sessions);
+  expect([second.welcome, second.session?.isInterrupted, second.loggedEnd]).toEqual([0, true, NEVER]);
 });
