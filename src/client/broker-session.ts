@@ -66,6 +66,8 @@ export class BrokerSession implements OutboxSink {
   readonly #lineNumbers: LineNumberMap;
   readonly #reader: LineReader;
   readonly #keepAlive: KeepAlive;
+  /** Number of messages that the broker had rejected on this connection at its latest pong. */
+  rejected = 0;
   /** Unanswered pings with their line numbers. */
   #pings: { line: number; onPong: (line?: number) => void }[] = [];
   #welcome: MessageMap['welcome']['data'] | undefined;
@@ -230,7 +232,7 @@ export class BrokerSession implements OutboxSink {
       case 'ping':
         return this.#pong();
       case 'pong':
-        return this.#onPong(message.data?.line);
+        return this.#onPong(message.data);
       case 'welcome':
         return this.#onWelcome(message.data);
       case 'position':
@@ -282,11 +284,12 @@ export class BrokerSession implements OutboxSink {
     this.#listener.onRejected(published === undefined ? others : { ...others, line: published });
   }
 
-  #onPong(sessionLine: number | undefined): void {
+  #onPong({ line, rejected = 0 }: NonNullable<MessageMap['pong']['data']> = {}): void {
     const ping = this.#pings.shift();
     if (ping === undefined) return;
+    this.rejected = rejected;
     this.#lineNumbers.settle(ping.line);
-    ping.onPong(sessionLine);
+    ping.onPong(line);
   }
 
   #onClosed(cause: Error | undefined): void {

@@ -122,6 +122,11 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Safe
     return this.welcome?.durable !== undefined;
   }
 
+  /** @internal Number of messages rejected on this connection, as of the latest confirmation: not each causes an event. */
+  get rejectedByBroker(): number {
+    return this.#reconnector.session?.rejected ?? 0;
+  }
+
   get statistics(): ClientStatistics {
     const { confirmed, unconfirmed, resent, bytes } = this.#outbox;
     return {

@@ -329,6 +329,11 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
     };
   }
 
+  /** @internal */
+  get messagesRejected(): number {
+    return this.#counters.messagesRejected;
+  }
+
   /** @internal Rejected messages by code. */
   get rejectedByCode(): Readonly<Record<string, number>> {
     return Object.fromEntries(this.#rejected);

@@ -192,6 +192,8 @@ const BROKER: LogSender = { number: 1, id: 'broker', crawlerId: undefined };
 
 /** Why a dead letter without content cannot be sent again. */
 export const NO_CONTENT = 'only its beginning was kept: see the option rejectedBytes';
+/** Of one that is rejected again without an error reply. */
+export const NO_REPLY = 'it was rejected, without an error reply: see the option maxErrorReplies';
 
 /** The folder of the dead letters. @param folder of the durable log */
 export function deadLetterDisk(folder: string): LogDisk {

@@ -271,7 +271,7 @@ export const controlSchemas = {
   pong: z.looseObject({
     type: z.literal('pong'),
     timestamp: timestamp.optional(),
-    data: z.looseObject({ line: z.number().optional() }).optional(),
+    data: z.looseObject({ line: z.number().optional(), rejected: z.number().optional() }).optional(),
   }),
 };
 

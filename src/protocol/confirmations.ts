@@ -11,6 +11,8 @@ interface Withheld {
   readonly end: number;
   /** Number of decided messages of the session before the pings. */
   readonly decided: number | undefined;
+  /** Number of messages that were rejected before the pings, if any: not each gets an error reply. */
+  readonly rejected: number | undefined;
   pings: number;
 }
 
@@ -37,17 +39,18 @@ export class Confirmations<P extends Peer> {
   answer(connection: P): void {
     // The peer may have disconnected before the ping was settled.
     if (!connection.isOpen) return;
-    const { loggedEnd, session } = connection;
+    const { loggedEnd: end, session, messagesRejected } = connection;
     const decided = session?.decided;
+    const rejected = messagesRejected > 0 ? messagesRejected : undefined;
     const waiting = this.#withheld.get(connection);
-    if (this.#log === undefined || (waiting === undefined && loggedEnd <= this.#log.durable))
-      return this.#reply(connection, { end: loggedEnd, decided, pings: 1 });
+    if (this.#log === undefined || (waiting === undefined && end <= this.#log.durable))
+      return this.#reply(connection, { end, decided, rejected, pings: 1 });
     const latest = waiting?.at(-1);
-    if (latest?.end === loggedEnd && latest.decided === decided) latest.pings++;
-    else if (waiting !== undefined) waiting.push({ end: loggedEnd, decided, pings: 1 });
-    else this.#withheld.set(connection, [{ end: loggedEnd, decided, pings: 1 }]);
+    if (latest?.end === end && latest.decided === decided && latest.rejected === rejected) latest.pings++;
+    else if (waiting !== undefined) waiting.push({ end, decided, rejected, pings: 1 });
+    else this.#withheld.set(connection, [{ end, decided, rejected, pings: 1 }]);
     connection.withheldPongs++;
-    this.#log.sync(loggedEnd);
+    this.#log.sync(end);
   }
 
   /** Sends the pongs that are no longer withheld. Call it when more messages are durable. */
@@ -78,8 +81,8 @@ export class Confirmations<P extends Peer> {
     this.#waiters.delete(connection);
   }
 
-  #reply(connection: P, { decided, pings }: Withheld): void {
-    const pong = brokerLine('pong', decided === undefined ? {} : { line: decided }, this.#delimiter);
+  #reply(connection: P, { decided, rejected, pings }: Withheld): void {
+    const pong = brokerLine('pong', { line: decided, rejected }, this.#delimiter);
     for (let sent = 0; sent < pings; sent++) connection.reply(pong);
   }
 }

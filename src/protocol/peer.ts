@@ -46,6 +46,8 @@ export interface Peer {
   sequence: number;
   /** @internal Number of control messages accepted so far. */
   controlReceived: number;
+  /** @internal Number of messages rejected so far. */
+  readonly messagesRejected: number;
   /** @internal Active jobs of the crawler: as of its last heartbeat, plus those assigned since. */
   workload: number;
   /** @internal Monotonic time of the last heartbeat, in ms. */

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { MessageSender } from '../admin/admin-source.js';
 import { SluiceError } from '../errors.js';
+import { NO_REPLY } from '../log/dead-letters.js';
 import { withTimeout } from '../timeout.js';
 
 /** Sends messages to the broker, one after another. */
@@ -18,6 +19,8 @@ export class LoopbackPeer implements MessageSender {
   #unread = Buffer.alloc(0);
   /** Why the current message was rejected. */
   #rejection: string | undefined;
+  /** Number of messages that were rejected so far. */
+  #rejected = 0;
   /** Settles the current message. */
   #settle: ((error?: Error) => void) | undefined;
 
@@ -90,7 +93,12 @@ export class LoopbackPeer implements MessageSender {
 
   #handle({ type, data }: Answer): void {
     if (type === 'error') this.#rejection = `${data?.code}: ${data?.message}`;
-    if (type === 'pong') this.#settle?.();
+    if (type === 'pong') {
+      const { rejected = 0 } = data ?? {};
+      if (rejected > this.#rejected) this.#rejection ??= NO_REPLY;
+      this.#rejected = rejected;
+      this.#settle?.();
+    }
     if (type === 'ping') this.#socket.write(Buffer.concat([PONG, this.#delimiter]));
   }
 }
@@ -98,7 +106,7 @@ export class LoopbackPeer implements MessageSender {
 /** A message of the broker. */
 interface Answer {
   readonly type: string;
-  readonly data?: { readonly code: string; readonly message: string };
+  readonly data?: { readonly code?: string; readonly message?: string; readonly rejected?: number };
 }
 
 const PING = Buffer.from('{"type":"ping"}');

@@ -178,6 +178,21 @@ describe('sent again, with an admin token', () => {
     await expect.poll(() => idsAt('')).toEqual([3, 2, 0]);
   });
 
+  test('what is rejected without an error reply stays, too', async () => {
+    const { connect, adminPath, idsAt } = await start({
+      rejectedBytes: 'full',
+      auth: { tokens: { admin: [ADMIN] } },
+    });
+    const crawler = await connect();
+    crawler.write('{"type":"nonsense"}\n'.repeat(30));
+    await expect.poll(() => idsAt('reason=UNKNOWN_TYPE')).toHaveLength(30);
+    const ids = await idsAt('reason=UNKNOWN_TYPE');
+    const [status, { sent, failed }] = await retry(adminPath, ids);
+    expect([status, sent, failed.length]).toEqual([200, [], 30]);
+    expect(failed[29].error).toBe('it was rejected, without an error reply: see the option maxErrorReplies');
+    expect(await idsAt('reason=UNKNOWN_TYPE')).toEqual(expect.arrayContaining(ids));
+  });
+
   test('a broker that confirms nothing, or closes, is an error of each message', async () => {
     const { manager } = await start();
     const source = adminSourceOf(manager, {

@@ -3,6 +3,22 @@ import type { MessageLog } from '#src/log/message-log.js';
 import { Confirmations } from '#src/protocol/confirmations.js';
 import type { Peer } from '#src/protocol/peer.js';
 
+test('each withheld pong has the number of messages that were rejected before its ping', () => {
+  const log = { durable: 0, sync: () => {} };
+  const confirmations = new Confirmations<Peer>(log as unknown as MessageLog, 10);
+  const replies: unknown[] = [];
+  const reply = (line: Buffer) => replies.push(JSON.parse(line.toString()).data);
+  const connection = { isOpen: true, loggedEnd: 1, withheldPongs: 0, messagesRejected: 0, reply };
+  for (const rejected of [0, 0, 2]) {
+    connection.messagesRejected = rejected;
+    confirmations.answer(connection as unknown as Peer);
+  }
+  log.durable = 1;
+  confirmations.release();
+  expect(replies).toEqual([{}, {}, { rejected: 2 }]);
+  expect(connection.withheldPongs).toBe(0);
+});
+
 test('a ping that is settled after its connection is closed is not kept until its messages are durable', async () => {
   const log = { durable: 0, sync: () => {} } as unknown as MessageLog;
   const confirmations = new Confirmations<Peer>(log, 10);
