@@ -1,6 +1,7 @@
 // The actions of `sluice dead`.
 
 import { once } from 'node:events';
+import { setTimeout } from 'node:timers/promises';
 import { InvalidArgumentError } from 'commander';
 import type { BrokerError } from '../../client/broker-session.js';
 import type { ClientOptions } from '../../client/client-options.js';
@@ -11,6 +12,7 @@ import {
   deadLetterDisk,
   dropDeadLetters,
   NO_CONTENT,
+  NO_REPLY,
   readDeadLetters,
   type StoredDeadLetter,
 } from '../../log/dead-letters.js';
@@ -32,6 +34,11 @@ type Matches = (letter: StoredDeadLetter) => boolean;
 
 /** Rows of the list that are aligned together. */
 const PAGE = 1000;
+/** Confirmed messages are dropped after so many of them, and at the latest with the next one after so many ms. */
+const [DROP_COUNT, DROP_INTERVAL] = [100, 1000];
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+/** How long the broker may still take to confirm a message after a signal, in ms. */
+const GRACE = 1000;
 
 /** Lists them, the oldest first. @returns the exit code, as all actions do */
 export async function ls(folder: string, ids: readonly string[], flags: DeadFlags): Promise<number> {
@@ -61,7 +68,7 @@ export async function show(folder: string, ids: readonly string[], flags: DeadFl
   return selected.exitCode();
 }
 
-/** Sends them to the broker again, and drops those that it has confirmed. */
+/** Sends them to the broker again, and drops those that it has confirmed. A signal stops it after the current one. */
 export async function retry(folder: string, ids: readonly string[], flags: DeadFlags): Promise<number> {
   const selected = select(ids, flags);
   const connection = resolveConnection(flags, 'relay');
@@ -83,30 +90,52 @@ export async function retry(folder: string, ids: readonly string[], flags: DeadF
   // What is rejected again becomes another dead letter, which is not sent a third time.
   const wanted = new Set<number>();
   for await (const { id } of find(folder, selected.matches)) wanted.add(id);
-  const sent: number[] = [];
+  /** Sends a message, if there is enough time. @returns why it was not accepted, if it was not */
+  const send = async (content: string, crawlerId: string | undefined): Promise<string | undefined> => {
+    const sender = await connectFor(crawlerId);
+    const before = sender.rejectedByBroker;
+    rejection = undefined;
+    sender.publishRaw(Buffer.from(content, 'base64'));
+    if ((await Promise.race([sender.flush(), graceOver])) === true) return 'it was not confirmed';
+    if (rejection !== undefined) return describeRejection(rejection);
+    return sender.rejectedByBroker > before ? NO_REPLY : undefined;
+  };
+  let sent = 0;
   let failed = 0;
+  let confirmed: number[] = [];
+  let droppedAt = performance.now();
+  const dropConfirmed = async (): Promise<void> => {
+    if (confirmed.length > 0) await dropDeadLetters(deadLetterDisk(folder), confirmed);
+    confirmed = [];
+    droppedAt = performance.now();
+  };
+  const stopping = new AbortController();
+  const stop = (signal: NodeJS.Signals): void => stopping.abort(signal);
+  const graceOver = once(stopping.signal, 'abort').then(() => setTimeout(GRACE, true, { ref: false }));
   try {
     await connectFor(undefined);
+    // A second signal ends the process.
+    for (const signal of SIGNALS) process.once(signal, stop);
     for await (const { id, content, crawlerId } of find(folder, (letter) => wanted.has(letter.id))) {
-      rejection = undefined;
-      if (content !== undefined) {
-        const sender = await connectFor(crawlerId);
-        sender.publishRaw(Buffer.from(content, 'base64'));
-        await sender.flush();
-      }
-      const fault = content === undefined ? NO_CONTENT : rejection && describeRejection(rejection);
-      if (fault === undefined) sent.push(id);
-      else {
+      const fault = content === undefined ? NO_CONTENT : await send(content, crawlerId);
+      if (fault === undefined) {
+        sent++;
+        confirmed.push(id);
+      } else {
         failed++;
         printError(`sluice dead: ${id}: ${fault}`);
       }
+      if (confirmed.length >= DROP_COUNT || performance.now() - droppedAt >= DROP_INTERVAL)
+        await dropConfirmed();
+      if (stopping.signal.aborted) break;
     }
   } finally {
-    await client?.close();
-    if (sent.length > 0) await dropDeadLetters(deadLetterDisk(folder), sent);
+    await dropConfirmed().finally(() => client?.close(stopping.signal.aborted ? 0 : undefined));
+    for (const signal of SIGNALS) process.off(signal, stop);
   }
-  await print(`sent ${counted(sent.length, 'message')}\n`);
-  return failed > 0 ? EXIT.FAILURE : selected.exitCode();
+  await print(`sent ${counted(sent, 'message')}\n`);
+  if (stopping.signal.aborted) printError(`sluice dead: stopped by ${stopping.signal.reason}`);
+  return failed > 0 || stopping.signal.aborted ? EXIT.FAILURE : selected.exitCode();
 }
 
 /** Only a relay may have the ID of a crawler without taking its place. */

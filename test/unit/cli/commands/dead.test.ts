@@ -1,9 +1,10 @@
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { startPlainBroker, temporaryFolder, until } from '../../../support/broker.js';
-import { shareSluice } from '../../../support/cli.js';
+import { shareSluice, sluice } from '../../../support/cli.js';
 import { FAILED, makeDeadLetters } from '../../../support/dead-letters.js';
 import { line } from '../../../support/messages.js';
+import { answerAsBroker, ScriptedBroker } from '../../../support/scripted-broker.js';
 
 const run = shareSluice();
 
@@ -14,6 +15,22 @@ async function start(rejectedBytes: 'sample' | 'full' = 'sample') {
   await makeDeadLetters(broker, log);
   expect(broker.manager.getMetrics().durableLog?.deadLetters).toEqual({ failed: 1, rejected: 1, omitted: 0 });
   return { ...broker, log };
+}
+
+/** A broker with dead letters that it rejects again. */
+async function startWithRejected(count: number, maxErrorReplies?: number) {
+  const log = join(temporaryFolder(), 'log');
+  const broker = await startPlainBroker({ log, rejectedBytes: 'full', maxErrorReplies });
+  const crawler = await broker.connect();
+  crawler.write(line({ type: 'nonsense' }).repeat(count));
+  await expect.poll(() => listedIn(log)).toHaveLength(count);
+  return { ...broker, log };
+}
+
+/** The IDs of those that are listed. */
+async function listedIn(log: string): Promise<number[]> {
+  const { stdout } = await run(['dead', 'ls', log, '--json']);
+  return stdout.match(/^.+$/gm)?.map((text) => JSON.parse(text).id) ?? [];
 }
 
 describe('sluice dead', () => {
@@ -87,6 +104,31 @@ describe('sluice dead', () => {
     const left = (await run(['dead', 'ls', log, '--json'])).stdout.trim().split('\n');
     // The second one is the rejected message, which was rejected again.
     expect(left.map((text) => JSON.parse(text).id)).toEqual([0, 2]);
+  });
+
+  test.each([10, 0])('with maxErrorReplies %i, what is rejected without a reply stays', async (replies) => {
+    const { log, socketPath, manager } = await startWithRejected(30, replies);
+    const { code, stdout, stderr } = await run(['dead', 'retry', log, '--all', '--socket', socketPath]);
+    expect([code, stdout]).toEqual([1, 'sent 0 messages\n']);
+    expect(stderr.match(/^sluice dead: \d+: .*rejected/gm)).toHaveLength(30);
+    await manager.stop();
+    expect(await listedIn(log)).toEqual(Array.from({ length: 60 }, (_, id) => id));
+  });
+
+  test('what was sent before a signal is not sent again', async () => {
+    const { log, manager } = await startWithRejected(5);
+    await manager.stop();
+    const broker = await ScriptedBroker.start();
+    const pings = () => broker.received.filter(({ type }) => type === 'ping').length;
+    broker.answer = (message) =>
+      message.type === 'ping' && pings() > 3 ? undefined : answerAsBroker(message);
+    const retrying = sluice(['dead', 'retry', log, '--all', '--socket', broker.socketPath]);
+    await until(() => pings() === 4);
+    retrying.child.kill('SIGINT');
+    expect(await retrying.exited).toBe(1);
+    expect(retrying.stdout).toBe('sent 3 messages\n');
+    expect(retrying.stderr).toBe('sluice dead: 3: it was not confirmed\nsluice dead: stopped by SIGINT\n');
+    expect(await listedIn(log)).toEqual([3, 4]);
   });
 
   test('only the beginning of a rejected message is kept, which cannot be sent again', async () => {
