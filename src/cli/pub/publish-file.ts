@@ -49,6 +49,8 @@ class Publisher {
   #sentBytes = 0;
   #published = 0;
   #errors = 0;
+  /** Rejected messages, with or without an error reply. */
+  #rejected = 0;
   /** Whether a RATE_LIMITED reply was received: one such reply stands for all messages that were rejected together. */
   #isLimited = false;
 
@@ -70,24 +72,27 @@ class Publisher {
     const rest = blocks.end();
     if (rest !== undefined) await this.#send(rest);
     await this.#client.flush();
+    this.#rejected = this.#client.rejectedByBroker;
   }
 
   /** @returns the exit code */
   finish(): number {
     this.#progress.clear();
-    if (this.#progress.isLive || this.#errors > 0) {
+    const isRejected = this.#errors > 0 || this.#rejected > 0;
+    if (this.#progress.isLive || isRejected) {
       process.stderr.write(
         `sent ${counted(this.#lines, 'line')}, ${formatBytes(this.#sentBytes)}${this.#rejections}\n`,
       );
     }
-    return this.#errors > 0 ? EXIT.FAILURE : EXIT.OK;
+    return isRejected ? EXIT.FAILURE : EXIT.OK;
   }
 
   get #rejections(): string {
-    if (this.#errors === 0) return '';
+    if (this.#errors === 0 && this.#rejected === 0) return '';
     const replies = `, ${counted(this.#errors, 'error reply', 'error replies')}`;
     // The default limit: the broker's own limit is not known here.
-    if (this.#errors < resolveOptions({}).maxErrorReplies && !this.#isLimited) return replies;
+    const isWithinLimit = this.#errors < resolveOptions({}).maxErrorReplies && !this.#isLimited;
+    if (isWithinLimit && this.#rejected <= this.#errors) return replies;
     return `${replies}; more may have been rejected than the broker reports: sluice check reports all`;
   }
 

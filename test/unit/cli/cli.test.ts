@@ -373,6 +373,15 @@ describe('sluice pub and sub', () => {
     );
   });
 
+  test('pub reports so, too, when the broker sends no errors at all', async () => {
+    const { socketPath } = await startPlainBroker({ maxErrorReplies: 0 });
+    const pub = await run(['pub', '--socket', socketPath], {}, 'not json\n');
+    expect([pub.code, pub.stderr]).toEqual([
+      1,
+      expect.stringMatching(/^sent 1 line, .*; more may have been/),
+    ]);
+  });
+
   test('pub reports so, too, when the broker has a limit, and one answer stands for many messages', async () => {
     const { socketPath } = strictBroker();
     const pub = await run(['pub', '--socket', socketPath], {}, line(VALID.heartbeat).repeat(5));
