@@ -8,7 +8,7 @@ import type { SocketConnection } from '../connection/socket-connection.js';
 import { SluiceError } from '../errors.js';
 import type { OutgoingMessage } from '../messages/messages.js';
 import type { AdminSource } from './admin-source.js';
-import { bearerToken, rejectToken } from './bearer-token.js';
+import { bearerToken, rejectToken, requireStarted } from './bearer-token.js';
 import type { DeadLetterStore } from './dead-letter-store.js';
 import { json, type Reply, RequestError } from './reply.js';
 
@@ -68,6 +68,7 @@ export class ActionRoute {
   }
 
   #requireAdmin(request: IncomingMessage): void {
+    requireStarted(this.#source);
     const isAdmin = this.#source.verifyAdminToken(bearerToken(request));
     if (isAdmin === undefined)
       throw new RequestError(403, 'actions need an admin token: set the option auth.tokens.admin');
@@ -97,7 +98,6 @@ export class ActionRoute {
       throw new RequestError(400, 'crawlerId: must be a string');
     if (typeof message !== 'object' || message === null)
       throw new RequestError(400, 'message: must be an object');
-    if (this.#source.metrics() === undefined) throw new RequestError(503, 'the broker is starting');
     const { pool } = this.#source;
     const crawler = crawlerId === undefined ? undefined : pool.getCrawler(crawlerId);
     if (crawlerId !== undefined && crawler === undefined) throw new RequestError(404, 'no such crawler');

@@ -10,10 +10,19 @@ export function bearerToken({ headers: { authorization = '' } }: IncomingMessage
 }
 
 /**
+ * Requires that the broker has started: before, no token is known.
+ * @throws RequestError
+ */
+export function requireStarted(source: AdminSource): void {
+  if (source.status().state === 'starting') throw new RequestError(503, 'the broker is starting');
+}
+
+/**
  * Requires a token of someone who may read messages, if the broker has tokens.
  * @throws RequestError
  */
 export function requireReader(source: AdminSource, request: IncomingMessage): void {
+  requireStarted(source);
   if (!source.verifyToken(bearerToken(request)))
     rejectToken(source, 'a token of the role monitor or app, or an admin token, is required');
 }

@@ -12,6 +12,7 @@ import {
 } from '../log/dead-letters.js';
 import type { LogDisk } from '../log/disk.js';
 import type { AdminSource, MessageSender } from './admin-source.js';
+import { requireStarted } from './bearer-token.js';
 import { type ListQuery, matchesSearch } from './list-query.js';
 import { RequestError } from './reply.js';
 import type { DeadLetterList, DeadLetterRow } from './snapshot.js';
@@ -120,7 +121,7 @@ export class DeadLetterStore {
   async #read<T>(use: (disk: LogDisk) => Promise<T>): Promise<T> {
     const { log } = this.#source.options;
     if (log === undefined) throw new RequestError(404, 'there are no dead letters: set the option log');
-    if (this.#source.metrics() === undefined) throw new RequestError(503, 'the broker is starting');
+    requireStarted(this.#source);
     if (this.#reads >= MAX_READS)
       throw new RequestError(503, 'too many requests read the dead letters: try it again');
     this.#reads++;

@@ -39,7 +39,7 @@ export class FeedRoute {
     }
     requireReader(this.#source, request);
     const feeds = this.#source.feeds();
-    if (feeds === undefined) return json(503, { error: 'the broker is starting' });
+    if (feeds === undefined) return json(503, { error: 'the broker is stopping' });
     stream(feeds.respond(webRequest(request)), response);
     return undefined;
   }

@@ -36,7 +36,7 @@ export class TailRoute {
     }
     requireReader(this.#source, request);
     const tails = this.#source.tails();
-    if (tails === undefined) return json(503, { error: 'the broker is starting' });
+    if (tails === undefined) return json(503, { error: 'the broker is stopping' });
     const reader: TailReader = {
       get isBehind() {
         return response.writableLength > MAX_UNSENT;

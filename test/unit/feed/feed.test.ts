@@ -9,7 +9,8 @@ import { type FeedSource, Feeds } from '#src/feed/feeds.js';
 import type { MessageLog } from '#src/log/message-log.js';
 import { NO_SEED } from '#src/messages/job-key.js';
 import { Filter } from '#src/routing/filter.js';
-import { startPlainBroker, type TestBroker, temporaryFolder, until } from '../../support/broker.js';
+import { startSlowBroker } from '../../support/admin.js';
+import { LIGHT, startPlainBroker, type TestBroker, temporaryFolder, until } from '../../support/broker.js';
 import { hello } from '../../support/fleet.js';
 import { line, VALID } from '../../support/messages.js';
 import { runOf } from '../../support/runs.js';
@@ -362,6 +363,26 @@ describe('/api/stream', () => {
     });
     expect(await ask('GET', 'https://other.example')).not.toHaveProperty('access-control-allow-origin');
     expect((await ask('POST', 'https://page.example')).status).toBe(405);
+  });
+
+  test('while the broker starts, it is unavailable like all that needs a token, and SluiceFeed waits', async () => {
+    const { manager, open } = await startSlowBroker({ ...LIGHT, admin: '127.0.0.1:0', feed: true });
+    const base = `http://${manager.getStatus().admin}`;
+    for (const [method, path] of [
+      ['GET', '/api/stream'],
+      ['GET', '/api/tail'],
+      ['POST', '/api/messages'],
+    ] as const) {
+      const reply = await fetch(base + path, { method });
+      expect([reply.status, await reply.json()]).toEqual([503, { error: 'the broker is starting' }]);
+    }
+    const states: string[] = [];
+    const feed = new SluiceFeed(`${base}/api/stream`, () => {}, { onState: (state) => states.push(state) });
+    onTestFinished(() => feed.close());
+    await until(() => states.length > 0);
+    expect(states).toEqual(['waiting']);
+    await open();
+    await until(() => states.includes('open'));
   });
 
   test('SluiceFeed reads it, and goes on after the broker has restarted', async () => {
