@@ -547,6 +547,8 @@ export function resolveOptions(input: SluiceOptions, folder: string = process.cw
   requireLocalAdmin(options);
   requireUsableFleet(options);
   requireUsableTls(options);
+  if (socketPath !== undefined && port !== undefined)
+    throw new SluiceError('INVALID_OPTION', 'port: cannot be combined with socketPath');
   makePathsAbsolute(options, folder);
   Object.freeze(options.workers);
   Object.freeze(options.auth);

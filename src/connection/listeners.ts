@@ -1,4 +1,4 @@
-// The sockets that a server listens on: that of its address, with or without TLS, or those that it has inherited.
+// The sockets that a server listens on: that of its address, or those that it has inherited. With or without TLS.
 
 import { createServer, type Server, type Socket } from 'node:net';
 import type { ResolvedOptions } from '../config/config.js';
@@ -75,7 +75,7 @@ export class Listeners {
   async #createServer(target: ListenTarget): Promise<Server> {
     const { onConnection, onHandshakeFailure: onFailure } = this.#events;
     const tls = tlsFilesOf(this.#options);
-    if (tls === undefined || !('port' in target))
+    if (tls === undefined || 'path' in target)
       return createServer({ pauseOnConnect: true, allowHalfOpen: true }, onConnection);
     // Loaded on demand, since it takes a few milliseconds.
     const { createTlsServer } =

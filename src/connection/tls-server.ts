@@ -3,7 +3,7 @@
 import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createServer as createPlainServer, type Server, type Socket } from 'node:net';
-import { createSecureContext, createServer, type SecureContextOptions, type TLSSocket } from 'node:tls';
+import { createSecureContext, createServer, type SecureContextOptions } from 'node:tls';
 import { requirePrivate } from '../config/private-file.js';
 import { readConfiguration } from '../config/text-file.js';
 import { SecondLimiter } from '../protocol/second-limiter.js';
@@ -19,7 +19,8 @@ export interface TlsFiles {
 export interface TlsServerOptions extends TlsFiles {
   /** How long the handshake of a peer may take, in ms. */
   readonly handshakeTimeout: number;
-  onConnection(socket: TLSSocket): void;
+  /** @param socket encrypted, unless the peer has connected to an inherited Unix socket */
+  onConnection(socket: Socket): void;
   /** A handshake has failed. Called at most 10 times per second. */
   onFailure(error: NodeJS.ErrnoException, address: string | undefined): void;
 }
@@ -68,12 +69,20 @@ export function createTlsServer(options: TlsServerOptions): TlsServer {
     if (failures.take(encrypting)) onFailure(error, socket.remoteAddress);
     socket.destroy();
   });
-  const server = createPlainServer((socket) => {
+  // Of an inherited socket, the kind is known once the server listens.
+  let isUnix = false;
+  const server = createPlainServer({ pauseOnConnect: true, allowHalfOpen: true }, (socket) => {
+    if (isUnix) return onConnection(socket);
+    socket.allowHalfOpen = false;
     const peer = peerOf(socket);
     if (handshakes.size >= MAX_HANDSHAKES) return void socket.destroy();
     handshakes.set(peer, socket);
     socket.once('close', () => handshakes.delete(peer));
     encrypting.emit('connection', socket);
+  });
+  server.on('listening', () => {
+    const address = server.address();
+    isUnix = address === null || typeof address === 'string';
   });
   const reread = () => {
     const context = readContext(options);

@@ -376,11 +376,20 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
       onHandshakeFailure: ({ code }, address) => this.#logger.warn({ code, address }, 'TLS handshake failed'),
     });
     await this.#listeners.open();
+    this.#warnIfNotReached();
     this.#storage.handlers.run();
     this.#state = 'running';
     this.#startedAt = { wall: new Date(), monotonic: performance.now() };
     this.#health.start();
     this.#startTimers();
+  }
+
+  /** Inherited sockets take the place of the option `port`. */
+  #warnIfNotReached(): void {
+    const { port } = this.options;
+    const isThere = this.#listeners?.addresses.some((address) => address.endsWith(`:${port}`));
+    if (this.#listenFds.length === 0 || port === undefined || isThere) return;
+    this.#logger.warn({ port }, 'nothing listens on this port: the broker uses inherited sockets');
   }
 
   readonly #onRestored = (address: ServerAddress): void => {

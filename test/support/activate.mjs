@@ -1,6 +1,6 @@
 // Opens listening sockets and hands them to `sluice serve`, as systemd does: `activate.mjs CLI PATHS NAMES [ARGUMENT…]`.
-// PATHS and NAMES are separated by colons; the path `udp` stands for a datagram socket. Waits without accepting anything
-// itself, then prints the exit status and which socket files are left.
+// PATHS and NAMES are separated by colons; the path `udp` stands for a datagram socket, `tcp` for any free port. Waits without
+// accepting anything itself, then prints the exit status and which socket files are left.
 
 import { spawnSync } from 'node:child_process';
 import { createSocket } from 'node:dgram';
@@ -18,7 +18,7 @@ for (const path of paths.split(':')) {
     const states = Object.getOwnPropertySymbols(socket).map((symbol) => socket[symbol]);
     descriptors.push(states.find((state) => state?.handle)?.handle.fd);
   } else {
-    const server = createServer().listen(path);
+    const server = createServer().listen(path === 'tcp' ? { host: '127.0.0.1', port: 0 } : path);
     await once(server, 'listening');
     descriptors.push(server._handle.fd);
   }

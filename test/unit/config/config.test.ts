@@ -53,6 +53,7 @@ describe('resolveOptions', () => {
   });
 
   test.each([
+    [{ socketPath: '/s', port: 7 }, /^Invalid option: port: cannot be combined with socketPath$/],
     [{ maxConnections: 0 }, /^Invalid option: maxConnections: /],
     [{ maxConnections: 'many' }, /maxConnections: /],
     [{ framing: 'xml' }, /framing: /],

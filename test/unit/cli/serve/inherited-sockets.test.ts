@@ -1,7 +1,10 @@
 // Sockets that systemd has opened; see sd_listen_fds(3).
 
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { SluiceClient } from 'sluice/client';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { ask } from '../../../support/admin.js';
 import { temporaryFolder } from '../../../support/broker.js';
 import { type CliRun, cliScript, packageRoot, runNode, sluice } from '../../../support/cli.js';
@@ -43,6 +46,34 @@ describe('inherited sockets', () => {
     await greet(second);
     expect((await ask(admin, '/readyz')).status).toBe(200);
     expect(await stop(run)).toEqual({ status: 0, left: paths });
+  });
+
+  test('of TCP are encrypted if there is a certificate, whatever their port, and Unix sockets are not', async () => {
+    const folder = temporaryFolder();
+    const certificates = join(packageRoot, 'test/support/certificates');
+    const [cert = '', key = '', path = ''] = ['server.pem', 'server.key', 'a.sock'].map((name) =>
+      join(folder, name),
+    );
+    writeFileSync(key, readFileSync(join(certificates, 'server.key')), { mode: 0o600 });
+    copyFileSync(join(certificates, 'server.pem'), cert);
+    const run = activate(['tcp', path], [], ['--port', '0', '--tls-cert', cert, '--tls-key', key]);
+    await run.says('"address":"fd 4"');
+    const port = Number(/"address":"127\.0\.0\.1:(\d+)"/.exec(run.stdout)?.[1]);
+    const plain = connect(port, '127.0.0.1').on('error', () => {});
+    onTestFinished(() => void plain.destroy());
+    plain.write('{"type":"ping"}\n');
+    const answer = await new Promise<string>((resolve) => {
+      plain
+        .on('data', (bytes) => bytes.includes('pong') && resolve('pong'))
+        .on('close', () => resolve('none'));
+    });
+    expect(answer).toBe('none');
+    const tls = { ca: readFileSync(join(certificates, 'ca.pem')) };
+    const client = await new SluiceClient({ port, tls, hello: { role: 'app' }, reconnect: false }).connect();
+    await client.close();
+    await greet(path);
+    expect(run.stdout).toContain('nothing listens on this port: the broker uses inherited sockets');
+    expect(await stop(run)).toEqual({ status: 0, left: [path] });
   });
 
   test('are rejected if one cannot accept connections', async () => {
