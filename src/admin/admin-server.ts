@@ -5,12 +5,21 @@ import { isLoopback, parseAdminAddress } from '../config/addresses.js';
 import type { ResolvedOptions } from '../config/config.js';
 import { Listener, type ListenerEvents, type ListenTarget } from '../connection/listener.js';
 import { SluiceError } from '../errors.js';
+import { MAX_FEEDS } from '../feed/feeds.js';
+import { MAX_TAILS } from '../feed/tail.js';
+import { SecondLimiter } from '../protocol/second-limiter.js';
 import type { AdminHandler } from './admin-handler.js';
+import { MAX_LISTENERS } from './event-stream.js';
 import { json } from './reply.js';
 
-/** Maximum number of connections: a few browsers, scrapers and terminals. */
-const MAX_CONNECTIONS = 128;
+/** Maximum number of connections: all streams, and a few browsers, scrapers and terminals. */
+export const MAX_CONNECTIONS = MAX_FEEDS + MAX_LISTENERS + MAX_TAILS + 128;
 const SOCKET_FILE_OPTIONS = { backlog: 64, socketMode: '0600' };
+
+export interface AdminServerEvents extends ListenerEvents {
+  /** A connection was closed, since too many are open. Called at most once per second. */
+  onDropped(): void;
+}
 
 export interface RequestLimits {
   /** ms that a client has to send its request. */
@@ -50,7 +59,7 @@ export class AdminServer {
       adminAllowRemote,
     }: Pick<ResolvedOptions, 'healthCheckInterval' | 'adminAllowRemote'>,
     address: string | { readonly fd: number },
-    events: ListenerEvents,
+    events: AdminServerEvents,
     limits: RequestLimits = REQUEST_LIMITS,
   ) {
     const target: ListenTarget | undefined =
@@ -62,6 +71,10 @@ export class AdminServer {
       void this.#answer(request, response);
     });
     this.#server.maxConnections = MAX_CONNECTIONS;
+    const drops = new SecondLimiter<object>(1);
+    this.#server.on('drop', () => {
+      if (drops.take(this)) events.onDropped();
+    });
     this.#server.timeout = limits.readTimeout;
     this.#target = target;
     const options = { ...SOCKET_FILE_OPTIONS, healthCheckInterval };

@@ -5,7 +5,7 @@ import type { ServerResponse } from 'node:http';
 /** ms between two events. */
 const INTERVAL = 1000;
 /** Maximum number of listeners. */
-const MAX_LISTENERS = 32;
+export const MAX_LISTENERS = 32;
 /** A listener with more unsent bytes than this misses events until it has caught up. */
 const MAX_UNSENT = 1024 * 1024;
 

@@ -25,7 +25,7 @@ export interface FeedSource {
 }
 
 /** Each takes memory for the latest messages of all its jobs. */
-const MAX_FEEDS = 100;
+export const MAX_FEEDS = 100;
 /** Reading stored messages for a reader that comes back takes about 1 µs each on the main thread: no more than these. */
 const MAX_MISSED = 100_000;
 const HEADERS = {

@@ -38,7 +38,8 @@ export interface TailMessage {
   readonly text: string;
 }
 
-const MAX_TAILS = 10;
+/** Maximum number of tails. */
+export const MAX_TAILS = 10;
 const MAX_BYTES = 2048;
 const [DEFAULT_RATE, MAX_RATE] = [20, 100];
 const SECOND = 1000;

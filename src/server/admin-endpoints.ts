@@ -2,9 +2,8 @@
 // prom-client and the dashboard cost memory and startup time.
 
 import type { AdminHandler } from '../admin/admin-handler.js';
-import type { AdminServer } from '../admin/admin-server.js';
+import type { AdminServer, AdminServerEvents } from '../admin/admin-server.js';
 import type { AdminSource } from '../admin/admin-source.js';
-import type { ListenerEvents } from '../connection/listener.js';
 import type { ServerAddress } from '../connection/server-events.js';
 import { importInstalled } from '../installed.js';
 import type { Peer } from '../protocol/peer.js';
@@ -15,14 +14,14 @@ export class AdminEndpoints {
   readonly #source: AdminSource;
   /** File descriptor of an inherited socket. */
   readonly #fd: number | undefined;
-  readonly #events: ListenerEvents;
+  readonly #events: AdminServerEvents;
   #server: AdminServer | undefined;
   #handler: AdminHandler | undefined;
   #loading: Promise<AdminHandler> | undefined;
   #hasHandlers = false;
 
   /** @param fd of an inherited listening socket. If `undefined`, the option `admin` says where to listen. */
-  constructor(source: AdminSource, fd: number | undefined, events: ListenerEvents) {
+  constructor(source: AdminSource, fd: number | undefined, events: AdminServerEvents) {
     this.#source = source;
     this.#fd = fd;
     this.#events = events;

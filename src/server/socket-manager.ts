@@ -129,6 +129,8 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     this.#admin = new AdminEndpoints(this.#adminSource(), dependencies.adminFd, {
       onError: this.#onServerError,
       onRestored: this.#onRestored,
+      onDropped: () =>
+        this.#logger.warn('the admin server has too many connections, and closes further ones'),
     });
     this.#pool.on('connection_added', (event) => {
       logOpened(this.#logger, event.connection);

@@ -1,12 +1,12 @@
 import { once } from 'node:events';
 import { existsSync, mkdirSync, renameSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
-import { connect, createServer } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { type HealthIssue, type SluiceError, SocketManager } from 'sluice';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { AdminHandler } from '#src/admin/admin-handler.js';
-import { AdminServer, REQUEST_LIMITS } from '#src/admin/admin-server.js';
+import { AdminServer, MAX_CONNECTIONS, REQUEST_LIMITS } from '#src/admin/admin-server.js';
 import type { BrokerStats, ConnectionList, Snapshot } from '#src/admin/snapshot.js';
 import { Listeners } from '#src/connection/listeners.js';
 import {
@@ -113,6 +113,25 @@ describe('the admin server', () => {
     }
   });
 
+  test('with as many streams as there may be, still answers', async () => {
+    const { manager } = await startPlainAdminBroker({ feed: true, admin: '127.0.0.1:0' });
+    const [host = '', port] = (manager.getStatus().admin ?? '').split(':');
+    const open = async (path: string): Promise<number | undefined> => {
+      const sent = request({ host, port, path, agent: false }).end();
+      onTestFinished(() => void sent.destroy());
+      const [{ statusCode }] = await once(sent, 'response');
+      return statusCode;
+    };
+    const paths = [
+      ['/api/stream', 100],
+      ['/events', 32],
+      ['/api/tail', 10],
+    ] as const;
+    for (const [path, count] of paths) for (let at = 0; at < count; at++) expect(await open(path)).toBe(200);
+    expect(await open('/healthz')).toBe(200);
+    expect(await open('/api/stream')).toBe(503);
+  });
+
   test('a route that fails has an answer of its own, and the error is reported', async () => {
     const { manager } = shared();
     const failure = new Error('broken');
@@ -128,7 +147,8 @@ describe('the admin server', () => {
     });
     const adminPath = join(temporaryFolder(), 'admin.sock');
     const errors: unknown[] = [];
-    const events = { onError: (error: unknown) => errors.push(error), onRestored: () => {} };
+    const onError = (error: unknown) => errors.push(error);
+    const events = { onError, onRestored: () => {}, onDropped: () => {} };
     const server = new AdminServer(
       new AdminHandler(source, events.onError),
       manager.options,
@@ -191,20 +211,35 @@ describe('the admin server', () => {
     const limits = { requestTimeout: 200, readTimeout: 250, connectionsCheckingInterval: 20 };
 
     /** A server at a Unix socket, and the requests that it received. */
-    async function serve() {
+    async function serve(serverLimits = limits) {
       const { manager } = shared();
       // The whole list is longer than what the kernel takes.
       const drift = (count?: number) => (count === undefined ? ['x'.repeat(4 * 1024 * 1024)] : []) as never;
       const source = adminSourceOf(manager, { drift });
       const adminPath = join(temporaryFolder(), 'admin.sock');
-      const events = { onError: () => {}, onRestored: () => {} };
+      const events = { onError: () => {}, onRestored: () => {}, onDropped: vi.fn() };
       const handler = new AdminHandler(source, events.onError);
       const answer = vi.spyOn(handler, 'answer');
-      const server = new AdminServer(handler, manager.options, adminPath, events, limits);
+      const server = new AdminServer(handler, manager.options, adminPath, events, serverLimits);
       await server.start();
       onTestFinished(() => server.stop());
-      return { adminPath, answer };
+      return { adminPath, answer, onDropped: events.onDropped };
     }
+
+    test('closes connections beyond its limit, and reports it', async () => {
+      const { adminPath, onDropped } = await serve(REQUEST_LIMITS);
+      const sockets: Socket[] = [];
+      onTestFinished(() => {
+        for (const socket of sockets) socket.destroy();
+      });
+      for (let count = 0; count < MAX_CONNECTIONS + 2; count++) {
+        const socket = connect(adminPath).on('error', () => {});
+        sockets.push(socket);
+        await once(socket, 'connect');
+      }
+      await Promise.all(sockets.slice(-2).map((socket) => once(socket.resume(), 'close')));
+      expect(onDropped).toHaveBeenCalled();
+    });
 
     test('gives up on a request that does not come to its end', async () => {
       const { adminPath } = await serve();
