@@ -4,6 +4,7 @@
 import { Chart } from './charts.js';
 import { element } from './elements.js';
 import { formatBytes, formatLatency, formatShare, formatShort } from './formats.js';
+import { request } from './token.js';
 
 /** The ranges of time, in s. */
 const RANGES = [
@@ -107,9 +108,9 @@ export function createCharts(byId, ranges, pause) {
     /** Reads the points that the broker has kept. */
     async load() {
       // Without the history, the charts begin empty.
-      const reply = await fetch('api/history').catch(() => undefined);
+      const reply = await request('api/history');
       if (reply?.ok !== true) return;
-      const { interval, columns } = await reply.json();
+      const { interval, columns } = reply.body;
       const { times, read } = withGaps(columns.at, interval);
       for (const { chart, lines } of charts)
         chart.load([times, ...lines.map(({ column }) => read(columns[column]))]);

@@ -4,7 +4,7 @@
 import { createBars } from './bars.js';
 import { createFigures, createList, element, nothingRow, setText } from './elements.js';
 import { formatAge, formatBytes, formatCount, formatLatency, formatShort } from './formats.js';
-import { post } from './token.js';
+import { NO_ANSWER, post, request } from './token.js';
 
 const FRAGMENT = /^#connection=([^&]+)$/;
 /** ms between two requests. */
@@ -32,12 +32,14 @@ export function createDetail({ dialog, title, note, figures, codes, subscription
 
   const read = async () => {
     const wanted = id;
-    const reply = await fetch(`api/connections/${encodeURIComponent(wanted)}`).catch(() => undefined);
-    const detail = reply?.ok === true ? await reply.json() : undefined;
+    const reply = document.hidden
+      ? undefined
+      : await request(`api/connections/${encodeURIComponent(wanted)}`);
     if (wanted !== id) return;
     timer = setTimeout(read, INTERVAL);
-    if (detail !== undefined) show(detail);
-    else setText(note, reply?.status === 404 ? 'This connection is closed.' : 'No answer from the broker.');
+    if (document.hidden) return;
+    if (reply?.ok === true) show(reply.body);
+    else setText(note, reply?.status === 404 ? 'This connection is closed.' : `${NO_ANSWER}.`);
   };
 
   const show = (row) => {

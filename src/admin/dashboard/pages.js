@@ -2,6 +2,7 @@
 
 import { setText } from './elements.js';
 import { formatCount } from './formats.js';
+import { request } from './token.js';
 
 /** Rows of a page. */
 const PAGE_ROWS = 100;
@@ -50,19 +51,16 @@ export function createPages(
 
   const read = async () => {
     clearTimeout(timer);
-    const request = ++latest;
+    const wanted = ++latest;
     const startedAt = performance.now();
     download.href = `${path}?${query({ format: 'csv', limit: maxDownload })}`;
     // If there is no answer, the page says so elsewhere.
     const reply = document.hidden
       ? undefined
-      : await fetch(`${path}?${query({ offset, limit: PAGE_ROWS })}`, { headers: headers() }).catch(
-          () => undefined,
-        );
-    const list = reply?.ok === true ? await reply.json() : undefined;
-    if (request !== latest || !isShown) return;
+      : await request(`${path}?${query({ offset, limit: PAGE_ROWS })}`, { headers: headers() });
+    if (wanted !== latest || !isShown) return;
     timer = setTimeout(read, Math.max(interval, PAUSE_RATIO * (performance.now() - startedAt)));
-    if (list !== undefined) showPage(list);
+    if (reply?.ok === true) showPage(reply.body);
   };
 
   const showPage = (list) => {

@@ -2,7 +2,7 @@
 
 import { element, setText } from './elements.js';
 import { formatBytes, formatClock, formatCount } from './formats.js';
-import { authorization } from './token.js';
+import { authorization, NO_ANSWER } from './token.js';
 
 /** Maximum number of messages shown. */
 const MAX_LINES = 200;
@@ -12,6 +12,7 @@ const FIELDS = ['types', 'jobs', 'crawlers', 'rate'];
  * @param {{ form: HTMLFormElement, start: HTMLButtonElement, note: HTMLElement, list: HTMLElement }} parts
  */
 export function createTail({ form, start, note, list }) {
+  /** Of the stream, once it was started; aborted while the page is hidden. */
   let running;
   let leftOut = 0;
 
@@ -42,14 +43,14 @@ export function createTail({ form, start, note, list }) {
     const { signal } = controller;
     try {
       const reply = await fetch(`api/tail?${queryOf(form)}`, { headers: authorization(), signal });
-      if (!reply.ok) throw new Error((await reply.json()).error);
+      if (!reply.ok) throw new Error((await reply.json().catch(() => undefined))?.error ?? NO_ANSWER);
       setText(note, 'running');
       for await (const event of eventsOf(reply.body)) receive(event);
       throw new Error('the broker has ended the stream');
     } catch (error) {
       if (!signal.aborted) setText(note, error.message);
     }
-    if (running === controller) stop();
+    if (running === controller && !signal.aborted) stop();
   };
 
   form.addEventListener('submit', (event) => {
@@ -59,6 +60,10 @@ export function createTail({ form, start, note, list }) {
       stop();
       setText(note, 'paused');
     }
+  });
+  document.addEventListener('visibilitychange', () => {
+    if (document.hidden) running?.abort();
+    else if (running?.signal.aborted) void run();
   });
 }
 

@@ -23,12 +23,15 @@ export function createTestMessage({ section, form, note }) {
     // A double click sends it once.
     send.disabled = true;
     const crawlerId = crawler.value.trim();
-    const reply = await post('api/messages', {
-      ...(crawlerId === '' ? {} : { crawlerId }),
-      message: content,
-    });
-    send.disabled = false;
-    setText(note, reply.error ?? describe(reply));
+    try {
+      const reply = await post('api/messages', {
+        ...(crawlerId === '' ? {} : { crawlerId }),
+        message: content,
+      });
+      setText(note, reply.error ?? describe(reply));
+    } finally {
+      send.disabled = false;
+    }
   });
 }
 

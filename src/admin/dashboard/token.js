@@ -1,4 +1,7 @@
-// The token for what needs one. It is kept in memory only: another page, or this one after a reload, does not have it.
+// Requests to the broker, and the token for those that need one. It is kept in memory only: another page, or this one after a
+// reload, does not have it.
+
+export const NO_ANSWER = 'No answer from the broker';
 
 let token = '';
 const listeners = [];
@@ -26,14 +29,27 @@ export function authorization() {
 }
 
 /**
+ * Sends a request.
+ * @returns `{ ok, status, body }`; `undefined` if the answer is not whole or not JSON, as that of a proxy
+ */
+export async function request(path, options) {
+  try {
+    const reply = await fetch(path, options);
+    return { ok: reply.ok, status: reply.status, body: await reply.json() };
+  } catch {
+    return undefined;
+  }
+}
+
+/**
  * Takes an action, with the token.
  * @returns the reply, or `{ error }`
  */
 export async function post(path, body) {
-  const reply = await fetch(path, {
+  const reply = await request(path, {
     method: 'POST',
     headers: { 'content-type': 'application/json', ...authorization() },
     body: body === undefined ? undefined : JSON.stringify(body),
-  }).catch(() => undefined);
-  return reply === undefined ? { error: 'No answer from the broker' } : reply.json();
+  });
+  return reply?.ok === true ? reply.body : { error: reply?.body?.error ?? NO_ANSWER };
 }

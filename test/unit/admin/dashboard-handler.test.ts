@@ -193,11 +193,13 @@ describe.skipIf(browserPath === undefined)(suite, () => {
   test('a hidden dashboard keeps no stream open, and is up to date soon after it is visible again', async () => {
     const { handler } = shared();
     let streams = 0;
+    let polls = 0;
     const url = await serve((request, response) => {
-      if (request.url === '/sluice/events') {
+      if (/^\/sluice\/(?:events|api\/tail)/.test(request.url ?? '')) {
         streams++;
         response.on('close', () => streams--);
       }
+      if (request.url?.startsWith('/sluice/api/connections/')) polls++;
       handler(request, response);
     });
     const { page } = await openPage(`${url}/sluice/`);
@@ -209,15 +211,22 @@ describe.skipIf(browserPath === undefined)(suite, () => {
       `);
     await page.getByRole('status').getByText('running').waitFor();
     expect(streams).toBe(1);
+    await page.getByRole('button', { name: 'Start' }).click();
+    await page.locator('#tail-note').getByText('running').waitFor();
+    expect(streams).toBe(2);
+    await page.evaluate("location.hash = '#connection=nobody'");
+    await page.getByText('This connection is closed.').waitFor();
     await setHidden(true);
     await until(() => streams === 0);
+    const polled = polls;
     // Its clock goes on, and is checked once per second.
     await page.evaluate('{ const { now } = Date; Date.now = () => now() + 60_000; }');
     const shown = await about.textContent();
-    await page.evaluate('new Promise((resolve) => setTimeout(resolve, 1000))');
+    await page.evaluate('new Promise((resolve) => setTimeout(resolve, 1500))');
     expect(await page.title()).toBe('Sluice');
+    expect(polls).toBe(polled);
     await setHidden(false);
-    await until(() => streams === 1);
+    await until(() => streams === 2 && polls > polled);
     await expect.poll(() => about.textContent()).not.toBe(shown);
     expect(await page.locator('#stale').isVisible()).toBe(false);
   });

@@ -464,6 +464,40 @@ describe.skipIf(browserPath === undefined)(suite, () => {
     await form.waitFor({ state: 'hidden' });
   });
 
+  test('goes on after an answer that is cut off, or that a proxy has given', async () => {
+    const token = 'admin-token-0123456789';
+    const { url, addCrawler } = withCrawlers(
+      await startPlainAdminBroker({ ...SETTINGS, auth: { tokens: { admin: [token] } } }),
+    );
+    const crawler = await addCrawler('crawler-1');
+    crawler.write(line({ ...VALID.job_progress, jobId: 'job-1' }));
+    await crawler.settled();
+    const { page } = await openPage(url);
+    await page.getByLabel('Token for the live tail').fill(token);
+    const form = page.getByRole('region', { name: 'Test message', exact: true });
+    const send = form.getByRole('button', { name: 'Send' });
+    await form.getByLabel('Message, in JSON').fill(JSON.stringify(VALID.job_cancel));
+    await page.route('**/api/messages', (route) =>
+      route.fulfill({ status: 502, contentType: 'text/html', body: '<h1>Bad Gateway</h1>' }),
+    );
+    await page.route(/api\/(?:connections\/|jobs)/, (route) =>
+      route.fulfill({ contentType: 'application/json', body: '{"rows":' }),
+    );
+    onTestFinished(() => page.unrouteAll());
+    await send.click();
+    await form.getByText('No answer from the broker').waitFor();
+    expect(await send.isEnabled()).toBe(true);
+    await page.getByRole('searchbox', { name: 'Search the jobs' }).fill('job');
+    await page.waitForResponse(/api\/jobs\?search=job/);
+    await page.locator('#rows').getByRole('cell', { name: 'crawler-1', exact: true }).click();
+    await page.getByText('No answer from the broker.').waitFor();
+    await page.unrouteAll();
+    const detail = page.getByRole('dialog', { name: 'crawler-1' });
+    await detail.getByText('Active jobs').waitFor();
+    await page.keyboard.press('Escape');
+    await page.locator('#jobs').getByText('job-1').waitFor();
+  });
+
   test('has neither without a durable log', async () => {
     const { page, requested } = await openPage(withCrawlers(await startPlainAdminBroker(SETTINGS)).url);
     await page.getByRole('status').getByText('running').waitFor();
