@@ -3,10 +3,11 @@
 import { isatty } from 'node:tty';
 import { setFlagsFromString } from 'node:v8';
 import type { Logger } from 'pino';
-import { howToOpenAdmin, shellWord } from '../../config/addresses.js';
+import { howToOpenAdmin, parseAdminAddress, shellWord } from '../../config/addresses.js';
 import type { ResolvedOptions } from '../../config/config.js';
 import { type OwnedLogger, openLogger } from '../../connection/broker-logger.js';
 import type { LineWriter } from '../../connection/line-writer.js';
+import type { ServerStatus } from '../../connection/server-events.js';
 import { stopBlocking } from '../../connection/standard-stream.js';
 import { describeError, describeForLog, SluiceError } from '../../errors.js';
 import { printableLines } from '../../printable.js';
@@ -48,7 +49,7 @@ export async function runBroker(flags: BrokerFlags): Promise<void> {
     throw error;
   }
   stopHeapGrowth();
-  if (process.stdout.isTTY) writer.write(welcome(options, manager.getStatus().admin));
+  if (process.stdout.isTTY) writer.write(welcome(options, manager.getStatus()));
 }
 
 /**
@@ -134,18 +135,40 @@ function exitOnSignals(
   if (isInTerminal()) process.on('SIGHUP', onSignal);
 }
 
-/** @param admin address of the admin server */
-function welcome({ socketPath, port }: ResolvedOptions, admin: string | undefined): string {
-  const address = socketPath === undefined ? `--port ${port}` : `--socket ${shellWord(socketPath)}`;
+/** What can be done next. How to connect is not said of an inherited Unix socket, whose path is unknown. */
+export function welcome(
+  options: ResolvedOptions,
+  { address, admin }: Pick<ServerStatus, 'address' | 'admin'>,
+): string {
+  const flags = connectFlags(options, address ?? '');
   const dashboard = admin && howToOpenAdmin(admin);
+  const commands = [
+    '  In other terminals:',
+    `    npx sluice sub ${flags}                    # print every message`,
+    `    npx sluice pub ${flags} messages.ndjson    # send messages from a file, or from stdin`,
+  ];
   return [
     '',
-    '  In other terminals:',
-    `    npx sluice sub ${address}                    # print every message`,
-    `    npx sluice pub ${address} messages.ndjson    # send messages from a file, or from stdin`,
+    ...(flags === undefined ? [] : commands),
     ...(dashboard ? [`  Dashboard: ${dashboard}`] : []),
     '  Ctrl-C stops the broker.',
     '',
     '',
   ].join('\n');
+}
+
+/** The flags of a command that connects to the broker. */
+function connectFlags({ tlsCert, tlsClientCa }: ResolvedOptions, text: string): string | undefined {
+  const address = parseAdminAddress(text);
+  if (address === undefined) return undefined;
+  if ('path' in address) return `--socket ${shellWord(address.path)}`;
+  const { host, port } = address;
+  return [
+    // The default of the commands, which reaches a broker that listens at any address, too.
+    ...(['127.0.0.1', '0.0.0.0', '::'].includes(host) ? [] : ['--host', host]),
+    '--port',
+    port,
+    ...(tlsCert === undefined ? [] : ['--tls-ca CA.pem']),
+    ...(tlsClientCa === undefined ? [] : ['--tls-cert CERT.pem --tls-key KEY.pem']),
+  ].join(' ');
 }
