@@ -142,7 +142,7 @@ describe('sluice dead', () => {
     [['show'], 64, 'needs either IDs'],
     [['drop', '1', '--all'], 64, 'needs either IDs'],
     [['drop', 'x'], 64, 'an ID is a number'],
-    [['ls', '1'], 64, 'ls: lists all'],
+    [['ls', '1'], 64, 'ls: takes no IDs'],
     [['ls'], 78, 'LOG_UNUSABLE'],
   ] as const)('%s: says what is wrong', async ([action, ...rest], exitCode, text) => {
     const { code, stderr } = await run(['dead', action, join(temporaryFolder(), 'none'), ...rest]);
