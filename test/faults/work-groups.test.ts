@@ -86,6 +86,13 @@ describe('a work group', () => {
     expect(all()).toEqual(range(0, 100));
   });
 
+  test('begins at a time in any spelling of a timestamp', async () => {
+    const broker = await start();
+    await store(broker, 0, 5);
+    const member = await joinGroup(broker, { from: { time: '2000-01-01T00:00:60,5+01' } });
+    await until(() => numbersOf(member).length === 5);
+  });
+
   test('gives a member that acknowledges none of them as many messages as it may have', async () => {
     const broker = await start();
     const member = await joinGroup(broker, { maxUnacked: 199 });

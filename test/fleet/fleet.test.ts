@@ -115,6 +115,18 @@ describe.skipIf(!hasNatsServer)('a fleet (needs nats-server)', () => {
     expect(await application.faults(1, 10)).toEqual([]);
   });
 
+  test('a subscription begins at a time in any spelling of a timestamp', async () => {
+    const engine = await NatsServer.start();
+    const a = await startHost(engine, 'a');
+    await publish(a.socketPath, 1, 0, 10);
+    await until(() => a.manager.getMetrics().fleet?.lag === 0);
+    for (const time of ['2000-01-01T00:00:60,5+01', '0000-01-01T00:00Z', '0000-01-01T00:00+23:59']) {
+      const application = await Application.start(a.socketPath, { from: { time } });
+      expect([time, ...(await application.faults(1, 10))]).toEqual([time]);
+    }
+    expect(a.errors).toEqual([]);
+  });
+
   test('with ack manual, a cursor moves when the application says so', async () => {
     const engine = await NatsServer.start();
     const a = await startHost(engine, 'a');
