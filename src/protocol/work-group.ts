@@ -118,8 +118,8 @@ export class WorkGroupMember<P extends Peer> implements SubscriptionReader {
     this.group.giveBack(this, from, to, delay);
   }
 
-  stop(): void {
-    this.group.leave(this);
+  stop(isDisconnecting: boolean): void {
+    this.group.leave(this, isDisconnecting);
   }
 }
 
@@ -210,11 +210,11 @@ export class WorkGroup<P extends Peer> {
     });
   }
 
-  leave(member: WorkGroupMember<P>): void {
+  leave(member: WorkGroupMember<P>, isDisconnecting: boolean): void {
     if (!this.#members.delete(member)) return;
     member.connection.logSubscriptions--;
     // A member that unsubscribes is not failing; one whose connection ends may have failed because of a message.
-    this.#table.release(member, member.connection.isOpen ? undefined : this.#policyOf(member));
+    this.#table.release(member, isDisconnecting ? this.#policyOf(member) : undefined);
     if (this.#reserved === member) this.#reserved = undefined;
     // What it has just acknowledged would have to wait for the next member.
     this.#saveCursor();

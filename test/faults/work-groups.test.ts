@@ -211,6 +211,50 @@ describe('a work group', () => {
     await until(() => numbersOf(member).length === 8);
   });
 
+  test.each([
+    ['closes without reading', (member: Peer) => member.socket.destroy()],
+    ['is closed since it does not read', () => {}],
+  ])('a message ends in the dead letters if every member that gets it %s', async (_, end) => {
+    const broker = await start({ stallTimeout: 200, healthCheckInterval: 50 });
+    const crawler = await broker.connect();
+    // Longer than what the kernel accepts for a peer that does not read.
+    const { data } = VALID.job_progress;
+    crawler.write(line({ ...VALID.job_progress, data: { ...data, message: 'x'.repeat(400_000) } }));
+    await crawler.settled();
+    const { manager } = broker;
+    const failed = () => manager.getMetrics().durableLog?.deadLetters.failed;
+    for (let members = 0; members < 2; members++) {
+      expect(failed()).toBe(0);
+      const member = await joinGroup(broker, { maxDeliveries: 2 });
+      member.socket.pause();
+      await until(() => manager.getMetrics().protocol.workGroups[0]?.held === 1);
+      end(member);
+      await until(() => manager.getConnectionPool().size === 1);
+    }
+    await joinGroup(broker);
+    await until(() => failed() === 1);
+  });
+
+  test('a member that does not read holds up no message that another one has given back', async () => {
+    const broker = await start();
+    const slow = await joinGroup(broker);
+    await slow.subscribe({ types: ['heartbeat'], overflow: 'drop-oldest' });
+    slow.socket.pause();
+    const crawler = await broker.connect();
+    const heartbeat = {
+      ...VALID.heartbeat,
+      data: { ...VALID.heartbeat.data, memoryUsage: 'x'.repeat(100_000) },
+    };
+    for (let count = 0; count < 20; count++) crawler.write(line(heartbeat));
+    await crawler.settled();
+    const member = await joinGroup(broker);
+    crawler.write(numbered(0));
+    await until(() => deliveries(member, 0) === 1);
+    const offset = Number(member.messages.find((message) => numberOf(message) === 0)?.offset);
+    giveBack(member, offset, { delay: 0 });
+    await until(() => deliveries(member, 0) === 2);
+  });
+
   test('a message that closes whoever gets it ends in the dead letters, and all others are handled', async () => {
     const broker = await start();
     await store(broker, 0, 300);
