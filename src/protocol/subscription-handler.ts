@@ -224,12 +224,16 @@ export class SubscriptionHandler<P extends Peer> {
     const member = this.#subscriptions.readerOf(connection, data.id);
     const from = parsePosition(data.position);
     const to = data.to === undefined ? { ...from, offset: from.offset + 1 } : parsePosition(data.to);
-    if (!(member instanceof WorkGroupMember))
-      this.#replies.reject(connection, 'RULE_VIOLATION', 'nack', [NO_MEMBER]);
-    else if (from.epoch !== this.#sources.epoch || to.epoch !== this.#sources.epoch) {
-      this.#replies.reject(connection, 'RULE_VIOLATION', 'nack', [POSITION_OF_OTHER_LOG]);
-      this.onNackRejected(connection, 'RULE_VIOLATION');
-    } else member.giveBack(from.offset, to.offset, data.delay);
+    if (!(member instanceof WorkGroupMember)) return this.#rejectNack(connection, NO_MEMBER);
+    if ([from, to].some(({ epoch }) => epoch !== this.#sources.epoch))
+      return this.#rejectNack(connection, POSITION_OF_OTHER_LOG);
+    if (to.offset <= from.offset) return this.#rejectNack(connection, NO_MESSAGE);
+    member.giveBack(from.offset, to.offset, data.delay);
+  }
+
+  #rejectNack(connection: P, issue: Issue): void {
+    this.#replies.reject(connection, 'RULE_VIOLATION', 'nack', [issue]);
+    this.onNackRejected(connection, 'RULE_VIOLATION');
   }
 
   /** A `nack` was rejected. The peer is disconnected: its next `ack` would cover what it could not handle. */
@@ -262,6 +266,12 @@ const POSITION_OF_OTHER_LOG: Issue = {
   path: 'data.position',
   code: 'conflict',
   message: "is not of this broker's log",
+};
+
+const NO_MESSAGE: Issue = {
+  path: 'data.to',
+  code: 'conflict',
+  message: 'must be after position',
 };
 
 const NO_MEMBER: Issue = {

@@ -184,18 +184,25 @@ describe('a work group', () => {
     expect(numbersOf(other)).toEqual([]);
   });
 
-  test('a member whose nack is rejected is closed, and what it acknowledges after it is not done', async () => {
-    const broker = await start();
-    await store(broker, 0, 3);
-    const member = await joinGroup(broker);
-    await until(() => numbersOf(member).length === 3);
-    giveBack(member, 1, { delay: 0.5 });
-    acknowledge(member, 3);
-    await member.closed;
-    expect(member.errors[0]).toBe('SCHEMA_VIOLATION');
-    const other = await joinGroup(broker);
-    await until(() => numbersOf(other).length === 3);
-  });
+  test.each([
+    ['its delay', 'SCHEMA_VIOLATION', () => ({ delay: 0.5 })],
+    ['its end', 'RULE_VIOLATION', (member: Peer) => ({ to: positionOf(member, 1) })],
+    ['its id', 'RULE_VIOLATION', () => ({ id: 'unknown' })],
+  ])(
+    'a member whose nack is rejected for %s is closed, and what it acknowledges after it is not done',
+    async (_, code, wrong) => {
+      const broker = await start();
+      await store(broker, 0, 3);
+      const member = await joinGroup(broker);
+      await until(() => numbersOf(member).length === 3);
+      giveBack(member, 1, wrong(member));
+      acknowledge(member, 3);
+      await member.closed;
+      expect(member.errors[0]).toBe(code);
+      const other = await joinGroup(broker);
+      await until(() => numbersOf(other).length === 3);
+    },
+  );
 
   test('a message that is given back is redelivered, after its delay, and the others are not held up', async () => {
     const broker = await start();
@@ -344,13 +351,14 @@ describe('a work group', () => {
       expect(await other.next('error')).toMatchObject({ data: { code: 'RULE_VIOLATION' } });
     }
     for (const [type, data] of [
-      ['nack', { id: 'cursor', position: positionOf(member, 0) }],
       ['ack', { id: 'cursor', position: positionOf(member, 0) }],
+      ['nack', { id: 'cursor', position: positionOf(member, 0) }],
     ] as const) {
       other.lines.length = 0;
       other.say(type, data);
       expect(await other.next('error')).toMatchObject({ data: { code: 'RULE_VIOLATION' } });
     }
+    await other.closed;
     member.lines.length = 0;
     member.say('ack', { id: '1', position: 'ffffffffffffffff:1' });
     expect(await member.next('error')).toMatchObject({ data: { code: 'RULE_VIOLATION' } });
