@@ -165,13 +165,16 @@ export class SubscriptionHandler<P extends Peer> {
     this.#add(connection, role, data, subscription);
     closeReplaced(replaced, this.#settings.delimiter);
     // What other hosts send after the confirmation must arrive.
-    void isReady.then(async () => {
-      const lastMessages = data.last === true ? await this.#lastMessagesOfFleet(data) : [];
-      if (!connection.isOpen) return;
+    const { whenFull } = subscription;
+    void Promise.race([isReady, whenFull]).then(async () => {
+      const lastMessages = data.last === true ? await this.#lastMessagesOfFleet(data, whenFull) : [];
+      // It may have ended meanwhile, or been replaced.
+      if (!connection.isOpen || this.#subscriptions.readerOf(connection, data.id) !== subscription) return;
       const size = (lastMessages ?? []).reduce((sum, { bytes }) => sum + bytes.length, 0);
-      if (lastMessages !== undefined && connection.hasRoom(size, 0))
+      if (lastMessages !== undefined && connection.hasRoom(size, 0)) {
         this.#confirm(connection, data, {}, lastMessages);
-      else {
+        subscription.start();
+      } else {
         this.#subscriptions.remove(connection, data.id);
         this.#rejectSubscription(connection, 'RATE_LIMITED');
       }
@@ -179,9 +182,9 @@ export class SubscriptionHandler<P extends Peer> {
     });
   }
 
-  async #lastMessagesOfFleet(data: SubscribeData): Promise<LastMessages[] | undefined> {
+  async #lastMessagesOfFleet(data: SubscribeData, until: Promise<void>): Promise<LastMessages[] | undefined> {
     if (this.#sources.fleetLastValues === undefined) return [];
-    return this.#sources.fleetLastValues.collect(data, MAX_LAST_BYTES).catch(() => []);
+    return this.#sources.fleetLastValues.collect(data, MAX_LAST_BYTES, until).catch(() => []);
   }
 
   #unknownTypes({ types }: SubscribeData): { unknownTypes?: string[] } {
