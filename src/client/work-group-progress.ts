@@ -110,6 +110,8 @@ export class WorkGroupProgress {
   }
 
   #giveBack(offset: number, delay: number | undefined): void {
+    // The broker has given all messages to others already.
+    if (this.#isEnded) return;
     this.#transport.giveBack(this.#positionOf(offset), delay);
     this.#unacknowledged.giveBack(offset);
     this.#sendSoon();

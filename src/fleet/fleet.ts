@@ -7,6 +7,7 @@ import type { Cursors } from '../log/cursors.js';
 import type { MessageLog } from '../log/message-log.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import { FLEET_POSITION_PATTERN, type MessageMap } from '../messages/messages.js';
+import { parseTimestamp } from '../messages/timestamps.js';
 import type { FleetEngine, RequestHandler } from './engine.js';
 import { parseFleetPosition } from './fleet-position.js';
 import type { FleetValidation } from './fleet-validation.js';
@@ -172,7 +173,7 @@ export class Fleet {
     if (known !== undefined) return parseFleetPosition(known);
     if (typeof from === 'object' && 'offset' in from) return parseFleetPosition(String(from.offset));
     if (cursor !== undefined && this.cursors.wereLost) return 'first';
-    return typeof from === 'object' ? { time: Date.parse(String(from.time)) } : from;
+    return typeof from === 'object' ? { time: parseTimestamp(String(from.time)) } : from;
   }
 
   /** A reader of the batches of all hosts. Stop it when it is no longer used. */

@@ -53,6 +53,8 @@ const CONNECT_TIMEOUT = 5000;
 const REQUEST_TIMEOUT = 10_000;
 /** How long the server keeps a consumer that is not used, in ms. */
 const INACTIVE_TIMEOUT = 60_000;
+/** The latest time that the server can compare, in ms since 1970: it counts ns in 64 bits. */
+const MAX_TIME = 9_223_372_036_854;
 const RETRY = { initialDelay: 250, maxDelay: 10_000 } as const;
 /** JetStream's error codes. */
 const STREAM_NOT_FOUND = 10_059;
@@ -247,7 +249,7 @@ export class NatsEngine implements FleetEngine {
         ? { deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: Math.max(1, start.sequence) }
         : {
             deliver_policy: DeliverPolicy.StartTime,
-            opt_start_time: new Date(start.time).toISOString(),
+            opt_start_time: new Date(Math.min(Math.max(0, start.time), MAX_TIME)).toISOString(),
           };
     const { name } = await manager.consumers.add(this.#stream, {
       ...from,

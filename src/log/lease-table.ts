@@ -35,9 +35,14 @@ export interface RetryPolicy {
 interface Holding {
   /** In the order in which it got them. */
   readonly leases: Lease[];
+  /** Whether that is also the order of the messages. It is not if it got some that another member had before. */
+  isSorted: boolean;
   /** Number of messages. */
   count: number;
 }
+
+/** Up to this number of leases, each is inserted where it belongs; more are sorted together with all others. */
+const MAX_INSERTED = 8;
 
 /** @typeParam M the members */
 export class LeaseTable<M> {
@@ -46,6 +51,8 @@ export class LeaseTable<M> {
   readonly #held = new Map<M, Holding>();
   /** The oldest messages first. */
   #waiting: WaitingLease<M>[] = [];
+  /** Members that may still acknowledge waiting leases. */
+  readonly #late = new Set<M>();
   /** Offsets of messages that failed too often. */
   readonly #dead = new Set<number>();
 
@@ -114,7 +121,7 @@ export class LeaseTable<M> {
   /** Messages of a waiting lease do not exist any more. @param before those before this offset */
   forget(lease: WaitingLease<M>, before: number): void {
     this.#remove(lease);
-    this.#wait(from(lease, before));
+    this.#wait(without(lease, 0, before));
   }
 
   /**
@@ -124,16 +131,16 @@ export class LeaseTable<M> {
    */
   acknowledge(member: M, position: number): void {
     const leases = this.leasesOf(member);
-    const late = this.#waiting.filter(({ previous }) => previous === member);
+    const late = this.#lateLeasesOf(member);
     const contains = (one: Lease) => firstOf(one) < position && position <= one.end;
     const lease = leases.find(contains) ?? late.find(contains);
     if (lease === undefined) return;
     const left = <L extends Lease>(one: L) => {
       if (one.delivery !== lease.delivery) return one.delivery < lease.delivery ? [] : [one];
-      return from(one, position);
+      return without(one, 0, position);
     };
     const later = leases.findIndex(({ delivery }) => delivery > lease.delivery);
-    this.#replace(member, later === -1 ? leases.length : later, left);
+    this.#replace(member, 0, later === -1 ? leases.length : later, left);
     if (late.length > 0)
       this.#waiting = this.#waiting.flatMap((one) => (one.previous === member ? left(one) : [one]));
   }
@@ -145,9 +152,8 @@ export class LeaseTable<M> {
   settle(member: M, ranges: readonly (readonly number[])[]): void {
     if (ranges.length === 0) return;
     const settled = new Ranges(ranges);
-    const leases = this.leasesOf(member);
-    this.#replace(member, leases.length, (lease) => settled.cutFrom(lease));
-    if (this.#waiting.some(({ previous }) => previous === member))
+    this.#replaceBetween(member, settled.start, settled.end, (lease) => settled.cutFrom(lease));
+    if (this.#lateLeasesOf(member).length > 0)
       this.#waiting = this.#waiting.flatMap((one) =>
         one.previous === member ? settled.cutFrom(one) : [one],
       );
@@ -160,17 +166,17 @@ export class LeaseTable<M> {
   fail(member: M, from: number, to: number, policy: RetryPolicy): void {
     const failed: WaitingLease<M>[] = [];
     const cutFrom = <L extends Lease>(lease: L, isFailed: boolean): L[] => {
-      const offsets = lease.offsets.filter((offset) => offset >= from && offset < to);
-      if (offsets.length === 0) return [lease];
+      const { taken: offsets, left } = takeOut(lease, from, to);
       const failures = lease.failures + (isFailed ? 0 : 1);
-      failed.push(...this.#putBack({ ...lease, offsets, failures }, policy, undefined));
-      return without(lease, from, to);
+      if (offsets.length > 0)
+        failed.push(...this.#putBack({ ...lease, offsets, failures }, policy, undefined));
+      return left;
     };
-    const leases = this.leasesOf(member);
-    this.#replace(member, leases.length, (lease) => cutFrom(lease, false));
-    this.#waiting = this.#waiting.flatMap((one) =>
-      one.previous === member ? cutFrom(one, one.isFailed) : [one],
-    );
+    this.#replaceBetween(member, from, to, (lease) => cutFrom(lease, false));
+    if (this.#lateLeasesOf(member).length > 0)
+      this.#waiting = this.#waiting.flatMap((one) =>
+        one.previous === member ? cutFrom(one, one.isFailed) : [one],
+      );
     this.#wait(failed);
   }
 
@@ -182,6 +188,8 @@ export class LeaseTable<M> {
    */
   release(member: M, policy: RetryPolicy | undefined, isLate = false): void {
     const previous = isLate ? member : undefined;
+    if (isLate) this.#late.add(member);
+    else this.#late.delete(member);
     const released = this.leasesOf(member).flatMap((lease, index) =>
       index > 0 || policy === undefined
         ? [{ ...lease, notBefore: 0, previous, isFailed: false }]
@@ -198,19 +206,41 @@ export class LeaseTable<M> {
 
   #hold(member: M, offsets: readonly number[], failures: number): void {
     const lease = { offsets, failures, delivery: ++this.#deliveries, end: endOf(offsets) };
-    const holding = this.#held.get(member) ?? { leases: [], count: 0 };
+    const holding = this.#held.get(member) ?? { leases: [], isSorted: true, count: 0 };
+    holding.isSorted &&= endOf(holding.leases.at(-1)?.offsets ?? []) <= firstOf(lease);
     holding.leases.push(lease);
     holding.count += offsets.length;
     this.#held.set(member, holding);
   }
 
-  /** Replaces the first leases of a member. Those after them stay where they are: when it has many, most of them. */
-  #replace(member: M, count: number, replacement: (lease: Lease) => Lease[]): void {
+  /** The waiting leases that a member may still acknowledge. */
+  #lateLeasesOf(member: M): WaitingLease<M>[] {
+    if (!this.#late.has(member)) return [];
+    const late = this.#waiting.filter(({ previous }) => previous === member);
+    if (late.length === 0) this.#late.delete(member);
+    return late;
+  }
+
+  /** Replaces the leases of a member that have messages from one offset up to another. */
+  #replaceBetween(member: M, from: number, to: number, replacement: (lease: Lease) => Lease[]): void {
+    const { leases, isSorted } = this.#held.get(member) ?? { leases: [], isSorted: false };
+    const { length } = leases;
+    const start = isSorted ? firstIndex(length, (at) => endOf(leases[at]?.offsets ?? []) > from) : 0;
+    const end = isSorted ? firstIndex(length, (at) => firstOf(leases[at]) >= to) : length;
+    this.#replace(member, start, end, replacement);
+  }
+
+  /**
+   * Replaces leases of a member. The others stay where they are: when it has many, most of them.
+   * @param start index of the first one
+   * @param end index after the last one
+   */
+  #replace(member: M, start: number, end: number, replacement: (lease: Lease) => Lease[]): void {
     const holding = this.#held.get(member);
     if (holding === undefined) return;
-    const before = holding.leases.slice(0, count);
+    const before = holding.leases.slice(start, end);
     const after = before.flatMap(replacement);
-    holding.leases.splice(0, count, ...after);
+    holding.leases.splice(start, before.length, ...after);
     holding.count += messagesIn(after) - messagesIn(before);
     if (holding.leases.length === 0) this.#held.delete(member);
   }
@@ -235,7 +265,13 @@ export class LeaseTable<M> {
   }
 
   #wait(leases: readonly WaitingLease<M>[]): void {
-    if (leases.length === 0) return;
+    if (leases.length <= MAX_INSERTED) {
+      for (const lease of leases) {
+        const isAfter = (at: number) => firstOf(this.#waiting[at]) > firstOf(lease);
+        this.#waiting.splice(firstIndex(this.#waiting.length, isAfter), 0, lease);
+      }
+      return;
+    }
     // Two sorted lists in a row are sorted in linear time.
     this.#waiting = [...this.#waiting, ...leases.toSorted(byFirst)].sort(byFirst);
   }
@@ -259,45 +295,57 @@ class Ranges {
     }
   }
 
+  /** Offset of the first message, and after the last one. */
+  get start(): number {
+    return this.#ranges[0]?.[0] ?? 0;
+  }
+
+  get end(): number {
+    return this.#ranges.at(-1)?.[1] ?? 0;
+  }
+
   /** What is left of a lease without these messages. */
   cutFrom<L extends Lease>(lease: L): L[] {
     const after = endOf(lease.offsets);
     let left = [lease];
-    for (let at = this.#firstBeyond(firstOf(lease)); (this.#ranges[at]?.[0] ?? after) < after; at++) {
+    const isBeyond = (at: number) => (this.#ranges[at]?.[1] ?? 0) > firstOf(lease);
+    for (let at = firstIndex(this.#ranges.length, isBeyond); (this.#ranges[at]?.[0] ?? after) < after; at++) {
       const [start, end] = this.#ranges[at] as readonly [number, number];
       left = left.flatMap((one) => without(one, start, end));
     }
     return left;
   }
+}
 
-  /** Index of the first range that ends after an offset. */
-  #firstBeyond(offset: number): number {
-    let [low, high] = [0, this.#ranges.length];
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if ((this.#ranges[middle]?.[1] ?? 0) > offset) high = middle;
-      else low = middle + 1;
-    }
-    return low;
+/** The index from which on a condition holds, as it does for no index before; `length` if it does for none. */
+function firstIndex(length: number, holds: (index: number) => boolean): number {
+  let [low, high] = [0, length];
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (holds(middle)) high = middle;
+    else low = middle + 1;
   }
+  return low;
 }
 
 function messagesIn(leases: readonly Lease[]): number {
   return leases.reduce((sum, { offsets }) => sum + offsets.length, 0);
 }
 
-/** What is left of a lease from an offset on, if anything. */
-function from<L extends Lease>(lease: L, position: number): L[] {
-  if (firstOf(lease) >= position) return [lease];
-  const offsets = lease.offsets.filter((offset) => offset >= position);
-  return offsets.length === 0 ? [] : [{ ...lease, offsets }];
+/** The messages of a lease from one offset up to another, and what is left of it without them. */
+function takeOut<L extends Lease>(lease: L, start: number, end: number) {
+  const { offsets } = lease;
+  if (firstOf(lease) >= end || endOf(offsets) <= start) return { taken: [], left: [lease] };
+  const from = firstIndex(offsets.length, (at) => (offsets[at] ?? 0) >= start);
+  const to = firstIndex(offsets.length, (at) => (offsets[at] ?? 0) >= end);
+  const parts = [offsets.slice(0, from), offsets.slice(to)].filter(({ length }) => length > 0);
+  const left: L[] = parts.map((part) => ({ ...lease, offsets: part }));
+  return { taken: offsets.slice(from, to), left };
 }
 
 /** What is left of a lease without the messages from one offset up to another. */
 function without<L extends Lease>(lease: L, start: number, end: number): L[] {
-  if (firstOf(lease) >= end || endOf(lease.offsets) <= start) return [lease];
-  const before = lease.offsets.filter((offset) => offset < start);
-  return [...(before.length === 0 ? [] : [{ ...lease, offsets: before }]), ...from(lease, end)];
+  return takeOut(lease, start, end).left;
 }
 
 function byFirst(a: Lease, b: Lease): number {

@@ -1,6 +1,7 @@
 // Where a reader of the durable log begins: at its cursor, or where it wants to.
 
 import { FLEET_POSITION_PATTERN, type MessageMap } from '../messages/messages.js';
+import { parseTimestamp } from '../messages/timestamps.js';
 import type { MessageLog } from './message-log.js';
 import { type Position, parsePosition } from './position.js';
 
@@ -32,7 +33,7 @@ export function startOf(log: MessageLog, { from = 'new', cursor }: StartData): L
   const wasLost = cursor !== undefined && log.cursors.wereLost;
   if (from === 'first' || wasLost) return { offset: log.first };
   if (from === 'new') return { offset: log.end };
-  const time = Date.parse(String(from.time));
+  const time = parseTimestamp(String(from.time));
   return { offset: log.offsetBefore(time), time };
 }
 

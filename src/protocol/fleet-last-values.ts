@@ -47,19 +47,29 @@ export class FleetLastValues {
   /**
    * The latest messages that a subscription begins with, of the hosts that answer in time.
    * @param maxBytes if there are more, the rest is left out
+   * @param until when it resolves, hosts that have not answered are left out
    * @returns `undefined` if subscribers request too many of them
    */
-  async collect(data: SubscribeData, maxBytes: number): Promise<LastMessages[] | undefined> {
+  async collect(
+    data: SubscribeData,
+    maxBytes: number,
+    until: Promise<void>,
+  ): Promise<LastMessages[] | undefined> {
     const messages = this.#own(data);
     if (messages === undefined) return undefined;
     let size = messages.reduce((sum, { bytes }) => sum + bytes.length, 0);
     const question = Buffer.from(JSON.stringify(data));
-    for await (const answer of this.#fleet.requestAll(LAST, question, END)) {
-      const bytes = Buffer.from(answer);
+    const answers = this.#fleet.requestAll(LAST, question, END);
+    const isOver = until.then(() => undefined);
+    for (;;) {
+      const answer = await Promise.race([answers.next(), isOver]);
+      if (answer?.value === undefined) break;
+      const bytes = Buffer.from(answer.value);
       size += bytes.length;
       if (size > maxBytes) break;
       messages.push({ bytes, count: countDelimiters(bytes, this.#delimiter) });
     }
+    answers.return().catch(() => {});
     return messages;
   }
 

@@ -1,9 +1,11 @@
 // A subscription to the messages of all hosts of a fleet, as one of the targets of a reader.
 
 import { cutRun, type FrameRun, Selection, WITH_META, wholeRun } from '../delivery/frame-run.js';
+import type { Piece } from '../delivery/outbox.js';
 import { formatFleetPosition } from '../fleet/fleet-position.js';
 import type { FleetGap, StreamReader, StreamTarget } from '../fleet/stream-reader.js';
 import { formatPosition } from '../log/position.js';
+import { cloneBytes } from '../memory/copy-bytes.js';
 import { type Filter, matchesMessage } from '../routing/filter.js';
 import { brokerLine } from './outgoing.js';
 import type { Peer } from './peer.js';
@@ -21,6 +23,8 @@ export interface FleetSubscriptionOptions {
 
 /** Bytes that may wait in the outbox of a subscriber that is waited for. */
 const MAX_WAITING = 512 * 1024;
+/** Bytes that are held until the subscription starts: above it, it should not wait for the last values of more hosts. */
+const MAX_HELD = 1024 * 1024;
 /** Minimum time between two positions, in ms: they name all hosts. */
 const POSITION_INTERVAL = 100;
 
@@ -36,38 +40,76 @@ export class FleetSubscription<P extends Peer> implements StreamTarget {
   #isStopped = false;
   /** Ends the current wait for the subscriber. */
   #resume: () => void = () => {};
+  /** Sends what has arrived, once it starts; `undefined` from then on. */
+  #held: (() => void)[] | undefined = [];
+  #heldBytes = 0;
+  /** Resolves when it holds much, or is stopped. */
+  readonly whenFull: Promise<void>;
+  #resolveFull: () => void = () => {};
 
   constructor(connection: P, filter: Filter, options: FleetSubscriptionOptions) {
     this.connection = connection;
     this.#filter = filter;
     this.#options = options;
+    this.whenFull = new Promise((resolve) => {
+      this.#resolveFull = resolve;
+    });
   }
 
   get id(): string {
     return this.#options.id;
   }
 
+  /** Sends what has arrived so far. The subscriber knows of the subscription, and has its last values. */
+  start(): void {
+    const held = this.#held ?? [];
+    this.#held = undefined;
+    for (const send of held) if (!this.#isStopped) send();
+  }
+
   deliver(run: FrameRun): void {
     if (this.#isStopped) return;
-    const { connection } = this;
     for (const piece of this.#select(run)) {
-      if (this.#options.isPaced) connection.outbox.deliverStored(piece);
-      else connection.deliver(piece);
+      if (this.#held === undefined) this.#deliver(piece);
+      else this.#holdCopy(piece);
     }
+  }
+
+  #deliver(piece: Piece): void {
+    const { connection } = this;
+    if (this.#options.isPaced) connection.outbox.deliverStored(piece);
+    else connection.deliver(piece);
+  }
+
+  #holdCopy({ bytes, slab, messages }: Piece): void {
+    const copy = { bytes: slab === undefined ? bytes : cloneBytes(bytes), slab: undefined, messages };
+    this.#sendInOrder(bytes.length, () => this.#deliver(copy));
+  }
+
+  /** Sends something, or holds it until the subscription starts. @param bytes of what is sent */
+  #sendInOrder(bytes: number, send: () => void): void {
+    if (this.#held === undefined) return send();
+    this.#held.push(send);
+    this.#heldBytes += bytes;
+    if (this.#heldBytes > MAX_HELD) this.#resolveFull();
   }
 
   /** Delivers a report about the presence of a crawler, as a line. */
   deliverPresence(line: Buffer, crawlerId: string | undefined): void {
     const filter = this.#filter;
     if (this.#isStopped || !filter.matchesPresence || !filter.matchesCrawler(crawlerId)) return;
-    this.connection.deliver({ bytes: line, slab: undefined, messages: 1, isControl: true });
-    this.connection.flush();
+    this.#sendInOrder(line.length, () => {
+      this.connection.deliver({ bytes: line, slab: undefined, messages: 1, isControl: true });
+      this.connection.flush();
+    });
   }
 
   onGap({ host, from, to, reason }: FleetGap): void {
     const { id, delimiter } = this.#options;
+    if (this.#isStopped) return;
     const gap = { id, from: formatPosition(from), to: formatPosition(to), reason, host };
-    if (!this.#isStopped) this.connection.reply(brokerLine('gap', gap, delimiter));
+    const line = brokerLine('gap', gap, delimiter);
+    this.#sendInOrder(line.length, () => this.connection.reply(line));
   }
 
   /** All wait for a live subscriber with `block` that has fallen behind, as for one of this host's messages. */
@@ -83,7 +125,7 @@ export class FleetSubscription<P extends Peer> implements StreamTarget {
   }
 
   afterBatch(reader: StreamReader): undefined {
-    if (this.#isStopped) return;
+    if (this.#isStopped || this.#held !== undefined) return;
     this.connection.flush();
     if (!this.#options.isPaced) return;
     const wait = this.#positionedAt + POSITION_INTERVAL - performance.now();
@@ -94,8 +136,10 @@ export class FleetSubscription<P extends Peer> implements StreamTarget {
   stop(): void {
     if (this.#isStopped) return;
     this.#isStopped = true;
+    this.#held = undefined;
     clearTimeout(this.#positionTimer);
     this.#resume();
+    this.#resolveFull();
     this.#options.onStopped();
   }
 

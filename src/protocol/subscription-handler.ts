@@ -165,13 +165,16 @@ export class SubscriptionHandler<P extends Peer> {
     this.#add(connection, role, data, subscription);
     closeReplaced(replaced, this.#settings.delimiter);
     // What other hosts send after the confirmation must arrive.
-    void isReady.then(async () => {
-      const lastMessages = data.last === true ? await this.#lastMessagesOfFleet(data) : [];
-      if (!connection.isOpen) return;
+    const { whenFull } = subscription;
+    void Promise.race([isReady, whenFull]).then(async () => {
+      const lastMessages = data.last === true ? await this.#lastMessagesOfFleet(data, whenFull) : [];
+      // It may have ended meanwhile, or been replaced.
+      if (!connection.isOpen || this.#subscriptions.readerOf(connection, data.id) !== subscription) return;
       const size = (lastMessages ?? []).reduce((sum, { bytes }) => sum + bytes.length, 0);
-      if (lastMessages !== undefined && connection.hasRoom(size, 0))
+      if (lastMessages !== undefined && connection.hasRoom(size, 0)) {
         this.#confirm(connection, data, {}, lastMessages);
-      else {
+        subscription.start();
+      } else {
         this.#subscriptions.remove(connection, data.id);
         this.#rejectSubscription(connection, 'RATE_LIMITED');
       }
@@ -179,9 +182,9 @@ export class SubscriptionHandler<P extends Peer> {
     });
   }
 
-  async #lastMessagesOfFleet(data: SubscribeData): Promise<LastMessages[] | undefined> {
+  async #lastMessagesOfFleet(data: SubscribeData, until: Promise<void>): Promise<LastMessages[] | undefined> {
     if (this.#sources.fleetLastValues === undefined) return [];
-    return this.#sources.fleetLastValues.collect(data, MAX_LAST_BYTES).catch(() => []);
+    return this.#sources.fleetLastValues.collect(data, MAX_LAST_BYTES, until).catch(() => []);
   }
 
   #unknownTypes({ types }: SubscribeData): { unknownTypes?: string[] } {
@@ -224,12 +227,16 @@ export class SubscriptionHandler<P extends Peer> {
     const member = this.#subscriptions.readerOf(connection, data.id);
     const from = parsePosition(data.position);
     const to = data.to === undefined ? { ...from, offset: from.offset + 1 } : parsePosition(data.to);
-    if (!(member instanceof WorkGroupMember))
-      this.#replies.reject(connection, 'RULE_VIOLATION', 'nack', [NO_MEMBER]);
-    else if (from.epoch !== this.#sources.epoch || to.epoch !== this.#sources.epoch) {
-      this.#replies.reject(connection, 'RULE_VIOLATION', 'nack', [POSITION_OF_OTHER_LOG]);
-      this.onNackRejected(connection, 'RULE_VIOLATION');
-    } else member.giveBack(from.offset, to.offset, data.delay);
+    if (!(member instanceof WorkGroupMember)) return this.#rejectNack(connection, NO_MEMBER);
+    if ([from, to].some(({ epoch }) => epoch !== this.#sources.epoch))
+      return this.#rejectNack(connection, POSITION_OF_OTHER_LOG);
+    if (to.offset <= from.offset) return this.#rejectNack(connection, NO_MESSAGE);
+    member.giveBack(from.offset, to.offset, data.delay);
+  }
+
+  #rejectNack(connection: P, issue: Issue): void {
+    this.#replies.reject(connection, 'RULE_VIOLATION', 'nack', [issue]);
+    this.onNackRejected(connection, 'RULE_VIOLATION');
   }
 
   /** A `nack` was rejected. The peer is disconnected: its next `ack` would cover what it could not handle. */
@@ -262,6 +269,12 @@ const POSITION_OF_OTHER_LOG: Issue = {
   path: 'data.position',
   code: 'conflict',
   message: "is not of this broker's log",
+};
+
+const NO_MESSAGE: Issue = {
+  path: 'data.to',
+  code: 'conflict',
+  message: 'must be after position',
 };
 
 const NO_MEMBER: Issue = {

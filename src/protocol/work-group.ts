@@ -125,8 +125,8 @@ export class WorkGroupMember<P extends Peer> implements SubscriptionReader {
     this.group.giveBack(this, from, to, delay);
   }
 
-  stop(): void {
-    this.group.leave(this);
+  stop(isDisconnecting: boolean): void {
+    this.group.leave(this, isDisconnecting);
   }
 }
 
@@ -219,11 +219,11 @@ export class WorkGroup<P extends Peer> {
     });
   }
 
-  leave(member: WorkGroupMember<P>): void {
+  leave(member: WorkGroupMember<P>, isDisconnecting: boolean): void {
     if (!this.#members.delete(member)) return;
     member.connection.logSubscriptions--;
     // A member that unsubscribes is not failing; one whose connection ends may have failed because of a message.
-    this.#table.release(member, member.connection.isOpen ? undefined : this.#policyOf(member));
+    this.#table.release(member, isDisconnecting ? this.#policyOf(member) : undefined);
     if (this.#reserved === member) this.#reserved = undefined;
     // What it has just acknowledged would have to wait for the next member.
     this.#saveCursor();
@@ -325,26 +325,31 @@ export class WorkGroup<P extends Peer> {
     return best;
   }
 
-  /** A member without messages. If all have some, one of them gets no more until it has none. */
+  /** A member without messages that keeps up. If all have some, one of them gets no more until it has none. */
   #memberWithoutWork(): WorkGroupMember<P> | undefined {
     let best: WorkGroupMember<P> | undefined;
     let least = Number.POSITIVE_INFINITY;
     for (const member of this.#members) {
       const count = this.#table.countOf(member);
-      if (member.isLate || count >= least) continue;
+      if (count >= least || !this.#keepsUp(member)) continue;
       best = member;
       least = count;
     }
-    if (least === 0) return best !== undefined && this.#canGetMore(best) ? best : undefined;
-    if (this.#reserved === undefined || this.#reserved.isLate) this.#reserved = best;
+    if (least === 0) return best;
+    if (this.#reserved === undefined || !this.#keepsUp(this.#reserved)) this.#reserved = best;
     return undefined;
   }
 
   #canGetMore(member: WorkGroupMember<P>): boolean {
+    if (!this.#keepsUp(member)) return false;
+    // What has failed is delivered alone, so that it is known what fails.
+    return !this.#table.leasesOf(member).some(({ failures }) => failures > 0);
+  }
+
+  /** Whether a member is not late, and few bytes wait for it. If many do, the group goes on once they do not. */
+  #keepsUp(member: WorkGroupMember<P>): boolean {
     const { isLate, isAwaited, connection } = member;
     if (isLate || isAwaited) return false;
-    // What has failed is delivered alone, so that it is known what fails.
-    if (this.#table.leasesOf(member).some(({ failures }) => failures > 0)) return false;
     if (connection.outbox.pendingBytes <= MAX_WAITING_BYTES) return true;
     member.isAwaited = true;
     void connection.outbox.whenBelow(MAX_WAITING_BYTES).then(() => {

@@ -56,7 +56,10 @@ export class CrawlerRouter<R extends Recipient> {
    * @param until monotonic time in ms at which it stops waiting, unless an earlier request of it lasts longer
    */
   onJobRequest(connectionId: string, until: number): void {
-    this.#waiting.set(connectionId, Math.max(until, this.#waiting.get(connectionId) ?? 0));
+    const before = this.#waiting.get(connectionId) ?? 0;
+    // After a request that has expired, a crawler waits anew, behind all others.
+    if (before <= this.#now()) this.#waiting.delete(connectionId);
+    this.#waiting.set(connectionId, Math.max(until, before));
   }
 
   /** All crawlers that can receive a message. */

@@ -44,6 +44,8 @@ export class QueueGroups {
   readonly #pool: SelectionPool;
   readonly #groups = new Map<string, QueueGroup>();
   readonly #index = new FilterIndex<QueueGroup>(true);
+  /** Number of members that have left so far. */
+  #departures = 0;
 
   constructor(pool: SelectionPool) {
     this.#pool = pool;
@@ -51,8 +53,9 @@ export class QueueGroups {
 
   /** Delivers the messages of a run to one matching member of each group. */
   route(run: FrameRun): void {
+    const departures = this.#departures;
     selectMessages(run, this.#index, this.#pool, (group, selection) =>
-      this.#distribute(run, group, selection),
+      this.#distribute(run, group, selection, departures === this.#departures),
     );
   }
 
@@ -88,6 +91,7 @@ export class QueueGroups {
       (member) => member.subscriber === subscriber && member.subscriptionId === subscriptionId,
     );
     if (group === undefined || left === undefined) return;
+    this.#departures++;
     group.members = group.members.filter((member) => member !== left);
     group.members.forEach((member, position) => {
       member.position = position;
@@ -132,9 +136,12 @@ export class QueueGroups {
    * Delivers each message to one member. Splits the messages into equal parts, one per member, so that each part can be
    * delivered as one piece. The members take turns at receiving the first part. What a member has no room for goes to the
    * next one that has.
+   * @param isUnchanged whether no member has left since the messages were selected
    */
-  #distribute(run: FrameRun, group: QueueGroup, selection: Selection): void {
+  #distribute(run: FrameRun, group: QueueGroup, selection: Selection, isUnchanged: boolean): void {
     const { members } = group;
+    // Messages that only a member matched that has left match no filter any more.
+    const allMatch = isUnchanged && group.filters.size === 1;
     const part = Math.ceil(selection.count / members.length);
     const assigned = new Map<QueueMember, Assignment>();
     const overhead = members.some(({ hasMeta }) => hasMeta) ? 1 + metaBytes(run) : 1;
@@ -149,10 +156,10 @@ export class QueueGroups {
       // If no member has room, the overflow policy of the first one applies.
       const assignee =
         (isScarce
-          ? nextMember(group, run, index, preferred, (member) =>
+          ? nextMember(group, run, index, preferred, allMatch, (member) =>
               hasRoom(member.subscriber, bytes, assigned.get(member)?.bytes ?? 0),
             )
-          : undefined) ?? nextMember(group, run, index, preferred);
+          : undefined) ?? nextMember(group, run, index, preferred, allMatch);
       if (assignee === undefined) continue;
       if (assignee !== latest || assignment === undefined) {
         latest = assignee;
@@ -176,8 +183,9 @@ function newQueueGroup(): QueueGroup {
 
 /**
  * The next member whose filter matches a message, in turn.
- * @param index of the message in the run. At least one filter of the group must match it.
+ * @param index of the message in the run
  * @param from position of the first member to consider
+ * @param allMatch whether the message is known to match the filters of all members
  * @param accepts whether a member comes into question. Default: always.
  */
 function nextMember(
@@ -185,10 +193,11 @@ function nextMember(
   run: FrameRun,
   index: number,
   from: number,
+  allMatch: boolean,
   accepts?: (member: QueueMember) => boolean,
 ): QueueMember | undefined {
-  const { members, filters } = group;
-  if (filters.size === 1) return nextOf(members, from, accepts);
+  const { members } = group;
+  if (allMatch) return nextOf(members, from, accepts);
   const distance = ({ position }: QueueMember) => (position - from + members.length) % members.length;
   let next: QueueMember | undefined;
   for (const entries of indexedFilters(group.index, run, index)) {

@@ -21,7 +21,8 @@ const MAX_LISTED = 20;
 export interface SubscriptionReader {
   /** Whether it also delivers reports of presence. Default: false. */
   readonly reportsPresence?: boolean;
-  stop(): void;
+  /** @param isDisconnecting whether all subscriptions end, since the connection of the subscriber does */
+  stop(isDisconnecting: boolean): void;
 }
 
 /** At most 20 entries of a list. */
@@ -173,7 +174,7 @@ export class Subscriptions {
     entry.subscriptions.delete(id);
     entry.bytes -= subscription.bytes;
     this.#bytes -= subscription.bytes;
-    subscription.reader?.stop();
+    subscription.reader?.stop(false);
     this.#updateReserved(subscriber, entry);
     if (subscription.group === undefined) this.#updateFilters(subscriber, entry);
     else this.#queueGroups.leave(subscription.group, subscriber, id);
@@ -181,7 +182,7 @@ export class Subscriptions {
     return true;
   }
 
-  /** Removes all subscriptions of a subscriber. */
+  /** Removes all subscriptions of a subscriber whose connection ends. */
   removeAll(subscriber: Subscriber): void {
     const entry = this.#entries.get(subscriber);
     if (entry === undefined) return;
@@ -192,7 +193,7 @@ export class Subscriptions {
     this.#updateReserved(subscriber, entry);
     this.#updateFilters(subscriber, entry);
     for (const [id, { reader, group }] of removed) {
-      reader?.stop();
+      reader?.stop(true);
       if (group !== undefined) this.#queueGroups.leave(group, subscriber, id);
     }
   }

@@ -87,6 +87,13 @@ describe('a work group', () => {
     expect(all()).toEqual(range(0, 100));
   });
 
+  test('begins at a time in any spelling of a timestamp', async () => {
+    const broker = await start();
+    await store(broker, 0, 5);
+    const member = await joinGroup(broker, { from: { time: '2000-01-01T00:00:60,5+01' } });
+    await until(() => numbersOf(member).length === 5);
+  });
+
   test('gives a member that acknowledges none of them as many messages as it may have', async () => {
     const broker = await start();
     const member = await joinGroup(broker, { maxUnacked: 199 });
@@ -178,18 +185,25 @@ describe('a work group', () => {
     expect(numbersOf(other)).toEqual([]);
   });
 
-  test('a member whose nack is rejected is closed, and what it acknowledges after it is not done', async () => {
-    const broker = await start();
-    await store(broker, 0, 3);
-    const member = await joinGroup(broker);
-    await until(() => numbersOf(member).length === 3);
-    giveBack(member, 1, { delay: 0.5 });
-    acknowledge(member, 3);
-    await member.closed;
-    expect(member.errors[0]).toBe('SCHEMA_VIOLATION');
-    const other = await joinGroup(broker);
-    await until(() => numbersOf(other).length === 3);
-  });
+  test.each([
+    ['its delay', 'SCHEMA_VIOLATION', () => ({ delay: 0.5 })],
+    ['its end', 'RULE_VIOLATION', (member: Peer) => ({ to: positionOf(member, 1) })],
+    ['its id', 'RULE_VIOLATION', () => ({ id: 'unknown' })],
+  ])(
+    'a member whose nack is rejected for %s is closed, and what it acknowledges after it is not done',
+    async (_, code, wrong) => {
+      const broker = await start();
+      await store(broker, 0, 3);
+      const member = await joinGroup(broker);
+      await until(() => numbersOf(member).length === 3);
+      giveBack(member, 1, wrong(member));
+      acknowledge(member, 3);
+      await member.closed;
+      expect(member.errors[0]).toBe(code);
+      const other = await joinGroup(broker);
+      await until(() => numbersOf(other).length === 3);
+    },
+  );
 
   test('a message that is given back is redelivered, after its delay, and the others are not held up', async () => {
     const broker = await start();
@@ -203,6 +217,50 @@ describe('a work group', () => {
     acknowledge(member, 3);
     await store(broker, 5, 7);
     await until(() => numbersOf(member).length === 8);
+  });
+
+  test.each([
+    ['closes without reading', (member: Peer) => member.socket.destroy()],
+    ['is closed since it does not read', () => {}],
+  ])('a message ends in the dead letters if every member that gets it %s', async (_, end) => {
+    const broker = await start({ stallTimeout: 200, healthCheckInterval: 50 });
+    const crawler = await broker.connect();
+    // Longer than what the kernel accepts for a peer that does not read.
+    const { data } = VALID.job_progress;
+    crawler.write(line({ ...VALID.job_progress, data: { ...data, message: 'x'.repeat(400_000) } }));
+    await crawler.settled();
+    const { manager } = broker;
+    const failed = () => manager.getMetrics().durableLog?.deadLetters.failed;
+    for (let members = 0; members < 2; members++) {
+      expect(failed()).toBe(0);
+      const member = await joinGroup(broker, { maxDeliveries: 2 });
+      member.socket.pause();
+      await until(() => manager.getMetrics().protocol.workGroups[0]?.held === 1);
+      end(member);
+      await until(() => manager.getConnectionPool().size === 1);
+    }
+    await joinGroup(broker);
+    await until(() => failed() === 1);
+  });
+
+  test('a member that does not read holds up no message that another one has given back', async () => {
+    const broker = await start();
+    const slow = await joinGroup(broker);
+    await slow.subscribe({ types: ['heartbeat'], overflow: 'drop-oldest' });
+    slow.socket.pause();
+    const crawler = await broker.connect();
+    const heartbeat = {
+      ...VALID.heartbeat,
+      data: { ...VALID.heartbeat.data, memoryUsage: 'x'.repeat(100_000) },
+    };
+    for (let count = 0; count < 20; count++) crawler.write(line(heartbeat));
+    await crawler.settled();
+    const member = await joinGroup(broker);
+    crawler.write(numbered(0));
+    await until(() => deliveries(member, 0) === 1);
+    const offset = Number(member.messages.find((message) => numberOf(message) === 0)?.offset);
+    giveBack(member, offset, { delay: 0 });
+    await until(() => deliveries(member, 0) === 2);
   });
 
   test('a message that closes whoever gets it ends in the dead letters, and all others are handled', async () => {
@@ -314,13 +372,14 @@ describe('a work group', () => {
       expect(await other.next('error')).toMatchObject({ data: { code: 'RULE_VIOLATION' } });
     }
     for (const [type, data] of [
-      ['nack', { id: 'cursor', position: positionOf(member, 0) }],
       ['ack', { id: 'cursor', position: positionOf(member, 0) }],
+      ['nack', { id: 'cursor', position: positionOf(member, 0) }],
     ] as const) {
       other.lines.length = 0;
       other.say(type, data);
       expect(await other.next('error')).toMatchObject({ data: { code: 'RULE_VIOLATION' } });
     }
+    await other.closed;
     member.lines.length = 0;
     member.say('ack', { id: '1', position: 'ffffffffffffffff:1' });
     expect(await member.next('error')).toMatchObject({ data: { code: 'RULE_VIOLATION' } });

@@ -115,6 +115,18 @@ describe.skipIf(!hasNatsServer)('a fleet (needs nats-server)', () => {
     expect(await application.faults(1, 10)).toEqual([]);
   });
 
+  test('a subscription begins at a time in any spelling of a timestamp', async () => {
+    const engine = await NatsServer.start();
+    const a = await startHost(engine, 'a');
+    await publish(a.socketPath, 1, 0, 10);
+    await until(() => a.manager.getMetrics().fleet?.lag === 0);
+    for (const time of ['2000-01-01T00:00:60,5+01', '0000-01-01T00:00Z', '0000-01-01T00:00+23:59']) {
+      const application = await Application.start(a.socketPath, { from: { time } });
+      expect([time, ...(await application.faults(1, 10))]).toEqual([time]);
+    }
+    expect(a.errors).toEqual([]);
+  });
+
   test('with ack manual, a cursor moves when the application says so', async () => {
     const engine = await NatsServer.start();
     const a = await startHost(engine, 'a');
@@ -391,6 +403,61 @@ describe.skipIf(!hasNatsServer)('a fleet (needs nats-server)', () => {
     // A host that does not answer only takes time.
     await a.manager.stop();
     expect(await subscribe({})).toMatchObject([{ data: { processed: 19 } }]);
+  });
+
+  test('begins with the latest messages also if newer ones arrive before all hosts have answered', async () => {
+    const engine = await NatsServer.start();
+    const hosts = [
+      await startHost(engine, 'a'),
+      await startHost(engine, 'b', { fleetRequestTimeout: 500 }),
+      await startHost(engine, 'c'),
+    ] as const;
+    const [a, b, c] = hosts;
+    // Its broker reads live messages already.
+    await Application.start(b.socketPath);
+    const crawler = await a.connect();
+    const ofJob = (type: 'job_progress' | 'job_completed') => line({ ...VALID[type], jobId: 'job-x' });
+    crawler.write(ofJob('job_progress'));
+    await crawler.settled();
+    await until(() => hosts.every(({ manager }) => manager.getMetrics().fleet?.hosts.length === 3));
+    await c.manager.stop();
+    const app = await b.connect();
+    app.say('subscribe', { id: 'x', scope: 'fleet', last: true });
+    await app.settled();
+    app.lines.length = 0;
+    crawler.write(ofJob('job_completed'));
+    await app.next('job_completed');
+    await app.settled();
+    const types = app.messages.map(({ type }) => type);
+    expect([types[0], types.findLast((type) => type.startsWith('job_'))]).toEqual([
+      'subscribed',
+      'job_completed',
+    ]);
+  });
+
+  test('is not confirmed if it ends or is replaced before', async () => {
+    const engine = await NatsServer.start();
+    const hosts = [
+      await startHost(engine, 'a', { fleetRequestTimeout: 200 }),
+      await startHost(engine, 'b'),
+    ] as const;
+    const [a, b] = hosts;
+    await until(() => hosts.every(({ manager }) => manager.getMetrics().fleet?.hosts.length === 2));
+    await b.manager.stop();
+    const app = await a.connect();
+    const subscribe = (id: string, types: string[]) =>
+      app.say('subscribe', { id, types, scope: 'fleet', last: true });
+    subscribe('ended', ['*']);
+    app.say('unsubscribe', { id: 'ended' });
+    subscribe('replaced', ['*']);
+    subscribe('replaced', ['job_unknown']);
+    subscribe('latest', ['*']);
+    await app.next(({ type, data }) => type === 'subscribed' && data.id === 'latest');
+    expect(app.messages.map(({ type, data }) => [type, data.id, data.unknownTypes])).toEqual([
+      ['unsubscribed', 'ended', undefined],
+      ['subscribed', 'replaced', ['job_unknown']],
+      ['subscribed', 'latest', undefined],
+    ]);
   });
 
   test('a host answers with the latest messages that are not too long for the engine, in parts that are not', async () => {

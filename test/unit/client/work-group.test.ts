@@ -243,6 +243,20 @@ describe('a work group', () => {
     expect(numbers).toEqual([0, 1, 2, 1]);
   });
 
+  test('a message of a subscription that has ended cannot be given back, and harms no other subscription', async () => {
+    const broker = await start(1);
+    const client = await connectApp(broker);
+    const ended = await client.subscribe(GROUP);
+    const { value: event } = await ended.next();
+    await ended.unsubscribe();
+    let disconnections = 0;
+    client.on('disconnected', () => disconnections++);
+    const subscription = await client.subscribe(GROUP, (again) => subscription.ack(again));
+    if (event !== undefined) ended.nack(event);
+    await until(() => settledIn(broker) === 1);
+    expect(disconnections).toBe(0);
+  });
+
   test('no message is lost if the client gives back more than it may send', async () => {
     const log = join(temporaryFolder(), 'log');
     await (await start(100, log)).manager.stop();

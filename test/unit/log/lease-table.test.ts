@@ -99,9 +99,10 @@ describe('a lease table', () => {
     const table = new LeaseTable<string>(0);
     for (let offset = 0; offset < count; offset++) table.add('a', [offset]);
     const spread = Array.from({ length: 100 }, (_, at) => [at * 100 + 50, at * 100 + 51]);
-    const one = () => table.settle('a', spread.slice(0, 1));
-    one();
-    expect(timeRatio(() => table.settle('a', spread), one, 10)).toBeLessThan(10);
+    // All leases are between them.
+    const two = () => table.settle('a', [...spread.slice(0, 1), ...spread.slice(-1)]);
+    two();
+    expect(timeRatio(() => table.settle('a', spread), two, 10)).toBeLessThan(10);
     expect(table.countOf('a')).toBe(count - 100);
   });
 
@@ -121,6 +122,54 @@ describe('a lease table', () => {
         40,
       ),
     ).toBeLessThan(40);
+  });
+
+  test.each([
+    ['of a few leases', 100],
+    ['of as many leases', 1],
+  ])('takes very many single messages %s back in little time', (_, size) => {
+    const tableOf = (count: number) => {
+      const table = new LeaseTable<string>(0);
+      for (let offset = 0; offset < count; offset += size) table.add('a', range(offset, offset + size));
+      return table;
+    };
+    /** Each message once, in an order that looks random. */
+    const giveBack = (table: LeaseTable<string> | undefined, count: number) => {
+      for (let at = 0; at < count; at++) {
+        const offset = (at * 7919) % count;
+        table?.fail('a', offset, offset + 1, policy(5));
+      }
+      expect(table?.waiting.length).toBe(count);
+    };
+    const tables = (count: number) => Array.from({ length: 50 }, () => tableOf(count));
+    const [few, many] = [tables(500), tables(5000)];
+    expect(
+      timeRatio(
+        () => giveBack(many.pop(), 5000),
+        () => giveBack(few.pop(), 500),
+        40,
+      ),
+    ).toBeLessThan(40);
+  });
+
+  test('finds messages among those that a member got in another order', () => {
+    const table = new LeaseTable<string>(0);
+    table.add('b', range(0, 4));
+    table.add('a', range(4, 8));
+    table.release('b', undefined);
+    const [lease] = table.waiting;
+    if (lease !== undefined) table.take('a', lease);
+    table.add('a', range(8, 12));
+    table.fail('a', 1, 2, policy(5));
+    table.settle('a', [[9, 10]]);
+    expect(waitingIn(table)).toEqual([[1]]);
+    expect(table.leasesOf('a').map(({ offsets }) => offsets)).toEqual([
+      [4, 5, 6, 7],
+      [0],
+      [2, 3],
+      [8],
+      [10, 11],
+    ]);
   });
 
   test('ranges may overlap, in any order', () => {
@@ -212,6 +261,11 @@ describe('a lease table', () => {
           else {
             const lease = table.waiting[step.at % Math.max(1, table.waiting.length)];
             if (lease !== undefined) table.take(step.member, lease);
+          }
+          if (step.kind === 'settle' || step.kind === 'fail') {
+            const late = table.waiting.filter(({ previous }) => previous === step.member);
+            const own = [...table.leasesOf(step.member), ...late].flatMap(({ offsets }) => offsets);
+            expect(own.filter((offset) => offset >= step.at && offset < step.at + step.count)).toEqual([]);
           }
           const leases = [...table.waiting, ...members.flatMap((name) => table.leasesOf(name))];
           const places = [...leases.flatMap(({ offsets }) => offsets), ...table.dead];

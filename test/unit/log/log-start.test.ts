@@ -4,6 +4,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { startOf } from '#src/log/log-start.js';
 import { temporaryFolder } from '../../support/broker.js';
 import { appendNumbered, openMessageLog } from '../../support/message-log.js';
+import { SPELLINGS } from '../../support/spellings.js';
 
 test('if the cursors were lost, those that are not known begin with the oldest message', async () => {
   const folder = join(temporaryFolder(), 'log');
@@ -20,4 +21,11 @@ test('if the cursors were lost, those that are not known begin with the oldest m
   expect(startOf(log, { from: { offset: `${log.epoch}:7` }, cursor: 'a' })).toEqual({ offset: 7 });
   log.moveCursor('a', 8);
   expect(startOf(log, { cursor: 'a' })).toEqual({ offset: 8 });
+});
+
+test('a time may have any spelling of a timestamp', async () => {
+  const log = await openMessageLog();
+  onTestFinished(() => void log.close(1000));
+  for (const [text, time] of SPELLINGS)
+    expect([text, startOf(log, { from: { time: text } }).time]).toEqual([text, time]);
 });

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { MessageRegistry } from 'sluice';
 import { expect, onTestFinished, test } from 'vitest';
+import type { Piece } from '#src/delivery/outbox.js';
 import type { FleetEngine } from '#src/fleet/engine.js';
 import type { StreamReaderValidator } from '#src/fleet/fleet-validation.js';
 import type { StreamBatch } from '#src/fleet/stream-batch.js';
@@ -67,6 +68,32 @@ function readerTo(isPaced: boolean) {
     catchUp: () => caughtUp?.(),
   };
 }
+
+test('what arrives before a subscription starts follows in order, and is limited', async () => {
+  const lines: string[] = [];
+  const connection = {
+    isOpen: true,
+    flush: () => {},
+    deliver: ({ bytes }: Piece) => lines.push(String(bytes)),
+  };
+  const filter = new Filter(MessageRegistry.builtin(), { id: 's', types: ['presence'] }, NO_SEED);
+  const options = { id: 's', delimiter: 10, isPaced: false, onWritten: () => {}, onStopped: () => {} };
+  const subscription = new FleetSubscription(connection as unknown as Peer, filter, options);
+  const long = 'x'.repeat(MiB);
+  let isFull = false;
+  void subscription.whenFull.then(() => {
+    isFull = true;
+  });
+  subscription.deliverPresence(Buffer.from(long), undefined);
+  await Promise.resolve();
+  expect(isFull).toBe(false);
+  subscription.deliverPresence(Buffer.from('y'), undefined);
+  await subscription.whenFull;
+  expect(lines).toEqual([]);
+  subscription.start();
+  subscription.deliverPresence(Buffer.from('z'), undefined);
+  expect(lines).toEqual([long, 'y', 'z']);
+});
 
 test.each([
   ['live, with block', false, 2],

@@ -206,6 +206,15 @@ describe.each(['job_response', 'job_assignment'])('%s', (type) => {
     expect(find(type)).toEqual(['a']);
   });
 
+  test('a crawler that requests again after its request has expired waits behind the others', () => {
+    router.onJobRequest('b', 100);
+    router.onJobRequest('c', FOREVER);
+    now = 100;
+    router.onJobRequest('b', FOREVER);
+    expect(find(type)).toEqual(['c']);
+    expect(find(type)).toEqual(['b']);
+  });
+
   test('a request ends with its time, unless another of the same crawler lasts longer', () => {
     router.onJobRequest('b', 200);
     router.onJobRequest('c', 300);

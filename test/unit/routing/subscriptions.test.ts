@@ -235,6 +235,15 @@ describe('groups', () => {
     expect(members.map(({ types }) => types.length)).toEqual([10, 11, 11, 11]);
   });
 
+  test('what only a member wanted that has left during routing goes to no other member', () => {
+    const leaving = subscriber({ id: 'f', group: 'f', types: ['heartbeat'] });
+    subscriptions.add(leaving, { id: 'g', group: 'g', types: ['heartbeat'] });
+    const other = subscriber({ group: 'g', types: ['job_completed'] });
+    leaving.deliver = () => subscriptions.removeAll(leaving);
+    publish(beat + completed);
+    expect(other.types).toEqual(['job_completed']);
+  });
+
   test.each([
     ['without filters', () => ({})],
     ['each of one job', (index: number) => ({ jobIds: [`job-${index}`] })],
