@@ -57,7 +57,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   readonly confirmed: Promise<void>;
   readonly #owner: SubscriptionOwner;
   readonly #listener: ((event: ReceivedMessage) => void) | undefined;
-  /** Messages, and the positions between them. */
+  /** Messages, and the positions between them, at most one after each message. */
   readonly #queue = new Fifo<ReceivedMessage | string>();
   /** If messages can be recognised, and are not repeated on purpose. */
   readonly #repeats: Repeats | undefined;
@@ -189,6 +189,8 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
     if (this.#isEnded) return;
     if (this.#queue.length === 0 && (this.#listener !== undefined || this.#waiters.length > 0))
       this.#onHandled(position);
+    // The queue's limit counts messages only: positions must not pile up.
+    else if (typeof this.#queue.peekLast() === 'string') this.#queue.replaceLast(position);
     else this.#queue.push(position);
     this.#cursor?.onReached(position);
   }
@@ -320,6 +322,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   end(error?: SluiceError): void {
     if (this.#isEnded) return;
     this.#progress?.end();
+    this.#cursor?.end();
     this.#isEnded = true;
     this.#error = error;
     this.#rejectConfirmed(error ?? new SluiceError('CONNECTION_CLOSED'));
