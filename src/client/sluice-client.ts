@@ -99,6 +99,7 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Safe
           return reconnector.session;
         },
         onUnknownTypes: (types) => this.#onUnknownTypes(types),
+        onNotConfirmed: (error, isRetried) => this.#onNotConfirmed(error, isRetried),
         onReadingChanged: () => this.#updateReading(),
       },
       !this.#canReceiveJobs,
@@ -338,6 +339,16 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Safe
     if (this.listenerCount('unknown_types') > 0) return this.emitSafely('unknown_types', { types });
     process.emitWarning(`The broker knows no crawler message of type ${types.join(', ')}`, {
       code: 'SLUICE_UNKNOWN_TYPE',
+    });
+  }
+
+  #onNotConfirmed({ message }: SluiceError, isRetried: boolean): void {
+    // The `rejected` event has the broker's error.
+    if (this.listenerCount('rejected') > 0) return;
+    const outcome = isRetried ? 'is retried' : 'has ended';
+    process.emitWarning(`After a reconnect, a subscription ${outcome}: ${message}`, {
+      type: 'SluiceWarning',
+      code: 'SLUICE_SUBSCRIPTION_REJECTED',
     });
   }
 

@@ -37,8 +37,8 @@ const LOW_SHARE = 0.5;
 
 /**
  * The result of `SluiceClient.subscribe`: `for await (const event of subscription)`. Leaving the loop unsubscribes.
- * The loop ends when the client is closed. It throws if the client gives up, or if the broker rejects the subscription
- * after a reconnect.
+ * The loop ends when the client is closed. It throws if the client gives up, or if the broker rejects the subscription for
+ * good after a reconnect.
  *
  * While the queue is full, the client does not read the connection at all, not even for its other subscriptions and
  * `requestJobs`. It keeps reading only while it waits for an answer of the broker, for room in its outbox, or in
@@ -68,6 +68,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   #bytes = 0;
   readonly #fullness: Watermark;
   #waiters: Waiter[] = [];
+  #isConfirmed = false;
   #isEnded = false;
   #error: SluiceError | undefined;
   #resolveConfirmed: () => void = () => {};
@@ -111,6 +112,22 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   /** Whether no more messages will arrive. */
   get isEnded(): boolean {
     return this.#isEnded;
+  }
+
+  /**
+   * Whether the broker has confirmed it, on any connection.
+   * @internal
+   */
+  get isConfirmed(): boolean {
+    return this.#isConfirmed;
+  }
+
+  /**
+   * Whether a listener receives the messages, so that no loop throws an error that ends the subscription.
+   * @internal
+   */
+  get hasListener(): boolean {
+    return this.#listener !== undefined;
   }
 
   /** Bytes of messages queued for the loop. */
@@ -245,10 +262,11 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   }
 
   /**
-   * Resolves `confirmed`.
+   * The broker has confirmed it: resolves `confirmed`.
    * @internal
    */
   confirm(): void {
+    this.#isConfirmed = true;
     this.#resolveConfirmed();
   }
 
