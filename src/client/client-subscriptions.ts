@@ -8,7 +8,13 @@ import type { BrokerSession, LogGap } from './broker-session.js';
 import type { Settle } from './pending-requests.js';
 import type { ReceivedMessage } from './received-message.js';
 import { Subscription, type SubscriptionOwner } from './subscription.js';
-import { checkFilter, matchesFilter, type SubscriptionFilter, wireFilter } from './subscription-filter.js';
+import {
+  checkFilter,
+  isWorkGroup,
+  matchesFilter,
+  type SubscriptionFilter,
+  wireFilter,
+} from './subscription-filter.js';
 import type { Progress } from './unacknowledged.js';
 
 /** The client, as seen by its subscriptions. */
@@ -39,6 +45,8 @@ export class ClientSubscriptions implements SubscriptionOwner {
   readonly #full = new Set<Subscription>();
   /** Ended subscriptions that the broker may still send messages for: it has not confirmed with `unsubscribed` yet. */
   readonly #unsubscribing = new Set<Subscription>();
+  /** Subscriptions that the broker knows no more: it would reject acknowledgements. */
+  readonly #left = new WeakSet<Subscription>();
   /** Of subscriptions that are requested again on this connection. */
   readonly #retryTimers = new Set<NodeJS.Timeout>();
   #hasReportedRetry = false;
@@ -86,13 +94,16 @@ export class ClientSubscriptions implements SubscriptionOwner {
     for (const subscription of this.#subscriptions) this.#request(session, subscription);
   }
 
-  unsubscribe(subscription: Subscription): Promise<void> {
+  async unsubscribe(subscription: Subscription): Promise<void> {
     this.#delete(subscription);
+    // A listener that calls this has finished its message when it returns.
+    if (isWorkGroup(subscription.filter)) await Promise.resolve();
+    this.#left.add(subscription);
     const { session } = this.#transport;
     // The next connection will not request it.
-    if (session === undefined) return Promise.resolve();
+    if (session === undefined) return;
     this.#unsubscribing.add(subscription);
-    return new Promise((resolve, reject) => {
+    await new Promise<void>((resolve, reject) => {
       const settle = (error?: SluiceError): void => {
         if (error === undefined) this.#unsubscribing.delete(subscription);
         if (error?.code === 'REQUEST_TIMEOUT') reject(error);
@@ -109,9 +120,9 @@ export class ClientSubscriptions implements SubscriptionOwner {
     this.#transport.onReadingChanged();
   }
 
-  acknowledge({ id }: Subscription, position: string, done: Progress['done'] = []): boolean {
-    const { session } = this.#transport;
-    session?.sendControl('ack', { id, position, ...(done.length === 0 ? {} : { done }) });
+  acknowledge(subscription: Subscription, position: string, done: Progress['done'] = []): boolean {
+    const session = this.#sessionOf(subscription);
+    session?.sendControl('ack', { id: subscription.id, position, ...(done.length === 0 ? {} : { done }) });
     return session !== undefined;
   }
 
@@ -119,8 +130,13 @@ export class ClientSubscriptions implements SubscriptionOwner {
     for (const subscription of this.#subscriptions) subscription.onAckRejected();
   }
 
-  giveBack({ id }: Subscription, position: string, delay: number | undefined): void {
-    this.#transport.session?.sendControl('nack', { id, position, delay });
+  giveBack(subscription: Subscription, position: string, delay: number | undefined): void {
+    this.#sessionOf(subscription)?.sendControl('nack', { id: subscription.id, position, delay });
+  }
+
+  /** The connection on which the broker knows a subscription. */
+  #sessionOf(subscription: Subscription): BrokerSession | undefined {
+    return this.#left.has(subscription) ? undefined : this.#transport.session;
   }
 
   /** The position after the messages of a subscription that were received. */
@@ -162,6 +178,16 @@ export class ClientSubscriptions implements SubscriptionOwner {
     for (const subscription of this.#subscriptions) {
       if (isCertainMatch || matchesFilter(subscription.filter, event)) subscription.push(event);
     }
+  }
+
+  /**
+   * Ends all subscriptions because the client closes, and leaves work groups: otherwise, the messages that this client has
+   * would count as failed. Resolves when the broker has confirmed that, or has not done so in time.
+   */
+  async leave(): Promise<void> {
+    const groups = [...this.#subscriptions].filter(({ filter }) => isWorkGroup(filter));
+    this.end();
+    await Promise.allSettled(groups.map((subscription) => this.unsubscribe(subscription)));
   }
 
   /** Ends all subscriptions because the client is closed. */

@@ -259,9 +259,9 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Safe
   }
 
   /**
-   * Ends the subscriptions, sends the contents of the outbox, waits until the broker has confirmed them, and closes.
-   * Nothing can be published afterwards. Further calls wait for the same result. Before the first connection is made,
-   * it closes immediately, and a pending `connect` rejects.
+   * Ends the subscriptions, leaves work groups, sends the contents of the outbox, waits until the broker has confirmed that,
+   * and closes. Nothing can be published afterwards. Further calls wait for the same result. Before the first connection is
+   * made, it closes immediately, and a pending `connect` rejects.
    * @param timeout ms to wait for the confirmation, 0 to not wait, or `Infinity`. Default: `requestTimeout`.
    * @returns the number of publications that the broker has not confirmed: 0, unless the timeout expired or there was
    *   no connection yet
@@ -283,11 +283,15 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Safe
       const canFlush = this.#state === 'connected' || this.#state === 'reconnecting';
       this.#heartbeats?.stop();
       this.#state = 'closing';
-      this.#subscriptions.end();
+      const left = this.#subscriptions.leave();
       this.#updateReading();
       if (canFlush) {
         const flushed = this.#outbox.flush().catch(() => {});
-        await withTimeout(flushed, timeout, () => {});
+        await withTimeout(
+          Promise.all([flushed, left]).then(() => {}),
+          timeout,
+          () => {},
+        );
       }
       this.#finish(undefined);
     }

@@ -37,8 +37,8 @@ const LOW_SHARE = 0.5;
 
 /**
  * The result of `SluiceClient.subscribe`: `for await (const event of subscription)`. Leaving the loop unsubscribes.
- * The loop ends when the client is closed. It throws if the client gives up, or if the broker rejects the subscription for
- * good after a reconnect.
+ * The loop ends when the client is closed; in a work group, without the messages that are queued: they go to others. It
+ * throws if the client gives up, or if the broker rejects the subscription for good after a reconnect.
  *
  * While the queue is full, the client does not read the connection at all, not even for its other subscriptions and
  * `requestJobs`. It keeps reading only while it waits for an answer of the broker, for room in its outbox, or in
@@ -293,7 +293,8 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
 
   /** @throws SluiceError the reason if the client gave up, after all queued messages are consumed */
   next(): Promise<IteratorResult<ReceivedMessage, undefined>> {
-    this.#progress?.finishCurrent();
+    // Once it is ended, the message is another member's.
+    if (!this.#isEnded) this.#progress?.finishCurrent();
     const event = this.#nextMessage();
     if (event === undefined) {
       if (this.#error !== undefined) return Promise.reject(this.#error);
@@ -341,6 +342,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
     if (this.#isEnded) return;
     this.#progress?.end();
     this.#cursor?.end();
+    if (this.#progress !== undefined) this.#discardQueue();
     this.#isEnded = true;
     this.#error = error;
     this.#rejectConfirmed(error ?? new SluiceError('CONNECTION_CLOSED'));
