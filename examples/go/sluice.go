@@ -340,7 +340,8 @@ func (c *Client) run() {
 	defer close(c.done)
 	defer close(c.received)
 	for delay := firstRetry; c.ctx.Err() == nil; delay = shorter(2*delay, lastRetry) {
-		if c.serve() {
+		// A broker that accepts a connection and closes it at once is not back yet.
+		if c.serve() >= lastRetry {
 			delay = firstRetry
 		}
 		select {
@@ -374,11 +375,11 @@ type welcome struct {
 	} `json:"session"`
 }
 
-// Sends and receives on one connection until it is lost. Returns whether the broker has welcomed the client.
-func (c *Client) serve() bool {
+// Sends and receives on one connection until it is lost. Returns for how long, since the broker has welcomed the client.
+func (c *Client) serve() time.Duration {
 	connection, err := c.dial()
 	if err != nil {
-		return false
+		return 0
 	}
 	defer connection.Close()
 	ctx, cancel := context.WithCancel(c.ctx)
@@ -393,11 +394,11 @@ func (c *Client) serve() bool {
 		Data: hello{"crawler", c.session, c.options.CrawlerID, c.options.Token},
 	})
 	if err != nil {
-		return false
+		return 0
 	}
 	_ = connection.SetDeadline(time.Now().Add(connectTimeout))
 	if _, err := connection.Write(greeting); err != nil {
-		return false
+		return 0
 	}
 	reader := bufio.NewReaderSize(connection, writeSize)
 	current := &connectionState{client: c, connection: connection, ctx: ctx}
@@ -405,21 +406,22 @@ func (c *Client) serve() bool {
 	for {
 		message, err := readMessage(reader)
 		if err != nil {
-			return false
+			return 0
 		}
 		if message.Type != "welcome" {
 			if err := current.handle(message); err != nil {
-				return false
+				return 0
 			}
 			continue
 		}
 		if err := json.Unmarshal(message.Data, &welcomed); err != nil {
-			return false
+			return 0
 		}
 		break
 	}
 	_ = connection.SetDeadline(time.Time{})
 	c.onWelcome(welcomed)
+	welcomedAt := time.Now()
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -430,7 +432,7 @@ func (c *Client) serve() bool {
 	cancel()
 	// It sends to Messages, and confirms what this connection has written.
 	<-ended
-	return true
+	return time.Since(welcomedAt)
 }
 
 func (c *Client) onWelcome(welcomed welcome) {

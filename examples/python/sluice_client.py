@@ -103,6 +103,8 @@ class SluiceClient:
         self._confirmed = 0
         # Number of messages of the session that were decided before the first of them; None if the broker does not say.
         self._session_line = 0
+        # When the broker has accepted the connection; None if it has not.
+        self._welcomed_at = None
         self._is_ending = False
         self._is_closing = False
         self._failure = None
@@ -225,13 +227,16 @@ class SluiceClient:
             while not self._is_closing:
                 try:
                     with self._connect() as connection:
-                        attempt = 0
                         _Session(self, connection).serve()
                 except SluiceError as error:
                     if error.code in FATAL:
                         return self._fail(error)
                 except OSError:
                     pass
+                # A broker that accepts a connection and closes it at once is not back yet.
+                if self._welcomed_at is not None and time.monotonic() - self._welcomed_at >= RETRY_DELAYS[1]:
+                    attempt = 0
+                self._welcomed_at = None
                 # Half of the delay is random, so that not all crawlers return at once.
                 delay = min(RETRY_DELAYS[1], RETRY_DELAYS[0] * 2**attempt)
                 attempt = min(attempt + 1, 10)
@@ -273,6 +278,7 @@ class SluiceClient:
             self._sent.clear()
             self.welcome = welcome
             self.connections += 1
+            self._welcomed_at = time.monotonic()
 
     def _on_pong(self, end, line):
         """Everything that was written before its ping is confirmed. end: number of those messages since the start."""

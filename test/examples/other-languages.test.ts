@@ -296,6 +296,25 @@ describe.each(LANGUAGES)('the $name client', ({ driver, missing }) => {
   );
 
   test.skipIf(missing.length > 0)(
+    `reconnects less and less often if the broker closes each connection at once${without(missing)}`,
+    async () => {
+      const broker = await ScriptedBroker.start();
+      const times: number[] = [];
+      broker.answer = (message, connection) => {
+        if (message.type !== 'hello') return undefined;
+        const isWelcome = times.push(performance.now()) % 2 === 0;
+        connection.end(`${isWelcome ? answerAsBroker(message) : errorLine('MAX_CONNECTIONS')}\n`);
+        return undefined;
+      };
+      run(broker.socketPath);
+      await until(() => times.length === 6);
+      const delay = (index: number) => (times[index + 1] ?? 0) - (times[index] ?? 0);
+      // The upper bounds of the delays double: 100 ms, …, 1600 ms. Half of each is the lower bound.
+      expect(delay(4)).toBeGreaterThan(delay(0) + delay(1));
+    },
+  );
+
+  test.skipIf(missing.length > 0)(
     `does not wait for a broker that does not answer its hello${without(missing)}`,
     async () => {
       const broker = await ScriptedBroker.start();
