@@ -363,7 +363,9 @@ class _Session:
         if events:
             selector.register(self._connection, events)
         try:
-            until_ping = self._unpinged_since + CONFIRM_DELAY - now if self._unpinged > 0 else POLL_INTERVAL
+            # A ping waits until what is before it is written.
+            is_ping_next = self._unpinged > 0 and not self._to_write
+            until_ping = self._unpinged_since + CONFIRM_DELAY - now if is_ping_next else POLL_INTERVAL
             ready = {key.fileobj: mask for key, mask in selector.select(0 if is_ready else max(0, until_ping))}
         finally:
             if events:

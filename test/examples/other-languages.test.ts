@@ -65,10 +65,8 @@ function language(name: string, tool: string, prepare: (whenOver: WhenOver) => r
   return { name, driver, missing };
 }
 
-const LANGUAGES = [
-  language('Python', 'python3', () => [python(), join(drivers, 'driver.py')]),
-  language('Go', 'go', (whenOver) => [compileGo(whenOver)]),
-];
+const PYTHON = language('Python', 'python3', () => [python(), join(drivers, 'driver.py')]);
+const LANGUAGES = [PYTHON, language('Go', 'go', (whenOver) => [compileGo(whenOver)])];
 const installed = LANGUAGES.filter(({ missing }) => missing.length === 0);
 
 /** A program that uses a client, and does what it is told. */
@@ -326,6 +324,24 @@ describe.each(LANGUAGES)('the $name client', ({ driver, missing }) => {
     },
   );
 });
+
+test.skipIf(PYTHON.missing.length > 0)(
+  `the Python client waits without work while the broker does not read${without(PYTHON.missing)}`,
+  async () => {
+    const broker = await ScriptedBroker.start();
+    broker.answer = (message, connection) => {
+      connection.pause();
+      return answerAsBroker(message);
+    };
+    const client = new Driver(PYTHON.driver(), broker.socketPath, { ACTIVE_JOBS: '' });
+    // More than the socket takes; what remains when it is full has too few bytes for a ping at once.
+    await client.do('slowly 200');
+    const cpuTime = async () => Number(await client.do('cpu'));
+    const before = await cpuTime();
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    expect((await cpuTime()) - before).toBeLessThan(25);
+  },
+);
 
 test.skipIf(installed.length === 0)(
   `the clients in ${installed.map(({ name }) => name).join(' and ')} lose and repeat nothing when a broker with a durable log is killed`,

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import threading
+import time
 
 sys.path.insert(0, os.environ["CLIENT_FOLDER"])
 import sluice_client  # noqa: E402
@@ -54,6 +55,11 @@ for line in sys.stdin:
         elif command == "large":
             publish(int(args[0]), "ä" * int(args[1]))
             answer = "published"
+        elif command == "slowly":
+            for number in range(int(args[0])):
+                publish(number, "ä" * 2000)
+                time.sleep(0.001)
+            answer = "published"
         elif command == "invalid":
             publish(-1)
             answer = "published"
@@ -67,6 +73,9 @@ for line in sys.stdin:
                 client.next_message(timeout=30)
         elif command == "statistics":
             answer = statistics()
+        elif command == "cpu":
+            # In milliseconds.
+            answer = time.process_time() * 1000
         else:
             answer = client.close(timeout=float(args[0]) if args else 30)
     except (SluiceError, TimeoutError, ValueError) as error:
