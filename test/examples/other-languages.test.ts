@@ -134,6 +134,15 @@ function welcomeThen(lines: string, settings: object = {}): ScriptedBroker['answ
   return (message) => (message.type === 'hello' ? `${welcome}\n${lines}` : answerAsBroker(message));
 }
 
+/** Answers like a broker, and rejects what was sent before the first ping. */
+function rejectFirst(): ScriptedBroker['answer'] {
+  let pings = 0;
+  return (message) => {
+    const answer = answerAsBroker(message);
+    return message.type === 'ping' && pings++ === 0 ? `${errorLine('RULE_VIOLATION')}\n${answer}` : answer;
+  };
+}
+
 /** Reads what a subscriber receives. */
 function read(peer: Peer, ledger: Ledger): void {
   peer.socket.on('data', () => {
@@ -160,6 +169,7 @@ describe.each(LANGUAGES)('the $name client', ({ driver, missing }) => {
       expect(await client.do('next')).toBe('job_assignment');
       await client.do('invalid');
       await client.do('flush 30');
+      await until(() => client.rejected.length > 0);
       expect(client.rejected).toEqual(['RULE_VIOLATION']);
       expect(await client.do('statistics')).toEqual({ rejected: 1, resent: 0, connections: 1 });
       // Longer than any read, and than the broker accepts.
@@ -290,6 +300,41 @@ describe.each(LANGUAGES)('the $name client', ({ driver, missing }) => {
       await until(() => broker.received.filter(({ type }) => type === 'pong').length > 1);
       for (let number = 0; number < 3; number++) expect(await client.do('next')).toBe('job_cancel');
       expect(await client.do('statistics')).toMatchObject({ connections: 1 });
+    },
+  );
+
+  test.skipIf(missing.length > 0)(
+    `publishes what its callback for rejections does, also if it has to wait for room${without(missing)}`,
+    async () => {
+      const broker = await ScriptedBroker.start();
+      broker.answer = rejectFirst();
+      // There is room for one message.
+      const client = run(broker.socketPath, {
+        MAX_UNCONFIRMED: '1',
+        ON_REJECTED: 'publish',
+        ACTIVE_JOBS: '',
+      });
+      await client.do('publish 0 1');
+      expect(await client.do('flush 30')).toBe('flushed');
+      await until(() => client.rejected.length > 0);
+      expect(await client.do('flush 30')).toBe('flushed');
+      const numbers = broker.received
+        .filter(({ type }) => type === 'job_progress')
+        .map(({ data }) => data.processed);
+      expect(numbers).toEqual([0, 1000]);
+    },
+  );
+
+  test.skipIf(missing.length > 0)(
+    `can be closed by its callback for rejections${without(missing)}`,
+    async () => {
+      const broker = await ScriptedBroker.start();
+      broker.answer = rejectFirst();
+      const client = run(broker.socketPath, { ON_REJECTED: 'close', ACTIVE_JOBS: '' });
+      await client.do('publish 0 1');
+      await until(() => client.rejected.length > 0);
+      expect(await client.do('drain')).toBe('CONNECTION_CLOSED');
+      expect(await client.do('close')).toBe(0);
     },
   );
 

@@ -25,12 +25,21 @@ def heartbeat():
     return {"activeJobs": float(active_jobs), "totalProcessed": 2, "systemStatus": "crawling"}
 
 
+def on_rejected(error):
+    action = os.environ.get("ON_REJECTED")
+    if action == "publish":
+        publish(1000)
+    elif action == "close":
+        client.close(timeout=0.2)
+    say({"rejected": error["code"]})
+
+
 client = SluiceClient(
     os.environ["SOCKET_PATH"],
     crawler_id=os.environ["CRAWLER_ID"],
     token=os.environ.get("TOKEN"),
     heartbeat=heartbeat if active_jobs else None,
-    on_rejected=lambda error: say({"rejected": error["code"]}),
+    on_rejected=on_rejected,
     max_unconfirmed=int(os.environ.get("MAX_UNCONFIRMED", 16 * 1024 * 1024)),
     max_received=int(os.environ.get("MAX_RECEIVED", 10_000)),
 )
