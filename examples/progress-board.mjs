@@ -28,7 +28,7 @@ let status = '';
 let timer;
 
 /** Replaces control characters, so that text from crawlers cannot move the cursor. */
-const sanitize = (text) => text.replaceAll(/[^\x20-\x7e]/g, '?');
+const sanitize = (text) => String(text).replaceAll(/[^\x20-\x7e]/g, '?');
 
 function describe(event) {
   if (event.is('job_started')) return 'started';
@@ -38,7 +38,8 @@ function describe(event) {
   if (!event.is('job_progress')) return undefined;
   const { processed, total, stage } = event.message.data;
   if (!total) return `${stage} ${processed}`;
-  const filled = Math.round((processed / total) * BAR);
+  // With `validation: report`, the broker forwards any numbers.
+  const filled = Math.round(Math.min(1, Math.max(0, processed / total)) * BAR);
   return `${'█'.repeat(filled)}${'░'.repeat(BAR - filled)} ${processed}/${total}`;
 }
 
@@ -61,9 +62,10 @@ function redraw() {
 
 await client.connect();
 for await (const event of await client.subscribe({ types: ['job_*'], overflow: 'drop-oldest' })) {
-  const id = sanitize(event.message.jobId ?? event.message.job_id);
   const text = describe(event);
+  // Others, such as `job_request`, may be about no job.
   if (text === undefined) continue;
+  const id = sanitize(event.message.jobId ?? event.message.job_id);
   jobs.delete(id);
   jobs.set(id, text);
   if (jobs.size > MAX_JOBS) jobs.delete(jobs.keys().next().value);

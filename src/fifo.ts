@@ -34,6 +34,11 @@ export class Fifo<T> implements Iterable<T> {
     this.#items.push(item);
   }
 
+  /** Replaces the last item. There must be one. */
+  replaceLast(item: T): void {
+    this.#items[this.#items.length - 1] = item;
+  }
+
   /** Removes the first item. Cuts off the slots of removed items when they are at least half of the array. */
   shift(): T | undefined {
     const head = this.#head;

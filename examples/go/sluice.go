@@ -39,6 +39,8 @@ const (
 	lastRetry      = 10 * time.Second
 	// How often the client checks what else is due.
 	pollInterval = 500 * time.Millisecond
+	// Errors that wait for OnRejected: more are only counted.
+	maxWaitingErrors = 1000
 )
 
 // ErrClosed is returned after Close.
@@ -94,9 +96,12 @@ type Options struct {
 	Token string
 	// TLS encrypts a TCP connection.
 	TLS *tls.Config
-	// Heartbeat returns the data of a heartbeat, which the client then sends regularly.
+	// Heartbeat returns the data of a heartbeat, which the client then sends regularly. It is called on the goroutine that
+	// sends, so it must not publish.
 	Heartbeat func() any
-	// OnRejected is called, on a goroutine of the client, with the reason for which a message was rejected.
+	// OnRejected is called with the reason for which a message was rejected. It has a goroutine of its own: it may publish,
+	// and Flush does not wait for it. Statistics.Unreported counts the errors that it was too slow for. Close waits for it; a
+	// Close in OnRejected itself returns after its timeout.
 	OnRejected func(*Error)
 	// MaxUnconfirmed is the number of bytes that may wait for the broker before Publish waits. Default: 16 MiB.
 	MaxUnconfirmed int
@@ -114,10 +119,12 @@ type Client struct {
 	options          Options
 	session          string
 	received         chan Message
-	ctx              context.Context
-	cancel           context.CancelFunc
-	done             chan struct{}
-	wake             chan struct{}
+	// For OnRejected.
+	rejected chan *Error
+	ctx      context.Context
+	cancel   context.CancelFunc
+	done     chan struct{}
+	wake     chan struct{}
 
 	mutex sync.Mutex
 	// Closed, and replaced, whenever messages are confirmed.
@@ -139,8 +146,10 @@ type Client struct {
 // Statistics of a client.
 type Statistics struct {
 	Confirmed, Rejected, Resent int64
-	Connections                 int
-	Unconfirmed                 int
+	// Rejections that OnRejected was too slow for.
+	Unreported  int64
+	Connections int
+	Unconfirmed int
 }
 
 // New creates a client, which connects at once, and again whenever the connection is lost.
@@ -163,8 +172,10 @@ func New(network, address string, options Options) *Client {
 		// The broker counts the messages of a session, so that it can tell a new connection what it has.
 		session: hex.EncodeToString(id), ctx: ctx, cancel: cancel, done: make(chan struct{}),
 		wake: make(chan struct{}, 1), changed: make(chan struct{}), sessionLine: new(int64),
+		rejected: make(chan *Error, maxWaitingErrors),
 	}
 	go client.run()
+	go client.report()
 	return client
 }
 
@@ -335,12 +346,21 @@ func (c *Client) fail(err error) {
 	}
 }
 
+// Calls OnRejected until the client has ended. It may wait for confirmations, which another goroutine reads.
+func (c *Client) report() {
+	defer close(c.done)
+	for answer := range c.rejected {
+		c.options.OnRejected(answer)
+	}
+}
+
 // Connects until the client ends.
 func (c *Client) run() {
-	defer close(c.done)
+	defer close(c.rejected)
 	defer close(c.received)
 	for delay := firstRetry; c.ctx.Err() == nil; delay = shorter(2*delay, lastRetry) {
-		if c.serve() {
+		// A broker that accepts a connection and closes it at once is not back yet.
+		if c.serve() >= lastRetry {
 			delay = firstRetry
 		}
 		select {
@@ -374,11 +394,11 @@ type welcome struct {
 	} `json:"session"`
 }
 
-// Sends and receives on one connection until it is lost. Returns whether the broker has welcomed the client.
-func (c *Client) serve() bool {
+// Sends and receives on one connection until it is lost. Returns for how long, since the broker has welcomed the client.
+func (c *Client) serve() time.Duration {
 	connection, err := c.dial()
 	if err != nil {
-		return false
+		return 0
 	}
 	defer connection.Close()
 	ctx, cancel := context.WithCancel(c.ctx)
@@ -393,11 +413,11 @@ func (c *Client) serve() bool {
 		Data: hello{"crawler", c.session, c.options.CrawlerID, c.options.Token},
 	})
 	if err != nil {
-		return false
+		return 0
 	}
 	_ = connection.SetDeadline(time.Now().Add(connectTimeout))
 	if _, err := connection.Write(greeting); err != nil {
-		return false
+		return 0
 	}
 	reader := bufio.NewReaderSize(connection, writeSize)
 	current := &connectionState{client: c, connection: connection, ctx: ctx}
@@ -405,21 +425,22 @@ func (c *Client) serve() bool {
 	for {
 		message, err := readMessage(reader)
 		if err != nil {
-			return false
+			return 0
 		}
 		if message.Type != "welcome" {
 			if err := current.handle(message); err != nil {
-				return false
+				return 0
 			}
 			continue
 		}
 		if err := json.Unmarshal(message.Data, &welcomed); err != nil {
-			return false
+			return 0
 		}
 		break
 	}
 	_ = connection.SetDeadline(time.Time{})
 	c.onWelcome(welcomed)
+	welcomedAt := time.Now()
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -430,7 +451,7 @@ func (c *Client) serve() bool {
 	cancel()
 	// It sends to Messages, and confirms what this connection has written.
 	<-ended
-	return true
+	return time.Since(welcomedAt)
 }
 
 func (c *Client) onWelcome(welcomed welcome) {
@@ -638,10 +659,15 @@ func (s *connectionState) handle(message Message) error {
 			return nil
 		}
 		c.mutex.Lock()
+		defer c.mutex.Unlock()
 		c.statistics.Rejected++
-		c.mutex.Unlock()
-		if c.options.OnRejected != nil {
-			c.options.OnRejected(answer)
+		if c.options.OnRejected == nil {
+			return nil
+		}
+		select {
+		case c.rejected <- answer:
+		default:
+			c.statistics.Unreported++
 		}
 	default:
 		select {

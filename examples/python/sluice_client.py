@@ -32,6 +32,8 @@ CONNECT_TIMEOUT = 10.0
 RETRY_DELAYS = (0.1, 10.0)
 READ_SIZE = 256 * 1024
 WRITE_SIZE = 256 * 1024
+# Errors that wait for `on_rejected`: more are only counted.
+MAX_WAITING_ERRORS = 1000
 # How often the client checks what else is due, in seconds.
 POLL_INTERVAL = 0.5
 # Fatal errors: reconnecting would not help.
@@ -55,9 +57,12 @@ class SluiceClient:
     crawler_id: identifies this crawler over its connections. Default: none.
     token: if the broker requires one.
     ssl_context: encrypts a TCP connection (ssl.create_default_context()). Default: not encrypted.
-    heartbeat: returns the data of a heartbeat, which the client then sends regularly. Default: none are sent.
-    on_rejected: called, on the client's thread, with the data of each error, such as
-        {"code": "SCHEMA_VIOLATION", "messageType": "job_progress", "issues": [...]}. Default: they are only counted.
+    heartbeat: returns the data of a heartbeat, which the client then sends regularly. Called on the thread that sends, so it
+        must not publish. Default: none are sent.
+    on_rejected: called with the data of each error, such as
+        {"code": "SCHEMA_VIOLATION", "messageType": "job_progress", "issues": [...]}. It has a thread of its own: it may
+        publish, and `flush` does not wait for it. `unreported` counts the errors that it was too slow for. Default: errors
+        are only counted.
     max_unconfirmed: bytes of messages that wait for the broker, above which `publish` waits.
     max_received: messages that wait for `next_message`, above which the client reads no more until some are taken: then
         nothing is confirmed either.
@@ -76,6 +81,7 @@ class SluiceClient:
         max_received=10_000,
     ):
         self.rejected = 0
+        self.unreported = 0
         self.resent = 0
         self.connections = 0
         self.welcome = None
@@ -87,6 +93,8 @@ class SluiceClient:
         # Its last element is None, when the client has ended.
         self._received = queue.Queue()
         self._max_received = max_received
+        # For on_rejected. Its last element is None.
+        self._errors = queue.Queue()
         # The broker counts the messages of a session, so that it can tell a new connection what it has.
         self._hello = {"role": "crawler", "session": str(uuid.uuid4())}
         if crawler_id is not None:
@@ -103,6 +111,8 @@ class SluiceClient:
         self._confirmed = 0
         # Number of messages of the session that were decided before the first of them; None if the broker does not say.
         self._session_line = 0
+        # When the broker has accepted the connection; None if it has not.
+        self._welcomed_at = None
         self._is_ending = False
         self._is_closing = False
         self._failure = None
@@ -110,8 +120,11 @@ class SluiceClient:
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
-        self._thread = threading.Thread(target=self._run, name="sluice", daemon=True)
-        self._thread.start()
+        self._threads = [threading.Thread(target=self._run, name="sluice", daemon=True)]
+        if on_rejected is not None:
+            self._threads.append(threading.Thread(target=self._report, name="sluice-rejected", daemon=True))
+        for thread in self._threads:
+            thread.start()
 
     def __enter__(self):
         return self
@@ -186,7 +199,10 @@ class SluiceClient:
             self._is_closing = True
             self._changed.notify_all()
         self._wake()
-        self._thread.join(_remaining(deadline))
+        # A callback may call this: its thread cannot wait for itself.
+        if threading.current_thread() not in self._threads:
+            for thread in self._threads:
+                thread.join(_remaining(deadline))
         with self._changed:
             return len(self._sent) + len(self._unsent)
 
@@ -225,13 +241,16 @@ class SluiceClient:
             while not self._is_closing:
                 try:
                     with self._connect() as connection:
-                        attempt = 0
                         _Session(self, connection).serve()
                 except SluiceError as error:
                     if error.code in FATAL:
                         return self._fail(error)
                 except OSError:
                     pass
+                # A broker that accepts a connection and closes it at once is not back yet.
+                if self._welcomed_at is not None and time.monotonic() - self._welcomed_at >= RETRY_DELAYS[1]:
+                    attempt = 0
+                self._welcomed_at = None
                 # Half of the delay is random, so that not all crawlers return at once.
                 delay = min(RETRY_DELAYS[1], RETRY_DELAYS[0] * 2**attempt)
                 attempt = min(attempt + 1, 10)
@@ -244,11 +263,25 @@ class SluiceClient:
         finally:
             self._wake_reader.close()
             self._received.put(None)
+            self._errors.put(None)
+
+    def _report(self):
+        """Calls on_rejected. It may wait for confirmations, which the client's other thread reads."""
+        try:
+            while (error := self._errors.get()) is not None:
+                self._on_rejected(error)
+        except BaseException as error:
+            self._fail(error)
+            raise
 
     def _fail(self, error):
+        """Ends the client."""
         with self._changed:
-            self._failure = error
+            if not self._is_closing:
+                self._failure = error
+            self._is_closing = True
             self._changed.notify_all()
+        self._wake()
 
     def _connect(self):
         if isinstance(self._address, tuple):
@@ -273,6 +306,7 @@ class SluiceClient:
             self._sent.clear()
             self.welcome = welcome
             self.connections += 1
+            self._welcomed_at = time.monotonic()
 
     def _on_pong(self, end, line):
         """Everything that was written before its ping is confirmed. end: number of those messages since the start."""
@@ -357,7 +391,9 @@ class _Session:
         if events:
             selector.register(self._connection, events)
         try:
-            until_ping = self._unpinged_since + CONFIRM_DELAY - now if self._unpinged > 0 else POLL_INTERVAL
+            # A ping waits until what is before it is written.
+            is_ping_next = self._unpinged > 0 and not self._to_write
+            until_ping = self._unpinged_since + CONFIRM_DELAY - now if is_ping_next else POLL_INTERVAL
             ready = {key.fileobj: mask for key, mask in selector.select(0 if is_ready else max(0, until_ping))}
         finally:
             if events:
@@ -465,7 +501,10 @@ class _Session:
             return
         self._client.rejected += 1
         if self._client._on_rejected is not None:
-            self._client._on_rejected(data)
+            if self._client._errors.qsize() < MAX_WAITING_ERRORS:
+                self._client._errors.put(data)
+            else:
+                self._client.unreported += 1
 
 
 def _must_wait(error):

@@ -30,7 +30,8 @@ export interface ClientEvents {
   reconnecting: [event: { attempt: number; delay: number }];
   /**
    * The broker's `error` message. `line` counts published lines, from 1. Without a listener, the first rejected messages
-   * cause a process warning with the code `SLUICE_REJECTED`.
+   * cause a process warning with the code `SLUICE_REJECTED`; a subscription that is rejected after a reconnect causes
+   * `SLUICE_SUBSCRIPTION_REJECTED`, unless its loop throws the error.
    */
   rejected: [error: BrokerError];
   /**

@@ -1,13 +1,20 @@
 // All subscriptions of one client: requests them from the broker on each new connection. The broker sends a message
 // once, even if several subscriptions match; the client finds the matching ones here.
 
-import { SluiceError } from '../errors.js';
+import { Backoff } from '../backoff.js';
+import { type ErrorCode, SluiceError } from '../errors.js';
 import { withTimeout } from '../timeout.js';
 import type { BrokerSession, LogGap } from './broker-session.js';
 import type { Settle } from './pending-requests.js';
 import type { ReceivedMessage } from './received-message.js';
 import { Subscription, type SubscriptionOwner } from './subscription.js';
-import { checkFilter, matchesFilter, type SubscriptionFilter, wireFilter } from './subscription-filter.js';
+import {
+  checkFilter,
+  isWorkGroup,
+  matchesFilter,
+  type SubscriptionFilter,
+  wireFilter,
+} from './subscription-filter.js';
 import type { Progress } from './unacknowledged.js';
 
 /** The client, as seen by its subscriptions. */
@@ -16,9 +23,19 @@ export interface SubscriptionTransport {
   readonly session: BrokerSession | undefined;
   /** The broker knows these types of a subscription as no type of crawlers' messages. */
   onUnknownTypes(types: readonly string[]): void;
+  /**
+   * The broker has not confirmed a subscription after a reconnect, and no loop throws the error.
+   * @param isRetried whether it is requested again. Reported once.
+   */
+  onNotConfirmed(error: SluiceError, isRetried: boolean): void;
   /** A queue crossed a watermark, or an answer of the broker is awaited: reading may have to pause or resume. */
   onReadingChanged(): void;
 }
+
+/** Why a subscription that was confirmed before may be rejected although it is valid: the broker is busy. */
+const TEMPORARY_CODES: ReadonlySet<ErrorCode> = new Set(['RATE_LIMITED', 'REQUEST_TIMEOUT']);
+/** Delays until it is requested again, in ms. */
+const RETRY_DELAYS = { initialDelay: 500, maxDelay: 30_000 };
 
 export class ClientSubscriptions implements SubscriptionOwner {
   readonly #transport: SubscriptionTransport;
@@ -28,6 +45,11 @@ export class ClientSubscriptions implements SubscriptionOwner {
   readonly #full = new Set<Subscription>();
   /** Ended subscriptions that the broker may still send messages for: it has not confirmed with `unsubscribed` yet. */
   readonly #unsubscribing = new Set<Subscription>();
+  /** Subscriptions that the broker knows no more: it would reject acknowledgements. */
+  readonly #left = new WeakSet<Subscription>();
+  /** Of subscriptions that are requested again on this connection. */
+  readonly #retryTimers = new Set<NodeJS.Timeout>();
+  #hasReportedRetry = false;
   /** The subscription that the next messages are for, and their number: the last values that it begins with. */
   #replay: { readonly subscription: Subscription; left: number } | undefined;
   #nextId = 1;
@@ -72,13 +94,16 @@ export class ClientSubscriptions implements SubscriptionOwner {
     for (const subscription of this.#subscriptions) this.#request(session, subscription);
   }
 
-  unsubscribe(subscription: Subscription): Promise<void> {
+  async unsubscribe(subscription: Subscription): Promise<void> {
     this.#delete(subscription);
+    // A listener that calls this has finished its message when it returns.
+    if (isWorkGroup(subscription.filter)) await Promise.resolve();
+    this.#left.add(subscription);
     const { session } = this.#transport;
     // The next connection will not request it.
-    if (session === undefined) return Promise.resolve();
+    if (session === undefined) return;
     this.#unsubscribing.add(subscription);
-    return new Promise((resolve, reject) => {
+    await new Promise<void>((resolve, reject) => {
       const settle = (error?: SluiceError): void => {
         if (error === undefined) this.#unsubscribing.delete(subscription);
         if (error?.code === 'REQUEST_TIMEOUT') reject(error);
@@ -95,9 +120,9 @@ export class ClientSubscriptions implements SubscriptionOwner {
     this.#transport.onReadingChanged();
   }
 
-  acknowledge({ id }: Subscription, position: string, done: Progress['done'] = []): boolean {
-    const { session } = this.#transport;
-    session?.sendControl('ack', { id, position, ...(done.length === 0 ? {} : { done }) });
+  acknowledge(subscription: Subscription, position: string, done: Progress['done'] = []): boolean {
+    const session = this.#sessionOf(subscription);
+    session?.sendControl('ack', { id: subscription.id, position, ...(done.length === 0 ? {} : { done }) });
     return session !== undefined;
   }
 
@@ -105,8 +130,13 @@ export class ClientSubscriptions implements SubscriptionOwner {
     for (const subscription of this.#subscriptions) subscription.onAckRejected();
   }
 
-  giveBack({ id }: Subscription, position: string, delay: number | undefined): void {
-    this.#transport.session?.sendControl('nack', { id, position, delay });
+  giveBack(subscription: Subscription, position: string, delay: number | undefined): void {
+    this.#sessionOf(subscription)?.sendControl('nack', { id: subscription.id, position, delay });
+  }
+
+  /** The connection on which the broker knows a subscription. */
+  #sessionOf(subscription: Subscription): BrokerSession | undefined {
+    return this.#left.has(subscription) ? undefined : this.#transport.session;
   }
 
   /** The position after the messages of a subscription that were received. */
@@ -128,6 +158,7 @@ export class ClientSubscriptions implements SubscriptionOwner {
   /** The connection is lost, and with it the broker's record of all subscriptions. */
   onLost(): void {
     for (const subscription of this.#subscriptions) subscription.rewind();
+    this.#clearRetries();
     this.#unsubscribing.clear();
     this.#replay = undefined;
   }
@@ -149,8 +180,19 @@ export class ClientSubscriptions implements SubscriptionOwner {
     }
   }
 
+  /**
+   * Ends all subscriptions because the client closes, and leaves work groups: otherwise, the messages that this client has
+   * would count as failed. Resolves when the broker has confirmed that, or has not done so in time.
+   */
+  async leave(): Promise<void> {
+    const groups = [...this.#subscriptions].filter(({ filter }) => isWorkGroup(filter));
+    this.end();
+    await Promise.allSettled(groups.map((subscription) => this.unsubscribe(subscription)));
+  }
+
   /** Ends all subscriptions because the client is closed. */
   end(error?: SluiceError): void {
+    this.#clearRetries();
     for (const subscription of this.#subscriptions) subscription.end(error);
     this.#subscriptions.clear();
     this.#full.clear();
@@ -167,7 +209,8 @@ export class ClientSubscriptions implements SubscriptionOwner {
     return subscription;
   }
 
-  #request(session: BrokerSession, subscription: Subscription): void {
+  /** @param backoff of the requests that repeat this one on the same connection */
+  #request(session: BrokerSession, subscription: Subscription, backoff?: Backoff): void {
     const settle: Settle = (
       error,
       { unknownTypes = [], lastValues = 0, position } = { id: subscription.id },
@@ -182,17 +225,36 @@ export class ClientSubscriptions implements SubscriptionOwner {
         return;
       }
       // A lost connection is replaced, and the subscription is then requested again.
-      if (session.isOpen) this.#fail(subscription, error);
+      if (!session.isOpen || subscription.isEnded) return;
+      const isTemporary = subscription.isConfirmed && TEMPORARY_CODES.has(error.code);
+      if (!isTemporary) return this.#fail(subscription, error);
+      if (!this.#hasReportedRetry) this.#transport.onNotConfirmed(error, true);
+      this.#hasReportedRetry = true;
+      this.#requestLater(session, subscription, backoff ?? new Backoff(RETRY_DELAYS, Math.random));
     };
     const { id, filter, received } = subscription;
     session.request('subscribe', wireFilter(id, filter, received), 'subscribed', settle, id);
     this.#transport.onReadingChanged();
   }
 
+  #requestLater(session: BrokerSession, subscription: Subscription, backoff: Backoff): void {
+    const timer = setTimeout(() => {
+      this.#retryTimers.delete(timer);
+      if (!subscription.isEnded) this.#request(session, subscription, backoff);
+    }, backoff.next());
+    this.#retryTimers.add(timer);
+  }
+
+  #clearRetries(): void {
+    for (const timer of this.#retryTimers) clearTimeout(timer);
+    this.#retryTimers.clear();
+  }
+
   /** Subscribing failed or timed out. */
   #fail(subscription: Subscription, error: SluiceError): void {
     if (subscription.isEnded) return;
     subscription.end(error);
+    if (subscription.isConfirmed && subscription.hasListener) this.#transport.onNotConfirmed(error, false);
     // The broker may just be late, and would then send messages for it.
     if (error.code === 'REQUEST_TIMEOUT') this.unsubscribe(subscription).catch(() => {});
     else this.#delete(subscription);

@@ -8,6 +8,9 @@ export class Cursor {
   #sent: string | undefined;
   /** The latest position that the broker has sent on this connection. */
   #reached: string | undefined;
+  /** Whether the target is sent at the end of this turn of the event loop. */
+  #isScheduled = false;
+  #isEnded = false;
 
   /** @param acknowledge sends the broker a position; returns whether there is a connection to send it on */
   constructor(acknowledge: (position: string) => boolean) {
@@ -23,18 +26,19 @@ export class Cursor {
   /** The broker has sent the messages before a position. */
   onReached(position: string): void {
     this.#reached = position;
-    this.#send();
+    this.#sendSoon();
   }
 
   /** All messages before a position are handled. */
   moveTo(position: string): void {
     this.#target = position;
-    this.#send();
+    this.#sendSoon();
   }
 
   /** The broker has rejected a position: the next one is sent. */
   onRejected(): void {
-    this.#target = undefined;
+    // A later one may not have been sent yet.
+    if (this.#target === this.#sent) this.#target = undefined;
     this.#sent = undefined;
   }
 
@@ -44,8 +48,22 @@ export class Cursor {
     this.#reached = undefined;
   }
 
+  /** Sends the target: the subscription ends, and perhaps the connection. */
+  end(): void {
+    this.#isEnded = true;
+    this.#send();
+  }
+
+  /** Many positions may be passed in one turn of the event loop: the broker is sent the last one. */
+  #sendSoon(): void {
+    if (this.#isEnded) return this.#send();
+    if (!this.#isScheduled) setImmediate(() => this.#send());
+    this.#isScheduled = true;
+  }
+
   /** Sends the target, as soon as the broker has sent the messages before it on this connection. */
   #send(): void {
+    this.#isScheduled = false;
     const [target, reached] = [this.#target, this.#reached];
     if (target === undefined || target === this.#sent) return;
     if (reached === undefined || isBeyond(target, reached)) return;

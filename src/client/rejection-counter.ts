@@ -13,7 +13,7 @@ const CONNECTION_CODES: ReadonlySet<string> = new Set<WireErrorCode>([
   'SLOW_CONSUMER',
   'UNSUPPORTED_VERSION',
 ]);
-/** Messages that the client itself sends, whose rejection is reported by the method that sent them. */
+/** Messages that the client itself sends, whose rejection is reported by the method that sent them, or its subscription. */
 const REQUEST_TYPES: ReadonlySet<string> = new Set(['hello', 'subscribe', 'unsubscribe', 'job_request']);
 
 export class RejectionCounter {

@@ -99,6 +99,7 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Safe
           return reconnector.session;
         },
         onUnknownTypes: (types) => this.#onUnknownTypes(types),
+        onNotConfirmed: (error, isRetried) => this.#onNotConfirmed(error, isRetried),
         onReadingChanged: () => this.#updateReading(),
       },
       !this.#canReceiveJobs,
@@ -258,9 +259,9 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Safe
   }
 
   /**
-   * Ends the subscriptions, sends the contents of the outbox, waits until the broker has confirmed them, and closes.
-   * Nothing can be published afterwards. Further calls wait for the same result. Before the first connection is made,
-   * it closes immediately, and a pending `connect` rejects.
+   * Ends the subscriptions, leaves work groups, sends the contents of the outbox, waits until the broker has confirmed that,
+   * and closes. Nothing can be published afterwards. Further calls wait for the same result. Before the first connection is
+   * made, it closes immediately, and a pending `connect` rejects.
    * @param timeout ms to wait for the confirmation, 0 to not wait, or `Infinity`. Default: `requestTimeout`.
    * @returns the number of publications that the broker has not confirmed: 0, unless the timeout expired or there was
    *   no connection yet
@@ -282,11 +283,15 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Safe
       const canFlush = this.#state === 'connected' || this.#state === 'reconnecting';
       this.#heartbeats?.stop();
       this.#state = 'closing';
-      this.#subscriptions.end();
+      const left = this.#subscriptions.leave();
       this.#updateReading();
       if (canFlush) {
         const flushed = this.#outbox.flush().catch(() => {});
-        await withTimeout(flushed, timeout, () => {});
+        await withTimeout(
+          Promise.all([flushed, left]).then(() => {}),
+          timeout,
+          () => {},
+        );
       }
       this.#finish(undefined);
     }
@@ -338,6 +343,16 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Safe
     if (this.listenerCount('unknown_types') > 0) return this.emitSafely('unknown_types', { types });
     process.emitWarning(`The broker knows no crawler message of type ${types.join(', ')}`, {
       code: 'SLUICE_UNKNOWN_TYPE',
+    });
+  }
+
+  #onNotConfirmed({ message }: SluiceError, isRetried: boolean): void {
+    // The `rejected` event has the broker's error.
+    if (this.listenerCount('rejected') > 0) return;
+    const outcome = isRetried ? 'is retried' : 'has ended';
+    process.emitWarning(`After a reconnect, a subscription ${outcome}: ${message}`, {
+      type: 'SluiceWarning',
+      code: 'SLUICE_SUBSCRIPTION_REJECTED',
     });
   }
 

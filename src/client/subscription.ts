@@ -37,8 +37,8 @@ const LOW_SHARE = 0.5;
 
 /**
  * The result of `SluiceClient.subscribe`: `for await (const event of subscription)`. Leaving the loop unsubscribes.
- * The loop ends when the client is closed. It throws if the client gives up, or if the broker rejects the subscription
- * after a reconnect.
+ * The loop ends when the client is closed; in a work group, without the messages that are queued: they go to others. It
+ * throws if the client gives up, or if the broker rejects the subscription for good after a reconnect.
  *
  * While the queue is full, the client does not read the connection at all, not even for its other subscriptions and
  * `requestJobs`. It keeps reading only while it waits for an answer of the broker, for room in its outbox, or in
@@ -57,7 +57,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   readonly confirmed: Promise<void>;
   readonly #owner: SubscriptionOwner;
   readonly #listener: ((event: ReceivedMessage) => void) | undefined;
-  /** Messages, and the positions between them. */
+  /** Messages, and the positions between them, at most one after each message. */
   readonly #queue = new Fifo<ReceivedMessage | string>();
   /** If messages can be recognised, and are not repeated on purpose. */
   readonly #repeats: Repeats | undefined;
@@ -68,6 +68,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   #bytes = 0;
   readonly #fullness: Watermark;
   #waiters: Waiter[] = [];
+  #isConfirmed = false;
   #isEnded = false;
   #error: SluiceError | undefined;
   #resolveConfirmed: () => void = () => {};
@@ -111,6 +112,22 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   /** Whether no more messages will arrive. */
   get isEnded(): boolean {
     return this.#isEnded;
+  }
+
+  /**
+   * Whether the broker has confirmed it, on any connection.
+   * @internal
+   */
+  get isConfirmed(): boolean {
+    return this.#isConfirmed;
+  }
+
+  /**
+   * Whether a listener receives the messages, so that no loop throws an error that ends the subscription.
+   * @internal
+   */
+  get hasListener(): boolean {
+    return this.#listener !== undefined;
   }
 
   /** Bytes of messages queued for the loop. */
@@ -189,6 +206,8 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
     if (this.#isEnded) return;
     if (this.#queue.length === 0 && (this.#listener !== undefined || this.#waiters.length > 0))
       this.#onHandled(position);
+    // The queue's limit counts messages only: positions must not pile up.
+    else if (typeof this.#queue.peekLast() === 'string') this.#queue.replaceLast(position);
     else this.#queue.push(position);
     this.#cursor?.onReached(position);
   }
@@ -243,10 +262,11 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   }
 
   /**
-   * Resolves `confirmed`.
+   * The broker has confirmed it: resolves `confirmed`.
    * @internal
    */
   confirm(): void {
+    this.#isConfirmed = true;
     this.#resolveConfirmed();
   }
 
@@ -273,7 +293,8 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
 
   /** @throws SluiceError the reason if the client gave up, after all queued messages are consumed */
   next(): Promise<IteratorResult<ReceivedMessage, undefined>> {
-    this.#progress?.finishCurrent();
+    // Once it is ended, the message is another member's.
+    if (!this.#isEnded) this.#progress?.finishCurrent();
     const event = this.#nextMessage();
     if (event === undefined) {
       if (this.#error !== undefined) return Promise.reject(this.#error);
@@ -320,6 +341,8 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   end(error?: SluiceError): void {
     if (this.#isEnded) return;
     this.#progress?.end();
+    this.#cursor?.end();
+    if (this.#progress !== undefined) this.#discardQueue();
     this.#isEnded = true;
     this.#error = error;
     this.#rejectConfirmed(error ?? new SluiceError('CONNECTION_CLOSED'));

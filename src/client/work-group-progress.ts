@@ -102,7 +102,10 @@ export class WorkGroupProgress {
     this.#transport.acknowledge(this.#positionOf(0));
   }
 
-  /** Sends what is done. Afterwards, no message is watched any more. */
+  /**
+   * Sends what is done. What is done later is sent at once, since the client unsubscribes then. No message is watched any
+   * more.
+   */
   end(): void {
     this.#send();
     this.#isEnded = true;
@@ -123,6 +126,7 @@ export class WorkGroupProgress {
 
   /** Many messages may be done in one turn of the event loop: the broker is sent them together. */
   #sendSoon(): void {
+    if (this.#isEnded) return this.#send();
     if (!this.#isScheduled) setImmediate(() => this.#send());
     this.#isScheduled = true;
   }

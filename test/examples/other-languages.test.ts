@@ -65,10 +65,8 @@ function language(name: string, tool: string, prepare: (whenOver: WhenOver) => r
   return { name, driver, missing };
 }
 
-const LANGUAGES = [
-  language('Python', 'python3', () => [python(), join(drivers, 'driver.py')]),
-  language('Go', 'go', (whenOver) => [compileGo(whenOver)]),
-];
+const PYTHON = language('Python', 'python3', () => [python(), join(drivers, 'driver.py')]);
+const LANGUAGES = [PYTHON, language('Go', 'go', (whenOver) => [compileGo(whenOver)])];
 const installed = LANGUAGES.filter(({ missing }) => missing.length === 0);
 
 /** A program that uses a client, and does what it is told. */
@@ -136,6 +134,15 @@ function welcomeThen(lines: string, settings: object = {}): ScriptedBroker['answ
   return (message) => (message.type === 'hello' ? `${welcome}\n${lines}` : answerAsBroker(message));
 }
 
+/** Answers like a broker, and rejects what was sent before the first ping. */
+function rejectFirst(): ScriptedBroker['answer'] {
+  let pings = 0;
+  return (message) => {
+    const answer = answerAsBroker(message);
+    return message.type === 'ping' && pings++ === 0 ? `${errorLine('RULE_VIOLATION')}\n${answer}` : answer;
+  };
+}
+
 /** Reads what a subscriber receives. */
 function read(peer: Peer, ledger: Ledger): void {
   peer.socket.on('data', () => {
@@ -162,6 +169,7 @@ describe.each(LANGUAGES)('the $name client', ({ driver, missing }) => {
       expect(await client.do('next')).toBe('job_assignment');
       await client.do('invalid');
       await client.do('flush 30');
+      await until(() => client.rejected.length > 0);
       expect(client.rejected).toEqual(['RULE_VIOLATION']);
       expect(await client.do('statistics')).toEqual({ rejected: 1, resent: 0, connections: 1 });
       // Longer than any read, and than the broker accepts.
@@ -296,6 +304,60 @@ describe.each(LANGUAGES)('the $name client', ({ driver, missing }) => {
   );
 
   test.skipIf(missing.length > 0)(
+    `publishes what its callback for rejections does, also if it has to wait for room${without(missing)}`,
+    async () => {
+      const broker = await ScriptedBroker.start();
+      broker.answer = rejectFirst();
+      // There is room for one message.
+      const client = run(broker.socketPath, {
+        MAX_UNCONFIRMED: '1',
+        ON_REJECTED: 'publish',
+        ACTIVE_JOBS: '',
+      });
+      await client.do('publish 0 1');
+      expect(await client.do('flush 30')).toBe('flushed');
+      await until(() => client.rejected.length > 0);
+      expect(await client.do('flush 30')).toBe('flushed');
+      const numbers = broker.received
+        .filter(({ type }) => type === 'job_progress')
+        .map(({ data }) => data.processed);
+      expect(numbers).toEqual([0, 1000]);
+    },
+  );
+
+  test.skipIf(missing.length > 0)(
+    `can be closed by its callback for rejections${without(missing)}`,
+    async () => {
+      const broker = await ScriptedBroker.start();
+      broker.answer = rejectFirst();
+      const client = run(broker.socketPath, { ON_REJECTED: 'close', ACTIVE_JOBS: '' });
+      await client.do('publish 0 1');
+      await until(() => client.rejected.length > 0);
+      expect(await client.do('drain')).toBe('CONNECTION_CLOSED');
+      expect(await client.do('close')).toBe(0);
+    },
+  );
+
+  test.skipIf(missing.length > 0)(
+    `reconnects less and less often if the broker closes each connection at once${without(missing)}`,
+    async () => {
+      const broker = await ScriptedBroker.start();
+      const times: number[] = [];
+      broker.answer = (message, connection) => {
+        if (message.type !== 'hello') return undefined;
+        const isWelcome = times.push(performance.now()) % 2 === 0;
+        connection.end(`${isWelcome ? answerAsBroker(message) : errorLine('MAX_CONNECTIONS')}\n`);
+        return undefined;
+      };
+      run(broker.socketPath);
+      await until(() => times.length === 6);
+      const delay = (index: number) => (times[index + 1] ?? 0) - (times[index] ?? 0);
+      // The upper bounds of the delays double: 100 ms, …, 1600 ms. Half of each is the lower bound.
+      expect(delay(4)).toBeGreaterThan(delay(0) + delay(1));
+    },
+  );
+
+  test.skipIf(missing.length > 0)(
     `does not wait for a broker that does not answer its hello${without(missing)}`,
     async () => {
       const broker = await ScriptedBroker.start();
@@ -307,6 +369,24 @@ describe.each(LANGUAGES)('the $name client', ({ driver, missing }) => {
     },
   );
 });
+
+test.skipIf(PYTHON.missing.length > 0)(
+  `the Python client waits without work while the broker does not read${without(PYTHON.missing)}`,
+  async () => {
+    const broker = await ScriptedBroker.start();
+    broker.answer = (message, connection) => {
+      connection.pause();
+      return answerAsBroker(message);
+    };
+    const client = new Driver(PYTHON.driver(), broker.socketPath, { ACTIVE_JOBS: '' });
+    // More than the socket takes; what remains when it is full has too few bytes for a ping at once.
+    await client.do('slowly 200');
+    const cpuTime = async () => Number(await client.do('cpu'));
+    const before = await cpuTime();
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    expect((await cpuTime()) - before).toBeLessThan(25);
+  },
+);
 
 test.skipIf(installed.length === 0)(
   `the clients in ${installed.map(({ name }) => name).join(' and ')} lose and repeat nothing when a broker with a durable log is killed`,

@@ -25,7 +25,7 @@ describe('Fifo', () => {
 
   test('behaves like an array', () => {
     const step = fc.record({
-      action: fc.constantFrom('push', 'push', 'shift', 'unshift', 'extract', 'clear'),
+      action: fc.constantFrom('push', 'push', 'replaceLast', 'shift', 'unshift', 'extract', 'clear'),
       count: fc.integer({ min: 0, max: 80 }),
     });
     fc.assert(
@@ -38,6 +38,10 @@ describe('Fifo', () => {
           if (action === 'push') {
             for (const item of items) fifo.push(item);
             model.push(...items);
+          } else if (action === 'replaceLast') {
+            if (model.length === 0) continue;
+            fifo.replaceLast(next);
+            model[model.length - 1] = next++;
           } else if (action === 'shift') {
             for (const _ of items) expect(fifo.shift()).toBe(model.shift());
           } else if (action === 'unshift') {

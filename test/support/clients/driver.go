@@ -31,17 +31,30 @@ func main() {
 			return map[string]any{"activeJobs": value, "totalProcessed": 2, "systemStatus": "crawling"}
 		}
 	}
-	client := sluice.New("unix", os.Getenv("SOCKET_PATH"), sluice.Options{
-		CrawlerID:      os.Getenv("CRAWLER_ID"),
-		Token:          os.Getenv("TOKEN"),
-		Heartbeat:      heartbeat,
-		OnRejected:     func(err *sluice.Error) { print(map[string]any{"rejected": err.Code}) },
-		MaxUnconfirmed: maxUnconfirmed,
-		MaxReceived:    maxReceived,
-	})
+	var client *sluice.Client
 	publish := func(number int, text string) error {
 		return client.Publish("job_progress", "producer-"+os.Getenv("PRODUCER"), progress{"fetching", "issue", number, text})
 	}
+	created := make(chan struct{})
+	onRejected := func(err *sluice.Error) {
+		<-created
+		switch os.Getenv("ON_REJECTED") {
+		case "publish":
+			_ = publish(1000, "")
+		case "close":
+			client.Close(time.Second / 5)
+		}
+		print(map[string]any{"rejected": err.Code})
+	}
+	client = sluice.New("unix", os.Getenv("SOCKET_PATH"), sluice.Options{
+		CrawlerID:      os.Getenv("CRAWLER_ID"),
+		Token:          os.Getenv("TOKEN"),
+		Heartbeat:      heartbeat,
+		OnRejected:     onRejected,
+		MaxUnconfirmed: maxUnconfirmed,
+		MaxReceived:    maxReceived,
+	})
+	close(created)
 	number := func(text string) int {
 		value, _ := strconv.Atoi(text)
 		return value

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import threading
+import time
 
 sys.path.insert(0, os.environ["CLIENT_FOLDER"])
 import sluice_client  # noqa: E402
@@ -24,12 +25,21 @@ def heartbeat():
     return {"activeJobs": float(active_jobs), "totalProcessed": 2, "systemStatus": "crawling"}
 
 
+def on_rejected(error):
+    action = os.environ.get("ON_REJECTED")
+    if action == "publish":
+        publish(1000)
+    elif action == "close":
+        client.close(timeout=0.2)
+    say({"rejected": error["code"]})
+
+
 client = SluiceClient(
     os.environ["SOCKET_PATH"],
     crawler_id=os.environ["CRAWLER_ID"],
     token=os.environ.get("TOKEN"),
     heartbeat=heartbeat if active_jobs else None,
-    on_rejected=lambda error: say({"rejected": error["code"]}),
+    on_rejected=on_rejected,
     max_unconfirmed=int(os.environ.get("MAX_UNCONFIRMED", 16 * 1024 * 1024)),
     max_received=int(os.environ.get("MAX_RECEIVED", 10_000)),
 )
@@ -54,6 +64,11 @@ for line in sys.stdin:
         elif command == "large":
             publish(int(args[0]), "ä" * int(args[1]))
             answer = "published"
+        elif command == "slowly":
+            for number in range(int(args[0])):
+                publish(number, "ä" * 2000)
+                time.sleep(0.001)
+            answer = "published"
         elif command == "invalid":
             publish(-1)
             answer = "published"
@@ -67,6 +82,9 @@ for line in sys.stdin:
                 client.next_message(timeout=30)
         elif command == "statistics":
             answer = statistics()
+        elif command == "cpu":
+            # In milliseconds.
+            answer = time.process_time() * 1000
         else:
             answer = client.close(timeout=float(args[0]) if args else 30)
     except (SluiceError, TimeoutError, ValueError) as error:

@@ -361,6 +361,50 @@ describe('a cursor', () => {
     expect(rejected).toEqual(['ack', 'ack']);
   });
 
+  describe('with many positions and few messages', () => {
+    const positionOf = (offset: number) => `0123456789abcdef:${offset}`;
+    const positions = (id: string, from: number, to: number) =>
+      range(from, to)
+        .map((offset) => line({ type: 'position', data: { id, position: positionOf(offset) } }))
+        .join('');
+
+    async function subscribe() {
+      const broker = await ScriptedBroker.start();
+      const client = await connectApp(broker.socketPath);
+      const subscription = await client.subscribe({ cursor: 'db' });
+      const send = (text: string) => broker.connections[0]?.write(text);
+      const acknowledged = () =>
+        broker.received.filter(({ type }) => type === 'ack').map(({ data }) => data.position);
+      return { subscription, send, acknowledged };
+    }
+
+    test('acknowledges the latest one when a slow loop goes on', async () => {
+      const { subscription, send, acknowledged } = await subscribe();
+      send(line(VALID.heartbeat) + positions(subscription.id, 1, 2));
+      await subscription.next();
+      send(positions(subscription.id, 2, 10_001) + line(VALID.heartbeat));
+      await until(() => subscription.queuedBytes > 0);
+      await subscription.next();
+      await until(() => acknowledged().includes(positionOf(10_000)));
+      expect(acknowledged().length).toBeLessThanOrEqual(2);
+    });
+
+    test('acknowledges those that arrive together once, and the latest one before it ends', async () => {
+      const { subscription, send, acknowledged } = await subscribe();
+      const waiting = subscription.next();
+      send(positions(subscription.id, 1, 10_001));
+      await until(() => acknowledged().includes(positionOf(10_000)));
+      // At most one for each read.
+      expect(acknowledged().length).toBeLessThan(1000);
+      send(line(VALID.heartbeat) + positions(subscription.id, 10_001, 10_002));
+      await waiting;
+      // In the turn in which the position is passed.
+      void subscription.next();
+      await subscription.unsubscribe();
+      expect(acknowledged().at(-1)).toBe(positionOf(10_001));
+    });
+  });
+
   test('is taken over by a newer connection, and the older one is closed', async () => {
     const { socketPath, publish } = await startDurable();
     const older = await connectApp(socketPath);

@@ -6,6 +6,7 @@ import { Subscription } from '#src/client/subscription.js';
 import { PAUSE } from '#src/connection/connection-state.js';
 import { shareBroker, until } from '../../support/broker.js';
 import { line, VALID } from '../../support/messages.js';
+import { answerAsBroker, ScriptedBroker } from '../../support/scripted-broker.js';
 
 async function connectApp(socketPath: string): Promise<SluiceClient> {
   const client = new SluiceClient({ socketPath, hello: { role: 'app' } });
@@ -250,5 +251,78 @@ describe('Subscription', () => {
     for await (const event of subscription) jobs.push(jobOf(event));
     expect(jobs).toEqual(['job-1']);
     await expect(app.subscribe()).rejects.toMatchObject({ code: 'CONNECTION_CLOSED' });
+  });
+});
+
+describe('a subscription that the broker rejects after a reconnect', () => {
+  const rejection = (code: string) =>
+    JSON.stringify({ type: 'error', data: { code, message: '', messageType: 'subscribe' } });
+
+  /** Subscribes to a broker that loses its connection, and then answers `subscribe` like this, in turn. */
+  async function resubscribe(answers: readonly (string | undefined)[], listener?: () => void) {
+    const broker = await ScriptedBroker.start();
+    const left = ['confirm', ...answers];
+    broker.answer = (message) => {
+      const confirmation = answerAsBroker(message);
+      if (message.type !== 'subscribe') return confirmation;
+      if (left.length === 0) return `${confirmation}\n${line(VALID.heartbeat).trim()}`;
+      const answer = left.shift();
+      return answer === 'confirm' ? confirmation : answer;
+    };
+    const client = new SluiceClient({
+      socketPath: broker.socketPath,
+      hello: { role: 'app' },
+      requestTimeout: 1000,
+      reconnect: { initialDelay: 1, maxDelay: 5 },
+    });
+    onTestFinished(() => void client.close(0));
+    await client.connect();
+    const subscription = await client.subscribe({ last: true }, listener);
+    broker.connections[0]?.destroy();
+    return { broker, client, subscription };
+  }
+
+  const collectWarnings = () => {
+    const warnings: Error[] = [];
+    const onWarning = (warning: Error) => warnings.push(warning);
+    process.on('warning', onWarning);
+    onTestFinished(() => void process.off('warning', onWarning));
+    return warnings;
+  };
+
+  test('for now, or does not answer: is requested again on the same connection', async () => {
+    const warnings = collectWarnings();
+    let received = 0;
+    const { broker } = await resubscribe([rejection('RATE_LIMITED'), undefined], () => received++);
+    await until(() => received > 0);
+    expect(broker.connections).toHaveLength(2);
+    expect(broker.received.filter(({ type }) => type === 'subscribe')).toHaveLength(4);
+    expect(warnings).toMatchObject([{ code: 'SLUICE_SUBSCRIPTION_REJECTED' }]);
+  });
+
+  test('is not requested again once it is ended', async () => {
+    vi.spyOn(Math, 'random').mockReturnValue(0);
+    onTestFinished(() => void vi.restoreAllMocks());
+    const { broker, client, subscription } = await resubscribe([rejection('RATE_LIMITED')], () => {});
+    await once(client, 'rejected');
+    await subscription.unsubscribe();
+    await client.subscribe({ types: ['heartbeat'] });
+    const requested = broker.received.filter(({ type }) => type === 'subscribe').map(({ data }) => data.id);
+    expect(requested).toEqual(['s1', 's1', 's2']);
+  });
+
+  test('for good: a listener is reported, and a loop throws', async () => {
+    const warnings = collectWarnings();
+    const { subscription } = await resubscribe([rejection('RULE_VIOLATION')], () => {});
+    await until(() => warnings.length > 0);
+    expect(subscription.isEnded).toBe(true);
+    expect(warnings).toMatchObject([{ name: 'SluiceWarning', code: 'SLUICE_SUBSCRIPTION_REJECTED' }]);
+    const loop = await resubscribe([rejection('RULE_VIOLATION')]);
+    await expect(loop.subscription.next()).rejects.toMatchObject({ code: 'RULE_VIOLATION' });
+    const heard = await resubscribe([rejection('RULE_VIOLATION')], () => {});
+    const [error] = await once(heard.client, 'rejected');
+    expect(error).toMatchObject({ code: 'RULE_VIOLATION', messageType: 'subscribe' });
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(warnings).toHaveLength(1);
   });
 });

@@ -209,6 +209,53 @@ describe('a work group', () => {
     expect(broker.manager.getMetrics().durableLog?.deadLetters.failed).toBe(1);
   });
 
+  test('a client that closes while it handles a message has not failed', async () => {
+    const broker = await start(1);
+    const [first, second] = [await connectApp(broker), await connectApp(broker)];
+    const filter: SubscriptionFilter = { ...GROUP, maxDeliveries: 1, maxUnacked: 1 };
+    const work = await first.subscribe(filter);
+    await work.next();
+    await first.close();
+    const numbers: number[] = [];
+    await second.subscribe(filter, (event) => numbers.push(numberOf(event)));
+    const failed = () => broker.manager.getMetrics().durableLog?.deadLetters.failed ?? 0;
+    await until(() => numbers.length + failed() > 0);
+    expect([numbers, failed()]).toEqual([[0], 0]);
+  });
+
+  test('a client that closes gets nothing more, and what it is late with is no error', async () => {
+    const broker = await start(3);
+    const client = await connectApp(broker);
+    const rejected: unknown[] = [];
+    client.on('rejected', (error) => rejected.push(error));
+    const work = await client.subscribe(GROUP);
+    const { value } = await work.next();
+    await until(() => work.queuedBytes > 0);
+    const closing = client.close();
+    // It would be confirmed before the connection is closed.
+    await Promise.resolve();
+    await Promise.resolve();
+    if (value !== undefined) work.ack(value);
+    expect(await work.next()).toEqual({ done: true, value: undefined });
+    await closing;
+    expect([rejected, settledIn(broker)]).toEqual([[], 0]);
+  });
+
+  test.each(['close', 'unsubscribe'] as const)(
+    'what a listener has handled is acknowledged although it calls %s',
+    async (action) => {
+      const broker = await start(3);
+      const client = await connectApp(broker);
+      const subscription = await client.subscribe({ ...GROUP, ack: 'auto' }, (event) => {
+        if (numberOf(event) < 2) return;
+        if (action === 'close') void client.close();
+        else void subscription.unsubscribe();
+      });
+      await until(() => broker.manager.getMetrics().protocol.workGroups[0]?.members === 0);
+      expect(settledIn(broker)).toBe(3);
+    },
+  );
+
   test('a message that is given back is redelivered; after too many failures, it is not', async () => {
     const broker = await start(6);
     const client = await connectApp(broker);
