@@ -463,8 +463,8 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
     if (!this.isOpen) return;
     this.#closeReason ??= reason;
     this.setState('disconnecting');
-    this.#leave();
     this.setPaused(PAUSE.CLOSING, true);
+    this.#leave();
     this.flush();
     this.#graceTimer = setTimeout(() => this.#socket.destroy(), grace);
     void this.outbox.drained().then(() => this.#socket.end(() => this.#socket.destroy()));
@@ -519,6 +519,8 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
     this.#countDropped(this.outbox.close(), 'closed');
     if (!wasOpen) return this.destroy();
     this.setState('disconnecting');
+    // Nobody would resume it.
+    this.setPaused(PAUSE.ADMIN, false);
     // A peer may stop reading but keep its side open: then the connection ends after a period of silence.
     const { sendTimeout } = this.#pipeline.options;
     this.#socket.setTimeout(sendTimeout);
