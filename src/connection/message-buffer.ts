@@ -23,7 +23,7 @@ export interface MessageBufferOptions {
 export interface FrameReceiver {
   /** One or more whole messages. The slab is not held: a receiver that keeps the range must hold it. */
   onFrames(range: FrameRange): void;
-  /** The size of the partial message has changed. @param bytes of it received so far */
+  /** The size of the partial message has changed. @param bytes of it received so far; 0 once it is complete */
   onPartial?(bytes: number): void;
   /** A message has exceeded maxMessageSize; its bytes are skipped up to its end. */
   onOversize(): void;
@@ -194,7 +194,9 @@ export class MessageBuffer {
   #handOn(boundary: number): void {
     const start = this.#start;
     this.#start = boundary;
-    if (start < boundary) this.#receiver.onFrames({ slab: this.#slab, start, end: boundary });
+    if (start === boundary) return;
+    this.#reportPartial(0);
+    this.#receiver.onFrames({ slab: this.#slab, start, end: boundary });
   }
 
   /** Skips bytes up to the end of an oversize message. @returns the offset at which framing continues */
