@@ -156,10 +156,10 @@ export class MessageBuffer {
     const boundary = this.#boundary.last(this.#slab.arena.bytes, from, this.#end);
     if (boundary !== -1) this.#handOn(boundary);
     this.#dropBlanks(from);
-    if (this.#end - this.#start > this.#maxPartial) this.#scanDeferred();
+    if (this.#end - this.#start > this.#maxPartial) this.scanDeferred();
     if (this.#boundary.hasDeferred)
       this.#deferredTimer =
-        this.#deferredTimer?.refresh() ?? setTimeout(this.#scanDeferred, DEFERRED_SCAN_DELAY);
+        this.#deferredTimer?.refresh() ?? setTimeout(this.scanDeferred, DEFERRED_SCAN_DELAY);
     if (this.#end - this.#start > this.#maxPartial) {
       this.#skipping = true;
       this.#oversize++;
@@ -169,8 +169,12 @@ export class MessageBuffer {
     }
   }
 
-  /** Scans the deferred bytes: a message may have ended there, followed by the beginning of the next one. */
-  readonly #scanDeferred = (): void => {
+  /**
+   * Scans the deferred bytes now: a message may have ended there, followed by the beginning of the next one. Call it when
+   * nothing more will be read.
+   */
+  readonly scanDeferred = (): void => {
+    if (this.#closed) return;
     clearTimeout(this.#deferredTimer);
     this.#deferredTimer = undefined;
     const boundary = this.#boundary.scanDeferred(this.#slab.arena.bytes, this.#end);

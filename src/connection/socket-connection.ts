@@ -378,6 +378,12 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
     }
   }
 
+  /** @internal Stops reading for good. What was received is processed. */
+  stopReading(): void {
+    this.setPaused(PAUSE.CLOSING, true);
+    this.#buffer.scanDeferred();
+  }
+
   /** @internal Extends the peer's deadlines by the time for which the event loop was blocked. @param delay in ms */
   shiftDeadlines(delay: number): void {
     const now = performance.now();
@@ -552,8 +558,9 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   };
 
   readonly #onClose = (hadError: boolean): void => {
-    clearTimeout(this.#graceTimer);
+    this.#buffer.scanDeferred();
     this.#buffer.close();
+    clearTimeout(this.#graceTimer);
     this.#leave(this.#unwritten);
     this.#countDropped(this.outbox.close(), 'closed');
     this.setState(hadError ? 'error' : 'disconnected');

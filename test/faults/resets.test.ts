@@ -4,7 +4,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import type { SocketConnection } from 'sluice';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { startPlainBroker, type TestBroker, until } from '../support/broker.js';
-import { Ledger, ledgerOf, numberedBlock } from '../support/numbered.js';
+import { Ledger, ledgerOf, numbered, numberedBlock } from '../support/numbered.js';
 import type { Peer } from '../support/peer.js';
 
 /** Sends bytes, and leaves as soon as the kernel has them, with whatever answers there are unread. */
@@ -66,6 +66,23 @@ describe.each(['slab', 'copy'] as const)('receive: %s', (receive) => {
     expect(broker.manager.getMetrics().totals.messagesDropped).toBe(connection.statistics.messagesDropped);
     await until(() => broker.manager.getMetrics().memory.heldBytes === 0);
   });
+});
+
+test('a publisher whose connection breaks: its last message arrives, though the next one had begun', async () => {
+  const { connect, manager } = await startPlainBroker();
+  const subscriber = await (await connect()).subscribe();
+  const publisher = await connect();
+  await publisher.settled();
+  const [, connection] = manager.getConnectionPool().all();
+  const bytes = `${numbered(0, 0).trimEnd()} {"type":"x","pad":"${'x'.repeat(5000)}`;
+  const before = connection?.statistics.bytesReceived ?? 0;
+  publisher.write(bytes);
+  // At once, before the broker looks for the end of the message.
+  while (connection?.statistics.bytesReceived !== before + bytes.length) await new Promise(setImmediate);
+  connection.socket.destroy(Object.assign(new Error('reset'), { code: 'ECONNRESET' }));
+  await until(() => manager.getConnectionPool().size === 1);
+  await subscriber.settled();
+  expect(ledgerOf(subscriber).faults(0, 1)).toEqual([]);
 });
 
 test('many that are reset at once, publishers and subscribers, leave nothing behind', async () => {
