@@ -3,6 +3,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import type { SocketConnection } from 'sluice';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { PAUSE } from '#src/connection/connection-state.js';
 import { startPlainBroker, type TestBroker, until } from '../support/broker.js';
 import { Ledger, ledgerOf, numbered, numberedBlock } from '../support/numbered.js';
 import type { Peer } from '../support/peer.js';
@@ -83,6 +84,28 @@ test('a publisher whose connection breaks: its last message arrives, though the 
   await until(() => manager.getConnectionPool().size === 1);
   await subscriber.settled();
   expect(ledgerOf(subscriber).faults(0, 1)).toEqual([]);
+});
+
+test('a publisher that has left is read to its end, though the broker was held up for longer than sendTimeout', async () => {
+  const sendTimeout = 100;
+  const { connect, manager } = await startPlainBroker({ sendTimeout });
+  const subscriber = await (await connect()).subscribe();
+  const publisher = await connect();
+  await publisher.settled();
+  const [, connection] = manager.getConnectionPool().all();
+  connection?.setPaused(PAUSE.SERVER, true);
+  connection?.setPaused(PAUSE.ADMIN, true);
+  await sendAndLeave(publisher, numberedBlock(0, 0, 400));
+  connection?.reply(Buffer.from('{}\n'));
+  connection?.flush();
+  await until(() => connection?.state === 'disconnecting');
+  connection?.setPaused(PAUSE.SERVER, false);
+  // Nobody would resume it.
+  expect(connection?.isPaused).toBe(false);
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2 * sendTimeout);
+  await until(() => manager.getConnectionPool().size === 1);
+  await subscriber.settled();
+  expect(ledgerOf(subscriber).faults(0, 400)).toEqual([]);
 });
 
 test('many that are reset at once, publishers and subscribers, leave nothing behind', async () => {
