@@ -68,6 +68,7 @@ export class MessageBuffer {
   #largestRead = 0;
   #skipping = false;
   #closed = false;
+  #discarding = false;
   #deferredTimer: NodeJS.Timeout | undefined;
   #bytes = 0;
   #copiedBytes = 0;
@@ -109,6 +110,7 @@ export class MessageBuffer {
 
   /** Records that `length` bytes were read into {@link writable}, and emits the messages that are now complete. */
   commit(length: number): void {
+    if (this.#discarding) return;
     const from = this.#end;
     this.#end += length;
     this.#bytes += length;
@@ -135,6 +137,15 @@ export class MessageBuffer {
   end(): void {
     if (!this.#skipping) this.#handOn(this.#end);
     this.close();
+  }
+
+  /** Discards the partial message, and everything that is read from now on. */
+  discard(): void {
+    this.scanDeferred();
+    this.#discarding = true;
+    this.#skipping = false;
+    this.#start = this.#end;
+    this.#reportPartial(0);
   }
 
   /** Releases the slab. Messages that were already emitted remain valid. */

@@ -47,6 +47,8 @@ const MAX_WITHHELD = 4096;
 const SLOW_GRACE = 1000;
 /** How often it is checked within such a time whether a peer reads. */
 const GRACE_CHECKS = 4;
+/** How long a TCP peer may take to close its side once the broker has closed its own, in ms. */
+const LINGER_TIMEOUT = 1000;
 
 export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   readonly id: string;
@@ -481,7 +483,7 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
     this.#leave();
     this.flush();
     this.#startGrace(grace);
-    void this.outbox.drained().then(() => this.#socket.end(() => this.#socket.destroy()));
+    void this.outbox.drained().then(() => this.#socket.end(this.#linger));
   }
 
   /** Closes the socket once the kernel has accepted nothing for `grace` ms, but after `sendTimeout` in any case. */
@@ -500,6 +502,21 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
       if (stalled === GRACE_CHECKS || left < 1) this.#socket.destroy();
     }, interval);
   }
+
+  /**
+   * The kernel resets a TCP connection that is closed with unread input, and discards what it still has to send. So the
+   * input is read and discarded until the peer has closed its side.
+   */
+  readonly #linger = (): void => {
+    // Unix sockets have no addresses.
+    if (this.#socket.remoteAddress === undefined || this.#socket.destroyed)
+      return void this.#socket.destroy();
+    clearInterval(this.#graceTimer);
+    this.#graceTimer = setTimeout(() => this.#socket.destroy(), LINGER_TIMEOUT);
+    this.#buffer.discard();
+    this.#pauses = 0;
+    this.#socket.resume();
+  };
 
   /** Drops queued messages, sends the reason to the peer, and closes the connection. */
   #closeSlow(messages: number, piece: Piece, member: Assignee | undefined): void {

@@ -6,7 +6,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { PAUSE } from '#src/connection/connection-state.js';
 import { startPlainBroker, type TestBroker, until } from '../support/broker.js';
 import { Ledger, ledgerOf, numbered, numberedBlock } from '../support/numbered.js';
-import type { Peer } from '../support/peer.js';
+import { Peer } from '../support/peer.js';
 
 /** Sends bytes, and leaves as soon as the kernel has them, with whatever answers there are unread. */
 function sendAndLeave(peer: Peer, bytes: string): Promise<void> {
@@ -27,6 +27,17 @@ const hasPerl = spawnSync('perl', ['-MIO::Socket::UNIX', '-e', '1']).status === 
 /** Gives the connection that is removed next, and why. */
 function nextRemoved({ manager }: TestBroker): Promise<{ connection: SocketConnection; reason: string }> {
   return new Promise((resolve) => manager.once('connection_removed', resolve));
+}
+
+async function startOnTcp() {
+  const { manager } = await startPlainBroker({ port: 0, socketPath: undefined });
+  const port = Number(manager.getStatus().address?.split(':').at(-1));
+  const connectPeer = async (): Promise<Peer> => {
+    const peer = await Peer.connect({ host: '127.0.0.1', port });
+    onTestFinished(() => peer.close());
+    return peer;
+  };
+  return { manager, connectPeer };
 }
 
 describe.each(['slab', 'copy'] as const)('receive: %s', (receive) => {
@@ -106,6 +117,26 @@ test('a publisher that has left is read to its end, though the broker was held u
   await until(() => manager.getConnectionPool().size === 1);
   await subscriber.settled();
   expect(ledgerOf(subscriber).faults(0, 400)).toEqual([]);
+});
+
+test('a TCP peer that sends until its connection is closed gets all that was written to it', async () => {
+  const { manager, connectPeer } = await startOnTcp();
+  const subscriber = await (await connectPeer()).subscribe();
+  const publisher = await connectPeer();
+  subscriber.socket.pause();
+  // More than the kernel of the peer takes, but not more than that of the broker.
+  publisher.write(numberedBlock(0, 0, 4000));
+  await publisher.settled();
+  const [connection] = manager.getConnectionPool().all();
+  await until(() => connection?.outbox.pendingBytes === 0);
+  connection?.setPaused(PAUSE.SERVER, true);
+  await new Promise<void>((resolve) => subscriber.socket.write('{"type":"ping"}\n', () => resolve()));
+  const closed = connection?.disconnect();
+  await until(() => connection?.socket.writableFinished === true);
+  subscriber.socket.resume();
+  await subscriber.closed;
+  expect(ledgerOf(subscriber).faults(0, 4000)).toEqual([]);
+  await closed;
 });
 
 test('many that are reset at once, publishers and subscribers, leave nothing behind', async () => {
