@@ -25,7 +25,8 @@ const NO_LETTERS = 'no such dead letters';
 
 const CONNECTION_ACTIONS: Readonly<Record<string, (connection: SocketConnection) => void>> = {
   close: (connection) => void connection.disconnect('admin'),
-  pause: (connection) => connection.setPaused(PAUSE.ADMIN, true),
+  // What a peer sent before it disconnected is read to its end.
+  pause: (connection) => connection.setPaused(PAUSE.ADMIN, connection.isOpen),
   resume: (connection) => connection.setPaused(PAUSE.ADMIN, false),
 };
 

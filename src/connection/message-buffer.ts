@@ -23,7 +23,7 @@ export interface MessageBufferOptions {
 export interface FrameReceiver {
   /** One or more whole messages. The slab is not held: a receiver that keeps the range must hold it. */
   onFrames(range: FrameRange): void;
-  /** The size of the partial message has changed. @param bytes of it received so far */
+  /** The size of the partial message has changed. @param bytes of it received so far; 0 once it is complete */
   onPartial?(bytes: number): void;
   /** A message has exceeded maxMessageSize; its bytes are skipped up to its end. */
   onOversize(): void;
@@ -68,6 +68,7 @@ export class MessageBuffer {
   #largestRead = 0;
   #skipping = false;
   #closed = false;
+  #discarding = false;
   #deferredTimer: NodeJS.Timeout | undefined;
   #bytes = 0;
   #copiedBytes = 0;
@@ -109,6 +110,7 @@ export class MessageBuffer {
 
   /** Records that `length` bytes were read into {@link writable}, and emits the messages that are now complete. */
   commit(length: number): void {
+    if (this.#discarding) return;
     const from = this.#end;
     this.#end += length;
     this.#bytes += length;
@@ -137,6 +139,15 @@ export class MessageBuffer {
     this.close();
   }
 
+  /** Discards the partial message, and everything that is read from now on. */
+  discard(): void {
+    this.scanDeferred();
+    this.#discarding = true;
+    this.#skipping = false;
+    this.#start = this.#end;
+    this.#reportPartial(0);
+  }
+
   /** Releases the slab. Messages that were already emitted remain valid. */
   close(): void {
     if (this.#closed) return;
@@ -156,10 +167,10 @@ export class MessageBuffer {
     const boundary = this.#boundary.last(this.#slab.arena.bytes, from, this.#end);
     if (boundary !== -1) this.#handOn(boundary);
     this.#dropBlanks(from);
-    if (this.#end - this.#start > this.#maxPartial) this.#scanDeferred();
+    if (this.#end - this.#start > this.#maxPartial) this.scanDeferred();
     if (this.#boundary.hasDeferred)
       this.#deferredTimer =
-        this.#deferredTimer?.refresh() ?? setTimeout(this.#scanDeferred, DEFERRED_SCAN_DELAY);
+        this.#deferredTimer?.refresh() ?? setTimeout(this.scanDeferred, DEFERRED_SCAN_DELAY);
     if (this.#end - this.#start > this.#maxPartial) {
       this.#skipping = true;
       this.#oversize++;
@@ -169,8 +180,12 @@ export class MessageBuffer {
     }
   }
 
-  /** Scans the deferred bytes: a message may have ended there, followed by the beginning of the next one. */
-  readonly #scanDeferred = (): void => {
+  /**
+   * Scans the deferred bytes now: a message may have ended there, followed by the beginning of the next one. Call it when
+   * nothing more will be read.
+   */
+  readonly scanDeferred = (): void => {
+    if (this.#closed) return;
     clearTimeout(this.#deferredTimer);
     this.#deferredTimer = undefined;
     const boundary = this.#boundary.scanDeferred(this.#slab.arena.bytes, this.#end);
@@ -194,7 +209,9 @@ export class MessageBuffer {
   #handOn(boundary: number): void {
     const start = this.#start;
     this.#start = boundary;
-    if (start < boundary) this.#receiver.onFrames({ slab: this.#slab, start, end: boundary });
+    if (start === boundary) return;
+    this.#reportPartial(0);
+    this.#receiver.onFrames({ slab: this.#slab, start, end: boundary });
   }
 
   /** Skips bytes up to the end of an oversize message. @returns the offset at which framing continues */

@@ -7,8 +7,13 @@ import type { SocketConnection } from './socket-connection.js';
 
 /** Bytes of a message that need no slot. With 1,024 connections, these are at most 32 MiB in slabs of 64 MiB. */
 const FREE_BYTES = 32 * 1024;
-/** How long a long message may take to complete while others wait for a slot, in ms. */
-const SLOT_TIMEOUT = 2000;
+/** While connections wait for a slot, its holders are checked this often, in ms, */
+const CHECK_INTERVAL = 250;
+/**
+ * and a message may stay incomplete for this many checks: 2 s. Checks are counted, since nothing is read while the event
+ * loop is blocked.
+ */
+const MAX_CHECKS = 8;
 
 export interface PartialStatistics {
   /** Bytes of partial messages. */
@@ -21,12 +26,13 @@ export class PartialBudget {
   readonly #slots: number;
   readonly #onTimeout: (connection: SocketConnection) => void;
   readonly #sizes = new Map<SocketConnection, number>();
-  /** Connections that hold a slot, and since when, in ms of the monotonic clock. */
+  /** Connections that hold a slot, and how many checks have found them so. */
   readonly #holders = new Map<SocketConnection, number>();
   /** Connections that wait for a slot, in order of arrival. */
   readonly #waiting = new Set<SocketConnection>();
   #bytes = 0;
   #timer: NodeJS.Timeout | undefined;
+  #checkedAt = 0;
 
   /**
    * @param maxBytes limit for all long messages together; there is always at least one slot
@@ -61,12 +67,12 @@ export class PartialBudget {
   #claim(connection: SocketConnection): void {
     if (this.#holders.has(connection) || this.#waiting.has(connection)) return;
     if (this.#holders.size < this.#slots) {
-      this.#holders.set(connection, performance.now());
+      this.#holders.set(connection, 0);
       return;
     }
     this.#waiting.add(connection);
     connection.setPaused(PAUSE.PARTIAL, true);
-    this.#timer ??= setTimeout(this.#endOverdue, SLOT_TIMEOUT).unref();
+    this.#timer ??= setInterval(this.#endOverdue, CHECK_INTERVAL).unref();
   }
 
   #release(connection: SocketConnection): void {
@@ -76,16 +82,23 @@ export class PartialBudget {
     const [next] = this.#waiting;
     if (next === undefined) return;
     this.#waiting.delete(next);
-    this.#holders.set(next, performance.now());
+    this.#holders.set(next, 0);
     next.setPaused(PAUSE.PARTIAL, false);
   }
 
   readonly #endOverdue = (): void => {
+    const overdue: SocketConnection[] = [];
+    for (const [connection, checks] of this.#holders) {
+      const { isPaused, partialSince = 0 } = connection;
+      // A connection that the broker itself has paused, or had paused until now, is not overdue.
+      const wasRead = !isPaused && partialSince <= this.#checkedAt;
+      this.#holders.set(connection, wasRead ? checks + 1 : 0);
+      if (wasRead && checks >= MAX_CHECKS) overdue.push(connection);
+    }
+    this.#checkedAt = performance.now();
+    for (const connection of overdue.slice(0, this.#waiting.size)) this.#onTimeout(connection);
+    if (this.#waiting.size > 0) return;
+    clearInterval(this.#timer);
     this.#timer = undefined;
-    const latest = performance.now() - SLOT_TIMEOUT;
-    // A connection that the broker itself has paused is not overdue.
-    const overdue = [...this.#holders].filter(([{ isPaused }, since]) => since <= latest && !isPaused);
-    for (const [connection] of overdue.slice(0, this.#waiting.size)) this.#onTimeout(connection);
-    if (this.#waiting.size > 0) this.#timer = setTimeout(this.#endOverdue, SLOT_TIMEOUT).unref();
   };
 }

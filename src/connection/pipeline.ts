@@ -42,13 +42,7 @@ import { compileModules, parserSettings } from '../worker/create-parser.js';
 import { createInlineValidation } from '../worker/inline-validation.js';
 import { createLocalValidation } from '../worker/local-validation.js';
 import type { ConnectionPool } from './connection-pool.js';
-import {
-  type ConnectionOptions,
-  type ConnectionState,
-  type DropCause,
-  PAUSE,
-  type PipelineTotals,
-} from './connection-state.js';
+import type { ConnectionOptions, ConnectionState, DropCause, PipelineTotals } from './connection-state.js';
 import { publishRejected, publishWorkerFailed } from './diagnostics.js';
 import { FlowControl } from './flow-control.js';
 import { LatencyHistogram } from './latency-histogram.js';
@@ -445,7 +439,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
   /** Stops reading, notifies every peer, and waits until all received messages are delivered. */
   async drain(): Promise<void> {
     for (const connection of this.#pool) {
-      connection.setPaused(PAUSE.CLOSING, true);
+      connection.stopReading();
       connection.reply(errorLine('SHUTTING_DOWN', {}, this.delimiter));
       connection.flush();
     }

@@ -67,8 +67,14 @@ export function attachSocket(
   return socket.resume();
 }
 
-/** Bytes that were written to a socket and that the kernel has not accepted; 0 if that is not known. */
+/** Bytes of the current write that the kernel has not accepted; 0 if that is not known, as with TLS. */
 export function unwrittenBytes(socket: Socket): number {
+  // Those of an encrypted connection are encrypted, and the kernel may have accepted a part of them.
+  return 'encrypted' in socket ? 0 : queuedBytes(socket);
+}
+
+/** Decreases while the kernel accepts bytes of the current write. */
+export function queuedBytes(socket: Socket): number {
   return (socket as unknown as SocketInternals)._handle?.writeQueueSize ?? 0;
 }
 

@@ -25,7 +25,13 @@ import {
 import { publishDropped } from './diagnostics.js';
 import { MessageBuffer } from './message-buffer.js';
 import type { Pipeline } from './pipeline.js';
-import { attachSocket, beforeDestroy, keepReadingAfterWriteError, unwrittenBytes } from './slab-socket.js';
+import {
+  attachSocket,
+  beforeDestroy,
+  keepReadingAfterWriteError,
+  queuedBytes,
+  unwrittenBytes,
+} from './slab-socket.js';
 
 export type ConnectionEvents = EventsOf<SocketConnection>;
 
@@ -37,8 +43,12 @@ const SLOW_SHARE = 0.5;
 const DROPPING_PERIOD = 60_000;
 /** Withheld pongs above which reading stops. `SluiceClient` sends a ping per 64 KiB. */
 const MAX_WITHHELD = 4096;
-/** How long a slow consumer may take to read the error before its connection is closed, in ms. */
+/** How long a slow consumer may read nothing before its connection is closed without the error, in ms. */
 const SLOW_GRACE = 1000;
+/** How often it is checked within such a time whether a peer reads. */
+const GRACE_CHECKS = 4;
+/** How long a TCP peer may take to close its side once the broker has closed its own, in ms. */
+const LINGER_TIMEOUT = 1000;
 
 export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   readonly id: string;
@@ -378,6 +388,12 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
     }
   }
 
+  /** @internal Stops reading for good. What was received is processed. */
+  stopReading(): void {
+    this.setPaused(PAUSE.CLOSING, true);
+    this.#buffer.scanDeferred();
+  }
+
   /** @internal Extends the peer's deadlines by the time for which the event loop was blocked. @param delay in ms */
   shiftDeadlines(delay: number): void {
     const now = performance.now();
@@ -457,18 +473,50 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
     this.#socket.destroy();
   }
 
-  /** @param grace ms after which the socket is closed even if queued bytes were not written */
+  /** @param grace ms for which the peer may read nothing before the socket is closed with queued bytes unwritten */
   #close(reason: string, grace: number): void {
     if (this.#isWriteClosed) return this.destroy(reason);
     if (!this.isOpen) return;
     this.#closeReason ??= reason;
     this.setState('disconnecting');
-    this.#leave();
     this.setPaused(PAUSE.CLOSING, true);
+    this.#leave();
     this.flush();
-    this.#graceTimer = setTimeout(() => this.#socket.destroy(), grace);
-    void this.outbox.drained().then(() => this.#socket.end(() => this.#socket.destroy()));
+    this.#startGrace(grace);
+    void this.outbox.drained().then(() => this.#socket.end(this.#linger));
   }
+
+  /** Closes the socket once the kernel has accepted nothing for `grace` ms, but after `sendTimeout` in any case. */
+  #startGrace(grace: number): void {
+    const interval = grace / GRACE_CHECKS;
+    const remaining = (): number => this.outbox.pendingBytes + queuedBytes(this.#socket);
+    let before = remaining();
+    let stalled = 0;
+    let left = Math.max(grace, this.#pipeline.options.sendTimeout) / interval;
+    // Checks are counted, not time: nothing is written while the event loop is blocked.
+    this.#graceTimer = setInterval(() => {
+      const now = remaining();
+      stalled = now === before ? stalled + 1 : 0;
+      before = now;
+      left--;
+      if (stalled === GRACE_CHECKS || left < 1) this.#socket.destroy();
+    }, interval);
+  }
+
+  /**
+   * The kernel resets a TCP connection that is closed with unread input, and discards what it still has to send. So the
+   * input is read and discarded until the peer has closed its side.
+   */
+  readonly #linger = (): void => {
+    // Unix sockets have no addresses.
+    if (this.#socket.remoteAddress === undefined || this.#socket.destroyed)
+      return void this.#socket.destroy();
+    clearInterval(this.#graceTimer);
+    this.#graceTimer = setTimeout(() => this.#socket.destroy(), LINGER_TIMEOUT);
+    this.#buffer.discard();
+    this.#pauses = 0;
+    this.#socket.resume();
+  };
 
   /** Drops queued messages, sends the reason to the peer, and closes the connection. */
   #closeSlow(messages: number, piece: Piece, member: Assignee | undefined): void {
@@ -519,12 +567,18 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
     this.#countDropped(this.outbox.close(), 'closed');
     if (!wasOpen) return this.destroy();
     this.setState('disconnecting');
+    // Nobody would resume it.
+    this.setPaused(PAUSE.ADMIN, false);
     // A peer may stop reading but keep its side open: then the connection ends after a period of silence.
     const { sendTimeout } = this.#pipeline.options;
     this.#socket.setTimeout(sendTimeout);
     this.#socket.on('timeout', () => {
-      if (this.isPaused) this.#socket.setTimeout(sendTimeout);
-      else this.destroy();
+      const before = this.#lastActivityAt;
+      // After the event loop has read from sockets: what arrived while it was blocked breaks the silence.
+      setImmediate(() => {
+        if (!this.isPaused && this.#lastActivityAt === before) this.destroy();
+        else this.#socket.setTimeout(sendTimeout);
+      });
     });
   }
 
@@ -550,8 +604,9 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   };
 
   readonly #onClose = (hadError: boolean): void => {
-    clearTimeout(this.#graceTimer);
+    this.#buffer.scanDeferred();
     this.#buffer.close();
+    clearInterval(this.#graceTimer);
     this.#leave(this.#unwritten);
     this.#countDropped(this.outbox.close(), 'closed');
     this.setState(hadError ? 'error' : 'disconnected');

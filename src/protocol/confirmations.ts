@@ -77,6 +77,7 @@ export class Confirmations<P extends Peer> {
 
   forget(connection: P): void {
     this.#withheld.delete(connection);
+    connection.withheldPongs = 0;
     for (const resolve of this.#waiters.get(connection) ?? []) resolve();
     this.#waiters.delete(connection);
   }

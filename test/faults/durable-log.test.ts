@@ -93,6 +93,26 @@ describe('a pong', () => {
     await until(() => peer.pongs === pings);
   });
 
+  test('for each of many withheld ones is forgotten with its peer, whose connection ends', async () => {
+    const disk = FaultyDisk.install();
+    const { connect, manager } = await startDurable({
+      maxConnectionBytes: 64 * 1024,
+      sendTimeout: 100,
+      healthCheckInterval: 20,
+    });
+    const peer = await connect();
+    disk.hang();
+    peer.write(line(VALID.heartbeat) + PING.repeat(12_000));
+    const pool = manager.getConnectionPool();
+    const [connection] = pool.all();
+    await until(() => (connection?.withheldPongs ?? 0) > 4096 && connection?.lane.pendingBytes === 0);
+    await peer.close();
+    // The broker's own ping to it fails.
+    await until(() => connection?.state === 'disconnecting');
+    disk.work();
+    await until(() => pool.size === 0);
+  });
+
   test('sends the log epoch in welcome', async () => {
     const { connect, manager, socketPath, folder } = await startDurable();
     const epochOf = async (peer: Awaited<ReturnType<typeof connect>>) => {

@@ -8,6 +8,11 @@ describe('slow subscribers', () => {
   const shared = shareBroker({ maxPendingBytes: 200_000 });
   const flood = Buffer.from(line(VALID.job_progress).repeat(5000));
 
+  async function send(peer: Peer, bytes: string | Buffer): Promise<void> {
+    peer.write(bytes);
+    await peer.settled();
+  }
+
   async function floodFrom(peer: Peer, blocks: number): Promise<void> {
     for (let index = 0; index < blocks; index++) peer.write(flood);
     await peer.settled();
@@ -41,6 +46,22 @@ describe('slow subscribers', () => {
     expect(messagesDropped).toBeGreaterThan(0);
     expect(total + messagesDropped).toBeLessThanOrEqual(sent);
     expect(total + messagesDropped).toBeGreaterThan(sent - size);
+  });
+
+  test('disconnect: the slow one gets the reason though the broker is held up while it reads', async () => {
+    const { manager, connect } = shared();
+    const slow = await (await connect()).subscribe();
+    slow.socket.pause();
+    const publisher = await connect();
+    const [connection] = manager.getConnectionPool().all();
+    // Until the kernel accepts no more, and then until it is given up.
+    while (connection?.outbox.pendingBytes === 0) await send(publisher, numberedBlock(0, 0, 100));
+    while (connection?.isOpen) await send(publisher, flood);
+    slow.socket.resume();
+    // Longer than a peer may read nothing.
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1200);
+    await slow.closed;
+    expect(slow.errors).toEqual(['SLOW_CONSUMER']);
   });
 
   test.each(['drop-oldest', 'drop-newest'] as const)(

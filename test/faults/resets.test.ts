@@ -3,9 +3,10 @@
 import { spawn, spawnSync } from 'node:child_process';
 import type { SocketConnection } from 'sluice';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { PAUSE } from '#src/connection/connection-state.js';
 import { startPlainBroker, type TestBroker, until } from '../support/broker.js';
-import { Ledger, ledgerOf, numberedBlock } from '../support/numbered.js';
-import type { Peer } from '../support/peer.js';
+import { Ledger, ledgerOf, numbered, numberedBlock } from '../support/numbered.js';
+import { Peer } from '../support/peer.js';
 
 /** Sends bytes, and leaves as soon as the kernel has them, with whatever answers there are unread. */
 function sendAndLeave(peer: Peer, bytes: string): Promise<void> {
@@ -26,6 +27,17 @@ const hasPerl = spawnSync('perl', ['-MIO::Socket::UNIX', '-e', '1']).status === 
 /** Gives the connection that is removed next, and why. */
 function nextRemoved({ manager }: TestBroker): Promise<{ connection: SocketConnection; reason: string }> {
   return new Promise((resolve) => manager.once('connection_removed', resolve));
+}
+
+async function startOnTcp() {
+  const { manager } = await startPlainBroker({ port: 0, socketPath: undefined });
+  const port = Number(manager.getStatus().address?.split(':').at(-1));
+  const connectPeer = async (): Promise<Peer> => {
+    const peer = await Peer.connect({ host: '127.0.0.1', port });
+    onTestFinished(() => peer.close());
+    return peer;
+  };
+  return { manager, connectPeer };
 }
 
 describe.each(['slab', 'copy'] as const)('receive: %s', (receive) => {
@@ -66,6 +78,65 @@ describe.each(['slab', 'copy'] as const)('receive: %s', (receive) => {
     expect(broker.manager.getMetrics().totals.messagesDropped).toBe(connection.statistics.messagesDropped);
     await until(() => broker.manager.getMetrics().memory.heldBytes === 0);
   });
+});
+
+test('a publisher whose connection breaks: its last message arrives, though the next one had begun', async () => {
+  const { connect, manager } = await startPlainBroker();
+  const subscriber = await (await connect()).subscribe();
+  const publisher = await connect();
+  await publisher.settled();
+  const [, connection] = manager.getConnectionPool().all();
+  const bytes = `${numbered(0, 0).trimEnd()} {"type":"x","pad":"${'x'.repeat(5000)}`;
+  const before = connection?.statistics.bytesReceived ?? 0;
+  publisher.write(bytes);
+  // At once, before the broker looks for the end of the message.
+  while (connection?.statistics.bytesReceived !== before + bytes.length) await new Promise(setImmediate);
+  connection.socket.destroy(Object.assign(new Error('reset'), { code: 'ECONNRESET' }));
+  await until(() => manager.getConnectionPool().size === 1);
+  await subscriber.settled();
+  expect(ledgerOf(subscriber).faults(0, 1)).toEqual([]);
+});
+
+test('a publisher that has left is read to its end, though the broker was held up for longer than sendTimeout', async () => {
+  const sendTimeout = 100;
+  const { connect, manager } = await startPlainBroker({ sendTimeout });
+  const subscriber = await (await connect()).subscribe();
+  const publisher = await connect();
+  await publisher.settled();
+  const [, connection] = manager.getConnectionPool().all();
+  connection?.setPaused(PAUSE.SERVER, true);
+  connection?.setPaused(PAUSE.ADMIN, true);
+  await sendAndLeave(publisher, numberedBlock(0, 0, 400));
+  connection?.reply(Buffer.from('{}\n'));
+  connection?.flush();
+  await until(() => connection?.state === 'disconnecting');
+  connection?.setPaused(PAUSE.SERVER, false);
+  // Nobody would resume it.
+  expect(connection?.isPaused).toBe(false);
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2 * sendTimeout);
+  await until(() => manager.getConnectionPool().size === 1);
+  await subscriber.settled();
+  expect(ledgerOf(subscriber).faults(0, 400)).toEqual([]);
+});
+
+test('a TCP peer that sends until its connection is closed gets all that was written to it', async () => {
+  const { manager, connectPeer } = await startOnTcp();
+  const subscriber = await (await connectPeer()).subscribe();
+  const publisher = await connectPeer();
+  subscriber.socket.pause();
+  // More than the kernel of the peer takes, but not more than that of the broker.
+  publisher.write(numberedBlock(0, 0, 4000));
+  await publisher.settled();
+  const [connection] = manager.getConnectionPool().all();
+  await until(() => connection?.outbox.pendingBytes === 0);
+  connection?.setPaused(PAUSE.SERVER, true);
+  await new Promise<void>((resolve) => subscriber.socket.write('{"type":"ping"}\n', () => resolve()));
+  const closed = connection?.disconnect();
+  await until(() => connection?.socket.writableFinished === true);
+  subscriber.socket.resume();
+  await subscriber.closed;
+  expect(ledgerOf(subscriber).faults(0, 4000)).toEqual([]);
+  await closed;
 });
 
 test('many that are reset at once, publishers and subscribers, leave nothing behind', async () => {

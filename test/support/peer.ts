@@ -1,6 +1,7 @@
 // A minimal peer: a socket, the lines received, and methods that wait for expected messages.
 
 import { connect, type Socket } from 'node:net';
+import { connect as connectEncrypted } from 'node:tls';
 
 export interface Line {
   type: string;
@@ -44,8 +45,11 @@ export class Peer {
     );
   }
 
-  static async connect(target: string | { host: string; port: number }): Promise<Peer> {
-    const socket = typeof target === 'string' ? connect(target) : connect(target);
+  /** @param target with `ca`, the connection is encrypted */
+  static async connect(target: string | { host: string; port: number; ca?: Buffer }): Promise<Peer> {
+    let socket: Socket;
+    if (typeof target === 'string') socket = connect(target);
+    else socket = target.ca === undefined ? connect(target) : connectEncrypted(target);
     const peer = new Peer(socket);
     await new Promise<void>((resolve, reject) => {
       socket.once('connect', resolve);

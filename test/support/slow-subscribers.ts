@@ -150,8 +150,8 @@ export class Field {
       isOver = true;
     });
     if (overflow === 'disconnect') {
-      // By then it is behind. It has a second to read the error before it is closed; a round may take longer on a busy
-      // machine, or end between two checks on a fast one.
+      // By then it is behind. It has a second to begin to read, or it is closed without the error; a round may take longer
+      // on a busy machine, or end between two checks on a fast one.
       await until(() => isOver || this.received > 2 * MAX_PENDING);
       stopped.socket.resume();
     }

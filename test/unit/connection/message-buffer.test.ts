@@ -153,11 +153,18 @@ describe('framing', () => {
     expect(ranges[1]).toBe(` ${long}"}`);
     expect(buffer.hasPartial).toBe(false);
 
+    // Nothing more is read: it is seen at once.
+    buffer.write(Buffer.from(`{"c":1} ${long}`));
+    buffer.scanDeferred();
+    expect(ranges[2]).toBe('{"c":1}');
+    buffer.write(Buffer.from('"}'));
+
     // Nor is it looked for where the buffer is closed by then.
     buffer.write(Buffer.from(`{"b":1} ${long}`));
     buffer.close();
     await new Promise((resolve) => setTimeout(resolve, 20));
-    expect(ranges).toHaveLength(2);
+    buffer.scanDeferred();
+    expect(ranges).toHaveLength(4);
   });
 
   test('reads straight into the slab by writable and commit', () => {

@@ -8,7 +8,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { startPlainBroker, temporaryFolder, until } from '../../support/broker.js';
 import { packageRoot, shareSluice } from '../../support/cli.js';
 import { line, VALID } from '../../support/messages.js';
-import { Ledger, numberedBlock } from '../../support/numbered.js';
+import { Ledger, ledgerOf, numberedBlock } from '../../support/numbered.js';
 import { Peer } from '../../support/peer.js';
 
 const run = shareSluice();
@@ -156,6 +156,40 @@ describe('a TCP port with TLS', () => {
     expect(received).toBe(20 * long.length);
     reader.destroy();
     await until(() => manager.getConnectionPool().size === 0);
+  });
+
+  test('what the kernel has accepted for a member of a group is not sent to another one again', async () => {
+    const { port, manager } = await startEncrypted();
+    const connectPeer = async (): Promise<Peer> => {
+      const peer = await Peer.connect({ port, host: '127.0.0.1', ca: pem('ca.pem') });
+      onTestFinished(() => peer.close());
+      return peer;
+    };
+    const [slow, other, publisher] = [await connectPeer(), await connectPeer(), await connectPeer()];
+    for (const member of [slow, other]) await member.subscribe({ group: 'g' });
+    const [connection] = manager.getConnectionPool().all();
+    slow.socket.pause();
+    let sent = 0;
+    while (connection?.outbox.pendingBytes === 0) {
+      publisher.write(numberedBlock(0, sent, sent + 2000));
+      sent += 2000;
+      await publisher.settled();
+      await other.settled();
+    }
+    connection?.destroy();
+    slow.socket.resume();
+    await slow.closed;
+    await until(() =>
+      manager
+        .getConnectionPool()
+        .all()
+        .every(({ outbox }) => outbox.pendingBytes === 0),
+    );
+    await other.settled();
+    const received = [slow, other].flatMap((peer) => ledgerOf(peer).of(0));
+    expect(new Set(received).size).toBe(received.length);
+    // Some of the lost messages may have arrived.
+    expect(received.length + manager.getMetrics().totals.messagesDropped).toBeGreaterThanOrEqual(sent);
   });
 
   test('presents another certificate once the files are read again', async () => {

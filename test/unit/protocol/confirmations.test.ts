@@ -28,7 +28,9 @@ test('a ping that is settled after its connection is closed is not kept until it
   expect(connection.withheldPongs).toBe(1);
   connection.isOpen = false;
   confirmations.forget(peer);
+  // Nor is it paused for them.
+  expect(connection.withheldPongs).toBe(0);
   confirmations.answer(peer);
-  expect(connection.withheldPongs).toBe(1);
+  expect(connection.withheldPongs).toBe(0);
   await confirmations.whenAnswered(peer);
 });

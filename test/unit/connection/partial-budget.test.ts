@@ -1,0 +1,94 @@
+import { MessageBuffer, SlabPool } from 'sluice';
+import { expect, onTestFinished, test, vi } from 'vitest';
+import { PAUSE } from '#src/connection/connection-state.js';
+import { PartialBudget } from '#src/connection/partial-budget.js';
+import type { SocketConnection } from '#src/connection/socket-connection.js';
+
+const LONG = 100_000;
+
+/** The part of a connection that the budget uses. */
+class FakeConnection {
+  isPaused = false;
+  partialSince = performance.now();
+  readonly log: string[] = [];
+
+  setPaused(reason: number, isPaused: boolean): void {
+    expect(reason).toBe(PAUSE.PARTIAL);
+    this.log.push(isPaused ? 'pause' : 'resume');
+  }
+}
+
+/** A budget with one slot, and two connections. */
+function createBudget() {
+  vi.useFakeTimers();
+  onTestFinished(() => void vi.useRealTimers());
+  const [a, b] = [new FakeConnection(), new FakeConnection()];
+  const overdue: unknown[] = [];
+  const budget = new PartialBudget(LONG, LONG, (connection) => overdue.push(connection));
+  const update = (connection: FakeConnection, bytes: number) =>
+    budget.update(connection as unknown as SocketConnection, bytes);
+  return { a, b, budget, update, overdue };
+}
+
+test('a slot is lost after 2 s, if others wait for it', () => {
+  const { a, b, update, overdue } = createBudget();
+  update(a, LONG);
+  vi.advanceTimersByTime(10_000);
+  update(b, LONG);
+  vi.advanceTimersByTime(2000);
+  expect(overdue).toEqual([]);
+  vi.advanceTimersByTime(1000);
+  expect(overdue).toContain(a);
+  expect(overdue).not.toContain(b);
+  update(a, 0);
+  expect(b.log).toEqual(['pause', 'resume']);
+  update(b, 0);
+  vi.advanceTimersByTime(1000);
+  expect(vi.getTimerCount()).toBe(0);
+});
+
+test('a slot goes to those that wait once its message is complete, though the next one has begun', () => {
+  const { a, b, budget, update, overdue } = createBudget();
+  const receiver = {
+    onFrames: () => {},
+    onOversize: () => {},
+    onPartial: (bytes: number) => update(a, bytes),
+  };
+  const options = { framing: 'ndjson', maxMessageSize: 1 << 20, delimiter: 10 } as const;
+  const buffer = new MessageBuffer(new SlabPool(1 << 20), options, receiver);
+  buffer.write(Buffer.from('x'.repeat(LONG)));
+  update(b, LONG);
+  expect(b.log).toEqual(['pause']);
+  vi.advanceTimersByTime(1500);
+  buffer.write(Buffer.from(`\n${'x'.repeat(40_000)}`));
+  expect(b.log).toEqual(['pause', 'resume']);
+  // Now the first one waits.
+  expect(a.log).toEqual(['pause']);
+  expect(budget.statistics.waiting).toBe(1);
+  vi.advanceTimersByTime(1000);
+  expect(overdue).toEqual([]);
+  update(b, 0);
+  expect(a.log).toEqual(['pause', 'resume']);
+  buffer.close();
+});
+
+test('who is paused by the broker, or was until now, does not lose its slot', () => {
+  const { a, b, update, overdue } = createBudget();
+  update(a, LONG);
+  update(b, LONG);
+  vi.advanceTimersByTime(100);
+  a.isPaused = true;
+  vi.advanceTimersByTime(3800);
+  a.isPaused = false;
+  a.partialSince = performance.now();
+  vi.advanceTimersByTime(100);
+  expect(overdue).toEqual([]);
+  // Paused again and again, though never when it is checked.
+  for (let pauses = 0; pauses < 30; pauses++) {
+    vi.advanceTimersByTime(100);
+    a.partialSince = performance.now();
+  }
+  expect(overdue).toEqual([]);
+  vi.advanceTimersByTime(3000);
+  expect(overdue).toContain(a);
+});
