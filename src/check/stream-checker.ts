@@ -85,6 +85,7 @@ export class StreamChecker {
     this.#accepted = registry.types.map(() => 0);
     this.#dispatcher = new Dispatcher({
       ...options,
+      settings: { ...options.settings, fingerprint: registry.fingerprint },
       modules: compileModules(registry, options.settings),
       maxBatchBytes: BLOCK_SIZE,
       onVerdict: (verdict) => this.#count(verdict),

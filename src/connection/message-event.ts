@@ -113,6 +113,12 @@ export class MessageEvent {
   get(path: string): unknown {
     const field = this.#message === undefined ? this.#fields?.get(path) : undefined;
     if (field === undefined) return valueAt(this.message, segmentsOf(path));
+    const value = this.#read(field);
+    return field.isUrl && typeof value === 'string' ? trimUrl(value) : value;
+  }
+
+  /** The value of a field as received, unless it is read from the message. */
+  #read(field: ProjectedField): unknown {
     const { spans, spanWords, values, bytes, base } = this.#run;
     const row = this.#index * spanWords;
     if (spans === undefined) return valueAt(this.message, field.segments);
@@ -143,6 +149,11 @@ export class MessageEvent {
   is(type: string): boolean {
     return this.type === type;
   }
+}
+
+/** As the schemas for URLs do. */
+function trimUrl(value: string): string {
+  return value.trim().replace(/[\t\n\r]/g, '');
 }
 
 /** Parses a message that was accepted, with the schema's defaults filled in if it is valid. */

@@ -228,7 +228,11 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
       connection.flush();
       void connection.disconnect('partial_message');
     });
-    const settings = parserSettings(options, this.#jobSeed, fields, log !== undefined);
+    const { fingerprint } = registry;
+    const settings = {
+      ...parserSettings(options, this.#jobSeed, fields, log !== undefined),
+      fingerprint,
+    };
     this.projection = createProjection(registry, fields);
     const modules = compileModules(registry, settings);
     const onUnavailable = (reason: string): void => {

@@ -12,7 +12,7 @@ import type { ParserSettings } from './verdict.js';
 export interface BacklogOptions {
   /** Worker threads. */
   readonly threads: number;
-  /** Bytes after which a batch is full. A single larger chunk is not split. */
+  /** Bytes after which a batch is full. A single larger chunk is split only if the batch is to be smaller than that. */
   readonly maxBatchBytes: number;
   /** Approximate limit on the messages of a batch: each rejected message costs far more memory than its bytes. */
   readonly maxBatchMessages: number;
@@ -30,6 +30,8 @@ export interface Batch {
 
 /** How long a connection counts as slow after a slow message, in ms; see {@link Verdict.slowRanges}. */
 const SLOW_FOR = 5000;
+/** Bytes in which the end of the first message is searched: 1 to 2 ms. Longer messages take far longer to validate. */
+const MAX_SEARCH = 2 * 1024 * 1024;
 /** Limit on the messages in a batch of slow connections. */
 const MAX_SLOW_MESSAGES = 8;
 /**
@@ -148,20 +150,24 @@ export class Backlog {
       messages += more;
     }
     const [first] = chunks;
-    if (chunks.length !== 1 || first === undefined || messages <= maxMessages) return chunks;
-    return [this.#cut(queue, first, maxMessages, messages)];
+    if (chunks.length !== 1 || first === undefined) return chunks;
+    // Smaller batches are due to batches that took long: then there may be far more messages than estimated.
+    const isTooLong = bytes > maxBytes && maxBytes < this.#options.maxBatchBytes;
+    if (messages <= maxMessages && !isTooLong) return chunks;
+    return [this.#cut(queue, first, isTooLong ? maxBytes : bytes, maxMessages, messages)];
   }
 
-  /** Splits a chunk that has too many messages for one batch. Returns the first part and puts back the rest. */
-  #cut(queue: FairQueue, chunk: Chunk, maxMessages: number, messages: number): Chunk {
+  /** Splits a chunk that is too much for one batch. Returns the first part and puts back the rest. */
+  #cut(queue: FairQueue, chunk: Chunk, maxBytes: number, maxMessages: number, messages: number): Chunk {
     const { lane, slab, start, end, size } = chunk;
     const { framing, delimiter } = this.#options.settings;
-    const limit = Math.min(end, start + Math.ceil((size * maxMessages) / messages));
+    const limit = Math.min(end, start + Math.ceil(Math.min(maxBytes, (size * maxMessages) / messages)));
     const { bytes } = slab.arena;
+    const searchEnd = messages > maxMessages ? end : Math.min(end, start + MAX_SEARCH);
     // If the first message alone exceeds the limit, it goes alone, and the rest is estimated again.
     const cut =
       messageEnds(bytes, start, limit, framing, delimiter, maxMessages).at(-1) ??
-      messageEnds(bytes, start, end, framing, delimiter, 1)[0];
+      messageEnds(bytes, start, searchEnd, framing, delimiter, 1)[0];
     if (cut === undefined || cut >= end) return chunk;
     const [first, second] = lane.split(chunk, cut);
     queue.returnRest(second);

@@ -1,7 +1,10 @@
 // Estimates how many messages some bytes hold, by sampling windows at random offsets that no sender can predict.
 // Counting them would cost more than validating them.
 
+const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
+const OPEN_BRACKET = 0x5b;
+const CLOSE_BRACKET = 0x5d;
 /** Characters that may follow a `}` inside a message. */
 const INNER: ReadonlySet<number | undefined> = new Set([...',]}'].map((text) => text.charCodeAt(0)));
 
@@ -21,6 +24,7 @@ export function estimateMessages(bytes: Buffer, start: number, end: number, deli
     for (let at = from; at < from + SAMPLE_WINDOW.BYTES; at++) {
       const byte = bytes[at];
       if (byte === delimiter || (byte === CLOSE_BRACE && isLast(bytes[at + 1], delimiter))) ends++;
+      else if (byte === CLOSE_BRACKET && isOpening(bytes[at + 1])) ends++;
     }
   }
   return Math.max(1, Math.round((ends / (windows * SAMPLE_WINDOW.BYTES)) * size));
@@ -31,4 +35,9 @@ export function estimateMessages(bytes: Buffer, start: number, end: number, deli
  */
 function isLast(next: number | undefined, delimiter: number): boolean {
   return next !== delimiter && !INNER.has(next);
+}
+
+/** Whether a `]` before this byte ends a message. Narrower than {@link isLast}: texts often contain `](` and `] `. */
+function isOpening(next: number | undefined): boolean {
+  return next === OPEN_BRACE || next === OPEN_BRACKET;
 }

@@ -15,6 +15,8 @@ export { NO_HEARTBEAT } from '../pattern/memory-layout.js';
 export interface ParserSettings {
   /** URL of the schema module to load in addition to the protocol's own schemas. */
   readonly schemas: string | undefined;
+  /** Fingerprint of the registry on the main thread, which those of the workers must have. Default: not checked. */
+  readonly fingerprint?: string | undefined;
   readonly framing: Framing;
   readonly delimiter: number;
   readonly maxMessageSize: number;

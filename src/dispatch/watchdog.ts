@@ -86,10 +86,10 @@ export class Watchdog {
     return hung;
   }
 
-  /** The number of workers that have started. */
-  countStarted(workers: readonly { readonly threadId: number }[]): number {
+  /** The workers that have not started yet. */
+  unstarted<W extends { readonly threadId: number }>(workers: readonly W[]): W[] {
     const threads = this.#seen.map((_, index) => this.#field(index * PROGRESS.SIZE, PROGRESS.THREAD));
-    return workers.filter(({ threadId }) => threads.includes(threadId)).length;
+    return workers.filter(({ threadId }) => !threads.includes(threadId));
   }
 
   /**

@@ -1,6 +1,7 @@
 // The validation workers: Piscina with a watchdog. A worker that spends too long on one message, at most
-// `validationTimeout`, is terminated; one that exits is replaced; if none can start, the pool is recreated with
-// exponential back-off. Every batch gets a verdict or an error; while no worker is running, batches wait.
+// `validationTimeout`, is terminated; one that exits is replaced; if none can start, the pool is recreated. Starts that
+// fail are repeated with exponential back-off. Every batch gets a verdict or an error; while no worker is running,
+// batches wait.
 
 import { Piscina } from 'piscina';
 import { Backoff } from '../backoff.js';
@@ -50,7 +51,7 @@ const TEAR_DOWN_TIMEOUT = 5000;
  * them takes longer than all else of a start.
  */
 const LOAD_DELAY = 1000;
-/** Delay before a pool that failed to start is recreated. */
+/** Delay before a pool that failed to start is recreated, and before another attempt to start a missing worker. */
 const RESTART_BACKOFF = { initialDelay: 100, maxDelay: 5000 } as const;
 /** Interval between checks of the workers, in ms. */
 const CHECK_INTERVAL = 30;
@@ -82,6 +83,10 @@ export class BatchFailure extends Error {
   }
 }
 
+function noResponse(): Error {
+  return new Error(`no response from the workers within ${BOOT_TIMEOUT / 1000} s`);
+}
+
 type Pool = Piscina<BatchTask, Verdict>;
 
 export class WorkerPool {
@@ -102,6 +107,11 @@ export class WorkerPool {
   #waiters: (() => void)[] = [];
   readonly #restartBackoff = new Backoff(RESTART_BACKOFF);
   #restartTimer: NodeJS.Timeout | undefined;
+  /** Delays between the starts of single workers, and the earliest time of the next, in ms of the monotonic clock. */
+  readonly #startBackoff = new Backoff(RESTART_BACKOFF);
+  #startNotBefore = 0;
+  /** When a worker was first seen that had not started, in ms of the monotonic clock. */
+  readonly #startingSince = new WeakMap<object, number>();
   #checkTimer: NodeJS.Timeout | undefined;
   #clock = new ProcessorClock(CHECK_INTERVAL);
   #restarts = 0;
@@ -114,7 +124,8 @@ export class WorkerPool {
 
   /** Workers that are running. */
   get threads(): number {
-    return this.#isReady ? this.#watchdog.countStarted(this.#piscina?.threads ?? []) : 0;
+    const workers = this.#isReady ? (this.#piscina?.threads ?? []) : [];
+    return workers.length - this.#watchdog.unstarted(workers).length;
   }
 
   /** Number of workers that should be running. */
@@ -190,21 +201,33 @@ export class WorkerPool {
 
   /** Starts another worker, up to `threads`. */
   addWorker(): void {
-    this.#targetThreads = Math.min(this.#targetThreads + 1, this.#options.threads);
-    this.#startMissing();
+    if (this.#targetThreads === this.#options.threads) return;
+    this.#targetThreads++;
+    this.#allowStart();
+    this.#startMissing(performance.now());
   }
 
   /**
-   * Starts a worker if there are fewer than there should be. Piscina starts one when all workers have as many tasks as
-   * they may have: they get empty ones.
+   * Starts a worker if there are fewer than there should be. Piscina starts one when it may, and all workers have as many
+   * tasks as they may have: they get empty ones.
    */
-  #startMissing(): void {
+  #startMissing(now: number): void {
     const piscina = this.#piscina;
     if (piscina === undefined || !this.#isReady) return;
     const { length } = piscina.threads;
-    if (length === 0 || length >= this.#targetThreads) return;
-    const free = length * this.#options.concurrentTasksPerWorker - this.#tasks;
+    if (length === 0 || length >= this.#targetThreads || now < this.#startNotBefore) return;
+    this.#startNotBefore = now + this.#startBackoff.next();
+    const free = Math.max(0, length * this.#options.concurrentTasksPerWorker - this.#tasks);
+    piscina.options.maxThreads = length + 1;
     for (let count = 0; count <= free; count++) void this.#send(piscina, batchTask([])).catch(() => {});
+    // So that it starts no other worker for batches that wait: if this one fails, the next start has to be delayed.
+    piscina.options.maxThreads = 1;
+  }
+
+  /** The next worker may start at once. */
+  #allowStart(): void {
+    this.#startBackoff.reset();
+    this.#startNotBefore = 0;
   }
 
   async #send(piscina: Pool, task: BatchTask): Promise<Verdict> {
@@ -239,7 +262,8 @@ export class WorkerPool {
     const piscina: Pool = new Piscina({
       filename: new URL('../worker/worker.js', import.meta.url).href,
       minThreads: 1,
-      maxThreads: threads,
+      // Raised to start others.
+      maxThreads: 1,
       idleTimeout: Infinity,
       concurrentTasksPerWorker,
       atomics: 'sync',
@@ -266,7 +290,7 @@ export class WorkerPool {
       this.#options.onPatternsUnavailable?.(patternsUnavailable);
     });
     await withTimeout(piscina.run(batchTask([])), BOOT_TIMEOUT, () => {
-      throw new Error(`no response from the workers within ${BOOT_TIMEOUT / 1000} s`);
+      throw noResponse();
     });
     this.#isReady = true;
     this.#restartBackoff.reset();
@@ -292,8 +316,25 @@ export class WorkerPool {
       this.#options.onError(new SluiceError('VALIDATION_TIMEOUT'));
       void worker.terminate();
     }
+    const time = performance.now();
+    this.#checkStarting(workers, time);
     if (workers.length === 0) void this.#rebuild();
-    else this.#startMissing();
+    else this.#startMissing(time);
+  }
+
+  /** Terminates workers that do not start in time. */
+  #checkStarting(workers: Pool['threads'], now: number): void {
+    const unstarted = this.#watchdog.unstarted(workers);
+    if (workers.length - unstarted.length >= this.#targetThreads) this.#allowStart();
+    for (const worker of unstarted) {
+      const since = this.#startingSince.get(worker);
+      if (since === undefined) this.#startingSince.set(worker, now);
+      else if (now - since > BOOT_TIMEOUT) {
+        this.#startingSince.delete(worker);
+        this.#options.onError(noResponse());
+        void worker.terminate();
+      }
+    }
   }
 
   readonly #timeoutFor = (batchId: number, bytes: number): number => {

@@ -1,6 +1,7 @@
 // Compiles schemas ahead of time.
 
 import * as z from 'zod';
+import { hasIssue } from './issue-finder.js';
 import type { SchemaFacts } from './schema-walk.js';
 
 /**
@@ -13,8 +14,24 @@ export function compileSchema<S extends z.core.$ZodType>(
 ): S {
   if (isOtherVersion || hasCustomClass) return schema;
   try {
-    return z.compile(schema);
+    const compiled = z.compile(schema);
+    if (compiled !== schema) lookForFirstIssue(schema, compiled);
+    return compiled;
   } catch {
     return schema;
   }
+}
+
+/**
+ * Where a schema has code of users, `z.validate` repeats a rejection without compiled code, and collects the issues of all
+ * checks: hundreds of thousands for an array of 1 MB. So it looks for one issue first.
+ */
+function lookForFirstIssue(schema: z.core.$ZodType, { _zod: { bag } }: z.core.$ZodType): void {
+  const run = bag.fallbackRun as z.core.$ZodType['_zod']['run'] | undefined;
+  if (run === undefined) return;
+  bag.fallbackRun = ((payload, context) => {
+    if (!hasIssue(schema, payload.value)) return run(payload, context);
+    payload.issues.push({ code: 'custom', input: payload.value });
+    return payload;
+  }) satisfies z.core.$ZodType['_zod']['run'];
 }

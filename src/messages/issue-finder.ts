@@ -11,7 +11,7 @@ type Schema = z.core.$ZodType;
 type Def = z.core.$ZodTypes['_zod']['def'];
 type Path = PropertyKey[];
 
-/** Makes zod stop at the first issue in arrays and objects. */
+/** Makes zod stop at the first issue in arrays and objects, unless it is of a check, such as a refinement. */
 const FIRST_ISSUE: z.core.ParseContextInternal<z.core.$ZodIssue> = { abortEarly: true };
 
 /**
@@ -27,14 +27,27 @@ export function findIssues(schema: Schema, value: unknown, limit: number): z.cor
   return z.safeParse(schema, value).error?.issues.slice(0, limit) ?? [];
 }
 
+/** Whether the walk finds an issue: then zod rejects the value. */
+export function hasIssue(schema: Schema, value: unknown): boolean {
+  const walk = new IssueWalk(1);
+  walk.visit(schema, value, []);
+  return walk.issues.length > 0;
+}
+
+/** For each of them, zod validates again all that is in it. */
+const MAX_NESTED_CHECKS = 4;
+
 class IssueWalk {
   readonly issues: z.core.$ZodIssue[] = [];
   readonly #limit: number;
   /** The options of some union have more issues than the limit, so zod must not collect all of them. */
   #unionExceedsLimit = false;
+  /** Number of containers with checks, or pipes, around the current value. */
+  #checked: number;
 
-  constructor(limit: number) {
+  constructor(limit: number, checked = 0) {
     this.#limit = limit;
+    this.#checked = checked;
   }
 
   get isFull(): boolean {
@@ -47,6 +60,17 @@ class IssueWalk {
 
   visit(schema: Schema, value: unknown, path: Path): void {
     const { def } = schema._zod as { def: Def };
+    const runsMore = def.type === 'pipe' || (hasChecks(def) && !LEAVES.has(def.type));
+    if (!runsMore) return this.#visitParts(schema, def, value, path);
+    const before = this.issues.length;
+    this.#checked++;
+    this.#visitParts(schema, def, value, path);
+    this.#checked--;
+    // Checks, and the output side of a pipe, get what the parts have accepted.
+    if (this.issues.length === before && this.#checked < MAX_NESTED_CHECKS) this.#runZod(schema, value, path);
+  }
+
+  #visitParts(schema: Schema, def: Def, value: unknown, path: Path): void {
     switch (def.type) {
       case 'optional':
       case 'default':
@@ -80,15 +104,13 @@ class IssueWalk {
       case 'union':
         return this.#visitUnion(schema, def, value, path);
       case 'intersection':
+        // An issue of one side may be none of both: a key that only the other side knows.
+        if (z.validate(schema, value)) return;
         this.visit(def.left, value, path);
         if (!this.#isDone) this.visit(def.right, value, path);
         return;
-      case 'pipe': {
-        const before = this.issues.length;
-        this.visit(def.in, value, path);
-        if (this.issues.length === before) this.#runZod(schema, value, path);
-        return;
-      }
+      case 'pipe':
+        return this.visit(def.in, value, path);
       default:
         return this.#runZod(schema, value, path);
     }
@@ -127,7 +149,7 @@ class IssueWalk {
 
   #visitRecord(
     schema: Schema,
-    { keyType, valueType }: z.core.$ZodRecordDef,
+    { keyType, valueType, mode }: z.core.$ZodRecordDef,
     value: Record<string, unknown>,
     path: Path,
   ): void {
@@ -135,9 +157,16 @@ class IssueWalk {
     // record with only this key.
     const { type, checks, format } = keyType._zod.def as Partial<z.core.$ZodStringFormatDef>;
     const hasAnyKey = type === 'string' && format === undefined && (checks?.length ?? 0) === 0;
+    const accepts = (key: string): boolean =>
+      hasAnyKey ||
+      z.validate(keyType, key) ||
+      (z.core.regexes.number.test(key) && z.validate(keyType, Number(key)));
+    // Of a record whose keys are listed, zod requires all of them.
+    const isListed = keyType._zod.values !== undefined;
+    if (isListed && !Object.keys(value).every(accepts)) return this.#runZod(schema, value, path);
     for (const key of Object.keys(value)) {
-      if (hasAnyKey || z.validate(keyType, key)) this.visit(valueType, value[key], [...path, key]);
-      else this.#runZod(schema, { [key]: value[key] }, path);
+      if (accepts(key)) this.visit(valueType, value[key], [...path, key]);
+      else if (mode !== 'loose') this.#runZod(schema, { [key]: value[key] }, path);
       if (this.#isDone) return;
     }
   }
@@ -156,7 +185,7 @@ class IssueWalk {
         issueCount++;
         continue;
       }
-      const walk = new IssueWalk(this.#limit);
+      const walk = new IssueWalk(this.#limit, this.#checked);
       walk.visit(option, value, path);
       if (walk.issues.length === 0) return;
       issueCount += walk.isFull ? this.#limit : walk.issues.length;
@@ -206,7 +235,7 @@ const LEAVES: ReadonlySet<string> = new Set([
 
 const transparent = new WeakMap<Schema, boolean>();
 
-/** Whether the walk covers everything that the schema checks: no checks on containers, no transforms. */
+/** Whether the walk covers everything that the schema checks: no transforms. */
 function isTransparent(schema: Schema): boolean {
   let result = transparent.get(schema);
   if (result === undefined) {
@@ -222,8 +251,11 @@ function computeTransparency(schema: Schema, seen: Set<Schema>): boolean {
   seen.add(schema);
   const { def } = schema._zod as { def: Def };
   if (LEAVES.has(def.type)) return true;
-  const hasChecks = (def.checks?.length ?? 0) > 0;
-  return !hasChecks && (partsOf(schema, def)?.every((part) => computeTransparency(part, seen)) ?? false);
+  return partsOf(schema, def)?.every((part) => computeTransparency(part, seen)) ?? false;
+}
+
+function hasChecks({ checks }: Def): boolean {
+  return checks !== undefined && checks.length > 0;
 }
 
 /** The inner schemas of a container schema, or `undefined` if the walk does not support its type. */

@@ -1,5 +1,6 @@
 // The table of a broker's message types: those of the protocol and those of a schema module. The main thread and the
-// workers build it from the same sources, so an index denotes the same type on all threads.
+// workers build it from the same sources, so an index denotes the same type on all threads. A worker that starts later
+// checks this by the fingerprint.
 
 import * as z from 'zod';
 import { describeError, SluiceError } from '../errors.js';
@@ -7,6 +8,7 @@ import { compileSchema } from './compile-schema.js';
 import { type DeclarativeRules, ruleOf } from './declarative-rules.js';
 import { type Extension, replacementsOf, replaceParts } from './extension.js';
 import type { Rule } from './issues.js';
+import { jobKey, NO_SEED } from './job-key.js';
 import { type MessageTraits, NO_TRAITS, traitsOf } from './message-traits.js';
 import { appSchemas, brokerSchemas, controlSchemas, crawlerSchemas } from './messages.js';
 import { moduleUrl } from './module-url.js';
@@ -143,6 +145,20 @@ export class MessageRegistry {
     return this.#byName.get(name);
   }
 
+  /** @internal A hash of the types and the structure of their schemas; `undefined` if they are the protocol's own. */
+  get fingerprint(): string | undefined {
+    if (this === MessageRegistry.#builtin) return undefined;
+    const builtin = new Set(
+      [appSchemas, brokerSchemas, controlSchemas, crawlerSchemas].flatMap(Object.values),
+    );
+    const types = this.types.map(({ name, direction, definition, rule, parts }) => {
+      const outlines = builtin.has(definition) ? [] : parts.map(({ _zod }) => outlineOf(_zod.def));
+      return [name, direction, rule !== undefined, ...outlines];
+    });
+    const { low, high } = jobKey(JSON.stringify(types), NO_SEED);
+    return `${low}-${high}`;
+  }
+
   /** The protocol's own types. Created once, since compiling its schemas takes some milliseconds. */
   static builtin(): MessageRegistry {
     MessageRegistry.#builtin ??= new MessageRegistry();
@@ -166,6 +182,21 @@ export class MessageRegistry {
     }
     return new MessageRegistry(checkModule(exported, url), url);
   }
+}
+
+/** What numbers and patterns depend on. Not the values in a definition, which may differ from load to load. */
+function outlineOf(def: object): unknown {
+  const { type, check, format, shape, checks } = def as Outlined;
+  const keys = [Object.keys(def), shape && Object.keys(shape)];
+  return [type, check, format, ...keys, checks?.map(({ _zod }) => outlineOf(_zod?.def ?? {}))];
+}
+
+interface Outlined {
+  readonly type?: unknown;
+  readonly check?: unknown;
+  readonly format?: unknown;
+  readonly shape?: object;
+  readonly checks?: readonly { readonly _zod?: { readonly def: object } }[];
 }
 
 /** Looks up an own property, ignoring inherited ones such as `constructor`. */

@@ -20,7 +20,7 @@ export interface SchemaFacts {
 }
 
 /** zod's names of the definitions whose output can differ from their input. */
-const TRANSFORMING_TYPES = new Set(['default', 'prefault', 'catch', 'transform', 'pipe', 'codec']);
+const TRANSFORMING_TYPES = new Set(['default', 'prefault', 'catch', 'transform', 'pipe', 'codec', 'success']);
 
 /** Visits the schema and every schema reachable from its definition, each once. */
 export function inspectSchema(schema: z.core.$ZodType): SchemaFacts {
@@ -61,9 +61,13 @@ export function inspectSchema(schema: z.core.$ZodType): SchemaFacts {
   return { parts, keys, transformsInput, isOtherVersion, hasCustomClass, hasZod3Part, isAsync };
 }
 
-/** Whether a check, or a format, changes the value: `trim()`, `toLowerCase()`, `normalize` of a URL. */
+/**
+ * Whether a check, or a format, may change the value: `trim()`, `toLowerCase()`, a URL, which zod trims, or a function of
+ * `superRefine` or `check`, which can replace it. That of `refine`, in `fn`, cannot.
+ */
 function isOverwriting(def: object): boolean {
-  return ('check' in def && def.check === 'overwrite') || ('normalize' in def && def.normalize === true);
+  const { check, format, fn } = def as { check?: unknown; format?: unknown; fn?: unknown };
+  return check === 'overwrite' || format === 'url' || (check === 'custom' && fn === undefined);
 }
 
 /** Whether a value is a schema of zod 3. Those of zod 4 also have `_def`, without a `typeName`. */

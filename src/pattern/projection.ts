@@ -3,6 +3,7 @@
 
 import { type FieldPaths, segmentsOf } from '../messages/field-paths.js';
 import type { MessageRegistry, MessageType } from '../messages/message-registry.js';
+import { inspectSchema, isOfKnownClass, isThisVersion } from '../messages/schema-walk.js';
 import { type Check, type Definition, definitionOf, isModelled, type Schema } from './zod-allow-list.js';
 import { isInherited, shapeOf, unwrap } from './zod-introspection.js';
 
@@ -15,6 +16,8 @@ export interface ProjectedField {
   readonly span: number;
   /** Number of segments that lead to that span. The others lead from its value to the field's. */
   readonly depth: number;
+  /** Whether the value is a URL as received, which the schema trims. */
+  readonly isUrl: boolean;
 }
 
 /** The fields to deliver of a message type. */
@@ -44,7 +47,7 @@ export function createProjection(registry: MessageRegistry, fields?: FieldPaths)
 function projectType(type: MessageType, paths: readonly string[]): TypeProjection | undefined {
   // The workers see the message before the schema has transformed it.
   const delivered = paths.filter(
-    (path) => !type.transformsInput || isUntouched(type.definition, segmentsOf(path)),
+    (path) => !type.transformsInput || untouchedPart(type.definition, segmentsOf(path)) !== undefined,
   );
   if (delivered.length === 0) return undefined;
   const spans = new Map<string, { readonly index: number; readonly keys: readonly string[] }>();
@@ -54,7 +57,14 @@ function projectType(type: MessageType, paths: readonly string[]): TypeProjectio
     const id = JSON.stringify(keys);
     const span = spans.get(id) ?? { index: spans.size, keys };
     spans.set(id, span);
-    return { index, segments, span: span.index, depth: keys.length };
+    const part = type.transformsInput ? untouchedPart(type.definition, segments) : undefined;
+    return {
+      index,
+      segments,
+      span: span.index,
+      depth: keys.length,
+      isUrl: part !== undefined && isUrl(part),
+    };
   });
   return {
     fields,
@@ -82,53 +92,68 @@ function plainDepth(definition: Schema, segments: readonly string[]): number {
   return depth;
 }
 
-/** Scalar types, the checks that leave their values as they are, and formats that do. */
-const SCALARS = new Set(['string', 'number', 'boolean', 'null', 'enum', 'literal']);
+/** Types whose values are copied as they are, and the checks of objects that leave their members as they are. */
+const PLAIN_TYPES = new Set(['string', 'number', 'boolean', 'null', 'enum', 'literal', 'any', 'unknown']);
 const PURE_CHECKS = new Set(['min_length', 'max_length', 'length_equals', 'greater_than', 'less_than']);
-const PURE_FORMATS = new Set([
-  undefined,
-  'datetime',
-  'date',
-  'uuid',
-  'safeint',
-  'int32',
-  'uint32',
-  'float32',
-  'float64',
-]);
 
 /**
- * Whether a schema that transforms its input leaves the value at this path as it is: a scalar without transformation, or
- * any value of a key that a loose object does not name, within objects that are not transformed as a whole.
+ * The part for the value at this path, if a schema that transforms its input leaves it as it is, or only trims it as a URL:
+ * a part without transformation, or that for the keys that an object does not name, within objects that are not transformed
+ * as a whole.
  */
-function isUntouched(definition: Schema, segments: readonly string[]): boolean {
+function untouchedPart(definition: Schema, segments: readonly string[]): Schema | undefined {
   let schema = definition;
   for (const key of segments) {
     schema = withoutOptional(schema);
+    if (isKept(schema)) return schema;
     const def = definitionOf(schema);
-    if (def.type !== 'object' || !isModelled(schema) || isInherited(key) || !hasPureChecks(def)) return false;
+    if (def.type !== 'object' || !isModelled(schema) || isInherited(key) || !hasPureChecks(def)) return;
     const member = Object.hasOwn(shapeOf(schema) ?? {}, key) ? shapeOf(schema)?.[key] : undefined;
     if (member === undefined) {
       const catchall = def.catchall as Schema | undefined;
-      return catchall !== undefined && isModelled(catchall) && definitionOf(catchall).type === 'unknown';
+      return catchall !== undefined && isKept(catchall) ? catchall : undefined;
     }
     schema = member;
   }
   schema = withoutOptional(schema);
-  const def = definitionOf(schema);
-  return SCALARS.has(def.type) && isModelled(schema) && def.coerce !== true && hasPureChecks(def);
+  return isKept(schema) || isUrl(schema) ? schema : undefined;
+}
+
+function isKept(schema: Schema): boolean {
+  return isPlain(schema) && !inspectSchema(schema).transformsInput;
+}
+
+/** Whether the values of a schema are copied with all that is in them. Objects may lose keys. */
+function isPlain(schema: Schema): boolean {
+  const inner = withoutOptional(schema);
+  const { type, element, keyType, valueType } = definitionOf(inner);
+  if (!isModelled(inner)) return false;
+  if (type === 'array') return isPlain(element as Schema);
+  // Other keys may be missing, and are then added.
+  if (type === 'record')
+    return definitionOf(keyType as Schema).type === 'string' && isPlain(valueType as Schema);
+  return PLAIN_TYPES.has(type);
+}
+
+/** Whether zod trims the values, and does nothing else with them. */
+function isUrl(schema: Schema): boolean {
+  const { type, format, normalize, coerce, checks } = definitionOf(schema);
+  const isTrimmed = type === 'string' && format === 'url' && normalize !== true && coerce !== true;
+  const { version, traits } = schema._zod;
+  return isTrimmed && hasPureChecks({ type, checks }) && isThisVersion(version) && isOfKnownClass(traits);
 }
 
 /** Removes the wrappers that do not change a value. */
 function withoutOptional(schema: Schema): Schema {
   const def = definitionOf(schema);
   const isWrapper = def.type === 'optional' || def.type === 'nullable' || def.type === 'readonly';
-  return isWrapper && isModelled(schema) ? withoutOptional(def.innerType as Schema) : schema;
+  return isWrapper && isModelled(schema) && hasPureChecks(def)
+    ? withoutOptional(def.innerType as Schema)
+    : schema;
 }
 
-function hasPureChecks({ format, checks = [] }: Definition): boolean {
-  return (
-    PURE_FORMATS.has(format as string | undefined) &&
-    (checks as readonly Check[]).every(({ _zod: { def } }) => PURE_CHECKS.has(def.check))
+function hasPureChecks({ checks = [] }: Definition): boolean {
+  return (checks as readonly Check[]).every(
+    ({ _zod: { def } }) => PURE_CHECKS.has(def.check) || (def.check === 'custom' && def.fn !== undefined),
   );
 }

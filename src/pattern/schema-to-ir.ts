@@ -291,7 +291,7 @@ class PatternCompiler {
       case 'union':
         return this.#union(def, path);
       case 'nullable':
-        return choice([this.#node(def.innerType as Schema, path), text('null')]);
+        return nullable(this.#node(def.innerType as Schema, path));
       case 'optional':
       case 'default':
       case 'readonly':
@@ -463,7 +463,7 @@ class PatternCompiler {
       if (new Set(starts).size < starts.length) throw new Declined('a union whose options begin alike');
     }
     // Its node also matches the text of the others.
-    if (nodes.length > 1 && nodes.some((node) => uncheckedNode(node).kind === 'flat')) {
+    if (nodes.length > 1 && nodes.some(hasAnyForm)) {
       throw new Declined('a union with an option of any form');
     }
     return choice(nodes);
@@ -475,6 +475,16 @@ class PatternCompiler {
     this.#appliedRules.add(`${rule} ${path}`);
     return true;
   }
+}
+
+/** Whether the node matches the text of any value, of which a check may then reject some. */
+function hasAnyForm(node: PatternNode): boolean {
+  return node.kind === 'choice' ? node.options.some(hasAnyForm) : uncheckedNode(node).kind === 'flat';
+}
+
+function nullable(node: PatternNode): PatternNode {
+  const isNull = text('null');
+  return choice(hasAnyForm(node) ? [isNull, node] : [node, isNull]);
 }
 
 /** A field, and the reason why a pattern omits it, or leaves it to its schema. */

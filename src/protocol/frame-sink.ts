@@ -14,7 +14,7 @@ export interface FrameSink {
   onMismatch?(type: MessageType): void;
   /** Whether the next rejection includes its issues or its offset: finding them reads the message again. Default: true. */
   readonly wantsIssues?: boolean;
-  /** Called before a message is decoded, or its schema or rule runs, which may take long or never end. */
+  /** Called before a message is decoded, its schema or rule runs, or patterns read one of over 1 MiB: it may take long. */
   onUserCode?(start: number, end: number): void;
   /** A rejected message at `[start, end)`. `value` is the message, if it could be decoded. */
   onRejection(rejection: Rejection, start: number, end: number, line: number, value?: unknown): void;

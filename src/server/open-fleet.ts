@@ -114,7 +114,9 @@ function dispatcherOf(
   validatesLocally: boolean,
   { onWorkerError, onWarning }: OpenFleetListener,
 ): Dispatcher {
-  const settings = parserSettings({ ...options, maxMessageAge: 0, maxClockSkew: 0 }, log.jobSeed);
+  const { fingerprint } = registry;
+  const anyAge = { ...options, maxMessageAge: 0, maxClockSkew: 0 };
+  const settings = { ...parserSettings(anyAge, log.jobSeed), fingerprint };
   const modules = compileModules(registry, settings);
   const onUnavailable = (reason: string): void => onWarning({ reason }, 'validating without patterns');
   return new Dispatcher({

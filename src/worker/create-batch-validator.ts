@@ -2,6 +2,7 @@
 // startup time.
 
 import type { WorkerSettings } from '../dispatch/verdict.js';
+import { SluiceError } from '../errors.js';
 import { MessageRegistry } from '../messages/message-registry.js';
 import { createProjection } from '../pattern/projection.js';
 import { type BatchOptions, BatchValidator } from './batch-validator.js';
@@ -16,7 +17,15 @@ export async function createBatchValidator(
   onUnavailable: (reason: string) => void,
   onProgress: NonNullable<BatchOptions['onProgress']>,
 ): Promise<BatchValidator> {
-  const registry = await MessageRegistry.load(settings.schemas);
+  const { schemas, fingerprint } = settings;
+  const registry = await MessageRegistry.load(schemas);
+  // Type indexes, parts of schemas and the memory of compiled patterns would not be those of the other threads.
+  if (fingerprint !== undefined && fingerprint !== registry.fingerprint) {
+    throw new SluiceError(
+      'SCHEMA_MODULE_INVALID',
+      `${schemas} has changed since this process loaded it: restart the process`,
+    );
+  }
   const parser = createParser(registry, settings, onUnavailable, settings.modules);
   const projection = createProjection(registry, settings.fields);
   return new BatchValidator(parser, settings.delimiter, { ...settings, projection, onProgress });

@@ -1,6 +1,8 @@
 import { once } from 'node:events';
 import { rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { Watchdog } from '#src/dispatch/watchdog.js';
 import { WatchedWorker } from '#src/worker/watched-worker.js';
@@ -9,6 +11,7 @@ import { eventsOf } from '../support/diagnostics.js';
 import { line, VALID } from '../support/messages.js';
 
 const schemas = new URL('../support/deadly-schemas.mjs', import.meta.url);
+const zod = pathToFileURL(createRequire(import.meta.url).resolve('zod')).href;
 /** Where patterns play no part: without them, workers start in half of the time. */
 const withoutPatterns = { schemas, patterns: 'off' } as const;
 const shared = shareBroker({ ...withoutPatterns, validationTimeout: 300 });
@@ -232,6 +235,32 @@ test('while no worker can start, nothing is lost, and the broker is not healthy'
   expect(crawler.errors).toEqual(['VALIDATION_FAILED']);
   // The heartbeat of a suspect connection comes through quarantine, which may have its worker before the others have theirs.
   await until(() => manager.isHealthy());
+});
+
+test('a worker that starts after the schema module has changed fails, and names it', async () => {
+  const path = join(temporaryFolder(), 'schemas.mjs');
+  const write = (...types: string[]) =>
+    writeFileSync(
+      path,
+      `import * as z from ${JSON.stringify(zod)};
+      const type = (name) => [name, z.looseObject({ type: z.literal(name) })];
+      export const schemas = Object.fromEntries(${JSON.stringify(types)}.map(type));
+      export const rules = { a() { process.exit(1); } };`,
+    );
+  write('a', 'b');
+  const { manager, connect } = await startBroker({ schemas: path, patterns: 'off' });
+  const errors: string[] = [];
+  manager.on('pool_error', ({ error }) => errors.push(String(error)));
+  const subscriber = await (await connect()).subscribe();
+  const [good, bad] = [await connect(), await connect()];
+  write('a', 'x', 'b');
+  bad.write(line({ type: 'a' }));
+  await until(() => manager.getMetrics().dispatch.retries > 0);
+  good.write(line({ type: 'b' }));
+  await until(() => errors.some((error) => error.includes('schemas.mjs has changed')));
+  expect(subscriber.forwarded).toEqual([]);
+  write('a', 'b');
+  await subscriber.next('b');
 });
 
 describe('Watchdog', () => {

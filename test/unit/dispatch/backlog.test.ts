@@ -100,6 +100,37 @@ describe('a slow connection', () => {
   });
 });
 
+describe('after batches that took long', () => {
+  const share = 1 / 64;
+
+  test('a chunk is divided, however few messages it seems to have', () => {
+    const { backlog, other, add } = createBacklog();
+    const text = '{},'.repeat(20_000);
+    add(other, 10, text);
+    const sizes: number[] = [];
+    for (let batch = backlog.take(share, 10); batch !== undefined; batch = backlog.take(share, 10)) {
+      sizes.push(sum(batch.chunks.map(({ size }) => size)));
+    }
+    expect(sum(sizes)).toBe(text.length);
+    expect(Math.max(...sizes)).toBeLessThanOrEqual(1024);
+  });
+
+  test('a message is not divided, and leaves what follows to the next batch', () => {
+    const { backlog, other, add } = createBacklog();
+    const long = `{"a":"${'x'.repeat(5000)}"}\n`;
+    add(other, 10, long + MESSAGE);
+    const sizes = [backlog.take(share, 10), backlog.take(share, 10)].map((batch) => batch?.chunks[0]?.size);
+    expect(sizes).toEqual([long.length, MESSAGE.length]);
+  });
+
+  test('before them, a chunk is taken whole', () => {
+    const { backlog, other, add } = createBacklog();
+    const text = '{},'.repeat(20_000);
+    add(other, 10, text);
+    expect(backlog.take(1, 10)?.chunks[0]?.size).toBe(text.length);
+  });
+});
+
 test('counts the bytes of all that waits, and gives everything of a connection back', () => {
   const { backlog, slow, other, add } = createBacklog();
   add(slow, 10);

@@ -32,6 +32,8 @@ describe('the estimate of messages', () => {
     ['the shortest objects', '{}'.repeat(50_000), 50_000],
     ['with spaces', '{} '.repeat(50_000), 50_000],
     ['the shortest lines', '1\n'.repeat(50_000), 50_000],
+    ['the shortest arrays', '[]'.repeat(50_000), 50_000],
+    ['brackets in a text', `{"a":"${'[x](y) [z] '.repeat(5000)}"}\n`, 1],
     ['objects and newlines', '{}\n'.repeat(50_000), 50_000],
     ['many objects in one', `{"a":[${'{},'.repeat(50_000)}{}]}\n`, 1],
   ])('%s: is right on average', (_, text, messages) => {

@@ -1,7 +1,12 @@
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { Piscina } from 'piscina';
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { WorkerSettings } from '#src/dispatch/verdict.js';
 import { WorkerPool, type WorkerPoolOptions } from '#src/dispatch/worker-pool.js';
+import { temporaryFolder } from '../../support/broker.js';
+import { WORKER_SETTINGS } from '../../support/worker-settings.js';
 
 /** What a runtime does whose workers do not start or do not terminate. */
 const never = () => new Promise<never>(() => {});
@@ -70,6 +75,80 @@ describe('the first worker loads the schemas', () => {
   test('at the start, if they are in a module, which may fail to load', async () => {
     const state = await startPool({ maxMessageSize: 1024, schemas: 'file:///schemas.mjs' });
     expect(state()).toEqual({ tasks: 1, loadRequested: 1 });
+  });
+});
+
+describe('workers whose schema module no longer loads', () => {
+  /** A pool whose later workers do this while they load, as long as the file is there. */
+  async function startPool(threads: number, code: string) {
+    vi.useFakeTimers({
+      toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval', 'performance'],
+    });
+    const file = join(temporaryFolder(), 'file');
+    const module = join(temporaryFolder(), 'schemas.mjs');
+    writeFileSync(
+      module,
+      `import { appendFileSync, existsSync } from 'node:fs';
+      const file = ${JSON.stringify(file)};
+      if (existsSync(file)) {
+        appendFileSync(file, '.');
+        ${code};
+      }
+      export const schemas = {};`,
+    );
+    const run = vi.spyOn(Piscina.prototype, 'run');
+    const errors: string[] = [];
+    const pool = new WorkerPool({
+      ...options,
+      threads,
+      settings: { ...WORKER_SETTINGS, patterns: 'off', schemas: pathToFileURL(module).href },
+      onError: (error) => errors.push(String(error)),
+    });
+    await pool.start();
+    onTestFinished(() => pool.close());
+    writeFileSync(file, '');
+    const starts = () => readFileSync(file).length;
+    return { pool, piscina: run.mock.contexts[0] as Piscina, errors, starts, repair: () => rmSync(file) };
+  }
+
+  /** Lets real time pass until the condition holds. */
+  async function until(condition: () => boolean) {
+    while (!condition()) await new Promise(setImmediate);
+  }
+
+  test('are not started again and again, even while batches wait', async () => {
+    const { pool, piscina, starts, repair } = await startPool(2, 'throw new Error()');
+    pool.addWorker();
+    // 600 ms: the delays are 100, 200 and 400 ms.
+    for (let check = 0; check < 20; check++) {
+      let answered = 0;
+      const count = () => void answered++;
+      for (let batch = 0; batch < 4; batch++) void pool.run([]).then(count, count);
+      await vi.advanceTimersByTimeAsync(30);
+      await until(() => answered === 4 && piscina.threads.length === 1);
+    }
+    expect(starts()).toBeGreaterThanOrEqual(1);
+    expect(starts()).toBeLessThanOrEqual(4);
+    repair();
+    await vi.advanceTimersByTimeAsync(5000);
+    await until(() => pool.threads === 2);
+  });
+
+  test('are terminated if they never start, and replaced', async () => {
+    const { pool, piscina, errors, starts, repair } = await startPool(1, 'await new Promise(() => {})');
+    await piscina.threads[0]?.terminate();
+    await until(() => starts() === 1);
+    const rejected = expect(pool.run([])).rejects.toThrow();
+    repair();
+    await vi.advanceTimersByTimeAsync(20_000);
+    expect(errors).toEqual([]);
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(errors).toEqual([expect.stringContaining('no response from the workers')]);
+    await until(() => piscina.threads.length === 0);
+    await vi.advanceTimersByTimeAsync(30);
+    await rejected;
+    await until(() => pool.threads === 1);
+    await pool.run([]);
   });
 });
 

@@ -2,7 +2,7 @@ import * as fc from 'fast-check';
 import { MessageRegistry, MessageValidator } from 'sluice';
 import { describe, expect, test } from 'vitest';
 import * as z from 'zod';
-import { findIssues } from '#src/messages/issue-finder.js';
+import { findIssues, hasIssue } from '#src/messages/issue-finder.js';
 import { MAX_ISSUE_BYTES } from '#src/messages/issues.js';
 import { shortestTime } from '../../support/timing.js';
 
@@ -27,6 +27,11 @@ const schema = z.strictObject({
   tree: tree.optional(),
   either: z.union([z.string(), z.array(z.number()), point]).optional(),
   rest: z.object({ a: z.string() }).catchall(z.number()).readonly().optional(),
+  refined: z
+    .array(point.refine(({ x, y }) => x !== y))
+    .refine((list) => list.length !== 2)
+    .optional(),
+  listed: z.record(z.literal([1, 2]), z.number()).optional(),
 });
 
 const leaf = fc.oneof(fc.string({ maxLength: 3 }), fc.integer(), fc.boolean(), fc.constant(null));
@@ -41,6 +46,8 @@ const name = fc.constantFrom(
   'children',
   'a',
   'B',
+  '1',
+  '2',
   'constructor',
 );
 const { anything } = fc.letrec((tie) => ({
@@ -109,6 +116,79 @@ describe('findIssues', () => {
     const piped = z.string().transform(Number).pipe(z.number().max(5));
     expect(findIssues(z.object({ piped }), { piped: '7' }, LIMIT).map(placeOf)).toEqual(['piped too_big']);
   });
+});
+
+describe('refinements of the elements of a long array', () => {
+  let calls = 0;
+  const either = z
+    .looseObject({ id: z.string().optional(), url: z.string().optional() })
+    .refine(({ id, url }) => {
+      calls++;
+      return (id ?? url) !== undefined;
+    });
+  const list = z.array(either);
+  const objects = (count: number) => Array.from({ length: count }, () => ({}));
+
+  test.each<[name: string, list: z.ZodType, value: unknown]>([
+    ['objects', list, objects(200_000)],
+    ['objects of one option', z.union([z.string(), list]), objects(200_000)],
+    ['objects in what is refined', z.object({ list }).refine(() => true), { list: objects(200_000) }],
+    [
+      'texts beside a refinement',
+      z.object({ texts: z.array(z.string().min(1)), a: either.optional() }),
+      { texts: Array.from({ length: 200_000 }, () => '') },
+    ],
+  ])('%s: few are called before the message is rejected', (_, a, value) => {
+    const registry = new MessageRegistry({ schemas: { t: z.object({ type: z.literal('t'), a }) } });
+    calls = 0;
+    const result = new MessageValidator({ registry }).check({ type: 't', a: value });
+    expect(result).toMatchObject({ ok: false, code: 'SCHEMA_VIOLATION', type: 't' });
+    expect(result.ok ? 0 : result.issues.length).toBeGreaterThan(0);
+    expect(result.ok ? 0 : result.issues.length).toBeLessThanOrEqual(LIMIT);
+    expect(calls).toBeLessThan(100);
+  });
+
+  test('are called a few times for what many other refinements are around', () => {
+    calls = 0;
+    let [schema, value]: [z.ZodType, unknown] = [list, Array.from({ length: 100 }, () => ({ id: 'x' }))];
+    for (let level = 0; level < 12; level++)
+      [schema, value] = [z.object({ inner: schema }).refine(() => true), { inner: value }];
+    expect(findIssues(z.object({ schema, n: z.number() }), { schema: value }, LIMIT)).toHaveLength(1);
+    expect(calls).toBeLessThan(1000);
+  });
+});
+
+test.each<[name: string, a: z.ZodType, value: unknown]>([
+  [
+    'keys that one side of an intersection knows',
+    z.intersection(z.strictObject({ x: z.number() }), z.strictObject({ y: z.number() })),
+    { x: 1, y: 2 },
+  ],
+  ['all keys of a list of numbers', z.record(z.literal([1, 2]), z.number()), { 1: 1, 2: 2 }],
+  [
+    'a key beside those of a loose list',
+    z.looseRecord(z.enum(['a', 'b']), z.number()),
+    { a: 1, b: 2, c: '' },
+  ],
+  [
+    'keys that a refined loose record does not name',
+    z.looseRecord(z.string().regex(/^a/), z.number()).refine((record) => Object.keys(record).length > 1),
+    { a: 1, b: '' },
+  ],
+  [
+    'the numeric keys of a refined record',
+    z.record(z.number(), z.number()).refine((record) => Object.keys(record).length > 1),
+    { 1: 1, 2: 2 },
+  ],
+])('%s: a valid message is accepted beside a refinement', (_, a, value) => {
+  const type = z.literal('t');
+  const refined = z.number().refine((id) => id > 0);
+  const registry = new MessageRegistry({ schemas: { t: z.object({ type, a, refined }) } });
+  const check = (id: number) =>
+    new MessageValidator({ registry }).check({ type: 't', a: value, refined: id });
+  expect(hasIssue(a, value)).toBe(false);
+  expect(check(1)).toMatchObject({ ok: true });
+  expect(check(0)).toMatchObject({ code: 'SCHEMA_VIOLATION', issues: [{ path: 'refined' }] });
 });
 
 describe('a message of 150 KB with something wrong in every place', () => {

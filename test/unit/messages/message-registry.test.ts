@@ -281,7 +281,13 @@ describe('inspectSchema', () => {
     [z.string().trim(), true],
     [z.array(z.string().toLowerCase()), true],
     [z.url({ normalize: true }), true],
-    [z.url(), false],
+    [z.url(), true],
+    [z.object({ a: z.string().url().optional() }), true],
+    [z.string().superRefine(() => {}), true],
+    [z.object({}).check(() => {}), true],
+    [z.string().refine(() => true), false],
+    [z.custom(() => true), false],
+    [z.success(z.string()), true],
   ])('tells whether parsing transformsInput (%#)', (schema, transformsInput) => {
     expect(inspectSchema(schema).transformsInput).toBe(transformsInput);
   });

@@ -134,6 +134,20 @@ describe('what zod checks beyond its definition', () => {
     for (const text of texts) paths.check(Buffer.from(`${text}\n`));
   });
 
+  test.each<[name: string, a: z.ZodType, ...values: string[]]>([
+    ['a tuple', z.tuple([z.number()]).nullable(), 'null', '[1]'],
+    ['a tuple, twice', z.tuple([z.number()]).nullable().nullable(), 'null', '[1]'],
+    [
+      'a record of some keys',
+      z.union([z.record(z.string().min(2), z.number()).nullable(), z.string()]),
+      '"x"',
+      'null',
+    ],
+  ])('what is not %s, but may be in its place, is matched', (_, a, ...values) => {
+    const paths = new BothPaths({ t: of(a) });
+    for (const value of values) expect(paths.check(Buffer.from(`${has(value)}\n`)).matched).toBe(1);
+  });
+
   test('what a catch-all refines, in a learned layout', () => {
     const catchall = z.unknown().refine((value) => typeof value === 'number');
     const paths = new BothPaths({ t: z.object({ type: TYPE, a: z.number() }).catchall(catchall) });

@@ -505,6 +505,27 @@ describe('with patterns', () => {
   });
 });
 
+test('a long message has a position while patterns read it', () => {
+  const maxMessageSize = 16 * 1024 * 1024;
+  const registry = new MessageRegistry({ schemas: { t: z.object({ type: z.literal('t'), a: z.string() }) } });
+  const validator = new MessageValidator({ registry, maxMessageSize });
+  const parser = new MessageParser({ validator, patterns: createPatterns(registry, { maxMessageSize }) });
+  const positions: [range: number, start: number, end: number][] = [];
+  const onProgress = (...position: (typeof positions)[number]) => void positions.push(position);
+  const [short, long] = ['x', 'x'.repeat(8 * 1024 * 1024)].map((a) => line({ type: 't', a }));
+  const { verdict } = validateWith(new BatchValidator(parser, NEWLINE, { onProgress }), [
+    `${short}`,
+    `${long}`,
+  ]);
+  expect(verdict.matched).toBe(2);
+  const end = `${short}${long}`.length;
+  expect(positions).toEqual([
+    [0, 0, 0],
+    [1, 0, 0],
+    [1, `${short}`.length, end],
+  ]);
+});
+
 describe('user code', () => {
   const refine = vi.fn<(value: unknown) => boolean>();
   const onProgress = vi.fn();

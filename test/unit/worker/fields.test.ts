@@ -318,6 +318,31 @@ test('no span is left of a member that is absent, whatever the text that follows
   expectSame(events, paths);
 });
 
+test('the fields of a type with a URL are delivered, the URL as its schema trims it', () => {
+  const schema = z.object({
+    type: z.literal('t'),
+    url: z.url(),
+    n: z.number().refine((n) => n > 0),
+    tags: z.array(z.email()).optional(),
+    headers: z.record(z.string(), z.any()).optional(),
+  });
+  const registry = new MessageRegistry({ schemas: { t: schema } });
+  const paths = ['url', 'n', 'tags', 'tags.0', 'headers', 'headers.a.b'];
+  const messages = ['https://a.example/', ' https://a.exa\tmple/\n'].map((url) =>
+    line({ type: 't', url, n: 1, tags: ['a@b.cc'], headers: { a: { b: 1 } } }),
+  );
+  for (const patterns of ['on', 'off'] as const) {
+    const { events, verdict } = new ProjectedEvents(registry, { t: paths }, { patterns }).events(messages);
+    expect(verdict.matched).toBe(patterns === 'on' ? 2 : 0);
+    expect(wholeParses(events, () => void events.map((event) => paths.map((path) => event.get(path))))).toBe(
+      0,
+    );
+    for (const event of events) expect(event.get('url')).toBe('https://a.example/');
+    expectSame(events, paths);
+    for (const event of events) expect(event.message.url).toBe('https://a.example/');
+  }
+});
+
 describe('messages whose fields are not delivered', () => {
   test('those that the schema of a type may change', () => {
     const inner = z.looseObject({ d: z.number().default(1), n: z.number().min(0).nullable().optional() });
@@ -377,6 +402,7 @@ describe('messages whose fields are not delivered', () => {
       'kept.s',
       'own.s',
       'type',
+      'url',
       'x',
     ]);
   });
