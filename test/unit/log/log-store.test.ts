@@ -203,7 +203,11 @@ describe('a damaged log', () => {
   );
 
   test('with a damaged header of its only segment: stores what comes then once', async () => {
-    const disk = await write(numbered(10), { ...OPTIONS, segmentBytes: 1024 * 1024, maxBytes: 8 * 1024 * 1024 });
+    const disk = await write(numbered(10), {
+      ...OPTIONS,
+      segmentBytes: 1024 * 1024,
+      maxBytes: 8 * 1024 * 1024,
+    });
     const [only = ''] = (await disk.list()).filter((each) => /^\d/.test(each));
     disk.contentOf(only).fill(0xff, 20, 21);
     const log = await LogStore.open(disk, OPTIONS);
