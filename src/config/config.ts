@@ -548,7 +548,10 @@ export function resolveOptions(input: SluiceOptions, folder: string = process.cw
   requireUsableFleet(options);
   requireUsableTls(options);
   if (socketPath !== undefined && port !== undefined)
-    throw new SluiceError('INVALID_OPTION', 'port: cannot be combined with socketPath');
+    throw new SluiceError(
+      'INVALID_OPTION',
+      'port: cannot be combined with socketPath; set one of them to undefined',
+    );
   makePathsAbsolute(options, folder);
   Object.freeze(options.workers);
   Object.freeze(options.auth);

@@ -10,8 +10,8 @@ import { SocketManager } from '../server/socket-manager.js';
 import { Inbox } from './inbox.js';
 import { nameOfRejection, type Rejection } from './rejection.js';
 
-/** Options of a test broker: those of a broker. */
-export interface TestBrokerOptions extends SluiceOptions {
+/** Options of a test broker: those of a broker on a Unix socket. */
+export interface TestBrokerOptions extends Omit<SluiceOptions, 'port'> {
   /**
    * Whether workers validate messages, as in a real broker. It then takes a few hundred ms to start. Default: false, this
    * thread validates them.

@@ -53,7 +53,10 @@ describe('resolveOptions', () => {
   });
 
   test.each([
-    [{ socketPath: '/s', port: 7 }, /^Invalid option: port: cannot be combined with socketPath$/],
+    [
+      { socketPath: '/s', port: 7 },
+      /^Invalid option: port: cannot be combined with socketPath; set one of them to undefined$/,
+    ],
     [{ maxConnections: 0 }, /^Invalid option: maxConnections: /],
     [{ maxConnections: 'many' }, /maxConnections: /],
     [{ framing: 'xml' }, /framing: /],
