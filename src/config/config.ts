@@ -117,7 +117,7 @@ const GROUPS = {
       .meta({ description: 'TCP port to listen on instead of a Unix socket; 0: any free port' }),
     tlsCert: z.string().min(1).optional().meta({
       description:
-        'PEM file with a certificate: peers on the TCP port have to use TLS; needs tlsKey and port',
+        'PEM file with a certificate: peers on TCP have to use TLS; needs tlsKey, and port or inherited sockets',
       path: true,
     }),
     tlsKey: z
@@ -127,7 +127,7 @@ const GROUPS = {
       .meta({ description: 'PEM file with the key of tlsCert, accessible only to its owner', path: true }),
     tlsClientCa: z.string().min(1).optional().meta({
       description:
-        'PEM file with authorities: peers on the TCP port have to present a certificate of one of them; needs tlsCert',
+        'PEM file with authorities: peers on TCP have to present a certificate of one of them; needs tlsCert',
       path: true,
     }),
     backlog: z
@@ -592,13 +592,11 @@ function requireUsableFleet(options: z.output<typeof optionsSchema>): void {
     );
 }
 
-function requireUsableTls({ tlsCert, tlsKey, tlsClientCa, port }: z.output<typeof optionsSchema>): void {
+function requireUsableTls({ tlsCert, tlsKey, tlsClientCa }: z.output<typeof optionsSchema>): void {
   if ((tlsCert === undefined) !== (tlsKey === undefined))
     throw new SluiceError('INVALID_OPTION', 'tlsCert: needs tlsKey, and tlsKey needs tlsCert');
   if (tlsClientCa !== undefined && tlsCert === undefined)
     throw new SluiceError('INVALID_OPTION', 'tlsClientCa: needs tlsCert');
-  if (tlsCert !== undefined && port === undefined)
-    throw new SluiceError('INVALID_OPTION', 'tlsCert: needs port, since Unix sockets are not encrypted');
 }
 
 /** Makes the options independent of later changes of the working directory. */

@@ -107,8 +107,10 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     const { logger, droppedLogLines = () => 0 } = dependencies;
     this.#openLogger = () =>
       logger === undefined ? defaultLogger(this.options.logLevel) : { logger, droppedLogLines };
-    const { listenFd } = this.options;
+    const { listenFd, port, tlsCert } = this.options;
     this.#listenFds = dependencies.listenFds ?? (listenFd === undefined ? [] : [listenFd]);
+    if (tlsCert !== undefined && port === undefined && this.#listenFds.length === 0)
+      throw new SluiceError('INVALID_OPTION', 'tlsCert: needs port, since Unix sockets are not encrypted');
     this.#validatesLocally = dependencies.validatesLocally ?? false;
     this.#pool = new ConnectionPool(this.options.maxConnections, {
       encode: (sent) => this.#pipeline?.encode(sent),
