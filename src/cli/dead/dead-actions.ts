@@ -1,7 +1,6 @@
 // The actions of `sluice dead`.
 
 import { once } from 'node:events';
-import { setTimeout } from 'node:timers/promises';
 import { InvalidArgumentError } from 'commander';
 import type { BrokerError } from '../../client/broker-session.js';
 import type { ClientOptions } from '../../client/client-options.js';
@@ -37,7 +36,7 @@ const PAGE = 1000;
 /** Confirmed messages are dropped after so many of them, and at the latest with the next one after so many ms. */
 const [DROP_COUNT, DROP_INTERVAL] = [100, 1000];
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
-/** How long the broker may still take to confirm a message after a signal, in ms. */
+/** How long the broker may still take to connect or to confirm a message after a signal, in ms. */
 const GRACE = 1000;
 
 /** Lists them, the oldest first. @returns the exit code, as all actions do */
@@ -77,26 +76,32 @@ export async function retry(folder: string, ids: readonly string[], flags: DeadF
   let rejection: BrokerError | undefined;
   /** Connects to send what a crawler has sent before. */
   const connectFor = async (crawlerId: string | undefined): Promise<SluiceClient> => {
-    if (client !== undefined && crawlerId === sendsFor) return client;
-    await client?.close();
-    client = new SluiceClient({ ...connection, hello: helloFor(crawlerId, connection), reconnect: false });
-    client.on('rejected', (error) => {
+    const previous = client;
+    if (previous !== undefined && crawlerId === sendsFor) return previous;
+    const next = new SluiceClient({
+      ...connection,
+      hello: helloFor(crawlerId, connection),
+      reconnect: false,
+    });
+    next.on('rejected', (error) => {
       rejection = error;
     });
+    client = next;
     sendsFor = crawlerId;
-    await client.connect();
-    return client;
+    // All that it has sent is confirmed.
+    await previous?.close(0);
+    return next.connect();
   };
   // What is rejected again becomes another dead letter, which is not sent a third time.
   const wanted = new Set<number>();
   for await (const { id } of find(folder, selected.matches)) wanted.add(id);
-  /** Sends a message, if there is enough time. @returns why it was not accepted, if it was not */
+  /** Sends a message. @returns why it was not accepted, if it was not */
   const send = async (content: string, crawlerId: string | undefined): Promise<string | undefined> => {
     const sender = await connectFor(crawlerId);
     const before = sender.rejectedByBroker;
     rejection = undefined;
     sender.publishRaw(Buffer.from(content, 'base64'));
-    if ((await Promise.race([sender.flush(), graceOver])) === true) return 'it was not confirmed';
+    await sender.flush();
     if (rejection !== undefined) return describeRejection(rejection);
     return sender.rejectedByBroker > before ? NO_REPLY : undefined;
   };
@@ -110,14 +115,21 @@ export async function retry(folder: string, ids: readonly string[], flags: DeadF
     droppedAt = performance.now();
   };
   const stopping = new AbortController();
-  const stop = (signal: NodeJS.Signals): void => stopping.abort(signal);
-  const graceOver = once(stopping.signal, 'abort').then(() => setTimeout(GRACE, true, { ref: false }));
+  const graceOver = new AbortController();
+  /** A second signal ends the grace period: what is confirmed is dropped in any case. */
+  const stop = (signal: NodeJS.Signals): void => {
+    if (stopping.signal.aborted) return graceOver.abort();
+    stopping.abort(signal);
+    setTimeout(() => graceOver.abort(), GRACE).unref();
+  };
   try {
     await connectFor(undefined);
-    // A second signal ends the process.
-    for (const signal of SIGNALS) process.once(signal, stop);
+    for (const signal of SIGNALS) process.on(signal, stop);
     for await (const { id, content, crawlerId } of find(folder, (letter) => wanted.has(letter.id))) {
-      const fault = content === undefined ? NO_CONTENT : await send(content, crawlerId);
+      const fault =
+        content === undefined
+          ? NO_CONTENT
+          : await unlessAborted(send(content, crawlerId), graceOver.signal, 'it was not confirmed');
       if (fault === undefined) {
         sent++;
         confirmed.push(id);
@@ -136,6 +148,16 @@ export async function retry(folder: string, ids: readonly string[], flags: DeadF
   await print(`sent ${counted(sent, 'message')}\n`);
   if (stopping.signal.aborted) printError(`sluice dead: stopped by ${stopping.signal.reason}`);
   return failed > 0 || stopping.signal.aborted ? EXIT.FAILURE : selected.exitCode();
+}
+
+/** Settles like the promise or, once the signal is aborted, with `instead`. */
+function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal, instead: T): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const giveUp = () => resolve(instead);
+    if (signal.aborted) giveUp();
+    signal.addEventListener('abort', giveUp);
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', giveUp));
+  });
 }
 
 /** Only a relay may have the ID of a crawler without taking its place. */

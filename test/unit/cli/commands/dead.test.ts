@@ -131,6 +131,32 @@ describe('sluice dead', () => {
     expect(await listedIn(log)).toEqual([3, 4]);
   });
 
+  test('two signals while it connects end it; what was sent before is not sent again', async () => {
+    const log = join(temporaryFolder(), 'log');
+    const { manager, connect } = await startPlainBroker({ log, rejectedBytes: 'full' });
+    for (const crawlerId of [undefined, 'crawler-7']) {
+      const crawler = await connect();
+      crawler.say('hello', { role: 'crawler', crawlerId });
+      crawler.write(line({ type: 'nonsense' }));
+      await crawler.settled();
+    }
+    await manager.stop();
+    const broker = await ScriptedBroker.start();
+    const hellos = () => broker.received.filter(({ type }) => type === 'hello').length;
+    broker.answer = (message) =>
+      message.type === 'hello' && hellos() > 1 ? undefined : answerAsBroker(message);
+    const retrying = sluice(['dead', 'retry', log, '--all', '--socket', broker.socketPath]);
+    await until(() => hellos() === 2);
+    retrying.child.kill('SIGINT');
+    retrying.child.kill('SIGTERM');
+    expect(await retrying.exited).toBe(1);
+    expect(retrying.stdout).toBe('sent 1 message\n');
+    expect(retrying.stderr).toMatch(
+      /^sluice dead: 1: it was not confirmed\nsluice dead: stopped by SIG(INT|TERM)\n$/,
+    );
+    expect(await listedIn(log)).toEqual([1]);
+  });
+
   test('only the beginning of a rejected message is kept, which cannot be sent again', async () => {
     const { log, socketPath } = await start();
     const { code, stderr } = await run(['dead', 'retry', log, '0', '--socket', socketPath]);
