@@ -70,6 +70,8 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   isHelloAccepted = false;
   /** @internal Whether the peer has sent a `ping`. */
   hasPinged = false;
+  /** @internal Number of its messages that had no recipient. */
+  undeliverable = 0;
   /** @internal Offset in the durable log after its latest message; 0 if none is stored. */
   loggedEnd = 0;
   /** @internal Number of its subscriptions to the durable log. */

@@ -11,7 +11,7 @@ interface Withheld {
   readonly end: number;
   /** Number of decided messages of the session before the pings. */
   readonly decided: number | undefined;
-  /** Number of messages that were rejected before the pings, if any: not each gets an error reply. */
+  /** Number of messages that were rejected, or had no recipient, before the pings, if any: not each gets a reply. */
   readonly rejected: number | undefined;
   pings: number;
 }
@@ -39,9 +39,9 @@ export class Confirmations<P extends Peer> {
   answer(connection: P): void {
     // The peer may have disconnected before the ping was settled.
     if (!connection.isOpen) return;
-    const { loggedEnd: end, session, messagesRejected } = connection;
+    const { loggedEnd: end, session, messagesRejected, undeliverable } = connection;
     const decided = session?.decided;
-    const rejected = messagesRejected > 0 ? messagesRejected : undefined;
+    const rejected = messagesRejected + undeliverable || undefined;
     const waiting = this.#withheld.get(connection);
     if (this.#log === undefined || (waiting === undefined && end <= this.#log.durable))
       return this.#reply(connection, { end, decided, rejected, pings: 1 });

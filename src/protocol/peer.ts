@@ -48,6 +48,8 @@ export interface Peer {
   controlReceived: number;
   /** @internal Number of messages rejected so far. */
   readonly messagesRejected: number;
+  /** @internal Number of its messages that had no recipient so far. */
+  undeliverable: number;
   /** @internal Active jobs of the crawler: as of its last heartbeat, plus those assigned since. */
   workload: number;
   /** @internal Monotonic time of the last heartbeat, in ms. */

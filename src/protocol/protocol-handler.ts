@@ -519,6 +519,7 @@ export class ProtocolHandler<P extends Peer> {
 
   #replyUndeliverable(connection: P, { name }: MessageType): void {
     this.#undeliverable++;
+    connection.undeliverable++;
     this.#replies.reject(connection, 'NO_RECIPIENT', name);
   }
 

@@ -3,19 +3,25 @@ import type { MessageLog } from '#src/log/message-log.js';
 import { Confirmations } from '#src/protocol/confirmations.js';
 import type { Peer } from '#src/protocol/peer.js';
 
-test('each withheld pong has the number of messages that were rejected before its ping', () => {
+test('each withheld pong has the number of messages that were rejected, or had no recipient, before its ping', () => {
   const log = { durable: 0, sync: () => {} };
   const confirmations = new Confirmations<Peer>(log as unknown as MessageLog, 10);
   const replies: unknown[] = [];
   const reply = (line: Buffer) => replies.push(JSON.parse(line.toString()).data);
-  const connection = { isOpen: true, loggedEnd: 1, withheldPongs: 0, messagesRejected: 0, reply };
-  for (const rejected of [0, 0, 2]) {
-    connection.messagesRejected = rejected;
+  const counts = { messagesRejected: 0, undeliverable: 0 };
+  const connection = { isOpen: true, loggedEnd: 1, withheldPongs: 0, ...counts, reply };
+  for (const [messagesRejected, undeliverable] of [
+    [0, 0],
+    [0, 0],
+    [2, 0],
+    [2, 1],
+  ]) {
+    Object.assign(connection, { messagesRejected, undeliverable });
     confirmations.answer(connection as unknown as Peer);
   }
   log.durable = 1;
   confirmations.release();
-  expect(replies).toEqual([{}, {}, { rejected: 2 }]);
+  expect(replies).toEqual([{}, {}, { rejected: 2 }, { rejected: 3 }]);
   expect(connection.withheldPongs).toBe(0);
 });
 

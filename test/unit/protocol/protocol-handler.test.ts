@@ -286,6 +286,8 @@ describe('applications', () => {
     const { data } = await app.next('error');
     expect(data).toMatchObject({ code: 'NO_RECIPIENT', messageType: 'job_assignment' });
     expect(manager.getMetrics().protocol.undeliverable).toBe(before + 1);
+    app.say('ping');
+    expect((await app.next('pong')).data).toEqual({ rejected: 1 });
   });
 
   test('its tokens are not shown to subscribers', async () => {
