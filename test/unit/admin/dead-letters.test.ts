@@ -181,6 +181,7 @@ describe('sent again, with an admin token', () => {
   test('what is rejected without an error reply stays, too', async () => {
     const { connect, adminPath, idsAt } = await start({
       rejectedBytes: 'full',
+      maxErrorReplies: 0,
       auth: { tokens: { admin: [ADMIN] } },
     });
     const crawler = await connect();
