@@ -113,7 +113,7 @@ export class WorkGroupProgress {
   }
 
   #giveBack(offset: number, delay: number | undefined): void {
-    // The broker has given all messages to others already.
+    // The broker has given all messages to others already, which is no failure.
     if (this.#isEnded) return;
     this.#transport.giveBack(this.#positionOf(offset), delay);
     this.#unacknowledged.giveBack(offset);

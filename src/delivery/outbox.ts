@@ -114,7 +114,8 @@ const SMALL_SLICE = 2048;
 export class Outbox {
   readonly #socket: Writable;
   readonly #events: OutboxEvents;
-  readonly #maxPendingBytes: number;
+  /** Pending bytes above which the overflow policy applies. */
+  readonly maxPendingBytes: number;
   readonly #copied: CopiedBytes;
   #policy: OverflowPolicy = 'disconnect';
   /** The queued entries: those that may be dropped, which are found at once among any number of others, and the others. */
@@ -149,7 +150,7 @@ export class Outbox {
   ) {
     this.#copied = copied;
     this.#socket = socket;
-    this.#maxPendingBytes = maxPendingBytes;
+    this.maxPendingBytes = maxPendingBytes;
     this.#blocked = new Watermark(maxPendingBytes, LOW_SHARE);
     this.#events = events;
   }
@@ -186,7 +187,7 @@ export class Outbox {
   /** Whether `bytes` can be queued, after `ahead` other bytes, without the peer falling behind. */
   hasRoom(bytes: number, ahead: number): boolean {
     if (this.#pendingBytes === 0 && ahead === 0) return true;
-    return !this.#blocked.isHigh && this.#countedBytes + ahead + bytes <= this.#maxPendingBytes;
+    return !this.#blocked.isHigh && this.#countedBytes + ahead + bytes <= this.maxPendingBytes;
   }
 
   /**
@@ -435,7 +436,7 @@ export class Outbox {
 
   /** One piece may be larger than the limit: a peer with nothing pending is not behind. */
   #fits(piece: Piece): boolean {
-    return this.#pendingBytes === 0 || this.#countedBytes + piece.bytes.length <= this.#maxPendingBytes;
+    return this.#pendingBytes === 0 || this.#countedBytes + piece.bytes.length <= this.maxPendingBytes;
   }
 
   /** The pending bytes that the overflow policy counts. */

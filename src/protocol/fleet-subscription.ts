@@ -15,6 +15,8 @@ export interface FleetSubscriptionOptions {
   readonly delimiter: number;
   /** Whether it waits for its subscriber, and sends it positions. Else it is live. */
   readonly isPaced: boolean;
+  /** All subscriptions that hold messages until they start. */
+  readonly holding: Set<unknown>;
   /** A position was written to the subscriber's socket. */
   onWritten(position: string): void;
   /** Called once. */
@@ -23,8 +25,13 @@ export interface FleetSubscriptionOptions {
 
 /** Bytes that may wait in the outbox of a subscriber that is waited for. */
 const MAX_WAITING = 512 * 1024;
-/** Bytes that are held until the subscription starts: above it, it should not wait for the last values of more hosts. */
-const MAX_HELD = 1024 * 1024;
+/**
+ * Maximum bytes that a subscription holds until it starts, also as a share of what may be pending, and that all of them
+ * hold. Above it, it should not wait for the last values of more hosts.
+ */
+const MAX_HELD = 16 * 1024 * 1024;
+const HELD_SHARE = 0.25;
+const MAX_HELD_BY_ALL = 64 * 1024 * 1024;
 /** Minimum time between two positions, in ms: they name all hosts. */
 const POSITION_INTERVAL = 100;
 
@@ -42,7 +49,8 @@ export class FleetSubscription<P extends Peer> implements StreamTarget {
   #resume: () => void = () => {};
   /** Sends what has arrived, once it starts; `undefined` from then on. */
   #held: (() => void)[] | undefined = [];
-  #heldBytes = 0;
+  /** Bytes that it holds until it starts. */
+  heldBytes = 0;
   /** Resolves when it holds much, or is stopped. */
   readonly whenFull: Promise<void>;
   #resolveFull: () => void = () => {};
@@ -51,6 +59,7 @@ export class FleetSubscription<P extends Peer> implements StreamTarget {
     this.connection = connection;
     this.#filter = filter;
     this.#options = options;
+    options.holding.add(this);
     this.whenFull = new Promise((resolve) => {
       this.#resolveFull = resolve;
     });
@@ -60,48 +69,52 @@ export class FleetSubscription<P extends Peer> implements StreamTarget {
     return this.#options.id;
   }
 
-  /** Sends what has arrived so far. The subscriber knows of the subscription, and has its last values. */
+  /**
+   * Sends what has arrived so far. The subscriber knows of the subscription, and has its last values. This belongs to the
+   * requested beginning: the overflow policy does not apply to it.
+   */
   start(): void {
     const held = this.#held ?? [];
-    this.#held = undefined;
-    for (const send of held) if (!this.#isStopped) send();
+    this.#endHolding();
+    for (const send of held) send();
   }
 
   deliver(run: FrameRun): void {
     if (this.#isStopped) return;
     for (const piece of this.#select(run)) {
-      if (this.#held === undefined) this.#deliver(piece);
+      // A reader of its own reads nothing before the subscription is confirmed.
+      if (this.#options.isPaced) this.connection.outbox.deliverStored(piece);
+      else if (this.#held === undefined) this.connection.deliver(piece);
       else this.#holdCopy(piece);
     }
   }
 
-  #deliver(piece: Piece): void {
-    const { connection } = this;
-    if (this.#options.isPaced) connection.outbox.deliverStored(piece);
-    else connection.deliver(piece);
-  }
-
   #holdCopy({ bytes, slab, messages }: Piece): void {
-    const copy = { bytes: slab === undefined ? bytes : cloneBytes(bytes), slab: undefined, messages };
-    this.#sendInOrder(bytes.length, () => this.#deliver(copy));
+    const copy = slab === undefined ? bytes : cloneBytes(bytes);
+    this.#hold(copy.length, () => this.connection.outbox.answer(copy, messages));
   }
 
-  /** Sends something, or holds it until the subscription starts. @param bytes of what is sent */
-  #sendInOrder(bytes: number, send: () => void): void {
-    if (this.#held === undefined) return send();
-    this.#held.push(send);
-    this.#heldBytes += bytes;
-    if (this.#heldBytes > MAX_HELD) this.#resolveFull();
+  /** @param bytes of what is sent once the subscription starts */
+  #hold(bytes: number, send: () => void): void {
+    this.#held?.push(send);
+    this.heldBytes += bytes;
+    const share = this.connection.outbox.maxPendingBytes * HELD_SHARE;
+    if (this.heldBytes > Math.min(MAX_HELD, share, MAX_HELD_BY_ALL / this.#options.holding.size))
+      this.#resolveFull();
+  }
+
+  #endHolding(): void {
+    this.#held = undefined;
+    this.#options.holding.delete(this);
   }
 
   /** Delivers a report about the presence of a crawler, as a line. */
   deliverPresence(line: Buffer, crawlerId: string | undefined): void {
     const filter = this.#filter;
     if (this.#isStopped || !filter.matchesPresence || !filter.matchesCrawler(crawlerId)) return;
-    this.#sendInOrder(line.length, () => {
-      this.connection.deliver({ bytes: line, slab: undefined, messages: 1, isControl: true });
-      this.connection.flush();
-    });
+    if (this.#held !== undefined) return this.#hold(line.length, () => this.connection.reply(line));
+    this.connection.deliver({ bytes: line, slab: undefined, messages: 1, isControl: true });
+    this.connection.flush();
   }
 
   onGap({ host, from, to, reason }: FleetGap): void {
@@ -109,7 +122,8 @@ export class FleetSubscription<P extends Peer> implements StreamTarget {
     if (this.#isStopped) return;
     const gap = { id, from: formatPosition(from), to: formatPosition(to), reason, host };
     const line = brokerLine('gap', gap, delimiter);
-    this.#sendInOrder(line.length, () => this.connection.reply(line));
+    if (this.#held === undefined) this.connection.reply(line);
+    else this.#hold(line.length, () => this.connection.reply(line));
   }
 
   /** All wait for a live subscriber with `block` that has fallen behind, as for one of this host's messages. */
@@ -125,7 +139,7 @@ export class FleetSubscription<P extends Peer> implements StreamTarget {
   }
 
   afterBatch(reader: StreamReader): undefined {
-    if (this.#isStopped || this.#held !== undefined) return;
+    if (this.#isStopped) return;
     this.connection.flush();
     if (!this.#options.isPaced) return;
     const wait = this.#positionedAt + POSITION_INTERVAL - performance.now();
@@ -136,7 +150,7 @@ export class FleetSubscription<P extends Peer> implements StreamTarget {
   stop(): void {
     if (this.#isStopped) return;
     this.#isStopped = true;
-    this.#held = undefined;
+    this.#endHolding();
     clearTimeout(this.#positionTimer);
     this.#resume();
     this.#resolveFull();

@@ -29,6 +29,8 @@ export class FleetSubscriptions<P extends Peer> {
   /** What live subscriptions share, while there are any. */
   #live: StreamReader | undefined;
   readonly #subscriptions = new Set<FleetSubscription<P>>();
+  /** Those that have not started. */
+  readonly #holding = new Set<unknown>();
   /** By the name of the cursor. */
   readonly #uses = new Map<string, CursorUse<P>>();
 
@@ -88,6 +90,7 @@ export class FleetSubscriptions<P extends Peer> {
       id,
       delimiter: this.#delimiter,
       isPaced,
+      holding: this.#holding,
       onWritten: (position) => {
         if (cursor !== undefined && ack !== 'manual') this.#fleet.cursors.set(cursor, position);
       },

@@ -28,6 +28,7 @@ export interface Peer {
   readonly outbox: {
     policy: OverflowPolicy;
     readonly pendingBytes: number;
+    readonly maxPendingBytes: number;
     /** Number of messages from the durable log that were queued so far. */
     readonly storedMessages: number;
     /** Queues forwarded messages that the peer has requested. */

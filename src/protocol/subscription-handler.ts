@@ -171,7 +171,7 @@ export class SubscriptionHandler<P extends Peer> {
       // It may have ended meanwhile, or been replaced.
       if (!connection.isOpen || this.#subscriptions.readerOf(connection, data.id) !== subscription) return;
       const size = (lastMessages ?? []).reduce((sum, { bytes }) => sum + bytes.length, 0);
-      if (lastMessages !== undefined && connection.hasRoom(size, 0)) {
+      if (lastMessages !== undefined && connection.hasRoom(size + subscription.heldBytes, 0)) {
         this.#confirm(connection, data, {}, lastMessages);
         subscription.start();
       } else {

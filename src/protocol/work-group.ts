@@ -73,6 +73,8 @@ const [FIRST_DELAY, MAX_DELAY] = [1000, 60_000];
 const [MIN_TICK, MAX_TICK, TICKS] = [50, 1000, 10];
 /** Delay before something that has failed is tried again, in ms. */
 const RETRY_DELAY = 1000;
+/** How long the member that failed messages wait for may be behind before they wait for another one, in ms. */
+const MAX_RESERVED_BEHIND = 1000;
 
 export interface WorkGroupStatistics {
   readonly name: string;
@@ -157,6 +159,8 @@ export class WorkGroup<P extends Peer> {
   readonly #beingStored = new Set<number>();
   /** Member that gets no new messages until it has none left: failed messages are then delivered to it alone. */
   #reserved: WorkGroupMember<P> | undefined;
+  /** When it kept up last, or became the reserved one, by the monotonic clock. */
+  #reservedAt = 0;
   #running: Promise<void> | undefined;
   /** Whether something has happened since the latest look at what there is to do. */
   #isAwake = false;
@@ -336,7 +340,11 @@ export class WorkGroup<P extends Peer> {
       least = count;
     }
     if (least === 0) return best;
-    if (this.#reserved === undefined || !this.#keepsUp(this.#reserved)) this.#reserved = best;
+    if (this.#reserved !== undefined && this.#keepsUp(this.#reserved)) this.#reservedAt = this.#checkedAt;
+    else if (this.#reserved === undefined || this.#checkedAt - this.#reservedAt > MAX_RESERVED_BEHIND) {
+      this.#reserved = best;
+      this.#reservedAt = this.#checkedAt;
+    }
     return undefined;
   }
 

@@ -35,6 +35,7 @@ function readerTo(isPaced: boolean) {
     id: 's',
     delimiter: 10,
     isPaced,
+    holding: new Set(),
     onWritten: () => {},
     onStopped: () => reader.targets.delete(subscription),
   });
@@ -69,30 +70,53 @@ function readerTo(isPaced: boolean) {
   };
 }
 
-test('what arrives before a subscription starts follows in order, and is limited', async () => {
+/** A subscription that has not started, and what it sends. */
+function subscriptionTo(maxPendingBytes: number, holding: Set<unknown>) {
   const lines: string[] = [];
   const connection = {
     isOpen: true,
+    outbox: { maxPendingBytes },
     flush: () => {},
+    reply: (line: Buffer) => lines.push(`requested ${line}`),
     deliver: ({ bytes }: Piece) => lines.push(String(bytes)),
   };
   const filter = new Filter(MessageRegistry.builtin(), { id: 's', types: ['presence'] }, NO_SEED);
   const options = { id: 's', delimiter: 10, isPaced: false, onWritten: () => {}, onStopped: () => {} };
-  const subscription = new FleetSubscription(connection as unknown as Peer, filter, options);
-  const long = 'x'.repeat(MiB);
+  const subscription = new FleetSubscription(connection as unknown as Peer, filter, { ...options, holding });
+  const deliver = (text: string) => subscription.deliverPresence(Buffer.from(text), undefined);
   let isFull = false;
   void subscription.whenFull.then(() => {
     isFull = true;
   });
-  subscription.deliverPresence(Buffer.from(long), undefined);
-  await Promise.resolve();
-  expect(isFull).toBe(false);
-  subscription.deliverPresence(Buffer.from('y'), undefined);
-  await subscription.whenFull;
+  return { subscription, lines, deliver, isFull: () => isFull };
+}
+
+test('what arrives before a subscription starts follows in order, as part of its beginning', () => {
+  const { subscription, lines, deliver } = subscriptionTo(MiB, new Set());
+  deliver('x');
+  deliver('y');
   expect(lines).toEqual([]);
   subscription.start();
-  subscription.deliverPresence(Buffer.from('z'), undefined);
-  expect(lines).toEqual([long, 'y', 'z']);
+  deliver('z');
+  expect(lines).toEqual(['requested x', 'requested y', 'z']);
+});
+
+test.each([
+  ['16 MiB', 1024 * MiB, 1, 16 * MiB],
+  ['a quarter of maxPendingBytes', MiB, 1, MiB / 4],
+  ['its share of 64 MiB', 1024 * MiB, 64, MiB],
+])('no more than %s is held before a subscription starts', async (_, maxPendingBytes, count, limit) => {
+  const holding = new Set();
+  for (let other = 1; other < count; other++) subscriptionTo(maxPendingBytes, holding);
+  // These no longer hold anything.
+  subscriptionTo(maxPendingBytes, holding).subscription.start();
+  subscriptionTo(maxPendingBytes, holding).subscription.stop();
+  const { subscription, deliver, isFull } = subscriptionTo(maxPendingBytes, holding);
+  deliver('x'.repeat(limit));
+  await Promise.resolve();
+  expect(isFull()).toBe(false);
+  deliver('y');
+  await subscription.whenFull;
 });
 
 test.each([
