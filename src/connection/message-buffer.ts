@@ -139,7 +139,7 @@ export class MessageBuffer {
     this.close();
   }
 
-  /** Discards the partial message, and everything that is read from now on. */
+  /** Discards the partial message, and everything that is read from now on: that is not counted. */
   discard(): void {
     this.scanDeferred();
     this.#discarding = true;

@@ -11,7 +11,7 @@ const FREE_BYTES = 32 * 1024;
 const CHECK_INTERVAL = 250;
 /**
  * and a message may stay incomplete for this many checks: 2 s. Checks are counted, since nothing is read while the event
- * loop is blocked.
+ * loop is blocked, and only those at which the connection is not paused: they are a sample of the time in which it is read.
  */
 const MAX_CHECKS = 8;
 
@@ -26,13 +26,12 @@ export class PartialBudget {
   readonly #slots: number;
   readonly #onTimeout: (connection: SocketConnection) => void;
   readonly #sizes = new Map<SocketConnection, number>();
-  /** Connections that hold a slot, and how many checks have found them so. */
+  /** Connections that hold a slot, and how many checks have found them so, and not paused. */
   readonly #holders = new Map<SocketConnection, number>();
   /** Connections that wait for a slot, in order of arrival. */
   readonly #waiting = new Set<SocketConnection>();
   #bytes = 0;
   #timer: NodeJS.Timeout | undefined;
-  #checkedAt = 0;
 
   /**
    * @param maxBytes limit for all long messages together; there is always at least one slot
@@ -89,13 +88,10 @@ export class PartialBudget {
   readonly #endOverdue = (): void => {
     const overdue: SocketConnection[] = [];
     for (const [connection, checks] of this.#holders) {
-      const { isPaused, partialSince = 0 } = connection;
-      // A connection that the broker itself has paused, or had paused until now, is not overdue.
-      const wasRead = !isPaused && partialSince <= this.#checkedAt;
-      this.#holders.set(connection, wasRead ? checks + 1 : 0);
-      if (wasRead && checks >= MAX_CHECKS) overdue.push(connection);
+      if (connection.isPaused) continue;
+      this.#holders.set(connection, checks + 1);
+      if (checks >= MAX_CHECKS) overdue.push(connection);
     }
-    this.#checkedAt = performance.now();
     for (const connection of overdue.slice(0, this.#waiting.size)) this.#onTimeout(connection);
     if (this.#waiting.size > 0) return;
     clearInterval(this.#timer);

@@ -122,6 +122,8 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
   readonly fleet: Fleet | undefined;
   /** The fields that workers deliver. */
   readonly projection: Projection | undefined;
+  /** Whether the broker is stopping. */
+  isStopping = false;
   readonly totals: PipelineTotals = {
     bytesReceived: 0,
     messagesSent: 0,
@@ -442,6 +444,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
 
   /** Stops reading, notifies every peer, and waits until all received messages are delivered. */
   async drain(): Promise<void> {
+    this.isStopping = true;
     for (const connection of this.#pool) {
       connection.stopReading();
       connection.reply(errorLine('SHUTTING_DOWN', {}, this.delimiter));

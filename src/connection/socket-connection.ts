@@ -47,8 +47,9 @@ const MAX_WITHHELD = 4096;
 const SLOW_GRACE = 1000;
 /** How often it is checked within such a time whether a peer reads. */
 const GRACE_CHECKS = 4;
-/** How long a TCP peer may take to close its side once the broker has closed its own, in ms. */
-const LINGER_TIMEOUT = 1000;
+/** How long a TCP peer may take to close its side once the broker has closed its own: so many checks, at intervals in ms. */
+const LINGER_CHECKS = 4;
+const LINGER_INTERVAL = 250;
 
 export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   readonly id: string;
@@ -108,6 +109,8 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   /** Nothing can be sent to the peer any more; data that it has sent is still read. */
   #isWriteClosed = false;
   #graceTimer: NodeJS.Timeout | undefined;
+  /** What is read is discarded, so that no limit needs a pause. */
+  #isLingering = false;
   /** Once writing has failed, or the socket is destroyed: bytes of the last write that the kernel has not accepted. */
   #unwritten = 0;
   #resolveClosed: () => void = () => {};
@@ -379,6 +382,7 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
 
   /** @internal Stops or resumes reading, for one reason of `PAUSE`. */
   setPaused(reason: number, isPaused: boolean): void {
+    if (this.#isLingering) return;
     const before = this.#pauses;
     this.#pauses = isPaused ? before | reason : before & ~reason;
     if (before === 0 && this.#pauses !== 0) this.#socket.pause();
@@ -507,15 +511,21 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
 
   /**
    * The kernel resets a TCP connection that is closed with unread input, and discards what it still has to send. So the
-   * input is read and discarded until the peer has closed its side.
+   * input is read and discarded until the peer has closed its side. A broker that stops waits for one check only.
    */
   readonly #linger = (): void => {
     // Unix sockets have no addresses.
     if (this.#socket.remoteAddress === undefined || this.#socket.destroyed)
       return void this.#socket.destroy();
     clearInterval(this.#graceTimer);
-    this.#graceTimer = setTimeout(() => this.#socket.destroy(), LINGER_TIMEOUT);
+    let left = LINGER_CHECKS;
+    this.#graceTimer = setInterval(() => {
+      left--;
+      // After the event loop has read from sockets.
+      if (left < 1 || this.#pipeline.isStopping) setImmediate(() => this.#socket.destroy());
+    }, LINGER_INTERVAL);
     this.#buffer.discard();
+    this.#isLingering = true;
     this.#pauses = 0;
     this.#socket.resume();
   };
@@ -523,6 +533,7 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   /** Drops queued messages, sends the reason to the peer, and closes the connection. */
   #closeSlow(messages: number, piece: Piece, member: Assignee | undefined): void {
     this.#fail('SLOW_CONSUMER');
+    this.setPaused(PAUSE.CLOSING, true);
     this.#leave();
     const isPassedOn = member !== undefined && this.#pipeline.takeOver(piece, member);
     this.#countDropped((isPassedOn ? 0 : messages) + this.outbox.discard(), 'disconnect');

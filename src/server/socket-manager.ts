@@ -510,7 +510,8 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
       const code = this.#state === 'running' ? 'MAX_CONNECTIONS' : 'SHUTTING_DOWN';
       if (code === 'MAX_CONNECTIONS') this.#pool.reject();
       socket.on('error', () => {});
-      socket.end(errorLine(code, {}, this.#delimiter), () => socket.destroy());
+      // The kernel resets a TCP connection that is closed with unread input, such as a `hello`.
+      socket.resume().end(errorLine(code, {}, this.#delimiter), () => setImmediate(() => socket.destroy()));
       this.emitSafely('connection_rejected', { code, connections: this.#pool.size });
       return;
     }

@@ -56,10 +56,14 @@ describe('slow subscribers', () => {
     const [connection] = manager.getConnectionPool().all();
     // Until the kernel accepts no more, and then until it is given up.
     while (connection?.outbox.pendingBytes === 0) await send(publisher, numberedBlock(0, 0, 100));
+    connection?.once('state_changed', () =>
+      setImmediate(() => {
+        slow.socket.resume();
+        // Longer than a peer may read nothing.
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1200);
+      }),
+    );
     while (connection?.isOpen) await send(publisher, flood);
-    slow.socket.resume();
-    // Longer than a peer may read nothing.
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1200);
     await slow.closed;
     expect(slow.errors).toEqual(['SLOW_CONSUMER']);
   });

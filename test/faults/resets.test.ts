@@ -1,6 +1,7 @@
 // Peers that leave without a word: in the middle of what is written to them, or with something unread.
 
 import { spawn, spawnSync } from 'node:child_process';
+import { connect } from 'node:net';
 import type { SocketConnection } from 'sluice';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { PAUSE } from '#src/connection/connection-state.js';
@@ -37,7 +38,7 @@ async function startOnTcp() {
     onTestFinished(() => peer.close());
     return peer;
   };
-  return { manager, connectPeer };
+  return { manager, connectPeer, port };
 }
 
 describe.each(['slab', 'copy'] as const)('receive: %s', (receive) => {
@@ -132,11 +133,34 @@ test('a TCP peer that sends until its connection is closed gets all that was wri
   connection?.setPaused(PAUSE.SERVER, true);
   await new Promise<void>((resolve) => subscriber.socket.write('{"type":"ping"}\n', () => resolve()));
   const closed = connection?.disconnect();
-  await until(() => connection?.socket.writableFinished === true);
+  // For longer than the broker waits for the peer's end.
+  const holdUp = () => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1200);
+  await new Promise<void>((resolve) => connection?.socket.once('finish', () => resolve(void holdUp())));
+  connection?.setPaused(PAUSE.SERVER, true);
   subscriber.socket.resume();
   await subscriber.closed;
   expect(ledgerOf(subscriber).faults(0, 4000)).toEqual([]);
   await closed;
+});
+
+test('a TCP peer that does not close its side is closed sooner if the broker stops', async () => {
+  const [one, other] = [await startOnTcp(), await startOnTcp()];
+  for (const { port } of [one, other]) {
+    const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true }).resume();
+    socket.on('error', () => {});
+    onTestFinished(() => void socket.destroy());
+  }
+  const pools = [one, other].map(({ manager }) => manager.getConnectionPool());
+  await until(() => pools.every(({ size }) => size === 1));
+  const disconnected = pools[0]
+    ?.all()[0]
+    ?.disconnect()
+    .then(() => 'disconnected');
+  // Time that this one is ahead.
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  const stopped = other.manager.stop().then(() => 'stopped');
+  expect(await Promise.race([disconnected, stopped])).toBe('stopped');
+  await disconnected;
 });
 
 test('many that are reset at once, publishers and subscribers, leave nothing behind', async () => {
