@@ -30,7 +30,7 @@ export interface Batch {
 
 /** How long a connection counts as slow after a slow message, in ms; see {@link Verdict.slowRanges}. */
 const SLOW_FOR = 5000;
-/** Bytes in which the end of the first message is searched: 1 to 2 ms. Longer messages take far longer to validate. */
+/** Bytes in which the end of the first message is searched one by one: 1 to 2 ms. */
 const MAX_SEARCH = 2 * 1024 * 1024;
 /** Limit on the messages in a batch of slow connections. */
 const MAX_SLOW_MESSAGES = 8;
@@ -163,11 +163,13 @@ export class Backlog {
     const { framing, delimiter } = this.#options.settings;
     const limit = Math.min(end, start + Math.ceil(Math.min(maxBytes, (size * maxMessages) / messages)));
     const { bytes } = slab.arena;
-    const searchEnd = messages > maxMessages ? end : Math.min(end, start + MAX_SEARCH);
-    // If the first message alone exceeds the limit, it goes alone, and the rest is estimated again.
+    const searchEnd = Math.min(end, start + MAX_SEARCH);
+    // If the first message alone exceeds the limit, it goes alone, and the rest is estimated again. If its end is far, it
+    // takes everything up to the next delimiter along, where a message always ends.
     const cut =
       messageEnds(bytes, start, limit, framing, delimiter, maxMessages).at(-1) ??
-      messageEnds(bytes, start, searchEnd, framing, delimiter, 1)[0];
+      messageEnds(bytes, start, searchEnd, framing, delimiter, 1)[0] ??
+      messageEnds(bytes, searchEnd, end, 'ndjson', delimiter, 1)[0];
     if (cut === undefined || cut >= end) return chunk;
     const [first, second] = lane.split(chunk, cut);
     queue.returnRest(second);

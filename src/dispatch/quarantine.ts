@@ -221,8 +221,11 @@ export class Quarantine {
   #cut(chunk: Chunk, { range, start, end }: BatchPosition): Chunk[] {
     const { lane, slab } = chunk;
     const { framing, delimiter } = this.#settings;
-    if (range === undefined || start === end) {
-      const ends = messageEnds(slab.arena.bytes, chunk.start, chunk.end, framing, delimiter);
+    const { bytes } = slab.arena;
+    // Patterns may have read several at once.
+    const isSingle = () => (messageEnds(bytes, start, end, framing, delimiter, 1)[0] ?? end) === end;
+    if (range === undefined || start === end || !isSingle()) {
+      const ends = messageEnds(bytes, chunk.start, chunk.end, framing, delimiter);
       const middle = ends[Math.floor((ends.length - 1) / 2)];
       if (middle !== undefined && middle < chunk.end) return lane.split(chunk, middle);
       // A single message. The worker may have failed late because of the previous chunk: the next attempt uses a new
@@ -238,7 +241,7 @@ export class Quarantine {
       suspect = rest;
     }
     // Including its delimiter.
-    const next = slab.arena.bytes[end] === delimiter ? end + 1 : end;
+    const next = bytes[end] === delimiter ? end + 1 : end;
     if (next < suspect.end) {
       const [message, after] = lane.split(suspect, next);
       parts.push(message, after);

@@ -16,7 +16,10 @@ export const DONE = -1;
 export interface BatchPosition {
   /** Index of the current range; `undefined` if all ranges are done. */
   readonly range: number | undefined;
-  /** Offsets of the current message in the range's arena; both are equal if the message is not known. */
+  /**
+   * Offsets of the current message in the range's arena, or of several that patterns read at once; both are equal if
+   * the message is not known.
+   */
   readonly start: number;
   readonly end: number;
 }

@@ -110,8 +110,11 @@ export class WorkerPool {
   /** Delays between the starts of single workers, and the earliest time of the next, in ms of the monotonic clock. */
   readonly #startBackoff = new Backoff(RESTART_BACKOFF);
   #startNotBefore = 0;
-  /** When a worker was first seen that had not started, in ms of the monotonic clock. */
-  readonly #startingSince = new WeakMap<object, number>();
+  /** Workers that had started at the latest check. */
+  #started = 0;
+  /** Number of checks at which a worker had not started: unlike time, they do not pass while the process is stopped. */
+  readonly #startChecks = new WeakMap<object, number>();
+  #maxStartChecks = BOOT_TIMEOUT / CHECK_INTERVAL;
   #checkTimer: NodeJS.Timeout | undefined;
   #clock = new ProcessorClock(CHECK_INTERVAL);
   #restarts = 0;
@@ -294,6 +297,7 @@ export class WorkerPool {
     });
     this.#isReady = true;
     this.#restartBackoff.reset();
+    this.#allowStart();
     this.#wake();
   }
 
@@ -301,6 +305,7 @@ export class WorkerPool {
     const { validationTimeout } = this.#options;
     const interval = Math.min(CHECK_INTERVAL, Math.max(10, validationTimeout / 5) || CHECK_INTERVAL);
     this.#clock = new ProcessorClock(interval);
+    this.#maxStartChecks = BOOT_TIMEOUT / interval;
     this.#checkTimer = setInterval(() => this.#check(), interval).unref();
   }
 
@@ -316,21 +321,22 @@ export class WorkerPool {
       this.#options.onError(new SluiceError('VALIDATION_TIMEOUT'));
       void worker.terminate();
     }
-    const time = performance.now();
-    this.#checkStarting(workers, time);
+    this.#checkStarting(workers);
     if (workers.length === 0) void this.#rebuild();
-    else this.#startMissing(time);
+    else this.#startMissing(performance.now());
   }
 
-  /** Terminates workers that do not start in time. */
-  #checkStarting(workers: Pool['threads'], now: number): void {
+  /** Ends the back-off when a worker has started, and terminates those that do not start in time. */
+  #checkStarting(workers: Pool['threads']): void {
     const unstarted = this.#watchdog.unstarted(workers);
-    if (workers.length - unstarted.length >= this.#targetThreads) this.#allowStart();
+    const started = workers.length - unstarted.length;
+    if (started > this.#started || started >= this.#targetThreads) this.#allowStart();
+    this.#started = started;
     for (const worker of unstarted) {
-      const since = this.#startingSince.get(worker);
-      if (since === undefined) this.#startingSince.set(worker, now);
-      else if (now - since > BOOT_TIMEOUT) {
-        this.#startingSince.delete(worker);
+      const checks = (this.#startChecks.get(worker) ?? 0) + 1;
+      if (checks < this.#maxStartChecks) this.#startChecks.set(worker, checks);
+      else {
+        this.#startChecks.delete(worker);
         this.#options.onError(noResponse());
         void worker.terminate();
       }

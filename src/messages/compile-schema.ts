@@ -24,7 +24,8 @@ export function compileSchema<S extends z.core.$ZodType>(
 
 /**
  * Where a schema has code of users, `z.validate` repeats a rejection without compiled code, and collects the issues of all
- * checks: hundreds of thousands for an array of 1 MB. So it looks for one issue first.
+ * checks: hundreds of thousands for an array of 1 MB. So it looks for one issue first. `fallbackRun` is internal to zod:
+ * issue-finder.test.ts fails if it no longer has an effect.
  */
 function lookForFirstIssue(schema: z.core.$ZodType, { _zod: { bag } }: z.core.$ZodType): void {
   const run = bag.fallbackRun as z.core.$ZodType['_zod']['run'] | undefined;

@@ -8,7 +8,7 @@ import { compileSchema } from './compile-schema.js';
 import { type DeclarativeRules, ruleOf } from './declarative-rules.js';
 import { type Extension, replacementsOf, replaceParts } from './extension.js';
 import type { Rule } from './issues.js';
-import { jobKey, NO_SEED } from './job-key.js';
+import { type JobKey, jobKey, NO_SEED } from './job-key.js';
 import { type MessageTraits, NO_TRAITS, traitsOf } from './message-traits.js';
 import { appSchemas, brokerSchemas, controlSchemas, crawlerSchemas } from './messages.js';
 import { moduleUrl } from './module-url.js';
@@ -67,6 +67,9 @@ export class MessageRegistry {
   /** All object keys that schemas define. */
   readonly knownKeys: ReadonlySet<string> = this.#knownKeys;
   static #builtin: MessageRegistry | undefined;
+  /** Checksums of module files by URL, as of when this thread first loaded them: later, `import` returns the same. */
+  static readonly #checksums = new Map<string, JobKey>();
+  #checksum: JobKey | undefined;
 
   /**
    * @param source the module's origin, for error messages
@@ -145,7 +148,10 @@ export class MessageRegistry {
     return this.#byName.get(name);
   }
 
-  /** @internal A hash of the types and the structure of their schemas; `undefined` if they are the protocol's own. */
+  /**
+   * @internal A hash of the types, the structure of their schemas and the file of the schema module; `undefined` if they
+   * are the protocol's own. The structure also shows changes of what the file imports.
+   */
   get fingerprint(): string | undefined {
     if (this === MessageRegistry.#builtin) return undefined;
     const builtin = new Set(
@@ -155,7 +161,7 @@ export class MessageRegistry {
       const outlines = builtin.has(definition) ? [] : parts.map(({ _zod }) => outlineOf(_zod.def));
       return [name, direction, rule !== undefined, ...outlines];
     });
-    const { low, high } = jobKey(JSON.stringify(types), NO_SEED);
+    const { low, high } = jobKey(JSON.stringify([this.#checksum, types]), NO_SEED);
     return `${low}-${high}`;
   }
 
@@ -174,13 +180,27 @@ export class MessageRegistry {
   static async load(source?: string | URL): Promise<MessageRegistry> {
     if (source === undefined) return MessageRegistry.builtin();
     const url = moduleUrl(source);
+    const checksum = MessageRegistry.#checksums.get(url) ?? (await checksumOf(url));
     let exported: unknown;
     try {
       exported = await import(/* webpackIgnore: true */ /* @vite-ignore */ url);
     } catch (cause) {
       throw new SluiceError('SCHEMA_MODULE_INVALID', `${url}: ${describeError(cause)}`, { cause });
     }
-    return new MessageRegistry(checkModule(exported, url), url);
+    const registry = new MessageRegistry(checkModule(exported, url), url);
+    registry.#checksum = checksum;
+    if (checksum !== undefined) MessageRegistry.#checksums.set(url, checksum);
+    return registry;
+  }
+}
+
+/** `undefined` if it is no file, or one that only a loader can read. */
+async function checksumOf(url: string): Promise<JobKey | undefined> {
+  try {
+    const { readFile } = await import('node:fs/promises');
+    return jobKey(await readFile(new URL(url), 'latin1'), NO_SEED);
+  } catch {
+    return undefined;
   }
 }
 

@@ -14,8 +14,10 @@ export interface FrameSink {
   onMismatch?(type: MessageType): void;
   /** Whether the next rejection includes its issues or its offset: finding them reads the message again. Default: true. */
   readonly wantsIssues?: boolean;
-  /** Called before a message is decoded, its schema or rule runs, or patterns read one of over 1 MiB: it may take long. */
+  /** Called before a message is decoded, or its schema or rule runs: it may take long. */
   onUserCode?(start: number, end: number): void;
+  /** Called before patterns read over 1 MiB at once: a long message, or without delimiters, several of them. */
+  onLongBlock?(start: number, end: number): void;
   /** A rejected message at `[start, end)`. `value` is the message, if it could be decoded. */
   onRejection(rejection: Rejection, start: number, end: number, line: number, value?: unknown): void;
 }

@@ -45,7 +45,7 @@ export interface ParsedMessage {
 const NEWLINE = 0x0a;
 /** Number of bytes that the patterns scan at a time. */
 const BLOCK_SIZE = 64 * 1024;
-/** Longer blocks, in bytes, are reported to the sink before the patterns read them, which may take long. */
+/** Longer blocks, in bytes, are reported to the sink before patterns read them. */
 const LONG_BLOCK = 1024 * 1024;
 /** If a message is longer, in bytes, a block may be up to twice as long. */
 const SHORT_MESSAGE = 8 * 1024;
@@ -172,7 +172,7 @@ export class MessageParser {
     let pings = MAX_PINGS;
     for (let base = from; base < to; ) {
       const blockEnd = this.#blockEnd(bytes, base, to);
-      if (blockEnd - base > LONG_BLOCK) sink.onUserCode?.(base, blockEnd);
+      if (blockEnd - base > LONG_BLOCK) sink.onLongBlock?.(base, blockEnd);
       if (!patterns.load(bytes, base, blockEnd)) {
         if (patternsOnly) return false;
         this.#parseLines(bytes, base, blockEnd, false, sink);

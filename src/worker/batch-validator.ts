@@ -40,7 +40,7 @@ const REPORTABLE: ReadonlySet<WireErrorCode> = new Set([
 export interface BatchOptions extends Partial<Pick<ParserSettings, 'validation' | 'checksums'>> {
   /** The fields to deliver: those of the parser's patterns, if it has patterns. Default: none. */
   readonly projection?: Projection | undefined;
-  /** Called at the start of each range, and for each message for which user code may run. */
+  /** Called at the start of each range, and for each message that may take long. */
   readonly onProgress?: (range: number, start: number, end: number) => void;
 }
 
@@ -146,6 +146,13 @@ export class BatchValidator implements FrameSink {
     const now = performance.now();
     this.#recordIfSlow(now);
     this.#reachedAt = now;
+    this.#onProgress(this.#verdict.range, start, end);
+  }
+
+  onLongBlock(start: number, end: number): void {
+    this.#recordIfSlow(performance.now());
+    // Patterns do not make a connection slow.
+    this.#reachedAt = 0;
     this.#onProgress(this.#verdict.range, start, end);
   }
 

@@ -123,6 +123,24 @@ describe('after batches that took long', () => {
     expect(sizes).toEqual([long.length, MESSAGE.length]);
   });
 
+  test.each([
+    ['few messages', 1],
+    ['many messages', 100_000],
+  ])('a message of 3 MB leaves %s behind its delimiter to the next batch', (_, count) => {
+    const { backlog, other, add } = createBacklog();
+    const long = `{"a":"${'x'.repeat(3_000_000)}"}`;
+    add(other, 10, `${long}{}\n${MESSAGE.repeat(count)}`);
+    expect(backlog.take(share, 10)?.chunks[0]?.size).toBe(long.length + 3);
+    expect(backlog.take(share, 10)?.chunks[0]?.size).toBeLessThanOrEqual(1024);
+  });
+
+  test('a message of 3 MB takes what follows along if there are no delimiters', () => {
+    const { backlog, other, add } = createBacklog();
+    const text = `{"a":"${'x'.repeat(3_000_000)}"}{}`;
+    add(other, 10, text);
+    expect(backlog.take(share, 10)?.chunks[0]?.size).toBe(text.length);
+  });
+
   test('before them, a chunk is taken whole', () => {
     const { backlog, other, add } = createBacklog();
     const text = '{},'.repeat(20_000);

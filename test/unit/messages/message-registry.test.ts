@@ -240,6 +240,24 @@ describe('a schema module', () => {
     expect(() => new MessageRegistry({ extend: { EntityType: [''] } })).toThrow('must extend EntityType');
   });
 
+  test('has another fingerprint after each change of its file, once it is loaded again', async () => {
+    const source = (value: string) =>
+      `export const schemas = { t: z.object({ type: z.literal('${value}') }) };`;
+    const url = pathToFileURL(writeModule(source('a'))).href;
+    const load = async (from: string) => (await MessageRegistry.load(from)).fingerprint;
+    const fingerprint = await load(url);
+    expect(await load(`${url}?same`)).toBe(fingerprint);
+    writeFileSync(new URL(url), `import * as z from ${JSON.stringify(zod)};\n${source('b')}`);
+    expect(await load(`${url}?changed`)).not.toBe(fingerprint);
+    expect(await load(url)).toBe(fingerprint);
+  });
+
+  test('has a fingerprint even if it is no file', async () => {
+    const code = `export const extend = { EntityType: ['wiki'] };`;
+    const registry = await MessageRegistry.load(`data:text/javascript,${encodeURIComponent(code)}`);
+    expect(registry.fingerprint).toBeTypeOf('string');
+  });
+
   test('that is not there is rejected clearly', async () => {
     await expect(MessageRegistry.load('/nowhere/schemas.mjs')).rejects.toMatchObject({
       code: 'SCHEMA_MODULE_INVALID',

@@ -505,25 +505,41 @@ describe('with patterns', () => {
   });
 });
 
-test('a long message has a position while patterns read it', () => {
+describe('a long message that patterns read', () => {
   const maxMessageSize = 16 * 1024 * 1024;
   const registry = new MessageRegistry({ schemas: { t: z.object({ type: z.literal('t'), a: z.string() }) } });
   const validator = new MessageValidator({ registry, maxMessageSize });
   const parser = new MessageParser({ validator, patterns: createPatterns(registry, { maxMessageSize }) });
-  const positions: [range: number, start: number, end: number][] = [];
-  const onProgress = (...position: (typeof positions)[number]) => void positions.push(position);
-  const [short, long] = ['x', 'x'.repeat(8 * 1024 * 1024)].map((a) => line({ type: 't', a }));
-  const { verdict } = validateWith(new BatchValidator(parser, NEWLINE, { onProgress }), [
-    `${short}`,
-    `${long}`,
-  ]);
-  expect(verdict.matched).toBe(2);
-  const end = `${short}${long}`.length;
-  expect(positions).toEqual([
-    [0, 0, 0],
-    [1, 0, 0],
-    [1, `${short}`.length, end],
-  ]);
+  const [short, long] = ['x', 'x'.repeat(8 * 1024 * 1024)].map((a) => line({ type: 't', a })) as [
+    string,
+    string,
+  ];
+
+  test('has a position meanwhile', () => {
+    const positions: [range: number, start: number, end: number][] = [];
+    const onProgress = (...position: (typeof positions)[number]) => void positions.push(position);
+    const batches = new BatchValidator(parser, NEWLINE, { onProgress });
+    expect(validateWith(batches, [short + long + short, long]).verdict.matched).toBe(4);
+    const [start, end] = [short.length, (short + long).length];
+    expect(positions).toEqual([
+      [0, 0, 0],
+      [0, start, end],
+      [1, 0, 0],
+      [1, end + short.length, end + short.length + long.length],
+    ]);
+  });
+
+  test('is not a slow message, and neither is the one before it', () => {
+    const clock = vi.spyOn(performance, 'now').mockReturnValue(1);
+    onTestFinished(() => clock.mockRestore());
+    const onProgress = (_: number, start: number, end: number) => {
+      if (end - start > short.length) clock.mockReturnValue(performance.now() + 60);
+    };
+    const batches = new BatchValidator(parser, NEWLINE, { onProgress });
+    const rejected = line({ type: 't', a: 1 });
+    const { verdict } = validateWith(batches, [long, rejected + long]);
+    expect([verdict.matched, verdict.slowRanges]).toEqual([2, []]);
+  });
 });
 
 describe('user code', () => {
