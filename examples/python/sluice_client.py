@@ -199,10 +199,12 @@ class SluiceClient:
             self._is_closing = True
             self._changed.notify_all()
         self._wake()
-        # A callback may call this: its thread cannot wait for itself.
-        if threading.current_thread() not in self._threads:
+        # A callback may call this: no thread can wait for itself, and on_rejected may wait for the one that sends.
+        current = threading.current_thread()
+        if current is not self._threads[0]:
             for thread in self._threads:
-                thread.join(_remaining(deadline))
+                if thread is not current:
+                    thread.join(_remaining(deadline))
         with self._changed:
             return len(self._sent) + len(self._unsent)
 

@@ -248,6 +248,11 @@ export class BrokerSession implements OutboxSink {
 
   readonly #onMalformed = (): void => this.#fail(protocolError('a forwarded line is not a message'));
 
+  /** Closes because a request is unanswered. A broker that is shutting down answers none, and closes by itself. */
+  onUnanswered(error: SluiceError): void {
+    if (this.#closingCode !== 'SHUTTING_DOWN') this.#fail(error);
+  }
+
   /** Closes because the broker violated the protocol or did not answer. */
   #fail(error: SluiceError): void {
     this.#fault ??= error;

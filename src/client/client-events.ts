@@ -31,7 +31,7 @@ export interface ClientEvents {
   /**
    * The broker's `error` message. `line` counts published lines, from 1. Without a listener, the first rejected messages
    * cause a process warning with the code `SLUICE_REJECTED`; a subscription that is rejected after a reconnect causes
-   * `SLUICE_SUBSCRIPTION_REJECTED`, unless its loop throws the error.
+   * `SLUICE_SUBSCRIPTION_REJECTED`, unless its loop throws the error. One that is retried may be rejected repeatedly.
    */
   rejected: [error: BrokerError];
   /**

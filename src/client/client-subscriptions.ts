@@ -2,7 +2,7 @@
 // once, even if several subscriptions match; the client finds the matching ones here.
 
 import { Backoff } from '../backoff.js';
-import { type ErrorCode, SluiceError } from '../errors.js';
+import { SluiceError } from '../errors.js';
 import { withTimeout } from '../timeout.js';
 import type { BrokerSession, LogGap } from './broker-session.js';
 import type { Settle } from './pending-requests.js';
@@ -24,7 +24,7 @@ export interface SubscriptionTransport {
   /** The broker knows these types of a subscription as no type of crawlers' messages. */
   onUnknownTypes(types: readonly string[]): void;
   /**
-   * The broker has not confirmed a subscription after a reconnect, and no loop throws the error.
+   * The broker has rejected a subscription after a reconnect, and no loop throws the error.
    * @param isRetried whether it is requested again. Reported once.
    */
   onNotConfirmed(error: SluiceError, isRetried: boolean): void;
@@ -32,9 +32,7 @@ export interface SubscriptionTransport {
   onReadingChanged(): void;
 }
 
-/** Why a subscription that was confirmed before may be rejected although it is valid: the broker is busy. */
-const TEMPORARY_CODES: ReadonlySet<ErrorCode> = new Set(['RATE_LIMITED', 'REQUEST_TIMEOUT']);
-/** Delays until it is requested again, in ms. */
+/** Delays until a subscription is requested again, in ms. */
 const RETRY_DELAYS = { initialDelay: 500, maxDelay: 30_000 };
 
 export class ClientSubscriptions implements SubscriptionOwner {
@@ -47,6 +45,8 @@ export class ClientSubscriptions implements SubscriptionOwner {
   readonly #unsubscribing = new Set<Subscription>();
   /** Subscriptions that the broker knows no more: it would reject acknowledgements. */
   readonly #left = new WeakSet<Subscription>();
+  /** Number of work groups whose `unsubscribe` is sent later in this turn of the event loop. */
+  #leaving = 0;
   /** Of subscriptions that are requested again on this connection. */
   readonly #retryTimers = new Set<NodeJS.Timeout>();
   #hasReportedRetry = false;
@@ -80,7 +80,9 @@ export class ClientSubscriptions implements SubscriptionOwner {
   ): Promise<Subscription> {
     const subscription = this.#add(filter, listener);
     const { session } = this.#transport;
-    if (session !== undefined) this.#request(session, subscription);
+    // The broker receives requests in the order of the calls.
+    if (session !== undefined && this.#leaving > 0) await Promise.resolve();
+    if (session !== undefined && !subscription.isEnded) this.#request(session, subscription);
     await withTimeout(subscription.confirmed, timeout, () => {
       const error = new SluiceError('REQUEST_TIMEOUT', 'subscribe');
       this.#fail(subscription, error);
@@ -96,13 +98,17 @@ export class ClientSubscriptions implements SubscriptionOwner {
 
   async unsubscribe(subscription: Subscription): Promise<void> {
     this.#delete(subscription);
-    // A listener that calls this has finished its message when it returns.
-    if (isWorkGroup(subscription.filter)) await Promise.resolve();
+    if (this.#transport.session !== undefined) this.#unsubscribing.add(subscription);
+    if (isWorkGroup(subscription.filter)) {
+      this.#leaving++;
+      // A listener that calls this has finished its message when it returns.
+      await Promise.resolve();
+      this.#leaving--;
+    }
     this.#left.add(subscription);
     const { session } = this.#transport;
     // The next connection will not request it.
     if (session === undefined) return;
-    this.#unsubscribing.add(subscription);
     await new Promise<void>((resolve, reject) => {
       const settle = (error?: SluiceError): void => {
         if (error === undefined) this.#unsubscribing.delete(subscription);
@@ -124,6 +130,11 @@ export class ClientSubscriptions implements SubscriptionOwner {
     const session = this.#sessionOf(subscription);
     session?.sendControl('ack', { id: subscription.id, position, ...(done.length === 0 ? {} : { done }) });
     return session !== undefined;
+  }
+
+  /** Sends what is done, so that the next pong confirms it. */
+  sendProgress(): void {
+    for (const subscription of this.#subscriptions) subscription.sendProgress();
   }
 
   onAckRejected(): void {
@@ -176,7 +187,9 @@ export class ClientSubscriptions implements SubscriptionOwner {
     const isOnly = this.#subscriptions.size === 1 && this.#unsubscribing.size === 0;
     const isCertainMatch = isOnly && this.#receivesOnlySubscribed;
     for (const subscription of this.#subscriptions) {
-      if (isCertainMatch || matchesFilter(subscription.filter, event)) subscription.push(event);
+      // Its listener may add another one.
+      if (isCertainMatch) return subscription.push(event);
+      if (matchesFilter(subscription.filter, event)) subscription.push(event);
     }
   }
 
@@ -226,8 +239,11 @@ export class ClientSubscriptions implements SubscriptionOwner {
       }
       // A lost connection is replaced, and the subscription is then requested again.
       if (!session.isOpen || subscription.isEnded) return;
-      const isTemporary = subscription.isConfirmed && TEMPORARY_CODES.has(error.code);
-      if (!isTemporary) return this.#fail(subscription, error);
+      const isTemporary = ['RATE_LIMITED', 'REQUEST_TIMEOUT'].includes(error.code);
+      // Once confirmed, it is valid: the broker is busy.
+      if (!subscription.isConfirmed || !isTemporary) return this.#fail(subscription, error);
+      // On this connection, a late answer would count as that of the next request.
+      if (error.code === 'REQUEST_TIMEOUT') return session.onUnanswered(error);
       if (!this.#hasReportedRetry) this.#transport.onNotConfirmed(error, true);
       this.#hasReportedRetry = true;
       this.#requestLater(session, subscription, backoff ?? new Backoff(RETRY_DELAYS, Math.random));

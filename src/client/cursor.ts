@@ -29,8 +29,14 @@ export class Cursor {
     this.#sendSoon();
   }
 
-  /** All messages before a position are handled. */
+  /** The application acknowledges a position. It is sent before what the application sends next. */
   moveTo(position: string): void {
+    this.#target = position;
+    this.send();
+  }
+
+  /** All messages before a position are handled. */
+  onHandled(position: string): void {
     this.#target = position;
     this.#sendSoon();
   }
@@ -51,18 +57,18 @@ export class Cursor {
   /** Sends the target: the subscription ends, and perhaps the connection. */
   end(): void {
     this.#isEnded = true;
-    this.#send();
+    this.send();
   }
 
   /** Many positions may be passed in one turn of the event loop: the broker is sent the last one. */
   #sendSoon(): void {
-    if (this.#isEnded) return this.#send();
-    if (!this.#isScheduled) setImmediate(() => this.#send());
+    if (this.#isEnded) return this.send();
+    if (!this.#isScheduled) setImmediate(() => this.send());
     this.#isScheduled = true;
   }
 
   /** Sends the target, as soon as the broker has sent the messages before it on this connection. */
-  #send(): void {
+  send(): void {
     this.#isScheduled = false;
     const [target, reached] = [this.#target, this.#reached];
     if (target === undefined || target === this.#sent) return;

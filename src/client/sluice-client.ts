@@ -211,6 +211,7 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Safe
    * @throws SluiceError the reason if the client is closed meanwhile
    */
   flush(): Promise<void> {
+    this.#subscriptions.sendProgress();
     const flushed = this.#outbox.flush();
     this.#updateReading();
     return flushed;

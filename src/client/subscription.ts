@@ -213,6 +213,15 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   }
 
   /**
+   * Sends what is done.
+   * @internal
+   */
+  sendProgress(): void {
+    this.#progress?.send();
+    this.#cursor?.send();
+  }
+
+  /**
    * The broker has rejected an acknowledgement. It is sent when the application repeats it.
    * @internal
    */
@@ -258,7 +267,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage, unde
   #onHandled(position: string): void {
     this.#position = position;
     this.#progress?.endDelivery();
-    if (this.filter.ack !== 'manual') this.#cursor?.moveTo(position);
+    if (this.filter.ack !== 'manual') this.#cursor?.onHandled(position);
   }
 
   /**

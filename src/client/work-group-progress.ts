@@ -107,7 +107,7 @@ export class WorkGroupProgress {
    * more.
    */
   end(): void {
-    this.#send();
+    this.send();
     this.#isEnded = true;
     clearTimeout(this.#skipTimer);
   }
@@ -126,12 +126,13 @@ export class WorkGroupProgress {
 
   /** Many messages may be done in one turn of the event loop: the broker is sent them together. */
   #sendSoon(): void {
-    if (this.#isEnded) return this.#send();
-    if (!this.#isScheduled) setImmediate(() => this.#send());
+    if (this.#isEnded) return this.send();
+    if (!this.#isScheduled) setImmediate(() => this.send());
     this.#isScheduled = true;
   }
 
-  #send(): void {
+  /** Sends what is done. */
+  send(): void {
     this.#isScheduled = false;
     const { position, done } = this.#unacknowledged.take();
     for (

@@ -30,7 +30,8 @@ def on_rejected(error):
     if action == "publish":
         publish(1000)
     elif action == "close":
-        client.close(timeout=0.2)
+        client.close()
+        assert "sluice" not in [thread.name for thread in threading.enumerate()]
     say({"rejected": error["code"]})
 
 

@@ -368,14 +368,14 @@ describe('a cursor', () => {
         .map((offset) => line({ type: 'position', data: { id, position: positionOf(offset) } }))
         .join('');
 
-    async function subscribe() {
+    async function subscribe(ack: 'auto' | 'manual' = 'auto') {
       const broker = await ScriptedBroker.start();
       const client = await connectApp(broker.socketPath);
-      const subscription = await client.subscribe({ cursor: 'db' });
+      const subscription = await client.subscribe({ cursor: 'db', ack });
       const send = (text: string) => broker.connections[0]?.write(text);
       const acknowledged = () =>
         broker.received.filter(({ type }) => type === 'ack').map(({ data }) => data.position);
-      return { subscription, send, acknowledged };
+      return { broker, client, subscription, send, acknowledged };
     }
 
     test('acknowledges the latest one when a slow loop goes on', async () => {
@@ -387,6 +387,18 @@ describe('a cursor', () => {
       await subscription.next();
       await until(() => acknowledged().includes(positionOf(10_000)));
       expect(acknowledged().length).toBeLessThanOrEqual(2);
+    });
+
+    test('with ack manual: what is acknowledged is sent before what is published next', async () => {
+      const { broker, client, subscription, send } = await subscribe('manual');
+      send(positions(subscription.id, 1, 3) + line(VALID.heartbeat));
+      await subscription.next();
+      subscription.ack(positionOf(1));
+      subscription.ack();
+      client.publish(VALID.job_cancel);
+      await client.flush();
+      const sent = broker.received.slice(-4).map(({ type, data }) => data.position ?? type);
+      expect(sent).toEqual([positionOf(1), positionOf(2), 'job_cancel', 'ping']);
     });
 
     test('acknowledges those that arrive together once, and the latest one before it ends', async () => {

@@ -290,14 +290,38 @@ describe('a subscription that the broker rejects after a reconnect', () => {
     return warnings;
   };
 
-  test('for now, or does not answer: is requested again on the same connection', async () => {
+  test('for now: is requested again on the same connection', async () => {
     const warnings = collectWarnings();
     let received = 0;
-    const { broker } = await resubscribe([rejection('RATE_LIMITED'), undefined], () => received++);
+    const { broker } = await resubscribe([rejection('RATE_LIMITED'), rejection('RATE_LIMITED')], () => {
+      received++;
+    });
     await until(() => received > 0);
     expect(broker.connections).toHaveLength(2);
     expect(broker.received.filter(({ type }) => type === 'subscribe')).toHaveLength(4);
     expect(warnings).toMatchObject([{ code: 'SLUICE_SUBSCRIPTION_REJECTED' }]);
+  });
+
+  test('or does not answer: is requested again on another connection', async () => {
+    const warnings = collectWarnings();
+    let received = 0;
+    const { broker, client } = await resubscribe([undefined], () => received++);
+    const lost: string[] = [];
+    client.on('disconnected', ({ error }) => lost.push(error.code));
+    await until(() => received > 0);
+    expect(lost).toEqual(['CONNECTION_CLOSED', 'REQUEST_TIMEOUT']);
+    expect(broker.received.filter(({ type }) => type === 'subscribe')).toHaveLength(3);
+    expect(warnings).toEqual([]);
+  });
+
+  test('or does not answer because it is shutting down: the connection stays', async () => {
+    const goodbye = JSON.stringify({ type: 'error', data: { code: 'SHUTTING_DOWN', message: '' } });
+    const { broker, client } = await resubscribe([goodbye, undefined], () => {});
+    await once(client, 'rejected');
+    // The other request has timed out before.
+    await expect(client.subscribe()).rejects.toMatchObject({ code: 'REQUEST_TIMEOUT' });
+    expect(broker.connections).toHaveLength(2);
+    expect(client.state).toBe('connected');
   });
 
   test('is not requested again once it is ended', async () => {
@@ -307,6 +331,8 @@ describe('a subscription that the broker rejects after a reconnect', () => {
     await once(client, 'rejected');
     await subscription.unsubscribe();
     await client.subscribe({ types: ['heartbeat'] });
+    // Later than it would be.
+    await new Promise((resolve) => setTimeout(resolve, 20));
     const requested = broker.received.filter(({ type }) => type === 'subscribe').map(({ data }) => data.id);
     expect(requested).toEqual(['s1', 's1', 's2']);
   });

@@ -5,14 +5,16 @@ import { type ReceivedMessage, SluiceClient, type SubscriptionFilter } from 'slu
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { Unacknowledged } from '#src/client/unacknowledged.js';
 import { startPlainBroker, type TestBroker, temporaryFolder, until } from '../../support/broker.js';
+import { line, VALID } from '../../support/messages.js';
 import { numberedBlock } from '../../support/numbered.js';
+import { ScriptedBroker } from '../../support/scripted-broker.js';
 import { collectUncaught } from '../../support/uncaught.js';
 
 const GROUP: SubscriptionFilter = { group: 'workers', ack: 'manual', from: 'first', types: ['job_progress'] };
 const range = (from: number, to: number) => Array.from({ length: to - from }, (_, index) => from + index);
 const numberOf = ({ message }: ReceivedMessage) => (message.data as { processed: number }).processed;
 
-async function connectApp({ socketPath }: TestBroker): Promise<SluiceClient> {
+async function connectApp({ socketPath }: Pick<TestBroker, 'socketPath'>): Promise<SluiceClient> {
   const client = new SluiceClient({
     socketPath,
     hello: { role: 'app' },
@@ -107,6 +109,45 @@ describe('a work group', () => {
     await first.close();
     await until(() => settledIn(broker) === 20);
     expect(others).toEqual([...range(4, 7), ...range(8, 20)]);
+  });
+
+  test('what is done before `flush` is sent before its ping', async () => {
+    const broker = await ScriptedBroker.start();
+    const client = await connectApp(broker);
+    const subscription = await client.subscribe(GROUP);
+    const message = JSON.stringify(VALID.job_progress);
+    broker.connections[0]?.write(`{"from":"c1","crawlerId":null,"seq":1,"offset":7,"message":${message}}\n`);
+    const { value } = await subscription.next();
+    client.publish(VALID.job_cancel);
+    if (value !== undefined) subscription.ack(value);
+    await client.flush();
+    expect(broker.received.slice(-3).map(({ type }) => type)).toEqual(['job_cancel', 'ack', 'ping']);
+  });
+
+  test('is left before the same client subscribes again, in one turn', async () => {
+    const broker = await ScriptedBroker.start();
+    const client = await connectApp(broker);
+    const work = await client.subscribe(GROUP);
+    const left = work.unsubscribe();
+    const again = await client.subscribe(GROUP);
+    await left;
+    const requests = broker.received.map(({ type, data }) => `${type} ${data.id}`);
+    expect(requests.slice(-2)).toEqual([`unsubscribe ${work.id}`, `subscribe ${again.id}`]);
+  });
+
+  test('nothing of it reaches a subscription that its listener replaces it with', async () => {
+    const broker = await ScriptedBroker.start();
+    const client = await connectApp(broker);
+    const received: unknown[] = [];
+    const work = await client.subscribe({ ...GROUP, ack: 'auto' }, () => {
+      void work.unsubscribe();
+      void client.subscribe({ types: ['heartbeat'] }, ({ type }) => received.push(type));
+    });
+    broker.connections[0]?.write(line(VALID.job_progress).repeat(3));
+    await until(() => broker.received.filter(({ type }) => type === 'subscribe').length === 2);
+    broker.connections[0]?.write(line(VALID.heartbeat));
+    await until(() => received.includes('heartbeat'));
+    expect(received).toEqual(['heartbeat']);
   });
 
   test('what is done after a message that takes long is done for the broker, too', async () => {
