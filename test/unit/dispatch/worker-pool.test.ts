@@ -157,15 +157,17 @@ test('workers that have died are replaced without delay while the others start',
   const pool = new WorkerPool({ ...options, threads: 4, settings });
   await pool.start();
   onTestFinished(() => pool.close());
-  const { threads } = run.mock.contexts[0] as Piscina;
+  const piscina = run.mock.contexts[0] as Piscina;
   for (let count = 1; count < 4; count++) pool.addWorker();
   await until(() => pool.threads === 4);
-  await Promise.all(threads.slice(1).map((worker) => worker.terminate()));
+  await Promise.all(piscina.threads.slice(1).map((worker) => worker.terminate()));
+  await until(() => piscina.threads.length === 1);
   let checks = 0;
   for (; checks < 20 && pool.threads < 4; checks++) {
     await vi.advanceTimersByTimeAsync(30);
-    await until(() => pool.threads === (run.mock.contexts[0] as Piscina).threads.length);
+    await until(() => pool.threads === piscina.threads.length);
   }
+  expect(pool.threads).toBe(4);
   expect(checks).toBeLessThanOrEqual(4);
 });
 
