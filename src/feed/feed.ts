@@ -88,8 +88,13 @@ export class Feed {
       Buffer.concat([Buffer.from(`retry: ${Math.max(1000, every)}\n`), this.#position, LINE_END]),
     );
     if (log !== undefined && resume !== undefined) {
-      const read = () => this.#catchUp(log, resume);
-      void options.takeTurn(read).catch((error: unknown) => {
+      // What follows is taken as it comes, also while the stream waits for its turn.
+      const { end } = log;
+      // Waiting for the disk must not hold up other streams.
+      const durable = log.whenMessageDurable(end - 1, this.#stopping.signal);
+      const read = () => this.#catchUp(log, resume, end);
+      const isThere = resume.epoch === log.epoch && resume.offset === end;
+      void (isThere ? read() : durable.then(() => options.takeTurn(read))).catch((error: unknown) => {
         options.onError(error);
         this.close();
       });
@@ -217,9 +222,8 @@ export class Feed {
   }
 
   /** Reads what was stored since a position, up to the messages that the stream has taken itself. */
-  async #catchUp(log: MessageLog, from: Position): Promise<void> {
+  async #catchUp(log: MessageLog, from: Position, end: number): Promise<void> {
     const { filter, registry, delimiter } = this.#options;
-    const { end } = log;
     const isSameLog = from.epoch === log.epoch && from.offset <= end;
     if (!isSameLog) this.#sendGap('epoch');
     const start = isSameLog ? from.offset : log.first;

@@ -54,8 +54,9 @@ export class Feeds {
     const missed = log === undefined || resume === undefined ? undefined : missedSince(log, resume);
     const isBehind = missed !== undefined && missed > MAX_MISSED;
     // What it goes on with contains the latest messages.
-    const beginsWithLast = isBehind || (last && missed === undefined);
-    const first = beginsWithLast ? this.#source.lastMessages(filter) : [];
+    const values = isBehind || (last && missed === undefined) ? this.#source.lastMessages(filter) : [];
+    // A browser that returns would give up after an error: it only gets the gap.
+    const first = values ?? (isBehind ? [] : undefined);
     if (first === undefined) throw new SluiceError('RATE_LIMITED', 'too many streams begin with last values');
     const feed: Feed = new Feed({
       filter,

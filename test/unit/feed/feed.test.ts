@@ -211,6 +211,30 @@ describe('the feed', () => {
     await reader?.cancel();
   });
 
+  test('a stream that waits for the disk holds up no other one', async () => {
+    const log = {
+      epoch: EPOCH,
+      first: 0,
+      end: 10,
+      whenMessageDurable: () => new Promise<void>(() => {}),
+      reader: (offset: number) => ({ offset, close: async () => {} }),
+    };
+    let take: ((run: FrameRun) => void) | undefined;
+    const source = feedSource(log, (onMessages) => {
+      take = onMessages;
+    });
+    const feeds = new Feeds(source);
+    onTestFinished(() => feeds.close());
+    const [, current] = [5, 10].map((offset) => {
+      const request = new Request('http://page/', { headers: { 'last-event-id': `${EPOCH}:${offset}` } });
+      return feeds.respond(request).body?.getReader();
+    });
+    take?.(runOf(progress('job-1', 1)));
+    let text = '';
+    while (!text.includes('job-1')) text += Buffer.from((await current?.read())?.value ?? []);
+    expect(text).toContain(`id: ${EPOCH}:10`);
+  });
+
   test('begins with the last values if there is too much to read', async () => {
     const feeds = new Feeds(feedSource({ epoch: EPOCH, first: 0, end: 200_000 }));
     const request = new Request('http://page/', { headers: { 'last-event-id': `${EPOCH}:7` } });
