@@ -156,9 +156,10 @@ export class ConnectionPool extends SafeEmitter<PoolEvents> {
     this.#releaseCrawlerId(connection);
     connection.identity.crawlerId = crawlerId;
     if (crawlerId === undefined || connection.role !== 'crawler' || !connection.isOpen) return undefined;
-    const replaced = this.getCrawler(crawlerId);
+    // Also one that has closed its side, and waits for its handlers or for the disk.
+    const known = this.#byCrawlerId.get(crawlerId);
     this.#byCrawlerId.set(crawlerId, connection);
-    return replaced;
+    return known !== undefined && isOpenCrawler(known) ? known : undefined;
   }
 
   /** All connections, in order of arrival. */
@@ -253,9 +254,14 @@ export class ConnectionPool extends SafeEmitter<PoolEvents> {
   }
 }
 
-/** Whether a connection is a crawler to which messages can be sent, and that can act on them. */
-function canReceive({ role, isOpen, isAuthenticated, hasEnded }: SocketConnection): boolean {
-  return role === 'crawler' && isOpen && isAuthenticated && !hasEnded;
+/** Whether a connection is a crawler to which messages can be sent. */
+function isOpenCrawler({ role, isOpen, isAuthenticated }: SocketConnection): boolean {
+  return role === 'crawler' && isOpen && isAuthenticated;
+}
+
+/** Whether the crawler can also act on them: it has not closed its side. */
+function canReceive(connection: SocketConnection): boolean {
+  return isOpenCrawler(connection) && !connection.hasEnded;
 }
 
 /** Messages may contain access tokens, so unauthenticated peers must not receive them. */

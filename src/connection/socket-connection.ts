@@ -612,6 +612,8 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   };
 
   readonly #onError = (error: NodeJS.ErrnoException): void => {
+    // The broker has closed its side, and sent everything: how the peer closes its own does not matter.
+    if (this.#isLingering) return;
     this.#closeReason ??= error.code ?? 'socket_error';
     this.#fail(error.code ?? 'socket_error');
   };
@@ -622,7 +624,7 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
     clearInterval(this.#graceTimer);
     this.#leave(this.#unwritten);
     this.#countDropped(this.outbox.close(), 'closed');
-    this.setState(hadError ? 'error' : 'disconnected');
+    this.setState(hadError && !this.#isLingering ? 'error' : 'disconnected');
     const reason = this.#closeReason ?? 'peer';
     this.#pipeline.close(this, reason);
     this.emitSafely('closed', { connection: this, reason });

@@ -245,7 +245,7 @@ export class MessageLog {
 
   /** Whether too many bytes wait for the disk. */
   get isBehind(): boolean {
-    return this.#pending.isHigh && !this.isPassing;
+    return this.#pending.isHigh && !this.#isPassing;
   }
 
   /** Whether the disk works. */
@@ -254,8 +254,14 @@ export class MessageLog {
   }
 
   /** Whether the disk has failed, and messages that do not fit into memory are not stored. */
-  get isPassing(): boolean {
+  get #isPassing(): boolean {
     return this.#onFailure === 'pass' && !this.#store.isAvailable;
+  }
+
+  /** Whether messages pass now. If so, it will be noticed that the disk works again, even if it does so soon. */
+  beginPassing(): boolean {
+    if (this.#isPassing) this.#checkAvailability();
+    return this.#isPassing;
   }
 
   get statistics(): LogStatistics {
@@ -440,10 +446,7 @@ export class MessageLog {
   }
 
   #append(run: FrameRun, session: SenderSession | undefined): number {
-    const mustPass = this.#pending.isHigh && this.isPassing;
-    // Otherwise, it might not be noticed that the disk works again, if it does so soon.
-    if (mustPass) this.#checkAvailability();
-    if (mustPass || session?.isInterrupted === true) {
+    if ((this.#pending.isHigh && this.beginPassing()) || session?.isInterrupted === true) {
       this.#messagesPassed += run.count;
       return NEVER;
     }

@@ -152,7 +152,7 @@ export class RejectionHandler<P extends Peer> {
       this.#report(connection, rejection, message, suppressed?.count ?? 0);
       return;
     }
-    this.#deadLetters?.omit(1);
+    if (rejection.isForwarded !== true) this.#deadLetters?.omit(1);
     this.#suppressed.set(connection, { count: (suppressed?.count ?? 0) + 1, latest: rejection });
   }
 

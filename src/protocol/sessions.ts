@@ -81,7 +81,7 @@ export class Sessions<P extends Peer> {
     session.onDecided = () => {
       // What is not durable may still be lost, and the client must then send it again.
       if (session.loggedEnd <= this.#log.durable) begin();
-      else if (this.#log.isPassing) this.#pass(session, connection, onReady);
+      else if (this.#log.beginPassing()) this.#pass(session, connection, onReady);
       else this.#log.onceMessageDurable(session.loggedEnd - 1, begin);
     };
     if (previous === undefined || previous === connection) return this.#decide(session);

@@ -74,7 +74,14 @@ describe('any', () => {
     app.write(line({ ...VALID.job_assignment, to: 'any' }));
     await app.settled();
     expect(app.errors).toEqual(['NO_RECIPIENT']);
+    // When it comes back, it has not gone.
+    const presence: string[] = [];
+    server.manager.on('presence', ({ event }) => presence.push(event));
+    await connect('ended');
     finish();
+    await ended.closed;
+    await app.settled();
+    expect(presence).toEqual(['replaced', 'connected']);
   });
 
   test('is not a crawler whose request has timed out', async () => {

@@ -62,6 +62,7 @@ test('after messages that were not stored, a connection waits until those before
   const log = {
     durable: 0,
     decidedOf: () => log.durable,
+    beginPassing: () => false,
     onceMessageDurable: (_: number, callback: () => void) => {
       onDurable = callback;
     },
@@ -84,7 +85,12 @@ test('after messages that were not stored, a connection waits until those before
 });
 
 test('while a failed disk lets messages pass, a connection is welcomed, and nothing of it is stored', () => {
-  const log = { durable: 0, decidedOf: () => log.durable, isPassing: true, onceMessageDurable: () => {} };
+  const log = {
+    durable: 0,
+    decidedOf: () => log.durable,
+    beginPassing: () => true,
+    onceMessageDurable: () => {},
+  };
   const sessions = new Sessions<Peer>(log as unknown as MessageLog);
   const first = new Connection(sessions);
   first.receive()();
