@@ -59,6 +59,8 @@ export interface StreamReaderOptions {
  */
 const MAX_HOSTS = 500;
 const RETRY = { initialDelay: 100, maxDelay: 5000 } as const;
+/** Which failure in a row is reported. */
+const REPORTED_FAILURE = 2;
 
 export class StreamReader {
   readonly targets = new Set<StreamTarget>();
@@ -104,7 +106,7 @@ export class StreamReader {
     const { signal } = this.#stopping;
     const { engine } = this.#options;
     const backoff = new Backoff(RETRY);
-    let hasFailed = false;
+    let failures = 0;
     while (!signal.aborted) {
       await engine.whenConnected(signal);
       if (signal.aborted) return;
@@ -113,16 +115,15 @@ export class StreamReader {
         const start = await this.#findStart();
         for await (const stored of engine.read(start, signal, this.#resolveReady)) {
           backoff.reset();
-          hasFailed = false;
+          failures = 0;
           if (signal.aborted) return;
           await this.#accept(stored);
         }
       } catch (error) {
         await sleep(backoff.next(), undefined, { signal }).catch(() => {});
-        // A lost connection is reported by the engine itself, which may notice it later.
-        if (lost === undefined || lost.aborted) continue;
-        if (!hasFailed) this.#options.onError(error);
-        hasFailed = true;
+        // A lost connection is reported by the engine itself, which may notice it later: so only the second failure counts.
+        if (lost === undefined || lost.aborted) failures = 0;
+        else if (++failures === REPORTED_FAILURE) this.#options.onError(error);
       }
     }
   }
