@@ -30,9 +30,14 @@ interface EventRun {
   readonly spans: Numbers | undefined;
   readonly spanWords: number;
   readonly values: readonly (readonly unknown[])[];
-  /** Bytes between the messages, divided by their number. */
-  readonly gapBytes: number;
+  /** The row of the first of `values` among those of the verdict. */
+  readonly firstRow: number;
+  /** Bytes of memory that the run takes, until they are counted for one of its events; then 0. */
+  uncountedBytes: number;
 }
+
+/** Size in bytes of a number of the spans. */
+const SPAN_WORD_BYTES = 4;
 
 export class MessageEvent {
   readonly connection: SocketConnection;
@@ -77,7 +82,10 @@ export class MessageEvent {
     return this.#run.firstSequence + this.#index;
   }
 
-  /** The bytes as received, without the delimiter. */
+  /**
+   * The bytes as received, without the delimiter. They share memory with other messages: copy them to keep few of many
+   * for long.
+   */
   get raw(): Buffer {
     this.#raw ??= this.#run.bytes.subarray(this.#start, this.#end);
     return this.#raw;
@@ -88,9 +96,14 @@ export class MessageEvent {
     return this.#run.isValid;
   }
 
-  /** @internal Bytes that it keeps: the message, and its share of what was between those of its run. */
-  get size(): number {
-    return this.#end - this.#start + this.#run.gapBytes;
+  /**
+   * @internal Bytes of memory that it keeps, and that no other event was counted for: all of its run for the first event
+   * that this is called for, nothing for the others.
+   */
+  takeSize(): number {
+    const size = this.#run.uncountedBytes;
+    this.#run.uncountedBytes = 0;
+    return size;
   }
 
   /** The parsed message, with the schema's defaults filled in if it is valid. Parsed once, on first access. */
@@ -119,14 +132,14 @@ export class MessageEvent {
 
   /** The value of a field as received, unless it is read from the message. */
   #read(field: ProjectedField): unknown {
-    const { spans, spanWords, values, bytes, base } = this.#run;
+    const { spans, spanWords, values, firstRow, bytes, base } = this.#run;
     const row = this.#index * spanWords;
     if (spans === undefined) return valueAt(this.message, field.segments);
     if (spans[row + SPAN.START] === NOT_A_SPAN) {
       const valuesRow = spans[row + SPAN.END] ?? NO_VALUES;
       return valuesRow === NO_VALUES
         ? valueAt(this.message, field.segments)
-        : values[valuesRow]?.[field.index];
+        : values[valuesRow - firstRow]?.[field.index];
     }
     const at = row + field.span * SPAN.SIZE;
     const start = spans[at + SPAN.START] ?? 0;
@@ -169,6 +182,23 @@ export function parseMessage(
   return (isValid && type.transformsInput ? parseAs(type, value) : value) as CustomMessage;
 }
 
+/** The rows of values that a run refers to: those of other runs must not be kept as long as its events are. */
+function valuesOf(
+  { verdict: { values } }: FrameRun,
+  spans: Numbers = [],
+  spanWords: number,
+): Pick<EventRun, 'values' | 'firstRow'> {
+  let [firstRow, end] = [values.length, 0];
+  if (values.length > 0)
+    for (let word = 0; word < spans.length; word += spanWords) {
+      const row = spans[word + SPAN.END] ?? NO_VALUES;
+      if (spans[word + SPAN.START] !== NOT_A_SPAN || row === NO_VALUES) continue;
+      if (end === 0) firstRow = row;
+      end = row + 1;
+    }
+  return { values: values.slice(firstRow, end), firstRow };
+}
+
 /**
  * The messages of a run, in order, as events. Parses nothing: each event parses its message on first access.
  * @param projection the fields that workers deliver
@@ -181,17 +211,20 @@ export function messageEvents(
 ): MessageEvent[] {
   const maxSpans = projection?.maxSpans ?? 0;
   const base = run.start(0);
-  let gapBytes = run.span;
-  for (let index = 0; index < run.count; index++) gapBytes -= run.end(index) - run.start(index);
+  const bytes = cloneBytes(run.bytes);
+  const spans = projection && run.verdict.spans(run.first, run.count, maxSpans);
+  const spanWords = maxSpans * SPAN.SIZE;
+  const { values, firstRow } = valuesOf(run, spans, spanWords);
   const eventRun: EventRun = {
-    bytes: cloneBytes(run.bytes),
+    bytes,
     base,
     firstSequence: run.firstSequence,
     isValid: run.isValid,
-    spans: projection && run.verdict.spans(run.first, run.count, maxSpans),
-    spanWords: maxSpans * SPAN.SIZE,
-    values: run.verdict.values,
-    gapBytes: gapBytes / run.count,
+    spans,
+    spanWords,
+    values,
+    firstRow,
+    uncountedBytes: bytes.length + (spans?.length ?? 0) * SPAN_WORD_BYTES,
   };
   const { unknownType, isValid } = run;
   const events: MessageEvent[] = [];

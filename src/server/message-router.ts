@@ -29,7 +29,10 @@ import { OrderedQueues } from './ordered-queues.js';
 export interface RouterOptions {
   /** Maximum number of connections with a running handler. Default: 64. */
   readonly maxConcurrent?: number | undefined;
-  /** Bytes of a connection's messages queued for handlers at which reading from it pauses. Default: 1 MiB. */
+  /**
+   * Bytes of a connection's messages queued for handlers at which reading from it pauses. Messages that arrived together
+   * with them count, too, since they share memory. Default: 1 MiB.
+   */
   readonly maxQueuedBytes?: number | undefined;
 }
 
@@ -67,7 +70,7 @@ export interface RouterStatistics {
 
 type FieldsListener = (type: string, fields: readonly string[]) => void;
 
-/** Estimated memory of an event in addition to its bytes, in bytes. */
+/** Estimated memory of an event in addition to that of its run, in bytes. */
 const EVENT_OVERHEAD = 256;
 
 /**
@@ -78,7 +81,8 @@ const EVENT_OVERHEAD = 256;
  * Messages of different connections are handled concurrently, up to `maxConcurrent`. If a connection's messages arrive
  * faster than they are handled, they are queued. At `maxQueuedBytes`, reading from the connection pauses until half of
  * the queue is done: a crawler that is too fast has to wait, and no message is dropped. Data that was read before that
- * is queued in addition, at most `maxConnectionBytes`. A handler whose promise never settles blocks its own connection
+ * is queued in addition, at most `maxConnectionBytes`, and so are the messages that share memory with the one that is
+ * being handled. A handler whose promise never settles blocks its own connection
  * and occupies one of `maxConcurrent`.
  */
 export class MessageRouter extends SafeEmitter<RouterEvents> {
@@ -180,7 +184,7 @@ export class MessageRouter extends SafeEmitter<RouterEvents> {
     }
     plan.statistics.received++;
     const { connection } = event;
-    const size = event.size + EVENT_OVERHEAD;
+    const size = event.takeSize() + EVENT_OVERHEAD;
     if (plan.list.hasBatchHandler) this.#addToBatch(connection, event, plan, size);
     else this.#queues.push(connection, new Handling(event, plan, this.#send), size);
   }

@@ -145,7 +145,11 @@ describe('MessageRouter', () => {
     expect(connection?.isPaused).toBe(false);
   });
 
-  test('counts what lies between messages as queued, since it is kept, too', async () => {
+  const large = { ...VALID.job_failed.data, context: { text: 'x'.repeat(50_000) } };
+  test.each([
+    ['white space between messages', ' '.repeat(50_000)],
+    ['messages between them without a handler', `\n${line({ ...VALID.job_failed, data: large })}`],
+  ])('counts %s as queued, since they are kept, too', async (_, between) => {
     const { server, connect } = await startServer(
       { ...bare, maxQueuedBytes: 100_000 },
       { maxConnectionBytes: 128 * 1024 },
@@ -158,7 +162,7 @@ describe('MessageRouter', () => {
     const crawler = await connect();
     const [connection] = server.manager.getConnectionPool().all();
     const beat = JSON.stringify(VALID.heartbeat);
-    const sent = `${beat}${' '.repeat(50_000)}${beat} `.repeat(100);
+    const sent = `${beat}${between}${beat} `.repeat(100);
     crawler.write(sent);
     const isAllRead = () => connection?.statistics.bytesReceived === sent.length;
     await until(() => isAllRead() || (connection?.isPaused === true && connection.lane.pendingBytes === 0));
