@@ -159,6 +159,7 @@ export class ConnectionPool extends SafeEmitter<PoolEvents> {
     // Also one that has closed its side, and waits for its handlers or for the disk.
     const known = this.#byCrawlerId.get(crawlerId);
     this.#byCrawlerId.set(crawlerId, connection);
+    connection.identifiedAt = performance.now();
     return known !== undefined && isOpenCrawler(known) ? known : undefined;
   }
 

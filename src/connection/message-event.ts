@@ -25,6 +25,7 @@ interface EventRun {
   /** Offset of these bytes in their arena. */
   readonly base: number;
   readonly firstSequence: number;
+  readonly receivedAt: number;
   readonly isValid: boolean;
   /** The spans of each message, with offsets in the arena, and the values that rows of spans refer to. */
   readonly spans: Numbers | undefined;
@@ -89,6 +90,11 @@ export class MessageEvent {
   get raw(): Buffer {
     this.#raw ??= this.#run.bytes.subarray(this.#start, this.#end);
     return this.#raw;
+  }
+
+  /** @internal Time of receipt, in ms of the monotonic clock. */
+  get receivedAt(): number {
+    return this.#run.receivedAt;
   }
 
   /** False if the message breaks the schemas or rules and was forwarded because of `validation: "report"`. */
@@ -219,6 +225,7 @@ export function messageEvents(
     bytes,
     base,
     firstSequence: run.firstSequence,
+    receivedAt: run.chunk.receivedAt,
     isValid: run.isValid,
     spans,
     spanWords,

@@ -67,6 +67,8 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   readonly identity: CrawlerIdentity;
   /** @internal Whether it has shown that it is a crawler: by a `hello`, or by a valid crawler message. */
   isIdentified = false;
+  /** @internal Monotonic time at which it took its crawlerId, as the crawler's latest connection, in ms; 0 if it did not. */
+  identifiedAt = 0;
   /** @internal Whether the peer's `hello` was accepted. */
   isHelloAccepted = false;
   /** @internal Whether the peer has sent a `ping`. */

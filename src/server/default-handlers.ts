@@ -49,51 +49,60 @@ export function registerDefaultHandlers(
   const on = <T extends keyof MessageMap>(type: T, handle: (event: EventOf<T>) => void): void => {
     router.registerHandler(type, { priority: DEFAULT_HANDLER_PRIORITY, handle });
   };
-  on('heartbeat', ({ message, connection }) => {
-    emit('crawler_heartbeat', { message, crawler: fleet.recordCrawler(connection, message.data) });
+  on('heartbeat', (event) => {
+    const { message } = event;
+    emit('crawler_heartbeat', { message, crawler: fleet.recordCrawler(event, message.data) });
   });
-  on('job_request', ({ message, connection }) => {
-    emit('job_requested', { message, crawler: fleet.recordCrawler(connection) });
+  on('job_request', (event) => {
+    const { message } = event;
+    emit('job_requested', { message, crawler: fleet.recordCrawler(event) });
   });
-  on('job_started', ({ message, connection }) => {
+  on('job_started', (event) => {
+    const { message } = event;
     const jobId = jobIdOf(message);
-    const crawler = fleet.recordCrawler(connection);
-    const job = fleet.recordJob(jobId, connection, { status: 'started' });
+    const crawler = fleet.recordCrawler(event);
+    const job = fleet.recordJob(jobId, event, { status: 'started' });
     emit('job_started', { message, jobId, crawler, job });
   });
-  on('job_progress', ({ message, connection }) => {
+  on('job_progress', (event) => {
+    const { message } = event;
     const jobId = jobIdOf(message);
-    const crawler = fleet.recordCrawler(connection);
-    const job = fleet.recordJob(jobId, connection, { status: 'running', progress: message.data });
+    const crawler = fleet.recordCrawler(event);
+    const job = fleet.recordJob(jobId, event, { status: 'running', progress: message.data });
     emit('job_progress', { message, jobId, crawler, job });
   });
-  on('job_completed', ({ message, connection }) => {
+  on('job_completed', (event) => {
+    const { message } = event;
     const jobId = jobIdOf(message);
-    const crawler = fleet.recordCrawler(connection);
-    const job = fleet.recordJob(jobId, connection, { status: 'completed', completed: message.data });
+    const crawler = fleet.recordCrawler(event);
+    const job = fleet.recordJob(jobId, event, { status: 'completed', completed: message.data });
     emit('job_completed', { message, jobId, crawler, job });
   });
-  on('job_failed', ({ message, connection }) => {
+  on('job_failed', (event) => {
+    const { message } = event;
     const jobId = jobIdOf(message);
-    const crawler = fleet.recordCrawler(connection);
-    const job = fleet.recordJob(jobId, connection, { status: 'failed', failed: message.data });
+    const crawler = fleet.recordCrawler(event);
+    const job = fleet.recordJob(jobId, event, { status: 'failed', failed: message.data });
     emit('job_failed', { message, jobId, crawler, job });
   });
-  on('discovery', ({ message, connection }) => {
-    emit('entities_discovered', { message, crawler: fleet.recordCrawler(connection) });
+  on('discovery', (event) => {
+    const { message } = event;
+    emit('entities_discovered', { message, crawler: fleet.recordCrawler(event) });
   });
-  on('jobs_discovered', ({ message, connection }) => {
+  on('jobs_discovered', (event) => {
+    const { message } = event;
     emit('jobs_discovered', {
       message,
       jobId: jobIdOf(message),
-      crawler: fleet.recordCrawler(connection),
+      crawler: fleet.recordCrawler(event),
     });
   });
-  on('token_refresh_request', ({ message, connection }) => {
+  on('token_refresh_request', (event) => {
+    const { message } = event;
     emit('token_refresh_requested', {
       message,
       jobId: jobIdOf(message),
-      crawler: fleet.recordCrawler(connection),
+      crawler: fleet.recordCrawler(event),
     });
   });
 }

@@ -1,5 +1,6 @@
 // The state of crawlers and jobs, derived from their messages. Bounded, and kept in memory only.
 
+import type { MessageEvent } from '../connection/message-event.js';
 import type { SocketConnection } from '../connection/socket-connection.js';
 import { SluiceError } from '../errors.js';
 import { LruMap } from '../lru-map.js';
@@ -47,15 +48,31 @@ export interface FleetLimits {
 const DEFAULT_CAPACITY = 10_000;
 const DEFAULT_MAX_BYTES = 64 * 1024 * 1024;
 
-/** A job, and the estimated memory of the data of each status, in bytes. */
-interface SizedJob {
+/** When a message was received, which is not the order in which messages of different connections are handled. */
+interface Receipt {
+  readonly crawlerId: string | undefined;
+  /** When its connection took the crawlerId, in ms of the monotonic clock; 0 if it did not. */
+  readonly identifiedAt: number;
+  readonly receivedAt: number;
+}
+
+/** A crawler, and the receipt of its latest message and of its latest heartbeat. */
+interface KnownCrawler {
+  readonly record: CrawlerRecord;
+  readonly receipt: Receipt;
+  readonly heartbeatReceipt: Receipt | undefined;
+}
+
+/** A job, the receipt of its latest message, and the estimated memory of the data of each status, in bytes. */
+interface KnownJob {
   readonly record: JobRecord;
+  readonly receipt: Receipt;
   readonly sizes: Readonly<Partial<Record<JobRecord['status'], number>>>;
 }
 
 export class FleetState {
-  readonly #crawlers: LruMap<string, CrawlerRecord>;
-  readonly #jobs: LruMap<string, SizedJob>;
+  readonly #crawlers: LruMap<string, KnownCrawler>;
+  readonly #jobs: LruMap<string, KnownJob>;
 
   /** The ID under which each connection's crawler is recorded. */
   readonly #ids = new WeakMap<SocketConnection, string>();
@@ -75,7 +92,7 @@ export class FleetState {
 
   /** Crawlers, the most recently active last. */
   get crawlers(): CrawlerRecord[] {
-    return this.#crawlers.values();
+    return this.#crawlers.values().map(({ record }) => record);
   }
 
   /** Jobs, the most recently updated last. */
@@ -84,7 +101,7 @@ export class FleetState {
   }
 
   getCrawler(id: string): CrawlerRecord | undefined {
-    return this.#crawlers.get(id);
+    return this.#crawlers.get(id)?.record;
   }
 
   getJob(id: string): JobRecord | undefined {
@@ -95,24 +112,31 @@ export class FleetState {
    * Records that a crawler has sent a message.
    * @internal
    */
-  recordCrawler(connection: SocketConnection, heartbeat?: MessageMap['heartbeat']['data']): CrawlerRecord {
+  recordCrawler(event: MessageEvent, heartbeat?: MessageMap['heartbeat']['data']): CrawlerRecord {
+    const { connection } = event;
     const id = idOf(connection);
-    const before = this.#recordOf(connection);
+    const before = this.#knownOf(connection);
     // The crawler has identified itself meanwhile: it must not be listed twice.
-    if (before !== undefined && before.id !== id) this.#crawlers.delete(before.id);
+    if (before !== undefined && before.record.id !== id) this.#crawlers.delete(before.record.id);
     this.#ids.set(connection, id);
-    const latest = this.#crawlers.get(id);
-    // Its messages may be handled after it has disconnected, or after another connection has replaced it.
-    const isReplaced =
-      !connection.isOpen && latest?.isConnected === true && latest.connectionId !== connection.id;
+    const latest = this.#crawlers.get(id) ?? before;
+    const receipt = receiptOf(event);
+    // Its messages may be handled after those of a connection that has replaced it.
+    const isReplaced = latest !== undefined && isBefore(receipt, latest.receipt);
+    const isOutdated = heartbeat === undefined || isBefore(receipt, latest?.heartbeatReceipt);
     const record: CrawlerRecord = {
       id,
-      connectionId: isReplaced ? latest.connectionId : connection.id,
-      isConnected: isReplaced || connection.isOpen,
-      heartbeat: heartbeat ?? (latest ?? before)?.heartbeat,
+      connectionId: isReplaced ? latest.record.connectionId : connection.id,
+      isConnected: isReplaced ? latest.record.isConnected : connection.isOpen,
+      heartbeat: isOutdated ? latest?.record.heartbeat : heartbeat,
       seenAt: new Date(),
     };
-    this.#crawlers.set(id, record, memoryOf(record));
+    const known: KnownCrawler = {
+      record,
+      receipt: isReplaced ? latest.receipt : receipt,
+      heartbeatReceipt: isOutdated ? latest?.heartbeatReceipt : receipt,
+    };
+    this.#crawlers.set(id, known, memoryOf(record));
     return record;
   }
 
@@ -122,40 +146,62 @@ export class FleetState {
    * @internal
    */
   recordDisconnect(connection: SocketConnection, successor?: SocketConnection): void {
-    const known = this.#recordOf(connection);
+    const known = this.#knownOf(connection);
     if (known === undefined) return;
-    if (successor !== undefined) this.#ids.set(successor, known.id);
-    const connectionId = successor?.id ?? known.connectionId;
-    this.#crawlers.replace(known.id, { ...known, connectionId, isConnected: successor !== undefined });
+    const { id, connectionId } = known.record;
+    const isConnected = successor !== undefined;
+    const record = { ...known.record, connectionId: successor?.id ?? connectionId, isConnected };
+    if (successor !== undefined) this.#ids.set(successor, id);
+    const { crawlerId, identifiedAt } = successor ?? known.receipt;
+    const receipt = { ...known.receipt, crawlerId, identifiedAt };
+    this.#crawlers.replace(id, { ...known, record, receipt });
   }
 
   /**
-   * Records a message about a job.
+   * Records a message about a job, unless a later one is recorded.
    * @internal
    */
   recordJob(
     id: string,
-    connection: SocketConnection,
+    event: MessageEvent,
     update: Partial<JobRecord> & Pick<JobRecord, 'status'>,
   ): JobRecord {
+    const receipt = receiptOf(event);
+    const latest = this.#jobs.get(id);
+    if (latest !== undefined && isBefore(receipt, latest.receipt)) return latest.record;
     const noData = { progress: undefined, completed: undefined, failed: undefined };
     // A job that is started again loses its earlier data.
-    const before = update.status === 'started' ? undefined : this.#jobs.get(id);
+    const before = update.status === 'started' ? undefined : latest;
     const known = before?.record ?? noData;
-    const record = { ...known, ...update, id, crawler: idOf(connection), updatedAt: new Date() };
+    const record = { ...known, ...update, id, crawler: idOf(event.connection), updatedAt: new Date() };
     const sizes = { ...before?.sizes, [update.status]: memoryOf(update) };
     const size = Object.values(sizes).reduce((sum, part) => sum + part, memoryOf(id));
-    this.#jobs.set(id, { record, sizes }, size);
+    this.#jobs.set(id, { record, receipt, sizes }, size);
     return record;
   }
 
-  /** The record of a connection's crawler, unless that has reconnected on another connection. */
-  #recordOf(connection: SocketConnection): CrawlerRecord | undefined {
-    const record = this.#crawlers.get(this.#ids.get(connection) ?? '');
-    return record?.connectionId === connection.id ? record : undefined;
+  /** What is known of a connection's crawler, unless that has reconnected on another connection. */
+  #knownOf(connection: SocketConnection): KnownCrawler | undefined {
+    const known = this.#crawlers.get(this.#ids.get(connection) ?? '');
+    return known?.record.connectionId === connection.id ? known : undefined;
   }
 }
 
 function idOf({ id, crawlerId }: SocketConnection): string {
   return crawlerId ?? id;
+}
+
+function receiptOf({ connection, receivedAt }: MessageEvent): Receipt {
+  const { crawlerId, identifiedAt } = connection;
+  return { crawlerId, identifiedAt, receivedAt };
+}
+
+/** Whether a message was received before another one, or on an older connection of its crawler, which may be read later. */
+function isBefore(one: Receipt, other: Receipt | undefined): boolean {
+  if (other === undefined) return false;
+  const areIdentified = one.identifiedAt > 0 && other.identifiedAt > 0;
+  const isOtherConnection = one.identifiedAt !== other.identifiedAt;
+  if (areIdentified && isOtherConnection && one.crawlerId === other.crawlerId)
+    return one.identifiedAt < other.identifiedAt;
+  return one.receivedAt < other.receivedAt;
 }

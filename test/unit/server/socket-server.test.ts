@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { type OutgoingMessage, SocketServer } from 'sluice';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { LIGHT, temporaryFolder, until } from '../../support/broker.js';
 import { line, VALID } from '../../support/messages.js';
 import { shareServer, startServer } from '../../support/server.js';
@@ -242,6 +242,63 @@ describe('the default handlers', () => {
     await until(() => server.getStatus().connections === 0);
     expect(isConnected()).toBe(false);
     expect(server.fleet.getCrawler('c1')?.heartbeat).toEqual(VALID.heartbeat.data);
+  });
+
+  test('are not set back by what an older connection sent, when that is handled late', async () => {
+    const { server, connect } = shared();
+    let open: () => void = () => {};
+    const opened = new Promise<void>((resolve) => {
+      open = resolve;
+    });
+    server.router.registerHandler('job_progress', () => opened);
+    const beat = (activeJobs: number) =>
+      line({ ...VALID.heartbeat, data: { ...VALID.heartbeat.data, activeJobs } });
+    const jobId = 'late';
+    const progress = line({ ...VALID.job_progress, jobId });
+    const told: unknown[] = [];
+    server.on('job_progress', ({ job }) => told.push(job.status));
+    server.on('crawler_heartbeat', ({ crawler }) => told.push(crawler.heartbeat?.activeJobs));
+    const old = await connect('late');
+    old.write(progress + progress + beat(1));
+    await old.settled();
+    await old.close();
+    const current = await connect('late');
+    current.write(line({ ...VALID.job_completed, jobId }) + beat(9));
+    await current.settled();
+    open();
+    await server.router.idle();
+    expect(told).toEqual(['running', 9, 'completed', 9]);
+    expect(server.fleet.getJob(jobId)).toMatchObject({ status: 'completed' });
+    const { id } = server.manager.getConnectionPool().getCrawler('late') ?? {};
+    expect(server.fleet.getCrawler('late')).toMatchObject({ isConnected: true, connectionId: id });
+  });
+
+  test('are not set back by what is read late from an older connection', async () => {
+    const { server, connect } = await startServer({ maxQueuedBytes: 1000 }, { maxConnectionBytes: 1024 });
+    let open: () => void = () => {};
+    const opened = new Promise<void>((resolve) => {
+      open = resolve;
+    });
+    server.router.registerHandler('discovery', () => opened);
+    const handled = vi.fn();
+    server.on('job_progress', handled);
+    const old = await connect('c1');
+    const [connection] = server.manager.getConnectionPool().all();
+    old.write(line(VALID.discovery).repeat(500) + line(VALID.job_progress));
+    await until(() => connection?.isPaused === true && old.socket.writableLength === 0);
+    await old.close();
+    // The write fails: only then, the connection is not replaced, but read to its end.
+    await until(() => {
+      server.broadcast(VALID.shutdown).catch(() => {});
+      return connection?.isOpen === false;
+    });
+    const current = await connect('c1');
+    current.write(line(VALID.job_completed));
+    await current.settled();
+    expect(handled).not.toHaveBeenCalled();
+    open();
+    await until(() => handled.mock.calls.length > 0);
+    expect(server.fleet.getJob('job-1')).toMatchObject({ status: 'completed' });
   });
 
   test('know a crawler that sends its hello later as one, and that it has disconnected', async () => {
