@@ -37,6 +37,8 @@ interface EventRun {
   uncountedBytes: number;
 }
 
+/** Index of the type of messages whose type has no schema. */
+const UNKNOWN_TYPE = 0;
 /** Size in bytes of a number of the spans. */
 const SPAN_WORD_BYTES = 4;
 
@@ -97,9 +99,17 @@ export class MessageEvent {
     return this.#run.receivedAt;
   }
 
-  /** False if the message breaks the schemas or rules and was forwarded because of `validation: "report"`. */
+  /**
+   * False if the message breaks the schemas or rules and was forwarded because of `validation: "report"`. Check it first in
+   * that mode: otherwise, `message` is a JSON object with any members, whatever its type says.
+   */
   get isValid(): boolean {
     return this.#run.isValid;
+  }
+
+  /** @internal Whether the type has a schema. Always true if the message is valid. */
+  get hasSchema(): boolean {
+    return this.#messageType.index !== UNKNOWN_TYPE;
   }
 
   /**

@@ -173,9 +173,10 @@ export class SocketServer {
     // Applications that connect to the socket send messages to crawlers, not to the handlers.
     const isReport = broker.role === 'crawler' || broker.role === 'relay';
     if (connection === undefined || !isReport) return;
-    // With `validation: "report"`, peers may make up types, which the router would log.
-    if (!event.isValid && this.router.getHandlerCount(event.type) === 0) return;
-    // A worker has validated the message. Those of a schema module have other types; handlers read the type first.
+    // With `validation: "report"`, messages may break their schema, as in the replaced server, whose handlers get none of
+    // these. Peers may also make up types, which the router would log.
+    if (!event.isValid && (event.hasSchema || this.router.getHandlerCount(event.type) === 0)) return;
+    // A worker has validated the message. Those of other types have handlers that know them; they read the type first.
     const message = event.message as CrawlerMessage;
     connection.receive(message);
     const startedAt = performance.now();

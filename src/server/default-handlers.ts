@@ -1,5 +1,5 @@
 // One handler per crawler message type: it updates the fleet's state and emits an event. These handlers run before an
-// application's own, which therefore see the updated state.
+// application's own, which therefore see the updated state. Messages that are not valid (`validation: "report"`) do neither.
 
 import type { MessageMap } from '../messages/messages.js';
 import type { CrawlerRecord, FleetState, JobRecord } from './fleet-state.js';
@@ -47,7 +47,8 @@ export function registerDefaultHandlers(
   emit: <E extends keyof FleetEvents>(name: E, event: FleetEvents[E][0]) => void,
 ): void {
   const on = <T extends keyof MessageMap>(type: T, handle: (event: EventOf<T>) => void): void => {
-    router.registerHandler(type, { priority: DEFAULT_HANDLER_PRIORITY, handle });
+    const canHandle = ({ isValid }: EventOf<T>): boolean => isValid;
+    router.registerHandler(type, { priority: DEFAULT_HANDLER_PRIORITY, canHandle, handle });
   };
   on('heartbeat', (event) => {
     const { message } = event;

@@ -65,7 +65,10 @@ export class DurableMessage {
     return this.#origin.crawlerId;
   }
 
-  /** False if the message broke the schemas or rules and was forwarded because of `validation: "report"`. */
+  /**
+   * False if the message broke the schemas or rules and was forwarded because of `validation: "report"`. Check it first in
+   * that mode: otherwise, `message` is a JSON object with any members, whatever its type says.
+   */
   get isValid(): boolean {
     return this.#origin.isValid;
   }

@@ -7,7 +7,7 @@ import type { MessageInputMap, MessageMap } from '../messages/messages.js';
 /** A message type of the protocol or of a schema module, or `*` for every message. */
 export type HandledType = keyof MessageMap | '*' | (string & {});
 
-/** The event of a message type. For the protocol's own types, `message` has the type's shape. */
+/** The event of a message type. For the protocol's own types, `message` has the type's shape, if `isValid` is true. */
 export type EventOf<T extends string> = T extends keyof MessageMap
   ? MessageEvent & { readonly message: MessageMap[T] }
   : MessageEvent;

@@ -247,7 +247,7 @@ export class BatchValidator implements FrameSink {
     const named = traits.namesJob ? data?.job_id : undefined;
     const job = this.#parser.jobOf(typeof named === 'string' ? { jobId: named } : message);
     return {
-      to: typeof to === 'string' ? to.slice(0, MAX_NAME_LENGTH + 1) : undefined,
+      to: recipientOf(to),
       job: job === NO_JOB ? undefined : job,
       assigned: assignedJobIds(traits, message).map((jobId) => ({
         ...this.#parser.jobOf({ jobId }),
@@ -306,6 +306,12 @@ function activeJobsOf(heartbeat: { data?: { activeJobs?: unknown } }): number | 
 
 /** The longest id of a crawler or connection: longer names in `to` match nothing. */
 const MAX_NAME_LENGTH = 256;
+
+/** The name in `to`. If that is something else, as may be with `validation: "report"`, the message is for nobody. */
+function recipientOf(to: unknown): string | undefined {
+  if (to === undefined || to === null) return undefined;
+  return typeof to === 'string' ? to.slice(0, MAX_NAME_LENGTH + 1) : '';
+}
 
 /** The parts of an application's message that determine its recipients. */
 interface AppEnvelope {

@@ -187,6 +187,17 @@ describe('validation: "report"', () => {
     expect(subscriber.forwarded).toHaveLength(expected);
   });
 
+  test('an application’s message to something that is no name reaches nobody', async () => {
+    const { connect } = shared();
+    const [app, crawler] = [await connect(), await connect()];
+    app.say('hello', { role: 'app' });
+    app.write(line({ ...VALID.shutdown, to: ['c1'] }) + line({ ...VALID.shutdown, to: {} }));
+    await app.settled();
+    await crawler.settled();
+    expect(crawler.forwarded).toEqual([]);
+    expect(app.errors).toEqual(['NO_RECIPIENT', 'NO_RECIPIENT']);
+  });
+
   test('what only the broker may send, is no message, or controls the broker, stays an error', async () => {
     const { connect } = shared();
     const [subscriber, crawler] = [

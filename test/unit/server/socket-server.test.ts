@@ -354,6 +354,26 @@ describe('the default handlers', () => {
     });
   });
 
+  test('ignore messages that are not valid, with validation: report', async () => {
+    const { server, connect } = await startServer({}, { validation: 'report' });
+    const emitted = vi.fn();
+    for (const event of ['crawler_heartbeat', 'job_progress', 'handler_error'] as const)
+      server.on(event, emitted);
+    const handled: boolean[] = [];
+    server.router.registerHandler('*', ({ isValid }) => handled.push(isValid));
+    const crawler = await connect('c1');
+    const { timestamp } = VALID.heartbeat;
+    crawler.write(line({ type: 'heartbeat', timestamp }));
+    for (const jobId of [{ a: 1 }, 5, null, '']) {
+      crawler.write(line({ ...VALID.job_progress, jobId }));
+      crawler.write(line({ type: 'job_progress', timestamp, jobId: 'job-1', data: null }));
+    }
+    await crawler.settled();
+    expect(handled).toEqual(new Array(9).fill(false));
+    expect(emitted).not.toHaveBeenCalled();
+    expect([...server.fleet.jobs, ...server.fleet.crawlers]).toEqual([]);
+  });
+
   test('can be left out', async () => {
     const { server, connect } = await startServer({ defaultHandlers: false });
     const crawler = await connect();
