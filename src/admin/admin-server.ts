@@ -1,6 +1,7 @@
 // The HTTP server for people and monitoring, on the loopback interface or a Unix socket.
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import { isLoopback, parseAdminAddress } from '../config/addresses.js';
 import type { ResolvedOptions } from '../config/config.js';
 import { Listener, type ListenerEvents, type ListenTarget } from '../connection/listener.js';
@@ -46,6 +47,8 @@ export class AdminServer {
   readonly #allowRemote: boolean;
   /** Whether only this machine can reach the server by TCP. */
   #isOnLoopback = false;
+  /** The latest response of each connection. */
+  readonly #latest = new WeakMap<Socket, ServerResponse>();
 
   /**
    * @param address as in the option `admin`: `host:port`, `:port` or a path; or the file descriptor of an inherited
@@ -115,11 +118,18 @@ export class AdminServer {
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    // Pipelined: replies would have to be kept until those before them are read.
-    if (response.socket === null) return void request.socket.destroy();
+    const { socket } = request;
+    const previous = this.#latest.get(socket);
+    this.#latest.set(socket, response);
+    if (response.socket === null && previous !== undefined) {
+      // Pipelined: replies would have to be kept until those before them are read.
+      if (!previous.writableEnded) return void socket.destroy();
+      // The client may have read all of the previous reply before this process learns that it was written.
+      await new Promise((resolve) => previous.once('close', resolve));
+    }
     // Not if there is nothing to read, as in a stream between two events.
     response.on('timeout', () => {
-      if (response.writableLength > 0) request.socket.destroy();
+      if (response.writableLength > 0) socket.destroy();
     });
     const isAllowed = this.#isHostAllowed(request);
     if (isAllowed && (await this.#handler.answer(request, response, request.url ?? '/'))) return;

@@ -269,6 +269,21 @@ describe('the admin server', () => {
       expect(REQUEST_LIMITS.readTimeout).toBe(30_000);
     });
 
+    test('answers a request that is sent while the end of the previous reply is being written', async () => {
+      const { adminPath } = await serve(REQUEST_LIMITS);
+      const socket = connect(adminPath);
+      const request = (path: string) => `GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`;
+      socket.write(request('/api/drift'));
+      await once(socket, 'readable');
+      socket.write(request('/healthz'));
+      let text = '';
+      for await (const part of socket.setEncoding('latin1') as AsyncIterable<string>) {
+        text += part;
+        if (text.lastIndexOf('HTTP/1.1') > 0) break;
+      }
+      expect(text.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 200', 'HTTP/1.1 200']);
+    });
+
     test('closes a connection with a request before the reply to the one before', async () => {
       const { adminPath } = await serve();
       const socket = connect(adminPath);
