@@ -163,7 +163,19 @@ export class VerdictReader {
 
   /** Differences between the messages of a range and the contract. */
   drift(range: number): readonly RangeDrift[] {
-    return this.#drift.length === 0 ? this.#drift : this.#drift.filter((fact) => fact.range === range);
+    if (this.#drift.length === 0) return this.#drift;
+    return this.#drift.slice(this.#firstDrift(range), this.#firstDrift(range + 1));
+  }
+
+  /** Index of the first difference of a range or of a later one: they are in the order of the ranges. */
+  #firstDrift(range: number): number {
+    let [first, end] = [0, this.#drift.length];
+    while (first < end) {
+      const middle = (first + end) >> 1;
+      if ((this.#drift[middle]?.range ?? 0) < range) first = middle + 1;
+      else end = middle;
+    }
+    return first;
   }
 
   rejectedFrame(frame: number): RejectedFrame | undefined {

@@ -18,6 +18,8 @@ import {
 
 /** For up to this many messages, a verdict's numbers are plain arrays. */
 const FEW_MESSAGES = 16;
+/** Maximum number of differences in a verdict: the main thread records each of them. */
+const MAX_DRIFT = 1024;
 
 export class VerdictWriter {
   readonly #tables: VerdictTables;
@@ -136,9 +138,10 @@ export class VerdictWriter {
     this.#spans.set(row + SPAN.END, values === undefined ? NO_VALUES : this.#values.push(values) - 1);
   }
 
-  /** Adds a difference between a message of the current range and the contract. */
+  /** Adds a difference between a message of the current range and the contract, up to {@link MAX_DRIFT}. */
   addDrift({ kind, messageType, path, value }: DriftFact): void {
-    this.#drift.push({ range: this.#range, kind, messageType, path, value });
+    if (this.#drift.length < MAX_DRIFT)
+      this.#drift.push({ range: this.#range, kind, messageType, path, value });
   }
 
   /** Adds an address. @returns its index */
@@ -197,7 +200,7 @@ export class VerdictWriter {
   #rejectionIndex({ code, type, issues, offset, unknownType }: RejectionReason): number {
     const reason = { code, type, issues, offset, unknownType };
     if (issues.length > 0) return this.#rejections.push(reason) - 1;
-    const key = `${code} ${unknownType ?? type} ${offset}`;
+    const key = JSON.stringify([code, unknownType, type, offset]);
     let index = this.#sharedRejections.get(key);
     if (index === undefined) {
       index = this.#rejections.push(reason) - 1;

@@ -158,12 +158,15 @@ export class PatternRuntime {
     this.#freeIndices.push(pattern.tableIndex);
   }
 
-  /** Number of the scan in which a pattern last matched; 0 if it has not matched since it was added or reset. */
-  lastMatch(pattern: Pattern): number {
-    return this.#entries().find(({ tableIndex }) => tableIndex === pattern.tableIndex)?.lastScan ?? 0;
+  /**
+   * Reads the number of the scan in which each pattern last matched; 0 if it has not matched since it was added or reset.
+   */
+  lastMatches(): (pattern: Pattern) => number {
+    const lastScans = new Map(this.#entries().map(({ tableIndex, lastScan }) => [tableIndex, lastScan]));
+    return ({ tableIndex }) => lastScans.get(tableIndex) ?? 0;
   }
 
-  /** Resets {@link lastMatch} of a pattern to 0. */
+  /** Resets what {@link lastMatches} reads of a pattern to 0. */
   resetLastMatch(pattern: Pattern): void {
     const entry = this.#entries().find(({ tableIndex }) => tableIndex === pattern.tableIndex);
     if (entry !== undefined) this.#words[(entry.address + ENTRY.LAST_SCAN) / WORD] = 0;

@@ -192,10 +192,10 @@ export class PatternSet {
   *extraKeysSince(
     scan: number,
   ): Generator<{ readonly typeIndex: number; readonly paths: ReadonlySet<string> }> {
+    const lastMatch = this.#runtime.lastMatches();
     for (const [typeIndex, learned] of this.#learned.entries()) {
       for (const { layout, pattern } of learned) {
-        if (layout.extra.size > 0 && this.#runtime.lastMatch(pattern) > scan)
-          yield { typeIndex, paths: layout.extra };
+        if (layout.extra.size > 0 && lastMatch(pattern) > scan) yield { typeIndex, paths: layout.extra };
       }
     }
   }
@@ -235,8 +235,9 @@ export class PatternSet {
     const left = (this.#untilSweep[index] ?? 0) - 1;
     this.#untilSweep[index] = left > 0 ? left : SWEEP_INTERVAL;
     if (left > 0) return;
+    const lastMatch = this.#runtime.lastMatches();
     for (const known of this.#learned[index] ?? []) {
-      if (this.#runtime.lastMatch(known.pattern) === 0) this.#evict(type, known);
+      if (lastMatch(known.pattern) === 0) this.#evict(type, known);
       else this.#runtime.resetLastMatch(known.pattern);
     }
   }
@@ -252,8 +253,10 @@ export class PatternSet {
   }
 
   #leastRecent(learned: readonly Learned[]): Learned {
-    const lastMatch = ({ pattern }: Learned) => this.#runtime.lastMatch(pattern);
-    return learned.reduce((oldest, known) => (lastMatch(known) < lastMatch(oldest) ? known : oldest));
+    const lastMatch = this.#runtime.lastMatches();
+    return learned.reduce((oldest, known) =>
+      lastMatch(known.pattern) < lastMatch(oldest.pattern) ? known : oldest,
+    );
   }
 }
 

@@ -4,7 +4,16 @@
 import { NumberList } from '../memory/number-list.js';
 import { type JobKey, NO_JOB } from '../messages/job-key.js';
 import type { MessageType } from '../messages/message-registry.js';
-import { JOB_SLOTS, MAX_MATCHES, MEANING, NO_RUN, SLOT, type TableMap, tableMap } from './memory-layout.js';
+import {
+  JOB_SLOTS,
+  MAX_MATCHES,
+  MEANING,
+  NO_HEARTBEAT,
+  NO_RUN,
+  SLOT,
+  type TableMap,
+  tableMap,
+} from './memory-layout.js';
 import { FRAME, JOB, NO_FRAME, RUN, RunKind } from './verdict-layout.js';
 
 const WORD = Uint32Array.BYTES_PER_ELEMENT;
@@ -159,6 +168,7 @@ export class VerdictTables {
       this.countAccepted(this.#words[at + FRAME.TYPE] ?? 0, -1);
     this.#set(SLOT.FRAMES, this.count - matches);
     this.#set(SLOT.JOBS, this.#jobsBeforeScan);
+    this.#set(SLOT.ACTIVE_JOBS, NO_HEARTBEAT);
     this.closeRun();
   }
 

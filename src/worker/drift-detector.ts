@@ -94,7 +94,8 @@ function keyFacts(messageType: string, paths: Iterable<string>): DriftFact[] {
 
 /** A path with `*` in place of keys that do not look like names. */
 function publicPath(path: string): string {
-  const steps = path.split('.');
+  // A key that contains a dot is quoted.
+  const steps = path.match(/(?:"(?:[^"\\]|\\.)*"|[^.])+/g) ?? [];
   return steps.map((step) => (isName(step.replace(/(\[\]|\{\})+$/, '')) ? step : '*')).join('.');
 }
 

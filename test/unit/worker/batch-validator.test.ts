@@ -342,7 +342,35 @@ describe('the tables are the same, whether patterns match the messages or not', 
     const actual = contentOf(new BatchValidator(parser, NEWLINE), texts);
     expect(actual).toMatchObject(withoutRuns(expected));
     expect(actual.latest.flatMap(Object.values)).toEqual([0, 1, 3]);
+    const beat = (activeJobs: number) => line(changed('heartbeat', { activeJobs }));
+    const lie = line({ type: 'job_started' });
+    const spaced = beat(1).replace('{', '{ ');
+    const { verdict } = validateWith(new BatchValidator(parser, NEWLINE), [
+      beat(3) + lie + beat(9) + 'junk\n' + spaced + line(VALID.job_request),
+    ]);
+    expect(field(verdict, 0, 'ACTIVE_JOBS')).toBe(1);
   });
+});
+
+test('differences from the contract are found by range, and their number is limited', () => {
+  const unknown = Object.fromEntries(Array.from({ length: 9 }, (_, key) => [`key_${key}`, key]));
+  const texts = Array.from({ length: 200 }, (_, index) =>
+    index === 1 ? line(VALID.heartbeat) : line(changed('heartbeat', unknown)),
+  );
+  const { verdict } = validate(...texts);
+  const reader = new VerdictReader(verdict);
+  expect(verdict.drift).toHaveLength(1024);
+  const counts = texts.map((_, range) => reader.drift(range).length);
+  expect(counts).toEqual(
+    texts.map((_, range) => verdict.drift.filter((fact) => fact.range === range).length),
+  );
+  expect(counts.slice(0, 3)).toEqual([9, 0, 9]);
+});
+
+test('a type named "undefined" keeps its name where messages of unknown types are only reported', () => {
+  const batches = new BatchValidator(new MessageParser(), NEWLINE, { validation: 'report' });
+  const { verdict } = validateWith(batches, [line({ type: 'welcome' }) + line({ type: 'undefined' })]);
+  expect(verdict.rejections.map(({ unknownType }) => unknownType)).toEqual([undefined, 'undefined']);
 });
 
 test('ranges with a slow message are reported, those with many fast ones are not', () => {
