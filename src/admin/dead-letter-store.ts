@@ -10,7 +10,6 @@ import {
   readDeadLetters,
   type StoredDeadLetter,
 } from '../log/dead-letters.js';
-import type { LogDisk } from '../log/disk.js';
 import type { AdminSource, MessageSender } from './admin-source.js';
 import { requireStarted } from './bearer-token.js';
 import { type ListQuery, matchesSearch } from './list-query.js';
@@ -56,12 +55,12 @@ export class DeadLetterStore {
    */
   list(query: DeadLetterQuery): Promise<DeadLetterList> {
     const { offset, limit, showsSamples } = query;
-    return this.#read(async (disk) => {
+    return this.#read(async (log) => {
       // The newest ones are read last.
       const size = offset + limit;
       const latest: DeadLetterRow[] = [];
       let total = 0;
-      for await (const letter of lettersOf(disk))
+      for await (const letter of lettersOf(log))
         if (matches(letter, query)) latest[total++ % size] = rowOf(letter, showsSamples);
       const count = Math.max(0, Math.min(limit, total - offset));
       const places = Array.from({ length: count }, (_, index) => (total - 1 - offset - index) % size);
@@ -74,7 +73,7 @@ export class DeadLetterStore {
    * @throws RequestError
    */
   drop(ids: ReadonlySet<number>): Promise<number[]> {
-    return this.#change((disk) => dropThoseThatExist(disk, ids));
+    return this.#change((log) => dropThoseThatExist(log, ids));
   }
 
   /**
@@ -82,12 +81,12 @@ export class DeadLetterStore {
    * @throws RequestError
    */
   retry(ids: ReadonlySet<number>): Promise<RetryResult> {
-    return this.#change(async (disk) => {
+    return this.#change(async (log) => {
       let sender: MessageSender | undefined;
       let sendsFor: string | undefined;
       const result: RetryResult = { sent: [], failed: [] };
       try {
-        for await (const { id, content, crawlerId } of lettersOf(disk)) {
+        for await (const { id, content, crawlerId } of lettersOf(log)) {
           if (!ids.has(id)) continue;
           let error: string | undefined = NO_CONTENT;
           if (content !== undefined) {
@@ -103,22 +102,22 @@ export class DeadLetterStore {
         }
       } finally {
         sender?.close();
-        if (result.sent.length > 0) await dropDeadLetters(disk, result.sent);
+        if (result.sent.length > 0) await dropDeadLetters(log, result.sent);
       }
       return result;
     });
   }
 
   /** One change after another. */
-  #change<T>(change: (disk: LogDisk) => Promise<T>): Promise<T> {
-    return this.#read((disk) => {
-      const changed = this.#changed.then(() => change(disk));
+  #change<T>(change: (log: string) => Promise<T>): Promise<T> {
+    return this.#read((log) => {
+      const changed = this.#changed.then(() => change(log));
       this.#changed = changed.catch(() => {});
       return changed;
     });
   }
 
-  async #read<T>(use: (disk: LogDisk) => Promise<T>): Promise<T> {
+  async #read<T>(use: (log: string) => Promise<T>): Promise<T> {
     const { log } = this.#source.options;
     if (log === undefined) throw new RequestError(404, 'there are no dead letters: set the option log');
     requireStarted(this.#source);
@@ -126,16 +125,17 @@ export class DeadLetterStore {
       throw new RequestError(503, 'too many requests read the dead letters: try it again');
     this.#reads++;
     try {
-      return await use(deadLetterDisk(log));
+      return await use(log);
     } finally {
       this.#reads--;
     }
   }
 }
 
-async function* lettersOf(disk: LogDisk): AsyncGenerator<StoredDeadLetter, void> {
+/** @param log its folder */
+async function* lettersOf(log: string): AsyncGenerator<StoredDeadLetter, void> {
   let count = 0;
-  for await (const letter of readDeadLetters(disk)) {
+  for await (const letter of readDeadLetters(deadLetterDisk(log))) {
     if (++count % TURN === 0) await nextTurn();
     yield letter;
   }
@@ -152,10 +152,10 @@ async function sendAgain(sender: MessageSender, content: string): Promise<string
 }
 
 /** An ID that is not there yet must not be dropped: a later message would get it. */
-async function dropThoseThatExist(disk: LogDisk, ids: ReadonlySet<number>): Promise<number[]> {
+async function dropThoseThatExist(log: string, ids: ReadonlySet<number>): Promise<number[]> {
   const found: number[] = [];
-  for await (const { id } of lettersOf(disk)) if (ids.has(id)) found.push(id);
-  if (found.length > 0) await dropDeadLetters(disk, found);
+  for await (const { id } of lettersOf(log)) if (ids.has(id)) found.push(id);
+  if (found.length > 0) await dropDeadLetters(log, found);
   return found;
 }
 

@@ -1,8 +1,10 @@
 // Messages that could not be handled: those that failed too often in a work group, and samples of rejected ones. They are in
 // a small log of the same format, in a folder of the durable log. The oldest ones are removed.
 
+import { realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod';
+import { lockPath } from '../config/unix-socket.js';
 import { FRAME } from '../dispatch/verdict.js';
 import type { LogSender } from './active-segment.js';
 import { FolderDisk, type LogDisk, readFile, replaceFile } from './disk.js';
@@ -214,11 +216,22 @@ export async function* readDeadLetters(disk: LogDisk): AsyncGenerator<StoredDead
   }
 }
 
-/** Drops dead letters: they are no longer listed. Their bytes are removed with the oldest ones. */
-export async function dropDeadLetters(disk: LogDisk, ids: Iterable<number>): Promise<void> {
-  const { epoch, first, ids: before } = await readDropped(disk);
-  const dropped = [...new Set([...before, ...ids])].filter((id) => id >= first);
-  await replaceFile(disk, DROPPED, Buffer.from(JSON.stringify({ epoch, ids: dropped })));
+/**
+ * Drops dead letters: they are no longer listed. Their bytes are removed with the oldest ones.
+ * @param folder of the durable log
+ * @throws SluiceError `ADDRESS_IN_USE` if other processes drop some all the time; LogFormatError, or an error of the system
+ */
+export async function dropDeadLetters(folder: string, ids: Iterable<number>): Promise<void> {
+  const disk = deadLetterDisk(folder);
+  // Commands and the broker change the same file.
+  const unlock = await lockPath(join(await realpath(folder), FOLDER, DROPPED));
+  try {
+    const { epoch, first, ids: before } = await readDropped(disk);
+    const dropped = [...new Set([...before, ...ids])].filter((id) => id >= first);
+    await replaceFile(disk, DROPPED, Buffer.from(JSON.stringify({ epoch, ids: dropped })));
+  } finally {
+    unlock();
+  }
 }
 
 const droppedSchema = z.object({ epoch: z.string(), ids: z.array(z.int().nonnegative()) });
@@ -230,8 +243,15 @@ async function readDropped(disk: LogDisk) {
   const epoch = formatEpoch(oldest?.header.epoch ?? 0n);
   const first = oldest?.header.first ?? 0;
   const isThere = (await disk.list()).includes(DROPPED);
-  const dropped = isThere
-    ? droppedSchema.parse(JSON.parse((await readFile(disk, DROPPED)).toString()))
-    : undefined;
+  const dropped = isThere ? parseDropped((await readFile(disk, DROPPED)).toString()) : undefined;
   return { epoch, first, ids: new Set(dropped?.epoch === epoch ? dropped.ids : []) };
+}
+
+/** @returns `undefined` if the file is damaged: then all dead letters are listed again */
+function parseDropped(text: string): z.infer<typeof droppedSchema> | undefined {
+  try {
+    return droppedSchema.safeParse(JSON.parse(text)).data;
+  } catch {
+    return undefined;
+  }
 }

@@ -173,7 +173,7 @@ export class MessageLog {
 
   /**
    * Opens the log in a folder, or begins one.
-   * @throws SluiceError `LOG_IN_USE`, `LOG_UNUSABLE`
+   * @throws SluiceError `LOG_IN_USE`, `LOG_UNUSABLE`, `LOG_UNAVAILABLE`
    */
   static async open(options: MessageLogOptions): Promise<MessageLog> {
     const { folder, segmentBytes, maxAge, syncInterval, delimiter, registry } = options;
@@ -378,7 +378,7 @@ export class MessageLog {
 
   /**
    * Opens cursors of other positions, in a file of their own beside the log. They are closed with it.
-   * @throws SluiceError `LOG_UNUSABLE`
+   * @throws SluiceError `LOG_UNUSABLE`, `LOG_UNAVAILABLE`
    */
   async openCursors<T>(format: CursorFormat<T>): Promise<Cursors<T>> {
     const cursors = await Cursors.open(format, this.#disk, this.#onCursorError).catch((error: unknown) => {
@@ -526,10 +526,18 @@ async function sizeOf(disk: LogDisk): Promise<number> {
   return [...segments, ...spares].reduce((sum, { size }) => sum + size, 0);
 }
 
+/** Errors of the system that may be over at the next attempt: no space, no memory, no file descriptors, a disk that fails. */
+const TEMPORARY = new Set(['ENOSPC', 'EDQUOT', 'EIO', 'ENOMEM', 'EMFILE', 'ENFILE', 'EAGAIN', 'ETIMEDOUT']);
+
 function asSluiceError(cause: unknown, folder: string): unknown {
   if (cause instanceof SluiceError) return cause;
-  const { syscall } = cause as NodeJS.ErrnoException;
+  const { syscall, code } = cause as NodeJS.ErrnoException;
   // Errors of the system contain only paths.
   if (!(cause instanceof LogFormatError) && syscall === undefined) return cause;
-  return new SluiceError('LOG_UNUSABLE', `${folder}: ${describeError(cause)}`, { cause });
+  const isTemporary = code !== undefined && TEMPORARY.has(code);
+  return new SluiceError(
+    isTemporary ? 'LOG_UNAVAILABLE' : 'LOG_UNUSABLE',
+    `${folder}: ${describeError(cause)}`,
+    { cause },
+  );
 }

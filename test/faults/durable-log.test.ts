@@ -422,6 +422,13 @@ describe('a folder', () => {
   test('that cannot be used is an error, and the broker can be started with another one', async () => {
     await expect(startDurable({ log: '/dev/null/log' })).rejects.toMatchObject({ code: 'LOG_UNUSABLE' });
   });
+
+  test.each(['ENOSPC', 'EMFILE'])('that cannot be used now (%s) is no invalid option', async (code) => {
+    const error = Object.assign(new Error(`${code}: mkdir`), { code, syscall: 'mkdir' });
+    const create = vi.spyOn(FolderDisk, 'create').mockRejectedValue(error);
+    onTestFinished(() => create.mockRestore());
+    await expect(startDurable()).rejects.toMatchObject({ code: 'LOG_UNAVAILABLE', category: 'delivery' });
+  });
 });
 
 test('a cursor from before the first message is valid after a restart', async () => {

@@ -110,7 +110,7 @@ export async function retry(folder: string, ids: readonly string[], flags: DeadF
   let confirmed: number[] = [];
   let droppedAt = performance.now();
   const dropConfirmed = async (): Promise<void> => {
-    if (confirmed.length > 0) await dropDeadLetters(deadLetterDisk(folder), confirmed);
+    if (confirmed.length > 0) await dropDeadLetters(folder, confirmed);
     confirmed = [];
     droppedAt = performance.now();
   };
@@ -174,7 +174,7 @@ export async function drop(folder: string, ids: readonly string[], flags: DeadFl
   const selected = select(ids, flags);
   const found: number[] = [];
   for await (const { id } of find(folder, selected.matches)) found.push(id);
-  if (found.length > 0) await dropDeadLetters(deadLetterDisk(folder), found);
+  if (found.length > 0) await dropDeadLetters(folder, found);
   await print(`dropped ${counted(found.length, 'message')}\n`);
   return selected.exitCode();
 }

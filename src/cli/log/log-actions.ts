@@ -106,14 +106,17 @@ export async function verify(folder: string, { json = false }: LogFlags): Promis
   const { disk, segments, damaged, epoch } = await findLog(folder);
   let messages = 0;
   let bytes = 0;
-  const gaps: LogGap[] = [];
+  const found: LogGap[] = [];
   for await (const part of readLog(disk)) {
-    if (isGap(part)) gaps.push(part);
+    if (isGap(part)) found.push(part);
     else {
       messages += part.header.count;
       bytes += part.body.length;
     }
   }
+  // A broker that is using the log may have removed the oldest messages meanwhile, or used their files again.
+  const oldest = (await findSegments(disk)).segments[0]?.header.first ?? 0;
+  const gaps = found.filter(({ to }) => to > oldest);
   const files = segments.length;
   const isIntact = gaps.length === 0 && damaged.length === 0;
   if (json) print(`${printableJson({ epoch, files, damaged, messages, bytes, gaps }, 2)}\n`);

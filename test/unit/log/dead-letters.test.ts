@@ -1,5 +1,13 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { type DeadLetter, DeadLetters } from '#src/log/dead-letters.js';
+import {
+  type DeadLetter,
+  DeadLetters,
+  deadLetterDisk,
+  dropDeadLetters,
+  readDeadLetters,
+} from '#src/log/dead-letters.js';
 import { temporaryFolder, until } from '../../support/broker.js';
 import { FaultyDisk } from '../../support/faulty-disk.js';
 
@@ -11,9 +19,17 @@ const SECOND = 1000;
 async function open(keepsContent = false) {
   const clock = { now: 0 };
   const options = { maxBytes: 64 * MiB, keepsContent, onError: () => {} };
-  const letters = await DeadLetters.open(temporaryFolder(), options, () => clock.now);
+  const folder = temporaryFolder();
+  const letters = await DeadLetters.open(folder, options, () => clock.now);
   onTestFinished(() => letters.close(5000));
-  return { clock, letters };
+  return { clock, letters, folder };
+}
+
+/** IDs of those that are listed. */
+async function listedIn(folder: string): Promise<number[]> {
+  const ids: number[] = [];
+  for await (const { id } of readDeadLetters(deadLetterDisk(folder))) ids.push(id);
+  return ids;
 }
 
 function letterOf(bytes: number): DeadLetter {
@@ -45,4 +61,24 @@ test('rejected messages of at most 1 MiB are kept in a second', async () => {
   letters.addRejected(letterOf(800 * KiB));
   expect(letters.statistics.rejected).toBe(3);
   expect([letters.keepsContent(100 * KiB), letters.keepsContent(200 * KiB)]).toEqual([true, false]);
+});
+
+test('those that several processes drop at the same time are all dropped', async () => {
+  const { letters, folder } = await open();
+  const ids = Array.from({ length: 8 }, (_, id) => id);
+  await Promise.all(ids.map(() => letters.add(letterOf(100))));
+  await Promise.all(ids.slice(1).map((id) => dropDeadLetters(folder, [id])));
+  expect(await listedIn(folder)).toEqual([0]);
+});
+
+test('if the file of those that were dropped is damaged, all are listed, and can be dropped again', async () => {
+  const { letters, folder } = await open();
+  await Promise.all([letters.add(letterOf(100)), letters.add(letterOf(100))]);
+  await dropDeadLetters(folder, [0]);
+  for (const damaged of ['{"epoch":', '[]']) {
+    writeFileSync(join(folder, 'dead-letters/dropped.json'), damaged);
+    expect(await listedIn(folder)).toEqual([0, 1]);
+  }
+  await dropDeadLetters(folder, [1]);
+  expect(await listedIn(folder)).toEqual([0]);
 });

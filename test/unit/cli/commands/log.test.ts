@@ -1,6 +1,8 @@
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { verify } from '#src/cli/log/log-actions.js';
+import { FolderDisk } from '#src/log/disk.js';
 import { startPlainBroker, temporaryFolder } from '../../../support/broker.js';
 import { shareSluice } from '../../../support/cli.js';
 import { line, VALID } from '../../../support/messages.js';
@@ -122,6 +124,30 @@ describe('sluice log', () => {
       code: 78,
       stderr: expect.stringContaining('all files of the log are damaged'),
     });
+  });
+
+  test('verify: a file that a broker removes meanwhile is not missing, another one is', async () => {
+    const { log, manager } = await startWithFiles();
+    await manager.stop();
+    const files = readdirSync(log).filter((name) => name.endsWith('.seg'));
+    const print = vi.spyOn(process.stdout, 'write').mockReturnValue(true);
+    const { open } = FolderDisk.prototype;
+    let opened = 0;
+    const opening = vi.spyOn(FolderDisk.prototype, 'open').mockImplementation(function (
+      this: FolderDisk,
+      ...args
+    ) {
+      // It has listed the files twice, and begins to read them.
+      if (opened++ === 2 * files.length) rmSync(join(log, files[0] ?? ''));
+      return open.apply(this, args);
+    });
+    onTestFinished(() => {
+      print.mockRestore();
+      opening.mockRestore();
+    });
+    expect(await verify(log, {})).toBe(0);
+    rmSync(join(log, files[2] ?? ''));
+    expect(await verify(log, {})).toBe(1);
   });
 
   test('wrong arguments and folders are errors', async () => {
