@@ -51,6 +51,10 @@ export class Presence<P extends Peer> {
   readonly #onReport: ((report: PresenceReport) => void) | undefined;
   /** Whether a connection is present: true once it is reported as connected, false from when that has ended. */
   readonly #isPresent = new WeakMap<P, boolean>();
+  /** The latest connection with each crawlerId, until it is closed and all of its messages are settled. */
+  readonly #byCrawlerId = new Map<string, P>();
+  /** The keys of these connections. */
+  readonly #crawlerIds = new WeakMap<P, string>();
 
   constructor(
     subscriptions: Subscriptions,
@@ -73,17 +77,36 @@ export class Presence<P extends Peer> {
     this.#report('connected', connection);
   }
 
-  /** A crawler's `hello` was accepted. @param replaced the open connection that had its `crawlerId` before */
-  onHello(connection: P, replaced: P | undefined): void {
-    if (replaced !== undefined && this.#end(replaced)) this.#report('replaced', replaced);
+  /** A crawler's `hello` was accepted. */
+  onHello(connection: P): void {
+    this.#releaseCrawlerId(connection);
+    this.#claimCrawlerId(connection);
     this.#owners.join(connection.identity);
     this.onIdentified(connection);
   }
 
   /** A connection has closed, and all of its messages are settled. */
   onClosed(connection: P, reason: string): void {
+    this.#releaseCrawlerId(connection);
     if (this.#end(connection)) this.#report('gone', connection, reason);
     this.#owners.leave(connection.identity);
+  }
+
+  /** Replaces the connection that has the crawlerId, also if that one is being closed; if only this one is, this one. */
+  #claimCrawlerId(connection: P): void {
+    const { crawlerId } = connection;
+    if (crawlerId === undefined) return;
+    const known = this.#byCrawlerId.get(crawlerId);
+    const replaced = known === undefined || connection.isOpen ? known : connection;
+    if (replaced !== undefined && this.#end(replaced)) this.#report('replaced', replaced);
+    if (replaced === connection) return;
+    this.#byCrawlerId.set(crawlerId, connection);
+    this.#crawlerIds.set(connection, crawlerId);
+  }
+
+  #releaseCrawlerId(connection: P): void {
+    const crawlerId = this.#crawlerIds.get(connection) ?? '';
+    if (this.#byCrawlerId.get(crawlerId) === connection) this.#byCrawlerId.delete(crawlerId);
   }
 
   /** @returns whether the connection was present */

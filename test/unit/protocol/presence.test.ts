@@ -1,7 +1,11 @@
 import { once } from 'node:events';
-import type { PresenceEvent } from 'sluice';
+import { MessageRegistry, type PresenceChange, type PresenceEvent } from 'sluice';
 import { SluiceClient } from 'sluice/client';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import type { Peer as Connection } from '#src/protocol/peer.js';
+import { Presence } from '#src/protocol/presence.js';
+import { JobOwners } from '#src/routing/job-owners.js';
+import { Subscriptions } from '#src/routing/subscriptions.js';
 import { sharePlainBroker, startPlainBroker, type TestBroker, until } from '../../support/broker.js';
 import type { Line, Peer } from '../../support/peer.js';
 
@@ -171,6 +175,56 @@ describe('a newer connection with the same crawlerId', () => {
     ]);
     expect(presenceOf(app)[1]).toMatchObject({ jobs: [], jobsTotal: 0 });
     expect(gone.data.jobs).toEqual(['job-1']);
+  });
+
+  test('replaces also one that is being closed, so that the crawler is not gone after it has come back', async () => {
+    const broker = shared();
+    const { manager } = broker;
+    const events: PresenceEvent[] = [];
+    manager.on('presence', (event) => events.push(event));
+    const older = await crawler(broker, 'crawler-1');
+    older.say('job_progress', progress, { jobId: 'job-1' });
+    await older.settled();
+    const closing = manager.getConnectionPool().getCrawler('crawler-1');
+    if (closing === undefined) return expect.unreachable();
+    // Waits until the peer has read this.
+    older.socket.pause();
+    void closing.sendRaw(`${'x'.repeat(4_000_000)}\n`);
+    void closing.disconnect('heartbeat_missed');
+    const newer = await crawler(broker, 'crawler-1');
+    older.socket.resume();
+    await older.closed;
+    await newer.close();
+    await until(() => events.at(-1)?.event === 'gone');
+    expect(events.map(({ event, connection, jobs }) => [event, connection === closing, jobs])).toEqual([
+      ['connected', true, []],
+      ['replaced', true, []],
+      ['connected', false, []],
+      ['gone', false, ['job-1']],
+    ]);
+  });
+
+  test('does not if it is being closed itself: then it is not reported', () => {
+    const reports: string[] = [];
+    const listener = {
+      hasListener: () => true,
+      onPresence: ({ event, connection }: PresenceChange<Connection>) =>
+        reports.push(`${event} ${connection.id}`),
+    };
+    const subscriptions = new Subscriptions(MessageRegistry.builtin());
+    const presence = new Presence<Connection>(subscriptions, new JobOwners(1), listener, 10);
+    const connectionOf = (id: string, isOpen: boolean) => {
+      const identity = { connectionId: id, crawlerId: 'crawler-1' };
+      return { id, role: 'crawler', isOpen, identity, crawlerId: 'crawler-1' } as Connection;
+    };
+    const [first, second, third] = [
+      connectionOf('1', false),
+      connectionOf('2', true),
+      connectionOf('3', false),
+    ];
+    for (const connection of [first, second, third, first]) presence.onHello(connection);
+    for (const connection of [third, first, second]) presence.onClosed(connection, 'peer');
+    expect(reports).toEqual(['connected 1', 'replaced 1', 'connected 2', 'gone 2']);
   });
 
   test('takes over the open jobs of the one that is gone', async () => {
