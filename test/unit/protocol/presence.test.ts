@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { MessageRegistry, type PresenceChange, type PresenceEvent } from 'sluice';
 import { SluiceClient } from 'sluice/client';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { Peer as Connection } from '#src/protocol/peer.js';
 import { Presence } from '#src/protocol/presence.js';
 import { JobOwners } from '#src/routing/job-owners.js';
@@ -27,6 +27,24 @@ async function crawler({ connect }: TestBroker, crawlerId: string): Promise<Peer
   peer.say('hello', { role: 'crawler', crawlerId });
   await peer.next('welcome');
   return peer;
+}
+
+/** Presence without a broker. */
+function observed() {
+  const changes: PresenceChange<Connection>[] = [];
+  const owners = new JobOwners(5000);
+  const listener = {
+    hasListener: () => true,
+    onPresence: (change: PresenceChange<Connection>) => changes.push(change),
+  };
+  const subscriptions = new Subscriptions(MessageRegistry.builtin());
+  return { changes, owners, presence: new Presence<Connection>(subscriptions, owners, listener, 10) };
+}
+
+/** A connection of one crawler. */
+function connectionOf(id: string, isOpen = true): Connection {
+  const crawlerId = 'crawler-1';
+  return { id, role: 'crawler', isOpen, identity: { connectionId: id, crawlerId }, crawlerId } as Connection;
 }
 
 describe('presence', () => {
@@ -205,25 +223,11 @@ describe('a newer connection with the same crawlerId', () => {
   });
 
   test('does not if it is being closed itself: then it is not reported', () => {
-    const reports: string[] = [];
-    const listener = {
-      hasListener: () => true,
-      onPresence: ({ event, connection }: PresenceChange<Connection>) =>
-        reports.push(`${event} ${connection.id}`),
-    };
-    const subscriptions = new Subscriptions(MessageRegistry.builtin());
-    const presence = new Presence<Connection>(subscriptions, new JobOwners(1), listener, 10);
-    const connectionOf = (id: string, isOpen: boolean) => {
-      const identity = { connectionId: id, crawlerId: 'crawler-1' };
-      return { id, role: 'crawler', isOpen, identity, crawlerId: 'crawler-1' } as Connection;
-    };
-    const [first, second, third] = [
-      connectionOf('1', false),
-      connectionOf('2', true),
-      connectionOf('3', false),
-    ];
+    const { presence, changes } = observed();
+    const [first, second, third] = [connectionOf('1', false), connectionOf('2'), connectionOf('3', false)];
     for (const connection of [first, second, third, first]) presence.onHello(connection);
     for (const connection of [third, first, second]) presence.onClosed(connection, 'peer');
+    const reports = changes.map(({ event, connection }) => `${event} ${connection.id}`);
     expect(reports).toEqual(['connected 1', 'replaced 1', 'connected 2', 'gone 2']);
   });
 
@@ -314,6 +318,34 @@ describe('the jobs of a crawler that is gone', () => {
     }, 'crawler-e');
     expect([(jobs as string[]).length, jobsTotal]).toEqual([999, 1501]);
     expect(new Set(jobs as string[]).size).toBe(999);
+  });
+
+  test('are at most 64 KiB as JSON, and at most about 16 MiB per second, with their total', () => {
+    const now = vi.spyOn(performance, 'now').mockReturnValue(0);
+    onTestFinished(() => void now.mockRestore());
+    const { changes, owners, presence } = observed();
+    const reconnect = (send: (connection: Connection) => void = () => {}) => {
+      const connection = connectionOf(`connection-${changes.length}`);
+      presence.onHello(connection);
+      send(connection);
+      presence.onClosed(connection, 'peer');
+    };
+    reconnect(({ identity }) => {
+      // A control character takes six bytes.
+      for (let job = 0; job < 1000; job++)
+        if (owners.set(job, 1, identity)) owners.setId(`${job}${'\u0001'.repeat(250)}`);
+    });
+    for (let round = 0; round < 300; round++) reconnect();
+    const reports = changes.filter(({ event }) => event === 'gone');
+    const sizes = reports.map(({ jobs }) => JSON.stringify(jobs).length);
+    expect(Math.max(...sizes)).toBeGreaterThan(62 * 1024);
+    expect(Math.max(...sizes)).toBeLessThan(65 * 1024);
+    const total = sizes.reduce((sum, size) => sum + size, 0);
+    expect([Math.round(total / 1024 / 1024), sizes.at(-1)]).toEqual([16, 2]);
+    expect(reports.every(({ jobsTotal }) => jobsTotal === 1000)).toBe(true);
+    now.mockReturnValue(1001);
+    reconnect();
+    expect(changes.at(-1)?.jobs.length).toBe(reports[0]?.jobs.length);
   });
 
   test('are bounded by maxJobOwners, over all crawlers', async () => {
