@@ -119,14 +119,15 @@ export class ConnectionPool extends SafeEmitter<PoolEvents> {
     this.emitSafely('pool_capacity_reached', { capacity: this.#capacity });
   }
 
-  /** Removes a connection, and closes it if it is open. Returns false if it was not in the pool. */
+  /** Removes a connection, and closes it. Returns false if it was not in the pool. */
   remove(connectionId: string, reason = 'removed'): boolean {
     const connection = this.#connections.get(connectionId);
     if (connection === undefined) return false;
     this.#connections.delete(connectionId);
     this.#releaseCrawlerId(connection);
     this.#removed++;
-    if (connection.isOpen) void connection.disconnect(reason);
+    // Also one that nothing can be sent to, but that is still read.
+    void connection.disconnect(reason);
     this.emitSafely('connection_removed', { connectionId, connection, reason });
     return true;
   }

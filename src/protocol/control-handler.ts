@@ -29,8 +29,8 @@ export type Identify<P extends Peer> = (connection: P, crawlerId: string | undef
 
 export interface ControlListener<P extends Peer> {
   readonly identify: Identify<P>;
-  /** A crawler's `hello` was accepted. @param replaced the open connection that had its crawlerId before */
-  onCrawlerHello(connection: P, replaced: P | undefined): void;
+  /** A crawler's `hello` was accepted. */
+  onCrawlerHello(connection: P): void;
 }
 
 /** @typeParam P the type of connections */
@@ -114,7 +114,7 @@ export class ControlHandler<P extends Peer> {
     if (data.session === undefined || this.#sessions === undefined) this.#welcome(connection);
     else this.#resume(connection, data.session);
     if (isReserved) this.#replies.reject(connection, 'RULE_VIOLATION', 'hello', [RESERVED_ID]);
-    if (data.role === 'crawler') this.#listener.onCrawlerHello(connection, replaced);
+    if (data.role === 'crawler') this.#listener.onCrawlerHello(connection);
     closeReplaced(replaced, this.#settings.delimiter);
   }
 

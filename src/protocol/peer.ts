@@ -96,6 +96,8 @@ export interface Peer {
   hasRoom(bytes: number, ahead: number): boolean;
   /** @internal Queues forwarded messages. */
   deliver(piece: Piece): void;
+  /** @internal Stops reading for good. What was received is processed. */
+  stopReading(): void;
   /** @internal */
   disconnect(reason: string): Promise<void>;
 }

@@ -8,6 +8,7 @@ import type { JobOwners } from '../routing/job-owners.js';
 import type { Subscriptions } from '../routing/subscriptions.js';
 import { brokerLine } from './outgoing.js';
 import type { Peer } from './peer.js';
+import { SecondLimiter } from './second-limiter.js';
 
 /**
  * A crawler has connected or disconnected.
@@ -24,8 +25,8 @@ export interface PresenceChange<P> {
   /** Why the connection has closed; only with `gone`. */
   readonly reason: string | undefined;
   /**
-   * With `gone`, the IDs of the jobs that the crawler owned and had not ended: at most 1,000, and none of more than 256
-   * characters. Otherwise empty.
+   * With `gone`, the IDs of the jobs that the crawler owned and had not ended: at most 1,000, none of more than 256
+   * characters, at most 64 KiB as JSON, and at most about 16 MiB per second for all crawlers together. Otherwise empty.
    */
   readonly jobs: readonly string[];
   /** Number of these jobs, with those that `jobs` does not contain. */
@@ -42,6 +43,14 @@ export interface PresenceListener<P> {
 export type PresenceReport = MessageMap['presence']['data'];
 
 const NO_JOBS = { ids: [], total: 0 };
+/** Maximum bytes of the job IDs in a report, as JSON. Those of 1,000 jobs with UUIDs are 39 kB. */
+const MAX_JOB_BYTES = 64 * 1024;
+/**
+ * Bytes of job IDs per second, after which the reports of this second have none: a crawler that reconnects again and again
+ * sends little, and every subscriber gets its jobs each time. For all crawlers together: a limit for each of them would
+ * begin anew with each connection. All crawlers that are gone at once own 4 MB, with UUIDs and the default `maxJobOwners`.
+ */
+const MAX_JOB_BYTES_PER_SECOND = 16 * 1024 * 1024;
 
 export class Presence<P extends Peer> {
   readonly #subscriptions: Subscriptions;
@@ -51,6 +60,11 @@ export class Presence<P extends Peer> {
   readonly #onReport: ((report: PresenceReport) => void) | undefined;
   /** Whether a connection is present: true once it is reported as connected, false from when that has ended. */
   readonly #isPresent = new WeakMap<P, boolean>();
+  readonly #jobBytes = new SecondLimiter<Presence<P>>(MAX_JOB_BYTES_PER_SECOND);
+  /** The latest connection with each crawlerId, until it is closed and all of its messages are settled. */
+  readonly #byCrawlerId = new Map<string, P>();
+  /** The keys of these connections. */
+  readonly #crawlerIds = new WeakMap<P, string>();
 
   constructor(
     subscriptions: Subscriptions,
@@ -73,17 +87,36 @@ export class Presence<P extends Peer> {
     this.#report('connected', connection);
   }
 
-  /** A crawler's `hello` was accepted. @param replaced the open connection that had its `crawlerId` before */
-  onHello(connection: P, replaced: P | undefined): void {
-    if (replaced !== undefined && this.#end(replaced)) this.#report('replaced', replaced);
+  /** A crawler's `hello` was accepted. */
+  onHello(connection: P): void {
+    this.#releaseCrawlerId(connection);
+    this.#claimCrawlerId(connection);
     this.#owners.join(connection.identity);
     this.onIdentified(connection);
   }
 
   /** A connection has closed, and all of its messages are settled. */
   onClosed(connection: P, reason: string): void {
+    this.#releaseCrawlerId(connection);
     if (this.#end(connection)) this.#report('gone', connection, reason);
     this.#owners.leave(connection.identity);
+  }
+
+  /** Replaces the connection that has the crawlerId, also if that one is being closed; if only this one is, this one. */
+  #claimCrawlerId(connection: P): void {
+    const { crawlerId } = connection;
+    if (crawlerId === undefined) return;
+    const known = this.#byCrawlerId.get(crawlerId);
+    const replaced = known === undefined || connection.isOpen ? known : connection;
+    if (replaced !== undefined && this.#end(replaced)) this.#report('replaced', replaced);
+    if (replaced === connection) return;
+    this.#byCrawlerId.set(crawlerId, connection);
+    this.#crawlerIds.set(connection, crawlerId);
+  }
+
+  #releaseCrawlerId(connection: P): void {
+    const crawlerId = this.#crawlerIds.get(connection) ?? '';
+    if (this.#byCrawlerId.get(crawlerId) === connection) this.#byCrawlerId.delete(crawlerId);
   }
 
   /** @returns whether the connection was present */
@@ -100,7 +133,8 @@ export class Presence<P extends Peer> {
     const { id, crawlerId, identity } = connection;
     const subscribers = this.#subscriptions.presenceSubscribers(crawlerId);
     if (!isObserved && onReport === undefined && subscribers.length === 0) return;
-    const { ids: jobs, total: jobsTotal } = event === 'gone' ? this.#owners.openJobsOf(identity) : NO_JOBS;
+    const { ids, total: jobsTotal } = event === 'gone' ? this.#owners.openJobsOf(identity) : NO_JOBS;
+    const jobs = this.#limit(ids);
     const data: PresenceReport = {
       event,
       connectionId: id,
@@ -116,5 +150,18 @@ export class Presence<P extends Peer> {
       for (const subscriber of subscribers) subscriber.deliver(piece);
     }
     if (isObserved) this.#listener.onPresence({ event, connection, crawlerId, reason, jobs, jobsTotal });
+  }
+  /** Those of the IDs that are reported: the first ones that fit. */
+  #limit(ids: readonly string[]): readonly string[] {
+    if (!this.#jobBytes.hasRoom(this)) return [];
+    let [count, bytes] = [0, 0];
+    for (const id of ids) {
+      const size = Buffer.byteLength(JSON.stringify(id)) + 1;
+      if (bytes + size > MAX_JOB_BYTES) break;
+      bytes += size;
+      count++;
+    }
+    this.#jobBytes.take(this, bytes);
+    return ids.slice(0, count);
   }
 }

@@ -184,7 +184,7 @@ export class ProtocolHandler<P extends Peer> {
       this.#sessions,
       {
         identify: listener.identify,
-        onCrawlerHello: (connection, replaced) => this.#presence.onHello(connection, replaced),
+        onCrawlerHello: (connection) => this.#presence.onHello(connection),
       },
     );
     this.#gate = new Gate(access, this.#replies, settings.maxMessagesPerSecond, (connection, code, count) => {

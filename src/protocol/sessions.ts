@@ -56,7 +56,8 @@ export class Sessions<P extends Peer> {
    * Continues a session, or begins one, on a new connection. An older connection of it is closed.
    * @param onReady called once everything that older connections have sent is decided and durable, unless the connection was
    *   closed meanwhile, or the session continued on another one
-   * @param onReplaced called with the older connection, if it is still open
+   * @param onReplaced called with the older connection, to close it. What it has not received by now must not be read: the
+   *   client will send it again.
    */
   resume(
     id: string,
@@ -86,7 +87,8 @@ export class Sessions<P extends Peer> {
     };
     if (previous === undefined || previous === connection) return this.#decide(session);
     session.undecided++;
-    if (previous.isOpen) onReplaced(previous);
+    previous.stopReading();
+    onReplaced(previous);
     previous.lane.after(() => {
       previous.session = undefined;
       session.undecided--;

@@ -103,9 +103,10 @@ export class CrawlerRouter<R extends Recipient> {
   }
 
   /** Whether a message is for this crawler alone, and not for any. */
-  #isFor({ to, job }: Address, { identity }: R): boolean {
+  #isFor({ to, job }: Address, crawler: R): boolean {
     if (to !== undefined) return to !== 'any';
-    return job !== undefined && this.owners.get(job) === identity;
+    const owner = job === undefined ? undefined : this.owners.get(job);
+    return owner !== undefined && this.#connectionOf(owner) === crawler;
   }
 
   /** Records that code in this process has sent a crawler a message. */

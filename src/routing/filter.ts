@@ -5,7 +5,7 @@ import { type FrameRun, SELECTED, WITH_META } from '../delivery/frame-run.js';
 import { type JobSeed, jobKey } from '../messages/job-key.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import type { MessageMap } from '../messages/messages.js';
-import { matchesType, PRESENCE, REJECTED } from '../messages/type-patterns.js';
+import { PRESENCE, REJECTED, TypePatterns } from '../messages/type-patterns.js';
 
 export type SubscribeData = MessageMap['subscribe']['data'];
 
@@ -22,7 +22,7 @@ export class Filter {
   readonly matchesAllTypes: boolean;
   /** 1 for a matching type, by type index. */
   readonly #types: Uint8Array;
-  readonly #patterns: readonly string[];
+  readonly #patterns: TypePatterns;
   /** Mark of matching messages: {@link SELECTED} or {@link WITH_META}. */
   readonly mark: number;
   /** The only jobs that it matches. */
@@ -32,11 +32,12 @@ export class Filter {
 
   constructor(registry: MessageRegistry, data: SubscribeData, jobSeed: JobSeed) {
     const { types, jobIds, crawlerIds, meta } = data;
+    const patterns = new TypePatterns(types);
     const selected = registry.types.map(({ name, direction }) =>
-      direction === 'crawler' && types.some((pattern) => matchesType(pattern, name)) ? 1 : 0,
+      direction === 'crawler' && patterns.match(name) ? 1 : 0,
     );
     this.#types = Uint8Array.from(selected);
-    this.#patterns = types;
+    this.#patterns = patterns;
     this.jobs = jobIds && new JobSet(jobIds, jobSeed);
     this.crawlerIds = crawlerIds && new Set(crawlerIds);
     this.mark = meta === true ? WITH_META : SELECTED;
@@ -56,7 +57,7 @@ export class Filter {
   /** @param unknownType the name of a type that the registry does not contain; then `typeIndex` has no meaning */
   matchesType(typeIndex: number, unknownType: string | undefined): boolean {
     if (unknownType === undefined) return this.#types[typeIndex] === 1;
-    return this.#patterns.some((pattern) => matchesType(pattern, unknownType));
+    return this.#patterns.match(unknownType);
   }
 
   /** Whether it matches messages about this job, given by its key. Filters without jobs also match messages without. */

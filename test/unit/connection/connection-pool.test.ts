@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { ConnectionPool, type HealthIssue } from 'sluice';
 import { describe, expect, test } from 'vitest';
 import { startPlainBroker, until } from '../../support/broker.js';
@@ -43,6 +44,23 @@ describe('the pool', () => {
     await inside[0]?.close();
     await until(() => manager.getConnectionPool().size === 1);
     await (await connect()).settled();
+  });
+
+  test('closes a connection that it removes, also if nothing can be sent to it, but it is still read', async () => {
+    const { manager, connect } = await startPlainBroker();
+    const pool = manager.getConnectionPool();
+    const peer = await connect();
+    await peer.settled();
+    const [connection] = pool.all();
+    if (connection === undefined) return expect.unreachable();
+    connection.stopReading();
+    peer.write(line(VALID.heartbeat));
+    await peer.close();
+    const closed = once(connection, 'closed');
+    await connection.send({ type: 'shutdown', timestamp: '2026-01-01T00:00:00Z', data: {} }).catch(() => {});
+    expect(connection.isOpen).toBe(false);
+    pool.remove(connection.id);
+    await closed;
   });
 
   test('reports listener errors, or rethrows them without a handler', () => {

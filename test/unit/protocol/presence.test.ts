@@ -1,7 +1,11 @@
 import { once } from 'node:events';
-import type { PresenceEvent } from 'sluice';
+import { MessageRegistry, type PresenceChange, type PresenceEvent } from 'sluice';
 import { SluiceClient } from 'sluice/client';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import type { Peer as Connection } from '#src/protocol/peer.js';
+import { Presence } from '#src/protocol/presence.js';
+import { JobOwners } from '#src/routing/job-owners.js';
+import { Subscriptions } from '#src/routing/subscriptions.js';
 import { sharePlainBroker, startPlainBroker, type TestBroker, until } from '../../support/broker.js';
 import type { Line, Peer } from '../../support/peer.js';
 
@@ -23,6 +27,24 @@ async function crawler({ connect }: TestBroker, crawlerId: string): Promise<Peer
   peer.say('hello', { role: 'crawler', crawlerId });
   await peer.next('welcome');
   return peer;
+}
+
+/** Presence without a broker. */
+function observed() {
+  const changes: PresenceChange<Connection>[] = [];
+  const owners = new JobOwners(5000);
+  const listener = {
+    hasListener: () => true,
+    onPresence: (change: PresenceChange<Connection>) => changes.push(change),
+  };
+  const subscriptions = new Subscriptions(MessageRegistry.builtin());
+  return { changes, owners, presence: new Presence<Connection>(subscriptions, owners, listener, 10) };
+}
+
+/** A connection of one crawler. */
+function connectionOf(id: string, isOpen = true): Connection {
+  const crawlerId = 'crawler-1';
+  return { id, role: 'crawler', isOpen, identity: { connectionId: id, crawlerId }, crawlerId } as Connection;
 }
 
 describe('presence', () => {
@@ -173,6 +195,42 @@ describe('a newer connection with the same crawlerId', () => {
     expect(gone.data.jobs).toEqual(['job-1']);
   });
 
+  test('replaces also one that is being closed, so that the crawler is not gone after it has come back', async () => {
+    const broker = shared();
+    const { manager } = broker;
+    const events: PresenceEvent[] = [];
+    manager.on('presence', (event) => events.push(event));
+    const older = await crawler(broker, 'crawler-1');
+    older.say('job_progress', progress, { jobId: 'job-1' });
+    await older.settled();
+    const closing = manager.getConnectionPool().getCrawler('crawler-1');
+    if (closing === undefined) return expect.unreachable();
+    // Waits until the peer has read this.
+    older.socket.pause();
+    void closing.sendRaw(`${'x'.repeat(4_000_000)}\n`);
+    void closing.disconnect('heartbeat_missed');
+    const newer = await crawler(broker, 'crawler-1');
+    older.socket.resume();
+    await older.closed;
+    await newer.close();
+    await until(() => events.at(-1)?.event === 'gone');
+    expect(events.map(({ event, connection, jobs }) => [event, connection === closing, jobs])).toEqual([
+      ['connected', true, []],
+      ['replaced', true, []],
+      ['connected', false, []],
+      ['gone', false, ['job-1']],
+    ]);
+  });
+
+  test('does not if it is being closed itself: then it is not reported', () => {
+    const { presence, changes } = observed();
+    const [first, second, third] = [connectionOf('1', false), connectionOf('2'), connectionOf('3', false)];
+    for (const connection of [first, second, third, first]) presence.onHello(connection);
+    for (const connection of [third, first, second]) presence.onClosed(connection, 'peer');
+    const reports = changes.map(({ event, connection }) => `${event} ${connection.id}`);
+    expect(reports).toEqual(['connected 1', 'replaced 1', 'connected 2', 'gone 2']);
+  });
+
   test('takes over the open jobs of the one that is gone', async () => {
     const broker = shared();
     const app = await (await broker.connect()).subscribe({ types: ['presence'] });
@@ -260,6 +318,34 @@ describe('the jobs of a crawler that is gone', () => {
     }, 'crawler-e');
     expect([(jobs as string[]).length, jobsTotal]).toEqual([999, 1501]);
     expect(new Set(jobs as string[]).size).toBe(999);
+  });
+
+  test('are at most 64 KiB as JSON, and at most about 16 MiB per second, with their total', () => {
+    const now = vi.spyOn(performance, 'now').mockReturnValue(0);
+    onTestFinished(() => void now.mockRestore());
+    const { changes, owners, presence } = observed();
+    const reconnect = (send: (connection: Connection) => void = () => {}) => {
+      const connection = connectionOf(`connection-${changes.length}`);
+      presence.onHello(connection);
+      send(connection);
+      presence.onClosed(connection, 'peer');
+    };
+    reconnect(({ identity }) => {
+      // A control character takes six bytes.
+      for (let job = 0; job < 1000; job++)
+        if (owners.set(job, 1, identity)) owners.setId(`${job}${'\u0001'.repeat(250)}`);
+    });
+    for (let round = 0; round < 300; round++) reconnect();
+    const reports = changes.filter(({ event }) => event === 'gone');
+    const sizes = reports.map(({ jobs }) => JSON.stringify(jobs).length);
+    expect(Math.max(...sizes)).toBeGreaterThan(62 * 1024);
+    expect(Math.max(...sizes)).toBeLessThan(65 * 1024);
+    const total = sizes.reduce((sum, size) => sum + size, 0);
+    expect([Math.round(total / 1024 / 1024), sizes.at(-1)]).toEqual([16, 2]);
+    expect(reports.every(({ jobsTotal }) => jobsTotal === 1000)).toBe(true);
+    now.mockReturnValue(1001);
+    reconnect();
+    expect(changes.at(-1)?.jobs.length).toBe(reports[0]?.jobs.length);
   });
 
   test('are bounded by maxJobOwners, over all crawlers', async () => {

@@ -10,6 +10,10 @@ class Connection {
   isOpen = true;
   loggedEnd = 0;
   session: Session<Peer> | undefined;
+  /** Whether a newer connection of the session has closed it. */
+  isReplaced = false;
+  /** Called when nothing more is read. */
+  stopReading: () => void = () => {};
   /** `session.line` of its `welcome`. */
   welcome: number | undefined;
   readonly lane: Lane = new Lane(
@@ -25,7 +29,9 @@ class Connection {
       ({ decided }) => {
         this.welcome = decided;
       },
-      () => expect.unreachable(),
+      (previous) => {
+        (previous as unknown as Connection).isReplaced = true;
+      },
     );
   }
 
@@ -55,6 +61,21 @@ test('a connection waits for the messages of all before it, also of those that a
   expect([second.welcome, third.welcome]).toEqual([undefined, 10]);
   third.receive()();
   expect(third.session?.decided).toBe(20);
+});
+
+test('an older connection is read no further, also if nothing can be sent to it, and what it has received counts', () => {
+  const log = { durable: 0, decidedOf: () => 0 } as unknown as MessageLog;
+  const sessions = new Sessions<Peer>(log);
+  const first = new Connection(sessions);
+  first.isOpen = false;
+  let settle = (): void => {};
+  first.stopReading = () => {
+    settle = first.receive();
+  };
+  const second = new Connection(sessions);
+  expect([first.isReplaced, second.welcome]).toEqual([true, undefined]);
+  settle();
+  expect(second.welcome).toBe(10);
 });
 
 test('after messages that were not stored, a connection waits until those before them are, and goes on after these', () => {

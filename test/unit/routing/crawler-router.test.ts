@@ -126,6 +126,12 @@ describe('the owner of the job', () => {
     disconnect('b');
     crawlers.push(new Crawler('d', 'crawler-b'));
     expect(find('token_refresh_response', undefined, 'job-1')).toEqual(['d']);
+    // Also for other hosts that look for it: it need not wait for a job.
+    const isFound = (jobId: string) => {
+      const address = { traits: traitsOf('job_assignment'), to: undefined, job: keyOf(jobId), assigned: [] };
+      return router.hasRecipient(address, true);
+    };
+    expect(['job-1', 'job-of-nobody'].map(isFound)).toEqual([true, false]);
   });
 
   test('without a crawlerId is this connection alone', () => {
