@@ -299,9 +299,10 @@ describe('subscribers of rejected messages', () => {
     slow.write('{}\n'.repeat(3000));
     await until(() => manager.getMetrics().protocol.rejected.SCHEMA_VIOLATION === 3000);
     const [rounds, count] = [4, 100];
+    const invalid = line({ pad: 'x'.repeat(300) });
     for (let round = 0; round < rounds; round++) {
       const peer = await connect();
-      peer.write('{}\n'.repeat(900) + line(VALID.heartbeat).repeat(count));
+      peer.write(invalid.repeat(900) + line(VALID.heartbeat).repeat(count));
       await peer.settled();
     }
     await watcher.settled();
