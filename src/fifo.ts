@@ -39,6 +39,11 @@ export class Fifo<T> implements Iterable<T> {
     this.#items[this.#items.length - 1] = item;
   }
 
+  /** Replaces an item, which must be in the queue, with others. */
+  replace(item: T, others: readonly T[]): void {
+    this.#items.splice(this.#items.indexOf(item, this.#head), 1, ...others);
+  }
+
   /** Removes the first item. Cuts off the slots of removed items when they are at least half of the array. */
   shift(): T | undefined {
     const head = this.#head;

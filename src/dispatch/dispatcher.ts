@@ -6,7 +6,7 @@ import { SluiceError } from '../errors.js';
 import { importInstalled } from '../installed.js';
 import type { FrameRange } from '../memory/slab-pool.js';
 import { Backlog, type BacklogOptions, type Batch } from './backlog.js';
-import { Chunk, type Lane } from './lane.js';
+import type { Chunk, Lane } from './lane.js';
 import { LocalPool, type ValidationPool } from './local-pool.js';
 import { positionOf, Quarantine } from './quarantine.js';
 import { type BatchTask, batchTask, type Verdict } from './verdict.js';
@@ -197,12 +197,8 @@ export class Dispatcher {
   submit(lane: Lane, range: FrameRange, now: number): void {
     const size = range.end - range.start;
     lane.pendingBytes += size;
-    if (lane.suspectUntil > 0 && lane.suspectUntil > performance.now()) {
-      const chunk = new Chunk(lane, range, now);
-      lane.push(chunk);
-      this.#quarantine.add([chunk]);
-      return;
-    }
+    if (lane.suspectUntil > 0 && lane.suspectUntil > performance.now())
+      return this.#quarantine.submit(lane, range, now);
     this.#backlog.add(lane, range, now);
     this.#scheduleFlush();
   }

@@ -1,6 +1,7 @@
 // Keeps the messages of one connection in order: chunks are settled in the order of receipt, whichever verdict is
 // first.
 
+import { Fifo } from '../fifo.js';
 import type { FrameRange, Slab } from '../memory/slab-pool.js';
 import type { VerdictReader } from './verdict-reader.js';
 
@@ -45,7 +46,7 @@ export class Chunk implements FrameRange {
 export class Lane {
   readonly #settle: (chunk: Chunk) => void;
   readonly #onError: (error: unknown) => void;
-  #queue: (Chunk | (() => void))[] = [];
+  readonly #queue = new Fifo<Chunk | (() => void)>();
   #draining = false;
   /** Bytes received and not yet settled. */
   pendingBytes = 0;
@@ -78,7 +79,7 @@ export class Lane {
     const first = new Chunk(this, { slab, start, end: at }, receivedAt);
     const second = new Chunk(this, { slab, start: at, end }, receivedAt);
     slab.release();
-    this.#queue.splice(this.#queue.indexOf(chunk), 1, first, second);
+    this.#queue.replace(chunk, [first, second]);
     return [first, second];
   }
 
@@ -91,7 +92,7 @@ export class Lane {
 
   /** Whether the chunk is the one to settle next. */
   isNext(chunk: Chunk): boolean {
-    return this.#queue[0] === chunk;
+    return this.#queue.peek() === chunk;
   }
 
   /** Runs `action` once everything received before is settled: immediately, if that is already the case. */
@@ -104,9 +105,9 @@ export class Lane {
   advance(): void {
     if (this.#draining) return;
     this.#draining = true;
-    let done = 0;
-    for (const item of this.#queue) {
+    for (let item = this.#queue.peek(); item !== undefined; item = this.#queue.peek()) {
       if (item instanceof Chunk && item.verdict === undefined && !item.failed) break;
+      this.#queue.shift();
       // Updated before settling, because settling checks whether reading may resume.
       if (item instanceof Chunk) this.pendingBytes -= item.size;
       try {
@@ -116,9 +117,7 @@ export class Lane {
         this.#onError(error);
       }
       if (item instanceof Chunk) item.slab.release();
-      done++;
     }
-    if (done > 0) this.#queue = this.#queue.slice(done);
     this.#draining = false;
   }
 }

@@ -3,8 +3,10 @@
 // own, is a poison message.
 
 import { Backoff } from '../backoff.js';
+import { Fifo } from '../fifo.js';
+import type { FrameRange } from '../memory/slab-pool.js';
 import { messageEnds } from '../wire/framing.js';
-import type { Chunk, Lane } from './lane.js';
+import { Chunk, type Lane } from './lane.js';
 import type { ValidationPool } from './local-pool.js';
 import type { ParserSettings, Verdict } from './verdict.js';
 import type { BatchPosition } from './watchdog.js';
@@ -59,7 +61,7 @@ export class Quarantine {
   /**
    * Waiting chunks by connection, in order, because a chunk cannot be settled before earlier ones of its connection.
    */
-  readonly #waiting = new Map<Lane, Chunk[]>();
+  readonly #waiting = new Map<Lane, Fifo<Chunk>>();
   /** Messages that have made a worker fail. */
   readonly #suspects = new WeakSet<Chunk>();
   /** Connections that have sent a poison message: their next suspect has to wait, and gets only the short timeout. */
@@ -86,21 +88,36 @@ export class Quarantine {
     return this.#waiting.size === 0 && !this.#isWorking;
   }
 
+  /** Adds received messages to the connection's last waiting chunk, or as a new chunk. */
+  submit(lane: Lane, range: FrameRange, now: number): void {
+    const last = this.#waiting.get(lane)?.peekLast();
+    // A suspect is a single message. One that has failed is settled.
+    const canGrow = last !== undefined && !last.failed && !this.#suspects.has(last);
+    if (canGrow && last.extend(range)) return;
+    const chunk = new Chunk(lane, range, now);
+    lane.push(chunk);
+    this.add([chunk]);
+  }
+
   /** Adds chunks that are not known to make workers fail. */
   add(chunks: readonly Chunk[]): void {
-    for (const chunk of chunks) {
-      const others = this.#waiting.get(chunk.lane);
-      if (others === undefined) this.#waiting.set(chunk.lane, [chunk]);
-      else others.push(chunk);
-    }
+    for (const chunk of chunks) this.#waitingOf(chunk.lane).push(chunk);
     if (chunks.length > 0) this.#wake();
   }
 
   /** Adds a chunk that made a worker fail. It precedes later chunks of its connection. */
   addFailed(chunk: Chunk, position: BatchPosition): void {
-    const later = this.#waiting.get(chunk.lane) ?? [];
-    this.#waiting.set(chunk.lane, [...this.#cut(chunk, position), ...later]);
+    this.#waitingOf(chunk.lane).unshift(this.#cut(chunk, position));
     this.#wake();
+  }
+
+  #waitingOf(lane: Lane): Fifo<Chunk> {
+    let chunks = this.#waiting.get(lane);
+    if (chunks === undefined) {
+      chunks = new Fifo();
+      this.#waiting.set(lane, chunks);
+    }
+    return chunks;
   }
 
   /** From now on, a chunk that would have to wait for the back-off of its connection is abandoned instead. */
@@ -137,7 +154,8 @@ export class Quarantine {
     const now = performance.now();
     let next: Chunk | undefined;
     let wakeAt = Number.POSITIVE_INFINITY;
-    for (const [first] of this.#waiting.values()) {
+    for (const chunks of this.#waiting.values()) {
+      const first = chunks.peek();
       if (first === undefined) continue;
       const notBefore = this.#notBefore(first);
       if (notBefore > now && !this.#isDraining) {
@@ -154,10 +172,11 @@ export class Quarantine {
       return undefined;
     }
     const { lane } = next;
-    const rest = this.#waiting.get(lane)?.slice(1) ?? [];
+    const chunks = this.#waitingOf(lane);
+    chunks.shift();
     // Its connection goes to the end, so that connections take turns.
     this.#waiting.delete(lane);
-    if (rest.length > 0) this.#waiting.set(lane, rest);
+    if (chunks.length > 0) this.#waiting.set(lane, chunks);
     return next;
   }
 

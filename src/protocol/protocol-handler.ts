@@ -17,7 +17,7 @@ import type { Filter, SubscribeData } from '../routing/filter.js';
 import type { LastMessages, LastValues } from '../routing/last-values.js';
 import { RunRecorder } from '../routing/run-recorder.js';
 import type { Subscriptions } from '../routing/subscriptions.js';
-import { countDelimiters, type Framing } from '../wire/framing.js';
+import { type Framing, forEachLine } from '../wire/framing.js';
 import { AccessControl } from './access.js';
 import { Confirmations } from './confirmations.js';
 import { ControlHandler, type ControlSettings, type Identify } from './control-handler.js';
@@ -579,7 +579,10 @@ export class ProtocolHandler<P extends Peer> {
     if (errors >= this.#settings.maxFramingErrors) void connection.disconnect('MESSAGE_TOO_LARGE');
   }
 
-  /** Rejects a chunk that no worker could validate. */
+  /**
+   * Rejects a chunk that no worker could validate. A poison message is alone in its chunk. Of the other messages, which were
+   * abandoned, only the lines are counted: framing millions of them again would block this thread.
+   */
   #rejectChunk(connection: P, chunk: Chunk): void {
     const { session } = connection;
     // It is not known how many messages it has. What follows is stored all the same, but not counted.
@@ -587,12 +590,18 @@ export class ProtocolHandler<P extends Peer> {
       session.isInterrupted = true;
       connection.session = undefined;
     }
-    const bytes = chunk.slab.arena.bytes.subarray(chunk.start, chunk.end);
-    const { delimiter } = this.#settings;
-    const lines = countDelimiters(bytes, delimiter);
-    for (let line = 0; line < Math.max(1, lines); line++) {
-      this.#reject(connection, { code: 'VALIDATION_FAILED', type: undefined, issues: [], line }, undefined);
-    }
+    const rejection = { code: 'VALIDATION_FAILED', type: undefined, issues: [] } as const;
+    let isDetailed = true;
+    let suppressed = 0;
+    let last = 0;
+    const { slab, start, end } = chunk;
+    const lines = forEachLine(slab.arena.bytes, start, end, this.#settings.delimiter, (line) => {
+      isDetailed &&= this.#rejections.hasRoom(connection);
+      if (isDetailed) return this.#rejections.reject(connection, { ...rejection, line }, undefined);
+      suppressed++;
+      last = line;
+    });
+    if (suppressed > 0) this.#rejections.suppress(connection, { ...rejection, line: last }, suppressed);
     connection.line += lines;
     const failures = (this.#failures.get(connection) ?? 0) + 1;
     this.#failures.set(connection, failures);

@@ -70,6 +70,8 @@ export class RejectedMessage<P> implements RejectionDetails<P> {
 
 /** Maximum number of rejected messages reported individually, per connection and second. The others are counted. */
 export const MAX_DETAILED_REJECTIONS = 1000;
+/** The same of all connections together: a report takes up to 80 µs, measured, most of it for the sample. */
+export const MAX_DETAILED_TOTAL = 2000;
 
 /** The message that subscribers of `rejected` receive. */
 export function rejectionPiece(rejection: RejectedMessage<Peer>, delimiter: number): Piece {

@@ -1,5 +1,5 @@
 // Rejected messages: counts them, answers their senders, and reports them to subscribers of `rejected`, to the dead
-// letters and to code in this process. Bounded per connection, since a faulty peer must not occupy the broker.
+// letters and to code in this process. Bounded, per connection and together, since faulty peers must not occupy the broker.
 
 import type { RejectedFrame } from '../dispatch/verdict.js';
 import type { WireErrorCode } from '../errors.js';
@@ -8,9 +8,14 @@ import type { Subscriptions } from '../routing/subscriptions.js';
 import { deadLetterOfRejected } from './dead-letter.js';
 import type { Peer } from './peer.js';
 import { SAMPLE_BYTES } from './redaction.js';
-import { MAX_DETAILED_REJECTIONS, RejectedMessage, rejectionPiece } from './rejected-message.js';
+import {
+  MAX_DETAILED_REJECTIONS,
+  MAX_DETAILED_TOTAL,
+  RejectedMessage,
+  rejectionPiece,
+} from './rejected-message.js';
 import type { ReplyLimiter } from './reply-limiter.js';
-import { SecondLimiter } from './second-limiter.js';
+import { SharedLimiter } from './second-limiter.js';
 
 export interface RejectionSettings {
   readonly delimiter: number;
@@ -47,20 +52,25 @@ export class RejectionHandler<P extends Peer> {
   readonly #deadLetters: DeadLetters | undefined;
   readonly #replies: ReplyLimiter;
   readonly #listener: RejectionListener<P>;
-  readonly #detailed = new SecondLimiter<P>(MAX_DETAILED_REJECTIONS);
+  readonly #detailed: SharedLimiter<P>;
   /** Rejected messages that were only counted since the last reported one, by connection. */
   readonly #suppressed = new Map<P, { count: number; latest: ReportedFrame }>();
   readonly #rejected = new Map<WireErrorCode, number>();
   readonly #forwarded = new Map<WireErrorCode, number>();
 
-  /** @param deadLetters where they are kept, if there is a durable log */
+  /**
+   * @param deadLetters where they are kept, if there is a durable log
+   * @param now monotonic clock in ms. Default: `performance.now`.
+   */
   constructor(
     settings: RejectionSettings,
     subscriptions: Subscriptions,
     deadLetters: DeadLetters | undefined,
     replies: ReplyLimiter,
     listener: RejectionListener<P>,
+    now?: () => number,
   ) {
+    this.#detailed = new SharedLimiter(MAX_DETAILED_REJECTIONS, MAX_DETAILED_TOTAL, now);
     this.#settings = settings;
     this.#subscriptions = subscriptions;
     this.#deadLetters = deadLetters;
@@ -182,8 +192,10 @@ export class RejectionHandler<P extends Peer> {
       for (const subscriber of rejectedSubscribers) subscriber.deliver(piece);
     }
     const deadLetters = isForwarded ? undefined : this.#deadLetters;
-    const content = deadLetters?.keepsContent(bytes) === true ? message : undefined;
-    deadLetters?.addRejected(deadLetterOfRejected(rejection, content));
+    if (deadLetters?.hasRoom === true) {
+      const content = deadLetters.keepsContent(bytes) ? message : undefined;
+      deadLetters.addRejected(deadLetterOfRejected(rejection, content));
+    } else deadLetters?.omit(1);
     this.#listener.onRejected(rejection);
   }
 }

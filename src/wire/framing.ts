@@ -64,6 +64,33 @@ export function countDelimiters(bytes: Buffer, delimiter: number): number {
   return count;
 }
 
+/**
+ * Finds the lines in `bytes[from, to)` that are not blank. Reads byte by byte: a search for each delimiter would take ten
+ * times as long where lines are short.
+ * @param onLine called with the number of each, from 0
+ * @returns the number of delimiters
+ */
+export function forEachLine(
+  bytes: Uint8Array,
+  from: number,
+  to: number,
+  delimiter: number,
+  onLine: (line: number) => void,
+): number {
+  let line = 0;
+  let isBlankLine = true;
+  for (let at = from; at < to; at++) {
+    const byte = bytes[at];
+    if (byte === delimiter) {
+      if (!isBlankLine) onLine(line);
+      line++;
+      isBlankLine = true;
+    } else if (isBlankLine) isBlankLine = isBlank(byte);
+  }
+  if (!isBlankLine) onLine(line);
+  return line;
+}
+
 /** Offset after a byte order mark at `from`; `from` if there is none. */
 export function skipMark(bytes: Uint8Array, from: number, to: number): number {
   const [first, second, third] = BYTE_ORDER_MARK;

@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { Chunk } from '#src/dispatch/lane.js';
 import { growth, LIGHT, shareBroker, startPlainBroker, until } from '../support/broker.js';
 import { shareBrokerProcess } from '../support/broker-process.js';
+import { eventsOf } from '../support/diagnostics.js';
 import { line, VALID } from '../support/messages.js';
 import { Peer } from '../support/peer.js';
 
@@ -227,6 +228,31 @@ describe('control messages', () => {
   });
 });
 
+test('messages that no worker could validate are counted together, and only the first are answered one by one', async () => {
+  const { manager, connect } = shared();
+  const peer = await connect();
+  const before = manager.getMetrics().protocol;
+  const events = eventsOf('sluice:rejected');
+  const text = `\n{}\n \r\n${'{}\n'.repeat(5000)}\n{}{}`;
+  const slab = new SlabPool(64 * 1024).acquire(text.length);
+  const end = slab.base + slab.arena.bytes.write(text, slab.base);
+  const [connection] = manager.getConnectionPool().all();
+  if (connection === undefined) throw new Error('not connected');
+  const chunk = new Chunk(connection.lane, { slab, start: slab.base, end }, 0);
+  chunk.failed = true;
+  connection.lane.push(chunk);
+  connection.lane.advance();
+  const counts = events.map((event) => (event as { count: number }).count);
+  expect(counts).toEqual([1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 4992]);
+  // Answered with what follows.
+  await peer.settled();
+  const errors = peer.messages.filter(({ type }) => type === 'error');
+  expect(errors.map(({ data }) => data.line)).toEqual([2, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+  const { rejected, errorsUnanswered } = manager.getMetrics().protocol;
+  expect(growth(before.rejected, rejected)).toEqual({ VALIDATION_FAILED: 5002 });
+  expect(errorsUnanswered - before.errorsUnanswered).toBe(4992);
+});
+
 describe('subscribers of rejected messages', () => {
   test('receive 1,000 per connection and second, and the number of others', async () => {
     const { manager, connect } = shared();
@@ -262,7 +288,7 @@ describe('subscribers of rejected messages', () => {
     lane.advance();
     await until(() => lane.pendingBytes === 0);
     await watcher.settled();
-    expect(toldTo(watcher).rejected).toBe(3001);
+    expect(toldTo(watcher).rejected).toBe(3000);
   });
 
   test('who fall behind, with invalid messages of their own, are closed, and the others lose nothing', async () => {
@@ -273,9 +299,10 @@ describe('subscribers of rejected messages', () => {
     slow.write('{}\n'.repeat(3000));
     await until(() => manager.getMetrics().protocol.rejected.SCHEMA_VIOLATION === 3000);
     const [rounds, count] = [4, 100];
+    const invalid = line({ pad: 'x'.repeat(300) });
     for (let round = 0; round < rounds; round++) {
       const peer = await connect();
-      peer.write('{}\n'.repeat(900) + line(VALID.heartbeat).repeat(count));
+      peer.write(invalid.repeat(900) + line(VALID.heartbeat).repeat(count));
       await peer.settled();
     }
     await watcher.settled();

@@ -25,7 +25,16 @@ describe('Fifo', () => {
 
   test('behaves like an array', () => {
     const step = fc.record({
-      action: fc.constantFrom('push', 'push', 'replaceLast', 'shift', 'unshift', 'extract', 'clear'),
+      action: fc.constantFrom(
+        'push',
+        'push',
+        'replaceLast',
+        'replace',
+        'shift',
+        'unshift',
+        'extract',
+        'clear',
+      ),
       count: fc.integer({ min: 0, max: 80 }),
     });
     fc.assert(
@@ -42,6 +51,12 @@ describe('Fifo', () => {
             if (model.length === 0) continue;
             fifo.replaceLast(next);
             model[model.length - 1] = next++;
+          } else if (action === 'replace') {
+            const index = count % Math.max(1, model.length);
+            const item = model[index];
+            if (item === undefined) continue;
+            fifo.replace(item, items);
+            model.splice(index, 1, ...items);
           } else if (action === 'shift') {
             for (const _ of items) expect(fifo.shift()).toBe(model.shift());
           } else if (action === 'unshift') {
