@@ -9,7 +9,7 @@ import { EventEmitter } from 'node:events';
 import type { ResolvedOptions } from '../config/config.js';
 import type { FrameRun } from '../delivery/frame-run.js';
 import { Gatherer } from '../delivery/gatherer.js';
-import type { Assignee, CopiedBytes, Piece } from '../delivery/outbox.js';
+import type { Assignee, Piece, QueueMemory } from '../delivery/outbox.js';
 import { Dispatcher } from '../dispatch/dispatcher.js';
 import type { Chunk } from '../dispatch/lane.js';
 import type { RejectedFrame } from '../dispatch/verdict.js';
@@ -106,7 +106,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
   /** Slabs for outgoing copies. */
   readonly copies: CopyPool;
   readonly #gatherer: Gatherer;
-  readonly copied: CopiedBytes = { waiting: 0 };
+  readonly queued: QueueMemory = { bytes: 0 };
   readonly validator: MessageValidator;
   readonly delimiter: number;
   readonly options: ConnectionOptions;
@@ -271,10 +271,10 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
     });
   }
 
-  /** Bytes held for messages not yet delivered. */
+  /** Memory of messages not yet delivered, in bytes. */
   get heldBytes(): number {
     const logged = this.log?.copiedBytes ?? 0;
-    return this.slabs.heldBytes + this.copies.slabs.heldBytes + this.copied.waiting + logged;
+    return this.slabs.heldBytes + this.copies.slabs.heldBytes + this.queued.bytes + logged;
   }
 
   /**

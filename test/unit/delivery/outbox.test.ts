@@ -1,7 +1,7 @@
 import { Writable } from 'node:stream';
-import { SlabPool } from 'sluice';
+import { type Slab, SlabPool } from 'sluice';
 import { describe, expect, test } from 'vitest';
-import { Outbox, type Piece } from '#src/delivery/outbox.js';
+import { ENTRY_OVERHEAD, Outbox, type Piece, type QueueMemory } from '#src/delivery/outbox.js';
 import type { OverflowPolicy } from '#src/messages/messages.js';
 import { shortestTime } from '../../support/timing.js';
 
@@ -39,16 +39,20 @@ class SlowSocket extends Writable {
   }
 }
 
-function createOutbox(policy: OverflowPolicy, maxPendingBytes = 100) {
+/** A limit that is reached by this many bytes in so many pieces. */
+const limit = (bytes: number, pieces: number): number => bytes + pieces * ENTRY_OVERHEAD;
+
+function createOutbox(policy: OverflowPolicy, maxPendingBytes = limit(100, 2), memory?: QueueMemory) {
   const socket = new SlowSocket();
   const log: string[] = [];
-  const outbox = new Outbox(socket, maxPendingBytes, {
-    onSlow: (messages) => log.push(`slow ${messages}`),
-    onUnread: (isUnread) => log.push(isUnread ? 'unread' : 'read'),
-    onDropped: (messages) => log.push(`dropped ${messages}`),
-    onBlocked: (isBlocked) => log.push(isBlocked ? 'blocked' : 'caught up'),
-    onWritten: (bytes, messages) => log.push(`written ${bytes}/${messages}`),
-  });
+  const events = {
+    onSlow: (messages: number) => log.push(`slow ${messages}`),
+    onUnread: (isUnread: boolean) => log.push(isUnread ? 'unread' : 'read'),
+    onDropped: (messages: number) => log.push(`dropped ${messages}`),
+    onBlocked: (isBlocked: boolean) => log.push(isBlocked ? 'blocked' : 'caught up'),
+    onWritten: (bytes: number, messages: number) => log.push(`written ${bytes}/${messages}`),
+  };
+  const outbox = new Outbox(socket, maxPendingBytes, events, memory);
   outbox.policy = policy;
   return { socket, outbox, log };
 }
@@ -59,9 +63,16 @@ const piece = (text: string, messages = 1): Piece => ({
   messages,
 });
 
+/** The first bytes of a slab. */
+const pieceOf = (slab: Slab, length: number): Piece => ({
+  bytes: slab.arena.bytes.subarray(slab.base, slab.base + length),
+  slab,
+  messages: 1,
+});
+
 describe('writing', () => {
   test('what is queued in one turn goes out in one write', async () => {
-    const { socket, outbox, log } = createOutbox('disconnect');
+    const { socket, outbox, log } = createOutbox('disconnect', 1000);
     outbox.deliver(piece('aa', 2));
     outbox.send(Buffer.from('b'));
     outbox.deliver(piece('ccc', 3));
@@ -116,40 +127,90 @@ describe('writing', () => {
     await drained;
   });
 
-  test('copies a small slice that has to wait, so that it does not hold its slab; a large one stays', async () => {
+  test('copies what has to wait and is a small share of its slab; what is more of it holds the slab', async () => {
     const pool = new SlabPool(64 * 1024);
     const { socket, outbox } = createOutbox('block', 100_000);
     outbox.deliver(piece('first'));
     outbox.flush(0);
-    const [small, large] = [pool.acquire(1), pool.acquire(1)];
-    small.arena.bytes.fill('s', small.base, small.base + 100);
-    outbox.deliver({
-      bytes: small.arena.bytes.subarray(small.base, small.base + 100),
-      slab: small,
-      messages: 1,
-    });
-    outbox.deliver({
-      bytes: large.arena.bytes.subarray(large.base, large.base + 4096),
-      slab: large,
-      messages: 1,
-    });
+    const [small, large] = [pool.acquire(64 * 1024), pool.acquire(64 * 1024)];
+    const length = small.size / 4 - 1;
+    small.arena.bytes.fill('s', small.base, small.base + length);
+    outbox.deliver(pieceOf(small, length));
+    outbox.deliver(pieceOf(large, length + 1));
     for (const slab of [small, large]) slab.close();
     expect(pool.heldBytes).toBe(large.size);
     outbox.flush(0);
     await socket.finish();
-    expect(socket.written[1]).toBe('s'.repeat(100));
+    expect(socket.written[1]).toBe('s'.repeat(length));
     await socket.finish();
     expect(pool.heldBytes).toBe(0);
+  });
+
+  test('copies nothing that can be written at once', () => {
+    const pool = new SlabPool(64 * 1024);
+    const { outbox } = createOutbox('block');
+    const slab = pool.acquire(1);
+    const small = pieceOf(slab, 10);
+    outbox.deliver(small);
+    expect(small.copy).toBeUndefined();
+    expect(pool.heldBytes).toBe(slab.size);
+  });
+
+  test('a peer that does not read has few times as much memory as its limit, whatever its messages are cut from', () => {
+    const pool = new SlabPool(512 * 1024);
+    const memory: QueueMemory = { bytes: 0 };
+    const maxPendingBytes = 1024 * 1024;
+    const { outbox, log } = createOutbox('disconnect', maxPendingBytes, memory);
+    outbox.deliver(piece('first'));
+    outbox.flush(0);
+    // The sizes of a small message, and of what is too large to be copied for being small alone.
+    for (let count = 0; log.length === 0; count++) {
+      const slab = pool.acquire(512 * 1024);
+      outbox.deliver(pieceOf(slab, [72, 3200, 100_000][count % 3] ?? 0));
+      slab.close();
+      expect(pool.heldBytes + memory.bytes).toBeLessThan(4 * maxPendingBytes);
+    }
+    expect(log).toEqual(['slow 1']);
+  });
+
+  test('a small buffer that has to wait does not keep the others in its pool from being freed', () => {
+    const { socket, outbox } = createOutbox('disconnect', 100_000);
+    const others = [1, 2].map(() => createOutbox('disconnect', 100_000));
+    const pooled: Piece = { bytes: Buffer.allocUnsafe(100).fill('x'), slab: undefined, messages: 1 };
+    expect(pooled.bytes.buffer.byteLength).toBeGreaterThan(1000);
+    for (const each of [{ socket, outbox }, ...others]) {
+      each.outbox.deliver(piece('first'));
+      each.outbox.flush(0);
+      each.outbox.deliver(pooled);
+    }
+    expect(pooled.copy?.bytes.buffer.byteLength).toBe(100);
+    // One copy for all of them.
+    expect(pooled.copy?.holders).toBe(3);
   });
 });
 
 describe('overflow', () => {
   test('disconnect: the peer is given up', () => {
     const { outbox, log } = createOutbox('disconnect');
-    outbox.deliver(piece('x'.repeat(100)));
+    outbox.deliver(piece('x'.repeat(99)));
     outbox.deliver(piece('y'));
+    expect(log).toEqual([]);
+    outbox.deliver(piece('z'));
     expect(log).toEqual(['slow 1']);
     expect(outbox.pendingBytes).toBe(100);
+  });
+
+  test('each piece counts as more than its bytes, so that small ones do not fill the memory', () => {
+    const memory: QueueMemory = { bytes: 0 };
+    const { outbox, log } = createOutbox('drop-newest', 100_000, memory);
+    const short = piece('x');
+    for (let count = 0; count < 100_000; count++) outbox.deliver(short);
+    expect(outbox.pendingBytes).toBe(Math.floor(100_000 / (1 + ENTRY_OVERHEAD)));
+    expect(outbox.fill).toBeGreaterThan(0.99);
+    expect(memory.bytes).toBeGreaterThan(outbox.pendingBytes * ENTRY_OVERHEAD);
+    expect(log).toHaveLength(100_000 - outbox.pendingBytes);
+    outbox.close();
+    expect([outbox.fill, memory.bytes]).toEqual([0, 0]);
   });
 
   test('drop-newest: what comes is dropped and counted', () => {
@@ -162,7 +223,7 @@ describe('overflow', () => {
   });
 
   test('drop-oldest: what waits longest is dropped and counted, but not the broker’s own words', async () => {
-    const { socket, outbox, log } = createOutbox('drop-oldest');
+    const { socket, outbox, log } = createOutbox('drop-oldest', limit(100, 4));
     outbox.deliver(piece('w'.repeat(10)));
     outbox.flush(0);
     outbox.send(Buffer.from('reply'));
@@ -209,7 +270,7 @@ describe('overflow', () => {
   test('drop-oldest keeps its pace with a long queue', () => {
     const small = piece('x'.repeat(40));
     const time = (length: number) => {
-      const { outbox } = createOutbox('drop-oldest', length * small.bytes.length);
+      const { outbox } = createOutbox('drop-oldest', limit(length * small.bytes.length, length));
       const deliver = (count: number) => {
         for (let index = 0; index < count; index++) outbox.deliver(small);
       };
@@ -225,7 +286,7 @@ describe('overflow', () => {
     const own = Buffer.from('x');
     const small = piece('x'.repeat(40));
     const time = (count: number) => {
-      const { outbox } = createOutbox('drop-oldest', count + 100);
+      const { outbox } = createOutbox('drop-oldest', limit(count + 100, count + 2));
       for (let index = 0; index < count; index++) outbox.send(own);
       const taken = shortestTime(() => {
         for (let index = 0; index < 200; index++) outbox.deliver(small);
@@ -250,21 +311,21 @@ describe('overflow', () => {
   });
 
   test('a blocked peer has caught up when half of the limit is left, and not before', async () => {
-    const { socket, outbox, log } = createOutbox('block');
-    outbox.deliver(piece('x'.repeat(49)));
+    const { socket, outbox, log } = createOutbox('block', 1000);
+    const half = 500 - ENTRY_OVERHEAD;
+    outbox.deliver(piece('x'.repeat(half)));
     outbox.flush(0);
-    outbox.deliver(piece('y'.repeat(1)));
-    outbox.deliver(piece('z'.repeat(51)));
+    outbox.deliver(piece('y'.repeat(half + 1)));
     await socket.finish();
-    expect(log).toEqual(['blocked', 'written 49/1']);
-    outbox.deliver(piece('z'.repeat(50)));
+    expect(log).toEqual(['blocked', `written ${half}/1`]);
+    outbox.deliver(piece('z'.repeat(half)));
     await socket.finish();
-    expect(log).toEqual(['blocked', 'written 49/1', 'written 52/2', 'caught up']);
+    expect(log.slice(2)).toEqual([`written ${half + 1}/1`, 'caught up']);
   });
 
   test('the broker’s own words count as read when half of the limit is left, and not before', async () => {
     const { socket, outbox, log } = createOutbox('block', 1 << 30);
-    const half = 128 * 1024;
+    const half = 128 * 1024 - ENTRY_OVERHEAD;
     outbox.send(Buffer.alloc(half));
     outbox.flush(0);
     outbox.send(Buffer.alloc(half + 1));
@@ -276,7 +337,7 @@ describe('overflow', () => {
   });
 
   test('leaving block lets go of it', () => {
-    const { outbox, log } = createOutbox('block');
+    const { outbox, log } = createOutbox('block', limit(100, 1));
     outbox.deliver(piece('x'.repeat(101)));
     outbox.policy = 'drop-newest';
     expect(log).toEqual(['blocked', 'caught up']);
@@ -285,7 +346,7 @@ describe('overflow', () => {
 
 describe('closing', () => {
   test('returns the number of lost messages, releases slabs, and fails pending sends', async () => {
-    const { outbox, log } = createOutbox('block');
+    const { outbox, log } = createOutbox('block', limit(200, 2));
     const pool = new SlabPool(64 * 1024);
     const slab = pool.acquire(1);
     outbox.deliver({ bytes: slab.arena.bytes.subarray(0, 200), slab, messages: 3 });
@@ -301,6 +362,17 @@ describe('closing', () => {
     expect(outbox.pendingBytes).toBe(0);
     expect(errors).toMatchObject([{ code: 'CONNECTION_CLOSED' }]);
     expect(log.at(-1)).toBe('caught up');
+  });
+
+  test('fails all pending sends with the same error', () => {
+    const errors: unknown[] = [];
+    const { outbox } = createOutbox('block');
+    for (let count = 0; count < 10; count++) outbox.send(Buffer.from('x'), (error) => errors.push(error));
+    outbox.flush(0);
+    for (let count = 0; count < 10; count++) outbox.send(Buffer.from('x'), (error) => errors.push(error));
+    outbox.close();
+    expect(errors).toHaveLength(20);
+    expect(new Set(errors).size).toBe(1);
   });
 
   test('a write that the socket’s end has cut off is not taken for done', async () => {

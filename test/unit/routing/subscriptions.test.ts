@@ -1,6 +1,6 @@
 import { MessageRegistry } from 'sluice';
 import { beforeEach, describe, expect, type MockInstance, onTestFinished, test, vi } from 'vitest';
-import type { Piece } from '#src/delivery/outbox.js';
+import type { Assignee, Piece } from '#src/delivery/outbox.js';
 import { FilterIndex } from '#src/routing/filter-index.js';
 import type { Subscriber } from '#src/routing/subscriber.js';
 import { Subscriptions } from '#src/routing/subscriptions.js';
@@ -270,6 +270,92 @@ describe('groups', () => {
     publish(progress('job-1').repeat(10) + progress('job-3').repeat(10));
     expect(all.types.length).toBeGreaterThanOrEqual(110);
     expect(ofJobs[1]?.types).toHaveLength(100);
+  });
+
+  describe('what a member leaves', () => {
+    const PIECES = 1000;
+    /** How often a member was asked whether it is open or has room. */
+    let asked = 0;
+
+    class AskedRecorder extends Recorder {
+      readonly #hasRoom: boolean;
+
+      constructor(id: string, hasRoom: boolean) {
+        super(id);
+        this.#hasRoom = hasRoom;
+      }
+
+      get isOpen(): boolean {
+        asked++;
+        return true;
+      }
+
+      hasRoom(): boolean {
+        asked++;
+        return this.#hasRoom;
+      }
+    }
+
+    function join(hasRoom: boolean, filter: object = {}): AskedRecorder {
+      const member = new AskedRecorder('m', hasRoom);
+      subscriptions.add(member, { id: 'g', group: 'g', types: ['*'], ...filter });
+      return member;
+    }
+
+    /**
+     * A member for which many pieces are queued.
+     * @returns ends its membership, and returns the number of pieces that others have taken over
+     */
+    function queueFor(filter: object = {}): () => number {
+      let queued: [Piece, Assignee | undefined] | undefined;
+      const leaving: Subscriber = {
+        id: 'l',
+        deliver: (piece, member) => {
+          queued = [piece, member];
+        },
+      };
+      subscriptions.add(leaving, { id: 'g', group: 'g', types: ['*'], ...filter });
+      publish(progress('job-1'));
+      return () => {
+        subscriptions.removeAll(leaving);
+        asked = 0;
+        let taken = 0;
+        for (let count = 0; count < PIECES; count++) {
+          const [piece, member] = queued ?? [];
+          if (piece && member && subscriptions.takeOver(piece, member)) taken++;
+        }
+        return taken;
+      };
+    }
+
+    test('is offered to no member with another filter', () => {
+      const leave = queueFor();
+      for (let index = 0; index < 100; index++) join(true, { crawlerIds: [`other-${index}`] });
+      expect([leave(), asked]).toEqual([0, 0]);
+    });
+
+    test('goes to those with an equal filter or with none, in turn', () => {
+      const leave = queueFor({ jobIds: ['job-1'] });
+      const takers = [join(true, { jobIds: ['job-1'] }), join(true)];
+      const others = [join(true, { jobIds: ['job-2'] }), join(true, { meta: true })];
+      expect(leave()).toBe(PIECES);
+      expect(takers.map(({ pieces }) => pieces.length)).toEqual([PIECES / 2, PIECES / 2]);
+      expect(others.map(({ pieces }) => pieces.length)).toEqual([0, 0]);
+    });
+
+    test('goes to the one that has room', () => {
+      const leave = queueFor();
+      const members = [join(false), join(true), join(false)];
+      expect(leave()).toBe(PIECES);
+      expect(members.map(({ pieces }) => pieces.length)).toEqual([0, PIECES, 0]);
+    });
+
+    test('is offered to few members, however many have no room', () => {
+      const leave = queueFor();
+      for (let count = 0; count < 500; count++) join(false);
+      expect(leave()).toBe(PIECES);
+      expect(asked).toBeLessThan(50 * PIECES);
+    });
   });
 
   test('who leaves takes no more; the last one ends the group', () => {
