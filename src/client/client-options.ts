@@ -4,6 +4,7 @@ import { randomUUID } from 'node:crypto';
 import type { BackoffOptions } from '../backoff.js';
 import { absoluteSocketPath, DEFAULT_SOCKET_PATH, MAX_TIMER } from '../config/defaults.js';
 import { SluiceError } from '../errors.js';
+import { requireKnownOptions } from '../known-options.js';
 import type { MessageInputMap } from '../messages/messages.js';
 import type { BrokerAddress, ClientTls } from './client-socket.js';
 import type { HeartbeatOptions } from './heartbeats.js';
@@ -23,9 +24,9 @@ export interface ReconnectOptions {
 export interface ClientOptions {
   /** Unix socket of the broker. Default, unless `port` is set: the broker's default path. */
   readonly socketPath?: string | undefined;
-  /** TCP host of the broker, used with `port` if there is no `socketPath`. Default: `127.0.0.1`. */
+  /** TCP host of the broker; needs `port`. Default: `127.0.0.1`. */
   readonly host?: string | undefined;
-  /** TCP port of the broker, 1 to 65,535. */
+  /** TCP port of the broker, 1 to 65,535; not with `socketPath`. */
   readonly port?: number | undefined;
   /** Encrypts the TCP connection: `true`, or what it is verified with. Default: not encrypted. */
   readonly tls?: ClientTls | boolean | undefined;
@@ -70,12 +71,39 @@ export interface ResolvedClientOptions {
 
 const MAX_PORT = 65_535;
 
+const OPTIONS: Readonly<Record<keyof ClientOptions, true>> = {
+  socketPath: true,
+  host: true,
+  port: true,
+  tls: true,
+  hello: true,
+  heartbeat: true,
+  reconnect: true,
+  maxOutboxBytes: true,
+  requestTimeout: true,
+  pingInterval: true,
+  pingTimeout: true,
+};
+const TLS_OPTIONS: Readonly<Record<keyof ClientTls, true>> = {
+  ca: true,
+  cert: true,
+  key: true,
+  serverName: true,
+};
+const HEARTBEAT_OPTIONS: Readonly<Record<keyof HeartbeatOptions, true>> = { interval: true, fields: true };
+const RECONNECT_OPTIONS: Readonly<Record<keyof ReconnectOptions, true>> = {
+  initialDelay: true,
+  maxDelay: true,
+  retries: true,
+};
+
 /**
  * Fills in the defaults.
  * @throws SluiceError `INVALID_OPTION`
  */
 export function resolveClientOptions(options: ClientOptions): ResolvedClientOptions {
-  const { socketPath, host = '127.0.0.1', port, tls, hello, heartbeat, reconnect = {} } = options;
+  requireKnownOptions(options, OPTIONS);
+  const { socketPath, host, port, tls, hello, heartbeat, reconnect = {} } = options;
   const { maxOutboxBytes = 16 * 1024 * 1024, requestTimeout = 10_000 } = options;
   const { pingInterval = 15_000, pingTimeout = 10_000 } = options;
   const { initialDelay = 100, maxDelay = 10_000, retries = Number.POSITIVE_INFINITY } = reconnect || {};
@@ -84,21 +112,26 @@ export function resolveClientOptions(options: ClientOptions): ResolvedClientOpti
   checkTimeout('requestTimeout', requestTimeout);
   if (pingInterval !== 0) checkDelay('pingInterval', pingInterval);
   checkDelay('pingTimeout', pingTimeout);
-  if (heartbeat?.interval !== undefined) checkDelay('heartbeat.interval', heartbeat.interval);
+  requireKnownOptions(reconnect || {}, RECONNECT_OPTIONS, 'reconnect.');
+  if (heartbeat !== undefined) checkHeartbeat(heartbeat);
   if (!(maxOutboxBytes > 0)) throw new SluiceError('INVALID_OPTION', 'maxOutboxBytes: must be more than 0');
   if (!(retries >= 0)) throw new SluiceError('INVALID_OPTION', 'retries: must be 0 or more');
   if (port !== undefined && !(Number.isInteger(port) && port > 0 && port <= MAX_PORT)) {
     throw new SluiceError('INVALID_OPTION', `port: must be from 1 to ${MAX_PORT}`);
   }
+  if (port !== undefined && socketPath !== undefined)
+    throw new SluiceError('INVALID_OPTION', 'port: cannot be combined with socketPath');
+  if (host !== undefined && port === undefined) throw new SluiceError('INVALID_OPTION', 'host: needs port');
   const encryption = tls === true ? {} : tls === false ? undefined : tls;
-  if (encryption !== undefined && (port === undefined || socketPath !== undefined))
+  if (encryption !== undefined) requireKnownOptions(encryption, TLS_OPTIONS, 'tls.');
+  if (encryption !== undefined && port === undefined)
     throw new SluiceError('INVALID_OPTION', 'tls: needs port, since Unix sockets are not encrypted');
   const path = socketPath ?? (port === undefined ? DEFAULT_SOCKET_PATH : undefined);
   return Object.freeze({
     // Absolute, so that the client can reconnect after a change of the working directory.
     address: {
       socketPath: path && absoluteSocketPath(process.cwd(), path),
-      host,
+      host: host ?? '127.0.0.1',
       port: port ?? 0,
       tls: encryption,
     },
@@ -112,4 +145,11 @@ export function resolveClientOptions(options: ClientOptions): ResolvedClientOpti
     pingInterval,
     pingTimeout,
   });
+}
+
+function checkHeartbeat(heartbeat: HeartbeatOptions): void {
+  requireKnownOptions(heartbeat, HEARTBEAT_OPTIONS, 'heartbeat.');
+  if (heartbeat.interval !== undefined) checkDelay('heartbeat.interval', heartbeat.interval);
+  if (typeof heartbeat.fields !== 'function')
+    throw new SluiceError('INVALID_OPTION', 'heartbeat.fields: must be a function');
 }

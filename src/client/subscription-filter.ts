@@ -2,6 +2,7 @@
 // which messages match.
 
 import { SluiceError } from '../errors.js';
+import { requireKnownOptions } from '../known-options.js';
 import { appSchemas, type OverflowPolicy } from '../messages/messages.js';
 import { matchesType, PRESENCE, REJECTED } from '../messages/type-patterns.js';
 import type { ReceivedMessage } from './received-message.js';
@@ -76,6 +77,24 @@ export interface SubscriptionFilter {
   readonly maxQueuedBytes?: number;
 }
 
+const FIELDS: Readonly<Record<keyof SubscriptionFilter, true>> = {
+  types: true,
+  jobIds: true,
+  crawlerIds: true,
+  group: true,
+  overflow: true,
+  meta: true,
+  last: true,
+  from: true,
+  cursor: true,
+  ack: true,
+  ackWait: true,
+  maxDeliveries: true,
+  maxUnacked: true,
+  scope: true,
+  maxQueuedBytes: true,
+};
+
 /** Whether the messages come from the broker's durable log. */
 export function isStored(filter: SubscriptionFilter): boolean {
   const { from, cursor, overflow } = filter;
@@ -93,6 +112,7 @@ export function isWorkGroup({ group, ack }: SubscriptionFilter): boolean {
  * @throws SluiceError `INVALID_OPTION`
  */
 export function checkFilter(filter: SubscriptionFilter, others: readonly SubscriptionFilter[]): void {
+  requireKnownOptions(filter, FIELDS);
   const needsClient = [...others, filter].some((one) => one.group !== undefined || isStored(one));
   const fault =
     needsClient && others.length > 0

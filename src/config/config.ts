@@ -4,8 +4,8 @@
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import * as z from 'zod';
-import { closestName } from '../closest-name.js';
 import { SluiceError } from '../errors.js';
+import { unknownOption } from '../known-options.js';
 import { isModuleUrl } from '../messages/module-url.js';
 import {
   adminAddressFault,
@@ -621,9 +621,7 @@ function invalidOption(error: z.ZodError): SluiceError {
     if (issue.path[0] === 'auth')
       return new SluiceError('INVALID_OPTION', `${issue.path.join('.')}: contains an unknown option`);
     const name = [...issue.path, issue.keys[0]].join('.');
-    const closest = closestName(name, OPTION_NAMES);
-    const hint = closest === undefined ? '' : `; did you mean ${closest}?`;
-    return new SluiceError('INVALID_OPTION', `${name}: unknown option${hint}`);
+    return unknownOption(name, OPTION_NAMES);
   }
   return new SluiceError('INVALID_OPTION', `${issue?.path.join('.')}: ${issue?.message}`);
 }

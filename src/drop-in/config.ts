@@ -1,7 +1,6 @@
 // The options of the replaced server, and what Sluice makes of them.
 
 import { readFileSync } from 'node:fs';
-import { closestName } from '../closest-name.js';
 import { optionsSchema, type ResolvedOptions, resolveOptions, type SluiceOptions } from '../config/config.js';
 import { MAX_TIMER } from '../config/defaults.js';
 import {
@@ -10,7 +9,8 @@ import {
   optionsFromEnvironment,
   unknownVariables,
 } from '../config/sources.js';
-import { describeError, SluiceError } from '../errors.js';
+import { describeError } from '../errors.js';
+import { requireKnownOptions } from '../known-options.js';
 
 /** The options of the replaced server that have a meaning here. */
 const SUPPORTED = [
@@ -63,6 +63,11 @@ const WITHOUT_EFFECT = [
   'maxJobAge',
   'maxErrorLogAge',
 ] as const satisfies readonly (keyof OptionsWithoutEffect)[];
+/** All options, with those that have no effect. */
+const KNOWN = {
+  ...optionsSchema.shape,
+  ...Object.fromEntries(WITHOUT_EFFECT.map((name) => [name, true])),
+};
 
 /**
  * The options of the replaced server and those of Sluice; all are optional. Defaults that differ from Sluice's:
@@ -101,7 +106,7 @@ export interface ResolvedConfig {
  * @throws SluiceError `INVALID_OPTION`
  */
 export function resolveConfig(given: Partial<SocketServerConfig>): ResolvedConfig {
-  requireKnown(given);
+  requireKnownOptions(given, KNOWN);
   for (const error of unknownVariables(process.env).values()) throw error;
   return resolve(
     given,
@@ -155,15 +160,6 @@ function shownConfig(resolved: ResolvedOptions, wanted: SocketServerConfig): Soc
   const { heartbeatTimeout } = resolved;
   const all = { ...resolved, ...withoutUndefined(wanted), heartbeatTimeout };
   return withoutUndefined(Object.fromEntries(Object.entries(all).filter(([name]) => names.has(name))));
-}
-
-function requireKnown(given: object): void {
-  const known = [...Object.keys(optionsSchema.shape), ...WITHOUT_EFFECT];
-  const unknown = Object.keys(given).find((name) => !known.includes(name));
-  if (unknown === undefined) return;
-  const suggestion = closestName(unknown, new Map(known.map((name) => [name, name])));
-  const hint = suggestion === undefined ? '' : `; did you mean ${suggestion}?`;
-  throw new SluiceError('INVALID_OPTION', `${unknown}: unknown option${hint}`);
 }
 
 /** The value of a size or time, which may be given with a unit; `undefined` if it is missing or not valid. */

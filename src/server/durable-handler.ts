@@ -1,6 +1,7 @@
 // Durable handlers: functions of an application in the broker's process that get messages from the durable log.
 
 import { SluiceError } from '../errors.js';
+import { requireKnownOptions } from '../known-options.js';
 import { RESERVED_PREFIX } from '../log/cursors.js';
 import { isFleetPosition } from '../log/log-start.js';
 import { controlSchemas } from '../messages/messages.js';
@@ -72,11 +73,26 @@ export interface BatchDurableHandler extends DurableHandlerSettings {
  */
 export type DurableHandler = SingleDurableHandler | BatchDurableHandler;
 
+const FIELDS: Readonly<Record<keyof DurableHandler, true>> = {
+  scope: true,
+  cursor: true,
+  from: true,
+  types: true,
+  jobIds: true,
+  crawlerIds: true,
+  handleGap: true,
+  handle: true,
+  handleBatch: true,
+};
+
 /**
  * The settings of a handler, as of a subscription.
  * @throws SluiceError `INVALID_OPTION`
  */
 export function subscriptionOf(handler: DurableHandler): SubscribeData {
+  // An object of a class may have fields of its own.
+  if (Object.getPrototypeOf(handler) === Object.prototype)
+    requireKnownOptions(handler, FIELDS, 'durable handler: ');
   if ((handler.handle === undefined) === (handler.handleBatch === undefined)) throw WITHOUT_FUNCTION();
   const { cursor, from, types, jobIds, crawlerIds, scope } = handler;
   const data = { id: 'handler', cursor, from, types, jobIds, crawlerIds, scope };

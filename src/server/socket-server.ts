@@ -11,6 +11,7 @@ import type {
 } from '../connection/connection-state.js';
 import type { ServerStatus } from '../connection/server-events.js';
 import { SluiceError } from '../errors.js';
+import { requireKnownOptions } from '../known-options.js';
 import type { OutgoingMessage } from '../messages/messages.js';
 import { withTimeout } from '../timeout.js';
 import type { DashboardHandler, DashboardOptions } from './dashboard-handler.js';
@@ -32,6 +33,20 @@ export interface SocketServerSettings extends SocketManagerDependencies, RouterO
   /** Whether to register the default handlers, which update `fleet` and emit {@link FleetEvents}. Default: true. */
   readonly defaultHandlers?: boolean | undefined;
 }
+
+const SETTINGS: Readonly<Record<keyof SocketServerSettings, true>> = {
+  logger: true,
+  droppedLogLines: true,
+  listenFds: true,
+  adminFd: true,
+  validatesLocally: true,
+  maxConcurrent: true,
+  maxQueuedBytes: true,
+  maxCrawlers: true,
+  maxJobs: true,
+  maxFleetBytes: true,
+  defaultHandlers: true,
+};
 
 /** Events of a server. Its `manager` emits the events of connections. */
 export type SocketServerEvents = RouterEvents & FleetEvents;
@@ -75,6 +90,7 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
    */
   constructor(options: SluiceOptions | ResolvedOptions = {}, settings: SocketServerSettings = {}) {
     super();
+    requireKnownOptions(settings, SETTINGS);
     const { defaultHandlers = true } = settings;
     this.manager = new SocketManager(options, settings);
     const { fieldTable } = this.manager;

@@ -36,7 +36,7 @@ const LAYERS = [
 ];
 /** What the client may load of the rest: nothing of the broker. */
 const CLIENT =
-  /^(client\/|messages\/|wire\/|config\/defaults\.ts$|(backoff|errors|fifo|safe-emitter|timeout|version|watermark)\.ts$)/;
+  /^(client\/|messages\/|wire\/|config\/defaults\.ts$|(backoff|closest-name|errors|fifo|known-options|safe-emitter|timeout|version|watermark)\.ts$)/;
 
 const files = readdirSync(source, { recursive: true, encoding: 'utf8' })
   .filter((name) => name.endsWith('.ts'))

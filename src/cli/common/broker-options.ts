@@ -78,7 +78,13 @@ export function resolveFlags(flags: BrokerFlags, folder: string = process.cwd())
   const fromFile = typeof flags.config === 'string' ? optionsFromFile(resolve(folder, flags.config)) : {};
   const fromEnvironment = optionsFromEnvironment(process.env, withoutGiven(OPTION_SPECS, given), warn);
   try {
-    return resolveOptions(mergeOptions(fromFile, fromEnvironment, fromFlags as SluiceOptions), folder);
+    const options = resolveOptions(
+      mergeOptions(fromFile, fromEnvironment, fromFlags as SluiceOptions),
+      folder,
+    );
+    if (fromFlags.host !== undefined && options.socketPath !== undefined)
+      throw new SluiceError('INVALID_OPTION', '--host: needs --port');
+    return options;
   } catch (error) {
     throw namedByFlag(error, given);
   }

@@ -71,6 +71,7 @@ describe('sluice', () => {
     [['demo', '--duration', '2147484'], 64, 'Expected an integer from 1 to 2147483.'],
     [['sub', '--host', '127.0.0.1'], 64, '--host: needs --port'],
     [['pub', '--tls'], 64, '--tls: needs --port'],
+    [['serve', '--host', '0.0.0.0', '--socket', '/tmp/x.sock'], 78, '--host: needs --port'],
     [['serve', '--socket', '/tmp/x.sock', '--port', '0'], 78, 'port: cannot be combined with socketPath'],
     [['sub', '--socket', '/nowhere.sock'], 69, '/nowhere.sock'],
     [['pub', '--socket', '/nowhere.sock'], 69, '/nowhere.sock'],

@@ -298,7 +298,7 @@ describe('SluiceClient', () => {
     expect(crawler.statistics.unconfirmed).toBe(0);
   });
 
-  test.each([
+  test.each<[object, string]>([
     [{ maxOutboxBytes: 0 }, 'maxOutboxBytes'],
     [{ pingInterval: -1 }, 'pingInterval'],
     [{ pingInterval: Number.POSITIVE_INFINITY }, 'pingInterval'],
@@ -311,6 +311,13 @@ describe('SluiceClient', () => {
     [{ port: 0 }, 'port'],
     [{ reconnect: { maxDelay: Number.NaN } }, 'maxDelay'],
     [{ heartbeat: { interval: 0, fields: () => VALID.heartbeat.data } }, 'heartbeat.interval'],
+    [{ heartbeat: { fields: VALID.heartbeat.data } }, 'heartbeat.fields: must be a function'],
+    [{ heartbeat: { field: () => VALID.heartbeat.data } }, 'heartbeat.field: unknown option'],
+    [{ socketPth: '/tmp/x.sock' }, 'socketPth: unknown option; did you mean socketPath?'],
+    [{ reconnect: { retry: 3 } }, 'reconnect.retry: unknown option; did you mean reconnect.retries?'],
+    [{ port: 1, tls: { cacert: '' } }, 'tls.cacert: unknown option'],
+    [{ host: 'broker.example.org' }, 'host: needs port'],
+    [{ socketPath: '/tmp/x.sock', port: 1 }, 'port: cannot be combined with socketPath'],
   ])('rejects the options %j', (options, name) => {
     expect(() => new SluiceClient(options)).toThrow(
       expect.objectContaining({ code: 'INVALID_OPTION', message: expect.stringContaining(name) }),

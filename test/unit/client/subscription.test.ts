@@ -231,6 +231,16 @@ describe('Subscription', () => {
     expect(manager.getMetrics().protocol.subscriptions).toBe(2);
   });
 
+  test('a misspelt field is an error, and does not subscribe to everything', async () => {
+    const { socketPath } = sharedBroker();
+    const app = await connectApp(socketPath);
+    const filter: object = { type: ['job_failed'] };
+    await expect(app.subscribe(filter)).rejects.toMatchObject({
+      code: 'INVALID_OPTION',
+      message: expect.stringContaining('type: unknown option; did you mean types?'),
+    });
+  });
+
   test('a group needs a client of its own', async () => {
     const { socketPath } = sharedBroker();
     const app = await connectApp(socketPath);

@@ -198,6 +198,7 @@ describe('a durable handler', () => {
     expect(register({ handle, from: { offset: 'nowhere' } })).toThrow('from');
     expect(register({ handle, cursor: '' })).toThrow('cursor');
     expect(register({ handle, types: [''] })).toThrow('types.0');
+    expect(register({ handle, cursr: 'c' })).toThrow('cursr: unknown option; did you mean');
     server.registerDurableHandler({ handle, cursor: 'c' });
     expect(register({ handle, cursor: 'c' })).toThrow('belongs to another');
     const withoutLog = new SocketServer({ socketPath: join(temporaryFolder(), 's.sock') });

@@ -71,6 +71,13 @@ describe('SocketServer', () => {
     await rejects();
   });
 
+  test('rejects settings that do not exist', () => {
+    const settings: object = { maxConcurent: 1 };
+    expect(() => new SocketServer({}, settings)).toThrow(
+      'maxConcurent: unknown option; did you mean maxConcurrent?',
+    );
+  });
+
   test('rejects what no crawler can get, and what is not valid, without repeating it', async () => {
     const { server, connect } = shared();
     const send = server.sendToCrawler('c1', { ...VALID.job_assignment });
