@@ -314,7 +314,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
 
   /**
    * @internal Sends a message to a crawler of another host. @returns whether it receives it
-   * @throws SluiceError `INVALID_MESSAGE`
+   * @throws SluiceError `INVALID_MESSAGE`; `SEND_TIMEOUT`, `CONNECTION_CLOSED` if its host does not answer
    */
   async sendToFleet(crawler: string, message: OutgoingMessage): Promise<boolean> {
     return (await this.#pipeline?.sendToFleet(crawler, message)) ?? false;

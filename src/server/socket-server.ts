@@ -165,18 +165,17 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
    * Sends a message to one crawler. Resolves when its socket has accepted it. In a fleet, the crawler may be on another
    * host: then it resolves when that host has sent it.
    * @param crawlerId the `crawlerId` of the crawler's `hello`, or its connection ID
-   * @throws SluiceError `NOT_RUNNING`; `INVALID_MESSAGE`; `NO_RECIPIENT` if the crawler is not connected, or has not
-   *   accepted the message; errors of `beforeSend`
+   * @throws SluiceError `NOT_RUNNING`; `INVALID_MESSAGE`; `NO_RECIPIENT` if the crawler is not connected; `SLOW_CONSUMER`
+   *   if more than `maxPendingBytes` are queued for it; `SEND_TIMEOUT` or `CONNECTION_CLOSED` if it has not accepted the
+   *   message, which may arrive all the same; errors of `beforeSend`
    */
   sendToCrawler<T extends string>(crawlerId: string, message: SentMessage<T>): Promise<BroadcastResult> {
     return this.#send(message, { kind: 'crawler', crawlerId }, async (outgoing) => {
       const pool = this.manager.getConnectionPool();
       const crawler = pool.getCrawlerByConnection(crawlerId) ?? pool.getCrawler(crawlerId);
-      if (crawler === undefined && (await this.manager.sendToFleet(crawlerId, outgoing)))
-        return { delivered: 1, failed: [] };
-      const result = await pool.sendTo({ where: (connection) => connection === crawler }, outgoing);
-      if (result.delivered === 0) throw new SluiceError('NO_RECIPIENT');
-      return result;
+      if (crawler !== undefined) await crawler.send(outgoing);
+      else if (!(await this.manager.sendToFleet(crawlerId, outgoing))) throw new SluiceError('NO_RECIPIENT');
+      return { delivered: 1, failed: [] };
     });
   }
 
