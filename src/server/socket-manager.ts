@@ -351,6 +351,11 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     this.#logger.warn({ type }, 'a handler is registered for a type of which there are no messages');
   }
 
+  /** @internal */
+  get logger(): Logger {
+    return this.#logger;
+  }
+
   /** Opened on first use, so that the constructor does not fail if the default logger cannot be loaded. */
   get #logger(): Logger {
     if (this.#openedLogger === undefined) {

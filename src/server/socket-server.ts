@@ -16,6 +16,7 @@ import { withTimeout } from '../timeout.js';
 import type { DashboardHandler, DashboardOptions } from './dashboard-handler.js';
 import { type FleetEvents, registerDefaultHandlers } from './default-handlers.js';
 import type { DurableHandler } from './durable-handler.js';
+import { FailureLogger } from './failure-logger.js';
 import { type FleetLimits, FleetState } from './fleet-state.js';
 import type { SentMessage } from './handler.js';
 import {
@@ -68,6 +69,7 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
   /** Known crawlers and jobs; empty without the default handlers. */
   readonly fleet: FleetState;
   readonly #middleware = new MiddlewareChain();
+  readonly #failures = new FailureLogger(() => this.manager.logger);
 
   /**
    * @param options of the broker; see SOCKET_CONFIG
@@ -95,7 +97,13 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
     }
     this.manager.onDurableFailure = ({ error, phase, messages }) =>
       this.router.recordError({ error, phase, event: undefined, durable: messages });
-    this.router.on('handler_error', (failure) => this.emit('handler_error', failure));
+    this.router.on('handler_error', (failure) => {
+      const listeners = this.listenerCount('handler_error') + this.router.listenerCount('handler_error');
+      // One is this function.
+      if (listeners === 1 || failure.durable !== undefined) this.#failures.record(failure);
+      this.emit('handler_error', failure);
+    });
+    this.router.onFailedListener = (error) => this.#failures.recordListener(error);
     this.manager.on('message', (event) => this.router.dispatch(event));
     this.manager.on('connection_added', ({ connection }) => {
       connection.beforeEnd = () => this.#withinDrainTimeout(this.router.idleOf(connection));
@@ -123,6 +131,7 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
   async stop(reason?: string): Promise<void> {
     await this.manager.stop(reason);
     await this.#withinDrainTimeout(this.router.idle());
+    this.#failures.flush();
   }
 
   /** Stops at the end of the block, for `await using`. */
