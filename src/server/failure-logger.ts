@@ -1,5 +1,5 @@
 // Logs errors of an application's functions: where they come from and their number, no content. There is at most one line
-// per function kind, message type and second.
+// per type, phase and second, for live and durable handlers each.
 
 import type { Logger } from 'pino';
 import { RateLimitedLog } from '../connection/rate-limited-log.js';
@@ -9,7 +9,9 @@ import type { HandlerFailure } from './message-router.js';
 interface Failure {
   readonly message: string;
   /** Which function has failed; `undefined` for a listener. */
-  readonly where: { readonly type: string | undefined; readonly phase: string } | undefined;
+  readonly where:
+    | { readonly type: string | undefined; readonly phase: string; readonly isDurable: boolean }
+    | undefined;
   readonly error: unknown;
 }
 
@@ -29,7 +31,8 @@ export class FailureLogger {
     // Peers may make up the types of messages that are not valid.
     const type = first?.isValid === false ? '*' : first?.type;
     const message = 'a message handler or middleware failed';
-    this.#lines.record(`${phase} ${type}`, 1, { message, where: { type, phase }, error });
+    const where = { type, phase, isDurable: durable !== undefined };
+    this.#lines.record(Object.values(where).join(' '), 1, { message, where, error });
   }
 
   /** Records that a listener of `handler_error` has failed. */

@@ -132,7 +132,7 @@ describe('a durable handler', () => {
     const failure = ['handleBatch', ['1', '2'], 'Error: the database is down'];
     expect(failures).toEqual([failure, failure]);
     await server.stop();
-    expect(lines[0]).toMatchObject({ type: 'job_started', phase: 'handleBatch', count: 1 });
+    expect(lines[0]).toMatchObject({ type: 'job_started', phase: 'handleBatch', isDurable: true, count: 1 });
     expect(lines.reduce((sum, { count }) => sum + Number(count), 0)).toBe(2);
     expect(server.getStatus().handlers.errors).toBe(2);
   });
