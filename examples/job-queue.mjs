@@ -76,9 +76,12 @@ async function assign() {
         },
       });
       console.log(`${jobs.map(({ id }) => id).join(', ')} to ${crawler}`);
-    } catch {
-      // The crawler has disconnected. That was no attempt.
-      for (const job of jobs) store.set(job.id, { ...job, state: 'queued', tries: job.tries - 1 });
+    } catch ({ code }) {
+      // The crawler may have got the jobs, or may still get them: they are its own until it is gone.
+      if (code === 'SEND_TIMEOUT' || code === 'CONNECTION_CLOSED') continue;
+      // Nothing was sent. That was no attempt.
+      for (const job of jobs)
+        if (jobOf(job.id, crawler)) store.set(job.id, { ...job, state: 'queued', tries: job.tries - 1 });
     }
   }
 }

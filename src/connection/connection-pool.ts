@@ -139,13 +139,13 @@ export class ConnectionPool extends SafeEmitter<PoolEvents> {
   /** @internal The crawler with this connection ID. */
   getCrawlerByConnection(connectionId: string): SocketConnection | undefined {
     const connection = this.get(connectionId);
-    return connection !== undefined && canReceive(connection) ? connection : undefined;
+    return connection !== undefined && isReachableCrawler(connection) ? connection : undefined;
   }
 
   /** The crawler with this crawlerId. If several connections have sent it, that is the latest, and the others are closed. */
   getCrawler(crawlerId: string): SocketConnection | undefined {
     const connection = this.#byCrawlerId.get(crawlerId);
-    return connection !== undefined && canReceive(connection) ? connection : undefined;
+    return connection !== undefined && isReachableCrawler(connection) ? connection : undefined;
   }
 
   /**
@@ -161,7 +161,7 @@ export class ConnectionPool extends SafeEmitter<PoolEvents> {
     const known = this.#byCrawlerId.get(crawlerId);
     this.#byCrawlerId.set(crawlerId, connection);
     connection.identifiedAt = performance.now();
-    return known !== undefined && isOpenCrawler(known) ? known : undefined;
+    return known?.role === 'crawler' && known.isOpen && known.isAuthenticated ? known : undefined;
   }
 
   /** All connections, in order of arrival. */
@@ -176,7 +176,7 @@ export class ConnectionPool extends SafeEmitter<PoolEvents> {
 
   /** Crawlers to which messages can be sent. */
   crawlers(): SocketConnection[] {
-    return this.filter({ where: canReceive });
+    return this.filter({ where: isReachableCrawler });
   }
 
   filter(wanted: ConnectionFilter): SocketConnection[] {
@@ -192,11 +192,12 @@ export class ConnectionPool extends SafeEmitter<PoolEvents> {
   }
 
   /**
-   * Sends a message to every connection. This and the following methods skip peers that have not sent a required token.
+   * Sends a message to every connection. This and the following methods skip peers that have not sent a required token,
+   * since messages may contain access tokens, and those that have closed their side.
    * @throws SluiceError `INVALID_MESSAGE`
    */
   broadcast(message: OutgoingMessage): Promise<BroadcastResult> {
-    return this.#sendAll(onlyAuthenticated(this.all()), message);
+    return this.#sendAll(this.all(), message);
   }
 
   /**
@@ -204,7 +205,7 @@ export class ConnectionPool extends SafeEmitter<PoolEvents> {
    * @throws SluiceError `INVALID_MESSAGE`
    */
   broadcastToActive(message: OutgoingMessage): Promise<BroadcastResult> {
-    return this.#sendAll(onlyAuthenticated(this.active()), message);
+    return this.#sendAll(this.active(), message);
   }
 
   /**
@@ -220,7 +221,7 @@ export class ConnectionPool extends SafeEmitter<PoolEvents> {
    * @throws SluiceError `INVALID_MESSAGE`
    */
   sendTo(wanted: ConnectionFilter, message: OutgoingMessage): Promise<BroadcastResult> {
-    return this.#sendAll(onlyAuthenticated(this.filter(wanted)), message);
+    return this.#sendAll(this.filter(wanted), message);
   }
 
   /** Removes connections whose socket is closed. @returns their number */
@@ -241,7 +242,8 @@ export class ConnectionPool extends SafeEmitter<PoolEvents> {
     this.#onListenerError(error);
   }
 
-  async #sendAll(connections: SocketConnection[], message: OutgoingMessage): Promise<BroadcastResult> {
+  async #sendAll(selected: SocketConnection[], message: OutgoingMessage): Promise<BroadcastResult> {
+    const connections = selected.filter(({ canReceive }) => canReceive);
     // Encoded once for all connections, and validated even if there are none.
     const line = this.#encode(message);
     const results = await Promise.allSettled(connections.map((connection) => connection.send(message, line)));
@@ -257,18 +259,8 @@ export class ConnectionPool extends SafeEmitter<PoolEvents> {
 }
 
 /** Whether a connection is a crawler to which messages can be sent. */
-function isOpenCrawler({ role, isOpen, isAuthenticated }: SocketConnection): boolean {
-  return role === 'crawler' && isOpen && isAuthenticated;
-}
-
-/** Whether the crawler can also act on them: it has not closed its side. */
-function canReceive(connection: SocketConnection): boolean {
-  return isOpenCrawler(connection) && !connection.hasEnded;
-}
-
-/** Messages may contain access tokens, so unauthenticated peers must not receive them. */
-function onlyAuthenticated(connections: readonly SocketConnection[]): SocketConnection[] {
-  return connections.filter(({ isAuthenticated }) => isAuthenticated);
+function isReachableCrawler({ role, canReceive }: SocketConnection): boolean {
+  return role === 'crawler' && canReceive;
 }
 
 function rethrow(error: unknown): never {

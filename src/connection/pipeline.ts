@@ -317,7 +317,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
   /**
    * Sends a message of code in this process to a crawler of another host.
    * @returns whether it receives it
-   * @throws SluiceError `INVALID_MESSAGE`
+   * @throws SluiceError `INVALID_MESSAGE`; `SEND_TIMEOUT`, `CONNECTION_CLOSED` if its host does not answer
    */
   async sendToFleet(crawler: string, message: OutgoingMessage): Promise<boolean> {
     return this.protocol.sendToFleet(crawler, message.type, this.encode(message).subarray(0, -1));

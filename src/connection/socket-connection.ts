@@ -311,6 +311,11 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
     return this.#pipeline.access.isAuthenticated(this);
   }
 
+  /** @internal Whether messages may be sent to the peer, and it can still act on them: it has not closed its side. */
+  get canReceive(): boolean {
+    return this.isOpen && this.isAuthenticated && !this.hasEnded;
+  }
+
   /** Whether the broker has paused reading from the peer. */
   get isPaused(): boolean {
     return this.#pauses !== 0;

@@ -138,9 +138,8 @@ export class CrawlerConnection extends SafeEmitter<ConnectionEvents> implements 
   }
 
   isActive(): boolean {
-    const { state, role, isAuthenticated } = this.#broker;
-    // Messages may contain access tokens, so only authenticated crawlers may receive them.
-    return (state === 'active' || state === 'authenticated') && role === 'crawler' && isAuthenticated;
+    const { state, role, canReceive } = this.#broker;
+    return (state === 'active' || state === 'authenticated') && role === 'crawler' && canReceive;
   }
 
   async connect(): Promise<void> {}

@@ -84,12 +84,16 @@ export class CrawlerPool extends SafeEmitter<PoolEvents> implements ConnectionPo
     return this.getAllConnections().filter((connection) => connection.isActive());
   }
 
-  /** The active connections of crawlers, by crawler id or connection id. */
+  /** The active connection of each crawler, by crawler id or connection id. Of several, the latest. */
   activeOf(crawlerIds: readonly string[]): SocketConnection[] {
-    return this.getActiveConnections().filter(
-      ({ id, metadata: { crawlerId } }) =>
-        crawlerIds.includes(id) || (crawlerId !== undefined && crawlerIds.includes(crawlerId)),
-    );
+    const byId = new Map<string, SocketConnection>();
+    const active = this.getActiveConnections();
+    for (const connection of active) {
+      const { crawlerId } = connection.metadata;
+      if (crawlerId !== undefined) byId.set(crawlerId, connection);
+    }
+    for (const connection of active) byId.set(connection.id, connection);
+    return crawlerIds.flatMap((id) => byId.get(id) ?? []);
   }
 
   removeConnection(id: string): void {

@@ -131,7 +131,7 @@ export class SocketServer {
   }
 
   /**
-   * Sends a message to one crawler, on the first of its active connections.
+   * Sends a message to one crawler, on the latest of its active connections.
    * @param crawlerId the crawler's id, or the id of a connection
    * @throws SluiceError `NOT_RUNNING`; `NO_RECIPIENT` if there is no such active connection; errors of `connection.send`
    */

@@ -66,7 +66,11 @@ export interface FleetEngine {
   handle(subject: string, handler: RequestHandler): void;
   /** Publishes a message to the other hosts, if the engine is connected. */
   notify(subject: string, data: Uint8Array): void;
-  /** Sends a request to the other hosts. @returns the first answer; `undefined` if there is none within `timeout` ms */
+  /**
+   * Sends a request to the other hosts.
+   * @returns the first answer; `undefined` if there is none within `timeout` ms
+   * @throws SluiceError `CONNECTION_CLOSED` if the connection is lost meanwhile; another error if it was not sent
+   */
   request(subject: string, data: Uint8Array, timeout: number): Promise<Uint8Array | undefined>;
   /**
    * Sends a request to which each host may reply several times.

@@ -224,7 +224,7 @@ export class Fleet {
   /**
    * Sends a request to the other hosts.
    * @returns the first answer; `undefined` if there is none within `timeout` ms
-   * @throws an error if the engine is not connected
+   * @throws SluiceError `CONNECTION_CLOSED` if the connection is lost meanwhile; another error if it was not sent
    */
   request(subject: string, data: Uint8Array, timeout: number): Promise<Uint8Array | undefined> {
     return this.#options.engine.request(subject, data, timeout);

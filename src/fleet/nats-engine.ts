@@ -278,6 +278,7 @@ export class NatsEngine implements FleetEngine {
       return reply.data;
     } catch (error) {
       if (this.#isUnanswered(error)) return undefined;
+      if (connection.isClosed()) throw new SluiceError('CONNECTION_CLOSED', undefined, { cause: error });
       throw error;
     }
   }

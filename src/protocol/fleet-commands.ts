@@ -2,6 +2,7 @@
 // sends the message to the first that does: messages contain tokens, and only one host may act on them.
 
 import type { FrameRun } from '../delivery/frame-run.js';
+import { SluiceError } from '../errors.js';
 import type { Fleet } from '../fleet/fleet.js';
 import { cloneBytes } from '../memory/copy-bytes.js';
 import { type AssignedJob, type JobSeed, jobKey } from '../messages/job-key.js';
@@ -73,13 +74,14 @@ export class FleetCommands<P extends Peer> {
   send(sender: P, type: MessageType, run: FrameRun, isForAll: boolean): Promise<boolean> | undefined {
     // Copied, since its slab is used again.
     const message = cloneBytes(run.message(0));
-    return this.#enqueue(sender, () => this.#send(type, message, isForAll));
+    return this.#enqueue(sender, () => this.#send(type, message, isForAll))?.catch(() => false);
   }
 
   /**
    * Sends a message of code in this process to a crawler of another host, after the earlier ones.
    * @param crawler its ID or connection ID
    * @returns whether it receives it; `undefined` at once if too many messages are on their way
+   * @throws SluiceError as {@link #deliverThere}
    */
   sendTo(crawler: string, type: string, message: Buffer): Promise<boolean> | undefined {
     return this.#enqueue(this, () => this.#sendTo(crawler, type, message));
@@ -95,39 +97,54 @@ export class FleetCommands<P extends Peer> {
     this.#pending++;
     const sent = (this.#latest.get(sender) ?? Promise.resolve())
       .then(send)
-      .catch(() => false)
+      .catch((error: unknown) => {
+        if (error instanceof SluiceError) throw error;
+        // It was not sent: the engine is not connected, or the message is too long for it.
+        return false;
+      })
       .finally(() => {
         this.#pending--;
       });
-    this.#latest.set(sender, sent);
+    this.#latest.set(
+      sender,
+      sent.catch(() => {}),
+    );
     return sent;
   }
 
   async #send(type: MessageType, message: Buffer, isForAll: boolean): Promise<boolean> {
     const { requestTimeout } = this.#fleet;
-    if (isForAll) return this.#request(DELIVER, message);
+    if (isForAll) return this.#deliverThere(DELIVER, message);
     const { to, job } = addressIn(type, message);
     for (const isWaiting of [true, false]) {
       const timeout = isWaiting ? requestTimeout * WAITING_SHARE : requestTimeout * (1 - WAITING_SHARE);
       const host = await this.#find({ type: type.name, to, job, isWaiting }, timeout);
-      if (host !== undefined && (await this.#request(`${DELIVER}.${host}`, message))) return true;
+      if (host !== undefined) return this.#deliverThere(`${DELIVER}.${host}`, message);
     }
     return false;
   }
 
   async #sendTo(crawler: string, type: string, message: Buffer): Promise<boolean> {
     const host = await this.#find({ type, crawler, isWaiting: false }, this.#fleet.requestTimeout);
-    return host !== undefined && this.#request(`${DELIVER_TO}.${host}`, addressed(crawler, message));
+    return host !== undefined && this.#deliverThere(`${DELIVER_TO}.${host}`, addressed(crawler, message));
   }
 
   /** The name of a host that has a recipient. @param timeout in ms */
   async #find(query: RecipientQuery, timeout: number): Promise<string | undefined> {
-    const host = await this.#fleet.request(FIND, Buffer.from(JSON.stringify(query)), timeout);
+    const request = this.#fleet.request(FIND, Buffer.from(JSON.stringify(query)), timeout);
+    const host = await request.catch(() => undefined);
     return host && Buffer.from(host).toString();
   }
 
-  async #request(subject: string, message: Buffer): Promise<boolean> {
-    return (await this.#fleet.request(subject, message, this.#fleet.requestTimeout)) !== undefined;
+  /**
+   * Lets another host deliver a message.
+   * @throws SluiceError `SEND_TIMEOUT`, `CONNECTION_CLOSED` if it does not answer: the message may still arrive, so no
+   *   further host may get it
+   */
+  async #deliverThere(subject: string, message: Buffer): Promise<true> {
+    const answer = await this.#fleet.request(subject, message, this.#fleet.requestTimeout);
+    if (answer === undefined) throw new SluiceError('SEND_TIMEOUT');
+    return true;
   }
 
   /** Answers another host. @returns the name of this one if it has a recipient */

@@ -496,6 +496,7 @@ export class ProtocolHandler<P extends Peer> {
    * Sends a message of code in this process to a crawler of another host.
    * @param message a valid message, without delimiter
    * @returns whether it receives it
+   * @throws SluiceError `SEND_TIMEOUT`, `CONNECTION_CLOSED` if its host does not answer
    */
   async sendToFleet(crawler: string, type: string, message: Buffer): Promise<boolean> {
     return (await this.#fleetCommands?.sendTo(crawler, type, message)) ?? false;

@@ -50,7 +50,10 @@ export interface HandlerFailure {
 
 /** Events of a router. */
 export interface RouterEvents {
-  /** A handler or middleware threw, or its promise rejected. */
+  /**
+   * A handler or middleware threw, or its promise rejected. A server logs this without content, at most once per second,
+   * type and phase, if there is no listener, or the handler is a durable one.
+   */
   handler_error: [failure: HandlerFailure];
 }
 
@@ -205,9 +208,13 @@ export class MessageRouter extends SafeEmitter<RouterEvents> {
     this.emitSafely('handler_error', failure);
   }
 
-  /** @internal An error of an error listener is only counted. */
-  protected override onListenerError(): void {
+  /** @internal Called with an error of a listener of `handler_error`. */
+  onFailedListener: (error: unknown) => void = () => {};
+
+  /** @internal */
+  protected override onListenerError(error: unknown): void {
     this.#errors++;
+    this.onFailedListener(error);
   }
 
   /** The handler as an object: always the same one for a function, so that it can be unregistered. */

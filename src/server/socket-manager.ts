@@ -314,7 +314,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
 
   /**
    * @internal Sends a message to a crawler of another host. @returns whether it receives it
-   * @throws SluiceError `INVALID_MESSAGE`
+   * @throws SluiceError `INVALID_MESSAGE`; `SEND_TIMEOUT`, `CONNECTION_CLOSED` if its host does not answer
    */
   async sendToFleet(crawler: string, message: OutgoingMessage): Promise<boolean> {
     return (await this.#pipeline?.sendToFleet(crawler, message)) ?? false;
@@ -349,6 +349,11 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     const isForwarded = direction === undefined && this.options.validation === 'report';
     if (direction === 'crawler' || direction === 'app' || isForwarded) return;
     this.#logger.warn({ type }, 'a handler is registered for a type of which there are no messages');
+  }
+
+  /** @internal */
+  get logger(): Logger {
+    return this.#logger;
   }
 
   /** Opened on first use, so that the constructor does not fail if the default logger cannot be loaded. */

@@ -17,6 +17,7 @@ import { withTimeout } from '../timeout.js';
 import type { DashboardHandler, DashboardOptions } from './dashboard-handler.js';
 import { type FleetEvents, registerDefaultHandlers } from './default-handlers.js';
 import type { DurableHandler } from './durable-handler.js';
+import { FailureLogger } from './failure-logger.js';
 import { type FleetLimits, FleetState } from './fleet-state.js';
 import type { SentMessage } from './handler.js';
 import {
@@ -83,6 +84,7 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
   /** Known crawlers and jobs; empty without the default handlers. */
   readonly fleet: FleetState;
   readonly #middleware = new MiddlewareChain();
+  readonly #failures = new FailureLogger(() => this.manager.logger);
 
   /**
    * @param options of the broker; see SOCKET_CONFIG
@@ -111,7 +113,13 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
     }
     this.manager.onDurableFailure = ({ error, phase, messages }) =>
       this.router.recordError({ error, phase, event: undefined, durable: messages });
-    this.router.on('handler_error', (failure) => this.emit('handler_error', failure));
+    this.router.on('handler_error', (failure) => {
+      const listeners = this.listenerCount('handler_error') + this.router.listenerCount('handler_error');
+      // One is this function.
+      if (listeners === 1 || failure.durable !== undefined) this.#failures.record(failure);
+      this.emit('handler_error', failure);
+    });
+    this.router.onFailedListener = (error) => this.#failures.recordListener(error);
     this.manager.on('message', (event) => this.router.dispatch(event));
     this.manager.on('connection_added', ({ connection }) => {
       connection.beforeEnd = () => this.#withinDrainTimeout(this.router.idleOf(connection));
@@ -139,6 +147,7 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
   async stop(reason?: string): Promise<void> {
     await this.manager.stop(reason);
     await this.#withinDrainTimeout(this.router.idle());
+    this.#failures.flush();
   }
 
   /** Stops at the end of the block, for `await using`. */
@@ -181,18 +190,17 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
    * Sends a message to one crawler. Resolves when its socket has accepted it. In a fleet, the crawler may be on another
    * host: then it resolves when that host has sent it.
    * @param crawlerId the `crawlerId` of the crawler's `hello`, or its connection ID
-   * @throws SluiceError `NOT_RUNNING`; `INVALID_MESSAGE`; `NO_RECIPIENT` if the crawler is not connected, or has not
-   *   accepted the message; errors of `beforeSend`
+   * @throws SluiceError `NOT_RUNNING`; `INVALID_MESSAGE`; `NO_RECIPIENT` if the crawler is not connected; `SLOW_CONSUMER`
+   *   if more than `maxPendingBytes` are queued for it; `SEND_TIMEOUT` or `CONNECTION_CLOSED` if it has not accepted the
+   *   message, which may arrive all the same; errors of `beforeSend`
    */
   sendToCrawler<T extends string>(crawlerId: string, message: SentMessage<T>): Promise<BroadcastResult> {
     return this.#send(message, { kind: 'crawler', crawlerId }, async (outgoing) => {
       const pool = this.manager.getConnectionPool();
       const crawler = pool.getCrawlerByConnection(crawlerId) ?? pool.getCrawler(crawlerId);
-      if (crawler === undefined && (await this.manager.sendToFleet(crawlerId, outgoing)))
-        return { delivered: 1, failed: [] };
-      const result = await pool.sendTo({ where: (connection) => connection === crawler }, outgoing);
-      if (result.delivered === 0) throw new SluiceError('NO_RECIPIENT');
-      return result;
+      if (crawler !== undefined) await crawler.send(outgoing);
+      else if (!(await this.manager.sendToFleet(crawlerId, outgoing))) throw new SluiceError('NO_RECIPIENT');
+      return { delivered: 1, failed: [] };
     });
   }
 

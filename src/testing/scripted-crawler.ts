@@ -39,7 +39,8 @@ export class ScriptedCrawler {
   readonly rejections = new Inbox<Rejection>(nameOfRejection);
   /** Those since the latest {@link send} began. */
   #rejected: Rejection[] = [];
-  #isClosed = false;
+  /** Settled when what {@link send} and {@link sendRaw} have sent so far is checked. */
+  #sent: Promise<unknown> = Promise.resolve();
 
   /** @internal */
   constructor(socketPath: string, { crawlerId = 'crawler', token, answers = {} }: CrawlerScript) {
@@ -58,28 +59,25 @@ export class ScriptedCrawler {
   }
 
   /**
-   * Sends messages. Resolves when the broker has accepted them.
-   * @throws SluiceError with the code of the rejection, such as `SCHEMA_VIOLATION`, if one was rejected
+   * Sends messages, after those of earlier calls. Resolves when the broker has accepted them. Answers, and what
+   * {@link client} sends, while this waits may be taken for these messages if they are rejected.
+   * @throws SluiceError if one was rejected: with the code of the rejection, such as `SCHEMA_VIOLATION`; or with
+   *   `INVALID_MESSAGE` if the broker has not reported it, since it sends at most `maxErrorReplies` per second
    */
-  async send(...messages: readonly ScriptedMessage[]): Promise<void> {
-    this.#rejected = [];
-    for (const message of messages) this.client.publish(message);
-    await this.client.flush();
-    const [rejected] = this.#rejected;
-    if (rejected === undefined) return;
-    const issues = rejected.issues.map(({ path, message }) => `${path} ${message}`);
-    throw new SluiceError(rejected.code as SluiceError['code'], [rejected.messageType, ...issues].join('; '));
+  send(...messages: readonly ScriptedMessage[]): Promise<void> {
+    return this.#inTurn(() => this.#send(messages));
   }
 
   /** Sends text as it is, such as lines that are not valid. Resolves when the broker has checked them. */
-  async sendRaw(text: string | Buffer): Promise<void> {
-    this.client.publishRaw(text);
-    await this.client.flush();
+  sendRaw(text: string | Buffer): Promise<void> {
+    return this.#inTurn(() => {
+      this.client.publishRaw(text);
+      return this.client.flush();
+    });
   }
 
   /** Disconnects, when the broker has checked what was sent. */
   async close(): Promise<void> {
-    this.#isClosed = true;
     await this.client.close();
   }
 
@@ -88,10 +86,38 @@ export class ScriptedCrawler {
     return this.close();
   }
 
+  #inTurn(send: () => Promise<void>): Promise<void> {
+    const sent = this.#sent.then(send);
+    this.#sent = sent.catch(() => {});
+    return sent;
+  }
+
+  async #send(messages: readonly ScriptedMessage[]): Promise<void> {
+    // The rejections of answers that were sent before are no longer due then.
+    await this.client.flush();
+    this.#rejected = [];
+    const before = this.client.rejectedByBroker;
+    for (const message of messages) this.client.publish(message);
+    await this.client.flush();
+    const [rejected] = this.#rejected;
+    if (rejected !== undefined) {
+      const issues = rejected.issues.map(({ path, message }) => `${path} ${message}`);
+      throw new SluiceError(
+        rejected.code as SluiceError['code'],
+        [rejected.messageType, ...issues].join('; '),
+      );
+    }
+    if (this.client.rejectedByBroker > before)
+      throw new SluiceError(
+        'INVALID_MESSAGE',
+        'rejected without an error reply: see the option maxErrorReplies',
+      );
+  }
+
   async #answer(message: AnyMessage, answer: Answer): Promise<void> {
     const answers = (await answer(message)) ?? [];
-    // A test may end while an answer is awaited.
-    if (this.#isClosed) return;
+    // The test, or the connection, may have ended while the answer was awaited.
+    if (this.client.state === 'closing' || this.client.state === 'closed') return;
     for (const one of 'type' in answers ? [answers] : answers) this.client.publish(one);
   }
 }

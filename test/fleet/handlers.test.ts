@@ -1,6 +1,13 @@
 import { join } from 'node:path';
+import { connect as connectNats } from '@nats-io/transport-node';
 import { pino } from 'pino';
-import { type DurableGap, type DurableHandler, type DurableMessage, SocketServer } from 'sluice';
+import {
+  type DurableGap,
+  type DurableHandler,
+  type DurableMessage,
+  type SluiceOptions,
+  SocketServer,
+} from 'sluice';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { temporaryFolder, until } from '../support/broker.js';
 import { hello, publish, startHost } from '../support/fleet.js';
@@ -10,7 +17,7 @@ import { Ledger } from '../support/numbered.js';
 import { Peer } from '../support/peer.js';
 
 /** A server of an application that is a host of the fleet. */
-function newServer(engine: NatsServer, folder: string): SocketServer {
+function newServer(engine: NatsServer, folder: string, options: SluiceOptions = {}): SocketServer {
   const server = new SocketServer(
     {
       socketPath: join(folder, 's.sock'),
@@ -18,6 +25,7 @@ function newServer(engine: NatsServer, folder: string): SocketServer {
       fleet: [engine.address],
       fleetHost: 'app',
       workers: { threads: 1 },
+      ...options,
     },
     { logger: pino({ level: 'silent' }), validatesLocally: true },
   );
@@ -208,6 +216,34 @@ describe.skipIf(!hasNatsServer)('a server that is a host of a fleet (needs nats-
       await crawler.next(({ type, data }) => type === 'job_cancel' && data.job_id === 'job-of-all');
     await engine.kill();
     await expect(server.sendToCrawler('there', cancel)).rejects.toMatchObject({ code: 'NO_RECIPIENT' });
+  });
+
+  test('does not report that a message is not sent which another host may still deliver', async () => {
+    const engine = await NatsServer.start();
+    const folder = temporaryFolder();
+    const server = newServer(engine, folder, { fleetRequestTimeout: 100 });
+    await server.start();
+    await until(() => server.manager.getMetrics().fleet?.lag === 0);
+    // A host that has the crawler, and hangs when it is sent the message.
+    const hanging = await connectNats({ servers: engine.address });
+    onTestFinished(() => hanging.close());
+    hanging.subscribe('sluice.main.calls.find', {
+      callback: (_, request) => void request.respond('hanging'),
+    });
+    hanging.subscribe('sluice.main.calls.deliver-to.hanging', { callback: () => {} });
+    let sent = 0;
+    hanging.subscribe('sluice.main.calls.deliver.hanging', { callback: () => void sent++ });
+    await hanging.flush();
+    const cancel = server.sendToCrawler('there', { ...VALID.job_cancel });
+    await expect(cancel).rejects.toMatchObject({ code: 'SEND_TIMEOUT' });
+    // An application's message goes to no further host.
+    const app = await Peer.connect(join(folder, 's.sock'));
+    app.write(line({ ...VALID.job_assignment, to: 'any' }));
+    await app.next('error');
+    expect([app.errors, sent]).toEqual([['NO_RECIPIENT'], 1]);
+    const lost = server.sendToCrawler('there', { ...VALID.job_cancel });
+    hanging.subscribe('sluice.main.calls.deliver-to.hanging', { callback: () => void engine.kill() });
+    await expect(lost).rejects.toMatchObject({ code: 'CONNECTION_CLOSED' });
   });
 
   test('needs the option fleet, and positions of the fleet', () => {

@@ -286,6 +286,40 @@ describe('a running server', () => {
     expect(second.forwarded).toHaveLength(5);
   });
 
+  test('sends to the latest connection of a crawler that has not closed its side', async () => {
+    const { server } = await empty();
+    let finish = () => {};
+    const handled = new Promise<void>((resolve) => {
+      finish = resolve;
+    });
+    const handler: MessageHandler = {
+      canHandle: () => true,
+      getPriority: () => 1,
+      handle: async (_, connection) => {
+        connection.metadata.crawlerId = 'c1';
+        await handled;
+        return { success: true };
+      },
+    };
+    server.router.registerHandler('heartbeat', handler);
+    onTestFinished(() => {
+      finish();
+      server.router.unregisterHandler('heartbeat', handler);
+    });
+    const [first, second] = [(await connectActive()).peer, (await connectActive()).peer];
+    await server.sendToCrawler('c1', shutdown);
+    await second.next('shutdown');
+    const { peer: third } = await connectActive();
+    third.socket.end();
+    await until(() => server.connectionPool.getActiveConnectionCount() === 2);
+    await server.sendToCrawler('c1', shutdown);
+    await server.connectionPool.broadcastToCrawlers(['c1'], shutdown);
+    await Promise.all([first.settled(), second.settled()]);
+    finish();
+    await third.closed;
+    expect([first, second, third].map(({ forwarded }) => forwarded.length)).toEqual([0, 3, 0]);
+  });
+
   test('sends no broadcast to peers that are no crawlers, and handles none of their messages', async () => {
     const { server } = await empty();
     const process = vi.spyOn(server.router, 'processMessage');

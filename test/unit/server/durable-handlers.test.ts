@@ -13,10 +13,14 @@ import { temporaryFolder, until } from '../../support/broker.js';
 import { line, VALID } from '../../support/messages.js';
 import { Peer } from '../../support/peer.js';
 
-function newServer(folder: string, options: SluiceOptions = {}): SocketServer {
+function newServer(
+  folder: string,
+  options: SluiceOptions = {},
+  logger = pino({ level: 'silent' }),
+): SocketServer {
   return new SocketServer(
     { socketPath: join(folder, 's.sock'), log: join(folder, 'log'), workers: { threads: 1 }, ...options },
-    { logger: pino({ level: 'silent' }), validatesLocally: true },
+    { logger, validatesLocally: true },
   );
 }
 
@@ -107,7 +111,9 @@ describe('a durable handler', () => {
     const calls: unknown[][] = [];
     const failures: unknown[] = [];
     let failing = 2;
-    const server = newServer(temporaryFolder()).registerDurableHandler({
+    const lines: Record<string, unknown>[] = [];
+    const logger = pino({ level: 'error', base: null }, { write: (text) => lines.push(JSON.parse(text)) });
+    const server = newServer(temporaryFolder(), {}, logger).registerDurableHandler({
       cursor: 'c',
       handleBatch: async (messages) => {
         calls.push(jobIds(messages));
@@ -125,6 +131,9 @@ describe('a durable handler', () => {
     expect(calls).toEqual([['1', '2'], ['1', '2'], ['1', '2'], ['3']]);
     const failure = ['handleBatch', ['1', '2'], 'Error: the database is down'];
     expect(failures).toEqual([failure, failure]);
+    await server.stop();
+    expect(lines[0]).toMatchObject({ type: 'job_started', phase: 'handleBatch', isDurable: true, count: 1 });
+    expect(lines.reduce((sum, { count }) => sum + Number(count), 0)).toBe(2);
     expect(server.getStatus().handlers.errors).toBe(2);
   });
 

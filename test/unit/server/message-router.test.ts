@@ -1,3 +1,4 @@
+import { pino } from 'pino';
 import { type MessageEvent, MessageRouter, type OutgoingMessage } from 'sluice';
 import type { MessageMap } from 'sluice/messages';
 import { describe, expect, expectTypeOf, test } from 'vitest';
@@ -210,6 +211,40 @@ describe('MessageRouter', () => {
         job_request: { received: 1, handled: 1, failed: 0, skipped: 0 },
       },
     });
+  });
+
+  test('logs errors of handlers that nobody listens for, and of listeners, without content', async () => {
+    const lines: Record<string, unknown>[] = [];
+    const logger = pino({ base: null, timestamp: false }, { write: (text) => lines.push(JSON.parse(text)) });
+    const { server, connect } = await startServer({ ...bare, logger });
+    server.router.registerHandler('heartbeat', () => {
+      throw new TypeError('CANARY');
+    });
+    const linesOf = (what: string) => lines.filter(({ msg }) => msg === `a ${what} failed`);
+    const crawler = await connect();
+    crawler.write(line(VALID.heartbeat).repeat(3));
+    await crawler.settled();
+    const error = expect.stringMatching(/^TypeError at /);
+    const handler = 'message handler or middleware';
+    expect(linesOf(handler)[0]).toMatchObject({
+      level: 50,
+      type: 'heartbeat',
+      phase: 'handle',
+      count: 1,
+      error,
+    });
+    server.on('handler_error', () => {});
+    server.router.on('handler_error', () => {
+      throw new RangeError('CANARY');
+    });
+    crawler.write(line(VALID.heartbeat));
+    await crawler.settled();
+    await server.stop();
+    expect(linesOf('listener of handler_error')).toMatchObject([
+      { level: 50, count: 1, error: expect.stringMatching(/^RangeError at /) },
+    ]);
+    expect(linesOf(handler).reduce((sum, { count }) => sum + Number(count), 0)).toBe(3);
+    expect(JSON.stringify(lines)).not.toContain('CANARY');
   });
 
   test('survives a listener of handler_error that throws', async () => {

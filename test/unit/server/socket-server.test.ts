@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { type OutgoingMessage, SocketServer } from 'sluice';
-import { describe, expect, test, vi } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { LIGHT, temporaryFolder, until } from '../../support/broker.js';
 import { line, VALID } from '../../support/messages.js';
 import { shareServer, startServer } from '../../support/server.js';
@@ -89,6 +89,49 @@ describe('SocketServer', () => {
       code: 'INVALID_MESSAGE',
       message: expect.not.stringContaining('CANARY'),
     });
+  });
+
+  test('reports why a crawler has not accepted a message, which may arrive later', async () => {
+    const { server, connect } = await startServer({}, { sendTimeout: 20, maxPendingBytes: '64k' });
+    const crawler = await connect('c1');
+    crawler.socket.pause();
+    const { data } = VALID.job_assignment;
+    let sent = 0;
+    const send = () => {
+      const own = { job_id: `job ${++sent}`, access_token: 'x'.repeat(100_000) };
+      return server.sendToCrawler('c1', { ...VALID.job_assignment, data: { ...data, ...own } });
+    };
+    const codes: string[] = [];
+    while (codes.length < 2) await send().catch(({ code }) => codes.push(code));
+    expect(codes).toEqual(['SEND_TIMEOUT', 'SLOW_CONSUMER']);
+    crawler.socket.resume();
+    await crawler.next((message) => message.data.job_id === `job ${sent - 1}`);
+  });
+
+  test('sends nothing to a crawler that has closed its side, however the connections are selected', async () => {
+    const { server, connect } = await startServer();
+    let finish = () => {};
+    const handled = new Promise<void>((resolve) => {
+      finish = resolve;
+    });
+    onTestFinished(() => finish());
+    server.router.registerHandler('job_request', () => handled);
+    const [ended, current] = [await connect(), await connect()];
+    ended.socket.end(line(VALID.job_request));
+    current.write(line(VALID.heartbeat));
+    await current.settled();
+    const pool = server.manager.getConnectionPool();
+    await until(() => pool.crawlers().length === 1);
+    const shutdown = { ...VALID.shutdown };
+    for (const result of [
+      await pool.broadcast(shutdown),
+      await pool.broadcastToActive(shutdown),
+      await pool.sendTo({ role: 'crawler' }, shutdown),
+    ])
+      expect(result).toEqual({ delivered: 1, failed: [] });
+    finish();
+    await ended.closed;
+    expect(ended.forwarded).toEqual([]);
   });
 
   test('rejects to broadcast what is not valid, though no crawler is there', async () => {

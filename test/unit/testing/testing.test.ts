@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
@@ -6,9 +7,11 @@ import { MessageRegistry } from 'sluice';
 import { SluiceClient } from 'sluice/client';
 import {
   expectRejected,
+  type ScriptedCrawler,
   type ScriptedMessage,
   scriptedCrawler,
   startTestBroker,
+  type TestBroker,
   validMessage,
   waitForMessage,
 } from 'sluice/testing';
@@ -57,7 +60,11 @@ describe('a test broker', () => {
 });
 
 describe('a scripted crawler', () => {
-  test('sends no answer after it was closed', async () => {
+  test.each<[string, (crawler: ScriptedCrawler, broker: TestBroker) => Promise<unknown>]>([
+    ['it was closed', (crawler) => crawler.close()],
+    ['the broker was closed', (_, broker) => broker.close()],
+    ['another one has its ID', (_, broker) => scriptedCrawler(broker)],
+  ])('sends no answer after %s', async (_, end) => {
     const broker = await startBroker();
     const uncaught = collectUncaught();
     let answer: (message: ScriptedMessage) => void = () => {};
@@ -67,10 +74,43 @@ describe('a scripted crawler', () => {
     const asked = waitForMessage(crawler, 'job_assignment');
     await broker.manager.getConnectionPool().broadcast(validMessage('job_assignment'));
     await asked;
-    await crawler.close();
+    const closed = once(crawler.client, 'closed');
+    await end(crawler, broker);
+    await closed;
     answer(validMessage('heartbeat'));
     await new Promise((resolve) => setImmediate(resolve));
     expect(uncaught).toEqual([]);
+  });
+});
+
+describe('a scripted crawler that sends', () => {
+  const invalid = () => validMessage('job_progress', { data: { processed: 'many' } });
+
+  test('learns of every rejection, also of those that the broker does not answer', async () => {
+    const broker = await startBroker({ maxErrorReplies: 1 });
+    const crawler = await scriptedCrawler(broker);
+    await expect(crawler.send(invalid())).rejects.toMatchObject({ code: 'SCHEMA_VIOLATION' });
+    await expect(crawler.send(invalid())).rejects.toMatchObject({
+      code: 'INVALID_MESSAGE',
+      message: expect.stringContaining('maxErrorReplies'),
+    });
+    await crawler.send(validMessage('heartbeat'));
+  });
+
+  test('takes no rejection of what else it sends at the same time for its own', async () => {
+    const broker = await startBroker();
+    const crawler = await scriptedCrawler(broker, { answers: { job_cancel: invalid } });
+    await broker.manager.getConnectionPool().broadcastToCrawlers(validMessage('job_cancel'));
+    await waitForMessage(crawler, 'job_cancel');
+    const sent = [
+      crawler.send(validMessage('heartbeat')),
+      crawler.send(invalid()),
+      crawler.sendRaw('not JSON'),
+      crawler.send(validMessage('heartbeat')),
+    ];
+    const outcomes = await Promise.allSettled(sent);
+    expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled', 'fulfilled']);
+    expect(outcomes[1]).toMatchObject({ reason: { code: 'SCHEMA_VIOLATION' } });
   });
 });
 
