@@ -192,6 +192,14 @@ export function lowestOffset(cursors: Cursors<Position>, epoch: string, except?:
   return lowest;
 }
 
+/** The highest offset that a cursor of a log has; 0 if there are none. */
+export function highestOffset(cursors: Cursors<Position>, epoch: string): number {
+  let highest = 0;
+  for (const position of cursors.positions())
+    if (position.epoch === epoch) highest = Math.max(highest, position.offset);
+  return highest;
+}
+
 function parseCursors<T>({ name, position }: CursorFormat<T>, content: Buffer): Map<string, T> {
   const { version, cursors } = JSON.parse(content.toString()) as Partial<CursorFile<T>>;
   if (version !== VERSION) throw new Error(`${name}.json has format version ${version}`);

@@ -9,7 +9,14 @@ import { matchesType } from '../messages/type-patterns.js';
 import { withTimeout } from '../timeout.js';
 import { Watermark } from '../watermark.js';
 import type { LogSender } from './active-segment.js';
-import { type CursorFormat, Cursors, LOG_CURSORS, lowestOffset, RESERVED_PREFIX } from './cursors.js';
+import {
+  type CursorFormat,
+  Cursors,
+  highestOffset,
+  LOG_CURSORS,
+  lowestOffset,
+  RESERVED_PREFIX,
+} from './cursors.js';
 import { type DeadLetterStatistics, DeadLetters, type DeadLettersOptions } from './dead-letters.js';
 import { FolderDisk, type LogDisk } from './disk.js';
 import { FolderLock } from './folder-lock.js';
@@ -37,7 +44,7 @@ export interface MessageLogOptions
   /** What happens to new messages if there is no room, and unread ones are kept. */
   readonly onFull: 'drop-oldest' | 'block' | 'reject';
   readonly deadLetters: DeadLettersOptions;
-  /** Called if the cursors are damaged, or cannot be written. */
+  /** Called if the cursors are damaged or cannot be written, or if the log lacks messages that they have passed. */
   readonly onCursorError: (error: unknown) => void;
   readonly delimiter: number;
   readonly registry: MessageRegistry;
@@ -63,6 +70,11 @@ const LOW_SHARE = 0.75;
 const CHECK_INTERVAL = 1000;
 /** A log has at least this many segments: if it is small, they are too. */
 const MIN_SEGMENTS = 4;
+/**
+ * Offsets that are left out after a loss of messages: more than were lost beyond the highest cursor, since their readers may
+ * have stored positions themselves.
+ */
+const LOST_RANGE = 1e9;
 
 /** Maximum number of cursors that the statistics list. */
 const MAX_LISTED_CURSORS = 100;
@@ -203,6 +215,7 @@ export class MessageLog {
         },
       });
       await store.ensureSegment();
+      skipPassed(store, cursors, options.onCursorError);
       cursors.onSaved = () => store.notifyRemovable();
       log = new MessageLog(disk, store, cursors, deadLetters, lock, options);
       return log;
@@ -368,9 +381,13 @@ export class MessageLog {
     });
   }
 
-  /** Moves a cursor to an offset. It never moves backwards. */
-  moveCursor(name: string, offset: number): void {
-    const { cursors, epoch } = this;
+  /**
+   * Moves a cursor to an offset, or creates it. It never moves backwards, nor beyond what is durable: after a power failure,
+   * others would get the offsets of the messages that it has passed.
+   */
+  moveCursor(name: string, to: number): void {
+    const { cursors, epoch, durable } = this;
+    const offset = Math.min(to, durable);
     const known = cursors.get(name);
     if (known !== undefined && known.epoch === epoch && known.offset >= offset) return;
     cursors.set(name, { epoch, offset });
@@ -513,6 +530,22 @@ export class MessageLog {
     this.#wasAvailable = isAvailable;
     this.#listener?.onAvailability(isAvailable, error);
   }
+}
+
+/**
+ * Leaves out the offsets of messages that a cursor has passed and the log no longer has, since an older copy of it was
+ * restored, or the disk has lost its end: the cursors would skip the next messages that get these offsets.
+ */
+function skipPassed(
+  store: LogStore,
+  cursors: Cursors<Position>,
+  onOutdated: (error: SluiceError) => void,
+): void {
+  const { end } = store;
+  const passed = highestOffset(cursors, formatEpoch(store.epoch));
+  if (passed <= end) return;
+  store.skipTo(passed + LOST_RANGE);
+  onOutdated(new SluiceError('LOG_OUTDATED', `at least ${passed - end} messages, which a cursor has passed`));
 }
 
 async function defaultMaxBytes(folder: string, disk: LogDisk): Promise<number> {

@@ -124,8 +124,9 @@ export class BrokerStorage {
   }
 }
 
-/** @param error why the disk of the durable log has failed; `undefined` if it does not answer */
+/** @param error why the disk of the durable log has failed, or what else is wrong with it; `undefined` if it does not answer */
 export function logUnavailable(error: unknown): SluiceError {
+  if (error instanceof SluiceError) return error;
   const detail = error === undefined ? 'the disk does not answer' : describeForLog(error);
   return new SluiceError('LOG_UNAVAILABLE', detail, { cause: error });
 }
