@@ -30,7 +30,7 @@ export interface MessageLogOptions
   extends Required<Pick<LogStoreOptions, 'segmentBytes' | 'maxAge' | 'syncInterval'>> {
   /** Path of the folder. */
   readonly folder: string;
-  /** Maximum bytes of the log. Default: a tenth of the free space, at most 16 GiB. */
+  /** Maximum bytes of the log. Default: a tenth of the free space, at most 16 GiB, but at least what it occupies. */
   readonly maxBytes: number | undefined;
   /** Patterns of message types that are not stored. */
   readonly excludedTypes: readonly string[];
@@ -61,6 +61,7 @@ export interface MessageLogListener {
 const MiB = 1024 * 1024;
 const GiB = 1024 * MiB;
 /** Default of the option `maxBytes`. */
+const MIN_BYTES = 1 * MiB;
 const MAX_BYTES = 16 * GiB;
 const FREE_SHARE = 0.1;
 /** Bytes that wait for the disk: above it, the log is behind. */
@@ -157,6 +158,8 @@ export class MessageLog {
   #listener: MessageLogListener | undefined;
   #wasAvailable = true;
   readonly #checkTimer: NodeJS.Timeout;
+  /** Maximum bytes on the disk. */
+  readonly maxBytes: number;
 
   private constructor(
     disk: LogDisk,
@@ -164,8 +167,10 @@ export class MessageLog {
     cursors: Cursors<Position>,
     deadLetters: DeadLetters,
     lock: FolderLock,
+    maxBytes: number,
     options: MessageLogOptions,
   ) {
+    this.maxBytes = maxBytes;
     this.#folder = options.folder;
     this.#disk = disk;
     this.#onCursorError = options.onCursorError;
@@ -194,7 +199,7 @@ export class MessageLog {
     try {
       const disk = await FolderDisk.create(folder);
       lock = await FolderLock.acquire(folder);
-      const maxBytes = options.maxBytes ?? (await defaultMaxBytes(folder, disk));
+      const maxBytes = options.maxBytes ?? (await defaultMaxBytes(folder, disk, segmentBytes));
       const cursors = await Cursors.open(LOG_CURSORS, disk, options.onCursorError);
       const deadLetters = await DeadLetters.open(folder, options.deadLetters);
       const store = await LogStore.open(disk, {
@@ -217,7 +222,7 @@ export class MessageLog {
       await store.ensureSegment();
       skipPassed(store, cursors, options.onCursorError);
       cursors.onSaved = () => store.notifyRemovable();
-      log = new MessageLog(disk, store, cursors, deadLetters, lock, options);
+      log = new MessageLog(disk, store, cursors, deadLetters, lock, maxBytes, options);
       return log;
     } catch (error) {
       lock?.release();
@@ -548,10 +553,14 @@ function skipPassed(
   onOutdated(new SluiceError('LOG_OUTDATED', `at least ${passed - end} messages, which a cursor has passed`));
 }
 
-async function defaultMaxBytes(folder: string, disk: LogDisk): Promise<number> {
+/** @param segmentBytes size at which a segment is full, at most */
+async function defaultMaxBytes(folder: string, disk: LogDisk, segmentBytes: number): Promise<number> {
   const { bavail, bsize } = await statfs(folder);
+  const size = await sizeOf(disk);
   // What the log already occupies counts as free, so that the limit stays the same.
-  return Math.min(MAX_BYTES, (bavail * bsize + (await sizeOf(disk))) * FREE_SHARE);
+  const share = Math.max(MIN_BYTES, Math.min(MAX_BYTES, (bavail * bsize + size) * FREE_SHARE));
+  // If other files have filled the disk since, a start removes nothing: there is room for another segment.
+  return size <= share ? share : size + Math.min(segmentBytes, size / (MIN_SEGMENTS - 1));
 }
 
 async function sizeOf(disk: LogDisk): Promise<number> {

@@ -105,7 +105,13 @@ export class BrokerStorage {
       registry,
     });
     const { first, end, bytes } = log.statistics;
-    this.#listener.onInfo({ folder, first, end, bytes }, 'durable log is open');
+    const maxBytes = Math.floor(log.maxBytes);
+    this.#listener.onInfo({ folder, first, end, bytes, maxBytes }, 'durable log is open');
+    if (bytes > maxBytes)
+      this.#listener.onWarning(
+        { bytes, maxBytes },
+        'the durable log exceeds its limit: its oldest messages are removed',
+      );
     return log;
   }
 
