@@ -200,6 +200,11 @@ export class ActiveSegment {
     this.#durable = position;
   }
 
+  /** Whether its file was neither removed nor replaced. */
+  isInPlace(): Promise<boolean> {
+    return this.#file.isInPlace();
+  }
+
   close(): Promise<void> {
     return this.#file.close();
   }

@@ -38,6 +38,8 @@ export class Cursors<T> {
   readonly #onError: (error: unknown) => void;
   /** Whether cursors that are not known may have existed: the file was damaged once, and is still kept. */
   readonly wereLost: boolean;
+  /** Called before they are written. They are not if it throws. */
+  beforeSave: () => Promise<void> = async () => {};
   /** Called when changes of cursors are on the disk. */
   onSaved: () => void = () => {};
   readonly #positions: Map<string, T>;
@@ -170,6 +172,7 @@ export class Cursors<T> {
     const content: CursorFile<T> = { version: VERSION, cursors: Object.fromEntries(positions) };
     const bytes = Buffer.from(JSON.stringify(content));
     try {
+      await this.beforeSave();
       await replaceFile(this.#disk, `${this.#format.name}.json`, bytes);
       this.#hasFailed = false;
       this.#needsRoom = false;

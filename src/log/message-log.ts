@@ -185,7 +185,10 @@ export class MessageLog {
       options.excludedTypes.some((pattern) => matchesType(pattern, name));
     this.#isExcluded = Uint8Array.from(types, (type) => (isExcluded(type) ? 1 : 0));
     this.#hasExcluded = this.#isExcluded.includes(1);
-    this.#checkTimer = setInterval(() => this.#checkAvailability(), CHECK_INTERVAL).unref();
+    this.#checkTimer = setInterval(() => {
+      this.#checkAvailability();
+      store.check();
+    }, CHECK_INTERVAL).unref();
   }
 
   /**
@@ -198,7 +201,8 @@ export class MessageLog {
     let log: MessageLog | undefined;
     try {
       const disk = await FolderDisk.create(folder);
-      lock = await FolderLock.acquire(folder);
+      const held = await FolderLock.acquire(folder);
+      lock = held;
       const maxBytes = options.maxBytes ?? (await defaultMaxBytes(folder, disk, segmentBytes));
       const cursors = await Cursors.open(LOG_CURSORS, disk, options.onCursorError);
       const deadLetters = await DeadLetters.open(folder, options.deadLetters);
@@ -212,6 +216,7 @@ export class MessageLog {
         syncInterval,
         delimiter,
         types: registry.types.map(({ name }) => name),
+        verifyLock: () => held.verify(),
         onDurable: () => {
           if (log !== undefined) log.#onDurable();
         },
@@ -222,10 +227,11 @@ export class MessageLog {
       await store.ensureSegment();
       skipPassed(store, cursors, options.onCursorError);
       cursors.onSaved = () => store.notifyRemovable();
-      log = new MessageLog(disk, store, cursors, deadLetters, lock, maxBytes, options);
+      cursors.beforeSave = () => held.verify();
+      log = new MessageLog(disk, store, cursors, deadLetters, held, maxBytes, options);
       return log;
     } catch (error) {
-      lock?.release();
+      await lock?.release();
       throw asSluiceError(error, folder);
     }
   }
@@ -406,6 +412,7 @@ export class MessageLog {
     const cursors = await Cursors.open(format, this.#disk, this.#onCursorError).catch((error: unknown) => {
       throw asSluiceError(error, this.#folder);
     });
+    cursors.beforeSave = () => this.#lock.verify();
     this.#moreCursors.push(cursors);
     return cursors;
   }
@@ -431,8 +438,8 @@ export class MessageLog {
     clearInterval(this.#checkTimer);
     const cursors = [this.cursors, ...this.#moreCursors].map((each) => each.close());
     const closing = Promise.all([...cursors, this.#store.close(timeout), this.deadLetters.close(timeout)]);
-    const released = closing.then(() => {
-      this.#lock.release();
+    const released = closing.then(async () => {
+      await this.#lock.release();
       return false;
     });
     const isHung = await withTimeout(released, 2 * timeout, () => true);

@@ -417,6 +417,53 @@ describe('a disk that fails', () => {
   });
 });
 
+test('a segment that is removed while it is written is a failure of the disk; what comes then is stored', async () => {
+  const disk = new SimulatedDisk();
+  const errors: unknown[] = [];
+  const log = await LogStore.open(disk, { ...OPTIONS, onError: (error) => errors.push(error) });
+  const segments = async () => (await disk.list()).filter((name) => /^\d/.test(name));
+  log.append(logEntry(['0', '1']));
+  await log.whenDurable();
+  log.check();
+  // The simulated disk needs no more time.
+  await new Promise(setImmediate);
+  expect([log.failures, await segments()]).toEqual([0, ['00000000000000000000.seg']]);
+  await disk.remove('00000000000000000000.seg');
+  log.check();
+  await until(() => log.failures === 1 && log.isAvailable);
+  expect(errors).toMatchObject([{ code: 'LOG_UNAVAILABLE' }]);
+  expect(await segments()).toEqual(['00000000000000000002.seg']);
+  log.append(logEntry(['2']));
+  await log.whenDurable();
+  const reader = log.reader(0);
+  expect(await reader.next()).toEqual({ from: 0, to: 2, reason: 'removed' });
+  expect(await reader.next()).toMatchObject({ header: { first: 2 } });
+  await log.close();
+  const again = await LogStore.open(disk.afterPowerFailure(() => 0));
+  expect([again.epoch, again.end]).toEqual([log.epoch, 3]);
+});
+
+test('nothing is written to a log that another process may write', async () => {
+  const disk = new SimulatedDisk();
+  let isLost = false;
+  const log = await LogStore.open(disk, {
+    ...OPTIONS,
+    verifyLock: async () => {
+      if (isLost) throw new Error('simulated');
+    },
+  });
+  log.append(logEntry(['0']));
+  await log.whenDurable();
+  isLost = true;
+  const before = (await disk.list()).length;
+  log.check();
+  log.append(logEntry(['1']));
+  void log.whenDurable();
+  await until(() => log.failures > 1);
+  expect([log.isAvailable, log.durable, (await disk.list()).length]).toEqual([false, 1, before]);
+  await log.close(0);
+});
+
 test('segments whose messages are too old are removed', async () => {
   const disk = new SimulatedDisk();
   let time = 0;
