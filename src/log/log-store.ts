@@ -473,7 +473,7 @@ export class LogStore {
     await this.#options.verifyLock();
     const name = segmentName(first);
     // An empty segment is overwritten in place: whenever the power fails, it says what the log is.
-    const spare = name === this.#empty ? undefined : this.#segments.takeSpare();
+    const spare = name === this.#empty ? undefined : await this.#segments.takeSpare();
     if (spare !== undefined) await this.#disk.rename(spare.name, name);
     const { delimiter, now, types } = this.#options;
     const { epoch, jobSeed } = this;

@@ -479,6 +479,20 @@ test('segments whose messages are too old are removed', async () => {
   expect([...messages.keys()].at(-1)).toBe(99);
 });
 
+test('after the size of segments was lowered, larger files are not used again', async () => {
+  const disk = await write(numbered(1000), { ...OPTIONS, segmentBytes: 16 * 1024 });
+  disk.setContent('spare-1.seg', Buffer.alloc(16 * 1024));
+  const log = await LogStore.open(disk, OPTIONS);
+  for (const message of numbered(1000)) {
+    log.append(logEntry([message]));
+    await log.whenDurable();
+  }
+  await log.close();
+  const names = await disk.list();
+  for (const name of names) expect(disk.contentOf(name).length).toBeLessThanOrEqual(4096);
+  expect(names.length).toBeGreaterThan(12);
+});
+
 test('segments that are to be kept are not removed, however old they are, until they may be', async () => {
   const disk = new SimulatedDisk();
   let time = 0;
