@@ -226,7 +226,12 @@ export class LogStore {
   /** An offset before which all messages were received before a time. @param time in ms since 1970 */
   offsetBefore(time: number): number {
     const segments = this.#segments.list();
-    return segments.findLast(({ header }) => header.created < time)?.header.first ?? this.first;
+    // The clock may have been set back. Of segments of an earlier process, only the beginning of the next one is known.
+    const found = segments.find(({ written }, at) => {
+      const nextCreated = segments[at + 1]?.header.created ?? Number.POSITIVE_INFINITY;
+      return nextCreated >= time || (written !== undefined && written.latest >= time);
+    });
+    return found?.header.first ?? this.first;
   }
 
   /** Reads what is durable. @param from offset of the first message */

@@ -184,10 +184,14 @@ export class RetainedSegments {
   /** Whether the newest message of the oldest segment is too old, and it may be removed. */
   get #hasExpired(): boolean {
     const { maxAge, now, mayRemove } = this.#options;
-    const [oldest, next = this.#active] = this.#complete;
-    // At the latest, it was written when the next segment began.
-    const writtenAt = oldest && (oldest.written?.writtenAt ?? next?.header.created);
-    return writtenAt !== undefined && now() - writtenAt > maxAge && mayRemove(this.#oldestEnd, false);
+    const [oldest, ...later] = this.#complete;
+    if (oldest === undefined) return false;
+    const time = now();
+    // At the latest, it was written when a later segment began. A time in the future is wrong: the clock was set back.
+    const created = [...later, this.#active].map((segment) => segment?.header.created);
+    const times = [oldest.written?.writtenAt, ...created];
+    const writtenAt = times.find((each) => each !== undefined && each <= time);
+    return writtenAt !== undefined && time - writtenAt > maxAge && mayRemove(this.#oldestEnd, false);
   }
 
   /** Whether another segment fits. */

@@ -493,6 +493,47 @@ test('after the size of segments was lowered, larger files are not used again', 
   expect(names.length).toBeGreaterThan(12);
 });
 
+describe('after the clock was set back', () => {
+  async function openWithClock(options: LogStoreOptions) {
+    const clock = { time: 0 };
+    const log = await LogStore.open(new SimulatedDisk(), { ...OPTIONS, ...options, now: () => clock.time });
+    /** When each message was received. */
+    const times: number[] = [];
+    const write = async (count: number) => {
+      for (const message of numbered(count)) {
+        clock.time += 100;
+        times.push(clock.time);
+        const entry = logEntry([message]);
+        log.append({ ...entry, fields: { ...entry.fields, time: clock.time } });
+        await log.whenDurable();
+      }
+    };
+    return { clock, log, times, write };
+  }
+
+  test('an offset before a time is before all messages that were received after it', async () => {
+    const { clock, log, times, write } = await openWithClock({});
+    await write(100);
+    clock.time -= 6000;
+    await write(100);
+    for (let time = 100; time <= clock.time; time += 100)
+      expect(log.offsetBefore(time)).toBeLessThanOrEqual(times.findIndex((each) => each >= time));
+    expect(log.offsetBefore(12_000)).toBeGreaterThan(100);
+  });
+
+  test('segments from before that are removed once they are too old', async () => {
+    const { clock, log, write } = await openWithClock({ maxAge: 20_000 });
+    clock.time = 1e9;
+    await write(100);
+    clock.time = 0;
+    await write(100);
+    expect(log.first).toBe(0);
+    clock.time += 20_000;
+    log.removeExpired();
+    await until(() => log.first >= 100);
+  });
+});
+
 test('segments that are to be kept are not removed, however old they are, until they may be', async () => {
   const disk = new SimulatedDisk();
   let time = 0;
